@@ -1,0 +1,229 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package wire
+
+import (
+	"encoding/base64"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	smithytime "github.com/aws/smithy-go/time"
+)
+
+// node is a parameter with those below it: Filter.1.Name is the child Name of the child 1 of Filter.
+type node struct {
+	value *string
+	below map[string]*node
+}
+
+// readForm takes the parameters of a query request apart. They come in the body, or in the query string of a GET or
+// a presigned URL.
+func (r *Request) readForm(query url.Values) error {
+	form, err := url.ParseQuery(string(r.Body))
+	if err != nil {
+		return malformedQuery(err)
+	}
+	for name, values := range query {
+		if !strings.HasPrefix(name, "X-Amz-") { // the signature's own
+			form[name] = append(form[name], values...)
+		}
+	}
+	r.Operation = form.Get("Action")
+	if r.Operation == "" {
+		return &Error{http.StatusBadRequest, "MissingAction", "The request must contain the parameter Action."}
+	}
+	if version := form.Get("Version"); version != "" && version != r.api.version {
+		return &Error{http.StatusBadRequest, "InvalidAction", "Could not find operation " + r.Operation + " for version " + version}
+	}
+	delete(form, "Action")
+	delete(form, "Version")
+
+	r.form = &node{}
+	for name, values := range form {
+		if len(values) > 1 {
+			return malformedQuery(errors.New("the parameter " + name + " is given twice"))
+		}
+		at := r.form
+		for part := range strings.SplitSeq(name, ".") {
+			next := at.below[part]
+			if next == nil {
+				next = &node{}
+				if at.below == nil {
+					at.below = map[string]*node{}
+				}
+				at.below[part] = next
+			}
+			at = next
+		}
+		at.value = &values[0]
+	}
+	return nil
+}
+
+// formDecoder fills structs from nodes. Every node is read by one member or refused.
+type formDecoder struct {
+	request *Request
+	names   names
+	extras  map[string]string
+}
+
+func (d *formDecoder) structure(into reflect.Value, from *node, path string) error {
+	if from.value != nil {
+		return d.request.unknownParameter(path)
+	}
+	unread := maps.Clone(from.below)
+	for i := range into.NumField() {
+		field := into.Type().Field(i)
+		name := d.names.in(into.Type(), field.Name)
+		child := unread[name]
+		if child == nil || field.Anonymous {
+			continue
+		}
+		delete(unread, name)
+		if err := d.member(into.Field(i), child, join(path, name), field.IsExported()); err != nil {
+			return err
+		}
+	}
+	if len(unread) > 0 {
+		name := slices.Min(slices.Collect(maps.Keys(unread)))
+		return d.request.unknownParameter(join(path, name) + unread[name].rest())
+	}
+	return nil
+}
+
+func (d *formDecoder) member(into reflect.Value, from *node, path string, exported bool) error {
+	if exported {
+		return d.value(into, from, path)
+	}
+	var text string
+	if err := d.value(reflect.ValueOf(&text).Elem(), from, path); err != nil {
+		return err
+	}
+	if d.extras == nil {
+		d.extras = map[string]string{}
+	}
+	d.extras[path] = text
+	return nil
+}
+
+func (d *formDecoder) value(into reflect.Value, from *node, path string) error {
+	_, isTime := into.Interface().(time.Time)
+	_, isBlob := into.Interface().([]byte)
+	switch {
+	case into.Kind() == reflect.Pointer:
+		into.Set(reflect.New(into.Type().Elem()))
+		return d.value(into.Elem(), from, path)
+	case into.Kind() == reflect.Struct && !isTime:
+		return d.structure(into, from, path)
+	case into.Kind() == reflect.Slice && !isBlob:
+		return d.list(into, from, path)
+	case from.value == nil || from.below != nil:
+		return d.request.unknownParameter(path + from.rest())
+	case !setText(into, *from.value):
+		return d.request.invalidValue(path, *from.value)
+	}
+	return nil
+}
+
+// list reads Filter.1, Filter.2 (ec2query) or Tags.member.1, Tags.member.2 (query). The list given as an empty
+// string is empty, not nil.
+func (d *formDecoder) list(into reflect.Value, from *node, path string) error {
+	if from.value != nil {
+		if *from.value != "" || from.below != nil {
+			return d.request.unknownParameter(path)
+		}
+		into.Set(reflect.MakeSlice(into.Type(), 0, 0))
+		return nil
+	}
+	if !d.request.api.ec2 {
+		member := from.below[d.names.item]
+		if member == nil || len(from.below) > 1 || member.value != nil {
+			return d.request.unknownParameter(path + from.rest())
+		}
+		from, path = member, join(path, d.names.item)
+	}
+	list := reflect.MakeSlice(into.Type(), len(from.below), len(from.below))
+	for i := range list.Len() {
+		number := strconv.Itoa(i + 1)
+		child := from.below[number]
+		if child == nil {
+			return d.request.unknownParameter(path + from.rest())
+		}
+		if err := d.value(list.Index(i), child, join(path, number)); err != nil {
+			return err
+		}
+	}
+	into.Set(list)
+	return nil
+}
+
+// rest is the way from a node to the first parameter below it, to name the parameter in a refusal.
+func (n *node) rest() string {
+	var way strings.Builder
+	for n.value == nil && len(n.below) > 0 {
+		name := slices.Min(slices.Collect(maps.Keys(n.below)))
+		way.WriteString("." + name)
+		n = n.below[name]
+	}
+	return way.String()
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// setText sets a scalar from its text and reports whether the text is one of its values.
+func setText(into reflect.Value, text string) bool {
+	var err error
+	switch v := into.Addr().Interface().(type) {
+	case *time.Time:
+		*v, err = smithytime.ParseDateTime(text)
+		return err == nil
+	case *[]byte:
+		*v, err = base64.StdEncoding.DecodeString(text)
+		return err == nil
+	}
+	switch into.Kind() {
+	case reflect.String:
+		into.SetString(text)
+		return isEnumValue(into)
+	case reflect.Bool:
+		into.SetBool(text == "true")
+		return text == "true" || text == "false"
+	case reflect.Int32, reflect.Int64:
+		n, err := strconv.ParseInt(text, 10, into.Type().Bits())
+		into.SetInt(n)
+		return err == nil
+	case reflect.Float32, reflect.Float64:
+		n, err := strconv.ParseFloat(text, into.Type().Bits())
+		into.SetFloat(n)
+		return err == nil
+	}
+	return false
+}
+
+// isEnumValue reports whether a string is among the Values of its type; a type without them takes any string.
+func isEnumValue(v reflect.Value) bool {
+	values := v.MethodByName("Values")
+	if !values.IsValid() {
+		return true
+	}
+	known := values.Call(nil)[0]
+	for i := range known.Len() {
+		if known.Index(i).String() == v.String() {
+			return true
+		}
+	}
+	return false
+}
