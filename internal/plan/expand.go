@@ -1,0 +1,172 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// DefaultKey stands for the account's EBS default key in Target.KMSKeyID.
+const DefaultKey = "default"
+
+// Destination is one account in one Region of a target, which shall own one copy of the image: all templates rendered.
+type Destination struct {
+	At           Place
+	Target       string // name of the target block
+	FromRegion   string // Region of the image that it gets
+	Roles        []Role // rendered, each with its ARN; empty: the source credentials, or Profile
+	Profile      string
+	KMSKeyID     string // as asked for; DefaultKey is possible
+	Name         string
+	Description  string
+	Tags         map[string]string
+	SnapshotTags map[string]string
+}
+
+// Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts only, so
+// that survey can look at exactly the places that Decide will ask for.
+func Expand(req Request, facts Facts) ([]Destination, []Finding) {
+	var all []Destination
+	var findings []Finding
+	for _, target := range req.Targets {
+		regions := target.Regions
+		if len(regions) == 0 {
+			regions = regionsOf(req.Images)
+		}
+		for _, account := range target.AccountIDs {
+			for _, region := range regions {
+				d, errs := expand(req, facts, target, Place{account, region})
+				all, findings = append(all, d), append(findings, errs...)
+			}
+		}
+	}
+	return all, append(findings, twice(all)...)
+}
+
+// expand renders what a target says for one place.
+func expand(req Request, facts Facts, target Target, at Place) (Destination, []Finding) {
+	from := sourceRegion(req, at.Region)
+	image := facts.Images[from].Image
+	r := renderer{target: target.Name, at: at, vars: Vars{
+		AccountId: at.Account, Region: at.Region, Partition: facts.Source.Partition,
+		SourceRegion: from, BaseAMI: req.Build.BaseAMI, BuildName: req.Build.Name, RunId: req.Build.RunID,
+		Date: facts.At.UTC().Format("2006-01-02"),
+	}}
+	d := Destination{At: at, Target: target.Name, FromRegion: from, Profile: target.Profile}
+	if image != nil {
+		r.vars.SourceAMI, r.vars.SourceAMIName = aws.ToString(image.ImageId), aws.ToString(image.Name)
+		d.Name, d.Description = r.vars.SourceAMIName, aws.ToString(image.Description)
+		d.Tags = carriedTags(image.Tags)
+		if at.Account == facts.Source.Account && target.AMIName == "" {
+			d.Name += " (encrypted)" // the builder's own image has the name already
+		}
+	}
+	if target.AMIName != "" {
+		d.Name = r.text("ami_name", target.AMIName)
+	}
+	if target.AMIDescription != "" {
+		d.Description = r.text("ami_description", target.AMIDescription)
+	}
+	d.Tags = r.texts("tags", target.Tags, d.Tags)
+	d.SnapshotTags = r.texts("snapshot_tags", target.SnapshotTags, nil)
+	d.KMSKeyID = r.text("kms_key_id", target.KMSKeyID)
+	if key, given := target.RegionKMSKeyIDs[at.Region]; given {
+		d.KMSKeyID = r.text("region_kms_key_ids", key)
+	}
+	if at.Account != facts.Source.Account {
+		d.Roles = r.roles(target.Roles)
+	}
+	return d, r.findings
+}
+
+// sourceRegion is where a Region's copies come from: its own image, else that of the build's Region, else the first.
+func sourceRegion(req Request, region string) string {
+	regions := regionsOf(req.Images)
+	for _, wanted := range []string{region, req.Build.Region} {
+		if slices.Contains(regions, wanted) {
+			return wanted
+		}
+	}
+	if len(regions) == 0 {
+		return ""
+	}
+	return regions[0]
+}
+
+func regionsOf(images []SourceImage) []string {
+	regions := make([]string, len(images))
+	for i, image := range images {
+		regions[i] = image.Region
+	}
+	return regions
+}
+
+// twice finds places that more than one destination names: they would make two images of one name.
+func twice(all []Destination) []Finding {
+	var findings []Finding
+	first := map[Place]string{}
+	for _, d := range all {
+		if target, there := first[d.At]; there {
+			findings = append(findings, Finding{Level: Refused, Field: field(d.Target, "account_ids"), At: d.At,
+				Summary: fmt.Sprintf("account %s in %s is named twice", d.At.Account, d.At.Region),
+				Because: fmt.Sprintf("target %q names it already", target),
+				Next:    "name each account and Region once"})
+			continue
+		}
+		first[d.At] = d.Target
+	}
+	return findings
+}
+
+// field is how messages name an option of a target.
+func field(target, option string) string { return fmt.Sprintf("target %q: %s", target, option) }
+
+// renderer renders templates for one destination and keeps what went wrong.
+type renderer struct {
+	target   string
+	at       Place
+	vars     Vars
+	findings []Finding
+}
+
+func (r *renderer) text(option string, text Text) string {
+	out, err := text.render(r.vars)
+	if err != nil {
+		r.findings = append(r.findings, Finding{Level: Refused, Field: field(r.target, option), At: r.at,
+			Summary: "the template cannot be rendered", Because: err.Error(), Next: "see the template variables in the documentation"})
+	}
+	return out
+}
+
+// texts renders over what is there already.
+func (r *renderer) texts(option string, texts map[string]Text, under map[string]string) map[string]string {
+	out := make(map[string]string, len(under)+len(texts))
+	for key, value := range under {
+		out[key] = value
+	}
+	for key, text := range texts {
+		out[key] = r.text(option, text)
+	}
+	return out
+}
+
+func (r *renderer) roles(roles []Role) []Role {
+	rendered := make([]Role, 0, len(roles))
+	for _, role := range roles {
+		role.RoleARN = Text(r.text("role_arn", role.RoleARN))
+		if role.RoleARN == "" {
+			name := r.text("role_name", role.RoleName)
+			role.RoleARN = Text(fmt.Sprintf("arn:%s:iam::%s:role/%s", r.vars.Partition, r.at.Account, strings.TrimPrefix(name, "/")))
+		}
+		role.ExternalID = Secret(r.text("external_id", Text(role.ExternalID)))
+		role.SessionName = Text(r.text("session_name", role.SessionName))
+		role.SourceIdentity = Text(r.text("source_identity", role.SourceIdentity))
+		rendered = append(rendered, role)
+	}
+	return rendered
+}

@@ -1,0 +1,89 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"time"
+
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+)
+
+// Place is an account in a Region: where a step happens, with that account's rights.
+type Place struct{ Account, Region string }
+
+func (p Place) String() string { return p.Account + " " + p.Region }
+
+// MarshalText lets a Place be the key of a JSON object.
+func (p Place) MarshalText() ([]byte, error) { return []byte(p.Account + "/" + p.Region), nil }
+
+// Identity is who some credentials are (rule 5.9).
+type Identity struct {
+	Account   string // 12 digits
+	ARN       string
+	Partition string // aws, aws-us-gov, aws-cn, ...
+}
+
+// Facts is what was seen, and what could not be seen. The SDK's own types, so that no attribute is lost on the way.
+type Facts struct {
+	At       time.Time // the only clock that plan has
+	Source   Identity
+	Images   map[string]Image         // Region -> the image of the request there
+	Defaults map[Place]Default        // EBS encryption-by-default of the source Regions
+	Keys     map[Place]map[string]Key // key as asked for -> what it is
+	Into     map[Place]Destination    // what is at each destination
+	Unseen   []Unseen                 // looks that were refused
+}
+
+// Image is a source image with all that only its owner can read (rules 2.2.11, 2.2.12).
+type Image struct {
+	Image         *ec2types.Image // nil: AWS does not show it to these credentials
+	UEFIData      string          // base64; "" for none
+	Snapshots     map[string]Snapshot
+	Base          *ec2types.Image              // the image that the build started from; nil when it cannot be seen
+	BaseSnapshots map[string]ec2types.Snapshot // of Base, where visible
+}
+
+// Snapshot is a snapshot of a source image, with those who may create volumes from it.
+type Snapshot struct {
+	ec2types.Snapshot
+	SharedWith []string // account ids, sorted; nil when they could not be read
+}
+
+// Default is what EBS does there on its own (rules 1.7.1, 1.7.3).
+type Default struct {
+	Encryption bool   // EBS encryption-by-default
+	KMSKeyID   string // as answered: "alias/aws/ebs" or an ARN. Look it up in Facts.Keys
+}
+
+// Key is what DescribeKey said of a key. Metadata nil: not found or refused; Err tells which.
+type Key struct {
+	Metadata *kmstypes.KeyMetadata
+	Err      *Refusal
+}
+
+// Site is what was seen at one destination.
+type Site struct {
+	Identity Identity        // zero when the credentials could not be had
+	Err      *Refusal        // why not, or why the Region cannot be used
+	Default  Default         // of the destination
+	NameUsed *ec2types.Image // the destination's own image that has the wanted name already; nil: free
+}
+
+// Refusal is an AWS error as a fact.
+type Refusal struct {
+	Operation string // "sts:AssumeRole"
+	Status    int    // HTTP
+	Code      string
+	Message   string
+}
+
+func (r *Refusal) Error() string { return r.Operation + ": " + r.Code + ": " + r.Message }
+
+// Unseen is a look that was refused: no more than a gap in the facts, until plan needs what would have been seen.
+type Unseen struct {
+	At       Place
+	Resource string
+	Refusal  Refusal
+}

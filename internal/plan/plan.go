@@ -1,0 +1,103 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import "time"
+
+// Plan is what is going to happen, and what stands against it.
+type Plan struct {
+	Images       []ImagePlan       // per source Region
+	Destinations []DestinationPlan // per account and Region of the targets
+	Steps        []Step            // each after all that it waits for
+	Findings     []Finding
+	Estimate     Estimate
+}
+
+// Refused reports whether a finding forbids to begin.
+func (p Plan) Refused() bool {
+	for _, f := range p.Findings {
+		if f.Level == Refused {
+			return true
+		}
+	}
+	return false
+}
+
+// ImagePlan says what becomes of a source image.
+type ImagePlan struct {
+	Region  string
+	ImageID string
+	Devices []DevicePlan
+	Causes  []string // consistent explanations of the encryption that was found; several: it cannot be told which
+}
+
+// DevicePlan says what becomes of one volume of an image, and why.
+type DevicePlan struct {
+	Device     string // /dev/xvda
+	SnapshotID string
+	GiB        int32
+	Encrypted  bool
+	KeyARN     string // "" when unencrypted
+	Staged     bool   // copied in the source account first
+	Why        string
+}
+
+// DestinationPlan says how one account gets its copy in one Region.
+type DestinationPlan struct {
+	At         Place
+	Target     string // name of the target block
+	FromRegion string // where the copies come from
+	Name       string
+	KeyARN     string
+	Carried    []Carried
+}
+
+// Carried says what becomes of one attribute of the source image (rule 2.4).
+type Carried struct {
+	Attribute string
+	How       How
+	Why       string
+}
+
+// How an attribute gets into the target's image.
+type How string
+
+const (
+	Kept       How = "kept"        // passed to RegisterImage, or a property of the snapshots
+	Set        How = "set"         // given by the template, or set after registering
+	Lost       How = "lost"        // no way to give it to a registered image
+	OutputOnly How = "output-only" // AWS's own finding about an image: nothing to carry
+)
+
+// Level of a finding.
+type Level string
+
+const (
+	Refused Level = "refusal"
+	Warning Level = "warning"
+	Note    Level = "note"
+)
+
+// Finding is a refusal before the run, a warning, or an AWS error explained.
+type Finding struct {
+	Level     Level
+	Rule      string // number of the AWS rule it rests on
+	Field     string // option of the template: `target "prod": kms_key_id`
+	At        Place  // zero: not bound to a place
+	Operation string // "ec2:CopySnapshot"
+	Principal string // ARN
+	Resource  string
+	Summary   string // what is so
+	Because   string // why
+	Next      string // what to do
+}
+
+// Estimate is what the plan costs.
+type Estimate struct {
+	Copies         int
+	GiBStored      int64 // full size of all copies
+	GiBTransferred int64 // between Regions
+	Calls          map[string]int
+	Takes          time.Duration
+}

@@ -1,0 +1,74 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import "time"
+
+// Request is what was asked: complete, defaults filled in, nothing looked up yet.
+type Request struct {
+	Images                []SourceImage     // one per Region, sorted by Region
+	KMSKeyID              string            // key of everything shared: id, alias name or ARN of either; "" is none
+	RegionKMSKeyIDs       map[string]string // Region -> key; goes before KMSKeyID
+	AllowUnencryptedShare bool              // without a key: share unencrypted snapshots as they are
+	ProtectSource         bool              // deregistration protection for the images of this build
+	Targets               []Target          // in the order of the template
+	AssumeRoleFrom        string            // "source" or "base": the credentials that target roles are assumed from
+	Timeout               time.Duration     // the whole run
+	CopyTimeout           time.Duration     // one copy, from its call to its end
+	PollInterval          time.Duration     // the shortest time between two looks at the same place
+	Build                 Build
+}
+
+// SourceImage names an image that the build made.
+type SourceImage struct {
+	Region  string
+	ImageID string // ami-...
+}
+
+// Build is what the artifact tells of the build. Nothing else of generated_data is kept: it holds passwords and keys.
+type Build struct {
+	Name    string // PackerBuildName
+	Region  string // where the build ran; "" when unknown
+	BaseAMI string // the image that the build started from; "" when unknown
+	RunID   string // PackerRunUUID, or one of our own
+}
+
+// Target is a block of the template: accounts x Regions with one set of options. Fields of type Text are templates.
+type Target struct {
+	Name            string // for messages; never empty: "target[0]" where the template gives none
+	AccountIDs      []string
+	Regions         []string // empty: those of the images
+	Roles           []Role   // hops, in order; empty: the source credentials, or Profile
+	Profile         string   // shared configuration profile whose credentials own the target; "" is none
+	KMSKeyID        Text     // "default": the account's EBS default key
+	RegionKMSKeyIDs map[string]Text
+	AMIName         Text // "": the source's name
+	AMIDescription  Text // "": the source's description
+	Tags            map[string]Text
+	SnapshotTags    map[string]Text
+}
+
+// Text is template text, rendered for a destination by Expand.
+type Text string
+
+// Role is one hop of an assumed role (rules 5.1 to 5.6).
+type Role struct {
+	RoleName          Text // name in the destination's account; or
+	RoleARN           Text
+	ExternalID        Secret
+	SessionName       Text
+	SourceIdentity    Text
+	Duration          time.Duration // 0: one hour, the most that role chaining allows (5.2)
+	Policy            string        // session policy, JSON
+	PolicyARNs        []string
+	Tags              map[string]string
+	TransitiveTagKeys []string
+}
+
+// Secret is text that no message, file or log may show; it prints as "(secret)".
+type Secret string
+
+func (Secret) String() string               { return "(secret)" }
+func (Secret) GoString() string             { return "(secret)" }
+func (Secret) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }

@@ -1,0 +1,84 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import "time"
+
+// Event is something that moved during a run.
+type Event struct {
+	Time     time.Time
+	Kind     EventKind
+	Step     ID
+	At       Place
+	Resource string    // AWS id, "" when there is none yet
+	Percent  int       // 0 to 100; -1 when AWS shows none
+	GiB      int64     // size of what moves; 0 when it is no copy
+	ETA      time.Time // expected end; zero when unknown
+	Text     string    // one line for people
+}
+
+// EventKind says what an Event is about; it is also the name in Packer's machine-readable lines.
+type EventKind string
+
+const (
+	Begun      EventKind = "begun"
+	Progressed EventKind = "progress"
+	Finished   EventKind = "finished"
+	Failed     EventKind = "failed"
+	Skipped    EventKind = "skipped"
+	Noted      EventKind = "note"
+)
+
+// Result is what came of a plan.
+type Result struct {
+	Begun, Ended time.Time
+	Images       []Made
+	Steps        []Ended
+	Left         []Leftover
+	Source       []SourceEnd
+	Findings     []Finding
+}
+
+// Made is an image that a target owns now.
+type Made struct {
+	At        Place
+	Target    string
+	ImageID   string
+	Name      string
+	Snapshots []MadeSnapshot
+	Carried   []Carried
+}
+
+// MadeSnapshot is a snapshot of a made image, as verified after its completion.
+type MadeSnapshot struct {
+	Device     string
+	SnapshotID string
+	KeyARN     string
+	GiB        int32
+}
+
+// Ended is how a step ended: the time line.
+type Ended struct {
+	Step         ID
+	At           Place
+	Begun, Ended time.Time
+	Made         string   // AWS id
+	Skipped      bool     // something that it needs had failed
+	Failure      *Finding // nil: it succeeded
+}
+
+// Leftover is something that stayed and should not have.
+type Leftover struct {
+	At       Place
+	Kind     string // share, grant, snapshot, image
+	Resource string
+	Why      string
+}
+
+// SourceEnd is in what state a source image was left.
+type SourceEnd struct {
+	Region    string
+	ImageID   string
+	Protected bool // still under the deregistration protection that the run switched on
+}

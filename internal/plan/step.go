@@ -1,0 +1,66 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import "time"
+
+// ID names a step: "copy/999999999999/eu-west-1/xvda".
+type ID string
+
+// Ref is an AWS id, or the step that will have made it.
+type Ref struct {
+	Known string
+	From  ID // stands in Needs or After of the step that holds the Ref
+}
+
+func (r Ref) String() string {
+	if r.Known != "" {
+		return r.Known
+	}
+	return "<" + string(r.From) + ">"
+}
+
+// Right is a permission that a step takes: an IAM or KMS action on a resource.
+type Right struct {
+	Action   string // "ec2:CopySnapshot"
+	Resource string // ARN, with wildcards where the id is not known before
+	Rule     string // source of the fact: "3.1.4"
+}
+
+// Head is all that the runner knows of a step.
+type Head struct {
+	Step  ID
+	At    Place
+	For   Place         // the destination whose failure stays its own; zero: every destination's
+	Needs []ID          // must have succeeded
+	After []ID          // must have ended, either way
+	Takes time.Duration // expected; the runner starts the longest remaining path first
+	Lane  string        // what AWS limits (4.1.1); "" is free
+	Found string        // an earlier run's unfinished work: wait for it, make nothing
+}
+
+// Step is one act of a plan.
+type Step interface {
+	Base() *Head
+	Rights() []Right
+	String() string // its line in the plan
+}
+
+// Base gives the runner its part of a step.
+func (h *Head) Base() *Head { return h }
+
+// Remaining is the longest expected time from the start of each step to the end of the run.
+func Remaining(steps []Step) map[ID]time.Duration {
+	left := make(map[ID]time.Duration, len(steps))
+	for i := len(steps) - 1; i >= 0; i-- { // every step stands after what it waits for
+		h := steps[i].Base()
+		left[h.Step] += h.Takes
+		for _, waited := range [][]ID{h.Needs, h.After} {
+			for _, id := range waited {
+				left[id] = max(left[id], left[h.Step])
+			}
+		}
+	}
+	return left
+}
