@@ -1,0 +1,80 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	source = "111111111111"
+	target = "999999999999"
+	region = "ap-northeast-1"
+)
+
+// installed is the folder of the installed plugins, made once for all tests; "" where the parts are not there.
+var installed string
+
+func TestMain(m *testing.M) { os.Exit(withPlugins(m.Run)) }
+
+func withPlugins(run func() int) int {
+	parts, err := FindParts()
+	if err != nil {
+		return run()
+	}
+	folder, err := os.MkdirTemp("", "e2e")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	installed = filepath.Join(folder, "plugins")
+	if err := parts.Install(context.Background(), installed); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return run()
+}
+
+// newHost is a host of the test's own in the source account, with a template and a world.
+func newHost(t *testing.T, template string, world ...string) Host {
+	t.Helper()
+	t.Parallel()
+	parts, err := FindParts()
+	if err != nil {
+		t.Skip(err)
+	}
+	h := Host{Parts: parts, Account: source, Folder: t.TempDir(), Plugins: installed}
+	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(template), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.World, err = parts.StartWorld(append([]string{"-speed", "600"}, world...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.World.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// packer runs a packer command and expects the exit code. It returns what was printed.
+func (h Host) packer(t *testing.T, code int, arguments ...string) string {
+	t.Helper()
+	output, got, err := h.Run(t.Context(), arguments...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != code {
+		t.Fatalf("packer %s: exit code %d, want %d\n%s", strings.Join(arguments, " "), got, code, output)
+	}
+	return output
+}

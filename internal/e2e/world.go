@@ -1,0 +1,67 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+)
+
+// World is a simulated AWS in a process of its own, on a free port of the loopback interface.
+type World struct {
+	Endpoint string // http://127.0.0.1:port
+	process  *exec.Cmd
+	log      bytes.Buffer
+}
+
+// StartWorld starts a simulated AWS and waits for its address, which it prints first. More arguments: -speed, -world.
+func (p Parts) StartWorld(arguments ...string) (*World, error) {
+	const announced = "awssim listening on "
+	w := &World{process: exec.Command(p.Awssim, append([]string{"-listen", "127.0.0.1:0"}, arguments...)...)}
+	w.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal is ours to pass on
+	w.process.Stderr = &w.log
+	stdout, err := w.process.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := w.process.Start(); err != nil {
+		return nil, err
+	}
+	out := bufio.NewReader(stdout)
+	line, err := out.ReadString('\n')
+	endpoint, ok := strings.CutPrefix(strings.TrimSpace(line), announced)
+	if !ok {
+		_ = w.Stop()
+		return nil, fmt.Errorf("awssim did not print its address (%w): %q\n%s", err, line, w.log.String())
+	}
+	go io.Copy(io.Discard, out) // until it ends: a full pipe would stop it
+	w.Endpoint = endpoint
+	return w, nil
+}
+
+// Stop ends the world.
+func (w *World) Stop() error {
+	_ = w.process.Process.Signal(syscall.SIGTERM) // it may have ended by itself; Wait tells
+	if err := w.process.Wait(); err != nil {
+		return fmt.Errorf("awssim: %w\n%s", err, w.log.String())
+	}
+	return nil
+}
+
+// Config makes clients of the world: as an account's root, in a Region.
+func (w *World) Config(account, region string) aws.Config {
+	return aws.Config{
+		Region:       region,
+		BaseEndpoint: aws.String(w.Endpoint),
+		Credentials:  credentials.NewStaticCredentialsProvider(account, "secret", ""),
+	}
+}
