@@ -1,0 +1,121 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package policy
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Grant is a KMS grant: it stands beside the key policy, and allows only (rule 3.2.6, KMS-DG:grants).
+type Grant struct {
+	ID             string
+	Grantee        string   // ARN of an account's root, a role, a user or a session; or a service principal
+	Retiring       string   // who may retire it besides: the same forms; "" for nobody
+	IssuingAccount string   // 12 digits: the account in which it was made, which may retire it too
+	Operations     []string // GrantOperations
+	Constraints    GrantConstraints
+}
+
+// GrantConstraints limit what a grant allows.
+type GrantConstraints struct {
+	EncryptionContextEquals map[string]string // the request's encryption context has to be this; nil: no constraint
+	EncryptionContextSubset map[string]string // ... has to hold these pairs; nil: no constraint
+	SourceARN               string            // on whose behalf an AWS service asks; "": no constraint
+}
+
+// GrantOperations are what grants can allow, sorted. An operation and the action that it allows have one name
+// (KMS-DG:grants, "Grant operations").
+var GrantOperations = []string{
+	"CreateGrant", "Decrypt", "DeriveSharedSecret", "DescribeKey", "Encrypt", "GenerateDataKey", "GenerateDataKeyPair",
+	"GenerateDataKeyPairWithoutPlaintext", "GenerateDataKeyWithoutPlaintext", "GenerateMac", "GetPublicKey", "ReEncryptFrom",
+	"ReEncryptTo", "RetireGrant", "Sign", "Verify", "VerifyMac",
+}
+
+// standing is what the grant makes of the principal of a request; stranger when it does not allow the action.
+func (g Grant) standing(e *evaluation) standing {
+	operation, _ := strings.CutPrefix(e.Action, "kms:")
+	granted := slices.Contains(g.Operations, operation)
+	grantee := party(g.Grantee).standing(e.Principal)
+	switch operation {
+	case "RetireGrant": // KMS-DG:grant-delete
+		best := max(party(g.Retiring).standing(e.Principal), party(g.IssuingAccount).standing(e.Principal))
+		if granted {
+			best = max(best, grantee)
+		}
+		return best
+	case "CreateGrant": // a child grant only narrows (KMS-DG:create-grant-overview)
+		if !granted || e.Grant == nil || !g.covers(*e.Grant) {
+			return stranger
+		}
+	case "DescribeKey", "GetPublicKey": // they have no encryption context
+		if !granted {
+			return stranger
+		}
+	default:
+		if !granted || !g.Constraints.admit(e.encryptionContext()) {
+			return stranger
+		}
+	}
+	if source := g.Constraints.SourceARN; source != "" && e.byService() && !slices.Equal(e.context["aws:sourcearn"], []string{source}) {
+		return stranger
+	}
+	return grantee
+}
+
+// covers reports whether a child allows no more than its parent.
+func (g Grant) covers(child Grant) bool {
+	for _, operation := range child.Operations {
+		if !slices.Contains(g.Operations, operation) {
+			return false
+		}
+	}
+	return g.Constraints.cover(child.Constraints)
+}
+
+// cover reports whether other constraints are at least as strict.
+func (c GrantConstraints) cover(other GrantConstraints) bool {
+	switch {
+	case c.SourceARN != "" && c.SourceARN != other.SourceARN:
+		return false
+	case c.EncryptionContextEquals != nil:
+		return other.EncryptionContextEquals != nil && maps.Equal(c.EncryptionContextEquals, other.EncryptionContextEquals)
+	case c.EncryptionContextSubset != nil:
+		return holds(other.EncryptionContextEquals, c.EncryptionContextSubset) || holds(other.EncryptionContextSubset, c.EncryptionContextSubset)
+	}
+	return true
+}
+
+// admit reports whether a request with this encryption context keeps to the constraints; it is compared in its own case.
+func (c GrantConstraints) admit(context map[string]string) bool {
+	return (c.EncryptionContextEquals == nil || maps.Equal(context, c.EncryptionContextEquals)) && holds(context, c.EncryptionContextSubset)
+}
+
+// holds reports whether all pairs are in a map.
+func holds(all, pairs map[string]string) bool {
+	for k, v := range pairs {
+		if have, ok := all[k]; !ok || have != v {
+			return false
+		}
+	}
+	return true
+}
+
+// implied are the condition keys of a request to make the grant (KMS-DG:conditions-kms).
+func (g Grant) implied() Context {
+	c := Context{
+		"kms:GrantOperations":          slices.Sorted(slices.Values(g.Operations)),
+		"kms:GranteePrincipal":         {g.Grantee},
+		"kms:RetiringPrincipal":        {g.Retiring},
+		"kms:GrantConstraintSourceArn": {g.Constraints.SourceARN},
+	}
+	switch {
+	case g.Constraints.EncryptionContextEquals != nil:
+		c["kms:GrantConstraintType"] = []string{"EncryptionContextEquals"}
+	case g.Constraints.EncryptionContextSubset != nil:
+		c["kms:GrantConstraintType"] = []string{"EncryptionContextSubset"}
+	}
+	return c
+}
