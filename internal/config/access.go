@@ -1,0 +1,99 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:generate packer-sdc struct-markdown
+
+package config
+
+import (
+	"net/url"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Access options choose the source credentials: those of the account that owns the image. They have amazon-ebs's names and meanings,
+// so one local value can serve the builder and the post-processor. Where none is given, the AWS SDK looks at its usual places:
+// environment variables, the shared configuration and credentials files, IAM Identity Center, web identity, the roles of containers and instances.
+type Access struct {
+	// The Region of the first calls, such as `eu-west-1`; it also tells the partition. Default: the first of the artifact's Regions.
+	Region string `mapstructure:"region"`
+	// The profile of the shared configuration and credentials files. Every kind of profile works, `credential_process` and
+	// `sso_session` included.
+	Profile string `mapstructure:"profile"`
+	// The access key. Use it with `secret_key`; neither goes together with `profile` or `shared_credentials_file`, which
+	// would have no effect.
+	AccessKey string `mapstructure:"access_key"`
+	// The secret key that belongs to `access_key`. Declare its variable as sensitive.
+	SecretKey string `mapstructure:"secret_key"`
+	// The session token that belongs to `access_key`, where the key is a temporary one. A run that outlives the session fails:
+	// prefer `profile` or `assume_role`, whose sessions are renewed.
+	Token string `mapstructure:"token"`
+	// The path of a credentials file, instead of `~/.aws/credentials`.
+	SharedCredentialsFile string `mapstructure:"shared_credentials_file"`
+	// A role of the source account, assumed with the credentials above. See [assume_role](#assume-role).
+	AssumeRole *AssumeRole `mapstructure:"assume_role"`
+	// The URL of another EC2 endpoint, such as `https://ec2.custom.endpoint.com`, for all Regions and accounts. The SDK's own
+	// `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_KMS` (`_STS`, ...) work as well.
+	CustomEndpointEC2 string `mapstructure:"custom_endpoint_ec2"`
+	// How often a throttled or transiently failing call is repeated. Default: until `timeout`, because throttling is expected where
+	// many accounts are served.
+	MaxRetries int `mapstructure:"max_retries"`
+	// `true` leaves out the check of the source credentials (`sts:GetCallerIdentity`) that comes before anything else.
+	SkipCredentialValidation bool `mapstructure:"skip_credential_validation"`
+	// `true` accepts any TLS certificate of the endpoints. For test endpoints only.
+	InsecureSkipTLSVerify bool `mapstructure:"insecure_skip_tls_verify"`
+}
+
+// Credentials are the options as package awsclient takes them.
+func (a *Access) Credentials() awsclient.Access {
+	access := awsclient.Access{
+		Region:                   a.Region,
+		Profile:                  a.Profile,
+		AccessKey:                a.AccessKey,
+		SecretKey:                plan.Secret(a.SecretKey),
+		Token:                    plan.Secret(a.Token),
+		SharedCredentialsFile:    a.SharedCredentialsFile,
+		CustomEndpointEC2:        a.CustomEndpointEC2,
+		MaxRetries:               a.MaxRetries,
+		SkipCredentialValidation: a.SkipCredentialValidation,
+		InsecureSkipTLSVerify:    a.InsecureSkipTLSVerify,
+	}
+	if a.AssumeRole != nil {
+		access.AssumeRole = []plan.Role{a.AssumeRole.role()}
+	}
+	return access
+}
+
+func (a *Access) check(p *problems) {
+	p.region("region", a.Region)
+	if a.AccessKey != "" && a.SecretKey == "" {
+		p.add("secret_key", "is missing: access_key needs it")
+	}
+	if a.AccessKey == "" {
+		if a.SecretKey != "" {
+			p.add("access_key", "is missing: secret_key needs it")
+		}
+		if a.Token != "" {
+			p.add("access_key", "is missing: token needs it")
+		}
+	} else {
+		if a.Profile != "" {
+			p.add("profile", "has no effect beside access_key: give one of them")
+		}
+		if a.SharedCredentialsFile != "" {
+			p.add("shared_credentials_file", "has no effect beside access_key: give one of them")
+		}
+	}
+	if a.AssumeRole != nil {
+		a.AssumeRole.check(p.in("assume_role"), maxSession)
+	}
+	if literal(a.CustomEndpointEC2) {
+		if endpoint, err := url.Parse(a.CustomEndpointEC2); err != nil || endpoint.Host == "" || endpoint.Scheme != "https" && endpoint.Scheme != "http" {
+			p.add("custom_endpoint_ec2", "%q is no URL such as https://ec2.custom.endpoint.com", a.CustomEndpointEC2)
+		}
+	}
+	if a.MaxRetries < 0 {
+		p.add("max_retries", "%d is negative", a.MaxRetries)
+	}
+}

@@ -1,0 +1,255 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,AssumeRole
+//go:generate packer-sdc struct-markdown
+
+// Package config holds the options of a template, judges them, and turns them into a request.
+package config
+
+import (
+	"encoding/json"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/packer-plugin-sdk/common"
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
+	"github.com/mitchellh/mapstructure"
+	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Config is the block of the post-processor in a template.
+type Config struct {
+	common.PackerConfig `mapstructure:",squash"`
+	Access              `mapstructure:",squash"`
+
+	// The source account's key that everything shared is encrypted with: what is not, is copied within the source account
+	// first. An alias, or the id of a multi-Region key (`mrk-...`), is looked up in every Region where something is shared;
+	// another key id, or an ARN, serves its own Region only. The target accounts need the right to use it, and nothing encrypted with a key that AWS
+	// manages can be shared. Default: none; what a customer managed key encrypts already is then shared as it is.
+	KMSKeyID string `mapstructure:"kms_key_id"`
+	// Keys for some Regions, instead of `kms_key_id`: `{ "eu-west-1" = "alias/other" }`.
+	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids"`
+	// `true` shares unencrypted snapshots as they are, where no key is given; the targets' copies are encrypted all the
+	// same. Default: `false`, unencrypted snapshots are refused.
+	AllowUnencryptedShare bool `mapstructure:"allow_unencrypted_share"`
+	// `false` leaves the image without protection during the run. Packer deregisters the image of a build whose post-processor
+	// fails; therefore the image gets deregistration protection first, and loses it as the last act of a run that succeeds.
+	// Images that are protected already stay so. Default: `true`.
+	ProtectSource config.Trilean `mapstructure:"protect_source"`
+	// What the targets' roles are assumed with: `source`, the source credentials; or `base`, the credentials that the
+	// top-level `assume_role` itself was assumed with. Default: `source`.
+	AssumeRoleFrom string `mapstructure:"assume_role_from"`
+	// The longest time for the whole run. Default: `12h`.
+	Timeout time.Duration `mapstructure:"timeout"`
+	// The longest time for the copy of one snapshot. Default: `6h`, or `timeout` where that is shorter.
+	CopyTimeout time.Duration `mapstructure:"copy_timeout"`
+	// The shortest time between two looks at the copies of an account in a Region, between `1s` and `5m`. Long copies are looked at
+	// less often. Default: `15s`.
+	PollInterval time.Duration `mapstructure:"poll_interval"`
+	// The accounts that shall own a copy. See [target](#target).
+	Targets []Target `mapstructure:"target"`
+}
+
+// Where the credentials of targets' roles start from.
+const (
+	fromSource = "source"
+	fromBase   = "base"
+)
+
+// Prepare decodes what Packer gives, fills in the defaults and judges all that can be judged before a run: not what is still
+// unknown, nor that something is missing from a list, which may only be unknown yet. All errors come together.
+func (c *Config) Prepare(raws ...any) error {
+	if err := c.decode(raws); err != nil {
+		return err
+	}
+	c.fill()
+	return c.check()
+}
+
+// decode reads the raw values. Targets are decoded apart, so that Packer neither reads nor renders the templates in them.
+func (c *Config) decode(raws []any) error {
+	*c = Config{}
+	var rest, targets []any
+	for _, raw := range raws {
+		options, err := optionsOf(raw)
+		if err != nil {
+			return err
+		}
+		if options == nil {
+			rest = append(rest, raw)
+			continue
+		}
+		targets = append(targets, map[string]any{"target": options["target"]})
+		delete(options, "target")
+		rest = append(rest, options)
+	}
+	hooks := append([]mapstructure.DecodeHookFunc{unknownDuration}, config.DefaultDecodeHookFuncs...)
+	err := config.Decode(c, &config.DecodeOpts{PluginType: "encrypted-ami-share", Interpolate: true, DecodeHooks: hooks}, rest...)
+	if err != nil {
+		return err
+	}
+	return config.Decode(c, &config.DecodeOpts{DecodeHooks: hooks}, targets...)
+}
+
+// optionsOf is a raw value as options by name, and nil where it holds no block of ours but Packer's own data. HCL2 comes as a cty
+// value, JSON templates as a map.
+func optionsOf(raw any) (map[string]any, error) {
+	var options map[string]any
+	switch raw := raw.(type) {
+	case cty.Value:
+		text, err := ctyjson.SimpleJSONValue{Value: raw}.MarshalJSON()
+		if err != nil {
+			return nil, err
+		}
+		return options, json.Unmarshal(text, &options)
+	case map[string]any:
+		return maps.Clone(raw), nil
+	case map[any]any: // a map[string]any that came over the wire
+		if _, ours := raw["target"]; !ours {
+			return nil, nil
+		}
+		return options, mapstructure.Decode(raw, &options)
+	}
+	return nil, nil
+}
+
+// notKnown stands for a duration that Packer does not know yet.
+const notKnown = time.Duration(math.MinInt64)
+
+// unknownDuration decodes Packer's placeholder for text as a duration.
+func unknownDuration(_, to reflect.Type, value any) (any, error) {
+	if text, ok := value.(string); ok && to == reflect.TypeFor[time.Duration]() && strings.Contains(text, unknown) {
+		return notKnown, nil
+	}
+	return value, nil
+}
+
+// fill sets the defaults.
+func (c *Config) fill() {
+	if c.ProtectSource == config.TriUnset {
+		c.ProtectSource = config.TriTrue
+	}
+	if c.AssumeRoleFrom == "" {
+		c.AssumeRoleFrom = fromSource
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 12 * time.Hour
+	}
+	if c.CopyTimeout == 0 {
+		c.CopyTimeout = 6 * time.Hour
+		if c.Timeout > 0 {
+			c.CopyTimeout = min(c.CopyTimeout, c.Timeout)
+		}
+	}
+	if c.PollInterval == 0 {
+		c.PollInterval = 15 * time.Second
+	}
+}
+
+// check judges all options.
+func (c *Config) check() error {
+	p := newProblems()
+	c.Access.check(p)
+	p.sharedKeys(c.KMSKeyID, c.RegionKMSKeyIDs)
+	if c.AllowUnencryptedShare && c.KMSKeyID != "" {
+		p.add("allow_unencrypted_share", "has no effect beside kms_key_id, with which everything shared is encrypted")
+	}
+	switch {
+	case literal(c.AssumeRoleFrom) && c.AssumeRoleFrom != fromSource && c.AssumeRoleFrom != fromBase:
+		p.add("assume_role_from", "%q is neither %q nor %q", c.AssumeRoleFrom, fromSource, fromBase)
+	case c.AssumeRoleFrom == fromBase && c.AssumeRole == nil:
+		p.add("assume_role_from", "%q has no effect without the top-level assume_role", fromBase)
+	}
+	c.checkTimes(p)
+	chained := c.AssumeRole != nil && c.AssumeRoleFrom == fromSource
+	named := map[string]string{}
+	for i := range c.Targets {
+		t := &c.Targets[i]
+		in := p.in(t.label(i))
+		if other, there := named[t.Name]; there && literal(t.Name) {
+			in.add("name", "is that of %s as well", other)
+		}
+		named[t.Name] = index("target", i)
+		t.check(in, chained)
+	}
+	c.checkPlaces(p)
+	return p.err()
+}
+
+func (c *Config) checkTimes(p *problems) {
+	positive := func(field string, d time.Duration) {
+		if d != notKnown && d <= 0 {
+			p.add(field, "%s is no time to wait", d)
+		}
+	}
+	positive("timeout", c.Timeout)
+	positive("copy_timeout", c.CopyTimeout)
+	if c.CopyTimeout > c.Timeout && c.Timeout > 0 {
+		p.add("copy_timeout", "%s is longer than timeout, %s", c.CopyTimeout, c.Timeout)
+	}
+	if c.PollInterval != notKnown && (c.PollInterval < time.Second || c.PollInterval > 5*time.Minute) {
+		p.add("poll_interval", "%s is not between 1s and 5m", c.PollInterval)
+	}
+}
+
+// checkPlaces judges that no account and Region is named by two targets. Where a target has the artifact's Regions, this is found when it runs.
+func (c *Config) checkPlaces(p *problems) {
+	first := map[plan.Place]string{}
+	for i := range c.Targets {
+		t := &c.Targets[i]
+		places := map[plan.Place]bool{} // a target's own repetitions have been told
+		for j, account := range t.AccountIDs {
+			for _, region := range t.Regions {
+				at := plan.Place{Account: account, Region: region}
+				if other, there := first[at]; there && literal(account) && literal(region) && !places[at] {
+					p.in(t.label(i)).add(index("account_ids", j), "%s in %s is %s's already", account, region, other)
+				}
+				places[at] = true
+			}
+		}
+		for at := range places {
+			if _, there := first[at]; !there {
+				first[at] = t.label(i)
+			}
+		}
+	}
+}
+
+// Request is what the template asks for of these images. Its errors are what only a run can tell: values that are still
+// unknown, and nothing to do.
+func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Request, error) {
+	p := newProblems()
+	p.unknowns(c)
+	if len(c.Targets) == 0 {
+		p.add("target", "is missing: no account is to get a copy (where dynamic blocks make the targets, their list was empty)")
+	}
+	for i := range c.Targets {
+		if t := &c.Targets[i]; len(t.AccountIDs) == 0 {
+			p.in(t.label(i)).add("account_ids", "is empty: no account is to get a copy")
+		}
+	}
+	request := plan.Request{
+		Images:                slices.Clone(images),
+		KMSKeyID:              c.KMSKeyID,
+		RegionKMSKeyIDs:       c.RegionKMSKeyIDs,
+		AllowUnencryptedShare: c.AllowUnencryptedShare,
+		ProtectSource:         c.ProtectSource.True(),
+		AssumeRoleFrom:        c.AssumeRoleFrom,
+		Timeout:               c.Timeout,
+		CopyTimeout:           c.CopyTimeout,
+		PollInterval:          c.PollInterval,
+		Build:                 build,
+	}
+	for i := range c.Targets {
+		request.Targets = append(request.Targets, c.Targets[i].target(i))
+	}
+	return request, p.err()
+}

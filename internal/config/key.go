@@ -1,0 +1,104 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package config
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Forms of a key that AWS takes (rules 1.7.5, 3.6.1). An alias without its prefix is taken too, and fails later (1.7.7).
+var (
+	keyIDs  = regexp.MustCompile(`^(?:mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
+	aliases = regexp.MustCompile(`^alias/[\w/-]{1,250}$`)
+	keyARNs = regexp.MustCompile(`^arn:(aws[a-z-]*):kms:([a-z0-9-]+):\d{12}:(?:key/(.+)|(alias/.+))$`)
+)
+
+// key is what the form of a key tells about it.
+type key struct {
+	alias  string // with its prefix
+	region string // of an ARN
+	single bool   // a plain key id: a key of one Region, whichever
+}
+
+// key judges the form of a key.
+func (p *problems) key(field, text string) key {
+	switch arn := keyARNs.FindStringSubmatch(text); {
+	case !literal(text):
+	case keyIDs.MatchString(text):
+		return key{single: !strings.HasPrefix(text, "mrk-")}
+	case aliases.MatchString(text):
+		return key{alias: text}
+	case arn != nil && (keyIDs.MatchString(arn[3]) || aliases.MatchString(arn[4])):
+		p.region(field, arn[2])
+		return key{alias: arn[4], region: arn[2]}
+	default:
+		p.add(field, "%q is no key: write an alias (alias/golden), a key id, or the ARN of either", text)
+	}
+	return key{}
+}
+
+// sharedKeys judges the keys of what is shared with other accounts.
+func (p *problems) sharedKeys(common string, exceptions map[string]string) {
+	one := func(field, text, region string) {
+		if text == plan.DefaultKey {
+			p.add(field, "%q is for targets: name the key that is shared", text)
+			return
+		}
+		k := p.key(field, text)
+		if strings.HasPrefix(k.alias, "alias/aws/") { // rule 2.1.1
+			p.add(field, "%q is a key that AWS manages: what it encrypts cannot be shared; name a key of your own", text)
+		}
+		p.keyIn(field, k, region)
+	}
+	one("kms_key_id", common, "")
+	for _, region := range sorted(exceptions) {
+		field := element("region_kms_key_ids", region)
+		p.region(field, region)
+		one(field, exceptions[region], region)
+	}
+}
+
+// targetKeys judges the keys of a target with these Regions; none: the artifact's.
+func (p *problems) targetKeys(common string, exceptions map[string]string, regions []string) {
+	var own key
+	switch {
+	case common == "":
+		p.add("kms_key_id", "is missing: name the target's own key, or %q for the account's EBS default key", plan.DefaultKey)
+	case common != plan.DefaultKey:
+		p.template("kms_key_id", common, false)
+		own = p.key("kms_key_id", common)
+	}
+	var served []string // by the common key
+	for _, region := range regions {
+		if _, excepted := exceptions[region]; !excepted && literal(region) {
+			served = append(served, region)
+			p.keyIn("kms_key_id", own, region)
+		}
+	}
+	if own.single && len(served) > 1 {
+		p.add("kms_key_id", "%q is a key of one Region, but %s need one each: give an alias or region_kms_key_ids", common, strings.Join(served, ", "))
+	}
+	for _, region := range sorted(exceptions) {
+		field, text := element("region_kms_key_ids", region), exceptions[region]
+		p.region(field, region)
+		if len(regions) > 0 && literal(strings.Join(regions, "")) && !slices.Contains(regions, region) {
+			p.add(field, "has no effect: the target has no such Region")
+		}
+		if text != plan.DefaultKey {
+			p.template(field, text, false)
+			p.keyIn(field, p.key(field, text), region)
+		}
+	}
+}
+
+// keyIn judges that a key given by ARN is in the Region where it shall encrypt (rule 1.7.5).
+func (p *problems) keyIn(field string, k key, region string) {
+	if k.region != "" && region != "" && k.region != region {
+		p.add(field, "is a key of %s and cannot encrypt in %s: give an alias, a mrk- id or region_kms_key_ids", k.region, region)
+	}
+}

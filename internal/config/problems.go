@@ -1,0 +1,114 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// problems collects all that is wrong with a template, each with the path of its option.
+type problems struct {
+	found *[]error
+	path  string // "", or that of the block with a colon and a blank
+	first *where // the partition named first: a run has one
+}
+
+// where is a partition and the option that names it.
+type where struct{ partition, field string }
+
+func newProblems() *problems { return &problems{found: new([]error), first: new(where)} }
+
+// in is the same collection, for the options of a block.
+func (p *problems) in(block string) *problems {
+	return &problems{found: p.found, path: p.path + block + ": ", first: p.first}
+}
+
+func (p *problems) add(field, format string, args ...any) {
+	*p.found = append(*p.found, fmt.Errorf(p.path+field+" "+format, args...))
+}
+
+// err is all of them together, or nil.
+func (p *problems) err() error {
+	if len(*p.found) == 0 {
+		return nil
+	}
+	return &packersdk.MultiError{Errors: *p.found}
+}
+
+// unknown is what Packer gives for a value that it does not have yet; it may stand within other text.
+const unknown = "<unknown>"
+
+// literal reports whether a value can be judged as it stands: it is there, known, and no template.
+func literal(value string) bool {
+	return value != "" && !strings.Contains(value, unknown) && !strings.Contains(value, "{{")
+}
+
+func index(field string, i int) string        { return fmt.Sprintf("%s[%d]", field, i) }
+func element(field, key string) string        { return fmt.Sprintf("%s[%q]", field, key) }
+func sorted(texts map[string]string) []string { return slices.Sorted(maps.Keys(texts)) }
+
+// template judges a text that is rendered for each destination. A secret is not shown.
+func (p *problems) template(field, text string, secret bool) {
+	switch err := plan.Text(text).Check(); {
+	case err != nil && secret:
+		p.add(field, "is no template that can be read")
+	case err != nil:
+		p.add(field, "is no template that can be read: %v", err)
+	}
+}
+
+// region judges the name of a Region, and that all are of one partition.
+func (p *problems) region(field, region string) {
+	if !literal(region) {
+		return
+	}
+	partition := partitionOf(region)
+	if partition == "" {
+		p.add(field, "%q is no name of a Region, such as eu-west-1", region)
+		return
+	}
+	p.partition(field, partition)
+}
+
+// partition judges that all partitions are one: nothing is copied from one into another.
+func (p *problems) partition(field, partition string) {
+	switch p.first.partition {
+	case "":
+		*p.first = where{partition, p.path + field}
+	case partition:
+	default:
+		p.add(field, "is of the partition %s, but %s is of %s: nothing can be copied between partitions", partition, p.first.field, p.first.partition)
+	}
+}
+
+// maxTags is how many tags AWS lets a resource or a session have (rule 5.5).
+const maxTags = 50
+
+// tags judges tags that AWS shall take (the lengths of rule 5.5 hold for resources as well).
+func (p *problems) tags(field string, tags map[string]string) {
+	if len(tags) > maxTags {
+		p.add(field, "has %d tags, AWS allows %d", len(tags), maxTags)
+	}
+	for _, key := range sorted(tags) {
+		switch value := tags[key]; {
+		case strings.HasPrefix(key, "aws:"):
+			p.add(element(field, key), "begins with aws:, which AWS keeps to itself")
+		case origin.Ours(key):
+			p.add(element(field, key), "begins with %s, which this plugin keeps to itself", origin.Prefix)
+		case utf8.RuneCountInString(key) > 128 || key == "":
+			p.add(element(field, key), "is not 1 to 128 characters long")
+		case literal(value) && utf8.RuneCountInString(value) > 256:
+			p.add(element(field, key), "has a value of %d characters, AWS allows 256", utf8.RuneCountInString(value))
+		}
+	}
+}

@@ -1,0 +1,193 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:generate packer-sdc struct-markdown
+
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Target names accounts that shall own a copy of the image: each account in each Region, with one set of options. The block may be
+// repeated, and `dynamic "target"` works.
+type Target struct {
+	// A name for messages and reports. Default: `target[0]`, `target[1]`, ...
+	Name string `mapstructure:"name"`
+	// The accounts, 12 digits each, as strings: a number would lose its leading zeros. The source account itself is possible; it
+	// needs no role, and the default name of its copy gets ` (encrypted)` appended.
+	AccountIDs []string `mapstructure:"account_ids" required:"true"`
+	// The Regions. Default: those of the artifact. A Region without an image of the artifact is served from another one.
+	Regions []string `mapstructure:"regions"`
+	// The name of the role to assume in the target account, with its path where it has one, such as `golden-image-target`. May name [template
+	// variables](#template-variables).
+	RoleName string `mapstructure:"role_name"`
+	// A role to assume, where more than its name is to be said: an external id, session tags, several roles one after the other
+	// (repeat the block). See [assume_role](#assume-role). One of `role_name`, `assume_role` and `profile`.
+	AssumeRole []AssumeRole `mapstructure:"assume_role"`
+	// The profile of the shared configuration and credentials files whose credentials are the target account's.
+	Profile string `mapstructure:"profile"`
+	// The target account's key that its copies are encrypted with: an alias is looked up in every Region of the target; so is the id of a multi-Region key
+	// (`mrk-...`); another key id, or an ARN, serves its own Region only. A key of a third account is given by ARN.
+	// `default` is the account's default key of EBS encryption in each Region, whatever it is. May name [template variables](#template-variables).
+	KMSKeyID string `mapstructure:"kms_key_id" required:"true"`
+	// Keys for some Regions, instead of `kms_key_id`: `{ "eu-west-1" = "alias/other" }`. The keys may name [template variables](#template-variables).
+	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids"`
+	// The name of the copy, 3 to 128 characters. Default: the name of the image that is copied. May name [template variables](#template-variables).
+	AMIName string `mapstructure:"ami_name"`
+	// The description of the copy. Default: that of the image that is copied. May name [template variables](#template-variables).
+	AMIDescription string `mapstructure:"ami_description"`
+	// Tags of the copy, given in the call that makes it. They are added to the tags of the image that is copied, and go before them.
+	// The values may name [template variables](#template-variables).
+	Tags map[string]string `mapstructure:"tags"`
+	// Tags of the copy's snapshots, likewise added to those of the snapshots that are copied.
+	// The values may name [template variables](#template-variables).
+	SnapshotTags map[string]string `mapstructure:"snapshot_tags"`
+}
+
+// label is how messages call the target: by its name, or by its place among the targets.
+func (t *Target) label(i int) string {
+	if literal(t.Name) {
+		return fmt.Sprintf("target %q", t.Name)
+	}
+	return index("target", i)
+}
+
+func (t *Target) target(i int) plan.Target {
+	target := plan.Target{
+		Name:            t.Name,
+		AccountIDs:      slices.Sorted(slices.Values(t.AccountIDs)),
+		Regions:         slices.Sorted(slices.Values(t.Regions)),
+		Profile:         t.Profile,
+		KMSKeyID:        plan.Text(t.KMSKeyID),
+		RegionKMSKeyIDs: texts(t.RegionKMSKeyIDs),
+		AMIName:         plan.Text(t.AMIName),
+		AMIDescription:  plan.Text(t.AMIDescription),
+		Tags:            texts(t.Tags),
+		SnapshotTags:    texts(t.SnapshotTags),
+	}
+	if t.Name == "" {
+		target.Name = index("target", i)
+	}
+	if t.RoleName != "" {
+		target.Roles = append(target.Roles, plan.Role{RoleName: plan.Text(t.RoleName)})
+	}
+	for _, role := range t.AssumeRole {
+		target.Roles = append(target.Roles, role.role())
+	}
+	return target
+}
+
+func texts(values map[string]string) map[string]plan.Text {
+	if values == nil {
+		return nil
+	}
+	out := make(map[string]plan.Text, len(values))
+	for key, value := range values {
+		out[key] = plan.Text(value)
+	}
+	return out
+}
+
+var (
+	accountIDs = regexp.MustCompile(`^\d{12}$`)
+	roleNames  = regexp.MustCompile(`^/?(?:[!-.0-~]+/)*[\w+=,.@-]{1,64}$`)
+	amiNames   = regexp.MustCompile(`^[A-Za-z0-9 ()\[\]./\-'@_]{3,128}$`) // rule 2.5.3
+)
+
+// check judges a target. chained: its roles are assumed with the session of a role.
+func (t *Target) check(p *problems, chained bool) {
+	for i, account := range t.AccountIDs {
+		p.account(index("account_ids", i), account)
+		if literal(account) && slices.Contains(t.AccountIDs[:i], account) {
+			p.add(index("account_ids", i), "%q is named twice", account)
+		}
+	}
+	for i, region := range t.Regions {
+		p.region(index("regions", i), region)
+		if literal(region) && slices.Contains(t.Regions[:i], region) {
+			p.add(index("regions", i), "%q is named twice", region)
+		}
+	}
+	t.checkCredentials(p, chained)
+	p.targetKeys(t.KMSKeyID, t.RegionKMSKeyIDs, t.Regions)
+	p.template("ami_name", t.AMIName, false)
+	if literal(t.AMIName) && !amiNames.MatchString(t.AMIName) {
+		p.add("ami_name", "%q is not 3 to 128 letters, digits, blanks and ()[]./-'@_", t.AMIName)
+	}
+	p.template("ami_description", t.AMIDescription, false)
+	p.tags("tags", t.Tags)
+	p.tags("snapshot_tags", t.SnapshotTags)
+	for _, field := range []struct {
+		name string
+		tags map[string]string
+	}{{"tags", t.Tags}, {"snapshot_tags", t.SnapshotTags}} {
+		for _, key := range sorted(field.tags) {
+			p.template(element(field.name, key), field.tags[key], false)
+		}
+	}
+}
+
+// checkCredentials judges how the target's credentials are come by.
+func (t *Target) checkCredentials(p *problems, chained bool) {
+	var ways []string
+	for way, given := range map[string]bool{"role_name": t.RoleName != "", "assume_role": len(t.AssumeRole) > 0, "profile": t.Profile != ""} {
+		if given {
+			ways = append(ways, way)
+		}
+	}
+	if len(ways) > 1 {
+		slices.Sort(ways)
+		p.add(ways[len(ways)-1], "stands beside %s: give one of them", strings.Join(ways[:len(ways)-1], " and "))
+	}
+	p.template("role_name", t.RoleName, false)
+	if literal(t.RoleName) && !roleNames.MatchString(t.RoleName) {
+		p.add("role_name", "%q is no name of a role; an ARN goes to assume_role { role_arn }", t.RoleName)
+	}
+	for i, role := range t.AssumeRole {
+		in, longest := p.in(index("assume_role", i)), maxSession
+		if chained || i > 0 {
+			longest = maxChainedSession
+		}
+		role.check(in, longest)
+		in.template("role_arn", role.RoleARN, false)
+		in.template("session_name", role.SessionName, false)
+		in.template("external_id", role.ExternalID, true)
+		in.template("source_identity", role.SourceIdentity, false)
+		if i == len(t.AssumeRole)-1 {
+			t.checkOwner(in, role.RoleARN)
+		}
+	}
+}
+
+// checkOwner judges that the last role is the target account's own: what it makes belongs to its account (rule 5.10).
+func (t *Target) checkOwner(p *problems, role string) {
+	arn := roleARNs.FindStringSubmatch(role)
+	if arn == nil {
+		return
+	}
+	for _, account := range t.AccountIDs {
+		if accountIDs.MatchString(account) && account != arn[2] {
+			p.add("role_arn", "%q is a role of account %s, not of %s: write {{ .AccountId }} for the account", role, arn[2], account)
+			return
+		}
+	}
+}
+
+// account judges an account id.
+func (p *problems) account(field, account string) {
+	if account != "" && !literal(account) && !strings.Contains(account, "{{") || accountIDs.MatchString(account) {
+		return
+	}
+	if _, err := strconv.ParseFloat(account, 64); err == nil && len(account) < 12 {
+		p.add(field, "%q is not 12 digits: quote it, because a number loses its leading zeros", account)
+		return
+	}
+	p.add(field, "%q is not 12 digits", account)
+}

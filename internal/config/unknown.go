@@ -1,0 +1,65 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// unknowns finds the options that are still unknown when the post-processor runs, such as build.PackerRunUUID under the null builder.
+func (p *problems) unknowns(c *Config) {
+	fields := reflect.ValueOf(c).Elem()
+	for _, field := range reflect.VisibleFields(fields.Type()) {
+		if name := optionOf(field); name != "" && !strings.HasPrefix(name, "packer_") {
+			p.unknownsIn(name, fields.FieldByIndex(field.Index))
+		}
+	}
+}
+
+func optionOf(field reflect.StructField) string {
+	name, _, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")
+	return name
+}
+
+func (p *problems) unknownsIn(path string, value reflect.Value) {
+	switch value.Kind() {
+	case reflect.Pointer:
+		if !value.IsNil() {
+			p.unknownsIn(path, value.Elem())
+		}
+	case reflect.Struct:
+		in := p.in(path)
+		if t, ok := value.Interface().(Target); ok && literal(t.Name) {
+			in = p.in(fmt.Sprintf("target %q", t.Name))
+		}
+		for i := range value.NumField() {
+			in.unknownsIn(optionOf(value.Type().Field(i)), value.Field(i))
+		}
+	case reflect.Slice:
+		for i := range value.Len() {
+			p.unknownsIn(index(path, i), value.Index(i))
+		}
+	case reflect.Map:
+		keys := value.MapKeys()
+		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		for _, key := range keys {
+			p.unknownsIn(element(path, key.String()), value.MapIndex(key))
+			if strings.Contains(key.String(), unknown) {
+				p.add(element(path, key.String()), "has no value when the post-processor runs")
+			}
+		}
+	case reflect.String:
+		if strings.Contains(value.String(), unknown) {
+			p.add(path, "has no value when the post-processor runs")
+		}
+	case reflect.Int64:
+		if value.Interface() == notKnown && value.Type() == reflect.TypeFor[time.Duration]() {
+			p.add(path, "has no value when the post-processor runs")
+		}
+	}
+}
