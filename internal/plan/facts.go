@@ -4,6 +4,8 @@
 package plan
 
 import (
+	"cmp"
+	"strings"
 	"time"
 
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -17,6 +19,27 @@ func (p Place) String() string { return p.Account + " " + p.Region }
 
 // MarshalText lets a Place be the key of a JSON object.
 func (p Place) MarshalText() ([]byte, error) { return []byte(p.Account + "/" + p.Region), nil }
+
+// image is the ARN of an image there, as IAM asks for it; "" stands for any id (2.5.5).
+func (p Place) image(id string) string { return p.resource("image", id) }
+
+// snapshot is the ARN of a snapshot there, as IAM asks for it; "" stands for any id (6.5).
+func (p Place) snapshot(id string) string { return p.resource("snapshot", id) }
+
+func (p Place) resource(kind, id string) string {
+	return "arn:" + partitionOf(p.Region) + ":ec2:" + p.Region + "::" + kind + "/" + cmp.Or(id, "*")
+}
+
+// partitionOf is the partition that a Region belongs to.
+func partitionOf(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
+}
 
 // Identity is who some credentials are (rule 5.9).
 type Identity struct {
@@ -32,7 +55,7 @@ type Facts struct {
 	Images   map[string]Image         // Region -> the image of the request there
 	Defaults map[Place]Default        // EBS encryption-by-default of the source Regions
 	Keys     map[Place]map[string]Key // key as asked for -> what it is
-	Into     map[Place]Destination    // what is at each destination
+	Sites    map[Place]Site           // what is at each destination
 	Unseen   []Unseen                 // looks that were refused
 }
 

@@ -96,8 +96,7 @@ type Finding struct {
 // Estimate is what the plan costs.
 type Estimate struct {
 	Copies         int
-	GiBStored      int64 // full size of all copies
-	GiBTransferred int64 // between Regions
-	Calls          map[string]int
-	Takes          time.Duration
+	GiBStored      int64         // full size of all copies
+	GiBTransferred int64         // between Regions
+	Takes          time.Duration // the longest path through the steps, as expected
 }

@@ -1,0 +1,46 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import "fmt"
+
+// CopySnapshot makes an encrypted copy in At (rules 1.3.8, 4.1.1). It ends when the copy is completed. Undone by deleting it.
+type CopySnapshot struct {
+	Head
+	Source      Ref
+	FromRegion  string
+	FromKeyARN  string // what the source is encrypted with; "" when it is not, or a step makes it
+	Device      string // for messages
+	KeyARN      string // a key in At's Region
+	GiB         int64
+	Description string
+	Tags        map[string]string // all of them, origin's among them
+}
+
+// Rights of the step: EC2 asks for the copy and for its source (6.5); of KMS the documented set (3.1.2 to 3.1.4, 3.1.10).
+func (s *CopySnapshot) Rights() []Right {
+	rights := []Right{
+		{"ec2:CopySnapshot", s.At.snapshot("*"), "6.5"},
+		{"ec2:CopySnapshot", Place{Region: s.FromRegion}.snapshot(s.Source.Known), "6.5"},
+		{"ec2:CreateTags", s.At.snapshot("*"), "6.5"},
+		{"ec2:DescribeSnapshots", "*", "4.2.2"},
+		{"kms:DescribeKey", s.KeyARN, "3.1.4"},
+		{"kms:CreateGrant", s.KeyARN, "3.1.4"},
+		{"kms:GenerateDataKeyWithoutPlaintext", s.KeyARN, "3.1.4"},
+	}
+	if s.FromKeyARN != "" {
+		for _, action := range []string{"kms:DescribeKey", "kms:CreateGrant", "kms:Decrypt", "kms:ReEncryptFrom"} {
+			rights = append(rights, Right{action, s.FromKeyARN, "3.1.3"})
+		}
+	}
+	return rights
+}
+
+func (s *CopySnapshot) String() string {
+	from := ""
+	if s.FromRegion != s.At.Region {
+		from = " from " + s.FromRegion
+	}
+	return fmt.Sprintf("copy %s (%s, %d GiB)%s to %s under %s", s.Source, s.Device, s.GiB, from, s.At, s.KeyARN)
+}

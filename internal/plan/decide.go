@@ -1,0 +1,78 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// Decide makes the plan of a request from what was seen. A refused plan has findings and no steps.
+func Decide(req Request, facts Facts) Plan {
+	var p Plan
+	destinations, findings := Expand(req, facts)
+	p.Findings = append(requestTroubles(req, destinations), findings...)
+	for _, source := range req.Images {
+		p.Findings = append(p.Findings, imageTroubles(source, facts.Images[source.Region], facts.Source.Account)...)
+	}
+	for _, d := range destinations {
+		p.Findings = append(p.Findings, destinationTroubles(d, facts)...)
+	}
+	supplies, findings := route(req, facts, destinations)
+	p.Findings = append(p.Findings, findings...)
+	for _, source := range req.Images {
+		p.Images = append(p.Images, imagePlan(source, facts, supplies))
+	}
+	for _, d := range destinations {
+		p.Destinations = append(p.Destinations, destinationPlan(d, facts, supplies))
+	}
+	if p.Refused() {
+		return p
+	}
+	p.Steps = steps(req, facts, destinations, supplies)
+	p.Estimate = estimate(p.Steps)
+	return p
+}
+
+// requestTroubles is what is missing as a whole. It is judged here and not when the template is read, because a list whose
+// elements are not known yet arrives empty there.
+func requestTroubles(req Request, destinations []Destination) []Finding {
+	var found []Finding
+	if len(req.Images) == 0 {
+		found = append(found, Finding{Level: Refused, Summary: "there is no image to hand on", Because: "the artifact names none"})
+	}
+	if len(destinations) == 0 {
+		found = append(found, Finding{Level: Refused, Field: "target", Summary: "there is no destination",
+			Because: "no target block names an account", Next: "add a target block with account_ids"})
+	}
+	return found
+}
+
+func imagePlan(source SourceImage, facts Facts, supplies []*supply) ImagePlan {
+	image := facts.Images[source.Region]
+	p := ImagePlan{Region: source.Region, ImageID: source.ImageID, Causes: causes(source.Region, image, facts)}
+	for _, v := range volumes(image) {
+		device := DevicePlan{Device: v.device(), SnapshotID: v.id(), GiB: int32(v.gib()), Encrypted: aws.ToBool(v.snapshot.Encrypted), KeyARN: v.key(),
+			Why: "copied by its owner only"}
+		if i := slices.IndexFunc(supplies, func(s *supply) bool { return s.at.Region == source.Region }); i >= 0 {
+			item := supplies[i].items[slices.IndexFunc(supplies[i].items, func(item item) bool { return item.id() == v.id() })]
+			device.Staged, device.Why = item.staged, item.why
+		}
+		p.Devices = append(p.Devices, device)
+	}
+	return p
+}
+
+func destinationPlan(d Destination, facts Facts, supplies []*supply) DestinationPlan {
+	image := facts.Images[d.FromRegion]
+	p := DestinationPlan{At: d.At, Target: d.Target, FromRegion: d.FromRegion, Name: d.Name, KeyARN: destinationKeyARN(d, facts)}
+	if s := supplyOf(supplies, d); s != nil {
+		p.FromRegion = s.at.Region
+	}
+	if image.Image != nil {
+		p.Carried = Carry(*image.Image, image.UEFIData)
+	}
+	return p
+}

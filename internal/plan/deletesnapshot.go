@@ -1,0 +1,21 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import "fmt"
+
+// DeleteSnapshot removes a staged snapshot that this run made, once every copy of it succeeded.
+type DeleteSnapshot struct {
+	Head
+	Snapshot Ref
+}
+
+// Rights of the step.
+func (s *DeleteSnapshot) Rights() []Right {
+	return []Right{{"ec2:DeleteSnapshot", s.At.snapshot(s.Snapshot.Known), "2.5.8"}}
+}
+
+func (s *DeleteSnapshot) String() string {
+	return fmt.Sprintf("delete %s in %s", s.Snapshot, s.At)
+}

@@ -1,0 +1,96 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"regexp"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// imageName is what AWS takes as the name of an image (rule 2.5.3).
+var imageName = regexp.MustCompile(`^[A-Za-z0-9()\[\] ./'@_-]{3,128}$`)
+
+// destinationTroubles are the reasons why a destination cannot get its copy.
+func destinationTroubles(d Destination, facts Facts) []Finding {
+	site := facts.Sites[d.At]
+	finding := func(level Level, rule, option, summary, because, next string) Finding {
+		return Finding{Level: level, Rule: rule, Field: field(d.Target, option), At: d.At, Principal: site.Identity.ARN, Summary: summary, Because: because, Next: next}
+	}
+	if d.At.Account != facts.Source.Account && len(d.Roles) == 0 && d.Profile == "" {
+		return []Finding{finding(Refused, "5.10", "role_name", "there are no credentials for account "+d.At.Account,
+			"the source credentials belong to account "+facts.Source.Account, "give role_name, an assume_role block or profile")}
+	}
+	if site.Err != nil {
+		f := finding(Refused, "5.6", "role_name", "account "+d.At.Account+" cannot be worked in", site.Err.Error(), siteRemedy(d, site, facts))
+		f.Operation, f.Resource = site.Err.Operation, lastRole(d)
+		return []Finding{f}
+	}
+	if site.Identity.Account != d.At.Account {
+		return []Finding{finding(Refused, "5.10", "role_name", "the role belongs to another account",
+			fmt.Sprintf("%s is of account %s; account_ids names %s", site.Identity.ARN, site.Identity.Account, d.At.Account), "name a role of account "+d.At.Account)}
+	}
+	var found []Finding
+	key := facts.Keys[d.At][DestinationKey(d, facts)]
+	why, rule := key.trouble()
+	switch {
+	case key.hidden() && regionOf(d.KMSKeyID) == d.At.Region:
+		found = append(found, finding(Warning, "3.2.4", "kms_key_id", "the key could not be looked at", why,
+			"the copy will show whether it can be used; to know before, allow kms:DescribeKey to "+site.Identity.ARN))
+	case regionOf(d.KMSKeyID) != "" && regionOf(d.KMSKeyID) != d.At.Region:
+		found = append(found, finding(Refused, "1.7.5", "kms_key_id", "the key is of another Region", d.KMSKeyID+" is not in "+d.At.Region,
+			"use an alias that exists in every Region, or region_kms_key_ids"))
+	case why != "":
+		f := finding(Refused, rule, "kms_key_id", "the key "+d.KMSKeyID+" cannot be used", why, key.remedy())
+		f.Resource = key.arn()
+		found = append(found, f)
+	}
+	if !imageName.MatchString(d.Name) {
+		found = append(found, finding(Refused, "2.5.3", "ami_name", fmt.Sprintf("%q cannot be the name of an image", d.Name),
+			"names have 3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _", "set ami_name"))
+	}
+	if taken := site.NameUsed; taken != nil {
+		f := finding(Refused, "2.5.2", "ami_name", fmt.Sprintf("the name %q is taken", d.Name),
+			fmt.Sprintf("image %s of account %s in %s has it", aws.ToString(taken.ImageId), d.At.Account, d.At.Region), "set ami_name, or deregister that image")
+		f.Resource = aws.ToString(taken.ImageId)
+		found = append(found, f)
+	}
+	if n := len(d.Tags) + ownTags; n > maxTags {
+		found = append(found, finding(Refused, "9.4", "tags", fmt.Sprintf("the image would have %d tags", n),
+			fmt.Sprintf("AWS lets a resource have %d, and %d of them say where ours come from", maxTags, ownTags), "give fewer tags"))
+	}
+	if n := len(d.SnapshotTags) + ownTags; n > maxTags {
+		found = append(found, finding(Refused, "9.4", "snapshot_tags", fmt.Sprintf("the snapshots would have %d tags", n),
+			fmt.Sprintf("AWS lets a resource have %d, and %d of them say where ours come from", maxTags, ownTags), "give fewer tags"))
+	}
+	return found
+}
+
+// siteRemedy says what to do when an account's credentials could not be had, or its Region not be used.
+func siteRemedy(d Destination, site Site, facts Facts) string {
+	switch {
+	case site.Identity.Account != "":
+		return fmt.Sprintf("enable the Region %s in account %s, or leave it out of regions", d.At.Region, d.At.Account)
+	case len(d.Roles) > 0:
+		return fmt.Sprintf("check that the role exists, that its trust policy admits %s, the external id, and that sts:AssumeRole is allowed on it", facts.Source.ARN)
+	}
+	return "check the profile " + d.Profile
+}
+
+func lastRole(d Destination) string {
+	if len(d.Roles) == 0 {
+		return ""
+	}
+	return string(d.Roles[len(d.Roles)-1].RoleARN)
+}
+
+// destinationKeyARN is the key that a destination's copies are encrypted with.
+func destinationKeyARN(d Destination, facts Facts) string {
+	asked := DestinationKey(d, facts)
+	if known := facts.Keys[d.At][asked].arn(); known != "" {
+		return known
+	}
+	return asked
+}

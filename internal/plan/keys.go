@@ -1,0 +1,109 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+)
+
+// SourceKey is the key that the request names for a Region of the source account, as asked for. An alias, a key id and a
+// multi-Region key's id are looked up in every Region, an ARN only in its own (rules 1.7.6, 3.6.4). "" is none.
+func SourceKey(req Request, region string) string {
+	key := req.KMSKeyID
+	if own, given := req.RegionKMSKeyIDs[region]; given {
+		key = own
+	}
+	if parsed, err := arn.Parse(key); err == nil && parsed.Region != region {
+		return ""
+	}
+	return key
+}
+
+// DestinationKey is the key of a destination, as it has to be asked for there.
+func DestinationKey(d Destination, facts Facts) string {
+	if d.KMSKeyID == DefaultKey {
+		return facts.Sites[d.At].Default.KMSKeyID
+	}
+	return d.KMSKeyID
+}
+
+// trouble is why a key cannot encrypt EBS snapshots, and the rule that says so; "" when it can. The one table of key usability.
+func (k Key) trouble() (why, rule string) {
+	m := k.Metadata
+	switch {
+	case m == nil && k.Err != nil:
+		return k.Err.Error(), "3.4.1"
+	case m == nil:
+		return "there is no such key there", "1.8.2"
+	case m.KeySpec != kmstypes.KeySpecSymmetricDefault || m.KeyUsage != kmstypes.KeyUsageTypeEncryptDecrypt:
+		return fmt.Sprintf("it is a %s key for %s; EBS takes symmetric encryption keys only", m.KeySpec, m.KeyUsage), "3.4.2"
+	case m.KeyState == kmstypes.KeyStateDisabled:
+		return "it is disabled", "1.8.1"
+	case m.KeyState == kmstypes.KeyStatePendingImport:
+		return "it waits for its key material to be imported", "3.5.1"
+	case m.KeyState == kmstypes.KeyStatePendingDeletion:
+		return "it is going to be deleted", "3.4"
+	case m.KeyState != kmstypes.KeyStateEnabled:
+		return "its state is " + string(m.KeyState), "3.4"
+	}
+	return "", ""
+}
+
+// remedy is what to do about a key that trouble names.
+func (k Key) remedy() string {
+	if k.Metadata == nil {
+		return "check the id, its account and Region, and that kms:DescribeKey is allowed"
+	}
+	switch k.Metadata.KeyState {
+	case kmstypes.KeyStateDisabled:
+		return "enable it with `aws kms enable-key`, or name another key"
+	case kmstypes.KeyStatePendingImport:
+		return "import its key material, or name another key"
+	case kmstypes.KeyStatePendingDeletion:
+		return "cancel its deletion with `aws kms cancel-key-deletion` and enable it, or name another key"
+	}
+	return "name another key"
+}
+
+// managedByAWS reports whether a key is one of AWS's own, whose policy nobody can open to another account (3.2.5).
+func (k Key) managedByAWS() bool {
+	return k.Metadata != nil && k.Metadata.KeyManager == kmstypes.KeyManagerTypeAws
+}
+
+// arn is the key's ARN; "" while unknown.
+func (k Key) arn() string {
+	if k.Metadata == nil {
+		return ""
+	}
+	return aws.ToString(k.Metadata.Arn)
+}
+
+// hidden reports whether the key was refused to us, which does not mean that EC2 cannot use it for us: a key policy may admit
+// calls through EC2 only (3.2.4).
+func (k Key) hidden() bool {
+	return k.Metadata == nil && k.Err != nil && strings.HasPrefix(k.Err.Code, "AccessDenied")
+}
+
+// regionOf is the Region in an ARN; "" when the text is none.
+func regionOf(text string) string {
+	parsed, err := arn.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return parsed.Region
+}
+
+// accountOf is the account in an ARN; "" when the text is none.
+func accountOf(text string) string {
+	parsed, err := arn.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return parsed.AccountID
+}

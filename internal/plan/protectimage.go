@@ -1,0 +1,44 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import "fmt"
+
+// ProtectImage switches deregistration protection on, without cool-down, and leaves a tag that says so (A.2). It runs before
+// anything is looked at: an error of a post-processor makes Packer deregister the image.
+type ProtectImage struct {
+	Head
+	ImageID string
+	Tags    map[string]string
+}
+
+// Rights of the step.
+func (s *ProtectImage) Rights() []Right {
+	image := s.At.image(s.ImageID)
+	return []Right{
+		{"ec2:DescribeImages", "*", "A.2.3"},
+		{"ec2:CreateTags", image, "A.2.1"},
+		{"ec2:EnableImageDeregistrationProtection", image, "A.2.1"},
+	}
+}
+
+func (s *ProtectImage) String() string {
+	return fmt.Sprintf("protect %s in %s against deregistration", s.ImageID, s.At.Region)
+}
+
+// LiftProtection switches off what ProtectImage switched on, and takes the tag away: the last act of a run that succeeded.
+type LiftProtection struct {
+	Head
+	ImageID string
+}
+
+// Rights of the step.
+func (s *LiftProtection) Rights() []Right {
+	image := s.At.image(s.ImageID)
+	return []Right{{"ec2:DisableImageDeregistrationProtection", image, "A.2.1"}, {"ec2:DeleteTags", image, "A.2.1"}}
+}
+
+func (s *LiftProtection) String() string {
+	return fmt.Sprintf("lift the protection of %s in %s", s.ImageID, s.At.Region)
+}

@@ -1,0 +1,70 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// RegisterImage makes an image from At's own snapshots (rules 1.5, 2.5). Undone by deregistering it.
+type RegisterImage struct {
+	Head
+	Name        string
+	Description string
+	Source      ec2types.Image // whose attributes are carried over
+	UEFIData    string         // base64; "" for none
+	Snapshots   map[string]Ref // device name -> snapshot
+	Tags        map[string]string
+}
+
+// Rights of the step (rule 2.5.5).
+func (s *RegisterImage) Rights() []Right {
+	return []Right{
+		{"ec2:RegisterImage", s.At.image("*"), "2.5.5"},
+		{"ec2:RegisterImage", s.At.snapshot("*"), "2.5.5"},
+		{"ec2:CreateTags", s.At.image("*"), "2.5.5"},
+		{"ec2:DescribeImages", "*", "4.4.1"},
+	}
+}
+
+func (s *RegisterImage) String() string {
+	return fmt.Sprintf("register %q in %s with %d volumes", s.Name, s.At, len(s.Snapshots))
+}
+
+// VerifyImage compares the registered image with its source, attribute by attribute, and its snapshots with what was wanted.
+// Valid only after completion (4.6.1).
+type VerifyImage struct {
+	Head
+	Image     Ref
+	Register  *RegisterImage    // what was asked for
+	Snapshots map[string]Wanted // device name -> what its snapshot has to be
+}
+
+// Wanted is what a target's snapshot has to be: owned by the account, encrypted with this key, of this size.
+type Wanted struct {
+	Snapshot Ref
+	KeyARN   string
+	GiB      int64
+}
+
+// Rights of the step.
+func (s *VerifyImage) Rights() []Right {
+	rights := []Right{{"ec2:DescribeImages", "*", "4.2.2"}, {"ec2:DescribeSnapshots", "*", "4.2.2"}}
+	if s.Register.UEFIData != "" {
+		rights = append(rights, Right{"ec2:DescribeImageAttribute", s.At.image("*"), "2.2.11"})
+	}
+	return rights
+}
+
+func (s *VerifyImage) String() string {
+	keys := map[string]bool{}
+	for _, wanted := range s.Snapshots {
+		keys[wanted.KeyARN] = true
+	}
+	return fmt.Sprintf("verify %s in %s: attributes, owner, size, key %s", s.Image, s.At, slices.Sorted(maps.Keys(keys)))
+}

@@ -1,0 +1,163 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// supply is what destinations copy from: the source account's snapshots in one Region, staged where they cannot be shared as
+// they are.
+type supply struct {
+	at        Place
+	from      string // Region of the image that it is made of
+	keyARN    string // of staged snapshots
+	items     []item
+	consumers []Destination
+}
+
+// item is one volume of a supply.
+type item struct {
+	volume
+	staged bool
+	why    string
+}
+
+// route chooses for every destination where it copies from: an image of the artifact in its Region; else copies staged there,
+// where the source account has a key for them, because one transfer then serves all accounts; else straight across account and
+// Region (rule A.1). Supplies come in the order of their Regions.
+func route(req Request, facts Facts, destinations []Destination) ([]*supply, []Finding) {
+	var supplies []*supply
+	var findings []Finding
+	for _, d := range destinations {
+		if d.At.Account == facts.Source.Account {
+			continue // an owner copies without staging or sharing
+		}
+		region := d.FromRegion
+		if canStage(req, facts, d.At.Region) {
+			region = d.At.Region
+		}
+		i := slices.IndexFunc(supplies, func(s *supply) bool { return s.at.Region == region })
+		if i < 0 {
+			s, found := newSupply(req, facts, region, d.FromRegion)
+			supplies, findings = append(supplies, s), append(findings, found...)
+			i = len(supplies) - 1
+		}
+		supplies[i].consumers = append(supplies[i].consumers, d)
+	}
+	for _, d := range destinations {
+		if d.At.Account != facts.Source.Account {
+			continue
+		}
+		for _, s := range supplies { // what is staged in its Region anyway saves a transfer
+			if s.at == d.At && s.from != d.At.Region {
+				s.consumers = append(s.consumers, d)
+			}
+		}
+	}
+	slices.SortFunc(supplies, func(a, b *supply) int { return strings.Compare(a.at.Region, b.at.Region) })
+	return supplies, findings
+}
+
+// canStage reports whether the source account has a usable key for staged snapshots in a Region.
+func canStage(req Request, facts Facts, region string) bool {
+	asked := SourceKey(req, region)
+	if asked == "" {
+		return false
+	}
+	why, _ := facts.Keys[Place{facts.Source.Account, region}][asked].trouble()
+	return why == ""
+}
+
+// supplyOf is what a destination copies from; nil: the image's own snapshots, as their owner.
+func supplyOf(supplies []*supply, d Destination) *supply {
+	for _, s := range supplies {
+		if slices.ContainsFunc(s.consumers, func(c Destination) bool { return c.At == d.At }) {
+			return s
+		}
+	}
+	return nil
+}
+
+// newSupply decides for every volume whether it can be shared as it is.
+func newSupply(req Request, facts Facts, region, from string) (*supply, []Finding) {
+	s := &supply{at: Place{facts.Source.Account, region}, from: from}
+	asked := SourceKey(req, region)
+	key := facts.Keys[s.at][asked]
+	s.keyARN = key.arn()
+	var findings []Finding
+	for _, v := range volumes(facts.Images[from]) {
+		it, rule := s.decide(req, facts, v)
+		if rule != "" {
+			findings = append(findings, Finding{Level: Refused, Rule: rule, Field: "kms_key_id", At: s.at, Resource: v.id(),
+				Summary: "the snapshot of " + v.device() + " cannot be shared", Because: it.why, Next: shareRemedy(rule)})
+		}
+		s.items = append(s.items, it)
+	}
+	if asked == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
+		findings = append(findings, Finding{Level: Refused, Rule: "1.7.5", Field: "kms_key_id", At: s.at,
+			Summary: "there is no key for " + region, Because: req.KMSKeyID + " is of another Region",
+			Next: "use an alias that exists in every Region of the artifact, or region_kms_key_ids"})
+	}
+	if asked != "" {
+		findings = append(findings, sourceKeyTroubles(s.at, asked, key)...)
+	}
+	return s, findings
+}
+
+// decide says whether a volume's snapshot is staged, and why; rule is set where it can be neither shared nor staged.
+func (s *supply) decide(req Request, facts Facts, v volume) (it item, rule string) {
+	encrypted := aws.ToBool(v.snapshot.Encrypted)
+	managed := encrypted && accountOf(v.key()) == facts.Source.Account && facts.Keys[s.at][v.key()].managedByAWS()
+	withKey := req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0
+	stage := func(why string) (item, string) { return item{v, true, why}, "" }
+	share := func(why string) (item, string) { return item{v, false, why}, "" }
+	switch {
+	case s.from != s.at.Region:
+		return stage("one transfer to " + s.at.Region + " serves all its accounts")
+	case encrypted && withKey && v.key() == s.keyARN:
+		return share("under the configured key already")
+	case withKey && managed:
+		return stage("under aws/ebs, which cannot be shared")
+	case withKey && encrypted:
+		return stage("under another key than the configured one")
+	case withKey:
+		return stage("not encrypted")
+	case managed:
+		it, _ = stage("it is encrypted with aws/ebs, whose key no other account can use")
+		return it, "2.1.1"
+	case encrypted:
+		return share("under a customer managed key")
+	case req.AllowUnencryptedShare:
+		return share("not encrypted, and allow_unencrypted_share is set")
+	}
+	it, _ = stage("it is not encrypted")
+	return it, "2.1.4"
+}
+
+func shareRemedy(rule string) string {
+	if rule == "2.1.1" {
+		return "set kms_key_id to a customer managed key of the source account"
+	}
+	return "set kms_key_id to a customer managed key of the source account, or allow_unencrypted_share = true"
+}
+
+// sourceKeyTroubles are the reasons why the configured key cannot be what is shared.
+func sourceKeyTroubles(at Place, asked string, key Key) []Finding {
+	refuse := func(rule, because, next string) []Finding {
+		return []Finding{{Level: Refused, Rule: rule, Field: "kms_key_id", At: at, Resource: key.arn(),
+			Summary: fmt.Sprintf("the key %s cannot be used", asked), Because: because, Next: next}}
+	}
+	if why, rule := key.trouble(); why != "" {
+		return refuse(rule, why, key.remedy())
+	}
+	if key.managedByAWS() {
+		return refuse("2.1.1", "AWS manages it, and what it encrypts cannot be shared", "name a customer managed key")
+	}
+	return nil
+}
