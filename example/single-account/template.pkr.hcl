@@ -1,7 +1,7 @@
 # Builds a golden image in one account and hands it to another, which gets an image of its own under a key of its own.
 #
-# The role in the target account needs the rights on the left of the plan that the post-processor prints; the key in the source
-# account has a policy that lets the target account use it.
+# Beforehand: a key in the source account whose policy lets the target account use it; in the target account a key, and a
+# role that the source account may assume with the external id.
 
 packer {
   required_plugins {
@@ -66,7 +66,7 @@ build {
       kms_key_id  = "alias/golden-target"
 
       assume_role {
-        role_name   = "golden-image-target"
+        role_arn    = "arn:aws:iam::${var.target_account}:role/golden-image-target"
         external_id = var.external_id
       }
     }
