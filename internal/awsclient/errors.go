@@ -1,0 +1,122 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awsclient
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/aws/smithy-go"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+type codes = map[string]struct{}
+
+// Sets of error codes. Codes, never texts: those carry typographic apostrophes, blanks at their ends and limits (2.2.2, 4.1.1).
+var (
+	throttles = set("BandwidthLimitExceeded", "EC2ThrottledException", "PriorRequestNotComplete", "RequestLimitExceeded", "RequestThrottled",
+		"RequestThrottledException", "SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException") // 4.2.1, 3.7
+	stumbles = set("DependencyTimeoutException", "InternalError", "InternalFailure", "InternalServiceError", "KMSInternalException", "KeyUnavailableException",
+		"RequestTimeout", "RequestTimeoutException", "ServiceUnavailable", "Unavailable") // 3.7
+	notFound = set("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidSnapshot.NotFound", "InvalidSnapshotID.NotFound", "NotFoundException",
+		"ParameterNotFound") // 2.5.4, 2.5.9, 2.5.10, 3.4.1
+	unauthorized = set("AccessDenied", "AccessDeniedException", "AuthFailure", "OptInRequired", "UnauthorizedOperation") // 1.8.3, 5.6, 5.8, 6.2
+	expired      = set("ExpiredToken", "ExpiredTokenException", "RequestExpired")                                        // 5.4
+	limits       = set("ResourceLimitExceeded")                                                                          // 4.1.1, A.3.1
+	dryRun       = set("DryRunOperation", "DryRunOperationException")                                                    // 6.2, 6.6
+)
+
+func set(names ...string) codes {
+	all := codes{}
+	for _, name := range names {
+		all[name] = struct{}{}
+	}
+	return all
+}
+
+// Code is the error code that AWS answered, "" where it answered none.
+func Code(err error) string {
+	var answered smithy.APIError
+	if errors.As(err, &answered) {
+		return answered.ErrorCode()
+	}
+	return ""
+}
+
+func has(err error, among codes) bool {
+	_, yes := among[Code(err)]
+	return yes
+}
+
+// IsThrottled reports that AWS wants the call later (4.2.1).
+func IsThrottled(err error) bool { return has(err, throttles) }
+
+// IsResourceLimit reports that too many copies are on their way (4.1.1): never a failure, but a reason to wait.
+func IsResourceLimit(err error) bool { return has(err, limits) }
+
+// IsNotFound reports that the thing is not there, or not there yet (4.4.1).
+func IsNotFound(err error) bool { return has(err, notFound) }
+
+// IsUnauthorized reports a refusal for want of rights.
+func IsUnauthorized(err error) bool { return has(err, unauthorized) }
+
+// IsExpired reports that the session is over (5.4).
+func IsExpired(err error) bool { return has(err, expired) }
+
+// IsInUse reports that a snapshot still belongs to an image (2.5.8).
+func IsInUse(err error) bool { return Code(err) == "InvalidSnapshot.InUse" }
+
+// IsNameTaken reports that an image of this name exists in the account and Region (2.5.2).
+func IsNameTaken(err error) bool { return Code(err) == "InvalidAMIName.Duplicate" }
+
+// WouldSucceed reports the answer of a dry run that was allowed (6.2, 6.6).
+func WouldSucceed(err error) bool { return has(err, dryRun) }
+
+// IsWeather reports an error that passes: throttling, 5xx, a connection that broke.
+func IsWeather(err error) bool { return weather.IsErrorRetryable(err).Bool() }
+
+// IsUnclear reports that nobody knows whether the call had its effect: no answer came, or one of 5xx (design of *once* calls, 4.2.3).
+func IsUnclear(err error) bool {
+	var session *SessionError
+	var serialization *smithy.SerializationError
+	var parameters smithy.InvalidParamsError
+	switch {
+	case err == nil, IsThrottled(err), errors.As(err, &session), errors.As(err, &serialization), errors.As(err, &parameters):
+		return false
+	}
+	var answered interface{ HTTPStatusCode() int }
+	return !errors.As(err, &answered) || answered.HTTPStatusCode() >= http.StatusInternalServerError
+}
+
+// Refused makes a fact of an error: of AWS's refusal, or of the call that did not come through. The operation is "ec2:CopySnapshot".
+func Refused(operation string, err error) *plan.Refusal {
+	refusal := &plan.Refusal{Operation: operation, Code: Code(err), Message: err.Error()}
+	var session *SessionError
+	if errors.As(err, &session) {
+		refusal.Operation = "sts:AssumeRole"
+		if session.Operation != "" {
+			refusal.Operation = session.Operation
+		}
+	}
+	var answered smithy.APIError
+	if errors.As(err, &answered) {
+		refusal.Message = answered.ErrorMessage()
+	}
+	var response interface{ HTTPStatusCode() int }
+	if errors.As(err, &response) {
+		refusal.Status = response.HTTPStatusCode()
+	}
+	return refusal
+}
+
+// Operation names the call of an error as policies do: "ec2:CopySnapshot"; "" where it is no error of a call.
+func Operation(err error) string {
+	var operation *smithy.OperationError
+	if !errors.As(err, &operation) {
+		return ""
+	}
+	return strings.ToLower(operation.ServiceID) + ":" + operation.OperationName
+}

@@ -1,0 +1,211 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awsclient
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
+	"golang.org/x/time/rate"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// FromBase makes target roles be assumed with the credentials before the top-level assume_role (plan.Request.AssumeRoleFrom).
+const FromBase = "base"
+
+// Pool has a client for every place. Source places use the source credentials; Assume says which others use what.
+type Pool struct {
+	access Access
+	jitter *jitter
+	base   aws.Config // before the top-level assume_role
+	source aws.Config
+	own    *session // credentials of source
+
+	mu       sync.Mutex
+	places   map[plan.Place]*session
+	sessions map[string]*session // by account and chain
+	ec2      map[plan.Place]*ec2.Client
+	kms      map[plan.Place]*kms.Client
+	ssm      map[plan.Place]*ssm.Client
+	buckets  map[plan.Place]map[string]*rate.Limiter
+}
+
+// New reads the configuration for the source credentials. It makes no call.
+func New(ctx context.Context, access Access) (*Pool, error) {
+	jitter := newJitter(access.Seed)
+	base, err := access.load(ctx, "", jitter)
+	if err != nil {
+		return nil, fmt.Errorf("source credentials: %w", err)
+	}
+	own := chain(base, access.AssumeRole)
+	source := base.Copy()
+	source.Credentials = own
+	return &Pool{
+		access: access, jitter: jitter, base: base, source: source, own: own,
+		places:   map[plan.Place]*session{},
+		sessions: map[string]*session{},
+		ec2:      map[plan.Place]*ec2.Client{},
+		kms:      map[plan.Place]*kms.Client{},
+		ssm:      map[plan.Place]*ssm.Client{},
+		buckets:  map[plan.Place]map[string]*rate.Limiter{},
+	}, nil
+}
+
+// Region is that of the configuration: option, environment or profile; "" where none names one.
+func (p *Pool) Region() string { return p.source.Region }
+
+// Assume makes the clients of a destination's place use its roles or profile. It makes no call to AWS.
+func (p *Pool) Assume(ctx context.Context, d plan.Destination, assumeRoleFrom string) error {
+	if len(d.Roles) == 0 && d.Profile == "" {
+		return nil
+	}
+	key := d.At.Account + "\n" + chainKey(d.Profile, d.Roles)
+	p.mu.Lock()
+	shared := p.sessions[key]
+	p.mu.Unlock()
+	if shared == nil {
+		cfg := p.source
+		switch {
+		case d.Profile != "":
+			var err error
+			if cfg, err = p.access.load(ctx, d.Profile, p.jitter); err != nil {
+				return fmt.Errorf("profile %q of target %q: %w", d.Profile, d.Target, err)
+			}
+		case assumeRoleFrom == FromBase:
+			cfg = p.base
+		}
+		shared = p.proved(d.At.Account, chain(cfg, d.Roles))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sessions[key] = shared
+	p.places[d.At] = shared
+	return nil
+}
+
+// proved binds a session to an account: it hands out no credentials of another one.
+func (p *Pool) proved(account string, from *session) *session {
+	cfg := p.source.Copy()
+	cfg.Credentials = from
+	return cached(proved{account, from, sts.NewFromConfig(cfg)}, from)
+}
+
+// sessionOf is a place's session; the source credentials, proved to be the account's, where Assume said nothing. Call it with mu held.
+func (p *Pool) sessionOf(at plan.Place) *session {
+	if s := p.places[at]; s != nil {
+		return s
+	}
+	key := at.Account + "\nsource"
+	if p.sessions[key] == nil {
+		p.sessions[key] = p.proved(at.Account, p.own)
+	}
+	p.places[at] = p.sessions[key]
+	return p.places[at]
+}
+
+// Source is who the source credentials are (5.9).
+func (p *Pool) Source(ctx context.Context) (plan.Identity, error) { return identity(ctx, p.source) }
+
+// Identity is who acts at a place. It fails with a *SessionError when the credentials are not the place's account's.
+func (p *Pool) Identity(ctx context.Context, at plan.Place) (plan.Identity, error) {
+	p.mu.Lock()
+	cfg := p.config(at)
+	p.mu.Unlock()
+	return identity(ctx, cfg)
+}
+
+func identity(ctx context.Context, cfg aws.Config) (plan.Identity, error) {
+	out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil)
+	if err != nil {
+		return plan.Identity{}, err
+	}
+	who := plan.Identity{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn)}
+	if fields := strings.SplitN(who.ARN, ":", 3); len(fields) == 3 {
+		who.Partition = fields[1]
+	}
+	return who, nil
+}
+
+// config is what a place's clients are made from: its Region, its session, repeats as long as the context lasts. Call it with mu held.
+func (p *Pool) config(at plan.Place) aws.Config {
+	cfg := p.source.Copy()
+	cfg.Region = at.Region
+	session := p.sessionOf(at)
+	cfg.Credentials = session
+	attempts := 0
+	if p.access.MaxRetries > 0 {
+		attempts = p.access.MaxRetries + 1
+	}
+	cfg.Retryer = func() aws.Retryer { return again(attempts, p.jitter) }
+	cfg.APIOptions = append(cfg.APIOptions, func(stack *middleware.Stack) error {
+		return stack.Finalize.Insert(&attempt{session: session}, "Retry", middleware.After)
+	})
+	return cfg
+}
+
+// EC2 is the client of a place.
+func (p *Pool) EC2(at plan.Place) *ec2.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return kept(p.ec2, at, func() *ec2.Client {
+		return ec2.NewFromConfig(p.config(at), func(o *ec2.Options) {
+			if p.access.CustomEndpointEC2 != "" {
+				o.BaseEndpoint = aws.String(p.access.CustomEndpointEC2)
+			}
+			o.APIOptions = append(o.APIOptions, p.atRate(at))
+		})
+	})
+}
+
+// KMS is the client of a place.
+func (p *Pool) KMS(at plan.Place) *kms.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return kept(p.kms, at, func() *kms.Client { return kms.NewFromConfig(p.config(at)) })
+}
+
+// SSM is the client of a place.
+func (p *Pool) SSM(at plan.Place) *ssm.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return kept(p.ssm, at, func() *ssm.Client { return ssm.NewFromConfig(p.config(at)) })
+}
+
+func kept[C any](clients map[plan.Place]*C, at plan.Place, create func() *C) *C {
+	if clients[at] == nil {
+		clients[at] = create()
+	}
+	return clients[at]
+}
+
+// atRate lets the calls of a place wait for the token that AWS would ask for.
+func (p *Pool) atRate(at plan.Place) func(*middleware.Stack) error {
+	return func(stack *middleware.Stack) error {
+		if m, ok := stack.Finalize.Get((*attempt)(nil).ID()); ok {
+			m.(*attempt).bucket = p.bucket(at, bucketOf(stack.ID()))
+		}
+		return nil
+	}
+}
+
+func (p *Pool) bucket(at plan.Place, b bucket) *rate.Limiter {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.buckets[at] == nil {
+		p.buckets[at] = map[string]*rate.Limiter{}
+	}
+	if p.buckets[at][b.name] == nil {
+		p.buckets[at][b.name] = rate.NewLimiter(b.refill, b.size)
+	}
+	return p.buckets[at][b.name]
+}

@@ -1,0 +1,152 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awsclient
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// A session lasts an hour, the most that role chaining allows (5.2), and is renewed five minutes early.
+const (
+	sessionLength = time.Hour
+	renewEarly    = 5 * time.Minute
+	sessionName   = "encrypted-ami"
+)
+
+// SessionError says that the credentials for an account could not be had, or are another account's. Nothing was sent.
+type SessionError struct {
+	Account   string // for which credentials were wanted
+	Operation string // "sts:AssumeRole", "sts:GetCallerIdentity"; "" where it was not a call
+	Err       error
+}
+
+func (e *SessionError) Error() string {
+	return fmt.Sprintf("credentials for account %s: %v", e.Account, e.Err)
+}
+
+func (e *SessionError) Unwrap() error { return e.Err }
+
+// RetryableError lets a call be made again when its session failed for a reason that passes.
+func (e *SessionError) RetryableError() bool { return IsWeather(e.Err) }
+
+// session is the credentials of one account, shared by its Regions.
+type session struct {
+	*aws.CredentialsCache
+	under *session // the hop before; nil for the first
+}
+
+// renew forgets what is cached: AWS says that it has expired (5.4).
+func (s *session) renew() {
+	for ; s != nil; s = s.under {
+		s.Invalidate()
+	}
+}
+
+func cached(from aws.CredentialsProvider, under *session) *session {
+	return &session{aws.NewCredentialsCache(from, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewEarly }), under}
+}
+
+// own takes the cache that the SDK put round the base credentials, so that renewing reaches it.
+func own(provider aws.CredentialsProvider) (*session, bool) {
+	cache, ok := provider.(*aws.CredentialsCache)
+	return &session{cache, nil}, ok
+}
+
+// chain assumes roles one after the other. The STS clients use the configuration's bounded retryer.
+func chain(cfg aws.Config, roles []plan.Role) *session {
+	last, ok := own(cfg.Credentials)
+	if !ok {
+		last = cached(cfg.Credentials, nil)
+	}
+	for _, role := range roles {
+		hop := cfg.Copy()
+		hop.Credentials = last
+		last = cached(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(hop), string(role.RoleARN), assume(role)), last)
+	}
+	return last
+}
+
+func assume(role plan.Role) func(*stscreds.AssumeRoleOptions) {
+	return func(o *stscreds.AssumeRoleOptions) {
+		o.RoleSessionName = sessionName
+		if role.SessionName != "" {
+			o.RoleSessionName = string(role.SessionName)
+		}
+		o.Duration = sessionLength
+		if role.Duration > 0 {
+			o.Duration = role.Duration
+		}
+		o.ExternalID = given(string(role.ExternalID))
+		o.SourceIdentity = given(string(role.SourceIdentity))
+		o.Policy = given(role.Policy)
+		for _, arn := range role.PolicyARNs {
+			o.PolicyARNs = append(o.PolicyARNs, ststypes.PolicyDescriptorType{Arn: aws.String(arn)})
+		}
+		for _, key := range slices.Sorted(maps.Keys(role.Tags)) {
+			o.Tags = append(o.Tags, ststypes.Tag{Key: aws.String(key), Value: aws.String(role.Tags[key])})
+		}
+		o.TransitiveTagKeys = role.TransitiveTagKeys
+	}
+}
+
+func given(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// chainKey tells whether two destinations can share a session. It holds external ids: it stays in memory.
+func chainKey(profile string, roles []plan.Role) string {
+	type hop struct {
+		plan.Role
+		ExternalID string
+	}
+	hops := make([]hop, len(roles))
+	for i, role := range roles {
+		hops[i] = hop{role, string(role.ExternalID)}
+	}
+	text, err := json.Marshal(hops)
+	if err != nil {
+		panic(err) // strings and numbers only
+	}
+	return profile + "\n" + string(text)
+}
+
+// proved hands out credentials only when they belong to the account (5.9, 5.10): what they sign cannot land in another one.
+type proved struct {
+	account string
+	from    *session
+	sts     *sts.Client // with the credentials that are to be proved
+}
+
+func (p proved) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	credentials, err := p.from.Retrieve(ctx)
+	if err != nil {
+		return credentials, &SessionError{p.account, Operation(err), err}
+	}
+	if credentials.AccountID == "" { // an assumed role tells it, a profile or access key need not
+		identity, err := p.sts.GetCallerIdentity(ctx, nil)
+		if err != nil {
+			return aws.Credentials{}, &SessionError{p.account, Operation(err), err}
+		}
+		credentials.AccountID = aws.ToString(identity.Account)
+	}
+	if credentials.AccountID != p.account {
+		return aws.Credentials{}, &SessionError{Account: p.account, Err: fmt.Errorf("they belong to account %s", credentials.AccountID)}
+	}
+	return credentials, nil
+}
