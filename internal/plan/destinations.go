@@ -24,7 +24,11 @@ func destinationTroubles(d Destination, facts Facts) []Finding {
 			"the source credentials belong to account "+facts.Source.Account, "give role_name, an assume_role block or profile")}
 	}
 	if site.Err != nil {
-		f := finding(Refused, "5.6", "role_name", "account "+d.At.Account+" cannot be worked in", site.Err.Error(), siteRemedy(d, site, facts))
+		option, rule := "role_name", "5.6"
+		if site.Identity.Account != "" {
+			option, rule = "regions", "5.8"
+		}
+		f := finding(Refused, rule, option, "account "+d.At.Account+" cannot be worked in", site.Err.Error(), siteRemedy(d, site, facts))
 		f.Operation, f.Resource = site.Err.Operation, lastRole(d)
 		return []Finding{f}
 	}
@@ -47,7 +51,7 @@ func destinationTroubles(d Destination, facts Facts) []Finding {
 		f.Resource = key.arn()
 		found = append(found, f)
 	}
-	if !imageName.MatchString(d.Name) {
+	if facts.Images[d.FromRegion].Image != nil && !imageName.MatchString(d.Name) {
 		found = append(found, finding(Refused, "2.5.3", "ami_name", fmt.Sprintf("%q cannot be the name of an image", d.Name),
 			"names have 3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _", "set ami_name"))
 	}

@@ -1,0 +1,300 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+const (
+	source = "111111111111"
+	tokyo  = "ap-northeast-1"
+	oregon = "us-west-2"
+)
+
+var others = []string{"444444444444", "555555555555", "999999999999"}
+
+// world is a source image of three volumes (under aws/ebs, under the configured key, unencrypted), and three accounts in two
+// Regions that shall have it.
+func world() (plan.Request, plan.Facts) {
+	req := plan.Request{
+		Images:   []plan.SourceImage{{Region: tokyo, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
+		KMSKeyID: "alias/golden-source",
+		Targets: []plan.Target{{
+			Name: "prod", AccountIDs: others, Regions: []string{tokyo, oregon},
+			Roles: []plan.Role{{RoleName: "golden-image-target"}}, KMSKeyID: "alias/golden-{{ .Region }}",
+		}},
+		Build: plan.Build{Name: "golden", Region: tokyo, RunID: "run-1"},
+	}
+	facts := plan.Facts{
+		At:     time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC),
+		Source: plan.Identity{Account: source, ARN: "arn:aws:iam::111111111111:root", Partition: "aws"},
+		Images: map[string]plan.Image{tokyo: image()},
+		Keys: map[plan.Place]map[string]plan.Key{
+			{Account: source, Region: tokyo}: {
+				"alias/golden-source":            key(source, tokyo, "cust"),
+				keyARN(source, tokyo, "cust"):    key(source, tokyo, "cust"),
+				keyARN(source, tokyo, "aws-ebs"): managed(key(source, tokyo, "aws-ebs")),
+			},
+			{Account: source, Region: oregon}: {"alias/golden-source": key(source, oregon, "cust")},
+		},
+		Sites: map[plan.Place]plan.Site{},
+	}
+	for _, account := range others {
+		for _, region := range []string{tokyo, oregon} {
+			at := plan.Place{Account: account, Region: region}
+			facts.Keys[at] = map[string]plan.Key{"alias/golden-" + region: key(account, region, "own")}
+			facts.Sites[at] = plan.Site{Identity: plan.Identity{Account: account, ARN: "arn:aws:sts::" + account + ":assumed-role/golden-image-target/s", Partition: "aws"}}
+		}
+	}
+	return req, facts
+}
+
+func image() plan.Image {
+	return plan.Image{
+		Image: &ec2types.Image{
+			ImageId: aws.String("ami-0aaaaaaaaaaaaaaaa"), Name: aws.String("golden 1"), OwnerId: aws.String(source), State: ec2types.ImageStateAvailable,
+			RootDeviceType: ec2types.DeviceTypeEbs, RootDeviceName: aws.String("/dev/xvda"), Architecture: ec2types.ArchitectureValuesArm64,
+			VirtualizationType: ec2types.VirtualizationTypeHvm, EnaSupport: aws.Bool(true),
+			Tags: []ec2types.Tag{{Key: aws.String("team"), Value: aws.String("platform")}, {Key: aws.String("aws:x"), Value: aws.String("y")}},
+			BlockDeviceMappings: []ec2types.BlockDeviceMapping{
+				{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-0a"), VolumeSize: aws.Int32(8)}},
+				{DeviceName: aws.String("/dev/xvdc"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-0c"), VolumeSize: aws.Int32(20)}},
+				{DeviceName: aws.String("/dev/xvdb"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-0b"), VolumeSize: aws.Int32(100)}},
+			},
+		},
+		Snapshots: map[string]plan.Snapshot{
+			"snap-0a": snapshot("snap-0a", 8, keyARN(source, tokyo, "aws-ebs")),
+			"snap-0b": snapshot("snap-0b", 100, keyARN(source, tokyo, "cust")),
+			"snap-0c": snapshot("snap-0c", 20, ""),
+		},
+	}
+}
+
+func snapshot(id string, gib int32, key string) plan.Snapshot {
+	s := ec2types.Snapshot{SnapshotId: &id, VolumeSize: &gib, State: ec2types.SnapshotStateCompleted, Encrypted: aws.Bool(key != ""), OwnerId: aws.String(source)}
+	if key != "" {
+		s.KmsKeyId = &key
+	}
+	return plan.Snapshot{Snapshot: s}
+}
+
+func keyARN(account, region, name string) string {
+	return fmt.Sprintf("arn:aws:kms:%s:%s:key/%s", region, account, name)
+}
+
+func key(account, region, name string) plan.Key {
+	return plan.Key{Metadata: &kmstypes.KeyMetadata{
+		Arn: aws.String(keyARN(account, region, name)), KeyState: kmstypes.KeyStateEnabled, KeyManager: kmstypes.KeyManagerTypeCustomer,
+		KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt,
+	}}
+}
+
+func managed(k plan.Key) plan.Key {
+	k.Metadata.KeyManager = kmstypes.KeyManagerTypeAws
+	return k
+}
+
+func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
+	golden := func(t *testing.T, p plan.Plan) {
+		var out strings.Builder
+		for _, s := range p.Steps {
+			fmt.Fprintf(&out, "%-40s %s\n", s.Base().Step, s)
+		}
+		fmt.Fprintf(&out, "%d copies, %d GiB stored, %d GiB between Regions, %s\n", p.Estimate.Copies, p.Estimate.GiBStored, p.Estimate.GiBTransferred, p.Estimate.Takes)
+		compare(t, filepath.Base(t.Name())+".golden", out.String())
+	}
+	for name, change := range map[string]func(*plan.Request, *plan.Facts){
+		"three volumes, three accounts, two Regions": func(*plan.Request, *plan.Facts) {},
+		"no source key in the other Region: straight across": func(_ *plan.Request, f *plan.Facts) {
+			f.Keys[plan.Place{Account: source, Region: oregon}] = map[string]plan.Key{"alias/golden-source": {}}
+		},
+		"into the source account: no stage, no share": func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].AccountIDs, r.Targets[0].Roles, r.Targets[0].Regions = []string{source}, nil, nil
+			at := plan.Place{Account: source, Region: tokyo}
+			f.Sites[at] = plan.Site{Identity: f.Source}
+			f.Keys[at]["alias/golden-"+tokyo] = key(source, tokyo, "own")
+		},
+		"shared already: shared no more, never withdrawn": func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Regions = nil
+			s := f.Images[tokyo].Snapshots["snap-0b"]
+			s.SharedWith = []string{"444444444444", "555555555555", "999999999999"}
+			f.Images[tokyo].Snapshots["snap-0b"] = s
+		},
+	} {
+		t.Run(strings.NewReplacer(" ", "-", ",", "", ":", "").Replace(name), func(t *testing.T) {
+			req, facts := world()
+			change(&req, &facts)
+			p := plan.Decide(req, facts)
+			for _, f := range p.Findings {
+				t.Errorf("finding: %+v", f)
+			}
+			golden(t, p)
+			inOrder(t, p.Steps)
+		})
+	}
+}
+
+// compare holds a text against its golden file.
+func compare(t *testing.T, name, text string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), text); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// inOrder checks that every step stands after all it waits for, and that references are waited for.
+func inOrder(t *testing.T, steps []plan.Step) {
+	t.Helper()
+	seen := map[plan.ID]bool{}
+	for _, s := range steps {
+		h := s.Base()
+		if seen[h.Step] {
+			t.Errorf("two steps %s", h.Step)
+		}
+		for _, waited := range slices.Concat(h.Needs, h.After) {
+			if !seen[waited] {
+				t.Errorf("%s waits for %s, which does not stand before it", h.Step, waited)
+			}
+		}
+		seen[h.Step] = true
+	}
+}
+
+// TestRefusalsNameFieldCauseAndNextStep goes through everything that stands against a plan; the golden file is what people read.
+func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
+	at := plan.Place{Account: "999999999999", Region: tokyo}
+	home := plan.Place{Account: source, Region: tokyo}
+	ownKey := func(change func(*kmstypes.KeyMetadata)) func(*plan.Request, *plan.Facts) {
+		return func(_ *plan.Request, f *plan.Facts) { change(f.Keys[at]["alias/golden-"+tokyo].Metadata) }
+	}
+	sourceImage := func(change func(*ec2types.Image)) func(*plan.Request, *plan.Facts) {
+		return func(_ *plan.Request, f *plan.Facts) { change(f.Images[tokyo].Image) }
+	}
+	sourceSnapshot := func(change func(*ec2types.Snapshot)) func(*plan.Request, *plan.Facts) {
+		return func(_ *plan.Request, f *plan.Facts) {
+			s := f.Images[tokyo].Snapshots["snap-0a"]
+			change(&s.Snapshot)
+			f.Images[tokyo].Snapshots["snap-0a"] = s
+		}
+	}
+	site := func(change func(*plan.Site)) func(*plan.Request, *plan.Facts) {
+		return func(_ *plan.Request, f *plan.Facts) {
+			s := f.Sites[at]
+			change(&s)
+			f.Sites[at] = s
+		}
+	}
+	cases := []struct {
+		name   string
+		change func(*plan.Request, *plan.Facts)
+	}{
+		{"no target", func(r *plan.Request, _ *plan.Facts) { r.Targets = nil }},
+		{"no image", func(r *plan.Request, _ *plan.Facts) { r.Images = nil }},
+		{"account and Region named twice", func(r *plan.Request, _ *plan.Facts) { r.Targets = append(r.Targets, r.Targets[0]) }},
+		{"no credentials for the target", func(r *plan.Request, _ *plan.Facts) { r.Targets[0].Roles = nil }},
+		{"role that cannot be assumed", site(func(s *plan.Site) {
+			*s = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "User is not authorized"}}
+		})},
+		{"Region not enabled", site(func(s *plan.Site) {
+			s.Err = &plan.Refusal{Operation: "ec2:DescribeImages", Status: 401, Code: "AuthFailure", Message: "AWS was not able to validate the provided access credentials"}
+		})},
+		{"role of another account", site(func(s *plan.Site) { s.Identity.Account = "222222222222" })},
+		{"name taken", site(func(s *plan.Site) { s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb")} })},
+		{"name that AWS does not take", func(r *plan.Request, _ *plan.Facts) { r.Targets[0].AMIName = "golden?" }},
+		{"template that fails", func(r *plan.Request, _ *plan.Facts) { r.Targets[0].AMIName = "{{ .Nothing }}" }},
+		{"51 tags", func(r *plan.Request, _ *plan.Facts) {
+			r.Targets[0].Tags = map[string]plan.Text{}
+			for i := range 48 {
+				r.Targets[0].Tags[fmt.Sprint("k", i)] = "v"
+			}
+		}},
+		{"target key missing", func(_ *plan.Request, f *plan.Facts) {
+			f.Keys[at] = map[string]plan.Key{"alias/golden-" + tokyo: {Err: &plan.Refusal{Operation: "kms:DescribeKey", Status: 400, Code: "NotFoundException", Message: "Alias is not found."}}}
+		}},
+		{"target key disabled", ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStateDisabled })},
+		{"target key pending import", ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStatePendingImport })},
+		{"target key pending deletion", ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStatePendingDeletion })},
+		{"target key asymmetric", ownKey(func(m *kmstypes.KeyMetadata) { m.KeySpec = kmstypes.KeySpecRsa2048 })},
+		{"target key of another Region", func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].KMSKeyID = plan.Text(keyARN("999999999999", oregon, "own"))
+		}},
+		{"target key that may not be described", func(r *plan.Request, f *plan.Facts) {
+			arn := keyARN("222222222222", tokyo, "third")
+			r.Targets[0].KMSKeyID = plan.Text(arn)
+			f.Keys[at][arn] = plan.Key{Err: &plan.Refusal{Operation: "kms:DescribeKey", Status: 400, Code: "AccessDeniedException", Message: "no"}}
+		}},
+		{"no kms_key_id while a snapshot is under aws/ebs", func(r *plan.Request, _ *plan.Facts) { r.KMSKeyID = "" }},
+		{"source key that AWS manages", func(r *plan.Request, f *plan.Facts) {
+			r.KMSKeyID = "alias/aws/ebs"
+			f.Keys[home]["alias/aws/ebs"] = managed(key(source, tokyo, "aws-ebs"))
+		}},
+		{"source key of another Region", func(r *plan.Request, _ *plan.Facts) { r.KMSKeyID = keyARN(source, oregon, "cust") }},
+		{"image gone", func(_ *plan.Request, f *plan.Facts) { f.Images[tokyo] = plan.Image{} }},
+		{"image failed", sourceImage(func(i *ec2types.Image) {
+			i.State, i.StateReason = ec2types.ImageStateFailed, &ec2types.StateReason{Message: aws.String("Copy image failed with an internal error")}
+		})},
+		{"image disabled", sourceImage(func(i *ec2types.Image) { i.State = ec2types.ImageStateDisabled })},
+		{"image instance-store", sourceImage(func(i *ec2types.Image) { i.RootDeviceType = ec2types.DeviceTypeInstanceStore })},
+		{"image of another account", sourceImage(func(i *ec2types.Image) { i.OwnerId = aws.String("222222222222") })},
+		{"image with a Marketplace code", sourceImage(func(i *ec2types.Image) {
+			i.ProductCodes = []ec2types.ProductCode{{ProductCodeId: aws.String("x"), ProductCodeType: ec2types.ProductCodeValuesMarketplace}}
+		})},
+		{"image of a billed platform", sourceImage(func(i *ec2types.Image) {
+			i.PlatformDetails, i.UsageOperation = aws.String("Windows"), aws.String("RunInstances:0002")
+		})},
+		{"image with TPM and uefi-preferred", sourceImage(func(i *ec2types.Image) {
+			i.TpmSupport, i.BootMode = ec2types.TpmSupportValuesV20, ec2types.BootModeValuesUefiPreferred
+		})},
+		{"snapshot in error", sourceSnapshot(func(s *ec2types.Snapshot) {
+			s.State, s.StateMessage = ec2types.SnapshotStateError, aws.String("Given key ID is not accessible")
+		})},
+		{"snapshot archived", sourceSnapshot(func(s *ec2types.Snapshot) { s.StorageTier = ec2types.StorageTierArchive })},
+		{"snapshot on an Outpost", sourceSnapshot(func(s *ec2types.Snapshot) {
+			s.OutpostArn = aws.String("arn:aws:outposts:ap-northeast-1:111111111111:outpost/op-1")
+		})},
+		{"snapshot gone", func(_ *plan.Request, f *plan.Facts) { delete(f.Images[tokyo].Snapshots, "snap-0a") }},
+	}
+	var out strings.Builder
+	for _, c := range cases {
+		req, facts := world()
+		req.Targets[0].AccountIDs, req.Targets[0].Regions = []string{"999999999999"}, nil
+		c.change(&req, &facts)
+		p := plan.Decide(req, facts)
+		if len(p.Findings) == 0 || p.Refused() == (len(p.Steps) > 0) {
+			t.Errorf("%s: %d findings, %d steps", c.name, len(p.Findings), len(p.Steps))
+		}
+		fmt.Fprintf(&out, "# %s\n", c.name)
+		for _, f := range p.Findings {
+			fmt.Fprintf(&out, "%s %s [%s] %s: %s\n  because: %s\n  next: %s\n", f.Level, f.Field, f.Rule, f.At, f.Summary, f.Because, f.Next)
+		}
+	}
+	compare(t, "refusals.golden", out.String())
+}
