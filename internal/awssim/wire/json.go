@@ -105,7 +105,7 @@ func (r *Request) setJSON(into reflect.Value, from any, path string) error {
 		}
 		into.SetString(text)
 		if !isEnumValue(into) {
-			return r.invalidValue(path, text)
+			return r.invalidValue(into, path, text)
 		}
 	case reflect.Bool:
 		truth, ok := from.(bool)

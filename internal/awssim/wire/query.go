@@ -128,7 +128,7 @@ func (d *formDecoder) value(into reflect.Value, from *node, path string) error {
 	case from.value == nil || from.below != nil:
 		return d.request.unknownParameter(path + from.rest())
 	case !setText(into, *from.value):
-		return d.request.invalidValue(path, *from.value)
+		return d.request.invalidValue(into, path, *from.value)
 	}
 	return nil
 }
@@ -213,17 +213,20 @@ func setText(into reflect.Value, text string) bool {
 	return false
 }
 
-// isEnumValue reports whether a string is among the Values of its type; a type without them takes any string.
+// isEnumValue reports whether a string is one its type knows; a type that is no enumeration takes any string.
 func isEnumValue(v reflect.Value) bool {
+	known, isEnum := enumValues(v)
+	return !isEnum || slices.Contains(known, v.String())
+}
+
+// enumValues are the values that the SDK knows for the type of v, if that is an enumeration.
+func enumValues(v reflect.Value) (known []string, isEnum bool) {
 	values := v.MethodByName("Values")
 	if !values.IsValid() {
-		return true
+		return nil, false
 	}
-	known := values.Call(nil)[0]
-	for i := range known.Len() {
-		if known.Index(i).String() == v.String() {
-			return true
-		}
+	for _, value := range values.Call(nil)[0].Seq2() {
+		known = append(known, value.String())
 	}
-	return false
+	return known, true
 }

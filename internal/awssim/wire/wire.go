@@ -80,11 +80,11 @@ func (r *Request) readSignature(header http.Header, query url.Values) error {
 		credential, _, _ = strings.Cut(after, ",")
 		r.SessionToken = header.Get("X-Amz-Security-Token")
 	} else if credential == "" {
-		return &Error{http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token"}
+		return r.unsigned(http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
 	}
 	scope := strings.Split(strings.TrimSpace(credential), "/")
 	if len(scope) != 5 || scope[4] != "aws4_request" {
-		return &Error{http.StatusBadRequest, "IncompleteSignature", fmt.Sprintf("Credential must have the form KEY/DATE/REGION/SERVICE/aws4_request, got: %q", credential)}
+		return r.unsigned(http.StatusBadRequest, "IncompleteSignature", fmt.Sprintf("Credential must have the form KEY/DATE/REGION/SERVICE/aws4_request, got: %q", credential))
 	}
 	r.AccessKeyID, r.Region, r.Service = scope[0], scope[2], scope[3]
 	api, known := apis[r.Service]
@@ -177,15 +177,26 @@ func (r *Request) unknownParameter(path string) *Error {
 }
 
 // invalidValue refuses a value that its member cannot hold: no such enumeration value, not a number, and so on.
-func (r *Request) invalidValue(path, value string) *Error {
-	switch {
-	case r.api.ec2:
+func (r *Request) invalidValue(of reflect.Value, path, value string) *Error {
+	if r.api.ec2 {
 		return &Error{http.StatusBadRequest, "InvalidParameterValue", fmt.Sprintf("Value (%s) for parameter %s is invalid.", value, path)}
-	case r.api.json:
-		return &Error{http.StatusBadRequest, "ValidationException", fmt.Sprintf("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint", value, path)}
-	default:
-		return &Error{http.StatusBadRequest, "ValidationError", fmt.Sprintf("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint", value, path)}
 	}
+	code, constraint := "ValidationError", "Member must be of type "+of.Type().String()
+	if r.api.json {
+		code = "ValidationException"
+	}
+	if known, isEnum := enumValues(of); isEnum {
+		constraint = fmt.Sprintf("Member must satisfy enum value set: %v", known)
+	}
+	return &Error{http.StatusBadRequest, code, fmt.Sprintf("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: %s", value, path, constraint)}
+}
+
+// unsigned refuses a request before its service is known.
+func (r *Request) unsigned(status int, code, message string) *Error {
+	if r.api.json {
+		return &Error{http.StatusBadRequest, code + "Exception", message}
+	}
+	return &Error{status, code, message}
 }
 
 func malformedQuery(err error) *Error {

@@ -39,8 +39,7 @@ func (w *xmlWriter) text(name, text string) {
 
 func (w *xmlWriter) members(v reflect.Value) {
 	for i := range v.NumField() {
-		field := v.Type().Field(i)
-		if isMember(field) {
+		if field := v.Type().Field(i); isMember(field) && !isAbsent(v.Field(i)) {
 			name, item := w.names.out(v.Type(), field.Name)
 			w.value(name, item, v.Field(i))
 		}
@@ -48,9 +47,6 @@ func (w *xmlWriter) members(v reflect.Value) {
 }
 
 func (w *xmlWriter) value(name, item string, v reflect.Value) {
-	if isAbsent(v) {
-		return
-	}
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
 	}
