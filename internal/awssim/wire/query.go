@@ -133,8 +133,8 @@ func (d *formDecoder) value(into reflect.Value, from *node, path string) error {
 	return nil
 }
 
-// list reads Filter.1, Filter.2 (ec2query) or Tags.member.1, Tags.member.2 (query). The list given as an empty
-// string is empty, not nil.
+// list reads Filter.1, Filter.2 (ec2query) or Tags.member.1, Tags.member.2 (query), numbered without a gap. A list
+// given as an empty string is empty, not nil.
 func (d *formDecoder) list(into reflect.Value, from *node, path string) error {
 	if from.value != nil {
 		if *from.value != "" || from.below != nil {
@@ -151,13 +151,12 @@ func (d *formDecoder) list(into reflect.Value, from *node, path string) error {
 		from, path = member, join(path, d.names.item)
 	}
 	list := reflect.MakeSlice(into.Type(), len(from.below), len(from.below))
-	for i := range list.Len() {
-		number := strconv.Itoa(i + 1)
-		child := from.below[number]
-		if child == nil {
-			return d.request.unknownParameter(path + from.rest())
+	for _, number := range slices.Sorted(maps.Keys(from.below)) {
+		n, _ := strconv.Atoi(number)
+		if n < 1 || n > list.Len() || strconv.Itoa(n) != number {
+			return d.request.unknownParameter(join(path, number) + from.below[number].rest())
 		}
-		if err := d.value(list.Index(i), child, join(path, number)); err != nil {
+		if err := d.value(list.Index(n-1), from.below[number], join(path, number)); err != nil {
 			return err
 		}
 	}

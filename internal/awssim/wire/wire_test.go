@@ -118,20 +118,38 @@ func passThrough(service, operation, body string) error {
 	return nil
 }
 
-// canonical is a body with the extras, which the SDK will not send for others, and with the members of JSON in one
-// order: the fixtures do not have them in the order in which the SDK sends them. A form stays as it is.
+// canonical is a body together with the extras, which the SDK sends of its own accord only. JSON gets its members in
+// alphabetical order, because the fixtures sort them without regard to case and the SDK does not.
 func canonical(body string, extras map[string]string) string {
 	var object any
 	if json.Unmarshal([]byte(body), &object) == nil {
 		sorted, _ := json.Marshal(object)
 		return string(sorted)
 	}
-	for name, value := range extras {
-		body += "&" + name + "=" + value
+	if len(extras) == 0 {
+		return body
 	}
-	parameters := strings.Split(body, "&")
-	slices.Sort(parameters)
-	return strings.Join(parameters, "&")
+	form, _ := url.ParseQuery(body)
+	for name, value := range extras {
+		form.Set(name, value)
+	}
+	return form.Encode()
+}
+
+// The SDK takes an empty body for an empty output, so that a forgotten answer would pass for a good one.
+func TestAnAnswerIsNeverEmpty(t *testing.T) {
+	for service, client := range services {
+		for operation := range operations(client(aws.Config{})) {
+			method, _ := reflect.TypeOf(client(aws.Config{})).MethodByName(operation)
+			r, err := wire.Parse(signed(service, operation, "Action="+operation))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Answer("id", reflect.New(method.Type.Out(0).Elem()).Interface()).ContentLength == 0 {
+				t.Errorf("%s %s: empty body", service, operation)
+			}
+		}
+	}
 }
 
 // operations are the names of a client's operations.

@@ -29,9 +29,12 @@ import (
 
 const modules = "github.com/aws/aws-sdk-go-v2/service/"
 
+// services are those whose protocol has names of its own: ec2query and query.
+var services = []string{"ec2", "sts", "iam"}
+
 func main() {
 	log.SetFlags(0)
-	for _, service := range []string{"ec2", "sts", "iam"} {
+	for _, service := range services {
 		table, err := generate(service)
 		if err == nil {
 			err = os.WriteFile(service+".names", table, 0o644)
