@@ -34,7 +34,7 @@ type condition struct {
 type comparison struct {
 	negated bool
 	keys    []valueType // that it may be used with; nil: any
-	read    func(value string, variables bool) (matcher, error)
+	read    func(value string, in *reader) (matcher, error)
 }
 
 // matcher reports whether a value of the request matches one of the policy.
@@ -47,10 +47,10 @@ var comparisons = map[string]comparison{
 	"StringNotEqualsIgnoreCase": {read: equal(strings.EqualFold), negated: true},
 	"StringLike":                {read: like},
 	"StringNotLike":             {read: like, negated: true},
-	"ArnEquals":                 {read: likeARN, keys: []valueType{arns, strs}},
-	"ArnLike":                   {read: likeARN, keys: []valueType{arns, strs}},
-	"ArnNotEquals":              {read: likeARN, keys: []valueType{arns, strs}, negated: true},
-	"ArnNotLike":                {read: likeARN, keys: []valueType{arns, strs}, negated: true},
+	"ArnEquals":                 {read: likeARN, keys: []valueType{arns, texts}},
+	"ArnLike":                   {read: likeARN, keys: []valueType{arns, texts}},
+	"ArnNotEquals":              {read: likeARN, keys: []valueType{arns, texts}, negated: true},
+	"ArnNotLike":                {read: likeARN, keys: []valueType{arns, texts}, negated: true},
 	"NumericEquals":             {read: number(func(a, b float64) bool { return a == b }), keys: []valueType{numbers}},
 	"NumericNotEquals":          {read: number(func(a, b float64) bool { return a == b }), keys: []valueType{numbers}, negated: true},
 	"NumericLessThan":           {read: number(func(a, b float64) bool { return a < b }), keys: []valueType{numbers}},
@@ -64,13 +64,13 @@ var comparisons = map[string]comparison{
 	"DateGreaterThan":           {read: moment(func(order int) bool { return order > 0 }), keys: []valueType{dates}},
 	"DateGreaterThanEquals":     {read: moment(func(order int) bool { return order >= 0 }), keys: []valueType{dates}},
 	"Bool":                      {read: truth, keys: []valueType{bools}},
-	"BinaryEquals":              {read: binary, keys: []valueType{strs}},
+	"BinaryEquals":              {read: binary, keys: []valueType{texts}},
 	"IpAddress":                 {read: address, keys: []valueType{addresses}},
 	"NotIpAddress":              {read: address, keys: []valueType{addresses}, negated: true},
 	"Null":                      {read: truth},
 }
 
-func parseConditions(v any, variables bool) ([]condition, error) {
+func parseConditions(v any, in *reader) ([]condition, error) {
 	operators, ok := v.(object)
 	if !ok {
 		return nil, errors.New("not a JSON object")
@@ -82,7 +82,7 @@ func parseConditions(v any, variables bool) ([]condition, error) {
 			return nil, fmt.Errorf("%s: not a JSON object", o.name)
 		}
 		for _, k := range keys {
-			c, err := parseCondition(o.name, k.name, k.value, variables)
+			c, err := parseCondition(o.name, k.name, k.value, in)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", o.name, err)
 			}
@@ -92,7 +92,7 @@ func parseConditions(v any, variables bool) ([]condition, error) {
 	return all, nil
 }
 
-func parseCondition(operator, key string, values any, variables bool) (c condition, err error) {
+func parseCondition(operator, key string, values any, in *reader) (c condition, err error) {
 	name := operator
 	if set, rest, ok := strings.Cut(name, ":"); ok {
 		c.set, name = set, rest
@@ -115,7 +115,7 @@ func parseCondition(operator, key string, values any, variables bool) (c conditi
 		if err != nil {
 			return c, fmt.Errorf("%s: %w", key, err)
 		}
-		m, err := c.read(value, variables)
+		m, err := c.read(value, in)
 		if err != nil {
 			return c, fmt.Errorf("%s: %w", key, err)
 		}
@@ -140,13 +140,16 @@ func scalar(v any) (string, error) {
 	return "", errors.New("neither a string, a number nor a boolean")
 }
 
-// holds judges a condition. What a key with several values means without a set operator is documented nowhere.
-func (c condition) holds(have Context) (bool, error) {
-	values := have[c.key.name]
+// holds judges a condition. It cannot be told where the request's side is not known, and what a key with several values
+// means without a set operator is documented nowhere.
+func (c condition) holds(e *evaluation) (bool, error) {
+	values := e.context[c.key.name]
 	matches := func(value string) bool {
-		return slices.ContainsFunc(c.values, func(m matcher) bool { return m(value, have) }) != c.negated
+		return slices.ContainsFunc(c.values, func(m matcher) bool { return m(value, e.context) }) != c.negated
 	}
 	switch {
+	case len(values) == 0 && e.unsureOf(c.key.name):
+		return false, fmt.Errorf("%s of %s, which is not known", c.operator, c.key.name)
 	case c.operator == "Null":
 		return matches(strconv.FormatBool(len(values) == 0)), nil
 	case len(values) == 0:
@@ -156,14 +159,14 @@ func (c condition) holds(have Context) (bool, error) {
 	case c.set == "ForAllValues":
 		return !slices.ContainsFunc(values, func(value string) bool { return !matches(value) }), nil
 	case len(values) > 1:
-		return false, fmt.Errorf("cannot tell: %s without ForAnyValue or ForAllValues, and %s has %d values", c.operator, c.key.name, len(values))
+		return false, fmt.Errorf("%s of %s, which has %d values", c.operator, c.key.name, len(values))
 	}
 	return matches(values[0]), nil
 }
 
-func equal(same func(a, b string) bool) func(string, bool) (matcher, error) {
-	return func(value string, variables bool) (matcher, error) {
-		t, err := parseTemplate(value, variables)
+func equal(same func(a, b string) bool) func(string, *reader) (matcher, error) {
+	return func(value string, in *reader) (matcher, error) {
+		t, err := in.template(value)
 		return func(have string, c Context) bool {
 			want, ok := t.plain(c)
 			return ok && same(want, have)
@@ -171,25 +174,25 @@ func equal(same func(a, b string) bool) func(string, bool) (matcher, error) {
 	}
 }
 
-func like(value string, variables bool) (matcher, error) {
-	t, err := parseTemplate(value, variables)
+func like(value string, in *reader) (matcher, error) {
+	p, err := in.pattern(value, func(g glob) glob { return g })
 	return func(have string, c Context) bool {
-		want, ok := t.glob(c)
+		want, ok := p(c)
 		return ok && want.matches(have)
 	}, err
 }
 
 // likeARN compares each of the six parts of an ARN separately.
-func likeARN(value string, variables bool) (matcher, error) {
-	t, err := parseTemplate(value, variables)
+func likeARN(value string, in *reader) (matcher, error) {
+	p, err := in.pattern(value, func(g glob) glob { return g })
 	return func(have string, c Context) bool {
-		want, ok := t.glob(c)
+		want, ok := p(c)
 		parts, patterns := strings.SplitN(have, ":", 6), want.segments()
 		if !ok || len(parts) < 6 || len(patterns) < 6 {
 			return false
 		}
-		for i, p := range patterns {
-			if !p.matches(parts[i]) {
+		for i, segment := range patterns {
+			if !segment.matches(parts[i]) {
 				return false
 			}
 		}
@@ -197,8 +200,8 @@ func likeARN(value string, variables bool) (matcher, error) {
 	}, err
 }
 
-func number(compare func(have, want float64) bool) func(string, bool) (matcher, error) {
-	return func(value string, _ bool) (matcher, error) {
+func number(compare func(have, want float64) bool) func(string, *reader) (matcher, error) {
+	return func(value string, _ *reader) (matcher, error) {
 		want, err := strconv.ParseFloat(value, 64)
 		if err != nil {
 			return nil, fmt.Errorf("%q is not a number", value)
@@ -210,8 +213,8 @@ func number(compare func(have, want float64) bool) func(string, bool) (matcher, 
 	}
 }
 
-func moment(compare func(order int) bool) func(string, bool) (matcher, error) {
-	return func(value string, _ bool) (matcher, error) {
+func moment(compare func(order int) bool) func(string, *reader) (matcher, error) {
+	return func(value string, _ *reader) (matcher, error) {
 		want, err := parseDate(value)
 		if err != nil {
 			return nil, err
@@ -236,14 +239,14 @@ func parseDate(value string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is not a date", value)
 }
 
-func truth(value string, _ bool) (matcher, error) {
+func truth(value string, _ *reader) (matcher, error) {
 	if value != "true" && value != "false" {
 		return nil, fmt.Errorf("%q is neither true nor false", value)
 	}
 	return func(have string, _ Context) bool { return have == value }, nil
 }
 
-func binary(value string, _ bool) (matcher, error) {
+func binary(value string, _ *reader) (matcher, error) {
 	want, err := base64.StdEncoding.DecodeString(value)
 	if err != nil {
 		return nil, fmt.Errorf("%q is not base64", value)
@@ -255,7 +258,7 @@ func binary(value string, _ bool) (matcher, error) {
 }
 
 // address reads a range of addresses; a single address is a range of one.
-func address(value string, _ bool) (matcher, error) {
+func address(value string, _ *reader) (matcher, error) {
 	want, err := netip.ParsePrefix(value)
 	if single, e := netip.ParseAddr(value); e == nil {
 		want, err = single.Prefix(single.BitLen())

@@ -45,9 +45,10 @@ type statement struct {
 	notParties   bool
 	actions      []glob // in lower case
 	notActions   bool
-	resources    []template
+	resources    []pattern
 	notResources bool
 	conditions   []condition
+	variables    []string // condition keys that it reads as variables
 }
 
 // Parse reads a policy of a kind. Its errors name the statement, the element and what is wrong with it.
@@ -95,7 +96,7 @@ func parse(text []byte, kind Kind) (*Document, error) {
 	}
 	d := &Document{kind: kind}
 	for i, v := range statements {
-		s, err := rules.statement(v, version == "2012-10-17")
+		s, err := rules.statement(v, &reader{variables: version == "2012-10-17"})
 		if s.name == "" {
 			s.name = fmt.Sprintf("statement %d", i+1)
 		} else if rules.sids && slices.ContainsFunc(d.statements, func(other statement) bool { return other.name == s.name }) {
@@ -136,7 +137,7 @@ var grammar = map[Kind]rules{
 
 var sid = regexp.MustCompile(`^[A-Za-z0-9]*$`)
 
-func (r rules) statement(v any, variables bool) (s statement, err error) {
+func (r rules) statement(v any, in *reader) (s statement, err error) {
 	elements, ok := v.(object)
 	if !ok {
 		return s, errors.New("not a JSON object")
@@ -160,9 +161,9 @@ func (r rules) statement(v any, variables bool) (s statement, err error) {
 			s.actions, err = parseAll(e.value, action)
 		case "Resource", "NotResource":
 			s.notResources = e.name == "NotResource"
-			s.resources, err = parseAll(e.value, func(text string) (template, error) { return r.resource(text, variables) })
+			s.resources, err = parseAll(e.value, func(text string) (pattern, error) { return r.resource(text, in) })
 		case "Condition":
-			s.conditions, err = parseConditions(e.value, variables)
+			s.conditions, err = parseConditions(e.value, in)
 		default:
 			return s, fmt.Errorf("unknown element %q", e.name)
 		}
@@ -174,8 +175,9 @@ func (r rules) statement(v any, variables bool) (s statement, err error) {
 		return s, err
 	}
 	if r.itself {
-		s.resources = []template{anything}
+		s.resources = []pattern{anything}
 	}
+	s.variables = in.read
 	return s, nil
 }
 
@@ -187,7 +189,7 @@ func (r rules) check(elements object, s statement, effect string) error {
 		}
 	}
 	everyAction := !s.notActions && len(s.actions) == 1 && slices.Equal(s.actions[0], glob{anyText})
-	everything := !s.notResources && len(s.resources) == 1 && slices.Equal(s.resources[0], anything)
+	everything := !s.notResources && len(s.resources) == 1 && s.resources[0].isAnything()
 	switch {
 	case effect != "Allow" && effect != "Deny":
 		return errors.New("Effect: neither Allow nor Deny")
@@ -221,24 +223,23 @@ func action(text string) (glob, error) {
 	if text != "*" && (!actionForm.MatchString(text) || !strings.Contains(text, ":")) {
 		return nil, fmt.Errorf("%q is not service:Action", text)
 	}
-	g, _ := template{{text: strings.ToLower(text)}}.glob(nil)
-	return g, nil
+	return wild(strings.ToLower(text)), nil
 }
 
-// resource reads an ARN with wildcards. The service is named, and variables stand behind the fifth colon
+// resource reads an ARN with wildcards. Its service is named, and variables stand behind the fifth colon
 // (IAM-UG:reference_policies_elements_resource, reference_policies_variables).
-func (r rules) resource(text string, variables bool) (template, error) {
-	if text != "*" {
-		parts := strings.SplitN(text, ":", 6)
-		if parts[0] != "arn" || len(parts) < 6 && !r.completed {
-			return nil, fmt.Errorf("%q is not an ARN", text)
-		}
-		if variables && strings.Contains(strings.Join(parts[:min(len(parts), 5)], ":"), "${") {
-			return nil, fmt.Errorf("%q has a variable before the fifth colon", text)
-		}
-		text += strings.Repeat(":*", 6-len(parts))
+func (r rules) resource(text string, in *reader) (pattern, error) {
+	if text == "*" {
+		return anything, nil
 	}
-	return parseTemplate(text, variables)
+	parts := strings.SplitN(text, ":", 6)
+	if parts[0] != "arn" || len(parts) < 6 && !r.completed {
+		return nil, fmt.Errorf("%q is not an ARN", text)
+	}
+	if in.variables && strings.Contains(strings.Join(parts[:min(len(parts), 5)], ":"), "${") {
+		return nil, fmt.Errorf("%q has a variable before the fifth colon", text)
+	}
+	return in.pattern(text+strings.Repeat(":*", 6-len(parts)), glob.ofARN)
 }
 
 // parseAll reads one string, or a list of them, that is not empty.

@@ -4,9 +4,11 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,8 +36,9 @@ type Request struct {
 	Resource        string // ARN; "*" where the action has no resource
 	ResourceAccount string // its owner, 12 digits; "" is the caller's own account
 	ResourceMember  Membership
-	Context         Context // what does not follow from the other fields: it is filled in where it is not given
-	Grant           *Grant  // what kms:CreateGrant is to make, or kms:RetireGrant to retire
+	Context         Context  // what does not follow from the other fields; those that do are filled in where not given
+	Unsure          []string // condition keys, or families as aws:PrincipalTag/, of which it is not known whether they are there
+	Grant           *Grant   // what kms:CreateGrant is to make, or kms:RetireGrant to retire
 }
 
 // Policies are all that bear on a request.
@@ -94,7 +97,7 @@ func Evaluate(r Request, p Policies) (Decision, error) {
 	}
 	d, err := e.decide(p)
 	if err != nil {
-		return Decision{}, fmt.Errorf("%s on %s: %w", r.Action, r.Resource, err)
+		return Decision{}, fmt.Errorf("policy: %s on %s: %w", r.Action, r.Resource, err)
 	}
 	d.Action = r.Action
 	return d, nil
@@ -103,7 +106,9 @@ func Evaluate(r Request, p Policies) (Decision, error) {
 // evaluation is a request with its condition keys: by their names in lower case, and with those that follow from it.
 type evaluation struct {
 	Request
+	action  string // in lower case
 	context Context
+	unsure  []string
 	bounded bool // the principal has a permissions boundary
 	foreign bool // the resource is of another account than the principal
 }
@@ -115,7 +120,7 @@ func newEvaluation(r Request, p Policies) (*evaluation, error) {
 	if r.ResourceAccount == "" {
 		r.ResourceAccount = r.Principal.Account
 	}
-	e := &evaluation{Request: r, context: Context{}, bounded: p.Boundary != nil}
+	e := &evaluation{Request: r, action: strings.ToLower(r.Action), context: Context{}, bounded: p.Boundary != nil}
 	e.foreign = !r.Principal.service() && r.ResourceAccount != r.Principal.Account
 	for _, name := range slices.Sorted(maps.Keys(r.Context)) {
 		key, err := findKey(name)
@@ -124,8 +129,11 @@ func newEvaluation(r Request, p Policies) (*evaluation, error) {
 		}
 		e.context[key.name] = append(e.context[key.name], r.Context[name]...)
 	}
+	for _, name := range r.Unsure {
+		e.unsure = append(e.unsure, strings.ToLower(name))
+	}
 	for name, values := range r.implied() {
-		if name = strings.ToLower(name); e.context[name] == nil && !slices.Equal(values, []string{""}) {
+		if name = strings.ToLower(name); e.context[name] == nil && !e.unsureOf(name) && !slices.Equal(values, []string{""}) {
 			e.context[name] = values
 		}
 	}
@@ -150,34 +158,29 @@ func (e *evaluation) decide(p Policies) (Decision, error) {
 			return Decision{By: l.kind}, err
 		}
 	}
-	known, admitted, err := e.admit(resource, p.Grants)
+	known, decision, err := e.admit(resource, p.Grants)
 	if err != nil {
 		return Decision{}, err
 	}
-	refused := Decision{By: resource.kind}
-	needed := closed(e.Action, e.Resource) || e.Principal.service() || e.foreign && p.Resource != nil
-	switch {
-	case known == inPerson && !e.foreign:
-		return admitted, nil
-	case known == stranger && needed && !e.foreign:
-		return refused, nil
+	if e.foreign || known < inRole {
+		decision = Decision{Allowed: true, By: ByRoot} // unless there are identity policies, which follow
 	}
-	allowed := Decision{Allowed: true, By: ByRoot}
 	for _, l := range own {
-		if l.kind == Identity && known == inRole && !e.foreign {
-			allowed = admitted
+		if !e.foreign && known.spares(l.kind) {
 			continue
 		}
 		name, err := e.allows(l)
 		if err != nil || name == "" {
 			return Decision{By: l.kind}, err
 		}
-		allowed = Decision{Allowed: true, By: l.kind, Statement: name}
+		if l.kind == Identity {
+			decision = Decision{Allowed: true, By: Identity, Statement: name}
+		}
 	}
-	if known == stranger && needed {
-		return refused, nil
+	if known == stranger && (e.closed() || e.Principal.service() || e.foreign && p.Resource != nil) {
+		return Decision{By: resource.kind}, nil
 	}
-	return allowed, nil
+	return decision, nil
 }
 
 // limits are the policies of the organizations. They bind neither service-linked roles nor the management account
@@ -200,10 +203,9 @@ func resourceControlled(action string) bool {
 	return slices.Contains([]string{"autoscaling", "kms", "s3", "secretsmanager", "sqs", "sts"}, service) && action != "kms:RetireGrant"
 }
 
-// resource is the policy of the resource. A key policy has no say in RetireGrant (KMS-DG:grant-delete).
+// resource is the policy of the resource. A key policy has no say in kms:RetireGrant (KMS-DG:grant-delete).
 func (e *evaluation) resource(p Policies) layer {
-	switch {
-	case p.Resource == nil || e.Action == "kms:RetireGrant":
+	if p.Resource == nil || e.Action == "kms:RetireGrant" {
 		return layer{kind: Resource}
 	}
 	return layer{p.Resource.kind, [][]*Document{{p.Resource}}}
@@ -248,105 +250,136 @@ func (e *evaluation) allows(l layer) (name string, err error) {
 	return name, nil
 }
 
-// find names the first statement of an effect that applies.
+// find names the first statement of an effect that applies. That one cannot be judged matters only where no other applies.
 func (e *evaluation) find(documents []*Document, deny bool) (string, error) {
+	var unsure error
 	for _, d := range documents {
 		for _, s := range d.statements {
 			if s.deny != deny {
 				continue
 			}
-			if known, err := s.applies(e); err != nil || known != stranger {
-				return s.name, err
+			known, err := s.applies(e)
+			if known != stranger {
+				return s.name, nil
 			}
+			unsure = cmp.Or(unsure, err)
 		}
 	}
-	return "", nil
+	return "", unsure
 }
 
-// admit tells how the resource's policy, or a grant, knows the principal at best, and which of them.
-func (e *evaluation) admit(resource layer, grants []Grant) (standing, Decision, error) {
-	best, by := stranger, Decision{Allowed: true}
+// admit tells how the resource's policy, or a grant, knows the principal at best; and the decision if that is enough.
+func (e *evaluation) admit(resource layer, grants []Grant) (best standing, d Decision, unsure error) {
 	if e.foreign && isKey(e.Resource) && !acrossAccounts(e.Action) {
-		return stranger, by, nil
+		return stranger, d, nil
+	}
+	admits := func(known standing, by Kind, name string) {
+		if known > best {
+			best, d = known, Decision{Allowed: true, By: by, Statement: name}
+		}
 	}
 	for _, documents := range resource.levels {
 		for _, s := range documents[0].statements {
-			if s.deny {
-				continue
+			if !s.deny {
+				known, err := s.applies(e)
+				admits(known, resource.kind, s.name)
+				unsure = cmp.Or(unsure, err)
 			}
-			known, err := s.applies(e)
-			if err != nil {
-				return stranger, by, err
-			}
-			if known > best {
-				best, by.By, by.Statement = known, resource.kind, s.name
-			}
-		}
-	}
-	if e.Action == "kms:RetireGrant" {
-		grants = nil
-		if e.Grant != nil {
-			grants = []Grant{*e.Grant}
 		}
 	}
 	for _, g := range grants {
-		if known := g.standing(e); known > best {
-			best, by.By, by.Statement = known, ByGrant, g.ID
+		if e.Action != "kms:RetireGrant" {
+			admits(g.standing(e), ByGrant, g.ID)
 		}
 	}
-	return best, by, nil
+	if e.Action == "kms:RetireGrant" && e.Grant != nil {
+		admits(e.Grant.retirement(e), ByGrant, e.Grant.ID)
+	}
+	if best == inPerson {
+		unsure = nil
+	}
+	return best, d, unsure
 }
 
 // applies tells how a statement knows the principal; stranger when it does not apply to the request.
 func (s statement) applies(e *evaluation) (standing, error) {
-	known := inPerson
-	switch {
-	case s.notParties && excepts(s.parties, e.Principal, e.bounded):
+	known := s.knows(e)
+	if known == stranger || s.notActions == slices.ContainsFunc(s.actions, func(g glob) bool { return g.matches(e.action) }) {
 		return stranger, nil
-	case s.parties != nil && !s.notParties:
-		known = stranger
-		for _, p := range s.parties {
-			known = max(known, p.standing(e.Principal))
+	}
+	for _, key := range s.variables {
+		if e.context[key] == nil && e.unsureOf(key) {
+			return stranger, fmt.Errorf("cannot tell: %s reads %s", s.name, key)
 		}
 	}
-	if known == stranger || !s.covers(e) {
+	if s.notResources == slices.ContainsFunc(s.resources, func(p pattern) bool {
+		g, ok := p(e.context)
+		return ok && g.matches(e.Resource)
+	}) {
 		return stranger, nil
 	}
+	var unsure error
 	for _, c := range s.conditions {
-		if holds, err := c.holds(e.context); err != nil || !holds {
-			return stranger, err
+		holds, err := c.holds(e)
+		if err == nil && !holds {
+			return stranger, nil
 		}
+		unsure = cmp.Or(unsure, err)
+	}
+	if unsure != nil {
+		return stranger, fmt.Errorf("cannot tell: %s: %w", s.name, unsure)
 	}
 	return known, nil
 }
 
-// covers reports whether a statement is about the action and the resource. Whatever has neither is about nothing.
-func (s statement) covers(e *evaluation) bool {
-	action := strings.ToLower(e.Action)
-	isAction := slices.ContainsFunc(s.actions, func(g glob) bool { return g.matches(action) })
-	isResource := slices.ContainsFunc(s.resources, func(t template) bool {
-		g, ok := t.glob(e.context)
-		return ok && g.ofARN().matches(e.Resource)
+func (s statement) knows(e *evaluation) standing {
+	if s.parties == nil {
+		return inPerson
+	}
+	if s.notParties {
+		if excepts(s.parties, e.Principal, e.bounded) {
+			return stranger
+		}
+		return inPerson
+	}
+	best := stranger
+	for _, p := range s.parties {
+		best = max(best, p.standing(e.Principal))
+	}
+	return best
+}
+
+func (e *evaluation) unsureOf(key string) bool {
+	return slices.ContainsFunc(e.unsure, func(name string) bool {
+		family := strings.HasSuffix(name, "/") || strings.HasSuffix(name, ":")
+		return name == key || family && strings.HasPrefix(key, name)
 	})
-	return s.actions != nil && s.resources != nil && isAction != s.notActions && isResource != s.notResources
 }
 
 // closed reports whether nobody is known but through the resource's own policy or a grant
 // (IAM-UG:reference_policies_evaluation-logic_policy-eval-denyallow, "Resource-based policies").
-func closed(action, resource string) bool {
-	parts := strings.SplitN(resource, ":", 6)
-	return isKey(resource) || strings.HasPrefix(action, "sts:") && len(parts) == 6 && parts[2] == "iam" && strings.HasPrefix(parts[5], "role/")
+func (e *evaluation) closed() bool {
+	assumed := strings.HasPrefix(e.action, "sts:") && arnPart(e.Resource, 2) == "iam" && strings.HasPrefix(arnPart(e.Resource, 5), "role/")
+	return assumed || isKey(e.Resource)
 }
 
 func isKey(resource string) bool {
-	parts := strings.SplitN(resource, ":", 6)
-	return len(parts) == 6 && parts[2] == "kms" && strings.HasPrefix(parts[5], "key/")
+	return arnPart(resource, 2) == "kms" && strings.HasPrefix(arnPart(resource, 5), "key/")
+}
+
+// arnPart is one of the six parts of an ARN: arn, partition, service, Region, account, resource; "" of what is none.
+func arnPart(arn string, i int) string {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) < 6 {
+		return ""
+	}
+	return parts[i]
 }
 
 // acrossAccounts reports whether KMS lets other accounts do it at all (rule 3.2.2).
 func acrossAccounts(action string) bool {
 	operation := strings.TrimPrefix(action, "kms:")
-	return slices.Contains(GrantOperations, operation) || slices.Contains([]string{"GetKeyRotationStatus", "ListGrants", "RevokeGrant"}, operation)
+	return slices.Contains(grantOperations, operation) || slices.Contains([]string{"GetKeyRotationStatus", "ListGrants", "RevokeGrant"}, operation)
 }
 
 // implied are the condition keys that follow from a request (IAM-UG:reference_policies_condition-keys).
@@ -363,18 +396,17 @@ func (r Request) implied() Context {
 		"aws:TagKeys":               r.Context.members("aws:RequestTag/"),
 		"aws:ViaAWSService":         {"false"},
 	}
-	_, kind, _ := strings.Cut(strings.TrimPrefix(who.ARN, "arn:"), "::")
-	switch _, kind, _ = strings.Cut(kind, ":"); {
+	kind, name, _ := strings.Cut(arnPart(who.ARN, 5), "/")
+	switch {
 	case who.service():
 		c["aws:PrincipalServiceName"] = []string{who.ARN}
-	case who.root():
+	case kind == "root":
 		c["aws:PrincipalArn"], c["aws:PrincipalType"], c["aws:userid"] = []string{who.ARN}, []string{"Account"}, []string{who.Account}
-	case strings.HasPrefix(kind, "user/"):
-		c["aws:PrincipalArn"], c["aws:PrincipalType"] = []string{who.ARN}, []string{"User"}
-		c["aws:username"] = []string{kind[strings.LastIndex(kind, "/")+1:]}
-	case strings.HasPrefix(kind, "assumed-role/"):
+	case kind == "user":
+		c["aws:PrincipalArn"], c["aws:PrincipalType"], c["aws:username"] = []string{who.ARN}, []string{"User"}, []string{path.Base(name)}
+	case kind == "assumed-role":
 		c["aws:PrincipalArn"], c["aws:PrincipalType"] = []string{who.Role}, []string{"AssumedRole"}
-	case strings.HasPrefix(kind, "federated-user/"):
+	case kind == "federated-user":
 		c["aws:PrincipalArn"], c["aws:PrincipalType"] = []string{who.ARN}, []string{"FederatedUser"}
 	}
 	if strings.HasPrefix(r.Action, "kms:") {
@@ -427,9 +459,5 @@ func (p Principal) serviceLinked() bool {
 
 // accountARN is the ARN that stands for the principal's account, in its partition.
 func (p Principal) accountARN() string {
-	partition := "aws"
-	if parts := strings.SplitN(p.ARN, ":", 3); len(parts) == 3 && parts[0] == "arn" {
-		partition = parts[1]
-	}
-	return "arn:" + partition + ":iam::" + p.Account + ":root"
+	return "arn:" + arnPart(p.ARN, 1) + ":iam::" + p.Account + ":root"
 }

@@ -15,7 +15,7 @@ type Grant struct {
 	Grantee        string   // ARN of an account's root, a role, a user or a session; or a service principal
 	Retiring       string   // who may retire it besides: the same forms; "" for nobody
 	IssuingAccount string   // 12 digits: the account in which it was made, which may retire it too
-	Operations     []string // GrantOperations
+	Operations     []string // "Decrypt", "ReEncryptFrom", ...
 	Constraints    GrantConstraints
 }
 
@@ -26,46 +26,45 @@ type GrantConstraints struct {
 	SourceARN               string            // on whose behalf an AWS service asks; "": no constraint
 }
 
-// GrantOperations are what grants can allow, sorted. An operation and the action that it allows have one name
-// (KMS-DG:grants, "Grant operations").
-var GrantOperations = []string{
+// grantOperations are what grants can allow. An operation and the action that it allows have one name (KMS-DG:grants).
+var grantOperations = []string{
 	"CreateGrant", "Decrypt", "DeriveSharedSecret", "DescribeKey", "Encrypt", "GenerateDataKey", "GenerateDataKeyPair",
 	"GenerateDataKeyPairWithoutPlaintext", "GenerateDataKeyWithoutPlaintext", "GenerateMac", "GetPublicKey", "ReEncryptFrom",
 	"ReEncryptTo", "RetireGrant", "Sign", "Verify", "VerifyMac",
 }
 
-// standing is what the grant makes of the principal of a request; stranger when it does not allow the action.
+// standing is how the grant knows the principal of a request; stranger when it does not allow the action.
 func (g Grant) standing(e *evaluation) standing {
-	operation, _ := strings.CutPrefix(e.Action, "kms:")
-	granted := slices.Contains(g.Operations, operation)
-	grantee := party(g.Grantee).standing(e.Principal)
-	switch operation {
-	case "RetireGrant": // KMS-DG:grant-delete
-		best := max(party(g.Retiring).standing(e.Principal), party(g.IssuingAccount).standing(e.Principal))
-		if granted {
-			best = max(best, grantee)
-		}
-		return best
-	case "CreateGrant": // a child grant only narrows (KMS-DG:create-grant-overview)
-		if !granted || e.Grant == nil || !g.covers(*e.Grant) {
-			return stranger
-		}
-	case "DescribeKey", "GetPublicKey": // they have no encryption context
-		if !granted {
-			return stranger
-		}
-	default:
-		if !granted || !g.Constraints.admit(e.encryptionContext()) {
-			return stranger
-		}
-	}
-	if source := g.Constraints.SourceARN; source != "" && e.byService() && !slices.Equal(e.context["aws:sourcearn"], []string{source}) {
+	operation := strings.TrimPrefix(e.Action, "kms:")
+	source := g.Constraints.SourceARN
+	switch {
+	case !slices.Contains(g.Operations, operation):
 		return stranger
+	case source != "" && e.byService() && !slices.Equal(e.context["aws:sourcearn"], []string{source}):
+		return stranger
+	case operation == "CreateGrant":
+		if e.Grant == nil || !g.covers(*e.Grant) {
+			return stranger
+		}
+	case operation != "DescribeKey" && operation != "RetireGrant": // these have no encryption context
+		if !g.Constraints.admit(e.encryptionContext()) {
+			return stranger
+		}
 	}
-	return grantee
+	return party(g.Grantee).standing(e.Principal)
 }
 
-// covers reports whether a child allows no more than its parent.
+// retirement is how the grant knows a principal that would retire it: as the one named for that, as of the account that
+// made it or owns the key, or as a grantee who may (KMS-DG:grant-delete).
+func (g Grant) retirement(e *evaluation) standing {
+	best := g.standing(e)
+	for _, p := range []string{g.Retiring, g.IssuingAccount, e.ResourceAccount} {
+		best = max(best, party(p).standing(e.Principal))
+	}
+	return best
+}
+
+// covers reports whether a child allows no more than its parent (KMS-DG:create-grant-overview).
 func (g Grant) covers(child Grant) bool {
 	for _, operation := range child.Operations {
 		if !slices.Contains(g.Operations, operation) {
@@ -105,11 +104,13 @@ func holds(all, pairs map[string]string) bool {
 
 // implied are the condition keys of a request to make the grant (KMS-DG:conditions-kms).
 func (g Grant) implied() Context {
-	c := Context{
-		"kms:GrantOperations":          slices.Sorted(slices.Values(g.Operations)),
-		"kms:GranteePrincipal":         {g.Grantee},
-		"kms:RetiringPrincipal":        {g.Retiring},
-		"kms:GrantConstraintSourceArn": {g.Constraints.SourceARN},
+	c := Context{"kms:GrantOperations": slices.Sorted(slices.Values(g.Operations)), "kms:GrantConstraintSourceArn": {g.Constraints.SourceARN}}
+	for role, who := range map[string]string{"Grantee": g.Grantee, "Retiring": g.Retiring} {
+		if strings.HasPrefix(who, "arn:") {
+			c["kms:"+role+"Principal"] = []string{who}
+		} else {
+			c["kms:"+role+"ServicePrincipal"] = []string{who}
+		}
 	}
 	switch {
 	case g.Constraints.EncryptionContextEquals != nil:

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // glob is a pattern: runes of text, and wildcards, which are runes of no text.
@@ -20,13 +21,47 @@ const (
 	inSegment rune = -3 // * before the end of a segment of an ARN: it stops at a colon
 )
 
+// wild is text with its wildcards.
+func wild(text string) glob {
+	g := glob(text)
+	for i, r := range g {
+		switch r {
+		case '*':
+			g[i] = anyText
+		case '?':
+			g[i] = anyRune
+		}
+	}
+	return g
+}
+
+// ofARN is the pattern as Resource elements mean it: only a * at the end of a segment goes past the colon
+// (IAM-UG:reference_policies_elements_resource).
+func (g glob) ofARN() glob {
+	for i := range len(g) - 1 {
+		if g[i] == anyText && g[i+1] != ':' {
+			g[i] = inSegment
+		}
+	}
+	return g
+}
+
 // matches reports whether the pattern stands for the whole text.
 func (g glob) matches(text string) bool {
+	for len(g) > 0 && g[0] >= 0 {
+		r, size := utf8.DecodeRuneInString(text)
+		if size == 0 || r != g[0] {
+			return false
+		}
+		g, text = g[1:], text[size:]
+	}
+	if len(g) == 0 || len(g) == 1 && g[0] == anyText {
+		return len(g) == 1 || text == ""
+	}
 	// reached[i]: the text so far may be what the first i elements stand for.
-	reached := make([]bool, len(g)+1)
-	reached[0] = true
-	for i := 0; i < len(g) && (g[i] == anyText || g[i] == inSegment); i++ {
-		reached[i+1] = true
+	reached := append(make([]bool, 0, 64), true)
+	for i, element := range g {
+		reached = append(reached, reached[i] && (element == anyText || element == inSegment))
 	}
 	for _, r := range text {
 		before := reached[0]
@@ -49,17 +84,6 @@ func (g glob) matches(text string) bool {
 	return reached[len(g)]
 }
 
-// ofARN is the pattern as Resource elements mean it: only a * at the end of a segment goes past the colon
-// (IAM-UG:reference_policies_elements_resource).
-func (g glob) ofARN() glob {
-	for i := range len(g) - 1 {
-		if g[i] == anyText && g[i+1] != ':' {
-			g[i] = inSegment
-		}
-	}
-	return g
-}
-
 // segments cuts an ARN's pattern into its six parts; fewer when it has fewer.
 func (g glob) segments() []glob {
 	var parts []glob
@@ -73,49 +97,56 @@ func (g glob) segments() []glob {
 	return append(parts, g)
 }
 
-// template is text of a policy, with wildcards and variables (IAM-UG:reference_policies_variables).
-type template []part
+// pattern is what a glob is in a request: its variables filled in; false when one has no value.
+type pattern func(Context) (glob, bool)
 
-// part is text; or, with a key, a variable: the value of a condition key.
-type part struct {
-	text      string // of a variable: its default
-	literal   bool   // * and ? in it are no wildcards
-	key       string // in lower case
-	hasBackup bool   // the variable has a default
+func anything(Context) (glob, bool) { return glob{anyText}, true }
+
+func (p pattern) isAnything() bool {
+	g, ok := p(nil)
+	return ok && slices.Equal(g, glob{anyText})
 }
 
-var anything = template{{text: "*"}}
+// template is text with variables (IAM-UG:reference_policies_variables).
+type template []part
 
-var variableForm = regexp.MustCompile(`^([^,']+)(?:, *'([^']*)')?$`)
+// part is text with wildcards; literal text; or, with a key, a variable: the value of that condition key.
+type part struct {
+	text    string // of a variable: its default
+	literal bool
+	key     string // in lower case
+	always  bool   // the variable has a default
+}
 
-// parseTemplate reads text. Without variables (Version 2008-10-17) it is all text.
-func parseTemplate(text string, variables bool) (template, error) {
+// reader reads the texts of a statement, and notes the condition keys that they read.
+type reader struct {
+	variables bool // there are variables: since Version 2012-10-17
+	read      []string
+}
+
+var variableForm = regexp.MustCompile(`^([^,']+)(, *'([^']*)')?$`)
+
+func (in *reader) template(text string) (template, error) {
 	var t template
-	for variables {
-		start := strings.Index(text, "${")
-		if start < 0 {
+	for in.variables {
+		before, rest, found := strings.Cut(text, "${")
+		if !found {
 			break
 		}
-		length := strings.Index(text[start:], "}")
-		if length < 0 {
+		name, after, found := strings.Cut(rest, "}")
+		if !found {
 			return nil, fmt.Errorf("%q has a variable without an end", text)
 		}
-		if start > 0 {
-			t = append(t, part{text: text[:start]})
-		}
-		p, err := variable(text[start+2 : start+length])
+		v, err := in.variable(name)
 		if err != nil {
 			return nil, err
 		}
-		t, text = append(t, p), text[start+length+1:]
+		t, text = append(t, part{text: before}, v), after
 	}
-	if text != "" || t == nil {
-		t = append(t, part{text: text})
-	}
-	return t, nil
+	return append(t, part{text: text}), nil
 }
 
-func variable(name string) (part, error) {
+func (in *reader) variable(name string) (part, error) {
 	if name == "*" || name == "?" || name == "$" {
 		return part{text: name, literal: true}, nil
 	}
@@ -130,26 +161,45 @@ func variable(name string) (part, error) {
 	if key.many {
 		return part{}, fmt.Errorf("variable ${%s} may have several values", name)
 	}
-	return part{key: key.name, text: form[2], literal: true, hasBackup: strings.Contains(name, ",")}, nil
+	in.read = append(in.read, key.name)
+	return part{key: key.name, text: form[3], literal: true, always: form[2] != ""}, nil
 }
 
-// resolve gives the parts with their variables filled in; false when one has no value.
+// pattern reads a text with wildcards; as translates them.
+func (in *reader) pattern(text string, as func(glob) glob) (pattern, error) {
+	t, err := in.template(text)
+	if len(t) == 1 {
+		fixed := as(wild(text))
+		return func(Context) (glob, bool) { return fixed, true }, err
+	}
+	return func(c Context) (glob, bool) {
+		var g glob
+		resolved, ok := t.resolve(c)
+		for _, p := range resolved {
+			if p.literal {
+				g = append(g, glob(p.text)...)
+			} else {
+				g = append(g, wild(p.text)...)
+			}
+		}
+		return as(g), ok
+	}, err
+}
+
+// resolve fills the variables in; false when one has no value.
 func (t template) resolve(c Context) (template, bool) {
 	resolved := slices.Clone(t)
 	for i, p := range resolved {
-		if p.key == "" {
-			continue
-		}
-		if values := c[p.key]; len(values) == 1 {
+		if values := c[p.key]; p.key != "" && len(values) == 1 {
 			resolved[i].text = values[0]
-		} else if !p.hasBackup {
+		} else if p.key != "" && !p.always {
 			return nil, false
 		}
 	}
 	return resolved, true
 }
 
-// plain is the text where wildcards mean nothing; false when a variable has no value.
+// plain is the text where * and ? mean nothing.
 func (t template) plain(c Context) (string, bool) {
 	resolved, ok := t.resolve(c)
 	var b strings.Builder
@@ -157,24 +207,6 @@ func (t template) plain(c Context) (string, bool) {
 		b.WriteString(p.text)
 	}
 	return b.String(), ok
-}
-
-// glob is the pattern; false when a variable has no value.
-func (t template) glob(c Context) (glob, bool) {
-	resolved, ok := t.resolve(c)
-	var g glob
-	for _, p := range resolved {
-		for _, r := range p.text {
-			switch {
-			case r == '*' && !p.literal:
-				r = anyText
-			case r == '?' && !p.literal:
-				r = anyRune
-			}
-			g = append(g, r)
-		}
-	}
-	return g, ok
 }
 
 // party is one that a Principal element names.
@@ -230,6 +262,9 @@ const (
 	inRole                    // through its role: boundary and session policies still limit
 	inPerson                  // by its own ARN, or as everyone
 )
+
+// spares reports whether, inside the account, a policy of the principal need not allow.
+func (s standing) spares(k Kind) bool { return s == inPerson || s == inRole && k == Identity }
 
 // standing of a principal that a party may be.
 func (p party) standing(who Principal) standing {
