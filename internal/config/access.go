@@ -68,21 +68,21 @@ func (a *Access) Credentials() awsclient.Access {
 func (a *Access) check(p *problems) {
 	p.region("region", a.Region)
 	if a.AccessKey != "" && a.SecretKey == "" {
-		p.add("secret_key", "is missing: access_key needs it")
+		p.add("secret_key", "missing; access_key needs it")
 	}
 	if a.AccessKey == "" {
 		if a.SecretKey != "" {
-			p.add("access_key", "is missing: secret_key needs it")
+			p.add("access_key", "missing; secret_key needs it")
 		}
 		if a.Token != "" {
-			p.add("access_key", "is missing: token needs it")
+			p.add("access_key", "missing; token needs it")
 		}
 	} else {
 		if a.Profile != "" {
-			p.add("profile", "has no effect beside access_key: give one of them")
+			p.add("profile", "no effect beside access_key; give one of them")
 		}
 		if a.SharedCredentialsFile != "" {
-			p.add("shared_credentials_file", "has no effect beside access_key: give one of them")
+			p.add("shared_credentials_file", "no effect beside access_key; give one of them")
 		}
 	}
 	if a.AssumeRole != nil {

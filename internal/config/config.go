@@ -160,7 +160,7 @@ func (c *Config) check() error {
 	c.Access.check(p)
 	p.sharedKeys(c.KMSKeyID, c.RegionKMSKeyIDs)
 	if c.AllowUnencryptedShare && c.KMSKeyID != "" {
-		p.add("allow_unencrypted_share", "has no effect beside kms_key_id, with which everything shared is encrypted")
+		p.add("allow_unencrypted_share", "no effect beside kms_key_id, with which everything shared is encrypted")
 	}
 	switch {
 	case literal(c.AssumeRoleFrom) && c.AssumeRoleFrom != fromSource && c.AssumeRoleFrom != fromBase:
@@ -175,7 +175,7 @@ func (c *Config) check() error {
 		t := &c.Targets[i]
 		in := p.in(t.label(i))
 		if other, there := named[t.Name]; there && literal(t.Name) {
-			in.add("name", "is that of %s as well", other)
+			in.add("name", "%s has it as well", other)
 		}
 		named[t.Name] = index("target", i)
 		t.check(in, chained)
@@ -210,7 +210,7 @@ func (c *Config) checkPlaces(p *problems) {
 			for _, region := range t.Regions {
 				at := plan.Place{Account: account, Region: region}
 				if other, there := first[at]; there && literal(account) && literal(region) && !places[at] {
-					p.in(t.label(i)).add(index("account_ids", j), "%s in %s is %s's already", account, region, other)
+					p.in(t.label(i)).add(index("account_ids", j), "%s already serves %s in %s", other, account, region)
 				}
 				places[at] = true
 			}
@@ -229,11 +229,11 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 	p := newProblems()
 	p.unknowns(c)
 	if len(c.Targets) == 0 {
-		p.add("target", "is missing: no account is to get a copy (where dynamic blocks make the targets, their list was empty)")
+		p.add("target", "missing; no account is to get a copy (where dynamic blocks make the targets, their list was empty)")
 	}
 	for i := range c.Targets {
 		if t := &c.Targets[i]; len(t.AccountIDs) == 0 {
-			p.in(t.label(i)).add("account_ids", "is empty: no account is to get a copy")
+			p.in(t.label(i)).add("account_ids", "empty; no account is to get a copy")
 		}
 	}
 	request := plan.Request{

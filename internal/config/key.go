@@ -68,7 +68,7 @@ func (p *problems) targetKeys(common string, exceptions map[string]string, regio
 	var own key
 	switch {
 	case common == "":
-		p.add("kms_key_id", "is missing: name the target's own key, or %q for the account's EBS default key", plan.DefaultKey)
+		p.add("kms_key_id", "missing; name the target's own key, or %q for the account's EBS default key", plan.DefaultKey)
 	case common != plan.DefaultKey:
 		p.template("kms_key_id", common, false)
 		own = p.key("kms_key_id", common)
@@ -81,13 +81,13 @@ func (p *problems) targetKeys(common string, exceptions map[string]string, regio
 		}
 	}
 	if own.single && len(served) > 1 {
-		p.add("kms_key_id", "%q is a key of one Region, but %s need one each: give an alias or region_kms_key_ids", common, strings.Join(served, ", "))
+		p.add("kms_key_id", "%q is a key of one Region, but %s need one each; give an alias or region_kms_key_ids", common, strings.Join(served, ", "))
 	}
 	for _, region := range sorted(exceptions) {
 		field, text := element("region_kms_key_ids", region), exceptions[region]
 		p.region(field, region)
 		if len(regions) > 0 && literal(strings.Join(regions, "")) && !slices.Contains(regions, region) {
-			p.add(field, "has no effect: the target has no such Region")
+			p.add(field, "no effect: the target has no such Region")
 		}
 		if text != plan.DefaultKey {
 			p.template(field, text, false)
@@ -99,6 +99,6 @@ func (p *problems) targetKeys(common string, exceptions map[string]string, regio
 // keyIn judges that a key given by ARN is in the Region where it shall encrypt (rule 1.7.5).
 func (p *problems) keyIn(field string, k key, region string) {
 	if k.region != "" && region != "" && k.region != region {
-		p.add(field, "is a key of %s and cannot encrypt in %s: give an alias, a mrk- id or region_kms_key_ids", k.region, region)
+		p.add(field, "a key of %s cannot encrypt in %s; give an alias, or the Region's own key in region_kms_key_ids", k.region, region)
 	}
 }

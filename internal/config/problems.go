@@ -34,7 +34,7 @@ func (p *problems) in(block string) *problems {
 }
 
 func (p *problems) add(field, format string, args ...any) {
-	*p.found = append(*p.found, fmt.Errorf(p.path+field+" "+format, args...))
+	*p.found = append(*p.found, fmt.Errorf("%s%s: "+format, append([]any{p.path, field}, args...)...))
 }
 
 // err is all of them together, or nil.
@@ -61,9 +61,9 @@ func sorted(texts map[string]string) []string { return slices.Sorted(maps.Keys(t
 func (p *problems) template(field, text string, secret bool) {
 	switch err := plan.Text(text).Check(); {
 	case err != nil && secret:
-		p.add(field, "is no template that can be read")
+		p.add(field, "the template cannot be read")
 	case err != nil:
-		p.add(field, "is no template that can be read: %v", err)
+		p.add(field, "the template cannot be read: %v", err)
 	}
 }
 
@@ -87,7 +87,7 @@ func (p *problems) partition(field, partition string) {
 		*p.first = where{partition, p.path + field}
 	case partition:
 	default:
-		p.add(field, "is of the partition %s, but %s is of %s: nothing can be copied between partitions", partition, p.first.field, p.first.partition)
+		p.add(field, "the partition is %s, but that of %s is %s: nothing can be copied between partitions", partition, p.first.field, p.first.partition)
 	}
 }
 
@@ -97,18 +97,18 @@ const maxTags = 50
 // tags judges tags that AWS shall take (the lengths of rule 5.5 hold for resources as well).
 func (p *problems) tags(field string, tags map[string]string) {
 	if len(tags) > maxTags {
-		p.add(field, "has %d tags, AWS allows %d", len(tags), maxTags)
+		p.add(field, "%d tags, AWS allows %d", len(tags), maxTags)
 	}
 	for _, key := range sorted(tags) {
 		switch value := tags[key]; {
 		case strings.HasPrefix(key, "aws:"):
-			p.add(element(field, key), "begins with aws:, which AWS keeps to itself")
+			p.add(element(field, key), "AWS keeps aws: to itself")
 		case origin.Ours(key):
-			p.add(element(field, key), "begins with %s, which this plugin keeps to itself", origin.Prefix)
+			p.add(element(field, key), "this plugin keeps %s to itself", origin.Prefix)
 		case utf8.RuneCountInString(key) > 128 || key == "":
-			p.add(element(field, key), "is not 1 to 128 characters long")
+			p.add(element(field, key), "a tag's key has 1 to 128 characters")
 		case literal(value) && utf8.RuneCountInString(value) > 256:
-			p.add(element(field, key), "has a value of %d characters, AWS allows 256", utf8.RuneCountInString(value))
+			p.add(element(field, key), "%d characters, AWS allows 256", utf8.RuneCountInString(value))
 		}
 	}
 }

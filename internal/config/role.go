@@ -66,7 +66,7 @@ func (a *AssumeRole) role() plan.Role {
 // Forms of STS (rule 5.5) and IAM.
 var (
 	sessionNames = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
-	externalIDs  = regexp.MustCompile(`^[\w+=,.@:/-]{2,1224}$`)
+	externalIDs  = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`)
 	roleARNs     = regexp.MustCompile(`^arn:(aws[a-z-]*):iam::(\d{12}):role/(?:[!-~]+/)?[\w+=,.@-]{1,64}$`)
 	policyARNs   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(?:\d{12}|aws):policy/[!-~]+$`)
 )
@@ -74,7 +74,7 @@ var (
 // check judges a role whose sessions may last so long.
 func (a *AssumeRole) check(p *problems, longest time.Duration) {
 	if a.RoleARN == "" {
-		p.add("role_arn", "is missing")
+		p.add("role_arn", "missing")
 	} else if literal(a.RoleARN) {
 		if arn := roleARNs.FindStringSubmatch(a.RoleARN); arn == nil {
 			p.add("role_arn", "%q is no ARN of a role, such as arn:aws:iam::123456789012:role/golden-image-target", a.RoleARN)
@@ -85,8 +85,8 @@ func (a *AssumeRole) check(p *problems, longest time.Duration) {
 	if literal(a.SessionName) && !sessionNames.MatchString(a.SessionName) {
 		p.add("session_name", "%q is not 2 to 64 letters, digits and _+=,.@-", a.SessionName)
 	}
-	if literal(a.ExternalID) && !externalIDs.MatchString(a.ExternalID) { // a secret: never shown
-		p.add("external_id", "is not 2 to 1224 letters, digits and _+=,.@:/-")
+	if literal(a.ExternalID) && (!externalIDs.MatchString(a.ExternalID) || len(a.ExternalID) > 1224) { // a secret: never shown
+		p.add("external_id", "not 2 to 1224 letters, digits and _+=,.@:/-")
 	}
 	if literal(a.SourceIdentity) && (!sessionNames.MatchString(a.SourceIdentity) || strings.HasPrefix(a.SourceIdentity, "aws:")) {
 		p.add("source_identity", "%q is not 2 to 64 letters, digits and _+=,.@-", a.SourceIdentity)
@@ -98,14 +98,14 @@ func (a *AssumeRole) check(p *problems, longest time.Duration) {
 	}
 	if literal(a.Policy) {
 		if !json.Valid([]byte(a.Policy)) {
-			p.add("policy", "is no JSON")
+			p.add("policy", "not JSON")
 		}
 		if n := utf8.RuneCountInString(a.Policy); n > 2048 {
-			p.add("policy", "has %d characters, AWS allows 2048", n)
+			p.add("policy", "%d characters, AWS allows 2048", n)
 		}
 	}
 	if n := len(a.PolicyARNs); n > 10 {
-		p.add("policy_arns", "has %d ARNs, AWS allows 10", n)
+		p.add("policy_arns", "%d ARNs, AWS allows 10", n)
 	}
 	for i, arn := range a.PolicyARNs {
 		if literal(arn) && !policyARNs.MatchString(arn) {

@@ -144,10 +144,10 @@ func (t *Target) checkCredentials(p *problems, chained bool) {
 	}
 	if len(ways) > 1 {
 		slices.Sort(ways)
-		p.add(ways[len(ways)-1], "stands beside %s: give one of them", strings.Join(ways[:len(ways)-1], " and "))
+		p.add(ways[len(ways)-1], "no effect beside %s; give one of them", strings.Join(ways[:len(ways)-1], " and "))
 	}
 	p.template("role_name", t.RoleName, false)
-	if literal(t.RoleName) && !roleNames.MatchString(t.RoleName) {
+	if literal(t.RoleName) && (!roleNames.MatchString(t.RoleName) || strings.HasPrefix(t.RoleName, "arn:")) {
 		p.add("role_name", "%q is no name of a role; an ARN goes to assume_role { role_arn }", t.RoleName)
 	}
 	for i, role := range t.AssumeRole {

@@ -50,16 +50,16 @@ func (p *problems) unknownsIn(path string, value reflect.Value) {
 		for _, key := range keys {
 			p.unknownsIn(element(path, key.String()), value.MapIndex(key))
 			if strings.Contains(key.String(), unknown) {
-				p.add(element(path, key.String()), "has no value when the post-processor runs")
+				p.add(element(path, key.String()), "no value when the post-processor runs")
 			}
 		}
 	case reflect.String:
 		if strings.Contains(value.String(), unknown) {
-			p.add(path, "has no value when the post-processor runs")
+			p.add(path, "no value when the post-processor runs")
 		}
 	case reflect.Int64:
 		if value.Interface() == notKnown && value.Type() == reflect.TypeFor[time.Duration]() {
-			p.add(path, "has no value when the post-processor runs")
+			p.add(path, "no value when the post-processor runs")
 		}
 	}
 }

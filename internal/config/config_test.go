@@ -1,0 +1,322 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package config_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// images are those of an artifact.
+var images = []plan.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-0123456789abcdef0"}}
+
+const prod = `
+	target {
+		account_ids = ["999999999999"]
+		role_name   = "golden-image-target"
+		kms_key_id  = "alias/golden-target"
+	}`
+
+// Each file in testdata/bad is the body of a block with mistakes; all of them are told at once, each with its field and target.
+func TestEveryMistakeIsToldWithItsField(t *testing.T) {
+	bodies, _ := filepath.Glob("testdata/bad/*.hcl")
+	if len(bodies) == 0 {
+		t.Fatal("no bodies")
+	}
+	for _, path := range bodies {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".hcl"), func(t *testing.T) {
+			body, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = prepare(t, string(body), nil)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			golden(t, strings.TrimSuffix(path, ".hcl")+".golden", err.Error()+"\n")
+			if strings.Contains(err.Error(), "hush") {
+				t.Error("a secret is shown")
+			}
+		})
+	}
+}
+
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c, err := prepare(t, prod, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Request(images, plan.Build{Name: "golden"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := plan.Request{
+		Images:         images,
+		ProtectSource:  true,
+		AssumeRoleFrom: "source",
+		Timeout:        12 * time.Hour,
+		CopyTimeout:    6 * time.Hour,
+		PollInterval:   15 * time.Second,
+		Build:          plan.Build{Name: "golden"},
+		Targets: []plan.Target{{
+			Name:       "target[0]",
+			AccountIDs: []string{"999999999999"},
+			Roles:      []plan.Role{{RoleName: "golden-image-target"}},
+			KMSKeyID:   "alias/golden-target",
+		}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(awsclient.Access{}, c.Credentials()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// run is all that a template says to a run.
+type run struct {
+	plan.Request
+	awsclient.Access
+}
+
+func (r run) target() plan.Target { return r.Targets[0] }
+func (r run) role() plan.Role     { return r.Access.AssumeRole[0] }
+
+const role = "role_arn = \"arn:aws:iam::111111111111:role/builder\"\n"
+
+// in a target, and with a role
+func target(line string) string     { return strings.Replace(prod, "target {", "target {\n"+line, 1) }
+func assumeRole(line string) string { return prod + "\nassume_role {\n" + role + line + "\n}" }
+
+var options = []struct {
+	option, body string
+	got          func(run) any
+	want         any
+}{
+	{"region", prod + "\nregion = \"eu-west-1\"", func(r run) any { return r.Region }, "eu-west-1"},
+	{"profile", prod + "\nprofile = \"golden\"", func(r run) any { return r.Access.Profile }, "golden"},
+	{"access_key", prod + "\naccess_key = \"AKIA\"\nsecret_key = \"s\"", func(r run) any { return r.AccessKey }, "AKIA"},
+	{"secret_key", prod + "\naccess_key = \"AKIA\"\nsecret_key = \"s\"", func(r run) any { return r.SecretKey }, plan.Secret("s")},
+	{"token", prod + "\naccess_key = \"AKIA\"\nsecret_key = \"s\"\ntoken = \"t\"", func(r run) any { return r.Token }, plan.Secret("t")},
+	{"shared_credentials_file", prod + "\nshared_credentials_file = \"/c\"", func(r run) any { return r.SharedCredentialsFile }, "/c"},
+	{"custom_endpoint_ec2", prod + "\ncustom_endpoint_ec2 = \"https://ec2.example.com\"", func(r run) any { return r.CustomEndpointEC2 }, "https://ec2.example.com"},
+	{"max_retries", prod + "\nmax_retries = 7", func(r run) any { return r.MaxRetries }, 7},
+	{"skip_credential_validation", prod + "\nskip_credential_validation = true", func(r run) any { return r.SkipCredentialValidation }, true},
+	{"insecure_skip_tls_verify", prod + "\ninsecure_skip_tls_verify = true", func(r run) any { return r.InsecureSkipTLSVerify }, true},
+	{"assume_role.role_arn", assumeRole(""), func(r run) any { return r.role().RoleARN }, plan.Text("arn:aws:iam::111111111111:role/builder")},
+	{"assume_role.session_name", assumeRole(`session_name = "golden"`), func(r run) any { return r.role().SessionName }, plan.Text("golden")},
+	{"assume_role.external_id", assumeRole(`external_id = "x-1"`), func(r run) any { return r.role().ExternalID }, plan.Secret("x-1")},
+	{"assume_role.duration_seconds", assumeRole(`duration_seconds = 7200`), func(r run) any { return r.role().Duration }, 2 * time.Hour},
+	{"assume_role.policy", assumeRole(`policy = "{}"`), func(r run) any { return r.role().Policy }, "{}"},
+	{"assume_role.policy_arns", assumeRole(`policy_arns = ["arn:aws:iam::aws:policy/B", "arn:aws:iam::aws:policy/A"]`), func(r run) any { return r.role().PolicyARNs }, []string{"arn:aws:iam::aws:policy/A", "arn:aws:iam::aws:policy/B"}},
+	{"assume_role.tags", assumeRole(`tags = { team = "os" }`), func(r run) any { return r.role().Tags }, map[string]string{"team": "os"}},
+	{"assume_role.transitive_tag_keys", assumeRole("tags = { team = \"os\" }\ntransitive_tag_keys = [\"team\"]"), func(r run) any { return r.role().TransitiveTagKeys }, []string{"team"}},
+	{"assume_role.source_identity", assumeRole(`source_identity = "ci"`), func(r run) any { return r.role().SourceIdentity }, plan.Text("ci")},
+
+	{"kms_key_id", prod + "\nkms_key_id = \"alias/golden\"", func(r run) any { return r.KMSKeyID }, "alias/golden"},
+	{"region_kms_key_ids", prod + "\nregion_kms_key_ids = { eu-west-1 = \"alias/golden\" }", func(r run) any { return r.RegionKMSKeyIDs }, map[string]string{"eu-west-1": "alias/golden"}},
+	{"allow_unencrypted_share", prod + "\nallow_unencrypted_share = true", func(r run) any { return r.AllowUnencryptedShare }, true},
+	{"protect_source", prod + "\nprotect_source = false", func(r run) any { return r.ProtectSource }, false},
+	{"assume_role_from", assumeRole("") + "\nassume_role_from = \"base\"", func(r run) any { return r.AssumeRoleFrom }, "base"},
+	{"timeout", prod + "\ntimeout = \"90m\"", func(r run) any { return []time.Duration{r.Timeout, r.CopyTimeout} }, []time.Duration{90 * time.Minute, 90 * time.Minute}},
+	{"copy_timeout", prod + "\ncopy_timeout = \"2h\"", func(r run) any { return r.CopyTimeout }, 2 * time.Hour},
+	{"poll_interval", prod + "\npoll_interval = \"1s\"", func(r run) any { return r.PollInterval }, time.Second},
+
+	{"target.name", target(`name = "prod"`), func(r run) any { return r.target().Name }, "prod"},
+	{"target.account_ids", prod, func(r run) any { return r.target().AccountIDs }, []string{"999999999999"}},
+	{"target.regions", target(`regions = ["us-east-1", "eu-west-1"]`), func(r run) any { return r.target().Regions }, []string{"eu-west-1", "us-east-1"}},
+	{"target.role_name", prod, func(r run) any { return r.target().Roles }, []plan.Role{{RoleName: "golden-image-target"}}},
+	{"target.assume_role", strings.Replace(prod, `role_name   = "golden-image-target"`, "assume_role {\n"+role+"}\nassume_role {\nrole_arn = \"arn:aws:iam::{{ .AccountId }}:role/t\"\n}", 1), func(r run) any { return r.target().Roles }, []plan.Role{{RoleARN: "arn:aws:iam::111111111111:role/builder"}, {RoleARN: "arn:aws:iam::{{ .AccountId }}:role/t"}}},
+	{"target.profile", strings.Replace(prod, "role_name  ", "profile", 1), func(r run) any { return r.target().Profile }, "golden-image-target"},
+	{"target.kms_key_id", prod, func(r run) any { return r.target().KMSKeyID }, plan.Text("alias/golden-target")},
+	{"target.region_kms_key_ids", target(`region_kms_key_ids = { eu-west-1 = "default" }`), func(r run) any { return r.target().RegionKMSKeyIDs }, map[string]plan.Text{"eu-west-1": "default"}},
+	{"target.ami_name", target(`ami_name = "golden {{ .Date }}"`), func(r run) any { return r.target().AMIName }, plan.Text("golden {{ .Date }}")},
+	{"target.ami_description", target(`ami_description = "of {{ .SourceAMI }}"`), func(r run) any { return r.target().AMIDescription }, plan.Text("of {{ .SourceAMI }}")},
+	{"target.tags", target(`tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.target().Tags }, map[string]plan.Text{"from": "{{ .SourceAMI }}"}},
+	{"target.snapshot_tags", target(`snapshot_tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.target().SnapshotTags }, map[string]plan.Text{"from": "{{ .SourceAMI }}"}},
+}
+
+func TestEveryOptionReachesTheRun(t *testing.T) {
+	for _, o := range options {
+		t.Run(o.option, func(t *testing.T) {
+			c, err := prepare(t, o.body, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request, err := c.Request(images, plan.Build{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(o.want, o.got(run{request, c.Credentials()})); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// An option that is added without a case above is one whose loss nobody would notice.
+func TestEveryOptionHasATest(t *testing.T) {
+	tested := map[string]bool{}
+	for _, o := range options {
+		tested[o.option] = true
+	}
+	named(reflect.TypeFor[config.Config](), "", func(option string) {
+		block := strings.HasSuffix(option, "target") || option == "assume_role"
+		inherited := strings.HasPrefix(option, "target.assume_role.") // the same struct as at the top level
+		if !tested[option] && !block && !inherited {
+			t.Errorf("no test of %s", option)
+		}
+	})
+}
+
+// named goes through the options of a struct.
+func named(of reflect.Type, path string, yield func(string)) {
+	for _, field := range reflect.VisibleFields(of) {
+		option, _, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")
+		if option == "" || strings.HasPrefix(option, "packer_") {
+			continue
+		}
+		yield(path + option)
+		inner := field.Type
+		for inner.Kind() == reflect.Slice || inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		if inner.Kind() == reflect.Struct {
+			named(inner, path+option+".", yield)
+		}
+	}
+}
+
+// Configure meets unknown values first: they are no mistakes then, and mistakes when they stay unknown.
+const laterKnown = `
+	region       = unknown
+	timeout      = unknown
+	kms_key_id   = unknown
+	max_retries  = unknown_number
+	assume_role  { role_arn = "arn:aws:iam::${build}:role/builder" }
+	target {
+		name          = unknown
+		account_ids   = [unknown, "${build}"]
+		role_name     = "golden-${build}"
+		kms_key_id    = unknown
+		regions       = unknown_list
+		ami_name      = build
+		tags          = { from = unknown }
+		snapshot_tags = { (build) = "x" }
+	}
+`
+
+var unknownValues = map[string]cty.Value{
+	"unknown": cty.UnknownVal(cty.String), "unknown_list": cty.UnknownVal(cty.List(cty.String)), "unknown_number": cty.UnknownVal(cty.Number),
+	"build": cty.StringVal("<unknown>"), // what packer puts in for build.*
+}
+
+func TestValuesMayBeUnknownUntilTheRun(t *testing.T) {
+	c, err := prepare(t, laterKnown, unknownValues)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Request(images, plan.Build{})
+	if err == nil {
+		t.Fatal("values still unknown were accepted")
+	}
+	golden(t, "testdata/unknown.golden", err.Error()+"\n")
+}
+
+// A list that is still unknown arrives empty, and with it all targets that are made from one: so emptiness is no mistake before the run.
+func TestNothingToDoIsToldByTheRun(t *testing.T) {
+	for name, body := range map[string]string{
+		"target":      "dynamic \"target\" {\nfor_each = unknown_list\ncontent {\naccount_ids = [target.value]\n}\n}",
+		"account_ids": "target {\nkms_key_id = \"default\"\naccount_ids = unknown_list\n}",
+	} {
+		c, err := prepare(t, body, unknownValues)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := c.Request(images, plan.Build{}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// Packer renders its own templates at the top level, and leaves those of targets to us.
+func TestTargetTemplatesAreNotPackers(t *testing.T) {
+	c, err := prepare(t, target(`tags = { v = "{{ .SourceAMI }}" }`)+"\nkms_key_id = \"alias/{{ build_name }}\"", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := c.Request(images, plan.Build{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := request.KMSKeyID; got != "alias/golden" {
+		t.Errorf("kms_key_id is %q", got)
+	}
+	if got := request.Targets[0].Tags["v"]; got != "{{ .SourceAMI }}" {
+		t.Errorf("tag is %q", got)
+	}
+}
+
+// A second decoding starts afresh: nothing of the first one stays.
+func TestPreparedTwice(t *testing.T) {
+	c := new(config.Config)
+	if err := c.Prepare(packer, decoded(t, assumeRole("")+target(`name = "other"`), nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Prepare(packer, decoded(t, prod, nil)); err != nil {
+		t.Fatal(err)
+	}
+	request, err := c.Request(images, plan.Build{})
+	if err != nil || len(request.Targets) != 1 || len(c.Credentials().AssumeRole) != 0 {
+		t.Errorf("got %v, %v", request, err)
+	}
+}
+
+// JSON templates come as maps.
+func TestJSONTemplates(t *testing.T) {
+	c := new(config.Config)
+	err := c.Prepare(packer, map[string]any{
+		"timeout": "2h",
+		"target":  []any{map[string]any{"account_ids": []any{"999999999999"}, "kms_key_id": "alias/{{ .Region }}"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if request, err := c.Request(images, plan.Build{}); err != nil || request.Targets[0].KMSKeyID != "alias/{{ .Region }}" || request.Timeout != 2*time.Hour {
+		t.Errorf("got %v, %v", request, err)
+	}
+	if err := c.Prepare(packer, map[string]any{"targets": "x"}); err == nil {
+		t.Error("an unknown option was accepted")
+	}
+}

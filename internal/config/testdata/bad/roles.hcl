@@ -1,0 +1,39 @@
+# roles
+assume_role {
+  role_arn         = "arn:aws:iam::111111111111:role/ci/builder"
+  duration_seconds = 60
+  policy           = "not JSON"
+  tags             = { team = "os" }
+  transitive_tag_keys = ["cost"]
+}
+
+target {
+  name        = "another account's role"
+  account_ids = ["999999999999", "888888888888"]
+  kms_key_id  = "default"
+  assume_role {
+    role_arn = "arn:aws:iam::555555555555:role/hub"
+  }
+  assume_role {
+    role_arn         = "arn:aws:iam::999999999999:role/golden-image-target"
+    external_id      = "hush hush"
+    source_identity  = "aws:ci"
+    duration_seconds = 7200
+    policy_arns      = ["arn:aws:iam::aws:policy/ReadOnlyAccess", "ReadOnlyAccess"]
+  }
+}
+
+target {
+  name        = "two ways"
+  account_ids = ["777777777777"]
+  kms_key_id  = "default"
+  role_name   = "golden-image-target"
+  profile     = "golden"
+}
+
+target {
+  name        = "an ARN"
+  account_ids = ["666666666666"]
+  kms_key_id  = "default"
+  role_name   = "arn:aws:iam::666666666666:role/golden-image-target"
+}

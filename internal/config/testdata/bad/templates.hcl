@@ -1,0 +1,22 @@
+# templates and names
+target {
+  name            = "prod"
+  account_ids     = ["999999999999"]
+  kms_key_id      = "alias/golden-{{ .Regoin }}"
+  ami_name        = "golden {{ isotime }}"
+  ami_description = "{{ .SourceAMI"
+  assume_role {
+    role_arn    = "arn:{{ .Partition }}:iam::{{ .Account }}:role/t"
+    external_id = "{{ hush }}"
+  }
+  tags          = { "aws:x" = "1", "encrypted-ami:source" = "2", from = "{{ .Source }}" }
+  snapshot_tags = { "" = "x" }
+}
+
+target {
+  name        = "test"
+  account_ids = ["888888888888"]
+  kms_key_id  = "default"
+  ami_name    = "golden*"
+  region_kms_key_ids = { eu-west-1 = "alias/{{ .Key }}" }
+}

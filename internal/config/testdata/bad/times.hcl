@@ -1,0 +1,9 @@
+# times
+timeout       = "-1h"
+copy_timeout  = "-1s"
+poll_interval = "10ms"
+
+target {
+  account_ids = ["999999999999"]
+  kms_key_id  = "default"
+}
