@@ -4,6 +4,7 @@
 package awsclient
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -116,11 +117,12 @@ func (p *Pool) sessionOf(at plan.Place) *session {
 // Source is who the source credentials are (5.9).
 func (p *Pool) Source(ctx context.Context) (plan.Identity, error) { return identity(ctx, p.source) }
 
-// Identity is who acts at a place. It fails with a *SessionError when the credentials are not the place's account's.
+// Identity is who acts at a place, asked for in the source's Region: the place's own may not be enabled. It fails with a *SessionError when the credentials are not the place's account's.
 func (p *Pool) Identity(ctx context.Context, at plan.Place) (plan.Identity, error) {
 	p.mu.Lock()
 	cfg := p.config(at)
 	p.mu.Unlock()
+	cfg.Region = cmp.Or(p.source.Region, at.Region)
 	return identity(ctx, cfg)
 }
 

@@ -226,7 +226,9 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"Region not enabled", site(func(s *plan.Site) {
 			s.Err = &plan.Refusal{Operation: "ec2:DescribeImages", Status: 401, Code: "AuthFailure", Message: "AWS was not able to validate the provided access credentials"}
 		})},
-		{"role of another account", site(func(s *plan.Site) { s.Identity.Account = "222222222222" })},
+		{"role of another account", site(func(s *plan.Site) {
+			*s = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Message: "they belong to account 222222222222"}}
+		})},
 		{"name taken", site(func(s *plan.Site) { s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb")} })},
 		{"name that AWS does not take", func(r *plan.Request, _ *plan.Facts) { r.Targets[0].AMIName = "golden?" }},
 		{"template that fails", func(r *plan.Request, _ *plan.Facts) { r.Targets[0].AMIName = "{{ .Nothing }}" }},

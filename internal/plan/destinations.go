@@ -32,10 +32,6 @@ func destinationTroubles(d Destination, facts Facts) []Finding {
 		f.Operation, f.Resource = site.Err.Operation, lastRole(d)
 		return []Finding{f}
 	}
-	if site.Identity.Account != d.At.Account {
-		return []Finding{finding(Refused, "5.10", "role_name", "the role belongs to another account",
-			fmt.Sprintf("%s is of account %s; account_ids names %s", site.Identity.ARN, site.Identity.Account, d.At.Account), "name a role of account "+d.At.Account)}
-	}
 	var found []Finding
 	key := facts.Keys[d.At][DestinationKey(d, facts)]
 	why, rule := key.trouble()
@@ -75,8 +71,12 @@ func destinationTroubles(d Destination, facts Facts) []Finding {
 // siteRemedy says what to do when an account's credentials could not be had, or its Region not be used.
 func siteRemedy(d Destination, site Site, facts Facts) string {
 	switch {
+	case site.Err.Code == "UnauthorizedOperation":
+		return fmt.Sprintf("allow %s to %s", site.Err.Operation, site.Identity.ARN)
 	case site.Identity.Account != "":
 		return fmt.Sprintf("enable the Region %s in account %s, or leave it out of regions", d.At.Region, d.At.Account)
+	case site.Err.Code == "": // not AWS's answer: the credentials are not this account's (5.10)
+		return "name a role or profile of account " + d.At.Account
 	case len(d.Roles) > 0:
 		return fmt.Sprintf("check that the role exists, that its trust policy admits %s, the external id, and that sts:AssumeRole is allowed on it", facts.Source.ARN)
 	}

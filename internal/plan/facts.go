@@ -53,7 +53,7 @@ type Facts struct {
 	At       time.Time // the only clock that plan has
 	Source   Identity
 	Images   map[string]Image         // Region -> the image of the request there
-	Defaults map[Place]Default        // EBS encryption-by-default of the source Regions
+	Defaults map[Place]Default        // EBS encryption-by-default of the source Regions, and where a target asks for the default key
 	Keys     map[Place]map[string]Key // key as asked for -> what it is
 	Sites    map[Place]Site           // what is at each destination
 	Unseen   []Unseen                 // looks that were refused
@@ -90,7 +90,6 @@ type Key struct {
 type Site struct {
 	Identity Identity        // zero when the credentials could not be had
 	Err      *Refusal        // why not, or why the Region cannot be used
-	Default  Default         // of the destination
 	NameUsed *ec2types.Image // the destination's own image that has the wanted name already; nil: free
 }
 
@@ -98,11 +97,16 @@ type Site struct {
 type Refusal struct {
 	Operation string // "sts:AssumeRole"
 	Status    int    // HTTP
-	Code      string
+	Code      string // "" where AWS gave no answer
 	Message   string
 }
 
-func (r *Refusal) Error() string { return r.Operation + ": " + r.Code + ": " + r.Message }
+func (r *Refusal) Error() string {
+	if r.Code == "" {
+		return r.Operation + ": " + r.Message
+	}
+	return r.Operation + ": " + r.Code + ": " + r.Message
+}
 
 // Unseen is a look that was refused: no more than a gap in the facts, until plan needs what would have been seen.
 type Unseen struct {

@@ -28,7 +28,7 @@ func SourceKey(req Request, region string) string {
 // DestinationKey is the key of a destination, as it has to be asked for there.
 func DestinationKey(d Destination, facts Facts) string {
 	if d.KMSKeyID == DefaultKey {
-		return facts.Sites[d.At].Default.KMSKeyID
+		return facts.Defaults[d.At].KMSKeyID
 	}
 	return d.KMSKeyID
 }

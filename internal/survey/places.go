@@ -1,0 +1,177 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package survey
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// image looks at a source image with its owner's credentials: what other accounts cannot read is read here (2.2.11, 2.2.12).
+func (s *survey) image(ctx context.Context, source plan.SourceImage) {
+	at := plan.Place{Account: s.facts.Source.Account, Region: source.Region}
+	client := s.pool.EC2(at)
+	image := s.describeImage(ctx, client, at, source.ImageID)
+	if image == nil {
+		return
+	}
+	seen := plan.Image{Image: image, Snapshots: map[string]plan.Snapshot{}}
+	uefi, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameUefiData})
+	if err != nil {
+		s.unseen(at, source.ImageID, "ec2:DescribeImageAttribute", err)
+	} else if uefi.UefiData != nil {
+		seen.UEFIData = aws.ToString(uefi.UefiData.Value)
+	}
+	keys := []string{plan.SourceKey(s.req, source.Region), s.standard(ctx, at).KMSKeyID}
+	for id, snapshot := range s.snapshots(ctx, client, at, image) {
+		seen.Snapshots[id] = plan.Snapshot{Snapshot: snapshot, SharedWith: s.sharedWith(ctx, client, at, id)}
+		keys = append(keys, aws.ToString(snapshot.KmsKeyId))
+	}
+	slices.Sort(keys) // requests in a repeatable order
+	s.keys(ctx, at, keys...)
+	if base := s.req.Build.BaseAMI; base != "" && source.Region == s.req.Build.Region {
+		if seen.Base = s.describeImage(ctx, client, at, base); seen.Base != nil {
+			seen.BaseSnapshots = s.snapshots(ctx, client, at, seen.Base)
+		}
+	}
+	s.keep(func(f *plan.Facts) { f.Images[source.Region] = seen })
+}
+
+// describeImage is nil where AWS shows none.
+func (s *survey) describeImage(ctx context.Context, client *ec2.Client, at plan.Place, id string) *ec2types.Image {
+	out, err := client.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}, IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true)})
+	switch {
+	case err != nil:
+		s.unseen(at, id, "ec2:DescribeImages", err)
+		return nil
+	case len(out.Images) == 0: // 2.2.12, 2.5.9
+		return nil
+	}
+	return &out.Images[0]
+}
+
+// snapshots are those of an image, as far as they are visible.
+func (s *survey) snapshots(ctx context.Context, client *ec2.Client, at plan.Place, image *ec2types.Image) map[string]ec2types.Snapshot {
+	var ids []string
+	for _, m := range image.BlockDeviceMappings {
+		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
+			ids = append(ids, *m.Ebs.SnapshotId)
+		}
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	seen := map[string]ec2types.Snapshot{}
+	if len(ids) == 0 {
+		return seen
+	}
+	// By filter: an id that is gone or hidden leaves the others visible, where a list of ids fails as a whole (2.5.4).
+	out, err := client.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{Filters: []ec2types.Filter{{Name: aws.String("snapshot-id"), Values: ids}}})
+	if err != nil {
+		s.unseen(at, aws.ToString(image.ImageId), "ec2:DescribeSnapshots", err)
+		return seen
+	}
+	for _, snapshot := range out.Snapshots {
+		seen[aws.ToString(snapshot.SnapshotId)] = snapshot
+	}
+	return seen
+}
+
+// sharedWith are the accounts that may create volumes from a snapshot already, sorted.
+func (s *survey) sharedWith(ctx context.Context, client *ec2.Client, at plan.Place, id string) []string {
+	out, err := client.DescribeSnapshotAttribute(ctx, &ec2.DescribeSnapshotAttributeInput{SnapshotId: &id, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
+	if err != nil {
+		s.unseen(at, id, "ec2:DescribeSnapshotAttribute", err)
+		return nil
+	}
+	accounts := []string{}
+	for _, p := range out.CreateVolumePermissions {
+		if p.UserId != nil {
+			accounts = append(accounts, *p.UserId)
+		}
+	}
+	slices.Sort(accounts)
+	return accounts
+}
+
+// standard is what EBS does at a place on its own (1.7.1, 1.7.3).
+func (s *survey) standard(ctx context.Context, at plan.Place) plan.Default {
+	client := s.pool.EC2(at)
+	var seen plan.Default
+	if out, err := client.GetEbsEncryptionByDefault(ctx, &ec2.GetEbsEncryptionByDefaultInput{}); err != nil {
+		s.unseen(at, "", "ec2:GetEbsEncryptionByDefault", err)
+	} else {
+		seen.Encryption = aws.ToBool(out.EbsEncryptionByDefault)
+	}
+	if out, err := client.GetEbsDefaultKmsKeyId(ctx, &ec2.GetEbsDefaultKmsKeyIdInput{}); err != nil {
+		s.unseen(at, "", "ec2:GetEbsDefaultKmsKeyId", err)
+	} else {
+		seen.KMSKeyID = aws.ToString(out.KmsKeyId)
+	}
+	s.keep(func(f *plan.Facts) { f.Defaults[at] = seen })
+	return seen
+}
+
+// key describes one key (3.4.1).
+func (s *survey) key(ctx context.Context, at plan.Place, asked string) plan.Key {
+	out, err := s.pool.KMS(at).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &asked})
+	if err != nil {
+		return plan.Key{Err: awsclient.Refused("kms:DescribeKey", err)}
+	}
+	return plan.Key{Metadata: out.KeyMetadata}
+}
+
+// destination looks at one account in one Region of a target: who acts there, whether the name is free, the key.
+func (s *survey) destination(ctx context.Context, d plan.Destination) {
+	site := s.site(ctx, d)
+	s.keep(func(f *plan.Facts) { f.Sites[d.At] = site })
+	if site.Err != nil {
+		return
+	}
+	key := d.KMSKeyID
+	if key == plan.DefaultKey {
+		key = s.standard(ctx, d.At).KMSKeyID
+	}
+	s.keys(ctx, d.At, key)
+}
+
+func (s *survey) site(ctx context.Context, d plan.Destination) (site plan.Site) {
+	s.mu.Lock()
+	site = s.facts.Sites[d.At]
+	s.mu.Unlock()
+	if site.Err != nil {
+		return site
+	}
+	var err error
+	if site.Identity, err = s.pool.Identity(ctx, d.At); err != nil {
+		site.Err = awsclient.Refused("sts:GetCallerIdentity", err)
+		return site
+	}
+	out, err := s.pool.EC2(d.At).DescribeImages(ctx, &ec2.DescribeImagesInput{
+		Owners:          []string{"self"},
+		Filters:         []ec2types.Filter{{Name: aws.String("name"), Values: []string{literal(d.Name)}}},
+		IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true),
+	})
+	if err != nil { // a Region that is not enabled answers so, too (5.8)
+		site.Err = awsclient.Refused("ec2:DescribeImages", err)
+		return site
+	}
+	if len(out.Images) > 0 {
+		site.NameUsed = &out.Images[0]
+	}
+	return site
+}
+
+// literal writes a filter's value so that it matches itself alone: * and ? are wildcards there.
+func literal(value string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`).Replace(value)
+}

@@ -1,0 +1,128 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package survey looks: it asks AWS and fills plan.Facts. It decides nothing and changes nothing; a refused look is a fact.
+package survey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// atOnce is how many places are looked at side by side.
+const atOnce = 32
+
+// Look fills the facts for a request, and tells the pool what credentials each destination takes. The error is that the source
+// credentials cannot be used at all, or that the context is over.
+func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Facts, error) {
+	who, err := pool.Source(ctx)
+	if err != nil {
+		return plan.Facts{}, fmt.Errorf("the source credentials cannot be used: %w", awsclient.Refused("sts:GetCallerIdentity", err))
+	}
+	s := &survey{pool: pool, req: req, facts: plan.Facts{
+		At:       time.Now(),
+		Source:   who,
+		Images:   map[string]plan.Image{},
+		Defaults: map[plan.Place]plan.Default{},
+		Keys:     map[plan.Place]map[string]plan.Key{},
+		Sites:    map[plan.Place]plan.Site{},
+	}}
+	err = s.each(ctx, len(req.Images), func(ctx context.Context, i int) { s.image(ctx, req.Images[i]) })
+	if err != nil {
+		return s.facts, err
+	}
+	destinations, _ := plan.Expand(req, s.facts) // Decide tells what is wrong with them
+	for _, d := range destinations {
+		if err := pool.Assume(ctx, d, req.AssumeRoleFrom); err != nil {
+			s.keep(func(f *plan.Facts) { f.Sites[d.At] = plan.Site{Err: awsclient.Refused("profile", err)} })
+		}
+	}
+	err = errors.Join(s.sourceKeys(ctx, destinations), s.each(ctx, len(destinations), func(ctx context.Context, i int) { s.destination(ctx, destinations[i]) }))
+	return s.facts, err
+}
+
+// survey is one look at everything.
+type survey struct {
+	pool *awsclient.Pool
+	req  plan.Request
+
+	mu    sync.Mutex // held for an entry into the facts, never across a call
+	facts plan.Facts
+}
+
+// each looks at n things side by side. The error is the context's.
+func (s *survey) each(ctx context.Context, n int, look func(context.Context, int)) error {
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i := range n {
+		group.Go(func() error {
+			look(ctx, i)
+			return ctx.Err()
+		})
+	}
+	return group.Wait()
+}
+
+// sourceKeys looks whether the source account has its key in the destinations' Regions, for copies staged there.
+func (s *survey) sourceKeys(ctx context.Context, destinations []plan.Destination) error {
+	var regions []string
+	for _, d := range destinations {
+		if d.At.Account != s.facts.Source.Account {
+			regions = append(regions, d.At.Region)
+		}
+	}
+	slices.Sort(regions)
+	regions = slices.Compact(regions)
+	return s.each(ctx, len(regions), func(ctx context.Context, i int) {
+		s.keys(ctx, plan.Place{Account: s.facts.Source.Account, Region: regions[i]}, plan.SourceKey(s.req, regions[i]))
+	})
+}
+
+// keep enters something into the facts.
+func (s *survey) keep(enter func(*plan.Facts)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	enter(&s.facts)
+}
+
+// unseen enters a look that was refused.
+func (s *survey) unseen(at plan.Place, resource, operation string, err error) {
+	s.keep(func(f *plan.Facts) {
+		f.Unseen = append(f.Unseen, plan.Unseen{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err)})
+	})
+}
+
+// keys describes keys as they are asked for at a place, each once. "" is none.
+func (s *survey) keys(ctx context.Context, at plan.Place, asked ...string) {
+	for _, key := range asked {
+		if key == "" || s.keyKnown(at, key) {
+			continue
+		}
+		seen := s.key(ctx, at, key)
+		s.keep(func(f *plan.Facts) {
+			known := maps.Clone(f.Keys[at])
+			if known == nil {
+				known = map[string]plan.Key{}
+			}
+			known[key] = seen
+			f.Keys[at] = known
+		})
+	}
+}
+
+func (s *survey) keyKnown(at plan.Place, key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.facts.Keys[at][key]
+	return known
+}
