@@ -1,0 +1,92 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"container/heap"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// copiesAtOnce is how many snapshot copies an account may have on their way to a Region (4.1.1).
+const copiesAtOnce = 20
+
+// laneRest is how long a lane waits that AWS calls full while nothing of ours is in it: others are copying.
+const laneRest = 30 * time.Second
+
+// lane is what AWS limits: an account's copies to one Region. Steps without a lane share one that is never full.
+type lane struct {
+	free    bool  // no limit
+	room    int   // how many may be in it now
+	most    int   // what AWS says the limit is
+	used    int   // how many are in it
+	calm    int   // how many ended since the room last changed
+	blocked *job  // the lane is closed until this one wakes
+	ready   queue // what may start
+}
+
+func newLane(name string) *lane {
+	return &lane{free: name == "", room: copiesAtOnce, most: copiesAtOnce}
+}
+
+func (l *lane) open() bool {
+	return len(l.ready) > 0 && (l.free || l.blocked == nil && l.used < l.room)
+}
+
+// leave counts an end. After as many ends as it has room, the lane tries one more.
+func (l *lane) leave() {
+	l.used--
+	if l.calm++; l.calm >= l.room && l.room < l.most {
+		l.room, l.calm = l.room+1, 0
+	}
+}
+
+// refuse lowers the room: AWS had no place for a copy that the lane had admitted (4.1.5). It reports how long the copy has to
+// wait; 0: for the end of one of ours.
+func (l *lane) refuse(j *job, limit int) time.Duration {
+	if limit > 0 {
+		l.most = limit
+	}
+	l.used--
+	l.room, l.calm = max(min(l.used, l.most), 1), 0
+	if l.used > 0 {
+		return 0
+	}
+	l.blocked = j
+	return laneRest
+}
+
+var limitInText = regexp.MustCompile(`limit is (\d+)`)
+
+// limitOf reads the account's limit out of AWS's text (4.1.1); 0 where there is none.
+func limitOf(err error) int {
+	found := limitInText.FindStringSubmatch(err.Error())
+	if found == nil {
+		return 0
+	}
+	limit, _ := strconv.Atoi(found[1]) // digits; too many of them are no limit
+	return limit
+}
+
+// queue has the longest remaining path first; among equals the first of the plan.
+type queue []*job
+
+func (q queue) Len() int      { return len(q) }
+func (q queue) Swap(i, k int) { q[i], q[k] = q[k], q[i] }
+func (q *queue) Push(j any)   { *q = append(*q, j.(*job)) }
+func (q queue) Less(i, k int) bool {
+	return q[i].before(q[k])
+}
+
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	j := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	return j
+}
+
+func (l *lane) push(j *job) { heap.Push(&l.ready, j) }
+func (l *lane) pop() *job   { return heap.Pop(&l.ready).(*job) }

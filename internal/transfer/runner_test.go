@@ -1,0 +1,308 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// task is a step that only takes time.
+type task struct{ plan.Head }
+
+func (*task) Rights() []plan.Right { return nil }
+func (t *task) String() string     { return string(t.Step) }
+
+func newTask(id string, takes time.Duration, needs ...plan.ID) *task {
+	return &task{plan.Head{Step: plan.ID(id), Takes: takes, Needs: needs}}
+}
+
+var errTest = errors.New("broken")
+
+// world does tasks: each call takes no time, each task as long as it says, outside the call.
+type world struct {
+	fails   map[plan.ID]bool
+	refuses func(*job) error
+	begun   map[plan.ID]time.Time
+	in      map[string]int // tasks under way by lane
+	most    map[string]int
+}
+
+func (w *world) run(ctx context.Context, steps []plan.Step, say func(plan.Event)) map[plan.ID]Done {
+	w.begun, w.in, w.most = map[plan.ID]time.Time{}, map[string]int{}, map[string]int{}
+	start, end := make(chan *job), make(chan *job)
+	defer close(end)
+	go func() { // the state of this world has one owner, like the runner's
+		for {
+			select {
+			case j := <-start:
+				w.begun[j.head.Step] = time.Now()
+				w.in[j.head.Lane]++
+				w.most[j.head.Lane] = max(w.most[j.head.Lane], w.in[j.head.Lane])
+			case j, open := <-end:
+				if !open {
+					return
+				}
+				w.in[j.head.Lane]--
+			}
+		}
+	}()
+	if say == nil {
+		say = func(plan.Event) {}
+	}
+	do := func(ctx context.Context, j *job, ended func(Done)) {
+		if w.refuses != nil {
+			if err := w.refuses(j); err != nil {
+				ended(Done{Err: err})
+				return
+			}
+		}
+		start <- j
+		timer := time.AfterFunc(j.head.Takes, func() {
+			end <- j
+			if w.fails[j.head.Step] {
+				ended(Done{Err: errTest})
+			} else {
+				ended(Done{Made: string(j.head.Step)})
+			}
+		})
+		context.AfterFunc(ctx, func() {
+			if timer.Stop() {
+				end <- j
+				ended(Done{Err: context.Cause(ctx)})
+			}
+		})
+	}
+	return newRunner(steps, do, say, time.Minute).run(ctx)
+}
+
+func TestAGraphEndsWithItsCriticalPath(t *testing.T) {
+	for seed := range uint64(200) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 0))
+			steps := make([]plan.Step, 100)
+			for i := range steps {
+				one := newTask(fmt.Sprint(i), time.Duration(random.IntN(3600))*time.Second)
+				for range random.IntN(4) {
+					if i > 0 {
+						one.Needs = append(one.Needs, plan.ID(fmt.Sprint(random.IntN(i))))
+					}
+				}
+				steps[i] = one
+			}
+			var critical time.Duration
+			for _, left := range plan.Remaining(steps) {
+				critical = max(critical, left)
+			}
+			begun := time.Now()
+			done := new(world).run(t.Context(), steps, nil)
+			if took := time.Since(begun); took != critical || len(done) != len(steps) {
+				t.Errorf("seed %d: %d steps took %v, want %d in %v", seed, len(done), took, len(steps), critical)
+			}
+		})
+	}
+}
+
+func TestALaneIsNeverOverfull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var steps []plan.Step
+		for i := range 60 {
+			one := newTask(fmt.Sprint(i), time.Hour)
+			one.Lane = "copy/a"
+			steps = append(steps, one)
+		}
+		w := new(world)
+		begun := time.Now()
+		w.run(t.Context(), steps, nil)
+		if w.most["copy/a"] != 20 || time.Since(begun) != 3*time.Hour {
+			t.Errorf("at most %d at once in %v, want 20 in 3h", w.most["copy/a"], time.Since(begun))
+		}
+	})
+}
+
+func TestTheLongestRemainingPathBeginsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var steps []plan.Step
+		for i := range 21 {
+			one := newTask(fmt.Sprint(i), time.Duration(i+1)*time.Minute)
+			one.Lane = "copy/a"
+			steps = append(steps, one)
+		}
+		w := new(world)
+		w.run(t.Context(), steps, nil)
+		for i := 1; i < 21; i++ {
+			if !w.begun[plan.ID(fmt.Sprint(i))].Before(w.begun["0"]) {
+				t.Errorf("step %d began with or after the shortest", i)
+			}
+		}
+	})
+}
+
+func TestALaneFollowsTheLimitThatAWSTells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var steps []plan.Step
+		for i := range 30 {
+			one := newTask(fmt.Sprint(i), time.Hour)
+			one.Lane = "copy/a"
+			steps = append(steps, one)
+		}
+		w := new(world)
+		refusals := 0
+		under := make(chan int, 1)
+		under <- 0
+		w.refuses = func(*job) error {
+			n := <-under
+			defer func() { under <- n }()
+			if n == 5 {
+				refusals++
+				return laneFull{limit: 5}
+			}
+			n++
+			time.AfterFunc(time.Hour, func() { under <- <-under - 1 })
+			return nil
+		}
+		begun := time.Now()
+		done := w.run(t.Context(), steps, nil)
+		for id, d := range done {
+			if d.Err != nil {
+				t.Errorf("%s: %v", id, d.Err)
+			}
+		}
+		if took := time.Since(begun); took > 6*time.Hour+time.Minute {
+			t.Errorf("30 hours of work in a lane of 5 took %v", took)
+		}
+		if refusals > 20 {
+			t.Errorf("%d refused calls: the lane did not learn its limit", refusals)
+		}
+	})
+}
+
+func TestALaneThatOthersFillIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		w := &world{refuses: func(*job) error {
+			if time.Since(begun) < 10*time.Minute {
+				return laneFull{limit: 20}
+			}
+			return nil
+		}}
+		var steps []plan.Step
+		for i := range 5 {
+			one := newTask(fmt.Sprint(i), time.Hour)
+			one.Lane = "copy/a"
+			steps = append(steps, one)
+		}
+		for id, d := range w.run(t.Context(), steps, nil) {
+			if d.Err != nil {
+				t.Errorf("%s: %v", id, d.Err)
+			}
+		}
+	})
+}
+
+func TestAFailedBranchSkipsWhatNeedsItAndNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failing, other := plan.Place{Account: "1", Region: "r"}, plan.Place{Account: "2", Region: "r"}
+		place := func(one *task, at plan.Place) *task { one.For = at; return one }
+		withdraw := newTask("withdraw", time.Second, "share")
+		withdraw.After = []plan.ID{"copy1", "copy2"}
+		steps := []plan.Step{
+			newTask("share", time.Second),
+			place(newTask("copy1", time.Minute, "share"), failing),
+			place(newTask("copy2", 2*time.Minute, "share"), other),
+			place(newTask("second1", time.Minute, "copy2"), failing), // needs nothing that failed, but is of no use any more
+			place(newTask("register1", time.Second, "copy1"), failing),
+			place(newTask("register2", time.Second, "copy2"), other),
+			withdraw,
+		}
+		var events []string
+		done := (&world{fails: map[plan.ID]bool{"copy1": true}}).run(t.Context(), steps, func(e plan.Event) {
+			if e.Kind != plan.Begun {
+				events = append(events, string(e.Kind)+" "+string(e.Step))
+			}
+		})
+		want := map[plan.ID]error{"copy1": errTest, "second1": errSkipped, "register1": errSkipped}
+		for _, s := range steps {
+			id := s.Base().Step
+			if !errors.Is(done[id].Err, want[id]) || want[id] == nil && done[id].Err != nil {
+				t.Errorf("%s: %v, want %v", id, done[id].Err, want[id])
+			}
+		}
+		if len(events) != len(steps) {
+			t.Errorf("each step is told of once, at its end: %v", events)
+		}
+	})
+}
+
+func TestACancelBeginsNothingButClosingSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stopped := errors.New("stopped")
+		time.AfterFunc(90*time.Second, func() { cancel(stopped) })
+		withdraw := newTask("withdraw", 10*time.Second)
+		withdraw.After = []plan.ID{"second"}
+		steps := []plan.Step{
+			newTask("first", time.Minute), newTask("second", time.Hour, "first"), newTask("third", time.Hour, "second"), withdraw,
+		}
+		begun := time.Now()
+		done := (&world{}).run(ctx, steps, nil)
+		if done["first"].Err != nil || !errors.Is(done["second"].Err, stopped) || !errors.Is(done["third"].Err, errSkipped) || done["withdraw"].Err != nil {
+			t.Errorf("first %v, second %v, third %v, withdraw %v", done["first"].Err, done["second"].Err, done["third"].Err, done["withdraw"].Err)
+		}
+		if took := time.Since(begun); took != 100*time.Second {
+			t.Errorf("took %v, want the cancel's 90 s and the closing step's 10 s", took)
+		}
+	})
+}
+
+func TestAfterACancelClosingStepsHaveATimeOfTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		withdraw := newTask("withdraw", time.Hour)
+		withdraw.After = []plan.ID{"copy"}
+		begun := time.Now()
+		done := (&world{}).run(ctx, []plan.Step{newTask("copy", time.Hour), withdraw}, nil)
+		if done["withdraw"].Err == nil || time.Since(begun) != time.Minute {
+			t.Errorf("withdraw ended with %v after %v, want it cut off after a minute", done["withdraw"].Err, time.Since(begun))
+		}
+	})
+}
+
+func TestAStepThatComesBackHoldsNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var steps []plan.Step
+		for i := range 3 * callsAtOnce {
+			steps = append(steps, newTask(fmt.Sprint(i), 0))
+		}
+		begun := time.Now()
+		w := &world{refuses: func(j *job) error {
+			if time.Since(begun) < time.Minute {
+				return comeBack{time.Minute}
+			}
+			return nil
+		}}
+		w.run(t.Context(), steps, nil)
+		if took := time.Since(begun); took != time.Minute {
+			t.Errorf("took %v, want a minute", took)
+		}
+	})
+}
+
+func TestTheLimitIsReadOutOfTheText(t *testing.T) {
+	text := "ResourceLimitExceeded: Too many snapshot copies in progress. The limit is 5 for this destination region." // 4.1.1
+	if got := limitOf(errors.New(text)); got != 5 {
+		t.Errorf("limit %d, want 5", got)
+	}
+	if got := limitOf(errors.New("ResourceLimitExceeded: too many")); got != 0 {
+		t.Errorf("limit %d, want none", got)
+	}
+}
