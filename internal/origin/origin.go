@@ -1,7 +1,10 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package origin says how a thing is known as ours: the tags that it gets in the call that makes it.
+// Package origin says how a thing is known as ours: tags find candidates, seals prove them.
+//
+// Whoever may tag in a target account can write any tag. A seal cannot be written without the sealing key, which lives in a tag
+// of the source image: other accounts never see our tags (rules 2.1.8, 2.2.12), and it is never copied.
 package origin
 
 import "strings"
@@ -13,26 +16,64 @@ const Prefix = "encrypted-ami:"
 const (
 	Source    = Prefix + "source"    // account/region/ami-..., and /device for a snapshot
 	Run       = Prefix + "run"       // id of the run that made the thing
+	Sealed    = Prefix + "seal"      // first seal: over what the thing is, given in the call that makes it
+	SealedID  = Prefix + "seal-id"   // second seal: over its id, given right after
 	Protected = Prefix + "protected" // on a source image: the run that switched its deregistration protection on
+	SealKey   = Prefix + "seal-key"  // on a source image: the sealing key
+	Before    = Prefix + "shared"    // on a source snapshot: who might use it before we shared it
 )
 
-// Mark is where a thing comes from.
+// Ours reports whether a tag key is one of ours.
+func Ours(key string) bool { return strings.HasPrefix(key, Prefix) }
+
+// Mark is where a thing comes from, and where it belongs.
 type Mark struct {
 	Account string // of the source image
 	Region  string
 	ImageID string
 	Device  string // "" for an image
-	Run     string
+	Run     string // that made the thing
+	Place   string // where the thing is: account/region
+	KeyARN  string // that encrypts it; "" for an image
 }
 
-// Tags are the mark as tags of a thing.
-func (m Mark) Tags() map[string]string {
+// Source is the value of the tag that candidates are looked for by.
+func (m Mark) Source() string {
 	source := m.Account + "/" + m.Region + "/" + m.ImageID
 	if m.Device != "" {
 		source += "/" + strings.TrimPrefix(m.Device, "/")
 	}
-	return map[string]string{Source: source, Run: m.Run}
+	return source
 }
 
-// Ours reports whether a tag key is one of ours.
-func Ours(key string) bool { return strings.HasPrefix(key, Prefix) }
+// Tags are the mark as tags, with the first seal where there is a key.
+func (m Mark) Tags(key Key) map[string]string {
+	tags := map[string]string{Source: m.Source(), Run: m.Run}
+	if key != nil {
+		tags[Sealed] = key.seal(m)
+	}
+	return tags
+}
+
+// Proof is how well the tags of a thing prove that we made it.
+type Proof int
+
+const (
+	None  Proof = iota // no seal, or a wrong one: somebody else's
+	First              // the first seal is right; the call that gives the second never came through, or the seal was copied
+	Both               // made by us
+)
+
+// Prove judges the tags of a thing with an id, found at the mark's place. The run is taken from the tags.
+func (m Mark) Prove(key Key, id string, tags map[string]string) Proof {
+	m.Run = tags[Run]
+	switch {
+	case key == nil || tags[Source] != m.Source() || !key.right(tags[Sealed], key.seal(m)):
+		return None
+	case key.right(tags[SealedID], key.SealID(id, tags[Sealed])):
+		return Both
+	case tags[SealedID] != "": // a second seal over another id: the tags were copied
+		return None
+	}
+	return First
+}

@@ -16,8 +16,8 @@ import (
 // maxShared is how many accounts one sharing call takes (rule 2.1.6).
 const maxShared = 500
 
-// ownTags is how many tags of ours a thing gets.
-const ownTags = 2
+// ownTags is how many tags of ours a thing gets: source, run, two seals.
+const ownTags = 4
 
 // builder puts the steps of a plan together, each after all that it waits for.
 type builder struct {
@@ -60,9 +60,21 @@ func (b *builder) add(s Step) ID {
 	return s.Base().Step
 }
 
-func (b *builder) mark(from, device string) origin.Mark {
-	i := slices.IndexFunc(b.req.Images, func(i SourceImage) bool { return i.Region == from })
-	return origin.Mark{Account: b.facts.Source.Account, Region: from, ImageID: b.req.Images[i].ImageID, Device: device, Run: b.req.Build.RunID}
+// tags are our own for a thing made of a Region's image.
+func (b *builder) tags(from, device string, at Place, keyARN string) map[string]string {
+	return mark(b.req, b.facts, from, device, at, keyARN).Tags(b.facts.Images[from].SealKey)
+}
+
+// mark says where a thing made of a Region's image comes from and belongs.
+func mark(req Request, facts Facts, from, device string, at Place, keyARN string) origin.Mark {
+	return origin.Mark{Account: facts.Source.Account, Region: from, ImageID: imageID(req, from), Device: device,
+		Run: req.Build.RunID, Place: at.Account + "/" + at.Region, KeyARN: keyARN}
+}
+
+// imageID is the source image of a Region.
+func imageID(req Request, region string) string {
+	i := slices.IndexFunc(req.Images, func(i SourceImage) bool { return i.Region == region })
+	return req.Images[i].ImageID
 }
 
 // offer stages and shares the snapshots of a supply, and says how each is to be had: by the id of the volume's own snapshot.
@@ -79,8 +91,8 @@ func (b *builder) offer(s *supply) map[string]ready {
 				Device:      it.device(),
 				KeyARN:      s.keyARN,
 				GiB:         it.gib(),
-				Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), b.mark(s.from, "").ImageID),
-				Tags:        b.mark(s.from, it.device()).Tags(),
+				Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, s.from)),
+				Tags:        b.tags(s.from, it.device(), s.at, s.keyARN),
 			})
 			offer = ready{Ref{From: staged}, s.keyARN, []ID{staged}}
 		}
@@ -136,7 +148,7 @@ func (b *builder) copies(d Destination, s *supply, offered map[string]ready) map
 			KeyARN:      destinationKeyARN(d, b.facts),
 			GiB:         v.gib(),
 			Description: fmt.Sprintf("%s of %s", v.device(), d.Name),
-			Tags:        joined(d.SnapshotTags, b.mark(d.FromRegion, v.device()).Tags()),
+			Tags:        joined(d.SnapshotTags, b.tags(d.FromRegion, v.device(), d.At, destinationKeyARN(d, b.facts))),
 		})
 	}
 	return made
@@ -152,7 +164,7 @@ func (b *builder) register(d Destination, copies map[string]ID) {
 		Source:      *image.Image,
 		UEFIData:    image.UEFIData,
 		Snapshots:   map[string]Ref{},
-		Tags:        joined(d.Tags, b.mark(d.FromRegion, "").Tags()),
+		Tags:        joined(d.Tags, b.tags(d.FromRegion, "", d.At, "")),
 	}
 	wanted := map[string]Wanted{}
 	for _, v := range volumes(image) {

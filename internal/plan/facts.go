@@ -10,6 +10,8 @@ import (
 
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // Place is an account in a Region: where a step happens, with that account's rights.
@@ -63,6 +65,7 @@ type Facts struct {
 type Image struct {
 	Image         *ec2types.Image // nil: AWS does not show it to these credentials
 	UEFIData      string          // base64; "" for none
+	SealKey       origin.Key      // from its tags; nil: none yet
 	Snapshots     map[string]Snapshot
 	Base          *ec2types.Image              // the image that the build started from; nil when it cannot be seen
 	BaseSnapshots map[string]ec2types.Snapshot // of Base, where visible
