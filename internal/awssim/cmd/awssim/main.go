@@ -1,0 +1,119 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Command awssim is the simulated AWS as a server on the loopback interface, for clients of any kind: every service is at the
+// one address. Its first line says where it listens. It stops on SIGTERM and SIGINT.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+)
+
+// options are what the command line says.
+type options struct {
+	listen string
+	speed  float64
+	world  string
+	record string
+	seed   uint64
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "awssim:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, arguments []string, out, complaints io.Writer) (err error) {
+	var o options
+	flags := flag.NewFlagSet("awssim", flag.ContinueOnError)
+	flags.SetOutput(complaints)
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:0", "`address` to listen on, of the loopback interface; port 0 takes a free one")
+	flags.Float64Var(&o.speed, "speed", 1, "how many `times` faster than the real clock that of the simulated AWS runs")
+	flags.StringVar(&o.world, "world", "", "`name` of what is there at the start ("+strings.Join(awssim.WorldNames(), ", ")+"); nothing by default")
+	flags.StringVar(&o.record, "record", "", "`file` to which each call is appended as a line of JSON")
+	flags.Uint64Var(&o.seed, "seed", 0, "`number` from which ids and durations are drawn")
+	if err := flags.Parse(arguments); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if o.speed <= 0 {
+		return fmt.Errorf("-speed %g: must be more than 0", o.speed)
+	}
+	listener, err := listen(o.listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close() // again, when serving is over
+	recording := io.Discard
+	if o.record != "" {
+		file, err := os.OpenFile(o.record, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		recording = file
+	}
+	clock := awssim.StartClock(o.speed)
+	world := awssim.New(awssim.WithClock(clock.Now), awssim.WithClientTime(clock.Real), awssim.WithoutLatency(),
+		awssim.WithSeed(o.seed), awssim.WithRecording(recording))
+	if o.world != "" {
+		if err := world.Furnish(o.world); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(out, "awssim listening on http://%s\n", listener.Addr())
+	return serve(ctx, listener, world)
+}
+
+// listen opens an address of the loopback interface, and no other: whoever reaches a simulated AWS is root in it.
+func listen(address string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("-listen %s: %w", address, err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, fmt.Errorf("-listen %s: not an address of the loopback interface", address)
+	}
+	return net.Listen("tcp", address)
+}
+
+// serve answers until the context ends.
+func serve(ctx context.Context, listener net.Listener, world http.Handler) error {
+	server := &http.Server{Handler: world, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 1 << 16}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	// What is on its way may end; nobody needs to wait for idle connections.
+	leave, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := server.Shutdown(leave); err != nil {
+		return server.Close()
+	}
+	return nil
+}

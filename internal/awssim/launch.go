@@ -1,0 +1,427 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+)
+
+// runInstances launches. Its order is that of rule 6.4: a dry run sees that there is an image id, not whether there is an image.
+func (w *World) runInstances(c *Call, asked *ec2.RunInstancesInput) (*ec2.RunInstancesOutput, error) {
+	in, err := w.withTemplate(c, asked)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.checkLaunch(c, in); err != nil {
+		return nil, err
+	}
+	plan, problem := w.planLaunch(c, in)
+	if err := w.authorise(c, w.launchAsks(c, in, plan)...); err != nil {
+		return nil, err
+	}
+	return once(w, c, asked.ClientToken, func() (*ec2.RunInstancesOutput, error) {
+		if problem != nil {
+			return nil, problem
+		}
+		return w.launch(c, in, plan)
+	})
+}
+
+// withTemplate is a request with what it leaves out taken from the launch template that it names.
+func (w *World) withTemplate(c *Call, in *ec2.RunInstancesInput) (*ec2.RunInstancesInput, error) {
+	named := in.LaunchTemplate
+	if named == nil {
+		return in, nil
+	}
+	t, err := w.launchTemplate(c.place(), named.LaunchTemplateId, named.LaunchTemplateName)
+	if err != nil {
+		return nil, err
+	}
+	version, err := t.version(aws.ToString(named.Version))
+	if err != nil {
+		return nil, err
+	}
+	var base ec2.RunInstancesInput
+	reshape(version.data, &base)
+	base.RamdiskId = version.data.RamDiskId
+	whole := overlay(base, *in)
+	whole.LaunchTemplate = &types.LaunchTemplateSpecification{LaunchTemplateId: t.about.LaunchTemplateId, Version: named.Version}
+	return &whole, nil
+}
+
+// checkLaunch is what RunInstances refuses before it asks IAM.
+func (w *World) checkLaunch(c *Call, in *ec2.RunInstancesInput) error {
+	if err := only(in, "MaxCount", "MinCount", "BlockDeviceMappings", "ClientToken", "CreditSpecification", "DisableApiTermination", "EbsOptimized",
+		"EnclaveOptions", "IamInstanceProfile", "ImageId", "InstanceInitiatedShutdownBehavior", "InstanceType", "KernelId", "KeyName", "LaunchTemplate",
+		"MetadataOptions", "Monitoring", "NetworkInterfaces", "Placement", "RamdiskId", "SecurityGroupIds", "SubnetId", "TagSpecifications", "UserData"); err != nil {
+		return err
+	}
+	least, most := aws.ToInt32(in.MinCount), aws.ToInt32(in.MaxCount)
+	switch {
+	case in.MaxCount == nil:
+		return missing("MaxCount")
+	case in.MinCount == nil:
+		return missing("MinCount")
+	case least < 1 || most < least:
+		return invalid("InvalidParameterValue", "Value (%d) for parameter minCount is invalid. Expected a number between 1 and maxCount.", least)
+	case w.breaks(c, "A.4.12", aws.ToString(in.ImageId) == ""):
+		return missing("ImageId")
+	}
+	if _, known := familyOf(instanceTypeOf(in)); !known {
+		return invalid("InvalidParameterValue", "Invalid value '%s' for InstanceType.", in.InstanceType)
+	}
+	for _, m := range in.BlockDeviceMappings {
+		if aws.ToString(m.DeviceName) == "" {
+			return missing("DeviceName")
+		}
+	}
+	return w.checkTags(c, in.TagSpecifications, types.ResourceTypeInstance, types.ResourceTypeVolume, types.ResourceTypeNetworkInterface)
+}
+
+// instanceTypeOf is the type asked for; EC2's default is an old one.
+func instanceTypeOf(in *ec2.RunInstancesInput) types.InstanceType {
+	return cmp.Or(in.InstanceType, types.InstanceTypeM1Small)
+}
+
+// launchPlan is what a launch is made of.
+type launchPlan struct {
+	image   *image
+	ami     types.Image // the image as its owner sees it
+	devices []types.BlockDeviceMapping
+	subnet  subnet
+	groups  []string
+	profile *instanceProfile
+}
+
+// planLaunch looks up what a launch needs. What it finds before a problem is there for the questions to IAM.
+func (w *World) planLaunch(c *Call, in *ec2.RunInstancesInput) (plan launchPlan, err error) {
+	network := w.network(c.place())
+	if plan.subnet, plan.groups, err = chooseNetwork(network, in); err != nil {
+		return plan, err
+	}
+	if plan.profile, err = w.launchProfile(c, in.IamInstanceProfile); err != nil {
+		return plan, err
+	}
+	if name := aws.ToString(in.KeyName); name != "" {
+		if _, there := w.keyPair(c.place(), name); !there {
+			return plan, invalid("InvalidKeyPair.NotFound", "The key pair '%s' does not exist", name)
+		}
+	}
+	id, err := w.resolveImage(c, *in.ImageId)
+	if err != nil {
+		return plan, err
+	}
+	if plan.image, err = w.launchable(c, id); err != nil {
+		return plan, err
+	}
+	plan.ami = w.imageOf(c, plan.image)
+	if plan.devices, err = mapDevices(plan.ami.BlockDeviceMappings, in.BlockDeviceMappings); err != nil {
+		return plan, err
+	}
+	return plan, w.supports(c, instanceTypeOf(in), plan.ami)
+}
+
+// chooseNetwork finds the subnet and the security groups of a launch: those named, or the defaults.
+func chooseNetwork(n *network, in *ec2.RunInstancesInput) (subnet, []string, error) {
+	id, groups := aws.ToString(in.SubnetId), in.SecurityGroupIds
+	for _, card := range in.NetworkInterfaces {
+		id, groups = cmp.Or(aws.ToString(card.SubnetId), id), append(slices.Clone(groups), card.Groups...)
+	}
+	for _, group := range groups {
+		if _, there := n.groups.get(group); !there {
+			return subnet{}, nil, noGroup(group)
+		}
+	}
+	if len(groups) == 0 {
+		groups = n.groups.ids[:1] // the default one
+	}
+	if id != "" {
+		found, there := n.subnet(id)
+		if !there {
+			return subnet{}, nil, invalid("InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist", id)
+		}
+		return found, groups, nil
+	}
+	zone := ""
+	if in.Placement != nil {
+		zone = aws.ToString(in.Placement.AvailabilityZone)
+	}
+	found, there := n.subnetIn(zone)
+	if !there {
+		return subnet{}, nil, invalid("InvalidParameterValue", "Invalid availability zone: [%s]", zone)
+	}
+	return found, groups, nil
+}
+
+// launchProfile finds the instance profile of a launch, by name or ARN; nil for none.
+func (w *World) launchProfile(c *Call, named *types.IamInstanceProfileSpecification) (*instanceProfile, error) {
+	if named == nil || aws.ToString(named.Name)+aws.ToString(named.Arn) == "" {
+		return nil, nil
+	}
+	for name, profile := range c.caller.account.profiles.all {
+		if name == aws.ToString(named.Name) || aws.ToString(profile.Arn) == aws.ToString(named.Arn) {
+			return profile, nil
+		}
+	}
+	if name := aws.ToString(named.Name); name != "" {
+		return nil, invalid("InvalidParameterValue", "Value (%s) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name", name)
+	}
+	return nil, invalid("InvalidParameterValue", "Value (%s) for parameter iamInstanceProfile.arn is invalid. Invalid IAM Instance Profile ARN", *named.Arn)
+}
+
+// mapDevices lays the mappings of a request over those of an image, device by device.
+func mapDevices(ofImage, ofRequest []types.BlockDeviceMapping) ([]types.BlockDeviceMapping, error) {
+	devices := slices.Clone(ofImage)
+	for _, asked := range ofRequest {
+		i := slices.IndexFunc(devices, func(m types.BlockDeviceMapping) bool { return *m.DeviceName == *asked.DeviceName })
+		switch {
+		case asked.NoDevice != nil && i >= 0:
+			devices = slices.Delete(devices, i, i+1)
+		case asked.NoDevice != nil:
+		case i < 0:
+			devices = append(devices, asked)
+		case devices[i].Ebs != nil && asked.Ebs != nil:
+			if named := asked.Ebs.SnapshotId; named != nil && aws.ToString(devices[i].Ebs.SnapshotId) != *named {
+				return nil, invalid("InvalidBlockDeviceMapping", "snapshotId cannot be modified on device %s", *asked.DeviceName)
+			}
+			// An image's own flag tells what its snapshot is; it is no wish (1.1.8).
+			base := *devices[i].Ebs
+			base.Encrypted, base.KmsKeyId = nil, nil
+			laid := overlay(base, *asked.Ebs)
+			devices[i].Ebs = &laid
+			continue
+		default:
+			devices[i] = asked
+		}
+	}
+	return devices, nil
+}
+
+// supports refuses an instance type that cannot run an image.
+func (w *World) supports(c *Call, asked types.InstanceType, ami types.Image) error {
+	f, _ := familyOf(asked)
+	switch {
+	case w.breaks(c, "2.4.4", f.nitro && !aws.ToBool(ami.EnaSupport)):
+		return invalid("InvalidParameterCombination", "Enhanced networking with the Elastic Network Adapter (ENA) is required for the '%s' instance type. "+
+			"Ensure that you are using an AMI that is enabled for ENA.", asked)
+	case w.breaks(c, "2.4", !f.paravirtual && ami.VirtualizationType == types.VirtualizationTypeParavirtual):
+		return invalid("InvalidParameterCombination", "Non-Windows instances with a virtualization type of 'paravirtual' are currently not supported for this instance type : %s", asked)
+	case w.breaks(c, "2.4", machine(ami.Architecture) != f.architecture):
+		return invalid("InvalidParameterValue", "The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. "+
+			"Specify an instance type and an AMI that have matching architectures, and try again.", f.architecture, ami.Architecture)
+	}
+	return nil
+}
+
+// machine is the architecture of the machine that runs an image's.
+func machine(a types.ArchitectureValues) types.ArchitectureValues {
+	if a == types.ArchitectureValuesI386 {
+		return types.ArchitectureValuesX8664
+	}
+	return a
+}
+
+// launchAsks are what IAM is asked for a launch.
+func (w *World) launchAsks(c *Call, in *ec2.RunInstancesInput, plan launchPlan) []Ask {
+	at := c.place()
+	machine := policy.Context{"ec2:InstanceType": {string(instanceTypeOf(in))}}
+	asks := []Ask{w.askImage(c, c.Region, aws.ToString(plan.ami.ImageId)), ask(c, at, "instance/*").with(machine), ask(c, at, "network-interface/*")}
+	for _, m := range plan.devices {
+		if m.Ebs != nil {
+			asks = append(asks, ask(c, at, "volume/*").with(volumeContext(m.Ebs)))
+		}
+	}
+	if plan.subnet.id != "" {
+		asks = append(asks, ask(c, at, "subnet/"+plan.subnet.id))
+	}
+	for _, group := range plan.groups {
+		asks = append(asks, ask(c, at, "security-group/"+group))
+	}
+	if name := aws.ToString(in.KeyName); name != "" {
+		asks = append(asks, ask(c, at, "key-pair/"+name))
+	}
+	if in.LaunchTemplate != nil {
+		asks = append(asks, ask(c, at, "launch-template/"+*in.LaunchTemplate.LaunchTemplateId))
+	}
+	for _, m := range in.BlockDeviceMappings {
+		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
+			asks = append(asks, w.askSnapshot(c, *m.Ebs.SnapshotId))
+		}
+	}
+	if plan.profile != nil && plan.profile.role != nil {
+		asks = append(asks, Ask{Action: "iam:PassRole", Resource: plan.profile.role.arn, Context: policy.Context{"iam:PassedToService": {"ec2." + domainOf(c.Region)}}})
+	}
+	return creating(c, in.TagSpecifications, asks...)
+}
+
+func volumeContext(ebs *types.EbsBlockDevice) policy.Context {
+	context := policy.Context{"ec2:Encrypted": {fmt.Sprint(aws.ToBool(ebs.Encrypted))}, "ec2:VolumeType": {string(cmp.Or(ebs.VolumeType, types.VolumeTypeGp2))}}
+	if ebs.VolumeSize != nil {
+		context["ec2:VolumeSize"] = []string{fmt.Sprint(*ebs.VolumeSize)}
+	}
+	return context
+}
+
+// launch makes the instances of one reservation.
+func (w *World) launch(c *Call, in *ec2.RunInstancesInput, plan launchPlan) (*ec2.RunInstancesOutput, error) {
+	out := &ec2.RunInstancesOutput{ReservationId: aws.String(w.newID(c, "r-")), OwnerId: aws.String(c.place().account)}
+	for index := range *in.MaxCount {
+		made, err := w.newInstance(c, in, plan)
+		if err != nil {
+			return nil, err
+		}
+		made.reservation, made.launched.AmiLaunchIndex = *out.ReservationId, aws.Int32(index)
+		out.Instances = append(out.Instances, w.showInstance(made, c.At))
+	}
+	plan.image.launched = c.At
+	return out, nil
+}
+
+func (w *World) newInstance(c *Call, in *ec2.RunInstancesInput, plan launchPlan) (*instance, error) {
+	volumes, err := w.launchVolumes(c, in, plan)
+	if err != nil {
+		return nil, err
+	}
+	made := &instance{home: c.place(), id: w.newID(c, "i-"), protected: aws.ToBool(in.DisableApiTermination), userData: aws.ToString(in.UserData)}
+	made.shutdown = cmp.Or(in.InstanceInitiatedShutdownBehavior, types.ShutdownBehaviorStop)
+	w.describeLaunch(c, made, in, plan)
+	then := c.At.Add(w.takes(made, "launch"))
+	fails := slices.ContainsFunc(volumes, func(v launchVolume) bool { return v.vanishes })
+	made.goes(c.At, turn{at: c.At, state: types.InstanceStateNamePending}, turn{at: then, state: types.InstanceStateNameRunning})
+	// A key that cannot be used lets the launch be accepted, and the instance end (8.6, A.4.9).
+	if w.breaks(c, "8.6", fails) {
+		made.goes(c.At, turn{then, types.InstanceStateNameTerminated, &wrongKeyState, *clientError.Code})
+	}
+	for _, v := range volumes {
+		if fails {
+			v.gone = then
+		}
+		made.devices = append(made.devices, device{v.device, v.id, c.At, v.deleteOnTermination})
+	}
+	w.instances.put(made.id, made)
+	w.tagNew(c, made.id, types.ResourceTypeInstance, in.TagSpecifications)
+	return made, nil
+}
+
+// launchVolume is a volume of a launch.
+type launchVolume struct {
+	*volume
+	device              string
+	deleteOnTermination bool
+}
+
+// launchVolumes makes the volumes of an instance. The snapshots of the image need not be shared with who launches (2.2.7);
+// those that the request names do.
+func (w *World) launchVolumes(c *Call, in *ec2.RunInstancesInput, plan launchPlan) (made []launchVolume, err error) {
+	for _, m := range plan.devices {
+		if m.Ebs == nil {
+			continue // ephemeral
+		}
+		spec := volumeSpec{
+			zone: plan.subnet.zone, gib: m.Ebs.VolumeSize, kind: m.Ebs.VolumeType, iops: m.Ebs.Iops, throughput: m.Ebs.Throughput,
+			wish: encryptionWish{m.Ebs.Encrypted, m.Ebs.KmsKeyId}, tags: in.TagSpecifications,
+		}
+		if id := aws.ToString(m.Ebs.SnapshotId); id != "" {
+			from, there := w.snapshots.get(id)
+			ofImage := slices.ContainsFunc(plan.ami.BlockDeviceMappings, func(b types.BlockDeviceMapping) bool {
+				return b.Ebs != nil && aws.ToString(b.Ebs.SnapshotId) == id
+			})
+			if !there || !ofImage && !from.visibleTo(c.place().account) {
+				return nil, invalid("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
+			}
+			spec.from = from
+		} else if m.Ebs.VolumeSize == nil {
+			return nil, invalid("MissingParameter", "The request must contain the parameter size or snapshotId")
+		}
+		v, err := w.newVolume(c, spec)
+		if err != nil {
+			return nil, err
+		}
+		made = append(made, launchVolume{v, *m.DeviceName, m.Ebs.DeleteOnTermination == nil || *m.Ebs.DeleteOnTermination})
+	}
+	return made, nil
+}
+
+// describeLaunch fills in what DescribeInstances tells of an instance whatever its state.
+func (w *World) describeLaunch(c *Call, made *instance, in *ec2.RunInstancesInput, plan launchPlan) {
+	ami, network := plan.ami, w.network(c.place())
+	address := fmt.Sprintf("172.31.%d.%d", w.draw("address", made.id)%48, 4+w.draw("address", made.id)%250)
+	made.launched = types.Instance{
+		InstanceId: &made.id, ImageId: ami.ImageId, InstanceType: instanceTypeOf(in), KeyName: in.KeyName, ClientToken: in.ClientToken, LaunchTime: aws.Time(c.At),
+		Architecture: ami.Architecture, VirtualizationType: ami.VirtualizationType, Hypervisor: ami.Hypervisor, EnaSupport: ami.EnaSupport,
+		SriovNetSupport: ami.SriovNetSupport, BootMode: ami.BootMode, KernelId: cmp.Or(in.KernelId, ami.KernelId), RamdiskId: cmp.Or(in.RamdiskId, ami.RamdiskId),
+		RootDeviceName: ami.RootDeviceName, RootDeviceType: ami.RootDeviceType, Platform: ami.Platform, PlatformDetails: ami.PlatformDetails,
+		UsageOperation: ami.UsageOperation, UsageOperationUpdateTime: aws.Time(c.At), ProductCodes: ami.ProductCodes,
+		EbsOptimized: aws.Bool(aws.ToBool(in.EbsOptimized)), SourceDestCheck: aws.Bool(true),
+		Placement: &types.Placement{AvailabilityZone: &plan.subnet.zone, Tenancy: types.TenancyDefault}, Monitoring: &types.Monitoring{State: types.MonitoringStateDisabled},
+		SubnetId: &plan.subnet.id, VpcId: &network.vpc, PrivateIpAddress: &address,
+		PrivateDnsName: aws.String("ip-" + strings.ReplaceAll(address, ".", "-") + "." + c.Region + ".compute.internal"), PublicDnsName: aws.String(""),
+		MetadataOptions: metadataOptions(in.MetadataOptions, ami),
+	}
+	if ami.TpmSupport != "" {
+		made.launched.TpmSupport = aws.String(string(ami.TpmSupport))
+	}
+	for _, id := range plan.groups {
+		group, _ := network.groups.get(id)
+		made.launched.SecurityGroups = append(made.launched.SecurityGroups, types.GroupIdentifier{GroupId: group.GroupId, GroupName: group.GroupName})
+	}
+	made.launched.NetworkInterfaces = []types.InstanceNetworkInterface{{
+		NetworkInterfaceId: aws.String(w.newID(c, "eni-")), SubnetId: &plan.subnet.id, VpcId: &network.vpc, OwnerId: &made.home.account,
+		PrivateIpAddress: &address, Groups: made.launched.SecurityGroups, Status: types.NetworkInterfaceStatusInUse,
+	}}
+	w.tagNew(c, *made.launched.NetworkInterfaces[0].NetworkInterfaceId, types.ResourceTypeNetworkInterface, in.TagSpecifications)
+	if plan.profile != nil {
+		made.launched.IamInstanceProfile = &types.IamInstanceProfile{Arn: plan.profile.Arn, Id: plan.profile.InstanceProfileId}
+	}
+}
+
+// metadataOptions are those asked for; an image that supports IMDSv2 makes its tokens required unless the request says otherwise.
+func metadataOptions(asked *types.InstanceMetadataOptionsRequest, ami types.Image) *types.InstanceMetadataOptionsResponse {
+	made := types.InstanceMetadataOptionsResponse{}
+	if asked != nil {
+		reshape(*asked, &made)
+	}
+	tokens, hops := types.HttpTokensStateOptional, int32(1)
+	if ami.ImdsSupport == types.ImdsSupportValuesV20 {
+		tokens, hops = types.HttpTokensStateRequired, 2
+	}
+	made.State = types.InstanceMetadataOptionsStateApplied
+	made.HttpTokens, made.HttpEndpoint = cmp.Or(made.HttpTokens, tokens), cmp.Or(made.HttpEndpoint, types.InstanceMetadataEndpointStateEnabled)
+	made.HttpPutResponseHopLimit = cmp.Or(made.HttpPutResponseHopLimit, &hops)
+	return &made
+}
+
+// opensVolumes reports whether the keys of an instance's volumes can be used by who starts it.
+func (w *World) opensVolumes(c *Call, i *instance) bool {
+	for _, d := range i.devices {
+		v, there := w.volumes.get(d.volume)
+		if !there {
+			continue
+		}
+		key := w.keyOf(i.home, v.keyARN)
+		if v.keyARN != "" && (key == nil || w.volumeKeysFail(c, key, key)) {
+			return false
+		}
+	}
+	return true
+}
+
+// letGo lets the volumes of an instance end with it, except those that are to stay.
+func (w *World) letGo(i *instance, then time.Time) {
+	for _, d := range i.devices {
+		if v, there := w.volumes.get(d.volume); there && d.deleteOnTermination {
+			v.gone = then
+		}
+	}
+}

@@ -1,0 +1,58 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"reflect"
+	"strings"
+)
+
+// operation is how a call of one kind is made and done.
+type operation struct {
+	new func() any
+	do  func(w *World, c *Call, in any) (any, error)
+}
+
+// operations is what the world knows: service -> operation. Each function goes from the SDK's own input to its own output.
+var operations = map[string]map[string]operation{
+	"ec2":           table(ec2Operations),
+	"kms":           table(kmsOperations),
+	"sts":           table(stsOperations),
+	"iam":           table(iamOperations),
+	"ssm":           table(ssmOperations),
+	"organizations": table(organizationsOperations),
+}
+
+type named struct {
+	name string
+	operation
+}
+
+// op makes an operation of a function; its name is the input's without "Input".
+func op[In, Out any](do func(*World, *Call, *In) (*Out, error)) named {
+	return named{
+		name: strings.TrimSuffix(reflect.TypeFor[In]().Name(), "Input"),
+		operation: operation{
+			new: func() any { return new(In) },
+			do:  func(w *World, c *Call, in any) (any, error) { return do(w, c, in.(*In)) },
+		},
+	}
+}
+
+func table(list []named) map[string]operation {
+	made := make(map[string]operation, len(list))
+	for _, n := range list {
+		made[n.name] = n.operation
+	}
+	return made
+}
+
+var ec2Operations = concat(snapshotOperations, imageOperations, volumeOperations, settingOperations, tagOperations, instanceOperations, networkOperations, keyPairOperations, launchTemplateOperations)
+
+func concat(lists ...[]named) (all []named) {
+	for _, list := range lists {
+		all = append(all, list...)
+	}
+	return all
+}

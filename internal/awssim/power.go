@@ -1,0 +1,119 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// Reasons that EC2 gives for the state of an instance.
+var (
+	userShutdown   = types.StateReason{Code: aws.String("Client.UserInitiatedShutdown"), Message: aws.String("Client.UserInitiatedShutdown: User initiated shutdown")}
+	clientError    = types.StateReason{Code: aws.String("Client.InternalError"), Message: aws.String("Client.InternalError: Client error on launch")}
+	wrongKeyState  = types.StateReason{Code: aws.String("Client.InvalidKMSKey.InvalidState"), Message: aws.String("Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state")}
+	userTransition = func(at time.Time) string {
+		return "User initiated (" + at.UTC().Format("2006-01-02 15:04:05") + " GMT)"
+	}
+)
+
+func (w *World) stopInstances(c *Call, in *ec2.StopInstancesInput) (*ec2.StopInstancesOutput, error) {
+	if err := only(in, "InstanceIds", "Force"); err != nil {
+		return nil, err
+	}
+	changes, err := w.turnEach(c, in.InstanceIds, func(i *instance) error {
+		switch {
+		case i.is(c.At, types.InstanceStateNameStopped, types.InstanceStateNameStopping):
+			return nil
+		case !i.is(c.At, types.InstanceStateNameRunning):
+			return wrongState(i, "stopped")
+		}
+		why := userTransition(c.At)
+		i.goes(c.At,
+			turn{c.At, types.InstanceStateNameStopping, &userShutdown, why},
+			turn{c.At.Add(w.takes(i, "stop")), types.InstanceStateNameStopped, &userShutdown, why})
+		return nil
+	})
+	return &ec2.StopInstancesOutput{StoppingInstances: changes}, err
+}
+
+func (w *World) startInstances(c *Call, in *ec2.StartInstancesInput) (*ec2.StartInstancesOutput, error) {
+	if err := only(in, "InstanceIds"); err != nil {
+		return nil, err
+	}
+	changes, err := w.turnEach(c, in.InstanceIds, func(i *instance) error {
+		switch {
+		case i.is(c.At, types.InstanceStateNamePending, types.InstanceStateNameRunning):
+			return nil
+		case !i.is(c.At, types.InstanceStateNameStopped):
+			return wrongState(i, "started")
+		}
+		then := c.At.Add(w.takes(i, "start"))
+		// The data keys are unwrapped again: a key that has become unusable stops the instance (3.1.12, 8.6).
+		if w.breaks(c, "8.6", !w.opensVolumes(c, i)) {
+			i.goes(c.At, turn{at: c.At, state: types.InstanceStateNamePending}, turn{then, types.InstanceStateNameStopped, &clientError, *clientError.Code})
+			return nil
+		}
+		i.goes(c.At, turn{at: c.At, state: types.InstanceStateNamePending}, turn{at: then, state: types.InstanceStateNameRunning})
+		i.launched.LaunchTime = aws.Time(c.At)
+		return nil
+	})
+	return &ec2.StartInstancesOutput{StartingInstances: changes}, err
+}
+
+func (w *World) terminateInstances(c *Call, in *ec2.TerminateInstancesInput) (*ec2.TerminateInstancesOutput, error) {
+	if err := only(in, "InstanceIds"); err != nil {
+		return nil, err
+	}
+	changes, err := w.turnEach(c, in.InstanceIds, func(i *instance) error {
+		switch {
+		case i.is(c.At, types.InstanceStateNameTerminated, types.InstanceStateNameShuttingDown):
+			return nil
+		case i.protected:
+			return invalid("OperationNotPermitted", "The instance '%s' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.", i.id)
+		}
+		then, why := c.At.Add(w.takes(i, "terminate")), userTransition(c.At)
+		i.goes(c.At,
+			turn{c.At, types.InstanceStateNameShuttingDown, &userShutdown, why},
+			turn{then, types.InstanceStateNameTerminated, &userShutdown, why})
+		w.letGo(i, then)
+		return nil
+	})
+	return &ec2.TerminateInstancesOutput{TerminatingInstances: changes}, err
+}
+
+// turnEach sets each of the caller's instances on a way, and tells its states before and after. All of them are there, or nothing is done.
+func (w *World) turnEach(c *Call, ids []string, set func(*instance) error) ([]types.InstanceStateChange, error) {
+	if len(ids) == 0 {
+		return nil, missing("InstanceId")
+	}
+	var asks []Ask
+	for _, id := range ids {
+		asks = append(asks, w.askOn(c, "instance", id))
+	}
+	if err := w.authorise(c, asks...); err != nil {
+		return nil, err
+	}
+	all, err := w.ownInstances(c, ids)
+	if err != nil {
+		return nil, err
+	}
+	var changes []types.InstanceStateChange
+	for _, one := range all {
+		before := one.turnAt(c.At).instanceState()
+		if err := set(one); err != nil {
+			return nil, err
+		}
+		c.made = append(c.made, one.id)
+		changes = append(changes, types.InstanceStateChange{InstanceId: &one.id, PreviousState: before, CurrentState: one.turnAt(c.At).instanceState()})
+	}
+	return changes, nil
+}
+
+func wrongState(i *instance, verb string) *Refusal {
+	return invalid("IncorrectInstanceState", "The instance '%s' is not in a state from which it can be %s.", i.id, verb)
+}

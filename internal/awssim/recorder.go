@@ -1,0 +1,113 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Record is a call as the recorder keeps it.
+type Record struct {
+	At         time.Time
+	ID         string // of the request
+	Principal  string // ARN
+	Account    string // the caller's
+	Region     string
+	Action     string   // "ec2:CopySnapshot"
+	DryRun     bool     `json:",omitempty"`
+	Parameters string   // digest of the request: equal for equal requests
+	Named      []string `json:",omitempty"` // ids and ARNs in the request
+	Made       []string `json:",omitempty"` // ids of what the call made or changed
+	Asked      []Ask    `json:",omitempty"` // what was asked of the policies
+	Rules      []string `json:",omitempty"` // rules that bore on the call
+	Fault      Fault    `json:",omitempty"` // what went wrong on purpose
+	Status     int      // HTTP; 0 when no answer arrived
+	Outcome    string   `json:",omitempty"` // code of the refusal, or why no answer arrived; empty for success
+}
+
+// Records are calls in the order in which they were executed.
+type Records []Record
+
+// Calls are the calls of an action, such as "ec2:CopySnapshot"; the action may end in *.
+func (all Records) Calls(action string) Records {
+	return all.where(func(r Record) bool { return matchesAction(action, r.Action) })
+}
+
+// By are the calls of an account.
+func (all Records) By(account string) Records {
+	return all.where(func(r Record) bool { return r.Account == account })
+}
+
+// Mutating are the calls that changed something.
+func (all Records) Mutating() Records {
+	return all.where(func(r Record) bool { return len(r.Made) > 0 })
+}
+
+func (all Records) where(keep func(Record) bool) (kept Records) {
+	for _, r := range all {
+		if keep(r) {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+func matchesAction(pattern, action string) bool {
+	prefix, open := strings.CutSuffix(pattern, "*")
+	return pattern == action || open && strings.HasPrefix(action, prefix)
+}
+
+// recorder keeps calls, or writes them.
+type recorder struct {
+	records Records
+	writer  *json.Encoder
+}
+
+// WithRecording writes each call as a line of JSON instead of keeping it.
+func WithRecording(out io.Writer) Option {
+	return func(w *World) { w.writer = json.NewEncoder(out) }
+}
+
+// Records are all calls so far.
+func (w *World) Records() Records {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.records)
+}
+
+// record keeps a call; err says why no answer arrived.
+func (w *World) record(c *Call, err error) {
+	r := Record{
+		At: c.At, ID: c.ID, Region: c.Region, Action: c.action(), DryRun: c.DryRun, Parameters: digest(c.request.Body),
+		Named: resourcesIn(c.In), Made: c.made, Asked: c.asked, Rules: c.rules, Fault: c.fault, Status: c.status, Outcome: c.outcome,
+	}
+	if c.caller != nil {
+		r.Principal, r.Account = c.caller.principal.ARN, c.caller.principal.Account
+	}
+	if err != nil {
+		r.Status, r.Outcome = 0, err.Error()
+	}
+	if w.writer != nil {
+		_ = w.writer.Encode(r) // a full disk must not change what the world does
+		return
+	}
+	w.records = append(w.records, r)
+}
+
+// digest is a short name for a request's body.
+func digest(body []byte) string {
+	h := fnv.New64a()
+	h.Write(body)
+	return fmt.Sprintf("%016x", h.Sum64())
+}
+
+func requestID(drawn uint64) string {
+	return fmt.Sprintf("%08x-%04x-4%03x-a%03x-%012x", uint32(drawn>>32), uint16(drawn>>16), drawn&0xfff, drawn>>52, mix(drawn)>>16)
+}

@@ -1,0 +1,46 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"encoding/json"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// tokenKey names a client token: each operation of an account in a Region has its own.
+type tokenKey struct {
+	at               place
+	operation, token string
+}
+
+// tokened is what a call with a client token asked, and what it was answered.
+type tokened struct {
+	asked string
+	out   any
+}
+
+// once makes an effect once for each client token: the same request again gets the first answer, another request with the
+// same token is refused (4.2.3). Without a token the effect is made each time.
+func once[Out any](w *World, c *Call, token *string, do func() (*Out, error)) (*Out, error) {
+	if aws.ToString(token) == "" {
+		return do()
+	}
+	asked, err := json.Marshal(c.In)
+	if err != nil {
+		return nil, err
+	}
+	key := tokenKey{c.place(), c.Operation, *token}
+	if before, there := w.tokens[key]; there {
+		if w.breaks(c, "4.2.3", before.asked != string(asked)) {
+			return nil, invalid("IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).")
+		}
+		return before.out.(*Out), nil
+	}
+	out, err := do()
+	if err == nil {
+		w.tokens[key] = tokened{string(asked), out}
+	}
+	return out, err
+}
