@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -147,40 +145,50 @@ type layer struct {
 }
 
 func (e *evaluation) decide(p Policies) (Decision, error) {
-	limits, resource, own := e.limits(p), e.resource(p), e.own(p)
-	for _, l := range slices.Concat(limits, []layer{resource}, own) {
-		if name, err := e.denies(l); err != nil || name != "" {
-			return Decision{By: l.kind, Explicit: true, Statement: name}, err
+	resource := e.resource(p)
+	var doubt error
+	for _, l := range slices.Concat(e.limits(p), []layer{resource}, e.own(p)) {
+		name, err := e.denies(l)
+		if name != "" {
+			return Decision{By: l.kind, Explicit: true, Statement: name}, nil
 		}
+		doubt = cmp.Or(doubt, err)
 	}
-	for _, l := range limits {
-		if name, err := e.allows(l); err != nil || name == "" {
+	d, err := e.weigh(p, resource)
+	if d.Allowed {
+		return d, doubt
+	}
+	return d, err
+}
+
+// weigh decides where nothing denies. Its error is a doubt in a refusal: what cannot be judged might allow.
+func (e *evaluation) weigh(p Policies, resource layer) (Decision, error) {
+	for _, l := range e.limits(p) {
+		if name, err := e.allows(l); name == "" {
 			return Decision{By: l.kind}, err
 		}
 	}
-	known, decision, err := e.admit(resource, p.Grants)
-	if err != nil {
-		return Decision{}, err
+	known, direct, doubt := e.admit(resource, p.Grants)
+	d := Decision{Allowed: true, By: ByRoot} // the one principal without identity policies
+	if !e.foreign && known >= inRole {
+		d = direct
 	}
-	if e.foreign || known < inRole {
-		decision = Decision{Allowed: true, By: ByRoot} // unless there are identity policies, which follow
-	}
-	for _, l := range own {
+	for _, l := range e.own(p) {
 		if !e.foreign && known.spares(l.kind) {
 			continue
 		}
 		name, err := e.allows(l)
-		if err != nil || name == "" {
-			return Decision{By: l.kind}, err
+		if name == "" {
+			return Decision{By: l.kind}, cmp.Or(err, doubt)
 		}
 		if l.kind == Identity {
-			decision = Decision{Allowed: true, By: Identity, Statement: name}
+			d = Decision{Allowed: true, By: Identity, Statement: name}
 		}
 	}
 	if known == stranger && (e.closed() || e.Principal.service() || e.foreign && p.Resource != nil) {
-		return Decision{By: resource.kind}, nil
+		return Decision{By: resource.kind}, doubt
 	}
-	return decision, nil
+	return d, nil
 }
 
 // limits are the policies of the organizations. They bind neither service-linked roles nor the management account
@@ -231,28 +239,29 @@ func (e *evaluation) own(p Policies) []layer {
 }
 
 // denies names the statement that denies; "" when none does.
-func (e *evaluation) denies(l layer) (string, error) {
+func (e *evaluation) denies(l layer) (name string, doubt error) {
 	for _, documents := range l.levels {
-		if name, err := e.find(documents, true); err != nil || name != "" {
-			return name, err
+		name, err := e.find(documents, true)
+		if name != "" {
+			return name, nil
 		}
+		doubt = cmp.Or(doubt, err)
 	}
-	return "", nil
+	return "", doubt
 }
 
 // allows names the statement that allows at the last level; "" when one of the levels does not allow.
-func (e *evaluation) allows(l layer) (name string, err error) {
+func (e *evaluation) allows(l layer) (name string, doubt error) {
 	for _, documents := range l.levels {
-		if name, err = e.find(documents, false); err != nil || name == "" {
-			return "", err
+		if name, doubt = e.find(documents, false); name == "" {
+			break
 		}
 	}
-	return name, nil
+	return name, doubt
 }
 
-// find names the first statement of an effect that applies. That one cannot be judged matters only where no other applies.
-func (e *evaluation) find(documents []*Document, deny bool) (string, error) {
-	var unsure error
+// find names the first statement of an effect that applies. Without one, the error says which could not be judged.
+func (e *evaluation) find(documents []*Document, deny bool) (name string, doubt error) {
 	for _, d := range documents {
 		for _, s := range d.statements {
 			if s.deny != deny {
@@ -262,14 +271,14 @@ func (e *evaluation) find(documents []*Document, deny bool) (string, error) {
 			if known != stranger {
 				return s.name, nil
 			}
-			unsure = cmp.Or(unsure, err)
+			doubt = cmp.Or(doubt, err)
 		}
 	}
-	return "", unsure
+	return "", doubt
 }
 
-// admit tells how the resource's policy, or a grant, knows the principal at best; and the decision if that is enough.
-func (e *evaluation) admit(resource layer, grants []Grant) (best standing, d Decision, unsure error) {
+// admit tells how the resource's policy, or a grant, knows the principal at best, and the decision if that is enough.
+func (e *evaluation) admit(resource layer, grants []Grant) (best standing, d Decision, doubt error) {
 	if e.foreign && isKey(e.Resource) && !acrossAccounts(e.Action) {
 		return stranger, d, nil
 	}
@@ -283,22 +292,20 @@ func (e *evaluation) admit(resource layer, grants []Grant) (best standing, d Dec
 			if !s.deny {
 				known, err := s.applies(e)
 				admits(known, resource.kind, s.name)
-				unsure = cmp.Or(unsure, err)
+				doubt = cmp.Or(doubt, err)
 			}
 		}
 	}
-	for _, g := range grants {
-		if e.Action != "kms:RetireGrant" {
-			admits(g.standing(e), ByGrant, g.ID)
+	if e.Action == "kms:RetireGrant" {
+		if e.Grant != nil {
+			admits(e.Grant.retirement(e), ByGrant, e.Grant.ID)
 		}
+		return best, d, doubt
 	}
-	if e.Action == "kms:RetireGrant" && e.Grant != nil {
-		admits(e.Grant.retirement(e), ByGrant, e.Grant.ID)
+	for _, g := range grants {
+		admits(g.standing(e), ByGrant, g.ID)
 	}
-	if best == inPerson {
-		unsure = nil
-	}
-	return best, d, unsure
+	return best, d, doubt
 }
 
 // applies tells how a statement knows the principal; stranger when it does not apply to the request.
@@ -309,7 +316,7 @@ func (s statement) applies(e *evaluation) (standing, error) {
 	}
 	for _, key := range s.variables {
 		if e.context[key] == nil && e.unsureOf(key) {
-			return stranger, fmt.Errorf("cannot tell: %s reads %s", s.name, key)
+			return stranger, fmt.Errorf("cannot tell: %s: ${%s} is not known", s.name, key)
 		}
 	}
 	if s.notResources == slices.ContainsFunc(s.resources, func(p pattern) bool {
@@ -318,16 +325,16 @@ func (s statement) applies(e *evaluation) (standing, error) {
 	}) {
 		return stranger, nil
 	}
-	var unsure error
+	var doubt error
 	for _, c := range s.conditions {
 		holds, err := c.holds(e)
 		if err == nil && !holds {
 			return stranger, nil
 		}
-		unsure = cmp.Or(unsure, err)
+		doubt = cmp.Or(doubt, err)
 	}
-	if unsure != nil {
-		return stranger, fmt.Errorf("cannot tell: %s: %w", s.name, unsure)
+	if doubt != nil {
+		return stranger, fmt.Errorf("cannot tell: %s: %w", s.name, doubt)
 	}
 	return known, nil
 }
@@ -367,97 +374,13 @@ func isKey(resource string) bool {
 	return arnPart(resource, 2) == "kms" && strings.HasPrefix(arnPart(resource, 5), "key/")
 }
 
-// arnPart is one of the six parts of an ARN: arn, partition, service, Region, account, resource; "" of what is none.
-func arnPart(arn string, i int) string {
-	parts := strings.SplitN(arn, ":", 6)
-	if len(parts) < 6 {
-		return ""
-	}
-	return parts[i]
-}
-
 // acrossAccounts reports whether KMS lets other accounts do it at all (rule 3.2.2).
 func acrossAccounts(action string) bool {
 	operation := strings.TrimPrefix(action, "kms:")
 	return slices.Contains(grantOperations, operation) || slices.Contains([]string{"GetKeyRotationStatus", "ListGrants", "RevokeGrant"}, operation)
 }
 
-// implied are the condition keys that follow from a request (IAM-UG:reference_policies_condition-keys).
-func (r Request) implied() Context {
-	who := r.Principal
-	c := Context{
-		"aws:PrincipalAccount":      {who.Account},
-		"aws:PrincipalIsAWSService": {strconv.FormatBool(who.service())},
-		"aws:PrincipalOrgID":        {who.Member.Organization},
-		"aws:PrincipalOrgPaths":     {who.Member.Path},
-		"aws:ResourceAccount":       {r.ResourceAccount},
-		"aws:ResourceOrgID":         {r.ResourceMember.Organization},
-		"aws:ResourceOrgPaths":      {r.ResourceMember.Path},
-		"aws:TagKeys":               r.Context.members("aws:RequestTag/"),
-		"aws:ViaAWSService":         {"false"},
-	}
-	kind, name, _ := strings.Cut(arnPart(who.ARN, 5), "/")
-	switch {
-	case who.service():
-		c["aws:PrincipalServiceName"] = []string{who.ARN}
-	case kind == "root":
-		c["aws:PrincipalArn"], c["aws:PrincipalType"], c["aws:userid"] = []string{who.ARN}, []string{"Account"}, []string{who.Account}
-	case kind == "user":
-		c["aws:PrincipalArn"], c["aws:PrincipalType"], c["aws:username"] = []string{who.ARN}, []string{"User"}, []string{path.Base(name)}
-	case kind == "assumed-role":
-		c["aws:PrincipalArn"], c["aws:PrincipalType"] = []string{who.Role}, []string{"AssumedRole"}
-	case kind == "federated-user":
-		c["aws:PrincipalArn"], c["aws:PrincipalType"] = []string{who.ARN}, []string{"FederatedUser"}
-	}
-	if strings.HasPrefix(r.Action, "kms:") {
-		c["kms:CallerAccount"] = []string{who.Account}
-		c["kms:EncryptionContextKeys"] = r.Context.members("kms:EncryptionContext:")
-	}
-	if r.Action == "kms:CreateGrant" && r.Grant != nil {
-		maps.Copy(c, r.Grant.implied())
-	}
-	return c
-}
-
-// members are the names in a family of keys that a context has, sorted: the tags in aws:RequestTag/.
-func (c Context) members(family string) []string {
-	var names []string
-	for name := range c {
-		if len(name) > len(family) && strings.EqualFold(name[:len(family)], family) {
-			names = append(names, name[len(family):])
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// encryptionContext are the pairs in kms:EncryptionContext: as the request has them: their case counts.
-func (e *evaluation) encryptionContext() map[string]string {
-	pairs := map[string]string{}
-	const family = "kms:EncryptionContext:"
-	for name, values := range e.Context {
-		if len(name) > len(family) && strings.EqualFold(name[:len(family)], family) && len(values) > 0 {
-			pairs[name[len(family):]] = values[0]
-		}
-	}
-	return pairs
-}
-
 // byService reports whether an AWS service asks, for itself or for the principal.
 func (e *evaluation) byService() bool {
 	return e.Principal.service() || e.context["kms:viaservice"] != nil || slices.Equal(e.context["aws:viaawsservice"], []string{"true"})
-}
-
-func (p Principal) service() bool { return p.Account == "" }
-
-func (p Principal) root() bool { return p.Account != "" && p.ARN == p.accountARN() }
-
-// serviceLinked reports whether it is a role that belongs to a service (ORG-UG, rule 8.1).
-func (p Principal) serviceLinked() bool {
-	return strings.Contains(p.Role, ":role/aws-service-role/")
-}
-
-// accountARN is the ARN that stands for the principal's account, in its partition.
-func (p Principal) accountARN() string {
-	return "arn:" + arnPart(p.ARN, 1) + ":iam::" + p.Account + ":root"
 }

@@ -5,6 +5,10 @@ package policy
 
 import (
 	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -190,4 +194,65 @@ func findKey(name string) (conditionKey, error) {
 	}
 	k.name = lower
 	return k, nil
+}
+
+// implied are the condition keys that follow from a request (IAM-UG:reference_policies_condition-keys).
+func (r Request) implied() Context {
+	who := r.Principal
+	c := Context{
+		"aws:PrincipalAccount":      {who.Account},
+		"aws:PrincipalIsAWSService": {strconv.FormatBool(who.service())},
+		"aws:PrincipalOrgID":        {who.Member.Organization},
+		"aws:PrincipalOrgPaths":     {who.Member.Path},
+		"aws:ResourceAccount":       {r.ResourceAccount},
+		"aws:ResourceOrgID":         {r.ResourceMember.Organization},
+		"aws:ResourceOrgPaths":      {r.ResourceMember.Path},
+		"aws:TagKeys":               r.Context.members("aws:RequestTag/"),
+		"aws:ViaAWSService":         {"false"},
+	}
+	kind, name, _ := strings.Cut(arnPart(who.ARN, 5), "/")
+	switch {
+	case who.service():
+		c["aws:PrincipalServiceName"] = []string{who.ARN}
+	case kind == "root":
+		c["aws:PrincipalArn"], c["aws:PrincipalType"], c["aws:userid"] = []string{who.ARN}, []string{"Account"}, []string{who.Account}
+	case kind == "user":
+		c["aws:PrincipalArn"], c["aws:PrincipalType"], c["aws:username"] = []string{who.ARN}, []string{"User"}, []string{path.Base(name)}
+	case kind == "assumed-role":
+		c["aws:PrincipalArn"], c["aws:PrincipalType"] = []string{who.Role}, []string{"AssumedRole"}
+	case kind == "federated-user":
+		c["aws:PrincipalArn"], c["aws:PrincipalType"] = []string{who.ARN}, []string{"FederatedUser"}
+	}
+	if strings.HasPrefix(r.Action, "kms:") {
+		c["kms:CallerAccount"] = []string{who.Account}
+		c["kms:EncryptionContextKeys"] = r.Context.members("kms:EncryptionContext:")
+	}
+	if r.Action == "kms:CreateGrant" && r.Grant != nil {
+		maps.Copy(c, r.Grant.implied())
+	}
+	return c
+}
+
+// members are the names in a family of keys that a context has, sorted: the tags in aws:RequestTag/.
+func (c Context) members(family string) []string {
+	var names []string
+	for name := range c {
+		if len(name) > len(family) && strings.EqualFold(name[:len(family)], family) {
+			names = append(names, name[len(family):])
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// encryptionContext are the pairs in kms:EncryptionContext: as the request has them: their case counts.
+func (e *evaluation) encryptionContext() map[string]string {
+	pairs := map[string]string{}
+	const family = "kms:EncryptionContext:"
+	for name, values := range e.Context {
+		if len(name) > len(family) && strings.EqualFold(name[:len(family)], family) && len(values) > 0 {
+			pairs[name[len(family):]] = values[0]
+		}
+	}
+	return pairs
 }

@@ -298,3 +298,27 @@ func excepts(parties []party, who Principal, bounded bool) bool {
 	}
 	return account && self && !bounded
 }
+
+// service: an AWS service, or an identity provider, for itself.
+func (p Principal) service() bool { return p.Account == "" }
+
+func (p Principal) root() bool { return p.Account != "" && p.ARN == p.accountARN() }
+
+// serviceLinked reports whether it is a role that belongs to a service (ORG-UG, rule 8.1).
+func (p Principal) serviceLinked() bool {
+	return strings.Contains(p.Role, ":role/aws-service-role/")
+}
+
+// accountARN is the ARN that stands for the principal's account, in its partition.
+func (p Principal) accountARN() string {
+	return "arn:" + arnPart(p.ARN, 1) + ":iam::" + p.Account + ":root"
+}
+
+// arnPart is one of the six parts of an ARN: arn, partition, service, Region, account, resource; "" of what is none.
+func arnPart(arn string, i int) string {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) < 6 {
+		return ""
+	}
+	return parts[i]
+}
