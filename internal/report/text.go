@@ -1,0 +1,233 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package report shows plans and results to people.
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Plan is a plan as text: what becomes of each volume, what each destination gets, and the steps. A refused plan has its
+// refusals in place of steps.
+func Plan(p plan.Plan) string {
+	var t text
+	for _, image := range p.Images {
+		t.image(image)
+	}
+	t.destinations(p.Destinations)
+	t.lost(p.Destinations)
+	if len(p.Steps) > 0 {
+		t.steps(p.Steps)
+		e := p.Estimate
+		t.line("%s, %d GiB stored, %d GiB between Regions, about %s", count(e.Copies, "copy", "copies"), e.GiBStored, e.GiBTransferred, Duration(e.Takes))
+	}
+	t.WriteString(Findings(p.Findings))
+	return t.String()
+}
+
+// Findings are findings as text, the graver first. "" for none.
+func Findings(findings []plan.Finding) string {
+	var t text
+	sorted := slices.Clone(findings)
+	slices.SortStableFunc(sorted, func(a, b plan.Finding) int { return cmp.Compare(gravity[a.Level], gravity[b.Level]) })
+	for _, f := range sorted {
+		t.finding(f)
+	}
+	return t.String()
+}
+
+var gravity = map[plan.Level]int{plan.Refused: 0, plan.Warning: 1, plan.Note: 2}
+
+// Result is what came of a plan as text: the images that the targets own now, what failed and why, and what was left behind.
+func Result(p plan.Plan, r plan.Result) string {
+	var t text
+	for _, made := range r.Images {
+		t.line("%s in %s: %s %q", made.At.Account, made.At.Region, made.ImageID, made.Name)
+		for _, s := range made.Snapshots {
+			t.line("  %s: %s, %d GiB, %s", clean(s.Device), s.SnapshotID, s.GiB, s.KeyARN)
+		}
+	}
+	for _, d := range Missing(p, r) {
+		t.line("%s in %s: no image (target %q)", d.At.Account, d.At.Region, d.Target)
+	}
+	for _, step := range r.Steps {
+		if step.Failure != nil {
+			t.finding(*step.Failure)
+		}
+	}
+	t.WriteString(Findings(r.Findings))
+	t.left(r.Left)
+	return t.String()
+}
+
+// Missing are the destinations that have no image.
+func Missing(p plan.Plan, r plan.Result) []plan.DestinationPlan {
+	return slices.DeleteFunc(slices.Clone(p.Destinations), func(d plan.DestinationPlan) bool {
+		return slices.ContainsFunc(r.Images, func(made plan.Made) bool { return made.At == d.At })
+	})
+}
+
+// Duration is a time for people: to the minute, below a minute to the second.
+func Duration(d time.Duration) string {
+	if d < time.Minute {
+		return d.Round(time.Second).String()
+	}
+	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+}
+
+// text is what is being written.
+type text struct{ strings.Builder }
+
+func (t *text) line(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
+
+func (t *text) image(image plan.ImagePlan) {
+	t.line("%s in %s:", image.ImageID, image.Region)
+	for _, d := range image.Devices {
+		encrypted := "not encrypted"
+		if d.Encrypted {
+			encrypted = d.KeyARN
+		}
+		staged := "shared as it is"
+		if d.Staged {
+			staged = "copied in the source account first"
+		}
+		t.line("  %s: %s, %d GiB, %s; %s: %s", clean(d.Device), d.SnapshotID, d.GiB, encrypted, staged, d.Why)
+	}
+	if len(image.Causes) == 1 {
+		t.line("  encrypted because %s", clean(image.Causes[0]))
+	}
+	if len(image.Causes) > 1 {
+		t.line("  encrypted; it cannot be told which of these is the cause:")
+		for _, cause := range image.Causes {
+			t.line("    %s", clean(cause))
+		}
+	}
+}
+
+// destinations are listed by target, in the order of the template.
+func (t *text) destinations(all []plan.DestinationPlan) {
+	target := ""
+	for i, d := range all {
+		if i == 0 || d.Target != target {
+			target = d.Target
+			t.line("Target %q:", target)
+		}
+		from := ""
+		if d.FromRegion != d.At.Region {
+			from = ", from " + d.FromRegion
+		}
+		t.line("  %s in %s: %q under %s%s", d.At.Account, d.At.Region, d.Name, cmp.Or(d.KeyARN, "a key that is not known"), from)
+	}
+}
+
+// lost names, once for all destinations, what a target's image will not have.
+func (t *text) lost(all []plan.DestinationPlan) {
+	var told []plan.Carried
+	for _, d := range all {
+		for _, c := range d.Carried {
+			if c.How == plan.Lost && !slices.Contains(told, c) {
+				told = append(told, c)
+			}
+		}
+	}
+	if len(told) > 0 {
+		t.line("Not carried over:")
+	}
+	for _, c := range told {
+		t.line("  %s: %s", c.Attribute, c.Why)
+	}
+}
+
+// mostSteps is how many steps are told one by one.
+const mostSteps = 100
+
+func (t *text) steps(steps []plan.Step) {
+	if len(steps) > mostSteps {
+		t.line("Steps: %s", kinds(steps))
+		return
+	}
+	t.line("Steps:")
+	for _, step := range steps {
+		t.line("  %s", step)
+	}
+}
+
+// kinds counts steps by what they do, which is the first part of their ids.
+func kinds(steps []plan.Step) string {
+	var order []string
+	counts := map[string]int{}
+	for _, step := range steps {
+		kind, _, _ := strings.Cut(string(step.Base().Step), "/")
+		if counts[kind] == 0 {
+			order = append(order, kind)
+		}
+		counts[kind]++
+	}
+	for i, kind := range order {
+		order[i] = fmt.Sprintf("%d %s", counts[kind], kind)
+	}
+	return strings.Join(order, ", ")
+}
+
+func (t *text) finding(f plan.Finding) {
+	head := []string{string(f.Level)}
+	if f.Field != "" {
+		head = append(head, f.Field)
+	}
+	if f.At != (plan.Place{}) {
+		head = append(head, f.At.String())
+	}
+	t.line("%s: %s", strings.Join(head, ": "), clean(f.Summary))
+	if f.Because != "" {
+		t.line("  because: %s", clean(f.Because))
+	}
+	if f.Next != "" {
+		t.line("  next: %s", clean(f.Next))
+	}
+}
+
+func (t *text) left(left []plan.Leftover) {
+	if len(left) == 0 {
+		t.line("Left behind: nothing")
+		return
+	}
+	t.line("Left behind:")
+	for _, l := range left {
+		t.line("  %s %s in %s: %s", l.Kind, l.Resource, l.At, clean(l.Why))
+	}
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}
+
+// clean shows foreign text on a terminal: what is not printable is escaped, so that nothing in it acts.
+func clean(foreign string) string {
+	if strings.IndexFunc(foreign, unprintable) < 0 {
+		return foreign
+	}
+	var out strings.Builder
+	for _, r := range foreign {
+		if unprintable(r) {
+			quoted := strconv.QuoteRuneToASCII(r)
+			out.WriteString(quoted[1 : len(quoted)-1])
+			continue
+		}
+		out.WriteRune(r)
+	}
+	return out.String()
+}
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }

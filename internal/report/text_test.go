@@ -1,0 +1,123 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package report_test
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := "testdata/" + name + ".golden"
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+var (
+	home  = plan.Place{Account: "111111111111", Region: "ap-northeast-1"}
+	prod  = plan.Place{Account: "999999999999", Region: "ap-northeast-1"}
+	afar  = plan.Place{Account: "999999999999", Region: "us-west-2"}
+	keyOf = func(at plan.Place) string {
+		return "arn:aws:kms:" + at.Region + ":" + at.Account + ":key/0a1b2c3d-0000-4000-8000-0123456789ab"
+	}
+)
+
+func planned() plan.Plan {
+	staged := &plan.CopySnapshot{Head: plan.Head{Step: "stage/ap-northeast-1/xvda", At: home}, Source: plan.Ref{Known: "snap-0a"},
+		FromRegion: home.Region, Device: "/dev/xvda", KeyARN: keyOf(home), GiB: 8}
+	shared := &plan.ShareSnapshot{Head: plan.Head{Step: "share/ap-northeast-1/xvda", At: home}, Snapshot: plan.Ref{From: staged.Step}, Accounts: []string{prod.Account}}
+	copied := &plan.CopySnapshot{Head: plan.Head{Step: "copy/999999999999/ap-northeast-1/xvda", At: prod, For: prod}, Source: plan.Ref{From: staged.Step},
+		FromRegion: home.Region, Device: "/dev/xvda", KeyARN: keyOf(prod), GiB: 8}
+	lost := []plan.Carried{{Attribute: "Architecture", How: plan.Kept}, {Attribute: "DeprecationTime", How: plan.Lost, Why: "the date after which the image is deprecated"}}
+	return plan.Plan{
+		Images: []plan.ImagePlan{{
+			Region: home.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa",
+			Devices: []plan.DevicePlan{
+				{Device: "/dev/xvda", SnapshotID: "snap-0a", GiB: 8, Encrypted: true, KeyARN: "arn:aws:kms:ap-northeast-1:111111111111:key/aws-ebs", Staged: true, Why: "the key of aws/ebs is no other account's to use"},
+				{Device: "/dev/xvdb", SnapshotID: "snap-0b", GiB: 100, Why: "it is not encrypted"},
+			},
+			Causes: []string{"EBS encryption-by-default is on in ap-northeast-1, with this default key", "the base image ami-0b\x1b[2J is encrypted"},
+		}},
+		Destinations: []plan.DestinationPlan{
+			{At: prod, Target: "prod", FromRegion: home.Region, Name: "golden 1", KeyARN: keyOf(prod), Carried: lost},
+			{At: afar, Target: "prod", FromRegion: home.Region, Name: "golden 1", KeyARN: keyOf(afar), Carried: lost},
+		},
+		Steps:    []plan.Step{staged, shared, copied},
+		Estimate: plan.Estimate{Copies: 2, GiBStored: 16, Takes: 3*time.Minute + 20*time.Second},
+		Findings: []plan.Finding{{Level: plan.Note, Summary: "a note"}, {Level: plan.Warning, Field: `target "prod": kms_key_id`, At: prod,
+			Summary: "the key could not be looked at", Because: "kms:DescribeKey: AccessDeniedException: no", Next: "allow kms:DescribeKey"}},
+	}
+}
+
+func TestAPlanNamesVolumesDestinationsStepsAndWhatIsLost(t *testing.T) {
+	golden(t, "plan", report.Plan(planned()))
+}
+
+func TestARefusedPlanShowsWhyInPlaceOfSteps(t *testing.T) {
+	p := planned()
+	p.Steps, p.Estimate = nil, plan.Estimate{}
+	p.Findings = append(p.Findings, plan.Finding{Level: plan.Refused, Rule: "2.1.1", Field: "kms_key_id", At: home,
+		Summary: "the snapshot of /dev/xvda cannot be shared", Because: "it is encrypted with aws/ebs, whose key no other account can use", Next: "set kms_key_id"})
+	golden(t, "refused", report.Plan(p))
+}
+
+func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
+	r := plan.Result{
+		Images: []plan.Made{{At: prod, Target: "prod", ImageID: "ami-0bbbbbbbbbbbbbbbb", Name: "golden 1",
+			Snapshots: []plan.MadeSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0c", KeyARN: keyOf(prod), GiB: 8}}}},
+		Steps: []plan.Ended{
+			{Step: "copy/999999999999/ap-northeast-1/xvda", At: prod, Made: "snap-0c"},
+			{Step: "copy/999999999999/us-west-2/xvda", At: afar, Failure: &plan.Finding{Level: plan.Refused, At: afar, Operation: "ec2:CopySnapshot",
+				Summary: "the copy of /dev/xvda ended in error", Because: "Given key ID is not accessible", Next: "let the role use the key"}},
+			{Step: "register/999999999999/us-west-2", At: afar, Skipped: true},
+		},
+		Left: []plan.Leftover{{At: home, Kind: "snapshot", Resource: "snap-0d", Why: "for the next run"}},
+	}
+	golden(t, "result", report.Result(planned(), r))
+	r.Steps, r.Left = nil, nil
+	if text := report.Result(planned(), r); !strings.HasSuffix(text, "Left behind: nothing\n") {
+		t.Error(text)
+	}
+}
+
+func TestAPlanForManyAccountsCountsItsSteps(t *testing.T) {
+	p := planned()
+	for range 98 {
+		p.Steps = append(p.Steps, p.Steps[2])
+	}
+	if text := report.Plan(p); !strings.Contains(text, "Steps: 1 stage, 1 share, 99 copy\n") {
+		t.Error(text)
+	}
+}
+
+func TestTimesForPeople(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		400 * time.Millisecond: "0s", 59 * time.Second: "59s", 80 * time.Second: "1m", 14*time.Minute + 40*time.Second: "15m", 2*time.Hour + time.Second: "2h0m",
+	} {
+		if got := report.Duration(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+}
