@@ -5,6 +5,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -19,8 +20,7 @@ import (
 	smithytime "github.com/aws/smithy-go/time"
 )
 
-// In JSON 1.1 the members are called as the SDK calls them.
-
+// decodeJSON reads JSON 1.1, where members are called as the SDK calls them.
 func (r *Request) decodeJSON(into reflect.Value) error {
 	decoder := json.NewDecoder(bytes.NewReader(r.Body))
 	decoder.UseNumber()
@@ -123,7 +123,7 @@ func (r *Request) setJSON(into reflect.Value, from any, path string) error {
 }
 
 func mistyped(path, want string, got any) *Error {
-	return serialization(fmt.Sprintf("%s must be %s, not %v", path, want, got))
+	return serialization(fmt.Sprintf("%s must be %s, not %v", cmp.Or(path, "the body"), want, got))
 }
 
 func serialization(message string) *Error {
@@ -170,6 +170,8 @@ func plain(v reflect.Value) any {
 			object[key.String()] = plain(value)
 		}
 		return object
+	case reflect.Interface:
+		panic("wire: no JSON for the union " + v.Type().String())
 	}
 	return v.Interface()
 }

@@ -88,7 +88,13 @@ func (d *formDecoder) structure(into reflect.Value, from *node, path string) err
 			continue
 		}
 		delete(unread, name)
-		if err := d.member(into.Field(i), child, join(path, name), field.IsExported()); err != nil {
+		var err error
+		if field.IsExported() {
+			err = d.value(into.Field(i), child, join(path, name))
+		} else {
+			err = d.extra(reflect.New(field.Type).Elem(), child, name)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -99,18 +105,15 @@ func (d *formDecoder) structure(into reflect.Value, from *node, path string) err
 	return nil
 }
 
-func (d *formDecoder) member(into reflect.Value, from *node, path string, exported bool) error {
-	if exported {
-		return d.value(into, from, path)
-	}
-	var text string
-	if err := d.value(reflect.ValueOf(&text).Elem(), from, path); err != nil {
+// extra keeps the text of a member that the SDK does not let others set.
+func (d *formDecoder) extra(v reflect.Value, from *node, name string) error {
+	if err := d.value(v, from, name); err != nil {
 		return err
 	}
 	if d.extras == nil {
 		d.extras = map[string]string{}
 	}
-	d.extras[path] = text
+	d.extras[name] = reflect.Indirect(v).String()
 	return nil
 }
 

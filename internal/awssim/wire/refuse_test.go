@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
@@ -49,6 +50,10 @@ func TestARequestIsReadAsItsSDKClientSignedIt(t *testing.T) {
 		}},
 		"ssm": {"DescribeParameters", func(c aws.Config) error {
 			_, err := ssm.NewFromConfig(c).DescribeParameters(context.Background(), nil)
+			return err
+		}},
+		"organizations": {"ListRoots", func(c aws.Config) error {
+			_, err := organizations.NewFromConfig(c).ListRoots(context.Background(), nil)
 			return err
 		}},
 	} {
@@ -118,7 +123,7 @@ func TestWhatNobodyKnowsIsRefusedByName(t *testing.T) {
 
 		{"enumeration value", "ec2", "", "Action=CreateVolume&VolumeType=gp4", &ec2.CreateVolumeInput{}, "InvalidParameterValue", "(gp4) for parameter VolumeType"},
 		{"empty enumeration value", "ec2", "", "Action=CreateVolume&VolumeType=", &ec2.CreateVolumeInput{}, "InvalidParameterValue", "() for parameter VolumeType"},
-		{"enumeration value", "iam", "", "Action=ListPolicies&Scope=Some", &iam.ListPoliciesInput{}, "ValidationError", "'Some' at 'Scope' failed to satisfy constraint: Member must satisfy enum value set: [All AWS Local]"},
+		{"enumeration value", "iam", "", "Action=ListPolicies&Scope=Some", &iam.ListPoliciesInput{}, "ValidationError", "'Some' at 'Scope' failed to satisfy constraint: Member must satisfy enum value set: [All, AWS, Local]"},
 		{"enumeration value", "kms", "CreateGrant", `{"Operations":["Decrypt","Decript"]}`, &kms.CreateGrantInput{}, "ValidationException", "'Decript' at 'Operations.2'"},
 
 		{"truth value", "ec2", "", "Action=CopySnapshot&Encrypted=yes", &ec2.CopySnapshotInput{}, "InvalidParameterValue", "(yes) for parameter Encrypted"},
@@ -126,6 +131,8 @@ func TestWhatNobodyKnowsIsRefusedByName(t *testing.T) {
 		{"number", "sts", "", "Action=AssumeRole&DurationSeconds=1h", &sts.AssumeRoleInput{}, "ValidationError", "'1h' at 'DurationSeconds'"},
 		{"type", "kms", "CreateGrant", `{"KeyId":1}`, &kms.CreateGrantInput{}, "SerializationException", "KeyId must be a string"},
 		{"no JSON", "kms", "CreateGrant", `{"KeyId":`, &kms.CreateGrantInput{}, "SerializationException", "JSON"},
+		{"no object", "kms", "CreateGrant", `null`, &kms.CreateGrantInput{}, "SerializationException", "the body must be an object"},
+		{"two objects", "kms", "CreateGrant", `{} {}`, &kms.CreateGrantInput{}, "SerializationException", "more than one"},
 		{"null in a list", "kms", "CreateGrant", `{"GrantTokens":[null]}`, &kms.CreateGrantInput{}, "SerializationException", "GrantTokens.1 must be a string"},
 	} {
 		r, err := wire.Parse(signed(c.service, c.operation, c.body))
@@ -207,14 +214,6 @@ func TestAnAnswerKeepsNilAndEmptyApart(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got.Snapshots, want.Snapshots) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	grants := &iam.ListRolesOutput{Roles: nil}
-	roles, err := iam.NewFromConfig(config(func(h *http.Request) (*http.Response, error) {
-		r, err := wire.Parse(h)
-		return r.Answer("id", grants), err
-	})).ListRoles(context.Background(), nil)
-	if err != nil || roles.Roles != nil {
-		t.Errorf("got %+v, %v", roles, err)
-	}
 }
 
 // CopySnapshot's DestinationRegion is a member that the SDK does not show.
@@ -249,7 +248,7 @@ func FuzzQuery(f *testing.F) {
 			return
 		}
 		client, known := services[service]
-		if !known || r.Operation == "Options" {
+		if !known {
 			return
 		}
 		var sent []byte
@@ -258,7 +257,8 @@ func FuzzQuery(f *testing.F) {
 			sent = r.Body
 			return r.Refuse("id", 400, "Done", "done"), err
 		}))).MethodByName(r.Operation)
-		if !call.IsValid() {
+		if !call.IsValid() || call.Type().NumIn() != 3 {
+			// the SDK has no such operation
 			return
 		}
 		in := reflect.New(call.Type().In(1).Elem())

@@ -186,7 +186,7 @@ func (r *Request) invalidValue(of reflect.Value, path, value string) *Error {
 		code = "ValidationException"
 	}
 	if known, isEnum := enumValues(of); isEnum {
-		constraint = fmt.Sprintf("Member must satisfy enum value set: %v", known)
+		constraint = "Member must satisfy enum value set: [" + strings.Join(known, ", ") + "]"
 	}
 	return &Error{http.StatusBadRequest, code, fmt.Sprintf("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: %s", value, path, constraint)}
 }

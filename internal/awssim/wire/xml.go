@@ -24,13 +24,16 @@ type xmlWriter struct {
 }
 
 func (w *xmlWriter) within(name, namespace string, content func()) {
-	w.WriteString("<" + name)
+	w.WriteString("<")
+	w.WriteString(name)
 	if namespace != "" {
 		w.WriteString(` xmlns="` + namespace + `"`)
 	}
 	w.WriteString(">")
 	content()
-	w.WriteString("</" + name + ">")
+	w.WriteString("</")
+	w.WriteString(name)
+	w.WriteString(">")
 }
 
 func (w *xmlWriter) text(name, text string) {
