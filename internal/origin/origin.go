@@ -20,7 +20,7 @@ const (
 	SealedID  = Prefix + "seal-id"   // second seal: over its id, given right after
 	Protected = Prefix + "protected" // on a source image: the run that switched its deregistration protection on
 	SealKey   = Prefix + "seal-key"  // on a source image: the sealing key
-	Before    = Prefix + "shared"    // on a source snapshot: who might use it before we shared it
+	Before    = Prefix + "before"    // on a source snapshot: who might use it before we shared it
 )
 
 // Ours reports whether a tag key is one of ours.

@@ -5,10 +5,12 @@ package plan
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
@@ -26,31 +28,52 @@ type builder struct {
 	steps []Step
 }
 
-// ready is a snapshot that a destination can copy from, and the steps that have to succeed before.
+// goal is a destination, and what earlier runs left of its copy.
+type goal struct {
+	Destination
+	keyARN string
+	image  *ec2types.Image      // finished: nothing is left to do but to verify
+	broken []ec2types.Image     // ours, but not what the image has to be
+	copies map[string]leftovers // by the id of the volume's own snapshot
+}
+
+// ready is a snapshot that can be copied or registered, and the steps that have to succeed before.
 type ready struct {
 	ref   Ref
 	key   string // what it is encrypted with; "" when it is not
 	needs []ID
 }
 
-// steps are the acts that hand every destination its copy: stage and share each supply, copy, register and verify at each
+// offer is a supply, as the plan makes it: what can be copied from it, by the id of the volume's own snapshot.
+type offer struct {
+	*supply
+	ready map[string]ready
+	given map[string][]string // accounts that the plan shares with
+	used  map[string][]ID     // copies that the plan makes of it
+}
+
+// steps are the acts that hand every destination its copy: stage and share what has to be copied, copy, register and verify at each
 // destination, then take back what no copy needs any more.
 func steps(req Request, facts Facts, destinations []Destination, supplies []*supply) []Step {
 	b := &builder{req: req, facts: facts}
-	offers := map[*supply]map[string]ready{}
-	for _, s := range supplies {
-		offers[s] = b.offer(s)
+	goals := make([]goal, len(destinations))
+	for i, d := range destinations {
+		goals[i] = b.goal(d)
 	}
-	copies := map[Place]map[string]ID{}
-	for _, d := range destinations {
-		s := supplyOf(supplies, d)
-		copies[d.At] = b.copies(d, s, offers[s])
+	offers := make([]*offer, len(supplies))
+	for i, s := range supplies {
+		offers[i] = b.offer(s, goals)
 	}
-	for _, d := range destinations {
-		b.register(d, copies[d.At])
+	copies := make([]map[string]ready, len(goals))
+	for i, g := range goals {
+		copies[i] = b.copies(g, offers)
 	}
-	for _, s := range supplies {
-		b.takeBack(s, offers[s], copies)
+	for i, g := range goals {
+		b.register(g, copies[i])
+		b.tidy(g)
+	}
+	for _, o := range offers {
+		b.takeBack(o)
 	}
 	return b.steps
 }
@@ -59,6 +82,23 @@ func (b *builder) add(s Step) ID {
 	b.steps = append(b.steps, s)
 	return s.Base().Step
 }
+
+// goal looks what is left to do at a destination.
+func (b *builder) goal(d Destination) goal {
+	g := goal{Destination: d, keyARN: destinationKeyARN(d, b.facts), copies: map[string]leftovers{}}
+	g.image, g.broken, _ = earlierImage(b.req, b.facts, d)
+	for _, v := range volumes(b.facts.Images[d.FromRegion]) {
+		found := earlierCopies(b.req, b.facts, d.FromRegion, v, d.At, g.keyARN)
+		if g.image != nil {
+			found = found.besides(snapshotOf(*g.image, v.device()))
+		}
+		g.copies[v.id()] = found
+	}
+	return g
+}
+
+// wants reports whether a destination still has to copy a volume.
+func (g goal) wants(volume string) bool { return g.image == nil && g.copies[volume].use == nil }
 
 // tags are our own for a thing made of a Region's image.
 func (b *builder) tags(from, device string, at Place, keyARN string) map[string]string {
@@ -77,54 +117,86 @@ func imageID(req Request, region string) string {
 	return req.Images[i].ImageID
 }
 
-// offer stages and shares the snapshots of a supply, and says how each is to be had: by the id of the volume's own snapshot.
-func (b *builder) offer(s *supply) map[string]ready {
-	offered := map[string]ready{}
+// offer stages and shares the snapshots of a supply that some destination still has to copy.
+func (b *builder) offer(s *supply, goals []goal) *offer {
+	o := &offer{supply: s, ready: map[string]ready{}, given: map[string][]string{}, used: map[string][]ID{}}
 	for _, it := range s.items {
-		offer := ready{ref: Ref{Known: it.id()}, key: it.key()}
+		var wanting []goal
+		for _, g := range goals {
+			if g.wants(it.id()) && slices.ContainsFunc(s.consumers, func(d Destination) bool { return d.At == g.At }) {
+				wanting = append(wanting, g)
+			}
+		}
+		if len(wanting) == 0 {
+			continue
+		}
+		source := ready{ref: Ref{Known: it.id()}, key: it.key()}
 		if it.staged {
-			staged := b.add(&CopySnapshot{
-				Head:        Head{Step: id("stage", s.at.Region, it.device()), At: s.at, Takes: copyTime(it.gib()), Lane: copyLane(s.at)},
-				Source:      Ref{Known: it.id()},
+			source = b.copy(it.volume, source, CopySnapshot{
+				Head:        Head{Step: id("stage", s.at.Region, it.device()), At: s.at},
 				FromRegion:  s.from,
-				FromKeyARN:  it.key(),
-				Device:      it.device(),
 				KeyARN:      s.keyARN,
-				GiB:         it.gib(),
 				Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, s.from)),
 				Tags:        b.tags(s.from, it.device(), s.at, s.keyARN),
-			})
-			offer = ready{Ref{From: staged}, s.keyARN, []ID{staged}}
+				SealKey:     b.facts.Images[s.from].SealKey,
+			}, earlierCopies(b.req, b.facts, s.from, it.volume, s.at, s.keyARN).use)
 		}
-		offer.needs = append(offer.needs, b.share(s, it, offer.ref)...)
-		offered[it.id()] = offer
+		o.given[it.id()] = strangers(it, wanting)
+		source.needs = append(source.needs, b.share(s, it, source, o.given[it.id()])...)
+		o.ready[it.id()] = source
 	}
-	return offered
+	return o
 }
 
-// share lets the accounts of a supply's consumers use a snapshot, those that may not yet.
-func (b *builder) share(s *supply, it item, ref Ref) []ID {
+// copy adds a copy of a volume, and says how it is to be had: what an earlier run completed is taken over, what it began is waited for.
+func (b *builder) copy(v volume, source ready, step CopySnapshot, earlier *candidate) ready {
+	if earlier != nil {
+		b.seal(step.Head, *earlier, step.SealKey)
+	}
+	if earlier != nil && earlier.done() {
+		return ready{ref: Ref{Known: earlier.id()}, key: step.KeyARN}
+	}
+	step.Source, step.FromKeyARN = source.ref, source.key
+	step.Device, step.GiB = v.device(), v.gib()
+	step.Needs, step.Takes, step.Lane = source.needs, copyTime(v.gib()), copyLane(step.At)
+	if earlier != nil {
+		step.Found, step.Needs = earlier.id(), nil
+	}
+	return ready{Ref{From: b.add(&step)}, step.KeyARN, []ID{step.Step}}
+}
+
+// seal gives the second seal to what an earlier run made without coming to it.
+func (b *builder) seal(of Head, c candidate, key origin.Key) {
+	if c.proof == origin.First {
+		tags := map[string]string{origin.SealedID: key.SealID(c.id(), tagMap(c.Tags)[origin.Sealed])}
+		b.add(&TagResource{Head: Head{Step: "seal/" + of.Step, At: of.At, For: of.For, Takes: callTime}, Resource: Ref{Known: c.id()}, Tags: tags})
+	}
+}
+
+// share lets accounts use a snapshot. Who might use one of the image's own snapshots before is remembered on it first.
+func (b *builder) share(s *supply, it item, source ready, accounts []string) []ID {
 	var shares []ID
-	for i, accounts := range slices.Collect(slices.Chunk(strangers(s, it), maxShared)) {
-		head := Head{Step: id("share", s.at.Region, it.device()), At: s.at, Takes: callTime}
+	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
+		step := &ShareSnapshot{Head: Head{Step: id("share", s.at.Region, it.device()), At: s.at, Needs: slices.Clone(source.needs), Takes: callTime}, Snapshot: source.ref, Accounts: chunk}
+		if _, known := origin.Remembered(tagMap(it.snapshot.Tags)); i == 0 && !it.staged && !known {
+			step.Remember = origin.Remember(it.snapshot.SharedWith)
+		}
 		if i > 0 {
-			head.Step += ID(fmt.Sprintf("/%d", i+1))
+			step.Step += ID(fmt.Sprintf("/%d", i+1))
+			step.Needs = append(step.Needs, shares...)
 		}
-		if ref.From != "" {
-			head.Needs = []ID{ref.From}
-		}
-		shares = append(shares, b.add(&ShareSnapshot{Head: head, Snapshot: ref, Accounts: accounts}))
+		shares = append(shares, b.add(step))
 	}
 	return shares
 }
 
 // strangers are the accounts that a snapshot has to be shared with, sorted.
-func strangers(s *supply, it item) []string {
+func strangers(it item, wanting []goal) []string {
 	var accounts []string
-	for _, d := range s.consumers {
-		known := d.At.Account == s.at.Account || !it.staged && slices.Contains(it.snapshot.SharedWith, d.At.Account)
-		if !known && !slices.Contains(accounts, d.At.Account) {
-			accounts = append(accounts, d.At.Account)
+	for _, g := range wanting {
+		known := g.At.Account == aws.ToString(it.snapshot.OwnerId) || !it.staged && slices.Contains(it.snapshot.SharedWith, g.At.Account)
+		if !known && !slices.Contains(accounts, g.At.Account) {
+			accounts = append(accounts, g.At.Account)
 		}
 	}
 	slices.Sort(accounts)
@@ -132,81 +204,144 @@ func strangers(s *supply, it item) []string {
 }
 
 // copies makes a destination's own snapshots, as soon as each is to be had: no barrier per image.
-func (b *builder) copies(d Destination, s *supply, offered map[string]ready) map[string]ID {
-	made := map[string]ID{}
-	for _, v := range volumes(b.facts.Images[d.FromRegion]) {
-		from, source := d.FromRegion, ready{ref: Ref{Known: v.id()}, key: v.key()}
-		if s != nil {
-			from, source = s.at.Region, offered[v.id()]
+func (b *builder) copies(g goal, offers []*offer) map[string]ready {
+	made := map[string]ready{}
+	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
+		if g.image != nil {
+			made[v.id()] = ready{ref: Ref{Known: snapshotOf(*g.image, v.device())}}
+			continue
 		}
-		made[v.id()] = b.add(&CopySnapshot{
-			Head:        Head{Step: id("copy", d.At.Account, d.At.Region, v.device()), At: d.At, For: d.At, Needs: source.needs, Takes: copyTime(v.gib()), Lane: copyLane(d.At)},
-			Source:      source.ref,
-			FromRegion:  from,
-			FromKeyARN:  source.key,
-			Device:      v.device(),
-			KeyARN:      destinationKeyARN(d, b.facts),
-			GiB:         v.gib(),
-			Description: fmt.Sprintf("%s of %s", v.device(), d.Name),
-			Tags:        joined(d.SnapshotTags, b.tags(d.FromRegion, v.device(), d.At, destinationKeyARN(d, b.facts))),
+		from, source := g.FromRegion, ready{ref: Ref{Known: v.id()}, key: v.key()}
+		i := slices.IndexFunc(offers, func(o *offer) bool {
+			return slices.ContainsFunc(o.consumers, func(d Destination) bool { return d.At == g.At })
 		})
+		if i >= 0 && g.wants(v.id()) {
+			from, source = offers[i].at.Region, offers[i].ready[v.id()]
+		}
+		made[v.id()] = b.copy(v, source, CopySnapshot{
+			Head:        Head{Step: id("copy", g.At.Account, g.At.Region, v.device()), At: g.At, For: g.At},
+			FromRegion:  from,
+			KeyARN:      g.keyARN,
+			Description: fmt.Sprintf("%s of %s", v.device(), g.Name),
+			Tags:        joined(g.SnapshotTags, b.tags(g.FromRegion, v.device(), g.At, g.keyARN)),
+			SealKey:     b.facts.Images[g.FromRegion].SealKey,
+		}, g.copies[v.id()].use)
+		if i >= 0 {
+			offers[i].used[v.id()] = append(offers[i].used[v.id()], made[v.id()].needs...)
+		}
 	}
 	return made
 }
 
-// register makes the destination's image from its copies, and has it verified.
-func (b *builder) register(d Destination, copies map[string]ID) {
-	image := b.facts.Images[d.FromRegion]
+// register makes the destination's image from its copies, unless an earlier run did, and has it verified.
+func (b *builder) register(g goal, copies map[string]ready) {
+	image := b.facts.Images[g.FromRegion]
 	r := &RegisterImage{
-		Head:        Head{Step: id("register", d.At.Account, d.At.Region), At: d.At, For: d.At, Needs: slices.Sorted(maps.Values(copies)), Takes: callTime},
-		Name:        d.Name,
-		Description: d.Description,
+		Head:        Head{Step: id("register", g.At.Account, g.At.Region), At: g.At, For: g.At, Takes: callTime},
+		Name:        g.Name,
+		Description: g.Description,
 		Source:      *image.Image,
 		UEFIData:    image.UEFIData,
 		Snapshots:   map[string]Ref{},
-		Tags:        joined(d.Tags, b.tags(d.FromRegion, "", d.At, "")),
+		Tags:        joined(g.Tags, b.tags(g.FromRegion, "", g.At, "")),
+		SealKey:     image.SealKey,
 	}
-	wanted := map[string]Wanted{}
+	verify := &VerifyImage{
+		Head:      Head{Step: id("verify", g.At.Account, g.At.Region), At: g.At, For: g.At, Takes: callTime},
+		Target:    g.Target,
+		Register:  r,
+		Snapshots: map[string]Wanted{},
+	}
 	for _, v := range volumes(image) {
+		source := copies[v.id()]
+		r.Needs = append(r.Needs, source.needs...)
 		for _, device := range v.devices {
-			r.Snapshots[device] = Ref{From: copies[v.id()]}
-			wanted[device] = Wanted{Snapshot: Ref{From: copies[v.id()]}, KeyARN: destinationKeyARN(d, b.facts), GiB: v.gib()}
+			r.Snapshots[device] = source.ref
+			verify.Snapshots[device] = Wanted{Snapshot: source.ref, KeyARN: g.keyARN, GiB: v.gib()}
 		}
 	}
-	registered := b.add(r)
-	b.add(&VerifyImage{
-		Head:      Head{Step: id("verify", d.At.Account, d.At.Region), At: d.At, For: d.At, Needs: append(slices.Clone(r.Needs), registered), Takes: callTime},
-		Image:     Ref{From: registered},
-		Register:  r,
-		Snapshots: wanted,
-	})
+	for _, broken := range g.broken {
+		r.Needs = append(r.Needs, b.add(&DeregisterImage{
+			Head:  Head{Step: id("deregister", g.At.Account, g.At.Region, aws.ToString(broken.ImageId)), At: g.At, For: g.At, Takes: callTime},
+			Image: Ref{Known: aws.ToString(broken.ImageId)},
+		}))
+	}
+	if g.image != nil {
+		verify.Image = Ref{Known: aws.ToString(g.image.ImageId)}
+		tags := tagMap(g.image.Tags)
+		if tags[origin.SealedID] == "" {
+			b.add(&TagResource{Head: Head{Step: "seal/" + r.Step, At: g.At, For: g.At, Takes: callTime}, Resource: verify.Image,
+				Tags: map[string]string{origin.SealedID: image.SealKey.SealID(verify.Image.Known, tags[origin.Sealed])}})
+		}
+	} else {
+		verify.Image = Ref{From: b.add(r)}
+		verify.Needs = append(slices.Clone(r.Needs), r.Step)
+	}
+	b.add(verify)
 }
 
-// takeBack withdraws the permissions that this plan gave, in every outcome, and deletes the staged snapshots that every copy
-// was made of: after a failure they stay for the next run.
-func (b *builder) takeBack(s *supply, offered map[string]ready, copies map[Place]map[string]ID) {
-	for _, it := range s.items {
-		source := offered[it.id()]
-		var used []ID
-		for _, d := range s.consumers {
-			used = append(used, copies[d.At][it.id()])
-		}
+// tidy removes what earlier runs left at a destination and nothing needs.
+func (b *builder) tidy(g goal) {
+	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
+		b.drop(g.At, g.At, g.copies[v.id()].surplus)
+	}
+}
+
+// drop deletes snapshots that are provably ours and of no use.
+func (b *builder) drop(at, destination Place, surplus []candidate) {
+	for _, c := range surplus {
+		b.add(&DeleteSnapshot{Head: Head{Step: id("delete", at.Account, at.Region, c.id()), At: at, For: destination, Takes: callTime}, Snapshot: Ref{Known: c.id()}})
+	}
+}
+
+// takeBack withdraws, in every outcome, the permissions that this plan and runs before it gave, and deletes the staged snapshots once
+// every copy of them has succeeded: after a failure they stay for the next run.
+func (b *builder) takeBack(o *offer) {
+	for _, it := range o.items {
+		source, used := o.ready[it.id()], o.used[it.id()]
 		var withdrawn []ID
-		for i, accounts := range slices.Collect(slices.Chunk(strangers(s, it), maxShared)) {
-			head := Head{Step: id("withdraw", s.at.Region, it.device()), At: s.at, After: used, Takes: callTime}
+		for i, accounts := range slices.Collect(slices.Chunk(o.toWithdraw(it), maxShared)) {
+			step := &WithdrawShare{Head: Head{Step: id("withdraw", o.at.Region, it.device()), At: o.at, After: used, Takes: callTime}, Snapshot: source.ref, Accounts: accounts}
 			if i > 0 {
-				head.Step += ID(fmt.Sprintf("/%d", i+1))
+				step.Step += ID(fmt.Sprintf("/%d", i+1))
 			}
-			if source.ref.From != "" {
-				head.Needs = []ID{source.ref.From}
+			if !it.staged {
+				step.Snapshot, step.Forget = Ref{Known: it.id()}, true
+			} else if source.ref.From != "" {
+				step.Needs = []ID{source.ref.From}
 			}
-			withdrawn = append(withdrawn, b.add(&WithdrawShare{Head: head, Snapshot: source.ref, Accounts: accounts}))
+			withdrawn = append(withdrawn, b.add(step))
 		}
-		if it.staged {
-			b.add(&DeleteSnapshot{Head: Head{Step: id("delete", s.at.Region, it.device()), At: s.at,
-				Needs: append([]ID{source.ref.From}, used...), After: withdrawn, Takes: callTime}, Snapshot: source.ref})
+		if !it.staged {
+			continue
+		}
+		left := earlierCopies(b.req, b.facts, o.from, it.volume, o.at, o.keyARN)
+		if source.ref == (Ref{}) { // nobody had to copy it any more
+			b.drop(o.at, Place{}, left.all())
+			continue
+		}
+		head := Head{Step: id("delete", o.at.Region, it.device()), At: o.at, Needs: slices.Clone(used), After: withdrawn, Takes: callTime}
+		if source.ref.From != "" {
+			head.Needs = append([]ID{source.ref.From}, used...)
+		}
+		b.add(&DeleteSnapshot{Head: head, Snapshot: source.ref})
+		b.drop(o.at, Place{}, left.surplus)
+	}
+}
+
+// toWithdraw are the accounts whose permission on a snapshot is ours: what this plan gives, and what an earlier run gave to one of
+// the image's own snapshots, which remembers who had it before.
+func (o *offer) toWithdraw(it item) []string {
+	accounts := slices.Clone(o.given[it.id()])
+	if before, known := origin.Remembered(tagMap(it.snapshot.Tags)); known && !it.staged {
+		for _, account := range it.snapshot.SharedWith {
+			if !slices.Contains(before, account) && !slices.Contains(accounts, account) {
+				accounts = append(accounts, account)
+			}
 		}
 	}
+	slices.Sort(accounts)
+	return accounts
 }
 
 // id makes a step's id of its kind and its place.

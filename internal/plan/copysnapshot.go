@@ -3,7 +3,11 @@
 
 package plan
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+)
 
 // CopySnapshot makes an encrypted copy in At (rules 1.3.8, 4.1.1). It ends when the copy is completed. Undone by deleting it.
 type CopySnapshot struct {
@@ -16,6 +20,7 @@ type CopySnapshot struct {
 	GiB         int64
 	Description string
 	Tags        map[string]string // all of them, origin's among them
+	SealKey     origin.Key        // for the second seal; nil: none
 }
 
 // Rights of the step: EC2 asks for the copy and for its source (6.5); of KMS the documented set (3.1.2 to 3.1.4, 3.1.10).
@@ -38,6 +43,9 @@ func (s *CopySnapshot) Rights() []Right {
 }
 
 func (s *CopySnapshot) String() string {
+	if s.Found != "" {
+		return fmt.Sprintf("wait for %s (%s, %d GiB), begun by an earlier run, in %s", s.Found, s.Device, s.GiB, s.At)
+	}
 	from := ""
 	if s.FromRegion != s.At.Region {
 		from = " from " + s.FromRegion

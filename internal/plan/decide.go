@@ -18,7 +18,7 @@ func Decide(req Request, facts Facts) Plan {
 		p.Findings = append(p.Findings, imageTroubles(source, facts.Images[source.Region], facts.Source.Account)...)
 	}
 	for _, d := range destinations {
-		p.Findings = append(p.Findings, destinationTroubles(d, facts)...)
+		p.Findings = append(p.Findings, destinationTroubles(req, d, facts)...)
 	}
 	supplies, findings := route(req, facts, destinations)
 	p.Findings = append(p.Findings, findings...)
@@ -31,6 +31,7 @@ func Decide(req Request, facts Facts) Plan {
 	if p.Refused() {
 		return p
 	}
+	p.Findings = append(p.Findings, alienFindings(req, facts, destinations, supplies)...)
 	p.Steps = steps(req, facts, destinations, supplies)
 	p.Estimate = estimate(p.Steps)
 	return p

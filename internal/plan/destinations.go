@@ -6,15 +6,17 @@ package plan
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
 // imageName is what AWS takes as the name of an image (rule 2.5.3).
 var imageName = regexp.MustCompile(`^[A-Za-z0-9()\[\] ./'@_-]{3,128}$`)
 
 // destinationTroubles are the reasons why a destination cannot get its copy.
-func destinationTroubles(d Destination, facts Facts) []Finding {
+func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 	site := facts.Sites[d.At]
 	finding := func(level Level, rule, option, summary, because, next string) Finding {
 		return Finding{Level: level, Rule: rule, Field: field(d.Target, option), At: d.At, Principal: site.Identity.ARN, Summary: summary, Because: because, Next: next}
@@ -51,7 +53,7 @@ func destinationTroubles(d Destination, facts Facts) []Finding {
 		found = append(found, finding(Refused, "2.5.3", "ami_name", fmt.Sprintf("%q cannot be the name of an image", d.Name),
 			"names have 3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _", "set ami_name"))
 	}
-	if taken := site.NameUsed; taken != nil {
+	if taken := site.NameUsed; taken != nil && !ours(req, facts, d, taken) {
 		f := finding(Refused, "2.5.2", "ami_name", fmt.Sprintf("the name %q is taken", d.Name),
 			fmt.Sprintf("image %s of account %s in %s has it", aws.ToString(taken.ImageId), d.At.Account, d.At.Region), "set ami_name, or deregister that image")
 		f.Resource = aws.ToString(taken.ImageId)
@@ -66,6 +68,18 @@ func destinationTroubles(d Destination, facts Facts) []Finding {
 			fmt.Sprintf("AWS lets a resource have %d, and %d of them say where ours come from", maxTags, ownTags), "give fewer tags"))
 	}
 	return found
+}
+
+// ours reports whether an image is provably one that an earlier run made for this destination.
+func ours(req Request, facts Facts, d Destination, image *ec2types.Image) bool {
+	if facts.Images[d.FromRegion].Image == nil {
+		return false
+	}
+	use, broken, _ := earlierImage(req, facts, d)
+	if use != nil {
+		broken = append(broken, *use)
+	}
+	return slices.ContainsFunc(broken, func(b ec2types.Image) bool { return aws.ToString(b.ImageId) == aws.ToString(image.ImageId) })
 }
 
 // siteRemedy says what to do when an account's credentials could not be had, or its Region not be used.

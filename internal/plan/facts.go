@@ -58,6 +58,7 @@ type Facts struct {
 	Defaults map[Place]Default        // EBS encryption-by-default of the source Regions, and where a target asks for the default key
 	Keys     map[Place]map[string]Key // key as asked for -> what it is
 	Sites    map[Place]Site           // what is at each destination
+	Earlier  map[Place]Earlier        // what bears our source tag there
 	Unseen   []Unseen                 // looks that were refused
 }
 
@@ -94,6 +95,12 @@ type Site struct {
 	Identity Identity        // zero when the credentials could not be had
 	Err      *Refusal        // why not, or why the Region cannot be used
 	NameUsed *ec2types.Image // the destination's own image that has the wanted name already; nil: free
+}
+
+// Earlier is what runs before this one left at a place, as far as the tags say. Seals are for plan to judge.
+type Earlier struct {
+	Snapshots []ec2types.Snapshot // own, sorted by id
+	Images    []ec2types.Image    // own, sorted by id
 }
 
 // Refusal is an AWS error as a fact.

@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // RegisterImage makes an image from At's own snapshots (rules 1.5, 2.5). Undone by deregistering it.
@@ -20,6 +22,7 @@ type RegisterImage struct {
 	UEFIData    string         // base64; "" for none
 	Snapshots   map[string]Ref // device name -> snapshot
 	Tags        map[string]string
+	SealKey     origin.Key // for the second seal; nil: none
 }
 
 // Rights of the step (rule 2.5.5).
@@ -40,6 +43,7 @@ func (s *RegisterImage) String() string {
 // Valid only after completion (4.6.1).
 type VerifyImage struct {
 	Head
+	Target    string // name of the target block
 	Image     Ref
 	Register  *RegisterImage    // what was asked for
 	Snapshots map[string]Wanted // device name -> what its snapshot has to be

@@ -12,12 +12,17 @@ import (
 type ShareSnapshot struct {
 	Head
 	Snapshot Ref
-	Accounts []string // sorted, at most 500
+	Accounts []string          // sorted, at most 500
+	Remember map[string]string // tags for the snapshot before anything else: who might use it already; nil: none
 }
 
 // Rights of the step.
 func (s *ShareSnapshot) Rights() []Right {
-	return []Right{{"ec2:ModifySnapshotAttribute", s.At.snapshot(s.Snapshot.Known), "2.1.4"}}
+	rights := []Right{{"ec2:ModifySnapshotAttribute", s.At.snapshot(s.Snapshot.Known), "2.1.4"}}
+	if s.Remember != nil {
+		rights = append(rights, Right{"ec2:CreateTags", s.At.snapshot(s.Snapshot.Known), "2.1.4"})
+	}
+	return rights
 }
 
 func (s *ShareSnapshot) String() string {
@@ -29,11 +34,16 @@ type WithdrawShare struct {
 	Head
 	Snapshot Ref
 	Accounts []string // sorted; never one that had the permission before
+	Forget   bool     // take away the tags of ShareSnapshot.Remember afterwards
 }
 
 // Rights of the step.
 func (s *WithdrawShare) Rights() []Right {
-	return []Right{{"ec2:ModifySnapshotAttribute", s.At.snapshot(s.Snapshot.Known), "2.1.4"}}
+	rights := []Right{{"ec2:ModifySnapshotAttribute", s.At.snapshot(s.Snapshot.Known), "2.1.4"}}
+	if s.Forget {
+		rights = append(rights, Right{"ec2:DeleteTags", s.At.snapshot(s.Snapshot.Known), "2.1.4"})
+	}
+	return rights
 }
 
 func (s *WithdrawShare) String() string {

@@ -4,6 +4,7 @@
 package survey
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -25,7 +27,7 @@ func (s *survey) image(ctx context.Context, source plan.SourceImage) {
 	if image == nil {
 		return
 	}
-	seen := plan.Image{Image: image, Snapshots: map[string]plan.Snapshot{}}
+	seen := plan.Image{Image: image, Snapshots: map[string]plan.Snapshot{}, SealKey: sealKey(image)}
 	uefi, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameUefiData})
 	if err != nil {
 		s.unseen(at, source.ImageID, "ec2:DescribeImageAttribute", err)
@@ -137,6 +139,7 @@ func (s *survey) destination(ctx context.Context, d plan.Destination) {
 	if site.Err != nil {
 		return
 	}
+	s.earlier(ctx, d.At, d.FromRegion)
 	key := d.KMSKeyID
 	if key == plan.DefaultKey {
 		key = s.standard(ctx, d.At).KMSKeyID
@@ -169,6 +172,54 @@ func (s *survey) site(ctx context.Context, d plan.Destination) (site plan.Site) 
 		site.NameUsed = &out.Images[0]
 	}
 	return site
+}
+
+// earlier looks for what runs before this one left at a place of a Region's image. Without a sealing key there was no such run.
+func (s *survey) earlier(ctx context.Context, at plan.Place, from string) {
+	s.mu.Lock()
+	image := s.facts.Images[from]
+	_, seen := s.facts.Earlier[at]
+	s.mu.Unlock()
+	if image.SealKey == nil || seen {
+		return
+	}
+	mark := origin.Mark{Account: s.facts.Source.Account, Region: from, ImageID: aws.ToString(image.Image.ImageId)}
+	ours := func(value string) []ec2types.Filter {
+		return []ec2types.Filter{{Name: aws.String("tag:" + origin.Source), Values: []string{value}}}
+	}
+	var found plan.Earlier
+	snapshots := ec2.NewDescribeSnapshotsPaginator(s.pool.EC2(at), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: ours(mark.Source() + "/*")})
+	for snapshots.HasMorePages() {
+		page, err := snapshots.NextPage(ctx)
+		if err != nil {
+			s.unseen(at, "", "ec2:DescribeSnapshots", err)
+			break
+		}
+		found.Snapshots = append(found.Snapshots, page.Snapshots...)
+	}
+	images := ec2.NewDescribeImagesPaginator(s.pool.EC2(at), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: ours(mark.Source()),
+		IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true)})
+	for images.HasMorePages() {
+		page, err := images.NextPage(ctx)
+		if err != nil {
+			s.unseen(at, "", "ec2:DescribeImages", err)
+			break
+		}
+		found.Images = append(found.Images, page.Images...)
+	}
+	slices.SortFunc(found.Snapshots, func(a, b ec2types.Snapshot) int { return cmp.Compare(*a.SnapshotId, *b.SnapshotId) })
+	slices.SortFunc(found.Images, func(a, b ec2types.Image) int { return cmp.Compare(*a.ImageId, *b.ImageId) })
+	s.keep(func(f *plan.Facts) { f.Earlier[at] = found })
+}
+
+// sealKey reads the sealing key from the tags of a source image.
+func sealKey(image *ec2types.Image) origin.Key {
+	for _, tag := range image.Tags {
+		if aws.ToString(tag.Key) == origin.SealKey {
+			return origin.ParseKey(aws.ToString(tag.Value))
+		}
+	}
+	return nil
 }
 
 // literal writes a filter's value so that it matches itself alone: * and ? are wildcards there.

@@ -36,6 +36,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 		Defaults: map[plan.Place]plan.Default{},
 		Keys:     map[plan.Place]map[string]plan.Key{},
 		Sites:    map[plan.Place]plan.Site{},
+		Earlier:  map[plan.Place]plan.Earlier{},
 	}}
 	err = s.each(ctx, len(req.Images), func(ctx context.Context, i int) { s.image(ctx, req.Images[i]) })
 	if err != nil {
@@ -47,7 +48,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 			s.keep(func(f *plan.Facts) { f.Sites[d.At] = plan.Site{Err: awsclient.Refused("profile", err)} })
 		}
 	}
-	err = errors.Join(s.sourceKeys(ctx, destinations), s.each(ctx, len(destinations), func(ctx context.Context, i int) { s.destination(ctx, destinations[i]) }))
+	err = errors.Join(s.staging(ctx, destinations), s.each(ctx, len(destinations), func(ctx context.Context, i int) { s.destination(ctx, destinations[i]) }))
 	return s.facts, err
 }
 
@@ -73,18 +74,20 @@ func (s *survey) each(ctx context.Context, n int, look func(context.Context, int
 	return group.Wait()
 }
 
-// sourceKeys looks whether the source account has its key in the destinations' Regions, for copies staged there.
-func (s *survey) sourceKeys(ctx context.Context, destinations []plan.Destination) error {
-	var regions []string
+// staging looks at what copies staged in the destinations' Regions depend on: the source account's key there, and what earlier
+// runs staged.
+func (s *survey) staging(ctx context.Context, destinations []plan.Destination) error {
+	from := map[string]string{} // Region -> Region of the image that goes there
 	for _, d := range destinations {
 		if d.At.Account != s.facts.Source.Account {
-			regions = append(regions, d.At.Region)
+			from[d.At.Region], from[d.FromRegion] = d.FromRegion, d.FromRegion
 		}
 	}
-	slices.Sort(regions)
-	regions = slices.Compact(regions)
+	regions := slices.Sorted(maps.Keys(from))
 	return s.each(ctx, len(regions), func(ctx context.Context, i int) {
-		s.keys(ctx, plan.Place{Account: s.facts.Source.Account, Region: regions[i]}, plan.SourceKey(s.req, regions[i]))
+		at := plan.Place{Account: s.facts.Source.Account, Region: regions[i]}
+		s.keys(ctx, at, plan.SourceKey(s.req, at.Region))
+		s.earlier(ctx, at, from[at.Region])
 	})
 }
 

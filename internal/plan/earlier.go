@@ -1,0 +1,200 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+)
+
+// besides is what is left when an image has one of the snapshots already: all others are of no use.
+func (l leftovers) besides(id string) leftovers {
+	rest := leftovers{alien: l.alien}
+	for _, c := range l.all() {
+		if c.id() != id {
+			rest.surplus = append(rest.surplus, c)
+		}
+	}
+	return rest
+}
+
+// all are the snapshots that are ours.
+func (l leftovers) all() []candidate {
+	if l.use == nil {
+		return l.surplus
+	}
+	return append([]candidate{*l.use}, l.surplus...)
+}
+
+// candidate is a snapshot that bears our tags, at the place of a copy.
+type candidate struct {
+	ec2types.Snapshot
+	proof origin.Proof
+}
+
+func (c candidate) id() string { return aws.ToString(c.SnapshotId) }
+
+// leftovers are what earlier runs left of one copy.
+type leftovers struct {
+	use     *candidate  // to be taken over: completed, or still under way
+	surplus []candidate // ours, and of no use: failed, or a second one
+	alien   []candidate // bears our tags without proof: never used, never removed
+}
+
+// earlierCopies judges the snapshots that earlier runs left of a volume at a place. One is taken over only if owner, size, key,
+// start and seal are right; with the first seal alone, only where there is no second of its run.
+func earlierCopies(req Request, facts Facts, from string, v volume, at Place, keyARN string) leftovers {
+	var found leftovers
+	var ours []candidate
+	wanted := mark(req, facts, from, v.device(), at, keyARN)
+	for _, s := range facts.Earlier[at].Snapshots {
+		tags := tagMap(s.Tags)
+		if tags[origin.Source] != wanted.Source() {
+			continue
+		}
+		own := wanted
+		if s.State == ec2types.SnapshotStateCompleted { // a pending copy shows no key yet (4.6.1)
+			own.KeyARN = aws.ToString(s.KmsKeyId)
+		}
+		c := candidate{s, own.Prove(facts.Images[from].SealKey, aws.ToString(s.SnapshotId), tags)}
+		if c.proof == origin.None || aws.ToString(s.OwnerId) != at.Account || aws.ToString(s.VolumeId) != copiedVolume || aws.ToTime(s.StartTime).Before(aws.ToTime(v.snapshot.StartTime)) {
+			found.alien = append(found.alien, c)
+			continue
+		}
+		ours = append(ours, c)
+	}
+	for _, c := range ours {
+		twin := slices.ContainsFunc(ours, func(o candidate) bool {
+			return o.id() != c.id() && tagMap(o.Tags)[origin.Run] == tagMap(c.Tags)[origin.Run]
+		})
+		switch {
+		case c.proof == origin.First && twin:
+			found.alien = append(found.alien, c)
+		case c.failed() || c.done() && (aws.ToString(c.KmsKeyId) != keyARN || int64(aws.ToInt32(c.VolumeSize)) != v.gib()):
+			found.surplus = append(found.surplus, c)
+		case found.use == nil:
+			found.use = &c
+		case c.before(*found.use):
+			found.surplus = append(found.surplus, *found.use)
+			found.use = &c
+		default:
+			found.surplus = append(found.surplus, c)
+		}
+	}
+	return found
+}
+
+// copiedVolume is the volume id of every copied snapshot (1.3.11).
+const copiedVolume = "vol-ffffffff"
+
+func (c candidate) done() bool   { return c.State == ec2types.SnapshotStateCompleted }
+func (c candidate) failed() bool { return c.State == ec2types.SnapshotStateError }
+
+// before prefers what is done, then what was begun first.
+func (c candidate) before(o candidate) bool {
+	if c.done() != o.done() {
+		return c.done()
+	}
+	if begun, other := aws.ToTime(c.StartTime), aws.ToTime(o.StartTime); !begun.Equal(other) {
+		return begun.Before(other)
+	}
+	return c.id() < o.id()
+}
+
+// earlierImage is the image that an earlier run registered at a destination: ours, of the wanted name, with all attributes of the
+// source and copies that are ours as well. Others that bear our tags come back as alien.
+func earlierImage(req Request, facts Facts, d Destination) (use *ec2types.Image, broken, alien []ec2types.Image) {
+	source := facts.Images[d.FromRegion]
+	wanted := mark(req, facts, d.FromRegion, "", d.At, "")
+	for _, image := range facts.Earlier[d.At].Images {
+		if tagMap(image.Tags)[origin.Source] != wanted.Source() {
+			continue
+		}
+		switch proof := wanted.Prove(source.SealKey, aws.ToString(image.ImageId), tagMap(image.Tags)); {
+		case proof == origin.None || aws.ToString(image.OwnerId) != d.At.Account:
+			alien = append(alien, image)
+		case aws.ToString(image.Name) != d.Name:
+			// an earlier release under another name: not in the way
+		case len(Differences(*source.Image, image)) > 0 || !ownCopies(req, facts, d, image):
+			broken = append(broken, image)
+		case use == nil:
+			use = &image
+		}
+	}
+	return use, broken, alien
+}
+
+// ownCopies reports whether every volume of an image starts from a copy that is ours, under the wanted key.
+func ownCopies(req Request, facts Facts, d Destination, image ec2types.Image) bool {
+	for _, v := range volumes(facts.Images[d.FromRegion]) {
+		found := earlierCopies(req, facts, d.FromRegion, v, d.At, destinationKeyARN(d, facts))
+		genuine := slices.Clone(found.surplus)
+		if found.use != nil {
+			genuine = append(genuine, *found.use)
+		}
+		for _, device := range v.devices {
+			id := snapshotOf(image, device)
+			if !slices.ContainsFunc(genuine, func(c candidate) bool {
+				return c.id() == id && c.done() && aws.ToString(c.KmsKeyId) == destinationKeyARN(d, facts)
+			}) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// snapshotOf is the snapshot that a device of an image starts from; "" for none.
+func snapshotOf(image ec2types.Image, device string) string {
+	for _, m := range image.BlockDeviceMappings {
+		if aws.ToString(m.DeviceName) == device && m.Ebs != nil {
+			return aws.ToString(m.Ebs.SnapshotId)
+		}
+	}
+	return ""
+}
+
+// alienFindings name everything that bears our tags without proof.
+func alienFindings(req Request, facts Facts, destinations []Destination, supplies []*supply) []Finding {
+	var findings []Finding
+	for _, d := range destinations {
+		_, _, images := earlierImage(req, facts, d)
+		for _, image := range images {
+			findings = append(findings, alien(d.At, "image", aws.ToString(image.ImageId)))
+		}
+		for _, v := range volumes(facts.Images[d.FromRegion]) {
+			for _, c := range earlierCopies(req, facts, d.FromRegion, v, d.At, destinationKeyARN(d, facts)).alien {
+				findings = append(findings, alien(d.At, "snapshot", c.id()))
+			}
+		}
+	}
+	for _, s := range supplies {
+		for _, it := range s.items {
+			for _, c := range earlierCopies(req, facts, s.from, it.volume, s.at, s.keyARN).alien {
+				findings = append(findings, alien(s.at, "snapshot", c.id()))
+			}
+		}
+	}
+	return findings
+}
+
+func alien(at Place, kind, id string) Finding {
+	return Finding{Level: Warning, Rule: "2.1.8", At: at, Resource: id,
+		Summary: fmt.Sprintf("the %s %s bears our tags, but is not provably ours", kind, id),
+		Because: "its seal is missing, wrong or copied; whoever may tag in the account can write tags",
+		Next:    "it is neither used nor removed; find out where it comes from, and delete it if it is not wanted"}
+}
+
+func tagMap(tags []ec2types.Tag) map[string]string {
+	all := make(map[string]string, len(tags))
+	for _, tag := range tags {
+		all[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
+	}
+	return all
+}

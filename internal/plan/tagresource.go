@@ -1,0 +1,26 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// TagResource gives tags to a thing that exists already: the second seal, to what an earlier run could not seal any more.
+type TagResource struct {
+	Head
+	Resource Ref
+	Tags     map[string]string
+}
+
+// Rights of the step.
+func (s *TagResource) Rights() []Right {
+	return []Right{{"ec2:CreateTags", s.At.resource("*", s.Resource.Known), "9.4"}}
+}
+
+func (s *TagResource) String() string {
+	return fmt.Sprintf("tag %s in %s with %v", s.Resource, s.At, slices.Sorted(maps.Keys(s.Tags)))
+}
