@@ -3,12 +3,26 @@
 
 package transfer
 
-import "time"
+import (
+	"time"
+
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
 
 // memo is what a step remembers from one call of its act to the next.
 type memo struct {
-	asked   time.Time // when a call was made whose effect is unclear; zero: none is
-	looks   int       // how often it was looked for since
-	thrown  []string  // ids that came of earlier calls and failed
-	repeats int       // how often the copy was made again
+	asked   time.Time          // when a call was made of which nobody knows the effect; zero: none was
+	looks   int                // how often its effect was looked for
+	lost    bool               // such a call was made at some time
+	changed bool               // a change was made that is to be read back
+	broken  *ec2types.Snapshot // a copy that failed and has to go
+	thrown  []string           // ids of earlier copies that failed
+	failure error              // what the step ends with once broken is gone
+	missing time.Time          // since when something is not there that should be; zero: it is
 }
+
+// patience is how long eventual consistency is waited for (4.4.1, 4.4.4).
+const patience = 5 * time.Minute
+
+// pause before the nth look or repeat: 2 s, doubling to a minute.
+func pause(n int) time.Duration { return min(2*time.Second<<min(n, 10), time.Minute) }

@@ -21,7 +21,8 @@ type Done struct {
 	Begun, Ended time.Time
 	Made         string             // AWS id
 	Snapshot     *ec2types.Snapshot // as last seen
-	Image        *ec2types.Image    // as last seen
+	Unclear      bool               // a call's answer was lost on the way: there may be a second one of it
+	Left         []plan.Leftover
 	Err          error
 }
 
@@ -233,7 +234,7 @@ func (r *runner) end(j *job, d Done) {
 		r.finish(j, d)
 		return
 	}
-	if later.after > 0 {
+	if later.after > 0 && (r.stopped == nil || j.closing()) {
 		r.asleep[j] = time.AfterFunc(later.after, func() { r.wakes <- j })
 		return
 	}

@@ -1,0 +1,40 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+func (t *transfer) deleteSnapshot(ctx context.Context, j *job, s *plan.DeleteSnapshot) Done {
+	id := j.id(s.Snapshot)
+	err := t.drop(ctx, s.At, id)
+	if err == nil {
+		return Done{Made: id}
+	}
+	return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "snapshot", Resource: id, Why: err.Error()}}}
+}
+
+// drop deletes a snapshot. That it is gone already is what was wanted.
+func (t *transfer) drop(ctx context.Context, at plan.Place, id string) error {
+	_, err := t.pool.EC2(at).DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(id)})
+	if awsclient.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// discard deletes what is of no use, and says what stayed. It is no failure of its own.
+func (t *transfer) discard(ctx context.Context, at plan.Place, id string) []plan.Leftover {
+	if err := t.drop(ctx, at, id); err != nil {
+		return []plan.Leftover{{At: at, Kind: "snapshot", Resource: id, Why: err.Error()}}
+	}
+	return nil
+}

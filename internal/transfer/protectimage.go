@@ -1,0 +1,134 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Protect switches deregistration protection on for those images of an account that have none, behind a tag, and reads it back
+// (A.2). An image that somebody else has protected stays as it is. run is the id that the tag gets.
+func Protect(ctx context.Context, pool *awsclient.Pool, account, run string, images []plan.SourceImage, say func(plan.Event)) ([]plan.SourceEnd, []plan.Finding) {
+	var steps []plan.Step
+	for _, image := range images {
+		steps = append(steps, &plan.ProtectImage{
+			Head:    plan.Head{Step: plan.ID("protect/" + image.Region), At: plan.Place{Account: account, Region: image.Region}},
+			ImageID: image.ImageID,
+			Tags:    map[string]string{origin.Protected: run},
+		})
+	}
+	return guarded(ctx, pool, steps, images, say, func(d Done) bool { return d.Made != "" })
+}
+
+// Lift switches the protection off that Protect has switched on, and takes its tag away: the last calls of a run that succeeded.
+func Lift(ctx context.Context, pool *awsclient.Pool, account string, sources []plan.SourceEnd, say func(plan.Event)) ([]plan.SourceEnd, []plan.Finding) {
+	var steps []plan.Step
+	var images []plan.SourceImage
+	for _, source := range sources {
+		if !source.Protected {
+			continue
+		}
+		images = append(images, plan.SourceImage{Region: source.Region, ImageID: source.ImageID})
+		steps = append(steps, &plan.LiftProtection{
+			Head:    plan.Head{Step: plan.ID("lift/" + source.Region), At: plan.Place{Account: account, Region: source.Region}},
+			ImageID: source.ImageID,
+		})
+	}
+	return guarded(ctx, pool, steps, images, say, func(d Done) bool { return d.Err != nil })
+}
+
+func guarded(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, images []plan.SourceImage, say func(plan.Event), protected func(Done) bool) ([]plan.SourceEnd, []plan.Finding) {
+	done := run(ctx, pool, steps, Options{}, say)
+	var ends []plan.SourceEnd
+	var findings []plan.Finding
+	for i, s := range steps {
+		d := done[s.Base().Step]
+		ends = append(ends, plan.SourceEnd{Region: images[i].Region, ImageID: images[i].ImageID, Protected: protected(d)})
+		if f := explain(s, d.Err); f != nil {
+			findings = append(findings, *f)
+		}
+	}
+	return ends, findings
+}
+
+var errNotProtected = errors.New("AWS does not show the protection that was switched on")
+
+// protectImage makes an id of the image when the protection is ours: switched on now, or by an earlier run that did not end well.
+func (t *transfer) protectImage(ctx context.Context, j *job, s *plan.ProtectImage) Done {
+	image, err := t.image(ctx, s.At, s.ImageID)
+	if err != nil {
+		return Done{Err: err}
+	}
+	if image == nil {
+		if j.patient() {
+			return Done{Err: comeBack{pause(j.memo.looks)}}
+		}
+		return Done{Err: fmt.Errorf("AWS does not show %s", s.ImageID)}
+	}
+	switch {
+	case isProtected(image) && has(image, origin.Protected):
+		return Done{Made: s.ImageID}
+	case isProtected(image) && !j.memo.changed:
+		return Done{}
+	case j.memo.changed: // switched on, and not seen yet
+		if j.patient() {
+			return Done{Err: comeBack{pause(j.memo.looks)}}
+		}
+		return Done{Made: s.ImageID, Err: errNotProtected}
+	}
+	client := t.pool.EC2(s.At)
+	if _, err := client.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{s.ImageID}, Tags: tagList(s.Tags)}); err != nil {
+		return Done{Err: err}
+	}
+	if _, err := client.EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
+		return Done{Err: err}
+	}
+	j.memo.changed = true
+	return Done{Err: comeBack{}}
+}
+
+// liftProtection lifts what bears our tag, and nothing else.
+func (t *transfer) liftProtection(ctx context.Context, s *plan.LiftProtection) Done {
+	image, err := t.image(ctx, s.At, s.ImageID)
+	if err != nil {
+		return Done{Err: err}
+	}
+	if image == nil || !has(image, origin.Protected) {
+		return Done{}
+	}
+	client := t.pool.EC2(s.At)
+	if isProtected(image) {
+		if _, err := client.DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
+			return Done{Err: err}
+		}
+	}
+	_, err = client.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{s.ImageID}, Tags: []ec2types.Tag{{Key: aws.String(origin.Protected)}}})
+	return Done{Made: s.ImageID, Err: err}
+}
+
+// isProtected: everything but "disabled" counts, the cool-down after switching off as well (A.2.3).
+func isProtected(image *ec2types.Image) bool {
+	state := strings.TrimSpace(aws.ToString(image.DeregistrationProtection))
+	return state != "" && state != "disabled"
+}
+
+func has(image *ec2types.Image, key string) bool {
+	for _, tag := range image.Tags {
+		if aws.ToString(tag.Key) == key {
+			return true
+		}
+	}
+	return false
+}

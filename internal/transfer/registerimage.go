@@ -1,0 +1,147 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// registerImage makes the image from the destination's own copies. The image is available at once (2.5.6).
+func (t *transfer) registerImage(ctx context.Context, j *job, s *plan.RegisterImage) Done {
+	snapshots := make(map[string]string, len(s.Snapshots))
+	for device, ref := range s.Snapshots {
+		snapshots[device] = j.id(ref)
+	}
+	in, err := registration(s, snapshots)
+	if err != nil {
+		return Done{Err: err}
+	}
+	find := func(ctx context.Context) (string, error) { return t.findImage(ctx, s) }
+	id, err := t.once(ctx, j, find, func(ctx context.Context) (string, error) {
+		made, err := t.pool.EC2(s.At).RegisterImage(ctx, in)
+		if err != nil {
+			return "", err
+		}
+		return aws.ToString(made.ImageId), nil
+	})
+	switch {
+	case awsclient.IsNameTaken(err) && j.memo.lost: // by the call whose answer was lost, seen late
+		if found, lookErr := find(ctx); lookErr == nil && found != "" {
+			id, err = found, nil
+		} else if j.patient() {
+			err = comeBack{pause(j.memo.looks)}
+		}
+	case awsclient.IsNotFound(err) && j.patient(): // a copy that AWS shows as completed and does not know yet (4.4.3)
+		err = comeBack{pause(j.memo.looks)}
+	}
+	return Done{Made: id, Unclear: j.memo.lost, Err: err}
+}
+
+// findImage looks for an image of this step whose answer was lost.
+func (t *transfer) findImage(ctx context.Context, s *plan.RegisterImage) (string, error) {
+	var found []string
+	pages := ec2.NewDescribeImagesPaginator(t.pool.EC2(s.At), &ec2.DescribeImagesInput{
+		Owners: []string{"self"}, Filters: origins(s.Tags), MaxResults: aws.Int32(1000),
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, image := range page.Images {
+			if aws.ToString(image.Name) == s.Name {
+				found = append(found, aws.ToString(image.ImageId))
+			}
+		}
+	}
+	if len(found) == 0 {
+		return "", nil
+	}
+	return slices.Min(found), nil // a name has one image at most (2.5.2)
+}
+
+// registration carries every attribute over that RegisterImage takes (rule 2.4), with the destination's snapshots by device.
+func registration(s *plan.RegisterImage, snapshots map[string]string) (*ec2.RegisterImageInput, error) {
+	devices, err := devicesOf(s.Source, snapshots)
+	if err != nil {
+		return nil, err
+	}
+	from := s.Source
+	in := &ec2.RegisterImageInput{
+		Name:                aws.String(s.Name),
+		Architecture:        from.Architecture,
+		BlockDeviceMappings: devices,
+		BootMode:            from.BootMode,
+		EnaSupport:          from.EnaSupport,
+		ImdsSupport:         from.ImdsSupport,
+		KernelId:            from.KernelId,
+		RamdiskId:           from.RamdiskId,
+		RootDeviceName:      from.RootDeviceName,
+		SriovNetSupport:     from.SriovNetSupport,
+		TagSpecifications:   tagged(ec2types.ResourceTypeImage, s.Tags),
+		TpmSupport:          from.TpmSupport,
+	}
+	if from.VirtualizationType != "" {
+		in.VirtualizationType = aws.String(string(from.VirtualizationType))
+	}
+	if s.Description != "" { // an empty one is no description (2.2.10)
+		in.Description = aws.String(s.Description)
+	}
+	if s.UEFIData != "" {
+		in.UefiData = aws.String(s.UEFIData)
+	}
+	return in, nil
+}
+
+// devicesOf are the source's block devices, each with the destination's snapshot in place of the source's. Encryption is never
+// named with a snapshot: the snapshot has it (1.5.1, 1.5.4).
+func devicesOf(image ec2types.Image, snapshots map[string]string) ([]ec2types.BlockDeviceMapping, error) {
+	devices := make([]ec2types.BlockDeviceMapping, 0, len(image.BlockDeviceMappings))
+	for _, from := range image.BlockDeviceMappings {
+		device := ec2types.BlockDeviceMapping{DeviceName: from.DeviceName, VirtualName: from.VirtualName, NoDevice: from.NoDevice}
+		if e := from.Ebs; e != nil {
+			device.Ebs = &ec2types.EbsBlockDevice{
+				DeleteOnTermination:      e.DeleteOnTermination,
+				Iops:                     e.Iops,
+				Throughput:               e.Throughput,
+				VolumeInitializationRate: e.VolumeInitializationRate,
+				VolumeSize:               e.VolumeSize,
+				VolumeType:               e.VolumeType,
+			}
+			if e.SnapshotId == nil {
+				device.Ebs.Encrypted = e.Encrypted // an empty volume may be declared encrypted (1.5.5)
+			} else {
+				name := aws.ToString(from.DeviceName)
+				if snapshots[name] == "" {
+					return nil, fmt.Errorf("there is no copy of %s to register %s with", aws.ToString(e.SnapshotId), name)
+				}
+				device.Ebs.SnapshotId = aws.String(snapshots[name])
+			}
+		}
+		devices = append(devices, device)
+	}
+	slices.SortFunc(devices, func(a, b ec2types.BlockDeviceMapping) int {
+		return strings.Compare(aws.ToString(a.DeviceName), aws.ToString(b.DeviceName))
+	})
+	return devices, nil
+}
+
+// deregister takes an image away that this run registered. That it is gone already is what was wanted (2.5.9).
+func (t *transfer) deregister(ctx context.Context, at plan.Place, id string) error {
+	_, err := t.pool.EC2(at).DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: aws.String(id)})
+	if awsclient.IsNotFound(err) {
+		return nil
+	}
+	return err
+}

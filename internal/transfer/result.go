@@ -1,0 +1,136 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// resultOf says what came of a plan, in the order of its steps.
+func resultOf(p plan.Plan, done map[plan.ID]Done) plan.Result {
+	var r plan.Result
+	removed, verified := map[string]bool{}, map[plan.Place]bool{}
+	for _, s := range p.Steps {
+		d := done[s.Base().Step]
+		ended := plan.Ended{Step: s.Base().Step, At: s.Base().At, Begun: d.Begun, Ended: d.Ended, Made: d.Made, Skipped: errors.Is(d.Err, errSkipped), Failure: explain(s, d.Err)}
+		r.Steps = append(r.Steps, ended)
+		if ended.Failure != nil {
+			r.Findings = append(r.Findings, *ended.Failure)
+		}
+		r.Left = append(r.Left, d.Left...)
+		switch s := s.(type) {
+		case *plan.VerifyImage:
+			if d.Err == nil {
+				verified[s.At] = true
+				r.Images = append(r.Images, made(p, s, d, done))
+			}
+		case *plan.DeleteSnapshot:
+			removed[d.Made] = d.Err == nil
+		}
+	}
+	for _, s := range p.Steps {
+		if left, is := unfinished(s, done[s.Base().Step], verified, removed); is {
+			r.Left = append(r.Left, left)
+		}
+	}
+	return r
+}
+
+func made(p plan.Plan, s *plan.VerifyImage, d Done, done map[plan.ID]Done) plan.Made {
+	m := plan.Made{At: s.At, ImageID: d.Made, Name: s.Register.Name}
+	if i := slices.IndexFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == s.At }); i >= 0 {
+		m.Target, m.Carried = p.Destinations[i].Target, p.Destinations[i].Carried
+	}
+	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
+		wanted := s.Snapshots[device]
+		id := wanted.Snapshot.Known
+		if id == "" {
+			id = done[wanted.Snapshot.From].Made
+		}
+		m.Snapshots = append(m.Snapshots, plan.MadeSnapshot{Device: device, SnapshotID: id, KeyARN: wanted.KeyARN, GiB: int32(wanted.GiB)})
+	}
+	return m
+}
+
+// unfinished is what a step made that no image of this run uses: it stays for the next run.
+func unfinished(s plan.Step, d Done, verified map[plan.Place]bool, removed map[string]bool) (plan.Leftover, bool) {
+	left := plan.Leftover{At: s.Base().At, Resource: d.Made}
+	if d.Made == "" {
+		return left, false
+	}
+	switch s := s.(type) {
+	case *plan.CopySnapshot:
+		left.Kind, left.Why = "snapshot", "completed; the next run goes on with it"
+		if d.Err != nil {
+			left.Why = "still under way; the next run goes on with it"
+		}
+		if s.For == (plan.Place{}) {
+			return left, !removed[d.Made]
+		}
+		return left, !verified[s.For]
+	case *plan.RegisterImage:
+		left.Kind, left.Why = "image", "registered, and not verified"
+		return left, !verified[s.At]
+	}
+	return left, false
+}
+
+// explain makes a finding of what a step ended with; nil where it ended well or was not begun.
+func explain(s plan.Step, err error) *plan.Finding {
+	if err == nil || errors.Is(err, errSkipped) {
+		return nil
+	}
+	f := &plan.Finding{Level: plan.Refused, At: s.Base().At, Summary: "could not " + s.String(), Because: err.Error(), Operation: awsclient.Operation(err)}
+	if code := awsclient.Code(err); code != "" {
+		refusal := awsclient.Refused(f.Operation, err)
+		f.Operation, f.Because = refusal.Operation, refusal.Code+": "+refusal.Message
+	}
+	f.Resource, f.Next = resourceOf(s), nextAfter(err)
+	var failed *copyFailed
+	if errors.As(err, &failed) {
+		f.Operation, f.Resource, f.Because = "ec2:CopySnapshot", failed.snapshot, failed.text
+	}
+	return f
+}
+
+func resourceOf(s plan.Step) string {
+	switch s := s.(type) {
+	case *plan.CopySnapshot:
+		return s.Source.Known
+	case *plan.ShareSnapshot:
+		return s.Snapshot.Known
+	case *plan.WithdrawShare:
+		return s.Snapshot.Known
+	case *plan.DeleteSnapshot:
+		return s.Snapshot.Known
+	case *plan.VerifyImage:
+		return s.Image.Known
+	case *plan.RegisterImage:
+		return aws.ToString(s.Source.ImageId)
+	case *plan.ProtectImage:
+		return s.ImageID
+	case *plan.LiftProtection:
+		return s.ImageID
+	}
+	return ""
+}
+
+func nextAfter(err error) string {
+	switch {
+	case awsclient.IsUnauthorized(err):
+		return "allow the action to the principal that the message names, on the resource that it names"
+	case awsclient.IsExpired(err):
+		return "renew the credentials and run again: what is done stays done"
+	case awsclient.IsNameTaken(err):
+		return "set ami_name, or deregister the image that has the name"
+	}
+	return "run again: what is done stays done"
+}

@@ -1,0 +1,66 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// shareSnapshot adds to who may create volumes from a snapshot; nothing that was there is taken away. Adding twice is no error (2.1.5).
+func (t *transfer) shareSnapshot(ctx context.Context, j *job, s *plan.ShareSnapshot) Done {
+	if err := guardShare(s.Accounts); err != nil {
+		return Done{Err: err}
+	}
+	id := j.id(s.Snapshot)
+	err := t.modifyShare(ctx, s.At, id, &ec2types.CreateVolumePermissionModifications{Add: permissions(s.Accounts)})
+	if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
+		return Done{Err: comeBack{pause(j.memo.looks)}}
+	}
+	return Done{Made: id, Err: err}
+}
+
+// withdrawShare takes back what shareSnapshot added. Removing what is not there is no error (2.1.5); a copy under way goes on (1.3.13).
+func (t *transfer) withdrawShare(ctx context.Context, j *job, s *plan.WithdrawShare) Done {
+	if err := guardShare(s.Accounts); err != nil {
+		return Done{Err: err}
+	}
+	id := j.id(s.Snapshot)
+	err := t.modifyShare(ctx, s.At, id, &ec2types.CreateVolumePermissionModifications{Remove: permissions(s.Accounts)})
+	if err == nil || awsclient.IsNotFound(err) {
+		return Done{Made: id}
+	}
+	return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: err.Error()}}}
+}
+
+func (t *transfer) modifyShare(ctx context.Context, at plan.Place, id string, change *ec2types.CreateVolumePermissionModifications) error {
+	_, err := t.pool.EC2(at).ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{
+		SnapshotId: aws.String(id), Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: change,
+	})
+	return err
+}
+
+func permissions(accounts []string) []ec2types.CreateVolumePermission {
+	list := make([]ec2types.CreateVolumePermission, len(accounts))
+	for i, account := range accounts {
+		list[i] = ec2types.CreateVolumePermission{UserId: aws.String(account)}
+	}
+	return list
+}
+
+// patient counts a look at what is not there yet, and reports whether to look again.
+func (j *job) patient() bool {
+	if j.memo.missing.IsZero() {
+		j.memo.missing = time.Now()
+	}
+	j.memo.looks++
+	return time.Since(j.memo.missing) < patience
+}

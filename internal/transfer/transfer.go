@@ -1,0 +1,84 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Options of a run.
+type Options struct {
+	CopyTimeout  time.Duration // one copy, from its call to its end
+	PollInterval time.Duration // the shortest time between two looks at a place
+}
+
+// closingTime is what closing steps have after a cancel or time-out of the run.
+const closingTime = 5 * time.Minute
+
+// graceTime is what a call that makes something has left to bring its answer when the run is cancelled: the thing's id is worth it.
+const graceTime = 5 * time.Second
+
+// Run runs a plan's steps until every one has ended, and says what came of it. When ctx is done, nothing is made any more;
+// what was shared is withdrawn within a time of its own. say is called by one goroutine at a time, in the order of events.
+func Run(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o Options, say func(plan.Event)) plan.Result {
+	begun := time.Now()
+	done := run(ctx, pool, p.Steps, o, say)
+	result := resultOf(p, done)
+	result.Begun, result.Ended = begun, time.Now()
+	return result
+}
+
+func run(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, o Options, say func(plan.Event)) map[plan.ID]Done {
+	t := &transfer{pool: pool, begun: time.Now()}
+	r := newRunner(steps, t.act, say, closingTime)
+	t.watcher = newWatcher(ctx, pool, r.slots, r.emit, o)
+	defer t.watcher.close()
+	return r.run(ctx)
+}
+
+// transfer is a run of steps against AWS.
+type transfer struct {
+	pool    *awsclient.Pool
+	watcher *watcher
+	begun   time.Time
+}
+
+// act finds the act of a step: a file of this package has it, by the name of the step's type.
+func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
+	switch s := j.step.(type) {
+	case *plan.CopySnapshot:
+		t.copySnapshot(ctx, j, s, end)
+	case *plan.ShareSnapshot:
+		end(t.shareSnapshot(ctx, j, s))
+	case *plan.RegisterImage:
+		end(t.registerImage(ctx, j, s))
+	case *plan.VerifyImage:
+		end(t.verifyImage(ctx, j, s))
+	case *plan.WithdrawShare:
+		end(t.withdrawShare(ctx, j, s))
+	case *plan.DeleteSnapshot:
+		end(t.deleteSnapshot(ctx, j, s))
+	case *plan.ProtectImage:
+		end(t.protectImage(ctx, j, s))
+	case *plan.LiftProtection:
+		end(t.liftProtection(ctx, s))
+	default:
+		end(Done{Err: fmt.Errorf("nobody knows how to do a step of type %T", s)})
+	}
+}
+
+// grace is a context that lasts a little longer than ctx.
+func grace(ctx context.Context) (context.Context, func()) {
+	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	unhook := context.AfterFunc(ctx, func() { time.AfterFunc(graceTime, cancel) })
+	return lasting, func() {
+		unhook()
+		cancel()
+	}
+}

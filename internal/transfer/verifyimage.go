@@ -1,0 +1,192 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// doubt is how long a difference has to last before it is believed: a read may be stale (4.4.1).
+const doubt = time.Minute
+
+// unlike is an image that is not what was asked for.
+type unlike struct {
+	image       string
+	differences []string
+}
+
+func (e *unlike) Error() string {
+	return fmt.Sprintf("%s is not what was asked for: %s", e.image, strings.Join(e.differences, "; "))
+}
+
+// verifyImage compares what was made with what was asked for. An image that does not pass goes, with the snapshots that do not.
+func (t *transfer) verifyImage(ctx context.Context, j *job, s *plan.VerifyImage) Done {
+	id := j.id(s.Image)
+	image, err := t.image(ctx, s.At, id)
+	switch {
+	case err != nil:
+		return Done{Made: id, Err: err}
+	case image == nil || image.State == ec2types.ImageStatePending: // 4.4.1
+		if j.patient() {
+			return Done{Err: comeBack{pause(j.memo.looks)}}
+		}
+		return Done{Made: id, Err: fmt.Errorf("AWS has not shown %s as available for %v", id, patience)}
+	}
+	snapshots, err := t.snapshotsOf(ctx, j, s)
+	if err != nil {
+		return Done{Made: id, Err: err}
+	}
+	differences := differencesOf(s, j, *image, snapshots)
+	if s.Register.UEFIData != "" {
+		data, err := t.uefiData(ctx, s.At, id)
+		if err != nil {
+			return Done{Made: id, Err: err}
+		}
+		if data != s.Register.UEFIData {
+			differences = append(differences, "UefiData: not the source's")
+		}
+	}
+	wrong, findings := wrongSnapshots(s, j, snapshots)
+	differences = append(differences, findings...)
+	if len(differences) == 0 {
+		return Done{Made: id}
+	}
+	if j.memo.missing.IsZero() {
+		j.memo.missing = time.Now()
+	}
+	if time.Since(j.memo.missing) < doubt {
+		j.memo.looks++
+		return Done{Err: comeBack{pause(j.memo.looks)}}
+	}
+	return Done{Made: id, Err: &unlike{id, differences}, Left: t.reject(ctx, j, s, wrong)}
+}
+
+// reject takes away what did not pass. The copies that are right stay for the next run.
+func (t *transfer) reject(ctx context.Context, j *job, s *plan.VerifyImage, wrong []string) []plan.Leftover {
+	lasting, release := grace(ctx)
+	defer release()
+	id := j.id(s.Image)
+	if err := t.deregister(lasting, s.At, id); err != nil {
+		return []plan.Leftover{{At: s.At, Kind: "image", Resource: id, Why: err.Error()}}
+	}
+	var left []plan.Leftover
+	for _, snapshot := range wrong {
+		left = append(left, t.discard(lasting, s.At, snapshot)...)
+	}
+	return left
+}
+
+// differencesOf the image from what was asked for, the state of its snapshots aside.
+func differencesOf(s *plan.VerifyImage, j *job, image ec2types.Image, snapshots map[string]ec2types.Snapshot) []string {
+	found := plan.Differences(s.Register.Source, image)
+	differ := func(what, want, is string) {
+		if want != is {
+			found = append(found, fmt.Sprintf("%s: %q was wanted, it is %q", what, want, is))
+		}
+	}
+	differ("State", string(ec2types.ImageStateAvailable), string(image.State))
+	differ("OwnerId", s.At.Account, aws.ToString(image.OwnerId))
+	differ("Name", s.Register.Name, aws.ToString(image.Name))
+	differ("Description", s.Register.Description, aws.ToString(image.Description))
+	differ("Public", "false", fmt.Sprint(aws.ToBool(image.Public)))
+	tags := map[string]string{}
+	for _, tag := range image.Tags {
+		tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.Register.Tags)) {
+		differ("Tag "+key, s.Register.Tags[key], tags[key])
+	}
+	for _, m := range image.BlockDeviceMappings {
+		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
+			device := aws.ToString(m.DeviceName)
+			differ("SnapshotId of "+device, j.id(s.Snapshots[device].Snapshot), aws.ToString(m.Ebs.SnapshotId))
+		}
+	}
+	return found
+}
+
+// wrongSnapshots are those that are not the destination's own, whole, and under its key. Valid after completion only (4.6.1).
+func wrongSnapshots(s *plan.VerifyImage, j *job, snapshots map[string]ec2types.Snapshot) (ids, why []string) {
+	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
+		wanted := s.Snapshots[device]
+		id := j.id(wanted.Snapshot)
+		is, there := snapshots[id]
+		if !there {
+			why = append(why, fmt.Sprintf("%s of %s: AWS does not show it", id, device))
+			continue
+		}
+		var wrong []string
+		differ := func(what, want, is string) {
+			if want != is {
+				wrong = append(wrong, fmt.Sprintf("%s of %s (%s): %q was wanted, it is %q", what, device, id, want, is))
+			}
+		}
+		differ("State", string(ec2types.SnapshotStateCompleted), string(is.State))
+		differ("OwnerId", s.At.Account, aws.ToString(is.OwnerId))
+		differ("Encrypted", "true", fmt.Sprint(aws.ToBool(is.Encrypted)))
+		differ("KmsKeyId", wanted.KeyARN, aws.ToString(is.KmsKeyId))
+		differ("VolumeSize", fmt.Sprint(wanted.GiB), fmt.Sprint(aws.ToInt32(is.VolumeSize)))
+		if len(wrong) > 0 {
+			why = append(why, wrong...)
+			if !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids, why
+}
+
+// snapshotsOf are the image's snapshots: as the watcher saw them last, without another call, where this run copied them.
+func (t *transfer) snapshotsOf(ctx context.Context, j *job, s *plan.VerifyImage) (map[string]ec2types.Snapshot, error) {
+	found := map[string]ec2types.Snapshot{}
+	var unseen []string
+	for _, wanted := range s.Snapshots {
+		id := j.id(wanted.Snapshot)
+		if seen := j.ended[wanted.Snapshot.From].Snapshot; seen != nil {
+			found[id] = *seen
+		} else if !slices.Contains(unseen, id) {
+			unseen = append(unseen, id)
+		}
+	}
+	if len(unseen) == 0 {
+		return found, nil
+	}
+	slices.Sort(unseen)
+	more, err := describe(ctx, t.pool.EC2(s.At), unseen)
+	maps.Copy(found, more)
+	return found, err
+}
+
+// image is an account's own image; nil where AWS does not show it.
+func (t *transfer) image(ctx context.Context, at plan.Place, id string) (*ec2types.Image, error) {
+	out, err := t.pool.EC2(at).DescribeImages(ctx, &ec2.DescribeImagesInput{
+		Owners: []string{"self"}, Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{id}}},
+	})
+	if err != nil || len(out.Images) == 0 {
+		return nil, err
+	}
+	return &out.Images[0], nil
+}
+
+// uefiData is an image's variable store; only its owner may read it (2.2.11).
+func (t *transfer) uefiData(ctx context.Context, at plan.Place, id string) (string, error) {
+	out, err := t.pool.EC2(at).DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{
+		ImageId: aws.String(id), Attribute: ec2types.ImageAttributeNameUefiData,
+	})
+	if err != nil || out.UefiData == nil {
+		return "", err
+	}
+	return aws.ToString(out.UefiData.Value), nil
+}

@@ -1,0 +1,325 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// rarest is the longest time between two looks at a place.
+const rarest = 5 * time.Minute
+
+// filterValues is how many values a filter may have (EC2 API reference, Filter).
+const filterValues = 200
+
+// watcher waits for copies: one DescribeSnapshots per place and tick, whatever the number of copies there (4.2.2). Between
+// ticks there is nothing but a timer for each place.
+type watcher struct {
+	ctx     context.Context
+	pool    *awsclient.Pool
+	slots   chan struct{}
+	emit    func(plan.Event)
+	options Options
+	unhook  func() bool
+
+	ticks sync.WaitGroup
+	mu    sync.Mutex // of all below; never held across a call
+	views map[plan.Place]*view
+	over  error // why nothing is waited for any more
+}
+
+// view is what is waited for at a place.
+type view struct {
+	at      plan.Place
+	copies  map[string]*pending
+	timer   *time.Timer
+	due     time.Time
+	looking bool
+	refused time.Time // since when AWS refuses to show them; zero: it does not
+}
+
+// pending is a copy on its way.
+type pending struct {
+	id      string
+	step    plan.ID
+	begun   time.Time
+	takes   time.Duration // expected
+	gib     int64
+	end     func(*ec2types.Snapshot, error)
+	last    *ec2types.Snapshot
+	percent int
+	missing time.Time // since when AWS does not show it; zero: it does
+}
+
+func newWatcher(ctx context.Context, pool *awsclient.Pool, slots chan struct{}, emit func(plan.Event), o Options) *watcher {
+	w := &watcher{ctx: ctx, pool: pool, slots: slots, emit: emit, options: o, views: map[plan.Place]*view{}}
+	w.unhook = context.AfterFunc(ctx, w.giveUp)
+	return w
+}
+
+// close returns when the last tick is over. Nothing is waited for any more.
+func (w *watcher) close() {
+	w.unhook()
+	w.mu.Lock()
+	w.over = errClosed
+	w.mu.Unlock()
+	w.ticks.Wait()
+}
+
+var errClosed = errors.New("the run is over")
+
+// watch calls p.end once, with the copy as last seen, when it has completed (nil), failed, or is not waited for any longer.
+func (w *watcher) watch(at plan.Place, p *pending) {
+	w.mu.Lock()
+	over := w.over
+	if over == nil {
+		if w.views[at] == nil {
+			w.views[at] = &view{at: at, copies: map[string]*pending{}}
+		}
+		v := w.views[at]
+		v.copies[p.id] = p
+		w.arm(v)
+	}
+	w.mu.Unlock()
+	if over != nil {
+		p.end(nil, over)
+	}
+}
+
+// arm sets a place's timer to when the first of its copies is worth a look. Call it with mu held.
+func (w *watcher) arm(v *view) {
+	if v.looking || len(v.copies) == 0 {
+		return
+	}
+	now := time.Now()
+	tick := rarest
+	for _, p := range v.copies {
+		tick = min(tick, p.tick(now, w.options))
+	}
+	if due := now.Add(tick); v.timer == nil || due.Before(v.due) {
+		if v.timer != nil {
+			v.timer.Stop()
+		}
+		v.due, v.timer = due, time.AfterFunc(tick, func() { w.tick(v) })
+	}
+}
+
+// tick is about a third of the expected rest: early looks far apart, the last ones close to the end.
+func (p *pending) tick(now time.Time, o Options) time.Duration {
+	tick := min(max(p.rest(now)/3, o.PollInterval), rarest)
+	if o.CopyTimeout > 0 {
+		tick = min(tick, max(p.begun.Add(o.CopyTimeout).Sub(now), 0)+time.Millisecond)
+	}
+	return tick
+}
+
+// rest is how long a copy is expected to take from now on: by its progress, or before there is any, by what was planned.
+func (p *pending) rest(now time.Time) time.Duration {
+	gone := now.Sub(p.begun)
+	if p.last != nil && p.last.StartTime != nil {
+		gone = max(gone, now.Sub(*p.last.StartTime)) // it may be an earlier run's
+	}
+	if p.percent <= 0 {
+		return max(p.takes-gone, 0)
+	}
+	return gone * time.Duration(100-p.percent) / time.Duration(p.percent)
+}
+
+// tick looks at a place.
+func (w *watcher) tick(v *view) {
+	w.mu.Lock()
+	v.timer = nil
+	if w.over != nil || v.looking {
+		w.mu.Unlock()
+		return
+	}
+	w.ticks.Add(1)
+	defer w.ticks.Done()
+	v.looking = true
+	ids := slices.Sorted(maps.Keys(v.copies))
+	w.mu.Unlock()
+
+	select {
+	case w.slots <- struct{}{}:
+	case <-w.ctx.Done():
+		return
+	}
+	seen, err := describe(w.ctx, w.pool.EC2(v.at), ids)
+	<-w.slots
+
+	w.mu.Lock()
+	v.looking = false
+	var ends []func()
+	var events []plan.Event
+	if w.over == nil {
+		ends, events = w.judge(v, ids, seen, err)
+		w.arm(v)
+	}
+	w.mu.Unlock()
+	for _, e := range events {
+		w.emit(e)
+	}
+	for _, end := range ends {
+		end()
+	}
+}
+
+// judge sees which copies have ended. Call it with mu held; it calls nobody.
+func (w *watcher) judge(v *view, ids []string, seen map[string]ec2types.Snapshot, err error) (ends []func(), events []plan.Event) {
+	now := time.Now()
+	refusal := v.judgeLook(now, err)
+	for _, id := range ids {
+		p := v.copies[id]
+		verdict, over := refusal, refusal != nil
+		if err == nil {
+			if found, there := seen[id]; there {
+				p.last, p.missing = &found, time.Time{}
+				if percent := percentOf(found); percent > p.percent {
+					p.percent = percent
+					events = append(events, p.event(now, v.at))
+				}
+			} else if p.missing.IsZero() {
+				p.missing = now
+			}
+			verdict, over = p.verdict(now)
+		}
+		if timeout := w.options.CopyTimeout; !over && timeout > 0 && now.Sub(p.begun) >= timeout {
+			verdict, over = fmt.Errorf("%s is not complete after %v; it goes on in AWS", id, timeout), true
+		}
+		if over {
+			delete(v.copies, id)
+			ends = append(ends, func() { p.end(p.last, verdict) })
+		}
+	}
+	return ends, events
+}
+
+// judgeLook says what to make of a look: nil is to go on. Throttling and the like never end a wait (4.2.1); a refusal does
+// when it lasts (4.4.4), an expired session at once: it was renewed and is refused again (5.4).
+func (v *view) judgeLook(now time.Time, err error) error {
+	if err == nil || awsclient.IsWeather(err) {
+		v.refused = time.Time{}
+		return nil
+	}
+	if v.refused.IsZero() {
+		v.refused = now
+	}
+	if awsclient.IsExpired(err) || now.Sub(v.refused) >= patience {
+		return err
+	}
+	return nil
+}
+
+// copyFailed is how AWS says that a copy has failed: nothing but a text (1.8.4, 4.6.5).
+type copyFailed struct {
+	snapshot string
+	text     string // StateMessage
+}
+
+func (e *copyFailed) Error() string {
+	return fmt.Sprintf("AWS could not complete %s: %s", e.snapshot, e.text)
+}
+
+// verdict on a copy as last seen.
+func (p *pending) verdict(now time.Time) (error, bool) {
+	if !p.missing.IsZero() {
+		if now.Sub(p.missing) < patience { // 4.4.1
+			return nil, false
+		}
+		return fmt.Errorf("AWS has not shown %s for %v", p.id, now.Sub(p.missing).Round(time.Second)), true
+	}
+	switch p.last.State {
+	case ec2types.SnapshotStateCompleted:
+		return nil, true
+	case ec2types.SnapshotStatePending:
+		return nil, false
+	}
+	return &copyFailed{p.id, aws.ToString(p.last.StateMessage)}, true
+}
+
+func (p *pending) event(now time.Time, at plan.Place) plan.Event {
+	rest := p.rest(now)
+	return plan.Event{
+		Time: now, Kind: plan.Progressed, Step: p.step, At: at, Resource: p.id, Percent: p.percent, GiB: p.gib, ETA: now.Add(rest),
+		Text: fmt.Sprintf("%s: %d%% of %d GiB, about %v left", p.id, p.percent, p.gib, rest.Round(time.Second)),
+	}
+}
+
+// giveUp ends all waits: the run is over.
+func (w *watcher) giveUp() {
+	cause := context.Cause(w.ctx)
+	w.mu.Lock()
+	w.over = cause
+	var left []*pending
+	for _, v := range w.views {
+		if v.timer != nil {
+			v.timer.Stop()
+		}
+		for _, p := range v.copies {
+			left = append(left, p)
+		}
+		clear(v.copies)
+	}
+	w.mu.Unlock()
+	slices.SortFunc(left, func(a, b *pending) int { return strings.Compare(a.id, b.id) })
+	for _, p := range left {
+		p.end(p.last, cause)
+	}
+}
+
+// percentOf reads AWS's "42%"; -1 where it shows none (4.6.3).
+func percentOf(s ec2types.Snapshot) int {
+	percent, err := strconv.Atoi(strings.TrimSuffix(aws.ToString(s.Progress), "%"))
+	if err != nil {
+		return -1
+	}
+	return percent
+}
+
+// describe finds the account's own snapshots by id, those that AWS shows. Filters, unlike ids, do not make one missing snapshot
+// an error for all.
+func describe(ctx context.Context, client *ec2.Client, ids []string) (map[string]ec2types.Snapshot, error) {
+	found := make(map[string]ec2types.Snapshot, len(ids))
+	for some := range slices.Chunk(ids, filterValues) {
+		err := snapshots(ctx, client, []ec2types.Filter{{Name: aws.String("snapshot-id"), Values: some}}, func(s ec2types.Snapshot) {
+			found[aws.ToString(s.SnapshotId)] = s
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// snapshots goes through the account's own snapshots that pass the filters. A page may be empty and not be the last (4.3.2).
+func snapshots(ctx context.Context, client *ec2.Client, filters []ec2types.Filter, each func(ec2types.Snapshot)) error {
+	pages := ec2.NewDescribeSnapshotsPaginator(client, &ec2.DescribeSnapshotsInput{
+		OwnerIds: []string{"self"}, Filters: filters, MaxResults: aws.Int32(1000),
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range page.Snapshots {
+			each(s)
+		}
+	}
+	return nil
+}
