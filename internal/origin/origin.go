@@ -14,7 +14,7 @@ const Prefix = "encrypted-ami:"
 
 // Keys of our tags.
 const (
-	Source    = Prefix + "source"    // account/region/ami-..., and /device for a snapshot
+	Source    = Prefix + "source"    // account/region/ami-..., /staged where it is, and /device for a snapshot
 	Run       = Prefix + "run"       // id of the run that made the thing
 	Sealed    = Prefix + "seal"      // first seal: over what the thing is, given in the call that makes it
 	SealedID  = Prefix + "seal-id"   // second seal: over its id, given right after
@@ -31,6 +31,7 @@ type Mark struct {
 	Account string // of the source image
 	Region  string
 	ImageID string
+	Staged  bool   // made in the source account, for others to copy
 	Device  string // "" for an image
 	Run     string // that made the thing
 	Place   string // where the thing is: account/region
@@ -40,6 +41,9 @@ type Mark struct {
 // Source is the value of the tag that candidates are looked for by.
 func (m Mark) Source() string {
 	source := m.Account + "/" + m.Region + "/" + m.ImageID
+	if m.Staged {
+		source += "/staged"
+	}
 	if m.Device != "" {
 		source += "/" + strings.TrimPrefix(m.Device, "/")
 	}

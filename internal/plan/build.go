@@ -88,7 +88,7 @@ func (b *builder) goal(d Destination) goal {
 	g := goal{Destination: d, keyARN: destinationKeyARN(d, b.facts), copies: map[string]leftovers{}}
 	g.image, g.broken, _ = earlierImage(b.req, b.facts, d)
 	for _, v := range volumes(b.facts.Images[d.FromRegion]) {
-		found := earlierCopies(b.req, b.facts, d.FromRegion, v, d.At, g.keyARN)
+		found := copiesAt(b.req, b.facts, d, v)
 		if g.image != nil {
 			found = found.besides(snapshotOf(*g.image, v.device()))
 		}
@@ -100,15 +100,20 @@ func (b *builder) goal(d Destination) goal {
 // wants reports whether a destination still has to copy a volume.
 func (g goal) wants(volume string) bool { return g.image == nil && g.copies[volume].use == nil }
 
-// tags are our own for a thing made of a Region's image.
-func (b *builder) tags(from, device string, at Place, keyARN string) map[string]string {
-	return mark(b.req, b.facts, from, device, at, keyARN).Tags(b.facts.Images[from].SealKey)
+// mark says where a destination's image, or the copy of one device, comes from and belongs.
+func (d Destination) mark(req Request, facts Facts, device string) origin.Mark {
+	m := origin.Mark{Account: facts.Source.Account, Region: d.FromRegion, ImageID: imageID(req, d.FromRegion), Run: req.Build.RunID,
+		Place: d.At.id(), Device: device}
+	if device != "" {
+		m.KeyARN = destinationKeyARN(d, facts)
+	}
+	return m
 }
 
-// mark says where a thing made of a Region's image comes from and belongs.
-func mark(req Request, facts Facts, from, device string, at Place, keyARN string) origin.Mark {
-	return origin.Mark{Account: facts.Source.Account, Region: from, ImageID: imageID(req, from), Device: device,
-		Run: req.Build.RunID, Place: at.Account + "/" + at.Region, KeyARN: keyARN}
+// mark says where a staged snapshot comes from and belongs.
+func (s *supply) mark(req Request, facts Facts, device string) origin.Mark {
+	return origin.Mark{Account: facts.Source.Account, Region: s.from, ImageID: imageID(req, s.from), Run: req.Build.RunID,
+		Place: s.at.id(), Device: device, Staged: true, KeyARN: s.keyARN}
 }
 
 // imageID is the source image of a Region.
@@ -137,9 +142,9 @@ func (b *builder) offer(s *supply, goals []goal) *offer {
 				FromRegion:  s.from,
 				KeyARN:      s.keyARN,
 				Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, s.from)),
-				Tags:        b.tags(s.from, it.device(), s.at, s.keyARN),
+				Tags:        s.mark(b.req, b.facts, it.device()).Tags(b.facts.Images[s.from].SealKey),
 				SealKey:     b.facts.Images[s.from].SealKey,
-			}, earlierCopies(b.req, b.facts, s.from, it.volume, s.at, s.keyARN).use)
+			}, stagedAt(b.req, b.facts, s, it.volume).use)
 		}
 		o.given[it.id()] = strangers(it, wanting)
 		source.needs = append(source.needs, b.share(s, it, source, o.given[it.id()])...)
@@ -223,7 +228,7 @@ func (b *builder) copies(g goal, offers []*offer) map[string]ready {
 			FromRegion:  from,
 			KeyARN:      g.keyARN,
 			Description: fmt.Sprintf("%s of %s", v.device(), g.Name),
-			Tags:        joined(g.SnapshotTags, b.tags(g.FromRegion, v.device(), g.At, g.keyARN)),
+			Tags:        joined(g.SnapshotTags, g.mark(b.req, b.facts, v.device()).Tags(b.facts.Images[g.FromRegion].SealKey)),
 			SealKey:     b.facts.Images[g.FromRegion].SealKey,
 		}, g.copies[v.id()].use)
 		if i >= 0 {
@@ -243,7 +248,7 @@ func (b *builder) register(g goal, copies map[string]ready) {
 		Source:      *image.Image,
 		UEFIData:    image.UEFIData,
 		Snapshots:   map[string]Ref{},
-		Tags:        joined(g.Tags, b.tags(g.FromRegion, "", g.At, "")),
+		Tags:        joined(g.Tags, g.mark(b.req, b.facts, "").Tags(image.SealKey)),
 		SealKey:     image.SealKey,
 	}
 	verify := &VerifyImage{
@@ -315,7 +320,7 @@ func (b *builder) takeBack(o *offer) {
 		if !it.staged {
 			continue
 		}
-		left := earlierCopies(b.req, b.facts, o.from, it.volume, o.at, o.keyARN)
+		left := stagedAt(b.req, b.facts, o.supply, it.volume)
 		if source.ref == (Ref{}) { // nobody had to copy it any more
 			b.drop(o.at, Place{}, left.all())
 			continue

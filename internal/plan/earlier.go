@@ -48,21 +48,21 @@ type leftovers struct {
 }
 
 // earlierCopies judges the snapshots that earlier runs left of a volume at a place. One is taken over only if owner, size, key,
-// start and seal are right; with the first seal alone, only where there is no second of its run.
-func earlierCopies(req Request, facts Facts, from string, v volume, at Place, keyARN string) leftovers {
+// start and seal are right; with the first seal alone, only where there is no second of its run. What belongs to an image under
+// another name than the given one is left out: it is that image's.
+func earlierCopies(facts Facts, v volume, at Place, wanted origin.Mark, name string) leftovers {
 	var found leftovers
 	var ours []candidate
-	wanted := mark(req, facts, from, v.device(), at, keyARN)
 	for _, s := range facts.Earlier[at].Snapshots {
 		tags := tagMap(s.Tags)
-		if tags[origin.Source] != wanted.Source() {
+		if tags[origin.Source] != wanted.Source() || facts.Earlier[at].belongs(aws.ToString(s.SnapshotId), name) {
 			continue
 		}
 		own := wanted
 		if s.State == ec2types.SnapshotStateCompleted { // a pending copy shows no key yet (4.6.1)
 			own.KeyARN = aws.ToString(s.KmsKeyId)
 		}
-		c := candidate{s, own.Prove(facts.Images[from].SealKey, aws.ToString(s.SnapshotId), tags)}
+		c := candidate{s, own.Prove(facts.Images[wanted.Region].SealKey, aws.ToString(s.SnapshotId), tags)}
 		if c.proof == origin.None || aws.ToString(s.OwnerId) != at.Account || aws.ToString(s.VolumeId) != copiedVolume || aws.ToTime(s.StartTime).Before(aws.ToTime(v.snapshot.StartTime)) {
 			found.alien = append(found.alien, c)
 			continue
@@ -76,7 +76,7 @@ func earlierCopies(req Request, facts Facts, from string, v volume, at Place, ke
 		switch {
 		case c.proof == origin.First && twin:
 			found.alien = append(found.alien, c)
-		case c.failed() || c.done() && (aws.ToString(c.KmsKeyId) != keyARN || int64(aws.ToInt32(c.VolumeSize)) != v.gib()):
+		case c.failed() || c.done() && (aws.ToString(c.KmsKeyId) != wanted.KeyARN || int64(aws.ToInt32(c.VolumeSize)) != v.gib()):
 			found.surplus = append(found.surplus, c)
 		case found.use == nil:
 			found.use = &c
@@ -88,6 +88,25 @@ func earlierCopies(req Request, facts Facts, from string, v volume, at Place, ke
 		}
 	}
 	return found
+}
+
+// copiesAt are the copies of a volume that earlier runs left at a destination.
+func copiesAt(req Request, facts Facts, d Destination, v volume) leftovers {
+	return earlierCopies(facts, v, d.At, d.mark(req, facts, v.device()), d.Name)
+}
+
+// stagedAt are the copies of a volume that earlier runs staged.
+func stagedAt(req Request, facts Facts, s *supply, v volume) leftovers {
+	return earlierCopies(facts, v, s.at, s.mark(req, facts, v.device()), "")
+}
+
+// belongs reports whether a snapshot is part of an image under another name.
+func (e Earlier) belongs(snapshot, name string) bool {
+	return slices.ContainsFunc(e.Images, func(i ec2types.Image) bool {
+		return aws.ToString(i.Name) != name && slices.ContainsFunc(i.BlockDeviceMappings, func(m ec2types.BlockDeviceMapping) bool {
+			return m.Ebs != nil && aws.ToString(m.Ebs.SnapshotId) == snapshot
+		})
+	})
 }
 
 // copiedVolume is the volume id of every copied snapshot (1.3.11).
@@ -111,7 +130,7 @@ func (c candidate) before(o candidate) bool {
 // source and copies that are ours as well. Others that bear our tags come back as alien.
 func earlierImage(req Request, facts Facts, d Destination) (use *ec2types.Image, broken, alien []ec2types.Image) {
 	source := facts.Images[d.FromRegion]
-	wanted := mark(req, facts, d.FromRegion, "", d.At, "")
+	wanted := d.mark(req, facts, "")
 	for _, image := range facts.Earlier[d.At].Images {
 		if tagMap(image.Tags)[origin.Source] != wanted.Source() {
 			continue
@@ -133,7 +152,7 @@ func earlierImage(req Request, facts Facts, d Destination) (use *ec2types.Image,
 // ownCopies reports whether every volume of an image starts from a copy that is ours, under the wanted key.
 func ownCopies(req Request, facts Facts, d Destination, image ec2types.Image) bool {
 	for _, v := range volumes(facts.Images[d.FromRegion]) {
-		found := earlierCopies(req, facts, d.FromRegion, v, d.At, destinationKeyARN(d, facts))
+		found := copiesAt(req, facts, d, v)
 		genuine := slices.Clone(found.surplus)
 		if found.use != nil {
 			genuine = append(genuine, *found.use)
@@ -169,14 +188,14 @@ func alienFindings(req Request, facts Facts, destinations []Destination, supplie
 			findings = append(findings, alien(d.At, "image", aws.ToString(image.ImageId)))
 		}
 		for _, v := range volumes(facts.Images[d.FromRegion]) {
-			for _, c := range earlierCopies(req, facts, d.FromRegion, v, d.At, destinationKeyARN(d, facts)).alien {
+			for _, c := range copiesAt(req, facts, d, v).alien {
 				findings = append(findings, alien(d.At, "snapshot", c.id()))
 			}
 		}
 	}
 	for _, s := range supplies {
 		for _, it := range s.items {
-			for _, c := range earlierCopies(req, facts, s.from, it.volume, s.at, s.keyARN).alien {
+			for _, c := range stagedAt(req, facts, s, it.volume).alien {
 				findings = append(findings, alien(s.at, "snapshot", c.id()))
 			}
 		}

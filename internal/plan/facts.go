@@ -20,7 +20,9 @@ type Place struct{ Account, Region string }
 func (p Place) String() string { return p.Account + " " + p.Region }
 
 // MarshalText lets a Place be the key of a JSON object.
-func (p Place) MarshalText() ([]byte, error) { return []byte(p.Account + "/" + p.Region), nil }
+func (p Place) MarshalText() ([]byte, error) { return []byte(p.id()), nil }
+
+func (p Place) id() string { return p.Account + "/" + p.Region }
 
 // image is the ARN of an image there, as IAM asks for it; "" stands for any id (2.5.5).
 func (p Place) image(id string) string { return p.resource("image", id) }
