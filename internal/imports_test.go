@@ -1,0 +1,95 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package internal_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/encrypted-ami/packer-plugin-encrypted-ami/"
+
+// house says what each folder may import of ours, and which modules of others beside the standard library. Imports run one way.
+var house = map[string]struct{ ours, others []string }{
+	".":                        {[]string{"post-processor/share", "datasource/preflight", "version"}, []string{packer}},
+	"version":                  {nil, []string{packer}},
+	"post-processor/share":     {[]string{"internal/config", "internal/awsclient", "internal/survey", "internal/plan", "internal/transfer", "internal/report", "internal/diagnose", "internal/origin", "version"}, []string{packer, hcl, cty, aws}},
+	"internal/config":          {[]string{"internal/plan", "internal/awsclient"}, []string{packer, hcl, cty, aws, "github.com/mitchellh/mapstructure", "github.com/hashicorp/go-multierror"}},
+	"internal/awsclient":       {[]string{"internal/plan"}, []string{aws, smithy, "golang.org/x/"}},
+	"internal/survey":          {[]string{"internal/plan", "internal/awsclient", "internal/origin"}, []string{aws, "golang.org/x/"}},
+	"internal/plan":            {[]string{"internal/policy", "internal/origin"}, []string{aws + "/aws", aws + "/service/ec2/types", aws + "/service/kms/types"}},
+	"internal/transfer":        {[]string{"internal/plan", "internal/awsclient", "internal/origin", "internal/diagnose"}, []string{aws, smithy, "golang.org/x/"}},
+	"internal/origin":          {nil, nil},
+	"internal/policy":          {nil, nil},
+	"internal/diagnose":        {[]string{"internal/plan"}, nil},
+	"internal/report":          {[]string{"internal/plan"}, nil},
+	"internal/e2e":             {nil, []string{aws}},
+	"internal/awssim/cmd/demo": {[]string{"internal/e2e"}, []string{aws}},
+	"internal/awssim":          {[]string{"internal/policy", "internal/awssim"}, []string{aws, smithy}},
+}
+
+const (
+	packer = "github.com/hashicorp/packer-plugin-sdk"
+	hcl    = "github.com/hashicorp/hcl/v2"
+	cty    = "github.com/zclconf/go-cty"
+	aws    = "github.com/aws/aws-sdk-go-v2"
+	smithy = "github.com/aws/smithy-go"
+)
+
+func TestImportsRunOneWay(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		folder, _ := filepath.Rel("..", filepath.Dir(path))
+		if entry.IsDir() {
+			if name := entry.Name(); path != ".." && (strings.HasPrefix(name, ".") || name == "tools" || name == "testdata") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		may, known := house[folder]
+		if !known && strings.HasPrefix(folder, "internal/awssim/") { // the simulator is a house of its own
+			may, known = house["internal/awssim"]
+		}
+		if !known {
+			t.Errorf("%s is no room of the house", folder)
+			return nil
+		}
+		files++
+		parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range parsed.Imports {
+			imported := strings.Trim(spec.Path.Value, `"`)
+			ours, isOurs := strings.CutPrefix(imported, module)
+			allowed := slices.ContainsFunc(may.others, func(prefix string) bool { return strings.HasPrefix(imported, prefix) })
+			if isOurs {
+				allowed = slices.ContainsFunc(may.ours, func(room string) bool {
+					return ours == room || room == "internal/awssim" && strings.HasPrefix(ours, room)
+				})
+			}
+			if standard := !strings.Contains(strings.Split(imported, "/")[0], "."); !standard && !allowed {
+				t.Errorf("%s imports %s", path, imported)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files == 0 {
+		t.Error("no file was looked at")
+	}
+}
