@@ -1,0 +1,209 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// copyImage copies an image that the caller may launch, and whose snapshots it may read, from any Region into this one, in
+// one call across accounts and Regions (A.1.8). What is wrong with keys shows later, as a failed image without a reason
+// (1.8.5; whether AWS still does so is an open question: Q1).
+func (w *World) copyImage(c *Call, in *ec2.CopyImageInput) (*ec2.CopyImageOutput, error) {
+	if err := w.checkImageCopySyntax(c, in); err != nil {
+		return nil, err
+	}
+	if err := w.authorise(c, creating(c, in.TagSpecifications, w.asksOfImageCopy(c, in)...)...); err != nil {
+		return nil, err
+	}
+	return once(w, c, in.ClientToken, func() (*ec2.CopyImageOutput, error) {
+		source, err := w.copyable(c, in)
+		if err != nil {
+			return nil, err
+		}
+		if err := w.checkNameFree(c, *in.Name); err != nil {
+			return nil, err
+		}
+		choices, err := w.chooseKeys(c, in, source)
+		if err != nil {
+			return nil, err
+		}
+		if err := w.admitImageCopy(c); err != nil {
+			return nil, err
+		}
+		made, err := w.beginImageCopy(c, in, source, choices)
+		if err != nil {
+			return nil, err
+		}
+		return &ec2.CopyImageOutput{ImageId: &made.id}, nil
+	})
+}
+
+func (w *World) checkImageCopySyntax(c *Call, in *ec2.CopyImageInput) error {
+	if err := only(in, "Name", "SourceImageId", "SourceRegion", "ClientToken", "CopyImageTags", "Description", "Encrypted", "KmsKeyId",
+		"SnapshotCopyCompletionDurationMinutes", "TagSpecifications"); err != nil {
+		return err
+	}
+	switch {
+	case in.SourceImageId == nil:
+		return missing("SourceImageId")
+	case in.SourceRegion == nil:
+		return missing("SourceRegion")
+	case !wellFormed(*in.SourceImageId, "ami-"):
+		return malformedImage(*in.SourceImageId)
+	case len(aws.ToString(in.ClientToken)) > 64:
+		return invalid("InvalidParameterValue", "The client token is longer than 64 characters.")
+	}
+	if _, known := findRegion(*in.SourceRegion); w.breaks(c, "6.4", !known || partitionOf(*in.SourceRegion) != partitionOf(c.Region)) {
+		return invalid("InvalidRegion", "%s is not a valid region name.", *in.SourceRegion)
+	}
+	if err := w.checkImageName(c, in.Name); err != nil {
+		return err
+	}
+	if m := in.SnapshotCopyCompletionDurationMinutes; m != nil && w.breaks(c, "4.8.1", !validDuration(*m)) {
+		return badDuration(*m)
+	}
+	return w.checkTags(c, in.TagSpecifications, types.ResourceTypeImage, types.ResourceTypeSnapshot)
+}
+
+// asksOfImageCopy are the questions of CopyImage: the new image, its source, the source's snapshots and the new ones (2.4.3).
+func (w *World) asksOfImageCopy(c *Call, in *ec2.CopyImageInput) []Ask {
+	asks := []Ask{ask(c, c.place(), "image/*"), w.askImage(c, *in.SourceRegion, *in.SourceImageId)}
+	if source, there := w.images.get(*in.SourceImageId); there {
+		for _, device := range source.about.BlockDeviceMappings {
+			if device.Ebs != nil && device.Ebs.SnapshotId != nil {
+				asks = append(asks, w.askSource(c, *in.SourceRegion, *device.Ebs.SnapshotId))
+			}
+		}
+	}
+	asks = append(asks, ask(c, c.place(), "snapshot/*"))
+	if aws.ToBool(in.CopyImageTags) {
+		tagging := ask(c, c.place(), "image/*").with(map[string][]string{"ec2:CreateAction": {c.Operation}})
+		tagging.Action = "ec2:CreateTags"
+		asks = append(asks, tagging)
+	}
+	return asks
+}
+
+// copyable finds the source of a copy and judges whether it may be copied.
+func (w *World) copyable(c *Call, in *ec2.CopyImageInput) (*image, error) {
+	source, err := w.imageFor(c, *in.SourceRegion, *in.SourceImageId)
+	if err != nil {
+		return nil, err
+	}
+	state, _ := source.stateAt(c.At)
+	caller := c.place().account
+	switch {
+	case state != types.ImageStateAvailable:
+		return nil, invalid("InvalidAMIID.Unavailable", "The image %s is not available; its state is %s.", source.id, state)
+	case w.breaks(c, "2.3.1", source.platform.marketplace() && source.home.account != caller):
+		return nil, invalid("InvalidRequest", "Images from AWS Marketplace cannot be copied to another AWS account")
+	case source.about.RootDeviceType != types.DeviceTypeEbs:
+		return nil, invalid("InvalidRequest", "Images with an instance store root device cannot be copied here")
+	}
+	for _, part := range w.storageOf(source) {
+		if w.breaks(c, "2.2.8", !w.readableBy(caller, part)) {
+			return nil, invalid("InvalidRequest", "You do not have permission to access the storage of this ami")
+		}
+	}
+	return source, nil
+}
+
+// storageOf are the snapshots of an image.
+func (w *World) storageOf(i *image) (all []*snapshot) {
+	for _, device := range i.about.BlockDeviceMappings {
+		if device.Ebs != nil && device.Ebs.SnapshotId != nil {
+			if s, there := w.snapshots.get(*device.Ebs.SnapshotId); there {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+// chooseKeys chooses the key of each new snapshot; a request names one key for all (1.4.12).
+func (w *World) chooseKeys(c *Call, in *ec2.CopyImageInput, source *image) (map[string]keyChoice, error) {
+	choices := map[string]keyChoice{}
+	for _, part := range w.storageOf(source) {
+		choice, err := w.chooseKey(c, copiesImage, originOf(part, c.place()), part.id, *in.SourceRegion == c.Region, encryptionWish{in.Encrypted, in.KmsKeyId})
+		if err != nil {
+			return nil, err
+		}
+		choices[part.id] = choice
+	}
+	return choices, nil
+}
+
+// beginImageCopy begins the copies of the snapshots and makes the image, which keeps all that CopyImage keeps (2.4).
+func (w *World) beginImageCopy(c *Call, in *ec2.CopyImageInput, source *image, choices map[string]keyChoice) (*image, error) {
+	made := &image{about: source.about, copied: true, uefiData: source.uefiData, platform: source.platform}
+	made.about.Name, made.about.Description = in.Name, given(in.Description)
+	made.about.SourceImageId, made.about.SourceImageRegion, made.about.SourceInstanceId = &source.id, in.SourceRegion, nil
+	made.about.BlockDeviceMappings = nil
+	target := c.place()
+	imageID := "" // known only when the image is added; descriptions name it then
+	for _, device := range source.about.BlockDeviceMappings {
+		if device.Ebs == nil || device.Ebs.SnapshotId == nil {
+			made.about.BlockDeviceMappings = append(made.about.BlockDeviceMappings, device)
+			continue
+		}
+		part, there := w.snapshots.get(*device.Ebs.SnapshotId)
+		order := copyOrder{
+			source: part, readable: there, sourceID: *device.Ebs.SnapshotId, sourceRegion: *in.SourceRegion, choice: choices[*device.Ebs.SnapshotId], key: in.KmsKeyId,
+			tags: in.TagSpecifications,
+		}
+		if in.SnapshotCopyCompletionDurationMinutes != nil {
+			order.minutes = aws.Int32(int32(*in.SnapshotCopyCompletionDurationMinutes))
+		}
+		copied, err := w.beginCopy(c, order)
+		if err != nil {
+			return nil, err
+		}
+		ebs := *device.Ebs
+		ebs.SnapshotId, ebs.Encrypted = &copied.id, nil
+		made.parts = append(made.parts, copied)
+		made.about.BlockDeviceMappings = append(made.about.BlockDeviceMappings, types.BlockDeviceMapping{DeviceName: device.DeviceName, Ebs: &ebs})
+	}
+	w.addImage(c, made, in.TagSpecifications)
+	imageID = made.id
+	w.tagCopy(c, in, source, made)
+	ends := c.At
+	for _, part := range made.parts {
+		part.description = copyDescription(imageID, source.id, part.source, c.At)
+		if part.progress.ends.After(ends) {
+			ends = part.progress.ends
+		}
+	}
+	running := &w.copiesTo(target).images
+	*running = append(*running, ends)
+	return made, nil
+}
+
+// copyDescription is the description that EC2 gives the snapshots of a copied image.
+func copyDescription(imageID, sourceID, snapshotID string, now time.Time) string {
+	return fmt.Sprintf("Copied for DestinationAmi %s from SourceAmi %s for SourceSnapshot %s. Task created on %d.", imageID, sourceID, snapshotID, now.UnixMilli())
+}
+
+// tagCopy takes the source's tags along: with CopyImageTags the caller's own, and from others what is made to be shared
+// (2.4, 9.13). Tags of the request win.
+func (w *World) tagCopy(c *Call, in *ec2.CopyImageInput, source, made *image) {
+	from, there := w.labels[source.id]
+	if !there {
+		return
+	}
+	own := source.home.account == made.home.account
+	for _, key := range sortedKeys(from.tags) {
+		_, asked := w.labels[made.id].tags[key]
+		travels := own && aws.ToBool(in.CopyImageTags) || strings.HasPrefix(key, sharedTagPrefix)
+		if !asked && !strings.HasPrefix(key, "aws:") && w.breaks(c, "2.4", travels) {
+			w.labels[made.id].tags[key] = from.tags[key]
+		}
+	}
+}

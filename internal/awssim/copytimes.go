@@ -1,0 +1,87 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"fmt"
+	"time"
+)
+
+// SnapshotJob is the making of a snapshot's data, from a volume or by copy: what its duration may depend on.
+type SnapshotJob struct {
+	SnapshotID  string // of the new snapshot
+	SourceID    string // a snapshot's, or a volume's
+	Account     string // of the new snapshot
+	Region      string
+	FromRegion  string
+	GiB         int32
+	Incremental bool // only what is new since an earlier one is moved (4.7.1)
+}
+
+// WithSnapshotTime fixes how long snapshots and copies take. By default it is drawn: seconds for 1 GiB (4.6.4), minutes for 8,
+// an hour or so for 500.
+func WithSnapshotTime(took func(SnapshotJob) time.Duration) Option {
+	return func(w *World) { w.snapshotTime = took }
+}
+
+// progress is how the making of something goes on: nothing until it starts, then percent by percent, and a stand before
+// the end that some make long.
+type progress struct {
+	starts, ends time.Time
+	almost       time.Time // at 99 percent
+}
+
+// done reports whether it is over, for good or bad.
+func (p progress) done(now time.Time) bool { return !now.Before(p.ends) }
+
+// started reports whether it has begun.
+func (p progress) started(now time.Time) bool { return !now.Before(p.starts) }
+
+// percent is what EC2 shows: 0 to 99 until the end, then 100.
+func (p progress) percent(now time.Time) string {
+	switch {
+	case p.done(now):
+		return "100%"
+	case !p.started(now):
+		return "0%"
+	case !now.Before(p.almost):
+		return "99%"
+	}
+	return fmt.Sprintf("%d%%", 99*now.Sub(p.starts)/p.almost.Sub(p.starts))
+}
+
+// run draws how a job goes on that begins now.
+func (w *World) run(now time.Time, job SnapshotJob) progress {
+	took := w.duration(job)
+	wait := min(took/4, w.between(job.SnapshotID+" start", time.Second, 20*time.Second))
+	stand := took / 20
+	if w.draw("stand", job.SnapshotID)%6 == 0 {
+		stand = took / 3
+	}
+	return progress{starts: now.Add(wait), almost: now.Add(took - stand), ends: now.Add(took)}
+}
+
+// duration draws how long a job takes: data moves at 60 to 200 MiB a second, which gives 1 GiB its 4 to 25 seconds (4.6.4).
+func (w *World) duration(job SnapshotJob) time.Duration {
+	if w.snapshotTime != nil {
+		return max(w.snapshotTime(job), time.Nanosecond)
+	}
+	overhead := w.between(job.SnapshotID+" overhead", 3*time.Second, 8*time.Second)
+	if job.Incremental {
+		return overhead
+	}
+	perGiB := w.between(job.SnapshotID+" rate", 1024*time.Second/200, 1024*time.Second/60)
+	return overhead + time.Duration(job.GiB)*perGiB
+}
+
+// failing draws when something fails that was accepted: late enough to be taken for a success (1.8.4, 4.6.5).
+func (w *World) failing(now time.Time, id string) progress {
+	took := w.between(id+" failure", 4*time.Second, 15*time.Second)
+	return progress{starts: now.Add(took), almost: now.Add(took), ends: now.Add(took)}
+}
+
+// between draws a time.
+func (w *World) between(what string, least, most time.Duration) time.Duration {
+	return least + time.Duration(w.draw("time", what)%uint64(most-least))
+}

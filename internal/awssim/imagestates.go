@@ -1,0 +1,170 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// protection is an image's protection against deregistration; off on every new image (A.2.1).
+type protection struct {
+	on, cooldown bool
+	until        time.Time // it still holds after it was switched off, with a cooldown
+}
+
+// unprotected is the only value that means so (A.2.3).
+const unprotected = "disabled"
+
+func (p protection) text(now time.Time) string {
+	switch {
+	case p.on && p.cooldown:
+		return "enabled-with-cooldown"
+	case p.on:
+		return "enabled-without-cooldown"
+	case now.Before(p.until):
+		return "disabled after " + stamp(p.until)
+	}
+	return unprotected
+}
+
+// authoriseImage finds the caller's own image for a call that names no more than that.
+func (w *World) authoriseImage(c *Call, id *string) (*image, error) {
+	if id == nil {
+		return nil, missing("ImageId")
+	}
+	if err := w.authorise(c, w.askImage(c, c.Region, *id)); err != nil {
+		return nil, err
+	}
+	found, err := w.ownImage(c, id)
+	if err == nil {
+		c.made = append(c.made, found.id)
+	}
+	return found, err
+}
+
+func (w *World) enableImageDeregistrationProtection(c *Call, in *ec2.EnableImageDeregistrationProtectionInput) (*ec2.EnableImageDeregistrationProtectionOutput, error) {
+	i, err := w.authoriseImage(c, in.ImageId)
+	if err != nil {
+		return nil, err
+	}
+	i.protection = protection{on: true, cooldown: aws.ToBool(in.WithCooldown)}
+	return &ec2.EnableImageDeregistrationProtectionOutput{Return: aws.String(i.protection.text(c.At))}, nil
+}
+
+// disableImageDeregistrationProtection takes the protection away: at once, or a day later where there is a cooldown (9.5).
+func (w *World) disableImageDeregistrationProtection(c *Call, in *ec2.DisableImageDeregistrationProtectionInput) (*ec2.DisableImageDeregistrationProtectionOutput, error) {
+	i, err := w.authoriseImage(c, in.ImageId)
+	if err != nil {
+		return nil, err
+	}
+	if i.protection.on && w.breaks(c, "9.5", i.protection.cooldown) {
+		i.protection = protection{until: c.At.Add(24 * time.Hour)}
+	} else if i.protection.on {
+		i.protection = protection{}
+	}
+	return &ec2.DisableImageDeregistrationProtectionOutput{Return: aws.String(i.protection.text(c.At))}, nil
+}
+
+// disableImage takes an image out of use; its launch permissions are gone for good (9.2).
+func (w *World) disableImage(c *Call, in *ec2.DisableImageInput) (*ec2.DisableImageOutput, error) {
+	i, err := w.authoriseImage(c, in.ImageId)
+	if err != nil {
+		return nil, err
+	}
+	i.disabled = true
+	if w.breaks(c, "9.2", len(i.launch) > 0) {
+		i.launch = nil
+	}
+	return &ec2.DisableImageOutput{Return: aws.Bool(true)}, nil
+}
+
+func (w *World) enableImage(c *Call, in *ec2.EnableImageInput) (*ec2.EnableImageOutput, error) {
+	i, err := w.authoriseImage(c, in.ImageId)
+	if err != nil {
+		return nil, err
+	}
+	i.disabled = false
+	return &ec2.EnableImageOutput{Return: aws.Bool(true)}, nil
+}
+
+// enableImageDeprecation sets the day, to the minute, from which on an image is deprecated: at most ten years ahead, for a public
+// image two years after its creation (9.21).
+func (w *World) enableImageDeprecation(c *Call, in *ec2.EnableImageDeprecationInput) (*ec2.EnableImageDeprecationOutput, error) {
+	if in.DeprecateAt == nil {
+		return nil, missing("DeprecateAt")
+	}
+	i, err := w.authoriseImage(c, in.ImageId)
+	if err != nil {
+		return nil, err
+	}
+	at := in.DeprecateAt.UTC().Round(time.Minute)
+	latest := c.At.AddDate(10, 0, 0)
+	if w.publicImage(i) {
+		latest = i.made.AddDate(2, 0, 0)
+	}
+	switch {
+	case w.breaks(c, "9.21", !at.After(c.At)):
+		return nil, invalid("InvalidParameterValue", "The deprecation date has to be in the future.")
+	case w.breaks(c, "9.21", at.After(latest)):
+		return nil, invalid("InvalidParameterValue", "The deprecation date %s is too far ahead.", stamp(at))
+	}
+	i.deprecated = at
+	return &ec2.EnableImageDeprecationOutput{Return: aws.Bool(true)}, nil
+}
+
+func (w *World) disableImageDeprecation(c *Call, in *ec2.DisableImageDeprecationInput) (*ec2.DisableImageDeprecationOutput, error) {
+	i, err := w.authoriseImage(c, in.ImageId)
+	if err != nil {
+		return nil, err
+	}
+	i.deprecated = time.Time{}
+	return &ec2.DisableImageDeprecationOutput{Return: aws.Bool(true)}, nil
+}
+
+func (i *image) isDeprecated(now time.Time) bool {
+	return !i.deprecated.IsZero() && !now.Before(i.deprecated)
+}
+
+// describeImageReferences tells which of the caller's launch templates and instances name an image (9.12).
+func (w *World) describeImageReferences(c *Call, in *ec2.DescribeImageReferencesInput) (*ec2.DescribeImageReferencesOutput, error) {
+	if err := only(in, "ImageIds", "IncludeAllResourceTypes"); err != nil {
+		return nil, err
+	}
+	if len(in.ImageIds) == 0 {
+		return nil, missing("ImageIds")
+	}
+	if err := w.authorise(c, anything(c)); err != nil {
+		return nil, err
+	}
+	out := &ec2.DescribeImageReferencesOutput{}
+	for _, id := range in.ImageIds {
+		for _, i := range w.instances.all {
+			if i.home == c.place() && aws.ToString(i.launched.ImageId) == id && !i.is(c.At, types.InstanceStateNameTerminated) {
+				out.ImageReferences = append(out.ImageReferences, types.ImageReference{
+					ImageId: &id, ResourceType: types.ImageReferenceResourceTypeEc2Instance, Arn: aws.String(arn(i.home, "instance/"+i.id)),
+				})
+			}
+		}
+	}
+	return out, nil
+}
+
+// getImageAncestry follows an image back to where it came from, as far as CreateImage and CopyImage noted it (9.6, 9.14).
+func (w *World) getImageAncestry(c *Call, in *ec2.GetImageAncestryInput) (*ec2.GetImageAncestryOutput, error) {
+	i, err := w.authoriseImage(c, in.ImageId)
+	if err != nil {
+		return nil, err
+	}
+	out := &ec2.GetImageAncestryOutput{}
+	for there := true; there; i, there = w.images.get(aws.ToString(i.about.SourceImageId)) {
+		out.ImageAncestryEntries = append(out.ImageAncestryEntries, types.ImageAncestryEntry{
+			ImageId: &i.id, CreationDate: millis(i.made), ImageOwnerAlias: ownerAlias(i.home.account), SourceImageId: i.about.SourceImageId, SourceImageRegion: i.about.SourceImageRegion,
+		})
+	}
+	return out, nil
+}

@@ -1,0 +1,185 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"encoding/base64"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// registerImage makes an image of the caller's own snapshots. It carries what the request says and nothing else: what is
+// left out gets the old defaults, i386 and paravirtual among them (2.4).
+func (w *World) registerImage(c *Call, in *ec2.RegisterImageInput) (*ec2.RegisterImageOutput, error) {
+	if err := w.checkRegistration(c, in); err != nil {
+		return nil, err
+	}
+	asks := []Ask{ask(c, c.place(), "image/*")}
+	for _, device := range in.BlockDeviceMappings {
+		if device.Ebs != nil && device.Ebs.SnapshotId != nil {
+			asks = append(asks, w.askSource(c, c.Region, *device.Ebs.SnapshotId))
+		}
+	}
+	if err := w.authorise(c, creating(c, in.TagSpecifications, asks...)...); err != nil {
+		return nil, err
+	}
+	billing, err := w.billed(c, in.BillingProducts)
+	if err != nil {
+		return nil, err
+	}
+	devices, root, err := w.registeredDevices(c, in)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.checkNameFree(c, *in.Name); err != nil {
+		return nil, err
+	}
+	made := &image{uefiData: in.UefiData, platform: billing, about: types.Image{
+		Name: in.Name, Description: given(in.Description), Architecture: types.ArchitectureValuesI386, VirtualizationType: types.VirtualizationTypeParavirtual,
+		RootDeviceName: in.RootDeviceName, RootDeviceType: types.DeviceTypeInstanceStore, BlockDeviceMappings: devices, BootMode: in.BootMode,
+		EnaSupport: given(in.EnaSupport), ImdsSupport: in.ImdsSupport, KernelId: given(in.KernelId), RamdiskId: given(in.RamdiskId),
+		SriovNetSupport: given(in.SriovNetSupport), TpmSupport: in.TpmSupport, Hypervisor: types.HypervisorTypeXen, ImageType: types.ImageTypeValuesMachine,
+	}}
+	if in.Architecture != "" {
+		made.about.Architecture = in.Architecture
+	}
+	if in.VirtualizationType != nil {
+		made.about.VirtualizationType = types.VirtualizationType(*in.VirtualizationType)
+	}
+	if root != nil {
+		made.about.RootDeviceType = types.DeviceTypeEbs
+		if len(in.BillingProducts) == 0 {
+			made.platform = root.platform // billing is read from the data, not from the request (2.3.3)
+		} else {
+			root.platform = billing
+		}
+	}
+	w.addImage(c, made, in.TagSpecifications)
+	if in.ImageLocation != nil {
+		made.about.ImageLocation = in.ImageLocation
+	}
+	return &ec2.RegisterImageOutput{ImageId: &made.id}, nil
+}
+
+// given is a member that says something.
+func given[T comparable](value *T) *T {
+	var zero T
+	if value == nil || *value == zero {
+		return nil
+	}
+	return value
+}
+
+// checkRegistration is what RegisterImage refuses before it asks IAM.
+func (w *World) checkRegistration(c *Call, in *ec2.RegisterImageInput) error {
+	if err := w.checkImageName(c, in.Name); err != nil {
+		return err
+	}
+	for _, device := range in.BlockDeviceMappings {
+		ebs := device.Ebs
+		if ebs == nil {
+			continue
+		}
+		if w.breaks(c, "1.5.1", ebs.SnapshotId != nil && ebs.Encrypted != nil) {
+			return invalid("InvalidParameter",
+				"Parameter encrypted is invalid. You cannot specify the encrypted flag if specifying a snapshot id in a block device mapping.")
+		}
+		if w.breaks(c, "1.5.2", ebs.KmsKeyId != nil) {
+			return invalid("InvalidParameter", "Parameter KmsKeyId is invalid. You cannot specify a KMS key in a block device mapping of RegisterImage.")
+		}
+	}
+	uefi := in.BootMode == types.BootModeValuesUefi || in.BootMode == types.BootModeValuesUefiPreferred
+	switch {
+	case w.breaks(c, "2.4", in.TpmSupport != "" && in.BootMode != types.BootModeValuesUefi):
+		return invalid("InvalidParameterCombination", "TPM support requires the boot mode uefi.")
+	case w.breaks(c, "2.4", in.UefiData != nil && !uefi):
+		return invalid("InvalidParameterCombination", "UEFI data requires the boot mode uefi or uefi-preferred.")
+	case w.breaks(c, "2.4", in.UefiData != nil && !isBase64(*in.UefiData)):
+		return invalid("InvalidParameterValue", "The UEFI data is not valid base64.")
+	case w.breaks(c, "2.4", in.SriovNetSupport != nil && *in.SriovNetSupport != "simple"):
+		return invalid("InvalidParameterValue", "Invalid value '%s' for sriovNetSupport. Value must be simple.", *in.SriovNetSupport)
+	case w.breaks(c, "2.4", in.KernelId != nil && aws.ToString(in.VirtualizationType) == "hvm"):
+		return invalid("InvalidParameterCombination", "A kernel can be given for paravirtual images only.")
+	case in.VirtualizationType != nil && !slices.Contains(types.VirtualizationType("").Values(), types.VirtualizationType(*in.VirtualizationType)):
+		return invalid("InvalidParameterValue", "Value (%s) for parameter virtualizationType is invalid.", *in.VirtualizationType)
+	}
+	return w.checkTags(c, in.TagSpecifications, types.ResourceTypeImage)
+}
+
+func isBase64(text string) bool {
+	_, err := base64.StdEncoding.DecodeString(text)
+	return err == nil
+}
+
+// registeredDevices are the devices as the image keeps them, with their defaults, and the root's snapshot; nil for an
+// instance-store image, which has an ImageLocation instead.
+func (w *World) registeredDevices(c *Call, in *ec2.RegisterImageInput) (devices []types.BlockDeviceMapping, root *snapshot, err error) {
+	names := map[string]bool{}
+	for _, device := range in.BlockDeviceMappings {
+		name := aws.ToString(device.DeviceName)
+		if names[name] {
+			return nil, nil, invalid("InvalidBlockDeviceMapping", "The device '%s' is used in more than one block-device mapping", name)
+		}
+		names[name] = true
+		if device.Ebs == nil {
+			devices = append(devices, device)
+			continue
+		}
+		kept, s, err := w.registeredVolume(c, *device.Ebs)
+		if err != nil {
+			return nil, nil, err
+		}
+		if name == aws.ToString(in.RootDeviceName) {
+			root = s
+		}
+		devices = append(devices, types.BlockDeviceMapping{DeviceName: device.DeviceName, Ebs: &kept})
+	}
+	if w.breaks(c, "2.5.1", root == nil && in.ImageLocation == nil) {
+		return nil, nil, invalid("InvalidBlockDeviceMapping", "No root snapshot specified in device mapping.")
+	}
+	return devices, root, nil
+}
+
+// registeredVolume is one EBS device with its defaults: gp2, DeleteOnTermination, the size of the snapshot (2.4).
+func (w *World) registeredVolume(c *Call, ebs types.EbsBlockDevice) (types.EbsBlockDevice, *snapshot, error) {
+	kept := types.EbsBlockDevice{
+		DeleteOnTermination: ebs.DeleteOnTermination, Iops: ebs.Iops, Throughput: ebs.Throughput, SnapshotId: ebs.SnapshotId, VolumeSize: ebs.VolumeSize,
+		VolumeType: ebs.VolumeType, VolumeInitializationRate: ebs.VolumeInitializationRate, Encrypted: ebs.Encrypted,
+	}
+	if kept.DeleteOnTermination == nil {
+		kept.DeleteOnTermination = aws.Bool(true)
+	}
+	if kept.VolumeType == "" {
+		kept.VolumeType = types.VolumeTypeGp2
+	}
+	if ebs.SnapshotId == nil {
+		if ebs.VolumeSize == nil {
+			return kept, nil, missing("size/snapshot")
+		}
+		if kept.Encrypted == nil {
+			kept.Encrypted = aws.Bool(false)
+		}
+		return kept, nil, nil
+	}
+	s, there := w.snapshots.get(*ebs.SnapshotId)
+	if w.breaks(c, "2.5.4", !there || s.home.region != c.Region || !w.readableBy(c.place().account, s)) || !there {
+		return kept, nil, invalid("InvalidSnapshotID.NotFound", "The snapshot ID '%s' does not exist", *ebs.SnapshotId)
+	}
+	if w.breaks(c, "1.5.6", s.home.account != c.place().account) {
+		return kept, nil, invalid("InvalidParameterValue", "Invalid value '%s' for snapshotId. Snapshot does not belong to %s", s.id, c.place().account)
+	}
+	if state := s.state(c.At); state != types.SnapshotStateCompleted {
+		return kept, nil, invalid("InvalidParameterValue", "Snapshot %s is in invalid state - %s", s.id, state)
+	}
+	if kept.VolumeSize == nil {
+		kept.VolumeSize = &s.gib
+	}
+	if *kept.VolumeSize < s.gib {
+		return kept, nil, invalid("InvalidBlockDeviceMapping", "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", *kept.VolumeSize, s.id, s.gib)
+	}
+	return kept, s, nil
+}

@@ -1,0 +1,203 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+)
+
+// everybody is the one group that things are shared with: it makes them public.
+const everybody = "all"
+
+// snapshotSharing is whom a snapshot is shared with: accounts, or all (2.1.4).
+type snapshotSharing struct {
+	accounts []string // sorted, never the owner (2.1.5)
+	public   bool
+}
+
+func (s snapshotSharing) with(account string) bool { return slices.Contains(s.accounts, account) }
+
+// maxModification is how many items a change of permissions may have (2.1.6).
+const maxModification = 500
+
+// change is a change of whom a snapshot is shared with.
+type change struct {
+	add   bool
+	items []types.CreateVolumePermission
+}
+
+func (w *World) modifySnapshotAttribute(c *Call, in *ec2.ModifySnapshotAttributeInput) (*ec2.ModifySnapshotAttributeOutput, error) {
+	wanted, err := w.askedChange(c, in)
+	if err != nil {
+		return nil, err
+	}
+	shared, err := w.authoriseSnapshot(c, in.SnapshotId, changeContext(wanted))
+	if err != nil {
+		return nil, err
+	}
+	return &ec2.ModifySnapshotAttributeOutput{}, w.share(c, shared, wanted)
+}
+
+// askedChange reads a change in the new form or in the old one; where both are given the new one counts (A.4.3).
+func (w *World) askedChange(c *Call, in *ec2.ModifySnapshotAttributeInput) (change, error) {
+	var wanted change
+	if modification := in.CreateVolumePermission; modification != nil && len(modification.Add)+len(modification.Remove) > 0 {
+		if w.breaks(c, "2.1.6", len(modification.Add) > 0 && len(modification.Remove) > 0) {
+			return wanted, invalid("InvalidParameterCombination", "One and only one operation type may be specified for createVolumePermissions")
+		}
+		wanted = change{len(modification.Add) > 0, append(modification.Add, modification.Remove...)}
+		wanted.items = slices.DeleteFunc(wanted.items, func(item types.CreateVolumePermission) bool { return item.UserId == nil && item.Group == "" })
+		if w.breaks(c, "2.1.6", len(wanted.items) == 0) {
+			return wanted, noAttributes()
+		}
+	} else {
+		if w.breaks(c, "2.1.6", in.Attribute == "") {
+			return wanted, noAttributes()
+		}
+		if w.breaks(c, "A.4.3", in.OperationType != types.OperationTypeAdd && in.OperationType != types.OperationTypeRemove) {
+			return wanted, invalid("InvalidParameterCombination", "No operation specified for createVolumePermission attribute.")
+		}
+		wanted.add = in.OperationType == types.OperationTypeAdd
+		for _, user := range in.UserIds {
+			wanted.items = append(wanted.items, types.CreateVolumePermission{UserId: &user})
+		}
+		for _, group := range in.GroupNames {
+			wanted.items = append(wanted.items, types.CreateVolumePermission{Group: types.PermissionGroup(group)})
+		}
+	}
+	if w.breaks(c, "2.1.6", len(wanted.items) > maxModification) {
+		return wanted, invalid("InvalidParameterValue", "Modification size must not be greater than %d.", maxModification)
+	}
+	for _, item := range wanted.items {
+		if w.breaks(c, "A.4.3", item.UserId != nil && !accountNumber.MatchString(*item.UserId)) {
+			return wanted, invalid("InvalidAMIAttributeItemValue", "UserId %s", *item.UserId)
+		}
+		if w.breaks(c, "A.4.3", item.Group != "" && item.Group != everybody) {
+			return wanted, invalid("InvalidAMIAttributeItemValue", "UserGroup %s", item.Group)
+		}
+	}
+	return wanted, nil
+}
+
+func noAttributes() *Refusal {
+	return invalid("InvalidParameterCombination", "No attributes specified.")
+}
+
+// share changes whom a snapshot is shared with. It makes no grant on the key (2.1.8), does not wait for the snapshot to be
+// complete, and nothing is wrong with what changes nothing (2.1.5).
+func (w *World) share(c *Call, s *snapshot, wanted change) error {
+	public := slices.ContainsFunc(wanted.items, func(item types.CreateVolumePermission) bool { return item.Group == everybody })
+	if wanted.add {
+		if w.breaks(c, "2.1.2", public && s.encrypted()) {
+			return invalid("OperationNotPermitted", "Encrypted snapshots cannot be shared publicly.")
+		}
+		if k := w.keyOf(s.home, s.keyARN); w.breaks(c, "2.1.1", k != nil && k.KeyManager == kmstypes.KeyManagerTypeAws) {
+			return invalid("OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared")
+		}
+		if w.breaks(c, "2.1.3", public && w.setting(s.home).blockSnapshots != types.SnapshotBlockPublicAccessStateUnblocked) {
+			return invalid("OperationNotPermitted", "Public sharing of snapshots is blocked for this account.")
+		}
+		if w.breaks(c, "2.1.10", public && s.platform.marketplace()) {
+			return invalid("OperationNotPermitted", "Snapshots with AWS Marketplace product codes cannot be shared publicly.")
+		}
+	}
+	if public {
+		s.sharing.public = wanted.add
+	}
+	accounts := map[string]bool{}
+	for _, account := range s.sharing.accounts {
+		accounts[account] = true
+	}
+	for _, item := range wanted.items {
+		if item.UserId != nil && !w.breaks(c, "2.1.5", *item.UserId == s.home.account) {
+			accounts[*item.UserId] = wanted.add
+		}
+	}
+	s.sharing.accounts = sortedKeys(accounts)
+	c.made = append(c.made, s.id)
+	return nil
+}
+
+func (w *World) describeSnapshotAttribute(c *Call, in *ec2.DescribeSnapshotAttributeInput) (*ec2.DescribeSnapshotAttributeOutput, error) {
+	if in.Attribute != types.SnapshotAttributeNameCreateVolumePermission && in.Attribute != types.SnapshotAttributeNameProductCodes {
+		return nil, invalidRequest()
+	}
+	s, err := w.authoriseSnapshot(c, in.SnapshotId, nil)
+	if err != nil {
+		return nil, err
+	}
+	out := &ec2.DescribeSnapshotAttributeOutput{SnapshotId: &s.id}
+	if in.Attribute == types.SnapshotAttributeNameProductCodes {
+		out.ProductCodes = s.platform.codes
+		return out, nil
+	}
+	if s.sharing.public {
+		out.CreateVolumePermissions = append(out.CreateVolumePermissions, types.CreateVolumePermission{Group: everybody})
+	}
+	for _, account := range s.sharing.accounts {
+		out.CreateVolumePermissions = append(out.CreateVolumePermissions, types.CreateVolumePermission{UserId: &account})
+	}
+	return out, nil
+}
+
+func (w *World) resetSnapshotAttribute(c *Call, in *ec2.ResetSnapshotAttributeInput) (*ec2.ResetSnapshotAttributeOutput, error) {
+	if in.Attribute != types.SnapshotAttributeNameCreateVolumePermission {
+		return nil, invalidRequest()
+	}
+	s, err := w.authoriseSnapshot(c, in.SnapshotId, nil)
+	if err != nil {
+		return nil, err
+	}
+	s.sharing = snapshotSharing{}
+	c.made = append(c.made, s.id)
+	return &ec2.ResetSnapshotAttributeOutput{}, nil
+}
+
+func invalidRequest() *Refusal {
+	return invalid("InvalidRequest", "The request received was invalid.")
+}
+
+// authoriseSnapshot finds the caller's own snapshot for a call on its attributes. Somebody else's is absent even before
+// IAM is asked, but not to a dry run, which therefore proves nothing about it (2.1.7, A.4.4); an unknown one is absent
+// after IAM was asked about all snapshots.
+func (w *World) authoriseSnapshot(c *Call, id *string, context policy.Context) (*snapshot, error) {
+	if id == nil {
+		return nil, missing("SnapshotId")
+	}
+	if s, there := w.snapshots.get(*id); there && !c.DryRun && w.breaks(c, "2.1.7", s.home != c.place()) {
+		return nil, noSnapshot(*id)
+	}
+	if err := w.authorise(c, w.askSnapshot(c, *id).with(context)); err != nil {
+		return nil, err
+	}
+	if !wellFormed(*id, "snap-") {
+		return nil, invalid("InvalidSnapshotID.Malformed", "Invalid id: \"%s\"", *id)
+	}
+	return w.ownSnapshot(c, id)
+}
+
+// changeContext is what the change says to conditions: ec2:Add/userId and the like.
+func changeContext(wanted change) policy.Context {
+	verb := "ec2:Remove/"
+	if wanted.add {
+		verb = "ec2:Add/"
+	}
+	context := policy.Context{"ec2:Attribute": {"CreateVolumePermission"}}
+	for _, item := range wanted.items {
+		if item.UserId != nil {
+			context[verb+"userId"] = append(context[verb+"userId"], aws.ToString(item.UserId))
+		}
+		if item.Group != "" {
+			context[verb+"group"] = append(context[verb+"group"], string(item.Group))
+		}
+	}
+	return context
+}

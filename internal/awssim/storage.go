@@ -1,0 +1,74 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// storageState is what EBS and the AMI catalogue hold, and the limits of calls.
+type storageState struct {
+	snapshots   shelf[*snapshot]
+	volumes     shelf[*volume]
+	images      shelf[*image]
+	lineages    map[string][]string   // the snapshots of each volume's data, copies among them
+	namedImages map[imageKey][]string // ids of images by their names
+	usedBy      map[string][]string   // ids of images by the snapshots they use
+	settings    map[place]*settings
+	labels      map[string]*label // tags of every resource of EC2, by its id
+	copying     map[place]*copies // what copies to a place are on their way
+	buckets     map[bucketKey]*bucket
+
+	copyLimits   map[string]int // snapshot copies at a time of accounts that support has raised (4.1.1)
+	snapshotTime func(SnapshotJob) time.Duration
+	unsettled    time.Duration // how long a new resource may be missing from answers (4.4.1)
+	unlimited    bool          // no token buckets
+}
+
+func newStorageState() storageState {
+	return storageState{
+		snapshots:   newShelf[*snapshot](),
+		volumes:     newShelf[*volume](),
+		images:      newShelf[*image](),
+		lineages:    map[string][]string{},
+		namedImages: map[imageKey][]string{},
+		usedBy:      map[string][]string{},
+		settings:    map[place]*settings{},
+		labels:      map[string]*label{},
+		copying:     map[place]*copies{},
+		buckets:     map[bucketKey]*bucket{},
+		copyLimits:  map[string]int{},
+	}
+}
+
+var idDigits = regexp.MustCompile(`^([0-9a-f]{8}|[0-9a-f]{17})$`)
+
+// wellFormed reports whether an id has the form of EC2's: the prefix and 8 or 17 hexadecimal digits, which are never all
+// the same (2.5.10).
+func wellFormed(id, prefix string) bool {
+	digits, ok := strings.CutPrefix(id, prefix)
+	return ok && idDigits.MatchString(digits) && strings.Trim(digits, digits[:1]) != ""
+}
+
+// settled reports whether an answer at this moment may already know a thing made at another: until then each look is a
+// toss (4.4.1). Without stale reads it always does.
+func (w *World) settled(c *Call, id string, made time.Time) bool {
+	if c.fault == StaleRead && c.At.Sub(made) < staleFor {
+		return false
+	}
+	if w.unsettled == 0 || c.At.Sub(made) >= w.unsettled {
+		return true
+	}
+	return w.draw("settled", id, c.caller.principal.ARN)%2 == 0
+}
+
+// WithStaleReads lets describe calls miss what is younger than a time (4.4.1): whether they do is drawn for each look.
+func WithStaleReads(young time.Duration) Option { return func(w *World) { w.unsettled = young } }
+
+// millis cuts a moment as EC2 shows it.
+func millis(t time.Time) *time.Time { return aws.Time(t.UTC().Truncate(time.Millisecond)) }
