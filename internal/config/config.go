@@ -58,6 +58,9 @@ type Config struct {
 	Targets []Target `mapstructure:"target"`
 }
 
+// DefaultTimeout is the longest time for a run where the template says nothing.
+const DefaultTimeout = 12 * time.Hour
+
 // Where the credentials of targets' roles start from.
 const (
 	fromSource = "source"
@@ -141,7 +144,7 @@ func (c *Config) fill() {
 		c.AssumeRoleFrom = fromSource
 	}
 	if c.Timeout == 0 {
-		c.Timeout = 12 * time.Hour
+		c.Timeout = DefaultTimeout
 	}
 	if c.CopyTimeout == 0 {
 		c.CopyTimeout = 6 * time.Hour

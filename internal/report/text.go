@@ -59,11 +59,6 @@ func Result(p plan.Plan, r plan.Result) string {
 	for _, d := range Missing(p, r) {
 		t.line("%s in %s: no image (target %q)", d.At.Account, d.At.Region, d.Target)
 	}
-	for _, step := range r.Steps {
-		if step.Failure != nil {
-			t.finding(*step.Failure)
-		}
-	}
 	t.WriteString(Findings(r.Findings))
 	t.left(r.Left)
 	return t.String()

@@ -87,16 +87,12 @@ func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
 	r := plan.Result{
 		Images: []plan.Made{{At: prod, Target: "prod", ImageID: "ami-0bbbbbbbbbbbbbbbb", Name: "golden 1",
 			Snapshots: []plan.MadeSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0c", KeyARN: keyOf(prod), GiB: 8}}}},
-		Steps: []plan.Ended{
-			{Step: "copy/999999999999/ap-northeast-1/xvda", At: prod, Made: "snap-0c"},
-			{Step: "copy/999999999999/us-west-2/xvda", At: afar, Failure: &plan.Finding{Level: plan.Refused, At: afar, Operation: "ec2:CopySnapshot",
-				Summary: "the copy of /dev/xvda ended in error", Because: "Given key ID is not accessible", Next: "let the role use the key"}},
-			{Step: "register/999999999999/us-west-2", At: afar, Skipped: true},
-		},
+		Findings: []plan.Finding{{Level: plan.Refused, At: afar, Operation: "ec2:CopySnapshot",
+			Summary: "could not copy snap-0a", Because: "Given key ID is not accessible", Next: "let the role use the key"}},
 		Left: []plan.Leftover{{At: home, Kind: "snapshot", Resource: "snap-0d", Why: "for the next run"}},
 	}
 	golden(t, "result", report.Result(planned(), r))
-	r.Steps, r.Left = nil, nil
+	r.Left = nil
 	if text := report.Result(planned(), r); !strings.HasSuffix(text, "Left behind: nothing\n") {
 		t.Error(text)
 	}

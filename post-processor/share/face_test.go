@@ -1,0 +1,213 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package share
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	time.Local = time.UTC // times for people are local
+	os.Exit(m.Run())
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := "testdata/" + name + ".golden"
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+// screen keeps what Packer would show.
+type screen struct {
+	packersdk.Ui
+	strings.Builder
+}
+
+func (s *screen) Say(text string)   { fmt.Fprintln(s, text) }
+func (s *screen) Error(text string) { fmt.Fprintln(s, "ERROR:", text) }
+func (s *screen) Machine(category string, fields ...string) {
+	fmt.Fprintln(s, "machine:", category+","+strings.Join(fields, ","))
+}
+
+// built is what a builder returns.
+func built(builder, id string, data map[string]any) packersdk.Artifact {
+	return &packersdk.MockArtifact{BuilderIdValue: builder, IdValue: id, StateValues: map[string]any{"generated_data": data}}
+}
+
+func TestArtifactIdsNameTheirImages(t *testing.T) {
+	images, err := imagesOf("us-east-1:ami-0123456789abcdef0,ap-northeast-1:ami-01234567")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []plan.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-01234567"}, {Region: "us-east-1", ImageID: "ami-0123456789abcdef0"}}
+	if diff := cmp.Diff(want, images); diff != "" {
+		t.Error(diff)
+	}
+	for _, id := range []string{"", "Null", "us-east-1:vol-0123456789abcdef0", "us-east-1:ami-0123456789abcdef0,", "ami-0123456789abcdef0",
+		"us-east-1:ami-0123456789abcdef0,us-east-1:ami-0123456789abcdef1", "us-east-1:ami-0123456789abcdef0:111111111111"} {
+		if images, err := imagesOf(id); err == nil {
+			t.Errorf("%q was read as %v", id, images)
+		}
+	}
+}
+
+func TestOnlyMakersOfAMIsAreTaken(t *testing.T) {
+	var text strings.Builder
+	for _, builder := range []string{"mitchellh.amazonebs", "mitchellh.amazon.ebssurrogate", "mitchellh.amazon.chroot", "packer.post-processor.amazon-import",
+		"mitchellh.amazon.instance", "mitchellh.amazon.ebsvolume", "packer.docker"} {
+		fmt.Fprintf(&text, "%s: %v\n", builder, accepted(builder))
+	}
+	golden(t, "builders", text.String())
+}
+
+func TestTheMakerIsToldBeforeTheIdThatOnlyItUnderstands(t *testing.T) {
+	p := new(PostProcessor)
+	_, _, _, err := p.PostProcess(t.Context(), new(screen), built("mitchellh.amazon.ebsvolume", "us-east-1:vol-0123456789abcdef0", nil))
+	if err == nil || !strings.Contains(err.Error(), "volumes") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What the build tells crosses the plugin's boundary as a map with keys of any type; passwords are in it.
+func TestOfTheBuildsDataOnlyFourThingsAreTaken(t *testing.T) {
+	data := map[any]any{"PackerRunUUID": "run-1", "SourceAMI": "ami-0b", "BuildRegion": "eu-west-1", "PackerBuildName": "golden", "Password": "hush", "ID": "i-1", 7: "x"}
+	handed := generated(&packersdk.MockArtifact{StateValues: map[string]any{"generated_data": data}})
+	if handed["Password"] != "hush" || handed["ID"] != "i-1" || len(handed) != 6 {
+		t.Errorf("handed on: %v", handed)
+	}
+	want := plan.Build{Name: "golden", Region: "eu-west-1", BaseAMI: "ami-0b", RunID: "run-1"}
+	if diff := cmp.Diff(want, buildOf(handed, "other")); diff != "" {
+		t.Error(diff)
+	}
+	if build := buildOf(nil, "golden"); build.Name != "golden" || build.RunID == "" {
+		t.Errorf("without data: %+v", build)
+	}
+}
+
+func TestProgressIsALineForEachEndAndEachTenthOfACopy(t *testing.T) {
+	ui := new(screen)
+	at := plan.Place{Account: "999999999999", Region: "eu-west-1"}
+	p := newProgress(ui)
+	for _, e := range []plan.Event{
+		{Kind: plan.Begun, Step: "copy", At: at, Percent: -1, Text: "copy snap-0a"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 4, GiB: 8, Text: "copy snap-0a"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 12, GiB: 8, ETA: time.Date(2026, 1, 2, 15, 4, 0, 0, time.UTC), Text: "copy snap-0a"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 21, GiB: 8, Text: "copy snap-0a"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 22, GiB: 8, Text: "copy snap-0a"},
+		{Kind: plan.Finished, Step: "copy", At: at, Resource: "snap-0c", Percent: 100, GiB: 8, Text: "copy snap-0a"},
+		{Kind: plan.Failed, Step: "register", At: at, Percent: -1, Text: "register: no"},
+		{Kind: plan.Skipped, Step: "verify", At: at, Percent: -1, Text: "verify"},
+		{Kind: plan.Noted, At: at, Percent: -1, Text: "too many copies on their way"},
+	} {
+		p.say(e)
+	}
+	golden(t, "progress", ui.String())
+}
+
+func result() plan.Result {
+	made := func(account, region, id string) plan.Made {
+		arn := "arn:aws:kms:" + region + ":" + account + ":key/own"
+		return plan.Made{At: plan.Place{Account: account, Region: region}, ImageID: id,
+			Snapshots: []plan.MadeSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0a", KeyARN: arn, GiB: 8}, {Device: "/dev/xvdb", SnapshotID: "snap-0b", KeyARN: arn, GiB: 8}}}
+	}
+	return plan.Result{Images: []plan.Made{made("999999999999", "us-west-2", "ami-0c"), made("888888888888", "us-west-2", "ami-0d"), made("999999999999", "ap-northeast-1", "ami-0b")}}
+}
+
+func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
+	a := &artifact{result: result(), generated: map[string]any{"PackerRunUUID": "run-1"}}
+	golden(t, "artifact", a.Id()+"\n"+a.String()+"\n")
+	if diff := cmp.Diff(map[string]any{"PackerRunUUID": "run-1"}, a.State("generated_data")); diff != "" {
+		t.Error(diff)
+	}
+	var told struct{ Images []struct{ ImageID string } }
+	if err := json.Unmarshal([]byte(a.State("encrypted-ami.result").(string)), &told); err != nil || len(told.Images) != 3 || told.Images[0].ImageID != "ami-0c" {
+		t.Errorf("the result reads as %v, %v", told, err)
+	}
+	if a.State("par.artifact.metadata") != nil || a.Files() != nil {
+		t.Error("HCP Packer gets something")
+	}
+}
+
+func TestDestroyRemovesTheImagesAndIsNoError(t *testing.T) {
+	var removed []plan.Made
+	a := &artifact{result: result(), remove: func(made []plan.Made) error {
+		removed = made
+		return errors.New("one stayed")
+	}}
+	if err := a.Destroy(); err != nil || len(removed) != 3 {
+		t.Errorf("removed %v, error %v", removed, err)
+	}
+}
+
+func TestAFailureTellsHowToLiftTheProtection(t *testing.T) {
+	err := withProtection(errors.New("1 of 2 destinations have no image"), []plan.SourceEnd{
+		{Region: "ap-northeast-1", ImageID: "ami-0a", Protected: true}, {Region: "us-west-2", ImageID: "ami-0b"}})
+	golden(t, "failure", err.Error()+"\n")
+	if plain := errors.New("x"); withProtection(plain, []plan.SourceEnd{{ImageID: "ami-0b"}}) != plain {
+		t.Error("a failure without protection tells of one")
+	}
+}
+
+type panicking struct{}
+
+func (panicking) Do(*http.Request) (*http.Response, error) { panic("out of luck") }
+
+func TestAPanicBecomesAnError(t *testing.T) {
+	t.Setenv("AWS_CA_BUNDLE", "")
+	t.Setenv("AWS_ACCESS_KEY_ID", "111111111111")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	p := &PostProcessor{client: panicking{}}
+	_, _, _, err := p.PostProcess(t.Context(), new(screen), built("mitchellh.amazonebs", "us-east-1:ami-0123456789abcdef0", nil))
+	if err == nil || !strings.Contains(err.Error(), "out of luck") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOnlyTheFirstConfigureFails(t *testing.T) {
+	good := map[string]any{"target": []any{map[string]any{"account_ids": []any{"999999999999"}, "kms_key_id": "default"}}}
+	bad := map[string]any{"region": "Ireland"}
+	p := new(PostProcessor)
+	if err := p.Configure(bad); err == nil {
+		t.Error("the first Configure accepts a bad option")
+	}
+	if err := p.Configure(bad); err == nil {
+		t.Error("after a first error there is no image to protect yet")
+	}
+	if err := p.Configure(good); err != nil {
+		t.Error(err)
+	}
+	if err := p.Configure(bad); err != nil || p.invalid == nil {
+		t.Errorf("a later Configure: %v, kept: %v", err, p.invalid)
+	}
+	if err := p.Configure(good); err != nil || p.invalid != nil {
+		t.Errorf("a good Configure: %v, kept: %v", err, p.invalid)
+	}
+}
