@@ -46,7 +46,7 @@ type Target struct {
 	// Tags of the copy, given in the call that makes it. They are added to the tags of the image that is copied, and go before them.
 	// The values may name [template variables](#template-variables).
 	Tags map[string]string `mapstructure:"tags"`
-	// Tags of the copy's snapshots, likewise added to those of the snapshots that are copied.
+	// Tags of the snapshots of the copy, given in the call that makes each.
 	// The values may name [template variables](#template-variables).
 	SnapshotTags map[string]string `mapstructure:"snapshot_tags"`
 }

@@ -118,10 +118,10 @@ func TestProgressIsALineForEachEndAndEachTenthOfACopy(t *testing.T) {
 	p := newProgress(ui)
 	for _, e := range []plan.Event{
 		{Kind: plan.Begun, Step: "copy", At: at, Percent: -1, Text: "copy snap-0a"},
-		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 4, GiB: 8, Text: "copy snap-0a"},
-		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 12, GiB: 8, ETA: time.Date(2026, 1, 2, 15, 4, 0, 0, time.UTC), Text: "copy snap-0a"},
-		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 21, GiB: 8, Text: "copy snap-0a"},
-		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 22, GiB: 8, Text: "copy snap-0a"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 4, GiB: 8, Text: "snap-0c: 4% of 8 GiB, about 5m0s left"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 12, GiB: 8, ETA: time.Date(2026, 1, 2, 15, 4, 0, 0, time.UTC), Text: "snap-0c: 12% of 8 GiB, about 5m0s left"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 21, GiB: 8, Text: "snap-0c: 21% of 8 GiB, about 5m0s left"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 22, GiB: 8, Text: "snap-0c: 22% of 8 GiB, about 5m0s left"},
 		{Kind: plan.Finished, Step: "copy", At: at, Resource: "snap-0c", Percent: 100, GiB: 8, Text: "copy snap-0a"},
 		{Kind: plan.Failed, Step: "register", At: at, Percent: -1, Text: "register: no"},
 		{Kind: plan.Skipped, Step: "verify", At: at, Percent: -1, Text: "verify"},

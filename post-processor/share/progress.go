@@ -4,7 +4,6 @@
 package share
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
@@ -34,7 +33,7 @@ func (p *progress) say(e plan.Event) {
 			return
 		}
 		p.told[e.Step] = e.Percent
-		p.ui.Say(moved(e) + e.Text)
+		p.ui.Say(e.At.String() + ": " + e.Text)
 	case plan.Finished:
 		p.ui.Say("done: " + e.Text + made(e))
 	case plan.Failed:
@@ -43,17 +42,6 @@ func (p *progress) say(e plan.Event) {
 		p.ui.Say(e.Text)
 	}
 	p.ui.Machine(machineCategory, string(e.Kind), e.At.Account, e.At.Region, e.Resource, percent(e), eta(e.ETA))
-}
-
-func moved(e plan.Event) string {
-	text := strconv.Itoa(e.Percent) + "%"
-	if e.GiB > 0 {
-		text += fmt.Sprintf(" of %d GiB", e.GiB)
-	}
-	if !e.ETA.IsZero() {
-		text += ", expected end " + e.ETA.Local().Format("15:04")
-	}
-	return text + ": "
 }
 
 func made(e plan.Event) string {
