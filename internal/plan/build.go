@@ -52,6 +52,23 @@ type offer struct {
 	used  map[string][]ID     // copies that the plan makes of it
 }
 
+// cleaning are the acts that remove what runs before this one left unfinished: copies of no image, images that are not what they have
+// to be, staged snapshots, permissions. What is finished stays.
+func cleaning(req Request, facts Facts, destinations []Destination, supplies []*supply) []Step {
+	b := &builder{req: req, facts: facts}
+	for _, d := range destinations {
+		g := b.goal(d)
+		gone := b.deregister(g)
+		for _, v := range volumes(facts.Images[d.FromRegion]) {
+			b.drop(d.At, d.At, g.copies[v.id()].all(), gone...)
+		}
+	}
+	for _, s := range supplies {
+		b.takeBack(&offer{supply: s})
+	}
+	return b.steps
+}
+
 // steps are the acts that hand every destination its copy: stage and share what has to be copied, copy, register and verify at each
 // destination, then take back what no copy needs any more.
 func steps(req Request, facts Facts, destinations []Destination, supplies []*supply) []Step {
@@ -265,12 +282,7 @@ func (b *builder) register(g goal, copies map[string]ready) {
 			verify.Snapshots[device] = Wanted{Snapshot: source.ref, KeyARN: g.keyARN, GiB: v.gib()}
 		}
 	}
-	for _, broken := range g.broken {
-		r.Needs = append(r.Needs, b.add(&DeregisterImage{
-			Head:  Head{Step: id("deregister", g.At.Account, g.At.Region, aws.ToString(broken.ImageId)), At: g.At, For: g.At, Takes: callTime},
-			Image: Ref{Known: aws.ToString(broken.ImageId)},
-		}))
-	}
+	r.Needs = append(r.Needs, b.deregister(g)...)
 	if g.image != nil {
 		verify.Image = Ref{Known: aws.ToString(g.image.ImageId)}
 		tags := tagMap(g.image.Tags)
@@ -285,6 +297,18 @@ func (b *builder) register(g goal, copies map[string]ready) {
 	b.add(verify)
 }
 
+// deregister removes images that are ours, but not what the image has to be.
+func (b *builder) deregister(g goal) []ID {
+	var gone []ID
+	for _, broken := range g.broken {
+		gone = append(gone, b.add(&DeregisterImage{
+			Head:  Head{Step: id("deregister", g.At.Account, g.At.Region, aws.ToString(broken.ImageId)), At: g.At, For: g.At, Takes: callTime},
+			Image: Ref{Known: aws.ToString(broken.ImageId)},
+		}))
+	}
+	return gone
+}
+
 // tidy removes what earlier runs left at a destination and nothing needs.
 func (b *builder) tidy(g goal) {
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
@@ -293,9 +317,9 @@ func (b *builder) tidy(g goal) {
 }
 
 // drop deletes snapshots that are provably ours and of no use.
-func (b *builder) drop(at, destination Place, surplus []candidate) {
+func (b *builder) drop(at, destination Place, surplus []candidate, after ...ID) {
 	for _, c := range surplus {
-		b.add(&DeleteSnapshot{Head: Head{Step: id("delete", at.Account, at.Region, c.id()), At: at, For: destination, Takes: callTime}, Snapshot: Ref{Known: c.id()}})
+		b.add(&DeleteSnapshot{Head: Head{Step: id("delete", at.Account, at.Region, c.id()), At: at, For: destination, Needs: after, Takes: callTime}, Snapshot: Ref{Known: c.id()}})
 	}
 }
 

@@ -37,6 +37,34 @@ func Decide(req Request, facts Facts) Plan {
 	return p
 }
 
+// Clean makes the plan that removes what runs of this image before this one left unfinished. What is finished stays, and what is not
+// provably ours is named and left alone. Destinations that cannot be worked in are findings and no reason to leave the others as they are.
+func Clean(req Request, facts Facts) Plan {
+	var p Plan
+	destinations, findings := Expand(req, facts)
+	p.Findings = append(requestTroubles(req, destinations), findings...)
+	var open []Destination
+	for _, d := range destinations {
+		if site := facts.Sites[d.At]; site.Err != nil {
+			f := siteTrouble(d, site, facts)
+			f.Level = Warning
+			p.Findings = append(p.Findings, f)
+			continue
+		}
+		if facts.Images[d.FromRegion].Image != nil {
+			open = append(open, d)
+		}
+	}
+	if p.Refused() {
+		return p
+	}
+	supplies, _ := route(req, facts, open)
+	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
+	p.Steps = cleaning(req, facts, open, supplies)
+	p.Estimate = estimate(p.Steps)
+	return p
+}
+
 // requestTroubles is what is missing as a whole. It is judged here and not when the template is read, because a list whose
 // elements are not known yet arrives empty there.
 func requestTroubles(req Request, destinations []Destination) []Finding {

@@ -26,13 +26,7 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 			"the source credentials belong to account "+facts.Source.Account, "give role_name, an assume_role block or profile")}
 	}
 	if site.Err != nil {
-		option, rule := "role_name", "5.6"
-		if site.Identity.Account != "" {
-			option, rule = "regions", "5.8"
-		}
-		f := finding(Refused, rule, option, "account "+d.At.Account+" cannot be worked in", site.Err.Error(), siteRemedy(d, site, facts))
-		f.Operation, f.Resource = site.Err.Operation, lastRole(d)
-		return []Finding{f}
+		return []Finding{siteTrouble(d, site, facts)}
 	}
 	var found []Finding
 	key := facts.Keys[d.At][DestinationKey(d, facts)]
@@ -68,6 +62,16 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 			fmt.Sprintf("AWS lets a resource have %d, and %d of them say where ours come from", maxTags, ownTags), "give fewer tags"))
 	}
 	return found
+}
+
+// siteTrouble says why nothing can be done at a destination.
+func siteTrouble(d Destination, site Site, facts Facts) Finding {
+	option, rule := "role_name", "5.6"
+	if site.Identity.Account != "" {
+		option, rule = "regions", "5.8"
+	}
+	return Finding{Level: Refused, Rule: rule, Field: field(d.Target, option), At: d.At, Operation: site.Err.Operation, Principal: site.Identity.ARN,
+		Resource: lastRole(d), Summary: "account " + d.At.Account + " cannot be worked in", Because: site.Err.Error(), Next: siteRemedy(d, site, facts)}
 }
 
 // ours reports whether an image is provably one that an earlier run made for this destination.

@@ -164,3 +164,47 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 	}
 	compare(t, "earlier.golden", out.String())
 }
+
+func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
+	own, staged := keyARN(there.Account, tokyo, "own"), keyARN(source, tokyo, "cust")
+	var out strings.Builder
+	for _, c := range []struct {
+		name   string
+		world  func() (plan.Request, plan.Facts)
+		change func(*plan.Facts)
+	}{
+		{"nothing left", earlier, func(*plan.Facts) {}},
+		{"finished: stays", finished, func(*plan.Facts) {}},
+		{"copies, a staged snapshot, a share, and somebody else's", earlier, func(f *plan.Facts) {
+			f.Earlier[there] = plan.Earlier{Snapshots: []ec2types.Snapshot{
+				left(there, "snap-0done", "/dev/xvda", own, 8, ec2types.SnapshotStateCompleted, origin.Both, "run-0"),
+				left(there, "snap-0evil", "/dev/xvdb", own, 100, ec2types.SnapshotStateCompleted, origin.None, "run-0"),
+				left(there, "snap-0going", "/dev/xvdc", own, 20, ec2types.SnapshotStatePending, origin.Both, "run-0"),
+			}}
+			f.Earlier[home] = plan.Earlier{Snapshots: []ec2types.Snapshot{staging(home, "snap-0staged", "/dev/xvda", staged, 8, ec2types.SnapshotStateCompleted, origin.Both, "run-0")}}
+			s := f.Images[tokyo].Snapshots["snap-0b"]
+			s.SharedWith = []string{there.Account}
+			for key, value := range origin.Remember(nil) {
+				s.Tags = append(s.Tags, ec2types.Tag{Key: &key, Value: &value})
+			}
+			f.Images[tokyo].Snapshots["snap-0b"] = s
+		}},
+		{"registered wrongly", finished, func(f *plan.Facts) { f.Earlier[there].Images[0].EnaSupport = nil }},
+		{"a role that cannot be assumed hinders no other", finished, func(f *plan.Facts) {
+			f.Sites[there] = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"}}
+		}},
+	} {
+		req, facts := c.world()
+		c.change(&facts)
+		p := plan.Clean(req, facts)
+		inOrder(t, p.Steps)
+		fmt.Fprintf(&out, "# %s\n", c.name)
+		for _, f := range p.Findings {
+			fmt.Fprintf(&out, "%s: %s\n", f.Level, f.Summary)
+		}
+		for _, s := range p.Steps {
+			fmt.Fprintf(&out, "%s: %s\n", s.Base().Step, s)
+		}
+	}
+	compare(t, "cleaning.golden", out.String())
+}
