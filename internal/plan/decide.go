@@ -17,24 +17,52 @@ func Decide(req Request, facts Facts) Plan {
 	for _, source := range req.Images {
 		p.Findings = append(p.Findings, imageTroubles(source, facts.Images[source.Region], facts.Source.Account)...)
 	}
-	for _, d := range destinations {
-		p.Findings = append(p.Findings, destinationTroubles(req, d, facts)...)
-	}
-	supplies, findings := route(req, facts, destinations)
+	open, findings := openDestinations(req, facts, destinations)
+	p.Findings = append(p.Findings, findings...)
+	supplies, findings := route(req, facts, open)
 	p.Findings = append(p.Findings, findings...)
 	for _, source := range req.Images {
 		p.Images = append(p.Images, imagePlan(source, facts, supplies))
 	}
 	for _, d := range destinations {
-		p.Destinations = append(p.Destinations, destinationPlan(d, facts, supplies))
+		planned := destinationPlan(d, facts, supplies)
+		planned.LeftOut = !slices.ContainsFunc(open, func(o Destination) bool { return o.At == d.At })
+		p.Destinations = append(p.Destinations, planned)
 	}
 	if p.Refused() {
 		return p
 	}
-	p.Findings = append(p.Findings, alienFindings(req, facts, destinations, supplies)...)
-	p.Steps = steps(req, facts, destinations, supplies)
+	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
+	p.Steps = steps(req, facts, open, supplies)
 	p.Estimate = estimate(p.Steps)
 	return p
+}
+
+// openDestinations are those that nothing forbids. A refusal of an optional target, or of as many others as may fail, is a warning:
+// the run goes on without them, if any destination is left.
+func openDestinations(req Request, facts Facts, destinations []Destination) (open []Destination, findings []Finding) {
+	tolerated := req.MaxFailedTargets
+	var refused []Destination
+	for _, d := range destinations {
+		troubles := destinationTroubles(req, d, facts)
+		if !slices.ContainsFunc(troubles, func(f Finding) bool { return f.Level == Refused }) {
+			open, findings = append(open, d), append(findings, troubles...)
+			continue
+		}
+		refused = append(refused, d)
+		if !d.Optional {
+			tolerated--
+		}
+	}
+	for _, d := range refused {
+		for _, f := range destinationTroubles(req, d, facts) {
+			if len(open) > 0 && (d.Optional || tolerated >= 0) {
+				f.Level = Warning
+			}
+			findings = append(findings, f)
+		}
+	}
+	return open, findings
 }
 
 // Clean makes the plan that removes what runs of this image before this one left unfinished. What is finished stays, and what is not
@@ -96,7 +124,7 @@ func imagePlan(source SourceImage, facts Facts, supplies []*supply) ImagePlan {
 
 func destinationPlan(d Destination, facts Facts, supplies []*supply) DestinationPlan {
 	image := facts.Images[d.FromRegion]
-	p := DestinationPlan{At: d.At, Target: d.Target, FromRegion: d.FromRegion, Name: d.Name, KeyARN: destinationKeyARN(d, facts)}
+	p := DestinationPlan{At: d.At, Target: d.Target, Optional: d.Optional, FromRegion: d.FromRegion, Name: d.Name, KeyARN: destinationKeyARN(d, facts)}
 	if s := supplyOf(supplies, d); s != nil {
 		p.FromRegion = s.at.Region
 	}

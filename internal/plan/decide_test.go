@@ -300,3 +300,44 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 	}
 	compare(t, "refusals.golden", out.String())
 }
+
+func TestRunGoesOnWithoutWhatMayFail(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		refused  int
+		optional bool
+		max      int
+		goesOn   bool
+	}{
+		{"all is well", 0, false, 0, true},
+		{"a required destination is refused", 1, false, 0, false},
+		{"an optional one", 1, true, 0, true},
+		{"as many as may fail", 2, false, 2, true},
+		{"one more", 2, false, 1, false},
+		{"all of an optional target", 3, true, 0, false},
+	} {
+		req, facts := world()
+		req.Targets[0].Regions, req.Targets[0].Optional, req.MaxFailedTargets = nil, c.optional, c.max
+		for _, account := range others[:c.refused] {
+			facts.Sites[plan.Place{Account: account, Region: tokyo}] = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Code: "AccessDenied"}}
+		}
+		p := plan.Decide(req, facts)
+		if p.Refused() == c.goesOn || (len(p.Steps) > 0) != c.goesOn {
+			t.Errorf("%s: refused %v with %d steps", c.name, p.Refused(), len(p.Steps))
+		}
+		for _, s := range p.Steps {
+			if at := s.Base().For; at != (plan.Place{}) && facts.Sites[at].Err != nil {
+				t.Errorf("%s: step %s for a destination that is refused", c.name, s.Base().Step)
+			}
+		}
+		left := 0
+		for _, d := range p.Destinations {
+			if d.LeftOut {
+				left++
+			}
+		}
+		if left != c.refused {
+			t.Errorf("%s: %d destinations left out, want %d", c.name, left, c.refused)
+		}
+	}
+}

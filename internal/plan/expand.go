@@ -18,6 +18,7 @@ const DefaultKey = "default"
 type Destination struct {
 	At           Place
 	Target       string // name of the target block
+	Optional     bool
 	FromRegion   string // Region of the image that it gets
 	Roles        []Role // rendered, each with its ARN; empty: the source credentials, or Profile
 	Profile      string
@@ -57,7 +58,7 @@ func expand(req Request, facts Facts, target Target, at Place) (Destination, []F
 		SourceRegion: from, BaseAMI: req.Build.BaseAMI, BuildName: req.Build.Name, RunId: req.Build.RunID,
 		Date: facts.At.UTC().Format("2006-01-02"),
 	}}
-	d := Destination{At: at, Target: target.Name, FromRegion: from, Profile: target.Profile}
+	d := Destination{At: at, Target: target.Name, Optional: target.Optional, FromRegion: from, Profile: target.Profile}
 	if image != nil {
 		r.vars.SourceAMI, r.vars.SourceAMIName = aws.ToString(image.ImageId), aws.ToString(image.Name)
 		d.Name, d.Description = r.vars.SourceAMIName, aws.ToString(image.Description)

@@ -47,6 +47,8 @@ type DevicePlan struct {
 type DestinationPlan struct {
 	At         Place
 	Target     string // name of the target block
+	Optional   bool   // its failure does not fail the run
+	LeftOut    bool   // a finding forbids it, and the run goes on without it
 	FromRegion string // where the copies come from
 	Name       string
 	KeyARN     string

@@ -13,6 +13,7 @@ type Request struct {
 	AllowUnencryptedShare bool              // without a key: share unencrypted snapshots as they are
 	ProtectSource         bool              // deregistration protection for the images of this build
 	Targets               []Target          // in the order of the template
+	MaxFailedTargets      int               // how many destinations of required targets may fail without failing the run
 	AssumeRoleFrom        string            // "source" or "base": the credentials that target roles are assumed from
 	Timeout               time.Duration     // the whole run
 	CopyTimeout           time.Duration     // one copy, from its call to its end
@@ -37,6 +38,7 @@ type Build struct {
 // Target is a block of the template: accounts x Regions with one set of options. Fields of type Text are templates.
 type Target struct {
 	Name            string // for messages; never empty: "target[0]" where the template gives none
+	Optional        bool   // its failure is reported and does not fail the run
 	AccountIDs      []string
 	Regions         []string // empty: those of the images
 	Roles           []Role   // hops, in order; empty: the source credentials, or Profile
