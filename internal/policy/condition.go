@@ -38,7 +38,7 @@ type comparison struct {
 }
 
 // matcher reports whether a value of the request matches one of the policy.
-type matcher func(have string, c Context) bool
+type matcher func(have string, e *evaluation) bool
 
 var comparisons = map[string]comparison{
 	"StringEquals":              {read: equal(func(a, b string) bool { return a == b })},
@@ -143,12 +143,12 @@ func scalar(v any) (string, error) {
 // holds judges a condition. It cannot be told where the request's side is not known, and what a key with several values
 // means without a set operator is documented nowhere.
 func (c condition) holds(e *evaluation) (bool, error) {
-	values := e.context[c.key.name]
+	values := e.values(c.key.name)
 	matches := func(value string) bool {
-		return slices.ContainsFunc(c.values, func(m matcher) bool { return m(value, e.context) }) != c.negated
+		return slices.ContainsFunc(c.values, func(m matcher) bool { return m(value, e) }) != c.negated
 	}
 	switch {
-	case len(values) == 0 && e.unsureOf(c.key.name):
+	case len(values) == 0 && e.unsure(c.key.name):
 		return false, fmt.Errorf("%s of %s, which is not known", c.operator, c.key.name)
 	case c.operator == "Null":
 		return matches(strconv.FormatBool(len(values) == 0)), nil
@@ -167,26 +167,25 @@ func (c condition) holds(e *evaluation) (bool, error) {
 func equal(same func(a, b string) bool) func(string, *reader) (matcher, error) {
 	return func(value string, in *reader) (matcher, error) {
 		t, err := in.template(value)
-		return func(have string, c Context) bool {
-			want, ok := t.plain(c)
+		return func(have string, e *evaluation) bool {
+			want, ok := t.plain(e)
 			return ok && same(want, have)
 		}, err
 	}
 }
 
 func like(value string, in *reader) (matcher, error) {
-	p, err := in.pattern(value, func(g glob) glob { return g })
-	return func(have string, c Context) bool {
-		want, ok := p(c)
-		return ok && want.matches(have)
+	p, err := in.pattern(value, false)
+	return func(have string, e *evaluation) bool {
+		return p.matches(have, e)
 	}, err
 }
 
 // likeARN compares each of the six parts of an ARN separately.
 func likeARN(value string, in *reader) (matcher, error) {
-	p, err := in.pattern(value, func(g glob) glob { return g })
-	return func(have string, c Context) bool {
-		want, ok := p(c)
+	p, err := in.pattern(value, false)
+	return func(have string, e *evaluation) bool {
+		want, ok := p.glob(e)
 		parts, patterns := strings.SplitN(have, ":", 6), want.segments()
 		if !ok || len(parts) < 6 || len(patterns) < 6 {
 			return false
@@ -206,7 +205,7 @@ func number(compare func(have, want float64) bool) func(string, *reader) (matche
 		if err != nil {
 			return nil, fmt.Errorf("%q is not a number", value)
 		}
-		return func(have string, _ Context) bool {
+		return func(have string, _ *evaluation) bool {
 			n, err := strconv.ParseFloat(have, 64)
 			return err == nil && compare(n, want)
 		}, nil
@@ -219,7 +218,7 @@ func moment(compare func(order int) bool) func(string, *reader) (matcher, error)
 		if err != nil {
 			return nil, err
 		}
-		return func(have string, _ Context) bool {
+		return func(have string, _ *evaluation) bool {
 			t, err := parseDate(have)
 			return err == nil && compare(t.Compare(want))
 		}, nil
@@ -243,7 +242,7 @@ func truth(value string, _ *reader) (matcher, error) {
 	if value != "true" && value != "false" {
 		return nil, fmt.Errorf("%q is neither true nor false", value)
 	}
-	return func(have string, _ Context) bool { return have == value }, nil
+	return func(have string, _ *evaluation) bool { return have == value }, nil
 }
 
 func binary(value string, _ *reader) (matcher, error) {
@@ -251,7 +250,7 @@ func binary(value string, _ *reader) (matcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q is not base64", value)
 	}
-	return func(have string, _ Context) bool {
+	return func(have string, _ *evaluation) bool {
 		b, err := base64.StdEncoding.DecodeString(have)
 		return err == nil && slices.Equal(b, want)
 	}, nil
@@ -266,7 +265,7 @@ func address(value string, _ *reader) (matcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q is neither an address nor a range", value)
 	}
-	return func(have string, _ Context) bool {
+	return func(have string, _ *evaluation) bool {
 		a, err := netip.ParseAddr(have)
 		return err == nil && want.Contains(a)
 	}, nil

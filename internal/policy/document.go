@@ -189,7 +189,7 @@ func (r rules) check(elements object, s statement, effect string) error {
 		}
 	}
 	everyAction := !s.notActions && len(s.actions) == 1 && slices.Equal(s.actions[0], glob{anyText})
-	everything := !s.notResources && len(s.resources) == 1 && s.resources[0].isAnything()
+	everything := !s.notResources && len(s.resources) == 1 && slices.Equal(s.resources[0].fixed, anything.fixed)
 	switch {
 	case effect != "Allow" && effect != "Deny":
 		return errors.New("Effect: neither Allow nor Deny")
@@ -234,12 +234,12 @@ func (r rules) resource(text string, in *reader) (pattern, error) {
 	}
 	parts := strings.SplitN(text, ":", 6)
 	if parts[0] != "arn" || len(parts) < 6 && !r.completed {
-		return nil, fmt.Errorf("%q is not an ARN", text)
+		return pattern{}, fmt.Errorf("%q is not an ARN", text)
 	}
 	if in.variables && strings.Contains(strings.Join(parts[:min(len(parts), 5)], ":"), "${") {
-		return nil, fmt.Errorf("%q has a variable before the fifth colon", text)
+		return pattern{}, fmt.Errorf("%q has a variable before the fifth colon", text)
 	}
-	return in.pattern(text+strings.Repeat(":*", 6-len(parts)), glob.ofARN)
+	return in.pattern(text+strings.Repeat(":*", 6-len(parts)), true)
 }
 
 // parseAll reads one string, or a list of them, that is not empty.

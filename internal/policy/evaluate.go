@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -101,14 +100,12 @@ func Evaluate(r Request, p Policies) (Decision, error) {
 	return d, nil
 }
 
-// evaluation is a request with its condition keys: by their names in lower case, and with those that follow from it.
+// evaluation is a request, complete.
 type evaluation struct {
 	Request
 	action  string // in lower case
-	context Context
-	unsure  []string
-	bounded bool // the principal has a permissions boundary
-	foreign bool // the resource is of another account than the principal
+	bounded bool   // the principal has a permissions boundary
+	foreign bool   // the resource is of another account than the principal
 }
 
 func newEvaluation(r Request, p Policies) (*evaluation, error) {
@@ -118,21 +115,11 @@ func newEvaluation(r Request, p Policies) (*evaluation, error) {
 	if r.ResourceAccount == "" {
 		r.ResourceAccount = r.Principal.Account
 	}
-	e := &evaluation{Request: r, action: strings.ToLower(r.Action), context: Context{}, bounded: p.Boundary != nil}
+	e := &evaluation{Request: r, action: strings.ToLower(r.Action), bounded: p.Boundary != nil}
 	e.foreign = !r.Principal.service() && r.ResourceAccount != r.Principal.Account
-	for _, name := range slices.Sorted(maps.Keys(r.Context)) {
-		key, err := findKey(name)
-		if err != nil {
+	for name := range r.Context {
+		if _, err := findKey(name); err != nil {
 			return nil, fmt.Errorf("policy: context of %s: %w", r.Action, err)
-		}
-		e.context[key.name] = append(e.context[key.name], r.Context[name]...)
-	}
-	for _, name := range r.Unsure {
-		e.unsure = append(e.unsure, strings.ToLower(name))
-	}
-	for name, values := range r.implied() {
-		if name = strings.ToLower(name); e.context[name] == nil && !e.unsureOf(name) && !slices.Equal(values, []string{""}) {
-			e.context[name] = values
 		}
 	}
 	return e, nil
@@ -145,35 +132,36 @@ type layer struct {
 }
 
 func (e *evaluation) decide(p Policies) (Decision, error) {
-	resource := e.resource(p)
+	limits, resource, own := e.limits(p), e.resource(p), e.own(p)
 	var doubt error
-	for _, l := range slices.Concat(e.limits(p), []layer{resource}, e.own(p)) {
+	for _, l := range slices.Concat(limits, []layer{resource}, own) {
 		name, err := e.denies(l)
 		if name != "" {
 			return Decision{By: l.kind, Explicit: true, Statement: name}, nil
 		}
 		doubt = cmp.Or(doubt, err)
 	}
-	d, err := e.weigh(p, resource)
+	for _, l := range limits {
+		if name, err := e.allows(l); name == "" {
+			return Decision{By: l.kind}, err
+		}
+	}
+	d, err := e.weigh(resource, p.Grants, own)
 	if d.Allowed {
 		return d, doubt
 	}
 	return d, err
 }
 
-// weigh decides where nothing denies. Its error is a doubt in a refusal: what cannot be judged might allow.
-func (e *evaluation) weigh(p Policies, resource layer) (Decision, error) {
-	for _, l := range e.limits(p) {
-		if name, err := e.allows(l); name == "" {
-			return Decision{By: l.kind}, err
-		}
-	}
-	known, direct, doubt := e.admit(resource, p.Grants)
+// weigh decides where nothing denies, between the two sides. Its error is a doubt in a refusal: what could not be judged
+// might allow.
+func (e *evaluation) weigh(resource layer, grants []Grant, own []layer) (Decision, error) {
+	known, direct, doubt := e.admit(resource, grants)
 	d := Decision{Allowed: true, By: ByRoot} // the one principal without identity policies
 	if !e.foreign && known >= inRole {
 		d = direct
 	}
-	for _, l := range e.own(p) {
+	for _, l := range own {
 		if !e.foreign && known.spares(l.kind) {
 			continue
 		}
@@ -185,7 +173,7 @@ func (e *evaluation) weigh(p Policies, resource layer) (Decision, error) {
 			d = Decision{Allowed: true, By: Identity, Statement: name}
 		}
 	}
-	if known == stranger && (e.closed() || e.Principal.service() || e.foreign && p.Resource != nil) {
+	if known == stranger && (e.closed() || e.Principal.service() || e.foreign && resource.levels != nil) {
 		return Decision{By: resource.kind}, doubt
 	}
 	return d, nil
@@ -315,14 +303,11 @@ func (s statement) applies(e *evaluation) (standing, error) {
 		return stranger, nil
 	}
 	for _, key := range s.variables {
-		if e.context[key] == nil && e.unsureOf(key) {
+		if e.unsure(key) && e.values(key) == nil {
 			return stranger, fmt.Errorf("cannot tell: %s: ${%s} is not known", s.name, key)
 		}
 	}
-	if s.notResources == slices.ContainsFunc(s.resources, func(p pattern) bool {
-		g, ok := p(e.context)
-		return ok && g.matches(e.Resource)
-	}) {
+	if s.notResources == slices.ContainsFunc(s.resources, func(p pattern) bool { return p.matches(e.Resource, e) }) {
 		return stranger, nil
 	}
 	var doubt error
@@ -356,13 +341,6 @@ func (s statement) knows(e *evaluation) standing {
 	return best
 }
 
-func (e *evaluation) unsureOf(key string) bool {
-	return slices.ContainsFunc(e.unsure, func(name string) bool {
-		family := strings.HasSuffix(name, "/") || strings.HasSuffix(name, ":")
-		return name == key || family && strings.HasPrefix(key, name)
-	})
-}
-
 // closed reports whether nobody is known but through the resource's own policy or a grant
 // (IAM-UG:reference_policies_evaluation-logic_policy-eval-denyallow, "Resource-based policies").
 func (e *evaluation) closed() bool {
@@ -378,9 +356,4 @@ func isKey(resource string) bool {
 func acrossAccounts(action string) bool {
 	operation := strings.TrimPrefix(action, "kms:")
 	return slices.Contains(grantOperations, operation) || slices.Contains([]string{"GetKeyRotationStatus", "ListGrants", "RevokeGrant"}, operation)
-}
-
-// byService reports whether an AWS service asks, for itself or for the principal.
-func (e *evaluation) byService() bool {
-	return e.Principal.service() || e.context["kms:viaservice"] != nil || slices.Equal(e.context["aws:viaawsservice"], []string{"true"})
 }

@@ -40,7 +40,7 @@ func (g Grant) standing(e *evaluation) standing {
 	switch {
 	case !slices.Contains(g.Operations, operation):
 		return stranger
-	case source != "" && e.byService() && !slices.Equal(e.context["aws:sourcearn"], []string{source}):
+	case source != "" && e.byService() && !slices.Equal(e.values("aws:sourcearn"), []string{source}):
 		return stranger
 	case operation == "CreateGrant":
 		if e.Grant == nil || !g.covers(*e.Grant) {
@@ -102,21 +102,30 @@ func holds(all, pairs map[string]string) bool {
 	return true
 }
 
-// implied are the condition keys of a request to make the grant (KMS-DG:conditions-kms).
-func (g Grant) implied() Context {
-	c := Context{"kms:GrantOperations": slices.Sorted(slices.Values(g.Operations)), "kms:GrantConstraintSourceArn": {g.Constraints.SourceARN}}
-	for role, who := range map[string]string{"Grantee": g.Grantee, "Retiring": g.Retiring} {
-		if strings.HasPrefix(who, "arn:") {
-			c["kms:"+role+"Principal"] = []string{who}
-		} else {
-			c["kms:"+role+"ServicePrincipal"] = []string{who}
+// kind is the value of kms:GrantConstraintType; "" without one.
+func (c GrantConstraints) kind() string {
+	switch {
+	case c.EncryptionContextEquals != nil:
+		return "EncryptionContextEquals"
+	case c.EncryptionContextSubset != nil:
+		return "EncryptionContextSubset"
+	}
+	return ""
+}
+
+// encryptionContext is that of the request, as it is there: its case counts.
+func (e *evaluation) encryptionContext() map[string]string {
+	pairs := map[string]string{}
+	const family = "kms:EncryptionContext:"
+	for name, values := range e.Context {
+		if hasPrefix(name, family) && len(values) > 0 {
+			pairs[name[len(family):]] = values[0]
 		}
 	}
-	switch {
-	case g.Constraints.EncryptionContextEquals != nil:
-		c["kms:GrantConstraintType"] = []string{"EncryptionContextEquals"}
-	case g.Constraints.EncryptionContextSubset != nil:
-		c["kms:GrantConstraintType"] = []string{"EncryptionContextSubset"}
-	}
-	return c
+	return pairs
+}
+
+// byService reports whether an AWS service asks, for itself or for the principal.
+func (e *evaluation) byService() bool {
+	return e.Principal.service() || e.values("kms:viaservice") != nil || slices.Equal(e.values("aws:viaawsservice"), []string{"true"})
 }

@@ -5,7 +5,6 @@ package policy
 
 import (
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -196,48 +195,121 @@ func findKey(name string) (conditionKey, error) {
 	return k, nil
 }
 
-// implied are the condition keys that follow from a request (IAM-UG:reference_policies_condition-keys).
-func (r Request) implied() Context {
-	who := r.Principal
-	c := Context{
-		"aws:PrincipalAccount":      {who.Account},
-		"aws:PrincipalIsAWSService": {strconv.FormatBool(who.service())},
-		"aws:PrincipalOrgID":        {who.Member.Organization},
-		"aws:PrincipalOrgPaths":     {who.Member.Path},
-		"aws:ResourceAccount":       {r.ResourceAccount},
-		"aws:ResourceOrgID":         {r.ResourceMember.Organization},
-		"aws:ResourceOrgPaths":      {r.ResourceMember.Path},
-		"aws:TagKeys":               r.Context.members("aws:RequestTag/"),
-		"aws:ViaAWSService":         {"false"},
+// values of a condition key, by its name in lower case: those that are given, or else those that follow from the request.
+func (e *evaluation) values(key string) []string {
+	var given []string
+	for name, values := range e.Context {
+		if strings.EqualFold(name, key) {
+			given = append(given, values...)
+		}
 	}
-	kind, name, _ := strings.Cut(arnPart(who.ARN, 5), "/")
-	switch {
-	case who.service():
-		c["aws:PrincipalServiceName"] = []string{who.ARN}
-	case kind == "root":
-		c["aws:PrincipalArn"], c["aws:PrincipalType"], c["aws:userid"] = []string{who.ARN}, []string{"Account"}, []string{who.Account}
-	case kind == "user":
-		c["aws:PrincipalArn"], c["aws:PrincipalType"], c["aws:username"] = []string{who.ARN}, []string{"User"}, []string{path.Base(name)}
-	case kind == "assumed-role":
-		c["aws:PrincipalArn"], c["aws:PrincipalType"] = []string{who.Role}, []string{"AssumedRole"}
-	case kind == "federated-user":
-		c["aws:PrincipalArn"], c["aws:PrincipalType"] = []string{who.ARN}, []string{"FederatedUser"}
+	if given == nil && !e.unsure(key) {
+		return e.implied(key)
 	}
-	if strings.HasPrefix(r.Action, "kms:") {
-		c["kms:CallerAccount"] = []string{who.Account}
-		c["kms:EncryptionContextKeys"] = r.Context.members("kms:EncryptionContext:")
-	}
-	if r.Action == "kms:CreateGrant" && r.Grant != nil {
-		maps.Copy(c, r.Grant.implied())
-	}
-	return c
+	slices.Sort(given)
+	return given
 }
 
-// members are the names in a family of keys that a context has, sorted: the tags in aws:RequestTag/.
+// unsure reports whether the caller does not know a key.
+func (e *evaluation) unsure(key string) bool {
+	return slices.ContainsFunc(e.Unsure, func(name string) bool {
+		family := strings.HasSuffix(name, "/") || strings.HasSuffix(name, ":")
+		return strings.EqualFold(name, key) || family && hasPrefix(key, name)
+	})
+}
+
+// implied are the values of a key that follow from the request (IAM-UG:reference_policies_condition-keys,
+// KMS-DG:conditions-kms).
+func (e *evaluation) implied(key string) []string {
+	who, grant := e.Principal, Grant{}
+	kind, name, _ := strings.Cut(arnPart(who.ARN, 5), "/")
+	if e.Action == "kms:CreateGrant" && e.Grant != nil {
+		grant = *e.Grant
+	}
+	switch key {
+	case "aws:principalaccount":
+		return some(who.Account)
+	case "aws:principalarn":
+		if kind == "assumed-role" {
+			return some(who.Role)
+		} else if !who.service() {
+			return some(who.ARN)
+		}
+	case "aws:principalisawsservice":
+		return some(strconv.FormatBool(who.service()))
+	case "aws:principalorgid":
+		return some(who.Member.Organization)
+	case "aws:principalorgpaths":
+		return some(who.Member.Path)
+	case "aws:principalservicename":
+		if who.service() {
+			return some(who.ARN)
+		}
+	case "aws:principaltype":
+		return some(map[string]string{"root": "Account", "user": "User", "assumed-role": "AssumedRole", "federated-user": "FederatedUser"}[kind])
+	case "aws:resourceaccount":
+		return some(e.ResourceAccount)
+	case "aws:resourceorgid":
+		return some(e.ResourceMember.Organization)
+	case "aws:resourceorgpaths":
+		return some(e.ResourceMember.Path)
+	case "aws:tagkeys":
+		return e.Context.members("aws:RequestTag/")
+	case "aws:userid":
+		if kind == "root" {
+			return some(who.Account)
+		}
+	case "aws:username":
+		if kind == "user" {
+			return some(path.Base(name))
+		}
+	case "aws:viaawsservice":
+		return some("false")
+	case "kms:calleraccount":
+		if strings.HasPrefix(e.action, "kms:") {
+			return some(who.Account)
+		}
+	case "kms:encryptioncontextkeys":
+		return e.Context.members("kms:EncryptionContext:")
+	case "kms:grantconstraintsourcearn":
+		return some(grant.Constraints.SourceARN)
+	case "kms:grantconstrainttype":
+		return some(grant.Constraints.kind())
+	case "kms:granteeprincipal":
+		return ofForm(grant.Grantee, true)
+	case "kms:granteeserviceprincipal":
+		return ofForm(grant.Grantee, false)
+	case "kms:grantoperations":
+		return grant.Operations
+	case "kms:retiringprincipal":
+		return ofForm(grant.Retiring, true)
+	case "kms:retiringserviceprincipal":
+		return ofForm(grant.Retiring, false)
+	}
+	return nil
+}
+
+// some is a value as a list; "" is none.
+func some(value string) []string {
+	if value == "" {
+		return nil
+	}
+	return []string{value}
+}
+
+// ofForm is a principal, if it is named by an ARN, or if it is not.
+func ofForm(principal string, arn bool) []string {
+	if strings.HasPrefix(principal, "arn:") != arn {
+		return nil
+	}
+	return some(principal)
+}
+
+// members are the names in a family of keys that a context has, in their own case and sorted: the tags in aws:RequestTag/.
 func (c Context) members(family string) []string {
 	var names []string
 	for name := range c {
-		if len(name) > len(family) && strings.EqualFold(name[:len(family)], family) {
+		if hasPrefix(name, family) {
 			names = append(names, name[len(family):])
 		}
 	}
@@ -245,14 +317,7 @@ func (c Context) members(family string) []string {
 	return names
 }
 
-// encryptionContext are the pairs in kms:EncryptionContext: as the request has them: their case counts.
-func (e *evaluation) encryptionContext() map[string]string {
-	pairs := map[string]string{}
-	const family = "kms:EncryptionContext:"
-	for name, values := range e.Context {
-		if len(name) > len(family) && strings.EqualFold(name[:len(family)], family) && len(values) > 0 {
-			pairs[name[len(family):]] = values[0]
-		}
-	}
-	return pairs
+// hasPrefix ignores case, and wants more than the prefix.
+func hasPrefix(name, prefix string) bool {
+	return len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
 }

@@ -97,14 +97,39 @@ func (g glob) segments() []glob {
 	return append(parts, g)
 }
 
-// pattern is what a glob is in a request: its variables filled in; false when one has no value.
-type pattern func(Context) (glob, bool)
+// pattern is text with wildcards and variables.
+type pattern struct {
+	text  template
+	arn   bool // of a Resource element
+	fixed glob // without variables: what it always is
+}
 
-func anything(Context) (glob, bool) { return glob{anyText}, true }
+var anything = pattern{fixed: glob{anyText}}
 
-func (p pattern) isAnything() bool {
-	g, ok := p(nil)
-	return ok && slices.Equal(g, glob{anyText})
+// matches reports whether the pattern, with the variables of a request, stands for the whole text.
+func (p pattern) matches(text string, e *evaluation) bool {
+	g, ok := p.glob(e)
+	return ok && g.matches(text)
+}
+
+// glob is the pattern with the variables of a request; false when one has no value.
+func (p pattern) glob(e *evaluation) (glob, bool) {
+	if p.fixed != nil {
+		return p.fixed, true
+	}
+	resolved, ok := p.text.resolve(e)
+	g := glob{}
+	for _, part := range resolved {
+		if part.literal {
+			g = append(g, glob(part.text)...)
+		} else {
+			g = append(g, wild(part.text)...)
+		}
+	}
+	if p.arn {
+		g = g.ofARN()
+	}
+	return g, ok
 }
 
 // template is text with variables (IAM-UG:reference_policies_variables).
@@ -165,34 +190,26 @@ func (in *reader) variable(name string) (part, error) {
 	return part{key: key.name, text: form[3], literal: true, always: form[2] != ""}, nil
 }
 
-// pattern reads a text with wildcards; as translates them.
-func (in *reader) pattern(text string, as func(glob) glob) (pattern, error) {
+// pattern reads a text with wildcards, of a Resource element or not.
+func (in *reader) pattern(text string, arn bool) (pattern, error) {
 	t, err := in.template(text)
+	p := pattern{text: t, arn: arn}
 	if len(t) == 1 {
-		fixed := as(wild(text))
-		return func(Context) (glob, bool) { return fixed, true }, err
+		p.fixed, _ = p.glob(nil)
 	}
-	return func(c Context) (glob, bool) {
-		var g glob
-		resolved, ok := t.resolve(c)
-		for _, p := range resolved {
-			if p.literal {
-				g = append(g, glob(p.text)...)
-			} else {
-				g = append(g, wild(p.text)...)
-			}
-		}
-		return as(g), ok
-	}, err
+	return p, err
 }
 
 // resolve fills the variables in; false when one has no value.
-func (t template) resolve(c Context) (template, bool) {
+func (t template) resolve(e *evaluation) (template, bool) {
 	resolved := slices.Clone(t)
 	for i, p := range resolved {
-		if values := c[p.key]; p.key != "" && len(values) == 1 {
+		if p.key == "" {
+			continue
+		}
+		if values := e.values(p.key); len(values) == 1 {
 			resolved[i].text = values[0]
-		} else if p.key != "" && !p.always {
+		} else if !p.always {
 			return nil, false
 		}
 	}
@@ -200,8 +217,8 @@ func (t template) resolve(c Context) (template, bool) {
 }
 
 // plain is the text where * and ? mean nothing.
-func (t template) plain(c Context) (string, bool) {
-	resolved, ok := t.resolve(c)
+func (t template) plain(e *evaluation) (string, bool) {
+	resolved, ok := t.resolve(e)
 	var b strings.Builder
 	for _, p := range resolved {
 		b.WriteString(p.text)
