@@ -29,18 +29,30 @@ func (t *transfer) copySnapshot(ctx context.Context, j *job, s *plan.CopySnapsho
 			return
 		}
 	}
-	id, err := s.Found, error(nil)
-	if id == "" || slices.Contains(j.memo.thrown, id) {
-		id, err = t.copyOf(ctx, j, s)
+	err := t.begin(ctx, j, s)
+	if err == nil {
+		err = t.seal(ctx, j, s.At, s.SealKey, s.Tags)
 	}
 	if err != nil {
-		end(Done{Unclear: j.memo.lost, Err: err})
+		end(Done{Err: err})
 		return
 	}
+	id := j.memo.made
 	t.watcher.watch(s.At, &pending{
 		id: id, step: s.Step, begun: time.Now(), takes: s.Takes, gib: s.GiB,
 		end: func(seen *ec2types.Snapshot, err error) { end(t.copied(j, id, seen, err)) },
 	})
+}
+
+// begin sees to it that there is a copy on its way: an earlier run's, or one of this step.
+func (t *transfer) begin(ctx context.Context, j *job, s *plan.CopySnapshot) (err error) {
+	if j.memo.made == "" && len(j.memo.thrown) == 0 {
+		j.memo.made = s.Found
+	}
+	if j.memo.made == "" {
+		j.memo.made, err = t.copyOf(ctx, j, s)
+	}
+	return err
 }
 
 // copyOf makes the call, or finds what came of the one before.
@@ -69,34 +81,25 @@ func (t *transfer) copyOf(ctx context.Context, j *job, s *plan.CopySnapshot) (st
 	return id, err
 }
 
-// findCopy looks for a copy of this step whose answer was lost: of this run, for this device and purpose, and not a failed one.
+// findCopy looks for the copy whose answer was lost: with this step's first seal, and not a failed one.
 func (t *transfer) findCopy(ctx context.Context, j *job, s *plan.CopySnapshot) (string, error) {
-	var found []ec2types.Snapshot
+	var found []string
 	err := snapshots(ctx, t.pool.EC2(s.At), origins(s.Tags), func(one ec2types.Snapshot) {
-		if aws.ToString(one.Description) == s.Description && !slices.Contains(j.memo.thrown, aws.ToString(one.SnapshotId)) {
-			found = append(found, one)
+		id := aws.ToString(one.SnapshotId)
+		if aws.ToString(one.Description) == s.Description && !slices.Contains(j.memo.thrown, id) && unsealed(one.Tags) {
+			found = append(found, id)
 		}
 	})
-	if err != nil || len(found) == 0 {
-		return "", err
-	}
-	return aws.ToString(slices.MinFunc(found, older).SnapshotId), nil
-}
-
-func older(a, b ec2types.Snapshot) int {
-	if byTime := aws.ToTime(a.StartTime).Compare(aws.ToTime(b.StartTime)); byTime != 0 {
-		return byTime
-	}
-	return strings.Compare(aws.ToString(a.SnapshotId), aws.ToString(b.SnapshotId))
+	return j.adopt(s.At, "snapshot", s.Tags, found), err
 }
 
 // copied is how a copy ended: well, for good, or to be made again.
 func (t *transfer) copied(j *job, id string, seen *ec2types.Snapshot, err error) Done {
 	var failed *copyFailed
 	if !errors.As(err, &failed) {
-		return Done{Made: id, Snapshot: seen, Unclear: j.memo.lost, Err: err}
+		return Done{Made: id, Snapshot: seen, Err: err}
 	}
-	j.memo.broken = seen
+	j.memo.broken, j.memo.made, j.memo.sealed = seen, "", false
 	j.memo.thrown = append(j.memo.thrown, id)
 	if again := len(j.memo.thrown); again <= len(repeats) && failed.early() && time.Since(t.dependsOn(j)) < patience+repeats[again-1] {
 		return Done{Err: comeBack{repeats[again-1]}}

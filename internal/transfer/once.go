@@ -14,6 +14,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // once makes a call that has no token (4.2.3). After a reset, a time-out or 5xx nobody knows whether it had its effect: the place
@@ -58,18 +59,21 @@ func origins(tags map[string]string) []ec2types.Filter {
 	return filters
 }
 
-// tagged are the tags that a thing gets in the call that makes it (9.4).
-func tagged(kind ec2types.ResourceType, tags map[string]string) []ec2types.TagSpecification {
-	if len(tags) == 0 {
-		return nil
-	}
-	return []ec2types.TagSpecification{{ResourceType: kind, Tags: tagList(tags)}}
+// unsealed reports tags without a second seal. What has one is no thing of which the id never came to us.
+func unsealed(tags []ec2types.Tag) bool {
+	return !slices.ContainsFunc(tags, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.SealedID })
 }
 
-func tagList(tags map[string]string) []ec2types.Tag {
-	list := make([]ec2types.Tag, 0, len(tags))
-	for _, key := range slices.Sorted(maps.Keys(tags)) {
-		list = append(list, ec2types.Tag{Key: aws.String(key), Value: aws.String(tags[key])})
+// adopt takes a found thing for the one whose answer was lost: only with the first seal right, and only when it is alone. Tags
+// can be copied; of two, neither is taken, and both are listed.
+func (j *job) adopt(at plan.Place, kind string, tags map[string]string, found []string) string {
+	if len(found) == 1 && tags[origin.Sealed] != "" {
+		return found[0]
 	}
-	return list
+	j.memo.left = nil
+	slices.Sort(found)
+	for _, id := range found {
+		j.memo.left = append(j.memo.left, plan.Leftover{At: at, Kind: kind, Resource: id, Why: "bears our tags, but is not provably ours"})
+	}
+	return ""
 }

@@ -49,6 +49,20 @@ func Lift(ctx context.Context, pool *awsclient.Pool, account string, sources []p
 	return guarded(ctx, pool, steps, images, say, func(d Done) bool { return d.Err != nil })
 }
 
+// Seal gives those images of an account that have no sealing key this one. What the run makes is sealed with it, and found again
+// by a later run.
+func Seal(ctx context.Context, pool *awsclient.Pool, account string, key origin.Key, images []plan.SourceImage, say func(plan.Event)) []plan.Finding {
+	var steps []plan.Step
+	for _, image := range images {
+		steps = append(steps, &plan.SealImage{
+			Head:    plan.Head{Step: plan.ID("seal/" + image.Region), At: plan.Place{Account: account, Region: image.Region}},
+			ImageID: image.ImageID, Key: key,
+		})
+	}
+	_, findings := guarded(ctx, pool, steps, images, say, func(Done) bool { return false })
+	return findings
+}
+
 func guarded(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, images []plan.SourceImage, say func(plan.Event), protected func(Done) bool) ([]plan.SourceEnd, []plan.Finding) {
 	done := run(ctx, pool, steps, Options{}, say)
 	var ends []plan.SourceEnd
@@ -72,7 +86,7 @@ func (t *transfer) protectImage(ctx context.Context, j *job, s *plan.ProtectImag
 		return Done{Err: err}
 	}
 	if image == nil {
-		if j.patient() {
+		if j.patient() && j.memo.looks < 5 { // the builder has seen it as available: it is hardly late
 			return Done{Err: comeBack{pause(j.memo.looks)}}
 		}
 		return Done{Err: fmt.Errorf("AWS does not show %s", s.ImageID)}
@@ -88,15 +102,23 @@ func (t *transfer) protectImage(ctx context.Context, j *job, s *plan.ProtectImag
 		}
 		return Done{Made: s.ImageID, Err: errNotProtected}
 	}
-	client := t.pool.EC2(s.At)
-	if _, err := client.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{s.ImageID}, Tags: tagList(s.Tags)}); err != nil {
+	if err := t.tag(ctx, s.At, s.ImageID, s.Tags); err != nil {
 		return Done{Err: err}
 	}
-	if _, err := client.EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
+	if _, err := t.pool.EC2(s.At).EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
 		return Done{Err: err}
 	}
 	j.memo.changed = true
 	return Done{Err: comeBack{}}
+}
+
+// sealImage leaves an image's own key as it is: what earlier runs sealed is proved by it.
+func (t *transfer) sealImage(ctx context.Context, s *plan.SealImage) Done {
+	image, err := t.image(ctx, s.At, s.ImageID)
+	if err != nil || image == nil || has(image, origin.SealKey) {
+		return Done{Err: err}
+	}
+	return Done{Made: s.ImageID, Err: t.tag(ctx, s.At, s.ImageID, map[string]string{origin.SealKey: s.Key.Tag()})}
 }
 
 // liftProtection lifts what bears our tag, and nothing else.
@@ -108,14 +130,12 @@ func (t *transfer) liftProtection(ctx context.Context, s *plan.LiftProtection) D
 	if image == nil || !has(image, origin.Protected) {
 		return Done{}
 	}
-	client := t.pool.EC2(s.At)
 	if isProtected(image) {
-		if _, err := client.DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
+		if _, err := t.pool.EC2(s.At).DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
 			return Done{Err: err}
 		}
 	}
-	_, err = client.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{s.ImageID}, Tags: []ec2types.Tag{{Key: aws.String(origin.Protected)}}})
-	return Done{Made: s.ImageID, Err: err}
+	return Done{Made: s.ImageID, Err: t.untag(ctx, s.At, s.ImageID, origin.Protected)}
 }
 
 // isProtected: everything but "disabled" counts, the cool-down after switching off as well (A.2.3).
@@ -124,11 +144,4 @@ func isProtected(image *ec2types.Image) bool {
 	return state != "" && state != "disabled"
 }
 
-func has(image *ec2types.Image, key string) bool {
-	for _, tag := range image.Tags {
-		if aws.ToString(tag.Key) == key {
-			return true
-		}
-	}
-	return false
-}
+func has(image *ec2types.Image, key string) bool { _, there := tagsOf(image.Tags)[key]; return there }

@@ -27,7 +27,16 @@ func (t *transfer) registerImage(ctx context.Context, j *job, s *plan.RegisterIm
 	if err != nil {
 		return Done{Err: err}
 	}
-	find := func(ctx context.Context) (string, error) { return t.findImage(ctx, s) }
+	if j.memo.made == "" {
+		if j.memo.made, err = t.register(ctx, j, s, in); err != nil {
+			return Done{Err: err}
+		}
+	}
+	return Done{Made: j.memo.made, Err: t.seal(ctx, j, s.At, s.SealKey, s.Tags)}
+}
+
+func (t *transfer) register(ctx context.Context, j *job, s *plan.RegisterImage, in *ec2.RegisterImageInput) (string, error) {
+	find := func(ctx context.Context) (string, error) { return t.findImage(ctx, j, s) }
 	id, err := t.once(ctx, j, find, func(ctx context.Context) (string, error) {
 		made, err := t.pool.EC2(s.At).RegisterImage(ctx, in)
 		if err != nil {
@@ -38,18 +47,19 @@ func (t *transfer) registerImage(ctx context.Context, j *job, s *plan.RegisterIm
 	switch {
 	case awsclient.IsNameTaken(err) && j.memo.lost: // by the call whose answer was lost, seen late
 		if found, lookErr := find(ctx); lookErr == nil && found != "" {
-			id, err = found, nil
-		} else if j.patient() {
+			return found, nil
+		}
+		if j.patient() {
 			err = comeBack{pause(j.memo.looks)}
 		}
 	case awsclient.IsNotFound(err) && j.patient(): // a copy that AWS shows as completed and does not know yet (4.4.3)
 		err = comeBack{pause(j.memo.looks)}
 	}
-	return Done{Made: id, Unclear: j.memo.lost, Err: err}
+	return id, err
 }
 
-// findImage looks for an image of this step whose answer was lost.
-func (t *transfer) findImage(ctx context.Context, s *plan.RegisterImage) (string, error) {
+// findImage looks for the image whose answer was lost: with this step's first seal.
+func (t *transfer) findImage(ctx context.Context, j *job, s *plan.RegisterImage) (string, error) {
 	var found []string
 	pages := ec2.NewDescribeImagesPaginator(t.pool.EC2(s.At), &ec2.DescribeImagesInput{
 		Owners: []string{"self"}, Filters: origins(s.Tags), MaxResults: aws.Int32(1000),
@@ -60,15 +70,12 @@ func (t *transfer) findImage(ctx context.Context, s *plan.RegisterImage) (string
 			return "", err
 		}
 		for _, image := range page.Images {
-			if aws.ToString(image.Name) == s.Name {
+			if aws.ToString(image.Name) == s.Name && unsealed(image.Tags) {
 				found = append(found, aws.ToString(image.ImageId))
 			}
 		}
 	}
-	if len(found) == 0 {
-		return "", nil
-	}
-	return slices.Min(found), nil // a name has one image at most (2.5.2)
+	return j.adopt(s.At, "image", s.Tags, found), nil
 }
 
 // registration carries every attribute over that RegisterImage takes (rule 2.4), with the destination's snapshots by device.
@@ -135,13 +142,4 @@ func devicesOf(image ec2types.Image, snapshots map[string]string) ([]ec2types.Bl
 		return strings.Compare(aws.ToString(a.DeviceName), aws.ToString(b.DeviceName))
 	})
 	return devices, nil
-}
-
-// deregister takes an image away that this run registered. That it is gone already is what was wanted (2.5.9).
-func (t *transfer) deregister(ctx context.Context, at plan.Place, id string) error {
-	_, err := t.pool.EC2(at).DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: aws.String(id)})
-	if awsclient.IsNotFound(err) {
-		return nil
-	}
-	return err
 }

@@ -25,6 +25,7 @@ func resultOf(p plan.Plan, done map[plan.ID]Done) plan.Result {
 		if ended.Failure != nil {
 			r.Findings = append(r.Findings, *ended.Failure)
 		}
+		r.Findings = append(r.Findings, d.Notes...)
 		r.Left = append(r.Left, d.Left...)
 		switch s := s.(type) {
 		case *plan.VerifyImage:
@@ -45,9 +46,9 @@ func resultOf(p plan.Plan, done map[plan.ID]Done) plan.Result {
 }
 
 func made(p plan.Plan, s *plan.VerifyImage, d Done, done map[plan.ID]Done) plan.Made {
-	m := plan.Made{At: s.At, ImageID: d.Made, Name: s.Register.Name}
+	m := plan.Made{At: s.At, Target: s.Target, ImageID: d.Made, Name: s.Register.Name}
 	if i := slices.IndexFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == s.At }); i >= 0 {
-		m.Target, m.Carried = p.Destinations[i].Target, p.Destinations[i].Carried
+		m.Carried = p.Destinations[i].Carried
 	}
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		wanted := s.Snapshots[device]
@@ -115,9 +116,15 @@ func resourceOf(s plan.Step) string {
 		return s.Image.Known
 	case *plan.RegisterImage:
 		return aws.ToString(s.Source.ImageId)
+	case *plan.DeregisterImage:
+		return s.Image.Known
+	case *plan.TagResource:
+		return s.Resource.Known
 	case *plan.ProtectImage:
 		return s.ImageID
 	case *plan.LiftProtection:
+		return s.ImageID
+	case *plan.SealImage:
 		return s.ImageID
 	}
 	return ""

@@ -4,6 +4,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -21,8 +22,8 @@ type Done struct {
 	Begun, Ended time.Time
 	Made         string             // AWS id
 	Snapshot     *ec2types.Snapshot // as last seen
-	Unclear      bool               // a call's answer was lost on the way: there may be a second one of it
 	Left         []plan.Leftover
+	Notes        []plan.Finding
 	Err          error
 }
 
@@ -271,6 +272,8 @@ func (r *runner) stop(cause error) {
 // finish takes note of the end of a step, and lets go what waited for it.
 func (r *runner) finish(j *job, d Done) {
 	d.Begun, d.Ended = j.begun, time.Now()
+	d.Made = cmp.Or(d.Made, j.memo.made)
+	d.Left, d.Notes = append(d.Left, j.memo.left...), append(d.Notes, j.memo.notes...)
 	r.done[j.head.Step] = d
 	if d.Err != nil && j.head.For != (plan.Place{}) {
 		r.failed[j.head.For] = true

@@ -12,6 +12,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -21,6 +22,12 @@ func (t *transfer) shareSnapshot(ctx context.Context, j *job, s *plan.ShareSnaps
 		return Done{Err: err}
 	}
 	id := j.id(s.Snapshot)
+	if s.Remember != nil && !j.memo.changed {
+		if err := t.tag(ctx, s.At, id, s.Remember); err != nil {
+			return Done{Err: err}
+		}
+		j.memo.changed = true
+	}
 	err := t.modifyShare(ctx, s.At, id, &ec2types.CreateVolumePermissionModifications{Add: permissions(s.Accounts)})
 	if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
 		return Done{Err: comeBack{pause(j.memo.looks)}}
@@ -35,10 +42,29 @@ func (t *transfer) withdrawShare(ctx context.Context, j *job, s *plan.WithdrawSh
 	}
 	id := j.id(s.Snapshot)
 	err := t.modifyShare(ctx, s.At, id, &ec2types.CreateVolumePermissionModifications{Remove: permissions(s.Accounts)})
-	if err == nil || awsclient.IsNotFound(err) {
+	if awsclient.IsNotFound(err) {
+		return Done{Made: id}
+	}
+	if err == nil && s.Forget {
+		return Done{Made: id, Err: t.forget(ctx, s.At, id)}
+	}
+	if err == nil {
 		return Done{Made: id}
 	}
 	return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: err.Error()}}}
+}
+
+// forget takes the tags away that remember who might use a snapshot before we shared it.
+func (t *transfer) forget(ctx context.Context, at plan.Place, id string) error {
+	seen, err := describe(ctx, t.pool.EC2(at), []string{id})
+	if err != nil {
+		return err
+	}
+	keys := origin.RememberKeys(tagsOf(seen[id].Tags))
+	if len(keys) == 0 {
+		return nil
+	}
+	return t.untag(ctx, at, id, keys...)
 }
 
 func (t *transfer) modifyShare(ctx context.Context, at plan.Place, id string, change *ec2types.CreateVolumePermissionModifications) error {

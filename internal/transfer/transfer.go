@@ -64,8 +64,14 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 		end(t.withdrawShare(ctx, j, s))
 	case *plan.DeleteSnapshot:
 		end(t.deleteSnapshot(ctx, j, s))
+	case *plan.DeregisterImage:
+		end(t.deregisterImage(ctx, j, s))
+	case *plan.TagResource:
+		end(t.tagResource(ctx, j, s))
 	case *plan.ProtectImage:
 		end(t.protectImage(ctx, j, s))
+	case *plan.SealImage:
+		end(t.sealImage(ctx, s))
 	case *plan.LiftProtection:
 		end(t.liftProtection(ctx, s))
 	default:

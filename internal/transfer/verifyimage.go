@@ -75,9 +75,12 @@ func (t *transfer) verifyImage(ctx context.Context, j *job, s *plan.VerifyImage)
 
 // reject takes away what did not pass. The copies that are right stay for the next run.
 func (t *transfer) reject(ctx context.Context, j *job, s *plan.VerifyImage, wrong []string) []plan.Leftover {
+	id := j.id(s.Image)
+	if s.Image.From == "" { // an earlier run's: plan judges it the next time
+		return []plan.Leftover{{At: s.At, Kind: "image", Resource: id, Why: "it did not pass, and is not this run's"}}
+	}
 	lasting, release := grace(ctx)
 	defer release()
-	id := j.id(s.Image)
 	if err := t.deregister(lasting, s.At, id); err != nil {
 		return []plan.Leftover{{At: s.At, Kind: "image", Resource: id, Why: err.Error()}}
 	}
@@ -101,10 +104,7 @@ func differencesOf(s *plan.VerifyImage, j *job, image ec2types.Image, snapshots 
 	differ("Name", s.Register.Name, aws.ToString(image.Name))
 	differ("Description", s.Register.Description, aws.ToString(image.Description))
 	differ("Public", "false", fmt.Sprint(aws.ToBool(image.Public)))
-	tags := map[string]string{}
-	for _, tag := range image.Tags {
-		tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
-	}
+	tags := tagsOf(image.Tags)
 	for _, key := range slices.Sorted(maps.Keys(s.Register.Tags)) {
 		differ("Tag "+key, s.Register.Tags[key], tags[key])
 	}
@@ -117,7 +117,8 @@ func differencesOf(s *plan.VerifyImage, j *job, image ec2types.Image, snapshots 
 	return found
 }
 
-// wrongSnapshots are those that are not the destination's own, whole, and under its key. Valid after completion only (4.6.1).
+// wrongSnapshots says what is wrong with snapshots that are not the destination's own, whole, and under its key, and names those of
+// them that this run made. Valid after completion only (4.6.1).
 func wrongSnapshots(s *plan.VerifyImage, j *job, snapshots map[string]ec2types.Snapshot) (ids, why []string) {
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		wanted := s.Snapshots[device]
@@ -140,7 +141,7 @@ func wrongSnapshots(s *plan.VerifyImage, j *job, snapshots map[string]ec2types.S
 		differ("VolumeSize", fmt.Sprint(wanted.GiB), fmt.Sprint(aws.ToInt32(is.VolumeSize)))
 		if len(wrong) > 0 {
 			why = append(why, wrong...)
-			if !slices.Contains(ids, id) {
+			if wanted.Snapshot.From != "" && !slices.Contains(ids, id) {
 				ids = append(ids, id)
 			}
 		}
