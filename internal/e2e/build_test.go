@@ -12,8 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// head of the templates: the plugins, and an image built from "base-1"; options are more lines of the source block.
-func head(options string) string {
+// template builds "golden" from the newest image "base-*" of the world "demo". Builder is more lines of the source block, processor
+// of the build block.
+func template(builder, processor string) string {
 	return `
 packer {
   required_plugins {
@@ -29,7 +30,7 @@ packer {
 }
 
 source "amazon-ebs" "golden" {
-  region        = "` + region + `"
+  region        = "ap-northeast-1"
   instance_type = "t3.micro"
   ami_name      = "golden"
   communicator  = "none"
@@ -38,14 +39,36 @@ source "amazon-ebs" "golden" {
     most_recent = true
     filters     = { name = "base-*" }
   }
-  ` + options + `
+` + builder + `
+}
+
+build {
+  sources = ["source.amazon-ebs.golden"]
+` + processor + `
 }
 `
 }
 
+// shared hands the image to the target; options are more lines of the target block.
+const shared = `
+  post-processor "encrypted-ami-share" {
+    region        = "ap-northeast-1"
+    kms_key_id    = "alias/golden-source"
+    poll_interval = "1s"
+    target {
+      name        = "prod"
+      account_ids = ["999999999999"]
+      kms_key_id  = "alias/golden-target"
+      assume_role {
+        role_arn    = "arn:aws:iam::999999999999:role/golden-image-target"
+        external_id = "golden"
+      }
+    }
+  }
+`
+
 func TestTheRealBuilderRunsToTheEndInTheSimulatedAWS(t *testing.T) {
-	h := newHost(t, head("")+`build { sources = ["source.amazon-ebs.golden"] }`)
-	baseImage(t, h.World, source, "")
+	h := newHost(t, template("", ""))
 	output := h.packer(t, 0, "build", ".")
 	golden := named(t, images(t, h.World, source), "golden")
 	if !strings.Contains(output, *golden.ImageId) {
@@ -64,14 +87,67 @@ func TestTheRealBuilderRunsToTheEndInTheSimulatedAWS(t *testing.T) {
 	}
 }
 
-// named finds an image by its name.
-func named(t *testing.T, images []types.Image, name string) types.Image {
+// The three experiments of the design's article 003: what the builder makes, and that the target gets it whatever that is.
+func TestWhateverTheBuilderMakesReachesTheTarget(t *testing.T) {
+	for _, experiment := range []struct {
+		name    string
+		prepare func(*testing.T, *World)
+		builder string
+		built   string // alias of the key that the builder's image comes out with
+	}{
+		{
+			name:    "encryption by default overrides encrypt_boot = false",
+			prepare: func(*testing.T, *World) {},
+			builder: `encrypt_boot = false`,
+			built:   "aws/ebs",
+		},
+		{
+			name:    "an encrypted source image makes an encrypted image",
+			prepare: encryptedBase,
+			built:   "aws/ebs",
+		},
+		{
+			name:    "kms_key_id makes an image under that key",
+			prepare: func(*testing.T, *World) {},
+			builder: "encrypt_boot = true\n  kms_key_id = \"alias/golden-source\"",
+			built:   "golden-source",
+		},
+	} {
+		t.Run(experiment.name, func(t *testing.T) {
+			h := newHost(t, template(experiment.builder, shared))
+			experiment.prepare(t, h.World)
+			h.packer(t, 0, "build", ".")
+			allUnder(t, h.World, source, experiment.built)
+			allUnder(t, h.World, target, "golden-target")
+		})
+	}
+}
+
+// encryptedBase switches encryption by default off and makes the newest base image one under aws/ebs.
+func encryptedBase(t *testing.T, w *World) {
+	cloud := w.ec2(source)
+	must(cloud.DisableEbsEncryptionByDefault(t.Context(), &ec2.DisableEbsEncryptionByDefaultInput{}))(t)
+	base := named(t, images(t, w, source), "base-1")
+	copied := must(cloud.CopyImage(t.Context(), &ec2.CopyImageInput{
+		Name: aws.String("base-2"), SourceImageId: base.ImageId, SourceRegion: aws.String(region), Encrypted: aws.Bool(true),
+	}))(t)
+	err := ec2.NewImageAvailableWaiter(cloud, fast).Wait(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{*copied.ImageId}}, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// allUnder checks that the account's image "golden" is available and all its snapshots are the account's own, under its key of an alias.
+func allUnder(t *testing.T, w *World, account, alias string) {
 	t.Helper()
-	for _, image := range images {
-		if aws.ToString(image.Name) == name {
-			return image
+	golden := named(t, images(t, w, account), "golden")
+	if golden.State != types.ImageStateAvailable || len(golden.BlockDeviceMappings) != 2 {
+		t.Errorf("%s of %s is %s and has %d volumes", *golden.ImageId, account, golden.State, len(golden.BlockDeviceMappings))
+	}
+	key := keyARN(t, w, account, alias)
+	for device, snapshot := range snapshots(t, w, account, golden) {
+		if *snapshot.OwnerId != account || aws.ToString(snapshot.KmsKeyId) != key {
+			t.Errorf("%s: %s of %s is under %s, want %s (%s)", device, *snapshot.SnapshotId, *snapshot.OwnerId, aws.ToString(snapshot.KmsKeyId), key, alias)
 		}
 	}
-	t.Fatalf("no image is named %q among %d", name, len(images))
-	return types.Image{}
 }

@@ -42,7 +42,7 @@ func withPlugins(run func() int) int {
 	return run()
 }
 
-// newHost is a host of the test's own in the source account, with a template and a world.
+// newHost is a host of the test's own in the source account, with a template and the world "demo".
 func newHost(t *testing.T, template string, world ...string) Host {
 	t.Helper()
 	t.Parallel()
@@ -54,7 +54,7 @@ func newHost(t *testing.T, template string, world ...string) Host {
 	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(template), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h.World, err = parts.StartWorld(append([]string{"-speed", "600"}, world...)...)
+	h.World, err = parts.StartWorld(append([]string{"-world", "demo", "-speed", "600"}, world...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
