@@ -1,0 +1,144 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+)
+
+// Ask is one question to the policies: may the caller do this action on this resource?
+type Ask struct {
+	Action   string // "ec2:CopySnapshot"
+	Resource string // ARN; "*" where the action has no resource
+	Owner    string // account of the resource; "" is the caller's own
+	Context  policy.Context
+	Allowed  bool // the answer
+
+	guard guard
+}
+
+// guard is the resource's own side of a question: what a KMS key or a role says about who may use it.
+type guard struct {
+	policy *policy.Document // nil: resources of this kind have none
+	grants []policy.Grant   // on the key
+	grant  *policy.Grant    // what kms:CreateGrant is to make, or kms:RetireGrant to retire
+	exempt bool             // organization policies do not bear on it: keys that AWS manages
+}
+
+// authorise asks the policies all questions, in order, and returns the first refusal; where all is allowed and the call is a dry
+// run of EC2, DryRunOperation (6.1, 6.2). It is called once by each operation, between its checks of syntax and its checks of
+// state (6.4). A dry run of KMS checks the key's state as well, and ends in endDryRun (6.6).
+func (w *World) authorise(c *Call, asks ...Ask) error {
+	for _, ask := range asks {
+		decision, err := w.decide(c, ask)
+		if err != nil {
+			return err
+		}
+		if w.breaks(c, "6.2", !decision.Allowed) {
+			return w.denied(c, ask, decision)
+		}
+	}
+	if w.breaks(c, "6.1", c.DryRun && c.Service == "ec2") {
+		return refuse(http.StatusPreconditionFailed, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+	}
+	return nil
+}
+
+// decide answers one question, and notes it for the recorder.
+func (w *World) decide(c *Call, ask Ask) (policy.Decision, error) {
+	owner := c.caller.account
+	if ask.Owner != "" {
+		owner = w.account(ask.Owner, owner.partition)
+	}
+	policies := c.caller.policies
+	policies.Resource, policies.Grants = ask.guard.policy, ask.guard.grants
+	if policies.Resource != nil && !ask.guard.exempt && !c.caller.serviceLinked() {
+		policies.ResourceControl = w.resourceControls(owner)
+	}
+	context := w.globalContext(c)
+	maps.Copy(context, ask.Context)
+	decision, err := policy.Evaluate(policy.Request{
+		Principal: c.caller.principal, Action: ask.Action, Resource: ask.Resource,
+		ResourceAccount: owner.number, ResourceMember: owner.membership(), Context: context, Grant: ask.guard.grant,
+	}, policies)
+	if err != nil {
+		return decision, refuse(http.StatusInternalServerError, "InternalFailure", "The simulated AWS cannot tell: %v", err)
+	}
+	ask.Allowed = decision.Allowed
+	c.asked = append(c.asked, ask)
+	return decision, nil
+}
+
+// globalContext is what is known of every call.
+func (w *World) globalContext(c *Call) policy.Context {
+	context := policy.Context{
+		"aws:CurrentTime":     {c.At.UTC().Format(time.RFC3339)},
+		"aws:EpochTime":       {strconv.FormatInt(c.At.Unix(), 10)},
+		"aws:RequestedRegion": {c.Region},
+		"aws:SecureTransport": {"true"},
+		"aws:userid":          {c.caller.userID()},
+	}
+	if c.Service == "ec2" {
+		context["ec2:Region"] = []string{c.Region}
+	}
+	for key, value := range c.caller.tags() {
+		context["aws:PrincipalTag/"+key] = []string{value}
+	}
+	if h := c.caller.holder; h != nil && c.caller.isUser() {
+		context["aws:username"] = []string{h.name}
+	}
+	if s := c.caller.session; s != nil {
+		context["aws:TokenIssueTime"] = []string{s.issued.UTC().Format(time.RFC3339)}
+		context["aws:MultiFactorAuthPresent"] = []string{"false"}
+		if s.sourceIdentity != "" {
+			context["aws:SourceIdentity"] = []string{s.sourceIdentity}
+		}
+	}
+	return context
+}
+
+// tagContext is the tags that a call is to put on what it makes.
+func tagContext(tags map[string]string) policy.Context {
+	context := policy.Context{}
+	for _, key := range sortedKeys(tags) {
+		context["aws:RequestTag/"+key] = []string{tags[key]}
+		context["aws:TagKeys"] = append(context["aws:TagKeys"], key)
+	}
+	return context
+}
+
+// denied refuses in the words of the service, which name the kind of policy that refused (6.2, A.4.11).
+func (w *World) denied(c *Call, ask Ask, decision policy.Decision) *Refusal {
+	resource, why := " on resource: "+ask.Resource, decision.Text()
+	if c.Service == "ec2" && ask.Resource == "*" {
+		resource = ""
+	}
+	if c.Service == "kms" && ask.Owner != "" && ask.Owner != c.caller.account.number {
+		// Another account's key: neither its ARN nor what its policy says is told.
+		resource = " on this resource"
+		if decision.By == policy.Resource {
+			why = "because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
+		}
+	}
+	text := fmt.Sprintf("User: %s is not authorized to perform: %s%s %s", c.caller.principal.ARN, ask.Action, resource, why)
+	switch c.Service {
+	case "ec2":
+		text = "You are not authorized to perform this operation. " + text
+		if resource != "" {
+			text += ". Encoded authorization failure message: " +
+				base64.RawURLEncoding.EncodeToString(w.drawBytes(96, "authorization failure", c.caller.principal.ARN, ask.Action, ask.Resource))
+		}
+		return refuse(http.StatusForbidden, "UnauthorizedOperation", "%s", text)
+	case "sts", "iam":
+		return refuse(http.StatusForbidden, "AccessDenied", "%s", text)
+	}
+	return invalid("AccessDeniedException", "%s", text)
+}

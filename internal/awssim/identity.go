@@ -1,0 +1,282 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"encoding/base32"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+)
+
+// identityState is who there is: accounts with their users and roles, sessions, organizations.
+type identityState struct {
+	accounts      shelf[*account]      // by number
+	accessKeys    map[string]*user     // long-term credentials, by access key id
+	sessions      map[string]*session  // temporary credentials, by access key id
+	organizations shelf[*organization] // by id
+	handshakes    shelf[*handshake]    // invitations, by id
+	toClient      func(time.Time) time.Time
+}
+
+func newIdentityState() identityState {
+	return identityState{
+		accounts:      newShelf[*account](),
+		accessKeys:    map[string]*user{},
+		sessions:      map[string]*session{},
+		organizations: newShelf[*organization](),
+		handshakes:    newShelf[*handshake](),
+		toClient:      func(t time.Time) time.Time { return t },
+	}
+}
+
+// WithClientTime says what the client's clock shows at a moment of the world's: a server whose clock is scaled writes
+// the end of a session in the client's time, else sessions would end too early for it.
+func WithClientTime(convert func(time.Time) time.Time) Option {
+	return func(w *World) { w.toClient = convert }
+}
+
+// clientTime is a moment of the world's clock on the client's.
+func (w *World) clientTime(t time.Time) time.Time { return w.toClient(t) }
+
+// account is an AWS account. It comes into being when it is first named, and is of the partition where that happens.
+type account struct {
+	number    string
+	partition string
+	name      string
+	email     string
+	joined    orgtypes.AccountJoinedMethod // how it came into its organization
+	suspended bool
+	roles     shelf[*role] // by name
+	users     shelf[*user]
+	policies  shelf[*managedPolicy] // by ARN
+	profiles  shelf[*instanceProfile]
+	node      *node // its place in an organization; nil: in none
+}
+
+var accountNumber = regexp.MustCompile(`^[0-9]{12}$`)
+
+// account finds an account, or makes it.
+func (w *World) account(number, partition string) *account {
+	if found, there := w.accounts.get(number); there {
+		return found
+	}
+	made := &account{
+		number: number, partition: partition, name: "account " + number, email: "root@" + number + ".example",
+		roles: newShelf[*role](), users: newShelf[*user](), policies: newShelf[*managedPolicy](), profiles: newShelf[*instanceProfile](),
+	}
+	w.accounts.put(number, made)
+	return made
+}
+
+// arn is an ARN in the account's partition.
+func (a *account) arn(service, region, resource string) string {
+	return fmt.Sprintf("arn:%s:%s:%s:%s:%s", a.partition, service, region, a.number, resource)
+}
+
+func (a *account) rootARN() string { return a.arn("iam", "", "root") }
+
+// caller is who makes a call: an account's root, a user or a session.
+type caller struct {
+	account   *account
+	principal policy.Principal
+	holder    *holder  // the user or the session's role; nil: root
+	session   *session // nil: long-term credentials
+	policies  policy.Policies
+}
+
+// isUser reports whether the caller is a user of IAM, with long-term credentials or in a session of its own.
+func (c *caller) isUser() bool {
+	return c.holder != nil && c.principal.Role == "" && c.principal.ARN == c.holder.arn
+}
+
+func (c *caller) serviceLinked() bool {
+	return c.session != nil && c.session.role != nil && c.session.role.serviceLinked()
+}
+
+// userID is aws:userid: AIDA..., AROA...:session, or the account number of root.
+func (c *caller) userID() string {
+	switch {
+	case c.holder == nil:
+		return c.account.number
+	case c.isUser():
+		return c.holder.id
+	}
+	return c.holder.id + ":" + c.session.name
+}
+
+// tags are the principal's: those of the user or role, and of the session, which win.
+func (c *caller) tags() map[string]string {
+	all := map[string]string{}
+	if c.holder != nil {
+		maps.Copy(all, c.holder.tags)
+	}
+	if c.session != nil {
+		maps.Copy(all, c.session.tags)
+	}
+	return all
+}
+
+// place is the caller's account in the Region of the call.
+func (c *Call) place() place { return place{c.caller.account.number, c.Region} }
+
+// arn is the ARN of a resource of the caller's account in the Region of the call.
+func (c *Call) arn(service, resource string) string {
+	return c.caller.account.arn(service, c.Region, resource)
+}
+
+// authenticate finds out who calls: the access key id is an account's 12 digits (its root), a user's or a session's.
+func (w *World) authenticate(c *Call) error {
+	id := c.request.AccessKeyID
+	user, long := w.accessKeys[id]
+	session, temporary := w.sessions[id]
+	switch {
+	case accountNumber.MatchString(id):
+		c.caller = w.rootCaller(w.account(id, partitionOf(c.Region)))
+	case long:
+		c.caller = w.userCaller(user)
+	case temporary && session.token == c.request.SessionToken:
+		if w.breaks(c, "5.4", !c.At.Before(session.expires)) {
+			return expired(c)
+		}
+		c.caller = w.sessionCaller(session)
+	default:
+		return unknownCredentials(c)
+	}
+	// An account is of one partition: its credentials mean nothing in another.
+	if c.caller.account.suspended || c.caller.account.partition != partitionOf(c.Region) {
+		c.caller = nil
+		return unknownCredentials(c)
+	}
+	if w.breaks(c, "5.8", c.Service != "iam" && c.Service != "organizations" && !w.regionEnabled(c.place())) {
+		return regionDisabled(c)
+	}
+	return nil
+}
+
+// expired refuses a session that is over, in the words of the service (5.4).
+func expired(c *Call) *Refusal {
+	switch c.Service {
+	case "ec2":
+		return invalid("RequestExpired", "Request has expired.")
+	case "sts", "iam":
+		return refuse(http.StatusForbidden, "ExpiredToken", "The security token included in the request is expired")
+	}
+	return invalid("ExpiredTokenException", "The security token included in the request is expired")
+}
+
+func unknownCredentials(c *Call) *Refusal {
+	const text = "The security token included in the request is invalid."
+	switch c.Service {
+	case "ec2":
+		return refuse(http.StatusUnauthorized, "AuthFailure", "AWS was not able to validate the provided access credentials")
+	case "sts", "iam":
+		return refuse(http.StatusForbidden, "InvalidClientTokenId", text)
+	}
+	return invalid("UnrecognizedClientException", text)
+}
+
+// regionDisabled refuses a call in a Region that the account has not enabled (5.6, 5.8).
+func regionDisabled(c *Call) *Refusal {
+	if c.Service == "sts" {
+		return refuse(http.StatusForbidden, "RegionDisabledException",
+			"STS is not activated in this region for account:%s. Your account administrator can activate STS in this region using the IAM Console.", c.caller.account.number)
+	}
+	return unknownCredentials(c)
+}
+
+func (w *World) rootCaller(a *account) *caller {
+	return &caller{account: a, principal: a.principal(a.rootARN()), policies: policy.Policies{ServiceControl: w.serviceControls(a)}}
+}
+
+// principal is one of the account's own.
+func (a *account) principal(arn string) policy.Principal {
+	return policy.Principal{ARN: arn, Account: a.number, Member: a.membership()}
+}
+
+func (w *World) userCaller(u *user) *caller {
+	made := w.rootCaller(u.account)
+	made.principal.ARN, made.holder = u.arn, &u.holder
+	u.addPolicies(&made.policies)
+	return made
+}
+
+func (w *World) sessionCaller(s *session) *caller {
+	var made *caller
+	switch {
+	case s.role != nil:
+		made = w.rootCaller(s.account)
+		made.principal.ARN, made.principal.Role, made.holder = s.arn(), s.role.arn, &s.role.holder
+		if s.role.serviceLinked() { // organization policies do not bear on them
+			made.policies = policy.Policies{}
+		}
+		s.role.addPolicies(&made.policies)
+		made.policies.Session = s.policies
+	case s.user != nil:
+		made = w.userCaller(s.user)
+	default:
+		made = w.rootCaller(s.account)
+	}
+	made.session = s
+	return made
+}
+
+// drawText draws n letters and digits, as the unique ids of principals and keys have them.
+func (w *World) drawText(n int, what ...string) string {
+	text := ""
+	for len(text) < n {
+		var bytes [10]byte
+		binary.BigEndian.PutUint64(bytes[:], w.draw(what...))
+		binary.BigEndian.PutUint16(bytes[8:], uint16(w.draw(what...)))
+		text += base32.StdEncoding.EncodeToString(bytes[:])
+	}
+	return text[:n]
+}
+
+// drawBytes draws n bytes.
+func (w *World) drawBytes(n int, what ...string) []byte {
+	var bytes []byte
+	for len(bytes) < n {
+		bytes = binary.BigEndian.AppendUint64(bytes, w.draw(what...))
+	}
+	return bytes[:n]
+}
+
+// matches reports whether a text is given and of a form.
+func matches(text *string, form *regexp.Regexp) bool { return text != nil && form.MatchString(*text) }
+
+// ill refuses a member of an input that is not of the form the service asks for: query services say ValidationError, JSON
+// services ValidationException.
+func ill(c *Call, member string, value any, constraint string) *Refusal {
+	code := "ValidationException"
+	if c.Service == "iam" || c.Service == "sts" {
+		code = "ValidationError"
+	}
+	return invalid(code, "1 validation error detected: Value %s at '%s%s' failed to satisfy constraint: %s",
+		shown(value), strings.ToLower(member[:1]), member[1:], constraint)
+}
+
+func shown(value any) string {
+	switch v := value.(type) {
+	case *string:
+		if v == nil {
+			return "null"
+		}
+		return "'" + *v + "'"
+	case *int32:
+		if v == nil {
+			return "null"
+		}
+		return fmt.Sprintf("'%d'", *v)
+	}
+	return fmt.Sprintf("'%v'", value)
+}

@@ -1,0 +1,292 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+)
+
+var kmsOperations = concat(keyOperations, keyStateOperations, aliasOperations, cryptoOperations, grantOperations, importOperations, replicaOperations)
+
+// keyState is KMS.
+type keyState struct {
+	keys     shelf[*key]   // by ARN
+	aliases  shelf[*alias] // by ARN
+	tokens   map[string]*key
+	imports  map[string]*importParameters
+	wrapping wrappingKeys
+}
+
+func newKeyState() keyState {
+	return keyState{
+		keys: newShelf[*key](), aliases: newShelf[*alias](), tokens: map[string]*key{},
+		imports: map[string]*importParameters{}, wrapping: wrappingKeys{},
+	}
+}
+
+// key is a KMS key.
+type key struct {
+	kmstypes.KeyMetadata // as made; its state at a moment is told by stateAt
+	home                 place
+	policy               *document
+	grants               shelf[*grant] // by id
+	tags                 map[string]string
+	disabled             bool
+	ready                time.Time // until then a replica is Creating
+	window               int32     // days of a scheduled deletion; 0: none is scheduled
+	scheduled            time.Time
+	ring                 *ring   // what it encrypts with
+	family               *family // of a multi-Region key; nil: it is of one Region
+	rotates              bool    // every year
+}
+
+// ring is the materials of a key, the oldest first. Replicas share their primary's, but where material is imported.
+type ring struct {
+	materials []*material
+	onDemand  int // rotations so far
+}
+
+// family is a multi-Region key in all its Regions.
+type family struct {
+	primary  *key
+	replicas []*key
+}
+
+// stateAt tells a key's state at a moment (3.4).
+func (k *key) stateAt(now time.Time) kmstypes.KeyState {
+	switch {
+	case k.window > 0 && len(k.livingReplicas(now)) > 0:
+		return kmstypes.KeyStatePendingReplicaDeletion
+	case k.window > 0:
+		return kmstypes.KeyStatePendingDeletion
+	case now.Before(k.ready):
+		return kmstypes.KeyStateCreating
+	case k.ring.incomplete(now):
+		return kmstypes.KeyStatePendingImport
+	case k.disabled:
+		return kmstypes.KeyStateDisabled
+	}
+	return kmstypes.KeyStateEnabled
+}
+
+// deletion is when a scheduled deletion deletes the key. A primary key waits for its replicas (3.6.1).
+func (k *key) deletion() time.Time {
+	from := k.scheduled
+	for _, replica := range k.replicas() {
+		if replica.window > 0 && replica.deletion().After(from) {
+			from = replica.deletion()
+		}
+	}
+	return from.AddDate(0, 0, int(k.window))
+}
+
+// gone reports whether the key has been deleted.
+func (k *key) gone(now time.Time) bool {
+	return k.window > 0 && len(k.livingReplicas(now)) == 0 && !now.Before(k.deletion())
+}
+
+func (k *key) replicas() []*key {
+	if k.family == nil || k.family.primary != k {
+		return nil
+	}
+	return k.family.replicas
+}
+
+func (k *key) livingReplicas(now time.Time) []*key {
+	return slices.DeleteFunc(slices.Clone(k.replicas()), func(r *key) bool { return r.gone(now) })
+}
+
+// describe is a key's metadata at a moment.
+func (k *key) describe(now time.Time) *kmstypes.KeyMetadata {
+	shown := k.KeyMetadata
+	shown.KeyState = k.stateAt(now)
+	shown.Enabled = shown.KeyState == kmstypes.KeyStateEnabled
+	switch shown.KeyState {
+	case kmstypes.KeyStatePendingDeletion:
+		shown.DeletionDate = aws.Time(k.deletion())
+	case kmstypes.KeyStatePendingReplicaDeletion:
+		shown.PendingDeletionWindowInDays = aws.Int32(k.window)
+	}
+	if current := k.ring.current(); current != nil && current.there(now) {
+		if shown.KeySpec == kmstypes.KeySpecSymmetricDefault {
+			shown.CurrentKeyMaterialId = &current.id
+		}
+		if shown.Origin == kmstypes.OriginTypeExternal {
+			shown.ExpirationModel, shown.ValidTo = k.ring.expiration()
+		}
+	}
+	if k.family != nil {
+		shown.MultiRegionConfiguration = k.family.describe(k, now)
+	}
+	return &shown
+}
+
+// findKey resolves a key id, alias name, key ARN or alias ARN as the account would in the Region: a bare name or id is
+// looked up in the caller's account and Region, an ARN where it says (1.7.5, 1.7.6, 3.3.2). It reports false when there is none there.
+func (w *World) findKey(at place, idOrAlias string) (*key, bool) {
+	if !strings.HasPrefix(idOrAlias, "arn:") {
+		resource := idOrAlias
+		if !strings.HasPrefix(idOrAlias, "alias/") {
+			resource = "key/" + idOrAlias
+		}
+		return w.findKey(at, kmsARN(at, resource))
+	}
+	parts := strings.SplitN(idOrAlias, ":", 6)
+	if len(parts) != 6 {
+		return nil, false
+	}
+	there := place{parts[4], parts[3]}
+	if service, ok := strings.CutPrefix(parts[5], "alias/aws/"); ok && managedServices[service].via != "" {
+		return w.managedKey(there, service), true
+	}
+	id := idOrAlias
+	if strings.HasPrefix(parts[5], "alias/") {
+		named, known := w.aliases.get(idOrAlias)
+		if !known {
+			return nil, false
+		}
+		id = *named.target.Arn
+	}
+	found, known := w.keys.get(id)
+	if !known || found.gone(w.now()) {
+		return nil, false
+	}
+	return found, true
+}
+
+// kmsARN is the ARN of "key/..." or "alias/..." of a place.
+func kmsARN(at place, resource string) string {
+	return fmt.Sprintf("arn:%s:kms:%s:%s:%s", partitionOf(at.region), at.region, at.account, resource)
+}
+
+// managedServices are the services whose AWS managed keys the world knows.
+var managedServices = map[string]struct{ via, description, for_ string }{
+	"ebs": {"ec2", "Default key that protects my EBS volumes when no other key is defined", "EBS"},
+	"ssm": {"ssm", "Default key that protects my SSM parameters when no other key is defined", "SSM"},
+}
+
+// managedPolicyText is the policy of an AWS managed key: everybody in the account, through the service only, and nobody can edit it (3.2.5).
+const managedPolicyText = `{"Version":"2012-10-17","Id":"auto-%[1]s-2","Statement":[` +
+	`{"Sid":"Allow access through %[2]s for all principals in the account that are authorized to use %[2]s","Effect":"Allow","Principal":{"AWS":"*"},` +
+	`"Action":["kms:Encrypt","kms:Decrypt","kms:ReEncrypt*","kms:GenerateDataKey*","kms:CreateGrant","kms:DescribeKey"],"Resource":"*",` +
+	`"Condition":{"StringEquals":{"kms:CallerAccount":"%[3]s","kms:ViaService":"%[4]s"}}},` +
+	`{"Sid":"Allow direct access to key metadata to the account","Effect":"Allow","Principal":{"AWS":"arn:%[5]s:iam::%[3]s:root"},` +
+	`"Action":["kms:Describe*","kms:Get*","kms:List*","kms:RevokeGrant"],"Resource":"*"}]}`
+
+// managedKey is the AWS managed key of a service ("ebs") there, made at its first use (1.7.2).
+func (w *World) managedKey(at place, service string) *key {
+	name := kmsARN(at, "alias/aws/"+service)
+	if named, there := w.aliases.get(name); there {
+		return named.target
+	}
+	about := managedServices[service]
+	text := fmt.Sprintf(managedPolicyText, service, about.for_, at.account, viaService(about.via, at.region), partitionOf(at.region))
+	made := w.newKey(at, kmstypes.KeyMetadata{
+		KeyId: aws.String(w.drawUUID("managed key", service, at.account, at.region)), Description: aws.String(about.description),
+		KeyManager: kmstypes.KeyManagerTypeAws, Origin: kmstypes.OriginTypeAwsKms, CreationDate: aws.Time(w.now()),
+	}, mustParse(text, policy.Resource))
+	made.rotates = true
+	w.aliases.put(name, &alias{name: "alias/aws/" + service, arn: name, target: made, made: w.now(), updated: w.now()})
+	return made
+}
+
+// newKey puts a key on the shelf: of what is not given it has what a symmetric key of one Region has.
+func (w *World) newKey(at place, of kmstypes.KeyMetadata, text *document) *key {
+	of.AWSAccountId, of.Arn = aws.String(at.account), aws.String(kmsARN(at, "key/"+*of.KeyId))
+	if of.KeySpec == "" {
+		of.KeySpec = kmstypes.KeySpecSymmetricDefault
+	}
+	if of.KeyUsage == "" {
+		of.KeyUsage = kmstypes.KeyUsageTypeEncryptDecrypt
+	}
+	if of.KeySpec == kmstypes.KeySpecSymmetricDefault {
+		of.EncryptionAlgorithms = []kmstypes.EncryptionAlgorithmSpec{kmstypes.EncryptionAlgorithmSpecSymmetricDefault}
+	}
+	if of.MultiRegion == nil {
+		of.MultiRegion = aws.Bool(false)
+	}
+	of.CustomerMasterKeySpec = kmstypes.CustomerMasterKeySpec(of.KeySpec)
+	made := &key{KeyMetadata: of, home: at, policy: text, grants: newShelf[*grant](), tags: map[string]string{}, ring: &ring{}}
+	if of.Origin == kmstypes.OriginTypeAwsKms {
+		made.ring.add(made, w.drawBytes(32, "key material", *of.KeyId))
+	}
+	w.keys.put(*of.Arn, made)
+	return made
+}
+
+// drawUUID draws an id of the form of a UUID.
+func (w *World) drawUUID(what ...string) string {
+	b := w.drawBytes(16, what...)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// usable reports the state of a key now: usable for EBS when enabled, symmetric and for encryption (3.4).
+func (w *World) usable(k *key) bool {
+	return k.stateAt(w.now()) == kmstypes.KeyStateEnabled && !k.gone(w.now()) &&
+		k.KeySpec == kmstypes.KeySpecSymmetricDefault && k.KeyUsage == kmstypes.KeyUsageTypeEncryptDecrypt
+}
+
+// keyUse is how a caller is to use a key.
+type keyUse struct {
+	action  string         // "kms:Decrypt"
+	through string         // the service that asks for the caller, "ec2"; "" when the caller asks KMS
+	alias   string         // by which the request named the key; "" when it did not
+	context policy.Context // what else the policies may look at
+	grant   *policy.Grant  // what CreateGrant is to make, RetireGrant to retire
+}
+
+// ask is the question that a use of the key puts to the policies.
+func (k *key) ask(w *World, use keyUse) Ask {
+	context := policy.Context{
+		"kms:KeySpec": {string(k.KeySpec)}, "kms:KeyUsage": {string(k.KeyUsage)}, "kms:KeyOrigin": {string(k.Origin)},
+		"kms:MultiRegion": {fmt.Sprint(aws.ToBool(k.MultiRegion))}, "kms:ResourceAliases": w.aliasNames(k),
+	}
+	for key, value := range k.tags {
+		context["aws:ResourceTag/"+key] = []string{value}
+	}
+	if use.alias != "" {
+		context["kms:RequestAlias"] = []string{use.alias}
+	}
+	if use.through != "" {
+		context["kms:ViaService"] = []string{viaService(use.through, k.home.region)}
+		context["aws:ViaAWSService"] = []string{"true"}
+	}
+	for name, values := range use.context {
+		context[name] = values
+	}
+	guard := guard{policy: k.policy.parsed, grant: use.grant, exempt: k.KeyManager == kmstypes.KeyManagerTypeAws}
+	for _, grant := range k.grants.all {
+		guard.grants = append(guard.grants, grant.Grant)
+	}
+	return Ask{Action: use.action, Resource: *k.Arn, Owner: k.home.account, Context: context, guard: guard}
+}
+
+func viaService(service, region string) string {
+	return service + "." + region + "." + domainOf(region)
+}
+
+// keyAllows asks key policy, grants and the caller's policies whether the caller may do a KMS action on a key, through a service ("ec2") or
+// directly (""). forResource is true where an AWS service makes the grant for the caller (3.2.3).
+func (w *World) keyAllows(c *Call, k *key, action, through string, forResource bool) bool {
+	use := keyUse{action: action, through: through}
+	if action == "kms:CreateGrant" {
+		use.context = policy.Context{"kms:GrantIsForAWSResource": {fmt.Sprint(forResource)}}
+		// What a service grants itself: it works for the caller where the caller has no more than a grant of its own (3.2.6).
+		use.grant = &policy.Grant{Grantee: viaService(through, k.home.region), Operations: []string{"Decrypt"}}
+	}
+	decision, err := w.decide(c, k.ask(w, use))
+	return err == nil && decision.Allowed
+}
+
+// keyState tells the state of a key at a call.
+func (w *World) keyState(c *Call, k *key) kmstypes.KeyState { return k.stateAt(c.At) }

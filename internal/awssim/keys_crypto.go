@@ -1,0 +1,307 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+)
+
+var cryptoOperations = []named{
+	op((*World).encrypt),
+	op((*World).decrypt),
+	op((*World).reEncrypt),
+	op((*World).generateDataKey),
+	op((*World).generateDataKeyWithoutPlaintext),
+}
+
+// inaccessible is what KMS says of a ciphertext whose key is not there for the caller (3.4.3).
+const inaccessible = "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access."
+
+// sealed is a ciphertext: what it was encrypted with, and AES-GCM under that material, bound to the encryption context.
+type sealed struct {
+	Account  string
+	KeyID    string
+	Material string
+	Nonce    []byte
+	Text     []byte
+}
+
+var sealedHead = []byte{1, 2, 2, 0} // as ciphertexts of KMS begin
+
+func (s sealed) blob() []byte {
+	written, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // strings and bytes only
+	}
+	return append(slices.Clone(sealedHead), written...)
+}
+
+func unseal(blob []byte) (s sealed, ok bool) {
+	written, ok := bytes.CutPrefix(blob, sealedHead)
+	return s, ok && json.Unmarshal(written, &s) == nil
+}
+
+// seal encrypts with a key's current material.
+func (w *World) seal(k *key, plaintext []byte, context map[string]string) sealed {
+	with := k.ring.current()
+	box := with.box()
+	nonce := w.drawBytes(box.NonceSize(), "nonce", *k.KeyId)
+	return sealed{k.home.account, *k.KeyId, with.id, nonce, box.Seal(nil, nonce, plaintext, contextBytes(context))}
+}
+
+// open decrypts with the material that a ciphertext was made with; replicas open what their primary sealed (3.6.1).
+func (k *key) open(s sealed, context map[string]string) ([]byte, bool) {
+	for _, with := range k.ring.materials {
+		if with.id == s.Material && s.KeyID == *k.KeyId && len(s.Nonce) == with.box().NonceSize() {
+			plaintext, err := with.box().Open(nil, s.Nonce, s.Text, contextBytes(context))
+			return plaintext, err == nil
+		}
+	}
+	return nil, false
+}
+
+func (m *material) box() cipher.AEAD {
+	block, err := aes.NewCipher(m.secret)
+	if err != nil {
+		panic(err) // materials have 32 bytes
+	}
+	box, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err)
+	}
+	return box
+}
+
+func contextBytes(context map[string]string) []byte {
+	written, err := json.Marshal(context) // with its keys in order
+	if err != nil {
+		panic(err)
+	}
+	if len(context) == 0 {
+		return nil
+	}
+	return written
+}
+
+// cryptoContext is what policies may know of an encryption.
+func cryptoContext(pairs map[string]string) policy.Context {
+	context := policy.Context{"kms:EncryptionAlgorithm": {string(kmstypes.EncryptionAlgorithmSpecSymmetricDefault)}}
+	for key, value := range pairs {
+		context["kms:EncryptionContext:"+key] = []string{value}
+	}
+	return context
+}
+
+// symmetricOnly refuses another algorithm than that of symmetric keys.
+func symmetricOnly(c *Call, algorithms ...kmstypes.EncryptionAlgorithmSpec) error {
+	for _, algorithm := range algorithms {
+		if algorithm != "" && algorithm != kmstypes.EncryptionAlgorithmSpecSymmetricDefault {
+			return invalid("InvalidKeyUsageException", "The simulated AWS does not encrypt with %s.", algorithm)
+		}
+	}
+	return nil
+}
+
+// ready refuses a key that cannot encrypt now: its state (3.4), and its kind (3.4.2).
+func (w *World) readyToEncrypt(c *Call, k *key) error {
+	if err := w.mustBe(c, k, kmstypes.KeyStateEnabled); err != nil {
+		return err
+	}
+	if w.breaks(c, "3.4.2", k.KeySpec != kmstypes.KeySpecSymmetricDefault || k.KeyUsage != kmstypes.KeyUsageTypeEncryptDecrypt) {
+		return invalid("InvalidKeyUsageException", "%s key usage is %s which is not valid for %s.", *k.Arn, k.KeyUsage, c.Operation)
+	}
+	return nil
+}
+
+// keyToEncrypt finds a key by which a call is to encrypt, asks for the right, and checks the key.
+func (w *World) keyToEncrypt(c *Call, id *string, action string, context map[string]string, tokens []string) (*key, error) {
+	if err := w.checkTokens(c, tokens); err != nil {
+		return nil, err
+	}
+	found, err := w.keyFor(c, id, keyUse{action: action, context: cryptoContext(context)})
+	if err != nil {
+		return nil, err
+	}
+	return found, w.readyToEncrypt(c, found)
+}
+
+func (w *World) encrypt(c *Call, in *kms.EncryptInput) (*kms.EncryptOutput, error) {
+	if err := symmetricOnly(c, in.EncryptionAlgorithm); err != nil {
+		return nil, err
+	}
+	if len(in.Plaintext) < 1 || len(in.Plaintext) > 4096 {
+		return nil, ill(c, "Plaintext", "*** Sensitive Data Redacted ***", "Member must have length between 1 and 4096")
+	}
+	with, err := w.keyToEncrypt(c, in.KeyId, "kms:Encrypt", in.EncryptionContext, in.GrantTokens)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.endDryRun(c); err != nil {
+		return nil, err
+	}
+	return &kms.EncryptOutput{
+		CiphertextBlob: w.seal(with, in.Plaintext, in.EncryptionContext).blob(), KeyId: with.Arn, EncryptionAlgorithm: kmstypes.EncryptionAlgorithmSpecSymmetricDefault,
+	}, nil
+}
+
+// opener is what a call gives to decrypt: a ciphertext, or, to try the rights alone, a key (6.7).
+type opener struct {
+	blob    []byte
+	keyID   *string
+	context map[string]string
+	modify  []kmstypes.DryRunModifierType
+	action  string
+}
+
+// open finds the key that decrypts, asks for the right, and checks the key. The ciphertext is given back to be opened.
+func (w *World) opener(c *Call, with opener) (*key, sealed, error) {
+	use := keyUse{action: with.action, context: cryptoContext(with.context)}
+	ignore := slices.Contains(with.modify, kmstypes.DryRunModifierTypeIgnoreCiphertext)
+	if w.breaks(c, "6.7", ignore && (!c.DryRun || with.keyID == nil)) {
+		return nil, sealed{}, invalid("ValidationException", "DryRunModifiers need DryRun and the ID of the key.")
+	}
+	var text sealed
+	if !ignore {
+		var ok bool
+		if text, ok = unseal(with.blob); !ok {
+			return nil, text, invalid("InvalidCiphertextException", "")
+		}
+	}
+	if with.keyID == nil { // the ciphertext tells which key, in the Region of the call
+		arn := kmsARN(place{text.Account, c.Region}, "key/"+text.KeyID)
+		if _, there := w.findKey(c.place(), arn); w.breaks(c, "3.4.3", !there) {
+			return nil, text, invalid("AccessDeniedException", inaccessible)
+		}
+		with.keyID = &arn
+	}
+	found, err := w.namedKey(c, with.keyID, &use)
+	if err != nil {
+		return nil, text, err
+	}
+	if err := w.authorise(c, found.ask(w, use)); err != nil {
+		return nil, text, err
+	}
+	if err := w.readyToEncrypt(c, found); err != nil {
+		return nil, text, err
+	}
+	if w.breaks(c, "3.7", !ignore && *found.KeyId != text.KeyID) {
+		return nil, text, invalid("IncorrectKeyException", "The key ID in the request does not identify a CMK that can perform this operation.")
+	}
+	return found, text, nil
+}
+
+func (w *World) decrypt(c *Call, in *kms.DecryptInput) (*kms.DecryptOutput, error) {
+	if err := only(in, "CiphertextBlob", "DryRunModifiers", "EncryptionAlgorithm", "EncryptionContext", "GrantTokens", "KeyId"); err != nil {
+		return nil, err
+	}
+	if err := symmetricOnly(c, in.EncryptionAlgorithm); err != nil {
+		return nil, err
+	}
+	if err := w.checkTokens(c, in.GrantTokens); err != nil {
+		return nil, err
+	}
+	with, text, err := w.opener(c, opener{in.CiphertextBlob, in.KeyId, in.EncryptionContext, in.DryRunModifiers, "kms:Decrypt"})
+	if err != nil {
+		return nil, err
+	}
+	if err := w.endDryRun(c); err != nil {
+		return nil, err
+	}
+	plaintext, ok := with.open(text, in.EncryptionContext)
+	if !ok {
+		return nil, invalid("InvalidCiphertextException", "")
+	}
+	return &kms.DecryptOutput{
+		Plaintext: plaintext, KeyId: with.Arn, EncryptionAlgorithm: kmstypes.EncryptionAlgorithmSpecSymmetricDefault, KeyMaterialId: &text.Material,
+	}, nil
+}
+
+func (w *World) reEncrypt(c *Call, in *kms.ReEncryptInput) (*kms.ReEncryptOutput, error) {
+	if err := symmetricOnly(c, in.SourceEncryptionAlgorithm, in.DestinationEncryptionAlgorithm); err != nil {
+		return nil, err
+	}
+	source, text, err := w.opener(c, opener{in.CiphertextBlob, in.SourceKeyId, in.SourceEncryptionContext, in.DryRunModifiers, "kms:ReEncryptFrom"})
+	if err != nil {
+		return nil, err
+	}
+	destination, err := w.keyToEncrypt(c, in.DestinationKeyId, "kms:ReEncryptTo", in.DestinationEncryptionContext, in.GrantTokens)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.endDryRun(c); err != nil {
+		return nil, err
+	}
+	plaintext, ok := source.open(text, in.SourceEncryptionContext)
+	if !ok {
+		return nil, invalid("InvalidCiphertextException", "")
+	}
+	made := w.seal(destination, plaintext, in.DestinationEncryptionContext)
+	algorithm := kmstypes.EncryptionAlgorithmSpecSymmetricDefault
+	return &kms.ReEncryptOutput{
+		CiphertextBlob: made.blob(), KeyId: destination.Arn, SourceKeyId: source.Arn, SourceEncryptionAlgorithm: algorithm, DestinationEncryptionAlgorithm: algorithm,
+		SourceKeyMaterialId: &text.Material, DestinationKeyMaterialId: aws.String(made.Material),
+	}, nil
+}
+
+// dataKeyLength is the length of a data key in bytes: a spec or a number says it.
+func dataKeyLength(c *Call, spec kmstypes.DataKeySpec, number *int32) (int, error) {
+	switch {
+	case (spec == "") == (number == nil):
+		return 0, invalid("ValidationException", "Please specify either number of bytes or key spec.")
+	case number != nil && (*number < 1 || *number > 1024):
+		return 0, ill(c, "NumberOfBytes", number, "Member must have value between 1 and 1024")
+	case number != nil:
+		return int(*number), nil
+	case strings.HasSuffix(string(spec), "128"):
+		return 16, nil
+	}
+	return 32, nil
+}
+
+func (w *World) generateDataKey(c *Call, in *kms.GenerateDataKeyInput) (*kms.GenerateDataKeyOutput, error) {
+	if err := only(in, "KeyId", "EncryptionContext", "GrantTokens", "KeySpec", "NumberOfBytes"); err != nil {
+		return nil, err
+	}
+	length, err := dataKeyLength(c, in.KeySpec, in.NumberOfBytes)
+	if err != nil {
+		return nil, err
+	}
+	with, err := w.keyToEncrypt(c, in.KeyId, "kms:GenerateDataKey", in.EncryptionContext, in.GrantTokens)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.endDryRun(c); err != nil {
+		return nil, err
+	}
+	plaintext := w.drawBytes(length, "data key", *with.Arn, c.caller.principal.ARN)
+	made := w.seal(with, plaintext, in.EncryptionContext)
+	return &kms.GenerateDataKeyOutput{CiphertextBlob: made.blob(), Plaintext: plaintext, KeyId: with.Arn, KeyMaterialId: &made.Material}, nil
+}
+
+func (w *World) generateDataKeyWithoutPlaintext(c *Call, in *kms.GenerateDataKeyWithoutPlaintextInput) (*kms.GenerateDataKeyWithoutPlaintextOutput, error) {
+	length, err := dataKeyLength(c, in.KeySpec, in.NumberOfBytes)
+	if err != nil {
+		return nil, err
+	}
+	with, err := w.keyToEncrypt(c, in.KeyId, "kms:GenerateDataKeyWithoutPlaintext", in.EncryptionContext, in.GrantTokens)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.endDryRun(c); err != nil {
+		return nil, err
+	}
+	made := w.seal(with, w.drawBytes(length, "data key", *with.Arn, c.caller.principal.ARN), in.EncryptionContext)
+	return &kms.GenerateDataKeyWithoutPlaintextOutput{CiphertextBlob: made.blob(), KeyId: with.Arn, KeyMaterialId: &made.Material}, nil
+}

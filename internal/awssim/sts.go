@@ -1,0 +1,281 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"encoding/base64"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+)
+
+var stsOperations = []named{
+	op((*World).getCallerIdentity),
+	op((*World).assumeRole),
+	op((*World).getSessionToken),
+}
+
+// session is temporary credentials.
+type session struct {
+	account        *account
+	role           *role // assumed; nil after GetSessionToken
+	roleName       string
+	user           *user  // whose session it is after GetSessionToken; nil: root's
+	name           string // RoleSessionName
+	token          string
+	issued         time.Time
+	expires        time.Time
+	policies       []*policy.Document // given to AssumeRole
+	tags           map[string]string
+	transitive     []string // keys of the tags that sessions assumed from this one inherit
+	sourceIdentity string
+}
+
+// arn is a role session's; it knows no path of the role.
+func (s *session) arn() string {
+	return s.account.arn("sts", "", "assumed-role/"+s.roleName+"/"+s.name)
+}
+
+func (w *World) getCallerIdentity(c *Call, _ *sts.GetCallerIdentityInput) (*sts.GetCallerIdentityOutput, error) {
+	return &sts.GetCallerIdentityOutput{ // 5.9: no right is needed
+		Account: &c.caller.account.number, Arn: &c.caller.principal.ARN, UserId: aws.String(c.caller.userID()),
+	}, nil
+}
+
+// Forms of rule 5.5.
+var (
+	roleARNForm        = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]+$`)
+	sessionNameForm    = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+	externalIDForm     = regexp.MustCompile(`^[\w+=,.@:\\/-]{2,1224}$`)
+	sourceIdentityForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+	tagKeyForm         = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]{1,128}$`)
+	tagValueForm       = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]{0,256}$`)
+)
+
+const (
+	sessionNamePattern = `Member must satisfy regular expression pattern: [\w+=,.@-]{2,64}`
+	packedLimit        = 4096 // characters of session policy and tags together; AWS packs and does not say how much fits
+)
+
+// checkAssumeRole is the syntax of AssumeRole (5.1, 5.5).
+func (w *World) checkAssumeRole(c *Call, in *sts.AssumeRoleInput) error {
+	if err := only(in, "RoleArn", "RoleSessionName", "DurationSeconds", "ExternalId", "Policy", "PolicyArns", "SourceIdentity", "Tags", "TransitiveTagKeys"); err != nil {
+		return err
+	}
+	if !matches(in.RoleArn, roleARNForm) {
+		return invalid("ValidationError", "%s is invalid", aws.ToString(in.RoleArn))
+	}
+	if w.breaks(c, "5.1", in.DurationSeconds != nil && (*in.DurationSeconds < 900 || *in.DurationSeconds > 43200)) {
+		return ill(c, "DurationSeconds", in.DurationSeconds, "Member must have value between 900 and 43200")
+	}
+	source := aws.ToString(in.SourceIdentity)
+	switch {
+	case w.breaks(c, "5.5", !matches(in.RoleSessionName, sessionNameForm)):
+		return ill(c, "RoleSessionName", in.RoleSessionName, sessionNamePattern)
+	case w.breaks(c, "5.5", in.ExternalId != nil && !matches(in.ExternalId, externalIDForm)):
+		return ill(c, "ExternalId", in.ExternalId, `Member must satisfy regular expression pattern: [\w+=,.@:\/-]{2,1224}`)
+	case w.breaks(c, "5.5", in.SourceIdentity != nil && (!matches(in.SourceIdentity, sourceIdentityForm) || strings.HasPrefix(source, "aws:"))):
+		return ill(c, "SourceIdentity", in.SourceIdentity, sessionNamePattern)
+	case w.breaks(c, "5.5", len(aws.ToString(in.Policy)) > 2048):
+		return ill(c, "Policy", in.Policy, "Member must have length less than or equal to 2048")
+	case w.breaks(c, "5.5", len(in.PolicyArns) > 10):
+		return ill(c, "PolicyArns", len(in.PolicyArns), "Member must have length less than or equal to 10")
+	case w.breaks(c, "5.5", len(in.Tags) > 50):
+		return ill(c, "Tags", len(in.Tags), "Member must have length less than or equal to 50")
+	}
+	seen := map[string]bool{}
+	for _, tag := range in.Tags {
+		key := strings.ToLower(aws.ToString(tag.Key))
+		if w.breaks(c, "5.5", !matches(tag.Key, tagKeyForm) || !tagValueForm.MatchString(aws.ToString(tag.Value))) {
+			return ill(c, "Tags", aws.ToString(tag.Key), "keys of 1 to 128 characters, values of 0 to 256")
+		}
+		if seen[key] {
+			return invalid("InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+		}
+		seen[key] = true
+	}
+	for _, key := range in.TransitiveTagKeys {
+		if !seen[strings.ToLower(key)] {
+			return invalid("InvalidParameterValue", "The specified transitive tag key must be included in the requested tags.")
+		}
+	}
+	return nil
+}
+
+// assumeRole gives a session of a role: its trust policy has to admit the caller, and the caller's own policies too where the
+// trust policy admits no more than the account, or another account asks.
+func (w *World) assumeRole(c *Call, in *sts.AssumeRoleInput) (*sts.AssumeRoleOutput, error) {
+	if err := w.checkAssumeRole(c, in); err != nil {
+		return nil, err
+	}
+	if c.caller.holder == nil {
+		return nil, refuse(http.StatusForbidden, "AccessDenied", "Roles may not be assumed by root accounts.")
+	}
+	made, err := w.newSession(c, in)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.authorise(c, assumeAsks(made, in)...); err != nil {
+		return nil, err
+	}
+	duration := time.Hour
+	if in.DurationSeconds != nil {
+		duration = time.Duration(*in.DurationSeconds) * time.Second
+	}
+	chained := c.caller.session != nil && c.caller.session.role != nil
+	if w.breaks(c, "5.2", chained && duration > time.Hour) {
+		return nil, invalid("ValidationError", "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
+	}
+	if w.breaks(c, "5.1", duration > made.role.longest) {
+		return nil, invalid("ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+	}
+	packed, err := w.limitSession(c, made, in)
+	if err != nil {
+		return nil, err
+	}
+	made.expires = c.At.Add(duration)
+	out := &sts.AssumeRoleOutput{
+		AssumedRoleUser:  &ststypes.AssumedRoleUser{Arn: aws.String(made.arn()), AssumedRoleId: aws.String(made.role.id + ":" + made.name)},
+		Credentials:      w.issue(c, made, made.role.arn),
+		PackedPolicySize: packed,
+	}
+	if made.sourceIdentity != "" {
+		out.SourceIdentity = &made.sourceIdentity
+	}
+	return out, nil
+}
+
+// newSession is the session that an AssumeRole asks for, with what it inherits from the caller's (5.5).
+func (w *World) newSession(c *Call, in *sts.AssumeRoleInput) (*session, error) {
+	role, there := w.findRole(*in.RoleArn)
+	if !there { // whether a role exists is not told
+		return nil, refuse(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: sts:AssumeRole on resource: %s",
+			c.caller.principal.ARN, *in.RoleArn)
+	}
+	made := &session{account: role.account, role: role, roleName: role.name, name: *in.RoleSessionName, issued: c.At,
+		tags: map[string]string{}, sourceIdentity: aws.ToString(in.SourceIdentity)}
+	if before := c.caller.session; before != nil {
+		if w.breaks(c, "5.5", before.sourceIdentity != "" && made.sourceIdentity != "" && made.sourceIdentity != before.sourceIdentity) {
+			return nil, refuse(http.StatusForbidden, "AccessDenied", "The source identity of a session cannot be changed.")
+		}
+		if before.sourceIdentity != "" {
+			made.sourceIdentity = before.sourceIdentity
+		}
+		for _, key := range before.transitive {
+			made.tags[key] = before.tags[key]
+		}
+		made.transitive = slices.Clone(before.transitive)
+	}
+	for _, tag := range in.Tags {
+		inherited := slices.ContainsFunc(made.transitive, func(key string) bool { return strings.EqualFold(key, *tag.Key) })
+		if w.breaks(c, "5.5", inherited) {
+			return nil, invalid("InvalidParameterValue", "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
+		}
+	}
+	maps.Copy(made.tags, tagMap(in.Tags, func(t ststypes.Tag) (string, string) { return *t.Key, aws.ToString(t.Value) }))
+	made.transitive = append(made.transitive, in.TransitiveTagKeys...)
+	return made, nil
+}
+
+// assumeAsks are the questions to the trust policy and the caller's: passing tags and a source identity are rights of their own (5.6).
+func assumeAsks(made *session, in *sts.AssumeRoleInput) []Ask {
+	context := tagContext(made.tags)
+	context["sts:RoleSessionName"] = []string{made.name}
+	if in.ExternalId != nil {
+		context["sts:ExternalId"] = []string{*in.ExternalId}
+	}
+	if made.sourceIdentity != "" {
+		context["sts:SourceIdentity"] = []string{made.sourceIdentity}
+	}
+	if len(made.transitive) > 0 {
+		context["sts:TransitiveTagKeys"] = made.transitive
+	}
+	actions := []string{"sts:AssumeRole"}
+	if len(made.tags) > 0 {
+		actions = append(actions, "sts:TagSession")
+	}
+	if made.sourceIdentity != "" {
+		actions = append(actions, "sts:SetSourceIdentity")
+	}
+	var asks []Ask
+	for _, action := range actions {
+		asks = append(asks, Ask{Action: action, Resource: made.role.arn, Owner: made.account.number, Context: context, guard: guard{policy: made.role.trust.parsed}})
+	}
+	return asks
+}
+
+// limitSession gives a session its policies; it answers how much of the room for them and the tags is taken, in percent.
+func (w *World) limitSession(c *Call, made *session, in *sts.AssumeRoleInput) (*int32, error) {
+	size := 0
+	if in.Policy != nil {
+		inline, err := iamDocument(in.Policy, policy.Session)
+		if err != nil {
+			return nil, err
+		}
+		made.policies = append(made.policies, inline.parsed)
+		size += len(inline.text)
+	}
+	for _, one := range in.PolicyArns {
+		managed, there := made.account.policies.get(aws.ToString(one.Arn))
+		if !there {
+			return nil, invalid("ValidationError", "The specified managed policy %s does not exist in the account of the role.", aws.ToString(one.Arn))
+		}
+		made.policies = append(made.policies, managed.parsed)
+		size += len(*one.Arn)
+	}
+	for key, value := range made.tags {
+		size += len(key) + len(value)
+	}
+	if w.breaks(c, "5.6", size > packedLimit) {
+		return nil, invalid("PackedPolicyTooLarge", "Packed size of session policies and session tags consumes %d%% of allotted space.", size*100/packedLimit)
+	}
+	if size == 0 {
+		return nil, nil
+	}
+	return aws.Int32(int32(size * 100 / packedLimit)), nil
+}
+
+// issue gives a session its credentials. They depend on who asks for what and how often, not on the order of calls.
+func (w *World) issue(c *Call, made *session, of string) *ststypes.Credentials {
+	what := []string{c.caller.principal.ARN, of, made.name}
+	id := "ASIA" + w.drawText(16, append([]string{"session"}, what...)...)
+	secret := base64.StdEncoding.EncodeToString(w.drawBytes(30, "session secret", id))
+	made.token = base64.StdEncoding.EncodeToString(w.drawBytes(96, "session token", id))
+	w.sessions[id] = made
+	c.made = append(c.made, id)
+	return &ststypes.Credentials{AccessKeyId: &id, SecretAccessKey: &secret, SessionToken: &made.token, Expiration: aws.Time(w.clientTime(made.expires))}
+}
+
+func (w *World) getSessionToken(c *Call, in *sts.GetSessionTokenInput) (*sts.GetSessionTokenOutput, error) {
+	if err := only(in, "DurationSeconds"); err != nil {
+		return nil, err
+	}
+	if in.DurationSeconds != nil && (*in.DurationSeconds < 900 || *in.DurationSeconds > 129600) {
+		return nil, ill(c, "DurationSeconds", in.DurationSeconds, "Member must have value between 900 and 129600")
+	}
+	if c.caller.session != nil {
+		return nil, refuse(http.StatusForbidden, "AccessDenied", "Cannot call GetSessionToken with session credentials")
+	}
+	duration := 12 * time.Hour
+	if in.DurationSeconds != nil {
+		duration = time.Duration(*in.DurationSeconds) * time.Second
+	}
+	made := &session{account: c.caller.account, issued: c.At}
+	if c.caller.holder == nil {
+		duration = min(duration, time.Hour)
+	} else {
+		made.user, _ = c.caller.account.users.get(c.caller.holder.name)
+	}
+	made.expires = c.At.Add(duration)
+	return &sts.GetSessionTokenOutput{Credentials: w.issue(c, made, c.caller.principal.ARN)}, nil
+}
