@@ -56,7 +56,7 @@ func (w *World) getCallerIdentity(c *Call, _ *sts.GetCallerIdentityInput) (*sts.
 var (
 	roleARNForm        = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]+$`)
 	sessionNameForm    = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
-	externalIDForm     = regexp.MustCompile(`^[\w+=,.@:\\/-]{2,1224}$`)
+	externalIDForm     = regexp.MustCompile(`^[\w+=,.@:\\/-]+$`)
 	sourceIdentityForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 	tagKeyForm         = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]{1,128}$`)
 	tagValueForm       = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]{0,256}$`)
@@ -78,11 +78,11 @@ func (w *World) checkAssumeRole(c *Call, in *sts.AssumeRoleInput) error {
 	if w.breaks(c, "5.1", in.DurationSeconds != nil && (*in.DurationSeconds < 900 || *in.DurationSeconds > 43200)) {
 		return ill(c, "DurationSeconds", in.DurationSeconds, "Member must have value between 900 and 43200")
 	}
-	source := aws.ToString(in.SourceIdentity)
+	source, external := aws.ToString(in.SourceIdentity), len(aws.ToString(in.ExternalId))
 	switch {
 	case w.breaks(c, "5.5", !matches(in.RoleSessionName, sessionNameForm)):
 		return ill(c, "RoleSessionName", in.RoleSessionName, sessionNamePattern)
-	case w.breaks(c, "5.5", in.ExternalId != nil && !matches(in.ExternalId, externalIDForm)):
+	case w.breaks(c, "5.5", in.ExternalId != nil && (!matches(in.ExternalId, externalIDForm) || external < 2 || external > 1224)):
 		return ill(c, "ExternalId", in.ExternalId, `Member must satisfy regular expression pattern: [\w+=,.@:\/-]{2,1224}`)
 	case w.breaks(c, "5.5", in.SourceIdentity != nil && (!matches(in.SourceIdentity, sourceIdentityForm) || strings.HasPrefix(source, "aws:"))):
 		return ill(c, "SourceIdentity", in.SourceIdentity, sessionNamePattern)
