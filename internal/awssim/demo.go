@@ -22,13 +22,13 @@ const (
 	demoRegion = "ap-northeast-1"
 )
 
-// What the source account's key lets the target account do: copy what is encrypted with it, and nothing else.
+// What the source account's key lets the target account do: copy what is encrypted with it (3.1.3).
 const demoSourceKeyPolicy = `{
   "Version": "2012-10-17",
   "Statement": [
     {"Sid": "Owner", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::SOURCE:root"}, "Action": "kms:*", "Resource": "*"},
     {"Sid": "TargetReads", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::TARGET:root"},
-      "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*"}
+      "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncrypt*", "kms:CreateGrant"], "Resource": "*"}
   ]
 }`
 
