@@ -82,3 +82,12 @@ func digits(what ...string) string {
 	h.Write([]byte(strings.Join(what, "\x00")))
 	return fmt.Sprintf("%x", h.Sum(nil))[:17]
 }
+
+// regionOfARN is the Region that an ARN names.
+func regionOfARN(arn string) string {
+	parts := strings.SplitN(arn, ":", 5)
+	if len(parts) < 5 {
+		return ""
+	}
+	return parts[3]
+}

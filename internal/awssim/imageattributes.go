@@ -148,6 +148,8 @@ func (w *World) checkAttributeChange(c *Call, in *ec2.ModifyImageAttributeInput,
 	switch {
 	case w.breaks(c, "2.3.6", len(in.ProductCodes) > 0):
 		return invalid("InvalidParameterValue", "Product codes cannot be set.")
+	case in.OperationType != "" && in.OperationType != types.OperationTypeAdd && in.OperationType != types.OperationTypeRemove:
+		return invalid("InvalidParameterValue", "Value (%s) for parameter operationType is invalid.", in.OperationType)
 	case w.breaks(c, "2.2.10", len(named) == 0):
 		return noAttributes()
 	case w.breaks(c, "2.2.10", len(named) > 1):

@@ -112,16 +112,15 @@ func (w *World) share(c *Call, s *snapshot, wanted change) error {
 	if public {
 		s.sharing.public = wanted.add
 	}
-	accounts := map[string]bool{}
-	for _, account := range s.sharing.accounts {
-		accounts[account] = true
-	}
 	for _, item := range wanted.items {
 		if item.UserId != nil && !w.breaks(c, "2.1.5", *item.UserId == s.home.account) {
-			accounts[*item.UserId] = wanted.add
+			s.sharing.accounts = slices.DeleteFunc(s.sharing.accounts, func(account string) bool { return account == *item.UserId })
+			if wanted.add {
+				s.sharing.accounts = append(s.sharing.accounts, *item.UserId)
+			}
 		}
 	}
-	s.sharing.accounts = sortedKeys(accounts)
+	slices.Sort(s.sharing.accounts)
 	c.made = append(c.made, s.id)
 	return nil
 }

@@ -1,0 +1,648 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// TestObservations replays what real AWS answered, case by case, each in a world of its own. The file says where the facts
+// come from and under which licence they stand.
+func TestObservations(t *testing.T) {
+	text, err := os.ReadFile("testdata/observations.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Cases []observation }
+	if err := json.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	if len(file.Cases) == 0 {
+		t.Fatal("there are no cases")
+	}
+	for _, one := range file.Cases {
+		t.Run(one.ID, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { newReplay(t).run(one) })
+		})
+	}
+}
+
+// observation is a case: things to build, then steps to take, each with what is expected of it.
+type observation struct {
+	ID    string
+	World struct {
+		Keys      map[string]observedKey
+		Snapshots map[string]observedSnapshot
+		Images    map[string]observedImage
+		Shares    []observedShare
+		Roles     map[string]observedRole
+		Defaults  []struct{ Account, Region string } `json:"ebs_encryption_by_default"`
+	}
+	Steps []observedStep
+}
+
+type observedKey struct {
+	Account, Region, State string
+	Policy                 any // "default-root" or a document
+}
+
+type observedSnapshot struct {
+	Account, Region, Key, State string
+	Size                        int `json:"size_gib"`
+	Description                 *string
+	Tags                        map[string]string
+}
+
+type observedImage struct {
+	Account, Region, Root string
+	Data                  map[string]string // device -> snapshot
+	Description           *string
+	Tags                  map[string]string
+	Options               map[string]any
+}
+
+type observedShare struct {
+	Snapshot, Image string
+	With            []string
+}
+
+type observedRole struct {
+	Account, Session, Of string
+	Policy               any
+	SessionPolicy        any `json:"session_policy"`
+}
+
+type observedStep struct {
+	As, Region, Service, Operation string
+	Presign                        *bool
+	Input                          map[string]any
+	Save                           map[string]string
+	Wait                           map[string]any
+	Expect                         map[string]any
+}
+
+// accountsByName are the two accounts of the observations.
+var accountsByName = map[string]string{"owner": "111111111111", "member": "999999999999"}
+
+// replay is a case under way: its world and the names of what is in it.
+type replay struct {
+	*testing.T
+	world    *World
+	names    map[string]any
+	sessions map[string]aws.CredentialsProvider // by role of the case
+}
+
+func newReplay(t *testing.T) *replay {
+	r := &replay{T: t, world: New(), names: map[string]any{"unique": "5eed"}, sessions: map[string]aws.CredentialsProvider{}}
+	for name, number := range accountsByName {
+		r.names["account."+name] = number
+	}
+	return r
+}
+
+func (r *replay) run(one observation) {
+	r.build(one)
+	for n, step := range one.Steps {
+		if found := r.step(step); len(found) > 0 {
+			r.Fatalf("step %d (%s): %s", n+1, step.Operation, strings.Join(found, "; "))
+		}
+	}
+}
+
+// build makes the things of the case, by plain calls.
+func (r *replay) build(one observation) {
+	for _, at := range one.World.Defaults {
+		r.must(at.Account, "ec2", at.Region, "EnableEbsEncryptionByDefault", nil)
+	}
+	for _, name := range sortedKeys(one.World.Keys) {
+		r.buildKey(name, one.World.Keys[name])
+	}
+	for _, name := range sortedKeys(one.World.Snapshots) {
+		r.buildSnapshot(name, one.World.Snapshots[name])
+	}
+	for _, name := range sortedKeys(one.World.Images) {
+		r.buildImage(name, one.World.Images[name])
+	}
+	for _, share := range one.World.Shares {
+		r.buildShare(one, share)
+	}
+	roles := sortedKeys(one.World.Roles)
+	slices.SortStableFunc(roles, func(a, b string) int { return len(one.World.Roles[a].Of) - len(one.World.Roles[b].Of) })
+	for _, name := range roles {
+		r.buildRole(name, one.World.Roles[name])
+	}
+	for _, name := range roles {
+		r.assume(name, one.World.Roles[name])
+	}
+}
+
+func (r *replay) buildKey(name string, key observedKey) {
+	in := map[string]any{"Description": name}
+	if key.Policy != "default-root" {
+		in["Policy"] = r.document(key.Policy)
+	}
+	made := r.must(key.Account, "kms", key.Region, "CreateKey", in)
+	r.names["key."+name+".arn"], r.names["key."+name+".id"] = dig(made, "KeyMetadata.Arn"), dig(made, "KeyMetadata.KeyId")
+	if key.State == "Disabled" {
+		r.must(key.Account, "kms", key.Region, "DisableKey", map[string]any{"KeyId": dig(made, "KeyMetadata.KeyId")})
+	}
+}
+
+func (r *replay) buildSnapshot(name string, s observedSnapshot) {
+	in := map[string]any{"AvailabilityZone": s.Region + "a", "Size": float64(s.Size)}
+	if s.Key != "" {
+		in["Encrypted"] = true
+	}
+	if s.Key != "" && s.Key != "aws/ebs" {
+		in["KmsKeyId"] = r.names["key."+s.Key+".arn"]
+	}
+	volume := dig(r.must(s.Account, "ec2", s.Region, "CreateVolume", in), "VolumeId").(string)
+	r.settle(s.Account, s.Region, "volume", volume, "available")
+	made := dig(r.must(s.Account, "ec2", s.Region, "CreateSnapshot", described("snapshot", s.Description, s.Tags, map[string]any{"VolumeId": volume})), "SnapshotId").(string)
+	if s.State != "pending" {
+		r.settle(s.Account, s.Region, "snapshot", made, "completed")
+	}
+	r.names["snapshot."+name] = made
+}
+
+func (r *replay) buildImage(name string, i observedImage) {
+	devices := map[string]string{"/dev/sda1": i.Root}
+	maps.Copy(devices, i.Data)
+	var mappings []any
+	for _, device := range sortedKeys(devices) {
+		mappings = append(mappings, map[string]any{"DeviceName": device, "Ebs": map[string]any{"SnapshotId": r.names["snapshot."+devices[device]]}})
+	}
+	in := described("image", i.Description, i.Tags, map[string]any{
+		"Name": name + "-5eed", "Architecture": "x86_64", "VirtualizationType": "hvm", "RootDeviceName": "/dev/sda1", "BlockDeviceMappings": mappings,
+	})
+	maps.Copy(in, i.Options)
+	made := dig(r.must(i.Account, "ec2", i.Region, "RegisterImage", in), "ImageId").(string)
+	r.settle(i.Account, i.Region, "image", made, "available")
+	r.names["image."+name] = made
+}
+
+func described(kind string, description *string, tags map[string]string, in map[string]any) map[string]any {
+	if description != nil {
+		in["Description"] = *description
+	}
+	if len(tags) > 0 {
+		var list []any
+		for _, key := range sortedKeys(tags) {
+			list = append(list, map[string]any{"Key": key, "Value": tags[key]})
+		}
+		in["TagSpecifications"] = []any{map[string]any{"ResourceType": kind, "Tags": list}}
+	}
+	return in
+}
+
+func (r *replay) buildShare(one observation, share observedShare) {
+	var users []any
+	for _, name := range share.With {
+		users = append(users, map[string]any{"UserId": accountsByName[name]})
+	}
+	add := map[string]any{"Add": users}
+	if share.Snapshot != "" {
+		s := one.World.Snapshots[share.Snapshot]
+		r.must(s.Account, "ec2", s.Region, "ModifySnapshotAttribute", map[string]any{"SnapshotId": r.names["snapshot."+share.Snapshot], "CreateVolumePermission": add})
+		return
+	}
+	i := one.World.Images[share.Image]
+	r.must(i.Account, "ec2", i.Region, "ModifyImageAttribute", map[string]any{"ImageId": r.names["image."+share.Image], "LaunchPermission": add})
+}
+
+func (r *replay) buildRole(name string, role observedRole) {
+	number, made, session := accountsByName[role.Account], name, role.Session
+	if role.Of != "" {
+		made = r.names["role."+role.Of+".name"].(string)
+	}
+	if session == "" {
+		session = name
+	}
+	r.names["role."+name+".name"] = made
+	r.names["role."+name+".arn"] = "arn:aws:iam::" + number + ":role/" + made
+	r.names["role."+name+".session_arn"] = "arn:aws:sts::" + number + ":assumed-role/" + made + "/" + session
+	if role.Of != "" {
+		return
+	}
+	trust := map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{
+		"Effect": "Allow", "Principal": map[string]any{"AWS": "arn:aws:iam::" + number + ":root"}, "Action": "sts:AssumeRole",
+	}}}
+	r.must(role.Account, "iam", "us-east-1", "CreateRole", map[string]any{"RoleName": made, "AssumeRolePolicyDocument": r.document(trust)})
+	r.must(role.Account, "iam", "us-east-1", "PutRolePolicy", map[string]any{"RoleName": made, "PolicyName": "case", "PolicyDocument": r.document(role.Policy)})
+}
+
+// assume takes a session as a user who may assume every role: AWS lets no root user do that.
+func (r *replay) assume(name string, role observedRole) {
+	user := "user:" + role.Account
+	if r.sessions[user] == nil {
+		r.must(role.Account, "iam", "us-east-1", "CreateUser", map[string]any{"UserName": "caller"})
+		everyRole := map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}}
+		r.must(role.Account, "iam", "us-east-1", "PutUserPolicy", map[string]any{"UserName": "caller", "PolicyName": "case", "PolicyDocument": r.document(everyRole)})
+		made := r.must(role.Account, "iam", "us-east-1", "CreateAccessKey", map[string]any{"UserName": "caller"})
+		r.sessions[user] = credentials.NewStaticCredentialsProvider(dig(made, "AccessKey.AccessKeyId").(string), dig(made, "AccessKey.SecretAccessKey").(string), "")
+	}
+	session, in := role.Session, map[string]any{"RoleArn": r.names["role."+name+".arn"]}
+	if session == "" {
+		session = name
+	}
+	in["RoleSessionName"] = session
+	if role.SessionPolicy != nil {
+		in["Policy"] = r.document(role.SessionPolicy)
+	}
+	made := r.must(user, "sts", "us-east-1", "AssumeRole", in)
+	part := func(name string) string { return dig(made, "Credentials."+name).(string) }
+	r.sessions["role:"+name] = credentials.NewStaticCredentialsProvider(part("AccessKeyId"), part("SecretAccessKey"), part("SessionToken"))
+}
+
+func (r *replay) document(policy any) string {
+	text, err := json.Marshal(r.fill(policy))
+	if err != nil {
+		r.Fatal(err)
+	}
+	return string(text)
+}
+
+// step takes a step and tells what is not as expected.
+func (r *replay) step(step observedStep) []string {
+	if step.Wait != nil {
+		for kind := range waitable {
+			if id, there := step.Wait[kind]; there {
+				var until []string
+				for _, state := range step.Wait["until"].([]any) {
+					until = append(until, state.(string))
+				}
+				return differences(r.fill(step.Expect), r.settle(step.As, step.Region, kind, r.fill(id).(string), until...), "")
+			}
+		}
+		r.Fatalf("nothing to wait for: %v", step.Wait)
+	}
+	got := r.call(step.As, step.Service, step.Region, step.Operation, r.fill(step.Input).(map[string]any), step.Presign == nil || *step.Presign)
+	for name, path := range step.Save {
+		if value := dig(got.output, path); value != nil {
+			r.names[name] = value
+		}
+	}
+	expect := r.fill(step.Expect).(map[string]any)
+	found := differences(expect["http_status"], float64(got.status), "http_status")
+	if code, _ := expect["code"].(string); code != got.code {
+		found = append(found, fmt.Sprintf("code expected %q, is %q: %s", code, got.code, got.message))
+	}
+	if message, there := expect["message"]; there && message != got.message {
+		found = append(found, fmt.Sprintf("message expected %q, is %q", message, got.message))
+	}
+	if part, there := expect["message_contains"]; there && !strings.Contains(got.message, part.(string)) {
+		found = append(found, fmt.Sprintf("message expected to contain %q, is %q", part, got.message))
+	}
+	if output, there := expect["output"]; there {
+		found = append(found, differences(output, got.output, "")...)
+	}
+	return found
+}
+
+// waitable is what can be waited for: how it is described, and where its state stands.
+var waitable = map[string]struct{ operation, ids, where, state string }{
+	"snapshot": {"DescribeSnapshots", "SnapshotIds", "Snapshots.0", "State"},
+	"volume":   {"DescribeVolumes", "VolumeIds", "Volumes.0", "State"},
+	"image":    {"DescribeImages", "ImageIds", "Images.0", "State"},
+	"instance": {"DescribeInstances", "InstanceIds", "Reservations.0.Instances.0", "State.Name"},
+}
+
+// settle waits until a thing is in one of the states; "not-found" is the state of what has vanished.
+func (r *replay) settle(as, region, kind, id string, until ...string) map[string]any {
+	how := waitable[kind]
+	for deadline := time.Now().Add(3 * time.Hour); time.Now().Before(deadline); time.Sleep(5 * time.Second) {
+		got := r.call(as, "ec2", region, how.operation, map[string]any{how.ids: []any{id}}, true)
+		if got.code != "" {
+			if strings.Contains(got.code, "NotFound") && slices.Contains(until, "not-found") {
+				return map[string]any{"State": "not-found", "code": got.code}
+			}
+			r.Fatalf("%s gives %s: %s", how.operation, got.code, got.message)
+		}
+		thing, _ := dig(got.output, how.where).(map[string]any)
+		if state, _ := dig(thing, how.state).(string); slices.Contains(until, state) {
+			return thing
+		}
+	}
+	r.Fatalf("%s %s is not %v", kind, id, until)
+	return nil
+}
+
+var placeholder = regexp.MustCompile(`\$\{([^}]+)\}`)
+
+// fill replaces the placeholders of a value; one that is all of a text keeps its type.
+func (r *replay) fill(value any) any {
+	switch value := value.(type) {
+	case map[string]any:
+		if times, there := value["$times"]; there {
+			return slices.Repeat([]any{r.fill(value["$repeat"])}, int(times.(float64)))
+		}
+		filled := map[string]any{}
+		for name, item := range value {
+			filled[name] = r.fill(item)
+		}
+		return filled
+	case []any:
+		filled := []any{}
+		for _, item := range value {
+			filled = append(filled, r.fill(item))
+		}
+		return filled
+	case string:
+		if whole := placeholder.FindString(value); whole != "" && whole == value {
+			return r.lookup(whole)
+		}
+		return placeholder.ReplaceAllStringFunc(value, func(found string) string { return fmt.Sprint(r.lookup(found)) })
+	}
+	return value
+}
+
+func (r *replay) lookup(found string) any {
+	name := found[2 : len(found)-1]
+	if text, ok := strings.CutPrefix(name, "bytes:"); ok {
+		return []byte(text)
+	}
+	if where, ok := strings.CutPrefix(name, "managed_key."); ok {
+		account, region, _ := strings.Cut(where, ".")
+		return dig(r.must(account, "kms", region, "DescribeKey", map[string]any{"KeyId": "alias/aws/ebs"}), "KeyMetadata.Arn")
+	}
+	value, there := r.names[name]
+	if !there {
+		r.Fatalf("nothing is named %s", name)
+	}
+	return value
+}
+
+// answer is what came back from a call: output as plain maps, lists, texts, numbers.
+type answer struct {
+	status        int
+	code, message string
+	output        map[string]any
+}
+
+// must makes a call that has to succeed.
+func (r *replay) must(as, service, region, operation string, in map[string]any) map[string]any {
+	r.Helper()
+	got := r.call(as, service, region, operation, in, true)
+	if got.code != "" {
+		r.Fatalf("world: %s gives %d %s: %s", operation, got.status, got.code, got.message)
+	}
+	return got.output
+}
+
+// call sends a request whose input is given by the names of the SDK's members. The SDK does not check it.
+func (r *replay) call(as, service, region, operation string, in map[string]any, presign bool) answer {
+	r.Helper()
+	config := r.world.Config(accountsByName[as], region)
+	if number, root := accountsByName[as]; root {
+		config.Credentials = credentials.NewStaticCredentialsProvider(number, "secret", "")
+	} else {
+		config.Credentials = r.sessions[as]
+	}
+	config.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
+	config.APIOptions = append(config.APIOptions, func(stack *middleware.Stack) error {
+		_, _ = stack.Initialize.Remove("OperationInputValidation") // not there where nothing is required
+		if !presign {
+			_, _ = stack.Initialize.Remove("Presign")
+		}
+		return nil
+	})
+	clients := map[string]any{
+		"ec2": ec2.NewFromConfig(config), "kms": kms.NewFromConfig(config), "sts": sts.NewFromConfig(config),
+		"iam": iam.NewFromConfig(config), "ssm": ssm.NewFromConfig(config),
+	}
+	method := reflect.ValueOf(clients[service]).MethodByName(operation)
+	if !method.IsValid() {
+		r.Fatalf("%s has no operation %s", service, operation)
+	}
+	input := reflect.New(method.Type().In(1).Elem())
+	r.pour(in, input.Elem(), operation)
+	results := method.Call([]reflect.Value{reflect.ValueOf(context.Background()), input})
+	if err, failed := results[1].Interface().(error); failed {
+		var refusal smithy.APIError
+		var response *smithyhttp.ResponseError
+		if !errors.As(err, &refusal) || !errors.As(err, &response) {
+			r.Fatalf("%s: no usable answer: %v", operation, err)
+		}
+		return answer{status: response.HTTPStatusCode(), code: refusal.ErrorCode(), message: refusal.ErrorMessage()}
+	}
+	out := results[0].Elem()
+	raw := awsmiddleware.GetRawResponse(out.FieldByName("ResultMetadata").Interface().(middleware.Metadata))
+	return answer{status: raw.(*smithyhttp.Response).StatusCode, output: plainOf(out).(map[string]any)}
+}
+
+// pour fills an input from plain values, by the names of its members.
+func (r *replay) pour(from any, into reflect.Value, path string) {
+	r.Helper()
+	switch {
+	case from == nil:
+	case into.Kind() == reflect.Pointer:
+		into.Set(reflect.New(into.Type().Elem()))
+		r.pour(from, into.Elem(), path)
+	case into.Kind() == reflect.Struct:
+		for name, value := range from.(map[string]any) {
+			member := into.FieldByName(name)
+			if !member.IsValid() {
+				r.Fatalf("%s has no member %s", path, name)
+			}
+			r.pour(value, member, path+"."+name)
+		}
+	case into.Kind() == reflect.Map:
+		into.Set(reflect.MakeMap(into.Type()))
+		for name, value := range from.(map[string]any) {
+			item := reflect.New(into.Type().Elem()).Elem()
+			r.pour(value, item, path+"."+name)
+			into.SetMapIndex(reflect.ValueOf(name).Convert(into.Type().Key()), item)
+		}
+	case into.Kind() == reflect.Slice && into.Type().Elem().Kind() == reflect.Uint8:
+		switch from := from.(type) {
+		case []byte:
+			into.SetBytes(from)
+		case string:
+			into.SetBytes([]byte(from))
+		}
+	case into.Kind() == reflect.Slice:
+		list := from.([]any)
+		into.Set(reflect.MakeSlice(into.Type(), len(list), len(list)))
+		for n, value := range list {
+			r.pour(value, into.Index(n), path+"."+strconv.Itoa(n))
+		}
+	case into.Kind() == reflect.String:
+		into.SetString(from.(string))
+	case into.Kind() == reflect.Bool:
+		into.SetBool(from.(bool))
+	case into.CanInt():
+		into.SetInt(int64(from.(float64)))
+	default:
+		r.Fatalf("%s: cannot hold %v", path, from)
+	}
+}
+
+// plainOf is an output as JSON has values: numbers as float64; members that say nothing are nil. Blobs stay bytes.
+func plainOf(v reflect.Value) any {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if v.IsNil() {
+			return nil
+		}
+		if text, ok := v.Interface().(*string); ok {
+			return *text // an empty text is a text
+		}
+		return plainOf(v.Elem())
+	case reflect.Struct:
+		if when, ok := v.Interface().(time.Time); ok {
+			return when.Format(time.RFC3339Nano)
+		}
+		members := map[string]any{}
+		for n := range v.NumField() {
+			if field := v.Type().Field(n); field.IsExported() && field.Name != "ResultMetadata" {
+				members[field.Name] = plainOf(v.Field(n))
+			}
+		}
+		return members
+	case reflect.Slice:
+		if blob, ok := v.Interface().([]byte); ok {
+			return blob
+		}
+		list := []any{}
+		for n := range v.Len() {
+			list = append(list, plainOf(v.Index(n)))
+		}
+		return list
+	case reflect.Map:
+		members := map[string]any{}
+		for _, name := range v.MapKeys() {
+			members[name.String()] = plainOf(v.MapIndex(name))
+		}
+		return members
+	case reflect.String:
+		if v.Len() == 0 {
+			return nil // an enumeration that is not set
+		}
+		return v.String()
+	case reflect.Bool:
+		return v.Bool()
+	case reflect.Int32, reflect.Int64:
+		return float64(v.Int())
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// dig follows names and numbers; nil when one is missing.
+func dig(value any, path string) any {
+	for part := range strings.SplitSeq(path, ".") {
+		switch at := value.(type) {
+		case map[string]any:
+			value = at[part]
+		case []any:
+			n, err := strconv.Atoi(part)
+			if err != nil || n >= len(at) {
+				return nil
+			}
+			value = at[n]
+		default:
+			return nil
+		}
+	}
+	return value
+}
+
+// differences are what of an expectation a value does not meet. Only what is named is compared; lists have to be of the same
+// length, in any order. A member that the SDK does not have is a difference.
+func differences(expected, actual any, path string) []string {
+	switch want := expected.(type) {
+	case map[string]any:
+		if kind, value, ok := matcher(want); ok {
+			if !kind.holds(value, actual) {
+				return []string{fmt.Sprintf("%s is %v, against %s %v", path, actual, kind, value)}
+			}
+			return nil
+		}
+		members, ok := actual.(map[string]any)
+		if !ok {
+			return []string{fmt.Sprintf("%s expected an object, is %v", path, actual)}
+		}
+		var found []string
+		for _, name := range sortedKeys(want) {
+			if _, known := members[name]; !known {
+				found = append(found, path+" has no member "+name)
+				continue
+			}
+			found = append(found, differences(want[name], members[name], strings.TrimPrefix(path+"."+name, "."))...)
+		}
+		return found
+	case []any:
+		list, _ := actual.([]any)
+		if len(list) != len(want) {
+			return []string{fmt.Sprintf("%s expected %d entries, has %d: %v", path, len(want), len(list), list)}
+		}
+		rest := slices.Clone(list)
+		var found []string
+		for n, one := range want {
+			match := slices.IndexFunc(rest, func(item any) bool { return len(differences(one, item, "")) == 0 })
+			if match < 0 {
+				found = append(found, differences(one, rest[0], path+"."+strconv.Itoa(n))...)
+				continue
+			}
+			rest = slices.Delete(rest, match, match+1)
+		}
+		return found
+	}
+	if !reflect.DeepEqual(expected, actual) {
+		return []string{fmt.Sprintf("%s expected %v, is %v", path, expected, actual)}
+	}
+	return nil
+}
+
+// matching is a way of comparing that is not equality.
+type matching string
+
+func matcher(want map[string]any) (matching, any, bool) {
+	for name, value := range want {
+		if len(want) == 1 && strings.HasPrefix(name, "$") {
+			return matching(name), value, true
+		}
+	}
+	return "", nil, false
+}
+
+func (m matching) holds(value, actual any) bool {
+	switch m {
+	case "$any":
+		return actual != nil
+	case "$absent":
+		list, ok := actual.([]any)
+		return actual == nil || actual == "" || ok && len(list) == 0
+	case "$regex":
+		return regexp.MustCompile(value.(string)).MatchString(fmt.Sprint(actual))
+	case "$not":
+		return !reflect.DeepEqual(actual, value)
+	}
+	return false
+}
