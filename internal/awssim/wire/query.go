@@ -130,10 +130,16 @@ func (d *formDecoder) value(into reflect.Value, from *node, path string) error {
 		return d.list(into, from, path)
 	case from.value == nil || from.below != nil:
 		return d.request.unknownParameter(path + from.rest())
-	case !setText(into, *from.value):
+	case !setText(into, *from.value) && !(into.Kind() == reflect.String && slices.Contains(judging, d.request.Operation)):
 		return d.request.invalidValue(into, path, *from.value)
 	}
 	return nil
+}
+
+// judging are the operations that look at enumeration values themselves: unknown ones they ignore, or refuse in words of
+// their own (2.1.6, 2.2.10, A.4.3).
+var judging = []string{
+	"DescribeSnapshotAttribute", "ModifySnapshotAttribute", "ResetSnapshotAttribute", "ModifyImageAttribute", "ResetImageAttribute",
 }
 
 // list reads Filter.1, Filter.2 (ec2query) or Tags.member.1, Tags.member.2 (query), numbered without a gap. A list
