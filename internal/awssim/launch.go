@@ -62,10 +62,15 @@ func (w *World) withTemplate(c *Call, in *ec2.RunInstancesInput) (*ec2.RunInstan
 
 // checkLaunch is what RunInstances refuses before it asks IAM.
 func (w *World) checkLaunch(c *Call, in *ec2.RunInstancesInput) error {
-	if err := only(in, "MaxCount", "MinCount", "BlockDeviceMappings", "ClientToken", "CreditSpecification", "DisableApiTermination", "EbsOptimized",
+	if err := only(in, "MaxCount", "MinCount", "BlockDeviceMappings", "CapacityReservationSpecification", "ClientToken", "CreditSpecification", "DisableApiTermination", "EbsOptimized",
 		"EnclaveOptions", "IamInstanceProfile", "ImageId", "InstanceInitiatedShutdownBehavior", "InstanceType", "KernelId", "KeyName", "LaunchTemplate",
 		"MetadataOptions", "Monitoring", "NetworkInterfaces", "Placement", "RamdiskId", "SecurityGroupIds", "SubnetId", "TagSpecifications", "UserData"); err != nil {
 		return err
+	}
+	if r := in.CapacityReservationSpecification; r != nil { // there are no reservations: whether open ones may be used makes no difference
+		if err := only(r, "CapacityReservationPreference"); err != nil {
+			return err
+		}
 	}
 	least, most := aws.ToInt32(in.MinCount), aws.ToInt32(in.MaxCount)
 	switch {
@@ -97,7 +102,7 @@ func instanceTypeOf(in *ec2.RunInstancesInput) types.InstanceType {
 // launchPlan is what a launch is made of.
 type launchPlan struct {
 	image   *image
-	ami     types.Image // the image as its owner sees it
+	ami     types.Image // as the caller sees the image
 	devices []types.BlockDeviceMapping
 	subnet  subnet
 	groups  []string
@@ -106,8 +111,21 @@ type launchPlan struct {
 
 // planLaunch looks up what a launch needs. What it finds before a problem is there for the questions to IAM.
 func (w *World) planLaunch(c *Call, in *ec2.RunInstancesInput) (plan launchPlan, err error) {
-	network := w.network(c.place())
-	if plan.subnet, plan.groups, err = chooseNetwork(network, in); err != nil {
+	id, err := w.resolveImage(c, *in.ImageId)
+	if err != nil {
+		return plan, err
+	}
+	if plan.image, err = w.launchable(c, id); err != nil {
+		return plan, err
+	}
+	plan.ami = w.viewImage(c, plan.image)
+	if plan.devices, err = mapDevices(plan.ami.BlockDeviceMappings, in.BlockDeviceMappings); err != nil {
+		return plan, err
+	}
+	if err := w.supports(c, instanceTypeOf(in), plan.ami); err != nil {
+		return plan, err
+	}
+	if plan.subnet, plan.groups, err = chooseNetwork(w.network(c.place()), in); err != nil {
 		return plan, err
 	}
 	if plan.profile, err = w.launchProfile(c, in.IamInstanceProfile); err != nil {
@@ -118,18 +136,22 @@ func (w *World) planLaunch(c *Call, in *ec2.RunInstancesInput) (plan launchPlan,
 			return plan, invalid("InvalidKeyPair.NotFound", "The key pair '%s' does not exist", name)
 		}
 	}
-	id, err := w.resolveImage(c, *in.ImageId)
+	return plan, nil
+}
+
+// launchable finds an image that the caller may launch now.
+func (w *World) launchable(c *Call, id string) (*image, error) {
+	found, err := w.imageFor(c, c.Region, id)
 	if err != nil {
-		return plan, err
+		return nil, err
 	}
-	if plan.image, err = w.launchable(c, id); err != nil {
-		return plan, err
+	switch state, _ := found.stateAt(c.At); {
+	case w.breaks(c, "9.2", state == types.ImageStateDisabled):
+		return nil, imageGone(id)
+	case state != types.ImageStateAvailable && state != types.ImageStateDisabled:
+		return nil, invalid("InvalidAMIID.Unavailable", "The image ID '%s' is in state %s and cannot be launched", id, state)
 	}
-	plan.ami = w.imageOf(c, plan.image)
-	if plan.devices, err = mapDevices(plan.ami.BlockDeviceMappings, in.BlockDeviceMappings); err != nil {
-		return plan, err
-	}
-	return plan, w.supports(c, instanceTypeOf(in), plan.ami)
+	return found, nil
 }
 
 // chooseNetwork finds the subnet and the security groups of a launch: those named, or the defaults.
@@ -182,7 +204,7 @@ func (w *World) launchProfile(c *Call, named *types.IamInstanceProfileSpecificat
 
 // mapDevices lays the mappings of a request over those of an image, device by device.
 func mapDevices(ofImage, ofRequest []types.BlockDeviceMapping) ([]types.BlockDeviceMapping, error) {
-	devices := slices.Clone(ofImage)
+	devices := withoutFlags(ofImage)
 	for _, asked := range ofRequest {
 		i := slices.IndexFunc(devices, func(m types.BlockDeviceMapping) bool { return *m.DeviceName == *asked.DeviceName })
 		switch {
@@ -195,17 +217,27 @@ func mapDevices(ofImage, ofRequest []types.BlockDeviceMapping) ([]types.BlockDev
 			if named := asked.Ebs.SnapshotId; named != nil && aws.ToString(devices[i].Ebs.SnapshotId) != *named {
 				return nil, invalid("InvalidBlockDeviceMapping", "snapshotId cannot be modified on device %s", *asked.DeviceName)
 			}
-			// An image's own flag tells what its snapshot is; it is no wish (1.1.8).
-			base := *devices[i].Ebs
-			base.Encrypted, base.KmsKeyId = nil, nil
-			laid := overlay(base, *asked.Ebs)
+			laid := overlay(*devices[i].Ebs, *asked.Ebs)
 			devices[i].Ebs = &laid
-			continue
 		default:
 			devices[i] = asked
 		}
 	}
 	return devices, nil
+}
+
+// withoutFlags are the devices of an image without what it tells of their snapshots' encryption: that is no wish (1.1.8). A
+// device without a snapshot keeps its flag: it asks for an empty encrypted volume (1.5.5).
+func withoutFlags(ofImage []types.BlockDeviceMapping) []types.BlockDeviceMapping {
+	devices := slices.Clone(ofImage)
+	for i, device := range devices {
+		if device.Ebs != nil && device.Ebs.SnapshotId != nil {
+			ebs := *device.Ebs
+			ebs.Encrypted, ebs.KmsKeyId = nil, nil
+			devices[i].Ebs = &ebs
+		}
+	}
+	return devices
 }
 
 // supports refuses an instance type that cannot run an image.
@@ -284,7 +316,7 @@ func (w *World) launch(c *Call, in *ec2.RunInstancesInput, plan launchPlan) (*ec
 		made.reservation, made.launched.AmiLaunchIndex = *out.ReservationId, aws.Int32(index)
 		out.Instances = append(out.Instances, w.showInstance(made, c.At))
 	}
-	plan.image.launched = c.At
+	plan.image.lastLaunched = c.At
 	return out, nil
 }
 
@@ -337,7 +369,7 @@ func (w *World) launchVolumes(c *Call, in *ec2.RunInstancesInput, plan launchPla
 			ofImage := slices.ContainsFunc(plan.ami.BlockDeviceMappings, func(b types.BlockDeviceMapping) bool {
 				return b.Ebs != nil && aws.ToString(b.Ebs.SnapshotId) == id
 			})
-			if !there || !ofImage && !from.visibleTo(c.place().account) {
+			if !there || !ofImage && !w.readableBy(c.place().account, from) {
 				return nil, invalid("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
 			}
 			spec.from = from
