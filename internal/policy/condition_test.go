@@ -99,6 +99,8 @@ func TestConditions(t *testing.T) {
 		{operators + " ARN", `{"ArnEquals": {"aws:SourceArn": "arn:aws:sns:us-west-2:123456789012:TOPIC-ID"}}`, nil, false},
 		{operators + " ARN, Equals is Like", `{"ArnEquals": {"aws:SourceArn": "arn:aws:sns:*:*:TOPIC*"}}`, C{"aws:SourceArn": {"arn:aws:sns:us-west-2:777788889999:TOPIC-ID"}}, true},
 		{operators + " ARN, parts apart", `{"ArnLike": {"aws:SourceArn": "arn:aws:sns:*:TOPIC-ID"}}`, C{"aws:SourceArn": {"arn:aws:sns:us-west-2:777788889999:TOPIC-ID"}}, false},
+		{operators + " ARN, six parts", `{"ArnLike": {"aws:SourceArn": "arn:aws:sns:*"}}`, C{"aws:SourceArn": {"arn:aws:sns:us-west-2:777788889999:TOPIC-ID"}}, false},
+		{operators + " ARN, six parts", `{"ArnLike": {"aws:SourceArn": "arn:aws:sns:*:*:*"}}`, C{"aws:SourceArn": {"arn:aws:sns:x"}}, false},
 		{operators + " ARN, negated", `{"ArnNotEquals": {"aws:SourceArn": "arn:aws:sns:*:*:TOPIC*"}}`, C{"aws:SourceArn": {"arn:aws:sns:us-west-2:777788889999:OTHER"}}, true},
 
 		// The table has this for logs:LogGeneratingResourceArns. That of ForAllValues:StringNotLike contradicts the text of its
@@ -200,6 +202,7 @@ func TestWhatCannotBeToldIsAnError(t *testing.T) {
 		{"a deny that may hold, on something else", allow + `, {"Effect": "Deny", "Action": "*", "Resource": "arn:aws:ec2:*:*:image/*", "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}}`, nil, []string{"aws:MultiFactorAuthPresent"}, ""},
 		{"a deny that may hold but for another condition", allow + `, {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}, "StringEquals": {"aws:PrincipalAccount": "1"}}}`, nil, []string{"aws:MultiFactorAuthPresent"}, ""},
 		{"an unknown variable", `{"Effect": "Allow", "Action": "*", "Resource": "arn:aws:ec2:*:*:${aws:PrincipalTag/a}"}`, nil, []string{"aws:PrincipalTag/a"}, "aws:principaltag/a"},
+		{"an unknown key that would follow from the request", `{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Bool": {"aws:ViaAWSService": "false"}}}`, nil, []string{"aws:ViaAWSService"}, "aws:viaawsservice"},
 		{"an unknown key that is given", `{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"aws:PrincipalTag/a": "x"}}}`, policy.Context{"aws:PrincipalTag/a": {"x"}}, []string{"aws:PrincipalTag/"}, ""},
 		{"a misspelt key in the request", allow, policy.Context{"aws:PrincipalTags/a": {"x"}}, nil, "aws:PrincipalTags/a"},
 	} {
@@ -213,5 +216,28 @@ func TestWhatCannotBeToldIsAnError(t *testing.T) {
 				t.Errorf("%+v, %v; want an error that names %s", got, err, c.want)
 			}
 		})
+	}
+}
+
+func TestWhatAKeyPolicyMayAllowCannotBeTold(t *testing.T) {
+	r := policy.Request{Principal: session(owner, "x"), Action: "kms:Decrypt", Resource: keyARN, Unsure: []string{"aws:PrincipalOrgID"}}
+	inOrg := `"Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-1"}}`
+	kms := may("Allow", "kms:*")
+	for _, c := range []struct {
+		name string
+		set  set
+		told bool
+	}{
+		{"nobody else admits", set{identity: kms, resource: may("Allow", "kms:*", to("*"), inOrg)}, false},
+		{"nor do the principal's own policies", set{resource: may("Allow", "kms:*", to("*"), inOrg)}, false},
+		{"a deny decides", set{identity: may("Deny", "kms:*"), resource: may("Allow", "kms:*", to("*"), inOrg)}, true},
+		{"a grant admits", set{resource: may("Allow", "kms:*", to("*"), inOrg), grants: []policy.Grant{{Grantee: session(owner, "x").Role, Operations: []string{"Decrypt"}}}}, true},
+		{"an organization that may allow", set{identity: kms, resource: may("Allow", "kms:*", to(owner)), scps: [][]string{{may("Allow", "*", inOrg)}}}, false},
+		{"an organization that may deny what is refused anyway", set{resource: may("Allow", "kms:*", to(owner)), scps: [][]string{{may("Allow", "*")}, {may("Deny", "*", inOrg), may("Allow", "*")}}}, true},
+	} {
+		d, err := policy.Evaluate(r, c.set.parsed(t))
+		if (err == nil) != c.told || err != nil && d.Allowed {
+			t.Errorf("%s: %+v, %v", c.name, d, err)
+		}
 	}
 }

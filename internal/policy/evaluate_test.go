@@ -212,7 +212,9 @@ func TestResourcesAndActions(t *testing.T) {
 		{resources + ": ?", `"Action": "*", "Resource": "arn:aws:iam::111122223333:user/B?b"`, "iam:GetUser", "arn:aws:iam::111122223333:user/Bob", true},
 		{resources + ": * at the end goes past colons", `"Action": "*", "Resource": "arn:aws:ec2:*"`, "ec2:CopySnapshot", "arn:aws:ec2:us-east-1::snapshot/snap-1", true},
 		{resources + ": * before a colon goes past colons", `"Action": "*", "Resource": "arn:aws:logs:us-east-1:111122223333:log-group:*:x"`, "logs:GetLogEvents", "arn:aws:logs:us-east-1:111122223333:log-group:a:b:x", true},
-		{resources + ": * elsewhere stays in its segment", `"Action": "*", "Resource": "arn:aws:kms:us*key/*"`, "kms:DescribeKey", keyARN, false},
+		{resources + ": * elsewhere stays in its segment", `"Action": "*", "Resource": "arn:aws:logs:us-east-1:111122223333:log-group:a*x"`, "logs:GetLogEvents", "arn:aws:logs:us-east-1:111122223333:log-group:abx", true},
+		{resources + ": * elsewhere stays in its segment", `"Action": "*", "Resource": "arn:aws:logs:us-east-1:111122223333:log-group:a*x"`, "logs:GetLogEvents", "arn:aws:logs:us-east-1:111122223333:log-group:a:x", false},
+		{resources, `"Action": "*", "Resource": "arn:aws:ec2:us-east-1::snapshot/snap-1"`, "ec2:CopySnapshot", "arn:aws:ec2:us-east-1::snapshot/snap-12", false},
 		{"IAM-UG:reference_policies_grammar: incomplete ARN", `"Action": "*", "Resource": "arn:aws:ec2"`, "ec2:CopySnapshot", "arn:aws:ec2:us-east-1::snapshot/snap-1", true},
 		{"IAM-UG:reference_policies_elements_notresource", `"Action": "*", "NotResource": "arn:aws:ec2:*::snapshot/snap-1"`, "ec2:CopySnapshot", "arn:aws:ec2:us-east-1::snapshot/snap-1", false},
 		{"IAM-UG:reference_policies_elements_notresource", `"Action": "*", "NotResource": "arn:aws:ec2:*::snapshot/snap-1"`, "ec2:CopySnapshot", "arn:aws:ec2:us-east-1::snapshot/snap-2", true},
@@ -253,6 +255,7 @@ func TestNotPrincipal(t *testing.T) {
 		{source + ": only the account", get(root(owner)), set{resource: except(owner)}, "allowed by root user"},
 		{source + ": whoever has a boundary is denied", get(role), set{identity: s3, boundary: s3, resource: except(role.Role, owner)}, denied},
 		{source + ": services", get(service("cloudtrail.amazonaws.com")), set{resource: except(owner)}, denied},
+		{source + ": nobody", get(user(owner, "a")), set{identity: s3, resource: except("*")}, "allowed by identity-based policy"},
 	} {
 		c.check(t)
 	}
@@ -484,6 +487,52 @@ func TestConditionKeysOfPrincipals(t *testing.T) {
 			if d := evaluate(t, r, p); d.By != policy.Resource || !d.Allowed {
 				t.Errorf("%s: %s is not %q", c.who.ARN, key, value)
 			}
+		}
+	}
+}
+
+func TestConditionKeysOfOrganizations(t *testing.T) { // IAM-UG:reference_policies_condition-keys
+	r := policy.Request{Principal: session(other, "x"), Action: "ec2:CopySnapshot", Resource: "arn:aws:ec2:us-east-1::snapshot/snap-1", ResourceAccount: owner}
+	r.Principal.Member = policy.Membership{Organization: "o-1", Path: "o-1/r-1/ou-1/"}
+	r.ResourceMember = policy.Membership{Organization: "o-2", Path: "o-2/r-2/"}
+	for condition, want := range map[string]bool{
+		`{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": "o-1/r-1/*"}}`: true,
+		`{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": "o-2/*"}}`:     false,
+		`{"ForAnyValue:StringLike": {"aws:ResourceOrgPaths": "o-2/*"}}`:      true,
+		`{"StringEquals": {"aws:ResourceOrgID": "${aws:PrincipalOrgID}"}}`:   false,
+		`{"StringEquals": {"aws:ResourceOrgID": "o-2"}}`:                     true,
+	} {
+		p := policy.Policies{Identity: documents(t, policy.Identity, may("Allow", "ec2:*", `"Condition": `+condition))}
+		if got := evaluate(t, r, p); got.Allowed != want {
+			t.Errorf("%s: allowed %v, want %v", condition, got.Allowed, want)
+		}
+	}
+}
+
+// No session policy limits nothing; a session whose policies are none of those that are asked about allows nothing.
+func TestNoSessionPolicyIsNotAnEmptyOne(t *testing.T) {
+	r := policy.Request{Principal: session(owner, "x"), Action: "s3:GetObject", Resource: bucket}
+	p := policy.Policies{Identity: documents(t, policy.Identity, may("Allow", "s3:*"))}
+	if d := evaluate(t, r, p); !d.Allowed {
+		t.Errorf("%+v", d)
+	}
+	p.Session = []*policy.Document{}
+	if d := evaluate(t, r, p); d.Allowed || d.By != policy.Session {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestAnIncompleteRequestIsAnError(t *testing.T) {
+	whole := policy.Request{Principal: root(owner), Action: "s3:GetObject", Resource: "*"}
+	for name, spoil := range map[string]func(*policy.Request){
+		"principal": func(r *policy.Request) { r.Principal.ARN = "" },
+		"action":    func(r *policy.Request) { r.Action = "" },
+		"resource":  func(r *policy.Request) { r.Resource = "" },
+	} {
+		r := whole
+		spoil(&r)
+		if d, err := policy.Evaluate(r, policy.Policies{}); err == nil {
+			t.Errorf("without %s: %+v", name, d)
 		}
 	}
 }

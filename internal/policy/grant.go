@@ -14,7 +14,7 @@ type Grant struct {
 	ID             string
 	Grantee        string   // ARN of an account's root, a role, a user or a session; or a service principal
 	Retiring       string   // who may retire it besides: the same forms; "" for nobody
-	IssuingAccount string   // 12 digits: the account in which it was made, which may retire it too
+	IssuingAccount string   // the account in which it was made, which may retire it too: 12 digits, or the ARN of its root
 	Operations     []string // "Decrypt", "ReEncryptFrom", ...
 	Constraints    GrantConstraints
 }
