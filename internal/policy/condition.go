@@ -93,15 +93,16 @@ func parseConditions(v any, in *reader) ([]condition, error) {
 }
 
 func parseCondition(operator, key string, values any, in *reader) (c condition, err error) {
-	name := operator
-	if set, rest, ok := strings.Cut(name, ":"); ok {
-		c.set, name = set, rest
+	name, found := operator, false
+	for _, set := range []string{"ForAnyValue", "ForAllValues"} {
+		if rest, ok := strings.CutPrefix(operator, set+":"); ok {
+			name, c.set = rest, set
+		}
 	}
 	name, c.ifExists = strings.CutSuffix(name, "IfExists")
-	found := false
 	c.operator = operator
 	c.comparison, found = comparisons[name]
-	if !found || c.set != "" && c.set != "ForAnyValue" && c.set != "ForAllValues" || name == "Null" && operator != "Null" {
+	if !found || name == "Null" && operator != "Null" {
 		return c, errors.New("unknown operator")
 	}
 	if c.key, err = findKey(key); err != nil {

@@ -217,10 +217,10 @@ func (r rules) check(elements object, s statement, effect string) error {
 	return nil
 }
 
-var actionForm = regexp.MustCompile(`^([A-Za-z0-9-]+:)?[A-Za-z0-9*?]+$`)
+var actionForm = regexp.MustCompile(`^(\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+)$`)
 
 func action(text string) (glob, error) {
-	if text != "*" && (!actionForm.MatchString(text) || !strings.Contains(text, ":")) {
+	if !actionForm.MatchString(text) {
 		return nil, fmt.Errorf("%q is not service:Action", text)
 	}
 	return wild(strings.ToLower(text)), nil

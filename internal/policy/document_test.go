@@ -106,6 +106,9 @@ func TestParseNamesWhatItDoesNotKnow(t *testing.T) {
 
 		{operators, policy.Identity, condition(`{"StringEqual": {"aws:PrincipalArn": "x"}}`), "StringEqual"},
 		{operators, policy.Identity, condition(`{"ForSomeValues:StringEquals": {"aws:TagKeys": "x"}}`), "ForSomeValues"},
+		{operators, policy.Identity, condition(`{":StringEquals": {"aws:TagKeys": "x"}}`), ":StringEquals"},
+		{operators, policy.Identity, condition(`{"ForAnyValue:Null": {"aws:TagKeys": "true"}}`), "ForAnyValue:Null"},
+		{operators, policy.Identity, condition(`{"stringequals": {"aws:PrincipalArn": "x"}}`), "stringequals"},
 		{operators + ": IfExists but with Null", policy.Identity, condition(`{"NullIfExists": {"aws:PrincipalArn": "true"}}`), "NullIfExists"},
 		{operators, policy.Identity, condition(`{"StringEquals": {"aws:PrincipelArn": "x"}}`), "aws:PrincipelArn"},
 		{operators, policy.Identity, condition(`{"StringEquals": {"aws:RequestTag/": "x"}}`), "aws:RequestTag/"},

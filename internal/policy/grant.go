@@ -82,18 +82,18 @@ func (c GrantConstraints) cover(other GrantConstraints) bool {
 	case c.EncryptionContextEquals != nil:
 		return other.EncryptionContextEquals != nil && maps.Equal(c.EncryptionContextEquals, other.EncryptionContextEquals)
 	case c.EncryptionContextSubset != nil:
-		return holds(other.EncryptionContextEquals, c.EncryptionContextSubset) || holds(other.EncryptionContextSubset, c.EncryptionContextSubset)
+		return hasPairs(other.EncryptionContextEquals, c.EncryptionContextSubset) || hasPairs(other.EncryptionContextSubset, c.EncryptionContextSubset)
 	}
 	return true
 }
 
 // admit reports whether a request with this encryption context keeps to the constraints; it is compared in its own case.
 func (c GrantConstraints) admit(context map[string]string) bool {
-	return (c.EncryptionContextEquals == nil || maps.Equal(context, c.EncryptionContextEquals)) && holds(context, c.EncryptionContextSubset)
+	return (c.EncryptionContextEquals == nil || maps.Equal(context, c.EncryptionContextEquals)) && hasPairs(context, c.EncryptionContextSubset)
 }
 
-// holds reports whether all pairs are in a map.
-func holds(all, pairs map[string]string) bool {
+// hasPairs reports whether all pairs are in a map.
+func hasPairs(all, pairs map[string]string) bool {
 	for k, v := range pairs {
 		if have, ok := all[k]; !ok || have != v {
 			return false
