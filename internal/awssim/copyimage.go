@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
 )
 
 // copyImage copies an image that the caller may launch, and whose snapshots it may read, from any Region into this one, in
@@ -75,7 +77,7 @@ func (w *World) checkImageCopySyntax(c *Call, in *ec2.CopyImageInput) error {
 
 // asksOfImageCopy are the questions of CopyImage: the new image, its source, the source's snapshots and the new ones (2.4.3).
 func (w *World) asksOfImageCopy(c *Call, in *ec2.CopyImageInput) []Ask {
-	asks := []Ask{ask(c, c.place(), "image/*"), w.askImage(c, *in.SourceRegion, *in.SourceImageId)}
+	asks := []Ask{askNewImage(c), w.askImage(c, *in.SourceRegion, *in.SourceImageId)}
 	if source, there := w.images.get(*in.SourceImageId); there {
 		for _, device := range source.about.BlockDeviceMappings {
 			if device.Ebs != nil && device.Ebs.SnapshotId != nil {
@@ -85,7 +87,7 @@ func (w *World) asksOfImageCopy(c *Call, in *ec2.CopyImageInput) []Ask {
 	}
 	asks = append(asks, ask(c, c.place(), "snapshot/*"))
 	if aws.ToBool(in.CopyImageTags) {
-		tagging := ask(c, c.place(), "image/*").with(map[string][]string{"ec2:CreateAction": {c.Operation}})
+		tagging := askNewImage(c).with(policy.Context{"ec2:CreateAction": {c.Operation}})
 		tagging.Action = "ec2:CreateTags"
 		asks = append(asks, tagging)
 	}

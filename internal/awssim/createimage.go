@@ -27,7 +27,7 @@ func (w *World) createImage(c *Call, in *ec2.CreateImageInput) (*ec2.CreateImage
 	if err := w.checkTags(c, in.TagSpecifications, types.ResourceTypeImage, types.ResourceTypeSnapshot); err != nil {
 		return nil, err
 	}
-	asks := []Ask{ask(c, c.place(), "image/*"), ask(c, c.place(), "instance/"+*in.InstanceId).with(w.resourceTags(*in.InstanceId)), ask(c, c.place(), "snapshot/*")}
+	asks := []Ask{askNewImage(c), ask(c, c.place(), "instance/"+*in.InstanceId).with(w.resourceTags(*in.InstanceId)), ask(c, c.place(), "snapshot/*")}
 	if err := w.authorise(c, creating(c, in.TagSpecifications, asks...)...); err != nil {
 		return nil, err
 	}

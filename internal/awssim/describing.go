@@ -4,8 +4,6 @@
 package awssim
 
 import (
-	"fmt"
-	"hash/fnv"
 	"strings"
 	"time"
 
@@ -75,13 +73,6 @@ func texts(text *string) []string {
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
 func commas(ids []string) string { return strings.Join(ids, ", ") }
-
-// digits are 17 hexadecimal digits that follow from what they stand for.
-func digits(what ...string) string {
-	h := fnv.New128a()
-	h.Write([]byte(strings.Join(what, "\x00")))
-	return fmt.Sprintf("%x", h.Sum(nil))[:17]
-}
 
 // regionOfARN is the Region that an ARN names.
 func regionOfARN(arn string) string {

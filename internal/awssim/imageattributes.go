@@ -92,12 +92,10 @@ func (w *World) modifyImageAttribute(c *Call, in *ec2.ModifyImageAttributeInput)
 	switch {
 	case len(add)+len(remove) > 0:
 		err = w.changeLaunch(c, i, add, remove)
-	case in.Description != nil:
-		i.about.Description = in.Description.Value
 	case in.ImdsSupport != nil:
 		i.about.ImdsSupport = types.ImdsSupportValuesV20
-	case aws.ToString(in.Attribute) == "description":
-		i.about.Description = in.Value
+	default:
+		i.about.Description = aws.String(newDescription(in))
 	}
 	c.made = append(c.made, i.id)
 	return &ec2.ModifyImageAttributeOutput{}, err
@@ -154,7 +152,7 @@ func (w *World) checkAttributeChange(c *Call, in *ec2.ModifyImageAttributeInput,
 		return noAttributes()
 	case w.breaks(c, "2.2.10", len(named) > 1):
 		return invalid("InvalidParameterCombination", "Fields for multiple attribute types specified: %s", commas(named))
-	case w.breaks(c, "2.2.10", in.Description != nil && aws.ToString(in.Description.Value) == ""):
+	case w.breaks(c, "2.2.10", named[0] == "description" && newDescription(in) == ""):
 		return missing("description")
 	case w.breaks(c, "2.2.10", in.ImdsSupport != nil && aws.ToString(in.ImdsSupport.Value) != "v2.0"):
 		return missing("imdsSupport with value v2.0")
@@ -164,7 +162,7 @@ func (w *World) checkAttributeChange(c *Call, in *ec2.ModifyImageAttributeInput,
 	for _, p := range slices.Concat(add, remove) {
 		switch {
 		case w.breaks(c, "2.2.10", p.UserId != nil && !accountNumber.MatchString(*p.UserId)):
-			return invalid("InvalidAMIAttributeItemValue", "Invalid attribute item value %q for userId item type.", *p.UserId)
+			return invalid("InvalidAMIAttributeItemValue", "Invalid attribute item value \"%s \" for userId item type.", *p.UserId)
 		case w.breaks(c, "2.2.10", p.Group != "" && p.Group != everybody):
 			return invalid("InvalidAMIAttributeItemValue", "Invalid attribute item value %q for group item type.", p.Group)
 		case w.breaks(c, "2.2.4", p.OrganizationArn != nil && !strings.Contains(*p.OrganizationArn, ":organization/o-")):
@@ -174,6 +172,14 @@ func (w *World) checkAttributeChange(c *Call, in *ec2.ModifyImageAttributeInput,
 		}
 	}
 	return nil
+}
+
+// newDescription is the description that a request sets, in the new form or the old one.
+func newDescription(in *ec2.ModifyImageAttributeInput) string {
+	if in.Description != nil {
+		return aws.ToString(in.Description.Value)
+	}
+	return aws.ToString(in.Value)
 }
 
 func launchContext(verb string, list []types.LaunchPermission) policy.Context {

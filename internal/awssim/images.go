@@ -194,9 +194,9 @@ func (w *World) addImage(c *Call, i *image, tags []types.TagSpecification) {
 	w.tagNew(c, i.id, types.ResourceTypeImage, tags)
 }
 
-// imagesOf are the images that use a snapshot, for whatever device (2.5.8).
+// imagesOf are the images that use a snapshot, for whatever device, the newest first (2.5.8).
 func (w *World) imagesOf(snapshotID string) (ids []string) {
-	for _, id := range w.usedBy[snapshotID] {
+	for _, id := range slices.Backward(w.usedBy[snapshotID]) {
 		if i, there := w.images.get(id); there && !i.gone {
 			ids = append(ids, id)
 		}
@@ -208,8 +208,8 @@ func (w *World) imagesOf(snapshotID string) (ids []string) {
 func (w *World) viewImage(c *Call, i *image) types.Image {
 	seen := i.about
 	seen.ImageId, seen.OwnerId, seen.ImageOwnerAlias = &i.id, &i.home.account, ownerAlias(i.home.account)
-	seen.CreationDate, seen.Public = aws.String(i.made.UTC().Format("2006-01-02T15:04:05.000Z")), aws.Bool(w.publicImage(i))
-	seen.CreationDate = aws.String(i.made.UTC().Truncate(time.Second).Format("2006-01-02T15:04:05.000Z"))
+	seen.CreationDate, seen.Public = aws.String(stamp(i.made.Truncate(time.Second))), aws.Bool(w.publicImage(i))
+	seen.FreeTierEligible = aws.Bool(i.platform.operation() == "RunInstances")
 	seen.State, seen.StateReason = i.stateAt(c.At)
 	seen.PlatformDetails, seen.UsageOperation, seen.ProductCodes = aws.String(i.platform.details()), aws.String(i.platform.operation()), i.platform.codes
 	if i.platform.windows() {

@@ -18,7 +18,7 @@ func (w *World) registerImage(c *Call, in *ec2.RegisterImageInput) (*ec2.Registe
 	if err := w.checkRegistration(c, in); err != nil {
 		return nil, err
 	}
-	asks := []Ask{ask(c, c.place(), "image/*")}
+	asks := []Ask{askNewImage(c)}
 	for _, device := range in.BlockDeviceMappings {
 		if device.Ebs != nil && device.Ebs.SnapshotId != nil {
 			asks = append(asks, w.askSource(c, c.Region, *device.Ebs.SnapshotId))

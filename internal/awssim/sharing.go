@@ -177,8 +177,11 @@ func (w *World) authoriseSnapshot(c *Call, id *string, context policy.Context) (
 	if err := w.authorise(c, w.askSnapshot(c, *id).with(context)); err != nil {
 		return nil, err
 	}
-	if !wellFormed(*id, "snap-") {
-		return nil, invalid("InvalidSnapshotID.Malformed", "Invalid id: \"%s\"", *id)
+	if w.breaks(c, "2.5.10", !formed(*id, "snap-")) {
+		return nil, noSnapshotID(*id)
+	}
+	if w.breaks(c, "2.5.10", !wellFormed(*id, "snap-")) {
+		return nil, malformedSnapshot(*id)
 	}
 	return w.ownSnapshot(c, id)
 }

@@ -79,7 +79,7 @@ func (w *World) viewSnapshot(c *Call, s *snapshot) types.Snapshot {
 		seen.Tags = w.tagsOf(s.id)
 	}
 	if s.encrypted() {
-		seen.KmsKeyId, seen.DataEncryptionKeyId = &s.keyARN, aws.String(dataKeyOf(s))
+		seen.KmsKeyId = &s.keyARN
 	}
 	switch seen.State {
 	case types.SnapshotStateCompleted:
@@ -109,12 +109,7 @@ func (w *World) viewSnapshot(c *Call, s *snapshot) types.Snapshot {
 }
 
 func hideEncryption(s *types.Snapshot) {
-	s.Encrypted, s.KmsKeyId, s.DataEncryptionKeyId = aws.Bool(false), nil, nil
-}
-
-// dataKeyOf is the id of the data key: the snapshots of one lineage under one key of a place share it (3.1.9).
-func dataKeyOf(s *snapshot) string {
-	return "snap-" + digits(s.home.account, s.home.region, s.lineage, s.keyARN)
+	s.Encrypted, s.KmsKeyId = aws.Bool(false), nil
 }
 
 // readableBy reports whether an account may read a snapshot: its owner, whom it is shared with, or all.
@@ -147,6 +142,15 @@ func (w *World) ownSnapshot(c *Call, id *string) (*snapshot, error) {
 
 func noSnapshot(id string) *Refusal {
 	return invalid("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
+}
+
+// noSnapshotID and malformedSnapshot refuse what cannot be a snapshot's id (NAT:volume_controls_snapshot_ids).
+func noSnapshotID(id string) *Refusal {
+	return invalid("InvalidParameterValue", "Value (%s) for parameter snapshotId is invalid. Expected: 'snap-...'.", id)
+}
+
+func malformedSnapshot(id string) *Refusal {
+	return invalid("InvalidSnapshotID.Malformed", "Value ( %s ) for parameter SNAPSHOT is invalid. ", id)
 }
 
 func (w *World) createSnapshot(c *Call, in *ec2.CreateSnapshotInput) (*ec2.CreateSnapshotOutput, error) {
@@ -243,8 +247,16 @@ func (w *World) dropSnapshot(c *Call, s *snapshot) {
 }
 
 func (w *World) describeSnapshots(c *Call, in *ec2.DescribeSnapshotsInput) (*ec2.DescribeSnapshotsOutput, error) {
-	if err := w.checkPage(c, "snapshotSet", len(in.SnapshotIds), in.MaxResults); err != nil {
+	if err := w.checkPage(c, "snapshotIdsSet", len(in.SnapshotIds), in.MaxResults); err != nil {
 		return nil, err
+	}
+	for _, id := range in.SnapshotIds {
+		if w.breaks(c, "2.5.10", !formed(id, "snap-")) {
+			return nil, noSnapshotID(id)
+		}
+		if w.breaks(c, "2.5.10", !wellFormed(id, "snap-")) {
+			return nil, invalid("InvalidSnapshotID.Malformed", "Invalid id: %q", id)
+		}
 	}
 	if err := w.authorise(c, anything(c)); err != nil {
 		return nil, err

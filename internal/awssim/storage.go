@@ -46,13 +46,20 @@ func newStorageState() storageState {
 	}
 }
 
-var idDigits = regexp.MustCompile(`^([0-9a-f]{8}|[0-9a-f]{17})$`)
+// idForm is the form of EC2's ids, after the prefix: the old one, or the one with 17 digits.
+var idForm = regexp.MustCompile(`^([0-9a-f]{8}|[0-9a-f]{17})$`)
 
-// wellFormed reports whether an id has the form of EC2's: the prefix and 8 or 17 hexadecimal digits, which are never all
-// the same (2.5.10).
-func wellFormed(id, prefix string) bool {
+// formed reports whether an id has the form of EC2's.
+func formed(id, prefix string) bool {
 	digits, ok := strings.CutPrefix(id, prefix)
-	return ok && idDigits.MatchString(digits) && strings.Trim(digits, digits[:1]) != ""
+	return ok && idForm.MatchString(digits)
+}
+
+// wellFormed reports whether an id passes the check inside EC2's ids as well, as far as it is known: of 17 digits the first
+// is 0, and not all are (2.5.10).
+func wellFormed(id, prefix string) bool {
+	digits := strings.TrimPrefix(id, prefix)
+	return formed(id, prefix) && (len(digits) == 8 || digits[0] == '0' && strings.Trim(digits, "0") != "")
 }
 
 // settled reports whether an answer at this moment may already know a thing made at another: until then each look is a

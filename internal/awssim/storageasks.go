@@ -39,6 +39,11 @@ func (w *World) snapshotContext(s *snapshot) policy.Context {
 	return context
 }
 
+// askNewImage is the question about an image that a call is to make: it belongs to the caller already.
+func askNewImage(c *Call) Ask {
+	return ask(c, c.place(), "image/*").with(policy.Context{"ec2:Owner": {c.place().account}})
+}
+
 // askImage is the question about an image of a Region.
 func (w *World) askImage(c *Call, region, id string) Ask {
 	i, there := w.images.get(id)

@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
 )
 
 var volumeOperations = []named{
@@ -164,20 +167,27 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 	zone := aws.ToString(in.AvailabilityZone)
 	switch {
 	case zone == "":
-		return nil, missing("AvailabilityZone")
+		return nil, missing("zone")
 	case in.SnapshotId == nil && in.Size == nil:
 		return nil, missing("size/snapshot")
 	case !slices.Contains(zones(c.Region), zone):
-		return nil, invalid("InvalidParameterValue", "The availability zone '%s' is invalid", zone)
-	case in.SnapshotId != nil && !wellFormed(*in.SnapshotId, "snap-"):
-		return nil, invalid("InvalidSnapshotID.Malformed", "Value ( %s ) for parameter SNAPSHOT is invalid. ", *in.SnapshotId)
+		return nil, invalid("InvalidZone.NotFound", "The zone '%s' does not exist.", zone)
+	case in.SnapshotId != nil && w.breaks(c, "2.5.10", !formed(*in.SnapshotId, "snap-")):
+		return nil, noSnapshotID(*in.SnapshotId)
+	case in.SnapshotId != nil && w.breaks(c, "2.5.10", !wellFormed(*in.SnapshotId, "snap-")):
+		return nil, malformedSnapshot(*in.SnapshotId)
 	}
 	if err := w.checkTags(c, in.TagSpecifications, types.ResourceTypeVolume); err != nil {
 		return nil, err
 	}
-	asks := []Ask{ask(c, c.place(), "volume/*")}
-	if in.SnapshotId != nil {
-		asks = append([]Ask{w.askSnapshot(c, *in.SnapshotId)}, asks...)
+	var from *snapshot
+	asks := []Ask{ask(c, c.place(), "volume/*").with(newVolumeContext(in))}
+	if in.SnapshotId != nil { // looked up even before IAM is asked
+		found, there := w.snapshotFor(c.place().account, c.Region, *in.SnapshotId)
+		if w.breaks(c, "A.4.7", !there) || !there {
+			return nil, invalid("InvalidSnapshot.NotFound", "Snapshot does not exist")
+		}
+		from, asks = found, append(asks, w.askSnapshot(c, found.id))
 	}
 	if err := w.authorise(c, creating(c, in.TagSpecifications, asks...)...); err != nil {
 		return nil, err
@@ -187,11 +197,7 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 			zone: zone, gib: in.Size, kind: in.VolumeType, iops: in.Iops, throughput: in.Throughput,
 			wish: encryptionWish{in.Encrypted, in.KmsKeyId}, tags: in.TagSpecifications,
 		}
-		if in.SnapshotId != nil {
-			from, there := w.snapshotFor(c.place().account, c.Region, *in.SnapshotId)
-			if w.breaks(c, "A.4.7", !there) || !there {
-				return nil, invalid("InvalidSnapshot.NotFound", "Snapshot does not exist")
-			}
+		if from != nil {
 			if state := from.state(c.At); w.breaks(c, "A.4.7", state != types.SnapshotStateCompleted) {
 				return nil, invalid("IncorrectState", "Snapshot is in invalid state - %s", state)
 			}
@@ -214,9 +220,23 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 	})
 }
 
+// newVolumeContext is what a request says to conditions about the volume that it is to make.
+func newVolumeContext(in *ec2.CreateVolumeInput) policy.Context {
+	context := policy.Context{
+		"ec2:AvailabilityZone": {*in.AvailabilityZone}, "ec2:Encrypted": {strconv.FormatBool(aws.ToBool(in.Encrypted))}, "ec2:VolumeType": {string(cmp.Or(in.VolumeType, types.VolumeTypeGp2))},
+	}
+	if in.Size != nil {
+		context["ec2:VolumeSize"] = []string{strconv.Itoa(int(*in.Size))}
+	}
+	return context
+}
+
 func (w *World) deleteVolume(c *Call, in *ec2.DeleteVolumeInput) (*ec2.DeleteVolumeOutput, error) {
 	if in.VolumeId == nil {
 		return nil, missing("VolumeId")
+	}
+	if !formed(*in.VolumeId, "vol-") {
+		return nil, invalid("InvalidParameterValue", "Value (%s) for parameter volumeId is invalid. Expected: 'vol-...'.", *in.VolumeId)
 	}
 	doomed, there := w.volumeOf(c, *in.VolumeId)
 	resource := "volume/*"
@@ -262,6 +282,7 @@ func (w *World) viewVolume(c *Call, v *volume) types.Volume {
 		VolumeId: &v.id, VolumeArn: aws.String(arn(v.home, "volume/"+v.id)), OwnerId: &v.home.account, AvailabilityZone: &v.zone, CreateTime: millis(v.made),
 		Size: &v.gib, VolumeType: v.kind, Iops: v.iops, Throughput: v.throughput, SnapshotId: &v.snapshot, State: types.VolumeStateAvailable,
 		Encrypted: aws.Bool(v.keyARN != ""), MultiAttachEnabled: aws.Bool(false), Tags: w.tagsOf(v.id),
+		Operator: &types.OperatorResponse{Managed: aws.Bool(false), HiddenByDefault: aws.Bool(false)},
 	}
 	if v.keyARN != "" {
 		seen.KmsKeyId = &v.keyARN
@@ -279,7 +300,7 @@ func (w *World) describeVolumes(c *Call, in *ec2.DescribeVolumesInput) (*ec2.Des
 	if err := only(in, "Filters", "MaxResults", "NextToken", "VolumeIds"); err != nil {
 		return nil, err
 	}
-	if err := w.checkPage(c, "volumeSet", len(in.VolumeIds), in.MaxResults); err != nil {
+	if err := w.checkPage(c, "volumeIdsSet", len(in.VolumeIds), in.MaxResults); err != nil {
 		return nil, err
 	}
 	if err := w.authorise(c, anything(c)); err != nil {
