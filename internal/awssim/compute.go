@@ -10,7 +10,7 @@ type computeState struct {
 	instances       shelf[*instance]       // by id
 	keyPairs        shelf[keyPair]         // by id
 	launchTemplates shelf[*launchTemplate] // by id
-	tokens          map[tokenKey]tokened   // client tokens
+	clientTokens    map[tokenKey]tokened   // client tokens
 }
 
 func newComputeState() computeState {
@@ -20,6 +20,6 @@ func newComputeState() computeState {
 		instances:       newShelf[*instance](),
 		keyPairs:        newShelf[keyPair](),
 		launchTemplates: newShelf[*launchTemplate](),
-		tokens:          map[tokenKey]tokened{},
+		clientTokens:    map[tokenKey]tokened{},
 	}
 }

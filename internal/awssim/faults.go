@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Fault is something that goes wrong with a call on purpose.
@@ -27,6 +28,9 @@ const (
 	LateFailure    Fault = "late-failure"    // the copy is accepted and fails later; other calls are spared
 	LimitReached   Fault = "limit-reached"   // refused with ResourceLimitExceeded, as if more copies were under way (A.3)
 )
+
+// staleFor is how old a thing is before stale reads know of it (4.4.1).
+const staleFor = time.Minute
 
 // errReset is what a client sees of a broken connection.
 var errReset = errors.New("read: connection reset by peer")
@@ -131,7 +135,7 @@ func (w *World) withFaults(c *Call, execute func() (any, error)) (any, error) {
 	case Reset:
 		return nil, errReset
 	case ExpiredSession:
-		if c.caller.temporary() {
+		if c.caller.session != nil {
 			c.caller.session.expires = c.At
 			return nil, expired(c)
 		}

@@ -12,15 +12,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// family is what matters here of a family of instance types: the machine, and what an image has to support.
-type family struct {
+// instanceFamily is what matters here of a family of instance types: the machine, and what an image has to support.
+type instanceFamily struct {
 	name         string
 	architecture types.ArchitectureValues
 	nitro        bool // wants ENA (2.4.4) and full virtualization
 	paravirtual  bool // runs paravirtual images, too
 }
 
-var families = []family{
+var families = []instanceFamily{
 	{"m1", types.ArchitectureValuesX8664, false, true},
 	{"m3", types.ArchitectureValuesX8664, false, true},
 	{"t1", types.ArchitectureValuesX8664, false, true},
@@ -43,11 +43,11 @@ var families = []family{
 var instanceSizes = []string{"nano", "micro", "small", "medium", "large", "xlarge", "2xlarge"}
 
 // familyOf finds the family of an instance type; false for a type that there is not.
-func familyOf(instanceType types.InstanceType) (family, bool) {
+func familyOf(instanceType types.InstanceType) (instanceFamily, bool) {
 	name, size, _ := strings.Cut(string(instanceType), ".")
-	i := slices.IndexFunc(families, func(f family) bool { return f.name == name })
+	i := slices.IndexFunc(families, func(f instanceFamily) bool { return f.name == name })
 	if i < 0 || !slices.Contains(instanceSizes, size) {
-		return family{}, false
+		return instanceFamily{}, false
 	}
 	return families[i], true
 }

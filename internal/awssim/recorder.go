@@ -85,7 +85,7 @@ func (w *World) Records() Records {
 // record keeps a call; err says why no answer arrived.
 func (w *World) record(c *Call, err error) {
 	r := Record{
-		At: c.At, ID: c.ID, Region: c.Region, Action: c.action(), DryRun: c.DryRun, Parameters: digest(c.request.Body),
+		At: c.At, ID: c.ID, Region: c.Region, Action: c.action(), DryRun: c.DryRun, Parameters: asked(c),
 		Named: resourcesIn(c.In), Made: c.made, Asked: c.asked, Rules: c.rules, Fault: c.fault, Status: c.status, Outcome: c.outcome,
 	}
 	if c.caller != nil {

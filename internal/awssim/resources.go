@@ -26,7 +26,7 @@ func resourcesIn(in any) []string {
 	return slices.Compact(found)
 }
 
-// gather tells each text in a value.
+// gather tells each text in a value, but for client tokens, which name nothing.
 func gather(v reflect.Value, tell func(string)) {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
@@ -35,7 +35,7 @@ func gather(v reflect.Value, tell func(string)) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() {
+			if field := v.Type().Field(i); field.IsExported() && field.Name != "ClientToken" {
 				gather(v.Field(i), tell)
 			}
 		}

@@ -32,7 +32,7 @@ func once[Out any](w *World, c *Call, token *string, do func() (*Out, error)) (*
 		return nil, err
 	}
 	key := tokenKey{c.place(), c.Operation, *token}
-	if before, there := w.tokens[key]; there {
+	if before, there := w.clientTokens[key]; there {
 		if w.breaks(c, "4.2.3", before.asked != string(asked)) {
 			return nil, invalid("IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).")
 		}
@@ -40,7 +40,7 @@ func once[Out any](w *World, c *Call, token *string, do func() (*Out, error)) (*
 	}
 	out, err := do()
 	if err == nil {
-		w.tokens[key] = tokened{string(asked), out}
+		w.clientTokens[key] = tokened{string(asked), out}
 	}
 	return out, err
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // worlds are the worlds that have a name. Each is built by ordinary AWS calls, so that nothing in it goes round the rules.
-var worlds = map[string]func(*Builder) error{}
+var worlds = map[string]func(*Builder) error{"demo": buildDemo}
 
 // WorldNames are the names that Furnish takes.
 func WorldNames() []string { return slices.Sorted(maps.Keys(worlds)) }

@@ -1,0 +1,112 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// start runs a server until the test ends, and is its address.
+func start(t *testing.T, arguments ...string) string {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	read, write := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := run(ctx, append([]string{"-listen", "127.0.0.1:0"}, arguments...), write, io.Discard)
+		write.Close()
+		ended <- err
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	line, err := bufio.NewReader(read).ReadString('\n')
+	address, ok := strings.CutPrefix(strings.TrimSpace(line), "awssim listening on ")
+	if err != nil || !ok || !strings.HasPrefix(address, "http://127.0.0.1:") {
+		t.Fatalf("first line %q: %v", line, err)
+	}
+	return address
+}
+
+func config(address, accessKey, secret, token string) aws.Config {
+	return aws.Config{Region: "us-east-1", BaseEndpoint: &address, Credentials: credentials.NewStaticCredentialsProvider(accessKey, secret, token)}
+}
+
+func TestItServesAndRecords(t *testing.T) {
+	recording := filepath.Join(t.TempDir(), "calls.jsonl")
+	address := start(t, "-record", recording)
+	out, err := sts.NewFromConfig(config(address, "111111111111", "secret", "")).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	if err != nil || *out.Arn != "arn:aws:iam::111111111111:root" {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	lines, err := os.ReadFile(recording)
+	if err != nil || strings.Count(string(lines), "\n") != 1 || !strings.Contains(string(lines), `"Action":"sts:GetCallerIdentity"`) {
+		t.Errorf("recording %q, %v", lines, err)
+	}
+}
+
+// A session of an hour ends for the client after an hour of the server's clock: at 3,600 times the speed, after a second.
+func TestTheEndOfASessionIsInTheClientsTime(t *testing.T) {
+	address := start(t, "-speed", "3600")
+	client := iam.NewFromConfig(config(address, "111111111111", "secret", ""))
+	if _, err := client.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("builder")}); err != nil {
+		t.Fatal(err)
+	}
+	key, err := client.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String("builder")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := config(address, *key.AccessKey.AccessKeyId, *key.AccessKey.SecretAccessKey, "")
+	session, err := sts.NewFromConfig(user).GetSessionToken(t.Context(), &sts.GetSessionTokenInput{DurationSeconds: aws.Int32(3600)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := time.Until(*session.Credentials.Expiration); left > 2*time.Second {
+		t.Errorf("the session ends in %s, want about a second", left)
+	}
+}
+
+func TestOnlyTheLoopbackInterfaceIsListenedOn(t *testing.T) {
+	for _, address := range []string{"0.0.0.0:0", ":0", "192.0.2.1:0", "[::]:0", "example.com:0"} {
+		if listener, err := listen(address); err == nil {
+			listener.Close()
+			t.Errorf("%s was taken", address)
+		}
+	}
+}
+
+func TestALongRequestIsRefused(t *testing.T) {
+	address := start(t)
+	answer, err := http.Post(address, "application/x-www-form-urlencoded", strings.NewReader(strings.Repeat("a", 2<<20)))
+	if err != nil {
+		return // cut off while it was sent
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode < 400 {
+		t.Errorf("status %s", answer.Status)
+	}
+}
+
+func TestAnUnknownWorldIsNamed(t *testing.T) {
+	err := run(t.Context(), []string{"-listen", "127.0.0.1:0", "-world", "nowhere"}, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), `"nowhere"`) {
+		t.Errorf("error %v", err)
+	}
+}

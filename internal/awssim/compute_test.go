@@ -1,0 +1,116 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/smithy-go"
+)
+
+// bench is a world with clients of the owner, and what its tests start from.
+type bench struct {
+	*testing.T
+	world *World
+	ec2   *ec2.Client
+	kms   *kms.Client
+}
+
+// onBench runs a test in virtual time.
+func onBench(t *testing.T, test func(b bench)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := New()
+		test(bench{t, w, ec2.NewFromConfig(w.Config(owner, home)), kms.NewFromConfig(w.Config(owner, home))})
+	})
+}
+
+// ok is what a call gives, and stops the test if it fails: ok(client.Call(...))(t).
+func ok[Out any](out Out, err error) func(testing.TB) Out {
+	return func(t testing.TB) Out {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+}
+
+// refused checks the code of a refusal.
+func refused(t testing.TB, err error, code string) smithy.APIError {
+	t.Helper()
+	var refusal smithy.APIError
+	if !errors.As(err, &refusal) || refusal.ErrorCode() != code {
+		t.Fatalf("error %v, want code %s", err, code)
+	}
+	return refusal
+}
+
+// key makes a customer key of the owner, and is its ARN.
+func (b bench) key() string {
+	b.Helper()
+	return *ok(b.kms.CreateKey(b.Context(), &kms.CreateKeyInput{}))(b).KeyMetadata.Arn
+}
+
+// volume makes a volume of 8 GiB under a key; without one, unencrypted.
+func (b bench) volume(key string) string {
+	b.Helper()
+	in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8)}
+	if key != "" {
+		in.Encrypted, in.KmsKeyId = aws.Bool(true), &key
+	}
+	made := ok(b.ec2.CreateVolume(b.Context(), in))(b)
+	time.Sleep(time.Minute)
+	return *made.VolumeId
+}
+
+// image makes an image with a root snapshot of 8 GiB under a key; without one, unencrypted. Changes alter the registration.
+func (b bench) image(key string, changes ...func(*ec2.RegisterImageInput)) string {
+	b.Helper()
+	snapshot := ok(b.ec2.CreateSnapshot(b.Context(), &ec2.CreateSnapshotInput{VolumeId: aws.String(b.volume(key))}))(b)
+	time.Sleep(time.Hour)
+	in := &ec2.RegisterImageInput{
+		Name: aws.String("image of " + *snapshot.SnapshotId), RootDeviceName: aws.String("/dev/sda1"), VirtualizationType: aws.String("hvm"),
+		Architecture: types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true),
+		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String("/dev/sda1"), Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}},
+	}
+	for _, change := range changes {
+		change(in)
+	}
+	return *ok(b.ec2.RegisterImage(b.Context(), in))(b).ImageId
+}
+
+// launch launches one instance, and is its id. Changes alter the request.
+func (b bench) launch(client *ec2.Client, image string, changes ...func(*ec2.RunInstancesInput)) string {
+	b.Helper()
+	in := &ec2.RunInstancesInput{ImageId: &image, InstanceType: types.InstanceTypeT3Nano, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)}
+	for _, change := range changes {
+		change(in)
+	}
+	made := ok(client.RunInstances(b.Context(), in))(b).Instances[0]
+	if made.State.Name != types.InstanceStateNamePending {
+		b.Errorf("right after the launch the instance is %s", made.State.Name)
+	}
+	return *made.InstanceId
+}
+
+// instance is an instance as it is described now.
+func (b bench) instance(client *ec2.Client, id string) types.Instance {
+	b.Helper()
+	return ok(client.DescribeInstances(b.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{id}}))(b).Reservations[0].Instances[0]
+}
+
+// rootVolume is the root volume of an instance.
+func (b bench) rootVolume(client *ec2.Client, id string) types.Volume {
+	b.Helper()
+	root := b.instance(client, id).BlockDeviceMappings[0].Ebs.VolumeId
+	return ok(client.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*root}}))(b).Volumes[0]
+}

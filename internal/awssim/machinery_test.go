@@ -1,0 +1,226 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// tags is a harmless call with an effect.
+func (b bench) tag(client *ec2.Client, id, value string) error {
+	_, err := client.CreateTags(b.Context(), &ec2.CreateTagsInput{Resources: []string{id}, Tags: []types.Tag{{Key: aws.String("k"), Value: &value}}})
+	return err
+}
+
+// valueOf is what tag left.
+func (b bench) valueOf(id string) string {
+	b.Helper()
+	volume := ok(b.ec2.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{id}}))(b).Volumes[0]
+	if len(volume.Tags) == 0 {
+		return ""
+	}
+	return *volume.Tags[0].Value
+}
+
+func noRetries(o *ec2.Options) { o.Retryer = aws.NopRetryer{} }
+
+func TestFaultsBeforeTheEffectLeaveNothingAndLaterOnesDo(t *testing.T) {
+	for fault, row := range map[Fault]struct {
+		code   string // empty: no answer
+		effect bool
+	}{
+		Throttled: {code: "RequestLimitExceeded"}, ServerError: {code: "InternalError"}, Unavailable: {code: "ServiceUnavailable"}, Reset: {},
+		LostAnswer: {effect: true}, LateError: {code: "InternalError", effect: true},
+	} {
+		t.Run(string(fault), func(t *testing.T) {
+			onBench(t, func(b bench) {
+				volume := b.volume("")
+				client := ec2.NewFromConfig(b.world.Config(owner, home), noRetries)
+				b.world.Inject(Rule{Fault: fault, Action: "ec2:CreateTags", Account: owner, Resource: volume, Nth: 3})
+				for n, value := range []string{"first", "second"} {
+					if err := b.tag(client, volume, value); err != nil {
+						t.Fatalf("call %d: %v", n+1, err)
+					}
+				}
+				err := b.tag(client, volume, "third")
+				switch {
+				case err == nil:
+					t.Fatal("the third call succeeded")
+				case row.code != "":
+					refused(t, err, row.code)
+				case !errors.Is(err, errReset):
+					t.Errorf("error %v", err)
+				}
+				want := "second"
+				if row.effect {
+					want = "third"
+				}
+				if got := b.valueOf(volume); got != want {
+					t.Errorf("the tag is %q, want %q", got, want)
+				}
+				if err := b.tag(client, volume, "fourth"); err != nil {
+					t.Errorf("the fourth call: %v", err)
+				}
+				last := b.world.Records().Calls("ec2:CreateTags")
+				if got := last[2]; got.Fault != fault || (len(got.Made) > 0) != row.effect {
+					t.Errorf("recorded as %+v", got)
+				}
+			})
+		})
+	}
+}
+
+func TestARuleChoosesByAccountAndRegion(t *testing.T) {
+	onBench(t, func(b bench) {
+		b.world.Inject(Rule{Fault: Throttled, Account: member, Region: "eu-west-1"})
+		look := func(account, region string) error {
+			_, err := ec2.NewFromConfig(b.world.Config(account, region), noRetries).DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
+			return err
+		}
+		for _, free := range [][2]string{{owner, "eu-west-1"}, {member, home}} {
+			if err := look(free[0], free[1]); err != nil {
+				t.Errorf("%v: %v", free, err)
+			}
+		}
+		for range 2 {
+			refused(t, look(member, "eu-west-1"), "RequestLimitExceeded")
+		}
+	})
+}
+
+func TestEveryServiceIsThrottledInItsOwnWords(t *testing.T) {
+	onBench(t, func(b bench) {
+		b.world.Inject(Rule{Fault: Throttled})
+		_, err := sts.NewFromConfig(b.world.Config(owner, home), func(o *sts.Options) { o.Retryer = aws.NopRetryer{} }).GetCallerIdentity(b.Context(), &sts.GetCallerIdentityInput{})
+		refused(t, err, "Throttling")
+		_, err = b.ec2.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}, noRetries)
+		refused(t, err, "RequestLimitExceeded")
+	})
+}
+
+func TestChaosMeetsItsShareOfCalls(t *testing.T) {
+	onBench(t, func(b bench) {
+		b.world.chaos = chaos{0.3, []Fault{Throttled}}
+		const calls = 1000
+		failed := 0
+		client := ec2.NewFromConfig(b.world.Config(owner, home), noRetries)
+		for range calls {
+			time.Sleep(time.Second) // for the token bucket
+			if _, err := client.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}); err != nil {
+				failed++
+			}
+		}
+		if failed < calls*25/100 || failed > calls*35/100 {
+			t.Errorf("%d of %d calls were throttled, want 30 in a hundred", failed, calls)
+		}
+	})
+}
+
+func TestALineIsCutAfterACall(t *testing.T) {
+	for name, lost := range map[string]bool{"answered": false, "lost": true} {
+		t.Run(name, func(t *testing.T) {
+			onBench(t, func(b bench) {
+				volume := b.volume("")
+				run, cancel := context.WithCancelCause(b.Context())
+				line := b.world.Line(2, lost, cancel)
+				config := b.world.Config(owner, home)
+				config.HTTPClient = line
+				client := ec2.NewFromConfig(config, noRetries)
+				if err := b.tag(client, volume, "first"); err != nil {
+					t.Fatal(err)
+				}
+				if err := b.tag(client, volume, "second"); lost != errors.Is(err, ErrCut) {
+					t.Errorf("the last call: %v", err)
+				}
+				if !errors.Is(context.Cause(run), ErrCut) {
+					t.Errorf("the run ended by %v", context.Cause(run))
+				}
+				if err := b.tag(client, volume, "third"); !errors.Is(err, ErrCut) {
+					t.Errorf("after the cut: %v", err)
+				}
+				if got := b.valueOf(volume); got != "second" || line.Calls() != 2 {
+					t.Errorf("the tag is %q after %d calls", got, line.Calls())
+				}
+			})
+		})
+	}
+}
+
+func TestARecordingHoldsEachCallAsALine(t *testing.T) {
+	var file bytes.Buffer
+	w := New(WithRecording(&file), WithoutLatency())
+	client := ec2.NewFromConfig(w.Config(owner, home), noRetries)
+	ok(client.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{GroupName: aws.String("web"), Description: aws.String("web")}))(t)
+	_, err := client.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{GroupName: aws.String("web"), Description: aws.String("web")})
+	refused(t, err, "InvalidGroup.Duplicate")
+	var records Records
+	for lines := bufio.NewScanner(&file); lines.Scan(); {
+		var r Record
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, r)
+	}
+	if len(records) != 2 {
+		t.Fatalf("%d records", len(records))
+	}
+	first, second := records[0], records[1]
+	if first.Action != "ec2:CreateSecurityGroup" || first.Account != owner || first.Principal != "arn:aws:iam::111111111111:root" || first.Region != home ||
+		first.Status != 200 || first.Outcome != "" || len(first.Made) != 1 {
+		t.Errorf("first call %+v", first)
+	}
+	if second.Status != 400 || second.Outcome != "InvalidGroup.Duplicate" || len(second.Made) != 0 || second.Parameters != first.Parameters {
+		t.Errorf("second call %+v", second)
+	}
+	if got := len(records.Mutating()); got != 1 {
+		t.Errorf("%d calls changed something", got)
+	}
+}
+
+func TestAScaledClockRunsFasterAndTellsRealTime(t *testing.T) {
+	onBench(t, func(b bench) {
+		clock := StartClock(60)
+		began := time.Now()
+		time.Sleep(time.Minute)
+		if got := clock.Now().Sub(began); got != time.Hour {
+			t.Errorf("after a minute the clock shows %s", got)
+		}
+		if got := clock.Real(began.Add(time.Hour)); !got.Equal(began.Add(time.Minute)) {
+			t.Errorf("an hour of the clock is %s", got.Sub(began))
+		}
+	})
+}
+
+func TestBuildingCostsNoTime(t *testing.T) {
+	onBench(t, func(b bench) {
+		before := time.Now()
+		var volume string
+		err := b.world.Build(func(builder *Builder) error {
+			made, err := ec2.NewFromConfig(builder.Config(owner, home)).CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)})
+			if err != nil {
+				return err
+			}
+			volume = *made.VolumeId
+			builder.Wait(time.Hour)
+			return nil
+		})
+		if err != nil || !time.Now().Equal(before) {
+			t.Errorf("building took %s: %v", time.Since(before), err)
+		}
+		if state := ok(b.ec2.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{volume}}))(b).Volumes[0].State; state != types.VolumeStateAvailable {
+			t.Errorf("the volume is %s", state)
+		}
+	})
+}
