@@ -93,6 +93,8 @@ type Finding struct {
 	Summary   string // what is so
 	Because   string // why
 	Next      string // what to do
+	Statement string // policy statements to add, JSON, one a line; "" where adding does not help
+	Where     string // where each of them has to be added, one a line
 }
 
 // Estimate is what the plan costs.

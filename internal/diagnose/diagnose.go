@@ -1,0 +1,117 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package diagnose explains AWS's refusals: an AWS error and the step that met it become a finding with cause, place, principal,
+// resource, next step and, where a right is missing, the statement to add and the policy that it belongs in.
+package diagnose
+
+import (
+	"cmp"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Case is a refusal, and what is known of the call that met it.
+type Case struct {
+	// Refusal as AWS gave it. What fails after its call was accepted comes under the operation of that call: a snapshot's
+	// StateMessage (ec2:CopySnapshot) and an image's StateReason (ec2:CopyImage) with the Code "", an instance's StateReason
+	// (ec2:RunInstances) with its own code.
+	Refusal       plan.Refusal
+	Step          plan.Step  // nil: a look, not a step of a plan
+	At            plan.Place // account and Region of the call; zero: the step's
+	Principal     string     // ARN of the caller; what the refusal itself tells goes before it
+	Resource      string     // what the call is about: an id, an ARN, a key as it was asked for
+	SourceAccount string     // account of the source image: tells whose a key is
+}
+
+// Explain makes a finding of a refusal. What is not in the catalogue is told as it is, without a cause.
+func Explain(c Case) plan.Finding {
+	m := read(c)
+	e := m.entry()
+	f := plan.Finding{
+		Level:     plan.Refused,
+		Rule:      e.rule(),
+		At:        m.At,
+		Operation: m.Refusal.Operation,
+		Principal: m.Principal,
+		Resource:  m.Resource,
+		Summary:   m.what() + m.fill(e.says),
+		Because:   m.because(e),
+	}
+	if e.onKey && m.key != "" {
+		f.Resource = m.key
+	}
+	if m.unproven() {
+		f.Level = plan.Warning
+	}
+	var additions []addition
+	if e.add != nil {
+		additions = e.add(m)
+	}
+	f.Statement, f.Where = lines(additions)
+	f.Next = strings.Join(nonempty(instruction(additions), m.fill(e.next)), "; ")
+	return f
+}
+
+// what is the act that was refused, as the beginning of a sentence.
+func (m met) what() string {
+	switch {
+	case m.Step != nil:
+		return "could not " + m.Step.String() + ": "
+	case m.Refusal.Operation != "":
+		return m.Refusal.Operation + ": "
+	}
+	return ""
+}
+
+// because is the cause as we know it, and AWS's own words, which others have searched for before.
+func (m met) because(e entry) string {
+	cause, said := m.fill(e.because), m.said()
+	if cause == "" || said == "" {
+		return cause + said
+	}
+	return cause + " (AWS: " + said + ")"
+}
+
+// unproven reports a question that KMS refused to us, and perhaps not to EC2: a key policy may admit calls through EC2 only (3.2.4, 6.8).
+func (m met) unproven() bool {
+	return m.Step == nil && m.Refusal.Code == "AccessDeniedException" && strings.HasPrefix(m.Refusal.Operation, "kms:")
+}
+
+// instruction says what to do with the statements of a finding.
+func instruction(additions []addition) string {
+	switch {
+	case len(additions) == 0:
+		return ""
+	case len(additions) == 1:
+		return "add the statement to the " + additions[0].where
+	}
+	return "add each statement to the policy that stands beside it"
+}
+
+func nonempty(texts ...string) []string {
+	var kept []string
+	for _, text := range texts {
+		if text != "" {
+			kept = append(kept, text)
+		}
+	}
+	return kept
+}
+
+// fill puts what is known into a text of the catalogue.
+func (m met) fill(text string) string {
+	return strings.NewReplacer(
+		"{who}", cmp.Or(m.Principal, "the caller"),
+		"{action}", cmp.Or(m.action, m.Refusal.Operation),
+		"{operation}", m.Refusal.Operation,
+		"{code}", m.Refusal.Code,
+		"{on}", cmp.Or(m.Resource, "what it asks for"),
+		"{key}", cmp.Or(m.key, "the key"),
+		"{account}", cmp.Or(m.At.Account, "of the caller"),
+		"{whose}", cmp.Or(m.who().account, "of the caller"),
+		"{region}", cmp.Or(m.At.Region, "the Region"),
+		"{limit}", cmp.Or(m.limit(), "so many"),
+	).Replace(text)
+}

@@ -1,0 +1,344 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package diagnose
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// addition is a statement, and the policy that it has to be added to.
+type addition struct {
+	where     string
+	statement statement
+}
+
+// statement of a policy, in the order in which people write it.
+type statement struct {
+	Sid       string
+	Effect    string
+	Principal *principal `json:",omitempty"` // in policies of resources only
+	Action    []string
+	Resource  string    `json:",omitempty"`
+	Condition condition `json:",omitempty"`
+}
+
+type principal struct{ AWS string }
+
+type condition map[string]map[string]string // operator -> key -> value
+
+// lines are the fields Statement and Where of a finding.
+func lines(additions []addition) (statements, wheres string) {
+	var text, where []string
+	for _, a := range additions {
+		var one strings.Builder
+		encoder := json.NewEncoder(&one)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(a.statement); err != nil {
+			panic(err) // texts only
+		}
+		text, where = append(text, strings.TrimSpace(one.String())), append(where, a.where)
+	}
+	return strings.Join(text, "\n"), strings.Join(where, "\n")
+}
+
+// arn is an ARN in its parts.
+type arn struct{ partition, service, region, account, resource string }
+
+func parse(text string) (arn, bool) {
+	parts := strings.SplitN(text, ":", 6)
+	if len(parts) < 6 || parts[0] != "arn" {
+		return arn{}, false
+	}
+	return arn{parts[1], parts[2], parts[3], parts[4], parts[5]}, true
+}
+
+func (a arn) String() string {
+	return strings.Join([]string{"arn", a.partition, a.service, a.region, a.account, a.resource}, ":")
+}
+
+// party is a principal as policies name it.
+type party struct {
+	arn     string // of a role, a user, or an account's root
+	account string
+	name    string // "role golden-image-target"; "" for an account
+	derived bool   // a role's ARN made of its session's, which leaves out a path
+}
+
+// who is the caller as policies name it; one that is not known is its account.
+func (m met) who() party {
+	if a, ok := parse(m.Principal); ok {
+		return partyOf(a)
+	}
+	return accountOf(arn{partition: m.partition(), account: m.At.Account})
+}
+
+func partyOf(a arn) party {
+	kind, rest, _ := strings.Cut(a.resource, "/")
+	switch kind {
+	case "assumed-role":
+		name, _, _ := strings.Cut(rest, "/")
+		return party{arn{a.partition, "iam", "", a.account, "role/" + name}.String(), a.account, "role " + name, true}
+	case "role", "user":
+		return party{a.String(), a.account, kind + " " + rest[strings.LastIndex(rest, "/")+1:], false}
+	}
+	return accountOf(a)
+}
+
+func accountOf(a arn) party {
+	return party{arn: arn{a.partition, "iam", "", a.account, "root"}.String(), account: a.account}
+}
+
+// identity is the policy that gives a party its own rights; "" where it can have none: an account's root user needs none, and
+// nobody can attach one to a service-linked role (8.1).
+func (p party) identity() string {
+	switch {
+	case p.name == "" || strings.Contains(p.name, " AWSServiceRoleFor"):
+		return ""
+	case strings.Contains(p.name, " AWSReservedSSO_"):
+		return "permission set of " + p.name + " in account " + p.account
+	}
+	return "identity policy of " + p.name + " in account " + p.account
+}
+
+// path reminds of the part of a role's ARN that its sessions do not show.
+func (p party) path() string {
+	if p.derived {
+		return "; if the role has a path, write it into the principal"
+	}
+	return ""
+}
+
+// toIdentity is the refused action, for the identity policy of who was refused.
+func toIdentity(m met) []addition { return m.refused(m.who().identity()) }
+
+// toBoundary is the refused action, for the permissions boundary of who was refused.
+func toBoundary(m met) []addition {
+	return m.refused("permissions boundary of " + cmp.Or(m.who().name, "the caller") + " in account " + m.who().account)
+}
+
+// toSession is the refused action, for the policy that the session was made with.
+func toSession(m met) []addition {
+	if m.At.Account != m.SourceAccount {
+		return m.refused("session policy: policy or policy_arns of the target's assume_role")
+	}
+	return m.refused("session policy that the source credentials were made with")
+}
+
+// toResource is the refused action, for the policy of the resource: a key's, or a role's trust policy.
+func toResource(m met) []addition {
+	if strings.HasPrefix(m.action, "sts:") {
+		return m.trust(m.action)
+	}
+	if m.key == "" {
+		return nil
+	}
+	return m.keyPolicy(m.key, m.action)
+}
+
+// toCaller is the action that was called, for the caller's identity policy.
+func toCaller(actions ...string) func(met) []addition {
+	return func(m met) []addition {
+		where := m.who().identity()
+		if where == "" {
+			return nil
+		}
+		return []addition{{where, statement{Sid: sid(actions[0]), Effect: "Allow", Action: actions, Resource: "*"}}}
+	}
+}
+
+// toAssume is both sides of a role that was not assumed, because AWS does not tell which refused (5.6).
+func toAssume(m met) []addition { return append(m.trust("sts:AssumeRole"), toIdentity(m)...) }
+
+// toKey is rights on the key that encrypts.
+func toKey(actions ...string) func(met) []addition {
+	return func(m met) []addition { return m.onKey(m.key, actions...) }
+}
+
+// toKeys is what a copy was observed to need on both of its keys (3.1.8).
+func toKeys(m met) []addition {
+	return append(m.onKey(m.key, "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant"), m.onKey(m.sourceKey, "kms:CreateGrant")...)
+}
+
+// refused is the action that AWS refused on the resource that it named, for a policy without principals.
+func (m met) refused(where string) []addition {
+	if m.action == "" || where == "" {
+		return nil
+	}
+	resource, when := cmp.Or(ownID.ReplaceAllString(m.Resource, "/*"), "*"), condition(nil)
+	if strings.HasPrefix(m.action, "kms:") {
+		resource, when = m.keyResource(m.key)
+	}
+	switch call := strings.TrimPrefix(m.Refusal.Operation, "ec2:"); {
+	case m.action == "ec2:CreateTags" && m.Refusal.Operation != m.action: // only while making something (6.5)
+		when = condition{"StringEquals": {"ec2:CreateAction": call}}
+	case m.action == "kms:CreateGrant" && m.Refusal.Operation != m.action:
+		when = both(forAWS, when)
+	}
+	return []addition{{where, statement{Sid: sid(m.action, resource), Effect: "Allow", Action: []string{m.action}, Resource: resource, Condition: when}}}
+}
+
+// ownID is the end of an ARN that is another one with every build.
+var ownID = regexp.MustCompile(`/(snap|ami)-[0-9a-f]+$`)
+
+// forAWS lets AWS's services alone make the grants (3.2.3).
+var forAWS = condition{"Bool": {"kms:GrantIsForAWSResource": "true"}}
+
+// trust is a statement for the trust policy of the role that was to be assumed.
+func (m met) trust(actions ...string) []addition {
+	role, ok := parse(m.Resource)
+	if !ok {
+		return nil
+	}
+	who := m.who()
+	return []addition{{
+		"trust policy of " + partyOf(role).name + " in account " + role.account + who.path(),
+		statement{Sid: sid(actions[0], who.arn), Effect: "Allow", Principal: &principal{who.arn}, Action: actions},
+	}}
+}
+
+// onKey is rights on a key, for both policies that bear on it. In the key's own account one of them is enough; across accounts
+// both have to allow (3.2.1).
+func (m met) onKey(key string, actions ...string) []addition {
+	if key == "" {
+		return nil
+	}
+	who, resource := m.who(), m.keyARN(key)
+	foreign := resource.account != who.account
+	var all []addition
+	if where := who.identity(); where != "" {
+		if !foreign {
+			where += ", where the key policy leaves the key to its account's identity policies"
+		}
+		resource, when := m.keyResource(key)
+		for _, s := range m.split(actions) {
+			s.Sid, s.Resource = sid(s.Action[0], resource), resource
+			s.Condition = both(s.Condition, when)
+			all = append(all, addition{where, s})
+		}
+	}
+	policies := m.keyPolicy(key, actions...)
+	if !foreign && len(all) > 0 {
+		for i := range policies {
+			policies[i].where += ", where it does not"
+		}
+	}
+	return append(all, policies...)
+}
+
+// keyPolicy is rights on a key, for its own policy.
+func (m met) keyPolicy(key string, actions ...string) []addition {
+	who, owner := m.who(), m.keyARN(key).account
+	where := "key policy of " + key
+	switch owner {
+	case m.At.Account, who.account:
+		where += " (this account's own key)"
+	case m.SourceAccount:
+		where += " (the source account's key)"
+	default:
+		where += " (a third account's key: its policy can be changed in account " + owner + " only)"
+	}
+	var all []addition
+	for _, s := range m.split(actions) {
+		s.Sid, s.Principal, s.Resource = sid(s.Action[0], who.arn), &principal{who.arn}, "*"
+		all = append(all, addition{where + who.path(), s})
+	}
+	return all
+}
+
+// split sets kms:CreateGrant apart: unless it is called directly, AWS makes the grants (3.2.3).
+func (m met) split(actions []string) []statement {
+	var plain []string
+	var all []statement
+	for _, action := range actions {
+		if action == "kms:CreateGrant" && m.Refusal.Operation != action {
+			all = append(all, statement{Effect: "Allow", Action: []string{action}, Condition: forAWS})
+			continue
+		}
+		plain = append(plain, action)
+	}
+	if plain != nil {
+		all = append([]statement{{Effect: "Allow", Action: plain}}, all...)
+	}
+	return all
+}
+
+// keyARN is where a key is: as its ARN says, or with the caller (1.7.6).
+func (m met) keyARN(key string) arn {
+	if a, ok := parse(key); ok {
+		return a
+	}
+	if !strings.HasPrefix(key, "alias/") {
+		key = "key/" + key
+	}
+	return arn{m.partition(), "kms", m.At.Region, m.At.Account, key}
+}
+
+// keyResource is a key as the resource of an identity policy, which an alias cannot be (3.3.3).
+func (m met) keyResource(key string) (resource string, when condition) {
+	a := m.keyARN(key)
+	if alias := a.resource; strings.HasPrefix(alias, "alias/") {
+		a.resource, when = "key/*", condition{"ForAnyValue:StringEquals": {"kms:ResourceAliases": alias}}
+	}
+	return a.String(), when
+}
+
+// both is two conditions as one; they have no operator in common.
+func both(a, b condition) condition {
+	all := maps.Clone(a)
+	if all == nil {
+		return b
+	}
+	maps.Copy(all, b)
+	return all
+}
+
+// partition is the partition of the call: of what it is about, or of any right of its step.
+func (m met) partition() string {
+	known := []string{m.Principal, m.Resource}
+	if m.Step != nil {
+		for _, right := range m.Step.Rights() {
+			known = append(known, right.Resource)
+		}
+	}
+	for _, text := range known {
+		if a, ok := parse(text); ok {
+			return a.partition
+		}
+	}
+	return "aws"
+}
+
+// sid is a name for a statement, made of what it is about, so that it stands once in its policy: letters and digits only.
+func sid(action string, about ...string) string {
+	_, name, _ := strings.Cut(action, ":")
+	for _, text := range about {
+		if a, ok := parse(text); ok {
+			text = cmp.Or(a.region, a.account) + "/" + a.resource
+		}
+		name += camel(text)
+	}
+	return "EncryptedAMI" + camel(name)
+}
+
+func camel(text string) string {
+	var out strings.Builder
+	begin := true
+	for _, r := range text {
+		if r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			begin = true
+			continue
+		}
+		if begin {
+			r = unicode.ToUpper(r)
+		}
+		out.WriteRune(r)
+		begin = false
+	}
+	return out.String()
+}
