@@ -150,6 +150,9 @@ func (p *Pool) config(at plan.Place) aws.Config {
 	}
 	cfg.Retryer = func() aws.Retryer { return again(attempts, p.jitter) }
 	cfg.APIOptions = append(cfg.APIOptions, func(stack *middleware.Stack) error {
+		if !sends(stack) {
+			return nil
+		}
 		return stack.Finalize.Insert(&attempt{session: session}, "Retry", middleware.After)
 	})
 	return cfg

@@ -90,7 +90,7 @@ var (
 // onceWithoutToken gives calls that must not be repeated blindly the retryer for them.
 func onceWithoutToken(jitter *jitter) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
-		if mayRepeat(stack.ID()) {
+		if mayRepeat(stack.ID()) || !sends(stack) {
 			return nil
 		}
 		// The attempts of the call keep what the client knows of the clock's skew.
@@ -104,6 +104,12 @@ func onceWithoutToken(jitter *jitter) func(*middleware.Stack) error {
 		_, err := stack.Finalize.Swap(careful.ID(), careful)
 		return err
 	}
+}
+
+// sends reports whether a stack makes attempts. The one that signs CopySnapshot's URL beforehand does not.
+func sends(stack *middleware.Stack) bool {
+	_, retries := stack.Finalize.Get((*retry.Attempt)(nil).ID())
+	return retries
 }
 
 // jitter spreads repeats. It is seeded, so that a run in virtual time can be repeated call by call.
