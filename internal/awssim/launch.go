@@ -62,15 +62,8 @@ func (w *World) withTemplate(c *Call, in *ec2.RunInstancesInput) (*ec2.RunInstan
 
 // checkLaunch is what RunInstances refuses before it asks IAM.
 func (w *World) checkLaunch(c *Call, in *ec2.RunInstancesInput) error {
-	if err := only(in, "MaxCount", "MinCount", "BlockDeviceMappings", "CapacityReservationSpecification", "ClientToken", "CreditSpecification", "DisableApiTermination", "EbsOptimized",
-		"EnclaveOptions", "IamInstanceProfile", "ImageId", "InstanceInitiatedShutdownBehavior", "InstanceType", "KernelId", "KeyName", "LaunchTemplate",
-		"MetadataOptions", "Monitoring", "NetworkInterfaces", "Placement", "RamdiskId", "SecurityGroupIds", "SubnetId", "TagSpecifications", "UserData"); err != nil {
+	if err := onlyModelled(in); err != nil {
 		return err
-	}
-	if r := in.CapacityReservationSpecification; r != nil { // there are no reservations: whether open ones may be used makes no difference
-		if err := only(r, "CapacityReservationPreference"); err != nil {
-			return err
-		}
 	}
 	least, most := aws.ToInt32(in.MinCount), aws.ToInt32(in.MaxCount)
 	switch {
@@ -92,6 +85,26 @@ func (w *World) checkLaunch(c *Call, in *ec2.RunInstancesInput) error {
 		}
 	}
 	return w.checkTags(c, in.TagSpecifications, types.ResourceTypeInstance, types.ResourceTypeVolume, types.ResourceTypeNetworkInterface)
+}
+
+// onlyModelled refuses what a launch here would ignore. What a preference among capacity reservations or the credits of a burstable
+// instance would change cannot be seen: there are no reservations and no load.
+func onlyModelled(in *ec2.RunInstancesInput) error {
+	err := only(in, "MaxCount", "MinCount", "BlockDeviceMappings", "CapacityReservationSpecification", "ClientToken", "CreditSpecification",
+		"DisableApiTermination", "EbsOptimized", "IamInstanceProfile", "ImageId", "InstanceInitiatedShutdownBehavior", "InstanceType", "KernelId", "KeyName",
+		"LaunchTemplate", "MetadataOptions", "NetworkInterfaces", "Placement", "RamdiskId", "SecurityGroupIds", "SubnetId", "TagSpecifications", "UserData")
+	if reservation := in.CapacityReservationSpecification; err == nil && reservation != nil {
+		err = only(reservation, "CapacityReservationPreference")
+	}
+	if in.Placement != nil && err == nil {
+		err = only(in.Placement, "AvailabilityZone")
+	}
+	for _, card := range in.NetworkInterfaces {
+		if err == nil {
+			err = only(&card, "AssociatePublicIpAddress", "DeleteOnTermination", "DeviceIndex", "Groups", "SubnetId")
+		}
+	}
+	return err
 }
 
 // instanceTypeOf is the type asked for; EC2's default is an old one.

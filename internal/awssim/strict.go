@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// only refuses an input that sets a member which its operation does not model: ignored, it would make a promise that
-// nothing keeps. DryRun is always modelled. A pointer to an empty string, false or zero counts as not set.
+// only refuses an input, or a part of one, that sets a member which its operation does not model: ignored, it would make a
+// promise that nothing keeps. DryRun is always modelled. A pointer to an empty string, false or zero counts as not set.
 func only(in any, members ...string) error {
 	value := reflect.ValueOf(in).Elem()
 	for i := range value.NumField() {
