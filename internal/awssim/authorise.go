@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
+
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
 )
 
@@ -30,7 +32,7 @@ type guard struct {
 	policy *policy.Document // nil: resources of this kind have none
 	grants []policy.Grant   // on the key
 	grant  *policy.Grant    // what kms:CreateGrant is to make, or kms:RetireGrant to retire
-	exempt bool             // organization policies do not bear on it: keys that AWS manages
+	exempt bool             // a key that AWS manages: no organization's policy bears on it
 }
 
 // authorise asks the policies all questions, in order, and returns the first refusal; where all is allowed and the call is a dry
@@ -42,7 +44,7 @@ func (w *World) authorise(c *Call, asks ...Ask) error {
 		if err != nil {
 			return err
 		}
-		if w.breaks(c, "6.2", !decision.Allowed) {
+		if w.breaks(c, c.ruleOf(ask), !decision.Allowed) {
 			return w.denied(c, ask, decision)
 		}
 	}
@@ -52,6 +54,24 @@ func (w *World) authorise(c *Call, asks ...Ask) error {
 	return nil
 }
 
+// ruleOf is the rule by which a question that is answered no refuses the call.
+func (c *Call) ruleOf(ask Ask) string {
+	switch {
+	case c.Service == "sts":
+		return "5.6"
+	case ask.guard.exempt:
+		return "3.2.5"
+	case c.Service == "kms" && ask.foreign(c):
+		return "3.2.1"
+	case c.Service == "ssm":
+		return "7.6"
+	}
+	return "6.2"
+}
+
+// foreign reports whether a question is about what belongs to another account than the caller's.
+func (a Ask) foreign(c *Call) bool { return a.Owner != "" && a.Owner != c.caller.account.number }
+
 // decide answers one question, and notes it for the recorder.
 func (w *World) decide(c *Call, ask Ask) (policy.Decision, error) {
 	owner := c.caller.account
@@ -60,8 +80,8 @@ func (w *World) decide(c *Call, ask Ask) (policy.Decision, error) {
 	}
 	policies := c.caller.policies
 	policies.Resource, policies.Grants = ask.guard.policy, ask.guard.grants
-	if policies.Resource != nil && !ask.guard.exempt && !c.caller.serviceLinked() {
-		policies.ResourceControl = w.resourceControls(owner)
+	if !ask.guard.exempt {
+		policies.ResourceControl = owner.levels(orgtypes.PolicyTypeResourceControlPolicy)
 	}
 	context := w.globalContext(c)
 	maps.Copy(context, ask.Context)
@@ -70,7 +90,7 @@ func (w *World) decide(c *Call, ask Ask) (policy.Decision, error) {
 		ResourceAccount: owner.number, ResourceMember: owner.membership(), Context: context, Grant: ask.guard.grant,
 	}, policies)
 	if err != nil {
-		return decision, refuse(http.StatusInternalServerError, "InternalFailure", "The simulated AWS cannot tell: %v", err)
+		return decision, invalid("UnsupportedOperation", "The simulated AWS cannot tell what the policies say: %v", err)
 	}
 	ask.Allowed = decision.Allowed
 	c.asked = append(c.asked, ask)
@@ -121,7 +141,7 @@ func (w *World) denied(c *Call, ask Ask, decision policy.Decision) *Refusal {
 	if c.Service == "ec2" && ask.Resource == "*" {
 		resource = ""
 	}
-	if c.Service == "kms" && ask.Owner != "" && ask.Owner != c.caller.account.number {
+	if c.Service == "kms" && ask.foreign(c) {
 		// Another account's key: neither its ARN nor what its policy says is told.
 		resource = " on this resource"
 		if decision.By == policy.Resource {

@@ -141,7 +141,7 @@ func (w *World) createGrant(c *Call, in *kms.CreateGrantInput) (*kms.CreateGrant
 	}
 	made.ID = hex.EncodeToString(w.drawBytes(32, "grant", *on.Arn, c.caller.principal.ARN))
 	on.grants.put(made.ID, made)
-	c.made = append(c.made, made.ID)
+	c.changed(made.ID)
 	return &kms.CreateGrantOutput{GrantId: &made.ID, GrantToken: w.grantToken(on, made)}, nil
 }
 
@@ -272,6 +272,7 @@ func (w *World) retireGrant(c *Call, in *kms.RetireGrantInput) (*kms.RetireGrant
 		return nil, err
 	}
 	on.grants.remove(found.ID)
+	c.changed(found.ID)
 	return &kms.RetireGrantOutput{}, nil
 }
 
@@ -279,7 +280,7 @@ func (w *World) retireGrant(c *Call, in *kms.RetireGrantInput) (*kms.RetireGrant
 func (w *World) retired(c *Call, in *kms.RetireGrantInput) (*key, *grant, error) {
 	if in.GrantToken != nil {
 		on, found, there := w.grantOf(*in.GrantToken)
-		if w.breaks(c, "3.7", !there) {
+		if !there {
 			return nil, nil, invalid("InvalidGrantTokenException", "Invalid grant token.")
 		}
 		return on, found, nil
@@ -323,5 +324,6 @@ func (w *World) revokeGrant(c *Call, in *kms.RevokeGrantInput) (*kms.RevokeGrant
 		return nil, err
 	}
 	on.grants.remove(found.ID)
+	c.changed(found.ID)
 	return &kms.RevokeGrantOutput{}, nil
 }

@@ -76,13 +76,11 @@ func (w *World) newHolder(c *Call, prefix, kind string, name, path *string, tags
 	if where == "" {
 		where = "/"
 	}
-	made := holder{
+	return holder{
 		account: c.caller.account, path: where, name: *name, made: c.At, tags: iamTags(tags), inline: newShelf[*document](),
 		arn: c.caller.account.arn("iam", "", kind+where+*name),
 		id:  prefix + w.drawText(17, "principal", c.caller.account.number, kind, *name),
 	}
-	c.made = append(c.made, made.arn)
-	return made
 }
 
 // checkNew is the syntax of a new user or role.
@@ -161,6 +159,7 @@ func (w *World) createRole(c *Call, in *iam.CreateRoleInput) (*iam.CreateRoleOut
 		return nil, err
 	}
 	made.account.roles.put(made.name, made)
+	c.changed(made.arn)
 	return &iam.CreateRoleOutput{Role: showRole(made)}, nil
 }
 
@@ -215,6 +214,7 @@ func (w *World) updateRole(c *Call, in *iam.UpdateRoleInput) (*iam.UpdateRoleOut
 	if in.Description != nil {
 		found.description = in.Description
 	}
+	c.changed(found.arn)
 	return &iam.UpdateRoleOutput{}, nil
 }
 
@@ -234,6 +234,7 @@ func (w *World) deleteRole(c *Call, in *iam.DeleteRoleInput) (*iam.DeleteRoleOut
 			return nil, refuse(http.StatusConflict, "DeleteConflict", "Cannot delete entity, must remove roles from instance profile first.")
 		}
 	}
+	c.changed(found.arn)
 	found.account.roles.remove(found.name)
 	w.forget(&found.holder)
 	return &iam.DeleteRoleOutput{}, nil
@@ -249,18 +250,22 @@ func (w *World) updateAssumeRolePolicy(c *Call, in *iam.UpdateAssumeRolePolicyIn
 		return nil, err
 	}
 	found.trust = trust
+	c.changed(found.arn)
 	return &iam.UpdateAssumeRolePolicyOutput{}, nil
 }
 
-// serviceLinkedRoles are the services that have one here, and its name.
-var serviceLinkedRoles = map[string]string{
-	"autoscaling.amazonaws.com": "AWSServiceRoleForAutoScaling",
-	"spot.amazonaws.com":        "AWSServiceRoleForEC2Spot",
+// serviceLinkedRoles are the services that have one here, its name, and what it may do: nothing with keys (8.1).
+var serviceLinkedRoles = map[string]struct{ name, actions string }{
+	"autoscaling.amazonaws.com": {"AWSServiceRoleForAutoScaling", `"ec2:CreateFleet","ec2:CreateTags","ec2:DeleteTags","ec2:Describe*",` +
+		`"ec2:GetInstanceTypesFromInstanceRequirements","ec2:ModifyInstanceAttribute","ec2:RunInstances","ec2:StartInstances","ec2:StopInstances",` +
+		`"ec2:TerminateInstances","ssm:GetParameters"`},
+	"spot.amazonaws.com": {"AWSServiceRoleForEC2Spot", `"ec2:CreateTags","ec2:Describe*","ec2:RunInstances","ec2:StartInstances","ec2:StopInstances"`},
 }
 
 func (w *World) createServiceLinkedRole(c *Call, in *iam.CreateServiceLinkedRoleInput) (*iam.CreateServiceLinkedRoleOutput, error) {
 	service := aws.ToString(in.AWSServiceName)
-	name, known := serviceLinkedRoles[service]
+	linked, known := serviceLinkedRoles[service]
+	name := linked.name
 	if in.CustomSuffix != nil {
 		name += "_" + *in.CustomSuffix
 	}
@@ -283,6 +288,9 @@ func (w *World) createServiceLinkedRole(c *Call, in *iam.CreateServiceLinkedRole
 	if _, taken := made.account.roles.get(name); taken {
 		return nil, invalid("InvalidInput", "Service role name %s has been taken in this account, please try a different suffix.", name)
 	}
+	may := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":[` + linked.actions + `],"Resource":"*"}]}`
+	made.inline.put(name, mustParse(may, policy.Identity))
 	made.account.roles.put(name, made)
+	c.changed(made.arn)
 	return &iam.CreateServiceLinkedRoleOutput{Role: showRole(made)}, nil
 }

@@ -60,7 +60,7 @@ func (w *World) createPolicy(c *Call, in *iam.CreatePolicyInput) (*iam.CreatePol
 		PolicyId: aws.String("ANPA" + w.drawText(17, "policy", arn)), DefaultVersionId: aws.String("v1"), IsAttachable: true, Description: in.Description,
 	}}
 	c.caller.account.policies.put(arn, made)
-	c.made = append(c.made, arn)
+	c.changed(arn)
 	return &iam.CreatePolicyOutput{Policy: &made.Policy}, nil
 }
 
@@ -74,23 +74,29 @@ func putInline(c *Call, h *holder, name, text *string) error {
 		return err
 	}
 	h.inline.put(*name, made)
+	c.changed(h.arn)
 	return nil
 }
 
-func removeInline(h *holder, name *string) error {
+func removeInline(c *Call, h *holder, name *string) error {
 	if _, there := h.inline.get(aws.ToString(name)); !there {
 		return noSuchEntity("policy", aws.ToString(name))
 	}
 	h.inline.remove(*name)
+	c.changed(h.arn)
 	return nil
 }
 
 func (w *World) attach(c *Call, h *holder, arn *string) error {
 	found, err := w.findPolicy(c, aws.String(aws.ToString(arn)))
-	if err == nil && !slices.ContainsFunc(h.attached, func(p *managedPolicy) bool { return *p.Arn == *found.Arn }) {
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(h.attached, func(p *managedPolicy) bool { return *p.Arn == *found.Arn }) {
 		h.attached = append(h.attached, found)
 	}
-	return err
+	c.changed(h.arn)
+	return nil
 }
 
 func (w *World) putRolePolicy(c *Call, in *iam.PutRolePolicyInput) (*iam.PutRolePolicyOutput, error) {
@@ -118,7 +124,7 @@ func (w *World) deleteRolePolicy(c *Call, in *iam.DeleteRolePolicyInput) (*iam.D
 	if err != nil {
 		return nil, err
 	}
-	return &iam.DeleteRolePolicyOutput{}, removeInline(&found.holder, in.PolicyName)
+	return &iam.DeleteRolePolicyOutput{}, removeInline(c, &found.holder, in.PolicyName)
 }
 
 func (w *World) attachRolePolicy(c *Call, in *iam.AttachRolePolicyInput) (*iam.AttachRolePolicyOutput, error) {
@@ -139,6 +145,7 @@ func (w *World) detachRolePolicy(c *Call, in *iam.DetachRolePolicyInput) (*iam.D
 		return nil, refuse(http.StatusNotFound, "NoSuchEntity", "Policy %s was not found.", aws.ToString(in.PolicyArn))
 	}
 	found.attached = slices.Delete(found.attached, at, at+1)
+	c.changed(found.arn)
 	return &iam.DetachRolePolicyOutput{}, nil
 }
 
@@ -152,6 +159,7 @@ func (w *World) putRolePermissionsBoundary(c *Call, in *iam.PutRolePermissionsBo
 		return nil, err
 	}
 	found.boundary = boundary
+	c.changed(found.arn)
 	return &iam.PutRolePermissionsBoundaryOutput{}, nil
 }
 
@@ -161,5 +169,6 @@ func (w *World) deleteRolePermissionsBoundary(c *Call, in *iam.DeleteRolePermiss
 		return nil, err
 	}
 	found.boundary = nil
+	c.changed(found.arn)
 	return &iam.DeleteRolePermissionsBoundaryOutput{}, nil
 }

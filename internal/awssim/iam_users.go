@@ -41,6 +41,7 @@ func (w *World) createUser(c *Call, in *iam.CreateUserInput) (*iam.CreateUserOut
 	}
 	made.boundary = boundary
 	made.account.users.put(made.name, made)
+	c.changed(made.arn)
 	return &iam.CreateUserOutput{User: showUser(made)}, nil
 }
 
@@ -87,7 +88,7 @@ func (w *World) deleteUserPolicy(c *Call, in *iam.DeleteUserPolicyInput) (*iam.D
 	if err != nil {
 		return nil, err
 	}
-	return &iam.DeleteUserPolicyOutput{}, removeInline(&found.holder, in.PolicyName)
+	return &iam.DeleteUserPolicyOutput{}, removeInline(c, &found.holder, in.PolicyName)
 }
 
 func (w *World) attachUserPolicy(c *Call, in *iam.AttachUserPolicyInput) (*iam.AttachUserPolicyOutput, error) {
@@ -108,6 +109,7 @@ func (w *World) putUserPermissionsBoundary(c *Call, in *iam.PutUserPermissionsBo
 		return nil, err
 	}
 	found.boundary = boundary
+	c.changed(found.arn)
 	return &iam.PutUserPermissionsBoundaryOutput{}, nil
 }
 
@@ -122,7 +124,7 @@ func (w *World) createAccessKey(c *Call, in *iam.CreateAccessKeyInput) (*iam.Cre
 	id := "AKIA" + w.drawText(16, "access key", found.arn)
 	secret := base64.StdEncoding.EncodeToString(w.drawBytes(30, "secret", id))
 	w.accessKeys[id] = found
-	c.made = append(c.made, id)
+	c.changed(id)
 	found.keys = append(found.keys, iamtypes.AccessKeyMetadata{AccessKeyId: &id, CreateDate: aws.Time(c.At), Status: iamtypes.StatusTypeActive, UserName: aws.String(found.name)})
 	return &iam.CreateAccessKeyOutput{AccessKey: &iamtypes.AccessKey{
 		AccessKeyId: &id, SecretAccessKey: &secret, UserName: aws.String(found.name), Status: iamtypes.StatusTypeActive, CreateDate: aws.Time(c.At),
@@ -140,6 +142,7 @@ func (w *World) deleteAccessKey(c *Call, in *iam.DeleteAccessKeyInput) (*iam.Del
 	}
 	found.keys = slices.Delete(found.keys, at, at+1)
 	delete(w.accessKeys, *in.AccessKeyId)
+	c.changed(*in.AccessKeyId)
 	return &iam.DeleteAccessKeyOutput{}, nil
 }
 
@@ -166,7 +169,7 @@ func (w *World) createInstanceProfile(c *Call, in *iam.CreateInstanceProfileInpu
 		InstanceProfileId: aws.String("AIPA" + w.drawText(17, "instance profile", arn)),
 	}}
 	c.caller.account.profiles.put(*in.InstanceProfileName, made)
-	c.made = append(c.made, arn)
+	c.changed(arn)
 	return &iam.CreateInstanceProfileOutput{InstanceProfile: showProfile(made)}, nil
 }
 
@@ -218,5 +221,6 @@ func (w *World) addRoleToInstanceProfile(c *Call, in *iam.AddRoleToInstanceProfi
 		return nil, refuse(http.StatusConflict, "LimitExceeded", "Cannot exceed quota for InstanceSessionsPerInstanceProfile: 1")
 	}
 	found.role = added
+	c.changed(*found.Arn)
 	return &iam.AddRoleToInstanceProfileOutput{}, nil
 }

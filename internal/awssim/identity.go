@@ -99,10 +99,6 @@ func (c *caller) isUser() bool {
 	return c.holder != nil && c.principal.Role == "" && c.principal.ARN == c.holder.arn
 }
 
-func (c *caller) serviceLinked() bool {
-	return c.session != nil && c.session.role != nil && c.session.role.serviceLinked()
-}
-
 // userID is aws:userid: AIDA..., AROA...:session, or the account number of root.
 func (c *caller) userID() string {
 	switch {
@@ -133,6 +129,9 @@ func (c *Call) place() place { return place{c.caller.account.number, c.Region} }
 func (c *Call) arn(service, resource string) string {
 	return c.caller.account.arn(service, c.Region, resource)
 }
+
+// changed notes what a call has made or changed, for the recorder.
+func (c *Call) changed(ids ...string) { c.made = append(c.made, ids...) }
 
 // authenticate finds out who calls: the access key id is an account's 12 digits (its root), a user's or a session's.
 func (w *World) authenticate(c *Call) error {
@@ -195,7 +194,7 @@ func regionDisabled(c *Call) *Refusal {
 }
 
 func (w *World) rootCaller(a *account) *caller {
-	return &caller{account: a, principal: a.principal(a.rootARN()), policies: policy.Policies{ServiceControl: w.serviceControls(a)}}
+	return &caller{account: a, principal: a.principal(a.rootARN()), policies: policy.Policies{ServiceControl: a.levels(orgtypes.PolicyTypeServiceControlPolicy)}}
 }
 
 // principal is one of the account's own.
@@ -216,9 +215,6 @@ func (w *World) sessionCaller(s *session) *caller {
 	case s.role != nil:
 		made = w.rootCaller(s.account)
 		made.principal.ARN, made.principal.Role, made.holder = s.arn(), s.role.arn, &s.role.holder
-		if s.role.serviceLinked() { // organization policies do not bear on them
-			made.policies = policy.Policies{}
-		}
 		s.role.addPolicies(&made.policies)
 		made.policies.Session = s.policies
 	case s.user != nil:

@@ -206,7 +206,7 @@ func (w *World) importKeyMaterial(c *Call, in *kms.ImportKeyMaterialInput) (*kms
 	if err != nil {
 		return nil, err
 	}
-	made, err := w.place(c, into, secret, in)
+	made, err := w.putOnRing(c, into, secret, in)
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +214,7 @@ func (w *World) importKeyMaterial(c *Call, in *kms.ImportKeyMaterialInput) (*kms
 	if in.KeyMaterialDescription != nil {
 		made.description = in.KeyMaterialDescription
 	}
+	c.changed(*into.Arn)
 	return &kms.ImportKeyMaterialOutput{KeyId: into.Arn, KeyMaterialId: &made.id}, nil
 }
 
@@ -221,7 +222,9 @@ func (w *World) importKeyMaterial(c *Call, in *kms.ImportKeyMaterialInput) (*kms
 func (w *World) unwrap(c *Call, into *key, in *kms.ImportKeyMaterialInput) ([]byte, error) {
 	given, known := w.imports[string(in.ImportToken)]
 	switch {
-	case w.breaks(c, "3.5.1", !known || given.key != into):
+	case !known:
+		return nil, invalid("InvalidImportTokenException", "The import token is not valid.")
+	case w.breaks(c, "3.5.1", given.key != into):
 		return nil, invalid("InvalidImportTokenException", "The import token is not of this key.")
 	case w.breaks(c, "3.5.1", !c.At.Before(given.expires)):
 		return nil, invalid("ExpiredImportTokenException", "The import token has expired.")
@@ -230,15 +233,19 @@ func (w *World) unwrap(c *Call, into *key, in *kms.ImportKeyMaterialInput) ([]by
 	if err != nil {
 		return nil, err
 	}
-	secret, err := rsa.DecryptOAEP(wrappingHashes[given.algorithm](), nil, wrapping, in.EncryptedKeyMaterial, nil)
+	hashing, known := wrappingHashes[given.algorithm]
+	if !known {
+		return nil, invalid("UnsupportedOperationException", "The simulated AWS does not unwrap %s.", given.algorithm)
+	}
+	secret, err := rsa.DecryptOAEP(hashing(), nil, wrapping, in.EncryptedKeyMaterial, nil)
 	if err != nil || len(secret) != 32 {
 		return nil, invalid("InvalidCiphertextException", "")
 	}
 	return secret, nil
 }
 
-// place finds the material on the key's ring, or puts new material there: the first one is used at once, a further one after a rotation.
-func (w *World) place(c *Call, into *key, secret []byte, in *kms.ImportKeyMaterialInput) (*material, error) {
+// putOnRing finds the material on the key's ring, or puts new material there: the first one is used at once, a further one after a rotation.
+func (w *World) putOnRing(c *Call, into *key, secret []byte, in *kms.ImportKeyMaterialInput) (*material, error) {
 	const other = "The key material in the request is not identical to a key material that was previously imported into this KMS key."
 	id, kind := materialID(into, secret), in.ImportType
 	if kind == "" && into.ring.current() == nil && (into.family == nil || into.family.primary == into) {
@@ -260,7 +267,7 @@ func (w *World) place(c *Call, into *key, secret []byte, in *kms.ImportKeyMateri
 	if into.family != nil && into.family.primary != into && known < 0 && at(into.family.primary.ring) >= 0 {
 		return into.ring.add(into, secret), nil // a replica takes what its primary has (3.6.3)
 	}
-	if w.breaks(c, "3.5.2", known < 0 || in.KeyMaterialId != nil && *in.KeyMaterialId != id) {
+	if known < 0 || w.breaks(c, "3.5.2", in.KeyMaterialId != nil && *in.KeyMaterialId != id) {
 		return nil, invalid("IncorrectKeyMaterialException", other)
 	}
 	return into.ring.materials[known], nil
@@ -286,6 +293,7 @@ func (w *World) deleteImportedKeyMaterial(c *Call, in *kms.DeleteImportedKeyMate
 	out := &kms.DeleteImportedKeyMaterialOutput{KeyId: from.Arn}
 	if deleted != nil {
 		deleted.deleted, out.KeyMaterialId = true, &deleted.id
+		c.changed(*from.Arn)
 	}
 	return out, nil
 }

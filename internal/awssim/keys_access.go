@@ -60,9 +60,9 @@ func (w *World) namedKey(c *Call, id *string, use *keyUse) (*key, error) {
 		}
 		return found, nil
 	}
-	if isARN && !strings.Contains(name, ":"+c.caller.account.number+":") {
+	if parts := strings.Split(name, ":"); isARN && len(parts) > 5 && parts[4] != c.caller.account.number {
 		// Whether another account has such a key is not told (3.4.3).
-		return nil, w.denied(c, Ask{Action: use.action, Resource: name, Owner: strings.Split(name, ":")[4]}, policy.Decision{By: policy.Resource, Action: use.action})
+		return nil, w.denied(c, Ask{Action: use.action, Resource: name, Owner: parts[4]}, policy.Decision{By: policy.Resource, Action: use.action})
 	}
 	switch {
 	case aliased:

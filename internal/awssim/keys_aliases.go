@@ -85,7 +85,7 @@ func (w *World) createAlias(c *Call, in *kms.CreateAliasInput) (*kms.CreateAlias
 		return nil, invalid("AlreadyExistsException", "An alias with the name %s already exists", arn)
 	}
 	w.aliases.put(arn, &alias{name: *in.AliasName, arn: arn, target: target, made: c.At, updated: c.At})
-	c.made = append(c.made, arn)
+	c.changed(arn)
 	return &kms.CreateAliasOutput{}, nil
 }
 
@@ -124,6 +124,7 @@ func (w *World) updateAlias(c *Call, in *kms.UpdateAliasInput) (*kms.UpdateAlias
 		return nil, invalid("ValidationException", "Alias %s cannot be changed to a key of another type or key usage.", found.arn)
 	}
 	found.target, found.updated = target, c.At
+	c.changed(found.arn)
 	return &kms.UpdateAliasOutput{}, nil
 }
 
@@ -143,6 +144,7 @@ func (w *World) deleteAlias(c *Call, in *kms.DeleteAliasInput) (*kms.DeleteAlias
 		return nil, notFound("Alias %s is not found.", kmsARN(c.place(), *in.AliasName))
 	}
 	w.aliases.remove(found.arn)
+	c.changed(found.arn)
 	return &kms.DeleteAliasOutput{}, nil
 }
 

@@ -114,10 +114,13 @@ func symmetricOnly(c *Call, algorithms ...kmstypes.EncryptionAlgorithmSpec) erro
 	return nil
 }
 
-// ready refuses a key that cannot encrypt now: its state (3.4), and its kind (3.4.2).
+// readyToEncrypt refuses a key that cannot encrypt now: its state (3.4), and its kind (3.4.2).
 func (w *World) readyToEncrypt(c *Call, k *key) error {
 	if err := w.mustBe(c, k, kmstypes.KeyStateEnabled); err != nil {
 		return err
+	}
+	if k.ring.current() == nil {
+		return invalid("KMSInvalidStateException", "%s is pending import.", *k.Arn)
 	}
 	if w.breaks(c, "3.4.2", k.KeySpec != kmstypes.KeySpecSymmetricDefault || k.KeyUsage != kmstypes.KeyUsageTypeEncryptDecrypt) {
 		return invalid("InvalidKeyUsageException", "%s key usage is %s which is not valid for %s.", *k.Arn, k.KeyUsage, c.Operation)

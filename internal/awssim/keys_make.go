@@ -150,7 +150,7 @@ func (w *World) createKey(c *Call, in *kms.CreateKeyInput) (*kms.CreateKeyOutput
 	if *made.MultiRegion {
 		made.family = &family{primary: made}
 	}
-	c.made = append(c.made, *made.Arn)
+	c.changed(*made.Arn)
 	return &kms.CreateKeyOutput{KeyMetadata: made.describe(c.At)}, nil
 }
 
@@ -229,6 +229,7 @@ func (w *World) putKeyPolicy(c *Call, in *kms.PutKeyPolicyInput) (*kms.PutKeyPol
 		return nil, err
 	}
 	found.policy = text
+	c.changed(*found.Arn)
 	return &kms.PutKeyPolicyOutput{}, nil
 }
 
@@ -238,6 +239,7 @@ func (w *World) updateKeyDescription(c *Call, in *kms.UpdateKeyDescriptionInput)
 		return nil, err
 	}
 	found.Description = aws.String(aws.ToString(in.Description))
+	c.changed(*found.Arn)
 	return &kms.UpdateKeyDescriptionOutput{}, nil
 }
 
@@ -262,6 +264,7 @@ func (w *World) tagKey(c *Call, in *kms.TagResourceInput) (*kms.TagResourceOutpu
 	for key, value := range tags {
 		found.tags[key] = value
 	}
+	c.changed(*found.Arn)
 	return &kms.TagResourceOutput{}, nil
 }
 
@@ -273,6 +276,7 @@ func (w *World) untagKey(c *Call, in *kms.UntagResourceInput) (*kms.UntagResourc
 	for _, key := range in.TagKeys {
 		delete(found.tags, key)
 	}
+	c.changed(*found.Arn)
 	return &kms.UntagResourceOutput{}, nil
 }
 

@@ -54,7 +54,7 @@ func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.Replicate
 	if err := w.mustBe(c, primary, kmstypes.KeyStateEnabled, kmstypes.KeyStatePendingImport); err != nil {
 		return nil, err
 	}
-	if w.breaks(c, "3.6.3", primary.family == nil || primary.family.primary != primary) {
+	if primary.family == nil || w.breaks(c, "3.6.3", primary.family.primary != primary) {
 		return nil, invalid("UnsupportedOperationException", "%s is not a multi-Region primary key.", *primary.Arn)
 	}
 	if found, known := findRegion(to.region); !known || found.partition != c.caller.account.partition || !w.regionEnabled(to) {
@@ -81,6 +81,6 @@ func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.Replicate
 		made.ring = primary.ring
 	}
 	primary.family.replicas = append(primary.family.replicas, made)
-	c.made = append(c.made, *made.Arn)
+	c.changed(*made.Arn)
 	return &kms.ReplicateKeyOutput{ReplicaKeyMetadata: made.describe(c.At), ReplicaPolicy: &text.text, ReplicaTags: shownKMSTags(tags)}, nil
 }

@@ -42,6 +42,7 @@ func (w *World) enableKey(c *Call, in *kms.EnableKeyInput) (*kms.EnableKeyOutput
 		return nil, err
 	}
 	found.disabled = false
+	c.changed(*found.Arn)
 	return &kms.EnableKeyOutput{}, nil
 }
 
@@ -51,6 +52,7 @@ func (w *World) disableKey(c *Call, in *kms.DisableKeyInput) (*kms.DisableKeyOut
 		return nil, err
 	}
 	found.disabled = true
+	c.changed(*found.Arn)
 	return &kms.DisableKeyOutput{}, nil
 }
 
@@ -68,6 +70,7 @@ func (w *World) scheduleKeyDeletion(c *Call, in *kms.ScheduleKeyDeletionInput) (
 		return nil, err
 	}
 	found.window, found.scheduled = window, c.At
+	c.changed(*found.Arn)
 	out := &kms.ScheduleKeyDeletionOutput{KeyId: found.Arn, KeyState: found.stateAt(c.At), PendingWindowInDays: &window}
 	if out.KeyState == kmstypes.KeyStatePendingDeletion {
 		out.DeletionDate = aws.Time(found.deletion())
@@ -85,6 +88,7 @@ func (w *World) cancelKeyDeletion(c *Call, in *kms.CancelKeyDeletionInput) (*kms
 		return nil, invalid("KMSInvalidStateException", "%s is not pending deletion.", *found.Arn)
 	}
 	found.window, found.disabled = 0, true
+	c.changed(*found.Arn)
 	return &kms.CancelKeyDeletionOutput{KeyId: found.Arn}, nil
 }
 
@@ -119,6 +123,7 @@ func (w *World) enableKeyRotation(c *Call, in *kms.EnableKeyRotationInput) (*kms
 		return nil, err
 	}
 	found.rotates = true
+	c.changed(*found.Arn)
 	return &kms.EnableKeyRotationOutput{}, nil
 }
 
@@ -128,6 +133,7 @@ func (w *World) disableKeyRotation(c *Call, in *kms.DisableKeyRotationInput) (*k
 		return nil, err
 	}
 	found.rotates = false
+	c.changed(*found.Arn)
 	return &kms.DisableKeyRotationOutput{}, nil
 }
 
@@ -151,6 +157,7 @@ func (w *World) rotateKeyOnDemand(c *Call, in *kms.RotateKeyOnDemandInput) (*kms
 		found.ring.add(found, w.drawBytes(32, "key material", *found.KeyId))
 	}
 	found.ring.onDemand++
+	c.changed(*found.Arn)
 	return &kms.RotateKeyOnDemandOutput{KeyId: found.Arn}, nil
 }
 

@@ -140,18 +140,9 @@ func (a *account) membership() policy.Membership {
 	return policy.Membership{Organization: o.id, Path: a.node.path(), Management: o.management == a}
 }
 
-// serviceControls are the policies of the caller's organization, from its root to the account. They do not bear on the management account.
-func (w *World) serviceControls(a *account) [][]*policy.Document {
-	return a.organizationLevels(orgtypes.PolicyTypeServiceControlPolicy)
-}
-
-// resourceControls are the same for the account of a resource.
-func (w *World) resourceControls(a *account) [][]*policy.Document {
-	return a.organizationLevels(orgtypes.PolicyTypeResourceControlPolicy)
-}
-
-func (a *account) organizationLevels(kind orgtypes.PolicyType) (levels [][]*policy.Document) {
-	if a.node == nil || a.node.organization.management == a || !a.node.organization.enabled[kind] {
+// levels are the policies of a type that bear on an account, from the root of its organization to itself.
+func (a *account) levels(kind orgtypes.PolicyType) (levels [][]*policy.Document) {
+	if a.node == nil || !a.node.organization.enabled[kind] {
 		return nil
 	}
 	for at := a.node; at != nil; at = at.parent {

@@ -46,7 +46,7 @@ func (w *World) createOrganization(c *Call, in *organizations.CreateOrganization
 	w.organizations.put(made.id, made)
 	management.node = made.root.add(&node{id: management.number, account: management, since: c.At})
 	management.joined = orgtypes.AccountJoinedMethodInvited
-	c.made = append(c.made, made.id)
+	c.changed(made.id)
 	return &organizations.CreateOrganizationOutput{Organization: showOrganization(made)}, nil
 }
 
@@ -68,7 +68,7 @@ func (w *World) createOrganizationalUnit(c *Call, in *organizations.CreateOrgani
 	}
 	root := strings.TrimPrefix(parent.organization.root.id, "r-")
 	made := parent.add(&node{id: "ou-" + root + "-" + w.lowID(8, "unit", parent.organization.id), name: *in.Name, since: c.At})
-	c.made = append(c.made, made.id)
+	c.changed(made.id)
 	shown := showUnit(made)
 	return &organizations.CreateOrganizationalUnitOutput{OrganizationalUnit: &shown}, nil
 }
@@ -95,7 +95,7 @@ func (w *World) createAccount(c *Call, in *organizations.CreateAccountInput) (*o
 	w.makeAdministratorRole(made, o.management, aws.ToString(in.RoleName), made.node.since)
 	id := "car-" + hex.EncodeToString(w.drawBytes(16, "create account", o.id))
 	o.requests[id] = made.node
-	c.made = append(c.made, number)
+	c.changed(number)
 	return &organizations.CreateAccountOutput{CreateAccountStatus: showRequest(id, made.node, c.At)}, nil
 }
 
@@ -155,7 +155,7 @@ func (w *World) inviteAccountToOrganization(c *Call, in *organizations.InviteAcc
 		Parties: []orgtypes.HandshakeParty{{Id: aws.String(strings.TrimPrefix(o.id, "o-")), Type: orgtypes.HandshakePartyTypeOrganization}, *in.Target},
 	}}
 	w.handshakes.put(id, made)
-	c.made = append(c.made, id)
+	c.changed(id)
 	return &organizations.InviteAccountToOrganizationOutput{Handshake: &made.Handshake}, nil
 }
 
@@ -176,6 +176,7 @@ func (w *World) acceptHandshake(c *Call, in *organizations.AcceptHandshakeInput)
 	found.State = orgtypes.HandshakeStateAccepted
 	account.node = found.organization.root.add(&node{id: account.number, account: account, since: c.At})
 	account.joined = orgtypes.AccountJoinedMethodInvited
+	c.changed(account.number)
 	return &organizations.AcceptHandshakeOutput{Handshake: &found.Handshake}, nil
 }
 
@@ -202,6 +203,7 @@ func (w *World) moveAccount(c *Call, in *organizations.MoveAccountInput) (*organ
 	source.children = slices.DeleteFunc(source.children, func(n *node) bool { return n == moved })
 	destination.children = append(destination.children, moved)
 	moved.parent = destination
+	c.changed(moved.id)
 	return &organizations.MoveAccountOutput{}, nil
 }
 
@@ -218,6 +220,7 @@ func (w *World) closeAccount(c *Call, in *organizations.CloseAccountInput) (*org
 		return nil, invalid("AccountAlreadyClosedException", "You attempted to close an account that is already closed.")
 	}
 	closed.account.suspended = true
+	c.changed(closed.id)
 	return &organizations.CloseAccountOutput{}, nil
 }
 
@@ -230,5 +233,6 @@ func (w *World) registerDelegatedAdministrator(c *Call, in *organizations.Regist
 		return nil, invalid("AccountAlreadyRegisteredException", "The account is already a delegated administrator for your organization.")
 	}
 	delegate.organization.delegates[delegate.id] = true
+	c.changed(delegate.id)
 	return &organizations.RegisterDelegatedAdministratorOutput{}, nil
 }

@@ -61,6 +61,7 @@ func (w *World) enablePolicyType(c *Call, in *organizations.EnablePolicyTypeInpu
 		return nil, invalid("PolicyTypeAlreadyEnabledException", "The specified policy type is already enabled.")
 	}
 	o.enabled[in.PolicyType] = true
+	c.changed(o.root.id)
 	o.root.attachBelow(allowingAll(o, in.PolicyType))
 	shown := showRoot(o.root)
 	return &organizations.EnablePolicyTypeOutput{Root: &shown}, nil
@@ -112,7 +113,7 @@ func (w *World) createOrganizationPolicy(c *Call, in *organizations.CreatePolicy
 		Id: &id, Name: in.Name, Description: in.Description, Type: in.Type, Arn: aws.String(o.management.arn("organizations", "", "policy/"+o.id+"/"+kind+"/"+id)),
 	}}
 	o.policies.put(id, made)
-	c.made = append(c.made, id)
+	c.changed(id)
 	return &organizations.CreatePolicyOutput{Policy: showPolicy(made)}, nil
 }
 
@@ -162,6 +163,7 @@ func (w *World) updateOrganizationPolicy(c *Call, in *organizations.UpdatePolicy
 	if in.Description != nil {
 		found.Description = in.Description
 	}
+	c.changed(*found.Id)
 	return &organizations.UpdatePolicyOutput{Policy: showPolicy(found)}, nil
 }
 
@@ -187,6 +189,7 @@ func (w *World) attachPolicy(c *Call, in *organizations.AttachPolicyInput) (*org
 		return nil, invalid("DuplicatePolicyAttachmentException", "The selected policy is already attached to the specified target.")
 	}
 	at.attached = append(at.attached, attached)
+	c.changed(at.id)
 	return &organizations.AttachPolicyOutput{}, nil
 }
 
@@ -210,6 +213,7 @@ func (w *World) detachPolicy(c *Call, in *organizations.DetachPolicyInput) (*org
 		return nil, invalid("ConstraintViolationException", "You attempted to remove the last policy of its type from a target.")
 	}
 	at.attached = slices.DeleteFunc(at.attached, func(p *organizationPolicy) bool { return p == detached })
+	c.changed(at.id)
 	return &organizations.DetachPolicyOutput{}, nil
 }
 

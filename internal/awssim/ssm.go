@@ -165,8 +165,8 @@ func (w *World) putParameter(c *Call, in *ssm.PutParameterInput) (*ssm.PutParame
 		return nil, err
 	}
 	tags := tagMap(in.Tags, func(t ssmtypes.Tag) (string, string) { return aws.ToString(t.Key), aws.ToString(t.Value) })
-	found, there := w.findParameter(c, c.place(), *in.Name)
-	put := Ask{Action: "ssm:PutParameter", Resource: parameterARN(c.place(), *in.Name), Context: tagContext(tags)}
+	found, there := w.findParameter(c, c.place(), aws.ToString(in.Name))
+	put := Ask{Action: "ssm:PutParameter", Resource: parameterARN(c.place(), aws.ToString(in.Name)), Context: tagContext(tags)}
 	put = put.with(policy.Context{"ssm:Overwrite": {strconv.FormatBool(aws.ToBool(in.Overwrite))}})
 	if there {
 		put = put.with(found.tagged())
@@ -191,9 +191,9 @@ func (w *World) putParameter(c *Call, in *ssm.PutParameterInput) (*ssm.PutParame
 			return nil, err
 		}
 	}
-	stored, known := w.parameterState.at(c.place()).get(*in.Name)
+	stored, known := w.parameterState.at(c.place()).get(aws.ToString(in.Name))
 	if !known {
-		stored = &parameter{home: c.place(), name: *in.Name, kind: kind, dataType: dataType, tags: tags}
+		stored = &parameter{home: c.place(), name: aws.ToString(in.Name), kind: kind, dataType: dataType, tags: tags}
 	}
 	if n := len(stored.versions); n > 0 {
 		made.number = stored.versions[n-1].number + 1
@@ -211,7 +211,7 @@ func (w *World) putParameter(c *Call, in *ssm.PutParameterInput) (*ssm.PutParame
 		stored.versions = stored.versions[1:]
 	}
 	w.parameterState.at(c.place()).put(stored.name, stored)
-	c.made = append(c.made, stored.arn())
+	c.changed(stored.arn())
 	return out, nil
 }
 
@@ -273,14 +273,14 @@ func (w *World) secure(c *Call, in *ssm.PutParameterInput, made *version) error 
 		name = "alias/aws/ssm"
 	}
 	with, there := w.findKey(c.place(), name)
-	if w.breaks(c, "7.8", !there || !w.usable(with)) {
+	if !there || w.breaks(c, "7.8", !w.usable(with)) || with.ring.current() == nil {
 		return invalid("InvalidKeyId", "Key %s is not there, or cannot encrypt now.", name)
 	}
 	action := "kms:Encrypt"
 	if made.tier == ssmtypes.ParameterTierAdvanced {
 		action = "kms:GenerateDataKey"
 	}
-	context := parameterContext(parameterARN(c.place(), *in.Name))
+	context := parameterContext(parameterARN(c.place(), aws.ToString(in.Name)))
 	ask := with.ask(w, keyUse{action: action, through: "ssm", context: cryptoContext(context)})
 	decision, err := w.decide(c, ask)
 	if err != nil {

@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -288,6 +289,7 @@ func (w *World) deleteParameter(c *Call, in *ssm.DeleteParameterInput) (*ssm.Del
 		return nil, parameterNotFound(name.name)
 	}
 	w.parameterState.at(found.home).remove(found.name)
+	c.changed(found.arn())
 	return &ssm.DeleteParameterOutput{}, nil
 }
 
@@ -313,12 +315,13 @@ func (w *World) addTagsToResource(c *Call, in *ssm.AddTagsToResourceInput) (*ssm
 	if err != nil {
 		return nil, err
 	}
-	for key, value := range tags {
-		found.tags[key] = value
-	}
-	if w.breaks(c, "7.8", len(found.tags) > 50) {
+	merged := maps.Clone(found.tags)
+	maps.Copy(merged, tags)
+	if w.breaks(c, "7.8", len(merged) > 50) {
 		return nil, invalid("TooManyTagsError", "The number of tags on the resource is more than 50.")
 	}
+	found.tags = merged
+	c.changed(found.arn())
 	return &ssm.AddTagsToResourceOutput{}, nil
 }
 
@@ -330,6 +333,7 @@ func (w *World) removeTagsFromResource(c *Call, in *ssm.RemoveTagsFromResourceIn
 	for _, key := range in.TagKeys {
 		delete(found.tags, key)
 	}
+	c.changed(found.arn())
 	return &ssm.RemoveTagsFromResourceOutput{}, nil
 }
 

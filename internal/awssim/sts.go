@@ -5,6 +5,7 @@ package awssim
 
 import (
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"net/http"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 
@@ -146,7 +148,7 @@ func (w *World) assumeRole(c *Call, in *sts.AssumeRoleInput) (*sts.AssumeRoleOut
 	made.expires = c.At.Add(duration)
 	out := &sts.AssumeRoleOutput{
 		AssumedRoleUser:  &ststypes.AssumedRoleUser{Arn: aws.String(made.arn()), AssumedRoleId: aws.String(made.role.id + ":" + made.name)},
-		Credentials:      w.issue(c, made, made.role.arn),
+		Credentials:      w.issue(made, c.caller.principal.ARN, made.role.arn),
 		PackedPolicySize: packed,
 	}
 	if made.sourceIdentity != "" {
@@ -158,11 +160,11 @@ func (w *World) assumeRole(c *Call, in *sts.AssumeRoleInput) (*sts.AssumeRoleOut
 // newSession is the session that an AssumeRole asks for, with what it inherits from the caller's (5.5).
 func (w *World) newSession(c *Call, in *sts.AssumeRoleInput) (*session, error) {
 	role, there := w.findRole(*in.RoleArn)
-	if !there { // whether a role exists is not told
+	if !there || role.account.suspended || role.made.After(c.At) { // which of these is not told
 		return nil, refuse(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: sts:AssumeRole on resource: %s",
 			c.caller.principal.ARN, *in.RoleArn)
 	}
-	made := &session{account: role.account, role: role, roleName: role.name, name: *in.RoleSessionName, issued: c.At,
+	made := &session{account: role.account, role: role, roleName: role.name, name: aws.ToString(in.RoleSessionName), issued: c.At,
 		tags: map[string]string{}, sourceIdentity: aws.ToString(in.SourceIdentity)}
 	if before := c.caller.session; before != nil {
 		if w.breaks(c, "5.5", before.sourceIdentity != "" && made.sourceIdentity != "" && made.sourceIdentity != before.sourceIdentity) {
@@ -177,12 +179,12 @@ func (w *World) newSession(c *Call, in *sts.AssumeRoleInput) (*session, error) {
 		made.transitive = slices.Clone(before.transitive)
 	}
 	for _, tag := range in.Tags {
-		inherited := slices.ContainsFunc(made.transitive, func(key string) bool { return strings.EqualFold(key, *tag.Key) })
+		inherited := slices.ContainsFunc(made.transitive, func(key string) bool { return strings.EqualFold(key, aws.ToString(tag.Key)) })
 		if w.breaks(c, "5.5", inherited) {
 			return nil, invalid("InvalidParameterValue", "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
 		}
 	}
-	maps.Copy(made.tags, tagMap(in.Tags, func(t ststypes.Tag) (string, string) { return *t.Key, aws.ToString(t.Value) }))
+	maps.Copy(made.tags, tagMap(in.Tags, func(t ststypes.Tag) (string, string) { return aws.ToString(t.Key), aws.ToString(t.Value) }))
 	made.transitive = append(made.transitive, in.TransitiveTagKeys...)
 	return made, nil
 }
@@ -246,13 +248,11 @@ func (w *World) limitSession(c *Call, made *session, in *sts.AssumeRoleInput) (*
 }
 
 // issue gives a session its credentials. They depend on who asks for what and how often, not on the order of calls.
-func (w *World) issue(c *Call, made *session, of string) *ststypes.Credentials {
-	what := []string{c.caller.principal.ARN, of, made.name}
-	id := "ASIA" + w.drawText(16, append([]string{"session"}, what...)...)
+func (w *World) issue(made *session, what ...string) *ststypes.Credentials {
+	id := "ASIA" + w.drawText(16, append([]string{"session", made.name}, what...)...)
 	secret := base64.StdEncoding.EncodeToString(w.drawBytes(30, "session secret", id))
 	made.token = base64.StdEncoding.EncodeToString(w.drawBytes(96, "session token", id))
 	w.sessions[id] = made
-	c.made = append(c.made, id)
 	return &ststypes.Credentials{AccessKeyId: &id, SecretAccessKey: &secret, SessionToken: &made.token, Expiration: aws.Time(w.clientTime(made.expires))}
 }
 
@@ -277,5 +277,21 @@ func (w *World) getSessionToken(c *Call, in *sts.GetSessionTokenInput) (*sts.Get
 		made.user, _ = c.caller.account.users.get(c.caller.holder.name)
 	}
 	made.expires = c.At.Add(duration)
-	return &sts.GetSessionTokenOutput{Credentials: w.issue(c, made, c.caller.principal.ARN)}, nil
+	return &sts.GetSessionTokenOutput{Credentials: w.issue(made, c.caller.principal.ARN)}, nil
+}
+
+// ServiceConfig makes SDK clients that act in an account as an AWS service does, by its service-linked role: nobody else gets
+// a session of it (8.1).
+func (w *World) ServiceConfig(roleARN, region string) (aws.Config, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	linked, there := w.findRole(roleARN)
+	if !there || !linked.serviceLinked() {
+		return aws.Config{}, fmt.Errorf("no service-linked role has the ARN %q", roleARN)
+	}
+	made := &session{account: linked.account, role: linked, roleName: linked.name, name: linked.service, issued: w.now(), expires: w.now().AddDate(1, 0, 0)}
+	id := *w.issue(made, linked.arn).AccessKeyId
+	config := w.Config(linked.account.number, region)
+	config.Credentials = credentials.NewStaticCredentialsProvider(id, "secret", made.token)
+	return config, nil
 }
