@@ -30,19 +30,24 @@ func Plan(p plan.Plan) string {
 		e := p.Estimate
 		t.line("%s, %d GiB stored, %d GiB between Regions, about %s", count(e.Copies, "copy", "copies"), e.GiBStored, e.GiBTransferred, Duration(e.Takes))
 	}
-	t.WriteString(Findings(p.Findings))
-	return t.String()
+	t.findings(p.Findings, nil)
+	return t.text()
 }
 
 // Findings are findings as text, the graver first. "" for none.
 func Findings(findings []plan.Finding) string {
 	var t text
+	t.findings(findings, nil)
+	return t.text()
+}
+
+// findings are sorted by gravity; a level may have another name.
+func (t *text) findings(findings []plan.Finding, names map[plan.Level]string) {
 	sorted := slices.Clone(findings)
 	slices.SortStableFunc(sorted, func(a, b plan.Finding) int { return cmp.Compare(gravity[a.Level], gravity[b.Level]) })
 	for _, f := range sorted {
-		t.finding(f)
+		t.finding(cmp.Or(names[f.Level], string(f.Level)), f)
 	}
-	return t.String()
 }
 
 var gravity = map[plan.Level]int{plan.Refused: 0, plan.Warning: 1, plan.Note: 2}
@@ -59,9 +64,9 @@ func Result(p plan.Plan, r plan.Result) string {
 	for _, d := range Missing(p, r) {
 		t.line("%s in %s: no image (target %q)", d.At.Account, d.At.Region, d.Target)
 	}
-	t.WriteString(Findings(r.Findings))
+	t.findings(r.Findings, map[plan.Level]string{plan.Refused: "failed"})
 	t.left(r.Left)
-	return t.String()
+	return t.text()
 }
 
 // Missing are the destinations that have no image.
@@ -81,6 +86,9 @@ func Duration(d time.Duration) string {
 
 // text is what is being written.
 type text struct{ strings.Builder }
+
+// text is what has been written, without the last end of line.
+func (t *text) text() string { return strings.TrimSuffix(t.String(), "\n") }
 
 func (t *text) line(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
 
@@ -173,8 +181,8 @@ func kinds(steps []plan.Step) string {
 	return strings.Join(order, ", ")
 }
 
-func (t *text) finding(f plan.Finding) {
-	head := []string{string(f.Level)}
+func (t *text) finding(level string, f plan.Finding) {
+	head := []string{level}
 	if f.Field != "" {
 		head = append(head, f.Field)
 	}

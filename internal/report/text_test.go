@@ -72,7 +72,7 @@ func planned() plan.Plan {
 }
 
 func TestAPlanNamesVolumesDestinationsStepsAndWhatIsLost(t *testing.T) {
-	golden(t, "plan", report.Plan(planned()))
+	golden(t, "plan", report.Plan(planned())+"\n")
 }
 
 func TestARefusedPlanShowsWhyInPlaceOfSteps(t *testing.T) {
@@ -80,7 +80,7 @@ func TestARefusedPlanShowsWhyInPlaceOfSteps(t *testing.T) {
 	p.Steps, p.Estimate = nil, plan.Estimate{}
 	p.Findings = append(p.Findings, plan.Finding{Level: plan.Refused, Rule: "2.1.1", Field: "kms_key_id", At: home,
 		Summary: "the snapshot of /dev/xvda cannot be shared", Because: "it is encrypted with aws/ebs, whose key no other account can use", Next: "set kms_key_id"})
-	golden(t, "refused", report.Plan(p))
+	golden(t, "refused", report.Plan(p)+"\n")
 }
 
 func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
@@ -91,9 +91,9 @@ func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
 			Summary: "could not copy snap-0a", Because: "Given key ID is not accessible", Next: "let the role use the key"}},
 		Left: []plan.Leftover{{At: home, Kind: "snapshot", Resource: "snap-0d", Why: "for the next run"}},
 	}
-	golden(t, "result", report.Result(planned(), r))
+	golden(t, "result", report.Result(planned(), r)+"\n")
 	r.Left = nil
-	if text := report.Result(planned(), r); !strings.HasSuffix(text, "Left behind: nothing\n") {
+	if text := report.Result(planned(), r); !strings.HasSuffix(text, "Left behind: nothing") {
 		t.Error(text)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"os"
 	"strings"
@@ -24,7 +26,7 @@ var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	time.Local = time.UTC // times for people are local
+	log.SetOutput(io.Discard)
 	os.Exit(m.Run())
 }
 

@@ -130,7 +130,7 @@ func (r *run) protect(ctx context.Context, images []plan.SourceImage, id string)
 	var findings []plan.Finding
 	r.source, findings = transfer.Protect(ctx, r.pool, r.account, id, images, r.say)
 	if len(findings) > 0 {
-		r.ui.Error(report.Findings(findings) + unprotected)
+		r.ui.Error(report.Findings(findings) + "\n" + unprotected)
 	}
 	return nil
 }
