@@ -24,12 +24,12 @@ type entry struct {
 	add     func(met) []addition
 }
 
-func (e entry) rule() string {
+func (e *entry) rule() string {
 	rule, _, _ := strings.Cut(e.rules, " ")
 	return rule
 }
 
-func (e entry) knows(r plan.Refusal) bool {
+func (e *entry) knows(r plan.Refusal) bool {
 	text := r.Code + ": " + r.Message
 	return one(r.Operation, e.calls) && one(r.Code, e.codes) &&
 		!slices.ContainsFunc(e.holds, func(fragment string) bool { return !strings.Contains(text, fragment) })
@@ -129,9 +129,9 @@ var catalogue = []entry{
 	{rules: "3.2.1 6.2 A.4.11", codes: denials, holds: has{"no resource-based policy allows"}, says: "the policy of {on} does not admit {who} to {action}",
 		because: "none of its statements allows it", add: toResource},
 	{rules: "5.6", calls: assuming, codes: "AccessDenied", says: "the role cannot be assumed",
-		because: "AWS answers alike where there is no such role; where its trust policy does not admit {who}; where that policy asks for an external id that was not given, or another one; for MFA, which a run cannot give; " +
-			"where tags are given and it does not allow sts:TagSession, or source_identity and it does not allow sts:SetSourceIdentity; and where {who} is not allowed to assume {on}",
-		next: "check role name and account; with external_id, keep the condition on sts:ExternalId; with tags or source_identity, allow sts:TagSession or sts:SetSourceIdentity in the trust policy as well", add: toAssume},
+		because: "{who} of account {whose} was refused {action} on {on}, and AWS answers alike where there is no such role; where its trust policy does not admit the caller, or asks for another external id or for MFA, which a run cannot give; " +
+			"where tags are given and that policy does not allow sts:TagSession, or source_identity and it does not allow sts:SetSourceIdentity; and where the caller's own policies do not allow it",
+		next: "check role name and account; with external_id, keep the condition on sts:ExternalId; with tags or source_identity, allow sts:TagSession or sts:SetSourceIdentity in the same way", add: toAssume},
 
 	// 7: parameters. KMS's refusals are handed on (7.10).
 	{rules: "7.9 3.4.3 7.10", calls: "ssm:PutParameter", codes: "AccessDeniedException", holds: has{ciphertext}, onKey: true, says: "the parameter cannot be encrypted under {key}",
@@ -144,7 +144,7 @@ var catalogue = []entry{
 		because: "SSM checks a parameter of data type aws:ec2:image after it has answered: nothing is written where the image does not exist, is not visible to account {account}, or {who} lacks ec2:DescribeImages",
 		next:    "check that the image is there", add: toCaller("ec2:DescribeImages")},
 	{rules: "7.8", codes: "ParameterAlreadyExists", says: "there is such a parameter already", because: "without overwrite SSM does not touch it", next: "let it be overwritten, or name the parameter otherwise"},
-	{rules: "7.8", codes: "ParameterLimitExceeded", says: "account {account} has too many parameters in {region}", because: "AWS allows 10,000 standard and 100,000 advanced ones (7.7)",
+	{rules: "7.8", codes: "ParameterLimitExceeded", says: "account {account} has too many parameters in {region}", because: "AWS allows 10,000 standard and 100,000 advanced ones",
 		next: "delete parameters, use the advanced tier, or ask AWS for more"},
 	{rules: "7.7 7.8", codes: "ParameterMaxVersionLimitExceeded", says: "the parameter can have no further version", because: "AWS keeps 100 versions, and the oldest bears a label, which protects it",
 		next: "move the label to a newer version with `aws ssm label-parameter-version`"},
@@ -173,12 +173,12 @@ var catalogue = []entry{
 	{rules: "1.8.3 3.1.8 3.1.4", calls: copying, codes: "AuthFailure", holds: has{"Not authorized to use key"}, onKey: true, says: "{who} may not look at the key of the copy",
 		because: "EC2 asks for kms:DescribeKey on the key before it begins, and it is refused", next: "the copy takes kms:CreateGrant and kms:GenerateDataKeyWithoutPlaintext on the key as well", add: toKey("kms:DescribeKey")},
 	{rules: "1.8.4 3.1.8 3.1.1 3.1.2 3.1.3 3.4 4.4.4 A.4.8", calls: copying, holds: has{"Given key ID is not accessible"}, onKey: true, says: "a key of the copy could not be used",
-		because: "EC2 took the call and failed afterwards, without telling which right was missing on which key: kms:CreateGrant or kms:GenerateDataKeyWithoutPlaintext on the key of the copy, or kms:CreateGrant on the key of the source; " +
+		because: "EC2 took the call and failed afterwards, without telling which right was missing on which key: kms:CreateGrant or kms:GenerateDataKeyWithoutPlaintext on the key of the copy, or kms:CreateGrant on the source's, where that is another one; " +
 			"a key that waits for its import or deletion, or is not available, ends so too, and a policy changed in the last five minutes may not be known yet",
 		next: "check the state of the keys", add: toKeys},
 	{rules: "1.8.5 1.8.7 1.7.7", calls: "ec2:CopyImage ec2:DescribeImages", holds: has{"Copy image failed with an internal error"}, onKey: true, says: "AWS gave up the copy of the image",
 		because: "its text is the same for all reasons; those known are a key that does not exist in {region}, is disabled, is an alias without alias/, or is refused",
-		next:    "check that the key exists in {region} and is enabled; the method snapshot tells the reason", add: toKeys},
+		next:    "check that the key exists in {region} and is enabled; copying snapshot by snapshot tells the reason", add: toKeys},
 	{rules: "1.8.6 A.4.7 A.4.8", calls: "ec2:CreateVolume ec2:DescribeVolumes", codes: "InvalidVolume.NotFound", onKey: true, says: "the volume is not there", because: "EC2 gives a volume its id before it asks for the key: one whose key is missing or refused vanishes again",
 		next: "check that the key exists and is enabled", add: toKey("kms:CreateGrant", "kms:GenerateDataKeyWithoutPlaintext", "kms:DescribeKey")},
 	{rules: "1.1.11 1.4.7 A.4.5", codes: "InvalidParameterDependency", holds: has{"requires the parameter Encrypted"}, says: "a key was given without asking for encryption",
@@ -221,9 +221,10 @@ var catalogue = []entry{
 	{rules: "2.5.9", codes: "InvalidAMIID.Unavailable", says: "the image is gone or cannot be used", because: "it was deregistered, disabled or failed", next: "build it again, or enable it if it was disabled"},
 	{rules: "2.5.10 2.2.12 2.2.14 4.4.1", codes: "InvalidAMIID.NotFound", says: "AWS does not show the image to account {account}",
 		because: "it does not exist in {region}, is not shared with the account, or the account's Allowed AMIs setting hides it, which it does to other accounts' images only", next: "check Region and credentials, launch permission, and Allowed AMIs in account {account}"},
-	{rules: "2.5.10", codes: "InvalidAMIID.Malformed InvalidSnapshotID.Malformed", says: "the id is none", because: "ids have a check of their own: one that was made up is refused", next: "check the id in source_amis"},
-	{rules: "A.2.1 A.2.2 A.2.3 A.2.5", calls: "ec2:DeregisterImage", codes: "OperationNotPermitted", says: "the image is protected against deregistration",
-		because: "deregistration protection is on, or was switched off less than 24 hours ago with a cool-down; it holds for everybody, whatever policies say", next: "switch it off with `aws ec2 disable-image-deregistration-protection`, with a cool-down wait a day, then deregister the image"},
+	{rules: "2.5.10", codes: "InvalidAMIID.Malformed InvalidSnapshotID.Malformed", says: "this cannot be an id", because: "ids have a check of their own: one that was made up is refused", next: "check the id in source_amis"},
+	{rules: "A.2.1 A.2.2 A.2.3 A.2.5", calls: "ec2:DeregisterImage", codes: "OperationNotPermitted", says: "the image cannot be deregistered now",
+		because: "AWS publishes no text for it; the reason known is deregistration protection, which holds for everybody, whatever policies say, and with a cool-down for 24 hours after it was switched off",
+		next:    "switch it off with `aws ec2 disable-image-deregistration-protection`, with a cool-down wait a day, then deregister the image"},
 	{rules: "9.3", calls: "ec2:DeleteSnapshot", codes: "OperationNotPermitted", says: "the snapshot cannot be deleted now", because: "AWS publishes no text for it; a snapshot lock is the reason known", next: "see `aws ec2 describe-locked-snapshots`; in compliance mode wait until the lock ends"},
 
 	// 3: KMS itself.
@@ -235,9 +236,9 @@ var catalogue = []entry{
 	{rules: "3.4", codes: "KMSInvalidStateException", onKey: true, says: "the key cannot be used now", because: "its state does not allow it: Unavailable where a custom key store is not connected, Creating, Updating or PendingReplicaDeletion where it is a multi-Region key",
 		next: "see KeyState in `aws kms describe-key`, wait until it is Enabled, or name another key"},
 	{rules: "3.4.1", codes: "NotFoundException", onKey: true, says: "there is no such key in {region}", because: "KMS looks a bare id or alias up in the caller's account and Region", next: "check id, account and Region; name another account's key by its ARN"},
-	{rules: "3.4.1", codes: "InvalidArnException", onKey: true, says: "the ARN is none", because: "it is not of the form of a key's, alias's or principal's ARN, or of another Region", next: "correct the ARN"},
+	{rules: "3.4.1", codes: "InvalidArnException", onKey: true, says: "this is no ARN that KMS takes", because: "it is not of the form of a key's, alias's or principal's ARN, or of another Region", next: "correct the ARN"},
 	{rules: "3.4.2", codes: "InvalidKeyUsageException", onKey: true, says: "the key is of another kind", because: "EBS takes symmetric encryption keys only: SYMMETRIC_DEFAULT for ENCRYPT_DECRYPT", next: "name another key"},
-	{rules: "3.4.3", codes: denials, holds: has{ciphertext}, onKey: true, says: "KMS does not let {who} use {key}", because: "it does not tell whether the key does not exist in {region} or the right is missing", next: "check the key, and who may use it"},
+	{rules: "3.4.3", codes: denials, holds: has{ciphertext}, onKey: true, says: "KMS does not let {who} use {key}", because: "it does not tell whether the key does not exist in {region} or the right is missing", next: "check the key", add: toCalled},
 	{rules: "3.2.7 3.7", codes: "LimitExceededException", onKey: true, says: "the key has too many grants", because: "AWS allows 50,000 on a key, and grants stay until they are retired or revoked", next: "revoke grants that are not needed: `aws kms list-grants`, `aws kms revoke-grant`"},
 	{rules: "3.7", codes: "InvalidGrantIdException", onKey: true, says: "there is no such grant", because: "it was retired or revoked already, or is another key's", next: "nothing is to be done where it was to be revoked"},
 	{rules: "3.7", codes: "InvalidGrantTokenException InvalidMarkerException InvalidCiphertextException IncorrectKeyException", onKey: true, says: "KMS does not take what it was given", because: "a grant token, page marker or ciphertext is not one of its own", next: defect},
@@ -260,17 +261,14 @@ var catalogue = []entry{
 	// 8: launches that end as soon as they begin.
 	{rules: "8.5 8.6 1.8.6 A.4.9", holds: has{"Client.InvalidKMSKey.InvalidState"}, onKey: true, says: "the instance ended because of a key",
 		because: "EC2 says so where the key of a volume is disabled, where the account's default key is, and where who launches may not use it; a service-linked role, as Auto Scaling's, may use a customer key only by its key policy or a grant",
-		next:    "check that the key is enabled; across accounts a service-linked role takes a grant as well", add: toKey(launchRights...)},
+		next:    "check that the key is enabled; with a key of another account, let the account of a service-linked role make it a grant: `aws kms create-grant`", add: toLaunch},
 	{rules: "8.5 8.6 1.8.6", holds: has{"Client.InternalError"}, onKey: true, says: "the instance ended as soon as it began",
 		because: "EC2 says so, among others, where the key of a volume is disabled or who launches may not use it; a service-linked role, as Auto Scaling's, may use a customer key only by its key policy or a grant",
-		next:    "check that the key is enabled; across accounts a service-linked role takes a grant as well", add: toKey(launchRights...)},
+		next:    "check that the key is enabled; with a key of another account, let the account of a service-linked role make it a grant: `aws kms create-grant`", add: toLaunch},
 
 	// Where AWS says no more than no.
 	{rules: "6.2", codes: denials, says: "AWS refused", because: "it does not say which policy is to blame", next: "an encoded message tells more: `aws sts decode-authorization-message`"},
 }
-
-// launchRights are what a launch takes on the keys of its volumes (3.1.5).
-var launchRights = []string{"kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncrypt*", "kms:CreateGrant"}
 
 // unknown is a refusal that no rule names.
 var unknown = entry{says: "AWS refused", next: "look up the code {code} of {operation} in AWS's reference; then run again, what is done stays done"}

@@ -7,6 +7,7 @@ package diagnose
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
@@ -50,7 +51,7 @@ func Explain(c Case) plan.Finding {
 		additions = e.add(m)
 	}
 	f.Statement, f.Where = lines(additions)
-	f.Next = strings.Join(nonempty(instruction(additions), m.fill(e.next)), "; ")
+	f.Next = strings.Join(nonempty(m.instruction(additions), m.fill(e.next)), "; ")
 	return f
 }
 
@@ -66,7 +67,7 @@ func (m met) what() string {
 }
 
 // because is the cause as we know it, and AWS's own words, which others have searched for before.
-func (m met) because(e entry) string {
+func (m met) because(e *entry) string {
 	cause, said := m.fill(e.because), m.said()
 	if cause == "" || said == "" {
 		return cause + said
@@ -79,15 +80,21 @@ func (m met) unproven() bool {
 	return m.Step == nil && m.Refusal.Code == "AccessDeniedException" && strings.HasPrefix(m.Refusal.Operation, "kms:")
 }
 
-// instruction says what to do with the statements of a finding.
-func instruction(additions []addition) string {
-	switch {
-	case len(additions) == 0:
+// instruction says what to do with the statements of a finding. A session does not show the path of its role, which a principal needs.
+func (m met) instruction(additions []addition) string {
+	text := ""
+	switch len(additions) {
+	case 0:
 		return ""
-	case len(additions) == 1:
-		return "add the statement to the " + additions[0].where
+	case 1:
+		text = "add the statement to the " + additions[0].where
+	default:
+		text = "add the statements, each to the policy that it is for"
 	}
-	return "add each statement to the policy that stands beside it"
+	if m.who().session && slices.ContainsFunc(additions, func(a addition) bool { return a.statement.Principal != nil }) {
+		text += ", with the role's path in the principal if it has one"
+	}
+	return text
 }
 
 func nonempty(texts ...string) []string {
@@ -103,7 +110,7 @@ func nonempty(texts ...string) []string {
 // fill puts what is known into a text of the catalogue.
 func (m met) fill(text string) string {
 	return strings.NewReplacer(
-		"{who}", cmp.Or(m.Principal, "the caller"),
+		"{who}", cmp.Or(m.who().name, "the caller"),
 		"{action}", cmp.Or(m.action, m.Refusal.Operation),
 		"{operation}", m.Refusal.Operation,
 		"{code}", m.Refusal.Code,
@@ -112,6 +119,6 @@ func (m met) fill(text string) string {
 		"{account}", cmp.Or(m.At.Account, "of the caller"),
 		"{whose}", cmp.Or(m.who().account, "of the caller"),
 		"{region}", cmp.Or(m.At.Region, "the Region"),
-		"{limit}", cmp.Or(m.limit(), "so many"),
+		"{limit}", cmp.Or(m.limit(), "only so many"),
 	).Replace(text)
 }

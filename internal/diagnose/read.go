@@ -22,7 +22,7 @@ type met struct {
 // Beginnings of refusals that name who may not do what (6.2, A.4.11), and parts of other texts.
 var (
 	denied     = regexp.MustCompile(`User: (\S+) is not authorized to perform: ([\w:*-]+)(?: on resource: (\S+))?`)
-	kind       = regexp.MustCompile(`(because no .+? allows?|with an explicit deny)`)
+	verdict    = regexp.MustCompile(`because .*|with an explicit deny.*`)
 	encoded    = regexp.MustCompile(`\.? *Encoded authorization failure message:.*`)
 	limit      = regexp.MustCompile(`[Ll]imit is (\d+)`)
 	externalID = regexp.MustCompile(`(?i)Value '.*?' at 'externalId'`)
@@ -57,26 +57,27 @@ func read(c Case) met {
 }
 
 // entry is the first of the catalogue that knows the refusal.
-func (m met) entry() entry {
-	for _, e := range catalogue {
-		if e.knows(m.Refusal) {
-			return e
+func (m met) entry() *entry {
+	for i := range catalogue {
+		if catalogue[i].knows(m.Refusal) {
+			return &catalogue[i]
 		}
 	}
 	if m.Refusal.Code == "" {
-		return unanswered
+		return &unanswered
 	}
-	return unknown
+	return &unknown
 }
 
-// said is AWS's answer without what nobody can read, and without an external id, which is a secret.
+// said is AWS's answer: of a refusal that names who may not do what, which the finding tells already, its verdict alone; never an
+// external id, which is a secret.
 func (m met) said() string {
 	text := strings.TrimSpace(m.Refusal.Message)
-	if kind.MatchString(text) { // where no policy is named, the encoded message is all there is to go by
-		text = encoded.ReplaceAllString(text, "")
+	if denied.MatchString(text) {
+		text = encoded.ReplaceAllString(verdict.FindString(text), "")
 	}
 	text = externalID.ReplaceAllString(text, "Value '(secret)' at 'externalId'")
-	return strings.Join(nonempty(m.Refusal.Code, text), ": ")
+	return strings.Join(nonempty(m.Refusal.Code, strings.TrimPrefix(text, m.Refusal.Code+": ")), ": ")
 }
 
 // limit is the number that a text names, because accounts have limits of their own (4.1.1).

@@ -66,8 +66,8 @@ func (a arn) String() string {
 type party struct {
 	arn     string // of a role, a user, or an account's root
 	account string
-	name    string // "role golden-image-target"; "" for an account
-	derived bool   // a role's ARN made of its session's, which leaves out a path
+	name    string // "role golden-image-target"; "" where only the account is known
+	session bool   // arn is made of a session's, which leaves out the path of its role
 }
 
 // who is the caller as policies name it; one that is not known is its account.
@@ -87,7 +87,11 @@ func partyOf(a arn) party {
 	case "role", "user":
 		return party{a.String(), a.account, kind + " " + rest[strings.LastIndex(rest, "/")+1:], false}
 	}
-	return accountOf(a)
+	all := accountOf(a)
+	if kind == "root" {
+		all.name = "root user"
+	}
+	return all
 }
 
 func accountOf(a arn) party {
@@ -98,7 +102,7 @@ func accountOf(a arn) party {
 // nobody can attach one to a service-linked role (8.1).
 func (p party) identity() string {
 	switch {
-	case p.name == "" || strings.Contains(p.name, " AWSServiceRoleFor"):
+	case p.name == "" || p.name == "root user" || p.serviceLinked():
 		return ""
 	case strings.Contains(p.name, " AWSReservedSSO_"):
 		return "permission set of " + p.name + " in account " + p.account
@@ -106,13 +110,8 @@ func (p party) identity() string {
 	return "identity policy of " + p.name + " in account " + p.account
 }
 
-// path reminds of the part of a role's ARN that its sessions do not show.
-func (p party) path() string {
-	if p.derived {
-		return "; if the role has a path, write it into the principal"
-	}
-	return ""
-}
+// serviceLinked reports a role that belongs to an AWS service.
+func (p party) serviceLinked() bool { return strings.HasPrefix(p.name, "role AWSServiceRoleFor") }
 
 // toIdentity is the refused action, for the identity policy of who was refused.
 func toIdentity(m met) []addition { return m.refused(m.who().identity()) }
@@ -125,7 +124,7 @@ func toBoundary(m met) []addition {
 // toSession is the refused action, for the policy that the session was made with.
 func toSession(m met) []addition {
 	if m.At.Account != m.SourceAccount {
-		return m.refused("session policy: policy or policy_arns of the target's assume_role")
+		return m.refused("session policy (policy or policy_arns of the target's assume_role)")
 	}
 	return m.refused("session policy that the source credentials were made with")
 }
@@ -153,16 +152,40 @@ func toCaller(actions ...string) func(met) []addition {
 }
 
 // toAssume is both sides of a role that was not assumed, because AWS does not tell which refused (5.6).
-func toAssume(m met) []addition { return append(m.trust("sts:AssumeRole"), toIdentity(m)...) }
+func toAssume(m met) []addition {
+	return append(m.trust(cmp.Or(m.action, "sts:AssumeRole")), toIdentity(m)...)
+}
 
 // toKey is rights on the key that encrypts.
 func toKey(actions ...string) func(met) []addition {
 	return func(m met) []addition { return m.onKey(m.key, actions...) }
 }
 
+// toCalled is the call of KMS itself, on the key that it was about.
+func toCalled(m met) []addition { return m.onKey(m.key, m.Refusal.Operation) }
+
 // toKeys is what a copy was observed to need on both of its keys (3.1.8).
 func toKeys(m met) []addition {
 	return append(m.onKey(m.key, "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant"), m.onKey(m.sourceKey, "kms:CreateGrant")...)
+}
+
+// What a launch takes on the keys of its volumes: of who launches (3.1.5), and of a service-linked role (8.2).
+var (
+	launchRights = []string{"kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncrypt*", "kms:CreateGrant"}
+	linkedRights = []string{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*", "kms:CreateGrant"}
+)
+
+// toLaunch is what a launch takes on the key of a volume. On another account's key a service-linked role has no rights but by a
+// grant, which its account makes, so that account has to be admitted (8.3).
+func toLaunch(m met) []addition {
+	who := m.who()
+	if !who.serviceLinked() {
+		return m.onKey(m.key, launchRights...)
+	}
+	if m.key != "" && m.keyARN(m.key).account != who.account {
+		m.Principal, m.Refusal.Operation = accountOf(arn{partition: m.partition(), account: who.account}).arn, "kms:CreateGrant"
+	}
+	return m.onKey(m.key, linkedRights...)
 }
 
 // refused is the action that AWS refused on the resource that it named, for a policy without principals.
@@ -171,16 +194,19 @@ func (m met) refused(where string) []addition {
 		return nil
 	}
 	resource, when := cmp.Or(ownID.ReplaceAllString(m.Resource, "/*"), "*"), condition(nil)
+	name := sid(m.action, resource)
 	if strings.HasPrefix(m.action, "kms:") {
+		name = sid(m.action, m.keyARN(m.key).String())
 		resource, when = m.keyResource(m.key)
 	}
-	switch call := strings.TrimPrefix(m.Refusal.Operation, "ec2:"); {
-	case m.action == "ec2:CreateTags" && m.Refusal.Operation != m.action: // only while making something (6.5)
+	call, byEC2 := strings.CutPrefix(m.Refusal.Operation, "ec2:")
+	switch {
+	case m.action == "ec2:CreateTags" && byEC2 && call != "CreateTags": // only while making something (6.5)
 		when = condition{"StringEquals": {"ec2:CreateAction": call}}
 	case m.action == "kms:CreateGrant" && m.Refusal.Operation != m.action:
 		when = both(forAWS, when)
 	}
-	return []addition{{where, statement{Sid: sid(m.action, resource), Effect: "Allow", Action: []string{m.action}, Resource: resource, Condition: when}}}
+	return []addition{{where, statement{Sid: name, Effect: "Allow", Action: []string{m.action}, Resource: resource, Condition: when}}}
 }
 
 // ownID is the end of an ARN that is another one with every build.
@@ -197,7 +223,7 @@ func (m met) trust(actions ...string) []addition {
 	}
 	who := m.who()
 	return []addition{{
-		"trust policy of " + partyOf(role).name + " in account " + role.account + who.path(),
+		"trust policy of " + partyOf(role).name + " in account " + role.account,
 		statement{Sid: sid(actions[0], who.arn), Effect: "Allow", Principal: &principal{who.arn}, Action: actions},
 	}}
 }
@@ -213,42 +239,38 @@ func (m met) onKey(key string, actions ...string) []addition {
 	var all []addition
 	if where := who.identity(); where != "" {
 		if !foreign {
-			where += ", where the key policy leaves the key to its account's identity policies"
+			where += ", which is enough where the key policy admits the account"
 		}
-		resource, when := m.keyResource(key)
+		name, when := m.keyResource(key)
 		for _, s := range m.split(actions) {
-			s.Sid, s.Resource = sid(s.Action[0], resource), resource
-			s.Condition = both(s.Condition, when)
+			s.Sid, s.Resource, s.Condition = sid(s.Action[0], resource.String()), name, both(s.Condition, when)
 			all = append(all, addition{where, s})
 		}
 	}
-	policies := m.keyPolicy(key, actions...)
-	if !foreign && len(all) > 0 {
-		for i := range policies {
-			policies[i].where += ", where it does not"
-		}
-	}
-	return append(all, policies...)
+	return append(all, m.keyPolicy(key, actions...)...)
 }
 
 // keyPolicy is rights on a key, for its own policy.
 func (m met) keyPolicy(key string, actions ...string) []addition {
-	who, owner := m.who(), m.keyARN(key).account
-	where := "key policy of " + key
-	switch owner {
-	case m.At.Account, who.account:
-		where += " (this account's own key)"
-	case m.SourceAccount:
-		where += " (the source account's key)"
-	default:
-		where += " (a third account's key: its policy can be changed in account " + owner + " only)"
-	}
+	who := m.who()
 	var all []addition
 	for _, s := range m.split(actions) {
 		s.Sid, s.Principal, s.Resource = sid(s.Action[0], who.arn), &principal{who.arn}, "*"
-		all = append(all, addition{where + who.path(), s})
+		all = append(all, addition{"key policy of " + key + ", " + m.whose(key), s})
 	}
 	return all
+}
+
+// whose says who can change the policy of a key.
+func (m met) whose(key string) string {
+	switch owner := m.keyARN(key).account; owner {
+	case m.who().account:
+		return "a key of the caller's own account " + owner
+	case m.SourceAccount:
+		return "a key of the source account " + owner
+	default:
+		return "a key of the third account " + owner + ", where alone its policy can be changed"
+	}
 }
 
 // split sets kms:CreateGrant apart: unless it is called directly, AWS makes the grants (3.2.3).

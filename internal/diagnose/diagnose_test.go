@@ -1,0 +1,345 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package diagnose
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// document is a finding in full.
+func document(title string, f plan.Finding) string {
+	var t strings.Builder
+	fmt.Fprintf(&t, "# %s\n", title)
+	write := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(&t, "%s: %s\n", name, text)
+		}
+	}
+	write(string(f.Level), f.Summary)
+	write("because", f.Because)
+	write("next", f.Next)
+	if f.Statement != "" {
+		before, where := "", strings.Split(f.Where, "\n")
+		for i, statement := range strings.Split(f.Statement, "\n") {
+			if where[i] != before {
+				before = where[i]
+				fmt.Fprintf(&t, "add to the %s\n", before)
+			}
+			fmt.Fprintf(&t, "  %s\n", statement)
+		}
+	}
+	write("at", f.At.String())
+	write("principal", f.Principal)
+	write("resource", f.Resource)
+	write("call", f.Operation)
+	write("rule", f.Rule)
+	return t.String()
+}
+
+func TestEveryRefusalHasItsMessage(t *testing.T) {
+	const golden = "testdata/catalogue.golden"
+	var all []string
+	for _, c := range cases {
+		all = append(all, document(c.title, Explain(c.Case)))
+	}
+	got := strings.Join(all, "\n")
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := strings.Split(string(want), "\n\n")
+	if len(wanted) != len(all) {
+		t.Errorf("%d messages, %d in %s", len(all), len(wanted), golden)
+	}
+	for i := range min(len(all), len(wanted)) {
+		if strings.TrimSpace(all[i]) != strings.TrimSpace(wanted[i]) {
+			t.Errorf("got\n%s\nwant\n%s", all[i], wanted[i])
+		}
+	}
+}
+
+func TestACaseRestsOnTheRuleOfItsTitle(t *testing.T) {
+	for _, c := range cases {
+		want, _, _ := strings.Cut(c.title, " ")
+		if got := Explain(c.Case).Rule; got != strings.Trim(want, "-") {
+			t.Errorf("%s: the finding rests on %q", c.title, got)
+		}
+	}
+}
+
+func TestEveryEntryIsMetByACase(t *testing.T) {
+	met := map[*entry]bool{}
+	for _, c := range cases {
+		met[read(c.Case).entry()] = true
+	}
+	for i, e := range catalogue {
+		if !met[&catalogue[i]] {
+			t.Errorf("%s: no case comes to %q", e.rules, e.says)
+		}
+	}
+}
+
+func TestEveryRefusalThatTheRulesNameIsInTheCatalogue(t *testing.T) {
+	known := map[string]bool{}
+	for _, e := range catalogue {
+		for _, rule := range strings.Fields(e.rules) {
+			known[rule] = true
+		}
+	}
+	numbered := map[string]bool{}
+	for _, section := range sections {
+		for n := 1; n <= section.last; n++ {
+			rule := fmt.Sprintf("%s.%d", section.name, n)
+			numbered[rule] = true
+			reason := noRefusal[rule]
+			switch {
+			case known[rule] == (reason != ""):
+				t.Errorf("%s: in the catalogue: %v; reason not to be there: %q", rule, known[rule], reason)
+			}
+		}
+	}
+	for rule := range noRefusal {
+		if !numbered[rule] {
+			t.Errorf("%s: a reason for a rule that nobody asked for", rule)
+		}
+	}
+}
+
+// sections of rules.md whose refusals have to be explained, and their last rule.
+var sections = []struct {
+	name string
+	last int
+}{{"1.8", 7}, {"2.1", 10}, {"2.2", 15}, {"2.3", 6}, {"3.4", 3}, {"4.1", 5}, {"5", 10}, {"6", 9}, {"7", 13}, {"8", 8}, {"A.2", 5}, {"A.3", 3}, {"A.4", 12}}
+
+// noRefusal is why a rule of these sections has no entry.
+var noRefusal = map[string]string{
+	"2.1.4":  "says what can be shared with; there is no parameter to refuse",
+	"2.1.8":  "sharing succeeds without the key",
+	"2.1.9":  "sharing succeeds; the copy fails as 1.8.4",
+	"2.1.10": "about public snapshots with product codes; the plugin makes nothing public, and no text is known",
+	"2.2.1":  "says what is allowed",
+	"2.2.4":  "says what can be shared with",
+	"2.2.5":  "a quota whose refusal is published nowhere",
+	"2.2.6":  "what a key policy has to hold; without it the launch ends as 8.5",
+	"2.2.7":  "says what a launch needs; without it, it ends as 8.5",
+	"2.2.13": "about public images, and settings that take time",
+	"2.2.15": "sharing shares no tags: nothing is refused",
+	"2.3.4":  "a table of billing codes",
+	"2.3.5":  "about public snapshots",
+	"2.3.6":  "a parameter that is not supported and not sent",
+	"6.1":    "lists calls that can be dry",
+	"6.3":    "a dry run refuses what 6.2 refuses",
+	"6.4":    "an order of checks",
+	"6.6":    "KMS refuses dry runs with the codes of 3.4 and 3.7",
+	"6.7":    "a parameter",
+	"6.8":    "says what a refusal proves: a warning, see TestARefusedLookAtAKeyProvesNothing",
+	"6.9":    "lists calls that cannot be dry",
+	"7.11":   "says how parameters are shared",
+	"7.12":   "about AWS's own parameters",
+	"7.13":   "about a console",
+	"8.1":    "what the service-linked role may; without it the launch ends as 8.5",
+	"8.2":    "statements for a key in the same account; without them the launch ends as 8.5",
+	"8.3":    "grant for a key in another account; without it the launch ends as 8.5",
+	"8.4":    "advice",
+	"8.7":    "how long a terminated instance is shown",
+	"8.8":    "how long a new grant takes",
+	"A.2.4":  "what an answer looks like",
+	"A.4.2":  "a success",
+	"A.4.10": "KMS names the identity policy: 6.2",
+	"A.4.12": "a success",
+}
+
+func TestAnExplicitDenyIsNeverAnsweredWithAStatement(t *testing.T) {
+	met := 0
+	for _, c := range cases {
+		f := Explain(c.Case)
+		if !strings.Contains(c.Refusal.Message, "with an explicit deny") {
+			continue
+		}
+		met++
+		if f.Statement != "" || f.Where != "" || !strings.Contains(f.Next, "no statement helps") {
+			t.Errorf("%s: %q, %q, %q", c.title, f.Statement, f.Where, f.Next)
+		}
+	}
+	if met == 0 {
+		t.Error("no case of an explicit deny")
+	}
+}
+
+func TestARefusedLookAtAKeyProvesNothing(t *testing.T) { // 3.2.4, 6.8
+	refusal := plan.Refusal{Operation: "kms:DescribeKey", Status: 400, Code: "AccessDeniedException", Message: notShown}
+	if got := Explain(Case{Refusal: refusal, At: atTarget, Resource: targetKey}).Level; got != plan.Warning {
+		t.Errorf("a look: %s", got)
+	}
+	if got := Explain(Case{Refusal: refusal, Step: copyUnder(targetKey, sourceKey)}).Level; got != plan.Refused {
+		t.Errorf("a step: %s", got)
+	}
+}
+
+func TestTextsAreMatchedByWhatDoesNotVary(t *testing.T) { // 2.2.2, 4.1.1
+	varying := regexp.MustCompile(`['’]|^\s|\s$|limit is|^$`)
+	for _, e := range catalogue {
+		for _, fragment := range e.holds {
+			if varying.MatchString(fragment) {
+				t.Errorf("%s: %q", e.rules, fragment)
+			}
+		}
+	}
+}
+
+func TestNoTextIsLeftUnfilled(t *testing.T) {
+	for _, c := range cases {
+		for _, bare := range []Case{c.Case, {Refusal: c.Refusal}} {
+			f := Explain(bare)
+			for _, text := range []string{f.Summary, f.Because, f.Next} {
+				if regexp.MustCompile(`[{}]|  |\(\)|: $|^; `).MatchString(text) {
+					t.Errorf("%s: %q", c.title, text)
+				}
+			}
+			if f.Summary == "" || f.Next == "" {
+				t.Errorf("%s: no summary or no next step", c.title)
+			}
+		}
+	}
+}
+
+func TestAnExternalIDIsNotShown(t *testing.T) {
+	for _, c := range cases {
+		if strings.Contains(document(c.title, Explain(c.Case)), "hush") {
+			t.Errorf("%s: shown", c.title)
+		}
+	}
+}
+
+func TestStatementsAreWhatPoliciesTake(t *testing.T) {
+	name := regexp.MustCompile(`^[A-Za-z0-9]+$`)
+	for _, c := range cases {
+		f := Explain(c.Case)
+		statements, wheres := strings.Split(f.Statement, "\n"), strings.Split(f.Where, "\n")
+		if len(statements) != len(wheres) {
+			t.Errorf("%s: %d statements, %d places", c.title, len(statements), len(wheres))
+			continue
+		}
+		seen := map[string]bool{}
+		for i, text := range statements {
+			if text == "" {
+				continue
+			}
+			kind := policy.Identity
+			switch {
+			case strings.HasPrefix(wheres[i], "key policy"):
+				kind = policy.Resource
+			case strings.HasPrefix(wheres[i], "trust policy"):
+				kind = policy.Trust
+			}
+			if _, err := policy.Parse([]byte(`{"Version": "2012-10-17", "Statement": [`+text+`]}`), kind); err != nil {
+				t.Errorf("%s: %v", c.title, err)
+			}
+			var s statement
+			if err := json.Unmarshal([]byte(text), &s); err != nil || !name.MatchString(s.Sid) {
+				t.Errorf("%s: Sid %q, %v", c.title, s.Sid, err)
+			}
+			if id := wheres[i] + s.Sid; seen[id] {
+				t.Errorf("%s: two statements of one name in the %s", c.title, wheres[i])
+			} else {
+				seen[id] = true
+			}
+		}
+	}
+}
+
+// A statement does what it is for, and no more.
+func TestStatementsLiftTheRefusal(t *testing.T) {
+	asTarget := policy.Principal{ARN: targetRole, Account: target, Role: role}
+	asPacker := policy.Principal{ARN: packerRole, Account: source, Role: "arn:aws:iam::111111111111:role/packer"}
+	forEC2 := policy.Context{"kms:GrantIsForAWSResource": {"true"}}
+	directly := policy.Context{"kms:GrantIsForAWSResource": {"false"}}
+	delegating := `{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::999999999999:root"}, "Action": "kms:*", "Resource": "*"}`
+	for _, c := range []struct {
+		title  string // of the case
+		key    string // whose policy takes statements; "" where no policy of a resource bears on it
+		also   string // what stands in that policy already
+		skip   string // statements of places that begin so are left out
+		ask    policy.Request
+		denied bool
+	}{
+		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, ask: policy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: sourceKey, ResourceAccount: source, Context: forEC2}},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, skip: "key policy", ask: policy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: sourceKey, ResourceAccount: source, Context: forEC2}, denied: true},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, skip: "identity policy", ask: policy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: sourceKey, ResourceAccount: source, Context: forEC2}, denied: true},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, ask: policy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: sourceKey, ResourceAccount: source, Context: directly}, denied: true},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, ask: policy.Request{Principal: asTarget, Action: "kms:Decrypt", Resource: sourceKey, ResourceAccount: source}, denied: true},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: targetKey, skip: "identity policy", ask: policy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: targetKey, Context: forEC2}},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: targetKey, skip: "identity policy", ask: policy.Request{Principal: asTarget, Action: "kms:GenerateDataKeyWithoutPlaintext", Resource: targetKey}},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: targetKey, skip: "key policy", also: delegating, ask: policy.Request{Principal: asTarget, Action: "kms:GenerateDataKeyWithoutPlaintext", Resource: targetKey}},
+		{title: "1.8.3 the same, the key is a third", key: thirdKey, ask: policy.Request{Principal: asTarget, Action: "kms:DescribeKey", Resource: thirdKey, ResourceAccount: third}},
+		{title: "6.2 a key by its alias", key: targetKey, also: delegating, ask: policy.Request{Principal: asTarget, Action: "kms:DescribeKey", Resource: targetKey, Context: policy.Context{"kms:ResourceAliases": {"alias/golden-target"}}}},
+		{title: "6.2 a key by its alias", key: targetKey, also: delegating, ask: policy.Request{Principal: asTarget, Action: "kms:DescribeKey", Resource: targetKey, Context: policy.Context{"kms:ResourceAliases": {"alias/other"}}}, denied: true},
+		{title: "6.2 no identity policy allows the copy", ask: policy.Request{Principal: asTarget, Action: "ec2:CopySnapshot", Resource: oneSnapshot}},
+		{title: "6.2 no identity policy allows the copy", ask: policy.Request{Principal: asTarget, Action: "ec2:DeleteSnapshot", Resource: oneSnapshot}, denied: true},
+		{title: "6.2 no identity policy allows the tags", ask: policy.Request{Principal: asTarget, Action: "ec2:CreateTags", Resource: snapshots, Context: policy.Context{"ec2:CreateAction": {"CopySnapshot"}}}},
+		{title: "6.2 no identity policy allows the tags", ask: policy.Request{Principal: asTarget, Action: "ec2:CreateTags", Resource: snapshots, Context: policy.Context{}}, denied: true},
+		{title: "6.2 no identity policy allows to look", ask: policy.Request{Principal: asTarget, Action: "ec2:DescribeImages", Resource: "*"}},
+		{title: "5.6 AssumeRole: trust", key: role, ask: policy.Request{Principal: asPacker, Action: "sts:AssumeRole", Resource: role, ResourceAccount: target}},
+		{title: "5.6 AssumeRole: the trust policy named", key: role, skip: "identity policy", ask: policy.Request{Principal: asPacker, Action: "sts:AssumeRole", Resource: role, ResourceAccount: target}, denied: true},
+	} {
+		i := slices.IndexFunc(cases, func(one titled) bool { return strings.HasPrefix(one.title, c.title) })
+		f := Explain(cases[i].Case)
+		var identity, resource []string
+		if c.also != "" {
+			resource = append(resource, c.also)
+		}
+		where := strings.Split(f.Where, "\n")
+		for i, text := range strings.Split(f.Statement, "\n") {
+			switch {
+			case c.skip != "" && strings.HasPrefix(where[i], c.skip):
+			case strings.HasPrefix(where[i], "identity policy"):
+				identity = append(identity, text)
+			case strings.HasPrefix(where[i], "key policy of "+c.key), strings.HasPrefix(where[i], "trust policy"):
+				resource = append(resource, text)
+			}
+		}
+		policies := policy.Policies{Identity: []*policy.Document{parsed(t, policy.Identity, identity)}}
+		switch c.key {
+		case "":
+		case role:
+			policies.Resource = parsed(t, policy.Trust, resource)
+		default:
+			policies.Resource = parsed(t, policy.Resource, resource)
+		}
+		d, err := policy.Evaluate(c.ask, policies)
+		if err != nil || d.Allowed == c.denied {
+			t.Errorf("%s: %s with %s left out: allowed %v, %s, %v\n%s", c.title, c.ask.Action, c.skip, d.Allowed, d.Text(), err, f.Statement)
+		}
+	}
+}
+
+func parsed(t *testing.T, kind policy.Kind, statements []string) *policy.Document {
+	t.Helper()
+	if len(statements) == 0 { // of nobody's concern
+		statements = []string{`{"Effect": "Deny", "Action": "none:None"` + map[policy.Kind]string{policy.Identity: `, "Resource": "*"}`,
+			policy.Resource: `, "Principal": {"AWS": "*"}, "Resource": "*"}`, policy.Trust: `, "Principal": {"AWS": "*"}}`}[kind]}
+	}
+	d, err := policy.Parse([]byte(`{"Version": "2012-10-17", "Statement": [`+strings.Join(statements, ", ")+`]}`), kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
