@@ -22,6 +22,8 @@ type entry struct {
 	because string
 	next    string // what to do, beside adding statements
 	add     func(met) []addition
+
+	premature bool // it may come of AWS not having seen yet what the call depends on
 }
 
 func (e *entry) rule() string {
@@ -172,7 +174,7 @@ var catalogue = []entry{
 		next:    "name a symmetric key that exists in {region}, in kms_key_id or region_kms_key_ids"},
 	{rules: "1.8.3 3.1.8 3.1.4", calls: copying, codes: "AuthFailure", holds: has{"Not authorized to use key"}, onKey: true, says: "{who} may not look at the key of the copy",
 		because: "EC2 asks for kms:DescribeKey on the key before it begins, and it is refused", next: "the copy takes kms:CreateGrant and kms:GenerateDataKeyWithoutPlaintext on the key as well", add: toKey("kms:DescribeKey")},
-	{rules: "1.8.4 3.1.8 3.1.1 3.1.2 3.1.3 3.4 4.4.4 A.4.8", calls: copying, holds: has{"Given key ID is not accessible"}, onKey: true, says: "a key of the copy could not be used",
+	{rules: "1.8.4 3.1.8 3.1.1 3.1.2 3.1.3 3.4 4.4.4 A.4.8", calls: copying, premature: true, holds: has{"Given key ID is not accessible"}, onKey: true, says: "a key of the copy could not be used",
 		because: "EC2 took the call and failed afterwards, without telling which right was missing on which key: kms:CreateGrant or kms:GenerateDataKeyWithoutPlaintext on the key of the copy, or kms:CreateGrant on the source's, where that is another one; " +
 			"a key that waits for its import or deletion, or is not available, ends so too, and a policy changed in the last five minutes may not be known yet",
 		next: "check the state of the keys", add: toKeys},
@@ -252,9 +254,9 @@ var catalogue = []entry{
 	{rules: "4.2.1 3.7 3.2.9", codes: "RequestLimitExceeded Throttling ThrottlingException TooManyRequestsException", says: "AWS wants fewer calls", because: "the calls of the whole account count, not only this run's", next: waiting},
 	{rules: "3.7 7.8", codes: "KeyUnavailableException DependencyTimeoutException KMSInternalException InternalServerError InternalError InternalFailure ServiceUnavailable Unavailable", says: "AWS is in trouble", because: "the fault is on its side", next: waiting},
 	{rules: "4.2.3", codes: "IdempotentParameterMismatch", says: "the same token came with another request", because: "AWS remembers a token with all that came with it, and something of it was changed since", next: "run again with what the first call had, or as a new run"},
-	{rules: "4.6.5 2.1.5 A.4.7", calls: copying, holds: has{"Source snapshot is not found"}, says: "EC2 did not find the snapshot to copy", because: "EC2 took the call and looked afterwards: the snapshot does not exist in the source Region, or is not shared with account {account}, or its share was not known yet",
+	{rules: "4.6.5 2.1.5 A.4.7", calls: copying, premature: true, holds: has{"Source snapshot is not found"}, says: "EC2 did not find the snapshot to copy", because: "EC2 took the call and looked afterwards: the snapshot does not exist in the source Region, or is not shared with account {account}, or its share was not known yet",
 		next: "run again; check the snapshot's createVolumePermission with the source credentials"},
-	{rules: "4.6.5 A.4.7", holds: has{"Source snapshot is not complete"}, says: "the snapshot to copy was not complete", because: "a snapshot can be copied after it is completed", next: "run again: what is done stays done"},
+	{rules: "4.6.5 A.4.7", premature: true, holds: has{"Source snapshot is not complete"}, says: "the snapshot to copy was not complete", because: "a snapshot can be copied after it is completed", next: "run again: what is done stays done"},
 	{rules: "A.4.7", codes: "IncorrectState", holds: has{"Snapshot is in invalid state"}, says: "the snapshot was not complete", because: "a volume can be made of it after it is completed", next: "run again: what is done stays done"},
 	{rules: "4.8.1", codes: "InvalidParameterValue", holds: has{"completion duration"}, says: "the copy cannot be asked to take so long", because: "times are 15 to 2880 minutes, in steps of 15", next: defect},
 

@@ -43,17 +43,22 @@ func Explain(c Case) plan.Finding {
 	if e.onKey && m.key != "" {
 		f.Resource = m.key
 	}
-	if m.unproven() {
-		f.Level = plan.Warning
-	}
 	var additions []addition
 	if e.add != nil {
 		additions = e.add(m)
 	}
 	f.Statement, f.Where = lines(additions)
 	f.Next = strings.Join(nonempty(m.instruction(additions), m.fill(e.next)), "; ")
+	if m.unproven() {
+		f.Level = plan.Warning
+		f.Next += "; EC2 may be let through all the same, where the key policy admits calls through it alone: the copy will show"
+	}
 	return f
 }
+
+// Premature reports a failure that may come of AWS not having seen yet what the call depends on, as a share, a completion, a policy or
+// a grant: soon after that, the call deserves to be made again (4.4.4).
+func Premature(r plan.Refusal) bool { return read(Case{Refusal: r}).entry().premature }
 
 // what is the act that was refused, as the beginning of a sentence.
 func (m met) what() string {
