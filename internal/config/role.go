@@ -23,7 +23,7 @@ type AssumeRole struct {
 	// The ARN of the role. In a `target` one text can serve many accounts:
 	// `arn:{{ .Partition }}:iam::{{ .AccountId }}:role/golden-image-target`. The last role has to be the target account's own.
 	RoleARN string `mapstructure:"role_arn" required:"true"`
-	// The name of the session, as CloudTrail shows it: 2 to 64 letters, digits and `_+=,.@-`. Default: one that names the plugin and the run.
+	// The name of the session, as CloudTrail shows it: 2 to 64 letters, digits and `_+=,.@-`. Default: `encrypted-ami`.
 	SessionName string `mapstructure:"session_name"`
 	// The external id that the role's trust policy asks for. It is never printed.
 	ExternalID string `mapstructure:"external_id"`
