@@ -32,11 +32,20 @@ const demoSourceKeyPolicy = `{
   ]
 }`
 
+// What the builder's user may do: build and share images, and assume the target's role.
+const demoBuilderRights = `{
+  "Version": "2012-10-17",
+  "Statement": [
+    {"Effect": "Allow", "Action": ["ec2:*", "kms:*"], "Resource": "*"},
+    {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "arn:aws:iam::TARGET:role/golden-image-target"}
+  ]
+}`
+
 const demoTrust = `{
   "Version": "2012-10-17",
   "Statement": [
     {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::SOURCE:root"}, "Action": "sts:AssumeRole",
-      "Condition": {"StringEquals": {"sts:ExternalId": "golden"}}}
+      "Condition": {"StringEquals": {"sts:ExternalId": "hand-over-4711"}}}
   ]
 }`
 
@@ -48,20 +57,21 @@ const demoRights = `{
 }`
 
 // buildDemo builds the world "demo": an account that encrypts with aws/ebs by default and owns a base image ("base-1") with two
-// unencrypted volumes; its key alias/golden-source, which another account may use; that account's key
-// alias/golden-target, and its role golden-image-target, which the first may assume with the external id "golden".
+// unencrypted volumes; its user builder; its key alias/golden-source, which another account may use; that account's key
+// alias/golden-target, and its role golden-image-target, which the first may assume with the external id "hand-over-4711".
 func buildDemo(b *Builder) error {
 	ctx := context.Background()
 	source, target := b.Config(demoSource, demoRegion), b.Config(demoTarget, demoRegion)
 	for _, build := range []func() error{
 		func() error { return b.image(ctx, ec2.NewFromConfig(source), "base-1", 8, 20) },
 		func() error { return encryptByDefault(ctx, ec2.NewFromConfig(source)) },
+		func() error { return demoUser(ctx, iam.NewFromConfig(source), "builder", demoText(demoBuilderRights)) },
 		func() error {
-			return customerKey(ctx, kms.NewFromConfig(source), "alias/golden-source", demoText(demoSourceKeyPolicy))
+			return demoKey(ctx, kms.NewFromConfig(source), "alias/golden-source", demoText(demoSourceKeyPolicy))
 		},
-		func() error { return customerKey(ctx, kms.NewFromConfig(target), "alias/golden-target", nil) },
+		func() error { return demoKey(ctx, kms.NewFromConfig(target), "alias/golden-target", nil) },
 		func() error {
-			return customerRole(ctx, iam.NewFromConfig(target), "golden-image-target", demoText(demoTrust), demoText(demoRights))
+			return demoRole(ctx, iam.NewFromConfig(target), "golden-image-target", demoText(demoTrust), demoText(demoRights))
 		},
 	} {
 		if err := build(); err != nil {
@@ -110,8 +120,8 @@ func encryptByDefault(ctx context.Context, cloud *ec2.Client) error {
 	return err
 }
 
-// customerKey makes a key with an alias; without a policy, it is its account's alone.
-func customerKey(ctx context.Context, keys *kms.Client, alias string, policy *string) error {
+// demoKey makes a key with an alias; without a policy, it is its account's alone.
+func demoKey(ctx context.Context, keys *kms.Client, alias string, policy *string) error {
 	key, err := keys.CreateKey(ctx, &kms.CreateKeyInput{Policy: policy})
 	if err != nil {
 		return err
@@ -120,7 +130,15 @@ func customerKey(ctx context.Context, keys *kms.Client, alias string, policy *st
 	return err
 }
 
-func customerRole(ctx context.Context, identities *iam.Client, name string, trust, rights *string) error {
+func demoUser(ctx context.Context, identities *iam.Client, name string, rights *string) error {
+	if _, err := identities.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String(name)}); err != nil {
+		return err
+	}
+	_, err := identities.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: aws.String(name), PolicyName: aws.String("golden-image"), PolicyDocument: rights})
+	return err
+}
+
+func demoRole(ctx context.Context, identities *iam.Client, name string, trust, rights *string) error {
 	_, err := identities.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String(name), AssumeRolePolicyDocument: trust})
 	if err != nil {
 		return err

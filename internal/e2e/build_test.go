@@ -49,7 +49,7 @@ build {
 `
 }
 
-// shared hands the image to the target; options are more lines of the target block.
+// shared hands the image to the target.
 const shared = `
   post-processor "encrypted-ami-share" {
     region        = "ap-northeast-1"
@@ -61,7 +61,7 @@ const shared = `
       kms_key_id  = "alias/golden-target"
       assume_role {
         role_arn    = "arn:aws:iam::999999999999:role/golden-image-target"
-        external_id = "golden"
+        external_id = "hand-over-4711"
       }
     }
   }
@@ -69,7 +69,7 @@ const shared = `
 
 func TestTheRealBuilderRunsToTheEndInTheSimulatedAWS(t *testing.T) {
 	h := newHost(t, template("", ""))
-	output := h.packer(t, 0, "build", ".")
+	output := h.packer(t, 0, "build", "-color=false", ".")
 	golden := named(t, images(t, h.World, source), "golden")
 	if !strings.Contains(output, *golden.ImageId) {
 		t.Errorf("packer does not name %s:\n%s", *golden.ImageId, output)
@@ -116,7 +116,7 @@ func TestWhateverTheBuilderMakesReachesTheTarget(t *testing.T) {
 		t.Run(experiment.name, func(t *testing.T) {
 			h := newHost(t, template(experiment.builder, shared))
 			experiment.prepare(t, h.World)
-			h.packer(t, 0, "build", ".")
+			h.packer(t, 0, "build", "-color=false", ".")
 			allUnder(t, h.World, source, experiment.built)
 			allUnder(t, h.World, target, "golden-target")
 		})

@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,7 +22,11 @@ const (
 // installed is the folder of the installed plugins, made once for all tests; "" where the parts are not there.
 var installed string
 
-func TestMain(m *testing.M) { os.Exit(withPlugins(m.Run)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "6") // they wait most of the time: the amazon builder looks at images every 15 s
+	os.Exit(withPlugins(m.Run))
+}
 
 func withPlugins(run func() int) int {
 	parts, err := FindParts()
@@ -42,7 +47,7 @@ func withPlugins(run func() int) int {
 	return run()
 }
 
-// newHost is a host of the test's own in the source account, with a template and the world "demo".
+// newHost is a host of the test's own, of the source account's user "builder", with a template and the world "demo".
 func newHost(t *testing.T, template string, world ...string) Host {
 	t.Helper()
 	t.Parallel()
@@ -50,7 +55,7 @@ func newHost(t *testing.T, template string, world ...string) Host {
 	if err != nil {
 		t.Skip(err)
 	}
-	h := Host{Parts: parts, Account: source, Folder: t.TempDir(), Plugins: installed}
+	h := Host{Parts: parts, Folder: t.TempDir(), Plugins: installed}
 	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(template), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +68,9 @@ func newHost(t *testing.T, template string, world ...string) Host {
 			t.Error(err)
 		}
 	})
+	if h.User, err = h.World.AccessKey(t.Context(), source, "builder"); err != nil {
+		t.Fatal(err)
+	}
 	return h
 }
 

@@ -61,14 +61,14 @@ func (p Parts) Install(ctx context.Context, plugins string) error {
 	return nil
 }
 
-// Host is a machine that builds images: an account's credentials, a folder with a template, installed plugins and a world.
+// Host is a machine that builds images: a user's credentials, a folder with a template, installed plugins and a world.
 type Host struct {
 	Parts
 	World   *World
-	Account string   // 12 digits; its root runs packer
-	Folder  string   // where packer runs and what it writes
-	Plugins string   // a folder that Install filled
-	Env     []string // more variables, "NAME=value"
+	User    AccessKey // who runs packer
+	Folder  string    // where packer runs and what it writes
+	Plugins string    // a folder that Install filled
+	Env     []string  // more variables, "NAME=value"
 }
 
 // Command is a packer command in the host's folder. When ctx ends, packer and its plugins are asked to end (SIGTERM).
@@ -77,8 +77,8 @@ func (h Host) Command(ctx context.Context, arguments ...string) *exec.Cmd {
 	command.Dir = h.Folder
 	command.Env = append(environment(h.Folder, h.Plugins),
 		"AWS_ENDPOINT_URL="+h.World.Endpoint,
-		"AWS_ACCESS_KEY_ID="+h.Account,
-		"AWS_SECRET_ACCESS_KEY=secret",
+		"AWS_ACCESS_KEY_ID="+h.User.ID,
+		"AWS_SECRET_ACCESS_KEY="+h.User.Secret,
 		"AWS_EC2_METADATA_DISABLED=true",
 		"AWS_POLL_DELAY_SECONDS=1", // of the amazon builder's waiters
 	)

@@ -6,6 +6,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 )
 
 // World is a simulated AWS in a process of its own, on a free port of the loopback interface.
@@ -64,4 +66,16 @@ func (w *World) Config(account, region string) aws.Config {
 		BaseEndpoint: aws.String(w.Endpoint),
 		Credentials:  credentials.NewStaticCredentialsProvider(account, "secret", ""),
 	}
+}
+
+// AccessKey is what a user signs calls with.
+type AccessKey struct{ ID, Secret string }
+
+// AccessKey makes an access key for a user of an account.
+func (w *World) AccessKey(ctx context.Context, account, user string) (AccessKey, error) {
+	answer, err := iam.NewFromConfig(w.Config(account, "us-east-1")).CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &user})
+	if err != nil {
+		return AccessKey{}, err
+	}
+	return AccessKey{*answer.AccessKey.AccessKeyId, *answer.AccessKey.SecretAccessKey}, nil
 }

@@ -30,7 +30,7 @@ const (
 	target     = "999999999999"
 	region     = "ap-northeast-1"
 	targetKey  = "alias/golden-target"
-	externalID = "golden"
+	externalID = "hand-over-4711"
 )
 
 func main() {
@@ -56,7 +56,7 @@ func demo(ctx context.Context, template string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	host := e2e.Host{Parts: parts, Account: source, Folder: folder, Plugins: filepath.Join(folder, "plugins")}
+	host := e2e.Host{Parts: parts, Folder: folder, Plugins: filepath.Join(folder, "plugins")}
 	if err := parts.Install(ctx, host.Plugins); err != nil {
 		return err
 	}
@@ -65,6 +65,9 @@ func demo(ctx context.Context, template string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, host.World.Stop()) }()
+	if host.User, err = host.World.AccessKey(ctx, source, "builder"); err != nil {
+		return err
+	}
 
 	say("A simulated AWS listens on %s. Account %s encrypts by default with aws/ebs,", host.World.Endpoint, source)
 	say("which cannot be shared. It builds an image; account %s shall get one of its own.", target)
