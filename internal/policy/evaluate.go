@@ -157,12 +157,13 @@ func (e *evaluation) decide(p Policies) (Decision, error) {
 // might allow.
 func (e *evaluation) weigh(resource layer, grants []Grant, own []layer) (Decision, error) {
 	known, direct, doubt := e.admit(resource, grants)
+	near := !e.foreign || e.delegated(grants)
 	d := Decision{Allowed: true, By: ByRoot} // the one principal without identity policies
-	if !e.foreign && known >= inRole {
+	if near && known >= inRole {
 		d = direct
 	}
 	for _, l := range own {
-		if !e.foreign && known.spares(l.kind) {
+		if near && known.spares(l.kind) {
 			continue
 		}
 		name, err := e.allows(l)
@@ -177,6 +178,14 @@ func (e *evaluation) weigh(resource layer, grants []Grant, own []layer) (Decisio
 		return Decision{By: resource.kind}, doubt
 	}
 	return d, nil
+}
+
+// delegated reports whether the principal's own account has passed on to it, by a grant, what another account lets it do
+// with a key: then that account has spoken, and no identity policy is needed (8.3; unlike a grant of the key's owner, A.4.10).
+func (e *evaluation) delegated(grants []Grant) bool {
+	return slices.ContainsFunc(grants, func(g Grant) bool {
+		return party(g.IssuingAccount).standing(e.Principal) != stranger && g.standing(e) >= inRole
+	})
 }
 
 // limits are the policies of the organizations. They bind neither service-linked roles nor the management account
