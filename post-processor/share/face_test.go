@@ -124,6 +124,7 @@ func TestProgressIsALineForEachEndAndEachTenthOfACopy(t *testing.T) {
 		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 12, GiB: 8, ETA: time.Date(2026, 1, 2, 15, 4, 0, 0, time.UTC), Text: "snap-0c: 12% of 8 GiB, about 5m0s left"},
 		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 21, GiB: 8, Text: "snap-0c: 21% of 8 GiB, about 5m0s left"},
 		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 22, GiB: 8, Text: "snap-0c: 22% of 8 GiB, about 5m0s left"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 100, GiB: 8, Text: "snap-0c: 100% of 8 GiB, about 0s left"},
 		{Kind: plan.Finished, Step: "copy", At: at, Resource: "snap-0c", Percent: 100, GiB: 8, Text: "copy snap-0a"},
 		{Kind: plan.Failed, Step: "register", At: at, Percent: -1, Text: "register: no"},
 		{Kind: plan.Skipped, Step: "verify", At: at, Percent: -1, Text: "verify"},

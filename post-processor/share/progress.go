@@ -29,7 +29,7 @@ const noticeable = 10
 func (p *progress) say(e plan.Event) {
 	switch e.Kind {
 	case plan.Progressed:
-		if e.Percent < p.told[e.Step]+noticeable {
+		if e.Percent < p.told[e.Step]+noticeable || e.Percent >= 100 { // its end is told next
 			return
 		}
 		p.told[e.Step] = e.Percent
