@@ -199,7 +199,7 @@ func (b *builder) seal(of Head, c candidate, key origin.Key) {
 func (b *builder) share(s *supply, it item, source ready, accounts []string) []ID {
 	var shares []ID
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
-		step := &ShareSnapshot{Head: Head{Step: id("share", s.at.Region, it.device()), At: s.at, Needs: slices.Clone(source.needs), Takes: callTime}, Snapshot: source.ref, Accounts: chunk}
+		step := &ShareSnapshot{Head: Head{Step: id("share", s.at.Region, it.device()), At: s.at, Needs: slices.Clone(source.needs), Takes: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: chunk}
 		if _, known := origin.Remembered(tagMap(it.snapshot.Tags)); i == 0 && !it.staged && !known {
 			step.Remember = origin.Remember(it.snapshot.SharedWith)
 		}
@@ -330,7 +330,7 @@ func (b *builder) takeBack(o *offer) {
 		source, used := o.ready[it.id()], o.used[it.id()]
 		var withdrawn []ID
 		for i, accounts := range slices.Collect(slices.Chunk(o.toWithdraw(it), maxShared)) {
-			step := &WithdrawShare{Head: Head{Step: id("withdraw", o.at.Region, it.device()), At: o.at, After: used, Takes: callTime}, Snapshot: source.ref, Accounts: accounts}
+			step := &WithdrawShare{Head: Head{Step: id("withdraw", o.at.Region, it.device()), At: o.at, After: used, Takes: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: accounts}
 			if i > 0 {
 				step.Step += ID(fmt.Sprintf("/%d", i+1))
 			}
@@ -353,7 +353,7 @@ func (b *builder) takeBack(o *offer) {
 		if source.ref.From != "" {
 			head.Needs = append([]ID{source.ref.From}, used...)
 		}
-		b.add(&DeleteSnapshot{Head: head, Snapshot: source.ref})
+		b.add(&DeleteSnapshot{Head: head, Snapshot: source.ref, Device: it.device()})
 		b.drop(o.at, Place{}, left.surplus)
 	}
 }

@@ -50,5 +50,8 @@ func (s *CopySnapshot) String() string {
 	if s.FromRegion != s.At.Region {
 		from = " from " + s.FromRegion
 	}
-	return fmt.Sprintf("copy %s (%s, %d GiB)%s to %s under %s", s.Source, s.Device, s.GiB, from, s.At, s.KeyARN)
+	if s.For == (Place{}) {
+		return fmt.Sprintf("stage %s, %d GiB%s in %s", s.Source.of(s.Device), s.GiB, from, s.At)
+	}
+	return fmt.Sprintf("copy %s, %d GiB%s to %s", s.Source.of(s.Device), s.GiB, from, s.At)
 }

@@ -9,6 +9,7 @@ import "fmt"
 type DeleteSnapshot struct {
 	Head
 	Snapshot Ref
+	Device   string // for messages; "" where the id says it
 }
 
 // Rights of the step.
@@ -17,5 +18,5 @@ func (s *DeleteSnapshot) Rights() []Right {
 }
 
 func (s *DeleteSnapshot) String() string {
-	return fmt.Sprintf("delete %s in %s", s.Snapshot, s.At)
+	return fmt.Sprintf("delete %s in %s", s.Snapshot.of(s.Device), s.At)
 }

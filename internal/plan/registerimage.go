@@ -5,8 +5,6 @@ package plan
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
@@ -66,9 +64,5 @@ func (s *VerifyImage) Rights() []Right {
 }
 
 func (s *VerifyImage) String() string {
-	keys := map[string]bool{}
-	for _, wanted := range s.Snapshots {
-		keys[wanted.KeyARN] = true
-	}
-	return fmt.Sprintf("verify %s in %s: attributes, owner, size, key %s", s.Image, s.At, slices.Sorted(maps.Keys(keys)))
+	return fmt.Sprintf("verify %q in %s: attributes, owners, sizes, keys", s.Register.Name, s.At)
 }

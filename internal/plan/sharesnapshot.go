@@ -12,6 +12,7 @@ import (
 type ShareSnapshot struct {
 	Head
 	Snapshot Ref
+	Device   string            // for messages
 	Accounts []string          // sorted, at most 500
 	Remember map[string]string // tags for the snapshot before anything else: who might use it already; nil: none
 }
@@ -26,13 +27,14 @@ func (s *ShareSnapshot) Rights() []Right {
 }
 
 func (s *ShareSnapshot) String() string {
-	return fmt.Sprintf("share %s in %s with %s", s.Snapshot, s.At.Region, strings.Join(s.Accounts, ", "))
+	return fmt.Sprintf("share %s in %s with %s", s.Snapshot.of(s.Device), s.At.Region, strings.Join(s.Accounts, ", "))
 }
 
 // WithdrawShare takes the permission of accounts away again, once no copy needs it.
 type WithdrawShare struct {
 	Head
 	Snapshot Ref
+	Device   string   // for messages
 	Accounts []string // sorted; never one that had the permission before
 	Forget   bool     // take away the tags of ShareSnapshot.Remember afterwards
 }
@@ -47,5 +49,5 @@ func (s *WithdrawShare) Rights() []Right {
 }
 
 func (s *WithdrawShare) String() string {
-	return fmt.Sprintf("withdraw %s in %s from %s", s.Snapshot, s.At.Region, strings.Join(s.Accounts, ", "))
+	return fmt.Sprintf("withdraw %s in %s from %s", s.Snapshot.of(s.Device), s.At.Region, strings.Join(s.Accounts, ", "))
 }

@@ -21,6 +21,17 @@ func (r Ref) String() string {
 	return "<" + string(r.From) + ">"
 }
 
+// of names a device's snapshot for people: by its id where there is one.
+func (r Ref) of(device string) string {
+	switch {
+	case r.Known != "" && device != "":
+		return r.Known + " (" + device + ")"
+	case r.Known != "":
+		return r.Known
+	}
+	return "the staged " + device
+}
+
 // Right is a permission that a step takes: an IAM or KMS action on a resource.
 type Right struct {
 	Action   string // "ec2:CopySnapshot"
