@@ -11,12 +11,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// attempt stands in front of every attempt of one call: it keeps AWS's rate, and renews an expired session once.
+// attempt stands in front of every attempt of one call: it keeps AWS's rate, and renews an expired session.
 type attempt struct {
 	bucket  *rate.Limiter
 	session *session
-	renewed bool
+	renewed int
 }
+
+// renewals is how often one call has its session renewed. Once is enough (5.4), unless sessions are ended from outside.
+const renewals = 3
 
 func (*attempt) ID() string { return "encrypted-ami:attempt" }
 
@@ -29,8 +32,8 @@ func (a *attempt) HandleFinalize(ctx context.Context, in middleware.FinalizeInpu
 		}
 	}
 	out, metadata, err = next.HandleFinalize(ctx, in)
-	if IsExpired(err) && !a.renewed {
-		a.renewed = true
+	if IsExpired(err) && a.renewed < renewals {
+		a.renewed++
 		a.session.renew()
 		err = renewedError{err}
 	}

@@ -87,8 +87,8 @@ func IsUnclear(err error) bool {
 	case err == nil, IsThrottled(err), errors.As(err, &session), errors.As(err, &serialization), errors.As(err, &parameters):
 		return false
 	}
-	var answered interface{ HTTPStatusCode() int }
-	return !errors.As(err, &answered) || answered.HTTPStatusCode() >= http.StatusInternalServerError
+	status := status(err)
+	return status == 0 || status >= http.StatusInternalServerError
 }
 
 // Refused makes a fact of an error: of AWS's refusal, or of the call that did not come through. The operation is "ec2:CopySnapshot".
@@ -105,11 +105,17 @@ func Refused(operation string, err error) *plan.Refusal {
 	if errors.As(err, &answered) {
 		refusal.Message = answered.ErrorMessage()
 	}
-	var response interface{ HTTPStatusCode() int }
-	if errors.As(err, &response) {
-		refusal.Status = response.HTTPStatusCode()
-	}
+	refusal.Status = status(err)
 	return refusal
+}
+
+// status is the HTTP status of the answer; 0 where none came.
+func status(err error) int {
+	var answered interface{ HTTPStatusCode() int }
+	if errors.As(err, &answered) {
+		return answered.HTTPStatusCode()
+	}
+	return 0
 }
 
 // Operation names the call of an error as policies do: "ec2:CopySnapshot"; "" where it is no error of a call.

@@ -89,8 +89,10 @@ func (p *Pool) Assume(ctx context.Context, d plan.Destination, assumeRoleFrom st
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.sessions[key] = shared
-	p.places[d.At] = shared
+	if p.sessions[key] == nil { // else another Region of the account was faster
+		p.sessions[key] = shared
+	}
+	p.places[d.At] = p.sessions[key]
 	return nil
 }
 
@@ -120,10 +122,23 @@ func (p *Pool) Source(ctx context.Context) (plan.Identity, error) { return ident
 // Identity is who acts at a place, asked for in the source's Region: the place's own may not be enabled. It fails with a *SessionError when the credentials are not the place's account's.
 func (p *Pool) Identity(ctx context.Context, at plan.Place) (plan.Identity, error) {
 	p.mu.Lock()
-	cfg := p.config(at)
+	cfg, session := p.config(at), p.sessionOf(at)
 	p.mu.Unlock()
-	cfg.Region = cmp.Or(p.source.Region, at.Region)
-	return identity(ctx, cfg)
+	select {
+	case session.turn <- struct{}{}:
+		defer func() { <-session.turn }()
+	case <-ctx.Done():
+		return plan.Identity{}, context.Cause(ctx)
+	}
+	if session.who == (plan.Identity{}) {
+		cfg.Region = cmp.Or(p.source.Region, at.Region)
+		who, err := identity(ctx, cfg)
+		if err != nil {
+			return who, err
+		}
+		session.who = who
+	}
+	return session.who, nil
 }
 
 func identity(ctx context.Context, cfg aws.Config) (plan.Identity, error) {

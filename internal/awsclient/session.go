@@ -45,7 +45,9 @@ func (e *SessionError) RetryableError() bool { return IsWeather(e.Err) }
 // session is the credentials of one account, shared by its Regions.
 type session struct {
 	*aws.CredentialsCache
-	under *session // the hop before; nil for the first
+	under *session      // the hop before; nil for the first
+	turn  chan struct{} // held by whoever asks for its identity, so that it is asked for once
+	who   plan.Identity
 }
 
 // renew forgets what is cached: AWS says that it has expired (5.4).
@@ -56,13 +58,14 @@ func (s *session) renew() {
 }
 
 func cached(from aws.CredentialsProvider, under *session) *session {
-	return &session{aws.NewCredentialsCache(from, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewEarly }), under}
+	cache := aws.NewCredentialsCache(from, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewEarly })
+	return &session{CredentialsCache: cache, under: under, turn: make(chan struct{}, 1)}
 }
 
 // own takes the cache that the SDK put round the base credentials, so that renewing reaches it.
 func own(provider aws.CredentialsProvider) (*session, bool) {
 	cache, ok := provider.(*aws.CredentialsCache)
-	return &session{cache, nil}, ok
+	return &session{CredentialsCache: cache}, ok
 }
 
 // chain assumes roles one after the other. The STS clients use the configuration's bounded retryer.

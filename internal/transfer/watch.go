@@ -64,6 +64,7 @@ type pending struct {
 	end     func(*ec2types.Snapshot, error)
 	last    *ec2types.Snapshot
 	percent int
+	still   time.Time // when it was last seen not to have moved yet
 	missing time.Time // since when AWS does not show it; zero: it does
 }
 
@@ -92,6 +93,8 @@ func (w *watcher) watch(at plan.Place, p *pending) {
 		if w.views[at] == nil {
 			w.views[at] = &view{at: at, copies: map[string]*pending{}}
 		}
+		p.begun = time.Now()
+		p.still = p.begun
 		v := w.views[at]
 		v.copies[p.id] = p
 		w.arm(v)
@@ -120,26 +123,30 @@ func (w *watcher) arm(v *view) {
 	}
 }
 
-// tick is about a third of the expected rest: early looks far apart, the last ones close to the end.
+// tick is about a third of the expected rest: early looks far apart, the last ones close to the end. While a copy stands still, a
+// look that is late by a part of what the copy has taken so far is good enough: by a tenth before it moves, by a fiftieth after.
 func (p *pending) tick(now time.Time, o Options) time.Duration {
-	tick := min(max(p.rest(now)/3, o.PollInterval), rarest)
+	late := p.gone(now) / 10
+	if p.percent > 0 {
+		late = p.gone(now) / 50
+	}
+	tick := min(max(p.rest(now)/3, late, o.PollInterval), rarest)
 	if o.CopyTimeout > 0 {
 		tick = min(tick, max(p.begun.Add(o.CopyTimeout).Sub(now), 0)+time.Millisecond)
 	}
 	return tick
 }
 
-// rest is how long a copy is expected to take from now on: by its progress, or before there is any, by what was planned.
+// rest is how long a copy is expected to take from now on: by its progress since it began to move, or before that, by what was planned.
 func (p *pending) rest(now time.Time) time.Duration {
-	gone := now.Sub(p.begun)
-	if p.last != nil && p.last.StartTime != nil {
-		gone = max(gone, now.Sub(*p.last.StartTime)) // it may be an earlier run's
-	}
 	if p.percent <= 0 {
-		return max(p.takes-gone, 0)
+		return max(p.takes-p.gone(now), 0)
 	}
-	return gone * time.Duration(100-p.percent) / time.Duration(p.percent)
+	return now.Sub(p.still) * time.Duration(100-p.percent) / time.Duration(p.percent)
 }
+
+// gone is how long a copy has been on its way.
+func (p *pending) gone(now time.Time) time.Duration { return now.Sub(p.begun) }
 
 // tick looks at a place.
 func (w *watcher) tick(v *view) {
@@ -189,9 +196,7 @@ func (w *watcher) judge(v *view, ids []string, seen map[string]ec2types.Snapshot
 		verdict, over := refusal, refusal != nil
 		if err == nil {
 			if found, there := seen[id]; there {
-				p.last, p.missing = &found, time.Time{}
-				if percent := percentOf(found); percent > p.percent {
-					p.percent = percent
+				if p.see(now, found) {
 					events = append(events, p.event(now, v.at))
 				}
 			} else if p.missing.IsZero() {
@@ -208,6 +213,21 @@ func (w *watcher) judge(v *view, ids []string, seen map[string]ec2types.Snapshot
 		}
 	}
 	return ends, events
+}
+
+// see takes note of what AWS shows, and reports whether the copy has moved.
+func (p *pending) see(now time.Time, seen ec2types.Snapshot) (moved bool) {
+	if p.last == nil && seen.StartTime != nil && seen.StartTime.Before(p.begun) {
+		p.begun, p.still = *seen.StartTime, *seen.StartTime // an earlier run's
+	}
+	p.last, p.missing = &seen, time.Time{}
+	percent := percentOf(seen)
+	if percent <= 0 {
+		p.still = now
+	}
+	moved = percent > p.percent
+	p.percent = max(p.percent, percent)
+	return moved
 }
 
 // judgeLook says what to make of a look: nil is to go on. Throttling and the like never end a wait (4.2.1); a refusal does

@@ -1,0 +1,365 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
+)
+
+// mixed are three volumes: under aws/ebs, under the configured key, unencrypted.
+var mixed = []volume{{8, "alias/aws/ebs"}, {20, sourceAlias}, {5, ""}}
+
+// complete checks that every destination owns one image of whole copies under its key, and that nothing else is there.
+func (h *house) complete(result plan.Result) {
+	h.t.Helper()
+	for _, f := range result.Findings {
+		h.t.Errorf("finding: %+v", f)
+	}
+	if len(result.Left) > 0 {
+		h.t.Errorf("left behind: %+v", result.Left)
+	}
+	if want := len(h.targets) * len(h.regions); len(result.Images) != want {
+		h.t.Errorf("%d images were made, want %d", len(result.Images), want)
+	}
+	for _, account := range h.targets {
+		for _, region := range h.regions {
+			h.completeAt(account, region)
+		}
+	}
+}
+
+func (h *house) completeAt(account, region string) {
+	h.t.Helper()
+	images, snapshots := h.ownImages(account, region), h.ownSnapshots(account, region)
+	if account == source && region == home { // the builder's are there, too
+		images = slices.DeleteFunc(images, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) == h.images[0].ImageID })
+		snapshots = slices.DeleteFunc(snapshots, func(s ec2types.Snapshot) bool { return aws.ToString(s.VolumeId) != "vol-ffffffff" })
+	}
+	if len(images) != 1 {
+		h.t.Errorf("%s %s has %d images, want 1", account, region, len(images))
+		return
+	}
+	origin := h.ownImages(source, home)
+	origin = slices.DeleteFunc(origin, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) != h.images[0].ImageID })
+	for _, difference := range plan.Differences(origin[0], images[0]) {
+		h.t.Errorf("%s %s: %s", account, region, difference)
+	}
+	used := 0
+	for _, m := range images[0].BlockDeviceMappings {
+		if m.Ebs == nil {
+			continue
+		}
+		used++
+		i := slices.IndexFunc(snapshots, func(s ec2types.Snapshot) bool { return aws.ToString(s.SnapshotId) == aws.ToString(m.Ebs.SnapshotId) })
+		if i < 0 {
+			h.t.Errorf("%s %s: %s does not start from a snapshot of its own", account, region, aws.ToString(m.DeviceName))
+			continue
+		}
+		if s := snapshots[i]; s.State != ec2types.SnapshotStateCompleted || !aws.ToBool(s.Encrypted) {
+			h.t.Errorf("%s %s: %s is %s, encrypted %v", account, region, aws.ToString(s.SnapshotId), s.State, aws.ToBool(s.Encrypted))
+		}
+	}
+	if len(snapshots) != used {
+		h.t.Errorf("%s %s has %d snapshots, of which its image uses %d", account, region, len(snapshots), used)
+	}
+}
+
+// unshared checks that nobody may use the source's snapshots any more.
+func (h *house) unshared() {
+	h.t.Helper()
+	for _, region := range append([]string{home}, h.regions...) {
+		for _, s := range h.ownSnapshots(source, region) {
+			out, err := h.ec2(source, region).DescribeSnapshotAttribute(h.t.Context(), &ec2.DescribeSnapshotAttributeInput{
+				SnapshotId: s.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
+			h.must(err)
+			if len(out.CreateVolumePermissions) > 0 {
+				h.t.Errorf("%s is still shared", aws.ToString(s.SnapshotId))
+			}
+		}
+	}
+}
+
+func TestEveryDestinationOwnsItsCopyAndNothingIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away})
+		_, result := h.run(t.Context(), h.request())
+		h.complete(result)
+		h.unshared()
+		if n := h.calls("ec2:CopySnapshot"); n != 2+3+2*2*3 {
+			t.Errorf("%d copies, want 2 staged in the image's own Region, 3 in the other, and 3 for each of 4 destinations", n)
+		}
+	})
+}
+
+func TestARunRepeatsCallByCall(t *testing.T) {
+	text := func(r awssim.Record) string {
+		return fmt.Sprint(r.At, r.ID, r.Principal, r.Region, r.Action, r.Parameters, r.Made, r.Fault, r.Outcome)
+	}
+	var first []awssim.Record
+	for range 2 {
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, []volume{{8, "alias/aws/ebs"}}, []string{"222222222222", "333333333333"}, []string{home, away}, awssim.WithSeed(7))
+			awssim.WithChaos(0.2)(h.World)
+			h.run(t.Context(), h.request())
+			records := h.Records()
+			if first == nil {
+				first = records
+				return
+			}
+			for i, r := range records {
+				if i >= len(first) || text(r) != text(first[i]) {
+					t.Fatalf("call %d is another:\n%s\n%s", i, text(r), text(first[min(i, len(first)-1)]))
+				}
+			}
+			if len(first) != len(records) {
+				t.Errorf("%d calls, then %d", len(first), len(records))
+			}
+		})
+	}
+}
+
+// A call whose answer is lost is not made again: the place is looked at.
+func TestALostAnswerIsLookedForAndTheCallNotRepeated(t *testing.T) {
+	for _, action := range []string{"ec2:CopySnapshot", "ec2:RegisterImage"} {
+		for _, fault := range []awssim.Fault{awssim.LostAnswer, awssim.LateError} {
+			t.Run(action+" "+string(fault), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := build(t, mixed, []string{"222222222222"}, []string{home})
+					h.Inject(awssim.Rule{Fault: fault, Action: action, Account: "222222222222", Times: 1})
+					p, result := h.run(t.Context(), h.request())
+					h.complete(result)
+					want := 0
+					for _, step := range p.Steps {
+						_, copies := step.(*plan.CopySnapshot)
+						_, registers := step.(*plan.RegisterImage)
+						if step.Base().At.Account == "222222222222" && (copies && action == "ec2:CopySnapshot" || registers && action == "ec2:RegisterImage") {
+							want++
+						}
+					}
+					if n := len(h.Records().Calls(action).By("222222222222")); n != want {
+						t.Errorf("%d calls of %s reached AWS for %d steps", n, action, want)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A call that was lost on its way is made again, but only after five minutes of looking.
+func TestACallThatNeverArrivedIsMadeAgainAfterLooking(t *testing.T) {
+	for _, action := range []string{"ec2:CopySnapshot", "ec2:RegisterImage"} {
+		t.Run(action, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := build(t, mixed[:1], []string{"222222222222"}, []string{home})
+				h.Inject(awssim.Rule{Fault: awssim.Reset, Action: action, Account: "222222222222", Times: 1})
+				_, result := h.run(t.Context(), h.request())
+				h.complete(result)
+				calls := h.Records().Calls(action).By("222222222222")
+				if len(calls) != 2 || calls[1].At.Sub(calls[0].At) < 5*time.Minute {
+					t.Errorf("calls of %s: %v", action, calls)
+				}
+			})
+		})
+	}
+}
+
+// Too many copies on their way is a reason to wait, never a failure (4.1.5).
+func TestALimitOfCopiesIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, []volume{{8, sourceAlias}, {9, sourceAlias}, {7, sourceAlias}}, []string{"222222222222"}, []string{home})
+		h.Inject(awssim.Rule{Fault: awssim.LimitReached, Action: "ec2:CopySnapshot", Times: 7})
+		_, result := h.run(t.Context(), h.request())
+		h.complete(result)
+		if n := h.calls("ec2:CopySnapshot"); n != 3+7 {
+			t.Errorf("%d calls, want 3 copies and the 7 that were refused", n)
+		}
+	})
+}
+
+// A key's policy may take minutes to be seen everywhere (4.4.4).
+func TestACopyThatFailsTooEarlyIsMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, h.request())
+		h.forbid("222222222222", "kms:CreateGrant")
+		time.AfterFunc(45*time.Second, func() { h.forgive("222222222222") })
+		h.complete(transfer.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {}))
+		if n := h.calls("ec2:CopySnapshot"); n < 2 || n > 3 {
+			t.Errorf("%d copies, want one that fails and one or two more", n)
+		}
+	})
+}
+
+func TestACopyThatKeepsFailingIsMadeThreeTimesAndSaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, h.request())
+		h.forbid("222222222222", "kms:CreateGrant")
+		result := transfer.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+		if len(result.Findings) != 1 || result.Findings[0].Because != "Given key ID is not accessible" { // 1.8.4
+			t.Errorf("findings %+v", result.Findings)
+		}
+		if n := h.calls("ec2:CopySnapshot"); n != 3 {
+			t.Errorf("%d copies, want 3", n)
+		}
+		if left := h.ownSnapshots("222222222222", home); len(left) != 0 || len(result.Left) != 0 {
+			t.Errorf("failed copies stay: %v, listed as %+v", left, result.Left)
+		}
+	})
+}
+
+// One destination's failure stays its own.
+func TestAFailingDestinationStopsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home})
+		h.forbid("222222222222", "ec2:RegisterImage")
+		_, result := h.run(t.Context(), h.request())
+		h.completeAt("333333333333", home)
+		h.unshared()
+		if len(result.Images) != 1 || len(result.Findings) != 1 || result.Findings[0].At.Account != "222222222222" || result.Findings[0].Operation != "ec2:RegisterImage" {
+			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
+		}
+		if n := len(h.ownSnapshots("222222222222", home)); n != len(mixed) || len(result.Left) != n {
+			t.Errorf("%d completed copies stay and are listed as %+v", n, result.Left)
+		}
+	})
+}
+
+func TestACancelEndsWithinTenSecondsAndLeavesNoShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed, []string{"222222222222"}, []string{home})
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, h.request())
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stopped := errors.New("stopped by hand")
+		time.AfterFunc(100*time.Second, func() { cancel(stopped) })
+		begun := time.Now()
+		result := transfer.Run(ctx, pool, p, options(h.request()), func(plan.Event) {})
+		if took := time.Since(begun) - 100*time.Second; took > 10*time.Second {
+			t.Errorf("took %v to stop", took)
+		}
+		h.unshared()
+		made := len(h.ownSnapshots("222222222222", home)) + len(h.ownSnapshots(source, home)) - len(mixed)
+		if len(result.Images) != 0 || made == 0 || len(result.Left) != made {
+			t.Errorf("%d snapshots were made, and are listed as %+v", made, result.Left)
+		}
+	})
+}
+
+// An image that is not what was asked for goes; its copies stay.
+func TestAnImageThatDoesNotVerifyGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+		pool := h.pool(t.Context(), without{h.World, "&EnaSupport=true"})
+		p := h.decide(t.Context(), pool, h.request())
+		result := transfer.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+		if len(result.Images) != 0 || len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Because, "EnaSupport") {
+			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
+		}
+		if images, snapshots := h.ownImages("222222222222", home), h.ownSnapshots("222222222222", home); len(images) != 0 || len(snapshots) != 1 {
+			t.Errorf("%d images and %d snapshots stay, want none and the copy", len(images), len(snapshots))
+		}
+	})
+}
+
+// without loses a parameter of requests on their way.
+type without struct {
+	*awssim.World
+	parameter string
+}
+
+func (w without) Do(r *http.Request) (*http.Response, error) {
+	if body, err := io.ReadAll(r.Body); err == nil {
+		text := strings.Replace(string(body), w.parameter, "", 1)
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(text)), int64(len(text))
+	}
+	return w.World.Do(r)
+}
+
+// Throttling, 5xx, resets, lost answers and stale reads fail no run and make nothing twice.
+func TestWeatherFailsNoRun(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away}, awssim.WithSeed(seed))
+			awssim.WithChaos(0.3, awssim.Throttled, awssim.ServerError, awssim.Unavailable, awssim.Reset, awssim.LostAnswer, awssim.LateError,
+				awssim.StaleRead, awssim.ExpiredSession, awssim.LimitReached)(h.World)
+			_, result := h.run(t.Context(), h.request())
+			awssim.WithChaos(0)(h.World)
+			h.complete(result)
+			h.unshared()
+			if t.Failed() {
+				t.Errorf("seed %d", seed)
+			}
+		})
+	}
+}
+
+// One DescribeSnapshots for each place and tick, whatever the number of copies (4.2.2).
+func TestLooksDependOnTimeAndNotOnTheNumberOfCopies(t *testing.T) {
+	looks := func(volumes int) (n int) {
+		synctest.Test(t, func(t *testing.T) {
+			list := slices.Repeat([]volume{{8, sourceAlias}}, volumes)
+			h := build(t, list, []string{"222222222222"}, []string{home}, awssim.WithSnapshotTime(func(awssim.SnapshotJob) time.Duration { return 30 * time.Minute }))
+			_, result := h.run(t.Context(), h.request())
+			h.complete(result)
+			n = h.calls("ec2:DescribeSnapshots")
+		})
+		return n
+	}
+	if one, many := looks(1), looks(15); many > 2*one { // copies stand still at different times
+		t.Errorf("%d looks for one volume, %d for fifteen", one, many)
+	}
+}
+
+func TestProtectionIsSetAndLiftedExactly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[:1], []string{"222222222222"}, []string{home})
+		pool := h.pool(t.Context(), h.World)
+		state := func() string {
+			for _, i := range h.ownImages(source, home) {
+				return aws.ToString(i.DeregistrationProtection)
+			}
+			return ""
+		}
+		say := func(plan.Event) {}
+		ends, findings := transfer.Protect(t.Context(), pool, source, "run-1", h.images, say)
+		if len(findings) != 0 || !ends[0].Protected || state() != "enabled-without-cooldown" {
+			t.Fatalf("ends %+v, findings %+v, state %q", ends, findings, state())
+		}
+		again, _ := transfer.Protect(t.Context(), pool, source, "run-2", h.images, say)
+		if !again[0].Protected {
+			t.Error("the protection of an earlier run of ours is not taken for ours")
+		}
+		ends, findings = transfer.Lift(t.Context(), pool, source, ends, say)
+		if len(findings) != 0 || ends[0].Protected || state() != "disabled" {
+			t.Errorf("ends %+v, findings %+v, state %q", ends, findings, state())
+		}
+		_, err := h.ec2(source, home).EnableImageDeregistrationProtection(t.Context(), &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(h.images[0].ImageID)})
+		h.must(err)
+		ends, _ = transfer.Protect(t.Context(), pool, source, "run-3", h.images, say)
+		transfer.Lift(t.Context(), pool, source, ends, say)
+		if ends[0].Protected || state() != "enabled-without-cooldown" {
+			t.Errorf("somebody else's protection was taken for ours: %+v, state %q", ends, state())
+		}
+	})
+}
