@@ -5,6 +5,7 @@ package awssim
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -19,8 +20,8 @@ type SnapshotJob struct {
 	Incremental bool // only what is new since an earlier one is moved (4.7.1)
 }
 
-// WithSnapshotTime fixes how long snapshots and copies take. By default it is drawn: seconds for 1 GiB (4.6.4), minutes for 8,
-// an hour or so for 500.
+// WithSnapshotTime fixes how long snapshots and copies take. By default it is drawn: for copies seconds where it is 1 GiB (4.6.4),
+// minutes for 8, an hour or so for 500.
 func WithSnapshotTime(took func(SnapshotJob) time.Duration) Option {
 	return func(w *World) { w.snapshotTime = took }
 }
@@ -51,29 +52,32 @@ func (p progress) percent(now time.Time) string {
 	return fmt.Sprintf("%d%%", 99*now.Sub(p.starts)/p.almost.Sub(p.starts))
 }
 
-// run draws how a job goes on that begins now.
+// run draws how a job goes on that begins now: a time in which nothing moves, then the data, of which some jobs take the
+// last percent slowly. Copies of 1 GiB take their 4 to 25 seconds (4.6.4), snapshots of volumes a little longer.
 func (w *World) run(now time.Time, job SnapshotJob) progress {
-	took := w.duration(job)
-	wait := min(took/4, w.between(job.SnapshotID+" start", time.Second, 20*time.Second))
-	stand := took / 20
-	if w.draw("stand", job.SnapshotID)%6 == 0 {
-		stand = took / 3
+	head, data := w.between(job.SnapshotID+" head", 6*time.Second, 10*time.Second), w.between(job.SnapshotID+" data", time.Second, 3*time.Second)
+	switch {
+	case job.Incremental:
+	case job.copies(): // 70 to 200 MiB a second
+		data = time.Duration(job.GiB) * w.between(job.SnapshotID+" rate", 1024*time.Second/200, 1024*time.Second/70)
+	default: // 200 to 500 MiB a second
+		head += 14 * time.Second
+		data = time.Duration(job.GiB) * w.between(job.SnapshotID+" rate", 1024*time.Second/500, 1024*time.Second/200)
 	}
-	return progress{starts: now.Add(wait), almost: now.Add(took - stand), ends: now.Add(took)}
+	if w.snapshotTime != nil {
+		took := max(w.snapshotTime(job), 4)
+		head, data = took/4, took-took/4
+	}
+	slow := data / 20
+	if w.draw("slow", job.SnapshotID)%6 == 0 {
+		slow = data / 3
+	}
+	starts := now.Add(head)
+	return progress{starts: starts, almost: starts.Add(data - slow), ends: starts.Add(data)}
 }
 
-// duration draws how long a job takes: data moves at 60 to 200 MiB a second, which gives 1 GiB its 4 to 25 seconds (4.6.4).
-func (w *World) duration(job SnapshotJob) time.Duration {
-	if w.snapshotTime != nil {
-		return max(w.snapshotTime(job), time.Nanosecond)
-	}
-	overhead := w.between(job.SnapshotID+" overhead", 3*time.Second, 8*time.Second)
-	if job.Incremental {
-		return overhead
-	}
-	perGiB := w.between(job.SnapshotID+" rate", 1024*time.Second/200, 1024*time.Second/60)
-	return overhead + time.Duration(job.GiB)*perGiB
-}
+// copies reports whether the job is a copy; else it is the snapshot of a volume.
+func (j SnapshotJob) copies() bool { return strings.HasPrefix(j.SourceID, "snap-") }
 
 // failing draws when something fails that was accepted: late enough to be taken for a success (1.8.4, 4.6.5).
 func (w *World) failing(now time.Time, id string) progress {

@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -133,3 +134,18 @@ func refusedWith(t testing.TB, err error, code, text string) {
 		t.Errorf("the refusal says %q, want %q", got, text)
 	}
 }
+
+// onBenchWithJobs runs a test on a bench that notes every snapshot job.
+func onBenchWithJobs(t *testing.T, test func(b bench, jobs *[]SnapshotJob)) {
+	t.Helper()
+	onBench(t, func(b bench) {
+		var jobs []SnapshotJob
+		WithSnapshotTime(func(job SnapshotJob) time.Duration {
+			jobs = append(jobs, job)
+			return time.Minute
+		})(b.world)
+		test(b, &jobs)
+	})
+}
+
+func replaceSource(url, id string) string { return strings.ReplaceAll(url, "SOURCE", id) }

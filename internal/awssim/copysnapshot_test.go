@@ -1,0 +1,309 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+)
+
+func TestACopyInheritsDataAndSizeOnly_1_3_11(t *testing.T) {
+	onBench(t, func(b bench) {
+		source := b.snapshot("")
+		ok(b.ec2.CreateTags(b.Context(), &ec2.CreateTagsInput{Resources: []string{source}, Tags: []types.Tag{{Key: aws.String("a"), Value: aws.String("b")}}}))(b)
+		b.share(source)
+		got := b.settled(b.at(member, home), b.copySnapshot(b.at(member, home), source))
+		if *got.OwnerId != member || *got.VolumeId != "vol-ffffffff" || *got.Description != "" || len(got.Tags) != 0 || *got.VolumeSize != 8 {
+			t.Errorf("the copy is %+v", got)
+		}
+		shared := ok(b.at(member, home).DescribeSnapshotAttribute(b.Context(), &ec2.DescribeSnapshotAttributeInput{
+			SnapshotId: got.SnapshotId, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
+		}))(b)
+		if len(shared.CreateVolumePermissions) != 0 {
+			t.Errorf("the copy is shared with %v", shared.CreateVolumePermissions)
+		}
+	})
+}
+
+func TestEachRequestMakesACopy_1_3_12(t *testing.T) {
+	onBench(t, func(b bench) {
+		source := b.snapshot("")
+		if first, second := b.copySnapshot(b.ec2, source), b.copySnapshot(b.ec2, source); first == second {
+			t.Error("the second request made nothing")
+		}
+	})
+}
+
+func TestACopyGoesOnWhenTheShareIsRevoked_1_3_13(t *testing.T) {
+	onBench(t, func(b bench) {
+		source := b.snapshot("")
+		b.share(source)
+		copied := b.copySnapshot(b.at(member, home), source)
+		ok(b.ec2.ResetSnapshotAttribute(b.Context(), &ec2.ResetSnapshotAttributeInput{SnapshotId: &source, Attribute: types.SnapshotAttributeNameCreateVolumePermission}))(b)
+		if got := b.settled(b.at(member, home), copied); got.State != types.SnapshotStateCompleted {
+			t.Errorf("the copy is %s: %s", got.State, aws.ToString(got.StateMessage))
+		}
+	})
+}
+
+// A key that is named is checked at once for existence, state, and kind; the rest shows later (1.8).
+func TestANamedKeyIsCheckedAtOnce(t *testing.T) {
+	for _, row := range []struct {
+		rule string
+		key  func(b bench) string
+		says string
+	}{
+		{"1.8.1", func(b bench) string {
+			key := b.key()
+			ok(b.kms.DisableKey(b.Context(), &kms.DisableKeyInput{KeyId: &key}))(b)
+			return key
+		}, "disabled"},
+		{"1.8.2", func(bench) string { return "alias/nope" }, "invalid"},
+		{"1.8.2 id", func(bench) string { return "6f4d2634-186d-4adc-8a7f-ca163060dafc" }, "invalid"},
+		{"1.7.5 other Region (A.1.6, 3.6.2)", func(b bench) string { return b.keyAt(owner, away) }, "invalid"},
+		{"3.4.2 asymmetric", func(b bench) string {
+			return *ok(b.kms.CreateKey(b.Context(), &kms.CreateKeyInput{KeySpec: kmstypes.KeySpecRsa2048, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt}))(b).KeyMetadata.Arn
+		}, "invalid"},
+		{"3.4 pending deletion (Q3)", func(b bench) string {
+			key := b.key()
+			ok(b.kms.ScheduleKeyDeletion(b.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &key}))(b)
+			return key
+		}, "invalid"},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			onBench(t, func(b bench) {
+				source, key := b.snapshot(""), row.key(b)
+				_, err := b.ec2.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{
+					SourceRegion: aws.String(home), SourceSnapshotId: &source, Encrypted: aws.Bool(true), KmsKeyId: &key,
+				})
+				refusedWith(t, err, "InvalidParameterValue", "The specified keyId "+key+" is "+row.says)
+			})
+		})
+	}
+}
+
+// A key in PendingImport is no synchronous refusal (3.4); it is an open question what AWS does (Q3).
+func TestACopyUnderAKeyWithoutMaterialEndsInError_3_4(t *testing.T) {
+	onBench(t, func(b bench) {
+		key := *ok(b.kms.CreateKey(b.Context(), &kms.CreateKeyInput{Origin: kmstypes.OriginTypeExternal}))(b).KeyMetadata.Arn
+		got := b.settled(b.ec2, b.copySnapshot(b.ec2, b.snapshot(""), under(key)))
+		if got.State != types.SnapshotStateError || aws.ToString(got.StateMessage) != "Given key ID is not accessible" {
+			t.Errorf("the copy is %s: %s", got.State, aws.ToString(got.StateMessage))
+		}
+	})
+}
+
+// A copy of a snapshot whose key has been disabled since ends in error.
+func TestTheSourcesKeyHasToWork_3_4(t *testing.T) {
+	onBench(t, func(b bench) {
+		key := b.key()
+		source := b.snapshot(key)
+		ok(b.kms.DisableKey(b.Context(), &kms.DisableKeyInput{KeyId: &key}))(b)
+		got := b.settled(b.ec2, b.copySnapshot(b.ec2, source, under(b.key())))
+		if got.State != types.SnapshotStateError || aws.ToString(got.StateMessage) != "Given key ID is not accessible" {
+			t.Errorf("the copy is %s: %s", got.State, aws.ToString(got.StateMessage))
+		}
+	})
+}
+
+// What is wrong with the source is told by the copy, late and without its size (4.6.2, 4.6.5).
+func TestACopyOfAnUnreadableSourceEndsInError(t *testing.T) {
+	for _, row := range []struct {
+		rule   string
+		source func(b bench) string
+		region string // that the request names as the source's
+		says   string
+	}{
+		{"4.6.5 not shared", func(b bench) string { return b.snapshot("") }, home, "Source snapshot is not found"},
+		{"4.6.5 other Region", func(b bench) string {
+			id := b.snapshot("")
+			b.share(id)
+			return id
+		}, away, "Source snapshot is not found"},
+		{"4.6.5 deleted", func(b bench) string {
+			id := b.snapshot("")
+			ok(b.ec2.DeleteSnapshot(b.Context(), &ec2.DeleteSnapshotInput{SnapshotId: &id}))(b)
+			return id
+		}, home, "Source snapshot is not found"},
+		{"4.6.5 pending", func(b bench) string {
+			id := *ok(b.ec2.CreateSnapshot(b.Context(), &ec2.CreateSnapshotInput{VolumeId: aws.String(b.volume(""))}))(b).SnapshotId
+			b.share(id)
+			return id
+		}, home, "Source snapshot is not complete"},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			onBench(t, func(b bench) {
+				others := b.at(member, home)
+				source := row.source(b)
+				made := ok(others.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(row.region), SourceSnapshotId: &source}))(b)
+				if early := b.seen(others, *made.SnapshotId); early.State != types.SnapshotStatePending {
+					t.Errorf("the copy is %s at once", early.State)
+				}
+				got := b.settled(others, *made.SnapshotId)
+				if got.State != types.SnapshotStateError || aws.ToString(got.StateMessage) != row.says {
+					t.Errorf("the copy is %s: %s", got.State, aws.ToString(got.StateMessage))
+				}
+				if *got.Progress != "0%" || got.CompletionTime != nil || *got.VolumeSize != 0 || *got.Encrypted {
+					t.Errorf("of the failed copy is seen %+v", got)
+				}
+			})
+		})
+	}
+}
+
+// A pending copy tells neither size nor encryption nor key; the complete one does (4.6.1, 4.6.2).
+func TestAPendingCopyTellsNothing_4_6_1(t *testing.T) {
+	onBench(t, func(b bench) {
+		key := b.key()
+		made := b.copySnapshot(b.ec2, b.snapshot(key), under(b.key()))
+		first := b.seen(b.ec2, made)
+		if aws.ToString(first.StateMessage) != "Metadata not updated" || *first.Progress != "0%" {
+			t.Errorf("at first the copy says %q at %s", aws.ToString(first.StateMessage), *first.Progress)
+		}
+		moved := false
+		for b.seen(b.ec2, made).State == types.SnapshotStatePending {
+			seen := b.seen(b.ec2, made)
+			if seen.State == types.SnapshotStatePending && (*seen.VolumeSize != 0 || *seen.Encrypted || seen.KmsKeyId != nil || seen.CompletionTime != nil) {
+				t.Fatalf("the pending copy tells %+v", seen)
+			}
+			moved = moved || *seen.Progress != "0%" && *seen.Progress != "100%"
+			time.Sleep(time.Second)
+		}
+		done := b.seen(b.ec2, made)
+		if !moved || *done.VolumeSize != 8 || !*done.Encrypted || done.KmsKeyId == nil || done.StateMessage != nil || *done.Progress != "100%" || *done.FullSnapshotSizeInBytes != 8<<30 {
+			t.Errorf("the complete copy is %+v (progress seen: %t)", done, moved)
+		}
+	})
+}
+
+// Copies of 1 GiB take 4 to 25 seconds (4.6.4), larger ones in proportion; what is there already is not moved again (4.7.1).
+func TestCopiesTakeTimeByTheirSize_4_6_4(t *testing.T) {
+	took := func(seed uint64, job SnapshotJob) time.Duration {
+		w := New(WithSeed(seed))
+		return w.run(time.Time{}, job).ends.Sub(time.Time{})
+	}
+	for seed := range uint64(200) {
+		for gib, limits := range map[int32][2]time.Duration{1: {4 * time.Second, 25 * time.Second}, 8: {40 * time.Second, 3 * time.Minute}, 500: {40 * time.Minute, 130 * time.Minute}} {
+			if d := took(seed, SnapshotJob{SnapshotID: "snap-a", SourceID: "snap-b", GiB: gib}); d < limits[0] || d > limits[1] {
+				t.Errorf("seed %d: a copy of %d GiB takes %s", seed, gib, d)
+			}
+		}
+		if d := took(seed, SnapshotJob{SnapshotID: "snap-a", SourceID: "snap-b", GiB: 500, Incremental: true}); d > 15*time.Second {
+			t.Errorf("seed %d: an incremental copy takes %s", seed, d)
+		}
+	}
+}
+
+// Another key, account or Region makes a full copy; the second one there, under the same key, is incremental (4.7.1).
+func TestCopiesAreIncrementalWhereTheDataIsAlready_4_7_1(t *testing.T) {
+	onBenchWithJobs(t, func(b bench, jobs *[]SnapshotJob) {
+		source, key := b.snapshot(""), b.keyAt(member, away)
+		b.share(source)
+		others := b.at(member, away)
+		for _, row := range []struct {
+			what        string
+			client      *ec2.Client
+			key         string
+			incremental bool
+		}{
+			{"same place, no key", b.ec2, "", true},
+			{"same place, new key", b.ec2, b.key(), false},
+			{"other account and Region", others, "", false},
+			{"there again", others, "", true},
+			{"there under a key", others, key, false},
+			{"there under the key again", others, key, true},
+		} {
+			var changes []func(*ec2.CopySnapshotInput)
+			if row.key != "" {
+				changes = append(changes, under(row.key))
+			}
+			b.settled(row.client, b.copySnapshot(row.client, source, changes...))
+			if last := (*jobs)[len(*jobs)-1]; last.Incremental != row.incremental {
+				t.Errorf("%s: incremental is %t", row.what, last.Incremental)
+			}
+		}
+	})
+}
+
+func TestTimeBasedCopies(t *testing.T) {
+	asking := func(minutes int32) func(*ec2.CopySnapshotInput) {
+		return func(in *ec2.CopySnapshotInput) { in.CompletionDurationMinutes = &minutes }
+	}
+	t.Run("4.8.1 bounds come before IAM and dry run", func(t *testing.T) {
+		onBench(t, func(b bench) {
+			for _, minutes := range []int32{-1, 0, 14, 16, 2881} {
+				_, err := b.ec2.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{
+					SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0123456789abcdef0"), CompletionDurationMinutes: &minutes, DryRun: aws.Bool(true),
+				})
+				refused(t, err, "InvalidParameterValue")
+			}
+		})
+	})
+	t.Run("4.8.4 shows its type and keeps its time", func(t *testing.T) {
+		onBench(t, func(b bench) {
+			source := b.snapshot("")
+			begun := time.Now()
+			got := b.settled(b.ec2, b.copySnapshot(b.at(owner, home), source, asking(15)))
+			if got.TransferType != types.TransferTypeTimeBased || aws.ToInt32(got.CompletionDurationMinutes) != 15 || got.CompletionTime.Sub(begun) > 15*time.Minute {
+				t.Errorf("the copy is %+v", got)
+			}
+		})
+	})
+	t.Run("4.8.3 a second of the same snapshot waits for the first", func(t *testing.T) {
+		onBench(t, func(b bench) {
+			source := b.snapshot("")
+			client := b.at(owner, away)
+			first, second := b.copySnapshot(client, source, asking(15)), b.copySnapshot(client, source, asking(15))
+			a, z := b.settled(client, first), b.settled(client, second)
+			if z.CompletionTime.Before(*a.CompletionTime) {
+				t.Errorf("the second ended at %s, the first at %s", z.CompletionTime, a.CompletionTime)
+			}
+		})
+	})
+	t.Run("4.8.2 the throughput of a pair of Regions is limited", func(t *testing.T) {
+		onBench(t, func(b bench) {
+			// 440 GiB in 15 minutes take all of a copy's 500 MiB a second; four of them all that the Regions have.
+			var sources []string
+			for range 5 {
+				volume := ok(b.ec2.CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(440), VolumeType: types.VolumeTypeGp3}))(b)
+				time.Sleep(time.Minute)
+				sources = append(sources, *ok(b.ec2.CreateSnapshot(b.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId}))(b).SnapshotId)
+			}
+			for _, id := range sources {
+				b.settled(b.ec2, id)
+			}
+			client := b.at(owner, away)
+			for _, id := range sources[:4] {
+				b.copySnapshot(client, id, asking(15))
+			}
+			_, err := client.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &sources[4], CompletionDurationMinutes: aws.Int32(15)})
+			refused(t, err, "ResourceLimitExceeded")
+		})
+	})
+}
+
+// PresignedUrl and DestinationRegion have to agree with the request; signatures are not looked at (9.0).
+func TestWhatIsSaidTwiceHasToAgree_9_0(t *testing.T) {
+	for _, row := range []struct{ url, says string }{
+		{"ftp://ec2.us-east-1.amazonaws.com/", "The protocol in PresignedUrl should be http or https"},
+		{"https://ec2.us-east-1.amazonaws.com/?SourceSnapshotId=SOURCE&DestinationRegion=us-east-1", "The destination region specified in PresignedUrl: 'us-east-1' is incorrect"},
+		{"https://ec2.us-east-1.amazonaws.com/?SourceSnapshotId=SOURCE&DestinationRegion=us-west-2", ""},
+	} {
+		onBench(t, func(b bench) {
+			source := b.snapshot("")
+			url := replaceSource(row.url, source)
+			_, err := b.at(owner, away).CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &source, PresignedUrl: &url})
+			if row.says == "" && err == nil {
+				return
+			}
+			refusedWith(t, err, "InvalidParameterValue", row.says)
+		})
+	}
+}
