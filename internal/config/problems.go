@@ -72,7 +72,7 @@ func (p *problems) region(field, region string) {
 	if !literal(region) {
 		return
 	}
-	partition := partitionOf(region)
+	partition := plan.PartitionOf(region)
 	if partition == "" {
 		p.add(field, "%q is no name of a Region, such as eu-west-1", region)
 		return

@@ -226,6 +226,9 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"Region not enabled", site(func(s *plan.Site) {
 			s.Err = &plan.Refusal{Operation: "ec2:DescribeImages", Status: 401, Code: "AuthFailure", Message: "AWS was not able to validate the provided access credentials"}
 		})},
+		{"a Region that does not exist", func(r *plan.Request, f *plan.Facts) {
+			f.Regions, r.Targets[0].Regions = []string{tokyo, oregon}, []string{"ap-northeast-11"}
+		}},
 		{"role of another account", site(func(s *plan.Site) {
 			*s = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Message: "they belong to account 222222222222"}}
 		})},

@@ -21,6 +21,9 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 	finding := func(level Level, rule, option, summary, because, next string) Finding {
 		return Finding{Level: level, Rule: rule, Field: field(d.Target, option), At: d.At, Principal: site.Identity.ARN, Summary: summary, Because: because, Next: next}
 	}
+	if !facts.HasRegion(d.At.Region) {
+		return []Finding{finding(Refused, "5.8", "regions", "there is no Region "+d.At.Region, "AWS does not list it for the partition "+facts.Source.Partition, "correct the name")}
+	}
 	if d.At.Account != facts.Source.Account && len(d.Roles) == 0 && d.Profile == "" {
 		return []Finding{finding(Refused, "5.10", "role_name", "there are no credentials for account "+d.At.Account,
 			"the source credentials belong to account "+facts.Source.Account, "give role_name, an assume_role block or profile")}

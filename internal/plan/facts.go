@@ -5,7 +5,7 @@ package plan
 
 import (
 	"cmp"
-	"strings"
+	"slices"
 	"time"
 
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -31,18 +31,7 @@ func (p Place) image(id string) string { return p.resource("image", id) }
 func (p Place) snapshot(id string) string { return p.resource("snapshot", id) }
 
 func (p Place) resource(kind, id string) string {
-	return "arn:" + partitionOf(p.Region) + ":ec2:" + p.Region + "::" + kind + "/" + cmp.Or(id, "*")
-}
-
-// partitionOf is the partition that a Region belongs to.
-func partitionOf(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "aws-cn"
-	case strings.HasPrefix(region, "us-gov-"):
-		return "aws-us-gov"
-	}
-	return "aws"
+	return "arn:" + PartitionOf(p.Region) + ":ec2:" + p.Region + "::" + kind + "/" + cmp.Or(id, "*")
 }
 
 // Identity is who some credentials are (rule 5.9).
@@ -56,12 +45,18 @@ type Identity struct {
 type Facts struct {
 	At       time.Time // the only clock that plan has
 	Source   Identity
+	Regions  []string                 // of the partition, as AWS lists them for the source account; empty: not known
 	Images   map[string]Image         // Region -> the image of the request there
 	Defaults map[Place]Default        // EBS encryption-by-default of the source Regions, and where a target asks for the default key
 	Keys     map[Place]map[string]Key // key as asked for -> what it is
 	Sites    map[Place]Site           // what is at each destination
 	Earlier  map[Place]Earlier        // what bears our source tag there
 	Unseen   []Unseen                 // looks that were refused
+}
+
+// HasRegion reports whether a Region exists, enabled or not, as far as that is known.
+func (f Facts) HasRegion(region string) bool {
+	return len(f.Regions) == 0 || slices.Contains(f.Regions, region)
 }
 
 // Image is a source image with all that only its owner can read (rules 2.2.11, 2.2.12).

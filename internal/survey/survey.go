@@ -38,11 +38,13 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 		Sites:    map[plan.Place]plan.Site{},
 		Earlier:  map[plan.Place]plan.Earlier{},
 	}}
+	s.regions(ctx)
 	err = s.each(ctx, len(req.Images), func(ctx context.Context, i int) { s.image(ctx, req.Images[i]) })
 	if err != nil {
 		return s.facts, err
 	}
 	destinations, _ := plan.Expand(req, s.facts) // Decide tells what is wrong with them
+	destinations = slices.DeleteFunc(destinations, func(d plan.Destination) bool { return !s.facts.HasRegion(d.At.Region) })
 	for _, d := range destinations {
 		if err := pool.Assume(ctx, d, req.AssumeRoleFrom); err != nil {
 			s.keep(func(f *plan.Facts) { f.Sites[d.At] = plan.Site{Err: awsclient.Refused("profile", err)} })

@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package config
+package plan
 
 import (
 	"encoding/json"
@@ -39,7 +39,7 @@ func TestPartitionsAreTheSDKs(t *testing.T) {
 			if strings.HasSuffix(region, "-global") { // no Region: where global services sign
 				continue
 			}
-			if got := partitionOf(region); got != partition.ID {
+			if got := PartitionOf(region); got != partition.ID {
 				t.Errorf("%s is of %q, the SDK says %s", region, got, partition.ID)
 			}
 		}

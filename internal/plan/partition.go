@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package config
+package plan
 
 import "regexp"
 
@@ -21,8 +21,8 @@ var partitions = []struct {
 	{"aws-us-gov", regexp.MustCompile(`^us\-gov\-\w+\-\d+$`)},
 }
 
-// partitionOf is the partition of a Region; "" for what is no name of a Region.
-func partitionOf(region string) string {
+// PartitionOf is the partition of a Region, by the form of its name; "" for what is no name of a Region.
+func PartitionOf(region string) string {
 	for _, partition := range partitions {
 		if partition.regions.MatchString(region) {
 			return partition.name
