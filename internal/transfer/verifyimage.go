@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -106,6 +107,9 @@ func differencesOf(s *plan.VerifyImage, j *job, image ec2types.Image, snapshots 
 	differ("Public", "false", fmt.Sprint(aws.ToBool(image.Public)))
 	tags := tagsOf(image.Tags)
 	for _, key := range slices.Sorted(maps.Keys(s.Register.Tags)) {
+		if s.Image.From == "" && origin.Ours(key) {
+			continue // an earlier run's, proved by its seals
+		}
 		differ("Tag "+key, s.Register.Tags[key], tags[key])
 	}
 	for _, m := range image.BlockDeviceMappings {
