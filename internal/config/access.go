@@ -39,8 +39,6 @@ type Access struct {
 	// How often a throttled or transiently failing call is repeated. Default: until `timeout`, because throttling is expected where
 	// many accounts are served.
 	MaxRetries int `mapstructure:"max_retries"`
-	// `true` leaves out the check of the source credentials (`sts:GetCallerIdentity`) that comes before anything else.
-	SkipCredentialValidation bool `mapstructure:"skip_credential_validation"`
 	// `true` accepts any TLS certificate of the endpoints. For test endpoints only.
 	InsecureSkipTLSVerify bool `mapstructure:"insecure_skip_tls_verify"`
 }
@@ -48,16 +46,15 @@ type Access struct {
 // Credentials are the options as package awsclient takes them.
 func (a *Access) Credentials() awsclient.Access {
 	access := awsclient.Access{
-		Region:                   a.Region,
-		Profile:                  a.Profile,
-		AccessKey:                a.AccessKey,
-		SecretKey:                plan.Secret(a.SecretKey),
-		Token:                    plan.Secret(a.Token),
-		SharedCredentialsFile:    a.SharedCredentialsFile,
-		CustomEndpointEC2:        a.CustomEndpointEC2,
-		MaxRetries:               a.MaxRetries,
-		SkipCredentialValidation: a.SkipCredentialValidation,
-		InsecureSkipTLSVerify:    a.InsecureSkipTLSVerify,
+		Region:                a.Region,
+		Profile:               a.Profile,
+		AccessKey:             a.AccessKey,
+		SecretKey:             plan.Secret(a.SecretKey),
+		Token:                 plan.Secret(a.Token),
+		SharedCredentialsFile: a.SharedCredentialsFile,
+		CustomEndpointEC2:     a.CustomEndpointEC2,
+		MaxRetries:            a.MaxRetries,
+		InsecureSkipTLSVerify: a.InsecureSkipTLSVerify,
 	}
 	if a.AssumeRole != nil {
 		access.AssumeRole = []plan.Role{a.AssumeRole.role()}

@@ -49,34 +49,33 @@ func (*FlatAssumeRole) HCL2Spec() map[string]hcldec.Spec {
 // FlatConfig is an auto-generated flat version of Config.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatConfig struct {
-	PackerBuildName          *string           `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
-	PackerBuilderType        *string           `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
-	PackerCoreVersion        *string           `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
-	PackerDebug              *bool             `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
-	PackerForce              *bool             `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
-	PackerOnError            *string           `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
-	PackerUserVars           map[string]string `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
-	PackerSensitiveVars      []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
-	Region                   *string           `mapstructure:"region" cty:"region" hcl:"region"`
-	Profile                  *string           `mapstructure:"profile" cty:"profile" hcl:"profile"`
-	AccessKey                *string           `mapstructure:"access_key" cty:"access_key" hcl:"access_key"`
-	SecretKey                *string           `mapstructure:"secret_key" cty:"secret_key" hcl:"secret_key"`
-	Token                    *string           `mapstructure:"token" cty:"token" hcl:"token"`
-	SharedCredentialsFile    *string           `mapstructure:"shared_credentials_file" cty:"shared_credentials_file" hcl:"shared_credentials_file"`
-	AssumeRole               *FlatAssumeRole   `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
-	CustomEndpointEC2        *string           `mapstructure:"custom_endpoint_ec2" cty:"custom_endpoint_ec2" hcl:"custom_endpoint_ec2"`
-	MaxRetries               *int              `mapstructure:"max_retries" cty:"max_retries" hcl:"max_retries"`
-	SkipCredentialValidation *bool             `mapstructure:"skip_credential_validation" cty:"skip_credential_validation" hcl:"skip_credential_validation"`
-	InsecureSkipTLSVerify    *bool             `mapstructure:"insecure_skip_tls_verify" cty:"insecure_skip_tls_verify" hcl:"insecure_skip_tls_verify"`
-	KMSKeyID                 *string           `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
-	RegionKMSKeyIDs          map[string]string `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
-	AllowUnencryptedShare    *bool             `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
-	ProtectSource            *bool             `mapstructure:"protect_source" cty:"protect_source" hcl:"protect_source"`
-	AssumeRoleFrom           *string           `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
-	Timeout                  *string           `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
-	CopyTimeout              *string           `mapstructure:"copy_timeout" cty:"copy_timeout" hcl:"copy_timeout"`
-	PollInterval             *string           `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
-	Targets                  []FlatTarget      `mapstructure:"target" cty:"target" hcl:"target"`
+	PackerBuildName       *string           `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
+	PackerBuilderType     *string           `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
+	PackerCoreVersion     *string           `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
+	PackerDebug           *bool             `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
+	PackerForce           *bool             `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
+	PackerOnError         *string           `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
+	PackerUserVars        map[string]string `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
+	PackerSensitiveVars   []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	Region                *string           `mapstructure:"region" cty:"region" hcl:"region"`
+	Profile               *string           `mapstructure:"profile" cty:"profile" hcl:"profile"`
+	AccessKey             *string           `mapstructure:"access_key" cty:"access_key" hcl:"access_key"`
+	SecretKey             *string           `mapstructure:"secret_key" cty:"secret_key" hcl:"secret_key"`
+	Token                 *string           `mapstructure:"token" cty:"token" hcl:"token"`
+	SharedCredentialsFile *string           `mapstructure:"shared_credentials_file" cty:"shared_credentials_file" hcl:"shared_credentials_file"`
+	AssumeRole            *FlatAssumeRole   `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
+	CustomEndpointEC2     *string           `mapstructure:"custom_endpoint_ec2" cty:"custom_endpoint_ec2" hcl:"custom_endpoint_ec2"`
+	MaxRetries            *int              `mapstructure:"max_retries" cty:"max_retries" hcl:"max_retries"`
+	InsecureSkipTLSVerify *bool             `mapstructure:"insecure_skip_tls_verify" cty:"insecure_skip_tls_verify" hcl:"insecure_skip_tls_verify"`
+	KMSKeyID              *string           `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
+	RegionKMSKeyIDs       map[string]string `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
+	AllowUnencryptedShare *bool             `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
+	ProtectSource         *bool             `mapstructure:"protect_source" cty:"protect_source" hcl:"protect_source"`
+	AssumeRoleFrom        *string           `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
+	Timeout               *string           `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
+	CopyTimeout           *string           `mapstructure:"copy_timeout" cty:"copy_timeout" hcl:"copy_timeout"`
+	PollInterval          *string           `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
+	Targets               []FlatTarget      `mapstructure:"target" cty:"target" hcl:"target"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -108,7 +107,6 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"assume_role":                &hcldec.BlockSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
 		"custom_endpoint_ec2":        &hcldec.AttrSpec{Name: "custom_endpoint_ec2", Type: cty.String, Required: false},
 		"max_retries":                &hcldec.AttrSpec{Name: "max_retries", Type: cty.Number, Required: false},
-		"skip_credential_validation": &hcldec.AttrSpec{Name: "skip_credential_validation", Type: cty.Bool, Required: false},
 		"insecure_skip_tls_verify":   &hcldec.AttrSpec{Name: "insecure_skip_tls_verify", Type: cty.Bool, Required: false},
 		"kms_key_id":                 &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
 		"region_kms_key_ids":         &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},

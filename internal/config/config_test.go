@@ -132,7 +132,6 @@ var options = []struct {
 	{"shared_credentials_file", prod + "\nshared_credentials_file = \"/c\"", func(r run) any { return r.SharedCredentialsFile }, "/c"},
 	{"custom_endpoint_ec2", prod + "\ncustom_endpoint_ec2 = \"https://ec2.example.com\"", func(r run) any { return r.CustomEndpointEC2 }, "https://ec2.example.com"},
 	{"max_retries", prod + "\nmax_retries = 7", func(r run) any { return r.MaxRetries }, 7},
-	{"skip_credential_validation", prod + "\nskip_credential_validation = true", func(r run) any { return r.SkipCredentialValidation }, true},
 	{"insecure_skip_tls_verify", prod + "\ninsecure_skip_tls_verify = true", func(r run) any { return r.InsecureSkipTLSVerify }, true},
 	{"assume_role.role_arn", assumeRole(""), func(r run) any { return r.role().RoleARN }, plan.Text("arn:aws:iam::111111111111:role/builder")},
 	{"assume_role.session_name", assumeRole(`session_name = "golden"`), func(r run) any { return r.role().SessionName }, plan.Text("golden")},
