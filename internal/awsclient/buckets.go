@@ -9,25 +9,24 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// bucket is how many calls of a kind AWS lets an account make in a Region: at once, and a second (4.2).
+// bucket is how many calls of an operation AWS lets an account make in a Region: at once, and a second (4.2).
 type bucket struct {
-	name   string
 	size   int
 	refill rate.Limit
 }
 
-// bucketOf finds the bucket that a call of EC2 is counted in.
+// bucketOf is the bucket of an operation of EC2; each has one of its own.
 func bucketOf(operation string) bucket {
 	switch operation {
 	case "CopyImage":
-		return bucket{"CopyImage", 100, 1}
+		return bucket{100, 1}
 	case "CreateSnapshot", "DeleteSnapshot", "ModifyImageAttribute", "ModifySnapshotAttribute", "DeregisterImage":
-		return bucket{operation, 100, 5}
+		return bucket{100, 5}
 	case "CreateTags":
-		return bucket{operation, 100, 10}
+		return bucket{100, 10}
 	}
 	if strings.HasPrefix(operation, "Describe") || strings.HasPrefix(operation, "Get") {
-		return bucket{"reading", 100, 20}
+		return bucket{100, 20}
 	}
-	return bucket{"changing", 50, 5}
+	return bucket{50, 5}
 }

@@ -6,6 +6,7 @@ package awsclient
 import (
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -91,9 +92,23 @@ func IsUnclear(err error) bool {
 	return status == 0 || status >= http.StatusInternalServerError
 }
 
+// quoted is where STS repeats an external id, which is a secret, because of its form (5.5).
+var quoted = regexp.MustCompile(`(?is)Value '.*?' at 'externalId'`)
+
+func redacted(text string) string {
+	return quoted.ReplaceAllString(text, "Value '(secret)' at 'externalId'")
+}
+
+// discreet is an error whose text holds no external id.
+type discreet struct{ error }
+
+func (e discreet) Error() string { return redacted(e.error.Error()) }
+func (e discreet) Unwrap() error { return e.error }
+
 // Refused makes a fact of an error: of AWS's refusal, or of the call that did not come through. The operation is "ec2:CopySnapshot".
+// Its message holds no external id.
 func Refused(operation string, err error) *plan.Refusal {
-	refusal := &plan.Refusal{Operation: operation, Code: Code(err), Message: err.Error()}
+	refusal := &plan.Refusal{Operation: operation, Code: Code(err), Message: redacted(err.Error())}
 	var session *SessionError
 	if errors.As(err, &session) {
 		refusal.Operation = "sts:AssumeRole"
@@ -103,7 +118,7 @@ func Refused(operation string, err error) *plan.Refusal {
 	}
 	var answered smithy.APIError
 	if errors.As(err, &answered) {
-		refusal.Message = answered.ErrorMessage()
+		refusal.Message = redacted(answered.ErrorMessage())
 	}
 	refusal.Status = status(err)
 	return refusal

@@ -212,20 +212,21 @@ func kept[C any](clients map[plan.Place]*C, at plan.Place, create func() *C) *C 
 func (p *Pool) atRate(at plan.Place) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
 		if m, ok := stack.Finalize.Get((*attempt)(nil).ID()); ok {
-			m.(*attempt).bucket = p.bucket(at, bucketOf(stack.ID()))
+			m.(*attempt).bucket = p.bucket(at, stack.ID())
 		}
 		return nil
 	}
 }
 
-func (p *Pool) bucket(at plan.Place, b bucket) *rate.Limiter {
+func (p *Pool) bucket(at plan.Place, operation string) *rate.Limiter {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.buckets[at] == nil {
 		p.buckets[at] = map[string]*rate.Limiter{}
 	}
-	if p.buckets[at][b.name] == nil {
-		p.buckets[at][b.name] = rate.NewLimiter(b.refill, b.size)
+	if p.buckets[at][operation] == nil {
+		b := bucketOf(operation)
+		p.buckets[at][operation] = rate.NewLimiter(b.refill, b.size)
 	}
-	return p.buckets[at][b.name]
+	return p.buckets[at][operation]
 }

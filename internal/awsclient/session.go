@@ -77,9 +77,20 @@ func chain(cfg aws.Config, roles []plan.Role) *session {
 	for _, role := range roles {
 		hop := cfg.Copy()
 		hop.Credentials = last
-		last = cached(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(hop), string(role.RoleARN), assume(role)), last)
+		last = cached(assumed{stscreds.NewAssumeRoleProvider(sts.NewFromConfig(hop), string(role.RoleARN), assume(role))}, last)
 	}
 	return last
+}
+
+// assumed is a role whose errors do not show its external id.
+type assumed struct{ *stscreds.AssumeRoleProvider }
+
+func (a assumed) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	credentials, err := a.AssumeRoleProvider.Retrieve(ctx)
+	if err != nil {
+		err = discreet{err}
+	}
+	return credentials, err
 }
 
 func assume(role plan.Role) func(*stscreds.AssumeRoleOptions) {

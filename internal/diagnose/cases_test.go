@@ -187,7 +187,7 @@ var cases = []titled{
 	{"5.4 EC2: the credentials expired", there(copyUnder(targetKey, sourceKey), "ec2:DescribeSnapshots", 400, "RequestExpired", "Request has expired.")},
 	{"5.4 STS: the credentials expired", there(nil, "sts:AssumeRole", 403, "ExpiredToken", "The security token included in the request is expired").by(packerRole).on(role)},
 	{"5.4 KMS: the credentials expired", there(nil, "kms:DescribeKey", 400, "ExpiredTokenException", "The security token included in the request is expired").on(targetKey)},
-	{"5.5 an external id that is none; it is not shown", there(nil, "sts:AssumeRole", 400, "ValidationError", "1 validation error detected: Value 'hush hush' at 'externalId' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@:\\/-]*").by(packerRole).on(role)},
+	{"5.5 an external id that is none", there(nil, "sts:AssumeRole", 400, "ValidationError", "1 validation error detected: Value '(secret)' at 'externalId' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@:\\/-]*").by(packerRole).on(role)},
 	{"5.5 a transitive tag passed again", there(nil, "sts:AssumeRole", 400, "InvalidParameterValue", "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.").by(packerRole).on(role)},
 	{"5.5 a tag given twice", there(nil, "sts:AssumeRole", 400, "InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive.").by(packerRole).on(role)},
 	{"5.6 AssumeRole: trust, external id, MFA, tags or no such role", there(nil, "sts:AssumeRole", 403, "AccessDenied", "User: "+packerRole+" is not authorized to perform: sts:AssumeRole on resource: "+role)},

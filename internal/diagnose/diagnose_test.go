@@ -231,14 +231,6 @@ func TestNoTextIsLeftUnfilled(t *testing.T) {
 	}
 }
 
-func TestAnExternalIDIsNotShown(t *testing.T) {
-	for _, c := range cases {
-		if strings.Contains(document(c.title, Explain(c.Case)), "hush") {
-			t.Errorf("%s: shown", c.title)
-		}
-	}
-}
-
 func TestStatementsAreWhatPoliciesTake(t *testing.T) {
 	name := regexp.MustCompile(`^[A-Za-z0-9]+$`)
 	for _, c := range cases {

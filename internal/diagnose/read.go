@@ -21,11 +21,10 @@ type met struct {
 
 // Beginnings of refusals that name who may not do what (6.2, A.4.11), and parts of other texts.
 var (
-	denied     = regexp.MustCompile(`User: (\S+) is not authorized to perform: ([\w:*-]+)(?: on resource: (\S+))?`)
-	verdict    = regexp.MustCompile(`because .*|with an explicit deny.*`)
-	encoded    = regexp.MustCompile(`\.? *Encoded authorization failure message:.*`)
-	limit      = regexp.MustCompile(`[Ll]imit is (\d+)`)
-	externalID = regexp.MustCompile(`(?i)Value '.*?' at 'externalId'`)
+	denied  = regexp.MustCompile(`User: (\S+) is not authorized to perform: ([\w:*-]+)(?: on resource: (\S+))?`)
+	verdict = regexp.MustCompile(`because .*|with an explicit deny.*`)
+	encoded = regexp.MustCompile(`\.? *Encoded authorization failure message:.*`)
+	limit   = regexp.MustCompile(`[Ll]imit is (\d+)`)
 )
 
 func read(c Case) met {
@@ -69,14 +68,12 @@ func (m met) entry() *entry {
 	return &unknown
 }
 
-// said is AWS's answer: of a refusal that names who may not do what, which the finding tells already, its verdict alone; never an
-// external id, which is a secret.
+// said is AWS's answer: of a refusal that names who may not do what, which the finding tells already, its verdict alone.
 func (m met) said() string {
 	text := strings.TrimSpace(m.Refusal.Message)
 	if denied.MatchString(text) {
 		text = encoded.ReplaceAllString(verdict.FindString(text), "")
 	}
-	text = externalID.ReplaceAllString(text, "Value '(secret)' at 'externalId'")
 	return strings.Join(nonempty(m.Refusal.Code, strings.TrimPrefix(text, m.Refusal.Code+": ")), ": ")
 }
 
