@@ -32,7 +32,7 @@ func (a *attempt) HandleFinalize(ctx context.Context, in middleware.FinalizeInpu
 		}
 	}
 	out, metadata, err = next.HandleFinalize(ctx, in)
-	if IsExpired(err) && a.renewed < 0 {
+	if IsExpired(err) && a.renewed < renewals {
 		a.renewed++
 		a.session.renew()
 		err = renewedError{err}
