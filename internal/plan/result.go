@@ -30,15 +30,37 @@ const (
 	Noted      EventKind = "note"
 )
 
-// Result is what came of a plan.
+// Result is what came of a run, or has come of it so far.
 type Result struct {
-	Begun, Ended time.Time
+	Begun, Ended time.Time // Ended is zero while it goes on
+	Failure      string    // why the run failed, as people read it; "" while it goes on and when it succeeded
+	Destinations []DestinationEnd
 	Images       []Made
 	Steps        []Ended
 	Left         []Leftover
 	Source       []SourceEnd
 	Findings     []Finding
 }
+
+// DestinationEnd is how far a destination has come.
+type DestinationEnd struct {
+	At       Place
+	Target   string
+	Optional bool
+	State    State
+	ImageID  string // "" until it is done
+}
+
+// State of a destination.
+type State string
+
+const (
+	Waiting  State = "waiting"
+	Underway State = "underway"
+	Served   State = "served" // has its image, verified
+	Unserved State = "failed"
+	Excluded State = "left out" // a finding forbade it before the run
+)
 
 // Made is an image that a target owns now.
 type Made struct {
@@ -73,6 +95,7 @@ type Leftover struct {
 	At       Place
 	Kind     string // share, grant, snapshot, image
 	Resource string
+	GiB      int64 // that are stored for it; 0 for what stores nothing, and where it is not known
 	Why      string
 }
 

@@ -27,7 +27,8 @@ func Plan(p plan.Plan) string {
 	t.lost(p.Destinations)
 	if len(p.Steps) > 0 {
 		t.steps(p.Steps)
-		e := p.Estimate
+	}
+	if e := p.Estimate; e.Copies > 0 {
 		t.line("%s, %d GiB stored, %d GiB between Regions, about %s", count(e.Copies, "copy", "copies"), e.GiBStored, e.GiBTransferred, Duration(e.Takes))
 	}
 	t.findings(p.Findings, nil)
@@ -62,7 +63,11 @@ func Result(p plan.Plan, r plan.Result) string {
 		}
 	}
 	for _, d := range Missing(p, r) {
-		t.line("%s in %s: no image (target %q)", d.At.Account, d.At.Region, d.Target)
+		optional := ""
+		if d.Optional {
+			optional = ", which is not required"
+		}
+		t.line("%s in %s: no image (target %q%s)", d.At.Account, d.At.Region, d.Target, optional)
 	}
 	t.findings(r.Findings, map[plan.Level]string{plan.Refused: "failed"})
 	t.left(r.Left)
@@ -196,16 +201,37 @@ func (t *text) finding(level string, f plan.Finding) {
 	if f.Next != "" {
 		t.line("  next: %s", clean(f.Next))
 	}
+	t.statements(f)
 }
 
-func (t *text) left(left []plan.Leftover) {
-	if len(left) == 0 {
-		t.line("Left behind: nothing")
+// statements are what to add to policies, those for one policy together.
+func (t *text) statements(f plan.Finding) {
+	if f.Statement == "" {
 		return
 	}
-	t.line("Left behind:")
+	policies, last := strings.Split(f.Where, "\n"), ""
+	for i, statement := range strings.Split(f.Statement, "\n") {
+		if policies[i] != last {
+			last = policies[i]
+			t.line("  add to the %s:", clean(last))
+		}
+		t.line("    %s", clean(statement))
+	}
+}
+
+// left is the last of a result: that nothing was left behind, or what was.
+func (t *text) left(left []plan.Leftover) {
+	if len(left) == 0 {
+		t.line("left behind: 0 shares, 0 grants, 0 staged GiB")
+		return
+	}
+	t.line("left behind:")
 	for _, l := range left {
-		t.line("  %s %s in %s: %s", l.Kind, l.Resource, l.At, clean(l.Why))
+		size := ""
+		if l.GiB > 0 {
+			size = fmt.Sprintf(", %d GiB", l.GiB)
+		}
+		t.line("  %s %s in %s%s: %s", l.Kind, l.Resource, l.At, size, clean(l.Why))
 	}
 }
 

@@ -62,7 +62,7 @@ func planned() plan.Plan {
 		}},
 		Destinations: []plan.DestinationPlan{
 			{At: prod, Target: "prod", FromRegion: home.Region, Name: "golden 1", KeyARN: keyOf(prod), Carried: lost},
-			{At: afar, Target: "prod", FromRegion: home.Region, Name: "golden 1", KeyARN: keyOf(afar), Carried: lost},
+			{At: afar, Target: "prod", Optional: true, FromRegion: home.Region, Name: "golden 1", KeyARN: keyOf(afar), Carried: lost},
 		},
 		Steps:    []plan.Step{staged, shared, copied},
 		Estimate: plan.Estimate{Copies: 2, GiBStored: 16, Takes: 3*time.Minute + 20*time.Second},
@@ -89,13 +89,22 @@ func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
 			Snapshots: []plan.MadeSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0c", KeyARN: keyOf(prod), GiB: 8}}}},
 		Findings: []plan.Finding{{Level: plan.Refused, At: afar, Operation: "ec2:CopySnapshot",
 			Summary: "could not copy snap-0a", Because: "Given key ID is not accessible", Next: "let the role use the key"}},
-		Left: []plan.Leftover{{At: home, Kind: "snapshot", Resource: "snap-0d", Why: "for the next run"}},
+		Left: []plan.Leftover{
+			{At: home, Kind: "share", Resource: "snap-0a", Why: "refused"},
+			{At: home, Kind: "snapshot", Resource: "snap-0d", GiB: 8, Why: "for the next run"},
+		},
 	}
 	golden(t, "result", report.Result(planned(), r)+"\n")
 	r.Left = nil
-	if text := report.Result(planned(), r); !strings.HasSuffix(text, "Left behind: nothing") {
+	if text := report.Result(planned(), r); !strings.HasSuffix(text, "left behind: 0 shares, 0 grants, 0 staged GiB") {
 		t.Error(text)
 	}
+}
+
+func TestStatementsStandUnderThePolicyThatTheyBelongIn(t *testing.T) {
+	golden(t, "statements", report.Findings([]plan.Finding{{Level: plan.Refused, At: prod, Operation: "ec2:CopySnapshot", Summary: "could not copy snap-0a", Next: "add the statements",
+		Statement: `{"Action":"kms:Decrypt"}` + "\n" + `{"Action":"kms:CreateGrant"}` + "\n" + `{"Action":"kms:\x1bDecrypt"}`,
+		Where:     "policy of key alias/golden\npolicy of key alias/golden\nidentity policy of role target"}})+"\n")
 }
 
 func TestAPlanForManyAccountsCountsItsSteps(t *testing.T) {
