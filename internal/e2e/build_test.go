@@ -49,28 +49,38 @@ build {
 `
 }
 
-// shared hands the image to the target.
-const shared = `
+// sharing hands the image to a target, whose lines are given.
+func sharing(target string) string {
+	return `
   post-processor "encrypted-ami-share" {
     region        = "ap-northeast-1"
     kms_key_id    = "alias/golden-source"
     poll_interval = "1s"
     target {
+` + target + `
+    }
+  }
+`
+}
+
+// prod is the target of the world "demo".
+const prod = `
       name        = "prod"
       account_ids = ["999999999999"]
       kms_key_id  = "alias/golden-target"
+` + prodRole
+
+const prodRole = `
       assume_role {
         role_arn    = "arn:aws:iam::999999999999:role/golden-image-target"
         external_id = "hand-over-4711"
       }
-    }
-  }
 `
 
 func TestTheRealBuilderRunsToTheEndInTheSimulatedAWS(t *testing.T) {
 	h := newHost(t, template("", ""))
 	output := h.packer(t, 0, "build", "-color=false", ".")
-	golden := named(t, images(t, h.World, source), "golden")
+	golden := image(t, h.World, source, "golden")
 	if !strings.Contains(output, *golden.ImageId) {
 		t.Errorf("packer does not name %s:\n%s", *golden.ImageId, output)
 	}
@@ -114,11 +124,11 @@ func TestWhateverTheBuilderMakesReachesTheTarget(t *testing.T) {
 		},
 	} {
 		t.Run(experiment.name, func(t *testing.T) {
-			h := newHost(t, template(experiment.builder, shared))
+			h := newHost(t, template(experiment.builder, sharing(prod)))
 			experiment.prepare(t, h.World)
 			h.packer(t, 0, "build", "-color=false", ".")
-			allUnder(t, h.World, source, experiment.built)
-			allUnder(t, h.World, target, "golden-target")
+			available(t, h.World, source, "golden", experiment.built)
+			available(t, h.World, target, "golden", "golden-target")
 		})
 	}
 }
@@ -127,7 +137,7 @@ func TestWhateverTheBuilderMakesReachesTheTarget(t *testing.T) {
 func encryptedBase(t *testing.T, w *World) {
 	cloud := w.ec2(source)
 	must(cloud.DisableEbsEncryptionByDefault(t.Context(), &ec2.DisableEbsEncryptionByDefaultInput{}))(t)
-	base := named(t, images(t, w, source), "base-1")
+	base := image(t, w, source, "base-1")
 	copied := must(cloud.CopyImage(t.Context(), &ec2.CopyImageInput{
 		Name: aws.String("base-2"), SourceImageId: base.ImageId, SourceRegion: aws.String(region), Encrypted: aws.Bool(true),
 	}))(t)
@@ -137,10 +147,10 @@ func encryptedBase(t *testing.T, w *World) {
 	}
 }
 
-// allUnder checks that the account's image "golden" is available and all its snapshots are the account's own, under its key of an alias.
-func allUnder(t *testing.T, w *World, account, alias string) {
+// available checks that an account's image is, and all its snapshots are the account's own, under its key of an alias.
+func available(t *testing.T, w *World, account, name, alias string) {
 	t.Helper()
-	golden := named(t, images(t, w, account), "golden")
+	golden := image(t, w, account, name)
 	if golden.State != types.ImageStateAvailable || len(golden.BlockDeviceMappings) != 2 {
 		t.Errorf("%s of %s is %s and has %d volumes", *golden.ImageId, account, golden.State, len(golden.BlockDeviceMappings))
 	}
@@ -150,4 +160,21 @@ func allUnder(t *testing.T, w *World, account, alias string) {
 			t.Errorf("%s: %s of %s is under %s, want %s (%s)", device, *snapshot.SnapshotId, *snapshot.OwnerId, aws.ToString(snapshot.KmsKeyId), key, alias)
 		}
 	}
+}
+
+func TestAnOldPluginBesideItDoesNoHarm(t *testing.T) { // one makes packer speak gob with all
+	h := newHost(t, template("", sharing(prod)))
+	h.Env = []string{"PACKER_FORCE_GOB=1"}
+	h.packer(t, 0, "build", "-color=false", ".")
+	available(t, h.World, target, "golden", "golden-target")
+}
+
+func TestTheSourceAccountCanBeATargetWithoutARole(t *testing.T) {
+	h := newHost(t, template("", sharing(`
+      account_ids = ["111111111111"]
+      kms_key_id  = "alias/golden-source"
+`)))
+	h.packer(t, 0, "build", "-color=false", ".")
+	available(t, h.World, source, "golden", "aws/ebs")
+	available(t, h.World, source, "golden (encrypted)", "golden-source")
 }

@@ -22,12 +22,19 @@ func keyARN(t *testing.T, w *World, account, alias string) string {
 	return *must(w.kms(account).DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/" + alias)}))(t).KeyMetadata.Arn
 }
 
-// images are an account's own, and snapshots those of one of them, by device.
-func images(t *testing.T, w *World, account string) []types.Image {
+// image is an account's own of a name.
+func image(t *testing.T, w *World, account, name string) types.Image {
 	t.Helper()
-	return must(w.ec2(account).DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}}))(t).Images
+	answer := must(w.ec2(account).DescribeImages(t.Context(), &ec2.DescribeImagesInput{
+		Owners: []string{"self"}, Filters: []types.Filter{{Name: aws.String("name"), Values: []string{name}}},
+	}))(t)
+	if len(answer.Images) != 1 {
+		t.Fatalf("%s has %d images named %q, want 1", account, len(answer.Images), name)
+	}
+	return answer.Images[0]
 }
 
+// snapshots are those of an image, by device.
 func snapshots(t *testing.T, w *World, account string, image types.Image) map[string]types.Snapshot {
 	t.Helper()
 	found := map[string]types.Snapshot{}
@@ -47,18 +54,6 @@ func must[T any](answer T, err error) func(*testing.T) T {
 		}
 		return answer
 	}
-}
-
-// named finds an image by its name.
-func named(t *testing.T, images []types.Image, name string) types.Image {
-	t.Helper()
-	for _, image := range images {
-		if aws.ToString(image.Name) == name {
-			return image
-		}
-	}
-	t.Fatalf("no image is named %q among %d", name, len(images))
-	return types.Image{}
 }
 
 // patience is for what the world does in seconds, asked for ten times a second.
