@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,6 +14,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -99,9 +99,10 @@ func (t *transfer) copied(j *job, id string, seen *ec2types.Snapshot, err error)
 	if !errors.As(err, &failed) {
 		return Done{Made: id, Snapshot: seen, Err: err}
 	}
+	refusal, _ := refusalOf(failed)
 	j.memo.broken, j.memo.made, j.memo.sealed = seen, "", false
 	j.memo.thrown = append(j.memo.thrown, id)
-	if again := len(j.memo.thrown); again <= len(repeats) && failed.early() && time.Since(t.dependsOn(j)) < patience+repeats[again-1] {
+	if again := len(j.memo.thrown); again <= len(repeats) && diagnose.Premature(refusal) && time.Since(t.dependsOn(j)) < patience+repeats[again-1] {
 		return Done{Err: comeBack{repeats[again-1]}}
 	}
 	j.memo.failure = failed
@@ -110,17 +111,6 @@ func (t *transfer) copied(j *job, id string, seen *ec2types.Snapshot, err error)
 
 // repeats are the pauses before a copy is made again: twice at most.
 var repeats = []time.Duration{30 * time.Second, 2 * time.Minute}
-
-// early reports a failure that may come of AWS not having seen yet what the copy depends on: its source's share or
-// completion, a key's policy or grant (4.4.4, 4.6.5, 1.8.4).
-func (e *copyFailed) early() bool {
-	for _, text := range []string{"Source snapshot is not found", "Source snapshot is not complete", "Given key ID is not accessible"} {
-		if strings.Contains(e.text, text) {
-			return true
-		}
-	}
-	return false
-}
 
 // dependsOn is when the last of what a step needs came about; where it needs nothing, when the run began.
 func (t *transfer) dependsOn(j *job) time.Time {

@@ -70,7 +70,7 @@ func guarded(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, image
 	for i, s := range steps {
 		d := done[s.Base().Step]
 		ends = append(ends, plan.SourceEnd{Region: images[i].Region, ImageID: images[i].ImageID, Protected: protected(d)})
-		if f := explain(s, d.Err); f != nil {
+		if f := explain(ctx, pool, s.Base().At.Account, s, d.Err); f != nil {
 			findings = append(findings, *f)
 		}
 	}

@@ -4,23 +4,26 @@
 package transfer
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // resultOf says what came of a plan, in the order of its steps.
-func resultOf(p plan.Plan, done map[plan.ID]Done) plan.Result {
+func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[plan.ID]Done) plan.Result {
 	var r plan.Result
 	removed, verified := map[string]bool{}, map[plan.Place]bool{}
 	for _, s := range p.Steps {
 		d := done[s.Base().Step]
-		ended := plan.Ended{Step: s.Base().Step, At: s.Base().At, Begun: d.Begun, Ended: d.Ended, Made: d.Made, Skipped: errors.Is(d.Err, errSkipped), Failure: explain(s, d.Err)}
+		ended := plan.Ended{Step: s.Base().Step, At: s.Base().At, Begun: d.Begun, Ended: d.Ended, Made: d.Made, Skipped: errors.Is(d.Err, errSkipped), Failure: explain(ctx, pool, sourceAccount(p.Steps), s, d.Err)}
 		r.Steps = append(r.Steps, ended)
 		if ended.Failure != nil {
 			r.Findings = append(r.Findings, *ended.Failure)
@@ -43,6 +46,16 @@ func resultOf(p plan.Plan, done map[plan.ID]Done) plan.Result {
 		}
 	}
 	return r
+}
+
+// sourceAccount is whose the source image is; "" where no step tells.
+func sourceAccount(steps []plan.Step) string {
+	for _, s := range steps {
+		if r, is := s.(*plan.RegisterImage); is {
+			return aws.ToString(r.Source.OwnerId)
+		}
+	}
+	return ""
 }
 
 func made(p plan.Plan, s *plan.VerifyImage, d Done, done map[plan.ID]Done) plan.Made {
@@ -85,21 +98,39 @@ func unfinished(s plan.Step, d Done, verified map[plan.Place]bool, removed map[s
 }
 
 // explain makes a finding of what a step ended with; nil where it ended well or was not begun.
-func explain(s plan.Step, err error) *plan.Finding {
+func explain(ctx context.Context, pool *awsclient.Pool, source string, s plan.Step, err error) *plan.Finding {
 	if err == nil || errors.Is(err, errSkipped) {
 		return nil
 	}
-	f := &plan.Finding{Level: plan.Refused, At: s.Base().At, Summary: "could not " + s.String(), Because: err.Error(), Operation: awsclient.Operation(err)}
-	if code := awsclient.Code(err); code != "" {
-		refusal := awsclient.Refused(f.Operation, err)
-		f.Operation, f.Because = refusal.Operation, refusal.Code+": "+refusal.Message
+	refusal, asked := refusalOf(err)
+	if !asked { // not AWS's, but ours
+		return &plan.Finding{Level: plan.Refused, At: s.Base().At, Resource: resourceOf(s), Summary: "could not " + s.String(), Because: err.Error(),
+			Next: "run again: what is done stays done"}
 	}
-	f.Resource, f.Next = resourceOf(s), nextAfter(err)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceTime)
+	defer cancel()
+	who, _ := pool.Identity(ctx, s.Base().At) // asked for before, as a rule; without it the finding is only less exact
+	f := diagnose.Explain(diagnose.Case{Refusal: refusal, Step: s, Principal: who.ARN, Resource: resourceOf(s), SourceAccount: source})
+	return &f
+}
+
+// refusalOf is AWS's part in an error; false where it has none.
+func refusalOf(err error) (plan.Refusal, bool) {
 	var failed *copyFailed
 	if errors.As(err, &failed) {
-		f.Operation, f.Resource, f.Because = "ec2:CopySnapshot", failed.snapshot, failed.text
+		return plan.Refusal{Operation: "ec2:CopySnapshot", Message: failed.text}, true
 	}
-	return f
+	operation := awsclient.Operation(err)
+	return *awsclient.Refused(operation, err), operation != "" || awsclient.Code(err) != ""
+}
+
+// reason is an error in one line: AWS's code and words, without what the SDK puts round them.
+func reason(err error) string {
+	refusal, asked := refusalOf(err)
+	if !asked {
+		return err.Error()
+	}
+	return strings.TrimPrefix(refusal.Code+": "+refusal.Message, ": ")
 }
 
 func resourceOf(s plan.Step) string {
@@ -128,16 +159,4 @@ func resourceOf(s plan.Step) string {
 		return s.ImageID
 	}
 	return ""
-}
-
-func nextAfter(err error) string {
-	switch {
-	case awsclient.IsUnauthorized(err):
-		return "allow the action to the principal that the message names, on the resource that it names"
-	case awsclient.IsExpired(err):
-		return "renew the credentials and run again: what is done stays done"
-	case awsclient.IsNameTaken(err):
-		return "set ami_name, or deregister the image that has the name"
-	}
-	return "run again: what is done stays done"
 }

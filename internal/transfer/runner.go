@@ -293,7 +293,7 @@ func farewell(j *job, d Done) plan.Event {
 	case errors.Is(d.Err, errSkipped):
 		e.Kind, e.Percent = plan.Skipped, -1
 	case d.Err != nil:
-		e.Kind, e.Percent, e.Text = plan.Failed, -1, j.step.String()+": "+d.Err.Error()
+		e.Kind, e.Percent, e.Text = plan.Failed, -1, j.step.String()+": "+reason(d.Err)
 	}
 	return e
 }

@@ -29,7 +29,7 @@ const graceTime = 5 * time.Second
 func Run(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o Options, say func(plan.Event)) plan.Result {
 	begun := time.Now()
 	done := run(ctx, pool, p.Steps, o, say)
-	result := resultOf(p, done)
+	result := resultOf(ctx, pool, p, done)
 	result.Begun, result.Ended = begun, time.Now()
 	return result
 }
