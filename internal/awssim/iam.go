@@ -30,6 +30,7 @@ var iamOperations = []named{
 	op((*World).putRolePermissionsBoundary),
 	op((*World).deleteRolePermissionsBoundary),
 	op((*World).createServiceLinkedRole),
+	op((*World).deleteServiceLinkedRole),
 	op((*World).createPolicy),
 	op((*World).createUser),
 	op((*World).getUser),
@@ -293,4 +294,20 @@ func (w *World) createServiceLinkedRole(c *Call, in *iam.CreateServiceLinkedRole
 	made.account.roles.put(name, made)
 	c.changed(made.arn)
 	return &iam.CreateServiceLinkedRoleOutput{Role: showRole(made)}, nil
+}
+
+// deleteServiceLinkedRole deletes at once, though AWS asks the service first.
+func (w *World) deleteServiceLinkedRole(c *Call, in *iam.DeleteServiceLinkedRoleInput) (*iam.DeleteServiceLinkedRoleOutput, error) {
+	found, err := w.roleOf(c, in.RoleName)
+	if err != nil {
+		return nil, err
+	}
+	if !found.serviceLinked() {
+		return nil, invalid("InvalidInput", "%s is not a service-linked role.", found.name)
+	}
+	c.changed(found.arn)
+	found.account.roles.remove(found.name)
+	w.forget(&found.holder)
+	task := "task" + found.path + found.name + "/" + w.drawUUID("deletion", found.id)
+	return &iam.DeleteServiceLinkedRoleOutput{DeletionTaskId: &task}, nil
 }

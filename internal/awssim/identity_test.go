@@ -400,3 +400,5 @@ func TestTheSameRunGivesTheSameIds(t *testing.T) {
 		t.Errorf("%s\n%s", ids[0], ids[1])
 	}
 }
+
+func ec2Of(config aws.Config) *ec2.Client { return ec2.NewFromConfig(config, noRetries) }
