@@ -85,7 +85,7 @@ func TestAnImageIsSharedWithAThousand_2_2_5(t *testing.T) {
 }
 
 // Sharing an image shares neither its tags nor its attributes nor its snapshots (2.2.7, 2.2.11, 2.2.12, 2.2.15).
-func TestWhatARecipientOfAnImageSees_2_2_11_2_2_12(t *testing.T) {
+func TestWhatARecipientOfAnImageSees_2_2_11_2_2_12_A_4_1(t *testing.T) {
 	onBench(t, func(b bench) {
 		image := b.image("")
 		others := b.at(member, home)

@@ -151,7 +151,7 @@ func TestSnapshotsCanGoWithTheirImage_9_11(t *testing.T) {
 	})
 }
 
-func TestProtectionAgainstDeregistration_A_2(t *testing.T) {
+func TestProtectionAgainstDeregistration_9_5_A_2_1(t *testing.T) {
 	onBench(t, func(b bench) {
 		image := b.image("")
 		deregister := func() error {
@@ -280,7 +280,7 @@ func TestOwnersAreNumbersAliasesOrSelf(t *testing.T) {
 }
 
 // Pages are cut before filters are applied: one may be empty and not the last (4.3.2); ids do not go with pages (4.3.1).
-func TestPages_4_3(t *testing.T) {
+func TestPages_4_3_1_4_3_2(t *testing.T) {
 	onBench(t, func(b bench) {
 		for range 6 {
 			b.snapshot("")

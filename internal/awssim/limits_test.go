@@ -70,8 +70,8 @@ func TestThreeHundredImageCopiesAtATime_4_1_2(t *testing.T) {
 	})
 }
 
-// Each action of an account in a Region has a bucket of its own: full at first, and filled again second by second (4.2).
-func TestBucketsPerAction_4_2(t *testing.T) {
+// Each action of an account in a Region has a bucket of its own: full at first, and filled again second by second (4.2, 4.2.1).
+func TestBucketsPerAction_4_2_4_2_1(t *testing.T) {
 	for _, row := range []struct {
 		action       string
 		size, refill int
