@@ -24,7 +24,7 @@ var installed string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	_ = flag.Set("test.parallel", "6") // they wait most of the time: the amazon builder looks at images every 15 s
+	_ = flag.Set("test.parallel", "8") // they wait most of the time: the amazon builder looks at images every 15 s
 	os.Exit(withPlugins(m.Run))
 }
 
