@@ -29,6 +29,7 @@ type Call struct {
 	fault   Fault             // what goes wrong with the call on purpose
 	status  int               // HTTP, of the answer
 	outcome string            // code of the refusal
+	digest  string            // of the request's body
 	request *wire.Request
 }
 

@@ -91,7 +91,7 @@ func (b bench) image(key string, changes ...func(*ec2.RegisterImageInput)) strin
 // launch launches one instance, and is its id. Changes alter the request.
 func (b bench) launch(client *ec2.Client, image string, changes ...func(*ec2.RunInstancesInput)) string {
 	b.Helper()
-	in := &ec2.RunInstancesInput{ImageId: &image, InstanceType: types.InstanceTypeT3Nano, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)}
+	in := oneOf(image)
 	for _, change := range changes {
 		change(in)
 	}

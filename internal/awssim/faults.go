@@ -83,6 +83,9 @@ func WithChaos(share float64, kinds ...Fault) Option {
 
 // chooseFault is what a call shall meet.
 func (w *World) chooseFault(c *Call) Fault {
+	if len(w.rules) == 0 && w.chaos.share == 0 {
+		return ""
+	}
 	resources := resourcesIn(c.In)
 	for _, rule := range w.rules {
 		if fault := rule.choose(c, resources); fault != "" {

@@ -5,6 +5,8 @@ package awssim
 
 import (
 	"context"
+	"fmt"
+	"hash/fnv"
 	"regexp"
 	"time"
 )
@@ -12,8 +14,9 @@ import (
 // wait lets a call take 20 to 80 ms, drawn to the nanosecond from the seed and the call itself, so that no two calls share
 // a moment and a seed repeats a run call by call. It draws the call's request id, too.
 func (w *World) wait(ctx context.Context, c *Call) error {
+	c.digest = digest(randomToken.ReplaceAll(c.request.Body, nil))
 	w.mu.Lock()
-	drawn := w.draw("latency", c.request.AccessKeyID, c.Region, c.Service, asked(c))
+	drawn := w.draw("latency", c.request.AccessKeyID, c.Region, c.Service, c.digest)
 	quiet := w.quiet
 	w.mu.Unlock()
 	c.ID = requestID(drawn)
@@ -33,5 +36,9 @@ func (w *World) wait(ctx context.Context, c *Call) error {
 // randomToken is the client token that the SDK makes up where a request gives none: it differs from run to run.
 var randomToken = regexp.MustCompile(`ClientToken=[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
 
-// asked is what a request asks: a digest of its body, equal for equal requests of two runs.
-func asked(c *Call) string { return digest(randomToken.ReplaceAll(c.request.Body, nil)) }
+// digest is a short name for the body of a request, equal for equal requests of two runs.
+func digest(body []byte) string {
+	h := fnv.New64a()
+	h.Write(body)
+	return fmt.Sprintf("%016x", h.Sum64())
+}

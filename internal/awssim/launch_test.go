@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 )
 
+// oneOf asks for one instance of an image.
+func oneOf(image string) *ec2.RunInstancesInput {
+	return &ec2.RunInstancesInput{ImageId: &image, InstanceType: types.InstanceTypeT3Nano, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)}
+}
+
+// encryptRoot asks for an encrypted root volume; nil: under the default key.
 func encryptRoot(key *string) func(*ec2.RunInstancesInput) {
 	return func(in *ec2.RunInstancesInput) {
 		in.BlockDeviceMappings = []types.BlockDeviceMapping{{DeviceName: aws.String("/dev/sda1"), Ebs: &types.EbsBlockDevice{Encrypted: aws.Bool(true), KmsKeyId: key}}}
@@ -238,6 +245,56 @@ func TestAParameterThatIsNotModelledIsRefusedByName(t *testing.T) {
 		})
 		if got := refused(t, err, "UnsupportedOperation").ErrorMessage(); got != "The simulated AWS does not model the parameter HibernationOptions of RunInstances." {
 			t.Errorf("message %q", got)
+		}
+	})
+}
+
+// What a launch needs of the keys: grants on the new volume's, and where the data goes from one key to another, re-encryption from
+// the first (A.4.8, A.4.9). A missing right ends the instance; Decrypt is not among them.
+func TestRightsOfALaunch(t *testing.T) {
+	for _, row := range []struct {
+		rule, denied, on string // on: "image's" or "given"
+		ends             types.InstanceStateName
+	}{
+		{"A.4.9", "kms:CreateGrant", "given", types.InstanceStateNameTerminated},
+		{"A.4.8 data key", "kms:GenerateDataKeyWithoutPlaintext", "given", types.InstanceStateNameTerminated},
+		{"A.4.8 source", "kms:ReEncryptFrom", "image's", types.InstanceStateNameTerminated},
+		{"A.4.8 no grant on the source", "kms:CreateGrant", "image's", types.InstanceStateNameRunning},
+		{"A.4.8 no decryption", "kms:Decrypt", "given", types.InstanceStateNameRunning},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			onBench(t, func(b bench) {
+				keys := map[string]string{"image's": b.key(), "given": b.key()}
+				given := keys["given"]
+				launcher := ec2.NewFromConfig(b.user(owner, "launcher", `{"Effect":"Allow","Action":"*","Resource":"*"}`,
+					`{"Effect":"Deny","Action":"`+row.denied+`","Resource":"`+keys[row.on]+`"}`))
+				id := b.launch(launcher, b.image(keys["image's"]), encryptRoot(&given))
+				time.Sleep(time.Minute)
+				if state := b.instance(b.ec2, id).State.Name; state != row.ends {
+					t.Errorf("without %s on the key the instance is %s, want %s", row.denied, state, row.ends)
+				}
+			})
+		})
+	}
+}
+
+// What IAM is asked by a launch: each resource that it uses or makes, and tags of their own (6.5).
+func TestALaunchAsksForAllThatItUsesAndMakes_6_5(t *testing.T) {
+	onBench(t, func(b bench) {
+		image := b.image("")
+		may := func(name, resources string) *ec2.Client {
+			return ec2.NewFromConfig(b.user(owner, name, `{"Effect":"Allow","Action":"ec2:RunInstances","Resource":[`+resources+`]}`))
+		}
+		const made = `"arn:aws:ec2:*:*:instance/*","arn:aws:ec2:*:*:volume/*","arn:aws:ec2:*:*:network-interface/*","arn:aws:ec2:*:*:subnet/*","arn:aws:ec2:*:*:security-group/*"`
+		_, err := may("without-image", made).RunInstances(b.Context(), oneOf(image))
+		refused(t, err, "UnauthorizedOperation")
+		client := may("with-image", made+`,"arn:aws:ec2:us-east-1::image/`+image+`"`)
+		b.launch(client, image)
+		tagged := oneOf(image)
+		tagged.TagSpecifications = []types.TagSpecification{{ResourceType: types.ResourceTypeInstance, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}}}}
+		_, err = client.RunInstances(b.Context(), tagged)
+		if text := refused(t, err, "UnauthorizedOperation").ErrorMessage(); !strings.Contains(text, "ec2:CreateTags") {
+			t.Errorf("message %q", text)
 		}
 	})
 }

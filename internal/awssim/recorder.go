@@ -6,7 +6,6 @@ package awssim
 import (
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"slices"
 	"strings"
@@ -85,7 +84,7 @@ func (w *World) Records() Records {
 // record keeps a call; err says why no answer arrived.
 func (w *World) record(c *Call, err error) {
 	r := Record{
-		At: c.At, ID: c.ID, Region: c.Region, Action: c.action(), DryRun: c.DryRun, Parameters: asked(c),
+		At: c.At, ID: c.ID, Region: c.Region, Action: c.action(), DryRun: c.DryRun, Parameters: c.digest,
 		Named: resourcesIn(c.In), Made: c.made, Asked: c.asked, Rules: c.rules, Fault: c.fault, Status: c.status, Outcome: c.outcome,
 	}
 	if c.caller != nil {
@@ -99,13 +98,6 @@ func (w *World) record(c *Call, err error) {
 		return
 	}
 	w.records = append(w.records, r)
-}
-
-// digest is a short name for a request's body.
-func digest(body []byte) string {
-	h := fnv.New64a()
-	h.Write(body)
-	return fmt.Sprintf("%016x", h.Sum64())
 }
 
 func requestID(drawn uint64) string {
