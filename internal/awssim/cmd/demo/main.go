@@ -47,7 +47,7 @@ func demo(ctx context.Context, template string) (err error) {
 	if err != nil {
 		return err
 	}
-	template, err = filepath.Abs(template)
+	path, err := filepath.Abs(template)
 	if err != nil {
 		return err
 	}
@@ -69,10 +69,11 @@ func demo(ctx context.Context, template string) (err error) {
 		return err
 	}
 
-	say("A simulated AWS listens on %s. Account %s encrypts by default with aws/ebs,", host.World.Endpoint, source)
-	say("which cannot be shared. It builds an image; account %s shall get one of its own.", target)
-	build := []string{"build", "-color=false", "-var", "external_id=" + externalID, "-var", "poll_interval=1s", template}
-	say("\n$ packer build -var external_id=... -var poll_interval=1s %s", filepath.Base(template))
+	say("A simulated AWS listens on %s; nothing leaves this machine.", host.World.Endpoint)
+	say("Account %s builds an image. It encrypts by default with aws/ebs, a key that cannot be shared.", source)
+	say("Account %s shall get an image of its own, under its own key %s.", target, targetKey)
+	build := []string{"build", "-color=false", "-var", "external_id=" + externalID, "-var", "poll_interval=1s", path}
+	say("\n$ packer build -var external_id=... -var poll_interval=1s %s", template)
 	packer := host.Command(ctx, build...)
 	packer.Stdout, packer.Stderr = os.Stdout, os.Stderr
 	if err := packer.Run(); err != nil {
@@ -80,7 +81,11 @@ func demo(ctx context.Context, template string) (err error) {
 	}
 
 	say("\nAsked from account %s:", target)
-	return inspect(ctx, host.World.Config(target, region))
+	if err := inspect(ctx, host.World.Config(target, region)); err != nil {
+		return err
+	}
+	say("\nAll of it is as it should be.")
+	return nil
 }
 
 // inspect shows what the target account has got, and launches it.
@@ -98,9 +103,9 @@ func inspect(ctx context.Context, account aws.Config) error {
 		return fmt.Errorf("%d images, want 1", len(images.Images))
 	}
 	image := images.Images[0]
-	say("  image     %s  %s  %s", *image.ImageId, *image.Name, image.State)
-	if image.State != types.ImageStateAvailable {
-		return fmt.Errorf("%s is %s", *image.ImageId, image.State)
+	say("  image     %s  %s  %s  owner %s", *image.ImageId, *image.Name, image.State, *image.OwnerId)
+	if image.State != types.ImageStateAvailable || *image.OwnerId != target {
+		return fmt.Errorf("%s of %s is %s, want %s's and %s", *image.ImageId, *image.OwnerId, image.State, target, types.ImageStateAvailable)
 	}
 	if err := inspectSnapshots(ctx, cloud, image, *key.KeyMetadata.Arn); err != nil {
 		return err
@@ -120,8 +125,8 @@ func inspectSnapshots(ctx context.Context, cloud *ec2.Client, image types.Image,
 		snapshot := answer.Snapshots[0]
 		say("  snapshot  %s  %s  %d GiB  %s  owner %s", *snapshot.SnapshotId, *mapping.DeviceName, *snapshot.VolumeSize, snapshot.State, *snapshot.OwnerId)
 		say("            under %s (%s)", aws.ToString(snapshot.KmsKeyId), targetKey)
-		if *snapshot.OwnerId != target || aws.ToString(snapshot.KmsKeyId) != key {
-			return fmt.Errorf("%s is not the target's own under %s (%s)", *snapshot.SnapshotId, targetKey, key)
+		if snapshot.State != types.SnapshotStateCompleted || *snapshot.OwnerId != target || aws.ToString(snapshot.KmsKeyId) != key {
+			return fmt.Errorf("%s is not %s's own, completed, under %s (%s)", *snapshot.SnapshotId, target, targetKey, key)
 		}
 	}
 	return nil
