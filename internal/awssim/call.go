@@ -6,6 +6,7 @@ package awssim
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim/wire"
@@ -61,6 +62,8 @@ func (w *World) breaks(c *Call, rule string, broken bool) bool {
 	if !broken {
 		return false
 	}
-	c.rules = append(c.rules, rule)
+	if !slices.Contains(c.rules, rule) {
+		c.rules = append(c.rules, rule)
+	}
 	return !w.off[rule]
 }

@@ -149,8 +149,6 @@ func (w *World) beginImageCopy(c *Call, in *ec2.CopyImageInput, source *image, c
 	made.about.Name, made.about.Description = in.Name, given(in.Description)
 	made.about.SourceImageId, made.about.SourceImageRegion, made.about.SourceInstanceId = &source.id, in.SourceRegion, nil
 	made.about.BlockDeviceMappings = nil
-	target := c.place()
-	imageID := "" // known only when the image is added; descriptions name it then
 	for _, device := range source.about.BlockDeviceMappings {
 		if device.Ebs == nil || device.Ebs.SnapshotId == nil {
 			made.about.BlockDeviceMappings = append(made.about.BlockDeviceMappings, device)
@@ -174,17 +172,16 @@ func (w *World) beginImageCopy(c *Call, in *ec2.CopyImageInput, source *image, c
 		made.about.BlockDeviceMappings = append(made.about.BlockDeviceMappings, types.BlockDeviceMapping{DeviceName: device.DeviceName, Ebs: &ebs})
 	}
 	w.addImage(c, made, in.TagSpecifications)
-	imageID = made.id
 	w.tagCopy(c, in, source, made)
 	ends := c.At
 	for _, part := range made.parts {
-		part.description = copyDescription(imageID, source.id, part.source, c.At)
+		part.description = copyDescription(made.id, source.id, part.source, c.At)
 		if part.progress.ends.After(ends) {
 			ends = part.progress.ends
 		}
 	}
-	running := &w.copiesTo(target).images
-	*running = append(*running, ends)
+	under := &w.copiesTo(made.home).images
+	*under = append(*under, ends)
 	return made, nil
 }
 

@@ -190,11 +190,17 @@ func (w *World) schedule(c *Call, order copyOrder, made *snapshot) error {
 	return w.scheduleTimed(c, order, made)
 }
 
-// scheduleTimed keeps a time-based copy within its duration, as far as 500 MiB a second for a copy and 2,000 for a pair of
-// Regions allow (4.8.2); a second copy of the same snapshot waits for the first (4.8.3).
+// Throughput of time-based copies, in MiB a second: of one copy, and of all from one Region to another (4.8.2).
+const (
+	mostOfOneCopy = 500.0
+	mostOfRegions = 2000.0
+)
+
+// scheduleTimed lets a time-based copy take the time that was asked for, or less if it takes less anyway; more where the
+// throughput does not suffice (4.8.2). A second copy of the same snapshot waits for the first (4.8.3).
 func (w *World) scheduleTimed(c *Call, order copyOrder, made *snapshot) error {
 	timed := w.copiesTo(made.home).timed
-	left, begins := 2000.0, c.At
+	left, begins := mostOfRegions, c.At
 	for id, other := range timed {
 		switch {
 		case !c.At.Before(other.ends):
@@ -202,21 +208,17 @@ func (w *World) scheduleTimed(c *Call, order copyOrder, made *snapshot) error {
 		case id == order.sourceID:
 			begins = other.ends
 		case other.from == order.sourceRegion:
-			left -= other.mibPerSecond
+			left -= other.speed
 		}
 	}
 	if w.breaks(c, "4.8.2", left <= 0) {
 		return invalid("ResourceLimitExceeded", "The throughput quota for time-based copies from %s to %s is used up.", order.sourceRegion, made.home.region)
 	}
-	mib := float64(made.gib) * 1024
+	mib, fastest := float64(made.gib)*1024, min(mostOfOneCopy, left)
 	asked := time.Duration(*order.minutes) * time.Minute
-	speed := min(500, left, max(mib/asked.Seconds(), 1))
-	took := min(time.Duration(mib/speed*float64(time.Second)), made.progress.ends.Sub(c.At))
-	if least := time.Duration(mib / min(500, left) * float64(time.Second)); took < least {
-		took = least
-	}
-	made.progress.starts, made.progress.almost, made.progress.ends = begins.Add(took/10), begins.Add(took*9/10), begins.Add(took)
-	timed[order.sourceID] = timedCopy{from: order.sourceRegion, ends: made.progress.ends, mibPerSecond: speed}
+	took := max(min(asked, made.progress.ends.Sub(c.At)), time.Duration(mib/fastest*float64(time.Second)))
+	made.progress = progress{starts: begins.Add(took / 10), almost: begins.Add(took * 9 / 10), ends: begins.Add(took)}
+	timed[order.sourceID] = timedCopy{from: order.sourceRegion, ends: made.progress.ends, speed: min(fastest, mib/asked.Seconds())}
 	return nil
 }
 

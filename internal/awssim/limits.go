@@ -4,7 +4,6 @@
 package awssim
 
 import (
-	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -25,9 +24,9 @@ type copies struct {
 }
 
 type timedCopy struct {
-	from         string // Region
-	ends         time.Time
-	mibPerSecond float64
+	from  string // Region
+	ends  time.Time
+	speed float64 // MiB a second
 }
 
 func (w *World) copiesTo(at place) *copies {
@@ -131,10 +130,7 @@ func (w *World) throttle(c *Call) error {
 	b.tokens = min(limit.size, b.tokens+limit.refill*c.At.Sub(b.at).Seconds())
 	b.at = c.At
 	if w.breaks(c, "4.2.1", b.tokens < 1) {
-		if c.Service == "kms" {
-			return invalid("ThrottlingException", "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.")
-		}
-		return refuse(http.StatusServiceUnavailable, "RequestLimitExceeded", "Request limit exceeded.")
+		return throttled(c)
 	}
 	b.tokens--
 	return nil

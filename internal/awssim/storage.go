@@ -26,8 +26,7 @@ type storageState struct {
 
 	copyLimits   map[string]int // snapshot copies at a time of accounts that support has raised (4.1.1)
 	snapshotTime func(SnapshotJob) time.Duration
-	unsettled    time.Duration // how long a new resource may be missing from answers (4.4.1)
-	unlimited    bool          // no token buckets
+	unlimited    bool // no token buckets
 }
 
 func newStorageState() storageState {
@@ -62,20 +61,10 @@ func wellFormed(id, prefix string) bool {
 	return formed(id, prefix) && (len(digits) == 8 || digits[0] == '0' && strings.Trim(digits, "0") != "")
 }
 
-// settled reports whether an answer at this moment may already know a thing made at another: until then each look is a
-// toss (4.4.1). Without stale reads it always does.
-func (w *World) settled(c *Call, id string, made time.Time) bool {
-	if c.fault == StaleRead && c.At.Sub(made) < staleFor {
-		return false
-	}
-	if w.unsettled == 0 || c.At.Sub(made) >= w.unsettled {
-		return true
-	}
-	return w.draw("settled", id, c.caller.principal.ARN)%2 == 0
+// settled reports whether a describe call knows a thing that was made at a moment; a stale read misses what is young (4.4.1).
+func settled(c *Call, made time.Time) bool {
+	return c.fault != StaleRead || c.At.Sub(made) >= staleFor
 }
-
-// WithStaleReads lets describe calls miss what is younger than a time (4.4.1): whether they do is drawn for each look.
-func WithStaleReads(young time.Duration) Option { return func(w *World) { w.unsettled = young } }
 
 // millis cuts a moment as EC2 shows it.
 func millis(t time.Time) *time.Time { return aws.Time(t.UTC().Truncate(time.Millisecond)) }
