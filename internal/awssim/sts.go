@@ -151,6 +151,7 @@ func (w *World) assumeRole(c *Call, in *sts.AssumeRoleInput) (*sts.AssumeRoleOut
 		Credentials:      w.issue(made, c.caller.principal.ARN, made.role.arn),
 		PackedPolicySize: packed,
 	}
+	out.SessionTokenSize, out.SessionTokenUtilization = tokenRoom(made) // 5.7
 	if made.sourceIdentity != "" {
 		out.SourceIdentity = &made.sourceIdentity
 	}
@@ -256,6 +257,15 @@ func (w *World) issue(made *session, what ...string) *ststypes.Credentials {
 	return &ststypes.Credentials{AccessKeyId: &id, SecretAccessKey: &secret, SessionToken: &made.token, Expiration: aws.Time(w.clientTime(made.expires))}
 }
 
+// tokenLimit is the longest session token, in bytes.
+const tokenLimit = 4096
+
+// tokenRoom is the size of a session's token, and how much of what is allowed it takes, in percent.
+func tokenRoom(s *session) (size, percent *int32) {
+	n := int32(len(s.token))
+	return &n, aws.Int32(n * 100 / tokenLimit)
+}
+
 func (w *World) getSessionToken(c *Call, in *sts.GetSessionTokenInput) (*sts.GetSessionTokenOutput, error) {
 	if err := only(in, "DurationSeconds"); err != nil {
 		return nil, err
@@ -277,7 +287,9 @@ func (w *World) getSessionToken(c *Call, in *sts.GetSessionTokenInput) (*sts.Get
 		made.user, _ = c.caller.account.users.get(c.caller.holder.name)
 	}
 	made.expires = c.At.Add(duration)
-	return &sts.GetSessionTokenOutput{Credentials: w.issue(made, c.caller.principal.ARN)}, nil
+	out := &sts.GetSessionTokenOutput{Credentials: w.issue(made, c.caller.principal.ARN)}
+	out.SessionTokenSize, out.SessionTokenUtilization = tokenRoom(made) // 5.7
+	return out, nil
 }
 
 // ServiceConfig makes SDK clients that act in an account as an AWS service does, by its service-linked role: nobody else gets
