@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -221,6 +222,89 @@ func TestBuildingCostsNoTime(t *testing.T) {
 		}
 		if state := ok(b.ec2.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{volume}}))(b).Volumes[0].State; state != types.VolumeStateAvailable {
 			t.Errorf("the volume is %s", state)
+		}
+	})
+}
+
+// What a call meets depends on what it is: calls of others that come between change nothing.
+func TestChaosDoesNotDependOnOthers(t *testing.T) {
+	fates := func(crowd bool) (met []string) {
+		onBench(t, func(b bench) {
+			b.world.chaos = chaos{0.5, []Fault{Throttled}}
+			look := func(account string) string {
+				_, err := ec2.NewFromConfig(b.world.Config(account, home), noRetries).DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
+				if err == nil {
+					return "well"
+				}
+				return refused(t, err, "RequestLimitExceeded").ErrorCode()
+			}
+			for n := range 40 {
+				if crowd && n%3 == 0 {
+					look(member)
+				}
+				met = append(met, look(owner))
+			}
+		})
+		return met
+	}
+	if alone, crowded := fates(false), fates(true); !slices.Equal(alone, crowded) {
+		t.Errorf("alone %v, in a crowd %v", alone, crowded)
+	}
+}
+
+// A stale read misses what is younger than a minute, and nothing else (4.4.1).
+func TestAStaleReadMissesWhatIsNew_4_4_1(t *testing.T) {
+	onBench(t, func(b bench) {
+		old := b.volume("")
+		fresh := *ok(b.ec2.CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)}))(b).VolumeId
+		b.world.Inject(Rule{Fault: StaleRead, Action: "ec2:DescribeVolumes", Times: 3})
+		seen := func(id string) error {
+			_, err := b.ec2.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
+			return err
+		}
+		if err := seen(old); err != nil {
+			t.Errorf("the old volume: %v", err)
+		}
+		refused(t, seen(fresh), "InvalidVolume.NotFound")
+		time.Sleep(2 * time.Minute)
+		if err := seen(fresh); err != nil {
+			t.Errorf("after two minutes: %v", err)
+		}
+	})
+}
+
+// An expired session stays so; the user behind it goes on (5.4).
+func TestASessionCanBeEnded_5_4(t *testing.T) {
+	onBench(t, func(b bench) {
+		caller := b.user(owner, "caller", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}`)
+		role := b.role(owner, "builder", `{"Effect":"Allow","Principal":{"AWS":"111111111111"},"Action":"sts:AssumeRole"}`, `{"Effect":"Allow","Action":"*","Resource":"*"}`)
+		session := ok(b.assume(caller, role))(b).Credentials
+		client := ec2.NewFromConfig(b.as(*session.AccessKeyId, *session.SecretAccessKey, *session.SessionToken), noRetries)
+		b.world.Inject(Rule{Fault: ExpiredSession, Nth: 2})
+		ok(client.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}))(b)
+		for range 2 {
+			_, err := client.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
+			refused(t, err, "RequestExpired")
+		}
+		ok(b.ec2.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}))(b)
+	})
+}
+
+func TestACopyCanFailLateOrFindTheLimitReached(t *testing.T) {
+	onBench(t, func(b bench) {
+		source := *ok(b.ec2.CreateSnapshot(b.Context(), &ec2.CreateSnapshotInput{VolumeId: aws.String(b.volume(""))}))(b).SnapshotId
+		time.Sleep(time.Hour)
+		b.world.Inject(Rule{Fault: LimitReached, Action: "ec2:CopySnapshot", Nth: 1})
+		b.world.Inject(Rule{Fault: LateFailure, Action: "ec2:CopySnapshot", Nth: 1})
+		in := &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &source}
+		_, err := b.ec2.CopySnapshot(b.Context(), in, noRetries)
+		refused(t, err, "ResourceLimitExceeded")
+		for _, want := range []types.SnapshotState{types.SnapshotStateError, types.SnapshotStateCompleted} {
+			copied := ok(b.ec2.CopySnapshot(b.Context(), in))(b)
+			time.Sleep(time.Hour)
+			if got := settle(b.T, b.ec2, *copied.SnapshotId).State; got != want {
+				t.Errorf("the copy is %s, want %s", got, want)
+			}
 		}
 	})
 }

@@ -36,12 +36,13 @@ type Builder struct {
 // buildingTime is how far in the past building begins.
 const buildingTime = 24 * time.Hour
 
-// Build lets make build things, as of the day before. While it runs, nobody else may use the world.
+// Build lets make build things, as of the day before: without latency, limits and faults, and unrecorded. While it runs, nobody else
+// may use the world.
 func (w *World) Build(make func(*Builder) error) error {
 	b := &Builder{world: w, now: w.now().Add(-buildingTime)}
-	clock, quiet, unlimited := w.now, w.quiet, w.unlimited
-	w.now, w.quiet, w.unlimited = func() time.Time { return b.now }, true, true
-	defer func() { w.now, w.quiet, w.unlimited = clock, quiet, unlimited }()
+	clock, quiet, unlimited, faulty, recording := w.now, w.quiet, w.unlimited, w.faults, w.recorder
+	w.now, w.quiet, w.unlimited, w.faults, w.recorder = func() time.Time { return b.now }, true, true, faults{}, recorder{}
+	defer func() { w.now, w.quiet, w.unlimited, w.faults, w.recorder = clock, quiet, unlimited, faulty, recording }()
 	return make(b)
 }
 
