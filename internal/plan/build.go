@@ -160,6 +160,7 @@ func (b *builder) offer(s *supply, goals []goal) *offer {
 				KeyARN:      s.keyARN,
 				Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, s.from)),
 				Tags:        s.mark(b.req, b.facts, it.device()).Tags(b.facts.Images[s.from].SealKey),
+				Mark:        s.mark(b.req, b.facts, it.device()),
 				SealKey:     b.facts.Images[s.from].SealKey,
 			}, stagedAt(b.req, b.facts, s, it.volume).use)
 		}
@@ -246,6 +247,7 @@ func (b *builder) copies(g goal, offers []*offer) map[string]ready {
 			KeyARN:      g.keyARN,
 			Description: fmt.Sprintf("%s of %s", v.device(), g.Name),
 			Tags:        joined(g.SnapshotTags, g.mark(b.req, b.facts, v.device()).Tags(b.facts.Images[g.FromRegion].SealKey)),
+			Mark:        g.mark(b.req, b.facts, v.device()),
 			SealKey:     b.facts.Images[g.FromRegion].SealKey,
 		}, g.copies[v.id()].use)
 		if i >= 0 {
@@ -266,6 +268,7 @@ func (b *builder) register(g goal, copies map[string]ready) {
 		UEFIData:    image.UEFIData,
 		Snapshots:   map[string]Ref{},
 		Tags:        joined(g.Tags, g.mark(b.req, b.facts, "").Tags(image.SealKey)),
+		Mark:        g.mark(b.req, b.facts, ""),
 		SealKey:     image.SealKey,
 	}
 	verify := &VerifyImage{

@@ -20,6 +20,7 @@ type CopySnapshot struct {
 	GiB         int64
 	Description string
 	Tags        map[string]string // all of them, origin's among them
+	Mark        origin.Mark       // what the tags say
 	SealKey     origin.Key        // for the second seal; nil: none
 }
 

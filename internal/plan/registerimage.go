@@ -20,7 +20,8 @@ type RegisterImage struct {
 	UEFIData    string         // base64; "" for none
 	Snapshots   map[string]Ref // device name -> snapshot
 	Tags        map[string]string
-	SealKey     origin.Key // for the second seal; nil: none
+	Mark        origin.Mark // what the tags say
+	SealKey     origin.Key  // for the second seal; nil: none
 }
 
 // Rights of the step (rule 2.5.5).
