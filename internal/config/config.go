@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,10 @@ type Config struct {
 	KMSKeyID string `mapstructure:"kms_key_id"`
 	// Keys for some Regions, instead of `kms_key_id`: `{ "eu-west-1" = "alias/other" }`.
 	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids"`
+	// Images to hand on in place of a build's, one for each Region: `{ "eu-west-1" = "ami-0123456789abcdef0" }`. For `source "null"`, or another builder that
+	// makes no image: to go on after a run that failed, or with any image of your own. They stay yours: they are neither protected nor ever
+	// removed. Empty under `source "null"`, there is nothing to do, and that is no failure. See [Taking up a failed run](#taking-up-a-failed-run).
+	SourceAMIs map[string]string `mapstructure:"source_amis"`
 	// `true` shares unencrypted snapshots as they are, where no key is given; the targets' copies are encrypted all the
 	// same. Default: `false`, unencrypted snapshots are refused.
 	AllowUnencryptedShare bool `mapstructure:"allow_unencrypted_share"`
@@ -47,6 +52,17 @@ type Config struct {
 	// What the targets' roles are assumed with: `source`, the source credentials; or `base`, the credentials that the
 	// top-level `assume_role` itself was assumed with. Default: `source`.
 	AssumeRoleFrom string `mapstructure:"assume_role_from"`
+	// How many destinations, each an account in a Region, may fail without failing the run. Those of targets with `required = false` are not counted. Default: `0`.
+	MaxFailedTargets int `mapstructure:"max_failed_targets"`
+	// What becomes of unfinished work when a run fails: `keep` leaves completed and pending copies for the next run to go on with, listed
+	// as left behind; `clean` removes everything that is unfinished, as `cleanup_only` does. What targets have got stays theirs. Default: `keep`.
+	OnFailure string `mapstructure:"on_failure"`
+	// `true` hands nothing on: what earlier runs of this image have left unfinished in the targets and the source account is removed,
+	// as far as it is provably theirs, and the image is kept. Default: `false`.
+	CleanupOnly bool `mapstructure:"cleanup_only"`
+	// A file for the result as JSON. Its folder has to exist. It is replaced as a whole whenever a destination gets on and at the end, whatever that is. See
+	// [Manifest](#manifest).
+	ManifestPath string `mapstructure:"manifest_path"`
 	// The longest time for the whole run. Default: `12h`.
 	Timeout time.Duration `mapstructure:"timeout"`
 	// The longest time for the copy of one snapshot. Default: `6h`, or `timeout` where that is shorter.
@@ -65,6 +81,12 @@ const DefaultTimeout = 12 * time.Hour
 const (
 	fromSource = "source"
 	fromBase   = "base"
+)
+
+// What becomes of unfinished work.
+const (
+	keepOnFailure  = "keep"
+	cleanOnFailure = "clean"
 )
 
 // Prepare decodes what Packer gives, fills in the defaults and judges all that can be judged before a run: not what is still
@@ -143,6 +165,9 @@ func (c *Config) fill() {
 	if c.AssumeRoleFrom == "" {
 		c.AssumeRoleFrom = fromSource
 	}
+	if c.OnFailure == "" {
+		c.OnFailure = keepOnFailure
+	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
 	}
@@ -171,6 +196,8 @@ func (c *Config) check() error {
 	case c.AssumeRoleFrom == fromBase && c.AssumeRole == nil:
 		p.add("assume_role_from", "%q has no effect without the top-level assume_role", fromBase)
 	}
+	c.checkImages(p)
+	c.checkFailures(p)
 	c.checkTimes(p)
 	chained := c.AssumeRole != nil && c.AssumeRoleFrom == fromSource
 	named := map[string]string{}
@@ -185,6 +212,40 @@ func (c *Config) check() error {
 	}
 	c.checkPlaces(p)
 	return p.err()
+}
+
+var amiIDs = regexp.MustCompile(`^ami-[0-9a-f]{8}(?:[0-9a-f]{9})?$`)
+
+// checkImages judges the images that are named in place of a build's.
+func (c *Config) checkImages(p *problems) {
+	for _, region := range sorted(c.SourceAMIs) {
+		field, id := element("source_amis", region), c.SourceAMIs[region]
+		p.region(field, region)
+		if !strings.Contains(id, unknown) && !amiIDs.MatchString(id) {
+			p.add(field, "%q is no id of an image, such as ami-0123456789abcdef0", id)
+		}
+	}
+	if len(c.SourceAMIs) > 0 && strings.HasPrefix(c.PackerBuilderType, "amazon-") {
+		p.add("source_amis", "no effect beside the image that %s makes; it is for source \"null\"", c.PackerBuilderType)
+	}
+}
+
+func (c *Config) checkFailures(p *problems) {
+	if c.MaxFailedTargets < 0 {
+		p.add("max_failed_targets", "%d is negative", c.MaxFailedTargets)
+	}
+	if literal(c.OnFailure) && c.OnFailure != keepOnFailure && c.OnFailure != cleanOnFailure {
+		p.add("on_failure", "%q is neither %q nor %q", c.OnFailure, keepOnFailure, cleanOnFailure)
+	}
+	if !c.CleanupOnly {
+		return
+	}
+	if c.MaxFailedTargets > 0 {
+		p.add("max_failed_targets", "no effect beside cleanup_only, which hands nothing on")
+	}
+	if c.OnFailure == cleanOnFailure {
+		p.add("on_failure", "%q has no effect beside cleanup_only, which hands nothing on", cleanOnFailure)
+	}
 }
 
 func (c *Config) checkTimes(p *problems) {
@@ -226,6 +287,26 @@ func (c *Config) checkPlaces(p *problems) {
 	}
 }
 
+// SourceImages are those of source_amis, sorted by Region.
+func (c *Config) SourceImages() []plan.SourceImage {
+	var images []plan.SourceImage
+	for _, region := range sorted(c.SourceAMIs) {
+		images = append(images, plan.SourceImage{Region: region, ImageID: c.SourceAMIs[region]})
+	}
+	return images
+}
+
+// Manifest is manifest_path; "" for none, and while it is unknown.
+func (c *Config) Manifest() string {
+	if strings.Contains(c.ManifestPath, unknown) {
+		return ""
+	}
+	return c.ManifestPath
+}
+
+// CleansUp reports whether a run that failed removes what it leaves unfinished.
+func (c *Config) CleansUp() bool { return c.OnFailure == cleanOnFailure }
+
 // Request is what the template asks for of these images. Its errors are what only a run can tell: values that are still
 // unknown, and nothing to do.
 func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Request, error) {
@@ -245,6 +326,7 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 		RegionKMSKeyIDs:       c.RegionKMSKeyIDs,
 		AllowUnencryptedShare: c.AllowUnencryptedShare,
 		ProtectSource:         c.ProtectSource.True(),
+		MaxFailedTargets:      c.MaxFailedTargets,
 		AssumeRoleFrom:        c.AssumeRoleFrom,
 		Timeout:               c.Timeout,
 		CopyTimeout:           c.CopyTimeout,

@@ -69,9 +69,14 @@ type FlatConfig struct {
 	InsecureSkipTLSVerify *bool             `mapstructure:"insecure_skip_tls_verify" cty:"insecure_skip_tls_verify" hcl:"insecure_skip_tls_verify"`
 	KMSKeyID              *string           `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
 	RegionKMSKeyIDs       map[string]string `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
+	SourceAMIs            map[string]string `mapstructure:"source_amis" cty:"source_amis" hcl:"source_amis"`
 	AllowUnencryptedShare *bool             `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
 	ProtectSource         *bool             `mapstructure:"protect_source" cty:"protect_source" hcl:"protect_source"`
 	AssumeRoleFrom        *string           `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
+	MaxFailedTargets      *int              `mapstructure:"max_failed_targets" cty:"max_failed_targets" hcl:"max_failed_targets"`
+	OnFailure             *string           `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
+	CleanupOnly           *bool             `mapstructure:"cleanup_only" cty:"cleanup_only" hcl:"cleanup_only"`
+	ManifestPath          *string           `mapstructure:"manifest_path" cty:"manifest_path" hcl:"manifest_path"`
 	Timeout               *string           `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
 	CopyTimeout           *string           `mapstructure:"copy_timeout" cty:"copy_timeout" hcl:"copy_timeout"`
 	PollInterval          *string           `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
@@ -110,9 +115,14 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"insecure_skip_tls_verify":   &hcldec.AttrSpec{Name: "insecure_skip_tls_verify", Type: cty.Bool, Required: false},
 		"kms_key_id":                 &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
 		"region_kms_key_ids":         &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},
+		"source_amis":                &hcldec.AttrSpec{Name: "source_amis", Type: cty.Map(cty.String), Required: false},
 		"allow_unencrypted_share":    &hcldec.AttrSpec{Name: "allow_unencrypted_share", Type: cty.Bool, Required: false},
 		"protect_source":             &hcldec.AttrSpec{Name: "protect_source", Type: cty.Bool, Required: false},
 		"assume_role_from":           &hcldec.AttrSpec{Name: "assume_role_from", Type: cty.String, Required: false},
+		"max_failed_targets":         &hcldec.AttrSpec{Name: "max_failed_targets", Type: cty.Number, Required: false},
+		"on_failure":                 &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},
+		"cleanup_only":               &hcldec.AttrSpec{Name: "cleanup_only", Type: cty.Bool, Required: false},
+		"manifest_path":              &hcldec.AttrSpec{Name: "manifest_path", Type: cty.String, Required: false},
 		"timeout":                    &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
 		"copy_timeout":               &hcldec.AttrSpec{Name: "copy_timeout", Type: cty.String, Required: false},
 		"poll_interval":              &hcldec.AttrSpec{Name: "poll_interval", Type: cty.String, Required: false},
@@ -127,6 +137,7 @@ type FlatTarget struct {
 	Name            *string           `mapstructure:"name" cty:"name" hcl:"name"`
 	AccountIDs      []string          `mapstructure:"account_ids" required:"true" cty:"account_ids" hcl:"account_ids"`
 	Regions         []string          `mapstructure:"regions" cty:"regions" hcl:"regions"`
+	Required        *bool             `mapstructure:"required" cty:"required" hcl:"required"`
 	RoleName        *string           `mapstructure:"role_name" cty:"role_name" hcl:"role_name"`
 	AssumeRole      []FlatAssumeRole  `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
 	Profile         *string           `mapstructure:"profile" cty:"profile" hcl:"profile"`
@@ -153,6 +164,7 @@ func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 		"name":               &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
 		"account_ids":        &hcldec.AttrSpec{Name: "account_ids", Type: cty.List(cty.String), Required: false},
 		"regions":            &hcldec.AttrSpec{Name: "regions", Type: cty.List(cty.String), Required: false},
+		"required":           &hcldec.AttrSpec{Name: "required", Type: cty.Bool, Required: false},
 		"role_name":          &hcldec.AttrSpec{Name: "role_name", Type: cty.String, Required: false},
 		"assume_role":        &hcldec.BlockListSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
 		"profile":            &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},

@@ -102,12 +102,16 @@ func TestDefaults(t *testing.T) {
 	if diff := cmp.Diff(awsclient.Access{}, c.Credentials()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
+	if c.CleansUp() || c.CleanupOnly || c.ManifestPath != "" || len(c.SourceImages()) > 0 {
+		t.Errorf("got %+v", c)
+	}
 }
 
 // run is all that a template says to a run.
 type run struct {
 	plan.Request
 	awsclient.Access
+	config *config.Config
 }
 
 func (r run) target() plan.Target { return r.Targets[0] }
@@ -147,6 +151,11 @@ var options = []struct {
 	{"region_kms_key_ids", prod + "\nregion_kms_key_ids = { eu-west-1 = \"alias/golden\" }", func(r run) any { return r.RegionKMSKeyIDs }, map[string]string{"eu-west-1": "alias/golden"}},
 	{"allow_unencrypted_share", prod + "\nallow_unencrypted_share = true", func(r run) any { return r.AllowUnencryptedShare }, true},
 	{"protect_source", prod + "\nprotect_source = false", func(r run) any { return r.ProtectSource }, false},
+	{"source_amis", prod + "\nsource_amis = { us-east-1 = \"ami-01234567\", eu-west-1 = \"ami-0123456789abcdef0\" }", func(r run) any { return r.config.SourceImages() }, []plan.SourceImage{{Region: "eu-west-1", ImageID: "ami-0123456789abcdef0"}, {Region: "us-east-1", ImageID: "ami-01234567"}}},
+	{"max_failed_targets", prod + "\nmax_failed_targets = 3", func(r run) any { return r.MaxFailedTargets }, 3},
+	{"on_failure", prod + "\non_failure = \"clean\"", func(r run) any { return r.config.CleansUp() }, true},
+	{"cleanup_only", prod + "\ncleanup_only = true", func(r run) any { return r.config.CleanupOnly }, true},
+	{"manifest_path", prod + "\nmanifest_path = \"{{ build_name }}.json\"", func(r run) any { return r.config.ManifestPath }, "golden.json"},
 	{"assume_role_from", assumeRole("") + "\nassume_role_from = \"base\"", func(r run) any { return r.AssumeRoleFrom }, "base"},
 	{"timeout", prod + "\ntimeout = \"90m\"", func(r run) any { return []time.Duration{r.Timeout, r.CopyTimeout} }, []time.Duration{90 * time.Minute, 90 * time.Minute}},
 	{"copy_timeout", prod + "\ncopy_timeout = \"2h\"", func(r run) any { return r.CopyTimeout }, 2 * time.Hour},
@@ -155,6 +164,7 @@ var options = []struct {
 	{"target.name", target(`name = "prod"`), func(r run) any { return r.target().Name }, "prod"},
 	{"target.account_ids", prod, func(r run) any { return r.target().AccountIDs }, []string{"999999999999"}},
 	{"target.regions", target(`regions = ["us-east-1", "eu-west-1"]`), func(r run) any { return r.target().Regions }, []string{"eu-west-1", "us-east-1"}},
+	{"target.required", target(`required = false`), func(r run) any { return r.target().Optional }, true},
 	{"target.role_name", prod, func(r run) any { return r.target().Roles }, []plan.Role{{RoleName: "golden-image-target"}}},
 	{"target.assume_role", strings.Replace(prod, `role_name   = "golden-image-target"`, "assume_role {\n"+role+"}\nassume_role {\nrole_arn = \"arn:aws:iam::{{ .AccountId }}:role/t\"\n}", 1), func(r run) any { return r.target().Roles }, []plan.Role{{RoleARN: "arn:aws:iam::111111111111:role/builder"}, {RoleARN: "arn:aws:iam::{{ .AccountId }}:role/t"}}},
 	{"target.profile", strings.Replace(prod, "role_name  ", "profile", 1), func(r run) any { return r.target().Profile }, "golden-image-target"},
@@ -177,7 +187,7 @@ func TestEveryOptionReachesTheRun(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(o.want, o.got(run{request, c.Credentials()})); diff != "" {
+			if diff := cmp.Diff(o.want, o.got(run{request, c.Credentials(), c})); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -222,6 +232,8 @@ const laterKnown = `
 	region       = unknown
 	timeout      = unknown
 	kms_key_id   = unknown
+	on_failure   = unknown
+	source_amis  = { (build) = unknown }
 	max_retries  = unknown_number
 	assume_role  { role_arn = "arn:aws:iam::${build}:role/builder" }
 	target {
@@ -265,6 +277,18 @@ func TestNothingToDoIsToldByTheRun(t *testing.T) {
 		}
 		if _, err := c.Request(images, plan.Build{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// What the build makes is known when the template is read; the images of other post-processors only in the run.
+func TestImagesInPlaceOfABuildsAreRefusedBesideABuilderThatMakesSome(t *testing.T) {
+	body := prod + "\nsource_amis = { eu-west-1 = \"ami-0123456789abcdef0\" }"
+	for builder, refused := range map[string]bool{"amazon-ebs": true, "amazon-chroot": true, "null": false, "virtualbox-iso": false} {
+		c := new(config.Config)
+		err := c.Prepare(map[string]any{"packer_builder_type": builder}, decoded(t, body, nil))
+		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "source_amis: no effect") {
+			t.Errorf("%s: %v", builder, err)
 		}
 	}
 }

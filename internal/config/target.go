@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
+
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -25,6 +27,8 @@ type Target struct {
 	AccountIDs []string `mapstructure:"account_ids" required:"true"`
 	// The Regions. Default: those of the artifact. A Region without an image of the artifact is served from another one.
 	Regions []string `mapstructure:"regions"`
+	// `false` lets the run succeed without this target: that it did not get its copy is told, and is no failure. Default: `true`.
+	Required config.Trilean `mapstructure:"required"`
 	// The name of the role to assume in the target account, with its path where it has one, such as `golden-image-target`. May name [template
 	// variables](#template-variables).
 	RoleName string `mapstructure:"role_name"`
@@ -62,6 +66,7 @@ func (t *Target) label(i int) string {
 func (t *Target) target(i int) plan.Target {
 	target := plan.Target{
 		Name:            t.Name,
+		Optional:        t.Required.False(),
 		AccountIDs:      slices.Sorted(slices.Values(t.AccountIDs)),
 		Regions:         slices.Sorted(slices.Values(t.Regions)),
 		Profile:         t.Profile,

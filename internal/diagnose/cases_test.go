@@ -152,7 +152,7 @@ var cases = []titled{
 	{"2.5.10 an image that is not there, or that Allowed AMIs hide (2.2.14)", there(nil, "ec2:DescribeImages", 400, "InvalidAMIID.NotFound", "The image id '["+image+"]' does not exist").on(image)},
 	{"2.5.10 an id that was made up", here(nil, "ec2:DescribeImages", 400, "InvalidAMIID.Malformed", `Invalid id: "ami-00000000000000000"`).on("ami-00000000000000000")},
 
-	{"6.2 a look at the target's key by ARN, the role lacks kms:DescribeKey", there(nil, "kms:DescribeKey", 400, "AccessDeniedException", "User: "+targetRole+" is not authorized to perform: kms:DescribeKey on resource: "+targetKey+" "+noIdentity+"kms:DescribeKey action").on("alias/golden-target")},
+	{"6.2 a look at the target's key by ARN, the role lacks kms:DescribeKey", there(nil, "kms:DescribeKey", 400, "AccessDeniedException", "User: "+targetRole+" is not authorized to perform: kms:DescribeKey on resource: "+targetKey+" "+noIdentity+"kms:DescribeKey action").on(targetKey)},
 	{"6.2 a look at another account's key, the role lacks kms:DescribeKey", there(nil, "kms:DescribeKey", 400, "AccessDeniedException", "User: "+targetRole+" is not authorized to perform: kms:DescribeKey on this resource "+noIdentity+"kms:DescribeKey action").on(sourceKey)},
 	{"6.2 a key by its alias, the role lacks kms:DescribeKey", there(nil, "kms:DescribeKey", 400, "AccessDeniedException", "User: "+targetRole+" is not authorized to perform: kms:DescribeKey on this resource "+noIdentity+"kms:DescribeKey action").on("alias/golden-target")},
 	{"3.2.1 the source key's policy does not admit the target role", there(nil, "kms:DescribeKey", 400, "AccessDeniedException", "User: "+targetRole+" is not authorized to perform: kms:DescribeKey on this resource "+untold).on(sourceKey)},

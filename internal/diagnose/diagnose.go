@@ -81,8 +81,9 @@ func (m met) because(e *entry) string {
 }
 
 // unproven reports a question that KMS refused to us, and perhaps not to EC2: a key policy may admit calls through EC2 only (3.2.4, 6.8).
+// A key that is known by an alias alone stays unknown to EC2 as well: a copy is asked for with the key's ARN.
 func (m met) unproven() bool {
-	return m.Step == nil && m.Refusal.Code == "AccessDeniedException" && strings.HasPrefix(m.Refusal.Operation, "kms:")
+	return m.Step == nil && m.Refusal.Code == "AccessDeniedException" && strings.HasPrefix(m.Refusal.Operation, "kms:") && !strings.HasPrefix(m.asked, "alias/")
 }
 
 // instruction says what to do with the statements of a finding. A session does not show the path of its role, which a principal needs.

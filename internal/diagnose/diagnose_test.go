@@ -189,6 +189,9 @@ func TestARefusedLookAtAKeyProvesNothing(t *testing.T) { // 3.2.4, 6.8
 	if got := Explain(Case{Refusal: refusal, At: atTarget, Resource: targetKey}).Level; got != plan.Warning {
 		t.Errorf("a look: %s", got)
 	}
+	if got := Explain(Case{Refusal: refusal, At: atTarget, Resource: "alias/golden"}).Level; got != plan.Refused {
+		t.Errorf("a look at an alias, whose ARN a copy would need: %s", got)
+	}
 	if got := Explain(Case{Refusal: refusal, Step: copyUnder(targetKey, sourceKey)}).Level; got != plan.Refused {
 		t.Errorf("a step: %s", got)
 	}

@@ -14,6 +14,7 @@ import (
 // met is a case, read: with all that the refusal's text and the step tell of it.
 type met struct {
 	Case
+	asked     string // the resource as it was asked for, whatever the refusal calls it
 	action    string // that IAM refused; "" where the text names none
 	key       string // that encrypts, or that the call is about; ARN, or as asked for; "" for none
 	sourceKey string // that the source is encrypted with; "" where it is not, or not with another key
@@ -28,7 +29,7 @@ var (
 )
 
 func read(c Case) met {
-	m := met{Case: c}
+	m := met{Case: c, asked: c.Resource}
 	if c.Step != nil && m.At == (plan.Place{}) {
 		m.At = c.Step.Base().At
 	}

@@ -5,7 +5,6 @@ package share
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"log"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
 // BuilderID tells our artifacts from others.
@@ -22,11 +22,12 @@ const BuilderID = "encrypted-ami.share"
 // Keys of an artifact's state.
 const (
 	stateGenerated = "generated_data"       // the build's own data, handed on
-	stateResult    = "encrypted-ami.result" // plan.Result as JSON
+	stateResult    = "encrypted-ami.result" // plan.Result as JSON, as in the file of manifest_path
 )
 
 // artifact is the images that the targets own now.
 type artifact struct {
+	input     string // id of the input artifact
 	result    plan.Result
 	generated map[string]any
 	remove    func([]plan.Made) error // takes images and their snapshots away
@@ -34,11 +35,19 @@ type artifact struct {
 
 var _ packersdk.Artifact = (*artifact)(nil)
 
+// artifact is what came of a run that succeeded.
+func (r *run) artifact() *artifact {
+	return &artifact{input: r.input.Id(), result: r.result, generated: r.data, remove: func(made []plan.Made) error { return remove(r.pool, made) }}
+}
+
 func (*artifact) BuilderId() string { return BuilderID }
 func (*artifact) Files() []string   { return nil }
 
-// Id is region:ami-id:account of each image, sorted, with commas between.
+// Id is region:ami-id:account of each image, sorted, with commas between; that of the input artifact where there is none.
 func (a *artifact) Id() string {
+	if len(a.result.Images) == 0 {
+		return a.input
+	}
 	ids := make([]string, len(a.result.Images))
 	for i, made := range a.result.Images {
 		ids[i] = made.At.Region + ":" + made.ImageID + ":" + made.At.Account
@@ -47,14 +56,20 @@ func (a *artifact) Id() string {
 	return strings.Join(ids, ",")
 }
 
-// String is a line for each image.
+// String is a line for each image, and for each destination that has none.
 func (a *artifact) String() string {
 	lines := []string{"Encrypted AMIs are owned by their target accounts:"}
+	if len(a.result.Images) == 0 {
+		lines[0] = "No AMI was handed on."
+	}
 	images := slices.SortedFunc(slices.Values(a.result.Images), func(a, b plan.Made) int {
 		return cmp.Or(cmp.Compare(a.At.Account, b.At.Account), cmp.Compare(a.At.Region, b.At.Region))
 	})
 	for _, made := range images {
 		lines = append(lines, fmt.Sprintf("%s %s: %s under %s", made.At.Account, made.At.Region, made.ImageID, strings.Join(keysOf(made), ", ")))
+	}
+	for _, d := range unserved(a.result) {
+		lines = append(lines, fmt.Sprintf("%s %s: no image (target %q)", d.At.Account, d.At.Region, d.Target))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -74,7 +89,7 @@ func (a *artifact) State(name string) any {
 	case stateGenerated:
 		return a.generated
 	case stateResult:
-		text, err := json.Marshal(a.result)
+		text, err := report.JSON(a.result)
 		if err != nil {
 			log.Printf("the result cannot be written as JSON: %v", err)
 			return nil

@@ -146,7 +146,12 @@ func result() plan.Result {
 
 func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
 	a := &artifact{result: result(), generated: map[string]any{"PackerRunUUID": "run-1"}}
-	golden(t, "artifact", a.Id()+"\n"+a.String()+"\n")
+	a.result.Destinations = []plan.DestinationEnd{
+		{At: plan.Place{Account: "777777777777", Region: "us-west-2"}, Target: "lab", Optional: true, State: plan.Excluded},
+		{At: a.result.Images[0].At, Target: "prod", State: plan.Served},
+		{At: plan.Place{Account: "777777777777", Region: "us-east-1"}, Target: "lab", Optional: true, State: plan.Unserved}}
+	none := &artifact{input: "us-west-2:ami-0a", result: plan.Result{Destinations: a.result.Destinations[:1]}}
+	golden(t, "artifact", a.Id()+"\n"+a.String()+"\n\n"+none.Id()+"\n"+none.String()+"\n")
 	if diff := cmp.Diff(map[string]any{"PackerRunUUID": "run-1"}, a.State("generated_data")); diff != "" {
 		t.Error(diff)
 	}
@@ -170,13 +175,23 @@ func TestDestroyRemovesTheImagesAndIsNoError(t *testing.T) {
 	}
 }
 
-func TestAFailureTellsHowToLiftTheProtection(t *testing.T) {
-	err := withProtection(errors.New("1 of 2 destinations have no image"), []plan.SourceEnd{
-		{Region: "ap-northeast-1", ImageID: "ami-0a", Protected: true}, {Region: "us-west-2", ImageID: "ami-0b"}})
-	golden(t, "failure", err.Error()+"\n")
-	if plain := errors.New("x"); withProtection(plain, []plan.SourceEnd{{ImageID: "ami-0b"}}) != plain {
-		t.Error("a failure without protection tells of one")
+func TestAFailureTellsWhatBecomesOfTheImageAndHowToGoOn(t *testing.T) {
+	var text strings.Builder
+	two := []plan.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-0a"}, {Region: "us-west-2", ImageID: "ami-0b"}}
+	ours := []plan.SourceEnd{{Region: "ap-northeast-1", ImageID: "ami-0a", Protected: true}, {Region: "us-west-2", ImageID: "ami-0b"}}
+	for _, c := range []struct {
+		title string
+		run   run
+	}{
+		{"protected by this run", run{images: two, result: plan.Result{Source: ours}}},
+		{"not protected", run{images: two[:1], atRisk: true}},
+		{"the caller's", run{images: two, callers: true}},
+		{"the caller's, protected by a run before this one", run{images: two, callers: true, result: plan.Result{Source: ours}}},
+		{"no image", run{}},
+	} {
+		fmt.Fprintf(&text, "# %s\n%s\n\n", c.title, c.run.withWayOut(errors.New("1 of 2 destinations have no image")))
 	}
+	golden(t, "failure", text.String())
 }
 
 type panicking struct{}

@@ -11,19 +11,37 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// withProtection says, under an error, what becomes of the source images: an error of a post-processor makes Packer destroy
-// what the builder made, and the protection stands against that.
-func withProtection(err error, source []plan.SourceEnd) error {
-	images := protected(source)
-	if len(images) == 0 {
+// withWayOut says, under an error, what becomes of the source images and how to go on. An error of a post-processor makes Packer
+// destroy what the builder made, and the protection stands against that.
+func (r *run) withWayOut(err error) error {
+	if len(r.images) == 0 {
 		return err
 	}
-	return fmt.Errorf(`%w
-
-Nothing of the build is lost: the run has protected %s against deregistration.
+	var parts []string
+	images := protected(r.result.Source)
+	if len(images) > 0 && !r.callers {
+		parts = append(parts, fmt.Sprintf(`Nothing of the build is lost: the run has protected %s against deregistration.
 Packer tries to destroy the image now and prints "Error destroying builder artifact", maybe with a text about msgpack: that is
-the protection at work. Once the image is not needed any more:
-%s`, err, strings.Join(images, ", "), howToLift(source))
+the protection at work.`, strings.Join(images, ", ")))
+	}
+	if r.atRisk {
+		parts = append(parts, "Packer destroys the image now, because it is not protected, unless a post-processor before this one has kept it.")
+	}
+	parts = append(parts, takeUp(r.images))
+	if len(images) > 0 {
+		parts = append(parts, "Once the image is not needed any more:\n"+howToLift(r.result.Source))
+	}
+	return fmt.Errorf("%w\n\n%s", err, strings.Join(parts, "\n"))
+}
+
+// takeUp is the command that goes on where a run has ended. It holds no value of the template's but the images.
+func takeUp(images []plan.SourceImage) string {
+	pairs := make([]string, len(images))
+	for i, image := range images {
+		pairs[i] = fmt.Sprintf("%q=%q", image.Region, image.ImageID)
+	}
+	return fmt.Sprintf(`To go on from here, with the same other -var and -var-file arguments and the template's build "redo" (see "Taking up a failed run"):
+  packer build -only='redo.*' -var 'source_amis={%s}' .`, strings.Join(pairs, ","))
 }
 
 func protected(source []plan.SourceEnd) []string {
@@ -50,6 +68,9 @@ func howToLift(source []plan.SourceEnd) string {
 	return strings.Join(lines, "\n")
 }
 
-// unprotected says what to do where the protection is refused.
-const unprotected = `The image is not protected: if this post-processor fails, Packer will destroy it. A post-processor "manifest" before this one, in
+// unprotected says what to do where the protection is refused, unsealed what it means where the key of the seals is.
+const (
+	unprotected = `The image is not protected: if this post-processor fails, Packer will destroy it. A post-processor "manifest" before this one, in
 the same post-processors block, keeps the image in every case and takes no right.`
+	unsealed = `Without that tag nothing that this run makes can be proved to be its own: a later run cannot take it up.`
+)

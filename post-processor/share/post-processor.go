@@ -5,23 +5,13 @@
 package share
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"log"
-	"runtime/debug"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/hashicorp/hcl/v2/hcldec"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
 )
 
 // PostProcessor is encrypted-ami-share.
@@ -51,114 +41,12 @@ func (p *PostProcessor) Configure(raws ...any) error {
 	return err
 }
 
-// PostProcess hands the artifact's images to the targets. It returns an artifact of what the targets own, and keeps the input.
+// PostProcess hands the images to the targets. It returns an artifact of what the targets own, and keeps the input: against the
+// template's own word where a destination is still to be served from it.
 func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, input packersdk.Artifact) (_ packersdk.Artifact, keep, forceOverride bool, err error) {
-	r := &run{PostProcessor: p, ui: ui, say: newProgress(ui).say, input: input}
-	output, err := r.safely(ctx)
-	if err != nil {
-		return nil, false, false, withProtection(err, r.source)
+	r := newRun(p, ui, input)
+	if err := r.run(ctx); err != nil {
+		return nil, false, false, r.withWayOut(err)
 	}
-	return output, true, false, nil
-}
-
-// run is one call of PostProcess.
-type run struct {
-	*PostProcessor
-	ui      packersdk.Ui
-	say     func(plan.Event)
-	input   packersdk.Artifact
-	pool    *awsclient.Pool
-	account string           // of the source
-	source  []plan.SourceEnd // what was done to protect the source images
-}
-
-// safely does all of it. A panic becomes an error: it would end the plugin, and Packer would destroy the image.
-func (r *run) safely(ctx context.Context) (_ *artifact, err error) {
-	defer func() {
-		if reason := recover(); reason != nil {
-			log.Printf("[ERROR] panic: %v\n%s", reason, debug.Stack())
-			err = fmt.Errorf("the plugin failed, please report it: %v", reason)
-		}
-	}()
-	return r.do(ctx)
-}
-
-func (r *run) do(ctx context.Context) (*artifact, error) {
-	images, err := imagesOf(r.input.Id())
-	if err != nil {
-		return nil, cmp.Or(accepted(r.input.BuilderId()), err)
-	}
-	limit := cmp.Or(max(r.config.Timeout, 0), config.DefaultTimeout) // also where the options are invalid
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("timeout: the run has taken %s", limit))
-	defer cancel()
-	data := generated(r.input)
-	build := buildOf(data, r.config.PackerBuildName)
-	err = r.protect(ctx, images, build.RunID)
-	if err := cmp.Or(r.invalid, err, accepted(r.input.BuilderId())); err != nil {
-		return nil, err
-	}
-	request, err := r.config.Request(images, build)
-	if err != nil {
-		return nil, err
-	}
-	result, err := r.transfer(ctx, request)
-	if err != nil {
-		return nil, err
-	}
-	r.lift(ctx)
-	result.Source = r.source
-	return &artifact{result: result, generated: data, remove: func(made []plan.Made) error { return remove(r.pool, made) }}, nil
-}
-
-// protect opens the way to AWS and protects the images, unless the template forbids it. A protection that is refused does not end the
-// run; the error is that there is no way to AWS.
-func (r *run) protect(ctx context.Context, images []plan.SourceImage, id string) (err error) {
-	access := r.config.Credentials()
-	access.Region = cmp.Or(access.Region, images[0].Region)
-	access.Version, access.HTTPClient, access.Seed = version.Version, r.client, r.seed
-	if r.pool, err = awsclient.New(ctx, access); err != nil {
-		return err
-	}
-	who, err := r.pool.Source(ctx)
-	if err != nil {
-		return fmt.Errorf("the source credentials cannot be used: %w", err)
-	}
-	r.account = who.Account
-	if r.config.ProtectSource.False() {
-		return nil
-	}
-	var findings []plan.Finding
-	r.source, findings = transfer.Protect(ctx, r.pool, r.account, id, images, r.say)
-	if len(findings) > 0 {
-		r.ui.Error(report.Findings(findings) + "\n" + unprotected)
-	}
-	return nil
-}
-
-// transfer looks, decides, shows and does.
-func (r *run) transfer(ctx context.Context, request plan.Request) (plan.Result, error) {
-	facts, err := survey.Look(ctx, r.pool, request)
-	if err != nil {
-		return plan.Result{}, err
-	}
-	p := plan.Decide(request, facts)
-	if p.Refused() {
-		return plan.Result{}, fmt.Errorf("nothing was begun:\n%s", report.Plan(p))
-	}
-	r.ui.Say(report.Plan(p))
-	result := transfer.Run(ctx, r.pool, p, transfer.Options{CopyTimeout: request.CopyTimeout, PollInterval: request.PollInterval}, r.say)
-	if missing := report.Missing(p, result); len(missing) > 0 {
-		return result, fmt.Errorf("%d of %d destinations have no image:\n%s", len(missing), len(p.Destinations), report.Result(p, result))
-	}
-	r.ui.Say(report.Result(p, result))
-	return result, nil
-}
-
-// lift takes the protection away, as the last act of a run that succeeded. Where that fails the images stay protected, and nothing is lost.
-func (r *run) lift(ctx context.Context) {
-	var findings []plan.Finding
-	r.source, findings = transfer.Lift(ctx, r.pool, r.account, r.source, r.say)
-	if len(findings) > 0 {
-		r.ui.Error(report.Findings(findings) + "\n" + howToLift(r.source))
-	}
+	return r.artifact(), true, len(unserved(r.result)) > 0, nil
 }

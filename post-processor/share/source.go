@@ -27,6 +27,9 @@ var builders = map[string]string{
 	"mitchellh.amazon.ebsvolume":          "amazon-ebsvolume makes volumes, not an image",
 }
 
+// nullBuilder makes nothing: it stands for images that are there already.
+const nullBuilder = "fnoeding.null"
+
 // accepted judges the maker of an artifact.
 func accepted(builder string) error {
 	against, known := builders[builder]
@@ -36,7 +39,31 @@ func accepted(builder string) error {
 	case against == "":
 		return nil
 	}
-	return fmt.Errorf("%s. This post-processor takes the AMIs of amazon-ebs, amazon-ebssurrogate, amazon-chroot and amazon-import", against)
+	return fmt.Errorf("%s. This post-processor takes the AMIs of amazon-ebs, amazon-ebssurrogate, amazon-chroot and amazon-import, or those that source_amis names under source \"null\"", against)
+}
+
+// take finds the images: those of the artifact or, where it has none, those that the template names. None are there, and no error,
+// where nothing is to be taken up.
+func (r *run) take() (err error) {
+	if r.images, err = imagesOf(r.input.Id()); err == nil {
+		return nil
+	}
+	if named := r.config.SourceImages(); len(named) > 0 || r.input.BuilderId() == nullBuilder {
+		r.images, r.callers = named, true
+		return nil
+	}
+	return cmp.Or(accepted(r.input.BuilderId()), err)
+}
+
+// misplaced is what is wrong with the artifact, or with naming images beside its own.
+func (r *run) misplaced() error {
+	if r.callers {
+		return nil
+	}
+	if len(r.config.SourceAMIs) > 0 {
+		return fmt.Errorf("source_amis: no effect beside the artifact's own images, %s; it is for source %q", r.input.Id(), "null")
+	}
+	return accepted(r.input.BuilderId())
 }
 
 var imageID = regexp.MustCompile(`^([a-z0-9-]+):(ami-[0-9a-f]{8,17})$`)

@@ -40,6 +40,8 @@ type stage struct {
 	key    *iamtypes.AccessKey // of the user ci, who may do everything in the source account: an account's root cannot assume roles
 	begun  int                 // calls that furnished the world
 	screen *screen
+	runs   int
+	forced bool // the last run kept the source image against the template's word
 }
 
 // onStage plays in virtual time. The world has an image of two volumes under aws/ebs in the source account, a key there that all may use,
@@ -149,8 +151,14 @@ func (s *stage) options(accounts ...string) map[string]any {
 	return map[string]any{"access_key": *s.key.AccessKeyId, "secret_key": *s.key.SecretAccessKey, "kms_key_id": "alias/golden", "target": targets}
 }
 
-// run configures as Packer does, and post-processes.
+// run configures as Packer does after a build, and post-processes.
 func (s *stage) run(ctx context.Context, options map[string]any) (*artifact, error) {
+	s.Helper()
+	return s.after("mitchellh.amazonebs", ctx, options)
+}
+
+// after is run with the artifact of another builder.
+func (s *stage) after(builder string, ctx context.Context, options map[string]any) (*artifact, error) {
 	s.Helper()
 	p := &PostProcessor{client: s.world, seed: 1}
 	for range 2 {
@@ -158,12 +166,17 @@ func (s *stage) run(ctx context.Context, options map[string]any) (*artifact, err
 			s.Fatal(err)
 		}
 	}
-	return s.postProcess(ctx, p, "mitchellh.amazonebs")
+	return s.postProcess(ctx, p, builder)
 }
 
 func (s *stage) postProcess(ctx context.Context, p *PostProcessor, builder string) (*artifact, error) {
 	s.Helper()
-	output, keep, force, err := p.PostProcess(ctx, s.screen, built(builder, tokyo+":"+s.image, map[string]any{"PackerRunUUID": "run-1", "Password": "hush-password"}))
+	s.runs++
+	id := tokyo + ":" + s.image
+	if builder == nullBuilder {
+		id = "Null"
+	}
+	output, keep, force, err := p.PostProcess(ctx, s.screen, built(builder, id, map[string]any{"PackerRunUUID": fmt.Sprintf("run-%d", s.runs), "Password": "hush-password", "SSHPrivateKey": "hush-key"}))
 	if s.tells("hush", err) || s.tells(*s.key.SecretAccessKey, err) {
 		s.Error("a secret is shown")
 	}
@@ -173,9 +186,10 @@ func (s *stage) postProcess(ctx context.Context, p *PostProcessor, builder strin
 		}
 		return nil, err
 	}
-	if !keep || force {
-		s.Errorf("keep %v, forceOverride %v", keep, force)
+	if !keep {
+		s.Error("the input is not kept")
 	}
+	s.forced = force
 	return output.(*artifact), nil
 }
 
@@ -237,7 +251,7 @@ func TestTheTargetOwnsAnImageAndNothingIsLeft(t *testing.T) {
 			s.Fatal(err)
 		}
 		golden(s.T, "whole", steady(s.screen.String()+output.String()+"\n"))
-		for event, want := range map[string]int{"begun": 14, "finished": 14, "failed": 0} { // 12 steps, protecting and lifting
+		for event, want := range map[string]int{"begun": 15, "finished": 15, "failed": 0} { // 12 steps, protecting, sealing and lifting
 			if got := strings.Count(s.screen.String(), "machine: encrypted-ami,"+event+","); got != want {
 				s.Errorf("%d times %s, want %d", got, event, want)
 			}
@@ -246,8 +260,8 @@ func TestTheTargetOwnsAnImageAndNothingIsLeft(t *testing.T) {
 		if len(images) != 1 || output.Id() != tokyo+":"+*images[0].ImageId+":"+prod {
 			s.Errorf("the artifact is %s, the target has %d images", output.Id(), len(images))
 		}
-		if protected, ours := s.protected(); protected || ours {
-			s.Errorf("the source image is protected: %v, by us: %v", protected, ours)
+		if protected, ours := s.protected(); protected || ours || s.forced {
+			s.Errorf("the source image is protected: %v, by us: %v, kept by force: %v", protected, ours, s.forced)
 		}
 		if left := len(s.snapshots(source)); left != 2 {
 			s.Errorf("the source has %d snapshots, 2 are the image's", left)
@@ -258,6 +272,7 @@ func TestTheTargetOwnsAnImageAndNothingIsLeft(t *testing.T) {
 // steady leaves out how the run went on, and numbers what AWS draws: both differ from run to run, as the sealing key is drawn.
 func steady(text string) string {
 	text = regexp.MustCompile(`(?m)^(machine: |done: |.*% of ).*\n`).ReplaceAllString(text, "")
+	text = regexp.MustCompile(`"Sid":"\w+"`).ReplaceAllString(text, `"Sid":"SID"`)
 	seen, counts := map[string]string{}, map[string]int{}
 	text = regexp.MustCompile(`\b(ami|snap)-[0-9a-f]{17}\b`).ReplaceAllStringFunc(text, func(id string) string {
 		if seen[id] == "" {

@@ -1,0 +1,8 @@
+cleanup_only       = true
+max_failed_targets = 1
+on_failure         = "clean"
+
+target {
+  account_ids = ["999999999999"]
+  kms_key_id  = "default"
+}

@@ -1,0 +1,220 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package share
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
+)
+
+// run is one call of PostProcess.
+type run struct {
+	*PostProcessor
+	ui       packersdk.Ui
+	progress *progress
+	input    packersdk.Artifact
+	data     map[string]any // what the build told: handed on, never shown
+	build    plan.Build
+	images   []plan.SourceImage
+	callers  bool // the images are those of source_amis: never protected, never removed
+	atRisk   bool // an image of the build is without protection
+	pool     *awsclient.Pool
+	account  string // of the source
+	steps    map[plan.ID]plan.Step
+	result   plan.Result // as far as it has come
+	manifest manifest
+}
+
+func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
+	data := generated(input)
+	return &run{PostProcessor: p, ui: ui, progress: newProgress(ui), input: input, data: data, build: buildOf(data, p.config.PackerBuildName),
+		manifest: manifest{path: p.config.Manifest()}}
+}
+
+// run does all of it, and leaves the result behind in every outcome.
+func (r *run) run(ctx context.Context) error {
+	r.result.Begun = time.Now()
+	err := r.safely(ctx)
+	if err == nil && len(r.images) == 0 {
+		return nil // there was nothing to do: a manifest may be another build's
+	}
+	r.result.Ended = time.Now()
+	if err != nil {
+		r.result.Failure = err.Error()
+	}
+	r.write()
+	return err
+}
+
+// safely makes an error of a panic: it would end the plugin, and Packer would destroy the image.
+func (r *run) safely(ctx context.Context) (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			log.Printf("[ERROR] panic: %v\n%s", reason, debug.Stack())
+			err = fmt.Errorf("the plugin failed, please report it: %v", reason)
+		}
+	}()
+	return r.do(ctx)
+}
+
+func (r *run) do(ctx context.Context) error {
+	if err := r.take(); err != nil {
+		return err
+	}
+	if len(r.images) == 0 {
+		r.ui.Say("There is nothing to take up: source_amis names no image.")
+		return r.invalid
+	}
+	limit := cmp.Or(max(r.config.Timeout, 0), config.DefaultTimeout) // also where the options are invalid
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("timeout: the run has taken %s", limit))
+	defer cancel()
+	if err := r.open(ctx); err != nil {
+		return err
+	}
+	r.protect(ctx)
+	if err := cmp.Or(r.invalid, r.misplaced()); err != nil {
+		return err
+	}
+	request, err := r.config.Request(r.images, r.build)
+	if err != nil {
+		return err
+	}
+	if r.write(); r.manifest.failed {
+		return errors.New("manifest_path: the file cannot be written; nothing was begun")
+	}
+	if r.config.CleanupOnly {
+		return r.cleanUp(ctx, request)
+	}
+	return r.handOn(ctx, request)
+}
+
+// open opens the way to AWS. Without one, an image of the build stays without protection.
+func (r *run) open(ctx context.Context) error {
+	r.atRisk = !r.callers
+	access := r.config.Credentials()
+	access.Region = cmp.Or(access.Region, r.images[0].Region)
+	access.Version, access.HTTPClient, access.Seed = version.Version, r.client, r.seed
+	var err error
+	if r.pool, err = awsclient.New(ctx, access); err != nil {
+		return err
+	}
+	who, err := r.pool.Source(ctx)
+	if err != nil {
+		return fmt.Errorf("the source credentials cannot be used: %w", err)
+	}
+	r.account = who.Account
+	return nil
+}
+
+// protect protects the images of the build, unless the template forbids it. A refusal is told at once and does not end the run.
+func (r *run) protect(ctx context.Context) {
+	if r.callers || r.config.ProtectSource.False() {
+		return
+	}
+	var findings []plan.Finding
+	r.result.Source, findings = transfer.Protect(ctx, r.pool, r.account, r.build.RunID, r.images, r.say)
+	r.atRisk = len(findings) > 0
+	if r.atRisk {
+		r.ui.Error(report.Findings(findings) + "\n" + unprotected)
+	}
+}
+
+// handOn looks, decides, shows and does.
+func (r *run) handOn(ctx context.Context, request plan.Request) error {
+	r.seal(ctx)
+	facts, err := r.look(ctx, request)
+	if err != nil {
+		return err
+	}
+	p := plan.Decide(request, facts)
+	p.Findings = explained(p.Findings, facts)
+	r.follow(p)
+	if p.Refused() {
+		return fmt.Errorf("nothing was begun:\n%s", report.Plan(p))
+	}
+	r.ui.Say(report.Plan(p))
+	r.write()
+	result := transfer.Run(ctx, r.pool, p, optionsOf(request), r.say)
+	missing := report.Missing(p, result)
+	required := slices.DeleteFunc(slices.Clone(missing), func(d plan.DestinationPlan) bool { return d.Optional })
+	failed := len(required) > request.MaxFailedTargets || len(missing) > 0 && ctx.Err() != nil // who cancels has not got what was asked for
+	if failed && r.config.CleansUp() {
+		result = r.clean(ctx, request, result)
+	}
+	text := report.Result(p, result)
+	result.Findings = append(p.Findings, result.Findings...)
+	r.keep(result)
+	if failed {
+		return fmt.Errorf("%d of %d destinations have no image:\n%s", len(missing), len(p.Destinations), text)
+	}
+	r.ui.Say(text)
+	if len(missing) > 0 {
+		r.ui.Say(takeUp(r.images))
+	}
+	r.lift(ctx)
+	return nil
+}
+
+// seal gives the images the key that proves what is ours. Without it the run goes on, and no later one can take it up.
+func (r *run) seal(ctx context.Context) {
+	if findings := transfer.Seal(ctx, r.pool, r.account, origin.NewKey(), r.images, r.say); len(findings) > 0 {
+		r.ui.Error(report.Findings(findings) + "\n" + unsealed)
+	}
+}
+
+// look surveys, and sees which images of the caller's bear a protection that a run before this one has set.
+func (r *run) look(ctx context.Context, request plan.Request) (plan.Facts, error) {
+	facts, err := survey.Look(ctx, r.pool, request)
+	if err != nil {
+		return facts, cmp.Or(context.Cause(ctx), err)
+	}
+	if r.callers {
+		r.result.Source = nil
+		for _, image := range r.images {
+			r.result.Source = append(r.result.Source, plan.SourceEnd{Region: image.Region, ImageID: image.ImageID, Protected: bearsProtection(facts.Images[image.Region])})
+		}
+	}
+	return facts, nil
+}
+
+// bearsProtection reports whether an image has the tag that a run of ours left with its protection.
+func bearsProtection(image plan.Image) bool {
+	return image.Image != nil && slices.ContainsFunc(image.Image.Tags, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Protected })
+}
+
+// lift takes away, as the last act of a run that succeeded, the protection that this run has set, or one before it that it has taken
+// up. Where that fails the images stay protected, and nothing is lost.
+func (r *run) lift(ctx context.Context) {
+	ends, findings := transfer.Lift(ctx, r.pool, r.account, r.result.Source, r.say)
+	for _, end := range ends {
+		i := slices.IndexFunc(r.result.Source, func(s plan.SourceEnd) bool { return s.Region == end.Region })
+		r.result.Source[i] = end
+	}
+	if len(findings) > 0 {
+		r.ui.Error(report.Findings(findings) + "\n" + howToLift(r.result.Source))
+	}
+}
+
+func optionsOf(request plan.Request) transfer.Options {
+	return transfer.Options{CopyTimeout: request.CopyTimeout, PollInterval: request.PollInterval}
+}

@@ -1,0 +1,75 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package share
+
+import (
+	"slices"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// follow takes the destinations of a plan and what was found into the result.
+func (r *run) follow(p plan.Plan) {
+	r.steps = map[plan.ID]plan.Step{}
+	for _, step := range p.Steps {
+		r.steps[step.Base().Step] = step
+	}
+	r.result.Findings = p.Findings
+	for _, d := range p.Destinations {
+		end := plan.DestinationEnd{At: d.At, Target: d.Target, Optional: d.Optional, State: plan.Waiting}
+		if d.LeftOut {
+			end.State = plan.Excluded
+		}
+		r.result.Destinations = append(r.result.Destinations, end)
+	}
+}
+
+// say shows an event. Where a destination gets on by it, the result that is kept says so from then on.
+func (r *run) say(e plan.Event) {
+	r.progress.say(e)
+	step := r.steps[e.Step]
+	if step == nil {
+		return
+	}
+	i := slices.IndexFunc(r.result.Destinations, func(d plan.DestinationEnd) bool { return d.At == step.Base().For })
+	if i < 0 {
+		return
+	}
+	d := &r.result.Destinations[i]
+	before := d.State
+	_, last := step.(*plan.VerifyImage)
+	switch {
+	case before == plan.Served: // what is tidied up behind it changes nothing
+	case e.Kind == plan.Failed:
+		d.State = plan.Unserved
+	case e.Kind == plan.Finished && last:
+		d.State, d.ImageID = plan.Served, e.Resource
+	case e.Kind == plan.Begun && before == plan.Waiting:
+		d.State = plan.Underway
+	}
+	if d.State != before {
+		r.write()
+	}
+}
+
+// keep makes the end of a plan the run's result.
+func (r *run) keep(result plan.Result) {
+	result.Begun, result.Source, result.Destinations = r.result.Begun, r.result.Source, r.result.Destinations
+	for i := range result.Destinations {
+		d := &result.Destinations[i]
+		made := slices.IndexFunc(result.Images, func(m plan.Made) bool { return m.At == d.At })
+		switch {
+		case made >= 0:
+			d.State, d.ImageID = plan.Served, result.Images[made].ImageID
+		case d.State != plan.Excluded:
+			d.State = plan.Unserved
+		}
+	}
+	r.result = result
+}
+
+// unserved are the destinations that a run has ended without an image for.
+func unserved(result plan.Result) []plan.DestinationEnd {
+	return slices.DeleteFunc(slices.Clone(result.Destinations), func(d plan.DestinationEnd) bool { return d.State == plan.Served })
+}
