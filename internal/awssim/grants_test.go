@@ -48,7 +48,7 @@ var (
 	describes = []kmstypes.GrantOperation{kmstypes.GrantOperationDescribeKey}
 )
 
-func TestGrantsWithANameAreMadeOnce(t *testing.T) {
+func TestGrantsWithANameAreMadeOnce_3_2_6(t *testing.T) {
 	onBench(t, func(b bench) {
 		key := b.key()
 		role, _ := b.bare(owner, "user")
@@ -108,7 +108,7 @@ func TestWhatAGrantRefuses(t *testing.T) {
 	})
 }
 
-func TestAKeyHasRoomForSoManyGrants(t *testing.T) {
+func TestAKeyHasRoomForSoManyGrants_3_2_7(t *testing.T) {
 	onBench(t, func(b bench) {
 		arn, id := b.key(), ""
 		key, _ := b.world.keys.get(arn)
@@ -217,7 +217,7 @@ func TestWhoRetiresAndRevokesGrants(t *testing.T) {
 	})
 }
 
-func TestListsOfGrantsComeInPages(t *testing.T) {
+func TestListsOfGrantsComeInPages_3_2_9(t *testing.T) {
 	onBench(t, func(b bench) {
 		key := b.key()
 		for range 7 {
@@ -240,7 +240,7 @@ func TestListsOfGrantsComeInPages(t *testing.T) {
 }
 
 // Rule 3.2.3: a statement for AWS's own resources forbids the direct call that Auto Scaling needs across accounts (8.3).
-func TestGrantsForResourcesOfAWSAreNotMadeDirectly(t *testing.T) {
+func TestGrantsForResourcesOfAWSAreNotMadeDirectly_3_2_3(t *testing.T) {
 	onBench(t, func(b bench) {
 		role := b.role(owner, "user", trusting(rootOf(owner), `"sts:*"`),
 			may(`"ec2:*","kms:DescribeKey","kms:GenerateDataKey*"`),
@@ -258,7 +258,7 @@ func TestGrantsForResourcesOfAWSAreNotMadeDirectly(t *testing.T) {
 }
 
 // Rule A.4.10: a grant that the key's account makes to a role of another account is not enough alone; inside one account it is.
-func TestGrantsAcrossAccounts(t *testing.T) {
+func TestGrantsAcrossAccounts_A_4_10(t *testing.T) {
 	onBench(t, func(b bench) {
 		key := b.key()
 		look := func(client *kms.Client) error {
@@ -288,7 +288,7 @@ func TestGrantsAcrossAccounts(t *testing.T) {
 }
 
 // Rule 8.3: a grant, a key policy and a trust policy mean one role; another of the same name is somebody else.
-func TestARoleMadeAgainIsSomebodyElse(t *testing.T) {
+func TestARoleMadeAgainIsSomebodyElse_8_3(t *testing.T) {
 	onBench(t, func(b bench) {
 		linked := func() string {
 			return *ok(b.iam(owner).CreateServiceLinkedRole(b.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")}))(b).Role.Arn

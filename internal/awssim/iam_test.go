@@ -121,7 +121,7 @@ func TestUsersAndTheirAccessKeys(t *testing.T) {
 	})
 }
 
-func TestServiceLinkedRolesAreAWSs(t *testing.T) {
+func TestServiceLinkedRolesAreAWSs_8_1(t *testing.T) {
 	onBench(t, func(b bench) {
 		client := b.iam(owner)
 		create := func(service string, suffix *string) (*iam.CreateServiceLinkedRoleOutput, error) {

@@ -227,7 +227,7 @@ func numberedTags(n int, value string) (tags []ststypes.Tag) {
 	return tags
 }
 
-func TestChainsOfRoles(t *testing.T) {
+func TestChainsOfRoles_5_2(t *testing.T) {
 	onBench(t, func(b bench) {
 		trust := trusting("*", `"sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"`)
 		first, second := b.role(owner, "first", trust, may(`"sts:*"`)), b.role(member, "second", trust, may(`"*"`))
@@ -271,7 +271,7 @@ func TestChainsOfRoles(t *testing.T) {
 	})
 }
 
-func TestSessionPoliciesOnlyLimit(t *testing.T) {
+func TestSessionPoliciesOnlyLimit_6_2_A_4_11(t *testing.T) {
 	onBench(t, func(b bench) {
 		role := b.role(owner, "target", trusting(rootOf(owner), `"sts:*"`), may(`"ec2:DescribeRegions","ec2:DescribeImages"`))
 		managed := ok(b.iam(owner).CreatePolicy(b.Context(), &iam.CreatePolicyInput{PolicyName: aws.String("images"), PolicyDocument: policyOf(may(`"ec2:DescribeImages","ec2:DescribeVpcs"`))}))(b)
@@ -290,7 +290,7 @@ func TestSessionPoliciesOnlyLimit(t *testing.T) {
 	})
 }
 
-func TestSessionsEnd(t *testing.T) {
+func TestSessionsEnd_5_4(t *testing.T) {
 	onBench(t, func(b bench) {
 		config := b.session(b.role(owner, "target", trusting(rootOf(owner), `"sts:*"`), may(`"*"`)), lasting(15*time.Minute))
 		call := map[string]func() error{
@@ -320,7 +320,7 @@ func TestSessionsEnd(t *testing.T) {
 	})
 }
 
-func TestWhoCalls(t *testing.T) {
+func TestWhoCalls_5_9(t *testing.T) {
 	onBench(t, func(b bench) {
 		role := b.role(member, "target", trusting(rootOf(member), `"sts:*"`))
 		user := b.user(owner, "somebody") // without any right: 5.9 asks for none
@@ -367,7 +367,7 @@ func TestUnknownCredentialsAreRefusedInTheWordsOfTheService(t *testing.T) {
 	})
 }
 
-func TestOptInRegionsHaveToBeEnabledInEachAccount(t *testing.T) {
+func TestOptInRegionsHaveToBeEnabledInEachAccount_5_8(t *testing.T) {
 	onBench(t, func(b bench) {
 		const region = "eu-south-1"
 		look := func(account string) error {

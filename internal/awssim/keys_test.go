@@ -207,7 +207,7 @@ func TestHowKeysAreNamed(t *testing.T) {
 	})
 }
 
-func TestAliases(t *testing.T) {
+func TestAliases_3_3_4(t *testing.T) {
 	onBench(t, func(b bench) {
 		one, two := b.key(), b.key()
 		create := func(name, key string) error {
@@ -236,7 +236,7 @@ func TestAliases(t *testing.T) {
 	})
 }
 
-func TestAWSManagedKeys(t *testing.T) {
+func TestAWSManagedKeys_3_2_5(t *testing.T) {
 	onBench(t, func(b bench) {
 		if keys := ok(b.kms.ListKeys(b.Context(), &kms.ListKeysInput{}))(b).Keys; len(keys) != 0 {
 			b.Fatalf("%d keys before", len(keys))
@@ -265,7 +265,7 @@ func TestAWSManagedKeys(t *testing.T) {
 	})
 }
 
-func TestKeyPolicies(t *testing.T) {
+func TestKeyPolicies_3_2_1_3_2_8(t *testing.T) {
 	onBench(t, func(b bench) {
 		key := b.key()
 		put := func(bypass bool, statements ...string) error {
@@ -401,7 +401,7 @@ func TestWhatIsEncryptedComesBack(t *testing.T) {
 }
 
 // Rules 6.6 and 6.7: a dry run of KMS checks the rights and the key's state, ends with 412, and leaves nothing.
-func TestDryRunsOfKMS(t *testing.T) {
+func TestDryRunsOfKMS_6_6_6_7(t *testing.T) {
 	onBench(t, func(b bench) {
 		key, off := b.key(), b.keyIn(kmstypes.KeyStateDisabled)
 		grant := &kms.CreateGrantInput{KeyId: &key, GranteePrincipal: aws.String(rootOf(member)), Operations: []kmstypes.GrantOperation{"Decrypt"}, DryRun: aws.Bool(true)}
@@ -435,7 +435,7 @@ func TestDryRunsOfKMS(t *testing.T) {
 	})
 }
 
-func TestRotationChangesNoARNAndLosesNothing(t *testing.T) {
+func TestRotationChangesNoARNAndLosesNothing_3_5_3(t *testing.T) {
 	onBench(t, func(b bench) {
 		key := b.key()
 		sealed := ok(b.kms.Encrypt(b.Context(), &kms.EncryptInput{KeyId: &key, Plaintext: []byte("old")}))(b).CiphertextBlob
@@ -460,7 +460,7 @@ func TestRotationChangesNoARNAndLosesNothing(t *testing.T) {
 	})
 }
 
-func TestMultiRegionKeys(t *testing.T) {
+func TestMultiRegionKeys_3_6_1(t *testing.T) {
 	onBench(t, func(b bench) {
 		primary := *ok(b.kms.CreateKey(b.Context(), &kms.CreateKeyInput{MultiRegion: aws.Bool(true), Description: aws.String("both")}))(b).KeyMetadata
 		if !strings.HasPrefix(*primary.KeyId, "mrk-") { // 3.6.1

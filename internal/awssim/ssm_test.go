@@ -158,7 +158,7 @@ func TestOverwritingParameters(t *testing.T) {
 }
 
 // Rule 7.2: an image parameter is accepted first and looked at afterwards.
-func TestImageParameters(t *testing.T) {
+func TestImageParameters_7_2(t *testing.T) {
 	onBench(t, func(b bench) {
 		client, image := b.ssm(owner), b.image("")
 		private := ok(b.ssm(member).PutParameter(b.Context(), &ssm.PutParameterInput{Name: aws.String("/golden"), Value: &image, Type: "String", DataType: aws.String("aws:ec2:image")}))(b)
@@ -205,7 +205,7 @@ func TestImageParameters(t *testing.T) {
 }
 
 // Rule 7.11: a launch takes "resolve:ssm:" and the name of a parameter, if the caller may read it.
-func TestLaunchesTakeTheImageOfAParameter(t *testing.T) {
+func TestLaunchesTakeTheImageOfAParameter_7_11(t *testing.T) {
 	onBench(t, func(b bench) {
 		image := b.image("")
 		must(b.put(b.ssm(owner), "/golden", image))(b)
@@ -222,7 +222,7 @@ func TestLaunchesTakeTheImageOfAParameter(t *testing.T) {
 	})
 }
 
-func TestSecureStrings(t *testing.T) {
+func TestSecureStrings_7_9_7_10(t *testing.T) {
 	onBench(t, func(b bench) {
 		key := b.key()
 		writer := ssm.NewFromConfig(b.session(b.role(owner, "writer", trusting(rootOf(owner), `"sts:*"`), may(`"ssm:*","kms:Encrypt"`))), singlySSM)
@@ -259,7 +259,7 @@ func TestSecureStrings(t *testing.T) {
 	})
 }
 
-func TestRightsOfParameters(t *testing.T) {
+func TestRightsOfParameters_7_6(t *testing.T) {
 	onBench(t, func(b bench) {
 		config := b.session(b.role(owner, "publisher", trusting(rootOf(owner), `"sts:*"`),
 			`{"Effect":"Allow","Action":["ssm:PutParameter","ssm:GetParameter"],"Resource":"arn:aws:ssm:`+home+`:`+owner+`:parameter/golden/*"}`))
