@@ -4,13 +4,10 @@
 package awssim
 
 import (
-	"encoding/base32"
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"net/http"
 	"regexp"
-	"strings"
 	"time"
 
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
@@ -224,55 +221,4 @@ func (w *World) sessionCaller(s *session) *caller {
 	}
 	made.session = s
 	return made
-}
-
-// drawText draws n letters and digits, as the unique ids of principals and keys have them.
-func (w *World) drawText(n int, what ...string) string {
-	text := ""
-	for len(text) < n {
-		var bytes [10]byte
-		binary.BigEndian.PutUint64(bytes[:], w.draw(what...))
-		binary.BigEndian.PutUint16(bytes[8:], uint16(w.draw(what...)))
-		text += base32.StdEncoding.EncodeToString(bytes[:])
-	}
-	return text[:n]
-}
-
-// drawBytes draws n bytes.
-func (w *World) drawBytes(n int, what ...string) []byte {
-	var bytes []byte
-	for len(bytes) < n {
-		bytes = binary.BigEndian.AppendUint64(bytes, w.draw(what...))
-	}
-	return bytes[:n]
-}
-
-// matches reports whether a text is given and of a form.
-func matches(text *string, form *regexp.Regexp) bool { return text != nil && form.MatchString(*text) }
-
-// ill refuses a member of an input that is not of the form the service asks for: query services say ValidationError, JSON
-// services ValidationException.
-func ill(c *Call, member string, value any, constraint string) *Refusal {
-	code := "ValidationException"
-	if c.Service == "iam" || c.Service == "sts" {
-		code = "ValidationError"
-	}
-	return invalid(code, "1 validation error detected: Value %s at '%s%s' failed to satisfy constraint: %s",
-		shown(value), strings.ToLower(member[:1]), member[1:], constraint)
-}
-
-func shown(value any) string {
-	switch v := value.(type) {
-	case *string:
-		if v == nil {
-			return "null"
-		}
-		return "'" + *v + "'"
-	case *int32:
-		if v == nil {
-			return "null"
-		}
-		return fmt.Sprintf("'%d'", *v)
-	}
-	return fmt.Sprintf("'%v'", value)
 }

@@ -169,9 +169,9 @@ func kmsARN(at place, resource string) string {
 }
 
 // managedServices are the services whose AWS managed keys the world knows.
-var managedServices = map[string]struct{ via, description, for_ string }{
-	"ebs": {"ec2", "Default key that protects my EBS volumes when no other key is defined", "EBS"},
-	"ssm": {"ssm", "Default key that protects my SSM parameters when no other key is defined", "SSM"},
+var managedServices = map[string]struct{ via, label, description string }{
+	"ebs": {"ec2", "EBS", "Default key that protects my EBS volumes when no other key is defined"},
+	"ssm": {"ssm", "SSM", "Default key that protects my SSM parameters when no other key is defined"},
 }
 
 // managedPolicyText is the policy of an AWS managed key: everybody in the account, through the service only, and nobody can edit it (3.2.5).
@@ -189,7 +189,7 @@ func (w *World) managedKey(at place, service string) *key {
 		return named.target
 	}
 	about := managedServices[service]
-	text := fmt.Sprintf(managedPolicyText, service, about.for_, at.account, viaService(about.via, at.region), partitionOf(at.region))
+	text := fmt.Sprintf(managedPolicyText, service, about.label, at.account, viaService(about.via, at.region), partitionOf(at.region))
 	made := w.newKey(at, kmstypes.KeyMetadata{
 		KeyId: aws.String(w.drawUUID("managed key", service, at.account, at.region)), Description: aws.String(about.description),
 		KeyManager: kmstypes.KeyManagerTypeAws, Origin: kmstypes.OriginTypeAwsKms, CreationDate: aws.Time(w.now()),
@@ -221,13 +221,6 @@ func (w *World) newKey(at place, of kmstypes.KeyMetadata, text *document) *key {
 	}
 	w.keys.put(*of.Arn, made)
 	return made
-}
-
-// drawUUID draws an id of the form of a UUID.
-func (w *World) drawUUID(what ...string) string {
-	b := w.drawBytes(16, what...)
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // usable reports the state of a key now: usable for EBS when enabled, symmetric and for encryption (3.4).

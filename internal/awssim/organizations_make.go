@@ -24,9 +24,6 @@ type handshake struct {
 	invited      string // account
 }
 
-// lowID draws an id of small letters and digits.
-func (w *World) lowID(n int, what ...string) string { return strings.ToLower(w.drawText(n, what...)) }
-
 func (w *World) createOrganization(c *Call, in *organizations.CreateOrganizationInput) (*organizations.CreateOrganizationOutput, error) {
 	if err := w.authorise(c, Ask{Action: "organizations:CreateOrganization", Resource: "*"}); err != nil {
 		return nil, err
