@@ -42,7 +42,7 @@ type instance struct {
 type device struct {
 	name                string
 	volume              string
-	attached            time.Time
+	attached            time.Time // when the instance first ran
 	deleteOnTermination bool
 }
 
@@ -99,7 +99,7 @@ func (t turn) instanceState() *types.InstanceState {
 	return &types.InstanceState{Name: t.state, Code: aws.Int32(stateCodes[t.state])}
 }
 
-// show is an instance as it is described at a moment.
+// showInstance is an instance as it is described at a moment.
 func (w *World) showInstance(i *instance, now time.Time) types.Instance {
 	shown, last := i.launched, i.turnAt(now)
 	shown.State, shown.StateReason, shown.StateTransitionReason = last.instanceState(), last.reason, aws.String(last.transition)
@@ -108,10 +108,10 @@ func (w *World) showInstance(i *instance, now time.Time) types.Instance {
 		shown.SubnetId, shown.VpcId, shown.PrivateIpAddress, shown.SecurityGroups, shown.NetworkInterfaces = nil, nil, nil, nil, nil
 		return shown
 	}
-	if last.state == types.InstanceStateNamePending {
-		return shown // devices are attached when it runs
-	}
 	for _, d := range i.devices {
+		if d.attached.After(now) {
+			continue
+		}
 		shown.BlockDeviceMappings = append(shown.BlockDeviceMappings, types.InstanceBlockDeviceMapping{
 			DeviceName: &d.name,
 			Ebs: &types.EbsInstanceBlockDevice{
@@ -128,11 +128,15 @@ func (w *World) ownInstances(c *Call, ids []string) ([]*instance, error) {
 	for _, id := range ids {
 		one, there := w.instances.get(id)
 		if !there || one.home != c.place() || one.gone(c.At) {
-			return nil, invalid("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", id)
+			return nil, noInstance(id)
 		}
 		found = append(found, one)
 	}
 	return found, nil
+}
+
+func noInstance(id string) *Refusal {
+	return invalid("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", id)
 }
 
 func (w *World) describeInstances(c *Call, in *ec2.DescribeInstancesInput) (*ec2.DescribeInstancesOutput, error) {
@@ -164,6 +168,11 @@ func (w *World) seenInstances(c *Call, ids []string, filters []types.Filter) ([]
 	seen, err := w.ownInstances(c, ids)
 	if err != nil {
 		return nil, err
+	}
+	for _, one := range seen {
+		if !settled(c, *one.launched.LaunchTime) {
+			return nil, noInstance(one.id)
+		}
 	}
 	if len(ids) == 0 {
 		for _, one := range w.instances.all {

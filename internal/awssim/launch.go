@@ -352,7 +352,7 @@ func (w *World) newInstance(c *Call, in *ec2.RunInstancesInput, plan launchPlan)
 		if fails {
 			v.gone = then
 		}
-		made.devices = append(made.devices, device{v.device, v.id, c.At, v.deleteOnTermination})
+		made.devices = append(made.devices, device{v.device, v.id, then, v.deleteOnTermination})
 	}
 	w.instances.put(made.id, made)
 	w.tagNew(c, made.id, types.ResourceTypeInstance, in.TagSpecifications)

@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
 
 // oneOf asks for one instance of an image.
@@ -296,5 +298,30 @@ func TestALaunchAsksForAllThatItUsesAndMakes_6_5(t *testing.T) {
 		if text := refused(t, err, "UnauthorizedOperation").ErrorMessage(); !strings.Contains(text, "ec2:CreateTags") {
 			t.Errorf("message %q", text)
 		}
+	})
+}
+
+// A launch follows "resolve:ssm:" to the image that a parameter names, if the caller may read it (7.11).
+func TestALaunchResolvesAParameter_7_11(t *testing.T) {
+	onBench(t, func(b bench) {
+		image := b.image("")
+		parameters := ssm.NewFromConfig(b.world.Config(owner, home))
+		ok(parameters.PutParameter(b.Context(), &ssm.PutParameterInput{
+			Name: aws.String("/golden/web"), Value: &image, Type: ssmtypes.ParameterTypeString, DataType: aws.String("aws:ec2:image"),
+		}))(b)
+		time.Sleep(5 * time.Minute)
+		if got := b.instance(b.ec2, b.launch(b.ec2, "resolve:ssm:/golden/web")).ImageId; *got != image {
+			t.Errorf("launched %s, want %s", *got, image)
+		}
+		id := b.template(&types.RequestLaunchTemplateData{ImageId: aws.String("resolve:ssm:/golden/web")})
+		shown := ok(b.ec2.DescribeLaunchTemplateVersions(b.Context(), &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &id, ResolveAlias: aws.Bool(true)}))(b)
+		if got := *shown.LaunchTemplateVersions[0].LaunchTemplateData.ImageId; got != image {
+			t.Errorf("the template shows %s, want %s", got, image)
+		}
+		blind := ec2.NewFromConfig(b.user(owner, "blind", `{"Effect":"Allow","Action":"ec2:*","Resource":"*"}`))
+		_, err := blind.RunInstances(b.Context(), oneOf("resolve:ssm:/golden/web"))
+		refused(t, err, "UnauthorizedOperation")
+		_, err = b.ec2.RunInstances(b.Context(), oneOf("resolve:ssm:/golden/none"))
+		refused(t, err, "InvalidParameterValue")
 	})
 }
