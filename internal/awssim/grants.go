@@ -265,7 +265,7 @@ func (w *World) retireGrant(c *Call, in *kms.RetireGrantInput) (*kms.RetireGrant
 	if err != nil {
 		return nil, err
 	}
-	if err := w.authorise(c, on.ask(w, keyUse{action: "kms:RetireGrant", grant: &found.Grant})); err != nil {
+	if err := w.authorise(c, on.ask(keyUse{action: "kms:RetireGrant", grant: &found.Grant})); err != nil {
 		return nil, err
 	}
 	if err := w.endDryRun(c); err != nil {

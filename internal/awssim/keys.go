@@ -38,6 +38,7 @@ type key struct {
 	kmstypes.KeyMetadata // as made; its state at a moment is told by stateAt
 	home                 place
 	policy               *document
+	aliases              []string
 	grants               shelf[*grant] // by id
 	tags                 map[string]string
 	disabled             bool
@@ -195,7 +196,9 @@ func (w *World) managedKey(at place, service string) *key {
 		KeyManager: kmstypes.KeyManagerTypeAws, Origin: kmstypes.OriginTypeAwsKms, CreationDate: aws.Time(w.now()),
 	}, mustParse(text, policy.Resource))
 	made.rotates = true
-	w.aliases.put(name, &alias{name: "alias/aws/" + service, arn: name, target: made, made: w.now(), updated: w.now()})
+	named := &alias{name: "alias/aws/" + service, arn: name, made: w.now()}
+	w.aliases.put(name, named)
+	named.pointTo(made, w.now())
 	return made
 }
 
@@ -239,10 +242,10 @@ type keyUse struct {
 }
 
 // ask is the question that a use of the key puts to the policies.
-func (k *key) ask(w *World, use keyUse) Ask {
+func (k *key) ask(use keyUse) Ask {
 	context := policy.Context{
 		"kms:KeySpec": {string(k.KeySpec)}, "kms:KeyUsage": {string(k.KeyUsage)}, "kms:KeyOrigin": {string(k.Origin)},
-		"kms:MultiRegion": {fmt.Sprint(aws.ToBool(k.MultiRegion))}, "kms:ResourceAliases": w.aliasNames(k),
+		"kms:MultiRegion": {fmt.Sprint(aws.ToBool(k.MultiRegion))}, "kms:ResourceAliases": k.aliases,
 	}
 	for key, value := range k.tags {
 		context["aws:ResourceTag/"+key] = []string{value}
@@ -277,7 +280,7 @@ func (w *World) keyAllows(c *Call, k *key, action, through string, forResource b
 		// What a service grants itself: it works for the caller where the caller has no more than a grant of its own (3.2.6).
 		use.grant = &policy.Grant{Grantee: viaService(through, k.home.region), Operations: []string{"Decrypt"}}
 	}
-	decision, err := w.decide(c, k.ask(w, use))
+	decision, err := w.decide(c, k.ask(use))
 	return err == nil && decision.Allowed
 }
 

@@ -30,7 +30,7 @@ func (w *World) keyFor(c *Call, id *string, use keyUse) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return found, w.authorise(c, found.ask(w, use))
+	return found, w.authorise(c, found.ask(use))
 }
 
 // namedKey finds the key that a request of KMS names, in the forms that the operation knows (1.7.6, 3.3.1, 3.3.2, 3.4.1).

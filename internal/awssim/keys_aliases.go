@@ -5,6 +5,7 @@ package awssim
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,14 +31,15 @@ type alias struct {
 
 var aliasForm = regexp.MustCompile(`^alias/[a-zA-Z0-9/_-]{1,250}$`)
 
-// aliasNames are the aliases of a key.
-func (w *World) aliasNames(k *key) (names []string) {
-	for _, a := range w.aliases.all {
-		if a.target == k {
-			names = append(names, a.name)
-		}
+// pointTo lets an alias name a key, and no other any more; nil: none.
+func (a *alias) pointTo(target *key, now time.Time) {
+	if a.target != nil {
+		a.target.aliases = slices.DeleteFunc(slices.Clone(a.target.aliases), func(name string) bool { return name == a.name })
 	}
-	return names
+	if target != nil {
+		target.aliases = append(slices.Clip(target.aliases), a.name)
+	}
+	a.target, a.updated = target, now
 }
 
 // checkAlias is the syntax of an alias that a user makes or changes: those of AWS are its own (3.3.4).
@@ -74,7 +76,7 @@ func (w *World) createAlias(c *Call, in *kms.CreateAliasInput) (*kms.CreateAlias
 	if err != nil {
 		return nil, err
 	}
-	if err := w.authorise(c, askAlias(c, *in.AliasName), target.ask(w, use)); err != nil {
+	if err := w.authorise(c, askAlias(c, *in.AliasName), target.ask(use)); err != nil {
 		return nil, err
 	}
 	if err := w.aliasable(c, target); err != nil {
@@ -84,7 +86,9 @@ func (w *World) createAlias(c *Call, in *kms.CreateAliasInput) (*kms.CreateAlias
 	if _, taken := w.findAlias(c, *in.AliasName); taken {
 		return nil, invalid("AlreadyExistsException", "An alias with the name %s already exists", arn)
 	}
-	w.aliases.put(arn, &alias{name: *in.AliasName, arn: arn, target: target, made: c.At, updated: c.At})
+	made := &alias{name: *in.AliasName, arn: arn, made: c.At}
+	made.pointTo(target, c.At)
+	w.aliases.put(arn, made)
 	c.changed(arn)
 	return &kms.CreateAliasOutput{}, nil
 }
@@ -107,9 +111,9 @@ func (w *World) updateAlias(c *Call, in *kms.UpdateAliasInput) (*kms.UpdateAlias
 		return nil, err
 	}
 	found, there := w.findAlias(c, *in.AliasName)
-	asks := []Ask{askAlias(c, *in.AliasName), target.ask(w, use)}
+	asks := []Ask{askAlias(c, *in.AliasName), target.ask(use)}
 	if there {
-		asks = append(asks, found.target.ask(w, use))
+		asks = append(asks, found.target.ask(use))
 	}
 	if err := w.authorise(c, asks...); err != nil {
 		return nil, err
@@ -123,7 +127,7 @@ func (w *World) updateAlias(c *Call, in *kms.UpdateAliasInput) (*kms.UpdateAlias
 	if found.target.KeyUsage != target.KeyUsage || (found.target.KeySpec == kmstypes.KeySpecSymmetricDefault) != (target.KeySpec == kmstypes.KeySpecSymmetricDefault) {
 		return nil, invalid("ValidationException", "Alias %s cannot be changed to a key of another type or key usage.", found.arn)
 	}
-	found.target, found.updated = target, c.At
+	found.pointTo(target, c.At)
 	c.changed(found.arn)
 	return &kms.UpdateAliasOutput{}, nil
 }
@@ -135,7 +139,7 @@ func (w *World) deleteAlias(c *Call, in *kms.DeleteAliasInput) (*kms.DeleteAlias
 	found, there := w.findAlias(c, *in.AliasName)
 	asks := []Ask{askAlias(c, *in.AliasName)}
 	if there {
-		asks = append(asks, found.target.ask(w, keyUse{action: "kms:DeleteAlias"}))
+		asks = append(asks, found.target.ask(keyUse{action: "kms:DeleteAlias"}))
 	}
 	if err := w.authorise(c, asks...); err != nil {
 		return nil, err
@@ -143,6 +147,7 @@ func (w *World) deleteAlias(c *Call, in *kms.DeleteAliasInput) (*kms.DeleteAlias
 	if !there {
 		return nil, notFound("Alias %s is not found.", kmsARN(c.place(), *in.AliasName))
 	}
+	found.pointTo(nil, c.At)
 	w.aliases.remove(found.arn)
 	c.changed(found.arn)
 	return &kms.DeleteAliasOutput{}, nil

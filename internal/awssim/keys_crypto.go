@@ -193,7 +193,7 @@ func (w *World) opener(c *Call, with opener) (*key, sealed, error) {
 	if err != nil {
 		return nil, text, err
 	}
-	if err := w.authorise(c, found.ask(w, use)); err != nil {
+	if err := w.authorise(c, found.ask(use)); err != nil {
 		return nil, text, err
 	}
 	if err := w.readyToEncrypt(c, found); err != nil {

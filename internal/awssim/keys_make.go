@@ -61,7 +61,7 @@ func (w *World) keepsKey(c *Call, k *key, text *document, bypass bool) error {
 	}
 	candidate := *k
 	candidate.policy = text
-	decision, err := w.decide(c, candidate.ask(w, keyUse{action: "kms:PutKeyPolicy"}))
+	decision, err := w.decide(c, candidate.ask(keyUse{action: "kms:PutKeyPolicy"}))
 	if err != nil {
 		return err
 	}

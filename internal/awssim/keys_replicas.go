@@ -48,7 +48,7 @@ func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.Replicate
 	to := place{c.caller.account.number, aws.ToString(in.ReplicaRegion)}
 	tags := kmsTags(in.Tags)
 	create := Ask{Action: "kms:CreateKey", Resource: "*", Context: tagContext(tags)}.with(policy.Context{"aws:RequestedRegion": {to.region}})
-	if err := w.authorise(c, primary.ask(w, use), create); err != nil {
+	if err := w.authorise(c, primary.ask(use), create); err != nil {
 		return nil, err
 	}
 	if err := w.mustBe(c, primary, kmstypes.KeyStateEnabled, kmstypes.KeyStatePendingImport); err != nil {

@@ -281,7 +281,7 @@ func (w *World) secure(c *Call, in *ssm.PutParameterInput, made *version) error 
 		action = "kms:GenerateDataKey"
 	}
 	context := parameterContext(parameterARN(c.place(), aws.ToString(in.Name)))
-	ask := with.ask(w, keyUse{action: action, through: "ssm", context: cryptoContext(context)})
+	ask := with.ask(keyUse{action: action, through: "ssm", context: cryptoContext(context)})
 	decision, err := w.decide(c, ask)
 	if err != nil {
 		return err
@@ -306,7 +306,7 @@ func (w *World) reveal(c *Call, p *parameter, ciphertext string) (string, error)
 		return "", invalid("AccessDeniedException", inaccessible)
 	}
 	context := parameterContext(p.arn())
-	decision, err := w.decide(c, with.ask(w, keyUse{action: "kms:Decrypt", through: "ssm", context: cryptoContext(context)}))
+	decision, err := w.decide(c, with.ask(keyUse{action: "kms:Decrypt", through: "ssm", context: cryptoContext(context)}))
 	if err != nil {
 		return "", err
 	}
