@@ -46,8 +46,8 @@ func (t *transfer) copySnapshot(ctx context.Context, j *job, s *plan.CopySnapsho
 
 // begin sees to it that there is a copy on its way: an earlier run's, or one of this step.
 func (t *transfer) begin(ctx context.Context, j *job, s *plan.CopySnapshot) (err error) {
-	if j.memo.made == "" && len(j.memo.thrown) == 0 {
-		j.memo.made = s.Found
+	if j.memo.made == "" && len(j.memo.thrown) == 0 && s.Found != "" {
+		j.memo.made, j.memo.sealed = s.Found, true // plan has it sealed where it is not
 	}
 	if j.memo.made == "" {
 		j.memo.made, err = t.copyOf(ctx, j, s)
@@ -96,6 +96,11 @@ func (t *transfer) findCopy(ctx context.Context, j *job, s *plan.CopySnapshot) (
 // copied is how a copy ended: well, for good, or to be made again.
 func (t *transfer) copied(j *job, id string, seen *ec2types.Snapshot, err error) Done {
 	var failed *copyFailed
+	if missing := (*gone)(nil); errors.As(err, &missing) && id == j.head.Found { // another run took it away meanwhile
+		j.memo.made, j.memo.sealed = "", false
+		j.memo.thrown = append(j.memo.thrown, id)
+		return Done{Err: comeBack{}}
+	}
 	if !errors.As(err, &failed) {
 		return Done{Made: id, Snapshot: seen, Err: err}
 	}

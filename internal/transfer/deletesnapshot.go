@@ -33,7 +33,7 @@ func (t *transfer) drop(ctx context.Context, at plan.Place, id string) error {
 
 // discard deletes what is of no use, and says what stayed. It is no failure of its own.
 func (t *transfer) discard(ctx context.Context, at plan.Place, id string) []plan.Leftover {
-	if err := t.drop(ctx, at, id); err != nil {
+	if err := t.drop(ctx, at, id); err != nil && !awsclient.IsInUse(err) { // what an image uses is not left over
 		return []plan.Leftover{{At: at, Kind: "snapshot", Resource: id, Why: err.Error()}}
 	}
 	return nil

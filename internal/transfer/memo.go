@@ -13,12 +13,14 @@ import (
 
 // memo is what a step remembers from one call of its act to the next.
 type memo struct {
-	asked   time.Time      // when a call was made of which nobody knows the effect; zero: none was
-	looks   int            // how often its effect was looked for
-	lost    bool           // such a call was made at some time
-	made    string         // id of what the step made
-	sealed  bool           // it has its second seal, or cannot get it
-	notes   []plan.Finding // what is worth telling although the step went on
+	asked   time.Time         // when a call was made of which nobody knows the effect; zero: none was
+	looks   int               // how often its effect was looked for
+	lost    bool              // such a call was made at some time
+	made    string            // id of what the step made
+	uses    map[string]string // device -> snapshot to register with; nil: not looked for yet
+	adopted bool              // what was made is another run's
+	sealed  bool              // it has its second seal, or cannot get it
+	notes   []plan.Finding    // what is worth telling although the step went on
 	left    []plan.Leftover
 	changed bool               // a change was made that is to be read back
 	broken  *ec2types.Snapshot // a copy that failed and has to go

@@ -19,11 +19,10 @@ import (
 
 // registerImage makes the image from the destination's own copies. The image is available at once (2.5.6).
 func (t *transfer) registerImage(ctx context.Context, j *job, s *plan.RegisterImage) Done {
-	snapshots := make(map[string]string, len(s.Snapshots))
-	for device, ref := range s.Snapshots {
-		snapshots[device] = j.id(ref)
+	if err := t.choose(ctx, j, s); err != nil {
+		return Done{Err: err}
 	}
-	in, err := registration(s, snapshots)
+	in, err := registration(s, j.memo.uses)
 	if err != nil {
 		return Done{Err: err}
 	}
@@ -32,7 +31,10 @@ func (t *transfer) registerImage(ctx context.Context, j *job, s *plan.RegisterIm
 			return Done{Err: err}
 		}
 	}
-	return Done{Made: j.memo.made, Err: t.seal(ctx, j, s.At, s.SealKey, s.Tags)}
+	if j.memo.adopted {
+		return Done{Made: j.memo.made, Uses: j.memo.uses, Adopted: true}
+	}
+	return Done{Made: j.memo.made, Uses: j.memo.uses, Err: t.seal(ctx, j, s.At, s.SealKey, s.Tags)}
 }
 
 func (t *transfer) register(ctx context.Context, j *job, s *plan.RegisterImage, in *ec2.RegisterImageInput) (string, error) {
@@ -45,11 +47,16 @@ func (t *transfer) register(ctx context.Context, j *job, s *plan.RegisterImage, 
 		return aws.ToString(made.ImageId), nil
 	})
 	switch {
-	case awsclient.IsNameTaken(err) && j.memo.lost: // by the call whose answer was lost, seen late
-		if found, lookErr := find(ctx); lookErr == nil && found != "" {
-			return found, nil
+	case awsclient.IsNameTaken(err):
+		if j.memo.lost { // by the call whose answer was lost, perhaps, seen late
+			if found, lookErr := find(ctx); lookErr == nil && found != "" {
+				return found, nil
+			}
 		}
-		if j.patient() {
+		if taken, lookErr := t.adoptImage(ctx, j, s); lookErr == nil && taken != "" {
+			return taken, nil
+		}
+		if j.memo.lost && j.patient() {
 			err = comeBack{pause(j.memo.looks)}
 		}
 	case awsclient.IsNotFound(err) && j.patient(): // a copy that AWS shows as completed and does not know yet (4.4.3)
@@ -61,21 +68,12 @@ func (t *transfer) register(ctx context.Context, j *job, s *plan.RegisterImage, 
 // findImage looks for the image whose answer was lost: with this step's first seal.
 func (t *transfer) findImage(ctx context.Context, j *job, s *plan.RegisterImage) (string, error) {
 	var found []string
-	pages := ec2.NewDescribeImagesPaginator(t.pool.EC2(s.At), &ec2.DescribeImagesInput{
-		Owners: []string{"self"}, Filters: origins(s.Tags), MaxResults: aws.Int32(1000),
+	err := images(ctx, t.pool.EC2(s.At), origins(s.Tags), func(image ec2types.Image) {
+		if aws.ToString(image.Name) == s.Name && unsealed(image.Tags) {
+			found = append(found, aws.ToString(image.ImageId))
+		}
 	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return "", err
-		}
-		for _, image := range page.Images {
-			if aws.ToString(image.Name) == s.Name && unsealed(image.Tags) {
-				found = append(found, aws.ToString(image.ImageId))
-			}
-		}
-	}
-	return j.adopt(s.At, "image", s.Tags, found), nil
+	return j.adopt(s.At, "image", s.Tags, found), err
 }
 
 // registration carries every attribute over that RegisterImage takes (rule 2.4), with the destination's snapshots by device.

@@ -34,7 +34,7 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 		case *plan.VerifyImage:
 			if d.Err == nil {
 				verified[s.At] = true
-				r.Images = append(r.Images, made(p, s, d, done))
+				r.Images = append(r.Images, made(p, s, d))
 			}
 		case *plan.DeleteSnapshot:
 			removed[d.Made] = d.Err == nil
@@ -58,18 +58,14 @@ func sourceAccount(steps []plan.Step) string {
 	return ""
 }
 
-func made(p plan.Plan, s *plan.VerifyImage, d Done, done map[plan.ID]Done) plan.Made {
+func made(p plan.Plan, s *plan.VerifyImage, d Done) plan.Made {
 	m := plan.Made{At: s.At, Target: s.Target, ImageID: d.Made, Name: s.Register.Name}
 	if i := slices.IndexFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == s.At }); i >= 0 {
 		m.Carried = p.Destinations[i].Carried
 	}
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		wanted := s.Snapshots[device]
-		id := wanted.Snapshot.Known
-		if id == "" {
-			id = done[wanted.Snapshot.From].Made
-		}
-		m.Snapshots = append(m.Snapshots, plan.MadeSnapshot{Device: device, SnapshotID: id, KeyARN: wanted.KeyARN, GiB: int32(wanted.GiB)})
+		m.Snapshots = append(m.Snapshots, plan.MadeSnapshot{Device: device, SnapshotID: d.Uses[device], KeyARN: wanted.KeyARN, GiB: int32(wanted.GiB)})
 	}
 	return m
 }

@@ -22,6 +22,8 @@ type Done struct {
 	Begun, Ended time.Time
 	Made         string             // AWS id
 	Snapshot     *ec2types.Snapshot // as last seen
+	Uses         map[string]string  // device -> snapshot that the registered image starts from
+	Adopted      bool               // the image is another run's
 	Left         []plan.Leftover
 	Notes        []plan.Finding
 	Err          error

@@ -35,7 +35,12 @@ func Run(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o Options, say 
 }
 
 func run(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, o Options, say func(plan.Event)) map[plan.ID]Done {
-	t := &transfer{pool: pool, begun: time.Now()}
+	t := &transfer{pool: pool, begun: time.Now(), copies: map[plan.ID]*plan.CopySnapshot{}}
+	for _, s := range steps {
+		if c, is := s.(*plan.CopySnapshot); is {
+			t.copies[c.Step] = c
+		}
+	}
 	r := newRunner(steps, t.act, say, closingTime)
 	t.watcher = newWatcher(ctx, pool, r.slots, r.emit, o)
 	defer t.watcher.close()
@@ -47,6 +52,7 @@ type transfer struct {
 	pool    *awsclient.Pool
 	watcher *watcher
 	begun   time.Time
+	copies  map[plan.ID]*plan.CopySnapshot // of the run
 }
 
 // act finds the act of a step: a file of this package has it, by the name of the step's type.

@@ -363,3 +363,26 @@ func TestProtectionIsSetAndLiftedExactly(t *testing.T) {
 		}
 	})
 }
+
+// Two runs of one image at the same time end with one image, made of one set of copies.
+func TestTwoRunsAtOnceMakeOneImage(t *testing.T) {
+	for _, lag := range []time.Duration{0, time.Second, time.Minute, 3 * time.Minute} {
+		t.Run(lag.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := build(t, mixed[1:], []string{"222222222222"}, []string{home})
+				results := make(chan plan.Result)
+				for i := range 2 {
+					req := h.request()
+					req.Build.RunID = fmt.Sprint("run-", i)
+					pool := h.pool(t.Context(), h.World)
+					p := h.decide(t.Context(), pool, req)
+					time.AfterFunc(time.Duration(i)*lag, func() { results <- transfer.Run(t.Context(), pool, p, options(req), func(plan.Event) {}) })
+				}
+				for range 2 {
+					h.complete(<-results)
+				}
+				h.unshared()
+			})
+		})
+	}
+}

@@ -62,7 +62,7 @@ func (t *transfer) verifyImage(ctx context.Context, j *job, s *plan.VerifyImage)
 	wrong, findings := wrongSnapshots(s, j, snapshots)
 	differences = append(differences, findings...)
 	if len(differences) == 0 {
-		return Done{Made: id}
+		return Done{Made: id, Uses: j.allUses(s)}
 	}
 	if j.memo.missing.IsZero() {
 		j.memo.missing = time.Now()
@@ -74,10 +74,26 @@ func (t *transfer) verifyImage(ctx context.Context, j *job, s *plan.VerifyImage)
 	return Done{Made: id, Err: &unlike{id, differences}, Left: t.reject(ctx, j, s, wrong)}
 }
 
+// startsFrom is the snapshot that a device of the image has to start from.
+func (j *job) startsFrom(s *plan.VerifyImage, device string) string {
+	if id := j.ended[s.Image.From].Uses[device]; id != "" {
+		return id
+	}
+	return j.id(s.Snapshots[device].Snapshot)
+}
+
+func (j *job) allUses(s *plan.VerifyImage) map[string]string {
+	uses := make(map[string]string, len(s.Snapshots))
+	for device := range s.Snapshots {
+		uses[device] = j.startsFrom(s, device)
+	}
+	return uses
+}
+
 // reject takes away what did not pass. The copies that are right stay for the next run.
 func (t *transfer) reject(ctx context.Context, j *job, s *plan.VerifyImage, wrong []string) []plan.Leftover {
 	id := j.id(s.Image)
-	if s.Image.From == "" { // an earlier run's: plan judges it the next time
+	if s.Image.From == "" || j.ended[s.Image.From].Adopted { // another run's: plan judges it the next time
 		return []plan.Leftover{{At: s.At, Kind: "image", Resource: id, Why: "it did not pass, and is not this run's"}}
 	}
 	lasting, release := grace(ctx)
@@ -107,15 +123,15 @@ func differencesOf(s *plan.VerifyImage, j *job, image ec2types.Image, snapshots 
 	differ("Public", "false", fmt.Sprint(aws.ToBool(image.Public)))
 	tags := tagsOf(image.Tags)
 	for _, key := range slices.Sorted(maps.Keys(s.Register.Tags)) {
-		if s.Image.From == "" && origin.Ours(key) {
-			continue // an earlier run's, proved by its seals
+		if origin.Ours(key) && (s.Image.From == "" || j.ended[s.Image.From].Adopted) {
+			continue // another run's, proved by its seals
 		}
 		differ("Tag "+key, s.Register.Tags[key], tags[key])
 	}
 	for _, m := range image.BlockDeviceMappings {
 		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
 			device := aws.ToString(m.DeviceName)
-			differ("SnapshotId of "+device, j.id(s.Snapshots[device].Snapshot), aws.ToString(m.Ebs.SnapshotId))
+			differ("SnapshotId of "+device, j.startsFrom(s, device), aws.ToString(m.Ebs.SnapshotId))
 		}
 	}
 	return found
@@ -126,7 +142,7 @@ func differencesOf(s *plan.VerifyImage, j *job, image ec2types.Image, snapshots 
 func wrongSnapshots(s *plan.VerifyImage, j *job, snapshots map[string]ec2types.Snapshot) (ids, why []string) {
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		wanted := s.Snapshots[device]
-		id := j.id(wanted.Snapshot)
+		id := j.startsFrom(s, device)
 		is, there := snapshots[id]
 		if !there {
 			why = append(why, fmt.Sprintf("%s of %s: AWS does not show it", id, device))
@@ -145,7 +161,7 @@ func wrongSnapshots(s *plan.VerifyImage, j *job, snapshots map[string]ec2types.S
 		differ("VolumeSize", fmt.Sprint(wanted.GiB), fmt.Sprint(aws.ToInt32(is.VolumeSize)))
 		if len(wrong) > 0 {
 			why = append(why, wrong...)
-			if wanted.Snapshot.From != "" && !slices.Contains(ids, id) {
+			if id == j.ended[wanted.Snapshot.From].Made && !slices.Contains(ids, id) {
 				ids = append(ids, id)
 			}
 		}
@@ -157,9 +173,9 @@ func wrongSnapshots(s *plan.VerifyImage, j *job, snapshots map[string]ec2types.S
 func (t *transfer) snapshotsOf(ctx context.Context, j *job, s *plan.VerifyImage) (map[string]ec2types.Snapshot, error) {
 	found := map[string]ec2types.Snapshot{}
 	var unseen []string
-	for _, wanted := range s.Snapshots {
-		id := j.id(wanted.Snapshot)
-		if seen := j.ended[wanted.Snapshot.From].Snapshot; seen != nil {
+	for device, wanted := range s.Snapshots {
+		id := j.startsFrom(s, device)
+		if seen := j.ended[wanted.Snapshot.From].Snapshot; seen != nil && aws.ToString(seen.SnapshotId) == id {
 			found[id] = *seen
 		} else if !slices.Contains(unseen, id) {
 			unseen = append(unseen, id)

@@ -256,13 +256,23 @@ func (e *copyFailed) Error() string {
 	return fmt.Sprintf("AWS could not complete %s: %s", e.snapshot, e.text)
 }
 
+// gone is a copy that AWS does not show, or not any more.
+type gone struct {
+	snapshot string
+	since    time.Duration
+}
+
+func (e *gone) Error() string {
+	return fmt.Sprintf("AWS has not shown %s for %v", e.snapshot, e.since.Round(time.Second))
+}
+
 // verdict on a copy as last seen.
 func (p *pending) verdict(now time.Time) (error, bool) {
 	if !p.missing.IsZero() {
 		if now.Sub(p.missing) < patience { // 4.4.1
 			return nil, false
 		}
-		return fmt.Errorf("AWS has not shown %s for %v", p.id, now.Sub(p.missing).Round(time.Second)), true
+		return &gone{p.id, now.Sub(p.missing)}, true
 	}
 	switch p.last.State {
 	case ec2types.SnapshotStateCompleted:
