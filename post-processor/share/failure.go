@@ -27,20 +27,20 @@ the protection at work.`, strings.Join(images, ", ")))
 	if r.atRisk {
 		parts = append(parts, "Packer destroys the image now, because it is not protected, unless a post-processor before this one has kept it.")
 	}
-	parts = append(parts, takeUp(r.images))
+	parts = append(parts, "To go on from here, "+takeUp(r.images))
 	if len(images) > 0 {
 		parts = append(parts, "Once the image is not needed any more:\n"+howToLift(r.result.Source))
 	}
 	return fmt.Errorf("%w\n\n%s", err, strings.Join(parts, "\n"))
 }
 
-// takeUp is the command that goes on where a run has ended. It holds no value of the template's but the images.
+// takeUp is the command that goes on where a run has ended, behind the end of a sentence. It holds no value of the template's but the images.
 func takeUp(images []plan.SourceImage) string {
 	pairs := make([]string, len(images))
 	for i, image := range images {
 		pairs[i] = fmt.Sprintf("%q=%q", image.Region, image.ImageID)
 	}
-	return fmt.Sprintf(`To go on from here, with the same other -var and -var-file arguments and the template's build "redo" (see "Taking up a failed run"):
+	return fmt.Sprintf(`with the same other -var and -var-file arguments and the template's build "redo" (see "Taking up a failed run"):
   packer build -only='redo.*' -var 'source_amis={%s}' .`, strings.Join(pairs, ","))
 }
 

@@ -152,7 +152,7 @@ func (r *run) handOn(ctx context.Context, request plan.Request) error {
 	if p.Refused() {
 		return fmt.Errorf("nothing was begun:\n%s", report.Plan(p))
 	}
-	r.ui.Say(report.Plan(p))
+	r.ui.Say(report.Plan(p) + "\nShould this run be cut off, go on " + takeUp(r.images))
 	r.write()
 	result := transfer.Run(ctx, r.pool, p, optionsOf(request), r.say)
 	missing := report.Missing(p, result)
@@ -169,7 +169,7 @@ func (r *run) handOn(ctx context.Context, request plan.Request) error {
 	}
 	r.ui.Say(text)
 	if len(missing) > 0 {
-		r.ui.Say(takeUp(r.images))
+		r.ui.Say("To serve them as well, run " + takeUp(r.images))
 	}
 	r.lift(ctx)
 	return nil

@@ -482,7 +482,7 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 			o["assume_role"] = map[string]any{"role_arn": "arn:aws:iam::111111111111:role/x", "external_id": "hush-external"}
 		},
 		"a session token": func(_ *stage, o map[string]any) { o["token"] = "hush-token" },
-		"panic": func(s *stage, _ map[string]any) {},
+		"panic":           func(s *stage, _ map[string]any) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onStage(t, func(s *stage) {
