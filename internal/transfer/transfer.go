@@ -14,7 +14,7 @@ import (
 
 // Options of a run.
 type Options struct {
-	CopyTimeout  time.Duration // one copy, from its call to its end
+	CopyTimeout  time.Duration // the wait for one copy; 0: none of its own
 	PollInterval time.Duration // the shortest time between two looks at a place
 }
 

@@ -386,3 +386,118 @@ func TestTwoRunsAtOnceMakeOneImage(t *testing.T) {
 		})
 	}
 }
+
+// thief makes, with the target's own rights, a copy with the tags and description of the one whose answer was lost.
+type thief struct {
+	*house
+	stolen *string
+}
+
+func (c thief) Do(r *http.Request) (*http.Response, error) {
+	answer, err := c.World.Do(r)
+	if calls := c.Records().Calls("ec2:CopySnapshot").By("222222222222"); err != nil && *c.stolen == "" && len(calls) == 1 {
+		genuine := c.ownSnapshots("222222222222", home)[0]
+		made, copyErr := c.ec2("222222222222", home).CopySnapshot(context.Background(), &ec2.CopySnapshotInput{
+			SourceRegion: aws.String(home), SourceSnapshotId: genuine.SnapshotId, Description: genuine.Description,
+			TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeSnapshot, Tags: genuine.Tags}}})
+		c.must(copyErr)
+		*c.stolen = aws.ToString(made.SnapshotId)
+	}
+	return answer, err
+}
+
+// Tags can be copied: of two that bear the first seal neither is taken, neither is removed, and both are told of.
+func TestCopiedTagsAreNeverTakenForALostAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+		h.Inject(awssim.Rule{Fault: awssim.LostAnswer, Action: "ec2:CopySnapshot", Account: "222222222222", Nth: 1})
+		stolen := ""
+		pool := h.pool(t.Context(), thief{h, &stolen})
+		p := h.decide(t.Context(), pool, h.request())
+		result := transfer.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+		if stolen == "" || len(result.Images) != 1 || len(result.Findings) != 0 {
+			t.Fatalf("stolen %q, images %+v, findings %+v", stolen, result.Images, result.Findings)
+		}
+		var listed []string
+		for _, left := range result.Left {
+			listed = append(listed, left.Resource)
+		}
+		there := h.ownSnapshots("222222222222", home)
+		if len(there) != 3 || len(listed) != 2 || !slices.Contains(listed, stolen) || result.Images[0].Snapshots[0].SnapshotID == stolen {
+			t.Errorf("%d snapshots, listed %v, stolen %s, used %+v", len(there), listed, stolen, result.Images[0].Snapshots)
+		}
+	})
+}
+
+func TestACopyThatTakesTooLongIsLeftToTheNextRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home}, awssim.WithSnapshotTime(func(j awssim.SnapshotJob) time.Duration {
+			if j.Account == source {
+				return time.Minute
+			}
+			return 5 * time.Hour
+		}))
+		req := h.request()
+		req.CopyTimeout = time.Hour
+		begun := time.Now()
+		_, result := h.run(t.Context(), req)
+		if took := time.Since(begun); took < time.Hour || took > time.Hour+time.Minute {
+			t.Errorf("took %v, want the hour", took)
+		}
+		if len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Because, "not complete after 1h") || len(result.Left) != 1 {
+			t.Errorf("findings %+v, left %+v", result.Findings, result.Left)
+		}
+		h.unshared()
+		_, result = h.run(t.Context(), h.request())
+		h.complete(result)
+		if n := len(h.Records().Calls("ec2:CopySnapshot").By("222222222222")); n != 1 {
+			t.Errorf("%d copies, want the first run's", n)
+		}
+	})
+}
+
+func TestARefusedLookEndsTheWaitAfterFiveMinutesAndSaysWhy(t *testing.T) { // 4.4.4
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, h.request())
+		h.forbid("222222222222", "ec2:DescribeSnapshots")
+		begun := time.Now()
+		result := transfer.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+		if took := time.Since(begun); took < 5*time.Minute || took > 12*time.Minute {
+			t.Errorf("took %v", took)
+		}
+		if len(result.Findings) != 1 || result.Findings[0].Operation != "ec2:DescribeSnapshots" || len(result.Left) != 1 {
+			t.Errorf("findings %+v, left %+v", result.Findings, result.Left)
+		}
+	})
+}
+
+// Every step is told of when it begins and when it ends; copies tell how they move.
+func TestEventsTellOfEveryStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, []volume{{100, sourceAlias}}, []string{"222222222222"}, []string{home})
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, h.request())
+		seen := map[plan.ID][]plan.EventKind{}
+		percent := 0
+		transfer.Run(t.Context(), pool, p, options(h.request()), func(e plan.Event) {
+			seen[e.Step] = append(seen[e.Step], e.Kind)
+			if e.Kind == plan.Progressed {
+				if e.Percent <= percent || e.GiB != 100 || e.Resource == "" || e.ETA.Before(e.Time) {
+					t.Errorf("after %d%%: %+v", percent, e)
+				}
+				percent = e.Percent
+			}
+		})
+		for _, s := range p.Steps {
+			kinds := seen[s.Base().Step]
+			if len(kinds) < 2 || kinds[0] != plan.Begun || kinds[len(kinds)-1] != plan.Finished {
+				t.Errorf("%s: %v", s.Base().Step, kinds)
+			}
+		}
+		if percent == 0 {
+			t.Error("nothing was told of the copy's progress")
+		}
+	})
+}

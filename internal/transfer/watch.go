@@ -58,7 +58,8 @@ type view struct {
 type pending struct {
 	id      string
 	step    plan.ID
-	begun   time.Time
+	begun   time.Time     // of waiting
+	since   time.Time     // when the copy began
 	takes   time.Duration // expected
 	gib     int64
 	end     func(*ec2types.Snapshot, error)
@@ -94,7 +95,7 @@ func (w *watcher) watch(at plan.Place, p *pending) {
 			w.views[at] = &view{at: at, copies: map[string]*pending{}}
 		}
 		p.begun = time.Now()
-		p.still = p.begun
+		p.since, p.still = p.begun, p.begun
 		v := w.views[at]
 		v.copies[p.id] = p
 		w.arm(v)
@@ -146,7 +147,7 @@ func (p *pending) rest(now time.Time) time.Duration {
 }
 
 // gone is how long a copy has been on its way.
-func (p *pending) gone(now time.Time) time.Duration { return now.Sub(p.begun) }
+func (p *pending) gone(now time.Time) time.Duration { return now.Sub(p.since) }
 
 // tick looks at a place.
 func (w *watcher) tick(v *view) {
@@ -218,7 +219,7 @@ func (w *watcher) judge(v *view, ids []string, seen map[string]ec2types.Snapshot
 // see takes note of what AWS shows, and reports whether the copy has moved.
 func (p *pending) see(now time.Time, seen ec2types.Snapshot) (moved bool) {
 	if p.last == nil && seen.StartTime != nil && seen.StartTime.Before(p.begun) {
-		p.begun, p.still = *seen.StartTime, *seen.StartTime // an earlier run's
+		p.since, p.still = *seen.StartTime, *seen.StartTime // an earlier run's
 	}
 	p.last, p.missing = &seen, time.Time{}
 	percent := percentOf(seen)
