@@ -26,6 +26,10 @@ func WithSnapshotTime(took func(SnapshotJob) time.Duration) Option {
 	return func(w *World) { w.snapshotTime = took }
 }
 
+// WithSlowClients says how long a client takes for a call, in the world's time. Where the world's clock runs much faster than its
+// clients, a snapshot of a volume and the beginning of a copy last long enough to be seen by them.
+func WithSlowClients(call time.Duration) Option { return func(w *World) { w.clientCall = call } }
+
 // progress is how the making of something goes on: nothing until it starts, then percent by percent, and a stand before
 // the end that some make long.
 type progress struct {
@@ -67,6 +71,11 @@ func (w *World) run(now time.Time, job SnapshotJob) progress {
 	if w.snapshotTime != nil {
 		took := max(w.snapshotTime(job), 4)
 		head, data = took/4, took-took/4
+	}
+	if job.copies() {
+		head = max(head, 10*w.clientCall)
+	} else {
+		head = max(head, 30*w.clientCall)
 	}
 	slow := data / 20
 	if w.draw("slow", job.SnapshotID)%6 == 0 {

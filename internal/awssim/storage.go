@@ -26,7 +26,8 @@ type storageState struct {
 
 	copyLimits   map[string]int // snapshot copies at a time of accounts that support has raised (4.1.1)
 	snapshotTime func(SnapshotJob) time.Duration
-	unlimited    bool // no token buckets
+	clientCall   time.Duration // what a client takes for a call (WithSlowClients)
+	unlimited    bool          // no token buckets
 }
 
 func newStorageState() storageState {

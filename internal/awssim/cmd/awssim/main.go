@@ -77,7 +77,7 @@ func run(ctx context.Context, arguments []string, out, complaints io.Writer) (er
 	}
 	clock := awssim.StartClock(o.speed)
 	world := awssim.New(awssim.WithClock(clock.Now), awssim.WithClientTime(clock.Real), awssim.WithoutLatency(),
-		awssim.WithSeed(o.seed), awssim.WithRecording(recording))
+		awssim.WithSlowClients(time.Duration(o.speed*float64(50*time.Millisecond))), awssim.WithSeed(o.seed), awssim.WithRecording(recording))
 	if o.world != "" {
 		if err := world.Furnish(o.world); err != nil {
 			return err
