@@ -70,10 +70,10 @@ func (j *job) adopt(at plan.Place, kind string, tags map[string]string, found []
 	if len(found) == 1 && tags[origin.Sealed] != "" {
 		return found[0]
 	}
-	j.memo.left = nil
+	j.memo.alien = nil
 	slices.Sort(found)
 	for _, id := range found {
-		j.memo.left = append(j.memo.left, plan.Leftover{At: at, Kind: kind, Resource: id, Why: "bears our tags, but is not provably ours"})
+		j.memo.alien = append(j.memo.alien, plan.Leftover{At: at, Kind: kind, Resource: id, Why: "bears our tags, but is not provably ours"})
 	}
 	return ""
 }

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -275,7 +276,8 @@ func (r *runner) stop(cause error) {
 func (r *runner) finish(j *job, d Done) {
 	d.Begun, d.Ended = j.begun, time.Now()
 	d.Made = cmp.Or(d.Made, j.memo.made)
-	d.Left, d.Notes = append(d.Left, j.memo.left...), append(d.Notes, j.memo.notes...)
+	d.Left = slices.Concat(d.Left, j.memo.leftovers(j.head.At))
+	d.Notes = append(d.Notes, j.memo.notes...)
 	r.done[j.head.Step] = d
 	if d.Err != nil && j.head.For != (plan.Place{}) {
 		r.failed[j.head.For] = true
