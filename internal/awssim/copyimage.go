@@ -19,6 +19,9 @@ import (
 // one call across accounts and Regions (A.1.8). What is wrong with keys shows later, as a failed image without a reason
 // (1.8.5; whether AWS still does so is an open question: Q1).
 func (w *World) copyImage(c *Call, in *ec2.CopyImageInput) (*ec2.CopyImageOutput, error) {
+	if aws.ToString(in.KmsKeyId) == "" {
+		in.KmsKeyId = nil // the amazon builder sends an empty one with every copy to another Region, which is none
+	}
 	if err := w.checkImageCopySyntax(c, in); err != nil {
 		return nil, err
 	}

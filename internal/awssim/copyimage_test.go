@@ -30,6 +30,16 @@ func imageUnder(key string) func(*ec2.CopyImageInput) {
 	return func(in *ec2.CopyImageInput) { in.Encrypted, in.KmsKeyId = aws.Bool(true), &key }
 }
 
+// The amazon builder copies to other Regions (ami_regions) so, whether it encrypts or not.
+func TestAnEmptyKeyOfCopyImageIsNone(t *testing.T) {
+	onBench(t, func(b bench) {
+		copied := ok(b.copyImage(b.at(owner, away), b.image(""), func(in *ec2.CopyImageInput) { in.KmsKeyId = aws.String("") }))(b)
+		if got := b.settledImage(b.at(owner, away), copied); got.State != types.ImageStateAvailable {
+			t.Errorf("the copy is %s", got.State)
+		}
+	})
+}
+
 // Copying a shared image needs the launch permission, every snapshot and the key (2.2.8).
 func TestCopyingASharedImageNeedsItsStorage_2_2_8(t *testing.T) {
 	onBench(t, func(b bench) {
