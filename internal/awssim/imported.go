@@ -248,14 +248,14 @@ func (w *World) unwrap(c *Call, into *key, in *kms.ImportKeyMaterialInput) ([]by
 func (w *World) putOnRing(c *Call, into *key, secret []byte, in *kms.ImportKeyMaterialInput) (*material, error) {
 	const other = "The key material in the request is not identical to a key material that was previously imported into this KMS key."
 	id, kind := materialID(into, secret), in.ImportType
-	if kind == "" && into.ring.current() == nil && (into.family == nil || into.family.primary == into) {
+	if kind == "" && into.ring.current() == nil && into.primary() {
 		kind = kmstypes.ImportTypeNewKeyMaterial
 	} else if kind == "" {
 		kind = kmstypes.ImportTypeExistingKeyMaterial
 	}
 	at := func(r *ring) int { return slices.IndexFunc(r.materials, func(m *material) bool { return m.id == id }) }
 	if kind == kmstypes.ImportTypeNewKeyMaterial {
-		if at(into.ring) >= 0 || into.family != nil && into.family.primary != into {
+		if at(into.ring) >= 0 || !into.primary() {
 			return nil, invalid("IncorrectKeyMaterialException", "The key material was imported into this KMS key before.")
 		}
 		first := into.ring.current() == nil
@@ -264,7 +264,7 @@ func (w *World) putOnRing(c *Call, into *key, secret []byte, in *kms.ImportKeyMa
 		return made, nil
 	}
 	known := at(into.ring)
-	if into.family != nil && into.family.primary != into && known < 0 && at(into.family.primary.ring) >= 0 {
+	if !into.primary() && known < 0 && at(into.family.primary.ring) >= 0 {
 		return into.ring.add(into, secret), nil // a replica takes what its primary has (3.6.3)
 	}
 	if known < 0 || w.breaks(c, "3.5.2", in.KeyMaterialId != nil && *in.KeyMaterialId != id) {

@@ -46,7 +46,7 @@ type key struct {
 	window               int32     // days of a scheduled deletion; 0: none is scheduled
 	scheduled            time.Time
 	ring                 *ring   // what it encrypts with
-	family               *family // of a multi-Region key; nil: it is of one Region
+	family               *family
 	rotates              bool    // every year
 }
 
@@ -56,7 +56,7 @@ type ring struct {
 	onDemand  int // rotations so far
 }
 
-// family is a multi-Region key in all its Regions.
+// family is a key in all its Regions; one of a single Region is alone.
 type family struct {
 	primary  *key
 	replicas []*key
@@ -95,8 +95,11 @@ func (k *key) gone(now time.Time) bool {
 	return k.window > 0 && len(k.livingReplicas(now)) == 0 && !now.Before(k.deletion())
 }
 
+// primary reports whether the key is no replica.
+func (k *key) primary() bool { return k.family.primary == k }
+
 func (k *key) replicas() []*key {
-	if k.family == nil || k.family.primary != k {
+	if !k.primary() {
 		return nil
 	}
 	return k.family.replicas
@@ -125,7 +128,7 @@ func (k *key) describe(now time.Time) *kmstypes.KeyMetadata {
 			shown.ExpirationModel, shown.ValidTo = k.ring.expiration()
 		}
 	}
-	if k.family != nil {
+	if *k.MultiRegion {
 		shown.MultiRegionConfiguration = k.family.describe(k, now)
 	}
 	return &shown
@@ -219,6 +222,7 @@ func (w *World) newKey(at place, of kmstypes.KeyMetadata, text *document) *key {
 	}
 	of.CustomerMasterKeySpec = kmstypes.CustomerMasterKeySpec(of.KeySpec)
 	made := &key{KeyMetadata: of, home: at, policy: text, grants: newShelf[*grant](), tags: map[string]string{}, ring: &ring{}}
+	made.family = &family{primary: made}
 	if of.Origin == kmstypes.OriginTypeAwsKms {
 		made.ring.add(made, w.drawBytes(32, "key material", *of.KeyId))
 	}

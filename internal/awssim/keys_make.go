@@ -147,9 +147,6 @@ func (w *World) createKey(c *Call, in *kms.CreateKeyInput) (*kms.CreateKeyOutput
 		return nil, err
 	}
 	made.tags = tags
-	if *made.MultiRegion {
-		made.family = &family{primary: made}
-	}
 	c.changed(*made.Arn)
 	return &kms.CreateKeyOutput{KeyMetadata: made.describe(c.At)}, nil
 }

@@ -54,7 +54,7 @@ func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.Replicate
 	if err := w.mustBe(c, primary, kmstypes.KeyStateEnabled, kmstypes.KeyStatePendingImport); err != nil {
 		return nil, err
 	}
-	if primary.family == nil || w.breaks(c, "3.6.3", primary.family.primary != primary) {
+	if w.breaks(c, "3.6.3", !*primary.MultiRegion || !primary.primary()) {
 		return nil, invalid("UnsupportedOperationException", "%s is not a multi-Region primary key.", *primary.Arn)
 	}
 	if found, known := findRegion(to.region); !known || found.partition != c.caller.account.partition || !w.regionEnabled(to) {

@@ -108,7 +108,7 @@ func (w *World) rotating(c *Call, id *string, automatic bool) (*key, error) {
 	if w.breaks(c, "3.5.3", found.KeySpec != kmstypes.KeySpecSymmetricDefault || automatic && external) {
 		return nil, invalid("UnsupportedOperationException", "%s origin is %s which is not valid for this operation.", *found.Arn, found.Origin)
 	}
-	if w.breaks(c, "3.6.1", found.family != nil && found.family.primary != found) {
+	if w.breaks(c, "3.6.1", !found.primary()) {
 		return nil, invalid("UnsupportedOperationException", "%s is a replica: its primary key is rotated.", *found.Arn)
 	}
 	return found, nil
