@@ -225,5 +225,5 @@ func (w *World) scheduleTimed(c *Call, order copyOrder, made *snapshot) error {
 // addSnapshot keeps a snapshot and its place in the history of its data.
 func (w *World) addSnapshot(s *snapshot) {
 	w.snapshots.put(s.id, s)
-	w.lineages[s.lineage] = append(w.lineages[s.lineage], s.id)
+	w.lineages[s.line()] = append(w.lineages[s.line()], s.id)
 }

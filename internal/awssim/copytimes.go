@@ -75,7 +75,7 @@ func (w *World) run(now time.Time, job SnapshotJob) progress {
 	if job.copies() {
 		head = max(head, 10*w.clientCall)
 	} else {
-		head = max(head, 30*w.clientCall)
+		head = max(head, 60*w.clientCall)
 	}
 	slow := data / 20
 	if w.draw("slow", job.SnapshotID)%6 == 0 {

@@ -55,6 +55,9 @@ type snapshot struct {
 // encrypted reports whether it will be encrypted when it is complete.
 func (s *snapshot) encrypted() bool { return s.keyARN != "" }
 
+// line is where the snapshot belongs in the history of its data.
+func (s *snapshot) line() lineage { return lineage{s.home, s.lineage} }
+
 func (s *snapshot) state(now time.Time) types.SnapshotState {
 	switch {
 	case !s.progress.done(now):
@@ -208,10 +211,10 @@ func (w *World) snapshotVolume(c *Call, from *volume, description string, tags [
 
 // holdsData reports whether a place has a complete snapshot of the same data under the same key: then a new one is
 // incremental and needs no new data key (3.1.9, 4.7.1).
-func (w *World) holdsData(c *Call, at place, lineage, keyARN string) bool {
-	for _, id := range w.lineages[lineage] {
+func (w *World) holdsData(c *Call, at place, data, keyARN string) bool {
+	for _, id := range w.lineages[lineage{at, data}] {
 		one, there := w.snapshots.get(id)
-		if there && one.home == at && one.keyARN == keyARN && one.state(c.At) == types.SnapshotStateCompleted && one.archiving == nil {
+		if there && one.keyARN == keyARN && one.state(c.At) == types.SnapshotStateCompleted && one.archiving == nil {
 			return true
 		}
 	}
@@ -242,7 +245,7 @@ func (w *World) deleteSnapshot(c *Call, in *ec2.DeleteSnapshotInput) (*ec2.Delet
 func (w *World) dropSnapshot(c *Call, s *snapshot) {
 	w.snapshots.remove(s.id)
 	delete(w.labels, s.id)
-	w.lineages[s.lineage] = slices.DeleteFunc(w.lineages[s.lineage], func(id string) bool { return id == s.id })
+	w.lineages[s.line()] = slices.DeleteFunc(w.lineages[s.line()], func(id string) bool { return id == s.id })
 	c.made = append(c.made, s.id)
 }
 

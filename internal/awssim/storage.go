@@ -16,7 +16,7 @@ type storageState struct {
 	snapshots   shelf[*snapshot]
 	volumes     shelf[*volume]
 	images      shelf[*image]
-	lineages    map[string][]string   // the snapshots of each volume's data, copies among them
+	lineages    map[lineage][]string  // ids of the snapshots of the same data in a place
 	namedImages map[imageKey][]string // ids of images by their names
 	usedBy      map[string][]string   // ids of images by the snapshots they use
 	settings    map[place]*settings
@@ -35,7 +35,7 @@ func newStorageState() storageState {
 		snapshots:   newShelf[*snapshot](),
 		volumes:     newShelf[*volume](),
 		images:      newShelf[*image](),
-		lineages:    map[string][]string{},
+		lineages:    map[lineage][]string{},
 		namedImages: map[imageKey][]string{},
 		usedBy:      map[string][]string{},
 		settings:    map[place]*settings{},
@@ -44,6 +44,12 @@ func newStorageState() storageState {
 		buckets:     map[bucketKey]*bucket{},
 		copyLimits:  map[string]int{},
 	}
+}
+
+// lineage is the data of a volume in a place, where snapshots of it, and copies of those, may be.
+type lineage struct {
+	at     place
+	volume string
 }
 
 // idForm is the form of EC2's ids, after the prefix: the old one, or the one with 17 digits.

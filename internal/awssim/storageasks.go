@@ -36,6 +36,7 @@ func (w *World) snapshotContext(s *snapshot) policy.Context {
 	context["ec2:Encrypted"] = []string{strconv.FormatBool(s.encrypted())}
 	context["ec2:VolumeSize"] = []string{strconv.Itoa(int(s.gib))}
 	context["ec2:SnapshotTime"] = []string{stamp(s.made)}
+	context["ec2:ParentVolume"] = []string{arn(s.home, "volume/"+s.volume)}
 	return context
 }
 

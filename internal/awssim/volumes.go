@@ -181,7 +181,7 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 		return nil, err
 	}
 	var from *snapshot
-	asks := []Ask{ask(c, c.place(), "volume/*").with(newVolumeContext(in))}
+	asks := []Ask{ask(c, c.place(), "volume/*").with(newVolumeContext(c.Region, in))}
 	if in.SnapshotId != nil { // looked up even before IAM is asked
 		found, there := w.snapshotFor(c.place().account, c.Region, *in.SnapshotId)
 		if w.breaks(c, "A.4.7", !there) || !there {
@@ -221,12 +221,15 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 }
 
 // newVolumeContext is what a request says to conditions about the volume that it is to make.
-func newVolumeContext(in *ec2.CreateVolumeInput) policy.Context {
+func newVolumeContext(region string, in *ec2.CreateVolumeInput) policy.Context {
 	context := policy.Context{
 		"ec2:AvailabilityZone": {*in.AvailabilityZone}, "ec2:Encrypted": {strconv.FormatBool(aws.ToBool(in.Encrypted))}, "ec2:VolumeType": {string(cmp.Or(in.VolumeType, types.VolumeTypeGp2))},
 	}
 	if in.Size != nil {
 		context["ec2:VolumeSize"] = []string{strconv.Itoa(int(*in.Size))}
+	}
+	if in.SnapshotId != nil {
+		context["ec2:ParentSnapshot"] = []string{arn(place{region: region}, "snapshot/"+*in.SnapshotId)}
 	}
 	return context
 }

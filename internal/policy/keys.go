@@ -109,6 +109,7 @@ var conditionKeys = index([]conditionKey{
 	{name: "ec2:SourceAvailabilityZone"},
 	{name: "ec2:SourceInstanceARN", of: arns},
 	{name: "ec2:SourceOutpostArn", of: arns},
+	{name: "ec2:SourceRegion"},
 	{name: "ec2:Tenancy"},
 	{name: "ec2:VolumeID"},
 	{name: "ec2:VolumeInitializationRate", of: numbers},
