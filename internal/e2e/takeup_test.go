@@ -1,0 +1,228 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+)
+
+// second is another Region of both accounts.
+const second = "us-west-2"
+
+// resumable is a template as documented: a build that hands its image on, and one that goes on after a run that failed.
+func resumable(builder string) string {
+	shared := sharing(prod)
+	redo := strings.Replace(shared, "{\n", "{\n    source_amis   = var.source_amis\n", 1)
+	return template(builder, shared) + `
+variable "source_amis" {
+  type    = map(string)
+  default = {}
+}
+
+source "null" "redo" {
+  communicator = "none"
+}
+
+build {
+  name    = "redo"
+  sources = ["source.null.redo"]
+` + redo + "}\n"
+}
+
+func TestWhatARefusingRoleEndsIsTakenUpToTheEnd(t *testing.T) {
+	h := newHost(t, resumable(""))
+	closed(t, h.World)
+	output := h.packer(t, 1, "build", "-color=false", ".")
+	intact(t, h.World, region)
+	opened(t, h.World)
+	h.takeUp(t, output)
+	handedOn(t, h.World, region)
+}
+
+func TestImagesInTwoRegionsAreTakenUpTogether(t *testing.T) {
+	h := newHost(t, resumable(fmt.Sprintf("ami_regions = [%q, %q]", region, second)))
+	keysIn(t, h.World, second)
+	closed(t, h.World)
+	output := h.packer(t, 1, "build", "-color=false", ".")
+	for _, place := range []string{region, second} {
+		intact(t, h.World, place)
+	}
+	opened(t, h.World)
+	h.takeUp(t, output)
+	for _, place := range []string{region, second} {
+		handedOn(t, h.World, place)
+	}
+}
+
+// Each ends packer, or the plugin alone, while the target copies. Virtual time is slower here, so that a copy lasts seconds.
+func TestWhatIsCutOffEndsSoonAndIsTakenUpToTheEnd(t *testing.T) {
+	for name, cut := range map[string]func(t *testing.T, packer int) error{
+		"SIGKILL of the plugin":         func(t *testing.T, packer int) error { return syscall.Kill(pluginOf(t, packer), syscall.SIGKILL) },
+		"SIGTERM of packer":             func(_ *testing.T, packer int) error { return syscall.Kill(packer, syscall.SIGTERM) },
+		"SIGINT of the process's group": func(_ *testing.T, packer int) error { return syscall.Kill(-packer, syscall.SIGINT) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, resumable(""), "-speed", "60")
+			var output bytes.Buffer
+			packer := h.Command(t.Context(), "build", "-color=false", ".")
+			packer.Stdout, packer.Stderr = &output, &output
+			if err := packer.Start(); err != nil {
+				t.Fatal(err)
+			}
+			copying(t, h.World)
+			if err := cut(t, packer.Process.Pid); err != nil {
+				t.Error(err)
+			}
+			begun := time.Now()
+			if err := packer.Wait(); err == nil {
+				t.Errorf("packer calls it a success:\n%s", output.String())
+			}
+			if took := time.Since(begun); took > 10*time.Second {
+				t.Errorf("it took %v to end", took)
+			}
+			intact(t, h.World, region)
+			h.takeUp(t, output.String())
+			handedOn(t, h.World, region)
+		})
+	}
+}
+
+// takeUp runs the command that a run has printed.
+func (h Host) takeUp(t *testing.T, output string) {
+	t.Helper()
+	printed := regexp.MustCompile(`packer build -only='redo[^\n]*`).FindAllString(output, -1)
+	if len(printed) == 0 {
+		t.Fatalf("no command is printed:\n%s", output)
+	}
+	command := h.Command(t.Context())
+	command.Path, command.Args = "/bin/sh", []string{"sh", "-c", `"$0"` + strings.TrimPrefix(printed[len(printed)-1], "packer"), h.Packer}
+	if again, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s\nafter\n%s", printed[len(printed)-1], err, again, output)
+	}
+}
+
+// intact checks that the builder's image is there with its snapshots, and protected.
+func intact(t *testing.T, w *World, region string) {
+	t.Helper()
+	var golden types.Image
+	for _, image := range owned(t, w, source, region) {
+		if aws.ToString(image.Name) == "golden" {
+			golden = image
+		}
+	}
+	if golden.State != types.ImageStateAvailable || len(golden.BlockDeviceMappings) != 2 || !strings.HasPrefix(aws.ToString(golden.DeregistrationProtection), "enabled") {
+		t.Errorf("%q in %s is %s, has %d volumes and its protection is %q", aws.ToString(golden.ImageId), region, golden.State, len(golden.BlockDeviceMappings), aws.ToString(golden.DeregistrationProtection))
+	}
+	for _, device := range golden.BlockDeviceMappings {
+		must(client(w, source, region).DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*device.Ebs.SnapshotId}}))(t)
+	}
+}
+
+// handedOn checks that the target owns one image with its snapshots and nothing else, under its key, and that the source account has
+// its own alone, no more protected.
+func handedOn(t *testing.T, w *World, region string) {
+	t.Helper()
+	images, snapshots := owned(t, w, target, region), ownSnapshots(t, w, target, region)
+	if len(images) != 1 || *images[0].Name != "golden" || len(snapshots) != 2 {
+		t.Errorf("%s has %d images and %d snapshots in %s", target, len(images), len(snapshots), region)
+	}
+	key := *must(kms.NewFromConfig(w.Config(target, region)).DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden-target")}))(t).KeyMetadata.Arn
+	for _, snapshot := range snapshots {
+		if snapshot.State != types.SnapshotStateCompleted || aws.ToString(snapshot.KmsKeyId) != key {
+			t.Errorf("%s is %s under %s", *snapshot.SnapshotId, snapshot.State, aws.ToString(snapshot.KmsKeyId))
+		}
+	}
+	used := map[string]bool{}
+	for _, image := range owned(t, w, source, region) {
+		if state := aws.ToString(image.DeregistrationProtection); strings.HasPrefix(state, "enabled") {
+			t.Errorf("%s is still protected: %s", *image.Name, state)
+		}
+		for _, device := range image.BlockDeviceMappings {
+			used[*device.Ebs.SnapshotId] = true
+		}
+	}
+	for _, snapshot := range ownSnapshots(t, w, source, region) {
+		if !used[*snapshot.SnapshotId] {
+			t.Errorf("%s is left behind in %s", *snapshot.SnapshotId, region)
+		}
+		shared := must(client(w, source, region).DescribeSnapshotAttribute(t.Context(), &ec2.DescribeSnapshotAttributeInput{
+			SnapshotId: snapshot.SnapshotId, Attribute: types.SnapshotAttributeNameCreateVolumePermission}))(t)
+		if len(shared.CreateVolumePermissions) > 0 {
+			t.Errorf("%s is still shared in %s", *snapshot.SnapshotId, region)
+		}
+	}
+}
+
+func client(w *World, account, region string) *ec2.Client {
+	return ec2.NewFromConfig(w.Config(account, region))
+}
+
+func owned(t *testing.T, w *World, account, region string) []types.Image {
+	t.Helper()
+	return must(client(w, account, region).DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}}))(t).Images
+}
+
+func ownSnapshots(t *testing.T, w *World, account, region string) []types.Snapshot {
+	t.Helper()
+	return must(client(w, account, region).DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}}))(t).Snapshots
+}
+
+// copying waits until the target has a copy under way.
+func copying(t *testing.T, w *World) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	for ; ; time.Sleep(50 * time.Millisecond) {
+		out, err := w.ec2(target).DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, snapshot := range out.Snapshots {
+			if snapshot.State == types.SnapshotStatePending {
+				return
+			}
+		}
+	}
+}
+
+// closed keeps everybody out of the target's role, opened lets the source account in again.
+func closed(t *testing.T, w *World) {
+	t.Helper()
+	trust(t, w, `{"Effect": "Deny", "Principal": "*", "Action": "sts:AssumeRole"}`)
+}
+
+func opened(t *testing.T, w *World) {
+	t.Helper()
+	trust(t, w, `{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::`+source+`:root"}, "Action": "sts:AssumeRole"}`)
+}
+
+func trust(t *testing.T, w *World, statement string) {
+	t.Helper()
+	must(iam.NewFromConfig(w.Config(target, region)).UpdateAssumeRolePolicy(t.Context(), &iam.UpdateAssumeRolePolicyInput{
+		RoleName: aws.String("golden-image-target"), PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [` + statement + `]}`)}))(t)
+}
+
+// keysIn makes both accounts' keys in a Region. The target may use the source's, as in the world's own Region.
+func keysIn(t *testing.T, w *World, region string) {
+	t.Helper()
+	for account, alias := range map[string]string{source: "alias/golden-source", target: "alias/golden-target"} {
+		keys := kms.NewFromConfig(w.Config(account, region))
+		made := must(keys.CreateKey(t.Context(), &kms.CreateKeyInput{Policy: aws.String(`{"Version": "2012-10-17", "Statement": [
+			{"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam::` + account + `:root", "arn:aws:iam::` + target + `:root"]}, "Action": "kms:*", "Resource": "*"}]}`)}))(t)
+		must(keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: &alias, TargetKeyId: made.KeyMetadata.KeyId}))(t)
+	}
+}
