@@ -201,6 +201,19 @@ func TestCopiesTakeTimeByTheirSize_4_6_4(t *testing.T) {
 	}
 }
 
+// A server whose clock runs faster than its clients can call lets them see a snapshot pending.
+func TestSlowClientsSeeWhatIsPending(t *testing.T) {
+	onBench(t, func(b bench) {
+		WithSlowClients(10 * time.Second)(b.world)
+		volume := b.volume("")
+		id := *ok(b.ec2.CreateSnapshot(b.Context(), &ec2.CreateSnapshotInput{VolumeId: &volume}))(b).SnapshotId
+		time.Sleep(8 * time.Minute)
+		if got := b.seen(b.ec2, id).State; got != types.SnapshotStatePending {
+			t.Errorf("after 48 calls the snapshot is %s", got)
+		}
+	})
+}
+
 // Another key, account or Region makes a full copy; the second one there, under the same key, is incremental (4.7.1).
 func TestCopiesAreIncrementalWhereTheDataIsAlready_4_7_1(t *testing.T) {
 	onBenchWithJobs(t, func(b bench, jobs *[]SnapshotJob) {

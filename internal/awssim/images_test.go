@@ -334,3 +334,18 @@ func TestNewThingsMayBeMissing_4_4_1(t *testing.T) {
 		b.seen(b.ec2, id)
 	})
 }
+
+// What names an image is told: instances that are not terminated, and launch templates (9.12).
+func TestReferencesToAnImage_9_12(t *testing.T) {
+	onBench(t, func(b bench) {
+		image := b.image("")
+		instance := b.launch(b.ec2, image)
+		template := *ok(b.ec2.CreateLaunchTemplate(b.Context(), &ec2.CreateLaunchTemplateInput{
+			LaunchTemplateName: aws.String("golden"), LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: &image},
+		}))(b).LaunchTemplate.LaunchTemplateId
+		got := ok(b.ec2.DescribeImageReferences(b.Context(), &ec2.DescribeImageReferencesInput{ImageIds: []string{image}, IncludeAllResourceTypes: aws.Bool(true)}))(b).ImageReferences
+		if len(got) != 2 || *got[0].Arn != "arn:aws:ec2:us-east-1:"+owner+":instance/"+instance || *got[1].Arn != "arn:aws:ec2:us-east-1:"+owner+":launch-template/"+template {
+			t.Errorf("references %+v", got)
+		}
+	})
+}

@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -142,12 +143,20 @@ func (w *World) describeImageReferences(c *Call, in *ec2.DescribeImageReferences
 		return nil, err
 	}
 	out := &ec2.DescribeImageReferencesOutput{}
-	for _, id := range in.ImageIds {
-		for _, i := range w.instances.all {
-			if i.home == c.place() && aws.ToString(i.launched.ImageId) == id && !i.is(c.At, types.InstanceStateNameTerminated) {
-				out.ImageReferences = append(out.ImageReferences, types.ImageReference{
-					ImageId: &id, ResourceType: types.ImageReferenceResourceTypeEc2Instance, Arn: aws.String(arn(i.home, "instance/"+i.id)),
-				})
+	refer := func(image *string, kind types.ImageReferenceResourceType, resource string) {
+		if image != nil && slices.Contains(in.ImageIds, *image) {
+			out.ImageReferences = append(out.ImageReferences, types.ImageReference{ImageId: image, ResourceType: kind, Arn: aws.String(arn(c.place(), resource))})
+		}
+	}
+	for _, i := range w.instances.all {
+		if i.home == c.place() && !i.is(c.At, types.InstanceStateNameTerminated) {
+			refer(i.launched.ImageId, types.ImageReferenceResourceTypeEc2Instance, "instance/"+i.id)
+		}
+	}
+	for id, t := range w.launchTemplates.all {
+		for _, version := range t.versions {
+			if t.home == c.place() {
+				refer(version.data.ImageId, types.ImageReferenceResourceTypeEc2LaunchTemplate, "launch-template/"+id)
 			}
 		}
 	}
