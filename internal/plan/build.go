@@ -331,19 +331,7 @@ func (b *builder) drop(at, destination Place, surplus []candidate, after ...ID) 
 func (b *builder) takeBack(o *offer) {
 	for _, it := range o.items {
 		source, used := o.ready[it.id()], o.used[it.id()]
-		var withdrawn []ID
-		for i, accounts := range slices.Collect(slices.Chunk(o.toWithdraw(it), maxShared)) {
-			step := &WithdrawShare{Head: Head{Step: id("withdraw", o.at.Region, it.device()), At: o.at, After: used, Takes: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: accounts}
-			if i > 0 {
-				step.Step += ID(fmt.Sprintf("/%d", i+1))
-			}
-			if !it.staged {
-				step.Snapshot, step.Forget = Ref{Known: it.id()}, true
-			} else if source.ref.From != "" {
-				step.Needs = []ID{source.ref.From}
-			}
-			withdrawn = append(withdrawn, b.add(step))
-		}
+		withdrawn := b.withdraw(o, it, used)
 		if !it.staged {
 			continue
 		}
@@ -359,6 +347,32 @@ func (b *builder) takeBack(o *offer) {
 		b.add(&DeleteSnapshot{Head: head, Snapshot: source.ref, Device: it.device()})
 		b.drop(o.at, Place{}, left.surplus)
 	}
+}
+
+// withdraw takes permissions back, and with the last of them the memory of who had one before.
+func (b *builder) withdraw(o *offer, it item, used []ID) []ID {
+	source := o.ready[it.id()]
+	if !it.staged {
+		source = ready{ref: Ref{Known: it.id()}}
+	}
+	_, remembered := origin.Remembered(tagMap(it.snapshot.Tags))
+	chunks := slices.Collect(slices.Chunk(o.toWithdraw(it), maxShared))
+	if len(chunks) == 0 && remembered && !it.staged {
+		chunks = [][]string{nil}
+	}
+	var withdrawn []ID
+	for i, accounts := range chunks {
+		step := &WithdrawShare{Head: Head{Step: id("withdraw", o.at.Region, it.device()), At: o.at, After: slices.Concat(used, withdrawn), Takes: callTime},
+			Snapshot: source.ref, Device: it.device(), Accounts: accounts, Forget: !it.staged && i == len(chunks)-1}
+		if i > 0 {
+			step.Step += ID(fmt.Sprintf("/%d", i+1))
+		}
+		if source.ref.From != "" {
+			step.Needs = []ID{source.ref.From}
+		}
+		withdrawn = append(withdrawn, b.add(step))
+	}
+	return withdrawn
 }
 
 // toWithdraw are the accounts whose permission on a snapshot is ours: what this plan gives, and what an earlier run gave to one of

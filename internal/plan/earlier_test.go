@@ -123,6 +123,15 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 			facts.Images[tokyo].Snapshots["snap-0b"] = s
 			return req, facts
 		}},
+		{"a finished run that died before it forgot who might use a snapshot", func() (plan.Request, plan.Facts) {
+			req, facts := finished()
+			s := facts.Images[tokyo].Snapshots["snap-0b"]
+			for key, value := range origin.Remember(nil) {
+				s.Tags = append(s.Tags, ec2types.Tag{Key: &key, Value: &value})
+			}
+			facts.Images[tokyo].Snapshots["snap-0b"] = s
+			return req, facts
+		}},
 		{"one copy completed, one under way", in(there,
 			left(there, "snap-0done", "/dev/xvda", own, 8, completed, origin.Both, "run-0"), left(there, "snap-0going", "/dev/xvdb", own, 100, pending, origin.Both, "run-0"))},
 		{"a staged copy under way", in(home, staging(home, "snap-0going", "/dev/xvda", staged, 8, pending, origin.Both, "run-0"))},

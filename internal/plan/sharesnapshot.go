@@ -35,7 +35,7 @@ type WithdrawShare struct {
 	Head
 	Snapshot Ref
 	Device   string   // for messages
-	Accounts []string // sorted; never one that had the permission before
+	Accounts []string // sorted; never one that had the permission before; none where only Forget is left to do
 	Forget   bool     // take away the tags of ShareSnapshot.Remember afterwards
 }
 
@@ -49,5 +49,8 @@ func (s *WithdrawShare) Rights() []Right {
 }
 
 func (s *WithdrawShare) String() string {
+	if len(s.Accounts) == 0 {
+		return fmt.Sprintf("forget who might use %s in %s before", s.Snapshot.of(s.Device), s.At.Region)
+	}
 	return fmt.Sprintf("withdraw %s in %s from %s", s.Snapshot.of(s.Device), s.At.Region, strings.Join(s.Accounts, ", "))
 }

@@ -6,6 +6,7 @@ package survey
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -52,11 +53,13 @@ func (s *survey) image(ctx context.Context, source plan.SourceImage) {
 		seen.UEFIData = aws.ToString(uefi.UefiData.Value)
 	}
 	keys := []string{plan.SourceKey(s.req, source.Region), s.standard(ctx, at).KMSKeyID}
-	for id, snapshot := range s.snapshots(ctx, client, at, image) {
+	snapshots := s.snapshots(ctx, client, at, image)
+	for _, id := range slices.Sorted(maps.Keys(snapshots)) { // requests in a repeatable order
+		snapshot := snapshots[id]
 		seen.Snapshots[id] = plan.Snapshot{Snapshot: snapshot, SharedWith: s.sharedWith(ctx, client, at, id)}
 		keys = append(keys, aws.ToString(snapshot.KmsKeyId))
 	}
-	slices.Sort(keys) // requests in a repeatable order
+	slices.Sort(keys)
 	s.keys(ctx, at, keys...)
 	if base := s.req.Build.BaseAMI; base != "" && source.Region == s.req.Build.Region {
 		if seen.Base = s.describeImage(ctx, client, at, base); seen.Base != nil {

@@ -5,10 +5,16 @@ package transfer_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
@@ -34,9 +40,60 @@ func (h *house) attempt(ctx context.Context, client *awssim.Line, id string) (pl
 	return transfer.Run(ctx, pool, p, options(req), say), nil
 }
 
+var (
+	whole = flag.Bool("whole", false, "crash: three volumes, two accounts, two Regions; chaos: as many seeds as -seeds says")
+	seeds = flag.Int("seeds", 1000, "how many seeds chaos tries with -whole")
+	seed  = flag.Uint64("seed", 0, "the one seed that chaos tries")
+)
+
+// census counts what a world has too little and too much of: destinations without their image, images beyond one, snapshots of
+// no image and permissions that nobody needs.
+func (h *house) census() (missing, duplicates, orphans int) {
+	regions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), home))))
+	for _, account := range append(slices.Clone(h.targets), source) {
+		for _, region := range regions {
+			images := h.ownImages(account, region)
+			used := map[string]bool{}
+			for _, image := range images {
+				for _, m := range image.BlockDeviceMappings {
+					if m.Ebs != nil {
+						used[aws.ToString(m.Ebs.SnapshotId)] = true
+					}
+				}
+			}
+			for _, s := range h.ownSnapshots(account, region) {
+				if !used[aws.ToString(s.SnapshotId)] {
+					orphans++
+				}
+				orphans += len(h.permissions(account, region, aws.ToString(s.SnapshotId)))
+			}
+			switch wanted := account != source && slices.Contains(h.regions, region) || account == source && region == home; {
+			case wanted && len(images) == 0:
+				missing++
+			case wanted:
+				duplicates += len(images) - 1
+			default:
+				duplicates += len(images)
+			}
+		}
+	}
+	return missing, duplicates, orphans
+}
+
+func (h *house) permissions(account, region, snapshot string) []ec2types.CreateVolumePermission {
+	h.t.Helper()
+	out, err := h.ec2(account, region).DescribeSnapshotAttribute(context.Background(), &ec2.DescribeSnapshotAttributeInput{
+		SnapshotId: aws.String(snapshot), Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
+	h.must(err)
+	return out.CreateVolumePermissions
+}
+
 // A run that dies after any call, or before the answer to any call, is taken up by the next one: same end, nothing twice.
 func TestARunThatDiesAnywhereIsTakenUp(t *testing.T) {
 	volumes, targets, regions := mixed[:2], []string{"222222222222"}, []string{home}
+	if *whole {
+		volumes, targets, regions = mixed, []string{"222222222222", "333333333333"}, []string{home, away}
+	}
 	calls := 0
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, volumes, targets, regions)
@@ -46,26 +103,29 @@ func TestARunThatDiesAnywhereIsTakenUp(t *testing.T) {
 		}
 		calls = line.Calls()
 	})
+	var points, converged, duplicates, orphans int
 	for call := 1; call <= calls; call++ {
 		for _, lost := range []bool{false, true} {
+			points++
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, volumes, targets, regions)
 				ctx, die := context.WithCancelCause(t.Context())
 				_, _ = h.attempt(ctx, h.Line(call, lost, die), "run-1")
 				result, err := h.attempt(t.Context(), h.Line(0, false, nil), "run-2")
-				if err != nil {
-					t.Error(err)
-				}
-				h.complete(result)
-				h.unshared()
-				if t.Failed() {
-					t.Errorf("dies at call %d of %d, its answer lost: %v", call, calls, lost)
+				missing, twice, left := h.census()
+				duplicates, orphans = duplicates+twice, orphans+left
+				if err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
+					t.Errorf("dies at call %d of %d, its answer lost: %v: %v; %d destinations without image, %d images too many, %d orphans; %+v %+v",
+						call, calls, lost, err, missing, twice, left, result.Left, result.Findings)
+				} else {
+					converged++
 				}
 				time.Sleep(10 * time.Minute) // what the dead run had under way ends
 			})
-			if t.Failed() {
-				return
-			}
 		}
+	}
+	t.Logf("crash points: %d, converged: %d, duplicates: %d, orphans: %d", points, converged, duplicates, orphans)
+	if *whole {
+		fmt.Printf("crash points: %d, converged: %d, duplicates: %d, orphans: %d\n", points, converged, duplicates, orphans)
 	}
 }

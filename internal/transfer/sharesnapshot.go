@@ -37,21 +37,23 @@ func (t *transfer) shareSnapshot(ctx context.Context, j *job, s *plan.ShareSnaps
 
 // withdrawShare takes back what shareSnapshot added. Removing what is not there is no error (2.1.5); a copy under way goes on (1.3.13).
 func (t *transfer) withdrawShare(ctx context.Context, j *job, s *plan.WithdrawShare) Done {
-	if err := guardShare(s.Accounts); err != nil {
-		return Done{Err: err}
-	}
 	id := j.id(s.Snapshot)
-	err := t.modifyShare(ctx, s.At, id, &ec2types.CreateVolumePermissionModifications{Remove: permissions(s.Accounts)})
-	if awsclient.IsNotFound(err) {
-		return Done{Made: id}
+	var err error
+	if len(s.Accounts) > 0 {
+		if err := guardShare(s.Accounts); err != nil {
+			return Done{Err: err}
+		}
+		err = t.modifyShare(ctx, s.At, id, &ec2types.CreateVolumePermissionModifications{Remove: permissions(s.Accounts)})
 	}
-	if err == nil && s.Forget {
+	switch {
+	case awsclient.IsNotFound(err):
+		return Done{Made: id}
+	case err != nil:
+		return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: err.Error()}}}
+	case s.Forget:
 		return Done{Made: id, Err: t.forget(ctx, s.At, id)}
 	}
-	if err == nil {
-		return Done{Made: id}
-	}
-	return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: err.Error()}}}
+	return Done{Made: id}
 }
 
 // forget takes the tags away that remember who might use a snapshot before we shared it.
