@@ -93,7 +93,7 @@ func TestAFailedRunIsTakenUpToTheEnd(t *testing.T) {
 		s.safe()
 		s.rights(other, `["ec2:*","kms:*"]`)
 		before := len(s.made())
-		output, err := s.after(nullBuilder, s.Context(), s.redo(other, prod))
+		output, err := s.after(s.Context(), nullBuilder, s.redo(other, prod))
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func TestAFinishedRunMadeAgainChangesNothing(t *testing.T) {
 			s.Fatal(err)
 		}
 		before := len(s.world.Records())
-		output, err := s.after(nullBuilder, s.Context(), s.redo(prod))
+		output, err := s.after(s.Context(), nullBuilder, s.redo(prod))
 		if err != nil || len(output.result.Images) != 1 {
 			s.Fatalf("%v, %v", output, err)
 		}
@@ -131,12 +131,12 @@ func TestAFinishedRunMadeAgainChangesNothing(t *testing.T) {
 func TestAnImageOfTheCallersIsNeitherProtectedNorRemoved(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.closed(prod)
-		_, err := s.after(nullBuilder, s.Context(), s.redo(prod))
+		_, err := s.after(s.Context(), nullBuilder, s.redo(prod))
 		if err == nil || !strings.Contains(err.Error(), `packer build -only='redo.*' -var 'source_amis={"ap-northeast-1"="`+s.image+`"}' .`) {
 			s.Errorf("got %v", err)
 		}
 		s.open(prod)
-		output, err := s.after(nullBuilder, s.Context(), s.redo(prod))
+		output, err := s.after(s.Context(), nullBuilder, s.redo(prod))
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -157,7 +157,7 @@ func TestWhereNothingIsToBeTakenUpNothingIsDoneAndThatIsNoFailure(t *testing.T) 
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
 		o["manifest_path"] = filepath.Join(s.TempDir(), "result.json")
-		output, err := s.after(nullBuilder, s.Context(), o)
+		output, err := s.after(s.Context(), nullBuilder, o)
 		if err != nil || output.Id() != "Null" || output.String() != "No AMI was handed on." {
 			s.Errorf("%v, %v", output, err)
 		}
@@ -272,7 +272,7 @@ func TestCleaningUpRemovesWhatIsUnfinishedAndNothingElse(t *testing.T) {
 		}
 		o := s.redo(other, prod)
 		o["cleanup_only"] = true
-		output, err := s.after(nullBuilder, s.Context(), o)
+		output, err := s.after(s.Context(), nullBuilder, o)
 		if err != nil || output.Id() != "Null" {
 			s.Fatalf("%v, %v", output, err)
 		}
@@ -303,7 +303,7 @@ func TestCleaningUpFailsWhereItCannotLook(t *testing.T) {
 				c.hide(s)
 				o := s.redo(other, prod)
 				o["cleanup_only"] = true
-				if _, err := s.after(nullBuilder, s.Context(), o); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "left behind") {
+				if _, err := s.after(s.Context(), nullBuilder, o); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "left behind") {
 					s.Errorf("got %v", err)
 				}
 			})
