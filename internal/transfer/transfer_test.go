@@ -6,9 +6,11 @@ package transfer_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +25,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 )
+
+var update = flag.Bool("update", false, "write the golden files anew")
 
 // mixed are three volumes: under aws/ebs, under the configured key, unencrypted.
 var mixed = []volume{{8, "alias/aws/ebs"}, {20, sourceAlias}, {5, ""}}
@@ -97,14 +101,28 @@ func (h *house) unshared() {
 	}
 }
 
+// Three volumes, three accounts, two Regions: the steps of the golden file and no others, and images that are their source's equal.
 func TestEveryDestinationOwnsItsCopyAndNothingIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away})
-		_, result := h.run(t.Context(), h.request())
+		h := build(t, mixed, []string{"222222222222", "333333333333", "444444444444"}, []string{home, away})
+		p, result := h.run(t.Context(), h.request())
 		h.complete(result)
 		h.unshared()
-		if n := h.calls("ec2:CopySnapshot"); n != 2+3+2*2*3 {
-			t.Errorf("%d copies, want 2 staged in the image's own Region, 3 in the other, and 3 for each of 4 destinations", n)
+		if n := h.calls("ec2:CopySnapshot"); n != 2+3+3*2*3 {
+			t.Errorf("%d copies, want 2 staged in the image's own Region, 3 in the other, and 3 for each of 6 destinations", n)
+		}
+		var steps strings.Builder
+		for _, s := range p.Steps {
+			fmt.Fprintln(&steps, s.Base().Step)
+		}
+		file := "testdata/steps.golden"
+		if *update {
+			h.must(os.WriteFile(file, []byte(steps.String()), 0o644))
+		}
+		want, err := os.ReadFile(file)
+		h.must(err)
+		if steps.String() != string(want) {
+			t.Errorf("the steps are\n%s\nand not those of %s", &steps, file)
 		}
 	})
 }
