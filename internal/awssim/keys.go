@@ -45,9 +45,9 @@ type key struct {
 	ready                time.Time // until then a replica is Creating
 	window               int32     // days of a scheduled deletion; 0: none is scheduled
 	scheduled            time.Time
-	ring                 *ring   // what it encrypts with
+	ring                 *ring // what it encrypts with
 	family               *family
-	rotates              bool    // every year
+	rotates              bool // every year
 }
 
 // ring is the materials of a key, the oldest first. Replicas share their primary's, but where material is imported.
