@@ -22,7 +22,7 @@ func Decide(req Request, facts Facts) Plan {
 	supplies, findings := route(req, facts, open)
 	p.Findings = append(p.Findings, findings...)
 	for _, source := range req.Images {
-		p.Images = append(p.Images, imagePlan(source, facts, supplies))
+		p.Images = append(p.Images, imagePlan(source, facts, supplies, open))
 	}
 	for _, d := range destinations {
 		planned := destinationPlan(d, facts, supplies)
@@ -107,15 +107,20 @@ func requestTroubles(req Request, destinations []Destination) []Finding {
 	return found
 }
 
-func imagePlan(source SourceImage, facts Facts, supplies []*supply) ImagePlan {
+func imagePlan(source SourceImage, facts Facts, supplies []*supply, open []Destination) ImagePlan {
 	image := facts.Images[source.Region]
 	p := ImagePlan{Region: source.Region, ImageID: source.ImageID, Causes: causes(source.Region, image, facts)}
 	for _, v := range volumes(image) {
-		device := DevicePlan{Device: v.device(), SnapshotID: v.id(), GiB: int32(v.gib()), Encrypted: aws.ToBool(v.snapshot.Encrypted), KeyARN: v.key(),
-			Why: "copied by its owner only"}
+		device := DevicePlan{Device: v.device(), SnapshotID: v.id(), GiB: int32(v.gib()), Encrypted: aws.ToBool(v.snapshot.Encrypted), KeyARN: v.key()}
+		if slices.ContainsFunc(open, func(d Destination) bool { return d.At.Account == facts.Source.Account && d.FromRegion == source.Region }) {
+			device.Why = "copied by its owner"
+		}
 		if i := slices.IndexFunc(supplies, func(s *supply) bool { return s.at.Region == source.Region }); i >= 0 {
 			item := supplies[i].items[slices.IndexFunc(supplies[i].items, func(item item) bool { return item.id() == v.id() })]
 			device.Staged, device.Why = item.staged, item.why
+			if item.staged {
+				device.StageKeyARN = supplies[i].keyARN
+			}
 		}
 		p.Devices = append(p.Devices, device)
 	}

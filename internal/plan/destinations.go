@@ -69,7 +69,7 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 
 // siteTrouble says why nothing can be done at a destination.
 func siteTrouble(d Destination, site Site, facts Facts) Finding {
-	option, rule := "role_name", "5.6"
+	option, rule := d.Via, "5.6"
 	if site.Identity.Account != "" {
 		option, rule = "regions", "5.8"
 	}

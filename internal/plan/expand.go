@@ -20,6 +20,7 @@ type Destination struct {
 	Target       string // name of the target block
 	Optional     bool
 	FromRegion   string // Region of the image that it gets
+	Via          string // option that its credentials come from
 	Roles        []Role // rendered, each with its ARN; empty: the source credentials, or Profile
 	Profile      string
 	KMSKeyID     string // as asked for; DefaultKey is possible
@@ -58,7 +59,7 @@ func expand(req Request, facts Facts, target Target, at Place) (Destination, []F
 		SourceRegion: from, BaseAMI: req.Build.BaseAMI, BuildName: req.Build.Name, RunId: req.Build.RunID,
 		Date: facts.At.UTC().Format("2006-01-02"),
 	}}
-	d := Destination{At: at, Target: target.Name, Optional: target.Optional, FromRegion: from, Profile: target.Profile}
+	d := Destination{At: at, Target: target.Name, Optional: target.Optional, FromRegion: from, Via: target.via(), Profile: target.Profile}
 	if image != nil {
 		r.vars.SourceAMI, r.vars.SourceAMIName = aws.ToString(image.ImageId), aws.ToString(image.Name)
 		d.Name, d.Description = r.vars.SourceAMIName, aws.ToString(image.Description)
@@ -83,6 +84,17 @@ func expand(req Request, facts Facts, target Target, at Place) (Destination, []F
 		d.Roles = r.roles(target.Roles)
 	}
 	return d, r.findings
+}
+
+// via is the option that a target's credentials come from.
+func (t Target) via() string {
+	switch {
+	case t.Profile != "":
+		return "profile"
+	case len(t.Roles) > 1 || len(t.Roles) == 1 && t.Roles[0].RoleARN != "":
+		return "assume_role"
+	}
+	return "role_name"
 }
 
 // sourceRegion is where a Region's copies come from: its own image, else that of the build's Region, else the first.

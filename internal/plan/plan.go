@@ -34,13 +34,14 @@ type ImagePlan struct {
 
 // DevicePlan says what becomes of one volume of an image, and why.
 type DevicePlan struct {
-	Device     string // /dev/xvda
-	SnapshotID string
-	GiB        int32
-	Encrypted  bool
-	KeyARN     string // "" when unencrypted
-	Staged     bool   // copied in the source account first
-	Why        string
+	Device      string // /dev/xvda
+	SnapshotID  string
+	GiB         int32
+	Encrypted   bool
+	KeyARN      string // "" when unencrypted
+	Staged      bool   // copied in the source account first
+	StageKeyARN string // under this key
+	Why         string // "" where nothing is planned for it
 }
 
 // DestinationPlan says how one account gets its copy in one Region.

@@ -104,11 +104,13 @@ func (t *text) image(image plan.ImagePlan) {
 		if d.Encrypted {
 			encrypted = d.KeyARN
 		}
-		staged := "shared as it is"
-		if d.Staged {
-			staged = "copied in the source account first"
+		t.line("  %s: %s, %d GiB, %s", clean(d.Device), d.SnapshotID, d.GiB, encrypted)
+		switch {
+		case d.Staged:
+			t.line("    %s: copied in the source account first, under %s", d.Why, d.StageKeyARN)
+		case d.Why != "":
+			t.line("    %s: used as it is", d.Why)
 		}
-		t.line("  %s: %s, %d GiB, %s; %s: %s", clean(d.Device), d.SnapshotID, d.GiB, encrypted, staged, d.Why)
 	}
 	if len(image.Causes) == 1 {
 		t.line("  encrypted because %s", clean(image.Causes[0]))
