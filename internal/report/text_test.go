@@ -55,7 +55,7 @@ func planned() plan.Plan {
 		Images: []plan.ImagePlan{{
 			Region: home.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa",
 			Devices: []plan.DevicePlan{
-				{Device: "/dev/xvda", SnapshotID: "snap-0a", GiB: 8, Encrypted: true, KeyARN: "arn:aws:kms:ap-northeast-1:111111111111:key/aws-ebs", Staged: true, Why: "the key of aws/ebs is no other account's to use"},
+				{Device: "/dev/xvda", SnapshotID: "snap-0a", GiB: 8, Encrypted: true, KeyARN: "arn:aws:kms:ap-northeast-1:111111111111:key/aws-ebs", Staged: true, StageKeyARN: "arn:aws:kms:ap-northeast-1:111111111111:key/golden", Why: "the key of aws/ebs is no other account's to use"},
 				{Device: "/dev/xvdb", SnapshotID: "snap-0b", GiB: 100, Why: "it is not encrypted"},
 			},
 			Causes: []string{"EBS encryption-by-default is on in ap-northeast-1, with this default key", "the base image ami-0b\x1b[2J is encrypted"},
