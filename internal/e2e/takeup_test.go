@@ -70,6 +70,7 @@ func TestImagesInTwoRegionsAreTakenUpTogether(t *testing.T) {
 
 // Each ends packer, or the plugin alone, while the target copies. Virtual time is slower here, so that a copy lasts seconds.
 func TestWhatIsCutOffEndsSoonAndIsTakenUpToTheEnd(t *testing.T) {
+	t.Parallel()
 	for name, cut := range map[string]func(t *testing.T, packer int) error{
 		"SIGKILL of the plugin":         func(t *testing.T, packer int) error { return syscall.Kill(pluginOf(t, packer), syscall.SIGKILL) },
 		"SIGTERM of packer":             func(_ *testing.T, packer int) error { return syscall.Kill(packer, syscall.SIGTERM) },
