@@ -72,9 +72,10 @@ func TestImagesInTwoRegionsAreTakenUpTogether(t *testing.T) {
 func TestWhatIsCutOffEndsSoonAndIsTakenUpToTheEnd(t *testing.T) {
 	t.Parallel()
 	for name, cut := range map[string]func(t *testing.T, packer int) error{
-		"SIGKILL of the plugin":         func(t *testing.T, packer int) error { return syscall.Kill(pluginOf(t, packer), syscall.SIGKILL) },
-		"SIGTERM of packer":             func(_ *testing.T, packer int) error { return syscall.Kill(packer, syscall.SIGTERM) },
-		"SIGINT of the process's group": func(_ *testing.T, packer int) error { return syscall.Kill(-packer, syscall.SIGINT) },
+		"SIGKILL of the plugin":                                func(t *testing.T, packer int) error { return syscall.Kill(pluginOf(t, packer), syscall.SIGKILL) },
+		"SIGQUIT of the plugin, which ends it as a panic does": func(t *testing.T, packer int) error { return syscall.Kill(pluginOf(t, packer), syscall.SIGQUIT) },
+		"SIGTERM of packer":                                    func(_ *testing.T, packer int) error { return syscall.Kill(packer, syscall.SIGTERM) },
+		"SIGINT of the process's group":                        func(_ *testing.T, packer int) error { return syscall.Kill(-packer, syscall.SIGINT) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t, resumable(""), "-speed", "60")
