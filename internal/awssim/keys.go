@@ -287,6 +287,3 @@ func (w *World) keyAllows(c *Call, k *key, action, through string, forResource b
 	decision, err := w.decide(c, k.ask(use))
 	return err == nil && decision.Allowed
 }
-
-// keyState tells the state of a key at a call.
-func (w *World) keyState(c *Call, k *key) kmstypes.KeyState { return k.stateAt(c.At) }

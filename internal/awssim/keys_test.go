@@ -154,7 +154,7 @@ func TestScheduledKeysGoAndCanceledOnesComeBackDisabled(t *testing.T) {
 		}
 		time.Sleep(6 * 24 * time.Hour)
 		must(b.kms.CancelKeyDeletion(b.Context(), &kms.CancelKeyDeletionInput{KeyId: &kept}))(b)
-		if got := b.described(b.kms, gone); got.DeletionDate == nil || got.DeletionDate.Sub(time.Now()) > 24*time.Hour {
+		if got := b.described(b.kms, gone); got.DeletionDate == nil || time.Until(*got.DeletionDate) > 24*time.Hour {
 			b.Errorf("3.4.1: deletion at %v", got.DeletionDate)
 		}
 		time.Sleep(24 * time.Hour)
