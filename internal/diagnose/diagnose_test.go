@@ -123,7 +123,7 @@ func TestEveryRefusalThatTheRulesNameIsInTheCatalogue(t *testing.T) {
 	}
 }
 
-// sections of rules.md whose refusals have to be explained, and their last rule.
+// sections of the rules whose refusals have to be explained, and their last rule.
 var sections = []struct {
 	name string
 	last int

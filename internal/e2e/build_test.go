@@ -97,7 +97,7 @@ func TestTheRealBuilderRunsToTheEndInTheSimulatedAWS(t *testing.T) {
 	}
 }
 
-// The three experiments of the design's article 003: what the builder makes, and that the target gets it whatever that is.
+// Three ways to build an encrypted image: what the builder makes, and that the target gets it whatever that is.
 func TestWhateverTheBuilderMakesReachesTheTarget(t *testing.T) {
 	t.Parallel()
 	for _, experiment := range []struct {

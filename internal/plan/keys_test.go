@@ -42,7 +42,7 @@ func TestSourceKeysAreLookedUpWhereTheyBelong(t *testing.T) { // 1.7.5, 1.7.6, 3
 	}
 }
 
-// The causes of encryption that article 003 tells apart, as far as the facts allow.
+// Encryption by default, an encrypted base image, a key of one's own: told apart as far as the facts allow.
 func TestCausesOfEncryptionAreThoseThatAllFactsAgreeWith(t *testing.T) {
 	standard := keyARN(source, tokyo, "aws-ebs")
 	base := func(owner, key string) func(*plan.Image) {
