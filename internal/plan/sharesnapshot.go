@@ -41,7 +41,10 @@ type WithdrawShare struct {
 
 // Rights of the step.
 func (s *WithdrawShare) Rights() []Right {
-	rights := []Right{{"ec2:ModifySnapshotAttribute", s.At.snapshot(s.Snapshot.Known), "2.1.4"}}
+	rights := []Right{
+		{"ec2:ModifySnapshotAttribute", s.At.snapshot(s.Snapshot.Known), "2.1.4"},
+		{"ec2:DescribeSnapshotAttribute", s.At.snapshot(s.Snapshot.Known), "4.4.2"},
+	}
 	if s.Forget {
 		rights = append(rights, Right{"ec2:DeleteTags", s.At.snapshot(s.Snapshot.Known), "2.1.4"})
 	}

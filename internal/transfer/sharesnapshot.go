@@ -5,6 +5,8 @@ package transfer
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -35,7 +37,7 @@ func (t *transfer) shareSnapshot(ctx context.Context, j *job, s *plan.ShareSnaps
 	return Done{Made: id, Err: err}
 }
 
-// withdrawShare takes back what shareSnapshot added. Removing what is not there is no error (2.1.5); a copy under way goes on (1.3.13).
+// withdrawShare takes back what shareSnapshot added, and reads it back. Removing what is not there is no error (2.1.5); a copy under way goes on (1.3.13).
 func (t *transfer) withdrawShare(ctx context.Context, j *job, s *plan.WithdrawShare) Done {
 	id := j.id(s.Snapshot)
 	var err error
@@ -50,10 +52,39 @@ func (t *transfer) withdrawShare(ctx context.Context, j *job, s *plan.WithdrawSh
 		return Done{Made: id}
 	case err != nil:
 		return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: err.Error()}}}
+	}
+	still, err := t.stillShared(ctx, s.At, id, s.Accounts)
+	switch {
+	case err != nil:
+		return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: "withdrawn, but it could not be read back: " + err.Error()}}}
+	case len(still) > 0 && j.patient(): // 4.4.2
+		return Done{Err: comeBack{pause(j.memo.looks)}}
+	case len(still) > 0:
+		return Done{Made: id, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: "withdrawn, and still shown for " + strings.Join(still, ", ")}}}
 	case s.Forget:
 		return Done{Made: id, Err: t.forget(ctx, s.At, id)}
 	}
 	return Done{Made: id}
+}
+
+// stillShared are those of the accounts that AWS shows among who may use a snapshot. A snapshot that is gone is shared with nobody.
+func (t *transfer) stillShared(ctx context.Context, at plan.Place, id string, accounts []string) ([]string, error) {
+	out, err := t.pool.EC2(at).DescribeSnapshotAttribute(ctx, &ec2.DescribeSnapshotAttributeInput{
+		SnapshotId: aws.String(id), Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+	})
+	if awsclient.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var still []string
+	for _, p := range out.CreateVolumePermissions {
+		if account := aws.ToString(p.UserId); slices.Contains(accounts, account) {
+			still = append(still, account)
+		}
+	}
+	return still, nil
 }
 
 // forget takes the tags away that remember who might use a snapshot before we shared it.

@@ -519,3 +519,31 @@ func TestEventsTellOfEveryStep(t *testing.T) {
 		}
 	})
 }
+
+// giver gives a permission back as soon as a run has withdrawn it.
+type giver struct{ *house }
+
+func (c giver) Do(r *http.Request) (*http.Response, error) {
+	before := len(c.Records().Calls("ec2:ModifySnapshotAttribute"))
+	answer, err := c.World.Do(r)
+	calls := c.Records().Calls("ec2:ModifySnapshotAttribute")
+	if len(calls) == before+1 && before > 0 { // the first call shares
+		_, shareErr := c.ec2(source, home).ModifySnapshotAttribute(context.Background(), &ec2.ModifySnapshotAttributeInput{
+			SnapshotId: aws.String(calls[before].Made[0]), CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{
+				Add: []ec2types.CreateVolumePermission{{UserId: aws.String("222222222222")}}}})
+		c.must(shareErr)
+	}
+	return answer, err
+}
+
+func TestAPermissionThatIsStillThereAfterItWasWithdrawnIsListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+		pool := h.pool(t.Context(), giver{h})
+		p := h.decide(t.Context(), pool, h.request())
+		result := transfer.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+		if len(result.Left) != 1 || result.Left[0].Kind != "share" || !strings.Contains(result.Left[0].Why, "222222222222") {
+			t.Errorf("left: %+v", result.Left)
+		}
+	})
+}
