@@ -42,21 +42,25 @@ func Decide(req Request, facts Facts) Plan {
 // the run goes on without them, if any destination is left.
 func openDestinations(req Request, facts Facts, destinations []Destination) (open []Destination, findings []Finding) {
 	tolerated := req.MaxFailedTargets
-	var refused []Destination
+	type refusal struct {
+		optional bool
+		troubles []Finding
+	}
+	var refused []refusal
 	for _, d := range destinations {
 		troubles := destinationTroubles(req, d, facts)
 		if !slices.ContainsFunc(troubles, func(f Finding) bool { return f.Level == Refused }) {
 			open, findings = append(open, d), append(findings, troubles...)
 			continue
 		}
-		refused = append(refused, d)
+		refused = append(refused, refusal{d.Optional, troubles})
 		if !d.Optional {
 			tolerated--
 		}
 	}
-	for _, d := range refused {
-		for _, f := range destinationTroubles(req, d, facts) {
-			if len(open) > 0 && (d.Optional || tolerated >= 0) {
+	for _, r := range refused {
+		for _, f := range r.troubles {
+			if len(open) > 0 && (r.optional || tolerated >= 0) {
 				f.Level = Warning
 			}
 			findings = append(findings, f)
