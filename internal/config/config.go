@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,AssumeRole
+//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,Share,AssumeRole
 //go:generate packer-sdc struct-markdown
 
 // Package config holds the options of a template, judges them, and turns them into a request.
@@ -52,6 +52,9 @@ type Config struct {
 	// What the targets' roles are assumed with: `source`, the source credentials; or `base`, the credentials that the
 	// top-level `assume_role` itself was assumed with. Default: `source`.
 	AssumeRoleFrom string `mapstructure:"assume_role_from"`
+	// What becomes of attributes that a target's image cannot have: `report` lists them in the plan, `strict` refuses the run. Which those are depends
+	// on the target's `method`. Default: `report`.
+	Fidelity string `mapstructure:"fidelity"`
 	// How many destinations, each an account in a Region, may fail without failing the run. Those of targets with `required = false` are not counted. Default: `0`.
 	MaxFailedTargets int `mapstructure:"max_failed_targets"`
 	// What becomes of unfinished work when a run fails: `keep` leaves completed and pending copies for the next run to go on with, listed
@@ -72,6 +75,8 @@ type Config struct {
 	PollInterval time.Duration `mapstructure:"poll_interval"`
 	// The accounts that shall own a copy. See [target](#target).
 	Targets []Target `mapstructure:"target"`
+	// Accounts, organizations and organizational units that may launch the image as it is, without a copy of their own. See [share](#share).
+	Shares []Share `mapstructure:"share"`
 }
 
 // DefaultTimeout is the longest time for a run where the template says nothing.
@@ -89,6 +94,12 @@ const (
 	cleanOnFailure = "clean"
 )
 
+// What becomes of attributes that cannot be carried over.
+const (
+	reportLosses = "report"
+	refuseLosses = "strict"
+)
+
 // Prepare decodes what Packer gives, fills in the defaults and judges all that can be judged before a run: not what is still
 // unknown, nor that something is missing from a list, which may only be unknown yet. All errors come together.
 func (c *Config) Prepare(raws ...any) error {
@@ -99,10 +110,13 @@ func (c *Config) Prepare(raws ...any) error {
 	return c.check()
 }
 
-// decode reads the raw values. Targets are decoded apart, so that Packer neither reads nor renders the templates in them.
+// blocks are decoded apart, so that Packer neither reads nor renders the templates in them.
+var blocks = []string{"target", "share"}
+
+// decode reads the raw values.
 func (c *Config) decode(raws []any) error {
 	*c = Config{}
-	var rest, targets []any
+	var rest, apart []any
 	for _, raw := range raws {
 		options, err := optionsOf(raw)
 		if err != nil {
@@ -112,8 +126,10 @@ func (c *Config) decode(raws []any) error {
 			rest = append(rest, raw)
 			continue
 		}
-		targets = append(targets, map[string]any{"target": options["target"]})
-		delete(options, "target")
+		for _, block := range blocks {
+			apart = append(apart, map[string]any{block: options[block]})
+			delete(options, block)
+		}
 		rest = append(rest, options)
 	}
 	hooks := append([]mapstructure.DecodeHookFunc{unknownDuration}, config.DefaultDecodeHookFuncs...)
@@ -121,7 +137,7 @@ func (c *Config) decode(raws []any) error {
 	if err != nil {
 		return err
 	}
-	return config.Decode(c, &config.DecodeOpts{DecodeHooks: hooks}, targets...)
+	return config.Decode(c, &config.DecodeOpts{DecodeHooks: hooks}, apart...)
 }
 
 // optionsOf is a raw value as options by name, and nil where it holds no block of ours but Packer's own data. HCL2 comes as a cty
@@ -138,7 +154,7 @@ func optionsOf(raw any) (map[string]any, error) {
 	case map[string]any:
 		return maps.Clone(raw), nil
 	case map[any]any: // a map[string]any that came over the wire
-		if _, ours := raw["target"]; !ours {
+		if !slices.ContainsFunc(blocks, func(block string) bool { return raw[block] != nil }) {
 			return nil, nil
 		}
 		return options, mapstructure.Decode(raw, &options)
@@ -168,6 +184,9 @@ func (c *Config) fill() {
 	if c.OnFailure == "" {
 		c.OnFailure = keepOnFailure
 	}
+	if c.Fidelity == "" {
+		c.Fidelity = reportLosses
+	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
 	}
@@ -196,6 +215,9 @@ func (c *Config) check() error {
 	case c.AssumeRoleFrom == fromBase && c.AssumeRole == nil:
 		p.add("assume_role_from", "%q has no effect without the top-level assume_role", fromBase)
 	}
+	if literal(c.Fidelity) && c.Fidelity != reportLosses && c.Fidelity != refuseLosses {
+		p.add("fidelity", "%q is neither %q nor %q", c.Fidelity, reportLosses, refuseLosses)
+	}
 	c.checkImages(p)
 	c.checkFailures(p)
 	c.checkTimes(p)
@@ -211,6 +233,9 @@ func (c *Config) check() error {
 		t.check(in, chained)
 	}
 	c.checkPlaces(p)
+	for i := range c.Shares {
+		c.Shares[i].check(p.in(c.Shares[i].label(i)))
+	}
 	return p.err()
 }
 
@@ -312,12 +337,17 @@ func (c *Config) CleansUp() bool { return c.OnFailure == cleanOnFailure }
 func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Request, error) {
 	p := newProblems()
 	p.unknowns(c)
-	if len(c.Targets) == 0 {
-		p.add("target", "missing; no account is to get a copy (where dynamic blocks make the targets, their list was empty)")
+	if len(c.Targets)+len(c.Shares) == 0 {
+		p.add("target", "missing, and share as well; nobody is to get the image (where dynamic blocks make them, their list was empty)")
 	}
 	for i := range c.Targets {
 		if t := &c.Targets[i]; len(t.AccountIDs) == 0 {
 			p.in(t.label(i)).add("account_ids", "empty; no account is to get a copy")
+		}
+	}
+	for i := range c.Shares {
+		if s := &c.Shares[i]; s.nobody() {
+			p.in(s.label(i)).add("account_ids", "empty, as organization_arns and organizational_unit_arns are; nobody is to launch the image")
 		}
 	}
 	request := plan.Request{
@@ -328,6 +358,7 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 		ProtectSource:         c.ProtectSource.True(),
 		MaxFailedTargets:      c.MaxFailedTargets,
 		AssumeRoleFrom:        c.AssumeRoleFrom,
+		Strict:                c.Fidelity == refuseLosses,
 		Timeout:               c.Timeout,
 		CopyTimeout:           c.CopyTimeout,
 		PollInterval:          c.PollInterval,
@@ -335,6 +366,9 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 	}
 	for i := range c.Targets {
 		request.Targets = append(request.Targets, c.Targets[i].target(i))
+	}
+	for i := range c.Shares {
+		request.Shares = append(request.Shares, c.Shares[i].share(i))
 	}
 	return request, p.err()
 }

@@ -73,6 +73,7 @@ type FlatConfig struct {
 	AllowUnencryptedShare *bool             `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
 	ProtectSource         *bool             `mapstructure:"protect_source" cty:"protect_source" hcl:"protect_source"`
 	AssumeRoleFrom        *string           `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
+	Fidelity              *string           `mapstructure:"fidelity" cty:"fidelity" hcl:"fidelity"`
 	MaxFailedTargets      *int              `mapstructure:"max_failed_targets" cty:"max_failed_targets" hcl:"max_failed_targets"`
 	OnFailure             *string           `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
 	CleanupOnly           *bool             `mapstructure:"cleanup_only" cty:"cleanup_only" hcl:"cleanup_only"`
@@ -81,6 +82,7 @@ type FlatConfig struct {
 	CopyTimeout           *string           `mapstructure:"copy_timeout" cty:"copy_timeout" hcl:"copy_timeout"`
 	PollInterval          *string           `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
 	Targets               []FlatTarget      `mapstructure:"target" cty:"target" hcl:"target"`
+	Shares                []FlatShare       `mapstructure:"share" cty:"share" hcl:"share"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -119,6 +121,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"allow_unencrypted_share":    &hcldec.AttrSpec{Name: "allow_unencrypted_share", Type: cty.Bool, Required: false},
 		"protect_source":             &hcldec.AttrSpec{Name: "protect_source", Type: cty.Bool, Required: false},
 		"assume_role_from":           &hcldec.AttrSpec{Name: "assume_role_from", Type: cty.String, Required: false},
+		"fidelity":                   &hcldec.AttrSpec{Name: "fidelity", Type: cty.String, Required: false},
 		"max_failed_targets":         &hcldec.AttrSpec{Name: "max_failed_targets", Type: cty.Number, Required: false},
 		"on_failure":                 &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},
 		"cleanup_only":               &hcldec.AttrSpec{Name: "cleanup_only", Type: cty.Bool, Required: false},
@@ -127,6 +130,36 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"copy_timeout":               &hcldec.AttrSpec{Name: "copy_timeout", Type: cty.String, Required: false},
 		"poll_interval":              &hcldec.AttrSpec{Name: "poll_interval", Type: cty.String, Required: false},
 		"target":                     &hcldec.BlockListSpec{TypeName: "target", Nested: hcldec.ObjectSpec((*FlatTarget)(nil).HCL2Spec())},
+		"share":                      &hcldec.BlockListSpec{TypeName: "share", Nested: hcldec.ObjectSpec((*FlatShare)(nil).HCL2Spec())},
+	}
+	return s
+}
+
+// FlatShare is an auto-generated flat version of Share.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatShare struct {
+	Name                   *string  `mapstructure:"name" cty:"name" hcl:"name"`
+	AccountIDs             []string `mapstructure:"account_ids" cty:"account_ids" hcl:"account_ids"`
+	OrganizationARNs       []string `mapstructure:"organization_arns" cty:"organization_arns" hcl:"organization_arns"`
+	OrganizationalUnitARNs []string `mapstructure:"organizational_unit_arns" cty:"organizational_unit_arns" hcl:"organizational_unit_arns"`
+}
+
+// FlatMapstructure returns a new FlatShare.
+// FlatShare is an auto-generated flat version of Share.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*Share) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatShare)
+}
+
+// HCL2Spec returns the hcl spec of a Share.
+// This spec is used by HCL to read the fields of Share.
+// The decoded values from this spec will then be applied to a FlatShare.
+func (*FlatShare) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"name":                     &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
+		"account_ids":              &hcldec.AttrSpec{Name: "account_ids", Type: cty.List(cty.String), Required: false},
+		"organization_arns":        &hcldec.AttrSpec{Name: "organization_arns", Type: cty.List(cty.String), Required: false},
+		"organizational_unit_arns": &hcldec.AttrSpec{Name: "organizational_unit_arns", Type: cty.List(cty.String), Required: false},
 	}
 	return s
 }
@@ -143,6 +176,7 @@ type FlatTarget struct {
 	Profile         *string           `mapstructure:"profile" cty:"profile" hcl:"profile"`
 	KMSKeyID        *string           `mapstructure:"kms_key_id" required:"true" cty:"kms_key_id" hcl:"kms_key_id"`
 	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
+	Method          *string           `mapstructure:"method" cty:"method" hcl:"method"`
 	AMIName         *string           `mapstructure:"ami_name" cty:"ami_name" hcl:"ami_name"`
 	AMIDescription  *string           `mapstructure:"ami_description" cty:"ami_description" hcl:"ami_description"`
 	Tags            map[string]string `mapstructure:"tags" cty:"tags" hcl:"tags"`
@@ -170,6 +204,7 @@ func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 		"profile":            &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
 		"kms_key_id":         &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
 		"region_kms_key_ids": &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},
+		"method":             &hcldec.AttrSpec{Name: "method", Type: cty.String, Required: false},
 		"ami_name":           &hcldec.AttrSpec{Name: "ami_name", Type: cty.String, Required: false},
 		"ami_description":    &hcldec.AttrSpec{Name: "ami_description", Type: cty.String, Required: false},
 		"tags":               &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},

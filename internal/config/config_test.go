@@ -94,6 +94,7 @@ func TestDefaults(t *testing.T) {
 			AccountIDs: []string{"999999999999"},
 			Roles:      []plan.Role{{RoleName: "golden-image-target"}},
 			KMSKeyID:   "alias/golden-target",
+			Method:     plan.Auto,
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -121,6 +122,9 @@ const role = "role_arn = \"arn:aws:iam::111111111111:role/builder\"\n"
 
 // in a target, and with a role
 func target(line string) string     { return strings.Replace(prod, "target {", "target {\n"+line, 1) }
+func share(line string) string {
+	return "share {\naccount_ids = [\"888888888888\", \"777777777777\"]\n" + line + "\n}"
+}
 func assumeRole(line string) string { return prod + "\nassume_role {\n" + role + line + "\n}" }
 
 var options = []struct {
@@ -152,6 +156,7 @@ var options = []struct {
 	{"allow_unencrypted_share", prod + "\nallow_unencrypted_share = true", func(r run) any { return r.AllowUnencryptedShare }, true},
 	{"protect_source", prod + "\nprotect_source = false", func(r run) any { return r.ProtectSource }, false},
 	{"source_amis", prod + "\nsource_amis = { us-east-1 = \"ami-01234567\", eu-west-1 = \"ami-0123456789abcdef0\" }", func(r run) any { return r.config.SourceImages() }, []plan.SourceImage{{Region: "eu-west-1", ImageID: "ami-0123456789abcdef0"}, {Region: "us-east-1", ImageID: "ami-01234567"}}},
+	{"fidelity", prod + "\nfidelity = \"strict\"", func(r run) any { return r.Strict }, true},
 	{"max_failed_targets", prod + "\nmax_failed_targets = 3", func(r run) any { return r.MaxFailedTargets }, 3},
 	{"on_failure", prod + "\non_failure = \"clean\"", func(r run) any { return r.config.CleansUp() }, true},
 	{"cleanup_only", prod + "\ncleanup_only = true", func(r run) any { return r.config.CleanupOnly }, true},
@@ -165,6 +170,7 @@ var options = []struct {
 	{"target.account_ids", prod, func(r run) any { return r.target().AccountIDs }, []string{"999999999999"}},
 	{"target.regions", target(`regions = ["us-east-1", "eu-west-1"]`), func(r run) any { return r.target().Regions }, []string{"eu-west-1", "us-east-1"}},
 	{"target.required", target(`required = false`), func(r run) any { return r.target().Optional }, true},
+	{"target.method", target(`method = "image"`), func(r run) any { return r.target().Method }, plan.ByImage},
 	{"target.role_name", prod, func(r run) any { return r.target().Roles }, []plan.Role{{RoleName: "golden-image-target"}}},
 	{"target.assume_role", strings.Replace(prod, `role_name   = "golden-image-target"`, "assume_role {\n"+role+"}\nassume_role {\nrole_arn = \"arn:aws:iam::{{ .AccountId }}:role/t\"\n}", 1), func(r run) any { return r.target().Roles }, []plan.Role{{RoleARN: "arn:aws:iam::111111111111:role/builder"}, {RoleARN: "arn:aws:iam::{{ .AccountId }}:role/t"}}},
 	{"target.profile", strings.Replace(prod, "role_name  ", "profile", 1), func(r run) any { return r.target().Profile }, "golden-image-target"},
@@ -174,6 +180,11 @@ var options = []struct {
 	{"target.ami_description", target(`ami_description = "of {{ .SourceAMI }}"`), func(r run) any { return r.target().AMIDescription }, plan.Text("of {{ .SourceAMI }}")},
 	{"target.tags", target(`tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.target().Tags }, map[string]plan.Text{"from": "{{ .SourceAMI }}"}},
 	{"target.snapshot_tags", target(`snapshot_tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.target().SnapshotTags }, map[string]plan.Text{"from": "{{ .SourceAMI }}"}},
+
+	{"share.name", share(`name = "ours"`), func(r run) any { return r.Shares[0].Name }, "ours"},
+	{"share.account_ids", share(""), func(r run) any { return r.Shares[0].AccountIDs }, []string{"777777777777", "888888888888"}},
+	{"share.organization_arns", share(`organization_arns = ["arn:aws:organizations::111111111111:organization/o-1234567890"]`), func(r run) any { return r.Shares[0].OrganizationARNs }, []string{"arn:aws:organizations::111111111111:organization/o-1234567890"}},
+	{"share.organizational_unit_arns", share(`organizational_unit_arns = ["arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"]`), func(r run) any { return r.Shares[0].OrganizationalUnits }, []string{"arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"}},
 }
 
 func TestEveryOptionReachesTheRun(t *testing.T) {
@@ -201,7 +212,7 @@ func TestEveryOptionHasATest(t *testing.T) {
 		tested[o.option] = true
 	}
 	named(reflect.TypeFor[config.Config](), "", func(option string) {
-		block := strings.HasSuffix(option, "target") || option == "assume_role"
+		block := strings.HasSuffix(option, "target") || option == "assume_role" || option == "share"
 		inherited := strings.HasPrefix(option, "target.assume_role.") // the same struct as at the top level
 		if !tested[option] && !block && !inherited {
 			t.Errorf("no test of %s", option)
@@ -245,6 +256,11 @@ const laterKnown = `
 		ami_name      = build
 		tags          = { from = unknown }
 		snapshot_tags = { (build) = "x" }
+		method        = unknown
+	}
+	share {
+		name        = unknown
+		account_ids = [unknown]
 	}
 `
 
@@ -269,6 +285,7 @@ func TestValuesMayBeUnknownUntilTheRun(t *testing.T) {
 func TestNothingToDoIsToldByTheRun(t *testing.T) {
 	for name, body := range map[string]string{
 		"target":      "dynamic \"target\" {\nfor_each = unknown_list\ncontent {\naccount_ids = [target.value]\n}\n}",
+		"share[0]":    "share {\norganization_arns = unknown_list\n}",
 		"account_ids": "target {\nkms_key_id = \"default\"\naccount_ids = unknown_list\n}",
 	} {
 		c, err := prepare(t, body, unknownValues)

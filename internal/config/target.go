@@ -6,7 +6,6 @@
 package config
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -43,6 +42,11 @@ type Target struct {
 	KMSKeyID string `mapstructure:"kms_key_id" required:"true"`
 	// Keys for some Regions, instead of `kms_key_id`: `{ "eu-west-1" = "alias/other" }`. The keys may name [template variables](#template-variables).
 	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids"`
+	// How the accounts get their copy. `snapshot`: each snapshot is copied, and the image registered from them: AWS tells exactly what is wrong where that fails, and
+	// progress is seen. `image`: the image is copied in one call, which keeps what cannot be registered: the billing of Windows, RHEL and SUSE,
+	// watermarks, the instance types that it allows; the image itself is shared for that time, or a staged copy of it. `auto`:
+	// `snapshot`, and `image` where the image has something that it would lose otherwise. See [Methods](#methods). Default: `auto`.
+	Method string `mapstructure:"method"`
 	// The name of the copy, 3 to 128 characters. Default: the name of the image that is copied. May name [template variables](#template-variables).
 	AMIName string `mapstructure:"ami_name"`
 	// The description of the copy. Default: that of the image that is copied. May name [template variables](#template-variables).
@@ -57,10 +61,7 @@ type Target struct {
 
 // label is how messages call the target: by its name, or by its place among the targets.
 func (t *Target) label(i int) string {
-	if literal(t.Name) {
-		return fmt.Sprintf("target %q", t.Name)
-	}
-	return index("target", i)
+	return named("target", t.Name, index("target", i))
 }
 
 func (t *Target) target(i int) plan.Target {
@@ -70,6 +71,7 @@ func (t *Target) target(i int) plan.Target {
 		AccountIDs:      slices.Sorted(slices.Values(t.AccountIDs)),
 		Regions:         slices.Sorted(slices.Values(t.Regions)),
 		Profile:         t.Profile,
+		Method:          plan.Method(t.Method),
 		KMSKeyID:        plan.Text(t.KMSKeyID),
 		RegionKMSKeyIDs: texts(t.RegionKMSKeyIDs),
 		AMIName:         plan.Text(t.AMIName),
@@ -79,6 +81,9 @@ func (t *Target) target(i int) plan.Target {
 	}
 	if t.Name == "" {
 		target.Name = index("target", i)
+	}
+	if t.Method == "" {
+		target.Method = plan.Auto
 	}
 	if t.RoleName != "" {
 		target.Roles = append(target.Roles, plan.Role{RoleName: plan.Text(t.RoleName)})
@@ -110,15 +115,14 @@ var (
 func (t *Target) check(p *problems, chained bool) {
 	for i, account := range t.AccountIDs {
 		p.account(index("account_ids", i), account)
-		if literal(account) && slices.Contains(t.AccountIDs[:i], account) {
-			p.add(index("account_ids", i), "%q is named twice", account)
-		}
 	}
+	p.twice("account_ids", t.AccountIDs)
 	for i, region := range t.Regions {
 		p.region(index("regions", i), region)
-		if literal(region) && slices.Contains(t.Regions[:i], region) {
-			p.add(index("regions", i), "%q is named twice", region)
-		}
+	}
+	p.twice("regions", t.Regions)
+	if literal(t.Method) && !slices.Contains(plan.Methods, plan.Method(t.Method)) {
+		p.add("method", "%q is none of %q", t.Method, plan.Methods)
 	}
 	t.checkCredentials(p, chained)
 	p.targetKeys(t.KMSKeyID, t.RegionKMSKeyIDs, t.Regions)

@@ -34,8 +34,11 @@ func (p *problems) unknownsIn(path string, value reflect.Value) {
 		}
 	case reflect.Struct:
 		in := p.in(path)
-		if t, ok := value.Interface().(Target); ok && literal(t.Name) {
-			in = p.in(fmt.Sprintf("target %q", t.Name))
+		switch block := value.Interface().(type) {
+		case Target:
+			in = p.in(named("target", block.Name, path))
+		case Share:
+			in = p.in(named("share", block.Name, path))
 		}
 		for i := range value.NumField() {
 			in.unknownsIn(optionOf(value.Type().Field(i)), value.Field(i))
@@ -62,4 +65,12 @@ func (p *problems) unknownsIn(path string, value reflect.Value) {
 			p.add(path, "no value when the post-processor runs")
 		}
 	}
+}
+
+// named is how messages call a block: by its name where that is known.
+func named(block, name, path string) string {
+	if literal(name) {
+		return fmt.Sprintf("%s %q", block, name)
+	}
+	return path
 }

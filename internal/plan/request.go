@@ -13,6 +13,8 @@ type Request struct {
 	AllowUnencryptedShare bool              // without a key: share unencrypted snapshots as they are
 	ProtectSource         bool              // deregistration protection for the images of this build
 	Targets               []Target          // in the order of the template
+	Shares                []Share           // in the order of the template
+	Strict                bool              // an attribute that would be lost is a refusal
 	MaxFailedTargets      int               // how many destinations of required targets may fail without failing the run
 	AssumeRoleFrom        string            // "source" or "base": the credentials that target roles are assumed from
 	Timeout               time.Duration     // the whole run
@@ -43,12 +45,33 @@ type Target struct {
 	Regions         []string // empty: those of the images
 	Roles           []Role   // hops, in order; empty: the source credentials, or Profile
 	Profile         string   // shared configuration profile whose credentials own the target; "" is none
-	KMSKeyID        Text     // "default": the account's EBS default key
+	Method          Method
+	KMSKeyID        Text // "default": the account's EBS default key
 	RegionKMSKeyIDs map[string]Text
 	AMIName         Text // "": the source's name
 	AMIDescription  Text // "": the source's description
 	Tags            map[string]Text
 	SnapshotTags    map[string]Text
+}
+
+// Method is how a target gets its copy.
+type Method string
+
+const (
+	Auto        Method = "auto"     // BySnapshot, but ByImage where the image would lose something that way (2.3, 2.4)
+	BySnapshot  Method = "snapshot" // CopySnapshot of each snapshot, then RegisterImage
+	ByImage     Method = "image"    // CopyImage
+)
+
+// Methods are all of them.
+var Methods = []Method{Auto, BySnapshot, ByImage}
+
+// Share is a block of the template: who may launch the image without a copy of their own, in every Region of the artifact.
+type Share struct {
+	Name                string   // for messages; never empty: "share[0]" where the template gives none
+	AccountIDs          []string // sorted
+	OrganizationARNs    []string // sorted
+	OrganizationalUnits []string // ARNs, sorted
 }
 
 // Text is template text, rendered for a destination by Expand.

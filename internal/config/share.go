@@ -1,0 +1,93 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:generate packer-sdc struct-markdown
+
+package config
+
+import (
+	"regexp"
+	"slices"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Share names who may launch the image as it is, in every Region of the artifact, under the source account's key: the launch
+// permission of the image is given to all of them, and the use of its snapshots to the accounts. Nothing of it is ever taken
+// back. What cannot be shared, because it is under `aws/ebs` or not under `kms_key_id`, is copied within the source account first, and
+// that copy stays. Who launches needs the right to use the key; the plan prints the statements. The block may be repeated, and
+// `dynamic "share"` works. Without a `target` nobody gets a copy, and the artifact is the shared image.
+type Share struct {
+	// A name for messages and reports. Default: `share[0]`, `share[1]`, ...
+	Name string `mapstructure:"name"`
+	// Accounts, 12 digits each, as strings. They may copy the image as well.
+	AccountIDs []string `mapstructure:"account_ids"`
+	// ARNs of organizations, such as `arn:aws:organizations::123456789012:organization/o-1234567890`. AWS lets no organization use snapshots, so
+	// their accounts can launch the image and not copy it.
+	OrganizationARNs []string `mapstructure:"organization_arns"`
+	// ARNs of organizational units, such as `arn:aws:organizations::123456789012:ou/o-1234567890/ou-ab12-34567890`. As with
+	// organizations, their accounts can launch the image and not copy it.
+	OrganizationalUnitARNs []string `mapstructure:"organizational_unit_arns"`
+}
+
+// label is how messages call the block: by its name, or by its place among the others.
+func (s *Share) label(i int) string {
+	return named("share", s.Name, index("share", i))
+}
+
+func (s *Share) share(i int) plan.Share {
+	share := plan.Share{
+		Name:                s.Name,
+		AccountIDs:          slices.Sorted(slices.Values(s.AccountIDs)),
+		OrganizationARNs:    slices.Sorted(slices.Values(s.OrganizationARNs)),
+		OrganizationalUnits: slices.Sorted(slices.Values(s.OrganizationalUnitARNs)),
+	}
+	if s.Name == "" {
+		share.Name = index("share", i)
+	}
+	return share
+}
+
+// nobody reports a block that names no one.
+func (s *Share) nobody() bool {
+	return len(s.AccountIDs)+len(s.OrganizationARNs)+len(s.OrganizationalUnitARNs) == 0
+}
+
+// Forms of AWS Organizations (rule 2.2.4).
+var (
+	organizationARNs = regexp.MustCompile(`^arn:(aws[a-z-]*):organizations::\d{12}:organization/o-[a-z0-9]{10,32}$`)
+	unitARNs         = regexp.MustCompile(`^arn:(aws[a-z-]*):organizations::\d{12}:ou/o-[a-z0-9]{10,32}/ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}$`)
+)
+
+func (s *Share) check(p *problems) {
+	for i, account := range s.AccountIDs {
+		p.account(index("account_ids", i), account)
+	}
+	p.twice("account_ids", s.AccountIDs)
+	p.organizations("organization_arns", s.OrganizationARNs, organizationARNs, "an organization")
+	p.organizations("organizational_unit_arns", s.OrganizationalUnitARNs, unitARNs, "an organizational unit")
+}
+
+// organizations judges ARNs of organizations or of their units.
+func (p *problems) organizations(field string, arns []string, form *regexp.Regexp, what string) {
+	for i, arn := range arns {
+		if !literal(arn) {
+			continue
+		}
+		if parts := form.FindStringSubmatch(arn); parts == nil {
+			p.add(index(field, i), "%q is no ARN of %s", arn, what)
+		} else {
+			p.partition(index(field, i), parts[1])
+		}
+	}
+	p.twice(field, arns)
+}
+
+// twice judges that a list names nothing more than once.
+func (p *problems) twice(field string, values []string) {
+	for i, value := range values {
+		if literal(value) && slices.Contains(values[:i], value) {
+			p.add(index(field, i), "%q is named twice", value)
+		}
+	}
+}
