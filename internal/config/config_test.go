@@ -121,7 +121,7 @@ func (r run) role() plan.Role     { return r.Access.AssumeRole[0] }
 const role = "role_arn = \"arn:aws:iam::111111111111:role/builder\"\n"
 
 // in a target, and with a role
-func target(line string) string     { return strings.Replace(prod, "target {", "target {\n"+line, 1) }
+func target(line string) string { return strings.Replace(prod, "target {", "target {\n"+line, 1) }
 func share(line string) string {
 	return "share {\naccount_ids = [\"888888888888\", \"777777777777\"]\n" + line + "\n}"
 }

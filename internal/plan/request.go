@@ -58,9 +58,9 @@ type Target struct {
 type Method string
 
 const (
-	Auto        Method = "auto"     // BySnapshot, but ByImage where the image would lose something that way (2.3, 2.4)
-	BySnapshot  Method = "snapshot" // CopySnapshot of each snapshot, then RegisterImage
-	ByImage     Method = "image"    // CopyImage
+	Auto       Method = "auto"     // BySnapshot, but ByImage where the image would lose something that way (2.3, 2.4)
+	BySnapshot Method = "snapshot" // CopySnapshot of each snapshot, then RegisterImage
+	ByImage    Method = "image"    // CopyImage
 )
 
 // Methods are all of them.
