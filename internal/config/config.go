@@ -63,6 +63,9 @@ type Config struct {
 	// `true` hands nothing on: what earlier runs of this image have left unfinished in the targets and the source account is removed,
 	// as far as it is provably theirs, and the image is kept. Default: `false`.
 	CleanupOnly bool `mapstructure:"cleanup_only"`
+	// `true` prints the plan, what it costs and what other choices would cost, and changes nothing in AWS: nothing is made, shared or tagged, and the
+	// image gets no protection. The image is kept, whatever comes of it. See [Only the plan](#only-the-plan). Default: `false`.
+	PlanOnly bool `mapstructure:"plan_only"`
 	// A file for the result as JSON. Its folder has to exist. It is replaced as a whole whenever a destination gets on and at the end, whatever that is. See
 	// [Manifest](#manifest).
 	ManifestPath string `mapstructure:"manifest_path"`
@@ -264,6 +267,9 @@ func (c *Config) checkFailures(p *problems) {
 	}
 	if !c.CleanupOnly {
 		return
+	}
+	if c.PlanOnly {
+		p.add("plan_only", "no effect beside cleanup_only, which hands nothing on")
 	}
 	if c.MaxFailedTargets > 0 {
 		p.add("max_failed_targets", "no effect beside cleanup_only, which hands nothing on")

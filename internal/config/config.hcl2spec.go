@@ -77,6 +77,7 @@ type FlatConfig struct {
 	MaxFailedTargets      *int              `mapstructure:"max_failed_targets" cty:"max_failed_targets" hcl:"max_failed_targets"`
 	OnFailure             *string           `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
 	CleanupOnly           *bool             `mapstructure:"cleanup_only" cty:"cleanup_only" hcl:"cleanup_only"`
+	PlanOnly              *bool             `mapstructure:"plan_only" cty:"plan_only" hcl:"plan_only"`
 	ManifestPath          *string           `mapstructure:"manifest_path" cty:"manifest_path" hcl:"manifest_path"`
 	Timeout               *string           `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
 	CopyTimeout           *string           `mapstructure:"copy_timeout" cty:"copy_timeout" hcl:"copy_timeout"`
@@ -125,6 +126,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"max_failed_targets":         &hcldec.AttrSpec{Name: "max_failed_targets", Type: cty.Number, Required: false},
 		"on_failure":                 &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},
 		"cleanup_only":               &hcldec.AttrSpec{Name: "cleanup_only", Type: cty.Bool, Required: false},
+		"plan_only":                  &hcldec.AttrSpec{Name: "plan_only", Type: cty.Bool, Required: false},
 		"manifest_path":              &hcldec.AttrSpec{Name: "manifest_path", Type: cty.String, Required: false},
 		"timeout":                    &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
 		"copy_timeout":               &hcldec.AttrSpec{Name: "copy_timeout", Type: cty.String, Required: false},

@@ -160,6 +160,7 @@ var options = []struct {
 	{"max_failed_targets", prod + "\nmax_failed_targets = 3", func(r run) any { return r.MaxFailedTargets }, 3},
 	{"on_failure", prod + "\non_failure = \"clean\"", func(r run) any { return r.config.CleansUp() }, true},
 	{"cleanup_only", prod + "\ncleanup_only = true", func(r run) any { return r.config.CleanupOnly }, true},
+	{"plan_only", prod + "\nplan_only = true", func(r run) any { return r.config.PlanOnly }, true},
 	{"manifest_path", prod + "\nmanifest_path = \"{{ build_name }}.json\"", func(r run) any { return r.config.ManifestPath }, "golden.json"},
 	{"assume_role_from", assumeRole("") + "\nassume_role_from = \"base\"", func(r run) any { return r.AssumeRoleFrom }, "base"},
 	{"timeout", prod + "\ntimeout = \"90m\"", func(r run) any { return []time.Duration{r.Timeout, r.CopyTimeout} }, []time.Duration{90 * time.Minute, 90 * time.Minute}},

@@ -5,6 +5,7 @@ package plan
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -406,13 +407,38 @@ const callTime = time.Second // one call and its round trip, roughly
 // copyTime is what a copy is expected to take. AWS promises no figure (4.6.4): it is for the order of steps and for people.
 func copyTime(gib int64) time.Duration { return time.Minute + time.Duration(gib)*8*time.Second }
 
+// calls are the actions by which a step makes or changes something: those of its rights that belong to the service of its act, which
+// stands first. What KMS is asked for besides, EC2 asks on its own.
+func calls(s Step) []string {
+	rights := s.Rights()
+	service, _, _ := strings.Cut(rights[0].Action, ":")
+	var actions []string
+	for _, r := range rights {
+		if name, own := strings.CutPrefix(r.Action, service+":"); own && !looking.MatchString(name) && !slices.Contains(actions, r.Action) {
+			actions = append(actions, r.Action)
+		}
+	}
+	if s.Base().Found != "" {
+		return actions[1:] // the act was an earlier run's
+	}
+	return actions
+}
+
+var looking = regexp.MustCompile(`^(Describe|Get|List)`)
+
 // estimate adds the steps up.
 func estimate(steps []Step) Estimate {
-	var e Estimate
+	e := Estimate{Calls: map[string]int{}}
 	for _, s := range steps {
-		if c, ok := s.(*CopySnapshot); ok {
+		for _, action := range calls(s) {
+			e.Calls[action]++
+		}
+		if c, ok := s.(*CopySnapshot); ok && c.Found == "" { // else it is paid already
 			e.Copies++
 			e.GiBStored += c.GiB
+			if c.For == (Place{}) {
+				e.GiBStaged += c.GiB
+			}
 			if c.FromRegion != c.At.Region {
 				e.GiBTransferred += c.GiB
 			}

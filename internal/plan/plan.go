@@ -101,7 +101,22 @@ type Finding struct {
 // Estimate is what the plan costs.
 type Estimate struct {
 	Copies         int
-	GiBStored      int64         // full size of all copies
-	GiBTransferred int64         // between Regions
-	Takes          time.Duration // the longest path through the steps, as expected
+	GiBStored      int64          // full size of all copies
+	GiBStaged      int64          // of them, those that the run deletes again
+	GiBTransferred int64          // between Regions
+	Calls          map[string]int // how often each action is called that makes or changes something: "ec2:CopySnapshot"
+	Takes          time.Duration  // the longest path through the steps, as expected
 }
+
+// AWS's list prices of us-east-1 (Amazon EBS pricing, snapshots): they tell the order of magnitude, since other Regions differ and AWS
+// bills the blocks in use, not the size of the volume.
+const (
+	usdPerGiBMonth       = 0.05
+	usdPerGiBTransferred = 0.02
+)
+
+// USDPerMonth is what the copies that stay cost at list price, if every block of them is in use.
+func (e Estimate) USDPerMonth() float64 { return float64(e.GiBStored-e.GiBStaged) * usdPerGiBMonth }
+
+// USDOnce is what the transfer between Regions costs at list price (4.7.3).
+func (e Estimate) USDOnce() float64 { return float64(e.GiBTransferred) * usdPerGiBTransferred }

@@ -29,7 +29,7 @@ func Plan(p plan.Plan) string {
 		t.steps(p.Steps)
 	}
 	if e := p.Estimate; e.Copies > 0 {
-		t.line("%s, %d GiB stored, %d GiB between Regions, about %s", count(e.Copies, "copy", "copies"), e.GiBStored, e.GiBTransferred, Duration(e.Takes))
+		t.line("%s", estimateText(e))
 	}
 	t.findings(p.Findings, nil)
 	return t.text()

@@ -75,6 +75,13 @@ func TestAPlanNamesVolumesDestinationsStepsAndWhatIsLost(t *testing.T) {
 	golden(t, "plan", report.Plan(planned())+"\n")
 }
 
+func TestAForecastTellsAttributesCallsCostAndOtherChoices(t *testing.T) {
+	p := planned()
+	p.Estimate.GiBStaged, p.Estimate.GiBTransferred, p.Estimate.Calls = 8, 8, map[string]int{"ec2:RegisterImage": 1, "ec2:CopySnapshot": 2}
+	golden(t, "forecast", report.Forecast(p, []plan.Choice{{What: "the builder puts the volumes under the key", How: plan.LaunchMapping("/dev/xvda", "alias/golden"),
+		Estimate: plan.Estimate{Copies: 1, GiBStored: 8, Takes: 2 * time.Minute}}})+"\n")
+}
+
 func TestARefusedPlanShowsWhyInPlaceOfSteps(t *testing.T) {
 	p := planned()
 	p.Steps, p.Estimate = nil, plan.Estimate{}

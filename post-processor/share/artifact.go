@@ -28,6 +28,7 @@ const (
 // artifact is the images that the targets own now.
 type artifact struct {
 	input     string // id of the input artifact
+	planned   bool   // nothing but a plan was asked for
 	result    plan.Result
 	generated map[string]any
 	remove    func([]plan.Made) error // takes images and their snapshots away
@@ -37,7 +38,7 @@ var _ packersdk.Artifact = (*artifact)(nil)
 
 // artifact is what came of a run that succeeded.
 func (r *run) artifact() *artifact {
-	return &artifact{input: r.input.Id(), result: r.result, generated: r.data, remove: func(made []plan.Made) error { return remove(r.pool, made) }}
+	return &artifact{input: r.input.Id(), planned: r.config.PlanOnly, result: r.result, generated: r.data, remove: func(made []plan.Made) error { return remove(r.pool, made) }}
 }
 
 func (*artifact) BuilderId() string { return BuilderID }
@@ -58,6 +59,9 @@ func (a *artifact) Id() string {
 
 // String is a line for each image, and for each destination that has none.
 func (a *artifact) String() string {
+	if a.planned {
+		return "Only the plan was asked for: nothing was made."
+	}
 	lines := []string{"Encrypted AMIs are owned by their target accounts:"}
 	if len(a.result.Images) == 0 {
 		lines[0] = "No AMI was handed on."

@@ -45,8 +45,12 @@ func (p *PostProcessor) Configure(raws ...any) error {
 // template's own word where a destination is still to be served from it.
 func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, input packersdk.Artifact) (_ packersdk.Artifact, keep, forceOverride bool, err error) {
 	r := newRun(p, ui, input)
-	if err := r.run(ctx); err != nil {
+	err = r.run(ctx)
+	if err != nil && !r.onlyShown() {
 		return nil, false, false, r.withWayOut(err)
 	}
-	return r.artifact(), true, len(unserved(r.result)) > 0, nil
+	if err != nil {
+		ui.Error(err.Error())
+	}
+	return r.artifact(), true, p.config.PlanOnly || len(unserved(r.result)) > 0, nil
 }

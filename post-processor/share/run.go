@@ -102,8 +102,11 @@ func (r *run) do(ctx context.Context) error {
 	if r.write(); r.manifest.failed {
 		return errors.New("manifest_path: the file cannot be written; nothing was begun")
 	}
-	if r.config.CleanupOnly {
+	switch {
+	case r.config.CleanupOnly:
 		return r.cleanUp(ctx, request)
+	case r.config.PlanOnly:
+		return r.show(ctx, request)
 	}
 	return r.handOn(ctx, request)
 }
@@ -128,7 +131,7 @@ func (r *run) open(ctx context.Context) error {
 
 // protect protects the images of the build, unless the template forbids it. A refusal is told at once and does not end the run.
 func (r *run) protect(ctx context.Context) {
-	if r.callers || r.config.ProtectSource.False() {
+	if r.callers || r.config.PlanOnly || r.config.ProtectSource.False() {
 		return
 	}
 	var findings []plan.Finding
@@ -142,15 +145,9 @@ func (r *run) protect(ctx context.Context) {
 // handOn looks, decides, shows and does.
 func (r *run) handOn(ctx context.Context, request plan.Request) error {
 	r.seal(ctx)
-	facts, err := r.look(ctx, request)
+	p, _, err := r.decide(ctx, request)
 	if err != nil {
 		return err
-	}
-	p := plan.Decide(request, facts)
-	p.Findings = explained(p.Findings, facts)
-	r.follow(p)
-	if p.Refused() {
-		return fmt.Errorf("nothing was begun:\n%s", report.Plan(p))
 	}
 	r.ui.Say(report.Plan(p) + "\nShould this run be cut off, go on " + takeUp(r.images))
 	r.write()
@@ -173,6 +170,21 @@ func (r *run) handOn(ctx context.Context, request plan.Request) error {
 	}
 	r.lift(ctx)
 	return nil
+}
+
+// decide looks and decides. The error is that it could not look, or that the plan is refused.
+func (r *run) decide(ctx context.Context, request plan.Request) (plan.Plan, plan.Facts, error) {
+	facts, err := r.look(ctx, request)
+	if err != nil {
+		return plan.Plan{}, facts, err
+	}
+	p := plan.Decide(request, facts)
+	p.Findings = explained(p.Findings, facts)
+	r.follow(p)
+	if p.Refused() {
+		err = fmt.Errorf("nothing was begun:\n%s", report.Plan(p))
+	}
+	return p, facts, err
 }
 
 // seal gives the images the key that proves what is ours. Without it the run goes on, and no later one can take it up.

@@ -1,0 +1,45 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+func TestOtherChoicesAreToldWithTheirEstimates(t *testing.T) {
+	var out strings.Builder
+	for _, c := range []struct {
+		name   string
+		change func(*plan.Request, *plan.Facts)
+	}{
+		{"staged in both Regions", func(*plan.Request, *plan.Facts) {}},
+		{"straight into the other Region", func(_ *plan.Request, f *plan.Facts) {
+			f.Keys[plan.Place{Account: source, Region: oregon}] = map[string]plan.Key{"alias/golden-source": {}}
+		}},
+		{"nothing is staged", func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Regions = nil
+			for id, s := range f.Images[tokyo].Snapshots {
+				f.Images[tokyo].Snapshots[id] = snapshot(id, *s.VolumeSize, keyARN(source, tokyo, "cust"))
+			}
+		}},
+		{"refused", func(r *plan.Request, _ *plan.Facts) { r.Targets = nil }},
+	} {
+		req, facts := world()
+		c.change(&req, &facts)
+		fmt.Fprintf(&out, "# %s\n%s\n", c.name, estimate(plan.Decide(req, facts).Estimate))
+		for _, choice := range plan.Otherwise(req, facts) {
+			fmt.Fprintf(&out, "where %s:\n  %s\n  %s\n", choice.What, estimate(choice.Estimate), strings.Join(choice.How, "\n  "))
+		}
+	}
+	compare(t, "otherwise.golden", out.String())
+}
+
+func estimate(e plan.Estimate) string {
+	return fmt.Sprintf("%d copies, %d GiB stored, %d of them staged, %d between Regions, %s, $%.2f a month, $%.2f once, %v",
+		e.Copies, e.GiBStored, e.GiBStaged, e.GiBTransferred, e.Takes, e.USDPerMonth(), e.USDOnce(), e.Calls)
+}
