@@ -24,13 +24,21 @@ type bench struct {
 	kms   *kms.Client
 }
 
-// onBench runs a test in virtual time.
+// onBench runs a test in virtual time, without the rule that the mutation check has switched off.
 func onBench(t *testing.T, test func(b bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := New()
-		test(bench{t, w, ec2.NewFromConfig(w.Config(owner, home)), kms.NewFromConfig(w.Config(owner, home))})
+		w := New(WithoutRule(*without))
+		test(bench{T: t, world: w}.of(owner, home))
 	})
+}
+
+// of is the bench of another account or Region of the same world.
+func (b bench) of(account, region string) bench { return b.by(b.world.Config(account, region)) }
+
+// by is the bench of another caller: a user, or a session.
+func (b bench) by(config aws.Config) bench {
+	return bench{b.T, b.world, ec2.NewFromConfig(config), kms.NewFromConfig(config)}
 }
 
 // ok is what a call gives, and stops the test if it fails: ok(client.Call(...))(t).
@@ -63,7 +71,7 @@ func (b bench) key() string {
 // volume makes a volume of 8 GiB under a key; without one, unencrypted.
 func (b bench) volume(key string) string {
 	b.Helper()
-	in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8)}
+	in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(b.ec2.Options().Region + "a"), Size: aws.Int32(8)}
 	if key != "" {
 		in.Encrypted, in.KmsKeyId = aws.Bool(true), &key
 	}

@@ -278,7 +278,7 @@ func (w *World) describeImages(c *Call, in *ec2.DescribeImagesInput) (*ec2.Descr
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(in.ImageIds))) {
 		i, there := w.images.get(id)
 		// An image that is not shared, or deregistered, is left out; one that never was is an error (2.2.12, 2.5.9, 2.5.10).
-		if w.breaks(c, "2.5.10", !there || i.home.region != c.Region) || !there || !settled(c, i.made) {
+		if w.breaks(c, "2.5.10", !there || i.home.region != c.Region) || !there || !w.settled(c, i.made) {
 			return nil, noImage(id)
 		}
 		if w.breaks(c, "2.2.14", i.home.account != c.place().account && w.hidden(c.place(), i)) {
@@ -290,7 +290,7 @@ func (w *World) describeImages(c *Call, in *ec2.DescribeImagesInput) (*ec2.Descr
 	}
 	if len(in.ImageIds) == 0 {
 		for _, i := range w.images.all {
-			if w.listed(c, i, in) && settled(c, i.made) {
+			if w.listed(c, i, in) && w.settled(c, i.made) {
 				seen = append(seen, w.viewImage(c, i))
 			}
 		}

@@ -170,7 +170,7 @@ func (w *World) seenInstances(c *Call, ids []string, filters []types.Filter) ([]
 		return nil, err
 	}
 	for _, one := range seen {
-		if !settled(c, *one.launched.LaunchTime) {
+		if !w.settled(c, *one.launched.LaunchTime) {
 			return nil, noInstance(one.id)
 		}
 	}

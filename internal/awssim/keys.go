@@ -230,10 +230,9 @@ func (w *World) newKey(at place, of kmstypes.KeyMetadata, text *document) *key {
 	return made
 }
 
-// usable reports the state of a key now: usable for EBS when enabled, symmetric and for encryption (3.4).
+// usable reports whether a key's state lets it be used now (3.4).
 func (w *World) usable(k *key) bool {
-	return k.stateAt(w.now()) == kmstypes.KeyStateEnabled && !k.gone(w.now()) &&
-		k.KeySpec == kmstypes.KeySpecSymmetricDefault && k.KeyUsage == kmstypes.KeyUsageTypeEncryptDecrypt
+	return k.stateAt(w.now()) == kmstypes.KeyStateEnabled && !k.gone(w.now())
 }
 
 // keyUse is how a caller is to use a key.

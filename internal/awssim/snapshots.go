@@ -270,7 +270,7 @@ func (w *World) describeSnapshots(c *Call, in *ec2.DescribeSnapshotsInput) (*ec2
 	if len(in.SnapshotIds) > 0 {
 		for _, id := range slices.Compact(slices.Sorted(slices.Values(in.SnapshotIds))) {
 			s, there := w.snapshots.get(id)
-			there = there && s.home.region == c.Region && settled(c, s.made)
+			there = there && s.home.region == c.Region && w.settled(c, s.made)
 			if w.breaks(c, "2.1.7", !there || !w.readableBy(account, s)) || !there {
 				return nil, noSnapshot(id)
 			}
@@ -280,7 +280,7 @@ func (w *World) describeSnapshots(c *Call, in *ec2.DescribeSnapshotsInput) (*ec2
 		}
 	} else {
 		for _, s := range w.snapshots.all {
-			if s.home.region == c.Region && w.readableBy(account, s) && w.restorable(s, account, in) && settled(c, s.made) {
+			if s.home.region == c.Region && w.readableBy(account, s) && w.restorable(s, account, in) && w.settled(c, s.made) {
 				show(s)
 			}
 		}

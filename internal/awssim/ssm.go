@@ -273,7 +273,7 @@ func (w *World) secure(c *Call, in *ssm.PutParameterInput, made *version) error 
 		name = "alias/aws/ssm"
 	}
 	with, there := w.findKey(c.place(), name)
-	if !there || w.breaks(c, "7.8", !w.usable(with)) || with.ring.current() == nil {
+	if !there || w.breaks(c, "7.8", !w.usable(with) || !symmetric(with)) || with.ring.current() == nil {
 		return invalid("InvalidKeyId", "Key %s is not there, or cannot encrypt now.", name)
 	}
 	action := "kms:Encrypt"

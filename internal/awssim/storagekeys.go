@@ -92,7 +92,7 @@ func (w *World) copyKeysFail(c *Call, source, target *key, incremental bool) boo
 	if source != nil && (w.breaks(c, "3.4", !w.usable(source)) || w.breaks(c, "3.1.3", !allows(source, "kms:CreateGrant"))) {
 		return true
 	}
-	return target != nil && (w.breaks(c, "3.4", !w.usable(target)) ||
+	return target != nil && (w.breaks(c, "3.4", !w.usable(target)) || w.breaks(c, "3.4.2", !symmetric(target)) ||
 		w.breaks(c, "1.8.4", !allows(target, "kms:CreateGrant")) ||
 		!incremental && w.breaks(c, "3.1.8", !allows(target, "kms:GenerateDataKeyWithoutPlaintext")))
 }
@@ -110,7 +110,7 @@ func (w *World) volumeKeysFail(c *Call, source, target *key) bool {
 	if reencrypts && (w.breaks(c, "3.4", !w.usable(source)) || w.breaks(c, "A.4.8", !allows(source, "kms:ReEncryptFrom"))) {
 		return true
 	}
-	if w.breaks(c, "3.4", !w.usable(target)) || w.breaks(c, "A.4.9", !allows(target, "kms:CreateGrant")) {
+	if w.breaks(c, "3.4", !w.usable(target)) || w.breaks(c, "3.4.2", !symmetric(target)) || w.breaks(c, "A.4.9", !allows(target, "kms:CreateGrant")) {
 		return true
 	}
 	if reencrypts && w.breaks(c, "A.4.8", !allows(target, "kms:ReEncryptTo")) {

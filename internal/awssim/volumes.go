@@ -312,14 +312,14 @@ func (w *World) describeVolumes(c *Call, in *ec2.DescribeVolumesInput) (*ec2.Des
 	var seen []types.Volume
 	for _, id := range in.VolumeIds {
 		found, there := w.volumeOf(c, id)
-		if !there || !settled(c, found.made) {
+		if !there || !w.settled(c, found.made) {
 			return nil, noVolume(id)
 		}
 		seen = append(seen, w.viewVolume(c, found))
 	}
 	if len(in.VolumeIds) == 0 {
 		for _, v := range w.volumes.all {
-			if v.home == c.place() && v.there(c.At) && settled(c, v.made) {
+			if v.home == c.place() && v.there(c.At) && w.settled(c, v.made) {
 				seen = append(seen, w.viewVolume(c, v))
 			}
 		}
