@@ -182,6 +182,8 @@ func newDescription(in *ec2.ModifyImageAttributeInput) string {
 	return aws.ToString(in.Value)
 }
 
+// launchContext is what a change of launch permissions says to conditions: there are keys for accounts and groups, none for
+// organizations and units.
 func launchContext(verb string, list []types.LaunchPermission) policy.Context {
 	context := policy.Context{}
 	note := func(name, value string) {
@@ -192,8 +194,6 @@ func launchContext(verb string, list []types.LaunchPermission) policy.Context {
 	for _, p := range list {
 		note("userId", aws.ToString(p.UserId))
 		note("group", string(p.Group))
-		note("organizationArn", aws.ToString(p.OrganizationArn))
-		note("organizationalUnitArn", aws.ToString(p.OrganizationalUnitArn))
 	}
 	return context
 }
