@@ -45,7 +45,7 @@ func TestStoryAnAdministratorEncryptsByDefault(t *testing.T) {
 		is(b, "an image's copy that says nothing (1.4.2)", b.keyOfImage(b.imageCopied(before)), managed)
 		is(b, "a copy to a Region without the setting (1.6.3)", b.of(owner, away).keyOfImage(b.of(owner, away).imageCopied(before)), "")
 		saying(b, b.launchPermission(built, types.LaunchPermission{UserId: aws.String(member)}), "InvalidParameter", "Snapshots encrypted with the AWS Managed CMK can") // 2.2.2
-		refusedWith(b, b.permission(b.root(b.ec2, built), true, toUser(member)), "OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared")  // 2.1.1
+		refusedWith(b, b.permission(b.root(b.ec2, built), true, toUser(member)), "OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared")   // 2.1.1
 
 		setDefault := func(key string) error {
 			_, err := b.ec2.ModifyEbsDefaultKmsKeyId(b.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: &key})

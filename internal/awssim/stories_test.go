@@ -52,7 +52,9 @@ func (b bench) keyOfImage(image string) string {
 }
 
 // newName gives a copy a name that no other has.
-func newName(in *ec2.CopyImageInput) { in.Name = aws.String("copy at " + time.Now().Format("150405.000000")) }
+func newName(in *ec2.CopyImageInput) {
+	in.Name = aws.String("copy at " + time.Now().Format("150405.000000"))
+}
 
 // imageCopied copies an image from home, waits, and is the copy's id.
 func (b bench) imageCopied(source string, changes ...func(*ec2.CopyImageInput)) string {
