@@ -17,21 +17,23 @@ const module = "github.com/encrypted-ami/packer-plugin-encrypted-ami/"
 
 // house says what each folder may import of ours, and which modules of others beside the standard library. Imports run one way.
 var house = map[string]struct{ ours, others []string }{
-	".":                        {[]string{"post-processor/share", "datasource/preflight", "version"}, []string{packer}},
-	"version":                  {nil, []string{packer}},
-	"post-processor/share":     {[]string{"internal/config", "internal/awsclient", "internal/survey", "internal/plan", "internal/transfer", "internal/report", "internal/diagnose", "internal/origin", "version"}, []string{packer, hcl, cty, aws}},
-	"internal/config":          {[]string{"internal/plan", "internal/awsclient", "internal/origin"}, []string{packer, hcl, cty, aws, "github.com/mitchellh/mapstructure", "github.com/hashicorp/go-multierror"}},
-	"internal/awsclient":       {[]string{"internal/plan"}, []string{aws, smithy, "golang.org/x/"}},
-	"internal/survey":          {[]string{"internal/plan", "internal/awsclient", "internal/origin"}, []string{aws, "golang.org/x/"}},
-	"internal/plan":            {[]string{"internal/policy", "internal/origin"}, []string{aws + "/aws", aws + "/service/ec2/types", aws + "/service/kms/types"}},
-	"internal/transfer":        {[]string{"internal/plan", "internal/awsclient", "internal/origin", "internal/diagnose"}, []string{aws, smithy, "golang.org/x/"}},
-	"internal/origin":          {nil, nil},
-	"internal/policy":          {nil, nil},
-	"internal/diagnose":        {[]string{"internal/plan"}, nil},
-	"internal/report":          {[]string{"internal/plan"}, nil},
-	"internal/e2e":             {nil, []string{aws}},
-	"internal/awssim/cmd/demo": {[]string{"internal/e2e"}, []string{aws}},
-	"internal/awssim":          {[]string{"internal/policy", "internal/awssim"}, []string{aws, smithy}},
+	".":                            {[]string{"post-processor/share", "datasource/preflight", "version"}, []string{packer}},
+	"version":                      {nil, []string{packer}},
+	"post-processor/share":         {[]string{"internal/config", "internal/awsclient", "internal/survey", "internal/plan", "internal/transfer", "internal/report", "internal/diagnose", "internal/origin", "version"}, []string{packer, hcl, cty, aws}},
+	"internal/config":              {[]string{"internal/plan", "internal/awsclient", "internal/origin"}, []string{packer, hcl, cty, aws, "github.com/mitchellh/mapstructure", "github.com/hashicorp/go-multierror"}},
+	"internal/awsclient":           {[]string{"internal/plan"}, []string{aws, smithy, "golang.org/x/"}},
+	"internal/survey":              {[]string{"internal/plan", "internal/awsclient", "internal/origin"}, []string{aws, "golang.org/x/"}},
+	"internal/plan":                {[]string{"internal/policy", "internal/origin"}, []string{aws + "/aws", aws + "/service/ec2/types", aws + "/service/kms/types"}},
+	"internal/transfer":            {[]string{"internal/plan", "internal/awsclient", "internal/origin", "internal/diagnose"}, []string{aws, smithy, "golang.org/x/"}},
+	"internal/origin":              {nil, nil},
+	"internal/rights":              {[]string{"internal/plan", "internal/survey", "internal/origin"}, []string{aws + "/aws", aws + "/service/ec2/types", aws + "/service/kms/types"}},
+	"internal/rights/cmd/policies": {[]string{"internal/rights"}, nil},
+	"internal/policy":              {nil, nil},
+	"internal/diagnose":            {[]string{"internal/plan"}, nil},
+	"internal/report":              {[]string{"internal/plan"}, nil},
+	"internal/e2e":                 {nil, []string{aws}},
+	"internal/awssim/cmd/demo":     {[]string{"internal/e2e"}, []string{aws}},
+	"internal/awssim":              {[]string{"internal/policy", "internal/awssim"}, []string{aws, smithy}},
 }
 
 const (

@@ -29,6 +29,7 @@ func Decide(req Request, facts Facts) Plan {
 		planned.LeftOut = !slices.ContainsFunc(open, func(o Destination) bool { return o.At == d.At })
 		p.Destinations = append(p.Destinations, planned)
 	}
+	p.Findings = append(p.Findings, unseenFindings(facts)...)
 	if p.Refused() {
 		return p
 	}
@@ -107,6 +108,19 @@ func requestTroubles(req Request, destinations []Destination) []Finding {
 	if len(destinations) == 0 {
 		found = append(found, Finding{Level: Refused, Field: "target", Summary: "there is no destination",
 			Because: "no target block names an account", Next: "add a target block with account_ids"})
+	}
+	return found
+}
+
+// unseenFindings tell of every kind of look that was refused somewhere: the plan is made without what it would have shown.
+func unseenFindings(facts Facts) []Finding {
+	var found []Finding
+	for _, unseen := range facts.Unseen {
+		f := Finding{Level: Warning, At: unseen.At, Operation: unseen.Refusal.Operation, Resource: unseen.Resource,
+			Summary: unseen.Refusal.Operation + " was refused, and the plan is made without what it shows", Because: unseen.Refusal.Error()}
+		if !slices.ContainsFunc(found, func(o Finding) bool { return o.At == f.At && o.Operation == f.Operation }) {
+			found = append(found, f)
+		}
 	}
 	return found
 }

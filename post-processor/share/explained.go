@@ -4,6 +4,7 @@
 package share
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -36,6 +37,11 @@ func lookBehind(f plan.Finding, facts plan.Facts) (diagnose.Case, bool) {
 	refusals := map[string]*plan.Refusal{f.Resource: facts.Sites[f.At].Err} // by what the look was about
 	for key, seen := range facts.Keys[f.At] {
 		refusals[key] = seen.Err
+	}
+	for _, unseen := range facts.Unseen {
+		if unseen.At == f.At && unseen.Resource == f.Resource {
+			refusals[f.Resource] = cmp.Or(refusals[f.Resource], &unseen.Refusal)
+		}
 	}
 	for _, about := range slices.Sorted(maps.Keys(refusals)) {
 		if refusal := refusals[about]; refusal != nil && refusal.Code != "" && refusal.Error() == f.Because {

@@ -1,0 +1,93 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package rights
+
+import (
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// everyStep is a plan that uses every option, of an image that gives cause to every kind of step: a volume that has to be staged,
+// one that is shared as it is.
+func everyStep(s Setup) []plan.Step {
+	req, facts := everyOption(s)
+	var steps []plan.Step
+	for _, image := range req.Images {
+		at := plan.Place{Account: s.SourceAccount, Region: image.Region}
+		steps = append(steps,
+			&plan.ProtectImage{Head: plan.Head{At: at}, ImageID: image.ImageID},
+			&plan.SealImage{Head: plan.Head{At: at}, ImageID: image.ImageID},
+			&plan.LiftProtection{Head: plan.Head{At: at}, ImageID: image.ImageID})
+	}
+	for _, region := range s.regions() { // what failed, or does not pass, goes
+		for _, target := range s.Targets {
+			at := plan.Place{Account: target, Region: region}
+			steps = append(steps, &plan.DeleteSnapshot{Head: plan.Head{At: at}}, &plan.DeregisterImage{Head: plan.Head{At: at}})
+		}
+	}
+	return append(steps, plan.Decide(req, facts).Steps...)
+}
+
+func everyOption(s Setup) (plan.Request, plan.Facts) {
+	const sourceAlias, staged, shared = "alias/source", "snap-0aaaaaaaaaaaaaaaa", "snap-0bbbbbbbbbbbbbbbb"
+	home := s.home()
+	source, other := s.sourceKeyOf(home.Region), s.other(home)
+	req := plan.Request{
+		Images:        []plan.SourceImage{{Region: home.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
+		KMSKeyID:      sourceAlias,
+		ProtectSource: true,
+		Targets: []plan.Target{{
+			Name: "every option", AccountIDs: s.Targets, Regions: s.regions(), KMSKeyID: plan.Text(s.TargetAlias),
+			Roles: []plan.Role{{RoleName: plan.Text(s.TargetRole)}},
+		}},
+		Build: plan.Build{Name: "golden", Region: home.Region, RunID: "run"},
+	}
+	facts := plan.Facts{
+		Source: plan.Identity{Account: s.SourceAccount, ARN: s.buildRole(), Partition: s.partition()},
+		Images: map[string]plan.Image{home.Region: {
+			Image: &ec2types.Image{
+				ImageId: aws.String(req.Images[0].ImageID), Name: aws.String("golden"), OwnerId: aws.String(s.SourceAccount), State: ec2types.ImageStateAvailable,
+				RootDeviceType: ec2types.DeviceTypeEbs, RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: ec2types.VirtualizationTypeHvm,
+				BlockDeviceMappings: []ec2types.BlockDeviceMapping{
+					{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String(staged), VolumeSize: aws.Int32(8)}},
+					{DeviceName: aws.String("/dev/xvdb"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String(shared), VolumeSize: aws.Int32(8)}},
+				},
+			},
+			UEFIData: "AA==", SealKey: origin.NewKey(),
+			Snapshots: map[string]plan.Snapshot{staged: s.snapshot(staged, other), shared: s.snapshot(shared, source)},
+		}},
+		Keys:  map[plan.Place]map[string]plan.Key{},
+		Sites: map[plan.Place]plan.Site{},
+	}
+	for _, region := range s.regions() {
+		at := plan.Place{Account: s.SourceAccount, Region: region}
+		own := s.sourceKeyOf(region)
+		facts.Keys[at] = map[string]plan.Key{sourceAlias: key(own), own: key(own), other: key(other)}
+		for _, target := range s.Targets {
+			at := plan.Place{Account: target, Region: region}
+			facts.Sites[at] = plan.Site{Identity: plan.Identity{Account: target, ARN: s.roleARN(target, s.TargetRole), Partition: s.partition()}}
+			facts.Keys[at] = map[string]plan.Key{s.TargetAlias: key("arn:" + s.partition() + ":kms:" + region + ":" + target + ":key/own")}
+		}
+	}
+	return req, facts
+}
+
+// other is another key of a place, which the builder's volumes are under.
+func (s Setup) other(at plan.Place) string {
+	return "arn:" + s.partition() + ":kms:" + at.Region + ":" + at.Account + ":key/other"
+}
+
+func (s Setup) snapshot(id, key string) plan.Snapshot {
+	return plan.Snapshot{Snapshot: ec2types.Snapshot{SnapshotId: &id, OwnerId: &s.SourceAccount, VolumeSize: aws.Int32(8), State: ec2types.SnapshotStateCompleted,
+		Encrypted: aws.Bool(true), KmsKeyId: &key}}
+}
+
+func key(arn string) plan.Key {
+	return plan.Key{Metadata: &kmstypes.KeyMetadata{Arn: &arn, KeyState: kmstypes.KeyStateEnabled, KeyManager: kmstypes.KeyManagerTypeCustomer,
+		KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt}}
+}

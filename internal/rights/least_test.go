@@ -1,0 +1,132 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package rights
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+)
+
+// as is a configuration in the name of a role.
+func (s *site) as(base aws.Config, role string, options ...func(*stscreds.AssumeRoleOptions)) aws.Config {
+	as := base
+	as.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(base), role, options...))
+	return as
+}
+
+// What the policies are to keep out is kept out by IAM and KMS themselves: each attempt is refused for want of a right.
+func TestThePoliciesAllowNoMoreThanTheJobTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := furnish(t, func(string, *Document) {})
+		source, target := s.SourceAccount, s.Targets[0]
+		owner := ec2.NewFromConfig(s.Config(source, home))
+		seen, err := owner.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}})
+		s.must(err)
+		snapshot := seen.Snapshots[0].SnapshotId
+		targets := s.Config(target, home)
+		volume, err := ec2.NewFromConfig(targets).CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)})
+		s.must(err)
+		foreign, err := ec2.NewFromConfig(targets).CreateSnapshot(t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+		s.must(err)
+
+		buildRole := s.as(s.user, s.buildRole())
+		targetRole := s.as(buildRole, s.roleARN(target, s.TargetRole), func(o *stscreds.AssumeRoleOptions) { o.ExternalID = &s.ExternalID })
+		build, work := ec2.NewFromConfig(buildRole), ec2.NewFromConfig(targetRole)
+		key := &s.SourceKeyARNs[0]
+		share := func(with ...ec2types.CreateVolumePermission) error {
+			_, err := build.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: snapshot, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+				CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: with}})
+			return err
+		}
+		grant := func(config aws.Config) error {
+			_, err := kms.NewFromConfig(config).CreateGrant(t.Context(), &kms.CreateGrantInput{KeyId: key, GranteePrincipal: aws.String(s.root(target)), Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt}})
+			return err
+		}
+		tag := func(client *ec2.Client, id *string, key string) error {
+			_, err := client.CreateTags(t.Context(), &ec2.CreateTagsInput{Resources: []string{*id}, Tags: []ec2types.Tag{{Key: &key, Value: aws.String("x")}}})
+			return err
+		}
+		if err := share(ec2types.CreateVolumePermission{UserId: &target}); err != nil {
+			t.Errorf("the share of the job itself: %v", err)
+		}
+		for name, err := range map[string]error{
+			"the build role shares with an account that is no target": share(ec2types.CreateVolumePermission{UserId: aws.String("666666666666")}),
+			"the build role shares with one beside a target":          share(ec2types.CreateVolumePermission{UserId: &target}, ec2types.CreateVolumePermission{UserId: aws.String("666666666666")}),
+			"the build role makes public":                             share(ec2types.CreateVolumePermission{Group: ec2types.PermissionGroupAll}),
+			"the build role deletes what is not ours": func() error {
+				_, err := build.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{SnapshotId: snapshot})
+				return err
+			}(),
+			"the build role switches off a protection that is not ours": func() error {
+				_, err := build.DisableImageDeregistrationProtection(t.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: &s.image})
+				return err
+			}(),
+			"the build role tags with other keys": tag(build, snapshot, "team"),
+			"the target role deletes what is not ours": func() error {
+				_, err := work.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{SnapshotId: foreign.SnapshotId})
+				return err
+			}(),
+			"the target role marks something as ours": tag(work, foreign.SnapshotId, "encrypted-ami:source"),
+			"the target role shares on": func() error {
+				_, err := work.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: foreign.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+					CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: []ec2types.CreateVolumePermission{{UserId: &source}}}})
+				return err
+			}(),
+			"the target role encrypts with the source key": func() error {
+				_, err := kms.NewFromConfig(targetRole).GenerateDataKeyWithoutPlaintext(t.Context(), &kms.GenerateDataKeyWithoutPlaintextInput{KeyId: key, KeySpec: kmstypes.DataKeySpecAes256})
+				return err
+			}(),
+			"the target role makes a grant of its own":        grant(targetRole),
+			"a target administrator makes a grant of its own": grant(targets),
+			"nobody assumes the target role without the external id": func() error {
+				_, err := sts.NewFromConfig(buildRole).AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(s.roleARN(target, s.TargetRole)), RoleSessionName: aws.String("somebody")})
+				return err
+			}(),
+		} {
+			var refused smithy.APIError
+			if !errors.As(err, &refused) || !strings.Contains(fmt.Sprint(refused.ErrorCode()), "UnauthorizedOperation") && !strings.HasPrefix(refused.ErrorCode(), "AccessDenied") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
+func TestTheDocumentedPoliciesAreThoseOfTheExample(t *testing.T) {
+	files, err := filepath.Glob("../../docs/policies/*.json")
+	if err != nil || len(files) != len(Example().Policies()) {
+		t.Fatalf("%d files for %d policies: %v", len(files), len(Example().Policies()), err)
+	}
+	for name, policy := range Example().Policies() {
+		if text, err := os.ReadFile(filepath.Join("../../docs/policies", name)); err != nil || !bytes.Equal(text, policy.Text()) {
+			t.Errorf("%s is not what make generate makes: %v", name, err)
+		}
+	}
+}
+
+func TestASetUpTellsAllThatIsWrongWithIt(t *testing.T) {
+	s := Setup{SourceAccount: "1", Targets: []string{"1", "x"}, BuildRole: "a b", SourceKeyARNs: []string{"alias/a"}, TargetAlias: "golden", TargetRole: ""}
+	for _, want := range []string{"source account", "target account 1 is", `target account "x"`, "build role", "target role", "source key", "target key"} {
+		if err := s.Check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("nothing of %q: %v", want, err)
+		}
+	}
+	if err := Example().Check(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,320 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package rights
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
+)
+
+const home = "ap-northeast-1"
+
+// The environment of whoever runs the tests has no say in them.
+func TestMain(m *testing.M) {
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	for _, file := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
+		_ = os.Setenv(file, os.DevNull)
+	}
+	_ = os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	os.Exit(m.Run())
+}
+
+// site is a world whose accounts have the policies of a set-up and no other rights.
+type site struct {
+	*testing.T
+	*awssim.World
+	Setup
+	image    string
+	access   awsclient.Access
+	user     aws.Config // of the source account, who may assume the build role
+	launcher aws.Config // of the target account, who may assume the role that launches
+}
+
+// furnish makes a world. change is done to the policies before they are given.
+func furnish(t *testing.T, change func(file string, d *Document)) *site {
+	s := &site{T: t, World: awssim.New(awssim.WithSeed(1)), Setup: Example()}
+	s.must(s.Build(func(b *awssim.Builder) error {
+		source, target := s.SourceAccount, s.Targets[0]
+		keys := kms.NewFromConfig(b.Config(source, home))
+		made, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{})
+		s.must(err)
+		s.SourceKeyARNs = []string{*made.KeyMetadata.Arn}
+		_, err = keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/source"), TargetKeyId: made.KeyMetadata.KeyId})
+		s.must(err)
+		policies := map[string]string{}
+		for file, d := range s.Policies() {
+			change(file, &d)
+			policies[file] = string(d.Text())
+		}
+
+		users := iam.NewFromConfig(b.Config(source, home))
+		_, err = users.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("ci")})
+		s.must(err)
+		_, err = users.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("ci"), PolicyName: aws.String("build"), PolicyDocument: aws.String(
+			`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "` + s.buildRole() + `"}}`)})
+		s.must(err)
+		launchers := iam.NewFromConfig(b.Config(target, home))
+		_, err = launchers.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("somebody")})
+		s.must(err)
+		_, err = launchers.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("somebody"), PolicyName: aws.String("launch"), PolicyDocument: aws.String(
+			`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}`)})
+		s.must(err)
+		somebody, err := launchers.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String("somebody")})
+		s.must(err)
+		s.launcher = s.Config(target, home)
+		s.launcher.Credentials = credentials.NewStaticCredentialsProvider(*somebody.AccessKey.AccessKeyId, *somebody.AccessKey.SecretAccessKey, "")
+		access, err := users.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String("ci")})
+		s.must(err)
+		s.user = s.Config(source, home)
+		s.user.Credentials = credentials.NewStaticCredentialsProvider(*access.AccessKey.AccessKeyId, *access.AccessKey.SecretAccessKey, "")
+		s.access = awsclient.Access{Region: home, AccessKey: *access.AccessKey.AccessKeyId, SecretKey: plan.Secret(*access.AccessKey.SecretAccessKey),
+			AssumeRole: []plan.Role{{RoleARN: plan.Text(s.buildRole())}}, HTTPClient: s.World, Seed: 1}
+		s.role(users, s.BuildRole, `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "`+s.root(source)+`"}, "Action": "sts:AssumeRole"}}`, policies["build-role.json"])
+
+		roles := iam.NewFromConfig(b.Config(target, home))
+		s.role(roles, s.TargetRole, policies["target-role-trust.json"], policies["target-role.json"])
+		s.role(roles, "launcher", `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "`+s.root(target)+`"}, "Action": "sts:AssumeRole"}}`,
+			strings.Replace(policies["launch-role.json"], `"Statement": [`, `"Statement": [{"Effect": "Allow", "Action": "ec2:*", "Resource": "*"},`, 1))
+		_, err = roles.CreateServiceLinkedRole(t.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")})
+		s.must(err)
+		owned := kms.NewFromConfig(b.Config(target, home))
+		own, err := owned.CreateKey(t.Context(), &kms.CreateKeyInput{Policy: aws.String(policies["target-key.json"])})
+		s.must(err)
+		_, err = owned.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String(s.TargetAlias), TargetKeyId: own.KeyMetadata.KeyId})
+		s.must(err)
+		other, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{})
+		s.must(err)
+		_, err = keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/build"), TargetKeyId: other.KeyMetadata.KeyId})
+		s.must(err)
+		s.build(b)
+		_, err = keys.PutKeyPolicy(t.Context(), &kms.PutKeyPolicyInput{KeyId: made.KeyMetadata.KeyId, Policy: aws.String(policies["source-key.json"])})
+		return err
+	}))
+	return s
+}
+
+func (s *site) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *site) role(client *iam.Client, name, trust, policy string) {
+	s.Helper()
+	_, err := client.CreateRole(s.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust})
+	s.must(err)
+	_, err = client.PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: &name, PolicyName: aws.String("rights"), PolicyDocument: &policy})
+	s.must(err)
+}
+
+// build makes an image with one volume under another key of its account, and one under the key of what is shared.
+func (s *site) build(b *awssim.Builder) {
+	s.Helper()
+	cloud := ec2.NewFromConfig(b.Config(s.SourceAccount, home))
+	var devices []ec2types.BlockDeviceMapping
+	for i, key := range []string{"alias/build", "alias/source"} {
+		device := []string{"/dev/xvda", "/dev/xvdb"}[i]
+		volume, err := cloud.CreateVolume(s.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8), Encrypted: aws.Bool(true), KmsKeyId: aws.String(key)})
+		s.must(err)
+		b.Wait(time.Minute)
+		snapshot, err := cloud.CreateSnapshot(s.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+		s.must(err)
+		b.Wait(time.Hour)
+		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String(device), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}})
+	}
+	image, err := cloud.RegisterImage(s.Context(), &ec2.RegisterImageInput{Name: aws.String("golden"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BootMode: ec2types.BootModeValuesUefi, UefiData: aws.String("QU1aTlVFRkk="), BlockDeviceMappings: devices})
+	s.must(err)
+	s.image = *image.ImageId
+}
+
+// tells is what people read of a whole run that uses every option, other than that all went well; "" when it did.
+func (s *site) tells() string {
+	s.Helper()
+	var told strings.Builder
+	run := func(name string, change ...func(*plan.Request)) {
+		pool, err := awsclient.New(s.Context(), s.access)
+		s.must(err)
+		req, _ := everyOption(s.Setup)
+		req.Images[0].ImageID, req.Build.RunID = s.image, name
+		req.Targets[0].Roles[0].ExternalID = plan.Secret(s.ExternalID)
+		req.Timeout, req.CopyTimeout, req.PollInterval = 12*time.Hour, 6*time.Hour, 15*time.Second
+		for _, change := range change {
+			change(&req)
+		}
+		quiet := func(plan.Event) {}
+		show := func(findings []plan.Finding) {
+			for _, f := range findings {
+				if f.Level != plan.Note {
+					fmt.Fprintf(&told, "%+v\n", f)
+				}
+			}
+		}
+		sources, findings := transfer.Protect(s.Context(), pool, s.SourceAccount, name, req.Images, quiet)
+		show(findings)
+		show(transfer.Seal(s.Context(), pool, s.SourceAccount, origin.ParseKey(strings.Repeat("5a", 16)), req.Images, quiet))
+		facts, err := survey.Look(s.Context(), pool, req)
+		if err != nil {
+			fmt.Fprintln(&told, err)
+			return
+		}
+		p := plan.Decide(req, facts)
+		show(p.Findings)
+		if p.Refused() {
+			return
+		}
+		result := transfer.Run(s.Context(), pool, p, transfer.Options{CopyTimeout: req.CopyTimeout, PollInterval: req.PollInterval}, quiet)
+		show(result.Findings)
+		for _, left := range result.Left {
+			fmt.Fprintf(&told, "left: %+v\n", left)
+		}
+		if len(result.Images) < len(p.Destinations) && told.Len() == 0 {
+			fmt.Fprintln(&told, "an image is missing, and nothing says why")
+		}
+		_, findings = transfer.Lift(s.Context(), pool, s.SourceAccount, sources, quiet)
+		show(findings)
+	}
+	s.Inject(awssim.Rule{Fault: awssim.LateFailure, Account: s.Targets[0], Action: "ec2:CopySnapshot", Nth: 1})
+	run("run-1")
+	run("run-2")
+	admin := ec2.NewFromConfig(s.Config(s.Targets[0], home))
+	images, err := admin.DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+	s.must(err)
+	if len(images.Images) == 0 {
+		return told.String()
+	}
+	_, err = admin.ModifyImageAttribute(s.Context(), &ec2.ModifyImageAttributeInput{ImageId: images.Images[0].ImageId, ImdsSupport: &ec2types.AttributeValue{Value: aws.String("v2.0")}})
+	s.must(err)
+	_, err = admin.ModifyEbsDefaultKmsKeyId(s.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: aws.String(s.TargetAlias)})
+	s.must(err)
+	run("run-3", func(req *plan.Request) { req.Targets[0].KMSKeyID = plan.DefaultKey })
+	s.launch(&told)
+	return told.String()
+}
+
+// launch tells of launches of the target's image that do not come to run: by a role, and by Auto Scaling.
+func (s *site) launch(told *strings.Builder) {
+	s.Helper()
+	target := s.Targets[0]
+	scaling, err := s.ServiceConfig(s.roleARN(target, linkedRole), home)
+	s.must(err)
+	admin, user := ec2.NewFromConfig(s.Config(target, home)), s.as(s.launcher, s.roleARN(target, "launcher"))
+	images, err := admin.DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+	s.must(err)
+	key, err := kms.NewFromConfig(s.Config(target, home)).DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: &s.TargetAlias})
+	s.must(err)
+	for _, image := range images.Images {
+		for who, config := range map[string]aws.Config{"launcher": user, linkedRole: scaling} {
+			made, err := ec2.NewFromConfig(config).RunInstances(s.Context(), &ec2.RunInstancesInput{ImageId: image.ImageId, InstanceType: ec2types.InstanceTypeT3Nano, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
+			s.must(err)
+			time.Sleep(time.Minute)
+			seen, err := admin.DescribeInstances(s.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{*made.Instances[0].InstanceId}})
+			s.must(err)
+			instance := seen.Reservations[0].Instances[0]
+			if reason := instance.StateReason; reason != nil {
+				fmt.Fprintf(told, "%+v\n", diagnose.Explain(diagnose.Case{At: plan.Place{Account: target, Region: home}, Principal: s.roleARN(target, who), SourceAccount: s.SourceAccount,
+					Resource: *key.KeyMetadata.Arn, Refusal: plan.Refusal{Operation: "ec2:RunInstances", Code: *reason.Code, Message: *reason.Message}}))
+			}
+		}
+	}
+}
+
+// documented are rights that AWS's guides demand for what the plugin does, and that were seen not to be missed (3.1.8, 3.1.10).
+var documented = map[string]string{ // file and action -> rule
+	"build-role.json kms:Decrypt":                          "3.1.1",
+	"build-role.json kms:ReEncryptFrom":                    "3.1.1",
+	"target-role.json kms:Decrypt":                         "3.1.3",
+	"target-role.json kms:DescribeKey":                     "3.1.3",
+	"target-role.json kms:ReEncryptFrom":                   "3.1.3",
+	"source-key.json kms:Decrypt":                          "3.1.3",
+	"source-key.json kms:DescribeKey":                      "3.1.3",
+	"source-key.json kms:ReEncryptFrom":                    "3.1.3",
+	"launch-role.json kms:Decrypt":                         "3.1.5",
+	"launch-role.json kms:DescribeKey":                     "3.1.5",
+	"launch-role.json kms:GenerateDataKeyWithoutPlaintext": "3.1.5",
+	"launch-role.json kms:ReEncryptFrom":                   "3.1.5",
+	"launch-role.json kms:ReEncryptTo":                     "3.1.5",
+	"target-key.json kms:Decrypt":                          "8.2",
+	"target-key.json kms:DescribeKey":                      "8.2",
+	"target-key.json kms:Encrypt":                          "8.2",
+	"target-key.json kms:GenerateDataKey*":                 "8.2",
+	"target-key.json kms:ReEncrypt*":                       "8.2",
+}
+
+// One right at a time is taken out of one policy. Either whole runs and launches then tell of it by name, or it is one that AWS's
+// guides demand, and nothing is missed.
+func TestEveryRightIsProvedOrDocumented(t *testing.T) {
+	type right struct{ file, sid, action string }
+	told := func(without right) (text string) {
+		synctest.Test(t, func(t *testing.T) {
+			text = furnish(t, func(file string, d *Document) {
+				if file == without.file {
+					d.take(without.sid, without.action)
+				}
+			}).tells()
+		})
+		return text
+	}
+	undisturbed := told(right{})
+	var rights, proved, unneeded, unexplained int
+	for file, d := range Example().Policies() {
+		for _, statement := range d.Statement {
+			if statement.Sid == ownAccount { // every key has it
+				continue
+			}
+			for _, action := range statement.Action {
+				rights++
+				text := told(right{file, statement.Sid, action})
+				rule := documented[file+" "+action]
+				switch missed := text != undisturbed; {
+				case missed && strings.Contains(text, action):
+					proved++
+				case !missed && rule != "":
+					unneeded++
+				default:
+					unexplained++
+					t.Errorf("%s: without %s in %s, is it missed: %v; %s", file, action, statement.Sid, missed, text)
+				}
+			}
+		}
+	}
+	fmt.Printf("actions: %d, proved: %d, documented: %d, unexplained: %d\n", rights, proved, unneeded, unexplained)
+}
+
+// take takes an action out of a statement.
+func (d *Document) take(sid, action string) {
+	for i := range d.Statement {
+		if s := &d.Statement[i]; s.Sid == sid {
+			s.Action = slices.DeleteFunc(slices.Clone(s.Action), func(a string) bool { return a == action })
+			if len(s.Action) == 0 {
+				s.Action = []string{"none:None"} // a statement without actions is none
+			}
+		}
+	}
+}
