@@ -22,6 +22,8 @@ func bucketOf(operation string) bucket {
 		return bucket{100, 1}
 	case "CreateSnapshot", "DeleteSnapshot", "ModifyImageAttribute", "ModifySnapshotAttribute", "DeregisterImage":
 		return bucket{100, 5}
+	case "RunInstances":
+		return bucket{5, 2}
 	case "CreateTags":
 		return bucket{100, 10}
 	}

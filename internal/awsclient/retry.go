@@ -28,6 +28,8 @@ var repeatable = map[string]bool{
 	"EnableImageDeregistrationProtection":  true,
 	"ModifyImageAttribute":                 true,
 	"ModifySnapshotAttribute":              true,
+	"RunInstances":                         true, // with a ClientToken
+	"TerminateInstances":                   true,
 	"RevokeGrant":                          true,
 }
 

@@ -137,6 +137,33 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 	return s
 }
 
+// FlatLaunchCheck is an auto-generated flat version of LaunchCheck.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatLaunchCheck struct {
+	InstanceType *string           `mapstructure:"instance_type" required:"true" cty:"instance_type" hcl:"instance_type"`
+	SubnetID     *string           `mapstructure:"subnet_id" cty:"subnet_id" hcl:"subnet_id"`
+	RunTags      map[string]string `mapstructure:"run_tags" cty:"run_tags" hcl:"run_tags"`
+}
+
+// FlatMapstructure returns a new FlatLaunchCheck.
+// FlatLaunchCheck is an auto-generated flat version of LaunchCheck.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*LaunchCheck) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatLaunchCheck)
+}
+
+// HCL2Spec returns the hcl spec of a LaunchCheck.
+// This spec is used by HCL to read the fields of LaunchCheck.
+// The decoded values from this spec will then be applied to a FlatLaunchCheck.
+func (*FlatLaunchCheck) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"instance_type": &hcldec.AttrSpec{Name: "instance_type", Type: cty.String, Required: false},
+		"subnet_id":     &hcldec.AttrSpec{Name: "subnet_id", Type: cty.String, Required: false},
+		"run_tags":      &hcldec.AttrSpec{Name: "run_tags", Type: cty.Map(cty.String), Required: false},
+	}
+	return s
+}
+
 // FlatShare is an auto-generated flat version of Share.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatShare struct {
@@ -183,6 +210,7 @@ type FlatTarget struct {
 	AMIDescription  *string           `mapstructure:"ami_description" cty:"ami_description" hcl:"ami_description"`
 	Tags            map[string]string `mapstructure:"tags" cty:"tags" hcl:"tags"`
 	SnapshotTags    map[string]string `mapstructure:"snapshot_tags" cty:"snapshot_tags" hcl:"snapshot_tags"`
+	LaunchCheck     *FlatLaunchCheck  `mapstructure:"launch_check" cty:"launch_check" hcl:"launch_check"`
 }
 
 // FlatMapstructure returns a new FlatTarget.
@@ -211,6 +239,7 @@ func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 		"ami_description":    &hcldec.AttrSpec{Name: "ami_description", Type: cty.String, Required: false},
 		"tags":               &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
 		"snapshot_tags":      &hcldec.AttrSpec{Name: "snapshot_tags", Type: cty.Map(cty.String), Required: false},
+		"launch_check":       &hcldec.BlockSpec{TypeName: "launch_check", Nested: hcldec.ObjectSpec((*FlatLaunchCheck)(nil).HCL2Spec())},
 	}
 	return s
 }

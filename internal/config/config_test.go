@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,10 @@ func share(line string) string {
 }
 func assumeRole(line string) string { return prod + "\nassume_role {\n" + role + line + "\n}" }
 
+func launchCheck(line string) string {
+	return target("launch_check {\ninstance_type = \"t3.micro\"\n" + line + "\n}\n")
+}
+
 var options = []struct {
 	option, body string
 	got          func(run) any
@@ -186,6 +191,9 @@ var options = []struct {
 	{"share.account_ids", share(""), func(r run) any { return r.Shares[0].AccountIDs }, []string{"777777777777", "888888888888"}},
 	{"share.organization_arns", share(`organization_arns = ["arn:aws:organizations::111111111111:organization/o-1234567890"]`), func(r run) any { return r.Shares[0].OrganizationARNs }, []string{"arn:aws:organizations::111111111111:organization/o-1234567890"}},
 	{"share.organizational_unit_arns", share(`organizational_unit_arns = ["arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"]`), func(r run) any { return r.Shares[0].OrganizationalUnits }, []string{"arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"}},
+	{"target.launch_check.instance_type", launchCheck(""), func(r run) any { return r.target().LaunchCheck.InstanceType }, "t3.micro"},
+	{"target.launch_check.subnet_id", launchCheck(`subnet_id = "subnet-0123456789abcdef0"`), func(r run) any { return r.target().LaunchCheck.SubnetID }, "subnet-0123456789abcdef0"},
+	{"target.launch_check.run_tags", launchCheck(`run_tags = { purpose = "check of {{ .SourceAMI }}" }`), func(r run) any { return r.target().LaunchCheck.Tags }, map[string]plan.Text{"purpose": "check of {{ .SourceAMI }}"}},
 }
 
 func TestEveryOptionReachesTheRun(t *testing.T) {
@@ -213,7 +221,7 @@ func TestEveryOptionHasATest(t *testing.T) {
 		tested[o.option] = true
 	}
 	named(reflect.TypeFor[config.Config](), "", func(option string) {
-		block := strings.HasSuffix(option, "target") || option == "assume_role" || option == "share"
+		block := slices.Contains([]string{"target", "target.launch_check", "share", "assume_role"}, option)
 		inherited := strings.HasPrefix(option, "target.assume_role.") // the same struct as at the top level
 		if !tested[option] && !block && !inherited {
 			t.Errorf("no test of %s", option)

@@ -57,6 +57,9 @@ type Target struct {
 	// Tags of the snapshots of the copy, given in the call that makes each.
 	// The values may name [template variables](#template-variables).
 	SnapshotTags map[string]string `mapstructure:"snapshot_tags"`
+	// Launches one instance of every image that the target gets, waits until it runs, and terminates it whatever comes of it. An image that does not launch
+	// fails its destination, with AWS's reason. See [launch_check](#launch-check). Default: none is launched.
+	LaunchCheck *LaunchCheck `mapstructure:"launch_check"`
 }
 
 // label is how messages call the target: by its name, or by its place among the targets.
@@ -87,6 +90,9 @@ func (t *Target) target(i int) plan.Target {
 	}
 	if t.RoleName != "" {
 		target.Roles = append(target.Roles, plan.Role{RoleName: plan.Text(t.RoleName)})
+	}
+	if check := t.LaunchCheck; check != nil {
+		target.LaunchCheck = &plan.LaunchCheck{InstanceType: check.InstanceType, SubnetID: check.SubnetID, Tags: texts(check.RunTags)}
 	}
 	for _, role := range t.AssumeRole {
 		target.Roles = append(target.Roles, role.role())
@@ -131,6 +137,9 @@ func (t *Target) check(p *problems, chained bool) {
 		p.add("ami_name", "%q is not 3 to 128 letters, digits, blanks and ()[]./-'@_", t.AMIName)
 	}
 	p.template("ami_description", t.AMIDescription, false)
+	if t.LaunchCheck != nil {
+		t.LaunchCheck.check(p.in("launch_check"), len(t.AccountIDs) > 1 || len(t.Regions) > 1)
+	}
 	p.tags("tags", t.Tags)
 	p.tags("snapshot_tags", t.SnapshotTags)
 	for _, field := range []struct {

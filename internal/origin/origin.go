@@ -26,6 +26,9 @@ const (
 // Ours reports whether a tag key is one of ours.
 func Ours(key string) bool { return strings.HasPrefix(key, Prefix) }
 
+// LaunchCheck is the Device in the Mark of a launch check's instance.
+const LaunchCheck = "launch-check"
+
 // Mark is where a thing comes from, and where it belongs.
 type Mark struct {
 	Account string // of the source image

@@ -36,6 +36,8 @@ type goal struct {
 	image  *ec2types.Image      // finished: nothing is left to do but to verify
 	broken []ec2types.Image     // ours, but not what the image has to be
 	copies map[string]leftovers // by the id of the volume's own snapshot
+	ami    Ref                  // its image, finished or to be
+	proofs []ID                 // steps that have to succeed before anything may point at the image
 }
 
 // ready is a snapshot that can be copied or registered, and the steps that have to succeed before.
@@ -63,6 +65,7 @@ func cleaning(req Request, facts Facts, destinations []Destination, supplies []*
 		for _, v := range volumes(facts.Images[d.FromRegion]) {
 			b.drop(d.At, d.At, g.copies[v.id()].all(), gone...)
 		}
+		b.endLaunches(d)
 	}
 	for _, s := range supplies {
 		b.takeBack(&offer{supply: s})
@@ -86,9 +89,10 @@ func steps(req Request, facts Facts, destinations []Destination, supplies []*sup
 	for i, g := range goals {
 		copies[i] = b.copies(g, offers)
 	}
-	for i, g := range goals {
-		b.register(g, copies[i])
-		b.tidy(g)
+	for i := range goals {
+		b.register(&goals[i], copies[i])
+		b.launch(&goals[i])
+		b.tidy(goals[i])
 	}
 	for _, o := range offers {
 		b.takeBack(o)
@@ -259,7 +263,7 @@ func (b *builder) copies(g goal, offers []*offer) map[string]ready {
 }
 
 // register makes the destination's image from its copies, unless an earlier run did, and has it verified.
-func (b *builder) register(g goal, copies map[string]ready) {
+func (b *builder) register(g *goal, copies map[string]ready) {
 	image := b.facts.Images[g.FromRegion]
 	r := &RegisterImage{
 		Head:        Head{Step: id("register", g.At.Account, g.At.Region), At: g.At, For: g.At, Takes: callTime},
@@ -286,7 +290,7 @@ func (b *builder) register(g goal, copies map[string]ready) {
 			verify.Snapshots[device] = Wanted{Snapshot: source.ref, KeyARN: g.keyARN, GiB: v.gib()}
 		}
 	}
-	r.Needs = append(r.Needs, b.deregister(g)...)
+	r.Needs = append(r.Needs, b.deregister(*g)...)
 	if g.image != nil {
 		verify.Image = Ref{Known: aws.ToString(g.image.ImageId)}
 		tags := tagMap(g.image.Tags)
@@ -298,7 +302,7 @@ func (b *builder) register(g goal, copies map[string]ready) {
 		verify.Image = Ref{From: b.add(r)}
 		verify.Needs = append(slices.Clone(r.Needs), r.Step)
 	}
-	b.add(verify)
+	g.ami, g.proofs = verify.Image, append(g.proofs, b.add(verify))
 }
 
 // deregister removes images that are ours, but not what the image has to be.
@@ -318,6 +322,7 @@ func (b *builder) tidy(g goal) {
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		b.drop(g.At, g.At, g.copies[v.id()].surplus)
 	}
+	b.endLaunches(g.Destination)
 }
 
 // drop deletes snapshots that are provably ours and of no use.

@@ -187,6 +187,10 @@ func alienFindings(req Request, facts Facts, destinations []Destination, supplie
 		for _, image := range images {
 			findings = append(findings, alien(d.At, "image", aws.ToString(image.ImageId)))
 		}
+		_, instances := earlierLaunches(req, facts, d)
+		for _, i := range instances {
+			findings = append(findings, alien(d.At, "instance", aws.ToString(i.InstanceId)))
+		}
 		for _, v := range volumes(facts.Images[d.FromRegion]) {
 			for _, c := range copiesAt(req, facts, d, v).alien {
 				findings = append(findings, alien(d.At, "snapshot", c.id()))

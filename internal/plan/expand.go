@@ -28,6 +28,7 @@ type Destination struct {
 	Description  string
 	Tags         map[string]string
 	SnapshotTags map[string]string
+	Launch       *Launch // nil: no launch check
 }
 
 // Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts only, so
@@ -79,6 +80,9 @@ func expand(req Request, facts Facts, target Target, at Place) (Destination, []F
 	d.KMSKeyID = r.text("kms_key_id", target.KMSKeyID)
 	if key, given := target.RegionKMSKeyIDs[at.Region]; given {
 		d.KMSKeyID = r.text("region_kms_key_ids", key)
+	}
+	if check := target.LaunchCheck; check != nil {
+		d.Launch = &Launch{InstanceType: check.InstanceType, SubnetID: check.SubnetID, Tags: r.texts("launch_check: run_tags", check.Tags, nil)}
 	}
 	if at.Account != facts.Source.Account {
 		d.Roles = r.roles(target.Roles)

@@ -30,6 +30,11 @@ func (p Place) image(id string) string { return p.resource("image", id) }
 // snapshot is the ARN of a snapshot there, as IAM asks for it; "" stands for any id (6.5).
 func (p Place) snapshot(id string) string { return p.resource("snapshot", id) }
 
+// owned is the ARN of a thing that belongs to the account there, as IAM asks for it; "" stands for any id.
+func (p Place) owned(kind, id string) string {
+	return "arn:" + PartitionOf(p.Region) + ":ec2:" + p.Region + ":" + p.Account + ":" + kind + "/" + cmp.Or(id, "*")
+}
+
 func (p Place) resource(kind, id string) string {
 	return "arn:" + PartitionOf(p.Region) + ":ec2:" + p.Region + "::" + kind + "/" + cmp.Or(id, "*")
 }
@@ -98,6 +103,7 @@ type Site struct {
 type Earlier struct {
 	Snapshots []ec2types.Snapshot // own, sorted by id
 	Images    []ec2types.Image    // own, sorted by id
+	Instances []ec2types.Instance // own, not terminated, sorted by id; looked for where a launch check is asked for
 }
 
 // Refusal is an AWS error as a fact.

@@ -52,6 +52,7 @@ type Target struct {
 	AMIDescription  Text // "": the source's description
 	Tags            map[string]Text
 	SnapshotTags    map[string]Text
+	LaunchCheck     *LaunchCheck // nil: none
 }
 
 // Method is how a target gets its copy.

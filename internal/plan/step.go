@@ -58,6 +58,15 @@ type Step interface {
 	String() string // its line in the plan
 }
 
+// Proves reports a step that has to succeed before its destination is served, and anything may point at its image.
+func Proves(s Step) bool {
+	switch s.(type) {
+	case *VerifyImage, *RunInstance:
+		return true
+	}
+	return false
+}
+
 // Base gives the runner its part of a step.
 func (h *Head) Base() *Head { return h }
 

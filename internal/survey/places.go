@@ -160,6 +160,7 @@ func (s *survey) destination(ctx context.Context, d plan.Destination) {
 		return
 	}
 	s.earlier(ctx, d.At, d.FromRegion)
+	s.launches(ctx, d)
 	key := d.KMSKeyID
 	if key == plan.DefaultKey {
 		key = s.standard(ctx, d.At).KMSKeyID
@@ -230,6 +231,38 @@ func (s *survey) earlier(ctx context.Context, at plan.Place, from string) {
 	slices.SortFunc(found.Snapshots, func(a, b ec2types.Snapshot) int { return cmp.Compare(*a.SnapshotId, *b.SnapshotId) })
 	slices.SortFunc(found.Images, func(a, b ec2types.Image) int { return cmp.Compare(*a.ImageId, *b.ImageId) })
 	s.keep(func(f *plan.Facts) { f.Earlier[at] = found })
+}
+
+// launches looks for the instances that launch checks of earlier runs left at a destination.
+func (s *survey) launches(ctx context.Context, d plan.Destination) {
+	s.mu.Lock()
+	image := s.facts.Images[d.FromRegion]
+	s.mu.Unlock()
+	if d.Launch == nil || image.SealKey == nil {
+		return
+	}
+	mark := origin.Mark{Account: s.facts.Source.Account, Region: d.FromRegion, ImageID: aws.ToString(image.Image.ImageId), Device: origin.LaunchCheck}
+	var found []ec2types.Instance
+	pages := ec2.NewDescribeInstancesPaginator(s.pool.EC2(d.At), &ec2.DescribeInstancesInput{Filters: []ec2types.Filter{
+		{Name: aws.String("tag:" + origin.Source), Values: []string{mark.Source()}},
+		{Name: aws.String("instance-state-name"), Values: []string{"pending", "running", "stopping", "stopped"}},
+	}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			s.unseen(d.At, "", "ec2:DescribeInstances", err)
+			break
+		}
+		for _, r := range page.Reservations {
+			found = append(found, r.Instances...)
+		}
+	}
+	slices.SortFunc(found, func(a, b ec2types.Instance) int { return cmp.Compare(*a.InstanceId, *b.InstanceId) })
+	s.keep(func(f *plan.Facts) {
+		earlier := f.Earlier[d.At]
+		earlier.Instances = found
+		f.Earlier[d.At] = earlier
+	})
 }
 
 // sealKey reads the sealing key from the tags of a source image.

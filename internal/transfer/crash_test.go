@@ -47,7 +47,7 @@ var (
 )
 
 // census counts what a world has too little and too much of: destinations without their image, images beyond one, snapshots of
-// no image and permissions that nobody needs.
+// no image, instances and permissions that nobody needs.
 func (h *house) census() (missing, duplicates, orphans int) {
 	regions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), home))))
 	for _, account := range append(slices.Clone(h.targets), source) {
@@ -67,6 +67,7 @@ func (h *house) census() (missing, duplicates, orphans int) {
 				}
 				orphans += len(h.permissions(account, region, aws.ToString(s.SnapshotId)))
 			}
+			orphans += len(h.instances(account, region))
 			switch wanted := account != source && slices.Contains(h.regions, region) || account == source && region == home; {
 			case wanted && len(images) == 0:
 				missing++
@@ -94,9 +95,25 @@ func TestARunThatDiesAnywhereIsTakenUp(t *testing.T) {
 	if *whole {
 		volumes, targets, regions = mixed, []string{"222222222222", "333333333333"}, []string{home, away}
 	}
+	crashes(t, volumes, targets, regions, nil)
+}
+
+// The same with everything on that a run may be asked for.
+func TestARunWithEverythingOnThatDiesAnywhereIsTakenUp(t *testing.T) {
+	crashes(t, mixed[1:2], []string{"222222222222"}, []string{home}, everything)
+}
+
+// everything switches everything on that a run may be asked for.
+func everything(req *plan.Request) {
+	req.Targets[0].LaunchCheck = &plan.LaunchCheck{InstanceType: "t4g.micro"}
+}
+
+// crashes lets a run die after every call, and before the answer to every call.
+func crashes(t *testing.T, volumes []volume, targets, regions []string, with func(*plan.Request)) {
 	calls := 0
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, volumes, targets, regions)
+		h.with = with
 		line := h.Line(0, false, nil)
 		if _, err := h.attempt(t.Context(), line, "run-1"); err != nil {
 			t.Fatal(err)
@@ -109,6 +126,7 @@ func TestARunThatDiesAnywhereIsTakenUp(t *testing.T) {
 			points++
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, volumes, targets, regions)
+				h.with = with
 				ctx, die := context.WithCancelCause(t.Context())
 				_, _ = h.attempt(ctx, h.Line(call, lost, die), "run-1")
 				result, err := h.attempt(t.Context(), h.Line(0, false, nil), "run-2")

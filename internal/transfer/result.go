@@ -21,6 +21,12 @@ import (
 func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[plan.ID]Done) plan.Result {
 	var r plan.Result
 	removed, verified := map[string]bool{}, map[plan.Place]bool{}
+	unproved := map[plan.Place]bool{}
+	for _, s := range p.Steps {
+		if plan.Proves(s) && done[s.Base().Step].Err != nil {
+			unproved[s.Base().For] = true
+		}
+	}
 	for _, s := range p.Steps {
 		d := done[s.Base().Step]
 		ended := plan.Ended{Step: s.Base().Step, At: s.Base().At, Begun: d.Begun, Ended: d.Ended, Made: d.Made, Skipped: errors.Is(d.Err, errSkipped), Failure: explain(ctx, pool, sourceAccount(p.Steps), s, d.Err)}
@@ -32,8 +38,12 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 		r.Left = append(r.Left, d.Left...)
 		switch s := s.(type) {
 		case *plan.VerifyImage:
-			if d.Err == nil {
-				verified[s.At] = true
+			verified[s.At] = d.Err == nil
+			switch {
+			case d.Err != nil:
+			case unproved[s.At]:
+				r.Left = append(r.Left, plan.Leftover{At: s.At, Kind: "image", Resource: d.Made, Why: "verified, but not proved to launch; the next run goes on with it"})
+			default:
 				r.Images = append(r.Images, made(p, s, d))
 			}
 		case *plan.DeleteSnapshot:
@@ -116,6 +126,10 @@ func refusalOf(err error) (plan.Refusal, bool) {
 	if errors.As(err, &failed) {
 		return plan.Refusal{Operation: "ec2:CopySnapshot", Message: failed.text}, true
 	}
+	var ended *launchFailed
+	if errors.As(err, &ended) {
+		return plan.Refusal{Operation: "ec2:RunInstances", Code: ended.code, Message: ended.text}, true
+	}
 	operation := awsclient.Operation(err)
 	return *awsclient.Refused(operation, err), operation != "" || awsclient.Code(err) != ""
 }
@@ -145,6 +159,10 @@ func resourceOf(s plan.Step) string {
 		return aws.ToString(s.Source.ImageId)
 	case *plan.DeregisterImage:
 		return s.Image.Known
+	case *plan.RunInstance:
+		return s.Image.Known
+	case *plan.TerminateInstance:
+		return s.Instance.Known
 	case *plan.TagResource:
 		return s.Resource.Known
 	case *plan.ProtectImage:

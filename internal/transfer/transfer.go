@@ -72,6 +72,10 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 		end(t.deleteSnapshot(ctx, j, s))
 	case *plan.DeregisterImage:
 		end(t.deregisterImage(ctx, j, s))
+	case *plan.RunInstance:
+		end(t.runInstance(ctx, j, s))
+	case *plan.TerminateInstance:
+		end(t.terminateInstance(ctx, j, s))
 	case *plan.TagResource:
 		end(t.tagResource(ctx, j, s))
 	case *plan.ProtectImage:

@@ -61,7 +61,8 @@ type house struct {
 	targets []string
 	regions []string
 	sealKey origin.Key
-	access  awsclient.Access // as the builder's user: a root user may assume no role
+	with    func(*plan.Request) // what the request has beside; nil: nothing
+	access  awsclient.Access    // as the builder's user: a root user may assume no role
 }
 
 const (
@@ -203,7 +204,7 @@ func (h *house) image(ctx context.Context, b *awssim.Builder, client *ec2.Client
 }
 
 func (h *house) request() plan.Request {
-	return plan.Request{
+	req := plan.Request{
 		Images: h.images, KMSKeyID: sourceAlias,
 		Targets: []plan.Target{{
 			Name: "prod", AccountIDs: h.targets, Regions: h.regions, KMSKeyID: targetAlias,
@@ -212,6 +213,10 @@ func (h *house) request() plan.Request {
 		Timeout: 12 * time.Hour, CopyTimeout: 6 * time.Hour, PollInterval: 15 * time.Second,
 		Build: plan.Build{Name: "golden", Region: home, RunID: "run-1"},
 	}
+	if h.with != nil {
+		h.with(&req)
+	}
+	return req
 }
 
 // pool reaches the world as the builder's user.

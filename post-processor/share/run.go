@@ -41,6 +41,7 @@ type run struct {
 	pool     *awsclient.Pool
 	account  string // of the source
 	steps    map[plan.ID]plan.Step
+	unproved map[plan.Place]int // how many steps have yet to prove a destination's image
 	result   plan.Result // as far as it has come
 	manifest manifest
 }

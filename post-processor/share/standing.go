@@ -11,9 +11,12 @@ import (
 
 // follow takes the destinations of a plan and what was found into the result.
 func (r *run) follow(p plan.Plan) {
-	r.steps = map[plan.ID]plan.Step{}
+	r.steps, r.unproved = map[plan.ID]plan.Step{}, map[plan.Place]int{}
 	for _, step := range p.Steps {
 		r.steps[step.Base().Step] = step
+		if plan.Proves(step) {
+			r.unproved[step.Base().For]++
+		}
 	}
 	r.result.Findings = p.Findings
 	for _, d := range p.Destinations {
@@ -38,13 +41,18 @@ func (r *run) say(e plan.Event) {
 	}
 	d := &r.result.Destinations[i]
 	before := d.State
-	_, last := step.(*plan.VerifyImage)
+	if e.Kind == plan.Finished && plan.Proves(step) {
+		r.unproved[d.At]--
+	}
+	if _, verified := step.(*plan.VerifyImage); verified && e.Kind == plan.Finished {
+		d.ImageID = e.Resource
+	}
 	switch {
 	case before == plan.Served: // what is tidied up behind it changes nothing
 	case e.Kind == plan.Failed:
 		d.State = plan.Unserved
-	case e.Kind == plan.Finished && last:
-		d.State, d.ImageID = plan.Served, e.Resource
+	case e.Kind == plan.Finished && r.unproved[d.At] == 0 && d.ImageID != "":
+		d.State = plan.Served
 	case e.Kind == plan.Begun && before == plan.Waiting:
 		d.State = plan.Underway
 	}

@@ -1,0 +1,20 @@
+# launch checks
+target {
+  name        = "prod"
+  account_ids = ["999999999999", "888888888888"]
+  kms_key_id  = "alias/golden"
+  launch_check {
+    subnet_id = "subnet-0123456789abcdef0"
+    run_tags  = { "aws:x" = "1", from = "{{ .Source }}" }
+  }
+}
+
+target {
+  name        = "test"
+  account_ids = ["777777777777"]
+  kms_key_id  = "alias/golden"
+  launch_check {
+    instance_type = "huge"
+    subnet_id     = "vpc-0123456789abcdef0"
+  }
+}

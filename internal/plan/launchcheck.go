@@ -1,0 +1,106 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+)
+
+// LaunchCheck starts one instance of every image that a target gets.
+type LaunchCheck struct {
+	InstanceType string
+	SubnetID     string          // "": one of the account's default VPC
+	Tags         map[string]Text // of the instance and its volumes
+}
+
+// Launch is a launch check at one destination: all templates rendered.
+type Launch struct {
+	InstanceType string
+	SubnetID     string
+	Tags         map[string]string
+}
+
+// launchTime is what an instance is expected to take until it runs.
+const launchTime = time.Minute
+
+// launchMark says where the instance of a launch check comes from and belongs. Its key is its image's.
+func (d Destination) launchMark(req Request, facts Facts) origin.Mark {
+	m := d.mark(req, facts, "")
+	m.Device = origin.LaunchCheck
+	return m
+}
+
+// launch adds the launch check, and the end of its instance in every outcome.
+func (b *builder) launch(g *goal) {
+	if g.Launch == nil {
+		return
+	}
+	image := b.facts.Images[g.FromRegion]
+	mark := g.launchMark(b.req, b.facts)
+	run := &RunInstance{
+		Head:         Head{Step: id("launch", g.At.Account, g.At.Region), At: g.At, For: g.At, Needs: slices.Clone(g.proofs), Takes: launchTime},
+		Image:        g.ami,
+		Name:         g.Name,
+		InstanceType: g.Launch.InstanceType,
+		SubnetID:     g.Launch.SubnetID,
+		KeyARN:       g.keyARN,
+		Tags:         joined(g.Launch.Tags, mark.Tags(image.SealKey)),
+		VolumeTags:   g.Launch.Tags,
+		Mark:         mark,
+		SealKey:      image.SealKey,
+	}
+	if g.ami.From != "" {
+		run.Needs = append(run.Needs, g.ami.From)
+	}
+	for _, m := range image.Image.BlockDeviceMappings {
+		if m.Ebs != nil {
+			run.Devices = append(run.Devices, aws.ToString(m.DeviceName))
+		}
+	}
+	slices.Sort(run.Devices)
+	g.proofs = append(g.proofs, b.add(run))
+	b.add(&TerminateInstance{Head: Head{Step: id("terminate", g.At.Account, g.At.Region), At: g.At, After: []ID{run.Step}, Takes: callTime},
+		Instance: Ref{From: run.Step}, Tags: run.Tags})
+}
+
+// endLaunches terminates the instances that launch checks of earlier runs left at a destination.
+func (b *builder) endLaunches(d Destination) {
+	left, _ := earlierLaunches(b.req, b.facts, d)
+	for _, i := range left {
+		instance := aws.ToString(i.InstanceId)
+		b.add(&TerminateInstance{Head: Head{Step: id("terminate", d.At.Account, d.At.Region, instance), At: d.At, Takes: callTime}, Instance: Ref{Known: instance}})
+	}
+}
+
+// earlierLaunches are the instances that launch checks of earlier runs left at a destination. With the first seal alone, one is ours only
+// where there is no second of its run. Others that bear our tags come back as alien.
+func earlierLaunches(req Request, facts Facts, d Destination) (ours, alien []ec2types.Instance) {
+	wanted, key := d.launchMark(req, facts), facts.Images[d.FromRegion].SealKey
+	proof := map[string]origin.Proof{}
+	var found []ec2types.Instance
+	for _, i := range facts.Earlier[d.At].Instances {
+		if tags := tagMap(i.Tags); tags[origin.Source] == wanted.Source() {
+			proof[aws.ToString(i.InstanceId)] = wanted.Prove(key, aws.ToString(i.InstanceId), tags)
+			found = append(found, i)
+		}
+	}
+	for _, i := range found {
+		own := proof[aws.ToString(i.InstanceId)]
+		twin := slices.ContainsFunc(found, func(o ec2types.Instance) bool {
+			return aws.ToString(o.InstanceId) != aws.ToString(i.InstanceId) && tagMap(o.Tags)[origin.Run] == tagMap(i.Tags)[origin.Run]
+		})
+		if own == origin.None || own == origin.First && twin {
+			alien = append(alien, i)
+			continue
+		}
+		ours = append(ours, i)
+	}
+	return ours, alien
+}

@@ -1,0 +1,25 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import "fmt"
+
+// TerminateInstance ends an instance that a launch check started.
+type TerminateInstance struct {
+	Head
+	Instance Ref
+	Tags     map[string]string // what it is found by where its id never came; nil where the id is known
+}
+
+// Rights of the step.
+func (s *TerminateInstance) Rights() []Right {
+	return []Right{{"ec2:TerminateInstances", s.At.owned("instance", s.Instance.Known), "8.7"}, {"ec2:DescribeInstances", "*", "8.7"}}
+}
+
+func (s *TerminateInstance) String() string {
+	if s.Instance.Known != "" {
+		return fmt.Sprintf("terminate %s, which an earlier run left, in %s", s.Instance.Known, s.At)
+	}
+	return fmt.Sprintf("terminate the instance of the launch check in %s", s.At)
+}

@@ -1,0 +1,65 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// lostLaunch is how long an instance is looked for whose id never came: its launch was cut off.
+const lostLaunch = time.Minute
+
+// terminateInstance ends an instance. That it has ended or is gone already is what was wanted; what is shutting down comes back never.
+func (t *transfer) terminateInstance(ctx context.Context, j *job, s *plan.TerminateInstance) Done {
+	id := j.id(s.Instance)
+	if id == "" {
+		launched := j.ended[s.Instance.From]
+		if launched.Err == nil || errors.Is(launched.Err, errSkipped) || !awsclient.IsUnclear(launched.Err) {
+			return Done{}
+		}
+		var err error
+		if id, err = t.lostInstance(ctx, j, s); err != nil || id == "" {
+			return Done{Err: err}
+		}
+	}
+	_, err := t.pool.EC2(s.At).TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
+	switch {
+	case awsclient.IsNotFound(err) && j.ended[s.Instance.From].Err != nil && j.patient(): // launched just now (4.4.1)
+		return Done{Err: comeBack{pause(j.memo.looks)}}
+	case err == nil, awsclient.IsNotFound(err):
+		return Done{Made: id}
+	}
+	return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "instance", Resource: id, Why: err.Error()}}}
+}
+
+// lostInstance looks for an instance by the tags of its launch: only with the first seal right, and only when it is alone.
+func (t *transfer) lostInstance(ctx context.Context, j *job, s *plan.TerminateInstance) (string, error) {
+	seen, err := t.instances(ctx, s.At, origins(s.Tags)...)
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for _, i := range seen {
+		if i.State.Name != ec2types.InstanceStateNameTerminated && unsealed(i.Tags) {
+			found = append(found, aws.ToString(i.InstanceId))
+		}
+	}
+	if j.memo.missing.IsZero() {
+		j.memo.missing = time.Now()
+	}
+	if len(found) == 0 && time.Since(j.memo.missing) < lostLaunch {
+		j.memo.looks++
+		return "", comeBack{pause(j.memo.looks)}
+	}
+	return j.adopt(s.At, "instance", s.Tags, found), nil
+}
