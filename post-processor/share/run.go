@@ -42,7 +42,7 @@ type run struct {
 	account  string // of the source
 	steps    map[plan.ID]plan.Step
 	unproved map[plan.Place]int // how many steps have yet to prove a destination's image
-	result   plan.Result // as far as it has come
+	result   plan.Result        // as far as it has come
 	manifest manifest
 }
 
