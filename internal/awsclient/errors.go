@@ -19,11 +19,11 @@ type codes = map[string]struct{}
 // Sets of error codes. Codes, never texts: those carry typographic apostrophes, blanks at their ends and limits (2.2.2, 4.1.1).
 var (
 	throttles = set("BandwidthLimitExceeded", "EC2ThrottledException", "PriorRequestNotComplete", "RequestLimitExceeded", "RequestThrottled",
-		"RequestThrottledException", "SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException") // 4.2.1, 3.7
+		"RequestThrottledException", "SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "TooManyUpdates") // 4.2.1, 3.7, 7.8
 	stumbles = set("DependencyTimeoutException", "InternalError", "InternalFailure", "InternalServiceError", "KMSInternalException", "KeyUnavailableException",
 		"RequestTimeout", "RequestTimeoutException", "ServiceUnavailable", "Unavailable") // 3.7
 	notFound = set("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidInstanceID.NotFound", "InvalidSnapshot.NotFound", "InvalidSnapshotID.NotFound", "NotFoundException",
-		"ParameterNotFound") // 2.5.4, 2.5.9, 2.5.10, 3.4.1
+		"ParameterNotFound", "ParameterVersionNotFound") // 2.5.4, 2.5.9, 2.5.10, 3.4.1
 	unauthorized = set("AccessDenied", "AccessDeniedException", "AuthFailure", "OptInRequired", "UnauthorizedOperation") // 1.8.3, 5.6, 5.8, 6.2
 	expired      = set("ExpiredToken", "ExpiredTokenException", "RequestExpired")                                        // 5.4
 	limits       = set("ResourceLimitExceeded")                                                                          // 4.1.1, A.3.1
@@ -72,6 +72,9 @@ func IsInUse(err error) bool { return Code(err) == "InvalidSnapshot.InUse" }
 
 // IsNameTaken reports that an image of this name exists in the account and Region (2.5.2).
 func IsNameTaken(err error) bool { return Code(err) == "InvalidAMIName.Duplicate" }
+
+// IsParameterTaken reports that an SSM parameter of this name exists, and was not to be overwritten (7.8).
+func IsParameterTaken(err error) bool { return Code(err) == "ParameterAlreadyExists" }
 
 // WouldSucceed reports the answer of a dry run that was allowed (6.2, 6.6).
 func WouldSucceed(err error) bool { return has(err, dryRun) }

@@ -19,6 +19,7 @@ import (
 // repeatable names the calls that may be made again without knowing what became of the first: those that say how things shall
 // be. Whatever only reads is repeatable as well. All others make something new each time and have no token (rules 1.3.12, 4.2.3).
 var repeatable = map[string]bool{
+	"AddTagsToResource":                    true,
 	"AssumeRole":                           true,
 	"CreateTags":                           true,
 	"DeleteTags":                           true,
@@ -30,6 +31,7 @@ var repeatable = map[string]bool{
 	"ModifySnapshotAttribute":              true,
 	"RunInstances":                         true, // with a ClientToken
 	"TerminateInstances":                   true,
+	"PutParameter":                         true,
 	"RevokeGrant":                          true,
 }
 

@@ -60,6 +60,8 @@ type Target struct {
 	// Launches one instance of every image that the target gets, waits until it runs, and terminates it whatever comes of it. An image that does not launch
 	// fails its destination, with AWS's reason. See [launch_check](#launch-check). Default: none is launched.
 	LaunchCheck *LaunchCheck `mapstructure:"launch_check"`
+	// A parameter of the SSM Parameter Store that shall name the image. The block may be repeated. See [ssm_parameter](#ssm-parameter).
+	SSMParameters []SSMParameter `mapstructure:"ssm_parameter"`
 }
 
 // label is how messages call the target: by its name, or by its place among the targets.
@@ -93,6 +95,9 @@ func (t *Target) target(i int) plan.Target {
 	}
 	if check := t.LaunchCheck; check != nil {
 		target.LaunchCheck = &plan.LaunchCheck{InstanceType: check.InstanceType, SubnetID: check.SubnetID, Tags: texts(check.RunTags)}
+	}
+	for _, parameter := range t.SSMParameters {
+		target.Parameters = append(target.Parameters, parameter.parameter())
 	}
 	for _, role := range t.AssumeRole {
 		target.Roles = append(target.Roles, role.role())
@@ -140,6 +145,7 @@ func (t *Target) check(p *problems, chained bool) {
 	if t.LaunchCheck != nil {
 		t.LaunchCheck.check(p.in("launch_check"), len(t.AccountIDs) > 1 || len(t.Regions) > 1)
 	}
+	t.checkPointers(p)
 	p.tags("tags", t.Tags)
 	p.tags("snapshot_tags", t.SnapshotTags)
 	for _, field := range []struct {
@@ -148,6 +154,20 @@ func (t *Target) check(p *problems, chained bool) {
 	}{{"tags", t.Tags}, {"snapshot_tags", t.SnapshotTags}} {
 		for _, key := range sorted(field.tags) {
 			p.template(element(field.name, key), field.tags[key], false)
+		}
+	}
+}
+
+// checkPointers judges what shall name the target's images.
+func (t *Target) checkPointers(p *problems) {
+	for i, parameter := range t.SSMParameters {
+		in := p.in(index("ssm_parameter", i))
+		parameter.check(in)
+		same := func(o SSMParameter) bool {
+			return literal(o.Name) && strings.TrimPrefix(o.Name, "/") == strings.TrimPrefix(parameter.Name, "/")
+		}
+		if slices.ContainsFunc(t.SSMParameters[:i], same) {
+			in.add("name", "%q is named twice", parameter.Name)
 		}
 	}
 }

@@ -37,7 +37,7 @@ type goal struct {
 	broken []ec2types.Image     // ours, but not what the image has to be
 	copies map[string]leftovers // by the id of the volume's own snapshot
 	ami    Ref                  // its image, finished or to be
-	proofs []ID                 // steps that have to succeed before anything may point at the image
+	proofs []ID                 // steps that have to succeed before anything may point at the image; the first verifies it
 }
 
 // ready is a snapshot that can be copied or registered, and the steps that have to succeed before.
@@ -93,6 +93,9 @@ func steps(req Request, facts Facts, destinations []Destination, supplies []*sup
 		b.register(&goals[i], copies[i])
 		b.launch(&goals[i])
 		b.tidy(goals[i])
+	}
+	for _, g := range goals {
+		b.publish(g)
 	}
 	for _, o := range offers {
 		b.takeBack(o)
@@ -291,18 +294,19 @@ func (b *builder) register(g *goal, copies map[string]ready) {
 		}
 	}
 	r.Needs = append(r.Needs, b.deregister(*g)...)
+	var seals []ID
 	if g.image != nil {
 		verify.Image = Ref{Known: aws.ToString(g.image.ImageId)}
 		tags := tagMap(g.image.Tags)
 		if tags[origin.SealedID] == "" {
-			b.add(&TagResource{Head: Head{Step: "seal/" + r.Step, At: g.At, For: g.At, Takes: callTime}, Resource: verify.Image,
-				Tags: map[string]string{origin.SealedID: image.SealKey.SealID(verify.Image.Known, tags[origin.Sealed])}})
+			seals = append(seals, b.add(&TagResource{Head: Head{Step: "seal/" + r.Step, At: g.At, For: g.At, Takes: callTime}, Resource: verify.Image,
+				Tags: map[string]string{origin.SealedID: image.SealKey.SealID(verify.Image.Known, tags[origin.Sealed])}}))
 		}
 	} else {
 		verify.Image = Ref{From: b.add(r)}
 		verify.Needs = append(slices.Clone(r.Needs), r.Step)
 	}
-	g.ami, g.proofs = verify.Image, append(g.proofs, b.add(verify))
+	g.ami, g.proofs = verify.Image, append(append(g.proofs, b.add(verify)), seals...)
 }
 
 // deregister removes images that are ours, but not what the image has to be.

@@ -25,7 +25,7 @@ func Decide(req Request, facts Facts) Plan {
 		p.Images = append(p.Images, imagePlan(source, facts, supplies, open))
 	}
 	for _, d := range destinations {
-		planned := destinationPlan(d, facts, supplies)
+		planned := destinationPlan(req, d, facts, supplies)
 		planned.LeftOut = !slices.ContainsFunc(open, func(o Destination) bool { return o.At == d.At })
 		p.Destinations = append(p.Destinations, planned)
 	}
@@ -145,7 +145,7 @@ func imagePlan(source SourceImage, facts Facts, supplies []*supply, open []Desti
 	return p
 }
 
-func destinationPlan(d Destination, facts Facts, supplies []*supply) DestinationPlan {
+func destinationPlan(req Request, d Destination, facts Facts, supplies []*supply) DestinationPlan {
 	image := facts.Images[d.FromRegion]
 	p := DestinationPlan{At: d.At, Target: d.Target, Optional: d.Optional, FromRegion: d.FromRegion, Name: d.Name, KeyARN: destinationKeyARN(d, facts)}
 	if s := supplyOf(supplies, d); s != nil {
@@ -153,6 +153,7 @@ func destinationPlan(d Destination, facts Facts, supplies []*supply) Destination
 	}
 	if image.Image != nil {
 		p.Carried = Carry(*image.Image, image.UEFIData)
+		p.Pointers = pointers(req, facts, d)
 	}
 	return p
 }

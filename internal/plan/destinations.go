@@ -64,7 +64,7 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 		found = append(found, finding(Refused, "9.4", "snapshot_tags", fmt.Sprintf("the snapshots would have %d tags", n),
 			fmt.Sprintf("AWS lets a resource have %d, and %d of them say where ours come from", maxTags, ownTags), "give fewer tags"))
 	}
-	return found
+	return append(found, pointerTroubles(req, d, facts)...)
 }
 
 // siteTrouble says why nothing can be done at a destination.

@@ -28,7 +28,8 @@ type Destination struct {
 	Description  string
 	Tags         map[string]string
 	SnapshotTags map[string]string
-	Launch       *Launch // nil: no launch check
+	Launch       *Launch     // nil: no launch check
+	Parameters   []Parameter // rendered
 }
 
 // Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts only, so
@@ -77,6 +78,7 @@ func expand(req Request, facts Facts, target Target, at Place) (Destination, []F
 	}
 	d.Tags = r.texts("tags", target.Tags, d.Tags)
 	d.SnapshotTags = r.texts("snapshot_tags", target.SnapshotTags, nil)
+	d.Parameters = r.parameters(target.Parameters)
 	d.KMSKeyID = r.text("kms_key_id", target.KMSKeyID)
 	if key, given := target.RegionKMSKeyIDs[at.Region]; given {
 		d.KMSKeyID = r.text("region_kms_key_ids", key)
@@ -170,6 +172,22 @@ func (r *renderer) texts(option string, texts map[string]Text, under map[string]
 		out[key] = r.text(option, text)
 	}
 	return out
+}
+
+func (r *renderer) parameters(parameters []Parameter) []Parameter {
+	rendered := make([]Parameter, 0, len(parameters))
+	for _, p := range parameters {
+		p.Name = Text(r.text("ssm_parameter: name", p.Name))
+		p.KeyID = Text(r.text("ssm_parameter: key_id", p.KeyID))
+		p.Description = Text(r.text("ssm_parameter: description", p.Description))
+		tags := make(map[string]Text, len(p.Tags))
+		for key, value := range p.Tags {
+			tags[key] = Text(r.text("ssm_parameter: tags", value))
+		}
+		p.Tags = tags
+		rendered = append(rendered, p)
+	}
+	return rendered
 }
 
 func (r *renderer) roles(roles []Role) []Role {

@@ -97,6 +97,16 @@ type Site struct {
 	Identity Identity        // zero when the credentials could not be had
 	Err      *Refusal        // why not, or why the Region cannot be used
 	NameUsed *ec2types.Image // the destination's own image that has the wanted name already; nil: free
+
+	Parameters map[string]Stored // by name: those that the destination asks for; absent: there is none yet
+}
+
+// Stored is what Parameter Store says of a parameter, without its value: that may be a secret.
+type Stored struct {
+	Type     string // "String", "StringList", "SecureString"
+	DataType string
+	ImageID  string   // its value, where that is the id of an image; "" otherwise, and where its key does not let us read it (7.10)
+	Err      *Refusal // why it could not be looked at
 }
 
 // Earlier is what runs before this one left at a place, as far as the tags say. Seals are for plan to judge.

@@ -54,6 +54,7 @@ type DestinationPlan struct {
 	Name       string
 	KeyARN     string
 	Carried    []Carried
+	Pointers   []Pointer // what shall name the image for others
 }
 
 // Carried says what becomes of one attribute of the source image (rule 2.4).

@@ -3,7 +3,10 @@
 
 package plan
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Request is what was asked: complete, defaults filled in, nothing looked up yet.
 type Request struct {
@@ -53,6 +56,24 @@ type Target struct {
 	Tags            map[string]Text
 	SnapshotTags    map[string]Text
 	LaunchCheck     *LaunchCheck // nil: none
+	Parameters      []Parameter  // in the order of the template
+}
+
+// Publishes reports whether anything is to name the images.
+func (r Request) Publishes() bool {
+	return slices.ContainsFunc(r.Targets, func(t Target) bool { return len(t.Parameters) > 0 })
+}
+
+// Parameter asks for an SSM parameter that names a destination's image. Fields of type Text are templates.
+type Parameter struct {
+	Name        Text
+	Type        string // "String" or "SecureString"
+	DataType    string // "aws:ec2:image", of a String only (7.1), or "text"
+	KeyID       Text   // of a SecureString; "": the account's alias/aws/ssm (7.9)
+	Tier        string // "Standard", "Advanced" or "Intelligent-Tiering"; "": the account's default
+	Description Text
+	Tags        map[string]Text
+	Overwrite   bool // one that names something else already
 }
 
 // Method is how a target gets its copy.

@@ -3,7 +3,10 @@
 
 package plan
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Event is something that moved during a run.
 type Event struct {
@@ -48,7 +51,7 @@ type DestinationEnd struct {
 	Target   string
 	Optional bool
 	State    State
-	ImageID  string // "" until it is done
+	ImageID  string // "" until it is verified
 }
 
 // State of a destination.
@@ -57,7 +60,7 @@ type State string
 const (
 	Waiting  State = "waiting"
 	Underway State = "underway"
-	Served   State = "served" // has its image, verified
+	Served   State = "served" // has its image, verified, and what was to name it does
 	Unserved State = "failed"
 	Excluded State = "left out" // a finding forbade it before the run
 )
@@ -70,6 +73,12 @@ type Made struct {
 	Name      string
 	Snapshots []MadeSnapshot
 	Carried   []Carried
+	Pointers  []Pointer // what names it for others, or should
+}
+
+// Published reports whether everything that was to name the image does.
+func (m Made) Published() bool {
+	return !slices.ContainsFunc(m.Pointers, func(p Pointer) bool { return !p.Set })
 }
 
 // MadeSnapshot is a snapshot of a made image, as verified after its completion.

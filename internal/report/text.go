@@ -61,23 +61,34 @@ func Result(p plan.Plan, r plan.Result) string {
 		for _, s := range made.Snapshots {
 			t.line("  %s: %s, %d GiB, %s", clean(s.Device), s.SnapshotID, s.GiB, s.KeyARN)
 		}
+		for _, p := range made.Pointers {
+			names := "does not name it"
+			if p.Set {
+				names = "names it"
+			}
+			t.line("  %s %s", p, names)
+		}
 	}
 	for _, d := range Missing(p, r) {
 		optional := ""
 		if d.Optional {
 			optional = ", which is not required"
 		}
-		t.line("%s in %s: no image (target %q%s)", d.At.Account, d.At.Region, d.Target, optional)
+		lacks := "no image"
+		if slices.ContainsFunc(r.Images, func(made plan.Made) bool { return made.At == d.At }) {
+			lacks = "not published"
+		}
+		t.line("%s in %s: %s (target %q%s)", d.At.Account, d.At.Region, lacks, d.Target, optional)
 	}
 	t.findings(r.Findings, map[plan.Level]string{plan.Refused: "failed"})
 	t.left(r.Left)
 	return t.text()
 }
 
-// Missing are the destinations that have no image.
+// Missing are the destinations that have no image, or one that not everything names that was to.
 func Missing(p plan.Plan, r plan.Result) []plan.DestinationPlan {
 	return slices.DeleteFunc(slices.Clone(p.Destinations), func(d plan.DestinationPlan) bool {
-		return slices.ContainsFunc(r.Images, func(made plan.Made) bool { return made.At == d.At })
+		return slices.ContainsFunc(r.Images, func(made plan.Made) bool { return made.At == d.At && made.Published() })
 	})
 }
 

@@ -22,6 +22,7 @@ type memo struct {
 	uses    map[string]string  // device -> snapshot to register with; nil: not looked for yet
 	adopted bool               // what was made is another run's
 	sealed  bool               // it has its second seal, or cannot get it
+	refused bool               // it cannot get it
 	notes   []plan.Finding     // what is worth telling although the step went on
 	left    []plan.Leftover    // what could not be removed
 	alien   []plan.Leftover    // what bears our tags without proof, at the last look

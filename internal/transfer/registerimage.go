@@ -34,7 +34,8 @@ func (t *transfer) registerImage(ctx context.Context, j *job, s *plan.RegisterIm
 	if j.memo.adopted {
 		return Done{Made: j.memo.made, Uses: j.memo.uses, Adopted: true}
 	}
-	return Done{Made: j.memo.made, Uses: j.memo.uses, Err: t.seal(ctx, j, s.At, s.SealKey, s.Tags)}
+	err = t.seal(ctx, j, s.At, s.SealKey, s.Tags)
+	return Done{Made: j.memo.made, Uses: j.memo.uses, Unsealed: s.SealKey == nil || j.memo.refused, Err: err}
 }
 
 func (t *transfer) register(ctx context.Context, j *job, s *plan.RegisterImage, in *ec2.RegisterImageInput) (string, error) {

@@ -51,6 +51,9 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 		}
 	}
 	for _, s := range p.Steps {
+		if pointer, is := plan.PointerOf(s); is && done[s.Base().Step].Err == nil {
+			set(r.Images, s.Base().At, pointer)
+		}
 		if left, is := unfinished(s, done[s.Base().Step], verified, removed); is {
 			r.Left = append(r.Left, left)
 		}
@@ -71,13 +74,24 @@ func sourceAccount(steps []plan.Step) string {
 func made(p plan.Plan, s *plan.VerifyImage, d Done) plan.Made {
 	m := plan.Made{At: s.At, Target: s.Target, ImageID: d.Made, Name: s.Register.Name}
 	if i := slices.IndexFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == s.At }); i >= 0 {
-		m.Carried = p.Destinations[i].Carried
+		m.Carried, m.Pointers = p.Destinations[i].Carried, slices.Clone(p.Destinations[i].Pointers)
 	}
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		wanted := s.Snapshots[device]
 		m.Snapshots = append(m.Snapshots, plan.MadeSnapshot{Device: device, SnapshotID: d.Uses[device], KeyARN: wanted.KeyARN, GiB: int32(wanted.GiB)})
 	}
 	return m
+}
+
+// set notes that something names the image of a place.
+func set(images []plan.Made, at plan.Place, pointer plan.Pointer) {
+	for _, m := range images {
+		for i, p := range m.Pointers {
+			if m.At == at && p.Kind == pointer.Kind && p.Name == pointer.Name {
+				m.Pointers[i].Set = true
+			}
+		}
+	}
 }
 
 // unfinished is what a step made that no image of this run uses: it stays for the next run.
@@ -155,6 +169,8 @@ func resourceOf(s plan.Step) string {
 		return s.Snapshot.Known
 	case *plan.VerifyImage:
 		return s.Image.Known
+	case *plan.PutParameter:
+		return s.Name
 	case *plan.RegisterImage:
 		return aws.ToString(s.Source.ImageId)
 	case *plan.DeregisterImage:

@@ -25,6 +25,7 @@ type Done struct {
 	Snapshot     *ec2types.Snapshot // as last seen
 	Uses         map[string]string  // device -> snapshot that the registered image starts from
 	Adopted      bool               // the image is another run's
+	Unsealed     bool               // the image could not get its second seal: nothing may point at it
 	Left         []plan.Leftover
 	Notes        []plan.Finding
 	Err          error

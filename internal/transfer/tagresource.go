@@ -41,6 +41,7 @@ func (t *transfer) seal(ctx context.Context, j *job, at plan.Place, key origin.K
 	}
 	j.memo.sealed = true
 	if f := explain(ctx, t.pool, "", j.step, err); f != nil {
+		j.memo.refused = true
 		f.Level, f.Resource, f.Summary = plan.Warning, id, "the second seal could not be put on "+id
 		j.memo.notes = append(j.memo.notes, *f)
 	}

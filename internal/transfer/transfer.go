@@ -66,6 +66,8 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 		end(t.registerImage(ctx, j, s))
 	case *plan.VerifyImage:
 		end(t.verifyImage(ctx, j, s))
+	case *plan.PutParameter:
+		end(t.putParameter(ctx, j, s))
 	case *plan.WithdrawShare:
 		end(t.withdrawShare(ctx, j, s))
 	case *plan.DeleteSnapshot:

@@ -62,7 +62,7 @@ func (t *transfer) verifyImage(ctx context.Context, j *job, s *plan.VerifyImage)
 	wrong, findings := wrongSnapshots(s, j, snapshots)
 	differences = append(differences, findings...)
 	if len(differences) == 0 {
-		return Done{Made: id, Uses: j.allUses(s)}
+		return Done{Made: id, Uses: j.allUses(s), Unsealed: j.ended[s.Image.From].Unsealed}
 	}
 	if j.memo.missing.IsZero() {
 		j.memo.missing = time.Now()

@@ -155,7 +155,7 @@ func (h *house) role(ctx context.Context, client *iam.Client) {
 			"Condition": {"StringEquals": {"sts:ExternalId": "golden"}}}]}`, source))})
 	h.must(err)
 	_, err = client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("rights"),
-		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["ec2:*", "kms:*"], "Resource": "*"}]}`)})
+		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["ec2:*", "kms:*", "ssm:*"], "Resource": "*"}]}`)})
 	h.must(err)
 }
 
@@ -164,6 +164,14 @@ func (h *house) forbid(account, action string) {
 	h.t.Helper()
 	_, err := iam.NewFromConfig(h.Config(account, home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not"),
 		PolicyDocument: aws.String(fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s", "Resource": "*"}]}`, action))})
+	h.must(err)
+}
+
+// forbidSealing denies the target's role tags on what is there already; those in the calls that make things stay allowed (6.5).
+func (h *house) forbidSealing(account string) {
+	h.t.Helper()
+	_, err := iam.NewFromConfig(h.Config(account, home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not"),
+		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "ec2:CreateTags", "Resource": "*", "Condition": {"Null": {"ec2:CreateAction": "true"}}}]}`)})
 	h.must(err)
 }
 

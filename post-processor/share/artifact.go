@@ -73,7 +73,11 @@ func (a *artifact) String() string {
 		lines = append(lines, fmt.Sprintf("%s %s: %s under %s", made.At.Account, made.At.Region, made.ImageID, strings.Join(keysOf(made), ", ")))
 	}
 	for _, d := range unserved(a.result) {
-		lines = append(lines, fmt.Sprintf("%s %s: no image (target %q)", d.At.Account, d.At.Region, d.Target))
+		lacks := "no image"
+		if d.ImageID != "" {
+			lacks = d.ImageID + " is not published"
+		}
+		lines = append(lines, fmt.Sprintf("%s %s: %s (target %q)", d.At.Account, d.At.Region, lacks, d.Target))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -103,9 +107,12 @@ func (a *artifact) State(name string) any {
 	return nil
 }
 
-// Destroy takes the images and their snapshots away. What could not be removed is logged: an error would reach people as a text that they cannot read.
+// Destroy takes the images and their snapshots away that nothing of ours points at. What could not be removed is logged: an error would reach people as a text that they cannot read.
 func (a *artifact) Destroy() error {
-	if err := a.remove(a.result.Images); err != nil {
+	named := func(m plan.Made) bool {
+		return slices.ContainsFunc(m.Pointers, func(p plan.Pointer) bool { return p.Set })
+	}
+	if err := a.remove(slices.DeleteFunc(slices.Clone(a.result.Images), named)); err != nil {
 		log.Printf("[ERROR] not everything could be removed: %v", err)
 	}
 	return nil

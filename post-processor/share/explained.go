@@ -43,6 +43,11 @@ func lookBehind(f plan.Finding, facts plan.Facts) (diagnose.Case, bool) {
 			refusals[f.Resource] = cmp.Or(refusals[f.Resource], &unseen.Refusal)
 		}
 	}
+	for _, stored := range facts.Sites[f.At].Parameters {
+		if stored.Err != nil && stored.Err.Error() == f.Because {
+			refusals[f.Resource] = stored.Err
+		}
+	}
 	for _, about := range slices.Sorted(maps.Keys(refusals)) {
 		if refusal := refusals[about]; refusal != nil && refusal.Code != "" && refusal.Error() == f.Because {
 			return diagnose.Case{Refusal: *refusal, At: f.At, Principal: who, Resource: about, SourceAccount: facts.Source.Account}, true

@@ -192,7 +192,7 @@ func TestAFailureTellsWhatBecomesOfTheImageAndHowToGoOn(t *testing.T) {
 		{"the caller's, protected by a run before this one", run{images: two, callers: true, result: plan.Result{Source: ours}}},
 		{"no image", run{}},
 	} {
-		fmt.Fprintf(&text, "# %s\n%s\n\n", c.title, c.run.withWayOut(errors.New("1 of 2 destinations have no image")))
+		fmt.Fprintf(&text, "# %s\n%s\n\n", c.title, c.run.withWayOut(errors.New("1 of 2 destinations are not served")))
 	}
 	golden(t, "failure", text.String())
 }

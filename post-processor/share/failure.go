@@ -72,5 +72,6 @@ func howToLift(source []plan.SourceEnd) string {
 const (
 	unprotected = `The image is not protected: if this post-processor fails, Packer will destroy it. A post-processor "manifest" before this one, in
 the same post-processors block, keeps the image in every case and takes no right.`
-	unsealed = `Without that tag nothing that this run makes can be proved to be its own: a later run cannot take it up.`
+	unsealed = `Without that tag nothing that this run makes can be proved to be its own: a later run cannot take it up, and nothing is
+pointed at it.`
 )

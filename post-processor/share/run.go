@@ -41,7 +41,7 @@ type run struct {
 	pool     *awsclient.Pool
 	account  string // of the source
 	steps    map[plan.ID]plan.Step
-	unproved map[plan.Place]int // how many steps have yet to prove a destination's image
+	pending  map[plan.Place]int // how many steps a destination still has to succeed in to be served
 	result   plan.Result        // as far as it has come
 	manifest manifest
 }
@@ -145,7 +145,9 @@ func (r *run) protect(ctx context.Context) {
 
 // handOn looks, decides, shows and does.
 func (r *run) handOn(ctx context.Context, request plan.Request) error {
-	r.seal(ctx)
+	if !r.seal(ctx) && request.Publishes() {
+		return errors.New("nothing was begun: what cannot be proved to be this plugin's is never published; allow ec2:CreateTags on the source image, or leave out what shall name the images")
+	}
 	p, _, err := r.decide(ctx, request)
 	if err != nil {
 		return err
@@ -163,7 +165,7 @@ func (r *run) handOn(ctx context.Context, request plan.Request) error {
 	result.Findings = append(p.Findings, result.Findings...)
 	r.keep(result)
 	if failed {
-		return fmt.Errorf("%d of %d destinations have no image:\n%s", len(missing), len(p.Destinations), text)
+		return fmt.Errorf("%d of %d destinations are not served:\n%s", len(missing), len(p.Destinations), text)
 	}
 	r.ui.Say(text)
 	if len(missing) > 0 {
@@ -189,10 +191,12 @@ func (r *run) decide(ctx context.Context, request plan.Request) (plan.Plan, plan
 }
 
 // seal gives the images the key that proves what is ours. Without it the run goes on, and no later one can take it up.
-func (r *run) seal(ctx context.Context) {
-	if findings := transfer.Seal(ctx, r.pool, r.account, origin.NewKey(), r.images, r.say); len(findings) > 0 {
+func (r *run) seal(ctx context.Context) (sealed bool) {
+	findings := transfer.Seal(ctx, r.pool, r.account, origin.NewKey(), r.images, r.say)
+	if len(findings) > 0 {
 		r.ui.Error(report.Findings(findings) + "\n" + unsealed)
 	}
+	return len(findings) == 0
 }
 
 // look surveys, and sees which images of the caller's bear a protection that a run before this one has set.

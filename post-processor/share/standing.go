@@ -11,11 +11,11 @@ import (
 
 // follow takes the destinations of a plan and what was found into the result.
 func (r *run) follow(p plan.Plan) {
-	r.steps, r.unproved = map[plan.ID]plan.Step{}, map[plan.Place]int{}
+	r.steps, r.pending = map[plan.ID]plan.Step{}, map[plan.Place]int{}
 	for _, step := range p.Steps {
 		r.steps[step.Base().Step] = step
-		if plan.Proves(step) {
-			r.unproved[step.Base().For]++
+		if plan.Serves(step) {
+			r.pending[step.Base().For]++
 		}
 	}
 	r.result.Findings = p.Findings
@@ -41,8 +41,8 @@ func (r *run) say(e plan.Event) {
 	}
 	d := &r.result.Destinations[i]
 	before := d.State
-	if e.Kind == plan.Finished && plan.Proves(step) {
-		r.unproved[d.At]--
+	if e.Kind == plan.Finished && plan.Serves(step) {
+		r.pending[d.At]--
 	}
 	if _, verified := step.(*plan.VerifyImage); verified && e.Kind == plan.Finished {
 		d.ImageID = e.Resource
@@ -51,7 +51,7 @@ func (r *run) say(e plan.Event) {
 	case before == plan.Served: // what is tidied up behind it changes nothing
 	case e.Kind == plan.Failed:
 		d.State = plan.Unserved
-	case e.Kind == plan.Finished && r.unproved[d.At] == 0 && d.ImageID != "":
+	case e.Kind == plan.Finished && r.pending[d.At] == 0 && d.ImageID != "":
 		d.State = plan.Served
 	case e.Kind == plan.Begun && before == plan.Waiting:
 		d.State = plan.Underway
@@ -70,6 +70,9 @@ func (r *run) keep(result plan.Result) {
 		switch {
 		case made >= 0:
 			d.State, d.ImageID = plan.Served, result.Images[made].ImageID
+			if !result.Images[made].Published() {
+				d.State = plan.Unserved
+			}
 		case d.State != plan.Excluded:
 			d.State = plan.Unserved
 		}

@@ -1,0 +1,39 @@
+# what names the image
+target {
+  name        = "prod"
+  account_ids = ["999999999999"]
+  kms_key_id  = "alias/golden-target"
+  ssm_parameter {
+    name        = "golden/ami"
+    type        = "StringList"
+    data_type   = "aws:ssm:integration"
+    tier        = "Cheap"
+    tags        = { "aws:x" = "1", from = "{{ .Source }}" }
+    description = "{{ .SourceAMI"
+  }
+  ssm_parameter {
+    name   = "/aws/golden"
+    key_id = "alias/golden-target"
+  }
+  ssm_parameter {
+    name      = "/golden/{{ .Regoin }}"
+    type      = "SecureString"
+    data_type = "aws:ec2:image"
+    key_id    = "golden"
+  }
+  ssm_parameter {
+    name = "golden"
+  }
+  ssm_parameter {
+    name = "/golden"
+  }
+  ssm_parameter {
+    name = ""
+  }
+  ssm_parameter {
+    name = "/golden ami"
+  }
+  ssm_parameter {
+    name = "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16"
+  }
+}

@@ -1,0 +1,160 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// Pointer is what names an image for others.
+type Pointer struct {
+	Kind string // "SSM parameter"
+	Name string
+	Set  bool // it names the image
+}
+
+func (p Pointer) String() string { return p.Kind + " " + p.Name }
+
+const parameterPointer = "SSM parameter"
+
+// PointerOf is what a step makes name an image; false where that is not what it does.
+func PointerOf(s Step) (Pointer, bool) {
+	if s, is := s.(*PutParameter); is {
+		return Pointer{Kind: parameterPointer, Name: s.Name}, true
+	}
+	return Pointer{}, false
+}
+
+// Serves reports whether a destination is served only when the step has succeeded: it proves its image, or points at it.
+func Serves(s Step) bool {
+	_, points := PointerOf(s)
+	return points || Proves(s)
+}
+
+// pointers are what a destination asks for to name its image. One that names it already is left as it is.
+func pointers(req Request, facts Facts, d Destination) []Pointer {
+	image, _, _ := earlierImage(req, facts, d)
+	var all []Pointer
+	for _, p := range d.Parameters {
+		all = append(all, Pointer{parameterPointer, string(p.Name), image != nil && facts.Sites[d.At].Parameters[string(p.Name)].ImageID == aws.ToString(image.ImageId)})
+	}
+	return all
+}
+
+// publish lets others be pointed at the image of a destination, once it is proved.
+func (b *builder) publish(g goal) {
+	set := pointers(b.req, b.facts, g.Destination)
+	for _, p := range g.Parameters {
+		if slices.Contains(set, Pointer{parameterPointer, string(p.Name), true}) {
+			continue
+		}
+		step := &PutParameter{
+			Head:        Head{Step: ID("parameter/" + g.At.id() + "/" + strings.TrimPrefix(string(p.Name), "/")), At: g.At, For: g.At, Needs: g.proofs, Takes: callTime},
+			Name:        string(p.Name),
+			Type:        p.Type,
+			DataType:    p.DataType,
+			KeyID:       string(p.KeyID),
+			Tier:        p.Tier,
+			Description: string(p.Description),
+			Tags:        rendered(p.Tags),
+			Overwrite:   p.Overwrite,
+			Image:       Ref{From: g.proofs[0]},
+		}
+		if known := b.facts.Keys[g.At][step.KeyID].arn(); known != "" {
+			step.KeyID = known
+		}
+		b.add(step)
+	}
+}
+
+// rendered are texts that have been rendered, as what they are.
+func rendered(texts map[string]Text) map[string]string {
+	out := make(map[string]string, len(texts))
+	for key, text := range texts {
+		out[key] = string(text)
+	}
+	return out
+}
+
+// pointerTroubles are the reasons why nothing can point at a destination's image as asked.
+func pointerTroubles(req Request, d Destination, facts Facts) []Finding {
+	if facts.Images[d.FromRegion].Image == nil {
+		return nil
+	}
+	var found []Finding
+	for i, p := range d.Parameters {
+		found = append(found, parameterTroubles(req, d, facts, p)...)
+		if slices.ContainsFunc(d.Parameters[:i], func(o Parameter) bool { return sameParameter(o.Name, p.Name) }) {
+			found = append(found, Finding{Level: Refused, Rule: "7.8", Field: parameterField(d.Target, p), At: d.At, Resource: d.At.parameter(string(p.Name)),
+				Summary: "the parameter is named twice", Because: "both blocks come to one name", Next: "name each parameter once"})
+		}
+	}
+	return found
+}
+
+func sameParameter(a, b Text) bool {
+	return strings.TrimPrefix(string(a), "/") == strings.TrimPrefix(string(b), "/")
+}
+
+func parameterField(target string, p Parameter) string {
+	return field(target, fmt.Sprintf("ssm_parameter %q", p.Name))
+}
+
+// parameterTroubles are the reasons why a parameter cannot name the image. Type and data type of one that exists cannot be changed (7.4).
+func parameterTroubles(req Request, d Destination, facts Facts, p Parameter) []Finding {
+	site := facts.Sites[d.At]
+	refuse := func(rule, summary, because, next string) Finding {
+		return Finding{Level: Refused, Rule: rule, Field: parameterField(d.Target, p), At: d.At, Principal: site.Identity.ARN, Resource: d.At.parameter(string(p.Name)),
+			Summary: summary, Because: because, Next: next}
+	}
+	if err := CheckParameterName(string(p.Name), d.At); err != nil {
+		return []Finding{refuse("7.7", "it cannot be the name of a parameter", err.Error(), "name it otherwise")}
+	}
+	var found []Finding
+	key := facts.Keys[d.At][string(p.KeyID)]
+	if why, rule := key.trouble(); p.KeyID != "" && why != "" && !key.hidden() {
+		found = append(found, refuse(rule, "the key "+string(p.KeyID)+" cannot be used", why, key.remedy()))
+	}
+	stored, there := site.Parameters[string(p.Name)]
+	remake := "delete it and let it be made again, or name the parameter otherwise"
+	switch {
+	case stored.Err != nil:
+		found = append(found, refuse("7.6", "the parameter cannot be looked at", stored.Err.Error(), "allow ssm:GetParameter to "+site.Identity.ARN))
+	case !there:
+	case stored.Type != p.Type:
+		found = append(found, refuse("7.8", "the parameter is a "+stored.Type, "the type of an existing parameter cannot be changed to "+p.Type, remake+", or give type"))
+	case stored.DataType != p.DataType:
+		found = append(found, refuse("7.4", "the parameter is of data type "+stored.DataType, "the data type of an existing parameter cannot be changed to "+p.DataType, remake+", or give data_type"))
+	case !p.Overwrite && !slices.Contains(pointers(req, facts, d), Pointer{parameterPointer, string(p.Name), true}):
+		found = append(found, refuse("7.8", "there is such a parameter already", "with overwrite = false it is not touched, and it does not name this image", "name it otherwise, or leave overwrite out"))
+	}
+	return found
+}
+
+var parameterNames = regexp.MustCompile(`^/?[\w.-]+(/[\w.-]+)*$`)
+
+// CheckParameterName reports why AWS takes no parameter of a name in an account and Region; a zero Place stands for any (7.7).
+func CheckParameterName(name string, at Place) error {
+	levels := strings.Split(strings.TrimPrefix(name, "/"), "/")
+	first := strings.ToLower(levels[0])
+	switch {
+	case !parameterNames.MatchString(name):
+		return errors.New("a name has letters, digits and . - _, in levels that begin with a slash each")
+	case len(levels) > 1 && name[0] != '/':
+		return errors.New("a name with levels begins with a slash")
+	case strings.HasPrefix(first, "aws"), strings.HasPrefix(first, "ssm"):
+		return errors.New("AWS keeps names that begin with aws or ssm to itself")
+	case len(levels) > 15:
+		return fmt.Errorf("it has %d levels, AWS allows 15", len(levels))
+	case len(at.parameter(name)) > 1011:
+		return errors.New("with the ARN before it, it is longer than 1011 characters")
+	}
+	return nil
+}

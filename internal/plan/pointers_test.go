@@ -1,0 +1,78 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// What names an image is set behind its proof, left as it is where it names the image already, and refused before anything is copied
+// where it cannot be set.
+func TestPointersAreSetBehindTheProofOrRefusedBeforeTheRun(t *testing.T) {
+	name := plan.Parameter{Name: "/golden/{{ .Region }}/ami", Type: "String", DataType: "aws:ec2:image", Overwrite: true}
+	secret := plan.Parameter{Name: "/golden/secret", Type: "SecureString", DataType: "text", KeyID: "alias/golden-" + tokyo, Tier: "Advanced", Tags: map[string]plan.Text{"from": "{{ .SourceAMI }}"}, Overwrite: true}
+	strict := name
+	strict.Overwrite = false
+	stored := func(seen plan.Stored) func(*plan.Request, *plan.Facts) {
+		return func(_ *plan.Request, f *plan.Facts) {
+			site := f.Sites[there]
+			site.Parameters = map[string]plan.Stored{"/golden/" + tokyo + "/ami": seen}
+			f.Sites[there] = site
+		}
+	}
+	const ours, older = "ami-0ccccccccccccccc1", "ami-0ddddddddddddddd1"
+	var out strings.Builder
+	for _, c := range []struct {
+		name       string
+		world      func() (plan.Request, plan.Facts)
+		parameters []plan.Parameter
+		change     func(*plan.Request, *plan.Facts)
+	}{
+		{"none yet", finished, []plan.Parameter{name, secret}, stored(plan.Stored{})},
+		{"before there is an image", earlier, []plan.Parameter{name}, func(*plan.Request, *plan.Facts) {}},
+		{"it names the image of the release before", finished, []plan.Parameter{name}, stored(plan.Stored{Type: "String", DataType: "aws:ec2:image", ImageID: older})},
+		{"it names the image already", finished, []plan.Parameter{name}, stored(plan.Stored{Type: "String", DataType: "aws:ec2:image", ImageID: ours})},
+		{"it names the image already, and must not be overwritten", finished, []plan.Parameter{strict}, stored(plan.Stored{Type: "String", DataType: "aws:ec2:image", ImageID: ours})},
+		{"it names another image, and must not be overwritten", finished, []plan.Parameter{strict}, stored(plan.Stored{Type: "String", DataType: "aws:ec2:image", ImageID: older})},
+		{"of another data type", finished, []plan.Parameter{name}, stored(plan.Stored{Type: "String", DataType: "text", ImageID: older})},
+		{"of another type", finished, []plan.Parameter{name}, stored(plan.Stored{Type: "SecureString", DataType: "text"})},
+		{"it may not be looked at", finished, []plan.Parameter{name}, stored(plan.Stored{Err: &plan.Refusal{Operation: "ssm:GetParameter", Status: 400, Code: "AccessDeniedException", Message: "no"}})},
+		{"its key is disabled", finished, []plan.Parameter{secret}, func(r *plan.Request, f *plan.Facts) {
+			disabled := key(there.Account, tokyo, "own")
+			disabled.Metadata.KeyState = kmstypes.KeyStateDisabled
+			f.Keys[there]["alias/parameters"] = disabled
+			r.Targets[0].Parameters[0].KeyID = "alias/parameters"
+		}},
+		{"a rendered name that AWS does not take", finished, []plan.Parameter{{Name: "/golden/{{ .SourceAMIName }}", Type: "String", DataType: "text"}}, func(*plan.Request, *plan.Facts) {}},
+		{"one name twice", finished, []plan.Parameter{secret, {Name: "golden-{{ .Region }}", Type: "String", DataType: "text"}, {Name: "/golden-" + tokyo, Type: "String", DataType: "text"}}, func(*plan.Request, *plan.Facts) {}},
+	} {
+		req, facts := c.world()
+		req.Targets[0].Parameters = c.parameters
+		c.change(&req, &facts)
+		if facts.Sites[there].Parameters["/golden/"+tokyo+"/ami"] == (plan.Stored{}) {
+			delete(facts.Sites[there].Parameters, "/golden/"+tokyo+"/ami")
+		}
+		p := plan.Decide(req, facts)
+		inOrder(t, p.Steps)
+		fmt.Fprintf(&out, "# %s\n", c.name)
+		for _, f := range p.Findings {
+			fmt.Fprintf(&out, "%s %s [%s] %s: %s\n  because: %s\n  next: %s\n", f.Level, f.Field, f.Rule, f.At, f.Summary, f.Because, f.Next)
+		}
+		for _, pointer := range p.Destinations[0].Pointers {
+			fmt.Fprintf(&out, "%s, set: %v\n", pointer, pointer.Set)
+		}
+		for _, s := range p.Steps {
+			if _, publishes := plan.PointerOf(s); publishes {
+				fmt.Fprintf(&out, "%s: %s\n  needs %v\n  %v\n", s.Base().Step, s, s.Base().Needs, s.Rights())
+			}
+		}
+	}
+	compare(t, "pointers.golden", out.String())
+}

@@ -1,0 +1,99 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package share
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// publishing are options whose first target asks for a parameter.
+func (s *stage) publishing(accounts ...string) map[string]any {
+	o := s.options(accounts...)
+	o["target"].([]any)[0].(map[string]any)["ssm_parameter"] = []any{map[string]any{"name": "/golden/{{ .Region }}"}}
+	return o
+}
+
+// parameter is the value of an account's parameter; "" for none.
+func (s *stage) parameter(account, name string) string {
+	s.Helper()
+	out, err := ssm.NewFromConfig(s.world.Config(account, tokyo)).GetParameter(s.Context(), &ssm.GetParameterInput{Name: &name})
+	if err != nil {
+		return ""
+	}
+	return aws.ToString(out.Parameter.Value)
+}
+
+// state is how far the first destination has come, as the manifest says.
+func (s *stage) state(path string) plan.DestinationEnd {
+	told, _ := manifested(s.T, path)
+	return told.Destinations[0]
+}
+
+// An image that something names stays when Packer destroys the artifact; the others go.
+func TestDestroyLeavesWhatIsPublished(t *testing.T) {
+	onStage(t, func(s *stage) {
+		output, err := s.run(s.Context(), s.publishing(prod, other))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if err := output.Destroy(); err != nil {
+			s.Error(err)
+		}
+		if images := s.images(prod); len(images) != 1 || s.parameter(prod, "/golden/"+tokyo) != aws.ToString(images[0].ImageId) || len(s.images(other)) != 0 {
+			s.Errorf("the targets have %d and %d images; the parameter says %q", len(images), len(s.images(other)), s.parameter(prod, "/golden/"+tokyo))
+		}
+	})
+}
+
+// Who may not tag the source image cannot prove what is his: nothing is begun where something is to be published.
+func TestNothingIsPublishedThatCannotBeProved(t *testing.T) {
+	onStage(t, func(s *stage) {
+		users := iam.NewFromConfig(s.world.Config(source, tokyo))
+		if err := s.allow(users, `{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:CreateTags","Resource":"arn:aws:ec2:*::image/*"}`); err != nil {
+			s.Fatal(err)
+		}
+		if _, err := s.run(s.Context(), s.publishing(prod)); err == nil || !strings.Contains(err.Error(), "never published") || len(s.made()) > 0 {
+			s.Errorf("got %v, %d calls made something", err, len(s.made()))
+		}
+	})
+}
+
+// A target is served when what shall name its image does, and has failed when that could not be: the run fails, the image stays for the next.
+func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
+	onStage(t, func(s *stage) {
+		roles := iam.NewFromConfig(s.world.Config(prod, tokyo))
+		deny := &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("but-not"),
+			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"ssm:PutParameter","Resource":"*"}]}`)}
+		if _, err := roles.PutRolePolicy(s.Context(), deny); err != nil {
+			s.Fatal(err)
+		}
+		o := s.publishing(prod)
+		path := filepath.Join(s.TempDir(), "result.json")
+		o["manifest_path"] = path
+		_, err := s.run(s.Context(), o)
+		if err == nil || !strings.Contains(err.Error(), "1 of 1 destinations are not served") || !strings.Contains(err.Error(), "not published") || !strings.Contains(err.Error(), "ssm:PutParameter") {
+			s.Errorf("got %v", err)
+		}
+		if state := s.state(path); state.State != plan.Unserved || state.ImageID != aws.ToString(s.images(prod)[0].ImageId) {
+			s.Errorf("the manifest says %+v", state)
+		}
+		if _, err := roles.DeleteRolePolicy(s.Context(), &iam.DeleteRolePolicyInput{RoleName: deny.RoleName, PolicyName: deny.PolicyName}); err != nil {
+			s.Fatal(err)
+		}
+		if _, err := s.run(s.Context(), o); err != nil {
+			s.Error(err)
+		}
+		if state := s.state(path); state.State != plan.Served || len(s.images(prod)) != 1 || s.parameter(prod, "/golden/"+tokyo) != state.ImageID {
+			s.Errorf("the manifest says %+v", state)
+		}
+	})
+}
