@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"maps"
 	"math"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -69,6 +70,11 @@ type Config struct {
 	// A file for the result as JSON. Its folder has to exist. It is replaced as a whole whenever a destination gets on and at the end, whatever that is. See
 	// [Manifest](#manifest).
 	ManifestPath string `mapstructure:"manifest_path"`
+	// A file for a report of the run, by its ending: `.html`, a page that needs nothing else; `.md`, for the summary of a CI job; or `.json`. Its folder has
+	// to exist. It is replaced as a whole, as that of `manifest_path` is. See [Report](#report).
+	ReportPath string `mapstructure:"report_path"`
+	// `true` shows in the report the ARNs of roles and users, and the policy statements to add, which name them. External ids are never shown. Default: `false`.
+	ReportDetails bool `mapstructure:"report_details"`
 	// The longest time for the whole run. Default: `12h`.
 	Timeout time.Duration `mapstructure:"timeout"`
 	// The longest time for the copy of one snapshot. Default: `6h`, or `timeout` where that is shorter.
@@ -223,6 +229,7 @@ func (c *Config) check() error {
 	}
 	c.checkImages(p)
 	c.checkFailures(p)
+	c.checkFiles(p)
 	c.checkTimes(p)
 	chained := c.AssumeRole != nil && c.AssumeRoleFrom == fromSource
 	named := map[string]string{}
@@ -279,6 +286,25 @@ func (c *Config) checkFailures(p *problems) {
 	}
 }
 
+// checkFiles judges the files that a run writes.
+func (c *Config) checkFiles(p *problems) {
+	if c.ReportPath == "" && c.ReportDetails {
+		p.add("report_details", "no effect without report_path")
+	}
+	if c.ReportPath == "" || strings.Contains(c.ReportPath, unknown) {
+		return
+	}
+	if ending := filepath.Ext(c.ReportPath); !slices.Contains(reportEndings, ending) {
+		p.add("report_path", "%q ends in none of %s", c.ReportPath, strings.Join(reportEndings, ", "))
+	}
+	if filepath.Clean(c.ReportPath) == filepath.Clean(c.ManifestPath) {
+		p.add("report_path", "%q is manifest_path as well", c.ReportPath)
+	}
+}
+
+// reportEndings are the media of a report.
+var reportEndings = []string{".html", ".md", ".json"}
+
 func (c *Config) checkTimes(p *problems) {
 	positive := func(field string, d time.Duration) {
 		if d != notKnown && d <= 0 {
@@ -328,11 +354,16 @@ func (c *Config) SourceImages() []plan.SourceImage {
 }
 
 // Manifest is manifest_path; "" for none, and while it is unknown.
-func (c *Config) Manifest() string {
-	if strings.Contains(c.ManifestPath, unknown) {
+func (c *Config) Manifest() string { return known(c.ManifestPath) }
+
+// Report is report_path; "" for none, and while it is unknown.
+func (c *Config) Report() string { return known(c.ReportPath) }
+
+func known(path string) string {
+	if strings.Contains(path, unknown) {
 		return ""
 	}
-	return c.ManifestPath
+	return path
 }
 
 // CleansUp reports whether a run that failed removes what it leaves unfinished.

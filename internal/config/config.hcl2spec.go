@@ -79,6 +79,8 @@ type FlatConfig struct {
 	CleanupOnly           *bool             `mapstructure:"cleanup_only" cty:"cleanup_only" hcl:"cleanup_only"`
 	PlanOnly              *bool             `mapstructure:"plan_only" cty:"plan_only" hcl:"plan_only"`
 	ManifestPath          *string           `mapstructure:"manifest_path" cty:"manifest_path" hcl:"manifest_path"`
+	ReportPath            *string           `mapstructure:"report_path" cty:"report_path" hcl:"report_path"`
+	ReportDetails         *bool             `mapstructure:"report_details" cty:"report_details" hcl:"report_details"`
 	Timeout               *string           `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
 	CopyTimeout           *string           `mapstructure:"copy_timeout" cty:"copy_timeout" hcl:"copy_timeout"`
 	PollInterval          *string           `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
@@ -128,6 +130,8 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"cleanup_only":               &hcldec.AttrSpec{Name: "cleanup_only", Type: cty.Bool, Required: false},
 		"plan_only":                  &hcldec.AttrSpec{Name: "plan_only", Type: cty.Bool, Required: false},
 		"manifest_path":              &hcldec.AttrSpec{Name: "manifest_path", Type: cty.String, Required: false},
+		"report_path":                &hcldec.AttrSpec{Name: "report_path", Type: cty.String, Required: false},
+		"report_details":             &hcldec.AttrSpec{Name: "report_details", Type: cty.Bool, Required: false},
 		"timeout":                    &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
 		"copy_timeout":               &hcldec.AttrSpec{Name: "copy_timeout", Type: cty.String, Required: false},
 		"poll_interval":              &hcldec.AttrSpec{Name: "poll_interval", Type: cty.String, Required: false},

@@ -173,6 +173,8 @@ var options = []struct {
 	{"cleanup_only", prod + "\ncleanup_only = true", func(r run) any { return r.config.CleanupOnly }, true},
 	{"plan_only", prod + "\nplan_only = true", func(r run) any { return r.config.PlanOnly }, true},
 	{"manifest_path", prod + "\nmanifest_path = \"{{ build_name }}.json\"", func(r run) any { return r.config.ManifestPath }, "golden.json"},
+	{"report_path", prod + "\nreport_path = \"{{ build_name }}.html\"", func(r run) any { return r.config.Report() }, "golden.html"},
+	{"report_details", prod + "\nreport_path = \"r.md\"\nreport_details = true", func(r run) any { return r.config.ReportDetails }, true},
 	{"assume_role_from", assumeRole("") + "\nassume_role_from = \"base\"", func(r run) any { return r.AssumeRoleFrom }, "base"},
 	{"timeout", prod + "\ntimeout = \"90m\"", func(r run) any { return []time.Duration{r.Timeout, r.CopyTimeout} }, []time.Duration{90 * time.Minute, 90 * time.Minute}},
 	{"copy_timeout", prod + "\ncopy_timeout = \"2h\"", func(r run) any { return r.CopyTimeout }, 2 * time.Hour},

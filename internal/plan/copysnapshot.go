@@ -56,3 +56,8 @@ func (s *CopySnapshot) String() string {
 	}
 	return fmt.Sprintf("copy %s, %d GiB%s to %s", s.Source.of(s.Device), s.GiB, from, s.At)
 }
+
+// Copies says what the step moves.
+func (s *CopySnapshot) Copies() Copied {
+	return Copied{Source: s.Source, FromRegion: s.FromRegion, Device: s.Device, GiB: s.GiB}
+}

@@ -127,7 +127,7 @@ func unseenFindings(facts Facts) []Finding {
 
 func imagePlan(source SourceImage, facts Facts, supplies []*supply, open []Destination) ImagePlan {
 	image := facts.Images[source.Region]
-	p := ImagePlan{Region: source.Region, ImageID: source.ImageID, Causes: causes(source.Region, image, facts)}
+	p := ImagePlan{Account: facts.Source.Account, Region: source.Region, ImageID: source.ImageID, Causes: causes(source.Region, image, facts)}
 	for _, v := range volumes(image) {
 		device := DevicePlan{Device: v.device(), SnapshotID: v.id(), GiB: int32(v.gib()), Encrypted: aws.ToBool(v.snapshot.Encrypted), KeyARN: v.key()}
 		if slices.ContainsFunc(open, func(d Destination) bool { return d.At.Account == facts.Source.Account && d.FromRegion == source.Region }) {

@@ -26,6 +26,7 @@ func (p Plan) Refused() bool {
 
 // ImagePlan says what becomes of a source image.
 type ImagePlan struct {
+	Account string // that owns it
 	Region  string
 	ImageID string
 	Devices []DevicePlan

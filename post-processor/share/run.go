@@ -40,16 +40,19 @@ type run struct {
 	atRisk   bool // an image of the build is without protection
 	pool     *awsclient.Pool
 	account  string // of the source
+	plan     plan.Plan
 	steps    map[plan.ID]plan.Step
 	pending  map[plan.Place]int // how many steps a destination still has to succeed in to be served
 	result   plan.Result        // as far as it has come
-	manifest manifest
+	timed    map[plan.ID]int    // where in it a step of the plan is
+	files    []*file
 }
 
 func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
 	data := generated(input)
-	return &run{PostProcessor: p, ui: ui, progress: newProgress(ui), input: input, data: data, build: buildOf(data, p.config.PackerBuildName),
-		manifest: manifest{path: p.config.Manifest()}}
+	r := &run{PostProcessor: p, ui: ui, progress: newProgress(ui), input: input, data: data, build: buildOf(data, p.config.PackerBuildName)}
+	r.files = r.newFiles()
+	return r
 }
 
 // run does all of it, and leaves the result behind in every outcome.
@@ -100,8 +103,9 @@ func (r *run) do(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.write(); r.manifest.failed {
-		return errors.New("manifest_path: the file cannot be written; nothing was begun")
+	r.write()
+	if option := r.unwritten(); option != "" {
+		return errors.New(option + ": the file cannot be written; nothing was begun")
 	}
 	switch {
 	case r.config.CleanupOnly:

@@ -11,7 +11,7 @@ import (
 
 // follow takes the destinations of a plan and what was found into the result.
 func (r *run) follow(p plan.Plan) {
-	r.steps, r.pending = map[plan.ID]plan.Step{}, map[plan.Place]int{}
+	r.plan, r.steps, r.timed, r.pending = p, map[plan.ID]plan.Step{}, map[plan.ID]int{}, map[plan.Place]int{}
 	for _, step := range p.Steps {
 		r.steps[step.Base().Step] = step
 		if plan.Serves(step) {
@@ -28,16 +28,43 @@ func (r *run) follow(p plan.Plan) {
 	}
 }
 
-// say shows an event. Where a destination gets on by it, the result that is kept says so from then on.
+// say shows an event, and takes it into the result that is kept.
 func (r *run) say(e plan.Event) {
 	r.progress.say(e)
 	step := r.steps[e.Step]
 	if step == nil {
 		return
 	}
+	r.time(e)
+	r.writeDue(r.advance(step, e))
+}
+
+// time takes the beginning or end of a step into the time line.
+func (r *run) time(e plan.Event) {
+	i, known := r.timed[e.Step]
+	if !known {
+		i = len(r.result.Steps)
+		r.timed[e.Step] = i
+		r.result.Steps = append(r.result.Steps, plan.Ended{Step: e.Step, At: e.At})
+	}
+	s := &r.result.Steps[i]
+	switch e.Kind {
+	case plan.Begun:
+		s.Begun = e.Time
+	case plan.Finished:
+		s.Ended, s.Made = e.Time, e.Resource
+	case plan.Failed:
+		s.Ended, s.Made, s.Failure = e.Time, e.Resource, &plan.Finding{Level: plan.Refused, At: e.At, Summary: e.Text}
+	case plan.Skipped:
+		s.Ended, s.Skipped = e.Time, true
+	}
+}
+
+// advance reports whether a destination gets on by an event.
+func (r *run) advance(step plan.Step, e plan.Event) bool {
 	i := slices.IndexFunc(r.result.Destinations, func(d plan.DestinationEnd) bool { return d.At == step.Base().For })
 	if i < 0 {
-		return
+		return false
 	}
 	d := &r.result.Destinations[i]
 	before := d.State
@@ -56,9 +83,7 @@ func (r *run) say(e plan.Event) {
 	case e.Kind == plan.Begun && before == plan.Waiting:
 		d.State = plan.Underway
 	}
-	if d.State != before {
-		r.write()
-	}
+	return d.State != before
 }
 
 // keep makes the end of a plan the run's result.

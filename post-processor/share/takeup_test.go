@@ -23,6 +23,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
 // closed keeps everybody out of an account's role, open lets the source account in again.
@@ -422,6 +423,7 @@ func TestTheManifestIsWrittenInEveryOutcome(t *testing.T) {
 				o := s.options(prod)
 				path := filepath.Join(s.TempDir(), "result.json")
 				o["manifest_path"] = path
+				o["report_path"] = filepath.Join(s.TempDir(), "report.json")
 				if err := c.run(s, o); err == nil {
 					s.Fatal("a success")
 				}
@@ -429,20 +431,26 @@ func TestTheManifestIsWrittenInEveryOutcome(t *testing.T) {
 				if !c.want(told) || told.Ended.IsZero() {
 					s.Error(text)
 				}
+				first, _, _ := strings.Cut(told.Failure, "\n")
+				if d := reported(s.T, o); d.Outcome != report.Failed || !strings.HasPrefix(d.Failure, strings.TrimSuffix(first, ":")) || !d.Ended.Equal(told.Ended) {
+					s.Errorf("reported: %+v", d)
+				}
 			})
 		})
 	}
 }
 
-func TestNothingIsBegunWithoutTheManifestThatWasAskedFor(t *testing.T) {
-	onStage(t, func(s *stage) {
-		o := s.options(prod)
-		o["manifest_path"] = filepath.Join(s.TempDir(), "nowhere", "result.json")
-		if _, err := s.run(s.Context(), o); err == nil || !strings.Contains(err.Error(), "manifest_path") || len(s.made()) > 0 {
-			s.Errorf("%d things were made: %v", len(s.made()), err)
-		}
-		s.safe()
-	})
+func TestNothingIsBegunWithoutTheFilesThatWereAskedFor(t *testing.T) {
+	for _, option := range []string{"manifest_path", "report_path"} {
+		onStage(t, func(s *stage) {
+			o := s.options(prod)
+			o[option] = filepath.Join(s.TempDir(), "nowhere", "result.json")
+			if _, err := s.run(s.Context(), o); err == nil || !strings.Contains(err.Error(), option) || len(s.made()) > 0 {
+				s.Errorf("%d things were made: %v", len(s.made()), err)
+			}
+			s.safe()
+		})
+	}
 }
 
 func TestARefusedRoleIsAnsweredWithTheStatementToAdd(t *testing.T) {
@@ -493,6 +501,7 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 				fail(s, o)
 				path := filepath.Join(s.TempDir(), "result.json")
 				o["manifest_path"] = path
+				o["report_path"], o["report_details"] = filepath.Join(s.TempDir(), "report.html"), true
 				var written strings.Builder
 				p := &PostProcessor{client: s.world, seed: 1}
 				if name == "panic" {
@@ -506,7 +515,11 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 					fmt.Fprintln(&written, output.State(stateResult), output.Id(), output)
 				}
 				_, manifest := manifested(s.T, path)
-				fmt.Fprintln(&written, err, s.screen, &logged, manifest)
+				page, _ := os.ReadFile(o["report_path"].(string))
+				if len(page) == 0 {
+					s.Error("there is no report")
+				}
+				fmt.Fprintln(&written, err, s.screen, &logged, manifest, string(page))
 				secrets := []string{"hush", *s.key.SecretAccessKey}
 				for _, tag := range s.images(source)[0].Tags {
 					if *tag.Key == origin.SealKey {

@@ -1,0 +1,168 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package report_test
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+)
+
+// What others may have written into names, tags and messages.
+var hostile = []string{
+	"<script>alert(1)</script>", "</style><script>alert(1)</script>", "<img src=x onerror=alert(1)>", `"><b onmouseover=alert(1)>`, "' onload='alert(1)", "<!--", "]]>",
+	"](javascript:alert(1))", "![x](https://example.com/x.png)", "[x](https://example.com)", "<https://example.com>", "https://example.com", "www.example.com", "@everyone", "#1",
+	"`code`", "```\n# heading", "| a | b |", "a\n\n# heading\n- list", "\r\n> quote", "**bold** __bold__ ~~gone~~ $x$ :boom:", "{{ .Failure }}", "${x}", "&lt;b&gt; &#60;b&#62;",
+	`x"] --> y; click x "javascript:alert(1)"`, "end", "%%{init: {}}%%", "\x1b[2J\x1b]0;x\x07", "\u202egnp.exe", "\x00",
+}
+
+// poisoned is a run in which every text that others write is hostile.
+func poisoned(text string) (plan.Plan, plan.Result) {
+	p, r := handedOn(3)
+	own := []reflect.Type{reflect.TypeFor[plan.How](), reflect.TypeFor[plan.Level](), reflect.TypeFor[plan.State](), reflect.TypeFor[plan.ID](), reflect.TypeFor[plan.Place]()}
+	var poison func(v reflect.Value)
+	poison = func(v reflect.Value) {
+		switch {
+		case slices.Contains(own, v.Type()):
+		case v.Kind() == reflect.String && v.CanSet():
+			v.SetString(text)
+		case v.Kind() == reflect.Struct:
+			for _, field := range v.Fields() {
+				poison(field)
+			}
+		case v.Kind() == reflect.Slice:
+			for i := range v.Len() {
+				poison(v.Index(i))
+			}
+		case v.Kind() == reflect.Pointer && !v.IsNil():
+			poison(v.Elem())
+		}
+	}
+	steps := p.Steps
+	p.Steps = nil
+	poison(reflect.ValueOf(&p).Elem())
+	poison(reflect.ValueOf(&r).Elem())
+	for _, s := range steps {
+		s.(*plan.CopySnapshot).Device = text
+	}
+	p.Steps = steps
+	for i := range r.Findings { // as many wheres as statements
+		r.Findings[i].Statement, r.Findings[i].Where = strings.ReplaceAll(text, "\n", " "), strings.ReplaceAll(text, "\n", " ")
+	}
+	return p, r
+}
+
+// tags are the elements of a page with the names of their attributes, and how often each is there.
+func tags(t *testing.T, page string) map[string]int {
+	t.Helper()
+	found := map[string]int{}
+	d := xml.NewDecoder(strings.NewReader(strings.TrimPrefix(page, "<!DOCTYPE html>")))
+	d.Strict, d.AutoClose, d.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
+	for {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return found
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, is := token.(xml.StartElement); is {
+			names := []string{e.Name.Local}
+			for _, a := range e.Attr {
+				names = append(names, a.Name.Local)
+			}
+			found[strings.Join(names, " ")]++
+		}
+	}
+}
+
+func TestNothingThatOthersWroteBecomesMarkupInAPage(t *testing.T) {
+	p, r := poisoned("harmless")
+	want := tags(t, page(t, report.Of(p, r, r.Ended, true)))
+	if want["script"] > 0 || want["meta http-equiv content"] != 1 {
+		t.Fatalf("the harmless page: %v", want)
+	}
+	for _, text := range hostile {
+		p, r := poisoned(text)
+		html := page(t, report.Of(p, r, r.Ended, true))
+		if got := tags(t, html); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q changes the elements of the page: %v", text, got)
+		}
+		if strings.ContainsAny(html, "\x00\x1b\u202e") {
+			t.Errorf("%q: what is not printable is in the page", text)
+		}
+	}
+}
+
+// active is what GitHub's Markdown gives a meaning to and a report never writes itself.
+var active = regexp.MustCompile("\\]\\(|!\\[|\\[x|https?:|www\\.|@[a-z]|[$]|[{}]|~~|__|javascript:|:boom:|[*][*]bold|&[^#]|\\\\|[^&]#[0-9]")
+
+// inert is what Markdown leaves alone: code. The drawing has a test of its own.
+var inert = regexp.MustCompile("(?s)```mermaid\n.*?\n```\n|`[^`\n]*`")
+
+// elements are those that a report writes into its Markdown.
+var elements = []string{"<br>", "<br/>", "<code>", "</code>", "<details>", "</details>", "<summary>", "</summary>"}
+
+func TestNothingThatOthersWroteBecomesMarkupInMarkdown(t *testing.T) {
+	p, r := poisoned("harmless")
+	want := strings.Split(string(report.Of(p, r, r.Ended, true).Markdown()), "\n")
+	for _, text := range hostile {
+		p, r := poisoned(text)
+		got := string(report.Of(p, r, r.Ended, true).Markdown())
+		for _, found := range active.FindAllString(inert.ReplaceAllString(got, ""), -1) {
+			t.Errorf("%q: %q", text, found)
+		}
+		for _, element := range regexp.MustCompile("<[^>]*>").FindAllString(strings.ReplaceAll(got, "<br/>", ""), -1) {
+			if !slices.Contains(elements, element) {
+				t.Errorf("%q: %q", text, element)
+			}
+		}
+		lines := strings.Split(got, "\n")
+		if strings.Contains(text, "\n") { // the reason why a run failed keeps its lines, as a quotation
+			lines = slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, "> ") && line != lines[6] })
+		}
+		if len(lines) != len(want) {
+			t.Errorf("%q: %d lines, want %d:\n%s", text, len(lines), len(want), got)
+			continue
+		}
+		for i, line := range lines {
+			head := func(line string) string { return line[:min(len(line), 2)] }
+			if strings.Count(line, "|") != strings.Count(want[i], "|") || strings.Count(line, "`")%2 != strings.Count(want[i], "`")%2 || head(line) != head(want[i]) {
+				t.Errorf("%q: %q, want as %q", text, line, want[i])
+			}
+		}
+	}
+}
+
+func TestADrawingInMarkdownHasTheNodesOfTheDocument(t *testing.T) {
+	for _, text := range hostile {
+		p, r := poisoned(text)
+		d := report.Of(p, r, r.Ended, false)
+		_, graph, _ := strings.Cut(string(d.Markdown()), "```mermaid\nflowchart LR\n")
+		graph, _, _ = strings.Cut(graph, "```\n")
+		node, edge := regexp.MustCompile(`^  n\d\d\["[-A-Za-z0-9 ,./_#;<>]*"\]$`), regexp.MustCompile(`^  n\d\d (-->|-\.->)\|"[-A-Za-z0-9 ,./_#;]*"\| n\d\d$`)
+		nodes, edges := 0, 0
+		for line := range strings.Lines(graph) {
+			switch line = strings.TrimSuffix(line, "\n"); {
+			case node.MatchString(line) && !strings.Contains(strings.ReplaceAll(line, "<br/>", ""), "<"):
+				nodes++
+			case edge.MatchString(line):
+				edges++
+			default:
+				t.Errorf("%q: %q", text, line)
+			}
+		}
+		if nodes != len(d.Drawing.Nodes) || edges != len(d.Drawing.Edges) {
+			t.Errorf("%q: %d nodes and %d edges", text, nodes, edges)
+		}
+	}
+}

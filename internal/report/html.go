@@ -1,0 +1,309 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package report
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+var (
+	//go:embed page/page.html.tmpl
+	pageText string
+	//go:embed page/page.css
+	style string
+)
+
+// HTML is the document as a page that needs nothing else: no script, no picture, no font, and a policy that forbids them. What
+// others wrote is escaped by html/template, which knows where it stands.
+func (d Document) HTML() ([]byte, error) {
+	page, err := template.New("page").Funcs(template.FuncMap{
+		"count": count, "duration": Duration, "clock": clock, "size": size, "key": keyName, "glyph": glyph, "class": class,
+	}).Parse(pageText)
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.Sum256([]byte(style))
+	var out bytes.Buffer
+	err = page.Execute(&out, struct {
+		Document
+		Style      template.CSS
+		StyleHash  string
+		Findings   folded[Finding]
+		Leftovers  folded[plan.Leftover]
+		Drawing    figure
+		TimeLine   timeLine
+		Attributes map[string][]Attribute
+		Took       time.Duration
+		Served     int
+	}{
+		d, template.CSS(style), base64.StdEncoding.EncodeToString(hash[:]),
+		fold(d.Findings), fold(d.Left), d.figure(), d.timeLine(), d.attributes(), d.end().Sub(d.Begun), d.served(),
+	})
+	return out.Bytes(), err
+}
+
+// folded is a list whose end is folded away, and whose very end only the JSON has.
+type folded[T any] struct {
+	First, More []T
+	Beyond      int
+}
+
+// fold keeps a page readable, and a run in which all is wrong from making it as long as its log.
+func fold[T any](all []T) folded[T] {
+	const open, most = 12, 200
+	first, last := min(len(all), open), min(len(all), most)
+	return folded[T]{all[:first], all[first:last], len(all) - last}
+}
+
+func (d Document) served() (n int) {
+	for _, to := range d.Destinations {
+		if to.State == plan.Served {
+			n++
+		}
+	}
+	return n
+}
+
+// end is the end of the run, or the moment at which the document shows it.
+func (d Document) end() time.Time {
+	if d.Ended.IsZero() {
+		return d.Written
+	}
+	return d.Ended
+}
+
+// attributes are those of each fate, by its name.
+func (d Document) attributes() map[string][]Attribute {
+	by := map[string][]Attribute{}
+	for _, a := range d.Fidelity {
+		by[string(a.How)] = append(by[string(a.How)], a)
+	}
+	return by
+}
+
+// Sizes of the drawing, in its own units.
+const (
+	boxWidth  = 236
+	boxHeight = 74
+	boxGap    = 14
+	flowWidth = 146
+)
+
+// figure is a drawing that is laid out.
+type figure struct {
+	Width, Height int
+	Boxes         []placed
+	Flows         []flow
+}
+
+type placed struct {
+	Node
+	X, Y, W, H                int
+	ServedW, FailedW, FailedX int // of the bar that shows how many are served
+	BarW                      int
+}
+
+type flow struct {
+	Edge
+	X1, Y1, X2, Y2, XM int
+	TextX, TextY       int
+	Text               string
+}
+
+// figure puts the boxes of each kind into a column, and the columns side by side.
+func (d Document) figure() figure {
+	var columns [][]Node
+	for _, kind := range []Kind{FromSource, AsStaged, ToTargets} {
+		column := slices.DeleteFunc(slices.Clone(d.Drawing.Nodes), func(n Node) bool { return n.Kind != kind })
+		if len(column) > 0 {
+			columns = append(columns, column)
+		}
+	}
+	var f figure
+	for _, column := range columns {
+		f.Height = max(f.Height, len(column)*(boxHeight+boxGap)-boxGap+2)
+	}
+	at := map[string]placed{}
+	for i, column := range columns {
+		y := (f.Height - len(column)*(boxHeight+boxGap) + boxGap) / 2
+		for _, n := range column {
+			p := placed{Node: n, X: 1 + i*(boxWidth+flowWidth), Y: y, W: boxWidth, H: boxHeight, BarW: boxWidth - 24}
+			if all := n.All(); all > 0 {
+				p.ServedW, p.FailedW = p.BarW*n.Served/all, p.BarW*n.Failed/all
+				p.FailedX = p.ServedW
+			}
+			at[n.ID] = p
+			f.Boxes = append(f.Boxes, p)
+			y += boxHeight + boxGap
+		}
+		f.Width = 2 + (i+1)*(boxWidth+flowWidth) - flowWidth
+	}
+	for _, e := range d.Drawing.Edges {
+		from, to := at[e.From], at[e.To]
+		l := flow{Edge: e, X1: from.X + boxWidth, Y1: from.Y + boxHeight/2, X2: to.X, Y2: to.Y + boxHeight/2}
+		l.XM = l.X2 - flowWidth/2
+		l.TextX, l.TextY = l.X2-10, l.Y2-7
+		l.Text = "no copy needed"
+		if e.Copies > 0 {
+			l.Text = count(e.Copies, "copy", "copies") + ", " + size(e.GiB)
+		}
+		f.Flows = append(f.Flows, l)
+	}
+	return f
+}
+
+// Sizes of the time line, in pixels.
+const (
+	labelWidth = 212
+	chartWidth = 720
+	rowHeight  = 18
+	barsHeight = 12
+)
+
+// timeLine is the copies over the time of the run, a row for each place.
+type timeLine struct {
+	Width, LabelW, ChartW, Height int
+	Seconds                       int
+	Ticks                         []tick
+	Rows                          []row
+}
+
+type tick struct {
+	X    int
+	Text string
+}
+
+type row struct {
+	Y     int
+	Label string
+	Bars  []bar
+}
+
+type bar struct {
+	Copy
+	X, Y, W, H string
+	Took       time.Duration
+	State      string
+}
+
+func (d Document) timeLine() timeLine {
+	whole := max(d.end().Sub(d.Begun), time.Second)
+	t := timeLine{Width: labelWidth + chartWidth + 24, LabelW: labelWidth, ChartW: chartWidth, Seconds: int(whole.Seconds())}
+	for at, step := time.Duration(0), tickStep(whole); at <= whole; at += step {
+		t.Ticks = append(t.Ticks, tick{labelWidth + int(float64(chartWidth)*at.Seconds()/whole.Seconds()), "+" + brief(at)})
+	}
+	rows := map[string]int{}
+	for _, c := range d.Copies {
+		label := c.Account + " " + c.Region
+		if c.Staged {
+			label = "staged in " + c.Region
+		}
+		i, known := rows[label]
+		if !known {
+			i = len(t.Rows)
+			rows[label] = i
+			t.Rows = append(t.Rows, row{Y: i * rowHeight, Label: label})
+		}
+		b := bar{Copy: c, State: "done", X: pixels(labelWidth + c.Begun.Sub(d.Begun).Seconds()/whole.Seconds()*chartWidth)}
+		end := c.Ended
+		switch {
+		case end.IsZero():
+			end, b.State = d.end(), string(Underway)
+		case c.Failed:
+			b.State = "failed"
+		}
+		b.Took = end.Sub(c.Begun)
+		b.W = pixels(max(b.Took.Seconds()/whole.Seconds()*chartWidth, 1))
+		t.Rows[i].Bars = append(t.Rows[i].Bars, b)
+	}
+	for i := range t.Rows { // the copies of an image run beside each other
+		bars := t.Rows[i].Bars
+		height := barsHeight / float64(len(bars))
+		for j := range bars {
+			bars[j].Y, bars[j].H = pixels(3+float64(j)*height), pixels(max(height-0.5, 0.5))
+		}
+	}
+	t.Height = len(t.Rows) * rowHeight
+	return t
+}
+
+// tickStep is the time between two ticks, so that there are nine at most.
+func tickStep(whole time.Duration) time.Duration {
+	for _, minutes := range []time.Duration{1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720} {
+		if whole <= 8*minutes*time.Minute {
+			return minutes * time.Minute
+		}
+	}
+	return 24 * time.Hour
+}
+
+func pixels(x float64) string {
+	return strings.TrimSuffix(strconv.FormatFloat(x, 'f', 1, 64), ".0")
+}
+
+// brief is a time without the units that are zero.
+func brief(d time.Duration) string {
+	text := d.Round(time.Minute).String()
+	text = strings.TrimSuffix(text, "0s")
+	if text == "" {
+		return "0"
+	}
+	if hours, found := strings.CutSuffix(text, "h0m"); found {
+		return hours + "h"
+	}
+	return text
+}
+
+// clock is a moment in UTC.
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+
+// size is GiB with thousands set apart.
+func size(gib int64) string {
+	digits := strconv.FormatInt(gib, 10)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + " " + digits[i:]
+	}
+	return digits + " GiB"
+}
+
+// keyName is a key without what its place says already.
+func keyName(arn, account, region string) string {
+	_, rest, found := strings.Cut(arn, ":kms:"+region+":"+account+":")
+	if found && account != "" {
+		return rest
+	}
+	return arn
+}
+
+// glyph is a state as a sign beside its name, for those who do not see colours and those who skim.
+func glyph(state any) string { return looks[fmt.Sprint(state)].glyph }
+
+// class is the colour of a state.
+func class(state any) string { return looks[fmt.Sprint(state)].class }
+
+// looks are the signs and colours of states of a run, of destinations, and of levels of findings.
+var looks = map[string]struct{ glyph, class string }{
+	string(Planned):       {"○", "calm"},
+	string(Succeeded):     {"✓", "good"},
+	string(Failed):        {"✕", "bad"},
+	string(Underway):      {"◐", "busy"},
+	string(plan.Served):   {"✓", "good"},
+	string(plan.Underway): {"◐", "busy"},
+	string(plan.Waiting):  {"○", "calm"},
+	string(plan.Excluded): {"–", "warn"},
+	string(plan.Refused):  {"✕", "bad"},
+	string(plan.Warning):  {"!", "warn"},
+	string(plan.Note):     {"i", "calm"},
+}
