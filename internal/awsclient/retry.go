@@ -21,6 +21,7 @@ import (
 var repeatable = map[string]bool{
 	"AddTagsToResource":                    true,
 	"AssumeRole":                           true,
+	"CreateGrant":                          true, // with a name
 	"CreateTags":                           true,
 	"DeleteTags":                           true,
 	"DeleteSnapshot":                       true,

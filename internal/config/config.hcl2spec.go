@@ -141,6 +141,33 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 	return s
 }
 
+// FlatGrant is an auto-generated flat version of Grant.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatGrant struct {
+	GranteePrincipal *string  `mapstructure:"grantee_principal" cty:"grantee_principal" hcl:"grantee_principal"`
+	Operations       []string `mapstructure:"operations" cty:"operations" hcl:"operations"`
+	Name             *string  `mapstructure:"name" cty:"name" hcl:"name"`
+}
+
+// FlatMapstructure returns a new FlatGrant.
+// FlatGrant is an auto-generated flat version of Grant.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*Grant) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatGrant)
+}
+
+// HCL2Spec returns the hcl spec of a Grant.
+// This spec is used by HCL to read the fields of Grant.
+// The decoded values from this spec will then be applied to a FlatGrant.
+func (*FlatGrant) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"grantee_principal": &hcldec.AttrSpec{Name: "grantee_principal", Type: cty.String, Required: false},
+		"operations":        &hcldec.AttrSpec{Name: "operations", Type: cty.List(cty.String), Required: false},
+		"name":              &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
+	}
+	return s
+}
+
 // FlatLaunchCheck is an auto-generated flat version of LaunchCheck.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatLaunchCheck struct {
@@ -216,6 +243,7 @@ type FlatTarget struct {
 	SnapshotTags    map[string]string  `mapstructure:"snapshot_tags" cty:"snapshot_tags" hcl:"snapshot_tags"`
 	LaunchCheck     *FlatLaunchCheck   `mapstructure:"launch_check" cty:"launch_check" hcl:"launch_check"`
 	SSMParameters   []FlatSSMParameter `mapstructure:"ssm_parameter" cty:"ssm_parameter" hcl:"ssm_parameter"`
+	Grants          []FlatGrant        `mapstructure:"grant" cty:"grant" hcl:"grant"`
 }
 
 // FlatMapstructure returns a new FlatTarget.
@@ -246,6 +274,7 @@ func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 		"snapshot_tags":      &hcldec.AttrSpec{Name: "snapshot_tags", Type: cty.Map(cty.String), Required: false},
 		"launch_check":       &hcldec.BlockSpec{TypeName: "launch_check", Nested: hcldec.ObjectSpec((*FlatLaunchCheck)(nil).HCL2Spec())},
 		"ssm_parameter":      &hcldec.BlockListSpec{TypeName: "ssm_parameter", Nested: hcldec.ObjectSpec((*FlatSSMParameter)(nil).HCL2Spec())},
+		"grant":              &hcldec.BlockListSpec{TypeName: "grant", Nested: hcldec.ObjectSpec((*FlatGrant)(nil).HCL2Spec())},
 	}
 	return s
 }

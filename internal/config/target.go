@@ -62,6 +62,8 @@ type Target struct {
 	LaunchCheck *LaunchCheck `mapstructure:"launch_check"`
 	// A parameter of the SSM Parameter Store that shall name the image. The block may be repeated. See [ssm_parameter](#ssm-parameter).
 	SSMParameters []SSMParameter `mapstructure:"ssm_parameter"`
+	// Who may use the key of the copies, such as the service-linked role of Auto Scaling. See [grant](#grant).
+	Grants []Grant `mapstructure:"grant"`
 }
 
 // label is how messages call the target: by its name, or by its place among the targets.
@@ -92,6 +94,9 @@ func (t *Target) target(i int) plan.Target {
 	}
 	if t.RoleName != "" {
 		target.Roles = append(target.Roles, plan.Role{RoleName: plan.Text(t.RoleName)})
+	}
+	for _, grant := range t.Grants {
+		target.Grants = append(target.Grants, grant.grant())
 	}
 	if check := t.LaunchCheck; check != nil {
 		target.LaunchCheck = &plan.LaunchCheck{InstanceType: check.InstanceType, SubnetID: check.SubnetID, Tags: texts(check.RunTags)}
@@ -142,6 +147,9 @@ func (t *Target) check(p *problems, chained bool) {
 		p.add("ami_name", "%q is not 3 to 128 letters, digits, blanks and ()[]./-'@_", t.AMIName)
 	}
 	p.template("ami_description", t.AMIDescription, false)
+	for i := range t.Grants {
+		t.Grants[i].check(p.in(index("grant", i)))
+	}
 	if t.LaunchCheck != nil {
 		t.LaunchCheck.check(p.in("launch_check"), len(t.AccountIDs) > 1 || len(t.Regions) > 1)
 	}

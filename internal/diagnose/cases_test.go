@@ -164,6 +164,7 @@ var cases = []titled{
 	{"3.4 unavailable, creating, updating", there(nil, "kms:CreateGrant", 400, "KMSInvalidStateException", targetKey+" is unavailable.").on(targetKey)},
 	{"3.4.1 a key that does not exist", there(nil, "kms:DescribeKey", 400, "NotFoundException", "Alias arn:aws:kms:eu-west-1:999999999999:alias/golden-target is not found.").on("alias/golden-target")},
 	{"3.4.1 an ARN that is none", there(nil, "kms:DescribeKey", 400, "InvalidArnException", "Invalid arn eu-west-9").on("arn:aws:kms:eu-west-9:999999999999:key/1")},
+	{"8.3 a grant for a role that does not exist", there(nil, "kms:CreateGrant", 400, "InvalidArnException", "ARN does not refer to a valid principal: "+scaling).on(targetKey)},
 	{"3.4.2 a key of another kind", there(nil, "kms:CreateGrant", 400, "InvalidKeyUsageException", targetKey+" key usage is SIGN_VERIFY which is not valid for CreateGrant.").on(targetKey)},
 	{"3.4.3 KMS hides whether there is a key", there(nil, "kms:Decrypt", 400, "AccessDeniedException", notShown).on(targetKey)},
 	{"3.2.7 too many grants on a key", there(nil, "kms:CreateGrant", 400, "LimitExceededException", "Grants limit exceeded.").on(targetKey)},

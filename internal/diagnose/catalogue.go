@@ -238,6 +238,8 @@ var catalogue = []entry{
 	{rules: "3.4", codes: "KMSInvalidStateException", onKey: true, says: "the key cannot be used now", because: "its state does not allow it: Unavailable where a custom key store is not connected, Creating, Updating or PendingReplicaDeletion where it is a multi-Region key",
 		next: "see KeyState in `aws kms describe-key`, wait until it is Enabled, or name another key"},
 	{rules: "3.4.1", codes: "NotFoundException", onKey: true, says: "there is no such key in {region}", because: "KMS looks a bare id or alias up in the caller's account and Region", next: "check id, account and Region; name another account's key by its ARN"},
+	{rules: "8.3", calls: "kms:CreateGrant", codes: "InvalidArnException", holds: has{"does not refer to a valid principal"}, says: "there is no such principal", because: "a grant is for a principal that exists; a service-linked role is made when its service is first used",
+		next: "check the ARN; for Auto Scaling make the role with `aws iam create-service-linked-role --aws-service-name autoscaling.amazonaws.com`"},
 	{rules: "3.4.1", codes: "InvalidArnException", onKey: true, says: "this is no ARN that KMS takes", because: "it is not of the form of a key's, alias's or principal's ARN, or of another Region", next: "correct the ARN"},
 	{rules: "3.4.2", codes: "InvalidKeyUsageException", onKey: true, says: "the key is of another kind", because: "EBS takes symmetric encryption keys only: SYMMETRIC_DEFAULT for ENCRYPT_DECRYPT", next: "name another key"},
 	{rules: "3.4.3", codes: denials, holds: has{ciphertext}, onKey: true, says: "KMS does not let {who} use {key}", because: "it does not tell whether the key does not exist in {region} or the right is missing", next: "check the key", add: toCalled},

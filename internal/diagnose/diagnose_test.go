@@ -157,7 +157,6 @@ var noRefusal = map[string]string{
 	"7.13":   "about a console",
 	"8.1":    "what the service-linked role may; without it the launch ends as 8.5",
 	"8.2":    "statements for a key in the same account; without them the launch ends as 8.5",
-	"8.3":    "grant for a key in another account; without it the launch ends as 8.5",
 	"8.4":    "advice",
 	"8.7":    "how long a terminated instance is shown",
 	"8.8":    "how long a new grant takes",

@@ -81,6 +81,9 @@ func steps(req Request, facts Facts, destinations []Destination, supplies []*sup
 	for i, d := range destinations {
 		goals[i] = b.goal(d)
 	}
+	for i := range goals {
+		b.grant(&goals[i])
+	}
 	offers := make([]*offer, len(supplies))
 	for i, s := range supplies {
 		offers[i] = b.offer(s, goals)

@@ -46,6 +46,12 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 		f.Resource = key.arn()
 		found = append(found, f)
 	}
+	if len(d.Grants) > 0 && key.managedByAWS() {
+		f := finding(Refused, "8.1", "grant", "nobody can give grants on the key "+d.KMSKeyID, "AWS manages it; the service-linked roles of its account may use it as it is",
+			"leave out grant, or name a customer managed key")
+		f.Resource = key.arn()
+		found = append(found, f)
+	}
 	if facts.Images[d.FromRegion].Image != nil && !imageName.MatchString(d.Name) {
 		found = append(found, finding(Refused, "2.5.3", "ami_name", fmt.Sprintf("%q cannot be the name of an image", d.Name),
 			"names have 3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _", "set ami_name"))

@@ -30,6 +30,7 @@ type Destination struct {
 	SnapshotTags map[string]string
 	Launch       *Launch     // nil: no launch check
 	Parameters   []Parameter // rendered
+	Grants       []KeyGrant
 }
 
 // Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts only, so
@@ -83,6 +84,7 @@ func expand(req Request, facts Facts, target Target, at Place) (Destination, []F
 	if key, given := target.RegionKMSKeyIDs[at.Region]; given {
 		d.KMSKeyID = r.text("region_kms_key_ids", key)
 	}
+	d.Grants = r.grants(target.Grants)
 	if check := target.LaunchCheck; check != nil {
 		d.Launch = &Launch{InstanceType: check.InstanceType, SubnetID: check.SubnetID, Tags: r.texts("launch_check: run_tags", check.Tags, nil)}
 	}

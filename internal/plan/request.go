@@ -56,6 +56,7 @@ type Target struct {
 	Tags            map[string]Text
 	SnapshotTags    map[string]Text
 	LaunchCheck     *LaunchCheck // nil: none
+	Grants          []Grant      // who may use its key
 	Parameters      []Parameter  // in the order of the template
 }
 

@@ -39,6 +39,7 @@ type Result struct {
 	Failure      string    // why the run failed, as people read it; "" while it goes on and when it succeeded
 	Destinations []DestinationEnd
 	Images       []Made
+	Grants       []Granted
 	Steps        []Ended
 	Left         []Leftover
 	Source       []SourceEnd
@@ -87,6 +88,16 @@ type MadeSnapshot struct {
 	SnapshotID string
 	KeyARN     string
 	GiB        int32
+}
+
+// Granted is a grant that stands, whether this run made it or one before it.
+type Granted struct {
+	At         Place
+	KeyARN     string
+	Name       string
+	Grantee    string   // ARN
+	Operations []string // sorted
+	GrantID    string
 }
 
 // Ended is how a step ended: the time line.

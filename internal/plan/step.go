@@ -60,9 +60,11 @@ type Step interface {
 
 // Proves reports a step that has to succeed before its destination is served, and anything may point at its image.
 func Proves(s Step) bool {
-	switch s.(type) {
+	switch s := s.(type) {
 	case *VerifyImage, *RunInstance:
 		return true
+	case *CreateGrant:
+		return s.Lasting
 	}
 	return false
 }

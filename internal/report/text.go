@@ -69,6 +69,9 @@ func Result(p plan.Plan, r plan.Result) string {
 			t.line("  %s %s", p, names)
 		}
 	}
+	for _, g := range r.Grants {
+		t.line("%s in %s: %s may use %s by the grant %q", g.At.Account, g.At.Region, g.Grantee, g.KeyARN, g.Name)
+	}
 	for _, d := range Missing(p, r) {
 		optional := ""
 		if d.Optional {

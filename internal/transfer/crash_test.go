@@ -105,6 +105,7 @@ func TestARunWithEverythingOnThatDiesAnywhereIsTakenUp(t *testing.T) {
 
 // everything switches everything on that a run may be asked for.
 func everything(req *plan.Request) {
+	req.Targets[0].Grants = []plan.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
 	req.Targets[0].LaunchCheck = &plan.LaunchCheck{InstanceType: "t4g.micro"}
 }
 

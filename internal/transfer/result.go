@@ -46,6 +46,10 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 			default:
 				r.Images = append(r.Images, made(p, s, d))
 			}
+		case *plan.CreateGrant:
+			if d.Err == nil && s.Lasting {
+				r.Grants = append(r.Grants, plan.Granted{At: s.At, KeyARN: s.KeyARN, Name: s.Name, Grantee: s.Grantee, Operations: s.Operations, GrantID: d.Made})
+			}
 		case *plan.DeleteSnapshot:
 			removed[d.Made] = d.Err == nil
 		}
@@ -175,6 +179,8 @@ func resourceOf(s plan.Step) string {
 		return aws.ToString(s.Source.ImageId)
 	case *plan.DeregisterImage:
 		return s.Image.Known
+	case *plan.CreateGrant:
+		return s.KeyARN
 	case *plan.RunInstance:
 		return s.Image.Known
 	case *plan.TerminateInstance:

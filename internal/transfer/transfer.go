@@ -78,6 +78,8 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 		end(t.runInstance(ctx, j, s))
 	case *plan.TerminateInstance:
 		end(t.terminateInstance(ctx, j, s))
+	case *plan.CreateGrant:
+		end(t.createGrant(ctx, s))
 	case *plan.TagResource:
 		end(t.tagResource(ctx, j, s))
 	case *plan.ProtectImage:

@@ -237,19 +237,25 @@ func (h *house) pool(ctx context.Context, client aws.HTTPClient) *awsclient.Pool
 	return pool
 }
 
-// decide seals the image, looks, and makes the plan.
+// decide makes a plan that is not refused.
 func (h *house) decide(ctx context.Context, pool *awsclient.Pool, req plan.Request) plan.Plan {
+	h.t.Helper()
+	p := h.decided(ctx, pool, req)
+	if p.Refused() {
+		h.t.Fatalf("refused: %+v", p.Findings)
+	}
+	return p
+}
+
+// decided seals the image, looks, and makes the plan.
+func (h *house) decided(ctx context.Context, pool *awsclient.Pool, req plan.Request) plan.Plan {
 	h.t.Helper()
 	if findings := transfer.Seal(ctx, pool, source, h.sealKey, h.images, func(plan.Event) {}); len(findings) > 0 {
 		h.t.Fatal(findings)
 	}
 	facts, err := survey.Look(ctx, pool, req)
 	h.must(err)
-	p := plan.Decide(req, facts)
-	if p.Refused() {
-		h.t.Fatalf("refused: %+v", p.Findings)
-	}
-	return p
+	return plan.Decide(req, facts)
 }
 
 // run is a whole run, from looking to the result.

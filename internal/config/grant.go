@@ -1,0 +1,60 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:generate packer-sdc struct-markdown
+
+package config
+
+import (
+	"regexp"
+	"slices"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Grant lets a principal use the key of every copy of a target: without any option, the account's service-linked role of Auto Scaling, which may use a
+// customer managed key only by its key policy or by a grant. An image that it may not use cannot be launched by an Auto Scaling group. The target's role makes the
+// grant (`kms:CreateGrant`) before anything is copied. A run that finds the grant makes no second one, and no run takes it back: see the manifest for its id.
+// The block may be repeated.
+type Grant struct {
+	// The ARN of who shall use the key: a role, a user, or an account's root. It has to exist. May name [template variables](#template-variables). Default: the
+	// service-linked role of Auto Scaling, `arn:{{ .Partition }}:iam::{{ .AccountId }}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling`.
+	GranteePrincipal string `mapstructure:"grantee_principal"`
+	// The KMS operations that the grant allows. Default: what a launch by Auto Scaling takes, `CreateGrant`, `Decrypt`, `DescribeKey`, `Encrypt`,
+	// `GenerateDataKey`, `GenerateDataKeyWithoutPlaintext`, `ReEncryptFrom` and `ReEncryptTo`.
+	Operations []string `mapstructure:"operations"`
+	// The name of the grant, up to 256 letters, digits and `:/_-`. May name [template variables](#template-variables). Default: `encrypted-ami:` and the name of
+	// the principal.
+	Name string `mapstructure:"name"`
+}
+
+func (g *Grant) grant() plan.Grant {
+	return plan.Grant{Name: plan.Text(g.Name), Grantee: plan.Text(g.GranteePrincipal), Operations: slices.Sorted(slices.Values(g.Operations))}
+}
+
+// Forms of KMS (CreateGrant, API reference).
+var (
+	principalARNs = regexp.MustCompile(`^arn:(aws[a-z-]*):iam::\d{12}:(?:root|user/\S+|role/\S+)$`)
+	grantNames    = regexp.MustCompile(`^[a-zA-Z0-9:/_-]{1,256}$`)
+)
+
+func (g *Grant) check(p *problems) {
+	if literal(g.GranteePrincipal) {
+		if arn := principalARNs.FindStringSubmatch(g.GranteePrincipal); arn == nil {
+			p.add("grantee_principal", "%q is no ARN of a role, a user or an account's root", g.GranteePrincipal)
+		} else {
+			p.partition("grantee_principal", arn[1])
+		}
+	}
+	p.template("grantee_principal", g.GranteePrincipal, false)
+	for i, operation := range g.Operations {
+		if literal(operation) && !slices.Contains(plan.GrantOperations, operation) {
+			p.add(index("operations", i), "%q is none of %q", operation, plan.GrantOperations)
+		}
+	}
+	p.twice("operations", g.Operations)
+	p.template("name", g.Name, false)
+	if literal(g.Name) && !grantNames.MatchString(g.Name) {
+		p.add("name", "%q is not 1 to 256 letters, digits and :/_-", g.Name)
+	}
+}

@@ -1,0 +1,18 @@
+# grants
+target {
+  name        = "prod"
+  account_ids = ["999999999999"]
+  kms_key_id  = "alias/golden"
+  grant {
+    grantee_principal = "AWSServiceRoleForAutoScaling"
+    operations        = ["Decrypt", "Sign", "Decrypt"]
+    name              = "a b"
+  }
+  grant {
+    grantee_principal = "arn:aws:iam::{{ .Account }}:role/app"
+  }
+  grant {
+    grantee_principal = "arn:aws-cn:iam::999999999999:role/app"
+  }
+  regions = ["eu-west-1"]
+}

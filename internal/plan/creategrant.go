@@ -1,0 +1,24 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import "fmt"
+
+// CreateGrant lets a principal use a key. The same name with the same parameters is the same grant, however often it is made (rule 3.2.6).
+type CreateGrant struct {
+	Head
+	KeyARN     string
+	Name       string
+	Grantee    string   // ARN
+	Operations []string // sorted
+	Retiring   string   // ARN of who may retire it besides; "": nobody
+	Lasting    bool     // it stays: an outcome of the run
+}
+
+// Rights of the step.
+func (s *CreateGrant) Rights() []Right { return []Right{{"kms:CreateGrant", s.KeyARN, "8.3"}} }
+
+func (s *CreateGrant) String() string {
+	return fmt.Sprintf("let %s use %s by the grant %q", s.Grantee, s.KeyARN, s.Name)
+}

@@ -1,0 +1,70 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Grant lets a principal use a key (rule 8.3). Fields of type Text are templates.
+type Grant struct {
+	Name       Text     // "": made of the grantee's
+	Grantee    Text     // ARN of a principal; "": the account's service-linked role of Auto Scaling
+	Operations []string // sorted; empty: what a launch by Auto Scaling takes
+}
+
+// KeyGrant is a grant for one account: all templates rendered.
+type KeyGrant struct {
+	Name       string
+	Grantee    string
+	Operations []string // sorted
+}
+
+// AutoScaling is the service-linked role of Auto Scaling in an account.
+const AutoScaling Text = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+
+// launchOperations are what a service-linked role needs on the key of what it launches (8.3), sorted.
+var launchOperations = []string{"CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo"}
+
+// GrantOperations are those that a grant on a symmetric encryption key can allow, sorted.
+var GrantOperations = []string{"CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext",
+	"GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo", "RetireGrant"}
+
+var notInGrantName = regexp.MustCompile(`[^a-zA-Z0-9:/_-]`)
+
+// grants renders the grants of a target for an account.
+func (r *renderer) grants(grants []Grant) []KeyGrant {
+	var rendered []KeyGrant
+	for _, g := range grants {
+		grantee := g.Grantee
+		if grantee == "" {
+			grantee = AutoScaling
+		}
+		k := KeyGrant{Name: r.text("grant: name", g.Name), Grantee: r.text("grant: grantee_principal", grantee), Operations: g.Operations}
+		if k.Name == "" {
+			k.Name = "encrypted-ami:" + notInGrantName.ReplaceAllString(k.Grantee[strings.LastIndex(k.Grantee, "/")+1:], "-")
+		}
+		if len(k.Operations) == 0 {
+			k.Operations = launchOperations
+		}
+		rendered = append(rendered, k)
+	}
+	return rendered
+}
+
+// grant lets principals use a destination's key. What stands already is not made twice (3.2.6), and no run takes any of it back.
+func (b *builder) grant(g *goal) {
+	for i, k := range g.Grants {
+		g.proofs = append(g.proofs, b.add(&CreateGrant{
+			Head:       Head{Step: id("grant", g.At.Account, g.At.Region, k.Name), At: g.At, For: g.At, Takes: callTime},
+			KeyARN:     g.keyARN,
+			Name:       k.Name,
+			Grantee:    k.Grantee,
+			Operations: slices.Clone(g.Grants[i].Operations),
+			Lasting:    true,
+		}))
+	}
+}

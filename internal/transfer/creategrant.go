@@ -1,0 +1,36 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"errors"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// createGrant makes a grant, or finds the one of its name and parameters: KMS sees to that (3.2.6).
+func (t *transfer) createGrant(ctx context.Context, s *plan.CreateGrant) Done {
+	if s.Name == "" {
+		return Done{Err: errors.New("a grant without a name would be made anew by every run")}
+	}
+	lasting, release := grace(ctx)
+	defer release()
+	in := &kms.CreateGrantInput{KeyId: aws.String(s.KeyARN), Name: aws.String(s.Name), GranteePrincipal: aws.String(s.Grantee)}
+	for _, operation := range s.Operations {
+		in.Operations = append(in.Operations, kmstypes.GrantOperation(operation))
+	}
+	if s.Retiring != "" {
+		in.RetiringPrincipal = aws.String(s.Retiring)
+	}
+	made, err := t.pool.KMS(s.At).CreateGrant(lasting, in)
+	if err != nil {
+		return Done{Err: err}
+	}
+	return Done{Made: aws.ToString(made.GrantId)}
+}

@@ -1,0 +1,145 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// autoScaling makes the service-linked role of Auto Scaling in an account, and is a client in its name.
+func (h *house) autoScaling(account string) *ec2.Client {
+	h.t.Helper()
+	made, err := iam.NewFromConfig(h.Config(account, home)).CreateServiceLinkedRole(h.t.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")})
+	h.must(err)
+	config, err := h.ServiceConfig(aws.ToString(made.Role.Arn), home)
+	h.must(err)
+	return ec2.NewFromConfig(config)
+}
+
+// scaled is what becomes of an instance that a service launches: its state and AWS's reason, "" for none.
+func (h *house) scaled(service *ec2.Client, image string) (ec2types.InstanceStateName, string) {
+	h.t.Helper()
+	launched, err := service.RunInstances(h.t.Context(), &ec2.RunInstancesInput{ImageId: &image, InstanceType: "t4g.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
+	h.must(err)
+	time.Sleep(time.Minute)
+	out, err := service.DescribeInstances(h.t.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{*launched.Instances[0].InstanceId}})
+	h.must(err)
+	seen := out.Reservations[0].Instances[0]
+	if seen.StateReason == nil {
+		return seen.State.Name, ""
+	}
+	return seen.State.Name, aws.ToString(seen.StateReason.Code)
+}
+
+// grants are those on a key.
+func (h *house) grants(account, region, key string) []kmstypes.GrantListEntry {
+	h.t.Helper()
+	client := kms.NewFromConfig(h.Config(account, region))
+	if strings.HasPrefix(key, "alias/") { // 3.3.1
+		described, err := client.DescribeKey(context.Background(), &kms.DescribeKeyInput{KeyId: &key})
+		h.must(err)
+		key = *described.KeyMetadata.Arn
+	}
+	out, err := client.ListGrants(context.Background(), &kms.ListGrantsInput{KeyId: &key})
+	h.must(err)
+	return out.Grants
+}
+
+// granting is the request with a grant for Auto Scaling in every target.
+func (h *house) granting() plan.Request {
+	req := h.request()
+	req.Targets[0].Grants = []plan.Grant{{}}
+	return req
+}
+
+// The own key of an account, and its Auto Scaling: without the grant the launch ends as people report it, with it the instance runs.
+func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
+	const account = "222222222222"
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{account}, []string{home})
+		service := h.autoScaling(account)
+		_, result := h.run(t.Context(), h.request())
+		h.complete(result)
+		if state, reason := h.scaled(service, result.Images[0].ImageID); state != ec2types.InstanceStateNameTerminated || reason != "Client.InvalidKMSKey.InvalidState" {
+			t.Errorf("without a grant the instance is %s: %s", state, reason)
+		}
+		req := h.granting()
+		for _, run := range []string{"run-2", "run-3"} {
+			req.Build.RunID = run
+			_, result = h.run(t.Context(), req)
+			h.complete(result)
+			grants := h.grants(account, home, targetAlias)
+			if len(grants) != 1 || len(result.Grants) != 1 || result.Grants[0].GrantID != *grants[0].GrantId {
+				t.Fatalf("%s: grants %+v, told %+v", run, grants, result.Grants)
+			}
+			if told := result.Grants[0]; told.Name != "encrypted-ami:AWSServiceRoleForAutoScaling" || !slices.Equal(told.Operations, []string{"CreateGrant", "Decrypt", "DescribeKey",
+				"Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo"}) || len(grants[0].Operations) != len(told.Operations) {
+				t.Errorf("told %+v, granted %v", told, grants[0].Operations)
+			}
+		}
+		if state, reason := h.scaled(service, result.Images[0].ImageID); state != ec2types.InstanceStateNameRunning {
+			t.Errorf("with the grant the instance is %s: %s", state, reason)
+		}
+	})
+}
+
+// Whoever is to use the key is the template's choice, and so is what for.
+func TestAGrantIsForWhomTheTemplateNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{"222222222222", "333333333333"}, []string{home})
+		req := h.request()
+		req.Targets[0].Grants = []plan.Grant{{Name: "use/{{ .Region }}", Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName, Operations: []string{"Decrypt", "DescribeKey"}}}
+		_, result := h.run(t.Context(), req)
+		h.complete(result)
+		for _, account := range h.targets {
+			grants := h.grants(account, home, targetAlias)
+			if len(grants) != 1 || *grants[0].Name != "use/"+home || *grants[0].GranteePrincipal != "arn:aws:iam::"+account+":role/"+roleName || len(grants[0].Operations) != 2 {
+				t.Errorf("%s: %+v", account, grants)
+			}
+		}
+	})
+}
+
+// A grant that cannot be made is told before anything is copied to its account: there is no such role yet (8.3).
+func TestARefusedGrantFailsItsDestinationBeforeAnythingIsCopied_8_3(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home})
+		h.autoScaling("333333333333")
+		_, result := h.run(t.Context(), h.granting())
+		h.completeAt("333333333333", home)
+		if len(result.Images) != 1 || len(result.Findings) != 1 || result.Findings[0].Rule != "8.3" || !strings.Contains(result.Findings[0].Next, "create-service-linked-role") {
+			t.Errorf("findings %+v", result.Findings)
+		}
+		if copies := h.Records().Calls("ec2:CopySnapshot").By("222222222222"); len(copies) > 0 {
+			t.Errorf("%d copies were made", len(copies))
+		}
+	})
+}
+
+// Nobody can give grants on AWS's own keys, and none is needed (8.1).
+func TestAGrantOnAKeyOfAWSIsRefused_8_1(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+		req := h.granting()
+		req.Targets[0].KMSKeyID = plan.DefaultKey
+		p := h.decided(t.Context(), h.pool(t.Context(), h.World), req)
+		if !p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Rule == "8.1" }) {
+			t.Errorf("findings %+v", p.Findings)
+		}
+	})
+}
