@@ -84,6 +84,9 @@ type Config struct {
 	PollInterval time.Duration `mapstructure:"poll_interval"`
 	// The accounts that shall own a copy. See [target](#target).
 	Targets []Target `mapstructure:"target"`
+	// The same as a list in JSON, in place of the blocks: `jsonencode(local.targets)`, where each element has the fields of a [target](#target), and `assume_role`
+	// is a list of objects. One list can so serve the data source `encrypted-ami-preflight`, where `dynamic` blocks are not possible, and the post-processor.
+	TargetsJSON string `mapstructure:"targets_json"`
 	// Accounts, organizations and organizational units that may launch the image as it is, without a copy of their own. See [share](#share).
 	Shares []Share `mapstructure:"share"`
 }
@@ -115,12 +118,15 @@ func (c *Config) Prepare(raws ...any) error {
 	if err := c.decode(raws); err != nil {
 		return err
 	}
+	p := newProblems()
+	c.place(p)
 	c.fill()
-	return c.check()
+	c.check(p)
+	return p.err()
 }
 
 // blocks are decoded apart, so that Packer neither reads nor renders the templates in them.
-var blocks = []string{"target", "share"}
+var blocks = []string{"target", "targets_json", "share"}
 
 // decode reads the raw values.
 func (c *Config) decode(raws []any) error {
@@ -211,8 +217,7 @@ func (c *Config) fill() {
 }
 
 // check judges all options.
-func (c *Config) check() error {
-	p := newProblems()
+func (c *Config) check(p *problems) {
 	c.Access.check(p)
 	p.sharedKeys(c.KMSKeyID, c.RegionKMSKeyIDs)
 	if c.AllowUnencryptedShare && c.KMSKeyID != "" {
@@ -235,18 +240,17 @@ func (c *Config) check() error {
 	named := map[string]string{}
 	for i := range c.Targets {
 		t := &c.Targets[i]
-		in := p.in(t.label(i))
+		in := p.in(t.label())
 		if other, there := named[t.Name]; there && literal(t.Name) {
 			in.add("name", "%s has it as well", other)
 		}
-		named[t.Name] = index("target", i)
+		named[t.Name] = t.place
 		t.check(in, chained)
 	}
 	c.checkPlaces(p)
 	for i := range c.Shares {
 		c.Shares[i].check(p.in(c.Shares[i].label(i)))
 	}
-	return p.err()
 }
 
 var amiIDs = regexp.MustCompile(`^ami-[0-9a-f]{8}(?:[0-9a-f]{9})?$`)
@@ -331,14 +335,14 @@ func (c *Config) checkPlaces(p *problems) {
 			for _, region := range t.Regions {
 				at := plan.Place{Account: account, Region: region}
 				if other, there := first[at]; there && literal(account) && literal(region) && !places[at] {
-					p.in(t.label(i)).add(index("account_ids", j), "%s already serves %s in %s", other, account, region)
+					p.in(t.label()).add(index("account_ids", j), "%s already serves %s in %s", other, account, region)
 				}
 				places[at] = true
 			}
 		}
 		for at := range places {
 			if _, there := first[at]; !there {
-				first[at] = t.label(i)
+				first[at] = t.label()
 			}
 		}
 	}
@@ -379,7 +383,7 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 	}
 	for i := range c.Targets {
 		if t := &c.Targets[i]; len(t.AccountIDs) == 0 {
-			p.in(t.label(i)).add("account_ids", "empty; no account is to get a copy")
+			p.in(t.label()).add("account_ids", "empty; no account is to get a copy")
 		}
 	}
 	for i := range c.Shares {
@@ -402,7 +406,7 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 		Build:                 build,
 	}
 	for i := range c.Targets {
-		request.Targets = append(request.Targets, c.Targets[i].target(i))
+		request.Targets = append(request.Targets, c.Targets[i].target())
 	}
 	for i := range c.Shares {
 		request.Shares = append(request.Shares, c.Shares[i].share(i))

@@ -180,6 +180,7 @@ var options = []struct {
 	{"copy_timeout", prod + "\ncopy_timeout = \"2h\"", func(r run) any { return r.CopyTimeout }, 2 * time.Hour},
 	{"poll_interval", prod + "\npoll_interval = \"1s\"", func(r run) any { return r.PollInterval }, time.Second},
 
+	{"targets_json", "targets_json = \"[{\\\"account_ids\\\": [\\\"999999999999\\\"], \\\"kms_key_id\\\": \\\"default\\\"}]\"", func(r run) any { return r.target() }, plan.Target{Name: "targets_json[0]", AccountIDs: []string{"999999999999"}, KMSKeyID: "default", Method: plan.Auto}},
 	{"target.name", target(`name = "prod"`), func(r run) any { return r.target().Name }, "prod"},
 	{"target.account_ids", prod, func(r run) any { return r.target().AccountIDs }, []string{"999999999999"}},
 	{"target.regions", target(`regions = ["us-east-1", "eu-west-1"]`), func(r run) any { return r.target().Regions }, []string{"eu-west-1", "us-east-1"}},

@@ -19,6 +19,8 @@ import (
 // Target names accounts that shall own a copy of the image: each account in each Region, with one set of options. The block may be
 // repeated, and `dynamic "target"` works.
 type Target struct {
+	place string // in the template: target[0], targets_json[0]
+
 	// A name for messages and reports. Default: `target[0]`, `target[1]`, ...
 	Name string `mapstructure:"name"`
 	// The accounts, 12 digits each, as strings: a number would lose its leading zeros. The source account itself is possible; it
@@ -67,11 +69,9 @@ type Target struct {
 }
 
 // label is how messages call the target: by its name, or by its place among the targets.
-func (t *Target) label(i int) string {
-	return named("target", t.Name, index("target", i))
-}
+func (t *Target) label() string { return named("target", t.Name, t.place) }
 
-func (t *Target) target(i int) plan.Target {
+func (t *Target) target() plan.Target {
 	target := plan.Target{
 		Name:            t.Name,
 		Optional:        t.Required.False(),
@@ -87,7 +87,7 @@ func (t *Target) target(i int) plan.Target {
 		SnapshotTags:    texts(t.SnapshotTags),
 	}
 	if t.Name == "" {
-		target.Name = index("target", i)
+		target.Name = t.place
 	}
 	if t.Method == "" {
 		target.Method = plan.Auto

@@ -36,7 +36,7 @@ func (p *problems) unknownsIn(path string, value reflect.Value) {
 		in := p.in(path)
 		switch block := value.Interface().(type) {
 		case Target:
-			in = p.in(named("target", block.Name, path))
+			in = p.in(block.label())
 		case Share:
 			in = p.in(named("share", block.Name, path))
 		}

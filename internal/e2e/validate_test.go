@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -39,6 +40,31 @@ data "null" "accounts" {
 `))
 	h.packer(t, 0, "validate", ".")
 	h.packer(t, 0, "validate", "-evaluate-datasources", ".")
+}
+
+func TestThreeHundredTargetsFromOneListPassValidate(t *testing.T) {
+	h := newHost(t, `
+locals {
+  targets = [for i in range(300) : {
+    name        = "account ${i}"
+    account_ids = [format("%012d", i + 1)]
+    kms_key_id  = "alias/golden-{{ .Region }}"
+    assume_role = [{ role_arn = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/golden-image-target" }]
+  }]
+}
+`+template("", `
+  post-processor "encrypted-ami-share" {
+    region       = "ap-northeast-1"
+    kms_key_id   = "alias/golden-source"
+    targets_json = jsonencode(local.targets)
+  }
+`))
+	h.packer(t, 0, "validate", ".")
+	broken := strings.Replace(string(must(os.ReadFile(filepath.Join(h.Folder, "template.pkr.hcl")))(t)), "kms_key_id  = \"alias/golden-{{", "kms_key  = \"alias/golden-{{", 1)
+	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(broken), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	says(t, h.packer(t, 1, "validate", "."), `targets_json[299]: unsupported attribute "kms_key"`)
 }
 
 func TestTheExamplesAreFormattedAndValid(t *testing.T) {

@@ -1,0 +1,81 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2/hcldec"
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
+	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+)
+
+// place says of every target where it stands, and puts those of targets_json into the list.
+func (c *Config) place(p *problems) {
+	for i := range c.Targets {
+		c.Targets[i].place = index("target", i)
+	}
+	if c.TargetsJSON == "" || strings.Contains(c.TargetsJSON, unknown) { // jsonencode writes it otherwise where it is within a value
+		return
+	}
+	if len(c.Targets) > 0 {
+		p.add("targets_json", "there are target blocks as well; give one of them")
+		return
+	}
+	var elements []json.RawMessage
+	if err := json.Unmarshal([]byte(c.TargetsJSON), &elements); err != nil {
+		p.add("targets_json", "not a list in JSON, as jsonencode makes it")
+		return
+	}
+	for i, element := range elements {
+		place := index("targets_json", i)
+		t, err := targetOf(element)
+		if err != nil {
+			p.add(place, "%v", err)
+			continue
+		}
+		t.place = place
+		c.Targets = append(c.Targets, t)
+	}
+}
+
+// targetOf reads a JSON object as Packer reads a block of its fields: by the same spec, into the same struct. Errors show no value,
+// since external ids are among them.
+func targetOf(object []byte) (t Target, _ error) {
+	spec := hcldec.ObjectSpec(t.FlatMapstructure().HCL2Spec())
+	value, err := ctyjson.Unmarshal(object, hcldec.ImpliedType(spec))
+	var at cty.PathError
+	if errors.As(err, &at) {
+		return t, fmt.Errorf("%s%w", pathText(at.Path), err)
+	}
+	if err != nil {
+		return t, err
+	}
+	return t, config.Decode(&t, &config.DecodeOpts{}, value)
+}
+
+// pathText is a path as messages name it: "assume_role[0].role_arn: ".
+func pathText(path cty.Path) string {
+	var text strings.Builder
+	for _, step := range path {
+		switch step := step.(type) {
+		case cty.GetAttrStep:
+			text.WriteString("." + step.Name)
+		case cty.IndexStep:
+			if step.Key.Type() == cty.Number {
+				fmt.Fprintf(&text, "[%s]", step.Key.AsBigFloat().String())
+			} else {
+				fmt.Fprintf(&text, "[%q]", step.Key.AsString())
+			}
+		}
+	}
+	if text.Len() == 0 {
+		return ""
+	}
+	return strings.TrimPrefix(text.String(), ".") + ": "
+}

@@ -1,0 +1,6 @@
+targets_json = "[]"
+
+target {
+  account_ids = ["999999999999"]
+  kms_key_id  = "default"
+}
