@@ -180,14 +180,20 @@ func (w *World) copyFailure(c *Call, order copyOrder, made *snapshot, target *ke
 
 // schedule sets the course of a copy that ends well.
 func (w *World) schedule(c *Call, order copyOrder, made *snapshot) error {
-	made.progress = w.run(c.At, SnapshotJob{
+	job := SnapshotJob{
 		SnapshotID: made.id, SourceID: order.sourceID, Account: made.home.account, Region: made.home.region, FromRegion: order.sourceRegion,
 		GiB: made.gib, Incremental: made.incremental,
-	})
-	if order.minutes == nil {
-		return nil
 	}
-	return w.scheduleTimed(c, order, made)
+	made.progress = w.run(c.At, job)
+	if order.minutes != nil {
+		if err := w.scheduleTimed(c, order, made); err != nil {
+			return err
+		}
+	}
+	if w.copied != nil {
+		w.copied(Copied{job, c.At, made.progress.starts, made.progress.ends})
+	}
+	return nil
 }
 
 // Throughput of time-based copies, in MiB a second: of one copy, and of all from one Region to another (4.8.2).

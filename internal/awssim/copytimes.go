@@ -30,6 +30,19 @@ func WithSnapshotTime(took func(SnapshotJob) time.Duration) Option {
 // clients, a snapshot of a volume and the beginning of a copy last long enough to be seen by them.
 func WithSlowClients(call time.Duration) Option { return func(w *World) { w.clientCall = call } }
 
+// Copied is how a copy of a snapshot went on, or will: the world's own draws, which no client can ask for.
+type Copied struct {
+	SnapshotJob
+	Begun  time.Time // when it was asked for
+	Starts time.Time // when its first percent is there
+	Ends   time.Time
+}
+
+// WithCopyTimes hands the course of every copy that ends well to take as soon as it is drawn, one at a time. take must not call the world.
+func WithCopyTimes(take func(Copied)) Option {
+	return func(w *World) { w.copied = take }
+}
+
 // progress is how the making of something goes on: nothing until it starts, then percent by percent, and a stand before
 // the end that some make long.
 type progress struct {

@@ -53,6 +53,8 @@ type image struct {
 	lastLaunched time.Time
 }
 
+func (i *image) of() place { return i.home }
+
 // stateAt is the image's state; a reason goes with a failure.
 func (i *image) stateAt(now time.Time) (types.ImageState, *types.StateReason) {
 	state := types.ImageStateAvailable
@@ -289,7 +291,7 @@ func (w *World) describeImages(c *Call, in *ec2.DescribeImagesInput) (*ec2.Descr
 		}
 	}
 	if len(in.ImageIds) == 0 {
-		for _, i := range w.images.all {
+		for _, i := range w.images.by(in.Owners, c.place()) {
 			if w.listed(c, i, in) && w.settled(c, i.made) {
 				seen = append(seen, w.viewImage(c, i))
 			}

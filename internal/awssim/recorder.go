@@ -63,15 +63,21 @@ func matchesAction(pattern, action string) bool {
 	return pattern == action || open && strings.HasPrefix(action, prefix)
 }
 
-// recorder keeps calls, or writes them.
+// recorder keeps calls, or passes them on.
 type recorder struct {
 	records Records
-	writer  *json.Encoder
+	pass    func(Record)
+}
+
+// WithRecorder hands each call to take, one at a time, instead of keeping it. take must not call the world.
+func WithRecorder(take func(Record)) Option {
+	return func(w *World) { w.pass = take }
 }
 
 // WithRecording writes each call as a line of JSON instead of keeping it.
 func WithRecording(out io.Writer) Option {
-	return func(w *World) { w.writer = json.NewEncoder(out) }
+	writer := json.NewEncoder(out)
+	return WithRecorder(func(r Record) { _ = writer.Encode(r) }) // a full disk must not change what the world does
 }
 
 // Records are all calls so far.
@@ -93,8 +99,8 @@ func (w *World) record(c *Call, err error) {
 	if err != nil {
 		r.Status, r.Outcome = 0, err.Error()
 	}
-	if w.writer != nil {
-		_ = w.writer.Encode(r) // a full disk must not change what the world does
+	if w.pass != nil {
+		w.pass(r)
 		return
 	}
 	w.records = append(w.records, r)

@@ -52,6 +52,8 @@ type snapshot struct {
 	lock        *snapshotLock
 }
 
+func (s *snapshot) of() place { return s.home }
+
 // encrypted reports whether it will be encrypted when it is complete.
 func (s *snapshot) encrypted() bool { return s.keyARN != "" }
 
@@ -279,7 +281,7 @@ func (w *World) describeSnapshots(c *Call, in *ec2.DescribeSnapshotsInput) (*ec2
 			}
 		}
 	} else {
-		for _, s := range w.snapshots.all {
+		for _, s := range w.snapshots.by(in.OwnerIds, c.place()) {
 			if s.home.region == c.Region && w.readableBy(account, s) && w.restorable(s, account, in) && w.settled(c, s.made) {
 				show(s)
 			}

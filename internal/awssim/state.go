@@ -72,6 +72,43 @@ func (s *shelf[T]) all(yield func(string, T) bool) {
 	}
 }
 
+// stock is a shelf of things that belong to places.
+type stock[T resident] struct {
+	shelf[T]
+	own map[place]*shelf[T] // the same things by place
+}
+
+type resident interface{ of() place }
+
+func newStock[T resident]() stock[T] { return stock[T]{newShelf[T](), map[place]*shelf[T]{}} }
+
+func (s *stock[T]) put(id string, thing T) {
+	s.shelf.put(id, thing)
+	if s.own[thing.of()] == nil {
+		fresh := newShelf[T]()
+		s.own[thing.of()] = &fresh
+	}
+	s.own[thing.of()].put(id, thing)
+}
+
+func (s *stock[T]) remove(id string) {
+	if thing, there := s.get(id); there {
+		s.own[thing.of()].remove(id)
+	}
+	s.shelf.remove(id)
+}
+
+// by are the things that a list with these owners may hold: where it asks for the caller's own, no others are gone through.
+func (s *stock[T]) by(owners []string, caller place) func(func(string, T) bool) {
+	if len(owners) != 1 || owners[0] != "self" {
+		return s.all
+	}
+	if own := s.own[caller]; own != nil {
+		return own.all
+	}
+	return func(func(string, T) bool) {}
+}
+
 // draw is a number that depends on the seed and on what it is drawn for, never on the order of arrival of other calls.
 func (w *World) draw(what ...string) uint64 {
 	name := strings.Join(what, "\x00")

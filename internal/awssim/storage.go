@@ -13,9 +13,9 @@ import (
 
 // storageState is what EBS and the AMI catalogue hold, and the limits of calls.
 type storageState struct {
-	snapshots   shelf[*snapshot]
+	snapshots   stock[*snapshot]
 	volumes     shelf[*volume]
-	images      shelf[*image]
+	images      stock[*image]
 	lineages    map[lineage][]string  // ids of the snapshots of the same data in a place
 	namedImages map[imageKey][]string // ids of images by their names
 	usedBy      map[string][]string   // ids of images by the snapshots they use
@@ -26,15 +26,16 @@ type storageState struct {
 
 	copyLimits   map[string]int // snapshot copies at a time of accounts that support has raised (4.1.1)
 	snapshotTime func(SnapshotJob) time.Duration
+	copied       func(Copied)
 	clientCall   time.Duration // what a client takes for a call (WithSlowClients)
 	unlimited    bool          // no token buckets
 }
 
 func newStorageState() storageState {
 	return storageState{
-		snapshots:   newShelf[*snapshot](),
+		snapshots:   newStock[*snapshot](),
 		volumes:     newShelf[*volume](),
-		images:      newShelf[*image](),
+		images:      newStock[*image](),
 		lineages:    map[lineage][]string{},
 		namedImages: map[imageKey][]string{},
 		usedBy:      map[string][]string{},

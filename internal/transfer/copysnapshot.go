@@ -39,7 +39,7 @@ func (t *transfer) copySnapshot(ctx context.Context, j *job, s *plan.CopySnapsho
 	}
 	id := j.memo.made
 	t.watcher.watch(s.At, &pending{
-		id: id, step: s.Step, takes: s.Takes, gib: s.GiB,
+		id: id, step: s.Step, of: s.For, takes: s.Takes, gib: s.GiB,
 		end: func(seen *ec2types.Snapshot, err error) { end(t.copied(j, id, seen, err)) },
 	})
 }
@@ -76,6 +76,7 @@ func (t *transfer) copyOf(ctx context.Context, j *job, s *plan.CopySnapshot) (st
 			return aws.ToString(made.SnapshotId), nil
 		})
 	if awsclient.IsResourceLimit(err) {
+		t.watcher.crowd(s.At)
 		return "", laneFull{limitOf(err)}
 	}
 	return id, err

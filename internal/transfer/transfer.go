@@ -43,6 +43,11 @@ func run(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, o Options
 	}
 	r := newRunner(steps, t.act, say, closingTime)
 	t.watcher = newWatcher(ctx, pool, r.slots, r.emit, o)
+	for at, copies := range t.copiesTo() {
+		if copies > copiesAtOnce {
+			t.watcher.crowd(at)
+		}
+	}
 	defer t.watcher.close()
 	return r.run(ctx)
 }
@@ -53,6 +58,15 @@ type transfer struct {
 	watcher *watcher
 	begun   time.Time
 	copies  map[plan.ID]*plan.CopySnapshot // of the run
+}
+
+// copiesTo counts the copies of the run by their places.
+func (t *transfer) copiesTo() map[plan.Place]int {
+	count := map[plan.Place]int{}
+	for _, c := range t.copies {
+		count[c.At]++
+	}
+	return count
 }
 
 // act finds the act of a step: a file of this package has it, by the name of the step's type.

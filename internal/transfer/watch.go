@@ -48,6 +48,7 @@ type watcher struct {
 type view struct {
 	at      plan.Place
 	copies  map[string]*pending
+	crowded bool // AWS has no room for all copies to the place at once: every end lets one begin
 	timer   *time.Timer
 	due     time.Time
 	looking bool
@@ -58,6 +59,7 @@ type view struct {
 type pending struct {
 	id      string
 	step    plan.ID
+	of      plan.Place    // the destination whose image waits for all its copies; zero: every copy is waited for alone
 	begun   time.Time     // of waiting
 	since   time.Time     // when the copy began
 	takes   time.Duration // expected
@@ -91,12 +93,9 @@ func (w *watcher) watch(at plan.Place, p *pending) {
 	w.mu.Lock()
 	over := w.over
 	if over == nil {
-		if w.views[at] == nil {
-			w.views[at] = &view{at: at, copies: map[string]*pending{}}
-		}
 		p.begun = time.Now()
 		p.since, p.still = p.begun, p.begun
-		v := w.views[at]
+		v := w.view(at)
 		v.copies[p.id] = p
 		w.arm(v)
 	}
@@ -106,6 +105,21 @@ func (w *watcher) watch(at plan.Place, p *pending) {
 	}
 }
 
+// view is that of a place. Call it with mu held.
+func (w *watcher) view(at plan.Place) *view {
+	if w.views[at] == nil {
+		w.views[at] = &view{at: at, copies: map[string]*pending{}}
+	}
+	return w.views[at]
+}
+
+// crowd says that AWS has no room for all copies to a place at once.
+func (w *watcher) crowd(at plan.Place) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.view(at).crowded = true
+}
+
 // arm sets a place's timer to when the first of its copies is worth a look. Call it with mu held.
 func (w *watcher) arm(v *view) {
 	if v.looking || len(v.copies) == 0 {
@@ -113,7 +127,7 @@ func (w *watcher) arm(v *view) {
 	}
 	now := time.Now()
 	tick := rarest
-	for _, p := range v.copies {
+	for _, p := range v.decisive(now) {
 		tick = min(tick, p.tick(now, w.options))
 	}
 	if due := now.Add(tick); v.timer == nil || due.Before(v.due) {
@@ -124,26 +138,50 @@ func (w *watcher) arm(v *view) {
 	}
 }
 
-// tick is about a third of the expected rest: early looks far apart, the last ones close to the end. While a copy stands still, a
-// look that is late by a part of what the copy has taken so far is good enough: by a tenth before it moves, by a fiftieth after.
-func (p *pending) tick(now time.Time, o Options) time.Duration {
-	late := p.gone(now) / 10
-	if p.percent > 0 {
-		late = p.gone(now) / 50
+// young is the age at which a copy that was accepted by mistake has failed (1.8.4).
+const young = time.Minute
+
+// decisive are the copies whose ends something waits for: of those that one image is made of, the one that is expected to end
+// last, and those that may still turn out to have failed at once. Where room is scarce, it is every copy.
+func (v *view) decisive(now time.Time) []*pending {
+	var all []*pending
+	last := map[plan.Place]*pending{}
+	for _, p := range v.copies {
+		if v.crowded || p.of == (plan.Place{}) || p.gone(now) < young {
+			all = append(all, p)
+		} else if other := last[p.of]; other == nil || p.rest(now) > other.rest(now) {
+			last[p.of] = p
+		}
 	}
-	tick := min(max(p.rest(now)/3, late, o.PollInterval), rarest)
+	return slices.AppendSeq(all, maps.Values(last))
+}
+
+// tick is how long a copy need not be looked at: a third of the expected rest, so that the last looks come close to the end, and all
+// of it when that is short. Before it moves nothing is known but what was planned: then no longer than it has taken so far.
+func (p *pending) tick(now time.Time, o Options) time.Duration {
+	rest := p.rest(now)
+	tick := rest / 3
+	if rest <= 2*o.PollInterval {
+		tick = rest
+	}
+	if p.percent <= 0 {
+		tick = min(tick, p.gone(now))
+	}
+	tick = min(max(tick, o.PollInterval), rarest)
 	if o.CopyTimeout > 0 {
 		tick = min(tick, max(p.begun.Add(o.CopyTimeout).Sub(now), 0)+time.Millisecond)
 	}
 	return tick
 }
 
-// rest is how long a copy is expected to take from now on: by its progress since it began to move, or before that, by what was planned.
+// rest is how long a copy is expected to take from now on: by its progress since it began to move, with a twentieth for the end, where many
+// stand still; before that, by what was planned.
 func (p *pending) rest(now time.Time) time.Duration {
 	if p.percent <= 0 {
-		return max(p.takes-p.gone(now), 0)
+		return max(p.takes-p.gone(now), p.gone(now)/4)
 	}
-	return now.Sub(p.still) * time.Duration(100-p.percent) / time.Duration(p.percent)
+	moved := now.Sub(p.still)
+	return moved*time.Duration(100-p.percent)/time.Duration(p.percent) + moved/20
 }
 
 // gone is how long a copy has been on its way.

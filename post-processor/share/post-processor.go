@@ -25,6 +25,11 @@ type PostProcessor struct {
 
 var _ packersdk.PostProcessor = (*PostProcessor)(nil)
 
+// Through makes a PostProcessor that reaches AWS by a client of the caller's, and draws the jitter between its repeats from a seed.
+func Through(client aws.HTTPClient, seed uint64) *PostProcessor {
+	return &PostProcessor{client: client, seed: seed}
+}
+
 // ConfigSpec tells Packer the options.
 func (p *PostProcessor) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMapstructure().HCL2Spec() }
 

@@ -1,0 +1,270 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	share "github.com/encrypted-ami/packer-plugin-encrypted-ami/post-processor/share"
+)
+
+const (
+	source = "111111111111"
+	home   = "ap-northeast-1"
+)
+
+// regions are where targets are; the image is made in the first.
+var regions = []string{home, "eu-central-1", "us-east-1", "us-west-2"}
+
+// The environment of whoever measures has no say in it.
+func TestMain(m *testing.M) {
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	for _, file := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
+		_ = os.Setenv(file, os.DevNull)
+	}
+	_ = os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	log.SetOutput(io.Discard)
+	os.Exit(m.Run())
+}
+
+// scenario is what is run.
+type scenario struct {
+	accounts  int     // targets other than the source account
+	own       bool    // the source account is a target, too
+	regions   int     // Regions in which every target shall have the image
+	volumes   int     // of the image, of 8 to 500 GiB drawn from the seed; the first has at least 8
+	gib       int32   // their size where it is not drawn; 0: drawn
+	throttled float64 // share of calls that AWS refuses for their number
+}
+
+// destinations are the images to be made.
+func (s scenario) destinations() int {
+	n := s.accounts * s.regions
+	if s.own {
+		n += s.regions
+	}
+	return n
+}
+
+// course is a run, as the simulated AWS saw it.
+type course struct {
+	scenario
+	sizes   []int32
+	image   string
+	snaps   []string // of the image
+	took    time.Duration
+	copies  []awssim.Copied
+	calls   map[string]int // by action; dry runs and repeats count
+	changed map[string]int // calls that changed something
+	refused map[string]int // by code
+}
+
+// run builds a world and lets the post-processor hand its image on.
+func run(t *testing.T, s scenario, seed uint64) (c course) {
+	t.Helper()
+	cryptotest.SetGlobalRandom(t, seed)
+	synctest.Test(t, func(t *testing.T) {
+		c = course{scenario: s, calls: map[string]int{}, changed: map[string]int{}, refused: map[string]int{}}
+		random := rand.New(rand.NewPCG(seed, 0))
+		for range s.volumes {
+			gib := s.gib
+			if gib == 0 {
+				gib = 8 + random.Int32N(493)
+			}
+			c.sizes = append(c.sizes, gib)
+		}
+		building := true
+		options := []awssim.Option{awssim.WithSeed(seed),
+			awssim.WithRecorder(func(r awssim.Record) {
+				if !building {
+					c.count(r)
+				}
+			}),
+			awssim.WithCopyTimes(func(d awssim.Copied) { c.copies = append(c.copies, d) }),
+		}
+		if s.throttled > 0 {
+			options = append(options, awssim.WithChaos(s.throttled, awssim.Throttled))
+		}
+		world := awssim.New(options...)
+		b := furniture{course: &c}
+		if err := world.Build(b.build); err != nil {
+			t.Fatal(err)
+		}
+		building, c.copies = false, nil
+		begun := time.Now()
+		p := share.Through(world, seed)
+		for range 2 {
+			if err := p.Configure(map[string]any{"packer_build_name": "golden"}, b.options()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ui := &packersdk.BasicUi{Writer: io.Discard, ErrorWriter: io.Discard}
+		_, _, _, err := p.PostProcess(t.Context(), ui, &packersdk.MockArtifact{BuilderIdValue: "mitchellh.amazonebs", IdValue: home + ":" + c.image,
+			StateValues: map[string]any{"generated_data": map[string]any{"PackerRunUUID": "run-1"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.took = time.Since(begun)
+	})
+	return c
+}
+
+func (c *course) count(r awssim.Record) {
+	c.calls[r.Action]++
+	if len(r.Made) > 0 {
+		c.changed[r.Action]++
+	}
+	if r.Outcome != "" {
+		c.refused[r.Outcome]++
+	}
+}
+
+// furniture is what is in a world before the run.
+type furniture struct {
+	*course
+	key *iam.CreateAccessKeyOutput
+}
+
+// account is the number of the ith target.
+func account(i int) string { return fmt.Sprintf("2%011d", i) }
+
+const (
+	roleName   = "golden-image-target"
+	alias      = "alias/golden"
+	externalID = "golden"
+)
+
+// The source's key lets every target's role copy what is under it (3.1.3).
+const keyPolicy = `{"Version": "2012-10-17", "Statement": [
+	{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + source + `:root"}, "Action": "kms:*", "Resource": "*"},
+	{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["kms:DescribeKey", "kms:CreateGrant"], "Resource": "*",
+		"Condition": {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/` + roleName + `"}}}]}`
+
+const trust = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + source + `:root"}, "Action": "sts:AssumeRole",
+	"Condition": {"StringEquals": {"sts:ExternalId": "` + externalID + `"}}}]}`
+
+const everything = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}`
+
+func (f *furniture) build(b *awssim.Builder) error {
+	for _, region := range regions[:f.regions] {
+		if err := makeKey(kms.NewFromConfig(b.Config(source, region)), aws.String(keyPolicy)); err != nil {
+			return err
+		}
+		for i := range f.accounts {
+			if err := makeKey(kms.NewFromConfig(b.Config(account(i), region)), nil); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range f.accounts {
+		if err := makeRole(iam.NewFromConfig(b.Config(account(i), home))); err != nil {
+			return err
+		}
+	}
+	if err := f.makeUser(iam.NewFromConfig(b.Config(source, home))); err != nil {
+		return err
+	}
+	return f.makeImage(b, ec2.NewFromConfig(b.Config(source, home)))
+}
+
+func makeKey(client *kms.Client, policy *string) error {
+	ctx := context.Background()
+	made, err := client.CreateKey(ctx, &kms.CreateKeyInput{Policy: policy})
+	if err != nil {
+		return err
+	}
+	_, err = client.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String(alias), TargetKeyId: made.KeyMetadata.KeyId})
+	return err
+}
+
+func makeRole(client *iam.Client) error {
+	ctx := context.Background()
+	if _, err := client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String(roleName), AssumeRolePolicyDocument: aws.String(trust)}); err != nil {
+		return err
+	}
+	_, err := client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("rights"), PolicyDocument: aws.String(everything)})
+	return err
+}
+
+// makeUser makes who the builder is: an account's root can assume no roles.
+func (f *furniture) makeUser(client *iam.Client) (err error) {
+	ctx, name := context.Background(), aws.String("builder")
+	if _, err := client.CreateUser(ctx, &iam.CreateUserInput{UserName: name}); err != nil {
+		return err
+	}
+	if _, err := client.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: name, PolicyName: aws.String("rights"), PolicyDocument: aws.String(everything)}); err != nil {
+		return err
+	}
+	f.key, err = client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: name})
+	return err
+}
+
+// makeImage makes an image of unencrypted volumes: everything shared has to be staged.
+func (f *furniture) makeImage(b *awssim.Builder, client *ec2.Client) error {
+	ctx := context.Background()
+	var devices []ec2types.BlockDeviceMapping
+	for i, gib := range f.sizes {
+		volume, err := client.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(gib)})
+		if err != nil {
+			return err
+		}
+		b.Wait(time.Minute)
+		snapshot, err := client.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+		if err != nil {
+			return err
+		}
+		f.snaps = append(f.snaps, *snapshot.SnapshotId)
+		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/xvd" + string(rune('a'+i))), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}})
+	}
+	b.Wait(4 * time.Hour)
+	made, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{Name: aws.String("golden 1"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices})
+	if err == nil {
+		f.image = *made.ImageId
+	}
+	return err
+}
+
+// options are those of the template.
+func (f *furniture) options() map[string]any {
+	accounts := []any{}
+	for i := range f.accounts {
+		accounts = append(accounts, account(i))
+	}
+	in := []any{}
+	for _, region := range regions[:f.regions] {
+		in = append(in, region)
+	}
+	targets := []any{}
+	if len(accounts) > 0 {
+		targets = append(targets, map[string]any{"name": "targets", "account_ids": accounts, "regions": in, "kms_key_id": alias,
+			"assume_role": []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/" + roleName, "external_id": externalID}}})
+	}
+	if f.own {
+		targets = append(targets, map[string]any{"name": "own", "account_ids": []any{source}, "regions": in, "kms_key_id": alias})
+	}
+	return map[string]any{"region": home, "access_key": *f.key.AccessKey.AccessKeyId, "secret_key": *f.key.AccessKey.SecretAccessKey, "kms_key_id": alias, "target": targets}
+}
