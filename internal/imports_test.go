@@ -34,6 +34,7 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/e2e":                 {nil, []string{aws}},
 	"internal/awssim/cmd/demo":     {[]string{"internal/e2e"}, []string{aws}},
 	"internal/awssim":              {[]string{"internal/policy", "internal/awssim"}, []string{aws, smithy}},
+	"internal/bench":               {nil, nil},
 }
 
 const (

@@ -6,8 +6,8 @@ package awssim
 import (
 	"fmt"
 	"hash/fnv"
+	"io"
 	"strconv"
-	"strings"
 )
 
 // state is all that the world holds. Every file of operations has its own part.
@@ -17,7 +17,7 @@ type state struct {
 	keyState      // KMS
 	identityState // accounts, users, roles, sessions, organizations
 	parameterState
-	drawn map[string]int // how often a thing of this name was drawn
+	drawn map[uint64]int // how often a thing of a name was drawn, by the name's hash
 }
 
 func newState() state {
@@ -27,7 +27,7 @@ func newState() state {
 		keyState:       newKeyState(),
 		identityState:  newIdentityState(),
 		parameterState: newParameterState(),
-		drawn:          map[string]int{},
+		drawn:          map[uint64]int{},
 	}
 }
 
@@ -111,10 +111,14 @@ func (s *stock[T]) by(owners []string, caller place) func(func(string, T) bool) 
 
 // draw is a number that depends on the seed and on what it is drawn for, never on the order of arrival of other calls.
 func (w *World) draw(what ...string) uint64 {
-	name := strings.Join(what, "\x00")
-	w.drawn[name]++
 	h := fnv.New64a()
-	h.Write([]byte(strconv.FormatUint(w.seed, 36) + "\x00" + name + "\x00" + strconv.Itoa(w.drawn[name])))
+	io.WriteString(h, strconv.FormatUint(w.seed, 36))
+	for _, part := range what {
+		io.WriteString(h, "\x00"+part)
+	}
+	name := h.Sum64()
+	w.drawn[name]++
+	io.WriteString(h, "\x00"+strconv.Itoa(w.drawn[name]))
 	return mix(h.Sum64())
 }
 

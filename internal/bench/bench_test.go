@@ -4,34 +4,64 @@
 package bench
 
 import (
-	"flag"
+	"fmt"
 	"testing"
-	"time"
 )
 
-var (
-	fa = flag.Int("accounts", 10, "")
-	fr = flag.Int("regions", 1, "")
-	fv = flag.Int("volumes", 4, "")
-	fg = flag.Int("gib", 0, "")
-	ft = flag.Float64("throttled", 0, "")
-	fo = flag.Bool("own", false, "")
-	fs = flag.Int("seeds", 1, "")
+// The limits of the figures. What is a ratio is that of the worst seed.
+const (
+	makespanLimit  = 1.05
+	smallLimit     = 1.25 // where a look every 15 s weighs
+	fullLimit      = 1.10 // where AWS's limit of 20 copies binds
+	throttledLimit = 1.15
+	memoryLimit    = 150 // MiB
 )
 
-func TestTry(t *testing.T) {
-	worst, calls := 0.0, 0
-	for seed := range *fs {
-		begun := time.Now()
-		c := run(t, scenario{accounts: *fa, regions: *fr, volumes: *fv, gib: int32(*fg), own: *fo, throttled: *ft}, uint64(seed+1))
-		ratio := float64(c.took) / float64(bound(c.copies))
-		worst = max(worst, ratio)
-		n := 0
-		for _, k := range c.calls {
-			n += k
+// small is one volume of the least size.
+var small = scenario{targets: 1, regions: 1, volumes: 1, gib: 8}
+
+// full has more copies than AWS admits at once: the source account stages 26 snapshots and copies 26 for itself.
+var full = scenario{targets: 4, own: true, regions: 1, volumes: 26}
+
+// throttled has 30 % of all calls refused.
+var throttled = scenario{targets: 10, regions: 1, volumes: 4, throttled: 0.3}
+
+// plain is the scenario of every day.
+func plain(targets, regions int) scenario {
+	return scenario{targets: targets, regions: regions, volumes: 4}
+}
+
+func TestTheMakespanStaysCloseToTheBound(t *testing.T) {
+	for _, c := range []struct {
+		scenario
+		limit float64
+	}{
+		{plain(1, 1), makespanLimit}, {plain(1, 4), makespanLimit}, {plain(10, 1), makespanLimit}, {plain(10, 4), makespanLimit},
+		{small, smallLimit}, {full, fullLimit}, {throttled, throttledLimit},
+	} {
+		for seed := range uint64(1) {
+			m := run(t, c.scenario, seed+1).measured()
+			if m.ratio() > c.limit {
+				t.Errorf("%+v, seed %d: %v are %.3f times the bound, the limit is %.2f", c.scenario, seed+1, m.Took, m.ratio(), c.limit)
+			}
+			if m.MutatingExcess != 0 {
+				t.Errorf("%+v, seed %d: %d calls too many: %v", c.scenario, seed+1, m.MutatingExcess, m.Changed)
+			}
 		}
-		calls = max(calls, n)
-		t.Logf("%.4f %v %d %d %v %v", ratio, c.took, c.calls["ec2:DescribeSnapshots"], n, c.refused, time.Since(begun).Round(time.Millisecond))
 	}
-	t.Logf("worst %.4f calls %d", worst, calls)
+}
+
+func TestASeedRepeatsARunCallByCall(t *testing.T) {
+	one, two := run(t, plain(3, 2), 7).measured(), run(t, plain(3, 2), 7).measured()
+	if one, two := fmt.Sprintf("%+v", one), fmt.Sprintf("%+v", two); one != two {
+		t.Errorf("the first run: %s\nthe second: %s", one, two)
+	}
+}
+
+// TestLooksDoNotMultiplyWithVolumes: a look shows all copies of an account to a Region, so that 26 volumes take hardly more looks than one.
+func TestLooksDoNotMultiplyWithVolumes(t *testing.T) {
+	few, many := run(t, scenario{targets: 2, regions: 1, volumes: 1, gib: 100}, 1).measured(), run(t, scenario{targets: 2, regions: 1, volumes: 26, gib: 100}, 1).measured()
+	if ratio := float64(many.Looks) / float64(few.Looks); ratio > 26./3 {
+		t.Errorf("%d looks for one volume, %d for 26", few.Looks, many.Looks)
+	}
 }

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/cryptotest"
@@ -50,23 +52,38 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// scenario is what is run.
+// scenario is what is run. A target is one account in one Region; with several Regions an account has as many as there are.
 type scenario struct {
-	accounts  int     // targets other than the source account
-	own       bool    // the source account is a target, too
-	regions   int     // Regions in which every target shall have the image
-	volumes   int     // of the image, of 8 to 500 GiB drawn from the seed; the first has at least 8
-	gib       int32   // their size where it is not drawn; 0: drawn
+	targets   int
+	regions   int     // Regions of the targets
+	own       bool    // the source account is one of the targets
+	volumes   int     // of the image
+	gib       int32   // their size; 0: 8 to 500 GiB, drawn from the seed
 	throttled float64 // share of calls that AWS refuses for their number
 }
 
-// destinations are the images to be made.
-func (s scenario) destinations() int {
-	n := s.accounts * s.regions
+// accounts is how many accounts the targets are in, without the source account.
+func (s scenario) accounts() int { return (s.foreign() + s.regions - 1) / s.regions }
+
+// foreign is how many targets are of other accounts than the source account.
+func (s scenario) foreign() int {
 	if s.own {
-		n += s.regions
+		return s.targets - 1
 	}
-	return n
+	return s.targets
+}
+
+// places are the targets' Regions by account: the last account may have fewer than the others. One target alone is in the farthest Region.
+func (s scenario) places() map[string][]string {
+	places := map[string][]string{}
+	for i := range s.foreign() {
+		number := account(i / s.regions)
+		places[number] = append(places[number], regions[s.regions-1-i%s.regions])
+	}
+	if s.own {
+		places[source] = regions[:1]
+	}
+	return places
 }
 
 // course is a run, as the simulated AWS saw it.
@@ -74,7 +91,6 @@ type course struct {
 	scenario
 	sizes   []int32
 	image   string
-	snaps   []string // of the image
 	took    time.Duration
 	copies  []awssim.Copied
 	calls   map[string]int // by action; dry runs and repeats count
@@ -173,13 +189,14 @@ func (f *furniture) build(b *awssim.Builder) error {
 		if err := makeKey(kms.NewFromConfig(b.Config(source, region)), aws.String(keyPolicy)); err != nil {
 			return err
 		}
-		for i := range f.accounts {
+	}
+	places := f.places()
+	for i := range f.accounts() {
+		for _, region := range places[account(i)] {
 			if err := makeKey(kms.NewFromConfig(b.Config(account(i), region)), nil); err != nil {
 				return err
 			}
 		}
-	}
-	for i := range f.accounts {
 		if err := makeRole(iam.NewFromConfig(b.Config(account(i), home))); err != nil {
 			return err
 		}
@@ -236,7 +253,6 @@ func (f *furniture) makeImage(b *awssim.Builder, client *ec2.Client) error {
 		if err != nil {
 			return err
 		}
-		f.snaps = append(f.snaps, *snapshot.SnapshotId)
 		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/xvd" + string(rune('a'+i))), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}})
 	}
 	b.Wait(4 * time.Hour)
@@ -248,23 +264,28 @@ func (f *furniture) makeImage(b *awssim.Builder, client *ec2.Client) error {
 	return err
 }
 
-// options are those of the template.
+// options are those of the template: a target block for every set of Regions.
 func (f *furniture) options() map[string]any {
-	accounts := []any{}
-	for i := range f.accounts {
-		accounts = append(accounts, account(i))
+	var targets []any
+	blocks := map[string][]any{}
+	places := f.places()
+	for _, number := range slices.Sorted(maps.Keys(places)) {
+		in := strings.Join(places[number], " ")
+		if number == source {
+			in = source
+		}
+		blocks[in] = append(blocks[in], number)
 	}
-	in := []any{}
-	for _, region := range regions[:f.regions] {
-		in = append(in, region)
-	}
-	targets := []any{}
-	if len(accounts) > 0 {
-		targets = append(targets, map[string]any{"name": "targets", "account_ids": accounts, "regions": in, "kms_key_id": alias,
-			"assume_role": []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/" + roleName, "external_id": externalID}}})
-	}
-	if f.own {
-		targets = append(targets, map[string]any{"name": "own", "account_ids": []any{source}, "regions": in, "kms_key_id": alias})
+	for _, in := range slices.Sorted(maps.Keys(blocks)) {
+		var list []any
+		for _, region := range places[blocks[in][0].(string)] {
+			list = append(list, region)
+		}
+		target := map[string]any{"name": in, "account_ids": blocks[in], "regions": list, "kms_key_id": alias}
+		if in != source {
+			target["assume_role"] = []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/" + roleName, "external_id": externalID}}
+		}
+		targets = append(targets, target)
 	}
 	return map[string]any{"region": home, "access_key": *f.key.AccessKey.AccessKeyId, "secret_key": *f.key.AccessKey.SecretAccessKey, "kms_key_id": alias, "target": targets}
 }

@@ -279,6 +279,7 @@ func (r *runner) finish(j *job, d Done) {
 	d.Made = cmp.Or(d.Made, j.memo.made)
 	d.Left = slices.Concat(d.Left, j.memo.leftovers(j.head.At))
 	d.Notes = append(d.Notes, j.memo.notes...)
+	j.ended, j.memo = nil, memo{} // a thousand destinations have many thousand steps
 	r.done[j.head.Step] = d
 	if d.Err != nil && j.head.For != (plan.Place{}) {
 		r.failed[j.head.For] = true

@@ -63,7 +63,8 @@ func (r *Request) readForm(query url.Values) error {
 			}
 			at = next
 		}
-		at.value = &values[0]
+		value := strings.Clone(values[0]) // what is kept of it shall not keep the whole request
+		at.value = &value
 	}
 	return nil
 }
