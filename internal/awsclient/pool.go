@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
@@ -199,6 +200,15 @@ func (p *Pool) SSM(at plan.Place) *ssm.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return kept(p.ssm, at, func() *ssm.Client { return ssm.NewFromConfig(p.config(at)) })
+}
+
+// Organizations is a client for the organization, with the source credentials or a chain of roles that they assume.
+func (p *Pool) Organizations(roles []plan.Role) *organizations.Client {
+	cfg := p.source.Copy()
+	if len(roles) > 0 {
+		cfg.Credentials = chain(cfg, roles)
+	}
+	return organizations.NewFromConfig(cfg)
 }
 
 func kept[C any](clients map[plan.Place]*C, at plan.Place, create func() *C) *C {

@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,Share,AssumeRole,LaunchCheck,Grant
+//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Organizations,Target,Share,AssumeRole,LaunchCheck,Grant
 //go:generate packer-sdc struct-markdown
 
 // Package config holds the options of a template, judges them, and turns them into a request.
@@ -82,6 +82,8 @@ type Config struct {
 	// The shortest time between two looks at the copies of an account in a Region, between `1s` and `5m`. Long copies are looked at
 	// less often. Default: `15s`.
 	PollInterval time.Duration `mapstructure:"poll_interval"`
+	// Who may list the accounts of organizational units that targets name. See [organizations](#organizations).
+	Organizations *Organizations `mapstructure:"organizations"`
 	// The accounts that shall own a copy. See [target](#target).
 	Targets []Target `mapstructure:"target"`
 	// The same as a list in JSON, in place of the blocks: `jsonencode(local.targets)`, where each element has the fields of a [target](#target), and `assume_role`
@@ -232,6 +234,7 @@ func (c *Config) check(p *problems) {
 	if literal(c.Fidelity) && c.Fidelity != reportLosses && c.Fidelity != refuseLosses {
 		p.add("fidelity", "%q is neither %q nor %q", c.Fidelity, reportLosses, refuseLosses)
 	}
+	c.Organizations.check(p)
 	c.checkImages(p)
 	c.checkFailures(p)
 	c.checkFiles(p)
@@ -382,8 +385,12 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 		p.add("target", "missing, and share as well; nobody is to get the image (where dynamic blocks make them, their list was empty)")
 	}
 	for i := range c.Targets {
-		if t := &c.Targets[i]; len(t.AccountIDs) == 0 {
-			p.in(t.label()).add("account_ids", "empty; no account is to get a copy")
+		t := &c.Targets[i]
+		if len(t.AccountIDs)+len(t.OrganizationalUnitIDs) == 0 {
+			p.in(t.label()).add("account_ids", "empty, as organizational_unit_ids is; no account is to get a copy")
+		}
+		if len(t.ExcludeAccountIDs) > 0 && len(t.OrganizationalUnitIDs) == 0 {
+			p.in(t.label()).add("exclude_account_ids", "no effect without organizational_unit_ids")
 		}
 	}
 	for i := range c.Shares {
@@ -398,6 +405,7 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 		AllowUnencryptedShare: c.AllowUnencryptedShare,
 		ProtectSource:         c.ProtectSource.True(),
 		MaxFailedTargets:      c.MaxFailedTargets,
+		OrganizationRoles:     c.Organizations.roles(),
 		AssumeRoleFrom:        c.AssumeRoleFrom,
 		Strict:                c.Fidelity == refuseLosses,
 		Timeout:               c.Timeout,

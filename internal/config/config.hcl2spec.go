@@ -49,44 +49,45 @@ func (*FlatAssumeRole) HCL2Spec() map[string]hcldec.Spec {
 // FlatConfig is an auto-generated flat version of Config.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatConfig struct {
-	PackerBuildName       *string           `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
-	PackerBuilderType     *string           `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
-	PackerCoreVersion     *string           `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
-	PackerDebug           *bool             `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
-	PackerForce           *bool             `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
-	PackerOnError         *string           `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
-	PackerUserVars        map[string]string `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
-	PackerSensitiveVars   []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
-	Region                *string           `mapstructure:"region" cty:"region" hcl:"region"`
-	Profile               *string           `mapstructure:"profile" cty:"profile" hcl:"profile"`
-	AccessKey             *string           `mapstructure:"access_key" cty:"access_key" hcl:"access_key"`
-	SecretKey             *string           `mapstructure:"secret_key" cty:"secret_key" hcl:"secret_key"`
-	Token                 *string           `mapstructure:"token" cty:"token" hcl:"token"`
-	SharedCredentialsFile *string           `mapstructure:"shared_credentials_file" cty:"shared_credentials_file" hcl:"shared_credentials_file"`
-	AssumeRole            *FlatAssumeRole   `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
-	CustomEndpointEC2     *string           `mapstructure:"custom_endpoint_ec2" cty:"custom_endpoint_ec2" hcl:"custom_endpoint_ec2"`
-	MaxRetries            *int              `mapstructure:"max_retries" cty:"max_retries" hcl:"max_retries"`
-	InsecureSkipTLSVerify *bool             `mapstructure:"insecure_skip_tls_verify" cty:"insecure_skip_tls_verify" hcl:"insecure_skip_tls_verify"`
-	KMSKeyID              *string           `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
-	RegionKMSKeyIDs       map[string]string `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
-	SourceAMIs            map[string]string `mapstructure:"source_amis" cty:"source_amis" hcl:"source_amis"`
-	AllowUnencryptedShare *bool             `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
-	ProtectSource         *bool             `mapstructure:"protect_source" cty:"protect_source" hcl:"protect_source"`
-	AssumeRoleFrom        *string           `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
-	Fidelity              *string           `mapstructure:"fidelity" cty:"fidelity" hcl:"fidelity"`
-	MaxFailedTargets      *int              `mapstructure:"max_failed_targets" cty:"max_failed_targets" hcl:"max_failed_targets"`
-	OnFailure             *string           `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
-	CleanupOnly           *bool             `mapstructure:"cleanup_only" cty:"cleanup_only" hcl:"cleanup_only"`
-	PlanOnly              *bool             `mapstructure:"plan_only" cty:"plan_only" hcl:"plan_only"`
-	ManifestPath          *string           `mapstructure:"manifest_path" cty:"manifest_path" hcl:"manifest_path"`
-	ReportPath            *string           `mapstructure:"report_path" cty:"report_path" hcl:"report_path"`
-	ReportDetails         *bool             `mapstructure:"report_details" cty:"report_details" hcl:"report_details"`
-	Timeout               *string           `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
-	CopyTimeout           *string           `mapstructure:"copy_timeout" cty:"copy_timeout" hcl:"copy_timeout"`
-	PollInterval          *string           `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
-	Targets               []FlatTarget      `mapstructure:"target" cty:"target" hcl:"target"`
-	TargetsJSON           *string           `mapstructure:"targets_json" cty:"targets_json" hcl:"targets_json"`
-	Shares                []FlatShare       `mapstructure:"share" cty:"share" hcl:"share"`
+	PackerBuildName       *string            `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
+	PackerBuilderType     *string            `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
+	PackerCoreVersion     *string            `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
+	PackerDebug           *bool              `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
+	PackerForce           *bool              `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
+	PackerOnError         *string            `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
+	PackerUserVars        map[string]string  `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
+	PackerSensitiveVars   []string           `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	Region                *string            `mapstructure:"region" cty:"region" hcl:"region"`
+	Profile               *string            `mapstructure:"profile" cty:"profile" hcl:"profile"`
+	AccessKey             *string            `mapstructure:"access_key" cty:"access_key" hcl:"access_key"`
+	SecretKey             *string            `mapstructure:"secret_key" cty:"secret_key" hcl:"secret_key"`
+	Token                 *string            `mapstructure:"token" cty:"token" hcl:"token"`
+	SharedCredentialsFile *string            `mapstructure:"shared_credentials_file" cty:"shared_credentials_file" hcl:"shared_credentials_file"`
+	AssumeRole            *FlatAssumeRole    `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
+	CustomEndpointEC2     *string            `mapstructure:"custom_endpoint_ec2" cty:"custom_endpoint_ec2" hcl:"custom_endpoint_ec2"`
+	MaxRetries            *int               `mapstructure:"max_retries" cty:"max_retries" hcl:"max_retries"`
+	InsecureSkipTLSVerify *bool              `mapstructure:"insecure_skip_tls_verify" cty:"insecure_skip_tls_verify" hcl:"insecure_skip_tls_verify"`
+	KMSKeyID              *string            `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
+	RegionKMSKeyIDs       map[string]string  `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
+	SourceAMIs            map[string]string  `mapstructure:"source_amis" cty:"source_amis" hcl:"source_amis"`
+	AllowUnencryptedShare *bool              `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
+	ProtectSource         *bool              `mapstructure:"protect_source" cty:"protect_source" hcl:"protect_source"`
+	AssumeRoleFrom        *string            `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
+	Fidelity              *string            `mapstructure:"fidelity" cty:"fidelity" hcl:"fidelity"`
+	MaxFailedTargets      *int               `mapstructure:"max_failed_targets" cty:"max_failed_targets" hcl:"max_failed_targets"`
+	OnFailure             *string            `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
+	CleanupOnly           *bool              `mapstructure:"cleanup_only" cty:"cleanup_only" hcl:"cleanup_only"`
+	PlanOnly              *bool              `mapstructure:"plan_only" cty:"plan_only" hcl:"plan_only"`
+	ManifestPath          *string            `mapstructure:"manifest_path" cty:"manifest_path" hcl:"manifest_path"`
+	ReportPath            *string            `mapstructure:"report_path" cty:"report_path" hcl:"report_path"`
+	ReportDetails         *bool              `mapstructure:"report_details" cty:"report_details" hcl:"report_details"`
+	Timeout               *string            `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
+	CopyTimeout           *string            `mapstructure:"copy_timeout" cty:"copy_timeout" hcl:"copy_timeout"`
+	PollInterval          *string            `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
+	Organizations         *FlatOrganizations `mapstructure:"organizations" cty:"organizations" hcl:"organizations"`
+	Targets               []FlatTarget       `mapstructure:"target" cty:"target" hcl:"target"`
+	TargetsJSON           *string            `mapstructure:"targets_json" cty:"targets_json" hcl:"targets_json"`
+	Shares                []FlatShare        `mapstructure:"share" cty:"share" hcl:"share"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -136,6 +137,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"timeout":                    &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
 		"copy_timeout":               &hcldec.AttrSpec{Name: "copy_timeout", Type: cty.String, Required: false},
 		"poll_interval":              &hcldec.AttrSpec{Name: "poll_interval", Type: cty.String, Required: false},
+		"organizations":              &hcldec.BlockSpec{TypeName: "organizations", Nested: hcldec.ObjectSpec((*FlatOrganizations)(nil).HCL2Spec())},
 		"target":                     &hcldec.BlockListSpec{TypeName: "target", Nested: hcldec.ObjectSpec((*FlatTarget)(nil).HCL2Spec())},
 		"targets_json":               &hcldec.AttrSpec{Name: "targets_json", Type: cty.String, Required: false},
 		"share":                      &hcldec.BlockListSpec{TypeName: "share", Nested: hcldec.ObjectSpec((*FlatShare)(nil).HCL2Spec())},
@@ -197,6 +199,29 @@ func (*FlatLaunchCheck) HCL2Spec() map[string]hcldec.Spec {
 	return s
 }
 
+// FlatOrganizations is an auto-generated flat version of Organizations.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatOrganizations struct {
+	AssumeRole *FlatAssumeRole `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
+}
+
+// FlatMapstructure returns a new FlatOrganizations.
+// FlatOrganizations is an auto-generated flat version of Organizations.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*Organizations) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatOrganizations)
+}
+
+// HCL2Spec returns the hcl spec of a Organizations.
+// This spec is used by HCL to read the fields of Organizations.
+// The decoded values from this spec will then be applied to a FlatOrganizations.
+func (*FlatOrganizations) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"assume_role": &hcldec.BlockSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
+	}
+	return s
+}
+
 // FlatShare is an auto-generated flat version of Share.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatShare struct {
@@ -229,23 +254,26 @@ func (*FlatShare) HCL2Spec() map[string]hcldec.Spec {
 // FlatTarget is an auto-generated flat version of Target.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatTarget struct {
-	Name            *string            `mapstructure:"name" cty:"name" hcl:"name"`
-	AccountIDs      []string           `mapstructure:"account_ids" required:"true" cty:"account_ids" hcl:"account_ids"`
-	Regions         []string           `mapstructure:"regions" cty:"regions" hcl:"regions"`
-	Required        *bool              `mapstructure:"required" cty:"required" hcl:"required"`
-	RoleName        *string            `mapstructure:"role_name" cty:"role_name" hcl:"role_name"`
-	AssumeRole      []FlatAssumeRole   `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
-	Profile         *string            `mapstructure:"profile" cty:"profile" hcl:"profile"`
-	KMSKeyID        *string            `mapstructure:"kms_key_id" required:"true" cty:"kms_key_id" hcl:"kms_key_id"`
-	RegionKMSKeyIDs map[string]string  `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
-	Method          *string            `mapstructure:"method" cty:"method" hcl:"method"`
-	AMIName         *string            `mapstructure:"ami_name" cty:"ami_name" hcl:"ami_name"`
-	AMIDescription  *string            `mapstructure:"ami_description" cty:"ami_description" hcl:"ami_description"`
-	Tags            map[string]string  `mapstructure:"tags" cty:"tags" hcl:"tags"`
-	SnapshotTags    map[string]string  `mapstructure:"snapshot_tags" cty:"snapshot_tags" hcl:"snapshot_tags"`
-	LaunchCheck     *FlatLaunchCheck   `mapstructure:"launch_check" cty:"launch_check" hcl:"launch_check"`
-	SSMParameters   []FlatSSMParameter `mapstructure:"ssm_parameter" cty:"ssm_parameter" hcl:"ssm_parameter"`
-	Grants          []FlatGrant        `mapstructure:"grant" cty:"grant" hcl:"grant"`
+	Name                  *string            `mapstructure:"name" cty:"name" hcl:"name"`
+	AccountIDs            []string           `mapstructure:"account_ids" cty:"account_ids" hcl:"account_ids"`
+	OrganizationalUnitIDs []string           `mapstructure:"organizational_unit_ids" cty:"organizational_unit_ids" hcl:"organizational_unit_ids"`
+	ExcludeAccountIDs     []string           `mapstructure:"exclude_account_ids" cty:"exclude_account_ids" hcl:"exclude_account_ids"`
+	MissingRole           *string            `mapstructure:"missing_role" cty:"missing_role" hcl:"missing_role"`
+	Regions               []string           `mapstructure:"regions" cty:"regions" hcl:"regions"`
+	Required              *bool              `mapstructure:"required" cty:"required" hcl:"required"`
+	RoleName              *string            `mapstructure:"role_name" cty:"role_name" hcl:"role_name"`
+	AssumeRole            []FlatAssumeRole   `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
+	Profile               *string            `mapstructure:"profile" cty:"profile" hcl:"profile"`
+	KMSKeyID              *string            `mapstructure:"kms_key_id" required:"true" cty:"kms_key_id" hcl:"kms_key_id"`
+	RegionKMSKeyIDs       map[string]string  `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
+	Method                *string            `mapstructure:"method" cty:"method" hcl:"method"`
+	AMIName               *string            `mapstructure:"ami_name" cty:"ami_name" hcl:"ami_name"`
+	AMIDescription        *string            `mapstructure:"ami_description" cty:"ami_description" hcl:"ami_description"`
+	Tags                  map[string]string  `mapstructure:"tags" cty:"tags" hcl:"tags"`
+	SnapshotTags          map[string]string  `mapstructure:"snapshot_tags" cty:"snapshot_tags" hcl:"snapshot_tags"`
+	LaunchCheck           *FlatLaunchCheck   `mapstructure:"launch_check" cty:"launch_check" hcl:"launch_check"`
+	SSMParameters         []FlatSSMParameter `mapstructure:"ssm_parameter" cty:"ssm_parameter" hcl:"ssm_parameter"`
+	Grants                []FlatGrant        `mapstructure:"grant" cty:"grant" hcl:"grant"`
 }
 
 // FlatMapstructure returns a new FlatTarget.
@@ -260,23 +288,26 @@ func (*Target) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec }
 // The decoded values from this spec will then be applied to a FlatTarget.
 func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"name":               &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
-		"account_ids":        &hcldec.AttrSpec{Name: "account_ids", Type: cty.List(cty.String), Required: false},
-		"regions":            &hcldec.AttrSpec{Name: "regions", Type: cty.List(cty.String), Required: false},
-		"required":           &hcldec.AttrSpec{Name: "required", Type: cty.Bool, Required: false},
-		"role_name":          &hcldec.AttrSpec{Name: "role_name", Type: cty.String, Required: false},
-		"assume_role":        &hcldec.BlockListSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
-		"profile":            &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
-		"kms_key_id":         &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
-		"region_kms_key_ids": &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},
-		"method":             &hcldec.AttrSpec{Name: "method", Type: cty.String, Required: false},
-		"ami_name":           &hcldec.AttrSpec{Name: "ami_name", Type: cty.String, Required: false},
-		"ami_description":    &hcldec.AttrSpec{Name: "ami_description", Type: cty.String, Required: false},
-		"tags":               &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
-		"snapshot_tags":      &hcldec.AttrSpec{Name: "snapshot_tags", Type: cty.Map(cty.String), Required: false},
-		"launch_check":       &hcldec.BlockSpec{TypeName: "launch_check", Nested: hcldec.ObjectSpec((*FlatLaunchCheck)(nil).HCL2Spec())},
-		"ssm_parameter":      &hcldec.BlockListSpec{TypeName: "ssm_parameter", Nested: hcldec.ObjectSpec((*FlatSSMParameter)(nil).HCL2Spec())},
-		"grant":              &hcldec.BlockListSpec{TypeName: "grant", Nested: hcldec.ObjectSpec((*FlatGrant)(nil).HCL2Spec())},
+		"name":                    &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
+		"account_ids":             &hcldec.AttrSpec{Name: "account_ids", Type: cty.List(cty.String), Required: false},
+		"organizational_unit_ids": &hcldec.AttrSpec{Name: "organizational_unit_ids", Type: cty.List(cty.String), Required: false},
+		"exclude_account_ids":     &hcldec.AttrSpec{Name: "exclude_account_ids", Type: cty.List(cty.String), Required: false},
+		"missing_role":            &hcldec.AttrSpec{Name: "missing_role", Type: cty.String, Required: false},
+		"regions":                 &hcldec.AttrSpec{Name: "regions", Type: cty.List(cty.String), Required: false},
+		"required":                &hcldec.AttrSpec{Name: "required", Type: cty.Bool, Required: false},
+		"role_name":               &hcldec.AttrSpec{Name: "role_name", Type: cty.String, Required: false},
+		"assume_role":             &hcldec.BlockListSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
+		"profile":                 &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
+		"kms_key_id":              &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
+		"region_kms_key_ids":      &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},
+		"method":                  &hcldec.AttrSpec{Name: "method", Type: cty.String, Required: false},
+		"ami_name":                &hcldec.AttrSpec{Name: "ami_name", Type: cty.String, Required: false},
+		"ami_description":         &hcldec.AttrSpec{Name: "ami_description", Type: cty.String, Required: false},
+		"tags":                    &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
+		"snapshot_tags":           &hcldec.AttrSpec{Name: "snapshot_tags", Type: cty.Map(cty.String), Required: false},
+		"launch_check":            &hcldec.BlockSpec{TypeName: "launch_check", Nested: hcldec.ObjectSpec((*FlatLaunchCheck)(nil).HCL2Spec())},
+		"ssm_parameter":           &hcldec.BlockListSpec{TypeName: "ssm_parameter", Nested: hcldec.ObjectSpec((*FlatSSMParameter)(nil).HCL2Spec())},
+		"grant":                   &hcldec.BlockListSpec{TypeName: "grant", Nested: hcldec.ObjectSpec((*FlatGrant)(nil).HCL2Spec())},
 	}
 	return s
 }

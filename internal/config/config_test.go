@@ -175,6 +175,7 @@ var options = []struct {
 	{"manifest_path", prod + "\nmanifest_path = \"{{ build_name }}.json\"", func(r run) any { return r.config.ManifestPath }, "golden.json"},
 	{"report_path", prod + "\nreport_path = \"{{ build_name }}.html\"", func(r run) any { return r.config.Report() }, "golden.html"},
 	{"report_details", prod + "\nreport_path = \"r.md\"\nreport_details = true", func(r run) any { return r.config.ReportDetails }, true},
+	{"organizations.assume_role", prod + "\norganizations {\nassume_role {\n" + role + "}\n}", func(r run) any { return r.OrganizationRoles }, []plan.Role{{RoleARN: "arn:aws:iam::111111111111:role/builder"}}},
 	{"assume_role_from", assumeRole("") + "\nassume_role_from = \"base\"", func(r run) any { return r.AssumeRoleFrom }, "base"},
 	{"timeout", prod + "\ntimeout = \"90m\"", func(r run) any { return []time.Duration{r.Timeout, r.CopyTimeout} }, []time.Duration{90 * time.Minute, 90 * time.Minute}},
 	{"copy_timeout", prod + "\ncopy_timeout = \"2h\"", func(r run) any { return r.CopyTimeout }, 2 * time.Hour},
@@ -183,6 +184,9 @@ var options = []struct {
 	{"targets_json", "targets_json = \"[{\\\"account_ids\\\": [\\\"999999999999\\\"], \\\"kms_key_id\\\": \\\"default\\\"}]\"", func(r run) any { return r.target() }, plan.Target{Name: "targets_json[0]", AccountIDs: []string{"999999999999"}, KMSKeyID: "default", Method: plan.Auto}},
 	{"target.name", target(`name = "prod"`), func(r run) any { return r.target().Name }, "prod"},
 	{"target.account_ids", prod, func(r run) any { return r.target().AccountIDs }, []string{"999999999999"}},
+	{"target.organizational_unit_ids", target(`organizational_unit_ids = ["r-ab12", "ou-ab12-cdef3456"]`), func(r run) any { return r.target().Units }, []string{"ou-ab12-cdef3456", "r-ab12"}},
+	{"target.exclude_account_ids", target("organizational_unit_ids = [\"r-ab12\"]\nexclude_account_ids = [\"888888888888\"]"), func(r run) any { return r.target().ExcludedIDs }, []string{"888888888888"}},
+	{"target.missing_role", target(`missing_role = "skip"`), func(r run) any { return r.target().SkipMissingRole }, true},
 	{"target.regions", target(`regions = ["us-east-1", "eu-west-1"]`), func(r run) any { return r.target().Regions }, []string{"eu-west-1", "us-east-1"}},
 	{"target.required", target(`required = false`), func(r run) any { return r.target().Optional }, true},
 	{"target.method", target(`method = "image"`), func(r run) any { return r.target().Method }, plan.ByImage},
@@ -241,7 +245,7 @@ func TestEveryOptionHasATest(t *testing.T) {
 		tested[o.option] = true
 	}
 	named(reflect.TypeFor[config.Config](), "", func(option string) {
-		inherited := strings.HasPrefix(option, "target.assume_role.") // the same struct as at the top level
+		inherited := strings.HasPrefix(option, "target.assume_role.") || strings.HasPrefix(option, "organizations.assume_role.") // the same struct as at the top level
 		if !tested[option] && !inherited {
 			t.Errorf("no test of %s", option)
 		}
@@ -322,9 +326,10 @@ func TestValuesMayBeUnknownUntilTheRun(t *testing.T) {
 // A list that is still unknown arrives empty, and with it all targets that are made from one: so emptiness is no mistake before the run.
 func TestNothingToDoIsToldByTheRun(t *testing.T) {
 	for name, body := range map[string]string{
-		"target":      "dynamic \"target\" {\nfor_each = unknown_list\ncontent {\naccount_ids = [target.value]\n}\n}",
-		"share[0]":    "share {\norganization_arns = unknown_list\n}",
-		"account_ids": "target {\nkms_key_id = \"default\"\naccount_ids = unknown_list\n}",
+		"target":                         "dynamic \"target\" {\nfor_each = unknown_list\ncontent {\naccount_ids = [target.value]\n}\n}",
+		"share[0]":                       "share {\norganization_arns = unknown_list\n}",
+		"account_ids":                    "target {\nkms_key_id = \"default\"\naccount_ids = unknown_list\n}",
+		"exclude_account_ids: no effect": "target {\nkms_key_id = \"default\"\naccount_ids = [\"999999999999\"]\nexclude_account_ids = [\"888888888888\"]\n}",
 	} {
 		c, err := prepare(t, body, unknownValues)
 		if err != nil {

@@ -25,7 +25,15 @@ type Target struct {
 	Name string `mapstructure:"name"`
 	// The accounts, 12 digits each, as strings: a number would lose its leading zeros. The source account itself is possible; it
 	// needs no role, and the default name of its copy gets ` (encrypted)` appended.
-	AccountIDs []string `mapstructure:"account_ids" required:"true"`
+	AccountIDs []string `mapstructure:"account_ids"`
+	// Organizational units (`ou-...`), or the root of an organization (`r-...`), all of whose active accounts are targets as well, those of units
+	// below among them, but never the source account. They are listed in every run with the source credentials, or with those of the block
+	// [organizations](#organizations). One of `account_ids` and `organizational_unit_ids` has to name an account.
+	OrganizationalUnitIDs []string `mapstructure:"organizational_unit_ids"`
+	// Accounts of `organizational_unit_ids` that are no targets.
+	ExcludeAccountIDs []string `mapstructure:"exclude_account_ids"`
+	// What becomes of an account that does not let us assume its role: `fail`, or `skip`, which tells of it and goes on without the account. Default: `fail`.
+	MissingRole string `mapstructure:"missing_role"`
 	// The Regions. Default: those of the artifact. A Region without an image of the artifact is served from another one.
 	Regions []string `mapstructure:"regions"`
 	// `false` lets the run succeed without this target: that it did not get its copy is told, and is no failure. Default: `true`.
@@ -77,6 +85,9 @@ func (t *Target) target() plan.Target {
 		Optional:        t.Required.False(),
 		AccountIDs:      slices.Sorted(slices.Values(t.AccountIDs)),
 		Regions:         slices.Sorted(slices.Values(t.Regions)),
+		Units:           slices.Sorted(slices.Values(t.OrganizationalUnitIDs)),
+		ExcludedIDs:     slices.Sorted(slices.Values(t.ExcludeAccountIDs)),
+		SkipMissingRole: t.MissingRole == skipMissingRole,
 		Profile:         t.Profile,
 		Method:          plan.Method(t.Method),
 		KMSKeyID:        plan.Text(t.KMSKeyID),
@@ -133,6 +144,7 @@ func (t *Target) check(p *problems, chained bool) {
 		p.account(index("account_ids", i), account)
 	}
 	p.twice("account_ids", t.AccountIDs)
+	t.checkUnits(p)
 	for i, region := range t.Regions {
 		p.region(index("regions", i), region)
 	}
@@ -177,6 +189,35 @@ func (t *Target) checkPointers(p *problems) {
 		if slices.ContainsFunc(t.SSMParameters[:i], same) {
 			in.add("name", "%q is named twice", parameter.Name)
 		}
+	}
+}
+
+// What becomes of an account whose role cannot be assumed.
+const (
+	failMissingRole = "fail"
+	skipMissingRole = "skip"
+)
+
+// unitIDs are the forms of AWS Organizations.
+var unitIDs = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
+
+// checkUnits judges who is named by organizational units.
+func (t *Target) checkUnits(p *problems) {
+	for i, unit := range t.OrganizationalUnitIDs {
+		if literal(unit) && !unitIDs.MatchString(unit) {
+			p.add(index("organizational_unit_ids", i), "%q is no id of an organizational unit or a root, such as ou-ab12-cdef3456", unit)
+		}
+	}
+	p.twice("organizational_unit_ids", t.OrganizationalUnitIDs)
+	for i, account := range t.ExcludeAccountIDs {
+		p.account(index("exclude_account_ids", i), account)
+	}
+	p.twice("exclude_account_ids", t.ExcludeAccountIDs)
+	switch {
+	case literal(t.MissingRole) && t.MissingRole != failMissingRole && t.MissingRole != skipMissingRole:
+		p.add("missing_role", "%q is neither %q nor %q", t.MissingRole, failMissingRole, skipMissingRole)
+	case t.MissingRole == skipMissingRole && t.RoleName == "" && len(t.AssumeRole) == 0:
+		p.add("missing_role", "no effect without role_name or assume_role")
 	}
 }
 

@@ -13,6 +13,9 @@ import (
 func Decide(req Request, facts Facts) Plan {
 	var p Plan
 	destinations, findings := Expand(req, facts)
+	for i := range destinations {
+		destinations[i].Optional = destinations[i].Optional || destinations[i].skips(facts)
+	}
 	p.Findings = append(requestTroubles(req, destinations), findings...)
 	for _, source := range req.Images {
 		p.Findings = append(p.Findings, imageTroubles(source, facts.Images[source.Region], facts.Source.Account)...)

@@ -31,6 +31,8 @@ type Destination struct {
 	Launch       *Launch     // nil: no launch check
 	Parameters   []Parameter // rendered
 	Grants       []KeyGrant
+
+	skipMissingRole bool
 }
 
 // Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts only, so
@@ -43,7 +45,9 @@ func Expand(req Request, facts Facts) ([]Destination, []Finding) {
 		if len(regions) == 0 {
 			regions = regionsOf(req.Images)
 		}
-		for _, account := range target.AccountIDs {
+		accounts, errs := target.accounts(facts)
+		findings = append(findings, errs...)
+		for _, account := range accounts {
 			for _, region := range regions {
 				d, errs := expand(req, facts, target, Place{account, region})
 				all, findings = append(all, d), append(findings, errs...)
@@ -62,7 +66,7 @@ func expand(req Request, facts Facts, target Target, at Place) (Destination, []F
 		SourceRegion: from, BaseAMI: req.Build.BaseAMI, BuildName: req.Build.Name, RunId: req.Build.RunID,
 		Date: facts.At.UTC().Format("2006-01-02"),
 	}}
-	d := Destination{At: at, Target: target.Name, Optional: target.Optional, FromRegion: from, Via: target.via(), Profile: target.Profile}
+	d := Destination{At: at, Target: target.Name, Optional: target.Optional, FromRegion: from, Via: target.via(), Profile: target.Profile, skipMissingRole: target.SkipMissingRole}
 	if image != nil {
 		r.vars.SourceAMI, r.vars.SourceAMIName = aws.ToString(image.ImageId), aws.ToString(image.Name)
 		d.Name, d.Description = r.vars.SourceAMIName, aws.ToString(image.Description)

@@ -51,6 +51,7 @@ type Facts struct {
 	At       time.Time // the only clock that plan has
 	Source   Identity
 	Regions  []string                 // of the partition, as AWS lists them for the source account; empty: not known
+	Units    map[string]Unit          // organizational unit or root, as a target names it -> who is in it
 	Images   map[string]Image         // Region -> the image of the request there
 	Defaults map[Place]Default        // EBS encryption-by-default of the source Regions, and where a target asks for the default key
 	Keys     map[Place]map[string]Key // key as asked for -> what it is
@@ -62,6 +63,18 @@ type Facts struct {
 // HasRegion reports whether a Region exists, enabled or not, as far as that is known.
 func (f Facts) HasRegion(region string) bool {
 	return len(f.Regions) == 0 || slices.Contains(f.Regions, region)
+}
+
+// Unit is the accounts of an organizational unit, and of those below it.
+type Unit struct {
+	Accounts []Member // sorted by id
+	Err      *Refusal // why they could not be listed
+}
+
+// Member is an account of an organization.
+type Member struct {
+	ID     string // 12 digits
+	Active bool   // neither suspended nor about to be closed
 }
 
 // Image is a source image with all that only its owner can read (rules 2.2.11, 2.2.12).

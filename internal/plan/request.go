@@ -19,6 +19,7 @@ type Request struct {
 	Shares                []Share           // in the order of the template
 	Strict                bool              // an attribute that would be lost is a refusal
 	MaxFailedTargets      int               // how many destinations of required targets may fail without failing the run
+	OrganizationRoles     []Role            // hops to credentials that may look at the organization; empty: the source credentials
 	AssumeRoleFrom        string            // "source" or "base": the credentials that target roles are assumed from
 	Timeout               time.Duration     // the whole run
 	CopyTimeout           time.Duration     // one copy, from its call to its end
@@ -45,6 +46,9 @@ type Target struct {
 	Name            string // for messages; never empty: "target[0]" where the template gives none
 	Optional        bool   // its failure is reported and does not fail the run
 	AccountIDs      []string
+	Units           []string // ids of organizational units or a root, whose accounts are targets as well, through child units
+	ExcludedIDs     []string // accounts of Units that are none
+	SkipMissingRole bool     // an account whose role cannot be assumed is left out
 	Regions         []string // empty: those of the images
 	Roles           []Role   // hops, in order; empty: the source credentials, or Profile
 	Profile         string   // shared configuration profile whose credentials own the target; "" is none

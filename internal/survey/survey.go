@@ -43,6 +43,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 	if err != nil {
 		return s.facts, err
 	}
+	s.units(ctx)
 	destinations, _ := plan.Expand(req, s.facts) // Decide tells what is wrong with them
 	destinations = slices.DeleteFunc(destinations, func(d plan.Destination) bool { return !s.facts.HasRegion(d.At.Region) })
 	for _, d := range destinations {
