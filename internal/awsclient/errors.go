@@ -4,6 +4,7 @@
 package awsclient
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"regexp"
@@ -66,6 +67,20 @@ func IsUnauthorized(err error) bool { return has(err, unauthorized) }
 
 // IsExpired reports that the session is over (5.4).
 func IsExpired(err error) bool { return has(err, expired) }
+
+// HasEnded reports that credentials are over and new ones cannot be had: AWS calls the session expired although it was renewed, or what
+// they come from (a command, a token's file, single sign-on) gives none any more (5.3, 5.4).
+func HasEnded(err error) bool {
+	var session *SessionError
+	var other otherAccount
+	switch {
+	case IsExpired(err):
+		return true
+	case !errors.As(err, &session), errors.As(err, &other), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return false
+	}
+	return Operation(session.Err) == "" && !IsWeather(session.Err)
+}
 
 // IsInUse reports that a snapshot still belongs to an image (2.5.8).
 func IsInUse(err error) bool { return Code(err) == "InvalidSnapshot.InUse" }

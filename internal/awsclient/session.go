@@ -33,6 +33,11 @@ type SessionError struct {
 	Err       error
 }
 
+// otherAccount is whose the credentials are, where they are not the wanted account's (5.10).
+type otherAccount string
+
+func (e otherAccount) Error() string { return "they belong to account " + string(e) }
+
 func (e *SessionError) Error() string {
 	return fmt.Sprintf("credentials for account %s: %v", e.Account, e.Err)
 }
@@ -160,7 +165,7 @@ func (p proved) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		credentials.AccountID = aws.ToString(identity.Account)
 	}
 	if credentials.AccountID != p.account {
-		return aws.Credentials{}, &SessionError{Account: p.account, Err: fmt.Errorf("they belong to account %s", credentials.AccountID)}
+		return aws.Credentials{}, &SessionError{Account: p.account, Err: otherAccount(credentials.AccountID)}
 	}
 	return credentials, nil
 }

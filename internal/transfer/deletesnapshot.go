@@ -19,7 +19,7 @@ func (t *transfer) deleteSnapshot(ctx context.Context, j *job, s *plan.DeleteSna
 	if err == nil {
 		return Done{Made: id}
 	}
-	return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "snapshot", Resource: id, Why: err.Error()}}}
+	return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "snapshot", Resource: id, Why: reason(err)}}}
 }
 
 // drop deletes a snapshot. That it is gone already is what was wanted.
@@ -34,7 +34,7 @@ func (t *transfer) drop(ctx context.Context, at plan.Place, id string) error {
 // discard deletes what is of no use, and says what stayed. It is no failure of its own.
 func (t *transfer) discard(ctx context.Context, at plan.Place, id string) []plan.Leftover {
 	if err := t.drop(ctx, at, id); err != nil && !awsclient.IsInUse(err) { // what an image uses is not left over
-		return []plan.Leftover{{At: at, Kind: "snapshot", Resource: id, Why: err.Error()}}
+		return []plan.Leftover{{At: at, Kind: "snapshot", Resource: id, Why: reason(err)}}
 	}
 	return nil
 }

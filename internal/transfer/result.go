@@ -20,6 +20,7 @@ import (
 // resultOf says what came of a plan, in the order of its steps.
 func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[plan.ID]Done) plan.Result {
 	var r plan.Result
+	source := sourceAccount(p.Steps)
 	removed, verified := map[string]bool{}, map[plan.Place]bool{}
 	unproved := map[plan.Place]bool{}
 	for _, s := range p.Steps {
@@ -27,11 +28,17 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 			unproved[s.Base().For] = true
 		}
 	}
+	told := false // that the source credentials have ended
 	for _, s := range p.Steps {
 		d := done[s.Base().Step]
-		ended := plan.Ended{Step: s.Base().Step, At: s.Base().At, Begun: d.Begun, Ended: d.Ended, Made: d.Made, Skipped: errors.Is(d.Err, errSkipped), Failure: explain(ctx, pool, sourceAccount(p.Steps), s, d.Err)}
+		ended := plan.Ended{Step: s.Base().Step, At: s.Base().At, Begun: d.Begun, Ended: d.Ended, Made: d.Made, Skipped: errors.Is(d.Err, errSkipped), Failure: explain(ctx, pool, source, s, d.Err)}
 		r.Steps = append(r.Steps, ended)
-		if ended.Failure != nil {
+		switch {
+		case ended.Failure == nil, told && sourceEnded(s, source, d.Err):
+		case sourceEnded(s, source, d.Err):
+			told = true
+			r.Findings = append(r.Findings, atAnEnd(*ended.Failure, s))
+		default:
 			r.Findings = append(r.Findings, *ended.Failure)
 		}
 		r.Findings = append(r.Findings, d.Notes...)
@@ -63,6 +70,24 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 		}
 	}
 	return r
+}
+
+// sourceEnded reports a step that failed because the source credentials are over (5.4): it acts with them, or a target's role is assumed
+// with them. Every step that still needs them fails so: it is told once.
+func sourceEnded(s plan.Step, source string, err error) bool {
+	if !awsclient.HasEnded(err) {
+		return false
+	}
+	at, refusal := s.Base(), awsclient.Refused("", err)
+	return at.For == (plan.Place{}) || at.At.Account == source || refusal.Operation == "sts:AssumeRole"
+}
+
+// atAnEnd makes of what the first step met what is so for all of them.
+func atAnEnd(f plan.Finding, first plan.Step) plan.Finding {
+	f.Rule, f.Summary, f.Resource = "5.4", "the source credentials have ended", ""
+	f.Because = "from here on nothing could be done with them, first: " + first.String() + "; " + f.Because
+	f.Next = "renew the credentials that the run began with and run again: what is done stays done"
+	return f
 }
 
 // sourceAccount is whose the source image is; "" where no step tells.

@@ -51,12 +51,12 @@ func (t *transfer) withdrawShare(ctx context.Context, j *job, s *plan.WithdrawSh
 	case awsclient.IsNotFound(err):
 		return Done{Made: id}
 	case err != nil:
-		return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: err.Error()}}}
+		return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: reason(err)}}}
 	}
 	still, err := t.stillShared(ctx, s.At, id, s.Accounts)
 	switch {
 	case err != nil:
-		return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: "withdrawn, but it could not be read back: " + err.Error()}}}
+		return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: "withdrawn, but it could not be read back: " + reason(err)}}}
 	case len(still) > 0 && j.patient(): // 4.4.2
 		return Done{Err: comeBack{pause(j.memo.looks)}}
 	case len(still) > 0:

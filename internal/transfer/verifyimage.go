@@ -99,7 +99,7 @@ func (t *transfer) reject(ctx context.Context, j *job, s *plan.VerifyImage, wron
 	lasting, release := grace(ctx)
 	defer release()
 	if err := t.deregister(lasting, s.At, id); err != nil {
-		return []plan.Leftover{{At: s.At, Kind: "image", Resource: id, Why: err.Error()}}
+		return []plan.Leftover{{At: s.At, Kind: "image", Resource: id, Why: reason(err)}}
 	}
 	var left []plan.Leftover
 	for _, snapshot := range wrong {
