@@ -29,6 +29,11 @@ const (
 	LimitReached   Fault = "limit-reached"   // refused with ResourceLimitExceeded, as if more copies were under way (A.3)
 )
 
+// Faults are all of them.
+func Faults() []Fault {
+	return []Fault{Throttled, ServerError, Unavailable, Reset, LostAnswer, LateError, StaleRead, ExpiredSession, LateFailure, LimitReached}
+}
+
 // staleFor is how old a thing is before stale reads know of it (4.4.1).
 const staleFor = time.Minute
 

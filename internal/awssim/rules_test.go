@@ -224,7 +224,7 @@ process, and a server for everybody else:
 
 The first line that it prints is its address, which serves EC2, KMS, STS, IAM, SSM and Organizations. A 12-digit access key id is that
 account's root; what is there beside the accounts is made through the API, or by `+"`-world`"+`. Its clock runs at a multiple of the real one's
-speed; the ends of sessions are told in the client's time. It listens on the loopback interface only.
+speed; the ends of sessions are told in the client's time. `+"`-inject`"+` lets chosen calls go wrong. It listens on the loopback interface only.
 
 It refuses operations, parameters, values and condition keys that it does not know, and holds its callers to the numbered rules below.
 A rule is **checked** where one numbered expression enforces it, which can be switched off by its number (`+"`WithoutRule`"+`) to show that a test

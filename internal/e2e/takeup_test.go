@@ -103,8 +103,8 @@ func TestWhatIsCutOffEndsSoonAndIsTakenUpToTheEnd(t *testing.T) {
 	}
 }
 
-// takeUp runs the command that a run has printed.
-func (h Host) takeUp(t *testing.T, output string) {
+// takeUp runs the command that a run has printed, and returns what that prints.
+func (h Host) takeUp(t *testing.T, output string) string {
 	t.Helper()
 	printed := regexp.MustCompile(`packer build -only='redo[^\n]*`).FindAllString(output, -1)
 	if len(printed) == 0 {
@@ -112,9 +112,11 @@ func (h Host) takeUp(t *testing.T, output string) {
 	}
 	command := h.Command(t.Context())
 	command.Path, command.Args = "/bin/sh", []string{"sh", "-c", `"$0"` + strings.TrimPrefix(printed[len(printed)-1], "packer"), h.Packer}
-	if again, err := command.CombinedOutput(); err != nil {
+	again, err := command.CombinedOutput()
+	if err != nil {
 		t.Fatalf("%s: %v\n%s\nafter\n%s", printed[len(printed)-1], err, again, output)
 	}
+	return string(again)
 }
 
 // intact checks that the builder's image is there with its snapshots, and protected.

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // World is a simulated AWS in a process of its own, on a free port of the loopback interface.
@@ -68,8 +69,8 @@ func (w *World) Config(account, region string) aws.Config {
 	}
 }
 
-// AccessKey is what a user signs calls with.
-type AccessKey struct{ ID, Secret string }
+// AccessKey is what a user signs calls with; Token is a session's, "" for the user's own.
+type AccessKey struct{ ID, Secret, Token string }
 
 // AccessKey makes an access key for a user of an account.
 func (w *World) AccessKey(ctx context.Context, account, user string) (AccessKey, error) {
@@ -77,5 +78,16 @@ func (w *World) AccessKey(ctx context.Context, account, user string) (AccessKey,
 	if err != nil {
 		return AccessKey{}, err
 	}
-	return AccessKey{*answer.AccessKey.AccessKeyId, *answer.AccessKey.SecretAccessKey}, nil
+	return AccessKey{ID: *answer.AccessKey.AccessKeyId, Secret: *answer.AccessKey.SecretAccessKey}, nil
+}
+
+// Session makes a session of a user. It lasts 36 hours of the world's time, the most that there is.
+func (w *World) Session(ctx context.Context, user AccessKey) (AccessKey, error) {
+	config := w.Config("", "us-east-1")
+	config.Credentials = credentials.NewStaticCredentialsProvider(user.ID, user.Secret, "")
+	answer, err := sts.NewFromConfig(config).GetSessionToken(ctx, &sts.GetSessionTokenInput{DurationSeconds: aws.Int32(36 * 3600)})
+	if err != nil {
+		return AccessKey{}, err
+	}
+	return AccessKey{*answer.Credentials.AccessKeyId, *answer.Credentials.SecretAccessKey, *answer.Credentials.SessionToken}, nil
 }

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,6 +31,7 @@ type options struct {
 	world  string
 	record string
 	seed   uint64
+	faults []awssim.Rule
 }
 
 func main() {
@@ -52,6 +55,7 @@ func run(ctx context.Context, arguments []string, out, complaints io.Writer) (er
 	flags.StringVar(&o.world, "world", "", "`name` of what is there at the start ("+strings.Join(awssim.WorldNames(), ", ")+"); nothing by default")
 	flags.StringVar(&o.record, "record", "", "`file` to which each call is appended as a line of JSON")
 	flags.Uint64Var(&o.seed, "seed", 0, "`number` from which ids and durations are drawn")
+	flags.Func("inject", "`rule` of what goes wrong, as JSON, as {\"Fault\": \"throttled\", \"Action\": \"ec2:Copy*\"}; repeatable", o.inject)
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
@@ -83,8 +87,26 @@ func run(ctx context.Context, arguments []string, out, complaints io.Writer) (er
 			return err
 		}
 	}
+	for _, rule := range o.faults {
+		world.Inject(rule)
+	}
 	fmt.Fprintf(out, "awssim listening on http://%s\n", listener.Addr())
 	return serve(ctx, listener, world)
+}
+
+// inject takes the rule of a fault.
+func (o *options) inject(text string) error {
+	var rule awssim.Rule
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&rule); err != nil {
+		return err
+	}
+	if known := awssim.Faults(); !slices.Contains(known, rule.Fault) {
+		return fmt.Errorf("there is no fault %q; there are %v", rule.Fault, known)
+	}
+	o.faults = append(o.faults, rule)
+	return nil
 }
 
 // listen opens an address of the loopback interface, and no other: whoever reaches a simulated AWS is root in it.

@@ -83,6 +83,26 @@ func TestTheEndOfASessionIsInTheClientsTime(t *testing.T) {
 	}
 }
 
+func TestAFaultIsInjected(t *testing.T) {
+	address := start(t, "-inject", `{"Fault": "expired-session", "Action": "sts:GetCallerIdentity", "Nth": 2}`)
+	cfg := config(address, "111111111111", "secret", "")
+	made, err := sts.NewFromConfig(cfg).GetSessionToken(t.Context(), &sts.GetSessionTokenInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := sts.NewFromConfig(config(address, *made.Credentials.AccessKeyId, *made.Credentials.SecretAccessKey, *made.Credentials.SessionToken))
+	for _, want := range []bool{true, false, false} { // it stays over
+		if _, err := session.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{}); (err == nil) != want {
+			t.Errorf("got %v", err)
+		}
+	}
+	for _, rule := range []string{"expired", `{"Fault": "expired"}`, `{"Fault": "throttled", "Call": "ec2:CopySnapshot"}`} {
+		if err := run(t.Context(), []string{"-inject", rule}, io.Discard, io.Discard); err == nil {
+			t.Errorf("%s was taken", rule)
+		}
+	}
+}
+
 func TestOnlyTheLoopbackInterfaceIsListenedOn(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", ":0", "192.0.2.1:0", "[::]:0", "example.com:0"} {
 		if listener, err := listen(address); err == nil {
