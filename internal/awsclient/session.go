@@ -17,6 +17,7 @@ import (
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/safely"
 )
 
 // A session lasts an hour, the most that role chaining allows (5.2), and is renewed five minutes early.
@@ -63,8 +64,19 @@ func (s *session) renew() {
 }
 
 func cached(from aws.CredentialsProvider, under *session) *session {
-	cache := aws.NewCredentialsCache(from, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewEarly })
+	cache := aws.NewCredentialsCache(calm{from}, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewEarly })
 	return &session{CredentialsCache: cache, under: under, turn: make(chan struct{}, 1)}
+}
+
+// calm makes an error of a panic: the cache asks in a goroutine of its own, where nobody else could.
+type calm struct{ from aws.CredentialsProvider }
+
+func (c calm) Retrieve(ctx context.Context) (credentials aws.Credentials, err error) {
+	err = safely.Do(func() (err error) {
+		credentials, err = c.from.Retrieve(ctx)
+		return err
+	})
+	return credentials, err
 }
 
 // own takes the cache that the SDK put round the base credentials, so that renewing reaches it.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/safely"
 )
 
 // atOnce is how many places are looked at side by side.
@@ -64,14 +65,16 @@ type survey struct {
 	facts plan.Facts
 }
 
-// each looks at n things side by side. The error is the context's.
+// each looks at n things side by side. The error is the context's, or a panic.
 func (s *survey) each(ctx context.Context, n int, look func(context.Context, int)) error {
 	var group errgroup.Group
 	group.SetLimit(atOnce)
 	for i := range n {
 		group.Go(func() error {
-			look(ctx, i)
-			return ctx.Err()
+			return safely.Do(func() error {
+				look(ctx, i)
+				return ctx.Err()
+			})
 		})
 	}
 	return group.Wait()

@@ -22,12 +22,14 @@ import (
 // failed only because AWS had not yet seen what it depends on.
 func (t *transfer) copySnapshot(ctx context.Context, j *job, s *plan.CopySnapshot, end func(Done)) {
 	if broken := j.memo.broken; broken != nil {
-		left := t.discard(ctx, s.At, aws.ToString(broken.SnapshotId))
+		j.memo.left = append(j.memo.left, t.discard(ctx, s.At, aws.ToString(broken.SnapshotId))...)
 		j.memo.broken = nil
 		if j.memo.failure != nil {
-			end(Done{Snapshot: broken, Left: left, Err: j.memo.failure})
-			return
+			end(Done{Snapshot: broken, Err: j.memo.failure})
+		} else {
+			end(Done{Err: comeBack{}}) // to be made again, if it is still wanted
 		}
+		return
 	}
 	err := t.begin(ctx, j, s)
 	if err == nil {
@@ -40,7 +42,9 @@ func (t *transfer) copySnapshot(ctx context.Context, j *job, s *plan.CopySnapsho
 	id := j.memo.made
 	t.watcher.watch(s.At, &pending{
 		id: id, step: s.Step, of: s.For, takes: s.Takes, gib: s.GiB,
-		end: func(seen *ec2types.Snapshot, err error) { end(t.copied(j, id, seen, err)) },
+		end: func(seen *ec2types.Snapshot, err error) {
+			guarded(end, func() { end(t.copied(j, id, seen, err)) })
+		},
 	})
 }
 

@@ -29,7 +29,7 @@ func Protect(ctx context.Context, pool *awsclient.Pool, account, run string, ima
 			Tags:    map[string]string{origin.Protected: run},
 		})
 	}
-	return guarded(ctx, pool, steps, images, say, func(d Done) bool { return d.Made != "" })
+	return onImages(ctx, pool, steps, images, say, func(d Done) bool { return d.Made != "" })
 }
 
 // Lift switches the protection off that Protect has switched on, and takes its tag away: the last calls of a run that succeeded.
@@ -46,7 +46,7 @@ func Lift(ctx context.Context, pool *awsclient.Pool, account string, sources []p
 			ImageID: source.ImageID,
 		})
 	}
-	return guarded(ctx, pool, steps, images, say, func(d Done) bool { return d.Err != nil })
+	return onImages(ctx, pool, steps, images, say, func(d Done) bool { return d.Err != nil })
 }
 
 // Seal gives those images of an account that have no sealing key this one. What the run makes is sealed with it, and found again
@@ -59,11 +59,11 @@ func Seal(ctx context.Context, pool *awsclient.Pool, account string, key origin.
 			ImageID: image.ImageID, Key: key,
 		})
 	}
-	_, findings := guarded(ctx, pool, steps, images, say, func(Done) bool { return false })
+	_, findings := onImages(ctx, pool, steps, images, say, func(Done) bool { return false })
 	return findings
 }
 
-func guarded(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, images []plan.SourceImage, say func(plan.Event), protected func(Done) bool) ([]plan.SourceEnd, []plan.Finding) {
+func onImages(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, images []plan.SourceImage, say func(plan.Event), protected func(Done) bool) ([]plan.SourceEnd, []plan.Finding) {
 	done := run(ctx, pool, steps, Options{}, say)
 	var ends []plan.SourceEnd
 	var findings []plan.Finding

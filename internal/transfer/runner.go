@@ -8,11 +8,13 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/safely"
 )
 
 // callsAtOnce bounds the calls in flight. Waiting for a copy takes none.
@@ -71,6 +73,9 @@ func (j *job) before(other *job) bool {
 
 // closing steps take back what no copy needs any more. They run in every outcome, also after a cancel.
 func (j *job) closing() bool { return len(j.head.After) > 0 }
+
+// owes reports that a step has to remove what AWS could not complete: it does so whatever became of its destination and the run.
+func (j *job) owes() bool { return j.memo.broken != nil }
 
 // id finds out what a reference stands for; "" when its step made nothing.
 func (j *job) id(r plan.Ref) string {
@@ -163,7 +168,7 @@ func (r *runner) run(ctx context.Context) map[plan.ID]Done {
 		}
 		select {
 		case slot <- struct{}{}:
-			if next.closing() {
+			if next.closing() || next.owes() {
 				r.start(lasting, next)
 			} else {
 				r.start(ctx, next)
@@ -209,7 +214,7 @@ func (r *runner) skips(j *job) bool {
 			return true
 		}
 	}
-	return !j.closing() && (r.stopped != nil || r.failed[j.head.For])
+	return !j.closing() && !j.owes() && (r.stopped != nil || r.failed[j.head.For])
 }
 
 func (r *runner) start(ctx context.Context, j *job) {
@@ -219,10 +224,23 @@ func (r *runner) start(ctx context.Context, j *job) {
 		j.begun = time.Now()
 		r.say(plan.Event{Time: j.begun, Kind: plan.Begun, Step: j.head.Step, At: j.head.At, Percent: -1, Text: j.step.String()})
 	}
+	var once sync.Once // a panic may come after the end
+	end := func(d Done) { once.Do(func() { r.ends <- ended{j, d} }) }
 	go func() {
 		defer func() { <-r.slots }()
-		r.act(ctx, j, func(d Done) { r.ends <- ended{j, d} })
+		guarded(end, func() { r.act(ctx, j, end) })
 	}()
+}
+
+// guarded makes a panic of what a step does the step's failure.
+func guarded(end func(Done), do func()) {
+	err := safely.Do(func() error {
+		do()
+		return nil
+	})
+	if err != nil {
+		end(Done{Err: err})
+	}
 }
 
 // end sees how an act ended: its step is over, or goes on later.
@@ -256,7 +274,7 @@ func (r *runner) wake(j *job) {
 
 // resume lets a step go on that had begun.
 func (r *runner) resume(j *job) {
-	if r.stopped != nil && !j.closing() {
+	if r.stopped != nil && !j.closing() && !j.owes() {
 		r.finish(j, Done{Err: r.stopped})
 		return
 	}

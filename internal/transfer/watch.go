@@ -20,6 +20,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/safely"
 )
 
 // rarest is the longest time between two looks at a place.
@@ -206,7 +207,11 @@ func (w *watcher) tick(v *view) {
 	case <-w.ctx.Done():
 		return
 	}
-	seen, err := describe(w.ctx, w.pool.EC2(v.at), ids)
+	var seen map[string]ec2types.Snapshot
+	err := safely.Do(func() (err error) {
+		seen, err = describe(w.ctx, w.pool.EC2(v.at), ids)
+		return err
+	})
 	<-w.slots
 
 	w.mu.Lock()

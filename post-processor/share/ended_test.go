@@ -5,7 +5,9 @@ package share
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -61,5 +63,51 @@ func TestSourceCredentialsThatEndAreToldOnceAndTheRunIsTakenUp(t *testing.T) {
 				s.tidy()
 			})
 		})
+	}
+}
+
+// fragile panics in the goroutine of one of its calls.
+type fragile struct {
+	aws.HTTPClient
+	calls  *atomic.Int64
+	breaks int64
+}
+
+func (f fragile) Do(r *http.Request) (*http.Response, error) {
+	if f.calls.Add(1) == f.breaks {
+		panic("out of luck")
+	}
+	return f.HTTPClient.Do(r)
+}
+
+// A panic at any call is that step's failure. The plugin lives on and tells of it, and the image is as safe as at that moment.
+func TestAPanicAtAnyCallIsAnError(t *testing.T) {
+	broke := 0
+	for call, over := int64(1), false; !over; call++ {
+		onStage(t, func(s *stage) {
+			o := s.options(prod)
+			p := &PostProcessor{client: fragile{s.world, new(atomic.Int64), call}, seed: 1}
+			if err := p.Configure(o); err != nil {
+				s.Fatal(err)
+			}
+			_, err := s.postProcess(s.Context(), p, "mitchellh.amazonebs")
+			over = p.client.(fragile).calls.Load() < call
+			if err == nil { // no panic, or at a look that was made again, or at nothing that the images depend on
+				return
+			}
+			broke++
+			if !s.tells("out of luck", err) {
+				s.Errorf("nothing is told of a panic at call %d: %v\n%s", call, err, s.screen)
+			}
+			if _, ours := s.protected(); !s.tells("is not protected", err) && !ours {
+				s.Errorf("the image is not protected after a panic at call %d", call)
+			}
+			if _, err := s.after(s.Context(), nullBuilder, s.redo(prod)); err != nil {
+				s.Errorf("after a panic at call %d: %v", call, err)
+			}
+		})
+	}
+	if broke == 0 {
+		t.Error("no panic ended a run")
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -22,6 +20,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/safely"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
@@ -58,7 +57,7 @@ func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
 // run does all of it, and leaves the result behind in every outcome.
 func (r *run) run(ctx context.Context) error {
 	r.result.Begun = time.Now()
-	err := r.safely(ctx)
+	err := safely.Do(func() error { return r.do(ctx) })
 	if err == nil && len(r.images) == 0 {
 		return nil // there was nothing to do: a manifest may be another build's
 	}
@@ -68,17 +67,6 @@ func (r *run) run(ctx context.Context) error {
 	}
 	r.write()
 	return err
-}
-
-// safely makes an error of a panic: it would end the plugin, and Packer would destroy the image.
-func (r *run) safely(ctx context.Context) (err error) {
-	defer func() {
-		if reason := recover(); reason != nil {
-			log.Printf("[ERROR] panic: %v\n%s", reason, debug.Stack())
-			err = fmt.Errorf("the plugin failed, please report it: %v", reason)
-		}
-	}()
-	return r.do(ctx)
 }
 
 func (r *run) do(ctx context.Context) error {
