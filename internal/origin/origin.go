@@ -7,14 +7,19 @@
 // of the source image: other accounts never see our tags (rules 2.1.8, 2.2.12), and it is never copied.
 package origin
 
-import "strings"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
+)
 
 // Prefix of all our tag keys. Tags under it are never carried over from a source image.
 const Prefix = "encrypted-ami:"
 
 // Keys of our tags.
 const (
-	Source    = Prefix + "source"    // account/region/ami-..., /staged where it is, and /device for a snapshot
+	Source    = Prefix + "source"    // account/region/ami-..., /staged/whom where it is, and /device for a snapshot
 	Run       = Prefix + "run"       // id of the run that made the thing
 	Sealed    = Prefix + "seal"      // first seal: over what the thing is, given in the call that makes it
 	SealedID  = Prefix + "seal-id"   // second seal: over its id, given right after
@@ -34,18 +39,37 @@ type Mark struct {
 	Account string // of the source image
 	Region  string
 	ImageID string
-	Staged  bool   // made in the source account, for others to copy
+	Staged  string // for whom: Whom of the destinations that shall copy it; "" for what is nobody's but its place's
 	Device  string // "" for an image
 	Run     string // that made the thing
 	Place   string // where the thing is: account/region
 	KeyARN  string // that encrypts it; "" for an image
 }
 
+const staged = "/staged/"
+
+// Whom names a set of destinations, each account/region: 16 digits that are the same whatever their order.
+func Whom(destinations []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(slices.Sorted(slices.Values(destinations)), ",")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// StagedFor reads from a tag Source for whom a copy of the mark's device was staged; "" where it is no such tag.
+func (m Mark) StagedFor(source string) string {
+	m.Staged = ""
+	before, after, _ := strings.Cut(source, staged)
+	whom, device, _ := strings.Cut(after, "/")
+	if before+"/"+device != m.Source() {
+		return ""
+	}
+	return whom
+}
+
 // Source is the value of the tag that candidates are looked for by.
 func (m Mark) Source() string {
 	source := m.Account + "/" + m.Region + "/" + m.ImageID
-	if m.Staged {
-		source += "/staged"
+	if m.Staged != "" {
+		source += staged + m.Staged
 	}
 	if m.Device != "" {
 		source += "/" + strings.TrimPrefix(m.Device, "/")

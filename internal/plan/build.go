@@ -26,6 +26,7 @@ const ownTags = 4
 type builder struct {
 	req   Request
 	facts Facts
+	all   []Destination // of the request, open or not
 	steps []Step
 }
 
@@ -57,8 +58,8 @@ type offer struct {
 
 // cleaning are the acts that remove what runs before this one left unfinished: copies of no image, images that are not what they have
 // to be, staged snapshots, permissions. What is finished stays.
-func cleaning(req Request, facts Facts, destinations []Destination, supplies []*supply) []Step {
-	b := &builder{req: req, facts: facts}
+func cleaning(req Request, facts Facts, all, destinations []Destination, supplies []*supply) []Step {
+	b := &builder{req: req, facts: facts, all: all}
 	for _, d := range destinations {
 		g := b.goal(d)
 		gone := b.deregister(g)
@@ -75,8 +76,8 @@ func cleaning(req Request, facts Facts, destinations []Destination, supplies []*
 
 // steps are the acts that hand every destination its copy: stage and share what has to be copied, copy, register and verify at each
 // destination, then take back what no copy needs any more.
-func steps(req Request, facts Facts, destinations []Destination, supplies []*supply) []Step {
-	b := &builder{req: req, facts: facts}
+func steps(req Request, facts Facts, all, destinations []Destination, supplies []*supply) []Step {
+	b := &builder{req: req, facts: facts, all: all}
 	goals := make([]goal, len(destinations))
 	for i, d := range destinations {
 		goals[i] = b.goal(d)
@@ -141,7 +142,7 @@ func (d Destination) mark(req Request, facts Facts, device string) origin.Mark {
 // mark says where a staged snapshot comes from and belongs.
 func (s *supply) mark(req Request, facts Facts, device string) origin.Mark {
 	return origin.Mark{Account: facts.Source.Account, Region: s.from, ImageID: imageID(req, s.from), Run: req.Build.RunID,
-		Place: s.at.id(), Device: device, Staged: true, KeyARN: s.keyARN}
+		Place: s.at.id(), Device: device, Staged: s.whom, KeyARN: s.keyARN}
 }
 
 // imageID is the source image of a Region.
@@ -348,6 +349,8 @@ func (b *builder) takeBack(o *offer) {
 		if !it.staged {
 			continue
 		}
+		_, old := stagedForOthers(b.req, b.facts, o.supply, it.volume)
+		b.drop(o.at, Place{}, old)
 		left := stagedAt(b.req, b.facts, o.supply, it.volume)
 		if source.ref == (Ref{}) { // nobody had to copy it any more
 			b.drop(o.at, Place{}, left.all())
@@ -369,7 +372,7 @@ func (b *builder) withdraw(o *offer, it item, used []ID) []ID {
 		source = ready{ref: Ref{Known: it.id()}}
 	}
 	_, remembered := origin.Remembered(tagMap(it.snapshot.Tags))
-	chunks := slices.Collect(slices.Chunk(o.toWithdraw(it), maxShared))
+	chunks := slices.Collect(slices.Chunk(b.toWithdraw(o, it), maxShared))
 	if len(chunks) == 0 && remembered && !it.staged {
 		chunks = [][]string{nil}
 	}
@@ -389,14 +392,13 @@ func (b *builder) withdraw(o *offer, it item, used []ID) []ID {
 }
 
 // toWithdraw are the accounts whose permission on a snapshot is ours: what this plan gives, and what an earlier run gave to one of
-// the image's own snapshots, which remembers who had it before.
-func (o *offer) toWithdraw(it item) []string {
+// the image's own snapshots, which remembers who had it before. Accounts that are no destination's here are left to the runs that serve
+// them.
+func (b *builder) toWithdraw(o *offer, it item) []string {
 	accounts := slices.Clone(o.given[it.id()])
-	if before, known := origin.Remembered(tagMap(it.snapshot.Tags)); known && !it.staged {
-		for _, account := range it.snapshot.SharedWith {
-			if !slices.Contains(before, account) && !slices.Contains(accounts, account) {
-				accounts = append(accounts, account)
-			}
+	for _, account := range it.givenBefore() {
+		if !slices.Contains(accounts, account) && slices.ContainsFunc(b.all, func(d Destination) bool { return d.At.Account == account }) {
+			accounts = append(accounts, account)
 		}
 	}
 	slices.Sort(accounts)

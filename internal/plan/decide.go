@@ -22,7 +22,7 @@ func Decide(req Request, facts Facts) Plan {
 	}
 	open, findings := openDestinations(req, facts, destinations)
 	p.Findings = append(p.Findings, findings...)
-	supplies, findings := route(req, facts, open)
+	supplies, findings := route(req, facts, destinations, open)
 	p.Findings = append(p.Findings, findings...)
 	for _, source := range req.Images {
 		p.Images = append(p.Images, imagePlan(source, facts, supplies, open))
@@ -37,7 +37,8 @@ func Decide(req Request, facts Facts) Plan {
 		return p
 	}
 	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
-	p.Steps = steps(req, facts, open, supplies)
+	p.Findings = append(p.Findings, foreignFindings(req, facts, destinations, supplies)...)
+	p.Steps = steps(req, facts, destinations, open, supplies)
 	p.Estimate = estimate(p.Steps)
 	return p
 }
@@ -94,9 +95,10 @@ func Clean(req Request, facts Facts) Plan {
 	if p.Refused() {
 		return p
 	}
-	supplies, _ := route(req, facts, open)
+	supplies, _ := route(req, facts, destinations, open)
 	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
-	p.Steps = cleaning(req, facts, open, supplies)
+	p.Findings = append(p.Findings, foreignFindings(req, facts, destinations, supplies)...)
+	p.Steps = cleaning(req, facts, destinations, open, supplies)
 	p.Estimate = estimate(p.Steps)
 	return p
 }

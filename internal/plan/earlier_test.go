@@ -70,7 +70,7 @@ func left(at plan.Place, id, device, key string, gib int32, state ec2types.Snaps
 func staging(at plan.Place, id, device, key string, gib int32, state ec2types.SnapshotState, proof origin.Proof, run string) ec2types.Snapshot {
 	s := left(at, id, device, key, gib, state, proof, run)
 	m := ownMark(at, device, key, run)
-	m.Staged = true
+	m.Staged = origin.Whom([]string{there.Account + "/" + there.Region})
 	s.Tags = tags(m, id, proof)
 	return s
 }

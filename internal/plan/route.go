@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // supply is what destinations copy from: the source account's snapshots in one Region, staged where they cannot be shared as
@@ -17,6 +19,7 @@ type supply struct {
 	at        Place
 	from      string // Region of the image that it is made of
 	keyARN    string // of staged snapshots
+	whom      string // they are staged for, as origin.Whom has it
 	items     []item
 	consumers []Destination
 }
@@ -30,10 +33,16 @@ type item struct {
 
 // route chooses for every destination where it copies from: an image of the artifact in its Region; else copies staged there,
 // where the source account has a key for them, because one transfer then serves all accounts; else straight across account and
-// Region (rule A.1). Supplies come in the order of their Regions.
-func route(req Request, facts Facts, destinations []Destination) ([]*supply, []Finding) {
+// Region (rule A.1). Supplies come in the order of their Regions. What is staged is for all the destinations of the request, whichever
+// of them are open now: a run of the same request takes it up.
+func route(req Request, facts Facts, all, destinations []Destination) ([]*supply, []Finding) {
 	var supplies []*supply
 	var findings []Finding
+	places := make([]string, len(all))
+	for i, d := range all {
+		places[i] = d.At.id()
+	}
+	whom := origin.Whom(places)
 	for _, d := range destinations {
 		if d.At.Account == facts.Source.Account {
 			continue // an owner copies without staging or sharing
@@ -45,6 +54,7 @@ func route(req Request, facts Facts, destinations []Destination) ([]*supply, []F
 		i := slices.IndexFunc(supplies, func(s *supply) bool { return s.at.Region == region })
 		if i < 0 {
 			s, found := newSupply(req, facts, region, d.FromRegion)
+			s.whom = whom
 			supplies, findings = append(supplies, s), append(findings, found...)
 			i = len(supplies) - 1
 		}

@@ -53,7 +53,8 @@ func (t *transfer) withdrawShare(ctx context.Context, j *job, s *plan.WithdrawSh
 	case err != nil:
 		return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: reason(err)}}}
 	}
-	still, err := t.stillShared(ctx, s.At, id, s.Accounts)
+	permitted, err := t.permitted(ctx, s.At, id)
+	still := slices.DeleteFunc(slices.Clone(permitted), func(account string) bool { return !slices.Contains(s.Accounts, account) })
 	switch {
 	case err != nil:
 		return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: "withdrawn, but it could not be read back: " + reason(err)}}}
@@ -62,13 +63,13 @@ func (t *transfer) withdrawShare(ctx context.Context, j *job, s *plan.WithdrawSh
 	case len(still) > 0:
 		return Done{Made: id, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: "withdrawn, and still shown for " + strings.Join(still, ", ")}}}
 	case s.Forget:
-		return Done{Made: id, Err: t.forget(ctx, s.At, id)}
+		return Done{Made: id, Err: t.forget(ctx, s.At, id, permitted)}
 	}
 	return Done{Made: id}
 }
 
-// stillShared are those of the accounts that AWS shows among who may use a snapshot. A snapshot that is gone is shared with nobody.
-func (t *transfer) stillShared(ctx context.Context, at plan.Place, id string, accounts []string) ([]string, error) {
+// permitted are the accounts that AWS shows among who may use a snapshot. A snapshot that is gone is shared with nobody.
+func (t *transfer) permitted(ctx context.Context, at plan.Place, id string) ([]string, error) {
 	out, err := t.pool.EC2(at).DescribeSnapshotAttribute(ctx, &ec2.DescribeSnapshotAttributeInput{
 		SnapshotId: aws.String(id), Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
 	})
@@ -78,25 +79,28 @@ func (t *transfer) stillShared(ctx context.Context, at plan.Place, id string, ac
 	if err != nil {
 		return nil, err
 	}
-	var still []string
+	var accounts []string
 	for _, p := range out.CreateVolumePermissions {
-		if account := aws.ToString(p.UserId); slices.Contains(accounts, account) {
-			still = append(still, account)
+		if account := aws.ToString(p.UserId); account != "" {
+			accounts = append(accounts, account)
 		}
 	}
-	return still, nil
+	return accounts, nil
 }
 
-// forget takes the tags away that remember who might use a snapshot before we shared it.
-func (t *transfer) forget(ctx context.Context, at plan.Place, id string) error {
+// forget takes the tags away that remember who might use a snapshot before we shared it, unless somebody else may use it now: another
+// run has let them, and needs the memory.
+func (t *transfer) forget(ctx context.Context, at plan.Place, id string, permitted []string) error {
 	seen, err := describe(ctx, t.pool.EC2(at), []string{id})
 	if err != nil {
 		return err
 	}
-	keys := origin.RememberKeys(tagsOf(seen[id].Tags))
-	if len(keys) == 0 {
+	tags := tagsOf(seen[id].Tags)
+	before, known := origin.Remembered(tags)
+	if !known || slices.ContainsFunc(permitted, func(account string) bool { return !slices.Contains(before, account) }) {
 		return nil
 	}
+	keys := origin.RememberKeys(tags)
 	return t.untag(ctx, at, id, keys...)
 }
 

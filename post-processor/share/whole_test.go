@@ -394,6 +394,9 @@ func TestOneTargetsFailureNamesItAndServesTheOthers(t *testing.T) {
 		if len(s.images(prod)) != 1 || len(s.images(other)) != 0 {
 			s.Errorf("images: %d, %d", len(s.images(prod)), len(s.images(other)))
 		}
+		if failed := s.snapshots(other); len(failed) > 0 { // both copies fail; whichever is the second, too
+			s.Errorf("%d failed copies stay", len(failed))
+		}
 	})
 }
 

@@ -1,0 +1,81 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+)
+
+// Two templates may hand one image on at once, each to its own destinations. Whether a run still goes on cannot be seen, so what is
+// for other destinations is left alone: a copy that was staged for them is neither used nor removed before it is a day old, and a
+// permission that they were given is theirs to take back. What was for the same destinations is taken up at once: a run of them has
+// ended, or shares with this one what it makes.
+
+// outlived is how old a copy staged for others has to be until its run has ended for sure: none lasts so long.
+const outlived = 24 * time.Hour
+
+// stagedForOthers are the copies of a volume that are provably ours and were staged for other destinations: those that a run may still
+// need, and those that none does.
+func stagedForOthers(req Request, facts Facts, s *supply, v volume) (kept, old []candidate) {
+	for _, one := range facts.Earlier[s.at].Snapshots {
+		tags, mark := tagMap(one.Tags), s.mark(req, facts, v.device())
+		whom := mark.StagedFor(tags[origin.Source])
+		if whom == "" || whom == s.whom || one.State == ec2types.SnapshotStatePending { // a pending copy shows no key yet (4.6.1)
+			continue
+		}
+		mark.Staged, mark.KeyARN = whom, aws.ToString(one.KmsKeyId)
+		c := candidate{one, mark.Prove(facts.Images[s.from].SealKey, aws.ToString(one.SnapshotId), tags)}
+		switch {
+		case c.proof != origin.Both || aws.ToString(one.OwnerId) != s.at.Account:
+		case facts.At.Sub(aws.ToTime(one.StartTime)) < outlived:
+			kept = append(kept, c)
+		default:
+			old = append(old, c)
+		}
+	}
+	return kept, old
+}
+
+// givenBefore are the accounts that runs of ours let use one of the image's own snapshots, and have not taken the permission back from.
+func (it item) givenBefore() []string {
+	before, known := origin.Remembered(tagMap(it.snapshot.Tags))
+	if !known || it.staged {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(it.snapshot.SharedWith), func(account string) bool { return slices.Contains(before, account) })
+}
+
+// foreignFindings name what stays for the destinations of others.
+func foreignFindings(req Request, facts Facts, all []Destination, supplies []*supply) []Finding {
+	var findings []Finding
+	for _, s := range supplies {
+		for _, it := range s.items {
+			kept, _ := stagedForOthers(req, facts, s, it.volume)
+			for _, c := range kept {
+				findings = append(findings, Finding{Level: Note, At: s.at, Resource: c.id(),
+					Summary: fmt.Sprintf("the snapshot %s of %s was staged for other destinations", c.id(), it.device()),
+					Because: "a run that hands the image to others may still copy it",
+					Next:    "that run removes it, or one of the same destinations after it; any run does so a day after it was made"})
+			}
+			others := slices.DeleteFunc(it.givenBefore(), func(account string) bool {
+				return slices.ContainsFunc(all, func(d Destination) bool { return d.At.Account == account })
+			})
+			if len(others) > 0 {
+				findings = append(findings, Finding{Level: Note, At: s.at, Resource: it.id(),
+					Summary: fmt.Sprintf("the snapshot %s of %s is shared with %s, for other destinations", it.id(), it.device(), strings.Join(others, ", ")),
+					Because: "a run that hands the image to others may still copy it",
+					Next:    "that run takes the permission back, or one of the same destinations after it"})
+			}
+		}
+	}
+	return findings
+}
