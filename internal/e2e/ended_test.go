@@ -13,31 +13,49 @@ import (
 	"testing"
 )
 
-// The session of packer's user ends for good when the plugin shares the first staged snapshot. Everything that the run wrote, its
-// debug log included, is looked through for what nobody may see.
+// The post-processor's session ends for good when one of two snapshots is shared; that of the builder, who tries to destroy the image
+// then, goes on. Everything that both runs wrote, the debug log included, is looked through for what nobody may see.
 func TestASessionThatEndsForGoodIsToldAndWhatItLeavesIsTakenUpToTheEnd(t *testing.T) {
-	template := strings.ReplaceAll(resumable(`ssh_private_key_file = "build.pem"`), "poll_interval", `manifest_path = "result.json"
+	builder := `
+  encrypt_boot         = true
+  kms_key_id           = "alias/golden-source"
+  ssh_private_key_file = "build.pem"
+`
+	processor := strings.ReplaceAll(resumable(builder), `
+    poll_interval`, `
+    access_key    = var.access_key
+    secret_key    = var.secret_key
+    token         = var.token
+    manifest_path = "result.json"
     poll_interval`)
-	h := newHost(t, template, "-inject", `{"Fault": "expired-session", "Action": "ec2:ModifySnapshotAttribute", "Account": "`+source+`"}`)
-	secrets := []string{"hand-over-4711", h.User.Secret, privateKey(t, filepath.Join(h.Folder, "build.pem"))}
-	user := h.User
-	h.User = must(h.World.Session(t.Context(), user))(t)
-	secrets = append(secrets, h.User.Secret, h.User.Token)
+	for _, name := range []string{"access_key", "secret_key", "token"} {
+		processor += "variable \"" + name + "\" {}\n"
+	}
+	h := newHost(t, processor, "-inject", `{"Fault": "expired-session", "Action": "ec2:ModifySnapshotAttribute", "Account": "`+source+`", "Nth": 2}`)
+	sessions := []AccessKey{must(h.World.Session(t.Context(), h.User))(t), must(h.World.Session(t.Context(), h.User))(t)}
 	logged := filepath.Join(h.Folder, "packer.log")
-	h.Env = []string{"PACKER_LOG=1", "PACKER_LOG_PATH=" + logged}
+	secrets := []string{"hand-over-4711", h.User.Secret, privateKey(t, filepath.Join(h.Folder, "build.pem"))}
+	as := func(s AccessKey) {
+		secrets = append(secrets, s.Secret, s.Token)
+		h.Env = []string{"PACKER_LOG=1", "PACKER_LOG_PATH=" + logged, "PKR_VAR_access_key=" + s.ID, "PKR_VAR_secret_key=" + s.Secret, "PKR_VAR_token=" + s.Token}
+	}
 
+	as(sessions[0])
 	output := h.packer(t, 1, "build", "-color=false", ".")
 	says(t, output, "the source credentials have ended", "renew the credentials")
 	intact(t, h.World, region)
-	h.User = user
-	output += h.takeUp(t, output)
+	written := map[string]string{"first manifest": read(t, filepath.Join(h.Folder, "result.json")), "first log": read(t, logged)}
+	as(sessions[1])
+	written["screen"] = output + h.takeUp(t, output)
 	handedOn(t, h.World, region)
 
-	for name, text := range map[string]string{"screen": output, "log": read(t, logged), "manifest": read(t, filepath.Join(h.Folder, "result.json"))} {
+	written["manifest"], written["log"] = read(t, filepath.Join(h.Folder, "result.json")), read(t, logged)
+	secrets = append(secrets, sealingKey(t, h.World))
+	for name, text := range written {
 		if !strings.Contains(text, "snap-") {
 			t.Errorf("the %s tells of no snapshot", name)
 		}
-		for _, secret := range append(secrets, sealingKey(t, h.World)...) {
+		for _, secret := range secrets {
 			if at := strings.Index(text, secret); at >= 0 {
 				t.Errorf("the %s has %q: %s", name, secret, text[max(0, at-300):at])
 			}
@@ -60,17 +78,15 @@ func privateKey(t *testing.T, path string) string {
 }
 
 // sealingKey is the value of the tag that the seals of all copies are made with.
-func sealingKey(t *testing.T, w *World) (values []string) {
+func sealingKey(t *testing.T, w *World) string {
 	t.Helper()
 	for _, tag := range image(t, w, source, "golden").Tags {
 		if *tag.Key == "encrypted-ami:seal-key" {
-			values = append(values, *tag.Value)
+			return *tag.Value
 		}
 	}
-	if len(values) != 1 {
-		t.Error("the image has no key for seals")
-	}
-	return values
+	t.Fatal("the image has no key for seals")
+	return ""
 }
 
 func read(t *testing.T, path string) string {

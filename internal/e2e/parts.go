@@ -82,9 +82,6 @@ func (h Host) Command(ctx context.Context, arguments ...string) *exec.Cmd {
 		"AWS_EC2_METADATA_DISABLED=true",
 		"AWS_POLL_DELAY_SECONDS=1", // of the amazon builder's waiters
 	)
-	if h.User.Token != "" {
-		command.Env = append(command.Env, "AWS_SESSION_TOKEN="+h.User.Token)
-	}
 	command.Env = append(command.Env, h.Env...)
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }

@@ -154,6 +154,24 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 			facts.Earlier[there].Images[0].EnaSupport = nil
 			return req, facts
 		}},
+		{"staged and shared for other destinations, and staged for them a day ago", func() (plan.Request, plan.Facts) {
+			req, facts := finished()
+			others := func(id string, proof origin.Proof, since time.Duration) ec2types.Snapshot {
+				m := ownMark(home, "/dev/xvda", staged, "run-9")
+				m.Staged = origin.Whom([]string{"777777777777/" + tokyo})
+				s := left(home, id, "/dev/xvda", staged, 8, completed, proof, "run-9")
+				s.Tags, s.StartTime = tags(m, id, proof), aws.Time(facts.At.Add(-since))
+				return s
+			}
+			facts.Earlier[home] = plan.Earlier{Snapshots: []ec2types.Snapshot{others("snap-0new", origin.Both, 23*time.Hour), others("snap-0old", origin.Both, 25*time.Hour), others("snap-0forged", origin.None, 25*time.Hour)}}
+			s := facts.Images[tokyo].Snapshots["snap-0b"]
+			s.SharedWith = []string{"777777777777", there.Account}
+			for key, value := range origin.Remember(nil) {
+				s.Tags = append(s.Tags, ec2types.Tag{Key: &key, Value: &value})
+			}
+			facts.Images[tokyo].Snapshots["snap-0b"] = s
+			return req, facts
+		}},
 		{"a prepared image under the predictable name", func() (plan.Request, plan.Facts) {
 			req, facts := finished()
 			facts.Earlier[there].Images[0].Tags = tags(ownMark(there, "", "", "run-0"), "ami-0other", origin.Both)

@@ -31,7 +31,7 @@ func TestChaosEndsInOrder(t *testing.T) {
 	}
 	violations := 0
 	for _, n := range tried {
-		for _, violation := range chaos(t, n) {
+		for _, violation := range slices.Concat(chaos(t, n), apart(t, n)) {
 			violations++
 			t.Errorf("seed %d: %s; again with: go test ./internal/transfer -run TestChaosEndsInOrder -seed %d", n, violation, n)
 		}
@@ -73,6 +73,50 @@ func chaos(t *testing.T, n uint64) (violations []string) {
 		}
 		for _, f := range result.Findings {
 			violations = append(violations, fmt.Sprintf("finding %s: %s: %s", f.Resource, f.Summary, f.Because))
+		}
+		if missing, duplicates, orphans := h.census(); missing+duplicates+orphans > 0 {
+			violations = append(violations, fmt.Sprintf("%d destinations without image, %d images too many, %d orphans", missing, duplicates, orphans))
+		}
+		violations = append(violations, h.forbidden()...)
+		time.Sleep(10 * time.Minute)
+	})
+	return violations
+}
+
+// apart is one world with faults in which two templates hand one image on at once, each to its own account. A run that is not cut off
+// serves its account whatever the other does; then a calm run of each.
+func apart(t *testing.T, n uint64) (violations []string) {
+	synctest.Test(t, func(t *testing.T) {
+		drawn := rand.New(rand.NewPCG(n, 1))
+		targets := []string{"222222222222", "333333333333"}
+		regions := []string{home, away}[:1+drawn.IntN(2)]
+		h := build(t, mixed[drawn.IntN(len(mixed)):], targets, regions, awssim.WithSeed(n))
+		awssim.WithChaos(0.2 * drawn.Float64())(h.World)
+		ended := make(chan []string)
+		for i, begins := range []time.Duration{0, time.Duration(drawn.Int64N(int64(20 * time.Minute)))} {
+			cut := 0
+			if drawn.IntN(3) == 0 {
+				cut = 1 + drawn.IntN(100)
+			}
+			time.AfterFunc(begins, func() {
+				ctx, die := context.WithCancelCause(t.Context())
+				defer die(nil)
+				result, err := h.attempt(ctx, h.Line(cut, false, die), fmt.Sprint("run-", i), targets[i])
+				var found []string
+				if served := len(result.Images); cut == 0 && served != len(regions) {
+					found = append(found, fmt.Sprintf("%s has %d images of %d: %v; %+v", targets[i], served, len(regions), err, result.Findings))
+				}
+				ended <- found
+			})
+		}
+		violations = slices.Concat(<-ended, <-ended)
+		time.Sleep(time.Hour) // what the dead had under way ends
+		awssim.WithChaos(0)(h.World)
+		for i, target := range targets {
+			result, err := h.attempt(t.Context(), h.Line(0, false, nil), fmt.Sprint("run-calm-", i), target)
+			if err != nil || len(result.Images) != len(regions) {
+				violations = append(violations, fmt.Sprintf("%s has %d images of %d in the end: %v; %+v", target, len(result.Images), len(regions), err, result.Findings))
+			}
 		}
 		if missing, duplicates, orphans := h.census(); missing+duplicates+orphans > 0 {
 			violations = append(violations, fmt.Sprintf("%d destinations without image, %d images too many, %d orphans", missing, duplicates, orphans))
