@@ -24,7 +24,7 @@ type Choice struct {
 func Otherwise(req Request, facts Facts) []Choice {
 	destinations, _ := Expand(req, facts)
 	open, _ := openDestinations(req, facts, destinations)
-	supplies, _ := route(req, facts, open)
+	supplies, _ := route(req, facts, destinations, open)
 	var choices []Choice
 	choose := func(what string, how []string, facts Facts) {
 		if p := Decide(req, facts); !p.Refused() {
