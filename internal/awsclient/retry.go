@@ -23,12 +23,14 @@ var repeatable = map[string]bool{
 	"AssumeRole":                           true,
 	"CreateGrant":                          true, // with a name
 	"CreateTags":                           true,
+	"CreateLaunchTemplateVersion":          true, // with a ClientToken
 	"DeleteTags":                           true,
 	"DeleteSnapshot":                       true,
 	"DeregisterImage":                      true,
 	"DisableImageDeregistrationProtection": true,
 	"EnableImageDeregistrationProtection":  true,
 	"ModifyImageAttribute":                 true,
+	"ModifyLaunchTemplate":                 true,
 	"ModifySnapshotAttribute":              true,
 	"RunInstances":                         true, // with a ClientToken
 	"TerminateInstances":                   true,

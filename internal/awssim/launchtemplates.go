@@ -171,7 +171,7 @@ var templateFacets = facets[types.LaunchTemplate]{
 }
 
 func (w *World) describeLaunchTemplateVersions(c *Call, in *ec2.DescribeLaunchTemplateVersionsInput) (*ec2.DescribeLaunchTemplateVersionsOutput, error) {
-	if err := only(in, "LaunchTemplateId", "LaunchTemplateName", "Versions", "MaxResults", "NextToken", "ResolveAlias"); err != nil {
+	if err := only(in, "LaunchTemplateId", "LaunchTemplateName", "Versions", "Filters", "MaxResults", "NextToken", "ResolveAlias"); err != nil {
 		return nil, err
 	}
 	if err := w.authorise(c, anything(c)); err != nil {
@@ -204,8 +204,15 @@ func (w *World) describeLaunchTemplateVersions(c *Call, in *ec2.DescribeLaunchTe
 		}
 		seen = append(seen, *shown)
 	}
-	seen, next, err := page(seen, in.MaxResults, in.NextToken)
-	return &ec2.DescribeLaunchTemplateVersionsOutput{LaunchTemplateVersions: seen, NextToken: next}, err
+	return answerPage(seen, in.MaxResults, in.NextToken, in.Filters, versionFacets, func(list []types.LaunchTemplateVersion, next *string) *ec2.DescribeLaunchTemplateVersionsOutput {
+		return &ec2.DescribeLaunchTemplateVersionsOutput{LaunchTemplateVersions: list, NextToken: next}
+	})
+}
+
+var versionFacets = facets[types.LaunchTemplateVersion]{
+	values: map[string]func(types.LaunchTemplateVersion) []string{
+		"image-id": func(v types.LaunchTemplateVersion) []string { return texts(v.LaunchTemplateData.ImageId) },
+	},
 }
 
 // askedTemplate finds a launch template and asks whether the caller may do the call's action on it.

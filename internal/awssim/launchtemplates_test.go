@@ -101,3 +101,16 @@ func TestALaunchWithoutAnImageIsRefusedEvenDry_A_4_12(t *testing.T) {
 		refused(t, err, "MissingParameter")
 	})
 }
+
+func TestVersionsAreFoundByTheirImage(t *testing.T) {
+	onBench(t, func(b bench) {
+		old, fresh := b.image(""), b.image("")
+		id := b.template(&types.RequestLaunchTemplateData{ImageId: &old})
+		ok(b.ec2.CreateLaunchTemplateVersion(b.Context(), &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateId: &id, LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: &fresh}}))(b)
+		out := ok(b.ec2.DescribeLaunchTemplateVersions(b.Context(), &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &id,
+			Filters: []types.Filter{{Name: aws.String("image-id"), Values: []string{fresh}}}}))(b)
+		if len(out.LaunchTemplateVersions) != 1 || *out.LaunchTemplateVersions[0].VersionNumber != 2 {
+			t.Errorf("found %+v", out.LaunchTemplateVersions)
+		}
+	})
+}

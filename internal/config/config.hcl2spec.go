@@ -254,26 +254,27 @@ func (*FlatShare) HCL2Spec() map[string]hcldec.Spec {
 // FlatTarget is an auto-generated flat version of Target.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatTarget struct {
-	Name                  *string            `mapstructure:"name" cty:"name" hcl:"name"`
-	AccountIDs            []string           `mapstructure:"account_ids" cty:"account_ids" hcl:"account_ids"`
-	OrganizationalUnitIDs []string           `mapstructure:"organizational_unit_ids" cty:"organizational_unit_ids" hcl:"organizational_unit_ids"`
-	ExcludeAccountIDs     []string           `mapstructure:"exclude_account_ids" cty:"exclude_account_ids" hcl:"exclude_account_ids"`
-	MissingRole           *string            `mapstructure:"missing_role" cty:"missing_role" hcl:"missing_role"`
-	Regions               []string           `mapstructure:"regions" cty:"regions" hcl:"regions"`
-	Required              *bool              `mapstructure:"required" cty:"required" hcl:"required"`
-	RoleName              *string            `mapstructure:"role_name" cty:"role_name" hcl:"role_name"`
-	AssumeRole            []FlatAssumeRole   `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
-	Profile               *string            `mapstructure:"profile" cty:"profile" hcl:"profile"`
-	KMSKeyID              *string            `mapstructure:"kms_key_id" required:"true" cty:"kms_key_id" hcl:"kms_key_id"`
-	RegionKMSKeyIDs       map[string]string  `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
-	Method                *string            `mapstructure:"method" cty:"method" hcl:"method"`
-	AMIName               *string            `mapstructure:"ami_name" cty:"ami_name" hcl:"ami_name"`
-	AMIDescription        *string            `mapstructure:"ami_description" cty:"ami_description" hcl:"ami_description"`
-	Tags                  map[string]string  `mapstructure:"tags" cty:"tags" hcl:"tags"`
-	SnapshotTags          map[string]string  `mapstructure:"snapshot_tags" cty:"snapshot_tags" hcl:"snapshot_tags"`
-	LaunchCheck           *FlatLaunchCheck   `mapstructure:"launch_check" cty:"launch_check" hcl:"launch_check"`
-	SSMParameters         []FlatSSMParameter `mapstructure:"ssm_parameter" cty:"ssm_parameter" hcl:"ssm_parameter"`
-	Grants                []FlatGrant        `mapstructure:"grant" cty:"grant" hcl:"grant"`
+	Name                  *string              `mapstructure:"name" cty:"name" hcl:"name"`
+	AccountIDs            []string             `mapstructure:"account_ids" cty:"account_ids" hcl:"account_ids"`
+	OrganizationalUnitIDs []string             `mapstructure:"organizational_unit_ids" cty:"organizational_unit_ids" hcl:"organizational_unit_ids"`
+	ExcludeAccountIDs     []string             `mapstructure:"exclude_account_ids" cty:"exclude_account_ids" hcl:"exclude_account_ids"`
+	MissingRole           *string              `mapstructure:"missing_role" cty:"missing_role" hcl:"missing_role"`
+	Regions               []string             `mapstructure:"regions" cty:"regions" hcl:"regions"`
+	Required              *bool                `mapstructure:"required" cty:"required" hcl:"required"`
+	RoleName              *string              `mapstructure:"role_name" cty:"role_name" hcl:"role_name"`
+	AssumeRole            []FlatAssumeRole     `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
+	Profile               *string              `mapstructure:"profile" cty:"profile" hcl:"profile"`
+	KMSKeyID              *string              `mapstructure:"kms_key_id" required:"true" cty:"kms_key_id" hcl:"kms_key_id"`
+	RegionKMSKeyIDs       map[string]string    `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
+	Method                *string              `mapstructure:"method" cty:"method" hcl:"method"`
+	AMIName               *string              `mapstructure:"ami_name" cty:"ami_name" hcl:"ami_name"`
+	AMIDescription        *string              `mapstructure:"ami_description" cty:"ami_description" hcl:"ami_description"`
+	Tags                  map[string]string    `mapstructure:"tags" cty:"tags" hcl:"tags"`
+	SnapshotTags          map[string]string    `mapstructure:"snapshot_tags" cty:"snapshot_tags" hcl:"snapshot_tags"`
+	LaunchCheck           *FlatLaunchCheck     `mapstructure:"launch_check" cty:"launch_check" hcl:"launch_check"`
+	SSMParameters         []FlatSSMParameter   `mapstructure:"ssm_parameter" cty:"ssm_parameter" hcl:"ssm_parameter"`
+	Grants                []FlatGrant          `mapstructure:"grant" cty:"grant" hcl:"grant"`
+	LaunchTemplates       []FlatLaunchTemplate `mapstructure:"launch_template" cty:"launch_template" hcl:"launch_template"`
 }
 
 // FlatMapstructure returns a new FlatTarget.
@@ -308,6 +309,7 @@ func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 		"launch_check":            &hcldec.BlockSpec{TypeName: "launch_check", Nested: hcldec.ObjectSpec((*FlatLaunchCheck)(nil).HCL2Spec())},
 		"ssm_parameter":           &hcldec.BlockListSpec{TypeName: "ssm_parameter", Nested: hcldec.ObjectSpec((*FlatSSMParameter)(nil).HCL2Spec())},
 		"grant":                   &hcldec.BlockListSpec{TypeName: "grant", Nested: hcldec.ObjectSpec((*FlatGrant)(nil).HCL2Spec())},
+		"launch_template":         &hcldec.BlockListSpec{TypeName: "launch_template", Nested: hcldec.ObjectSpec((*FlatLaunchTemplate)(nil).HCL2Spec())},
 	}
 	return s
 }

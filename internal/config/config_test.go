@@ -134,6 +134,9 @@ func launchCheck(line string) string {
 }
 
 // in a block of a target
+func template(line string) string {
+	return target("launch_template {\nname = \"web\"\n" + line + "\n}")
+}
 func parameter(line string) string {
 	return target("ssm_parameter {\nname = \"/golden/ami\"\n" + line + "\n}")
 }
@@ -206,6 +209,11 @@ var options = []struct {
 	{"target.ssm_parameter.description", parameter(`description = "of {{ .Date }}"`), func(r run) any { return r.parameter().Description }, plan.Text("of {{ .Date }}")},
 	{"target.ssm_parameter.tags", parameter(`tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.parameter().Tags }, map[string]plan.Text{"from": "{{ .SourceAMI }}"}},
 	{"target.ssm_parameter.overwrite", parameter(`overwrite = false`), func(r run) any { return r.parameter().Overwrite }, false},
+	{"target.launch_template.name", target(`launch_template { name = "web-{{ .Region }}" }`), func(r run) any { return r.target().Templates }, []plan.LaunchTemplate{{Template: "web-{{ .Region }}", Source: "$Default"}}},
+	{"target.launch_template.id", target(`launch_template { id = "lt-0123456789abcdef0" }`), func(r run) any { return r.target().Templates[0].Template }, plan.Text("lt-0123456789abcdef0")},
+	{"target.launch_template.source_version", template(`source_version = "7"`), func(r run) any { return r.target().Templates[0].Source }, "7"},
+	{"target.launch_template.description", template(`description = "of {{ .Date }}"`), func(r run) any { return r.target().Templates[0].Description }, plan.Text("of {{ .Date }}")},
+	{"target.launch_template.set_default", template(`set_default = true`), func(r run) any { return r.target().Templates[0].SetDefault }, true},
 	{"target.snapshot_tags", target(`snapshot_tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.target().SnapshotTags }, map[string]plan.Text{"from": "{{ .SourceAMI }}"}},
 
 	{"share.name", share(`name = "ours"`), func(r run) any { return r.Shares[0].Name }, "ours"},
@@ -298,6 +306,11 @@ const laterKnown = `
 			data_type   = unknown
 			description = "of ${build}"
 			tags        = { from = unknown }
+		}
+		launch_template {
+			name           = unknown
+			source_version = unknown
+			description    = "of ${build}"
 		}
 	}
 	share {

@@ -74,6 +74,8 @@ type Target struct {
 	SSMParameters []SSMParameter `mapstructure:"ssm_parameter"`
 	// Who may use the key of the copies, such as the service-linked role of Auto Scaling. See [grant](#grant).
 	Grants []Grant `mapstructure:"grant"`
+	// A launch template that shall get a version with the image. The block may be repeated. See [launch_template](#launch-template).
+	LaunchTemplates []LaunchTemplate `mapstructure:"launch_template"`
 }
 
 // label is how messages call the target: by its name, or by its place among the targets.
@@ -114,6 +116,9 @@ func (t *Target) target() plan.Target {
 	}
 	for _, parameter := range t.SSMParameters {
 		target.Parameters = append(target.Parameters, parameter.parameter())
+	}
+	for _, template := range t.LaunchTemplates {
+		target.Templates = append(target.Templates, template.template())
 	}
 	for _, role := range t.AssumeRole {
 		target.Roles = append(target.Roles, role.role())
@@ -188,6 +193,13 @@ func (t *Target) checkPointers(p *problems) {
 		}
 		if slices.ContainsFunc(t.SSMParameters[:i], same) {
 			in.add("name", "%q is named twice", parameter.Name)
+		}
+	}
+	for i, template := range t.LaunchTemplates {
+		in := p.in(index("launch_template", i))
+		template.check(in, len(t.AccountIDs) > 1 || len(t.Regions) > 1)
+		if slices.ContainsFunc(t.LaunchTemplates[:i], func(o LaunchTemplate) bool { return literal(o.Name) && o.Name == template.Name }) {
+			in.add("name", "%q is named twice", template.Name)
 		}
 	}
 }

@@ -228,6 +228,8 @@ var cases = []titled{
 	{"6.2 no policy named at all", there(register(), "ec2:RegisterImage", 403, "UnauthorizedOperation", "You are not authorized to perform this operation. Encoded authorization failure message: 3xY9kq").on(image)},
 
 	{"6.2 ssm:PutParameter is not allowed (7.6)", there(nil, "ssm:PutParameter", 400, "AccessDeniedException", "User: "+targetRole+" is not authorized to perform: ssm:PutParameter on resource: "+parameter+" "+noIdentity+"ssm:PutParameter action").on(parameter)},
+	{"A.4.12 a launch template that is not there", there(nil, "ec2:DescribeLaunchTemplates", 400, "InvalidLaunchTemplateName.NotFoundException", "At least one of the launch templates specified in the request does not exist.").on("web")},
+	{"A.4.12 a version that is not there", there(nil, "ec2:DescribeLaunchTemplateVersions", 400, "InvalidLaunchTemplateId.VersionNotFound", "Could not find launch template version 9").on("web")},
 	{"7.2 a parameter that SSM took and did not write", there(nil, "ssm:GetParameter", 400, "ParameterNotFound", "").on(parameter)},
 	{"7.4 another data type, or an image as SecureString (7.1)", there(nil, "ssm:PutParameter", 400, "ValidationException", "The data type of an existing parameter can't be changed.").on(parameter)},
 	{"7.5 a launch template that resolves a parameter of type text", there(nil, "autoscaling:StartInstanceRefresh", 400, "ValidationError", "Unsupported data type. The following parameter data types are supported: aws:ec2:image").on(parameter)},

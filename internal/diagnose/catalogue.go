@@ -262,6 +262,9 @@ var catalogue = []entry{
 	{rules: "A.4.7", codes: "IncorrectState", holds: has{"Snapshot is in invalid state"}, says: "the snapshot was not complete", because: "a volume can be made of it after it is completed", next: "run again: what is done stays done"},
 	{rules: "4.8.1", codes: "InvalidParameterValue", holds: has{"completion duration"}, says: "the copy cannot be asked to take so long", because: "times are 15 to 2880 minutes, in steps of 15", next: defect},
 
+	{rules: "A.4.12", codes: "InvalidLaunchTemplateId.NotFound InvalidLaunchTemplateName.NotFoundException", says: "there is no such launch template in {region}", because: "launch templates are looked up in account {account}, and never shared", next: "make it there, or correct id or name"},
+	{rules: "A.4.12", codes: "InvalidLaunchTemplateId.VersionNotFound", says: "the launch template has no such version", because: "versions are numbers, $Default and $Latest, and deleted ones do not come back", next: "correct source_version"},
+
 	// 8: launches that end as soon as they begin.
 	{rules: "8.5 8.6 1.8.6 A.4.9", holds: has{"Client.InvalidKMSKey.InvalidState"}, onKey: true, says: "the instance ended because of a key",
 		because: "EC2 says so where the key of a volume is disabled, where the account's default key is, and where who launches may not use it; a service-linked role, as Auto Scaling's, may use a customer key only by its key policy or a grant",

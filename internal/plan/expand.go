@@ -33,6 +33,7 @@ type Destination struct {
 	Grants       []KeyGrant
 
 	skipMissingRole bool
+	Templates       []LaunchTemplate // rendered
 }
 
 // Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts only, so
@@ -83,7 +84,7 @@ func expand(req Request, facts Facts, target Target, at Place) (Destination, []F
 	}
 	d.Tags = r.texts("tags", target.Tags, d.Tags)
 	d.SnapshotTags = r.texts("snapshot_tags", target.SnapshotTags, nil)
-	d.Parameters = r.parameters(target.Parameters)
+	d.Parameters, d.Templates = r.parameters(target.Parameters), r.templates(target.Templates)
 	d.KMSKeyID = r.text("kms_key_id", target.KMSKeyID)
 	if key, given := target.RegionKMSKeyIDs[at.Region]; given {
 		d.KMSKeyID = r.text("region_kms_key_ids", key)
@@ -192,6 +193,16 @@ func (r *renderer) parameters(parameters []Parameter) []Parameter {
 		}
 		p.Tags = tags
 		rendered = append(rendered, p)
+	}
+	return rendered
+}
+
+func (r *renderer) templates(templates []LaunchTemplate) []LaunchTemplate {
+	rendered := make([]LaunchTemplate, 0, len(templates))
+	for _, t := range templates {
+		t.Template = Text(r.text("launch_template: id or name", t.Template))
+		t.Description = Text(r.text("launch_template: description", t.Description))
+		rendered = append(rendered, t)
 	}
 	return rendered
 }

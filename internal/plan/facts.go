@@ -111,7 +111,17 @@ type Site struct {
 	Err      *Refusal        // why not, or why the Region cannot be used
 	NameUsed *ec2types.Image // the destination's own image that has the wanted name already; nil: free
 
-	Parameters map[string]Stored // by name: those that the destination asks for; absent: there is none yet
+	Parameters map[string]Stored         // by name: those that the destination asks for; absent: there is none yet
+	Templates  map[string]TemplateStands // by id or name, as the destination asks for them
+}
+
+// TemplateStands is how a launch template stands.
+type TemplateStands struct {
+	ID      string             // lt-...
+	Default int64              // the version that launches without a version take
+	Source  int64              // the version that new ones are to be made from
+	Naming  map[string][]int64 // image -> versions that name it, ascending; of the images that earlier runs left only
+	Err     *Refusal           // why it, or the version, could not be looked at
 }
 
 // Stored is what Parameter Store says of a parameter, without its value: that may be a secret.

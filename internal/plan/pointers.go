@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
 // Pointer is what names an image for others.
@@ -22,12 +23,19 @@ type Pointer struct {
 
 func (p Pointer) String() string { return p.Kind + " " + p.Name }
 
-const parameterPointer = "SSM parameter"
+// Kinds of pointers.
+const (
+	parameterPointer = "SSM parameter"
+	templatePointer  = "launch template"
+)
 
 // PointerOf is what a step makes name an image; false where that is not what it does.
 func PointerOf(s Step) (Pointer, bool) {
-	if s, is := s.(*PutParameter); is {
+	switch s := s.(type) {
+	case *PutParameter:
 		return Pointer{Kind: parameterPointer, Name: s.Name}, true
+	case *AddTemplateVersion:
+		return Pointer{Kind: templatePointer, Name: s.Template}, true
 	}
 	return Pointer{}, false
 }
@@ -41,11 +49,33 @@ func Serves(s Step) bool {
 // pointers are what a destination asks for to name its image. One that names it already is left as it is.
 func pointers(req Request, facts Facts, d Destination) []Pointer {
 	image, _, _ := earlierImage(req, facts, d)
+	site := facts.Sites[d.At]
 	var all []Pointer
 	for _, p := range d.Parameters {
-		all = append(all, Pointer{parameterPointer, string(p.Name), image != nil && facts.Sites[d.At].Parameters[string(p.Name)].ImageID == aws.ToString(image.ImageId)})
+		all = append(all, Pointer{parameterPointer, string(p.Name), image != nil && site.Parameters[string(p.Name)].ImageID == aws.ToString(image.ImageId)})
+	}
+	for _, t := range d.Templates {
+		stands := site.Templates[string(t.Template)]
+		version := stands.naming(image)
+		all = append(all, Pointer{templatePointer, string(t.Template), version > 0 && (!t.SetDefault || version == stands.Default)})
 	}
 	return all
+}
+
+// naming is the version of a launch template that names an image: the default one where that does, else the first that was made, because
+// others may build on it; 0: none does.
+func (t TemplateStands) naming(image *ec2types.Image) int64 {
+	if image == nil {
+		return 0
+	}
+	versions := t.Naming[aws.ToString(image.ImageId)]
+	switch {
+	case len(versions) == 0:
+		return 0
+	case slices.Contains(versions, t.Default):
+		return t.Default
+	}
+	return versions[0]
 }
 
 // publish lets others be pointed at the image of a destination, once it is proved.
@@ -72,6 +102,22 @@ func (b *builder) publish(g goal) {
 		}
 		b.add(step)
 	}
+	for _, t := range g.Templates {
+		if slices.Contains(set, Pointer{templatePointer, string(t.Template), true}) {
+			continue
+		}
+		stands := b.facts.Sites[g.At].Templates[string(t.Template)]
+		b.add(&AddTemplateVersion{
+			Head:        Head{Step: ID("template/" + g.At.id() + "/" + string(t.Template)), At: g.At, For: g.At, Needs: g.proofs, Takes: callTime},
+			Template:    string(t.Template),
+			TemplateID:  stands.ID,
+			Source:      stands.Source,
+			Version:     stands.naming(g.image),
+			SetDefault:  t.SetDefault,
+			Description: string(t.Description),
+			Image:       Ref{From: g.proofs[0]},
+		})
+	}
 }
 
 // rendered are texts that have been rendered, as what they are.
@@ -96,7 +142,29 @@ func pointerTroubles(req Request, d Destination, facts Facts) []Finding {
 				Summary: "the parameter is named twice", Because: "both blocks come to one name", Next: "name each parameter once"})
 		}
 	}
+	for i, t := range d.Templates {
+		found = append(found, templateTroubles(d, facts, d.Templates[:i], t)...)
+	}
 	return found
+}
+
+// templateTroubles are the reasons why a launch template cannot name the image.
+func templateTroubles(d Destination, facts Facts, before []LaunchTemplate, t LaunchTemplate) []Finding {
+	site := facts.Sites[d.At]
+	stands := site.Templates[string(t.Template)]
+	refuse := func(summary, because, next string) []Finding {
+		return []Finding{{Level: Refused, Rule: "A.4.12", Field: field(d.Target, fmt.Sprintf("launch_template %q", t.Template)), At: d.At, Principal: site.Identity.ARN, Resource: string(t.Template),
+			Summary: summary, Because: because, Next: next}}
+	}
+	switch {
+	case stands.Err != nil && strings.HasPrefix(stands.Err.Code, "InvalidLaunchTemplate"):
+		return refuse("there is no such launch template, or no version "+t.Source+" of it", stands.Err.Error(), "make it in account "+d.At.Account+" in "+d.At.Region+", or correct id, name and source_version")
+	case stands.Err != nil:
+		return refuse("the launch template cannot be looked at", stands.Err.Error(), "allow "+stands.Err.Operation+" to "+site.Identity.ARN)
+	case slices.ContainsFunc(before, func(o LaunchTemplate) bool { return site.Templates[string(o.Template)].ID == stands.ID }):
+		return refuse("the launch template is named twice", "both blocks come to "+stands.ID, "name each launch template once")
+	}
+	return nil
 }
 
 func sameParameter(a, b Text) bool {

@@ -59,20 +59,58 @@ func TestPointersAreSetBehindTheProofOrRefusedBeforeTheRun(t *testing.T) {
 		if facts.Sites[there].Parameters["/golden/"+tokyo+"/ami"] == (plan.Stored{}) {
 			delete(facts.Sites[there].Parameters, "/golden/"+tokyo+"/ami")
 		}
-		p := plan.Decide(req, facts)
-		inOrder(t, p.Steps)
 		fmt.Fprintf(&out, "# %s\n", c.name)
-		for _, f := range p.Findings {
-			fmt.Fprintf(&out, "%s %s [%s] %s: %s\n  because: %s\n  next: %s\n", f.Level, f.Field, f.Rule, f.At, f.Summary, f.Because, f.Next)
-		}
-		for _, pointer := range p.Destinations[0].Pointers {
-			fmt.Fprintf(&out, "%s, set: %v\n", pointer, pointer.Set)
-		}
-		for _, s := range p.Steps {
-			if _, publishes := plan.PointerOf(s); publishes {
-				fmt.Fprintf(&out, "%s: %s\n  needs %v\n  %v\n", s.Base().Step, s, s.Base().Needs, s.Rights())
-			}
-		}
+		pointed(t, &out, plan.Decide(req, facts))
 	}
 	compare(t, "pointers.golden", out.String())
+}
+
+// pointed writes what a plan lets point at its first destination's image.
+func pointed(t *testing.T, out *strings.Builder, p plan.Plan) {
+	t.Helper()
+	inOrder(t, p.Steps)
+	for _, f := range p.Findings {
+		fmt.Fprintf(out, "%s %s [%s] %s: %s\n  because: %s\n  next: %s\n", f.Level, f.Field, f.Rule, f.At, f.Summary, f.Because, f.Next)
+	}
+	for _, pointer := range p.Destinations[0].Pointers {
+		fmt.Fprintf(out, "%s, set: %v\n", pointer, pointer.Set)
+	}
+	for _, s := range p.Steps {
+		if _, publishes := plan.PointerOf(s); publishes {
+			fmt.Fprintf(out, "%s: %s\n  needs %v\n  %v\n", s.Base().Step, s, s.Base().Needs, s.Rights())
+		}
+	}
+}
+
+func TestALaunchTemplateGetsOneVersionWithTheImage(t *testing.T) {
+	const ours, id = "ami-0ccccccccccccccc1", "lt-0123456789abcdef0"
+	asked := plan.LaunchTemplate{Template: "web-{{ .Region }}", Source: "$Default", Description: "of {{ .SourceAMI }}"}
+	first := asked
+	first.SetDefault = true
+	var out strings.Builder
+	for _, c := range []struct {
+		name      string
+		world     func() (plan.Request, plan.Facts)
+		templates []plan.LaunchTemplate
+		stands    plan.TemplateStands
+	}{
+		{"before there is an image", earlier, []plan.LaunchTemplate{asked}, plan.TemplateStands{ID: id, Default: 3, Source: 3}},
+		{"and the default", earlier, []plan.LaunchTemplate{first}, plan.TemplateStands{ID: id, Default: 3, Source: 3}},
+		{"a version names it already", finished, []plan.LaunchTemplate{asked}, plan.TemplateStands{ID: id, Default: 3, Source: 3, Naming: map[string][]int64{ours: {5, 6}}}},
+		{"a version names it already, and is not the default", finished, []plan.LaunchTemplate{first}, plan.TemplateStands{ID: id, Default: 3, Source: 3, Naming: map[string][]int64{ours: {5, 6}}}},
+		{"the default names it already", finished, []plan.LaunchTemplate{first}, plan.TemplateStands{ID: id, Default: 6, Source: 6, Naming: map[string][]int64{ours: {5, 6}}}},
+		{"another image is named", finished, []plan.LaunchTemplate{asked}, plan.TemplateStands{ID: id, Default: 6, Source: 6, Naming: map[string][]int64{"ami-0ddddddddddddddd1": {6}}}},
+		{"there is none", earlier, []plan.LaunchTemplate{asked}, plan.TemplateStands{Err: &plan.Refusal{Operation: "ec2:DescribeLaunchTemplates", Status: 400, Code: "InvalidLaunchTemplateName.NotFoundException", Message: "does not exist"}}},
+		{"it may not be looked at", earlier, []plan.LaunchTemplate{asked}, plan.TemplateStands{Err: &plan.Refusal{Operation: "ec2:DescribeLaunchTemplates", Status: 403, Code: "UnauthorizedOperation", Message: "no"}}},
+		{"named twice", earlier, []plan.LaunchTemplate{asked, first}, plan.TemplateStands{ID: id, Default: 3, Source: 3}},
+	} {
+		req, facts := c.world()
+		req.Targets[0].Templates = c.templates
+		site := facts.Sites[there]
+		site.Templates = map[string]plan.TemplateStands{"web-" + tokyo: c.stands}
+		facts.Sites[there] = site
+		fmt.Fprintf(&out, "# %s\n", c.name)
+		pointed(t, &out, plan.Decide(req, facts))
+	}
+	compare(t, "templates.golden", out.String())
 }

@@ -59,14 +59,23 @@ type Target struct {
 	AMIDescription  Text // "": the source's description
 	Tags            map[string]Text
 	SnapshotTags    map[string]Text
-	LaunchCheck     *LaunchCheck // nil: none
-	Grants          []Grant      // who may use its key
-	Parameters      []Parameter  // in the order of the template
+	LaunchCheck     *LaunchCheck     // nil: none
+	Grants          []Grant          // who may use its key
+	Parameters      []Parameter      // in the order of the template
+	Templates       []LaunchTemplate // in the order of the template
 }
 
 // Publishes reports whether anything is to name the images.
 func (r Request) Publishes() bool {
-	return slices.ContainsFunc(r.Targets, func(t Target) bool { return len(t.Parameters) > 0 })
+	return slices.ContainsFunc(r.Targets, func(t Target) bool { return len(t.Parameters)+len(t.Templates) > 0 })
+}
+
+// LaunchTemplate asks for a version of a launch template that names a destination's image. Fields of type Text are templates.
+type LaunchTemplate struct {
+	Template    Text   // id, lt-..., or name
+	Source      string // version that the new one is made from: a number, "$Default" or "$Latest"
+	Description Text
+	SetDefault  bool // make the new version the default one
 }
 
 // Parameter asks for an SSM parameter that names a destination's image. Fields of type Text are templates.

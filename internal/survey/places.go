@@ -161,7 +161,7 @@ func (s *survey) destination(ctx context.Context, d plan.Destination) {
 	}
 	s.earlier(ctx, d.At, d.FromRegion)
 	s.launches(ctx, d)
-	s.parameters(ctx, d)
+	s.pointers(ctx, d)
 	key := d.KMSKeyID
 	if key == plan.DefaultKey {
 		key = s.standard(ctx, d.At).KMSKeyID

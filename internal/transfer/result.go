@@ -200,6 +200,8 @@ func resourceOf(s plan.Step) string {
 		return s.Image.Known
 	case *plan.PutParameter:
 		return s.Name
+	case *plan.AddTemplateVersion:
+		return s.TemplateID
 	case *plan.RegisterImage:
 		return aws.ToString(s.Source.ImageId)
 	case *plan.DeregisterImage:

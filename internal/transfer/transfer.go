@@ -82,6 +82,8 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 		end(t.verifyImage(ctx, j, s))
 	case *plan.PutParameter:
 		end(t.putParameter(ctx, j, s))
+	case *plan.AddTemplateVersion:
+		end(t.addTemplateVersion(ctx, j, s))
 	case *plan.WithdrawShare:
 		end(t.withdrawShare(ctx, j, s))
 	case *plan.DeleteSnapshot:

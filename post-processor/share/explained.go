@@ -48,6 +48,11 @@ func lookBehind(f plan.Finding, facts plan.Facts) (diagnose.Case, bool) {
 			refusals[f.Resource] = stored.Err
 		}
 	}
+	for name, template := range facts.Sites[f.At].Templates {
+		if template.Err != nil {
+			refusals[name] = template.Err
+		}
+	}
 	for _, about := range slices.Sorted(maps.Keys(refusals)) {
 		if refusal := refusals[about]; refusal != nil && refusal.Code != "" && refusal.Error() == f.Because {
 			return diagnose.Case{Refusal: *refusal, At: f.At, Principal: who, Resource: about, SourceAccount: facts.Source.Account}, true

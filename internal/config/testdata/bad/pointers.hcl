@@ -36,4 +36,29 @@ target {
   ssm_parameter {
     name = "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16"
   }
+  launch_template {}
+  launch_template {
+    name           = "web"
+    id             = "lt-web"
+    source_version = "$Newest"
+    description    = "{{ .SourceAMI"
+  }
+  launch_template {
+    name = "web {{ .Regoin }}"
+  }
+  launch_template {
+    name = "web"
+  }
+  launch_template {
+    name = "lt-0123456789abcdef0"
+  }
+}
+
+target {
+  name        = "everybody"
+  account_ids = ["888888888888", "777777777777"]
+  kms_key_id  = "default"
+  launch_template {
+    id = "lt-0123456789abcdef0"
+  }
 }

@@ -1,0 +1,71 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:generate packer-sdc mapstructure-to-hcl2 -type LaunchTemplate
+//go:generate packer-sdc struct-markdown
+
+package config
+
+import (
+	"cmp"
+	"regexp"
+	"unicode/utf8"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// LaunchTemplate is a launch template, in each account and Region of the target, that gets a version with the image once that is verified:
+// all else is as in another of its versions. The block may be repeated. Where a version names the image already, no other is made.
+type LaunchTemplate struct {
+	// The name of the launch template. May name [template variables](#template-variables). One of `name` and `id`.
+	Name string `mapstructure:"name"`
+	// The id of the launch template, `lt-...`: for a target of one account and Region.
+	ID string `mapstructure:"id"`
+	// The version that the new one is made from: a number, `$Default` or `$Latest`. Default: `$Default`.
+	SourceVersion string `mapstructure:"source_version"`
+	// The description of the new version, at most 255 characters. Default: none. May name [template variables](#template-variables).
+	Description string `mapstructure:"description"`
+	// `true` makes the new version the default one: what launches without naming a version takes the image from then on. Default: `false`.
+	SetDefault bool `mapstructure:"set_default"`
+}
+
+var (
+	templateIDs      = regexp.MustCompile(`^lt-[0-9a-f]{8}(?:[0-9a-f]{9})?$`)
+	templateNames    = regexp.MustCompile(`^[\w().\-/]{3,128}$`)
+	templateVersions = regexp.MustCompile(`^(?:[1-9][0-9]{0,9}|\$Default|\$Latest)$`)
+)
+
+func (l *LaunchTemplate) template() plan.LaunchTemplate {
+	return plan.LaunchTemplate{
+		Template:    plan.Text(cmp.Or(l.ID, l.Name)),
+		Source:      cmp.Or(l.SourceVersion, "$Default"),
+		Description: plan.Text(l.Description),
+		SetDefault:  l.SetDefault,
+	}
+}
+
+// check judges a launch template of a target with one place or many.
+func (l *LaunchTemplate) check(p *problems, many bool) {
+	switch {
+	case l.Name == "" && l.ID == "":
+		p.add("name", "missing; or give id")
+	case l.Name != "" && l.ID != "":
+		p.add("id", "no effect beside name; give one of them")
+	case l.ID != "" && many:
+		p.add("id", "a launch template belongs to one account and Region, and the target has several; give name, or targets of their own")
+	}
+	if literal(l.ID) && !templateIDs.MatchString(l.ID) {
+		p.add("id", "%q is no id of a launch template, such as lt-0123456789abcdef0", l.ID)
+	}
+	p.template("name", l.Name, false)
+	if literal(l.Name) && (!templateNames.MatchString(l.Name) || templateIDs.MatchString(l.Name)) {
+		p.add("name", "%q is not 3 to 128 letters, digits and ( ) . / - _, or it is an id", l.Name)
+	}
+	if literal(l.SourceVersion) && !templateVersions.MatchString(l.SourceVersion) {
+		p.add("source_version", "%q is no version: write a number, $Default or $Latest", l.SourceVersion)
+	}
+	p.template("description", l.Description, false)
+	if literal(l.Description) && utf8.RuneCountInString(l.Description) > 255 {
+		p.add("description", "%d characters, AWS allows 255", utf8.RuneCountInString(l.Description))
+	}
+}

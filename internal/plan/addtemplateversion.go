@@ -1,0 +1,48 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import "fmt"
+
+// AddTemplateVersion makes a version of a launch template that names an image and has all else of another version (A.4.12), and reads
+// it back. A version that names the image already is taken instead.
+type AddTemplateVersion struct {
+	Head
+	Template    string // as the target names it: lt-..., or a name
+	TemplateID  string // lt-...
+	Source      int64  // the version that the new one is made from
+	Version     int64  // that an earlier run made; 0: none
+	SetDefault  bool   // make it the version that launches without a version take
+	Description string
+	Image       Ref
+}
+
+// Rights of the step.
+func (s *AddTemplateVersion) Rights() []Right {
+	template := s.At.template(s.TemplateID)
+	rights := []Right{{"ec2:DescribeLaunchTemplateVersions", "*", "A.4.12"}}
+	if s.Version == 0 {
+		rights = append(rights, Right{"ec2:CreateLaunchTemplateVersion", template, "A.4.12"})
+	}
+	if s.SetDefault {
+		rights = append(rights, Right{"ec2:ModifyLaunchTemplate", template, "A.4.12"}, Right{"ec2:DescribeLaunchTemplates", "*", "A.4.12"})
+	}
+	return rights
+}
+
+func (s *AddTemplateVersion) String() string {
+	what := fmt.Sprintf("give the launch template %s in %s a version with the image, from version %d", s.Template, s.At, s.Source)
+	switch {
+	case s.Version > 0:
+		return fmt.Sprintf("make version %d, which an earlier run made, the default of the launch template %s in %s", s.Version, s.Template, s.At)
+	case s.SetDefault:
+		return what + ", and make it the default"
+	}
+	return what
+}
+
+// template is the ARN of a launch template there.
+func (p Place) template(id string) string {
+	return "arn:" + PartitionOf(p.Region) + ":ec2:" + p.Region + ":" + p.Account + ":launch-template/" + id
+}

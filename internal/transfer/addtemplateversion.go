@@ -1,0 +1,114 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// addTemplateVersion makes a launch template name the image, reads that back, and makes the version the default where asked.
+func (t *transfer) addTemplateVersion(ctx context.Context, j *job, s *plan.AddTemplateVersion) Done {
+	image := j.id(s.Image)
+	if j.ended[s.Image.From].Unsealed {
+		return Done{Err: errUnsealed}
+	}
+	if j.memo.made == "" {
+		version, err := t.templateVersion(ctx, s, image)
+		if err != nil {
+			return Done{Err: err}
+		}
+		j.memo.made = s.TemplateID + ":" + version
+	}
+	version := j.memo.made[len(s.TemplateID)+1:]
+	seen, err := t.pool.EC2(s.At).DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: aws.String(s.TemplateID), Versions: []string{version}})
+	switch {
+	case awsclient.IsNotFound(err) && j.patient(): // 4.4.1
+		return Done{Err: comeBack{pause(j.memo.looks)}}
+	case err != nil:
+		return Done{Err: err}
+	case imageOf(seen.LaunchTemplateVersions[0]) != image:
+		return Done{Err: fmt.Errorf("version %s of %s names %q", version, s.TemplateID, imageOf(seen.LaunchTemplateVersions[0]))}
+	}
+	if s.SetDefault {
+		err = t.setDefaultVersion(ctx, j, s, version)
+	}
+	return Done{Made: j.memo.made, Err: err}
+}
+
+// templateVersion is the number of the version that names the image: there already, or made now. Its token depends on nothing but what is
+// asked for, so that a run that takes another one up gets the version that this one has made (4.2.3).
+func (t *transfer) templateVersion(ctx context.Context, s *plan.AddTemplateVersion, image string) (string, error) {
+	if s.Version > 0 {
+		return strconv.FormatInt(s.Version, 10), nil
+	}
+	client := t.pool.EC2(s.At)
+	pages := ec2.NewDescribeLaunchTemplateVersionsPaginator(client, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: aws.String(s.TemplateID),
+		Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{image}}}})
+	earlier := int64(0)
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, version := range page.LaunchTemplateVersions { // the first that was made: others may build on it
+			if n := aws.ToInt64(version.VersionNumber); earlier == 0 || n < earlier {
+				earlier = n
+			}
+		}
+	}
+	if earlier > 0 {
+		return strconv.FormatInt(earlier, 10), nil
+	}
+	source := strconv.FormatInt(s.Source, 10)
+	in := &ec2.CreateLaunchTemplateVersionInput{
+		LaunchTemplateId: aws.String(s.TemplateID), SourceVersion: aws.String(source), LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: aws.String(image)},
+		ClientToken: aws.String(token("launch template", s.At.String(), s.TemplateID, source, image, s.Description)),
+	}
+	if s.Description != "" {
+		in.VersionDescription = aws.String(s.Description)
+	}
+	made, err := client.CreateLaunchTemplateVersion(ctx, in)
+	if err != nil {
+		return "", err
+	}
+	return strconv.FormatInt(aws.ToInt64(made.LaunchTemplateVersion.VersionNumber), 10), nil
+}
+
+func (t *transfer) setDefaultVersion(ctx context.Context, j *job, s *plan.AddTemplateVersion, version string) error {
+	client := t.pool.EC2(s.At)
+	if !j.memo.changed {
+		if _, err := client.ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{LaunchTemplateId: aws.String(s.TemplateID), DefaultVersion: aws.String(version)}); err != nil {
+			return err
+		}
+		j.memo.changed = true
+	}
+	seen, err := client.DescribeLaunchTemplates(ctx, &ec2.DescribeLaunchTemplatesInput{LaunchTemplateIds: []string{s.TemplateID}})
+	if err != nil {
+		return err
+	}
+	is := strconv.FormatInt(aws.ToInt64(seen.LaunchTemplates[0].DefaultVersionNumber), 10)
+	if is == version {
+		return nil
+	}
+	if j.patient() { // 4.4.1
+		return comeBack{pause(j.memo.looks)}
+	}
+	return fmt.Errorf("the default of %s is version %s and not %s: somebody else has set it", s.TemplateID, is, version)
+}
+
+func imageOf(version ec2types.LaunchTemplateVersion) string {
+	if version.LaunchTemplateData == nil {
+		return ""
+	}
+	return aws.ToString(version.LaunchTemplateData.ImageId)
+}

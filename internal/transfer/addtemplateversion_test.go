@@ -1,0 +1,129 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
+)
+
+// template makes a launch template in the target account, of one version.
+func (h *house) template(name string) {
+	h.t.Helper()
+	_, err := h.ec2(target, home).CreateLaunchTemplate(h.t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String(name),
+		LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeM7gLarge, ImageId: aws.String("ami-0123456789abcdef0")}})
+	h.must(err)
+}
+
+// templated is a small world with a launch template that shall get the image.
+func templated(t *testing.T, asked plan.LaunchTemplate) (*house, plan.Request) {
+	h, req := published(t)
+	h.template("web")
+	req.Targets[0].Templates = []plan.LaunchTemplate{asked}
+	return h, req
+}
+
+// versions are those of the launch template, the newest first.
+func (h *house) versions() []ec2types.LaunchTemplateVersion {
+	h.t.Helper()
+	out, err := h.ec2(target, home).DescribeLaunchTemplateVersions(h.t.Context(), &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateName: aws.String("web")})
+	h.must(err)
+	return out.LaunchTemplateVersions
+}
+
+// hasOneVersion checks that the launch template has one version with the image, all else as before, and whether it is the default.
+func (h *house) hasOneVersion(byDefault bool) {
+	h.t.Helper()
+	images, versions := h.ownImages(target, home), h.versions()
+	if len(images) != 1 || len(versions) != 2 {
+		h.t.Fatalf("%d images, %d versions", len(images), len(versions))
+	}
+	made := versions[0]
+	if aws.ToString(made.LaunchTemplateData.ImageId) != aws.ToString(images[0].ImageId) || made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gLarge ||
+		aws.ToBool(made.DefaultVersion) != byDefault || aws.ToString(made.VersionDescription) != "golden 1" {
+		h.t.Errorf("the version is %+v of %+v", made, made.LaunchTemplateData)
+	}
+}
+
+var (
+	web        = plan.LaunchTemplate{Template: "web", Source: "$Default", Description: "{{ .SourceAMIName }}"}
+	webDefault = plan.LaunchTemplate{Template: "web", Source: "1", Description: "{{ .SourceAMIName }}", SetDefault: true}
+)
+
+// The next run finds the version, and changes nothing.
+func TestALaunchTemplateGetsAVersionOnce(t *testing.T) {
+	for _, asked := range []plan.LaunchTemplate{web, webDefault} {
+		synctest.Test(t, func(t *testing.T) {
+			h, req := templated(t, asked)
+			for i := range 2 {
+				before := len(h.Records())
+				_, result := h.run(t.Context(), req)
+				h.complete(result)
+				h.hasOneVersion(asked.SetDefault)
+				if changed := h.Records()[before:].Mutating(); i == 1 && len(changed) > 0 {
+					t.Errorf("the second run changed something: %+v", changed)
+				}
+				if !result.Images[0].Published() || len(result.Images[0].Pointers) != 1 {
+					t.Errorf("the result says %+v", result.Images)
+				}
+			}
+		})
+	}
+}
+
+// A run that died behind its version leaves it to the next, which makes it the default and no other.
+func TestAVersionOfARunThatDiedIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, req := templated(t, webDefault)
+		h.forbid(target, "ec2:ModifyLaunchTemplate")
+		_, result := h.run(t.Context(), req)
+		if len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Statement, "ec2:ModifyLaunchTemplate") && !strings.Contains(result.Findings[0].Because, "explicit") {
+			t.Errorf("found %+v", result.Findings)
+		}
+		h.hasOneVersion(false)
+		h.forgive(target)
+		req.Build.RunID = "run-2"
+		_, result = h.run(t.Context(), req)
+		h.complete(result)
+		h.hasOneVersion(true)
+	})
+}
+
+// Weather makes no second version: the token says that the call is the same, also where looks do not know the version yet.
+func TestALostAnswerOfAVersionIsNoSecondOne(t *testing.T) {
+	for _, fault := range []awssim.Fault{awssim.LostAnswer, awssim.LateError} {
+		synctest.Test(t, func(t *testing.T) {
+			h, req := templated(t, web)
+			h.Inject(awssim.Rule{Fault: fault, Action: "ec2:CreateLaunchTemplateVersion", Times: 2})
+			_, result := h.run(t.Context(), req)
+			h.complete(result)
+			h.hasOneVersion(false)
+		})
+	}
+}
+
+func TestAnImageWithoutItsSecondSealIsInNoLaunchTemplate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, req := templated(t, web)
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, req)
+		result := transfer.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
+			if strings.HasPrefix(string(e.Step), "register/") && e.Kind == plan.Begun {
+				h.forbidSealing(target)
+			}
+		})
+		if len(result.Images) != 1 || result.Images[0].Published() || len(h.versions()) != 1 {
+			t.Errorf("images %+v, %d versions", result.Images, len(h.versions()))
+		}
+	})
+}
