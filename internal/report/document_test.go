@@ -19,7 +19,8 @@ var morning = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 // the copy of one volume has failed.
 func handedOn(accounts int) (plan.Plan, plan.Result) {
 	p := planned()
-	p.Steps, p.Destinations, p.Findings = nil, nil, p.Findings[:1]
+	p.Steps, p.Destinations = nil, nil
+	p.Findings = []plan.Finding{{Level: plan.Note, Summary: "every account gets an image in 2 Regions"}}
 	p.Images[0].Account, p.Images[0].Causes = home.Account, p.Images[0].Causes[:1]
 	r := plan.Result{Begun: morning, Source: []plan.SourceEnd{{Region: home.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}}}
 	done := func(s plan.Step, begun, took time.Duration, made string) {
@@ -80,7 +81,7 @@ func handedOn(accounts int) (plan.Plan, plan.Result) {
 		}
 	}
 	r.Findings = append(r.Findings, p.Findings...)
-	p.Estimate = plan.Estimate{Copies: len(p.Steps), GiBStored: int64(len(p.Steps)) * 54, GiBTransferred: 108, Takes: 30 * time.Minute}
+	p.Estimate = plan.Estimate{Copies: len(p.Steps), GiBStored: int64(len(p.Steps)) * 54, GiBStaged: 216, GiBTransferred: 108, Takes: 30 * time.Minute}
 	r.Ended = r.Ended.Add(time.Minute)
 	return p, r
 }

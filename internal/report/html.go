@@ -29,7 +29,7 @@ var (
 // others wrote is escaped by html/template, which knows where it stands.
 func (d Document) HTML() ([]byte, error) {
 	page, err := template.New("page").Funcs(template.FuncMap{
-		"count": count, "duration": Duration, "clock": clock, "size": size, "key": keyName, "glyph": glyph, "class": class,
+		"count": count, "duration": Duration, "clock": clock, "size": size, "key": keyName, "glyph": glyph, "class": class, "price": costText,
 	}).Parse(pageText)
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ type folded[T any] struct {
 
 // fold keeps a page readable, and a run in which all is wrong from making it as long as its log.
 func fold[T any](all []T) folded[T] {
-	const open, most = 12, 200
+	const open, most = 6, 200
 	first, last := min(len(all), open), min(len(all), most)
 	return folded[T]{all[:first], all[first:last], len(all) - last}
 }

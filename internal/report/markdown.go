@@ -30,6 +30,7 @@ func (d Document) Markdown() []byte {
 	t.line("## Costs\n")
 	t.line("%s planned, %s at full size, %s between Regions; %s stored by the targets, %s left behind.\n",
 		count(d.Costs.Copies, "copy", "copies"), size(d.Costs.GiBStored), size(d.Costs.GiBTransferred), size(d.Costs.Owned), size(d.Costs.Left))
+	t.line("At list price %s.\n", words(costText(d.Costs.Estimate)))
 	t.leftovers(d)
 	return []byte(t.text() + "\n")
 }
