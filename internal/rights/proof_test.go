@@ -57,6 +57,27 @@ type site struct {
 
 // furnish makes a world. change is done to the policies before they are given.
 func furnish(t *testing.T, change func(file string, d *Document)) *site {
+	return furnishWith(t, func(_ *testing.T, s Setup) map[string]string {
+		policies := s.Policies()
+		for file, d := range policies {
+			change(file, &d)
+			policies[file] = d
+		}
+		return texts(policies)
+	})
+}
+
+// texts are policies as AWS takes them.
+func texts(policies map[string]Document) map[string]string {
+	all := map[string]string{}
+	for file, d := range policies {
+		all[file] = string(d.Text())
+	}
+	return all
+}
+
+// furnishWith makes a world with the policies that a set-up has, by the name of their file.
+func furnishWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]string) *site {
 	s := &site{T: t, World: awssim.New(awssim.WithSeed(1)), Setup: Example()}
 	s.must(s.Build(func(b *awssim.Builder) error {
 		source, target := s.SourceAccount, s.Targets[0]
@@ -66,11 +87,7 @@ func furnish(t *testing.T, change func(file string, d *Document)) *site {
 		s.SourceKeyARNs = []string{*made.KeyMetadata.Arn}
 		_, err = keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/source"), TargetKeyId: made.KeyMetadata.KeyId})
 		s.must(err)
-		policies := map[string]string{}
-		for file, d := range s.Policies() {
-			change(file, &d)
-			policies[file] = string(d.Text())
-		}
+		policies := policiesOf(t, s.Setup)
 
 		users := iam.NewFromConfig(b.Config(source, home))
 		_, err = users.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("ci")})

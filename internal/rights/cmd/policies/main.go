@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -24,6 +25,7 @@ func main() {
 func run() error {
 	s := rights.Example()
 	folder := flag.String("out", "docs/policies", "folder to write the policies to")
+	templates := flag.String("templates", "", "folder to write the CloudFormation templates to, which are the same for all accounts")
 	flag.StringVar(&s.SourceAccount, "source-account", s.SourceAccount, "account of the build")
 	flag.StringVar(&s.BuildRole, "build-role", s.BuildRole, "name, with its path, of the role that runs Packer")
 	list(&s.SourceKeyARNs, "source-keys", "ARNs of the keys of what is shared, one for each Region")
@@ -36,11 +38,22 @@ func run() error {
 	if err := s.Check(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(*folder, 0o755); err != nil {
+	files := map[string][]byte{}
+	for name, policy := range s.Policies() {
+		files[name] = policy.Text()
+	}
+	if *templates == "" {
+		return write(*folder, files)
+	}
+	return errors.Join(write(*folder, files), write(*templates, rights.Templates()))
+}
+
+func write(folder string, files map[string][]byte) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	for name, policy := range s.Policies() {
-		if err := os.WriteFile(filepath.Join(*folder, name), policy.Text(), 0o644); err != nil {
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(folder, name), text, 0o644); err != nil {
 			return err
 		}
 	}
