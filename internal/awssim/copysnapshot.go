@@ -172,7 +172,8 @@ func (w *World) copyFailure(c *Call, order copyOrder, made *snapshot, target *ke
 		return sourceArchived
 	}
 	made.incremental = w.holdsData(c, made.home, made.lineage, made.keyARN)
-	if order.choice != noKey && target == nil || w.copyKeysFail(c, w.keyOf(order.source.home, order.source.keyARN), target, made.incremental) {
+	lost := w.keyLost(c, order.source.home, order.source.keyARN)
+	if lost || order.choice != noKey && target == nil || w.copyKeysFail(c, w.keyOf(order.source.home, order.source.keyARN), target, made.incremental) {
 		return keyNotAccessible
 	}
 	return ""

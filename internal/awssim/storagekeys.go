@@ -29,6 +29,11 @@ func (w *World) keyOf(at place, arn string) *key {
 	return found
 }
 
+// keyLost reports whether data is under a key that has been deleted: nobody reads it again (3.4).
+func (w *World) keyLost(c *Call, at place, arn string) bool {
+	return w.breaks(c, "3.4", arn != "" && w.keyOf(at, arn) == nil)
+}
+
 // chosenKey is the key of a choice for new storage of the caller; nil for none, and for a named key that is not there.
 func (w *World) chosenKey(c *Call, choice keyChoice, given *string, sourceARN string) *key {
 	switch choice {

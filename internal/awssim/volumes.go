@@ -83,7 +83,7 @@ func (w *World) newVolume(c *Call, spec volumeSpec) (*volume, error) {
 	if target != nil {
 		made.keyARN = *target.Arn
 	}
-	made.vanishes = w.breaks(c, "1.8.6", choice != noKey && target == nil) || w.volumeKeysFail(c, w.keyOf(at, sourceARN), target)
+	made.vanishes = w.keyLost(c, at, sourceARN) || w.breaks(c, "1.8.6", choice != noKey && target == nil) || w.volumeKeysFail(c, w.keyOf(at, sourceARN), target)
 	made.id = w.newID(c, "vol-")
 	if made.lineage == "" {
 		made.lineage = made.id
