@@ -152,7 +152,7 @@ func (w *World) checkAttributeChange(c *Call, in *ec2.ModifyImageAttributeInput,
 		return noAttributes()
 	case w.breaks(c, "2.2.10", len(named) > 1):
 		return invalid("InvalidParameterCombination", "Fields for multiple attribute types specified: %s", commas(named))
-	case w.breaks(c, "2.2.10", named[0] == "description" && newDescription(in) == ""):
+	case w.breaks(c, "2.2.10", slices.Contains(named, "description") && newDescription(in) == ""):
 		return missing("description")
 	case w.breaks(c, "2.2.10", in.ImdsSupport != nil && aws.ToString(in.ImdsSupport.Value) != "v2.0"):
 		return missing("imdsSupport with value v2.0")

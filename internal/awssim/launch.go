@@ -124,7 +124,7 @@ type launchPlan struct {
 
 // planLaunch looks up what a launch needs. What it finds before a problem is there for the questions to IAM.
 func (w *World) planLaunch(c *Call, in *ec2.RunInstancesInput) (plan launchPlan, err error) {
-	id, err := w.resolveImage(c, *in.ImageId)
+	id, err := w.resolveImage(c, aws.ToString(in.ImageId))
 	if err != nil {
 		return plan, err
 	}

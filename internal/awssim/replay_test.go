@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -35,9 +34,6 @@ import (
 
 // TestObservations replays what real AWS answered, case by case, each in a world of its own. The file says where the facts
 // come from and under which licence they stand.
-// without is what the mutation check sets.
-var without = flag.String("without", "", "the number of a rule to switch off")
-
 func TestObservations(t *testing.T) {
 	text, err := os.ReadFile("testdata/observations.json")
 	if err != nil {

@@ -148,8 +148,10 @@ func TestStoryBillingFollowsTheData(t *testing.T) {
 		copied := b.copySnapshot(b.ec2, root)
 		b.settled(b.ec2, copied)
 		denied(b, "a public copy of a snapshot with a product code (2.1.10, 2.3.5)", b.permission(copied, true, toAll))
-		_, err = b.ec2.ModifyImageAttribute(b.Context(), &ec2.ModifyImageAttributeInput{ImageId: &bought, ProductCodes: []string{"other"}})
-		denied(b, "another product code (2.3.6)", err)
+		_, err = b.ec2.ModifyImageAttribute(b.Context(), &ec2.ModifyImageAttributeInput{
+			ImageId: &bought, ProductCodes: []string{"other"}, Description: &types.AttributeValue{Value: aws.String("free")},
+		})
+		denied(b, "another product code, beside a description (2.3.6)", err)
 	})
 }
 
