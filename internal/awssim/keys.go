@@ -263,7 +263,7 @@ func (k *key) ask(use keyUse) Ask {
 	for name, values := range use.context {
 		context[name] = values
 	}
-	guard := guard{policy: k.policy.parsed, grant: use.grant, exempt: k.KeyManager == kmstypes.KeyManagerTypeAws}
+	guard := guard{policy: k.policy.parsed, grants: make([]policy.Grant, 0, len(k.grants.ids)), grant: use.grant, exempt: k.KeyManager == kmstypes.KeyManagerTypeAws}
 	for _, grant := range k.grants.all {
 		guard.grants = append(guard.grants, grant.Grant)
 	}

@@ -5,7 +5,6 @@ package transfer_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -71,14 +70,11 @@ const (
 	roleName    = "golden-image-target"
 )
 
-// off is what the mutation check sets.
-var off = flag.String("without", "", "the number of a rule to switch off in the simulated AWS")
-
 // build furnishes a world: in the source account the image in its home Region, and a key in every Region that the targets may
 // use; in each target account a key in every Region and a role.
 func build(t *testing.T, volumes []volume, targets, regions []string, options ...awssim.Option) *house {
 	t.Helper()
-	h := &house{World: awssim.New(append(options, awssim.WithoutRule(*off))...), t: t, targets: targets, regions: regions, sealKey: origin.ParseKey(strings.Repeat("5a", 16))}
+	h := &house{World: awssim.New(options...), t: t, targets: targets, regions: regions, sealKey: origin.ParseKey(strings.Repeat("5a", 16))}
 	err := h.World.Build(func(b *awssim.Builder) error {
 		ctx := t.Context()
 		keyRegions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(regions), home))))

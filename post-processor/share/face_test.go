@@ -22,10 +22,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-var (
-	update  = flag.Bool("update", false, "write the golden files")
-	without = flag.String("without", "", "the number of a rule to switch off in the simulated AWS") // what the mutation check sets
-)
+var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) {
 	flag.Parse()

@@ -54,7 +54,7 @@ func onStage(t *testing.T, play func(s *stage)) {
 		t.Setenv(name, os.DevNull)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		s := &stage{T: t, world: awssim.New(awssim.WithSeed(1), awssim.WithoutRule(*without)), screen: new(screen)}
+		s := &stage{T: t, world: awssim.New(awssim.WithSeed(1)), screen: new(screen)}
 		if err := s.world.Build(s.furnish); err != nil {
 			t.Fatal(err)
 		}
