@@ -23,9 +23,9 @@ var (
 		"RequestThrottledException", "SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "TooManyUpdates") // 4.2.1, 3.7, 7.8
 	stumbles = set("DependencyTimeoutException", "InternalError", "InternalFailure", "InternalServiceError", "KMSInternalException", "KeyUnavailableException",
 		"RequestTimeout", "RequestTimeoutException", "ServiceUnavailable", "Unavailable") // 3.7
-	notFound = set("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidInstanceID.NotFound", "InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.VersionNotFound",
+	notFound = set("InvalidGrantIdException", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidInstanceID.NotFound", "InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.VersionNotFound",
 		"InvalidLaunchTemplateName.NotFoundException", "InvalidSnapshot.NotFound", "InvalidSnapshotID.NotFound", "NotFoundException",
-		"ParameterNotFound", "ParameterVersionNotFound") // 2.5.4, 2.5.9, 2.5.10, 3.4.1
+		"ParameterNotFound", "ParameterVersionNotFound") // 2.5.4, 2.5.9, 2.5.10, 3.4.1, 3.7
 	unauthorized = set("AccessDenied", "AccessDeniedException", "AuthFailure", "OptInRequired", "UnauthorizedOperation") // 1.8.3, 5.6, 5.8, 6.2
 	expired      = set("ExpiredToken", "ExpiredTokenException", "RequestExpired")                                        // 5.4
 	limits       = set("ResourceLimitExceeded")                                                                          // 4.1.1, A.3.1

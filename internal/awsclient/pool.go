@@ -195,6 +195,18 @@ func (p *Pool) KMS(at plan.Place) *kms.Client {
 	return kept(p.kms, at, func() *kms.Client { return kms.NewFromConfig(p.config(at)) })
 }
 
+// KMSIn is a client for another Region than a place's, with the place's credentials.
+func (p *Pool) KMSIn(at plan.Place, region string) *kms.Client {
+	if region == at.Region {
+		return p.KMS(at)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	cfg := p.config(at)
+	cfg.Region = region
+	return kms.NewFromConfig(cfg)
+}
+
 // SSM is the client of a place.
 func (p *Pool) SSM(at plan.Place) *ssm.Client {
 	p.mu.Lock()

@@ -46,6 +46,10 @@ type Config struct {
 	// `true` shares unencrypted snapshots as they are, where no key is given; the targets' copies are encrypted all the
 	// same. Default: `false`, unencrypted snapshots are refused.
 	AllowUnencryptedShare bool `mapstructure:"allow_unencrypted_share"`
+	// How the targets come to use the source account's keys while they copy. `policy`: the key policies admit them. `grant`: the run gives each target's role a
+	// grant of its own before its copies, and revokes it after them, whatever comes of the run; one that was cut off leaves that to the next. See
+	// [Access to the source's keys](#access-to-the-sources-keys). Default: `policy`.
+	SourceKeyAccess string `mapstructure:"source_key_access"`
 	// `false` leaves the image without protection during the run. Packer deregisters the image of a build whose post-processor
 	// fails; therefore the image gets deregistration protection first, and loses it as the last act of a run that succeeds.
 	// Images that are protected already stay so. Default: `true`.
@@ -198,6 +202,9 @@ func (c *Config) fill() {
 	if c.AssumeRoleFrom == "" {
 		c.AssumeRoleFrom = fromSource
 	}
+	if c.SourceKeyAccess == "" {
+		c.SourceKeyAccess = string(plan.ByPolicy)
+	}
 	if c.OnFailure == "" {
 		c.OnFailure = keepOnFailure
 	}
@@ -235,6 +242,9 @@ func (c *Config) check(p *problems) {
 		p.add("fidelity", "%q is neither %q nor %q", c.Fidelity, reportLosses, refuseLosses)
 	}
 	c.Organizations.check(p)
+	if access := plan.SourceKeyAccess(c.SourceKeyAccess); literal(c.SourceKeyAccess) && access != plan.ByPolicy && access != plan.ByGrant {
+		p.add("source_key_access", "%q is neither %q nor %q", access, plan.ByPolicy, plan.ByGrant)
+	}
 	c.checkImages(p)
 	c.checkFailures(p)
 	c.checkFiles(p)
@@ -403,6 +413,7 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 		KMSKeyID:              c.KMSKeyID,
 		RegionKMSKeyIDs:       c.RegionKMSKeyIDs,
 		AllowUnencryptedShare: c.AllowUnencryptedShare,
+		SourceKeyAccess:       plan.SourceKeyAccess(c.SourceKeyAccess),
 		ProtectSource:         c.ProtectSource.True(),
 		MaxFailedTargets:      c.MaxFailedTargets,
 		OrganizationRoles:     c.Organizations.roles(),

@@ -71,6 +71,7 @@ type FlatConfig struct {
 	RegionKMSKeyIDs       map[string]string  `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
 	SourceAMIs            map[string]string  `mapstructure:"source_amis" cty:"source_amis" hcl:"source_amis"`
 	AllowUnencryptedShare *bool              `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
+	SourceKeyAccess       *string            `mapstructure:"source_key_access" cty:"source_key_access" hcl:"source_key_access"`
 	ProtectSource         *bool              `mapstructure:"protect_source" cty:"protect_source" hcl:"protect_source"`
 	AssumeRoleFrom        *string            `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
 	Fidelity              *string            `mapstructure:"fidelity" cty:"fidelity" hcl:"fidelity"`
@@ -124,6 +125,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"region_kms_key_ids":         &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},
 		"source_amis":                &hcldec.AttrSpec{Name: "source_amis", Type: cty.Map(cty.String), Required: false},
 		"allow_unencrypted_share":    &hcldec.AttrSpec{Name: "allow_unencrypted_share", Type: cty.Bool, Required: false},
+		"source_key_access":          &hcldec.AttrSpec{Name: "source_key_access", Type: cty.String, Required: false},
 		"protect_source":             &hcldec.AttrSpec{Name: "protect_source", Type: cty.Bool, Required: false},
 		"assume_role_from":           &hcldec.AttrSpec{Name: "assume_role_from", Type: cty.String, Required: false},
 		"fidelity":                   &hcldec.AttrSpec{Name: "fidelity", Type: cty.String, Required: false},

@@ -82,13 +82,14 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := plan.Request{
-		Images:         images,
-		ProtectSource:  true,
-		AssumeRoleFrom: "source",
-		Timeout:        12 * time.Hour,
-		CopyTimeout:    6 * time.Hour,
-		PollInterval:   15 * time.Second,
-		Build:          plan.Build{Name: "golden"},
+		Images:          images,
+		SourceKeyAccess: plan.ByPolicy,
+		ProtectSource:   true,
+		AssumeRoleFrom:  "source",
+		Timeout:         12 * time.Hour,
+		CopyTimeout:     6 * time.Hour,
+		PollInterval:    15 * time.Second,
+		Build:           plan.Build{Name: "golden"},
 		Targets: []plan.Target{{
 			Name:       "target[0]",
 			AccountIDs: []string{"999999999999"},
@@ -168,6 +169,7 @@ var options = []struct {
 	{"kms_key_id", prod + "\nkms_key_id = \"alias/golden\"", func(r run) any { return r.KMSKeyID }, "alias/golden"},
 	{"region_kms_key_ids", prod + "\nregion_kms_key_ids = { eu-west-1 = \"alias/golden\" }", func(r run) any { return r.RegionKMSKeyIDs }, map[string]string{"eu-west-1": "alias/golden"}},
 	{"allow_unencrypted_share", prod + "\nallow_unencrypted_share = true", func(r run) any { return r.AllowUnencryptedShare }, true},
+	{"source_key_access", prod + "\nsource_key_access = \"grant\"", func(r run) any { return r.SourceKeyAccess }, plan.ByGrant},
 	{"protect_source", prod + "\nprotect_source = false", func(r run) any { return r.ProtectSource }, false},
 	{"source_amis", prod + "\nsource_amis = { us-east-1 = \"ami-01234567\", eu-west-1 = \"ami-0123456789abcdef0\" }", func(r run) any { return r.config.SourceImages() }, []plan.SourceImage{{Region: "eu-west-1", ImageID: "ami-0123456789abcdef0"}, {Region: "us-east-1", ImageID: "ami-01234567"}}},
 	{"fidelity", prod + "\nfidelity = \"strict\"", func(r run) any { return r.Strict }, true},

@@ -28,6 +28,8 @@ type builder struct {
 	facts Facts
 	all   []Destination // of the request, open or not
 	steps []Step
+
+	accesses []*access // temporary grants on source keys
 }
 
 // goal is a destination, and what earlier runs left of its copy.
@@ -71,6 +73,7 @@ func cleaning(req Request, facts Facts, all, destinations []Destination, supplie
 	for _, s := range supplies {
 		b.takeBack(&offer{supply: s})
 	}
+	b.dismiss()
 	return b.steps
 }
 
@@ -104,6 +107,7 @@ func steps(req Request, facts Facts, all, destinations []Destination, supplies [
 	for _, o := range offers {
 		b.takeBack(o)
 	}
+	b.dismiss()
 	return b.steps
 }
 
@@ -250,8 +254,12 @@ func (b *builder) copies(g goal, offers []*offer) map[string]ready {
 		i := slices.IndexFunc(offers, func(o *offer) bool {
 			return slices.ContainsFunc(o.consumers, func(d Destination) bool { return d.At == g.At })
 		})
+		var access *access
 		if i >= 0 && g.wants(v.id()) {
 			from, source = offers[i].at.Region, offers[i].ready[v.id()]
+			if access = b.admit(g, offers[i].supply, source.key); access != nil {
+				source.needs = append(slices.Clone(source.needs), access.await)
+			}
 		}
 		made[v.id()] = b.copy(v, source, CopySnapshot{
 			Head:        Head{Step: id("copy", g.At.Account, g.At.Region, v.device()), At: g.At, For: g.At},
@@ -262,6 +270,9 @@ func (b *builder) copies(g goal, offers []*offer) map[string]ready {
 			Mark:        g.mark(b.req, b.facts, v.device()),
 			SealKey:     b.facts.Images[g.FromRegion].SealKey,
 		}, g.copies[v.id()].use)
+		if access != nil {
+			access.users = append(access.users, made[v.id()].needs...)
+		}
 		if i >= 0 {
 			offers[i].used[v.id()] = append(offers[i].used[v.id()], made[v.id()].needs...)
 		}

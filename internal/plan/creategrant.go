@@ -17,8 +17,16 @@ type CreateGrant struct {
 }
 
 // Rights of the step.
-func (s *CreateGrant) Rights() []Right { return []Right{{"kms:CreateGrant", s.KeyARN, "8.3"}} }
+func (s *CreateGrant) Rights() []Right {
+	if s.Lasting {
+		return []Right{{"kms:CreateGrant", s.KeyARN, "8.3"}}
+	}
+	return []Right{{"kms:CreateGrant", s.KeyARN, "3.2.6"}}
+}
 
 func (s *CreateGrant) String() string {
+	if !s.Lasting {
+		return fmt.Sprintf("let %s use %s for the time of its copies, by the grant %q", s.Grantee, s.KeyARN, s.Name)
+	}
 	return fmt.Sprintf("let %s use %s by the grant %q", s.Grantee, s.KeyARN, s.Name)
 }

@@ -58,6 +58,9 @@ type Facts struct {
 	Sites    map[Place]Site           // what is at each destination
 	Earlier  map[Place]Earlier        // what bears our source tag there
 	Unseen   []Unseen                 // looks that were refused
+
+	// temporary grants of the images on keys of the source account, by id; looked for where they are asked for
+	Grants map[Place][]kmstypes.GrantListEntry
 }
 
 // HasRegion reports whether a Region exists, enabled or not, as far as that is known.

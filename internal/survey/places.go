@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
@@ -264,6 +265,50 @@ func (s *survey) launches(ctx context.Context, d plan.Destination) {
 		earlier.Instances = found
 		f.Earlier[d.At] = earlier
 	})
+}
+
+// grants looks for the temporary grants that runs have left on the keys of the source account.
+func (s *survey) grants(ctx context.Context) {
+	if s.req.SourceKeyAccess != plan.ByGrant {
+		return
+	}
+	s.facts.Grants = map[plan.Place][]kmstypes.GrantListEntry{}
+	for _, at := range slices.SortedFunc(maps.Keys(s.facts.Keys), func(a, b plan.Place) int { return cmp.Compare(a.String(), b.String()) }) {
+		if at.Account != s.facts.Source.Account {
+			continue
+		}
+		var keys []string
+		for _, key := range s.facts.Keys[at] {
+			if m := key.Metadata; m != nil && m.KeyManager == kmstypes.KeyManagerTypeCustomer {
+				keys = append(keys, aws.ToString(m.Arn))
+			}
+		}
+		slices.Sort(keys)
+		for _, key := range slices.Compact(keys) {
+			s.facts.Grants[at] = append(s.facts.Grants[at], s.grantsOn(ctx, at, key)...)
+		}
+	}
+}
+
+// grantsOn are those on one key, of the request's images.
+func (s *survey) grantsOn(ctx context.Context, at plan.Place, key string) (ours []kmstypes.GrantListEntry) {
+	pages := kms.NewListGrantsPaginator(s.pool.KMS(at), &kms.ListGrantsInput{KeyId: &key, Limit: aws.Int32(100)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			s.unseen(at, key, "kms:ListGrants", err)
+			return ours
+		}
+		for _, g := range page.Grants {
+			if slices.ContainsFunc(s.req.Images, func(i plan.SourceImage) bool {
+				return strings.HasPrefix(aws.ToString(g.Name), plan.GrantsOf(i.ImageID))
+			}) {
+				ours = append(ours, g)
+			}
+		}
+	}
+	slices.SortFunc(ours, func(a, b kmstypes.GrantListEntry) int { return cmp.Compare(*a.GrantId, *b.GrantId) })
+	return ours
 }
 
 // sealKey reads the sealing key from the tags of a source image.

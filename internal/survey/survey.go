@@ -53,6 +53,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 		}
 	}
 	err = errors.Join(s.staging(ctx, destinations), s.each(ctx, len(destinations), func(ctx context.Context, i int) { s.destination(ctx, destinations[i]) }))
+	s.grants(ctx)
 	return s.facts, err
 }
 

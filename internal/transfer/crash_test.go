@@ -71,6 +71,9 @@ func (h *house) census() (missing, duplicates, orphans int) {
 				orphans += len(h.permissions(account, region, aws.ToString(s.SnapshotId)))
 			}
 			orphans += len(h.instances(account, region))
+			if account == source {
+				orphans += len(h.temporary(region))
+			}
 			switch wanted := account != source && slices.Contains(h.regions, region) || account == source && region == home; {
 			case wanted && len(images) == 0:
 				missing++
@@ -108,6 +111,7 @@ func TestARunWithEverythingOnThatDiesAnywhereIsTakenUp(t *testing.T) {
 
 // everything switches everything on that a run may be asked for.
 func everything(req *plan.Request) {
+	req.SourceKeyAccess = plan.ByGrant
 	req.Targets[0].Grants = []plan.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
 	req.Targets[0].LaunchCheck = &plan.LaunchCheck{InstanceType: "t4g.micro"}
 }
@@ -118,6 +122,7 @@ func crashes(t *testing.T, volumes []volume, targets, regions []string, with fun
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, volumes, targets, regions)
 		h.with = with
+		h.closeSourceKeys()
 		line := h.Line(0, false, nil)
 		if _, err := h.attempt(t.Context(), line, "run-1"); err != nil {
 			t.Fatal(err)
@@ -131,6 +136,7 @@ func crashes(t *testing.T, volumes []volume, targets, regions []string, with fun
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, volumes, targets, regions)
 				h.with = with
+				h.closeSourceKeys()
 				ctx, die := context.WithCancelCause(t.Context())
 				_, _ = h.attempt(ctx, h.Line(call, lost, die), "run-1")
 				result, err := h.attempt(t.Context(), h.Line(0, false, nil), "run-2")

@@ -6,11 +6,13 @@ package transfer
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -29,6 +31,10 @@ func (t *transfer) createGrant(ctx context.Context, s *plan.CreateGrant) Done {
 		in.RetiringPrincipal = aws.String(s.Retiring)
 	}
 	made, err := t.pool.KMS(s.At).CreateGrant(lasting, in)
+	if awsclient.Code(err) == "InvalidArnException" && strings.Contains(err.Error(), s.Retiring) && s.Retiring != "" {
+		in.RetiringPrincipal = nil // of a session, the path of its role is not known; who made the grant can revoke it all the same
+		made, err = t.pool.KMS(s.At).CreateGrant(lasting, in)
+	}
 	if err != nil {
 		return Done{Err: err}
 	}

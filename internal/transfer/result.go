@@ -208,6 +208,12 @@ func resourceOf(s plan.Step) string {
 		return s.Image.Known
 	case *plan.CreateGrant:
 		return s.KeyARN
+	case *plan.AwaitKey:
+		return s.KeyARN
+	case *plan.RevokeGrant:
+		return s.KeyARN
+	case *plan.AuditGrants:
+		return s.KeyARN
 	case *plan.RunInstance:
 		return s.Image.Known
 	case *plan.TerminateInstance:

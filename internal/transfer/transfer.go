@@ -37,8 +37,11 @@ func Run(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o Options, say 
 func run(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, o Options, say func(plan.Event)) map[plan.ID]Done {
 	t := &transfer{pool: pool, begun: time.Now(), copies: map[plan.ID]*plan.CopySnapshot{}}
 	for _, s := range steps {
-		if c, is := s.(*plan.CopySnapshot); is {
-			t.copies[c.Step] = c
+		switch s := s.(type) {
+		case *plan.CopySnapshot:
+			t.copies[s.Step] = s
+		case *plan.CreateGrant:
+			t.granted = append(t.granted, s)
 		}
 	}
 	r := newRunner(steps, t.act, say, closingTime)
@@ -58,6 +61,7 @@ type transfer struct {
 	watcher *watcher
 	begun   time.Time
 	copies  map[plan.ID]*plan.CopySnapshot // of the run
+	granted []*plan.CreateGrant            // likewise
 }
 
 // copiesTo counts the copies of the run by their places.
@@ -94,6 +98,12 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 		end(t.runInstance(ctx, j, s))
 	case *plan.TerminateInstance:
 		end(t.terminateInstance(ctx, j, s))
+	case *plan.AwaitKey:
+		end(t.awaitKey(ctx, j, s))
+	case *plan.RevokeGrant:
+		end(t.revokeGrant(ctx, j, s))
+	case *plan.AuditGrants:
+		end(t.auditGrants(ctx, s))
 	case *plan.CreateGrant:
 		end(t.createGrant(ctx, s))
 	case *plan.TagResource:

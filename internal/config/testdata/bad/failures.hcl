@@ -1,4 +1,5 @@
 max_failed_targets = -1
+source_key_access = "root"
 on_failure         = "abort"
 
 source_amis = {

@@ -1,0 +1,163 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+)
+
+// SourceKeyAccess is how the targets come to use the source's keys.
+type SourceKeyAccess string
+
+const (
+	ByPolicy SourceKeyAccess = "policy" // their policies admit the targets already
+	ByGrant  SourceKeyAccess = "grant"  // grants for the time of the copies (rule 3.2.6)
+)
+
+// copyOperations are what a copy needs on the key of its source (3.1.3): EC2 makes its own grants with them, and a grant can pass on no more
+// than it has.
+var copyOperations = []string{"CreateGrant", "Decrypt", "DescribeKey", "ReEncryptFrom"}
+
+// clockSkew is how far AWS's clock and ours may be apart.
+const clockSkew = 15 * time.Minute
+
+// GrantsOf is how the names of all temporary grants of an image begin.
+func GrantsOf(imageID string) string { return "encrypted-ami/" + imageID + "/" }
+
+// access is the temporary right of a destination's role to use a source key.
+type access struct {
+	grant *CreateGrant
+	await ID
+	users []ID // copies that need it
+}
+
+// principal is who acts at a destination, as a grant or policy names it: "" for an account's root, which is everybody there. Of a session
+// that no option names the role of, the role's path is not known.
+func (d Destination) principal(facts Facts) string {
+	if len(d.Roles) > 0 {
+		return string(d.Roles[len(d.Roles)-1].RoleARN)
+	}
+	return lasting(facts.Sites[d.At].Identity.ARN)
+}
+
+// lasting is the principal of an identity: of a session its role; "" for an account's root.
+func lasting(identity string) string {
+	parts := strings.SplitN(identity, ":", 6)
+	if len(parts) < 6 || parts[5] == "root" {
+		return ""
+	}
+	if session := strings.Split(parts[5], "/"); session[0] == "assumed-role" && len(session) > 1 {
+		return "arn:" + parts[1] + ":iam::" + parts[4] + ":role/" + session[1]
+	}
+	return identity
+}
+
+// admit lets a destination's role use a source key for the time of its copies, where the request asks for it; nil: it is not needed.
+func (b *builder) admit(g goal, source *supply, keyARN string) *access {
+	if b.req.SourceKeyAccess != ByGrant || keyARN == "" || g.At.Account == source.at.Account {
+		return nil
+	}
+	grantee := g.principal(b.facts)
+	for _, a := range b.accesses {
+		if a.grant.KeyARN == keyARN && a.grant.Grantee == grantee {
+			return a
+		}
+	}
+	place := id(g.At.Account, source.at.Region)
+	if n := len(b.accesses); slices.ContainsFunc(b.accesses, func(a *access) bool { return a.grant.Step == "admit/"+place }) {
+		place += ID(fmt.Sprintf("/%d", n+1))
+	}
+	a := &access{
+		grant: &CreateGrant{
+			Head:       Head{Step: "admit/" + place, At: source.at, Takes: callTime},
+			KeyARN:     keyARN,
+			Name:       notInGrantName.ReplaceAllString(GrantsOf(imageID(b.req, source.from))+g.At.Account+"/"+b.req.Build.RunID, "-"),
+			Grantee:    grantee,
+			Operations: copyOperations,
+			Retiring:   lasting(b.facts.Source.ARN),
+		},
+	}
+	b.add(a.grant)
+	a.await = b.add(&AwaitKey{Head: Head{Step: "await/" + place, At: g.At, Needs: []ID{a.grant.Step}, Takes: callTime}, KeyARN: keyARN})
+	b.accesses = append(b.accesses, a)
+	return a
+}
+
+// dismiss revokes, in every outcome, the temporary grants of this plan and those that runs before it left, and then looks who was let in
+// by those who were.
+func (b *builder) dismiss() {
+	audits := map[string]*AuditGrants{}
+	audit := func(at Place, keyARN, account string, since time.Time, after ID) {
+		a := audits[keyARN]
+		if a == nil {
+			a = &AuditGrants{Head: Head{Step: id("audit", at.Region, keyARN[strings.LastIndex(keyARN, "/")+1:]), At: at, Takes: callTime}, KeyARN: keyARN, Since: since}
+			audits[keyARN] = a
+		}
+		a.After = append(a.After, after)
+		if since.Before(a.Since) {
+			a.Since = since
+		}
+		if !slices.Contains(a.Accounts, account) {
+			a.Accounts = append(a.Accounts, account)
+		}
+	}
+	for _, a := range b.accesses {
+		place := strings.TrimPrefix(string(a.grant.Step), "admit/")
+		revoke := &RevokeGrant{Head: Head{Step: ID("revoke/" + place), At: a.grant.At, After: append([]ID{a.grant.Step, a.await}, a.users...), Takes: callTime},
+			KeyARN: a.grant.KeyARN, Grant: Ref{From: a.grant.Step}, Name: a.grant.Name, Grantee: a.grant.Grantee}
+		audit(a.grant.At, a.grant.KeyARN, accountOfGrant(a.grant.Name), b.facts.At.Add(-clockSkew), b.add(revoke))
+	}
+	for _, at := range slices.SortedFunc(maps.Keys(b.facts.Grants), func(a, b Place) int { return cmp.Compare(a.id(), b.id()) }) {
+		for _, left := range b.facts.Grants[at] {
+			b.revoke(at, left, audit)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(audits)) {
+		a := audits[key]
+		slices.Sort(a.Accounts)
+		b.add(a)
+	}
+}
+
+// revoke ends a temporary grant of an earlier run, once no copy of this plan needs the key.
+func (b *builder) revoke(at Place, left kmstypes.GrantListEntry, audit func(Place, string, string, time.Time, ID)) {
+	name, keyARN := aws.ToString(left.Name), aws.ToString(left.KeyId)
+	var users []ID
+	for _, a := range b.accesses {
+		if a.grant.KeyARN == keyARN && a.grant.Name == name {
+			return // this run's
+		}
+		if a.grant.KeyARN == keyARN {
+			users = append(users, a.users...)
+		}
+	}
+	grant := aws.ToString(left.GrantId)
+	step := b.add(&RevokeGrant{Head: Head{Step: id("revoke", at.Region, grant), At: at, After: users, Takes: callTime},
+		KeyARN: keyARN, Grant: Ref{Known: grant}, Name: name, Grantee: aws.ToString(left.GranteePrincipal)})
+	audit(at, keyARN, accountOfGrant(name), aws.ToTime(left.CreationDate).Add(-clockSkew), step)
+}
+
+// accountOfGrant is the account in the name of a temporary grant: encrypted-ami/image/account/run.
+func accountOfGrant(name string) string {
+	parts := strings.Split(name, "/")
+	return parts[min(2, len(parts)-1)]
+}
+
+// accessTroubles are the reasons why a destination's role cannot be given a grant.
+func accessTroubles(req Request, d Destination, facts Facts) []Finding {
+	if req.SourceKeyAccess != ByGrant || d.At.Account == facts.Source.Account || d.principal(facts) != "" {
+		return nil
+	}
+	return []Finding{{Level: Refused, Rule: "3.2.6", Field: "source_key_access", At: d.At, Principal: facts.Sites[d.At].Identity.ARN,
+		Summary: "nobody in account " + d.At.Account + " can be given a grant", Because: "its credentials are those of its root user, and a grant for that is one for the whole account",
+		Next: "give role_name or an assume_role block"}}
+}
