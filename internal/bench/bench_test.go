@@ -18,18 +18,21 @@ const (
 )
 
 // small is one volume of the least size.
-var small = scenario{targets: 1, regions: 1, volumes: 1, gib: 8}
+var small = scenario{Targets: 1, Regions: 1, Volumes: 1, GiB: 8}
 
 // full has more copies than AWS admits at once: the source account stages 26 snapshots and copies 26 for itself.
-var full = scenario{targets: 4, own: true, regions: 1, volumes: 26}
+var full = scenario{Targets: 4, Own: true, Regions: 1, Volumes: 26}
 
 // throttled has 30 % of all calls refused.
-var throttled = scenario{targets: 10, regions: 1, volumes: 4, throttled: 0.3}
+var throttled = scenario{Targets: 10, Regions: 1, Volumes: 4, Throttled: 0.3}
 
 // plain is the scenario of every day.
 func plain(targets, regions int) scenario {
-	return scenario{targets: targets, regions: regions, volumes: 4}
+	return scenario{Targets: targets, Regions: regions, Volumes: 4}
 }
+
+// looks has an image of one volume or of many.
+func looks(volumes int) scenario { return scenario{Targets: 4, Regions: 1, Volumes: volumes, GiB: 100} }
 
 func TestTheMakespanStaysCloseToTheBound(t *testing.T) {
 	for _, c := range []struct {
@@ -60,7 +63,7 @@ func TestASeedRepeatsARunCallByCall(t *testing.T) {
 
 // TestLooksDoNotMultiplyWithVolumes: a look shows all copies of an account to a Region, so that 26 volumes take hardly more looks than one.
 func TestLooksDoNotMultiplyWithVolumes(t *testing.T) {
-	few, many := run(t, scenario{targets: 2, regions: 1, volumes: 1, gib: 100}, 1).measured(), run(t, scenario{targets: 2, regions: 1, volumes: 26, gib: 100}, 1).measured()
+	few, many := run(t, looks(1), 1).measured(), run(t, looks(26), 1).measured()
 	if ratio := float64(many.Looks) / float64(few.Looks); ratio > 26./3 {
 		t.Errorf("%d looks for one volume, %d for 26", few.Looks, many.Looks)
 	}

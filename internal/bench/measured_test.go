@@ -25,6 +25,15 @@ type measured struct {
 
 func (m measured) ratio() float64 { return float64(m.Took) / float64(m.Bound) }
 
+// pollInterval is the default of poll_interval.
+const pollInterval = 15 * time.Second
+
+// ticks is the share of its looks that a run made: one for each account and Region, the source's too, in every poll interval.
+func (m measured) ticks(s scenario) float64 {
+	places := s.Targets + s.Regions
+	return float64(m.Looks) / (float64(places) * m.Took.Seconds() / pollInterval.Seconds())
+}
+
 func (c course) measured() measured {
 	m := measured{Took: c.took, Bound: bound(c.copies), Looks: c.calls["ec2:DescribeSnapshots"], Refused: c.refused["RequestLimitExceeded"] + c.refused["Throttling"] + c.refused["ThrottlingException"],
 		Changed: c.changed, MutatingExcess: -c.necessary(), AtOnce: atOnce(c.copies)}
@@ -89,7 +98,7 @@ const sharesACall = 500
 // necessary is how many calls that change something the job takes: no one else's image is copied unstaged, because none of its
 // snapshots is encrypted; every copy and image is sealed; the source image is protected and let go.
 func (c course) necessary() int {
-	volumes, accounts := c.volumes, map[string]int{}
+	volumes, accounts := c.Volumes, map[string]int{}
 	for number, in := range c.places() {
 		for _, region := range in {
 			if number != source {
@@ -102,5 +111,5 @@ func (c course) necessary() int {
 		shares := (accounts[region] + sharesACall - 1) / sharesACall
 		n += volumes * (2 + 2*shares + 1) // staged and sealed; shared, withdrawn; deleted
 	}
-	return n + c.targets*(2*volumes+2) // copied and sealed; registered and sealed
+	return n + c.Targets*(2*volumes+2) // copied and sealed; registered and sealed
 }

@@ -54,33 +54,33 @@ func TestMain(m *testing.M) {
 
 // scenario is what is run. A target is one account in one Region; with several Regions an account has as many as there are.
 type scenario struct {
-	targets   int
-	regions   int     // Regions of the targets
-	own       bool    // the source account is one of the targets
-	volumes   int     // of the image
-	gib       int32   // their size; 0: 8 to 500 GiB, drawn from the seed
-	throttled float64 // share of calls that AWS refuses for their number
+	Targets   int
+	Regions   int     // of the targets
+	Own       bool    `json:",omitempty"` // the source account is one of the targets
+	Volumes   int     // of the image
+	GiB       int32   `json:",omitempty"` // their size; 0: 8 to 500, drawn from the seed
+	Throttled float64 `json:",omitempty"` // share of calls that AWS refuses for their number
 }
 
 // accounts is how many accounts the targets are in, without the source account.
-func (s scenario) accounts() int { return (s.foreign() + s.regions - 1) / s.regions }
+func (s scenario) accounts() int { return (s.foreign() + s.Regions - 1) / s.Regions }
 
 // foreign is how many targets are of other accounts than the source account.
 func (s scenario) foreign() int {
-	if s.own {
-		return s.targets - 1
+	if s.Own {
+		return s.Targets - 1
 	}
-	return s.targets
+	return s.Targets
 }
 
 // places are the targets' Regions by account: the last account may have fewer than the others. One target alone is in the farthest Region.
 func (s scenario) places() map[string][]string {
 	places := map[string][]string{}
 	for i := range s.foreign() {
-		number := account(i / s.regions)
-		places[number] = append(places[number], regions[s.regions-1-i%s.regions])
+		number := account(i / s.Regions)
+		places[number] = append(places[number], regions[s.Regions-1-i%s.Regions])
 	}
-	if s.own {
+	if s.Own {
 		places[source] = regions[:1]
 	}
 	return places
@@ -105,8 +105,8 @@ func run(t *testing.T, s scenario, seed uint64) (c course) {
 	synctest.Test(t, func(t *testing.T) {
 		c = course{scenario: s, calls: map[string]int{}, changed: map[string]int{}, refused: map[string]int{}}
 		random := rand.New(rand.NewPCG(seed, 0))
-		for range s.volumes {
-			gib := s.gib
+		for range s.Volumes {
+			gib := s.GiB
 			if gib == 0 {
 				gib = 8 + random.Int32N(493)
 			}
@@ -121,8 +121,8 @@ func run(t *testing.T, s scenario, seed uint64) (c course) {
 			}),
 			awssim.WithCopyTimes(func(d awssim.Copied) { c.copies = append(c.copies, d) }),
 		}
-		if s.throttled > 0 {
-			options = append(options, awssim.WithChaos(s.throttled, awssim.Throttled))
+		if s.Throttled > 0 {
+			options = append(options, awssim.WithChaos(s.Throttled, awssim.Throttled))
 		}
 		world := awssim.New(options...)
 		b := furniture{course: &c}
@@ -185,7 +185,7 @@ const trust = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Prin
 const everything = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}`
 
 func (f *furniture) build(b *awssim.Builder) error {
-	for _, region := range regions[:f.regions] {
+	for _, region := range regions[:f.Regions] {
 		if err := makeKey(kms.NewFromConfig(b.Config(source, region)), aws.String(keyPolicy)); err != nil {
 			return err
 		}

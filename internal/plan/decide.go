@@ -36,6 +36,7 @@ func Decide(req Request, facts Facts) Plan {
 	if p.Refused() {
 		return p
 	}
+	p.Ways = ways(req, facts, destinations)
 	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
 	p.Findings = append(p.Findings, foreignFindings(req, facts, destinations, supplies)...)
 	p.Steps = steps(req, facts, destinations, open, supplies)

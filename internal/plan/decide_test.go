@@ -126,6 +126,12 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 		"no source key in the other Region: straight across": func(_ *plan.Request, f *plan.Facts) {
 			f.Keys[plan.Place{Account: source, Region: oregon}] = map[string]plan.Key{"alias/golden-source": {}}
 		},
+		"one account in the other Region: straight, from what is staged for others": func(r *plan.Request, _ *plan.Facts) {
+			away := r.Targets[0]
+			away.Name, away.AccountIDs, away.Regions = "away", others[:1], []string{oregon}
+			r.Targets[0].AccountIDs, r.Targets[0].Regions = others[:1], []string{tokyo}
+			r.Targets = append(r.Targets, away)
+		},
 		"into the source account: no stage, no share": func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].AccountIDs, r.Targets[0].Roles, r.Targets[0].Regions = []string{source}, nil, nil
 			at := plan.Place{Account: source, Region: tokyo}

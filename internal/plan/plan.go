@@ -9,6 +9,7 @@ import "time"
 type Plan struct {
 	Images       []ImagePlan       // per source Region
 	Destinations []DestinationPlan // per account and Region of the targets
+	Ways         []Way             // per Region of the targets that has no image of its own
 	Steps        []Step            // each after all that it waits for
 	Findings     []Finding
 	Estimate     Estimate

@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,9 +32,8 @@ type item struct {
 	why    string
 }
 
-// route chooses for every destination where it copies from: an image of the artifact in its Region; else copies staged there,
-// where the source account has a key for them, because one transfer then serves all accounts; else straight across account and
-// Region (rule A.1). Supplies come in the order of their Regions. What is staged is for all the destinations of the request, whichever
+// route chooses for every destination where it copies from: an image of the artifact in its Region; else, whichever is cheaper, copies
+// staged there, because one transfer then serves all accounts, or straight across account and Region (rule A.1). Supplies come in the order of their Regions. What is staged is for all the destinations of the request, whichever
 // of them are open now: a run of the same request takes it up.
 func route(req Request, facts Facts, all, destinations []Destination) ([]*supply, []Finding) {
 	var supplies []*supply
@@ -43,14 +43,15 @@ func route(req Request, facts Facts, all, destinations []Destination) ([]*supply
 		places[i] = d.At.id()
 	}
 	whom := origin.Whom(places)
+	from := map[string]string{}
+	for _, w := range ways(req, facts, all) {
+		from[w.Region] = w.From
+	}
 	for _, d := range destinations {
 		if d.At.Account == facts.Source.Account {
 			continue // an owner copies without staging or sharing
 		}
-		region := d.FromRegion
-		if canStage(req, facts, d.At.Region) {
-			region = d.At.Region
-		}
+		region := cmp.Or(from[d.At.Region], d.FromRegion)
 		i := slices.IndexFunc(supplies, func(s *supply) bool { return s.at.Region == region })
 		if i < 0 {
 			s, found := newSupply(req, facts, region, d.FromRegion)

@@ -24,6 +24,7 @@ func Plan(p plan.Plan) string {
 		t.image(image)
 	}
 	t.destinations(p.Destinations)
+	t.ways(p.Ways)
 	t.lost(p.Destinations)
 	if len(p.Steps) > 0 {
 		t.steps(p.Steps)
@@ -151,6 +152,28 @@ func (t *text) destinations(all []plan.DestinationPlan) {
 		}
 		t.line("  %s in %s: %q under %s%s", d.At.Account, d.At.Region, d.Name, cmp.Or(d.KeyARN, "a key that is not known"), from)
 	}
+}
+
+// ways tell what is moved to Regions that have no image, and what it would be the other way.
+func (t *text) ways(ways []plan.Way) {
+	for _, w := range ways {
+		other := "; no other way is open, for want of a key of the source account"
+		if w.Otherwise != nil {
+			other = fmt.Sprintf("; %s it would be %s", routeText(w.Region, *w.Otherwise), movedText(*w.Otherwise))
+		}
+		t.line("To %s: %s, %s%s", w.Region, routeText(w.Region, w.Route), movedText(w.Route), other)
+	}
+}
+
+func routeText(to string, r plan.Route) string {
+	if r.From == to {
+		return "staged there once"
+	}
+	return "straight from " + r.From
+}
+
+func movedText(r plan.Route) string {
+	return fmt.Sprintf("%d GiB between Regions and %d GiB copied", r.GiBTransferred, r.GiBCopied)
 }
 
 // lost names, once for all destinations, what a target's image will not have.

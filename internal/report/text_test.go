@@ -64,6 +64,11 @@ func planned() plan.Plan {
 			{At: prod, Target: "prod", FromRegion: home.Region, Name: "golden 1", KeyARN: keyOf(prod), Carried: lost},
 			{At: afar, Target: "prod", Optional: true, FromRegion: home.Region, Name: "golden 1", KeyARN: keyOf(afar), Carried: lost},
 		},
+		Ways: []plan.Way{
+			{Region: afar.Region, Accounts: 1, Route: plan.Route{From: home.Region, GiBTransferred: 8, GiBCopied: 8}, Otherwise: &plan.Route{From: afar.Region, GiBTransferred: 8, GiBCopied: 16}},
+			{Region: "eu-west-1", Accounts: 3, Route: plan.Route{From: "eu-west-1", GiBTransferred: 8, GiBCopied: 32}, Otherwise: &plan.Route{From: home.Region, GiBTransferred: 24, GiBCopied: 24}},
+			{Region: "eu-west-2", Accounts: 2, Route: plan.Route{From: home.Region, GiBTransferred: 16, GiBCopied: 16}},
+		},
 		Steps:    []plan.Step{staged, shared, copied},
 		Estimate: plan.Estimate{Copies: 2, GiBStored: 16, Takes: 3*time.Minute + 20*time.Second},
 		Findings: []plan.Finding{{Level: plan.Note, Summary: "a note"}, {Level: plan.Warning, Field: `target "prod": kms_key_id`, At: prod,
