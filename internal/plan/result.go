@@ -42,6 +42,7 @@ type Result struct {
 	Grants       []Granted
 	Steps        []Ended
 	Left         []Leftover
+	LeftUSD      float64 // what Left costs a month, as USDPerMonth has it
 	Source       []SourceEnd
 	Findings     []Finding
 }
@@ -115,8 +116,17 @@ type Leftover struct {
 	At       Place
 	Kind     string // share, grant, snapshot, image, instance
 	Resource string
-	GiB      int64 // that are stored for it; 0 for what stores nothing, and where it is not known
+	GiB      int64 // that are stored for it, at full size; 0 for what stores nothing, and where it is not known
 	Why      string
+}
+
+// USDPerMonth is what leftovers cost at list price as long as they stay, if every block of them is in use.
+func USDPerMonth(left []Leftover) float64 {
+	var gib int64
+	for _, l := range left {
+		gib += l.GiB
+	}
+	return float64(gib) * usdPerGiBMonth
 }
 
 // SourceEnd is in what state a source image was left.

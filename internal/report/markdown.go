@@ -241,6 +241,9 @@ func (t *text) leftovers(d Document) {
 			t.line("- %s %s in %s %s%s: %s", words(l.Kind), code(l.Resource), code(l.At.Account), code(l.At.Region), gib, words(l.Why))
 		}
 		t.beyond(len(d.Left))
+		if cost := leftCost(d.Left); cost != "" {
+			t.line("\nTogether %s%s.", size(d.Costs.Left), words(cost))
+		}
 	}
 }
 

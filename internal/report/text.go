@@ -264,7 +264,7 @@ func (t *text) left(left []plan.Leftover) {
 		t.line("left behind: 0 shares, 0 grants, 0 staged GiB")
 		return
 	}
-	t.line("left behind:")
+	t.line("left behind%s:", leftCost(left))
 	for _, l := range left {
 		size := ""
 		if l.GiB > 0 {
@@ -272,6 +272,14 @@ func (t *text) left(left []plan.Leftover) {
 		}
 		t.line("  %s %s in %s%s: %s", l.Kind, l.Resource, l.At, size, clean(l.Why))
 	}
+}
+
+// leftCost is what leftovers cost a month, at the list price that package plan names; "" where they store nothing, or it is not known.
+func leftCost(left []plan.Leftover) string {
+	if usd := plan.USDPerMonth(left); usd > 0 {
+		return fmt.Sprintf(", up to $%.2f a month (list price of us-east-1)", usd)
+	}
+	return ""
 }
 
 func count(n int, one, many string) string {

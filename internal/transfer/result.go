@@ -28,6 +28,7 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 			unproved[s.Base().For] = true
 		}
 	}
+	sizes := map[string]int64{} // of the copies
 	told := false // that the source credentials have ended
 	for _, s := range p.Steps {
 		d := done[s.Base().Step]
@@ -43,6 +44,12 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 		}
 		r.Findings = append(r.Findings, d.Notes...)
 		r.Left = append(r.Left, d.Left...)
+		if s, is := s.(*plan.CopySnapshot); is {
+			sizes[d.Made] = s.GiB
+			if d.Snapshot != nil { // one that failed, and was made again
+				sizes[aws.ToString(d.Snapshot.SnapshotId)] = s.GiB
+			}
+		}
 		switch s := s.(type) {
 		case *plan.VerifyImage:
 			verified[s.At] = d.Err == nil
@@ -69,6 +76,12 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 			r.Left = append(r.Left, left)
 		}
 	}
+	for i, left := range r.Left {
+		if left.Kind == "snapshot" && left.GiB == 0 {
+			r.Left[i].GiB = sizes[left.Resource]
+		}
+	}
+	r.LeftUSD = plan.USDPerMonth(r.Left)
 	return r
 }
 

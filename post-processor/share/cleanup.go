@@ -49,6 +49,7 @@ func (r *run) clean(ctx context.Context, request plan.Request, failed plan.Resul
 		return slices.ContainsFunc(swept.Steps, func(s plan.Ended) bool { return s.Made == l.Resource && s.Failure == nil })
 	}
 	failed.Left = append(slices.DeleteFunc(failed.Left, removed), swept.Left...)
+	failed.LeftUSD = plan.USDPerMonth(failed.Left)
 	failed.Steps = append(failed.Steps, swept.Steps...)
 	failed.Findings = append(failed.Findings, swept.Findings...)
 	return failed
