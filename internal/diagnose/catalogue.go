@@ -250,6 +250,8 @@ var catalogue = []entry{
 	// 4: limits, waiting.
 	{rules: "4.1.1 4.1.5 A.3.1 A.3.2 A.3.3", calls: "ec2:CopySnapshot", codes: "ResourceLimitExceeded", says: "too many snapshots are being copied to {region}", because: "account {account} may have {limit} copies under way to a Region, also those that others began",
 		next: "wait for copies to end and run again, or ask AWS to raise the limit"},
+	{rules: "4.1.4", calls: "ec2:RegisterImage", codes: "ResourceLimitExceeded", says: "account {account} has too many images in {region}", because: "AWS allows 50,000 unless it has raised the limit",
+		next: "deregister images, or ask AWS to raise the limit, and run again: what is done stays done"},
 	{rules: "4.1.2 4.1.3 4.1.5", codes: "ResourceLimitExceeded", says: "too much is under way in {region}", because: "account {account} may have {limit} at once, also those that others began", next: "wait for copies to end and run again, or ask AWS to raise the limit"},
 	{rules: "4.1.4", codes: "SnapshotLimitExceeded", says: "account {account} has too many snapshots in {region}", because: "AWS allows 100,000 unless it has raised the limit", next: "delete snapshots, or ask AWS to raise the limit"},
 	{rules: "4.1.4", codes: "PendingSnapshotLimitExceeded", says: "too many snapshots of account {account} are pending", because: "AWS limits how many are made at once", next: "wait for some to end and run again"},
