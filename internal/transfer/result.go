@@ -29,7 +29,7 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 		}
 	}
 	sizes := map[string]int64{} // of the copies
-	told := false // that the source credentials have ended
+	told := false               // that the source credentials have ended
 	for _, s := range p.Steps {
 		d := done[s.Base().Step]
 		ended := plan.Ended{Step: s.Base().Step, At: s.Base().At, Begun: d.Begun, Ended: d.Ended, Made: d.Made, Skipped: errors.Is(d.Err, errSkipped), Failure: explain(ctx, pool, source, s, d.Err)}
