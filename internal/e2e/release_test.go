@@ -1,0 +1,153 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"archive/zip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var release = flag.String("release", "", "folder with the archives and checksums of a release")
+
+// The names are what packer init looks for: packer-plugin-<name>_v<version>_x<protocol>_<system>_<processor>.zip, and a file of checksums.
+func TestAReleaseIsInstalledByPacker(t *testing.T) {
+	if *release == "" {
+		t.Skip("make release-check lays one out")
+	}
+	sums, err := filepath.Glob(filepath.Join(*release, "packer-plugin-encrypted-ami_v*_SHA256SUMS"))
+	if err != nil || len(sums) != 1 {
+		t.Fatalf("%q, %v", sums, err)
+	}
+	listed, err := os.ReadFile(sums[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := regexp.MustCompile(`^packer-plugin-encrypted-ami_v(\d+\.\d+\.\d+)_(x5\.\d+)_([a-z]+)_([a-z0-9]+)\.zip$`)
+	tried := false
+	for line := range strings.Lines(string(listed)) {
+		sum, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		parts := archive.FindStringSubmatch(name)
+		if parts == nil {
+			t.Errorf("%q is no name that packer init looks for", name)
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(*release, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if has := sha256.Sum256(content); hex.EncodeToString(has[:]) != sum {
+			t.Errorf("%s has another checksum than %s", name, sum)
+		}
+		binary := unpack(t, filepath.Join(*release, name))
+		if want := strings.TrimSuffix(name, ".zip"); strings.TrimSuffix(filepath.Base(binary), ".exe") != want {
+			t.Errorf("%s holds %s", name, filepath.Base(binary))
+		}
+		if parts[3] == "linux" && parts[4] == "amd64" {
+			isInstalled(t, binary, parts[1], parts[2])
+			tried = true
+		}
+	}
+	if !tried {
+		t.Error("there is none for linux on amd64")
+	}
+}
+
+// unpack takes the one file out of an archive.
+func unpack(t *testing.T, path string) string {
+	t.Helper()
+	archive, err := zip.OpenReader(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer archive.Close()
+	if len(archive.File) != 1 {
+		t.Fatalf("%s holds %d files", path, len(archive.File))
+	}
+	from, err := archive.File[0].Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	to, err := os.OpenFile(filepath.Join(t.TempDir(), filepath.Base(archive.File[0].Name)), os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(to, from); err != nil {
+		t.Fatal(err)
+	}
+	if err := to.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return to.Name()
+}
+
+// isInstalled lets packer install the binary, find it again as what a template requires, and read a template of ours with it.
+func isInstalled(t *testing.T, binary, version, protocol string) {
+	t.Helper()
+	text, err := exec.CommandContext(t.Context(), binary, "describe").Output()
+	var described struct {
+		Version        string
+		APIVersion     string   `json:"api_version"`
+		PostProcessors []string `json:"post_processors"`
+	}
+	if err := errors.Join(err, json.Unmarshal(text, &described)); err != nil {
+		t.Fatal(err)
+	}
+	if described.Version != version || described.APIVersion != protocol || len(described.PostProcessors) != 1 {
+		t.Errorf("it describes itself as %s", text)
+	}
+	folder := t.TempDir()
+	plugins := filepath.Join(folder, "plugins")
+	template := `
+packer {
+  required_plugins {
+    encrypted-ami = {
+      source  = "github.com/encrypted-ami/encrypted-ami"
+      version = "= ` + version + `"
+    }
+  }
+}
+source "null" "redo" {
+  communicator = "none"
+}
+build {
+  sources = ["source.null.redo"]
+  post-processor "encrypted-ami-share" {
+    target {
+      account_ids = ["999999999999"]
+      kms_key_id  = "default"
+    }
+  }
+}
+`
+	if err := os.WriteFile(filepath.Join(folder, "template.pkr.hcl"), []byte(template), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, arguments := range [][]string{
+		{"plugins", "install", "--path", binary, "github.com/encrypted-ami/encrypted-ami"},
+		{"init", "."}, // asks nobody for what is there
+		{"validate", "."},
+	} {
+		packer := exec.CommandContext(t.Context(), os.Getenv("E2E_PACKER"), arguments...)
+		packer.Dir, packer.Env = folder, environment(folder, plugins)
+		if output, err := packer.CombinedOutput(); err != nil {
+			t.Fatalf("packer %s: %v\n%s", strings.Join(arguments, " "), err, output)
+		}
+	}
+	found, err := filepath.Glob(filepath.Join(plugins, "github.com", "encrypted-ami", "encrypted-ami", "packer-plugin-encrypted-ami_v"+version+"_"+protocol+"_linux_amd64*"))
+	if err != nil || len(found) != 2 { // with its checksum
+		t.Errorf("installed: %q, %v", found, err)
+	}
+}
