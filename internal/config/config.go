@@ -62,6 +62,9 @@ type Config struct {
 	Fidelity string `mapstructure:"fidelity"`
 	// How many destinations, each an account in a Region, may fail without failing the run. Those of targets with `required = false` are not counted. Default: `0`.
 	MaxFailedTargets int `mapstructure:"max_failed_targets"`
+	// When parameters and launch templates may name the new images: `each`, as soon as the image of the same account and Region is verified and,
+	// where asked, launched; or `all`, when those of all required targets are. Targets with `required = false` hold nobody back. Default: `each`.
+	Publish string `mapstructure:"publish"`
 	// What becomes of unfinished work when a run fails: `keep` leaves completed and pending copies for the next run to go on with, listed
 	// as left behind; `clean` removes everything that is unfinished, as `cleanup_only` does. What targets have got stays theirs. Default: `keep`.
 	OnFailure string `mapstructure:"on_failure"`
@@ -104,6 +107,12 @@ const DefaultTimeout = 12 * time.Hour
 const (
 	fromSource = "source"
 	fromBase   = "base"
+)
+
+// When images are published.
+const (
+	publishEach = "each"
+	publishAll  = "all"
 )
 
 // What becomes of unfinished work.
@@ -205,6 +214,9 @@ func (c *Config) fill() {
 	if c.SourceKeyAccess == "" {
 		c.SourceKeyAccess = string(plan.ByPolicy)
 	}
+	if c.Publish == "" {
+		c.Publish = publishEach
+	}
 	if c.OnFailure == "" {
 		c.OnFailure = keepOnFailure
 	}
@@ -283,6 +295,10 @@ func (c *Config) checkImages(p *problems) {
 }
 
 func (c *Config) checkFailures(p *problems) {
+	p.oneOf("publish", c.Publish, []string{publishEach, publishAll})
+	if c.Publish == publishAll && c.MaxFailedTargets > 0 {
+		p.add("max_failed_targets", "no effect beside publish = %q: without all images nothing is published, and nobody served", publishAll)
+	}
 	if c.MaxFailedTargets < 0 {
 		p.add("max_failed_targets", "%d is negative", c.MaxFailedTargets)
 	}
@@ -416,6 +432,7 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 		SourceKeyAccess:       plan.SourceKeyAccess(c.SourceKeyAccess),
 		ProtectSource:         c.ProtectSource.True(),
 		MaxFailedTargets:      c.MaxFailedTargets,
+		PublishAll:            c.Publish == publishAll,
 		OrganizationRoles:     c.Organizations.roles(),
 		AssumeRoleFrom:        c.AssumeRoleFrom,
 		Strict:                c.Fidelity == refuseLosses,
@@ -429,6 +446,9 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 	}
 	for i := range c.Shares {
 		request.Shares = append(request.Shares, c.Shares[i].share(i))
+	}
+	if request.PublishAll && !request.Publishes() {
+		p.add("publish", "no effect: no target has an ssm_parameter or a launch_template")
 	}
 	return request, p.err()
 }

@@ -76,6 +76,7 @@ type FlatConfig struct {
 	AssumeRoleFrom        *string            `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
 	Fidelity              *string            `mapstructure:"fidelity" cty:"fidelity" hcl:"fidelity"`
 	MaxFailedTargets      *int               `mapstructure:"max_failed_targets" cty:"max_failed_targets" hcl:"max_failed_targets"`
+	Publish               *string            `mapstructure:"publish" cty:"publish" hcl:"publish"`
 	OnFailure             *string            `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
 	CleanupOnly           *bool              `mapstructure:"cleanup_only" cty:"cleanup_only" hcl:"cleanup_only"`
 	PlanOnly              *bool              `mapstructure:"plan_only" cty:"plan_only" hcl:"plan_only"`
@@ -130,6 +131,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"assume_role_from":           &hcldec.AttrSpec{Name: "assume_role_from", Type: cty.String, Required: false},
 		"fidelity":                   &hcldec.AttrSpec{Name: "fidelity", Type: cty.String, Required: false},
 		"max_failed_targets":         &hcldec.AttrSpec{Name: "max_failed_targets", Type: cty.Number, Required: false},
+		"publish":                    &hcldec.AttrSpec{Name: "publish", Type: cty.String, Required: false},
 		"on_failure":                 &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},
 		"cleanup_only":               &hcldec.AttrSpec{Name: "cleanup_only", Type: cty.Bool, Required: false},
 		"plan_only":                  &hcldec.AttrSpec{Name: "plan_only", Type: cty.Bool, Required: false},

@@ -174,6 +174,7 @@ var options = []struct {
 	{"source_amis", prod + "\nsource_amis = { us-east-1 = \"ami-01234567\", eu-west-1 = \"ami-0123456789abcdef0\" }", func(r run) any { return r.config.SourceImages() }, []plan.SourceImage{{Region: "eu-west-1", ImageID: "ami-0123456789abcdef0"}, {Region: "us-east-1", ImageID: "ami-01234567"}}},
 	{"fidelity", prod + "\nfidelity = \"strict\"", func(r run) any { return r.Strict }, true},
 	{"max_failed_targets", prod + "\nmax_failed_targets = 3", func(r run) any { return r.MaxFailedTargets }, 3},
+	{"publish", parameter("") + "\npublish = \"all\"", func(r run) any { return r.PublishAll }, true},
 	{"on_failure", prod + "\non_failure = \"clean\"", func(r run) any { return r.config.CleansUp() }, true},
 	{"cleanup_only", prod + "\ncleanup_only = true", func(r run) any { return r.config.CleanupOnly }, true},
 	{"plan_only", prod + "\nplan_only = true", func(r run) any { return r.config.PlanOnly }, true},
@@ -287,6 +288,7 @@ const laterKnown = `
 	timeout      = unknown
 	kms_key_id   = unknown
 	on_failure   = unknown
+	publish      = unknown
 	source_amis  = { (build) = unknown }
 	max_retries  = unknown_number
 	assume_role  { role_arn = "arn:aws:iam::${build}:role/builder" }
@@ -344,6 +346,7 @@ func TestNothingToDoIsToldByTheRun(t *testing.T) {
 		"target":                         "dynamic \"target\" {\nfor_each = unknown_list\ncontent {\naccount_ids = [target.value]\n}\n}",
 		"share[0]":                       "share {\norganization_arns = unknown_list\n}",
 		"account_ids":                    "target {\nkms_key_id = \"default\"\naccount_ids = unknown_list\n}",
+		"publish: no effect":             prod + "\npublish = \"all\"",
 		"exclude_account_ids: no effect": "target {\nkms_key_id = \"default\"\naccount_ids = [\"999999999999\"]\nexclude_account_ids = [\"888888888888\"]\n}",
 	} {
 		c, err := prepare(t, body, unknownValues)

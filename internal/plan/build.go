@@ -101,6 +101,7 @@ func steps(req Request, facts Facts, all, destinations []Destination, supplies [
 		b.launch(&goals[i])
 		b.tidy(goals[i])
 	}
+	b.hold(goals)
 	for _, g := range goals {
 		b.publish(g)
 	}
@@ -436,6 +437,9 @@ func copyTime(gib int64) time.Duration { return time.Minute + time.Duration(gib)
 // stands first. What KMS is asked for besides, EC2 asks on its own.
 func calls(s Step) []string {
 	rights := s.Rights()
+	if len(rights) == 0 {
+		return nil
+	}
 	service, _, _ := strings.Cut(rights[0].Action, ":")
 	var actions []string
 	for _, r := range rights {

@@ -28,12 +28,12 @@ type Destination struct {
 	Description  string
 	Tags         map[string]string
 	SnapshotTags map[string]string
-	Launch       *Launch     // nil: no launch check
-	Parameters   []Parameter // rendered
+	Launch       *Launch          // nil: no launch check
+	Parameters   []Parameter      // rendered
+	Templates    []LaunchTemplate // rendered
 	Grants       []KeyGrant
 
 	skipMissingRole bool
-	Templates       []LaunchTemplate // rendered
 }
 
 // Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts only, so

@@ -5,6 +5,7 @@ package plan_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -113,4 +114,46 @@ func TestALaunchTemplateGetsOneVersionWithTheImage(t *testing.T) {
 		pointed(t, &out, plan.Decide(req, facts))
 	}
 	compare(t, "templates.golden", out.String())
+}
+
+// With publish = "all" every pointer waits for one step that needs the proofs of all required destinations; where all is published there is none.
+func TestPublishingAllWaitsForTheProofsOfRequiredDestinations(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		all  bool
+		gate []plan.ID
+	}{
+		{"each", false, nil},
+		{"all", true, []plan.ID{"verify/444444444444/" + tokyo, "verify/555555555555/" + tokyo}},
+	} {
+		req, facts := world()
+		req.PublishAll = c.all
+		req.Targets[0].Regions, req.Targets[0].Parameters = nil, []plan.Parameter{{Name: "golden", Type: "String", DataType: "text", Overwrite: true}}
+		optional := req.Targets[0]
+		optional.Name, optional.Optional, optional.AccountIDs = "optional", true, others[2:]
+		req.Targets[0].AccountIDs = others[:2]
+		req.Targets = append(req.Targets, optional)
+		p := plan.Decide(req, facts)
+		inOrder(t, p.Steps)
+		var gate []plan.ID
+		for _, s := range p.Steps {
+			if all, is := s.(*plan.AllProved); is {
+				gate = all.Needs
+			}
+			if _, points := plan.PointerOf(s); points && slices.Contains(s.Base().Needs, "publish/all") != c.all {
+				t.Errorf("%s: %s needs %v", c.name, s.Base().Step, s.Base().Needs)
+			}
+		}
+		if !slices.Equal(gate, c.gate) {
+			t.Errorf("%s: the gate needs %v", c.name, gate)
+		}
+	}
+	req, facts := finished()
+	req.PublishAll, req.Targets[0].Parameters = true, []plan.Parameter{{Name: "golden", Type: "String", DataType: "text", Overwrite: true}}
+	site := facts.Sites[there]
+	site.Parameters = map[string]plan.Stored{"golden": {Type: "String", DataType: "text", ImageID: "ami-0ccccccccccccccc1"}}
+	facts.Sites[there] = site
+	if steps := plan.Decide(req, facts).Steps; len(steps) != 1 {
+		t.Errorf("all is published: %v", steps)
+	}
 }

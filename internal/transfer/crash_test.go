@@ -24,14 +24,19 @@ import (
 
 // attempt is a run that may die at any call. Its targets are all of the house where none are given.
 func (h *house) attempt(ctx context.Context, client *awssim.Line, id string, targets ...string) (plan.Result, error) {
-	pool := h.pool(ctx, client)
-	say := func(plan.Event) {}
-	transfer.Seal(ctx, pool, source, h.sealKey, h.images, say)
 	req := h.request()
 	req.Build.RunID = id
 	if len(targets) > 0 {
 		req.Targets[0].AccountIDs = targets
 	}
+	return h.attemptOf(ctx, client, req)
+}
+
+// attemptOf is an attempt at a request.
+func (h *house) attemptOf(ctx context.Context, client *awssim.Line, req plan.Request) (plan.Result, error) {
+	pool := h.pool(ctx, client)
+	say := func(plan.Event) {}
+	transfer.Seal(ctx, pool, source, h.sealKey, h.images, say)
 	facts, err := survey.Look(ctx, pool, req)
 	if err != nil {
 		return plan.Result{}, err

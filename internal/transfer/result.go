@@ -64,6 +64,11 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 			if d.Err == nil && s.Lasting {
 				r.Grants = append(r.Grants, plan.Granted{At: s.At, KeyARN: s.KeyARN, Name: s.Name, Grantee: s.Grantee, Operations: s.Operations, GrantID: d.Made})
 			}
+		case *plan.AllProved:
+			if d.Err != nil {
+				r.Findings = append(r.Findings, plan.Finding{Level: plan.Note, Field: "publish", Summary: "nothing was published", Because: `publish = "all", and not every required destination has a proved image`,
+					Next: "run again: what is done stays done"})
+			}
 		case *plan.DeleteSnapshot:
 			removed[d.Made] = d.Err == nil
 		}

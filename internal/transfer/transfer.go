@@ -86,6 +86,8 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 		end(t.verifyImage(ctx, j, s))
 	case *plan.PutParameter:
 		end(t.putParameter(ctx, j, s))
+	case *plan.AllProved:
+		end(Done{})
 	case *plan.AddTemplateVersion:
 		end(t.addTemplateVersion(ctx, j, s))
 	case *plan.WithdrawShare:

@@ -1,0 +1,7 @@
+publish            = "some"
+max_failed_targets = 1
+
+target {
+  account_ids = ["999999999999"]
+  kms_key_id  = "default"
+}

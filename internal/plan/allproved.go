@@ -1,0 +1,48 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+)
+
+// AllProved holds back what points at images until those of all required destinations are proved. It makes no call.
+type AllProved struct {
+	Head
+	Destinations int
+}
+
+// Rights of the step: none.
+func (s *AllProved) Rights() []Right { return nil }
+
+func (s *AllProved) String() string {
+	if s.Destinations == 1 {
+		return "let nothing name an image before that of the required destination is proved"
+	}
+	return fmt.Sprintf("let nothing name an image before those of all %d required destinations are proved", s.Destinations)
+}
+
+// hold makes what is published wait for the proofs of all required destinations, where the request wants that and anything is left to publish.
+func (b *builder) hold(goals []goal) {
+	if !b.req.PublishAll || !slices.ContainsFunc(goals, func(g goal) bool {
+		return slices.ContainsFunc(pointers(b.req, b.facts, g.Destination), func(p Pointer) bool { return !p.Set })
+	}) {
+		return
+	}
+	gate := &AllProved{Head: Head{Step: "publish/all"}}
+	for _, g := range goals {
+		if !g.Optional {
+			gate.Needs = append(gate.Needs, g.proofs...)
+			gate.Destinations++
+		}
+	}
+	if gate.Destinations == 0 {
+		return
+	}
+	b.add(gate)
+	for i := range goals {
+		goals[i].proofs = append(slices.Clone(goals[i].proofs), gate.Step)
+	}
+}
