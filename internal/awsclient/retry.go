@@ -21,6 +21,7 @@ import (
 var repeatable = map[string]bool{
 	"AddTagsToResource":                    true,
 	"AssumeRole":                           true,
+	"CopyImage":                            true, // by its token
 	"CreateGrant":                          true, // with a name
 	"CreateTags":                           true,
 	"CreateLaunchTemplateVersion":          true, // with a ClientToken

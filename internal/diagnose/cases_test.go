@@ -54,7 +54,7 @@ func share() *plan.ShareSnapshot {
 
 func register() *plan.RegisterImage {
 	return &plan.RegisterImage{Head: plan.Head{Step: "register/999999999999/eu-west-1", At: atTarget, For: atTarget},
-		Name: "golden-2026-11-21", Snapshots: map[string]plan.Ref{"/dev/xvda": {Known: snapshot}}}
+		Likeness: plan.Likeness{Name: "golden-2026-11-21"}, Snapshots: map[string]plan.Ref{"/dev/xvda": {Known: snapshot}}}
 }
 
 func deregister() *plan.DeregisterImage {

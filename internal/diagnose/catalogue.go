@@ -204,7 +204,7 @@ var catalogue = []entry{
 	{rules: "2.2.2", codes: "InvalidParameter", holds: has{"Snapshots encrypted with the AWS Managed CMK"}, says: "an image with a snapshot under aws/ebs cannot be shared",
 		because: "no other account can use that key, and its policy cannot be changed", next: "set kms_key_id to a customer managed key of the source account: the image is then copied under it first"},
 	{rules: "2.2.3", codes: "UnsupportedOperation", holds: has{"be shared publicly"}, says: "an image with an encrypted snapshot cannot be public", because: "AWS forbids it", next: defect},
-	{rules: "2.2.8 2.2.9 A.1.4", codes: "InvalidRequest", holds: has{"permission to access the storage of this ami"}, says: "the image is shared, its snapshots are not",
+	{rules: "2.2.8 2.2.9 A.1.4", premature: true, codes: "InvalidRequest", holds: has{"permission to access the storage of this ami"}, says: "the image is shared, its snapshots are not",
 		because: "copying another account's image takes createVolumePermission on every snapshot of it, and sharing an image with an organization or a unit shares none", next: "share every snapshot of {on} with account {account}"},
 	{rules: "2.2.10", codes: "MissingParameter", says: "the call lacks a parameter", because: "AWS takes no empty description, and imdsSupport can be set to v2.0 and not be reset", next: defect},
 	{rules: "2.2.11 A.4.1", codes: "AuthFailure", holds: has{"Not authorized for image"}, says: "account {account} is not the owner of {on}", because: "only its owner can read or change the attributes of an image, shared or not", next: "use the credentials of the account that made the image"},

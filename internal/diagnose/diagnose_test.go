@@ -198,7 +198,8 @@ func TestARefusedLookAtAKeyProvesNothing(t *testing.T) { // 3.2.4, 6.8
 func TestWhatAWSHasNotSeenYetIsPremature(t *testing.T) { // 4.4.4, 4.6.5, 1.8.4
 	for _, c := range cases {
 		text := c.Refusal.Message
-		want := text == "Given key ID is not accessible" || text == "Source snapshot is not found" || text == "Source snapshot is not complete"
+		want := text == "Given key ID is not accessible" || text == "Source snapshot is not found" || text == "Source snapshot is not complete" ||
+			text == "You do not have permission to access the storage of this ami"
 		if got := Premature(c.Refusal); got != want {
 			t.Errorf("%s: %v", c.title, got)
 		}

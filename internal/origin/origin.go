@@ -10,6 +10,7 @@ package origin
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -25,8 +26,23 @@ const (
 	SealedID  = Prefix + "seal-id"   // second seal: over its id, given right after
 	Protected = Prefix + "protected" // on a source image: the run that switched its deregistration protection on
 	SealKey   = Prefix + "seal-key"  // on a source image: the sealing key
+	Stays     = Prefix + "stays"     // on a staged image: share blocks let others launch it, and no run removes it
 	Before    = Prefix + "before"    // on a source snapshot: who might use it before we shared it
 )
+
+// Whole stands for the device of a snapshot that CopyImage made: AWS gives all snapshots of an image the same tags.
+const Whole = "image"
+
+// madeFor is how EC2 describes the snapshots of a copied image. Nobody can change a snapshot's description.
+var madeFor = regexp.MustCompile(`^Copied for DestinationAmi (ami-[0-9a-f]+) `)
+
+// MadeFor is the image that EC2 says it has made a snapshot for; "" where it says nothing of the kind.
+func MadeFor(description string) string {
+	if found := madeFor.FindStringSubmatch(description); found != nil {
+		return found[1]
+	}
+	return ""
+}
 
 // Ours reports whether a tag key is one of ours.
 func Ours(key string) bool { return strings.HasPrefix(key, Prefix) }
@@ -54,12 +70,15 @@ func Whom(destinations []string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
+// Sharers stands for the destinations of a staged image that share blocks let others launch: it is for whoever comes, and stays.
+const Sharers = "shared"
+
 // StagedFor reads from a tag Source for whom a copy of the mark's device was staged; "" where it is no such tag.
 func (m Mark) StagedFor(source string) string {
 	m.Staged = ""
 	before, after, _ := strings.Cut(source, staged)
 	whom, device, _ := strings.Cut(after, "/")
-	if before+"/"+device != m.Source() {
+	if strings.TrimSuffix(before+"/"+device, "/") != m.Source() {
 		return ""
 	}
 	return whom

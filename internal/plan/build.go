@@ -35,15 +35,16 @@ type builder struct {
 // goal is a destination, and what earlier runs left of its copy.
 type goal struct {
 	Destination
-	keyARN string
-	image  *ec2types.Image      // finished: nothing is left to do but to verify
-	broken []ec2types.Image     // ours, but not what the image has to be
-	copies map[string]leftovers // by the id of the volume's own snapshot
-	ami    Ref                  // its image, finished or to be
-	proofs []ID                 // steps that have to succeed before anything may point at the image; the first verifies it
+	keyARN  string
+	image   *ec2types.Image      // finished: nothing is left to do but to verify
+	pending *ec2types.Image      // on its way, by CopyImage
+	broken  []ec2types.Image     // ours, but not what the image has to be
+	copies  map[string]leftovers // by the id of the volume's own snapshot
+	ami     Ref                  // its image, finished or to be
+	proofs  []ID                 // steps that have to succeed before anything may point at the image; the first verifies it
 }
 
-// ready is a snapshot that can be copied or registered, and the steps that have to succeed before.
+// ready is a snapshot or an image that can be copied or registered, and the steps that have to succeed before.
 type ready struct {
 	ref   Ref
 	key   string // what it is encrypted with; "" when it is not
@@ -54,8 +55,12 @@ type ready struct {
 type offer struct {
 	*supply
 	ready map[string]ready
-	given map[string][]string // accounts that the plan shares with
+	given map[string][]string // accounts that the plan shares with, until they have their copies
 	used  map[string][]ID     // copies that the plan makes of it
+
+	whole    ready    // the image itself; zero: nobody needs it
+	admitted []string // accounts that may copy it, until they have
+	copied   []ID     // copies that the plan makes of the image
 }
 
 // cleaning are the acts that remove what runs before this one left unfinished: copies of no image, images that are not what they have
@@ -64,6 +69,9 @@ func cleaning(req Request, facts Facts, all, destinations []Destination, supplie
 	b := &builder{req: req, facts: facts, all: all}
 	for _, d := range destinations {
 		g := b.goal(d)
+		if g.pending != nil {
+			g.broken = append(g.broken, *g.pending)
+		}
 		gone := b.deregister(g)
 		for _, v := range volumes(facts.Images[d.FromRegion]) {
 			b.drop(d.At, d.At, g.copies[v.id()].all(), gone...)
@@ -93,11 +101,11 @@ func steps(req Request, facts Facts, all, destinations []Destination, supplies [
 		offers[i] = b.offer(s, goals)
 	}
 	copies := make([]map[string]ready, len(goals))
-	for i, g := range goals {
-		copies[i] = b.copies(g, offers)
+	for i := range goals {
+		copies[i] = b.copies(&goals[i], offers)
 	}
 	for i := range goals {
-		b.register(&goals[i], copies[i])
+		b.complete(&goals[i], copies[i])
 		b.launch(&goals[i])
 		b.tidy(goals[i])
 	}
@@ -120,11 +128,18 @@ func (b *builder) add(s Step) ID {
 // goal looks what is left to do at a destination.
 func (b *builder) goal(d Destination) goal {
 	g := goal{Destination: d, keyARN: destinationKeyARN(d, b.facts), copies: map[string]leftovers{}}
-	g.image, g.broken, _ = earlierImage(b.req, b.facts, d)
+	found := imageAt(b.req, b.facts, d)
+	g.image, g.pending, g.broken = found.use, found.pending, found.broken
+	if g.pending != nil {
+		g.Method = ByImage
+	}
 	for _, v := range volumes(b.facts.Images[d.FromRegion]) {
 		found := copiesAt(b.req, b.facts, d, v)
-		if g.image != nil {
+		switch {
+		case g.image != nil:
 			found = found.besides(snapshotOf(*g.image, v.device()))
+		case g.Method == ByImage:
+			found = found.besides("")
 		}
 		g.copies[v.id()] = found
 	}
@@ -132,7 +147,9 @@ func (b *builder) goal(d Destination) goal {
 }
 
 // wants reports whether a destination still has to copy a volume.
-func (g goal) wants(volume string) bool { return g.image == nil && g.copies[volume].use == nil }
+func (g goal) wants(volume string) bool {
+	return g.image == nil && g.pending == nil && g.copies[volume].use == nil
+}
 
 // mark says where a destination's image, or the copy of one device, comes from and belongs.
 func (d Destination) mark(req Request, facts Facts, device string) origin.Mark {
@@ -144,10 +161,14 @@ func (d Destination) mark(req Request, facts Facts, device string) origin.Mark {
 	return m
 }
 
-// mark says where a staged snapshot comes from and belongs.
+// mark says where a staged image, or a staged snapshot, comes from and belongs.
 func (s *supply) mark(req Request, facts Facts, device string) origin.Mark {
-	return origin.Mark{Account: facts.Source.Account, Region: s.from, ImageID: imageID(req, s.from), Run: req.Build.RunID,
-		Place: s.at.id(), Device: device, Staged: s.whom, KeyARN: s.keyARN}
+	m := origin.Mark{Account: facts.Source.Account, Region: s.from, ImageID: imageID(req, s.from), Run: req.Build.RunID,
+		Place: s.at.id(), Device: device, Staged: s.whom}
+	if device != "" {
+		m.KeyARN = s.keyARN
+	}
+	return m
 }
 
 // imageID is the source image of a Region.
@@ -156,36 +177,178 @@ func imageID(req Request, region string) string {
 	return req.Images[i].ImageID
 }
 
-// offer stages and shares the snapshots of a supply that some destination still has to copy.
+// offer stages and shares what some destination still has to copy, and what share blocks name.
 func (b *builder) offer(s *supply, goals []goal) *offer {
 	o := &offer{supply: s, ready: map[string]ready{}, given: map[string][]string{}, used: map[string][]ID{}}
-	for _, it := range s.items {
-		var wanting []goal
-		for _, g := range goals {
-			if g.wants(it.id()) && slices.ContainsFunc(s.consumers, func(d Destination) bool { return d.At == g.At }) {
-				wanting = append(wanting, g)
-			}
-		}
-		if len(wanting) == 0 {
+	consumers := slices.DeleteFunc(slices.Clone(goals), func(g goal) bool { return !s.serves(g.At) })
+	wanting := make([][]goal, len(s.items))
+	wanted := !s.lasting.Nobody()
+	for i, it := range s.items {
+		wanting[i] = slices.DeleteFunc(slices.Clone(consumers), func(g goal) bool { return !g.wants(it.id()) })
+		wanted = wanted || len(wanting[i]) > 0
+	}
+	if !wanted {
+		return o
+	}
+	if s.image(b.facts.Source.Account) {
+		o.whole = ready{ref: Ref{Known: imageID(b.req, s.from)}}
+	}
+	if s.staged {
+		o.whole = b.stageImage(s)
+	}
+	var lasting []ID
+	for i, it := range s.items {
+		if len(wanting[i]) == 0 && s.lasting.Nobody() {
 			continue
 		}
-		source := ready{ref: Ref{Known: it.id()}, key: it.key()}
-		if it.staged {
-			source = b.copy(it.volume, source, CopySnapshot{
-				Head:        Head{Step: id("stage", s.at.Region, it.device()), At: s.at},
-				FromRegion:  s.from,
-				KeyARN:      s.keyARN,
-				Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, s.from)),
-				Tags:        s.mark(b.req, b.facts, it.device()).Tags(b.facts.Images[s.from].SealKey),
-				Mark:        s.mark(b.req, b.facts, it.device()),
-				SealKey:     b.facts.Images[s.from].SealKey,
-			}, stagedAt(b.req, b.facts, s, it.volume).use)
+		source := b.source(o, it)
+		stays := b.share(o, it, source, without(s.lasting.Accounts, it.sharedWith()), "lasting")
+		lasting = append(lasting, stays...)
+		needed := accountsOf(wanting[i])
+		o.given[it.id()] = without(without(needed, s.lasting.Accounts), append(it.sharedWith(), o.at.Account))
+		shares := b.share(o, it, source, o.given[it.id()])
+		if len(o.given[it.id()]) < len(without(needed, it.sharedWith())) {
+			shares = append(shares, stays...)
 		}
-		o.given[it.id()] = strangers(it, wanting)
-		source.needs = append(source.needs, b.share(s, it, source, o.given[it.id()])...)
+		source.needs = append(slices.Clone(source.needs), shares...)
 		o.ready[it.id()] = source
 	}
+	b.open(o, wanting, lasting)
 	return o
+}
+
+// source is what stands for a volume in the source account: its own snapshot, a staged one, or that of the staged image.
+func (b *builder) source(o *offer, it item) ready {
+	own := ready{ref: Ref{Known: it.id()}, key: it.key()}
+	switch {
+	case !it.staged:
+		return own
+	case !o.staged:
+		mark := o.mark(b.req, b.facts, it.device())
+		return b.copy(it.volume, own, CopySnapshot{
+			Head:        Head{Step: id("stage", o.at.Region, it.device()), At: o.at},
+			FromRegion:  o.from,
+			KeyARN:      o.keyARN,
+			Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, o.from)),
+			Tags:        mark.Tags(b.facts.Images[o.from].SealKey),
+			Mark:        mark,
+			SealKey:     b.facts.Images[o.from].SealKey,
+		}, stagedAt(b.req, b.facts, o.supply, it.volume).use)
+	case o.whole.ref.Known != "":
+		use := stagedImages(b.req, b.facts, o.supply).use
+		return ready{ref: Ref{Known: snapshotOf(*use, it.device())}, key: o.keyARN, needs: o.whole.needs}
+	}
+	return ready{ref: Ref{From: o.whole.ref.From, Device: it.device()}, key: o.keyARN, needs: o.whole.needs}
+}
+
+// stageImage makes an image in the source account that can be shared, or takes over what an earlier run made or began.
+func (b *builder) stageImage(s *supply) ready {
+	found := stagedImages(b.req, b.facts, s)
+	if found.use != nil {
+		b.sealImage(Head{Step: id("stage", s.at.Region, origin.Whole), At: s.at}, *found.use, b.facts.Images[s.from].SealKey)
+		return ready{ref: Ref{Known: aws.ToString(found.use.ImageId)}}
+	}
+	return b.copyImage(s.from, found.pending, CopyImage{
+		Head:         Head{Step: id("stage", s.at.Region, origin.Whole), At: s.at},
+		Likeness:     s.likeness(b.req, b.facts),
+		Image:        Ref{Known: imageID(b.req, s.from)},
+		FromRegion:   s.from,
+		FromKeyARNs:  keysOf(b.facts.Images[s.from]),
+		KeyARN:       s.keyARN,
+		SnapshotTags: s.mark(b.req, b.facts, origin.Whole).Tags(b.facts.Images[s.from].SealKey),
+	})
+}
+
+// copyImage adds a copy of a Region's image; one that an earlier run began is waited for.
+func (b *builder) copyImage(of string, pending *ec2types.Image, step CopyImage) ready {
+	for _, v := range volumes(b.facts.Images[of]) {
+		step.Devices = append(step.Devices, v.devices...)
+		step.GiB += v.gib()
+		step.Takes = max(step.Takes, copyTime(v.gib()))
+	}
+	slices.Sort(step.Devices)
+	step.Token = token(b.req, step.At, imageID(b.req, of))
+	step.Lane = imageLane(step.At)
+	if pending != nil {
+		b.sealImage(step.Head, *pending, step.SealKey)
+		step.Found, step.Needs = aws.ToString(pending.ImageId), nil
+	}
+	return ready{ref: Ref{From: b.add(&step)}, key: step.KeyARN, needs: []ID{step.Step}}
+}
+
+// keysOf are the keys that an image's snapshots are encrypted with, sorted.
+func keysOf(image Image) []string {
+	var keys []string
+	for _, v := range volumes(image) {
+		if v.key() != "" {
+			keys = append(keys, v.key())
+		}
+	}
+	return union(keys, nil)
+}
+
+// open lets those launch the shared image that copy it, and those that share blocks name, once its snapshots are shared with them. Who
+// might launch the artifact's own image before is remembered on it first.
+func (b *builder) open(o *offer, wanting [][]goal, lasting []ID) {
+	if o.whole.ref == (Ref{}) {
+		return
+	}
+	var before []string
+	image := b.facts.Images[o.from]
+	if !o.staged {
+		before = image.SharedWith.Accounts
+	}
+	head := Head{Step: id("share", o.at.Region, origin.Whole, "lasting"), At: o.at, Needs: slices.Concat(o.whole.needs, lasting), Takes: callTime}
+	var stays []ID
+	if !o.lasting.Nobody() {
+		step := &ShareImage{Head: head, Image: o.whole.ref, With: o.lasting, Lasting: true}
+		if o.staged {
+			step.Remember = map[string]string{origin.Stays: b.req.Build.RunID}
+		}
+		stays = append(stays, b.add(step))
+	}
+	var copying []goal
+	for _, goals := range wanting {
+		copying = append(copying, slices.DeleteFunc(goals, func(g goal) bool { return g.Method != ByImage })...)
+	}
+	needed := without(accountsOf(copying), append(slices.Clone(before), o.at.Account))
+	o.admitted = without(needed, o.lasting.Accounts)
+	shared := slices.Clone(o.whole.needs)
+	if len(o.admitted) < len(needed) {
+		shared = append(shared, stays...)
+	}
+	if len(o.admitted) > 0 {
+		head.Step, head.Needs = id("share", o.at.Region, origin.Whole), slices.Clone(o.whole.needs)
+		step := &ShareImage{Head: head, Image: o.whole.ref, With: Audience{Accounts: o.admitted}}
+		if _, known := origin.Remembered(tagMap(image.Image.Tags)); !o.staged && !known {
+			step.Remember = origin.Remember(union(before, o.lasting.Accounts))
+		}
+		shared = append(shared, b.add(step))
+	}
+	o.whole.needs = shared
+}
+
+// accountsAt are the accounts of destinations, sorted.
+func accountsAt(destinations []Destination) []string {
+	var accounts []string
+	for _, d := range destinations {
+		accounts = append(accounts, d.At.Account)
+	}
+	return union(accounts, nil)
+}
+
+// isDestination reports whether an account is one of the request's, open or not. Others are left to the runs that serve them.
+func (b *builder) isDestination(account string) bool {
+	return slices.ContainsFunc(b.all, func(d Destination) bool { return d.At.Account == account })
+}
+
+// accountsOf are the accounts of destinations, sorted.
+func accountsOf(goals []goal) []string {
+	var accounts []string
+	for _, g := range goals {
+		accounts = append(accounts, g.At.Account)
+	}
+	return union(accounts, nil)
 }
 
 // copy adds a copy of a volume, and says how it is to be had: what an earlier run completed is taken over, what it began is waited for.
@@ -214,12 +377,12 @@ func (b *builder) seal(of Head, c candidate, key origin.Key) {
 }
 
 // share lets accounts use a snapshot. Who might use one of the image's own snapshots before is remembered on it first.
-func (b *builder) share(s *supply, it item, source ready, accounts []string) []ID {
+func (b *builder) share(o *offer, it item, source ready, accounts []string, kind ...string) []ID {
 	var shares []ID
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
-		step := &ShareSnapshot{Head: Head{Step: id("share", s.at.Region, it.device()), At: s.at, Needs: slices.Clone(source.needs), Takes: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: chunk}
-		if _, known := origin.Remembered(tagMap(it.snapshot.Tags)); i == 0 && !it.staged && !known {
-			step.Remember = origin.Remember(it.snapshot.SharedWith)
+		step := &ShareSnapshot{Head: Head{Step: id(append([]string{"share", o.at.Region, it.device()}, kind...)...), At: o.at, Needs: slices.Clone(source.needs), Takes: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: chunk}
+		if _, known := origin.Remembered(tagMap(it.snapshot.Tags)); i == 0 && !it.staged && !known && len(kind) == 0 {
+			step.Remember = origin.Remember(union(it.snapshot.SharedWith, o.lasting.Accounts))
 		}
 		if i > 0 {
 			step.Step += ID(fmt.Sprintf("/%d", i+1))
@@ -230,35 +393,37 @@ func (b *builder) share(s *supply, it item, source ready, accounts []string) []I
 	return shares
 }
 
-// strangers are the accounts that a snapshot has to be shared with, sorted.
-func strangers(it item, wanting []goal) []string {
-	var accounts []string
-	for _, g := range wanting {
-		known := g.At.Account == aws.ToString(it.snapshot.OwnerId) || !it.staged && slices.Contains(it.snapshot.SharedWith, g.At.Account)
-		if !known && !slices.Contains(accounts, g.At.Account) {
-			accounts = append(accounts, g.At.Account)
-		}
+// sharedWith are the accounts that might use what stands for a volume before.
+func (it item) sharedWith() []string {
+	if it.staged {
+		return nil
 	}
-	slices.Sort(accounts)
-	return accounts
+	return slices.Clone(it.snapshot.SharedWith)
 }
 
-// copies makes a destination's own snapshots, as soon as each is to be had: no barrier per image.
-func (b *builder) copies(g goal, offers []*offer) map[string]ready {
+// copies makes a destination's own snapshots, each as soon as it is to be had, with no barrier per image; or its image in one copy.
+func (b *builder) copies(g *goal, offers []*offer) map[string]ready {
 	made := map[string]ready{}
-	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-		if g.image != nil {
+	i := slices.IndexFunc(offers, func(o *offer) bool { return o.serves(g.At) })
+	if g.image != nil {
+		for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 			made[v.id()] = ready{ref: Ref{Known: snapshotOf(*g.image, v.device())}}
-			continue
 		}
+		return made
+	}
+	if g.Method == ByImage {
+		var from *offer
+		if i >= 0 && offers[i].whole.ref != (Ref{}) {
+			from = offers[i]
+		}
+		return b.copyWhole(g, from)
+	}
+	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		from, source := g.FromRegion, ready{ref: Ref{Known: v.id()}, key: v.key()}
-		i := slices.IndexFunc(offers, func(o *offer) bool {
-			return slices.ContainsFunc(o.consumers, func(d Destination) bool { return d.At == g.At })
-		})
 		var access *access
 		if i >= 0 && g.wants(v.id()) {
 			from, source = offers[i].at.Region, offers[i].ready[v.id()]
-			if access = b.admit(g, offers[i].supply, source.key); access != nil {
+			if access = b.admit(*g, offers[i].supply, source.key); access != nil {
 				source.needs = append(slices.Clone(source.needs), access.await)
 			}
 		}
@@ -281,57 +446,110 @@ func (b *builder) copies(g goal, offers []*offer) map[string]ready {
 	return made
 }
 
-// register makes the destination's image from its copies, unless an earlier run did, and has it verified.
-func (b *builder) register(g *goal, copies map[string]ready) {
-	image := b.facts.Images[g.FromRegion]
-	r := &RegisterImage{
-		Head:        Head{Step: id("register", g.At.Account, g.At.Region), At: g.At, For: g.At, Takes: callTime},
-		Name:        g.Name,
-		Description: g.Description,
-		Source:      *image.Image,
-		UEFIData:    image.UEFIData,
-		Snapshots:   map[string]Ref{},
-		Tags:        joined(g.Tags, g.mark(b.req, b.facts, "").Tags(image.SealKey)),
-		Mark:        g.mark(b.req, b.facts, ""),
-		SealKey:     image.SealKey,
+// copyWhole copies a destination's image in one call, from the source account's offer or, as its owner, from the artifact's image.
+func (b *builder) copyWhole(g *goal, from *offer) map[string]ready {
+	step := CopyImage{
+		Head:         Head{Step: id("copy", g.At.Account, g.At.Region, origin.Whole), At: g.At, For: g.At, Needs: b.deregister(*g)},
+		Likeness:     g.likeness(b.req, b.facts),
+		Image:        Ref{Known: imageID(b.req, g.FromRegion)},
+		FromRegion:   g.FromRegion,
+		FromKeyARNs:  keysOf(b.facts.Images[g.FromRegion]),
+		KeyARN:       g.keyARN,
+		SnapshotTags: joined(g.SnapshotTags, g.mark(b.req, b.facts, origin.Whole).Tags(b.facts.Images[g.FromRegion].SealKey)),
 	}
+	var accesses []*access
+	if from != nil && g.pending == nil {
+		step.Image, step.FromRegion, step.FromKeyARNs = from.whole.ref, from.at.Region, from.keys()
+		step.Needs = append(step.Needs, from.whole.needs...)
+		for _, it := range from.items {
+			step.Needs = append(step.Needs, from.ready[it.id()].needs...)
+		}
+		for _, key := range step.FromKeyARNs {
+			if access := b.admit(*g, from.supply, key); access != nil {
+				step.Needs = append(step.Needs, access.await)
+				accesses = append(accesses, access)
+			}
+		}
+		slices.Sort(step.Needs)
+		step.Needs = slices.Compact(step.Needs)
+	}
+	copied := b.copyImage(g.FromRegion, g.pending, step)
+	for _, access := range accesses {
+		access.users = append(access.users, copied.needs...)
+	}
+	made := map[string]ready{}
+	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
+		made[v.id()] = ready{ref: Ref{From: copied.ref.From, Device: v.device()}, key: g.keyARN, needs: copied.needs}
+		if from != nil {
+			from.used[v.id()] = append(from.used[v.id()], copied.needs...)
+		}
+	}
+	if from != nil {
+		from.copied = append(from.copied, copied.needs...)
+	}
+	return made
+}
+
+// complete makes the destination's image from its copies, unless it is there already or a copy itself, and has it verified.
+func (b *builder) complete(g *goal, copies map[string]ready) {
+	like := g.likeness(b.req, b.facts)
 	verify := &VerifyImage{
 		Head:      Head{Step: id("verify", g.At.Account, g.At.Region), At: g.At, For: g.At, Takes: callTime},
+		Likeness:  like,
 		Target:    g.Target,
-		Register:  r,
 		Snapshots: map[string]Wanted{},
 	}
-	for _, v := range volumes(image) {
+	snapshots := map[string]Ref{}
+	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		source := copies[v.id()]
-		r.Needs = append(r.Needs, source.needs...)
+		verify.Needs = append(verify.Needs, source.needs...)
 		for _, device := range v.devices {
-			r.Snapshots[device] = source.ref
-			verify.Snapshots[device] = Wanted{Snapshot: source.ref, KeyARN: g.keyARN, GiB: v.gib()}
+			ref := source.ref
+			if ref.Device != "" {
+				ref.Device = device
+			}
+			snapshots[device] = ref
+			verify.Snapshots[device] = Wanted{Snapshot: ref, KeyARN: g.keyARN, GiB: v.gib()}
 		}
 	}
-	r.Needs = append(r.Needs, b.deregister(*g)...)
+	head := Head{Step: id("register", g.At.Account, g.At.Region), At: g.At, For: g.At, Takes: callTime}
 	var seals []ID
-	if g.image != nil {
+	switch {
+	case g.image != nil:
 		verify.Image = Ref{Known: aws.ToString(g.image.ImageId)}
-		tags := tagMap(g.image.Tags)
-		if tags[origin.SealedID] == "" {
-			seals = append(seals, b.add(&TagResource{Head: Head{Step: "seal/" + r.Step, At: g.At, For: g.At, Takes: callTime}, Resource: verify.Image,
-				Tags: map[string]string{origin.SealedID: image.SealKey.SealID(verify.Image.Known, tags[origin.Sealed])}}))
-		}
-	} else {
-		verify.Image = Ref{From: b.add(r)}
-		verify.Needs = append(slices.Clone(r.Needs), r.Step)
+		verify.Needs = append(verify.Needs, b.deregister(*g)...)
+		seals = b.sealImage(head, *g.image, like.SealKey)
+	case g.Method == ByImage:
+		verify.Needs = slices.Compact(verify.Needs)
+		verify.Image = Ref{From: verify.Needs[0]}
+	default:
+		head.Needs = append(verify.Needs, b.deregister(*g)...)
+		verify.Image = Ref{From: b.add(&RegisterImage{Head: head, Likeness: like, Snapshots: snapshots})}
+		verify.Needs = append(slices.Clone(head.Needs), head.Step)
 	}
 	g.ami, g.proofs = verify.Image, append(append(g.proofs, b.add(verify)), seals...)
 }
 
-// deregister removes images that are ours, but not what the image has to be.
+// sealImage gives an image of an earlier run its second seal, where that run did not come to it.
+func (b *builder) sealImage(of Head, image ec2types.Image, key origin.Key) []ID {
+	tags := tagMap(image.Tags)
+	if tags[origin.SealedID] != "" {
+		return nil
+	}
+	ref := Ref{Known: aws.ToString(image.ImageId)}
+	return []ID{b.add(&TagResource{Head: Head{Step: "seal/" + of.Step, At: of.At, For: of.For, Takes: callTime}, Resource: ref,
+		Tags: map[string]string{origin.SealedID: key.SealID(ref.Known, tags[origin.Sealed])}})}
+}
+
+// deregister removes images that are ours, but not what the image has to be. One that CopyImage made, which AWS has noted in it
+// (9.6), goes with its snapshots: they are of no use without it.
 func (b *builder) deregister(g goal) []ID {
 	var gone []ID
 	for _, broken := range g.broken {
 		gone = append(gone, b.add(&DeregisterImage{
-			Head:  Head{Step: id("deregister", g.At.Account, g.At.Region, aws.ToString(broken.ImageId)), At: g.At, For: g.At, Takes: callTime},
-			Image: Ref{Known: aws.ToString(broken.ImageId)},
+			Head:          Head{Step: id("deregister", g.At.Account, g.At.Region, aws.ToString(broken.ImageId)), At: g.At, For: g.At, Takes: callTime},
+			Image:         Ref{Known: aws.ToString(broken.ImageId)},
+			WithSnapshots: broken.SourceImageId != nil,
 		}))
 	}
 	return gone
@@ -342,6 +560,7 @@ func (b *builder) tidy(g goal) {
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		b.drop(g.At, g.At, g.copies[v.id()].surplus)
 	}
+	b.drop(g.At, g.At, b.facts.strays(g.At, g.mark(b.req, b.facts, origin.Whole)))
 	b.endLaunches(g.Destination)
 }
 
@@ -352,29 +571,90 @@ func (b *builder) drop(at, destination Place, surplus []candidate, after ...ID) 
 	}
 }
 
-// takeBack withdraws, in every outcome, the permissions that this plan and runs before it gave, and deletes the staged snapshots once
-// every copy of them has succeeded: after a failure they stay for the next run.
+// takeBack withdraws, in every outcome, the permissions that this plan and runs before it gave until copies were made, and removes what is
+// staged once every copy of it has succeeded: after a failure it stays for the next run, and what share blocks name stays for good.
 func (b *builder) takeBack(o *offer) {
+	var withdrawn []ID
 	for _, it := range o.items {
 		source, used := o.ready[it.id()], o.used[it.id()]
-		withdrawn := b.withdraw(o, it, used)
+		gone := b.withdraw(o, it, used)
+		withdrawn = append(withdrawn, gone...)
 		if !it.staged {
 			continue
 		}
 		_, old := stagedForOthers(b.req, b.facts, o.supply, it.volume)
 		b.drop(o.at, Place{}, old)
 		left := stagedAt(b.req, b.facts, o.supply, it.volume)
-		if source.ref == (Ref{}) { // nobody had to copy it any more
+		if o.staged || source.ref == (Ref{}) { // nobody had to copy it any more
 			b.drop(o.at, Place{}, left.all())
 			continue
 		}
-		head := Head{Step: id("delete", o.at.Region, it.device()), At: o.at, Needs: slices.Clone(used), After: withdrawn, Takes: callTime}
-		if source.ref.From != "" {
-			head.Needs = append([]ID{source.ref.From}, used...)
-		}
-		b.add(&DeleteSnapshot{Head: head, Snapshot: source.ref, Device: it.device()})
+		b.add(&DeleteSnapshot{Head: closing(id("delete", o.at.Region, it.device()), o.at, source.ref, used, gone), Snapshot: source.ref, Device: it.device()})
 		b.drop(o.at, Place{}, left.surplus)
 	}
+	withdrawn = append(withdrawn, b.close(o)...)
+	b.unstage(o, withdrawn)
+}
+
+// closing is the head of a step that removes what was staged: once every copy has succeeded, and the permissions are taken back.
+func closing(step ID, at Place, staged Ref, used, withdrawn []ID) Head {
+	head := Head{Step: step, At: at, Needs: slices.Clone(used), After: withdrawn, Takes: callTime}
+	if staged.From != "" {
+		head.Needs = append([]ID{staged.From}, used...)
+	}
+	return head
+}
+
+// unstage removes staged images: what earlier runs left of them, and this run's when it is of no use any more.
+func (b *builder) unstage(o *offer, withdrawn []ID) {
+	left := stagedImages(b.req, b.facts, o.supply)
+	stays := Ref{}
+	if o.staged {
+		stays = o.whole.ref
+	}
+	_, old := stagedImagesForOthers(b.req, b.facts, o.supply)
+	for _, image := range append(left.all(), old...) {
+		if tagMap(image.Tags)[origin.Stays] != "" {
+			continue
+		}
+		if gone := aws.ToString(image.ImageId); gone != stays.Known && (stays.From == "" || left.pending == nil || gone != aws.ToString(left.pending.ImageId)) {
+			b.add(&DeregisterImage{Head: Head{Step: id("deregister", o.at.Account, o.at.Region, gone), At: o.at, After: withdrawn, Takes: callTime}, Image: Ref{Known: gone}, WithSnapshots: true})
+		}
+	}
+	b.drop(o.at, Place{}, b.facts.strays(o.at, o.mark(b.req, b.facts, origin.Whole)))
+	if !o.staged || stays == (Ref{}) || !o.lasting.Nobody() {
+		return
+	}
+	var used []ID
+	for _, it := range o.items {
+		used = append(used, o.used[it.id()]...)
+	}
+	slices.Sort(used)
+	b.add(&DeregisterImage{Head: closing(id("deregister", o.at.Region, origin.Whole), o.at, stays, slices.Compact(used), withdrawn), Image: stays, WithSnapshots: true})
+}
+
+// close takes launch permissions back, and with the last of them the memory of who had one before.
+func (b *builder) close(o *offer) []ID {
+	image, ref := b.facts.Images[o.from], o.whole.ref
+	accounts, forget := slices.Clone(o.admitted), false
+	if !o.staged && o.from == o.at.Region && image.Image != nil {
+		before, remembered := origin.Remembered(tagMap(image.Image.Tags))
+		if remembered {
+			given := without(without(image.SharedWith.Accounts, before), o.lasting.Accounts)
+			accounts = union(accounts, slices.DeleteFunc(given, func(account string) bool { return !b.isDestination(account) }))
+		}
+		ref, forget = Ref{Known: aws.ToString(image.Image.ImageId)}, remembered || len(accounts) > 0
+	} else if o.staged && ref.Known != "" && !o.lasting.Nobody() { // an earlier run's, which may have died before it took them back
+		accounts = union(accounts, without(o.accounts(ByImage), o.lasting.Accounts))
+	}
+	if len(accounts) == 0 && !forget {
+		return nil
+	}
+	step := &WithdrawImageShare{Head: Head{Step: id("withdraw", o.at.Region, origin.Whole), At: o.at, After: slices.Clone(o.copied), Takes: callTime}, Image: ref, Accounts: accounts, Forget: forget}
+	if ref.From != "" {
+		step.Needs = []ID{ref.From}
+	}
+	return []ID{b.add(step)}
 }
 
 // withdraw takes permissions back, and with the last of them the memory of who had one before.
@@ -408,13 +688,16 @@ func (b *builder) withdraw(o *offer, it item, used []ID) []ID {
 // them.
 func (b *builder) toWithdraw(o *offer, it item) []string {
 	accounts := slices.Clone(o.given[it.id()])
-	for _, account := range it.givenBefore() {
-		if !slices.Contains(accounts, account) && slices.ContainsFunc(b.all, func(d Destination) bool { return d.At.Account == account }) {
+	known := it.givenBefore()
+	if o.staged && o.whole.ref.Known != "" && !o.lasting.Nobody() { // an earlier run's, which may have died before it took them back
+		known = append(known, accountsAt(o.consumers)...)
+	}
+	for _, account := range without(known, append(slices.Clone(o.lasting.Accounts), o.at.Account)) {
+		if b.isDestination(account) {
 			accounts = append(accounts, account)
 		}
 	}
-	slices.Sort(accounts)
-	return accounts
+	return union(accounts, nil)
 }
 
 // id makes a step's id of its kind and its place.
@@ -424,6 +707,12 @@ func id(parts ...string) ID {
 	}
 	return ID(strings.Join(parts, "/"))
 }
+
+// ImageLanes begins the names of the lanes of image copies: AWS has more room in them than in those of snapshot copies.
+const ImageLanes = "image/"
+
+// imageLane is where AWS counts concurrent image copies: per account and destination Region (4.1.2).
+func imageLane(at Place) string { return ImageLanes + at.Account + "/" + at.Region }
 
 // copyLane is where AWS counts concurrent snapshot copies: per account and destination Region (4.1.1).
 func copyLane(at Place) string { return "copy/" + at.Account + "/" + at.Region }
@@ -462,15 +751,23 @@ func estimate(steps []Step) Estimate {
 		for _, action := range calls(s) {
 			e.Calls[action]++
 		}
-		if c, ok := s.(*CopySnapshot); ok && c.Found == "" { // else it is paid already
-			e.Copies++
-			e.GiBStored += c.GiB
-			if c.For == (Place{}) {
-				e.GiBStaged += c.GiB
-			}
-			if c.FromRegion != c.At.Region {
-				e.GiBTransferred += c.GiB
-			}
+		if s.Base().Found != "" { // it is paid already
+			continue
+		}
+		from, at, copies, gib := "", "", 0, int64(0)
+		switch c := s.(type) {
+		case *CopySnapshot:
+			from, at, copies, gib = c.FromRegion, c.At.Region, 1, c.GiB
+		case *CopyImage:
+			from, at, copies, gib = c.FromRegion, c.At.Region, len(c.Devices), c.GiB
+		}
+		e.Copies += copies
+		e.GiBStored += gib
+		if s.Base().For == (Place{}) {
+			e.GiBStaged += gib
+		}
+		if from != at {
+			e.GiBTransferred += gib
 		}
 	}
 	for _, left := range Remaining(steps) {

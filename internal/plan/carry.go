@@ -15,64 +15,76 @@ import (
 // Attribute is one row of the carry-over table: a member of the SDK's Image, and what becomes of it in the target.
 type Attribute struct {
 	Name string // of the member
-	How  How
+	How  How    // with CopySnapshot and RegisterImage
 	Rule string
 	Why  string                      // for Lost: what the target's image lacks
 	Text func(ec2types.Image) string // its value for comparing; "" is absent; nil where it is not compared
+
+	Copied   How                         // with CopyImage; "": as with RegisterImage
+	Regional bool                        // its value means nothing in another Region, and CopyImage maps it
+	Weighs   func(ec2types.Image) string // why an image is not to be registered from snapshots, as far as this attribute goes; "": it may be
+}
+
+// By says what becomes of the attribute with a method.
+func (a Attribute) By(m Method) How {
+	if m == ByImage && a.Copied != "" {
+		return a.Copied
+	}
+	return a.How
 }
 
 // CarryTable names every member of the pinned SDK's Image (rules 2.4, 9.0): an attribute that AWS adds is noticed when the SDK
 // is raised, instead of being lost. UEFI data is no member of Image; RegisterImage carries it as well.
 var CarryTable = []Attribute{
-	{"Architecture", Kept, "2.4", "", func(i ec2types.Image) string { return string(i.Architecture) }},
-	{"BlockDeviceMappings", Kept, "2.4", "", func(i ec2types.Image) string { return devicesText(i.BlockDeviceMappings) }},
-	{"BootMode", Kept, "2.4", "", func(i ec2types.Image) string { return string(i.BootMode) }},
-	{"EnaSupport", Kept, "2.4", "", func(i ec2types.Image) string { return flagText(i.EnaSupport) }},
-	{"ImdsSupport", Kept, "2.4", "", func(i ec2types.Image) string { return string(i.ImdsSupport) }},
-	{"KernelId", Kept, "2.4", "", func(i ec2types.Image) string { return aws.ToString(i.KernelId) }},
-	{"RamdiskId", Kept, "2.4", "", func(i ec2types.Image) string { return aws.ToString(i.RamdiskId) }},
-	{"RootDeviceName", Kept, "2.4", "", func(i ec2types.Image) string { return aws.ToString(i.RootDeviceName) }},
-	{"RootDeviceType", Kept, "2.4", "", func(i ec2types.Image) string { return string(i.RootDeviceType) }},
-	{"SriovNetSupport", Kept, "2.4", "", func(i ec2types.Image) string { return aws.ToString(i.SriovNetSupport) }},
-	{"TpmSupport", Kept, "2.4", "", func(i ec2types.Image) string { return string(i.TpmSupport) }},
-	{"VirtualizationType", Kept, "2.4", "", func(i ec2types.Image) string { return string(i.VirtualizationType) }},
-	{"Hypervisor", Kept, "2.5.6", "", func(i ec2types.Image) string { return string(i.Hypervisor) }},
-	{"ImageType", Kept, "2.5.6", "", func(i ec2types.Image) string { return string(i.ImageType) }},
-	{"Platform", Kept, "2.3.3", "", func(i ec2types.Image) string { return string(i.Platform) }},
-	{"PlatformDetails", Kept, "2.3.3", "", func(i ec2types.Image) string { return aws.ToString(i.PlatformDetails) }},
-	{"UsageOperation", Kept, "2.3.3", "", func(i ec2types.Image) string { return aws.ToString(i.UsageOperation) }},
+	{Name: "Architecture", How: Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.Architecture) }},
+	{Name: "BlockDeviceMappings", How: Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return devicesText(i.BlockDeviceMappings) }},
+	{Name: "BootMode", How: Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.BootMode) }},
+	{Name: "EnaSupport", How: Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return flagText(i.EnaSupport) }},
+	{Name: "ImdsSupport", How: Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.ImdsSupport) }},
+	{Name: "KernelId", How: Kept, Rule: "2.4", Regional: true, Text: func(i ec2types.Image) string { return aws.ToString(i.KernelId) }},
+	{Name: "RamdiskId", How: Kept, Rule: "2.4", Regional: true, Text: func(i ec2types.Image) string { return aws.ToString(i.RamdiskId) }},
+	{Name: "RootDeviceName", How: Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return aws.ToString(i.RootDeviceName) }},
+	{Name: "RootDeviceType", How: Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.RootDeviceType) }},
+	{Name: "SriovNetSupport", How: Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return aws.ToString(i.SriovNetSupport) }},
+	{Name: "TpmSupport", How: Kept, Rule: "2.4", Weighs: weighsTPM, Text: func(i ec2types.Image) string { return string(i.TpmSupport) }},
+	{Name: "VirtualizationType", How: Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.VirtualizationType) }},
+	{Name: "Hypervisor", How: Kept, Rule: "2.5.6", Text: func(i ec2types.Image) string { return string(i.Hypervisor) }},
+	{Name: "ImageType", How: Kept, Rule: "2.5.6", Text: func(i ec2types.Image) string { return string(i.ImageType) }},
+	{Name: "Platform", How: Kept, Rule: "2.3.3", Text: func(i ec2types.Image) string { return string(i.Platform) }},
+	{Name: "ProductCodes", How: Kept, Rule: "2.3.5", Text: func(i ec2types.Image) string { return countText(len(i.ProductCodes)) }},
+	{Name: "PlatformDetails", How: Kept, Rule: "2.3.3", Text: func(i ec2types.Image) string { return aws.ToString(i.PlatformDetails) }},
+	{Name: "UsageOperation", How: Kept, Rule: "2.3.3", Weighs: weighsBilling, Text: func(i ec2types.Image) string { return aws.ToString(i.UsageOperation) }},
 
-	{"Name", Set, "2.5.2", "", nil},
-	{"Description", Set, "2.4", "", nil},
-	{"Tags", Set, "2.4", "", nil},
+	{Name: "Name", How: Set, Rule: "2.5.2"},
+	{Name: "Description", How: Set, Rule: "2.4"},
+	{Name: "Tags", How: Set, Rule: "2.4"},
 
-	{"DeprecationTime", Lost, "2.4", "the date after which the image is deprecated", func(i ec2types.Image) string { return aws.ToString(i.DeprecationTime) }},
-	{"ImageWatermarks", Lost, "9.17", "watermarks cannot be given to a registered image", func(i ec2types.Image) string { return countText(len(i.ImageWatermarks)) }},
-	{"InstanceTypeSpecification", Lost, "9.18", "the instance types that the image allows cannot be given to a registered image", func(i ec2types.Image) string {
+	{Name: "DeprecationTime", How: Lost, Rule: "2.4", Why: "the date after which the image is deprecated", Text: func(i ec2types.Image) string { return aws.ToString(i.DeprecationTime) }},
+	{Name: "ImageWatermarks", How: Lost, Rule: "9.17", Why: "watermarks cannot be given to a registered image", Copied: Kept, Weighs: weighsWatermarks, Text: func(i ec2types.Image) string { return countText(len(i.ImageWatermarks)) }},
+	{Name: "InstanceTypeSpecification", How: Lost, Rule: "9.18", Why: "the instance types that the image allows cannot be given to a registered image", Copied: Kept, Weighs: weighsTypes, Text: func(i ec2types.Image) string {
 		if s := i.InstanceTypeSpecification; s != nil {
 			return countText(len(s.SupportedInstanceTypes) + len(s.UnsupportedInstanceTypes))
 		}
 		return ""
 	}},
-	{"SourceImageId", Lost, "9.14", "AWS keeps no ancestry of a registered image; its tags name the source", func(i ec2types.Image) string { return aws.ToString(i.SourceImageId) }},
-	{"SourceImageRegion", Lost, "9.14", "AWS keeps no ancestry of a registered image; its tags name the source", func(i ec2types.Image) string { return aws.ToString(i.SourceImageRegion) }},
-	{"SourceInstanceId", Lost, "9.14", "the instance that the image was made from belongs to the source account", func(i ec2types.Image) string { return aws.ToString(i.SourceInstanceId) }},
-	{"ProductCodes", Lost, "2.3.5", "product codes sit on the snapshots", func(i ec2types.Image) string { return countText(len(i.ProductCodes)) }},
+	{Name: "SourceImageId", How: Lost, Rule: "9.14", Why: "AWS keeps no ancestry of a registered image; its tags name the source", Copied: Set, Text: func(i ec2types.Image) string { return aws.ToString(i.SourceImageId) }},
+	{Name: "SourceImageRegion", How: Lost, Rule: "9.14", Why: "AWS keeps no ancestry of a registered image; its tags name the source", Copied: Set, Text: func(i ec2types.Image) string { return aws.ToString(i.SourceImageRegion) }},
 
-	{"CreationDate", OutputOnly, "9.0", "", nil},
-	{"DeregistrationProtection", OutputOnly, "9.5", "", nil}, // off on every new image; ours protects the source only
-	{"FreeTierEligible", OutputOnly, "9.0", "", nil},
-	{"ImageAllowed", OutputOnly, "9.8", "", nil},
-	{"ImageId", OutputOnly, "9.0", "", nil},
-	{"ImageLocation", OutputOnly, "2.5.6", "", nil},
-	{"ImageOwnerAlias", OutputOnly, "9.0", "", nil},
-	{"LastLaunchedTime", OutputOnly, "9.5", "", nil},
-	{"OwnerId", OutputOnly, "9.0", "", nil},
-	{"Public", OutputOnly, "9.0", "", nil},
-	{"PublicSsmParameterName", OutputOnly, "7.12", "", nil},
-	{"ScanResults", OutputOnly, "9.20", "", nil},
-	{"State", OutputOnly, "9.0", "", nil},
-	{"StateReason", OutputOnly, "9.0", "", nil},
+	{Name: "CreationDate", How: OutputOnly, Rule: "9.0"},
+	{Name: "DeregistrationProtection", How: OutputOnly, Rule: "9.5"}, // off on every new image; ours protects the source only
+	{Name: "FreeTierEligible", How: OutputOnly, Rule: "9.0"},
+	{Name: "ImageAllowed", How: OutputOnly, Rule: "9.8"},
+	{Name: "ImageId", How: OutputOnly, Rule: "9.0"},
+	{Name: "ImageLocation", How: OutputOnly, Rule: "2.5.6"},
+	{Name: "ImageOwnerAlias", How: OutputOnly, Rule: "9.0"},
+	{Name: "LastLaunchedTime", How: OutputOnly, Rule: "9.5"},
+	{Name: "OwnerId", How: OutputOnly, Rule: "9.0"},
+	{Name: "Public", How: OutputOnly, Rule: "9.0"},
+	{Name: "PublicSsmParameterName", How: OutputOnly, Rule: "7.12"},
+	{Name: "ScanResults", How: OutputOnly, Rule: "9.20"},
+	{Name: "SourceInstanceId", How: OutputOnly, Rule: "9.14"}, // an instance of the source account
+	{Name: "State", How: OutputOnly, Rule: "9.0"},
+	{Name: "StateReason", How: OutputOnly, Rule: "9.0"},
 }
 
 // DeviceTable names every member of the pinned SDK's EbsBlockDevice (rules 1.5, 9.0).
@@ -96,33 +108,66 @@ var DeviceTable = []struct {
 	{"OutpostArn", OutputOnly, "9.0"}, // snapshots on an Outpost are refused
 }
 
+// Why an image is not to be registered from snapshots.
+func weighsTPM(i ec2types.Image) string {
+	if i.TpmSupport == ec2types.TpmSupportValuesV20 && i.BootMode != ec2types.BootModeValuesUefi {
+		return fmt.Sprintf("RegisterImage takes TPM support v2.0 with boot mode uefi only; the image has %q", i.BootMode)
+	}
+	return ""
+}
+
+func weighsBilling(i ec2types.Image) string {
+	if operation := aws.ToString(i.UsageOperation); operation != "" && operation != "RunInstances" {
+		return fmt.Sprintf("%s is billed as %s, and RegisterImage takes no billing information from its caller", aws.ToString(i.PlatformDetails), operation)
+	}
+	return ""
+}
+
+func weighsWatermarks(i ec2types.Image) string {
+	if len(i.ImageWatermarks) > 0 {
+		return "RegisterImage takes no watermarks"
+	}
+	return ""
+}
+
+func weighsTypes(i ec2types.Image) string {
+	if i.InstanceTypeSpecification != nil {
+		return "RegisterImage takes no instance types that the image allows"
+	}
+	return ""
+}
+
+// weighty are the reasons why an image is not to be registered from snapshots in a Region, with their rules.
+func weighty(image ec2types.Image, from, region string) (why, rules []string) {
+	for _, a := range CarryTable {
+		if a.Weighs != nil && a.Weighs(image) != "" {
+			why, rules = append(why, a.Weighs(image)), append(rules, a.Rule)
+		}
+		if a.Regional && from != region && a.Text(image) != "" {
+			why, rules = append(why, fmt.Sprintf("%s %s means nothing in %s", a.Name, a.Text(image), region)), append(rules, a.Rule)
+		}
+	}
+	return why, rules
+}
+
 // Carry says what becomes of every attribute that an image has.
-func Carry(image ec2types.Image, uefiData string) []Carried {
+func Carry(image ec2types.Image, uefiData string, by Method) []Carried {
 	var all []Carried
 	for _, a := range CarryTable {
-		if a.How == OutputOnly || a.Text != nil && a.Text(image) == "" {
+		how := a.By(by)
+		if how == OutputOnly || a.Text != nil && a.Text(image) == "" {
 			continue
 		}
-		all = append(all, Carried{a.Name, a.How, a.Why})
+		c := Carried{a.Name, how, ""}
+		if how == Lost {
+			c.Why = a.Why
+		}
+		all = append(all, c)
 	}
 	if uefiData != "" {
 		all = append(all, Carried{"UefiData", Kept, ""})
 	}
 	return all
-}
-
-// Differences names the kept attributes in which a registered image differs from its source, as "Attribute: source, target".
-func Differences(source, target ec2types.Image) []string {
-	var found []string
-	for _, a := range CarryTable {
-		if a.How != Kept {
-			continue
-		}
-		if want, is := a.Text(source), a.Text(target); want != is {
-			found = append(found, fmt.Sprintf("%s: %q in the source, %q in the target", a.Name, want, is))
-		}
-	}
-	return found
 }
 
 // devicesText is all that RegisterImage keeps of the block devices, in an order of its own: AWS promises none (4.3.2).

@@ -32,6 +32,7 @@ func Decide(req Request, facts Facts) Plan {
 		planned.LeftOut = !slices.ContainsFunc(open, func(o Destination) bool { return o.At == d.At })
 		p.Destinations = append(p.Destinations, planned)
 	}
+	p.Shares = sharePlans(req, supplies)
 	p.Findings = append(p.Findings, unseenFindings(facts)...)
 	if p.Refused() {
 		return p
@@ -39,6 +40,7 @@ func Decide(req Request, facts Facts) Plan {
 	p.Ways = ways(req, facts, destinations)
 	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
 	p.Findings = append(p.Findings, foreignFindings(req, facts, destinations, supplies)...)
+	p.Findings = append(p.Findings, launchNeeds(facts, supplies)...)
 	p.Steps = steps(req, facts, destinations, open, supplies)
 	p.Estimate = estimate(p.Steps)
 	return p
@@ -111,9 +113,9 @@ func requestTroubles(req Request, destinations []Destination) []Finding {
 	if len(req.Images) == 0 {
 		found = append(found, Finding{Level: Refused, Summary: "there is no image to hand on", Because: "the artifact names none"})
 	}
-	if len(destinations) == 0 {
+	if len(destinations)+len(req.Shares) == 0 {
 		found = append(found, Finding{Level: Refused, Field: "target", Summary: "there is no destination",
-			Because: "no target block names an account", Next: "add a target block with account_ids"})
+			Because: "no target block names an account, and there is no share block", Next: "add a target block with account_ids"})
 	}
 	return found
 }
@@ -153,12 +155,13 @@ func imagePlan(source SourceImage, facts Facts, supplies []*supply, open []Desti
 
 func destinationPlan(req Request, d Destination, facts Facts, supplies []*supply) DestinationPlan {
 	image := facts.Images[d.FromRegion]
-	p := DestinationPlan{At: d.At, Target: d.Target, Optional: d.Optional, FromRegion: d.FromRegion, Name: d.Name, KeyARN: destinationKeyARN(d, facts)}
+	p := DestinationPlan{At: d.At, Target: d.Target, Optional: d.Optional, FromRegion: d.FromRegion, Name: d.Name, KeyARN: destinationKeyARN(d, facts),
+		Method: d.Method, MethodWhy: d.MethodWhy}
 	if s := supplyOf(supplies, d); s != nil {
 		p.FromRegion = s.at.Region
 	}
 	if image.Image != nil {
-		p.Carried = Carry(*image.Image, image.UEFIData)
+		p.Carried = Carry(*image.Image, image.UEFIData, d.Method)
 		p.Pointers = pointers(req, facts, d)
 	}
 	return p

@@ -138,6 +138,34 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 			f.Sites[at] = plan.Site{Identity: f.Source}
 			f.Keys[at]["alias/golden-"+tokyo] = key(source, tokyo, "own")
 		},
+		"by image: staged, shared, copied, deregistered": func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Method = plan.ByImage
+		},
+		"by image, under the key already: shared as it is": func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Method, r.Targets[0].Regions = plan.ByImage, nil
+			under(f, keyARN(source, tokyo, "cust"))
+		},
+		"by image into the source account: no stage, no share": func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].AccountIDs, r.Targets[0].Roles, r.Targets[0].Regions, r.Targets[0].Method = []string{source}, nil, nil, plan.ByImage
+			at := plan.Place{Account: source, Region: tokyo}
+			f.Sites[at] = plan.Site{Identity: f.Source}
+			f.Keys[at]["alias/golden-"+tokyo] = key(source, tokyo, "own")
+		},
+		"both methods in a Region: the image alone is staged": func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Regions = nil
+			second := r.Targets[0]
+			r.Targets[0].AccountIDs, second.AccountIDs = others[:1], others[1:2]
+			second.Name, second.Method = "second", plan.ByImage
+			r.Targets = append(r.Targets, second)
+		},
+		"share and target: the staged image stays": func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].AccountIDs, r.Targets[0].Regions = others[:1], nil
+			r.Shares = []plan.Share{{Name: "ours", AccountIDs: []string{"777777777777"}, OrganizationARNs: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"}}}
+		},
+		"share alone: the image as it is": func(r *plan.Request, f *plan.Facts) {
+			under(f, keyARN(source, tokyo, "cust"))
+			r.Targets, r.Shares = nil, []plan.Share{{Name: "ours", AccountIDs: []string{"777777777777"}}}
+		},
 		"shared already: shared no more, never withdrawn": func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].Regions = nil
 			s := f.Images[tokyo].Snapshots["snap-0b"]
@@ -150,11 +178,20 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 			change(&req, &facts)
 			p := plan.Decide(req, facts)
 			for _, f := range p.Findings {
-				t.Errorf("finding: %+v", f)
+				if f.Level != plan.Note {
+					t.Errorf("finding: %+v", f)
+				}
 			}
 			golden(t, p)
 			inOrder(t, p.Steps)
 		})
+	}
+}
+
+// under puts all of the source's snapshots under one key.
+func under(f *plan.Facts, key string) {
+	for id, s := range f.Images[tokyo].Snapshots {
+		f.Images[tokyo].Snapshots[id] = snapshot(id, aws.ToInt32(s.VolumeSize), key)
 	}
 }
 
@@ -278,12 +315,41 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"image with a Marketplace code", sourceImage(func(i *ec2types.Image) {
 			i.ProductCodes = []ec2types.ProductCode{{ProductCodeId: aws.String("x"), ProductCodeType: ec2types.ProductCodeValuesMarketplace}}
 		})},
-		{"image of a billed platform", sourceImage(func(i *ec2types.Image) {
+		{"image of a billed platform, by snapshots", func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Method = plan.BySnapshot
+			i := f.Images[tokyo].Image
 			i.PlatformDetails, i.UsageOperation = aws.String("Windows"), aws.String("RunInstances:0002")
-		})},
-		{"image with TPM and uefi-preferred", sourceImage(func(i *ec2types.Image) {
+		}},
+		{"image with TPM and uefi-preferred, by snapshots", func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Method = plan.BySnapshot
+			i := f.Images[tokyo].Image
 			i.TpmSupport, i.BootMode = ec2types.TpmSupportValuesV20, ec2types.BootModeValuesUefiPreferred
-		})},
+		}},
+		{"kernel in another Region, by snapshots", func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Method, r.Targets[0].Regions = plan.BySnapshot, []string{oregon}
+			f.Images[tokyo].Image.KernelId = aws.String("aki-12345678")
+		}},
+		{"kernel in another Region", func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Regions = []string{oregon}
+			f.Images[tokyo].Image.KernelId = aws.String("aki-12345678")
+		}},
+		{"strict, and watermarks by snapshots", func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Method, r.Strict = plan.BySnapshot, true
+			f.Images[tokyo].Image.ImageWatermarks = []ec2types.ImageWatermark{{}}
+		}},
+		{"strict, and a date of deprecation", func(r *plan.Request, f *plan.Facts) {
+			r.Strict = true
+			f.Images[tokyo].Image.DeprecationTime = aws.String("2027-01-01T00:00:00.000Z")
+		}},
+		{"more than 1000 entities", func(r *plan.Request, f *plan.Facts) {
+			r.Shares = []plan.Share{{Name: "ours"}}
+			for i := range 1001 {
+				r.Shares[0].AccountIDs = append(r.Shares[0].AccountIDs, fmt.Sprintf("%012d", i))
+			}
+		}},
+		{"share, and a snapshot is under aws/ebs", func(r *plan.Request, f *plan.Facts) {
+			r.Targets, r.KMSKeyID, r.Shares = nil, "", []plan.Share{{Name: "ours", AccountIDs: []string{"777777777777"}}}
+		}},
 		{"snapshot in error", sourceSnapshot(func(s *ec2types.Snapshot) {
 			s.State, s.StateMessage = ec2types.SnapshotStateError, aws.String("Given key ID is not accessible")
 		})},

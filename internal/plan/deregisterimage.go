@@ -5,17 +5,27 @@ package plan
 
 import "fmt"
 
-// DeregisterImage removes an image that an earlier run registered wrongly, and that its seal proves to be ours.
+// DeregisterImage removes an image of ours: a staged one that nobody needs any more, or one that an earlier run made wrongly, and that its
+// seal proves to be ours.
 type DeregisterImage struct {
 	Head
-	Image Ref
+	Image         Ref
+	WithSnapshots bool // they were made with it, and are of no use without it (9.11)
 }
 
 // Rights of the step.
 func (s *DeregisterImage) Rights() []Right {
-	return []Right{{"ec2:DeregisterImage", s.At.image(s.Image.Known), "2.5.9"}}
+	rights := []Right{{"ec2:DeregisterImage", s.At.image(s.Image.Known), "2.5.9"}}
+	if s.WithSnapshots {
+		rights = append(rights, Right{"ec2:DeleteSnapshot", s.At.snapshot("*"), "9.11"})
+	}
+	return rights
 }
 
 func (s *DeregisterImage) String() string {
-	return fmt.Sprintf("deregister %s in %s", s.Image, s.At)
+	with := ""
+	if s.WithSnapshots {
+		with = " with its snapshots"
+	}
+	return fmt.Sprintf("deregister %s%s in %s", s.Image.image(), with, s.At)
 }

@@ -63,6 +63,7 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 		f.Resource = aws.ToString(taken.ImageId)
 		found = append(found, f)
 	}
+	found = append(found, methodTroubles(req, d, facts)...)
 	if n := len(d.Tags) + ownTags; n > maxTags {
 		found = append(found, finding(Refused, "9.4", "tags", fmt.Sprintf("the image would have %d tags", n),
 			fmt.Sprintf("AWS lets a resource have %d, and %d of them say where ours come from", maxTags, ownTags), "give fewer tags"))
@@ -89,11 +90,7 @@ func ours(req Request, facts Facts, d Destination, image *ec2types.Image) bool {
 	if facts.Images[d.FromRegion].Image == nil {
 		return false
 	}
-	use, broken, _ := earlierImage(req, facts, d)
-	if use != nil {
-		broken = append(broken, *use)
-	}
-	return slices.ContainsFunc(broken, func(b ec2types.Image) bool { return aws.ToString(b.ImageId) == aws.ToString(image.ImageId) })
+	return slices.ContainsFunc(imageAt(req, facts, d).all(), func(b ec2types.Image) bool { return aws.ToString(b.ImageId) == aws.ToString(image.ImageId) })
 }
 
 // siteRemedy says what to do when an account's credentials could not be had, or its Region not be used.

@@ -126,47 +126,108 @@ func (c candidate) before(o candidate) bool {
 	return c.id() < o.id()
 }
 
-// earlierImage is the image that an earlier run registered at a destination: ours, of the wanted name, with all attributes of the
-// source and copies that are ours as well. Others that bear our tags come back as alien.
-func earlierImage(req Request, facts Facts, d Destination) (use *ec2types.Image, broken, alien []ec2types.Image) {
-	source := facts.Images[d.FromRegion]
-	wanted := d.mark(req, facts, "")
-	for _, image := range facts.Earlier[d.At].Images {
+// remains are what earlier runs left of one image.
+type remains struct {
+	use     *ec2types.Image  // finished
+	pending *ec2types.Image  // still being copied
+	broken  []ec2types.Image // ours, and not what it has to be, or a second one
+	alien   []ec2types.Image // bears our tags without proof: never used, never removed
+}
+
+// all are the images that are ours, whatever has become of them.
+func (r remains) all() []ec2types.Image {
+	all := slices.Clone(r.broken)
+	for _, image := range []*ec2types.Image{r.use, r.pending} {
+		if image != nil {
+			all = append(all, *image)
+		}
+	}
+	return all
+}
+
+// earlierImages judges the images that earlier runs left at a place: one is taken over if it is ours, of the wanted name, and right.
+// One that is still being copied shows no devices yet. Any name will do where none is wanted.
+func earlierImages(facts Facts, at Place, wanted origin.Mark, name string, right func(ec2types.Image) bool) remains {
+	var found remains
+	key := facts.Images[wanted.Region].SealKey
+	for _, image := range facts.Earlier[at].Images {
 		if tagMap(image.Tags)[origin.Source] != wanted.Source() {
 			continue
 		}
-		switch proof := wanted.Prove(source.SealKey, aws.ToString(image.ImageId), tagMap(image.Tags)); {
-		case proof == origin.None || aws.ToString(image.OwnerId) != d.At.Account:
-			alien = append(alien, image)
-		case aws.ToString(image.Name) != d.Name:
+		switch proof := wanted.Prove(key, aws.ToString(image.ImageId), tagMap(image.Tags)); {
+		case proof == origin.None || aws.ToString(image.OwnerId) != at.Account:
+			found.alien = append(found.alien, image)
+		case name != "" && aws.ToString(image.Name) != name:
 			// an earlier release under another name: not in the way
-		case len(Differences(*source.Image, image)) > 0 || !ownCopies(req, facts, d, image):
-			broken = append(broken, image)
-		case use == nil:
-			use = &image
+		case image.State == ec2types.ImageStatePending && found.pending == nil:
+			found.pending = &image
+		case image.State == ec2types.ImageStatePending || !right(image) || found.use != nil:
+			found.broken = append(found.broken, image)
+		default:
+			found.use = &image
 		}
 	}
-	return use, broken, alien
+	if found.use != nil && found.pending != nil {
+		found.broken, found.pending = append(found.broken, *found.pending), nil
+	}
+	return found
+}
+
+// imageAt is what earlier runs left of a destination's image.
+func imageAt(req Request, facts Facts, d Destination) remains {
+	like := d.likeness(req, facts)
+	return earlierImages(facts, d.At, like.Mark, d.Name, func(image ec2types.Image) bool {
+		return len(like.Differences(image)) == 0 && ownCopies(req, facts, d, image)
+	})
 }
 
 // ownCopies reports whether every volume of an image starts from a copy that is ours, under the wanted key.
 func ownCopies(req Request, facts Facts, d Destination, image ec2types.Image) bool {
 	for _, v := range volumes(facts.Images[d.FromRegion]) {
 		found := copiesAt(req, facts, d, v)
-		genuine := slices.Clone(found.surplus)
-		if found.use != nil {
-			genuine = append(genuine, *found.use)
-		}
 		for _, device := range v.devices {
 			id := snapshotOf(image, device)
-			if !slices.ContainsFunc(genuine, func(c candidate) bool {
+			single := slices.ContainsFunc(found.all(), func(c candidate) bool {
 				return c.id() == id && c.done() && aws.ToString(c.KmsKeyId) == destinationKeyARN(d, facts)
-			}) {
+			})
+			if !single && !facts.copiedWith(d.At, d.mark(req, facts, origin.Whole), id, v) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// copiedWith reports whether a snapshot was made by CopyImage with an image of ours: AWS lets that give all snapshots the same tags only, so
+// their seal is one over the whole image.
+func (f Facts) copiedWith(at Place, wanted origin.Mark, id string, v volume) bool {
+	i := slices.IndexFunc(f.Earlier[at].Snapshots, func(s ec2types.Snapshot) bool { return aws.ToString(s.SnapshotId) == id })
+	if i < 0 {
+		return false
+	}
+	s := f.Earlier[at].Snapshots[i]
+	return wanted.Prove(f.Images[wanted.Region].SealKey, id, tagMap(s.Tags)) != origin.None && aws.ToString(s.OwnerId) == at.Account && aws.ToString(s.VolumeId) == copiedVolume &&
+		s.State == ec2types.SnapshotStateCompleted && aws.ToString(s.KmsKeyId) == wanted.KeyARN && int64(aws.ToInt32(s.VolumeSize)) == v.gib()
+}
+
+// strays are snapshots that CopyImage made for an image of ours that is no more.
+func (f Facts) strays(at Place, wanted origin.Mark) []candidate {
+	var found []candidate
+	for _, s := range f.Earlier[at].Snapshots {
+		tags, image := tagMap(s.Tags), origin.MadeFor(aws.ToString(s.Description))
+		if tags[origin.Source] != wanted.Source() || image == "" {
+			continue
+		}
+		own := wanted
+		if s.State == ec2types.SnapshotStateCompleted { // a pending copy shows no key yet (4.6.1)
+			own.KeyARN = aws.ToString(s.KmsKeyId)
+		}
+		there := slices.ContainsFunc(f.Earlier[at].Images, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) == image })
+		if c := (candidate{s, own.Prove(f.Images[wanted.Region].SealKey, aws.ToString(s.SnapshotId), tags)}); !there && c.proof != origin.None && aws.ToString(s.OwnerId) == at.Account {
+			found = append(found, c)
+		}
+	}
+	return found
 }
 
 // snapshotOf is the snapshot that a device of an image starts from; "" for none.
@@ -183,8 +244,7 @@ func snapshotOf(image ec2types.Image, device string) string {
 func alienFindings(req Request, facts Facts, destinations []Destination, supplies []*supply) []Finding {
 	var findings []Finding
 	for _, d := range destinations {
-		_, _, images := earlierImage(req, facts, d)
-		for _, image := range images {
+		for _, image := range imageAt(req, facts, d).alien {
 			findings = append(findings, alien(d.At, "image", aws.ToString(image.ImageId)))
 		}
 		_, instances := earlierLaunches(req, facts, d)
@@ -198,6 +258,9 @@ func alienFindings(req Request, facts Facts, destinations []Destination, supplie
 		}
 	}
 	for _, s := range supplies {
+		for _, image := range stagedImages(req, facts, s).alien {
+			findings = append(findings, alien(s.at, "image", aws.ToString(image.ImageId)))
+		}
 		for _, it := range s.items {
 			for _, c := range stagedAt(req, facts, s, it.volume).alien {
 				findings = append(findings, alien(s.at, "snapshot", c.id()))

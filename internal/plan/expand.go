@@ -20,6 +20,8 @@ type Destination struct {
 	Target       string // name of the target block
 	Optional     bool
 	FromRegion   string // Region of the image that it gets
+	Method       Method // BySnapshot or ByImage
+	MethodWhy    string // why auto took ByImage
 	Via          string // option that its credentials come from
 	Roles        []Role // rendered, each with its ARN; empty: the source credentials, or Profile
 	Profile      string
@@ -72,6 +74,7 @@ func expand(req Request, facts Facts, target Target, at Place) (Destination, []F
 		r.vars.SourceAMI, r.vars.SourceAMIName = aws.ToString(image.ImageId), aws.ToString(image.Name)
 		d.Name, d.Description = r.vars.SourceAMIName, aws.ToString(image.Description)
 		d.Tags = carriedTags(image.Tags)
+		d.Method, d.MethodWhy = target.methodOf(*image, from, at.Region, req.Strict)
 		if at.Account == facts.Source.Account && target.AMIName == "" {
 			d.Name += " (encrypted)" // the builder's own image has the name already
 		}

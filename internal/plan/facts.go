@@ -85,6 +85,7 @@ type Image struct {
 	Image         *ec2types.Image // nil: AWS does not show it to these credentials
 	UEFIData      string          // base64; "" for none
 	SealKey       origin.Key      // from its tags; nil: none yet
+	SharedWith    Audience        // who may launch it
 	Snapshots     map[string]Snapshot
 	Base          *ec2types.Image              // the image that the build started from; nil when it cannot be seen
 	BaseSnapshots map[string]ec2types.Snapshot // of Base, where visible

@@ -75,19 +75,6 @@ func imageTroubles(source SourceImage, image Image, account string) []Finding {
 		found = append(found, refuse("2.4", "the image is not backed by EBS", "its root device is of type "+string(i.RootDeviceType)+"; there is no snapshot to copy", "build it with amazon-ebs"))
 		return found
 	}
-	if slices.ContainsFunc(i.ProductCodes, func(c ec2types.ProductCode) bool { return c.ProductCodeType == ec2types.ProductCodeValuesMarketplace }) {
-		found = append(found, refuse("2.3.1", "the image carries an AWS Marketplace product code", "AWS does not let such images be copied to another account",
-			"subscribe in the target account and build the image there (2.3.2)"))
-	}
-	if operation := aws.ToString(i.UsageOperation); operation != "" && operation != "RunInstances" {
-		found = append(found, refuse("2.3.3", "the image's platform cannot be registered from snapshots",
-			fmt.Sprintf("%s is billed as %s, and RegisterImage takes no billing information from its caller", aws.ToString(i.PlatformDetails), operation),
-			"build the image in the target account from AWS's own image of that platform"))
-	}
-	if i.TpmSupport == ec2types.TpmSupportValuesV20 && i.BootMode != ec2types.BootModeValuesUefi {
-		found = append(found, refuse("2.4", "the image's TPM support cannot be registered with its boot mode",
-			fmt.Sprintf("RegisterImage takes TPM support v2.0 with boot mode uefi only; the image has %q", i.BootMode), "build the image with boot mode uefi"))
-	}
 	for _, m := range i.BlockDeviceMappings {
 		if m.Ebs == nil || m.Ebs.SnapshotId == nil {
 			continue
@@ -97,6 +84,11 @@ func imageTroubles(source SourceImage, image Image, account string) []Finding {
 		found = append(found, snapshotTroubles(at, aws.ToString(m.DeviceName), id, snapshot, seen)...)
 	}
 	return found
+}
+
+// marketplace reports whether an image was bought in AWS Marketplace.
+func marketplace(i ec2types.Image) bool {
+	return slices.ContainsFunc(i.ProductCodes, func(c ec2types.ProductCode) bool { return c.ProductCodeType == ec2types.ProductCodeValuesMarketplace })
 }
 
 func snapshotTroubles(at Place, device, id string, s Snapshot, seen bool) []Finding {

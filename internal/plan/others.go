@@ -45,6 +45,28 @@ func stagedForOthers(req Request, facts Facts, s *supply, v volume) (kept, old [
 	return kept, old
 }
 
+// stagedImagesForOthers are images that are provably ours and were staged for other destinations: those that a run may still need, and those
+// that none does. What share blocks name is neither.
+func stagedImagesForOthers(req Request, facts Facts, s *supply) (kept, old []ec2types.Image) {
+	for _, image := range facts.Earlier[s.at].Images {
+		tags, mark := tagMap(image.Tags), s.mark(req, facts, "")
+		whom := mark.StagedFor(tags[origin.Source])
+		if whom == "" || whom == s.whom || whom == origin.Sharers {
+			continue
+		}
+		mark.Staged = whom
+		made, _ := time.Parse(time.RFC3339, aws.ToString(image.CreationDate))
+		switch {
+		case mark.Prove(facts.Images[s.from].SealKey, aws.ToString(image.ImageId), tags) != origin.Both || aws.ToString(image.OwnerId) != s.at.Account:
+		case facts.At.Sub(made) < outlived:
+			kept = append(kept, image)
+		default:
+			old = append(old, image)
+		}
+	}
+	return kept, old
+}
+
 // givenBefore are the accounts that runs of ours let use one of the image's own snapshots, and have not taken the permission back from.
 func (it item) givenBefore() []string {
 	before, known := origin.Remembered(tagMap(it.snapshot.Tags))
@@ -58,6 +80,13 @@ func (it item) givenBefore() []string {
 func foreignFindings(req Request, facts Facts, all []Destination, supplies []*supply) []Finding {
 	var findings []Finding
 	for _, s := range supplies {
+		images, _ := stagedImagesForOthers(req, facts, s)
+		for _, image := range images {
+			findings = append(findings, Finding{Level: Note, At: s.at, Resource: aws.ToString(image.ImageId),
+				Summary: fmt.Sprintf("the image %s was staged for other destinations", aws.ToString(image.ImageId)),
+				Because: "a run that hands the image to others may still copy it",
+				Next:    "that run removes it, or one of the same destinations after it; any run does so a day after it was made"})
+		}
 		for _, it := range s.items {
 			kept, _ := stagedForOthers(req, facts, s, it.volume)
 			for _, c := range kept {

@@ -10,6 +10,7 @@ type Plan struct {
 	Images       []ImagePlan       // per source Region
 	Destinations []DestinationPlan // per account and Region of the targets
 	Ways         []Way             // per Region of the targets that has no image of its own
+	Shares       []SharePlan       // per source Region: what comes of the share blocks
 	Steps        []Step            // each after all that it waits for
 	Findings     []Finding
 	Estimate     Estimate
@@ -53,6 +54,8 @@ type DestinationPlan struct {
 	Optional   bool   // its failure does not fail the run
 	LeftOut    bool   // a finding forbids it, and the run goes on without it
 	FromRegion string // where the copies come from
+	Method     Method // BySnapshot or ByImage
+	MethodWhy  string // why auto took ByImage; "" where it did not
 	Name       string
 	KeyARN     string
 	Carried    []Carried

@@ -48,7 +48,7 @@ func Serves(s Step) bool {
 
 // pointers are what a destination asks for to name its image. One that names it already is left as it is.
 func pointers(req Request, facts Facts, d Destination) []Pointer {
-	image, _, _ := earlierImage(req, facts, d)
+	image := imageAt(req, facts, d).use
 	site := facts.Sites[d.At]
 	var all []Pointer
 	for _, p := range d.Parameters {

@@ -3,25 +3,13 @@
 
 package plan
 
-import (
-	"fmt"
-
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
-
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-)
+import "fmt"
 
 // RegisterImage makes an image from At's own snapshots (rules 1.5, 2.5). Undone by deregistering it.
 type RegisterImage struct {
 	Head
-	Name        string
-	Description string
-	Source      ec2types.Image // whose attributes are carried over
-	UEFIData    string         // base64; "" for none
-	Snapshots   map[string]Ref // device name -> snapshot
-	Tags        map[string]string
-	Mark        origin.Mark // what the tags say
-	SealKey     origin.Key  // for the second seal; nil: none
+	Likeness
+	Snapshots map[string]Ref // device name -> snapshot
 }
 
 // Rights of the step (rule 2.5.5).
@@ -38,13 +26,13 @@ func (s *RegisterImage) String() string {
 	return fmt.Sprintf("register %q in %s with %d volumes", s.Name, s.At, len(s.Snapshots))
 }
 
-// VerifyImage compares the registered image with its source, attribute by attribute, and its snapshots with what was wanted.
+// VerifyImage compares a destination's image with its source, attribute by attribute, and its snapshots with what was wanted.
 // Valid only after completion (4.6.1).
 type VerifyImage struct {
 	Head
+	Likeness
 	Target    string // name of the target block
 	Image     Ref
-	Register  *RegisterImage    // what was asked for
 	Snapshots map[string]Wanted // device name -> what its snapshot has to be
 }
 
@@ -58,12 +46,12 @@ type Wanted struct {
 // Rights of the step.
 func (s *VerifyImage) Rights() []Right {
 	rights := []Right{{"ec2:DescribeImages", "*", "4.2.2"}, {"ec2:DescribeSnapshots", "*", "4.2.2"}}
-	if s.Register.UEFIData != "" {
+	if s.UEFIData != "" {
 		rights = append(rights, Right{"ec2:DescribeImageAttribute", s.At.image("*"), "2.2.11"})
 	}
 	return rights
 }
 
 func (s *VerifyImage) String() string {
-	return fmt.Sprintf("verify %q in %s: attributes, owners, sizes, keys", s.Register.Name, s.At)
+	return fmt.Sprintf("verify %q in %s: attributes, owners, sizes, keys", s.Name, s.At)
 }

@@ -39,6 +39,7 @@ type Result struct {
 	Failure      string    // why the run failed, as people read it; "" while it goes on and when it succeeded
 	Destinations []DestinationEnd
 	Images       []Made
+	Shares       []Shared
 	Grants       []Granted
 	Steps        []Ended
 	Left         []Leftover
@@ -81,6 +82,13 @@ type Made struct {
 // Published reports whether everything that was to name the image does.
 func (m Made) Published() bool {
 	return !slices.ContainsFunc(m.Pointers, func(p Pointer) bool { return !p.Set })
+}
+
+// Shared is an image of the source account that share blocks let others launch now.
+type Shared struct {
+	At      Place
+	ImageID string
+	With    Audience
 }
 
 // MadeSnapshot is a snapshot of a made image, as verified after its completion.

@@ -14,14 +14,16 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
-// supply is what destinations copy from: the source account's snapshots in one Region, staged where they cannot be shared as
-// they are.
+// supply is what destinations copy from, and what share blocks let others launch: the source account's snapshots and image in one
+// Region, staged where they cannot be shared as they are.
 type supply struct {
 	at        Place
 	from      string // Region of the image that it is made of
 	keyARN    string // of staged snapshots
 	whom      string // they are staged for, as origin.Whom has it
 	items     []item
+	staged    bool     // as an image: all items are its snapshots
+	lasting   Audience // of share blocks
 	consumers []Destination
 }
 
@@ -32,12 +34,22 @@ type item struct {
 	why    string
 }
 
+// image reports whether somebody copies or launches an image of the supply, and not its snapshots alone.
+func (s *supply) image(owner string) bool {
+	return !s.lasting.Nobody() || slices.ContainsFunc(s.consumers, func(d Destination) bool { return d.Method == ByImage && d.At.Account != owner })
+}
+
+// serves reports whether a destination copies from the supply.
+func (s *supply) serves(at Place) bool {
+	return slices.ContainsFunc(s.consumers, func(d Destination) bool { return d.At == at })
+}
+
 // route chooses for every destination where it copies from: an image of the artifact in its Region; else, whichever is cheaper, copies
-// staged there, because one transfer then serves all accounts, or straight across account and Region (rule A.1). Supplies come in the order of their Regions. What is staged is for all the destinations of the request, whichever
-// of them are open now: a run of the same request takes it up.
+// staged there, because one transfer then serves all accounts, or straight across account and Region (rule A.1). Share blocks have the
+// artifact's images. Supplies come in the order of their Regions. What is staged is for all the destinations of the request, whichever of
+// them are open now: a run of the same request takes it up.
 func route(req Request, facts Facts, all, destinations []Destination) ([]*supply, []Finding) {
 	var supplies []*supply
-	var findings []Finding
 	places := make([]string, len(all))
 	for i, d := range all {
 		places[i] = d.At.id()
@@ -47,31 +59,42 @@ func route(req Request, facts Facts, all, destinations []Destination) ([]*supply
 	for _, w := range ways(req, facts, all) {
 		from[w.Region] = w.From
 	}
+	supplyIn := func(region, from string) *supply {
+		i := slices.IndexFunc(supplies, func(s *supply) bool { return s.at.Region == region })
+		if i < 0 {
+			supplies = append(supplies, &supply{at: Place{facts.Source.Account, region}, from: from, whom: whom})
+			i = len(supplies) - 1
+		}
+		return supplies[i]
+	}
 	for _, d := range destinations {
 		if d.At.Account == facts.Source.Account {
 			continue // an owner copies without staging or sharing
 		}
-		region := cmp.Or(from[d.At.Region], d.FromRegion)
-		i := slices.IndexFunc(supplies, func(s *supply) bool { return s.at.Region == region })
-		if i < 0 {
-			s, found := newSupply(req, facts, region, d.FromRegion)
-			s.whom = whom
-			supplies, findings = append(supplies, s), append(findings, found...)
-			i = len(supplies) - 1
+		s := supplyIn(cmp.Or(from[d.At.Region], d.FromRegion), d.FromRegion)
+		s.consumers = append(s.consumers, d)
+	}
+	for _, source := range req.Images {
+		for _, share := range req.Shares {
+			s := supplyIn(source.Region, source.Region)
+			s.lasting, s.whom = s.lasting.And(share.audience()), origin.Sharers
 		}
-		supplies[i].consumers = append(supplies[i].consumers, d)
+	}
+	slices.SortFunc(supplies, func(a, b *supply) int { return strings.Compare(a.at.Region, b.at.Region) })
+	var findings []Finding
+	for _, s := range supplies {
+		findings = append(findings, s.decide(req, facts)...)
 	}
 	for _, d := range destinations {
 		if d.At.Account != facts.Source.Account {
 			continue
 		}
 		for _, s := range supplies { // what is staged in its Region anyway saves a transfer
-			if s.at == d.At && s.from != d.At.Region {
+			if s.at == d.At && s.from != d.At.Region && (s.staged || d.Method == BySnapshot) {
 				s.consumers = append(s.consumers, d)
 			}
 		}
 	}
-	slices.SortFunc(supplies, func(a, b *supply) int { return strings.Compare(a.at.Region, b.at.Region) })
 	return supplies, findings
 }
 
@@ -88,41 +111,78 @@ func canStage(req Request, facts Facts, region string) bool {
 // supplyOf is what a destination copies from; nil: the image's own snapshots, as their owner.
 func supplyOf(supplies []*supply, d Destination) *supply {
 	for _, s := range supplies {
-		if slices.ContainsFunc(s.consumers, func(c Destination) bool { return c.At == d.At }) {
+		if s.serves(d.At) {
 			return s
 		}
 	}
 	return nil
 }
 
-// newSupply decides for every volume whether it can be shared as it is.
-func newSupply(req Request, facts Facts, region, from string) (*supply, []Finding) {
-	s := &supply{at: Place{facts.Source.Account, region}, from: from}
-	asked := SourceKey(req, region)
+// decide decides for every volume whether it can be shared as it is, and whether an image is staged.
+func (s *supply) decide(req Request, facts Facts) []Finding {
+	asked := SourceKey(req, s.at.Region)
 	key := facts.Keys[s.at][asked]
 	s.keyARN = key.arn()
 	var findings []Finding
-	for _, v := range volumes(facts.Images[from]) {
-		it, rule := s.decide(req, facts, v)
+	for _, v := range volumes(facts.Images[s.from]) {
+		it, rule := s.item(req, facts, v)
 		if rule != "" {
 			findings = append(findings, Finding{Level: Refused, Rule: rule, Field: "kms_key_id", At: s.at, Resource: v.id(),
 				Summary: "the snapshot of " + v.device() + " cannot be shared", Because: it.why, Next: shareRemedy(rule)})
 		}
 		s.items = append(s.items, it)
 	}
+	if s.staged = s.image(facts.Source.Account) && slices.ContainsFunc(s.items, func(it item) bool { return it.staged }); s.staged {
+		for i := range s.items {
+			if it := &s.items[i]; !it.staged {
+				it.staged, it.why = true, "part of an image of which another volume has to be"
+			}
+		}
+	}
 	if asked == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
 		findings = append(findings, Finding{Level: Refused, Rule: "1.7.5", Field: "kms_key_id", At: s.at,
-			Summary: "there is no key for " + region, Because: req.KMSKeyID + " is of another Region",
+			Summary: "there is no key for " + s.at.Region, Because: req.KMSKeyID + " is of another Region",
 			Next: "use an alias that exists in every Region of the artifact, or region_kms_key_ids"})
 	}
 	if asked != "" {
 		findings = append(findings, sourceKeyTroubles(s.at, asked, key)...)
 	}
-	return s, findings
+	return append(findings, s.imageTroubles(facts)...)
 }
 
-// decide says whether a volume's snapshot is staged, and why; rule is set where it can be neither shared nor staged.
-func (s *supply) decide(req Request, facts Facts, v volume) (it item, rule string) {
+// maxEntities is how many accounts, organizations and units an image can be shared with (2.2.5).
+const maxEntities = 1000
+
+// imageTroubles are the reasons why the image of a supply cannot be shared with all who shall have it.
+func (s *supply) imageTroubles(facts Facts) []Finding {
+	image := facts.Images[s.from]
+	if image.Image == nil || !s.image(facts.Source.Account) {
+		return nil
+	}
+	all := s.lasting.And(Audience{Accounts: s.accounts(ByImage)})
+	if !s.staged {
+		all = all.And(image.SharedWith)
+	}
+	if n := all.Size(); n > maxEntities {
+		return []Finding{{Level: Refused, Rule: "2.2.5", At: s.at, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
+			Because: fmt.Sprintf("AWS allows %d", maxEntities), Next: `serve some of the accounts with method = "snapshot", or share with an organization`}}
+	}
+	return nil
+}
+
+// accounts are the other accounts that copy from a supply by a method, sorted.
+func (s *supply) accounts(by Method) []string {
+	var all []string
+	for _, d := range s.consumers {
+		if d.Method == by && d.At.Account != s.at.Account {
+			all = append(all, d.At.Account)
+		}
+	}
+	return union(all, nil)
+}
+
+// item says whether a volume's snapshot is staged, and why; rule is set where it can be neither shared nor staged.
+func (s *supply) item(req Request, facts Facts, v volume) (it item, rule string) {
 	encrypted := aws.ToBool(v.snapshot.Encrypted)
 	managed := encrypted && accountOf(v.key()) == facts.Source.Account && facts.Keys[s.at][v.key()].managedByAWS()
 	withKey := req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0

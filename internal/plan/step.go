@@ -3,7 +3,10 @@
 
 package plan
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // ID names a step: "copy/999999999999/eu-west-1/xvda".
 type ID string
@@ -12,13 +15,15 @@ type ID string
 type Ref struct {
 	Known string
 	From  ID // stands in Needs or After of the step that holds the Ref
+	// Device of the image that From made: the snapshot that it starts from. "": what From made itself.
+	Device string
 }
 
 func (r Ref) String() string {
 	if r.Known != "" {
 		return r.Known
 	}
-	return "<" + string(r.From) + ">"
+	return strings.TrimSuffix("<"+string(r.From)+" "+r.Device, " ") + ">"
 }
 
 // of names a device's snapshot for people: by its id where there is one.
@@ -30,6 +35,14 @@ func (r Ref) of(device string) string {
 		return r.Known
 	}
 	return "the staged " + device
+}
+
+// image names an image for people.
+func (r Ref) image() string {
+	if r.Known != "" {
+		return r.Known
+	}
+	return "the staged image"
 }
 
 // Right is a permission that a step takes: an IAM or KMS action on a resource.

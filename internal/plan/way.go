@@ -120,7 +120,7 @@ func weights(req Request, facts Facts, region string) (whole, staged int64) {
 	s.keyARN = facts.Keys[s.at][SourceKey(req, region)].arn()
 	for _, v := range volumes(facts.Images[region]) {
 		whole += v.gib()
-		if it, _ := s.decide(req, facts, v); it.staged {
+		if it, _ := s.item(req, facts, v); it.staged {
 			staged += v.gib()
 		}
 	}

@@ -72,6 +72,8 @@ var conditionKeys = index([]conditionKey{
 	{name: "aws:username"},
 
 	{name: "ec2:Add/group"},
+	{name: "ec2:Add/organizationArn", of: arns},
+	{name: "ec2:Add/organizationalUnitArn", of: arns},
 	{name: "ec2:Add/userId"},
 	{name: "ec2:Attribute"},
 	{name: "ec2:Attribute/"},
@@ -99,6 +101,8 @@ var conditionKeys = index([]conditionKey{
 	{name: "ec2:Public", of: bools},
 	{name: "ec2:Region"},
 	{name: "ec2:Remove/group"},
+	{name: "ec2:Remove/organizationArn", of: arns},
+	{name: "ec2:Remove/organizationalUnitArn", of: arns},
 	{name: "ec2:Remove/userId"},
 	{name: "ec2:ResourceTag/"},
 	{name: "ec2:RootDeviceType"},

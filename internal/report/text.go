@@ -26,6 +26,7 @@ func Plan(p plan.Plan) string {
 	t.destinations(p.Destinations)
 	t.ways(p.Ways)
 	t.lost(p.Destinations)
+	t.shares(p.Shares)
 	if len(p.Steps) > 0 {
 		t.steps(p.Steps)
 	}
@@ -73,6 +74,12 @@ func Result(p plan.Plan, r plan.Result) string {
 	for _, g := range r.Grants {
 		t.line("%s in %s: %s may use %s by the grant %q", g.At.Account, g.At.Region, g.Grantee, g.KeyARN, g.Name)
 	}
+	for _, s := range r.Shares {
+		t.line("%s in %s may be launched by %s", s.ImageID, s.At, clean(s.With.String()))
+	}
+	for _, s := range Unshared(p, r) {
+		t.line("%s in %s: could not be shared with %s", s.ImageID, s.At, clean(s.With.String()))
+	}
 	for _, d := range Missing(p, r) {
 		optional := ""
 		if d.Optional {
@@ -93,6 +100,13 @@ func Result(p plan.Plan, r plan.Result) string {
 func Missing(p plan.Plan, r plan.Result) []plan.DestinationPlan {
 	return slices.DeleteFunc(slices.Clone(p.Destinations), func(d plan.DestinationPlan) bool {
 		return slices.ContainsFunc(r.Images, func(made plan.Made) bool { return made.At == d.At && made.Published() })
+	})
+}
+
+// Unshared are the images that share blocks name people for who cannot launch them.
+func Unshared(p plan.Plan, r plan.Result) []plan.SharePlan {
+	return slices.DeleteFunc(slices.Clone(p.Shares), func(s plan.SharePlan) bool {
+		return slices.ContainsFunc(r.Shares, func(shared plan.Shared) bool { return shared.At == s.At })
 	})
 }
 
@@ -151,6 +165,20 @@ func (t *text) destinations(all []plan.DestinationPlan) {
 			from = ", from " + d.FromRegion
 		}
 		t.line("  %s in %s: %q under %s%s", d.At.Account, d.At.Region, d.Name, cmp.Or(d.KeyARN, "a key that is not known"), from)
+		if d.MethodWhy != "" {
+			t.line("    by a copy of the image: %s", clean(d.MethodWhy))
+		}
+	}
+}
+
+// shares are whom share blocks let launch what.
+func (t *text) shares(all []plan.SharePlan) {
+	for _, s := range all {
+		what := s.ImageID
+		if s.Staged {
+			what = "a copy of " + s.ImageID + " that stays"
+		}
+		t.line("Shared in %s: %s, to be launched by %s", s.At.Region, what, clean(s.With.String()))
 	}
 }
 

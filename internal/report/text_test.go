@@ -36,13 +36,18 @@ func golden(t *testing.T, name, got string) {
 }
 
 var (
-	home  = plan.Place{Account: "111111111111", Region: "ap-northeast-1"}
-	prod  = plan.Place{Account: "999999999999", Region: "ap-northeast-1"}
-	afar  = plan.Place{Account: "999999999999", Region: "us-west-2"}
-	keyOf = func(at plan.Place) string {
+	home   = plan.Place{Account: "111111111111", Region: "ap-northeast-1"}
+	prod   = plan.Place{Account: "999999999999", Region: "ap-northeast-1"}
+	yonder = plan.Place{Account: "111111111111", Region: "us-west-2"}
+	afar   = plan.Place{Account: "999999999999", Region: "us-west-2"}
+	keyOf  = func(at plan.Place) string {
 		return "arn:aws:kms:" + at.Region + ":" + at.Account + ":key/0a1b2c3d-0000-4000-8000-0123456789ab"
 	}
 )
+
+func everybody() plan.Audience {
+	return plan.Audience{Accounts: []string{"777777777777"}, Organizations: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"}}
+}
 
 func planned() plan.Plan {
 	staged := &plan.CopySnapshot{Head: plan.Head{Step: "stage/ap-northeast-1/xvda", At: home}, Source: plan.Ref{Known: "snap-0a"},
@@ -61,7 +66,7 @@ func planned() plan.Plan {
 			Causes: []string{"EBS encryption-by-default is on in ap-northeast-1, with this default key", "the base image ami-0b\x1b[2J is encrypted"},
 		}},
 		Destinations: []plan.DestinationPlan{
-			{At: prod, Target: "prod", FromRegion: home.Region, Name: "golden 1", KeyARN: keyOf(prod), Carried: lost},
+			{At: prod, Target: "prod", FromRegion: home.Region, Method: plan.ByImage, MethodWhy: "RegisterImage takes no watermarks", Name: "golden 1", KeyARN: keyOf(prod), Carried: lost},
 			{At: afar, Target: "prod", Optional: true, FromRegion: home.Region, Name: "golden 1", KeyARN: keyOf(afar), Carried: lost},
 		},
 		Ways: []plan.Way{
@@ -69,6 +74,7 @@ func planned() plan.Plan {
 			{Region: "eu-west-1", Accounts: 3, Route: plan.Route{From: "eu-west-1", GiBTransferred: 8, GiBCopied: 32}, Otherwise: &plan.Route{From: home.Region, GiBTransferred: 24, GiBCopied: 24}},
 			{Region: "eu-west-2", Accounts: 2, Route: plan.Route{From: home.Region, GiBTransferred: 16, GiBCopied: 16}},
 		},
+		Shares:   []plan.SharePlan{{At: home, ImageID: "ami-0aaaaaaaaaaaaaaaa", Staged: true, With: everybody()}, {At: yonder, ImageID: "ami-0eeeeeeeeeeeeeeee", With: everybody()}},
 		Steps:    []plan.Step{staged, shared, copied},
 		Estimate: plan.Estimate{Copies: 2, GiBStored: 16, Takes: 3*time.Minute + 20*time.Second},
 		Findings: []plan.Finding{{Level: plan.Note, Summary: "a note"}, {Level: plan.Warning, Field: `target "prod": kms_key_id`, At: prod,
@@ -99,6 +105,7 @@ func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
 	r := plan.Result{
 		Images: []plan.Made{{At: prod, Target: "prod", ImageID: "ami-0bbbbbbbbbbbbbbbb", Name: "golden 1",
 			Snapshots: []plan.MadeSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0c", KeyARN: keyOf(prod), GiB: 8}}}},
+		Shares: []plan.Shared{{At: home, ImageID: "ami-0ffffffffffffffff", With: everybody()}},
 		Findings: []plan.Finding{{Level: plan.Refused, At: afar, Operation: "ec2:CopySnapshot",
 			Summary: "could not copy snap-0a", Because: "Given key ID is not accessible", Next: "let the role use the key"}},
 		Left: []plan.Leftover{

@@ -53,6 +53,12 @@ func (s *survey) image(ctx context.Context, source plan.SourceImage) {
 	} else if uefi.UefiData != nil {
 		seen.UEFIData = aws.ToString(uefi.UefiData.Value)
 	}
+	launch, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameLaunchPermission})
+	if err != nil {
+		s.unseen(at, source.ImageID, "ec2:DescribeImageAttribute", err)
+	} else {
+		seen.SharedWith = plan.AudienceOf(launch.LaunchPermissions)
+	}
 	keys := []string{plan.SourceKey(s.req, source.Region), s.standard(ctx, at).KMSKeyID}
 	snapshots := s.snapshots(ctx, client, at, image)
 	for _, id := range slices.Sorted(maps.Keys(snapshots)) { // requests in a repeatable order
@@ -207,8 +213,8 @@ func (s *survey) earlier(ctx context.Context, at plan.Place, from string) {
 		return
 	}
 	mark := origin.Mark{Account: s.facts.Source.Account, Region: from, ImageID: aws.ToString(image.Image.ImageId)}
-	ours := func(value string) []ec2types.Filter {
-		return []ec2types.Filter{{Name: aws.String("tag:" + origin.Source), Values: []string{value}}}
+	ours := func(values ...string) []ec2types.Filter {
+		return []ec2types.Filter{{Name: aws.String("tag:" + origin.Source), Values: values}}
 	}
 	var found plan.Earlier
 	snapshots := ec2.NewDescribeSnapshotsPaginator(s.pool.EC2(at), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: ours(mark.Source() + "/*")})
@@ -220,7 +226,7 @@ func (s *survey) earlier(ctx context.Context, at plan.Place, from string) {
 		}
 		found.Snapshots = append(found.Snapshots, page.Snapshots...)
 	}
-	images := ec2.NewDescribeImagesPaginator(s.pool.EC2(at), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: ours(mark.Source()),
+	images := ec2.NewDescribeImagesPaginator(s.pool.EC2(at), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: ours(mark.Source(), mark.Source()+"/staged/*"),
 		IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true)})
 	for images.HasMorePages() {
 		page, err := images.NextPage(ctx)

@@ -85,6 +85,11 @@ func (s *survey) each(ctx context.Context, n int, look func(context.Context, int
 // runs staged.
 func (s *survey) staging(ctx context.Context, destinations []plan.Destination) error {
 	from := map[string]string{} // Region -> Region of the image that goes there
+	for _, image := range s.req.Images {
+		if len(s.req.Shares) > 0 {
+			from[image.Region] = image.Region
+		}
+	}
 	for _, d := range destinations {
 		if d.At.Account != s.facts.Source.Account {
 			from[d.At.Region], from[d.FromRegion] = d.FromRegion, d.FromRegion

@@ -22,10 +22,11 @@ import (
 // failed only because AWS had not yet seen what it depends on.
 func (t *transfer) copySnapshot(ctx context.Context, j *job, s *plan.CopySnapshot, end func(Done)) {
 	if broken := j.memo.broken; broken != nil {
-		j.memo.left = append(j.memo.left, t.discard(ctx, s.At, aws.ToString(broken.SnapshotId))...)
+		_, id := broken.what()
+		j.memo.left = append(j.memo.left, t.discard(ctx, s.At, id)...)
 		j.memo.broken = nil
 		if j.memo.failure != nil {
-			end(Done{Snapshot: broken, Err: j.memo.failure})
+			end(Done{Snapshot: broken.snapshot, Err: j.memo.failure})
 		} else {
 			end(Done{Err: comeBack{}}) // to be made again, if it is still wanted
 		}
@@ -40,9 +41,9 @@ func (t *transfer) copySnapshot(ctx context.Context, j *job, s *plan.CopySnapsho
 		return
 	}
 	id := j.memo.made
-	t.watcher.watch(s.At, &pending{
+	t.watcher.watch(where{Place: s.At}, &pending{
 		id: id, step: s.Step, of: s.For, takes: s.Takes, gib: s.GiB,
-		end: func(seen *ec2types.Snapshot, err error) {
+		end: func(seen *sight, err error) {
 			guarded(end, func() { end(t.copied(j, id, seen, err)) })
 		},
 	})
@@ -61,7 +62,7 @@ func (t *transfer) begin(ctx context.Context, j *job, s *plan.CopySnapshot) (err
 
 // copyOf makes the call, or finds what came of the one before.
 func (t *transfer) copyOf(ctx context.Context, j *job, s *plan.CopySnapshot) (string, error) {
-	if err := guardCopy(j, s); err != nil {
+	if err := guardCopy(j, s.Source, s.KeyARN); err != nil {
 		return "", err
 	}
 	id, err := t.once(ctx, j, func(ctx context.Context) (string, error) { return t.findCopy(ctx, j, s) },
@@ -80,7 +81,7 @@ func (t *transfer) copyOf(ctx context.Context, j *job, s *plan.CopySnapshot) (st
 			return aws.ToString(made.SnapshotId), nil
 		})
 	if awsclient.IsResourceLimit(err) {
-		t.watcher.crowd(s.At)
+		t.watcher.crowd(where{Place: s.At})
 		return "", laneFull{limitOf(err)}
 	}
 	return id, err
@@ -99,7 +100,7 @@ func (t *transfer) findCopy(ctx context.Context, j *job, s *plan.CopySnapshot) (
 }
 
 // copied is how a copy ended: well, for good, or to be made again.
-func (t *transfer) copied(j *job, id string, seen *ec2types.Snapshot, err error) Done {
+func (t *transfer) copied(j *job, id string, seen *sight, err error) Done {
 	var failed *copyFailed
 	if missing := (*gone)(nil); errors.As(err, &missing) && id == j.head.Found { // another run took it away meanwhile
 		j.memo.made, j.memo.sealed = "", false
@@ -107,7 +108,11 @@ func (t *transfer) copied(j *job, id string, seen *ec2types.Snapshot, err error)
 		return Done{Err: comeBack{}}
 	}
 	if !errors.As(err, &failed) {
-		return Done{Made: id, Snapshot: seen, Err: err}
+		d := Done{Made: id, Err: err}
+		if seen != nil {
+			d.Snapshot, d.Uses = seen.snapshot, seen.uses()
+		}
+		return d
 	}
 	refusal, _ := refusalOf(failed)
 	j.memo.broken, j.memo.made, j.memo.sealed = seen, "", false

@@ -6,6 +6,7 @@ package transfer
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 
@@ -18,15 +19,28 @@ import (
 var accountID = regexp.MustCompile(`^\d{12}$`)
 
 // guardCopy lets through a copy that names its source and an explicit key in its own Region (1.3.9, 1.7.5).
-func guardCopy(j *job, s *plan.CopySnapshot) error {
-	if j.id(s.Source) == "" {
-		return fmt.Errorf("there is no snapshot to copy: %s made none", s.Source.From)
+func guardCopy(j *job, source plan.Ref, keyARN string) error {
+	if j.id(source) == "" {
+		return fmt.Errorf("there is nothing to copy: %s made nothing", source.From)
 	}
-	key, err := arn.Parse(s.KeyARN)
-	if err != nil || key.Service != "kms" || key.Region != s.At.Region {
-		return fmt.Errorf("%q is no ARN of a key in %s: nothing is copied without one", s.KeyARN, s.At.Region)
+	key, err := arn.Parse(keyARN)
+	if err != nil || key.Service != "kms" || key.Region != j.head.At.Region {
+		return fmt.Errorf("%q is no ARN of a key in %s: nothing is copied without one", keyARN, j.head.At.Region)
 	}
 	return nil
+}
+
+// guardAudience lets through launch permissions for accounts, organizations and units: never for "all".
+func guardAudience(a plan.Audience) error {
+	for _, one := range slices.Concat(a.Organizations, a.Units) {
+		if parsed, err := arn.Parse(one); err != nil || parsed.Service != "organizations" {
+			return fmt.Errorf("%q is no organization or unit: nothing is shared with it", one)
+		}
+	}
+	if len(a.Accounts) == 0 && !a.Nobody() {
+		return nil
+	}
+	return guardShare(a.Accounts)
 }
 
 // guardShare lets through a share with accounts: never with "all".

@@ -18,12 +18,12 @@ func TestNothingIsCopiedWithoutAKeyOfItsOwnRegion(t *testing.T) { // 1.3.9, 1.7.
 		"":             false,
 	} {
 		s := &plan.CopySnapshot{Head: plan.Head{At: plan.Place{Account: "222222222222", Region: "eu-west-1"}}, Source: plan.Ref{Known: "snap-1"}, KeyARN: key}
-		if err := guardCopy(&job{}, s); (err == nil) != passes {
+		if err := guardCopy(&job{head: s.Base()}, s.Source, s.KeyARN); (err == nil) != passes {
 			t.Errorf("%q: %v", key, err)
 		}
 	}
 	s := &plan.CopySnapshot{Head: plan.Head{At: plan.Place{Region: "eu-west-1"}}, Source: plan.Ref{From: "stage"}, KeyARN: "arn:aws:kms:eu-west-1:222222222222:key/k"}
-	if guardCopy(&job{}, s) == nil {
+	if guardCopy(&job{head: s.Base()}, s.Source, s.KeyARN) == nil {
 		t.Error("a copy of nothing was to be made")
 	}
 }

@@ -7,11 +7,17 @@ import (
 	"container/heap"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// copiesAtOnce is how many snapshot copies an account may have on their way to a Region (4.1.1).
-const copiesAtOnce = 20
+// How many copies an account may have on their way to a Region: of snapshots (4.1.1), of images (4.1.2).
+const (
+	copiesAtOnce = 20
+	imagesAtOnce = 300
+)
 
 // laneRest is how long a lane waits that AWS calls full while nothing of ours is in it: others are copying.
 const laneRest = 30 * time.Second
@@ -28,7 +34,11 @@ type lane struct {
 }
 
 func newLane(name string) *lane {
-	return &lane{free: name == "", room: copiesAtOnce, most: copiesAtOnce}
+	room := copiesAtOnce
+	if strings.HasPrefix(name, plan.ImageLanes) {
+		room = imagesAtOnce
+	}
+	return &lane{free: name == "", room: room, most: room}
 }
 
 func (l *lane) open() bool {

@@ -83,8 +83,9 @@ func fullStep() *plan.RegisterImage {
 		{DeviceName: aws.String("/dev/sdc"), NoDevice: aws.String("")},
 		{DeviceName: aws.String("/dev/sdd"), Ebs: &ec2types.EbsBlockDevice{Encrypted: aws.Bool(true), VolumeSize: aws.Int32(20), VolumeType: ec2types.VolumeTypeGp2}},
 	}
-	return &plan.RegisterImage{Name: "golden", Description: "ours", UEFIData: "AMZNVUVG", Source: image,
-		Snapshots: map[string]plan.Ref{"/dev/xvda": {Known: "snap-own"}}, Tags: map[string]string{"b": "2", "a": "1"}}
+	return &plan.RegisterImage{
+		Likeness:  plan.Likeness{Name: "golden", Description: "ours", UEFIData: "AMZNVUVG", Source: image, Tags: map[string]string{"b": "2", "a": "1"}},
+		Snapshots: map[string]plan.Ref{"/dev/xvda": {Known: "snap-own"}}}
 }
 
 var ownSnapshots = map[string]string{"/dev/xvda": "snap-own"}
@@ -116,7 +117,7 @@ func TestEveryKeptAttributeReachesRegisterImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	properties := map[string]bool{ // nothing to pass: they follow from the snapshots and the type of image
-		"RootDeviceType": true, "Hypervisor": true, "ImageType": true, "Platform": true, "PlatformDetails": true, "UsageOperation": true,
+		"RootDeviceType": true, "Hypervisor": true, "ImageType": true, "Platform": true, "PlatformDetails": true, "ProductCodes": true, "UsageOperation": true,
 	}
 	for _, a := range plan.CarryTable {
 		if a.How != plan.Kept || properties[a.Name] {

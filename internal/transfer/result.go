@@ -21,7 +21,7 @@ import (
 func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[plan.ID]Done) plan.Result {
 	var r plan.Result
 	source := sourceAccount(p.Steps)
-	removed, verified := map[string]bool{}, map[plan.Place]bool{}
+	removed, lasting, verified := map[string]bool{}, map[string]bool{}, map[plan.Place]bool{}
 	unproved := map[plan.Place]bool{}
 	for _, s := range p.Steps {
 		if plan.Proves(s) && done[s.Base().Step].Err != nil {
@@ -69,7 +69,14 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 				r.Findings = append(r.Findings, plan.Finding{Level: plan.Note, Field: "publish", Summary: "nothing was published", Because: `publish = "all", and not every required destination has a proved image`,
 					Next: "run again: what is done stays done"})
 			}
+		case *plan.ShareImage:
+			if s.Lasting && d.Err == nil {
+				lasting[d.Made] = true
+				r.Shares = append(r.Shares, plan.Shared{At: s.At, ImageID: d.Made, With: s.With})
+			}
 		case *plan.DeleteSnapshot:
+			removed[d.Made] = d.Err == nil
+		case *plan.DeregisterImage:
 			removed[d.Made] = d.Err == nil
 		}
 	}
@@ -77,7 +84,7 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 		if pointer, is := plan.PointerOf(s); is && done[s.Base().Step].Err == nil {
 			set(r.Images, s.Base().At, pointer)
 		}
-		if left, is := unfinished(s, done[s.Base().Step], verified, removed); is {
+		if left, is := unfinished(s, done[s.Base().Step], verified, removed, lasting); is {
 			r.Left = append(r.Left, left)
 		}
 	}
@@ -111,15 +118,18 @@ func atAnEnd(f plan.Finding, first plan.Step) plan.Finding {
 // sourceAccount is whose the source image is; "" where no step tells.
 func sourceAccount(steps []plan.Step) string {
 	for _, s := range steps {
-		if r, is := s.(*plan.RegisterImage); is {
-			return aws.ToString(r.Source.OwnerId)
+		if v, is := s.(*plan.VerifyImage); is {
+			return aws.ToString(v.Source.OwnerId)
+		}
+		if share, is := s.(*plan.ShareImage); is {
+			return share.At.Account
 		}
 	}
 	return ""
 }
 
 func made(p plan.Plan, s *plan.VerifyImage, d Done) plan.Made {
-	m := plan.Made{At: s.At, Target: s.Target, ImageID: d.Made, Name: s.Register.Name}
+	m := plan.Made{At: s.At, Target: s.Target, ImageID: d.Made, Name: s.Name}
 	if i := slices.IndexFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == s.At }); i >= 0 {
 		m.Carried, m.Pointers = p.Destinations[i].Carried, slices.Clone(p.Destinations[i].Pointers)
 	}
@@ -142,7 +152,7 @@ func set(images []plan.Made, at plan.Place, pointer plan.Pointer) {
 }
 
 // unfinished is what a step made that no image of this run uses: it stays for the next run.
-func unfinished(s plan.Step, d Done, verified map[plan.Place]bool, removed map[string]bool) (plan.Leftover, bool) {
+func unfinished(s plan.Step, d Done, verified map[plan.Place]bool, removed, lasting map[string]bool) (plan.Leftover, bool) {
 	left := plan.Leftover{At: s.Base().At, Resource: d.Made}
 	if d.Made == "" {
 		return left, false
@@ -157,6 +167,15 @@ func unfinished(s plan.Step, d Done, verified map[plan.Place]bool, removed map[s
 			return left, !removed[d.Made]
 		}
 		return left, !verified[s.For]
+	case *plan.CopyImage:
+		left.Kind, left.Why = "image", "copied; the next run goes on with it"
+		if d.Err != nil {
+			left.Why = "still being copied; the next run goes on with it"
+		}
+		if s.For == (plan.Place{}) {
+			return left, !removed[d.Made] && !lasting[d.Made]
+		}
+		return left, !verified[s.For] && !removed[d.Made]
 	case *plan.RegisterImage:
 		left.Kind, left.Why = "image", "registered, and not verified"
 		return left, !verified[s.At]
@@ -170,6 +189,9 @@ func explain(ctx context.Context, pool *awsclient.Pool, source string, s plan.St
 		return nil
 	}
 	refusal, asked := refusalOf(err)
+	if wrong := (*unlike)(nil); errors.As(err, &wrong) {
+		return wrong.finding(s)
+	}
 	if !asked { // not AWS's, but ours
 		return &plan.Finding{Level: plan.Refused, At: s.Base().At, Resource: resourceOf(s), Summary: "could not " + s.String(), Because: err.Error(),
 			Next: "run again: what is done stays done"}
@@ -185,7 +207,7 @@ func explain(ctx context.Context, pool *awsclient.Pool, source string, s plan.St
 func refusalOf(err error) (plan.Refusal, bool) {
 	var failed *copyFailed
 	if errors.As(err, &failed) {
-		return plan.Refusal{Operation: "ec2:CopySnapshot", Message: failed.text}, true
+		return plan.Refusal{Operation: failed.operation, Message: failed.text}, true
 	}
 	var ended *launchFailed
 	if errors.As(err, &ended) {
@@ -208,6 +230,12 @@ func resourceOf(s plan.Step) string {
 	switch s := s.(type) {
 	case *plan.CopySnapshot:
 		return s.Source.Known
+	case *plan.CopyImage:
+		return s.Image.Known
+	case *plan.ShareImage:
+		return s.Image.Known
+	case *plan.WithdrawImageShare:
+		return s.Image.Known
 	case *plan.ShareSnapshot:
 		return s.Snapshot.Known
 	case *plan.WithdrawShare:

@@ -25,7 +25,7 @@ type Done struct {
 	Begun, Ended time.Time
 	Made         string             // AWS id
 	Snapshot     *ec2types.Snapshot // as last seen
-	Uses         map[string]string  // device -> snapshot that the registered image starts from
+	Uses         map[string]string  // device -> snapshot that the image starts from
 	Adopted      bool               // the image is another run's
 	Unsealed     bool               // the image could not get its second seal: nothing may point at it
 	Left         []plan.Leftover
@@ -81,6 +81,9 @@ func (j *job) owes() bool { return j.memo.broken != nil }
 func (j *job) id(r plan.Ref) string {
 	if r.Known != "" {
 		return r.Known
+	}
+	if r.Device != "" {
+		return j.ended[r.From].Uses[r.Device]
 	}
 	return j.ended[r.From].Made
 }

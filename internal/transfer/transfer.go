@@ -48,7 +48,7 @@ func run(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, o Options
 	t.watcher = newWatcher(ctx, pool, r.slots, r.emit, o)
 	for at, copies := range t.copiesTo() {
 		if copies > copiesAtOnce {
-			t.watcher.crowd(at)
+			t.watcher.crowd(where{Place: at})
 		}
 	}
 	defer t.watcher.close()
@@ -78,12 +78,18 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 	switch s := j.step.(type) {
 	case *plan.CopySnapshot:
 		t.copySnapshot(ctx, j, s, end)
+	case *plan.CopyImage:
+		t.copyImage(ctx, j, s, end)
 	case *plan.ShareSnapshot:
 		end(t.shareSnapshot(ctx, j, s))
 	case *plan.RegisterImage:
 		end(t.registerImage(ctx, j, s))
 	case *plan.VerifyImage:
 		end(t.verifyImage(ctx, j, s))
+	case *plan.ShareImage:
+		end(t.shareImage(ctx, j, s))
+	case *plan.WithdrawImageShare:
+		end(t.withdrawImageShare(ctx, j, s))
 	case *plan.PutParameter:
 		end(t.putParameter(ctx, j, s))
 	case *plan.AllProved:

@@ -63,7 +63,7 @@ func (h *house) completeAt(account, region string) {
 	}
 	origin := h.ownImages(source, home)
 	origin = slices.DeleteFunc(origin, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) != h.images[0].ImageID })
-	for _, difference := range plan.Differences(origin[0], images[0]) {
+	for _, difference := range (plan.Likeness{Source: origin[0], Method: plan.BySnapshot}).Differences(images[0]) {
 		h.t.Errorf("%s %s: %s", account, region, difference)
 	}
 	used := 0

@@ -108,14 +108,8 @@ func genuine(c *plan.CopySnapshot, twin, own ec2types.Snapshot, family []ec2type
 // adoptImage takes the image that has the name already, when another run of ours registered it: its seals prove that. This run's
 // own copies are of no use then. Nothing is taken by its name alone.
 func (t *transfer) adoptImage(ctx context.Context, j *job, s *plan.RegisterImage) (string, error) {
-	var taken *ec2types.Image
-	filter := ec2types.Filter{Name: aws.String("tag:" + origin.Source), Values: []string{s.Mark.Source()}}
-	err := images(ctx, t.pool.EC2(s.At), []ec2types.Filter{filter}, func(image ec2types.Image) {
-		if aws.ToString(image.Name) == s.Name && s.Mark.Prove(s.SealKey, aws.ToString(image.ImageId), tagsOf(image.Tags)) == origin.Both {
-			taken = &image
-		}
-	})
-	if err != nil || taken == nil {
+	taken, proven, err := t.namesake(ctx, s.At, s.Likeness)
+	if err != nil || !proven {
 		return "", err
 	}
 	unused := map[string]bool{}
@@ -124,18 +118,28 @@ func (t *transfer) adoptImage(ctx context.Context, j *job, s *plan.RegisterImage
 			unused[j.id(ref)] = true
 		}
 	}
-	uses := map[string]string{}
-	for _, m := range taken.BlockDeviceMappings {
-		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
-			uses[aws.ToString(m.DeviceName)] = *m.Ebs.SnapshotId
-			delete(unused, *m.Ebs.SnapshotId)
-		}
+	uses := usesOf(*taken)
+	for _, id := range uses {
+		delete(unused, id)
 	}
 	for _, id := range slices.Sorted(maps.Keys(unused)) {
 		j.memo.left = append(j.memo.left, t.discard(ctx, s.At, id)...)
 	}
 	j.memo.uses, j.memo.adopted = uses, true
 	return aws.ToString(taken.ImageId), nil
+}
+
+// namesake is the image that has a wanted name and the tags of its source, and whether both its seals prove that a run of ours made it.
+// nil: there is none, or its first seal is wrong.
+func (t *transfer) namesake(ctx context.Context, at plan.Place, like plan.Likeness) (taken *ec2types.Image, proven bool, err error) {
+	filter := ec2types.Filter{Name: aws.String("tag:" + origin.Source), Values: []string{like.Mark.Source()}}
+	err = images(ctx, t.pool.EC2(at), []ec2types.Filter{filter}, func(image ec2types.Image) {
+		proof := like.Mark.Prove(like.SealKey, aws.ToString(image.ImageId), tagsOf(image.Tags))
+		if aws.ToString(image.Name) == like.Name && proof != origin.None {
+			taken, proven = &image, proof == origin.Both
+		}
+	})
+	return taken, proven, err
 }
 
 // images goes through the account's own images that pass the filters.

@@ -32,6 +32,19 @@ func (e *unlike) Error() string {
 	return fmt.Sprintf("%s is not what was asked for: %s", e.image, strings.Join(e.differences, "; "))
 }
 
+// finding explains an image that did not pass. What a registered image is billed as comes from its snapshots, or does not (2.3.3).
+func (e *unlike) finding(s plan.Step) *plan.Finding {
+	f := &plan.Finding{Level: plan.Refused, Rule: "4.6.1", At: s.Base().At, Resource: e.image, Summary: "could not " + s.String() + ": the image was discarded", Because: e.Error(),
+		Next: "run again: what is done stays done"}
+	if verify, is := s.(*plan.VerifyImage); is && misbilled(e.differences) {
+		f.Rule, f.Next = "2.3.3", "an image of another billing may not be launched: build the image in the target account from AWS's own image of that platform"
+		if verify.Method == plan.BySnapshot {
+			f.Next = `set method = "image" in the target, which keeps the billing`
+		}
+	}
+	return f
+}
+
 // verifyImage compares what was made with what was asked for. An image that does not pass goes, with the snapshots that do not.
 func (t *transfer) verifyImage(ctx context.Context, j *job, s *plan.VerifyImage) Done {
 	id := j.id(s.Image)
@@ -50,12 +63,12 @@ func (t *transfer) verifyImage(ctx context.Context, j *job, s *plan.VerifyImage)
 		return Done{Made: id, Err: err}
 	}
 	differences := differencesOf(s, j, *image, snapshots)
-	if s.Register.UEFIData != "" {
+	if s.UEFIData != "" {
 		data, err := t.uefiData(ctx, s.At, id)
 		if err != nil {
 			return Done{Made: id, Err: err}
 		}
-		if data != s.Register.UEFIData {
+		if data != s.UEFIData {
 			differences = append(differences, "UefiData: not the source's")
 		}
 	}
@@ -71,7 +84,28 @@ func (t *transfer) verifyImage(ctx context.Context, j *job, s *plan.VerifyImage)
 		j.memo.looks++
 		return Done{Err: comeBack{pause(j.memo.looks)}}
 	}
+	if misbilled(differences) { // it comes from the snapshots' own data: no image of theirs will be another
+		wrong = j.copiedFor(s)
+	}
 	return Done{Made: id, Err: &unlike{id, differences}, Left: t.reject(ctx, j, s, wrong)}
+}
+
+// misbilled reports a difference in what the image is billed as (2.3.3).
+func misbilled(differences []string) bool {
+	return slices.ContainsFunc(differences, func(d string) bool {
+		return strings.HasPrefix(d, "PlatformDetails:") || strings.HasPrefix(d, "UsageOperation:")
+	})
+}
+
+// copiedFor are the snapshots that this run copied for an image.
+func (j *job) copiedFor(s *plan.VerifyImage) []string {
+	var ids []string
+	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
+		if made := j.ended[s.Snapshots[device].Snapshot.From].Made; made != "" && made == j.startsFrom(s, device) && !slices.Contains(ids, made) {
+			ids = append(ids, made)
+		}
+	}
+	return ids
 }
 
 // startsFrom is the snapshot that a device of the image has to start from.
@@ -98,6 +132,9 @@ func (t *transfer) reject(ctx context.Context, j *job, s *plan.VerifyImage, wron
 	}
 	lasting, release := grace(ctx)
 	defer release()
+	if s.Method == plan.ByImage {
+		return t.dismantle(lasting, s.At, id)
+	}
 	if err := t.deregister(lasting, s.At, id); err != nil {
 		return []plan.Leftover{{At: s.At, Kind: "image", Resource: id, Why: reason(err)}}
 	}
@@ -110,7 +147,7 @@ func (t *transfer) reject(ctx context.Context, j *job, s *plan.VerifyImage, wron
 
 // differencesOf the image from what was asked for, the state of its snapshots aside.
 func differencesOf(s *plan.VerifyImage, j *job, image ec2types.Image, snapshots map[string]ec2types.Snapshot) []string {
-	found := plan.Differences(s.Register.Source, image)
+	found := s.Likeness.Differences(image)
 	differ := func(what, want, is string) {
 		if want != is {
 			found = append(found, fmt.Sprintf("%s: %q was wanted, it is %q", what, want, is))
@@ -118,15 +155,15 @@ func differencesOf(s *plan.VerifyImage, j *job, image ec2types.Image, snapshots 
 	}
 	differ("State", string(ec2types.ImageStateAvailable), string(image.State))
 	differ("OwnerId", s.At.Account, aws.ToString(image.OwnerId))
-	differ("Name", s.Register.Name, aws.ToString(image.Name))
-	differ("Description", s.Register.Description, aws.ToString(image.Description))
+	differ("Name", s.Name, aws.ToString(image.Name))
+	differ("Description", s.Description, aws.ToString(image.Description))
 	differ("Public", "false", fmt.Sprint(aws.ToBool(image.Public)))
 	tags := tagsOf(image.Tags)
-	for _, key := range slices.Sorted(maps.Keys(s.Register.Tags)) {
+	for _, key := range slices.Sorted(maps.Keys(s.Tags)) {
 		if origin.Ours(key) && (s.Image.From == "" || j.ended[s.Image.From].Adopted) {
 			continue // another run's, proved by its seals
 		}
-		differ("Tag "+key, s.Register.Tags[key], tags[key])
+		differ("Tag "+key, s.Tags[key], tags[key])
 	}
 	for _, m := range image.BlockDeviceMappings {
 		if m.Ebs != nil && m.Ebs.SnapshotId != nil {

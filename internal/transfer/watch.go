@@ -9,14 +9,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
@@ -29,8 +24,8 @@ const rarest = 5 * time.Minute
 // filterValues is how many values a filter may have (EC2 API reference, Filter).
 const filterValues = 200
 
-// watcher waits for copies: one DescribeSnapshots per place and tick, whatever the number of copies there (4.2.2). Between
-// ticks there is nothing but a timer for each place.
+// watcher waits for copies: one DescribeSnapshots per place and tick, whatever the number of copies there (4.2.2); for copies of images one
+// DescribeImages besides. Between ticks there is nothing but a timer for each place.
 type watcher struct {
 	ctx     context.Context
 	pool    *awsclient.Pool
@@ -41,13 +36,19 @@ type watcher struct {
 
 	ticks sync.WaitGroup
 	mu    sync.Mutex // of all below; never held across a call
-	views map[plan.Place]*view
+	views map[where]*view
 	over  error // why nothing is waited for any more
+}
+
+// where is a place, and the kind of copies that are waited for there.
+type where struct {
+	plan.Place
+	images bool // else snapshots
 }
 
 // view is what is waited for at a place.
 type view struct {
-	at      plan.Place
+	at      where
 	copies  map[string]*pending
 	crowded bool // AWS has no room for all copies to the place at once: every end lets one begin
 	timer   *time.Timer
@@ -65,15 +66,15 @@ type pending struct {
 	since   time.Time     // when the copy began
 	takes   time.Duration // expected
 	gib     int64
-	end     func(*ec2types.Snapshot, error)
-	last    *ec2types.Snapshot
+	end     func(*sight, error)
+	last    *sight
 	percent int
 	still   time.Time // when it was last seen not to have moved yet
 	missing time.Time // since when AWS does not show it; zero: it does
 }
 
 func newWatcher(ctx context.Context, pool *awsclient.Pool, slots chan struct{}, emit func(plan.Event), o Options) *watcher {
-	w := &watcher{ctx: ctx, pool: pool, slots: slots, emit: emit, options: o, views: map[plan.Place]*view{}}
+	w := &watcher{ctx: ctx, pool: pool, slots: slots, emit: emit, options: o, views: map[where]*view{}}
 	w.unhook = context.AfterFunc(ctx, w.giveUp)
 	return w
 }
@@ -90,7 +91,7 @@ func (w *watcher) close() {
 var errClosed = errors.New("the run is over")
 
 // watch calls p.end once, with the copy as last seen, when it has completed (nil), failed, or is not waited for any longer.
-func (w *watcher) watch(at plan.Place, p *pending) {
+func (w *watcher) watch(at where, p *pending) {
 	w.mu.Lock()
 	over := w.over
 	if over == nil {
@@ -107,7 +108,7 @@ func (w *watcher) watch(at plan.Place, p *pending) {
 }
 
 // view is that of a place. Call it with mu held.
-func (w *watcher) view(at plan.Place) *view {
+func (w *watcher) view(at where) *view {
 	if w.views[at] == nil {
 		w.views[at] = &view{at: at, copies: map[string]*pending{}}
 	}
@@ -115,7 +116,7 @@ func (w *watcher) view(at plan.Place) *view {
 }
 
 // crowd says that AWS has no room for all copies to a place at once.
-func (w *watcher) crowd(at plan.Place) {
+func (w *watcher) crowd(at where) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.view(at).crowded = true
@@ -207,9 +208,9 @@ func (w *watcher) tick(v *view) {
 	case <-w.ctx.Done():
 		return
 	}
-	var seen map[string]ec2types.Snapshot
+	var seen map[string]sight
 	err := safely.Do(func() (err error) {
-		seen, err = describe(w.ctx, w.pool.EC2(v.at), ids)
+		seen, err = v.at.look(w.ctx, w.pool.EC2(v.at.Place), ids)
 		return err
 	})
 	<-w.slots
@@ -232,7 +233,7 @@ func (w *watcher) tick(v *view) {
 }
 
 // judge sees which copies have ended. Call it with mu held; it calls nobody.
-func (w *watcher) judge(v *view, ids []string, seen map[string]ec2types.Snapshot, err error) (ends []func(), events []plan.Event) {
+func (w *watcher) judge(v *view, ids []string, seen map[string]sight, err error) (ends []func(), events []plan.Event) {
 	now := time.Now()
 	refusal := v.judgeLook(now, err)
 	for _, id := range ids {
@@ -241,7 +242,7 @@ func (w *watcher) judge(v *view, ids []string, seen map[string]ec2types.Snapshot
 		if err == nil {
 			if found, there := seen[id]; there {
 				if p.see(now, found) {
-					events = append(events, p.event(now, v.at))
+					events = append(events, p.event(now, v.at.Place))
 				}
 			} else if p.missing.IsZero() {
 				p.missing = now
@@ -260,17 +261,16 @@ func (w *watcher) judge(v *view, ids []string, seen map[string]ec2types.Snapshot
 }
 
 // see takes note of what AWS shows, and reports whether the copy has moved.
-func (p *pending) see(now time.Time, seen ec2types.Snapshot) (moved bool) {
-	if p.last == nil && seen.StartTime != nil && seen.StartTime.Before(p.begun) {
-		p.since, p.still = *seen.StartTime, *seen.StartTime // an earlier run's
+func (p *pending) see(now time.Time, seen sight) (moved bool) {
+	if p.last == nil && !seen.begun.IsZero() && seen.begun.Before(p.begun) {
+		p.since, p.still = seen.begun, seen.begun // an earlier run's
 	}
 	p.last, p.missing = &seen, time.Time{}
-	percent := percentOf(seen)
-	if percent <= 0 {
+	if seen.percent <= 0 {
 		p.still = now
 	}
-	moved = percent > p.percent
-	p.percent = max(p.percent, percent)
+	moved = seen.percent > p.percent
+	p.percent = max(p.percent, seen.percent)
 	return moved
 }
 
@@ -292,22 +292,23 @@ func (v *view) judgeLook(now time.Time, err error) error {
 
 // copyFailed is how AWS says that a copy has failed: nothing but a text (1.8.4, 4.6.5).
 type copyFailed struct {
-	snapshot string
-	text     string // StateMessage
+	id        string
+	operation string // that made it: "ec2:CopySnapshot"
+	text      string // StateMessage of a snapshot, StateReason of an image
 }
 
 func (e *copyFailed) Error() string {
-	return fmt.Sprintf("AWS could not complete %s: %s", e.snapshot, e.text)
+	return fmt.Sprintf("AWS could not complete %s: %s", e.id, e.text)
 }
 
 // gone is a copy that AWS does not show, or not any more.
 type gone struct {
-	snapshot string
-	since    time.Duration
+	id    string
+	since time.Duration
 }
 
 func (e *gone) Error() string {
-	return fmt.Sprintf("AWS has not shown %s for %v", e.snapshot, e.since.Round(time.Second))
+	return fmt.Sprintf("AWS has not shown %s for %v", e.id, e.since.Round(time.Second))
 }
 
 // verdict on a copy as last seen.
@@ -318,13 +319,13 @@ func (p *pending) verdict(now time.Time) (error, bool) {
 		}
 		return &gone{p.id, now.Sub(p.missing)}, true
 	}
-	switch p.last.State {
-	case ec2types.SnapshotStateCompleted:
+	switch p.last.state {
+	case complete:
 		return nil, true
-	case ec2types.SnapshotStatePending:
+	case underway:
 		return nil, false
 	}
-	return &copyFailed{p.id, aws.ToString(p.last.StateMessage)}, true
+	return &copyFailed{p.id, p.last.operation(), p.last.text}, true
 }
 
 func (p *pending) event(now time.Time, at plan.Place) plan.Event {
@@ -355,45 +356,4 @@ func (w *watcher) giveUp() {
 	for _, p := range left {
 		p.end(p.last, cause)
 	}
-}
-
-// percentOf reads AWS's "42%"; -1 where it shows none (4.6.3).
-func percentOf(s ec2types.Snapshot) int {
-	percent, err := strconv.Atoi(strings.TrimSuffix(aws.ToString(s.Progress), "%"))
-	if err != nil {
-		return -1
-	}
-	return percent
-}
-
-// describe finds the account's own snapshots by id, those that AWS shows. Filters, unlike ids, do not make one missing snapshot
-// an error for all.
-func describe(ctx context.Context, client *ec2.Client, ids []string) (map[string]ec2types.Snapshot, error) {
-	found := make(map[string]ec2types.Snapshot, len(ids))
-	for some := range slices.Chunk(ids, filterValues) {
-		err := snapshots(ctx, client, []ec2types.Filter{{Name: aws.String("snapshot-id"), Values: some}}, func(s ec2types.Snapshot) {
-			found[aws.ToString(s.SnapshotId)] = s
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
-}
-
-// snapshots goes through the account's own snapshots that pass the filters. A page may be empty and not be the last (4.3.2).
-func snapshots(ctx context.Context, client *ec2.Client, filters []ec2types.Filter, each func(ec2types.Snapshot)) error {
-	pages := ec2.NewDescribeSnapshotsPaginator(client, &ec2.DescribeSnapshotsInput{
-		OwnerIds: []string{"self"}, Filters: filters, MaxResults: aws.Int32(1000),
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		for _, s := range page.Snapshots {
-			each(s)
-		}
-	}
-	return nil
 }

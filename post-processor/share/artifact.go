@@ -25,7 +25,7 @@ const (
 	stateResult    = "encrypted-ami.result" // plan.Result as JSON, as in the file of manifest_path
 )
 
-// artifact is the images that the targets own now.
+// artifact is the images that the targets own now; where there is no target, those of the source account that others may launch.
 type artifact struct {
 	input     string // id of the input artifact
 	planned   bool   // nothing but a plan was asked for
@@ -44,14 +44,20 @@ func (r *run) artifact() *artifact {
 func (*artifact) BuilderId() string { return BuilderID }
 func (*artifact) Files() []string   { return nil }
 
-// Id is region:ami-id:account of each image, sorted, with commas between; that of the input artifact where there is none.
+// Id is region:ami-id:account of each image, sorted, with commas between; of the shared images where no target owns one; that of the input
+// artifact where there is neither.
 func (a *artifact) Id() string {
-	if len(a.result.Images) == 0 {
-		return a.input
+	var ids []string
+	for _, made := range a.result.Images {
+		ids = append(ids, made.At.Region+":"+made.ImageID+":"+made.At.Account)
 	}
-	ids := make([]string, len(a.result.Images))
-	for i, made := range a.result.Images {
-		ids[i] = made.At.Region + ":" + made.ImageID + ":" + made.At.Account
+	if len(a.result.Destinations) == 0 {
+		for _, shared := range a.result.Shares {
+			ids = append(ids, shared.At.Region+":"+shared.ImageID+":"+shared.At.Account)
+		}
+	}
+	if len(ids) == 0 {
+		return a.input
 	}
 	slices.Sort(ids)
 	return strings.Join(ids, ",")
@@ -66,6 +72,9 @@ func (a *artifact) String() string {
 	if len(a.result.Images) == 0 {
 		lines[0] = "No AMI was handed on."
 	}
+	if len(a.result.Destinations) == 0 && len(a.result.Shares) > 0 {
+		lines = nil
+	}
 	images := slices.SortedFunc(slices.Values(a.result.Images), func(a, b plan.Made) int {
 		return cmp.Or(cmp.Compare(a.At.Account, b.At.Account), cmp.Compare(a.At.Region, b.At.Region))
 	})
@@ -79,7 +88,17 @@ func (a *artifact) String() string {
 		}
 		lines = append(lines, fmt.Sprintf("%s %s: %s (target %q)", d.At.Account, d.At.Region, lacks, d.Target))
 	}
+	for _, shared := range a.result.Shares {
+		lines = append(lines, fmt.Sprintf("%s %s: %s may be launched by %s", shared.At.Account, shared.At.Region, shared.ImageID, shared.With))
+	}
 	return strings.Join(lines, "\n")
+}
+
+// launchedFrom reports whether others launch from an image that was handed in.
+func launchedFrom(result plan.Result, images []plan.SourceImage) bool {
+	return slices.ContainsFunc(result.Shares, func(shared plan.Shared) bool {
+		return slices.ContainsFunc(images, func(image plan.SourceImage) bool { return image.ImageID == shared.ImageID })
+	})
 }
 
 func keysOf(made plan.Made) []string {

@@ -47,7 +47,7 @@ func (p *PostProcessor) Configure(raws ...any) error {
 }
 
 // PostProcess hands the images to the targets. It returns an artifact of what the targets own, and keeps the input: against the
-// template's own word where a destination is still to be served from it.
+// template's own word where a destination is still to be served from it, or others launch from it.
 func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, input packersdk.Artifact) (_ packersdk.Artifact, keep, forceOverride bool, err error) {
 	r := newRun(p, ui, input)
 	err = r.run(ctx)
@@ -57,5 +57,5 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, input 
 	if err != nil {
 		ui.Error(err.Error())
 	}
-	return r.artifact(), true, p.config.PlanOnly || len(unserved(r.result)) > 0, nil
+	return r.artifact(), true, p.config.PlanOnly || len(unserved(r.result)) > 0 || launchedFrom(r.result, r.images), nil
 }

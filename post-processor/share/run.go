@@ -149,7 +149,8 @@ func (r *run) handOn(ctx context.Context, request plan.Request) error {
 	result := transfer.Run(ctx, r.pool, p, optionsOf(request), r.say)
 	missing := report.Missing(p, result)
 	required := slices.DeleteFunc(slices.Clone(missing), func(d plan.DestinationPlan) bool { return d.Optional })
-	failed := len(required) > request.MaxFailedTargets || len(missing) > 0 && ctx.Err() != nil // who cancels has not got what was asked for
+	unshared := report.Unshared(p, result)
+	failed := len(required) > request.MaxFailedTargets || len(unshared) > 0 || len(missing) > 0 && ctx.Err() != nil // who cancels has not got what was asked for
 	if failed && r.config.CleansUp() {
 		result = r.clean(ctx, request, result)
 	}
@@ -157,7 +158,7 @@ func (r *run) handOn(ctx context.Context, request plan.Request) error {
 	result.Findings = append(p.Findings, result.Findings...)
 	r.keep(result)
 	if failed {
-		return fmt.Errorf("%d of %d destinations are not served:\n%s", len(missing), len(p.Destinations), text)
+		return fmt.Errorf("%s:\n%s", shortcoming(p, missing, unshared), text)
 	}
 	r.ui.Say(text)
 	if len(missing) > 0 {
@@ -222,6 +223,14 @@ func (r *run) lift(ctx context.Context) {
 	if len(findings) > 0 {
 		r.ui.Error(report.Findings(findings) + "\n" + howToLift(r.result.Source))
 	}
+}
+
+// shortcoming is what a run has not come to, as the beginning of its error.
+func shortcoming(p plan.Plan, missing []plan.DestinationPlan, unshared []plan.SharePlan) string {
+	if len(missing) == 0 {
+		return fmt.Sprintf("%d of %d images could not be shared", len(unshared), len(p.Shares))
+	}
+	return fmt.Sprintf("%d of %d destinations are not served", len(missing), len(p.Destinations))
 }
 
 func optionsOf(request plan.Request) transfer.Options {

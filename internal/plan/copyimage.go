@@ -1,0 +1,65 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import "fmt"
+
+// CopyImage makes an encrypted copy of an image, snapshots and all, in At under one key (rules 1.4.6, 2.4). It ends when the copy is
+// available. Undone by deregistering it with its snapshots.
+type CopyImage struct {
+	Head
+	Likeness
+	Image        Ref    // what is copied
+	Token        string // of the call; 32 characters. A copy that is made again takes another (4.2.3)
+	FromRegion   string
+	FromKeyARNs  []string // what its snapshots are encrypted with, sorted; none that steps make
+	KeyARN       string   // a key in At's Region
+	Devices      []string // those that start from snapshots, sorted
+	GiB          int64
+	SnapshotTags map[string]string // all of them, origin's among them
+}
+
+// Rights of the step: EC2 asks for the image, for its source and for the snapshots of both (2.4.3); of KMS the documented set
+// (3.1.2 to 3.1.4, 3.1.10).
+func (s *CopyImage) Rights() []Right {
+	from := Place{Region: s.FromRegion}
+	rights := []Right{
+		{"ec2:CopyImage", s.At.image("*"), "2.4.3"},
+		{"ec2:CopyImage", s.At.snapshot("*"), "2.4.3"},
+		{"ec2:CopyImage", from.image(s.Image.Known), "2.4.3"},
+		{"ec2:CopyImage", from.snapshot("*"), "2.4.3"},
+		{"ec2:CreateTags", s.At.image("*"), "2.4.3"},
+		{"ec2:CreateTags", s.At.snapshot("*"), "2.4.3"},
+		{"ec2:DescribeImages", "*", "4.2.2"},
+		{"ec2:DescribeSnapshots", "*", "4.6.3"},
+		{"kms:DescribeKey", s.KeyARN, "3.1.4"},
+		{"kms:CreateGrant", s.KeyARN, "3.1.4"},
+		{"kms:GenerateDataKeyWithoutPlaintext", s.KeyARN, "3.1.4"},
+	}
+	for _, key := range s.FromKeyARNs {
+		for _, action := range []string{"kms:DescribeKey", "kms:CreateGrant", "kms:Decrypt", "kms:ReEncryptFrom"} {
+			rights = append(rights, Right{action, key, "3.1.3"})
+		}
+	}
+	return rights
+}
+
+// Copies makes it a Copying.
+func (s *CopyImage) Copies() Copied {
+	return Copied{Source: s.Image, FromRegion: s.FromRegion, GiB: s.GiB}
+}
+
+func (s *CopyImage) String() string {
+	if s.Found != "" {
+		return fmt.Sprintf("wait for %s (%d GiB), begun by an earlier run, in %s", s.Found, s.GiB, s.At)
+	}
+	from := ""
+	if s.FromRegion != s.At.Region {
+		from = " from " + s.FromRegion
+	}
+	if s.For == (Place{}) {
+		return fmt.Sprintf("stage %s, %d GiB in %d volumes%s in %s", s.Image.image(), s.GiB, len(s.Devices), from, s.At)
+	}
+	return fmt.Sprintf("copy %s, %d GiB in %d volumes%s to %s", s.Image.image(), s.GiB, len(s.Devices), from, s.At)
+}

@@ -1,0 +1,79 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+)
+
+// Likeness is what an image that we make has to be: its source's equal, under a name of its own.
+type Likeness struct {
+	Source      ec2types.Image // whose attributes are carried over
+	UEFIData    string         // base64; "" for none
+	Method      Method         // BySnapshot or ByImage
+	Abroad      bool           // it is of another Region than its source
+	Name        string
+	Description string
+	Tags        map[string]string // all of them, origin's among them
+	Mark        origin.Mark       // what the tags say
+	SealKey     origin.Key        // for the second seal; nil: none
+}
+
+// likeness is what a destination's image has to be.
+func (d Destination) likeness(req Request, facts Facts) Likeness {
+	l := likenessOf(facts.Images[d.FromRegion])
+	l.Method, l.Abroad = d.Method, d.FromRegion != d.At.Region
+	l.Name, l.Description = d.Name, d.Description
+	l.Mark = d.mark(req, facts, "")
+	l.Tags = joined(d.Tags, l.Mark.Tags(l.SealKey))
+	return l
+}
+
+// likeness is what a staged image has to be.
+func (s *supply) likeness(req Request, facts Facts) Likeness {
+	l := likenessOf(facts.Images[s.from])
+	l.Method, l.Abroad = ByImage, s.from != s.at.Region
+	l.Name = stagedName(aws.ToString(l.Source.Name), token(req, s.at, imageID(req, s.from)))
+	l.Description = fmt.Sprintf("Staged for other accounts: %s of %s", imageID(req, s.from), s.from)
+	l.Mark = s.mark(req, facts, "")
+	l.Tags = l.Mark.Tags(l.SealKey)
+	return l
+}
+
+func likenessOf(image Image) Likeness {
+	l := Likeness{UEFIData: image.UEFIData, SealKey: image.SealKey}
+	if image.Image != nil {
+		l.Source = *image.Image
+	}
+	return l
+}
+
+// token makes a run's copy of an image to a place one and the same for AWS, however often it is asked for (4.2.3).
+func token(req Request, at Place, image string) string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{req.Build.RunID, at.id(), image}, "\n")))
+	return hex.EncodeToString(sum[:16])
+}
+
+// Differences names the kept attributes in which an image differs from its source, as "Attribute: source, target".
+func (l Likeness) Differences(target ec2types.Image) []string {
+	var found []string
+	for _, a := range CarryTable {
+		if a.By(l.Method) != Kept {
+			continue
+		}
+		want, is := a.Text(l.Source), a.Text(target)
+		if mapped := a.Regional && l.Abroad && want != "" && is != ""; want != is && !mapped {
+			found = append(found, fmt.Sprintf("%s: %q in the source, %q in the target", a.Name, want, is))
+		}
+	}
+	return found
+}

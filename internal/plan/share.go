@@ -1,0 +1,148 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+)
+
+// SharePlan says whom the share blocks let launch an image in one Region.
+type SharePlan struct {
+	At      Place // of the source account
+	ImageID string
+	Staged  bool // not this image, but a copy of it under another key
+	With    Audience
+}
+
+func (s Share) audience() Audience {
+	return Audience{}.And(Audience{s.AccountIDs, s.OrganizationARNs, s.OrganizationalUnits})
+}
+
+// sharePlans are what comes of the share blocks.
+func sharePlans(req Request, supplies []*supply) []SharePlan {
+	var plans []SharePlan
+	for _, s := range supplies {
+		if !s.lasting.Nobody() {
+			plans = append(plans, SharePlan{At: s.at, ImageID: imageID(req, s.from), Staged: s.staged, With: s.lasting})
+		}
+	}
+	return plans
+}
+
+// launchNeeds tells what those need who launch an image under the source account's keys (rules 2.2.6, 3.1.6, 3.2.1, 8.3): neither right
+// can be given by sharing.
+func launchNeeds(facts Facts, supplies []*supply) []Finding {
+	var found []Finding
+	for _, s := range supplies {
+		if s.lasting.Nobody() {
+			continue
+		}
+		for _, key := range s.keys() {
+			f := Finding{Level: Note, Rule: "3.1.6", At: s.at, Resource: key, Summary: "who launches the shared image has to be allowed to use its key",
+				Because: "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
+				Next:    "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well"}
+			f.Statement, f.Where = launchStatements(facts.Source, key, s.lasting)
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// keys are what encrypts the image that a supply shares, sorted.
+func (s *supply) keys() []string {
+	var keys []string
+	for _, it := range s.items {
+		key := it.key()
+		if it.staged {
+			key = s.keyARN
+		}
+		if key != "" {
+			keys = append(keys, key)
+		}
+	}
+	return union(keys, nil)
+}
+
+// What a launch from a shared image takes on its key (3.1.6), and what AWS asks for where whole organizations are admitted (2.2.6).
+var (
+	launchActions       = []string{"kms:DescribeKey", "kms:ReEncrypt*", "kms:CreateGrant", "kms:Decrypt"}
+	organizationActions = []string{"kms:Describe*", "kms:List*", "kms:Get*", "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:CreateGrant"}
+)
+
+// statement of a policy, in the order in which people write it.
+type statement struct {
+	Sid       string
+	Effect    string
+	Principal any `json:",omitempty"`
+	Action    []string
+	Resource  string
+	Condition map[string]map[string][]string `json:",omitempty"`
+}
+
+// launchStatements are the statements for the key's policy and for who launches, one a line, and where each belongs.
+func launchStatements(owner Identity, key string, with Audience) (statements, wheres string) {
+	var texts, where []string
+	add := func(to string, s statement) {
+		s.Effect = "Allow"
+		text, err := json.Marshal(s)
+		if err != nil {
+			panic(err) // texts only
+		}
+		texts, where = append(texts, string(text)), append(where, to)
+	}
+	keyPolicy := "policy of " + key
+	if len(with.Accounts) > 0 {
+		var roots []string
+		for _, account := range with.Accounts {
+			roots = append(roots, fmt.Sprintf("arn:%s:iam::%s:root", owner.Partition, account))
+		}
+		add(keyPolicy, statement{Sid: "LaunchSharedImages", Principal: map[string][]string{"AWS": roots}, Action: launchActions, Resource: "*"})
+	}
+	if len(with.Organizations) > 0 {
+		add(keyPolicy, statement{Sid: "LaunchSharedImagesInOrganizations", Principal: "*", Action: organizationActions, Resource: "*",
+			Condition: map[string]map[string][]string{"StringEquals": {"aws:PrincipalOrgID": lastParts(with.Organizations)}}})
+	}
+	if len(with.Units) > 0 {
+		var paths []string
+		for _, arn := range with.Units { // arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890
+			parts := strings.Split(arn, "/")
+			paths = append(paths, parts[1]+"/*/"+parts[len(parts)-1]+"/*")
+		}
+		add(keyPolicy, statement{Sid: "LaunchSharedImagesInUnits", Principal: "*", Action: organizationActions, Resource: "*",
+			Condition: map[string]map[string][]string{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": paths}}})
+	}
+	add("identity policy of who launches, in each of those accounts", statement{Sid: "LaunchSharedImages", Action: launchActions, Resource: key})
+	return strings.Join(texts, "\n"), strings.Join(where, "\n")
+}
+
+func lastParts(arns []string) []string {
+	var ids []string
+	for _, arn := range arns {
+		ids = append(ids, arn[strings.LastIndex(arn, "/")+1:])
+	}
+	return ids
+}
+
+// stagedName is the name of a staged image: the source's, as far as there is room, and a mark of the run, because names are taken once.
+func stagedName(name, token string) string {
+	mark := " (staged " + token[:12] + ")"
+	return name[:min(len(name), 128-len(mark))] + mark
+}
+
+// stagedImages are what earlier runs left of a supply's staged image.
+func stagedImages(req Request, facts Facts, s *supply) remains {
+	like := s.likeness(req, facts)
+	return earlierImages(facts, s.at, like.Mark, "", func(image ec2types.Image) bool {
+		return len(like.Differences(image)) == 0 && !slices.ContainsFunc(volumes(facts.Images[s.from]), func(v volume) bool {
+			return !facts.copiedWith(s.at, s.mark(req, facts, origin.Whole), snapshotOf(image, v.device()), v)
+		})
+	})
+}

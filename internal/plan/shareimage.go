@@ -1,0 +1,116 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// Audience is who may launch an image: accounts, organizations, organizational units (rule 2.2.4). Each sorted.
+type Audience struct {
+	Accounts      []string
+	Organizations []string // ARNs
+	Units         []string // ARNs
+}
+
+// AudienceOf reads launch permissions. That everybody may launch is not among them.
+func AudienceOf(permissions []ec2types.LaunchPermission) Audience {
+	var a Audience
+	for _, p := range permissions {
+		switch {
+		case p.UserId != nil:
+			a.Accounts = append(a.Accounts, *p.UserId)
+		case p.OrganizationArn != nil:
+			a.Organizations = append(a.Organizations, *p.OrganizationArn)
+		case p.OrganizationalUnitArn != nil:
+			a.Units = append(a.Units, *p.OrganizationalUnitArn)
+		}
+	}
+	return a.And(Audience{})
+}
+
+// Nobody reports an empty audience.
+func (a Audience) Nobody() bool { return len(a.Accounts)+len(a.Organizations)+len(a.Units) == 0 }
+
+// Size is how many of the 1,000 entities that an image can be shared with an audience takes (2.2.5).
+func (a Audience) Size() int { return len(a.Accounts) + len(a.Organizations) + len(a.Units) }
+
+// And is both audiences, sorted, each member once.
+func (a Audience) And(b Audience) Audience {
+	return Audience{union(a.Accounts, b.Accounts), union(a.Organizations, b.Organizations), union(a.Units, b.Units)}
+}
+
+// Without is an audience but for the members of another.
+func (a Audience) Without(b Audience) Audience {
+	return Audience{without(a.Accounts, b.Accounts), without(a.Organizations, b.Organizations), without(a.Units, b.Units)}
+}
+
+func (a Audience) String() string {
+	return strings.Join(slices.Concat(a.Accounts, a.Organizations, a.Units), ", ")
+}
+
+func union(a, b []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(a, b))))
+}
+
+func without(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(one string) bool { return slices.Contains(b, one) })
+}
+
+// ShareImage lets others launch an image (rules 2.2.1, 2.2.4), and copy it, where its snapshots are shared as well (2.2.8). Undone by
+// WithdrawImageShare.
+type ShareImage struct {
+	Head
+	Image    Ref
+	With     Audience
+	Remember map[string]string // tags for the image before anything else: which accounts might launch it already, or that it stays; nil: none
+	Lasting  bool              // asked for by share blocks: it is the result, and stays
+}
+
+// Rights of the step.
+func (s *ShareImage) Rights() []Right {
+	rights := []Right{
+		{"ec2:ModifyImageAttribute", s.At.image(s.Image.Known), "2.2.4"},
+		{"ec2:DescribeImageAttribute", s.At.image(s.Image.Known), "4.4.2"},
+	}
+	if s.Remember != nil {
+		rights = append(rights, Right{"ec2:CreateTags", s.At.image(s.Image.Known), "2.2.4"})
+	}
+	return rights
+}
+
+func (s *ShareImage) String() string {
+	return fmt.Sprintf("let %s launch %s in %s", s.With, s.Image.image(), s.At.Region)
+}
+
+// WithdrawImageShare takes the launch permission of accounts away again, once no copy needs it.
+type WithdrawImageShare struct {
+	Head
+	Image    Ref
+	Accounts []string // sorted; never one that had the permission before; none where only Forget is left to do
+	Forget   bool     // take away the tags of ShareImage.Remember afterwards
+}
+
+// Rights of the step.
+func (s *WithdrawImageShare) Rights() []Right {
+	rights := []Right{
+		{"ec2:ModifyImageAttribute", s.At.image(s.Image.Known), "2.2.4"},
+		{"ec2:DescribeImageAttribute", s.At.image(s.Image.Known), "4.4.2"},
+	}
+	if s.Forget {
+		rights = append(rights, Right{"ec2:DeleteTags", s.At.image(s.Image.Known), "2.2.4"}, Right{"ec2:DescribeImages", "*", "2.2.4"})
+	}
+	return rights
+}
+
+func (s *WithdrawImageShare) String() string {
+	if len(s.Accounts) == 0 {
+		return fmt.Sprintf("forget who might launch %s in %s before", s.Image.image(), s.At.Region)
+	}
+	return fmt.Sprintf("withdraw %s in %s from %s", s.Image.image(), s.At.Region, strings.Join(s.Accounts, ", "))
+}

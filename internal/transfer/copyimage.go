@@ -1,0 +1,133 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// copyImage makes a copy and has it watched. Its token makes it safe to ask again (4.2.3); a copy that failed only because AWS had not yet
+// seen what it depends on is made again, under another token.
+func (t *transfer) copyImage(ctx context.Context, j *job, s *plan.CopyImage, end func(Done)) {
+	if broken := j.memo.broken; broken != nil {
+		_, id := broken.what()
+		j.memo.left = append(j.memo.left, t.dismantle(ctx, s.At, id)...)
+		j.memo.broken = nil
+		if j.memo.failure != nil {
+			end(Done{Err: j.memo.failure})
+		} else {
+			end(Done{Err: comeBack{}}) // to be made again, if it is still wanted
+		}
+		return
+	}
+	err := t.beginImage(ctx, j, s)
+	if err == nil && !j.memo.adopted {
+		err = t.seal(ctx, j, s.At, s.SealKey, s.Tags)
+	}
+	if err != nil {
+		end(Done{Err: err})
+		return
+	}
+	id := j.memo.made
+	t.watcher.watch(where{s.At, true}, &pending{
+		id: id, step: s.Step, of: s.For, takes: s.Takes, gib: s.GiB,
+		end: func(seen *sight, err error) {
+			guarded(end, func() {
+				d := t.copied(j, id, seen, err)
+				d.Adopted = j.memo.adopted
+				end(d)
+			})
+		},
+	})
+}
+
+// beginImage sees to it that there is a copy on its way: an earlier run's, one of this step, or another run's under the same name.
+func (t *transfer) beginImage(ctx context.Context, j *job, s *plan.CopyImage) error {
+	if j.memo.made == "" && len(j.memo.thrown) == 0 && s.Found != "" {
+		j.memo.made, j.memo.sealed = s.Found, true // plan has it sealed where it is not
+	}
+	if j.memo.made != "" {
+		return nil
+	}
+	if err := guardCopy(j, s.Image, s.KeyARN); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	lasting, release := grace(ctx)
+	defer release()
+	made, err := t.pool.EC2(s.At).CopyImage(lasting, t.imageCopy(j, s))
+	switch {
+	case err == nil:
+		j.memo.made = aws.ToString(made.ImageId)
+		return nil
+	case awsclient.IsResourceLimit(err):
+		t.watcher.crowd(where{s.At, true})
+		return laneFull{limitOf(err)}
+	case awsclient.IsNameTaken(err):
+		return t.sharedName(ctx, j, s, err)
+	case awsclient.IsUnclear(err):
+		j.memo.looks++
+		return comeBack{pause(j.memo.looks)}
+	}
+	refusal, _ := refusalOf(err)
+	if (awsclient.IsNotFound(err) || diagnose.Premature(refusal)) && j.patient() { // a share that AWS has not seen yet (4.4.2)
+		return comeBack{pause(j.memo.looks)}
+	}
+	return err
+}
+
+// imageCopy is the call: always encrypted, under an explicit key (1.4.10, 1.4.11), with our tags from birth, and with none of the source's own that AWS
+// would add: the plan has chosen them.
+func (t *transfer) imageCopy(j *job, s *plan.CopyImage) *ec2.CopyImageInput {
+	in := &ec2.CopyImageInput{
+		Name:              aws.String(s.Name),
+		SourceImageId:     aws.String(j.id(s.Image)),
+		SourceRegion:      aws.String(s.FromRegion),
+		ClientToken:       aws.String(fmt.Sprintf("%s-%d", s.Token, len(j.memo.thrown)+1)),
+		CopyImageTags:     aws.Bool(false),
+		Encrypted:         aws.Bool(true),
+		KmsKeyId:          aws.String(s.KeyARN),
+		TagSpecifications: append(tagged(ec2types.ResourceTypeImage, s.Tags), tagged(ec2types.ResourceTypeSnapshot, s.SnapshotTags)...),
+	}
+	if s.Description != "" { // an empty one is no description (2.2.10)
+		in.Description = aws.String(s.Description)
+	}
+	return in
+}
+
+// sharedName takes the image that has the name already for this step's, if another run of ours is making it: its seals prove that. One without its second
+// seal yet is given the time for it.
+func (t *transfer) sharedName(ctx context.Context, j *job, s *plan.CopyImage, taken error) error {
+	image, proven, err := t.namesake(ctx, s.At, s.Likeness)
+	switch {
+	case err != nil:
+		return err
+	case proven:
+		j.memo.made, j.memo.adopted = aws.ToString(image.ImageId), true
+		return nil
+	case image != nil && j.patient():
+		return comeBack{pause(j.memo.looks)}
+	}
+	return taken
+}
+
+// dismantle removes an image of ours with the snapshots that were made with it, and says what stayed.
+func (t *transfer) dismantle(ctx context.Context, at plan.Place, id string) []plan.Leftover {
+	left, err := t.deregisterAll(ctx, at, id)
+	if err != nil {
+		return []plan.Leftover{{At: at, Kind: "image", Resource: id, Why: err.Error()}}
+	}
+	return left
+}

@@ -1,0 +1,126 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// shareImage adds to who may launch an image, and reads it back; nothing that was there is taken away.
+func (t *transfer) shareImage(ctx context.Context, j *job, s *plan.ShareImage) Done {
+	if err := guardAudience(s.With); err != nil {
+		return Done{Err: err}
+	}
+	id := j.id(s.Image)
+	if !j.memo.changed {
+		if s.Remember != nil {
+			if err := t.tag(ctx, s.At, id, s.Remember); err != nil {
+				return Done{Err: err}
+			}
+		}
+		err := t.modifyLaunch(ctx, s.At, id, &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)})
+		if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
+			return Done{Err: comeBack{pause(j.memo.looks)}}
+		}
+		if err != nil {
+			return Done{Made: id, Err: err}
+		}
+		j.memo.changed = true
+	}
+	admitted, err := t.audience(ctx, s.At, id)
+	if missing := s.With.Without(admitted); err == nil && !missing.Nobody() && j.patient() { // 4.4.2
+		return Done{Err: comeBack{pause(j.memo.looks)}}
+	}
+	return Done{Made: id, Err: err}
+}
+
+// withdrawImageShare takes back what shareImage added, and reads it back. A copy under way goes on.
+func (t *transfer) withdrawImageShare(ctx context.Context, j *job, s *plan.WithdrawImageShare) Done {
+	id := j.id(s.Image)
+	gone := plan.Audience{Accounts: s.Accounts}
+	left := func(why string) []plan.Leftover {
+		return []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: why}}
+	}
+	var err error
+	if len(s.Accounts) > 0 {
+		if err := guardAudience(gone); err != nil {
+			return Done{Err: err}
+		}
+		err = t.modifyLaunch(ctx, s.At, id, &ec2types.LaunchPermissionModifications{Remove: launchPermissions(gone)})
+	}
+	switch {
+	case awsclient.IsNotFound(err):
+		return Done{Made: id}
+	case err != nil:
+		return Done{Made: id, Err: err, Left: left(reason(err))}
+	}
+	admitted, err := t.audience(ctx, s.At, id)
+	still := gone.Without(gone.Without(admitted))
+	switch {
+	case awsclient.IsNotFound(err):
+		return Done{Made: id}
+	case err != nil:
+		return Done{Made: id, Err: err, Left: left("withdrawn, but it could not be read back: " + reason(err))}
+	case !still.Nobody() && j.patient(): // 4.4.2
+		return Done{Err: comeBack{pause(j.memo.looks)}}
+	case !still.Nobody():
+		return Done{Made: id, Left: left("withdrawn, and still shown for " + strings.Join(still.Accounts, ", "))}
+	case s.Forget:
+		return Done{Made: id, Err: t.forgetImage(ctx, s.At, id, admitted)}
+	}
+	return Done{Made: id}
+}
+
+// forgetImage takes the tags away that remember which accounts might launch an image before we shared it, unless another may launch it now: another
+// run has let it, and needs the memory.
+func (t *transfer) forgetImage(ctx context.Context, at plan.Place, id string, admitted plan.Audience) error {
+	image, err := t.image(ctx, at, id)
+	if err != nil || image == nil {
+		return err
+	}
+	tags := tagsOf(image.Tags)
+	before, known := origin.Remembered(tags)
+	if !known || len(admitted.Without(plan.Audience{Accounts: before}).Accounts) > 0 {
+		return nil
+	}
+	return t.untag(ctx, at, id, origin.RememberKeys(tags)...)
+}
+
+// audience is who may launch an image of the account's own.
+func (t *transfer) audience(ctx context.Context, at plan.Place, id string) (plan.Audience, error) {
+	out, err := t.pool.EC2(at).DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: aws.String(id), Attribute: ec2types.ImageAttributeNameLaunchPermission})
+	if err != nil {
+		return plan.Audience{}, err
+	}
+	return plan.AudienceOf(out.LaunchPermissions), nil
+}
+
+// modifyLaunch changes one attribute with one verb, as AWS wants it (2.2.10).
+func (t *transfer) modifyLaunch(ctx context.Context, at plan.Place, id string, change *ec2types.LaunchPermissionModifications) error {
+	_, err := t.pool.EC2(at).ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: aws.String(id), LaunchPermission: change})
+	return err
+}
+
+func launchPermissions(a plan.Audience) []ec2types.LaunchPermission {
+	var list []ec2types.LaunchPermission
+	for _, account := range a.Accounts {
+		list = append(list, ec2types.LaunchPermission{UserId: aws.String(account)})
+	}
+	for _, arn := range a.Organizations {
+		list = append(list, ec2types.LaunchPermission{OrganizationArn: aws.String(arn)})
+	}
+	for _, arn := range a.Units {
+		list = append(list, ec2types.LaunchPermission{OrganizationalUnitArn: aws.String(arn)})
+	}
+	return list
+}
