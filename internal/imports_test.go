@@ -20,6 +20,7 @@ var house = map[string]struct{ ours, others []string }{
 	".":                            {[]string{"post-processor/share", "datasource/preflight", "version"}, []string{packer}},
 	"version":                      {nil, []string{packer}},
 	"post-processor/share":         {[]string{"internal/config", "internal/awsclient", "internal/survey", "internal/plan", "internal/transfer", "internal/report", "internal/diagnose", "internal/origin", "version", "internal/safely"}, []string{packer, hcl, cty, aws}},
+	"datasource/preflight":         {[]string{"internal/config", "internal/awsclient", "internal/survey", "internal/plan", "internal/report", "internal/diagnose", "internal/transfer", "version"}, []string{packer, hcl, cty, aws}},
 	"internal/config":              {[]string{"internal/plan", "internal/awsclient", "internal/origin"}, []string{packer, hcl, cty, aws, "github.com/mitchellh/mapstructure", "github.com/hashicorp/go-multierror"}},
 	"internal/awsclient":           {[]string{"internal/plan", "internal/safely"}, []string{aws, smithy, "golang.org/x/"}},
 	"internal/survey":              {[]string{"internal/plan", "internal/awsclient", "internal/origin", "internal/safely"}, []string{aws, "golang.org/x/"}},

@@ -130,7 +130,8 @@ const (
 // Prepare decodes what Packer gives, fills in the defaults and judges all that can be judged before a run: not what is still
 // unknown, nor that something is missing from a list, which may only be unknown yet. All errors come together.
 func (c *Config) Prepare(raws ...any) error {
-	if err := c.decode(raws); err != nil {
+	*c = Config{}
+	if err := decode(c, raws); err != nil {
 		return err
 	}
 	p := newProblems()
@@ -143,9 +144,8 @@ func (c *Config) Prepare(raws ...any) error {
 // blocks are decoded apart, so that Packer neither reads nor renders the templates in them.
 var blocks = []string{"target", "targets_json", "share"}
 
-// decode reads the raw values.
-func (c *Config) decode(raws []any) error {
-	*c = Config{}
+// decode reads the raw values into a Config or a Preflight.
+func decode(into any, raws []any) error {
 	var rest, apart []any
 	for _, raw := range raws {
 		options, err := optionsOf(raw)
@@ -163,11 +163,11 @@ func (c *Config) decode(raws []any) error {
 		rest = append(rest, options)
 	}
 	hooks := append([]mapstructure.DecodeHookFunc{unknownDuration}, config.DefaultDecodeHookFuncs...)
-	err := config.Decode(c, &config.DecodeOpts{PluginType: "encrypted-ami-share", Interpolate: true, DecodeHooks: hooks}, rest...)
+	err := config.Decode(into, &config.DecodeOpts{PluginType: "encrypted-ami-share", Interpolate: true, DecodeHooks: hooks}, rest...)
 	if err != nil {
 		return err
 	}
-	return config.Decode(c, &config.DecodeOpts{DecodeHooks: hooks}, apart...)
+	return config.Decode(into, &config.DecodeOpts{DecodeHooks: hooks}, apart...)
 }
 
 // optionsOf is a raw value as options by name, and nil where it holds no block of ours but Packer's own data. HCL2 comes as a cty

@@ -4,6 +4,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -35,6 +36,16 @@ func (p *problems) in(block string) *problems {
 
 func (p *problems) add(field, format string, args ...any) {
 	*p.found = append(*p.found, fmt.Errorf("%s%s: "+format, append([]any{p.path, field}, args...)...))
+}
+
+// take adds what a judgement of its own has found.
+func (p *problems) take(err error) {
+	var several *packersdk.MultiError
+	if errors.As(err, &several) {
+		*p.found = append(*p.found, several.Errors...)
+		return
+	}
+	*p.found = append(*p.found, err)
 }
 
 // err is all of them together, or nil.

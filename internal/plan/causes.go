@@ -12,7 +12,10 @@ import (
 
 // causes are the explanations of an image's encryption that all facts agree with: several, where it cannot be told which.
 func causes(region string, image Image, facts Facts) []string {
-	var found []string
+	found := slices.Clone(image.Foretold)
+	if len(found) > 0 {
+		return found
+	}
 	for _, v := range volumes(image) {
 		if aws.ToBool(v.snapshot.Encrypted) {
 			for _, cause := range volumeCauses(region, v, image, facts) {

@@ -17,9 +17,7 @@ func Decide(req Request, facts Facts) Plan {
 		destinations[i].Optional = destinations[i].Optional || destinations[i].skips(facts)
 	}
 	p.Findings = append(requestTroubles(req, destinations), findings...)
-	for _, source := range req.Images {
-		p.Findings = append(p.Findings, imageTroubles(source, facts.Images[source.Region], facts.Source.Account)...)
-	}
+	p.Findings = append(p.Findings, sourceTroubles(req, facts)...)
 	open, findings := openDestinations(req, facts, destinations)
 	p.Findings = append(p.Findings, findings...)
 	supplies, findings := route(req, facts, destinations, open)
@@ -43,7 +41,22 @@ func Decide(req Request, facts Facts) Plan {
 	p.Findings = append(p.Findings, launchNeeds(facts, supplies)...)
 	p.Steps = steps(req, facts, destinations, open, supplies)
 	p.Estimate = estimate(p.Steps)
+	p.Estimate.BuilderCopies = builderCopies(req, facts)
 	return p
+}
+
+// sourceTroubles are the reasons why the images cannot be handed on, or will not be made.
+func sourceTroubles(req Request, facts Facts) []Finding {
+	var found []Finding
+	if req.Intent != nil {
+		_, found = Predict(req, facts)
+	}
+	for _, source := range req.Images {
+		if image := facts.Images[source.Region]; req.Intent == nil || image.Image != nil {
+			found = append(found, imageTroubles(source, image, facts.Source.Account)...)
+		}
+	}
+	return found
 }
 
 // openDestinations are those that nothing forbids. A refusal of an optional target, or of as many others as may fail, is a warning:

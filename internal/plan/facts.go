@@ -61,6 +61,9 @@ type Facts struct {
 
 	// temporary grants of the images on keys of the source account, by id; looked for where they are asked for
 	Grants map[Place][]kmstypes.GrantListEntry
+
+	Base        Image // of an Intent: what the build starts from, in the fields of that name
+	BaseMatches int   // of an Intent: how many images its filter finds
 }
 
 // HasRegion reports whether a Region exists, enabled or not, as far as that is known.
@@ -89,6 +92,7 @@ type Image struct {
 	Snapshots     map[string]Snapshot
 	Base          *ec2types.Image              // the image that the build started from; nil when it cannot be seen
 	BaseSnapshots map[string]ec2types.Snapshot // of Base, where visible
+	Foretold      []string                     // why it is going to be encrypted; nil where the image is there
 }
 
 // Snapshot is a snapshot of a source image, with those who may create volumes from it.

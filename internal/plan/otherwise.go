@@ -17,6 +17,7 @@ import (
 type Choice struct {
 	What     string   // "the volumes are under the key from birth"
 	How      []string // what to do for it, line by line
+	Builder  bool     // they are lines for amazon-ebs
 	Estimate Estimate
 }
 
@@ -26,24 +27,31 @@ func Otherwise(req Request, facts Facts) []Choice {
 	open, _ := openDestinations(req, facts, destinations)
 	supplies, _ := route(req, facts, destinations, open)
 	var choices []Choice
-	choose := func(what string, how []string, facts Facts) {
+	choose := func(c Choice, req Request, facts Facts) {
 		if p := Decide(req, facts); !p.Refused() {
-			choices = append(choices, Choice{what, how, p.Estimate})
+			c.Estimate = p.Estimate
+			choices = append(choices, c)
 		}
+	}
+	if intent := req.Intent; intent != nil && intent.EncryptBoot != nil && *intent.EncryptBoot && intent.KMSKeyID != "" {
+		others, supposed, lines := withoutBoot(req, facts)
+		choose(Choice{What: "the volumes are under that key from birth, and the builder does not copy them for it", How: lines, Builder: true}, others, supposed)
 	}
 	for _, s := range supplies {
 		if lines := s.bornUnderKey(req); len(lines) > 0 {
-			choose("the builder puts the volumes under the shared key from birth in "+s.at.Region, lines, bornUnderKey(facts, s))
+			choose(Choice{What: "the builder puts the volumes under the shared key from birth in " + s.at.Region, How: lines, Builder: true}, req, bornUnderKey(facts, s))
 		}
 		if s.from != s.at.Region {
-			choose(fmt.Sprintf("every account copies straight from %s to %s", s.from, s.at.Region), []string{"give kms_key_id as the ARN of the key in " + s.from + ": then nothing is staged in another Region"},
-				withKey(facts, s.at, SourceKey(req, s.at.Region), Key{}))
+			choose(Choice{What: fmt.Sprintf("every account copies straight from %s to %s", s.from, s.at.Region),
+				How: []string{"give kms_key_id as the ARN of the key in " + s.from + ": then nothing is staged in another Region"}},
+				req, withKey(facts, s.at, SourceKey(req, s.at.Region), Key{}))
 		}
 	}
 	for _, region := range straight(req, facts, supplies) {
 		at := Place{facts.Source.Account, region}
-		choose("one transfer to "+region+" serves all its accounts", []string{"make a key in the source account that " + SourceKey(req, region) + " names in " + region},
-			withKey(facts, at, SourceKey(req, region), supposedKey(at)))
+		choose(Choice{What: "one transfer to " + region + " serves all its accounts",
+			How: []string{"make a key in the source account that " + SourceKey(req, region) + " names in " + region}},
+			req, withKey(facts, at, SourceKey(req, region), supposedKey(at)))
 	}
 	return choices
 }

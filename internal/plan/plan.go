@@ -107,6 +107,7 @@ type Finding struct {
 // Estimate is what the plan costs.
 type Estimate struct {
 	Copies         int
+	BuilderCopies  int            // full copies that amazon-ebs makes before, of a build that is yet to come
 	GiBStored      int64          // full size of all copies
 	GiBStaged      int64          // of them, those that the run deletes again
 	GiBTransferred int64          // between Regions

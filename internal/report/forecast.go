@@ -64,7 +64,11 @@ func callsText(calls map[string]int) string {
 }
 
 func estimateText(e plan.Estimate) string {
-	return fmt.Sprintf("%s, %d GiB stored, %d GiB between Regions, about %s", count(e.Copies, "copy", "copies"), e.GiBStored, e.GiBTransferred, Duration(e.Takes))
+	before := ""
+	if e.BuilderCopies > 0 {
+		before = count(e.BuilderCopies, "full copy", "full copies") + " by amazon-ebs, then "
+	}
+	return fmt.Sprintf("%s%s, %d GiB stored, %d GiB between Regions, about %s", before, count(e.Copies, "copy", "copies"), e.GiBStored, e.GiBTransferred, Duration(e.Takes))
 }
 
 // costText is what a plan costs at most, at the list prices that package plan names.

@@ -44,11 +44,24 @@ func Findings(findings []plan.Finding) string {
 	return t.text()
 }
 
-// findings are sorted by gravity; a level may have another name.
-func (t *text) findings(findings []plan.Finding, names map[plan.Level]string) {
+// Each is every finding as a text of its own, the graver first.
+func Each(findings []plan.Finding) []string {
+	var all []string
+	for _, f := range byGravity(findings) {
+		all = append(all, Findings([]plan.Finding{f}))
+	}
+	return all
+}
+
+func byGravity(findings []plan.Finding) []plan.Finding {
 	sorted := slices.Clone(findings)
 	slices.SortStableFunc(sorted, func(a, b plan.Finding) int { return cmp.Compare(gravity[a.Level], gravity[b.Level]) })
-	for _, f := range sorted {
+	return sorted
+}
+
+// findings are sorted by gravity; a level may have another name.
+func (t *text) findings(findings []plan.Finding, names map[plan.Level]string) {
+	for _, f := range byGravity(findings) {
 		t.finding(cmp.Or(names[f.Level], string(f.Level)), f)
 	}
 }

@@ -30,7 +30,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 	if err != nil {
 		return plan.Facts{}, fmt.Errorf("the source credentials cannot be used: %w", awsclient.Refused("sts:GetCallerIdentity", err))
 	}
-	s := &survey{pool: pool, req: req, facts: plan.Facts{
+	s := &survey{pool: pool, req: req, atOnce: atOnce, facts: plan.Facts{
 		At:       time.Now(),
 		Source:   who,
 		Images:   map[string]plan.Image{},
@@ -40,7 +40,12 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 		Earlier:  map[plan.Place]plan.Earlier{},
 	}}
 	s.regions(ctx)
-	err = s.each(ctx, len(req.Images), func(ctx context.Context, i int) { s.image(ctx, req.Images[i]) })
+	if req.Intent != nil {
+		s.atOnce = accountsAtOnce
+		err = s.intent(ctx)
+	} else {
+		err = s.each(ctx, len(req.Images), func(ctx context.Context, i int) { s.image(ctx, req.Images[i]) })
+	}
 	if err != nil {
 		return s.facts, err
 	}
@@ -59,8 +64,9 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 
 // survey is one look at everything.
 type survey struct {
-	pool *awsclient.Pool
-	req  plan.Request
+	pool   *awsclient.Pool
+	req    plan.Request
+	atOnce int // places
 
 	mu    sync.Mutex // held for an entry into the facts, never across a call
 	facts plan.Facts
@@ -69,7 +75,7 @@ type survey struct {
 // each looks at n things side by side. The error is the context's, or a panic.
 func (s *survey) each(ctx context.Context, n int, look func(context.Context, int)) error {
 	var group errgroup.Group
-	group.SetLimit(atOnce)
+	group.SetLimit(s.atOnce)
 	for i := range n {
 		group.Go(func() error {
 			return safely.Do(func() error {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
@@ -62,7 +63,7 @@ func (r *run) sweep(ctx context.Context, request plan.Request) (plan.Result, err
 		return plan.Result{}, err
 	}
 	p := plan.Clean(request, facts)
-	p.Findings = explained(p.Findings, facts)
+	p.Findings = diagnose.Looks(p.Findings, facts)
 	for _, image := range request.Images {
 		if facts.Images[image.Region].Image == nil {
 			p.Findings = append(p.Findings, plan.Finding{Level: plan.Refused, Rule: "2.2.12", Resource: image.ImageID,

@@ -17,6 +17,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
@@ -175,7 +176,7 @@ func (r *run) decide(ctx context.Context, request plan.Request) (plan.Plan, plan
 		return plan.Plan{}, facts, err
 	}
 	p := plan.Decide(request, facts)
-	p.Findings = explained(p.Findings, facts)
+	p.Findings = diagnose.Looks(p.Findings, facts)
 	r.follow(p)
 	if p.Refused() {
 		err = fmt.Errorf("nothing was begun:\n%s", report.Plan(p))

@@ -1,27 +1,26 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package share
+package diagnose
 
 import (
 	"cmp"
 	"maps"
 	"slices"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// explained gives findings that rest on a refused look the cause, the next step and the policy statements that diagnose knows for the
+// Looks gives findings that rest on a refused look the cause, the next step and the policy statements that is known for the
 // refusal. What they are about, and how grave they are, is for the plan to say.
-func explained(findings []plan.Finding, facts plan.Facts) []plan.Finding {
+func Looks(findings []plan.Finding, facts plan.Facts) []plan.Finding {
 	findings = slices.Clone(findings)
 	for i, f := range findings {
 		look, found := lookBehind(f, facts)
 		if !found {
 			continue
 		}
-		e := diagnose.Explain(look)
+		e := Explain(look)
 		e.Level, e.Field, e.At, e.Summary = f.Level, f.Field, f.At, f.Summary+": "+e.Summary
 		findings[i] = e
 	}
@@ -29,7 +28,7 @@ func explained(findings []plan.Finding, facts plan.Facts) []plan.Finding {
 }
 
 // lookBehind is the look at a finding's place whose refusal is its cause, if AWS has refused one.
-func lookBehind(f plan.Finding, facts plan.Facts) (diagnose.Case, bool) {
+func lookBehind(f plan.Finding, facts plan.Facts) (Case, bool) {
 	who := facts.Sites[f.At].Identity.ARN
 	if f.At.Account == facts.Source.Account {
 		who = facts.Source.ARN
@@ -55,8 +54,8 @@ func lookBehind(f plan.Finding, facts plan.Facts) (diagnose.Case, bool) {
 	}
 	for _, about := range slices.Sorted(maps.Keys(refusals)) {
 		if refusal := refusals[about]; refusal != nil && refusal.Code != "" && refusal.Error() == f.Because {
-			return diagnose.Case{Refusal: *refusal, At: f.At, Principal: who, Resource: about, SourceAccount: facts.Source.Account}, true
+			return Case{Refusal: *refusal, At: f.At, Principal: who, Resource: about, SourceAccount: facts.Source.Account}, true
 		}
 	}
-	return diagnose.Case{}, false
+	return Case{}, false
 }

@@ -1,0 +1,88 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package preflight is Packer's face of looking and deciding before a build: the data source that tells what the image will be, and
+// what stands against handing it on.
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/hashicorp/hcl/v2/hcldec"
+	"github.com/hashicorp/packer-plugin-sdk/hcl2helper"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
+)
+
+// Datasource is encrypted-ami-preflight.
+type Datasource struct {
+	config config.Preflight
+	client aws.HTTPClient // nil: the network
+	seed   uint64         // of the jitter between repeats; 0: drawn
+}
+
+var _ packersdk.Datasource = (*Datasource)(nil)
+
+// ConfigSpec tells Packer the options.
+func (d *Datasource) ConfigSpec() hcldec.ObjectSpec { return d.config.FlatMapstructure().HCL2Spec() }
+
+// OutputSpec tells Packer what comes out.
+func (d *Datasource) OutputSpec() hcldec.ObjectSpec {
+	return new(Output).FlatMapstructure().HCL2Spec()
+}
+
+// Configure takes the options.
+func (d *Datasource) Configure(raws ...any) error { return d.config.Prepare(raws...) }
+
+// Execute looks and decides. Packer gives it neither a context nor a screen: it has a time limit of its own, and what it has found
+// comes as values, or all together as one error.
+func (d *Datasource) Execute() (cty.Value, error) {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), d.config.Timeout, fmt.Errorf("timeout: the preflight has taken %s", d.config.Timeout))
+	defer cancel()
+	found, err := d.look(ctx)
+	if err != nil {
+		return cty.NullVal(cty.EmptyObject), err
+	}
+	return hcl2helper.HCL2ValueFromConfig(found, d.OutputSpec()), nil
+}
+
+func (d *Datasource) look(ctx context.Context) (Output, error) {
+	request, err := d.config.Request()
+	if err != nil {
+		return Output{}, err
+	}
+	access := d.config.Credentials()
+	access.Version, access.HTTPClient, access.Seed = version.Version, d.client, d.seed
+	pool, err := awsclient.New(ctx, access)
+	if err != nil {
+		return Output{}, err
+	}
+	facts, err := survey.Look(ctx, pool, request)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return Output{}, err
+	}
+	p := plan.Decide(request, facts)
+	p.Findings = diagnose.Looks(p.Findings, facts)
+	if slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return d.config.Fails(f.Level) }) {
+		return Output{}, fmt.Errorf("nothing was begun:\n%s", report.Plan(p))
+	}
+	targets, err := d.config.TargetsAsJSON(request, p.Destinations)
+	if err != nil {
+		return Output{}, err
+	}
+	return output(p, facts, plan.Otherwise(request, facts), request.Build.Region, targets), nil
+}

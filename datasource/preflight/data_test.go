@@ -1,0 +1,291 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package preflight
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/google/go-cmp/cmp"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+)
+
+const (
+	source = "111111111111"
+	prod   = "999999999999"
+	tokyo  = "ap-northeast-1"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	log.SetOutput(io.Discard)
+	for _, pair := range os.Environ() { // the environment of whoever runs the tests has no say in them
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	for _, file := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
+		_ = os.Setenv(file, os.DevNull)
+	}
+	_ = os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	os.Exit(m.Run())
+}
+
+// stage is a world with an unencrypted image to start from, a key of the source account that all may use, and a target account with a
+// key and a role. EBS encryption-by-default is on.
+type stage struct {
+	*testing.T
+	*awssim.World
+	base   string
+	access map[string]any // credentials of the source account's user
+	begun  int
+}
+
+func onStage(t *testing.T, play func(s *stage)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{T: t, World: awssim.New(awssim.WithSeed(1))}
+		s.must(s.Build(s.furnish))
+		s.begun = len(s.Records())
+		play(s)
+		time.Sleep(10 * time.Minute)
+	})
+}
+
+func (s *stage) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *stage) furnish(b *awssim.Builder) error {
+	ctx := s.Context()
+	users := iam.NewFromConfig(b.Config(source, tokyo))
+	_, err := users.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("ci")})
+	s.must(err)
+	_, err = users.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: aws.String("ci"), PolicyName: aws.String("ci"), PolicyDocument: aws.String(
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)})
+	s.must(err)
+	key, err := users.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String("ci")})
+	s.must(err)
+	s.access = map[string]any{"access_key": *key.AccessKey.AccessKeyId, "secret_key": *key.AccessKey.SecretAccessKey}
+	for account, principals := range map[string][]string{source: {source, prod}, prod: {prod}} {
+		keys := kms.NewFromConfig(b.Config(account, tokyo))
+		made, err := keys.CreateKey(ctx, &kms.CreateKeyInput{Policy: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` +
+			strings.Join(principals, `:root","arn:aws:iam::`) + `:root"]},"Action":"kms:*","Resource":"*"}]}`)})
+		s.must(err)
+		_, err = keys.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String("alias/golden"), TargetKeyId: made.KeyMetadata.KeyId})
+		s.must(err)
+	}
+	roles := iam.NewFromConfig(b.Config(prod, tokyo))
+	_, err = roles.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("golden-image-target"), AssumeRolePolicyDocument: aws.String(
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}]}`)})
+	s.must(err)
+	_, err = roles.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("all"),
+		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*"],"Resource":"*"}]}`)})
+	s.must(err)
+	cloud := ec2.NewFromConfig(b.Config(source, tokyo))
+	volume, err := cloud.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: aws.String(tokyo + "a"), Size: aws.Int32(8)})
+	s.must(err)
+	b.Wait(time.Minute)
+	snapshot, err := cloud.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+	s.must(err)
+	b.Wait(time.Hour)
+	image, err := cloud.RegisterImage(ctx, &ec2.RegisterImageInput{Name: aws.String("base-1"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true),
+		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}}})
+	s.must(err)
+	s.base = *image.ImageId
+	_, err = cloud.EnableEbsEncryptionByDefault(ctx, &ec2.EnableEbsEncryptionByDefaultInput{})
+	return err
+}
+
+// options are a build from the image base-*, for the target account.
+func (s *stage) options() map[string]any {
+	options := map[string]any{"region": tokyo, "kms_key_id": "alias/golden",
+		"build": map[string]any{"source_ami_filter": map[string]any{"owners": []any{"self"}, "most_recent": true, "filters": map[string]any{"name": "base-*"}}},
+		"target": []any{map[string]any{"name": "prod", "account_ids": []any{prod}, "kms_key_id": "alias/golden",
+			"assume_role": []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/golden-image-target", "external_id": "hush-external"}}}}}
+	for name, value := range s.access {
+		options[name] = value
+	}
+	return options
+}
+
+func (s *stage) execute(options map[string]any) (map[string]cty.Value, error) {
+	s.Helper()
+	d := &Datasource{client: s.World, seed: 1}
+	s.must(d.Configure(options))
+	value, err := d.Execute()
+	for _, call := range s.Records()[s.begun:].Mutating() {
+		s.Errorf("%s made or changed %v", call.Action, call.Made)
+	}
+	if err != nil {
+		if strings.Contains(err.Error(), "hush") {
+			s.Errorf("a secret is shown: %v", err)
+		}
+		return nil, err
+	}
+	return value.AsValueMap(), nil
+}
+
+func TestAPreflightTellsWhatTheImageWillBeAndWhatBecomesOfIt(t *testing.T) {
+	onStage(t, func(s *stage) {
+		found, err := s.execute(s.options())
+		s.must(err)
+		if strings.Contains(found["plan"].AsString()+fmt.Sprint(found["findings"]), "hush") {
+			s.Error("a secret is shown")
+		}
+		golden(s.T, "preflight", shown(found))
+	})
+}
+
+func TestEncryptBootIsACopyThatCanBeSaved(t *testing.T) {
+	onStage(t, func(s *stage) {
+		options := s.options()
+		build := options["build"].(map[string]any)
+		build["encrypt_boot"], build["kms_key_id"] = true, "alias/golden"
+		found, err := s.execute(options)
+		s.must(err)
+		golden(s.T, "encrypt-boot", shown(found))
+	})
+}
+
+// shown are values by name, without what AWS draws.
+func shown(found map[string]cty.Value) string {
+	var text strings.Builder
+	for _, name := range []string{"predicted_encrypted", "predicted_kms_key_arn", "shareable", "reason", "source_ami", "volumes", "builder_copies", "copies", "builder_lines",
+		"findings", "refusals", "warnings", "targets_json", "plan"} {
+		fmt.Fprintf(&text, "%s:\n%s\n", name, plain(found[name]))
+	}
+	drawn := regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{17}`)
+	return drawn.ReplaceAllString(text.String(), "DRAWN")
+}
+
+func plain(value cty.Value) string {
+	switch ty := value.Type(); {
+	case value.IsNull():
+		return "null"
+	case ty == cty.String:
+		return value.AsString()
+	case ty == cty.Number:
+		return value.AsBigFloat().String()
+	case ty == cty.Bool:
+		return fmt.Sprint(value.True())
+	case ty.IsObjectType():
+		var parts []string
+		for name := range ty.AttributeTypes() {
+			parts = append(parts, name+"="+plain(value.GetAttr(name)))
+		}
+		return strings.Join(slices.Sorted(slices.Values(parts)), " ")
+	}
+	var parts []string
+	for it := value.ElementIterator(); it.Next(); {
+		_, element := it.Element()
+		parts = append(parts, plain(element))
+	}
+	return strings.Join(parts, "\n")
+}
+
+func TestABadKeyOrRoleFailsThePreflightAndAllIsToldAtOnce(t *testing.T) {
+	onStage(t, func(s *stage) {
+		options := s.options()
+		target := options["target"].([]any)[0].(map[string]any)
+		target["kms_key_id"] = "alias/missing"
+		options["target"] = append(options["target"].([]any), map[string]any{"name": "lab", "account_ids": []any{"888888888888"}, "kms_key_id": "default", "role_name": "nobody"})
+		_, err := s.execute(options)
+		if err == nil || !strings.Contains(err.Error(), "alias/missing cannot be used") || !strings.Contains(err.Error(), "arn:aws:iam::888888888888:role/nobody") {
+			s.Errorf("got %v", err)
+		}
+		options["fail_on"] = "never"
+		found, err := s.execute(options)
+		s.must(err)
+		if plain(found["refusals"]) != "2" || !strings.Contains(plain(found["findings"]), "alias/missing cannot be used") {
+			s.Errorf("%s refusals:\n%s", plain(found["refusals"]), plain(found["findings"]))
+		}
+	})
+}
+
+func TestAWarningFailsThePreflightWhereAsked(t *testing.T) {
+	onStage(t, func(s *stage) {
+		options := s.options()
+		options["target"] = append(options["target"].([]any), map[string]any{"name": "lab", "account_ids": []any{"888888888888"}, "kms_key_id": "default", "role_name": "nobody", "required": false})
+		found, err := s.execute(options)
+		s.must(err)
+		if plain(found["warnings"]) != "1" {
+			s.Errorf("%s warnings", plain(found["warnings"]))
+		}
+		options["fail_on"] = "warning"
+		if _, err := s.execute(options); err == nil {
+			s.Error("it did not fail")
+		}
+	})
+}
+
+// Nobody waits longer than told, and what cannot be looked at in time is no answer.
+func TestAPreflightEndsInTime(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.World.Inject(awssim.Rule{Action: "ec2:DescribeImages", Fault: awssim.Throttled})
+		begun := time.Now()
+		_, err := s.execute(s.options())
+		if took := time.Since(begun); err == nil || !strings.Contains(err.Error(), "2m0s") || took > 3*time.Minute {
+			s.Errorf("after %s: %v", took, err)
+		}
+	})
+}
+
+// Three hundred accounts take a few seconds, and every one that cannot be reached is told.
+func TestThreeHundredTargetsAreLookedAtInTime(t *testing.T) {
+	onStage(t, func(s *stage) {
+		elements := make([]string, 300)
+		for i := range elements {
+			elements[i] = fmt.Sprintf(`{"name": "account %d", "account_ids": ["%012d"], "kms_key_id": "default", "role_name": "nobody"}`, i, i+1)
+		}
+		options := s.options()
+		delete(options, "target")
+		options["targets_json"] = "[" + strings.Join(elements, ",") + "]"
+		options["fail_on"] = "never"
+		begun := time.Now()
+		found, err := s.execute(options)
+		s.must(err)
+		if took := time.Since(begun); plain(found["refusals"]) != "300" || took > time.Minute {
+			s.Errorf("%s refusals after %s", plain(found["refusals"]), took)
+		}
+	})
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := "testdata/" + name + ".golden"
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}

@@ -1,0 +1,253 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:generate packer-sdc mapstructure-to-hcl2 -type Preflight,Build,SourceAMIFilter,LaunchVolume
+//go:generate packer-sdc struct-markdown
+
+package config
+
+import (
+	"cmp"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Preflight is the block of the data source in a template: the options of the post-processor, and what amazon-ebs is told.
+type Preflight struct {
+	Config `mapstructure:",squash"`
+
+	// What `amazon-ebs` is told. See [build](#build).
+	Build Build `mapstructure:"build" required:"true"`
+	// What makes the data source fail, and so stops Packer before an instance starts: `refusal`, something that the post-processor would refuse;
+	// `warning`, also what it would warn of; `never`, nothing that is found. Default: `refusal`.
+	FailOn string `mapstructure:"fail_on"`
+}
+
+// Build is what `amazon-ebs` is told, in its own words, as far as it has a say in how the image comes out. Its Region is the top-level `region`.
+type Build struct {
+	// The name that the AMI will have. Without it, it is not known whether a target has an image of that name already.
+	AMIName string `mapstructure:"ami_name"`
+	// The AMI that the build starts from.
+	SourceAMI string `mapstructure:"source_ami"`
+	// Finds the AMI that the build starts from, in place of `source_ami`. See [source_ami_filter](#source_ami_filter).
+	SourceAMIFilter *SourceAMIFilter `mapstructure:"source_ami_filter"`
+	// Whether the builder copies the image once more, encrypted. Default: not given.
+	EncryptBoot config.Trilean `mapstructure:"encrypt_boot"`
+	// The key of that copy: the builder's `kms_key_id`, not the one beside `build`.
+	KMSKeyID string `mapstructure:"kms_key_id"`
+	// The keys of the copies in other Regions.
+	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids"`
+	// Other Regions that the builder copies the image to.
+	AMIRegions []string `mapstructure:"ami_regions"`
+	// The volumes of the instance, where they differ from the source AMI's. See [launch_block_device_mappings](#launch_block_device_mappings).
+	LaunchVolumes []LaunchVolume `mapstructure:"launch_block_device_mappings"`
+}
+
+// SourceAMIFilter finds an AMI as `amazon-ebs` does.
+type SourceAMIFilter struct {
+	// Filters of `ec2:DescribeImages`: `{ name = "base-*" }`.
+	Filters map[string]string `mapstructure:"filters"`
+	// The owners: account ids, `self`, `amazon`.
+	Owners []string `mapstructure:"owners" required:"true"`
+	// The newest of several. Default: `false`, there must be one.
+	MostRecent bool `mapstructure:"most_recent"`
+	// Deprecated images as well. Default: `false`.
+	IncludeDeprecated bool `mapstructure:"include_deprecated"`
+}
+
+// LaunchVolume is a volume of the instance, by device. Other options of the builder's block have no say in encryption.
+type LaunchVolume struct {
+	// The device, such as `/dev/xvda`.
+	DeviceName string `mapstructure:"device_name" required:"true"`
+	// Whether the volume is encrypted. Default: not given.
+	Encrypted config.Trilean `mapstructure:"encrypted"`
+	// The key of the volume.
+	KMSKeyID string `mapstructure:"kms_key_id"`
+	// The snapshot that the volume starts from.
+	SnapshotID string `mapstructure:"snapshot_id"`
+	// The size in GiB. Default: that of what it starts from.
+	VolumeSize int64 `mapstructure:"volume_size"`
+	// `true` leaves the source AMI's volume of this device out.
+	NoDevice bool `mapstructure:"no_device"`
+}
+
+// DefaultPreflightTimeout is the longest time for a preflight where the template says nothing.
+const DefaultPreflightTimeout = 2 * time.Minute
+
+// When a preflight fails.
+const (
+	failOnRefusal = "refusal"
+	failOnWarning = "warning"
+	failNever     = "never"
+)
+
+// onlyForRuns are options that only have a meaning where something is made.
+var onlyForRuns = []string{"source_amis", "protect_source", "on_failure", "cleanup_only", "plan_only", "manifest_path", "report_path", "report_details", "copy_timeout", "poll_interval"}
+
+// Prepare is as that of Config.
+func (f *Preflight) Prepare(raws ...any) error {
+	*f = Preflight{}
+	if err := decode(f, raws); err != nil {
+		return err
+	}
+	p := newProblems()
+	f.place(p)
+	f.checkIdle(p)
+	f.Timeout, f.FailOn = cmp.Or(f.Timeout, DefaultPreflightTimeout), cmp.Or(f.FailOn, failOnRefusal)
+	f.fill()
+	f.check(p)
+	f.checkBuild(p.in("build"))
+	if f.Region == "" {
+		p.add("region", "missing; it is where amazon-ebs builds")
+	}
+	if literal(f.FailOn) && !slices.Contains([]string{failOnRefusal, failOnWarning, failNever}, f.FailOn) {
+		p.add("fail_on", "%q is neither %q nor %q nor %q", f.FailOn, failOnRefusal, failOnWarning, failNever)
+	}
+	return p.err()
+}
+
+// checkIdle judges that nothing is asked for that a look cannot do.
+func (f *Preflight) checkIdle(p *problems) {
+	fields := reflect.ValueOf(&f.Config).Elem()
+	for _, field := range reflect.VisibleFields(fields.Type()) {
+		if name := optionOf(field); slices.Contains(onlyForRuns, name) && !fields.FieldByIndex(field.Index).IsZero() {
+			p.add(name, "no effect in a preflight, which makes nothing")
+		}
+	}
+}
+
+func (f *Preflight) checkBuild(p *problems) {
+	b := &f.Build
+	switch filter := b.SourceAMIFilter; {
+	case b.SourceAMI == "" && filter == nil:
+		p.add("source_ami", "missing, and source_ami_filter as well")
+	case b.SourceAMI != "" && filter != nil:
+		p.add("source_ami_filter", "no effect beside source_ami; give one of them")
+	case filter != nil && len(filter.Owners) == 0:
+		p.in("source_ami_filter").add("owners", "missing; amazon-ebs takes nobody's image")
+	case literal(b.SourceAMI) && !amiIDs.MatchString(b.SourceAMI):
+		p.add("source_ami", "%q is no id of an image, such as ami-0123456789abcdef0", b.SourceAMI)
+	}
+	if literal(b.AMIName) && !amiNames.MatchString(b.AMIName) {
+		p.add("ami_name", "%q is not 3 to 128 letters, digits, blanks and ()[]./-'@_", b.AMIName)
+	}
+	for i, region := range b.AMIRegions {
+		p.region(index("ami_regions", i), region)
+	}
+	p.key("kms_key_id", b.KMSKeyID)
+	for _, region := range sorted(b.RegionKMSKeyIDs) {
+		field := element("region_kms_key_ids", region)
+		p.region(field, region)
+		p.keyIn(field, p.key(field, b.RegionKMSKeyIDs[region]), region)
+		if len(b.AMIRegions) > 0 && region != f.Region && !slices.Contains(b.AMIRegions, region) {
+			p.add(field, "amazon-ebs refuses a Region that is not in ami_regions")
+		}
+	}
+	for i, v := range b.LaunchVolumes {
+		in := p.in(index("launch_block_device_mappings", i))
+		if v.DeviceName == "" {
+			in.add("device_name", "missing")
+		}
+		in.key("kms_key_id", v.KMSKeyID)
+	}
+}
+
+// Request is as that of Config, for the images that the build is going to make.
+func (f *Preflight) Request() (plan.Request, error) {
+	b := &f.Build
+	p := newProblems()
+	p.unknownsIn("build", reflect.ValueOf(b))
+	regions := append([]string{f.Region}, b.AMIRegions...)
+	slices.Sort(regions)
+	var images []plan.SourceImage
+	for _, region := range slices.Compact(regions) {
+		images = append(images, plan.SourceImage{Region: region, ImageID: plan.Unbuilt})
+	}
+	request, err := f.Config.Request(images, plan.Build{Region: f.Region, BaseAMI: b.SourceAMI})
+	if err != nil {
+		p.take(err)
+	}
+	request.Intent = &plan.Intent{BaseAMI: b.SourceAMI, AMIName: b.AMIName, EncryptBoot: b.EncryptBoot.ToBoolPointer(), KMSKeyID: b.KMSKeyID, RegionKMSKeyIDs: b.RegionKMSKeyIDs}
+	if filter := b.SourceAMIFilter; filter != nil {
+		request.Intent.Filter = plan.BaseFilter{Filters: filter.Filters, Owners: slices.Sorted(slices.Values(filter.Owners)), MostRecent: filter.MostRecent, IncludeDeprecated: filter.IncludeDeprecated}
+	}
+	for _, v := range b.LaunchVolumes {
+		request.Intent.Launch = append(request.Intent.Launch, plan.LaunchVolume{Device: v.DeviceName, Encrypted: v.Encrypted.ToBoolPointer(), KMSKeyID: v.KMSKeyID,
+			SnapshotID: v.SnapshotID, GiB: v.VolumeSize, NoDevice: v.NoDevice})
+	}
+	return request, p.err()
+}
+
+// Fails reports whether findings of a level make the data source fail.
+func (f *Preflight) Fails(level plan.Level) bool {
+	switch f.FailOn {
+	case failNever:
+		return false
+	case failOnWarning:
+		return level == plan.Refused || level == plan.Warning
+	}
+	return level == plan.Refused
+}
+
+// TargetsAsJSON are the targets with their defaults filled in, as targets_json takes them, and organizational units replaced by the
+// accounts that a plan has found in them.
+func (f *Preflight) TargetsAsJSON(request plan.Request, found []plan.DestinationPlan) (string, error) {
+	var regions []string
+	for _, image := range request.Images {
+		regions = append(regions, image.Region)
+	}
+	list := []any{}
+	for _, t := range f.Targets {
+		t.Name = cmp.Or(t.Name, t.place)
+		t.Method = cmp.Or(t.Method, string(plan.Auto))
+		if t.Required == config.TriUnset {
+			t.Required = config.TriTrue
+		}
+		if len(t.Regions) == 0 {
+			t.Regions = regions
+		}
+		if len(t.OrganizationalUnitIDs) > 0 {
+			t.AccountIDs, t.OrganizationalUnitIDs, t.ExcludeAccountIDs = nil, nil, nil
+			for _, d := range found {
+				if d.Target == t.Name && !slices.Contains(t.AccountIDs, d.At.Account) {
+					t.AccountIDs = append(t.AccountIDs, d.At.Account)
+				}
+			}
+		}
+		list = append(list, options(reflect.ValueOf(t)))
+	}
+	text, err := json.Marshal(list)
+	return string(text), err
+}
+
+// options is a value as a template gives it: structs by the names of their options, without what is not given.
+func options(value reflect.Value) any {
+	switch value.Kind() {
+	case reflect.Pointer:
+		return options(value.Elem())
+	case reflect.Struct:
+		fields := map[string]any{}
+		for i := range value.NumField() {
+			if name := optionOf(value.Type().Field(i)); name != "" && !value.Field(i).IsZero() {
+				fields[name] = options(value.Field(i))
+			}
+		}
+		return fields
+	case reflect.Slice:
+		list := []any{}
+		for i := range value.Len() {
+			list = append(list, options(value.Index(i)))
+		}
+		return list
+	}
+	if flag, is := value.Interface().(config.Trilean); is {
+		return flag.True()
+	}
+	return value.Interface()
+}

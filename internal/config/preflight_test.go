@@ -1,0 +1,170 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package config_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hcldec"
+	"github.com/hashicorp/hcl/v2/hclparse"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+func preflight(t *testing.T, body string) (*config.Preflight, error) {
+	t.Helper()
+	file, diags := hclparse.NewParser().ParseHCL([]byte(body), "template.pkr.hcl")
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	f := new(config.Preflight)
+	value, diags := hcldec.Decode(file.Body, hcldec.ObjectSpec(f.FlatMapstructure().HCL2Spec()), &hcl.EvalContext{})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	return f, f.Prepare(value)
+}
+
+func TestWhatTheBuilderIsToldReachesTheRequest(t *testing.T) {
+	f, err := preflight(t, prod+`
+	region     = "eu-west-1"
+	kms_key_id = "alias/shared"
+	build {
+		ami_name           = "golden"
+		encrypt_boot       = true
+		kms_key_id         = "alias/boot"
+		ami_regions        = ["us-east-1", "ap-northeast-1"]
+		region_kms_key_ids = { us-east-1 = "alias/east" }
+		source_ami_filter {
+			filters            = { name = "base-*" }
+			owners             = ["self", "amazon"]
+			most_recent        = true
+			include_deprecated = true
+		}
+		launch_block_device_mappings {
+			device_name = "/dev/xvda"
+			encrypted   = false
+		}
+		launch_block_device_mappings {
+			device_name = "/dev/xvdb"
+			encrypted   = true
+			kms_key_id  = "alias/launch"
+			snapshot_id = "snap-0123456789abcdef0"
+			volume_size = 20
+		}
+		launch_block_device_mappings {
+			device_name = "/dev/xvdc"
+			no_device   = true
+		}
+	}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := f.Request()
+	if err != nil {
+		t.Fatal(err)
+	}
+	yes, no := true, false
+	want := &plan.Intent{AMIName: "golden", EncryptBoot: &yes, KMSKeyID: "alias/boot", RegionKMSKeyIDs: map[string]string{"us-east-1": "alias/east"},
+		Filter: plan.BaseFilter{Filters: map[string]string{"name": "base-*"}, Owners: []string{"amazon", "self"}, MostRecent: true, IncludeDeprecated: true},
+		Launch: []plan.LaunchVolume{{Device: "/dev/xvda", Encrypted: &no}, {Device: "/dev/xvdb", Encrypted: &yes, KMSKeyID: "alias/launch", SnapshotID: "snap-0123456789abcdef0", GiB: 20}, {Device: "/dev/xvdc", NoDevice: true}}}
+	if diff := cmp.Diff(want, request.Intent); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	images := []plan.SourceImage{{Region: "ap-northeast-1", ImageID: plan.Unbuilt}, {Region: "eu-west-1", ImageID: plan.Unbuilt}, {Region: "us-east-1", ImageID: plan.Unbuilt}}
+	if diff := cmp.Diff(images, request.Images); diff != "" || request.Build.Region != "eu-west-1" || request.KMSKeyID != "alias/shared" || f.Timeout != 2*time.Minute {
+		t.Errorf("%s\nbuilt in %s, shared under %s, within %s", diff, request.Build.Region, request.KMSKeyID, f.Timeout)
+	}
+	given := reflect.ValueOf(f.Build)
+	for i := range given.NumField() {
+		if given.Field(i).IsZero() && given.Type().Field(i).Name != "SourceAMI" {
+			t.Errorf("no test of %s", given.Type().Field(i).Name)
+		}
+	}
+}
+
+const started = "region = \"eu-west-1\"\nbuild {\nsource_ami = \"ami-0123456789abcdef0\"\n}\n"
+
+func TestWhatAPreflightCannotDoIsRefused(t *testing.T) {
+	_, err := preflight(t, prod+`
+	source_amis   = { eu-west-1 = "ami-0123456789abcdef0" }
+	plan_only     = true
+	manifest_path = "x.json"
+	poll_interval = "1s"
+	fail_on       = "everything"
+	build {
+		source_ami         = "golden"
+		kms_key_id         = "boot"
+		ami_regions        = ["us-east-1"]
+		region_kms_key_ids = { us-west-2 = "arn:aws:kms:us-east-1:111111111111:alias/x" }
+		source_ami_filter {}
+		launch_block_device_mappings {
+			kms_key_id = "launch"
+		}
+	}`)
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	golden(t, "testdata/preflight.golden", err.Error()+"\n")
+	if _, err := preflight(t, prod+"\nregion = \"eu-west-1\"\nbuild {}"); err == nil || !strings.Contains(err.Error(), "build: source_ami: missing") {
+		t.Errorf("without a source AMI: %v", err)
+	}
+}
+
+func TestAPreflightFailsOnWhatIsAsked(t *testing.T) {
+	for option, want := range map[string][]bool{"": {true, false, false}, "fail_on = \"refusal\"": {true, false, false}, "fail_on = \"warning\"": {true, true, false}, "fail_on = \"never\"": {false, false, false}} {
+		f, err := preflight(t, prod+"\n"+started+option)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := []bool{f.Fails(plan.Refused), f.Fails(plan.Warning), f.Fails(plan.Note)}; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v", option, got)
+		}
+	}
+}
+
+// The list that a preflight gives back means to the post-processor what the preflight was told.
+func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
+	for _, o := range options {
+		if !strings.HasPrefix(o.option, "target.") {
+			continue
+		}
+		f, err := preflight(t, o.body+"\n"+started)
+		if err != nil {
+			t.Fatalf("%s: %v", o.option, err)
+		}
+		request, err := f.Request()
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := f.TargetsAsJSON(request, []plan.DestinationPlan{{Target: "target[0]", At: plan.Place{Account: "999999999999"}}, {Target: "target[0]", At: plan.Place{Account: "888888888888"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := new(config.Config)
+		if err := c.Prepare(packer, map[string]any{"targets_json": list}); err != nil {
+			t.Fatalf("%s: %v", o.option, err)
+		}
+		again, err := c.Request(request.Images, plan.Build{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := request.Targets[0]
+		if len(want.Regions) == 0 {
+			want.Regions = []string{"eu-west-1"}
+		}
+		if len(want.Units) > 0 {
+			want.AccountIDs, want.Units, want.ExcludedIDs = []string{"888888888888", "999999999999"}, nil, nil
+		}
+		if diff := cmp.Diff(want, again.Targets[0]); diff != "" {
+			t.Errorf("%s: -told +given back:\n%s", o.option, diff)
+		}
+	}
+}
