@@ -37,6 +37,7 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/awssim/cmd/demo":     {[]string{"internal/e2e"}, []string{aws}},
 	"internal/awssim":              {[]string{"internal/policy", "internal/awssim"}, []string{aws, smithy}},
 	"internal/bench":               {nil, nil},
+	"internal/bill":                {nil, nil},
 }
 
 const (

@@ -104,7 +104,7 @@ func TestNothingThatOthersWroteBecomesMarkupInAPage(t *testing.T) {
 }
 
 // active is what GitHub's Markdown gives a meaning to and a report never writes itself.
-var active = regexp.MustCompile("\\]\\(|!\\[|\\[x|https?:|www\\.|@[a-z]|[$]|[{}]|~~|__|javascript:|:boom:|[*][*]bold|&[^#]|\\\\|[^&]#[0-9]")
+var active = regexp.MustCompile(`\]\(|!\[|\[x|https?:|www\.|@[a-z]|[$]|[{}]|~~|__|javascript:|:boom:|[*][*]bold|&[^#]|\\|[^&]#[0-9]`)
 
 // inert is what Markdown leaves alone: code. The drawing has a test of its own.
 var inert = regexp.MustCompile("(?s)```mermaid\n.*?\n```\n|`[^`\n]*`")
