@@ -89,6 +89,8 @@ func TestStoryATeamTrustsTheDefaultsOfCopies(t *testing.T) {
 
 		_, err := b.copyImage(b.ec2, image, func(in *ec2.CopyImageInput) { in.KmsKeyId = &key })
 		refused(b, err, "InvalidParameterDependency") // 1.4.7
+		_, err = b.ec2.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &root, KmsKeyId: &key})
+		refused(b, err, "InvalidParameterDependency") // 1.1.11
 		_, err = b.copyImage(b.ec2, image, func(in *ec2.CopyImageInput) { in.Encrypted = no })
 		refusedWith(b, err, "InvalidRequest", "Snapshot "+root+" is encrypted. Creating an unencrypted copy from an encrypted snapshot is not supported.") // 1.4.8
 

@@ -41,6 +41,21 @@ func TestStoryTheOwnerOfAnImportedKeyChangesItsState(t *testing.T) {
 			return err
 		}
 		denied(b, "material for two years (3.5.2)", bringing(1, time.Now().Add(2*year)))
+		for what, wrong := range map[string]func(*kms.ImportKeyMaterialInput){
+			"material that expires on no day (3.5.2)": func(in *kms.ImportKeyMaterialInput) {
+				in.ExpirationModel = kmstypes.ExpirationModelTypeKeyMaterialExpires
+			},
+			"material that never expires on a day (3.5.2)": func(in *kms.ImportKeyMaterialInput) { in.ValidTo = aws.Time(time.Now().Add(time.Hour)) },
+			"material by a token of yesterday (3.5.1)":     func(*kms.ImportKeyMaterialInput) { time.Sleep(25 * time.Hour) },
+			"material by another key's token (3.5.1)": func(in *kms.ImportKeyMaterialInput) {
+				in.ImportToken = b.wrapped(b.kms, b.keyIn(kmstypes.KeyStatePendingImport), someMaterial(1)).ImportToken
+			},
+		} {
+			material := b.wrapped(b.kms, key, someMaterial(1))
+			wrong(material)
+			_, err := b.kms.ImportKeyMaterial(b.Context(), material)
+			denied(b, what, err)
+		}
 		must(0, bringing(1, time.Now().Add(48*time.Hour)))(b)
 		in(kmstypes.KeyStateEnabled, "with its material (3.5.1)")
 
@@ -77,6 +92,11 @@ func TestStoryTheOwnerOfAnImportedKeyChangesItsState(t *testing.T) {
 		denied(b, "automatic rotation of imported material (3.5.3)", err)
 		must(b.kms.DisableKey(b.Context(), &kms.DisableKeyInput{KeyId: &key}))(b)
 		failing("while the key is disabled (3.4)")
+		must(b.ec2.StopInstances(b.Context(), &ec2.StopInstancesInput{InstanceIds: []string{running}}))(b)
+		time.Sleep(time.Minute)
+		must(b.ec2.StartInstances(b.Context(), &ec2.StartInstancesInput{InstanceIds: []string{running}}))(b)
+		time.Sleep(time.Minute)
+		is(b, "the instance, started again (3.1.12, 8.6)", b.instance(b.ec2, running).State.Name, types.InstanceStateNameStopped)
 		_, err = b.kms.Encrypt(b.Context(), &kms.EncryptInput{KeyId: &key, Plaintext: []byte("text")})
 		refusedWith(b, err, "DisabledException", key+" is disabled.") // 3.4
 		_, err = b.ec2.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &shared, Encrypted: yes, KmsKeyId: &key})
@@ -85,11 +105,17 @@ func TestStoryTheOwnerOfAnImportedKeyChangesItsState(t *testing.T) {
 		must(b.kms.ScheduleKeyDeletion(b.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &key, PendingWindowInDays: aws.Int32(7)}))(b)
 		in(kmstypes.KeyStatePendingDeletion, "about to be deleted (3.4)")
 		failing("while the key is about to be deleted (3.4)")
+		plain := b.snapshot("")
+		if made, err := b.ec2.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &plain, Encrypted: yes, KmsKeyId: &key}); err == nil {
+			is(b, "a copy under the key about to be deleted (3.4)", b.settled(b.ec2, *made.SnapshotId).State, types.SnapshotStateError)
+		}
 		time.Sleep(6 * 24 * time.Hour)
 		must(b.kms.CancelKeyDeletion(b.Context(), &kms.CancelKeyDeletionInput{KeyId: &key}))(b)
 		in(kmstypes.KeyStateDisabled, "after all not deleted (3.4)")
 		must(b.kms.EnableKey(b.Context(), &kms.EnableKeyInput{KeyId: &key}))(b)
 		working("with the key back")
+		_, err = b.kms.CancelKeyDeletion(b.Context(), &kms.CancelKeyDeletionInput{KeyId: &key})
+		refused(b, err, "KMSInvalidStateException") // 3.4: nothing is scheduled any more
 		must(b.kms.ScheduleKeyDeletion(b.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &key, PendingWindowInDays: aws.Int32(7)}))(b)
 		time.Sleep(7 * 24 * time.Hour)
 		_, err = b.kms.DescribeKey(b.Context(), &kms.DescribeKeyInput{KeyId: &key})
@@ -169,6 +195,10 @@ func TestStoryWhichKeysCanBeUsedForWhat(t *testing.T) {
 		}
 		is(b, "an image copy under an RSA key (3.4.2)", b.settledImage(b.ec2, ok(b.copyImage(b.ec2, b.image(""), newName, imageUnder(pair)))(b)).State, types.ImageStateFailed)
 
+		signs := *ok(b.kms.CreateKey(b.Context(), &kms.CreateKeyInput{KeySpec: kmstypes.KeySpecRsa2048, KeyUsage: kmstypes.KeyUsageTypeSignVerify}))(b).KeyMetadata.Arn
+		_, err = b.kms.Encrypt(b.Context(), &kms.EncryptInput{KeyId: &signs, Plaintext: []byte("text")})
+		refused(b, err, "InvalidKeyUsageException") // 3.4.2, 3.7
+
 		// A multi-Region key is in each Region a key of its own with the same material (3.6).
 		multi := *ok(b.kms.CreateKey(b.Context(), &kms.CreateKeyInput{MultiRegion: yes}))(b).KeyMetadata
 		must(b.kms.ReplicateKey(b.Context(), &kms.ReplicateKeyInput{KeyId: multi.KeyId, ReplicaRegion: aws.String(away)}))(b)
@@ -203,6 +233,8 @@ func TestStoryWhichKeysCanBeUsedForWhat(t *testing.T) {
 		refused(b, err, "IncorrectKeyException")
 		_, err = b.kms.DescribeKey(b.Context(), &kms.DescribeKeyInput{KeyId: aws.String("arn:aws:kms:golden")})
 		refused(b, err, "InvalidArnException")
+		_, err = there.kms.DescribeKey(b.Context(), &kms.DescribeKeyInput{KeyId: &key})
+		refused(b, err, "NotFoundException") // 3.3.1: an ARN of another Region
 		_, err = b.kms.DescribeKey(b.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/unknown")})
 		refused(b, err, "NotFoundException")
 	})

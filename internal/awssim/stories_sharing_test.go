@@ -5,6 +5,7 @@ package awssim
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -68,6 +69,8 @@ func TestStoryAnImageIsHandedOver(t *testing.T) {
 			must(in.ec2.EnableAllowedImagesSettings(b.Context(), &ec2.EnableAllowedImagesSettingsInput{AllowedImagesSettingsState: types.AllowedImagesSettingsEnabledStateEnabled}))(b)
 		}
 		_, err = recipient.ec2.RunInstances(b.Context(), oneOf(image), noRetries)
+		refused(b, err, "InvalidAMIID.NotFound")
+		_, err = recipient.ec2.DescribeImages(b.Context(), &ec2.DescribeImagesInput{ImageIds: []string{image}})
 		refused(b, err, "InvalidAMIID.NotFound")
 
 		// The owner takes everything back, and the key too. The recipient's copy is its own (1.3.13).
@@ -165,6 +168,14 @@ func TestStoryFirmwareThroughBothWaysOfCopying(t *testing.T) {
 		denied(b, "a TPM with uefi-preferred (2.4)", err)
 		_, err = b.register(b.ec2, root, func(in *ec2.RegisterImageInput) { in.KernelId = aws.String("aki-12345678") })
 		denied(b, "a kernel for hardware virtualization (2.4)", err)
+		for what, wrong := range map[string]func(*ec2.RegisterImageInput){
+			"UEFI data for a legacy BIOS":      func(in *ec2.RegisterImageInput) { in.UefiData = aws.String("QU1aTlVFRkk=") },
+			"UEFI data that is no base64":      func(in *ec2.RegisterImageInput) { everything(in); in.UefiData = aws.String("AMZNUEFI!") },
+			"another enhanced networking mode": func(in *ec2.RegisterImageInput) { in.SriovNetSupport = aws.String("double") },
+		} {
+			_, err := b.register(b.ec2, root, wrong)
+			denied(b, what+" (2.4)", err)
+		}
 		image := ok(b.register(b.ec2, root, everything))(b)
 		must(0, b.tag(b.ec2, image, "golden"))(b)
 		b.shareImage(image)
@@ -198,6 +209,7 @@ func TestStoryFirmwareThroughBothWaysOfCopying(t *testing.T) {
 		}
 		denied(b, "a launch without ENA (2.4.4)", forgetting("ENA", func(in *ec2.RegisterImageInput) { in.EnaSupport = nil }))
 		denied(b, "a launch as paravirtual, the default (2.4)", forgetting("virtualization", func(in *ec2.RegisterImageInput) { in.VirtualizationType = nil }))
+		denied(b, "a launch of an ARM image on an x86 type (2.4)", forgetting("the right architecture", func(in *ec2.RegisterImageInput) { in.Architecture = types.ArchitectureValuesArm64 }))
 		must(0, forgetting("firmware", func(in *ec2.RegisterImageInput) {}))(b)
 	})
 }
@@ -230,6 +242,7 @@ func TestStoryAnImageIsSharedWithAnOrganization(t *testing.T) {
 		}
 		must(0, o.launchPermission(image, accounts[:999]...))(o)
 		denied(o, "entity 1,001 (2.2.5)", o.launchPermission(image, accounts[999]))
+		denied(o, "10,001 ids in one request (2.2.5)", o.launchPermission(image, slices.Repeat(accounts[:1], 10001)...))
 	})
 }
 
@@ -300,5 +313,38 @@ func TestStoryAnImageGrowsOld(t *testing.T) {
 		denied(b, "deleting a locked snapshot (9.3)", err)
 		time.Sleep(year)
 		must(b.ec2.DeleteSnapshot(b.Context(), &ec2.DeleteSnapshotInput{SnapshotId: &locked}))(b)
+	})
+}
+
+// Somebody who shares by hand mistypes nearly everything once; what is refused has changed nothing.
+func TestStorySomebodyMistypes(t *testing.T) {
+	onBench(t, func(b bench) {
+		image := b.image("")
+		root := b.root(b.ec2, image)
+		for what, err := range map[string]error{
+			"an account's number, for an image (2.2.10)":   b.launchPermission(image, types.LaunchPermission{UserId: aws.String("99999999999")}),
+			"the group, for an image (2.2.10)":             b.launchPermission(image, types.LaunchPermission{Group: "everyone"}),
+			"an account's number, for a snapshot (A.4.3)":  b.permission(root, true, toUser("99999999999")),
+			"the group, for a snapshot (A.4.3)":            b.permission(root, true, types.CreateVolumePermission{Group: "everyone"}),
+			"an empty entry, for a snapshot (2.1.6)":       b.permission(root, true, types.CreateVolumePermission{}),
+			"nobody, for an image (2.2.10)":                b.launchPermission(image),
+			"the snapshot's id (2.5.10)":                   b.permission("snap-00000000000000000", true, toUser(member)),
+			"the snapshot's prefix (2.5.10)":               b.permission("snp"+root[4:], true, toUser(member)),
+			"a snapshot that is not there (2.1.7, 2.5.10)": b.permission("snap-0fedcba9876543210", true, toUser(member)),
+		} {
+			denied(b, what, err)
+		}
+		_, err := b.ec2.ModifyImageAttribute(b.Context(), &ec2.ModifyImageAttributeInput{ImageId: &image, Attribute: aws.String("description"), Value: aws.String("")})
+		refusedWith(b, err, "MissingParameter", "The request must contain the parameter description") // 2.2.10
+		for id, code := range map[string]string{"snp" + root[4:]: "InvalidParameterValue", "snap-00000000000000000": "InvalidSnapshotID.Malformed", "snap-0fedcba9876543210": "InvalidSnapshot.NotFound"} {
+			_, err := b.ec2.DescribeSnapshots(b.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}})
+			refused(b, err, code) // 2.5.10
+		}
+		_, err = b.ec2.DeleteSnapshot(b.Context(), &ec2.DeleteSnapshotInput{SnapshotId: aws.String("snap-0fedcba9876543210")})
+		refused(b, err, "InvalidSnapshot.NotFound") // 2.1.7
+		left := ok(b.ec2.DescribeSnapshotAttribute(b.Context(), &ec2.DescribeSnapshotAttributeInput{SnapshotId: &root, Attribute: types.SnapshotAttributeNameCreateVolumePermission}))(b)
+		is(b, "whom the snapshot is shared with", len(left.CreateVolumePermissions), 0)
+		shown := ok(b.ec2.DescribeImageAttribute(b.Context(), &ec2.DescribeImageAttributeInput{ImageId: &image, Attribute: types.ImageAttributeNameLaunchPermission}))(b)
+		is(b, "whom the image is shared with", len(shown.LaunchPermissions), 0)
 	})
 }
