@@ -5,7 +5,6 @@ package awssim
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -242,7 +241,16 @@ func TestStoryAnImageIsSharedWithAnOrganization(t *testing.T) {
 		}
 		must(0, o.launchPermission(image, accounts[:999]...))(o)
 		denied(o, "entity 1,001 (2.2.5)", o.launchPermission(image, accounts[999]))
-		denied(o, "10,001 ids in one request (2.2.5)", o.launchPermission(image, slices.Repeat(accounts[:1], 10001)...))
+		var many []types.LaunchPermission
+		for n := range 10001 {
+			many = append(many, types.LaunchPermission{UserId: aws.String(fmt.Sprintf("5%011d", n))})
+		}
+		removing := func(n int) error {
+			_, err := o.ec2.ModifyImageAttribute(o.Context(), &ec2.ModifyImageAttributeInput{ImageId: &image, LaunchPermission: &types.LaunchPermissionModifications{Remove: many[:n]}})
+			return err
+		}
+		must(0, removing(10000))(o)
+		denied(o, "10,001 ids in one request (2.2.5)", removing(10001))
 	})
 }
 
