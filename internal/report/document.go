@@ -28,6 +28,7 @@ type Document struct {
 	Drawing      Drawing
 	Findings     []Finding
 	Destinations []Destination
+	Shares       []Share
 	Copies       []Copy // that were begun, in the order of the plan
 	Fidelity     []Attribute
 	Costs        Costs
@@ -74,11 +75,23 @@ type Destination struct {
 	State    plan.State
 	ImageID  string `json:",omitempty"`
 	Name     string
-	Key      string    // ARN
-	From     string    // Region that the copies come from
-	Begun    time.Time `json:",omitzero"`  // of its first step
-	Ended    time.Time `json:",omitzero"`  // of its last one
-	Why      string    `json:",omitempty"` // it has no image
+	Key      string // ARN
+	From     string // Region that the copies come from
+	Method   plan.Method
+	Because  string         `json:",omitempty"` // of the method, where the template leaves it open
+	Pointers []plan.Pointer // what names the image for others, or should
+	Begun    time.Time      `json:",omitzero"`  // of its first step
+	Ended    time.Time      `json:",omitzero"`  // of its last one
+	Why      string         `json:",omitempty"` // it has no image
+}
+
+// Share is an image of the source account that others launch from.
+type Share struct {
+	Account string
+	Region  string
+	ImageID string // "" until it is shared, where it is a copy of the source image
+	With    string
+	Done    bool
 }
 
 // Copy is a copy in the time line.
@@ -106,6 +119,7 @@ type Attribute struct {
 // Costs are what the plan moves and stores, and what stays.
 type Costs struct {
 	plan.Estimate
+	Steps int   // copies that the plan makes, that of an image being one
 	Owned int64 // GiB that the targets' images store
 	Left  int64 // GiB that are left behind
 }
@@ -138,6 +152,7 @@ func Of(p plan.Plan, r plan.Result, at time.Time, details bool) Document {
 	d := Document{Outcome: outcome(p, r), Written: at, Begun: r.Begun, Ended: r.Ended, Failure: failure(p, r), Sources: sources(p, r), Fidelity: fidelity(p), Left: slices.Clone(r.Left)}
 	d.Findings = shown(r, details)
 	d.Destinations = destinations(p, r, d.Findings)
+	d.Shares = shares(p, r)
 	d.Headline = headline(d)
 	d.Copies = copies(p, r)
 	d.Drawing = drawing(p, d)
@@ -145,6 +160,11 @@ func Of(p plan.Plan, r plan.Result, at time.Time, details bool) Document {
 	for _, made := range r.Images {
 		for _, s := range made.Snapshots {
 			d.Costs.Owned += int64(s.GiB)
+		}
+	}
+	for _, s := range p.Steps {
+		if _, is := s.(plan.Copying); is {
+			d.Costs.Steps++
 		}
 	}
 	for _, left := range d.Left {
@@ -217,6 +237,10 @@ func headline(d Document) string {
 		return "The run has failed"
 	case all == 0 && d.Outcome == Underway:
 		return "Under way"
+	case all == 0 && d.Outcome == Planned:
+		return "Planned"
+	case all == 0 && len(d.Shares) > 0:
+		return "Shared in " + count(len(d.Shares), "Region", "Regions")
 	case all == 0:
 		return "What was unfinished is removed"
 	case d.Outcome == Planned:
@@ -292,7 +316,8 @@ func destinations(p plan.Plan, r plan.Result, findings []Finding) []Destination 
 	all := make([]Destination, len(p.Destinations))
 	at := make(map[plan.Place]*Destination, len(all))
 	for i, d := range p.Destinations {
-		all[i] = Destination{Account: d.At.Account, Region: d.At.Region, Target: d.Target, Optional: d.Optional, State: plan.Waiting, Name: d.Name, Key: d.KeyARN, From: d.FromRegion}
+		all[i] = Destination{Account: d.At.Account, Region: d.At.Region, Target: d.Target, Optional: d.Optional, State: plan.Waiting, Name: d.Name, Key: d.KeyARN, From: d.FromRegion,
+			Method: d.Method, Because: d.MethodWhy, Pointers: slices.Clone(d.Pointers)}
 		if d.LeftOut {
 			all[i].State = plan.Excluded
 		}
@@ -301,6 +326,11 @@ func destinations(p plan.Plan, r plan.Result, findings []Finding) []Destination 
 	for _, end := range r.Destinations {
 		if d := at[end.At]; d != nil {
 			d.State, d.ImageID = end.State, end.ImageID
+		}
+	}
+	for _, made := range r.Images {
+		if d := at[made.At]; d != nil {
+			d.Pointers = slices.Clone(made.Pointers)
 		}
 	}
 	for i := len(findings) - 1; i >= 0; i-- { // the first is the gravest
@@ -324,6 +354,21 @@ func destinations(p plan.Plan, r plan.Result, findings []Finding) []Destination 
 		if e.Ended.After(d.Ended) {
 			d.Ended = e.Ended
 		}
+	}
+	return all
+}
+
+func shares(p plan.Plan, r plan.Result) []Share {
+	var all []Share
+	for _, planned := range p.Shares {
+		s := Share{Account: planned.At.Account, Region: planned.At.Region, With: planned.With.String()}
+		if !planned.Staged {
+			s.ImageID = planned.ImageID
+		}
+		if i := slices.IndexFunc(r.Shares, func(done plan.Shared) bool { return done.At == planned.At }); i >= 0 {
+			s.ImageID, s.Done = r.Shares[i].ImageID, true
+		}
+		all = append(all, s)
 	}
 	return all
 }

@@ -111,6 +111,39 @@ func TestAReportInEveryMedium(t *testing.T) {
 	golden(t, "report.md", string(d.Markdown()))
 }
 
+func TestAReportSaysWhatCameOfShareBlocks(t *testing.T) {
+	p, r := handedOn(1)
+	p.Destinations, r.Destinations, r.Images, r.Failure, r.Findings = nil, nil, nil, "", nil
+	with := plan.Audience{Accounts: []string{prod.Account}}
+	p.Shares = []plan.SharePlan{{At: home, ImageID: "ami-0a", Staged: true, With: with}}
+	d := report.Of(p, r, r.Ended, false)
+	if d.Shares[0].Done || d.Shares[0].ImageID != "" {
+		t.Errorf("planned: %+v", d.Shares)
+	}
+	r.Shares = []plan.Shared{{At: home, ImageID: "ami-0b", With: with}}
+	d = report.Of(p, r, r.Ended, false)
+	if s := d.Shares[0]; !s.Done || s.ImageID != "ami-0b" || d.Headline != "Shared in 1 Region" {
+		t.Errorf("%q, %+v", d.Headline, s)
+	}
+	for _, text := range []string{page(t, d), string(d.Markdown())} {
+		if !strings.Contains(text, "ami-0b") || !strings.Contains(text, prod.Account) {
+			t.Error(text)
+		}
+	}
+}
+
+func TestAReportSaysWhatNamesAnImageAndWhyItIsCopiedWhole(t *testing.T) {
+	p, r := handedOn(1)
+	p.Destinations[0].Method, p.Destinations[0].MethodWhy = plan.ByImage, "it has watermarks"
+	r.Images[0].Pointers = []plan.Pointer{{Kind: "SSM parameter", Name: "/golden/ami", Set: true}}
+	html := page(t, report.Of(p, r, r.Ended, false))
+	for _, want := range []string{"it has watermarks", "SSM parameter /golden/ami"} {
+		if !strings.Contains(html, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+}
+
 func TestAReportOfAThousandTargetsIsReadable(t *testing.T) {
 	d := document(500) // in two Regions
 	began := time.Now()

@@ -4,6 +4,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -25,10 +26,17 @@ func (d Document) Markdown() []byte {
 	t.markdownFindings(d.Findings)
 	t.decisions(d.Sources)
 	t.table(d.Destinations)
+	for _, s := range d.Shares {
+		state := "to be shared"
+		if s.Done {
+			state = "shared"
+		}
+		t.line("%s %s of %s in %s with %s\n", state, code(s.ImageID), code(s.Account), code(s.Region), words(s.With))
+	}
 	t.copyTable(d)
 	t.fates(d)
 	t.line("## Costs\n")
-	t.line("%s planned, %s at full size, %s between Regions; %s stored by the targets, %s left behind.\n",
+	t.line("%s of snapshots planned, %s at full size, %s between Regions; %s stored by the targets, %s left behind.\n",
 		count(d.Costs.Copies, "copy", "copies"), size(d.Costs.GiBStored), size(d.Costs.GiBTransferred), size(d.Costs.Owned), size(d.Costs.Left))
 	t.line("At list price %s.\n", words(costText(d.Costs.Estimate)))
 	t.leftovers(d)
@@ -185,7 +193,7 @@ func (t *text) copyTable(d Document) {
 				if b.Staged {
 					state += ", staged"
 				}
-				t.line("| %s | %s | %s | %d | +%s | %s | %s |", code(b.Account), code(b.Region), code(b.Device), b.GiB, Duration(b.Begun.Sub(d.Begun)), Duration(b.Took), state)
+				t.line("| %s | %s | %s | %d | +%s | %s | %s |", code(b.Account), code(b.Region), code(cmp.Or(b.Device, "image")), b.GiB, Duration(b.Begun.Sub(d.Begun)), Duration(b.Took), state)
 			}
 		}
 	})
