@@ -65,6 +65,16 @@ type Config struct {
 	// When parameters and launch templates may name the new images: `each`, as soon as the image of the same account and Region is verified and,
 	// where asked, launched; or `all`, when those of all required targets are. Targets with `required = false` hold nobody back. Default: `each`.
 	Publish string `mapstructure:"publish"`
+	// `false` leaves the target accounts the permission to copy the image, or its own snapshots, when a run ends; what was staged takes it along when it is
+	// removed. Who had a permission before a run keeps it in any case. Default: `true`, permissions that a run gives are taken back in every outcome.
+	RevokeShares config.Trilean `mapstructure:"revoke_shares"`
+	// `true` keeps the snapshots that were staged in the source account, for further runs of the same image and targets, which then copy less.
+	// They cost storage until they are deleted. A staged image (`method = "image"`) is removed all the same. Default: `false`, they are removed once every
+	// target has its copy.
+	KeepStaged bool `mapstructure:"keep_staged"`
+	// `true` gives the images of the targets to HCP Packer as well, each with a label `account_<image>` that names its account. Labels belong to the whole
+	// build there, and a look-up by Region takes whichever image comes first: the builder's or a target's. Default: `false`.
+	HCPPacker bool `mapstructure:"hcp_packer"`
 	// What becomes of unfinished work when a run fails: `keep` leaves completed and pending copies for the next run to go on with, listed
 	// as left behind; `clean` removes everything that is unfinished, as `cleanup_only` does. What targets have got stays theirs. Default: `keep`.
 	OnFailure string `mapstructure:"on_failure"`
@@ -295,6 +305,12 @@ func (c *Config) checkImages(p *problems) {
 }
 
 func (c *Config) checkFailures(p *problems) {
+	if c.KeepStaged && c.KMSKeyID == "" && len(c.RegionKMSKeyIDs) == 0 {
+		p.add("keep_staged", "no effect without kms_key_id: nothing is staged")
+	}
+	if c.KeepStaged && c.CleanupOnly {
+		p.add("keep_staged", "no effect beside cleanup_only, which removes what was staged")
+	}
 	p.oneOf("publish", c.Publish, []string{publishEach, publishAll})
 	if c.Publish == publishAll && c.MaxFailedTargets > 0 {
 		p.add("max_failed_targets", "no effect beside publish = %q: without all images nothing is published, and nobody served", publishAll)
@@ -433,6 +449,8 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 		ProtectSource:         c.ProtectSource.True(),
 		MaxFailedTargets:      c.MaxFailedTargets,
 		PublishAll:            c.Publish == publishAll,
+		KeepShares:            c.RevokeShares.False(),
+		KeepStaged:            c.KeepStaged,
 		OrganizationRoles:     c.Organizations.roles(),
 		AssumeRoleFrom:        c.AssumeRoleFrom,
 		Strict:                c.Fidelity == refuseLosses,

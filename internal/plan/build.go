@@ -233,6 +233,7 @@ func (b *builder) source(o *offer, it item) ready {
 			Tags:        mark.Tags(b.facts.Images[o.from].SealKey),
 			Mark:        mark,
 			SealKey:     b.facts.Images[o.from].SealKey,
+			Kept:        b.req.KeepStaged,
 		}, stagedAt(b.req, b.facts, o.supply, it.volume).use)
 	case o.whole.ref.Known != "":
 		use := stagedImages(b.req, b.facts, o.supply).use
@@ -577,6 +578,10 @@ func (b *builder) takeBack(o *offer) {
 	var withdrawn []ID
 	for _, it := range o.items {
 		source, used := o.ready[it.id()], o.used[it.id()]
+		if it.staged && !o.staged && b.req.KeepStaged {
+			b.keepStaged(o, it)
+			continue
+		}
 		gone := b.withdraw(o, it, used)
 		withdrawn = append(withdrawn, gone...)
 		if !it.staged {
@@ -635,6 +640,9 @@ func (b *builder) unstage(o *offer, withdrawn []ID) {
 
 // close takes launch permissions back, and with the last of them the memory of who had one before.
 func (b *builder) close(o *offer) []ID {
+	if b.req.KeepShares {
+		return nil
+	}
 	image, ref := b.facts.Images[o.from], o.whole.ref
 	accounts, forget := slices.Clone(o.admitted), false
 	if !o.staged && o.from == o.at.Region && image.Image != nil {
@@ -657,8 +665,23 @@ func (b *builder) close(o *offer) []ID {
 	return []ID{b.add(step)}
 }
 
+// keepStaged takes permissions back and removes what was staged twice; one staged snapshot stays.
+func (b *builder) keepStaged(o *offer, it item) {
+	left := stagedAt(b.req, b.facts, o.supply, it.volume)
+	if o.ready[it.id()].ref == (Ref{}) && left.use != nil { // a run before this one kept it, or died before it took the permissions back
+		o.ready[it.id()] = ready{ref: Ref{Known: left.use.id()}}
+	}
+	if o.ready[it.id()].ref != (Ref{}) {
+		b.withdraw(o, it, o.used[it.id()])
+	}
+	b.drop(o.at, Place{}, left.surplus)
+}
+
 // withdraw takes permissions back, and with the last of them the memory of who had one before.
 func (b *builder) withdraw(o *offer, it item, used []ID) []ID {
+	if b.req.KeepShares {
+		return nil
+	}
 	source := o.ready[it.id()]
 	if !it.staged {
 		source = ready{ref: Ref{Known: it.id()}}
@@ -689,6 +712,9 @@ func (b *builder) withdraw(o *offer, it item, used []ID) []ID {
 func (b *builder) toWithdraw(o *offer, it item) []string {
 	accounts := slices.Clone(o.given[it.id()])
 	known := it.givenBefore()
+	if it.staged { // whoever may use it has that from us
+		known = slices.Clone(b.facts.Earlier[o.at].SharedWith[o.ready[it.id()].ref.Known])
+	}
 	if o.staged && o.whole.ref.Known != "" && !o.lasting.Nobody() { // an earlier run's, which may have died before it took them back
 		known = append(known, accountsAt(o.consumers)...)
 	}

@@ -22,6 +22,7 @@ type CopySnapshot struct {
 	Tags        map[string]string // all of them, origin's among them
 	Mark        origin.Mark       // what the tags say
 	SealKey     origin.Key        // for the second seal; nil: none
+	Kept        bool              // it is to stay when the run ends
 }
 
 // Rights of the step: EC2 asks for the copy and for its source (6.5); of KMS the documented set (3.1.2 to 3.1.4, 3.1.10).

@@ -142,9 +142,10 @@ type Stored struct {
 
 // Earlier is what runs before this one left at a place, as far as the tags say. Seals are for plan to judge.
 type Earlier struct {
-	Snapshots []ec2types.Snapshot // own, sorted by id
-	Images    []ec2types.Image    // own, sorted by id
-	Instances []ec2types.Instance // own, not terminated, sorted by id; looked for where a launch check is asked for
+	Snapshots  []ec2types.Snapshot // own, sorted by id
+	SharedWith map[string][]string // staged snapshot -> who may use it, sorted; looked for where staged snapshots are kept
+	Images     []ec2types.Image    // own, sorted by id
+	Instances  []ec2types.Instance // own, not terminated, sorted by id; looked for where a launch check is asked for
 }
 
 // Refusal is an AWS error as a fact.

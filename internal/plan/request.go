@@ -20,6 +20,8 @@ type Request struct {
 	Shares                []Share           // in the order of the template
 	Strict                bool              // an attribute that would be lost is a refusal
 	PublishAll            bool              // nothing points at an image before those of all required destinations are proved
+	KeepShares            bool              // who was given permission to copy keeps it
+	KeepStaged            bool              // what was staged stays when every target has its copy
 	MaxFailedTargets      int               // how many destinations of required targets may fail without failing the run
 	OrganizationRoles     []Role            // hops to credentials that may look at the organization; empty: the source credentials
 	AssumeRoleFrom        string            // "source" or "base": the credentials that target roles are assumed from

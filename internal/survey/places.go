@@ -317,6 +317,24 @@ func (s *survey) grantsOn(ctx context.Context, at plan.Place, key string) (ours 
 	return ours
 }
 
+// stagedShares looks who may use what earlier runs staged at a place, and kept.
+func (s *survey) stagedShares(ctx context.Context, at plan.Place) {
+	s.mu.Lock()
+	snapshots := s.facts.Earlier[at].Snapshots
+	s.mu.Unlock()
+	shared := map[string][]string{}
+	for _, snapshot := range snapshots {
+		if id := aws.ToString(snapshot.SnapshotId); snapshot.State == ec2types.SnapshotStateCompleted {
+			shared[id] = s.sharedWith(ctx, s.pool.EC2(at), at, id)
+		}
+	}
+	s.keep(func(f *plan.Facts) {
+		earlier := f.Earlier[at]
+		earlier.SharedWith = shared
+		f.Earlier[at] = earlier
+	})
+}
+
 // sealKey reads the sealing key from the tags of a source image.
 func sealKey(image *ec2types.Image) origin.Key {
 	for _, tag := range image.Tags {

@@ -164,7 +164,7 @@ func unfinished(s plan.Step, d Done, verified map[plan.Place]bool, removed, last
 			left.Why = "still under way; the next run goes on with it"
 		}
 		if s.For == (plan.Place{}) {
-			return left, !removed[d.Made]
+			return left, !removed[d.Made] && (!s.Kept || d.Err != nil)
 		}
 		return left, !verified[s.For]
 	case *plan.CopyImage:

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
@@ -31,6 +32,7 @@ type artifact struct {
 	planned   bool   // nothing but a plan was asked for
 	result    plan.Result
 	generated map[string]any
+	hcp       bool                    // give the images to HCP Packer
 	remove    func([]plan.Made) error // takes images and their snapshots away
 }
 
@@ -38,7 +40,7 @@ var _ packersdk.Artifact = (*artifact)(nil)
 
 // artifact is what came of a run that succeeded.
 func (r *run) artifact() *artifact {
-	return &artifact{input: r.input.Id(), planned: r.config.PlanOnly, result: r.result, generated: r.data, remove: func(made []plan.Made) error { return remove(r.pool, made) }}
+	return &artifact{input: r.input.Id(), planned: r.config.PlanOnly, result: r.result, generated: r.data, hcp: r.config.HCPPacker, remove: func(made []plan.Made) error { return remove(r.pool, made) }}
 }
 
 func (*artifact) BuilderId() string { return BuilderID }
@@ -115,6 +117,10 @@ func (a *artifact) State(name string) any {
 	switch name {
 	case stateGenerated:
 		return a.generated
+	case registryimage.ArtifactStateURI:
+		if a.hcp {
+			return a.registered()
+		}
 	case stateResult:
 		text, err := report.JSON(a.result)
 		if err != nil {
@@ -124,6 +130,19 @@ func (a *artifact) State(name string) any {
 		return string(text)
 	}
 	return nil
+}
+
+// registered is what HCP Packer is to know, sorted: labels of all images become one map of the build there, so each has a key of its own. No
+// ancestry: an image's source is of another account.
+func (a *artifact) registered() []*registryimage.Image {
+	images := make([]*registryimage.Image, len(a.result.Images))
+	for i, made := range a.result.Images {
+		images[i] = &registryimage.Image{ImageID: made.ImageID, ProviderName: "aws", ProviderRegion: made.At.Region, Labels: map[string]string{"account_" + made.ImageID: made.At.Account}}
+	}
+	slices.SortFunc(images, func(a, b *registryimage.Image) int {
+		return cmp.Or(cmp.Compare(a.ProviderRegion, b.ProviderRegion), cmp.Compare(a.ImageID, b.ImageID))
+	})
+	return images
 }
 
 // Destroy takes the images and their snapshots away that nothing of ours points at. What could not be removed is logged: an error would reach people as a text that they cannot read.

@@ -4,6 +4,7 @@
 package share
 
 import (
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
+	"github.com/mitchellh/mapstructure"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
@@ -94,6 +97,64 @@ func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
 		}
 		if state := s.state(path); state.State != plan.Served || len(s.images(prod)) != 1 || s.parameter(prod, "/golden/"+tokyo) != state.ImageID {
 			s.Errorf("the manifest says %+v", state)
+		}
+	})
+}
+
+// merged is what HCP Packer knows of a build: Packer's core decodes the state of each artifact, keeps images apart by provider, id and
+// Region, and makes one map of all labels, of which the last goes before the others.
+func merged(t *testing.T, states ...any) (images map[string]registryimage.Image, labels map[string]string) {
+	t.Helper()
+	images, labels = map[string]registryimage.Image{}, map[string]string{}
+	for _, state := range states {
+		var decoded []registryimage.Image
+		decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{Result: &decoded, WeaklyTypedInput: true})
+		if err == nil {
+			err = decoder.Decode(state)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, image := range decoded {
+			if err := image.Validate(); err != nil {
+				t.Error(err)
+			}
+			images[image.String()] = image
+			maps.Copy(labels, image.Labels)
+		}
+	}
+	return images, labels
+}
+
+// Two accounts in one Region, beside the builder's own image: HCP Packer knows all three, and whose each is.
+func TestHCPPackerKnowsTheImagesOfAllAccounts(t *testing.T) {
+	onStage(t, func(s *stage) {
+		o := s.options(prod, other)
+		o["hcp_packer"] = true
+		output, err := s.run(s.Context(), o)
+		if err != nil {
+			s.Fatal(err)
+		}
+		builders := []*registryimage.Image{{ImageID: s.image, ProviderName: "aws", ProviderRegion: tokyo, Labels: map[string]string{"source_image": "ami-0"}}}
+		images, labels := merged(s.T, builders, output.State(registryimage.ArtifactStateURI))
+		if len(images) != 3 || len(labels) != 3 || labels["source_image"] != "ami-0" {
+			s.Errorf("images %v, labels %v", images, labels)
+		}
+		for _, account := range []string{prod, other} {
+			id := *s.images(account)[0].ImageId
+			image := images["provider:aws, image:"+id+", region:"+tokyo]
+			if image.SourceImageID != "" || labels["account_"+id] != account {
+				s.Errorf("%s: %+v, labels %v", account, image, labels)
+			}
+		}
+	})
+}
+
+func TestHCPPackerGetsNothingUnlessAsked(t *testing.T) {
+	onStage(t, func(s *stage) {
+		output, err := s.run(s.Context(), s.options(prod))
+		if err != nil || output.State(registryimage.ArtifactStateURI) != nil {
+			s.Errorf("%v, %v", output.State(registryimage.ArtifactStateURI), err)
 		}
 	})
 }

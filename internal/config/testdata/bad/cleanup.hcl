@@ -1,4 +1,5 @@
 cleanup_only       = true
+keep_staged        = true
 plan_only          = true
 max_failed_targets = 1
 on_failure         = "clean"
