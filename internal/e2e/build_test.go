@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,6 +61,27 @@ func sharing(target string) string {
 ` + target + `
     }
   }
+`
+}
+
+// preflight looks before the build that template describes. Builder is what it is told besides.
+func preflight(builder, target string) string {
+	return `
+data "encrypted-ami-preflight" "golden" {
+  region     = "ap-northeast-1"
+  kms_key_id = "alias/golden-source"
+  build {
+    source_ami_filter {
+      owners      = ["self"]
+      most_recent = true
+      filters     = { name = "base-*" }
+    }
+` + builder + `
+  }
+  target {
+` + target + `
+  }
+}
 `
 }
 
@@ -125,10 +147,15 @@ func TestWhateverTheBuilderMakesReachesTheTarget(t *testing.T) {
 		},
 	} {
 		t.Run(experiment.name, func(t *testing.T) {
-			h := newHost(t, template(experiment.builder, sharing(prod)))
+			h := newHost(t, preflight(experiment.builder, prod)+template(experiment.builder, sharing(prod+`
+      tags = { predicted = data.encrypted-ami-preflight.golden.predicted_kms_key_arn }
+`)))
 			experiment.prepare(t, h.World)
 			h.packer(t, 0, "build", "-color=false", ".")
 			available(t, h.World, source, "golden", experiment.built)
+			if key := keyARN(t, h.World, source, experiment.built); !slices.ContainsFunc(image(t, h.World, target, "golden").Tags, func(tag types.Tag) bool { return *tag.Key == "predicted" && *tag.Value == key }) {
+				t.Errorf("predicted was another key than %s", key)
+			}
 			available(t, h.World, target, "golden", "golden-target")
 		})
 	}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
 // Packer destroys the image of a build whose post-processor fails. These runs fail, and the image is there afterwards with all
@@ -22,6 +24,15 @@ func TestAnErrorThatOnlyTheSecondConfigureCanFindLeavesTheImageAlone(t *testing.
 	output := h.packer(t, 1, "build", "-color=false", ".")
 	says(t, output, "account_ids")
 	available(t, h.World, source, "golden", "aws/ebs")
+}
+
+func TestABadTargetKeyStopsTheBuildBeforeAnInstanceStarts(t *testing.T) {
+	bad := strings.ReplaceAll(prod, "alias/golden-target", "alias/missing")
+	h := newHost(t, preflight("", bad)+template("", sharing(bad)))
+	says(t, h.packer(t, 1, "build", "-color=false", "."), "alias/missing", `target "prod"`)
+	for _, reservation := range must(h.World.ec2(source).DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{}))(t).Reservations {
+		t.Errorf("%s was started", *reservation.Instances[0].InstanceId) // terminated ones are shown as well
+	}
 }
 
 func TestARefusedRoleLeavesTheImageAlone(t *testing.T) {
