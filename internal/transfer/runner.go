@@ -61,7 +61,7 @@ type job struct {
 	lane  *lane
 	begun time.Time
 	ended map[plan.ID]Done // of all that it waited for
-	memo  memo             // what its act keeps from call to call
+	memo  *memo            // what its act keeps from call to call; nil before the first and after the last
 }
 
 func (j *job) before(other *job) bool {
@@ -75,7 +75,7 @@ func (j *job) before(other *job) bool {
 func (j *job) closing() bool { return len(j.head.After) > 0 }
 
 // owes reports that a step has to remove what AWS could not complete: it does so whatever became of its destination and the run.
-func (j *job) owes() bool { return j.memo.broken != nil }
+func (j *job) owes() bool { return j.memo != nil && j.memo.broken != nil }
 
 // id finds out what a reference stands for; "" when its step made nothing.
 func (j *job) id(r plan.Ref) string {
@@ -224,7 +224,7 @@ func (r *runner) start(ctx context.Context, j *job) {
 	j.lane.pop()
 	j.lane.used++
 	if j.begun.IsZero() {
-		j.begun = time.Now()
+		j.begun, j.memo = time.Now(), new(memo)
 		r.say(plan.Event{Time: j.begun, Kind: plan.Begun, Step: j.head.Step, At: j.head.At, Percent: -1, Text: j.step.String()})
 	}
 	var once sync.Once // a panic may come after the end
@@ -297,17 +297,24 @@ func (r *runner) stop(cause error) {
 // finish takes note of the end of a step, and lets go what waited for it.
 func (r *runner) finish(j *job, d Done) {
 	d.Begun, d.Ended = j.begun, time.Now()
-	d.Made = cmp.Or(d.Made, j.memo.made)
-	d.Left = slices.Concat(d.Left, j.memo.leftovers(j.head.At))
-	d.Notes = append(d.Notes, j.memo.notes...)
-	j.ended, j.memo = nil, memo{} // a thousand destinations have many thousand steps
-	r.done[j.head.Step] = d
+	if j.memo != nil {
+		d.Made = cmp.Or(d.Made, j.memo.made)
+		d.Left = slices.Concat(d.Left, j.memo.leftovers(j.head.At))
+		d.Notes = append(d.Notes, j.memo.notes...)
+	}
+	j.ended, j.memo = nil, nil // a thousand destinations have many thousand steps
+	light := d
+	light.Snapshot = nil // what waits to the end of the run has no use for it
+	r.done[j.head.Step] = light
 	if d.Err != nil && j.head.For != (plan.Place{}) {
 		r.failed[j.head.For] = true
 	}
 	r.say(farewell(j, d))
 	for _, waiting := range j.next {
 		waiting.ended[j.head.Step] = d
+		if waiting.closing() {
+			waiting.ended[j.head.Step] = light
+		}
 		if waiting.waits--; waiting.waits == 0 {
 			r.ready(waiting)
 		}

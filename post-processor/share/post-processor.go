@@ -6,6 +6,8 @@ package share
 
 import (
 	"context"
+	"math"
+	"runtime/debug"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/hashicorp/hcl/v2/hcldec"
@@ -46,9 +48,23 @@ func (p *PostProcessor) Configure(raws ...any) error {
 	return err
 }
 
+// memory is how much, in bytes, the garbage collector lets pile up before it takes more pains. A run of a thousand targets waits for hours
+// beside the builds: memory is dearer than the processor time.
+const memory = 108 << 20
+
+// thrifty sets that limit until the returned function is called. GOMEMLIMIT goes before it.
+func thrifty() func() {
+	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+		return func() {}
+	}
+	debug.SetMemoryLimit(memory)
+	return func() { debug.SetMemoryLimit(math.MaxInt64) }
+}
+
 // PostProcess hands the images to the targets. It returns an artifact of what the targets own, and keeps the input: against the
 // template's own word where a destination is still to be served from it, or others launch from it.
 func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, input packersdk.Artifact) (_ packersdk.Artifact, keep, forceOverride bool, err error) {
+	defer thrifty()()
 	r := newRun(p, ui, input)
 	err = r.run(ctx)
 	if err != nil && !r.onlyShown() {
