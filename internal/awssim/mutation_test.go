@@ -29,6 +29,7 @@ var missers = []struct{ what, tests string }{
 // TestEveryRuleIsMissed switches off each checked rule, one at a time, and demands that a recorded observation or a whole run fails
 // without it.
 func TestEveryRuleIsMissed(t *testing.T) {
+	t.Parallel()
 	for _, m := range missers {
 		if fails(t, m.tests, "") {
 			t.Fatalf("the %s fail with every rule", m.what)
