@@ -26,13 +26,7 @@ func (d Document) Markdown() []byte {
 	t.markdownFindings(d.Findings)
 	t.decisions(d.Sources)
 	t.table(d.Destinations)
-	for _, s := range d.Shares {
-		state := "to be shared"
-		if s.Done {
-			state = "shared"
-		}
-		t.line("%s %s of %s in %s with %s\n", state, code(s.ImageID), code(s.Account), code(s.Region), words(s.With))
-	}
+	t.shared(d.Shares)
 	t.copyTable(d)
 	t.fates(d)
 	t.line("## Costs\n")
@@ -177,6 +171,21 @@ func (t *text) table(all []Destination) {
 			t.line("| %s | %s | %s %s | %s | %s | %s | %s |", code(d.Account), code(d.Region), glyph(d.State), d.State, image, words(d.Target), words(d.Name), took)
 		}
 	})
+}
+
+func (t *text) shared(all []Share) {
+	if len(all) == 0 {
+		return
+	}
+	t.line("## Shared to be launched\n")
+	for _, s := range all {
+		state := "not shared"
+		if s.Done {
+			state = "shared"
+		}
+		t.line("- %s %s: %s%s, with %s", code(s.Account), code(s.Region), state, behind(" ", code(s.ImageID)), words(s.With))
+	}
+	t.line("")
 }
 
 // copyTable is the time line: when each copy began, in time of the run, and how long it took.
