@@ -36,6 +36,8 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/e2e":                 {nil, []string{aws}},
 	"internal/awssim/cmd/demo":     {[]string{"internal/e2e"}, []string{aws}},
 	"internal/awssim":              {[]string{"internal/policy", "internal/awssim"}, []string{aws, smithy}},
+	"internal/docs":                {nil, nil},
+	"internal/docs/cmd/errors":     {[]string{"internal/docs"}, nil},
 	"internal/bench":               {nil, nil},
 	"internal/bill":                {nil, nil},
 }

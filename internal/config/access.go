@@ -31,7 +31,7 @@ type Access struct {
 	Token string `mapstructure:"token"`
 	// The path of a credentials file, instead of `~/.aws/credentials`.
 	SharedCredentialsFile string `mapstructure:"shared_credentials_file"`
-	// A role of the source account, assumed with the credentials above. See [assume_role](#assume-role).
+	// A role of the source account, assumed with the credentials above. See [assume_role](#assume_role).
 	AssumeRole *AssumeRole `mapstructure:"assume_role"`
 	// The URL of another EC2 endpoint, such as `https://ec2.custom.endpoint.com`, for all Regions and accounts. The SDK's own
 	// `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_KMS` (`_STS`, ...) work as well.

@@ -10,7 +10,7 @@ import "github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 // Organizations says whose credentials list the accounts of `organizational_unit_ids`. Only an organization's management account and
 // its delegated administrators may do that (`organizations:ListAccountsForParent`, `organizations:ListOrganizationalUnitsForParent`).
 type Organizations struct {
-	// A role to assume with the source credentials, in the management account or a delegated administrator's. See [assume_role](#assume-role). Default:
+	// A role to assume with the source credentials, in the management account or a delegated administrator's. See [assume_role](#assume_role). Default:
 	// the source credentials themselves.
 	AssumeRole *AssumeRole `mapstructure:"assume_role"`
 }

@@ -42,7 +42,7 @@ type Target struct {
 	// variables](#template-variables).
 	RoleName string `mapstructure:"role_name"`
 	// A role to assume, where more than its name is to be said: an external id, session tags, several roles one after the other
-	// (repeat the block). See [assume_role](#assume-role). One of `role_name`, `assume_role` and `profile`.
+	// (repeat the block). See [assume_role](#assume_role). One of `role_name`, `assume_role` and `profile`.
 	AssumeRole []AssumeRole `mapstructure:"assume_role"`
 	// The profile of the shared configuration and credentials files whose credentials are the target account's.
 	Profile string `mapstructure:"profile"`
@@ -68,13 +68,13 @@ type Target struct {
 	// The values may name [template variables](#template-variables).
 	SnapshotTags map[string]string `mapstructure:"snapshot_tags"`
 	// Launches one instance of every image that the target gets, waits until it runs, and terminates it whatever comes of it. An image that does not launch
-	// fails its destination, with AWS's reason. See [launch_check](#launch-check). Default: none is launched.
+	// fails its destination, with AWS's reason. See [launch_check](#launch_check). Default: none is launched.
 	LaunchCheck *LaunchCheck `mapstructure:"launch_check"`
-	// A parameter of the SSM Parameter Store that shall name the image. The block may be repeated. See [ssm_parameter](#ssm-parameter).
+	// A parameter of the SSM Parameter Store that shall name the image. The block may be repeated. See [ssm_parameter](#ssm_parameter).
 	SSMParameters []SSMParameter `mapstructure:"ssm_parameter"`
 	// Who may use the key of the copies, such as the service-linked role of Auto Scaling. See [grant](#grant).
 	Grants []Grant `mapstructure:"grant"`
-	// A launch template that shall get a version with the image. The block may be repeated. See [launch_template](#launch-template).
+	// A launch template that shall get a version with the image. The block may be repeated. See [launch_template](#launch_template).
 	LaunchTemplates []LaunchTemplate `mapstructure:"launch_template"`
 }
 

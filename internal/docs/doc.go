@@ -1,0 +1,7 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package docs makes what is generated of the documentation, and its tests hold the rest to what is so: links lead somewhere, commands work.
+package docs
+
+//go:generate go run ./cmd/errors ../diagnose/testdata/catalogue.golden ../../docs/guides/errors.md

@@ -1,0 +1,146 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package docs_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/docs"
+)
+
+const root = "../.."
+
+func TestTheGuideToErrorsHoldsWhatTheCatalogueSays(t *testing.T) {
+	want, err := docs.Errors(read(t, "../diagnose/testdata/catalogue.golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, root+"/docs/guides/errors.md"); got != want {
+		t.Error("docs/guides/errors.md is stale: make generate")
+	}
+}
+
+// pages are all texts of the repository by their path from its root, with what they include.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := entry.Name()
+		if entry.IsDir() {
+			hidden := strings.HasPrefix(name, ".") && path != root && name != ".github"
+			if hidden || name == "testdata" || name == "docs-partials" || name == "bin" || name == "dist" {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if ext := filepath.Ext(name); ext == ".md" || ext == ".mdx" {
+			relative, err := filepath.Rel(root, path)
+			if err != nil {
+				return err
+			}
+			found[filepath.ToSlash(relative)] = included(t, read(t, path))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+var include = regexp.MustCompile(`(?m)^@include '(.*)'$`)
+
+func included(t *testing.T, text string) string {
+	return include.ReplaceAllStringFunc(text, func(line string) string {
+		return read(t, filepath.Join(root, "docs-partials", include.FindStringSubmatch(line)[1]))
+	})
+}
+
+func TestNoLinkInsideTheRepositoryIsDead(t *testing.T) {
+	all, links := pages(t), 0
+	for page, text := range all {
+		for _, link := range linksOf(text) {
+			to, anchor, _ := strings.Cut(link, "#")
+			if strings.Contains(to, ":") { // another site, a mail
+				continue
+			}
+			links++
+			if component, ours := strings.CutPrefix(to, site); ours {
+				kind, name, _ := strings.Cut(component, "/")
+				to = "docs/" + map[string]string{"post-processor": "post-processors", "data-source": "datasources"}[kind] + "/" + name + ".mdx"
+			} else if to == "" {
+				to = page
+			} else {
+				to = filepath.ToSlash(filepath.Join(filepath.Dir(page), to))
+			}
+			if _, err := os.Stat(filepath.Join(root, to)); err != nil {
+				t.Errorf("%s: %s leads nowhere", page, link)
+				continue
+			}
+			if anchor == "" {
+				continue
+			}
+			if target, ok := all[to]; !ok || !anchors(target)[anchor] {
+				t.Errorf("%s: %s: there is no such heading", page, link)
+			}
+		}
+	}
+	if links < 50 {
+		t.Errorf("%d links were looked at", links)
+	}
+}
+
+// site is where HashiCorp shows the components, each by its kind and name.
+const site = "/packer/integrations/encrypted-ami/encrypted-ami/latest/components/"
+
+var (
+	fence   = regexp.MustCompile("(?ms)^[ \t]*```.*?^[ \t]*```")
+	inline  = regexp.MustCompile("`[^`\n]*`")
+	linked  = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#{1,6} (.*)$`)
+	letters = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+func linksOf(text string) (links []string) {
+	text = inline.ReplaceAllString(fence.ReplaceAllString(text, ""), "")
+	for _, match := range linked.FindAllStringSubmatch(text, -1) {
+		links = append(links, match[1])
+	}
+	return links
+}
+
+// anchors are those that GitHub makes of the headings.
+func anchors(text string) map[string]bool {
+	made := map[string]bool{}
+	for _, match := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+		words := strings.TrimSpace(strings.NewReplacer(`\`, "", "`", "").Replace(regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`).ReplaceAllString(match[1], "$1")))
+		name := strings.ReplaceAll(letters.ReplaceAllString(strings.ToLower(words), ""), " ", "-")
+		for n, unique := 1, name; ; n++ {
+			if !made[unique] {
+				made[unique] = true
+				break
+			}
+			unique = name + "-" + strconv.Itoa(n)
+		}
+	}
+	return made
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
