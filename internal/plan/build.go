@@ -35,13 +35,14 @@ type builder struct {
 // goal is a destination, and what earlier runs left of its copy.
 type goal struct {
 	Destination
-	keyARN  string
-	image   *ec2types.Image      // finished: nothing is left to do but to verify
-	pending *ec2types.Image      // on its way, by CopyImage
-	broken  []ec2types.Image     // ours, but not what the image has to be
-	copies  map[string]leftovers // by the id of the volume's own snapshot
-	ami     Ref                  // its image, finished or to be
-	proofs  []ID                 // steps that have to succeed before anything may point at the image; the first verifies it
+	keyARN   string
+	image    *ec2types.Image      // finished: nothing is left to do but to verify
+	pending  *ec2types.Image      // on its way, by CopyImage
+	broken   []ec2types.Image     // ours, but not what the image has to be
+	copies   map[string]leftovers // by the id of the volume's own snapshot
+	ami      Ref                  // its image, finished or to be
+	verified Ref                  // its image, as the step that verifies it gives it
+	proofs   []ID                 // steps that have to succeed before anything may point at the image
 }
 
 // ready is a snapshot or an image that can be copied or registered, and the steps that have to succeed before.
@@ -528,7 +529,8 @@ func (b *builder) complete(g *goal, copies map[string]ready) {
 		verify.Image = Ref{From: b.add(&RegisterImage{Head: head, Likeness: like, Snapshots: snapshots})}
 		verify.Needs = append(slices.Clone(head.Needs), head.Step)
 	}
-	g.ami, g.proofs = verify.Image, append(append(g.proofs, b.add(verify)), seals...)
+	g.verified = Ref{From: b.add(verify)}
+	g.ami, g.proofs = verify.Image, append(append(g.proofs, g.verified.From), seals...)
 }
 
 // sealImage gives an image of an earlier run its second seal, where that run did not come to it.

@@ -95,7 +95,7 @@ func (b *builder) publish(g goal) {
 			Description: string(p.Description),
 			Tags:        rendered(p.Tags),
 			Overwrite:   p.Overwrite,
-			Image:       Ref{From: g.proofs[0]},
+			Image:       g.verified,
 		}
 		if known := b.facts.Keys[g.At][step.KeyID].arn(); known != "" {
 			step.KeyID = known
@@ -115,7 +115,7 @@ func (b *builder) publish(g goal) {
 			Version:     stands.naming(g.image),
 			SetDefault:  t.SetDefault,
 			Description: string(t.Description),
-			Image:       Ref{From: g.proofs[0]},
+			Image:       g.verified,
 		})
 	}
 }

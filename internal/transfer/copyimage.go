@@ -44,7 +44,7 @@ func (t *transfer) copyImage(ctx context.Context, j *job, s *plan.CopyImage, end
 		end: func(seen *sight, err error) {
 			guarded(end, func() {
 				d := t.copied(j, id, seen, err)
-				d.Adopted = j.memo.adopted
+				d.Adopted, d.Unsealed = j.memo.adopted, s.SealKey == nil || j.memo.refused
 				end(d)
 			})
 		},
