@@ -22,6 +22,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
 )
 
@@ -76,7 +77,7 @@ func (d *Datasource) look(ctx context.Context) (Output, error) {
 		return Output{}, err
 	}
 	p := plan.Decide(request, facts)
-	p.Findings = diagnose.Looks(p.Findings, facts)
+	p.Findings = append(diagnose.Looks(p.Findings, facts), transfer.Prove(ctx, pool, p, request.MaxFailedTargets)...)
 	if slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return d.config.Fails(f.Level) }) {
 		return Output{}, fmt.Errorf("nothing was begun:\n%s", report.Plan(p))
 	}

@@ -290,6 +290,12 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"target key disabled", ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStateDisabled })},
 		{"target key pending import", ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStatePendingImport })},
 		{"target key pending deletion", ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStatePendingDeletion })},
+		{"target key whose material expires soon", ownKey(func(m *kmstypes.KeyMetadata) {
+			m.ValidTo = aws.Time(time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC))
+		})},
+		{"source key whose material expires soon", func(_ *plan.Request, f *plan.Facts) {
+			f.Keys[home]["alias/golden-source"].Metadata.ValidTo = aws.Time(time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC))
+		}},
 		{"target key asymmetric", ownKey(func(m *kmstypes.KeyMetadata) { m.KeySpec = kmstypes.KeySpecRsa2048 })},
 		{"target key of another Region", func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].KMSKeyID = plan.Text(keyARN("999999999999", oregon, "own"))

@@ -46,6 +46,7 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 		f.Resource = key.arn()
 		found = append(found, f)
 	}
+	found = append(found, key.expiry(field(d.Target, "kms_key_id"), d.At, facts.At)...)
 	found = append(found, accessTroubles(req, d, facts)...)
 	if len(d.Grants) > 0 && key.managedByAWS() {
 		f := finding(Refused, "8.1", "grant", "nobody can give grants on the key "+d.KMSKeyID, "AWS manages it; the service-linked roles of its account may use it as it is",

@@ -6,6 +6,7 @@ package plan
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -53,6 +54,19 @@ func (k Key) trouble() (why, rule string) {
 		return "its state is " + string(m.KeyState), "3.4"
 	}
 	return "", ""
+}
+
+// expiresSoon is how long before its end imported key material is warned of (3.5.4).
+const expiresSoon = 30 * 24 * time.Hour
+
+// expiry warns of imported key material that is about to expire: what is encrypted under the key cannot be used from then on (3.5.1).
+func (k Key) expiry(field string, at Place, now time.Time) []Finding {
+	if k.Metadata == nil || k.Metadata.ValidTo == nil || k.Metadata.ValidTo.Sub(now) > expiresSoon {
+		return nil
+	}
+	date := k.Metadata.ValidTo.UTC().Format("2006-01-02 15:04 MST")
+	return []Finding{{Level: Warning, Rule: "3.5.4", Field: field, At: at, Resource: k.arn(), Summary: "the imported material of the key " + k.arn() + " expires on " + date,
+		Because: "from then on nothing that is encrypted under it can be copied or launched", Next: "import the material again, with a later date or none"}}
 }
 
 // remedy is what to do about a key that trouble names.

@@ -146,6 +146,7 @@ func (s *supply) decide(req Request, facts Facts) []Finding {
 	}
 	if asked != "" {
 		findings = append(findings, sourceKeyTroubles(s.at, asked, key)...)
+		findings = append(findings, key.expiry("kms_key_id", s.at, facts.At)...)
 	}
 	return append(findings, s.imageTroubles(facts)...)
 }

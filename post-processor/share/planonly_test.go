@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // only are options with which nothing but the plan is wanted.
@@ -81,5 +83,45 @@ func TestPlanOnlyFailsOnlyWhereNothingOfABuildCanBeLost(t *testing.T) {
 			s.Errorf("with an image of the caller's: %v", err)
 		}
 		s.untouched()
+	})
+}
+
+func TestARightThatIsMissingIsFoundBeforeAnythingIsMade(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.rights(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
+		_, err := s.run(s.Context(), s.options(prod, other))
+		if err == nil || !strings.Contains(err.Error(), "nothing was begun") || !strings.Contains(err.Error(), "ec2:RegisterImage") || len(s.made()) > 0 {
+			s.Errorf("%d things were made: %v", len(s.made()), err)
+		}
+		options := s.options(prod, other)
+		options["max_failed_targets"] = 1
+		if _, err := s.run(s.Context(), options); err != nil {
+			s.Errorf("where one may fail: %v", err)
+		}
+		options = s.options(prod, other)
+		options["target"].([]any)[0].(map[string]any)["required"] = false
+		if _, err := s.run(s.Context(), options); err != nil || !s.tells("ec2:RegisterImage", nil) {
+			s.Errorf("where it is not required: %v", err)
+		}
+	})
+}
+
+// Each right is asked for once at a place, however many volumes there are.
+func TestDryRunsAreAsFewAsThereAreRights(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if _, err := s.run(s.Context(), s.only(prod, other)); err != nil {
+			s.Fatal(err)
+		}
+		tried := map[string]int{}
+		for _, call := range s.world.Records()[s.begun:] {
+			if call.DryRun {
+				tried[call.Action]++
+			}
+		}
+		// The source account stages and shares under a key of its own; each target copies and registers, under its own key and from the source's.
+		want := map[string]int{"ec2:CopySnapshot": 3, "ec2:ModifySnapshotAttribute": 1, "ec2:RegisterImage": 2, "kms:CreateGrant": 6}
+		if diff := cmp.Diff(want, tried); diff != "" {
+			s.Error(diff)
+		}
 	})
 }

@@ -169,14 +169,14 @@ func (r *run) handOn(ctx context.Context, request plan.Request) error {
 	return nil
 }
 
-// decide looks and decides. The error is that it could not look, or that the plan is refused.
+// decide looks, decides and proves. The error is that it could not look, or that the plan is refused.
 func (r *run) decide(ctx context.Context, request plan.Request) (plan.Plan, plan.Facts, error) {
 	facts, err := r.look(ctx, request)
 	if err != nil {
 		return plan.Plan{}, facts, err
 	}
 	p := plan.Decide(request, facts)
-	p.Findings = diagnose.Looks(p.Findings, facts)
+	p.Findings = append(diagnose.Looks(p.Findings, facts), transfer.Prove(ctx, r.pool, p, request.MaxFailedTargets)...)
 	r.follow(p)
 	if p.Refused() {
 		err = fmt.Errorf("nothing was begun:\n%s", report.Plan(p))

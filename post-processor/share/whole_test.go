@@ -240,7 +240,7 @@ func (s *stage) safe() {
 
 // made are the calls that made something in the targets, or copied.
 func (s *stage) made() awssim.Records {
-	calls := s.world.Records()[s.begun:]
+	calls := s.world.Records()[s.begun:].Mutating() // dry runs make nothing
 	return slices.Concat(calls.Calls("ec2:CopySnapshot"), calls.Calls("ec2:RegisterImage"))
 }
 

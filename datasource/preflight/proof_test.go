@@ -1,0 +1,106 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package preflight
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/organizations"
+	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// role replaces what the target's role may do.
+func (s *stage) role(statements ...string) {
+	_, err := iam.NewFromConfig(s.Config(prod, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("all"),
+		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[` + strings.Join(statements, ",") + `]}`)})
+	s.must(err)
+}
+
+// sourceKey replaces the policy of the source account's key.
+func (s *stage) sourceKey(statements ...string) {
+	keys := kms.NewFromConfig(s.Config(source, tokyo))
+	key, err := keys.DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden")})
+	s.must(err)
+	own := `{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"kms:*","Resource":"*"}`
+	_, err = keys.PutKeyPolicy(s.Context(), &kms.PutKeyPolicyInput{KeyId: key.KeyMetadata.KeyId, Policy: aws.String(`{"Version":"2012-10-17","Statement":[` + strings.Join(append(statements, own), ",") + `]}`)})
+	s.must(err)
+}
+
+// denied puts the target account under a service control policy.
+func (s *stage) denied(statement string) {
+	const management = "000000000001"
+	client := organizations.NewFromConfig(s.Config(management, tokyo))
+	_, err := client.CreateOrganization(s.Context(), &organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll})
+	s.must(err)
+	roots, err := client.ListRoots(s.Context(), &organizations.ListRootsInput{})
+	s.must(err)
+	invited, err := client.InviteAccountToOrganization(s.Context(), &organizations.InviteAccountToOrganizationInput{Target: &orgtypes.HandshakeParty{Id: aws.String(prod), Type: orgtypes.HandshakePartyTypeAccount}})
+	s.must(err)
+	_, err = organizations.NewFromConfig(s.Config(prod, tokyo)).AcceptHandshake(s.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id})
+	s.must(err)
+	_, err = client.EnablePolicyType(s.Context(), &organizations.EnablePolicyTypeInput{RootId: roots.Roots[0].Id, PolicyType: orgtypes.PolicyTypeServiceControlPolicy})
+	s.must(err)
+	made, err := client.CreatePolicy(s.Context(), &organizations.CreatePolicyInput{Name: aws.String("guardrail"), Description: aws.String(""), Type: orgtypes.PolicyTypeServiceControlPolicy,
+		Content: aws.String(`{"Version":"2012-10-17","Statement":[` + statement + `]}`)})
+	s.must(err)
+	_, err = client.AttachPolicy(s.Context(), &organizations.AttachPolicyInput{PolicyId: made.Policy.PolicySummary.Id, TargetId: aws.String(prod)})
+	s.must(err)
+}
+
+func TestEveryBadSituationIsAFindingOfItsOwnBeforeTheBuild(t *testing.T) {
+	everything := `{"Effect":"Allow","Action":["ec2:*","kms:*"],"Resource":"*"}`
+	var text strings.Builder
+	for _, c := range []struct {
+		name   string
+		change func(s *stage, target map[string]any)
+	}{
+		{"all is well", func(*stage, map[string]any) {}},
+		{"the role cannot be assumed", func(_ *stage, target map[string]any) {
+			target["assume_role"] = []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/golden-image-target", "external_id": "hush-other"}}
+		}},
+		{"the Region is not enabled", func(_ *stage, target map[string]any) { target["regions"] = []any{"ap-east-1"} }},
+		{"the role may not register images", func(s *stage, _ map[string]any) {
+			s.role(everything, `{"Effect":"Deny","Action":"ec2:RegisterImage","Resource":"*"}`)
+		}},
+		{"a service control policy denies copies", func(s *stage, _ map[string]any) {
+			s.denied(`{"Effect":"Deny","Action":"ec2:CopySnapshot","Resource":"*"}`)
+		}},
+		{"Control Tower denies grants", func(s *stage, _ map[string]any) {
+			s.denied(`{"Effect":"Deny","Action":"kms:CreateGrant","Resource":"*","Condition":{"Bool":{"kms:GrantIsForAWSResource":"false"}}}`)
+		}},
+		{"the key's policy admits the account, and the role has no right on keys", func(s *stage, _ map[string]any) {
+			s.role(`{"Effect":"Allow","Action":["ec2:*","kms:DescribeKey"],"Resource":"*"}`)
+		}},
+		{"the role has the right, and the key's policy does not admit the account", func(s *stage, _ map[string]any) { s.sourceKey() }},
+		{"the key's policy admits it only for EC2", func(s *stage, _ map[string]any) {
+			s.sourceKey(`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + prod + `:root"},"Action":"kms:*","Resource":"*","Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}}`)
+		}},
+	} {
+		onStage(t, func(s *stage) {
+			options := s.options()
+			c.change(s, options["target"].([]any)[0].(map[string]any))
+			s.begun = len(s.Records())
+			options["fail_on"] = "never"
+			found, err := s.execute(options)
+			s.must(err)
+			fmt.Fprintf(&text, "# %s\n", c.name)
+			if findings := found["findings"]; findings.LengthInt() > 0 {
+				for it := findings.ElementIterator(); it.Next(); {
+					var finding cty.Value
+					_, finding = it.Element()
+					text.WriteString(finding.AsString() + "\n")
+				}
+			}
+		})
+	}
+	drawn := regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{17}|"Sid":"\w+"`)
+	golden(t, "situations", drawn.ReplaceAllString(text.String(), "DRAWN"))
+}

@@ -1,0 +1,44 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+)
+
+// unknownOfCallers are condition keys whose values nobody but AWS knows of a caller.
+var unknownOfCallers = []string{"aws:PrincipalOrgID", "aws:PrincipalOrgPaths", "aws:PrincipalTag/", "aws:SourceIp", "aws:SourceVpc", "aws:SourceVpce"}
+
+// everything lets its principal do all: beside it, the key's policy decides alone.
+const everything = `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}`
+
+// KeyAdmits reports whether a key's policy admits what EC2 does for a caller who copies from it: making a grant for itself (3.1.8, 3.2.1,
+// 3.2.3). The error is that it cannot be told.
+func KeyAdmits(document, keyARN string, who Identity) (bool, error) {
+	key, err := policy.Parse([]byte(document), policy.Resource)
+	if err != nil {
+		return false, err
+	}
+	own, err := policy.Parse([]byte(everything), policy.Identity)
+	if err != nil {
+		return false, err
+	}
+	role := lasting(who.ARN)
+	d, err := policy.Evaluate(policy.Request{
+		Principal: policy.Principal{ARN: who.ARN, Account: who.Account, Role: role},
+		Action:    "kms:CreateGrant", Resource: keyARN, ResourceAccount: accountOf(keyARN),
+		Context: policy.Context{"kms:GrantIsForAWSResource": {"true"}, "kms:ViaService": {"ec2." + regionOf(keyARN) + ".amazonaws.com"}},
+		Unsure:  unknownOfCallers,
+	}, policy.Policies{Resource: key, Identity: []*policy.Document{own}})
+	if err != nil {
+		return false, err
+	}
+	if name := role[strings.LastIndex(role, "/")+1:]; !d.Allowed && role != "" && strings.Contains(document, "/"+name) && !strings.Contains(document, role) {
+		return false, fmt.Errorf("the path of the role %s is not known", name) // a session does not tell it
+	}
+	return d.Allowed, nil
+}

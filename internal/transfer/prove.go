@@ -1,0 +1,238 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/safely"
+)
+
+// provedAtOnce is how many dry runs are under way side by side.
+const provedAtOnce = 10
+
+// proof is a dry run of a step's call: what AWS says of the rights, and of a key's state, without doing anything (rules 6.1 to 6.8).
+type proof struct {
+	step     plan.Step
+	at       plan.Place // of the call
+	about    string     // what has to be let through: each is asked for once at a place
+	resource string
+	call     func(context.Context) error
+}
+
+// Prove makes the calls of a plan's steps as dry runs, each once at every place, and tells which would be refused. What a dry run lets
+// through is proved as far as rights go: it looks at no snapshot and at no condition that only a later resource meets. A refusal at an
+// optional destination, or at as many others as may fail, is a warning.
+func Prove(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int) []plan.Finding {
+	t := &transfer{pool: pool}
+	proofs := t.proofs(p.Steps)
+	found := make([]*plan.Finding, len(proofs))
+	var group errgroup.Group
+	group.SetLimit(provedAtOnce)
+	for i, f := range proofs {
+		group.Go(func() error {
+			return safely.Do(func() error {
+				found[i] = f.judge(ctx, pool, p, f.call(ctx))
+				return nil
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return []plan.Finding{{Level: plan.Warning, Summary: "the rights could not be proved", Because: err.Error()}}
+	}
+	var findings []plan.Finding
+	for _, f := range found {
+		if f != nil {
+			findings = append(findings, *f)
+		}
+	}
+	return tolerated(p, findings, mayFail)
+}
+
+// tolerated makes warnings of the refusals that a run goes on with.
+func tolerated(p plan.Plan, findings []plan.Finding, mayFail int) []plan.Finding {
+	optional := func(at plan.Place) bool {
+		return slices.ContainsFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == at && d.Optional })
+	}
+	refused, required := map[plan.Place]bool{}, 0
+	for _, f := range findings {
+		if f.Level == plan.Refused && !refused[f.At] {
+			refused[f.At] = true
+			if !optional(f.At) {
+				required++
+			}
+		}
+	}
+	source := func(at plan.Place) bool {
+		return !slices.ContainsFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == at })
+	}
+	for i, f := range findings {
+		if f.Level == plan.Refused && !source(f.At) && len(refused) < len(p.Destinations) && (optional(f.At) || required <= mayFail) {
+			findings[i].Level = plan.Warning
+		}
+	}
+	return findings
+}
+
+// proofs are the dry runs of all steps, each once at a place.
+func (t *transfer) proofs(steps []plan.Step) []proof {
+	granted := map[string]bool{} // keys that a step of the plan opens first
+	for _, s := range steps {
+		if g, is := s.(*plan.CreateGrant); is {
+			granted[g.KeyARN] = true
+		}
+	}
+	var all []proof
+	add := func(more ...proof) {
+		for _, f := range more {
+			if !slices.ContainsFunc(all, func(known proof) bool { return known.at == f.at && known.about == f.about }) {
+				all = append(all, f)
+			}
+		}
+	}
+	for _, s := range steps {
+		if s.Base().Found != "" {
+			continue // an earlier run made the call
+		}
+		switch s := s.(type) {
+		case *plan.CopySnapshot:
+			add(t.proveCopy(s), t.proveKey(s, s.KeyARN))
+			if s.FromKeyARN != "" && !granted[s.FromKeyARN] {
+				add(t.proveKey(s, s.FromKeyARN))
+			}
+		case *plan.ShareSnapshot:
+			add(t.proveShare(s))
+		case *plan.RegisterImage:
+			if f, err := t.proveRegistration(s); err == nil {
+				add(f)
+			}
+		}
+	}
+	return all
+}
+
+// standIn is the id of a snapshot that is not made yet: a dry run does not look whether there is one (6.3).
+const standIn = "snap-0123456789abcdef0"
+
+func existing(r plan.Ref) string {
+	if strings.HasPrefix(r.Known, "snap-") {
+		return r.Known
+	}
+	return standIn
+}
+
+func (t *transfer) proveCopy(s *plan.CopySnapshot) proof {
+	return proof{s, s.At, "ec2:CopySnapshot", s.Source.Known, func(ctx context.Context) error {
+		_, err := t.pool.EC2(s.At).CopySnapshot(ctx, &ec2.CopySnapshotInput{DryRun: aws.Bool(true), SourceRegion: aws.String(s.FromRegion), SourceSnapshotId: aws.String(existing(s.Source)),
+			Description: aws.String(s.Description), Encrypted: aws.Bool(true), KmsKeyId: aws.String(s.KeyARN), TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags)})
+		return err
+	}}
+}
+
+func (t *transfer) proveShare(s *plan.ShareSnapshot) proof {
+	return proof{s, s.At, "ec2:ModifySnapshotAttribute", s.Snapshot.Known, func(ctx context.Context) error {
+		_, err := t.pool.EC2(s.At).ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{DryRun: aws.Bool(true), SnapshotId: aws.String(existing(s.Snapshot)),
+			Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: permissions(s.Accounts)}})
+		return err
+	}}
+}
+
+func (t *transfer) proveRegistration(s *plan.RegisterImage) (proof, error) {
+	snapshots := map[string]string{}
+	for device, r := range s.Snapshots {
+		snapshots[device] = existing(r)
+	}
+	in, err := registration(s, snapshots)
+	if err != nil {
+		return proof{}, err
+	}
+	in.DryRun = aws.Bool(true)
+	return proof{s, s.At, "ec2:RegisterImage", "", func(ctx context.Context) error {
+		_, err := t.pool.EC2(s.At).RegisterImage(ctx, in)
+		return err
+	}}, nil
+}
+
+// proveKey asks whether a step's own credentials may make a grant on a key, which is what EC2 does with them (3.1.4, 6.8).
+func (t *transfer) proveKey(s *plan.CopySnapshot, key string) proof {
+	at := plan.Place{Account: s.At.Account, Region: s.At.Region}
+	if parsed, err := arn.Parse(key); err == nil {
+		at.Region = parsed.Region
+	}
+	return proof{s, at, "kms:CreateGrant " + key, key, func(ctx context.Context) error {
+		who, err := t.pool.Identity(ctx, s.At)
+		if err != nil {
+			return err
+		}
+		_, err = t.pool.KMS(at).CreateGrant(ctx, &kms.CreateGrantInput{DryRun: aws.Bool(true), KeyId: aws.String(key), GranteePrincipal: aws.String(who.ARN),
+			Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt}})
+		return err
+	}}
+}
+
+// judge makes a finding of the answer to a dry run; nil where it is let through, and where the answer says nothing of rights.
+func (f proof) judge(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err error) *plan.Finding {
+	onKey := strings.HasPrefix(f.about, "kms:")
+	unusable := slices.Contains([]string{"DisabledException", "KMSInvalidStateException", "NotFoundException"}, awsclient.Code(err))
+	if awsclient.WouldSucceed(err) || !awsclient.IsUnauthorized(err) && !(onKey && unusable) {
+		return nil
+	}
+	operation, _, _ := strings.Cut(f.about, " ")
+	refusal := awsclient.Refused(operation, err)
+	who, _ := pool.Identity(ctx, f.step.Base().At) // asked for before; without it the finding is only less exact
+	asked := diagnose.Case{Refusal: *refusal, Step: f.step, At: f.at, Principal: who.ARN, Resource: f.resource, SourceAccount: sourceAccount(p.Steps)}
+	if onKey {
+		asked.Step = nil // the step itself may well succeed
+	}
+	e := diagnose.Explain(asked)
+	e.At = f.step.Base().At
+	switch explicit := strings.Contains(refusal.Message, "explicit deny"); {
+	case onKey && !unusable: // EC2's own call may pass where ours is refused: kms:ViaService, kms:GrantIsForAWSResource (3.2.3, 3.2.4)
+		e.Level, e.Rule = plan.Note, "6.8"
+		if explicit {
+			e.Level = plan.Warning
+		}
+		switch admitted, told := f.admitted(ctx, pool, who); {
+		case told && !admitted:
+			e.Level, e.Rule, e.Summary = plan.Refused, "3.2.1", "the policy of the key "+f.resource+" does not admit "+who.ARN
+		case told && !explicit && strings.Contains(refusal.Message, "resource-based policy"):
+			return nil // by its policy EC2 may, and only it
+		default:
+			e.Summary = "not provable that EC2 may use the key " + f.resource + ": " + e.Summary
+		}
+	case strings.Contains(refusal.Message, standIn): // the policy may ask for what only the real snapshot has
+		e.Level, e.Summary = plan.Warning, "not provable before it is there: "+e.Summary
+	default:
+		e.Level = plan.Refused
+	}
+	return &e
+}
+
+// admitted evaluates the policy of a key of the source account, which the source credentials alone can read (3.2.2). told: it could be.
+func (f proof) admitted(ctx context.Context, pool *awsclient.Pool, who plan.Identity) (admitted, told bool) {
+	source, err := pool.Source(ctx)
+	parsed, malformed := arn.Parse(f.resource)
+	if err != nil || malformed != nil || parsed.AccountID != source.Account {
+		return false, false
+	}
+	out, err := pool.KMS(plan.Place{Account: source.Account, Region: parsed.Region}).GetKeyPolicy(ctx, &kms.GetKeyPolicyInput{KeyId: aws.String(f.resource), PolicyName: aws.String("default")})
+	if err != nil {
+		return false, false
+	}
+	admitted, err = plan.KeyAdmits(aws.ToString(out.Policy), f.resource, who)
+	return admitted, err == nil
+}
