@@ -23,6 +23,8 @@ var repeatable = map[string]bool{
 	"AssumeRole":                           true,
 	"CopyImage":                            true, // by its token
 	"CreateGrant":                          true, // with a name
+	"CreateVolume":                         true, // with a ClientToken
+	"DeleteVolume":                         true,
 	"CreateTags":                           true,
 	"CreateLaunchTemplateVersion":          true, // with a ClientToken
 	"DeleteTags":                           true,

@@ -242,11 +242,11 @@ func (w *World) deleteVolume(c *Call, in *ec2.DeleteVolumeInput) (*ec2.DeleteVol
 		return nil, invalid("InvalidParameterValue", "Value (%s) for parameter volumeId is invalid. Expected: 'vol-...'.", *in.VolumeId)
 	}
 	doomed, there := w.volumeOf(c, *in.VolumeId)
-	resource := "volume/*"
+	which := ask(c, c.place(), "volume/*")
 	if there {
-		resource = "volume/" + doomed.id
+		which = w.askOn(c, "volume", doomed.id)
 	}
-	if err := w.authorise(c, ask(c, c.place(), resource)); err != nil {
+	if err := w.authorise(c, which); err != nil {
 		return nil, err
 	}
 	if !there {
@@ -256,6 +256,7 @@ func (w *World) deleteVolume(c *Call, in *ec2.DeleteVolumeInput) (*ec2.DeleteVol
 		return nil, invalid("VolumeInUse", "Volume %s is currently attached to %s", doomed.id, *holder.InstanceId)
 	}
 	w.dropVolume(doomed)
+	c.changed(doomed.id)
 	return &ec2.DeleteVolumeOutput{}, nil
 }
 

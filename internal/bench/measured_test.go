@@ -111,5 +111,10 @@ func (c course) necessary() int {
 		shares := (accounts[region] + sharesACall - 1) / sharesACall
 		n += volumes * (2 + 2*shares + 1) // staged and sealed; shared, withdrawn; deleted
 	}
+	if copying := c.Targets * len(accounts); copying > 1 { // canaries: a volume, its snapshot, both sealed, shared, deleted; copies, sealed, deleted
+		for _, region := range slices.Sorted(maps.Keys(accounts)) {
+			n += 7 + (accounts[region]+sharesACall-1)/sharesACall - 1 + 3*accounts[region]
+		}
+	}
 	return n + c.Targets*(2*volumes+2) // copied and sealed; registered and sealed
 }

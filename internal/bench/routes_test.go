@@ -125,7 +125,7 @@ func (a atlas) planned() (sum moved, err error) {
 const imageID = "ami-0aaaaaaaaaaaaaaaa"
 
 func (a atlas) request() plan.Request {
-	req := plan.Request{Images: []plan.SourceImage{{Region: home, ImageID: imageID}}, KMSKeyID: alias, Build: plan.Build{Region: home, RunID: "run-1"}}
+	req := plan.Request{Images: []plan.SourceImage{{Region: home, ImageID: imageID}}, KMSKeyID: alias, Canary: new(bool), Build: plan.Build{Region: home, RunID: "run-1"}}
 	for _, region := range regions {
 		var accounts []string
 		for i := range a.foreign[region] {

@@ -50,6 +50,11 @@ type Config struct {
 	// grant of its own before its copies, and revokes it after them, whatever comes of the run; one that was cut off leaves that to the next. See
 	// [Access to the source's keys](#access-to-the-sources-keys). Default: `policy`.
 	SourceKeyAccess string `mapstructure:"source_key_access"`
+	// `true` tries every destination before its copies can begin: while the source account copies its snapshots, an empty snapshot of 1 GiB under the same key is
+	// made, shared with the targets, copied by each under its own key, looked at and removed. A destination that fails this is told within minutes, and nothing else
+	// is done for it. Nothing is tried where nothing has to be copied in the source account first: there the copies themselves show it as soon. Default: `true` where
+	// more than one destination is to be served.
+	Canary config.Trilean `mapstructure:"canary"`
 	// `false` leaves the image without protection during the run. Packer deregisters the image of a build whose post-processor
 	// fails; therefore the image gets deregistration protection first, and loses it as the last act of a run that succeeds.
 	// Images that are protected already stay so. Default: `true`.
@@ -393,6 +398,9 @@ func (c *Config) checkPlaces(p *problems) {
 	}
 }
 
+// optional is an option that may be left to the plan: nil.
+func optional(option config.Trilean) *bool { return option.ToBoolPointer() }
+
 // SourceImages are those of source_amis, sorted by Region.
 func (c *Config) SourceImages() []plan.SourceImage {
 	var images []plan.SourceImage
@@ -445,6 +453,7 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 		KMSKeyID:              c.KMSKeyID,
 		RegionKMSKeyIDs:       c.RegionKMSKeyIDs,
 		AllowUnencryptedShare: c.AllowUnencryptedShare,
+		Canary:                optional(c.Canary),
 		SourceKeyAccess:       plan.SourceKeyAccess(c.SourceKeyAccess),
 		ProtectSource:         c.ProtectSource.True(),
 		MaxFailedTargets:      c.MaxFailedTargets,

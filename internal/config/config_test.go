@@ -169,6 +169,7 @@ var options = []struct {
 	{"kms_key_id", prod + "\nkms_key_id = \"alias/golden\"", func(r run) any { return r.KMSKeyID }, "alias/golden"},
 	{"region_kms_key_ids", prod + "\nregion_kms_key_ids = { eu-west-1 = \"alias/golden\" }", func(r run) any { return r.RegionKMSKeyIDs }, map[string]string{"eu-west-1": "alias/golden"}},
 	{"allow_unencrypted_share", prod + "\nallow_unencrypted_share = true", func(r run) any { return r.AllowUnencryptedShare }, true},
+	{"canary", prod + "\ncanary = false", func(r run) any { return *r.Canary }, false},
 	{"source_key_access", prod + "\nsource_key_access = \"grant\"", func(r run) any { return r.SourceKeyAccess }, plan.ByGrant},
 	{"protect_source", prod + "\nprotect_source = false", func(r run) any { return r.ProtectSource }, false},
 	{"source_amis", prod + "\nsource_amis = { us-east-1 = \"ami-01234567\", eu-west-1 = \"ami-0123456789abcdef0\" }", func(r run) any { return r.config.SourceImages() }, []plan.SourceImage{{Region: "eu-west-1", ImageID: "ami-0123456789abcdef0"}, {Region: "us-east-1", ImageID: "ami-01234567"}}},

@@ -50,6 +50,9 @@ func Ours(key string) bool { return strings.HasPrefix(key, Prefix) }
 // LaunchCheck is the Device in the Mark of a launch check's instance.
 const LaunchCheck = "launch-check"
 
+// Canary is the Device in the Marks of a canary: its volume, its snapshot, and copies of that.
+const Canary = "canary"
+
 // Mark is where a thing comes from, and where it belongs.
 type Mark struct {
 	Account string // of the source image

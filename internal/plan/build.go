@@ -78,6 +78,7 @@ func cleaning(req Request, facts Facts, all, destinations []Destination, supplie
 			b.drop(d.At, d.At, g.copies[v.id()].all(), gone...)
 		}
 		b.endLaunches(d)
+		b.endCanaries(d.At, d.mark(req, facts, origin.Canary), facts.Images[d.FromRegion].SealKey)
 	}
 	for _, s := range supplies {
 		b.takeBack(&offer{supply: s})
@@ -100,6 +101,7 @@ func steps(req Request, facts Facts, all, destinations []Destination, supplies [
 	offers := make([]*offer, len(supplies))
 	for i, s := range supplies {
 		offers[i] = b.offer(s, goals)
+		b.canary(offers[i], goals)
 	}
 	copies := make([]map[string]ready, len(goals))
 	for i := range goals {
@@ -565,6 +567,7 @@ func (b *builder) tidy(g goal) {
 	}
 	b.drop(g.At, g.At, b.facts.strays(g.At, g.mark(b.req, b.facts, origin.Whole)))
 	b.endLaunches(g.Destination)
+	b.endCanaries(g.At, g.mark(b.req, b.facts, origin.Canary), b.facts.Images[g.FromRegion].SealKey)
 }
 
 // drop deletes snapshots that are provably ours and of no use.
@@ -577,6 +580,7 @@ func (b *builder) drop(at, destination Place, surplus []candidate, after ...ID) 
 // takeBack withdraws, in every outcome, the permissions that this plan and runs before it gave until copies were made, and removes what is
 // staged once every copy of it has succeeded: after a failure it stays for the next run, and what share blocks name stays for good.
 func (b *builder) takeBack(o *offer) {
+	b.endCanaries(o.at, o.mark(b.req, b.facts, origin.Canary), b.facts.Images[o.from].SealKey)
 	var withdrawn []ID
 	for _, it := range o.items {
 		source, used := o.ready[it.id()], o.used[it.id()]
@@ -785,7 +789,9 @@ func estimate(steps []Step) Estimate {
 		from, at, copies, gib := "", "", 0, int64(0)
 		switch c := s.(type) {
 		case *CopySnapshot:
-			from, at, copies, gib = c.FromRegion, c.At.Region, 1, c.GiB
+			if !c.Trial { // it goes at once
+				from, at, copies, gib = c.FromRegion, c.At.Region, 1, c.GiB
+			}
 		case *CopyImage:
 			from, at, copies, gib = c.FromRegion, c.At.Region, len(c.Devices), c.GiB
 		}

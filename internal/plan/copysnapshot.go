@@ -23,6 +23,7 @@ type CopySnapshot struct {
 	Mark        origin.Mark       // what the tags say
 	SealKey     origin.Key        // for the second seal; nil: none
 	Kept        bool              // it is to stay when the run ends
+	Trial       bool              // of the canary: it is verified and removed
 }
 
 // Rights of the step: EC2 asks for the copy and for its source (6.5); of KMS the documented set (3.1.2 to 3.1.4, 3.1.10).
@@ -51,6 +52,9 @@ func (s *CopySnapshot) String() string {
 	from := ""
 	if s.FromRegion != s.At.Region {
 		from = " from " + s.FromRegion
+	}
+	if s.Trial {
+		return fmt.Sprintf("try a copy of the canary to %s under %s", s.At, s.KeyARN)
 	}
 	if s.For == (Place{}) {
 		return fmt.Sprintf("stage %s, %d GiB%s in %s", s.Source.of(s.Device), s.GiB, from, s.At)

@@ -257,6 +257,23 @@ func alienFindings(req Request, facts Facts, destinations []Destination, supplie
 			}
 		}
 	}
+	for _, d := range destinations {
+		_, canaries := earlierCanaries(facts, d.At, d.mark(req, facts, origin.Canary), facts.Images[d.FromRegion].SealKey)
+		for _, c := range canaries {
+			findings = append(findings, alien(d.At, "snapshot", c.id()))
+		}
+	}
+	for _, s := range supplies {
+		mark, key := s.mark(req, facts, origin.Canary), facts.Images[s.from].SealKey
+		_, canaries := earlierCanaries(facts, s.at, mark, key)
+		for _, c := range canaries {
+			findings = append(findings, alien(s.at, "snapshot", c.id()))
+		}
+		_, volumes := earlierVolumes(facts, s.at, mark, key)
+		for _, v := range volumes {
+			findings = append(findings, alien(s.at, "volume", aws.ToString(v.VolumeId)))
+		}
+	}
 	for _, s := range supplies {
 		for _, image := range stagedImages(req, facts, s).alien {
 			findings = append(findings, alien(s.at, "image", aws.ToString(image.ImageId)))

@@ -146,6 +146,7 @@ type Earlier struct {
 	SharedWith map[string][]string // staged snapshot -> who may use it, sorted; looked for where staged snapshots are kept
 	Images     []ec2types.Image    // own, sorted by id
 	Instances  []ec2types.Instance // own, not terminated, sorted by id; looked for where a launch check is asked for
+	Volumes    []ec2types.Volume   // own, sorted by id; looked for in the source account, where a canary may have been made
 }
 
 // Refusal is an AWS error as a fact.

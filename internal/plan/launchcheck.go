@@ -79,28 +79,9 @@ func (b *builder) endLaunches(d Destination) {
 	}
 }
 
-// earlierLaunches are the instances that launch checks of earlier runs left at a destination. With the first seal alone, one is ours only
-// where there is no second of its run. Others that bear our tags come back as alien.
+// earlierLaunches are the instances that launch checks of earlier runs left at a destination. Others that bear our tags come back as alien.
 func earlierLaunches(req Request, facts Facts, d Destination) (ours, alien []ec2types.Instance) {
-	wanted, key := d.launchMark(req, facts), facts.Images[d.FromRegion].SealKey
-	proof := map[string]origin.Proof{}
-	var found []ec2types.Instance
-	for _, i := range facts.Earlier[d.At].Instances {
-		if tags := tagMap(i.Tags); tags[origin.Source] == wanted.Source() {
-			proof[aws.ToString(i.InstanceId)] = wanted.Prove(key, aws.ToString(i.InstanceId), tags)
-			found = append(found, i)
-		}
-	}
-	for _, i := range found {
-		own := proof[aws.ToString(i.InstanceId)]
-		twin := slices.ContainsFunc(found, func(o ec2types.Instance) bool {
-			return aws.ToString(o.InstanceId) != aws.ToString(i.InstanceId) && tagMap(o.Tags)[origin.Run] == tagMap(i.Tags)[origin.Run]
-		})
-		if own == origin.None || own == origin.First && twin {
-			alien = append(alien, i)
-			continue
-		}
-		ours = append(ours, i)
-	}
-	return ours, alien
+	return proven(facts.Earlier[d.At].Instances, d.launchMark(req, facts), facts.Images[d.FromRegion].SealKey, func(i ec2types.Instance) (string, []ec2types.Tag, string) {
+		return aws.ToString(i.InstanceId), i.Tags, ""
+	})
 }

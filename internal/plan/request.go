@@ -14,6 +14,7 @@ type Request struct {
 	KMSKeyID              string            // key of everything shared: id, alias name or ARN of either; "" is none
 	RegionKMSKeyIDs       map[string]string // Region -> key; goes before KMSKeyID
 	AllowUnencryptedShare bool              // without a key: share unencrypted snapshots as they are
+	Canary                *bool             // try every destination with an empty snapshot while the stage goes on; nil: where there is more than one
 	SourceKeyAccess       SourceKeyAccess   // "" is ByPolicy
 	ProtectSource         bool              // deregistration protection for the images of this build
 	Targets               []Target          // in the order of the template

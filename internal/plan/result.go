@@ -122,7 +122,7 @@ type Ended struct {
 // Leftover is something that stayed and should not have.
 type Leftover struct {
 	At       Place
-	Kind     string // share, grant, snapshot, image, instance
+	Kind     string // share, grant, snapshot, image, instance, volume
 	Resource string
 	GiB      int64 // that are stored for it, at full size; 0 for what stores nothing, and where it is not known
 	Why      string

@@ -41,6 +41,7 @@ func everyOption(s Setup) (plan.Request, plan.Facts) {
 		Images:        []plan.SourceImage{{Region: home.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
 		KMSKeyID:      sourceAlias,
 		ProtectSource: true,
+		Canary:        aws.Bool(true),
 		Targets: []plan.Target{{
 			Name: "every option", AccountIDs: s.Targets, Regions: s.regions(), KMSKeyID: plan.Text(s.TargetAlias),
 			Roles: []plan.Role{{RoleName: plan.Text(s.TargetRole)}},

@@ -119,10 +119,10 @@ func (h holder) terms() []term {
 	terms := []term{
 		{"Look", has("ec2:Describe", "ec2:Get"), anything, nil},
 		{"AssumeTargetRole", is("sts:AssumeRole"), whole, nil},
-		{"Make", has("ec2:Copy", "ec2:Register", "ec2:EnableImageDeregistrationProtection"), anywhere, nil},
+		{"Make", has("ec2:Copy", "ec2:CreateSnapshot", "ec2:CreateVolume", "ec2:Register", "ec2:EnableImageDeregistrationProtection"), anywhere, nil},
 		{"Share", is("ec2:ModifySnapshotAttribute"), anywhere, share},
 		{"Withdraw", is("ec2:ModifySnapshotAttribute"), anywhere, Condition{"Null": {"ec2:Add/userId": {"true"}, "ec2:Add/group": {"true"}}}},
-		{"RemoveWhatIsOurs", is("ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:TerminateInstances"), anywhere, ours},
+		{"RemoveWhatIsOurs", is("ec2:DeleteSnapshot", "ec2:DeleteVolume", "ec2:DeregisterImage", "ec2:TerminateInstances"), anywhere, ours},
 		{"LiftOurProtection", is("ec2:DisableImageDeregistrationProtection"), anywhere, Condition{"Null": {"aws:ResourceTag/" + origin.Protected: {"false"}}}},
 	}
 	return slices.Concat(terms, tags, h.keyTerms())

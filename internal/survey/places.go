@@ -241,6 +241,34 @@ func (s *survey) earlier(ctx context.Context, at plan.Place, from string) {
 	s.keep(func(f *plan.Facts) { f.Earlier[at] = found })
 }
 
+// volumes looks for those that canaries of earlier runs left at a place of the source account.
+func (s *survey) volumes(ctx context.Context, at plan.Place, from string) {
+	s.mu.Lock()
+	image := s.facts.Images[from]
+	s.mu.Unlock()
+	if image.SealKey == nil || s.req.Canary != nil && !*s.req.Canary {
+		return
+	}
+	mark := origin.Mark{Account: s.facts.Source.Account, Region: from, ImageID: aws.ToString(image.Image.ImageId)}
+	var found []ec2types.Volume
+	pages := ec2.NewDescribeVolumesPaginator(s.pool.EC2(at), &ec2.DescribeVolumesInput{MaxResults: aws.Int32(500),
+		Filters: []ec2types.Filter{{Name: aws.String("tag:" + origin.Source), Values: []string{mark.Source() + "/*"}}}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			s.unseen(at, "", "ec2:DescribeVolumes", err)
+			break
+		}
+		found = append(found, page.Volumes...)
+	}
+	slices.SortFunc(found, func(a, b ec2types.Volume) int { return cmp.Compare(*a.VolumeId, *b.VolumeId) })
+	s.keep(func(f *plan.Facts) {
+		earlier := f.Earlier[at]
+		earlier.Volumes = found
+		f.Earlier[at] = earlier
+	})
+}
+
 // launches looks for the instances that launch checks of earlier runs left at a destination.
 func (s *survey) launches(ctx context.Context, d plan.Destination) {
 	s.mu.Lock()

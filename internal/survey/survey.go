@@ -106,6 +106,7 @@ func (s *survey) staging(ctx context.Context, destinations []plan.Destination) e
 		at := plan.Place{Account: s.facts.Source.Account, Region: regions[i]}
 		s.keys(ctx, at, plan.SourceKey(s.req, at.Region))
 		s.earlier(ctx, at, from[at.Region])
+		s.volumes(ctx, at, from[at.Region])
 		if s.req.KeepStaged {
 			s.stagedShares(ctx, at)
 		}

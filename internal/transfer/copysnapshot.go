@@ -32,6 +32,10 @@ func (t *transfer) copySnapshot(ctx context.Context, j *job, s *plan.CopySnapsho
 		}
 		return
 	}
+	if s.Trial && j.id(s.Source) == "" { // the canary could not be made
+		end(Done{})
+		return
+	}
 	err := t.begin(ctx, j, s)
 	if err == nil {
 		err = t.seal(ctx, j, s.At, s.SealKey, s.Tags)
@@ -40,11 +44,20 @@ func (t *transfer) copySnapshot(ctx context.Context, j *job, s *plan.CopySnapsho
 		end(Done{Err: err})
 		return
 	}
-	id := j.memo.made
+	id, image := j.memo.made, s.For
+	if s.Trial {
+		image = plan.Place{} // it is no part of one
+	}
 	t.watcher.watch(where{Place: s.At}, &pending{
-		id: id, step: s.Step, of: s.For, takes: s.Takes, gib: s.GiB,
+		id: id, step: s.Step, of: image, takes: s.Takes, gib: s.GiB,
 		end: func(seen *sight, err error) {
-			guarded(end, func() { end(t.copied(j, id, seen, err)) })
+			guarded(end, func() {
+				if tried := lostTrial(err); s.Trial && tried != nil {
+					end(Done{Made: id, Notes: []plan.Finding{*tried}})
+					return
+				}
+				end(t.copied(j, id, seen, err))
+			})
 		},
 	})
 }
@@ -65,7 +78,7 @@ func (t *transfer) copyOf(ctx context.Context, j *job, s *plan.CopySnapshot) (st
 	if err := guardCopy(j, s.Source, s.KeyARN); err != nil {
 		return "", err
 	}
-	id, err := t.once(ctx, j, func(ctx context.Context) (string, error) { return t.findCopy(ctx, j, s) },
+	id, err := t.once(ctx, j, func(ctx context.Context) (string, error) { return t.findSnapshot(ctx, j, s.At, s.Tags, s.Description) },
 		func(ctx context.Context) (string, error) {
 			made, err := t.pool.EC2(s.At).CopySnapshot(ctx, &ec2.CopySnapshotInput{
 				SourceRegion:      aws.String(s.FromRegion),
@@ -87,16 +100,16 @@ func (t *transfer) copyOf(ctx context.Context, j *job, s *plan.CopySnapshot) (st
 	return id, err
 }
 
-// findCopy looks for the copy whose answer was lost: with this step's first seal, and not a failed one.
-func (t *transfer) findCopy(ctx context.Context, j *job, s *plan.CopySnapshot) (string, error) {
+// findSnapshot looks for the snapshot whose answer was lost: with this step's first seal, and not a failed one.
+func (t *transfer) findSnapshot(ctx context.Context, j *job, at plan.Place, tags map[string]string, description string) (string, error) {
 	var found []string
-	err := snapshots(ctx, t.pool.EC2(s.At), origins(s.Tags), func(one ec2types.Snapshot) {
+	err := snapshots(ctx, t.pool.EC2(at), origins(tags), func(one ec2types.Snapshot) {
 		id := aws.ToString(one.SnapshotId)
-		if aws.ToString(one.Description) == s.Description && !slices.Contains(j.memo.thrown, id) && unsealed(one.Tags) {
+		if aws.ToString(one.Description) == description && !slices.Contains(j.memo.thrown, id) && unsealed(one.Tags) {
 			found = append(found, id)
 		}
 	})
-	return j.adopt(s.At, "snapshot", s.Tags, found), err
+	return j.adopt(at, "snapshot", tags, found), err
 }
 
 // copied is how a copy ended: well, for good, or to be made again.

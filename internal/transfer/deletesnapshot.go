@@ -15,6 +15,9 @@ import (
 
 func (t *transfer) deleteSnapshot(ctx context.Context, j *job, s *plan.DeleteSnapshot) Done {
 	id := j.id(s.Snapshot)
+	if id == "" { // it could not be made
+		return Done{}
+	}
 	err := t.drop(ctx, s.At, id)
 	if err == nil {
 		return Done{Made: id}

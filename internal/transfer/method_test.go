@@ -24,6 +24,7 @@ func byImage(req plan.Request) plan.Request {
 func TestAnImageIsCopiedInOneCallAndNothingIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away})
+		h.with = func(req *plan.Request) { req.Canary = aws.Bool(false) }
 		_, result := h.run(t.Context(), byImage(h.request()))
 		h.complete(result)
 		h.unshared()

@@ -158,12 +158,15 @@ func unfinished(s plan.Step, d Done, verified map[plan.Place]bool, removed, last
 		return left, false
 	}
 	switch s := s.(type) {
+	case *plan.CreateSnapshot:
+		left.Kind, left.Why = "snapshot", "the canary; the next run removes it"
+		return left, !removed[d.Made]
 	case *plan.CopySnapshot:
 		left.Kind, left.Why = "snapshot", "completed; the next run goes on with it"
 		if d.Err != nil {
 			left.Why = "still under way; the next run goes on with it"
 		}
-		if s.For == (plan.Place{}) {
+		if s.For == (plan.Place{}) || s.Trial {
 			return left, !removed[d.Made] && (!s.Kept || d.Err != nil)
 		}
 		return left, !verified[s.For]
@@ -254,6 +257,14 @@ func resourceOf(s plan.Step) string {
 		return s.Image.Known
 	case *plan.CreateGrant:
 		return s.KeyARN
+	case *plan.CreateVolume:
+		return s.KeyARN
+	case *plan.CreateSnapshot:
+		return s.Volume.Known
+	case *plan.VerifySnapshot:
+		return s.Snapshot.Known
+	case *plan.DeleteVolume:
+		return s.Volume.Known
 	case *plan.AwaitKey:
 		return s.KeyARN
 	case *plan.RevokeGrant:

@@ -24,6 +24,9 @@ func (t *transfer) shareSnapshot(ctx context.Context, j *job, s *plan.ShareSnaps
 		return Done{Err: err}
 	}
 	id := j.id(s.Snapshot)
+	if id == "" { // the canary could not be made
+		return Done{}
+	}
 	if s.Remember != nil && !j.memo.changed {
 		if err := t.tag(ctx, s.At, id, s.Remember); err != nil {
 			return Done{Err: err}

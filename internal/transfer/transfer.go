@@ -106,6 +106,14 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 		end(t.runInstance(ctx, j, s))
 	case *plan.TerminateInstance:
 		end(t.terminateInstance(ctx, j, s))
+	case *plan.CreateVolume:
+		end(t.createVolume(ctx, j, s))
+	case *plan.CreateSnapshot:
+		t.createSnapshot(ctx, j, s, end)
+	case *plan.VerifySnapshot:
+		end(t.verifySnapshot(j, s))
+	case *plan.DeleteVolume:
+		end(t.deleteVolume(ctx, j, s))
 	case *plan.AwaitKey:
 		end(t.awaitKey(ctx, j, s))
 	case *plan.RevokeGrant:

@@ -108,8 +108,8 @@ func TestEveryDestinationOwnsItsCopyAndNothingIsLeft(t *testing.T) {
 		p, result := h.run(t.Context(), h.request())
 		h.complete(result)
 		h.unshared()
-		if n := h.calls("ec2:CopySnapshot"); n != 2+3+3*2*3 {
-			t.Errorf("%d copies, want 2 staged in the image's own Region, 3 in the other, and 3 for each of 6 destinations", n)
+		if n := h.calls("ec2:CopySnapshot"); n != 2+3+3*2*(3+1) {
+			t.Errorf("%d copies, want 2 staged in the image's own Region, 3 in the other, and 3 and a canary for each of 6 destinations", n)
 		}
 		var steps strings.Builder
 		for _, s := range p.Steps {

@@ -185,18 +185,7 @@ func wrongSnapshots(s *plan.VerifyImage, j *job, snapshots map[string]ec2types.S
 			why = append(why, fmt.Sprintf("%s of %s: AWS does not show it", id, device))
 			continue
 		}
-		var wrong []string
-		differ := func(what, want, is string) {
-			if want != is {
-				wrong = append(wrong, fmt.Sprintf("%s of %s (%s): %q was wanted, it is %q", what, device, id, want, is))
-			}
-		}
-		differ("State", string(ec2types.SnapshotStateCompleted), string(is.State))
-		differ("OwnerId", s.At.Account, aws.ToString(is.OwnerId))
-		differ("Encrypted", "true", fmt.Sprint(aws.ToBool(is.Encrypted)))
-		differ("KmsKeyId", wanted.KeyARN, aws.ToString(is.KmsKeyId))
-		differ("VolumeSize", fmt.Sprint(wanted.GiB), fmt.Sprint(aws.ToInt32(is.VolumeSize)))
-		if len(wrong) > 0 {
+		if wrong := wrongSnapshot(device, id, s.At.Account, wanted, is); len(wrong) > 0 {
 			why = append(why, wrong...)
 			if id == j.ended[wanted.Snapshot.From].Made && !slices.Contains(ids, id) {
 				ids = append(ids, id)
@@ -204,6 +193,21 @@ func wrongSnapshots(s *plan.VerifyImage, j *job, snapshots map[string]ec2types.S
 		}
 	}
 	return ids, why
+}
+
+// wrongSnapshot says what is wrong with a snapshot that is to be an account's own, whole, and under a key.
+func wrongSnapshot(device, id, account string, wanted plan.Wanted, is ec2types.Snapshot) (wrong []string) {
+	differ := func(what, want, is string) {
+		if want != is {
+			wrong = append(wrong, fmt.Sprintf("%s of %s (%s): %q was wanted, it is %q", what, device, id, want, is))
+		}
+	}
+	differ("State", string(ec2types.SnapshotStateCompleted), string(is.State))
+	differ("OwnerId", account, aws.ToString(is.OwnerId))
+	differ("Encrypted", "true", fmt.Sprint(aws.ToBool(is.Encrypted)))
+	differ("KmsKeyId", wanted.KeyARN, aws.ToString(is.KmsKeyId))
+	differ("VolumeSize", fmt.Sprint(wanted.GiB), fmt.Sprint(aws.ToInt32(is.VolumeSize)))
+	return wrong
 }
 
 // snapshotsOf are the image's snapshots: as the watcher saw them last, without another call, where this run copied them.

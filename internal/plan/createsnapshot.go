@@ -1,0 +1,50 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+)
+
+// CreateSnapshot makes a snapshot of a volume, under the volume's key, and ends when it is completed (rule 1.2.1). One that cannot be made is
+// told, and is no failure: it makes nothing. Undone by deleting it.
+type CreateSnapshot struct {
+	Head
+	Volume      Ref
+	KeyARN      string // of the volume
+	GiB         int64
+	Description string
+	Tags        map[string]string
+	Mark        origin.Mark // what the tags say
+	SealKey     origin.Key  // for the second seal; nil: none
+}
+
+// Rights of the step. A snapshot takes none on the key.
+func (s *CreateSnapshot) Rights() []Right {
+	return []Right{
+		{"ec2:CreateSnapshot", s.At.snapshot(""), "1.2.1"},
+		{"ec2:CreateSnapshot", s.At.owned("volume", s.Volume.Known), "1.2.1"},
+		{"ec2:CreateTags", s.At.snapshot(""), "9.4"},
+		{"ec2:DescribeSnapshots", "*", "4.2.2"},
+	}
+}
+
+func (s *CreateSnapshot) String() string {
+	return fmt.Sprintf("make the canary in %s: an empty snapshot of %d GiB", s.At, s.GiB)
+}
+
+// VerifySnapshot compares a completed copy with what was wanted (4.6.1).
+type VerifySnapshot struct {
+	Head
+	Wanted
+}
+
+// Rights of the step: those of the look at the copy's end.
+func (s *VerifySnapshot) Rights() []Right { return []Right{{"ec2:DescribeSnapshots", "*", "4.6.1"}} }
+
+func (s *VerifySnapshot) String() string {
+	return "verify the copied canary in " + s.At.String() + ": owner, size, key"
+}

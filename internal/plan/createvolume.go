@@ -1,0 +1,55 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+)
+
+// CreateVolume makes an empty encrypted volume, and ends when it is available (rule 1.1.10). One that cannot be made is told, and is no
+// failure: it makes nothing. Undone by DeleteVolume.
+type CreateVolume struct {
+	Head
+	KeyARN  string
+	GiB     int64
+	Tags    map[string]string
+	Mark    origin.Mark // what the tags say
+	SealKey origin.Key  // for the second seal; nil: none
+}
+
+// Rights of the step; of KMS those that a new volume was observed to take (A.4.8).
+func (s *CreateVolume) Rights() []Right {
+	return []Right{
+		{"ec2:CreateVolume", s.At.owned("volume", ""), "1.1.10"},
+		{"ec2:CreateTags", s.At.owned("volume", ""), "9.4"},
+		{"ec2:DescribeAvailabilityZones", "*", "1.1.10"},
+		{"ec2:DescribeVolumes", "*", "A.4.7"},
+		{"kms:CreateGrant", s.KeyARN, "A.4.8"},
+		{"kms:GenerateDataKeyWithoutPlaintext", s.KeyARN, "A.4.8"},
+	}
+}
+
+func (s *CreateVolume) String() string {
+	return fmt.Sprintf("make an empty volume of %d GiB in %s under %s", s.GiB, s.At, s.KeyARN)
+}
+
+// DeleteVolume removes a volume that was made for a snapshot of it.
+type DeleteVolume struct {
+	Head
+	Volume Ref
+}
+
+// Rights of the step.
+func (s *DeleteVolume) Rights() []Right {
+	return []Right{{"ec2:DeleteVolume", s.At.owned("volume", s.Volume.Known), "2.5.8"}}
+}
+
+func (s *DeleteVolume) String() string {
+	if s.Volume.Known != "" {
+		return fmt.Sprintf("delete %s, which an earlier run left, in %s", s.Volume.Known, s.At)
+	}
+	return fmt.Sprintf("delete the empty volume in %s", s.At)
+}

@@ -1,0 +1,105 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// volumeLook is between two looks at a volume that is being made.
+const volumeLook = 3 * time.Second
+
+// createVolume makes a volume and waits until it is there. With a key that cannot be used it vanishes again (1.8.6, A.4.7).
+func (t *transfer) createVolume(ctx context.Context, j *job, s *plan.CreateVolume) Done {
+	if j.memo.made == "" {
+		id, err := t.newVolume(ctx, s)
+		if err != nil {
+			return t.without(ctx, j, err)
+		}
+		j.memo.made, j.memo.asked = id, time.Now()
+	}
+	if err := t.seal(ctx, j, s.At, s.SealKey, s.Tags); err != nil {
+		return Done{Err: err}
+	}
+	id := j.memo.made
+	out, err := t.pool.EC2(s.At).DescribeVolumes(ctx, &ec2.DescribeVolumesInput{Filters: []ec2types.Filter{{Name: aws.String("volume-id"), Values: []string{j.memo.made}}}})
+	switch {
+	case err != nil:
+		done := t.without(ctx, j, err)
+		done.Made = id // it is there, and has to go
+		return done
+	case len(out.Volumes) == 1 && out.Volumes[0].State == ec2types.VolumeStateAvailable:
+		return Done{}
+	case time.Since(j.memo.asked) < patience:
+		return Done{Err: comeBack{volumeLook}}
+	}
+	err = fmt.Errorf("AWS has not shown %s as available for %v: a right on the key may be missing", j.memo.made, patience)
+	return t.without(ctx, j, err)
+}
+
+// newVolume makes the call. Its token lets it be repeated.
+func (t *transfer) newVolume(ctx context.Context, s *plan.CreateVolume) (string, error) {
+	zones, err := t.pool.EC2(s.At).DescribeAvailabilityZones(ctx, &ec2.DescribeAvailabilityZonesInput{Filters: []ec2types.Filter{
+		{Name: aws.String("state"), Values: []string{"available"}}, {Name: aws.String("zone-type"), Values: []string{"availability-zone"}}}})
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, zone := range zones.AvailabilityZones {
+		names = append(names, aws.ToString(zone.ZoneName))
+	}
+	if len(names) == 0 {
+		return "", errors.New("AWS names no Availability Zone of " + s.At.Region)
+	}
+	lasting, release := grace(ctx)
+	defer release()
+	made, err := t.pool.EC2(s.At).CreateVolume(lasting, &ec2.CreateVolumeInput{
+		AvailabilityZone:  aws.String(slices.Min(names)),
+		Size:              aws.Int32(int32(s.GiB)),
+		VolumeType:        ec2types.VolumeTypeGp3,
+		Encrypted:         aws.Bool(true),
+		KmsKeyId:          aws.String(s.KeyARN),
+		ClientToken:       aws.String(token(s.Mark.Source(), s.Mark.Place, s.Mark.Run, t.begun.Format(time.RFC3339Nano))),
+		TagSpecifications: tagged(ec2types.ResourceTypeVolume, s.Tags),
+	})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(made.VolumeId), nil
+}
+
+// without ends a step of a canary that cannot be made: the run goes on without it, and says why. What was cut off fails as any step.
+func (t *transfer) without(ctx context.Context, j *job, err error) Done {
+	if later := (comeBack{}); errors.As(err, &later) || awsclient.IsExpired(err) || context.Cause(ctx) != nil {
+		return Done{Err: err}
+	}
+	j.memo.made = ""
+	f := explain(ctx, t.pool, "", j.step, err)
+	f.Level, f.Field = plan.Warning, "canary"
+	return Done{Notes: []plan.Finding{*f}}
+}
+
+// deleteVolume removes a volume. That it is gone already is what was wanted.
+func (t *transfer) deleteVolume(ctx context.Context, j *job, s *plan.DeleteVolume) Done {
+	id := j.id(s.Volume)
+	if id == "" {
+		return Done{}
+	}
+	_, err := t.pool.EC2(s.At).DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: aws.String(id)})
+	if err == nil || awsclient.IsNotFound(err) {
+		return Done{Made: id}
+	}
+	return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "volume", Resource: id, Why: err.Error()}}}
+}
