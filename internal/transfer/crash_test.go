@@ -17,6 +17,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
@@ -73,7 +74,18 @@ func (h *house) census() (missing, duplicates, orphans int) {
 				if !used[aws.ToString(s.SnapshotId)] {
 					orphans++
 				}
-				orphans += len(h.permissions(account, region, aws.ToString(s.SnapshotId)))
+				orphans += h.strangers(h.permissions(account, region, aws.ToString(s.SnapshotId)))
+			}
+			images, shared := h.shared(images)
+			if account == source && region == home && len(h.friends) > 0 {
+				missing += max(1-len(shared), 0)
+				duplicates += max(len(shared)-1, 0)
+			} else {
+				duplicates += len(shared)
+			}
+			for _, image := range slices.Concat(images, shared) {
+				admitted := h.launchable(account, region, aws.ToString(image.ImageId))
+				orphans += len(admitted.Without(plan.Audience{Accounts: h.friends}).Accounts)
 			}
 			orphans += len(h.instances(account, region))
 			if account == source {
@@ -90,6 +102,37 @@ func (h *house) census() (missing, duplicates, orphans int) {
 		}
 	}
 	return missing, duplicates, orphans
+}
+
+// shared tells a staged image that share blocks name, and that therefore stays, from all others.
+func (h *house) shared(images []ec2types.Image) (others, shared []ec2types.Image) {
+	for _, image := range images {
+		if slices.ContainsFunc(image.Tags, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Stays }) {
+			shared = append(shared, image)
+		} else {
+			others = append(others, image)
+		}
+	}
+	return others, shared
+}
+
+// strangers counts permissions of accounts that no share block names.
+func (h *house) strangers(permissions []ec2types.CreateVolumePermission) (n int) {
+	for _, p := range permissions {
+		if !slices.Contains(h.friends, aws.ToString(p.UserId)) {
+			n++
+		}
+	}
+	return n
+}
+
+// launchable are who may launch an image.
+func (h *house) launchable(account, region, image string) plan.Audience {
+	h.t.Helper()
+	out, err := h.ec2(account, region).DescribeImageAttribute(context.Background(), &ec2.DescribeImageAttributeInput{
+		ImageId: aws.String(image), Attribute: ec2types.ImageAttributeNameLaunchPermission})
+	h.must(err)
+	return plan.AudienceOf(out.LaunchPermissions)
 }
 
 func (h *house) permissions(account, region, snapshot string) []ec2types.CreateVolumePermission {
@@ -114,6 +157,31 @@ func TestARunWithEverythingOnThatDiesAnywhereIsTakenUp(t *testing.T) {
 	crashes(t, mixed[:1], []string{"222222222222"}, []string{home}, everything)
 }
 
+// The same by copies of a staged image, which a share block keeps.
+func TestARunByImagesThatDiesAnywhereIsTakenUp(t *testing.T) {
+	volumes, targets, regions := mixed[:2], []string{"222222222222"}, []string{home}
+	if *whole {
+		volumes, targets, regions = mixed, []string{"222222222222", "333333333333"}, []string{home, away}
+	}
+	crashes(t, volumes, targets, regions, imagesAndShares)
+}
+
+const friend = "777777777777"
+
+// imagesAndShares asks for copies of images, and for a share.
+func imagesAndShares(req *plan.Request) {
+	req.Targets[0].Method = plan.ByImage
+	req.Shares = []plan.Share{{Name: "friends", AccountIDs: []string{friend}}}
+}
+
+// befriend asks for a share, as far as the request does.
+func (h *house) befriend(with func(*plan.Request)) {
+	h.with = with
+	for _, share := range h.request().Shares {
+		h.friends = append(h.friends, share.AccountIDs...)
+	}
+}
+
 // everything switches everything on that a run may be asked for.
 func everything(req *plan.Request) {
 	req.Canary = aws.Bool(true)
@@ -127,7 +195,7 @@ func crashes(t *testing.T, volumes []volume, targets, regions []string, with fun
 	calls := 0
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, volumes, targets, regions)
-		h.with = with
+		h.befriend(with)
 		h.closeSourceKeys()
 		line := h.Line(0, false, nil)
 		if _, err := h.attempt(t.Context(), line, "run-1"); err != nil {
@@ -141,7 +209,7 @@ func crashes(t *testing.T, volumes []volume, targets, regions []string, with fun
 			points++
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, volumes, targets, regions)
-				h.with = with
+				h.befriend(with)
 				h.closeSourceKeys()
 				ctx, die := context.WithCancelCause(t.Context())
 				_, _ = h.attempt(ctx, h.Line(call, lost, die), "run-1")

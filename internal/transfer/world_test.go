@@ -61,6 +61,7 @@ type house struct {
 	regions []string
 	sealKey origin.Key
 	with    func(*plan.Request) // what the request has beside; nil: nothing
+	friends []string            // accounts that a share block of the request names
 	access  awsclient.Access    // as the builder's user: a root user may assume no role
 }
 
