@@ -157,6 +157,31 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 	return s
 }
 
+// FlatDeregistrationProtection is an auto-generated flat version of DeregistrationProtection.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatDeregistrationProtection struct {
+	Enabled      *bool `mapstructure:"enabled" cty:"enabled" hcl:"enabled"`
+	WithCooldown *bool `mapstructure:"with_cooldown" cty:"with_cooldown" hcl:"with_cooldown"`
+}
+
+// FlatMapstructure returns a new FlatDeregistrationProtection.
+// FlatDeregistrationProtection is an auto-generated flat version of DeregistrationProtection.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*DeregistrationProtection) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatDeregistrationProtection)
+}
+
+// HCL2Spec returns the hcl spec of a DeregistrationProtection.
+// This spec is used by HCL to read the fields of DeregistrationProtection.
+// The decoded values from this spec will then be applied to a FlatDeregistrationProtection.
+func (*FlatDeregistrationProtection) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"enabled":       &hcldec.AttrSpec{Name: "enabled", Type: cty.Bool, Required: false},
+		"with_cooldown": &hcldec.AttrSpec{Name: "with_cooldown", Type: cty.Bool, Required: false},
+	}
+	return s
+}
+
 // FlatGrant is an auto-generated flat version of Grant.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatGrant struct {
@@ -266,27 +291,34 @@ func (*FlatShare) HCL2Spec() map[string]hcldec.Spec {
 // FlatTarget is an auto-generated flat version of Target.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatTarget struct {
-	Name                  *string              `mapstructure:"name" cty:"name" hcl:"name"`
-	AccountIDs            []string             `mapstructure:"account_ids" cty:"account_ids" hcl:"account_ids"`
-	OrganizationalUnitIDs []string             `mapstructure:"organizational_unit_ids" cty:"organizational_unit_ids" hcl:"organizational_unit_ids"`
-	ExcludeAccountIDs     []string             `mapstructure:"exclude_account_ids" cty:"exclude_account_ids" hcl:"exclude_account_ids"`
-	MissingRole           *string              `mapstructure:"missing_role" cty:"missing_role" hcl:"missing_role"`
-	Regions               []string             `mapstructure:"regions" cty:"regions" hcl:"regions"`
-	Required              *bool                `mapstructure:"required" cty:"required" hcl:"required"`
-	RoleName              *string              `mapstructure:"role_name" cty:"role_name" hcl:"role_name"`
-	AssumeRole            []FlatAssumeRole     `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
-	Profile               *string              `mapstructure:"profile" cty:"profile" hcl:"profile"`
-	KMSKeyID              *string              `mapstructure:"kms_key_id" required:"true" cty:"kms_key_id" hcl:"kms_key_id"`
-	RegionKMSKeyIDs       map[string]string    `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
-	Method                *string              `mapstructure:"method" cty:"method" hcl:"method"`
-	AMIName               *string              `mapstructure:"ami_name" cty:"ami_name" hcl:"ami_name"`
-	AMIDescription        *string              `mapstructure:"ami_description" cty:"ami_description" hcl:"ami_description"`
-	Tags                  map[string]string    `mapstructure:"tags" cty:"tags" hcl:"tags"`
-	SnapshotTags          map[string]string    `mapstructure:"snapshot_tags" cty:"snapshot_tags" hcl:"snapshot_tags"`
-	LaunchCheck           *FlatLaunchCheck     `mapstructure:"launch_check" cty:"launch_check" hcl:"launch_check"`
-	SSMParameters         []FlatSSMParameter   `mapstructure:"ssm_parameter" cty:"ssm_parameter" hcl:"ssm_parameter"`
-	Grants                []FlatGrant          `mapstructure:"grant" cty:"grant" hcl:"grant"`
-	LaunchTemplates       []FlatLaunchTemplate `mapstructure:"launch_template" cty:"launch_template" hcl:"launch_template"`
+	Name                        *string                       `mapstructure:"name" cty:"name" hcl:"name"`
+	AccountIDs                  []string                      `mapstructure:"account_ids" cty:"account_ids" hcl:"account_ids"`
+	OrganizationalUnitIDs       []string                      `mapstructure:"organizational_unit_ids" cty:"organizational_unit_ids" hcl:"organizational_unit_ids"`
+	ExcludeAccountIDs           []string                      `mapstructure:"exclude_account_ids" cty:"exclude_account_ids" hcl:"exclude_account_ids"`
+	MissingRole                 *string                       `mapstructure:"missing_role" cty:"missing_role" hcl:"missing_role"`
+	Regions                     []string                      `mapstructure:"regions" cty:"regions" hcl:"regions"`
+	Required                    *bool                         `mapstructure:"required" cty:"required" hcl:"required"`
+	RoleName                    *string                       `mapstructure:"role_name" cty:"role_name" hcl:"role_name"`
+	AssumeRole                  []FlatAssumeRole              `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
+	Profile                     *string                       `mapstructure:"profile" cty:"profile" hcl:"profile"`
+	KMSKeyID                    *string                       `mapstructure:"kms_key_id" required:"true" cty:"kms_key_id" hcl:"kms_key_id"`
+	RegionKMSKeyIDs             map[string]string             `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
+	Method                      *string                       `mapstructure:"method" cty:"method" hcl:"method"`
+	AMIName                     *string                       `mapstructure:"ami_name" cty:"ami_name" hcl:"ami_name"`
+	AMIDescription              *string                       `mapstructure:"ami_description" cty:"ami_description" hcl:"ami_description"`
+	Tags                        map[string]string             `mapstructure:"tags" cty:"tags" hcl:"tags"`
+	SnapshotTags                map[string]string             `mapstructure:"snapshot_tags" cty:"snapshot_tags" hcl:"snapshot_tags"`
+	SnapshotCopyDurationMinutes *int                          `mapstructure:"snapshot_copy_duration_minutes" cty:"snapshot_copy_duration_minutes" hcl:"snapshot_copy_duration_minutes"`
+	DeprecateAt                 *string                       `mapstructure:"deprecate_at" cty:"deprecate_at" hcl:"deprecate_at"`
+	DeprecateAfter              *string                       `mapstructure:"deprecate_after" cty:"deprecate_after" hcl:"deprecate_after"`
+	DeregistrationProtection    *FlatDeregistrationProtection `mapstructure:"deregistration_protection" cty:"deregistration_protection" hcl:"deregistration_protection"`
+	AMIUsers                    []string                      `mapstructure:"ami_users" cty:"ami_users" hcl:"ami_users"`
+	AMIOrgARNs                  []string                      `mapstructure:"ami_org_arns" cty:"ami_org_arns" hcl:"ami_org_arns"`
+	AMIOUARNs                   []string                      `mapstructure:"ami_ou_arns" cty:"ami_ou_arns" hcl:"ami_ou_arns"`
+	LaunchCheck                 *FlatLaunchCheck              `mapstructure:"launch_check" cty:"launch_check" hcl:"launch_check"`
+	SSMParameters               []FlatSSMParameter            `mapstructure:"ssm_parameter" cty:"ssm_parameter" hcl:"ssm_parameter"`
+	Grants                      []FlatGrant                   `mapstructure:"grant" cty:"grant" hcl:"grant"`
+	LaunchTemplates             []FlatLaunchTemplate          `mapstructure:"launch_template" cty:"launch_template" hcl:"launch_template"`
 }
 
 // FlatMapstructure returns a new FlatTarget.
@@ -301,27 +333,34 @@ func (*Target) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec }
 // The decoded values from this spec will then be applied to a FlatTarget.
 func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"name":                    &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
-		"account_ids":             &hcldec.AttrSpec{Name: "account_ids", Type: cty.List(cty.String), Required: false},
-		"organizational_unit_ids": &hcldec.AttrSpec{Name: "organizational_unit_ids", Type: cty.List(cty.String), Required: false},
-		"exclude_account_ids":     &hcldec.AttrSpec{Name: "exclude_account_ids", Type: cty.List(cty.String), Required: false},
-		"missing_role":            &hcldec.AttrSpec{Name: "missing_role", Type: cty.String, Required: false},
-		"regions":                 &hcldec.AttrSpec{Name: "regions", Type: cty.List(cty.String), Required: false},
-		"required":                &hcldec.AttrSpec{Name: "required", Type: cty.Bool, Required: false},
-		"role_name":               &hcldec.AttrSpec{Name: "role_name", Type: cty.String, Required: false},
-		"assume_role":             &hcldec.BlockListSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
-		"profile":                 &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
-		"kms_key_id":              &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
-		"region_kms_key_ids":      &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},
-		"method":                  &hcldec.AttrSpec{Name: "method", Type: cty.String, Required: false},
-		"ami_name":                &hcldec.AttrSpec{Name: "ami_name", Type: cty.String, Required: false},
-		"ami_description":         &hcldec.AttrSpec{Name: "ami_description", Type: cty.String, Required: false},
-		"tags":                    &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
-		"snapshot_tags":           &hcldec.AttrSpec{Name: "snapshot_tags", Type: cty.Map(cty.String), Required: false},
-		"launch_check":            &hcldec.BlockSpec{TypeName: "launch_check", Nested: hcldec.ObjectSpec((*FlatLaunchCheck)(nil).HCL2Spec())},
-		"ssm_parameter":           &hcldec.BlockListSpec{TypeName: "ssm_parameter", Nested: hcldec.ObjectSpec((*FlatSSMParameter)(nil).HCL2Spec())},
-		"grant":                   &hcldec.BlockListSpec{TypeName: "grant", Nested: hcldec.ObjectSpec((*FlatGrant)(nil).HCL2Spec())},
-		"launch_template":         &hcldec.BlockListSpec{TypeName: "launch_template", Nested: hcldec.ObjectSpec((*FlatLaunchTemplate)(nil).HCL2Spec())},
+		"name":                           &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
+		"account_ids":                    &hcldec.AttrSpec{Name: "account_ids", Type: cty.List(cty.String), Required: false},
+		"organizational_unit_ids":        &hcldec.AttrSpec{Name: "organizational_unit_ids", Type: cty.List(cty.String), Required: false},
+		"exclude_account_ids":            &hcldec.AttrSpec{Name: "exclude_account_ids", Type: cty.List(cty.String), Required: false},
+		"missing_role":                   &hcldec.AttrSpec{Name: "missing_role", Type: cty.String, Required: false},
+		"regions":                        &hcldec.AttrSpec{Name: "regions", Type: cty.List(cty.String), Required: false},
+		"required":                       &hcldec.AttrSpec{Name: "required", Type: cty.Bool, Required: false},
+		"role_name":                      &hcldec.AttrSpec{Name: "role_name", Type: cty.String, Required: false},
+		"assume_role":                    &hcldec.BlockListSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
+		"profile":                        &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
+		"kms_key_id":                     &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
+		"region_kms_key_ids":             &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},
+		"method":                         &hcldec.AttrSpec{Name: "method", Type: cty.String, Required: false},
+		"ami_name":                       &hcldec.AttrSpec{Name: "ami_name", Type: cty.String, Required: false},
+		"ami_description":                &hcldec.AttrSpec{Name: "ami_description", Type: cty.String, Required: false},
+		"tags":                           &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
+		"snapshot_tags":                  &hcldec.AttrSpec{Name: "snapshot_tags", Type: cty.Map(cty.String), Required: false},
+		"snapshot_copy_duration_minutes": &hcldec.AttrSpec{Name: "snapshot_copy_duration_minutes", Type: cty.Number, Required: false},
+		"deprecate_at":                   &hcldec.AttrSpec{Name: "deprecate_at", Type: cty.String, Required: false},
+		"deprecate_after":                &hcldec.AttrSpec{Name: "deprecate_after", Type: cty.String, Required: false},
+		"deregistration_protection":      &hcldec.BlockSpec{TypeName: "deregistration_protection", Nested: hcldec.ObjectSpec((*FlatDeregistrationProtection)(nil).HCL2Spec())},
+		"ami_users":                      &hcldec.AttrSpec{Name: "ami_users", Type: cty.List(cty.String), Required: false},
+		"ami_org_arns":                   &hcldec.AttrSpec{Name: "ami_org_arns", Type: cty.List(cty.String), Required: false},
+		"ami_ou_arns":                    &hcldec.AttrSpec{Name: "ami_ou_arns", Type: cty.List(cty.String), Required: false},
+		"launch_check":                   &hcldec.BlockSpec{TypeName: "launch_check", Nested: hcldec.ObjectSpec((*FlatLaunchCheck)(nil).HCL2Spec())},
+		"ssm_parameter":                  &hcldec.BlockListSpec{TypeName: "ssm_parameter", Nested: hcldec.ObjectSpec((*FlatSSMParameter)(nil).HCL2Spec())},
+		"grant":                          &hcldec.BlockListSpec{TypeName: "grant", Nested: hcldec.ObjectSpec((*FlatGrant)(nil).HCL2Spec())},
+		"launch_template":                &hcldec.BlockListSpec{TypeName: "launch_template", Nested: hcldec.ObjectSpec((*FlatLaunchTemplate)(nil).HCL2Spec())},
 	}
 	return s
 }

@@ -246,8 +246,12 @@ func options(value reflect.Value) any {
 		}
 		return list
 	}
-	if flag, is := value.Interface().(config.Trilean); is {
-		return flag.True()
+	switch given := value.Interface().(type) {
+	case config.Trilean:
+		return given.True()
+	case time.Duration:
+		return given.String()
+	default:
+		return given
 	}
-	return value.Interface()
 }

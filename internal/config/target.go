@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
@@ -67,6 +68,23 @@ type Target struct {
 	// Tags of the snapshots of the copy, given in the call that makes each.
 	// The values may name [template variables](#template-variables).
 	SnapshotTags map[string]string `mapstructure:"snapshot_tags"`
+	// How long the copies into the target may take, in minutes: 15 to 2880, in steps of 15. AWS then promises it, for a price for each GiB. A copy moves
+	// at most 500 MiB a second. Default: as long as they take.
+	SnapshotCopyDurationMinutes int `mapstructure:"snapshot_copy_duration_minutes"`
+	// When the copy is deprecated, as `2027-06-30T00:00:00Z`: it is then hidden from the lists of other accounts, and can still be launched. At most ten
+	// years ahead. Default: never; the source's own date is not copied.
+	DeprecateAt string `mapstructure:"deprecate_at"`
+	// The time after which the copy is deprecated, from the beginning of the run, such as `2160h` for 90 days. One of `deprecate_at` and `deprecate_after`.
+	DeprecateAfter time.Duration `mapstructure:"deprecate_after"`
+	// Protects the copy against deregistration. See [deregistration_protection](#deregistration_protection). Default: none.
+	DeregistrationProtection *DeregistrationProtection `mapstructure:"deregistration_protection"`
+	// Other accounts that may launch the copy, 12 digits each. They need the right to use the target's key, which has to be a customer managed one. What
+	// was permitted before is never taken back.
+	AMIUsers []string `mapstructure:"ami_users"`
+	// ARNs of organizations whose accounts may launch the copy.
+	AMIOrgARNs []string `mapstructure:"ami_org_arns"`
+	// ARNs of organizational units whose accounts may launch the copy.
+	AMIOUARNs []string `mapstructure:"ami_ou_arns"`
 	// Launches one instance of every image that the target gets, waits until it runs, and terminates it whatever comes of it. An image that does not launch
 	// fails its destination, with AWS's reason. See [launch_check](#launch_check). Default: none is launched.
 	LaunchCheck *LaunchCheck `mapstructure:"launch_check"`
@@ -99,6 +117,7 @@ func (t *Target) target() plan.Target {
 		Tags:            texts(t.Tags),
 		SnapshotTags:    texts(t.SnapshotTags),
 	}
+	target.CopyMinutes, target.Lifecycle = t.SnapshotCopyDurationMinutes, t.lifecycle()
 	if t.Name == "" {
 		target.Name = t.place
 	}
@@ -157,6 +176,7 @@ func (t *Target) check(p *problems, chained bool) {
 	if literal(t.Method) && !slices.Contains(plan.Methods, plan.Method(t.Method)) {
 		p.add("method", "%q is none of %q", t.Method, plan.Methods)
 	}
+	t.checkLifecycle(p)
 	t.checkCredentials(p, chained)
 	p.targetKeys(t.KMSKeyID, t.RegionKMSKeyIDs, t.Regions)
 	p.template("ami_name", t.AMIName, false)

@@ -110,6 +110,7 @@ func steps(req Request, facts Facts, all, destinations []Destination, supplies [
 	for i := range goals {
 		b.complete(&goals[i], copies[i])
 		b.launch(&goals[i])
+		b.settle(&goals[i])
 		b.tidy(goals[i])
 	}
 	b.hold(goals)
@@ -435,6 +436,7 @@ func (b *builder) copies(g *goal, offers []*offer) map[string]ready {
 			Head:        Head{Step: id("copy", g.At.Account, g.At.Region, v.device()), At: g.At, For: g.At},
 			FromRegion:  from,
 			KeyARN:      g.keyARN,
+			Minutes:     g.CopyMinutes,
 			Description: fmt.Sprintf("%s of %s", v.device(), g.Name),
 			Tags:        joined(g.SnapshotTags, g.mark(b.req, b.facts, v.device()).Tags(b.facts.Images[g.FromRegion].SealKey)),
 			Mark:        g.mark(b.req, b.facts, v.device()),
@@ -459,6 +461,7 @@ func (b *builder) copyWhole(g *goal, from *offer) map[string]ready {
 		FromRegion:   g.FromRegion,
 		FromKeyARNs:  keysOf(b.facts.Images[g.FromRegion]),
 		KeyARN:       g.keyARN,
+		Minutes:      g.CopyMinutes,
 		SnapshotTags: joined(g.SnapshotTags, g.mark(b.req, b.facts, origin.Whole).Tags(b.facts.Images[g.FromRegion].SealKey)),
 	}
 	var accesses []*access

@@ -151,10 +151,10 @@ func weighty(image ec2types.Image, from, region string) (why, rules []string) {
 }
 
 // Carry says what becomes of every attribute that an image has.
-func Carry(image ec2types.Image, uefiData string, by Method) []Carried {
+func Carry(image ec2types.Image, uefiData string, by func(Attribute) How) []Carried {
 	var all []Carried
 	for _, a := range CarryTable {
-		how := a.By(by)
+		how := by(a)
 		if how == OutputOnly || a.Text != nil && a.Text(image) == "" {
 			continue
 		}

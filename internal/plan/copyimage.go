@@ -17,6 +17,7 @@ type CopyImage struct {
 	KeyARN       string   // a key in At's Region
 	Devices      []string // those that start from snapshots, sorted
 	GiB          int64
+	Minutes      int               // it may take, for a price; 0: as long as it takes (4.8)
 	SnapshotTags map[string]string // all of them, origin's among them
 }
 

@@ -18,6 +18,7 @@ type CopySnapshot struct {
 	Device      string // for messages
 	KeyARN      string // a key in At's Region
 	GiB         int64
+	Minutes     int // it may take, for a price; 0: as long as it takes (4.8)
 	Description string
 	Tags        map[string]string // all of them, origin's among them
 	Mark        origin.Mark       // what the tags say

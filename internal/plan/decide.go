@@ -174,7 +174,7 @@ func destinationPlan(req Request, d Destination, facts Facts, supplies []*supply
 		p.FromRegion = s.at.Region
 	}
 	if image.Image != nil {
-		p.Carried = Carry(*image.Image, image.UEFIData, d.Method)
+		p.Carried = Carry(*image.Image, image.UEFIData, d.by)
 		p.Pointers = pointers(req, facts, d)
 	}
 	return p

@@ -353,6 +353,13 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 				r.Shares[0].AccountIDs = append(r.Shares[0].AccountIDs, fmt.Sprintf("%012d", i))
 			}
 		}},
+		{"a date of deprecation that has passed", func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Lifecycle.DeprecateAt = f.At.Add(-time.Hour)
+		}},
+		{"users of an image whose key AWS manages", func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Lifecycle.Users.Accounts = []string{"777777777777"}
+			f.Keys[at]["alias/golden-"+tokyo] = managed(f.Keys[at]["alias/golden-"+tokyo])
+		}},
 		{"share, and a snapshot is under aws/ebs", func(r *plan.Request, f *plan.Facts) {
 			r.Targets, r.KMSKeyID, r.Shares = nil, "", []plan.Share{{Name: "ours", AccountIDs: []string{"777777777777"}}}
 		}},

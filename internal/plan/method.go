@@ -59,7 +59,7 @@ func methodTroubles(req Request, d Destination, facts Facts) []Finding {
 		case d.Method == BySnapshot && a.Name == "UsageOperation" && a.Weighs(*image.Image) != "":
 			found = append(found, finding(Warning, a.Rule, option, "the image's billing may be lost", a.Weighs(*image.Image)+"; it comes from the snapshots, or it does not",
 				`the image is discarded if its billing is another than the source's; method = "image" keeps it`))
-		case req.Strict && a.By(d.Method) == Lost && a.Text(*image.Image) != "":
+		case req.Strict && d.by(a) == Lost && a.Text(*image.Image) != "":
 			found = append(found, finding(Refused, a.Rule, "fidelity", a.Name+" would be lost", a.Why, remedy(a, d.Method)))
 		}
 	}
@@ -70,6 +70,9 @@ func methodTroubles(req Request, d Destination, facts Facts) []Finding {
 func remedy(a Attribute, m Method) string {
 	if m == BySnapshot && a.By(ByImage) != Lost {
 		return `set method = "image", or fidelity = "report"`
+	}
+	if a.Name == "DeprecationTime" {
+		return `set deprecate_at or deprecate_after in the target, or fidelity = "report"`
 	}
 	return `set fidelity = "report"`
 }

@@ -59,6 +59,8 @@ type Target struct {
 	Roles           []Role   // hops, in order; empty: the source credentials, or Profile
 	Profile         string   // shared configuration profile whose credentials own the target; "" is none
 	Method          Method
+	CopyMinutes     int // 15 to 2880, in steps of 15: how long a copy into the target may take; 0: as long as it takes (4.8)
+	Lifecycle       Lifecycle
 	KMSKeyID        Text // "default": the account's EBS default key
 	RegionKMSKeyIDs map[string]Text
 	AMIName         Text // "": the source's name

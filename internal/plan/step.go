@@ -42,7 +42,10 @@ func (r Ref) image() string {
 	if r.Known != "" {
 		return r.Known
 	}
-	return "the staged image"
+	if strings.HasPrefix(string(r.From), "stage/") {
+		return "the staged image"
+	}
+	return "the new image"
 }
 
 // Right is a permission that a step takes: an IAM or KMS action on a resource.
@@ -74,8 +77,10 @@ type Step interface {
 // Proves reports a step that has to succeed before its destination is served, and anything may point at its image.
 func Proves(s Step) bool {
 	switch s := s.(type) {
-	case *VerifyImage, *RunInstance:
+	case *VerifyImage, *RunInstance, *DeprecateImage, *LockImage:
 		return true
+	case *ShareImage:
+		return s.For != (Place{}) // of the destination's own image
 	case *CreateGrant:
 		return s.Lasting
 	}

@@ -101,6 +101,9 @@ func (t *transfer) imageCopy(j *job, s *plan.CopyImage) *ec2.CopyImageInput {
 		KmsKeyId:          aws.String(s.KeyARN),
 		TagSpecifications: append(tagged(ec2types.ResourceTypeImage, s.Tags), tagged(ec2types.ResourceTypeSnapshot, s.SnapshotTags)...),
 	}
+	if s.Minutes > 0 {
+		in.SnapshotCopyCompletionDurationMinutes = aws.Int64(int64(s.Minutes))
+	}
 	if s.Description != "" { // an empty one is no description (2.2.10)
 		in.Description = aws.String(s.Description)
 	}

@@ -80,14 +80,18 @@ func (t *transfer) copyOf(ctx context.Context, j *job, s *plan.CopySnapshot) (st
 	}
 	id, err := t.once(ctx, j, func(ctx context.Context) (string, error) { return t.findSnapshot(ctx, j, s.At, s.Tags, s.Description) },
 		func(ctx context.Context) (string, error) {
-			made, err := t.pool.EC2(s.At).CopySnapshot(ctx, &ec2.CopySnapshotInput{
+			in := &ec2.CopySnapshotInput{
 				SourceRegion:      aws.String(s.FromRegion),
 				SourceSnapshotId:  aws.String(j.id(s.Source)),
 				Description:       aws.String(s.Description),
 				Encrypted:         aws.Bool(true), // never left to defaults: 1.3.9
 				KmsKeyId:          aws.String(s.KeyARN),
 				TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags),
-			})
+			}
+			if s.Minutes > 0 {
+				in.CompletionDurationMinutes = aws.Int32(int32(s.Minutes)) //nolint:gosec // at most 2880
+			}
+			made, err := t.pool.EC2(s.At).CopySnapshot(ctx, in)
 			if err != nil {
 				return "", err
 			}

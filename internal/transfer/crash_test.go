@@ -188,6 +188,7 @@ func everything(req *plan.Request) {
 	req.SourceKeyAccess = plan.ByGrant
 	req.Targets[0].Grants = []plan.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
 	req.Targets[0].LaunchCheck = &plan.LaunchCheck{InstanceType: "t4g.micro"}
+	req.Targets[0].Lifecycle = plan.Lifecycle{DeprecateAfter: 24 * time.Hour, Protection: &plan.Protection{}}
 }
 
 // crashes lets a run die after every call, and before the answer to every call.

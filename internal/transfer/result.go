@@ -237,6 +237,10 @@ func resourceOf(s plan.Step) string {
 		return s.Image.Known
 	case *plan.ShareImage:
 		return s.Image.Known
+	case *plan.DeprecateImage:
+		return s.Image.Known
+	case *plan.LockImage:
+		return s.Image.Known
 	case *plan.WithdrawImageShare:
 		return s.Image.Known
 	case *plan.ShareSnapshot:

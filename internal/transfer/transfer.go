@@ -86,6 +86,10 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 		end(t.registerImage(ctx, j, s))
 	case *plan.VerifyImage:
 		end(t.verifyImage(ctx, j, s))
+	case *plan.DeprecateImage:
+		end(t.deprecateImage(ctx, j, s))
+	case *plan.LockImage:
+		end(t.lockImage(ctx, j, s))
 	case *plan.ShareImage:
 		end(t.shareImage(ctx, j, s))
 	case *plan.WithdrawImageShare:

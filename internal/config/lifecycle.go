@@ -1,0 +1,62 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:generate packer-sdc struct-markdown
+
+package config
+
+import (
+	"slices"
+	"time"
+
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// DeregistrationProtection keeps everybody from deregistering the copy, whatever they are allowed, until somebody switches it off. This plugin never does.
+type DeregistrationProtection struct {
+	// `false` leaves the copy without protection. Default: `true`.
+	Enabled config.Trilean `mapstructure:"enabled"`
+	// `true` lets the protection hold for a day longer after it was switched off. Default: `false`.
+	WithCooldown bool `mapstructure:"with_cooldown"`
+}
+
+func (t *Target) lifecycle() plan.Lifecycle {
+	l := plan.Lifecycle{DeprecateAfter: t.DeprecateAfter, Users: plan.Audience{}.And(plan.Audience{Accounts: t.AMIUsers, Organizations: t.AMIOrgARNs, Units: t.AMIOUARNs})}
+	l.DeprecateAt, _ = time.Parse(time.RFC3339, t.DeprecateAt)
+	if d := t.DeregistrationProtection; d != nil && !d.Enabled.False() {
+		l.Protection = &plan.Protection{Cooldown: d.WithCooldown}
+	}
+	return l
+}
+
+// checkLifecycle judges what the target wants of its images beyond their being there.
+func (t *Target) checkLifecycle(p *problems) {
+	if m := t.SnapshotCopyDurationMinutes; m != 0 && (m < 15 || m > 2880 || m%15 != 0) {
+		p.add("snapshot_copy_duration_minutes", "%d is not 15 to 2880, in steps of 15", m)
+	}
+	if literal(t.DeprecateAt) {
+		if _, err := time.Parse(time.RFC3339, t.DeprecateAt); err != nil {
+			p.add("deprecate_at", "%q is no time such as 2027-06-30T00:00:00Z", t.DeprecateAt)
+		}
+	}
+	if t.DeprecateAfter != notKnown && t.DeprecateAfter < 0 {
+		p.add("deprecate_after", "%s is no time to wait", t.DeprecateAfter)
+	}
+	if t.DeprecateAt != "" && t.DeprecateAfter != 0 {
+		p.add("deprecate_after", "no effect beside deprecate_at; give one of them")
+	}
+	if d := t.DeregistrationProtection; d != nil && d.Enabled.False() && d.WithCooldown {
+		p.in("deregistration_protection").add("with_cooldown", "no effect with enabled = false")
+	}
+	for i, account := range t.AMIUsers {
+		p.account(index("ami_users", i), account)
+		if literal(account) && slices.Equal(t.AccountIDs, []string{account}) && len(t.OrganizationalUnitIDs) == 0 {
+			p.add(index("ami_users", i), "no effect; %s owns a copy", account)
+		}
+	}
+	p.twice("ami_users", t.AMIUsers)
+	p.organizations("ami_org_arns", t.AMIOrgARNs, organizationARNs, "an organization")
+	p.organizations("ami_ou_arns", t.AMIOUARNs, unitARNs, "an organizational unit")
+}

@@ -1,0 +1,76 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"slices"
+	"time"
+)
+
+// Lifecycle is what a target wants of its images beyond their being there.
+type Lifecycle struct {
+	DeprecateAt    time.Time     // zero: DeprecateAfter
+	DeprecateAfter time.Duration // after the run began; 0: never
+	Protection     *Protection   // against deregistration; nil: none
+	Users          Audience      // who may launch them; they need the target's key
+}
+
+// Protection is an image's protection against deregistration (A.2).
+type Protection struct {
+	Cooldown bool // it still holds for a day after it was switched off
+}
+
+// deprecation is when an image of a run is deprecated, to the minute (9.21); zero: never.
+func (l Lifecycle) deprecation(now time.Time) time.Time {
+	at := l.DeprecateAt
+	if at.IsZero() && l.DeprecateAfter > 0 {
+		at = now.Add(l.DeprecateAfter)
+	}
+	return at.UTC().Truncate(time.Minute)
+}
+
+// lifecycleTroubles are the reasons why a destination's image cannot be what its target wants.
+func lifecycleTroubles(d Destination, facts Facts) []Finding {
+	var found []Finding
+	if at := d.Lifecycle.deprecation(facts.At); !at.IsZero() && (at.Before(facts.At) || at.After(facts.At.AddDate(10, 0, 0))) {
+		found = append(found, Finding{Level: Refused, Rule: "9.21", Field: field(d.Target, "deprecate_at"), At: d.At, Summary: "the image cannot be deprecated at " + at.Format(time.RFC3339),
+			Because: "AWS takes dates in the future, at most ten years ahead", Next: "set another date"})
+	}
+	key := facts.Keys[d.At][DestinationKey(d, facts)]
+	if !d.Lifecycle.Users.Nobody() && key.managedByAWS() {
+		found = append(found, Finding{Level: Refused, Rule: "2.2.2", Field: field(d.Target, "ami_users"), At: d.At, Resource: key.arn(), Summary: "the image cannot be shared",
+			Because: "AWS manages its key, and what it encrypts cannot be shared", Next: "set kms_key_id to a customer managed key of the target account"})
+	}
+	return found
+}
+
+// by says what becomes of an attribute at a destination.
+func (d Destination) by(a Attribute) How {
+	if a.Name == "DeprecationTime" && (!d.Lifecycle.DeprecateAt.IsZero() || d.Lifecycle.DeprecateAfter > 0) {
+		return Set
+	}
+	return a.By(d.Method)
+}
+
+// settle makes a proved image what its target wants of it, before anything points at it.
+func (b *builder) settle(g *goal) {
+	head := func(kind string) Head {
+		h := Head{Step: id(kind, g.At.Account, g.At.Region), At: g.At, For: g.At, Needs: slices.Clone(g.proofs), Takes: callTime}
+		if g.ami.From != "" {
+			h.Needs = append(h.Needs, g.ami.From)
+		}
+		return h
+	}
+	var settled []ID
+	if at := g.Lifecycle.deprecation(b.facts.At); !at.IsZero() {
+		settled = append(settled, b.add(&DeprecateImage{Head: head("deprecate"), Image: g.ami, Name: g.Name, After: at}))
+	}
+	if p := g.Lifecycle.Protection; p != nil {
+		settled = append(settled, b.add(&LockImage{Head: head("lock"), Image: g.ami, Name: g.Name, Cooldown: p.Cooldown}))
+	}
+	if users := g.Lifecycle.Users.Without(Audience{Accounts: []string{g.At.Account}}); !users.Nobody() {
+		settled = append(settled, b.add(&ShareImage{Head: head("users"), Image: g.ami, With: users}))
+	}
+	g.proofs = append(g.proofs, settled...)
+}
