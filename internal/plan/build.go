@@ -260,6 +260,7 @@ func (b *builder) stageImage(s *supply) ready {
 		FromRegion:   s.from,
 		FromKeyARNs:  keysOf(b.facts.Images[s.from]),
 		KeyARN:       s.keyARN,
+		Kept:         b.req.KeepStaged,
 		SnapshotTags: s.mark(b.req, b.facts, origin.Whole).Tags(b.facts.Images[s.from].SealKey),
 	})
 }
@@ -628,7 +629,8 @@ func (b *builder) unstage(o *offer, withdrawn []ID) {
 	}
 	_, old := stagedImagesForOthers(b.req, b.facts, o.supply)
 	for _, image := range append(left.all(), old...) {
-		if tagMap(image.Tags)[origin.Stays] != "" {
+		kept := b.req.KeepStaged && left.use != nil && aws.ToString(image.ImageId) == aws.ToString(left.use.ImageId)
+		if kept || tagMap(image.Tags)[origin.Stays] != "" {
 			continue
 		}
 		if gone := aws.ToString(image.ImageId); gone != stays.Known && (stays.From == "" || left.pending == nil || gone != aws.ToString(left.pending.ImageId)) {
@@ -636,7 +638,7 @@ func (b *builder) unstage(o *offer, withdrawn []ID) {
 		}
 	}
 	b.drop(o.at, Place{}, b.facts.strays(o.at, o.mark(b.req, b.facts, origin.Whole)))
-	if !o.staged || stays == (Ref{}) || !o.lasting.Nobody() {
+	if !o.staged || stays == (Ref{}) || !o.lasting.Nobody() || b.req.KeepStaged {
 		return
 	}
 	var used []ID
@@ -661,7 +663,7 @@ func (b *builder) close(o *offer) []ID {
 			accounts = union(accounts, slices.DeleteFunc(given, func(account string) bool { return !b.isDestination(account) }))
 		}
 		ref, forget = Ref{Known: aws.ToString(image.Image.ImageId)}, remembered || len(accounts) > 0
-	} else if o.staged && ref.Known != "" && !o.lasting.Nobody() { // an earlier run's, which may have died before it took them back
+	} else if o.staged && ref.Known != "" && (!o.lasting.Nobody() || b.req.KeepStaged) { // an earlier run's, which may have died before it took them back
 		accounts = union(accounts, without(o.accounts(ByImage), o.lasting.Accounts))
 	}
 	if len(accounts) == 0 && !forget {
@@ -724,7 +726,7 @@ func (b *builder) toWithdraw(o *offer, it item) []string {
 	if it.staged { // whoever may use it has that from us
 		known = slices.Clone(b.facts.Earlier[o.at].SharedWith[o.ready[it.id()].ref.Known])
 	}
-	if o.staged && o.whole.ref.Known != "" && !o.lasting.Nobody() { // an earlier run's, which may have died before it took them back
+	if o.staged && o.whole.ref.Known != "" && (!o.lasting.Nobody() || b.req.KeepStaged) { // an earlier run's, which may have died before it took them back
 		known = append(known, accountsAt(o.consumers)...)
 	}
 	for _, account := range without(known, append(slices.Clone(o.lasting.Accounts), o.at.Account)) {

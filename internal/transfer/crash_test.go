@@ -76,7 +76,7 @@ func (h *house) census() (missing, duplicates, orphans int) {
 				}
 				orphans += h.strangers(h.permissions(account, region, aws.ToString(s.SnapshotId)))
 			}
-			images, shared := h.shared(images)
+			images, shared := h.staying(images)
 			if account == source && region == home && len(h.friends) > 0 {
 				missing += max(1-len(shared), 0)
 				duplicates += max(len(shared)-1, 0)
@@ -104,8 +104,8 @@ func (h *house) census() (missing, duplicates, orphans int) {
 	return missing, duplicates, orphans
 }
 
-// shared tells a staged image that share blocks name, and that therefore stays, from all others.
-func (h *house) shared(images []ec2types.Image) (others, shared []ec2types.Image) {
+// staying tells a staged image that share blocks name, and that therefore stays, from all others.
+func (h *house) staying(images []ec2types.Image) (others, shared []ec2types.Image) {
 	for _, image := range images {
 		if slices.ContainsFunc(image.Tags, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Stays }) {
 			shared = append(shared, image)

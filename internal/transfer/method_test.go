@@ -86,3 +86,20 @@ func TestAnImageCopyThatKeepsFailingSaysWhyAndLeavesNothing(t *testing.T) {
 		}
 	})
 }
+
+// With keep_staged the staged image serves the next target without another copy, and nobody is left in it.
+func TestAStagedImageThatIsKeptServesTheNextTarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed, []string{"222222222222"}, []string{home})
+		h.with = func(req *plan.Request) {
+			req.KeepStaged = true
+			req.Targets[0].Method = plan.ByImage
+		}
+		_, result := h.run(t.Context(), h.request())
+		h.complete(result)
+		h.unshared()
+		if images := h.ownImages(source, home); len(images) != 2 {
+			t.Errorf("%d images in the source account, want the build's and the staged one", len(images))
+		}
+	})
+}

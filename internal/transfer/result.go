@@ -176,7 +176,7 @@ func unfinished(s plan.Step, d Done, verified map[plan.Place]bool, removed, last
 			left.Why = "still being copied; the next run goes on with it"
 		}
 		if s.For == (plan.Place{}) {
-			return left, !removed[d.Made] && !lasting[d.Made]
+			return left, !removed[d.Made] && !lasting[d.Made] && (!s.Kept || d.Err != nil)
 		}
 		return left, !verified[s.For] && !removed[d.Made]
 	case *plan.RegisterImage:
