@@ -1,0 +1,81 @@
+# One list of targets, checked before an instance starts, and used after the build.
+
+packer {
+  required_plugins {
+    amazon = {
+      source  = "github.com/hashicorp/amazon"
+      version = ">= 1.8.0"
+    }
+    encrypted-ami = {
+      source  = "github.com/encrypted-ami/encrypted-ami"
+      version = ">= 0.1.0"
+    }
+  }
+}
+
+variable "account_ids" {
+  type    = list(string)
+  default = ["999999999999"]
+}
+
+variable "external_id" {
+  type      = string
+  sensitive = true
+}
+
+locals {
+  region = "ap-northeast-1"
+  targets = [for account in var.account_ids : {
+    name        = account
+    account_ids = [account]
+    kms_key_id  = "alias/golden-target"
+    assume_role = [{
+      role_arn    = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/golden-image-target"
+      external_id = var.external_id
+    }]
+  }]
+}
+
+data "encrypted-ami-preflight" "golden" {
+  region       = local.region
+  kms_key_id   = "alias/golden-source"
+  targets_json = jsonencode(local.targets)
+
+  build {
+    source_ami_filter {
+      owners      = ["self"]
+      most_recent = true
+      filters     = { name = "base-*" }
+    }
+    launch_block_device_mappings {
+      device_name = "/dev/xvda"
+      encrypted   = true
+      kms_key_id  = "alias/golden-source" # from birth: nothing has to be copied before it is shared
+    }
+  }
+}
+
+source "amazon-ebs" "golden" {
+  region        = local.region
+  instance_type = "t3.micro"
+  ami_name      = "golden"
+  communicator  = "none"
+  source_ami    = data.encrypted-ami-preflight.golden.source_ami
+
+  launch_block_device_mappings {
+    device_name           = "/dev/xvda"
+    encrypted             = true
+    kms_key_id            = "alias/golden-source"
+    delete_on_termination = true
+  }
+}
+
+build {
+  sources = ["source.amazon-ebs.golden"]
+
+  post-processor "encrypted-ami-share" {
+    region       = local.region
+    kms_key_id   = "alias/golden-source"
+    targets_json = data.encrypted-ami-preflight.golden.targets_json
+  }
+}
