@@ -98,6 +98,41 @@ func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
 	})
 }
 
+// The key of another account, as one that keeps all keys: that account admits the target's, and the target's role makes the grant for its Auto Scaling.
+func TestAutoScalingLaunchesUnderAnotherAccountsKeyByItsGrant_8_3_8_5(t *testing.T) {
+	const account, keeper = "222222222222", "444444444444"
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{account}, []string{home})
+		service := h.autoScaling(account)
+		keys := kms.NewFromConfig(h.Config(keeper, home))
+		made, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{Policy: aws.String(`{"Version": "2012-10-17", "Statement": [
+			{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + keeper + `:root"}, "Action": "kms:*", "Resource": "*"},
+			{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + account + `:root"}, "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:CreateGrant"], "Resource": "*"}]}`)})
+		h.must(err)
+		key := aws.ToString(made.KeyMetadata.Arn)
+		for _, row := range []struct {
+			run    string
+			grants []plan.Grant
+			ends   ec2types.InstanceStateName
+			reason string
+		}{
+			{"run-1", nil, ec2types.InstanceStateNameTerminated, "Client.InvalidKMSKey.InvalidState"},
+			{"run-2", []plan.Grant{{}}, ec2types.InstanceStateNameRunning, ""},
+		} {
+			req := h.request()
+			req.Targets[0].KMSKeyID, req.Targets[0].Grants, req.Build.RunID = plan.Text(key), row.grants, row.run
+			_, result := h.run(t.Context(), req)
+			h.complete(result)
+			if state, reason := h.scaled(service, result.Images[0].ImageID); state != row.ends || reason != row.reason {
+				t.Errorf("%s: the instance is %s: %s", row.run, state, reason)
+			}
+			if grants := h.grants(keeper, home, key); len(grants) != len(row.grants) || len(result.Grants) != len(row.grants) {
+				t.Errorf("%s: grants %+v, told %+v", row.run, grants, result.Grants)
+			}
+		}
+	})
+}
+
 // Whoever is to use the key is the template's choice, and so is what for.
 func TestAGrantIsForWhomTheTemplateNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
