@@ -63,6 +63,9 @@ func (f facets[T]) look(name string) (func(T) []string, error) {
 
 // glob reports whether a value matches a filter's value: * is any text, ? any character, \ takes the next one as it is.
 func glob(pattern, value string) bool {
+	if !strings.ContainsAny(pattern, `*?\`) {
+		return pattern == value
+	}
 	// path.Match knows classes and stops at slashes; filters do neither.
 	pattern = strings.NewReplacer(`\[`, `\[`, "[", `\[`, "/", "\x00").Replace(pattern)
 	matched, err := path.Match(pattern, strings.ReplaceAll(value, "/", "\x00"))

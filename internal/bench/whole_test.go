@@ -186,10 +186,10 @@ func schedule(results map[scenario]series) (figures []figure) {
 		for _, n := range sizes {
 			name, in := fmt.Sprintf("makespan_ratio_%d", n), "one Region"
 			if regions > 1 {
-				name, in = fmt.Sprintf("makespan_ratio_%d_regions_%d", n, regions), fmt.Sprintf("%d Regions", regions)
+				name, in = fmt.Sprintf("makespan_ratio_%d_regions_%d", n, regions), fmt.Sprintf("up to %d Regions", regions)
 			}
 			figures = append(figures, figure{Name: name, Value: results[plain(n, regions)].makespan(), Limit: makespanLimit,
-				Means: fmt.Sprintf("makespan over bound: %d targets in %s, 4 volumes of 8 to 500 GiB", n, in)})
+				Means: fmt.Sprintf("makespan over bound: %s in %s, 4 volumes of 8 to 500 GiB", targets(n), in)})
 		}
 	}
 	return append(figures,
@@ -202,10 +202,17 @@ func schedule(results map[scenario]series) (figures []figure) {
 	)
 }
 
+func targets(n int) string {
+	if n == 1 {
+		return "one target"
+	}
+	return fmt.Sprintf("%d targets", n)
+}
+
 func calls(results map[scenario]series) (figures []figure) {
 	for _, n := range sizes {
 		figures = append(figures, figure{Name: fmt.Sprintf("calls_per_target_%d", n), Value: results[plain(n, 1)].worst(func(s sample) float64 { return float64(s.Calls) / float64(n) }),
-			Means: fmt.Sprintf("calls of all kinds and services, repeats too, over targets: %d targets in one Region", n)})
+			Means: fmt.Sprintf("calls of all kinds and services, repeats too, over targets: %s in one Region", targets(n))})
 	}
 	refused := results[plain(1000, 1)].worst(func(s sample) float64 { return float64(s.Refused) / float64(s.Calls) })
 	excess := 0.0
@@ -220,9 +227,9 @@ func calls(results map[scenario]series) (figures []figure) {
 	for _, volumes := range []int{1, 26} {
 		s := looks(volumes)
 		figures = append(figures,
-			figure{Name: fmt.Sprintf("describe_calls_%d_volumes", volumes), Value: results[s].worst(func(m sample) float64 { return float64(m.Looks) }),
-				Means: fmt.Sprintf("calls of DescribeSnapshots: %d targets in one Region, volumes: %d of 100 GiB", s.Targets, volumes)},
-			figure{Name: fmt.Sprintf("describe_ticks_%d_volumes", volumes), Value: results[s].worst(func(m sample) float64 { return m.ticks(s) }), Limit: 1,
+			figure{Name: fmt.Sprintf("describe_calls_volumes_%d", volumes), Value: results[s].worst(func(m sample) float64 { return float64(m.Looks) }),
+				Means: fmt.Sprintf("calls of DescribeSnapshots: %d targets in one Region, volumes of 100 GiB: %d", s.Targets, volumes)},
+			figure{Name: fmt.Sprintf("describe_ticks_volumes_%d", volumes), Value: results[s].worst(func(m sample) float64 { return m.ticks(s) }), Limit: 1,
 				Means: "those calls, over accounts x Regions x poll intervals in the run"})
 	}
 	return figures

@@ -140,8 +140,8 @@ func (w *watcher) arm(v *view) {
 	}
 }
 
-// young is the age at which a copy that was accepted by mistake has failed (1.8.4).
-const young = time.Minute
+// young is the age at which a copy that was accepted by mistake has failed (1.8.4): 4 to 25 seconds are what a small one takes (4.6.4).
+const young = 30 * time.Second
 
 // decisive are the copies whose ends something waits for: of those that one image is made of, the one that is expected to end
 // last, and those that may still turn out to have failed at once. Where room is scarce, it is every copy.
@@ -167,7 +167,7 @@ func (p *pending) tick(now time.Time, o Options) time.Duration {
 		tick = rest
 	}
 	if p.percent <= 0 {
-		tick = min(tick, p.gone(now))
+		tick = min(tick, max(p.gone(now), 2*o.PollInterval))
 	}
 	tick = min(max(tick, o.PollInterval), rarest)
 	if o.CopyTimeout > 0 {
