@@ -54,10 +54,11 @@ func (t *transfer) register(ctx context.Context, j *job, s *plan.RegisterImage, 
 				return found, nil
 			}
 		}
-		if taken, lookErr := t.adoptImage(ctx, j, s); lookErr == nil && taken != "" {
+		taken, unproven, lookErr := t.adoptImage(ctx, j, s)
+		if lookErr == nil && taken != "" {
 			return taken, nil
 		}
-		if j.memo.lost && j.patient() {
+		if (j.memo.lost || unproven) && j.patient() {
 			err = comeBack{pause(j.memo.looks)}
 		}
 	case awsclient.IsNotFound(err) && j.patient(): // a copy that AWS shows as completed and does not know yet (4.4.3)

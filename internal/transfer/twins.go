@@ -106,11 +106,12 @@ func genuine(c *plan.CopySnapshot, twin, own ec2types.Snapshot, family []ec2type
 }
 
 // adoptImage takes the image that has the name already, when another run of ours registered it: its seals prove that. This run's
-// own copies are of no use then. Nothing is taken by its name alone.
-func (t *transfer) adoptImage(ctx context.Context, j *job, s *plan.RegisterImage) (string, error) {
+// own copies are of no use then. Nothing is taken by its name alone. unproven: an image has the name and the first seal, and its run may
+// be about to give it the second.
+func (t *transfer) adoptImage(ctx context.Context, j *job, s *plan.RegisterImage) (id string, unproven bool, err error) {
 	taken, proven, err := t.namesake(ctx, s.At, s.Likeness)
 	if err != nil || !proven {
-		return "", err
+		return "", taken != nil, err
 	}
 	unused := map[string]bool{}
 	for _, ref := range s.Snapshots {
@@ -126,7 +127,7 @@ func (t *transfer) adoptImage(ctx context.Context, j *job, s *plan.RegisterImage
 		j.memo.left = append(j.memo.left, t.discard(ctx, s.At, id)...)
 	}
 	j.memo.uses, j.memo.adopted = uses, true
-	return aws.ToString(taken.ImageId), nil
+	return aws.ToString(taken.ImageId), false, nil
 }
 
 // namesake is the image that has a wanted name and the tags of its source, and whether both its seals prove that a run of ours made it.
