@@ -23,6 +23,12 @@ variable "external_id" {
   sensitive = true
 }
 
+# How often to look at copies; tests, whose copies take seconds, set 1s.
+variable "poll_interval" {
+  type    = string
+  default = "15s"
+}
+
 locals {
   region = "ap-northeast-1"
   targets = [for account in var.account_ids : {
@@ -74,8 +80,9 @@ build {
   sources = ["source.amazon-ebs.golden"]
 
   post-processor "encrypted-ami-share" {
-    region       = local.region
-    kms_key_id   = "alias/golden-source"
-    targets_json = data.encrypted-ami-preflight.golden.targets_json
+    region        = local.region
+    kms_key_id    = "alias/golden-source"
+    targets_json  = data.encrypted-ami-preflight.golden.targets_json
+    poll_interval = var.poll_interval
   }
 }

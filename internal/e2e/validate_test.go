@@ -66,19 +66,3 @@ locals {
 	}
 	says(t, h.packer(t, 1, "validate", "."), `targets_json[299]: unsupported attribute "kms_key"`)
 }
-
-func TestTheExamplesAreFormattedAndValid(t *testing.T) {
-	h := newHost(t, "")
-	examples := must(filepath.Glob("../../example/*/*.pkr.hcl"))(t)
-	if len(examples) == 0 {
-		t.Fatal("there is none")
-	}
-	for _, example := range examples {
-		example = must(filepath.Abs(example))(t)
-		h.packer(t, 0, "fmt", "-check", example)
-		output := h.packer(t, 0, "validate", "-var", "external_id=hand-over-4711", example)
-		if !strings.Contains(output, "valid") {
-			t.Errorf("%s:\n%s", example, output)
-		}
-	}
-}

@@ -20,10 +20,7 @@ type Setup struct {
 	Targets       []string // accounts, 12 digits each
 	TargetRole    string   // name, with its path, of the role in every target account
 	TargetAlias   string   // "alias/...", the target's own key in every Region
-	Parameter     string   // name of the SSM parameters that name the images, "/golden/image", and of those that begin so
-	Template      string   // launch template, by name
 	ExternalID    string   // "": none
-	Options       []string // those of Options that the template uses; nil: all
 	Organization  string   // "o-...": every role of that name in it is admitted, instead of the accounts' one by one; "": none
 }
 
@@ -33,7 +30,6 @@ func Example() Setup {
 		SourceAccount: "111111111111", BuildRole: "golden-image-build",
 		SourceKeyARNs: []string{"arn:aws:kms:ap-northeast-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"},
 		Targets:       []string{"999999999999"}, TargetRole: "golden-image-target", TargetAlias: "alias/golden-target",
-		Parameter: "/golden/image", Template: "golden",
 		ExternalID: "golden-images",
 	}
 }
@@ -65,19 +61,8 @@ func (s Setup) Check() error {
 	for _, key := range s.SourceKeyARNs {
 		demand(keyARN.MatchString(key), "source key %q: not the ARN of a key", key)
 	}
-	for _, option := range s.Options {
-		demand(slices.Contains(Options, option), "option %q: none of %q", option, Options)
-	}
 	demand(keyAlias.MatchString(s.TargetAlias), "target key %q: not an alias", s.TargetAlias)
 	return errors.Join(all...)
-}
-
-// Options are those of a template that take rights beside those of the bare job, by their names there.
-var Options = []string{"grant", "launch_check", "launch_template", "method = image", "source_key_access = grant", "ssm_parameter"}
-
-// with reports whether an option is used.
-func (s Setup) with(option string) bool {
-	return s.Options == nil || slices.Contains(s.Options, option)
 }
 
 // partition is that of the source keys: one run, one partition.

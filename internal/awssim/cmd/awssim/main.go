@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 )
 
@@ -32,6 +34,7 @@ type options struct {
 	record string
 	seed   uint64
 	faults []awssim.Rule
+	user   string // "account/name"
 }
 
 func main() {
@@ -55,6 +58,7 @@ func run(ctx context.Context, arguments []string, out, complaints io.Writer) (er
 	flags.StringVar(&o.world, "world", "", "`name` of what is there at the start ("+strings.Join(awssim.WorldNames(), ", ")+"); nothing by default")
 	flags.StringVar(&o.record, "record", "", "`file` to which each call is appended as a line of JSON")
 	flags.Uint64Var(&o.seed, "seed", 0, "`number` from which ids and durations are drawn")
+	flags.StringVar(&o.user, "user", "", "`account/name` of a user of the world; a new access key for it is printed, as a line for a shell")
 	flags.Func("inject", "`rule` of what goes wrong, as JSON, as {\"Fault\": \"throttled\", \"Action\": \"ec2:Copy*\"}; repeatable", o.inject)
 	if err := flags.Parse(arguments); err != nil {
 		return err
@@ -91,7 +95,23 @@ func run(ctx context.Context, arguments []string, out, complaints io.Writer) (er
 		world.Inject(rule)
 	}
 	fmt.Fprintf(out, "awssim listening on http://%s\n", listener.Addr())
+	if o.user != "" {
+		if err := printKey(ctx, out, world, listener.Addr(), o.user); err != nil {
+			return err
+		}
+	}
 	return serve(ctx, listener, world)
+}
+
+// printKey makes an access key for a user, "account/name", and prints what a shell needs to use it.
+func printKey(ctx context.Context, out io.Writer, world *awssim.World, address net.Addr, user string) error {
+	account, name, _ := strings.Cut(user, "/")
+	made, err := iam.NewFromConfig(world.Config(account, "us-east-1")).CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &name})
+	if err != nil {
+		return fmt.Errorf("-user %s: %w", user, err)
+	}
+	_, err = fmt.Fprintf(out, "export AWS_ENDPOINT_URL=http://%s AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s\n", address, *made.AccessKey.AccessKeyId, *made.AccessKey.SecretAccessKey)
+	return err
 }
 
 // inject takes the rule of a fault.

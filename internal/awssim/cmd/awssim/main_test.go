@@ -23,6 +23,13 @@ import (
 // start runs a server until the test ends, and is its address.
 func start(t *testing.T, arguments ...string) string {
 	t.Helper()
+	address, _ := started(t, arguments...)
+	return address
+}
+
+// started is start, with what the server prints after its address.
+func started(t *testing.T, arguments ...string) (string, *bufio.Reader) {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	read, write := io.Pipe()
 	ended := make(chan error, 1)
@@ -37,12 +44,35 @@ func start(t *testing.T, arguments ...string) string {
 			t.Error(err)
 		}
 	})
-	line, err := bufio.NewReader(read).ReadString('\n')
+	out := bufio.NewReader(read)
+	line, err := out.ReadString('\n')
 	address, ok := strings.CutPrefix(strings.TrimSpace(line), "awssim listening on ")
 	if err != nil || !ok || !strings.HasPrefix(address, "http://127.0.0.1:") {
 		t.Fatalf("first line %q: %v", line, err)
 	}
-	return address
+	return address, out
+}
+
+func TestItPrintsAnAccessKeyOfAUserForAShell(t *testing.T) {
+	address, out := started(t, "-world", "demo", "-user", "111111111111/builder")
+	line, err := out.ReadString('\n')
+	words := strings.Fields(line)
+	if err != nil || len(words) != 4 || words[0] != "export" || words[1] != "AWS_ENDPOINT_URL="+address {
+		t.Fatalf("second line %q: %v", line, err)
+	}
+	_, id, _ := strings.Cut(words[2], "AWS_ACCESS_KEY_ID=")
+	_, secret, _ := strings.Cut(words[3], "AWS_SECRET_ACCESS_KEY=")
+	who, err := sts.NewFromConfig(config(address, id, secret, "")).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	if err != nil || *who.Arn != "arn:aws:iam::111111111111:user/builder" {
+		t.Errorf("%+v, %v", who, err)
+	}
+}
+
+func TestAUserThatIsNotThereIsAnError(t *testing.T) {
+	err := run(t.Context(), []string{"-user", "111111111111/nobody"}, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("%v", err)
+	}
 }
 
 func config(address, accessKey, secret, token string) aws.Config {

@@ -1,0 +1,24 @@
+# Copyright The packer-plugin-encrypted-ami Authors
+# SPDX-License-Identifier: MPL-2.0
+
+# What HashiCorp's site shows of the plugin: https://github.com/hashicorp/integration-template#metadata-configuration
+integration {
+  name        = "Encrypted AMI"
+  description = "Hands AMIs with encrypted snapshots to other AWS accounts, each of which gets an image of its own under its own key."
+  identifier  = "packer/encrypted-ami/encrypted-ami"
+  flags       = ["hcp-ready"]
+  license {
+    type = "MPL-2.0"
+    url  = "https://github.com/encrypted-ami/packer-plugin-encrypted-ami/blob/main/LICENSE"
+  }
+  component {
+    type = "post-processor"
+    name = "Share"
+    slug = "share"
+  }
+  component {
+    type = "data-source"
+    name = "Preflight"
+    slug = "preflight"
+  }
+}

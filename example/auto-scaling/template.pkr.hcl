@@ -1,0 +1,67 @@
+# Shares an image with another account, whose Auto Scaling groups launch it as it is: no copy, the source account's key.
+#
+# Beforehand: a key whose policy lets that account launch with it, and in that account a grant on the key for the service-linked role of
+# Auto Scaling. The commands are in docs/guides/auto-scaling.md.
+
+packer {
+  required_plugins {
+    amazon = {
+      source  = "github.com/hashicorp/amazon"
+      version = ">= 1.8.0"
+    }
+    encrypted-ami = {
+      source  = "github.com/encrypted-ami/encrypted-ami"
+      version = ">= 0.1.0"
+    }
+  }
+}
+
+variable "region" {
+  type    = string
+  default = "ap-northeast-1"
+}
+
+variable "launching_account" {
+  type    = string
+  default = "999999999999"
+}
+
+# How often to look at copies; tests, whose copies take seconds, set 1s.
+variable "poll_interval" {
+  type    = string
+  default = "15s"
+}
+
+source "amazon-ebs" "golden" {
+  region        = var.region
+  instance_type = "t3.micro"
+  ami_name      = "golden-{{timestamp}}"
+  communicator  = "none" # nothing is installed here; a real image has ssh_username and provisioners
+
+  # Under the shared key from birth: nothing has to be copied.
+  encrypt_boot = true
+  kms_key_id   = "alias/golden-source"
+
+  source_ami_filter {
+    owners      = ["self"]
+    most_recent = true
+    filters = {
+      name = "base-*"
+    }
+  }
+}
+
+build {
+  sources = ["source.amazon-ebs.golden"]
+
+  post-processor "encrypted-ami-share" {
+    region        = var.region
+    kms_key_id    = "alias/golden-source"
+    poll_interval = var.poll_interval
+
+    share {
+      name        = "web"
+      account_ids = [var.launching_account]
+    }
+  }
+}

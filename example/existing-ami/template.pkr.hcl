@@ -1,0 +1,64 @@
+# Hands on an image that is there already: no build, the null builder.
+
+packer {
+  required_plugins {
+    encrypted-ami = {
+      source  = "github.com/encrypted-ami/encrypted-ami"
+      version = ">= 0.1.0"
+    }
+  }
+}
+
+variable "region" {
+  type    = string
+  default = "ap-northeast-1"
+}
+
+variable "external_id" {
+  type      = string
+  sensitive = true
+}
+
+# The image in each Region that has one; it has to be the source account's own.
+variable "source_amis" {
+  type    = map(string)
+  default = {}
+}
+
+variable "target_account" {
+  type    = string
+  default = "999999999999"
+}
+
+# How often to look at copies; tests, whose copies take seconds, set 1s.
+variable "poll_interval" {
+  type    = string
+  default = "15s"
+}
+
+source "null" "image" {
+  communicator = "none"
+}
+
+build {
+  sources = ["source.null.image"]
+
+  post-processor "encrypted-ami-share" {
+    source_amis   = var.source_amis
+    region        = var.region
+    kms_key_id    = "alias/golden-source"
+    poll_interval = var.poll_interval
+
+    target {
+      name        = "prod"
+      account_ids = [var.target_account]
+      kms_key_id  = "alias/golden-target"
+      ami_name    = "{{ .SourceAMIName }} from {{ .SourceAMI }}"
+
+      assume_role {
+        role_arn    = "arn:aws:iam::${var.target_account}:role/golden-image-target"
+        external_id = var.external_id
+      }
+    }
+  }
+}

@@ -1,0 +1,65 @@
+# Shares under a key whose material is your own: imported, not made by AWS.
+#
+# Beforehand: the keys, made with the commands of docs/guides/keys-and-roles.md. For the plugin an imported key is a key like others; what is special is
+# that its material may end. A run refuses a key that waits for its material before it makes anything.
+
+packer {
+  required_plugins {
+    encrypted-ami = {
+      source  = "github.com/encrypted-ami/encrypted-ami"
+      version = ">= 0.1.0"
+    }
+  }
+}
+
+variable "region" {
+  type    = string
+  default = "ap-northeast-1"
+}
+
+variable "external_id" {
+  type      = string
+  sensitive = true
+}
+
+variable "source_amis" {
+  type    = map(string)
+  default = {}
+}
+
+variable "target_account" {
+  type    = string
+  default = "999999999999"
+}
+
+# How often to look at copies; tests, whose copies take seconds, set 1s.
+variable "poll_interval" {
+  type    = string
+  default = "15s"
+}
+
+source "null" "image" {
+  communicator = "none"
+}
+
+build {
+  sources = ["source.null.image"]
+
+  post-processor "encrypted-ami-share" {
+    source_amis   = var.source_amis
+    region        = var.region
+    kms_key_id    = "alias/golden-imported"
+    poll_interval = var.poll_interval
+
+    target {
+      name        = "prod"
+      account_ids = [var.target_account]
+      kms_key_id  = "alias/golden-target"
+
+      assume_role {
+        role_arn    = "arn:aws:iam::${var.target_account}:role/golden-image-target"
+        external_id = var.external_id
+      }
+    }
+  }
+}
