@@ -50,7 +50,7 @@ func (p *PostProcessor) Configure(raws ...any) error {
 
 // memory is how much, in bytes, the garbage collector lets pile up before it takes more pains. A run of a thousand targets waits for hours
 // beside the builds: memory is dearer than the processor time.
-const memory = 108 << 20
+const memory = 100 << 20
 
 // thrifty sets that limit until the returned function is called. GOMEMLIMIT goes before it.
 func thrifty() func() {
