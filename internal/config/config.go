@@ -89,6 +89,10 @@ type Config struct {
 	// `true` prints the plan, what it costs and what other choices would cost, and changes nothing in AWS: nothing is made, shared or tagged, and the
 	// image gets no protection. The image is kept, whatever comes of it. See [Only the plan](#only-the-plan). Default: `false`.
 	PlanOnly bool `mapstructure:"plan_only"`
+	// `true` copies nothing, and looks whether every target still has the image that `source_amis` names: sealed, as its source is, its key enabled and not
+	// expiring within 30 days, with all parameters and launch templates of the template naming it. Whatever is not so is listed, and fails
+	// the run. Nothing is changed in AWS. Default: `false`.
+	VerifyOnly bool `mapstructure:"verify_only"`
 	// A file for the result as JSON. Its folder has to exist. It is replaced as a whole whenever a destination gets on and at the end, whatever that is. See
 	// [Manifest](#manifest).
 	ManifestPath string `mapstructure:"manifest_path"`
@@ -325,6 +329,12 @@ func (c *Config) checkFailures(p *problems) {
 	}
 	if literal(c.OnFailure) && c.OnFailure != keepOnFailure && c.OnFailure != cleanOnFailure {
 		p.add("on_failure", "%q is neither %q nor %q", c.OnFailure, keepOnFailure, cleanOnFailure)
+	}
+	if c.VerifyOnly && (c.CleanupOnly || c.PlanOnly) {
+		p.add("verify_only", "no effect beside cleanup_only or plan_only; give one of them")
+	}
+	if c.VerifyOnly && strings.HasPrefix(c.PackerBuilderType, "amazon-") {
+		p.add("verify_only", "no effect on the image that %s makes, which no target has yet; it is for source \"null\"", c.PackerBuilderType)
 	}
 	if !c.CleanupOnly {
 		return

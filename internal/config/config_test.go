@@ -179,6 +179,7 @@ var options = []struct {
 	{"revoke_shares", prod + "\nrevoke_shares = false", func(r run) any { return r.KeepShares }, true},
 	{"keep_staged", prod + "\nkms_key_id = \"alias/golden\"\nkeep_staged = true", func(r run) any { return r.KeepStaged }, true},
 	{"hcp_packer", prod + "\nhcp_packer = true", func(r run) any { return r.config.HCPPacker }, true},
+	{"verify_only", prod + "\nverify_only = true", func(r run) any { return r.config.VerifyOnly }, true},
 	{"on_failure", prod + "\non_failure = \"clean\"", func(r run) any { return r.config.CleansUp() }, true},
 	{"cleanup_only", prod + "\ncleanup_only = true", func(r run) any { return r.config.CleanupOnly }, true},
 	{"plan_only", prod + "\nplan_only = true", func(r run) any { return r.config.PlanOnly }, true},

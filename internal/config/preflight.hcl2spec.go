@@ -114,6 +114,7 @@ type FlatPreflight struct {
 	OnFailure             *string            `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
 	CleanupOnly           *bool              `mapstructure:"cleanup_only" cty:"cleanup_only" hcl:"cleanup_only"`
 	PlanOnly              *bool              `mapstructure:"plan_only" cty:"plan_only" hcl:"plan_only"`
+	VerifyOnly            *bool              `mapstructure:"verify_only" cty:"verify_only" hcl:"verify_only"`
 	ManifestPath          *string            `mapstructure:"manifest_path" cty:"manifest_path" hcl:"manifest_path"`
 	ReportPath            *string            `mapstructure:"report_path" cty:"report_path" hcl:"report_path"`
 	ReportDetails         *bool              `mapstructure:"report_details" cty:"report_details" hcl:"report_details"`
@@ -174,6 +175,7 @@ func (*FlatPreflight) HCL2Spec() map[string]hcldec.Spec {
 		"on_failure":                 &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},
 		"cleanup_only":               &hcldec.AttrSpec{Name: "cleanup_only", Type: cty.Bool, Required: false},
 		"plan_only":                  &hcldec.AttrSpec{Name: "plan_only", Type: cty.Bool, Required: false},
+		"verify_only":                &hcldec.AttrSpec{Name: "verify_only", Type: cty.Bool, Required: false},
 		"manifest_path":              &hcldec.AttrSpec{Name: "manifest_path", Type: cty.String, Required: false},
 		"report_path":                &hcldec.AttrSpec{Name: "report_path", Type: cty.String, Required: false},
 		"report_details":             &hcldec.AttrSpec{Name: "report_details", Type: cty.Bool, Required: false},

@@ -158,3 +158,29 @@ func TestHCPPackerGetsNothingUnlessAsked(t *testing.T) {
 		}
 	})
 }
+
+// verify_only finds all in order behind a run, and changes nothing; a parameter that was changed since fails it, with its name.
+func TestVerifyOnlyTellsWhatNoLongerStands(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if _, err := s.run(s.Context(), s.publishing(prod)); err != nil {
+			s.Fatal(err)
+		}
+		o := s.publishing(prod)
+		o["source_amis"], o["verify_only"] = map[string]any{tokyo: s.image}, true
+		before := len(s.world.Records())
+		if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
+			s.Error(err)
+		}
+		if changed := s.world.Records()[before:].Mutating(); len(changed) > 0 {
+			s.Errorf("something was changed: %+v", changed)
+		}
+		name := "/golden/" + tokyo
+		store := ssm.NewFromConfig(s.world.Config(prod, tokyo))
+		if _, err := store.DeleteParameter(s.Context(), &ssm.DeleteParameterInput{Name: &name}); err != nil {
+			s.Fatal(err)
+		}
+		if _, err := s.after(s.Context(), nullBuilder, o); err == nil || !strings.Contains(err.Error(), "SSM parameter "+name+" does not name ami-") {
+			s.Errorf("got %v", err)
+		}
+	})
+}

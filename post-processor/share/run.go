@@ -99,6 +99,8 @@ func (r *run) do(ctx context.Context) error {
 	switch {
 	case r.config.CleanupOnly:
 		return r.cleanUp(ctx, request)
+	case r.config.VerifyOnly:
+		return r.check(ctx, request)
 	case r.config.PlanOnly:
 		return r.show(ctx, request)
 	}

@@ -1,0 +1,100 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+)
+
+// soon is how long before its key material expires a key counts as expiring.
+const soon = 30 * 24 * time.Hour
+
+// Check makes a plan without steps: its findings are all in which destinations do not stand as a finished run of the request leaves them.
+// Those of optional targets are warnings.
+func Check(req Request, facts Facts) Plan {
+	var p Plan
+	destinations, findings := Expand(req, facts)
+	p.Findings = append(requestTroubles(req, destinations), findings...)
+	for _, source := range req.Images {
+		if facts.Images[source.Region].Image == nil {
+			p.Findings = append(p.Findings, Finding{Level: Refused, Rule: "2.2.12", At: Place{facts.Source.Account, source.Region}, Resource: source.ImageID,
+				Summary: source.ImageID + " is not there", Because: "what was made of it is proved by a tag that it bears", Next: "name an image that is there"})
+		}
+	}
+	for _, d := range destinations {
+		if facts.Images[d.FromRegion].Image == nil {
+			continue
+		}
+		p.Destinations = append(p.Destinations, destinationPlan(req, d, facts, nil))
+		for _, f := range standing(req, facts, d) {
+			if d.Optional && f.Level == Refused {
+				f.Level = Warning
+			}
+			p.Findings = append(p.Findings, f)
+		}
+	}
+	return p
+}
+
+// standing is what is not as it should be at a destination: its key, its image, what names the image.
+func standing(req Request, facts Facts, d Destination) []Finding {
+	found := destinationTroubles(req, d, facts)
+	if facts.Sites[d.At].Err != nil || slices.ContainsFunc(found, func(f Finding) bool { return f.Field == field(d.Target, "role_name") }) {
+		return found
+	}
+	wrong := func(rule, resource, summary, because, next string) {
+		found = append(found, Finding{Level: Refused, Rule: rule, Field: field(d.Target, "verify_only"), At: d.At, Resource: resource, Summary: summary, Because: because, Next: next})
+	}
+	if m := facts.Keys[d.At][DestinationKey(d, facts)].Metadata; m != nil && m.ValidTo != nil && m.ValidTo.Sub(facts.At) < soon {
+		wrong("3.5.1", aws.ToString(m.Arn), "the key's material expires at "+m.ValidTo.UTC().Format(time.RFC3339), "from then on nothing that it encrypts can be launched", "import it again with a later date, or none")
+	}
+	at := imageAt(req, facts, d)
+	if at.use == nil {
+		wrong("2.1.8", "", fmt.Sprintf("there is no image %q", d.Name), missing(d, facts, at), "run again without verify_only")
+		return found
+	}
+	id := aws.ToString(at.use.ImageId)
+	if at.use.State != ec2types.ImageStateAvailable {
+		wrong("4.5.4", id, id+" cannot be launched", "its state is "+string(at.use.State), "enable it")
+	}
+	if tagMap(at.use.Tags)[origin.SealedID] == "" {
+		wrong("2.1.8", id, id+" has no second seal", "the run that made it did not come to it", "run again without verify_only")
+	}
+	for _, p := range pointers(req, facts, d) {
+		if !p.Set {
+			rule := "7.2"
+			if p.Kind == templatePointer {
+				rule = "A.4.12"
+			}
+			wrong(rule, id, "the "+p.String()+" does not name "+id, "it was changed, or never set", "run again without verify_only")
+		}
+	}
+	return found
+}
+
+// missing says why no image of a destination stands.
+func missing(d Destination, facts Facts, at remains) string {
+	var because []string
+	for _, image := range at.broken {
+		because = append(because, aws.ToString(image.ImageId)+" is not what it has to be: an attribute differs, or a snapshot is not its account's own copy under "+destinationKeyARN(d, facts))
+	}
+	for _, image := range at.alien {
+		because = append(because, aws.ToString(image.ImageId)+" bears our tags, but is not provably ours")
+	}
+	if at.pending != nil {
+		because = append(because, aws.ToString(at.pending.ImageId)+" is still being copied")
+	}
+	if len(because) == 0 {
+		return "account " + d.At.Account + " has none that is provably made of the source image"
+	}
+	return strings.Join(because, "; ")
+}

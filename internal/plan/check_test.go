@@ -1,0 +1,77 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Everything that no longer stands is found, each on its own; what stands is not.
+func TestCheckFindsWhatNoLongerStands(t *testing.T) {
+	own := "alias/golden-" + tokyo
+	var out strings.Builder
+	for _, c := range []struct {
+		name   string
+		refuse bool
+		change func(*plan.Request, *plan.Facts)
+	}{
+		{"all stands", false, func(*plan.Request, *plan.Facts) {}},
+		{"the image is gone", true, func(_ *plan.Request, f *plan.Facts) {
+			f.Earlier[there] = plan.Earlier{}
+			f.Sites[there] = plan.Site{Identity: f.Sites[there].Identity, Parameters: f.Sites[there].Parameters}
+		}},
+		{"an attribute was changed", true, func(_ *plan.Request, f *plan.Facts) { f.Earlier[there].Images[0].EnaSupport = nil }},
+		{"its seal is another's", true, func(_ *plan.Request, f *plan.Facts) {
+			f.Earlier[there].Images[0].Tags = tags(ownMark(there, "", "", "run-0"), "ami-0other", origin.Both)
+		}},
+		{"the second seal is missing", true, func(_ *plan.Request, f *plan.Facts) {
+			f.Earlier[there].Images[0].Tags = tags(ownMark(there, "", "", "run-0"), "ami-0ccccccccccccccc1", origin.First)
+		}},
+		{"it was disabled", true, func(_ *plan.Request, f *plan.Facts) { f.Earlier[there].Images[0].State = ec2types.ImageStateDisabled }},
+		{"the key was disabled", true, func(_ *plan.Request, f *plan.Facts) { f.Keys[there][own].Metadata.KeyState = kmstypes.KeyStateDisabled }},
+		{"the key expires in a week", true, func(_ *plan.Request, f *plan.Facts) {
+			f.Keys[there][own].Metadata.ValidTo = aws.Time(f.At.Add(7 * 24 * time.Hour))
+		}},
+		{"the key expires in a year", false, func(_ *plan.Request, f *plan.Facts) {
+			f.Keys[there][own].Metadata.ValidTo = aws.Time(f.At.Add(365 * 24 * time.Hour))
+		}},
+		{"the parameter names another image", true, func(_ *plan.Request, f *plan.Facts) {
+			f.Sites[there].Parameters["golden"] = plan.Stored{Type: "String", DataType: "text", ImageID: "ami-0ddddddddddddddd1"}
+		}},
+		{"the role is gone", true, func(_ *plan.Request, f *plan.Facts) {
+			f.Sites[there] = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"}}
+		}},
+		{"the source image is gone", true, func(_ *plan.Request, f *plan.Facts) { f.Images[tokyo] = plan.Image{} }},
+		{"of an optional target", false, func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Optional = true
+			f.Earlier[there].Images[0].EnaSupport = nil
+		}},
+	} {
+		req, facts := finished()
+		req.Targets[0].Parameters = []plan.Parameter{{Name: "golden", Type: "String", DataType: "text", Overwrite: true}}
+		site := facts.Sites[there]
+		site.Parameters = map[string]plan.Stored{"golden": {Type: "String", DataType: "text", ImageID: "ami-0ccccccccccccccc1"}}
+		facts.Sites[there] = site
+		c.change(&req, &facts)
+		p := plan.Check(req, facts)
+		if p.Refused() != c.refuse || len(p.Steps) > 0 {
+			t.Errorf("%s: refused %v, %d steps", c.name, p.Refused(), len(p.Steps))
+		}
+		fmt.Fprintf(&out, "# %s\n", c.name)
+		for _, f := range p.Findings {
+			fmt.Fprintf(&out, "%s %s [%s] %s: %s\n  because: %s\n  next: %s\n", f.Level, f.Field, f.Rule, f.At, f.Summary, f.Because, f.Next)
+		}
+	}
+	compare(t, "check.golden", out.String())
+}
