@@ -103,6 +103,7 @@ type FlatPreflight struct {
 	SourceAMIs            map[string]string  `mapstructure:"source_amis" cty:"source_amis" hcl:"source_amis"`
 	AllowUnencryptedShare *bool              `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
 	SourceKeyAccess       *string            `mapstructure:"source_key_access" cty:"source_key_access" hcl:"source_key_access"`
+	Canary                *bool              `mapstructure:"canary" cty:"canary" hcl:"canary"`
 	ProtectSource         *bool              `mapstructure:"protect_source" cty:"protect_source" hcl:"protect_source"`
 	AssumeRoleFrom        *string            `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
 	Fidelity              *string            `mapstructure:"fidelity" cty:"fidelity" hcl:"fidelity"`
@@ -164,6 +165,7 @@ func (*FlatPreflight) HCL2Spec() map[string]hcldec.Spec {
 		"source_amis":                &hcldec.AttrSpec{Name: "source_amis", Type: cty.Map(cty.String), Required: false},
 		"allow_unencrypted_share":    &hcldec.AttrSpec{Name: "allow_unencrypted_share", Type: cty.Bool, Required: false},
 		"source_key_access":          &hcldec.AttrSpec{Name: "source_key_access", Type: cty.String, Required: false},
+		"canary":                     &hcldec.AttrSpec{Name: "canary", Type: cty.Bool, Required: false},
 		"protect_source":             &hcldec.AttrSpec{Name: "protect_source", Type: cty.Bool, Required: false},
 		"assume_role_from":           &hcldec.AttrSpec{Name: "assume_role_from", Type: cty.String, Required: false},
 		"fidelity":                   &hcldec.AttrSpec{Name: "fidelity", Type: cty.String, Required: false},
