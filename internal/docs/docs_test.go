@@ -71,13 +71,16 @@ func TestNoLinkInsideTheRepositoryIsDead(t *testing.T) {
 	for page, text := range all {
 		for _, link := range linksOf(text) {
 			to, anchor, _ := strings.Cut(link, "#")
-			if strings.Contains(to, ":") { // another site, a mail
+			here := repository.ReplaceAllString(to, "")
+			if here == to && strings.Contains(to, ":") { // another site, a mail
 				continue
 			}
 			links++
 			if component, ours := strings.CutPrefix(to, site); ours {
 				kind, name, _ := strings.Cut(component, "/")
 				to = "docs/" + map[string]string{"post-processor": "post-processors", "data-source": "datasources"}[kind] + "/" + name + ".mdx"
+			} else if here != to {
+				to = here
 			} else if to == "" {
 				to = page
 			} else {
@@ -99,6 +102,24 @@ func TestNoLinkInsideTheRepositoryIsDead(t *testing.T) {
 		t.Errorf("%d links were looked at", links)
 	}
 }
+
+// What HashiCorp's site shows has no files beside it.
+func TestTheSitesPagesLinkToNoFiles(t *testing.T) {
+	compiled, err := filepath.Glob(root + "/.web-docs/components/*/*/README.md")
+	if err != nil || len(compiled) != 2 {
+		t.Fatalf("%q, %v", compiled, err)
+	}
+	for _, page := range append(compiled, root+"/.web-docs/README.md") {
+		for _, link := range linksOf(read(t, page)) {
+			if !strings.HasPrefix(link, "#") && !strings.HasPrefix(link, "https://") && !strings.HasPrefix(link, "/packer/") {
+				t.Errorf("%s: %s", page, link)
+			}
+		}
+	}
+}
+
+// repository is how the site's pages name a file here.
+var repository = regexp.MustCompile(`^https://github\.com/encrypted-ami/packer-plugin-encrypted-ami/(tree|blob)/main/`)
 
 // site is where HashiCorp shows the components, each by its kind and name.
 const site = "/packer/integrations/encrypted-ami/encrypted-ami/latest/components/"
