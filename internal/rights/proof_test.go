@@ -202,6 +202,7 @@ func (s *site) tells() string {
 			return
 		}
 		p := plan.Decide(req, facts)
+		p.Findings = append(p.Findings, transfer.Prove(s.Context(), pool, p, 0)...)
 		show(p.Findings)
 		if p.Refused() {
 			return

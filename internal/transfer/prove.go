@@ -5,6 +5,7 @@ package transfer
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -54,13 +55,40 @@ func Prove(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int) 
 	if err := group.Wait(); err != nil {
 		return []plan.Finding{{Level: plan.Warning, Summary: "the rights could not be proved", Because: err.Error()}}
 	}
-	var findings []plan.Finding
+	var findings, open []plan.Finding
 	for _, f := range found {
-		if f != nil {
+		switch {
+		case f == nil:
+		case f.Level == plan.Note:
+			open = append(open, *f)
+		default:
 			findings = append(findings, *f)
 		}
 	}
-	return tolerated(p, findings, mayFail)
+	return append(tolerated(p, findings, mayFail), unproved(open)...)
+}
+
+// unproved makes one note of all that could not be proved: policies that let AWS alone make grants, as they should, leave nothing to prove on
+// any key of any account.
+func unproved(open []plan.Finding) []plan.Finding {
+	const shown = 5
+	if len(open) == 0 {
+		return nil
+	}
+	var keys []string
+	for _, f := range open {
+		keys = append(keys, f.Resource+" in "+f.At.String())
+	}
+	slices.Sort(keys)
+	if keys = slices.Compact(keys); len(keys) > shown {
+		keys = append(keys[:shown:shown], fmt.Sprintf("%d more", len(keys)-shown))
+	}
+	note := open[0]
+	note.At, note.Principal, note.Resource, note.Statement, note.Where = plan.Place{}, "", "", "", ""
+	note.Summary = "not provable before the copies: that EC2 may use " + strings.Join(keys, ", ")
+	note.Because = "making a grant directly is refused, as it is by policies that let AWS's services alone make grants, and by a missing right: " + open[0].Because
+	note.Next = "nothing, where the policies are those of the documentation; a canary, or else the copies, will show"
+	return []plan.Finding{note}
 }
 
 // tolerated makes warnings of the refusals that a run goes on with.
