@@ -4,6 +4,10 @@
 package rights
 
 import (
+	"fmt"
+	"slices"
+	"time"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
@@ -15,9 +19,9 @@ import (
 // everyStep is a plan that uses every option, of an image that gives cause to every kind of step: a volume that has to be staged,
 // one that is shared as it is.
 func everyStep(s Setup) []plan.Step {
-	req, facts := everyOption(s)
 	var steps []plan.Step
-	for _, image := range req.Images {
+	requests, facts := everyOption(s)
+	for _, image := range requests[0].Images {
 		at := plan.Place{Account: s.SourceAccount, Region: image.Region}
 		steps = append(steps,
 			&plan.ProtectImage{Head: plan.Head{At: at}, ImageID: image.ImageID},
@@ -30,10 +34,18 @@ func everyStep(s Setup) []plan.Step {
 			steps = append(steps, &plan.DeleteSnapshot{Head: plan.Head{At: at}}, &plan.DeregisterImage{Head: plan.Head{At: at}})
 		}
 	}
-	return append(steps, plan.Decide(req, facts).Steps...)
+	for _, req := range requests {
+		p := plan.Decide(req, facts)
+		if p.Refused() {
+			panic(fmt.Sprintf("no plan: %+v", p.Findings)) // facts and requests are made here
+		}
+		steps = append(steps, p.Steps...)
+	}
+	return steps
 }
 
-func everyOption(s Setup) (plan.Request, plan.Facts) {
+// everyOption is requests that use all options between them, each with images of its own name.
+func everyOption(s Setup) ([]plan.Request, plan.Facts) {
 	const sourceAlias, staged, shared = "alias/source", "snap-0aaaaaaaaaaaaaaaa", "snap-0bbbbbbbbbbbbbbbb"
 	home := s.home()
 	source, other := s.sourceKeyOf(home.Region), s.other(home)
@@ -41,12 +53,49 @@ func everyOption(s Setup) (plan.Request, plan.Facts) {
 		Images:        []plan.SourceImage{{Region: home.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
 		KMSKeyID:      sourceAlias,
 		ProtectSource: true,
-		Canary:        aws.Bool(true),
+		Canary:        aws.Bool(s.with("canary")),
 		Targets: []plan.Target{{
 			Name: "every option", AccountIDs: s.Targets, Regions: s.regions(), KMSKeyID: plan.Text(s.TargetAlias),
 			Roles: []plan.Role{{RoleName: plan.Text(s.TargetRole)}},
 		}},
 		Build: plan.Build{Name: "golden", Region: home.Region, RunID: "run"},
+	}
+	target := &req.Targets[0]
+	if s.with("launch_check") {
+		target.LaunchCheck = &plan.LaunchCheck{InstanceType: "t3.nano", Tags: map[string]plan.Text{"purpose": "launch check"}}
+	}
+	if s.with("ami_users") {
+		target.Lifecycle.Users.Accounts = s.Users
+	}
+	if s.with("deprecate_after") {
+		target.Lifecycle.DeprecateAfter = 90 * 24 * time.Hour
+	}
+	if s.with("deregistration_protection") {
+		target.Lifecycle.Protection = &plan.Protection{}
+	}
+	if s.with("share") {
+		req.Shares = []plan.Share{{Name: "share", AccountIDs: s.Users}}
+	}
+	if s.with("grant") {
+		target.Grants = []plan.Grant{{}}
+	}
+	if s.with("ssm_parameter") {
+		target.Parameters = []plan.Parameter{
+			{Name: plan.Text(s.Parameter), Type: "String", DataType: plan.ImageParameter, Tags: map[string]plan.Text{"team": "platform"}, Overwrite: true},
+			{Name: plan.Text(s.Parameter + "-secret"), Type: plan.SecureString, DataType: "text", KeyID: plan.Text(s.TargetAlias), Overwrite: true},
+		}
+	}
+	if s.with("launch_template") {
+		target.Templates = []plan.LaunchTemplate{{Template: plan.Text(s.Template), Source: "$Latest", SetDefault: true}}
+	}
+	requests := []plan.Request{req}
+	if s.with("method = image") {
+		requests = append(requests, named(req, "by image"))
+		requests[len(requests)-1].Targets[0].Method = plan.ByImage
+	}
+	if s.with("source_key_access = grant") {
+		requests = append(requests, named(req, "by grant"))
+		requests[len(requests)-1].SourceKeyAccess = plan.ByGrant
 	}
 	facts := plan.Facts{
 		Source: plan.Identity{Account: s.SourceAccount, ARN: s.buildRole(), Partition: s.partition()},
@@ -71,11 +120,18 @@ func everyOption(s Setup) (plan.Request, plan.Facts) {
 		facts.Keys[at] = map[string]plan.Key{sourceAlias: key(own), own: key(own), other: key(other)}
 		for _, target := range s.Targets {
 			at := plan.Place{Account: target, Region: region}
-			facts.Sites[at] = plan.Site{Identity: plan.Identity{Account: target, ARN: s.roleARN(target, s.TargetRole), Partition: s.partition()}}
+			facts.Sites[at] = plan.Site{Templates: map[string]plan.TemplateStands{s.Template: {ID: "*", Source: 1, Default: 1}}, Identity: plan.Identity{Account: target, ARN: s.roleARN(target, s.TargetRole), Partition: s.partition()}}
 			facts.Keys[at] = map[string]plan.Key{s.TargetAlias: key("arn:" + s.partition() + ":kms:" + region + ":" + target + ":key/own")}
 		}
 	}
-	return req, facts
+	return requests, facts
+}
+
+// named is a request for images of another name.
+func named(req plan.Request, name plan.Text) plan.Request {
+	req.Targets = slices.Clone(req.Targets)
+	req.Targets[0].AMIName = name
+	return req
 }
 
 // other is another key of a place, which the builder's volumes are under.
@@ -91,4 +147,9 @@ func (s Setup) snapshot(id, key string) plan.Snapshot {
 func key(arn string) plan.Key {
 	return plan.Key{Metadata: &kmstypes.KeyMetadata{Arn: &arn, KeyState: kmstypes.KeyStateEnabled, KeyManager: kmstypes.KeyManagerTypeCustomer,
 		KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt}}
+}
+
+func requests(s Setup) []plan.Request {
+	all, _ := everyOption(s)
+	return all
 }

@@ -18,11 +18,15 @@ type holder struct {
 	Setup
 	target bool
 	needs  map[string][]string // action -> resources, as a plan asks for them
+	grants []*plan.CreateGrant // that the holder itself makes
 }
 
-func (s Setup) build() holder {
-	h := holder{Setup: s, needs: map[string][]string{}}
-	source, _ := survey.Rights()
+func (s Setup) build() *holder {
+	h := &holder{Setup: s, needs: map[string][]string{}}
+	source, _ := survey.Rights(requests(s)...)
+	for _, key := range s.SourceKeyARNs { // so that a run tells beforehand whom a key does not admit (3.2.2)
+		h.need("kms:GetKeyPolicy", key)
+	}
 	h.gather(source, everyStep(s), func(at plan.Place) bool { return at.Account == s.SourceAccount })
 	for _, target := range s.Targets {
 		h.need("sts:AssumeRole", s.roleARN(target, s.TargetRole))
@@ -30,19 +34,23 @@ func (s Setup) build() holder {
 	return h
 }
 
-func (s Setup) target() holder {
-	h := holder{Setup: s, target: true, needs: map[string][]string{}}
-	_, target := survey.Rights()
+func (s Setup) target() *holder {
+	h := &holder{Setup: s, target: true, needs: map[string][]string{}}
+	_, target := survey.Rights(requests(s)...)
 	h.gather(target, everyStep(s), func(at plan.Place) bool { return at.Account != s.SourceAccount })
 	return h
 }
 
-func (h holder) gather(looks []plan.Right, steps []plan.Step, at func(plan.Place) bool) {
+func (h *holder) gather(looks []plan.Right, steps []plan.Step, at func(plan.Place) bool) {
 	for _, right := range looks {
 		h.need(right.Action, right.Resource)
 	}
 	for _, step := range steps {
 		if !at(step.Base().At) {
+			continue
+		}
+		if grant, is := step.(*plan.CreateGrant); is {
+			h.grants = append(h.grants, grant)
 			continue
 		}
 		for _, right := range step.Rights() {
@@ -51,20 +59,23 @@ func (h holder) gather(looks []plan.Right, steps []plan.Step, at func(plan.Place
 	}
 }
 
-func (h holder) need(action, resource string) {
+func (h *holder) need(action, resource string) {
 	if !slices.Contains(h.needs[action], resource) {
 		h.needs[action] = append(h.needs[action], resource)
 	}
 }
 
 // actions are those of one or more services, sorted.
-func (h holder) actions(wanted func(string) bool) []string {
+func (h *holder) actions(wanted func(string) bool) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(h.needs)), func(action string) bool { return !wanted(action) })
 }
 
 // policy is the identity policy of a holder.
-func (h holder) policy() Document {
+func (h *holder) policy() Document {
 	var all []Statement
+	if len(h.grants) > 0 {
+		all = append(all, h.makesGrants())
+	}
 	for _, term := range h.terms() {
 		var actions, resources []string
 		for _, action := range h.actions(term.covers) {
@@ -79,6 +90,31 @@ func (h holder) policy() Document {
 	return document(all...)
 }
 
+// ofAKey reports a resource that is a key, or any of the account.
+func ofAKey(resource string) bool { return resource == "*" || keyARN.MatchString(resource) }
+
+// makesGrants lets a holder make the grants that it was asked for, and no others: for these principals, with these operations.
+func (h *holder) makesGrants() Statement {
+	var keys, grantees, operations []string
+	for _, grant := range h.grants {
+		grantee := grant.Grantee
+		if h.target { // one policy for every target account
+			grantee = strings.Replace(grantee, "::"+grant.At.Account+":", "::${aws:PrincipalAccount}:", 1)
+		} else {
+			keys = append(keys, grant.KeyARN)
+		}
+		grantees, operations = append(grantees, grantee), append(operations, grant.Operations...)
+	}
+	s := Statement{Sid: "GrantUseOfKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: distinct(keys), Condition: Condition{
+		"StringLike": {"kms:GranteePrincipal": distinct(grantees)}, "ForAllValues:StringEquals": {"kms:GrantOperations": distinct(operations)}}}
+	if h.target {
+		s.Resource, s.Condition = []string{h.ownKeys()}, both(s.Condition, h.ownAlias())
+	}
+	return s
+}
+
+func distinct(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
+
 // term is a condition under which actions are allowed on some of the resources that they are needed on.
 type term struct {
 	name   string
@@ -87,7 +123,7 @@ type term struct {
 	when   Condition
 }
 
-func (h holder) resources(t term, action string) []string {
+func (h *holder) resources(t term, action string) []string {
 	var all []string
 	for _, resource := range h.needs[action] {
 		if named := t.on(resource); named != "" && !slices.Contains(all, named) {
@@ -99,37 +135,58 @@ func (h holder) resources(t term, action string) []string {
 }
 
 // terms are the only conditions under which a holder's rights are given, each action under at least one.
-func (h holder) terms() []term {
+func (h *holder) terms() []term {
 	makers := h.actions(func(action string) bool {
 		call, ec2 := strings.CutPrefix(action, "ec2:")
-		return ec2 && call != "CreateTags" && slices.ContainsFunc([]string{"Copy", "Create", "Register", "Run"}, func(verb string) bool { return strings.HasPrefix(call, verb) })
+		return ec2 && call != "CreateTags" && h.tags(action) && slices.ContainsFunc([]string{"Copy", "Create", "Register", "Run"}, func(verb string) bool { return strings.HasPrefix(call, verb) })
 	})
 	for i, maker := range makers {
 		makers[i] = strings.TrimPrefix(maker, "ec2:")
 	}
-	tags := []term{{"TagAsOurs", is("ec2:CreateTags", "ec2:DeleteTags"), anywhere, tagged(origin.Prefix + "*")}} // what is staged has no other tags
-	if h.target {
-		tags = []term{
-			{"TagWhatIsMade", is("ec2:CreateTags"), anywhere, Condition{"StringEquals": {"ec2:CreateAction": makers}}},
-			{"SealWhatIsMade", is("ec2:CreateTags"), anywhere, tagged(origin.SealedID)},
-		}
-	}
 	ours := Condition{"Null": {"aws:ResourceTag/" + origin.Source: {"false"}}}
-	share := Condition{"ForAllValues:StringEquals": {"ec2:Add/userId": h.Targets}, "Null": {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}}}
+	allowed := h.Targets
+	if h.target {
+		allowed = nil
+	}
+	if s := h.Setup; h.target && s.with("ami_users") || !h.target && s.with("share") {
+		allowed = slices.Concat(allowed, h.Users)
+	}
+	withdraw := Condition{"Null": {"ec2:Remove/userId": {"false"}, "ec2:Add/userId": {"true"}, "ec2:Add/group": {"true"}}}
+	share := Condition{"ForAllValues:StringEquals": {"ec2:Add/userId": distinct(allowed)}, "Null": {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}}}
 	terms := []term{
 		{"Look", has("ec2:Describe", "ec2:Get"), anything, nil},
 		{"AssumeTargetRole", is("sts:AssumeRole"), whole, nil},
-		{"Make", has("ec2:Copy", "ec2:CreateSnapshot", "ec2:CreateVolume", "ec2:Register", "ec2:EnableImageDeregistrationProtection"), anywhere, nil},
+		{"Make", has("ec2:Copy", "ec2:CreateSnapshot", "ec2:CreateVolume", "ec2:Register", "ec2:EnableImage"), anywhere, nil},
 		{"Share", is("ec2:ModifySnapshotAttribute"), anywhere, share},
-		{"Withdraw", is("ec2:ModifySnapshotAttribute"), anywhere, Condition{"Null": {"ec2:Add/userId": {"true"}, "ec2:Add/group": {"true"}}}},
+		{"ShareImage", is("ec2:ModifyImageAttribute"), anywhere, share},
+		{"Withdraw", is("ec2:ModifySnapshotAttribute"), anywhere, withdraw},
 		{"RemoveWhatIsOurs", is("ec2:DeleteSnapshot", "ec2:DeleteVolume", "ec2:DeregisterImage", "ec2:TerminateInstances"), anywhere, ours},
+		{"Launch", is("ec2:RunInstances"), anywhere, nil},
+		{"Publish", is("ssm:PutParameter", "ssm:GetParameter", "ssm:AddTagsToResource"), here, nil},
+		{"AddTemplateVersion", is("ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"), here, nil},
 		{"LiftOurProtection", is("ec2:DisableImageDeregistrationProtection"), anywhere, Condition{"Null": {"aws:ResourceTag/" + origin.Protected: {"false"}}}},
 	}
-	return slices.Concat(terms, tags, h.keyTerms())
+	if h.target {
+		terms = append(terms,
+			term{"TagWhatIsMade", is("ec2:CreateTags"), anywhere, Condition{"StringEquals": {"ec2:CreateAction": makers}}},
+			term{"SealWhatIsMade", is("ec2:CreateTags"), anywhere, tagged(origin.SealedID)})
+	} else {
+		terms = append(terms,
+			term{"WithdrawImage", is("ec2:ModifyImageAttribute"), anywhere, withdraw},
+			term{"TagAsOurs", is("ec2:CreateTags", "ec2:DeleteTags"), anywhere, tagged(origin.Prefix + "*")}) // what is staged has no other tags
+	}
+	return append(terms, h.keyTerms()...)
+}
+
+// tags reports whether things of a kind that an action is about get tags.
+func (h *holder) tags(action string) bool {
+	return slices.ContainsFunc(h.needs[action], func(resource string) bool {
+		return slices.ContainsFunc(h.needs["ec2:CreateTags"], func(tagged string) bool { return anywhere(tagged) == anywhere(resource) })
+	})
 }
 
 // keyTerms are those of keys. The grants of a copy are made by AWS for the caller (3.2.3).
-func (h holder) keyTerms() []term {
+func (h *holder) keyTerms() []term {
 	use := func(action string) bool { return strings.HasPrefix(action, "kms:") && action != "kms:CreateGrant" }
 	source := func(resource string) string {
 		if slices.Contains(h.SourceKeyARNs, resource) {
@@ -139,7 +196,7 @@ func (h holder) keyTerms() []term {
 	}
 	var others []string // actions that are needed on keys of the own account that nobody can name beforehand
 	for action, resources := range h.needs {
-		if slices.ContainsFunc(resources, func(resource string) bool { return keyARN.MatchString(resource) && source(resource) == "" }) {
+		if strings.HasPrefix(action, "kms:") && slices.ContainsFunc(resources, func(resource string) bool { return ofAKey(resource) && source(resource) == "" }) {
 			others = append(others, action)
 		}
 	}
@@ -148,7 +205,7 @@ func (h holder) keyTerms() []term {
 			if !keyARN.MatchString(resource) || source(resource) != "" {
 				return ""
 			}
-			return "arn:" + h.partition() + ":kms:*:*:key/*"
+			return h.ownKeys()
 		}
 		alias := h.ownAlias()
 		return []term{
@@ -159,7 +216,7 @@ func (h holder) keyTerms() []term {
 		}
 	}
 	own := func(resource string) string {
-		if !keyARN.MatchString(resource) {
+		if !ofAKey(resource) {
 			return ""
 		}
 		return "arn:" + h.partition() + ":kms:*:" + h.SourceAccount + ":key/*"
@@ -170,6 +227,9 @@ func (h holder) keyTerms() []term {
 		{"LetAWSUseOwnKeys", is("kms:CreateGrant"), own, forAWS},
 	}
 }
+
+// ownKeys are all keys of whoever has the policy, but for the condition of ownAlias.
+func (s Setup) ownKeys() string { return "arn:" + s.partition() + ":kms:*:*:key/*" }
 
 // ownAlias is the key that bears the alias in the account of whoever has the policy; an alias cannot be the resource itself (3.3.3).
 func (s Setup) ownAlias() Condition {
@@ -205,6 +265,13 @@ func whole(resource string) string { return resource }
 // anything is what actions ask for that know no resources, most of those that look.
 func anything(string) string { return "*" }
 
+// here is a resource whose name is known, in every Region of the account that asks.
+func here(resource string) string {
+	parts := strings.SplitN(resource, ":", 6)
+	parts[3], parts[4] = "*", "*"
+	return strings.Join(parts, ":")
+}
+
 // anywhere is every resource of a kind, in every Region: their ids are not known before.
 func anywhere(resource string) string {
 	parts := strings.SplitN(resource, ":", 6)
@@ -212,6 +279,8 @@ func anywhere(resource string) string {
 		return resource
 	}
 	kind, _, _ := strings.Cut(parts[5], "/")
-	parts[3], parts[5] = "*", kind+"/*"
+	if parts[3], parts[5] = "*", kind+"/*"; parts[4] != "" {
+		parts[4] = "*"
+	}
 	return strings.Join(parts, ":")
 }

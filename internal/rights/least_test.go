@@ -7,8 +7,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -105,6 +107,37 @@ func TestThePoliciesAllowNoMoreThanTheJobTakes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A kind of step that no plan here has would take rights that stand in no policy.
+func TestTheEveryOptionPlanHasEveryKindOfStep(t *testing.T) {
+	planned := map[string]bool{}
+	known := map[string]bool{
+		"AllProved":   len((&plan.AllProved{}).Rights()) == 0, // makes no call
+		"TagResource": true,                                   // gives the second seal, as the steps that make things do
+	}
+	for _, step := range everyStep(Example()) {
+		planned[strings.TrimPrefix(fmt.Sprintf("%T", step), "*plan.")] = true
+	}
+	files, err := filepath.Glob("../plan/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, kind := range regexp.MustCompile(`func \(\w+ \*(\w+)\) Rights\(`).FindAllStringSubmatch(string(text), -1) {
+			if kinds++; !planned[kind[1]] && !known[kind[1]] {
+				t.Errorf("no %s in the plan that uses every option", kind[1])
+			}
+		}
+	}
+	if kinds == 0 {
+		t.Error("no kind of step was found")
+	}
 }
 
 func TestTheDocumentedPoliciesAreThoseOfTheExample(t *testing.T) {

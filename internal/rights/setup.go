@@ -20,7 +20,11 @@ type Setup struct {
 	Targets       []string // accounts, 12 digits each
 	TargetRole    string   // name, with its path, of the role in every target account
 	TargetAlias   string   // "alias/...", the target's own key in every Region
+	Parameter     string   // name of the SSM parameters that name the images, "/golden/image", and of those that begin so
+	Template      string   // launch template, by name
 	ExternalID    string   // "": none
+	Options       []string // those of Options that the template uses; nil: all
+	Users         []string // accounts that may launch: of ami_users, and of share blocks
 	Organization  string   // "o-...": every role of that name in it is admitted, instead of the accounts' one by one; "": none
 }
 
@@ -30,6 +34,7 @@ func Example() Setup {
 		SourceAccount: "111111111111", BuildRole: "golden-image-build",
 		SourceKeyARNs: []string{"arn:aws:kms:ap-northeast-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"},
 		Targets:       []string{"999999999999"}, TargetRole: "golden-image-target", TargetAlias: "alias/golden-target",
+		Parameter: "/golden/image", Template: "golden", Users: []string{"888888888888"},
 		ExternalID: "golden-images",
 	}
 }
@@ -51,6 +56,9 @@ func (s Setup) Check() error {
 	}
 	demand(account.MatchString(s.SourceAccount), "source account %q: not 12 digits", s.SourceAccount)
 	demand(len(s.Targets) > 0, "no target account")
+	for _, user := range s.Users {
+		demand(account.MatchString(user), "account %q that may launch: not 12 digits", user)
+	}
 	for _, target := range s.Targets {
 		demand(account.MatchString(target), "target account %q: not 12 digits", target)
 		demand(target != s.SourceAccount, "target account %s is the source account, which takes no policies of a target", target)
@@ -61,8 +69,19 @@ func (s Setup) Check() error {
 	for _, key := range s.SourceKeyARNs {
 		demand(keyARN.MatchString(key), "source key %q: not the ARN of a key", key)
 	}
+	for _, option := range s.Options {
+		demand(slices.Contains(Options, option), "option %q: none of %q", option, Options)
+	}
 	demand(keyAlias.MatchString(s.TargetAlias), "target key %q: not an alias", s.TargetAlias)
 	return errors.Join(all...)
+}
+
+// Options are those of a template that take rights beside those of the bare job, by their names there.
+var Options = []string{"ami_users", "canary", "deprecate_after", "deregistration_protection", "grant", "launch_check", "launch_template", "method = image", "share", "source_key_access = grant", "ssm_parameter"}
+
+// with reports whether an option is used.
+func (s Setup) with(option string) bool {
+	return s.Options == nil || slices.Contains(s.Options, option)
 }
 
 // partition is that of the source keys: one run, one partition.

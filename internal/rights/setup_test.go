@@ -48,9 +48,9 @@ func TestTheTemplatesAreThoseOfTheExample(t *testing.T) {
 func byCloudFormation(t *testing.T, s Setup) map[string]string {
 	target := s.Targets[0]
 	inSource := map[string]any{"AWS::Partition": "aws", "AWS::AccountId": s.SourceAccount, "BuildRoleName": s.BuildRole, "TargetRoleName": s.TargetRole,
-		"TargetAccounts": []any{target}, "SourceKeyArns": []any{s.SourceKeyARNs[0]}}
+		"TargetAccounts": []any{target}, "SharedAccounts": []any{target, s.Users[0]}, "SourceKeyArns": []any{s.SourceKeyARNs[0]}}
 	inTarget := map[string]any{"AWS::Partition": "aws", "AWS::AccountId": target, "SourceAccount": s.SourceAccount, "BuildRoleName": s.BuildRole, "TargetRoleName": s.TargetRole,
-		"ExternalId": s.ExternalID, "KeyAlias": s.TargetAlias, "SourceKeyArns": []any{s.SourceKeyARNs[0]}, "WithAutoScaling": true}
+		"ExternalId": s.ExternalID, "KeyAlias": s.TargetAlias, "SourceKeyArns": []any{s.SourceKeyARNs[0]}, "WithAutoScaling": true, "Users": []any{s.Users[0]}}
 	policies := texts(s.Policies())
 	for file, from := range map[string]struct {
 		template string
@@ -133,9 +133,10 @@ func byTerraform(t *testing.T, s Setup) map[string]string {
 		})
 	}
 	source := locals(t, "../../example/setup/terraform/source", here(s.SourceAccount), map[string]cty.Value{
-		"target_accounts": cty.ListVal([]cty.Value{cty.StringVal(target)}), "target_role": cty.StringVal(s.TargetRole)})
+		"target_accounts": cty.ListVal([]cty.Value{cty.StringVal(target)}), "target_role": cty.StringVal(s.TargetRole),
+		"share_accounts": cty.ListVal([]cty.Value{cty.StringVal(s.Users[0])})})
 	own := locals(t, "../../example/setup/terraform/target", here(target), map[string]cty.Value{
-		"source_account": cty.StringVal(s.SourceAccount), "build_role": cty.StringVal(s.BuildRole), "external_id": cty.StringVal(s.ExternalID),
+		"source_account": cty.StringVal(s.SourceAccount), "build_role": cty.StringVal(s.BuildRole), "external_id": cty.StringVal(s.ExternalID), "ami_users": cty.ListVal([]cty.Value{cty.StringVal(s.Users[0])}),
 		"key_alias": cty.StringVal(s.TargetAlias), "source_key_arns": cty.ListVal([]cty.Value{cty.StringVal(s.SourceKeyARNs[0])})})
 	policies := texts(s.Policies())
 	for file, text := range map[string]cty.Value{"source-key.json": source["key_policy"], "build-role.json": source["build_policy"],
@@ -170,7 +171,7 @@ func locals(t *testing.T, module string, data cty.Value, variables map[string]ct
 				in := &hcl.EvalContext{
 					Variables: map[string]cty.Value{"var": cty.ObjectVal(variables), "data": data, "local": cty.ObjectVal(known),
 						"path": cty.ObjectVal(map[string]cty.Value{"module": cty.StringVal(module)})},
-					Functions: map[string]function.Function{"replace": stdlib.ReplaceFunc, "join": stdlib.JoinFunc, "formatlist": stdlib.FormatListFunc, "file": file},
+					Functions: map[string]function.Function{"replace": stdlib.ReplaceFunc, "join": stdlib.JoinFunc, "concat": stdlib.ConcatFunc, "formatlist": stdlib.FormatListFunc, "file": file},
 				}
 				if value, problems := attribute.Expr.Value(in); !problems.HasErrors() {
 					known[name] = value

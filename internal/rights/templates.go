@@ -6,6 +6,7 @@ package rights
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -28,6 +29,7 @@ func Templates() map[string][]byte {
 			encryption(inSource.tree(s.sourceKey(), nil))),
 		"build-role.json": template("Rights of the role that runs Packer. In the source account, once.",
 			with(source, "BuildRoleName", parameter("String", "Name of the role that runs Packer, which exists", s.BuildRole),
+				"SharedAccounts", parameter("CommaDelimitedList", "Accounts that anything is shared with: the targets, and those of share blocks", ""),
 				"SourceKeyArns", parameter("CommaDelimitedList", "ARNs of the keys of what is shared", "")),
 			object{"Policy": resource("AWS::IAM::ManagedPolicy", object{"Roles": []any{ref("BuildRoleName")}, "PolicyDocument": inSource.tree(s.build().policy(), nil)})}),
 		"target-key.json": template("Key of the account's own copies. In every target account, in every Region where it shall have one.",
@@ -46,6 +48,7 @@ func Templates() map[string][]byte {
 				"ExternalId":     object{"Type": "String", "NoEcho": true, "Description": "External id that the build role gives"},
 				"SourceKeyArns":  parameter("CommaDelimitedList", "ARNs of the keys of what is shared", ""),
 				"TargetRoleName": parameter("String", "Name of the role", s.TargetRole),
+				"Users":          parameter("CommaDelimitedList", "Accounts of ami_users; where there are none, the target account itself", ""),
 				"KeyAlias":       parameter("String", "Alias of the account's own key", s.TargetAlias)},
 			object{"Role": resource("AWS::IAM::Role", object{"RoleName": ref("TargetRoleName"), "AssumeRolePolicyDocument": inTarget.tree(s.trust(), nil),
 				"Policies": []any{object{"PolicyName": "copy", "PolicyDocument": inTarget.tree(s.target().policy(), nil)}}})}),
@@ -101,16 +104,16 @@ func template(description string, parameters, resources object, conditions ...ob
 
 // side is what stands in an account's templates in place of what is the example's own.
 type side struct {
-	lists map[string]string // only element of a list -> parameter that is a list
+	lists map[string]string // elements, with commas between them -> parameter that is a list
 	texts []string          // text, and what stands for it
 }
 
 func sides() (source, target side) {
 	s := Example()
 	both := []string{"arn:aws:", "arn:${AWS::Partition}:", s.BuildRole, "${BuildRoleName}", s.TargetRole, "${TargetRoleName}", s.TargetAlias, "${KeyAlias}", s.ExternalID, "${ExternalId}", "${aws:", "${!aws:"}
-	keys := map[string]string{s.SourceKeyARNs[0]: "SourceKeyArns", s.Targets[0]: "TargetAccounts"}
-	source = side{keys, append([]string{s.SourceAccount, "${AWS::AccountId}", s.Targets[0], "*"}, both...)}
-	target = side{keys, append([]string{s.SourceAccount, "${SourceAccount}", s.Targets[0], "${AWS::AccountId}"}, both...)}
+	lists := map[string]string{s.SourceKeyARNs[0]: "SourceKeyArns", strings.Join(distinct(slices.Concat(s.Targets, s.Users)), ","): "SharedAccounts", s.Users[0]: "Users"}
+	source = side{lists, append([]string{s.SourceAccount, "${AWS::AccountId}", s.Targets[0], "*"}, both...)}
+	target = side{lists, append([]string{s.SourceAccount, "${SourceAccount}", s.Targets[0], "${AWS::AccountId}"}, both...)}
 	return source, target
 }
 
@@ -143,8 +146,8 @@ func (in side) put(v any) any {
 			v[name] = in.put(member)
 		}
 	case []any:
-		if first, _ := v[0].(string); len(v) == 1 && in.lists[first] != "" {
-			return ref(in.lists[first])
+		if parameter := in.lists[joined(v)]; parameter != "" {
+			return ref(parameter)
 		}
 		for i := range v {
 			v[i] = in.put(v[i])
@@ -155,6 +158,14 @@ func (in side) put(v any) any {
 		}
 	}
 	return v
+}
+
+func joined(list []any) string {
+	var texts []string
+	for _, v := range list {
+		texts = append(texts, fmt.Sprint(v))
+	}
+	return strings.Join(texts, ",")
 }
 
 func sub(text string) object { return object{"Fn::Sub": text} }

@@ -20,6 +20,12 @@ variable "target_accounts" {
   type        = list(string)
 }
 
+variable "share_accounts" {
+  description = "Accounts of share blocks, which launch without a copy of their own"
+  type        = list(string)
+  default     = []
+}
+
 variable "target_role" {
   description = "Name of the role in every target account"
   type        = string
@@ -41,14 +47,16 @@ locals {
   policies  = "${path.module}/../../../../docs/policies"
   roles     = join(", ", formatlist("\"arn:aws:iam::%s:role/${var.target_role}\"", var.target_accounts))
   accounts  = join(", ", formatlist("\"%s\"", var.target_accounts))
+  shared    = join(", ", formatlist("\"%s\"", concat(var.target_accounts, var.share_accounts)))
 
   # The documented policies are of an example; its accounts and names are replaced. The partition comes last.
   key_policy = replace(replace(replace(file("${local.policies}/source-key.json"),
     "\"arn:aws:iam::999999999999:role/golden-image-target\"", local.roles),
   "111111111111", local.source), "arn:aws:", "arn:${local.partition}:")
-  build_policy = replace(replace(replace(replace(replace(file("${local.policies}/build-role.json"),
+  build_policy = replace(replace(replace(replace(replace(replace(file("${local.policies}/build-role.json"),
     "\"arn:aws:iam::999999999999:role/golden-image-target\"", local.roles),
     "\"999999999999\"", local.accounts),
+    "\"888888888888\"", local.shared),
     "arn:aws:kms:ap-northeast-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab", "arn:aws:kms:*:111111111111:key/*"),
   "111111111111", local.source), "arn:aws:", "arn:${local.partition}:")
 }

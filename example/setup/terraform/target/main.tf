@@ -31,6 +31,12 @@ variable "target_role" {
   default     = "golden-image-target"
 }
 
+variable "ami_users" {
+  description = "Accounts of ami_users, which may launch this account's images"
+  type        = list(string)
+  default     = []
+}
+
 variable "key_alias" {
   description = "Alias of the account's own key"
   type        = string
@@ -56,8 +62,9 @@ locals {
   trust_policy = replace(replace(replace(replace(file("${local.policies}/target-role-trust.json"),
     "golden-images", var.external_id), "golden-image-build", var.build_role),
   "111111111111", var.source_account), "arn:aws:", "arn:${local.partition}:")
-  role_policy = replace(replace(replace(file("${local.policies}/target-role.json"),
+  role_policy = replace(replace(replace(replace(file("${local.policies}/target-role.json"),
     "\"arn:aws:kms:ap-northeast-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab\"", join(", ", formatlist("\"%s\"", var.source_key_arns))),
+    "\"888888888888\"", join(", ", formatlist("\"%s\"", concat([local.target], var.ami_users)))),
   "alias/golden-target", var.key_alias), "arn:aws:", "arn:${local.partition}:")
 }
 

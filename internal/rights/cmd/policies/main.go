@@ -32,6 +32,12 @@ func run() error {
 	list(&s.Targets, "target-accounts", "accounts that shall own copies")
 	flag.StringVar(&s.TargetRole, "target-role", s.TargetRole, "name, with its path, of the role in the target accounts")
 	flag.StringVar(&s.TargetAlias, "target-key", s.TargetAlias, "alias of the target accounts' own keys")
+	list(&s.Users, "users", "accounts that may launch, those of ami_users and share blocks")
+	flag.StringVar(&s.Parameter, "parameter", s.Parameter, "name of the SSM parameters that name the images; of all that begin so")
+	flag.Func("options", fmt.Sprintf("options of the template that take rights of their own (default all: %q)", rights.Options), func(text string) error {
+		s.Options = strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
+		return nil
+	})
 	flag.StringVar(&s.ExternalID, "external-id", s.ExternalID, "external id that the target role demands; empty for none")
 	flag.StringVar(&s.Organization, "organization", s.Organization, "organization whose accounts are all admitted, o-...")
 	flag.Parse()
