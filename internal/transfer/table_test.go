@@ -79,26 +79,48 @@ func TestTheCallsOfEveryMethod(t *testing.T) {
 	}
 }
 
-// bought makes the image that is handed on one of data that is billed as a product: registered by its vendor, copied by the source account.
-func (h *house) bought(product string) {
+// goods are an image and its snapshot that a vendor lets the source account use.
+type goods struct{ image, snapshot string }
+
+// vendors makes an image of data that is billed as a product. Only a vendor can name products (2.3.3).
+func (h *house) vendors(name, product string) goods {
 	h.t.Helper()
-	const vendor = "801119661308"
-	ctx, maker, owner := h.t.Context(), h.ec2(vendor, home), h.ec2(source, home)
-	volume, err := maker.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8)})
+	maker := h.ec2(vendor, home)
+	volume, err := maker.CreateVolume(h.t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8)})
 	h.must(err)
 	wait(h)
-	snapshot, err := maker.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+	snapshot, err := maker.CreateSnapshot(h.t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
 	h.must(err)
 	wait(h)
-	made, err := maker.RegisterImage(ctx, &ec2.RegisterImageInput{Name: aws.String("vendor " + product), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"), BillingProducts: []string{product},
-		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}}})
-	h.must(err)
-	_, err = maker.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: made.ImageId, LaunchPermission: &ec2types.LaunchPermissionModifications{Add: []ec2types.LaunchPermission{{UserId: aws.String(source)}}}})
-	h.must(err)
-	_, err = maker.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{SnapshotId: snapshot.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+	_, err = maker.ModifySnapshotAttribute(h.t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: snapshot.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
 		CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: []ec2types.CreateVolumePermission{{UserId: aws.String(source)}}}})
 	h.must(err)
-	own, err := owner.CopyImage(ctx, &ec2.CopyImageInput{Name: aws.String("golden " + product), SourceImageId: made.ImageId, SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: aws.String(sourceAlias)})
+	return goods{h.billed(name, product, aws.ToString(snapshot.SnapshotId)), aws.ToString(snapshot.SnapshotId)}
+}
+
+const vendor = "801119661308"
+
+// billed registers a vendor's snapshot as a product, for the source account; the snapshot says from now on that it is that.
+func (h *house) billed(name, product, snapshot string) string {
+	h.t.Helper()
+	maker := h.ec2(vendor, home)
+	made, err := maker.RegisterImage(h.t.Context(), &ec2.RegisterImageInput{Name: aws.String(name), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"), BillingProducts: []string{product},
+		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &snapshot}}}})
+	h.must(err)
+	_, err = maker.ModifyImageAttribute(h.t.Context(), &ec2.ModifyImageAttributeInput{ImageId: made.ImageId, LaunchPermission: &ec2types.LaunchPermissionModifications{Add: []ec2types.LaunchPermission{{UserId: aws.String(source)}}}})
+	h.must(err)
+	return aws.ToString(made.ImageId)
+}
+
+// bought makes the image that is handed on one that is billed as a product: registered by its vendor, copied by the source account. The
+// vendor may have registered its snapshot as other products afterwards.
+func (h *house) bought(product string, afterwards ...string) {
+	h.t.Helper()
+	of := h.vendors("vendor "+product, product)
+	for _, other := range afterwards {
+		h.billed("vendor "+other, other, of.snapshot)
+	}
+	own, err := h.ec2(source, home).CopyImage(h.t.Context(), &ec2.CopyImageInput{Name: aws.String("golden " + product), SourceImageId: &of.image, SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: aws.String(sourceAlias)})
 	h.must(err)
 	wait(h)
 	h.images[0].ImageID = aws.ToString(own.ImageId)

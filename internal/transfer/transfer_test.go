@@ -53,7 +53,7 @@ func (h *house) complete(result plan.Result) {
 func (h *house) completeAt(account, region string) {
 	h.t.Helper()
 	images, snapshots := h.ownImages(account, region), h.ownSnapshots(account, region)
-	if account == source && region == home { // the builder's are there, too
+	if account == source && region == h.home { // the builder's are there, too
 		images = slices.DeleteFunc(images, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) == h.images[0].ImageID })
 		snapshots = slices.DeleteFunc(snapshots, func(s ec2types.Snapshot) bool { return aws.ToString(s.VolumeId) != "vol-ffffffff" })
 	}
@@ -61,14 +61,14 @@ func (h *house) completeAt(account, region string) {
 		h.t.Errorf("%s %s has %d images, want 1", account, region, len(images))
 		return
 	}
-	origin := h.ownImages(source, home)
+	origin := h.ownImages(source, h.home)
 	origin = slices.DeleteFunc(origin, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) != h.images[0].ImageID })
 	for _, difference := range (plan.Likeness{Source: origin[0], Method: plan.BySnapshot}).Differences(images[0]) {
 		h.t.Errorf("%s %s: %s", account, region, difference)
 	}
 	used := 0
 	for _, m := range images[0].BlockDeviceMappings {
-		if m.Ebs == nil {
+		if m.Ebs == nil || m.Ebs.SnapshotId == nil {
 			continue
 		}
 		used++
@@ -89,7 +89,7 @@ func (h *house) completeAt(account, region string) {
 // unshared checks that nobody may use the source's snapshots any more.
 func (h *house) unshared() {
 	h.t.Helper()
-	for _, region := range append([]string{home}, h.regions...) {
+	for _, region := range append([]string{h.home}, h.regions...) {
 		for _, s := range h.ownSnapshots(source, region) {
 			out, err := h.ec2(source, region).DescribeSnapshotAttribute(h.t.Context(), &ec2.DescribeSnapshotAttributeInput{
 				SnapshotId: s.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})

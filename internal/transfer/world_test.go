@@ -56,6 +56,7 @@ type volume struct {
 type house struct {
 	*awssim.World
 	t       *testing.T
+	home    string // Region of the build
 	images  []plan.SourceImage
 	targets []string
 	regions []string
@@ -75,12 +76,18 @@ const (
 // use; in each target account a key in every Region and a role.
 func build(t *testing.T, volumes []volume, targets, regions []string, options ...awssim.Option) *house {
 	t.Helper()
-	h := &house{World: awssim.New(options...), t: t, targets: targets, regions: regions, sealKey: origin.ParseKey(strings.Repeat("5a", 16))}
+	return buildIn(t, home, volumes, targets, regions, options...)
+}
+
+// buildIn furnishes a world whose home Region is another one, as those of other partitions.
+func buildIn(t *testing.T, home string, volumes []volume, targets, regions []string, options ...awssim.Option) *house {
+	t.Helper()
+	h := &house{World: awssim.New(options...), t: t, home: home, targets: targets, regions: regions, sealKey: origin.ParseKey(strings.Repeat("5a", 16))}
 	err := h.World.Build(func(b *awssim.Builder) error {
 		ctx := t.Context()
 		keyRegions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(regions), home))))
 		for _, region := range keyRegions {
-			h.key(ctx, kms.NewFromConfig(b.Config(source, region)), sourceAlias, sourceKeyPolicy(targets))
+			h.key(ctx, kms.NewFromConfig(b.Config(source, region)), sourceAlias, sourceKeyPolicy(partition(home), targets))
 			for _, account := range targets {
 				if account != source {
 					h.key(ctx, kms.NewFromConfig(b.Config(account, region)), targetAlias, "")
@@ -102,15 +109,26 @@ func build(t *testing.T, volumes []volume, targets, regions []string, options ..
 	return h
 }
 
-func sourceKeyPolicy(targets []string) string {
+// partition is that of a Region.
+func partition(region string) string {
+	switch {
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	}
+	return "aws"
+}
+
+func sourceKeyPolicy(partition string, targets []string) string {
 	var roots []string
 	for _, account := range targets {
-		roots = append(roots, fmt.Sprintf(`"arn:aws:iam::%s:root"`, account))
+		roots = append(roots, fmt.Sprintf(`"arn:%s:iam::%s:root"`, partition, account))
 	}
 	return fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [
-		{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::%s:root"}, "Action": "kms:*", "Resource": "*"},
+		{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "kms:*", "Resource": "*"},
 		{"Effect": "Allow", "Principal": {"AWS": [%s]}, "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*"}]}`,
-		source, strings.Join(roots, ", "))
+		partition, source, strings.Join(roots, ", "))
 }
 
 func (h *house) must(err error) {
@@ -142,14 +160,14 @@ func (h *house) user(ctx context.Context, client *iam.Client) {
 	h.must(err)
 	made, err := client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: name})
 	h.must(err)
-	h.access = awsclient.Access{Region: home, AccessKey: aws.ToString(made.AccessKey.AccessKeyId), SecretKey: plan.Secret(aws.ToString(made.AccessKey.SecretAccessKey)), Seed: 1, Version: "test"}
+	h.access = awsclient.Access{Region: h.home, AccessKey: aws.ToString(made.AccessKey.AccessKeyId), SecretKey: plan.Secret(aws.ToString(made.AccessKey.SecretAccessKey)), Seed: 1, Version: "test"}
 }
 
 func (h *house) role(ctx context.Context, client *iam.Client) {
 	h.t.Helper()
 	_, err := client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String(roleName), AssumeRolePolicyDocument: aws.String(fmt.Sprintf(
-		`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::%s:root"}, "Action": "sts:AssumeRole",
-			"Condition": {"StringEquals": {"sts:ExternalId": "golden"}}}]}`, source))})
+		`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "sts:AssumeRole",
+			"Condition": {"StringEquals": {"sts:ExternalId": "golden"}}}]}`, partition(h.home), source))})
 	h.must(err)
 	_, err = client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("rights"),
 		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["ec2:*", "kms:*", "ssm:*"], "Resource": "*"}]}`)})
@@ -159,7 +177,7 @@ func (h *house) role(ctx context.Context, client *iam.Client) {
 // forbid denies the target's role an action.
 func (h *house) forbid(account, action string) {
 	h.t.Helper()
-	_, err := iam.NewFromConfig(h.Config(account, home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not"),
+	_, err := iam.NewFromConfig(h.Config(account, h.home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not"),
 		PolicyDocument: aws.String(fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s", "Resource": "*"}]}`, action))})
 	h.must(err)
 }
@@ -167,7 +185,7 @@ func (h *house) forbid(account, action string) {
 // forbidSealing denies the target's role tags on what is there already; those in the calls that make things stay allowed (6.5).
 func (h *house) forbidSealing(account string) {
 	h.t.Helper()
-	_, err := iam.NewFromConfig(h.Config(account, home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not"),
+	_, err := iam.NewFromConfig(h.Config(account, h.home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not"),
 		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "ec2:CreateTags", "Resource": "*", "Condition": {"Null": {"ec2:CreateAction": "true"}}}]}`)})
 	h.must(err)
 }
@@ -175,7 +193,7 @@ func (h *house) forbidSealing(account string) {
 // forgive takes back what forbid denied.
 func (h *house) forgive(account string) {
 	h.t.Helper()
-	_, err := iam.NewFromConfig(h.Config(account, home)).DeleteRolePolicy(h.t.Context(), &iam.DeleteRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not")})
+	_, err := iam.NewFromConfig(h.Config(account, h.home)).DeleteRolePolicy(h.t.Context(), &iam.DeleteRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not")})
 	h.must(err)
 }
 
@@ -184,7 +202,7 @@ func (h *house) image(ctx context.Context, b *awssim.Builder, client *ec2.Client
 	h.t.Helper()
 	var devices []ec2types.BlockDeviceMapping
 	for i, v := range volumes {
-		in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(v.gib), VolumeType: ec2types.VolumeTypeGp3}
+		in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(h.home + "a"), Size: aws.Int32(v.gib), VolumeType: ec2types.VolumeTypeGp3}
 		if v.key != "" {
 			in.Encrypted, in.KmsKeyId = aws.Bool(true), aws.String(v.key)
 		}
@@ -216,7 +234,7 @@ func (h *house) request() plan.Request {
 			Roles: []plan.Role{{RoleName: roleName, ExternalID: "golden"}},
 		}},
 		Timeout: 12 * time.Hour, CopyTimeout: 6 * time.Hour, PollInterval: 15 * time.Second,
-		Build: plan.Build{Name: "golden", Region: home, RunID: "run-1"},
+		Build: plan.Build{Name: "golden", Region: h.home, RunID: "run-1"},
 	}
 	if h.with != nil {
 		h.with(&req)
