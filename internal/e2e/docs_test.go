@@ -104,6 +104,12 @@ source "amazon-ebs" "golden" {
 }
 `
 
+const existingImage = `
+source "null" "image" {
+  communicator = "none"
+}
+`
+
 // completed is a sample with what it names and does not have.
 func (s sample) completed() string {
 	text := s.text
@@ -145,13 +151,17 @@ func (s sample) builds(t *testing.T) string {
 	default:
 		t.Fatalf("%s: no rule says where %v belong", s.name, slices.Sorted(maps.Keys(kinds)))
 	}
-	return fmt.Sprintf("build {\nname = %q\nsources = [\"source.amazon-ebs.golden\"]\n%s}\n", s.name, body)
+	from := "amazon-ebs.golden"
+	if strings.Contains(body, "source_amis") {
+		from = "null.image"
+	}
+	return fmt.Sprintf("build {\nname = %q\nsources = [\"source.%s\"]\n%s}\n", s.name, from, body)
 }
 
 // Parts of templates are builds of one template, because a packer takes a second to start.
 func TestEveryTemplateOfDocumentationAndExamplesIsFormattedAndValid(t *testing.T) {
 	h := newHost(t, template("", ""))
-	raw, parts := t.TempDir(), required+golden
+	raw, parts := t.TempDir(), required+golden+existingImage
 	folders := map[string]string{}
 	for _, s := range samples(t) {
 		if err := os.WriteFile(filepath.Join(raw, s.name+".pkr.hcl"), []byte(s.text), 0o600); err != nil {
