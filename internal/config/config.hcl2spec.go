@@ -314,6 +314,8 @@ type FlatTarget struct {
 	DeprecateAt                 *string                       `mapstructure:"deprecate_at" cty:"deprecate_at" hcl:"deprecate_at"`
 	DeprecateAfter              *string                       `mapstructure:"deprecate_after" cty:"deprecate_after" hcl:"deprecate_after"`
 	DeregistrationProtection    *FlatDeregistrationProtection `mapstructure:"deregistration_protection" cty:"deregistration_protection" hcl:"deregistration_protection"`
+	ForceDeregister             *bool                         `mapstructure:"force_deregister" cty:"force_deregister" hcl:"force_deregister"`
+	ForceDeleteSnapshot         *bool                         `mapstructure:"force_delete_snapshot" cty:"force_delete_snapshot" hcl:"force_delete_snapshot"`
 	AMIUsers                    []string                      `mapstructure:"ami_users" cty:"ami_users" hcl:"ami_users"`
 	AMIOrgARNs                  []string                      `mapstructure:"ami_org_arns" cty:"ami_org_arns" hcl:"ami_org_arns"`
 	AMIOUARNs                   []string                      `mapstructure:"ami_ou_arns" cty:"ami_ou_arns" hcl:"ami_ou_arns"`
@@ -356,6 +358,8 @@ func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 		"deprecate_at":                   &hcldec.AttrSpec{Name: "deprecate_at", Type: cty.String, Required: false},
 		"deprecate_after":                &hcldec.AttrSpec{Name: "deprecate_after", Type: cty.String, Required: false},
 		"deregistration_protection":      &hcldec.BlockSpec{TypeName: "deregistration_protection", Nested: hcldec.ObjectSpec((*FlatDeregistrationProtection)(nil).HCL2Spec())},
+		"force_deregister":               &hcldec.AttrSpec{Name: "force_deregister", Type: cty.Bool, Required: false},
+		"force_delete_snapshot":          &hcldec.AttrSpec{Name: "force_delete_snapshot", Type: cty.Bool, Required: false},
 		"ami_users":                      &hcldec.AttrSpec{Name: "ami_users", Type: cty.List(cty.String), Required: false},
 		"ami_org_arns":                   &hcldec.AttrSpec{Name: "ami_org_arns", Type: cty.List(cty.String), Required: false},
 		"ami_ou_arns":                    &hcldec.AttrSpec{Name: "ami_ou_arns", Type: cty.List(cty.String), Required: false},

@@ -204,6 +204,8 @@ var options = []struct {
 	{"target.snapshot_copy_duration_minutes", target(`snapshot_copy_duration_minutes = 30`), func(r run) any { return r.target().CopyMinutes }, 30},
 	{"target.deprecate_at", target(`deprecate_at = "2027-06-30T00:00:00Z"`), func(r run) any { return r.target().Lifecycle.DeprecateAt }, time.Date(2027, 6, 30, 0, 0, 0, 0, time.UTC)},
 	{"target.deprecate_after", target(`deprecate_after = "2160h"`), func(r run) any { return r.target().Lifecycle.DeprecateAfter }, 2160 * time.Hour},
+	{"target.force_deregister", target("ami_name = \"golden\"\nforce_deregister = true"), func(r run) any { return r.target().Lifecycle.ForceDeregister }, true},
+	{"target.force_delete_snapshot", target("ami_name = \"golden\"\nforce_deregister = true\nforce_delete_snapshot = true"), func(r run) any { return r.target().Lifecycle.ForceDeleteSnapshot }, true},
 	{"target.deregistration_protection.enabled", target("deregistration_protection {\nenabled = false\n}"), func(r run) any { return r.target().Lifecycle.Protection }, (*plan.Protection)(nil)},
 	{"target.deregistration_protection.with_cooldown", target("deregistration_protection {\nwith_cooldown = true\n}"), func(r run) any { return r.target().Lifecycle.Protection }, &plan.Protection{Cooldown: true}},
 	{"target.ami_users", target(`ami_users = ["888888888888", "777777777777"]`), func(r run) any { return r.target().Lifecycle.Users.Accounts }, []string{"777777777777", "888888888888"}},

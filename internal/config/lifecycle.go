@@ -24,6 +24,7 @@ type DeregistrationProtection struct {
 
 func (t *Target) lifecycle() plan.Lifecycle {
 	l := plan.Lifecycle{DeprecateAfter: t.DeprecateAfter, Users: plan.Audience{}.And(plan.Audience{Accounts: t.AMIUsers, Organizations: t.AMIOrgARNs, Units: t.AMIOUARNs})}
+	l.ForceDeregister, l.ForceDeleteSnapshot = t.ForceDeregister, t.ForceDeleteSnapshot
 	l.DeprecateAt, _ = time.Parse(time.RFC3339, t.DeprecateAt)
 	if d := t.DeregistrationProtection; d != nil && !d.Enabled.False() {
 		l.Protection = &plan.Protection{Cooldown: d.WithCooldown}
@@ -49,6 +50,12 @@ func (t *Target) checkLifecycle(p *problems) {
 	}
 	if d := t.DeregistrationProtection; d != nil && d.Enabled.False() && d.WithCooldown {
 		p.in("deregistration_protection").add("with_cooldown", "no effect with enabled = false")
+	}
+	if t.ForceDeregister && t.AMIName == "" {
+		p.add("force_deregister", "no effect without ami_name; only what has a name that the template gives is deregistered")
+	}
+	if t.ForceDeleteSnapshot && !t.ForceDeregister {
+		p.add("force_delete_snapshot", "no effect without force_deregister")
 	}
 	for i, account := range t.AMIUsers {
 		p.account(index("ami_users", i), account)

@@ -78,6 +78,11 @@ type Target struct {
 	DeprecateAfter time.Duration `mapstructure:"deprecate_after"`
 	// Protects the copy against deregistration. See [deregistration_protection](#deregistration_protection). Default: none.
 	DeregistrationProtection *DeregistrationProtection `mapstructure:"deregistration_protection"`
+	// Deregisters the account's image that has the name of `ami_name` already, right before the copy is registered under it. See
+	// [A name that is taken](#a-name-that-is-taken). Default: `false`: a name that is taken is refused.
+	ForceDeregister bool `mapstructure:"force_deregister"`
+	// With `force_deregister`: deletes the snapshots of that image as well; those that other images use stay. Default: `false`.
+	ForceDeleteSnapshot bool `mapstructure:"force_delete_snapshot"`
 	// Other accounts that may launch the copy, 12 digits each. They need the right to use the target's key, which has to be a customer managed one. What
 	// was permitted before is never taken back.
 	AMIUsers []string `mapstructure:"ami_users"`

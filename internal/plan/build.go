@@ -481,6 +481,7 @@ func (b *builder) copyWhole(g *goal, from *offer) map[string]ready {
 		slices.Sort(step.Needs)
 		step.Needs = slices.Compact(step.Needs)
 	}
+	step.Needs = append(step.Needs, b.makeWay(*g, step.Needs, nil)...)
 	copied := b.copyImage(g.FromRegion, g.pending, step)
 	for _, access := range accesses {
 		access.users = append(access.users, copied.needs...)
@@ -532,6 +533,7 @@ func (b *builder) complete(g *goal, copies map[string]ready) {
 		verify.Image = Ref{From: verify.Needs[0]}
 	default:
 		head.Needs = append(verify.Needs, b.deregister(*g)...)
+		head.Needs = append(head.Needs, b.makeWay(*g, head.Needs, copies)...)
 		verify.Image = Ref{From: b.add(&RegisterImage{Head: head, Likeness: like, Snapshots: snapshots})}
 		verify.Needs = append(slices.Clone(head.Needs), head.Step)
 	}

@@ -18,6 +18,7 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -151,6 +152,16 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 			f.Sites[at] = plan.Site{Identity: f.Source}
 			f.Keys[at]["alias/golden-"+tokyo] = key(source, tokyo, "own")
 		},
+		"a name that is taken: freed when the copies are there": func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].AccountIDs, r.Targets[0].Regions, r.Targets[0].AMIName = others[:1], nil, "golden"
+			r.Targets[0].Lifecycle.ForceDeregister, r.Targets[0].Lifecycle.ForceDeleteSnapshot = true, true
+			taken(f, others[0])
+		},
+		"a name that is taken: freed right before the image is copied": func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].AccountIDs, r.Targets[0].Regions, r.Targets[0].AMIName = others[:1], nil, "golden"
+			r.Targets[0].Lifecycle.ForceDeregister, r.Targets[0].Method = true, plan.ByImage
+			taken(f, others[0])
+		},
 		"both methods in a Region: the image alone is staged": func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].Regions = nil
 			second := r.Targets[0]
@@ -186,6 +197,14 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 			inOrder(t, p.Steps)
 		})
 	}
+}
+
+// taken lets another image of an account have the wanted name.
+func taken(f *plan.Facts, account string) {
+	at := plan.Place{Account: account, Region: tokyo}
+	s := f.Sites[at]
+	s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), DeregistrationProtection: aws.String("disabled")}
+	f.Sites[at] = s
 }
 
 // under puts all of the source's snapshots under one key.
@@ -276,6 +295,27 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 			*s = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Message: "they belong to account 222222222222"}}
 		})},
 		{"name taken", site(func(s *plan.Site) { s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb")} })},
+		{"name taken by the image that is handed on", func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
+			s := f.Sites[at]
+			s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0aaaaaaaaaaaaaaaa")}
+			f.Sites[at] = s
+		}},
+		{"name taken by a protected image", func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
+			s := f.Sites[at]
+			s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), DeregistrationProtection: aws.String("disabled after 2026-11-21T00:00:00Z")}
+			f.Sites[at] = s
+		}},
+		{"name taken by an image with our tags that is not provably ours", func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
+			mark := origin.Mark{Account: source, Region: tokyo, ImageID: "ami-0aaaaaaaaaaaaaaaa", Place: at.Account + "/" + at.Region}
+			taken := ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), OwnerId: aws.String(at.Account), Name: aws.String("golden"),
+				Tags: []ec2types.Tag{{Key: aws.String(origin.Source), Value: aws.String(mark.Source())}}}
+			s := f.Sites[at]
+			s.NameUsed, f.Earlier = &taken, map[plan.Place]plan.Earlier{at: {Images: []ec2types.Image{taken}}}
+			f.Sites[at] = s
+		}},
 		{"name that AWS does not take", func(r *plan.Request, _ *plan.Facts) { r.Targets[0].AMIName = "golden?" }},
 		{"template that fails", func(r *plan.Request, _ *plan.Facts) { r.Targets[0].AMIName = "{{ .Nothing }}" }},
 		{"51 tags", func(r *plan.Request, _ *plan.Facts) {

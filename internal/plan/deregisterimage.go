@@ -6,11 +6,12 @@ package plan
 import "fmt"
 
 // DeregisterImage removes an image of ours: a staged one that nobody needs any more, or one that an earlier run made wrongly, and that its
-// seal proves to be ours.
+// seal proves to be ours. And, where the template asks for it, another one that has a name which it gives.
 type DeregisterImage struct {
 	Head
 	Image         Ref
-	WithSnapshots bool // they were made with it, and are of no use without it (9.11)
+	Name          string // that another image has to leave (2.5.2); "": the image is ours
+	WithSnapshots bool   // they were made with it, and are of no use without it (9.11), or the template asks for it
 }
 
 // Rights of the step.
@@ -27,5 +28,9 @@ func (s *DeregisterImage) String() string {
 	if s.WithSnapshots {
 		with = " with its snapshots"
 	}
-	return fmt.Sprintf("deregister %s%s in %s", s.Image.image(), with, s.At)
+	image := s.Image.image()
+	if s.Name != "" {
+		image += fmt.Sprintf(", which has the name %q,", s.Name)
+	}
+	return fmt.Sprintf("deregister %s%s in %s", image, with, s.At)
 }

@@ -6,10 +6,6 @@ package plan
 import (
 	"fmt"
 	"regexp"
-	"slices"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
 // imageName is what AWS takes as the name of an image (rule 2.5.3).
@@ -58,12 +54,7 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 		found = append(found, finding(Refused, "2.5.3", "ami_name", fmt.Sprintf("%q cannot be the name of an image", d.Name),
 			"names have 3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _", "set ami_name"))
 	}
-	if taken := site.NameUsed; taken != nil && !ours(req, facts, d, taken) {
-		f := finding(Refused, "2.5.2", "ami_name", fmt.Sprintf("the name %q is taken", d.Name),
-			fmt.Sprintf("image %s of account %s in %s has it", aws.ToString(taken.ImageId), d.At.Account, d.At.Region), "set ami_name, or deregister that image")
-		f.Resource = aws.ToString(taken.ImageId)
-		found = append(found, f)
-	}
+	found = append(found, nameTroubles(req, d, facts)...)
 	found = append(found, methodTroubles(req, d, facts)...)
 	found = append(found, lifecycleTroubles(d, facts)...)
 	if n := len(d.Tags) + ownTags; n > maxTags {
@@ -85,14 +76,6 @@ func siteTrouble(d Destination, site Site, facts Facts) Finding {
 	}
 	return Finding{Level: Refused, Rule: rule, Field: field(d.Target, option), At: d.At, Operation: site.Err.Operation, Principal: site.Identity.ARN,
 		Resource: lastRole(d), Summary: "account " + d.At.Account + " cannot be worked in", Because: site.Err.Error(), Next: siteRemedy(d, site, facts)}
-}
-
-// ours reports whether an image is provably one that an earlier run made for this destination.
-func ours(req Request, facts Facts, d Destination, image *ec2types.Image) bool {
-	if facts.Images[d.FromRegion].Image == nil {
-		return false
-	}
-	return slices.ContainsFunc(imageAt(req, facts, d).all(), func(b ec2types.Image) bool { return aws.ToString(b.ImageId) == aws.ToString(image.ImageId) })
 }
 
 // siteRemedy says what to do when an account's credentials could not be had, or its Region not be used.

@@ -14,6 +14,9 @@ type Lifecycle struct {
 	DeprecateAfter time.Duration // after the run began; 0: never
 	Protection     *Protection   // against deregistration; nil: none
 	Users          Audience      // who may launch them; they need the target's key
+
+	ForceDeregister     bool // another image that has the name makes way
+	ForceDeleteSnapshot bool // and its snapshots with it
 }
 
 // Protection is an image's protection against deregistration (A.2).

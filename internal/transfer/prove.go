@@ -144,6 +144,10 @@ func (t *transfer) proofs(steps []plan.Step) []proof {
 			}
 		case *plan.ShareSnapshot:
 			add(t.proveShare(s))
+		case *plan.DeregisterImage:
+			if s.Name != "" {
+				add(t.proveDeregistration(s))
+			}
 		case *plan.RegisterImage:
 			if f, err := t.proveRegistration(s); err == nil {
 				add(f)
@@ -175,6 +179,14 @@ func (t *transfer) proveShare(s *plan.ShareSnapshot) proof {
 	return proof{s, s.At, "ec2:ModifySnapshotAttribute", s.Snapshot.Known, func(ctx context.Context) error {
 		_, err := t.pool.EC2(s.At).ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{DryRun: aws.Bool(true), SnapshotId: aws.String(existing(s.Snapshot)),
 			Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: permissions(s.Accounts)}})
+		return err
+	}}
+}
+
+// proveDeregistration asks for an image that is not ours: the target's policy may let only ours go.
+func (t *transfer) proveDeregistration(s *plan.DeregisterImage) proof {
+	return proof{s, s.At, "ec2:DeregisterImage", s.Image.Known, func(ctx context.Context) error {
+		_, err := t.pool.EC2(s.At).DeregisterImage(ctx, &ec2.DeregisterImageInput{DryRun: aws.Bool(true), ImageId: aws.String(s.Image.Known), DeleteAssociatedSnapshots: aws.Bool(s.WithSnapshots)})
 		return err
 	}}
 }

@@ -1,0 +1,80 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// nameTaken is the image that has a destination's name and is not one that an earlier run made for it; nil: the name is free, or ours.
+func nameTaken(req Request, d Destination, facts Facts) *ec2types.Image {
+	taken := facts.Sites[d.At].NameUsed
+	if taken == nil || facts.Images[d.FromRegion].Image != nil && has(imageAt(req, facts, d).all(), *taken) {
+		return nil
+	}
+	return taken
+}
+
+// nameTroubles are the reasons why a destination's image cannot get its name. What has the name makes way only where the target says so
+// (2.5.2), and never what is copied, what somebody protects, or what looks like ours and is not provably so.
+func nameTroubles(req Request, d Destination, facts Facts) []Finding {
+	taken := nameTaken(req, d, facts)
+	if taken == nil {
+		return nil
+	}
+	id := aws.ToString(taken.ImageId)
+	f := Finding{Level: Refused, Rule: "2.5.2", Field: field(d.Target, "force_deregister"), At: d.At, Principal: facts.Sites[d.At].Identity.ARN, Resource: id,
+		Summary: fmt.Sprintf("the image %s, which has the name %q, is not deregistered", id, d.Name)}
+	switch {
+	case !d.Lifecycle.ForceDeregister:
+		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the name %q is taken", d.Name)
+		f.Because = fmt.Sprintf("image %s of account %s in %s has it", id, d.At.Account, d.At.Region)
+		f.Next = "set ami_name, or deregister that image; with ami_name, force_deregister does it"
+	case slices.ContainsFunc(req.Images, func(i SourceImage) bool { return i.ImageID == id }):
+		f.Because, f.Next = "it is the image that is handed on", "set another ami_name"
+	case !unprotected(*taken):
+		f.Rule, f.Because = "A.2.1", "it is protected against deregistration"
+		f.Next = "switch the protection off with `aws ec2 disable-image-deregistration-protection`, with a cool-down a day before, or set another ami_name"
+	case facts.Images[d.FromRegion].Image != nil && has(imageAt(req, facts, d).alien, *taken):
+		f.Rule, f.Because = "2.1.8", "it bears our tags, and is not provably ours: another run may be making it"
+		f.Next = "find out where it comes from, and deregister it if it is not wanted"
+	default:
+		return nil
+	}
+	return []Finding{f}
+}
+
+// unprotected: nothing but this value, or none, means so (A.2.3).
+func unprotected(image ec2types.Image) bool {
+	return slices.Contains([]string{"", "disabled"}, aws.ToString(image.DeregistrationProtection))
+}
+
+func has(images []ec2types.Image, image ec2types.Image) bool {
+	return slices.ContainsFunc(images, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) == aws.ToString(image.ImageId) })
+}
+
+// makeWay deregisters what has a destination's name, as late as can be: when all is there that its own image waits for. Snapshots that the
+// image itself is registered with stay.
+func (b *builder) makeWay(g goal, needs []ID, copies map[string]ready) []ID {
+	taken := nameTaken(b.req, g.Destination, b.facts)
+	if taken == nil {
+		return nil
+	}
+	used := false
+	for _, m := range taken.BlockDeviceMappings {
+		for _, c := range copies {
+			used = used || m.Ebs != nil && c.ref.Known != "" && c.ref.Known == aws.ToString(m.Ebs.SnapshotId)
+		}
+	}
+	return []ID{b.add(&DeregisterImage{
+		Head:          Head{Step: id("deregister", g.At.Account, g.At.Region, aws.ToString(taken.ImageId)), At: g.At, For: g.At, Needs: slices.Clone(needs), Takes: callTime},
+		Image:         Ref{Known: aws.ToString(taken.ImageId)},
+		Name:          g.Name,
+		WithSnapshots: g.Lifecycle.ForceDeleteSnapshot && !used,
+	})}
+}

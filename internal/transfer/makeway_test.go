@@ -1,0 +1,114 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
+)
+
+// occupied is a world whose target has an image of somebody else's under the wanted name, and that image with its snapshot.
+func occupied(t *testing.T, method plan.Method, force, withSnapshots bool) (h *house, image, snapshot string) {
+	h = build(t, mixed, []string{"222222222222"}, []string{home})
+	h.with = func(req *plan.Request) {
+		req.Targets[0].Method, req.Targets[0].AMIName = method, "web"
+		req.Targets[0].Lifecycle = plan.Lifecycle{ForceDeregister: force, ForceDeleteSnapshot: withSnapshots}
+	}
+	client := h.ec2("222222222222", home)
+	volume, err := client.CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8), VolumeType: ec2types.VolumeTypeGp3})
+	h.must(err)
+	time.Sleep(time.Minute)
+	made, err := client.CreateSnapshot(t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+	h.must(err)
+	time.Sleep(time.Hour)
+	registered, err := client.RegisterImage(t.Context(), &ec2.RegisterImageInput{Name: aws.String("web"), VirtualizationType: aws.String("hvm"), RootDeviceName: aws.String("/dev/xvda"),
+		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: made.SnapshotId}}}})
+	h.must(err)
+	time.Sleep(time.Minute)
+	return h, aws.ToString(registered.ImageId), aws.ToString(made.SnapshotId)
+}
+
+// An image that has the wanted name stays until all that ours waits for is there, and then makes way; its snapshots stay unless they are to go.
+func TestAnImageWithTheNameMakesWayAtTheLastMoment(t *testing.T) {
+	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		for _, withSnapshots := range []bool{false, true} {
+			t.Run(string(method), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h, old, snapshot := occupied(t, method, true, withSnapshots)
+					_, result := h.run(t.Context(), h.request())
+					if len(result.Images) != 1 || len(result.Findings) != 0 {
+						t.Fatalf("served %+v with %+v", result.Images, result.Findings)
+					}
+					images := h.ownImages("222222222222", home)
+					if len(images) != 1 || aws.ToString(images[0].ImageId) == old || aws.ToString(images[0].Name) != "web" {
+						t.Errorf("the target has %+v, want our image alone under the name", images)
+					}
+					stays := slices.ContainsFunc(h.ownSnapshots("222222222222", home), func(s ec2types.Snapshot) bool { return aws.ToString(s.SnapshotId) == snapshot })
+					if stays == withSnapshots {
+						t.Errorf("with snapshots: %v; that the snapshot is still there is %v", withSnapshots, stays)
+					}
+					makes := map[plan.Method]string{plan.BySnapshot: "ec2:RegisterImage", plan.ByImage: "ec2:CopyImage"}[method]
+					var order []string
+					for _, r := range h.Records().By("222222222222") {
+						if slices.Contains([]string{"ec2:CopySnapshot", "ec2:DeregisterImage", makes}, r.Action) {
+							order = append(order, r.Action)
+						}
+					}
+					if n := len(order); n < 2 || !slices.Equal(order[n-2:], []string{"ec2:DeregisterImage", makes}) {
+						t.Errorf("calls of the target: %v, want the image deregistered right before %s", order, makes)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Without force_deregister a name that is taken is refused, and nothing is made.
+func TestAnImageWithTheNameStaysUnlessItIsToGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _, _ := occupied(t, plan.BySnapshot, false, false)
+		if p := h.decided(t.Context(), h.pool(t.Context(), h.World), h.request()); !p.Refused() {
+			t.Errorf("not refused: %+v", p.Steps)
+		}
+	})
+}
+
+// Credentials that may not deregister the image are found out before anything is made.
+func TestThatTheImageWithTheNameMayBeDeregisteredIsProvedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _, _ := occupied(t, plan.BySnapshot, true, false)
+		h.forbid("222222222222", "ec2:DeregisterImage")
+		pool := h.pool(t.Context(), h.World)
+		findings := transfer.Prove(t.Context(), pool, h.decide(t.Context(), pool, h.request()), 0)
+		if len(findings) != 1 || findings[0].Level != plan.Refused || findings[0].Operation != "ec2:DeregisterImage" {
+			t.Errorf("found %+v, want the deregistration refused", findings)
+		}
+	})
+}
+
+// A run that freed the name and could not register under it is taken up: what is copied is not copied again.
+func TestARunThatEndsWithTheNameFreedIsTakenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _, _ := occupied(t, plan.BySnapshot, true, false)
+		h.forbid("222222222222", "ec2:RegisterImage")
+		if _, result := h.run(t.Context(), h.request()); len(result.Images) != 0 || len(h.ownImages("222222222222", home)) != 0 {
+			t.Fatalf("served %+v", result.Images)
+		}
+		copied := h.calls("ec2:CopySnapshot")
+		h.forgive("222222222222")
+		_, result := h.run(t.Context(), h.request())
+		if again := h.calls("ec2:CopySnapshot") - copied; again != 0 || len(result.Images) != 1 {
+			t.Errorf("%d copies were made again, to serve %+v", again, result.Images)
+		}
+	})
+}
