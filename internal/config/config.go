@@ -293,7 +293,7 @@ func (c *Config) check(p *problems) {
 	}
 	c.checkPlaces(p)
 	for i := range c.Shares {
-		c.Shares[i].check(p.in(c.Shares[i].label(i)))
+		c.Shares[i].check(p.in(c.Shares[i].label(i)), chained)
 	}
 }
 
@@ -456,6 +456,9 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 	for i := range c.Shares {
 		if s := &c.Shares[i]; s.nobody() {
 			p.in(s.label(i)).add("account_ids", "empty, as organization_arns and organizational_unit_arns are; nobody is to launch the image")
+		}
+		if s := &c.Shares[i]; len(s.Grants) > 0 && len(s.AccountIDs) == 0 {
+			p.in(s.label(i)).add("grant", "no effect without account_ids: it is an account that makes the grants")
 		}
 	}
 	request := plan.Request{

@@ -264,10 +264,14 @@ func (*FlatOrganizations) HCL2Spec() map[string]hcldec.Spec {
 // FlatShare is an auto-generated flat version of Share.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatShare struct {
-	Name                   *string  `mapstructure:"name" cty:"name" hcl:"name"`
-	AccountIDs             []string `mapstructure:"account_ids" cty:"account_ids" hcl:"account_ids"`
-	OrganizationARNs       []string `mapstructure:"organization_arns" cty:"organization_arns" hcl:"organization_arns"`
-	OrganizationalUnitARNs []string `mapstructure:"organizational_unit_arns" cty:"organizational_unit_arns" hcl:"organizational_unit_arns"`
+	Name                   *string          `mapstructure:"name" cty:"name" hcl:"name"`
+	AccountIDs             []string         `mapstructure:"account_ids" cty:"account_ids" hcl:"account_ids"`
+	OrganizationARNs       []string         `mapstructure:"organization_arns" cty:"organization_arns" hcl:"organization_arns"`
+	OrganizationalUnitARNs []string         `mapstructure:"organizational_unit_arns" cty:"organizational_unit_arns" hcl:"organizational_unit_arns"`
+	Grants                 []FlatGrant      `mapstructure:"grant" cty:"grant" hcl:"grant"`
+	RoleName               *string          `mapstructure:"role_name" cty:"role_name" hcl:"role_name"`
+	AssumeRole             []FlatAssumeRole `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
+	Profile                *string          `mapstructure:"profile" cty:"profile" hcl:"profile"`
 }
 
 // FlatMapstructure returns a new FlatShare.
@@ -286,6 +290,10 @@ func (*FlatShare) HCL2Spec() map[string]hcldec.Spec {
 		"account_ids":              &hcldec.AttrSpec{Name: "account_ids", Type: cty.List(cty.String), Required: false},
 		"organization_arns":        &hcldec.AttrSpec{Name: "organization_arns", Type: cty.List(cty.String), Required: false},
 		"organizational_unit_arns": &hcldec.AttrSpec{Name: "organizational_unit_arns", Type: cty.List(cty.String), Required: false},
+		"grant":                    &hcldec.BlockListSpec{TypeName: "grant", Nested: hcldec.ObjectSpec((*FlatGrant)(nil).HCL2Spec())},
+		"role_name":                &hcldec.AttrSpec{Name: "role_name", Type: cty.String, Required: false},
+		"assume_role":              &hcldec.BlockListSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
+		"profile":                  &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
 	}
 	return s
 }

@@ -238,6 +238,12 @@ var options = []struct {
 	{"share.account_ids", share(""), func(r run) any { return r.Shares[0].AccountIDs }, []string{"777777777777", "888888888888"}},
 	{"share.organization_arns", share(`organization_arns = ["arn:aws:organizations::111111111111:organization/o-1234567890"]`), func(r run) any { return r.Shares[0].OrganizationARNs }, []string{"arn:aws:organizations::111111111111:organization/o-1234567890"}},
 	{"share.organizational_unit_arns", share(`organizational_unit_arns = ["arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"]`), func(r run) any { return r.Shares[0].OrganizationalUnits }, []string{"arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"}},
+	{"share.grant.grantee_principal", share("role_name = \"fleet\"\ngrant {\ngrantee_principal = \"arn:aws:iam::{{ .AccountId }}:role/app\"\n}"), func(r run) any { return r.Shares[0].Grants }, []plan.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/app"}}},
+	{"share.grant.operations", share("role_name = \"fleet\"\ngrant {\noperations = [\"Encrypt\", \"Decrypt\"]\n}"), func(r run) any { return r.Shares[0].Grants[0].Operations }, []string{"Decrypt", "Encrypt"}},
+	{"share.grant.name", share("role_name = \"fleet\"\ngrant {\nname = \"asg\"\n}"), func(r run) any { return r.Shares[0].Grants[0].Name }, plan.Text("asg")},
+	{"share.role_name", share("role_name = \"fleet\"\ngrant {}"), func(r run) any { return r.Shares[0].Roles }, []plan.Role{{RoleName: "fleet"}}},
+	{"share.assume_role", share("assume_role {\nrole_arn = \"arn:aws:iam::{{ .AccountId }}:role/fleet\"\n}\ngrant {}"), func(r run) any { return r.Shares[0].Roles }, []plan.Role{{RoleARN: "arn:aws:iam::{{ .AccountId }}:role/fleet"}}},
+	{"share.profile", share("profile = \"fleet\"\ngrant {}"), func(r run) any { return r.Shares[0].Profile }, "fleet"},
 	{"target.grant.grantee_principal", target("grant {\ngrantee_principal = \"arn:aws:iam::999999999999:role/app\"\n}\n"), func(r run) any { return r.target().Grants }, []plan.Grant{{Grantee: "arn:aws:iam::999999999999:role/app"}}},
 	{"target.grant.operations", target("grant {\noperations = [\"Encrypt\", \"Decrypt\"]\n}\n"), func(r run) any { return r.target().Grants[0].Operations }, []string{"Decrypt", "Encrypt"}},
 	{"target.grant.name", target("grant {\nname = \"asg/{{ .Region }}\"\n}\n"), func(r run) any { return r.target().Grants[0].Name }, plan.Text("asg/{{ .Region }}")},
@@ -271,7 +277,7 @@ func TestEveryOptionHasATest(t *testing.T) {
 		tested[o.option] = true
 	}
 	named(reflect.TypeFor[config.Config](), "", func(option string) {
-		inherited := strings.HasPrefix(option, "target.assume_role.") || strings.HasPrefix(option, "organizations.assume_role.") // the same struct as at the top level
+		inherited := strings.HasPrefix(option, "target.assume_role.") || strings.HasPrefix(option, "organizations.assume_role.") || strings.HasPrefix(option, "share.assume_role.") // the same struct as at the top level
 		if !tested[option] && !inherited {
 			t.Errorf("no test of %s", option)
 		}
@@ -360,6 +366,7 @@ func TestNothingToDoIsToldByTheRun(t *testing.T) {
 	for name, body := range map[string]string{
 		"target":                         "dynamic \"target\" {\nfor_each = unknown_list\ncontent {\naccount_ids = [target.value]\n}\n}",
 		"share[0]":                       "share {\norganization_arns = unknown_list\n}",
+		"share[0]: grant: no effect":     "share {\norganization_arns = [\"arn:aws:organizations::111111111111:organization/o-1234567890\"]\nrole_name = \"fleet\"\ngrant {}\n}",
 		"account_ids":                    "target {\nkms_key_id = \"default\"\naccount_ids = unknown_list\n}",
 		"publish: no effect":             prod + "\npublish = \"all\"",
 		"exclude_account_ids: no effect": "target {\nkms_key_id = \"default\"\naccount_ids = [\"999999999999\"]\nexclude_account_ids = [\"888888888888\"]\n}",

@@ -12,9 +12,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// Grant lets a principal use the key of every copy of a target: without any option, the account's service-linked role of Auto Scaling, which may use a
-// customer managed key only by its key policy or by a grant. An image that it may not use cannot be launched by an Auto Scaling group. The target's role makes the
-// grant (`kms:CreateGrant`) before anything is copied. A run that finds the grant makes no second one, and no run takes it back: see the manifest for its id.
+// Grant lets a principal use the key of every copy of a target, or, in a `share` block, the key of the shared image: without any option, the account's service-linked role of Auto Scaling, which may use a
+// customer managed key only by its key policy or by a grant. An image that it may not use cannot be launched by an Auto Scaling group. The role of the target, or of
+// the share block, makes the grant (`kms:CreateGrant`) before anything is copied. A run that finds the grant makes no second one, and no run takes it back: see the manifest for its id.
 // The block may be repeated.
 type Grant struct {
 	// The ARN of who shall use the key: a role, a user, or an account's root. It has to exist. May name [template variables](#template-variables). Default: the

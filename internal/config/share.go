@@ -28,6 +28,17 @@ type Share struct {
 	// ARNs of organizational units, such as `arn:aws:organizations::123456789012:ou/o-1234567890/ou-ab12-34567890`. As with
 	// organizations, their accounts can launch the image and not copy it.
 	OrganizationalUnitARNs []string `mapstructure:"organizational_unit_arns"`
+	// Who may use the key of the shared image in each of `account_ids`, such as the service-linked role of Auto Scaling, which launches under another account's key
+	// by a grant only. The account itself makes the grant, on the source account's key, whose policy has to admit it with `kms:CreateGrant` and without the condition
+	// `kms:GrantIsForAWSResource`. It stays. The block may be repeated. See [grant](#grant).
+	Grants []Grant `mapstructure:"grant"`
+	// The name of the role in each of `account_ids` that makes the grants. It is assumed for nothing else. May name [template variables](#template-variables). One of
+	// `role_name`, `assume_role` and `profile`, and none without `grant`.
+	RoleName string `mapstructure:"role_name"`
+	// The role that makes the grants, where more than its name is to be said. See [assume_role](#assume_role).
+	AssumeRole []AssumeRole `mapstructure:"assume_role"`
+	// The profile of the shared configuration and credentials files whose credentials make the grants.
+	Profile string `mapstructure:"profile"`
 }
 
 // label is how messages call the block: by its name, or by its place among the others.
@@ -45,6 +56,10 @@ func (s *Share) share(i int) plan.Share {
 	if s.Name == "" {
 		share.Name = index("share", i)
 	}
+	for _, grant := range s.Grants {
+		share.Grants = append(share.Grants, grant.grant())
+	}
+	share.Roles, share.Profile = rolesOf(s.RoleName, s.AssumeRole), s.Profile
 	return share
 }
 
@@ -59,13 +74,27 @@ var (
 	unitARNs         = regexp.MustCompile(`^arn:(aws[a-z-]*):organizations::\d{12}:ou/o-[a-z0-9]{10,32}/ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}$`)
 )
 
-func (s *Share) check(p *problems) {
+// check judges a share block. chained: its roles are assumed with the session of a role.
+func (s *Share) check(p *problems, chained bool) {
 	for i, account := range s.AccountIDs {
 		p.account(index("account_ids", i), account)
 	}
 	p.twice("account_ids", s.AccountIDs)
 	p.organizations("organization_arns", s.OrganizationARNs, organizationARNs, "an organization")
 	p.organizations("organizational_unit_arns", s.OrganizationalUnitARNs, unitARNs, "an organizational unit")
+	for i := range s.Grants {
+		s.Grants[i].check(p.in(index("grant", i)))
+	}
+	for _, option := range []struct {
+		name  string
+		given bool
+	}{{"role_name", s.RoleName != ""}, {"assume_role", len(s.AssumeRole) > 0}, {"profile", s.Profile != ""}} {
+		if option.given && len(s.Grants) == 0 {
+			p.add(option.name, "no effect without grant")
+		}
+	}
+	by := Target{AccountIDs: s.AccountIDs, RoleName: s.RoleName, AssumeRole: s.AssumeRole, Profile: s.Profile}
+	by.checkCredentials(p, chained)
 }
 
 // organizations judges ARNs of organizations or of their units.

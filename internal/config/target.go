@@ -129,9 +129,7 @@ func (t *Target) target() plan.Target {
 	if t.Method == "" {
 		target.Method = plan.Auto
 	}
-	if t.RoleName != "" {
-		target.Roles = append(target.Roles, plan.Role{RoleName: plan.Text(t.RoleName)})
-	}
+	target.Roles = rolesOf(t.RoleName, t.AssumeRole)
 	for _, grant := range t.Grants {
 		target.Grants = append(target.Grants, grant.grant())
 	}
@@ -144,10 +142,18 @@ func (t *Target) target() plan.Target {
 	for _, template := range t.LaunchTemplates {
 		target.Templates = append(target.Templates, template.template())
 	}
-	for _, role := range t.AssumeRole {
-		target.Roles = append(target.Roles, role.role())
-	}
 	return target
+}
+
+// rolesOf are the hops to an account, in order: a role's name, or assume_role blocks.
+func rolesOf(name string, blocks []AssumeRole) (roles []plan.Role) {
+	if name != "" {
+		roles = append(roles, plan.Role{RoleName: plan.Text(name)})
+	}
+	for _, role := range blocks {
+		roles = append(roles, role.role())
+	}
+	return roles
 }
 
 func texts(values map[string]string) map[string]plan.Text {

@@ -98,6 +98,7 @@ func steps(req Request, facts Facts, all, destinations []Destination, supplies [
 	for i := range goals {
 		b.grant(&goals[i])
 	}
+	b.grantShared(supplies)
 	offers := make([]*offer, len(supplies))
 	for i, s := range supplies {
 		offers[i] = b.offer(s, goals)

@@ -30,7 +30,9 @@ func Decide(req Request, facts Facts) Plan {
 		planned.LeftOut = !slices.ContainsFunc(open, func(o Destination) bool { return o.At == d.At })
 		p.Destinations = append(p.Destinations, planned)
 	}
-	p.Shares = sharePlans(req, supplies)
+	sharers, findings := Sharers(req, facts)
+	p.Findings = append(append(p.Findings, findings...), sharerTroubles(facts, sharers, destinations, supplies)...)
+	p.Shares = sharePlans(req, supplies, sharers)
 	p.Findings = append(p.Findings, unseenFindings(facts)...)
 	if p.Refused() {
 		return p
@@ -38,7 +40,7 @@ func Decide(req Request, facts Facts) Plan {
 	p.Ways = ways(req, facts, destinations)
 	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
 	p.Findings = append(p.Findings, foreignFindings(req, facts, destinations, supplies)...)
-	p.Findings = append(p.Findings, launchNeeds(facts, supplies)...)
+	p.Findings = append(p.Findings, launchNeeds(facts, supplies, sharers)...)
 	p.Steps = steps(req, facts, destinations, open, supplies)
 	p.Estimate = estimate(p.Steps)
 	p.Estimate.BuilderCopies = builderCopies(req, facts)

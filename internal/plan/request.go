@@ -116,6 +116,9 @@ type Share struct {
 	AccountIDs          []string // sorted
 	OrganizationARNs    []string // sorted
 	OrganizationalUnits []string // ARNs, sorted
+	Grants              []Grant  // who may use the key of the shared image in each of AccountIDs; its account makes them
+	Roles               []Role   // hops to each of AccountIDs, in order; for Grants only
+	Profile             string   // likewise; "" is none
 }
 
 // Text is template text, rendered for a destination by Expand.

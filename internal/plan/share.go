@@ -20,6 +20,7 @@ type SharePlan struct {
 	ImageID string
 	Staged  bool // not this image, but a copy of it under another key
 	With    Audience
+	Grants  []Granted // that its accounts make on its keys; without ids
 }
 
 func (s Share) audience() Audience {
@@ -27,11 +28,15 @@ func (s Share) audience() Audience {
 }
 
 // sharePlans are what comes of the share blocks.
-func sharePlans(req Request, supplies []*supply) []SharePlan {
+func sharePlans(req Request, supplies []*supply, sharers []Destination) []SharePlan {
 	var plans []SharePlan
 	for _, s := range supplies {
 		if !s.lasting.Nobody() {
-			plans = append(plans, SharePlan{At: s.at, ImageID: imageID(req, s.from), Staged: s.staged, With: s.lasting})
+			planned := SharePlan{At: s.at, ImageID: imageID(req, s.from), Staged: s.staged, With: s.lasting}
+			for _, d := range sharers {
+				planned.Grants = append(planned.Grants, grantsShared(d, []*supply{s})...)
+			}
+			plans = append(plans, planned)
 		}
 	}
 	return plans
@@ -39,7 +44,7 @@ func sharePlans(req Request, supplies []*supply) []SharePlan {
 
 // launchNeeds tells what those need who launch an image under the source account's keys (rules 2.2.6, 3.1.6, 3.2.1, 8.3): neither right
 // can be given by sharing.
-func launchNeeds(facts Facts, supplies []*supply) []Finding {
+func launchNeeds(facts Facts, supplies []*supply, sharers []Destination) []Finding {
 	var found []Finding
 	for _, s := range supplies {
 		if s.lasting.Nobody() {
@@ -48,8 +53,8 @@ func launchNeeds(facts Facts, supplies []*supply) []Finding {
 		for _, key := range s.keys() {
 			f := Finding{Level: Note, Rule: "3.1.6", At: s.at, Resource: key, Summary: "who launches the shared image has to be allowed to use its key",
 				Because: "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
-				Next:    "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well"}
-			f.Statement, f.Where = launchStatements(facts.Source, key, s.lasting)
+				Next:    "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well, or grant in the share block does"}
+			f.Statement, f.Where = launchStatements(facts.Source, key, s.lasting, slices.DeleteFunc(slices.Clone(sharers), func(d Destination) bool { return d.At.Region != s.at.Region }))
 			found = append(found, f)
 		}
 	}
@@ -88,7 +93,7 @@ type statement struct {
 }
 
 // launchStatements are the statements for the key's policy and for who launches, one a line, and where each belongs.
-func launchStatements(owner Identity, key string, with Audience) (statements, wheres string) {
+func launchStatements(owner Identity, key string, with Audience, granters []Destination) (statements, wheres string) {
 	var texts, where []string
 	add := func(to string, s statement) {
 		s.Effect = "Allow"
@@ -120,6 +125,9 @@ func launchStatements(owner Identity, key string, with Audience) (statements, wh
 			Condition: map[string]map[string][]string{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": paths}}})
 	}
 	add("identity policy of who launches, in each of those accounts", statement{Sid: "LaunchSharedImages", Action: launchActions, Resource: key})
+	for _, d := range granters {
+		add(granterStatement(d, key))
+	}
 	return strings.Join(texts, "\n"), strings.Join(where, "\n")
 }
 

@@ -91,7 +91,12 @@ func Result(p plan.Plan, r plan.Result) string {
 		t.line("%s in %s may be launched by %s", s.ImageID, s.At, clean(s.With.String()))
 	}
 	for _, s := range Unshared(p, r) {
-		t.line("%s in %s: could not be shared with %s", s.ImageID, s.At, clean(s.With.String()))
+		if !isShared(s, r) {
+			t.line("%s in %s: could not be shared with %s", s.ImageID, s.At, clean(s.With.String()))
+		}
+		for _, g := range s.Grants {
+			t.line("%s in %s: %s may not use %s: the grant %q is missing", g.At.Account, g.At.Region, g.Grantee, g.KeyARN, g.Name)
+		}
 	}
 	for _, d := range Missing(p, r) {
 		optional := ""
@@ -116,11 +121,22 @@ func Missing(p plan.Plan, r plan.Result) []plan.DestinationPlan {
 	})
 }
 
-// Unshared are the images that share blocks name people for who cannot launch them.
+// Unshared are the images that share blocks name people for who cannot launch them, each with the grants that are missing.
 func Unshared(p plan.Plan, r plan.Result) []plan.SharePlan {
-	return slices.DeleteFunc(slices.Clone(p.Shares), func(s plan.SharePlan) bool {
-		return slices.ContainsFunc(r.Shares, func(shared plan.Shared) bool { return shared.At == s.At })
-	})
+	var all []plan.SharePlan
+	for _, s := range p.Shares {
+		s.Grants = slices.DeleteFunc(slices.Clone(s.Grants), func(g plan.Granted) bool {
+			return slices.ContainsFunc(r.Grants, func(o plan.Granted) bool { return o.At == g.At && o.KeyARN == g.KeyARN && o.Name == g.Name })
+		})
+		if len(s.Grants) > 0 || !isShared(s, r) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func isShared(s plan.SharePlan, r plan.Result) bool {
+	return slices.ContainsFunc(r.Shares, func(shared plan.Shared) bool { return shared.At == s.At })
 }
 
 // Duration is a time for people: to the minute, below a minute to the second.
@@ -192,6 +208,9 @@ func (t *text) shares(all []plan.SharePlan) {
 			what = "a copy of " + s.ImageID + " that stays"
 		}
 		t.line("Shared in %s: %s, to be launched by %s", s.At.Region, what, clean(s.With.String()))
+		for _, g := range s.Grants {
+			t.line("  %s lets %s use %s by the grant %q", g.At.Account, g.Grantee, g.KeyARN, g.Name)
+		}
 	}
 }
 

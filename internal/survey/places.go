@@ -176,7 +176,14 @@ func (s *survey) destination(ctx context.Context, d plan.Destination) {
 	s.keys(ctx, d.At, key)
 }
 
-func (s *survey) site(ctx context.Context, d plan.Destination) (site plan.Site) {
+// sharer looks who acts in an account of a share block.
+func (s *survey) sharer(ctx context.Context, d plan.Destination) {
+	site := s.who(ctx, d)
+	s.keep(func(f *plan.Facts) { f.Sites[d.At] = site })
+}
+
+// who acts at a place, as far as its credentials could be had.
+func (s *survey) who(ctx context.Context, d plan.Destination) (site plan.Site) {
 	s.mu.Lock()
 	site = s.facts.Sites[d.At]
 	s.mu.Unlock()
@@ -186,6 +193,13 @@ func (s *survey) site(ctx context.Context, d plan.Destination) (site plan.Site) 
 	var err error
 	if site.Identity, err = s.pool.Identity(ctx, d.At); err != nil {
 		site.Err = awsclient.Refused("sts:GetCallerIdentity", err)
+	}
+	return site
+}
+
+func (s *survey) site(ctx context.Context, d plan.Destination) plan.Site {
+	site := s.who(ctx, d)
+	if site.Err != nil {
 		return site
 	}
 	out, err := s.pool.EC2(d.At).DescribeImages(ctx, &ec2.DescribeImagesInput{

@@ -52,12 +52,17 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 	s.units(ctx)
 	destinations, _ := plan.Expand(req, s.facts) // Decide tells what is wrong with them
 	destinations = slices.DeleteFunc(destinations, func(d plan.Destination) bool { return !s.facts.HasRegion(d.At.Region) })
-	for _, d := range destinations {
+	sharers, _ := plan.Sharers(req, s.facts)
+	sharers = slices.DeleteFunc(sharers, func(d plan.Destination) bool {
+		return slices.ContainsFunc(destinations, func(o plan.Destination) bool { return o.At == d.At })
+	})
+	for _, d := range slices.Concat(destinations, sharers) {
 		if err := pool.Assume(ctx, d, req.AssumeRoleFrom); err != nil {
 			s.keep(func(f *plan.Facts) { f.Sites[d.At] = plan.Site{Err: awsclient.Refused("profile", err)} })
 		}
 	}
-	err = errors.Join(s.staging(ctx, destinations), s.each(ctx, len(destinations), func(ctx context.Context, i int) { s.destination(ctx, destinations[i]) }))
+	err = errors.Join(s.staging(ctx, destinations), s.each(ctx, len(destinations), func(ctx context.Context, i int) { s.destination(ctx, destinations[i]) }),
+		s.each(ctx, len(sharers), func(ctx context.Context, i int) { s.sharer(ctx, sharers[i]) }))
 	s.grants(ctx)
 	return s.facts, err
 }

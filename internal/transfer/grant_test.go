@@ -19,6 +19,7 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
 // autoScaling makes the service-linked role of Auto Scaling in an account, and is a client in its name.
@@ -174,6 +175,137 @@ func TestAGrantOnAKeyOfAWSIsRefused_8_1(t *testing.T) {
 		req.Targets[0].KMSKeyID = plan.DefaultKey
 		p := h.decided(t.Context(), h.pool(t.Context(), h.World), req)
 		if !p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Rule == "8.1" }) {
+			t.Errorf("findings %+v", p.Findings)
+		}
+	})
+}
+
+// sharingOnly is a request that lets an account launch the source's own image, and have grants on its key.
+func (h *house) sharingOnly(account, run string, grants ...plan.Grant) plan.Request {
+	req := h.request()
+	req.Targets, req.Build.RunID = nil, run
+	share := plan.Share{Name: "fleet", AccountIDs: []string{account}, Grants: grants}
+	if len(grants) > 0 {
+		share.Roles = []plan.Role{{RoleName: roleName, ExternalID: "golden"}}
+	}
+	req.Shares = []plan.Share{share}
+	return req
+}
+
+// The source's own image, and the Auto Scaling of another account: sharing lets nobody use the key; the account's own grant on it does.
+func TestAutoScalingLaunchesTheSharedImageByItsAccountsGrant_8_3_8_5(t *testing.T) {
+	const account = "222222222222"
+	for name, volumes := range map[string][]volume{"as it is": {{8, sourceAlias}}, "staged": {{8, "alias/aws/ebs"}}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := build(t, volumes, []string{account}, []string{home})
+				service := h.autoScaling(account)
+				for _, row := range []struct {
+					run    string
+					grants []plan.Grant
+					ends   ec2types.InstanceStateName
+					reason string
+				}{
+					{"run-1", nil, ec2types.InstanceStateNameTerminated, "Client.InvalidKMSKey.InvalidState"},
+					{"run-2", []plan.Grant{{}}, ec2types.InstanceStateNameRunning, ""},
+					{"run-3", []plan.Grant{{}}, ec2types.InstanceStateNameRunning, ""},
+					{"run-4", nil, ec2types.InstanceStateNameRunning, ""}, // no run takes it back
+				} {
+					_, result := h.run(t.Context(), h.sharingOnly(account, row.run, row.grants...))
+					if len(result.Findings) > 0 || len(result.Shares) != 1 {
+						t.Fatalf("%s: findings %+v, shares %+v", row.run, result.Findings, result.Shares)
+					}
+					if state, reason := h.scaled(service, result.Shares[0].ImageID); state != row.ends || reason != row.reason {
+						t.Errorf("%s: the instance is %s: %s", row.run, state, reason)
+					}
+					if len(result.Grants) != len(row.grants) {
+						t.Errorf("%s: told %+v", row.run, result.Grants)
+					}
+					for _, told := range result.Grants {
+						if told.At.Account != account || !strings.HasPrefix(told.KeyARN, "arn:aws:kms:"+home+":"+source+":key/") || told.Name != "encrypted-ami:AWSServiceRoleForAutoScaling" {
+							t.Errorf("%s: told %+v", row.run, told)
+						}
+					}
+				}
+				ours := slices.DeleteFunc(h.grants(source, home, sourceAlias), func(g kmstypes.GrantListEntry) bool { return aws.ToString(g.Name) == "" })
+				if len(ours) != 1 || !strings.HasSuffix(*ours[0].GranteePrincipal, "/AWSServiceRoleForAutoScaling") {
+					t.Errorf("grants %+v", ours)
+				}
+			})
+		})
+	}
+}
+
+// The key's policy has to admit the account beyond what services do for it (8.3): else the image is shared, the grant is not made, and the run says so.
+func TestAGrantThatTheSourcesKeyDoesNotAdmitIsMissing_8_3(t *testing.T) {
+	const account = "222222222222"
+	for name, refuse := range map[string]func(*house){"by the role": func(h *house) { h.forbid(account, "kms:CreateGrant") }, "by the key": (*house).closeSourceKeys} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := build(t, mixed[1:2], []string{account}, []string{home})
+				h.autoScaling(account)
+				refuse(h)
+				p, result := h.run(t.Context(), h.sharingOnly(account, "run-1", plan.Grant{}))
+				missing := report.Unshared(p, result)
+				if len(missing) != 1 || len(missing[0].Grants) != 1 || len(result.Shares) != 1 || len(result.Grants) != 0 {
+					t.Errorf("missing %+v, shares %+v, grants %+v", missing, result.Shares, result.Grants)
+				}
+				if len(result.Findings) != 1 || result.Findings[0].Operation != "kms:CreateGrant" || result.Findings[0].Statement == "" {
+					t.Errorf("findings %+v", result.Findings)
+				}
+			})
+		})
+	}
+}
+
+// What stands against the grants of a share block is told before anything is done.
+func TestGrantsOfSharesThatCannotBeMadeAreRefused(t *testing.T) {
+	const account = "222222222222"
+	for _, row := range []struct {
+		name  string
+		of    func(*plan.Request)
+		field string
+		rule  string
+	}{
+		{"without credentials", func(r *plan.Request) { r.Shares[0].Roles = nil }, `share "fleet": role_name`, "5.10"},
+		{"with a role that is not there", func(r *plan.Request) { r.Shares[0].Roles[0].RoleName = "nobody" }, `share "fleet": role_name`, "5.6"},
+		{"on the key of an image that is not encrypted", func(r *plan.Request) { r.KMSKeyID, r.AllowUnencryptedShare = "", true }, `share "fleet": grant`, "8.3"},
+		{"by two blocks", func(r *plan.Request) { r.Shares = append(r.Shares, r.Shares[0]) }, `share "fleet": account_ids`, ""},
+		{"with a template that is none", func(r *plan.Request) { r.Shares[0].Grants[0].Name = "{{ .Nothing }}" }, `share "fleet": grant: name`, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := build(t, []volume{{8, ""}}, []string{account}, []string{home})
+				req := h.sharingOnly(account, "run-1", plan.Grant{})
+				row.of(&req)
+				p := h.decided(t.Context(), h.pool(t.Context(), h.World), req)
+				if !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool {
+					return f.Level == plan.Refused && f.Field == row.field && f.Rule == row.rule && f.Because != ""
+				}) {
+					t.Errorf("findings %+v", p.Findings)
+				}
+			})
+		})
+	}
+}
+
+// An account that is a target as well makes both grants with one role.
+func TestATargetsAccountCanHaveGrantsOnBothKeys(t *testing.T) {
+	const account = "222222222222"
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed, []string{account}, []string{home})
+		h.autoScaling(account)
+		req := h.granting()
+		req.Shares = h.sharingOnly(account, "run-1", plan.Grant{}).Shares
+		_, result := h.run(t.Context(), req)
+		h.complete(result)
+		if len(result.Grants) != 2 || result.Grants[0].KeyARN == result.Grants[1].KeyARN {
+			t.Errorf("grants %+v", result.Grants)
+		}
+		req.Shares[0].Roles = []plan.Role{{RoleName: "another"}}
+		if p := h.decided(t.Context(), h.pool(t.Context(), h.World), req); !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool {
+			return f.Level == plan.Refused && strings.Contains(f.Summary, "other credentials")
+		}) {
 			t.Errorf("findings %+v", p.Findings)
 		}
 	})

@@ -120,7 +120,7 @@ func tolerated(p plan.Plan, findings []plan.Finding, mayFail int) []plan.Finding
 func (t *transfer) proofs(steps []plan.Step) []proof {
 	granted := map[string]bool{} // keys that a step of the plan opens first
 	for _, s := range steps {
-		if g, is := s.(*plan.CreateGrant); is {
+		if g, is := s.(*plan.CreateGrant); is && !g.Lasting {
 			granted[g.KeyARN] = true
 		}
 	}

@@ -231,7 +231,7 @@ func (r *run) lift(ctx context.Context) {
 // shortcoming is what a run has not come to, as the beginning of its error.
 func shortcoming(p plan.Plan, missing []plan.DestinationPlan, unshared []plan.SharePlan) string {
 	if len(missing) == 0 {
-		return fmt.Sprintf("%d of %d images could not be shared", len(unshared), len(p.Shares))
+		return fmt.Sprintf("%d of %d images are not shared as asked for", len(unshared), len(p.Shares))
 	}
 	return fmt.Sprintf("%d of %d destinations are not served", len(missing), len(p.Destinations))
 }

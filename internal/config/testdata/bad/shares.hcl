@@ -16,3 +16,21 @@ share {
   organization_arns        = ["o-1234567890", "arn:aws:organizations::111111111111:organization/o-1234567890"]
   organizational_unit_arns = ["arn:aws:organizations::111111111111:ou/ou-ab12-34567890", "arn:aws-cn:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"]
 }
+
+share {
+  name        = "without grants"
+  account_ids = ["888888888888"]
+  role_name   = "fleet"
+  profile     = "fleet"
+}
+
+share {
+  name        = "with grants"
+  account_ids = ["888888888888"]
+  assume_role {
+    role_arn = "arn:aws:iam::777777777777:role/fleet"
+  }
+  grant {
+    operations = ["Launch"]
+  }
+}

@@ -1,0 +1,108 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Sharers are the accounts of share blocks that make grants, in every Region of the images: destinations that get no copy.
+func Sharers(req Request, facts Facts) ([]Destination, []Finding) {
+	var all []Destination
+	var findings []Finding
+	for _, share := range req.Shares {
+		if len(share.Grants) == 0 {
+			continue
+		}
+		for _, account := range share.AccountIDs {
+			for _, region := range regionsOf(req.Images) {
+				d, errs := expand(req, facts, Target{Name: share.Name, Roles: share.Roles, Profile: share.Profile, Grants: share.Grants}, Place{account, region})
+				all, findings = append(all, d), append(findings, errs...)
+			}
+		}
+	}
+	return all, ofShares(findings)
+}
+
+// ofShares names share blocks where findings name targets.
+func ofShares(findings []Finding) []Finding {
+	for i, f := range findings {
+		findings[i].Field = strings.Replace(f.Field, "target", "share", 1)
+	}
+	return findings
+}
+
+// sharerTroubles are the reasons why accounts of share blocks cannot make their grants.
+func sharerTroubles(facts Facts, sharers, destinations []Destination, supplies []*supply) []Finding {
+	var found []Finding
+	for i, d := range sharers {
+		add := func(rule, option, summary, because, next string) {
+			found = append(found, Finding{Level: Refused, Rule: rule, Field: field(d.Target, option), At: d.At, Principal: facts.Sites[d.At].Identity.ARN, Summary: summary, Because: because, Next: next})
+		}
+		same := func(o Destination) bool { return o.At == d.At }
+		other := slices.IndexFunc(destinations, same)
+		switch {
+		case slices.ContainsFunc(sharers[:i], same):
+			add("", "account_ids", "two share blocks with grant name account "+d.At.Account, "each account makes its grants with one role", "name the account in one of them, with all its grants")
+		case other >= 0 && !(reflect.DeepEqual(destinations[other].Roles, d.Roles) && destinations[other].Profile == d.Profile):
+			add("", d.Via, "account "+d.At.Account+" has other credentials in "+field(destinations[other].Target, d.Via), "a run acts in an account with one role", "name the same role")
+		case d.At.Account != facts.Source.Account && len(d.Roles) == 0 && d.Profile == "":
+			add("5.10", "role_name", "there are no credentials for account "+d.At.Account, "the source credentials belong to account "+facts.Source.Account, "give role_name, an assume_role block or profile")
+		case facts.Sites[d.At].Err != nil:
+			found = append(found, siteTrouble(d, facts.Sites[d.At], facts))
+		}
+		for _, s := range supplies {
+			if s.at.Region == d.At.Region && len(s.keys()) == 0 {
+				add("8.3", "grant", "there is no key to give grants on", "the image that is shared is not encrypted", "leave out grant, or give kms_key_id")
+			}
+		}
+	}
+	return ofShares(found)
+}
+
+// grantShared lets principals of the accounts that share blocks name use the keys of the image that they launch. Each account makes the grants itself, on a key of
+// another account, which has to admit it for more than services do in its name (8.3). No run takes them back.
+func (b *builder) grantShared(supplies []*supply) {
+	sharers, _ := Sharers(b.req, b.facts)
+	for _, d := range sharers {
+		for _, g := range grantsShared(d, supplies) {
+			b.add(&CreateGrant{
+				Head:   Head{Step: id("grant", d.At.Account, d.At.Region, g.KeyARN[strings.LastIndex(g.KeyARN, "/")+1:], g.Name), At: d.At, Takes: callTime},
+				KeyARN: g.KeyARN, Name: g.Name, Grantee: g.Grantee, Operations: g.Operations, Lasting: true})
+		}
+	}
+}
+
+// grantsShared are the grants that an account makes on the keys of its Region's shared image.
+func grantsShared(d Destination, supplies []*supply) []Granted {
+	var all []Granted
+	for _, s := range supplies {
+		if s.at.Region != d.At.Region || s.lasting.Nobody() {
+			continue
+		}
+		for _, key := range s.keys() {
+			for _, k := range d.Grants {
+				all = append(all, Granted{At: d.At, KeyARN: key, Name: k.Name, Grantee: k.Grantee, Operations: slices.Clone(k.Operations)})
+			}
+		}
+	}
+	return all
+}
+
+// granterStatement lets the role of an account of a share block make its grants, and no others.
+func granterStatement(d Destination, key string) (where string, s statement) {
+	var grantees []string
+	for _, k := range d.Grants {
+		grantees = append(grantees, k.Grantee)
+	}
+	who := d.At.Account
+	if role := lastRole(d); role != "" {
+		who = role
+	}
+	return fmt.Sprintf("identity policy of %s, which makes the grants", who), statement{Sid: "GrantUseOfSharedKey", Action: []string{"kms:CreateGrant"}, Resource: key,
+		Condition: map[string]map[string][]string{"StringEquals": {"kms:GranteePrincipal": union(grantees, nil)}}}
+}
