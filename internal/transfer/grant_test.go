@@ -239,7 +239,12 @@ func TestAutoScalingLaunchesTheSharedImageByItsAccountsGrant_8_3_8_5(t *testing.
 // The key's policy has to admit the account beyond what services do for it (8.3): else the image is shared, the grant is not made, and the run says so.
 func TestAGrantThatTheSourcesKeyDoesNotAdmitIsMissing_8_3(t *testing.T) {
 	const account = "222222222222"
-	for name, refuse := range map[string]func(*house){"by the role": func(h *house) { h.forbid(account, "kms:CreateGrant") }, "by the key": (*house).closeSourceKeys} {
+	for name, refuse := range map[string]func(*house){"by the role": func(h *house) { h.forbid(account, "kms:CreateGrant") },
+		"by the key": func(h *house) {
+			h.with = byGrant
+			h.closeSourceKeys()
+			h.with = nil
+		}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, mixed[1:2], []string{account}, []string{home})
@@ -250,7 +255,7 @@ func TestAGrantThatTheSourcesKeyDoesNotAdmitIsMissing_8_3(t *testing.T) {
 				if len(missing) != 1 || len(missing[0].Grants) != 1 || len(result.Shares) != 1 || len(result.Grants) != 0 {
 					t.Errorf("missing %+v, shares %+v, grants %+v", missing, result.Shares, result.Grants)
 				}
-				if len(result.Findings) != 1 || result.Findings[0].Operation != "kms:CreateGrant" || result.Findings[0].Statement == "" {
+				if len(result.Findings) != 1 || result.Findings[0].Operation != "kms:CreateGrant" || result.Findings[0].Next == "" || name == "by the key" && !strings.Contains(result.Findings[0].Statement, `"kms:CreateGrant"`) {
 					t.Errorf("findings %+v", result.Findings)
 				}
 			})
