@@ -53,7 +53,7 @@ func launchNeeds(facts Facts, supplies []*supply, sharers []Destination) []Findi
 		for _, key := range s.keys() {
 			f := Finding{Level: Note, Rule: "3.1.6", At: s.at, Resource: key, Summary: "who launches the shared image has to be allowed to use its key",
 				Because: "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
-				Next:    "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well, or grant in the share block does"}
+				Next:    "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well, as grant in a share block does"}
 			f.Statement, f.Where = launchStatements(facts.Source, key, s.lasting, slices.DeleteFunc(slices.Clone(sharers), func(d Destination) bool { return d.At.Region != s.at.Region }))
 			found = append(found, f)
 		}
