@@ -1,0 +1,131 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+)
+
+// fleet hands "base-1" on and shares it as well; with grants only where they are asked for.
+const fleet = `
+variable "base" { type = string }
+variable "grants" { type = list(string) }
+
+source "null" "golden" {
+  communicator = "none"
+}
+
+build {
+  sources = ["source.null.golden"]
+
+  post-processor "encrypted-ami-share" {
+    region        = "ap-northeast-1"
+    kms_key_id    = "alias/golden-source"
+    source_amis   = { "ap-northeast-1" = var.base }
+    poll_interval = "1s"
+
+    target {
+` + prod + `
+      dynamic "grant" {
+        for_each = var.grants
+        content {
+          name = grant.value
+        }
+      }
+    }
+
+    share {
+      account_ids = ["999999999999"]
+    }
+
+    dynamic "share" {
+      for_each = var.grants
+      content {
+        account_ids = ["999999999999"]
+` + prodRole + `
+        grant {
+          name = share.value
+        }
+      }
+    }
+  }
+}
+`
+
+// served is a world in the test's own process: in it, a service can act by its service-linked role.
+func served(t *testing.T) (*awssim.World, *World) {
+	t.Helper()
+	const speed = 600
+	clock := awssim.StartClock(speed)
+	inside := awssim.New(awssim.WithClock(clock.Now), awssim.WithClientTime(clock.Real), awssim.WithoutLatency(), awssim.WithSlowClients(speed*50*time.Millisecond), awssim.WithSeed(1))
+	if err := inside.Furnish("demo"); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(inside)
+	t.Cleanup(server.Close)
+	return inside, &World{Endpoint: server.URL}
+}
+
+// The own copy under the account's own key, and the source's image under the source's: Auto Scaling launches each by a grant, and neither without.
+func TestAutoScalingLaunchesTheCopyAndTheSharedImageByTheirGrants(t *testing.T) {
+	t.Parallel()
+	parts, err := FindParts()
+	if err != nil {
+		t.Skip(err)
+	}
+	inside, w := served(t)
+	h := Host{Parts: parts, World: w, Folder: t.TempDir(), Plugins: installed}
+	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(fleet), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.User = must(w.AccessKey(t.Context(), source, "builder"))(t)
+	linked := must(iam.NewFromConfig(w.Config(target, region)).CreateServiceLinkedRole(t.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")}))(t)
+	service := ec2.NewFromConfig(must(inside.ServiceConfig(*linked.Role.Arn, region))(t))
+	base := "-var=base=" + *image(t, w, source, "base-1").ImageId
+	for _, row := range []struct{ grants, ends string }{
+		{`[]`, "terminated Client.InvalidKMSKey.InvalidState"},
+		{`["fleet"]`, "running "},
+	} {
+		h.packer(t, 0, "build", "-color=false", base, "-var=grants="+row.grants, ".")
+		shared := must(w.ec2(target).DescribeImages(t.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}}))(t).Images
+		if len(shared) != 1 || *shared[0].OwnerId != source {
+			t.Fatalf("%d images are shared with the other account", len(shared))
+		}
+		for name, id := range map[string]*string{"the copy": image(t, w, target, "base-1").ImageId, "the shared image": shared[0].ImageId} {
+			if ends := launched(t, service, id); ends != row.ends {
+				t.Errorf("grants %s: %s: %s, want %s", row.grants, name, ends, row.ends)
+			}
+		}
+	}
+}
+
+// launched is how an instance that a service launches ends up: its state and AWS's reason.
+func launched(t *testing.T, service *ec2.Client, image *string) string {
+	t.Helper()
+	made := must(service.RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: image, InstanceType: types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)}))(t)
+	for begun := time.Now(); time.Since(begun) < patience; time.Sleep(50 * time.Millisecond) {
+		seen := must(service.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{*made.Instances[0].InstanceId}}))(t).Reservations[0].Instances[0]
+		if seen.State.Name == types.InstanceStateNamePending {
+			continue
+		}
+		reason := ""
+		if seen.StateReason != nil {
+			reason = aws.ToString(seen.StateReason.Code)
+		}
+		return fmt.Sprintf("%s %s", seen.State.Name, reason)
+	}
+	return "pending"
+}
