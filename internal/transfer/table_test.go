@@ -37,6 +37,14 @@ func acts(records awssim.Records) string {
 	return text.String()
 }
 
+// becoming asks, with a method, for a launch check and all that a target may want of its image.
+func becoming(method plan.Method) func(*plan.Request) {
+	return func(req *plan.Request) {
+		settled(req)
+		req.Targets[0].Method, req.Targets[0].LaunchCheck = method, &plan.LaunchCheck{InstanceType: "t4g.micro"}
+	}
+}
+
 // What each method and feature takes of calls, for one account and for many, in the image's own Region and in another.
 func TestTheCallsOfEveryMethod(t *testing.T) {
 	var text strings.Builder
@@ -52,6 +60,8 @@ func TestTheCallsOfEveryMethod(t *testing.T) {
 			{"method snapshot", func(r *plan.Request) { r.Targets[0].Method = plan.BySnapshot }},
 			{"method image", func(r *plan.Request) { r.Targets[0].Method = plan.ByImage }},
 			{"method image and a share", imagesAndShares},
+			{"method snapshot and what becomes of the image", becoming(plan.BySnapshot)},
+			{"method image and what becomes of the image", becoming(plan.ByImage)},
 		} {
 			for _, accounts := range [][]string{many[:1], many} {
 				for _, region := range []string{home, away} {
