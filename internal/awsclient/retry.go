@@ -31,6 +31,7 @@ var repeatable = map[string]bool{
 	"DeleteSnapshot":                       true,
 	"DeregisterImage":                      true,
 	"DisableImageDeregistrationProtection": true,
+	"EnableFastLaunch":                     true,
 	"EnableImageDeprecation":               true,
 	"EnableImageDeregistrationProtection":  true,
 	"ModifyImageAttribute":                 true,

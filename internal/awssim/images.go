@@ -31,6 +31,8 @@ var imageOperations = []named{
 	op((*World).enableImageDeregistrationProtection),
 	op((*World).disableImageDeregistrationProtection),
 	op((*World).describeImageReferences),
+	op((*World).enableFastLaunch),
+	op((*World).describeFastLaunchImages),
 	op((*World).getImageAncestry),
 }
 
@@ -50,6 +52,7 @@ type image struct {
 	disabled     bool
 	deprecated   time.Time // zero: never
 	protection   protection
+	fastLaunch   *types.DescribeFastLaunchImagesSuccessItem // nil: off
 	lastLaunched time.Time
 }
 

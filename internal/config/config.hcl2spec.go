@@ -184,6 +184,39 @@ func (*FlatDeregistrationProtection) HCL2Spec() map[string]hcldec.Spec {
 	return s
 }
 
+// FlatFastLaunch is an auto-generated flat version of FastLaunch.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatFastLaunch struct {
+	EnableFastLaunch    *bool   `mapstructure:"enable_fast_launch" cty:"enable_fast_launch" hcl:"enable_fast_launch"`
+	TemplateID          *string `mapstructure:"template_id" cty:"template_id" hcl:"template_id"`
+	TemplateName        *string `mapstructure:"template_name" cty:"template_name" hcl:"template_name"`
+	TemplateVersion     *int    `mapstructure:"template_version" cty:"template_version" hcl:"template_version"`
+	MaxParallelLaunches *int    `mapstructure:"max_parallel_launches" cty:"max_parallel_launches" hcl:"max_parallel_launches"`
+	TargetResourceCount *int    `mapstructure:"target_resource_count" cty:"target_resource_count" hcl:"target_resource_count"`
+}
+
+// FlatMapstructure returns a new FlatFastLaunch.
+// FlatFastLaunch is an auto-generated flat version of FastLaunch.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*FastLaunch) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatFastLaunch)
+}
+
+// HCL2Spec returns the hcl spec of a FastLaunch.
+// This spec is used by HCL to read the fields of FastLaunch.
+// The decoded values from this spec will then be applied to a FlatFastLaunch.
+func (*FlatFastLaunch) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"enable_fast_launch":    &hcldec.AttrSpec{Name: "enable_fast_launch", Type: cty.Bool, Required: false},
+		"template_id":           &hcldec.AttrSpec{Name: "template_id", Type: cty.String, Required: false},
+		"template_name":         &hcldec.AttrSpec{Name: "template_name", Type: cty.String, Required: false},
+		"template_version":      &hcldec.AttrSpec{Name: "template_version", Type: cty.Number, Required: false},
+		"max_parallel_launches": &hcldec.AttrSpec{Name: "max_parallel_launches", Type: cty.Number, Required: false},
+		"target_resource_count": &hcldec.AttrSpec{Name: "target_resource_count", Type: cty.Number, Required: false},
+	}
+	return s
+}
+
 // FlatGrant is an auto-generated flat version of Grant.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatGrant struct {
@@ -324,6 +357,7 @@ type FlatTarget struct {
 	DeregistrationProtection    *FlatDeregistrationProtection `mapstructure:"deregistration_protection" cty:"deregistration_protection" hcl:"deregistration_protection"`
 	ForceDeregister             *bool                         `mapstructure:"force_deregister" cty:"force_deregister" hcl:"force_deregister"`
 	ForceDeleteSnapshot         *bool                         `mapstructure:"force_delete_snapshot" cty:"force_delete_snapshot" hcl:"force_delete_snapshot"`
+	FastLaunch                  *FlatFastLaunch               `mapstructure:"fast_launch" cty:"fast_launch" hcl:"fast_launch"`
 	AMIUsers                    []string                      `mapstructure:"ami_users" cty:"ami_users" hcl:"ami_users"`
 	AMIOrgARNs                  []string                      `mapstructure:"ami_org_arns" cty:"ami_org_arns" hcl:"ami_org_arns"`
 	AMIOUARNs                   []string                      `mapstructure:"ami_ou_arns" cty:"ami_ou_arns" hcl:"ami_ou_arns"`
@@ -368,6 +402,7 @@ func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 		"deregistration_protection":      &hcldec.BlockSpec{TypeName: "deregistration_protection", Nested: hcldec.ObjectSpec((*FlatDeregistrationProtection)(nil).HCL2Spec())},
 		"force_deregister":               &hcldec.AttrSpec{Name: "force_deregister", Type: cty.Bool, Required: false},
 		"force_delete_snapshot":          &hcldec.AttrSpec{Name: "force_delete_snapshot", Type: cty.Bool, Required: false},
+		"fast_launch":                    &hcldec.BlockSpec{TypeName: "fast_launch", Nested: hcldec.ObjectSpec((*FlatFastLaunch)(nil).HCL2Spec())},
 		"ami_users":                      &hcldec.AttrSpec{Name: "ami_users", Type: cty.List(cty.String), Required: false},
 		"ami_org_arns":                   &hcldec.AttrSpec{Name: "ami_org_arns", Type: cty.List(cty.String), Required: false},
 		"ami_ou_arns":                    &hcldec.AttrSpec{Name: "ami_ou_arns", Type: cty.List(cty.String), Required: false},

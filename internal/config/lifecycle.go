@@ -25,6 +25,7 @@ type DeregistrationProtection struct {
 func (t *Target) lifecycle() plan.Lifecycle {
 	l := plan.Lifecycle{DeprecateAfter: t.DeprecateAfter, Users: plan.Audience{}.And(plan.Audience{Accounts: t.AMIUsers, Organizations: t.AMIOrgARNs, Units: t.AMIOUARNs})}
 	l.ForceDeregister, l.ForceDeleteSnapshot = t.ForceDeregister, t.ForceDeleteSnapshot
+	l.FastLaunch = t.fastLaunch()
 	l.DeprecateAt, _ = time.Parse(time.RFC3339, t.DeprecateAt)
 	if d := t.DeregistrationProtection; d != nil && !d.Enabled.False() {
 		l.Protection = &plan.Protection{Cooldown: d.WithCooldown}
@@ -50,6 +51,9 @@ func (t *Target) checkLifecycle(p *problems) {
 	}
 	if d := t.DeregistrationProtection; d != nil && d.Enabled.False() && d.WithCooldown {
 		p.in("deregistration_protection").add("with_cooldown", "no effect with enabled = false")
+	}
+	if t.FastLaunch != nil {
+		t.FastLaunch.check(p.in("fast_launch"), len(t.AccountIDs) > 1 || len(t.Regions) > 1)
 	}
 	if t.ForceDeregister && t.AMIName == "" {
 		p.add("force_deregister", "no effect without ami_name; only what has a name that the template gives is deregistered")

@@ -83,6 +83,8 @@ type Target struct {
 	ForceDeregister bool `mapstructure:"force_deregister"`
 	// With `force_deregister`: deletes the snapshots of that image as well; those that other images use stay. Default: `false`.
 	ForceDeleteSnapshot bool `mapstructure:"force_delete_snapshot"`
+	// Lets Windows instances of the copy launch sooner. See [fast_launch](#fast_launch). Default: it is left as it is.
+	FastLaunch *FastLaunch `mapstructure:"fast_launch"`
 	// Other accounts that may launch the copy, 12 digits each. They need the right to use the target's key, which has to be a customer managed one. What
 	// was permitted before is never taken back.
 	AMIUsers []string `mapstructure:"ami_users"`

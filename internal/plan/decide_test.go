@@ -162,6 +162,11 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 			r.Targets[0].Lifecycle.ForceDeregister, r.Targets[0].Method = true, plan.ByImage
 			taken(f, others[0])
 		},
+		"fast launch of a Windows image": func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].AccountIDs, r.Targets[0].Regions = others[:1], nil
+			r.Targets[0].Lifecycle.FastLaunch = &plan.FastLaunch{TargetResourceCount: 10}
+			f.Images[tokyo].Image.Platform = ec2types.PlatformValuesWindows
+		},
 		"both methods in a Region: the image alone is staged": func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].Regions = nil
 			second := r.Targets[0]
@@ -395,6 +400,9 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		}},
 		{"a date of deprecation that has passed", func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].Lifecycle.DeprecateAt = f.At.Add(-time.Hour)
+		}},
+		{"fast launch of an image that is not Windows", func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].Lifecycle.FastLaunch = &plan.FastLaunch{}
 		}},
 		{"users of an image whose key AWS manages", func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].Lifecycle.Users.Accounts = []string{"777777777777"}

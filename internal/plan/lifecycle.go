@@ -6,6 +6,9 @@ package plan
 import (
 	"slices"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
 // Lifecycle is what a target wants of its images beyond their being there.
@@ -13,6 +16,7 @@ type Lifecycle struct {
 	DeprecateAt    time.Time     // zero: DeprecateAfter
 	DeprecateAfter time.Duration // after the run began; 0: never
 	Protection     *Protection   // against deregistration; nil: none
+	FastLaunch     *FastLaunch   // of a Windows image; nil: left as it is
 	Users          Audience      // who may launch them; they need the target's key
 
 	ForceDeregister     bool // another image that has the name makes way
@@ -45,6 +49,10 @@ func lifecycleTroubles(d Destination, facts Facts) []Finding {
 		found = append(found, Finding{Level: Refused, Rule: "2.2.2", Field: field(d.Target, "ami_users"), At: d.At, Resource: key.arn(), Summary: "the image cannot be shared",
 			Because: "AWS manages its key, and what it encrypts cannot be shared", Next: "set kms_key_id to a customer managed key of the target account"})
 	}
+	if image := facts.Images[d.FromRegion].Image; d.Lifecycle.FastLaunch != nil && image != nil && image.Platform != ec2types.PlatformValuesWindows {
+		found = append(found, Finding{Level: Refused, Rule: "9.0", Field: field(d.Target, "fast_launch"), At: d.At, Resource: aws.ToString(image.ImageId), Summary: "fast launch cannot be enabled",
+			Because: "it is for Windows images alone, and this is none", Next: "leave out fast_launch"})
+	}
 	return found
 }
 
@@ -71,6 +79,9 @@ func (b *builder) settle(g *goal) {
 	}
 	if p := g.Lifecycle.Protection; p != nil {
 		settled = append(settled, b.add(&LockImage{Head: head("lock"), Image: g.ami, Name: g.Name, Cooldown: p.Cooldown}))
+	}
+	if f := g.Lifecycle.FastLaunch; f != nil {
+		settled = append(settled, b.add(&EnableFastLaunch{Head: head("fast-launch"), FastLaunch: *f, Image: g.ami, Name: g.Name}))
 	}
 	if users := g.Lifecycle.Users.Without(Audience{Accounts: []string{g.At.Account}}); !users.Nobody() {
 		settled = append(settled, b.add(&ShareImage{Head: head("users"), Image: g.ami, With: users}))

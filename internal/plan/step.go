@@ -77,7 +77,7 @@ type Step interface {
 // Proves reports a step that has to succeed before its destination is served, and anything may point at its image.
 func Proves(s Step) bool {
 	switch s := s.(type) {
-	case *VerifyImage, *RunInstance, *DeprecateImage, *LockImage:
+	case *VerifyImage, *RunInstance, *DeprecateImage, *EnableFastLaunch, *LockImage:
 		return true
 	case *ShareImage:
 		return s.For != (Place{}) // of the destination's own image

@@ -97,12 +97,18 @@ func everyOption(s Setup) ([]plan.Request, plan.Facts) {
 		requests = append(requests, named(req, "by grant"))
 		requests[len(requests)-1].SourceKeyAccess = plan.ByGrant
 	}
+	platform := ec2types.PlatformValues("")
+	if s.with("fast_launch") {
+		requests = append(requests, named(req, "windows"))
+		requests[len(requests)-1].Targets[0].Lifecycle.FastLaunch = &plan.FastLaunch{}
+		platform = ec2types.PlatformValuesWindows
+	}
 	facts := plan.Facts{
 		Source: plan.Identity{Account: s.SourceAccount, ARN: s.buildRole(), Partition: s.partition()},
 		Images: map[string]plan.Image{home.Region: {
 			Image: &ec2types.Image{
 				ImageId: aws.String(req.Images[0].ImageID), Name: aws.String("golden"), OwnerId: aws.String(s.SourceAccount), State: ec2types.ImageStateAvailable,
-				RootDeviceType: ec2types.DeviceTypeEbs, RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: ec2types.VirtualizationTypeHvm,
+				RootDeviceType: ec2types.DeviceTypeEbs, RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: ec2types.VirtualizationTypeHvm, Platform: platform,
 				BlockDeviceMappings: []ec2types.BlockDeviceMapping{
 					{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String(staged), VolumeSize: aws.Int32(8)}},
 					{DeviceName: aws.String("/dev/xvdb"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String(shared), VolumeSize: aws.Int32(8)}},

@@ -156,7 +156,7 @@ func (h *holder) terms() []term {
 	terms := []term{
 		{"Look", has("ec2:Describe", "ec2:Get"), anything, nil},
 		{"AssumeTargetRole", is("sts:AssumeRole"), whole, nil},
-		{"Make", has("ec2:Copy", "ec2:CreateSnapshot", "ec2:CreateVolume", "ec2:Register", "ec2:EnableImage"), anywhere, nil},
+		{"Make", has("ec2:Copy", "ec2:CreateSnapshot", "ec2:CreateVolume", "ec2:Register", "ec2:EnableImage", "ec2:EnableFastLaunch"), anywhere, nil},
 		{"Share", is("ec2:ModifySnapshotAttribute"), anywhere, share},
 		{"ShareImage", is("ec2:ModifyImageAttribute"), anywhere, share},
 		{"Withdraw", is("ec2:ModifySnapshotAttribute"), anywhere, withdraw},

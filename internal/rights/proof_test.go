@@ -50,6 +50,7 @@ type site struct {
 	*awssim.World
 	Setup
 	image    string
+	windows  string // another image, which is billed as Windows
 	access   awsclient.Access
 	user     aws.Config // of the source account, who may assume the build role
 	launcher aws.Config // of the target account, who may assume the role that launches
@@ -173,6 +174,32 @@ func (s *site) build(b *awssim.Builder) {
 		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BootMode: ec2types.BootModeValuesUefi, UefiData: aws.String("QU1aTlVFRkk="), BlockDeviceMappings: devices})
 	s.must(err)
 	s.image = *image.ImageId
+	s.sell(b)
+}
+
+// sell makes a second image, a copy of one that AWS bills as Windows.
+func (s *site) sell(b *awssim.Builder) {
+	s.Helper()
+	vendor, buyer := ec2.NewFromConfig(b.Config("801119661308", home)), ec2.NewFromConfig(b.Config(s.SourceAccount, home))
+	volume, err := vendor.CreateVolume(s.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8)})
+	s.must(err)
+	b.Wait(time.Minute)
+	snapshot, err := vendor.CreateSnapshot(s.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+	s.must(err)
+	b.Wait(time.Hour)
+	_, err = vendor.ModifySnapshotAttribute(s.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: snapshot.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+		CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: []ec2types.CreateVolumePermission{{UserId: &s.SourceAccount}}}})
+	s.must(err)
+	sold, err := vendor.RegisterImage(s.Context(), &ec2.RegisterImageInput{Name: aws.String("Windows"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"), EnaSupport: aws.Bool(true),
+		Architecture: ec2types.ArchitectureValuesX8664, BillingProducts: []string{"bp-0002"},
+		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}}})
+	s.must(err)
+	_, err = vendor.ModifyImageAttribute(s.Context(), &ec2.ModifyImageAttributeInput{ImageId: sold.ImageId, LaunchPermission: &ec2types.LaunchPermissionModifications{Add: []ec2types.LaunchPermission{{UserId: &s.SourceAccount}}}})
+	s.must(err)
+	own, err := buyer.CopyImage(s.Context(), &ec2.CopyImageInput{Name: aws.String("windows of ours"), SourceImageId: sold.ImageId, SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: aws.String("alias/source")})
+	s.must(err)
+	b.Wait(time.Hour)
+	s.windows = *own.ImageId
 }
 
 // tells is what people read of a whole run that uses every option, other than that all went well; "" when it did.
@@ -240,6 +267,7 @@ func (s *site) tells() string {
 	run("run-3", 0, func(req *plan.Request) { req.Targets[0].KMSKeyID = plan.DefaultKey })
 	run("run-4", 1)
 	run("run-5", 2)
+	run("run-6", 3, func(req *plan.Request) { req.Images[0].ImageID, req.Targets[0].Method = s.windows, plan.ByImage })
 	s.launch(&told)
 	return told.String()
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
@@ -80,5 +81,39 @@ func TestAnImageThatCannotBeDeprecatedIsTakenUp(t *testing.T) {
 		h.forgive("222222222222")
 		_, result := h.run(t.Context(), h.request())
 		h.complete(result)
+	})
+}
+
+// A Windows image has fast launch as the target wants it, whether it had it otherwise or not at all before; a second run asks for nothing.
+func TestFastLaunchOfAWindowsImageIsAsTheTargetWantsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[:1], []string{"222222222222"}, []string{home})
+		h.bought("bp-0002")
+		client := h.ec2("222222222222", home)
+		_, err := client.CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("windows"), LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeT3Nano}})
+		h.must(err)
+		for i, want := range []plan.FastLaunch{{}, {}, {TargetResourceCount: 10, MaxParallelLaunches: 8}, {TargetResourceCount: 10, MaxParallelLaunches: 8, TemplateName: "windows", TemplateVersion: 1},
+			{TargetResourceCount: 10, MaxParallelLaunches: 8, TemplateName: "windows", TemplateVersion: 1}} {
+			h.with = func(req *plan.Request) {
+				req.Targets[0].Method, req.Targets[0].Lifecycle.FastLaunch = plan.ByImage, &want
+			}
+			_, result := h.run(t.Context(), h.request())
+			h.complete(result)
+			out, err := client.DescribeFastLaunchImages(t.Context(), &ec2.DescribeFastLaunchImagesInput{})
+			h.must(err)
+			if len(out.FastLaunchImages) != 1 || aws.ToString(out.FastLaunchImages[0].ImageId) != result.Images[0].ImageID {
+				t.Fatalf("run %d: fast launch of %+v, want it of %s", i, out.FastLaunchImages, result.Images[0].ImageID)
+			}
+			seen := plan.FastLaunch{}
+			if s := out.FastLaunchImages[0].SnapshotConfiguration; s != nil {
+				seen.TargetResourceCount, seen.MaxParallelLaunches = int(aws.ToInt32(s.TargetResourceCount)), int(aws.ToInt32(out.FastLaunchImages[0].MaxParallelLaunches))
+			}
+			if named := out.FastLaunchImages[0].LaunchTemplate; named != nil {
+				seen.TemplateName, seen.TemplateVersion = aws.ToString(named.LaunchTemplateName), 1
+			}
+			if calls := []int{1, 1, 2, 3, 3}[i]; seen != want || h.calls("ec2:EnableFastLaunch") != calls {
+				t.Errorf("run %d: fast launch is %+v after %d calls, want %+v after %d", i, seen, h.calls("ec2:EnableFastLaunch"), want, calls)
+			}
+		}
 	})
 }

@@ -239,6 +239,8 @@ func resourceOf(s plan.Step) string {
 		return s.Image.Known
 	case *plan.DeprecateImage:
 		return s.Image.Known
+	case *plan.EnableFastLaunch:
+		return s.Image.Known
 	case *plan.LockImage:
 		return s.Image.Known
 	case *plan.WithdrawImageShare:

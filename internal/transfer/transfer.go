@@ -88,6 +88,8 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 		end(t.verifyImage(ctx, j, s))
 	case *plan.DeprecateImage:
 		end(t.deprecateImage(ctx, j, s))
+	case *plan.EnableFastLaunch:
+		end(t.enableFastLaunch(ctx, j, s))
 	case *plan.LockImage:
 		end(t.lockImage(ctx, j, s))
 	case *plan.ShareImage:

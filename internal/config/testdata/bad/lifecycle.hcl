@@ -18,4 +18,43 @@ target {
   role_name        = "golden-image-target"
   kms_key_id       = "alias/golden"
   force_deregister = true
+  fast_launch {
+    enable_fast_launch    = false
+    max_parallel_launches = 5
+    target_resource_count = -1
+  }
+}
+target {
+  account_ids = ["777777777777", "666666666666"]
+  role_name   = "golden-image-target"
+  kms_key_id  = "alias/golden"
+  fast_launch {
+    template_id      = "windows"
+    template_version = -1
+  }
+}
+target {
+  account_ids = ["555555555555"]
+  role_name   = "golden-image-target"
+  kms_key_id  = "alias/golden"
+  fast_launch {
+    template_id   = "lt-0123456789abcdef0"
+    template_name = "?"
+  }
+}
+target {
+  account_ids = ["444444444444"]
+  role_name   = "golden-image-target"
+  kms_key_id  = "alias/golden"
+  fast_launch {
+    template_name = "windows"
+  }
+}
+target {
+  account_ids = ["333333333333"]
+  role_name   = "golden-image-target"
+  kms_key_id  = "alias/golden"
+  fast_launch {
+    template_version = 2
+  }
 }

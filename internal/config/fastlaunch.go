@@ -1,0 +1,72 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:generate packer-sdc struct-markdown
+
+package config
+
+import (
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// FastLaunch has AWS launch instances of the copy, a Windows image prepared by Sysprep, and keep snapshots of them ready from which others launch sooner. AWS
+// makes them after the run, in the target account, at its cost, and makes new ones as they are used; the run sees that it is switched on, and does not wait for
+// them. Under a customer managed key the service-linked role `AWSServiceRoleForEC2FastLaunch` has to be allowed to use the key: see [grant](#grant).
+type FastLaunch struct {
+	// `false` leaves it as it is. Default: `true`.
+	EnableFastLaunch config.Trilean `mapstructure:"enable_fast_launch"`
+	// The id of the launch template that AWS launches those instances with, `lt-...`: for a target of one account and Region. Default: one of AWS's own.
+	TemplateID string `mapstructure:"template_id"`
+	// The name of that launch template. One of `template_id` and `template_name`.
+	TemplateName string `mapstructure:"template_name"`
+	// The version of that launch template. Needed with `template_id` or `template_name`.
+	TemplateVersion int `mapstructure:"template_version"`
+	// How many instances AWS launches at once to make snapshots, 6 or more. Default: AWS's own.
+	MaxParallelLaunches int `mapstructure:"max_parallel_launches"`
+	// How many snapshots AWS keeps ready. Default: AWS's own.
+	TargetResourceCount int `mapstructure:"target_resource_count"`
+}
+
+// fastLaunch is nil where there is none to enable.
+func (t *Target) fastLaunch() *plan.FastLaunch {
+	f := t.FastLaunch
+	if f == nil || f.EnableFastLaunch.False() {
+		return nil
+	}
+	return &plan.FastLaunch{TemplateID: f.TemplateID, TemplateName: f.TemplateName, TemplateVersion: f.TemplateVersion,
+		MaxParallelLaunches: f.MaxParallelLaunches, TargetResourceCount: f.TargetResourceCount}
+}
+
+// check judges the fast launch of a target with one place or many.
+func (f *FastLaunch) check(p *problems, many bool) {
+	named := f.TemplateID != "" || f.TemplateName != ""
+	switch {
+	case f.EnableFastLaunch.False() && (named || f.TemplateVersion != 0 || f.MaxParallelLaunches != 0 || f.TargetResourceCount != 0):
+		p.add("enable_fast_launch", "with false all other options have no effect")
+	case f.TemplateID != "" && f.TemplateName != "":
+		p.add("template_name", "no effect beside template_id; give one of them")
+	case f.TemplateID != "" && many:
+		p.add("template_id", "a launch template belongs to one account and Region, and the target has several; give template_name, or targets of their own")
+	case named && f.TemplateVersion == 0:
+		p.add("template_version", "missing")
+	case !named && f.TemplateVersion != 0:
+		p.add("template_version", "no effect without template_id or template_name")
+	}
+	if literal(f.TemplateID) && !templateIDs.MatchString(f.TemplateID) {
+		p.add("template_id", "%q is no id of a launch template, such as lt-0123456789abcdef0", f.TemplateID)
+	}
+	if literal(f.TemplateName) && !templateNames.MatchString(f.TemplateName) {
+		p.add("template_name", "%q is not 3 to 128 letters, digits and ( ) . / - _", f.TemplateName)
+	}
+	if f.TemplateVersion < 0 {
+		p.add("template_version", "%d is no version", f.TemplateVersion)
+	}
+	if f.MaxParallelLaunches != 0 && f.MaxParallelLaunches < 6 {
+		p.add("max_parallel_launches", "%d is less than 6", f.MaxParallelLaunches)
+	}
+	if f.TargetResourceCount < 0 {
+		p.add("target_resource_count", "%d is no number of snapshots", f.TargetResourceCount)
+	}
+}
