@@ -347,5 +347,15 @@ func TestReferencesToAnImage_9_12(t *testing.T) {
 		if len(got) != 2 || *got[0].Arn != "arn:aws:ec2:us-east-1:"+owner+":instance/"+instance || *got[1].Arn != "arn:aws:ec2:us-east-1:"+owner+":launch-template/"+template {
 			t.Errorf("references %+v", got)
 		}
+		for range 10 {
+			ok(b.ec2.CreateLaunchTemplateVersion(b.Context(), &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateId: &template, LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: aws.String("ami-0123456789abcdef0")}}))(b)
+		}
+		for depth, want := range map[string]int{"10": 1, "11": 2} { // as many of the newest versions as are asked for
+			got := ok(b.ec2.DescribeImageReferences(b.Context(), &ec2.DescribeImageReferencesInput{ImageIds: []string{image}, IncludeAllResourceTypes: aws.Bool(true), ResourceTypes: []types.ResourceTypeRequest{
+				{ResourceType: types.ImageReferenceResourceTypeEc2LaunchTemplate, ResourceTypeOptions: []types.ResourceTypeOption{{OptionName: types.ImageReferenceOptionNameVersionDepth, OptionValues: []string{depth}}}}}}))(b).ImageReferences
+			if len(got) != want {
+				t.Errorf("%d references in %s versions, want %d", len(got), depth, want)
+			}
+		}
 	})
 }

@@ -4,7 +4,9 @@
 package awssim
 
 import (
+	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -133,13 +135,20 @@ func (i *image) isDeprecated(now time.Time) bool {
 
 // describeImageReferences tells which of the caller's launch templates and instances name an image (9.12).
 func (w *World) describeImageReferences(c *Call, in *ec2.DescribeImageReferencesInput) (*ec2.DescribeImageReferencesOutput, error) {
-	if err := only(in, "ImageIds", "IncludeAllResourceTypes"); err != nil {
+	if err := only(in, "ImageIds", "IncludeAllResourceTypes", "ResourceTypes"); err != nil {
 		return nil, err
 	}
 	if len(in.ImageIds) == 0 {
 		return nil, missing("ImageIds")
 	}
 	if err := w.authorise(c, anything(c)); err != nil {
+		return nil, err
+	}
+	if !aws.ToBool(in.IncludeAllResourceTypes) {
+		return nil, refuse(http.StatusBadRequest, "UnsupportedOperation", "The simulated AWS looks for references of all types only.")
+	}
+	depth, err := versionDepth(in.ResourceTypes)
+	if err != nil {
 		return nil, err
 	}
 	out := &ec2.DescribeImageReferencesOutput{}
@@ -154,13 +163,35 @@ func (w *World) describeImageReferences(c *Call, in *ec2.DescribeImageReferences
 		}
 	}
 	for id, t := range w.launchTemplates.all {
-		for _, version := range t.versions {
+		for _, version := range t.versions[max(0, len(t.versions)-depth):] {
 			if t.home == c.place() {
 				refer(version.data.ImageId, types.ImageReferenceResourceTypeEc2LaunchTemplate, "launch-template/"+id)
 			}
 		}
 	}
 	return out, nil
+}
+
+// versionDepth is how many of a launch template's newest versions are looked at. The state of instances changes nothing here: those that are
+// terminated are never told.
+func versionDepth(asked []types.ResourceTypeRequest) (int, error) {
+	depth := 10
+	for _, request := range asked {
+		for _, option := range request.ResourceTypeOptions {
+			switch {
+			case request.ResourceType == types.ImageReferenceResourceTypeEc2LaunchTemplate && option.OptionName == types.ImageReferenceOptionNameVersionDepth && len(option.OptionValues) == 1:
+				n, err := strconv.Atoi(option.OptionValues[0])
+				if err != nil || n < 1 || n > 10000 {
+					return 0, invalid("InvalidParameterValue", "The version depth %q is not between 1 and 10000.", option.OptionValues[0])
+				}
+				depth = n
+			case request.ResourceType == types.ImageReferenceResourceTypeEc2Instance && option.OptionName == types.ImageReferenceOptionNameStateName && !slices.Contains(option.OptionValues, "terminated"):
+			default:
+				return 0, refuse(http.StatusBadRequest, "UnsupportedOperation", "The simulated AWS does not model the option %s of %s.", option.OptionName, request.ResourceType)
+			}
+		}
+	}
+	return depth, nil
 }
 
 // getImageAncestry follows an image back to where it came from, as far as CreateImage and CopyImage noted it (9.6, 9.14).

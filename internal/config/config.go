@@ -77,6 +77,9 @@ type Config struct {
 	// They cost storage until they are deleted. A staged image (`method = "image"`) is removed all the same. Default: `false`, they are removed once every
 	// target has its copy.
 	KeepStaged bool `mapstructure:"keep_staged"`
+	// The line of images that this one is a release of, such as `web-server`, up to 256 characters: it is kept in a tag of the source image, and tells the targets' older releases
+	// (`keep_releases`, `keep_for`) from images of other templates. Default: none.
+	ReleaseLine string `mapstructure:"release_line"`
 	// `true` gives the images of the targets to HCP Packer as well, each with a label `account_<image>` that names its account. Labels belong to the whole
 	// build there, and a look-up by Region takes whichever image comes first: the builder's or a target's. Default: `false`.
 	HCPPacker bool `mapstructure:"hcp_packer"`
@@ -317,6 +320,14 @@ func (c *Config) checkFailures(p *problems) {
 	if c.KeepStaged && c.KMSKeyID == "" && len(c.RegionKMSKeyIDs) == 0 {
 		p.add("keep_staged", "no effect without kms_key_id: nothing is staged")
 	}
+	if len(c.ReleaseLine) > 256 {
+		p.add("release_line", "longer than the 256 characters of a tag")
+	}
+	for i := range c.Targets {
+		if t := &c.Targets[i]; c.ReleaseLine == "" && (t.KeepReleases != 0 || t.KeepFor != 0) {
+			p.in(t.label()).add("keep_releases", "no effect without release_line: older releases are known by it")
+		}
+	}
 	if c.KeepStaged && c.CleanupOnly {
 		p.add("keep_staged", "no effect beside cleanup_only, which removes what was staged")
 	}
@@ -472,6 +483,7 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 		MaxFailedTargets:      c.MaxFailedTargets,
 		PublishAll:            c.Publish == publishAll,
 		KeepShares:            c.RevokeShares.False(),
+		ReleaseLine:           c.ReleaseLine,
 		KeepStaged:            c.KeepStaged,
 		OrganizationRoles:     c.Organizations.roles(),
 		AssumeRoleFrom:        c.AssumeRoleFrom,

@@ -80,6 +80,7 @@ type FlatConfig struct {
 	Publish               *string            `mapstructure:"publish" cty:"publish" hcl:"publish"`
 	RevokeShares          *bool              `mapstructure:"revoke_shares" cty:"revoke_shares" hcl:"revoke_shares"`
 	KeepStaged            *bool              `mapstructure:"keep_staged" cty:"keep_staged" hcl:"keep_staged"`
+	ReleaseLine           *string            `mapstructure:"release_line" cty:"release_line" hcl:"release_line"`
 	HCPPacker             *bool              `mapstructure:"hcp_packer" cty:"hcp_packer" hcl:"hcp_packer"`
 	OnFailure             *string            `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
 	CleanupOnly           *bool              `mapstructure:"cleanup_only" cty:"cleanup_only" hcl:"cleanup_only"`
@@ -140,6 +141,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"publish":                    &hcldec.AttrSpec{Name: "publish", Type: cty.String, Required: false},
 		"revoke_shares":              &hcldec.AttrSpec{Name: "revoke_shares", Type: cty.Bool, Required: false},
 		"keep_staged":                &hcldec.AttrSpec{Name: "keep_staged", Type: cty.Bool, Required: false},
+		"release_line":               &hcldec.AttrSpec{Name: "release_line", Type: cty.String, Required: false},
 		"hcp_packer":                 &hcldec.AttrSpec{Name: "hcp_packer", Type: cty.Bool, Required: false},
 		"on_failure":                 &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},
 		"cleanup_only":               &hcldec.AttrSpec{Name: "cleanup_only", Type: cty.Bool, Required: false},
@@ -358,6 +360,9 @@ type FlatTarget struct {
 	ForceDeregister             *bool                         `mapstructure:"force_deregister" cty:"force_deregister" hcl:"force_deregister"`
 	ForceDeleteSnapshot         *bool                         `mapstructure:"force_delete_snapshot" cty:"force_delete_snapshot" hcl:"force_delete_snapshot"`
 	FastLaunch                  *FlatFastLaunch               `mapstructure:"fast_launch" cty:"fast_launch" hcl:"fast_launch"`
+	KeepReleases                *int                          `mapstructure:"keep_releases" cty:"keep_releases" hcl:"keep_releases"`
+	KeepFor                     *string                       `mapstructure:"keep_for" cty:"keep_for" hcl:"keep_for"`
+	KeepReleasesDryRun          *bool                         `mapstructure:"keep_releases_dry_run" cty:"keep_releases_dry_run" hcl:"keep_releases_dry_run"`
 	AMIUsers                    []string                      `mapstructure:"ami_users" cty:"ami_users" hcl:"ami_users"`
 	AMIOrgARNs                  []string                      `mapstructure:"ami_org_arns" cty:"ami_org_arns" hcl:"ami_org_arns"`
 	AMIOUARNs                   []string                      `mapstructure:"ami_ou_arns" cty:"ami_ou_arns" hcl:"ami_ou_arns"`
@@ -403,6 +408,9 @@ func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 		"force_deregister":               &hcldec.AttrSpec{Name: "force_deregister", Type: cty.Bool, Required: false},
 		"force_delete_snapshot":          &hcldec.AttrSpec{Name: "force_delete_snapshot", Type: cty.Bool, Required: false},
 		"fast_launch":                    &hcldec.BlockSpec{TypeName: "fast_launch", Nested: hcldec.ObjectSpec((*FlatFastLaunch)(nil).HCL2Spec())},
+		"keep_releases":                  &hcldec.AttrSpec{Name: "keep_releases", Type: cty.Number, Required: false},
+		"keep_for":                       &hcldec.AttrSpec{Name: "keep_for", Type: cty.String, Required: false},
+		"keep_releases_dry_run":          &hcldec.AttrSpec{Name: "keep_releases_dry_run", Type: cty.Bool, Required: false},
 		"ami_users":                      &hcldec.AttrSpec{Name: "ami_users", Type: cty.List(cty.String), Required: false},
 		"ami_org_arns":                   &hcldec.AttrSpec{Name: "ami_org_arns", Type: cty.List(cty.String), Required: false},
 		"ami_ou_arns":                    &hcldec.AttrSpec{Name: "ami_ou_arns", Type: cty.List(cty.String), Required: false},

@@ -49,6 +49,15 @@ func (t *Target) checkLifecycle(p *problems) {
 	if t.DeprecateAt != "" && t.DeprecateAfter != 0 {
 		p.add("deprecate_after", "no effect beside deprecate_at; give one of them")
 	}
+	if t.KeepReleases < 0 {
+		p.add("keep_releases", "%d is no number of releases: the new one counts, so 1 is the least", t.KeepReleases)
+	}
+	if t.KeepFor != notKnown && t.KeepFor < 0 {
+		p.add("keep_for", "%s is no time to keep a release", t.KeepFor)
+	}
+	if t.KeepReleasesDryRun && t.KeepReleases == 0 && t.KeepFor == 0 {
+		p.add("keep_releases_dry_run", "no effect without keep_releases or keep_for")
+	}
 	if d := t.DeregistrationProtection; d != nil && d.Enabled.False() && d.WithCooldown {
 		p.in("deregistration_protection").add("with_cooldown", "no effect with enabled = false")
 	}

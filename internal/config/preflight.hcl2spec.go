@@ -111,6 +111,7 @@ type FlatPreflight struct {
 	Publish               *string            `mapstructure:"publish" cty:"publish" hcl:"publish"`
 	RevokeShares          *bool              `mapstructure:"revoke_shares" cty:"revoke_shares" hcl:"revoke_shares"`
 	KeepStaged            *bool              `mapstructure:"keep_staged" cty:"keep_staged" hcl:"keep_staged"`
+	ReleaseLine           *string            `mapstructure:"release_line" cty:"release_line" hcl:"release_line"`
 	HCPPacker             *bool              `mapstructure:"hcp_packer" cty:"hcp_packer" hcl:"hcp_packer"`
 	OnFailure             *string            `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
 	CleanupOnly           *bool              `mapstructure:"cleanup_only" cty:"cleanup_only" hcl:"cleanup_only"`
@@ -173,6 +174,7 @@ func (*FlatPreflight) HCL2Spec() map[string]hcldec.Spec {
 		"publish":                    &hcldec.AttrSpec{Name: "publish", Type: cty.String, Required: false},
 		"revoke_shares":              &hcldec.AttrSpec{Name: "revoke_shares", Type: cty.Bool, Required: false},
 		"keep_staged":                &hcldec.AttrSpec{Name: "keep_staged", Type: cty.Bool, Required: false},
+		"release_line":               &hcldec.AttrSpec{Name: "release_line", Type: cty.String, Required: false},
 		"hcp_packer":                 &hcldec.AttrSpec{Name: "hcp_packer", Type: cty.Bool, Required: false},
 		"on_failure":                 &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},
 		"cleanup_only":               &hcldec.AttrSpec{Name: "cleanup_only", Type: cty.Bool, Required: false},

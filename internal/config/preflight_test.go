@@ -149,7 +149,7 @@ func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := new(config.Config)
-		if err := c.Prepare(packer, map[string]any{"targets_json": list}); err != nil {
+		if err := c.Prepare(packer, map[string]any{"targets_json": list, "release_line": "web"}); err != nil {
 			t.Fatalf("%s: %v", o.option, err)
 		}
 		again, err := c.Request(request.Images, plan.Build{})

@@ -85,6 +85,15 @@ type Target struct {
 	ForceDeleteSnapshot bool `mapstructure:"force_delete_snapshot"`
 	// Lets Windows instances of the copy launch sooner. See [fast_launch](#fast_launch). Default: it is left as it is.
 	FastLaunch *FastLaunch `mapstructure:"fast_launch"`
+	// How many releases the accounts keep in each Region, the one of this run among them. Once a destination is served, and everything that shall name the
+	// image does, older images of the same `release_line` are deregistered with their snapshots. An image stays that is protected, that others may launch, or that an
+	// instance, a launch template in any version, a parameter or a recipe names, and so does one of which the source image is gone: it cannot be proved to be
+	// a release of the line. See [Older releases](#older-releases). Default: all are kept.
+	KeepReleases int `mapstructure:"keep_releases"`
+	// How long the accounts keep releases, such as `2160h` for 90 days, since the copy was made. With `keep_releases`, a release goes that neither keeps.
+	KeepFor time.Duration `mapstructure:"keep_for"`
+	// `true` tells what `keep_releases` and `keep_for` would remove, and removes nothing. Default: `false`.
+	KeepReleasesDryRun bool `mapstructure:"keep_releases_dry_run"`
 	// Other accounts that may launch the copy, 12 digits each. They need the right to use the target's key, which has to be a customer managed one. What
 	// was permitted before is never taken back.
 	AMIUsers []string `mapstructure:"ami_users"`
@@ -125,6 +134,7 @@ func (t *Target) target() plan.Target {
 		SnapshotTags:    texts(t.SnapshotTags),
 	}
 	target.CopyMinutes, target.Lifecycle = t.SnapshotCopyDurationMinutes, t.lifecycle()
+	target.Retention = plan.Retention{Releases: t.KeepReleases, For: t.KeepFor, DryRun: t.KeepReleasesDryRun}
 	if t.Name == "" {
 		target.Name = t.place
 	}

@@ -27,6 +27,7 @@ const (
 	Protected = Prefix + "protected" // on a source image: the run that switched its deregistration protection on
 	SealKey   = Prefix + "seal-key"  // on a source image: the sealing key
 	Stays     = Prefix + "stays"     // on a staged image: share blocks let others launch it, and no run removes it
+	Line      = Prefix + "line"      // on a source image: the line that it is a release of
 	Before    = Prefix + "before"    // on a source snapshot: who might use it before we shared it
 )
 
@@ -97,6 +98,18 @@ func (m Mark) Source() string {
 		source += "/" + strings.TrimPrefix(m.Device, "/")
 	}
 	return source
+}
+
+// parts of a tag Source of an image that is nobody's to copy.
+var parts = regexp.MustCompile(`^(\d{12})/([a-z0-9-]+)/(ami-[0-9a-f]+)$`)
+
+// ParseSource reads account, Region and image from a tag Source of a target's image; false where it is none.
+func ParseSource(source string) (Mark, bool) {
+	found := parts.FindStringSubmatch(source)
+	if found == nil {
+		return Mark{}, false
+	}
+	return Mark{Account: found[1], Region: found[2], ImageID: found[3]}, true
 }
 
 // Tags are the mark as tags, with the first seal where there is a key.

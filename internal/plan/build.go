@@ -91,6 +91,7 @@ func cleaning(req Request, facts Facts, all, destinations []Destination, supplie
 // destination, then take back what no copy needs any more.
 func steps(req Request, facts Facts, all, destinations []Destination, supplies []*supply) []Step {
 	b := &builder{req: req, facts: facts, all: all}
+	b.enlist()
 	goals := make([]goal, len(destinations))
 	for i, d := range destinations {
 		goals[i] = b.goal(d)
@@ -116,7 +117,7 @@ func steps(req Request, facts Facts, all, destinations []Destination, supplies [
 	}
 	b.hold(goals)
 	for _, g := range goals {
-		b.publish(g)
+		b.retire(g, b.publish(g))
 	}
 	for _, o := range offers {
 		b.takeBack(o)

@@ -40,6 +40,7 @@ func Decide(req Request, facts Facts) Plan {
 	p.Ways = ways(req, facts, destinations)
 	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
 	p.Findings = append(p.Findings, foreignFindings(req, facts, destinations, supplies)...)
+	p.Findings = append(p.Findings, retentionFindings(req, facts, open)...)
 	p.Findings = append(p.Findings, launchNeeds(facts, supplies, sharers)...)
 	p.Steps = steps(req, facts, destinations, open, supplies)
 	p.Estimate = estimate(p.Steps)

@@ -24,6 +24,7 @@ type Destination struct {
 	MethodWhy    string // why auto took ByImage
 	CopyMinutes  int    // 0: as long as it takes
 	Lifecycle    Lifecycle
+	Retention    Retention
 	Via          string // option that its credentials come from
 	Roles        []Role // rendered, each with its ARN; empty: the source credentials, or Profile
 	Profile      string
@@ -71,7 +72,7 @@ func expand(req Request, facts Facts, target Target, at Place) (Destination, []F
 		SourceRegion: from, BaseAMI: req.Build.BaseAMI, BuildName: req.Build.Name, RunId: req.Build.RunID,
 		Date: facts.At.UTC().Format("2006-01-02"),
 	}}
-	d := Destination{At: at, Target: target.Name, Optional: target.Optional, FromRegion: from, Via: target.via(), Profile: target.Profile, CopyMinutes: target.CopyMinutes, Lifecycle: target.Lifecycle, skipMissingRole: target.SkipMissingRole}
+	d := Destination{At: at, Target: target.Name, Optional: target.Optional, FromRegion: from, Via: target.via(), Profile: target.Profile, CopyMinutes: target.CopyMinutes, Lifecycle: target.Lifecycle, Retention: target.Retention, skipMissingRole: target.SkipMissingRole}
 	if image != nil {
 		r.vars.SourceAMI, r.vars.SourceAMIName = aws.ToString(image.ImageId), aws.ToString(image.Name)
 		d.Name, d.Description = r.vars.SourceAMIName, aws.ToString(image.Description)

@@ -59,6 +59,9 @@ type Facts struct {
 	Earlier  map[Place]Earlier        // what bears our source tag there
 	Unseen   []Unseen                 // looks that were refused
 
+	Releases map[Place][]ec2types.Image // own images that bear our source tag there, sorted by id; looked for where older ones are to go
+	Sources  map[string]ec2types.Image  // what Releases were made of, by id, as far as it is there
+
 	// temporary grants of the images on keys of the source account, by id; looked for where they are asked for
 	Grants map[Place][]kmstypes.GrantListEntry
 

@@ -79,7 +79,7 @@ func (t TemplateStands) naming(image *ec2types.Image) int64 {
 }
 
 // publish lets others be pointed at the image of a destination, once it is proved.
-func (b *builder) publish(g goal) {
+func (b *builder) publish(g goal) (published []ID) {
 	set := pointers(b.req, b.facts, g.Destination)
 	for _, p := range g.Parameters {
 		if slices.Contains(set, Pointer{parameterPointer, string(p.Name), true}) {
@@ -100,14 +100,14 @@ func (b *builder) publish(g goal) {
 		if known := b.facts.Keys[g.At][step.KeyID].arn(); known != "" {
 			step.KeyID = known
 		}
-		b.add(step)
+		published = append(published, b.add(step))
 	}
 	for _, t := range g.Templates {
 		if slices.Contains(set, Pointer{templatePointer, string(t.Template), true}) {
 			continue
 		}
 		stands := b.facts.Sites[g.At].Templates[string(t.Template)]
-		b.add(&AddTemplateVersion{
+		published = append(published, b.add(&AddTemplateVersion{
 			Head:        Head{Step: ID("template/" + g.At.id() + "/" + string(t.Template)), At: g.At, For: g.At, Needs: g.proofs, Takes: callTime},
 			Template:    string(t.Template),
 			TemplateID:  stands.ID,
@@ -116,8 +116,9 @@ func (b *builder) publish(g goal) {
 			SetDefault:  t.SetDefault,
 			Description: string(t.Description),
 			Image:       g.verified,
-		})
+		}))
 	}
+	return published
 }
 
 // rendered are texts that have been rendered, as what they are.

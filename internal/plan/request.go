@@ -22,6 +22,7 @@ type Request struct {
 	Strict                bool              // an attribute that would be lost is a refusal
 	PublishAll            bool              // nothing points at an image before those of all required destinations are proved
 	KeepShares            bool              // who was given permission to copy keeps it
+	ReleaseLine           string            // whose release the images are; "": none that older ones are known by
 	KeepStaged            bool              // what was staged stays when every target has its copy
 	MaxFailedTargets      int               // how many destinations of required targets may fail without failing the run
 	OrganizationRoles     []Role            // hops to credentials that may look at the organization; empty: the source credentials
@@ -61,6 +62,7 @@ type Target struct {
 	Method          Method
 	CopyMinutes     int // 15 to 2880, in steps of 15: how long a copy into the target may take; 0: as long as it takes (4.8)
 	Lifecycle       Lifecycle
+	Retention       Retention
 	KMSKeyID        Text // "default": the account's EBS default key
 	RegionKMSKeyIDs map[string]Text
 	AMIName         Text // "": the source's name

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
-// TagResource gives tags to a thing that exists already: the second seal, to what an earlier run could not seal any more.
+// TagResource gives tags to a thing that exists already: the second seal, to what an earlier run could not seal any more; its line, to a source
+// image.
 type TagResource struct {
 	Head
 	Resource Ref
@@ -18,7 +20,11 @@ type TagResource struct {
 
 // Rights of the step.
 func (s *TagResource) Rights() []Right {
-	return []Right{{"ec2:CreateTags", s.At.resource("*", s.Resource.Known), "9.4"}}
+	kind := "*"
+	if strings.HasPrefix(s.Resource.Known, "ami-") {
+		kind = "image"
+	}
+	return []Right{{"ec2:CreateTags", s.At.resource(kind, s.Resource.Known), "9.4"}}
 }
 
 func (s *TagResource) String() string {

@@ -34,6 +34,13 @@ func everyStep(s Setup) []plan.Step {
 			steps = append(steps, &plan.DeleteSnapshot{Head: plan.Head{At: at}}, &plan.DeregisterImage{Head: plan.Head{At: at}})
 		}
 	}
+	if s.with("keep_releases") {
+		for _, region := range s.regions() {
+			for _, target := range s.Targets {
+				steps = append(steps, &plan.RetireImage{Head: plan.Head{At: plan.Place{Account: target, Region: region}}})
+			}
+		}
+	}
 	for _, req := range requests {
 		p := plan.Decide(req, facts)
 		if p.Refused() {
@@ -61,6 +68,9 @@ func everyOption(s Setup) ([]plan.Request, plan.Facts) {
 		Build: plan.Build{Name: "golden", Region: home.Region, RunID: "run"},
 	}
 	target := &req.Targets[0]
+	if s.with("keep_releases") {
+		req.ReleaseLine, target.Retention.Releases = "golden", 1
+	}
 	if s.with("launch_check") {
 		target.LaunchCheck = &plan.LaunchCheck{InstanceType: "t3.nano", Tags: map[string]plan.Text{"purpose": "launch check"}}
 	}

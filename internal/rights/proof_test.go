@@ -268,8 +268,36 @@ func (s *site) tells() string {
 	run("run-4", 1)
 	run("run-5", 2)
 	run("run-6", 3, func(req *plan.Request) { req.Images[0].ImageID, req.Targets[0].Method = s.windows, plan.ByImage })
+	s.release(admin)
+	run("run-7", 0, func(req *plan.Request) { req.Targets[0].AMIName = "golden 2" })
 	s.launch(&told)
 	return told.String()
+}
+
+// release makes another image, a day later, and frees the target's of all that keeps them.
+func (s *site) release(admin *ec2.Client) {
+	s.Helper()
+	images, err := admin.DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+	s.must(err)
+	for _, image := range images.Images {
+		_, err = admin.DisableImageDeregistrationProtection(s.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: image.ImageId})
+		s.must(err)
+		_, err = admin.ResetImageAttribute(s.Context(), &ec2.ResetImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ResetImageAttributeNameLaunchPermission})
+		s.must(err)
+	}
+	time.Sleep(24 * time.Hour)
+	cloud := ec2.NewFromConfig(s.Config(s.SourceAccount, home))
+	images, err = cloud.DescribeImages(s.Context(), &ec2.DescribeImagesInput{Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{s.image}}}})
+	s.must(err)
+	var devices []ec2types.BlockDeviceMapping
+	for _, m := range images.Images[0].BlockDeviceMappings {
+		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: m.DeviceName, Ebs: &ec2types.EbsBlockDevice{SnapshotId: m.Ebs.SnapshotId}})
+	}
+	made, err := cloud.RegisterImage(s.Context(), &ec2.RegisterImageInput{Name: aws.String("golden 2"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices})
+	s.must(err)
+	s.image = *made.ImageId
+	time.Sleep(5 * time.Minute)
 }
 
 // launch tells of launches of the target's image that do not come to run: by a role, and by Auto Scaling.

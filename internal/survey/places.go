@@ -169,6 +169,7 @@ func (s *survey) destination(ctx context.Context, d plan.Destination) {
 	s.earlier(ctx, d.At, d.FromRegion)
 	s.launches(ctx, d)
 	s.pointers(ctx, d)
+	s.releases(ctx, d)
 	key := d.KMSKeyID
 	if key == plan.DefaultKey {
 		key = s.standard(ctx, d.At).KMSKeyID

@@ -64,6 +64,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 	err = errors.Join(s.staging(ctx, destinations), s.each(ctx, len(destinations), func(ctx context.Context, i int) { s.destination(ctx, destinations[i]) }),
 		s.each(ctx, len(sharers), func(ctx context.Context, i int) { s.sharer(ctx, sharers[i]) }))
 	s.grants(ctx)
+	s.sources(ctx)
 	return s.facts, err
 }
 

@@ -261,6 +261,8 @@ func resourceOf(s plan.Step) string {
 		return aws.ToString(s.Source.ImageId)
 	case *plan.DeregisterImage:
 		return s.Image.Known
+	case *plan.RetireImage:
+		return s.ImageID
 	case *plan.CreateGrant:
 		return s.KeyARN
 	case *plan.CreateVolume:

@@ -108,6 +108,8 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 		end(t.deleteSnapshot(ctx, j, s))
 	case *plan.DeregisterImage:
 		end(t.deregisterImage(ctx, j, s))
+	case *plan.RetireImage:
+		end(t.retireImage(ctx, s))
 	case *plan.RunInstance:
 		end(t.runInstance(ctx, j, s))
 	case *plan.TerminateInstance:

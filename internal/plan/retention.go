@@ -1,0 +1,121 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+)
+
+// Retention is which older releases of its line a target keeps: those among the newest, and those that are young. The zero value keeps all.
+type Retention struct {
+	Releases int           // how many, the one of this run among them; 0: none for being among the newest
+	For      time.Duration // since AWS made the image at the destination; 0: none for its age
+	DryRun   bool          // tell what would go
+}
+
+// On reports whether anything is to go.
+func (r Retention) On() bool { return r.Releases > 0 || r.For > 0 }
+
+// A release is all that was made of one source image. Its line stands in a tag of the source image, beside the sealing key, where nobody
+// in a target account can write; a tag in the target would let whoever may tag there have images of other lines removed.
+type release struct {
+	built  time.Time
+	source string // ami-...
+	images []ec2types.Image
+}
+
+// retired are the images at a destination that go once it is served, the newest first, and those of which nobody can tell whose they are.
+func retired(req Request, facts Facts, d Destination) (gone, unproved []ec2types.Image) {
+	this := facts.Images[d.FromRegion]
+	if !d.Retention.On() || this.Image == nil {
+		return nil, nil
+	}
+	var others []release
+	for _, image := range facts.Releases[d.At] {
+		mark, is := origin.ParseSource(tagMap(image.Tags)[origin.Source])
+		if !is || mark.Account != facts.Source.Account || mark.ImageID == imageID(req, d.FromRegion) || image.State != ec2types.ImageStateAvailable {
+			continue
+		}
+		source, there := facts.Sources[mark.ImageID]
+		mark.Place = d.At.id()
+		tags := tagMap(source.Tags)
+		switch {
+		case there && tags[origin.Line] != "" && tags[origin.Line] != req.ReleaseLine:
+			// another line's
+		case !there, tags[origin.Line] == "", aws.ToString(image.OwnerId) != d.At.Account,
+			mark.Prove(origin.ParseKey(tags[origin.SealKey]), aws.ToString(image.ImageId), tagMap(image.Tags)) != origin.Both:
+			unproved = append(unproved, image)
+		default:
+			i := slices.IndexFunc(others, func(r release) bool { return r.source == mark.ImageID })
+			if i < 0 {
+				i = len(others)
+				others = append(others, release{built: moment(source.CreationDate), source: mark.ImageID})
+			}
+			others[i].images = append(others[i].images, image)
+		}
+	}
+	slices.SortFunc(others, func(a, b release) int { return cmp.Or(b.built.Compare(a.built), cmp.Compare(a.source, b.source)) })
+	for i, r := range others {
+		if i+1 < d.Retention.Releases || !r.built.Before(moment(this.Image.CreationDate)) {
+			continue
+		}
+		for _, image := range r.images {
+			if made := moment(image.CreationDate); d.Retention.For == 0 || facts.At.Sub(made) > d.Retention.For {
+				gone = append(gone, image)
+			}
+		}
+	}
+	return gone, unproved
+}
+
+// moment reads a date as EC2 writes it.
+func moment(date *string) time.Time {
+	at, _ := time.Parse(time.RFC3339, aws.ToString(date))
+	return at
+}
+
+// retire removes older releases once the new one is proved and everything names it.
+func (b *builder) retire(g goal, published []ID) {
+	gone, _ := retired(b.req, b.facts, g.Destination)
+	for _, image := range gone {
+		old := aws.ToString(image.ImageId)
+		b.add(&RetireImage{Head: Head{Step: id("retire", g.At.Account, g.At.Region, old), At: g.At, For: g.At, Needs: slices.Concat(g.proofs, published), Takes: callTime},
+			ImageID: old, Name: aws.ToString(image.Name), DryRun: g.Retention.DryRun})
+	}
+}
+
+// enlist writes the line of the source images on them, for the runs to come.
+func (b *builder) enlist() {
+	for _, source := range b.req.Images {
+		at := Place{b.facts.Source.Account, source.Region}
+		if image := b.facts.Images[source.Region].Image; b.req.ReleaseLine != "" && image != nil && tagMap(image.Tags)[origin.Line] != b.req.ReleaseLine {
+			b.add(&TagResource{Head: Head{Step: id("line", at.Account, at.Region), At: at, Takes: callTime}, Resource: Ref{Known: source.ImageID}, Tags: map[string]string{origin.Line: b.req.ReleaseLine}})
+		}
+	}
+}
+
+// retentionFindings name the images that stay because nobody can tell whose releases they are.
+func retentionFindings(req Request, facts Facts, open []Destination) []Finding {
+	var found []Finding
+	for _, d := range open {
+		if _, unproved := retired(req, facts, d); len(unproved) > 0 {
+			ids := make([]string, len(unproved))
+			for i, image := range unproved {
+				ids[i] = aws.ToString(image.ImageId)
+			}
+			found = append(found, Finding{Level: Note, Rule: "2.1.8", Field: field(d.Target, "keep_releases"), At: d.At, Resource: strings.Join(ids, ", "),
+				Summary: "images that may be older releases stay", Because: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked at, or has no release_line in its tags, or their seals are not right",
+				Next: "remove by hand what is not needed"})
+		}
+	}
+	return found
+}
