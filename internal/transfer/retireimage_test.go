@@ -4,6 +4,7 @@
 package transfer_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 )
 
 // line is a house of which each day brings a release; two are kept.
@@ -254,6 +256,35 @@ func TestARemovalThatIsCutOffIsTakenUp(t *testing.T) {
 			t.Errorf("%+v %+v", result.Findings, result.Left)
 		}
 		if got := h.kept(); got != "golden 2, golden 3" {
+			t.Errorf("there are %s", got)
+		}
+	})
+}
+
+// A run that dies when the first of two removals has begun leaves both to the next one.
+func TestARunThatDiesWhileReleasesGoIsTakenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := line(t)
+		never := func(req *plan.Request) { req.Targets[0].Retention = plan.Retention{} }
+		for n := range 3 {
+			h.released(n+1, never)
+		}
+		ctx, die := context.WithCancelCause(t.Context())
+		way := &cord{World: h.World}
+		pool, req := h.pool(ctx, way), h.request()
+		req.Targets[0].Retention.Releases = 1
+		transfer.Run(ctx, pool, h.decide(ctx, pool, req), options(req), func(e plan.Event) {
+			if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "retire/") {
+				way.cut.Store(true)
+				die(awssim.ErrCut)
+			}
+		})
+		if got := h.kept(); got != "golden 1, golden 2, golden 3" {
+			t.Errorf("after the run that died there are %s", got)
+		}
+		_, result := h.run(t.Context(), req)
+		h.complete(result)
+		if got := h.kept(); got != "golden 3" {
 			t.Errorf("there are %s", got)
 		}
 	})
