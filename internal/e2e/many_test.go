@@ -1,0 +1,135 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+)
+
+// many is one list for the look before the build and for the run.
+const many = `
+variable "base" { type = string }
+
+locals {
+  targets = [for i in range(300) : {
+    name        = "account ${i}"
+    account_ids = [format("2%011d", i)]
+    kms_key_id  = "alias/golden-target"
+    role_name   = "golden-image-target"
+  }]
+}
+
+data "encrypted-ami-preflight" "golden" {
+  region       = "ap-northeast-1"
+  kms_key_id   = "alias/golden-source"
+  targets_json = jsonencode(local.targets)
+
+  build {
+    source_ami = var.base
+  }
+}
+
+source "null" "golden" {
+  communicator = "none"
+}
+
+build {
+  sources = ["source.null.golden"]
+
+  post-processor "encrypted-ami-share" {
+    region       = "ap-northeast-1"
+    kms_key_id   = "alias/golden-source"
+    source_amis  = { "ap-northeast-1" = var.base }
+    targets_json = data.encrypted-ami-preflight.golden.targets_json
+    plan_only    = true
+  }
+}
+`
+
+// Three hundred accounts in one list: looked at before the build, handed on by the data source, and planned for.
+func TestThreeHundredTargetsComeFromOneListThroughTheDataSource(t *testing.T) {
+	t.Parallel()
+	parts, err := FindParts()
+	if err != nil {
+		t.Skip(err)
+	}
+	inside, w := served(t)
+	accounts := make([]string, 300)
+	err = inside.Build(func(b *awssim.Builder) error {
+		for i := range accounts {
+			accounts[i] = fmt.Sprintf("2%011d", i)
+			if err := join(t, b, accounts[i]); err != nil {
+				return err
+			}
+		}
+		return admit(t, b)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := Host{Parts: parts, World: w, Folder: t.TempDir(), Plugins: installed}
+	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(many), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.User = must(w.AccessKey(t.Context(), source, "builder"))(t)
+	begun := len(inside.Records())
+	output := h.packer(t, 0, "build", "-color=false", "-var=base="+*image(t, w, source, "base-1").ImageId, ".")
+	says(t, output, accounts[0], accounts[299])
+	for _, call := range inside.Records()[begun:] {
+		if !call.DryRun && (strings.HasPrefix(call.Action, "ec2:Copy") || strings.HasPrefix(call.Action, "ec2:Register") || strings.HasPrefix(call.Action, "ec2:Modify")) {
+			t.Fatalf("%s was called", call.Action)
+		}
+	}
+}
+
+// join furnishes a target account: its key, and a role that the source account may assume.
+func join(t *testing.T, b *awssim.Builder, account string) error {
+	keys, roles := kms.NewFromConfig(b.Config(account, region)), iam.NewFromConfig(b.Config(account, region))
+	key, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{})
+	if err != nil {
+		return err
+	}
+	if _, err := keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/golden-target"), TargetKeyId: key.KeyMetadata.KeyId}); err != nil {
+		return err
+	}
+	name := aws.String("golden-image-target")
+	_, err = roles.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: name, AssumeRolePolicyDocument: aws.String(
+		`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + source + `:root"}, "Action": "sts:AssumeRole"}}`)})
+	if err != nil {
+		return err
+	}
+	_, err = roles.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: name, PolicyName: aws.String("rights"), PolicyDocument: aws.String(
+		`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": ["ec2:*", "kms:*"], "Resource": "*"}}`)})
+	return err
+}
+
+// admit lets the role of that name in every account use the source's key, and the builder assume it.
+func admit(t *testing.T, b *awssim.Builder) error {
+	keys := kms.NewFromConfig(b.Config(source, region))
+	key, err := keys.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden-source")})
+	if err != nil {
+		return err
+	}
+	_, err = keys.PutKeyPolicy(t.Context(), &kms.PutKeyPolicyInput{KeyId: key.KeyMetadata.KeyId, Policy: aws.String(
+		`{"Version": "2012-10-17", "Statement": [
+			{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + source + `:root"}, "Action": "kms:*", "Resource": "*"},
+			{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*",
+				"Condition": {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/golden-image-target"}}}]}`)})
+	if err != nil {
+		return err
+	}
+	_, err = iam.NewFromConfig(b.Config(source, region)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("builder"), PolicyName: aws.String("many"),
+		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}`)})
+	return err
+}
