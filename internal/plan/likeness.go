@@ -42,7 +42,11 @@ func (d Destination) likeness(req Request, facts Facts) Likeness {
 func (s *supply) likeness(req Request, facts Facts) Likeness {
 	l := likenessOf(facts.Images[s.from])
 	l.Method, l.Abroad = ByImage, s.from != s.at.Region
-	l.Name = stagedName(aws.ToString(l.Source.Name), token(req, s.at, imageID(req, s.from)))
+	mark := token(req, s.at, imageID(req, s.from))
+	if s.whom == origin.Sharers { // one for all runs, so that two at once make one: AWS gives a name once
+		mark = digest(s.at.id(), imageID(req, s.from), s.keyARN)
+	}
+	l.Name = stagedName(aws.ToString(l.Source.Name), mark)
 	l.Description = fmt.Sprintf("Staged for other accounts: %s of %s", imageID(req, s.from), s.from)
 	l.Mark = s.mark(req, facts, "")
 	l.Tags = l.Mark.Tags(l.SealKey)
@@ -59,7 +63,11 @@ func likenessOf(image Image) Likeness {
 
 // token makes a run's copy of an image to a place one and the same for AWS, however often it is asked for (4.2.3).
 func token(req Request, at Place, image string) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{req.Build.RunID, at.id(), image}, "\n")))
+	return digest(req.Build.RunID, at.id(), image)
+}
+
+func digest(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))
 	return hex.EncodeToString(sum[:16])
 }
 

@@ -139,7 +139,7 @@ func lastParts(arns []string) []string {
 	return ids
 }
 
-// stagedName is the name of a staged image: the source's, as far as there is room, and a mark of the run, because names are taken once.
+// stagedName is the name of a staged image: the source's, as far as there is room, and a mark, because names are taken once.
 func stagedName(name, token string) string {
 	mark := " (staged " + token[:12] + ")"
 	return name[:min(len(name), 128-len(mark))] + mark
