@@ -31,6 +31,7 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/rights/cmd/policies": {[]string{"internal/rights"}, nil},
 	"internal/policy":              {nil, nil},
 	"internal/safely":              {nil, nil},
+	"internal/offline":             {nil, nil},
 	"internal/diagnose":            {[]string{"internal/plan"}, nil},
 	"internal/report":              {[]string{"internal/plan"}, nil},
 	"internal/e2e":                 {nil, []string{aws}},

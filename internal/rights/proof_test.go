@@ -5,7 +5,6 @@ package rights
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +21,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/offline"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
@@ -31,18 +31,7 @@ import (
 const home = "ap-northeast-1"
 
 // The environment of whoever runs the tests has no say in them.
-func TestMain(m *testing.M) {
-	for _, pair := range os.Environ() {
-		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {
-			_ = os.Unsetenv(name)
-		}
-	}
-	for _, file := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
-		_ = os.Setenv(file, os.DevNull)
-	}
-	_ = os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { offline.Main(m) }
 
 // site is a world whose accounts have the policies of a set-up and no other rights.
 type site struct {
