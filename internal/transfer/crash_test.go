@@ -50,13 +50,13 @@ func (h *house) attemptOf(ctx context.Context, client *awssim.Line, req plan.Req
 }
 
 var (
-	whole = flag.Bool("whole", false, "crash: three volumes, two accounts, two Regions; chaos: as many seeds as -seeds says")
+	whole = flag.Bool("whole", false, "crash: three volumes, two accounts, two Regions, and each call both with its answer and without; chaos: as many seeds as -seeds says")
 	seeds = flag.Int("seeds", 1000, "how many seeds chaos tries with -whole")
 	seed  = flag.Uint64("seed", 0, "the one seed that chaos tries")
 )
 
-// census counts what a world has too little and too much of: destinations without their image, images beyond one, snapshots of
-// no image, instances and permissions that nobody needs.
+// census counts what a world has too little and too much of: destinations without their image, or what names it and lets it be used; images
+// beyond one, and others of these; snapshots of no image, instances and permissions that nobody needs.
 func (h *house) census() (missing, duplicates, orphans int) {
 	regions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), home))))
 	for _, account := range append(slices.Clone(h.targets), source) {
@@ -76,6 +76,7 @@ func (h *house) census() (missing, duplicates, orphans int) {
 				}
 				orphans += h.strangers(h.permissions(account, region, aws.ToString(s.SnapshotId)))
 			}
+			images = slices.DeleteFunc(images, func(i ec2types.Image) bool { return slices.Contains(h.older, aws.ToString(i.ImageId)) })
 			images, shared := h.staying(images)
 			if account == source && region == home && len(h.friends) > 0 {
 				missing += max(1-len(shared), 0)
@@ -100,6 +101,10 @@ func (h *house) census() (missing, duplicates, orphans int) {
 				duplicates += len(images)
 			}
 		}
+	}
+	if h.audit != nil {
+		absent, twice := h.audit()
+		missing, duplicates = missing+absent, duplicates+twice
 	}
 	return missing, duplicates, orphans
 }
@@ -149,12 +154,16 @@ func TestARunThatDiesAnywhereIsTakenUp(t *testing.T) {
 	if *whole {
 		volumes, targets, regions = mixed, []string{"222222222222", "333333333333"}, []string{home, away}
 	}
-	crashes(t, volumes, targets, regions, nil)
+	crashes(t, func(t *testing.T) *house { return build(t, volumes, targets, regions) })
 }
 
-// The same with everything on that a run may be asked for.
+// The same with everything on that a run may be asked for, by either method.
 func TestARunWithEverythingOnThatDiesAnywhereIsTakenUp(t *testing.T) {
-	crashes(t, mixed[:1], []string{"222222222222"}, []string{home}, everything)
+	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		t.Run(string(method), func(t *testing.T) {
+			crashes(t, func(t *testing.T) *house { return everything(t, method) })
+		})
+	}
 }
 
 // The same by copies of a staged image, which a share block keeps.
@@ -163,7 +172,11 @@ func TestARunByImagesThatDiesAnywhereIsTakenUp(t *testing.T) {
 	if *whole {
 		volumes, targets, regions = mixed, []string{"222222222222", "333333333333"}, []string{home, away}
 	}
-	crashes(t, volumes, targets, regions, imagesAndShares)
+	crashes(t, func(t *testing.T) *house {
+		h := build(t, volumes, targets, regions)
+		h.befriend(imagesAndShares)
+		return h
+	})
 }
 
 const friend = "777777777777"
@@ -182,43 +195,34 @@ func (h *house) befriend(with func(*plan.Request)) {
 	}
 }
 
-// everything switches everything on that a run may be asked for.
-func everything(req *plan.Request) {
-	req.Canary = aws.Bool(true)
-	req.SourceKeyAccess = plan.ByGrant
-	req.Targets[0].Grants = []plan.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
-	req.Targets[0].LaunchCheck = &plan.LaunchCheck{InstanceType: "t4g.micro"}
-	req.Targets[0].Lifecycle = plan.Lifecycle{DeprecateAfter: 24 * time.Hour, Protection: &plan.Protection{}}
-}
-
-// crashes lets a run die after every call, and before the answer to every call.
-func crashes(t *testing.T, volumes []volume, targets, regions []string, with func(*plan.Request)) {
+// crashes lets a run die after every call, and before the answer to every call, each time in a world made anew.
+func crashes(t *testing.T, world func(*testing.T) *house) {
 	calls := 0
 	synctest.Test(t, func(t *testing.T) {
-		h := build(t, volumes, targets, regions)
-		h.befriend(with)
-		h.closeSourceKeys()
+		h := world(t)
 		line := h.Line(0, false, nil)
-		if _, err := h.attempt(t.Context(), line, "run-1"); err != nil {
-			t.Fatal(err)
+		result, err := h.attempt(t.Context(), line, "run-1")
+		if missing, twice, left := h.census(); err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
+			t.Fatalf("a run that nothing cuts off: %v; %d things missing, %d too many, %d orphans; %+v %+v", err, missing, twice, left, result.Left, result.Findings)
 		}
 		calls = line.Calls()
 	})
 	var points, converged, duplicates, orphans int
 	for call := 1; call <= calls; call++ {
 		for _, lost := range []bool{false, true} {
+			if !*whole && lost == (call%2 == 0) {
+				continue
+			}
 			points++
 			synctest.Test(t, func(t *testing.T) {
-				h := build(t, volumes, targets, regions)
-				h.befriend(with)
-				h.closeSourceKeys()
+				h := world(t)
 				ctx, die := context.WithCancelCause(t.Context())
 				_, _ = h.attempt(ctx, h.Line(call, lost, die), "run-1")
 				result, err := h.attempt(t.Context(), h.Line(0, false, nil), "run-2")
 				missing, twice, left := h.census()
 				duplicates, orphans = duplicates+twice, orphans+left
 				if err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
-					t.Errorf("dies at call %d of %d, its answer lost: %v: %v; %d destinations without image, %d images too many, %d orphans; %+v %+v",
+					t.Errorf("dies at call %d of %d, its answer lost: %v: %v; %d things missing, %d too many, %d orphans; %+v %+v",
 						call, calls, lost, err, missing, twice, left, result.Left, result.Findings)
 				} else {
 					converged++

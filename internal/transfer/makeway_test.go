@@ -24,18 +24,25 @@ func occupied(t *testing.T, method plan.Method, force, withSnapshots bool) (h *h
 		req.Targets[0].Method, req.Targets[0].AMIName = method, "web"
 		req.Targets[0].Lifecycle = plan.Lifecycle{ForceDeregister: force, ForceDeleteSnapshot: withSnapshots}
 	}
-	client := h.ec2("222222222222", home)
-	volume, err := client.CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8), VolumeType: ec2types.VolumeTypeGp3})
+	image, snapshot = h.occupy("web")
+	return h, image, snapshot
+}
+
+// occupy gives the target an image of its own of a name, which is not ours.
+func (h *house) occupy(name string) (image, snapshot string) {
+	h.t.Helper()
+	client := h.ec2(target, home)
+	volume, err := client.CreateVolume(h.t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8), VolumeType: ec2types.VolumeTypeGp3})
 	h.must(err)
 	time.Sleep(time.Minute)
-	made, err := client.CreateSnapshot(t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+	made, err := client.CreateSnapshot(h.t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
 	h.must(err)
 	time.Sleep(time.Hour)
-	registered, err := client.RegisterImage(t.Context(), &ec2.RegisterImageInput{Name: aws.String("web"), VirtualizationType: aws.String("hvm"), RootDeviceName: aws.String("/dev/xvda"),
+	registered, err := client.RegisterImage(h.t.Context(), &ec2.RegisterImageInput{Name: &name, VirtualizationType: aws.String("hvm"), RootDeviceName: aws.String("/dev/xvda"),
 		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: made.SnapshotId}}}})
 	h.must(err)
 	time.Sleep(time.Minute)
-	return h, aws.ToString(registered.ImageId), aws.ToString(made.SnapshotId)
+	return aws.ToString(registered.ImageId), aws.ToString(made.SnapshotId)
 }
 
 // An image that has the wanted name stays until all that ours waits for is there, and then makes way; its snapshots stay unless they are to go.

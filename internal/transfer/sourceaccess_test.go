@@ -21,18 +21,21 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 )
 
-// closeSourceKeys takes the targets out of the policies of the source's keys, where the request lets them in by grants.
+// closeSourceKeys takes the targets out of the policies of the source's keys, where the request lets them in by grants; friends stay.
 func (h *house) closeSourceKeys() {
 	h.t.Helper()
 	if h.request().SourceKeyAccess != plan.ByGrant {
 		return
 	}
+	policy := `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + source + `:root"}, "Action": "kms:*", "Resource": "*"}]}`
+	if len(h.friends) > 0 {
+		policy = sourceKeyPolicy("aws", h.friends)
+	}
 	for _, region := range slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), home)))) {
 		client := kms.NewFromConfig(h.Config(source, region))
 		key, err := client.DescribeKey(h.t.Context(), &kms.DescribeKeyInput{KeyId: aws.String(sourceAlias)})
 		h.must(err)
-		_, err = client.PutKeyPolicy(h.t.Context(), &kms.PutKeyPolicyInput{KeyId: key.KeyMetadata.KeyId, Policy: aws.String(
-			`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + source + `:root"}, "Action": "kms:*", "Resource": "*"}]}`)})
+		_, err = client.PutKeyPolicy(h.t.Context(), &kms.PutKeyPolicyInput{KeyId: key.KeyMetadata.KeyId, Policy: &policy})
 		h.must(err)
 	}
 }

@@ -130,10 +130,16 @@ func (h *house) bought(product string, afterwards ...string) {
 	for _, other := range afterwards {
 		h.billed("vendor "+other, other, of.snapshot)
 	}
-	own, err := h.ec2(source, home).CopyImage(h.t.Context(), &ec2.CopyImageInput{Name: aws.String("golden " + product), SourceImageId: &of.image, SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: aws.String(sourceAlias)})
+	h.images[0].ImageID = h.copied(of.image, "golden "+product, sourceAlias)
+}
+
+// copied is the source account's own copy of an image, under a key.
+func (h *house) copied(image, name, key string) string {
+	h.t.Helper()
+	own, err := h.ec2(source, home).CopyImage(h.t.Context(), &ec2.CopyImageInput{Name: &name, SourceImageId: &image, SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: &key})
 	h.must(err)
 	wait(h)
-	h.images[0].ImageID = aws.ToString(own.ImageId)
+	return aws.ToString(own.ImageId)
 }
 
 // wait lets what was begun end.

@@ -52,6 +52,8 @@ type house struct {
 	sealKey origin.Key
 	with    func(*plan.Request) // what the request has beside; nil: nothing
 	friends []string            // accounts that a share block of the request names
+	older   []string            // images of the source account that are not handed on
+	audit   func() (int, int)   // what census counts besides, missing and too much; nil: nothing
 	access  awsclient.Access    // as the builder's user: a root user may assume no role
 }
 
