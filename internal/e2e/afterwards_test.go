@@ -1,0 +1,240 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+)
+
+const (
+	vendor = "801119661308" // whose images are billed as Windows
+	friend = "777777777777" // who may launch the target's image
+)
+
+// after hands an image on and leaves it as a target may want it.
+const after = `
+variable "image" { type = string }
+variable "only_verify" {
+  type    = bool
+  default = false
+}
+
+source "null" "golden" {
+  communicator = "none"
+}
+
+build {
+  sources = ["source.null.golden"]
+
+  post-processor "encrypted-ami-share" {
+    region            = "ap-northeast-1"
+    kms_key_id        = "alias/golden-source"
+    source_amis       = { "ap-northeast-1" = var.image }
+    poll_interval     = "1s"
+    verify_only       = var.only_verify
+    source_key_access = var.only_verify ? "policy" : "grant"
+    publish           = var.only_verify ? "each" : "all"
+    fidelity          = var.only_verify ? "report" : "strict"
+    manifest_path     = var.only_verify ? "" : "manifest.json"
+
+    target {
+` + prod + `
+      method                         = "image"
+      ami_name                       = "windows"
+      force_deregister               = true
+      force_delete_snapshot          = true
+      snapshot_copy_duration_minutes = 30
+      deprecate_after                = "2160h"
+      ami_users                      = ["777777777777"]
+      tags                           = { "ec2:SharedTag/team" = "web" }
+      deregistration_protection {
+        with_cooldown = true
+      }
+      fast_launch {
+        target_resource_count = 10
+      }
+      launch_check {
+        instance_type = "t2.micro"
+      }
+      ssm_parameter {
+        name      = "/golden/windows"
+        type      = "SecureString"
+        data_type = "text"
+        key_id    = "alias/golden-target"
+      }
+      launch_template {
+        name        = "web"
+        set_default = true
+      }
+    }
+  }
+}
+`
+
+// A Windows image that may be copied by no key policy, under a name that is taken: what the target wants of it is so, nothing is left, and verify_only tells of what no longer stands.
+func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
+	h := newHost(t, after)
+	w, ctx := h.World, t.Context()
+	rightsOf(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*"],"Resource":"*"}]}`)
+	key := keyARN(t, w, source, "golden-source")
+	must(w.kms(source).PutKeyPolicy(ctx, &kms.PutKeyPolicyInput{KeyId: &key, Policy: aws.String(
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111111111111:root"},"Action":"kms:*","Resource":"*"}]}`)}))(t)
+	must(w.ec2(target).CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("web"), LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT2Micro}}))(t)
+	taken := registered(t, w, target, &ec2.RegisterImageInput{Name: aws.String("windows")})
+	sold := registered(t, w, vendor, &ec2.RegisterImageInput{Name: aws.String("sold"), BillingProducts: []string{"bp-0002"}}, source)
+	own := copied(t, w, sold, "golden-windows")
+
+	h.packer(t, 0, "build", "-color=false", "-var=image="+own, ".")
+	golden := image(t, w, target, "windows")
+	if *golden.ImageId == taken || golden.Platform != types.PlatformValuesWindows || aws.ToString(golden.DeregistrationProtection) != "enabled-with-cooldown" || golden.DeprecationTime == nil {
+		t.Errorf("the target has %+v", golden)
+	}
+	for device, s := range snapshots(t, w, target, golden) {
+		if *s.KmsKeyId != keyARN(t, w, target, "golden-target") || aws.ToInt32(s.CompletionDurationMinutes) != 30 {
+			t.Errorf("%s: %+v", device, s)
+		}
+	}
+	if n := len(ownSnapshots(t, w, target, region)); n != 1 {
+		t.Errorf("the target has %d snapshots, want that of its image alone", n)
+	}
+	if seen := must(w.ec2(friend).DescribeImages(ctx, &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}}))(t).Images; len(seen) != 1 || len(seen[0].Tags) != 1 {
+		t.Errorf("account %s sees %+v, want the image and the tag that is shared with it", friend, seen)
+	}
+	if fast := must(w.ec2(target).DescribeFastLaunchImages(ctx, &ec2.DescribeFastLaunchImagesInput{}))(t).FastLaunchImages; len(fast) != 1 || *fast[0].ImageId != *golden.ImageId {
+		t.Errorf("fast launch of %+v", fast)
+	}
+	parameter := must(ssm.NewFromConfig(w.Config(target, region)).GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String("/golden/windows"), WithDecryption: aws.Bool(true)}))(t).Parameter
+	if *parameter.Value != *golden.ImageId || parameter.Type != "SecureString" {
+		t.Errorf("the parameter is %s, a %s", *parameter.Value, parameter.Type)
+	}
+	template := must(w.ec2(target).DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateName: aws.String("web"), Versions: []string{"$Default"}}))(t).LaunchTemplateVersions[0]
+	if aws.ToString(template.LaunchTemplateData.ImageId) != *golden.ImageId {
+		t.Errorf("the launch template names %s", aws.ToString(template.LaunchTemplateData.ImageId))
+	}
+	launched := must(w.ec2(target).DescribeInstances(ctx, &ec2.DescribeInstancesInput{}))(t).Reservations
+	if len(launched) != 1 || launched[0].Instances[0].State.Name != types.InstanceStateNameTerminated {
+		t.Errorf("launched to check: %+v", launched)
+	}
+	if grants := must(w.kms(source).ListGrants(ctx, &kms.ListGrantsInput{KeyId: &key}))(t).Grants; len(grants) != 0 {
+		t.Errorf("grants are left on the source's key: %+v", grants)
+	}
+	var told struct{ Left []any }
+	if err := json.Unmarshal(must(os.ReadFile(filepath.Join(h.Folder, "manifest.json")))(t), &told); err != nil || len(told.Left) != 0 {
+		t.Errorf("the manifest tells of %+v left behind: %v", told.Left, err)
+	}
+
+	verify := []string{"build", "-color=false", "-var=image=" + own, "-var=only_verify=true", "."}
+	h.packer(t, 0, verify...)
+	must(w.ec2(target).ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{LaunchTemplateName: aws.String("web"), DefaultVersion: aws.String("1")}))(t)
+	says(t, h.packer(t, 1, verify...), "launch template web", *golden.ImageId)
+}
+
+// releases hands one release of a line on and keeps no older one.
+const releases = `
+variable "image" { type = string }
+
+source "null" "golden" {
+  communicator = "none"
+}
+
+build {
+  sources = ["source.null.golden"]
+
+  post-processor "encrypted-ami-share" {
+    region        = "ap-northeast-1"
+    kms_key_id    = "alias/golden-source"
+    source_amis   = { "ap-northeast-1" = var.image }
+    release_line  = "web"
+    poll_interval = "1s"
+
+    target {
+` + prod + `
+      keep_releases = 1
+      ssm_parameter {
+        name      = "/golden/web"
+        overwrite = true
+      }
+    }
+  }
+}
+`
+
+// The parameter names the new release before the old one goes, with its snapshots; an instance keeps the one that it was launched from.
+func TestAnOlderReleaseGoesWhenNothingNeedsIt(t *testing.T) {
+	h := newHost(t, releases)
+	w := h.World
+	rightsOf(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*"],"Resource":"*"}]}`)
+	base := *image(t, w, source, "base-1").ImageId
+	for i, name := range []string{"web-1", "web-2", "web-3"} {
+		output := h.packer(t, 0, "build", "-color=false", "-var=image="+copied(t, w, base, name), ".")
+		newest := image(t, w, target, name)
+		if got := must(ssm.NewFromConfig(w.Config(target, region)).GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/golden/web")}))(t).Parameter; *got.Value != *newest.ImageId {
+			t.Errorf("%s is handed on, and the parameter names %s", name, *got.Value)
+		}
+		want := []string{"web-1", "web-2", "web-2, web-3"}[i]
+		var names []string
+		for _, there := range owned(t, w, target, region) {
+			names = append(names, *there.Name)
+		}
+		if len(names) != strings.Count(want, ",")+1 || len(ownSnapshots(t, w, target, region)) != 2*len(names) {
+			t.Errorf("after %s there are %v with %d snapshots, want %s", name, names, len(ownSnapshots(t, w, target, region)), want)
+		}
+		switch name {
+		case "web-2": // somebody works with it from now on
+			must(w.ec2(target).RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: newest.ImageId, InstanceType: types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)}))(t)
+		case "web-3":
+			says(t, output, "stays", "was launched from it")
+		}
+	}
+}
+
+// registered is an image of an account's own with one volume, which other accounts may copy.
+func registered(t *testing.T, w *World, account string, in *ec2.RegisterImageInput, users ...string) string {
+	t.Helper()
+	cloud := w.ec2(account)
+	volume := must(cloud.CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(8)}))(t)
+	if err := ec2.NewVolumeAvailableWaiter(cloud, func(o *ec2.VolumeAvailableWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 50*time.Millisecond
+	}).
+		Wait(t.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*volume.VolumeId}}, patience); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := must(cloud.CreateSnapshot(t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId}))(t)
+	if err := ec2.NewSnapshotCompletedWaiter(cloud, func(o *ec2.SnapshotCompletedWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 50*time.Millisecond
+	}).
+		Wait(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*snapshot.SnapshotId}}, patience); err != nil {
+		t.Fatal(err)
+	}
+	in.RootDeviceName, in.VirtualizationType = aws.String("/dev/xvda"), aws.String("hvm")
+	in.BlockDeviceMappings = []types.BlockDeviceMapping{{DeviceName: in.RootDeviceName, Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}}
+	made := must(cloud.RegisterImage(t.Context(), in))(t)
+	for _, user := range users {
+		must(cloud.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: snapshot.SnapshotId, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
+			CreateVolumePermission: &types.CreateVolumePermissionModifications{Add: []types.CreateVolumePermission{{UserId: &user}}}}))(t)
+		must(cloud.ModifyImageAttribute(t.Context(), &ec2.ModifyImageAttributeInput{ImageId: made.ImageId, LaunchPermission: &types.LaunchPermissionModifications{Add: []types.LaunchPermission{{UserId: &user}}}}))(t)
+	}
+	return *made.ImageId
+}
+
+// copied is the source account's own copy of an image, when it is there.
+func copied(t *testing.T, w *World, of, name string) string {
+	t.Helper()
+	made := must(w.ec2(source).CopyImage(t.Context(), &ec2.CopyImageInput{Name: &name, SourceImageId: &of, SourceRegion: aws.String(region)}))(t)
+	if err := ec2.NewImageAvailableWaiter(w.ec2(source), fast).Wait(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{*made.ImageId}}, patience); err != nil {
+		t.Fatal(err)
+	}
+	return *made.ImageId
+}
