@@ -29,6 +29,7 @@ type Document struct {
 	Findings     []Finding
 	Destinations []Destination
 	Shares       []Share
+	Grants       []Grant // that stay, of targets and of share blocks
 	Copies       []Copy // that were begun, in the order of the plan
 	Fidelity     []Attribute
 	Costs        Costs
@@ -94,6 +95,16 @@ type Share struct {
 	Done    bool
 }
 
+// Grant lets somebody use a key from then on.
+type Grant struct {
+	Account string // that makes it
+	Region  string
+	Grantee string // ARN
+	Key     string // ARN
+	Name    string
+	Done    bool // it stands
+}
+
 // Copy is a copy in the time line.
 type Copy struct {
 	Step    plan.ID
@@ -152,7 +163,7 @@ func Of(p plan.Plan, r plan.Result, at time.Time, details bool) Document {
 	d := Document{Outcome: outcome(p, r), Written: at, Begun: r.Begun, Ended: r.Ended, Failure: failure(p, r), Sources: sources(p, r), Fidelity: fidelity(p), Left: slices.Clone(r.Left)}
 	d.Findings = shown(r, details)
 	d.Destinations = destinations(p, r, d.Findings)
-	d.Shares = shares(p, r)
+	d.Shares, d.Grants = shares(p, r), grants(p, r)
 	d.Headline = headline(d)
 	d.Copies = copies(p, r)
 	d.Drawing = drawing(p, d)
@@ -369,6 +380,17 @@ func shares(p plan.Plan, r plan.Result) []Share {
 			s.ImageID, s.Done = r.Shares[i].ImageID, true
 		}
 		all = append(all, s)
+	}
+	return all
+}
+
+func grants(p plan.Plan, r plan.Result) []Grant {
+	var all []Grant
+	for _, s := range p.Steps {
+		if g, is := s.(*plan.CreateGrant); is && g.Lasting {
+			all = append(all, Grant{Account: g.At.Account, Region: g.At.Region, Grantee: g.Grantee, Key: g.KeyARN, Name: g.Name,
+				Done: slices.ContainsFunc(r.Grants, func(o plan.Granted) bool { return o.At == g.At && o.KeyARN == g.KeyARN && o.Name == g.Name })})
+		}
 	}
 	return all
 }

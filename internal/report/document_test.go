@@ -132,6 +132,29 @@ func TestAReportSaysWhatCameOfShareBlocks(t *testing.T) {
 	}
 }
 
+func TestAReportSaysWhoMayUseWhichKeyFromThenOn(t *testing.T) {
+	p, r := handedOn(1)
+	grant := &plan.CreateGrant{Head: plan.Head{Step: "grant/1", At: prod}, KeyARN: keyOf(prod), Name: "fleet", Grantee: "arn:aws:iam::222222222222:role/fleet", Lasting: true}
+	p.Steps = append(p.Steps, grant, &plan.CreateGrant{Head: plan.Head{Step: "grant/2", At: home}, KeyARN: keyOf(home), Name: "for a copy"})
+	for _, state := range []string{"missing", "stands"} {
+		d := report.Of(p, r, r.Ended, true)
+		if len(d.Grants) != 1 {
+			t.Fatalf("%+v", d.Grants)
+		}
+		for _, text := range []string{page(t, d), string(d.Markdown())} {
+			for _, want := range []string{"fleet", keyOf(prod), grant.Grantee, state} {
+				if !strings.Contains(text, want) {
+					t.Errorf("%q is not in %s", want, text)
+				}
+			}
+		}
+		r.Grants = []plan.Granted{{At: prod, KeyARN: keyOf(prod), Name: "fleet"}}
+	}
+	if d := report.Of(p, r, r.Ended, false); d.Grants[0].Grantee != "arn:aws:iam::222222222222:role/…" {
+		t.Errorf("without details: %+v", d.Grants)
+	}
+}
+
 func TestAReportSaysWhatNamesAnImageAndWhyItIsCopiedWhole(t *testing.T) {
 	p, r := handedOn(1)
 	p.Destinations[0].Method, p.Destinations[0].MethodWhy = plan.ByImage, "it has watermarks"

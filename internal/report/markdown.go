@@ -27,6 +27,7 @@ func (d Document) Markdown() []byte {
 	t.decisions(d.Sources)
 	t.table(d.Destinations)
 	t.shared(d.Shares)
+	t.granted(d.Grants)
 	t.copyTable(d)
 	t.fates(d)
 	t.line("## Costs\n")
@@ -186,6 +187,23 @@ func (t *text) shared(all []Share) {
 		t.line("- %s %s: %s%s, with %s", code(s.Account), code(s.Region), state, behind(" ", code(s.ImageID)), words(s.With))
 	}
 	t.line("")
+}
+
+func (t *text) granted(all []Grant) {
+	if len(all) == 0 {
+		return
+	}
+	t.line("## Grants on keys\n")
+	t.fold(len(all), "grants", func() {
+		t.line("| Account | Region | May use | the key | Grant | |\n|---|---|---|---|---|---|")
+		for _, g := range all {
+			state := "missing"
+			if g.Done {
+				state = "stands"
+			}
+			t.line("| %s | %s | %s | %s | %s | %s |", code(g.Account), code(g.Region), code(g.Grantee), code(g.Key), code(g.Name), state)
+		}
+	})
 }
 
 // copyTable is the time line: when each copy began, in time of the run, and how long it took.
