@@ -32,6 +32,7 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/policy":              {nil, nil},
 	"internal/safely":              {nil, nil},
 	"internal/offline":             {nil, nil},
+	"internal/golden":              {nil, []string{"github.com/google/go-cmp/cmp"}},
 	"internal/diagnose":            {[]string{"internal/plan"}, nil},
 	"internal/report":              {[]string{"internal/plan"}, nil},
 	"internal/e2e":                 {nil, []string{aws}},

@@ -21,10 +21,10 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
-	"github.com/google/go-cmp/cmp"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 )
 
 const (
@@ -32,8 +32,6 @@ const (
 	prod   = "999999999999"
 	tokyo  = "ap-northeast-1"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -155,7 +153,7 @@ func TestAPreflightTellsWhatTheImageWillBeAndWhatBecomesOfIt(t *testing.T) {
 		if strings.Contains(found["plan"].AsString()+fmt.Sprint(found["findings"]), "hush") {
 			s.Error("a secret is shown")
 		}
-		golden(s.T, "preflight", shown(found))
+		golden.Equal(s.T, "testdata/preflight.golden", shown(found))
 	})
 }
 
@@ -166,7 +164,7 @@ func TestEncryptBootIsACopyThatCanBeSaved(t *testing.T) {
 		build["encrypt_boot"], build["kms_key_id"] = true, "alias/golden"
 		found, err := s.execute(options)
 		s.must(err)
-		golden(s.T, "encrypt-boot", shown(found))
+		golden.Equal(s.T, "testdata/encrypt-boot.golden", shown(found))
 	})
 }
 
@@ -271,21 +269,4 @@ func TestThreeHundredTargetsAreLookedAtInTime(t *testing.T) {
 			s.Errorf("%s refusals after %s", plain(found["refusals"]), took)
 		}
 	})
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := "testdata/" + name + ".golden"
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
 }

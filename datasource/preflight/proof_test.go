@@ -15,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 )
 
 // role replaces what the target's role may do.
@@ -102,5 +104,5 @@ func TestEveryBadSituationIsAFindingOfItsOwnBeforeTheBuild(t *testing.T) {
 		})
 	}
 	drawn := regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{17}|"Sid":"\w+"`)
-	golden(t, "situations", drawn.ReplaceAllString(text.String(), "DRAWN"))
+	golden.Equal(t, "testdata/situations.golden", drawn.ReplaceAllString(text.String(), "DRAWN"))
 }

@@ -4,7 +4,6 @@
 package awssim
 
 import (
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -17,9 +16,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write docs/simulated-aws.md anew")
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
+)
 
 // awsRule is a line of rules.txt.
 type awsRule struct{ number, what, how string }
@@ -128,15 +127,7 @@ func TestEveryRuleIsAccountedFor(t *testing.T) {
 			t.Errorf("rule %s is checked at %s, and not listed", number, places[0])
 		}
 	}
-	page, path := rulesPage(rules), "../../docs/simulated-aws.md"
-	if *update {
-		if err := os.WriteFile(path, []byte(page), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if there, err := os.ReadFile(path); err != nil || string(there) != page {
-		t.Errorf("%s is stale (%v): go test -run %s -update", path, err, t.Name())
-	}
+	golden.Equal(t, "../../docs/simulated-aws.md", rulesPage(rules))
 }
 
 // TestEveryCheckedRuleHasATest looks for the number of each rule in the names of tests, where underscores stand for its points,

@@ -4,7 +4,6 @@
 package config_test
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -17,10 +16,9 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // images are those of an artifact.
 var images = []plan.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-0123456789abcdef0"}}
@@ -48,27 +46,11 @@ func TestEveryMistakeIsToldWithItsField(t *testing.T) {
 			if err == nil {
 				t.Fatal("accepted")
 			}
-			golden(t, strings.TrimSuffix(path, ".hcl")+".golden", err.Error()+"\n")
+			golden.Equal(t, strings.TrimSuffix(path, ".hcl")+".golden", err.Error()+"\n")
 			if strings.Contains(err.Error(), "hush") {
 				t.Error("a secret is shown")
 			}
 		})
-	}
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
 	}
 }
 
@@ -368,7 +350,7 @@ func TestValuesMayBeUnknownUntilTheRun(t *testing.T) {
 	if err == nil {
 		t.Fatal("values still unknown were accepted")
 	}
-	golden(t, "testdata/unknown.golden", err.Error()+"\n")
+	golden.Equal(t, "testdata/unknown.golden", err.Error()+"\n")
 }
 
 // A list that is still unknown arrives empty, and with it all targets that are made from one: so emptiness is no mistake before the run.

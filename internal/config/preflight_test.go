@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclparse"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -112,7 +113,7 @@ func TestWhatAPreflightCannotDoIsRefused(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	golden(t, "testdata/preflight.golden", err.Error()+"\n")
+	golden.Equal(t, "testdata/preflight.golden", err.Error()+"\n")
 	if _, err := preflight(t, prod+"\nregion = \"eu-west-1\"\nbuild {}"); err == nil || !strings.Contains(err.Error(), "build: source_ami: missing") {
 		t.Errorf("without a source AMI: %v", err)
 	}

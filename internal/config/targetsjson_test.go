@@ -13,6 +13,7 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -67,7 +68,7 @@ func TestWhatIsWrongInJSONIsToldWithItsElement(t *testing.T) {
 		}
 		fmt.Fprintf(&text, "# %s\n%v\n", strings.ReplaceAll(list, "hush", "..."), err)
 	}
-	golden(t, "testdata/targets_json.golden", text.String())
+	golden.Equal(t, "testdata/targets_json.golden", text.String())
 }
 
 // Packer gives a placeholder for a list that it does not know yet.

@@ -5,19 +5,16 @@ package diagnose
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // document is a finding in full.
 func document(title string, f plan.Finding) string {
@@ -50,30 +47,11 @@ func document(title string, f plan.Finding) string {
 }
 
 func TestEveryRefusalHasItsMessage(t *testing.T) {
-	const golden = "testdata/catalogue.golden"
 	var all []string
 	for _, c := range cases {
 		all = append(all, document(c.title, Explain(c.Case)))
 	}
-	got := strings.Join(all, "\n")
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wanted := strings.Split(string(want), "\n\n")
-	if len(wanted) != len(all) {
-		t.Errorf("%d messages, %d in %s", len(all), len(wanted), golden)
-	}
-	for i := range min(len(all), len(wanted)) {
-		if strings.TrimSpace(all[i]) != strings.TrimSpace(wanted[i]) {
-			t.Errorf("got\n%s\nwant\n%s", all[i], wanted[i])
-		}
-	}
+	golden.Equal(t, "testdata/catalogue.golden", strings.Join(all, "\n"))
 }
 
 func TestACaseRestsOnTheRuleOfItsTitle(t *testing.T) {

@@ -4,9 +4,7 @@
 package plan_test
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,13 +14,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
-	"github.com/google/go-cmp/cmp"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 const (
 	source = "111111111111"
@@ -114,13 +110,13 @@ func managed(k plan.Key) plan.Key {
 }
 
 func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
-	golden := func(t *testing.T, p plan.Plan) {
+	holds := func(t *testing.T, p plan.Plan) {
 		var out strings.Builder
 		for _, s := range p.Steps {
 			fmt.Fprintf(&out, "%-40s %s\n", s.Base().Step, s)
 		}
 		fmt.Fprintf(&out, "%d copies, %d GiB stored, %d GiB between Regions, %s\n", p.Estimate.Copies, p.Estimate.GiBStored, p.Estimate.GiBTransferred, p.Estimate.Takes)
-		compare(t, filepath.Base(t.Name())+".golden", out.String())
+		golden.Equal(t, "testdata/"+filepath.Base(t.Name())+".golden", out.String())
 	}
 	for name, change := range map[string]func(*plan.Request, *plan.Facts){
 		"three volumes, three accounts, two Regions": func(*plan.Request, *plan.Facts) {},
@@ -198,7 +194,7 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 					t.Errorf("finding: %+v", f)
 				}
 			}
-			golden(t, p)
+			holds(t, p)
 			inOrder(t, p.Steps)
 		})
 	}
@@ -216,24 +212,6 @@ func taken(f *plan.Facts, account string) {
 func under(f *plan.Facts, key string) {
 	for id, s := range f.Images[tokyo].Snapshots {
 		f.Images[tokyo].Snapshots[id] = snapshot(id, aws.ToInt32(s.VolumeSize), key)
-	}
-}
-
-// compare holds a text against its golden file.
-func compare(t *testing.T, name, text string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), text); diff != "" {
-		t.Error(diff)
 	}
 }
 
@@ -434,7 +412,7 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 			fmt.Fprintf(&out, "%s %s [%s] %s: %s\n  because: %s\n  next: %s\n", f.Level, f.Field, f.Rule, f.At, f.Summary, f.Because, f.Next)
 		}
 	}
-	compare(t, "refusals.golden", out.String())
+	golden.Equal(t, "testdata/refusals.golden", out.String())
 }
 
 func TestRunGoesOnWithoutWhatMayFail(t *testing.T) {

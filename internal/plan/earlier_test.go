@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
@@ -189,7 +190,7 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 			fmt.Fprintf(&out, "%s: %s\n", s.Base().Step, s)
 		}
 	}
-	compare(t, "earlier.golden", out.String())
+	golden.Equal(t, "testdata/earlier.golden", out.String())
 }
 
 func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
@@ -233,5 +234,5 @@ func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
 			fmt.Fprintf(&out, "%s: %s\n", s.Base().Step, s)
 		}
 	}
-	compare(t, "cleaning.golden", out.String())
+	golden.Equal(t, "testdata/cleaning.golden", out.String())
 }

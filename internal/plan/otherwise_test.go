@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -36,7 +37,7 @@ func TestOtherChoicesAreToldWithTheirEstimates(t *testing.T) {
 			fmt.Fprintf(&out, "where %s:\n  %s\n  %s\n", choice.What, estimate(choice.Estimate), strings.Join(choice.How, "\n  "))
 		}
 	}
-	compare(t, "otherwise.golden", out.String())
+	golden.Equal(t, "testdata/otherwise.golden", out.String())
 }
 
 func estimate(e plan.Estimate) string {

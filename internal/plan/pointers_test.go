@@ -11,6 +11,7 @@ import (
 
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -63,7 +64,7 @@ func TestPointersAreSetBehindTheProofOrRefusedBeforeTheRun(t *testing.T) {
 		fmt.Fprintf(&out, "# %s\n", c.name)
 		pointed(t, &out, plan.Decide(req, facts))
 	}
-	compare(t, "pointers.golden", out.String())
+	golden.Equal(t, "testdata/pointers.golden", out.String())
 }
 
 // pointed writes what a plan lets point at its first destination's image.
@@ -113,7 +114,7 @@ func TestALaunchTemplateGetsOneVersionWithTheImage(t *testing.T) {
 		fmt.Fprintf(&out, "# %s\n", c.name)
 		pointed(t, &out, plan.Decide(req, facts))
 	}
-	compare(t, "templates.golden", out.String())
+	golden.Equal(t, "testdata/templates.golden", out.String())
 }
 
 // With publish = "all" every pointer waits for one step that needs the proofs of all required destinations; where all is published there is none.

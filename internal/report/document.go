@@ -30,7 +30,7 @@ type Document struct {
 	Destinations []Destination
 	Shares       []Share
 	Grants       []Grant // that stay, of targets and of share blocks
-	Copies       []Copy // that were begun, in the order of the plan
+	Copies       []Copy  // that were begun, in the order of the plan
 	Fidelity     []Attribute
 	Costs        Costs
 	Left         []plan.Leftover

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
@@ -106,9 +107,9 @@ func TestAReportInEveryMedium(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "report.json", string(text))
-	golden(t, "report.html", page(t, d))
-	golden(t, "report.md", string(d.Markdown()))
+	golden.Equal(t, "testdata/report.json.golden", string(text))
+	golden.Equal(t, "testdata/report.html.golden", page(t, d))
+	golden.Equal(t, "testdata/report.md.golden", string(d.Markdown()))
 }
 
 func TestAReportSaysWhatCameOfShareBlocks(t *testing.T) {

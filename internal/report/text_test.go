@@ -4,36 +4,14 @@
 package report_test
 
 import (
-	"flag"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := "testdata/" + name + ".golden"
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
-}
 
 var (
 	home   = plan.Place{Account: "111111111111", Region: "ap-northeast-1"}
@@ -83,13 +61,13 @@ func planned() plan.Plan {
 }
 
 func TestAPlanNamesVolumesDestinationsStepsAndWhatIsLost(t *testing.T) {
-	golden(t, "plan", report.Plan(planned())+"\n")
+	golden.Equal(t, "testdata/plan.golden", report.Plan(planned())+"\n")
 }
 
 func TestAForecastTellsAttributesCallsCostAndOtherChoices(t *testing.T) {
 	p := planned()
 	p.Estimate.GiBStaged, p.Estimate.GiBTransferred, p.Estimate.Calls = 8, 8, map[string]int{"ec2:RegisterImage": 1, "ec2:CopySnapshot": 2}
-	golden(t, "forecast", report.Forecast(p, []plan.Choice{{What: "the builder puts the volumes under the key", How: plan.LaunchMapping("/dev/xvda", "alias/golden"),
+	golden.Equal(t, "testdata/forecast.golden", report.Forecast(p, []plan.Choice{{What: "the builder puts the volumes under the key", How: plan.LaunchMapping("/dev/xvda", "alias/golden"),
 		Estimate: plan.Estimate{Copies: 1, GiBStored: 8, Takes: 2 * time.Minute}}})+"\n")
 }
 
@@ -98,7 +76,7 @@ func TestARefusedPlanShowsWhyInPlaceOfSteps(t *testing.T) {
 	p.Steps, p.Estimate = nil, plan.Estimate{}
 	p.Findings = append(p.Findings, plan.Finding{Level: plan.Refused, Rule: "2.1.1", Field: "kms_key_id", At: home,
 		Summary: "the snapshot of /dev/xvda cannot be shared", Because: "it is encrypted with aws/ebs, whose key no other account can use", Next: "set kms_key_id"})
-	golden(t, "refused", report.Plan(p)+"\n")
+	golden.Equal(t, "testdata/refused.golden", report.Plan(p)+"\n")
 }
 
 func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
@@ -113,7 +91,7 @@ func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
 			{At: home, Kind: "snapshot", Resource: "snap-0d", GiB: 8, Why: "for the next run"},
 		},
 	}
-	golden(t, "result", report.Result(planned(), r)+"\n")
+	golden.Equal(t, "testdata/result.golden", report.Result(planned(), r)+"\n")
 	r.Left = nil
 	if text := report.Result(planned(), r); !strings.HasSuffix(text, "left behind: 0 shares, 0 grants, 0 staged GiB") {
 		t.Error(text)
@@ -121,7 +99,7 @@ func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
 }
 
 func TestStatementsStandUnderThePolicyThatTheyBelongIn(t *testing.T) {
-	golden(t, "statements", report.Findings([]plan.Finding{{Level: plan.Refused, At: prod, Operation: "ec2:CopySnapshot", Summary: "could not copy snap-0a", Next: "add the statements",
+	golden.Equal(t, "testdata/statements.golden", report.Findings([]plan.Finding{{Level: plan.Refused, At: prod, Operation: "ec2:CopySnapshot", Summary: "could not copy snap-0a", Next: "add the statements",
 		Statement: `{"Action":"kms:Decrypt"}` + "\n" + `{"Action":"kms:CreateGrant"}` + "\n" + `{"Action":"kms:\x1bDecrypt"}`,
 		Where:     "policy of key alias/golden\npolicy of key alias/golden\nidentity policy of role target"}})+"\n")
 }

@@ -17,10 +17,10 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 )
 
-// template makes a launch template in the target account, of one version.
-func (h *house) template(name string) {
+// template makes a launch template in an account, of one version.
+func (h *house) template(account, region, name string) {
 	h.t.Helper()
-	_, err := h.ec2(target, home).CreateLaunchTemplate(h.t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String(name),
+	_, err := h.ec2(account, region).CreateLaunchTemplate(h.t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String(name),
 		LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeM7gLarge, ImageId: aws.String("ami-0123456789abcdef0")}})
 	h.must(err)
 }
@@ -28,7 +28,7 @@ func (h *house) template(name string) {
 // templated is a small world with a launch template that shall get the image.
 func templated(t *testing.T, asked plan.LaunchTemplate) (*house, plan.Request) {
 	h, req := published(t)
-	h.template("web")
+	h.template(target, home, "web")
 	req.Targets[0].Templates = []plan.LaunchTemplate{asked}
 	return h, req
 }

@@ -30,10 +30,10 @@ func everything(t *testing.T, method plan.Method) *house {
 	h.images[0].ImageID = h.copied(h.images[0].ImageID, "golden 2", "alias/aws/ebs")
 	h.role(t.Context(), iam.NewFromConfig(h.Config(friend, home)))
 	h.autoScaling(friend)
-	h.template("web")
-	h.occupy("web")
+	h.template(target, home, "web")
+	h.occupy(target, home, "web")
 	h.befriend(func(req *plan.Request) { everyWish(req, method) })
-	h.closeSourceKeys()
+	h.admit()
 	h.audit = func() (int, int) { return h.made(friend) }
 	return h
 }

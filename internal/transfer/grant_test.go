@@ -242,7 +242,7 @@ func TestAGrantThatTheSourcesKeyDoesNotAdmitIsMissing_8_3(t *testing.T) {
 	for name, refuse := range map[string]func(*house){"by the role": func(h *house) { h.forbid(account, "kms:CreateGrant") },
 		"by the key": func(h *house) {
 			h.with = byGrant
-			h.closeSourceKeys()
+			h.admit()
 			h.with = nil
 		}} {
 		t.Run(name, func(t *testing.T) {

@@ -24,15 +24,15 @@ func occupied(t *testing.T, method plan.Method, force, withSnapshots bool) (h *h
 		req.Targets[0].Method, req.Targets[0].AMIName = method, "web"
 		req.Targets[0].Lifecycle = plan.Lifecycle{ForceDeregister: force, ForceDeleteSnapshot: withSnapshots}
 	}
-	image, snapshot = h.occupy("web")
+	image, snapshot = h.occupy(target, home, "web")
 	return h, image, snapshot
 }
 
-// occupy gives the target an image of its own of a name, which is not ours.
-func (h *house) occupy(name string) (image, snapshot string) {
+// occupy gives an account an image of a name, which is not ours.
+func (h *house) occupy(account, region, name string) (image, snapshot string) {
 	h.t.Helper()
-	client := h.ec2(target, home)
-	volume, err := client.CreateVolume(h.t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8), VolumeType: ec2types.VolumeTypeGp3})
+	client := h.ec2(account, region)
+	volume, err := client.CreateVolume(h.t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(8), VolumeType: ec2types.VolumeTypeGp3})
 	h.must(err)
 	time.Sleep(time.Minute)
 	made, err := client.CreateSnapshot(h.t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})

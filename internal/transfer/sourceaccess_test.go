@@ -21,17 +21,15 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 )
 
-// closeSourceKeys takes the targets out of the policies of the source's keys, where the request lets them in by grants; friends stay.
-func (h *house) closeSourceKeys() {
+// admit writes the policies of the source's keys: they admit friends, and targets unless the request lets them in by grants.
+func (h *house) admit() {
 	h.t.Helper()
+	admitted := slices.Clone(h.friends)
 	if h.request().SourceKeyAccess != plan.ByGrant {
-		return
+		admitted = append(admitted, h.targets...)
 	}
-	policy := `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + source + `:root"}, "Action": "kms:*", "Resource": "*"}]}`
-	if len(h.friends) > 0 {
-		policy = sourceKeyPolicy("aws", h.friends)
-	}
-	for _, region := range slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), home)))) {
+	policy := sourceKeyPolicy(partition(h.home), admitted)
+	for _, region := range slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), h.home)))) {
 		client := kms.NewFromConfig(h.Config(source, region))
 		key, err := client.DescribeKey(h.t.Context(), &kms.DescribeKeyInput{KeyId: aws.String(sourceAlias)})
 		h.must(err)
@@ -46,7 +44,7 @@ func byGrant(req *plan.Request) { req.SourceKeyAccess = plan.ByGrant }
 func closed(t *testing.T, volumes []volume, targets, regions []string) *house {
 	h := build(t, volumes, targets, regions)
 	h.with = byGrant
-	h.closeSourceKeys()
+	h.admit()
 	return h
 }
 

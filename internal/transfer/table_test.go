@@ -6,7 +6,6 @@ package transfer_test
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,76 +15,121 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // acts are the calls of a run that make or change something, counted by account, Region and action.
-func acts(records awssim.Records) string {
+func acts(records awssim.Records) map[string]int {
 	counts := map[string]int{}
 	for _, r := range records {
-		_, name, _ := strings.Cut(r.Action, ":")
-		if looks := strings.HasPrefix(name, "Describe") || strings.HasPrefix(name, "Get") || strings.HasPrefix(name, "List"); !looks && strings.HasPrefix(r.Action, "ec2:") {
+		service, name, _ := strings.Cut(r.Action, ":")
+		looks := strings.HasPrefix(name, "Describe") || strings.HasPrefix(name, "Get") || strings.HasPrefix(name, "List")
+		if !looks && !r.DryRun && service != "sts" {
 			counts[fmt.Sprintf("%s %s %s", r.Account, r.Region, r.Action)]++
 		}
 	}
+	return counts
+}
+
+// beyond is what a run takes beyond another, line by line.
+func beyond(counts, plain map[string]int) string {
 	var text strings.Builder
-	for _, what := range slices.Sorted(maps.Keys(counts)) {
-		fmt.Fprintf(&text, "  %2d %s\n", counts[what], what)
+	all := maps.Clone(counts)
+	maps.Copy(all, plain)
+	for _, what := range slices.Sorted(maps.Keys(all)) {
+		if n := counts[what] - plain[what]; n != 0 {
+			fmt.Fprintf(&text, "  %+d %s\n", n, what)
+		}
 	}
 	return text.String()
 }
 
-// becoming asks, with a method, for a launch check and all that a target may want of its image.
-func becoming(method plan.Method) func(*plan.Request) {
-	return func(req *plan.Request) {
-		settled(req)
-		req.Targets[0].Method, req.Targets[0].LaunchCheck = method, &plan.LaunchCheck{InstanceType: "t4g.micro"}
-	}
+// features are what a template may ask for besides copies.
+var features = []struct {
+	name string
+	with func(*plan.Request)
+}{
+	{"share", func(r *plan.Request) { r.Shares = []plan.Share{{Name: "friends", AccountIDs: []string{friend}}} }},
+	{"share, grant", func(r *plan.Request) {
+		r.Shares = []plan.Share{{Name: "friends", AccountIDs: []string{friend}, Grants: []plan.Grant{{Grantee: "arn:aws:iam::" + friend + ":role/" + roleName}}, Roles: []plan.Role{{RoleName: roleName, ExternalID: "golden"}}}}
+	}},
+	{"grant", func(r *plan.Request) {
+		r.Targets[0].Grants = []plan.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
+	}},
+	{"source_key_access = grant", byGrant},
+	{"ssm_parameter", func(r *plan.Request) { r.Targets[0].Parameters = []plan.Parameter{named} }},
+	{"ssm_parameter, SecureString", func(r *plan.Request) { r.Targets[0].Parameters = []plan.Parameter{hidden} }},
+	{"launch_template", func(r *plan.Request) { r.Targets[0].Templates = []plan.LaunchTemplate{web} }},
+	{"launch_template, set_default", func(r *plan.Request) { r.Targets[0].Templates = []plan.LaunchTemplate{webDefault} }},
+	{"publish = all, ssm_parameter", func(r *plan.Request) { r.PublishAll, r.Targets[0].Parameters = true, []plan.Parameter{named} }},
+	{"launch_check", func(r *plan.Request) { r.Targets[0].LaunchCheck = &plan.LaunchCheck{InstanceType: "t4g.micro"} }},
+	{"deprecate_after", func(r *plan.Request) { r.Targets[0].Lifecycle.DeprecateAfter = 24 * time.Hour }},
+	{"deregistration_protection", func(r *plan.Request) { r.Targets[0].Lifecycle.Protection = &plan.Protection{} }},
+	{"ami_users", func(r *plan.Request) { r.Targets[0].Lifecycle.Users.Accounts = []string{friend} }},
+	{"tags, snapshot_tags, snapshot_copy_duration_minutes", func(r *plan.Request) {
+		r.Targets[0].Tags, r.Targets[0].SnapshotTags, r.Targets[0].CopyMinutes = map[string]plan.Text{"Team": "web"}, map[string]plan.Text{"Team": "web"}, 30
+	}},
+	{"force_deregister", func(r *plan.Request) {
+		r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "taken", true
+	}},
+	{"canary", func(r *plan.Request) { r.Canary = aws.Bool(true) }},
+	{"revoke_shares = false", func(r *plan.Request) { r.KeepShares = true }},
+	{"keep_staged", func(r *plan.Request) { r.KeepStaged = true }},
 }
 
-// What each method and feature takes of calls, for one account and for many, in the image's own Region and in another.
-func TestTheCallsOfEveryMethod(t *testing.T) {
+// What each method takes of calls, and each feature beyond that, for one account and for many, in the image's own Region and in another.
+func TestTheCallsOfEveryFeatureByEveryMethod(t *testing.T) {
 	var text strings.Builder
 	many := []string{"222222222222", "333333333333", "444444444444"}
-	for _, source := range []struct {
+	for _, of := range []struct {
 		name    string
 		volumes []volume
 	}{{"under the key", []volume{{8, sourceAlias}, {20, sourceAlias}}}, {"under aws/ebs", []volume{{8, "alias/aws/ebs"}, {20, "alias/aws/ebs"}}}} {
-		for _, feature := range []struct {
-			name string
-			with func(*plan.Request)
-		}{
-			{"method snapshot", func(r *plan.Request) { r.Targets[0].Method = plan.BySnapshot }},
-			{"method image", func(r *plan.Request) { r.Targets[0].Method = plan.ByImage }},
-			{"method image and a share", imagesAndShares},
-			{"method snapshot and what becomes of the image", becoming(plan.BySnapshot)},
-			{"method image and what becomes of the image", becoming(plan.ByImage)},
-		} {
+		for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
 			for _, accounts := range [][]string{many[:1], many} {
 				for _, region := range []string{home, away} {
-					fmt.Fprintf(&text, "%s, %s, %d accounts, %s\n", source.name, feature.name, len(accounts), region)
-					synctest.Test(t, func(t *testing.T) {
-						h := build(t, source.volumes, accounts, []string{region})
-						h.befriend(feature.with)
-						begun := len(h.Records())
-						_, result := h.run(t.Context(), h.request())
-						h.complete(result)
-						text.WriteString(acts(h.Records()[begun:]))
-					})
+					called := func(with func(*plan.Request)) (counts map[string]int) {
+						synctest.Test(t, func(t *testing.T) {
+							h := build(t, of.volumes, accounts, []string{region})
+							h.furnished()
+							h.befriend(func(r *plan.Request) {
+								r.Targets[0].Method = method
+								with(r)
+							})
+							h.admit()
+							begun := len(h.Records())
+							if _, result := h.run(t.Context(), h.request()); len(result.Images) != len(accounts) || len(result.Findings) > 0 {
+								t.Errorf("%s, %s, %v: %d images, %+v", of.name, method, accounts, len(result.Images), result.Findings)
+							}
+							counts = acts(h.Records()[begun:])
+						})
+						return counts
+					}
+					plain := called(func(*plan.Request) {})
+					fmt.Fprintf(&text, "%s, method %s, %d accounts, %s\n%s", of.name, method, len(accounts), region, beyond(plain, nil))
+					for _, feature := range features {
+						fmt.Fprintf(&text, " %s\n%s", feature.name, beyond(called(feature.with), plain))
+					}
 				}
 			}
 		}
 	}
-	file := "testdata/calls.golden"
-	if *update {
-		if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
-			t.Fatal(err)
+	golden.Equal(t, "testdata/calls.golden", text.String())
+}
+
+// furnished gives every target what features ask for: a launch template, and an image under the name "taken"; and a friend its role.
+func (h *house) furnished() {
+	h.t.Helper()
+	h.role(h.t.Context(), iam.NewFromConfig(h.Config(friend, home)))
+	for _, account := range h.targets {
+		for _, region := range h.regions {
+			h.template(account, region, "web")
+			h.occupy(account, region, "taken")
 		}
-	}
-	if want, err := os.ReadFile(file); err != nil || string(want) != text.String() {
-		t.Errorf("the calls are\n%s\nand not those of %s: %v", &text, file, err)
 	}
 }
 

@@ -6,11 +6,9 @@ package transfer_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -22,11 +20,10 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // mixed are three volumes: under aws/ebs, under the configured key, unencrypted.
 var mixed = []volume{{8, "alias/aws/ebs"}, {20, sourceAlias}, {5, ""}}
@@ -115,15 +112,7 @@ func TestEveryDestinationOwnsItsCopyAndNothingIsLeft(t *testing.T) {
 		for _, s := range p.Steps {
 			fmt.Fprintln(&steps, s.Base().Step)
 		}
-		file := "testdata/steps.golden"
-		if *update {
-			h.must(os.WriteFile(file, []byte(steps.String()), 0o644))
-		}
-		want, err := os.ReadFile(file)
-		h.must(err)
-		if steps.String() != string(want) {
-			t.Errorf("the steps are\n%s\nand not those of %s", &steps, file)
-		}
+		golden.Equal(t, "testdata/steps.golden", steps.String())
 	})
 }
 

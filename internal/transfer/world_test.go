@@ -111,15 +111,13 @@ func partition(region string) string {
 	return "aws"
 }
 
-func sourceKeyPolicy(partition string, targets []string) string {
-	var roots []string
-	for _, account := range targets {
-		roots = append(roots, fmt.Sprintf(`"arn:%s:iam::%s:root"`, partition, account))
+// sourceKeyPolicy lets an account's key be used by itself, and by others for copies.
+func sourceKeyPolicy(partition string, others []string) string {
+	policy := fmt.Sprintf(`{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "kms:*", "Resource": "*"}`, partition, source)
+	for _, account := range others {
+		policy += fmt.Sprintf(`, {"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*"}`, partition, account)
 	}
-	return fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [
-		{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "kms:*", "Resource": "*"},
-		{"Effect": "Allow", "Principal": {"AWS": [%s]}, "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*"}]}`,
-		partition, source, strings.Join(roots, ", "))
+	return `{"Version": "2012-10-17", "Statement": [` + policy + `]}`
 }
 
 func (h *house) must(err error) {

@@ -19,32 +19,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	log.SetOutput(io.Discard)
 	os.Exit(m.Run())
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := "testdata/" + name + ".golden"
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
 }
 
 // screen keeps what Packer would show.
@@ -87,7 +69,7 @@ func TestOnlyMakersOfAMIsAreTaken(t *testing.T) {
 		"mitchellh.amazon.instance", "mitchellh.amazon.ebsvolume", "packer.docker"} {
 		fmt.Fprintf(&text, "%s: %v\n", builder, accepted(builder))
 	}
-	golden(t, "builders", text.String())
+	golden.Equal(t, "testdata/builders.golden", text.String())
 }
 
 func TestTheMakerIsToldBeforeTheIdThatOnlyItUnderstands(t *testing.T) {
@@ -132,7 +114,7 @@ func TestProgressIsALineForEachEndAndEachTenthOfACopy(t *testing.T) {
 	} {
 		p.say(e)
 	}
-	golden(t, "progress", ui.String())
+	golden.Equal(t, "testdata/progress.golden", ui.String())
 }
 
 func result() plan.Result {
@@ -151,7 +133,7 @@ func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
 		{At: a.result.Images[0].At, Target: "prod", State: plan.Served},
 		{At: plan.Place{Account: "777777777777", Region: "us-east-1"}, Target: "lab", Optional: true, State: plan.Unserved}}
 	none := &artifact{input: "us-west-2:ami-0a", result: plan.Result{Destinations: a.result.Destinations[:1]}}
-	golden(t, "artifact", a.Id()+"\n"+a.String()+"\n\n"+none.Id()+"\n"+none.String()+"\n")
+	golden.Equal(t, "testdata/artifact.golden", a.Id()+"\n"+a.String()+"\n\n"+none.Id()+"\n"+none.String()+"\n")
 	if diff := cmp.Diff(map[string]any{"PackerRunUUID": "run-1"}, a.State("generated_data")); diff != "" {
 		t.Error(diff)
 	}
@@ -191,7 +173,7 @@ func TestAFailureTellsWhatBecomesOfTheImageAndHowToGoOn(t *testing.T) {
 	} {
 		fmt.Fprintf(&text, "# %s\n%s\n\n", c.title, c.run.withWayOut(errors.New("1 of 2 destinations are not served")))
 	}
-	golden(t, "failure", text.String())
+	golden.Equal(t, "testdata/failure.golden", text.String())
 }
 
 type panicking struct{}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 )
 
 // only are options with which nothing but the plan is wanted.
@@ -40,7 +42,7 @@ func TestPlanOnlyShowsThePlanAndChangesNothing(t *testing.T) {
 		if id := tokyo + ":" + s.image; output.Id() != id || !s.forced {
 			s.Errorf("the artifact is %s, want %s; kept by force: %v", output.Id(), id, s.forced)
 		}
-		golden(s.T, "plan-only", steady(s.screen.String()+output.String()+"\n"))
+		golden.Equal(s.T, "testdata/plan-only.golden", steady(s.screen.String()+output.String()+"\n"))
 	})
 }
 

@@ -21,6 +21,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
@@ -460,7 +461,7 @@ func TestARefusedRoleIsAnsweredWithTheStatementToAdd(t *testing.T) {
 		if err == nil {
 			s.Fatal("a success")
 		}
-		golden(s.T, "refused-role", steady(err.Error()+"\n"))
+		golden.Equal(s.T, "testdata/refused-role.golden", steady(err.Error()+"\n"))
 	})
 }
 
@@ -473,7 +474,7 @@ func TestARefusedKeyIsAnsweredWithTheStatementToAdd(t *testing.T) {
 		}
 		_, told, _ := strings.Cut(steady(err.Error()), "refusal: ")
 		told, _, _ = strings.Cut(told, "\n\n")
-		golden(s.T, "refused-key", "refusal: "+told+"\n")
+		golden.Equal(s.T, "testdata/refused-key.golden", "refusal: "+told+"\n")
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
@@ -250,7 +251,7 @@ func TestTheTargetOwnsAnImageAndNothingIsLeft(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		golden(s.T, "whole", steady(s.screen.String()+output.String()+"\n"))
+		golden.Equal(s.T, "testdata/whole.golden", steady(s.screen.String()+output.String()+"\n"))
 		for event, want := range map[string]int{"begun": 15, "finished": 15, "failed": 0} { // 12 steps, protecting, sealing and lifting
 			if got := strings.Count(s.screen.String(), "machine: encrypted-ami,"+event+","); got != want {
 				s.Errorf("%d times %s, want %d", got, event, want)
@@ -389,7 +390,7 @@ func TestOneTargetsFailureNamesItAndServesTheOthers(t *testing.T) {
 		}
 		text := regexp.MustCompile(`could not copy the staged /dev/xvd[ab]`).ReplaceAllString(err.Error(), "could not copy the staged /dev/xvdX") // whichever fails first,
 		text = regexp.MustCompile(`(?m)^  snapshot snap-.*\n`).ReplaceAllString(text, "")                                                         // and how far the other has come
-		golden(s.T, "one-failed", steady(text+"\n"))
+		golden.Equal(s.T, "testdata/one-failed.golden", steady(text+"\n"))
 		s.safe()
 		if len(s.images(prod)) != 1 || len(s.images(other)) != 0 {
 			s.Errorf("images: %d, %d", len(s.images(prod)), len(s.images(other)))
