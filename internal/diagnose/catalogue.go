@@ -267,6 +267,9 @@ var catalogue = []entry{
 	{rules: "A.4.12", codes: "InvalidLaunchTemplateId.NotFound InvalidLaunchTemplateName.NotFoundException", says: "there is no such launch template in {region}", because: "launch templates are looked up in account {account}, and never shared", next: "make it there, or correct id or name"},
 	{rules: "A.4.12", codes: "InvalidLaunchTemplateId.VersionNotFound", says: "the launch template has no such version", because: "versions are numbers, $Default and $Latest, and deleted ones do not come back", next: "correct source_version"},
 
+	{rules: "9.18 2.4.4", calls: "ec2:RunInstances", codes: "InvalidParameterCombination", holds: has{"instance type"}, says: "the image does not run on this instance type", because: "types may ask for enhanced networking (ENA), which the image has to support, and an image may be made for some types alone",
+		next: "set instance_type in launch_check to one that the image is made for"},
+
 	// 8: launches that end as soon as they begin.
 	{rules: "8.5 8.6 1.8.6 A.4.9", holds: has{"Client.InvalidKMSKey.InvalidState"}, onKey: true, says: "the instance ended because of a key",
 		because: "EC2 says so where the key of a volume is disabled, where the account's default key is, and where who launches may not use it; a service-linked role, as Auto Scaling's, may use a customer key only by its key policy or a grant",
