@@ -26,6 +26,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/offline"
 	share "github.com/encrypted-ami/packer-plugin-encrypted-ami/post-processor/share"
 )
 
@@ -39,15 +40,7 @@ var regions = []string{home, "eu-central-1", "us-east-1", "us-west-2"}
 
 // The environment of whoever measures has no say in it.
 func TestMain(m *testing.M) {
-	for _, pair := range os.Environ() {
-		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {
-			_ = os.Unsetenv(name)
-		}
-	}
-	for _, file := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
-		_ = os.Setenv(file, os.DevNull)
-	}
-	_ = os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	offline.Clear()
 	log.SetOutput(io.Discard)
 	os.Exit(m.Run())
 }

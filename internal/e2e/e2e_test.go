@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/offline"
 )
 
 const (
@@ -23,6 +25,7 @@ const (
 var installed string
 
 func TestMain(m *testing.M) {
+	offline.Clear()
 	flag.Parse()
 	_ = flag.Set("test.parallel", "8") // they wait most of the time: the amazon builder looks at images every 15 s
 	os.Exit(withPlugins(m.Run))

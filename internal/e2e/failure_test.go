@@ -4,13 +4,13 @@
 package e2e
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
 // Packer destroys the image of a build whose post-processor fails. These runs fail, and the image is there afterwards with all
@@ -27,11 +27,24 @@ func TestAnErrorThatOnlyTheSecondConfigureCanFindLeavesTheImageAlone(t *testing.
 }
 
 func TestABadTargetKeyStopsTheBuildBeforeAnInstanceStarts(t *testing.T) {
+	t.Parallel()
+	parts, err := FindParts()
+	if err != nil {
+		t.Skip(err)
+	}
+	inside, w := served(t)
 	bad := strings.ReplaceAll(prod, "alias/golden-target", "alias/missing")
-	h := newHost(t, preflight("", bad)+template("", sharing(bad)))
+	h := Host{Parts: parts, World: w, Folder: t.TempDir(), Plugins: installed, User: must(w.AccessKey(t.Context(), source, "builder"))(t)}
+	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(preflight("", bad)+template("", sharing(bad))), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	says(t, h.packer(t, 1, "build", "-color=false", "."), "alias/missing", `target "prod"`)
-	for _, reservation := range must(h.World.ec2(source).DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{}))(t).Reservations {
-		t.Errorf("%s was started", *reservation.Instances[0].InstanceId) // terminated ones are shown as well
+	asked := inside.Records()
+	if len(asked.Calls("kms:DescribeKey").By(target)) == 0 {
+		t.Error("the data source did not ask for the target's key")
+	}
+	if started := asked.Calls("ec2:RunInstances"); len(started) > 0 {
+		t.Errorf("an instance was started: %+v", started)
 	}
 }
 

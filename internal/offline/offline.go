@@ -10,8 +10,14 @@ import (
 	"testing"
 )
 
-// Main runs the tests of a package without the AWS settings, files and instance roles of this machine.
+// Main runs the tests of a package in a cleared environment.
 func Main(m *testing.M) {
+	Clear()
+	os.Exit(m.Run())
+}
+
+// Clear takes the AWS settings, files and instance roles of this machine out of the environment of the process.
+func Clear() {
 	for _, pair := range os.Environ() {
 		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {
 			_ = os.Unsetenv(name)
@@ -21,5 +27,4 @@ func Main(m *testing.M) {
 		_ = os.Setenv(file, os.DevNull)
 	}
 	_ = os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	os.Exit(m.Run())
 }

@@ -1,0 +1,415 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
+)
+
+// seller is whose images are shared with the accounts that build.
+const seller = "222222222222"
+
+// A workshop is an account that builds, with its own word about what EBS encrypts by default, in both Regions.
+type workshop struct {
+	account string
+	byDef   bool              // EBS encryption-by-default
+	custom  bool              // the default key is a customer managed one
+	images  map[string]string // source AMIs by their state
+	keys    map[string]string // ARN -> Region/alias
+}
+
+// A row is one way to build: everything else that has a say in the encryption of the image.
+type row struct {
+	base    string // state of the source AMI
+	boot    *bool  // encrypt_boot
+	keys    bool   // kms_key_id and region_kms_key_ids
+	mapping string // launch_block_device_mappings of the root device
+}
+
+func (r row) String() string {
+	boot := "not given"
+	if r.boot != nil {
+		boot = strconv.FormatBool(*r.boot)
+	}
+	return fmt.Sprintf("source AMI %s, encrypt_boot %s, kms_key_id %v, launch mapping %s", r.base, boot, r.keys, r.mapping)
+}
+
+var (
+	bases    = []string{"plain", "under aws/ebs", "under a customer key", "another's, plain", "another's, encrypted"}
+	mappings = []string{"none", "encrypted", "encrypted with a key", "not encrypted", "a key alone"}
+	yes, no  = true, false
+)
+
+func rows() (all []row) {
+	for _, base := range bases {
+		for _, boot := range []*bool{nil, &no, &yes} {
+			for _, keys := range []bool{false, true} {
+				for _, mapping := range mappings {
+					all = append(all, row{base, boot, keys, mapping})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// volume is what the row says of the root device at launch; nil: nothing.
+func (r row) volume() *plan.LaunchVolume {
+	v := &plan.LaunchVolume{Device: "/dev/xvda"}
+	switch r.mapping {
+	case "none":
+		return nil
+	case "encrypted":
+		v.Encrypted = &yes
+	case "encrypted with a key":
+		v.Encrypted, v.KMSKeyID = &yes, "alias/launch"
+	case "not encrypted":
+		v.Encrypted = &no
+	case "a key alone":
+		v.KMSKeyID = "alias/launch"
+	}
+	return v
+}
+
+// All that has a say in the encryption of an image: what is predicted is what the real builder then gets, volume by volume in both Regions, or that it
+// is refused: by the builder itself when it reads the template, or by AWS.
+func TestThePredictionIsWhatTheBuilderThenGets(t *testing.T) {
+	t.Parallel()
+	parts, err := FindParts()
+	if err != nil {
+		t.Skip(err)
+	}
+	inside, w := served(t)
+	shops := furnish(t, inside)
+	outcomes := make([]map[string]int, len(shops))
+	t.Run("settings", func(t *testing.T) {
+		for half := range 2 { // a build of a hundred rows takes gigabytes: two at a time
+			t.Run(fmt.Sprintf("default key of our own %v", shops[2*half].custom), func(t *testing.T) {
+				t.Parallel()
+				for i := 2 * half; i < 2*half+2; i++ {
+					h := Host{Parts: parts, World: w, Folder: t.TempDir(), Plugins: installed, User: AccessKey{ID: shops[i].account, Secret: "secret"}}
+					outcomes[i] = shops[i].compare(t, inside, h)
+				}
+			})
+		}
+	})
+	rows, all := 0, map[string]int{}
+	for _, some := range outcomes {
+		for kind, n := range some {
+			rows, all[kind] = rows+n, all[kind]+n
+		}
+	}
+	for _, kind := range []string{"refused", "plain", "under the default key", "under a named key", "in different ways"} {
+		if all[kind] == 0 {
+			t.Errorf("no row comes out %s: %v", kind, all)
+		}
+	}
+	if rows != 4*5*3*2*5 {
+		t.Errorf("%d rows", rows)
+	}
+	t.Logf("%d rows: %v", rows, all)
+}
+
+// compare holds the prediction of every row to what is built, and counts how they come out.
+func (s *workshop) compare(t *testing.T, inside *awssim.World, h Host) map[string]int {
+	t.Helper()
+	all := rows()
+	predicted := make([]string, len(all))
+	for i, r := range all {
+		predicted[i] = s.predicted(t, inside, r)
+	}
+	outcomes := map[string]int{}
+	for i, built := range s.built(t, h, all) {
+		if predicted[i] != built {
+			t.Errorf("encryption by default %v, default key of our own %v, %s:\npredicted %s\nbuilt     %s", s.byDef, s.custom, all[i], predicted[i], built)
+		}
+		outcomes[kind(built)]++
+	}
+	return outcomes
+}
+
+func kind(built string) string {
+	named, def, plain := strings.Contains(built, "alias/boot") || strings.Contains(built, "alias/launch"), strings.Contains(built, "default"), strings.Contains(built, "plain")
+	switch {
+	case built == "refused":
+		return "refused"
+	case named && !def && !plain:
+		return "under a named key"
+	case def && !named && !plain:
+		return "under the default key"
+	case plain && !named && !def:
+		return "plain"
+	}
+	return "in different ways"
+}
+
+// furnish makes the accounts that build, each with source AMIs of every state, of two volumes each, and keys in both Regions.
+func furnish(t *testing.T, inside *awssim.World) (shops []*workshop) {
+	t.Helper()
+	for i, byDef := range []bool{false, true, false, true} {
+		shops = append(shops, &workshop{account: fmt.Sprintf("30000000000%d", i), byDef: byDef, custom: i > 1, images: map[string]string{}, keys: map[string]string{}})
+	}
+	if err := inside.Build(func(b *awssim.Builder) error {
+		users := []string{seller}
+		for _, shop := range shops {
+			users = append(users, shop.account)
+		}
+		sold := makeKey(t, b, seller, region, "alias/base", users...)
+		plain, encrypted := makeBase(t, b, seller, "", users[1:]...), makeBase(t, b, seller, sold, users[1:]...)
+		for _, shop := range shops {
+			shop.furnish(t, b)
+			shop.images["another's, plain"], shop.images["another's, encrypted"] = plain, encrypted
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return shops
+}
+
+func (s *workshop) furnish(t *testing.T, b *awssim.Builder) {
+	ctx := t.Context()
+	for _, at := range []string{region, second} {
+		for _, alias := range []string{"alias/boot", "alias/launch", "alias/default", "alias/base"} {
+			s.keys[makeKey(t, b, s.account, at, alias, s.account)] = alias
+		}
+		managed := must(kms.NewFromConfig(b.Config(s.account, at)).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/ebs")}))(t)
+		s.keys[*managed.KeyMetadata.Arn] = "alias/aws/ebs"
+	}
+	s.images["plain"] = makeBase(t, b, s.account, "")
+	s.images["under aws/ebs"] = makeBase(t, b, s.account, "alias/aws/ebs")
+	s.images["under a customer key"] = makeBase(t, b, s.account, "alias/base")
+	for _, at := range []string{region, second} {
+		cloud := ec2.NewFromConfig(b.Config(s.account, at))
+		if s.byDef {
+			must(cloud.EnableEbsEncryptionByDefault(ctx, &ec2.EnableEbsEncryptionByDefaultInput{}))(t)
+		}
+		if s.custom {
+			must(cloud.ModifyEbsDefaultKmsKeyId(ctx, &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: aws.String("alias/default")}))(t)
+		}
+	}
+}
+
+func makeKey(t *testing.T, b *awssim.Builder, account, at, alias string, users ...string) string {
+	t.Helper()
+	keys := kms.NewFromConfig(b.Config(account, at))
+	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` + strings.Join(users, `:root","arn:aws:iam::`) + `:root"]},"Action":"kms:*","Resource":"*"}]}`
+	made := must(keys.CreateKey(t.Context(), &kms.CreateKeyInput{Policy: &policy}))(t)
+	must(keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: &alias, TargetKeyId: made.KeyMetadata.KeyId}))(t)
+	return *made.KeyMetadata.Arn
+}
+
+// makeBase registers an image of two volumes under a key, "" for none, which others may use.
+func makeBase(t *testing.T, b *awssim.Builder, account, key string, users ...string) string {
+	t.Helper()
+	ctx, cloud := t.Context(), ec2.NewFromConfig(b.Config(account, region))
+	var devices []types.BlockDeviceMapping
+	for _, device := range []string{"/dev/xvda", "/dev/xvdb"} {
+		in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(8)}
+		if key != "" {
+			in.Encrypted, in.KmsKeyId = &yes, &key
+		}
+		volume := must(cloud.CreateVolume(ctx, in))(t)
+		b.Wait(time.Minute)
+		snapshot := must(cloud.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId}))(t)
+		b.Wait(time.Hour)
+		devices = append(devices, types.BlockDeviceMapping{DeviceName: aws.String(device), Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}})
+		for _, user := range users {
+			must(cloud.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{SnapshotId: snapshot.SnapshotId, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
+				CreateVolumePermission: &types.CreateVolumePermissionModifications{Add: []types.CreateVolumePermission{{UserId: &user}}}}))(t)
+		}
+	}
+	image := must(cloud.RegisterImage(ctx, &ec2.RegisterImageInput{Name: aws.String("base " + key[max(0, len(key)-12):]), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+		Architecture: types.ArchitectureValuesX8664, EnaSupport: &yes, BlockDeviceMappings: devices}))(t)
+	for _, user := range users {
+		must(cloud.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: image.ImageId, LaunchPermission: &types.LaunchPermissionModifications{Add: []types.LaunchPermission{{UserId: &user}}}}))(t)
+	}
+	return *image.ImageId
+}
+
+// predicted is what the survey of a row says before the build.
+func (s *workshop) predicted(t *testing.T, inside *awssim.World, r row) string {
+	t.Helper()
+	intent := &plan.Intent{BaseAMI: s.images[r.base], EncryptBoot: r.boot}
+	if r.keys {
+		intent.KMSKeyID, intent.RegionKMSKeyIDs = "alias/boot", map[string]string{second: "alias/boot"}
+	}
+	if v := r.volume(); v != nil {
+		intent.Launch = []plan.LaunchVolume{*v}
+	}
+	req := plan.Request{Images: []plan.SourceImage{{Region: region, ImageID: plan.Unbuilt}, {Region: second, ImageID: plan.Unbuilt}}, Build: plan.Build{Region: region}, Intent: intent}
+	pool := must(awsclient.New(t.Context(), awsclient.Access{Region: region, AccessKey: s.account, SecretKey: "secret", HTTPClient: inside, Seed: 1}))(t)
+	facts := must(survey.Look(t.Context(), pool, req))(t)
+	images, findings := plan.Predict(req, facts)
+	if len(facts.Unseen) > 0 {
+		t.Fatalf("%s: %+v", r, facts.Unseen)
+	}
+	if slices.ContainsFunc(findings, func(f plan.Finding) bool { return f.Level == plan.Refused }) {
+		return "refused"
+	}
+	var parts []string
+	for _, at := range []string{region, second} {
+		for _, id := range slices.Sorted(maps.Keys(images[at].Snapshots)) {
+			parts = append(parts, s.named(images[at].Snapshots[id].Snapshot))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// named is a snapshot's key by its alias.
+func (s *workshop) named(snapshot types.Snapshot) string {
+	alias, known := s.keys[aws.ToString(snapshot.KmsKeyId)]
+	switch {
+	case !aws.ToBool(snapshot.Encrypted):
+		return "plain"
+	case !known:
+		return "unknown " + aws.ToString(snapshot.KmsKeyId)
+	case alias == "alias/aws/ebs" || alias == "alias/default":
+		return alias + " (default)"
+	}
+	return alias
+}
+
+// source is the row's source block.
+func (s *workshop) source(i int, r row) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "source \"amazon-ebs\" \"r%03d\" {\n  region = %q\n  ami_regions = [%q]\n  instance_type = \"t3.micro\"\n  communicator = \"none\"\n  source_ami = %q\n  ami_name = \"row-%03d\"\n",
+		i, region, second, s.images[r.base], i)
+	if r.boot != nil {
+		fmt.Fprintf(&text, "  encrypt_boot = %v\n", *r.boot)
+	}
+	if r.keys {
+		fmt.Fprintf(&text, "  kms_key_id = \"alias/boot\"\n  region_kms_key_ids = { %q = \"alias/boot\" }\n", second)
+	}
+	if v := r.volume(); v != nil {
+		text.WriteString("  launch_block_device_mappings {\n    device_name = \"/dev/xvda\"\n    delete_on_termination = true\n")
+		if v.Encrypted != nil {
+			fmt.Fprintf(&text, "    encrypted = %v\n", *v.Encrypted)
+		}
+		if v.KMSKeyID != "" {
+			fmt.Fprintf(&text, "    kms_key_id = %q\n", v.KMSKeyID)
+		}
+		text.WriteString("  }\n")
+	}
+	return text.String() + "}\n"
+}
+
+// atLine is how packer says which source block of the template an error is about.
+var atLine = regexp.MustCompile(`on template\.pkr\.hcl line (\d+)`)
+
+// built lets the real builder build every row, and tells what came out.
+func (s *workshop) built(t *testing.T, h Host, all []row) []string {
+	t.Helper()
+	whole := make([]int, len(all))
+	for i := range all {
+		whole[i] = i
+	}
+	sourceAt := s.write(t, h, all, whole)
+	output, _, err := h.Run(t.Context(), "validate", ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := map[int]bool{}
+	for _, found := range atLine.FindAllStringSubmatch(output, -1) {
+		refused[sourceAt(must(strconv.Atoi(found[1]))(t))] = true
+	}
+	s.write(t, h, all, slices.DeleteFunc(whole, func(i int) bool { return refused[i] }))
+	output, _, err = h.Run(t.Context(), "build", "-color=false", "-parallel-builds=100", ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcomes := make([]string, len(all))
+	for i := range all {
+		_, errored, failed := strings.Cut(output, fmt.Sprintf("Build 'amazon-ebs.r%03d' errored after", i))
+		errored, _, _ = strings.Cut(errored, "==>")
+		switch {
+		case refused[i], slices.ContainsFunc(refusals, func(text string) bool { return strings.Contains(errored, text) }):
+			outcomes[i] = "refused"
+		case failed:
+			outcomes[i] = errored
+		default:
+			outcomes[i] = s.snapshots(t, h.World, fmt.Sprintf("row-%03d", i))
+		}
+	}
+	return outcomes
+}
+
+// refusals are how AWS refuses a row; anything else that goes wrong is none.
+var refusals = []string{
+	"The parameter KmsKeyId requires the parameter Encrypted to be set",        // 1.1.11
+	"is inconsistent with snapshot encryption state",                           // 1.1.12, A.4.6
+	"Creating an unencrypted copy from an encrypted snapshot is not supported", // 1.4.8
+}
+
+// write writes the template of some rows, and tells which of them stands at a line.
+func (s *workshop) write(t *testing.T, h Host, all []row, some []int) func(line int) int {
+	t.Helper()
+	text, sources := `packer {
+  required_plugins {
+    amazon = {
+      source  = "github.com/hashicorp/amazon"
+      version = ">= 1.8.0"
+    }
+  }
+}
+`, []string{}
+	begins := map[int]int{}
+	for _, i := range some {
+		begins[strings.Count(text, "\n")+1] = i
+		text += s.source(i, all[i])
+		sources = append(sources, fmt.Sprintf("%q", fmt.Sprintf("source.amazon-ebs.r%03d", i)))
+	}
+	text += "build {\n  sources = [" + strings.Join(sources, ", ") + "]\n}\n"
+	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return func(line int) int {
+		for ; line > 0; line-- {
+			if i, is := begins[line]; is {
+				return i
+			}
+		}
+		t.Fatalf("an error that is about no source block")
+		return 0
+	}
+}
+
+// snapshots are those of the account's images of a name in both Regions, by their keys.
+func (s *workshop) snapshots(t *testing.T, w *World, name string) string {
+	t.Helper()
+	var parts []string
+	for _, at := range []string{region, second} {
+		cloud := ec2.NewFromConfig(w.Config(s.account, at))
+		images := must(cloud.DescribeImages(context.Background(), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{{Name: aws.String("name"), Values: []string{name}}}}))(t).Images
+		if len(images) != 1 || images[0].State != types.ImageStateAvailable {
+			return fmt.Sprintf("%d images in %s", len(images), at)
+		}
+		mappings := images[0].BlockDeviceMappings
+		slices.SortFunc(mappings, func(a, b types.BlockDeviceMapping) int { return strings.Compare(*a.DeviceName, *b.DeviceName) })
+		for _, m := range mappings {
+			parts = append(parts, s.named(must(cloud.DescribeSnapshots(context.Background(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*m.Ebs.SnapshotId}}))(t).Snapshots[0]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
