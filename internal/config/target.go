@@ -69,7 +69,7 @@ type Target struct {
 	// The values may name [template variables](#template-variables).
 	SnapshotTags map[string]string `mapstructure:"snapshot_tags"`
 	// How long the copies into the target may take, in minutes: 15 to 2880, in steps of 15. AWS then promises it, for a price for each GiB. A copy moves
-	// at most 500 MiB a second. Default: as long as they take.
+	// at most 500 MiB a second, and those of an account from one Region to another 2,000 together: no more are begun at once than AWS can complete in time. Default: as long as they take.
 	SnapshotCopyDurationMinutes int `mapstructure:"snapshot_copy_duration_minutes"`
 	// When the copy is deprecated, as `2027-06-30T00:00:00Z`: it is then hidden from the lists of other accounts, and can still be launched. At most ten
 	// years ahead. Default: never; the source's own date is not copied.

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
 )
 
 // Packer destroys the image of a build whose post-processor fails. These runs fail, and the image is there afterwards with all

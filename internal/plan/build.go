@@ -272,7 +272,8 @@ func (b *builder) copyImage(of string, pending *ec2types.Image, step CopyImage) 
 	for _, v := range volumes(b.facts.Images[of]) {
 		step.Devices = append(step.Devices, v.devices...)
 		step.GiB += v.gib()
-		step.Takes = max(step.Takes, copyTime(v.gib()))
+		step.Takes = max(step.Takes, copyTime(v.gib(), step.Minutes))
+		step.Rate += rate(v.gib(), step.Minutes)
 	}
 	slices.Sort(step.Devices)
 	step.Token = token(b.req, step.At, imageID(b.req, of))
@@ -369,7 +370,8 @@ func (b *builder) copy(v volume, source ready, step CopySnapshot, earlier *candi
 	}
 	step.Source, step.FromKeyARN = source.ref, source.key
 	step.Device, step.GiB = v.device(), v.gib()
-	step.Needs, step.Takes, step.Lane = source.needs, copyTime(v.gib()), copyLane(step.At)
+	step.Needs, step.Takes = source.needs, copyTime(v.gib(), step.Minutes)
+	step.Lane, step.Rate = copyLane(step.At), rate(v.gib(), step.Minutes)
 	if earlier != nil {
 		step.Found, step.Needs = earlier.id(), nil
 	}
@@ -749,19 +751,7 @@ func id(parts ...string) ID {
 	return ID(strings.Join(parts, "/"))
 }
 
-// ImageLanes begins the names of the lanes of image copies: AWS has more room in them than in those of snapshot copies.
-const ImageLanes = "image/"
-
-// imageLane is where AWS counts concurrent image copies: per account and destination Region (4.1.2).
-func imageLane(at Place) string { return ImageLanes + at.Account + "/" + at.Region }
-
-// copyLane is where AWS counts concurrent snapshot copies: per account and destination Region (4.1.1).
-func copyLane(at Place) string { return "copy/" + at.Account + "/" + at.Region }
-
 const callTime = time.Second // one call and its round trip, roughly
-
-// copyTime is what a copy is expected to take. AWS promises no figure (4.6.4): it is for the order of steps and for people.
-func copyTime(gib int64) time.Duration { return time.Minute + time.Duration(gib)*8*time.Second }
 
 // calls are the actions by which a step makes or changes something: those of its rights that belong to the service of its act, which
 // stands first. What KMS is asked for besides, EC2 asks on its own.
@@ -795,14 +785,14 @@ func estimate(steps []Step) Estimate {
 		if s.Base().Found != "" { // it is paid already
 			continue
 		}
-		from, at, copies, gib := "", "", 0, int64(0)
+		from, at, copies, minutes, gib := "", "", 0, 0, int64(0)
 		switch c := s.(type) {
 		case *CopySnapshot:
 			if !c.Trial { // it goes at once
-				from, at, copies, gib = c.FromRegion, c.At.Region, 1, c.GiB
+				from, at, copies, minutes, gib = c.FromRegion, c.At.Region, 1, c.Minutes, c.GiB
 			}
 		case *CopyImage:
-			from, at, copies, gib = c.FromRegion, c.At.Region, len(c.Devices), c.GiB
+			from, at, copies, minutes, gib = c.FromRegion, c.At.Region, len(c.Devices), c.Minutes, c.GiB
 		}
 		e.Copies += copies
 		e.GiBStored += gib
@@ -812,7 +802,11 @@ func estimate(steps []Step) Estimate {
 		if from != at {
 			e.GiBTransferred += gib
 		}
+		if minutes > 0 {
+			e.GiBTimed += gib
+		}
 	}
+	e.Takes = laneTime(steps)
 	for _, left := range Remaining(steps) {
 		e.Takes = max(e.Takes, left)
 	}

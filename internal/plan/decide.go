@@ -38,6 +38,7 @@ func Decide(req Request, facts Facts) Plan {
 		return p
 	}
 	p.Ways = ways(req, facts, destinations)
+	p.Findings = append(p.Findings, paceTroubles(facts, open)...)
 	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
 	p.Findings = append(p.Findings, foreignFindings(req, facts, destinations, supplies)...)
 	p.Findings = append(p.Findings, retentionFindings(req, facts, open)...)
@@ -115,6 +116,7 @@ func Clean(req Request, facts Facts) Plan {
 		return p
 	}
 	supplies, _ := route(req, facts, destinations, open)
+	p.Findings = append(p.Findings, paceTroubles(facts, open)...)
 	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
 	p.Findings = append(p.Findings, foreignFindings(req, facts, destinations, supplies)...)
 	p.Steps = cleaning(req, facts, destinations, open, supplies)

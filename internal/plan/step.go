@@ -64,6 +64,7 @@ type Head struct {
 	After []ID          // must have ended, either way
 	Takes time.Duration // expected; the runner starts the longest remaining path first
 	Lane  string        // what AWS limits (4.1.1); "" is free
+	Rate  int           // MiB a second that it takes of its lane (4.8.2); 0: that does not count
 	Found string        // an earlier run's unfinished work: wait for it, make nothing
 }
 

@@ -7,16 +7,9 @@ import (
 	"container/heap"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
-)
-
-// How many copies an account may have on their way to a Region: of snapshots (4.1.1), of images (4.1.2).
-const (
-	copiesAtOnce = 20
-	imagesAtOnce = 300
 )
 
 // laneRest is how long a lane waits that AWS calls full while nothing of ours is in it: others are copying.
@@ -28,26 +21,35 @@ type lane struct {
 	room    int   // how many may be in it now
 	most    int   // what AWS says the limit is
 	used    int   // how many are in it
+	rate    int   // MiB a second that they take together (4.8.2)
 	calm    int   // how many ended since the room last changed
 	blocked *job  // the lane is closed until this one wakes
 	ready   queue // what may start
 }
 
 func newLane(name string) *lane {
-	room := copiesAtOnce
-	if strings.HasPrefix(name, plan.ImageLanes) {
-		room = imagesAtOnce
-	}
+	room := plan.RoomOf(name)
 	return &lane{free: name == "", room: room, most: room}
 }
 
 func (l *lane) open() bool {
-	return len(l.ready) > 0 && (l.free || l.blocked == nil && l.used < l.room)
+	return len(l.ready) > 0 && (l.free || l.blocked == nil && l.used < l.room && l.admits(l.ready[0].head.Rate))
+}
+
+// admits reports whether what one more moves can be had as well. One that takes more than there is begins alone, and takes longer than it was to.
+func (l *lane) admits(rate int) bool {
+	return rate == 0 || l.rate == 0 || l.rate+rate <= plan.RateOfLane
+}
+
+func (l *lane) enter(j *job) {
+	l.used++
+	l.rate += j.head.Rate
 }
 
 // leave counts an end. After as many ends as it has room, the lane tries one more.
-func (l *lane) leave() {
+func (l *lane) leave(j *job) {
 	l.used--
+	l.rate -= j.head.Rate
 	if l.calm++; l.calm >= l.room && l.room < l.most {
 		l.room, l.calm = l.room+1, 0
 	}
@@ -60,6 +62,7 @@ func (l *lane) refuse(j *job, limit int) time.Duration {
 		l.most = limit
 	}
 	l.used--
+	l.rate -= j.head.Rate
 	l.room, l.calm = max(min(l.used, l.most), 1), 0
 	if l.used > 0 {
 		return 0

@@ -222,7 +222,7 @@ func (r *runner) skips(j *job) bool {
 
 func (r *runner) start(ctx context.Context, j *job) {
 	j.lane.pop()
-	j.lane.used++
+	j.lane.enter(j)
 	if j.begun.IsZero() {
 		j.begun, j.memo = time.Now(), new(memo)
 		r.say(plan.Event{Time: j.begun, Kind: plan.Begun, Step: j.head.Step, At: j.head.At, Percent: -1, Text: j.step.String()})
@@ -252,11 +252,11 @@ func (r *runner) end(j *job, d Done) {
 	var full laneFull
 	switch {
 	case errors.As(d.Err, &later):
-		j.lane.leave()
+		j.lane.leave(j)
 	case errors.As(d.Err, &full):
 		later.after = j.lane.refuse(j, full.limit)
 	default:
-		j.lane.leave()
+		j.lane.leave(j)
 		r.finish(j, d)
 		return
 	}

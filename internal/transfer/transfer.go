@@ -46,10 +46,8 @@ func run(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, o Options
 	}
 	r := newRunner(steps, t.act, say, closingTime)
 	t.watcher = newWatcher(ctx, pool, r.slots, r.emit, o)
-	for at, copies := range t.copiesTo() {
-		if copies > copiesAtOnce {
-			t.watcher.crowd(where{Place: at})
-		}
+	for _, at := range plan.Crowded(steps) {
+		t.watcher.crowd(where{Place: at})
 	}
 	defer t.watcher.close()
 	return r.run(ctx)
@@ -62,15 +60,6 @@ type transfer struct {
 	begun   time.Time
 	copies  map[plan.ID]*plan.CopySnapshot // of the run
 	granted []*plan.CreateGrant            // likewise
-}
-
-// copiesTo counts the copies of the run by their places.
-func (t *transfer) copiesTo() map[plan.Place]int {
-	count := map[plan.Place]int{}
-	for _, c := range t.copies {
-		count[c.At]++
-	}
-	return count
 }
 
 // act finds the act of a step: a file of this package has it, by the name of the step's type.
