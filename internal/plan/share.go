@@ -16,7 +16,8 @@ import (
 
 // SharePlan says whom the share blocks let launch an image in one Region.
 type SharePlan struct {
-	At      Place // of the source account
+	At      Place    // of the source account
+	Names   []string // of the blocks, in the order of the template
 	ImageID string
 	Staged  bool // not this image, but a copy of it under another key
 	With    Audience
@@ -29,10 +30,14 @@ func (s Share) audience() Audience {
 
 // sharePlans are what comes of the share blocks.
 func sharePlans(req Request, supplies []*supply, sharers []Destination) []SharePlan {
+	var names []string
+	for _, share := range req.Shares {
+		names = append(names, share.Name)
+	}
 	var plans []SharePlan
 	for _, s := range supplies {
 		if !s.lasting.Nobody() {
-			planned := SharePlan{At: s.at, ImageID: imageID(req, s.from), Staged: s.staged, With: s.lasting}
+			planned := SharePlan{At: s.at, Names: names, ImageID: imageID(req, s.from), Staged: s.staged, With: s.lasting}
 			for _, d := range sharers {
 				planned.Grants = append(planned.Grants, grantsShared(d, []*supply{s})...)
 			}

@@ -88,6 +88,7 @@ type Destination struct {
 
 // Share is an image of the source account that others launch from.
 type Share struct {
+	Names   string // of the share blocks
 	Account string
 	Region  string
 	ImageID string // "" until it is shared, where it is a copy of the source image
@@ -372,7 +373,7 @@ func destinations(p plan.Plan, r plan.Result, findings []Finding) []Destination 
 func shares(p plan.Plan, r plan.Result) []Share {
 	var all []Share
 	for _, planned := range p.Shares {
-		s := Share{Account: planned.At.Account, Region: planned.At.Region, With: planned.With.String()}
+		s := Share{Names: strings.Join(planned.Names, ", "), Account: planned.At.Account, Region: planned.At.Region, With: planned.With.String()}
 		if !planned.Staged {
 			s.ImageID = planned.ImageID
 		}

@@ -116,7 +116,7 @@ func TestAReportSaysWhatCameOfShareBlocks(t *testing.T) {
 	p, r := handedOn(1)
 	p.Destinations, r.Destinations, r.Images, r.Failure, r.Findings = nil, nil, nil, "", nil
 	with := plan.Audience{Accounts: []string{prod.Account}}
-	p.Shares = []plan.SharePlan{{At: home, ImageID: "ami-0a", Staged: true, With: with}}
+	p.Shares = []plan.SharePlan{{At: home, Names: []string{"ours", "theirs"}, ImageID: "ami-0a", Staged: true, With: with}}
 	d := report.Of(p, r, r.Ended, false)
 	if d.Shares[0].Done || d.Shares[0].ImageID != "" {
 		t.Errorf("planned: %+v", d.Shares)
@@ -127,7 +127,7 @@ func TestAReportSaysWhatCameOfShareBlocks(t *testing.T) {
 		t.Errorf("%q, %+v", d.Headline, s)
 	}
 	for _, text := range []string{page(t, d), string(d.Markdown())} {
-		if !strings.Contains(text, "ami-0b") || !strings.Contains(text, prod.Account) {
+		if !strings.Contains(text, "ami-0b") || !strings.Contains(text, "ours, theirs") || !strings.Contains(text, prod.Account) {
 			t.Error(text)
 		}
 	}

@@ -184,7 +184,7 @@ func (t *text) shared(all []Share) {
 		if s.Done {
 			state = "shared"
 		}
-		t.line("- %s %s: %s%s, with %s", code(s.Account), code(s.Region), state, behind(" ", code(s.ImageID)), words(s.With))
+		t.line("- %s: %s %s, %s%s, with %s", words(s.Names), code(s.Account), code(s.Region), state, behind(" ", code(s.ImageID)), words(s.With))
 	}
 	t.line("")
 }

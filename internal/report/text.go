@@ -207,11 +207,20 @@ func (t *text) shares(all []plan.SharePlan) {
 		if s.Staged {
 			what = "a copy of " + s.ImageID + " that stays"
 		}
-		t.line("Shared in %s: %s, to be launched by %s", s.At.Region, what, clean(s.With.String()))
+		t.line("Share %s in %s: %s, to be launched by %s", quoted(s.Names), s.At.Region, what, clean(s.With.String()))
 		for _, g := range s.Grants {
 			t.line("  %s lets %s use %s by the grant %q", g.At.Account, g.Grantee, g.KeyARN, g.Name)
 		}
 	}
+}
+
+// quoted are names, `"ours", "theirs"`.
+func quoted(names []string) string {
+	quotes := make([]string, len(names))
+	for i, name := range names {
+		quotes[i] = strconv.Quote(name)
+	}
+	return strings.Join(quotes, ", ")
 }
 
 // ways tell what is moved to Regions that have no image, and what it would be the other way.
