@@ -7,10 +7,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -253,6 +258,28 @@ func TestMaxRetriesBoundsTheRepeats(t *testing.T) {
 			t.Errorf("%d calls, error %v", n, err)
 		}
 	})
+}
+
+// A certificate is as bad the next time, and nobody waits for hours to be told.
+func TestACallToAnUntrustedEndpointIsNotRepeated(t *testing.T) {
+	var connections atomic.Int64
+	server := httptest.NewUnstartedServer(awssim.New())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.StartTLS()
+	defer server.Close()
+	t.Setenv("AWS_ENDPOINT_URL", server.URL)
+	pool, err := awsclient.New(t.Context(), awsclient.Access{Region: home, AccessKey: source, SecretKey: "secret", Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Source(t.Context()); err == nil || !strings.Contains(err.Error(), "failed to verify certificate") || connections.Load() != 1 {
+		t.Errorf("%d connections: %v", connections.Load(), err)
+	}
 }
 
 // A call without a token is repeated after a refusal, and after nothing else (1.3.12, 4.2.3).

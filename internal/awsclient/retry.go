@@ -5,6 +5,8 @@ package awsclient
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -86,6 +88,7 @@ func free(error) error { return nil }
 var (
 	weather = retry.IsErrorRetryables{
 		retry.NoRetryCanceledError{},
+		retry.IsErrorRetryableFunc(untrusted),
 		retry.RetryableError{}, // clock skew; a session that was expired and is refreshed
 		retry.RetryableErrorCode{Codes: throttles},
 		retry.RetryableErrorCode{Codes: stumbles},
@@ -143,6 +146,15 @@ func (j *jitter) delay(attempt int) time.Duration {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return whole/2 + time.Duration(j.random.Int64N(int64(whole/2)))
+}
+
+// untrusted tells an endpoint whose certificate nobody vouches for from one that is out of reach: it stays so.
+func untrusted(err error) aws.Ternary {
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
 }
 
 var _ aws.Retryer = retryer{}
