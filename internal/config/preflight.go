@@ -88,7 +88,7 @@ const (
 )
 
 // onlyForRuns are options that only have a meaning where something is made.
-var onlyForRuns = []string{"source_amis", "protect_source", "on_failure", "cleanup_only", "plan_only", "manifest_path", "report_path", "report_details", "copy_timeout", "poll_interval"}
+var onlyForRuns = []string{"source_amis", "protect_source", "on_failure", "cleanup_only", "plan_only", "verify_only", "hcp_packer", "manifest_path", "report_path", "report_details", "copy_timeout", "poll_interval"}
 
 // Prepare is as that of Config.
 func (f *Preflight) Prepare(raws ...any) error {
