@@ -28,5 +28,5 @@ func (s *CreateGrant) String() string {
 	if !s.Lasting {
 		return fmt.Sprintf("let %s use %s for the time of its copies, by the grant %q", s.Grantee, s.KeyARN, s.Name)
 	}
-	return fmt.Sprintf("let %s use %s by the grant %q", s.Grantee, s.KeyARN, s.Name)
+	return fmt.Sprintf("let %s use %s by the %s", s.Grantee, s.KeyARN, grantText(s.Name, s.Operations))
 }

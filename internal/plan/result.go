@@ -109,6 +109,9 @@ type Granted struct {
 	GrantID    string
 }
 
+// Text is the grant as people read it.
+func (g Granted) Text() string { return grantText(g.Name, g.Operations) }
+
 // Ended is how a step ended: the time line.
 type Ended struct {
 	Step         ID

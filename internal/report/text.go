@@ -85,7 +85,7 @@ func Result(p plan.Plan, r plan.Result) string {
 		}
 	}
 	for _, g := range r.Grants {
-		t.line("%s in %s: %s may use %s by the grant %q", g.At.Account, g.At.Region, g.Grantee, g.KeyARN, g.Name)
+		t.line("%s in %s: %s may use %s by the %s", g.At.Account, g.At.Region, g.Grantee, g.KeyARN, g.Text())
 	}
 	for _, s := range r.Shares {
 		t.line("%s in %s may be launched by %s", s.ImageID, s.At, clean(s.With.String()))
@@ -209,7 +209,7 @@ func (t *text) shares(all []plan.SharePlan) {
 		}
 		t.line("Share %s in %s: %s, to be launched by %s", quoted(s.Names), s.At.Region, what, clean(s.With.String()))
 		for _, g := range s.Grants {
-			t.line("  %s lets %s use %s by the grant %q", g.At.Account, g.Grantee, g.KeyARN, g.Name)
+			t.line("  %s lets %s use %s by the %s", g.At.Account, g.Grantee, g.KeyARN, g.Text())
 		}
 	}
 }

@@ -52,7 +52,7 @@ func planned() plan.Plan {
 			{Region: "eu-west-1", Accounts: 3, Route: plan.Route{From: "eu-west-1", GiBTransferred: 8, GiBCopied: 32}, Otherwise: &plan.Route{From: home.Region, GiBTransferred: 24, GiBCopied: 24}},
 			{Region: "eu-west-2", Accounts: 2, Route: plan.Route{From: home.Region, GiBTransferred: 16, GiBCopied: 16}},
 		},
-		Shares:   []plan.SharePlan{{At: home, Names: []string{"ours", "share[1]"}, ImageID: "ami-0aaaaaaaaaaaaaaaa", Staged: true, With: everybody(), Grants: []plan.Granted{{At: prod, KeyARN: keyOf(home), Name: "asg", Grantee: "arn:aws:iam::222222222222:role/asg"}}}, {At: yonder, Names: []string{"ours", "share[1]"}, ImageID: "ami-0eeeeeeeeeeeeeeee", With: everybody()}},
+		Shares:   []plan.SharePlan{{At: home, Names: []string{"ours", "share[1]"}, ImageID: "ami-0aaaaaaaaaaaaaaaa", Staged: true, With: everybody(), Grants: []plan.Granted{{At: prod, KeyARN: keyOf(home), Name: "asg", Grantee: "arn:aws:iam::222222222222:role/asg", Operations: []string{"Decrypt", "DescribeKey"}}}}, {At: yonder, Names: []string{"ours", "share[1]"}, ImageID: "ami-0eeeeeeeeeeeeeeee", With: everybody()}},
 		Steps:    []plan.Step{staged, shared, copied},
 		Estimate: plan.Estimate{Copies: 2, GiBStored: 16, Takes: 3*time.Minute + 20*time.Second},
 		Findings: []plan.Finding{{Level: plan.Note, Summary: "a note"}, {Level: plan.Warning, Field: `target "prod": kms_key_id`, At: prod,
