@@ -33,6 +33,7 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/safely":              {nil, nil},
 	"internal/offline":             {nil, nil},
 	"internal/golden":              {nil, []string{"github.com/google/go-cmp/cmp"}},
+	"internal/options":             {[]string{"internal/awssim"}, []string{hcl, aws}}, // for tests, as internal/offline
 	"internal/diagnose":            {[]string{"internal/plan"}, nil},
 	"internal/report":              {[]string{"internal/plan"}, nil},
 	"internal/e2e":                 {nil, []string{aws}},

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,11 +19,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/offline"
 )
 
 const (
@@ -36,16 +35,7 @@ const (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	log.SetOutput(io.Discard)
-	for _, pair := range os.Environ() { // the environment of whoever runs the tests has no say in them
-		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {
-			_ = os.Unsetenv(name)
-		}
-	}
-	for _, file := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
-		_ = os.Setenv(file, os.DevNull)
-	}
-	_ = os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	os.Exit(m.Run())
+	offline.Main(m)
 }
 
 // stage is a world with an unencrypted image to start from, a key of the source account that all may use, and a target account with a
@@ -86,14 +76,8 @@ func (s *stage) furnish(b *awssim.Builder) error {
 	key, err := users.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String("ci")})
 	s.must(err)
 	s.access = map[string]any{"access_key": *key.AccessKey.AccessKeyId, "secret_key": *key.AccessKey.SecretAccessKey}
-	for account, principals := range map[string][]string{source: {source, prod}, prod: {prod}} {
-		keys := kms.NewFromConfig(b.Config(account, tokyo))
-		made, err := keys.CreateKey(ctx, &kms.CreateKeyInput{Policy: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` +
-			strings.Join(principals, `:root","arn:aws:iam::`) + `:root"]},"Action":"kms:*","Resource":"*"}]}`)})
-		s.must(err)
-		_, err = keys.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String("alias/golden"), TargetKeyId: made.KeyMetadata.KeyId})
-		s.must(err)
-	}
+	s.furniture().Key(source, tokyo, "alias/golden", source, prod)
+	s.furniture().Key(prod, tokyo, "alias/golden", prod)
 	roles := iam.NewFromConfig(b.Config(prod, tokyo))
 	_, err = roles.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("golden-image-target"), AssumeRolePolicyDocument: aws.String(
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}]}`)})

@@ -36,19 +36,30 @@ func (s *stage) sourceKey(statements ...string) {
 	s.must(err)
 }
 
-// denied puts the target account under a service control policy.
-func (s *stage) denied(statement string) {
-	const management = "000000000001"
-	client := organizations.NewFromConfig(s.Config(management, tokyo))
+// organize makes an organization of accounts, and tells its root.
+func (s *stage) organize(accounts ...string) string {
+	client := s.organizations(management)
 	_, err := client.CreateOrganization(s.Context(), &organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll})
 	s.must(err)
+	for _, account := range accounts {
+		invited, err := client.InviteAccountToOrganization(s.Context(), &organizations.InviteAccountToOrganizationInput{Target: &orgtypes.HandshakeParty{Id: &account, Type: orgtypes.HandshakePartyTypeAccount}})
+		s.must(err)
+		_, err = s.organizations(account).AcceptHandshake(s.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id})
+		s.must(err)
+	}
 	roots, err := client.ListRoots(s.Context(), &organizations.ListRootsInput{})
 	s.must(err)
-	invited, err := client.InviteAccountToOrganization(s.Context(), &organizations.InviteAccountToOrganizationInput{Target: &orgtypes.HandshakeParty{Id: aws.String(prod), Type: orgtypes.HandshakePartyTypeAccount}})
-	s.must(err)
-	_, err = organizations.NewFromConfig(s.Config(prod, tokyo)).AcceptHandshake(s.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id})
-	s.must(err)
-	_, err = client.EnablePolicyType(s.Context(), &organizations.EnablePolicyTypeInput{RootId: roots.Roots[0].Id, PolicyType: orgtypes.PolicyTypeServiceControlPolicy})
+	return *roots.Roots[0].Id
+}
+
+func (s *stage) organizations(account string) *organizations.Client {
+	return organizations.NewFromConfig(s.Config(account, tokyo))
+}
+
+// denied puts the target account under a service control policy.
+func (s *stage) denied(statement string) {
+	root, client := s.organize(prod), s.organizations(management)
+	_, err := client.EnablePolicyType(s.Context(), &organizations.EnablePolicyTypeInput{RootId: &root, PolicyType: orgtypes.PolicyTypeServiceControlPolicy})
 	s.must(err)
 	made, err := client.CreatePolicy(s.Context(), &organizations.CreatePolicyInput{Name: aws.String("guardrail"), Description: aws.String(""), Type: orgtypes.PolicyTypeServiceControlPolicy,
 		Content: aws.String(`{"Version":"2012-10-17","Statement":[` + statement + `]}`)})

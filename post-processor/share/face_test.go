@@ -11,7 +11,6 @@ import (
 	"io"
 	"log"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,13 +19,14 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/offline"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	log.SetOutput(io.Discard)
-	os.Exit(m.Run())
+	offline.Main(m)
 }
 
 // screen keeps what Packer would show.
@@ -181,7 +181,6 @@ type panicking struct{}
 func (panicking) Do(*http.Request) (*http.Response, error) { panic("out of luck") }
 
 func TestAPanicBecomesAnError(t *testing.T) {
-	t.Setenv("AWS_CA_BUNDLE", "")
 	t.Setenv("AWS_ACCESS_KEY_ID", "111111111111")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	p := &PostProcessor{client: panicking{}}

@@ -37,7 +37,11 @@ func (s *stage) grow() tree {
 	o.root = *roots.Roots[0].Id
 	o.upper = o.unit("images", o.root)
 	lower := o.unit("prod", o.upper)
-	for account, unit := range map[string]string{source: o.upper, closed: o.upper, prod: lower, other: lower, bare: lower} {
+	for _, account := range []string{source, closed, prod, other, bare} {
+		unit := lower
+		if account == source || account == closed {
+			unit = o.upper
+		}
 		invited, err := o.client.InviteAccountToOrganization(s.Context(), &organizations.InviteAccountToOrganizationInput{
 			Target: &orgtypes.HandshakeParty{Id: &account, Type: orgtypes.HandshakePartyTypeAccount},
 		})

@@ -6,7 +6,6 @@ package share
 import (
 	"context"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,7 +18,6 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
@@ -48,12 +46,6 @@ type stage struct {
 // onStage plays in virtual time. The world has an image of two volumes under aws/ebs in the source account, a key there that all may use,
 // and in two target accounts a key and a role with an external id.
 func onStage(t *testing.T, play func(s *stage)) {
-	for _, name := range []string{"AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_REGION", "AWS_ENDPOINT_URL"} {
-		t.Setenv(name, "")
-	}
-	for _, name := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
-		t.Setenv(name, os.DevNull)
-	}
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{T: t, world: awssim.New(awssim.WithSeed(1)), screen: new(screen)}
 		if err := s.world.Build(s.furnish); err != nil {
@@ -80,9 +72,7 @@ func (s *stage) furnish(b *awssim.Builder) error {
 	}
 	s.key = made.AccessKey
 	for account, users := range map[string][]string{source: {source, prod, other}, prod: {prod}, other: {other}} {
-		if err := makeKey(ctx, kms.NewFromConfig(b.Config(account, tokyo)), users); err != nil {
-			return err
-		}
+		s.furniture().Key(account, tokyo, "alias/golden", users...)
 		if account == source {
 			continue
 		}
@@ -105,16 +95,6 @@ func (s *stage) furnish(b *awssim.Builder) error {
 func (s *stage) allow(users *iam.Client, statements string) error {
 	_, err := users.PutUserPolicy(s.Context(), &iam.PutUserPolicyInput{UserName: aws.String("ci"), PolicyName: aws.String("ci"),
 		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[` + statements + `]}`)})
-	return err
-}
-
-func makeKey(ctx context.Context, keys *kms.Client, users []string) error {
-	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` + strings.Join(users, `:root","arn:aws:iam::`) + `:root"]},"Action":"kms:*","Resource":"*"}]}`
-	made, err := keys.CreateKey(ctx, &kms.CreateKeyInput{Policy: &policy})
-	if err != nil {
-		return err
-	}
-	_, err = keys.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String("alias/golden"), TargetKeyId: made.KeyMetadata.KeyId})
 	return err
 }
 

@@ -1,0 +1,205 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package preflight
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/options"
+)
+
+func TestLeavingAnOptionOutChangesTheOutcome(t *testing.T) {
+	options.Hold(t, new(Datasource).ConfigSpec(), worlds)
+}
+
+// An option comes into the first world in which it matters, or into one of its own. What only a run does with the images is handed on to the post-processor.
+var worlds = []options.World{
+	{Name: "a build", Run: on(aBuild), Cases: []options.Case{
+		{Option: "access_key", Without: "access_key: missing"},
+		{Option: "secret_key", Without: "secret_key: missing"},
+		{Option: "region", Without: "region: missing"},
+		{Option: "custom_endpoint_ec2", Value: "https://ec2.example.com"},
+		{Option: "timeout", Value: "100ms", With: "the preflight has taken 100ms"},
+		{Option: "kms_key_id", Without: "whose key no other account can use"},
+		{Option: "region_kms_key_ids", Value: pairs{tokyo: "alias/second"}},
+		{Option: "source_key_access", Value: "grant"},
+		{Option: "canary", Value: true},
+		{Option: "keep_staged", Value: true},
+		{Option: "revoke_shares", Value: false},
+		{Option: "release_line"},
+		{Option: "target", Without: "target: missing"},
+		{Option: "target.name"},
+		{Option: "target.account_ids", Without: "account_ids: empty"},
+		{Option: "target.role_name", Without: "there are no credentials for account"},
+		{Option: "target.kms_key_id", Without: "kms_key_id: missing"},
+		{Option: "target.region_kms_key_ids", Value: pairs{tokyo: "alias/second"}},
+		{Option: "target.regions", Value: list{"us-west-2"}},
+		{Option: "target.method", Value: "image"},
+		{Option: "target.ami_name", Value: "web 1"},
+		{Option: "target.ami_description", Value: "the web"},
+		{Option: "target.tags", Value: pairs{"Release": "1"}},
+		{Option: "target.snapshot_tags", Value: pairs{"Release": "1"}},
+		{Option: "target.snapshot_copy_duration_minutes", Value: 30, HandedOn: true},
+		{Option: "target.deprecate_at", Value: "2001-01-01T00:00:00Z"},
+		{Option: "target.deprecate_after", Value: "2160h"},
+		{Option: "target.deregistration_protection", Value: pairs{}},
+		{Option: "target.keep_releases", Value: 1},
+		{Option: "target.keep_for", Value: "72h"},
+		{Option: "target.ami_users", Value: list{other}},
+		{Option: "target.ami_org_arns", Value: list{organization}},
+		{Option: "target.ami_ou_arns", Value: list{unit}},
+		{Option: "build", Without: "source_ami: missing"},
+		{Option: "build.ami_name", Value: "golden 1"},
+		{Option: "build.encrypt_boot", Value: true},
+		{Option: "build.ami_regions", Value: list{"us-west-2"}},
+		{Option: "build.launch_block_device_mappings", Value: list{pairs{"device_name": "/dev/xvda", "encrypted": true, "kms_key_id": "alias/golden"}}},
+	}},
+	{Name: "options of runs", Run: on(aBuild), Cases: []options.Case{
+		{Option: "source_amis", Value: pairs{tokyo: "ami-0123456789abcdef0"}, With: nothingMade},
+		{Option: "protect_source", Value: true, With: nothingMade},
+		{Option: "on_failure", Value: "clean", With: nothingMade},
+		{Option: "cleanup_only", Value: true, With: nothingMade},
+		{Option: "plan_only", Value: true, With: nothingMade},
+		{Option: "verify_only", Value: true, With: nothingMade},
+		{Option: "hcp_packer", Value: true, With: nothingMade},
+		{Option: "manifest_path", Value: "result.json", With: nothingMade},
+		{Option: "report_path", Value: "report.html", With: nothingMade},
+		{Option: "report_details", Value: true, With: nothingMade},
+		{Option: "copy_timeout", Value: "1h", With: nothingMade},
+		{Option: "poll_interval", Value: "1m", With: nothingMade},
+	}},
+	{Name: "a session", Run: on(aSession), Cases: []options.Case{
+		{Option: "token", Without: "InvalidClientTokenId"},
+	}},
+	{Name: "a credentials file", Run: on(aCredentialsFile), Cases: []options.Case{
+		{Option: "shared_credentials_file", Without: "failed to refresh cached credentials"},
+		{Option: "profile", Value: source},
+		{Option: "target.profile", Without: "there are no credentials for account " + prod},
+		{Option: "share.profile", Without: "there are no credentials for account " + other},
+	}},
+	{Name: "roles", Run: on(roles), Cases: slices.Concat(
+		options.OfRole("assume_role", source, "", "sts:AssumeRole"),
+		[]options.Case{{Option: "assume_role_from", Value: "base"}},
+		options.OfRole("organizations.assume_role", management, "organizations: no effect without assume_role", "cannot be listed"),
+		options.OfRole("target.assume_role", prod, "there are no credentials for account "+prod, "account "+prod+" cannot be worked in"),
+		options.OfRole("share.assume_role", other, "there are no credentials for account "+other, "account "+other+" cannot be worked in"),
+	)},
+	{Name: "an organization", Run: on(anOrganization), Cases: []options.Case{
+		{Option: "organizations", Without: "cannot be listed"},
+		{Option: "target.organizational_unit_ids"},
+		{Option: "target.exclude_account_ids", Value: list{management}},
+		{Option: "target.missing_role", Without: "account " + bare + " cannot be worked in"},
+	}},
+	{Name: "one of two targets is refused", Run: on(oneOfTwo), Cases: []options.Case{
+		{Option: "target.required", Value: false, Without: "alias/missing cannot be used"},
+		{Option: "max_failed_targets", Value: 1, Without: "alias/missing cannot be used"},
+		{Option: "fail_on", Value: "never", Without: "alias/missing cannot be used"},
+	}},
+	{Name: "no encryption", Run: on(unencrypted), Cases: []options.Case{
+		{Option: "allow_unencrypted_share", Value: true, Without: "allow_unencrypted_share"},
+	}},
+	{Name: "encrypt_boot", Run: on(encryptBoot), Cases: []options.Case{
+		{Option: "build.kms_key_id"},
+		{Option: "build.region_kms_key_ids"},
+	}},
+	{Name: "launch volumes", Run: on(launchVolumes), Cases: []options.Case{
+		{Option: "build.launch_block_device_mappings.device_name", Without: "device_name: missing"},
+		{Option: "build.launch_block_device_mappings.kms_key_id"},
+		{Option: "build.launch_block_device_mappings.encrypted", Without: "AWS refuses a key without encrypted = true"},
+		{Option: "build.launch_block_device_mappings.snapshot_id"},
+		{Option: "build.launch_block_device_mappings.volume_size", Value: 20},
+		{Option: "build.launch_block_device_mappings.no_device", Value: true},
+	}},
+	{Name: "a source AMI by its id", Run: on(aSourceAMI), Cases: []options.Case{
+		{Option: "build.source_ami", Without: "source_ami: missing"},
+	}},
+	{Name: "several source AMIs", Run: on(severalSourceAMIs), Cases: []options.Case{
+		{Option: "build.source_ami_filter", Without: "source_ami: missing"},
+		{Option: "build.source_ami_filter.owners", Without: "owners: missing"},
+		{Option: "build.source_ami_filter.filters"},
+		{Option: "build.source_ami_filter.most_recent", Without: "images match"},
+		{Option: "build.source_ami_filter.include_deprecated", Value: true},
+	}},
+	{Name: "an image that loses something", Run: on(aCopiedSourceAMI), Cases: []options.Case{
+		{Option: "fidelity", Value: "strict"},
+	}},
+	{Name: "bad weather", Run: on(badWeather), Cases: []options.Case{
+		{Option: "max_retries", Value: 1},
+	}},
+	{Name: "endpoints without a certificate", Run: overTLS, Cases: []options.Case{
+		{Option: "insecure_skip_tls_verify", Value: true, Without: "failed to verify certificate"},
+	}},
+	{Name: "targets in JSON", Run: on(inJSON), Cases: []options.Case{
+		{Option: "targets_json", Without: "target: missing"},
+	}},
+	{Name: "protection", Run: on(protectedTarget), Cases: []options.Case{
+		{Option: "target.deregistration_protection.enabled", Value: false},
+		{Option: "target.deregistration_protection.with_cooldown", Value: true},
+	}},
+	{Name: "a name that is taken", Run: on(takenName), Cases: []options.Case{
+		{Option: "target.force_deregister", Without: "is taken"},
+		{Option: "target.force_delete_snapshot", Value: true},
+	}},
+	{Name: "releases", Run: on(olderReleases), Cases: []options.Case{
+		{Option: "target.keep_releases_dry_run", Value: true, HandedOn: true},
+	}},
+	{Name: "a Windows image", Run: on(windows("")), Cases: []options.Case{
+		{Option: "target.fast_launch"},
+		{Option: "target.fast_launch.enable_fast_launch", Value: false},
+		{Option: "target.fast_launch.max_parallel_launches", Value: 8, HandedOn: true},
+		{Option: "target.fast_launch.target_resource_count", Value: 10, HandedOn: true},
+	}},
+	{Name: "a Windows image with a launch template by its name", Run: on(windows("template_name")), Cases: []options.Case{
+		{Option: "target.fast_launch.template_name", Without: "template_version: no effect"},
+		{Option: "target.fast_launch.template_version", Without: "template_version: missing"},
+	}},
+	{Name: "a Windows image with a launch template by its id", Run: on(windows("template_id")), Cases: []options.Case{
+		{Option: "target.fast_launch.template_id", Without: "template_version: no effect"},
+	}},
+	{Name: "a launch check", Run: on(launchCheck), Cases: []options.Case{
+		{Option: "target.launch_check"},
+		{Option: "target.launch_check.instance_type", Without: "instance_type: missing"},
+		{Option: "target.launch_check.subnet_id", HandedOn: true},
+		{Option: "target.launch_check.run_tags", Value: pairs{"purpose": "check"}, HandedOn: true},
+	}},
+	{Name: "parameters", Run: on(aParameter), Cases: []options.Case{
+		{Option: "publish", Value: "all"},
+		{Option: "target.ssm_parameter"},
+		{Option: "target.ssm_parameter.name", Without: "name: missing"},
+		{Option: "target.ssm_parameter.type", Value: "SecureString", HandedOn: true},
+		{Option: "target.ssm_parameter.data_type", Value: "text", HandedOn: true},
+		{Option: "target.ssm_parameter.tier", Value: "Advanced", HandedOn: true},
+		{Option: "target.ssm_parameter.description", Value: "the web", HandedOn: true},
+		{Option: "target.ssm_parameter.tags", Value: pairs{"Release": "1"}},
+	}},
+	{Name: "a secret parameter", Run: on(secretParameter), Cases: []options.Case{
+		{Option: "target.ssm_parameter.key_id"},
+	}},
+	{Name: "a parameter that names something else", Run: on(takenParameter), Cases: []options.Case{
+		{Option: "target.ssm_parameter.overwrite", Value: false, With: "overwrite"},
+	}},
+	{Name: "a launch template", Run: on(launchTemplate("name")), Cases: []options.Case{
+		{Option: "target.launch_template"},
+		{Option: "target.launch_template.name", Without: "name: missing"},
+		{Option: "target.launch_template.source_version", Value: "2"},
+		{Option: "target.launch_template.description", Value: "the web", HandedOn: true},
+		{Option: "target.launch_template.set_default", Value: true},
+	}},
+	{Name: "a launch template by its id", Run: on(launchTemplate("id")), Cases: []options.Case{
+		{Option: "target.launch_template.id", Without: "name: missing; or give id"},
+	}},
+	{Name: "grants", Run: on(grants), Cases: slices.Concat(
+		options.OfGrant("target.grant", ""),
+		options.OfGrant("share.grant", "role_name: no effect without grant"),
+		[]options.Case{{Option: "share.role_name", Without: "there are no credentials for account " + other}},
+	)},
+	{Name: "shares", Run: on(shares), Cases: []options.Case{
+		{Option: "share"},
+		{Option: "share.name"},
+		{Option: "share.account_ids"},
+		{Option: "share.organization_arns"},
+		{Option: "share.organizational_unit_arns"},
+	}},
+}

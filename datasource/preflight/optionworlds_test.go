@@ -1,0 +1,280 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package preflight
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log"
+	"maps"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/options"
+)
+
+// Options as Packer hands them over: maps and blocks, and lists.
+type (
+	pairs = map[string]any
+	list  = []any
+)
+
+const (
+	management   = "000000000001"
+	other        = "888888888888"
+	bare         = "777777777777" // an account without a role
+	organization = "arn:aws:organizations::111111111111:organization/o-1234567890"
+	unit         = "arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"
+	nothingMade  = "no effect in a preflight, which makes nothing"
+)
+
+// on executes a template on a stage that it sets itself.
+func on(template func(*stage) pairs) func(*testing.T, func(pairs)) options.Outcome {
+	return func(t *testing.T, change func(pairs)) (outcome options.Outcome) {
+		onStage(t, func(s *stage) {
+			o := template(s)
+			change(o)
+			watch := options.NewWatch(s.World)
+			d := &Datasource{client: watch, seed: 1}
+			if outcome.Err = d.Configure(o); outcome.Err != nil {
+				return
+			}
+			value, err := d.Execute()
+			outcome.Err, outcome.Seen = err, watch.Seen()
+			if err != nil {
+				return
+			}
+			found := value.AsValueMap()
+			outcome.HandedOn = []string{found["targets_json"].AsString()}
+			delete(found, "targets_json")
+			for name, value := range found {
+				for line := range strings.Lines(plain(value)) {
+					outcome.Seen = append(outcome.Seen, name+": "+strings.TrimSpace(line))
+				}
+			}
+		})
+		return outcome
+	}
+}
+
+// overTLS is the only one over the network, to a certificate that nobody vouches for.
+func overTLS(t *testing.T, change func(pairs)) (outcome options.Outcome) {
+	s := &stage{T: t, World: awssim.New(awssim.WithSeed(1), awssim.WithoutLatency())}
+	s.must(s.Build(s.furnish))
+	server := httptest.NewUnstartedServer(s.World)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	t.Setenv("AWS_ENDPOINT_URL", server.URL)
+	o := s.options()
+	change(o)
+	d := &Datasource{seed: 1}
+	s.must(d.Configure(o))
+	_, err := d.Execute()
+	if err != nil {
+		err = errors.New(strings.ReplaceAll(err.Error(), server.URL, "the server"))
+	}
+	return options.Outcome{Err: err}
+}
+
+// furniture makes things on the stage.
+func (s *stage) furniture() options.Furniture {
+	return options.Furniture{T: s.T, World: s.World, Region: tokyo}
+}
+
+// with is a template whose target has more options, and a role with all rights. There are further keys: alias/second of the source and of the target,
+// and alias/golden of both in another Region.
+func (s *stage) with(more pairs) pairs {
+	f := s.furniture()
+	for _, account := range []string{source, prod} {
+		f.Key(account, tokyo, "alias/second", source, prod)
+		f.Key(account, "us-west-2", "alias/golden", source, prod)
+	}
+	f.Roles(source, prod, other)
+	o := s.options()
+	o["release_line"] = "web"
+	t := o["target"].(list)[0].(pairs)
+	delete(t, "assume_role")
+	t["role_name"] = "plain"
+	maps.Copy(t, more)
+	return o
+}
+
+// built is a template whose build has more options, or others.
+func (s *stage) built(more pairs) pairs {
+	o := s.with(nil)
+	if more["source_ami"] != nil {
+		o["build"] = pairs{}
+	}
+	maps.Copy(o["build"].(pairs), more)
+	return o
+}
+
+func aBuild(s *stage) pairs { return s.with(nil) }
+
+func aSession(s *stage) pairs {
+	o := s.options()
+	cfg := s.Config(source, tokyo)
+	cfg.Credentials = credentials.NewStaticCredentialsProvider(o["access_key"].(string), o["secret_key"].(string), "")
+	made, err := sts.NewFromConfig(cfg).GetSessionToken(s.Context(), &sts.GetSessionTokenInput{})
+	s.must(err)
+	o["access_key"], o["secret_key"], o["token"] = *made.Credentials.AccessKeyId, *made.Credentials.SecretAccessKey, *made.Credentials.SessionToken
+	return o
+}
+
+func aCredentialsFile(s *stage) pairs {
+	f := s.furniture()
+	f.Roles(source, other)
+	o := s.options()
+	o["shared_credentials_file"] = f.Profiles(o["access_key"].(string), o["secret_key"].(string), source, prod, other)
+	delete(o, "access_key")
+	delete(o, "secret_key")
+	o["target"] = list{pairs{"account_ids": list{prod}, "kms_key_id": "alias/golden", "profile": prod}}
+	o["share"] = list{pairs{"account_ids": list{other}, "profile": other, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
+	return o
+}
+
+// roles has a block assume_role wherever there may be one, each with its options.
+func roles(s *stage) pairs {
+	root := s.organize(prod)
+	s.furniture().Roles(source, source, management, prod, other)
+	o := s.options()
+	o["assume_role"] = options.AssumeRole(source)
+	o["organizations"] = pairs{"assume_role": options.AssumeRole(management)}
+	o["target"] = list{pairs{"organizational_unit_ids": list{root}, "exclude_account_ids": list{management}, "kms_key_id": "alias/golden", "assume_role": list{options.AssumeRole(prod)}}}
+	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{options.AssumeRole(other)}, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
+	return o
+}
+
+// anOrganization has an account without the role.
+func anOrganization(s *stage) pairs {
+	f, root := s.furniture(), s.organize(prod, bare)
+	f.Roles(source, management)
+	f.Key(management, tokyo, "alias/golden", management)
+	s.sourceKey(`{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` + prod + `:root","arn:aws:iam::` + management + `:root"]},"Action":"kms:*","Resource":"*"}`)
+	o := s.with(pairs{"organizational_unit_ids": list{root}, "missing_role": "skip"})
+	o["organizations"] = pairs{"assume_role": pairs{"role_arn": "arn:aws:iam::" + management + ":role/plain"}}
+	return o
+}
+
+// oneOfTwo targets names a key that is not there.
+func oneOfTwo(s *stage) pairs {
+	o := s.with(pairs{"kms_key_id": "alias/missing"})
+	o["target"] = append(o["target"].(list), pairs{"name": "lab", "account_ids": list{source}, "kms_key_id": "alias/golden"})
+	return o
+}
+
+func unencrypted(s *stage) pairs {
+	_, err := ec2.NewFromConfig(s.Config(source, tokyo)).DisableEbsEncryptionByDefault(s.Context(), &ec2.DisableEbsEncryptionByDefaultInput{})
+	s.must(err)
+	o := s.with(nil)
+	delete(o, "kms_key_id")
+	return o
+}
+
+func encryptBoot(s *stage) pairs {
+	return s.built(pairs{"encrypt_boot": true, "ami_regions": list{"us-west-2"}, "kms_key_id": "alias/second", "region_kms_key_ids": pairs{"us-west-2": "alias/golden"}})
+}
+
+func launchVolumes(s *stage) pairs {
+	return s.built(pairs{"launch_block_device_mappings": list{pairs{"device_name": "/dev/xvda", "encrypted": true, "kms_key_id": "alias/second", "snapshot_id": s.furniture().Snapshot(source, "")}}})
+}
+
+func aSourceAMI(s *stage) pairs { return s.built(pairs{"source_ami": s.base}) }
+
+// severalSourceAMIs are base-1 and base-2, a newer one of another name, and base-3, which is deprecated.
+func severalSourceAMIs(s *stage) pairs {
+	f := s.furniture()
+	f.Image(source, "base-2", f.Snapshot(source, ""))
+	f.Deprecated(source, f.Image(source, "base-3", f.Snapshot(source, "")), time.Hour)
+	time.Sleep(2 * time.Hour)
+	f.Image(source, "another", f.Snapshot(source, ""))
+	return s.with(nil)
+}
+
+func aCopiedSourceAMI(s *stage) pairs {
+	return s.built(pairs{"source_ami": s.furniture().Copied(source, s.base)})
+}
+
+func badWeather(s *stage) pairs {
+	s.Inject(awssim.Rule{Fault: awssim.ServerError, Action: "ec2:DescribeSnapshots", Times: 5})
+	return s.with(nil)
+}
+
+func inJSON(s *stage) pairs {
+	o := s.with(nil)
+	text, err := json.Marshal(o["target"])
+	s.must(err)
+	delete(o, "target")
+	o["targets_json"] = string(text)
+	return o
+}
+
+func protectedTarget(s *stage) pairs { return s.with(pairs{"deregistration_protection": pairs{}}) }
+
+// takenName is that of an image of the target's own.
+func takenName(s *stage) pairs {
+	f := s.furniture()
+	f.Image(prod, "web", f.Snapshot(prod, ""))
+	return s.with(pairs{"ami_name": "web", "force_deregister": true})
+}
+
+func olderReleases(s *stage) pairs { return s.with(pairs{"keep_releases": 1}) }
+
+// windows is a build from an image of AWS's; the target has fast launch by a launch template that an option names, "" for none.
+func windows(option string) func(*stage) pairs {
+	return func(s *stage) pairs {
+		f := s.furniture()
+		o := s.built(pairs{"source_ami": f.Windows(source)})
+		o["target"].(list)[0].(pairs)["fast_launch"] = options.FastLaunch(option, f.LaunchTemplate(prod))
+		return o
+	}
+}
+
+func launchTemplate(option string) func(*stage) pairs {
+	return func(s *stage) pairs {
+		return s.with(pairs{"launch_template": list{options.LaunchTemplate(option, s.furniture().LaunchTemplate(prod))}})
+	}
+}
+
+func launchCheck(s *stage) pairs {
+	return s.with(pairs{"launch_check": pairs{"instance_type": "t3.micro", "subnet_id": s.furniture().Subnet(prod)}})
+}
+
+func aParameter(s *stage) pairs {
+	return s.with(pairs{"ssm_parameter": list{pairs{"name": "/golden"}}})
+}
+
+func secretParameter(s *stage) pairs {
+	return s.with(pairs{"ssm_parameter": list{pairs{"name": "/golden", "type": "SecureString", "key_id": "alias/second"}}})
+}
+
+func takenParameter(s *stage) pairs {
+	s.furniture().Parameter(prod, "/golden")
+	return s.with(pairs{"ssm_parameter": list{pairs{"name": "/golden", "data_type": "text"}}})
+}
+
+// grants are for Auto Scaling: of the target on its own key, and of another account on the source's.
+func grants(s *stage) pairs {
+	f := s.furniture()
+	f.AutoScaling(prod)
+	f.AutoScaling(other)
+	o := s.with(pairs{"grant": list{pairs{}}})
+	o["share"] = list{pairs{"account_ids": list{other}, "role_name": "plain", "grant": list{pairs{}}}}
+	return o
+}
+
+func shares(s *stage) pairs {
+	o := s.with(nil)
+	o["share"] = list{pairs{"name": "ours", "account_ids": list{other}, "organization_arns": list{organization}, "organizational_unit_arns": list{unit}}}
+	return o
+}
