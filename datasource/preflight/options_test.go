@@ -41,7 +41,7 @@ var worlds = []options.World{
 		{Option: "target.ami_description", Value: "the web"},
 		{Option: "target.tags", Value: pairs{"Release": "1"}},
 		{Option: "target.snapshot_tags", Value: pairs{"Release": "1"}},
-		{Option: "target.snapshot_copy_duration_minutes", Value: 30, HandedOn: true},
+		{Option: "target.snapshot_copy_duration_minutes", Value: 30},
 		{Option: "target.deprecate_at", Value: "2001-01-01T00:00:00Z"},
 		{Option: "target.deprecate_after", Value: "2160h"},
 		{Option: "target.deregistration_protection", Value: pairs{}},
