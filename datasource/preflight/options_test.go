@@ -148,8 +148,8 @@ var worlds = []options.World{
 	{Name: "a Windows image", Run: on(windows("")), Cases: []options.Case{
 		{Option: "target.fast_launch"},
 		{Option: "target.fast_launch.enable_fast_launch", Value: false},
-		{Option: "target.fast_launch.max_parallel_launches", Value: 8, HandedOn: true},
-		{Option: "target.fast_launch.target_resource_count", Value: 10, HandedOn: true},
+		{Option: "target.fast_launch.max_parallel_launches", Value: 8},
+		{Option: "target.fast_launch.target_resource_count", Value: 10},
 	}},
 	{Name: "a Windows image with a launch template by its name", Run: on(windows("template_name")), Cases: []options.Case{
 		{Option: "target.fast_launch.template_name", Without: "template_version: no effect"},
@@ -161,8 +161,8 @@ var worlds = []options.World{
 	{Name: "a launch check", Run: on(launchCheck), Cases: []options.Case{
 		{Option: "target.launch_check"},
 		{Option: "target.launch_check.instance_type", Without: "instance_type: missing"},
-		{Option: "target.launch_check.subnet_id", HandedOn: true},
-		{Option: "target.launch_check.run_tags", Value: pairs{"purpose": "check"}, HandedOn: true},
+		{Option: "target.launch_check.subnet_id"},
+		{Option: "target.launch_check.run_tags", Value: pairs{"purpose": "check"}},
 	}},
 	{Name: "parameters", Run: on(aParameter), Cases: []options.Case{
 		{Option: "publish", Value: "all"},
@@ -184,7 +184,7 @@ var worlds = []options.World{
 		{Option: "target.launch_template"},
 		{Option: "target.launch_template.name", Without: "name: missing"},
 		{Option: "target.launch_template.source_version", Value: "2"},
-		{Option: "target.launch_template.description", Value: "the web", HandedOn: true},
+		{Option: "target.launch_template.description", Value: "the web"},
 		{Option: "target.launch_template.set_default", Value: true},
 	}},
 	{Name: "a launch template by its id", Run: on(launchTemplate("id")), Cases: []options.Case{

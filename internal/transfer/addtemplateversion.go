@@ -69,6 +69,15 @@ func (t *transfer) templateVersion(ctx context.Context, s *plan.AddTemplateVersi
 	if earlier > 0 {
 		return strconv.FormatInt(earlier, 10), nil
 	}
+	made, err := client.CreateLaunchTemplateVersion(ctx, versionOf(s, image))
+	if err != nil {
+		return "", err
+	}
+	return strconv.FormatInt(aws.ToInt64(made.LaunchTemplateVersion.VersionNumber), 10), nil
+}
+
+// versionOf is the call that makes a version with an image.
+func versionOf(s *plan.AddTemplateVersion, image string) *ec2.CreateLaunchTemplateVersionInput {
 	source := strconv.FormatInt(s.Source, 10)
 	in := &ec2.CreateLaunchTemplateVersionInput{
 		LaunchTemplateId: aws.String(s.TemplateID), SourceVersion: aws.String(source), LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: aws.String(image)},
@@ -77,11 +86,26 @@ func (t *transfer) templateVersion(ctx context.Context, s *plan.AddTemplateVersi
 	if s.Description != "" {
 		in.VersionDescription = aws.String(s.Description)
 	}
-	made, err := client.CreateLaunchTemplateVersion(ctx, in)
-	if err != nil {
-		return "", err
+	return in
+}
+
+func (t *transfer) proveTemplateVersion(s *plan.AddTemplateVersion) []proof {
+	var all []proof
+	if s.Version == 0 {
+		all = append(all, proof{s, s.At, "ec2:CreateLaunchTemplateVersion " + s.TemplateID, s.TemplateID, func(ctx context.Context) error {
+			in := versionOf(s, existing(s.Image, standInImage))
+			in.DryRun = aws.Bool(true)
+			_, err := t.pool.EC2(s.At).CreateLaunchTemplateVersion(ctx, in)
+			return err
+		}})
 	}
-	return strconv.FormatInt(aws.ToInt64(made.LaunchTemplateVersion.VersionNumber), 10), nil
+	if s.SetDefault {
+		all = append(all, proof{s, s.At, "ec2:ModifyLaunchTemplate " + s.TemplateID, s.TemplateID, func(ctx context.Context) error {
+			_, err := t.pool.EC2(s.At).ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{DryRun: aws.Bool(true), LaunchTemplateId: aws.String(s.TemplateID), DefaultVersion: aws.String(strconv.FormatInt(s.Source, 10))})
+			return err
+		}})
+	}
+	return all
 }
 
 func (t *transfer) setDefaultVersion(ctx context.Context, j *job, s *plan.AddTemplateVersion, version string) error {

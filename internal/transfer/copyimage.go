@@ -67,7 +67,7 @@ func (t *transfer) beginImage(ctx context.Context, j *job, s *plan.CopyImage) er
 	}
 	lasting, release := grace(ctx)
 	defer release()
-	made, err := t.pool.EC2(s.At).CopyImage(lasting, t.imageCopy(j, s))
+	made, err := t.pool.EC2(s.At).CopyImage(lasting, imageCopy(s, j.id(s.Image), len(j.memo.thrown)+1))
 	switch {
 	case err == nil:
 		j.memo.made = aws.ToString(made.ImageId)
@@ -90,12 +90,12 @@ func (t *transfer) beginImage(ctx context.Context, j *job, s *plan.CopyImage) er
 
 // imageCopy is the call: always encrypted, under an explicit key (1.4.10, 1.4.11), with our tags from birth, and with none of the source's own that AWS
 // would add: the plan has chosen them.
-func (t *transfer) imageCopy(j *job, s *plan.CopyImage) *ec2.CopyImageInput {
+func imageCopy(s *plan.CopyImage, image string, try int) *ec2.CopyImageInput {
 	in := &ec2.CopyImageInput{
 		Name:              aws.String(s.Name),
-		SourceImageId:     aws.String(j.id(s.Image)),
+		SourceImageId:     aws.String(image),
 		SourceRegion:      aws.String(s.FromRegion),
-		ClientToken:       aws.String(fmt.Sprintf("%s-%d", s.Token, len(j.memo.thrown)+1)),
+		ClientToken:       aws.String(fmt.Sprintf("%s-%d", s.Token, try)),
 		CopyImageTags:     aws.Bool(false),
 		Encrypted:         aws.Bool(true),
 		KmsKeyId:          aws.String(s.KeyARN),
@@ -108,6 +108,15 @@ func (t *transfer) imageCopy(j *job, s *plan.CopyImage) *ec2.CopyImageInput {
 		in.Description = aws.String(s.Description)
 	}
 	return in
+}
+
+func (t *transfer) proveImageCopy(s *plan.CopyImage) proof {
+	return proof{s, s.At, "ec2:CopyImage", s.Image.Known, func(ctx context.Context) error {
+		in := imageCopy(s, existing(s.Image, standInImage), 1)
+		in.DryRun = aws.Bool(true)
+		_, err := t.pool.EC2(s.At).CopyImage(ctx, in)
+		return err
+	}}
 }
 
 // sharedName takes the image that has the name already for this step's, if another run of ours is making it: its seals prove that. One without its second

@@ -39,3 +39,10 @@ func (t *transfer) deprecateImage(ctx context.Context, j *job, s *plan.Deprecate
 	}
 	return Done{Made: id, Err: fmt.Errorf("AWS shows %q as the date from which on %s is deprecated", seen, id)}
 }
+
+func (t *transfer) proveDeprecation(s *plan.DeprecateImage) proof {
+	return proof{s, s.At, "ec2:EnableImageDeprecation", s.Image.Known, func(ctx context.Context) error {
+		_, err := t.pool.EC2(s.At).EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)), DeprecateAt: aws.Time(s.After)})
+		return err
+	}}
+}

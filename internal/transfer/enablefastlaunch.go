@@ -42,6 +42,15 @@ func (t *transfer) enableFastLaunch(ctx context.Context, j *job, s *plan.EnableF
 	return Done{Err: comeBack{}}
 }
 
+func (t *transfer) proveFastLaunch(s *plan.EnableFastLaunch) proof {
+	return proof{s, s.At, "ec2:EnableFastLaunch", s.Image.Known, func(ctx context.Context) error {
+		in := fastLaunch(existing(s.Image, standInImage), s.FastLaunch)
+		in.DryRun = aws.Bool(true)
+		_, err := t.pool.EC2(s.At).EnableFastLaunch(ctx, in)
+		return err
+	}}
+}
+
 func fastLaunch(id string, f plan.FastLaunch) *ec2.EnableFastLaunchInput {
 	in := &ec2.EnableFastLaunchInput{ImageId: aws.String(id), ResourceType: aws.String(string(ec2types.FastLaunchResourceTypeSnapshot))}
 	if f.MaxParallelLaunches > 0 {

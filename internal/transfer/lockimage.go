@@ -34,3 +34,11 @@ func (t *transfer) lockImage(ctx context.Context, j *job, s *plan.LockImage) Don
 	j.memo.changed = true
 	return Done{Err: comeBack{}}
 }
+
+func (t *transfer) proveLock(s *plan.LockImage) proof {
+	return proof{s, s.At, "ec2:EnableImageDeregistrationProtection", s.Image.Known, func(ctx context.Context) error {
+		_, err := t.pool.EC2(s.At).EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{DryRun: aws.Bool(true),
+			ImageId: aws.String(existing(s.Image, standInImage)), WithCooldown: aws.Bool(s.Cooldown)})
+		return err
+	}}
+}

@@ -124,11 +124,23 @@ func (t *transfer) proofs(steps []plan.Step) []proof {
 			granted[g.KeyARN] = true
 		}
 	}
+	type once struct {
+		at    plan.Place
+		about string
+	}
 	var all []proof
+	asked := map[once]bool{}
 	add := func(more ...proof) {
 		for _, f := range more {
-			if !slices.ContainsFunc(all, func(known proof) bool { return known.at == f.at && known.about == f.about }) {
-				all = append(all, f)
+			if o := (once{f.at, f.about}); !asked[o] {
+				all, asked[o] = append(all, f), true
+			}
+		}
+	}
+	keys := func(s plan.Step, arns ...string) {
+		for _, key := range arns {
+			if key != "" && !granted[key] {
+				add(t.proveKey(s, key))
 			}
 		}
 	}
@@ -138,12 +150,15 @@ func (t *transfer) proofs(steps []plan.Step) []proof {
 		}
 		switch s := s.(type) {
 		case *plan.CopySnapshot:
-			add(t.proveCopy(s), t.proveKey(s, s.KeyARN))
-			if s.FromKeyARN != "" && !granted[s.FromKeyARN] {
-				add(t.proveKey(s, s.FromKeyARN))
-			}
+			add(t.proveCopy(s))
+			keys(s, s.KeyARN, s.FromKeyARN)
+		case *plan.CopyImage:
+			add(t.proveImageCopy(s))
+			keys(s, append([]string{s.KeyARN}, s.FromKeyARNs...)...)
 		case *plan.ShareSnapshot:
 			add(t.proveShare(s))
+		case *plan.ShareImage:
+			add(t.proveImageShare(s))
 		case *plan.DeregisterImage:
 			if s.Name != "" {
 				add(t.proveDeregistration(s))
@@ -152,16 +167,31 @@ func (t *transfer) proofs(steps []plan.Step) []proof {
 			if f, err := t.proveRegistration(s); err == nil {
 				add(f)
 			}
+		case *plan.DeprecateImage:
+			add(t.proveDeprecation(s))
+		case *plan.LockImage:
+			add(t.proveLock(s))
+		case *plan.EnableFastLaunch:
+			add(t.proveFastLaunch(s))
+		case *plan.RunInstance:
+			add(t.proveLaunch(s))
+		case *plan.AddTemplateVersion:
+			add(t.proveTemplateVersion(s)...)
 		}
 	}
 	return all
 }
 
-// standIn is the id of a snapshot that is not made yet: a dry run does not look whether there is one (6.3).
-const standIn = "snap-0123456789abcdef0"
+// Ids of what is not made yet: a dry run does not look whether there is such a thing (6.3).
+const (
+	standInSnapshot = "snap-0123456789abcdef0"
+	standInImage    = "ami-0123456789abcdef0"
+)
 
-func existing(r plan.Ref) string {
-	if strings.HasPrefix(r.Known, "snap-") {
+// existing is the id of a reference that is known, or one that stands in for it.
+func existing(r plan.Ref, standIn string) string {
+	kind, _, _ := strings.Cut(standIn, "-")
+	if strings.HasPrefix(r.Known, kind+"-") {
 		return r.Known
 	}
 	return standIn
@@ -169,7 +199,7 @@ func existing(r plan.Ref) string {
 
 func (t *transfer) proveCopy(s *plan.CopySnapshot) proof {
 	return proof{s, s.At, "ec2:CopySnapshot", s.Source.Known, func(ctx context.Context) error {
-		_, err := t.pool.EC2(s.At).CopySnapshot(ctx, &ec2.CopySnapshotInput{DryRun: aws.Bool(true), SourceRegion: aws.String(s.FromRegion), SourceSnapshotId: aws.String(existing(s.Source)),
+		_, err := t.pool.EC2(s.At).CopySnapshot(ctx, &ec2.CopySnapshotInput{DryRun: aws.Bool(true), SourceRegion: aws.String(s.FromRegion), SourceSnapshotId: aws.String(existing(s.Source, standInSnapshot)),
 			Description: aws.String(s.Description), Encrypted: aws.Bool(true), KmsKeyId: aws.String(s.KeyARN), TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags)})
 		return err
 	}}
@@ -177,7 +207,7 @@ func (t *transfer) proveCopy(s *plan.CopySnapshot) proof {
 
 func (t *transfer) proveShare(s *plan.ShareSnapshot) proof {
 	return proof{s, s.At, "ec2:ModifySnapshotAttribute", s.Snapshot.Known, func(ctx context.Context) error {
-		_, err := t.pool.EC2(s.At).ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{DryRun: aws.Bool(true), SnapshotId: aws.String(existing(s.Snapshot)),
+		_, err := t.pool.EC2(s.At).ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{DryRun: aws.Bool(true), SnapshotId: aws.String(existing(s.Snapshot, standInSnapshot)),
 			Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: permissions(s.Accounts)}})
 		return err
 	}}
@@ -194,7 +224,7 @@ func (t *transfer) proveDeregistration(s *plan.DeregisterImage) proof {
 func (t *transfer) proveRegistration(s *plan.RegisterImage) (proof, error) {
 	snapshots := map[string]string{}
 	for device, r := range s.Snapshots {
-		snapshots[device] = existing(r)
+		snapshots[device] = existing(r, standInSnapshot)
 	}
 	in, err := registration(s, snapshots)
 	if err != nil {
@@ -208,13 +238,13 @@ func (t *transfer) proveRegistration(s *plan.RegisterImage) (proof, error) {
 }
 
 // proveKey asks whether a step's own credentials may make a grant on a key, which is what EC2 does with them (3.1.4, 6.8).
-func (t *transfer) proveKey(s *plan.CopySnapshot, key string) proof {
-	at := plan.Place{Account: s.At.Account, Region: s.At.Region}
+func (t *transfer) proveKey(s plan.Step, key string) proof {
+	at := s.Base().At
 	if parsed, err := arn.Parse(key); err == nil {
 		at.Region = parsed.Region
 	}
 	return proof{s, at, "kms:CreateGrant " + key, key, func(ctx context.Context) error {
-		who, err := t.pool.Identity(ctx, s.At)
+		who, err := t.pool.Identity(ctx, s.Base().At)
 		if err != nil {
 			return err
 		}
@@ -254,7 +284,7 @@ func (f proof) judge(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err
 		default:
 			e.Summary = "not provable that EC2 may use the key " + f.resource + ": " + e.Summary
 		}
-	case strings.Contains(refusal.Message, standIn): // the policy may ask for what only the real snapshot has
+	case strings.Contains(refusal.Message, standInSnapshot), strings.Contains(refusal.Message, standInImage): // the policy may ask for what only the real snapshot has
 		e.Level, e.Summary = plan.Warning, "not provable before it is there: "+e.Summary
 	default:
 		e.Level = plan.Refused

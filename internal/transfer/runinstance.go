@@ -80,12 +80,34 @@ func failedLaunch(i ec2types.Instance) *launchFailed {
 func (t *transfer) launch(ctx context.Context, j *job, s *plan.RunInstance) (string, error) {
 	lasting, release := grace(ctx)
 	defer release()
+	in := instanceOf(s, j.id(s.Image))
+	in.ClientToken = aws.String(token(s.Mark.Source(), s.Mark.Place, s.Mark.Run, t.begun.Format(time.RFC3339Nano), j.id(s.Image)))
+	out, err := t.pool.EC2(s.At).RunInstances(lasting, in)
+	if err != nil {
+		return "", err
+	}
+	if len(out.Instances) != 1 {
+		return "", fmt.Errorf("AWS launched %d instances where one was asked for", len(out.Instances))
+	}
+	return aws.ToString(out.Instances[0].InstanceId), nil
+}
+
+func (t *transfer) proveLaunch(s *plan.RunInstance) proof {
+	return proof{s, s.At, "ec2:RunInstances", s.Image.Known, func(ctx context.Context) error {
+		in := instanceOf(s, existing(s.Image, standInImage))
+		in.DryRun = aws.Bool(true)
+		_, err := t.pool.EC2(s.At).RunInstances(ctx, in)
+		return err
+	}}
+}
+
+// instanceOf is the call, but for its token: one instance of an image, of which nothing stays.
+func instanceOf(s *plan.RunInstance, image string) *ec2.RunInstancesInput {
 	in := &ec2.RunInstancesInput{
-		ImageId:                           aws.String(j.id(s.Image)),
+		ImageId:                           aws.String(image),
 		InstanceType:                      ec2types.InstanceType(s.InstanceType),
 		MinCount:                          aws.Int32(1),
 		MaxCount:                          aws.Int32(1),
-		ClientToken:                       aws.String(token(s.Mark.Source(), s.Mark.Place, s.Mark.Run, t.begun.Format(time.RFC3339Nano), j.id(s.Image))),
 		InstanceInitiatedShutdownBehavior: ec2types.ShutdownBehaviorTerminate,
 		MetadataOptions:                   &ec2types.InstanceMetadataOptionsRequest{HttpTokens: ec2types.HttpTokensStateRequired},
 		TagSpecifications:                 append(tagged(ec2types.ResourceTypeInstance, s.Tags), tagged(ec2types.ResourceTypeVolume, s.VolumeTags)...),
@@ -97,14 +119,7 @@ func (t *transfer) launch(ctx context.Context, j *job, s *plan.RunInstance) (str
 		in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{
 			DeviceName: aws.String(device), Ebs: &ec2types.EbsBlockDevice{DeleteOnTermination: aws.Bool(true)}})
 	}
-	out, err := t.pool.EC2(s.At).RunInstances(lasting, in)
-	if err != nil {
-		return "", err
-	}
-	if len(out.Instances) != 1 {
-		return "", fmt.Errorf("AWS launched %d instances where one was asked for", len(out.Instances))
-	}
-	return aws.ToString(out.Instances[0].InstanceId), nil
+	return in
 }
 
 // token is a client token: the same for the same fields, of 32 characters (4.2.3).

@@ -44,6 +44,14 @@ func (t *transfer) shareImage(ctx context.Context, j *job, s *plan.ShareImage) D
 	return Done{Made: id, Err: err}
 }
 
+func (t *transfer) proveImageShare(s *plan.ShareImage) proof {
+	return proof{s, s.At, "ec2:ModifyImageAttribute", s.Image.Known, func(ctx context.Context) error {
+		_, err := t.pool.EC2(s.At).ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)),
+			LaunchPermission: &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)}})
+		return err
+	}}
+}
+
 // withdrawImageShare takes back what shareImage added, and reads it back. A copy under way goes on.
 func (t *transfer) withdrawImageShare(ctx context.Context, j *job, s *plan.WithdrawImageShare) Done {
 	id := j.id(s.Image)
