@@ -76,7 +76,7 @@ func (s *stage) furnish(b *awssim.Builder) error {
 	key, err := users.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String("ci")})
 	s.must(err)
 	s.access = map[string]any{"access_key": *key.AccessKey.AccessKeyId, "secret_key": *key.AccessKey.SecretAccessKey}
-	s.furniture().Key(source, tokyo, "alias/golden", source, prod)
+	s.furniture().Key(source, tokyo, "alias/golden", source, prod, other)
 	s.furniture().Key(prod, tokyo, "alias/golden", prod)
 	roles := iam.NewFromConfig(b.Config(prod, tokyo))
 	_, err = roles.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("golden-image-target"), AssumeRolePolicyDocument: aws.String(

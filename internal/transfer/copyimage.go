@@ -111,7 +111,7 @@ func imageCopy(s *plan.CopyImage, image string, try int) *ec2.CopyImageInput {
 }
 
 func (t *transfer) proveImageCopy(s *plan.CopyImage) proof {
-	return proof{s, s.At, "ec2:CopyImage", s.Image.Known, func(ctx context.Context) error {
+	return proof{step: s, at: s.At, about: "ec2:CopyImage", resource: s.Image.Known, call: func(ctx context.Context) error {
 		in := imageCopy(s, existing(s.Image, standInImage), 1)
 		in.DryRun = aws.Bool(true)
 		_, err := t.pool.EC2(s.At).CopyImage(ctx, in)

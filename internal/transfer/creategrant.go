@@ -23,10 +23,7 @@ func (t *transfer) createGrant(ctx context.Context, s *plan.CreateGrant) Done {
 	}
 	lasting, release := grace(ctx)
 	defer release()
-	in := &kms.CreateGrantInput{KeyId: aws.String(s.KeyARN), Name: aws.String(s.Name), GranteePrincipal: aws.String(s.Grantee)}
-	for _, operation := range s.Operations {
-		in.Operations = append(in.Operations, kmstypes.GrantOperation(operation))
-	}
+	in := grantOf(s)
 	if s.Retiring != "" {
 		in.RetiringPrincipal = aws.String(s.Retiring)
 	}
@@ -39,4 +36,22 @@ func (t *transfer) createGrant(ctx context.Context, s *plan.CreateGrant) Done {
 		return Done{Err: err}
 	}
 	return Done{Made: aws.ToString(made.GrantId)}
+}
+
+// grantOf is the call, but for who may retire the grant besides.
+func grantOf(s *plan.CreateGrant) *kms.CreateGrantInput {
+	in := &kms.CreateGrantInput{KeyId: aws.String(s.KeyARN), Name: aws.String(s.Name), GranteePrincipal: aws.String(s.Grantee)}
+	for _, operation := range s.Operations {
+		in.Operations = append(in.Operations, kmstypes.GrantOperation(operation))
+	}
+	return in
+}
+
+func (t *transfer) proveGrant(s *plan.CreateGrant) proof {
+	return proof{step: s, at: s.At, about: "kms:CreateGrant " + string(s.Step), resource: s.KeyARN, ours: true, call: func(ctx context.Context) error {
+		in := grantOf(s)
+		in.DryRun = aws.Bool(true)
+		_, err := t.pool.KMS(s.At).CreateGrant(ctx, in)
+		return err
+	}}
 }

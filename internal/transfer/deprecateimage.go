@@ -41,7 +41,7 @@ func (t *transfer) deprecateImage(ctx context.Context, j *job, s *plan.Deprecate
 }
 
 func (t *transfer) proveDeprecation(s *plan.DeprecateImage) proof {
-	return proof{s, s.At, "ec2:EnableImageDeprecation", s.Image.Known, func(ctx context.Context) error {
+	return proof{step: s, at: s.At, about: "ec2:EnableImageDeprecation", resource: s.Image.Known, call: func(ctx context.Context) error {
 		_, err := t.pool.EC2(s.At).EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)), DeprecateAt: aws.Time(s.After)})
 		return err
 	}}

@@ -43,7 +43,7 @@ func (t *transfer) enableFastLaunch(ctx context.Context, j *job, s *plan.EnableF
 }
 
 func (t *transfer) proveFastLaunch(s *plan.EnableFastLaunch) proof {
-	return proof{s, s.At, "ec2:EnableFastLaunch", s.Image.Known, func(ctx context.Context) error {
+	return proof{step: s, at: s.At, about: "ec2:EnableFastLaunch", resource: s.Image.Known, call: func(ctx context.Context) error {
 		in := fastLaunch(existing(s.Image, standInImage), s.FastLaunch)
 		in.DryRun = aws.Bool(true)
 		_, err := t.pool.EC2(s.At).EnableFastLaunch(ctx, in)

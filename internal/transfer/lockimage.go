@@ -36,7 +36,7 @@ func (t *transfer) lockImage(ctx context.Context, j *job, s *plan.LockImage) Don
 }
 
 func (t *transfer) proveLock(s *plan.LockImage) proof {
-	return proof{s, s.At, "ec2:EnableImageDeregistrationProtection", s.Image.Known, func(ctx context.Context) error {
+	return proof{step: s, at: s.At, about: "ec2:EnableImageDeregistrationProtection", resource: s.Image.Known, call: func(ctx context.Context) error {
 		_, err := t.pool.EC2(s.At).EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{DryRun: aws.Bool(true),
 			ImageId: aws.String(existing(s.Image, standInImage)), WithCooldown: aws.Bool(s.Cooldown)})
 		return err

@@ -32,6 +32,7 @@ type proof struct {
 	at       plan.Place // of the call
 	about    string     // what has to be let through: each is asked for once at a place
 	resource string
+	ours     bool // of a key: the step makes this very call, and not EC2 one in its name
 	call     func(context.Context) error
 }
 
@@ -155,6 +156,8 @@ func (t *transfer) proofs(steps []plan.Step) []proof {
 		case *plan.CopyImage:
 			add(t.proveImageCopy(s))
 			keys(s, append([]string{s.KeyARN}, s.FromKeyARNs...)...)
+		case *plan.CreateGrant:
+			add(t.proveGrant(s))
 		case *plan.ShareSnapshot:
 			add(t.proveShare(s))
 		case *plan.ShareImage:
@@ -191,14 +194,14 @@ const (
 // existing is the id of a reference that is known, or one that stands in for it.
 func existing(r plan.Ref, standIn string) string {
 	kind, _, _ := strings.Cut(standIn, "-")
-	if strings.HasPrefix(r.Known, kind+"-") {
+	if strings.HasPrefix(r.Known, kind+"-") && r.Known != plan.Unbuilt {
 		return r.Known
 	}
 	return standIn
 }
 
 func (t *transfer) proveCopy(s *plan.CopySnapshot) proof {
-	return proof{s, s.At, "ec2:CopySnapshot", s.Source.Known, func(ctx context.Context) error {
+	return proof{step: s, at: s.At, about: "ec2:CopySnapshot", resource: s.Source.Known, call: func(ctx context.Context) error {
 		_, err := t.pool.EC2(s.At).CopySnapshot(ctx, &ec2.CopySnapshotInput{DryRun: aws.Bool(true), SourceRegion: aws.String(s.FromRegion), SourceSnapshotId: aws.String(existing(s.Source, standInSnapshot)),
 			Description: aws.String(s.Description), Encrypted: aws.Bool(true), KmsKeyId: aws.String(s.KeyARN), TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags)})
 		return err
@@ -206,7 +209,7 @@ func (t *transfer) proveCopy(s *plan.CopySnapshot) proof {
 }
 
 func (t *transfer) proveShare(s *plan.ShareSnapshot) proof {
-	return proof{s, s.At, "ec2:ModifySnapshotAttribute", s.Snapshot.Known, func(ctx context.Context) error {
+	return proof{step: s, at: s.At, about: "ec2:ModifySnapshotAttribute", resource: s.Snapshot.Known, call: func(ctx context.Context) error {
 		_, err := t.pool.EC2(s.At).ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{DryRun: aws.Bool(true), SnapshotId: aws.String(existing(s.Snapshot, standInSnapshot)),
 			Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: permissions(s.Accounts)}})
 		return err
@@ -215,7 +218,7 @@ func (t *transfer) proveShare(s *plan.ShareSnapshot) proof {
 
 // proveDeregistration asks for an image that is not ours: the target's policy may let only ours go.
 func (t *transfer) proveDeregistration(s *plan.DeregisterImage) proof {
-	return proof{s, s.At, "ec2:DeregisterImage", s.Image.Known, func(ctx context.Context) error {
+	return proof{step: s, at: s.At, about: "ec2:DeregisterImage", resource: s.Image.Known, call: func(ctx context.Context) error {
 		_, err := t.pool.EC2(s.At).DeregisterImage(ctx, &ec2.DeregisterImageInput{DryRun: aws.Bool(true), ImageId: aws.String(s.Image.Known), DeleteAssociatedSnapshots: aws.Bool(s.WithSnapshots)})
 		return err
 	}}
@@ -231,7 +234,7 @@ func (t *transfer) proveRegistration(s *plan.RegisterImage) (proof, error) {
 		return proof{}, err
 	}
 	in.DryRun = aws.Bool(true)
-	return proof{s, s.At, "ec2:RegisterImage", "", func(ctx context.Context) error {
+	return proof{step: s, at: s.At, about: "ec2:RegisterImage", resource: "", call: func(ctx context.Context) error {
 		_, err := t.pool.EC2(s.At).RegisterImage(ctx, in)
 		return err
 	}}, nil
@@ -243,7 +246,7 @@ func (t *transfer) proveKey(s plan.Step, key string) proof {
 	if parsed, err := arn.Parse(key); err == nil {
 		at.Region = parsed.Region
 	}
-	return proof{s, at, "kms:CreateGrant " + key, key, func(ctx context.Context) error {
+	return proof{step: s, at: at, about: "kms:CreateGrant " + key, resource: key, call: func(ctx context.Context) error {
 		who, err := t.pool.Identity(ctx, s.Base().At)
 		if err != nil {
 			return err
@@ -257,10 +260,11 @@ func (t *transfer) proveKey(s plan.Step, key string) proof {
 // judge makes a finding of the answer to a dry run; nil where it is let through, and where the answer says nothing of rights.
 func (f proof) judge(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err error) *plan.Finding {
 	onKey := strings.HasPrefix(f.about, "kms:")
-	unusable := slices.Contains([]string{"DisabledException", "KMSInvalidStateException", "NotFoundException"}, awsclient.Code(err))
-	if awsclient.WouldSucceed(err) || !awsclient.IsUnauthorized(err) && !(onKey && unusable) {
+	unusable := onKey && slices.Contains([]string{"DisabledException", "KMSInvalidStateException", "NotFoundException", "InvalidArnException"}, awsclient.Code(err))
+	if awsclient.WouldSucceed(err) || !awsclient.IsUnauthorized(err) && !unusable {
 		return nil
 	}
+	onKey = onKey && !f.ours
 	operation, _, _ := strings.Cut(f.about, " ")
 	refusal := awsclient.Refused(operation, err)
 	who, _ := pool.Identity(ctx, f.step.Base().At) // asked for before; without it the finding is only less exact

@@ -5,6 +5,7 @@ package transfer_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -35,6 +36,16 @@ func TestEveryMissingRightOfATargetIsToldByADryRun_6_1(t *testing.T) {
 					t.Errorf("%s is missing, and it tells %+v", action, found)
 				}
 				h.forgive(target)
+			}
+			for _, account := range []string{target, friend} { // the target on its own key, the friend on the source's
+				h.forbid(account, "kms:CreateGrant")
+				found := transfer.Prove(t.Context(), pool, p, 0)
+				if !slices.ContainsFunc(found, func(f plan.Finding) bool {
+					return f.Level == plan.Refused && f.Operation == "kms:CreateGrant" && f.At.Account == account && strings.Contains(f.Summary, "by the grant")
+				}) {
+					t.Errorf("%s may make no grant, and it tells %+v", account, found)
+				}
+				h.forgive(account)
 			}
 			for _, r := range h.Records()[begun:] {
 				if len(r.Made) > 0 && r.DryRun {

@@ -93,7 +93,7 @@ func (t *transfer) launch(ctx context.Context, j *job, s *plan.RunInstance) (str
 }
 
 func (t *transfer) proveLaunch(s *plan.RunInstance) proof {
-	return proof{s, s.At, "ec2:RunInstances", s.Image.Known, func(ctx context.Context) error {
+	return proof{step: s, at: s.At, about: "ec2:RunInstances", resource: s.Image.Known, call: func(ctx context.Context) error {
 		in := instanceOf(s, existing(s.Image, standInImage))
 		in.DryRun = aws.Bool(true)
 		_, err := t.pool.EC2(s.At).RunInstances(ctx, in)

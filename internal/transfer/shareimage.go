@@ -45,7 +45,7 @@ func (t *transfer) shareImage(ctx context.Context, j *job, s *plan.ShareImage) D
 }
 
 func (t *transfer) proveImageShare(s *plan.ShareImage) proof {
-	return proof{s, s.At, "ec2:ModifyImageAttribute", s.Image.Known, func(ctx context.Context) error {
+	return proof{step: s, at: s.At, about: "ec2:ModifyImageAttribute", resource: s.Image.Known, call: func(ctx context.Context) error {
 		_, err := t.pool.EC2(s.At).ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)),
 			LaunchPermission: &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)}})
 		return err
