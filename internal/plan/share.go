@@ -6,6 +6,7 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -81,10 +82,12 @@ func (s *supply) keys() []string {
 	return union(keys, nil)
 }
 
-// What a launch from a shared image takes on its key (3.1.6), and what AWS asks for where whole organizations are admitted (2.2.6).
+// What a launch from a shared image takes on its key (3.1.6), and what AWS asks for where whole organizations are admitted (2.2.6); besides them a
+// grant, which EC2 makes for who launches (3.2.3): nobody makes one of their own.
 var (
-	launchActions       = []string{"kms:DescribeKey", "kms:ReEncrypt*", "kms:CreateGrant", "kms:Decrypt"}
-	organizationActions = []string{"kms:Describe*", "kms:List*", "kms:Get*", "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:CreateGrant"}
+	launchActions       = []string{"kms:DescribeKey", "kms:ReEncrypt*", "kms:Decrypt"}
+	organizationActions = []string{"kms:Describe*", "kms:List*", "kms:Get*", "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"}
+	grantActions        = []string{"kms:CreateGrant"}
 )
 
 // statement of a policy, in the order in which people write it.
@@ -94,10 +97,13 @@ type statement struct {
 	Principal any `json:",omitempty"`
 	Action    []string
 	Resource  string
-	Condition map[string]map[string][]string `json:",omitempty"`
+	Condition condition `json:",omitempty"`
 }
 
-// launchStatements are the statements for the key's policy and for who launches, one a line, and where each belongs.
+// condition of a statement: operator -> key -> values.
+type condition map[string]map[string][]string
+
+// launchStatements are the statements for the key's policy, for who launches and for who makes grants, one a line, and where each belongs.
 func launchStatements(owner Identity, key string, with Audience, granters []Destination) (statements, wheres string) {
 	var texts, where []string
 	add := func(to string, s statement) {
@@ -108,17 +114,18 @@ func launchStatements(owner Identity, key string, with Audience, granters []Dest
 		}
 		texts, where = append(texts, string(text)), append(where, to)
 	}
-	keyPolicy := "policy of " + key
+	keyPolicy, forAWS := "policy of "+key, map[string][]string{"kms:GrantIsForAWSResource": {"true"}}
+	use := func(to, sid string, principal any, actions []string, resource string, when condition) {
+		add(to, statement{Sid: sid, Principal: principal, Action: actions, Resource: resource, Condition: when})
+		granted := condition{"Bool": forAWS}
+		maps.Copy(granted, when)
+		add(to, statement{Sid: "AWS" + sid, Principal: principal, Action: grantActions, Resource: resource, Condition: granted})
+	}
 	if len(with.Accounts) > 0 {
-		var roots []string
-		for _, account := range with.Accounts {
-			roots = append(roots, fmt.Sprintf("arn:%s:iam::%s:root", owner.Partition, account))
-		}
-		add(keyPolicy, statement{Sid: "LaunchSharedImages", Principal: map[string][]string{"AWS": roots}, Action: launchActions, Resource: "*"})
+		use(keyPolicy, "LaunchSharedImages", roots(owner.Partition, with.Accounts), launchActions, "*", nil)
 	}
 	if len(with.Organizations) > 0 {
-		add(keyPolicy, statement{Sid: "LaunchSharedImagesInOrganizations", Principal: "*", Action: organizationActions, Resource: "*",
-			Condition: map[string]map[string][]string{"StringEquals": {"aws:PrincipalOrgID": lastParts(with.Organizations)}}})
+		use(keyPolicy, "LaunchSharedImagesInOrganizations", "*", organizationActions, "*", condition{"StringEquals": {"aws:PrincipalOrgID": lastParts(with.Organizations)}})
 	}
 	if len(with.Units) > 0 {
 		var paths []string
@@ -126,14 +133,24 @@ func launchStatements(owner Identity, key string, with Audience, granters []Dest
 			parts := strings.Split(arn, "/")
 			paths = append(paths, parts[1]+"/*/"+parts[len(parts)-1]+"/*")
 		}
-		add(keyPolicy, statement{Sid: "LaunchSharedImagesInUnits", Principal: "*", Action: organizationActions, Resource: "*",
-			Condition: map[string]map[string][]string{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": paths}}})
+		use(keyPolicy, "LaunchSharedImagesInUnits", "*", organizationActions, "*", condition{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": paths}})
 	}
-	add("identity policy of who launches, in each of those accounts", statement{Sid: "LaunchSharedImages", Action: launchActions, Resource: key})
+	for _, d := range granters {
+		add(keyPolicy, statement{Sid: "GrantUseOfSharedKey" + d.At.Account, Principal: roots(owner.Partition, []string{d.At.Account}), Action: grantActions, Resource: "*", Condition: d.grantsAlone()})
+	}
+	use("identity policy of who launches, in each of those accounts", "LaunchSharedImages", nil, launchActions, key, nil)
 	for _, d := range granters {
 		add(granterStatement(d, key))
 	}
 	return strings.Join(texts, "\n"), strings.Join(where, "\n")
+}
+
+func roots(partition string, accounts []string) map[string][]string {
+	var arns []string
+	for _, account := range accounts {
+		arns = append(arns, fmt.Sprintf("arn:%s:iam::%s:root", partition, account))
+	}
+	return map[string][]string{"AWS": arns}
 }
 
 func lastParts(arns []string) []string {

@@ -95,14 +95,18 @@ func grantsShared(d Destination, supplies []*supply) []Granted {
 
 // granterStatement lets the role of an account of a share block make its grants, and no others.
 func granterStatement(d Destination, key string) (where string, s statement) {
-	var grantees []string
-	for _, k := range d.Grants {
-		grantees = append(grantees, k.Grantee)
-	}
 	who := d.At.Account
 	if role := lastRole(d); role != "" {
 		who = role
 	}
-	return fmt.Sprintf("identity policy of %s, which makes the grants", who), statement{Sid: "GrantUseOfSharedKey", Action: []string{"kms:CreateGrant"}, Resource: key,
-		Condition: map[string]map[string][]string{"StringEquals": {"kms:GranteePrincipal": union(grantees, nil)}}}
+	return fmt.Sprintf("identity policy of %s, which makes the grants", who), statement{Sid: "GrantUseOfSharedKey", Action: grantActions, Resource: key, Condition: d.grantsAlone()}
+}
+
+// grantsAlone admits the grants of a destination, and no others: for these principals, with these operations.
+func (d Destination) grantsAlone() condition {
+	var grantees, operations []string
+	for _, k := range d.Grants {
+		grantees, operations = append(grantees, k.Grantee), append(operations, k.Operations...)
+	}
+	return condition{"StringEquals": {"kms:GranteePrincipal": union(grantees, nil)}, "ForAllValues:StringEquals": {"kms:GrantOperations": union(operations, nil)}}
 }

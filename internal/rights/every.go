@@ -84,7 +84,7 @@ func everyOption(s Setup) ([]plan.Request, plan.Facts) {
 		target.Lifecycle.Protection = &plan.Protection{}
 	}
 	if s.with("share") {
-		req.Shares = []plan.Share{{Name: "share", AccountIDs: s.Users}}
+		req.Shares = []plan.Share{{Name: "share", AccountIDs: s.Users, Grants: []plan.Grant{{}}, Roles: []plan.Role{{RoleName: plan.Text(s.TargetRole)}}}}
 	}
 	if s.with("grant") {
 		target.Grants = []plan.Grant{{}}
@@ -131,6 +131,9 @@ func everyOption(s Setup) ([]plan.Request, plan.Facts) {
 		Sites: map[plan.Place]plan.Site{},
 	}
 	for _, region := range s.regions() {
+		for _, user := range s.Users {
+			facts.Sites[plan.Place{Account: user, Region: region}] = plan.Site{Identity: plan.Identity{Account: user, ARN: s.roleARN(user, s.TargetRole), Partition: s.partition()}}
+		}
 		at := plan.Place{Account: s.SourceAccount, Region: region}
 		own := s.sourceKeyOf(region)
 		facts.Keys[at] = map[string]plan.Key{sourceAlias: key(own), own: key(own), other: key(other)}

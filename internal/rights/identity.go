@@ -28,8 +28,12 @@ func (s Setup) build() *holder {
 		h.need("kms:GetKeyPolicy", key)
 	}
 	h.gather(source, everyStep(s), func(at plan.Place) bool { return at.Account == s.SourceAccount })
-	for _, target := range s.Targets {
-		h.need("sts:AssumeRole", s.roleARN(target, s.TargetRole))
+	assumed := s.Targets
+	if s.with("share") {
+		assumed = distinct(slices.Concat(s.Targets, s.Users))
+	}
+	for _, account := range assumed {
+		h.need("sts:AssumeRole", s.roleARN(account, s.TargetRole))
 	}
 	return h
 }
@@ -37,7 +41,7 @@ func (s Setup) build() *holder {
 func (s Setup) target() *holder {
 	h := &holder{Setup: s, target: true, needs: map[string][]string{}}
 	_, target := survey.Rights(requests(s)...)
-	h.gather(target, everyStep(s), func(at plan.Place) bool { return at.Account != s.SourceAccount })
+	h.gather(target, everyStep(s), func(at plan.Place) bool { return slices.Contains(s.Targets, at.Account) })
 	return h
 }
 
@@ -165,6 +169,12 @@ func (h *holder) terms() []term {
 		{"Publish", is("ssm:PutParameter", "ssm:GetParameter", "ssm:AddTagsToResource"), here, nil},
 		{"AddTemplateVersion", is("ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"), here, nil},
 		{"LiftOurProtection", is("ec2:DisableImageDeregistrationProtection"), anywhere, Condition{"Null": {"aws:ResourceTag/" + origin.Protected: {"false"}}}},
+	}
+	if h.target && h.with("force_deregister") { // whatever has the name: IAM knows no names of images
+		terms = append(terms, term{"ImagesMakeWay", is("ec2:DeregisterImage"), anywhere, nil})
+	}
+	if h.target && h.with("force_delete_snapshot") {
+		terms = append(terms, term{"SnapshotsMakeWay", is("ec2:DeleteSnapshot"), anywhere, nil})
 	}
 	if h.target {
 		terms = append(terms,

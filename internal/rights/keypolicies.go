@@ -3,7 +3,10 @@
 
 package rights
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // sourceKey is the policy of the keys of what is shared: its account administers them, and targets may have AWS decrypt with them for
 // their copies. No target may encrypt, or make a grant of its own (3.2.3).
@@ -75,7 +78,7 @@ func (s Setup) launchRole() Document {
 
 // Policies are all policies of a set-up, by the name of their file.
 func (s Setup) Policies() map[string]Document {
-	return map[string]Document{
+	all := map[string]Document{
 		"build-role.json":        s.build().policy(),
 		"target-role.json":       s.target().policy(),
 		"target-role-trust.json": s.trust(),
@@ -83,4 +86,8 @@ func (s Setup) Policies() map[string]Document {
 		"target-key.json":        s.targetKey(s.Targets[0]),
 		"launch-role.json":       s.launchRole(),
 	}
+	if s.with("share") {
+		maps.Copy(all, s.shared())
+	}
+	return all
 }

@@ -7,13 +7,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
@@ -23,6 +24,8 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // as is a configuration in the name of a role.
@@ -51,6 +54,12 @@ func TestThePoliciesAllowNoMoreThanTheJobTakes(t *testing.T) {
 		targetRole := s.as(buildRole, s.roleARN(target, s.TargetRole), func(o *stscreds.AssumeRoleOptions) { o.ExternalID = &s.ExternalID })
 		build, work := ec2.NewFromConfig(buildRole), ec2.NewFromConfig(targetRole)
 		key := &s.SourceKeyARNs[0]
+		user := s.Users[0]
+		granting := s.as(buildRole, s.roleARN(user, s.TargetRole), func(o *stscreds.AssumeRoleOptions) { o.ExternalID = &s.ExternalID })
+		letScale := func(config aws.Config, grantee string, operations ...kmstypes.GrantOperation) error {
+			_, err := kms.NewFromConfig(config).CreateGrant(t.Context(), &kms.CreateGrantInput{KeyId: key, GranteePrincipal: &grantee, Operations: operations})
+			return err
+		}
 		share := func(with ...ec2types.CreateVolumePermission) error {
 			_, err := build.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: snapshot, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
 				CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: with}})
@@ -67,10 +76,17 @@ func TestThePoliciesAllowNoMoreThanTheJobTakes(t *testing.T) {
 		if err := share(ec2types.CreateVolumePermission{UserId: &target}); err != nil {
 			t.Errorf("the share of the job itself: %v", err)
 		}
+		if err := letScale(granting, s.roleARN(user, linkedRole), kmstypes.GrantOperationDecrypt); err != nil {
+			t.Errorf("the grant of the job itself: %v", err)
+		}
 		for name, err := range map[string]error{
-			"the build role shares with an account that is no target": share(ec2types.CreateVolumePermission{UserId: aws.String("666666666666")}),
-			"the build role shares with one beside a target":          share(ec2types.CreateVolumePermission{UserId: &target}, ec2types.CreateVolumePermission{UserId: aws.String("666666666666")}),
-			"the build role makes public":                             share(ec2types.CreateVolumePermission{Group: ec2types.PermissionGroupAll}),
+			"the role of a share block's account lets another principal use the key":    letScale(granting, s.roleARN(user, "launcher"), kmstypes.GrantOperationDecrypt),
+			"it lets Auto Scaling of another account use it":                            letScale(granting, s.roleARN(target, linkedRole), kmstypes.GrantOperationDecrypt),
+			"it lets Auto Scaling do more than launch":                                  letScale(granting, s.roleARN(user, linkedRole), kmstypes.GrantOperationRetireGrant),
+			"an administrator of a share block's account lets another principal use it": letScale(s.Config(user, home), s.roleARN(user, "launcher"), kmstypes.GrantOperationDecrypt),
+			"the build role shares with an account that is no target":                   share(ec2types.CreateVolumePermission{UserId: aws.String("666666666666")}),
+			"the build role shares with one beside a target":                            share(ec2types.CreateVolumePermission{UserId: &target}, ec2types.CreateVolumePermission{UserId: aws.String("666666666666")}),
+			"the build role makes public":                                               share(ec2types.CreateVolumePermission{Group: ec2types.PermissionGroupAll}),
 			"the build role deletes what is not ours": func() error {
 				_, err := build.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{SnapshotId: snapshot})
 				return err
@@ -107,6 +123,35 @@ func TestThePoliciesAllowNoMoreThanTheJobTakes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An image of somebody else's in the target account makes way only with the options that say so.
+func TestWhatIsNotOursIsRemovedOnRequestOnly(t *testing.T) {
+	for options, want := range map[string]string{"": "UnauthorizedOperation", "force_deregister": "DryRunOperation", "force_deregister,force_delete_snapshot": "DryRunOperation"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := furnish(t, func(string, *Document) {}, append(slices.Clone(Options), strings.FieldsFunc(options, func(r rune) bool { return r == ',' })...)...)
+			admin := ec2.NewFromConfig(s.Config(s.Targets[0], home))
+			volume, err := admin.CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)})
+			s.must(err)
+			time.Sleep(time.Minute)
+			snapshot, err := admin.CreateSnapshot(t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+			s.must(err)
+			time.Sleep(time.Hour)
+			foreign, err := admin.RegisterImage(t.Context(), &ec2.RegisterImageInput{Name: aws.String("taken"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+				BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}}})
+			s.must(err)
+			work := ec2.NewFromConfig(s.as(s.as(s.user, s.buildRole()), s.roleARN(s.Targets[0], s.TargetRole), func(o *stscreds.AssumeRoleOptions) { o.ExternalID = &s.ExternalID }))
+			_, err = work.DeregisterImage(t.Context(), &ec2.DeregisterImageInput{DryRun: aws.Bool(true), ImageId: foreign.ImageId})
+			var refused smithy.APIError
+			if !errors.As(err, &refused) || refused.ErrorCode() != want {
+				t.Errorf("with %q the image: %v", options, err)
+			}
+			_, err = work.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{DryRun: aws.Bool(true), SnapshotId: snapshot.SnapshotId})
+			if gone := errors.As(err, &refused) && refused.ErrorCode() == "DryRunOperation"; gone != strings.Contains(options, "force_delete_snapshot") {
+				t.Errorf("with %q its snapshot: %v", options, err)
+			}
+		})
+	}
 }
 
 // A kind of step that no plan here has would take rights that stand in no policy.

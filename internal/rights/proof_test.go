@@ -4,6 +4,7 @@
 package rights
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,6 +44,7 @@ type site struct {
 	access   awsclient.Access
 	user     aws.Config // of the source account, who may assume the build role
 	launcher aws.Config // of the target account, who may assume the role that launches
+	sharer   aws.Config // of an account of a share block, likewise
 }
 
 // furnish makes a world. change is done to the policies before they are given.
@@ -86,16 +88,6 @@ func furnishWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]str
 		_, err = users.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("ci"), PolicyName: aws.String("build"), PolicyDocument: aws.String(
 			`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "` + s.buildRole() + `"}}`)})
 		s.must(err)
-		launchers := iam.NewFromConfig(b.Config(target, home))
-		_, err = launchers.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("somebody")})
-		s.must(err)
-		_, err = launchers.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("somebody"), PolicyName: aws.String("launch"), PolicyDocument: aws.String(
-			`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}`)})
-		s.must(err)
-		somebody, err := launchers.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String("somebody")})
-		s.must(err)
-		s.launcher = s.Config(target, home)
-		s.launcher.Credentials = credentials.NewStaticCredentialsProvider(*somebody.AccessKey.AccessKeyId, *somebody.AccessKey.SecretAccessKey, "")
 		access, err := users.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String("ci")})
 		s.must(err)
 		s.user = s.Config(source, home)
@@ -106,10 +98,11 @@ func furnishWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]str
 
 		roles := iam.NewFromConfig(b.Config(target, home))
 		s.role(roles, s.TargetRole, policies["target-role-trust.json"], policies["target-role.json"])
-		s.role(roles, "launcher", `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "`+s.root(target)+`"}, "Action": "sts:AssumeRole"}}`,
-			strings.Replace(policies["launch-role.json"], `"Statement": [`, `"Statement": [{"Effect": "Allow", "Action": "ec2:*", "Resource": "*"},`, 1))
-		_, err = roles.CreateServiceLinkedRole(t.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")})
-		s.must(err)
+		s.launcher = s.launches(b, target, policies["launch-role.json"])
+		if s.with("share") {
+			s.role(iam.NewFromConfig(b.Config(s.Users[0], home)), s.TargetRole, policies["target-role-trust.json"], policies["share-role.json"])
+			s.sharer = s.launches(b, s.Users[0], policies["share-launch-role.json"])
+		}
 		owned := kms.NewFromConfig(b.Config(target, home))
 		own, err := owned.CreateKey(t.Context(), &kms.CreateKeyInput{Policy: aws.String(policies["target-key.json"])})
 		s.must(err)
@@ -123,7 +116,7 @@ func furnishWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]str
 		_, err = keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/build"), TargetKeyId: other.KeyMetadata.KeyId})
 		s.must(err)
 		s.build(b)
-		_, err = keys.PutKeyPolicy(t.Context(), &kms.PutKeyPolicyInput{KeyId: made.KeyMetadata.KeyId, Policy: aws.String(policies["source-key.json"])})
+		_, err = keys.PutKeyPolicy(t.Context(), &kms.PutKeyPolicyInput{KeyId: made.KeyMetadata.KeyId, Policy: aws.String(s.added(policies["source-key.json"], policies["share-key.json"]))})
 		return err
 	}))
 	return s
@@ -142,6 +135,44 @@ func (s *site) role(client *iam.Client, name, trust, policy string) {
 	s.must(err)
 	_, err = client.PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: &name, PolicyName: aws.String("rights"), PolicyDocument: &policy})
 	s.must(err)
+}
+
+// launches furnishes an account with a role that launches, with a policy beside all rights of EC2, and with Auto Scaling; it is somebody who may assume it.
+func (s *site) launches(b *awssim.Builder, account, policy string) aws.Config {
+	s.Helper()
+	client, name := iam.NewFromConfig(b.Config(account, home)), aws.String("somebody")
+	s.role(client, "launcher", `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "`+s.root(account)+`"}, "Action": "sts:AssumeRole"}}`,
+		s.added(policy, `{"Statement": [{"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}]}`))
+	_, err := client.CreateServiceLinkedRole(s.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")})
+	s.must(err)
+	_, err = client.CreateUser(s.Context(), &iam.CreateUserInput{UserName: name})
+	s.must(err)
+	_, err = client.PutUserPolicy(s.Context(), &iam.PutUserPolicyInput{UserName: name, PolicyName: aws.String("launch"), PolicyDocument: aws.String(
+		`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}`)})
+	s.must(err)
+	key, err := client.CreateAccessKey(s.Context(), &iam.CreateAccessKeyInput{UserName: name})
+	s.must(err)
+	config := s.Config(account, home)
+	config.Credentials = credentials.NewStaticCredentialsProvider(*key.AccessKey.AccessKeyId, *key.AccessKey.SecretAccessKey, "")
+	return config
+}
+
+// added is a policy with the statements of others as well.
+func (s *site) added(policies ...string) string {
+	s.Helper()
+	all := map[string]any{"Version": "2012-10-17"}
+	var statements []any
+	for _, policy := range policies {
+		var read struct{ Statement []any }
+		if policy != "" {
+			s.must(json.Unmarshal([]byte(policy), &read))
+		}
+		statements = append(statements, read.Statement...)
+	}
+	all["Statement"] = statements
+	text, err := json.Marshal(all)
+	s.must(err)
+	return string(text)
 }
 
 // build makes an image with one volume under another key of its account, and one under the key of what is shared.
@@ -201,6 +232,9 @@ func (s *site) tells() string {
 		req := requests(s.Setup)[of]
 		req.Images[0].ImageID, req.Build.RunID = s.image, name
 		req.Targets[0].Roles[0].ExternalID = plan.Secret(s.ExternalID)
+		if len(req.Shares) > 0 {
+			req.Shares[0].Roles[0].ExternalID = plan.Secret(s.ExternalID)
+		}
 		req.Timeout, req.CopyTimeout, req.PollInterval = 12*time.Hour, 6*time.Hour, 15*time.Second
 		for _, change := range change {
 			change(&req)
@@ -289,18 +323,32 @@ func (s *site) release(admin *ec2.Client) {
 	time.Sleep(5 * time.Minute)
 }
 
-// launch tells of launches of the target's image that do not come to run: by a role, and by Auto Scaling.
+// launch tells of launches that do not come to run: of the target's images in its account, and of those that are shared in that of a share block.
 func (s *site) launch(told *strings.Builder) {
 	s.Helper()
-	target := s.Targets[0]
-	scaling, err := s.ServiceConfig(s.roleARN(target, linkedRole), home)
+	own, err := ec2.NewFromConfig(s.Config(s.Targets[0], home)).DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
 	s.must(err)
-	admin, user := ec2.NewFromConfig(s.Config(target, home)), s.as(s.launcher, s.roleARN(target, "launcher"))
-	images, err := admin.DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+	key, err := kms.NewFromConfig(s.Config(s.Targets[0], home)).DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: &s.TargetAlias})
 	s.must(err)
-	key, err := kms.NewFromConfig(s.Config(target, home)).DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: &s.TargetAlias})
+	s.launchEach(told, own.Images, s.Targets[0], s.launcher, *key.KeyMetadata.Arn)
+	if !s.with("share") {
+		return
+	}
+	shared, err := ec2.NewFromConfig(s.Config(s.Users[0], home)).DescribeImages(s.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}, Owners: []string{s.SourceAccount}})
 	s.must(err)
-	for _, image := range images.Images {
+	if len(shared.Images) == 0 {
+		fmt.Fprintln(told, "no image is shared")
+	}
+	s.launchEach(told, shared.Images, s.Users[0], s.sharer, s.SourceKeyARNs[0])
+}
+
+// launchEach launches images by a role, and by Auto Scaling.
+func (s *site) launchEach(told *strings.Builder, images []ec2types.Image, account string, by aws.Config, key string) {
+	s.Helper()
+	scaling, err := s.ServiceConfig(s.roleARN(account, linkedRole), home)
+	s.must(err)
+	admin, user := ec2.NewFromConfig(s.Config(account, home)), s.as(by, s.roleARN(account, "launcher"))
+	for _, image := range images {
 		for who, config := range map[string]aws.Config{"launcher": user, linkedRole: scaling} {
 			made, err := ec2.NewFromConfig(config).RunInstances(s.Context(), &ec2.RunInstancesInput{ImageId: image.ImageId, InstanceType: ec2types.InstanceTypeT3Nano, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
 			s.must(err)
@@ -309,8 +357,8 @@ func (s *site) launch(told *strings.Builder) {
 			s.must(err)
 			instance := seen.Reservations[0].Instances[0]
 			if reason := instance.StateReason; reason != nil {
-				fmt.Fprintf(told, "%+v\n", diagnose.Explain(diagnose.Case{At: plan.Place{Account: target, Region: home}, Principal: s.roleARN(target, who), SourceAccount: s.SourceAccount,
-					Resource: *key.KeyMetadata.Arn, Refusal: plan.Refusal{Operation: "ec2:RunInstances", Code: *reason.Code, Message: *reason.Message}}))
+				fmt.Fprintf(told, "%+v\n", diagnose.Explain(diagnose.Case{At: plan.Place{Account: account, Region: home}, Principal: s.roleARN(account, who), SourceAccount: s.SourceAccount,
+					Resource: key, Refusal: plan.Refusal{Operation: "ec2:RunInstances", Code: *reason.Code, Message: *reason.Message}}))
 			}
 		}
 	}
@@ -333,6 +381,12 @@ var documented = map[string]string{ // file and action -> rule
 	"launch-role.json kms:GenerateDataKeyWithoutPlaintext": "3.1.5",
 	"launch-role.json kms:ReEncryptFrom":                   "3.1.5",
 	"launch-role.json kms:ReEncryptTo":                     "3.1.5",
+	"share-key.json kms:CreateGrant":                       "3.1.6",
+	"share-key.json kms:Decrypt":                           "3.1.6",
+	"share-key.json kms:DescribeKey":                       "3.1.6",
+	"share-launch-role.json kms:CreateGrant":               "3.1.6",
+	"share-launch-role.json kms:Decrypt":                   "3.1.6",
+	"share-launch-role.json kms:DescribeKey":               "3.1.6",
 	"target-key.json kms:Decrypt":                          "8.2",
 	"target-key.json kms:DescribeKey":                      "8.2",
 	"target-key.json kms:Encrypt":                          "8.2",

@@ -23,7 +23,7 @@ type Setup struct {
 	Parameter     string   // name of the SSM parameters that name the images, "/golden/image", and of those that begin so
 	Template      string   // launch template, by name
 	ExternalID    string   // "": none
-	Options       []string // those of Options that the template uses; nil: all
+	Options       []string // those of Options and OnRequest that the template uses; nil: all of Options
 	Users         []string // accounts that may launch: of ami_users, and of share blocks
 	Organization  string   // "o-...": every role of that name in it is admitted, instead of the accounts' one by one; "": none
 }
@@ -70,7 +70,7 @@ func (s Setup) Check() error {
 		demand(keyARN.MatchString(key), "source key %q: not the ARN of a key", key)
 	}
 	for _, option := range s.Options {
-		demand(slices.Contains(Options, option), "option %q: none of %q", option, Options)
+		demand(slices.Contains(Options, option) || slices.Contains(OnRequest, option), "option %q: none of %q", option, slices.Concat(Options, OnRequest))
 	}
 	demand(keyAlias.MatchString(s.TargetAlias), "target key %q: not an alias", s.TargetAlias)
 	return errors.Join(all...)
@@ -79,9 +79,15 @@ func (s Setup) Check() error {
 // Options are those of a template that take rights beside those of the bare job, by their names there.
 var Options = []string{"ami_users", "canary", "deprecate_after", "deregistration_protection", "fast_launch", "grant", "keep_releases", "launch_check", "launch_template", "method = image", "share", "source_key_access = grant", "ssm_parameter"}
 
+// OnRequest are those that let a target role remove what is not ours: no policy has them unless it is asked for.
+var OnRequest = []string{"force_delete_snapshot", "force_deregister"}
+
 // with reports whether an option is used.
 func (s Setup) with(option string) bool {
-	return s.Options == nil || slices.Contains(s.Options, option)
+	if s.Options == nil {
+		return slices.Contains(Options, option)
+	}
+	return slices.Contains(s.Options, option)
 }
 
 // partition is that of the source keys: one run, one partition.

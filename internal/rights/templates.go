@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -112,7 +113,7 @@ func sides() (source, target side) {
 	s := Example()
 	both := []string{"arn:aws:", "arn:${AWS::Partition}:", s.BuildRole, "${BuildRoleName}", s.TargetRole, "${TargetRoleName}", s.TargetAlias, "${KeyAlias}", s.ExternalID, "${ExternalId}", "${aws:", "${!aws:"}
 	lists := map[string]string{s.SourceKeyARNs[0]: "SourceKeyArns", strings.Join(distinct(slices.Concat(s.Targets, s.Users)), ","): "SharedAccounts", s.Users[0]: "Users"}
-	source = side{lists, append([]string{s.SourceAccount, "${AWS::AccountId}", s.Targets[0], "*"}, both...)}
+	source = side{lists, append([]string{s.SourceAccount, "${AWS::AccountId}", s.Targets[0], "*", s.Users[0], "*"}, both...)}
 	target = side{lists, append([]string{s.SourceAccount, "${SourceAccount}", s.Targets[0], "${AWS::AccountId}"}, both...)}
 	return source, target
 }
@@ -152,6 +153,7 @@ func (in side) put(v any) any {
 		for i := range v {
 			v[i] = in.put(v[i])
 		}
+		return slices.CompactFunc(v, func(a, b any) bool { return reflect.DeepEqual(a, b) }) // two accounts of the example, and one text for both
 	case string:
 		if text := strings.NewReplacer(in.texts...).Replace(v); text != v {
 			return sub(text)

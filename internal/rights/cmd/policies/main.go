@@ -34,7 +34,7 @@ func run() error {
 	flag.StringVar(&s.TargetAlias, "target-key", s.TargetAlias, "alias of the target accounts' own keys")
 	list(&s.Users, "users", "accounts that may launch, those of ami_users and share blocks")
 	flag.StringVar(&s.Parameter, "parameter", s.Parameter, "name of the SSM parameters that name the images; of all that begin so")
-	flag.Func("options", fmt.Sprintf("options of the template that take rights of their own (default all: %q)", rights.Options), func(text string) error {
+	flag.Func("options", fmt.Sprintf("options of the template that take rights of their own (default %q; besides, for targets whose names other images have: %q)", rights.Options, rights.OnRequest), func(text string) error {
 		s.Options = strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
 		return nil
 	})
