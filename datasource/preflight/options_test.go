@@ -49,6 +49,7 @@ var worlds = []options.World{
 		{Option: "target.keep_for", Value: "72h"},
 		{Option: "target.ami_users", Value: list{other}},
 		{Option: "target.ami_org_arns", Value: list{organization}},
+		{Option: "target.license_configuration_arns", Value: list{"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"}},
 		{Option: "target.ami_ou_arns", Value: list{unit}},
 		{Option: "build", Without: "source_ami: missing"},
 		{Option: "build.ami_name", Value: "golden 1"},

@@ -19,9 +19,9 @@ type codes = map[string]struct{}
 
 // Sets of error codes. Codes, never texts: those carry typographic apostrophes, blanks at their ends and limits (2.2.2, 4.1.1).
 var (
-	throttles = set("BandwidthLimitExceeded", "EC2ThrottledException", "PriorRequestNotComplete", "RequestLimitExceeded", "RequestThrottled",
+	throttles = set("BandwidthLimitExceeded", "EC2ThrottledException", "PriorRequestNotComplete", "RateLimitExceededException", "RequestLimitExceeded", "RequestThrottled",
 		"RequestThrottledException", "SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "TooManyUpdates") // 4.2.1, 3.7, 7.8
-	stumbles = set("DependencyTimeoutException", "InternalError", "InternalFailure", "InternalServiceError", "KMSInternalException", "KeyUnavailableException",
+	stumbles = set("DependencyTimeoutException", "InternalError", "InternalFailure", "InternalServiceError", "KMSInternalException", "KeyUnavailableException", "ServerInternalException",
 		"RequestTimeout", "RequestTimeoutException", "ServiceUnavailable", "Unavailable") // 3.7
 	notFound = set("InvalidGrantIdException", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidInstanceID.NotFound", "InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.VersionNotFound",
 		"InvalidLaunchTemplateName.NotFoundException", "InvalidSnapshot.NotFound", "InvalidSnapshotID.NotFound", "InvalidVolume.NotFound", "NotFoundException",
@@ -158,5 +158,5 @@ func Operation(err error) string {
 	if !errors.As(err, &operation) {
 		return ""
 	}
-	return strings.ToLower(operation.ServiceID) + ":" + operation.OperationName
+	return strings.ReplaceAll(strings.ToLower(operation.ServiceID), " ", "-") + ":" + operation.OperationName // "License Manager"
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/licensemanager"
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -205,6 +206,13 @@ func (p *Pool) KMSIn(at plan.Place, region string) *kms.Client {
 	cfg := p.config(at)
 	cfg.Region = region
 	return kms.NewFromConfig(cfg)
+}
+
+// LicenseManager is the client of a place.
+func (p *Pool) LicenseManager(at plan.Place) *licensemanager.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return licensemanager.NewFromConfig(p.config(at))
 }
 
 // SSM is the client of a place.

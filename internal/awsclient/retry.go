@@ -21,28 +21,29 @@ import (
 // repeatable names the calls that may be made again without knowing what became of the first: those that say how things shall
 // be. Whatever only reads is repeatable as well. All others make something new each time and have no token (rules 1.3.12, 4.2.3).
 var repeatable = map[string]bool{
-	"AddTagsToResource":                    true,
-	"AssumeRole":                           true,
-	"CopyImage":                            true, // by its token
-	"CreateGrant":                          true, // with a name
-	"CreateVolume":                         true, // with a ClientToken
-	"DeleteVolume":                         true,
-	"CreateTags":                           true,
-	"CreateLaunchTemplateVersion":          true, // with a ClientToken
-	"DeleteTags":                           true,
-	"DeleteSnapshot":                       true,
-	"DeregisterImage":                      true,
-	"DisableImageDeregistrationProtection": true,
-	"EnableFastLaunch":                     true,
-	"EnableImageDeprecation":               true,
-	"EnableImageDeregistrationProtection":  true,
-	"ModifyImageAttribute":                 true,
-	"ModifyLaunchTemplate":                 true,
-	"ModifySnapshotAttribute":              true,
-	"RunInstances":                         true, // with a ClientToken
-	"TerminateInstances":                   true,
-	"PutParameter":                         true,
-	"RevokeGrant":                          true,
+	"AddTagsToResource":                      true,
+	"AssumeRole":                             true,
+	"CopyImage":                              true, // by its token
+	"CreateGrant":                            true, // with a name
+	"CreateVolume":                           true, // with a ClientToken
+	"DeleteVolume":                           true,
+	"CreateTags":                             true,
+	"CreateLaunchTemplateVersion":            true, // with a ClientToken
+	"DeleteTags":                             true,
+	"DeleteSnapshot":                         true,
+	"DeregisterImage":                        true,
+	"DisableImageDeregistrationProtection":   true,
+	"EnableFastLaunch":                       true,
+	"EnableImageDeprecation":                 true,
+	"EnableImageDeregistrationProtection":    true,
+	"ModifyImageAttribute":                   true,
+	"ModifyLaunchTemplate":                   true,
+	"ModifySnapshotAttribute":                true,
+	"RunInstances":                           true, // with a ClientToken
+	"TerminateInstances":                     true,
+	"UpdateLicenseSpecificationsForResource": true,
+	"PutParameter":                           true,
+	"RevokeGrant":                            true,
 }
 
 func mayRepeat(operation string) bool {

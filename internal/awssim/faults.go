@@ -173,6 +173,8 @@ func throttled(c *Call) *Refusal {
 		return invalid("Throttling", "Rate exceeded")
 	case "organizations":
 		return invalid("TooManyRequestsException", "You have exceeded the rate for this operation.")
+	case "license-manager":
+		return invalid("RateLimitExceededException", "Too many requests have been submitted.")
 	}
 	return invalid("ThrottlingException", "Rate exceeded")
 }
@@ -180,7 +182,7 @@ func throttled(c *Call) *Refusal {
 // serverError is a service's answer when it breaks.
 func serverError(c *Call) *Refusal {
 	code := map[string]string{
-		"ec2": "InternalError", "kms": "KMSInternalException", "ssm": "InternalServerError", "organizations": "ServiceException",
+		"ec2": "InternalError", "kms": "KMSInternalException", "ssm": "InternalServerError", "organizations": "ServiceException", "license-manager": "ServerInternalException",
 		"iam": "ServiceFailure", "sts": "InternalFailure",
 	}[c.Service]
 	return refuse(http.StatusInternalServerError, code, "An internal error has occurred")

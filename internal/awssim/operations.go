@@ -16,12 +16,13 @@ type operation struct {
 
 // operations is what the world knows: service -> operation. Each function goes from the SDK's own input to its own output.
 var operations = map[string]map[string]operation{
-	"ec2":           table(ec2Operations),
-	"kms":           table(kmsOperations),
-	"sts":           table(stsOperations),
-	"iam":           table(iamOperations),
-	"ssm":           table(ssmOperations),
-	"organizations": table(organizationsOperations),
+	"ec2":             table(ec2Operations),
+	"license-manager": table(licenseOperations),
+	"kms":             table(kmsOperations),
+	"sts":             table(stsOperations),
+	"iam":             table(iamOperations),
+	"ssm":             table(ssmOperations),
+	"organizations":   table(organizationsOperations),
 }
 
 type named struct {

@@ -17,6 +17,7 @@ type state struct {
 	keyState      // KMS
 	identityState // accounts, users, roles, sessions, organizations
 	parameterState
+	licenseState
 	drawn map[uint64]int // how often a thing of a name was drawn, by the name's hash
 }
 
@@ -27,6 +28,7 @@ func newState() state {
 		keyState:       newKeyState(),
 		identityState:  newIdentityState(),
 		parameterState: newParameterState(),
+		licenseState:   newLicenseState(),
 		drawn:          map[uint64]int{},
 	}
 }

@@ -360,6 +360,7 @@ type FlatTarget struct {
 	ForceDeregister             *bool                         `mapstructure:"force_deregister" cty:"force_deregister" hcl:"force_deregister"`
 	ForceDeleteSnapshot         *bool                         `mapstructure:"force_delete_snapshot" cty:"force_delete_snapshot" hcl:"force_delete_snapshot"`
 	FastLaunch                  *FlatFastLaunch               `mapstructure:"fast_launch" cty:"fast_launch" hcl:"fast_launch"`
+	LicenseConfigurationARNs    []string                      `mapstructure:"license_configuration_arns" cty:"license_configuration_arns" hcl:"license_configuration_arns"`
 	KeepReleases                *int                          `mapstructure:"keep_releases" cty:"keep_releases" hcl:"keep_releases"`
 	KeepFor                     *string                       `mapstructure:"keep_for" cty:"keep_for" hcl:"keep_for"`
 	KeepReleasesDryRun          *bool                         `mapstructure:"keep_releases_dry_run" cty:"keep_releases_dry_run" hcl:"keep_releases_dry_run"`
@@ -408,6 +409,7 @@ func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 		"force_deregister":               &hcldec.AttrSpec{Name: "force_deregister", Type: cty.Bool, Required: false},
 		"force_delete_snapshot":          &hcldec.AttrSpec{Name: "force_delete_snapshot", Type: cty.Bool, Required: false},
 		"fast_launch":                    &hcldec.BlockSpec{TypeName: "fast_launch", Nested: hcldec.ObjectSpec((*FlatFastLaunch)(nil).HCL2Spec())},
+		"license_configuration_arns":     &hcldec.AttrSpec{Name: "license_configuration_arns", Type: cty.List(cty.String), Required: false},
 		"keep_releases":                  &hcldec.AttrSpec{Name: "keep_releases", Type: cty.Number, Required: false},
 		"keep_for":                       &hcldec.AttrSpec{Name: "keep_for", Type: cty.String, Required: false},
 		"keep_releases_dry_run":          &hcldec.AttrSpec{Name: "keep_releases_dry_run", Type: cty.Bool, Required: false},

@@ -187,6 +187,7 @@ var options = []struct {
 	{"target.snapshot_copy_duration_minutes", target(`snapshot_copy_duration_minutes = 30`), func(r run) any { return r.target().CopyMinutes }, 30},
 	{"target.deprecate_at", target(`deprecate_at = "2027-06-30T00:00:00Z"`), func(r run) any { return r.target().Lifecycle.DeprecateAt }, time.Date(2027, 6, 30, 0, 0, 0, 0, time.UTC)},
 	{"target.deprecate_after", target(`deprecate_after = "2160h"`), func(r run) any { return r.target().Lifecycle.DeprecateAfter }, 2160 * time.Hour},
+	{"target.license_configuration_arns", target(`license_configuration_arns = ["arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"]`), func(r run) any { return r.target().Licenses }, []plan.Text{"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"}},
 	{"target.fast_launch.enable_fast_launch", target("fast_launch {\nenable_fast_launch = false\n}"), func(r run) any { return r.target().Lifecycle.FastLaunch }, (*plan.FastLaunch)(nil)},
 	{"target.fast_launch.template_id", target("fast_launch {\ntemplate_id = \"lt-0123456789abcdef0\"\ntemplate_version = 3\n}"), func(r run) any { return r.target().Lifecycle.FastLaunch.TemplateID }, "lt-0123456789abcdef0"},
 	{"target.fast_launch.template_name", target("fast_launch {\ntemplate_name = \"windows\"\ntemplate_version = 3\n}"), func(r run) any { return r.target().Lifecycle.FastLaunch.TemplateName }, "windows"},

@@ -70,6 +70,13 @@ func (t *Target) checkLifecycle(p *problems) {
 	if t.ForceDeleteSnapshot && !t.ForceDeregister {
 		p.add("force_delete_snapshot", "no effect without force_deregister")
 	}
+	for i, arn := range t.LicenseConfigurationARNs {
+		p.template(index("license_configuration_arns", i), arn, false)
+		if literal(arn) && !plan.IsLicenseConfiguration(arn) {
+			p.add(index("license_configuration_arns", i), "%q is no ARN of a license configuration", arn)
+		}
+	}
+	p.twice("license_configuration_arns", t.LicenseConfigurationARNs)
 	for i, account := range t.AMIUsers {
 		p.account(index("ami_users", i), account)
 		if literal(account) && slices.Equal(t.AccountIDs, []string{account}) && len(t.OrganizationalUnitIDs) == 0 {

@@ -85,6 +85,10 @@ type Target struct {
 	ForceDeleteSnapshot bool `mapstructure:"force_delete_snapshot"`
 	// Lets Windows instances of the copy launch sooner. See [fast_launch](#fast_launch). Default: it is left as it is.
 	FastLaunch *FastLaunch `mapstructure:"fast_launch"`
+	// ARNs of license configurations of AWS License Manager that count launches of the copy, of the account's own or shared with it, in the copy's Region. They may name
+	// [template variables](#template-variables). License Manager counts every launch from then on, that of a `launch_check` as well, and refuses it where a hard limit is reached or a rule is broken.
+	// What the image is associated with besides stays. Default: none.
+	LicenseConfigurationARNs []string `mapstructure:"license_configuration_arns"`
 	// How many releases the accounts keep in each Region, the one of this run among them. Once a destination is served, and everything that shall name the
 	// image does, older images of the same `release_line` are deregistered with their snapshots. An image stays that is protected, that others may launch, or that an
 	// instance, a launch template in any version, a parameter or a recipe names, and so does one of which the source image is gone: it cannot be proved to be
@@ -140,6 +144,9 @@ func (t *Target) target() plan.Target {
 	}
 	if t.Method == "" {
 		target.Method = plan.Auto
+	}
+	for _, arn := range t.LicenseConfigurationARNs {
+		target.Licenses = append(target.Licenses, plan.Text(arn))
 	}
 	target.Roles = rolesOf(t.RoleName, t.AssumeRole)
 	for _, grant := range t.Grants {

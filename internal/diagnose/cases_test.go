@@ -255,6 +255,7 @@ var cases = []titled{
 
 	{"8.5 a launch ends: Client.InvalidKMSKey.InvalidState, one's own role", there(nil, "ec2:RunInstances", 0, "Client.InvalidKMSKey.InvalidState", "Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state").on(targetKey)},
 	{"8.5 a launch ends: Client.InvalidKMSKey.InvalidState, Auto Scaling's role", there(nil, "ec2:RunInstances", 0, "Client.InvalidKMSKey.InvalidState", "Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state").by(scaling).on(targetKey)},
+	{"9.0 a license configuration that is not there", there(nil, "license-manager:UpdateLicenseSpecificationsForResource", 400, "InvalidParameterValueException", "The license configuration does not exist.").on(image)},
 	{"9.18 a launch on a type that the image is not made for", there(nil, "ec2:RunInstances", 400, "InvalidParameterCombination", "This AMI does not support the specified instance type").on(image)},
 	{"9.18 a launch on a type that wants ENA (2.4.4)", there(nil, "ec2:RunInstances", 400, "InvalidParameterCombination", "Enhanced networking with the Elastic Network Adapter (ENA) is required for the 't3.micro' instance type. Ensure that you are using an AMI that is enabled for ENA.").on(image)},
 	{"8.5 the same, with a key of another account", there(nil, "ec2:RunInstances", 0, "Client.InvalidKMSKey.InvalidState", "Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state").by(scaling).on(sourceKey)},

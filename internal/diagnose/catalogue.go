@@ -269,6 +269,8 @@ var catalogue = []entry{
 
 	{rules: "9.18 2.4.4", calls: "ec2:RunInstances", codes: "InvalidParameterCombination", holds: has{"instance type"}, says: "the image does not run on this instance type", because: "types may ask for enhanced networking (ENA), which the image has to support, and an image may be made for some types alone",
 		next: "set instance_type in launch_check to one that the image is made for"},
+	{rules: "9.0", calls: "license-manager:UpdateLicenseSpecificationsForResource", codes: "InvalidParameterValueException", says: "there is no such license configuration in {region}", because: "license configurations are an account's own, or shared with it, in one Region",
+		next: "correct license_configuration_arns, or have it shared with account {account}"},
 
 	// 8: launches that end as soon as they begin.
 	{rules: "8.5 8.6 1.8.6 A.4.9", holds: has{"Client.InvalidKMSKey.InvalidState"}, onKey: true, says: "the instance ended because of a key",

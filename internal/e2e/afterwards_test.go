@@ -15,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/licensemanager"
+	lmtypes "github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 )
 
@@ -26,6 +28,7 @@ const (
 // after hands an image on and leaves it as a target may want it.
 const after = `
 variable "image" { type = string }
+variable "license" { type = string }
 variable "only_verify" {
   type    = bool
   default = false
@@ -59,6 +62,7 @@ build {
       deprecate_after                = "2160h"
       ami_users                      = ["777777777777"]
       tags                           = { "ec2:SharedTag/team" = "web" }
+      license_configuration_arns     = [var.license]
       deregistration_protection {
         with_cooldown = true
       }
@@ -87,7 +91,9 @@ build {
 func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	h := newHost(t, after)
 	w, ctx := h.World, t.Context()
-	rightsOf(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*"],"Resource":"*"}]}`)
+	rightsOf(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","license-manager:*"],"Resource":"*"}]}`)
+	licenses := licensemanager.NewFromConfig(w.Config(target, region))
+	license := *must(licenses.CreateLicenseConfiguration(ctx, &licensemanager.CreateLicenseConfigurationInput{Name: aws.String("per instance"), LicenseCountingType: lmtypes.LicenseCountingTypeInstance}))(t).LicenseConfigurationArn
 	key := keyARN(t, w, source, "golden-source")
 	must(w.kms(source).PutKeyPolicy(ctx, &kms.PutKeyPolicyInput{KeyId: &key, Policy: aws.String(
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111111111111:root"},"Action":"kms:*","Resource":"*"}]}`)}))(t)
@@ -96,7 +102,7 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	sold := registered(t, w, vendor, &ec2.RegisterImageInput{Name: aws.String("sold"), BillingProducts: []string{"bp-0002"}}, source)
 	own := copied(t, w, sold, "golden-windows")
 
-	h.packer(t, 0, "build", "-color=false", "-var=image="+own, ".")
+	h.packer(t, 0, "build", "-color=false", "-var=image="+own, "-var=license="+license, ".")
 	golden := image(t, w, target, "windows")
 	if *golden.ImageId == taken || golden.Platform != types.PlatformValuesWindows || aws.ToString(golden.DeregistrationProtection) != "enabled-with-cooldown" || golden.DeprecationTime == nil {
 		t.Errorf("the target has %+v", golden)
@@ -114,6 +120,10 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	}
 	if fast := must(w.ec2(target).DescribeFastLaunchImages(ctx, &ec2.DescribeFastLaunchImagesInput{}))(t).FastLaunchImages; len(fast) != 1 || *fast[0].ImageId != *golden.ImageId {
 		t.Errorf("fast launch of %+v", fast)
+	}
+	counted := must(licenses.ListLicenseSpecificationsForResource(ctx, &licensemanager.ListLicenseSpecificationsForResourceInput{ResourceArn: aws.String("arn:aws:ec2:" + region + "::image/" + *golden.ImageId)}))(t)
+	if by := counted.LicenseSpecifications; len(by) != 1 || *by[0].LicenseConfigurationArn != license {
+		t.Errorf("launches are counted by %+v, want %s", by, license)
 	}
 	parameter := must(ssm.NewFromConfig(w.Config(target, region)).GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String("/golden/windows"), WithDecryption: aws.Bool(true)}))(t).Parameter
 	if *parameter.Value != *golden.ImageId || parameter.Type != "SecureString" {
@@ -135,7 +145,7 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 		t.Errorf("the manifest tells of %+v left behind: %v", told.Left, err)
 	}
 
-	verify := []string{"build", "-color=false", "-var=image=" + own, "-var=only_verify=true", "."}
+	verify := []string{"build", "-color=false", "-var=image=" + own, "-var=license=" + license, "-var=only_verify=true", "."}
 	h.packer(t, 0, verify...)
 	must(w.ec2(target).ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{LaunchTemplateName: aws.String("web"), DefaultVersion: aws.String("1")}))(t)
 	says(t, h.packer(t, 1, verify...), "launch template web", *golden.ImageId)

@@ -57,6 +57,7 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 	found = append(found, nameTroubles(req, d, facts)...)
 	found = append(found, methodTroubles(req, d, facts)...)
 	found = append(found, lifecycleTroubles(d, facts)...)
+	found = append(found, licenseTroubles(d)...)
 	if n := len(d.Tags) + ownTags; n > maxTags {
 		found = append(found, finding(Refused, "9.4", "tags", fmt.Sprintf("the image would have %d tags", n),
 			fmt.Sprintf("AWS lets a resource have %d, and %d of them say where ours come from", maxTags, ownTags), "give fewer tags"))

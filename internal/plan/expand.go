@@ -19,10 +19,11 @@ type Destination struct {
 	At           Place
 	Target       string // name of the target block
 	Optional     bool
-	FromRegion   string // Region of the image that it gets
-	Method       Method // BySnapshot or ByImage
-	MethodWhy    string // why auto took ByImage
-	CopyMinutes  int    // 0: as long as it takes
+	FromRegion   string   // Region of the image that it gets
+	Method       Method   // BySnapshot or ByImage
+	MethodWhy    string   // why auto took ByImage
+	CopyMinutes  int      // 0: as long as it takes
+	Licenses     []string // ARNs of license configurations, sorted
 	Lifecycle    Lifecycle
 	Retention    Retention
 	Via          string // option that its credentials come from
@@ -96,6 +97,10 @@ func expand(req Request, facts Facts, target Target, at Place) (Destination, []F
 		d.KMSKeyID = r.text("region_kms_key_ids", key)
 	}
 	d.Grants = r.grants(target.Grants)
+	for i, arn := range target.Licenses {
+		d.Licenses = append(d.Licenses, r.text(fmt.Sprintf("license_configuration_arns[%d]", i), arn))
+	}
+	d.Licenses = union(d.Licenses, nil)
 	if check := target.LaunchCheck; check != nil {
 		d.Launch = &Launch{InstanceType: check.InstanceType, SubnetID: check.SubnetID, Tags: r.texts("launch_check: run_tags", check.Tags, nil)}
 	}

@@ -83,6 +83,9 @@ func (b *builder) settle(g *goal) {
 	if f := g.Lifecycle.FastLaunch; f != nil {
 		settled = append(settled, b.add(&EnableFastLaunch{Head: head("fast-launch"), FastLaunch: *f, Image: g.ami, Name: g.Name}))
 	}
+	if len(g.Licenses) > 0 {
+		settled = append(settled, b.add(&AssociateLicenses{Head: head("licenses"), Image: g.ami, Name: g.Name, ARNs: g.Licenses}))
+	}
 	if users := g.Lifecycle.Users.Without(Audience{Accounts: []string{g.At.Account}}); !users.Nobody() {
 		settled = append(settled, b.add(&ShareImage{Head: head("users"), Image: g.ami, With: users}))
 	}

@@ -69,6 +69,7 @@ type Target struct {
 	AMIDescription  Text // "": the source's description
 	Tags            map[string]Text
 	SnapshotTags    map[string]Text
+	Licenses        []Text           // ARNs of license configurations that count its launches
 	LaunchCheck     *LaunchCheck     // nil: none
 	Grants          []Grant          // who may use its key
 	Parameters      []Parameter      // in the order of the template

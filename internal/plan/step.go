@@ -78,7 +78,7 @@ type Step interface {
 // Proves reports a step that has to succeed before its destination is served, and anything may point at its image.
 func Proves(s Step) bool {
 	switch s := s.(type) {
-	case *VerifyImage, *RunInstance, *DeprecateImage, *EnableFastLaunch, *LockImage:
+	case *VerifyImage, *RunInstance, *DeprecateImage, *EnableFastLaunch, *LockImage, *AssociateLicenses:
 		return true
 	case *ShareImage:
 		return s.For != (Place{}) // of the destination's own image

@@ -77,6 +77,9 @@ func everyOption(s Setup) ([]plan.Request, plan.Facts) {
 	if s.with("ami_users") {
 		target.Lifecycle.Users.Accounts = s.Users
 	}
+	if s.with("license_configuration_arns") {
+		target.Licenses = []plan.Text{"arn:{{ .Partition }}:license-manager:{{ .Region }}:{{ .AccountId }}:license-configuration:lic-0"}
+	}
 	if s.with("deprecate_after") {
 		target.Lifecycle.DeprecateAfter = 90 * 24 * time.Hour
 	}

@@ -167,6 +167,8 @@ func (h *holder) terms() []term {
 		{"RemoveWhatIsOurs", is("ec2:DeleteSnapshot", "ec2:DeleteVolume", "ec2:DeregisterImage", "ec2:TerminateInstances"), anywhere, ours},
 		{"Launch", is("ec2:RunInstances"), anywhere, nil},
 		{"Publish", is("ssm:PutParameter", "ssm:GetParameter", "ssm:AddTagsToResource"), here, nil},
+		{"LookAtLicenses", is("license-manager:ListLicenseSpecificationsForResource"), whole, nil},
+		{"AssociateLicenses", is("license-manager:UpdateLicenseSpecificationsForResource"), everywhere, nil},
 		{"AddTemplateVersion", is("ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"), here, nil},
 		{"LiftOurProtection", is("ec2:DisableImageDeregistrationProtection"), anywhere, Condition{"Null": {"aws:ResourceTag/" + origin.Protected: {"false"}}}},
 	}
@@ -279,6 +281,13 @@ func anything(string) string { return "*" }
 func here(resource string) string {
 	parts := strings.SplitN(resource, ":", 6)
 	parts[3], parts[4] = "*", "*"
+	return strings.Join(parts, ":")
+}
+
+// everywhere is every license configuration that the account that asks has, or is shared with it: their ids differ by Region.
+func everywhere(resource string) string {
+	parts := strings.SplitN(resource, ":", 7)
+	parts[3], parts[4], parts[6] = "*", "*", "*"
 	return strings.Join(parts, ":")
 }
 

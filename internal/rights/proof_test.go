@@ -18,6 +18,8 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/licensemanager"
+	lmtypes "github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
@@ -45,6 +47,7 @@ type site struct {
 	user     aws.Config // of the source account, who may assume the build role
 	launcher aws.Config // of the target account, who may assume the role that launches
 	sharer   aws.Config // of an account of a share block, likewise
+	license  string     // ARN of a license configuration of the target account
 }
 
 // furnish makes a world. change is done to the policies before they are given.
@@ -111,6 +114,10 @@ func furnishWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]str
 		_, err = ec2.NewFromConfig(b.Config(target, home)).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: &s.Template,
 			LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeT3Nano}})
 		s.must(err)
+		license, err := licensemanager.NewFromConfig(b.Config(target, home)).CreateLicenseConfiguration(t.Context(), &licensemanager.CreateLicenseConfigurationInput{
+			Name: aws.String("per instance"), LicenseCountingType: lmtypes.LicenseCountingTypeInstance})
+		s.must(err)
+		s.license = *license.LicenseConfigurationArn
 		other, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{})
 		s.must(err)
 		_, err = keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/build"), TargetKeyId: other.KeyMetadata.KeyId})
@@ -232,6 +239,9 @@ func (s *site) tells() string {
 		req := requests(s.Setup)[of]
 		req.Images[0].ImageID, req.Build.RunID = s.image, name
 		req.Targets[0].Roles[0].ExternalID = plan.Secret(s.ExternalID)
+		if len(req.Targets[0].Licenses) > 0 {
+			req.Targets[0].Licenses[0] = plan.Text(s.license)
+		}
 		if len(req.Shares) > 0 {
 			req.Shares[0].Roles[0].ExternalID = plan.Secret(s.ExternalID)
 		}

@@ -77,7 +77,7 @@ func (s Setup) Check() error {
 }
 
 // Options are those of a template that take rights beside those of the bare job, by their names there.
-var Options = []string{"ami_users", "canary", "deprecate_after", "deregistration_protection", "fast_launch", "grant", "keep_releases", "launch_check", "launch_template", "method = image", "share", "source_key_access = grant", "ssm_parameter"}
+var Options = []string{"ami_users", "canary", "deprecate_after", "deregistration_protection", "fast_launch", "grant", "keep_releases", "launch_check", "launch_template", "license_configuration_arns", "method = image", "share", "source_key_access = grant", "ssm_parameter"}
 
 // OnRequest are those that let a target role remove what is not ours: no policy has them unless it is asked for.
 var OnRequest = []string{"force_delete_snapshot", "force_deregister"}

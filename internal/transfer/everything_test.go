@@ -32,7 +32,11 @@ func everything(t *testing.T, method plan.Method) *house {
 	h.autoScaling(friend)
 	h.template(target, home, "web")
 	h.occupy(target, home, "web")
-	h.befriend(func(req *plan.Request) { everyWish(req, method) })
+	license := h.licensed(target, home)
+	h.befriend(func(req *plan.Request) {
+		everyWish(req, method)
+		req.Targets[0].Licenses = []plan.Text{plan.Text(license)}
+	})
 	h.admit()
 	h.audit = func() (int, int) { return h.made(friend) }
 	return h
@@ -74,6 +78,7 @@ func (h *house) made(launchers string) (missing, twice int) {
 	exactly(granted(target, targetAlias, "encrypted-ami:"+roleName))
 	exactly(granted(source, sourceAlias, "encrypted-ami:AWSServiceRoleForAutoScaling"))
 	for _, image := range h.ownImages(target, home) {
+		exactly(len(h.licensesOf(target, home, aws.ToString(image.ImageId))))
 		is(aws.ToString(image.Name) == "web" && image.DeprecationTime != nil && strings.HasPrefix(aws.ToString(image.DeregistrationProtection), "enabled"))
 		is(slices.Contains(h.launchable(target, home, aws.ToString(image.ImageId)).Accounts, launchers))
 		fast, err := h.ec2(target, home).DescribeFastLaunchImages(context.Background(), &ec2.DescribeFastLaunchImagesInput{ImageIds: []string{aws.ToString(image.ImageId)}})

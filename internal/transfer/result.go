@@ -241,6 +241,8 @@ func resourceOf(s plan.Step) string {
 		return s.Image.Known
 	case *plan.EnableFastLaunch:
 		return s.Image.Known
+	case *plan.AssociateLicenses:
+		return s.Image.Known
 	case *plan.LockImage:
 		return s.Image.Known
 	case *plan.WithdrawImageShare:

@@ -79,6 +79,8 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 		end(t.deprecateImage(ctx, j, s))
 	case *plan.EnableFastLaunch:
 		end(t.enableFastLaunch(ctx, j, s))
+	case *plan.AssociateLicenses:
+		end(t.associateLicenses(ctx, j, s))
 	case *plan.LockImage:
 		end(t.lockImage(ctx, j, s))
 	case *plan.ShareImage:

@@ -20,12 +20,13 @@ type api struct {
 }
 
 var apis = map[string]api{
-	"ec2":           {ec2: true, version: "2016-11-15", namespace: "http://ec2.amazonaws.com/doc/2016-11-15/", names: table(&ec2Names, lowerFirst, "item")},
-	"sts":           {version: "2011-06-15", namespace: "https://sts.amazonaws.com/doc/2011-06-15/", names: table(&stsNames, sameName, "member")},
-	"iam":           {version: "2010-05-08", namespace: "https://iam.amazonaws.com/doc/2010-05-08/", names: table(&iamNames, sameName, "member")},
-	"kms":           {json: true, target: "TrentService"},
-	"ssm":           {json: true, target: "AmazonSSM"},
-	"organizations": {json: true, target: "AWSOrganizationsV20161128"},
+	"ec2":             {ec2: true, version: "2016-11-15", namespace: "http://ec2.amazonaws.com/doc/2016-11-15/", names: table(&ec2Names, lowerFirst, "item")},
+	"sts":             {version: "2011-06-15", namespace: "https://sts.amazonaws.com/doc/2011-06-15/", names: table(&stsNames, sameName, "member")},
+	"iam":             {version: "2010-05-08", namespace: "https://iam.amazonaws.com/doc/2010-05-08/", names: table(&iamNames, sameName, "member")},
+	"kms":             {json: true, target: "TrentService"},
+	"ssm":             {json: true, target: "AmazonSSM"},
+	"organizations":   {json: true, target: "AWSOrganizationsV20161128"},
+	"license-manager": {json: true, target: "AWSLicenseManager"},
 }
 
 var (

@@ -21,7 +21,7 @@ import (
 
 // Request is a signed AWS request: its head as fields, its parameters for Decode.
 type Request struct {
-	Service      string // ec2, sts, iam, kms, ssm, organizations: from the credential scope of the signature
+	Service      string // ec2, sts, iam, kms, ssm, organizations, license-manager: from the credential scope of the signature
 	Region       string // from the credential scope, such as us-east-1
 	AccessKeyID  string // from the credential scope
 	SessionToken string // X-Amz-Security-Token, empty for long-term credentials

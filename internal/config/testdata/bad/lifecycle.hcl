@@ -8,6 +8,7 @@ target {
   force_delete_snapshot          = true
   ami_users                      = ["999999999999", "1"]
   ami_org_arns                   = ["o-1"]
+  license_configuration_arns     = ["lic-1", "arn:aws:license-manager:{{ .Regio }}:999999999999:license-configuration:lic-1", "{{"]
   deregistration_protection {
     enabled       = false
     with_cooldown = true

@@ -1,0 +1,120 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/licensemanager"
+	lmtypes "github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
+)
+
+// Of License Manager: license configurations, and which images are associated with them (SDK licensemanager). Codes of refusals and the resources that
+// policies are asked about are an inference; launches are not counted.
+var licenseOperations = []named{
+	op((*World).createLicenseConfiguration),
+	op((*World).updateLicenseSpecificationsForResource),
+	op((*World).listLicenseSpecificationsForResource),
+}
+
+// licenseState is what License Manager knows.
+type licenseState struct {
+	licenses   shelf[place]        // license configurations by ARN
+	associated map[string][]string // image ARN -> license configurations, sorted
+}
+
+func newLicenseState() licenseState {
+	return licenseState{licenses: newShelf[place](), associated: map[string][]string{}}
+}
+
+func (w *World) createLicenseConfiguration(c *Call, in *licensemanager.CreateLicenseConfigurationInput) (*licensemanager.CreateLicenseConfigurationOutput, error) {
+	if err := only(in, "Name", "LicenseCountingType"); err != nil {
+		return nil, err
+	}
+	if err := w.authorise(c, Ask{Action: "license-manager:CreateLicenseConfiguration", Resource: "*"}); err != nil {
+		return nil, err
+	}
+	at := c.place()
+	arn := "arn:" + partitionOf(at.region) + ":license-manager:" + at.region + ":" + at.account + ":license-configuration:" + w.newID(c, "lic-")
+	w.licenses.put(arn, at)
+	c.changed(arn)
+	return &licensemanager.CreateLicenseConfigurationOutput{LicenseConfigurationArn: &arn}, nil
+}
+
+func (w *World) updateLicenseSpecificationsForResource(c *Call, in *licensemanager.UpdateLicenseSpecificationsForResourceInput) (*licensemanager.UpdateLicenseSpecificationsForResourceOutput, error) {
+	if err := only(in, "ResourceArn", "AddLicenseSpecifications", "RemoveLicenseSpecifications"); err != nil {
+		return nil, err
+	}
+	added, err := licensesOf(in.AddLicenseSpecifications)
+	if err != nil {
+		return nil, err
+	}
+	removed, err := licensesOf(in.RemoveLicenseSpecifications)
+	if err != nil {
+		return nil, err
+	}
+	var asks []Ask
+	for _, arn := range slices.Concat(added, removed) {
+		asks = append(asks, Ask{Action: "license-manager:UpdateLicenseSpecificationsForResource", Resource: arn})
+	}
+	if err := w.authorise(c, asks...); err != nil {
+		return nil, err
+	}
+	image, err := w.licensedImage(c, in.ResourceArn)
+	if err != nil {
+		return nil, err
+	}
+	for _, arn := range added {
+		if at, there := w.licenses.get(arn); !there || at != c.place() {
+			return nil, invalid("InvalidParameterValueException", "The license configuration %s does not exist.", arn)
+		}
+	}
+	has := slices.DeleteFunc(append(slices.Clone(w.associated[image]), added...), func(arn string) bool { return slices.Contains(removed, arn) })
+	slices.Sort(has)
+	w.associated[image] = slices.Compact(has)
+	c.changed(image)
+	return &licensemanager.UpdateLicenseSpecificationsForResourceOutput{}, nil
+}
+
+func (w *World) listLicenseSpecificationsForResource(c *Call, in *licensemanager.ListLicenseSpecificationsForResourceInput) (*licensemanager.ListLicenseSpecificationsForResourceOutput, error) {
+	if err := only(in, "ResourceArn"); err != nil {
+		return nil, err
+	}
+	if err := w.authorise(c, Ask{Action: "license-manager:ListLicenseSpecificationsForResource", Resource: "*"}); err != nil {
+		return nil, err
+	}
+	image, err := w.licensedImage(c, in.ResourceArn)
+	if err != nil {
+		return nil, err
+	}
+	out := &licensemanager.ListLicenseSpecificationsForResourceOutput{}
+	for _, arn := range w.associated[image] {
+		out.LicenseSpecifications = append(out.LicenseSpecifications, lmtypes.LicenseSpecification{LicenseConfigurationArn: aws.String(arn)})
+	}
+	return out, nil
+}
+
+// licensedImage is the caller's own image of an ARN.
+func (w *World) licensedImage(c *Call, arn *string) (string, error) {
+	_, id, _ := strings.Cut(aws.ToString(arn), "::image/")
+	i, there := w.images.get(id)
+	if !there || i.gone || i.home != c.place() || *arn != "arn:"+partitionOf(c.Region)+":ec2:"+c.Region+"::image/"+id {
+		return "", invalid("InvalidParameterValueException", "The resource %s does not exist.", aws.ToString(arn))
+	}
+	return *arn, nil
+}
+
+// licensesOf are the ARNs of specifications. What an owner lets other accounts' launches count is not modelled.
+func licensesOf(all []lmtypes.LicenseSpecification) ([]string, error) {
+	var arns []string
+	for i := range all {
+		if err := only(&all[i], "LicenseConfigurationArn"); err != nil {
+			return nil, err
+		}
+		arns = append(arns, aws.ToString(all[i].LicenseConfigurationArn))
+	}
+	return arns, nil
+}

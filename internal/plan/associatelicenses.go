@@ -1,0 +1,59 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// AssociateLicenses has AWS License Manager count launches of an image by license configurations; others that it has stay (SDK licensemanager,
+// UpdateLicenseSpecificationsForResource).
+type AssociateLicenses struct {
+	Head
+	Image Ref
+	Name  string   // for messages
+	ARNs  []string // of license configurations in At's Region, sorted
+}
+
+// ImageARN is how License Manager names an image there.
+func (s *AssociateLicenses) ImageARN(id string) string { return s.At.image(id) }
+
+// Rights of the step.
+func (s *AssociateLicenses) Rights() []Right {
+	var rights []Right
+	for _, arn := range s.ARNs {
+		rights = append(rights, Right{"license-manager:UpdateLicenseSpecificationsForResource", arn, "9.0"})
+	}
+	return append(rights, Right{"license-manager:ListLicenseSpecificationsForResource", "*", "9.0"})
+}
+
+func (s *AssociateLicenses) String() string {
+	return fmt.Sprintf("associate %q in %s with %s", s.Name, s.At, strings.Join(s.ARNs, ", "))
+}
+
+// licenseARN is that of a license configuration, with its Region.
+var licenseARN = regexp.MustCompile(`^arn:[\w-]+:license-manager:([\w-]+):\d{12}:license-configuration:lic-[0-9a-f]+$`)
+
+// IsLicenseConfiguration reports whether a text is the ARN of a license configuration.
+func IsLicenseConfiguration(arn string) bool { return licenseARN.MatchString(arn) }
+
+// licenseTroubles are license configurations that no image of a destination can be associated with.
+func licenseTroubles(d Destination) []Finding {
+	var found []Finding
+	for _, arn := range d.Licenses {
+		f := Finding{Level: Refused, Rule: "9.0", Field: field(d.Target, "license_configuration_arns"), At: d.At, Resource: arn, Next: "name one of " + d.At.Region + ", by {{ .Region }} where they differ by nothing else"}
+		switch region := licenseARN.FindStringSubmatch(arn); {
+		case region == nil:
+			f.Summary, f.Because = fmt.Sprintf("%q is no ARN of a license configuration", arn), "it is not like arn:aws:license-manager:"+d.At.Region+":"+d.At.Account+":license-configuration:lic-0123456789abcdef0123456789abcdef"
+		case region[1] != d.At.Region:
+			f.Summary, f.Because = "the license configuration is of another Region", arn+" is not in "+d.At.Region
+		default:
+			continue
+		}
+		found = append(found, f)
+	}
+	return found
+}
