@@ -4,14 +4,21 @@
 package preflight
 
 import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
 	"fmt"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 	"github.com/zclconf/go-cty/cty"
@@ -28,11 +35,41 @@ func (s *stage) role(statements ...string) {
 
 // sourceKey replaces the policy of the source account's key.
 func (s *stage) sourceKey(statements ...string) {
-	keys := kms.NewFromConfig(s.Config(source, tokyo))
+	keys, key := s.keyOf(source)
+	own := `{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"kms:*","Resource":"*"}`
+	_, err := keys.PutKeyPolicy(s.Context(), &kms.PutKeyPolicyInput{KeyId: key, Policy: aws.String(`{"Version":"2012-10-17","Statement":[` + strings.Join(append(statements, own), ",") + `]}`)})
+	s.must(err)
+}
+
+// keyOf is the key that alias/golden names in an account.
+func (s *stage) keyOf(account string) (*kms.Client, *string) {
+	keys := kms.NewFromConfig(s.Config(account, tokyo))
 	key, err := keys.DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden")})
 	s.must(err)
-	own := `{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"kms:*","Resource":"*"}`
-	_, err = keys.PutKeyPolicy(s.Context(), &kms.PutKeyPolicyInput{KeyId: key.KeyMetadata.KeyId, Policy: aws.String(`{"Version":"2012-10-17","Statement":[` + strings.Join(append(statements, own), ",") + `]}`)})
+	return keys, key.KeyMetadata.KeyId
+}
+
+// imported lets alias/golden of an account name a key with the same policy, whose imported material expires after a time; 0: which waits for its material.
+func (s *stage) imported(account string, lasts time.Duration) {
+	keys, golden := s.keyOf(account)
+	policy, err := keys.GetKeyPolicy(s.Context(), &kms.GetKeyPolicyInput{KeyId: golden})
+	s.must(err)
+	made, err := keys.CreateKey(s.Context(), &kms.CreateKeyInput{Origin: kmstypes.OriginTypeExternal, Policy: policy.Policy})
+	s.must(err)
+	key := made.KeyMetadata.KeyId
+	_, err = keys.UpdateAlias(s.Context(), &kms.UpdateAliasInput{AliasName: aws.String("alias/golden"), TargetKeyId: key})
+	s.must(err)
+	if lasts == 0 {
+		return
+	}
+	given, err := keys.GetParametersForImport(s.Context(), &kms.GetParametersForImportInput{KeyId: key, WrappingAlgorithm: kmstypes.AlgorithmSpecRsaesOaepSha256, WrappingKeySpec: kmstypes.WrappingKeySpecRsa2048})
+	s.must(err)
+	wrapping, err := x509.ParsePKIXPublicKey(given.PublicKey)
+	s.must(err)
+	material, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, wrapping.(*rsa.PublicKey), bytes.Repeat([]byte{7}, 32), nil)
+	s.must(err)
+	_, err = keys.ImportKeyMaterial(s.Context(), &kms.ImportKeyMaterialInput{KeyId: key, ImportToken: given.ImportToken, EncryptedKeyMaterial: material,
+		ExpirationModel: kmstypes.ExpirationModelTypeKeyMaterialExpires, ValidTo: aws.Time(time.Now().Add(lasts))})
 	s.must(err)
 }
 
@@ -96,6 +133,19 @@ func TestEveryBadSituationIsAFindingOfItsOwnBeforeTheBuild(t *testing.T) {
 		{"the key's policy admits it only for EC2", func(s *stage, _ map[string]any) {
 			s.sourceKey(`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + prod + `:root"},"Action":"kms:*","Resource":"*","Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}}`)
 		}},
+		{"the target's key is disabled", func(s *stage, _ map[string]any) {
+			keys, key := s.keyOf(prod)
+			_, err := keys.DisableKey(s.Context(), &kms.DisableKeyInput{KeyId: key})
+			s.must(err)
+		}},
+		{"the source key is going to be deleted", func(s *stage, _ map[string]any) {
+			keys, key := s.keyOf(source)
+			_, err := keys.ScheduleKeyDeletion(s.Context(), &kms.ScheduleKeyDeletionInput{KeyId: key})
+			s.must(err)
+		}},
+		{"the target's key waits for its material", func(s *stage, _ map[string]any) { s.imported(prod, 0) }},
+		{"the material of the source key is about to expire", func(s *stage, _ map[string]any) { s.imported(source, 10*24*time.Hour) }},
+		{"the material of the target's key is about to expire", func(s *stage, _ map[string]any) { s.imported(prod, 10*24*time.Hour) }},
 	} {
 		onStage(t, func(s *stage) {
 			options := s.options()
