@@ -10,17 +10,27 @@ import "fmt"
 type DeregisterImage struct {
 	Head
 	Image         Ref
-	Name          string // that another image has to leave (2.5.2); "": the image is ours
-	WithSnapshots bool   // they were made with it, and are of no use without it (9.11), or the template asks for it
+	Name          string   // that another image has to leave (2.5.2); "": the image is ours
+	WithSnapshots bool     // they were made with it, and are of no use without it (9.11), or the template asks for it
+	Snapshots     []string // ids of those that go with an image that is not ours, sorted; nil: ours, by whatever ids
 }
 
 // Rights of the step.
 func (s *DeregisterImage) Rights() []Right {
 	rights := []Right{{"ec2:DeregisterImage", s.At.image(s.Image.Known), "2.5.9"}}
 	if s.WithSnapshots {
-		rights = append(rights, Right{"ec2:DeleteSnapshot", s.At.snapshot("*"), "9.11"})
+		for _, snapshot := range s.snapshots() {
+			rights = append(rights, Right{"ec2:DeleteSnapshot", s.At.snapshot(snapshot), "9.11"})
+		}
 	}
 	return rights
+}
+
+func (s *DeregisterImage) snapshots() []string {
+	if s.Snapshots == nil {
+		return []string{"*"}
+	}
+	return s.Snapshots
 }
 
 func (s *DeregisterImage) String() string {

@@ -65,16 +65,26 @@ func (b *builder) makeWay(g goal, needs []ID, copies map[string]ready) []ID {
 	if taken == nil {
 		return nil
 	}
+	var snapshots []string
 	used := false
 	for _, m := range taken.BlockDeviceMappings {
-		for _, c := range copies {
-			used = used || m.Ebs != nil && c.ref.Known != "" && c.ref.Known == aws.ToString(m.Ebs.SnapshotId)
+		if m.Ebs == nil || m.Ebs.SnapshotId == nil {
+			continue
 		}
+		snapshots = append(snapshots, *m.Ebs.SnapshotId)
+		for _, c := range copies {
+			used = used || c.ref.Known == *m.Ebs.SnapshotId
+		}
+	}
+	along := g.Lifecycle.ForceDeleteSnapshot && !used
+	if !along {
+		snapshots = nil
 	}
 	return []ID{b.add(&DeregisterImage{
 		Head:          Head{Step: id("deregister", g.At.Account, g.At.Region, aws.ToString(taken.ImageId)), At: g.At, For: g.At, Needs: slices.Clone(needs), Takes: callTime},
 		Image:         Ref{Known: aws.ToString(taken.ImageId)},
 		Name:          g.Name,
-		WithSnapshots: g.Lifecycle.ForceDeleteSnapshot && !used,
+		WithSnapshots: along,
+		Snapshots:     union(snapshots, nil),
 	})}
 }

@@ -5,6 +5,7 @@ package transfer_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,6 +100,19 @@ func TestThatTheImageWithTheNameMayBeDeregisteredIsProvedFirst(t *testing.T) {
 		findings := transfer.Prove(t.Context(), pool, h.decide(t.Context(), pool, h.request()), 0)
 		if len(findings) != 1 || findings[0].Level != plan.Refused || findings[0].Operation != "ec2:DeregisterImage" {
 			t.Errorf("found %+v, want the deregistration refused", findings)
+		}
+	})
+}
+
+// Nor may snapshots stay behind without their image for want of a right (9.11).
+func TestThatTheSnapshotsOfTheImageWithTheNameMayBeDeletedIsProvedFirst_9_11(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _, snapshot := occupied(t, plan.BySnapshot, true, true)
+		h.forbid("222222222222", "ec2:DeleteSnapshot")
+		pool := h.pool(t.Context(), h.World)
+		findings := transfer.Prove(t.Context(), pool, h.decide(t.Context(), pool, h.request()), 0)
+		if len(findings) != 1 || findings[0].Level != plan.Refused || findings[0].Operation != "ec2:DeleteSnapshot" || !strings.HasSuffix(findings[0].Resource, "/"+snapshot) {
+			t.Errorf("found %+v, want the deletion of %s refused", findings, snapshot)
 		}
 	})
 }

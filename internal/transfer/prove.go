@@ -164,7 +164,7 @@ func (t *transfer) proofs(steps []plan.Step) []proof {
 			add(t.proveImageShare(s))
 		case *plan.DeregisterImage:
 			if s.Name != "" {
-				add(t.proveDeregistration(s))
+				add(t.proveDeregistration(s)...)
 			}
 		case *plan.RegisterImage:
 			if f, err := t.proveRegistration(s); err == nil {
@@ -217,11 +217,19 @@ func (t *transfer) proveShare(s *plan.ShareSnapshot) proof {
 }
 
 // proveDeregistration asks for an image that is not ours: the target's policy may let only ours go.
-func (t *transfer) proveDeregistration(s *plan.DeregisterImage) proof {
-	return proof{step: s, at: s.At, about: "ec2:DeregisterImage", resource: s.Image.Known, call: func(ctx context.Context) error {
+// AWS tells of a snapshot that may not go along only when the image is gone (9.11).
+func (t *transfer) proveDeregistration(s *plan.DeregisterImage) []proof {
+	all := []proof{{step: s, at: s.At, about: "ec2:DeregisterImage", resource: s.Image.Known, call: func(ctx context.Context) error {
 		_, err := t.pool.EC2(s.At).DeregisterImage(ctx, &ec2.DeregisterImageInput{DryRun: aws.Bool(true), ImageId: aws.String(s.Image.Known), DeleteAssociatedSnapshots: aws.Bool(s.WithSnapshots)})
 		return err
-	}}
+	}}}
+	for _, snapshot := range s.Snapshots {
+		all = append(all, proof{step: s, at: s.At, about: "ec2:DeleteSnapshot " + snapshot, resource: snapshot, call: func(ctx context.Context) error {
+			_, err := t.pool.EC2(s.At).DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{DryRun: aws.Bool(true), SnapshotId: aws.String(snapshot)})
+			return err
+		}})
+	}
+	return all
 }
 
 func (t *transfer) proveRegistration(s *plan.RegisterImage) (proof, error) {
