@@ -43,11 +43,13 @@ func (w *World) copyImage(c *Call, in *ec2.CopyImageInput) (*ec2.CopyImageOutput
 		if err := w.admitImageCopy(c); err != nil {
 			return nil, err
 		}
-		made, err := w.beginImageCopy(c, in, source, choices)
-		if err != nil {
-			return nil, err
+		share := 0.0
+		if m := in.SnapshotCopyCompletionDurationMinutes; m != nil {
+			if share, err = w.admitTimed(c, *in.SourceRegion, int32(*m), w.storageOf(source)...); err != nil {
+				return nil, err
+			}
 		}
-		return &ec2.CopyImageOutput{ImageId: &made.id}, nil
+		return &ec2.CopyImageOutput{ImageId: &w.beginImageCopy(c, in, source, choices, share).id}, nil
 	})
 }
 
@@ -146,8 +148,9 @@ func (w *World) chooseKeys(c *Call, in *ec2.CopyImageInput, source *image) (map[
 	return choices, nil
 }
 
-// beginImageCopy begins the copies of the snapshots and makes the image, which keeps all that CopyImage keeps (2.4).
-func (w *World) beginImageCopy(c *Call, in *ec2.CopyImageInput, source *image, choices map[string]keyChoice) (*image, error) {
+// beginImageCopy begins the copies of the snapshots, with their share of the throughput that they ask for, and makes the image, which keeps all that
+// CopyImage keeps (2.4).
+func (w *World) beginImageCopy(c *Call, in *ec2.CopyImageInput, source *image, choices map[string]keyChoice, share float64) *image {
 	made := &image{about: source.about, copied: true, uefiData: source.uefiData, platform: source.platform}
 	made.about.Name, made.about.Description = in.Name, given(in.Description)
 	made.about.SourceImageId, made.about.SourceImageRegion, made.about.SourceInstanceId = &source.id, in.SourceRegion, nil
@@ -160,15 +163,12 @@ func (w *World) beginImageCopy(c *Call, in *ec2.CopyImageInput, source *image, c
 		part, there := w.snapshots.get(*device.Ebs.SnapshotId)
 		order := copyOrder{
 			source: part, readable: there, sourceID: *device.Ebs.SnapshotId, sourceRegion: *in.SourceRegion, choice: choices[*device.Ebs.SnapshotId], key: in.KmsKeyId,
-			tags: in.TagSpecifications,
+			share: share, tags: in.TagSpecifications,
 		}
 		if in.SnapshotCopyCompletionDurationMinutes != nil {
 			order.minutes = aws.Int32(int32(*in.SnapshotCopyCompletionDurationMinutes))
 		}
-		copied, err := w.beginCopy(c, order)
-		if err != nil {
-			return nil, err
-		}
+		copied := w.beginCopy(c, order)
 		ebs := *device.Ebs
 		ebs.SnapshotId, ebs.Encrypted = &copied.id, nil
 		made.parts = append(made.parts, copied)
@@ -185,7 +185,7 @@ func (w *World) beginImageCopy(c *Call, in *ec2.CopyImageInput, source *image, c
 	}
 	under := &w.copiesTo(made.home).images
 	*under = append(*under, ends)
-	return made, nil
+	return made
 }
 
 // copyDescription is the description that EC2 gives the snapshots of a copied image.

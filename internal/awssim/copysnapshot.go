@@ -6,7 +6,6 @@ package awssim
 import (
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -52,13 +51,16 @@ func (w *World) copySnapshot(c *Call, in *ec2.CopySnapshotInput) (*ec2.CopySnaps
 	if err := w.admitSnapshotCopy(c); err != nil {
 		return nil, err
 	}
-	made, err := w.beginCopy(c, copyOrder{
+	order := copyOrder{
 		source: source, readable: readable, sourceID: id, sourceRegion: *in.SourceRegion, choice: choice, key: in.KmsKeyId,
 		description: aws.ToString(in.Description), minutes: in.CompletionDurationMinutes, tags: in.TagSpecifications,
-	})
-	if err != nil {
-		return nil, err
 	}
+	if order.minutes != nil && readable {
+		if order.share, err = w.admitTimed(c, order.sourceRegion, *order.minutes, source); err != nil {
+			return nil, err
+		}
+	}
+	made := w.beginCopy(c, order)
 	ends := &w.copiesTo(at).snapshots
 	*ends = append(*ends, made.progress.ends)
 	return &ec2.CopySnapshotOutput{SnapshotId: &made.id, Tags: w.tagsOf(made.id)}, nil
@@ -85,14 +87,6 @@ func (w *World) checkCopySyntax(c *Call, in *ec2.CopySnapshotInput) error {
 		return badDuration(int64(*m))
 	}
 	return w.checkTags(c, in.TagSpecifications, types.ResourceTypeSnapshot)
-}
-
-// validDuration judges the completion duration of a time-based copy, in minutes (4.8.1).
-func validDuration(minutes int64) bool { return minutes >= 15 && minutes <= 2880 && minutes%15 == 0 }
-
-func badDuration(minutes int64) *Refusal {
-	return invalid("InvalidParameterValue",
-		"'%d' is not a valid value for completion duration. Specify a value between 15 and 2880 minutes, in 15 minute increments only", minutes)
 }
 
 // checkDestination compares what the request says twice (9.0: PresignedUrl). Signatures are not looked at.
@@ -131,11 +125,12 @@ type copyOrder struct {
 	key          *string // as the request names it
 	description  string
 	minutes      *int32
+	share        float64 // of the throughput that the minutes ask for (4.8.2)
 	tags         []types.TagSpecification
 }
 
 // beginCopy makes the new snapshot, which inherits data and size and nothing else (1.3.11), and decides how it will end.
-func (w *World) beginCopy(c *Call, order copyOrder) (*snapshot, error) {
+func (w *World) beginCopy(c *Call, order copyOrder) *snapshot {
 	at := c.place()
 	made := &snapshot{
 		id: w.newID(c, "snap-"), home: at, made: c.At, volume: copiedVolume, source: order.sourceID, description: order.description, minutes: order.minutes,
@@ -151,14 +146,15 @@ func (w *World) beginCopy(c *Call, order copyOrder) (*snapshot, error) {
 	made.failure = w.copyFailure(c, order, made, target)
 	if made.failure != "" {
 		made.progress = w.failing(c.At, made.id)
-	} else if err := w.schedule(c, order, made); err != nil {
-		return nil, err
-	} else if c.fault == LateFailure {
-		made.failure = brokeOff
+	} else {
+		w.schedule(c, order, made)
+		if c.fault == LateFailure {
+			made.failure = brokeOff
+		}
 	}
 	w.addSnapshot(made)
 	w.tagNew(c, made.id, types.ResourceTypeSnapshot, order.tags)
-	return made, nil
+	return made
 }
 
 // copyFailure is how a copy ends in error; empty: it does not.
@@ -180,53 +176,18 @@ func (w *World) copyFailure(c *Call, order copyOrder, made *snapshot, target *ke
 }
 
 // schedule sets the course of a copy that ends well.
-func (w *World) schedule(c *Call, order copyOrder, made *snapshot) error {
+func (w *World) schedule(c *Call, order copyOrder, made *snapshot) {
 	job := SnapshotJob{
 		SnapshotID: made.id, SourceID: order.sourceID, Account: made.home.account, Region: made.home.region, FromRegion: order.sourceRegion,
 		GiB: made.gib, Incremental: made.incremental,
 	}
 	made.progress = w.run(c.At, job)
 	if order.minutes != nil {
-		if err := w.scheduleTimed(c, order, made); err != nil {
-			return err
-		}
+		w.scheduleTimed(c, order, made)
 	}
 	if w.copied != nil {
 		w.copied(Copied{job, c.At, made.progress.starts, made.progress.ends})
 	}
-	return nil
-}
-
-// Throughput of time-based copies, in MiB a second: of one copy, and of all from one Region to another (4.8.2).
-const (
-	mostOfOneCopy = 500.0
-	mostOfRegions = 2000.0
-)
-
-// scheduleTimed lets a time-based copy take the time that was asked for, or less if it takes less anyway; more where the
-// throughput does not suffice (4.8.2). A second copy of the same snapshot waits for the first (4.8.3).
-func (w *World) scheduleTimed(c *Call, order copyOrder, made *snapshot) error {
-	timed := w.copiesTo(made.home).timed
-	left, begins := mostOfRegions, c.At
-	for id, other := range timed {
-		switch {
-		case !c.At.Before(other.ends):
-			delete(timed, id)
-		case id == order.sourceID:
-			begins = other.ends
-		case other.from == order.sourceRegion:
-			left -= other.speed
-		}
-	}
-	if w.breaks(c, "4.8.2", left <= 0) {
-		return invalid("ResourceLimitExceeded", "The throughput quota for time-based copies from %s to %s is used up.", order.sourceRegion, made.home.region)
-	}
-	mib, fastest := float64(made.gib)*1024, min(mostOfOneCopy, left)
-	asked := time.Duration(*order.minutes) * time.Minute
-	took := max(min(asked, made.progress.ends.Sub(c.At)), time.Duration(mib/fastest*float64(time.Second)))
-	made.progress = progress{starts: begins.Add(took / 10), almost: begins.Add(took * 9 / 10), ends: begins.Add(took)}
-	timed[order.sourceID] = timedCopy{from: order.sourceRegion, ends: made.progress.ends, speed: min(fastest, mib/asked.Seconds())}
-	return nil
 }
 
 // addSnapshot keeps a snapshot and its place in the history of its data.

@@ -245,63 +245,6 @@ func TestCopiesAreIncrementalWhereTheDataIsAlready_4_7_1(t *testing.T) {
 	})
 }
 
-func TestTimeBasedCopies(t *testing.T) {
-	asking := func(minutes int32) func(*ec2.CopySnapshotInput) {
-		return func(in *ec2.CopySnapshotInput) { in.CompletionDurationMinutes = &minutes }
-	}
-	t.Run("4.8.1 bounds come before IAM and dry run", func(t *testing.T) {
-		onBench(t, func(b bench) {
-			for _, minutes := range []int32{-1, 0, 14, 16, 2881} {
-				_, err := b.ec2.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{
-					SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0123456789abcdef0"), CompletionDurationMinutes: &minutes, DryRun: aws.Bool(true),
-				})
-				refused(t, err, "InvalidParameterValue")
-			}
-		})
-	})
-	t.Run("4.8.4 shows its type and keeps its time", func(t *testing.T) {
-		onBench(t, func(b bench) {
-			source := b.snapshot("")
-			begun := time.Now()
-			got := b.settled(b.ec2, b.copySnapshot(b.at(owner, home), source, asking(15)))
-			if got.TransferType != types.TransferTypeTimeBased || aws.ToInt32(got.CompletionDurationMinutes) != 15 || got.CompletionTime.Sub(begun) > 15*time.Minute {
-				t.Errorf("the copy is %+v", got)
-			}
-		})
-	})
-	t.Run("4.8.3 a second of the same snapshot waits for the first", func(t *testing.T) {
-		onBench(t, func(b bench) {
-			source := b.snapshot("")
-			client := b.at(owner, away)
-			first, second := b.copySnapshot(client, source, asking(15)), b.copySnapshot(client, source, asking(15))
-			a, z := b.settled(client, first), b.settled(client, second)
-			if z.CompletionTime.Before(*a.CompletionTime) {
-				t.Errorf("the second ended at %s, the first at %s", z.CompletionTime, a.CompletionTime)
-			}
-		})
-	})
-	t.Run("4.8.2 the throughput of a pair of Regions is limited", func(t *testing.T) {
-		onBench(t, func(b bench) {
-			// 440 GiB in 15 minutes take all of a copy's 500 MiB a second; four of them all that the Regions have.
-			var sources []string
-			for range 5 {
-				volume := ok(b.ec2.CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(440), VolumeType: types.VolumeTypeGp3}))(b)
-				time.Sleep(time.Minute)
-				sources = append(sources, *ok(b.ec2.CreateSnapshot(b.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId}))(b).SnapshotId)
-			}
-			for _, id := range sources {
-				b.settled(b.ec2, id)
-			}
-			client := b.at(owner, away)
-			for _, id := range sources[:4] {
-				b.copySnapshot(client, id, asking(15))
-			}
-			_, err := client.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &sources[4], CompletionDurationMinutes: aws.Int32(15)})
-			refused(t, err, "ResourceLimitExceeded")
-		})
-	})
-}
-
 // PresignedUrl and DestinationRegion have to agree with the request; signatures are not looked at (9.0).
 func TestWhatIsSaidTwiceHasToAgree_9_0(t *testing.T) {
 	for _, row := range []struct{ url, says string }{

@@ -20,19 +20,12 @@ const (
 // copies are the ends of the copies that are on their way to a place.
 type copies struct {
 	snapshots, images []time.Time
-	timed             map[string]timedCopy // time-based copies, by source snapshot (4.8.2)
-}
-
-type timedCopy struct {
-	from  string // Region
-	ends  time.Time
-	speed float64 // MiB a second
 }
 
 func (w *World) copiesTo(at place) *copies {
 	made, there := w.copying[at]
 	if !there {
-		made = &copies{timed: map[string]timedCopy{}}
+		made = &copies{}
 		w.copying[at] = made
 	}
 	return made

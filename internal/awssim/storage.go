@@ -20,8 +20,9 @@ type storageState struct {
 	namedImages map[imageKey][]string // ids of images by their names
 	usedBy      map[string][]string   // ids of images by the snapshots they use
 	settings    map[place]*settings
-	labels      map[string]*label // tags of every resource of EC2, by its id
-	copying     map[place]*copies // what copies to a place are on their way
+	labels      map[string]*label      // tags of every resource of EC2, by its id
+	copying     map[place]*copies      // what copies to a place are on their way
+	timed       map[string][]timedCopy // by account: those on their way (4.8.2)
 	buckets     map[bucketKey]*bucket
 
 	copyLimits   map[string]int // snapshot copies at a time of accounts that support has raised (4.1.1)
@@ -42,6 +43,7 @@ func newStorageState() storageState {
 		settings:    map[place]*settings{},
 		labels:      map[string]*label{},
 		copying:     map[place]*copies{},
+		timed:       map[string][]timedCopy{},
 		buckets:     map[bucketKey]*bucket{},
 		copyLimits:  map[string]int{},
 	}
