@@ -269,11 +269,16 @@ func (b *builder) stageImage(s *supply) ready {
 
 // copyImage adds a copy of a Region's image; one that an earlier run began is waited for.
 func (b *builder) copyImage(of string, pending *ec2types.Image, step CopyImage) ready {
+	var all int64 // MiB
 	for _, v := range volumes(b.facts.Images[of]) {
 		step.Devices = append(step.Devices, v.devices...)
 		step.GiB += v.gib()
-		step.Takes = max(step.Takes, copyTime(v.gib(), step.Minutes))
-		step.Rate += rate(v.gib(), step.Minutes)
+		step.Takes = max(step.Takes, copyTime(v, step.Minutes))
+		step.Rate += rate(v.mib(), step.Minutes)
+		all += v.mib()
+	}
+	if step.Minutes > 0 { // all together have no more than the lane
+		step.Takes = max(step.Takes, leastTime(all, RateOfLane))
 	}
 	slices.Sort(step.Devices)
 	step.Token = token(b.req, step.At, imageID(b.req, of))
@@ -370,8 +375,8 @@ func (b *builder) copy(v volume, source ready, step CopySnapshot, earlier *candi
 	}
 	step.Source, step.FromKeyARN = source.ref, source.key
 	step.Device, step.GiB = v.device(), v.gib()
-	step.Needs, step.Takes = source.needs, copyTime(v.gib(), step.Minutes)
-	step.Lane, step.Rate = copyLane(step.At), rate(v.gib(), step.Minutes)
+	step.Needs, step.Takes = source.needs, copyTime(v, step.Minutes)
+	step.Lane, step.Rate = copyLane(step.At), rate(v.mib(), step.Minutes)
 	if earlier != nil {
 		step.Found, step.Needs = earlier.id(), nil
 	}
@@ -802,13 +807,8 @@ func estimate(steps []Step) Estimate {
 		if from != at {
 			e.GiBTransferred += gib
 		}
-		if minutes > 0 {
-			e.GiBTimed += gib
-		}
+		e.USDTimed += float64(gib) * usdPerGiBTimed(minutes)
 	}
-	e.Takes = laneTime(steps)
-	for _, left := range Remaining(steps) {
-		e.Takes = max(e.Takes, left)
-	}
+	e.Takes = expected(steps)
 	return e
 }

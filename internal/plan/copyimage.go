@@ -49,7 +49,7 @@ func (s *CopyImage) Rights() []Right {
 
 // Copies makes it a Copying.
 func (s *CopyImage) Copies() Copied {
-	return Copied{Source: s.Image, FromRegion: s.FromRegion, GiB: s.GiB}
+	return Copied{Source: s.Image, FromRegion: s.FromRegion, GiB: s.GiB, Minutes: s.Minutes}
 }
 
 func (s *CopyImage) String() string {
@@ -63,5 +63,5 @@ func (s *CopyImage) String() string {
 	if s.For == (Place{}) {
 		return fmt.Sprintf("stage %s, %d GiB in %d volumes%s in %s", s.Image.image(), s.GiB, len(s.Devices), from, s.At)
 	}
-	return fmt.Sprintf("copy %s, %d GiB in %d volumes%s to %s", s.Image.image(), s.GiB, len(s.Devices), from, s.At)
+	return fmt.Sprintf("copy %s, %d GiB in %d volumes%s to %s%s", s.Image.image(), s.GiB, len(s.Devices), from, s.At, within(s.Minutes))
 }

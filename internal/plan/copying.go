@@ -15,4 +15,5 @@ type Copied struct {
 	FromRegion string
 	Device     string // "" for a whole image
 	GiB        int64
+	Minutes    int // it may take; 0: as long as it takes
 }

@@ -60,10 +60,10 @@ func (s *CopySnapshot) String() string {
 	if s.For == (Place{}) {
 		return fmt.Sprintf("stage %s, %d GiB%s in %s", s.Source.of(s.Device), s.GiB, from, s.At)
 	}
-	return fmt.Sprintf("copy %s, %d GiB%s to %s", s.Source.of(s.Device), s.GiB, from, s.At)
+	return fmt.Sprintf("copy %s, %d GiB%s to %s%s", s.Source.of(s.Device), s.GiB, from, s.At, within(s.Minutes))
 }
 
 // Copies says what the step moves.
 func (s *CopySnapshot) Copies() Copied {
-	return Copied{Source: s.Source, FromRegion: s.FromRegion, Device: s.Device, GiB: s.GiB}
+	return Copied{Source: s.Source, FromRegion: s.FromRegion, Device: s.Device, GiB: s.GiB, Minutes: s.Minutes}
 }

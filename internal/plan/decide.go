@@ -44,6 +44,7 @@ func Decide(req Request, facts Facts) Plan {
 	p.Findings = append(p.Findings, retentionFindings(req, facts, open)...)
 	p.Findings = append(p.Findings, launchNeeds(facts, supplies, sharers)...)
 	p.Steps = steps(req, facts, destinations, open, supplies)
+	p.Findings = append(p.Findings, queueFindings(p.Steps)...)
 	p.Estimate = estimate(p.Steps)
 	p.Estimate.BuilderCopies = builderCopies(req, facts)
 	return p
@@ -116,7 +117,6 @@ func Clean(req Request, facts Facts) Plan {
 		return p
 	}
 	supplies, _ := route(req, facts, destinations, open)
-	p.Findings = append(p.Findings, paceTroubles(facts, open)...)
 	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
 	p.Findings = append(p.Findings, foreignFindings(req, facts, destinations, supplies)...)
 	p.Steps = cleaning(req, facts, destinations, open, supplies)

@@ -4,7 +4,7 @@
 package plan
 
 import (
-	"fmt"
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -31,30 +31,6 @@ func RoomOf(lane string) int {
 // by itself; the copies of a destination all come from one.
 const RateOfLane = 2000
 
-// rateOfCopy is how many MiB a second one time-based copy of a snapshot moves at most (4.8.2).
-const rateOfCopy = 500
-
-// rate is how many MiB a second a snapshot's copy takes of its lane, to be complete in so many minutes; 0 for one that may take as long as it takes.
-func rate(gib int64, minutes int) int {
-	if minutes == 0 {
-		return 0
-	}
-	seconds := int64(minutes) * 60
-	return int(min((gib*1024+seconds-1)/seconds, rateOfCopy))
-}
-
-// copyTime is what a copy is expected to take: the minutes that it may take, where there is a limit (4.8); else AWS promises no figure (4.6.4), and
-// it is for the order of steps and for people.
-func copyTime(gib int64, minutes int) time.Duration {
-	if minutes == 0 {
-		return time.Minute + time.Duration(gib)*8*time.Second
-	}
-	return max(time.Duration(minutes)*time.Minute, leastTime(gib))
-}
-
-// leastTime is what the fastest time-based copy takes, if every block is in use.
-func leastTime(gib int64) time.Duration { return time.Duration(gib) * 1024 * time.Second / rateOfCopy }
-
 // Crowded are the places to which AWS does not let all snapshot copies of a plan be on their way at once.
 func Crowded(steps []Step) []Place {
 	copies, rates := map[Place]int{}, map[Place]int{}
@@ -71,40 +47,67 @@ func Crowded(steps []Step) []Place {
 	return crowded
 }
 
-// laneTime is how long the fullest lane takes if its work is shared out evenly among the copies, and the throughput, that AWS admits at once.
-func laneTime(steps []Step) time.Duration {
-	work, moved, most := map[string]time.Duration{}, map[string]time.Duration{}, time.Duration(0)
-	for _, s := range steps {
-		if h := s.Base(); h.Lane != "" {
-			work[h.Lane] += h.Takes
-			moved[h.Lane] += h.Takes * time.Duration(h.Rate)
-			most = max(most, work[h.Lane]/time.Duration(RoomOf(h.Lane)), moved[h.Lane]/RateOfLane)
-		}
-	}
-	return most
+// Admits reports whether there is room in a lane for one more step beside so many that move so much. One that asks alone for more than there is gets
+// all of it, and takes longer than it was to.
+func (h *Head) Admits(room, steps, rate int) bool {
+	return steps < room && (h.Rate == 0 || rate == 0 || rate+h.Rate <= RateOfLane)
 }
 
-// paceTroubles warn, once for each target and Region that its copies come from, of times in which AWS cannot copy the image.
-func paceTroubles(facts Facts, destinations []Destination) []Finding {
-	var found []Finding
-	told := map[[2]string]bool{}
-	for _, d := range destinations {
-		if told[[2]string{d.Target, d.FromRegion}] || d.CopyMinutes == 0 {
-			continue
+// expected is how long steps take if each takes what it is expected to, and begins as soon as its lane has room: the longest remaining path first, as
+// the runner does it. Where nothing waits for room it is the longest path.
+func expected(steps []Step) time.Duration {
+	left := Remaining(steps)
+	order := slices.Clone(steps) // what a step waits for has no less left, and stands before it
+	slices.SortStableFunc(order, func(a, b Step) int { return cmp.Compare(left[b.Base().Step], left[a.Base().Step]) })
+	ends, lanes, copied := map[ID]time.Duration{}, map[string]*traffic{}, map[original]time.Duration{}
+	var last time.Duration
+	for _, s := range order {
+		h := s.Base()
+		of, timed := originalOf(s)
+		begin := copied[of] // no time where it is no time-based copy
+		for _, waited := range [][]ID{h.Needs, h.After} {
+			for _, id := range waited {
+				begin = max(begin, ends[id])
+			}
 		}
-		told[[2]string{d.Target, d.FromRegion}] = true
-		all := volumes(facts.Images[d.FromRegion])
-		if len(all) == 0 {
-			continue
+		if h.Lane != "" {
+			if lanes[h.Lane] == nil {
+				lanes[h.Lane] = &traffic{}
+			}
+			begin = lanes[h.Lane].enter(h, begin)
 		}
-		largest := slices.MaxFunc(all, func(a, b volume) int { return int(a.gib() - b.gib()) })
-		if least := leastTime(largest.gib()); least > time.Duration(d.CopyMinutes)*time.Minute {
-			const step = 15 * time.Minute // 4.8.1
-			found = append(found, Finding{Level: Warning, Rule: "4.8.2", Field: field(d.Target, "snapshot_copy_duration_minutes"), Resource: largest.id(),
-				Summary: fmt.Sprintf("%s, %d GiB, cannot be copied in %d minutes", largest.device(), largest.gib(), d.CopyMinutes),
-				Because: fmt.Sprintf("AWS copies %d MiB a second at most, so that it takes %d minutes if all of it is in use; the time is paid for all the same", rateOfCopy, (least+time.Minute-1)/time.Minute),
-				Next:    fmt.Sprintf("set %d", (least+step-1)/step*step/time.Minute)})
+		ends[h.Step] = begin + h.Takes
+		if timed {
+			copied[of] = ends[h.Step]
 		}
+		last = max(last, ends[h.Step])
 	}
-	return found
+	return last
+}
+
+// traffic is what is in a lane when the last step has entered.
+type traffic struct {
+	begun time.Duration // of that step
+	in    []visit
+}
+
+type visit struct {
+	rate int
+	ends time.Duration
+}
+
+// enter is when a step begins that is ready at a time, and comes after those that have entered.
+func (t *traffic) enter(h *Head, ready time.Duration) time.Duration {
+	for t.begun = max(t.begun, ready); ; {
+		t.in = slices.DeleteFunc(t.in, func(v visit) bool { return v.ends <= t.begun })
+		rate := 0
+		for _, v := range t.in {
+			rate += v.rate
+		}
+		if h.Admits(RoomOf(h.Lane), len(t.in), rate) {
+			t.in = append(t.in, visit{h.Rate, t.begun + h.Takes})
+			return t.begun
+		}
+		t.begun = slices.MinFunc(t.in, func(a, b visit) int { return cmp.Compare(a.ends, b.ends) }).ends
+	}
 }

@@ -111,9 +111,9 @@ type Estimate struct {
 	GiBStored      int64          // full size of all copies
 	GiBStaged      int64          // of them, those that the run deletes again
 	GiBTransferred int64          // between Regions
-	GiBTimed       int64          // copied within a time that AWS promises, for a price
+	USDTimed       float64        // once, for the time that AWS promises for copies, if every block of them is in use
 	Calls          map[string]int // how often each action is called that makes or changes something: "ec2:CopySnapshot"
-	Takes          time.Duration  // as expected: the longest path through the steps, or the work of the fullest lane
+	Takes          time.Duration  // as expected, with what waits for room in its lane
 }
 
 // AWS's list prices of us-east-1 (Amazon EBS pricing, snapshots): they tell the order of magnitude, since other Regions differ and AWS
@@ -121,8 +121,6 @@ type Estimate struct {
 const (
 	usdPerGiBMonth       = 0.05
 	usdPerGiBTransferred = 0.02
-
-	usdPerGiBTimedLeast, usdPerGiBTimedMost = 0.005, 0.02 // by the time: from 16 hours on, and 15 minutes (4.8.3)
 )
 
 // USDPerMonth is what the copies that stay cost at list price, if every block of them is in use.
@@ -130,8 +128,3 @@ func (e Estimate) USDPerMonth() float64 { return float64(e.GiBStored-e.GiBStaged
 
 // USDOnce is what the transfer between Regions costs at list price (4.7.3).
 func (e Estimate) USDOnce() float64 { return float64(e.GiBTransferred) * usdPerGiBTransferred }
-
-// USDTimed is what the promise of a time costs at list price, at least and at most (4.8.3).
-func (e Estimate) USDTimed() (least, most float64) {
-	return float64(e.GiBTimed) * usdPerGiBTimedLeast, float64(e.GiBTimed) * usdPerGiBTimedMost
-}

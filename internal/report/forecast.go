@@ -74,8 +74,8 @@ func estimateText(e plan.Estimate) string {
 // costText is what a plan costs at most, at the list prices that package plan names.
 func costText(e plan.Estimate) string {
 	timed := ""
-	if least, most := e.USDTimed(); most > 0 {
-		timed = fmt.Sprintf(", $%.2f to $%.2f once for the promised time", least, most)
+	if e.USDTimed > 0 {
+		timed = fmt.Sprintf(", $%.2f once for the promised time", e.USDTimed)
 	}
 	return fmt.Sprintf("up to $%.2f a month for the copies that stay, $%.2f once between Regions%s (list prices of us-east-1)", e.USDPerMonth(), e.USDOnce(), timed)
 }

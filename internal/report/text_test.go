@@ -66,7 +66,7 @@ func TestAPlanNamesVolumesDestinationsStepsAndWhatIsLost(t *testing.T) {
 
 func TestAForecastTellsAttributesCallsCostAndOtherChoices(t *testing.T) {
 	p := planned()
-	p.Estimate.GiBStaged, p.Estimate.GiBTransferred, p.Estimate.GiBTimed, p.Estimate.Calls = 8, 8, 8, map[string]int{"ec2:RegisterImage": 1, "ec2:CopySnapshot": 2}
+	p.Estimate.GiBStaged, p.Estimate.GiBTransferred, p.Estimate.USDTimed, p.Estimate.Calls = 8, 8, 0.144, map[string]int{"ec2:RegisterImage": 1, "ec2:CopySnapshot": 2}
 	golden.Equal(t, "testdata/forecast.golden", report.Forecast(p, []plan.Choice{{What: "the builder puts the volumes under the key", How: plan.LaunchMapping("/dev/xvda", "alias/golden"),
 		Estimate: plan.Estimate{Copies: 1, GiBStored: 8, Takes: 2 * time.Minute}}})+"\n")
 }

@@ -33,12 +33,7 @@ func newLane(name string) *lane {
 }
 
 func (l *lane) open() bool {
-	return len(l.ready) > 0 && (l.free || l.blocked == nil && l.used < l.room && l.admits(l.ready[0].head.Rate))
-}
-
-// admits reports whether what one more moves can be had as well. One that takes more than there is begins alone, and takes longer than it was to.
-func (l *lane) admits(rate int) bool {
-	return rate == 0 || l.rate == 0 || l.rate+rate <= plan.RateOfLane
+	return len(l.ready) > 0 && (l.free || l.blocked == nil && l.ready[0].head.Admits(l.room, l.used, l.rate))
 }
 
 func (l *lane) enter(j *job) {
@@ -83,7 +78,7 @@ func limitOf(err error) int {
 	return limit
 }
 
-// queue has the longest remaining path first; among equals the first of the plan.
+// queue has first what begins before all else in it.
 type queue []*job
 
 func (q queue) Len() int      { return len(q) }

@@ -64,7 +64,12 @@ type job struct {
 	memo  *memo            // what its act keeps from call to call; nil before the first and after the last
 }
 
+// before is the order in which steps begin: first what is on its way already and counts in AWS, then the longest remaining path; among equals the first
+// of the plan.
 func (j *job) before(other *job) bool {
+	if found := j.head.Found != ""; found != (other.head.Found != "") {
+		return found
+	}
 	if j.left != other.left {
 		return j.left > other.left
 	}

@@ -1,0 +1,150 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// rateOfCopy is how many MiB a second one time-based copy of a snapshot moves at most (4.8.2).
+const rateOfCopy = 500
+
+// mib is how much data a copy of a volume moves: the blocks that were ever written, as AWS shows them for a snapshot, else the whole volume (EBS user
+// guide, time-based copies).
+func (v volume) mib() int64 {
+	if bytes := aws.ToInt64(v.snapshot.FullSnapshotSizeInBytes); bytes > 0 {
+		return over(bytes, 1<<20)
+	}
+	return v.gib() << 10
+}
+
+// over divides and rounds up.
+func over(n, by int64) int64 { return (n + by - 1) / by }
+
+// rate is how many MiB a second a snapshot's copy takes of its lane, to be complete in so many minutes; 0 for one that may take as long as it takes.
+func rate(mib int64, minutes int) int {
+	if minutes == 0 {
+		return 0
+	}
+	return int(min(over(mib, int64(minutes)*60), rateOfCopy))
+}
+
+// copyTime is what a copy is expected to take: the minutes that it may take, where there is a limit (4.8); else AWS promises no figure (4.6.4), and
+// it is for the order of steps and for people.
+func copyTime(v volume, minutes int) time.Duration {
+	if minutes == 0 {
+		return time.Minute + time.Duration(v.gib())*8*time.Second
+	}
+	return max(time.Duration(minutes)*time.Minute, leastTime(v.mib(), rateOfCopy))
+}
+
+// leastTime is what so much takes with so many MiB a second.
+func leastTime(mib, rate int64) time.Duration { return time.Duration(over(mib, rate)) * time.Second }
+
+// usdPerGiBTimed is what a GiB costs that is copied within a promised time (4.8.3; EBS user guide, time-based copies, which names no Region).
+func usdPerGiBTimed(minutes int) float64 {
+	switch hours := minutes / 60; {
+	case minutes == 0:
+		return 0
+	case hours >= 16:
+		return 0.005
+	case hours >= 8:
+		return 0.010
+	case hours >= 4:
+		return 0.012
+	case hours >= 2:
+		return 0.014
+	case hours >= 1:
+		return 0.016
+	case minutes >= 30:
+		return 0.018
+	}
+	return 0.020
+}
+
+// within says for people how long a copy may take.
+func within(minutes int) string {
+	if minutes == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" within %d minutes", minutes)
+}
+
+// original is what an account makes time-based copies of.
+type original struct {
+	account string
+	source  Ref
+}
+
+// originalOf is that of a time-based copy that is yet to begin; false: the step is none.
+func originalOf(s Step) (original, bool) {
+	if c, is := s.(Copying); is && c.Copies().Minutes > 0 && s.Base().Found == "" {
+		return original{s.Base().At.Account, c.Copies().Source}, true
+	}
+	return original{}, false
+}
+
+// queueFindings tell of time-based copies of one snapshot or image: the time of a second begins when the first has ended (4.8.3). AWS says so of whoever
+// makes both; the expected time supposes that accounts do not wait for each other.
+func queueFindings(steps []Step) []Finding {
+	copies, together, most := map[Ref]int{}, map[Ref]time.Duration{}, Ref{}
+	for _, s := range steps {
+		if of, timed := originalOf(s); timed {
+			copies[of.source]++
+			together[of.source] += s.Base().Takes
+			if copies[of.source] > 1 && together[of.source] > together[most] {
+				most = of.source
+			}
+		}
+	}
+	if copies[most] < 2 {
+		return nil
+	}
+	return []Finding{{Level: Note, Rule: "4.8.3", Field: "snapshot_copy_duration_minutes", Resource: most.Known,
+		Summary: fmt.Sprintf("%d copies of the same snapshot may wait for each other", copies[most]),
+		Because: fmt.Sprintf("AWS begins the time of a second one when the first has ended, and does not say whether that holds between accounts; if so, all take %d minutes", int(together[most].Minutes())),
+		Next:    "leave it out where many accounts copy: only time-based copies wait so"}}
+}
+
+// paceTroubles warn, once for each target and Region that its copies come from, of times in which AWS cannot copy the image.
+func paceTroubles(facts Facts, destinations []Destination) []Finding {
+	var found []Finding
+	told := map[[2]string]bool{}
+	for _, d := range destinations {
+		if told[[2]string{d.Target, d.FromRegion}] || d.CopyMinutes == 0 {
+			continue
+		}
+		told[[2]string{d.Target, d.FromRegion}] = true
+		warn := func(what, resource string, mib, rate int64) {
+			least := leastTime(mib, rate)
+			if least <= time.Duration(d.CopyMinutes)*time.Minute {
+				return
+			}
+			const step = 15 * time.Minute // 4.8.1
+			found = append(found, Finding{Level: Warning, Rule: "4.8.2", Field: field(d.Target, "snapshot_copy_duration_minutes"), Resource: resource,
+				Summary: fmt.Sprintf("%s, %d GiB, cannot be copied in %d minutes", what, over(mib, 1<<10), d.CopyMinutes),
+				Because: fmt.Sprintf("AWS copies %d MiB a second at most, so that it takes %d minutes; what it took is paid for", rate, over(int64(least), int64(time.Minute))),
+				Next:    fmt.Sprintf("set %d", (least+step-1)/step*step/time.Minute)})
+		}
+		var largest volume
+		var most, all int64
+		for _, v := range volumes(facts.Images[d.FromRegion]) {
+			if all += v.mib(); v.mib() > most {
+				largest, most = v, v.mib()
+			}
+		}
+		if most == 0 {
+			continue
+		}
+		before := len(found)
+		warn(largest.device(), largest.id(), most, rateOfCopy)
+		if d.Method == ByImage && len(found) == before { // snapshots take turns, an image's cannot
+			warn("the image", aws.ToString(facts.Images[d.FromRegion].Image.ImageId), all, RateOfLane)
+		}
+	}
+	return found
+}
