@@ -1,4 +1,5 @@
 // What makes releases. A module of its own: nothing of it reaches the plugin.
+// v2.16.0 is the last without go.digitalxero.dev/go-msix, which not every module proxy serves. It is for packages of Windows; we make none.
 module github.com/encrypted-ami/packer-plugin-encrypted-ami/tools/goreleaser
 
 go 1.26.3
