@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -136,11 +137,16 @@ func launchStatements(owner Identity, key string, with Audience, granters []Dest
 		use(keyPolicy, "LaunchSharedImagesInUnits", "*", organizationActions, "*", condition{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": paths}})
 	}
 	for _, d := range granters {
-		add(keyPolicy, statement{Sid: "GrantUseOfSharedKey" + d.At.Account, Principal: roots(owner.Partition, []string{d.At.Account}), Action: grantActions, Resource: "*", Condition: d.grantsAlone()})
+		for i, alone := range d.grantsAlone() {
+			add(keyPolicy, statement{Sid: fmt.Sprintf("GrantUseOfSharedKey%sBy%d", d.At.Account, i+1), Principal: roots(owner.Partition, []string{d.At.Account}), Action: grantActions, Resource: "*", Condition: alone})
+		}
 	}
 	use("identity policy of who launches, in each of those accounts", "LaunchSharedImages", nil, launchActions, key, nil)
 	for _, d := range granters {
-		add(granterStatement(d, key))
+		for i, alone := range d.grantsAlone() {
+			add(fmt.Sprintf("identity policy of %s, which makes the grants", cmp.Or(lastRole(d), d.At.Account)),
+				statement{Sid: fmt.Sprintf("GrantUseOfSharedKeyBy%d", i+1), Action: grantActions, Resource: key, Condition: alone})
+		}
 	}
 	return strings.Join(texts, "\n"), strings.Join(where, "\n")
 }

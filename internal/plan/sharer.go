@@ -4,7 +4,6 @@
 package plan
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -93,20 +92,18 @@ func grantsShared(d Destination, supplies []*supply) []Granted {
 	return all
 }
 
-// granterStatement lets the role of an account of a share block make its grants, and no others.
-func granterStatement(d Destination, key string) (where string, s statement) {
-	who := d.At.Account
-	if role := lastRole(d); role != "" {
-		who = role
-	}
-	return fmt.Sprintf("identity policy of %s, which makes the grants", who), statement{Sid: "GrantUseOfSharedKey", Action: grantActions, Resource: key, Condition: d.grantsAlone()}
-}
-
-// grantsAlone admits the grants of a destination, and no others: for these principals, with these operations.
-func (d Destination) grantsAlone() condition {
-	var grantees, operations []string
+// grantsAlone admit the grants of a destination, and no others: for each set of operations, its principals.
+func (d Destination) grantsAlone() []condition {
+	var all []condition
 	for _, k := range d.Grants {
-		grantees, operations = append(grantees, k.Grantee), append(operations, k.Operations...)
+		i := slices.IndexFunc(all, func(c condition) bool {
+			return slices.Equal(c["ForAllValues:StringEquals"]["kms:GrantOperations"], k.Operations)
+		})
+		if i < 0 {
+			i, all = len(all), append(all, condition{"StringEquals": {}, "ForAllValues:StringEquals": {"kms:GrantOperations": k.Operations}})
+		}
+		to := all[i]["StringEquals"]
+		to["kms:GranteePrincipal"] = union(append(to["kms:GranteePrincipal"], k.Grantee), nil)
 	}
-	return condition{"StringEquals": {"kms:GranteePrincipal": union(grantees, nil)}, "ForAllValues:StringEquals": {"kms:GrantOperations": union(operations, nil)}}
+	return all
 }
