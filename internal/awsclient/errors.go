@@ -26,10 +26,10 @@ var (
 	notFound = set("InvalidGrantIdException", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidInstanceID.NotFound", "InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.VersionNotFound",
 		"InvalidLaunchTemplateName.NotFoundException", "InvalidSnapshot.NotFound", "InvalidSnapshotID.NotFound", "InvalidVolume.NotFound", "NotFoundException",
 		"ParameterNotFound", "ParameterVersionNotFound") // 2.5.4, 2.5.9, 2.5.10, 3.4.1, 3.7
-	unauthorized = set("AccessDenied", "AccessDeniedException", "AuthFailure", "OptInRequired", "UnauthorizedOperation") // 1.8.3, 5.6, 5.8, 6.2
-	expired      = set("ExpiredToken", "ExpiredTokenException", "RequestExpired")                                        // 5.4
-	limits       = set("ResourceLimitExceeded")                                                                          // 4.1.1, A.3.1
-	dryRun       = set("DryRunOperation", "DryRunOperationException")                                                    // 6.2, 6.6
+	unauthorized = set("AccessDenied", "AccessDeniedException", "AuthFailure", "AuthorizationException", "OptInRequired", "UnauthorizedOperation") // 1.8.3, 5.6, 5.8, 6.2
+	expired      = set("ExpiredToken", "ExpiredTokenException", "RequestExpired")                                                                  // 5.4
+	limits       = set("ResourceLimitExceeded")                                                                                                    // 4.1.1, A.3.1
+	dryRun       = set("DryRunOperation", "DryRunOperationException")                                                                              // 6.2, 6.6
 )
 
 func set(names ...string) codes {

@@ -46,7 +46,7 @@ type has = []string
 
 // Texts and codes that several entries share.
 const (
-	denials    = "UnauthorizedOperation AccessDenied AccessDeniedException"
+	denials    = "UnauthorizedOperation AccessDenied AccessDeniedException AuthorizationException"
 	assuming   = "sts:AssumeRole sts:AssumeRoleWithWebIdentity sts:AssumeRoleWithSAML"
 	ciphertext = "ciphertext refers to a customer master key that does not exist"
 	copying    = "ec2:CopySnapshot ec2:CopyImage"
@@ -269,8 +269,10 @@ var catalogue = []entry{
 
 	{rules: "9.18 2.4.4", calls: "ec2:RunInstances", codes: "InvalidParameterCombination", holds: has{"instance type"}, says: "the image does not run on this instance type", because: "types may ask for enhanced networking (ENA), which the image has to support, and an image may be made for some types alone",
 		next: "set instance_type in launch_check to one that the image is made for"},
-	{rules: "9.0", calls: "license-manager:UpdateLicenseSpecificationsForResource", codes: "InvalidParameterValueException", says: "there is no such license configuration in {region}", because: "license configurations are an account's own, or shared with it, in one Region",
-		next: "correct license_configuration_arns, or have it shared with account {account}"},
+	{rules: "9.0", calls: "license-manager:UpdateLicenseSpecificationsForResource", codes: "InvalidParameterValueException", says: "License Manager does not take the license configuration", because: "it takes those of an account's own, or shared with it, in the image's Region",
+		next: "check license_configuration_arns: that it is there, of {region}, and shared with account {account} where it is another one's"},
+	{rules: "9.0", calls: "license-manager:UpdateLicenseSpecificationsForResource", codes: "InvalidResourceStateException LicenseUsageException ConflictException", says: "License Manager cannot associate the image now", because: "the license configuration is not in a state for it, has no license left, or is being changed",
+		next: "look at it in License Manager, then run again: what is done stays done"},
 
 	// 8: launches that end as soon as they begin.
 	{rules: "8.5 8.6 1.8.6 A.4.9", holds: has{"Client.InvalidKMSKey.InvalidState"}, onKey: true, says: "the instance ended because of a key",

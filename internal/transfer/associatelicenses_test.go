@@ -78,7 +78,7 @@ func TestALicenseConfigurationThatCannotCountIsTold(t *testing.T) {
 		}
 		h.forgive(target)
 		req.Targets[0].Licenses = []plan.Text{plan.Text(arn[:len(arn)-4] + "ffff")}
-		if _, result := h.run(t.Context(), req); len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Summary, "no such license configuration") {
+		if _, result := h.run(t.Context(), req); len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Summary, "does not take the license configuration") {
 			t.Errorf("one that is not there: %+v", result.Findings)
 		}
 		for _, wrong := range []string{strings.Replace(arn, home, away, 1), "{{ .AccountId }}"} {

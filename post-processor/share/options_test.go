@@ -51,7 +51,7 @@ var worlds = []options.World{
 		{Option: "target.deprecate_after", Value: "2160h"},
 		{Option: "target.ami_users", Value: list{other}},
 		{Option: "target.ami_org_arns", Value: list{organization}},
-		{Option: "target.license_configuration_arns", Value: list{"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"}, With: "there is no such license configuration"},
+		{Option: "target.license_configuration_arns", Value: list{"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"}, With: "does not take the license configuration"},
 		{Option: "target.ami_ou_arns", Value: list{unit}},
 	}},
 	{Name: "a session", Run: afterBuild(aSession), Cases: []options.Case{
