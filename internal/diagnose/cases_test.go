@@ -45,6 +45,7 @@ func stage() *plan.CopySnapshot {
 type copyImage struct{ plan.Head }
 
 func (*copyImage) Rights() []plan.Right { return copyUnder(targetKey, sourceKey).Rights() }
+func (*copyImage) About() string        { return "" }
 
 func (*copyImage) String() string { return "copy " + image + " to " + atTarget.String() }
 

@@ -31,6 +31,8 @@ func (s *AddTemplateVersion) Rights() []Right {
 	return rights
 }
 
+func (s *AddTemplateVersion) About() string { return s.TemplateID }
+
 func (s *AddTemplateVersion) String() string {
 	what := fmt.Sprintf("give the launch template %s in %s a version with the image, from version %d", s.Template, s.At, s.Source)
 	switch {

@@ -17,6 +17,8 @@ type AllProved struct {
 // Rights of the step: none.
 func (s *AllProved) Rights() []Right { return nil }
 
+func (s *AllProved) About() string { return "" }
+
 func (s *AllProved) String() string {
 	if s.Destinations == 1 {
 		return "let nothing name an image before that of the required destination is proved"

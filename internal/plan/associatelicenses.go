@@ -30,6 +30,8 @@ func (s *AssociateLicenses) Rights() []Right {
 	return append(rights, Right{"license-manager:ListLicenseSpecificationsForResource", "*", "9.0"})
 }
 
+func (s *AssociateLicenses) About() string { return s.Image.Known }
+
 func (s *AssociateLicenses) String() string {
 	return fmt.Sprintf("associate %q in %s with %s", s.Name, s.At, strings.Join(s.ARNs, ", "))
 }

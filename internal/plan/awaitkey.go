@@ -13,6 +13,8 @@ type AwaitKey struct {
 // Rights of the step.
 func (s *AwaitKey) Rights() []Right { return []Right{{"kms:DescribeKey", s.KeyARN, "3.2.6"}} }
 
+func (s *AwaitKey) About() string { return s.KeyARN }
+
 func (s *AwaitKey) String() string {
 	return "wait until account " + s.At.Account + " may use " + s.KeyARN
 }

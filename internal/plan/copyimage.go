@@ -52,6 +52,8 @@ func (s *CopyImage) Copies() Copied {
 	return Copied{Source: s.Image, FromRegion: s.FromRegion, GiB: s.GiB, Minutes: s.Minutes}
 }
 
+func (s *CopyImage) About() string { return s.Image.Known }
+
 func (s *CopyImage) String() string {
 	if s.Found != "" {
 		return fmt.Sprintf("wait for %s (%d GiB), begun by an earlier run, in %s", s.Found, s.GiB, s.At)

@@ -46,6 +46,8 @@ func (s *CopySnapshot) Rights() []Right {
 	return rights
 }
 
+func (s *CopySnapshot) About() string { return s.Source.Known }
+
 func (s *CopySnapshot) String() string {
 	if s.Found != "" {
 		return fmt.Sprintf("wait for %s (%s, %d GiB), begun by an earlier run, in %s", s.Found, s.Device, s.GiB, s.At)

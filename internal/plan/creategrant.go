@@ -24,6 +24,8 @@ func (s *CreateGrant) Rights() []Right {
 	return []Right{{"kms:CreateGrant", s.KeyARN, "3.2.6"}}
 }
 
+func (s *CreateGrant) About() string { return s.KeyARN }
+
 func (s *CreateGrant) String() string {
 	if !s.Lasting {
 		return fmt.Sprintf("let %s use %s for the time of its copies, by the grant %q", s.Grantee, s.KeyARN, s.Name)

@@ -32,6 +32,8 @@ func (s *CreateSnapshot) Rights() []Right {
 	}
 }
 
+func (s *CreateSnapshot) About() string { return s.Volume.Known }
+
 func (s *CreateSnapshot) String() string {
 	return fmt.Sprintf("make the canary in %s: an empty snapshot of %d GiB", s.At, s.GiB)
 }
@@ -44,6 +46,8 @@ type VerifySnapshot struct {
 
 // Rights of the step: those of the look at the copy's end.
 func (s *VerifySnapshot) Rights() []Right { return []Right{{"ec2:DescribeSnapshots", "*", "4.6.1"}} }
+
+func (s *VerifySnapshot) About() string { return s.Snapshot.Known }
 
 func (s *VerifySnapshot) String() string {
 	return "verify the copied canary in " + s.At.String() + ": owner, size, key"

@@ -32,6 +32,8 @@ func (s *CreateVolume) Rights() []Right {
 	}
 }
 
+func (s *CreateVolume) About() string { return s.KeyARN }
+
 func (s *CreateVolume) String() string {
 	return fmt.Sprintf("make an empty volume of %d GiB in %s under %s", s.GiB, s.At, s.KeyARN)
 }
@@ -46,6 +48,8 @@ type DeleteVolume struct {
 func (s *DeleteVolume) Rights() []Right {
 	return []Right{{"ec2:DeleteVolume", s.At.owned("volume", s.Volume.Known), "2.5.8"}}
 }
+
+func (s *DeleteVolume) About() string { return s.Volume.Known }
 
 func (s *DeleteVolume) String() string {
 	if s.Volume.Known != "" {

@@ -17,6 +17,8 @@ func (s *DeleteSnapshot) Rights() []Right {
 	return []Right{{"ec2:DeleteSnapshot", s.At.snapshot(s.Snapshot.Known), "2.5.8"}}
 }
 
+func (s *DeleteSnapshot) About() string { return s.Snapshot.Known }
+
 func (s *DeleteSnapshot) String() string {
 	return fmt.Sprintf("delete %s in %s", s.Snapshot.of(s.Device), s.At)
 }

@@ -21,6 +21,8 @@ func (s *DeprecateImage) Rights() []Right {
 	return []Right{{"ec2:EnableImageDeprecation", s.At.image(s.Image.Known), "9.21"}, {"ec2:DescribeImages", "*", "4.4.1"}}
 }
 
+func (s *DeprecateImage) About() string { return s.Image.Known }
+
 func (s *DeprecateImage) String() string {
 	return fmt.Sprintf("deprecate %q in %s from %s on", s.Name, s.At, s.After.Format(time.RFC3339))
 }

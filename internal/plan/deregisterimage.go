@@ -33,6 +33,8 @@ func (s *DeregisterImage) snapshots() []string {
 	return s.Snapshots
 }
 
+func (s *DeregisterImage) About() string { return s.Image.Known }
+
 func (s *DeregisterImage) String() string {
 	with := ""
 	if s.WithSnapshots {

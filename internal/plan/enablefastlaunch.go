@@ -30,6 +30,8 @@ func (s *EnableFastLaunch) Rights() []Right {
 	return rights
 }
 
+func (s *EnableFastLaunch) About() string { return s.Image.Known }
+
 func (s *EnableFastLaunch) String() string {
 	return fmt.Sprintf("enable fast launch of %q in %s", s.Name, s.At)
 }

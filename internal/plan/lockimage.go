@@ -18,6 +18,8 @@ func (s *LockImage) Rights() []Right {
 	return []Right{{"ec2:EnableImageDeregistrationProtection", s.At.image(s.Image.Known), "A.2.1"}, {"ec2:DescribeImages", "*", "A.2.3"}}
 }
 
+func (s *LockImage) About() string { return s.Image.Known }
+
 func (s *LockImage) String() string {
 	cooldown := ""
 	if s.Cooldown {

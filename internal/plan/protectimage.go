@@ -23,6 +23,8 @@ func (s *ProtectImage) Rights() []Right {
 	}
 }
 
+func (s *ProtectImage) About() string { return s.ImageID }
+
 func (s *ProtectImage) String() string {
 	return fmt.Sprintf("protect %s in %s against deregistration", s.ImageID, s.At.Region)
 }
@@ -38,6 +40,8 @@ func (s *LiftProtection) Rights() []Right {
 	image := s.At.image(s.ImageID)
 	return []Right{{"ec2:DisableImageDeregistrationProtection", image, "A.2.1"}, {"ec2:DeleteTags", image, "A.2.1"}}
 }
+
+func (s *LiftProtection) About() string { return s.ImageID }
 
 func (s *LiftProtection) String() string {
 	return fmt.Sprintf("lift the protection of %s in %s", s.ImageID, s.At.Region)

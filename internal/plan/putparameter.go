@@ -47,6 +47,8 @@ func (s *PutParameter) Rights() []Right {
 	return rights
 }
 
+func (s *PutParameter) About() string { return s.Name }
+
 func (s *PutParameter) String() string {
 	return fmt.Sprintf("let the SSM parameter %s in %s name the image", s.Name, s.At)
 }

@@ -3,7 +3,11 @@
 
 package plan
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
 
 // RegisterImage makes an image from At's own snapshots (rules 1.5, 2.5). Undone by deregistering it.
 type RegisterImage struct {
@@ -21,6 +25,8 @@ func (s *RegisterImage) Rights() []Right {
 		{"ec2:DescribeImages", "*", "4.4.1"},
 	}
 }
+
+func (s *RegisterImage) About() string { return aws.ToString(s.Source.ImageId) }
 
 func (s *RegisterImage) String() string {
 	return fmt.Sprintf("register %q in %s with %d volumes", s.Name, s.At, len(s.Snapshots))
@@ -51,6 +57,8 @@ func (s *VerifyImage) Rights() []Right {
 	}
 	return rights
 }
+
+func (s *VerifyImage) About() string { return s.Image.Known }
 
 func (s *VerifyImage) String() string {
 	return fmt.Sprintf("verify %q in %s: attributes, owners, sizes, keys", s.Name, s.At)

@@ -24,6 +24,8 @@ func (s *RetireImage) Rights() []Right {
 	return append([]Right{{"ec2:DeregisterImage", s.At.image(s.ImageID), "2.5.9"}, {"ec2:DeleteSnapshot", s.At.snapshot("*"), "9.11"}}, looks...)
 }
 
+func (s *RetireImage) About() string { return s.ImageID }
+
 func (s *RetireImage) String() string {
 	if s.DryRun {
 		return fmt.Sprintf("tell whether the older release %s %q in %s would be deregistered", s.ImageID, s.Name, s.At)

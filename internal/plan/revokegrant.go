@@ -22,6 +22,8 @@ func (s *RevokeGrant) Rights() []Right {
 	return []Right{{"kms:RevokeGrant", s.KeyARN, "3.2.7"}, {"kms:ListGrants", s.KeyARN, "3.2.9"}}
 }
 
+func (s *RevokeGrant) About() string { return s.KeyARN }
+
 func (s *RevokeGrant) String() string {
 	return fmt.Sprintf("take %s from %s again: revoke the grant %q", s.KeyARN, s.Grantee, s.Name)
 }
@@ -37,6 +39,8 @@ type AuditGrants struct {
 
 // Rights of the step.
 func (s *AuditGrants) Rights() []Right { return []Right{{"kms:ListGrants", s.KeyARN, "3.2.9"}} }
+
+func (s *AuditGrants) About() string { return s.KeyARN }
 
 func (s *AuditGrants) String() string {
 	return fmt.Sprintf("look whether the admitted accounts let anybody else use %s", s.KeyARN)

@@ -49,6 +49,8 @@ func (s *RunInstance) Rights() []Right {
 	return rights
 }
 
+func (s *RunInstance) About() string { return s.Image.Known }
+
 func (s *RunInstance) String() string {
 	return fmt.Sprintf("launch one %s of %q in %s, and wait until it runs", s.InstanceType, s.Name, s.At)
 }

@@ -21,6 +21,8 @@ func (s *SealImage) Rights() []Right {
 	return []Right{{"ec2:DescribeImages", "*", "2.2.12"}, {"ec2:CreateTags", s.At.image(s.ImageID), "2.2.12"}}
 }
 
+func (s *SealImage) About() string { return s.ImageID }
+
 func (s *SealImage) String() string {
 	return fmt.Sprintf("give %s in %s a key for seals", s.ImageID, s.At.Region)
 }

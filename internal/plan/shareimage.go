@@ -84,6 +84,8 @@ func (s *ShareImage) Rights() []Right {
 	return rights
 }
 
+func (s *ShareImage) About() string { return s.Image.Known }
+
 func (s *ShareImage) String() string {
 	return fmt.Sprintf("let %s launch %s in %s", s.With, s.Image.image(), s.At.Region)
 }
@@ -107,6 +109,8 @@ func (s *WithdrawImageShare) Rights() []Right {
 	}
 	return rights
 }
+
+func (s *WithdrawImageShare) About() string { return s.Image.Known }
 
 func (s *WithdrawImageShare) String() string {
 	if len(s.Accounts) == 0 {

@@ -26,6 +26,8 @@ func (s *ShareSnapshot) Rights() []Right {
 	return rights
 }
 
+func (s *ShareSnapshot) About() string { return s.Snapshot.Known }
+
 func (s *ShareSnapshot) String() string {
 	return fmt.Sprintf("share %s in %s with %s", s.Snapshot.of(s.Device), s.At.Region, strings.Join(s.Accounts, ", "))
 }
@@ -50,6 +52,8 @@ func (s *WithdrawShare) Rights() []Right {
 	}
 	return rights
 }
+
+func (s *WithdrawShare) About() string { return s.Snapshot.Known }
 
 func (s *WithdrawShare) String() string {
 	if len(s.Accounts) == 0 {

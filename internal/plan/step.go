@@ -72,6 +72,7 @@ type Head struct {
 type Step interface {
 	Base() *Head
 	Rights() []Right
+	About() string  // what a finding about it names: an AWS id, ARN or name; "" while there is none
 	String() string // its line in the plan
 }
 

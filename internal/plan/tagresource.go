@@ -27,6 +27,8 @@ func (s *TagResource) Rights() []Right {
 	return []Right{{"ec2:CreateTags", s.At.resource(kind, s.Resource.Known), "9.4"}}
 }
 
+func (s *TagResource) About() string { return s.Resource.Known }
+
 func (s *TagResource) String() string {
 	return fmt.Sprintf("tag %s in %s with %v", s.Resource, s.At, slices.Sorted(maps.Keys(s.Tags)))
 }

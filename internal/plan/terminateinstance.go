@@ -17,6 +17,8 @@ func (s *TerminateInstance) Rights() []Right {
 	return []Right{{"ec2:TerminateInstances", s.At.owned("instance", s.Instance.Known), "8.7"}, {"ec2:DescribeInstances", "*", "8.7"}}
 }
 
+func (s *TerminateInstance) About() string { return s.Instance.Known }
+
 func (s *TerminateInstance) String() string {
 	if s.Instance.Known != "" {
 		return fmt.Sprintf("terminate %s, which an earlier run left, in %s", s.Instance.Known, s.At)

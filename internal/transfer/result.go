@@ -196,13 +196,13 @@ func explain(ctx context.Context, pool *awsclient.Pool, source string, s plan.St
 		return wrong.finding(s)
 	}
 	if !asked { // not AWS's, but ours
-		return &plan.Finding{Level: plan.Refused, At: s.Base().At, Resource: resourceOf(s), Summary: "could not " + s.String(), Because: err.Error(),
+		return &plan.Finding{Level: plan.Refused, At: s.Base().At, Resource: s.About(), Summary: "could not " + s.String(), Because: err.Error(),
 			Next: "run again: what is done stays done"}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceTime)
 	defer cancel()
 	who, _ := pool.Identity(ctx, s.Base().At) // asked for before, as a rule; without it the finding is only less exact
-	f := diagnose.Explain(diagnose.Case{Refusal: refusal, Step: s, Principal: who.ARN, Resource: resourceOf(s), SourceAccount: source})
+	f := diagnose.Explain(diagnose.Case{Refusal: refusal, Step: s, Principal: who.ARN, Resource: s.About(), SourceAccount: source})
 	return &f
 }
 
@@ -227,72 +227,4 @@ func reason(err error) string {
 		return err.Error()
 	}
 	return strings.TrimPrefix(refusal.Code+": "+refusal.Message, ": ")
-}
-
-func resourceOf(s plan.Step) string {
-	switch s := s.(type) {
-	case *plan.CopySnapshot:
-		return s.Source.Known
-	case *plan.CopyImage:
-		return s.Image.Known
-	case *plan.ShareImage:
-		return s.Image.Known
-	case *plan.DeprecateImage:
-		return s.Image.Known
-	case *plan.EnableFastLaunch:
-		return s.Image.Known
-	case *plan.AssociateLicenses:
-		return s.Image.Known
-	case *plan.LockImage:
-		return s.Image.Known
-	case *plan.WithdrawImageShare:
-		return s.Image.Known
-	case *plan.ShareSnapshot:
-		return s.Snapshot.Known
-	case *plan.WithdrawShare:
-		return s.Snapshot.Known
-	case *plan.DeleteSnapshot:
-		return s.Snapshot.Known
-	case *plan.VerifyImage:
-		return s.Image.Known
-	case *plan.PutParameter:
-		return s.Name
-	case *plan.AddTemplateVersion:
-		return s.TemplateID
-	case *plan.RegisterImage:
-		return aws.ToString(s.Source.ImageId)
-	case *plan.DeregisterImage:
-		return s.Image.Known
-	case *plan.RetireImage:
-		return s.ImageID
-	case *plan.CreateGrant:
-		return s.KeyARN
-	case *plan.CreateVolume:
-		return s.KeyARN
-	case *plan.CreateSnapshot:
-		return s.Volume.Known
-	case *plan.VerifySnapshot:
-		return s.Snapshot.Known
-	case *plan.DeleteVolume:
-		return s.Volume.Known
-	case *plan.AwaitKey:
-		return s.KeyARN
-	case *plan.RevokeGrant:
-		return s.KeyARN
-	case *plan.AuditGrants:
-		return s.KeyARN
-	case *plan.RunInstance:
-		return s.Image.Known
-	case *plan.TerminateInstance:
-		return s.Instance.Known
-	case *plan.TagResource:
-		return s.Resource.Known
-	case *plan.ProtectImage:
-		return s.ImageID
-	case *plan.LiftProtection:
-		return s.ImageID
-	case *plan.SealImage:
-		return s.ImageID
-	}
-	return ""
 }

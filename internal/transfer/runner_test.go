@@ -19,6 +19,7 @@ import (
 type task struct{ plan.Head }
 
 func (*task) Rights() []plan.Right { return nil }
+func (*task) About() string        { return "" }
 func (t *task) String() string     { return string(t.Step) }
 
 func newTask(id string, takes time.Duration, needs ...plan.ID) *task {
