@@ -92,18 +92,13 @@ func versionOf(s *plan.AddTemplateVersion, image string) *ec2.CreateLaunchTempla
 func (t *transfer) proveTemplateVersion(s *plan.AddTemplateVersion) []proof {
 	var all []proof
 	if s.Version == 0 {
-		all = append(all, proof{step: s, at: s.At, about: "ec2:CreateLaunchTemplateVersion " + s.TemplateID, resource: s.TemplateID, call: func(ctx context.Context) error {
-			in := versionOf(s, existing(s.Image, standInImage))
-			in.DryRun = aws.Bool(true)
-			_, err := t.pool.EC2(s.At).CreateLaunchTemplateVersion(ctx, in)
-			return err
-		}})
+		in := versionOf(s, existing(s.Image, standInImage))
+		in.DryRun = aws.Bool(true)
+		all = append(all, proofBy(t.pool.EC2(s.At).CreateLaunchTemplateVersion, in, s, "ec2:CreateLaunchTemplateVersion "+s.TemplateID))
 	}
 	if s.SetDefault {
-		all = append(all, proof{step: s, at: s.At, about: "ec2:ModifyLaunchTemplate " + s.TemplateID, resource: s.TemplateID, call: func(ctx context.Context) error {
-			_, err := t.pool.EC2(s.At).ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{DryRun: aws.Bool(true), LaunchTemplateId: aws.String(s.TemplateID), DefaultVersion: aws.String(strconv.FormatInt(s.Source, 10))})
-			return err
-		}})
+		in := &ec2.ModifyLaunchTemplateInput{DryRun: aws.Bool(true), LaunchTemplateId: aws.String(s.TemplateID), DefaultVersion: aws.String(strconv.FormatInt(s.Source, 10))}
+		all = append(all, proofBy(t.pool.EC2(s.At).ModifyLaunchTemplate, in, s, "ec2:ModifyLaunchTemplate "+s.TemplateID))
 	}
 	return all
 }

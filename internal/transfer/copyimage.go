@@ -111,12 +111,9 @@ func imageCopy(s *plan.CopyImage, image string, try int) *ec2.CopyImageInput {
 }
 
 func (t *transfer) proveImageCopy(s *plan.CopyImage) proof {
-	return proof{step: s, at: s.At, about: "ec2:CopyImage", resource: s.Image.Known, call: func(ctx context.Context) error {
-		in := imageCopy(s, existing(s.Image, standInImage), 1)
-		in.DryRun = aws.Bool(true)
-		_, err := t.pool.EC2(s.At).CopyImage(ctx, in)
-		return err
-	}}
+	in := imageCopy(s, existing(s.Image, standInImage), 1)
+	in.DryRun = aws.Bool(true)
+	return proofBy(t.pool.EC2(s.At).CopyImage, in, s, "ec2:CopyImage")
 }
 
 // sharedName takes the image that has the name already for this step's, if another run of ours is making it: its seals prove that. One without its second

@@ -48,10 +48,9 @@ func grantOf(s *plan.CreateGrant) *kms.CreateGrantInput {
 }
 
 func (t *transfer) proveGrant(s *plan.CreateGrant) proof {
-	return proof{step: s, at: s.At, about: "kms:CreateGrant " + string(s.Step), resource: s.KeyARN, ours: true, call: func(ctx context.Context) error {
-		in := grantOf(s)
-		in.DryRun = aws.Bool(true)
-		_, err := t.pool.KMS(s.At).CreateGrant(ctx, in)
-		return err
-	}}
+	in := grantOf(s)
+	in.DryRun = aws.Bool(true)
+	f := proofBy(t.pool.KMS(s.At).CreateGrant, in, s, "kms:CreateGrant "+string(s.Step))
+	f.ours = true
+	return f
 }

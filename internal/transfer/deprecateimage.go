@@ -41,8 +41,6 @@ func (t *transfer) deprecateImage(ctx context.Context, j *job, s *plan.Deprecate
 }
 
 func (t *transfer) proveDeprecation(s *plan.DeprecateImage) proof {
-	return proof{step: s, at: s.At, about: "ec2:EnableImageDeprecation", resource: s.Image.Known, call: func(ctx context.Context) error {
-		_, err := t.pool.EC2(s.At).EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)), DeprecateAt: aws.Time(s.After)})
-		return err
-	}}
+	in := &ec2.EnableImageDeprecationInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)), DeprecateAt: aws.Time(s.After)}
+	return proofBy(t.pool.EC2(s.At).EnableImageDeprecation, in, s, "ec2:EnableImageDeprecation")
 }

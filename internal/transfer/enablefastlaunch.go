@@ -43,12 +43,9 @@ func (t *transfer) enableFastLaunch(ctx context.Context, j *job, s *plan.EnableF
 }
 
 func (t *transfer) proveFastLaunch(s *plan.EnableFastLaunch) proof {
-	return proof{step: s, at: s.At, about: "ec2:EnableFastLaunch", resource: s.Image.Known, call: func(ctx context.Context) error {
-		in := fastLaunch(existing(s.Image, standInImage), s.FastLaunch)
-		in.DryRun = aws.Bool(true)
-		_, err := t.pool.EC2(s.At).EnableFastLaunch(ctx, in)
-		return err
-	}}
+	in := fastLaunch(existing(s.Image, standInImage), s.FastLaunch)
+	in.DryRun = aws.Bool(true)
+	return proofBy(t.pool.EC2(s.At).EnableFastLaunch, in, s, "ec2:EnableFastLaunch")
 }
 
 func fastLaunch(id string, f plan.FastLaunch) *ec2.EnableFastLaunchInput {

@@ -36,9 +36,6 @@ func (t *transfer) lockImage(ctx context.Context, j *job, s *plan.LockImage) Don
 }
 
 func (t *transfer) proveLock(s *plan.LockImage) proof {
-	return proof{step: s, at: s.At, about: "ec2:EnableImageDeregistrationProtection", resource: s.Image.Known, call: func(ctx context.Context) error {
-		_, err := t.pool.EC2(s.At).EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{DryRun: aws.Bool(true),
-			ImageId: aws.String(existing(s.Image, standInImage)), WithCooldown: aws.Bool(s.Cooldown)})
-		return err
-	}}
+	in := &ec2.EnableImageDeregistrationProtectionInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)), WithCooldown: aws.Bool(s.Cooldown)}
+	return proofBy(t.pool.EC2(s.At).EnableImageDeregistrationProtection, in, s, "ec2:EnableImageDeregistrationProtection")
 }

@@ -200,34 +200,36 @@ func existing(r plan.Ref, standIn string) string {
 	return standIn
 }
 
-func (t *transfer) proveCopy(s *plan.CopySnapshot) proof {
-	return proof{step: s, at: s.At, about: "ec2:CopySnapshot", resource: s.Source.Known, call: func(ctx context.Context) error {
-		_, err := t.pool.EC2(s.At).CopySnapshot(ctx, &ec2.CopySnapshotInput{DryRun: aws.Bool(true), SourceRegion: aws.String(s.FromRegion), SourceSnapshotId: aws.String(existing(s.Source, standInSnapshot)),
-			Description: aws.String(s.Description), Encrypted: aws.Bool(true), KmsKeyId: aws.String(s.KeyARN), TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags)})
+// proofBy is a step's proof by one of its calls, whose input asks for a dry run.
+func proofBy[In, Out, Options any](call func(context.Context, In, ...func(*Options)) (Out, error), in In, s plan.Step, about string) proof {
+	return proof{step: s, at: s.Base().At, about: about, resource: s.About(), call: func(ctx context.Context) error {
+		_, err := call(ctx, in)
 		return err
 	}}
 }
 
+func (t *transfer) proveCopy(s *plan.CopySnapshot) proof {
+	in := &ec2.CopySnapshotInput{DryRun: aws.Bool(true), SourceRegion: aws.String(s.FromRegion), SourceSnapshotId: aws.String(existing(s.Source, standInSnapshot)),
+		Description: aws.String(s.Description), Encrypted: aws.Bool(true), KmsKeyId: aws.String(s.KeyARN), TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags)}
+	return proofBy(t.pool.EC2(s.At).CopySnapshot, in, s, "ec2:CopySnapshot")
+}
+
 func (t *transfer) proveShare(s *plan.ShareSnapshot) proof {
-	return proof{step: s, at: s.At, about: "ec2:ModifySnapshotAttribute", resource: s.Snapshot.Known, call: func(ctx context.Context) error {
-		_, err := t.pool.EC2(s.At).ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{DryRun: aws.Bool(true), SnapshotId: aws.String(existing(s.Snapshot, standInSnapshot)),
-			Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: permissions(s.Accounts)}})
-		return err
-	}}
+	in := &ec2.ModifySnapshotAttributeInput{DryRun: aws.Bool(true), SnapshotId: aws.String(existing(s.Snapshot, standInSnapshot)),
+		Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: permissions(s.Accounts)}}
+	return proofBy(t.pool.EC2(s.At).ModifySnapshotAttribute, in, s, "ec2:ModifySnapshotAttribute")
 }
 
 // proveDeregistration asks for an image that is not ours: the target's policy may let only ours go.
 // AWS tells of a snapshot that may not go along only when the image is gone (9.11).
 func (t *transfer) proveDeregistration(s *plan.DeregisterImage) []proof {
-	all := []proof{{step: s, at: s.At, about: "ec2:DeregisterImage", resource: s.Image.Known, call: func(ctx context.Context) error {
-		_, err := t.pool.EC2(s.At).DeregisterImage(ctx, &ec2.DeregisterImageInput{DryRun: aws.Bool(true), ImageId: aws.String(s.Image.Known), DeleteAssociatedSnapshots: aws.Bool(s.WithSnapshots)})
-		return err
-	}}}
+	client := t.pool.EC2(s.At)
+	in := &ec2.DeregisterImageInput{DryRun: aws.Bool(true), ImageId: aws.String(s.Image.Known), DeleteAssociatedSnapshots: aws.Bool(s.WithSnapshots)}
+	all := []proof{proofBy(client.DeregisterImage, in, s, "ec2:DeregisterImage")}
 	for _, snapshot := range s.Snapshots {
-		all = append(all, proof{step: s, at: s.At, about: "ec2:DeleteSnapshot " + snapshot, resource: snapshot, call: func(ctx context.Context) error {
-			_, err := t.pool.EC2(s.At).DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{DryRun: aws.Bool(true), SnapshotId: aws.String(snapshot)})
-			return err
-		}})
+		f := proofBy(client.DeleteSnapshot, &ec2.DeleteSnapshotInput{DryRun: aws.Bool(true), SnapshotId: aws.String(snapshot)}, s, "ec2:DeleteSnapshot "+snapshot)
+		f.resource = snapshot
+		all = append(all, f)
 	}
 	return all
 }
@@ -242,10 +244,9 @@ func (t *transfer) proveRegistration(s *plan.RegisterImage) (proof, error) {
 		return proof{}, err
 	}
 	in.DryRun = aws.Bool(true)
-	return proof{step: s, at: s.At, about: "ec2:RegisterImage", resource: "", call: func(ctx context.Context) error {
-		_, err := t.pool.EC2(s.At).RegisterImage(ctx, in)
-		return err
-	}}, nil
+	f := proofBy(t.pool.EC2(s.At).RegisterImage, in, s, "ec2:RegisterImage")
+	f.resource = "" // there is none yet
+	return f, nil
 }
 
 // proveKey asks whether a step's own credentials may make a grant on a key, which is what EC2 does with them (3.1.4, 6.8).

@@ -93,12 +93,9 @@ func (t *transfer) launch(ctx context.Context, j *job, s *plan.RunInstance) (str
 }
 
 func (t *transfer) proveLaunch(s *plan.RunInstance) proof {
-	return proof{step: s, at: s.At, about: "ec2:RunInstances", resource: s.Image.Known, call: func(ctx context.Context) error {
-		in := instanceOf(s, existing(s.Image, standInImage))
-		in.DryRun = aws.Bool(true)
-		_, err := t.pool.EC2(s.At).RunInstances(ctx, in)
-		return err
-	}}
+	in := instanceOf(s, existing(s.Image, standInImage))
+	in.DryRun = aws.Bool(true)
+	return proofBy(t.pool.EC2(s.At).RunInstances, in, s, "ec2:RunInstances")
 }
 
 // instanceOf is the call, but for its token: one instance of an image, of which nothing stays.

@@ -45,11 +45,9 @@ func (t *transfer) shareImage(ctx context.Context, j *job, s *plan.ShareImage) D
 }
 
 func (t *transfer) proveImageShare(s *plan.ShareImage) proof {
-	return proof{step: s, at: s.At, about: "ec2:ModifyImageAttribute", resource: s.Image.Known, call: func(ctx context.Context) error {
-		_, err := t.pool.EC2(s.At).ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)),
-			LaunchPermission: &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)}})
-		return err
-	}}
+	in := &ec2.ModifyImageAttributeInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)),
+		LaunchPermission: &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)}}
+	return proofBy(t.pool.EC2(s.At).ModifyImageAttribute, in, s, "ec2:ModifyImageAttribute")
 }
 
 // withdrawImageShare takes back what shareImage added, and reads it back. A copy under way goes on.
