@@ -4,19 +4,12 @@
 package preflight
 
 import (
-	"encoding/json"
-	"errors"
-	"io"
-	"log"
 	"maps"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/options"
@@ -29,12 +22,10 @@ type (
 )
 
 const (
-	management   = "000000000001"
-	other        = "888888888888"
-	bare         = "777777777777" // an account without a role
-	organization = "arn:aws:organizations::111111111111:organization/o-1234567890"
-	unit         = "arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"
-	nothingMade  = "no effect in a preflight, which makes nothing"
+	management  = "000000000001"
+	other       = "888888888888"
+	bare        = "777777777777" // an account without a role
+	nothingMade = "no effect in a preflight, which makes nothing"
 )
 
 // on executes a template on a stage that it sets itself.
@@ -70,20 +61,13 @@ func on(template func(*stage) pairs) func(*testing.T, func(pairs)) options.Outco
 func overTLS(t *testing.T, change func(pairs)) (outcome options.Outcome) {
 	s := &stage{T: t, World: awssim.New(awssim.WithSeed(1), awssim.WithoutLatency())}
 	s.must(s.Build(s.furnish))
-	server := httptest.NewUnstartedServer(s.World)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.StartTLS()
-	defer server.Close()
-	t.Setenv("AWS_ENDPOINT_URL", server.URL)
+	steady := options.OverTLS(t, s.World)
 	o := s.options()
 	change(o)
 	d := &Datasource{seed: 1}
 	s.must(d.Configure(o))
 	_, err := d.Execute()
-	if err != nil {
-		err = errors.New(strings.ReplaceAll(err.Error(), server.URL, "the server"))
-	}
-	return options.Outcome{Err: err}
+	return options.Outcome{Err: steady(err)}
 }
 
 // furniture makes things on the stage.
@@ -123,11 +107,7 @@ func aBuild(s *stage) pairs { return s.with(nil) }
 
 func aSession(s *stage) pairs {
 	o := s.options()
-	cfg := s.Config(source, tokyo)
-	cfg.Credentials = credentials.NewStaticCredentialsProvider(o["access_key"].(string), o["secret_key"].(string), "")
-	made, err := sts.NewFromConfig(cfg).GetSessionToken(s.Context(), &sts.GetSessionTokenInput{})
-	s.must(err)
-	o["access_key"], o["secret_key"], o["token"] = *made.Credentials.AccessKeyId, *made.Credentials.SecretAccessKey, *made.Credentials.SessionToken
+	maps.Copy(o, s.furniture().Session(source, o["access_key"].(string), o["secret_key"].(string)))
 	return o
 }
 
@@ -210,23 +190,7 @@ func badWeather(s *stage) pairs {
 	return s.with(nil)
 }
 
-func inJSON(s *stage) pairs {
-	o := s.with(nil)
-	text, err := json.Marshal(o["target"])
-	s.must(err)
-	delete(o, "target")
-	o["targets_json"] = string(text)
-	return o
-}
-
 func protectedTarget(s *stage) pairs { return s.with(pairs{"deregistration_protection": pairs{}}) }
-
-// takenName is that of an image of the target's own.
-func takenName(s *stage) pairs {
-	f := s.furniture()
-	f.Image(prod, "web", f.Snapshot(prod, ""))
-	return s.with(pairs{"ami_name": "web", "force_deregister": true})
-}
 
 func olderReleases(s *stage) pairs { return s.with(pairs{"keep_releases": 1}) }
 
@@ -240,41 +204,6 @@ func windows(option string) func(*stage) pairs {
 	}
 }
 
-func launchTemplate(option string) func(*stage) pairs {
-	return func(s *stage) pairs {
-		return s.with(pairs{"launch_template": list{options.LaunchTemplate(option, s.furniture().LaunchTemplate(prod))}})
-	}
-}
-
-func launchCheck(s *stage) pairs {
-	return s.with(pairs{"launch_check": pairs{"instance_type": "t3.micro", "subnet_id": s.furniture().Subnet(prod)}})
-}
-
 func aParameter(s *stage) pairs {
 	return s.with(pairs{"ssm_parameter": list{pairs{"name": "/golden"}}})
-}
-
-func secretParameter(s *stage) pairs {
-	return s.with(pairs{"ssm_parameter": list{pairs{"name": "/golden", "type": "SecureString", "key_id": "alias/second"}}})
-}
-
-func takenParameter(s *stage) pairs {
-	s.furniture().Parameter(prod, "/golden")
-	return s.with(pairs{"ssm_parameter": list{pairs{"name": "/golden", "data_type": "text"}}})
-}
-
-// grants are for Auto Scaling: of the target on its own key, and of another account on the source's.
-func grants(s *stage) pairs {
-	f := s.furniture()
-	f.AutoScaling(prod)
-	f.AutoScaling(other)
-	o := s.with(pairs{"grant": list{pairs{}}})
-	o["share"] = list{pairs{"account_ids": list{other}, "role_name": "plain", "grant": list{pairs{}}}}
-	return o
-}
-
-func shares(s *stage) pairs {
-	o := s.with(nil)
-	o["share"] = list{pairs{"name": "ours", "account_ids": list{other}, "organization_arns": list{organization}, "organizational_unit_arns": list{unit}}}
-	return o
 }

@@ -28,16 +28,6 @@ func AssumeRole(account string) map[string]any {
 // tagOf is another one for each account: what a session has inherited cannot be given once more.
 func tagOf(account string) string { return "for-" + account }
 
-// OfGrant are the cases of a block grant that has no option: what the run ends with without the block, "" for success.
-func OfGrant(block, without string) []Case {
-	return []Case{
-		{Option: block, Without: without},
-		{Option: block + ".grantee_principal", Value: "arn:aws:iam::{{ .AccountId }}:role/plain"},
-		{Option: block + ".operations", Value: []any{"Decrypt", "DescribeKey"}},
-		{Option: block + ".name", Value: "web"},
-	}
-}
-
 // FastLaunch is a block by a launch template that one of its options names, by the name web or its id; "" for none.
 func FastLaunch(option, id string) map[string]any {
 	switch option {
@@ -49,7 +39,22 @@ func FastLaunch(option, id string) map[string]any {
 	return map[string]any{}
 }
 
-// LaunchTemplate is a block whose option names the launch template, by the name web or its id.
-func LaunchTemplate(option, id string) map[string]any {
-	return map[string]any{option: map[string]string{"name": "web", "id": id}[option]}
+// OfFastLaunch are the cases of a block fast_launch as FastLaunch gives it.
+func OfFastLaunch(option string) []Case {
+	const block = "target.fast_launch"
+	switch option {
+	case "template_name":
+		return []Case{
+			{Option: block + ".template_name", Without: "template_version: no effect"},
+			{Option: block + ".template_version", Without: "template_version: missing"},
+		}
+	case "template_id":
+		return []Case{{Option: block + ".template_id", Without: "template_version: no effect"}}
+	}
+	return []Case{
+		{Option: block},
+		{Option: block + ".enable_fast_launch", Value: false},
+		{Option: block + ".max_parallel_launches", Value: 8},
+		{Option: block + ".target_resource_count", Value: 10},
+	}
 }

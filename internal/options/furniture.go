@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 )
@@ -92,6 +94,16 @@ func (f Furniture) Profiles(accessKey, secretKey string, accounts ...string) str
 	path := filepath.Join(f.TempDir(), "credentials")
 	f.must(os.WriteFile(path, []byte(text), 0o600))
 	return path
+}
+
+// Session are the options of a session that an access key of an account begins. It lasts for a day and a half.
+func (f Furniture) Session(account, accessKey, secretKey string) map[string]any {
+	f.Helper()
+	cfg := f.World.Config(account, f.Region)
+	cfg.Credentials = credentials.NewStaticCredentialsProvider(accessKey, secretKey, "")
+	made, err := sts.NewFromConfig(cfg).GetSessionToken(f.Context(), &sts.GetSessionTokenInput{DurationSeconds: aws.Int32(36 * 3600)})
+	f.must(err)
+	return map[string]any{"access_key": *made.Credentials.AccessKeyId, "secret_key": *made.Credentials.SecretAccessKey, "token": *made.Credentials.SessionToken}
 }
 
 // Snapshot makes one of 10 GiB under a key, "" for none.

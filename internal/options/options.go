@@ -18,9 +18,12 @@ import (
 type World struct {
 	Name string
 	// Run makes the world, always the same, lets change change the template, as Packer hands it over, and runs it.
-	Run   func(t *testing.T, change func(template map[string]any)) Outcome
+	Run   Run
 	Cases []Case
 }
+
+// Run is what a World does.
+type Run = func(t *testing.T, change func(template map[string]any)) Outcome
 
 // Outcome is what a user or AWS can see of a run.
 type Outcome struct {

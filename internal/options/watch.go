@@ -4,9 +4,15 @@
 package options
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"sync"
+	"testing"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 )
@@ -36,4 +42,21 @@ func (w *Watch) Seen() (lines []string) {
 		lines = append(lines, fmt.Sprint("host: ", host))
 	}
 	return lines
+}
+
+// OverTLS serves a world over the network for the time of a test, with a certificate that nobody vouches for, as the endpoint of all services. It
+// returns what takes the address, which is never the same, out of an error.
+func OverTLS(t *testing.T, world *awssim.World) (steady func(error) error) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(world)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	t.Setenv("AWS_ENDPOINT_URL", server.URL)
+	return func(err error) error {
+		if err == nil {
+			return nil
+		}
+		return errors.New(strings.ReplaceAll(err.Error(), server.URL, "the server"))
+	}
 }

@@ -5,14 +5,13 @@ package share
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 )
@@ -20,14 +19,8 @@ import (
 // session are options with the credentials of a session of the user ci, which nobody can renew.
 func (s *stage) session(accounts ...string) map[string]any {
 	s.Helper()
-	cfg := s.world.Config(source, tokyo)
-	cfg.Credentials = credentials.NewStaticCredentialsProvider(*s.key.AccessKeyId, *s.key.SecretAccessKey, "")
-	made, err := sts.NewFromConfig(cfg).GetSessionToken(s.Context(), &sts.GetSessionTokenInput{DurationSeconds: aws.Int32(36 * 3600)})
-	if err != nil {
-		s.Fatal(err)
-	}
 	o := s.options(accounts...)
-	o["access_key"], o["secret_key"], o["token"] = *made.Credentials.AccessKeyId, *made.Credentials.SecretAccessKey, *made.Credentials.SessionToken
+	maps.Copy(o, s.furniture().Session(source, *s.key.AccessKeyId, *s.key.SecretAccessKey))
 	return o
 }
 

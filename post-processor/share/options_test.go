@@ -15,7 +15,11 @@ func TestLeavingAnOptionOutChangesTheOutcome(t *testing.T) {
 }
 
 // An option comes into the first world in which it matters, or into one of its own.
-var worlds = []options.World{
+var worlds = append(options.Common(other, func(template func(options.Stage) pairs) options.Run {
+	return afterBuild(func(s *stage) pairs {
+		return template(options.Stage{Furniture: s.furniture(), Target: prod, Other: other, With: s.furnished})
+	})
+}), []options.World{
 	{Name: "a target", Run: afterBuild(aTarget), Cases: []options.Case{
 		{Option: "access_key", Without: "access_key: missing"},
 		{Option: "secret_key", Without: "secret_key: missing"},
@@ -50,9 +54,9 @@ var worlds = []options.World{
 		{Option: "target.deprecate_at", Value: "2001-01-01T00:00:00Z"},
 		{Option: "target.deprecate_after", Value: "2160h"},
 		{Option: "target.ami_users", Value: list{other}},
-		{Option: "target.ami_org_arns", Value: list{organization}},
+		{Option: "target.ami_org_arns", Value: list{options.Organization}},
 		{Option: "target.license_configuration_arns", Value: list{"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"}, With: "does not take the license configuration"},
-		{Option: "target.ami_ou_arns", Value: list{unit}},
+		{Option: "target.ami_ou_arns", Value: list{options.Unit}},
 	}},
 	{Name: "a session", Run: afterBuild(aSession), Cases: []options.Case{
 		{Option: "token", Without: "InvalidClientTokenId"},
@@ -104,42 +108,19 @@ var worlds = []options.World{
 	{Name: "endpoints without a certificate", Run: overTLS, Cases: []options.Case{
 		{Option: "insecure_skip_tls_verify", Value: true, Without: "failed to verify certificate"},
 	}},
-	{Name: "targets in JSON", Run: afterBuild(inJSON), Cases: []options.Case{
-		{Option: "targets_json", Without: "target: missing"},
-	}},
 	{Name: "protection", Run: afterBuild(protectedTarget), Cases: []options.Case{
 		{Option: "target.deregistration_protection"},
 		{Option: "target.deregistration_protection.enabled", Value: false},
 		{Option: "target.deregistration_protection.with_cooldown", Value: true},
-	}},
-	{Name: "a name that is taken", Run: afterBuild(takenName), Cases: []options.Case{
-		{Option: "target.force_deregister", Without: "is taken"},
-		{Option: "target.force_delete_snapshot", Value: true},
 	}},
 	{Name: "an older release", Run: afterBuild(olderRelease), Cases: []options.Case{
 		{Option: "target.keep_releases"},
 		{Option: "target.keep_for", Value: "72h"},
 		{Option: "target.keep_releases_dry_run", Value: true},
 	}},
-	{Name: "a Windows image", Run: afterBuild(windows("")), Cases: []options.Case{
-		{Option: "target.fast_launch"},
-		{Option: "target.fast_launch.enable_fast_launch", Value: false},
-		{Option: "target.fast_launch.max_parallel_launches", Value: 8},
-		{Option: "target.fast_launch.target_resource_count", Value: 10},
-	}},
-	{Name: "a Windows image with a launch template by its name", Run: afterBuild(windows("template_name")), Cases: []options.Case{
-		{Option: "target.fast_launch.template_name", Without: "template_version: no effect"},
-		{Option: "target.fast_launch.template_version", Without: "template_version: missing"},
-	}},
-	{Name: "a Windows image with a launch template by its id", Run: afterBuild(windows("template_id")), Cases: []options.Case{
-		{Option: "target.fast_launch.template_id", Without: "template_version: no effect"},
-	}},
-	{Name: "a launch check", Run: afterBuild(launchCheck), Cases: []options.Case{
-		{Option: "target.launch_check"},
-		{Option: "target.launch_check.instance_type", Without: "instance_type: missing"},
-		{Option: "target.launch_check.subnet_id"},
-		{Option: "target.launch_check.run_tags", Value: pairs{"purpose": "check"}},
-	}},
+	{Name: "a Windows image", Run: afterBuild(windows("")), Cases: options.OfFastLaunch("")},
+	{Name: "a Windows image with a launch template by its name", Run: afterBuild(windows("template_name")), Cases: options.OfFastLaunch("template_name")},
+	{Name: "a Windows image with a launch template by its id", Run: afterBuild(windows("template_id")), Cases: options.OfFastLaunch("template_id")},
 	{Name: "a parameter", Run: afterBuild(aParameter), Cases: []options.Case{
 		{Option: "target.ssm_parameter"},
 		{Option: "target.ssm_parameter.name", Without: "name: missing"},
@@ -149,32 +130,4 @@ var worlds = []options.World{
 		{Option: "target.ssm_parameter.description", Value: "the web"},
 		{Option: "target.ssm_parameter.tags", Value: pairs{"Release": "1"}},
 	}},
-	{Name: "a secret parameter", Run: afterBuild(secretParameter), Cases: []options.Case{
-		{Option: "target.ssm_parameter.key_id"},
-	}},
-	{Name: "a parameter that names something else", Run: afterBuild(takenParameter), Cases: []options.Case{
-		{Option: "target.ssm_parameter.overwrite", Value: false, With: "overwrite"},
-	}},
-	{Name: "a launch template", Run: afterBuild(launchTemplate("name")), Cases: []options.Case{
-		{Option: "target.launch_template"},
-		{Option: "target.launch_template.name", Without: "name: missing"},
-		{Option: "target.launch_template.source_version", Value: "2"},
-		{Option: "target.launch_template.description", Value: "the web"},
-		{Option: "target.launch_template.set_default", Value: true},
-	}},
-	{Name: "a launch template by its id", Run: afterBuild(launchTemplate("id")), Cases: []options.Case{
-		{Option: "target.launch_template.id", Without: "name: missing; or give id"},
-	}},
-	{Name: "grants", Run: afterBuild(grants), Cases: slices.Concat(
-		options.OfGrant("target.grant", ""),
-		options.OfGrant("share.grant", "role_name: no effect without grant"),
-		[]options.Case{{Option: "share.role_name", Without: "there are no credentials for account " + other}},
-	)},
-	{Name: "shares", Run: afterBuild(shares), Cases: []options.Case{
-		{Option: "share"},
-		{Option: "share.name"},
-		{Option: "share.account_ids"},
-		{Option: "share.organization_arns"},
-		{Option: "share.organizational_unit_arns"},
-	}},
-}
+}...)

@@ -4,13 +4,8 @@
 package share
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"log"
 	"maps"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,10 +29,8 @@ type (
 )
 
 const (
-	organization = "arn:aws:organizations::111111111111:organization/o-1234567890"
-	unit         = "arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"
-	oneFailed    = "1 of 2 destinations are not served"
-	ebsBuilder   = "mitchellh.amazonebs"
+	oneFailed  = "1 of 2 destinations are not served"
+	ebsBuilder = "mitchellh.amazonebs"
 )
 
 // afterBuild runs a template on a stage that it sets itself, with the image of a build.
@@ -69,18 +62,12 @@ func overTLS(t *testing.T, change func(pairs)) options.Outcome {
 	s := &stage{T: t, world: awssim.New(awssim.WithSeed(1), awssim.WithoutLatency()), screen: new(screen)}
 	s.must(s.world.Build(s.furnish))
 	s.sealable()
-	server := httptest.NewUnstartedServer(s.world)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.StartTLS()
-	defer server.Close()
-	t.Setenv("AWS_ENDPOINT_URL", server.URL)
+	steady := options.OverTLS(t, s.world)
 	o := s.redo(prod)
 	o["cleanup_only"] = true
 	change(o)
 	outcome := s.outcome(o, nullBuilder, nil)
-	if outcome.Err != nil {
-		outcome.Err = errors.New(strings.ReplaceAll(outcome.Err.Error(), server.URL, "the server"))
-	}
+	outcome.Err = steady(outcome.Err)
 	return outcome
 }
 
@@ -156,17 +143,21 @@ func (s *stage) with(more pairs) pairs {
 	return o
 }
 
-// aTarget has further keys: alias/second in the source and target accounts, and the target's in another Region.
-func aTarget(s *stage) pairs {
+// furnished is as with, and the target's role has all rights. There are further keys: alias/second of the source and of the target, and the target's
+// alias/golden in another Region.
+func (s *stage) furnished(more pairs) pairs {
 	f := s.furniture()
 	f.Key(source, tokyo, "alias/second", source, prod)
 	f.Key(prod, tokyo, "alias/second", prod)
 	f.Key(prod, "us-west-2", "alias/golden", prod)
-	f.Roles(source, prod)
+	f.Roles(source, prod, other)
 	o := s.with(pairs{"role_name": "plain"})
 	delete(target(o), "assume_role")
+	maps.Copy(target(o), more)
 	return o
 }
+
+func aTarget(s *stage) pairs { return s.furnished(nil) }
 
 func aSession(s *stage) pairs { return s.session(prod) }
 
@@ -235,23 +226,7 @@ func badWeather(s *stage) pairs {
 	return s.options(prod)
 }
 
-func inJSON(s *stage) pairs {
-	o := s.options(prod)
-	text, err := json.Marshal(o["target"])
-	s.must(err)
-	delete(o, "target")
-	o["targets_json"] = string(text)
-	return o
-}
-
 func protectedTarget(s *stage) pairs { return s.with(pairs{"deregistration_protection": pairs{}}) }
-
-// takenName is that of an image of the target's own.
-func takenName(s *stage) pairs {
-	f := s.furniture()
-	f.Image(prod, "web", f.Snapshot(prod, ""))
-	return s.with(pairs{"ami_name": "web", "force_deregister": true})
-}
 
 // olderRelease is handed on two days before.
 func olderRelease(s *stage) pairs {
@@ -274,43 +249,6 @@ func windows(option string) func(*stage) pairs {
 	}
 }
 
-func launchTemplate(option string) func(*stage) pairs {
-	return func(s *stage) pairs {
-		return s.with(pairs{"launch_template": list{options.LaunchTemplate(option, s.furniture().LaunchTemplate(prod))}})
-	}
-}
-
-func launchCheck(s *stage) pairs {
-	return s.with(pairs{"launch_check": pairs{"instance_type": "t3.micro", "subnet_id": s.furniture().Subnet(prod)}})
-}
-
 func aParameter(s *stage) pairs {
 	return s.with(pairs{"ssm_parameter": list{pairs{"name": "/golden"}}})
-}
-
-func secretParameter(s *stage) pairs {
-	s.furniture().Key(prod, tokyo, "alias/second", prod)
-	return s.with(pairs{"ssm_parameter": list{pairs{"name": "/golden", "type": "SecureString", "key_id": "alias/second"}}})
-}
-
-func takenParameter(s *stage) pairs {
-	s.furniture().Parameter(prod, "/golden")
-	return s.with(pairs{"ssm_parameter": list{pairs{"name": "/golden", "data_type": "text"}}})
-}
-
-// grants are for Auto Scaling: of the target on its own key, and of another account on the source's.
-func grants(s *stage) pairs {
-	f := s.furniture()
-	f.Roles(source, prod, other)
-	f.AutoScaling(prod)
-	f.AutoScaling(other)
-	o := s.with(pairs{"grant": list{pairs{}}})
-	o["share"] = list{pairs{"account_ids": list{other}, "role_name": "plain", "grant": list{pairs{}}}}
-	return o
-}
-
-func shares(s *stage) pairs {
-	o := s.options(prod)
-	o["share"] = list{pairs{"name": "ours", "account_ids": list{other}, "organization_arns": list{organization}, "organizational_unit_arns": list{unit}}}
-	return o
 }
