@@ -33,15 +33,7 @@ variable "only_verify" {
   type    = bool
   default = false
 }
-
-source "null" "golden" {
-  communicator = "none"
-}
-
-build {
-  sources = ["source.null.golden"]
-
-  post-processor "encrypted-ami-share" {
+` + underNull + `
     region            = "ap-northeast-1"
     kms_key_id        = "alias/golden-source"
     source_amis       = { "ap-northeast-1" = var.image }
@@ -100,7 +92,7 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	must(w.ec2(target).CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("web"), LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT2Micro}}))(t)
 	taken := registered(t, w, target, &ec2.RegisterImageInput{Name: aws.String("windows")})
 	sold := registered(t, w, vendor, &ec2.RegisterImageInput{Name: aws.String("sold"), BillingProducts: []string{"bp-0002"}}, source)
-	own := copied(t, w, sold, "golden-windows")
+	own := copied(t, w, &ec2.CopyImageInput{Name: aws.String("golden-windows"), SourceImageId: &sold})
 
 	h.packer(t, 0, "build", "-color=false", "-var=image="+own, "-var=license="+license, ".")
 	golden := image(t, w, target, "windows")
@@ -154,15 +146,7 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 // releases hands one release of a line on and keeps no older one.
 const releases = `
 variable "image" { type = string }
-
-source "null" "golden" {
-  communicator = "none"
-}
-
-build {
-  sources = ["source.null.golden"]
-
-  post-processor "encrypted-ami-share" {
+` + underNull + `
     region        = "ap-northeast-1"
     kms_key_id    = "alias/golden-source"
     source_amis   = { "ap-northeast-1" = var.image }
@@ -188,7 +172,7 @@ func TestAnOlderReleaseGoesWhenNothingNeedsIt(t *testing.T) {
 	rightsOf(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*"],"Resource":"*"}]}`)
 	base := *image(t, w, source, "base-1").ImageId
 	for i, name := range []string{"web-1", "web-2", "web-3"} {
-		output := h.packer(t, 0, "build", "-color=false", "-var=image="+copied(t, w, base, name), ".")
+		output := h.packer(t, 0, "build", "-color=false", "-var=image="+copied(t, w, &ec2.CopyImageInput{Name: &name, SourceImageId: &base}), ".")
 		newest := image(t, w, target, name)
 		if got := must(ssm.NewFromConfig(w.Config(target, region)).GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/golden/web")}))(t).Parameter; *got.Value != *newest.ImageId {
 			t.Errorf("%s is handed on, and the parameter names %s", name, *got.Value)
@@ -231,20 +215,6 @@ func registered(t *testing.T, w *World, account string, in *ec2.RegisterImageInp
 	in.RootDeviceName, in.VirtualizationType = aws.String("/dev/xvda"), aws.String("hvm")
 	in.BlockDeviceMappings = []types.BlockDeviceMapping{{DeviceName: in.RootDeviceName, Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}}
 	made := must(cloud.RegisterImage(t.Context(), in))(t)
-	for _, user := range users {
-		must(cloud.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: snapshot.SnapshotId, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
-			CreateVolumePermission: &types.CreateVolumePermissionModifications{Add: []types.CreateVolumePermission{{UserId: &user}}}}))(t)
-		must(cloud.ModifyImageAttribute(t.Context(), &ec2.ModifyImageAttributeInput{ImageId: made.ImageId, LaunchPermission: &types.LaunchPermissionModifications{Add: []types.LaunchPermission{{UserId: &user}}}}))(t)
-	}
-	return *made.ImageId
-}
-
-// copied is the source account's own copy of an image, when it is there.
-func copied(t *testing.T, w *World, of, name string) string {
-	t.Helper()
-	made := must(w.ec2(source).CopyImage(t.Context(), &ec2.CopyImageInput{Name: &name, SourceImageId: &of, SourceRegion: aws.String(region)}))(t)
-	if err := ec2.NewImageAvailableWaiter(w.ec2(source), fast).Wait(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{*made.ImageId}}, patience); err != nil {
-		t.Fatal(err)
-	}
+	lend(t, cloud, made.ImageId, []string{*snapshot.SnapshotId}, users)
 	return *made.ImageId
 }

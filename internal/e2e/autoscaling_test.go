@@ -5,9 +5,6 @@ package e2e
 
 import (
 	"fmt"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -15,23 +12,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
-
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 )
 
 // fleet hands "base-1" on and shares it as well; with grants only where they are asked for.
 const fleet = `
 variable "base" { type = string }
 variable "grants" { type = list(string) }
-
-source "null" "golden" {
-  communicator = "none"
-}
-
-build {
-  sources = ["source.null.golden"]
-
-  post-processor "encrypted-ami-share" {
+` + underNull + `
     region        = "ap-northeast-1"
     kms_key_id    = "alias/golden-source"
     source_amis   = { "ap-northeast-1" = var.base }
@@ -65,33 +52,10 @@ build {
 }
 `
 
-// served is a world in the test's own process: in it, a service can act by its service-linked role.
-func served(t *testing.T) (*awssim.World, *World) {
-	t.Helper()
-	const speed = 600
-	clock := awssim.StartClock(speed)
-	inside := awssim.New(awssim.WithClock(clock.Now), awssim.WithClientTime(clock.Real), awssim.WithoutLatency(), awssim.WithSlowClients(speed*50*time.Millisecond), awssim.WithSeed(1))
-	if err := inside.Furnish("demo"); err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(inside)
-	t.Cleanup(server.Close)
-	return inside, &World{Endpoint: server.URL}
-}
-
 // The own copy under the account's own key, and the source's image under the source's: Auto Scaling launches each by a grant, and neither without.
 func TestAutoScalingLaunchesTheCopyAndTheSharedImageByTheirGrants(t *testing.T) {
-	t.Parallel()
-	parts, err := FindParts()
-	if err != nil {
-		t.Skip(err)
-	}
-	inside, w := served(t)
-	h := Host{Parts: parts, World: w, Folder: t.TempDir(), Plugins: installed}
-	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(fleet), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	h.User = must(w.AccessKey(t.Context(), source, "builder"))(t)
+	h, inside := newHostInside(t, fleet)
+	w := h.World
 	linked := must(iam.NewFromConfig(w.Config(target, region)).CreateServiceLinkedRole(t.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")}))(t)
 	service := ec2.NewFromConfig(must(inside.ServiceConfig(*linked.Role.Arn, region))(t))
 	base := "-var=base=" + *image(t, w, source, "base-1").ImageId

@@ -7,11 +7,14 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/offline"
 )
 
@@ -50,20 +53,12 @@ func withPlugins(run func() int) int {
 	return run()
 }
 
-// newHost is a host of the test's own, of the source account's user "builder", with a template and the world "demo".
+// newHost is a host of the test's own, of the source account's user "builder", with a template and the world "demo" in a process of its own.
 func newHost(t *testing.T, template string, world ...string) Host {
 	t.Helper()
-	t.Parallel()
-	parts, err := FindParts()
-	if err != nil {
-		t.Skip(err)
-	}
-	h := Host{Parts: parts, Folder: t.TempDir(), Plugins: installed}
-	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(template), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	h.World, err = parts.StartWorld(append([]string{"-world", "demo", "-speed", "600"}, world...)...)
-	if err != nil {
+	h := hostOf(t, template)
+	var err error
+	if h.World, err = h.Parts.StartWorld(append([]string{"-world", "demo", "-speed", "600"}, world...)...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -71,10 +66,46 @@ func newHost(t *testing.T, template string, world ...string) Host {
 			t.Error(err)
 		}
 	})
-	if h.User, err = h.World.AccessKey(t.Context(), source, "builder"); err != nil {
+	h.User = must(h.World.AccessKey(t.Context(), source, "builder"))(t)
+	return h
+}
+
+// newHostInside is as newHost, with the world in the test's own process: in it, a service can act by its service-linked role, and the calls are kept.
+func newHostInside(t *testing.T, template string) (Host, *awssim.World) {
+	t.Helper()
+	h := hostOf(t, template)
+	const speed = 600
+	clock := awssim.StartClock(speed)
+	inside := awssim.New(awssim.WithClock(clock.Now), awssim.WithClientTime(clock.Real), awssim.WithoutLatency(), awssim.WithSlowClients(speed*50*time.Millisecond), awssim.WithSeed(1))
+	if err := inside.Furnish("demo"); err != nil {
 		t.Fatal(err)
 	}
+	server := httptest.NewServer(inside)
+	t.Cleanup(server.Close)
+	h.World = &World{Endpoint: server.URL}
+	h.User = must(h.World.AccessKey(t.Context(), source, "builder"))(t)
+	return h, inside
+}
+
+// hostOf is a host with a template, and no world yet.
+func hostOf(t *testing.T, template string) Host {
+	t.Helper()
+	t.Parallel()
+	parts, err := FindParts()
+	if err != nil {
+		t.Skip(err)
+	}
+	h := Host{Parts: parts, Folder: t.TempDir(), Plugins: installed}
+	h.write(t, template)
 	return h
+}
+
+// write makes a text the template.
+func (h Host) write(t *testing.T, template string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(template), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // packer runs a packer command and expects the exit code. It returns what was printed.

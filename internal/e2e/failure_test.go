@@ -4,7 +4,6 @@
 package e2e
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -26,17 +25,8 @@ func TestAnErrorThatOnlyTheSecondConfigureCanFindLeavesTheImageAlone(t *testing.
 }
 
 func TestABadTargetKeyStopsTheBuildBeforeAnInstanceStarts(t *testing.T) {
-	t.Parallel()
-	parts, err := FindParts()
-	if err != nil {
-		t.Skip(err)
-	}
-	inside, w := served(t)
 	bad := strings.ReplaceAll(prod, "alias/golden-target", "alias/missing")
-	h := Host{Parts: parts, World: w, Folder: t.TempDir(), Plugins: installed, User: must(w.AccessKey(t.Context(), source, "builder"))(t)}
-	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(preflight("", bad)+template("", sharing(bad))), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	h, inside := newHostInside(t, preflight("", bad)+template("", sharing(bad)))
 	says(t, h.packer(t, 1, "build", "-color=false", "."), "alias/missing", `target "prod"`)
 	asked := inside.Records()
 	if len(asked.Calls("kms:DescribeKey").By(target)) == 0 {

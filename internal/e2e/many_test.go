@@ -5,8 +5,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -39,15 +37,7 @@ data "encrypted-ami-preflight" "golden" {
     source_ami = var.base
   }
 }
-
-source "null" "golden" {
-  communicator = "none"
-}
-
-build {
-  sources = ["source.null.golden"]
-
-  post-processor "encrypted-ami-share" {
+` + underNull + `
     region       = "ap-northeast-1"
     kms_key_id   = "alias/golden-source"
     source_amis  = { "ap-northeast-1" = var.base }
@@ -59,14 +49,9 @@ build {
 
 // Three hundred accounts in one list: looked at before the build, handed on by the data source, and planned for.
 func TestThreeHundredTargetsComeFromOneListThroughTheDataSource(t *testing.T) {
-	t.Parallel()
-	parts, err := FindParts()
-	if err != nil {
-		t.Skip(err)
-	}
-	inside, w := served(t)
+	h, inside := newHostInside(t, many)
 	accounts := make([]string, 300)
-	err = inside.Build(func(b *awssim.Builder) error {
+	err := inside.Build(func(b *awssim.Builder) error {
 		for i := range accounts {
 			accounts[i] = fmt.Sprintf("2%011d", i)
 			if err := join(t, b, accounts[i]); err != nil {
@@ -78,13 +63,8 @@ func TestThreeHundredTargetsComeFromOneListThroughTheDataSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := Host{Parts: parts, World: w, Folder: t.TempDir(), Plugins: installed}
-	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(many), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	h.User = must(w.AccessKey(t.Context(), source, "builder"))(t)
 	begun := len(inside.Records())
-	output := h.packer(t, 0, "build", "-color=false", "-var=base="+*image(t, w, source, "base-1").ImageId, ".")
+	output := h.packer(t, 0, "build", "-color=false", "-var=base="+*image(t, h.World, source, "base-1").ImageId, ".")
 	says(t, output, accounts[0], accounts[299])
 	for _, call := range inside.Records()[begun:] {
 		if !call.DryRun && (strings.HasPrefix(call.Action, "ec2:Copy") || strings.HasPrefix(call.Action, "ec2:Register") || strings.HasPrefix(call.Action, "ec2:Modify")) {

@@ -4,11 +4,8 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -95,12 +92,7 @@ func (r row) volume() *plan.LaunchVolume {
 // All that has a say in the encryption of an image: what is predicted is what the real builder then gets, volume by volume in both Regions, or that it
 // is refused: by the builder itself when it reads the template, or by AWS.
 func TestThePredictionIsWhatTheBuilderThenGets(t *testing.T) {
-	t.Parallel()
-	parts, err := FindParts()
-	if err != nil {
-		t.Skip(err)
-	}
-	inside, w := served(t)
+	host, inside := newHostInside(t, "")
 	shops := furnish(t, inside)
 	outcomes := make([]map[string]int, len(shops))
 	t.Run("settings", func(t *testing.T) {
@@ -108,7 +100,8 @@ func TestThePredictionIsWhatTheBuilderThenGets(t *testing.T) {
 			t.Run(fmt.Sprintf("default key of our own %v", shops[2*half].custom), func(t *testing.T) {
 				t.Parallel()
 				for i := 2 * half; i < 2*half+2; i++ {
-					h := Host{Parts: parts, World: w, Folder: t.TempDir(), Plugins: installed, User: AccessKey{ID: shops[i].account, Secret: "secret"}}
+					h := host
+					h.Folder, h.User = t.TempDir(), AccessKey{ID: shops[i].account, Secret: "secret"}
 					outcomes[i] = shops[i].compare(t, inside, h)
 				}
 			})
@@ -211,20 +204,12 @@ func (s *workshop) furnish(t *testing.T, b *awssim.Builder) {
 	}
 }
 
-func makeKey(t *testing.T, b *awssim.Builder, account, at, alias string, users ...string) string {
-	t.Helper()
-	keys := kms.NewFromConfig(b.Config(account, at))
-	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` + strings.Join(users, `:root","arn:aws:iam::`) + `:root"]},"Action":"kms:*","Resource":"*"}]}`
-	made := must(keys.CreateKey(t.Context(), &kms.CreateKeyInput{Policy: &policy}))(t)
-	must(keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: &alias, TargetKeyId: made.KeyMetadata.KeyId}))(t)
-	return *made.KeyMetadata.Arn
-}
-
 // makeBase registers an image of two volumes under a key, "" for none, which others may use.
 func makeBase(t *testing.T, b *awssim.Builder, account, key string, users ...string) string {
 	t.Helper()
 	ctx, cloud := t.Context(), ec2.NewFromConfig(b.Config(account, region))
 	var devices []types.BlockDeviceMapping
+	var snapshots []string
 	for _, device := range []string{"/dev/xvda", "/dev/xvdb"} {
 		in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(8)}
 		if key != "" {
@@ -235,16 +220,11 @@ func makeBase(t *testing.T, b *awssim.Builder, account, key string, users ...str
 		snapshot := must(cloud.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId}))(t)
 		b.Wait(time.Hour)
 		devices = append(devices, types.BlockDeviceMapping{DeviceName: aws.String(device), Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}})
-		for _, user := range users {
-			must(cloud.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{SnapshotId: snapshot.SnapshotId, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
-				CreateVolumePermission: &types.CreateVolumePermissionModifications{Add: []types.CreateVolumePermission{{UserId: &user}}}}))(t)
-		}
+		snapshots = append(snapshots, *snapshot.SnapshotId)
 	}
 	image := must(cloud.RegisterImage(ctx, &ec2.RegisterImageInput{Name: aws.String("base " + key[max(0, len(key)-12):]), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
 		Architecture: types.ArchitectureValuesX8664, EnaSupport: &yes, BlockDeviceMappings: devices}))(t)
-	for _, user := range users {
-		must(cloud.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: image.ImageId, LaunchPermission: &types.LaunchPermissionModifications{Add: []types.LaunchPermission{{UserId: &user}}}}))(t)
-	}
+	lend(t, cloud, image.ImageId, snapshots, users)
 	return *image.ImageId
 }
 
@@ -381,9 +361,7 @@ func (s *workshop) write(t *testing.T, h Host, all []row, some []int) func(line 
 		sources = append(sources, fmt.Sprintf("%q", fmt.Sprintf("source.amazon-ebs.r%03d", i)))
 	}
 	text += "build {\n  sources = [" + strings.Join(sources, ", ") + "]\n}\n"
-	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	h.write(t, text)
 	return func(line int) int {
 		for ; line > 0; line-- {
 			if i, is := begins[line]; is {
@@ -400,15 +378,15 @@ func (s *workshop) snapshots(t *testing.T, w *World, name string) string {
 	t.Helper()
 	var parts []string
 	for _, at := range []string{region, second} {
-		cloud := ec2.NewFromConfig(w.Config(s.account, at))
-		images := must(cloud.DescribeImages(context.Background(), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{{Name: aws.String("name"), Values: []string{name}}}}))(t).Images
+		cloud := client(w, s.account, at)
+		images := must(cloud.DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{{Name: aws.String("name"), Values: []string{name}}}}))(t).Images
 		if len(images) != 1 || images[0].State != types.ImageStateAvailable {
 			return fmt.Sprintf("%d images in %s", len(images), at)
 		}
 		mappings := images[0].BlockDeviceMappings
 		slices.SortFunc(mappings, func(a, b types.BlockDeviceMapping) int { return strings.Compare(*a.DeviceName, *b.DeviceName) })
 		for _, m := range mappings {
-			parts = append(parts, s.named(must(cloud.DescribeSnapshots(context.Background(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*m.Ebs.SnapshotId}}))(t).Snapshots[0]))
+			parts = append(parts, s.named(must(cloud.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*m.Ebs.SnapshotId}}))(t).Snapshots[0]))
 		}
 	}
 	return strings.Join(parts, ", ")

@@ -224,9 +224,6 @@ func trust(t *testing.T, w *World, statement string) {
 func keysIn(t *testing.T, w *World, region string) {
 	t.Helper()
 	for account, alias := range map[string]string{source: "alias/golden-source", target: "alias/golden-target"} {
-		keys := kms.NewFromConfig(w.Config(account, region))
-		made := must(keys.CreateKey(t.Context(), &kms.CreateKeyInput{Policy: aws.String(`{"Version": "2012-10-17", "Statement": [
-			{"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam::` + account + `:root", "arn:aws:iam::` + target + `:root"]}, "Action": "kms:*", "Resource": "*"}]}`)}))(t)
-		must(keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: &alias, TargetKeyId: made.KeyMetadata.KeyId}))(t)
+		makeKey(t, w, account, region, alias, account, target)
 	}
 }

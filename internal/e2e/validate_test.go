@@ -61,8 +61,6 @@ locals {
 `))
 	h.packer(t, 0, "validate", ".")
 	broken := strings.Replace(string(must(os.ReadFile(filepath.Join(h.Folder, "template.pkr.hcl")))(t)), "kms_key_id  = \"alias/golden-{{", "kms_key  = \"alias/golden-{{", 1)
-	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(broken), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	h.write(t, broken)
 	says(t, h.packer(t, 1, "validate", "."), `targets_json[299]: unsupported attribute "kms_key"`)
 }

@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +21,44 @@ func (w *World) kms(account string) *kms.Client { return kms.NewFromConfig(w.Con
 func keyARN(t *testing.T, w *World, account, alias string) string {
 	t.Helper()
 	return *must(w.kms(account).DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/" + alias)}))(t).KeyMetadata.Arn
+}
+
+// makeKey makes an account's key of an alias in a Region, which accounts may use, and is its ARN.
+func makeKey(t *testing.T, w configures, account, region, alias string, users ...string) string {
+	t.Helper()
+	keys := kms.NewFromConfig(w.Config(account, region))
+	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` + strings.Join(users, `:root","arn:aws:iam::`) + `:root"]},"Action":"kms:*","Resource":"*"}]}`
+	made := must(keys.CreateKey(t.Context(), &kms.CreateKeyInput{Policy: &policy}))(t)
+	must(keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: &alias, TargetKeyId: made.KeyMetadata.KeyId}))(t)
+	return *made.KeyMetadata.Arn
+}
+
+// configures is a world, or one that is being built.
+type configures interface {
+	Config(account, region string) aws.Config
+}
+
+// lend lets accounts launch an account's own image, and copy it with its snapshots.
+func lend(t *testing.T, cloud *ec2.Client, image *string, snapshots, users []string) {
+	t.Helper()
+	for _, user := range users {
+		for _, snapshot := range snapshots {
+			must(cloud.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: &snapshot, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
+				CreateVolumePermission: &types.CreateVolumePermissionModifications{Add: []types.CreateVolumePermission{{UserId: &user}}}}))(t)
+		}
+		must(cloud.ModifyImageAttribute(t.Context(), &ec2.ModifyImageAttributeInput{ImageId: image, LaunchPermission: &types.LaunchPermissionModifications{Add: []types.LaunchPermission{{UserId: &user}}}}))(t)
+	}
+}
+
+// copied is the source account's own copy of an image, when it is there.
+func copied(t *testing.T, w *World, in *ec2.CopyImageInput) string {
+	t.Helper()
+	in.SourceRegion = aws.String(region)
+	made := must(w.ec2(source).CopyImage(t.Context(), in))(t)
+	if err := ec2.NewImageAvailableWaiter(w.ec2(source), fast).Wait(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{*made.ImageId}}, patience); err != nil {
+		t.Fatal(err)
+	}
+	return *made.ImageId
 }
 
 // image is an account's own of a name.
