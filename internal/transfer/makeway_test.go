@@ -33,17 +33,13 @@ func occupied(t *testing.T, method plan.Method, force, withSnapshots bool) (h *h
 func (h *house) occupy(account, region, name string) (image, snapshot string) {
 	h.t.Helper()
 	client := h.ec2(account, region)
-	volume, err := client.CreateVolume(h.t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(8), VolumeType: ec2types.VolumeTypeGp3})
-	h.must(err)
-	time.Sleep(time.Minute)
-	made, err := client.CreateSnapshot(h.t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
-	h.must(err)
+	snapshot = h.snapshot(account, region, 8)
 	time.Sleep(time.Hour)
 	registered, err := client.RegisterImage(h.t.Context(), &ec2.RegisterImageInput{Name: &name, VirtualizationType: aws.String("hvm"), RootDeviceName: aws.String("/dev/xvda"),
-		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: made.SnapshotId}}}})
+		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &snapshot}}}})
 	h.must(err)
 	time.Sleep(time.Minute)
-	return aws.ToString(registered.ImageId), aws.ToString(made.SnapshotId)
+	return aws.ToString(registered.ImageId), snapshot
 }
 
 // An image that has the wanted name stays until all that ours waits for is there, and then makes way; its snapshots stay unless they are to go.

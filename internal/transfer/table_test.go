@@ -140,16 +140,12 @@ type goods struct{ image, snapshot string }
 func (h *house) vendors(name, product string) goods {
 	h.t.Helper()
 	maker := h.ec2(vendor, home)
-	volume, err := maker.CreateVolume(h.t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8)})
-	h.must(err)
+	snapshot := h.snapshot(vendor, home, 8)
 	wait(h)
-	snapshot, err := maker.CreateSnapshot(h.t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
-	h.must(err)
-	wait(h)
-	_, err = maker.ModifySnapshotAttribute(h.t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: snapshot.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+	_, err := maker.ModifySnapshotAttribute(h.t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: &snapshot, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
 		CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: []ec2types.CreateVolumePermission{{UserId: aws.String(source)}}}})
 	h.must(err)
-	return goods{h.billed(name, product, aws.ToString(snapshot.SnapshotId)), aws.ToString(snapshot.SnapshotId)}
+	return goods{h.billed(name, product, snapshot), snapshot}
 }
 
 const vendor = "801119661308"

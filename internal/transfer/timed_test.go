@@ -15,7 +15,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
@@ -27,21 +26,16 @@ func TestTimeBasedCopiesKeepTheirTimeAndTheQuota_4_8_2(t *testing.T) {
 	for _, region := range []string{home, away} {
 		synctest.Test(t, func(t *testing.T) {
 			var copies []awssim.Copied
-			volumes := slices.Repeat([]volume{{400, sourceAlias}}, 10)
+			volumes := slices.Repeat(sized(400), 10)
 			h := build(t, volumes, []string{target}, []string{region}, awssim.WithCopyTimes(func(c awssim.Copied) { copies = append(copies, c) }))
-			req := h.request()
-			req.Targets[0].CopyMinutes = 15
+			h.with = hurried
 			begun := time.Now()
-			p, result := h.run(t.Context(), req)
+			p, result := h.run(t.Context(), h.request())
 			h.complete(result)
 			if refused := len(h.Records().Calls("ec2:CopySnapshot")) - len(volumes); refused != 0 {
 				t.Errorf("%s: %d calls too many", region, refused)
 			}
-			for _, c := range copies {
-				if took := c.Ends.Sub(c.Begun); c.Account == target && took > 15*time.Minute {
-					t.Errorf("%s: a copy took %v", region, took)
-				}
-			}
+			h.promises(copies, target)
 			if usd := p.Estimate.USDTimed; math.Abs(usd-4000*0.020) > 0.01 {
 				t.Errorf("%s: the time costs $%.2f", region, usd)
 			}
@@ -217,18 +211,13 @@ func TestCopiesInAHurryWaitWhereOthersHaveUsedUpTheThroughput_4_1_5(t *testing.T
 func (h *house) uses(account string, gib ...int32) {
 	h.t.Helper()
 	client := h.ec2(account, home)
-	var sources []*string
+	var sources []string
 	for _, size := range gib {
-		volume, err := client.CreateVolume(h.t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: &size, VolumeType: ec2types.VolumeTypeGp3})
-		h.must(err)
-		time.Sleep(time.Minute)
-		made, err := client.CreateSnapshot(h.t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
-		h.must(err)
-		sources = append(sources, made.SnapshotId)
+		sources = append(sources, h.snapshot(account, home, size))
 	}
 	time.Sleep(2 * time.Hour)
 	for _, id := range sources {
-		_, err := client.CopySnapshot(h.t.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: id, CompletionDurationMinutes: aws.Int32(int32(hurry / time.Minute))})
+		_, err := client.CopySnapshot(h.t.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &id, CompletionDurationMinutes: aws.Int32(int32(hurry / time.Minute))})
 		h.must(err)
 	}
 }

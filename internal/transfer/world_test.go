@@ -215,6 +215,18 @@ func (h *house) image(ctx context.Context, b *awssim.Builder, client *ec2.Client
 	return aws.ToString(made.ImageId)
 }
 
+// snapshot begins one of a new volume, and is its id.
+func (h *house) snapshot(account, region string, gib int32) string {
+	h.t.Helper()
+	client := h.ec2(account, region)
+	volume, err := client.CreateVolume(h.t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: &gib, VolumeType: ec2types.VolumeTypeGp3})
+	h.must(err)
+	time.Sleep(time.Minute)
+	made, err := client.CreateSnapshot(h.t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+	h.must(err)
+	return aws.ToString(made.SnapshotId)
+}
+
 func (h *house) request() plan.Request {
 	req := plan.Request{
 		Images: h.images, KMSKeyID: sourceAlias,
