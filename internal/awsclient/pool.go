@@ -40,6 +40,7 @@ type Pool struct {
 	ec2      map[plan.Place]*ec2.Client
 	kms      map[plan.Place]*kms.Client
 	ssm      map[plan.Place]*ssm.Client
+	licenses map[plan.Place]*licensemanager.Client
 	buckets  map[plan.Place]map[string]*rate.Limiter
 }
 
@@ -60,6 +61,7 @@ func New(ctx context.Context, access Access) (*Pool, error) {
 		ec2:      map[plan.Place]*ec2.Client{},
 		kms:      map[plan.Place]*kms.Client{},
 		ssm:      map[plan.Place]*ssm.Client{},
+		licenses: map[plan.Place]*licensemanager.Client{},
 		buckets:  map[plan.Place]map[string]*rate.Limiter{},
 	}, nil
 }
@@ -212,7 +214,7 @@ func (p *Pool) KMSIn(at plan.Place, region string) *kms.Client {
 func (p *Pool) LicenseManager(at plan.Place) *licensemanager.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return licensemanager.NewFromConfig(p.config(at))
+	return kept(p.licenses, at, func() *licensemanager.Client { return licensemanager.NewFromConfig(p.config(at)) })
 }
 
 // SSM is the client of a place.

@@ -115,20 +115,22 @@ func paceTroubles(facts Facts, destinations []Destination) []Finding {
 	var found []Finding
 	told := map[[2]string]bool{}
 	for _, d := range destinations {
-		if told[[2]string{d.Target, d.FromRegion}] || d.CopyMinutes == 0 {
+		of := [2]string{d.Target, d.FromRegion}
+		if told[of] || d.CopyMinutes == 0 {
 			continue
 		}
-		told[[2]string{d.Target, d.FromRegion}] = true
-		warn := func(what, resource string, mib, rate int64) {
+		told[of] = true
+		warned := func(what, resource string, mib, rate int64) bool {
 			least := leastTime(mib, rate)
 			if least <= time.Duration(d.CopyMinutes)*time.Minute {
-				return
+				return false
 			}
 			const step = 15 * time.Minute // 4.8.1
 			found = append(found, Finding{Level: Warning, Rule: "4.8.2", Field: field(d.Target, "snapshot_copy_duration_minutes"), Resource: resource,
 				Summary: fmt.Sprintf("%s, %d GiB, cannot be copied in %d minutes", what, over(mib, 1<<10), d.CopyMinutes),
 				Because: fmt.Sprintf("AWS copies %d MiB a second at most, so that it takes %d minutes; what it took is paid for", rate, over(int64(least), int64(time.Minute))),
 				Next:    fmt.Sprintf("set %d", (least+step-1)/step*step/time.Minute)})
+			return true
 		}
 		var largest volume
 		var most, all int64
@@ -140,10 +142,8 @@ func paceTroubles(facts Facts, destinations []Destination) []Finding {
 		if most == 0 {
 			continue
 		}
-		before := len(found)
-		warn(largest.device(), largest.id(), most, rateOfCopy)
-		if d.Method == ByImage && len(found) == before { // snapshots take turns, an image's cannot
-			warn("the image", aws.ToString(facts.Images[d.FromRegion].Image.ImageId), all, RateOfLane)
+		if !warned(largest.device(), largest.id(), most, rateOfCopy) && d.Method == ByImage { // snapshots take turns, an image's cannot
+			warned("the image", aws.ToString(facts.Images[d.FromRegion].Image.ImageId), all, RateOfLane)
 		}
 	}
 	return found
