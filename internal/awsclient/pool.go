@@ -186,7 +186,7 @@ func (p *Pool) EC2(at plan.Place) *ec2.Client {
 			if p.access.CustomEndpointEC2 != "" {
 				o.BaseEndpoint = aws.String(p.access.CustomEndpointEC2)
 			}
-			o.APIOptions = append(o.APIOptions, p.atRate(at))
+			o.APIOptions = append(o.APIOptions, p.atRate(at, ofEC2))
 		})
 	})
 }
@@ -195,7 +195,7 @@ func (p *Pool) EC2(at plan.Place) *ec2.Client {
 func (p *Pool) KMS(at plan.Place) *kms.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return kept(p.kms, at, func() *kms.Client { return kms.NewFromConfig(p.config(at)) })
+	return kept(p.kms, at, func() *kms.Client { return kms.NewFromConfig(p.config(at), p.keysAtRate(at)) })
 }
 
 // KMSIn is a client for another Region than a place's, with the place's credentials.
@@ -207,7 +207,12 @@ func (p *Pool) KMSIn(at plan.Place, region string) *kms.Client {
 	defer p.mu.Unlock()
 	cfg := p.config(at)
 	cfg.Region = region
-	return kms.NewFromConfig(cfg)
+	return kms.NewFromConfig(cfg, p.keysAtRate(plan.Place{Account: at.Account, Region: region}))
+}
+
+// keysAtRate is atRate for KMS, which throttles the account that calls, whoever owns the key (KMS developer guide, request quotas).
+func (p *Pool) keysAtRate(at plan.Place) func(*kms.Options) {
+	return func(o *kms.Options) { o.APIOptions = append(o.APIOptions, p.atRate(at, ofKMS)) }
 }
 
 // LicenseManager is the client of a place.
@@ -241,23 +246,26 @@ func kept[C any](clients map[plan.Place]*C, at plan.Place, create func() *C) *C 
 }
 
 // atRate lets the calls of a place wait for the token that AWS would ask for.
-func (p *Pool) atRate(at plan.Place) func(*middleware.Stack) error {
+func (p *Pool) atRate(at plan.Place, of bucketOf) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
 		if m, ok := stack.Finalize.Get((*attempt)(nil).ID()); ok {
-			m.(*attempt).bucket = p.bucket(at, stack.ID())
+			m.(*attempt).bucket = p.bucket(at, stack.ID(), of(stack.ID()))
 		}
 		return nil
 	}
 }
 
-func (p *Pool) bucket(at plan.Place, operation string) *rate.Limiter {
+// bucket is the one of an operation at a place; nil: it has none. No operation of EC2 has the name of one of KMS.
+func (p *Pool) bucket(at plan.Place, operation string, b bucket) *rate.Limiter {
+	if b == (bucket{}) {
+		return nil
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.buckets[at] == nil {
 		p.buckets[at] = map[string]*rate.Limiter{}
 	}
 	if p.buckets[at][operation] == nil {
-		b := bucketOf(operation)
 		p.buckets[at][operation] = rate.NewLimiter(b.refill, b.size)
 	}
 	return p.buckets[at][operation]

@@ -114,8 +114,12 @@ func partition(region string) string {
 // sourceKeyPolicy lets an account's key be used by itself, and by others for copies.
 func sourceKeyPolicy(partition string, others []string) string {
 	policy := fmt.Sprintf(`{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "kms:*", "Resource": "*"}`, partition, source)
+	var roots []string // in one statement: three hundred would be more than 32 KB (3.2.8)
 	for _, account := range others {
-		policy += fmt.Sprintf(`, {"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*"}`, partition, account)
+		roots = append(roots, fmt.Sprintf(`"arn:%s:iam::%s:root"`, partition, account))
+	}
+	if len(roots) > 0 {
+		policy += fmt.Sprintf(`, {"Effect": "Allow", "Principal": {"AWS": [%s]}, "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*"}`, strings.Join(roots, ", "))
 	}
 	return `{"Version": "2012-10-17", "Statement": [` + policy + `]}`
 }
