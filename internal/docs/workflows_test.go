@@ -81,3 +81,52 @@ func TestEveryTargetThatIsNamedExists(t *testing.T) {
 		t.Errorf("only the targets but these were found: %v", missed)
 	}
 }
+
+func TestAReleaseIsGivenAllThatItsConfigurationAsksFor(t *testing.T) {
+	asked := regexp.MustCompile(`\.Env\.(\w+)`).FindAllStringSubmatch(read(t, root+"/.goreleaser.yml"), -1)
+	if len(asked) == 0 {
+		t.Fatal("nothing is asked for")
+	}
+	makefile := read(t, root+"/GNUmakefile")
+	_, check, _ := strings.Cut(makefile, "\nrelease-check:")
+	check, _, _ = strings.Cut(check, "\n\n")
+	_, release, _ := strings.Cut(makefile, "\nrelease:")
+	release, _, _ = strings.Cut(release, "\n\n")
+	for name, text := range map[string]string{"release-check": check, "release": release + read(t, root+"/.github/workflows/release.yml")} {
+		for _, variable := range asked {
+			if of := variable[1]; of != "HOME" && of != "PATH" && !regexp.MustCompile(`\b`+of+`[=:]`).MatchString(text) {
+				t.Errorf("make %s is not given %s", name, of)
+			}
+		}
+	}
+}
+
+var (
+	tool     = regexp.MustCompile(`(?m)^(?:tool |\t)([^\s(]+)(?: // .*)?$`)
+	required = regexp.MustCompile(`(?m)^(?:require |\t)(\S+) v`)
+)
+
+// Go calls a tool's own module indirect, and Dependabot leaves such alone unless they are named.
+func TestEveryToolIsKeptUpToDate(t *testing.T) {
+	config := read(t, root+"/.github/dependabot.yml")
+	if !strings.Contains(config, `directories: ["/tools/*"]`) {
+		t.Error("Dependabot does not look at tools/")
+	}
+	for _, path := range must(filepath.Glob(root + "/tools/*/go.mod"))(t) {
+		text, found := read(t, path), 0
+		for _, name := range tool.FindAllStringSubmatch(text, -1) {
+			for _, module := range required.FindAllStringSubmatch(text, -1) {
+				if !strings.HasPrefix(name[1]+"/", module[1]+"/") {
+					continue
+				}
+				found++
+				if !strings.Contains(config, "{dependency-name: "+module[1]+", dependency-type: all}") {
+					t.Errorf("%s: Dependabot leaves %s alone", path, module[1])
+				}
+			}
+		}
+		if found == 0 {
+			t.Errorf("%s: there is no tool", path)
+		}
+	}
+}
