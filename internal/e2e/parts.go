@@ -6,6 +6,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,8 +23,11 @@ type Parts struct {
 	Awssim       string // E2E_AWSSIM
 }
 
+// ErrUnset is that nobody has named a part.
+var ErrUnset = errors.New("is not set: make test and make demo build all parts and name them")
+
 // FindParts reads the paths from the environment variables named at the fields. The error names the first that is not set
-// or leads nowhere.
+// (ErrUnset) or leads nowhere.
 func FindParts() (Parts, error) {
 	var p Parts
 	for _, part := range []struct {
@@ -37,7 +41,7 @@ func FindParts() (Parts, error) {
 	} {
 		*part.path = os.Getenv(part.name)
 		if *part.path == "" {
-			return Parts{}, fmt.Errorf("%s is not set: make test and make demo build all parts and name them", part.name)
+			return Parts{}, fmt.Errorf("%s %w", part.name, ErrUnset)
 		}
 		if _, err := os.Stat(*part.path); err != nil {
 			return Parts{}, fmt.Errorf("%s: %w", part.name, err)

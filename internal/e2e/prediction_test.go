@@ -90,7 +90,7 @@ func (r row) volume() *plan.LaunchVolume {
 }
 
 // All that has a say in the encryption of an image: what is predicted is what the real builder then gets, volume by volume in both Regions, or that it
-// is refused: by the builder itself when it reads the template, or by AWS.
+// is refused by the same rule: by the builder itself when it reads the template, or by AWS.
 func TestThePredictionIsWhatTheBuilderThenGets(t *testing.T) {
 	host, inside := newHostInside(t, "")
 	shops := furnish(t, inside)
@@ -113,7 +113,7 @@ func TestThePredictionIsWhatTheBuilderThenGets(t *testing.T) {
 			rows, all[kind] = rows+n, all[kind]+n
 		}
 	}
-	for _, kind := range []string{"refused", "plain", "under the default key", "under a named key", "in different ways"} {
+	for _, kind := range []string{"refused by the builder", "refused by AWS", "plain", "under the default key", "under a named key", "in different ways"} {
 		if all[kind] == 0 {
 			t.Errorf("no row comes out %s: %v", kind, all)
 		}
@@ -134,19 +134,27 @@ func (s *workshop) compare(t *testing.T, inside *awssim.World, h Host) map[strin
 	}
 	outcomes := map[string]int{}
 	for i, built := range s.built(t, h, all) {
-		if predicted[i] != built {
-			t.Errorf("encryption by default %v, default key of our own %v, %s:\npredicted %s\nbuilt     %s", s.byDef, s.custom, all[i], predicted[i], built)
+		if predicted[i] != built.text {
+			t.Errorf("encryption by default %v, default key of our own %v, %s:\npredicted %s\nbuilt     %s", s.byDef, s.custom, all[i], predicted[i], built.text)
 		}
-		outcomes[kind(built)]++
+		outcomes[built.kind()]++
 	}
 	return outcomes
 }
 
-func kind(built string) string {
-	named, def, plain := strings.Contains(built, "alias/boot") || strings.Contains(built, "alias/launch"), strings.Contains(built, "default"), strings.Contains(built, "plain")
+// outcome is what a build came to: the keys of the snapshots, or the rule by which someone refused it.
+type outcome struct {
+	text      string
+	refusedBy string // "" for nobody
+}
+
+func refused(rule string) string { return "refused by rule " + rule }
+
+func (o outcome) kind() string {
+	named, def, plain := strings.Contains(o.text, "alias/boot") || strings.Contains(o.text, "alias/launch"), strings.Contains(o.text, "default"), strings.Contains(o.text, "plain")
 	switch {
-	case built == "refused":
-		return "refused"
+	case o.refusedBy != "":
+		return "refused by " + o.refusedBy
 	case named && !def && !plain:
 		return "under a named key"
 	case def && !named && !plain:
@@ -245,8 +253,8 @@ func (s *workshop) predicted(t *testing.T, inside *awssim.World, r row) string {
 	if len(facts.Unseen) > 0 {
 		t.Fatalf("%s: %+v", r, facts.Unseen)
 	}
-	if slices.ContainsFunc(findings, func(f plan.Finding) bool { return f.Level == plan.Refused }) {
-		return "refused"
+	if i := slices.IndexFunc(findings, func(f plan.Finding) bool { return f.Level == plan.Refused }); i >= 0 {
+		return refused(findings[i].Rule)
 	}
 	var parts []string
 	for _, at := range []string{region, second} {
@@ -298,9 +306,34 @@ func (s *workshop) source(i int, r row) string {
 // atLine is how packer says which source block of the template an error is about.
 var atLine = regexp.MustCompile(`on template\.pkr\.hcl line (\d+)`)
 
+// A refusal is how a row may be refused; anything else that goes wrong is none.
+type refusal struct{ text, rule string }
+
+var (
+	byBuilder = []refusal{
+		{"encrypt_boot must also be true", "1.4.7"},
+	}
+	byAWS = []refusal{
+		{"The parameter KmsKeyId requires the parameter Encrypted to be set", "1.1.11"},
+		{"is inconsistent with snapshot encryption state", "1.1.12"}, // A.4.6
+		{"Creating an unencrypted copy from an encrypted snapshot is not supported", "1.4.8"},
+	}
+)
+
+// refusedBy reads an error. What is none of the refusals comes out as it is.
+func refusedBy(who string, refusals []refusal, text string) outcome {
+	for _, r := range refusals {
+		if strings.Contains(text, r.text) {
+			return outcome{refused(r.rule), who}
+		}
+	}
+	return outcome{text: text}
+}
+
 // built lets the real builder build every row, and tells what came out.
-func (s *workshop) built(t *testing.T, h Host, all []row) []string {
+func (s *workshop) built(t *testing.T, h Host, all []row) []outcome {
 	t.Helper()
+	outcomes := make([]outcome, len(all))
 	whole := make([]int, len(all))
 	for i := range all {
 		whole[i] = i
@@ -310,36 +343,28 @@ func (s *workshop) built(t *testing.T, h Host, all []row) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	refused := map[int]bool{}
-	for _, found := range atLine.FindAllStringSubmatch(output, -1) {
-		refused[sourceAt(must(strconv.Atoi(found[1]))(t))] = true
+	for _, text := range strings.Split(output, "Error: ")[1:] {
+		if line := atLine.FindStringSubmatch(text); line != nil {
+			outcomes[sourceAt(must(strconv.Atoi(line[1]))(t))] = refusedBy("the builder", byBuilder, text)
+		}
 	}
-	s.write(t, h, all, slices.DeleteFunc(whole, func(i int) bool { return refused[i] }))
+	s.write(t, h, all, slices.DeleteFunc(whole, func(i int) bool { return outcomes[i].text != "" }))
 	output, _, err = h.Run(t.Context(), "build", "-color=false", "-parallel-builds=100", ".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	outcomes := make([]string, len(all))
 	for i := range all {
 		_, errored, failed := strings.Cut(output, fmt.Sprintf("Build 'amazon-ebs.r%03d' errored after", i))
 		errored, _, _ = strings.Cut(errored, "==>")
 		switch {
-		case refused[i], slices.ContainsFunc(refusals, func(text string) bool { return strings.Contains(errored, text) }):
-			outcomes[i] = "refused"
+		case outcomes[i].text != "":
 		case failed:
-			outcomes[i] = errored
+			outcomes[i] = refusedBy("AWS", byAWS, errored)
 		default:
-			outcomes[i] = s.snapshots(t, h.World, fmt.Sprintf("row-%03d", i))
+			outcomes[i].text = s.snapshots(t, h.World, fmt.Sprintf("row-%03d", i))
 		}
 	}
 	return outcomes
-}
-
-// refusals are how AWS refuses a row; anything else that goes wrong is none.
-var refusals = []string{
-	"The parameter KmsKeyId requires the parameter Encrypted to be set",        // 1.1.11
-	"is inconsistent with snapshot encryption state",                           // 1.1.12, A.4.6
-	"Creating an unencrypted copy from an encrypted snapshot is not supported", // 1.4.8
 }
 
 // write writes the template of some rows, and tells which of them stands at a line.
