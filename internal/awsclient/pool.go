@@ -177,25 +177,30 @@ func (p *Pool) config(at plan.Place) aws.Config {
 	return cfg
 }
 
-// EC2 is the client of a place.
+// EC2 is the client of a place. It is written out for each service: a client that a generic function is given brings all operations of its service
+// into the binary, megabytes of them.
 func (p *Pool) EC2(at plan.Place) *ec2.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return kept(p.ec2, at, func() *ec2.Client {
-		return ec2.NewFromConfig(p.config(at), func(o *ec2.Options) {
+	if p.ec2[at] == nil {
+		p.ec2[at] = ec2.NewFromConfig(p.config(at), func(o *ec2.Options) {
 			if p.access.CustomEndpointEC2 != "" {
 				o.BaseEndpoint = aws.String(p.access.CustomEndpointEC2)
 			}
 			o.APIOptions = append(o.APIOptions, p.atRate(at, ofEC2))
 		})
-	})
+	}
+	return p.ec2[at]
 }
 
 // KMS is the client of a place.
 func (p *Pool) KMS(at plan.Place) *kms.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return kept(p.kms, at, func() *kms.Client { return kms.NewFromConfig(p.config(at), p.keysAtRate(at)) })
+	if p.kms[at] == nil {
+		p.kms[at] = kms.NewFromConfig(p.config(at), p.keysAtRate(at))
+	}
+	return p.kms[at]
 }
 
 // KMSIn is a client for another Region than a place's, with the place's credentials.
@@ -219,14 +224,20 @@ func (p *Pool) keysAtRate(at plan.Place) func(*kms.Options) {
 func (p *Pool) LicenseManager(at plan.Place) *licensemanager.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return kept(p.licenses, at, func() *licensemanager.Client { return licensemanager.NewFromConfig(p.config(at)) })
+	if p.licenses[at] == nil {
+		p.licenses[at] = licensemanager.NewFromConfig(p.config(at))
+	}
+	return p.licenses[at]
 }
 
 // SSM is the client of a place.
 func (p *Pool) SSM(at plan.Place) *ssm.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return kept(p.ssm, at, func() *ssm.Client { return ssm.NewFromConfig(p.config(at)) })
+	if p.ssm[at] == nil {
+		p.ssm[at] = ssm.NewFromConfig(p.config(at))
+	}
+	return p.ssm[at]
 }
 
 // Organizations is a client for the organization, with the source credentials or a chain of roles that they assume.
@@ -236,13 +247,6 @@ func (p *Pool) Organizations(roles []plan.Role) *organizations.Client {
 		cfg.Credentials = chain(cfg, roles)
 	}
 	return organizations.NewFromConfig(cfg)
-}
-
-func kept[C any](clients map[plan.Place]*C, at plan.Place, create func() *C) *C {
-	if clients[at] == nil {
-		clients[at] = create()
-	}
-	return clients[at]
 }
 
 // atRate lets the calls of a place wait for the token that AWS would ask for.
