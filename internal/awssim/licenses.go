@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 )
 
 // Of License Manager: license configurations, and which images are associated with them (SDK licensemanager). Codes of refusals and the resources that
-// policies are asked about are an inference; launches are not counted.
+// policies are asked about are an inference; launches are not counted, nothing is taken away, and no other account's configuration is known.
 var licenseOperations = []named{
 	op((*World).createLicenseConfiguration),
 	op((*World).updateLicenseSpecificationsForResource),
@@ -45,20 +46,20 @@ func (w *World) createLicenseConfiguration(c *Call, in *licensemanager.CreateLic
 }
 
 func (w *World) updateLicenseSpecificationsForResource(c *Call, in *licensemanager.UpdateLicenseSpecificationsForResourceInput) (*licensemanager.UpdateLicenseSpecificationsForResourceOutput, error) {
-	if err := only(in, "ResourceArn", "AddLicenseSpecifications", "RemoveLicenseSpecifications"); err != nil {
+	if err := only(in, "ResourceArn", "AddLicenseSpecifications"); err != nil {
 		return nil, err
 	}
-	added, err := licensesOf(in.AddLicenseSpecifications)
-	if err != nil {
-		return nil, err
+	if len(in.AddLicenseSpecifications) == 0 {
+		return nil, refuse(http.StatusBadRequest, "UnsupportedOperation", "The simulated AWS does not model an update that adds no license specification.")
 	}
-	removed, err := licensesOf(in.RemoveLicenseSpecifications)
-	if err != nil {
-		return nil, err
-	}
+	var added []string
 	var asks []Ask
-	for _, arn := range slices.Concat(added, removed) {
-		asks = append(asks, Ask{Action: "license-manager:UpdateLicenseSpecificationsForResource", Resource: arn})
+	for i := range in.AddLicenseSpecifications {
+		if err := only(&in.AddLicenseSpecifications[i], "LicenseConfigurationArn"); err != nil {
+			return nil, err
+		}
+		arn := aws.ToString(in.AddLicenseSpecifications[i].LicenseConfigurationArn)
+		added, asks = append(added, arn), append(asks, Ask{Action: "license-manager:UpdateLicenseSpecificationsForResource", Resource: arn})
 	}
 	if err := w.authorise(c, asks...); err != nil {
 		return nil, err
@@ -72,7 +73,7 @@ func (w *World) updateLicenseSpecificationsForResource(c *Call, in *licensemanag
 			return nil, invalid("InvalidParameterValueException", "The license configuration %s does not exist.", arn)
 		}
 	}
-	has := slices.DeleteFunc(append(slices.Clone(w.associated[image]), added...), func(arn string) bool { return slices.Contains(removed, arn) })
+	has := slices.Concat(w.associated[image], added)
 	slices.Sort(has)
 	w.associated[image] = slices.Compact(has)
 	c.changed(image)
@@ -80,7 +81,7 @@ func (w *World) updateLicenseSpecificationsForResource(c *Call, in *licensemanag
 }
 
 func (w *World) listLicenseSpecificationsForResource(c *Call, in *licensemanager.ListLicenseSpecificationsForResourceInput) (*licensemanager.ListLicenseSpecificationsForResourceOutput, error) {
-	if err := only(in, "ResourceArn"); err != nil {
+	if err := only(in, "ResourceArn", "MaxResults", "NextToken"); err != nil {
 		return nil, err
 	}
 	if err := w.authorise(c, Ask{Action: "license-manager:ListLicenseSpecificationsForResource", Resource: "*"}); err != nil {
@@ -90,8 +91,15 @@ func (w *World) listLicenseSpecificationsForResource(c *Call, in *licensemanager
 	if err != nil {
 		return nil, err
 	}
-	out := &licensemanager.ListLicenseSpecificationsForResourceOutput{}
-	for _, arn := range w.associated[image] {
+	if in.MaxResults == nil { // AWS says nothing of the size of a page: the smallest
+		in.MaxResults = aws.Int32(1)
+	}
+	arns, next, err := page(w.associated[image], in.MaxResults, in.NextToken)
+	if err != nil {
+		return nil, err
+	}
+	out := &licensemanager.ListLicenseSpecificationsForResourceOutput{NextToken: next}
+	for _, arn := range arns {
 		out.LicenseSpecifications = append(out.LicenseSpecifications, lmtypes.LicenseSpecification{LicenseConfigurationArn: aws.String(arn)})
 	}
 	return out, nil
@@ -105,16 +113,4 @@ func (w *World) licensedImage(c *Call, arn *string) (string, error) {
 		return "", invalid("InvalidParameterValueException", "The resource %s does not exist.", aws.ToString(arn))
 	}
 	return *arn, nil
-}
-
-// licensesOf are the ARNs of specifications. What an owner lets other accounts' launches count is not modelled.
-func licensesOf(all []lmtypes.LicenseSpecification) ([]string, error) {
-	var arns []string
-	for i := range all {
-		if err := only(&all[i], "LicenseConfigurationArn"); err != nil {
-			return nil, err
-		}
-		arns = append(arns, aws.ToString(all[i].LicenseConfigurationArn))
-	}
-	return arns, nil
 }

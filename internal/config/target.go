@@ -85,7 +85,7 @@ type Target struct {
 	ForceDeleteSnapshot bool `mapstructure:"force_delete_snapshot"`
 	// Lets Windows instances of the copy launch sooner. See [fast_launch](#fast_launch). Default: it is left as it is.
 	FastLaunch *FastLaunch `mapstructure:"fast_launch"`
-	// ARNs of license configurations of AWS License Manager that count launches of the copy, of the account's own or shared with it, in the copy's Region. They may name
+	// ARNs of license configurations of AWS License Manager that count launches of the copy, in its Region. They may name
 	// [template variables](#template-variables). License Manager counts every launch from then on, that of a `launch_check` as well, and refuses it where a hard limit is reached or a rule is broken.
 	// What the image is associated with besides stays. Default: none.
 	LicenseConfigurationARNs []string `mapstructure:"license_configuration_arns"`

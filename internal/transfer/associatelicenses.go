@@ -21,11 +21,8 @@ func (t *transfer) associateLicenses(ctx context.Context, j *job, s *plan.Associ
 	id := j.id(s.Image)
 	client, image := t.pool.LicenseManager(s.At), aws.String(s.ImageARN(id))
 	missing := slices.Clone(s.ARNs)
-	for next := aws.String(""); next != nil; {
-		ask := &licensemanager.ListLicenseSpecificationsForResourceInput{ResourceArn: image}
-		if *next != "" {
-			ask.NextToken = next
-		}
+	ask := &licensemanager.ListLicenseSpecificationsForResourceInput{ResourceArn: image}
+	for more := true; more; more = ask.NextToken != nil {
 		page, err := client.ListLicenseSpecificationsForResource(ctx, ask)
 		if err != nil {
 			return Done{Made: id, Err: err}
@@ -33,7 +30,7 @@ func (t *transfer) associateLicenses(ctx context.Context, j *job, s *plan.Associ
 		for _, has := range page.LicenseSpecifications {
 			missing = slices.DeleteFunc(missing, func(arn string) bool { return arn == aws.ToString(has.LicenseConfigurationArn) })
 		}
-		next = page.NextToken
+		ask.NextToken = page.NextToken
 	}
 	switch {
 	case len(missing) == 0:

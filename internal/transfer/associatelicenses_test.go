@@ -29,11 +29,14 @@ func (h *house) licensed(account, region string) string {
 // licensesOf are the license configurations that count launches of an image.
 func (h *house) licensesOf(account, region, image string) (arns []string) {
 	h.t.Helper()
-	out, err := licensemanager.NewFromConfig(h.Config(account, region)).ListLicenseSpecificationsForResource(h.t.Context(), &licensemanager.ListLicenseSpecificationsForResourceInput{
-		ResourceArn: aws.String("arn:aws:ec2:" + region + "::image/" + image)})
-	h.must(err)
-	for _, has := range out.LicenseSpecifications {
-		arns = append(arns, aws.ToString(has.LicenseConfigurationArn))
+	in := &licensemanager.ListLicenseSpecificationsForResourceInput{ResourceArn: aws.String("arn:aws:ec2:" + region + "::image/" + image)}
+	for more := true; more; more = in.NextToken != nil {
+		out, err := licensemanager.NewFromConfig(h.Config(account, region)).ListLicenseSpecificationsForResource(h.t.Context(), in)
+		h.must(err)
+		for _, has := range out.LicenseSpecifications {
+			arns = append(arns, aws.ToString(has.LicenseConfigurationArn))
+		}
+		in.NextToken = out.NextToken
 	}
 	return arns
 }
@@ -47,9 +50,11 @@ func TestLaunchesOfAnImageAreCountedByItsLicenseConfigurations(t *testing.T) {
 			if fault != "" {
 				h.Inject(awssim.Rule{Fault: fault, Action: "license-manager:UpdateLicenseSpecificationsForResource", Times: 1})
 			}
-			for i, want := range [][]string{{first}, {first}, {first, second}} {
+			for i, want := range [][]string{{first}, {first}, {second, first}, {first, second}} {
 				req := h.request()
-				req.Targets[0].Licenses = []plan.Text{plan.Text(want[len(want)-1])}
+				for _, arn := range want {
+					req.Targets[0].Licenses = append(req.Targets[0].Licenses, plan.Text(arn))
+				}
 				_, result := h.run(t.Context(), req)
 				if len(result.Images) != 1 || len(result.Findings) > 0 {
 					t.Fatalf("run %d: %+v", i, result.Findings)
@@ -73,8 +78,13 @@ func TestALicenseConfigurationThatCannotCountIsTold(t *testing.T) {
 		req, arn := h.request(), h.licensed(target, home)
 		req.Targets[0].Licenses = []plan.Text{plan.Text(strings.Replace(arn, home, "{{ .Region }}", 1))}
 		h.forbid(target, "license-manager:UpdateLicenseSpecificationsForResource")
-		if _, result := h.run(t.Context(), req); len(result.Images) != 0 || len(result.Findings) != 1 || result.Findings[0].Operation != "license-manager:UpdateLicenseSpecificationsForResource" {
-			t.Errorf("without the right: %+v, %+v", result.Images, result.Findings)
+		_, result := h.run(t.Context(), req)
+		if len(result.Images) != 0 || len(result.Findings) != 1 {
+			t.Fatalf("without the right: %+v, %+v", result.Images, result.Findings)
+		}
+		if f := result.Findings[0]; f.Operation != "license-manager:UpdateLicenseSpecificationsForResource" || f.At != (plan.Place{Account: target, Region: home}) ||
+			!strings.Contains(f.Principal, roleName) || !strings.Contains(f.Because, "explicit deny") || f.Resource != strings.Replace(arn, "{{ .Region }}", home, 1) || f.Next == "" {
+			t.Errorf("without the right: %+v", f)
 		}
 		h.forgive(target)
 		req.Targets[0].Licenses = []plan.Text{plan.Text(arn[:len(arn)-4] + "ffff")}

@@ -175,6 +175,11 @@ func (h *house) forbid(account, action string) {
 	h.must(err)
 }
 
+// adds reports a finding with a statement for an action.
+func adds(f plan.Finding, action string) bool {
+	return slices.ContainsFunc(f.Additions, func(a plan.Addition) bool { return slices.Contains(a.Statement.Action, action) })
+}
+
 // forbidSealing denies the target's role tags on what is there already; those in the calls that make things stay allowed (6.5).
 func (h *house) forbidSealing(account string) {
 	h.t.Helper()
