@@ -21,7 +21,7 @@ type entry struct {
 	says    string
 	because string
 	next    string // what to do, beside adding statements
-	add     func(met) []addition
+	add     func(met) []plan.Addition
 
 	premature bool // it may come of AWS not having seen yet what the call depends on
 }
@@ -269,7 +269,7 @@ var catalogue = []entry{
 
 	{rules: "9.18 2.4.4", calls: "ec2:RunInstances", codes: "InvalidParameterCombination", holds: has{"instance type"}, says: "the image does not run on this instance type", because: "types may ask for enhanced networking (ENA), which the image has to support, and an image may be made for some types alone",
 		next: "set instance_type in launch_check to one that the image is made for"},
-	{rules: "9.0", calls: "license-manager:UpdateLicenseSpecificationsForResource", codes: "InvalidParameterValueException", says: "License Manager does not take the license configuration", because: "it takes those of an account's own, or shared with it, in the image's Region",
+	{rules: "9.0", calls: "license-manager:UpdateLicenseSpecificationsForResource", codes: "InvalidParameterValueException", says: "License Manager does not take the license configuration", because: "it takes those that the account may use, in the image's Region",
 		next: "check license_configuration_arns: that it is there, of {region}, and shared with account {account} where it is another one's"},
 	{rules: "9.0", calls: "license-manager:UpdateLicenseSpecificationsForResource", codes: "InvalidResourceStateException LicenseUsageException ConflictException", says: "License Manager cannot associate the image now", because: "the license configuration is not in a state for it, has no license left, or is being changed",
 		next: "look at it in License Manager, then run again: what is done stays done"},

@@ -43,12 +43,10 @@ func Explain(c Case) plan.Finding {
 	if e.onKey && m.key != "" {
 		f.Resource = m.key
 	}
-	var additions []addition
 	if e.add != nil {
-		additions = e.add(m)
+		f.Additions = e.add(m)
 	}
-	f.Statement, f.Where = lines(additions)
-	f.Next = strings.Join(nonempty(m.instruction(additions), m.fill(e.next)), "; ")
+	f.Next = strings.Join(nonempty(m.instruction(f.Additions), m.fill(e.next)), "; ")
 	if m.unproven() {
 		f.Level = plan.Warning
 		f.Next += "; EC2 may be let through all the same, where the key policy admits calls through it alone: the copy will show"
@@ -87,17 +85,17 @@ func (m met) unproven() bool {
 }
 
 // instruction says what to do with the statements of a finding. A session does not show the path of its role, which a principal needs.
-func (m met) instruction(additions []addition) string {
+func (m met) instruction(additions []plan.Addition) string {
 	text := ""
 	switch len(additions) {
 	case 0:
 		return ""
 	case 1:
-		text = "add the statement to the " + additions[0].where
+		text = "add the statement to the " + additions[0].Policy
 	default:
 		text = "add the statements, each to the policy that it is for"
 	}
-	if m.who().session && slices.ContainsFunc(additions, func(a addition) bool { return a.statement.Principal != nil }) {
+	if m.who().session && slices.ContainsFunc(additions, func(a plan.Addition) bool { return a.Statement.Principal != nil }) {
 		text += ", with the role's path in the principal if it has one"
 	}
 	return text

@@ -4,7 +4,6 @@
 package diagnose
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -28,15 +27,13 @@ func document(title string, f plan.Finding) string {
 	write(string(f.Level), f.Summary)
 	write("because", f.Because)
 	write("next", f.Next)
-	if f.Statement != "" {
-		before, where := "", strings.Split(f.Where, "\n")
-		for i, statement := range strings.Split(f.Statement, "\n") {
-			if where[i] != before {
-				before = where[i]
-				fmt.Fprintf(&t, "add to the %s\n", before)
-			}
-			fmt.Fprintf(&t, "  %s\n", statement)
+	before := ""
+	for _, a := range f.Additions {
+		if a.Policy != before {
+			before = a.Policy
+			fmt.Fprintf(&t, "add to the %s\n", before)
 		}
+		fmt.Fprintf(&t, "  %s\n", a.Statement)
 	}
 	write("at", f.At.String())
 	write("principal", f.Principal)
@@ -151,8 +148,8 @@ func TestAnExplicitDenyIsNeverAnsweredWithAStatement(t *testing.T) {
 			continue
 		}
 		met++
-		if f.Statement != "" || f.Where != "" || !strings.Contains(f.Next, "no statement helps") {
-			t.Errorf("%s: %q, %q, %q", c.title, f.Statement, f.Where, f.Next)
+		if f.Additions != nil || !strings.Contains(f.Next, "no statement helps") {
+			t.Errorf("%s: %v, %q", c.title, f.Additions, f.Next)
 		}
 	}
 	if met == 0 {
@@ -214,36 +211,26 @@ func TestNoTextIsLeftUnfilled(t *testing.T) {
 func TestStatementsAreWhatPoliciesTake(t *testing.T) {
 	name := regexp.MustCompile(`^[A-Za-z0-9]+$`)
 	for _, c := range cases {
-		f := Explain(c.Case)
-		statements, wheres := strings.Split(f.Statement, "\n"), strings.Split(f.Where, "\n")
-		if len(statements) != len(wheres) {
-			t.Errorf("%s: %d statements, %d places", c.title, len(statements), len(wheres))
-			continue
-		}
 		seen := map[string]bool{}
-		for i, text := range statements {
-			if text == "" {
-				continue
-			}
+		for _, a := range Explain(c.Case).Additions {
 			kind := policy.Identity
 			switch {
-			case strings.HasPrefix(wheres[i], "key policy"):
+			case strings.HasPrefix(a.Policy, "key policy"):
 				kind = policy.Resource
-			case strings.HasPrefix(wheres[i], "trust policy"):
+			case strings.HasPrefix(a.Policy, "trust policy"):
 				kind = policy.Trust
 			}
-			if _, err := policy.Parse([]byte(`{"Version": "2012-10-17", "Statement": [`+text+`]}`), kind); err != nil {
+			if _, err := policy.Parse([]byte(`{"Version": "2012-10-17", "Statement": [`+a.Statement.String()+`]}`), kind); err != nil {
 				t.Errorf("%s: %v", c.title, err)
 			}
-			var s statement
-			if err := json.Unmarshal([]byte(text), &s); err != nil || !name.MatchString(s.Sid) {
-				t.Errorf("%s: Sid %q, %v", c.title, s.Sid, err)
+			if !name.MatchString(a.Statement.Sid) {
+				t.Errorf("%s: Sid %q", c.title, a.Statement.Sid)
 			}
-			if id := wheres[i] + s.Sid; seen[id] {
-				t.Errorf("%s: two statements of one name in the %s", c.title, wheres[i])
-			} else {
-				seen[id] = true
+			id := a.Policy + a.Statement.Sid
+			if seen[id] {
+				t.Errorf("%s: two statements of one name in the %s", c.title, a.Policy)
 			}
+			seen[id] = true
 		}
 	}
 }
@@ -288,13 +275,13 @@ func TestStatementsLiftTheRefusal(t *testing.T) {
 		if c.also != "" {
 			resource = append(resource, c.also)
 		}
-		where := strings.Split(f.Where, "\n")
-		for i, text := range strings.Split(f.Statement, "\n") {
+		for _, a := range f.Additions {
+			text := a.Statement.String()
 			switch {
-			case c.skip != "" && strings.HasPrefix(where[i], c.skip):
-			case strings.HasPrefix(where[i], "identity policy"):
+			case c.skip != "" && strings.HasPrefix(a.Policy, c.skip):
+			case strings.HasPrefix(a.Policy, "identity policy"):
 				identity = append(identity, text)
-			case strings.HasPrefix(where[i], "key policy of "+c.key), strings.HasPrefix(where[i], "trust policy"):
+			case strings.HasPrefix(a.Policy, "key policy of "+c.key), strings.HasPrefix(a.Policy, "trust policy"):
 				resource = append(resource, text)
 			}
 		}
@@ -308,7 +295,7 @@ func TestStatementsLiftTheRefusal(t *testing.T) {
 		}
 		d, err := policy.Evaluate(c.ask, policies)
 		if err != nil || d.Allowed == c.denied {
-			t.Errorf("%s: %s with %s left out: allowed %v, %s, %v\n%s", c.title, c.ask.Action, c.skip, d.Allowed, d.Text(), err, f.Statement)
+			t.Errorf("%s: %s with %s left out: allowed %v, %s, %v\n%s", c.title, c.ask.Action, c.skip, d.Allowed, d.Text(), err, f.Additions)
 		}
 	}
 }

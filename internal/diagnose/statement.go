@@ -5,47 +5,13 @@ package diagnose
 
 import (
 	"cmp"
-	"encoding/json"
 	"maps"
 	"regexp"
 	"strings"
 	"unicode"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
-
-// addition is a statement, and the policy that it has to be added to.
-type addition struct {
-	where     string
-	statement statement
-}
-
-// statement of a policy, in the order in which people write it.
-type statement struct {
-	Sid       string
-	Effect    string
-	Principal *principal `json:",omitempty"` // in policies of resources only
-	Action    []string
-	Resource  string    `json:",omitempty"`
-	Condition condition `json:",omitempty"`
-}
-
-type principal struct{ AWS string }
-
-type condition map[string]map[string]string // operator -> key -> value
-
-// lines are the fields Statement and Where of a finding.
-func lines(additions []addition) (statements, wheres string) {
-	var text, where []string
-	for _, a := range additions {
-		var one strings.Builder
-		encoder := json.NewEncoder(&one)
-		encoder.SetEscapeHTML(false)
-		if err := encoder.Encode(a.statement); err != nil {
-			panic(err) // texts only
-		}
-		text, where = append(text, strings.TrimSpace(one.String())), append(where, a.where)
-	}
-	return strings.Join(text, "\n"), strings.Join(where, "\n")
-}
 
 // arn is an ARN in its parts.
 type arn struct{ partition, service, region, account, resource string }
@@ -114,15 +80,15 @@ func (p party) identity() string {
 func (p party) serviceLinked() bool { return strings.HasPrefix(p.name, "role AWSServiceRoleFor") }
 
 // toIdentity is the refused action, for the identity policy of who was refused.
-func toIdentity(m met) []addition { return m.refused(m.who().identity()) }
+func toIdentity(m met) []plan.Addition { return m.refused(m.who().identity()) }
 
 // toBoundary is the refused action, for the permissions boundary of who was refused.
-func toBoundary(m met) []addition {
+func toBoundary(m met) []plan.Addition {
 	return m.refused("permissions boundary of " + cmp.Or(m.who().name, "the caller") + " in account " + m.who().account)
 }
 
 // toSession is the refused action, for the policy that the session was made with.
-func toSession(m met) []addition {
+func toSession(m met) []plan.Addition {
 	if m.At.Account != m.SourceAccount {
 		return m.refused("session policy (policy or policy_arns of the target's assume_role)")
 	}
@@ -130,7 +96,7 @@ func toSession(m met) []addition {
 }
 
 // toResource is the refused action, for the policy of the resource: a key's, or a role's trust policy.
-func toResource(m met) []addition {
+func toResource(m met) []plan.Addition {
 	if strings.HasPrefix(m.action, "sts:") {
 		return m.trust(m.action)
 	}
@@ -141,31 +107,31 @@ func toResource(m met) []addition {
 }
 
 // toCaller is the action that was called, for the caller's identity policy.
-func toCaller(actions ...string) func(met) []addition {
-	return func(m met) []addition {
+func toCaller(actions ...string) func(met) []plan.Addition {
+	return func(m met) []plan.Addition {
 		where := m.who().identity()
 		if where == "" {
 			return nil
 		}
-		return []addition{{where, statement{Sid: sid(actions[0]), Effect: "Allow", Action: actions, Resource: "*"}}}
+		return []plan.Addition{{Policy: where, Statement: plan.Statement{Sid: sid(actions[0]), Effect: "Allow", Action: actions, Resource: []string{"*"}}}}
 	}
 }
 
 // toAssume is both sides of a role that was not assumed, because AWS does not tell which refused (5.6).
-func toAssume(m met) []addition {
+func toAssume(m met) []plan.Addition {
 	return append(m.trust(cmp.Or(m.action, "sts:AssumeRole")), toIdentity(m)...)
 }
 
 // toKey is rights on the key that encrypts.
-func toKey(actions ...string) func(met) []addition {
-	return func(m met) []addition { return m.onKey(m.key, actions...) }
+func toKey(actions ...string) func(met) []plan.Addition {
+	return func(m met) []plan.Addition { return m.onKey(m.key, actions...) }
 }
 
 // toCalled is the call of KMS itself, on the key that it was about.
-func toCalled(m met) []addition { return m.onKey(m.key, m.Refusal.Operation) }
+func toCalled(m met) []plan.Addition { return m.onKey(m.key, m.Refusal.Operation) }
 
 // toKeys is what a copy was observed to need on both of its keys (3.1.8).
-func toKeys(m met) []addition {
+func toKeys(m met) []plan.Addition {
 	return append(m.onKey(m.key, "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant"), m.onKey(m.sourceKey, "kms:CreateGrant")...)
 }
 
@@ -177,7 +143,7 @@ var (
 
 // toLaunch is what a launch takes on the key of a volume. On another account's key a service-linked role has no rights but by a
 // grant, which its account makes, so that account has to be admitted (8.3).
-func toLaunch(m met) []addition {
+func toLaunch(m met) []plan.Addition {
 	who := m.who()
 	if !who.serviceLinked() {
 		return m.onKey(m.key, launchRights...)
@@ -189,11 +155,11 @@ func toLaunch(m met) []addition {
 }
 
 // refused is the action that AWS refused on the resource that it named, for a policy without principals.
-func (m met) refused(where string) []addition {
+func (m met) refused(where string) []plan.Addition {
 	if m.action == "" || where == "" {
 		return nil
 	}
-	resource, when := cmp.Or(ownID.ReplaceAllString(m.Resource, "/*"), "*"), condition(nil)
+	resource, when := cmp.Or(ownID.ReplaceAllString(m.Resource, "/*"), "*"), plan.Condition(nil)
 	name := sid(m.action, resource)
 	if strings.HasPrefix(m.action, "kms:") {
 		name = sid(m.action, m.keyARN(m.key).String())
@@ -202,61 +168,61 @@ func (m met) refused(where string) []addition {
 	call, byEC2 := strings.CutPrefix(m.Refusal.Operation, "ec2:")
 	switch {
 	case m.action == "ec2:CreateTags" && byEC2 && call != "CreateTags": // only while making something (6.5)
-		when = condition{"StringEquals": {"ec2:CreateAction": call}}
+		when = plan.Condition{"StringEquals": {"ec2:CreateAction": {call}}}
 	case m.action == "kms:CreateGrant" && m.Refusal.Operation != m.action:
 		when = both(forAWS, when)
 	}
-	return []addition{{where, statement{Sid: name, Effect: "Allow", Action: []string{m.action}, Resource: resource, Condition: when}}}
+	return []plan.Addition{{Policy: where, Statement: plan.Statement{Sid: name, Effect: "Allow", Action: []string{m.action}, Resource: []string{resource}, Condition: when}}}
 }
 
 // ownID is the end of an ARN that is another one with every build.
 var ownID = regexp.MustCompile(`/(snap|ami)-[0-9a-f]+$`)
 
 // forAWS lets AWS's services alone make the grants (3.2.3).
-var forAWS = condition{"Bool": {"kms:GrantIsForAWSResource": "true"}}
+var forAWS = plan.Condition{"Bool": {"kms:GrantIsForAWSResource": {"true"}}}
 
 // trust is a statement for the trust policy of the role that was to be assumed.
-func (m met) trust(actions ...string) []addition {
+func (m met) trust(actions ...string) []plan.Addition {
 	role, ok := parse(m.Resource)
 	if !ok {
 		return nil
 	}
 	who := m.who()
-	return []addition{{
-		"trust policy of " + partyOf(role).name + " in account " + role.account,
-		statement{Sid: sid(actions[0], who.arn), Effect: "Allow", Principal: &principal{who.arn}, Action: actions},
+	return []plan.Addition{{
+		Policy:    "trust policy of " + partyOf(role).name + " in account " + role.account,
+		Statement: plan.Statement{Sid: sid(actions[0], who.arn), Effect: "Allow", Principal: plan.Principals{who.arn}, Action: actions},
 	}}
 }
 
 // onKey is rights on a key, for both policies that bear on it. In the key's own account one of them is enough; across accounts
 // both have to allow (3.2.1).
-func (m met) onKey(key string, actions ...string) []addition {
+func (m met) onKey(key string, actions ...string) []plan.Addition {
 	if key == "" {
 		return nil
 	}
 	who, resource := m.who(), m.keyARN(key)
 	foreign := resource.account != who.account
-	var all []addition
+	var all []plan.Addition
 	if where := who.identity(); where != "" {
 		if !foreign {
 			where += ", which is enough where the key policy admits the account"
 		}
 		name, when := m.keyResource(key)
 		for _, s := range m.split(actions) {
-			s.Sid, s.Resource, s.Condition = sid(s.Action[0], resource.String()), name, both(s.Condition, when)
-			all = append(all, addition{where, s})
+			s.Sid, s.Resource, s.Condition = sid(s.Action[0], resource.String()), []string{name}, both(s.Condition, when)
+			all = append(all, plan.Addition{Policy: where, Statement: s})
 		}
 	}
 	return append(all, m.keyPolicy(key, actions...)...)
 }
 
 // keyPolicy is rights on a key, for its own policy.
-func (m met) keyPolicy(key string, actions ...string) []addition {
+func (m met) keyPolicy(key string, actions ...string) []plan.Addition {
 	who := m.who()
-	var all []addition
+	var all []plan.Addition
 	for _, s := range m.split(actions) {
-		s.Sid, s.Principal, s.Resource = sid(s.Action[0], who.arn), &principal{who.arn}, "*"
-		all = append(all, addition{"key policy of " + key + ", " + m.whose(key), s})
+		s.Sid, s.Principal, s.Resource = sid(s.Action[0], who.arn), plan.Principals{who.arn}, []string{"*"}
+		all = append(all, plan.Addition{Policy: "key policy of " + key + ", " + m.whose(key), Statement: s})
 	}
 	return all
 }
@@ -274,18 +240,18 @@ func (m met) whose(key string) string {
 }
 
 // split sets kms:CreateGrant apart: unless it is called directly, AWS makes the grants (3.2.3).
-func (m met) split(actions []string) []statement {
+func (m met) split(actions []string) []plan.Statement {
 	var plain []string
-	var all []statement
+	var all []plan.Statement
 	for _, action := range actions {
 		if action == "kms:CreateGrant" && m.Refusal.Operation != action {
-			all = append(all, statement{Effect: "Allow", Action: []string{action}, Condition: forAWS})
+			all = append(all, plan.Statement{Effect: "Allow", Action: []string{action}, Condition: forAWS})
 			continue
 		}
 		plain = append(plain, action)
 	}
 	if plain != nil {
-		all = append([]statement{{Effect: "Allow", Action: plain}}, all...)
+		all = append([]plan.Statement{{Effect: "Allow", Action: plain}}, all...)
 	}
 	return all
 }
@@ -302,16 +268,16 @@ func (m met) keyARN(key string) arn {
 }
 
 // keyResource is a key as the resource of an identity policy, which an alias cannot be (3.3.3).
-func (m met) keyResource(key string) (resource string, when condition) {
+func (m met) keyResource(key string) (resource string, when plan.Condition) {
 	a := m.keyARN(key)
 	if alias := a.resource; strings.HasPrefix(alias, "alias/") {
-		a.resource, when = "key/*", condition{"ForAnyValue:StringEquals": {"kms:ResourceAliases": alias}}
+		a.resource, when = "key/*", plan.Condition{"ForAnyValue:StringEquals": {"kms:ResourceAliases": {alias}}}
 	}
 	return a.String(), when
 }
 
 // both is two conditions as one; they have no operator in common.
-func both(a, b condition) condition {
+func both(a, b plan.Condition) plan.Condition {
 	all := maps.Clone(a)
 	if all == nil {
 		return b

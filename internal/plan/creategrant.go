@@ -24,11 +24,16 @@ func (s *CreateGrant) Rights() []Right {
 	return []Right{{"kms:CreateGrant", s.KeyARN, "3.2.6"}}
 }
 
+// Granted is the grant that the step makes, without its id.
+func (s *CreateGrant) Granted() Granted {
+	return Granted{At: s.At, KeyARN: s.KeyARN, Name: s.Name, Grantee: s.Grantee, Operations: s.Operations}
+}
+
 func (s *CreateGrant) About() string { return s.KeyARN }
 
 func (s *CreateGrant) String() string {
 	if !s.Lasting {
 		return fmt.Sprintf("let %s use %s for the time of its copies, by the grant %q", s.Grantee, s.KeyARN, s.Name)
 	}
-	return fmt.Sprintf("let %s use %s by the %s", s.Grantee, s.KeyARN, grantText(s.Name, s.Operations))
+	return fmt.Sprintf("let %s use %s by the %s", s.Grantee, s.KeyARN, s.Granted().Text())
 }

@@ -4,7 +4,6 @@
 package plan
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -33,15 +32,6 @@ var launchOperations = []string{"CreateGrant", "Decrypt", "DescribeKey", "Encryp
 // GrantOperations are those that a grant on a symmetric encryption key can allow, sorted.
 var GrantOperations = []string{"CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext",
 	"GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo", "RetireGrant"}
-
-// grantText is a grant by its name, and what it allows where that is not a launch: `grant "audit" for Decrypt, DescribeKey`.
-func grantText(name string, operations []string) string {
-	text := fmt.Sprintf("grant %q", name)
-	if len(operations) > 0 && !slices.Equal(operations, launchOperations) {
-		text += " for " + strings.Join(operations, ", ")
-	}
-	return text
-}
 
 var notInGrantName = regexp.MustCompile(`[^a-zA-Z0-9:/_-]`)
 

@@ -97,11 +97,10 @@ type Finding struct {
 	Operation string // "ec2:CopySnapshot"
 	Principal string // ARN
 	Resource  string
-	Summary   string // what is so
-	Because   string // why
-	Next      string // what to do
-	Statement string // policy statements to add, JSON, one a line; "" where adding does not help
-	Where     string // where each of them has to be added, one a line
+	Summary   string     // what is so
+	Because   string     // why
+	Next      string     // what to do
+	Additions []Addition // what policies lack; none where adding does not help
 }
 
 // Estimate is what the plan costs.

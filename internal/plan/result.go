@@ -4,7 +4,9 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -109,8 +111,16 @@ type Granted struct {
 	GrantID    string
 }
 
-// Text is the grant as people read it.
-func (g Granted) Text() string { return grantText(g.Name, g.Operations) }
+// For is what the grant allows, as people read it: "launches", or its operations.
+func (g Granted) For() string {
+	if slices.Equal(g.Operations, launchOperations) {
+		return "launches"
+	}
+	return strings.Join(g.Operations, ", ")
+}
+
+// Text is the grant as people read it: `grant "audit" for Decrypt, DescribeKey`.
+func (g Granted) Text() string { return fmt.Sprintf("grant %q for %s", g.Name, g.For()) }
 
 // Ended is how a step ended: the time line.
 type Ended struct {

@@ -5,7 +5,6 @@ package plan
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -61,7 +60,7 @@ func launchNeeds(facts Facts, supplies []*supply, sharers []Destination) []Findi
 			f := Finding{Level: Note, Rule: "3.1.6", At: s.at, Resource: key, Summary: "who launches the shared image has to be allowed to use its key",
 				Because: "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
 				Next:    "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well, as grant in a share block does"}
-			f.Statement, f.Where = launchStatements(facts.Source, key, s.lasting, slices.DeleteFunc(slices.Clone(sharers), func(d Destination) bool { return d.At.Region != s.at.Region }))
+			f.Additions = launchStatements(facts.Source, key, s.lasting, slices.DeleteFunc(slices.Clone(sharers), func(d Destination) bool { return d.At.Region != s.at.Region }))
 			found = append(found, f)
 		}
 	}
@@ -91,42 +90,24 @@ var (
 	grantActions        = []string{"kms:CreateGrant"}
 )
 
-// statement of a policy, in the order in which people write it.
-type statement struct {
-	Sid       string
-	Effect    string
-	Principal any `json:",omitempty"`
-	Action    []string
-	Resource  string
-	Condition condition `json:",omitempty"`
-}
-
-// condition of a statement: operator -> key -> values.
-type condition map[string]map[string][]string
-
-// launchStatements are the statements for the key's policy, for who launches and for who makes grants, one a line, and where each belongs.
-func launchStatements(owner Identity, key string, with Audience, granters []Destination) (statements, wheres string) {
-	var texts, where []string
-	add := func(to string, s statement) {
+// launchStatements are the statements for the key's policy, for who launches and for who makes grants.
+func launchStatements(owner Identity, key string, with Audience, granters []Destination) (all []Addition) {
+	add := func(to string, s Statement) {
 		s.Effect = "Allow"
-		text, err := json.Marshal(s)
-		if err != nil {
-			panic(err) // texts only
-		}
-		texts, where = append(texts, string(text)), append(where, to)
+		all = append(all, Addition{to, s})
 	}
 	keyPolicy, forAWS := "policy of "+key, map[string][]string{"kms:GrantIsForAWSResource": {"true"}}
-	use := func(to, sid string, principal any, actions []string, resource string, when condition) {
-		add(to, statement{Sid: sid, Principal: principal, Action: actions, Resource: resource, Condition: when})
-		granted := condition{"Bool": forAWS}
+	use := func(to, sid string, principal Principals, actions []string, resource string, when Condition) {
+		add(to, Statement{Sid: sid, Principal: principal, Action: actions, Resource: []string{resource}, Condition: when})
+		granted := Condition{"Bool": forAWS}
 		maps.Copy(granted, when)
-		add(to, statement{Sid: "AWS" + sid, Principal: principal, Action: grantActions, Resource: resource, Condition: granted})
+		add(to, Statement{Sid: "AWS" + sid, Principal: principal, Action: grantActions, Resource: []string{resource}, Condition: granted})
 	}
 	if len(with.Accounts) > 0 {
 		use(keyPolicy, "LaunchSharedImages", roots(owner.Partition, with.Accounts), launchActions, "*", nil)
 	}
 	if len(with.Organizations) > 0 {
-		use(keyPolicy, "LaunchSharedImagesInOrganizations", "*", organizationActions, "*", condition{"StringEquals": {"aws:PrincipalOrgID": lastParts(with.Organizations)}})
+		use(keyPolicy, "LaunchSharedImagesInOrganizations", everybody, organizationActions, "*", Condition{"StringEquals": {"aws:PrincipalOrgID": lastParts(with.Organizations)}})
 	}
 	if len(with.Units) > 0 {
 		var paths []string
@@ -134,29 +115,29 @@ func launchStatements(owner Identity, key string, with Audience, granters []Dest
 			parts := strings.Split(arn, "/")
 			paths = append(paths, parts[1]+"/*/"+parts[len(parts)-1]+"/*")
 		}
-		use(keyPolicy, "LaunchSharedImagesInUnits", "*", organizationActions, "*", condition{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": paths}})
+		use(keyPolicy, "LaunchSharedImagesInUnits", everybody, organizationActions, "*", Condition{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": paths}})
 	}
 	for _, d := range granters {
 		for i, alone := range d.grantsAlone() {
-			add(keyPolicy, statement{Sid: fmt.Sprintf("GrantUseOfSharedKey%sBy%d", d.At.Account, i+1), Principal: roots(owner.Partition, []string{d.At.Account}), Action: grantActions, Resource: "*", Condition: alone})
+			add(keyPolicy, Statement{Sid: fmt.Sprintf("GrantUseOfSharedKey%sBy%d", d.At.Account, i+1), Principal: roots(owner.Partition, []string{d.At.Account}), Action: grantActions, Resource: []string{"*"}, Condition: alone})
 		}
 	}
 	use("identity policy of who launches, in each of those accounts", "LaunchSharedImages", nil, launchActions, key, nil)
 	for _, d := range granters {
 		for i, alone := range d.grantsAlone() {
 			add(fmt.Sprintf("identity policy of %s, which makes the grants", cmp.Or(lastRole(d), d.At.Account)),
-				statement{Sid: fmt.Sprintf("GrantUseOfSharedKeyBy%d", i+1), Action: grantActions, Resource: key, Condition: alone})
+				Statement{Sid: fmt.Sprintf("GrantUseOfSharedKeyBy%d", i+1), Action: grantActions, Resource: []string{key}, Condition: alone})
 		}
 	}
-	return strings.Join(texts, "\n"), strings.Join(where, "\n")
+	return all
 }
 
-func roots(partition string, accounts []string) map[string][]string {
-	var arns []string
+func roots(partition string, accounts []string) Principals {
+	var arns Principals
 	for _, account := range accounts {
 		arns = append(arns, fmt.Sprintf("arn:%s:iam::%s:root", partition, account))
 	}
-	return map[string][]string{"AWS": arns}
+	return arns
 }
 
 func lastParts(arns []string) []string {

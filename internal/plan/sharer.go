@@ -93,14 +93,14 @@ func grantsShared(d Destination, supplies []*supply) []Granted {
 }
 
 // grantsAlone admit the grants of a destination, and no others: for each set of operations, its principals.
-func (d Destination) grantsAlone() []condition {
-	var all []condition
+func (d Destination) grantsAlone() []Condition {
+	var all []Condition
 	for _, k := range d.Grants {
-		i := slices.IndexFunc(all, func(c condition) bool {
+		i := slices.IndexFunc(all, func(c Condition) bool {
 			return slices.Equal(c["ForAllValues:StringEquals"]["kms:GrantOperations"], k.Operations)
 		})
 		if i < 0 {
-			i, all = len(all), append(all, condition{"StringEquals": {}, "ForAllValues:StringEquals": {"kms:GrantOperations": k.Operations}})
+			i, all = len(all), append(all, Condition{"StringEquals": {}, "ForAllValues:StringEquals": {"kms:GrantOperations": k.Operations}})
 		}
 		to := all[i]["StringEquals"]
 		to["kms:GranteePrincipal"] = union(append(to["kms:GranteePrincipal"], k.Grantee), nil)

@@ -24,7 +24,8 @@ func TestAStatementAdmitsNoGrantThatWasNotAskedFor(t *testing.T) {
 		if f.Rule != "3.1.6" {
 			continue
 		}
-		for _, statement := range strings.Split(f.Statement, "\n") {
+		for _, a := range f.Additions {
+			statement := a.Statement.String()
 			if !strings.Contains(statement, "kms:GrantOperations") {
 				continue
 			}

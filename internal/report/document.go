@@ -103,7 +103,8 @@ type Grant struct {
 	Grantee string // ARN
 	Key     string // ARN
 	Name    string
-	Done    bool // it stands
+	For     string // what it allows
+	Done    bool   // it stands
 }
 
 // Copy is a copy in the time line.
@@ -154,7 +155,7 @@ type Finding struct {
 
 // Addition is statements to add to a policy, JSON each.
 type Addition struct {
-	Where      string
+	Policy     string
 	Statements []string
 }
 
@@ -309,17 +310,13 @@ func shown(r plan.Result, details bool) []Finding {
 
 // additions are the statements of a finding, those for one policy together.
 func additions(f plan.Finding) []Addition {
-	if f.Statement == "" {
-		return nil
-	}
 	var all []Addition
-	policies := strings.Split(f.Where, "\n")
-	for i, statement := range strings.Split(f.Statement, "\n") {
-		if len(all) == 0 || all[len(all)-1].Where != policies[i] {
-			all = append(all, Addition{Where: policies[i]})
+	for _, a := range f.Additions {
+		if len(all) == 0 || all[len(all)-1].Policy != a.Policy {
+			all = append(all, Addition{Policy: a.Policy})
 		}
 		last := &all[len(all)-1]
-		last.Statements = append(last.Statements, statement)
+		last.Statements = append(last.Statements, a.Statement.String())
 	}
 	return all
 }
@@ -389,7 +386,7 @@ func grants(p plan.Plan, r plan.Result) []Grant {
 	var all []Grant
 	for _, s := range p.Steps {
 		if g, is := s.(*plan.CreateGrant); is && g.Lasting {
-			all = append(all, Grant{Account: g.At.Account, Region: g.At.Region, Grantee: g.Grantee, Key: g.KeyARN, Name: g.Name,
+			all = append(all, Grant{Account: g.At.Account, Region: g.At.Region, Grantee: g.Grantee, Key: g.KeyARN, Name: g.Name, For: g.Granted().For(),
 				Done: slices.ContainsFunc(r.Grants, func(o plan.Granted) bool { return o.At == g.At && o.KeyARN == g.KeyARN && o.Name == g.Name })})
 		}
 	}

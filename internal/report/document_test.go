@@ -68,7 +68,7 @@ func handedOn(accounts int) (plan.Plan, plan.Result) {
 			if broken {
 				f := plan.Finding{Level: plan.Refused, Rule: "3.1.4", At: at, Operation: "ec2:CopySnapshot", Principal: "arn:aws:sts::" + at.Account + ":assumed-role/golden-image-target/run",
 					Summary: "could not copy the staged /dev/xvdb, 100 GiB to " + at.String() + ": the key cannot be used", Because: "arn:aws:sts::" + at.Account + ":assumed-role/golden-image-target/run has no right to kms:CreateGrant (AWS: Given key ID is not accessible)",
-					Next: "let the role use the key", Statement: `{"Effect":"Allow","Action":"kms:CreateGrant","Resource":"*"}`, Where: "identity policy of role golden-image-target"}
+					Next: "let the role use the key", Additions: []plan.Addition{{Policy: "identity policy of role golden-image-target", Statement: plan.Statement{Sid: "CreateGrant", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}}}}}
 				r.Steps[len(r.Steps)-1].Failure = &f
 				r.Findings = append(r.Findings, f)
 				end.State, end.ImageID = plan.Unserved, ""
@@ -133,9 +133,9 @@ func TestAReportSaysWhatCameOfShareBlocks(t *testing.T) {
 	}
 }
 
-func TestAReportSaysWhoMayUseWhichKeyFromThenOn(t *testing.T) {
+func TestAReportSaysWhoMayUseWhichKeyForWhatFromThenOn(t *testing.T) {
 	p, r := handedOn(1)
-	grant := &plan.CreateGrant{Head: plan.Head{Step: "grant/1", At: prod}, KeyARN: keyOf(prod), Name: "fleet", Grantee: "arn:aws:iam::222222222222:role/fleet", Lasting: true}
+	grant := &plan.CreateGrant{Head: plan.Head{Step: "grant/1", At: prod}, KeyARN: keyOf(prod), Name: "fleet", Grantee: "arn:aws:iam::222222222222:role/fleet", Operations: []string{"Decrypt", "DescribeKey"}, Lasting: true}
 	p.Steps = append(p.Steps, grant, &plan.CreateGrant{Head: plan.Head{Step: "grant/2", At: home}, KeyARN: keyOf(home), Name: "for a copy"})
 	for _, state := range []string{"missing", "stands"} {
 		d := report.Of(p, r, r.Ended, true)
@@ -143,7 +143,7 @@ func TestAReportSaysWhoMayUseWhichKeyFromThenOn(t *testing.T) {
 			t.Fatalf("%+v", d.Grants)
 		}
 		for _, text := range []string{page(t, d), string(d.Markdown())} {
-			for _, want := range []string{"fleet", keyOf(prod), grant.Grantee, state} {
+			for _, want := range []string{"fleet", keyOf(prod), grant.Grantee, "Decrypt, DescribeKey", state} {
 				if !strings.Contains(text, want) {
 					t.Errorf("%q is not in %s", want, text)
 				}

@@ -55,9 +55,6 @@ func poisoned(text string) (plan.Plan, plan.Result) {
 		s.(*plan.CopySnapshot).Device = text
 	}
 	p.Steps = steps
-	for i := range r.Findings { // as many wheres as statements
-		r.Findings[i].Statement, r.Findings[i].Where = strings.ReplaceAll(text, "\n", " "), strings.ReplaceAll(text, "\n", " ")
-	}
 	return p, r
 }
 

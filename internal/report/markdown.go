@@ -104,7 +104,7 @@ func (t *text) markdownFindings(all []Finding) {
 		t.line("- %s **%s**%s%s: %s", glyph(f.Level), f.Level, behind(", ", code(f.Field)), place, words(f.Summary))
 		t.line("%s%s%s", behind("  <br>because: ", words(f.Because)), behind("  <br>next: ", words(f.Next)), behind("  <br>called by: ", code(f.Principal)))
 		for _, a := range f.Policies {
-			t.line("  <br>add to the %s:", words(a.Where))
+			t.line("  <br>add to the %s:", words(a.Policy))
 			for _, s := range a.Statements {
 				t.line("  <br>%s", code(s))
 			}
@@ -195,13 +195,13 @@ func (t *text) granted(all []Grant) {
 	}
 	t.line("## Grants on keys\n")
 	t.fold(len(all), "grants", func() {
-		t.line("| Account | Region | May use | the key | Grant | |\n|---|---|---|---|---|---|")
+		t.line("| Account | Region | May use | the key | for | Grant | |\n|---|---|---|---|---|---|---|")
 		for _, g := range all {
 			state := "missing"
 			if g.Done {
 				state = "stands"
 			}
-			t.line("| %s | %s | %s | %s | %s | %s |", code(g.Account), code(g.Region), code(g.Grantee), code(g.Key), code(g.Name), state)
+			t.line("| %s | %s | %s | %s | %s | %s | %s |", code(g.Account), code(g.Region), code(g.Grantee), code(g.Key), words(g.For), code(g.Name), state)
 		}
 	})
 }

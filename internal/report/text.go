@@ -312,18 +312,13 @@ func (t *text) finding(level string, f plan.Finding) {
 	t.statements(f)
 }
 
-// statements are what to add to policies, those for one policy together.
+// statements are what to add to policies.
 func (t *text) statements(f plan.Finding) {
-	if f.Statement == "" {
-		return
-	}
-	policies, last := strings.Split(f.Where, "\n"), ""
-	for i, statement := range strings.Split(f.Statement, "\n") {
-		if policies[i] != last {
-			last = policies[i]
-			t.line("  add to the %s:", clean(last))
+	for _, a := range additions(f) {
+		t.line("  add to the %s:", clean(a.Policy))
+		for _, statement := range a.Statements {
+			t.line("    %s", clean(statement))
 		}
-		t.line("    %s", clean(statement))
 	}
 }
 

@@ -100,8 +100,11 @@ func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
 
 func TestStatementsStandUnderThePolicyThatTheyBelongIn(t *testing.T) {
 	golden.Equal(t, "testdata/statements.golden", report.Findings([]plan.Finding{{Level: plan.Refused, At: prod, Operation: "ec2:CopySnapshot", Summary: "could not copy snap-0a", Next: "add the statements",
-		Statement: `{"Action":"kms:Decrypt"}` + "\n" + `{"Action":"kms:CreateGrant"}` + "\n" + `{"Action":"kms:\x1bDecrypt"}`,
-		Where:     "policy of key alias/golden\npolicy of key alias/golden\nidentity policy of role target"}})+"\n")
+		Additions: []plan.Addition{
+			{Policy: "policy of key alias/golden", Statement: plan.Statement{Sid: "UseKey", Effect: "Allow", Principal: plan.Principals{"arn:aws:iam::999999999999:root"}, Action: []string{"kms:Decrypt"}, Resource: []string{"*"}}},
+			{Policy: "policy of key alias/golden", Statement: plan.Statement{Sid: "LetAWSUseKey", Effect: "Allow", Principal: plan.Principals{"*"}, Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}, Condition: plan.Condition{"Bool": {"kms:GrantIsForAWSResource": {"true"}}}}},
+			{Policy: "identity policy of role target", Statement: plan.Statement{Effect: "Allow", Action: []string{"kms:\x1bDecrypt"}, Resource: []string{"a<b&c"}}},
+		}}})+"\n")
 }
 
 func TestAPlanForManyAccountsCountsItsSteps(t *testing.T) {

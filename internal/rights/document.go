@@ -6,26 +6,15 @@ package rights
 import (
 	"bytes"
 	"encoding/json"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // Document is a policy, with its members in the order in which people write them.
 type Document struct {
 	Version   string // 2012-10-17
-	Statement []Statement
+	Statement []plan.Statement
 }
-
-// Statement of a policy.
-type Statement struct {
-	Sid       string
-	Effect    string
-	Principal map[string][]string `json:",omitempty"` // policies of keys and of trust only: "AWS" -> ARNs
-	Action    []string
-	Resource  []string  `json:",omitempty"` // all but policies of trust
-	Condition Condition `json:",omitempty"`
-}
-
-// Condition is operator -> key -> values.
-type Condition map[string]map[string][]string
 
 // Text is a document as JSON.
 func (d Document) Text() []byte {
@@ -39,4 +28,4 @@ func (d Document) Text() []byte {
 	return out.Bytes()
 }
 
-func document(statements ...Statement) Document { return Document{"2012-10-17", statements} }
+func document(statements ...plan.Statement) Document { return Document{"2012-10-17", statements} }

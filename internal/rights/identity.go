@@ -76,7 +76,7 @@ func (h *holder) actions(wanted func(string) bool) []string {
 
 // policy is the identity policy of a holder.
 func (h *holder) policy() Document {
-	var all []Statement
+	var all []plan.Statement
 	if len(h.grants) > 0 {
 		all = append(all, h.makesGrants())
 	}
@@ -88,7 +88,7 @@ func (h *holder) policy() Document {
 			}
 		}
 		if slices.Sort(resources); len(actions) > 0 {
-			all = append(all, Statement{Sid: term.name, Effect: "Allow", Action: actions, Resource: slices.Compact(resources), Condition: term.when})
+			all = append(all, plan.Statement{Sid: term.name, Effect: "Allow", Action: actions, Resource: slices.Compact(resources), Condition: term.when})
 		}
 	}
 	return document(all...)
@@ -98,7 +98,7 @@ func (h *holder) policy() Document {
 func ofAKey(resource string) bool { return resource == "*" || keyARN.MatchString(resource) }
 
 // makesGrants lets a holder make the grants that it was asked for, and no others: for these principals, with these operations.
-func (h *holder) makesGrants() Statement {
+func (h *holder) makesGrants() plan.Statement {
 	var keys, grantees, operations []string
 	for _, grant := range h.grants {
 		grantee := grant.Grantee
@@ -109,7 +109,7 @@ func (h *holder) makesGrants() Statement {
 		}
 		grantees, operations = append(grantees, grantee), append(operations, grant.Operations...)
 	}
-	s := Statement{Sid: "GrantUseOfKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: distinct(keys), Condition: Condition{
+	s := plan.Statement{Sid: "GrantUseOfKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: distinct(keys), Condition: plan.Condition{
 		"StringLike": {"kms:GranteePrincipal": distinct(grantees)}, "ForAllValues:StringEquals": {"kms:GrantOperations": distinct(operations)}}}
 	if h.target {
 		s.Resource, s.Condition = []string{h.ownKeys()}, both(s.Condition, h.ownAlias())
@@ -124,7 +124,7 @@ type term struct {
 	name   string
 	covers func(action string) bool
 	on     func(resource string) string // as the policy names it; "" for one that the term is not about
-	when   Condition
+	when   plan.Condition
 }
 
 func (h *holder) resources(t term, action string) []string {
@@ -147,7 +147,7 @@ func (h *holder) terms() []term {
 	for i, maker := range makers {
 		makers[i] = strings.TrimPrefix(maker, "ec2:")
 	}
-	ours := Condition{"Null": {"aws:ResourceTag/" + origin.Source: {"false"}}}
+	ours := plan.Condition{"Null": {"aws:ResourceTag/" + origin.Source: {"false"}}}
 	allowed := h.Targets
 	if h.target {
 		allowed = nil
@@ -155,8 +155,8 @@ func (h *holder) terms() []term {
 	if s := h.Setup; h.target && s.with("ami_users") || !h.target && s.with("share") {
 		allowed = slices.Concat(allowed, h.Users)
 	}
-	withdraw := Condition{"Null": {"ec2:Remove/userId": {"false"}, "ec2:Add/userId": {"true"}, "ec2:Add/group": {"true"}}}
-	share := Condition{"ForAllValues:StringEquals": {"ec2:Add/userId": distinct(allowed)}, "Null": {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}}}
+	withdraw := plan.Condition{"Null": {"ec2:Remove/userId": {"false"}, "ec2:Add/userId": {"true"}, "ec2:Add/group": {"true"}}}
+	share := plan.Condition{"ForAllValues:StringEquals": {"ec2:Add/userId": distinct(allowed)}, "Null": {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}}}
 	terms := []term{
 		{"Look", has("ec2:Describe", "ec2:Get"), anything, nil},
 		{"AssumeTargetRole", is("sts:AssumeRole"), whole, nil},
@@ -170,7 +170,7 @@ func (h *holder) terms() []term {
 		{"LookAtLicenses", is("license-manager:ListLicenseSpecificationsForResource"), whole, nil},
 		{"AssociateLicenses", is("license-manager:UpdateLicenseSpecificationsForResource"), everywhere, nil},
 		{"AddTemplateVersion", is("ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"), here, nil},
-		{"LiftOurProtection", is("ec2:DisableImageDeregistrationProtection"), anywhere, Condition{"Null": {"aws:ResourceTag/" + origin.Protected: {"false"}}}},
+		{"LiftOurProtection", is("ec2:DisableImageDeregistrationProtection"), anywhere, plan.Condition{"Null": {"aws:ResourceTag/" + origin.Protected: {"false"}}}},
 	}
 	if h.target && h.with("force_deregister") { // whatever has the name: IAM knows no names of images
 		terms = append(terms, term{"ImagesMakeWay", is("ec2:DeregisterImage"), anywhere, nil})
@@ -180,7 +180,7 @@ func (h *holder) terms() []term {
 	}
 	if h.target {
 		terms = append(terms,
-			term{"TagWhatIsMade", is("ec2:CreateTags"), anywhere, Condition{"StringEquals": {"ec2:CreateAction": makers}}},
+			term{"TagWhatIsMade", is("ec2:CreateTags"), anywhere, plan.Condition{"StringEquals": {"ec2:CreateAction": makers}}},
 			term{"SealWhatIsMade", is("ec2:CreateTags"), anywhere, tagged(origin.SealedID)})
 	} else {
 		terms = append(terms,
@@ -244,19 +244,19 @@ func (h *holder) keyTerms() []term {
 func (s Setup) ownKeys() string { return "arn:" + s.partition() + ":kms:*:*:key/*" }
 
 // ownAlias is the key that bears the alias in the account of whoever has the policy; an alias cannot be the resource itself (3.3.3).
-func (s Setup) ownAlias() Condition {
-	return Condition{"StringEquals": {"aws:ResourceAccount": {"${aws:PrincipalAccount}"}}, "ForAnyValue:StringEquals": {"kms:ResourceAliases": {s.TargetAlias}}}
+func (s Setup) ownAlias() plan.Condition {
+	return plan.Condition{"StringEquals": {"aws:ResourceAccount": {"${aws:PrincipalAccount}"}}, "ForAnyValue:StringEquals": {"kms:ResourceAliases": {s.TargetAlias}}}
 }
 
 // tagged allows tags of some keys and no others.
-func tagged(keys ...string) Condition {
-	return Condition{"ForAllValues:StringLike": {"aws:TagKeys": keys}, "Null": {"aws:TagKeys": {"false"}}}
+func tagged(keys ...string) plan.Condition {
+	return plan.Condition{"ForAllValues:StringLike": {"aws:TagKeys": keys}, "Null": {"aws:TagKeys": {"false"}}}
 }
 
-var forAWS = Condition{"Bool": {"kms:GrantIsForAWSResource": {"true"}}}
+var forAWS = plan.Condition{"Bool": {"kms:GrantIsForAWSResource": {"true"}}}
 
 // both is two conditions as one; they have no operator in common.
-func both(a, b Condition) Condition {
+func both(a, b plan.Condition) plan.Condition {
 	all := maps.Clone(a)
 	maps.Copy(all, b)
 	return all

@@ -6,6 +6,8 @@ package rights
 import (
 	"maps"
 	"slices"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // sourceKey is the policy of the keys of what is shared: its account administers them, and targets may have AWS decrypt with them for
@@ -15,19 +17,20 @@ func (s Setup) sourceKey() Document {
 	on := func(action string) bool {
 		return slices.ContainsFunc(target.needs[action], func(resource string) bool { return slices.Contains(s.SourceKeyARNs, resource) })
 	}
-	principal, when := map[string][]string{"AWS": nil}, Condition(nil)
+	var principal plan.Principals
+	var when plan.Condition
 	for _, account := range s.Targets {
-		principal["AWS"] = append(principal["AWS"], s.roleARN(account, s.TargetRole))
+		principal = append(principal, s.roleARN(account, s.TargetRole))
 	}
 	if s.Organization != "" {
-		principal["AWS"] = []string{"*"}
-		when = Condition{"StringEquals": {"aws:PrincipalOrgID": {s.Organization}}, "ArnLike": {"aws:PrincipalArn": {s.roleARN("*", s.TargetRole)}}}
+		principal = plan.Principals{"*"}
+		when = plan.Condition{"StringEquals": {"aws:PrincipalOrgID": {s.Organization}}, "ArnLike": {"aws:PrincipalArn": {s.roleARN("*", s.TargetRole)}}}
 	}
 	return document(
 		s.administered(s.SourceAccount),
-		Statement{Sid: "TargetsCopy", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: when,
+		plan.Statement{Sid: "TargetsCopy", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: when,
 			Action: target.actions(func(action string) bool { return on(action) && action != "kms:CreateGrant" })},
-		Statement{Sid: "AWSCopiesForTargets", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: both(forAWS, when),
+		plan.Statement{Sid: "AWSCopiesForTargets", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: both(forAWS, when),
 			Action: []string{"kms:CreateGrant"}},
 	)
 }
@@ -36,17 +39,17 @@ func (s Setup) sourceKey() Document {
 const ownAccount = "OwnAccount"
 
 // administered lets the policies of an account say who may use its key: the key's account always can (3.2.1).
-func (s Setup) administered(account string) Statement {
-	return Statement{Sid: ownAccount, Effect: "Allow", Principal: map[string][]string{"AWS": {s.root(account)}}, Action: []string{"kms:*"}, Resource: []string{"*"}}
+func (s Setup) administered(account string) plan.Statement {
+	return plan.Statement{Sid: ownAccount, Effect: "Allow", Principal: plan.Principals{s.root(account)}, Action: []string{"kms:*"}, Resource: []string{"*"}}
 }
 
 // trust is who may assume the role in the target accounts.
 func (s Setup) trust() Document {
-	var when Condition
+	var when plan.Condition
 	if s.ExternalID != "" {
-		when = Condition{"StringEquals": {"sts:ExternalId": {s.ExternalID}}}
+		when = plan.Condition{"StringEquals": {"sts:ExternalId": {s.ExternalID}}}
 	}
-	return document(Statement{Sid: "BuildRole", Effect: "Allow", Principal: map[string][]string{"AWS": {s.buildRole()}}, Action: []string{"sts:AssumeRole"}, Condition: when})
+	return document(plan.Statement{Sid: "BuildRole", Effect: "Allow", Principal: plan.Principals{s.buildRole()}, Action: []string{"sts:AssumeRole"}, Condition: when})
 }
 
 // What a launch takes of who launches on the key of its volumes (3.1.5), and of a service-linked role (8.2).
@@ -58,11 +61,11 @@ var (
 
 // targetKey is the policy of a target's own key, which its account administers and Auto Scaling may launch with.
 func (s Setup) targetKey(account string) Document {
-	role := map[string][]string{"AWS": {s.roleARN(account, linkedRole)}}
+	role := plan.Principals{s.roleARN(account, linkedRole)}
 	return document(
 		s.administered(account),
-		Statement{Sid: "AutoScalingLaunches", Effect: "Allow", Principal: role, Action: linked, Resource: []string{"*"}},
-		Statement{Sid: "AWSLaunchesForAutoScaling", Effect: "Allow", Principal: role, Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}, Condition: forAWS},
+		plan.Statement{Sid: "AutoScalingLaunches", Effect: "Allow", Principal: role, Action: linked, Resource: []string{"*"}},
+		plan.Statement{Sid: "AWSLaunchesForAutoScaling", Effect: "Allow", Principal: role, Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}, Condition: forAWS},
 	)
 }
 
@@ -71,8 +74,8 @@ func (s Setup) launchRole() Document {
 	alias := s.ownAlias()
 	keys := []string{"arn:" + s.partition() + ":kms:*:*:key/*"}
 	return document(
-		Statement{Sid: "UseKey", Effect: "Allow", Action: launch, Resource: keys, Condition: alias},
-		Statement{Sid: "LetAWSUseKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: keys, Condition: both(forAWS, alias)},
+		plan.Statement{Sid: "UseKey", Effect: "Allow", Action: launch, Resource: keys, Condition: alias},
+		plan.Statement{Sid: "LetAWSUseKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: keys, Condition: both(forAWS, alias)},
 	)
 }
 

@@ -4,7 +4,6 @@
 package rights
 
 import (
-	"encoding/json"
 	"reflect"
 	"slices"
 	"strings"
@@ -20,39 +19,40 @@ func (s Setup) shared() map[string]Document {
 		if f.Rule != "3.1.6" {
 			continue
 		}
-		where := strings.Split(f.Where, "\n")
-		for i, text := range strings.Split(f.Statement, "\n") {
+		for _, a := range f.Additions {
 			switch {
-			case strings.HasPrefix(where[i], "policy of "):
-				key.Statement = merged(key.Statement, told(text))
-			case strings.HasPrefix(where[i], "identity policy of who launches"):
-				launches.Statement = merged(launches.Statement, told(text))
-			default: // one policy for every account
-				for _, user := range s.Users {
-					text = strings.ReplaceAll(text, "::"+user+":", "::${aws:PrincipalAccount}:")
-				}
-				grants.Statement = merged(grants.Statement, told(text))
+			case a.Statement.Principal != nil:
+				key.Statement = merged(key.Statement, a.Statement)
+			case strings.HasPrefix(a.Policy, "identity policy of who launches"):
+				launches.Statement = merged(launches.Statement, a.Statement)
+			default:
+				grants.Statement = merged(grants.Statement, s.ofEveryUser(a.Statement))
 			}
 		}
 	}
 	return map[string]Document{"share-key.json": key, "share-launch-role.json": launches, "share-role.json": grants}
 }
 
-// told is a statement as a run tells it.
-func told(text string) Statement {
-	var read struct {
-		Statement
-		Resource string
+// ofEveryUser is a statement about principals of one account, for the policy that every account has.
+func (s Setup) ofEveryUser(of plan.Statement) plan.Statement {
+	when := plan.Condition{}
+	for operator, keys := range of.Condition {
+		when[operator] = map[string][]string{}
+		for key, values := range keys {
+			for _, value := range values {
+				for _, user := range s.Users {
+					value = strings.ReplaceAll(value, "::"+user+":", "::${aws:PrincipalAccount}:")
+				}
+				when[operator][key] = append(when[operator][key], value)
+			}
+		}
 	}
-	if err := json.Unmarshal([]byte(text), &read); err != nil {
-		panic(err) // made by plan
-	}
-	read.Statement.Resource = []string{read.Resource}
-	return read.Statement
+	of.Condition = when
+	return of
 }
 
 // merged adds a statement to others: its resources to those of one that is the same otherwise.
-func merged(all []Statement, more Statement) []Statement {
+func merged(all []plan.Statement, more plan.Statement) []plan.Statement {
 	for i, s := range all {
 		resources := distinct(slices.Concat(s.Resource, more.Resource))
 		s.Resource = more.Resource

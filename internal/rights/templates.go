@@ -127,7 +127,7 @@ func (in side) tree(d Document, each func(object) any) object {
 	s := Example()
 	for i, of := range d.Statement {
 		statement := in.put(policy["Statement"].([]any)[i]).(object)
-		if slices.Equal(of.Principal["AWS"], []string{s.roleARN(s.Targets[0], s.TargetRole)}) { // of those accounts, the role alone
+		if slices.Equal(of.Principal, []string{s.roleARN(s.Targets[0], s.TargetRole)}) { // of those accounts, the role alone
 			statement["Principal"] = object{"AWS": ref("TargetAccounts")}
 			condition, _ := statement["Condition"].(object)
 			statement["Condition"] = with(condition, "ArnLike", object{"aws:PrincipalArn": sub("arn:${AWS::Partition}:iam::*:role/${TargetRoleName}")})

@@ -87,7 +87,7 @@ func TestAVersionOfARunThatDiedIsTaken(t *testing.T) {
 		h, req := templated(t, webDefault)
 		h.forbid(target, "ec2:ModifyLaunchTemplate")
 		_, result := h.run(t.Context(), req)
-		if len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Statement, "ec2:ModifyLaunchTemplate") && !strings.Contains(result.Findings[0].Because, "explicit") {
+		if len(result.Findings) != 1 || !adds(result.Findings[0], "ec2:ModifyLaunchTemplate") && !strings.Contains(result.Findings[0].Because, "explicit") {
 			t.Errorf("found %+v", result.Findings)
 		}
 		h.hasOneVersion(false)

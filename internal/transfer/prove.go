@@ -85,7 +85,7 @@ func unproved(open []plan.Finding) []plan.Finding {
 		keys = append(keys[:shown:shown], fmt.Sprintf("%d more", len(keys)-shown))
 	}
 	note := open[0]
-	note.At, note.Principal, note.Resource, note.Statement, note.Where = plan.Place{}, "", "", "", ""
+	note.At, note.Principal, note.Resource, note.Additions = plan.Place{}, "", "", nil
 	note.Summary = "not provable before the copies: that EC2 may use " + strings.Join(keys, ", ")
 	note.Because = "making a grant directly is refused, as it is by policies that let AWS's services alone make grants, and by a missing right: " + open[0].Because
 	note.Next = "nothing, where the policies are those of the documentation; a canary, or else the copies, will show"

@@ -62,7 +62,9 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 			}
 		case *plan.CreateGrant:
 			if d.Err == nil && s.Lasting {
-				r.Grants = append(r.Grants, plan.Granted{At: s.At, KeyARN: s.KeyARN, Name: s.Name, Grantee: s.Grantee, Operations: s.Operations, GrantID: d.Made})
+				granted := s.Granted()
+				granted.GrantID = d.Made
+				r.Grants = append(r.Grants, granted)
 			}
 		case *plan.AllProved:
 			if d.Err != nil {
