@@ -38,7 +38,9 @@ type goal struct {
 	keyARN   string
 	image    *ec2types.Image      // finished: nothing is left to do but to verify
 	pending  *ec2types.Image      // on its way, by CopyImage
-	broken   []ec2types.Image     // ours, but not what the image has to be
+	changed  []ec2types.Image     // finished, but not what the image has to be: it makes way, or stays
+	broken   []ec2types.Image     // ours, and never finished
+	gone     []ID                 // steps that deregister those
 	copies   map[string]leftovers // by the id of the volume's own snapshot
 	ami      Ref                  // its image, finished or to be
 	verified Ref                  // its image, as the step that verifies it gives it
@@ -73,9 +75,9 @@ func cleaning(req Request, facts Facts, all, destinations []Destination, supplie
 		if g.pending != nil {
 			g.broken = append(g.broken, *g.pending)
 		}
-		gone := b.deregister(g)
+		b.deregister(&g)
 		for _, v := range volumes(facts.Images[d.FromRegion]) {
-			b.drop(d.At, d.At, g.copies[v.id()].all(), gone...)
+			b.drop(d.At, d.At, g.unused(g.copies[v.id()].all()), g.gone...)
 		}
 		b.endLaunches(d)
 		b.endCanaries(d.At, d.mark(req, facts, origin.Canary), facts.Images[d.FromRegion].SealKey)
@@ -135,7 +137,7 @@ func (b *builder) add(s Step) ID {
 func (b *builder) goal(d Destination) goal {
 	g := goal{Destination: d, keyARN: destinationKeyARN(d, b.facts), copies: map[string]leftovers{}}
 	found := imageAt(b.req, b.facts, d)
-	g.image, g.pending, g.broken = found.use, found.pending, found.broken
+	g.image, g.pending, g.changed, g.broken = found.use, found.pending, found.changed, found.broken
 	if g.pending != nil {
 		g.Method = ByImage
 	}
@@ -150,6 +152,17 @@ func (b *builder) goal(d Destination) goal {
 		g.copies[v.id()] = found
 	}
 	return g
+}
+
+// unused are snapshots that no finished image is built on.
+func (g goal) unused(all []candidate) []candidate {
+	return slices.DeleteFunc(slices.Clone(all), func(c candidate) bool {
+		return slices.ContainsFunc(g.changed, func(image ec2types.Image) bool {
+			return slices.ContainsFunc(image.BlockDeviceMappings, func(m ec2types.BlockDeviceMapping) bool {
+				return m.Ebs != nil && aws.ToString(m.Ebs.SnapshotId) == c.id()
+			})
+		})
+	})
 }
 
 // wants reports whether a destination still has to copy a volume.
@@ -465,7 +478,7 @@ func (b *builder) copies(g *goal, offers []*offer) map[string]ready {
 // copyWhole copies a destination's image in one call, from the source account's offer or, as its owner, from the artifact's image.
 func (b *builder) copyWhole(g *goal, from *offer) map[string]ready {
 	step := CopyImage{
-		Head:         Head{Step: id("copy", g.At.Account, g.At.Region, origin.Whole), At: g.At, For: g.At, Needs: b.deregister(*g)},
+		Head:         Head{Step: id("copy", g.At.Account, g.At.Region, origin.Whole), At: g.At, For: g.At, Needs: b.deregister(g)},
 		Likeness:     g.likeness(b.req, b.facts),
 		Image:        Ref{Known: imageID(b.req, g.FromRegion)},
 		FromRegion:   g.FromRegion,
@@ -535,13 +548,13 @@ func (b *builder) complete(g *goal, copies map[string]ready) {
 	switch {
 	case g.image != nil:
 		verify.Image = Ref{Known: aws.ToString(g.image.ImageId)}
-		verify.Needs = append(verify.Needs, b.deregister(*g)...)
+		verify.Needs = append(verify.Needs, b.deregister(g)...)
 		seals = b.sealImage(head, *g.image, like.SealKey)
 	case g.Method == ByImage:
 		verify.Needs = slices.Compact(verify.Needs)
 		verify.Image = Ref{From: verify.Needs[0]}
 	default:
-		head.Needs = append(verify.Needs, b.deregister(*g)...)
+		head.Needs = append(verify.Needs, b.deregister(g)...)
 		head.Needs = append(head.Needs, b.makeWay(*g, head.Needs, copies)...)
 		verify.Image = Ref{From: b.add(&RegisterImage{Head: head, Likeness: like, Snapshots: snapshots})}
 		verify.Needs = append(slices.Clone(head.Needs), head.Step)
@@ -561,24 +574,23 @@ func (b *builder) sealImage(of Head, image ec2types.Image, key origin.Key) []ID 
 		Tags: map[string]string{origin.SealedID: key.SealID(ref.Known, tags[origin.Sealed])}})}
 }
 
-// deregister removes images that are ours, but not what the image has to be. One that CopyImage made, which AWS has noted in it
+// deregister removes images that are ours, and were never finished. One that CopyImage made, which AWS has noted in it
 // (9.6), goes with its snapshots: they are of no use without it.
-func (b *builder) deregister(g goal) []ID {
-	var gone []ID
+func (b *builder) deregister(g *goal) []ID {
 	for _, broken := range g.broken {
-		gone = append(gone, b.add(&DeregisterImage{
+		g.gone = append(g.gone, b.add(&DeregisterImage{
 			Head:          Head{Step: id("deregister", g.At.Account, g.At.Region, aws.ToString(broken.ImageId)), At: g.At, For: g.At, Takes: callTime},
 			Image:         Ref{Known: aws.ToString(broken.ImageId)},
 			WithSnapshots: broken.SourceImageId != nil,
 		}))
 	}
-	return gone
+	return slices.Clone(g.gone)
 }
 
 // tidy removes what earlier runs left at a destination and nothing needs.
 func (b *builder) tidy(g goal) {
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-		b.drop(g.At, g.At, g.copies[v.id()].surplus)
+		b.drop(g.At, g.At, g.unused(g.copies[v.id()].surplus), g.gone...)
 	}
 	b.drop(g.At, g.At, b.facts.strays(g.At, g.mark(b.req, b.facts, origin.Whole)))
 	b.endLaunches(g.Destination)

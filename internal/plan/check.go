@@ -48,7 +48,7 @@ func Check(req Request, facts Facts) Plan {
 // standing is what is not as it should be at a destination: its key, its image, what names the image.
 func standing(req Request, facts Facts, d Destination) []Finding {
 	found := destinationTroubles(req, d, facts)
-	if facts.Sites[d.At].Err != nil || slices.ContainsFunc(found, func(f Finding) bool { return f.Field == field(d.Target, "role_name") }) {
+	if closed(d, facts) != nil || slices.ContainsFunc(found, func(f Finding) bool { return f.Field == field(d.Target, "role_name") }) {
 		return found
 	}
 	wrong := func(rule, resource, summary, because, next string) {
@@ -59,7 +59,10 @@ func standing(req Request, facts Facts, d Destination) []Finding {
 	}
 	at := imageAt(req, facts, d)
 	if at.use == nil {
-		wrong("2.1.8", "", fmt.Sprintf("there is no image %q", d.Name), missing(d, facts, at), "run again without verify_only")
+		for _, image := range at.changed { // told as what has the name, perhaps
+			found = slices.DeleteFunc(found, func(f Finding) bool { return f.Resource == aws.ToString(image.ImageId) })
+		}
+		wrong("2.1.8", "", fmt.Sprintf("there is no image %q", d.Name), missing(req, d, facts, at), "run again without verify_only")
 		return found
 	}
 	id := aws.ToString(at.use.ImageId)
@@ -82,10 +85,13 @@ func standing(req Request, facts Facts, d Destination) []Finding {
 }
 
 // missing says why no image of a destination stands.
-func missing(d Destination, facts Facts, at remains) string {
+func missing(req Request, d Destination, facts Facts, at remains) string {
 	var because []string
 	for _, image := range at.broken {
-		because = append(because, aws.ToString(image.ImageId)+" is not what it has to be: an attribute differs, or a snapshot is not its account's own copy under "+destinationKeyARN(d, facts))
+		because = append(because, aws.ToString(image.ImageId)+" was never finished")
+	}
+	for _, image := range at.changed {
+		because = append(because, aws.ToString(image.ImageId)+" is not what it has to be: "+strings.Join(misfits(req, facts, d, image), "; "))
 	}
 	for _, image := range at.alien {
 		because = append(because, aws.ToString(image.ImageId)+" bears our tags, but is not provably ours")

@@ -103,16 +103,16 @@ func Clean(req Request, facts Facts) Plan {
 	p.Findings = append(requestTroubles(req, destinations), findings...)
 	var open []Destination
 	for _, d := range destinations {
-		if site := facts.Sites[d.At]; site.Err != nil {
-			f := siteTrouble(d, site, facts)
+		if f := closed(d, facts); f != nil {
 			f.Level = Warning
-			p.Findings = append(p.Findings, f)
+			p.Findings = append(p.Findings, *f)
 			continue
 		}
 		if facts.Images[d.FromRegion].Image != nil {
 			open = append(open, d)
 		}
 	}
+	p.Findings = append(p.Findings, unseenFindings(facts)...)
 	if p.Refused() {
 		return p
 	}
@@ -138,17 +138,29 @@ func requestTroubles(req Request, destinations []Destination) []Finding {
 	return found
 }
 
-// unseenFindings tell of every kind of look that was refused somewhere: the plan is made without what it would have shown.
+// unseenFindings tell of every kind of look that was refused somewhere: the plan is made without what it would have shown, or not at all. A
+// destination tells by itself of what it cannot do without.
 func unseenFindings(facts Facts) []Finding {
 	var found []Finding
 	for _, unseen := range facts.Unseen {
-		f := Finding{Level: Warning, At: unseen.At, Operation: unseen.Refusal.Operation, Resource: unseen.Resource,
-			Summary: unseen.Refusal.Operation + " was refused, and the plan is made without what it shows", Because: unseen.Refusal.Error()}
+		if unseen.Vital && unseen.At.Account != facts.Source.Account {
+			continue
+		}
+		f := unseen.finding()
 		if !slices.ContainsFunc(found, func(o Finding) bool { return o.At == f.At && o.Operation == f.Operation }) {
 			found = append(found, f)
 		}
 	}
 	return found
+}
+
+func (u Unseen) finding() Finding {
+	f := Finding{Level: Warning, At: u.At, Operation: u.Refusal.Operation, Resource: u.Resource, Because: u.Refusal.Error(),
+		Summary: u.Refusal.Operation + " was refused, and the plan is made without what it shows"}
+	if u.Vital {
+		f.Level, f.Summary = Refused, u.Refusal.Operation+" was refused, and nothing is done without what it shows"
+	}
+	return f
 }
 
 func imagePlan(source SourceImage, facts Facts, supplies []*supply, open []Destination) ImagePlan {

@@ -24,8 +24,8 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 		return []Finding{finding(Refused, "5.10", "role_name", "there are no credentials for account "+d.At.Account,
 			"the source credentials belong to account "+facts.Source.Account, "give role_name, an assume_role block or profile")}
 	}
-	if site.Err != nil {
-		return []Finding{siteTrouble(d, site, facts)}
+	if f := closed(d, facts); f != nil {
+		return []Finding{*f}
 	}
 	var found []Finding
 	key := facts.Keys[d.At][DestinationKey(d, facts)]
@@ -67,6 +67,21 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 			fmt.Sprintf("AWS lets a resource have %d, and %d of them say where ours come from", maxTags, ownTags), "give fewer tags"))
 	}
 	return append(found, pointerTroubles(req, d, facts)...)
+}
+
+// closed says why nothing at all can be done at a destination; nil: something can.
+func closed(d Destination, facts Facts) *Finding {
+	if site := facts.Sites[d.At]; site.Err != nil {
+		f := siteTrouble(d, site, facts)
+		return &f
+	}
+	unseen := facts.blind(d.At)
+	if unseen == nil || d.At.Account == facts.Source.Account { // told of the source account as a whole
+		return nil
+	}
+	f := unseen.finding()
+	f.Field, f.Principal = field(d.Target, d.Via), facts.Sites[d.At].Identity.ARN
+	return &f
 }
 
 // siteTrouble says why nothing can be done at a destination.

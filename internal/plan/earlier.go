@@ -130,11 +130,12 @@ func (c candidate) before(o candidate) bool {
 type remains struct {
 	use     *ec2types.Image  // finished
 	pending *ec2types.Image  // still being copied
-	broken  []ec2types.Image // ours, and not what it has to be, or a second one
+	changed []ec2types.Image // finished, and not what it has to be now: somebody changed it or its key, or the template has
+	broken  []ec2types.Image // ours, and never finished, or a second one
 	alien   []ec2types.Image // bears our tags without proof: never used, never removed
 }
 
-// all are the images that are ours, whatever has become of them.
+// all are the images that are ours to go on with, or to remove.
 func (r remains) all() []ec2types.Image {
 	all := slices.Clone(r.broken)
 	for _, image := range []*ec2types.Image{r.use, r.pending} {
@@ -146,7 +147,7 @@ func (r remains) all() []ec2types.Image {
 }
 
 // earlierImages judges the images that earlier runs left at a place: one is taken over if it is ours, of the wanted name, and right.
-// One that is still being copied shows no devices yet. Any name will do where none is wanted.
+// One that is still being copied shows no devices yet. Any name will do where none is wanted. What was finished under a wanted name may be in use.
 func earlierImages(facts Facts, at Place, wanted origin.Mark, name string, right func(ec2types.Image) bool) remains {
 	var found remains
 	key := facts.Images[wanted.Region].SealKey
@@ -161,6 +162,8 @@ func earlierImages(facts Facts, at Place, wanted origin.Mark, name string, right
 			// an earlier release under another name: not in the way
 		case image.State == ec2types.ImageStatePending && found.pending == nil:
 			found.pending = &image
+		case name != "" && proof == origin.Both && stands(image) && !right(image):
+			found.changed = append(found.changed, image)
 		case image.State == ec2types.ImageStatePending || !right(image) || found.use != nil:
 			found.broken = append(found.broken, image)
 		default:
@@ -173,29 +176,33 @@ func earlierImages(facts Facts, at Place, wanted origin.Mark, name string, right
 	return found
 }
 
+// stands reports an image that can be launched, or could until it was disabled.
+func stands(image ec2types.Image) bool {
+	return image.State == ec2types.ImageStateAvailable || image.State == ec2types.ImageStateDisabled
+}
+
 // imageAt is what earlier runs left of a destination's image.
 func imageAt(req Request, facts Facts, d Destination) remains {
 	like := d.likeness(req, facts)
-	return earlierImages(facts, d.At, like.Mark, d.Name, func(image ec2types.Image) bool {
-		return len(like.Differences(image)) == 0 && ownCopies(req, facts, d, image)
-	})
+	return earlierImages(facts, d.At, like.Mark, d.Name, func(image ec2types.Image) bool { return len(misfits(req, facts, d, image)) == 0 })
 }
 
-// ownCopies reports whether every volume of an image starts from a copy that is ours, under the wanted key.
-func ownCopies(req Request, facts Facts, d Destination, image ec2types.Image) bool {
+// misfits are what an image is not as it has to be in: its attributes, and that every volume starts from a copy that is ours, under the wanted key.
+func misfits(req Request, facts Facts, d Destination, image ec2types.Image) []string {
+	found := d.likeness(req, facts).Differences(image)
 	for _, v := range volumes(facts.Images[d.FromRegion]) {
-		found := copiesAt(req, facts, d, v)
+		copies := copiesAt(req, facts, d, v).all()
 		for _, device := range v.devices {
 			id := snapshotOf(image, device)
-			single := slices.ContainsFunc(found.all(), func(c candidate) bool {
+			single := slices.ContainsFunc(copies, func(c candidate) bool {
 				return c.id() == id && c.done() && aws.ToString(c.KmsKeyId) == destinationKeyARN(d, facts)
 			})
 			if !single && !facts.copiedWith(d.At, d.mark(req, facts, origin.Whole), id, v) {
-				return false
+				found = append(found, fmt.Sprintf("%s: not from a copy of ours under %s", device, destinationKeyARN(d, facts)))
 			}
 		}
 	}
-	return true
+	return found
 }
 
 // copiedWith reports whether a snapshot was made by CopyImage with an image of ours: AWS lets that give all snapshots the same tags only, so

@@ -97,6 +97,19 @@ func finished() (plan.Request, plan.Facts) {
 	return req, facts
 }
 
+// halfway makes the image one that was registered wrongly by a run that died before it sealed it.
+func halfway(facts *plan.Facts) {
+	image := &facts.Earlier[there].Images[0]
+	image.EnaSupport, image.Tags = nil, tags(ownMark(there, "", "", "run-0"), *image.ImageId, origin.First)
+}
+
+// turned makes the alias of the destination's key lead to another one.
+func turned(facts *plan.Facts) {
+	for asked := range facts.Keys[there] {
+		facts.Keys[there][asked] = key(there.Account, tokyo, "new")
+	}
+}
+
 func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 	own, staged := keyARN(there.Account, tokyo, "own"), keyARN(source, tokyo, "cust")
 	const completed, pending, failed = ec2types.SnapshotStateCompleted, ec2types.SnapshotStatePending, ec2types.SnapshotStateError
@@ -150,9 +163,31 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 			facts.Sites[there] = plan.Site{Identity: facts.Sites[there].Identity}
 			return req, facts
 		}},
-		{"registered wrongly: deregistered and made again", func() (plan.Request, plan.Facts) {
+		{"registered wrongly by a run that died right then: deregistered and made again", func() (plan.Request, plan.Facts) {
 			req, facts := finished()
-			facts.Earlier[there].Images[0].EnaSupport = nil
+			halfway(&facts)
+			return req, facts
+		}},
+		{"finished, and changed since: it stays", func() (plan.Request, plan.Facts) {
+			req, facts := finished()
+			facts.Earlier[there].Images[0].ImdsSupport = ec2types.ImdsSupportValuesV20
+			return req, facts
+		}},
+		{"finished, and changed since, and the target lets it make way", func() (plan.Request, plan.Facts) {
+			req, facts := finished()
+			facts.Earlier[there].Images[0].ImdsSupport = ec2types.ImdsSupportValuesV20
+			req.Targets[0].Lifecycle.ForceDeregister = true
+			return req, facts
+		}},
+		{"finished, and the alias leads to another key now: it stays", func() (plan.Request, plan.Facts) {
+			req, facts := finished()
+			turned(&facts)
+			return req, facts
+		}},
+		{"finished, and the alias leads to another key now, and the target lets it make way", func() (plan.Request, plan.Facts) {
+			req, facts := finished()
+			turned(&facts)
+			req.Targets[0].Lifecycle.ForceDeregister = true
 			return req, facts
 		}},
 		{"staged and shared for other destinations, and staged for them a day ago", func() (plan.Request, plan.Facts) {
@@ -217,7 +252,9 @@ func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
 			}
 			f.Images[tokyo].Snapshots["snap-0b"] = s
 		}},
-		{"registered wrongly", finished, func(f *plan.Facts) { f.Earlier[there].Images[0].EnaSupport = nil }},
+		{"registered wrongly by a run that died right then", finished, halfway},
+		{"finished, and changed since: stays with its snapshots", finished, func(f *plan.Facts) { f.Earlier[there].Images[0].EnaSupport = nil }},
+		{"finished, and the alias leads to another key now: stays with its snapshots", finished, turned},
 		{"a role that cannot be assumed hinders no other", finished, func(f *plan.Facts) {
 			f.Sites[there] = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"}}
 		}},

@@ -172,4 +172,14 @@ type Unseen struct {
 	At       Place
 	Resource string
 	Refusal  Refusal
+	Vital    bool // what it would have shown decides what is taken away, or what an image loses: nothing is done without
+}
+
+// blind is a look at a place that nothing can be done without; nil: none was refused.
+func (f Facts) blind(at Place) *Unseen {
+	i := slices.IndexFunc(f.Unseen, func(u Unseen) bool { return u.Vital && u.At == at })
+	if i < 0 {
+		return nil
+	}
+	return &f.Unseen[i]
 }

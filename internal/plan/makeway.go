@@ -6,6 +6,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -31,6 +32,10 @@ func nameTroubles(req Request, d Destination, facts Facts) []Finding {
 	f := Finding{Level: Refused, Rule: "2.5.2", Field: field(d.Target, "force_deregister"), At: d.At, Principal: facts.Sites[d.At].Identity.ARN, Resource: id,
 		Summary: fmt.Sprintf("the image %s, which has the name %q, is not deregistered", id, d.Name)}
 	switch {
+	case !d.Lifecycle.ForceDeregister && facts.Images[d.FromRegion].Image != nil && has(imageAt(req, facts, d).changed, *taken):
+		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the image %s, which an earlier run has finished, is not what it has to be now", id)
+		f.Because = strings.Join(misfits(req, facts, d, *taken), "; ")
+		f.Next = "put back what was changed; or let another take its place: set ami_name, which is free then, or force_deregister with it"
 	case !d.Lifecycle.ForceDeregister:
 		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the name %q is taken", d.Name)
 		f.Because = fmt.Sprintf("image %s of account %s in %s has it", id, d.At.Account, d.At.Region)

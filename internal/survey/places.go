@@ -49,13 +49,13 @@ func (s *survey) image(ctx context.Context, source plan.SourceImage) {
 	seen := plan.Image{Image: image, Snapshots: map[string]plan.Snapshot{}, SealKey: sealKey(image)}
 	uefi, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameUefiData})
 	if err != nil {
-		s.unseen(at, source.ImageID, "ec2:DescribeImageAttribute", err)
+		s.blind(at, source.ImageID, "ec2:DescribeImageAttribute", err)
 	} else if uefi.UefiData != nil {
 		seen.UEFIData = aws.ToString(uefi.UefiData.Value)
 	}
 	launch, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameLaunchPermission})
 	if err != nil {
-		s.unseen(at, source.ImageID, "ec2:DescribeImageAttribute", err)
+		s.blind(at, source.ImageID, "ec2:DescribeImageAttribute", err)
 	} else {
 		seen.SharedWith = plan.AudienceOf(launch.LaunchPermissions)
 	}
@@ -119,7 +119,7 @@ func (s *survey) snapshots(ctx context.Context, client *ec2.Client, at plan.Plac
 func (s *survey) sharedWith(ctx context.Context, client *ec2.Client, at plan.Place, id string) []string {
 	out, err := client.DescribeSnapshotAttribute(ctx, &ec2.DescribeSnapshotAttributeInput{SnapshotId: &id, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
 	if err != nil {
-		s.unseen(at, id, "ec2:DescribeSnapshotAttribute", err)
+		s.blind(at, id, "ec2:DescribeSnapshotAttribute", err)
 		return nil
 	}
 	accounts := []string{}
@@ -236,7 +236,7 @@ func (s *survey) earlier(ctx context.Context, at plan.Place, from string) {
 	for snapshots.HasMorePages() {
 		page, err := snapshots.NextPage(ctx)
 		if err != nil {
-			s.unseen(at, "", "ec2:DescribeSnapshots", err)
+			s.blind(at, "", "ec2:DescribeSnapshots", err)
 			break
 		}
 		found.Snapshots = append(found.Snapshots, page.Snapshots...)
@@ -246,7 +246,7 @@ func (s *survey) earlier(ctx context.Context, at plan.Place, from string) {
 	for images.HasMorePages() {
 		page, err := images.NextPage(ctx)
 		if err != nil {
-			s.unseen(at, "", "ec2:DescribeImages", err)
+			s.blind(at, "", "ec2:DescribeImages", err)
 			break
 		}
 		found.Images = append(found.Images, page.Images...)

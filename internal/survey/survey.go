@@ -128,9 +128,16 @@ func (s *survey) keep(enter func(*plan.Facts)) {
 
 // unseen enters a look that was refused.
 func (s *survey) unseen(at plan.Place, resource, operation string, err error) {
-	s.keep(func(f *plan.Facts) {
-		f.Unseen = append(f.Unseen, plan.Unseen{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err)})
-	})
+	s.missed(plan.Unseen{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err)})
+}
+
+// blind enters a look that was refused, and that nothing is done without.
+func (s *survey) blind(at plan.Place, resource, operation string, err error) {
+	s.missed(plan.Unseen{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err), Vital: true})
+}
+
+func (s *survey) missed(look plan.Unseen) {
+	s.keep(func(f *plan.Facts) { f.Unseen = append(f.Unseen, look) })
 }
 
 // keys describes keys as they are asked for at a place, each once. "" is none.

@@ -80,7 +80,8 @@ func (r *run) sweep(ctx context.Context, request plan.Request) (plan.Result, err
 	}
 	result := transfer.Run(ctx, r.pool, p, optionsOf(request), r.say)
 	hidden := func(site plan.Site) bool { return site.Err != nil }
-	if slices.ContainsFunc(slices.Collect(maps.Values(facts.Sites)), hidden) || slices.ContainsFunc(result.Findings, isRefusal) {
+	vital := func(look plan.Unseen) bool { return look.Vital }
+	if slices.ContainsFunc(slices.Collect(maps.Values(facts.Sites)), hidden) || slices.ContainsFunc(facts.Unseen, vital) || slices.ContainsFunc(result.Findings, isRefusal) {
 		err = errors.New("not everything that is unfinished could be removed")
 	}
 	result.Findings = append(p.Findings, result.Findings...)
