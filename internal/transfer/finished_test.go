@@ -1,0 +1,112 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
+)
+
+// Instances may run from what an earlier run has finished: neither a change of it, of its key or of the source image, nor a look that was refused, lets
+// another run or a clean-up remove it.
+func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(h *house, image string)
+		told   string
+	}{
+		"its instances were made to use IMDSv2": {func(h *house, image string) { h.demandIMDSv2(target, image) }, "ami_name"},
+		"the source's were":                     {func(h *house, _ string) { h.demandIMDSv2(source, h.images[0].ImageID) }, "ami_name"},
+		"the alias leads to another key":        {func(h *house, _ string) { h.turn(target, targetAlias) }, "ami_name"},
+		"its snapshots are not to be seen":      {func(h *house, _ string) { h.forbid(target, "ec2:DescribeSnapshots") }, "role_name"},
+		"its snapshots were asked for too often": {func(h *house, _ string) {
+			h.access.MaxRetries = 1
+			h.Inject(awssim.Rule{Fault: awssim.Throttled, Account: target, Action: "ec2:DescribeSnapshots", Times: 4})
+		}, "role_name"},
+	} {
+		for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+			t.Run(name+", by "+string(method), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := build(t, mixed[1:2], []string{target}, []string{home})
+					h.images[0].ImageID, _ = h.occupy(source, home, "golden") // of no demands on IMDS
+					h.with = func(req *plan.Request) { req.Targets[0].Method = method }
+					if _, result := h.run(t.Context(), h.request()); len(result.Images) != 1 {
+						t.Fatalf("%+v", result.Findings)
+					}
+					image := h.ownImages(target, home)[0]
+					c.change(h, *image.ImageId)
+					pool := h.pool(t.Context(), h.World)
+					p := h.decided(t.Context(), pool, h.request())
+					if !p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.At.Account == target && f.Field == `target "prod": `+c.told }) {
+						t.Errorf("%+v", p.Findings)
+					}
+					facts, err := survey.Look(t.Context(), pool, h.request())
+					h.must(err)
+					transfer.Run(t.Context(), pool, plan.Clean(h.request(), facts), options(h.request()), func(plan.Event) {})
+					h.stands(image)
+				})
+			})
+		}
+	}
+}
+
+// Who might use a snapshot or an image before has to be known, or a run would take it away with what it gave.
+func TestNothingIsSharedBeforeItIsKnownWithWhomItIs(t *testing.T) {
+	for _, action := range []string{"ec2:DescribeSnapshotAttribute", "ec2:DescribeImageAttribute"} {
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, mixed[1:2], []string{target}, []string{home})
+			h.access.MaxRetries = 1
+			h.Inject(awssim.Rule{Fault: awssim.Throttled, Account: source, Action: action})
+			p := h.decided(t.Context(), h.pool(t.Context(), h.World), h.request())
+			if !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Level == plan.Refused && f.Operation == action }) {
+				t.Errorf("%s: %+v", action, p.Findings)
+			}
+		})
+	}
+}
+
+// stands checks that an image is there, with the snapshots that it was registered with.
+func (h *house) stands(image ec2types.Image) {
+	h.t.Helper()
+	if got := h.ownImages(target, home); len(got) != 1 || *got[0].ImageId != *image.ImageId || got[0].State != ec2types.ImageStateAvailable {
+		h.t.Errorf("there is %+v", got)
+	}
+	var there []string
+	seen, err := h.ec2(target, home).DescribeSnapshots(h.t.Context(), &ec2.DescribeSnapshotsInput{Filters: []ec2types.Filter{{Name: aws.String("status"), Values: []string{"completed"}}}, OwnerIds: []string{"self"}})
+	h.must(err)
+	for _, s := range seen.Snapshots {
+		there = append(there, *s.SnapshotId)
+	}
+	for _, m := range image.BlockDeviceMappings {
+		if m.Ebs != nil && m.Ebs.SnapshotId != nil && !slices.Contains(there, *m.Ebs.SnapshotId) {
+			h.t.Errorf("%s is gone", *m.Ebs.SnapshotId)
+		}
+	}
+}
+
+func (h *house) demandIMDSv2(account, image string) {
+	h.t.Helper()
+	_, err := h.ec2(account, home).ModifyImageAttribute(h.t.Context(), &ec2.ModifyImageAttributeInput{ImageId: &image, ImdsSupport: &ec2types.AttributeValue{Value: aws.String("v2.0")}})
+	h.must(err)
+}
+
+// turn makes an alias lead to a new key.
+func (h *house) turn(account, alias string) {
+	h.t.Helper()
+	keys := kms.NewFromConfig(h.Config(account, home))
+	made, err := keys.CreateKey(h.t.Context(), &kms.CreateKeyInput{})
+	h.must(err)
+	_, err = keys.UpdateAlias(h.t.Context(), &kms.UpdateAliasInput{AliasName: &alias, TargetKeyId: made.KeyMetadata.KeyId})
+	h.must(err)
+}
