@@ -4,7 +4,9 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,8 +18,8 @@ import (
 )
 
 // Two templates may hand one image on at once, each to its own destinations. Whether a run still goes on cannot be seen, so what is
-// for other destinations is left alone: a copy that was staged for them is neither used nor removed before it is a day old, and a
-// permission that they were given is theirs to take back. What was for the same destinations is taken up at once: a run of them has
+// for other destinations is left alone: a copy that was staged for them is neither used nor removed before it is a day old, nor is a grant
+// revoked, and a permission that they were given is theirs to take back. What was for the same destinations is taken up at once: a run of them has
 // ended, or shares with this one what it makes.
 
 // outlived is how old a copy staged for others has to be until its run has ended for sure: none lasts so long.
@@ -79,6 +81,16 @@ func (it item) givenBefore() []string {
 // foreignFindings name what stays for the destinations of others.
 func foreignFindings(req Request, facts Facts, all []Destination, supplies []*supply) []Finding {
 	var findings []Finding
+	for _, at := range slices.SortedFunc(maps.Keys(facts.Grants), byPlace) {
+		for _, g := range facts.Grants[at] {
+			if facts.needed(g, all) {
+				findings = append(findings, Finding{Level: Note, At: at, Resource: aws.ToString(g.KeyId),
+					Summary: fmt.Sprintf("the grant %q was made for other destinations", aws.ToString(g.Name)),
+					Because: "a run that hands the image to others may still copy with it",
+					Next:    "that run revokes it, or one of the same destinations after it; any run does so a day after it was made"})
+			}
+		}
+	}
 	for _, s := range supplies {
 		images, _ := stagedImagesForOthers(req, facts, s)
 		for _, image := range images {
@@ -108,3 +120,5 @@ func foreignFindings(req Request, facts Facts, all []Destination, supplies []*su
 	}
 	return findings
 }
+
+func byPlace(a, b Place) int { return cmp.Compare(a.id(), b.id()) }

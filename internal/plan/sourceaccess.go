@@ -4,7 +4,6 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -116,7 +115,7 @@ func (b *builder) dismiss() {
 			KeyARN: a.grant.KeyARN, Grant: Ref{From: a.grant.Step}, Name: a.grant.Name, Grantee: a.grant.Grantee}
 		audit(a.grant.At, a.grant.KeyARN, accountOfGrant(a.grant.Name), b.facts.At.Add(-clockSkew), b.add(revoke))
 	}
-	for _, at := range slices.SortedFunc(maps.Keys(b.facts.Grants), func(a, b Place) int { return cmp.Compare(a.id(), b.id()) }) {
+	for _, at := range slices.SortedFunc(maps.Keys(b.facts.Grants), byPlace) {
 		for _, left := range b.facts.Grants[at] {
 			b.revoke(at, left, audit)
 		}
@@ -131,6 +130,9 @@ func (b *builder) dismiss() {
 // revoke ends a temporary grant of an earlier run, once no copy of this plan needs the key.
 func (b *builder) revoke(at Place, left kmstypes.GrantListEntry, audit func(Place, string, string, time.Time, ID)) {
 	name, keyARN := aws.ToString(left.Name), aws.ToString(left.KeyId)
+	if b.facts.needed(left, b.all) {
+		return
+	}
 	var users []ID
 	for _, a := range b.accesses {
 		if a.grant.KeyARN == keyARN && a.grant.Name == name {
@@ -144,6 +146,11 @@ func (b *builder) revoke(at Place, left kmstypes.GrantListEntry, audit func(Plac
 	step := b.add(&RevokeGrant{Head: Head{Step: id("revoke", at.Region, grant), At: at, After: users, Takes: callTime},
 		KeyARN: keyARN, Grant: Ref{Known: grant}, Name: name, Grantee: aws.ToString(left.GranteePrincipal)})
 	audit(at, keyARN, accountOfGrant(name), aws.ToTime(left.CreationDate).Add(-clockSkew), step)
+}
+
+// needed reports a temporary grant that a run for other destinations may still copy with.
+func (f Facts) needed(left kmstypes.GrantListEntry, all []Destination) bool {
+	return !slices.Contains(accountsAt(all), accountOfGrant(aws.ToString(left.Name))) && f.At.Sub(aws.ToTime(left.CreationDate)) < outlived
 }
 
 // accountOfGrant is the account in the name of a temporary grant: encrypted-ami/image/account/run.

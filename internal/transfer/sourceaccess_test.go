@@ -18,6 +18,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 )
 
@@ -173,6 +174,49 @@ func TestGrantsEndInEveryOutcome(t *testing.T) {
 			time.Sleep(10 * time.Minute)
 		})
 	}
+}
+
+// A run for other accounts may still copy with its grants: another leaves them alone for a day.
+func TestGrantsForOtherDestinationsAreTheirRunsToEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := closed(t, mixed[:1], []string{"222222222222", "333333333333"}, []string{home})
+		pool := h.pool(t.Context(), h.World)
+		only := func(account string) plan.Request {
+			req := h.request()
+			req.Targets[0].AccountIDs, req.Build.RunID = []string{account}, "run-"+account
+			return req
+		}
+		first := make(chan plan.Result, 1)
+		p := h.decide(t.Context(), pool, only("222222222222"))
+		go func() { first <- transfer.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {}) }()
+		time.Sleep(20 * time.Second) // it stages, and its grant stands
+		facts, err := survey.Look(t.Context(), pool, only("333333333333"))
+		h.must(err)
+		if len(h.temporary(home)) != 1 {
+			t.Fatalf("grants %+v", h.temporary(home))
+		}
+		for age, want := range map[time.Duration]int{0: 0, 25 * time.Hour: 1} {
+			facts.At = time.Now().Add(age)
+			revoked := 0
+			for _, s := range plan.Clean(only("333333333333"), facts).Steps {
+				if _, is := s.(*plan.RevokeGrant); is {
+					revoked++
+				}
+			}
+			if revoked != want {
+				t.Errorf("after %v %d grants are revoked", age, revoked)
+			}
+		}
+		_, second := h.run(t.Context(), only("333333333333"))
+		for _, result := range []plan.Result{<-first, second} {
+			if len(result.Images) != 1 || len(result.Findings) > 0 {
+				t.Errorf("%+v", result.Findings)
+			}
+		}
+		if left := h.temporary(home); len(left) > 0 {
+			t.Errorf("grants stay: %+v", left)
+		}
+	})
 }
 
 // Whom an admitted account lets in stays admitted: it is told, with the call that ends it.
