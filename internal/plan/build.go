@@ -298,7 +298,7 @@ func (b *builder) copyImage(of string, pending *ec2types.Image, step CopyImage) 
 	step.Lane = imageLane(step.At)
 	if pending != nil {
 		b.sealImage(step.Head, *pending, step.SealKey)
-		step.Found, step.Needs = aws.ToString(pending.ImageId), nil
+		step.Found, step.Needs, step.Last = aws.ToString(pending.ImageId), nil, b.elsewhere(step.At)
 	}
 	return ready{ref: Ref{From: b.add(&step)}, key: step.KeyARN, needs: []ID{step.Step}}
 }
@@ -391,10 +391,13 @@ func (b *builder) copy(v volume, source ready, step CopySnapshot, earlier *candi
 	step.Needs, step.Takes = source.needs, copyTime(v, step.Minutes)
 	step.Lane, step.Rate = copyLane(step.At), rate(v.mib(), step.Minutes)
 	if earlier != nil {
-		step.Found, step.Needs = earlier.id(), nil
+		step.Found, step.Needs, step.Last = earlier.id(), nil, b.elsewhere(step.At)
 	}
 	return ready{Ref{From: b.add(&step)}, step.KeyARN, []ID{step.Step}}
 }
+
+// elsewhere reports another account than the source's: nothing is shared with it for a copy that is begun already.
+func (b *builder) elsewhere(at Place) bool { return at.Account != b.facts.Source.Account }
 
 // seal gives the second seal to what an earlier run made without coming to it.
 func (b *builder) seal(of Head, c candidate, key origin.Key) {
@@ -440,11 +443,10 @@ func (b *builder) copies(g *goal, offers []*offer) map[string]ready {
 		return made
 	}
 	if g.Method == ByImage {
-		var from *offer
-		if i >= 0 && offers[i].whole.ref != (Ref{}) {
-			from = offers[i]
+		if i < 0 {
+			return b.copyWhole(g, nil)
 		}
-		return b.copyWhole(g, from)
+		return b.copyWhole(g, offers[i])
 	}
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		from, source := g.FromRegion, ready{ref: Ref{Known: v.id()}, key: v.key()}
@@ -488,7 +490,7 @@ func (b *builder) copyWhole(g *goal, from *offer) map[string]ready {
 		SnapshotTags: joined(g.SnapshotTags, g.mark(b.req, b.facts, origin.Whole).Tags(b.facts.Images[g.FromRegion].SealKey)),
 	}
 	var accesses []*access
-	if from != nil && g.pending == nil {
+	if from != nil && from.whole.ref != (Ref{}) && g.pending == nil {
 		step.Image, step.FromRegion, step.FromKeyARNs = from.whole.ref, from.at.Region, from.keys()
 		step.Needs = append(step.Needs, from.whole.needs...)
 		for _, it := range from.items {
@@ -623,8 +625,8 @@ func (b *builder) takeBack(o *offer) {
 		_, old := stagedForOthers(b.req, b.facts, o.supply, it.volume)
 		b.drop(o.at, Place{}, old)
 		left := stagedAt(b.req, b.facts, o.supply, it.volume)
-		if o.staged || source.ref == (Ref{}) { // nobody had to copy it any more
-			b.drop(o.at, Place{}, left.all())
+		if o.staged || source.ref == (Ref{}) { // nobody has to copy it any more, once the copies that earlier runs began are there
+			b.drop(o.at, Place{}, left.all(), used...)
 			continue
 		}
 		b.add(&DeleteSnapshot{Head: closing(id("delete", o.at.Region, it.device()), o.at, source.ref, used, gone), Snapshot: source.ref, Device: it.device()})
@@ -650,26 +652,37 @@ func (b *builder) unstage(o *offer, withdrawn []ID) {
 	if o.staged {
 		stays = o.whole.ref
 	}
-	_, old := stagedImagesForOthers(b.req, b.facts, o.supply)
-	for _, image := range append(left.all(), old...) {
+	var used []ID
+	for _, it := range o.items {
+		used = append(used, o.used[it.id()]...)
+	}
+	slices.Sort(used)
+	used = slices.Compact(used)
+	for _, image := range left.all() {
 		kept := b.req.KeepStaged && left.use != nil && aws.ToString(image.ImageId) == aws.ToString(left.use.ImageId)
 		if kept || tagMap(image.Tags)[origin.Stays] != "" {
 			continue
 		}
 		if gone := aws.ToString(image.ImageId); gone != stays.Known && (stays.From == "" || left.pending == nil || gone != aws.ToString(left.pending.ImageId)) {
-			b.add(&DeregisterImage{Head: Head{Step: id("deregister", o.at.Account, o.at.Region, gone), At: o.at, After: withdrawn, Takes: callTime}, Image: Ref{Known: gone}, WithSnapshots: true})
+			b.discardImage(o.at, gone, used, withdrawn)
+		}
+	}
+	_, old := stagedImagesForOthers(b.req, b.facts, o.supply)
+	for _, image := range old {
+		if tagMap(image.Tags)[origin.Stays] == "" {
+			b.discardImage(o.at, aws.ToString(image.ImageId), nil, withdrawn)
 		}
 	}
 	b.drop(o.at, Place{}, b.facts.strays(o.at, o.mark(b.req, b.facts, origin.Whole)))
 	if !o.staged || stays == (Ref{}) || !o.lasting.Nobody() || b.req.KeepStaged {
 		return
 	}
-	var used []ID
-	for _, it := range o.items {
-		used = append(used, o.used[it.id()]...)
-	}
-	slices.Sort(used)
-	b.add(&DeregisterImage{Head: closing(id("deregister", o.at.Region, origin.Whole), o.at, stays, slices.Compact(used), withdrawn), Image: stays, WithSnapshots: true})
+	b.add(&DeregisterImage{Head: closing(id("deregister", o.at.Region, origin.Whole), o.at, stays, used, withdrawn), Image: stays, WithSnapshots: true})
+}
+
+// discardImage removes a staged image of an earlier run.
+func (b *builder) discardImage(at Place, image string, needs, after []ID) {
+	b.add(&DeregisterImage{Head: Head{Step: id("deregister", at.Account, at.Region, image), At: at, Needs: needs, After: after, Takes: callTime}, Image: Ref{Known: image}, WithSnapshots: true})
 }
 
 // close takes launch permissions back, and with the last of them the memory of who had one before.

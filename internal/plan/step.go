@@ -66,6 +66,7 @@ type Head struct {
 	Lane  string        // what AWS limits (4.1.1); "" is free
 	Rate  int           // MiB a second that it takes of its lane (4.8.2); 0: that does not count
 	Found string        // an earlier run's unfinished work: wait for it, make nothing
+	Last  bool          // what was found cannot be made again: what it is made of is shared no more
 }
 
 // Step is one act of a plan.

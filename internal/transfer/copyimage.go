@@ -6,6 +6,7 @@ package transfer
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -44,7 +45,7 @@ func (t *transfer) copyImage(ctx context.Context, j *job, s *plan.CopyImage, end
 		end: func(seen *sight, err error) {
 			guarded(end, func() {
 				d := t.copied(j, id, seen, err)
-				d.Adopted, d.Unsealed = j.memo.adopted, s.SealKey == nil || j.memo.refused
+				d.Adopted, d.Unsealed = j.memo.adopted || id == s.Found, s.SealKey == nil || j.memo.refused
 				end(d)
 			})
 		},
@@ -64,6 +65,11 @@ func (t *transfer) beginImage(ctx context.Context, j *job, s *plan.CopyImage) er
 	}
 	if err := context.Cause(ctx); err != nil {
 		return err
+	}
+	if len(j.memo.thrown) > 0 { // another run may have been quicker, and have taken back what it shared
+		if _, err := t.adoptNamesake(ctx, j, s); err != nil || j.memo.adopted {
+			return err
+		}
 	}
 	lasting, release := grace(ctx)
 	defer release()
@@ -116,20 +122,30 @@ func (t *transfer) proveImageCopy(s *plan.CopyImage) proof {
 	return proofBy(t.pool.EC2(s.At).CopyImage, in, s, "ec2:CopyImage")
 }
 
-// sharedName takes the image that has the name already for this step's, if another run of ours is making it: its seals prove that. One without its second
-// seal yet is given the time for it.
+// sharedName takes the image that has the name already for this step's, if another run of ours is making it. One without its second
+// seal yet is given the time for it, and one that failed the time to go.
 func (t *transfer) sharedName(ctx context.Context, j *job, s *plan.CopyImage, taken error) error {
-	image, proven, err := t.namesake(ctx, s.At, s.Likeness)
+	ours, err := t.adoptNamesake(ctx, j, s)
 	switch {
-	case err != nil:
+	case err != nil || j.memo.adopted:
 		return err
-	case proven:
-		j.memo.made, j.memo.adopted = aws.ToString(image.ImageId), true
-		return nil
-	case image != nil && j.patient():
+	case ours && j.patient():
 		return comeBack{pause(j.memo.looks)}
 	}
 	return taken
+}
+
+// adoptNamesake takes an image of the wanted name for this step's, if its seals prove that a run of ours makes it and it has not failed. ours: there is one
+// that may be.
+func (t *transfer) adoptNamesake(ctx context.Context, j *job, s *plan.CopyImage) (ours bool, err error) {
+	image, proven, err := t.namesake(ctx, s.At, s.Likeness)
+	if err != nil || image == nil {
+		return false, err
+	}
+	if id := aws.ToString(image.ImageId); proven && !slices.Contains(j.memo.thrown, id) {
+		j.memo.made, j.memo.adopted = id, true
+	}
+	return true, nil
 }
 
 // dismantle removes an image of ours with the snapshots that were made with it, and says what stayed.

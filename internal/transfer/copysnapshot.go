@@ -119,9 +119,10 @@ func (t *transfer) findSnapshot(ctx context.Context, j *job, at plan.Place, tags
 // copied is how a copy ended: well, for good, or to be made again.
 func (t *transfer) copied(j *job, id string, seen *sight, err error) Done {
 	var failed *copyFailed
-	if missing := (*gone)(nil); errors.As(err, &missing) && id == j.head.Found { // another run took it away meanwhile
-		j.memo.made, j.memo.sealed = "", false
-		j.memo.thrown = append(j.memo.thrown, id)
+	adopted := j.memo.adopted // another run's, which removes it
+	last := j.head.Last && id == j.head.Found
+	if missing := (*gone)(nil); errors.As(err, &missing) && !last && (adopted || id == j.head.Found) { // another run took it away meanwhile
+		j.memo.throw(id)
 		return Done{Err: comeBack{}}
 	}
 	if !errors.As(err, &failed) {
@@ -132,10 +133,15 @@ func (t *transfer) copied(j *job, id string, seen *sight, err error) Done {
 		return d
 	}
 	refusal, _ := refusalOf(failed)
-	j.memo.broken, j.memo.made, j.memo.sealed = seen, "", false
-	j.memo.thrown = append(j.memo.thrown, id)
-	if again := len(j.memo.thrown); again <= len(repeats) && diagnose.Premature(refusal) && time.Since(t.dependsOn(j)) < patience+repeats[again-1] {
+	j.memo.throw(id)
+	if !adopted {
+		j.memo.broken = seen
+	}
+	if again := len(j.memo.thrown); !last && again <= len(repeats) && diagnose.Premature(refusal) && time.Since(t.dependsOn(j)) < patience+repeats[again-1] {
 		return Done{Err: comeBack{repeats[again-1]}}
+	}
+	if adopted {
+		return Done{Err: failed}
 	}
 	j.memo.failure = failed
 	return Done{Err: comeBack{}}

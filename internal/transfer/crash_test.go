@@ -179,6 +179,19 @@ func TestARunByImagesThatDiesAnywhereIsTakenUp(t *testing.T) {
 	})
 }
 
+// diesAt goes on when a run is over, or dead: what it had begun in AWS is under way then. Of the dead run nothing reaches AWS any more.
+func (h *house) diesAt(death context.Context, run func()) {
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		run()
+	}()
+	select {
+	case <-over:
+	case <-death.Done():
+	}
+}
+
 const friend = "777777777777"
 
 // imagesAndShares asks for copies of images, and for a share.
@@ -217,7 +230,7 @@ func crashes(t *testing.T, world func(*testing.T) *house) {
 			synctest.Test(t, func(t *testing.T) {
 				h := world(t)
 				ctx, die := context.WithCancelCause(t.Context())
-				_, _ = h.attempt(ctx, h.Line(call, lost, die), "run-1")
+				h.diesAt(ctx, func() { _, _ = h.attempt(ctx, h.Line(call, lost, die), "run-1") })
 				result, err := h.attempt(t.Context(), h.Line(0, false, nil), "run-2")
 				missing, twice, left := h.census()
 				duplicates, orphans = duplicates+twice, orphans+left

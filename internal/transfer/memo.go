@@ -36,6 +36,12 @@ const patience = 5 * time.Minute
 // pause before the nth look or repeat: 2 s, doubling to a minute.
 func pause(n int) time.Duration { return min(2*time.Second<<min(n, 10), time.Minute) }
 
+// throw forgets a copy that came to nothing.
+func (m *memo) throw(id string) {
+	m.made, m.sealed, m.adopted = "", false, false
+	m.thrown = append(m.thrown, id)
+}
+
 // leftovers are what a step leaves behind that nobody uses.
 func (m memo) leftovers(at plan.Place) []plan.Leftover {
 	all := slices.Concat(m.left, m.alien)

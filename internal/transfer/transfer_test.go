@@ -21,6 +21,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 )
@@ -390,6 +391,42 @@ func TestTwoRunsAtOnceMakeOneImage(t *testing.T) {
 				}
 				h.unshared()
 			})
+		})
+	}
+}
+
+// Of two runs that copy the image as a whole one makes it, and the other waits for it. Where it fails because AWS has not seen yet what it depends on,
+// one of them makes it again: it has both seals.
+func TestOfTwoRunsOneMakesTheImageHoweverOftenItFails(t *testing.T) {
+	for n := range 20 {
+		late, lag := time.Duration(n/4)*25*time.Second, time.Duration(1+n%4*15)*time.Second
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+			var runs []func()
+			results := make(chan plan.Result, 2)
+			for i := range 2 {
+				req := h.request()
+				req.Build.RunID, req.Targets[0].Method = fmt.Sprint("run-", i), plan.ByImage
+				pool := h.pool(t.Context(), h.World)
+				p := h.decide(t.Context(), pool, req)
+				runs = append(runs, func() { results <- transfer.Run(t.Context(), pool, p, options(req), func(plan.Event) {}) })
+			}
+			if late > 0 {
+				h.forbid("222222222222", "kms:CreateGrant")
+				time.AfterFunc(late, func() { h.forgive("222222222222") })
+			}
+			for i, run := range runs {
+				time.AfterFunc(time.Duration(i)*lag, run)
+			}
+			for range runs {
+				if result := <-results; len(result.Images) != 1 || len(result.Findings)+len(result.Left) > 0 {
+					t.Errorf("late by %v, apart by %v: %+v, left %+v", late, lag, result.Findings, result.Left)
+				}
+			}
+			images := h.ownImages("222222222222", home)
+			if len(images) != 1 || !slices.ContainsFunc(images[0].Tags, func(tag ec2types.Tag) bool { return *tag.Key == origin.SealedID }) {
+				t.Errorf("late by %v, apart by %v: %+v", late, lag, images)
+			}
 		})
 	}
 }
