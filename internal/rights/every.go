@@ -104,7 +104,8 @@ func everyOption(s Setup) ([]plan.Request, plan.Facts) {
 	requests := []plan.Request{req}
 	if s.with("method = image") {
 		requests = append(requests, named(req, "by image"))
-		requests[len(requests)-1].Targets[0].Method = plan.ByImage
+		whole := &requests[len(requests)-1]
+		whole.Targets[0].Method, whole.Shares = plan.ByImage, nil // a staged image that nobody else launches goes again
 	}
 	if s.with("source_key_access = grant") {
 		requests = append(requests, named(req, "by grant"))

@@ -18,13 +18,13 @@ func (s Setup) sourceKey() Document {
 		return slices.ContainsFunc(target.needs[action], func(resource string) bool { return slices.Contains(s.SourceKeyARNs, resource) })
 	}
 	var principal plan.Principals
-	var when plan.Condition
 	for _, account := range s.Targets {
-		principal = append(principal, s.roleARN(account, s.TargetRole))
+		principal = append(principal, s.root(account))
 	}
+	// Of an account the role alone, by its name: KMS refuses a principal that is not there yet, and knows one that is made anew no longer.
+	when := plan.Condition{"ArnLike": {"aws:PrincipalArn": {s.roleARN("*", s.TargetRole)}}}
 	if s.Organization != "" {
-		principal = plan.Principals{"*"}
-		when = plan.Condition{"StringEquals": {"aws:PrincipalOrgID": {s.Organization}}, "ArnLike": {"aws:PrincipalArn": {s.roleARN("*", s.TargetRole)}}}
+		principal, when = plan.Principals{"*"}, both(when, plan.Condition{"StringEquals": {"aws:PrincipalOrgID": {s.Organization}}})
 	}
 	return document(
 		s.administered(s.SourceAccount),

@@ -112,6 +112,10 @@ func TestThePoliciesAllowNoMoreThanTheJobTakes(t *testing.T) {
 			}(),
 			"the target role makes a grant of its own":        grant(targetRole),
 			"a target administrator makes a grant of its own": grant(targets),
+			"a target administrator has what the target role has on the source key": func() error {
+				_, err := kms.NewFromConfig(targets).DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: key})
+				return err
+			}(),
 			"nobody assumes the target role without the external id": func() error {
 				_, err := sts.NewFromConfig(buildRole).AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(s.roleARN(target, s.TargetRole)), RoleSessionName: aws.String("somebody")})
 				return err
@@ -197,9 +201,37 @@ func TestTheDocumentedPoliciesAreThoseOfTheExample(t *testing.T) {
 	}
 }
 
+// KMS refuses a key's policy that names a role which is not there yet, and what names one that was deleted holds for none of that name.
+func TestTheSourceKeyAdmitsTheTargetRoleBeforeItIsThere(t *testing.T) {
+	for organization, admitted := range map[string]string{"": Example().root(Example().Targets[0]), "o-1234567890": "*"} {
+		s := Example()
+		s.Organization = organization
+		for _, statement := range s.sourceKey().Statement[1:] {
+			if named := statement.Condition["ArnLike"]["aws:PrincipalArn"]; !slices.Equal(statement.Principal, []string{admitted}) || !slices.Equal(named, []string{s.roleARN("*", s.TargetRole)}) {
+				t.Errorf("%s of organization %q admits %q of %q", statement.Sid, organization, named, statement.Principal)
+			}
+			if of := strings.Join(statement.Condition["StringEquals"]["aws:PrincipalOrgID"], ","); of != organization {
+				t.Errorf("%s of organization %q admits %q", statement.Sid, organization, of)
+			}
+		}
+	}
+}
+
+func TestWithoutUsersNoPolicyNamesAnAccountBesideSourceAndTargets(t *testing.T) {
+	s := Example()
+	s.Users = nil
+	for file, policy := range s.Policies() {
+		for _, named := range regexp.MustCompile(`\b\d{12}\b`).FindAllString(string(policy.Text()), -1) {
+			if named != s.SourceAccount && !slices.Contains(s.Targets, named) {
+				t.Errorf("%s names %s", file, named)
+			}
+		}
+	}
+}
+
 func TestASetUpTellsAllThatIsWrongWithIt(t *testing.T) {
-	s := Setup{SourceAccount: "1", Targets: []string{"1", "x"}, BuildRole: "a b", SourceKeyARNs: []string{"alias/a"}, TargetAlias: "golden", TargetRole: ""}
-	for _, want := range []string{"source account", "target account 1 is", `target account "x"`, "build role", "target role", "source key", "target key"} {
+	s := Setup{SourceAccount: "1", Targets: []string{"1", "x"}, BuildRole: "a b", SourceKeyARNs: []string{"alias/a"}, TargetAlias: "golden", TargetRole: "", Options: []string{"share", "shares"}}
+	for _, want := range []string{"source account", "target account 1 is", `target account "x"`, "build role", "target role", "source key", "target key", `"share": no account`, `"shares": none of`} {
 		if err := s.Check(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing of %q: %v", want, err)
 		}

@@ -20,11 +20,11 @@ type Setup struct {
 	Targets       []string // accounts, 12 digits each
 	TargetRole    string   // name, with its path, of the role in every target account
 	TargetAlias   string   // "alias/...", the target's own key in every Region
-	Parameter     string   // name of the SSM parameters that name the images, "/golden/image", and of those that begin so
+	Parameter     string   // name of the SSM parameter that names the images, "/golden/ami"; a secret one is called "-secret" besides
 	Template      string   // launch template, by name
 	ExternalID    string   // "": none
 	Options       []string // those of Options and OnRequest that the template uses; nil: all of Options
-	Users         []string // accounts that may launch: of ami_users, and of share blocks
+	Users         []string // accounts that may launch: of ami_users, and of share blocks; none: neither is used
 	Organization  string   // "o-...": every role of that name in it is admitted, instead of the accounts' one by one; "": none
 }
 
@@ -34,7 +34,7 @@ func Example() Setup {
 		SourceAccount: "111111111111", BuildRole: "golden-image-build",
 		SourceKeyARNs: []string{"arn:aws:kms:ap-northeast-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"},
 		Targets:       []string{"999999999999"}, TargetRole: "golden-image-target", TargetAlias: "alias/golden-target",
-		Parameter: "/golden/image", Template: "golden", Users: []string{"888888888888"},
+		Parameter: "/golden/ami", Template: "golden", Users: []string{"888888888888"},
 		ExternalID: "golden-images",
 	}
 }
@@ -71,6 +71,7 @@ func (s Setup) Check() error {
 	}
 	for _, option := range s.Options {
 		demand(slices.Contains(Options, option) || slices.Contains(OnRequest, option), "option %q: none of %q", option, slices.Concat(Options, OnRequest))
+		demand(len(s.Users) > 0 || !slices.Contains(forUsers, option), "option %q: no account that may launch", option)
 	}
 	demand(keyAlias.MatchString(s.TargetAlias), "target key %q: not an alias", s.TargetAlias)
 	return errors.Join(all...)
@@ -79,12 +80,18 @@ func (s Setup) Check() error {
 // Options are those of a template that take rights beside those of the bare job, by their names there.
 var Options = []string{"ami_users", "canary", "deprecate_after", "deregistration_protection", "fast_launch", "grant", "keep_releases", "launch_check", "launch_template", "license_configuration_arns", "method = image", "share", "source_key_access = grant", "ssm_parameter"}
 
+// forUsers are those that are about other accounts than the targets.
+var forUsers = []string{"ami_users", "share"}
+
 // OnRequest are those that let a target role remove what is not ours: no policy has them unless it is asked for.
 var OnRequest = []string{"force_delete_snapshot", "force_deregister"}
 
 // with reports whether an option is used.
 func (s Setup) with(option string) bool {
-	if s.Options == nil {
+	switch {
+	case len(s.Users) == 0 && slices.Contains(forUsers, option):
+		return false
+	case s.Options == nil:
 		return slices.Contains(Options, option)
 	}
 	return slices.Contains(s.Options, option)

@@ -36,6 +36,35 @@ func TestASetUpByTemplateLetsTheWholeJobThrough(t *testing.T) {
 	}
 }
 
+// What is an example's own and stays in a policy of other accounts would open these to somebody else, or keep the job from its rights.
+func TestASetUpOfOthersHasNothingOfTheExample(t *testing.T) {
+	example, s := Example(), Setup{SourceAccount: "222222222222", BuildRole: "packer", SourceKeyARNs: []string{"arn:aws:kms:eu-west-1:222222222222:key/0"}, Targets: []string{"333333333333"},
+		TargetRole: "copier", TargetAlias: "alias/own", Parameter: "/ours", Template: "web", Users: []string{"444444444444"}, ExternalID: "agreed"}
+	for name, policies := range map[string]func(*testing.T, Setup) map[string]string{"CloudFormation": byCloudFormation, "Terraform": byTerraform} {
+		for file, text := range policies(t, s) {
+			for _, own := range []string{example.SourceAccount, example.Targets[0], example.Users[0], example.BuildRole, example.TargetRole, example.TargetAlias, example.ExternalID, home} {
+				if strings.Contains(text, own) {
+					t.Errorf("%s: %s is left in %s", name, own, file)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryParameterOfATemplateIsUsed(t *testing.T) {
+	for name, text := range Templates() {
+		var template struct{ Parameters map[string]any }
+		if err := json.Unmarshal(text, &template); err != nil || len(template.Parameters) == 0 {
+			t.Fatalf("%s has %d parameters: %v", name, len(template.Parameters), err)
+		}
+		for parameter := range template.Parameters {
+			if !strings.Contains(string(text), `"Ref": "`+parameter+`"`) && !strings.Contains(string(text), "${"+parameter+"}") {
+				t.Errorf("%s: nothing depends on %s", name, parameter)
+			}
+		}
+	}
+}
+
 func TestTheTemplatesAreThoseOfTheExample(t *testing.T) {
 	for name, want := range Templates() {
 		if got, err := os.ReadFile(filepath.Join("../../example/setup/cloudformation", name)); err != nil || !bytes.Equal(got, want) {

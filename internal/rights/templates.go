@@ -20,18 +20,18 @@ type object = map[string]any
 func Templates() map[string][]byte {
 	s := Example()
 	inSource, inTarget := sides()
-	source := object{
-		"TargetAccounts": parameter("CommaDelimitedList", "Accounts that shall own copies", ""),
-		"TargetRoleName": parameter("String", "Name of the role in every target account", s.TargetRole),
-	}
+	targetRole := parameter("String", "Name of the role in every target account", s.TargetRole)
 	return map[string][]byte{
 		"source-key.json": template("Key of what is shared. In the source account, in every Region that targets copy from.",
-			with(source, "KeyAlias", parameter("String", "Alias of the key", "alias/golden-source")),
+			object{"KeyAlias": parameter("String", "Alias of the key", "alias/golden-source"),
+				"TargetAccounts": parameter("CommaDelimitedList", "Accounts that shall own copies", ""),
+				"TargetRoleName": targetRole},
 			encryption(inSource.tree(s.sourceKey(), nil))),
 		"build-role.json": template("Rights of the role that runs Packer. In the source account, once.",
-			with(source, "BuildRoleName", parameter("String", "Name of the role that runs Packer, which exists", s.BuildRole),
-				"SharedAccounts", parameter("CommaDelimitedList", "Accounts that anything is shared with: the targets, and those of share blocks", ""),
-				"SourceKeyArns", parameter("CommaDelimitedList", "ARNs of the keys of what is shared", "")),
+			object{"BuildRoleName": parameter("String", "Name of the role that runs Packer, which exists", s.BuildRole),
+				"SharedAccounts": parameter("CommaDelimitedList", "Accounts that anything is shared with: the targets, and those of share blocks", ""),
+				"SourceKeyArns":  parameter("CommaDelimitedList", "ARNs of the keys of what is shared", ""),
+				"TargetRoleName": targetRole},
 			object{"Policy": resource("AWS::IAM::ManagedPolicy", object{"Roles": []any{ref("BuildRoleName")}, "PolicyDocument": inSource.tree(s.build().policy(), nil)})}),
 		"target-key.json": template("Key of the account's own copies. In every target account, in every Region where it shall have one.",
 			object{"KeyAlias": parameter("String", "Alias of the key", s.TargetAlias),
@@ -62,17 +62,6 @@ func parameter(kind, description, standard string) object {
 		p["Default"] = standard
 	}
 	return p
-}
-
-func with(parameters object, more ...any) object {
-	all := object{}
-	for name, p := range parameters {
-		all[name] = p
-	}
-	for i := 0; i < len(more); i += 2 {
-		all[more[i].(string)] = more[i+1]
-	}
-	return all
 }
 
 func ref(name string) object { return object{"Ref": name} }
@@ -112,9 +101,11 @@ type side struct {
 func sides() (source, target side) {
 	s := Example()
 	both := []string{"arn:aws:", "arn:${AWS::Partition}:", s.BuildRole, "${BuildRoleName}", s.TargetRole, "${TargetRoleName}", s.TargetAlias, "${KeyAlias}", s.ExternalID, "${ExternalId}", "${aws:", "${!aws:"}
-	lists := map[string]string{s.SourceKeyARNs[0]: "SourceKeyArns", strings.Join(distinct(slices.Concat(s.Targets, s.Users)), ","): "SharedAccounts", s.Users[0]: "Users"}
-	source = side{lists, append([]string{s.SourceAccount, "${AWS::AccountId}", s.Targets[0], "*", s.Users[0], "*"}, both...)}
-	target = side{lists, append([]string{s.SourceAccount, "${SourceAccount}", s.Targets[0], "${AWS::AccountId}"}, both...)}
+	key, shared := s.SourceKeyARNs[0], strings.Join(distinct(slices.Concat(s.Targets, s.Users)), ",")
+	source = side{map[string]string{key: "SourceKeyArns", s.root(s.Targets[0]): "TargetAccounts", shared: "SharedAccounts"},
+		append([]string{s.SourceAccount, "${AWS::AccountId}", s.Targets[0], "*", s.Users[0], "*"}, both...)}
+	target = side{map[string]string{key: "SourceKeyArns", s.Users[0]: "Users"},
+		append([]string{s.SourceAccount, "${SourceAccount}", s.Targets[0], "${AWS::AccountId}"}, both...)}
 	return source, target
 }
 
@@ -124,17 +115,12 @@ func (in side) tree(d Document, each func(object) any) object {
 	if err := json.Unmarshal(d.Text(), &policy); err != nil {
 		panic(err) // made of our own text
 	}
-	s := Example()
-	for i, of := range d.Statement {
-		statement := in.put(policy["Statement"].([]any)[i]).(object)
-		if slices.Equal(of.Principal, []string{s.roleARN(s.Targets[0], s.TargetRole)}) { // of those accounts, the role alone
-			statement["Principal"] = object{"AWS": ref("TargetAccounts")}
-			condition, _ := statement["Condition"].(object)
-			statement["Condition"] = with(condition, "ArnLike", object{"aws:PrincipalArn": sub("arn:${AWS::Partition}:iam::*:role/${TargetRoleName}")})
+	for i, statement := range policy["Statement"].([]any) {
+		statement = in.put(statement)
+		if each != nil {
+			statement = each(statement.(object))
 		}
-		if policy["Statement"].([]any)[i] = statement; each != nil {
-			policy["Statement"].([]any)[i] = each(statement)
-		}
+		policy["Statement"].([]any)[i] = statement
 	}
 	return policy
 }

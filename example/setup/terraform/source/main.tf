@@ -46,18 +46,19 @@ locals {
   partition = data.aws_partition.here.partition
   policies  = "${path.module}/../../../../docs/policies"
   roles     = join(", ", formatlist("\"arn:aws:iam::%s:role/${var.target_role}\"", var.target_accounts))
-  accounts  = join(", ", formatlist("\"%s\"", var.target_accounts))
+  roots     = join(", ", formatlist("\"arn:aws:iam::%s:root\"", var.target_accounts))
   assumed   = join(", ", formatlist("\"arn:aws:iam::%s:role/${var.target_role}\"", concat(var.share_accounts, var.target_accounts)))
   shared    = join(", ", formatlist("\"%s\"", concat(var.target_accounts, var.share_accounts)))
 
   # The documented policies are of an example; its accounts and names are replaced. The partition comes last.
-  key_policy = replace(replace(replace(file("${local.policies}/source-key.json"),
-    "\"arn:aws:iam::999999999999:role/golden-image-target\"", local.roles),
+  key_policy = replace(replace(replace(replace(file("${local.policies}/source-key.json"),
+    "\"arn:aws:iam::999999999999:root\"", local.roots),
+    "golden-image-target", var.target_role),
   "111111111111", local.source), "arn:aws:", "arn:${local.partition}:")
   build_policy = replace(replace(replace(replace(replace(replace(file("${local.policies}/build-role.json"),
     "\"arn:aws:iam::888888888888:role/golden-image-target\",\n        \"arn:aws:iam::999999999999:role/golden-image-target\"", local.assumed),
-    "\"999999999999\"", local.accounts),
-    "\"888888888888\"", local.shared),
+    "\"arn:aws:iam::999999999999:role/golden-image-target\"", local.roles),
+    "\"888888888888\",\n            \"999999999999\"", local.shared),
     "arn:aws:kms:ap-northeast-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab", "arn:aws:kms:*:111111111111:key/*"),
   "111111111111", local.source), "arn:aws:", "arn:${local.partition}:")
 }

@@ -49,6 +49,12 @@ variable "external_id" {
   sensitive   = true
 }
 
+variable "autoscaling_role" {
+  description = "Whether Auto Scaling's service-linked role is made; false where the account has it"
+  type        = bool
+  default     = true
+}
+
 data "aws_caller_identity" "here" {}
 data "aws_partition" "here" {}
 
@@ -70,6 +76,7 @@ locals {
 
 # Auto Scaling makes its role with the first group; the key's policy names it, so it has to be there.
 resource "aws_iam_service_linked_role" "autoscaling" {
+  count            = var.autoscaling_role ? 1 : 0
   aws_service_name = "autoscaling.amazonaws.com"
 }
 

@@ -24,6 +24,7 @@ func main() {
 
 func run() error {
 	s := rights.Example()
+	s.Users = nil // rights that let others launch are asked for
 	folder := flag.String("out", "docs/policies", "folder to write the policies to")
 	templates := flag.String("templates", "", "folder to write the CloudFormation templates to, which are the same for all accounts")
 	flag.StringVar(&s.SourceAccount, "source-account", s.SourceAccount, "account of the build")
@@ -32,8 +33,8 @@ func run() error {
 	list(&s.Targets, "target-accounts", "accounts that shall own copies")
 	flag.StringVar(&s.TargetRole, "target-role", s.TargetRole, "name, with its path, of the role in the target accounts")
 	flag.StringVar(&s.TargetAlias, "target-key", s.TargetAlias, "alias of the target accounts' own keys")
-	list(&s.Users, "users", "accounts that may launch, those of ami_users and share blocks")
-	flag.StringVar(&s.Parameter, "parameter", s.Parameter, "name of the SSM parameters that name the images; of all that begin so")
+	list(&s.Users, "users", "accounts that may launch, those of ami_users and share blocks; without them no policy has the rights of the two")
+	flag.StringVar(&s.Parameter, "parameter", s.Parameter, "name of the SSM parameter that names the images; a secret one is called \"-secret\" besides")
 	flag.Func("options", fmt.Sprintf("options of the template that take rights of their own (default %q; besides, for targets whose names other images have: %q)", rights.Options, rights.OnRequest), func(text string) error {
 		s.Options = strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
 		return nil
@@ -68,7 +69,10 @@ func write(folder string, files map[string][]byte) error {
 
 // list is a flag of several values, with commas between them.
 func list(values *[]string, name, usage string) {
-	flag.Func(name, usage+" (default "+strings.Join(*values, ",")+")", func(text string) error {
+	if len(*values) > 0 {
+		usage += " (default " + strings.Join(*values, ",") + ")"
+	}
+	flag.Func(name, usage, func(text string) error {
 		*values = strings.Split(text, ",")
 		return nil
 	})
