@@ -4,6 +4,7 @@
 package docs_test
 
 import (
+	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -100,6 +101,46 @@ func TestNoLinkInsideTheRepositoryIsDead(t *testing.T) {
 	}
 	if links < 50 {
 		t.Errorf("%d links were looked at", links)
+	}
+}
+
+var deployed = regexp.MustCompile(`aws cloudformation deploy (?:.*\\\n)*.*`)
+
+// A stack is not made while a parameter has neither a value nor a default.
+func TestEveryStackOfThePagesIsGivenItsParameters(t *testing.T) {
+	stacks := 0
+	for page, text := range pages(t) {
+		for _, command := range deployed.FindAllString(text, -1) {
+			stacks++
+			words := strings.Fields(strings.ReplaceAll(command, "\\\n", " "))
+			given := map[string]bool{}
+			var file string
+			for i, word := range words {
+				if word == "--template-file" {
+					file = filepath.Base(words[i+1])
+				} else if name, _, is := strings.Cut(word, "="); is {
+					given[name] = true
+				}
+			}
+			var template struct {
+				Parameters map[string]struct{ Default *string }
+			}
+			if err := json.Unmarshal([]byte(read(t, root+"/example/setup/cloudformation/"+file)), &template); err != nil {
+				t.Fatal(err)
+			}
+			for name, parameter := range template.Parameters {
+				if parameter.Default == nil && !given[name] {
+					t.Errorf("%s: %s is not given %s", page, file, name)
+				}
+				delete(given, name)
+			}
+			for name := range given {
+				t.Errorf("%s: %s has no %s", page, file, name)
+			}
+		}
+	}
+	if stacks == 0 {
+		t.Error("no page makes a stack")
 	}
 }
 
