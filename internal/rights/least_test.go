@@ -221,6 +221,9 @@ func TestWithoutUsersNoPolicyNamesAnAccountBesideSourceAndTargets(t *testing.T) 
 	s := Example()
 	s.Users = nil
 	for file, policy := range s.Policies() {
+		if len(policy.Statement) == 0 {
+			t.Errorf("%s is for nobody", file)
+		}
 		for _, named := range regexp.MustCompile(`\b\d{12}\b`).FindAllString(string(policy.Text()), -1) {
 			if named != s.SourceAccount && !slices.Contains(s.Targets, named) {
 				t.Errorf("%s names %s", file, named)
