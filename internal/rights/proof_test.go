@@ -295,6 +295,8 @@ func (s *site) tells() string {
 	s.must(err)
 	_, err = admin.ModifyImageAttribute(s.Context(), &ec2.ModifyImageAttributeInput{ImageId: images.Images[0].ImageId, ImdsSupport: &ec2types.AttributeValue{Value: aws.String("v2.0")}})
 	s.must(err)
+	_, err = admin.DeleteTags(s.Context(), &ec2.DeleteTagsInput{Resources: []string{*images.Images[0].ImageId}, Tags: []ec2types.Tag{{Key: aws.String(origin.SealedID)}}}) // as of a run that died right then
+	s.must(err)
 	_, err = admin.ModifyEbsDefaultKmsKeyId(s.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: aws.String(s.TargetAlias)})
 	s.must(err)
 	run("run-3", 0, func(req *plan.Request) { req.Targets[0].KMSKeyID = plan.DefaultKey })
