@@ -374,10 +374,10 @@ func TestProtectionIsSetAndLiftedExactly(t *testing.T) {
 
 // Two runs of one image at the same time end with one image, made of one set of copies.
 func TestTwoRunsAtOnceMakeOneImage(t *testing.T) {
-	for _, lag := range []time.Duration{0, time.Second, time.Minute, 3 * time.Minute} {
+	for _, lag := range []time.Duration{0, time.Second, 20 * time.Second, 40 * time.Second, time.Minute, 90 * time.Second, 2 * time.Minute, 3 * time.Minute} {
 		t.Run(lag.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := build(t, mixed[1:], []string{"222222222222"}, []string{home})
+				h := build(t, mixed, []string{"222222222222"}, []string{home})
 				results := make(chan plan.Result)
 				for i := range 2 {
 					req := h.request()
@@ -386,8 +386,8 @@ func TestTwoRunsAtOnceMakeOneImage(t *testing.T) {
 					p := h.decide(t.Context(), pool, req)
 					time.AfterFunc(time.Duration(i)*lag, func() { results <- transfer.Run(t.Context(), pool, p, options(req), func(plan.Event) {}) })
 				}
-				for range 2 {
-					h.complete(<-results)
+				for _, result := range []plan.Result{<-results, <-results} {
+					h.complete(result)
 				}
 				h.unshared()
 			})
