@@ -353,9 +353,11 @@ func (s *workshop) built(t *testing.T, h Host, all []row) []outcome {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, errors, _ := strings.Cut(output, "\n==> Some builds didn't complete successfully and had errors:\n") // while they run, builds talk at once
+	errors, _, _ = strings.Cut(errors, "\n==> Builds finished")
 	for i := range all {
-		_, errored, failed := strings.Cut(output, fmt.Sprintf("Build 'amazon-ebs.r%03d' errored after", i))
-		errored, _, _ = strings.Cut(errored, "==>")
+		_, errored, failed := strings.Cut(errors, fmt.Sprintf("--> amazon-ebs.r%03d: ", i))
+		errored, _, _ = strings.Cut(errored, "\n--> ")
 		switch {
 		case outcomes[i].text != "":
 		case failed:
