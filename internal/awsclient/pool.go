@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -120,8 +121,26 @@ func (p *Pool) sessionOf(at plan.Place) *session {
 	return p.places[at]
 }
 
+// outage is how long AWS may be out of reach at first: what is built is not protected yet.
+const outage = 15 * time.Minute
+
 // Source is who the source credentials are (5.9).
-func (p *Pool) Source(ctx context.Context) (plan.Identity, error) { return identity(ctx, p.source) }
+func (p *Pool) Source(ctx context.Context) (plan.Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, outage)
+	defer cancel()
+	cfg := p.source.Copy()
+	cfg.Retryer = p.retryer()
+	return identity(ctx, cfg)
+}
+
+// retryer repeats as long as the context lasts, or as often as max_retries says.
+func (p *Pool) retryer() func() aws.Retryer {
+	attempts := 0
+	if p.access.MaxRetries > 0 {
+		attempts = p.access.MaxRetries + 1
+	}
+	return func() aws.Retryer { return again(attempts, p.jitter) }
+}
 
 // Identity is who acts at a place, asked for in the source's Region: the place's own may not be enabled. It fails with a *SessionError when the credentials are not the place's account's.
 func (p *Pool) Identity(ctx context.Context, at plan.Place) (plan.Identity, error) {
@@ -163,11 +182,7 @@ func (p *Pool) config(at plan.Place) aws.Config {
 	cfg.Region = at.Region
 	session := p.sessionOf(at)
 	cfg.Credentials = session
-	attempts := 0
-	if p.access.MaxRetries > 0 {
-		attempts = p.access.MaxRetries + 1
-	}
-	cfg.Retryer = func() aws.Retryer { return again(attempts, p.jitter) }
+	cfg.Retryer = p.retryer()
 	cfg.APIOptions = append(cfg.APIOptions, func(stack *middleware.Stack) error {
 		if !sends(stack) {
 			return nil

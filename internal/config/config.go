@@ -499,8 +499,5 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 	for i := range c.Shares {
 		request.Shares = append(request.Shares, c.Shares[i].share(i))
 	}
-	if request.PublishAll && !request.Publishes() {
-		p.add("publish", "no effect: no target has an ssm_parameter or a launch_template")
-	}
 	return request, p.err()
 }

@@ -361,7 +361,6 @@ func TestNothingToDoIsToldByTheRun(t *testing.T) {
 		"share[0]":                       "share {\norganization_arns = unknown_list\n}",
 		"share[0]: grant: no effect":     "share {\norganization_arns = [\"arn:aws:organizations::111111111111:organization/o-1234567890\"]\nrole_name = \"fleet\"\ngrant {}\n}",
 		"account_ids":                    "target {\nkms_key_id = \"default\"\naccount_ids = unknown_list\n}",
-		"publish: no effect":             prod + "\npublish = \"all\"",
 		"exclude_account_ids: no effect": "target {\nkms_key_id = \"default\"\naccount_ids = [\"999999999999\"]\nexclude_account_ids = [\"888888888888\"]\n}",
 	} {
 		c, err := prepare(t, body, unknownValues)

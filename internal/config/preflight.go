@@ -220,6 +220,9 @@ func (f *Preflight) TargetsAsJSON(request plan.Request, found []plan.Destination
 				}
 			}
 		}
+		if len(t.AccountIDs) == 0 { // its units have nobody to serve: told as a warning
+			continue
+		}
 		list = append(list, options(reflect.ValueOf(t)))
 	}
 	text, err := json.Marshal(list)

@@ -169,3 +169,26 @@ func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
 		}
 	}
 }
+
+// Units may be empty, and that is a warning: the post-processor serves the others.
+func TestATargetWhoseUnitsHaveNobodyIsNotGivenBack(t *testing.T) {
+	f, err := preflight(t, prod+"\ntarget {\nname = \"sandbox\"\nkms_key_id = \"default\"\nrole_name = \"copier\"\norganizational_unit_ids = [\"ou-ab12-12345678\"]\n}\n"+started)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := f.Request()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := f.TargetsAsJSON(request, []plan.DestinationPlan{{Target: request.Targets[0].Name, At: plan.Place{Account: "999999999999"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := new(config.Config)
+	if err := c.Prepare(packer, map[string]any{"targets_json": list}); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := c.Request(request.Images, plan.Build{}); err != nil || len(again.Targets) != 1 {
+		t.Errorf("%+v, %v", again.Targets, err)
+	}
+}

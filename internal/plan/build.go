@@ -589,12 +589,12 @@ func (b *builder) deregister(g *goal) []ID {
 	return slices.Clone(g.gone)
 }
 
-// tidy removes what earlier runs left at a destination and nothing needs.
+// tidy removes what earlier runs left at a destination and nothing needs. That it stays is no failure of the destination.
 func (b *builder) tidy(g goal) {
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-		b.drop(g.At, g.At, g.unused(g.copies[v.id()].surplus), g.gone...)
+		b.drop(g.At, Place{}, g.unused(g.copies[v.id()].surplus), g.gone...)
 	}
-	b.drop(g.At, g.At, b.facts.strays(g.At, g.mark(b.req, b.facts, origin.Whole)))
+	b.drop(g.At, Place{}, b.facts.strays(g.At, g.mark(b.req, b.facts, origin.Whole)))
 	b.endLaunches(g.Destination)
 	b.endCanaries(g.At, g.mark(b.req, b.facts, origin.Canary), b.facts.Images[g.FromRegion].SealKey)
 }

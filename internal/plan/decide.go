@@ -131,6 +131,9 @@ func requestTroubles(req Request, destinations []Destination) []Finding {
 	if len(req.Images) == 0 {
 		found = append(found, Finding{Level: Refused, Summary: "there is no image to hand on", Because: "the artifact names none"})
 	}
+	if req.PublishAll && !req.Publishes() {
+		found = append(found, Finding{Level: Warning, Field: "publish", Summary: `publish = "all" has no effect`, Because: "no target has an ssm_parameter or a launch_template", Next: "leave it out"})
+	}
 	if len(destinations)+len(req.Shares) == 0 {
 		found = append(found, Finding{Level: Refused, Field: "target", Summary: "there is no destination",
 			Because: "no target block names an account, and there is no share block", Next: "add a target block with account_ids"})

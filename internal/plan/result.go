@@ -155,4 +155,5 @@ type SourceEnd struct {
 	Region    string
 	ImageID   string
 	Protected bool // still under the deregistration protection that the run switched on
+	Held      bool `json:",omitempty"` // by another block of the same build, which has failed: it stays
 }

@@ -34,19 +34,20 @@ func (t *transfer) createVolume(ctx context.Context, j *job, s *plan.CreateVolum
 		return Done{Err: err}
 	}
 	id := j.memo.made
-	out, err := t.pool.EC2(s.At).DescribeVolumes(ctx, &ec2.DescribeVolumesInput{Filters: []ec2types.Filter{{Name: aws.String("volume-id"), Values: []string{j.memo.made}}}})
+	out, err := t.pool.EC2(s.At).DescribeVolumes(ctx, &ec2.DescribeVolumesInput{Filters: []ec2types.Filter{{Name: aws.String("volume-id"), Values: []string{id}}}})
 	switch {
 	case err != nil:
-		done := t.without(ctx, j, err)
-		done.Made = id // it is there, and has to go
-		return done
 	case len(out.Volumes) == 1 && out.Volumes[0].State == ec2types.VolumeStateAvailable:
 		return Done{}
 	case time.Since(j.memo.asked) < patience:
 		return Done{Err: comeBack{volumeLook}}
 	}
-	err = fmt.Errorf("AWS has not shown %s as available for %v: a right on the key may be missing", j.memo.made, patience)
-	return t.without(ctx, j, err)
+	if err == nil {
+		err = fmt.Errorf("AWS has not shown %s as available for %v: a right on the key may be missing", id, patience)
+	}
+	done := t.without(ctx, j, err)
+	done.Made = id // it is there, or may be, and has to go
+	return done
 }
 
 // newVolume makes the call. Its token lets it be repeated.

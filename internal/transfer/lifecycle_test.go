@@ -4,7 +4,9 @@
 package transfer_test
 
 import (
+	"context"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,7 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 )
 
 // settled asks for everything that a target may want of its image.
@@ -70,6 +74,52 @@ func TestATargetsImageIsDeprecatedProtectedAndShared(t *testing.T) {
 }
 
 // An image that is not what its target wants serves nobody yet, and the next run goes on with it.
+// Somebody may take a permission back at once: who was to launch the image cannot, and that is told.
+func TestAPermissionThatIsNotThereIsNoSuccess_4_4_2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+		req := h.request()
+		req.Targets[0].Lifecycle.Users.Accounts = []string{friend}
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, req)
+		result := transfer.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
+			if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "users/") {
+				time.AfterFunc(10*time.Millisecond, func() { h.drift("222222222222") })
+			}
+		})
+		if len(result.Images) > 0 || len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Because, friend) {
+			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
+		}
+	})
+}
+
+// drift takes every launch permission of an account's images back, as often as for a minute.
+func (h *house) drift(account string) {
+	for range 60 {
+		for _, image := range h.ownImages(account, home) {
+			_, err := h.ec2(account, home).ResetImageAttribute(context.Background(), &ec2.ResetImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ResetImageAttributeNameLaunchPermission})
+			h.must(err)
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+// What an earlier run left and nobody needs is told where it cannot be removed: it keeps no image from its destination.
+func TestALeftoverThatCannotBeRemovedFailsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{target}, []string{home})
+		h.Inject(awssim.Rule{Fault: awssim.LateFailure, Account: target, Action: "ec2:CopySnapshot", Nth: 1})
+		h.forbid(target, "ec2:DeleteSnapshot")
+		if _, result := h.run(t.Context(), h.request()); len(result.Images) > 0 {
+			t.Fatalf("%+v", result.Images)
+		}
+		_, result := h.run(t.Context(), h.request())
+		if len(result.Images) != 1 || len(result.Left) != 1 {
+			t.Errorf("%d images, left %+v", len(result.Images), result.Left)
+		}
+	})
+}
+
 func TestAnImageThatCannotBeDeprecatedIsTakenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})

@@ -29,7 +29,7 @@ func Protect(ctx context.Context, pool *awsclient.Pool, account, run string, ima
 			Tags:    map[string]string{origin.Protected: run},
 		})
 	}
-	return onImages(ctx, pool, steps, images, say, func(d Done) bool { return d.Made != "" })
+	return onImages(ctx, pool, steps, images, say, func(end *plan.SourceEnd, d Done) { end.Protected, end.Held = d.Made != "", d.Adopted })
 }
 
 // Lift switches the protection off that Protect has switched on, and takes its tag away: the last calls of a run that succeeded.
@@ -37,7 +37,7 @@ func Lift(ctx context.Context, pool *awsclient.Pool, account string, sources []p
 	var steps []plan.Step
 	var images []plan.SourceImage
 	for _, source := range sources {
-		if !source.Protected {
+		if !source.Protected || source.Held {
 			continue
 		}
 		images = append(images, plan.SourceImage{Region: source.Region, ImageID: source.ImageID})
@@ -46,7 +46,7 @@ func Lift(ctx context.Context, pool *awsclient.Pool, account string, sources []p
 			ImageID: source.ImageID,
 		})
 	}
-	return onImages(ctx, pool, steps, images, say, func(d Done) bool { return d.Err != nil })
+	return onImages(ctx, pool, steps, images, say, func(end *plan.SourceEnd, d Done) { end.Protected = d.Err != nil })
 }
 
 // Seal gives those images of an account that have no sealing key this one. What the run makes is sealed with it, and found again
@@ -59,17 +59,19 @@ func Seal(ctx context.Context, pool *awsclient.Pool, account string, key origin.
 			ImageID: image.ImageID, Key: key,
 		})
 	}
-	_, findings := onImages(ctx, pool, steps, images, say, func(Done) bool { return false })
+	_, findings := onImages(ctx, pool, steps, images, say, func(*plan.SourceEnd, Done) {})
 	return findings
 }
 
-func onImages(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, images []plan.SourceImage, say func(plan.Event), protected func(Done) bool) ([]plan.SourceEnd, []plan.Finding) {
+func onImages(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, images []plan.SourceImage, say func(plan.Event), note func(*plan.SourceEnd, Done)) ([]plan.SourceEnd, []plan.Finding) {
 	done := run(ctx, pool, steps, Options{}, say)
 	var ends []plan.SourceEnd
 	var findings []plan.Finding
 	for i, s := range steps {
 		d := done[s.Base().Step]
-		ends = append(ends, plan.SourceEnd{Region: images[i].Region, ImageID: images[i].ImageID, Protected: protected(d)})
+		end := plan.SourceEnd{Region: images[i].Region, ImageID: images[i].ImageID}
+		note(&end, d)
+		ends = append(ends, end)
 		if f := explain(ctx, pool, s.Base().At.Account, s, d.Err); f != nil {
 			findings = append(findings, *f)
 		}
@@ -92,9 +94,11 @@ func (t *transfer) protectImage(ctx context.Context, j *job, s *plan.ProtectImag
 		return Done{Err: fmt.Errorf("AWS does not show %s", s.ImageID)}
 	}
 	switch {
-	case isProtected(image) && has(image, origin.Protected):
-		return Done{Made: s.ImageID}
-	case isProtected(image) && !j.memo.changed:
+	case IsProtected(*image) && has(image, origin.Protected):
+		// Blocks of one build have one id: one that succeeded has lifted its protection, so one that failed has set this.
+		held := !j.memo.changed && tagsOf(image.Tags)[origin.Protected] == s.Tags[origin.Protected]
+		return Done{Made: s.ImageID, Adopted: held}
+	case IsProtected(*image) && !j.memo.changed:
 		return Done{}
 	case j.memo.changed: // switched on, and not seen yet
 		if j.patient() {
@@ -106,6 +110,11 @@ func (t *transfer) protectImage(ctx context.Context, j *job, s *plan.ProtectImag
 		return Done{Err: err}
 	}
 	if _, err := t.pool.EC2(s.At).EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
+		if !awsclient.IsUnclear(err) { // without the protection the tag would make somebody else's ours, later
+			lasting, release := grace(ctx)
+			defer release()
+			err = errors.Join(err, t.untag(lasting, s.At, s.ImageID, origin.Protected))
+		}
 		return Done{Err: err}
 	}
 	j.memo.changed = true
@@ -130,7 +139,7 @@ func (t *transfer) liftProtection(ctx context.Context, s *plan.LiftProtection) D
 	if image == nil || !has(image, origin.Protected) {
 		return Done{}
 	}
-	if isProtected(image) {
+	if IsProtected(*image) {
 		if _, err := t.pool.EC2(s.At).DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
 			return Done{Err: err}
 		}
@@ -138,8 +147,8 @@ func (t *transfer) liftProtection(ctx context.Context, s *plan.LiftProtection) D
 	return Done{Made: s.ImageID, Err: t.untag(ctx, s.At, s.ImageID, origin.Protected)}
 }
 
-// isProtected: everything but "disabled" counts, the cool-down after switching off as well (A.2.3).
-func isProtected(image *ec2types.Image) bool {
+// IsProtected: everything but "disabled" counts, the cool-down after switching off as well (A.2.3).
+func IsProtected(image ec2types.Image) bool {
 	state := strings.TrimSpace(aws.ToString(image.DeregistrationProtection))
 	return state != "" && state != "disabled"
 }

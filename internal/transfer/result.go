@@ -90,6 +90,7 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 			r.Left = append(r.Left, left)
 		}
 	}
+	r.Left = once(r.Left)
 	for i, left := range r.Left {
 		if left.Kind == "snapshot" && left.GiB == 0 {
 			r.Left[i].GiB = sizes[left.Resource]
@@ -106,7 +107,22 @@ func sourceEnded(s plan.Step, source string, err error) bool {
 		return false
 	}
 	at, refusal := s.Base(), awsclient.Refused("", err)
-	return at.For == (plan.Place{}) || at.At.Account == source || refusal.Operation == "sts:AssumeRole"
+	return source == "" && at.For == (plan.Place{}) || at.At.Account == source || refusal.Operation == "sts:AssumeRole"
+}
+
+// once names each thing that stays once, however many steps could not remove it.
+func once(left []plan.Leftover) []plan.Leftover {
+	type thing struct {
+		at             plan.Place
+		kind, resource string
+	}
+	seen := map[thing]bool{}
+	return slices.DeleteFunc(left, func(l plan.Leftover) bool {
+		one := thing{l.At, l.Kind, l.Resource}
+		again := seen[one]
+		seen[one] = true
+		return again
+	})
 }
 
 // atAnEnd makes of what the first step met what is so for all of them.

@@ -5,6 +5,7 @@ package transfer
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -38,10 +39,14 @@ func (t *transfer) shareImage(ctx context.Context, j *job, s *plan.ShareImage) D
 		j.memo.changed = true
 	}
 	admitted, err := t.audience(ctx, s.At, id)
-	if missing := s.With.Without(admitted); err == nil && !missing.Nobody() && j.patient() { // 4.4.2
+	missing := s.With.Without(admitted)
+	switch {
+	case err != nil || missing.Nobody():
+		return Done{Made: id, Err: err}
+	case j.patient(): // 4.4.2
 		return Done{Err: comeBack{pause(j.memo.looks)}}
 	}
-	return Done{Made: id, Err: err}
+	return Done{Made: id, Err: fmt.Errorf("AWS does not show that %s may launch %s", missing, id)}
 }
 
 func (t *transfer) proveImageShare(s *plan.ShareImage) proof {

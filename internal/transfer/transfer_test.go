@@ -355,8 +355,12 @@ func TestProtectionIsSetAndLiftedExactly(t *testing.T) {
 			t.Fatalf("ends %+v, findings %+v, state %q", ends, findings, state())
 		}
 		again, _ := transfer.Protect(t.Context(), pool, source, "run-2", h.images, say)
-		if !again[0].Protected {
+		if !again[0].Protected || again[0].Held {
 			t.Error("the protection of an earlier run of ours is not taken for ours")
+		}
+		another, _ := transfer.Protect(t.Context(), pool, source, "run-1", h.images, say)
+		if kept, _ := transfer.Lift(t.Context(), pool, source, another, say); !another[0].Held || len(kept) > 0 || state() != "enabled-without-cooldown" {
+			t.Errorf("the protection of a block of the same build, which has failed, was lifted: %+v, state %q", another, state())
 		}
 		ends, findings = transfer.Lift(t.Context(), pool, source, ends, say)
 		if len(findings) != 0 || ends[0].Protected || state() != "disabled" {

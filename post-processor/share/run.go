@@ -64,6 +64,7 @@ func (r *run) run(ctx context.Context) error {
 	}
 	r.result.Ended = time.Now()
 	if err != nil {
+		r.protectAgain(ctx)
 		r.result.Failure = err.Error()
 	}
 	r.write()
@@ -138,6 +139,20 @@ func (r *run) protect(ctx context.Context) {
 	}
 }
 
+// protectAgain protects the images of a build that failed once more: a run for other accounts, or somebody who has taken the image up meanwhile, may
+// have lifted the protection when it succeeded.
+func (r *run) protectAgain(ctx context.Context) {
+	if len(protected(r.result.Source)) == 0 || r.callers {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
+	defer cancel()
+	r.protect(ctx)
+}
+
+// lastLook is how long the protection of the image of a failed build is looked after.
+const lastLook = 20 * time.Second
+
 // handOn looks, decides, shows and does.
 func (r *run) handOn(ctx context.Context, request plan.Request) error {
 	if !r.seal(ctx) && request.Publishes() {
@@ -210,9 +225,9 @@ func (r *run) look(ctx context.Context, request plan.Request) (plan.Facts, error
 	return facts, nil
 }
 
-// bearsProtection reports whether an image has the tag that a run of ours left with its protection.
+// bearsProtection reports whether an image is protected, and has the tag that a run of ours left with its protection.
 func bearsProtection(image plan.Image) bool {
-	return image.Image != nil && slices.ContainsFunc(image.Image.Tags, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Protected })
+	return image.Image != nil && transfer.IsProtected(*image.Image) && slices.ContainsFunc(image.Image.Tags, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Protected })
 }
 
 // lift takes away, as the last act of a run that succeeded, the protection that this run has set, or one before it that it has taken

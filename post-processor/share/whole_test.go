@@ -5,6 +5,7 @@ package share
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -352,6 +353,34 @@ func TestARefusedProtectionIsToldAtOnceAndDoesNotEndTheRun(t *testing.T) {
 		if told < 0 || planned < told {
 			s.Errorf("told at %d, the plan at %d:\n%s", told, planned, s.screen)
 		}
+		for _, tag := range s.images(source)[0].Tags { // with it, somebody else's protection would be taken for ours
+			if *tag.Key == origin.Protected {
+				s.Errorf("the tag %s stays without the protection", *tag.Key)
+			}
+		}
+	})
+}
+
+// While a run copies, another one for other accounts may succeed, and lift the protection. When the first fails, Packer wants to destroy the image.
+func TestTheImageOfABuildThatFailsIsProtectedWhateverOthersHaveLifted(t *testing.T) {
+	onStage(t, func(s *stage) {
+		ctx, cancel := context.WithCancel(s.Context())
+		time.AfterFunc(time.Minute, cancel)
+		lifted := false
+		time.AfterFunc(30*time.Second, func() {
+			lifted = true
+			cloud := ec2.NewFromConfig(s.world.Config(source, tokyo))
+			_, err := cloud.DisableImageDeregistrationProtection(s.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: &s.image})
+			_, err2 := cloud.DeleteTags(s.Context(), &ec2.DeleteTagsInput{Resources: []string{s.image}, Tags: []ec2types.Tag{{Key: aws.String(origin.Protected)}}})
+			if err := errors.Join(err, err2); err != nil {
+				s.Error(err)
+			}
+		})
+		_, err := s.run(ctx, s.options(prod))
+		if err == nil || !lifted || !strings.Contains(err.Error(), "Nothing of the build is lost") {
+			s.Errorf("lifted %v: %v", lifted, err)
+		}
+		s.safe()
 	})
 }
 
