@@ -3,15 +3,21 @@
 
 package plan
 
-import "fmt"
+import (
+	"fmt"
+	"reflect"
+
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
 
 // AddTemplateVersion makes a version of a launch template that names an image and has all else of another version (A.4.12), and reads
-// it back. A version that names the image already is taken instead.
+// it back. A version that is such a one already is taken instead.
 type AddTemplateVersion struct {
 	Head
 	Template    string // as the target names it: lt-..., or a name
 	TemplateID  string // lt-...
-	Source      int64  // the version that the new one is made from
+	From        string // the version that the new one is made from: "$Default", "$Latest" or a number, looked up when it is made
+	Source      int64  // its number when the plan was made
 	Version     int64  // that an earlier run made; 0: none
 	SetDefault  bool   // make it the version that launches without a version take
 	Description string
@@ -29,6 +35,16 @@ func (s *AddTemplateVersion) Rights() []Right {
 		rights = append(rights, Right{"ec2:ModifyLaunchTemplate", template, "A.4.12"}, Right{"ec2:DescribeLaunchTemplates", "*", "A.4.12"})
 	}
 	return rights
+}
+
+// AlikeButForTheImage reports versions of a launch template that launch in the same way.
+func AlikeButForTheImage(a, b *ec2types.ResponseLaunchTemplateData) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	one, other := *a, *b
+	one.ImageId, other.ImageId = nil, nil
+	return reflect.DeepEqual(one, other)
 }
 
 func (s *AddTemplateVersion) About() string { return s.TemplateID }

@@ -131,7 +131,7 @@ type TemplateStands struct {
 	ID      string             // lt-...
 	Default int64              // the version that launches without a version take
 	Source  int64              // the version that new ones are to be made from
-	Naming  map[string][]int64 // image -> versions that name it, ascending; of the images that earlier runs left only
+	Naming  map[string][]int64 // image -> versions that name it, ascending: the default, and those that are as Source else; of the images that earlier runs left only
 	Err     *Refusal           // why it, or the version, could not be looked at
 }
 

@@ -48,6 +48,10 @@ func nameTroubles(req Request, d Destination, facts Facts) []Finding {
 	case facts.Images[d.FromRegion].Image != nil && has(imageAt(req, facts, d).alien, *taken):
 		f.Rule, f.Because = "2.1.8", "it bears our tags, and is not provably ours: another run may be making it"
 		f.Next = "find out where it comes from, and deregister it if it is not wanted"
+	case req.PublishAll && len(d.Parameters)+len(d.Templates) > 0:
+		f.Level, f.Summary = Warning, fmt.Sprintf("the image %s makes way before anything names the new one", id)
+		f.Because = `publish = "all" waits until all images are proved, and two images cannot have one name: what names this one until then launches nothing`
+		f.Next = "give every release a name of its own by ami_name, and let keep_releases remove the older ones"
 	default:
 		return nil
 	}

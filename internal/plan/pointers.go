@@ -111,6 +111,7 @@ func (b *builder) publish(g goal) (published []ID) {
 			Head:        Head{Step: ID("template/" + g.At.id() + "/" + string(t.Template)), At: g.At, For: g.At, Needs: g.proofs, Takes: callTime},
 			Template:    string(t.Template),
 			TemplateID:  stands.ID,
+			From:        t.Source,
 			Source:      stands.Source,
 			Version:     stands.naming(g.image),
 			SetDefault:  t.SetDefault,

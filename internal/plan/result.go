@@ -79,6 +79,7 @@ type Made struct {
 	Snapshots []MadeSnapshot
 	Carried   []Carried
 	Pointers  []Pointer // what names it for others, or should
+	Earlier   bool      `json:",omitempty"` // another run made it
 }
 
 // Published reports whether everything that was to name the image does.

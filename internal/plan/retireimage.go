@@ -14,10 +14,17 @@ type RetireImage struct {
 	DryRun  bool   // tell, and leave it
 }
 
+// referenceRights are what AWS looks with, as who asks, for all that may name an image: without one, it may leave that kind out (EC2-UG:ec2-ami-references).
+var referenceRights = []string{"ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions", "imagebuilder:GetContainerRecipe", "imagebuilder:ListContainerRecipes",
+	"imagebuilder:ListImageRecipes", "ssm:DescribeParameters", "ssm:GetParameters"}
+
 // Rights of the step.
 func (s *RetireImage) Rights() []Right {
 	looks := []Right{{"ec2:DescribeImages", "*", "4.4.1"}, {"ec2:DescribeImageReferences", "*", "9.12"}, {"ec2:DescribeInstances", "*", "8.7"},
 		{"ec2:DescribeImageAttribute", s.At.image(s.ImageID), "2.2.11"}}
+	for _, action := range referenceRights {
+		looks = append(looks, Right{action, "*", "9.12"})
+	}
 	if s.DryRun {
 		return looks
 	}

@@ -106,8 +106,10 @@ func (s *survey) template(ctx context.Context, at plan.Place, asked, source stri
 			return plan.TemplateStands{ID: stands.ID, Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err)}
 		}
 		for _, version := range page.LaunchTemplateVersions {
-			image := aws.ToString(version.LaunchTemplateData.ImageId)
-			stands.Naming[image] = append(stands.Naming[image], aws.ToInt64(version.VersionNumber))
+			number, image := aws.ToInt64(version.VersionNumber), aws.ToString(version.LaunchTemplateData.ImageId)
+			if number == stands.Default || plan.AlikeButForTheImage(version.LaunchTemplateData, from.LaunchTemplateVersions[0].LaunchTemplateData) {
+				stands.Naming[image] = append(stands.Naming[image], number)
+			}
 		}
 	}
 	for _, versions := range stands.Naming {

@@ -23,6 +23,9 @@ func (t *transfer) addTemplateVersion(ctx context.Context, j *job, s *plan.AddTe
 		return Done{Err: errUnsealed}
 	}
 	if j.memo.made == "" {
+		if err := t.standing(ctx, j, s.At, image); err != nil {
+			return Done{Err: err}
+		}
 		version, err := t.templateVersion(ctx, s, image)
 		if err != nil {
 			return Done{Err: err}
@@ -45,13 +48,30 @@ func (t *transfer) addTemplateVersion(ctx context.Context, j *job, s *plan.AddTe
 	return Done{Made: j.memo.made, Err: err}
 }
 
-// templateVersion is the number of the version that names the image: there already, or made now. Its token depends on nothing but what is
-// asked for, so that a run that takes another one up gets the version that this one has made (4.2.3).
+// standing tells that an image which is about to be named can be launched: since it was verified, hours may have passed, and another run may have removed it.
+func (t *transfer) standing(ctx context.Context, j *job, at plan.Place, id string) error {
+	image, err := t.image(ctx, at, id)
+	switch {
+	case err != nil || image != nil && image.State == ec2types.ImageStateAvailable:
+		return err
+	case j.patient(): // 4.4.1
+		return comeBack{pause(j.memo.looks)}
+	}
+	return fmt.Errorf("%s cannot be launched any more, and is named nowhere: somebody has removed or disabled it since it was verified", id)
+}
+
+// templateVersion is the number of the version that names the image: there already, or made now of the version that is asked for, as it stands now. Its
+// token depends on nothing else, so that a run that takes another one up gets the version that this one has made (4.2.3).
 func (t *transfer) templateVersion(ctx context.Context, s *plan.AddTemplateVersion, image string) (string, error) {
 	if s.Version > 0 {
 		return strconv.FormatInt(s.Version, 10), nil
 	}
 	client := t.pool.EC2(s.At)
+	source, err := client.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: aws.String(s.TemplateID), Versions: []string{s.From}})
+	if err != nil {
+		return "", err
+	}
+	from := source.LaunchTemplateVersions[0]
 	pages := ec2.NewDescribeLaunchTemplateVersionsPaginator(client, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: aws.String(s.TemplateID),
 		Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{image}}}})
 	earlier := int64(0)
@@ -61,7 +81,7 @@ func (t *transfer) templateVersion(ctx context.Context, s *plan.AddTemplateVersi
 			return "", err
 		}
 		for _, version := range page.LaunchTemplateVersions { // the first that was made: others may build on it
-			if n := aws.ToInt64(version.VersionNumber); earlier == 0 || n < earlier {
+			if n := aws.ToInt64(version.VersionNumber); (earlier == 0 || n < earlier) && plan.AlikeButForTheImage(version.LaunchTemplateData, from.LaunchTemplateData) {
 				earlier = n
 			}
 		}
@@ -69,16 +89,16 @@ func (t *transfer) templateVersion(ctx context.Context, s *plan.AddTemplateVersi
 	if earlier > 0 {
 		return strconv.FormatInt(earlier, 10), nil
 	}
-	made, err := client.CreateLaunchTemplateVersion(ctx, versionOf(s, image))
+	made, err := client.CreateLaunchTemplateVersion(ctx, versionOf(s, aws.ToInt64(from.VersionNumber), image))
 	if err != nil {
 		return "", err
 	}
 	return strconv.FormatInt(aws.ToInt64(made.LaunchTemplateVersion.VersionNumber), 10), nil
 }
 
-// versionOf is the call that makes a version with an image.
-func versionOf(s *plan.AddTemplateVersion, image string) *ec2.CreateLaunchTemplateVersionInput {
-	source := strconv.FormatInt(s.Source, 10)
+// versionOf is the call that makes a version with an image of another one.
+func versionOf(s *plan.AddTemplateVersion, from int64, image string) *ec2.CreateLaunchTemplateVersionInput {
+	source := strconv.FormatInt(from, 10)
 	in := &ec2.CreateLaunchTemplateVersionInput{
 		LaunchTemplateId: aws.String(s.TemplateID), SourceVersion: aws.String(source), LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: aws.String(image)},
 		ClientToken: aws.String(token("launch template", s.At.String(), s.TemplateID, source, image, s.Description)),
@@ -92,7 +112,7 @@ func versionOf(s *plan.AddTemplateVersion, image string) *ec2.CreateLaunchTempla
 func (t *transfer) proveTemplateVersion(s *plan.AddTemplateVersion) []proof {
 	var all []proof
 	if s.Version == 0 {
-		in := versionOf(s, existing(s.Image, standInImage))
+		in := versionOf(s, s.Source, existing(s.Image, standInImage))
 		in.DryRun = aws.Bool(true)
 		all = append(all, proofBy(t.pool.EC2(s.At).CreateLaunchTemplateVersion, in, s, "ec2:CreateLaunchTemplateVersion "+s.TemplateID))
 	}

@@ -4,6 +4,7 @@
 package transfer_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -97,6 +98,79 @@ func TestAVersionOfARunThatDiedIsTaken(t *testing.T) {
 		h.complete(result)
 		h.hasOneVersion(true)
 	})
+}
+
+// Between the plan and the version hours may pass: the version is made of the default one of then.
+func TestAVersionIsMadeOfTheDefaultOneOfItsMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := web
+		asked.SetDefault = true
+		h, req := templated(t, asked)
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, req)
+		h.version(ec2types.InstanceTypeM7gXlarge, "", true)
+		result := transfer.Run(t.Context(), pool, p, options(req), func(plan.Event) {})
+		h.complete(result)
+		made := h.versions()[0]
+		if made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gXlarge || !aws.ToBool(made.DefaultVersion) {
+			t.Errorf("the version is %+v of %+v", made, made.LaunchTemplateData)
+		}
+	})
+}
+
+// A version with the image that somebody has made, or that launches as things were before, is not what was asked for.
+func TestAVersionOfOtherSettingsIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := web
+		asked.SetDefault = true
+		h, req := templated(t, asked)
+		req.Targets[0].Templates = nil
+		_, result := h.run(t.Context(), req)
+		h.complete(result)
+		h.version(ec2types.InstanceTypeM7gXlarge, result.Images[0].ImageID, false)
+		req.Targets[0].Templates = []plan.LaunchTemplate{asked}
+		_, result = h.run(t.Context(), req)
+		h.complete(result)
+		if made := h.versions()[0]; len(h.versions()) != 3 || made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gLarge || !aws.ToBool(made.DefaultVersion) {
+			t.Errorf("the version is %+v of %+v", made, made.LaunchTemplateData)
+		}
+	})
+}
+
+// An image that another run has removed since it was verified is named nowhere.
+func TestAnImageThatIsGoneIsNamedNowhere(t *testing.T) {
+	text := plan.Parameter{Name: "golden", Type: "String", DataType: "text", Overwrite: true}
+	synctest.Test(t, func(t *testing.T) {
+		h, req := templated(t, web)
+		req.Targets[0].Parameters = []plan.Parameter{text}
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, req)
+		result := transfer.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
+			if strings.HasPrefix(string(e.Step), "verify/") && e.Kind == plan.Finished {
+				_, err := h.ec2(target, home).DeregisterImage(t.Context(), &ec2.DeregisterImageInput{ImageId: h.ownImages(target, home)[0].ImageId})
+				h.must(err)
+			}
+		})
+		if len(result.Findings) == 0 || len(h.versions()) != 1 || h.calls("ssm:PutParameter") > 0 {
+			t.Errorf("findings %+v, %d versions", result.Findings, len(h.versions()))
+		}
+	})
+}
+
+// version makes a version of the launch template by hand, with an image where one is given.
+func (h *house) version(of ec2types.InstanceType, image string, byDefault bool) {
+	h.t.Helper()
+	client := h.ec2(target, home)
+	data := &ec2types.RequestLaunchTemplateData{InstanceType: of}
+	if image != "" {
+		data.ImageId = &image
+	}
+	made, err := client.CreateLaunchTemplateVersion(h.t.Context(), &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateName: aws.String("web"), SourceVersion: aws.String("1"), LaunchTemplateData: data})
+	h.must(err)
+	if byDefault {
+		_, err = client.ModifyLaunchTemplate(h.t.Context(), &ec2.ModifyLaunchTemplateInput{LaunchTemplateName: aws.String("web"), DefaultVersion: aws.String(fmt.Sprint(*made.LaunchTemplateVersion.VersionNumber))})
+		h.must(err)
+	}
 }
 
 // Weather makes no second version: the token says that the call is the same, also where looks do not know the version yet.

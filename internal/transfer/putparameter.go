@@ -29,6 +29,11 @@ func (t *transfer) putParameter(ctx context.Context, j *job, s *plan.PutParamete
 		return Done{Err: errUnsealed}
 	}
 	if j.memo.made == "" {
+		if s.DataType != plan.ImageParameter { // of those AWS itself looks whether the image is there (7.2)
+			if err := t.standing(ctx, j, s.At, image); err != nil {
+				return Done{Err: err}
+			}
+		}
 		version, err := t.put(ctx, s, image)
 		if err != nil {
 			return Done{Err: err}

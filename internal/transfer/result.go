@@ -58,7 +58,9 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 			case unproved[s.At]:
 				r.Left = append(r.Left, plan.Leftover{At: s.At, Kind: "image", Resource: d.Made, Why: "verified, but not proved to launch; the next run goes on with it"})
 			default:
-				r.Images = append(r.Images, made(p, s, d))
+				image, from := made(p, s, d), done[s.Image.From]
+				image.Earlier = s.Image.From == "" || from.Adopted
+				r.Images = append(r.Images, image)
 			}
 		case *plan.CreateGrant:
 			if d.Err == nil && s.Lasting {

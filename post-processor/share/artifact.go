@@ -145,12 +145,12 @@ func (a *artifact) registered() []*registryimage.Image {
 	return images
 }
 
-// Destroy takes the images and their snapshots away that nothing of ours points at. What could not be removed is logged: an error would reach people as a text that they cannot read.
+// Destroy takes the images and their snapshots away that this run has made and nothing of ours points at. What could not be removed is logged: an error would reach people as a text that they cannot read.
 func (a *artifact) Destroy() error {
-	named := func(m plan.Made) bool {
-		return slices.ContainsFunc(m.Pointers, func(p plan.Pointer) bool { return p.Set })
+	stays := func(m plan.Made) bool {
+		return m.Earlier || slices.ContainsFunc(m.Pointers, func(p plan.Pointer) bool { return p.Set })
 	}
-	if err := a.remove(slices.DeleteFunc(slices.Clone(a.result.Images), named)); err != nil {
+	if err := a.remove(slices.DeleteFunc(slices.Clone(a.result.Images), stays)); err != nil {
 		log.Printf("[ERROR] not everything could be removed: %v", err)
 	}
 	return nil

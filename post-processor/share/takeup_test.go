@@ -155,6 +155,25 @@ func TestAnImageOfTheCallersIsNeitherProtectedNorRemoved(t *testing.T) {
 	})
 }
 
+// A later post-processor that does not keep the artifact has the run's own images removed: those that an earlier run has made may be in use.
+func TestWhatAnEarlierRunMadeOutlivesTheArtifact(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if _, err := s.run(s.Context(), s.options(prod)); err != nil {
+			s.Fatal(err)
+		}
+		output, err := s.after(s.Context(), nullBuilder, s.redo(prod, other))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if err := output.Destroy(); err != nil {
+			s.Error(err)
+		}
+		if len(s.images(prod)) != 1 || len(s.images(other)) != 0 {
+			s.Errorf("%d images of the run before, %d of this one", len(s.images(prod)), len(s.images(other)))
+		}
+	})
+}
+
 func TestWhereNothingIsToBeTakenUpNothingIsDoneAndThatIsNoFailure(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
