@@ -96,8 +96,8 @@ type Config struct {
 	// expiring within 30 days, with all parameters and launch templates of the template naming it. Whatever is not so is listed, and fails
 	// the run. Nothing is changed in AWS. Default: `false`.
 	VerifyOnly bool `mapstructure:"verify_only"`
-	// A file for the result as JSON. Its folder has to exist. It is replaced as a whole whenever a destination gets on and at the end, whatever that is. See
-	// [Manifest](#manifest).
+	// A file for the result as JSON. Its folder has to exist. It is replaced as a whole whenever a destination gets on and at the end, whatever that is; a build
+	// of several sources takes one for each, as `manifest-${source.name}.json`. See [Manifest](#manifest).
 	ManifestPath string `mapstructure:"manifest_path"`
 	// A file for a report of the run, by its ending: `.html`, a page that needs nothing else; `.md`, for the summary of a CI job; or `.json`. Its folder has
 	// to exist. It is replaced as a whole, as that of `manifest_path` is. See [Report](#report).

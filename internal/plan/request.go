@@ -17,6 +17,7 @@ type Request struct {
 	Canary                *bool             // try every destination with an empty snapshot while the stage goes on; nil: where there is more than one
 	SourceKeyAccess       SourceKeyAccess   // "" is ByPolicy
 	ProtectSource         bool              // deregistration protection for the images of this build
+	CleansUp              bool              // nothing is made: what runs have left is looked for, whatever options they had
 	Targets               []Target          // in the order of the template
 	Shares                []Share           // in the order of the template
 	Strict                bool              // an attribute that would be lost is a refusal

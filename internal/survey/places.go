@@ -261,7 +261,7 @@ func (s *survey) volumes(ctx context.Context, at plan.Place, from string) {
 	s.mu.Lock()
 	image := s.facts.Images[from]
 	s.mu.Unlock()
-	if image.SealKey == nil || s.req.Canary != nil && !*s.req.Canary {
+	if image.SealKey == nil || s.req.Canary != nil && !*s.req.Canary && !s.req.CleansUp {
 		return
 	}
 	mark := origin.Mark{Account: s.facts.Source.Account, Region: from, ImageID: aws.ToString(image.Image.ImageId)}
@@ -289,7 +289,7 @@ func (s *survey) launches(ctx context.Context, d plan.Destination) {
 	s.mu.Lock()
 	image := s.facts.Images[d.FromRegion]
 	s.mu.Unlock()
-	if d.Launch == nil || image.SealKey == nil {
+	if d.Launch == nil && !s.req.CleansUp || image.SealKey == nil {
 		return
 	}
 	mark := origin.Mark{Account: s.facts.Source.Account, Region: d.FromRegion, ImageID: aws.ToString(image.Image.ImageId), Device: origin.LaunchCheck}

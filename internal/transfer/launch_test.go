@@ -21,6 +21,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 )
 
@@ -177,40 +178,52 @@ func (c *cord) Do(r *http.Request) (*http.Response, error) {
 	return c.World.Do(r)
 }
 
-// An instance that another run left is ended by the next one; one that only bears our tags is named and runs on.
+// An instance that another run left is ended by the next one, or by a clean-up, though the launch check is off by then; one that only bears our tags is named
+// and runs on.
 func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
-		ctx, die := context.WithCancelCause(t.Context())
-		line := &cord{World: h.World}
-		pool := h.pool(ctx, line)
-		req := h.launching()
-		p := h.decide(ctx, pool, req)
-		transfer.Run(ctx, pool, p, options(req), func(e plan.Event) {
-			if e.Kind == plan.Finished && strings.HasPrefix(string(e.Step), "launch/") {
-				line.cut.Store(true)
-				die(awssim.ErrCut)
+	for name, next := range map[string]func(*house, plan.Request) (plan.Plan, plan.Result){
+		"the next run": func(h *house, req plan.Request) (plan.Plan, plan.Result) { return h.run(h.t.Context(), req) },
+		"a clean-up": func(h *house, req plan.Request) (plan.Plan, plan.Result) {
+			req.Targets[0].LaunchCheck, req.CleansUp = nil, true
+			pool := h.pool(h.t.Context(), h.World)
+			facts, err := survey.Look(h.t.Context(), pool, req)
+			h.must(err)
+			p := plan.Clean(req, facts)
+			return p, transfer.Run(h.t.Context(), pool, p, options(req), func(plan.Event) {})
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+			ctx, die := context.WithCancelCause(t.Context())
+			line := &cord{World: h.World}
+			pool := h.pool(ctx, line)
+			req := h.launching()
+			p := h.decide(ctx, pool, req)
+			transfer.Run(ctx, pool, p, options(req), func(e plan.Event) {
+				if e.Kind == plan.Finished && strings.HasPrefix(string(e.Step), "launch/") {
+					line.cut.Store(true)
+					die(awssim.ErrCut)
+				}
+			})
+			left := h.instances("222222222222", home)
+			if len(left) != 1 {
+				t.Fatalf("%d instances stay, want that of the run that died", len(left))
+			}
+			target := h.ec2("222222222222", home)
+			forged, err := target.RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: left[0].ImageId, InstanceType: "t4g.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
+				TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeInstance, Tags: left[0].Tags}}})
+			h.must(err)
+			req.Build.RunID = "run-2"
+			p, result := next(h, req)
+			if len(result.Findings) > 0 || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Resource == *forged.Instances[0].InstanceId }) {
+				t.Errorf("%s: nothing is said of the instance with copied tags, or more: %+v, %+v", name, p.Findings, result.Findings)
+			}
+			still := h.instances("222222222222", home)
+			if len(still) != 1 || *still[0].InstanceId != *forged.Instances[0].InstanceId {
+				t.Errorf("%s: %d instances stay, want that with copied tags alone", name, len(still))
 			}
 		})
-		left := h.instances("222222222222", home)
-		if len(left) != 1 {
-			t.Fatalf("%d instances stay, want that of the run that died", len(left))
-		}
-		target := h.ec2("222222222222", home)
-		forged, err := target.RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: left[0].ImageId, InstanceType: "t4g.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
-			TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeInstance, Tags: left[0].Tags}}})
-		h.must(err)
-		req.Build.RunID = "run-2"
-		p, result := h.run(t.Context(), req)
-		h.complete(result)
-		if !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Resource == *forged.Instances[0].InstanceId }) {
-			t.Errorf("nothing is said of the instance with copied tags: %+v", p.Findings)
-		}
-		still := h.instances("222222222222", home)
-		if len(still) != 1 || *still[0].InstanceId != *forged.Instances[0].InstanceId {
-			t.Errorf("%d instances stay, want that with copied tags alone", len(still))
-		}
-	})
+	}
 }
 
 // The rights of the steps are enough for a launch check, and each of EC2's is needed.

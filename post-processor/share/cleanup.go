@@ -58,6 +58,7 @@ func (r *run) clean(ctx context.Context, request plan.Request, failed plan.Resul
 
 // sweep removes what this run and those before it have left unfinished. The error is that it could not see or remove all of it.
 func (r *run) sweep(ctx context.Context, request plan.Request) (plan.Result, error) {
+	request.CleansUp = true
 	facts, err := r.look(ctx, request)
 	if err != nil {
 		return plan.Result{}, err
