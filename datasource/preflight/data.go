@@ -72,7 +72,7 @@ func (d *Datasource) look(ctx context.Context) (Output, error) {
 	facts, err := survey.Look(ctx, pool, request)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
-			err = cause
+			err = pool.Waited(cause)
 		}
 		return Output{}, err
 	}

@@ -11,11 +11,12 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// attempt stands in front of every attempt of one call: it keeps AWS's rate, and renews an expired session.
+// attempt stands in front of every attempt of one call: it keeps AWS's rate, renews an expired session, and notes what gets no answer.
 type attempt struct {
-	bucket  *rate.Limiter
-	session *session
-	renewed int
+	bucket     *rate.Limiter
+	session    *session
+	renewed    int
+	unanswered *unanswered
 }
 
 // renewals is how often one call has its session renewed. Once is enough (5.4), unless sessions are ended from outside.
@@ -32,6 +33,7 @@ func (a *attempt) HandleFinalize(ctx context.Context, in middleware.FinalizeInpu
 		}
 	}
 	out, metadata, err = next.HandleFinalize(ctx, in)
+	a.unanswered.note(ctx, err)
 	if IsExpired(err) && a.renewed < renewals {
 		a.renewed++
 		a.session.renew()

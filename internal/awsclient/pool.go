@@ -35,6 +35,8 @@ type Pool struct {
 	source aws.Config
 	own    *session // credentials of source
 
+	unanswered unanswered
+
 	mu       sync.Mutex
 	places   map[plan.Place]*session
 	sessions map[string]*session // by account and chain
@@ -187,7 +189,7 @@ func (p *Pool) config(at plan.Place) aws.Config {
 		if !sends(stack) {
 			return nil
 		}
-		return stack.Finalize.Insert(&attempt{session: session}, "Retry", middleware.After)
+		return stack.Finalize.Insert(&attempt{session: session, unanswered: &p.unanswered}, "Retry", middleware.After)
 	})
 	return cfg
 }

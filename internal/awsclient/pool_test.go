@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
@@ -256,6 +257,38 @@ func TestMaxRetriesBoundsTheRepeats(t *testing.T) {
 		err := look(t.Context(), pool.EC2(plan.Place{Account: source, Region: home}))
 		if n := len(w.Records().Calls("ec2:DescribeSnapshots")); err == nil || n != 3 {
 			t.Errorf("%d calls, error %v", n, err)
+		}
+	})
+}
+
+// mute answers no call of a service.
+type mute struct {
+	*awssim.World
+	host string
+}
+
+func (m mute) Do(r *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(r.URL.Host, m.host) {
+		return nil, errors.New("i/o timeout")
+	}
+	return m.World.Do(r)
+}
+
+// An endpoint that is out of reach, as in a network of which nobody has thought of KMS, is asked until the run ends, and named then.
+func TestACallThatNothingAnswersIsNamedInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		pool := w.pool(t, func(a *awsclient.Access) { a.HTTPClient = mute{w.World, "kms."} })
+		over := errors.New("over")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, over)
+		defer cancel()
+		at := plan.Place{Account: source, Region: home}
+		if err := look(ctx, pool.EC2(at)); err != nil || pool.Waited(over) != over {
+			t.Errorf("%v, %v", err, pool.Waited(over))
+		}
+		_, err := pool.KMS(at).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String("alias/a")})
+		if told := pool.Waited(over); err == nil || !errors.Is(told, over) || !strings.Contains(told.Error(), "KMS DescribeKey in "+home) || !strings.Contains(told.Error(), "i/o timeout") {
+			t.Errorf("%v, %v", err, told)
 		}
 	})
 }

@@ -214,7 +214,7 @@ func (r *run) seal(ctx context.Context) (sealed bool) {
 func (r *run) look(ctx context.Context, request plan.Request) (plan.Facts, error) {
 	facts, err := survey.Look(ctx, r.pool, request)
 	if err != nil {
-		return facts, cmp.Or(context.Cause(ctx), err)
+		return facts, r.pool.Waited(cmp.Or(context.Cause(ctx), err))
 	}
 	if r.callers {
 		r.result.Source = nil
