@@ -150,6 +150,9 @@ func unseenFindings(facts Facts) []Finding {
 			continue
 		}
 		f := unseen.finding()
+		if facts.Images[unseen.At.Region].Image == nil { // copies go there straight
+			f.Level, f.Summary = Warning, unseen.Refusal.Operation+" was refused, and nothing is staged in "+unseen.At.Region
+		}
 		if !slices.ContainsFunc(found, func(o Finding) bool { return o.At == f.At && o.Operation == f.Operation }) {
 			found = append(found, f)
 		}

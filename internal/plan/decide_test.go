@@ -455,3 +455,56 @@ func TestRunGoesOnWithoutWhatMayFail(t *testing.T) {
 		}
 	}
 }
+
+// A source account may be kept out of a Region of its targets: nothing of it is needed there.
+func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T) {
+	req, facts := world()
+	at := plan.Place{Account: source, Region: oregon}
+	facts.Unseen = []plan.Unseen{{At: at, Vital: true, Refusal: plan.Refusal{Operation: "ec2:DescribeSnapshots", Code: "UnauthorizedOperation", Message: "with an explicit deny in a service control policy"}}}
+	p := plan.Decide(req, facts)
+	if p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.At == at && f.Level == plan.Warning }) {
+		t.Errorf("%+v", p.Findings)
+	}
+	for _, s := range p.Steps {
+		if s.Base().At == at {
+			t.Errorf("%s", s)
+		}
+	}
+	facts.Unseen[0].At.Region = tokyo // where the image is
+	if !plan.Decide(req, facts).Refused() {
+		t.Error("what runs have left of the image is not known, and something is done")
+	}
+}
+
+// A key policy may let EC2 alone use the key for us (3.2.4): named by its ARN, it is used.
+func TestAKeyThatOnlyEC2MayLookAtIsUsedByItsARN_3_2_4(t *testing.T) {
+	for asked, refused := range map[string]bool{keyARN(source, tokyo, "cust"): false, "alias/golden-source": true} {
+		req, facts := world()
+		req.Targets[0].Regions, req.KMSKeyID = []string{tokyo}, asked
+		facts.Keys[plan.Place{Account: source, Region: tokyo}][asked] = plan.Key{Err: &plan.Refusal{Operation: "kms:DescribeKey", Code: "AccessDeniedException"}}
+		p := plan.Decide(req, facts)
+		if p.Refused() != refused {
+			t.Errorf("%s: %+v", asked, p.Findings)
+		}
+		for _, s := range p.Steps {
+			if c, is := s.(*plan.CopySnapshot); is && c.For == (plan.Place{}) && c.KeyARN != asked {
+				t.Errorf("staged under %s", c.KeyARN)
+			}
+		}
+	}
+}
+
+// Whom a snapshot was shared with before is remembered in its tags, and there are fifty.
+func TestTooManyAccountsToRememberAreRefusedBeforeAnythingIsDone_9_4(t *testing.T) {
+	for accounts, refused := range map[int]bool{900: false, 1000: true} {
+		req, facts := world()
+		s := facts.Images[tokyo].Snapshots["snap-0b"]
+		for i := range accounts {
+			s.SharedWith = append(s.SharedWith, fmt.Sprint(500000000000+i))
+		}
+		facts.Images[tokyo].Snapshots["snap-0b"] = s
+		if p := plan.Decide(req, facts); p.Refused() != refused {
+			t.Errorf("%d accounts: %+v", accounts, p.Findings)
+		}
+	}
+}

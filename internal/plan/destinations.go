@@ -31,7 +31,7 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 	key := facts.Keys[d.At][DestinationKey(d, facts)]
 	why, rule := key.trouble()
 	switch {
-	case key.hidden() && regionOf(d.KMSKeyID) == d.At.Region:
+	case key.concealed(d.KMSKeyID, d.At.Region):
 		found = append(found, finding(Warning, "3.2.4", "kms_key_id", "the key could not be looked at", why,
 			"the copy will show whether it can be used; to know before, allow kms:DescribeKey to "+site.Identity.ARN))
 	case regionOf(d.KMSKeyID) != "" && regionOf(d.KMSKeyID) != d.At.Region:

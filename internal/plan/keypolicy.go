@@ -5,13 +5,18 @@ package plan
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
 )
 
-// unknownOfCallers are condition keys whose values nobody but AWS knows of a caller.
-var unknownOfCallers = []string{"aws:PrincipalOrgID", "aws:PrincipalOrgPaths", "aws:PrincipalTag/", "aws:SourceIp", "aws:SourceVpc", "aws:SourceVpce"}
+// unknownOfCallers are condition keys whose values nobody but AWS knows of a caller, or of what EC2 asks for.
+var unknownOfCallers = []string{"aws:CurrentTime", "aws:EpochTime", "aws:PrincipalOrgID", "aws:PrincipalOrgPaths", "aws:PrincipalTag/", "aws:RequestedRegion", "aws:SourceIdentity", "aws:SourceIp",
+	"aws:SourceVpc", "aws:SourceVpce", "aws:TokenIssueTime", "aws:userid", "aws:ViaAWSService", "kms:GrantConstraintType", "kms:GranteePrincipal", "kms:GrantOperations", "kms:ResourceAliases"}
+
+// rolePath is a principal of a policy that says something of a role's path.
+var rolePath = regexp.MustCompile(`:role/[^"]*/`)
 
 // everything lets its principal do all: beside it, the key's policy decides alone.
 const everything = `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}`
@@ -37,7 +42,8 @@ func KeyAdmits(document, keyARN string, who Identity) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if name := role[strings.LastIndex(role, "/")+1:]; !d.Allowed && role != "" && strings.Contains(document, "/"+name) && !strings.Contains(document, role) {
+	name := role[strings.LastIndex(role, "/")+1:]
+	if named := strings.Contains(document, "/"+name) && !strings.Contains(document, role); !d.Allowed && role != who.ARN && role != "" && (named || rolePath.MatchString(document)) {
 		return false, fmt.Errorf("the path of the role %s is not known", name) // a session does not tell it
 	}
 	return d.Allowed, nil

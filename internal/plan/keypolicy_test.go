@@ -27,6 +27,11 @@ func TestAKeysPolicyAdmitsRefusesOrCannotTell(t *testing.T) {
 		{"the account, through another service", policy("arn:aws:iam::999999999999:root", `,"Condition":{"StringEquals":{"kms:ViaService":"rds.ap-northeast-1.amazonaws.com"}}`), false, true},
 		{"an organization", policy("*", `,"Condition":{"StringEquals":{"aws:PrincipalOrgID":"o-1234567890"}}`), false, false},
 		{"a role of that name with a path", policy("arn:aws:iam::999999999999:role/ci/golden-image-target", ""), false, false},
+		{"roles of a path", policy("*", `,"Condition":{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:role/platform/*"}}`), false, false},
+		{"roles of another name", policy("*", `,"Condition":{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:role/other"}}`), false, true},
+		{"the account, in calls of services", policy("arn:aws:iam::999999999999:root", `,"Condition":{"Bool":{"aws:ViaAWSService":"true"}}`), false, false},
+		{"the account, in a Region", policy("arn:aws:iam::999999999999:root", `,"Condition":{"StringEquals":{"aws:RequestedRegion":"ap-northeast-1"}}`), false, false},
+		{"the account, for some grants", policy("arn:aws:iam::999999999999:root", `,"Condition":{"ForAllValues:StringEquals":{"kms:GrantOperations":["Decrypt"]}}`), false, false},
 		{"no policy", `{`, false, false},
 	} {
 		admits, err := plan.KeyAdmits(c.document, key, who)

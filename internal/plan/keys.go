@@ -104,6 +104,9 @@ func (k Key) hidden() bool {
 	return k.Metadata == nil && k.Err != nil && strings.HasPrefix(k.Err.Code, "AccessDenied")
 }
 
+// concealed reports a key of a Region that is named by its ARN and hidden: EC2 may be let use it all the same.
+func (k Key) concealed(asked, region string) bool { return k.hidden() && regionOf(asked) == region }
+
 // regionOf is the Region in an ARN; "" when the text is none.
 func regionOf(text string) string {
 	parsed, err := arn.Parse(text)

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
@@ -98,14 +99,15 @@ func route(req Request, facts Facts, all, destinations []Destination) ([]*supply
 	return supplies, findings
 }
 
-// canStage reports whether the source account has a usable key for staged snapshots in a Region.
+// canStage reports whether the source account has a usable key for staged snapshots in a Region, and may work there.
 func canStage(req Request, facts Facts, region string) bool {
-	asked := SourceKey(req, region)
-	if asked == "" {
+	asked, at := SourceKey(req, region), Place{facts.Source.Account, region}
+	if asked == "" || facts.blind(at) != nil {
 		return false
 	}
-	why, _ := facts.Keys[Place{facts.Source.Account, region}][asked].trouble()
-	return why == ""
+	key := facts.Keys[at][asked]
+	why, _ := key.trouble()
+	return why == "" || key.concealed(asked, region)
 }
 
 // supplyOf is what a destination copies from; nil: the image's own snapshots, as their owner.
@@ -123,12 +125,18 @@ func (s *supply) decide(req Request, facts Facts) []Finding {
 	asked := SourceKey(req, s.at.Region)
 	key := facts.Keys[s.at][asked]
 	s.keyARN = key.arn()
+	if key.concealed(asked, s.at.Region) {
+		s.keyARN = asked
+	}
 	var findings []Finding
 	for _, v := range volumes(facts.Images[s.from]) {
 		it, rule := s.item(req, facts, v)
 		if rule != "" {
 			findings = append(findings, Finding{Level: Refused, Rule: rule, Field: "kms_key_id", At: s.at, Resource: v.id(),
 				Summary: "the snapshot of " + v.device() + " cannot be shared", Because: it.why, Next: shareRemedy(rule)})
+		}
+		if !it.staged {
+			findings = append(findings, s.memoryTroubles("the snapshot of "+v.device(), v.id(), v.snapshot.Tags, it.sharedWith())...)
 		}
 		s.items = append(s.items, it)
 	}
@@ -164,11 +172,29 @@ func (s *supply) imageTroubles(facts Facts) []Finding {
 	if !s.staged {
 		all = all.And(image.SharedWith)
 	}
+	var found []Finding
+	if !s.staged && len(s.accounts(ByImage)) > 0 {
+		found = s.memoryTroubles("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, image.SharedWith.Accounts)
+	}
 	if n := all.Size(); n > maxEntities {
 		return []Finding{{Level: Refused, Rule: "2.2.5", At: s.at, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
 			Because: fmt.Sprintf("AWS allows %d", maxEntities), Next: `serve some of the accounts with method = "snapshot", or share with an organization`}}
 	}
-	return nil
+	return found
+}
+
+// memoryTroubles are that the accounts which may use something for good do not fit into its tags: a run remembers them there before it lets others copy.
+func (s *supply) memoryTroubles(what, id string, tags []ec2types.Tag, shared []string) []Finding {
+	if _, known := origin.Remembered(tagMap(tags)); known || len(s.consumers) == 0 {
+		return nil
+	}
+	n := len(tags) + len(origin.Remember(union(shared, s.lasting.Accounts)))
+	if n <= maxTags {
+		return nil
+	}
+	return []Finding{{Level: Refused, Rule: "9.4", At: s.at, Resource: id, Summary: what + " cannot be shared for the time of copies: too many accounts may use it",
+		Because: fmt.Sprintf("to be given back, they are remembered in its tags, of which there would be %d; AWS lets a resource have %d", n, maxTags),
+		Next:    "share with an organization in place of its accounts, or name another kms_key_id: of a staged copy nothing has to be remembered"}}
 }
 
 // accounts are the other accounts that copy from a supply by a method, sorted.
@@ -225,7 +251,12 @@ func sourceKeyTroubles(at Place, asked string, key Key) []Finding {
 		return []Finding{{Level: Refused, Rule: rule, Field: "kms_key_id", At: at, Resource: key.arn(),
 			Summary: fmt.Sprintf("the key %s cannot be used", asked), Because: because, Next: next}}
 	}
-	if why, rule := key.trouble(); why != "" {
+	why, rule := key.trouble()
+	switch {
+	case key.concealed(asked, at.Region):
+		return []Finding{{Level: Warning, Rule: "3.2.4", Field: "kms_key_id", At: at, Resource: asked, Summary: "the key could not be looked at", Because: why,
+			Next: "the copy will show whether it can be used; to know before, allow kms:DescribeKey"}}
+	case why != "":
 		return refuse(rule, why, key.remedy())
 	}
 	if key.managedByAWS() {

@@ -80,7 +80,7 @@ func (t *transfer) beginImage(ctx context.Context, j *job, s *plan.CopyImage) er
 		return nil
 	case awsclient.IsResourceLimit(err):
 		t.watcher.crowd(where{s.At, true})
-		return laneFull{limitOf(err)}
+		return laneFull{limitOf(err), err}
 	case awsclient.IsNameTaken(err):
 		return t.sharedName(ctx, j, s, err)
 	case awsclient.IsUnclear(err):

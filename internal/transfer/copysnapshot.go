@@ -99,7 +99,7 @@ func (t *transfer) copyOf(ctx context.Context, j *job, s *plan.CopySnapshot) (st
 		})
 	if awsclient.IsResourceLimit(err) {
 		t.watcher.crowd(where{Place: s.At})
-		return "", laneFull{limitOf(err)}
+		return "", laneFull{limitOf(err), err}
 	}
 	return id, err
 }

@@ -24,6 +24,7 @@ type lane struct {
 	rate    int   // MiB a second that they take together (4.8.2)
 	calm    int   // how many ended since the room last changed
 	blocked *job  // the lane is closed until this one wakes
+	told    bool  // that it is full without us
 	ready   queue // what may start
 }
 

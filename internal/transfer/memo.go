@@ -27,6 +27,7 @@ type memo struct {
 	broken  *sight            // a copy that failed and has to go
 	thrown  []string          // ids of earlier copies that failed
 	failure error             // what the step ends with once broken is gone
+	crowded error             // why AWS had no room for it, at last
 	missing time.Time         // since when something is not there that should be; zero: it is
 }
 

@@ -140,7 +140,8 @@ func (t *transfer) proofs(steps []plan.Step) []proof {
 	}
 	keys := func(s plan.Step, arns ...string) {
 		for _, key := range arns {
-			if key != "" && !granted[key] {
+			opened := granted[key] && accountIn(key) != s.Base().At.Account
+			if key != "" && !opened {
 				add(t.proveKey(s, key))
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -46,7 +47,10 @@ type comeBack struct{ after time.Duration }
 func (comeBack) Error() string { return "to be continued" }
 
 // laneFull says that AWS has no room for a step now (4.1.5).
-type laneFull struct{ limit int } // 0: not told
+type laneFull struct {
+	limit int   // 0: not told
+	said  error // in AWS's words
+}
 
 func (laneFull) Error() string { return "too many on their way" }
 
@@ -259,7 +263,11 @@ func (r *runner) end(j *job, d Done) {
 	case errors.As(d.Err, &later):
 		j.lane.leave(j)
 	case errors.As(d.Err, &full):
-		later.after = j.lane.refuse(j, full.limit)
+		j.memo.crowded = full.said
+		if later.after = j.lane.refuse(j, full.limit); later.after > 0 && !j.lane.told { // others fill it, perhaps for hours
+			j.lane.told = true
+			r.say(plan.Event{Time: time.Now(), Kind: plan.Noted, Step: j.head.Step, At: j.head.At, Percent: -1, Text: j.step.String() + " waits: AWS has no room for it, and nothing of this run takes any: " + reason(cmp.Or(full.said, d.Err))})
+		}
 	default:
 		j.lane.leave(j)
 		r.finish(j, d)
@@ -274,16 +282,20 @@ func (r *runner) end(j *job, d Done) {
 
 func (r *runner) wake(j *job) {
 	delete(r.asleep, j)
-	if j.lane.blocked == j {
-		j.lane.blocked = nil
-	}
 	r.resume(j)
 }
 
 // resume lets a step go on that had begun.
 func (r *runner) resume(j *job) {
+	if j.lane.blocked == j {
+		j.lane.blocked = nil
+	}
 	if r.stopped != nil && !j.closing() && !j.owes() {
-		r.finish(j, Done{Err: r.stopped})
+		err := r.stopped
+		if j.memo.crowded != nil {
+			err = fmt.Errorf("%w; until then: %w", err, j.memo.crowded)
+		}
+		r.finish(j, Done{Err: err})
 		return
 	}
 	j.lane.push(j)

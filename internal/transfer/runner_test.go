@@ -209,6 +209,41 @@ func TestALaneThatOthersFillIsTriedAgain(t *testing.T) {
 	})
 }
 
+// AWS may answer that a lane is full when the run is cancelled already: it ends all the same, and says why nothing had begun.
+func TestALaneThatOthersFillEndsWithItsRun(t *testing.T) {
+	for _, answer := range []time.Duration{0, 2 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, cancel)
+			said := errors.New("ResourceLimitExceeded")
+			w := &world{refuses: func(j *job) error {
+				if j.head.Lane == "" {
+					return nil
+				}
+				time.Sleep(answer)
+				return laneFull{said: said}
+			}}
+			var steps []plan.Step
+			for i := range 3 {
+				one := newTask(fmt.Sprint(i), time.Hour)
+				one.Lane = "copy/a"
+				steps = append(steps, one)
+			}
+			closing := newTask("closing", time.Second)
+			closing.After = []plan.ID{"0", "1", "2"}
+			notes := 0
+			done := w.run(ctx, append(steps, closing), func(e plan.Event) {
+				if e.Kind == plan.Noted {
+					notes++
+				}
+			})
+			if len(done) != 4 || done["closing"].Err != nil || notes != 1 || !errors.Is(done["0"].Err, said) && !errors.Is(done["1"].Err, said) && !errors.Is(done["2"].Err, said) {
+				t.Errorf("%d notes, %+v", notes, done)
+			}
+		})
+	}
+}
+
 func TestAFailedBranchSkipsWhatNeedsItAndNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failing, other := plan.Place{Account: "1", Region: "r"}, plan.Place{Account: "2", Region: "r"}
