@@ -150,10 +150,10 @@ func unseenFindings(facts Facts) []Finding {
 			continue
 		}
 		f := unseen.finding()
-		if facts.Images[unseen.At.Region].Image == nil { // copies go there straight
+		if unseen.Vital && !facts.needs(unseen.At) { // copies go there straight
 			f.Level, f.Summary = Warning, unseen.Refusal.Operation+" was refused, and nothing is staged in "+unseen.At.Region
 		}
-		if !slices.ContainsFunc(found, func(o Finding) bool { return o.At == f.At && o.Operation == f.Operation }) {
+		if !slices.ContainsFunc(found, func(o Finding) bool { return o.At == f.At && o.Operation == f.Operation && o.Level == f.Level }) {
 			found = append(found, f)
 		}
 	}

@@ -76,7 +76,7 @@ func closed(d Destination, facts Facts) *Finding {
 		return &f
 	}
 	unseen := facts.blind(d.At)
-	if unseen == nil || d.At.Account == facts.Source.Account { // told of the source account as a whole
+	if unseen == nil || d.At.Account == facts.Source.Account && facts.needs(d.At) { // told of the source account as a whole
 		return nil
 	}
 	f := unseen.finding()

@@ -175,6 +175,16 @@ type Unseen struct {
 	Vital    bool // what it would have shown decides what is taken away, or what an image loses: nothing is done without
 }
 
+// needs reports a place where nothing is done without seeing it: all but Regions in which the source account would only stage.
+func (f Facts) needs(at Place) bool {
+	return at.Account != f.Source.Account || f.Images[at.Region].Image != nil
+}
+
+// Hidden reports a place that could not be seen although something may be left there.
+func (f Facts) Hidden() bool {
+	return slices.ContainsFunc(f.Unseen, func(u Unseen) bool { return u.Vital && f.needs(u.At) })
+}
+
 // blind is a look at a place that nothing can be done without; nil: none was refused.
 func (f Facts) blind(at Place) *Unseen {
 	i := slices.IndexFunc(f.Unseen, func(u Unseen) bool { return u.Vital && u.At == at })

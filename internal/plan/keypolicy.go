@@ -15,8 +15,8 @@ import (
 var unknownOfCallers = []string{"aws:CurrentTime", "aws:EpochTime", "aws:PrincipalOrgID", "aws:PrincipalOrgPaths", "aws:PrincipalTag/", "aws:RequestedRegion", "aws:SourceIdentity", "aws:SourceIp",
 	"aws:SourceVpc", "aws:SourceVpce", "aws:TokenIssueTime", "aws:userid", "aws:ViaAWSService", "kms:GrantConstraintType", "kms:GranteePrincipal", "kms:GrantOperations", "kms:ResourceAliases"}
 
-// rolePath is a principal of a policy that says something of a role's path.
-var rolePath = regexp.MustCompile(`:role/[^"]*/`)
+// rolePath is a principal of a policy that means roles by their path.
+var rolePath = regexp.MustCompile(`:role/[^"]*/[^"]*[*?]`)
 
 // everything lets its principal do all: beside it, the key's policy decides alone.
 const everything = `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}`

@@ -28,6 +28,7 @@ func TestAKeysPolicyAdmitsRefusesOrCannotTell(t *testing.T) {
 		{"an organization", policy("*", `,"Condition":{"StringEquals":{"aws:PrincipalOrgID":"o-1234567890"}}`), false, false},
 		{"a role of that name with a path", policy("arn:aws:iam::999999999999:role/ci/golden-image-target", ""), false, false},
 		{"roles of a path", policy("*", `,"Condition":{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:role/platform/*"}}`), false, false},
+		{"a service-linked role", policy("arn:aws:iam::999999999999:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling", ""), false, true},
 		{"roles of another name", policy("*", `,"Condition":{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::*:role/other"}}`), false, true},
 		{"the account, in calls of services", policy("arn:aws:iam::999999999999:root", `,"Condition":{"Bool":{"aws:ViaAWSService":"true"}}`), false, false},
 		{"the account, in a Region", policy("arn:aws:iam::999999999999:root", `,"Condition":{"StringEquals":{"aws:RequestedRegion":"ap-northeast-1"}}`), false, false},

@@ -105,7 +105,9 @@ func (k Key) hidden() bool {
 }
 
 // concealed reports a key of a Region that is named by its ARN and hidden: EC2 may be let use it all the same.
-func (k Key) concealed(asked, region string) bool { return k.hidden() && regionOf(asked) == region }
+func (k Key) concealed(asked, region string) bool {
+	return k.hidden() && regionOf(asked) == region && strings.Contains(asked, ":key/") // of an alias AWS shows another ARN later
+}
 
 // regionOf is the Region in an ARN; "" when the text is none.
 func regionOf(text string) string {

@@ -135,9 +135,6 @@ func (s *supply) decide(req Request, facts Facts) []Finding {
 			findings = append(findings, Finding{Level: Refused, Rule: rule, Field: "kms_key_id", At: s.at, Resource: v.id(),
 				Summary: "the snapshot of " + v.device() + " cannot be shared", Because: it.why, Next: shareRemedy(rule)})
 		}
-		if !it.staged {
-			findings = append(findings, s.memoryTroubles("the snapshot of "+v.device(), v.id(), v.snapshot.Tags, it.sharedWith())...)
-		}
 		s.items = append(s.items, it)
 	}
 	if s.staged = s.image(facts.Source.Account) && slices.ContainsFunc(s.items, func(it item) bool { return it.staged }); s.staged {
@@ -145,6 +142,11 @@ func (s *supply) decide(req Request, facts Facts) []Finding {
 			if it := &s.items[i]; !it.staged {
 				it.staged, it.why = true, "part of an image of which another volume has to be"
 			}
+		}
+	}
+	for _, it := range s.items {
+		if !it.staged {
+			findings = append(findings, s.memoryTroubles("the snapshot of "+it.device(), it.id(), it.snapshot.Tags, it.sharedWith(), accountsAt(s.consumers))...)
 		}
 	}
 	if asked == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
@@ -173,8 +175,8 @@ func (s *supply) imageTroubles(facts Facts) []Finding {
 		all = all.And(image.SharedWith)
 	}
 	var found []Finding
-	if !s.staged && len(s.accounts(ByImage)) > 0 {
-		found = s.memoryTroubles("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, image.SharedWith.Accounts)
+	if !s.staged {
+		found = s.memoryTroubles("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, image.SharedWith.Accounts, s.accounts(ByImage))
 	}
 	if n := all.Size(); n > maxEntities {
 		return []Finding{{Level: Refused, Rule: "2.2.5", At: s.at, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
@@ -184,11 +186,12 @@ func (s *supply) imageTroubles(facts Facts) []Finding {
 }
 
 // memoryTroubles are that the accounts which may use something for good do not fit into its tags: a run remembers them there before it lets others copy.
-func (s *supply) memoryTroubles(what, id string, tags []ec2types.Tag, shared []string) []Finding {
-	if _, known := origin.Remembered(tagMap(tags)); known || len(s.consumers) == 0 {
+func (s *supply) memoryTroubles(what, id string, tags []ec2types.Tag, shared, copying []string) []Finding {
+	if _, known := origin.Remembered(tagMap(tags)); known || len(without(copying, append(union(shared, s.lasting.Accounts), s.at.Account))) == 0 {
 		return nil
 	}
-	n := len(tags) + len(origin.Remember(union(shared, s.lasting.Accounts)))
+	own := slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { return strings.HasPrefix(aws.ToString(tag.Key), "aws:") }) // AWS's own do not count
+	n := len(own) + len(origin.Remember(union(shared, s.lasting.Accounts)))
 	if n <= maxTags {
 		return nil
 	}

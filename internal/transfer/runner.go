@@ -261,6 +261,7 @@ func (r *runner) end(j *job, d Done) {
 	var full laneFull
 	switch {
 	case errors.As(d.Err, &later):
+		j.memo.crowded = nil
 		j.lane.leave(j)
 	case errors.As(d.Err, &full):
 		j.memo.crowded = full.said

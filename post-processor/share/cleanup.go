@@ -81,8 +81,7 @@ func (r *run) sweep(ctx context.Context, request plan.Request) (plan.Result, err
 	}
 	result := transfer.Run(ctx, r.pool, p, optionsOf(request), r.say)
 	hidden := func(site plan.Site) bool { return site.Err != nil }
-	vital := func(look plan.Unseen) bool { return look.Vital }
-	if slices.ContainsFunc(slices.Collect(maps.Values(facts.Sites)), hidden) || slices.ContainsFunc(facts.Unseen, vital) || slices.ContainsFunc(result.Findings, isRefusal) {
+	if slices.ContainsFunc(slices.Collect(maps.Values(facts.Sites)), hidden) || facts.Hidden() || slices.ContainsFunc(result.Findings, isRefusal) {
 		err = errors.New("not everything that is unfinished could be removed")
 	}
 	result.Findings = append(p.Findings, result.Findings...)

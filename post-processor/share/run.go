@@ -147,7 +147,8 @@ func (r *run) protectAgain(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
 	defer cancel()
-	r.protect(ctx)
+	// What was known stays so where nothing can be seen any more, as with credentials that have ended.
+	_, _ = transfer.Protect(ctx, r.pool, r.account, r.build.RunID, r.images, func(plan.Event) {})
 }
 
 // lastLook is how long the protection of the image of a failed build is looked after.
