@@ -16,21 +16,23 @@ import (
 // unanswered is the last call that got no answer, while it has none: an endpoint out of reach is asked until the run ends.
 type unanswered struct {
 	mu   sync.Mutex
-	call string // "KMS DescribeKey in eu-west-1"
-	why  error
+	call call
+	why  error // nil: there is none
 }
+
+type call struct{ service, operation, region string }
 
 // note takes down how an attempt ended.
 func (u *unanswered) note(ctx context.Context, err error) {
 	var unsent *smithyhttp.RequestSendError
-	call := fmt.Sprintf("%s %s in %s", awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx), awsmiddleware.GetRegion(ctx))
+	this := call{awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx), awsmiddleware.GetRegion(ctx)}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
 	case errors.As(err, &unsent) && ctx.Err() == nil:
-		u.call, u.why = call, unsent
-	case call == u.call && ctx.Err() == nil:
-		u.call, u.why = "", nil
+		u.call, u.why = this, unsent
+	case this == u.call && ctx.Err() == nil:
+		u.why = nil
 	}
 }
 
@@ -38,8 +40,9 @@ func (u *unanswered) note(ctx context.Context, err error) {
 func (p *Pool) Waited(why error) error {
 	p.unanswered.mu.Lock()
 	defer p.unanswered.mu.Unlock()
-	if p.unanswered.call == "" {
+	if p.unanswered.why == nil {
 		return why
 	}
-	return fmt.Errorf("%w; by then nothing had answered %s: %w", why, p.unanswered.call, p.unanswered.why)
+	c := p.unanswered.call
+	return fmt.Errorf("%w; by then nothing had answered %s %s in %s: %w", why, c.service, c.operation, c.region, p.unanswered.why)
 }

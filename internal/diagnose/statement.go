@@ -5,7 +5,6 @@ package diagnose
 
 import (
 	"cmp"
-	"maps"
 	"regexp"
 	"strings"
 	"unicode"
@@ -170,16 +169,13 @@ func (m met) refused(where string) []plan.Addition {
 	case m.action == "ec2:CreateTags" && byEC2 && call != "CreateTags": // only while making something (6.5)
 		when = plan.Condition{"StringEquals": {"ec2:CreateAction": {call}}}
 	case m.action == "kms:CreateGrant" && m.Refusal.Operation != m.action:
-		when = both(forAWS, when)
+		when = plan.ForAWS().And(when)
 	}
 	return []plan.Addition{{Policy: where, Statement: plan.Statement{Sid: name, Effect: "Allow", Action: []string{m.action}, Resource: []string{resource}, Condition: when}}}
 }
 
 // ownID is the end of an ARN that is another one with every build.
 var ownID = regexp.MustCompile(`/(snap|ami)-[0-9a-f]+$`)
-
-// forAWS lets AWS's services alone make the grants (3.2.3).
-var forAWS = plan.Condition{"Bool": {"kms:GrantIsForAWSResource": {"true"}}}
 
 // trust is a statement for the trust policy of the role that was to be assumed.
 func (m met) trust(actions ...string) []plan.Addition {
@@ -209,7 +205,7 @@ func (m met) onKey(key string, actions ...string) []plan.Addition {
 		}
 		name, when := m.keyResource(key)
 		for _, s := range m.split(actions) {
-			s.Sid, s.Resource, s.Condition = sid(s.Action[0], resource.String()), []string{name}, both(s.Condition, when)
+			s.Sid, s.Resource, s.Condition = sid(s.Action[0], resource.String()), []string{name}, s.Condition.And(when)
 			all = append(all, plan.Addition{Policy: where, Statement: s})
 		}
 	}
@@ -245,7 +241,7 @@ func (m met) split(actions []string) []plan.Statement {
 	var all []plan.Statement
 	for _, action := range actions {
 		if action == "kms:CreateGrant" && m.Refusal.Operation != action {
-			all = append(all, plan.Statement{Effect: "Allow", Action: []string{action}, Condition: forAWS})
+			all = append(all, plan.Statement{Effect: "Allow", Action: []string{action}, Condition: plan.ForAWS()})
 			continue
 		}
 		plain = append(plain, action)
@@ -274,16 +270,6 @@ func (m met) keyResource(key string) (resource string, when plan.Condition) {
 		a.resource, when = "key/*", plan.Condition{"ForAnyValue:StringEquals": {"kms:ResourceAliases": {alias}}}
 	}
 	return a.String(), when
-}
-
-// both is two conditions as one; they have no operator in common.
-func both(a, b plan.Condition) plan.Condition {
-	all := maps.Clone(a)
-	if all == nil {
-		return b
-	}
-	maps.Copy(all, b)
-	return all
 }
 
 // partition is the partition of the call: of what it is about, or of any right of its step.

@@ -157,11 +157,7 @@ func (b *builder) goal(d Destination) goal {
 // unused are snapshots that no finished image is built on.
 func (g goal) unused(all []candidate) []candidate {
 	return slices.DeleteFunc(slices.Clone(all), func(c candidate) bool {
-		return slices.ContainsFunc(g.changed, func(image ec2types.Image) bool {
-			return slices.ContainsFunc(image.BlockDeviceMappings, func(m ec2types.BlockDeviceMapping) bool {
-				return m.Ebs != nil && aws.ToString(m.Ebs.SnapshotId) == c.id()
-			})
-		})
+		return slices.ContainsFunc(g.changed, func(image ec2types.Image) bool { return builtOn(image, c.id()) })
 	})
 }
 

@@ -103,9 +103,14 @@ func stagedAt(req Request, facts Facts, s *supply, v volume) leftovers {
 // belongs reports whether a snapshot is part of an image under another name.
 func (e Earlier) belongs(snapshot, name string) bool {
 	return slices.ContainsFunc(e.Images, func(i ec2types.Image) bool {
-		return aws.ToString(i.Name) != name && slices.ContainsFunc(i.BlockDeviceMappings, func(m ec2types.BlockDeviceMapping) bool {
-			return m.Ebs != nil && aws.ToString(m.Ebs.SnapshotId) == snapshot
-		})
+		return aws.ToString(i.Name) != name && builtOn(i, snapshot)
+	})
+}
+
+// builtOn reports an image of which a device starts from a snapshot.
+func builtOn(image ec2types.Image, snapshot string) bool {
+	return slices.ContainsFunc(image.BlockDeviceMappings, func(m ec2types.BlockDeviceMapping) bool {
+		return m.Ebs != nil && aws.ToString(m.Ebs.SnapshotId) == snapshot
 	})
 }
 

@@ -182,6 +182,11 @@ func (f Facts) needs(at Place) bool {
 
 // Hidden reports a place that could not be seen although something may be left there.
 func (f Facts) Hidden() bool {
+	for _, site := range f.Sites {
+		if site.Err != nil {
+			return true
+		}
+	}
 	return slices.ContainsFunc(f.Unseen, func(u Unseen) bool { return u.Vital && f.needs(u.At) })
 }
 

@@ -29,10 +29,14 @@ func nameTroubles(req Request, d Destination, facts Facts) []Finding {
 		return nil
 	}
 	id := aws.ToString(taken.ImageId)
+	var ours remains
+	if facts.Images[d.FromRegion].Image != nil {
+		ours = imageAt(req, facts, d)
+	}
 	f := Finding{Level: Refused, Rule: "2.5.2", Field: field(d.Target, "force_deregister"), At: d.At, Principal: facts.Sites[d.At].Identity.ARN, Resource: id,
 		Summary: fmt.Sprintf("the image %s, which has the name %q, is not deregistered", id, d.Name)}
 	switch {
-	case !d.Lifecycle.ForceDeregister && facts.Images[d.FromRegion].Image != nil && has(imageAt(req, facts, d).changed, *taken):
+	case !d.Lifecycle.ForceDeregister && has(ours.changed, *taken):
 		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the image %s, which an earlier run has finished, is not what it has to be now", id)
 		f.Because = strings.Join(misfits(req, facts, d, *taken), "; ")
 		f.Next = "put back what was changed; or let another take its place: set ami_name, which is free then, or force_deregister with it"
@@ -42,10 +46,10 @@ func nameTroubles(req Request, d Destination, facts Facts) []Finding {
 		f.Next = "set ami_name, or deregister that image; with ami_name, force_deregister does it"
 	case slices.ContainsFunc(req.Images, func(i SourceImage) bool { return i.ImageID == id }):
 		f.Because, f.Next = "it is the image that is handed on", "set another ami_name"
-	case !unprotected(*taken):
+	case IsProtected(*taken):
 		f.Rule, f.Because = "A.2.1", "it is protected against deregistration"
 		f.Next = "switch the protection off with `aws ec2 disable-image-deregistration-protection`, with a cool-down a day before, or set another ami_name"
-	case facts.Images[d.FromRegion].Image != nil && has(imageAt(req, facts, d).alien, *taken):
+	case has(ours.alien, *taken):
 		f.Rule, f.Because = "2.1.8", "it bears our tags, and is not provably ours: another run may be making it"
 		f.Next = "find out where it comes from, and deregister it if it is not wanted"
 	case req.PublishAll && len(d.Parameters)+len(d.Templates) > 0:
@@ -58,9 +62,9 @@ func nameTroubles(req Request, d Destination, facts Facts) []Finding {
 	return []Finding{f}
 }
 
-// unprotected: nothing but this value, or none, means so (A.2.3).
-func unprotected(image ec2types.Image) bool {
-	return slices.Contains([]string{"", "disabled"}, aws.ToString(image.DeregistrationProtection))
+// IsProtected: everything but "disabled", or no value, counts, the cool-down after switching off as well (A.2.3).
+func IsProtected(image ec2types.Image) bool {
+	return !slices.Contains([]string{"", "disabled"}, strings.TrimSpace(aws.ToString(image.DeregistrationProtection)))
 }
 
 func has(images []ec2types.Image, image ec2types.Image) bool {

@@ -83,7 +83,7 @@ func foreignFindings(req Request, facts Facts, all []Destination, supplies []*su
 	var findings []Finding
 	for _, at := range slices.SortedFunc(maps.Keys(facts.Grants), byPlace) {
 		for _, g := range facts.Grants[at] {
-			if facts.needed(g, all) {
+			if facts.forOthers(g, all) {
 				findings = append(findings, Finding{Level: Note, At: at, Resource: aws.ToString(g.KeyId),
 					Summary: fmt.Sprintf("the grant %q was made for other destinations", aws.ToString(g.Name)),
 					Because: "a run that hands the image to others may still copy with it",

@@ -6,7 +6,6 @@ package plan
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -96,12 +95,10 @@ func launchStatements(owner Identity, key string, with Audience, granters []Dest
 		s.Effect = "Allow"
 		all = append(all, Addition{to, s})
 	}
-	keyPolicy, forAWS := "policy of "+key, map[string][]string{"kms:GrantIsForAWSResource": {"true"}}
+	keyPolicy := "policy of " + key
 	use := func(to, sid string, principal Principals, actions []string, resource string, when Condition) {
 		add(to, Statement{Sid: sid, Principal: principal, Action: actions, Resource: []string{resource}, Condition: when})
-		granted := Condition{"Bool": forAWS}
-		maps.Copy(granted, when)
-		add(to, Statement{Sid: "AWS" + sid, Principal: principal, Action: grantActions, Resource: []string{resource}, Condition: granted})
+		add(to, Statement{Sid: "AWS" + sid, Principal: principal, Action: grantActions, Resource: []string{resource}, Condition: ForAWS().And(when)})
 	}
 	if len(with.Accounts) > 0 {
 		use(keyPolicy, "LaunchSharedImages", roots(owner.Partition, with.Accounts), launchActions, "*", nil)

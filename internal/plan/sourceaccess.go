@@ -130,7 +130,7 @@ func (b *builder) dismiss() {
 // revoke ends a temporary grant of an earlier run, once no copy of this plan needs the key.
 func (b *builder) revoke(at Place, left kmstypes.GrantListEntry, audit func(Place, string, string, time.Time, ID)) {
 	name, keyARN := aws.ToString(left.Name), aws.ToString(left.KeyId)
-	if b.facts.needed(left, b.all) {
+	if b.facts.forOthers(left, b.all) {
 		return
 	}
 	var users []ID
@@ -148,8 +148,8 @@ func (b *builder) revoke(at Place, left kmstypes.GrantListEntry, audit func(Plac
 	audit(at, keyARN, accountOfGrant(name), aws.ToTime(left.CreationDate).Add(-clockSkew), step)
 }
 
-// needed reports a temporary grant that a run for other destinations may still copy with.
-func (f Facts) needed(left kmstypes.GrantListEntry, all []Destination) bool {
+// forOthers reports a temporary grant that a run for other destinations may still copy with.
+func (f Facts) forOthers(left kmstypes.GrantListEntry, all []Destination) bool {
 	return !slices.Contains(accountsAt(all), accountOfGrant(aws.ToString(left.Name))) && f.At.Sub(aws.ToTime(left.CreationDate)) < outlived
 }
 

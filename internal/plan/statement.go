@@ -6,6 +6,7 @@ package plan
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -31,6 +32,19 @@ type Principals []string
 
 // Condition is operator -> key -> values.
 type Condition map[string]map[string][]string
+
+// ForAWS lets AWS's services alone make grants (3.2.3).
+func ForAWS() Condition { return Condition{"Bool": {"kms:GrantIsForAWSResource": {"true"}}} }
+
+// And is both conditions as one; they have no operator in common.
+func (c Condition) And(other Condition) Condition {
+	if c == nil {
+		return other
+	}
+	all := maps.Clone(c)
+	maps.Copy(all, other)
+	return all
+}
 
 // everybody is every principal: a condition has to say who is meant.
 var everybody = Principals{"*"}

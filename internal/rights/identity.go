@@ -112,7 +112,7 @@ func (h *holder) makesGrants() plan.Statement {
 	s := plan.Statement{Sid: "GrantUseOfKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: distinct(keys), Condition: plan.Condition{
 		"StringLike": {"kms:GranteePrincipal": distinct(grantees)}, "ForAllValues:StringEquals": {"kms:GrantOperations": distinct(operations)}}}
 	if h.target {
-		s.Resource, s.Condition = []string{h.ownKeys()}, both(s.Condition, h.ownAlias())
+		s.Resource, s.Condition = []string{h.ownKeys()}, s.Condition.And(h.ownAlias())
 	}
 	return s
 }
@@ -224,9 +224,9 @@ func (h *holder) keyTerms() []term {
 		alias := h.ownAlias()
 		return []term{
 			{"UseSourceKey", use, source, nil},
-			{"LetAWSUseSourceKey", is("kms:CreateGrant"), source, forAWS},
+			{"LetAWSUseSourceKey", is("kms:CreateGrant"), source, plan.ForAWS()},
 			{"UseOwnKey", use, own, alias},
-			{"LetAWSUseOwnKey", is("kms:CreateGrant"), own, both(forAWS, alias)},
+			{"LetAWSUseOwnKey", is("kms:CreateGrant"), own, plan.ForAWS().And(alias)},
 		}
 	}
 	own := func(resource string) string {
@@ -238,7 +238,7 @@ func (h *holder) keyTerms() []term {
 	return []term{
 		{"UseSourceKey", func(action string) bool { return use(action) && !slices.Contains(others, action) }, source, nil},
 		{"CopyFromOwnKeys", func(action string) bool { return use(action) && slices.Contains(others, action) }, own, nil},
-		{"LetAWSUseOwnKeys", is("kms:CreateGrant"), own, forAWS},
+		{"LetAWSUseOwnKeys", is("kms:CreateGrant"), own, plan.ForAWS()},
 	}
 }
 
@@ -253,15 +253,6 @@ func (s Setup) ownAlias() plan.Condition {
 // tagged allows tags of some keys and no others.
 func tagged(keys ...string) plan.Condition {
 	return plan.Condition{"ForAllValues:StringLike": {"aws:TagKeys": keys}, "Null": {"aws:TagKeys": {"false"}}}
-}
-
-var forAWS = plan.Condition{"Bool": {"kms:GrantIsForAWSResource": {"true"}}}
-
-// both is two conditions as one; they have no operator in common.
-func both(a, b plan.Condition) plan.Condition {
-	all := maps.Clone(a)
-	maps.Copy(all, b)
-	return all
 }
 
 func is(actions ...string) func(string) bool {

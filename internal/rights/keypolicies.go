@@ -24,13 +24,13 @@ func (s Setup) sourceKey() Document {
 	// Of an account the role alone, by its name: KMS refuses a principal that is not there yet, and knows one that is made anew no longer.
 	when := plan.Condition{"ArnLike": {"aws:PrincipalArn": {s.roleARN("*", s.TargetRole)}}}
 	if s.Organization != "" {
-		principal, when = plan.Principals{"*"}, both(when, plan.Condition{"StringEquals": {"aws:PrincipalOrgID": {s.Organization}}})
+		principal, when = plan.Principals{"*"}, when.And(plan.Condition{"StringEquals": {"aws:PrincipalOrgID": {s.Organization}}})
 	}
 	return document(
 		s.administered(s.SourceAccount),
 		plan.Statement{Sid: "TargetsCopy", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: when,
 			Action: target.actions(func(action string) bool { return on(action) && action != "kms:CreateGrant" })},
-		plan.Statement{Sid: "AWSCopiesForTargets", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: both(forAWS, when),
+		plan.Statement{Sid: "AWSCopiesForTargets", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: plan.ForAWS().And(when),
 			Action: []string{"kms:CreateGrant"}},
 	)
 }
@@ -65,7 +65,7 @@ func (s Setup) targetKey(account string) Document {
 	return document(
 		s.administered(account),
 		plan.Statement{Sid: "AutoScalingLaunches", Effect: "Allow", Principal: role, Action: linked, Resource: []string{"*"}},
-		plan.Statement{Sid: "AWSLaunchesForAutoScaling", Effect: "Allow", Principal: role, Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}, Condition: forAWS},
+		plan.Statement{Sid: "AWSLaunchesForAutoScaling", Effect: "Allow", Principal: role, Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}, Condition: plan.ForAWS()},
 	)
 }
 
@@ -75,7 +75,7 @@ func (s Setup) launchRole() Document {
 	keys := []string{"arn:" + s.partition() + ":kms:*:*:key/*"}
 	return document(
 		plan.Statement{Sid: "UseKey", Effect: "Allow", Action: launch, Resource: keys, Condition: alias},
-		plan.Statement{Sid: "LetAWSUseKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: keys, Condition: both(forAWS, alias)},
+		plan.Statement{Sid: "LetAWSUseKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: keys, Condition: plan.ForAWS().And(alias)},
 	)
 }
 

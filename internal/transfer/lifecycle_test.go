@@ -73,7 +73,6 @@ func TestATargetsImageIsDeprecatedProtectedAndShared(t *testing.T) {
 	}
 }
 
-// An image that is not what its target wants serves nobody yet, and the next run goes on with it.
 // Somebody may take a permission back at once: who was to launch the image cannot, and that is told.
 func TestAPermissionThatIsNotThereIsNoSuccess_4_4_2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -120,6 +119,7 @@ func TestALeftoverThatCannotBeRemovedFailsNobody(t *testing.T) {
 	})
 }
 
+// An image that is not what its target wants serves nobody yet, and the next run goes on with it.
 func TestAnImageThatCannotBeDeprecatedIsTakenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})

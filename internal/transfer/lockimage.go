@@ -20,7 +20,7 @@ func (t *transfer) lockImage(ctx context.Context, j *job, s *plan.LockImage) Don
 	switch {
 	case err != nil:
 		return Done{Made: id, Err: err}
-	case image != nil && IsProtected(*image) && strings.Contains(aws.ToString(image.DeregistrationProtection), "with-cooldown") == s.Cooldown:
+	case image != nil && plan.IsProtected(*image) && strings.Contains(aws.ToString(image.DeregistrationProtection), "with-cooldown") == s.Cooldown:
 		return Done{Made: id}
 	case j.memo.changed || image == nil: // not seen yet (4.4.1)
 		if j.patient() {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -94,11 +93,11 @@ func (t *transfer) protectImage(ctx context.Context, j *job, s *plan.ProtectImag
 		return Done{Err: fmt.Errorf("AWS does not show %s", s.ImageID)}
 	}
 	switch {
-	case IsProtected(*image) && has(image, origin.Protected):
+	case plan.IsProtected(*image) && has(image, origin.Protected):
 		// Blocks of one build have one id: one that succeeded has lifted its protection, so one that failed has set this.
 		held := !j.memo.changed && tagsOf(image.Tags)[origin.Protected] == s.Tags[origin.Protected]
 		return Done{Made: s.ImageID, Adopted: held}
-	case IsProtected(*image) && !j.memo.changed:
+	case plan.IsProtected(*image) && !j.memo.changed:
 		return Done{}
 	case j.memo.changed: // switched on, and not seen yet
 		if j.patient() {
@@ -139,18 +138,12 @@ func (t *transfer) liftProtection(ctx context.Context, s *plan.LiftProtection) D
 	if image == nil || !has(image, origin.Protected) {
 		return Done{}
 	}
-	if IsProtected(*image) {
+	if plan.IsProtected(*image) {
 		if _, err := t.pool.EC2(s.At).DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
 			return Done{Err: err}
 		}
 	}
 	return Done{Made: s.ImageID, Err: t.untag(ctx, s.At, s.ImageID, origin.Protected)}
-}
-
-// IsProtected: everything but "disabled" counts, the cool-down after switching off as well (A.2.3).
-func IsProtected(image ec2types.Image) bool {
-	state := strings.TrimSpace(aws.ToString(image.DeregistrationProtection))
-	return state != "" && state != "disabled"
 }
 
 func has(image *ec2types.Image, key string) bool { _, there := tagsOf(image.Tags)[key]; return there }

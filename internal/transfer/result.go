@@ -92,7 +92,7 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 			r.Left = append(r.Left, left)
 		}
 	}
-	r.Left = once(r.Left)
+	r.Left = distinct(r.Left)
 	for i, left := range r.Left {
 		if left.Kind == "snapshot" && left.GiB == 0 {
 			r.Left[i].GiB = sizes[left.Resource]
@@ -112,8 +112,8 @@ func sourceEnded(s plan.Step, source string, err error) bool {
 	return source == "" && at.For == (plan.Place{}) || at.At.Account == source || refusal.Operation == "sts:AssumeRole"
 }
 
-// once names each thing that stays once, however many steps could not remove it.
-func once(left []plan.Leftover) []plan.Leftover {
+// distinct names each thing that stays once, however many steps could not remove it.
+func distinct(left []plan.Leftover) []plan.Leftover {
 	type thing struct {
 		at             plan.Place
 		kind, resource string

@@ -44,7 +44,7 @@ func (t *transfer) retireImage(ctx context.Context, s *plan.RetireImage) Done {
 
 // useOf is why an image has to stay; "" for nothing.
 func (t *transfer) useOf(ctx context.Context, at plan.Place, image *ec2types.Image) (string, error) {
-	if IsProtected(*image) {
+	if plan.IsProtected(*image) {
 		return "it is protected against deregistration", nil
 	}
 	client, id := t.pool.EC2(at), aws.ToString(image.ImageId)

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -80,8 +79,7 @@ func (r *run) sweep(ctx context.Context, request plan.Request) (plan.Result, err
 		return plan.Result{Findings: p.Findings}, errors.New("nothing was removed")
 	}
 	result := transfer.Run(ctx, r.pool, p, optionsOf(request), r.say)
-	hidden := func(site plan.Site) bool { return site.Err != nil }
-	if slices.ContainsFunc(slices.Collect(maps.Values(facts.Sites)), hidden) || facts.Hidden() || slices.ContainsFunc(result.Findings, isRefusal) {
+	if facts.Hidden() || slices.ContainsFunc(result.Findings, isRefusal) {
 		err = errors.New("not everything that is unfinished could be removed")
 	}
 	result.Findings = append(p.Findings, result.Findings...)
