@@ -71,10 +71,7 @@ func (d *Datasource) look(ctx context.Context) (Output, error) {
 	}
 	facts, err := survey.Look(ctx, pool, request)
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = pool.Waited(cause)
-		}
-		return Output{}, err
+		return Output{}, pool.Waited(ctx, err)
 	}
 	p := plan.Decide(request, facts)
 	p.Findings = append(diagnose.Looks(p.Findings, facts), transfer.Prove(ctx, pool, p, request.MaxFailedTargets)...)

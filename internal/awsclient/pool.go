@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -66,6 +67,8 @@ func New(ctx context.Context, access Access) (*Pool, error) {
 		ssm:      map[plan.Place]*ssm.Client{},
 		licenses: map[plan.Place]*licensemanager.Client{},
 		buckets:  map[plan.Place]map[string]*rate.Limiter{},
+
+		unanswered: unanswered{silent: access.Silent},
 	}, nil
 }
 
@@ -128,11 +131,13 @@ const outage = 15 * time.Minute
 
 // Source is who the source credentials are (5.9).
 func (p *Pool) Source(ctx context.Context) (plan.Identity, error) {
-	ctx, cancel := context.WithTimeout(ctx, outage)
+	ctx, cancel := context.WithTimeoutCause(ctx, outage, fmt.Errorf("AWS was out of reach for %v", outage))
 	defer cancel()
-	cfg := p.source.Copy()
-	cfg.Retryer = p.retryer()
-	return identity(ctx, cfg)
+	who, err := identity(ctx, p.watched(p.source, p.own))
+	if err != nil {
+		err = p.Waited(ctx, err)
+	}
+	return who, err
 }
 
 // retryer repeats as long as the context lasts, or as often as max_retries says.
@@ -180,12 +185,17 @@ func identity(ctx context.Context, cfg aws.Config) (plan.Identity, error) {
 
 // config is what a place's clients are made from: its Region, its session, repeats as long as the context lasts. Call it with mu held.
 func (p *Pool) config(at plan.Place) aws.Config {
-	cfg := p.source.Copy()
+	cfg := p.watched(p.source, p.sessionOf(at))
 	cfg.Region = at.Region
-	session := p.sessionOf(at)
+	return cfg
+}
+
+// watched is a configuration whose calls are repeated, have their session renewed, and are known while nothing answers them.
+func (p *Pool) watched(from aws.Config, session *session) aws.Config {
+	cfg := from.Copy()
 	cfg.Credentials = session
 	cfg.Retryer = p.retryer()
-	cfg.APIOptions = append(cfg.APIOptions, func(stack *middleware.Stack) error {
+	cfg.APIOptions = append(slices.Clip(cfg.APIOptions), func(stack *middleware.Stack) error {
 		if !sends(stack) {
 			return nil
 		}

@@ -283,12 +283,47 @@ func TestACallThatNothingAnswersIsNamedInTheEnd(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, over)
 		defer cancel()
 		at := plan.Place{Account: source, Region: home}
-		if err := look(ctx, pool.EC2(at)); err != nil || pool.Waited(over) != over {
-			t.Errorf("%v, %v", err, pool.Waited(over))
+		if err := look(ctx, pool.EC2(at)); err != nil || pool.Waited(ctx, err) != nil {
+			t.Errorf("%v, %v", err, pool.Waited(ctx, err))
 		}
 		_, err := pool.KMS(at).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String("alias/a")})
-		if told := pool.Waited(over); err == nil || !errors.Is(told, over) || !strings.Contains(told.Error(), "KMS DescribeKey in "+home) || !strings.Contains(told.Error(), "i/o timeout") {
+		if told := pool.Waited(ctx, err); err == nil || !errors.Is(told, over) || !strings.Contains(told.Error(), "KMS DescribeKey in "+home) || !strings.Contains(told.Error(), "i/o timeout") {
 			t.Errorf("%v, %v", err, told)
+		}
+	})
+}
+
+// Whoever waits is told for what: once, and not of what passes within a minute.
+func TestACallThatNothingAnswersIsToldOnce(t *testing.T) {
+	for patience, want := range map[time.Duration]int{50 * time.Second: 0, time.Hour: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			var told []string
+			pool := w.pool(t, func(a *awsclient.Access) {
+				a.HTTPClient, a.Silent = mute{w.World, "kms."}, func(text string) { told = append(told, text) }
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			at := plan.Place{Account: source, Region: home}
+			for _, key := range []string{"alias/a", "alias/b"} {
+				_, _ = pool.KMS(at).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &key})
+			}
+			if len(told) != want || want > 0 && !strings.Contains(told[0], "KMS DescribeKey in "+home) {
+				t.Errorf("within %v: %q", patience, told)
+			}
+		})
+	}
+}
+
+// Nothing can be protected without STS: it is asked for a quarter of an hour, and named then.
+func TestSTSIsAskedForAQuarterOfAnHourAndNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		pool := w.pool(t, func(a *awsclient.Access) { a.HTTPClient = mute{w.World, "sts."} })
+		begun := time.Now()
+		_, err := pool.Source(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "out of reach for 15m0s; by then nothing had answered STS GetCallerIdentity in "+home) || time.Since(begun) != 15*time.Minute {
+			t.Errorf("after %v: %v", time.Since(begun), err)
 		}
 	})
 }

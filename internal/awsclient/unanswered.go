@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -15,34 +16,62 @@ import (
 
 // unanswered is the last call that got no answer, while it has none: an endpoint out of reach is asked until the run ends.
 type unanswered struct {
-	mu   sync.Mutex
-	call call
-	why  error // nil: there is none
+	silent func(string) // nil: nobody listens
+
+	mu    sync.Mutex
+	call  call
+	why   error     // nil: there is none
+	since time.Time // when a call had no answer first, and none of those after it has had one
+	told  bool
 }
 
 type call struct{ service, operation, region string }
 
+func (c call) String() string { return c.service + " " + c.operation + " in " + c.region }
+
+// suspicious is how long nothing answers before that is told: less is weather.
+const suspicious = time.Minute
+
 // note takes down how an attempt ended.
 func (u *unanswered) note(ctx context.Context, err error) {
+	if told := u.noted(ctx, err); told != "" && u.silent != nil {
+		u.silent(told)
+	}
+}
+
+// noted is what there is to tell, for the first time, after an attempt; "": nothing.
+func (u *unanswered) noted(ctx context.Context, err error) string {
 	var unsent *smithyhttp.RequestSendError
 	this := call{awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx), awsmiddleware.GetRegion(ctx)}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
-	case errors.As(err, &unsent) && ctx.Err() == nil:
+	case ctx.Err() != nil:
+	case errors.As(err, &unsent):
+		if u.why == nil {
+			u.since, u.told = time.Now(), false
+		}
 		u.call, u.why = this, unsent
-	case this == u.call && ctx.Err() == nil:
+		if !u.told && time.Since(u.since) >= suspicious {
+			u.told = true
+			return fmt.Sprintf("Nothing answers %v: %v. It is asked again and again; does this machine reach that endpoint?", this, unsent)
+		}
+	case this == u.call:
 		u.why = nil
 	}
+	return ""
 }
 
-// Waited adds to the reason why a look has ended the call that it waited for, where that had no answer.
-func (p *Pool) Waited(why error) error {
+// Waited is why a look or call has failed: with ctx over its cause, and the call that it waited for where that had no answer.
+func (p *Pool) Waited(ctx context.Context, err error) error {
+	over := context.Cause(ctx)
+	if over == nil {
+		return err
+	}
 	p.unanswered.mu.Lock()
 	defer p.unanswered.mu.Unlock()
 	if p.unanswered.why == nil {
-		return why
+		return over
 	}
-	c := p.unanswered.call
-	return fmt.Errorf("%w; by then nothing had answered %s %s in %s: %w", why, c.service, c.operation, c.region, p.unanswered.why)
+	return fmt.Errorf("%w; by then nothing had answered %v: %w", over, p.unanswered.call, p.unanswered.why)
 }

@@ -21,6 +21,9 @@ type explanation struct {
 func Errors(catalogue string) (string, error) {
 	var all []explanation
 	for block := range strings.SplitSeq(strings.TrimSpace(catalogue), "\n\n") {
+		if strings.HasPrefix(block, "# - ") { // an answer that no rule names: nobody can look it up
+			continue
+		}
 		read, err := explained(block)
 		if err != nil {
 			return "", err

@@ -27,7 +27,7 @@ type AddTemplateVersion struct {
 // Rights of the step.
 func (s *AddTemplateVersion) Rights() []Right {
 	template := s.At.template(s.TemplateID)
-	rights := []Right{{"ec2:DescribeLaunchTemplateVersions", "*", "A.4.12"}}
+	rights := []Right{{"ec2:DescribeLaunchTemplateVersions", "*", "A.4.12"}, {"ec2:DescribeImages", "*", "4.4.1"}}
 	if s.Version == 0 {
 		rights = append(rights, Right{"ec2:CreateLaunchTemplateVersion", template, "A.4.12"})
 	}

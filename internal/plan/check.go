@@ -42,13 +42,20 @@ func Check(req Request, facts Facts) Plan {
 			p.Findings = append(p.Findings, f)
 		}
 	}
+	for _, f := range unseenFindings(facts) {
+		f.Summary = f.Operation + " was refused"
+		if !slices.ContainsFunc(destinations, func(d Destination) bool { return d.At == f.At }) {
+			f.Level = Note // nothing that stands is there
+		}
+		p.Findings = append(p.Findings, f)
+	}
 	return p
 }
 
 // standing is what is not as it should be at a destination: its key, its image, what names the image.
 func standing(req Request, facts Facts, d Destination) []Finding {
 	found := destinationTroubles(req, d, facts)
-	if closed(d, facts) != nil || slices.ContainsFunc(found, func(f Finding) bool { return f.Field == field(d.Target, "role_name") }) {
+	if closed(d, facts) != nil || facts.blind(d.At) != nil || slices.ContainsFunc(found, func(f Finding) bool { return f.Field == field(d.Target, "role_name") }) {
 		return found
 	}
 	wrong := func(rule, resource, summary, because, next string) {

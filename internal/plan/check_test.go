@@ -54,6 +54,16 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 			f.Sites[there] = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"}}
 		}},
 		{"the source image is gone", true, func(_ *plan.Request, f *plan.Facts) { f.Images[tokyo] = plan.Image{} }},
+		{"a look at the source image is refused", false, func(_ *plan.Request, f *plan.Facts) { f.Unseen = blinded(home, "ec2:DescribeImageAttribute") }},
+		{"a look at what was made is refused", true, func(_ *plan.Request, f *plan.Facts) {
+			f.Earlier[there], f.Unseen = plan.Earlier{}, blinded(there, "ec2:DescribeImages")
+		}},
+		{"a look at what was made in the source account is refused", true, func(r *plan.Request, f *plan.Facts) {
+			r.Targets[0].AccountIDs, r.Targets[0].Roles = []string{source}, nil
+			f.Sites[home] = plan.Site{Identity: f.Source}
+			f.Keys[home][own] = key(source, tokyo, "own")
+			f.Unseen = blinded(home, "ec2:DescribeImages")
+		}},
 		{"of an optional target", false, func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].Optional = true
 			f.Earlier[there].Images[0].EnaSupport = nil
@@ -75,4 +85,9 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 		}
 	}
 	golden.Equal(t, "testdata/check.golden", out.String())
+}
+
+// blinded is a look that nothing is done without, and that AWS refused.
+func blinded(at plan.Place, operation string) []plan.Unseen {
+	return []plan.Unseen{{At: at, Vital: true, Refusal: plan.Refusal{Operation: operation, Status: 403, Code: "UnauthorizedOperation", Message: "with an explicit deny in a service control policy"}}}
 }

@@ -37,7 +37,7 @@ func nameTroubles(req Request, d Destination, facts Facts) []Finding {
 		Summary: fmt.Sprintf("the image %s, which has the name %q, is not deregistered", id, d.Name)}
 	switch {
 	case !d.Lifecycle.ForceDeregister && has(ours.changed, *taken):
-		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the image %s, which an earlier run has finished, is not what it has to be now", id)
+		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the image %s, which an earlier run made, is not what it has to be now", id)
 		f.Because = strings.Join(misfits(req, facts, d, *taken), "; ")
 		f.Next = "put back what was changed; or let another take its place: set ami_name, which is free then, or force_deregister with it"
 	case !d.Lifecycle.ForceDeregister:

@@ -27,13 +27,10 @@ type PutParameter struct {
 // ImageParameter is the data type of parameters that launch templates can name (7.5).
 const ImageParameter = "aws:ec2:image"
 
-// Rights of the step (7.6, 7.9).
+// Rights of the step (7.6, 7.9). Whether the image is there is AWS's look where the parameter is of its data type, and ours where it is not.
 func (s *PutParameter) Rights() []Right {
 	parameter := s.At.parameter(s.Name)
-	rights := []Right{{"ssm:PutParameter", parameter, "7.6"}, {"ssm:GetParameter", parameter, "7.6"}}
-	if s.DataType == ImageParameter {
-		rights = append(rights, Right{"ec2:DescribeImages", "*", "7.6"})
-	}
+	rights := []Right{{"ssm:PutParameter", parameter, "7.6"}, {"ssm:GetParameter", parameter, "7.6"}, {"ec2:DescribeImages", "*", "7.6"}}
 	if len(s.Tags) > 0 {
 		rights = append(rights, Right{"ssm:AddTagsToResource", parameter, "7.6"})
 	}

@@ -76,7 +76,7 @@ func (t *transfer) verifySnapshot(j *job, s *plan.VerifySnapshot) Done {
 		return Done{}
 	}
 	if wrong := wrongSnapshot("canary", aws.ToString(copied.SnapshotId), s.At.Account, s.Wanted, *copied); len(wrong) > 0 {
-		return Done{Err: &unlike{aws.ToString(copied.SnapshotId), wrong}}
+		return Done{Err: &unlike{image: aws.ToString(copied.SnapshotId), differences: wrong}}
 	}
 	return Done{}
 }

@@ -4,7 +4,9 @@
 package transfer_test
 
 import (
+	"context"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -63,17 +65,56 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 
 // Who might use a snapshot or an image before has to be known, or a run would take it away with what it gave.
 func TestNothingIsSharedBeforeItIsKnownWithWhomItIs(t *testing.T) {
-	for _, action := range []string{"ec2:DescribeSnapshotAttribute", "ec2:DescribeImageAttribute"} {
+	for _, look := range []awssim.Rule{
+		{Action: "ec2:DescribeSnapshotAttribute"},
+		{Action: "ec2:DescribeImageAttribute"},         // the variable store
+		{Action: "ec2:DescribeImageAttribute", Nth: 2}, // the launch permission
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, mixed[1:2], []string{target}, []string{home})
 			h.access.MaxRetries = 1
-			h.Inject(awssim.Rule{Fault: awssim.Throttled, Account: source, Action: action})
+			look.Fault, look.Account, look.Times = awssim.Throttled, source, 2
+			h.Inject(look)
 			p := h.decided(t.Context(), h.pool(t.Context(), h.World), h.request())
-			if !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Level == plan.Refused && f.Operation == action }) {
-				t.Errorf("%s: %+v", action, p.Findings)
+			if !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Level == plan.Refused && f.Operation == look.Action }) {
+				t.Errorf("%+v: %+v", look, p.Findings)
 			}
 		})
 	}
+}
+
+// A copy of an image that another run began is that run's: it may know why it is as it is. It stays, and is told, until the user decides.
+func TestAnImageOfAnotherRunThatDoesNotPassStaysAndIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{target}, []string{home})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		pool := h.pool(ctx, h.World)
+		p := h.decide(ctx, pool, byImage(h.request()))
+		transfer.Run(ctx, pool, p, options(h.request()), func(e plan.Event) {
+			if e.Kind == plan.Progressed && e.At.Account == target {
+				cancel()
+			}
+		})
+		begun := h.ownImages(target, home)
+		if len(begun) != 1 || begun[0].State != ec2types.ImageStatePending {
+			t.Fatalf("%+v", begun)
+		}
+		h.turn(target, targetAlias) // a pending copy shows no key yet (4.6.1)
+		_, result := h.run(t.Context(), byImage(h.request()))
+		if len(result.Images) != 0 || !slices.ContainsFunc(result.Findings, func(f plan.Finding) bool {
+			return f.Resource == *begun[0].ImageId && strings.Contains(f.Summary, "the image stays") && strings.Contains(f.Next, "force_deregister")
+		}) {
+			t.Errorf("%+v", result)
+		}
+		h.stands(h.ownImages(target, home)[0])
+		replaced := byImage(h.request())
+		replaced.Build.RunID = "run-2" // of which the token of the call is made
+		replaced.Targets[0].AMIName, replaced.Targets[0].Lifecycle.ForceDeregister = plan.Text(*begun[0].Name), true
+		if _, result := h.run(t.Context(), replaced); len(result.Images) != 1 || result.Images[0].ImageID == *begun[0].ImageId {
+			t.Errorf("%+v", result)
+		}
+	})
 }
 
 // stands checks that an image is there, with the snapshots that it was registered with.

@@ -26,6 +26,7 @@ const doubt = time.Minute
 type unlike struct {
 	image       string
 	differences []string
+	stays       bool // another run made it
 }
 
 func (e *unlike) Error() string {
@@ -36,6 +37,10 @@ func (e *unlike) Error() string {
 func (e *unlike) finding(s plan.Step) *plan.Finding {
 	f := &plan.Finding{Level: plan.Refused, Rule: "4.6.1", At: s.Base().At, Resource: e.image, Summary: "could not " + s.String() + ": the image was discarded", Because: e.Error(),
 		Next: "run again: what is done stays done"}
+	if e.stays {
+		f.Summary = "could not " + s.String() + ": the image stays, for another run made it"
+		f.Next = "deregister it and run again; or let another take its place: set ami_name, which is free then, or force_deregister with it"
+	}
 	if verify, is := s.(*plan.VerifyImage); is && misbilled(e.differences) {
 		f.Rule, f.Next = "2.3.3", "an image of another billing may not be launched: build the image in the target account from AWS's own image of that platform"
 		if verify.Method == plan.BySnapshot {
@@ -45,7 +50,8 @@ func (e *unlike) finding(s plan.Step) *plan.Finding {
 	return f
 }
 
-// verifyImage compares what was made with what was asked for. An image that does not pass goes, with the snapshots that do not.
+// verifyImage compares what was made with what was asked for. An image of this run that does not pass goes, with the snapshots that do not;
+// one of another run stays, for who made it may use it.
 func (t *transfer) verifyImage(ctx context.Context, j *job, s *plan.VerifyImage) Done {
 	id := j.id(s.Image)
 	image, err := t.image(ctx, s.At, id)
@@ -87,7 +93,18 @@ func (t *transfer) verifyImage(ctx context.Context, j *job, s *plan.VerifyImage)
 	if misbilled(differences) { // it comes from the snapshots' own data: no image of theirs will be another
 		wrong = j.copiedFor(s)
 	}
-	return Done{Made: id, Err: &unlike{id, differences}, Left: t.reject(ctx, j, s, wrong)}
+	d := Done{Made: id, Err: &unlike{id, differences, j.foreign(s)}}
+	if j.foreign(s) {
+		d.Left = []plan.Leftover{{At: s.At, Kind: "image", Resource: id, Why: "it did not pass, and is not this run's"}}
+	} else {
+		d.Left = t.reject(ctx, j, s, wrong)
+	}
+	return d
+}
+
+// foreign reports an image that another run made.
+func (j *job) foreign(s *plan.VerifyImage) bool {
+	return s.Image.From == "" || j.ended[s.Image.From].Adopted
 }
 
 // misbilled reports a difference in what the image is billed as (2.3.3).
@@ -127,9 +144,6 @@ func (j *job) allUses(s *plan.VerifyImage) map[string]string {
 // reject takes away what did not pass. The copies that are right stay for the next run.
 func (t *transfer) reject(ctx context.Context, j *job, s *plan.VerifyImage, wrong []string) []plan.Leftover {
 	id := j.id(s.Image)
-	if s.Image.From == "" || j.ended[s.Image.From].Adopted { // another run's: plan judges it the next time
-		return []plan.Leftover{{At: s.At, Kind: "image", Resource: id, Why: "it did not pass, and is not this run's"}}
-	}
 	lasting, release := grace(ctx)
 	defer release()
 	if s.Method == plan.ByImage {
@@ -160,7 +174,7 @@ func differencesOf(s *plan.VerifyImage, j *job, image ec2types.Image, snapshots 
 	differ("Public", "false", fmt.Sprint(aws.ToBool(image.Public)))
 	tags := tagsOf(image.Tags)
 	for _, key := range slices.Sorted(maps.Keys(s.Tags)) {
-		if origin.Ours(key) && (s.Image.From == "" || j.ended[s.Image.From].Adopted) {
+		if origin.Ours(key) && j.foreign(s) {
 			continue // another run's, proved by its seals
 		}
 		differ("Tag "+key, s.Tags[key], tags[key])

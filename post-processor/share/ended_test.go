@@ -47,6 +47,9 @@ func TestSourceCredentialsThatEndAreToldOnceAndTheRunIsTakenUp(t *testing.T) {
 					s.Errorf("told %d times: %v", n, err)
 				}
 				s.safe()
+				if !strings.Contains(err.Error(), "Nothing of the build is lost") {
+					s.Errorf("the image is protected, and that is not told: %v", err)
+				}
 				if _, err := s.after(s.Context(), nullBuilder, s.redo(other, prod)); err != nil {
 					s.Fatal(err)
 				}

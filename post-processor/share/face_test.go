@@ -12,6 +12,7 @@ import (
 	"log"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,16 +30,29 @@ func TestMain(m *testing.M) {
 	offline.Main(m)
 }
 
-// screen keeps what Packer would show.
+// screen keeps what Packer would show. As Packer's, any goroutine may use it.
 type screen struct {
 	packersdk.Ui
+	mu sync.Mutex
 	strings.Builder
 }
 
-func (s *screen) Say(text string)   { fmt.Fprintln(s, text) }
-func (s *screen) Error(text string) { fmt.Fprintln(s, "ERROR:", text) }
+func (s *screen) print(words ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintln(&s.Builder, words...)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Builder.String()
+}
+
+func (s *screen) Say(text string)   { s.print(text) }
+func (s *screen) Error(text string) { s.print("ERROR:", text) }
 func (s *screen) Machine(category string, fields ...string) {
-	fmt.Fprintln(s, "machine:", category+","+strings.Join(fields, ","))
+	s.print("machine:", category+","+strings.Join(fields, ","))
 }
 
 // built is what a builder returns.

@@ -113,7 +113,7 @@ func (r *run) open(ctx context.Context) error {
 	r.atRisk = !r.callers
 	access := r.config.Credentials()
 	access.Region = cmp.Or(access.Region, r.images[0].Region)
-	access.Version, access.HTTPClient, access.Seed = version.Version, r.client, r.seed
+	access.Version, access.HTTPClient, access.Seed, access.Silent = version.Version, r.client, r.seed, r.ui.Say
 	var err error
 	if r.pool, err = awsclient.New(ctx, access); err != nil {
 		return err
@@ -215,7 +215,7 @@ func (r *run) seal(ctx context.Context) (sealed bool) {
 func (r *run) look(ctx context.Context, request plan.Request) (plan.Facts, error) {
 	facts, err := survey.Look(ctx, r.pool, request)
 	if err != nil {
-		return facts, r.pool.Waited(cmp.Or(context.Cause(ctx), err))
+		return facts, r.pool.Waited(ctx, err)
 	}
 	if r.callers {
 		r.result.Source = nil
