@@ -24,6 +24,9 @@ func (p Place) MarshalText() ([]byte, error) { return []byte(p.id()), nil }
 
 func (p Place) id() string { return p.Account + "/" + p.Region }
 
+// Compare orders places by account, then Region.
+func (p Place) Compare(o Place) int { return cmp.Compare(p.id(), o.id()) }
+
 // image is the ARN of an image there, as IAM asks for it; "" stands for any id (2.5.5).
 func (p Place) image(id string) string { return p.resource("image", id) }
 

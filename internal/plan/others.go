@@ -4,7 +4,6 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -81,7 +80,7 @@ func (it item) givenBefore() []string {
 // foreignFindings name what stays for the destinations of others.
 func foreignFindings(req Request, facts Facts, all []Destination, supplies []*supply) []Finding {
 	var findings []Finding
-	for _, at := range slices.SortedFunc(maps.Keys(facts.Grants), byPlace) {
+	for _, at := range slices.SortedFunc(maps.Keys(facts.Grants), Place.Compare) {
 		for _, g := range facts.Grants[at] {
 			if facts.forOthers(g, all) {
 				findings = append(findings, Finding{Level: Note, At: at, Resource: aws.ToString(g.KeyId),
@@ -120,5 +119,3 @@ func foreignFindings(req Request, facts Facts, all []Destination, supplies []*su
 	}
 	return findings
 }
-
-func byPlace(a, b Place) int { return cmp.Compare(a.id(), b.id()) }

@@ -115,7 +115,7 @@ func (b *builder) dismiss() {
 			KeyARN: a.grant.KeyARN, Grant: Ref{From: a.grant.Step}, Name: a.grant.Name, Grantee: a.grant.Grantee}
 		audit(a.grant.At, a.grant.KeyARN, accountOfGrant(a.grant.Name), b.facts.At.Add(-clockSkew), b.add(revoke))
 	}
-	for _, at := range slices.SortedFunc(maps.Keys(b.facts.Grants), byPlace) {
+	for _, at := range slices.SortedFunc(maps.Keys(b.facts.Grants), Place.Compare) {
 		for _, left := range b.facts.Grants[at] {
 			b.revoke(at, left, audit)
 		}

@@ -86,9 +86,6 @@ func everyOption(s Setup) ([]plan.Request, plan.Facts) {
 	if s.with("deregistration_protection") {
 		target.Lifecycle.Protection = &plan.Protection{}
 	}
-	if s.with("share") {
-		req.Shares = []plan.Share{{Name: "share", AccountIDs: s.Users, Grants: []plan.Grant{{}}, Roles: []plan.Role{{RoleName: plan.Text(s.TargetRole)}}}}
-	}
 	if s.with("grant") {
 		target.Grants = []plan.Grant{{}}
 	}
@@ -104,8 +101,7 @@ func everyOption(s Setup) ([]plan.Request, plan.Facts) {
 	requests := []plan.Request{req}
 	if s.with("method = image") {
 		requests = append(requests, named(req, "by image"))
-		whole := &requests[len(requests)-1]
-		whole.Targets[0].Method, whole.Shares = plan.ByImage, nil // a staged image that nobody else launches goes again
+		requests[len(requests)-1].Targets[0].Method = plan.ByImage
 	}
 	if s.with("source_key_access = grant") {
 		requests = append(requests, named(req, "by grant"))
@@ -116,6 +112,10 @@ func everyOption(s Setup) ([]plan.Request, plan.Facts) {
 		requests = append(requests, named(req, "windows"))
 		requests[len(requests)-1].Targets[0].Lifecycle.FastLaunch = &plan.FastLaunch{}
 		platform = ec2types.PlatformValuesWindows
+	}
+	if s.with("share") { // then all is staged as an image, so it is not for the others
+		requests = append(requests, named(req, "shared"))
+		requests[len(requests)-1].Shares = []plan.Share{{Name: "share", AccountIDs: s.Users, Grants: []plan.Grant{{}}, Roles: []plan.Role{{RoleName: plan.Text(s.TargetRole)}}}}
 	}
 	facts := plan.Facts{
 		Source: plan.Identity{Account: s.SourceAccount, ARN: s.buildRole(), Partition: s.partition()},

@@ -189,6 +189,30 @@ func TestTheEveryOptionPlanHasEveryKindOfStep(t *testing.T) {
 	}
 }
 
+// An option adds to what the job takes without it: nobody is to lack a right because of one that the template could also use.
+func TestWhatAnOptionTakesIsNotLostWithOthers(t *testing.T) {
+	all := Example().Policies()
+	for _, option := range append([]string{"none of them"}, Options...) {
+		alone := Example()
+		alone.Options = []string{option}
+		for file, policy := range alone.Policies() {
+			for _, action := range actionsOf(policy) {
+				if !slices.Contains(actionsOf(all[file]), action) {
+					t.Errorf("%s: with %s alone there is %s, with all options there is not", file, option, action)
+				}
+			}
+		}
+	}
+}
+
+func actionsOf(d Document) []string {
+	var all []string
+	for _, statement := range d.Statement {
+		all = append(all, statement.Action...)
+	}
+	return all
+}
+
 func TestTheDocumentedPoliciesAreThoseOfTheExample(t *testing.T) {
 	files, err := filepath.Glob("../../docs/policies/*.json")
 	if err != nil || len(files) != len(Example().Policies()) {

@@ -303,8 +303,11 @@ func (s *site) tells() string {
 	run("run-4", 1)
 	run("run-5", 2)
 	run("run-6", 3, func(req *plan.Request) { req.Images[0].ImageID, req.Targets[0].Method = s.windows, plan.ByImage })
+	if s.with("share") {
+		run("run-7", 4)
+	}
 	s.release(admin)
-	run("run-7", 0, func(req *plan.Request) { req.Targets[0].AMIName = "golden 2" })
+	run("run-8", 0, func(req *plan.Request) { req.Targets[0].AMIName = "golden 2" })
 	s.launch(&told)
 	return told.String()
 }

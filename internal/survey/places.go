@@ -322,7 +322,7 @@ func (s *survey) grants(ctx context.Context) {
 		return
 	}
 	s.facts.Grants = map[plan.Place][]kmstypes.GrantListEntry{}
-	for _, at := range slices.SortedFunc(maps.Keys(s.facts.Keys), func(a, b plan.Place) int { return cmp.Compare(a.String(), b.String()) }) {
+	for _, at := range slices.SortedFunc(maps.Keys(s.facts.Keys), plan.Place.Compare) {
 		if at.Account != s.facts.Source.Account {
 			continue
 		}
