@@ -129,15 +129,19 @@ func (p *Pool) sessionOf(at plan.Place) *session {
 // outage is how long AWS may be out of reach at first: what is built is not protected yet.
 const outage = 15 * time.Minute
 
-// Source is who the source credentials are (5.9).
+// Source is who the source credentials are (5.9). AWS is asked once.
 func (p *Pool) Source(ctx context.Context) (plan.Identity, error) {
+	if who := p.own.who.Load(); who != nil {
+		return *who, nil
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, outage, fmt.Errorf("AWS was out of reach for %v", outage))
 	defer cancel()
 	who, err := identity(ctx, p.watched(p.source, p.own))
 	if err != nil {
-		err = p.Waited(ctx, err)
+		return who, p.Waited(ctx, err)
 	}
-	return who, err
+	p.own.who.Store(&who)
+	return who, nil
 }
 
 // retryer repeats as long as the context lasts, or as often as max_retries says.
@@ -160,15 +164,15 @@ func (p *Pool) Identity(ctx context.Context, at plan.Place) (plan.Identity, erro
 	case <-ctx.Done():
 		return plan.Identity{}, context.Cause(ctx)
 	}
-	if session.who == (plan.Identity{}) {
-		cfg.Region = cmp.Or(p.source.Region, at.Region)
-		who, err := identity(ctx, cfg)
-		if err != nil {
-			return who, err
-		}
-		session.who = who
+	if who := session.under.who.Load(); who != nil && who.Account == at.Account {
+		return *who, nil
 	}
-	return session.who, nil
+	cfg.Region = cmp.Or(p.source.Region, at.Region)
+	who, err := identity(ctx, cfg)
+	if err == nil {
+		session.under.who.Store(&who)
+	}
+	return who, err
 }
 
 func identity(ctx context.Context, cfg aws.Config) (plan.Identity, error) {

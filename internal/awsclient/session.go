@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -51,9 +52,9 @@ func (e *SessionError) RetryableError() bool { return IsWeather(e.Err) }
 // session is the credentials of one account, shared by its Regions.
 type session struct {
 	*aws.CredentialsCache
-	under *session      // the hop before; nil for the first
-	turn  chan struct{} // held by whoever asks for its identity, so that it is asked for once
-	who   plan.Identity
+	under *session                      // the hop before; nil for the first
+	turn  chan struct{}                 // held by whoever asks for its identity, so that it is asked for once
+	who   atomic.Pointer[plan.Identity] // nil: nobody has asked yet
 }
 
 // renew forgets what is cached: AWS says that it has expired (5.4).
@@ -168,6 +169,9 @@ func (p proved) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	credentials, err := p.from.Retrieve(ctx)
 	if err != nil {
 		return credentials, &SessionError{p.account, Operation(err), err}
+	}
+	if who := p.from.who.Load(); who != nil {
+		credentials.AccountID = who.Account
 	}
 	if credentials.AccountID == "" { // an assumed role tells it, a profile or access key need not
 		identity, err := p.sts.GetCallerIdentity(ctx, nil)

@@ -31,22 +31,6 @@ func RoomOf(lane string) int {
 // by itself; the copies of a destination all come from one.
 const RateOfLane = 2000
 
-// Crowded are the places to which AWS does not let all snapshot copies of a plan be on their way at once.
-func Crowded(steps []Step) []Place {
-	copies, rates := map[Place]int{}, map[Place]int{}
-	var crowded []Place
-	for _, s := range steps {
-		if c, is := s.(*CopySnapshot); is {
-			copies[c.At]++
-			rates[c.At] += c.Rate
-			if (copies[c.At] > RoomOf(c.Lane) || rates[c.At] > RateOfLane) && !slices.Contains(crowded, c.At) {
-				crowded = append(crowded, c.At)
-			}
-		}
-	}
-	return crowded
-}
-
 // Admits reports whether there is room in a lane for one more step beside so many that move so much. One that asks alone for more than there is gets
 // all of it, and takes longer than it was to.
 func (h *Head) Admits(room, steps, rate int) bool {

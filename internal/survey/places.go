@@ -22,20 +22,21 @@ import (
 )
 
 // regions lists those of the partition: the name of one that does not exist has no endpoint to answer.
-func (s *survey) regions(ctx context.Context) {
+func (s *survey) regions(ctx context.Context) error {
 	if len(s.req.Images) == 0 {
-		return
+		return nil
 	}
 	at := plan.Place{Account: s.facts.Source.Account, Region: s.req.Images[0].Region}
 	out, err := s.pool.EC2(at).DescribeRegions(ctx, &ec2.DescribeRegionsInput{AllRegions: aws.Bool(true)})
 	if err != nil {
 		s.unseen(at, "", "ec2:DescribeRegions", err)
-		return
+		return err
 	}
 	for _, region := range out.Regions {
 		s.facts.Regions = append(s.facts.Regions, aws.ToString(region.RegionName))
 	}
 	slices.Sort(s.facts.Regions)
+	return nil
 }
 
 // image looks at a source image with its owner's credentials: what other accounts cannot read is read here (2.2.11, 2.2.12).

@@ -39,7 +39,9 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 		Sites:    map[plan.Place]plan.Site{},
 		Earlier:  map[plan.Place]plan.Earlier{},
 	}}
-	s.regions(ctx)
+	if err := s.regions(ctx); awsclient.HasEnded(err) { // since they were asked for
+		return plan.Facts{}, fmt.Errorf("the source credentials cannot be used: %w", awsclient.Refused("ec2:DescribeRegions", err))
+	}
 	if req.Intent != nil {
 		s.atOnce = accountsAtOnce
 		err = s.intent(ctx)

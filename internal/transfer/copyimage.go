@@ -79,7 +79,6 @@ func (t *transfer) beginImage(ctx context.Context, j *job, s *plan.CopyImage) er
 		j.memo.made = aws.ToString(made.ImageId)
 		return nil
 	case awsclient.IsResourceLimit(err):
-		t.watcher.crowd(where{s.At, true})
 		return laneFull{limitOf(err), err}
 	case awsclient.IsNameTaken(err):
 		return t.sharedName(ctx, j, s, err)

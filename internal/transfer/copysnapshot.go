@@ -98,7 +98,6 @@ func (t *transfer) copyOf(ctx context.Context, j *job, s *plan.CopySnapshot) (st
 			return aws.ToString(made.SnapshotId), nil
 		})
 	if awsclient.IsResourceLimit(err) {
-		t.watcher.crowd(where{Place: s.At})
 		return "", laneFull{limitOf(err), err}
 	}
 	return id, err

@@ -12,29 +12,38 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// laneRest is how long a lane waits that AWS calls full while nothing of ours is in it: others are copying.
-const laneRest = 30 * time.Second
+// A lane that AWS calls full below its limit has others in it. It tries more after a rest, which grows while that is in vain.
+const (
+	laneRest    = 30 * time.Second
+	longestRest = 2 * time.Minute
+)
 
 // lane is what AWS limits: an account's copies to one Region. Steps without a lane share one that is never full.
 type lane struct {
+	at      where // of its copies
 	free    bool  // no limit
 	room    int   // how many may be in it now
 	most    int   // what AWS says the limit is
 	used    int   // how many are in it
 	rate    int   // MiB a second that they take together (4.8.2)
-	calm    int   // how many ended since the room last changed
-	blocked *job  // the lane is closed until this one wakes
+	resting bool  // it is going to try more
+	rest    time.Duration
+	tries   int   // how many more it tries then: doubled whenever AWS had a place for all
+	refused bool  // AWS had not, since it last tried
 	told    bool  // that it is full without us
+	scarce  bool  // something waits for room
 	ready   queue // what may start
 }
 
-func newLane(name string) *lane {
-	room := plan.RoomOf(name)
-	return &lane{free: name == "", room: room, most: room}
+func newLane(first plan.Step) *lane {
+	head := first.Base()
+	_, images := first.(*plan.CopyImage)
+	room := plan.RoomOf(head.Lane)
+	return &lane{at: where{head.At, images}, free: head.Lane == "", room: room, most: room}
 }
 
 func (l *lane) open() bool {
-	return len(l.ready) > 0 && (l.free || l.blocked == nil && l.ready[0].head.Admits(l.room, l.used, l.rate))
+	return len(l.ready) > 0 && (l.free || l.ready[0].head.Admits(l.room, l.used, l.rate))
 }
 
 func (l *lane) enter(j *job) {
@@ -42,29 +51,40 @@ func (l *lane) enter(j *job) {
 	l.rate += j.head.Rate
 }
 
-// leave counts an end. After as many ends as it has room, the lane tries one more.
 func (l *lane) leave(j *job) {
 	l.used--
 	l.rate -= j.head.Rate
-	if l.calm++; l.calm >= l.room && l.room < l.most {
-		l.room, l.calm = l.room+1, 0
-	}
 }
 
-// refuse lowers the room: AWS had no place for a copy that the lane had admitted (4.1.5). It reports how long the copy has to
-// wait; 0: for the end of one of ours.
+// refuse lowers the room to what is in it: AWS had no place for a copy that the lane had admitted (4.1.5). It reports how long the lane rests from
+// now on; 0: it does so already.
 func (l *lane) refuse(j *job, limit int) time.Duration {
 	if limit > 0 {
 		l.most = limit
 	}
-	l.used--
-	l.rate -= j.head.Rate
-	l.room, l.calm = max(min(l.used, l.most), 1), 0
-	if l.used > 0 {
+	l.leave(j)
+	l.room, l.tries, l.refused = min(l.used, l.most), 1, true
+	if l.resting {
 		return 0
 	}
-	l.blocked = j
-	return laneRest
+	l.resting, l.rest = true, laneRest
+	return l.rest
+}
+
+// rested lets a lane try more than it has had room for. It reports how long it rests next; 0: it has all its room again.
+func (l *lane) rested() time.Duration {
+	switch {
+	case l.refused:
+		l.rest = min(2*l.rest, longestRest)
+	case l.room >= l.most:
+		l.resting = false
+		return 0
+	default:
+		l.rest, l.tries = laneRest, 2*l.tries
+	}
+	l.refused = false
+	l.room = min(l.room+l.tries, l.most)
+	return l.rest
 }
 
 var limitInText = regexp.MustCompile(`limit is (\d+)`)

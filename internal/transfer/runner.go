@@ -107,10 +107,12 @@ type runner struct {
 	events chan plan.Event // from steps under way
 	ends   chan ended      // has room for every step, so that an end never blocks
 	wakes  chan *job       // likewise
+	rested chan *lane      // has room for every lane
 	over   chan struct{}   // closed when nobody listens any more
 
-	jobs    []*job  // in the order of the plan
-	lanes   []*lane // in the order of their first step
+	crowd   func(where, bool) // is told of places where copies wait for room, and where none does any more; nil: nobody is
+	jobs    []*job            // in the order of the plan
+	lanes   []*lane           // in the order of their first step
 	done    map[plan.ID]Done
 	failed  map[plan.Place]bool // destinations
 	asleep  map[*job]*time.Timer
@@ -140,7 +142,7 @@ func newRunner(steps []plan.Step, do act, say func(plan.Event), closing time.Dur
 	for i, s := range steps {
 		head := s.Base()
 		if lanes[head.Lane] == nil {
-			lanes[head.Lane] = newLane(head.Lane)
+			lanes[head.Lane] = newLane(s)
 			r.lanes = append(r.lanes, lanes[head.Lane])
 		}
 		j := &job{step: s, head: head, index: i, left: left[head.Step], lane: lanes[head.Lane], ended: map[plan.ID]Done{}}
@@ -153,6 +155,7 @@ func newRunner(steps []plan.Step, do act, say func(plan.Event), closing time.Dur
 		jobs[head.Step] = j
 		r.jobs = append(r.jobs, j)
 	}
+	r.rested = make(chan *lane, len(r.lanes))
 	return r
 }
 
@@ -171,7 +174,7 @@ func (r *runner) run(ctx context.Context) map[plan.ID]Done {
 		next := r.best()
 		if next != nil && r.skips(next) { // its destination failed, or the run was stopped, while it was queued
 			next.lane.pop()
-			r.finish(next, Done{Err: errSkipped})
+			r.finish(next, Done{Err: r.unbegun(next)})
 			continue
 		}
 		var slot chan<- struct{}
@@ -189,6 +192,8 @@ func (r *runner) run(ctx context.Context) map[plan.ID]Done {
 			r.end(e.job, e.how)
 		case j := <-r.wakes:
 			r.wake(j)
+		case l := <-r.rested:
+			r.let(l, l.rested())
 		case event := <-r.events:
 			r.say(event)
 		case <-cancelled:
@@ -200,15 +205,39 @@ func (r *runner) run(ctx context.Context) map[plan.ID]Done {
 	return r.done
 }
 
-// best is the step to start next; nil: none may.
+// best is the step to start next; nil: none may. On its way past the lanes it tells where something waits for room.
 func (r *runner) best() *job {
 	var best *job
 	for _, l := range r.lanes {
-		if l.open() && (best == nil || l.ready[0].before(best)) {
+		open := l.open()
+		if open && (best == nil || l.ready[0].before(best)) {
 			best = l.ready[0]
+		}
+		if scarce := len(l.ready) > 0 && !open; scarce != l.scarce {
+			l.scarce = scarce
+			if r.crowd != nil {
+				r.crowd(l.at, scarce)
+			}
 		}
 	}
 	return best
+}
+
+// unbegun is why a queued step does not begin, or not again: it may be that AWS has never had room for it.
+func (r *runner) unbegun(j *job) error {
+	if r.stopped != nil && j.memo != nil && j.memo.crowded != nil {
+		return fmt.Errorf("%w; until then: %w", r.stopped, j.memo.crowded)
+	}
+	return errSkipped
+}
+
+// let has a lane rest for a time; 0: it need not. When the run is stopped nothing waits for room any more.
+func (r *runner) let(l *lane, rest time.Duration) {
+	if r.stopped != nil {
+		l.room = l.most
+	} else if rest > 0 {
+		time.AfterFunc(rest, func() { r.rested <- l })
+	}
 }
 
 // ready takes a step that waits for nothing any more.
@@ -265,7 +294,8 @@ func (r *runner) end(j *job, d Done) {
 		j.lane.leave(j)
 	case errors.As(d.Err, &full):
 		j.memo.crowded = full.said
-		if later.after = j.lane.refuse(j, full.limit); later.after > 0 && !j.lane.told { // others fill it, perhaps for hours
+		r.let(j.lane, j.lane.refuse(j, full.limit))
+		if j.lane.used == 0 && !j.lane.told { // others fill it, perhaps for hours
 			j.lane.told = true
 			r.say(plan.Event{Time: time.Now(), Kind: plan.Noted, Step: j.head.Step, At: j.head.At, Percent: -1, Text: j.step.String() + " waits: AWS has no room for it, and nothing of this run takes any: " + reason(cmp.Or(full.said, d.Err))})
 		}
@@ -288,13 +318,10 @@ func (r *runner) wake(j *job) {
 
 // resume lets a step go on that had begun.
 func (r *runner) resume(j *job) {
-	if j.lane.blocked == j {
-		j.lane.blocked = nil
-	}
 	if r.stopped != nil && !j.closing() && !j.owes() {
-		err := r.stopped
-		if j.memo.crowded != nil {
-			err = fmt.Errorf("%w; until then: %w", err, j.memo.crowded)
+		err := r.unbegun(j)
+		if errors.Is(err, errSkipped) { // it had begun
+			err = r.stopped
 		}
 		r.finish(j, Done{Err: err})
 		return
@@ -305,6 +332,9 @@ func (r *runner) resume(j *job) {
 // stop lets nothing begin any more but closing steps. What is under way hears of it by its context.
 func (r *runner) stop(cause error) {
 	r.stopped = cause
+	for _, l := range r.lanes {
+		r.let(l, 0)
+	}
 	for _, j := range r.jobs { // in their order: a map has none
 		if timer := r.asleep[j]; timer != nil && !j.closing() && timer.Stop() {
 			r.wake(j)

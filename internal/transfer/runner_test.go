@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,7 @@ var errTest = errors.New("broken")
 type world struct {
 	fails   map[plan.ID]bool
 	refuses func(*job) error
+	crowd   func(where, bool)
 	begun   map[plan.ID]time.Time
 	in      map[string]int // tasks under way by lane
 	most    map[string]int
@@ -82,7 +84,9 @@ func (w *world) run(ctx context.Context, steps []plan.Step, say func(plan.Event)
 			}
 		})
 	}
-	return newRunner(steps, do, say, time.Minute).run(ctx)
+	r := newRunner(steps, do, say, time.Minute)
+	r.crowd = w.crowd
+	return r.run(ctx)
 }
 
 func TestAGraphEndsWithItsCriticalPath(t *testing.T) {
@@ -125,6 +129,30 @@ func TestALaneIsNeverOverfull(t *testing.T) {
 		w.run(t.Context(), steps, nil)
 		if w.most["copy/a"] != 20 || time.Since(begun) != 3*time.Hour {
 			t.Errorf("at most %d at once in %v, want 20 in 3h", w.most["copy/a"], time.Since(begun))
+		}
+	})
+}
+
+// Where copies wait for room every end lets one begin, and is looked for closely; elsewhere, and afterwards, nothing depends on it.
+func TestWhereCopiesWaitForRoomIsToldAndWhenTheyWaitNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := plan.Place{Account: "1", Region: "r"}
+		var steps []plan.Step
+		for i := range 21 {
+			one := newTask(fmt.Sprint(i), time.Hour)
+			one.Lane, one.At = "copy/1/r", at
+			steps = append(steps, one)
+		}
+		alone := newTask("alone", time.Hour)
+		alone.Lane = "copy/2/r"
+		begun := time.Now()
+		var told []string
+		w := &world{crowd: func(place where, crowded bool) {
+			told = append(told, fmt.Sprint(place.Place, place.images, crowded, time.Since(begun)))
+		}}
+		w.run(t.Context(), append(steps, alone), nil)
+		if want := []string{"1 r false true 0s", "1 r false false 1h0m0s"}; !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
 		}
 	})
 }
@@ -186,27 +214,39 @@ func TestALaneFollowsTheLimitThatAWSTells(t *testing.T) {
 	})
 }
 
+// Others have some or all of a lane for a while: then it is ours within minutes, and meanwhile AWS is not asked all the time.
 func TestALaneThatOthersFillIsTriedAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		begun := time.Now()
-		w := &world{refuses: func(*job) error {
-			if time.Since(begun) < 10*time.Minute {
-				return laneFull{limit: 20}
+	for _, left := range []int{0, 1, 19} { // by the others
+		synctest.Test(t, func(t *testing.T) {
+			begun, under, refusals := time.Now(), make(chan int, 1), 0
+			under <- 0
+			w := &world{refuses: func(*job) error {
+				n := <-under
+				defer func() { under <- n }()
+				if room := 20; n >= room || time.Since(begun) < time.Hour && n >= left {
+					refusals++
+					return laneFull{limit: room}
+				}
+				n++
+				time.AfterFunc(3*time.Hour-1, func() { under <- <-under - 1 })
+				return nil
+			}}
+			var steps []plan.Step
+			for i := range 20 {
+				one := newTask(fmt.Sprint(i), 3*time.Hour)
+				one.Lane = "copy/a"
+				steps = append(steps, one)
 			}
-			return nil
-		}}
-		var steps []plan.Step
-		for i := range 5 {
-			one := newTask(fmt.Sprint(i), time.Hour)
-			one.Lane = "copy/a"
-			steps = append(steps, one)
-		}
-		for id, d := range w.run(t.Context(), steps, nil) {
-			if d.Err != nil {
-				t.Errorf("%s: %v", id, d.Err)
+			for id, d := range w.run(t.Context(), steps, nil) {
+				if d.Err != nil {
+					t.Errorf("%s: %v", id, d.Err)
+				}
 			}
-		}
-	})
+			if took := time.Since(begun); took > 4*time.Hour+5*time.Minute || refusals > 60 {
+				t.Errorf("with room for %d for an hour, 20 copies of 3 h took %v, and %d calls were refused", left, took, refusals)
+			}
+		})
+	}
 }
 
 // AWS may answer that a lane is full when the run is cancelled already: it ends all the same, and says why nothing had begun.

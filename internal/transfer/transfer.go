@@ -46,9 +46,7 @@ func run(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, o Options
 	}
 	r := newRunner(steps, t.act, say, closingTime)
 	t.watcher = newWatcher(ctx, pool, r.slots, r.emit, o)
-	for _, at := range plan.Crowded(steps) {
-		t.watcher.crowd(where{Place: at})
-	}
+	r.crowd = t.watcher.crowd
 	defer t.watcher.close()
 	return r.run(ctx)
 }

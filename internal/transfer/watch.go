@@ -50,7 +50,7 @@ type where struct {
 type view struct {
 	at      where
 	copies  map[string]*pending
-	crowded bool // AWS has no room for all copies to the place at once: every end lets one begin
+	crowded bool // copies to the place wait for room: every end lets one begin
 	timer   *time.Timer
 	due     time.Time
 	looking bool
@@ -115,11 +115,15 @@ func (w *watcher) view(at where) *view {
 	return w.views[at]
 }
 
-// crowd says that AWS has no room for all copies to a place at once.
-func (w *watcher) crowd(at where) {
+// crowd says whether copies to a place wait for room.
+func (w *watcher) crowd(at where, crowded bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.view(at).crowded = true
+	if w.over == nil {
+		v := w.view(at)
+		v.crowded = crowded
+		w.arm(v)
+	}
 }
 
 // arm sets a place's timer to when the first of its copies is worth a look. Call it with mu held.
@@ -169,11 +173,10 @@ func (p *pending) tick(now time.Time, o Options) time.Duration {
 	if p.percent <= 0 {
 		tick = min(tick, max(p.gone(now), 2*o.PollInterval))
 	}
-	tick = min(max(tick, o.PollInterval), rarest)
 	if o.CopyTimeout > 0 {
-		tick = min(tick, max(p.begun.Add(o.CopyTimeout).Sub(now), 0)+time.Millisecond)
+		tick = min(tick, p.begun.Add(o.CopyTimeout).Sub(now)+time.Millisecond)
 	}
-	return tick
+	return min(max(tick, o.PollInterval), rarest)
 }
 
 // rest is how long a copy is expected to take from now on: by its progress since it began to move, with a twentieth for the end, where many

@@ -37,6 +37,15 @@ func TestTheFirstLookComesSoonAndTheLastCloseToTheEnd(t *testing.T) {
 	}
 }
 
+func TestNoLookComesBeforeThePollInterval(t *testing.T) {
+	o := Options{PollInterval: 15 * time.Second, CopyTimeout: time.Hour}
+	for left, want := range map[time.Duration]time.Duration{2 * time.Minute: 2*time.Minute + time.Millisecond, time.Second: o.PollInterval, -time.Second: o.PollInterval} {
+		if got := begun(o.CopyTimeout-left, 0, plan.Place{}).tick(watched, o); got != want {
+			t.Errorf("%v before copy_timeout the next look is in %v, want %v", left, got, want)
+		}
+	}
+}
+
 func TestOfTheCopiesOfOneImageTheLastSetsThePace(t *testing.T) {
 	one, other := plan.Place{Account: "999999999999", Region: "us-west-2"}, plan.Place{}
 	v := &view{copies: map[string]*pending{

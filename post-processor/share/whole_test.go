@@ -437,6 +437,19 @@ func TestTheTimeoutEndsTheRun(t *testing.T) {
 	})
 }
 
+// Sessions last an hour (5.2), and this run less: of each account one, and one question who it is.
+func TestWhoActsIsAskedOnceForEachAccount(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if _, err := s.run(s.Context(), s.options(other, prod)); err != nil {
+			s.Fatal(err)
+		}
+		calls := s.world.Records()[s.begun:]
+		if asked, assumed := len(calls.Calls("sts:GetCallerIdentity")), len(calls.Calls("sts:AssumeRole")); asked != 3 || assumed != 2 {
+			s.Errorf("asked %d times who acts, want 3; assumed %d roles, want 2", asked, assumed)
+		}
+	})
+}
+
 // cutOff does not reach a service.
 type cutOff struct {
 	aws.HTTPClient
