@@ -127,7 +127,7 @@ var catalogue = []entry{
 		because: "the policy of the VPC endpoint that the call went through does not allow it", next: "ask who keeps the endpoint to allow {action} in its policy"},
 	{rules: "5.6 6.2 A.4.11", codes: denials, holds: has{"no role trust policy allows"}, says: "the role does not let {who} assume it",
 		because: "its trust policy has no statement that admits {who} to {action}, under the external id, tags and MFA that the call came with",
-		next:    "where the role asks for an external id, set external_id and keep the condition on sts:ExternalId", add: toResource},
+		next:    "compare external_id with the condition on sts:ExternalId in that policy, and keep the condition", add: toResource},
 	{rules: "3.2.1 6.2 A.4.11", codes: denials, holds: has{"no resource-based policy allows"}, says: "the policy of {on} does not admit {who} to {action}",
 		because: "none of its statements allows it", add: toResource},
 	{rules: "5.6", calls: assuming, codes: "AccessDenied", says: "the role cannot be assumed",

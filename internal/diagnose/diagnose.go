@@ -24,6 +24,7 @@ type Case struct {
 	Principal     string     // ARN of the caller; what the refusal itself tells goes before it
 	Resource      string     // what the call is about: an id, an ARN, a key as it was asked for
 	SourceAccount string     // account of the source image: tells whose a key is
+	ExternalID    bool       // the role was to be assumed with one, which is a secret
 }
 
 // Explain makes a finding of a refusal. What is not in the catalogue is told as it is, without a cause.

@@ -54,7 +54,7 @@ func lookBehind(f plan.Finding, facts plan.Facts) (Case, bool) {
 	}
 	for _, about := range slices.Sorted(maps.Keys(refusals)) {
 		if refusal := refusals[about]; refusal != nil && refusal.Code != "" && refusal.Error() == f.Because {
-			return Case{Refusal: *refusal, At: f.At, Principal: who, Resource: about, SourceAccount: facts.Source.Account}, true
+			return Case{Refusal: *refusal, At: f.At, Principal: who, Resource: about, SourceAccount: facts.Source.Account, ExternalID: facts.Sites[f.At].ExternalID}, true
 		}
 	}
 	return Case{}, false

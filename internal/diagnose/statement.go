@@ -184,10 +184,11 @@ func (m met) trust(actions ...string) []plan.Addition {
 		return nil
 	}
 	who := m.who()
-	return []plan.Addition{{
-		Policy:    "trust policy of " + partyOf(role).name + " in account " + role.account,
-		Statement: plan.Statement{Sid: sid(actions[0], who.arn), Effect: "Allow", Principal: plan.Principals{who.arn}, Action: actions},
-	}}
+	statement := plan.Statement{Sid: sid(actions[0], who.arn), Effect: "Allow", Principal: plan.Principals{who.arn}, Action: actions}
+	if m.ExternalID || m.Step != nil { // a step does not tell; a statement without the condition would open the role to whoever it names
+		statement.Condition = plan.Condition{"StringEquals": {"sts:ExternalId": {"<external_id>"}}}
+	}
+	return []plan.Addition{{Policy: "trust policy of " + partyOf(role).name + " in account " + role.account, Statement: statement}}
 }
 
 // onKey is rights on a key, for both policies that bear on it. In the key's own account one of them is enough; across accounts

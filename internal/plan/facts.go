@@ -121,9 +121,10 @@ type Key struct {
 
 // Site is what was seen at one destination.
 type Site struct {
-	Identity Identity        // zero when the credentials could not be had
-	Err      *Refusal        // why not, or why the Region cannot be used
-	NameUsed *ec2types.Image // the destination's own image that has the wanted name already; nil: free
+	Identity   Identity        // zero when the credentials could not be had
+	Err        *Refusal        // why not, or why the Region cannot be used
+	ExternalID bool            // the last role is assumed with one
+	NameUsed   *ec2types.Image // the destination's own image that has the wanted name already; nil: free
 
 	Parameters map[string]Stored         // by name: those that the destination asks for; absent: there is none yet
 	Templates  map[string]TemplateStands // by id or name, as the destination asks for them

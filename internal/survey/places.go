@@ -192,6 +192,7 @@ func (s *survey) who(ctx context.Context, d plan.Destination) (site plan.Site) {
 	if site.Err != nil {
 		return site
 	}
+	site.ExternalID = len(d.Roles) > 0 && d.Roles[len(d.Roles)-1].ExternalID != ""
 	var err error
 	if site.Identity, err = s.pool.Identity(ctx, d.At); err != nil {
 		site.Err = awsclient.Refused("sts:GetCallerIdentity", err)

@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -170,14 +169,13 @@ func differencesOf(s *plan.VerifyImage, j *job, image ec2types.Image, snapshots 
 	differ("State", string(ec2types.ImageStateAvailable), string(image.State))
 	differ("OwnerId", s.At.Account, aws.ToString(image.OwnerId))
 	differ("Name", s.Name, aws.ToString(image.Name))
-	differ("Description", s.Description, aws.ToString(image.Description))
 	differ("Public", "false", fmt.Sprint(aws.ToBool(image.Public)))
-	tags := tagsOf(image.Tags)
-	for _, key := range slices.Sorted(maps.Keys(s.Tags)) {
-		if origin.Ours(key) && j.foreign(s) {
-			continue // another run's, proved by its seals
+	if !j.foreign(s) { // another run has proved its own by its seals, and its texts may name it, its day and its build
+		differ("Description", s.Description, aws.ToString(image.Description))
+		tags := tagsOf(image.Tags)
+		for _, key := range slices.Sorted(maps.Keys(s.Tags)) {
+			differ("Tag "+key, s.Tags[key], tags[key])
 		}
-		differ("Tag "+key, s.Tags[key], tags[key])
 	}
 	for _, m := range image.BlockDeviceMappings {
 		if m.Ebs != nil && m.Ebs.SnapshotId != nil {

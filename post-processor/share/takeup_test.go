@@ -11,6 +11,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -126,6 +127,29 @@ func TestAFinishedRunMadeAgainChangesNothing(t *testing.T) {
 			if _, operation, _ := strings.Cut(call.Action, ":"); !strings.HasPrefix(operation, "Describe") && !strings.HasPrefix(operation, "Get") && operation != "AssumeRole" {
 				s.Errorf("%s", call.Action)
 			}
+		}
+	})
+}
+
+// Tags and descriptions may name the run, its build and its day: an image that is finished keeps those of the run that made it.
+func TestAnImageThatIsFinishedKeepsTheTextsOfItsRun(t *testing.T) {
+	onStage(t, func(s *stage) {
+		worded := func(o map[string]any) map[string]any {
+			target := o["target"].([]any)[0].(map[string]any)
+			target["ami_description"], target["tags"] = "of {{ .RunId }}, {{ .Date }}", map[string]any{"Run": "{{ .RunId }}", "Base": "{{ .BaseAMI }}"}
+			return o
+		}
+		if _, err := s.run(s.Context(), worded(s.options(prod))); err != nil {
+			s.Fatal(err)
+		}
+		time.Sleep(24 * time.Hour)
+		before, made := s.images(prod), len(s.made())
+		output, err := s.after(s.Context(), nullBuilder, worded(s.redo(prod)))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if again := s.images(prod); !reflect.DeepEqual(before, again) || len(output.result.Images) != 1 || len(s.made()) != made {
+			s.Errorf("%d images in the artifact, %d things made; it was %+v, it is %+v", len(output.result.Images), len(s.made())-made, before, again)
 		}
 	})
 }
