@@ -24,6 +24,7 @@ type Case struct {
 	Principal     string     // ARN of the caller; what the refusal itself tells goes before it
 	Resource      string     // what the call is about: an id, an ARN, a key as it was asked for
 	SourceAccount string     // account of the source image: tells whose a key is
+	Dry           bool       // the step was not begun: a dry run was refused
 	ExternalID    bool       // the role was to be assumed with one, which is a secret
 }
 
@@ -63,6 +64,9 @@ func Premature(r plan.Refusal) bool { return read(Case{Refusal: r}).entry().prem
 func (m met) what() string {
 	switch {
 	case m.Step != nil:
+		if m.Dry {
+			return "cannot " + m.Step.String() + ": "
+		}
 		return "could not " + m.Step.String() + ": "
 	case m.Refusal.Operation != "":
 		return m.Refusal.Operation + ": "

@@ -27,11 +27,13 @@ func Plan(p plan.Plan) string {
 	t.ways(p.Ways)
 	t.lost(p.Destinations)
 	t.shares(p.Shares)
-	if len(p.Steps) > 0 {
-		t.steps(p.Steps)
-	}
-	if e := p.Estimate; e.Copies > 0 {
-		t.line("%s", estimateText(e))
+	if !p.Refused() { // by a dry run, where there are steps
+		if len(p.Steps) > 0 {
+			t.steps(p.Steps)
+		}
+		if e := p.Estimate; e.Copies > 0 {
+			t.line("%s", estimateText(e))
+		}
 	}
 	t.findings(p.Findings, nil)
 	return t.text()

@@ -278,7 +278,7 @@ func (f proof) judge(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err
 	operation, _, _ := strings.Cut(f.about, " ")
 	refusal := awsclient.Refused(operation, err)
 	who, _ := pool.Identity(ctx, f.step.Base().At) // asked for before; without it the finding is only less exact
-	asked := diagnose.Case{Refusal: *refusal, Step: f.step, At: f.at, Principal: who.ARN, Resource: f.resource, SourceAccount: sourceAccount(p.Steps)}
+	asked := diagnose.Case{Refusal: *refusal, Step: f.step, At: f.at, Principal: who.ARN, Resource: f.resource, SourceAccount: sourceAccount(p.Steps), Dry: true}
 	if onKey {
 		asked.Step = nil // the step itself may well succeed
 	}

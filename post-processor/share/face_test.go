@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/offline"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
@@ -183,8 +184,12 @@ func TestAFailureTellsWhatBecomesOfTheImageAndHowToGoOn(t *testing.T) {
 		{"not protected", run{images: two[:1], atRisk: true}},
 		{"the caller's", run{images: two, callers: true}},
 		{"the caller's, protected by a run before this one", run{images: two, callers: true, result: plan.Result{Source: ours}}},
+		{"the caller's, only looked at", run{images: two, callers: true, PostProcessor: &PostProcessor{config: config.Config{VerifyOnly: true}}}},
 		{"no image", run{}},
 	} {
+		if c.run.PostProcessor == nil {
+			c.run.PostProcessor = new(PostProcessor)
+		}
 		fmt.Fprintf(&text, "# %s\n%s\n\n", c.title, c.run.withWayOut(errors.New("1 of 2 destinations are not served")))
 	}
 	golden.Equal(t, "testdata/failure.golden", text.String())

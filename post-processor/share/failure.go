@@ -27,20 +27,32 @@ the protection at work.`, strings.Join(images, ", ")))
 	if r.atRisk {
 		parts = append(parts, "Packer destroys the image now, because it is not protected, unless a post-processor before this one has kept it.")
 	}
-	parts = append(parts, "To go on from here, "+takeUp(r.images))
+	if !r.config.VerifyOnly && !r.config.PlanOnly && !r.config.CleanupOnly {
+		from := "To go on from here, "
+		if r.atRisk {
+			from = "If it was kept, to go on from here, "
+		}
+		parts = append(parts, from+r.goOn())
+	}
 	if len(images) > 0 {
 		parts = append(parts, "Once the image is not needed any more:\n"+howToLift(r.result.Source))
+	}
+	if len(parts) == 0 {
+		return err
 	}
 	return fmt.Errorf("%w\n\n%s", err, strings.Join(parts, "\n"))
 }
 
-// takeUp is the command that goes on where a run has ended, behind the end of a sentence. It holds no value of the template's but the images.
-func takeUp(images []plan.SourceImage) string {
-	pairs := make([]string, len(images))
-	for i, image := range images {
+// goOn is how to go on where a run has ended, as the end of a sentence. It holds no value of the template's but the images.
+func (r *run) goOn() string {
+	if r.callers {
+		return "run the same command again."
+	}
+	pairs := make([]string, len(r.images))
+	for i, image := range r.images {
 		pairs[i] = fmt.Sprintf("%q=%q", image.Region, image.ImageID)
 	}
-	return fmt.Sprintf(`with the same other -var and -var-file arguments and the template's build "redo" (see "Taking up a failed run"):
+	return fmt.Sprintf(`run the template's build "redo" (see "Taking up a failed run") with the same other -var and -var-file arguments:
   packer build -only='redo.*' -var 'source_amis={%s}' .`, strings.Join(pairs, ","))
 }
 

@@ -163,7 +163,7 @@ func (r *run) handOn(ctx context.Context, request plan.Request) error {
 	if err != nil {
 		return err
 	}
-	r.ui.Say(report.Plan(p) + "\nShould this run be cut off, go on " + takeUp(r.images))
+	r.ui.Say(report.Plan(p) + "\nShould this run be cut off, " + r.goOn())
 	r.write()
 	result := transfer.Run(ctx, r.pool, p, optionsOf(request), r.say)
 	missing := report.Missing(p, result)
@@ -181,7 +181,7 @@ func (r *run) handOn(ctx context.Context, request plan.Request) error {
 	}
 	r.ui.Say(text)
 	if len(missing) > 0 {
-		r.ui.Say("To serve them as well, run " + takeUp(r.images))
+		r.ui.Say("To serve them as well, " + r.goOn())
 	}
 	r.lift(ctx)
 	return nil
