@@ -4,7 +4,6 @@
 package bench
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -19,8 +18,10 @@ type measured struct {
 	Looks          int            // DescribeSnapshots
 	Refused        int            // calls that AWS refused for their number
 	Changed        map[string]int // calls that changed something, by action
-	MutatingExcess int            // how many of them were not needed
+	MutatingExcess int            // by how many calls they are not those that the job takes, action by action
+	Canaries       int            // how many of them were of canaries
 	AtOnce         int            // copies on their way in the fullest lane
+	Crowded        int            // copies that AWS had no room for
 }
 
 func (m measured) ratio() float64 { return float64(m.Took) / float64(m.Bound) }
@@ -35,13 +36,23 @@ func (m measured) ticks(s scenario) float64 {
 }
 
 func (c course) measured() measured {
-	m := measured{Took: c.took, Bound: bound(c.copies), Looks: c.calls["ec2:DescribeSnapshots"], Refused: c.refused["RequestLimitExceeded"] + c.refused["Throttling"] + c.refused["ThrottlingException"],
-		Changed: c.changed, MutatingExcess: -c.necessary(), AtOnce: atOnce(c.copies)}
+	m := measured{Took: c.took, Bound: c.bound(), Looks: c.calls["ec2:DescribeSnapshots"], Refused: c.refused["RequestLimitExceeded"] + c.refused["Throttling"] + c.refused["ThrottlingException"],
+		Changed: c.changed, AtOnce: atOnce(c.copies), Crowded: c.refused["ResourceLimitExceeded"]}
 	for _, n := range c.calls {
 		m.Calls += n
 	}
-	for _, n := range c.changed {
-		m.MutatingExcess += n
+	wanted, canaries := c.necessary(), c.canaries()
+	for action, n := range canaries {
+		wanted[action] += n
+		m.Canaries += n
+	}
+	for action, n := range wanted {
+		m.MutatingExcess += max(n-c.changed[action], c.changed[action]-n)
+	}
+	for action, n := range c.changed {
+		if _, known := wanted[action]; !known {
+			m.MutatingExcess += n
+		}
 	}
 	return m
 }
@@ -54,7 +65,8 @@ type lane struct{ account, region string }
 // bound is the time that no run can go below, by the simulated AWS's own draws: of the copies that were made, the longest chain of
 // one copy on another, or the work of an account's copies to a Region shared out evenly among as many as AWS admits at once. Calls
 // count nothing.
-func bound(copies []awssim.Copied) time.Duration {
+func (c course) bound() time.Duration {
+	copies, room := c.copies, c.room
 	took, work := map[string]time.Duration{}, map[lane]time.Duration{}
 	for _, c := range copies {
 		took[c.SnapshotID] = c.Ends.Sub(c.Begun)
@@ -64,8 +76,8 @@ func bound(copies []awssim.Copied) time.Duration {
 	for _, c := range copies {
 		most = max(most, took[c.SourceID]+took[c.SnapshotID])
 	}
-	for _, all := range work {
-		most = max(most, all/copiesAtOnce)
+	for l, all := range work {
+		most = max(most, all/time.Duration(room(l.account)))
 	}
 	return most
 }
@@ -95,10 +107,45 @@ func atOnce(copies []awssim.Copied) (most int) {
 // sharesACall is how many accounts a sharing call takes (2.1.6).
 const sharesACall = 500
 
-// necessary is how many calls that change something the job takes: no one else's image is copied unstaged, because none of its
+// necessary is how many calls that change something the job takes, by action: no one else's image is copied unstaged, because none of its
 // snapshots is encrypted; every copy and image is sealed; the source image is protected and let go.
-func (c course) necessary() int {
-	volumes, accounts := c.Volumes, map[string]int{}
+func (c course) necessary() map[string]int {
+	regions := c.shared()
+	staged, copied, shares := c.Volumes*len(regions), c.Volumes*c.Targets, 0
+	for _, accounts := range regions {
+		shares += c.Volumes * chunks(accounts)
+	}
+	return map[string]int{
+		"ec2:CopySnapshot":                         staged + copied,
+		"ec2:RegisterImage":                        c.Targets,
+		"ec2:ModifySnapshotAttribute":              2 * shares, // and taken back
+		"ec2:DeleteSnapshot":                       staged,
+		"ec2:CreateTags":                           staged + copied + c.Targets + 2, // seals; the key of the seals; that the protection is ours
+		"ec2:EnableImageDeregistrationProtection":  1,
+		"ec2:DisableImageDeregistrationProtection": 1,
+		"ec2:DeleteTags":                           1,
+	}
+}
+
+// canaries is how many calls those take, which try in every destination what its copies will meet: in each Region an empty volume and its
+// snapshot, which every account copies.
+func (c course) canaries() map[string]int {
+	regions := c.shared()
+	if c.Bare || c.Targets*len(regions) < 2 {
+		return nil
+	}
+	n, copies, shares := len(regions), 0, 0
+	for _, accounts := range regions {
+		copies += accounts
+		shares += chunks(accounts)
+	}
+	return map[string]int{"ec2:CreateVolume": n, "ec2:CreateSnapshot": n, "ec2:DeleteVolume": n, "ec2:ModifySnapshotAttribute": shares,
+		"ec2:CopySnapshot": copies, "ec2:CreateTags": 2*n + copies, "ec2:DeleteSnapshot": n + copies}
+}
+
+// shared is how many accounts the source account shares with, by Region.
+func (c course) shared() map[string]int {
+	accounts := map[string]int{}
 	for number, in := range c.places() {
 		for _, region := range in {
 			if number != source {
@@ -106,15 +153,8 @@ func (c course) necessary() int {
 			}
 		}
 	}
-	n := 1 + 2 + 2 // the sealing key; protection and its tag, on and off
-	for _, region := range slices.Sorted(maps.Keys(accounts)) {
-		shares := (accounts[region] + sharesACall - 1) / sharesACall
-		n += volumes * (2 + 2*shares + 1) // staged and sealed; shared, withdrawn; deleted
-	}
-	if copying := c.Targets * len(accounts); copying > 1 { // canaries: a volume, its snapshot, both sealed, shared, deleted; copies, sealed, deleted
-		for _, region := range slices.Sorted(maps.Keys(accounts)) {
-			n += 7 + (accounts[region]+sharesACall-1)/sharesACall - 1 + 3*accounts[region]
-		}
-	}
-	return n + c.Targets*(2*volumes+2) // copied and sealed; registered and sealed
+	return accounts
 }
+
+// chunks is how many calls it takes to share with accounts.
+func chunks(accounts int) int { return (accounts + sharesACall - 1) / sharesACall }

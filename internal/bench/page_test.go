@@ -64,7 +64,7 @@ func grouped(figures []figure) []group {
 	for _, f := range figures {
 		at := 0
 		switch {
-		case strings.HasPrefix(f.Name, "calls_"), strings.HasPrefix(f.Name, "throttled_"), strings.HasPrefix(f.Name, "mutating_"), strings.HasPrefix(f.Name, "describe_calls_"), strings.HasPrefix(f.Name, "describe_ticks_"):
+		case strings.HasPrefix(f.Name, "calls_"), strings.HasPrefix(f.Name, "throttled_"), strings.HasPrefix(f.Name, "mutating_"), strings.HasPrefix(f.Name, "describe_calls_"), strings.HasPrefix(f.Name, "describe_ticks_"), strings.HasPrefix(f.Name, "describe_volumes_"), strings.HasPrefix(f.Name, "canary_"):
 			at = 1
 		case strings.HasPrefix(f.Name, "cross_"), strings.HasPrefix(f.Name, "bytes_"):
 			at = 2
@@ -84,24 +84,27 @@ func grouped(figures []figure) []group {
 }
 
 const scheduleText = `The **makespan** is the time from the call of the post-processor to its return, in the virtual time of the simulated AWS: protecting the source
-image, looking, staging, sharing, copying, registering, verifying, tidying.
+image, looking, staging, sharing, copying, registering, verifying, tidying. A **target** is one account in one Region.
 
 The **bound** is what no run can go below. It is computed from the simulated AWS's own draws, which no client can ask for: every copy has a speed
 of 70 to 200 MiB a second, a start delay, and a stand before its end that one in six makes long, all drawn from the seed and the copy. The bound is
 the greater of
 
 - the longest chain: a staged copy, and the longest of the targets' copies of it;
-- the work of a lane over its room: the times of all copies of one account to one Region, shared out evenly among the 20 that AWS admits at once.
+- the work of a lane over its room: the times of all copies of one account to one Region, shared out evenly among those that AWS admits at once, 20 where nothing
+  else is said.
 
 Calls, looks and waiting count nothing in the bound: a ratio of 1.02 says that all of that, and everything that was begun later than it could have been,
 took 2 % of the run.`
 
-const callsText = `Everything is counted that reaches the simulated AWS, repeats too. What **changes** something is compared with what the job takes: a copy per volume for
+const callsText = `Everything is counted that reaches the simulated AWS, repeats too. What **changes** something is compared, action by action, with what the job takes: a copy per volume for
 each target, and per volume staged in each Region; a registration for each target; a share and its withdrawal per staged snapshot and 500 accounts; a seal for
-everything made; the removal of what was staged; the source image's protection and sealing key.
+everything made; the removal of what was staged; the source image's protection and sealing key. A canary, which tries every destination before the volumes are staged, takes
+an empty volume and its snapshot in each Region, shared, and a copy in each account, all sealed and removed.
 
 Copies are looked at with one DescribeSnapshots per account and Region, whatever their number, and never sooner than ` + "`poll_interval`" + ` after the one before. Early
-and last looks are close together, those between up to five minutes apart. Of the copies that one image waits for, the last to end sets the pace.`
+and last looks are close together, those between up to five minutes apart. Of the copies that one image waits for, the last to end sets the pace; where others wait for
+room, every one of them does.`
 
 const routeText = `A small world has one to three volumes, each shareable as it is or not, none to two accounts in each of four Regions, the source account among them or not, and the
 source account's key in some of the Regions. For each, all routes are gone through: every destination may copy every volume from any Region in which the

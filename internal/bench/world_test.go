@@ -53,6 +53,17 @@ type scenario struct {
 	Volumes   int     // of the image
 	GiB       int32   `json:",omitempty"` // their size; 0: 8 to 500, drawn from the seed
 	Throttled float64 `json:",omitempty"` // share of calls that AWS refuses for their number
+	Limit     int     `json:",omitempty"` // copies that AWS admits at once from the source account to a Region; 0: 20
+	Others    int     `json:",omitempty"` // copies of somebody else, of 30 GiB each, that are on their way there when the run begins
+	Bare      bool    `json:",omitempty"` // without canaries
+}
+
+// room is how many copies AWS admits at once from an account to a Region.
+func (s scenario) room(account string) int {
+	if account == source && s.Limit > 0 {
+		return s.Limit
+	}
+	return copiesAtOnce
 }
 
 // accounts is how many accounts the targets are in, without the source account.
@@ -122,6 +133,12 @@ func run(t *testing.T, s scenario, seed uint64) (c course) {
 		if err := world.Build(b.build); err != nil {
 			t.Fatal(err)
 		}
+		if s.Limit > 0 {
+			world.RaiseCopyLimit(source, s.Limit)
+		}
+		if err := b.occupy(t.Context(), ec2.NewFromConfig(world.Config(source, home))); err != nil {
+			t.Fatal(err)
+		}
 		building, c.copies = false, nil
 		begun := time.Now()
 		p := share.Through(world, seed)
@@ -154,7 +171,8 @@ func (c *course) count(r awssim.Record) {
 // furniture is what is in a world before the run.
 type furniture struct {
 	*course
-	key *iam.CreateAccessKeyOutput
+	key    *iam.CreateAccessKeyOutput
+	others string // the snapshot that somebody else copies
 }
 
 // account is the number of the ith target.
@@ -232,21 +250,47 @@ func (f *furniture) makeUser(client *iam.Client) (err error) {
 	return err
 }
 
+// occupy begins the copies of somebody else.
+func (f *furniture) occupy(ctx context.Context, client *ec2.Client) error {
+	for range f.Others {
+		if _, err := client.CopySnapshot(ctx, &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &f.others}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// snapshot makes one of a new volume.
+func snapshot(b *awssim.Builder, client *ec2.Client, gib int32) (*string, error) {
+	volume, err := client.CreateVolume(context.Background(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(gib)})
+	if err != nil {
+		return nil, err
+	}
+	b.Wait(time.Minute)
+	made, err := client.CreateSnapshot(context.Background(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+	if err != nil {
+		return nil, err
+	}
+	return made.SnapshotId, nil
+}
+
 // makeImage makes an image of unencrypted volumes: everything shared has to be staged.
 func (f *furniture) makeImage(b *awssim.Builder, client *ec2.Client) error {
 	ctx := context.Background()
 	var devices []ec2types.BlockDeviceMapping
 	for i, gib := range f.sizes {
-		volume, err := client.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(gib)})
+		made, err := snapshot(b, client, gib)
 		if err != nil {
 			return err
 		}
-		b.Wait(time.Minute)
-		snapshot, err := client.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/xvd" + string(rune('a'+i))), Ebs: &ec2types.EbsBlockDevice{SnapshotId: made}})
+	}
+	if f.Others > 0 {
+		made, err := snapshot(b, client, 30)
 		if err != nil {
 			return err
 		}
-		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/xvd" + string(rune('a'+i))), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}})
+		f.others = *made
 	}
 	b.Wait(4 * time.Hour)
 	made, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{Name: aws.String("golden 1"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
@@ -280,5 +324,9 @@ func (f *furniture) options() map[string]any {
 		}
 		targets = append(targets, target)
 	}
-	return map[string]any{"region": home, "access_key": *f.key.AccessKey.AccessKeyId, "secret_key": *f.key.AccessKey.SecretAccessKey, "kms_key_id": alias, "target": targets}
+	o := map[string]any{"region": home, "access_key": *f.key.AccessKey.AccessKeyId, "secret_key": *f.key.AccessKey.SecretAccessKey, "kms_key_id": alias, "target": targets}
+	if f.Bare {
+		o["canary"] = false
+	}
+	return o
 }
