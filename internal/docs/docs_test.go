@@ -94,13 +94,31 @@ func TestNoLinkInsideTheRepositoryIsDead(t *testing.T) {
 			if anchor == "" {
 				continue
 			}
-			if target, ok := all[to]; !ok || !anchors(target)[anchor] {
+			target, ok := all[to]
+			if !ok { // what is rendered, in a hidden folder
+				target = read(t, filepath.Join(root, to))
+			}
+			if !anchors(target)[anchor] {
 				t.Errorf("%s: %s: there is no such heading", page, link)
 			}
 		}
 	}
 	if links < 50 {
 		t.Errorf("%d links were looked at", links)
+	}
+}
+
+// Where the sources of the site's pages are shown, an include is a bare line and no option is there.
+func TestNoPageSendsReadersToOneWithoutItsOptions(t *testing.T) {
+	for page, text := range pages(t) {
+		if page == "AGENTS.md" { // for those who change them
+			continue
+		}
+		for _, link := range linksOf(text) {
+			if to, _, _ := strings.Cut(link, "#"); strings.HasSuffix(to, ".mdx") {
+				t.Errorf("%s: %s: link to what is rendered of it, under .web-docs", page, link)
+			}
+		}
 	}
 }
 
