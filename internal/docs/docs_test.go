@@ -28,6 +28,18 @@ func TestTheGuideToErrorsHoldsWhatTheCatalogueSays(t *testing.T) {
 	}
 }
 
+func TestTheGuideToErrorsWritesIDsAsTheyAre(t *testing.T) {
+	headings := heading.FindAllString(read(t, root+"/docs/guides/errors.md"), -1)
+	for _, line := range headings {
+		if regexp.MustCompile(`^#+ [A-Z][a-z]*[-:]`).MatchString(line) {
+			t.Error(line)
+		}
+	}
+	if len(headings) < 50 {
+		t.Errorf("%d headings were looked at", len(headings))
+	}
+}
+
 // pages are all texts of the repository by their path from its root, with what they include.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
