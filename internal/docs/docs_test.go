@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -132,6 +133,47 @@ func TestNoPageSendsReadersToOneWithoutItsOptions(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What the guide opens of the source's key is no more than the documented policy, here for the account of the guide.
+func TestTheGuideToAutoScalingOpensTheKeyAsTheDocumentedPolicy(t *testing.T) {
+	_, text, _ := strings.Cut(read(t, root+"/docs/guides/auto-scaling.md"), "cat > launch-key.json <<'END'\n")
+	text, _, _ = strings.Cut(text, "END\n")
+	guide := statements(t, text)[1:] // the first is for the key's own account
+	documented := statements(t, strings.ReplaceAll(read(t, root+"/docs/policies/share-key.json"), "888888888888", target))
+	for _, all := range [][]map[string]any{guide, documented} {
+		for _, s := range all {
+			delete(s, "Sid")
+		}
+	}
+	if !reflect.DeepEqual(guide, documented) {
+		t.Errorf("the guide has\n%v\nthe policy\n%v", guide, documented)
+	}
+}
+
+// statements are those of a policy, with a list for every single text.
+func statements(t *testing.T, policy string) []map[string]any {
+	t.Helper()
+	var read struct{ Statement []map[string]any }
+	if err := json.Unmarshal([]byte(policy), &read); err != nil {
+		t.Fatal(err)
+	}
+	var lists func(v any) any
+	lists = func(v any) any {
+		switch v := v.(type) {
+		case map[string]any:
+			for name := range v {
+				v[name] = lists(v[name])
+			}
+		case string:
+			return []any{v}
+		}
+		return v
+	}
+	for _, s := range read.Statement {
+		lists(s)
+	}
+	return read.Statement
 }
 
 var deployed = regexp.MustCompile(`aws cloudformation deploy (?:.*\\\n)*.*`)
