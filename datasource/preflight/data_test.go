@@ -207,6 +207,32 @@ func TestABadKeyOrRoleFailsThePreflightAndAllIsToldAtOnce(t *testing.T) {
 	})
 }
 
+// The template's build redo runs the data source too: what has the name then is what the failed run has made.
+func TestANameThatIsTakenFailsThePreflightUnlessToldOtherwise(t *testing.T) {
+	onStage(t, func(s *stage) {
+		owner := ec2.NewFromConfig(s.Config(prod, tokyo))
+		volume, err := owner.CreateVolume(s.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(tokyo + "a"), Size: aws.Int32(8)})
+		s.must(err)
+		time.Sleep(time.Minute)
+		snapshot, err := owner.CreateSnapshot(s.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+		s.must(err)
+		time.Sleep(time.Hour)
+		_, err = owner.RegisterImage(s.Context(), &ec2.RegisterImageInput{Name: aws.String("golden-1"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+			Architecture:        ec2types.ArchitectureValuesX8664,
+			BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}}})
+		s.must(err)
+		s.begun = len(s.Records())
+		options := s.options()
+		options["build"].(map[string]any)["ami_name"] = "golden-1"
+		if _, err := s.execute(options); err == nil || !strings.Contains(err.Error(), `the name "golden-1" is taken`) {
+			s.Errorf("got %v", err)
+		}
+		options["fail_on"] = "never"
+		_, err = s.execute(options)
+		s.must(err)
+	})
+}
+
 func TestAWarningFailsThePreflightWhereAsked(t *testing.T) {
 	onStage(t, func(s *stage) {
 		options := s.options()

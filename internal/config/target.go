@@ -62,7 +62,7 @@ type Target struct {
 	AMIName string `mapstructure:"ami_name"`
 	// The description of the copy. Default: that of the image that is copied. May name [template variables](#template-variables).
 	AMIDescription string `mapstructure:"ami_description"`
-	// Tags of the copy, given in the call that makes it. They are added to the tags of the image that is copied, and go before them.
+	// Tags of the copy, given in the call that makes it. They are added to the tags of the image that is copied, and override them.
 	// The values may name [template variables](#template-variables).
 	Tags map[string]string `mapstructure:"tags"`
 	// Tags of the snapshots of the copy, given in the call that makes each.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -25,6 +26,18 @@ func TestTheGuideToErrorsHoldsWhatTheCatalogueSays(t *testing.T) {
 	}
 	if got := read(t, root+"/docs/guides/errors.md"); got != want {
 		t.Error("docs/guides/errors.md is stale: make generate")
+	}
+}
+
+func TestTheGuideToErrorsWritesIDsAsTheyAre(t *testing.T) {
+	headings := heading.FindAllString(read(t, root+"/docs/guides/errors.md"), -1)
+	for _, line := range headings {
+		if regexp.MustCompile(`^#+ [A-Z][a-z]*[-:]`).MatchString(line) {
+			t.Error(line)
+		}
+	}
+	if len(headings) < 50 {
+		t.Errorf("%d headings were looked at", len(headings))
 	}
 }
 
@@ -94,7 +107,11 @@ func TestNoLinkInsideTheRepositoryIsDead(t *testing.T) {
 			if anchor == "" {
 				continue
 			}
-			if target, ok := all[to]; !ok || !anchors(target)[anchor] {
+			target, ok := all[to]
+			if !ok { // what is rendered, in a hidden folder
+				target = read(t, filepath.Join(root, to))
+			}
+			if !anchors(target)[anchor] {
 				t.Errorf("%s: %s: there is no such heading", page, link)
 			}
 		}
@@ -102,6 +119,61 @@ func TestNoLinkInsideTheRepositoryIsDead(t *testing.T) {
 	if links < 50 {
 		t.Errorf("%d links were looked at", links)
 	}
+}
+
+// Where the sources of the site's pages are shown, an include is a bare line and no option is there.
+func TestNoPageSendsReadersToOneWithoutItsOptions(t *testing.T) {
+	for page, text := range pages(t) {
+		if page == "AGENTS.md" { // for those who change them
+			continue
+		}
+		for _, link := range linksOf(text) {
+			if to, _, _ := strings.Cut(link, "#"); strings.HasSuffix(to, ".mdx") {
+				t.Errorf("%s: %s: link to what is rendered of it, under .web-docs", page, link)
+			}
+		}
+	}
+}
+
+// What the guide opens of the source's key is no more than the documented policy, here for the account of the guide.
+func TestTheGuideToAutoScalingOpensTheKeyAsTheDocumentedPolicy(t *testing.T) {
+	_, text, _ := strings.Cut(read(t, root+"/docs/guides/auto-scaling.md"), "cat > launch-key.json <<'END'\n")
+	text, _, _ = strings.Cut(text, "END\n")
+	guide := statements(t, text)[1:] // the first is for the key's own account
+	documented := statements(t, strings.ReplaceAll(read(t, root+"/docs/policies/share-key.json"), "888888888888", target))
+	for _, all := range [][]map[string]any{guide, documented} {
+		for _, s := range all {
+			delete(s, "Sid")
+		}
+	}
+	if !reflect.DeepEqual(guide, documented) {
+		t.Errorf("the guide has\n%v\nthe policy\n%v", guide, documented)
+	}
+}
+
+// statements are those of a policy, with a list for every single text.
+func statements(t *testing.T, policy string) []map[string]any {
+	t.Helper()
+	var read struct{ Statement []map[string]any }
+	if err := json.Unmarshal([]byte(policy), &read); err != nil {
+		t.Fatal(err)
+	}
+	var lists func(v any) any
+	lists = func(v any) any {
+		switch v := v.(type) {
+		case map[string]any:
+			for name := range v {
+				v[name] = lists(v[name])
+			}
+		case string:
+			return []any{v}
+		}
+		return v
+	}
+	for _, s := range read.Statement {
+		lists(s)
+	}
+	return read.Statement
 }
 
 var deployed = regexp.MustCompile(`aws cloudformation deploy (?:.*\\\n)*.*`)

@@ -100,7 +100,13 @@ func explained(block string) (e explanation, err error) {
 	return e, nil
 }
 
-func title(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
+// title begins with a capital, but for ids, ARNs and Regions, which are written as they are.
+func title(text string) string {
+	if first, _, _ := strings.Cut(text, " "); strings.ContainsAny(first, "0123456789:/_") {
+		return text
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
+}
 
 // prose keeps what is meant as it stands from being read as Markdown.
 func prose(text string) string {

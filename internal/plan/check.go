@@ -69,7 +69,7 @@ func standing(req Request, facts Facts, d Destination) []Finding {
 		for _, image := range at.changed { // told as what has the name, perhaps
 			found = slices.DeleteFunc(found, func(f Finding) bool { return f.Resource == aws.ToString(image.ImageId) })
 		}
-		wrong("2.1.8", "", fmt.Sprintf("there is no image %q", d.Name), missing(req, d, facts, at), "run again without verify_only")
+		wrong("2.1.8", "", fmt.Sprintf("there is no image %q", d.Name), missing(req, d, facts, at), remade(req, d, facts))
 		return found
 	}
 	id := aws.ToString(at.use.ImageId)
@@ -89,6 +89,16 @@ func standing(req Request, facts Facts, d Destination) []Finding {
 		}
 	}
 	return found
+}
+
+// remade says how a destination gets the image that it lacks: a run makes it, unless what has its name keeps it from that.
+func remade(req Request, d Destination, facts Facts) string {
+	for _, f := range nameTroubles(req, d, facts) {
+		if f.Level == Refused {
+			return f.Next
+		}
+	}
+	return "run again without verify_only"
 }
 
 // missing says why no image of a destination stands.

@@ -81,7 +81,7 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 		}
 		fmt.Fprintf(&out, "# %s\n", c.name)
 		for _, f := range p.Findings {
-			fmt.Fprintf(&out, "%s %s [%s] %s: %s\n  because: %s\n  next: %s\n", f.Level, f.Field, f.Rule, f.At, f.Summary, f.Because, f.Next)
+			fmt.Fprint(&out, written(f))
 		}
 	}
 	golden.Equal(t, "testdata/check.golden", out.String())

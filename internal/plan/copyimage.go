@@ -58,12 +58,12 @@ func (s *CopyImage) String() string {
 	if s.Found != "" {
 		return fmt.Sprintf("wait for %s (%d GiB), begun by an earlier run, in %s", s.Found, s.GiB, s.At)
 	}
-	from := ""
+	from, volumes := "", Count(len(s.Devices), "volume", "volumes")
 	if s.FromRegion != s.At.Region {
 		from = " from " + s.FromRegion
 	}
 	if s.For == (Place{}) {
-		return fmt.Sprintf("stage %s, %d GiB in %d volumes%s in %s", s.Image.image(), s.GiB, len(s.Devices), from, s.At)
+		return fmt.Sprintf("stage %s, %d GiB in %s%s in %s", s.Image.image(), s.GiB, volumes, from, s.At)
 	}
-	return fmt.Sprintf("copy %s, %d GiB in %d volumes%s to %s%s", s.Image.image(), s.GiB, len(s.Devices), from, s.At, within(s.Minutes))
+	return fmt.Sprintf("copy %s, %d GiB in %s%s to %s%s", s.Image.image(), s.GiB, volumes, from, s.At, within(s.Minutes))
 }

@@ -72,7 +72,7 @@ func pointed(t *testing.T, out *strings.Builder, p plan.Plan) {
 	t.Helper()
 	inOrder(t, p.Steps)
 	for _, f := range p.Findings {
-		fmt.Fprintf(out, "%s %s [%s] %s: %s\n  because: %s\n  next: %s\n", f.Level, f.Field, f.Rule, f.At, f.Summary, f.Because, f.Next)
+		fmt.Fprint(out, written(f))
 	}
 	for _, pointer := range p.Destinations[0].Pointers {
 		fmt.Fprintf(out, "%s, set: %v\n", pointer, pointer.Set)

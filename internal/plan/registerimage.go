@@ -29,7 +29,7 @@ func (s *RegisterImage) Rights() []Right {
 func (s *RegisterImage) About() string { return aws.ToString(s.Source.ImageId) }
 
 func (s *RegisterImage) String() string {
-	return fmt.Sprintf("register %q in %s with %d volumes", s.Name, s.At, len(s.Snapshots))
+	return fmt.Sprintf("register %q in %s with %s", s.Name, s.At, Count(len(s.Snapshots), "volume", "volumes"))
 }
 
 // VerifyImage compares a destination's image with its source, attribute by attribute, and its snapshots with what was wanted.

@@ -33,6 +33,8 @@ func (r Ref) of(device string) string {
 		return r.Known + " (" + device + ")"
 	case r.Known != "":
 		return r.Known
+	case strings.HasPrefix(string(r.From), "canary-copy/"):
+		return "the copied " + device
 	}
 	return "the staged " + device
 }

@@ -253,19 +253,19 @@ func headline(d Document) string {
 	case all == 0 && d.Outcome == Planned:
 		return "Planned"
 	case all == 0 && len(d.Shares) > 0:
-		return "Shared in " + count(len(d.Shares), "Region", "Regions")
+		return "Shared in " + plan.Count(len(d.Shares), "Region", "Regions")
 	case all == 0:
 		return "What was unfinished is removed"
 	case d.Outcome == Planned:
-		return "Planned for " + count(all, "destination", "destinations")
+		return "Planned for " + plan.Count(all, "destination", "destinations")
 	case d.Outcome == Underway:
-		return fmt.Sprintf("Under way: %d of %s served", served, count(all, "destination", "destinations"))
+		return fmt.Sprintf("Under way: %d of %s served", served, plan.Count(all, "destination", "destinations"))
 	case served == 0 && counts[plan.Waiting] == all:
-		return "Nothing was begun for " + count(all, "destination", "destinations")
+		return "Nothing was begun for " + plan.Count(all, "destination", "destinations")
 	case served == all:
-		return fmt.Sprintf("All of %s served", count(all, "destination", "destinations"))
+		return fmt.Sprintf("All of %s served", plan.Count(all, "destination", "destinations"))
 	default:
-		return fmt.Sprintf("%d of %s without an image", all-served, count(all, "destination", "destinations"))
+		return fmt.Sprintf("%d of %s without an image", all-served, plan.Count(all, "destination", "destinations"))
 	}
 }
 

@@ -66,9 +66,9 @@ func callsText(calls map[string]int) string {
 func estimateText(e plan.Estimate) string {
 	before := ""
 	if e.BuilderCopies > 0 {
-		before = count(e.BuilderCopies, "full copy", "full copies") + " by amazon-ebs, then "
+		before = plan.Count(e.BuilderCopies, "full copy", "full copies") + " by amazon-ebs, then "
 	}
-	return fmt.Sprintf("%s%s, %d GiB stored, %d GiB between Regions, about %s", before, count(e.Copies, "copy", "copies"), e.GiBStored, e.GiBTransferred, Duration(e.Takes))
+	return fmt.Sprintf("%s%s, %d GiB stored, %d GiB between Regions, about %s", before, plan.Count(e.Copies, "copy", "copies"), e.GiBStored, e.GiBTransferred, Duration(e.Takes))
 }
 
 // costText is what a plan costs at most, at the list prices that package plan names.

@@ -29,7 +29,7 @@ var (
 // others wrote is escaped by html/template, which knows where it stands.
 func (d Document) HTML() ([]byte, error) {
 	page, err := template.New("page").Funcs(template.FuncMap{
-		"count": count, "duration": Duration, "clock": clock, "size": size, "key": keyName, "glyph": glyph, "class": class, "price": costText,
+		"count": plan.Count, "duration": Duration, "clock": clock, "size": size, "key": keyName, "glyph": glyph, "class": class, "price": costText,
 	}).Parse(pageText)
 	if err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func (d Document) figure() figure {
 		l.TextX, l.TextY = l.X2-10, l.Y2-7
 		l.Text = "no copy needed"
 		if e.Copies > 0 {
-			l.Text = count(e.Copies, "copy", "copies") + ", " + size(e.GiB)
+			l.Text = plan.Count(e.Copies, "copy", "copies") + ", " + size(e.GiB)
 		}
 		f.Flows = append(f.Flows, l)
 	}

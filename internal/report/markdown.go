@@ -32,7 +32,7 @@ func (d Document) Markdown() []byte {
 	t.fates(d)
 	t.line("## Costs\n")
 	t.line("%s of snapshots planned, %s at full size, %s between Regions; %s stored by the targets, %s left behind.\n",
-		count(d.Costs.Copies, "copy", "copies"), size(d.Costs.GiBStored), size(d.Costs.GiBTransferred), size(d.Costs.Owned), size(d.Costs.Left))
+		plan.Count(d.Costs.Copies, "copy", "copies"), size(d.Costs.GiBStored), size(d.Costs.GiBTransferred), size(d.Costs.Owned), size(d.Costs.Left))
 	t.line("At list price %s.\n", words(costText(d.Costs.Estimate)))
 	t.leftovers(d)
 	return []byte(t.text() + "\n")
@@ -63,7 +63,7 @@ func (t *text) mermaid(d Drawing) {
 		case n.Kind == FromSource:
 			lines = []string{"source image " + n.Account, n.Name, n.Region + ", " + size(n.GiB)}
 		case n.Kind == AsStaged:
-			lines = []string{"staged " + n.Account, n.Region, count(n.Copies, "copy", "copies") + ", " + size(n.GiB)}
+			lines = []string{"staged " + n.Account, n.Region, plan.Count(n.Copies, "copy", "copies") + ", " + size(n.GiB)}
 		case n.Name == "":
 			lines[0] = "all targets"
 		}
@@ -81,7 +81,7 @@ func (t *text) mermaid(d Drawing) {
 			arrow = "-.->"
 		}
 		if e.Copies > 0 {
-			moved = count(e.Copies, "copy", "copies") + ", " + size(e.GiB)
+			moved = plan.Count(e.Copies, "copy", "copies") + ", " + size(e.GiB)
 		}
 		t.line("  %s %s|\"%s\"| %s", e.From, arrow, label(moved), e.To)
 	}
@@ -184,7 +184,11 @@ func (t *text) shared(all []Share) {
 		if s.Done {
 			state = "shared"
 		}
-		t.line("- %s: %s %s, %s%s, with %s", words(s.Names), code(s.Account), code(s.Region), state, behind(" ", code(s.ImageID)), words(s.With))
+		image := ""
+		if s.ImageID != "" {
+			image = code(s.ImageID) + " in "
+		}
+		t.line("- %s: %s%s %s, %s, with %s", words(s.Names), image, code(s.Account), code(s.Region), state, words(s.With))
 	}
 	t.line("")
 }

@@ -348,13 +348,6 @@ func leftCost(left []plan.Leftover) string {
 	return ""
 }
 
-func count(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return strconv.Itoa(n) + " " + many
-}
-
 // clean shows foreign text on a terminal: what is not printable is escaped, so that nothing in it acts.
 func clean(foreign string) string {
 	if strings.IndexFunc(foreign, unprintable) < 0 {

@@ -38,7 +38,7 @@ func (e *unlike) finding(s plan.Step) *plan.Finding {
 		Next: "run again: what is done stays done"}
 	if e.stays {
 		f.Summary = "could not " + s.String() + ": the image stays, for another run made it"
-		f.Next = "deregister it and run again; or let another take its place: set ami_name, which is free then, or force_deregister with it"
+		f.Next = "deregister it and run again; or set another ami_name; or, to replace that image, set ami_name to its name and force_deregister = true"
 	}
 	if verify, is := s.(*plan.VerifyImage); is && misbilled(e.differences) {
 		f.Rule, f.Next = "2.3.3", "an image of another billing may not be launched: build the image in the target account from AWS's own image of that platform"

@@ -190,7 +190,7 @@ func TestAFailureTellsWhatBecomesOfTheImageAndHowToGoOn(t *testing.T) {
 		if c.run.PostProcessor == nil {
 			c.run.PostProcessor = new(PostProcessor)
 		}
-		fmt.Fprintf(&text, "# %s\n%s\n\n", c.title, c.run.withWayOut(errors.New("1 of 2 destinations are not served")))
+		fmt.Fprintf(&text, "# %s\n%s\n\n", c.title, c.run.withWayOut(errors.New("1 of 2 destinations is not served")))
 	}
 	golden.Equal(t, "testdata/failure.golden", text.String())
 }

@@ -36,7 +36,7 @@ var worlds = append(options.Common(other, func(template func(options.Stage) pair
 		{Option: "cleanup_only", Value: true},
 		{Option: "plan_only", Value: true},
 		{Option: "timeout", Value: "1m", With: "the run has taken 1m0s"},
-		{Option: "copy_timeout", Value: "1m", With: "1 of 1 destinations are not served"},
+		{Option: "copy_timeout", Value: "1m", With: "1 of 1 destination is not served"},
 		{Option: "poll_interval", Value: "1m"},
 		{Option: "target", Without: "target: missing"},
 		{Option: "target.name"},

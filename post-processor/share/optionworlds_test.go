@@ -29,7 +29,7 @@ type (
 )
 
 const (
-	oneFailed  = "1 of 2 destinations are not served"
+	oneFailed  = "1 of 2 destinations is not served"
 	ebsBuilder = "mitchellh.amazonebs"
 )
 

@@ -83,7 +83,7 @@ func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
 		path := filepath.Join(s.TempDir(), "result.json")
 		o["manifest_path"] = path
 		_, err := s.run(s.Context(), o)
-		if err == nil || !strings.Contains(err.Error(), "1 of 1 destinations are not served") || !strings.Contains(err.Error(), "not published") || !strings.Contains(err.Error(), "ssm:PutParameter") {
+		if err == nil || !strings.Contains(err.Error(), "1 of 1 destination is not served") || !strings.Contains(err.Error(), "not published") || !strings.Contains(err.Error(), "ssm:PutParameter") {
 			s.Errorf("got %v", err)
 		}
 		if state := s.state(path); state.State != plan.Unserved || state.ImageID != aws.ToString(s.images(prod)[0].ImageId) {

@@ -247,9 +247,17 @@ func (r *run) lift(ctx context.Context) {
 // shortcoming is what a run has not come to, as the beginning of its error.
 func shortcoming(p plan.Plan, missing []plan.DestinationPlan, unshared []plan.SharePlan) string {
 	if len(missing) == 0 {
-		return fmt.Sprintf("%d of %d images are not shared as asked for", len(unshared), len(p.Shares))
+		return fmt.Sprintf("%d of %s %s not shared as asked for", len(unshared), plan.Count(len(p.Shares), "image", "images"), areOf(unshared))
 	}
-	return fmt.Sprintf("%d of %d destinations are not served", len(missing), len(p.Destinations))
+	return fmt.Sprintf("%d of %s %s not served", len(missing), plan.Count(len(p.Destinations), "destination", "destinations"), areOf(missing))
+}
+
+// areOf is the verb for a number of things.
+func areOf[T any](things []T) string {
+	if len(things) == 1 {
+		return "is"
+	}
+	return "are"
 }
 
 func optionsOf(request plan.Request) transfer.Options {
