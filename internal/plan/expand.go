@@ -45,7 +45,12 @@ type Destination struct {
 // Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts only, so
 // that survey can look at exactly the places that Decide will ask for.
 func Expand(req Request, facts Facts) ([]Destination, []Finding) {
-	var all []Destination
+	type ordered struct {
+		target Target
+		at     Place
+	}
+	var orders []ordered
+	var places []Place
 	var findings []Finding
 	for _, target := range req.Targets {
 		regions := target.Regions
@@ -56,17 +61,26 @@ func Expand(req Request, facts Facts) ([]Destination, []Finding) {
 		findings = append(findings, errs...)
 		for _, account := range accounts {
 			for _, region := range regions {
-				d, errs := expand(req, facts, target, Place{account, region})
-				all, findings = append(all, d), append(findings, errs...)
+				at := Place{account, region}
+				orders, places = append(orders, ordered{target, at}), append(places, at)
 			}
 		}
+	}
+	abroad := imageAbroad(req, facts, places)
+	all := make([]Destination, len(orders))
+	for i, o := range orders {
+		from := abroad
+		if slices.Contains(regionsOf(req.Images), o.at.Region) {
+			from = o.at.Region
+		}
+		d, errs := expand(req, facts, o.target, o.at, from)
+		all[i], findings = d, append(findings, errs...)
 	}
 	return all, append(findings, twice(all)...)
 }
 
-// expand renders what a target says for one place.
-func expand(req Request, facts Facts, target Target, at Place) (Destination, []Finding) {
-	from := sourceRegion(req, at.Region)
+// expand renders what a target says for one place, and for the image that it gets.
+func expand(req Request, facts Facts, target Target, at Place, from string) (Destination, []Finding) {
 	image := facts.Images[from].Image
 	r := renderer{target: target.Name, at: at, vars: Vars{
 		AccountId: at.Account, Region: at.Region, Partition: facts.Source.Partition,
@@ -121,18 +135,22 @@ func (t Target) via() string {
 	return "role_name"
 }
 
-// sourceRegion is where a Region's copies come from: its own image, else that of the build's Region, else the first.
-func sourceRegion(req Request, region string) string {
+// imageAbroad is the Region whose image goes to the Regions that have none: one with a key, and of those the one where the least has to be
+// staged before others copy from there; where that is alike, the build's, else the first. What earlier runs made is found by the image
+// that it was made of, so this rests, as ways do, on what they saw as well.
+func imageAbroad(req Request, facts Facts, places []Place) string {
 	regions := regionsOf(req.Images)
-	for _, wanted := range []string{region, req.Build.Region} {
-		if slices.Contains(regions, wanted) {
-			return wanted
+	if i := slices.Index(regions, req.Build.Region); i > 0 {
+		regions[0], regions[i] = regions[i], regions[0]
+	}
+	best, least := "", gate{}
+	for _, region := range regions {
+		g := gateOf(req, facts, places, region)
+		if best == "" || g.open && !least.open || g.open == least.open && g.first < least.first {
+			best, least = region, g
 		}
 	}
-	if len(regions) == 0 {
-		return ""
-	}
-	return regions[0]
+	return best
 }
 
 func regionsOf(images []SourceImage) []string {

@@ -33,7 +33,8 @@ type network struct {
 // gate is an image of the artifact as others copy from it.
 type gate struct {
 	region string
-	usable bool  // they can
+	open   bool  // the source account has a key there to stage under
+	usable bool  // they can: it is open, or nothing has to be staged
 	whole  int64 // its size in GiB
 	first  int64 // how much of it has to be staged for that
 }
@@ -176,14 +177,14 @@ func networkOf(req Request, facts Facts, all []Destination) network {
 func gateOf(req Request, facts Facts, places []Place, region string) gate {
 	s := &supply{at: Place{facts.Source.Account, region}, from: region}
 	s.keyARN = sourceKeyARN(req, facts, s.at)
-	g := gate{region: region}
+	g := gate{region: region, open: canStage(req, facts, region)}
 	for _, v := range volumes(facts.Images[region]) {
 		g.whole += v.gib()
 		if it, _ := s.item(req, facts, v); it.staged {
 			g.first += v.gib()
 		}
 	}
-	g.usable = g.first == 0 || canStage(req, facts, region)
+	g.usable = g.open || g.first == 0
 	if len(req.Shares) > 0 || slices.ContainsFunc(places, func(at Place) bool { return at.Region == region && at.Account != facts.Source.Account }) {
 		g.first = 0
 	}
