@@ -254,8 +254,9 @@ func key(account, region string) plan.Key {
 		KeyManager: kmstypes.KeyManagerTypeCustomer, KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt}}
 }
 
-// run lets the post-processor hand the image on in the simulated AWS, and tells what copies of it moved: canaries are empty.
-func (a atlas) run(t *testing.T, seed uint64) (sum moved) {
+// run lets the post-processor hand the image on in the simulated AWS, once for each of several wishes, and tells what copies of it were
+// made each time. Canaries are empty, and do not count.
+func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.Copied) {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, seed)
 	synctest.Test(t, func(t *testing.T) {
@@ -266,29 +267,37 @@ func (a atlas) run(t *testing.T, seed uint64) (sum moved) {
 		if err := world.Build(func(b *awssim.Builder) error { return a.build(b, &f, images, volumes) }); err != nil {
 			t.Fatal(err)
 		}
-		copies = nil
-		p := share.Through(world, seed)
-		for range 2 {
-			if err := p.Configure(map[string]any{"packer_build_name": "golden"}, a.options(f)); err != nil {
-				t.Fatal(err)
-			}
-		}
 		var ids []string
 		for _, region := range slices.Sorted(maps.Keys(images)) {
 			ids = append(ids, region+":"+images[region])
 		}
-		ui := &packersdk.BasicUi{Writer: io.Discard, ErrorWriter: io.Discard}
-		if _, _, _, err := p.PostProcess(t.Context(), ui, &packersdk.MockArtifact{BuilderIdValue: "mitchellh.amazonebs", IdValue: strings.Join(ids, ","),
-			StateValues: map[string]any{"generated_data": map[string]any{"PackerRunUUID": "run-1"}}}); err != nil {
-			t.Fatalf("seed %d: %v: %+v", seed, err, a)
-		}
-		for _, c := range copies {
-			if volumes[c.SourceID] {
-				volumes[c.SnapshotID] = true
-				sum = sum.plus(copyOf(int64(c.GiB), c.FromRegion, c.Region))
+		for i, wish := range wishes {
+			copies = nil
+			p := share.Through(world, seed+uint64(i))
+			for range 2 {
+				if err := p.Configure(map[string]any{"packer_build_name": "golden"}, wish.options(f)); err != nil {
+					t.Fatal(err)
+				}
 			}
+			ui := &packersdk.BasicUi{Writer: io.Discard, ErrorWriter: io.Discard}
+			if _, _, _, err := p.PostProcess(t.Context(), ui, &packersdk.MockArtifact{BuilderIdValue: "mitchellh.amazonebs", IdValue: strings.Join(ids, ","),
+				StateValues: map[string]any{"generated_data": map[string]any{"PackerRunUUID": fmt.Sprintf("run-%d", i)}}}); err != nil {
+				t.Fatalf("seed %d: %v: %+v", seed, err, wish)
+			}
+			made = append(made, slices.DeleteFunc(copies, func(c awssim.Copied) bool {
+				volumes[c.SnapshotID] = volumes[c.SourceID]
+				return !volumes[c.SourceID]
+			}))
 		}
 	})
+	return made
+}
+
+// all is what copies moved.
+func all(copies []awssim.Copied) (sum moved) {
+	for _, c := range copies {
+		sum = sum.plus(copyOf(int64(c.GiB), c.FromRegion, c.Region))
+	}
 	return sum
 }
 
@@ -435,7 +444,7 @@ func ofRuns(t *testing.T, runs int) (w worst) {
 			continue
 		}
 		runs--
-		if err := w.add(a.run(t, uint64(seed)), least); err != nil {
+		if err := w.add(all(a.run(t, uint64(seed), a)[0]), least); err != nil {
 			t.Errorf("seed %d: %v: %+v", seed, err, a)
 		}
 	}
@@ -483,5 +492,20 @@ func TestNoRouteIsCheaper(t *testing.T) {
 		if w != (worst{1, 1}) {
 			t.Errorf("%s: %+v of the least of all routes", what, w)
 		}
+	}
+}
+
+// With the second run's targets alone the image at home would be taken for the far Region. The first took the other one, and what it made is there.
+func TestARunWithMoreTargetsMakesNothingAgainOfAnotherImage(t *testing.T) {
+	near, far := regions[1], regions[3]
+	world := atlas{gib: []int64{100}, asIs: map[string][]bool{home: {false}, near: {false}}, keys: regions, foreign: map[string]int{home: 1, near: 1, far: 1}}
+	first := world
+	first.foreign = map[string]int{near: 1, far: 1}
+	made := world.run(t, 1, first, world)
+	if got, least := all(made[0]), (moved{100, 300}); got != least {
+		t.Errorf("the first run moves %+v, the least is %+v", got, least)
+	}
+	if got, least := all(made[1]), (moved{0, 200}); got != least {
+		t.Errorf("the second run moves %+v, for its one new target it is %+v: %+v", got, least, made[1])
 	}
 }

@@ -42,15 +42,10 @@ type Destination struct {
 	skipMissingRole bool
 }
 
-// Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts only, so
-// that survey can look at exactly the places that Decide will ask for.
+// Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts, so that survey can
+// look at exactly the places that Decide will ask for; where there are several images, what was found in those places may change which they get.
 func Expand(req Request, facts Facts) ([]Destination, []Finding) {
-	type ordered struct {
-		target Target
-		at     Place
-	}
-	var orders []ordered
-	var places []Place
+	var orders []order
 	var findings []Finding
 	for _, target := range req.Targets {
 		regions := target.Regions
@@ -61,12 +56,11 @@ func Expand(req Request, facts Facts) ([]Destination, []Finding) {
 		findings = append(findings, errs...)
 		for _, account := range accounts {
 			for _, region := range regions {
-				at := Place{account, region}
-				orders, places = append(orders, ordered{target, at}), append(places, at)
+				orders = append(orders, order{target, Place{account, region}})
 			}
 		}
 	}
-	abroad := imageAbroad(req, facts, places)
+	abroad := imageAbroad(req, facts, orders)
 	all := make([]Destination, len(orders))
 	for i, o := range orders {
 		from := abroad
@@ -77,6 +71,12 @@ func Expand(req Request, facts Facts) ([]Destination, []Finding) {
 		all[i], findings = d, append(findings, errs...)
 	}
 	return all, append(findings, twice(all)...)
+}
+
+// order is a place that a target names.
+type order struct {
+	target Target
+	at     Place
 }
 
 // expand renders what a target says for one place, and for the image that it gets.
@@ -135,22 +135,46 @@ func (t Target) via() string {
 	return "role_name"
 }
 
-// imageAbroad is the Region whose image goes to the Regions that have none: one with a key, and of those the one where the least has to be
-// staged before others copy from there; where that is alike, the build's, else the first. What earlier runs made is found by the image
-// that it was made of, so this rests, as ways do, on what they saw as well.
-func imageAbroad(req Request, facts Facts, places []Place) string {
+// imageAbroad is the Region whose image goes to the Regions that have none: one with a key; of those the one that earlier runs took, because
+// what they made is found by the image that it was made of; else the one of which the least has to be staged before others copy from
+// there; where that is alike, the build's, else the first.
+func imageAbroad(req Request, facts Facts, orders []order) string {
 	regions := regionsOf(req.Images)
-	if i := slices.Index(regions, req.Build.Region); i > 0 {
-		regions[0], regions[i] = regions[i], regions[0]
+	if len(regions) < 2 {
+		return strings.Join(regions, "")
 	}
-	best, least := "", gate{}
-	for _, region := range regions {
+	if i := slices.Index(regions, req.Build.Region); i > 0 {
+		regions = slices.Insert(slices.Delete(regions, i, i+1), 0, req.Build.Region)
+	}
+	places := make([]Place, len(orders))
+	for i, o := range orders {
+		places[i] = o.at
+	}
+	rank := func(region string) []int64 {
 		g := gateOf(req, facts, places, region)
-		if best == "" || g.open && !least.open || g.open == least.open && g.first < least.first {
-			best, least = region, g
+		closed := int64(1)
+		if g.open {
+			closed = 0
+		}
+		return []int64{closed, -begun(req, facts, orders, region), g.first}
+	}
+	return slices.MinFunc(regions, func(a, b string) int { return slices.Compare(rank(a), rank(b)) })
+}
+
+// begun is how many places, of those in Regions that have no image, earlier runs gave copies of a Region's image, or began to.
+func begun(req Request, facts Facts, orders []order, from string) (n int64) {
+	regions := regionsOf(req.Images)
+	for _, o := range orders {
+		if earlier := facts.Earlier[o.at]; slices.Contains(regions, o.at.Region) || len(earlier.Images)+len(earlier.Snapshots) == 0 || facts.Images[from].Image == nil {
+			continue
+		}
+		d, _ := expand(req, facts, o.target, o.at, from)
+		image := imageAt(req, facts, d)
+		if len(image.all())+len(image.changed) > 0 || slices.ContainsFunc(volumes(facts.Images[from]), func(v volume) bool { return len(copiesAt(req, facts, d, v).all()) > 0 }) {
+			n++
 		}
 	}
-	return best
+	return n
 }
 
 func regionsOf(images []SourceImage) []string {

@@ -14,7 +14,7 @@ type Way struct {
 	Region    string
 	Accounts  int    // that copy
 	Route            // the cheaper one
-	Otherwise *Route // the other one; nil: there is none, for want of a key of the source account
+	Otherwise *Route // staged there in place of straight, or the reverse; nil: that is closed, for want of a key of the source account
 }
 
 // Route is where the accounts of a Region copy from, and what that moves.
@@ -34,9 +34,9 @@ type network struct {
 type gate struct {
 	region string
 	open   bool  // the source account has a key there to stage under
-	usable bool  // they can: it is open, or nothing has to be staged
-	whole  int64 // its size in GiB
-	first  int64 // how much of it has to be staged for that
+	usable bool  // it is, or nothing has to be staged
+	whole  int64 // GiB: the size of the image
+	first  int64 // GiB: how much of it has to be staged before, for them alone
 }
 
 // crowd is the accounts that shall have the image in a Region, others than the source account among them.
