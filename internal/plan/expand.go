@@ -42,10 +42,10 @@ type Destination struct {
 	skipMissingRole bool
 }
 
-// Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts only, so
-// that survey can look at exactly the places that Decide will ask for.
+// Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts, so that survey can
+// look at exactly the places that Decide will ask for; where there are several images, what was found in those places may change which they get.
 func Expand(req Request, facts Facts) ([]Destination, []Finding) {
-	var all []Destination
+	var orders []order
 	var findings []Finding
 	for _, target := range req.Targets {
 		regions := target.Regions
@@ -56,17 +56,31 @@ func Expand(req Request, facts Facts) ([]Destination, []Finding) {
 		findings = append(findings, errs...)
 		for _, account := range accounts {
 			for _, region := range regions {
-				d, errs := expand(req, facts, target, Place{account, region})
-				all, findings = append(all, d), append(findings, errs...)
+				orders = append(orders, order{target, Place{account, region}})
 			}
 		}
+	}
+	abroad := imageAbroad(req, facts, orders)
+	all := make([]Destination, len(orders))
+	for i, o := range orders {
+		from := abroad
+		if slices.Contains(regionsOf(req.Images), o.at.Region) {
+			from = o.at.Region
+		}
+		d, errs := expand(req, facts, o.target, o.at, from)
+		all[i], findings = d, append(findings, errs...)
 	}
 	return all, append(findings, twice(all)...)
 }
 
-// expand renders what a target says for one place.
-func expand(req Request, facts Facts, target Target, at Place) (Destination, []Finding) {
-	from := sourceRegion(req, at.Region)
+// order is a place that a target names.
+type order struct {
+	target Target
+	at     Place
+}
+
+// expand renders what a target says for one place, and for the image that it gets.
+func expand(req Request, facts Facts, target Target, at Place, from string) (Destination, []Finding) {
 	image := facts.Images[from].Image
 	r := renderer{target: target.Name, at: at, vars: Vars{
 		AccountId: at.Account, Region: at.Region, Partition: facts.Source.Partition,
@@ -121,18 +135,46 @@ func (t Target) via() string {
 	return "role_name"
 }
 
-// sourceRegion is where a Region's copies come from: its own image, else that of the build's Region, else the first.
-func sourceRegion(req Request, region string) string {
+// imageAbroad is the Region whose image goes to the Regions that have none: one with a key; of those the one that earlier runs took, because
+// what they made is found by the image that it was made of; else the one of which the least has to be staged before others copy from
+// there; where that is alike, the build's, else the first.
+func imageAbroad(req Request, facts Facts, orders []order) string {
 	regions := regionsOf(req.Images)
-	for _, wanted := range []string{region, req.Build.Region} {
-		if slices.Contains(regions, wanted) {
-			return wanted
+	if len(regions) < 2 {
+		return strings.Join(regions, "")
+	}
+	if i := slices.Index(regions, req.Build.Region); i > 0 {
+		regions = slices.Insert(slices.Delete(regions, i, i+1), 0, req.Build.Region)
+	}
+	places := make([]Place, len(orders))
+	for i, o := range orders {
+		places[i] = o.at
+	}
+	rank := func(region string) []int64 {
+		g := gateOf(req, facts, places, region)
+		closed := int64(1)
+		if g.open {
+			closed = 0
+		}
+		return []int64{closed, -begun(req, facts, orders, region), g.first}
+	}
+	return slices.MinFunc(regions, func(a, b string) int { return slices.Compare(rank(a), rank(b)) })
+}
+
+// begun is how many places, of those in Regions that have no image, earlier runs gave copies of a Region's image, or began to.
+func begun(req Request, facts Facts, orders []order, from string) (n int64) {
+	regions := regionsOf(req.Images)
+	for _, o := range orders {
+		if earlier := facts.Earlier[o.at]; slices.Contains(regions, o.at.Region) || len(earlier.Images)+len(earlier.Snapshots) == 0 || facts.Images[from].Image == nil {
+			continue
+		}
+		d, _ := expand(req, facts, o.target, o.at, from)
+		image := imageAt(req, facts, d)
+		if len(image.all())+len(image.changed) > 0 || slices.ContainsFunc(volumes(facts.Images[from]), func(v volume) bool { return len(copiesAt(req, facts, d, v).all()) > 0 }) {
+			n++
 		}
 	}
-	if len(regions) == 0 {
-		return ""
-	}
-	return regions[0]
+	return n
 }
 
 func regionsOf(images []SourceImage) []string {

@@ -41,19 +41,29 @@ func Otherwise(req Request, facts Facts) []Choice {
 		if lines := s.bornUnderKey(req); len(lines) > 0 {
 			choose(Choice{What: "the builder puts the volumes under the shared key from birth in " + s.at.Region, How: lines, Builder: true}, req, bornUnderKey(facts, s))
 		}
-		if s.from != s.at.Region {
+		if without := withKey(facts, s.at, SourceKey(req, s.at.Region), Key{}); s.from != s.at.Region && routeTo(req, without, destinations, s.at.Region) == s.from {
 			choose(Choice{What: fmt.Sprintf("every account copies straight from %s to %s", s.from, s.at.Region),
-				How: []string{"give kms_key_id as the ARN of the key in " + s.from + ": then nothing is staged in another Region"}},
-				req, withKey(facts, s.at, SourceKey(req, s.at.Region), Key{}))
+				How: []string{"give kms_key_id as the ARN of the key in " + s.from + ": then nothing is staged in another Region"}}, req, without)
 		}
 	}
 	for _, region := range straight(req, facts, supplies) {
 		at := Place{facts.Source.Account, region}
-		choose(Choice{What: "one transfer to " + region + " serves all its accounts",
-			How: []string{"make a key in the source account that " + SourceKey(req, region) + " names in " + region}},
-			req, withKey(facts, at, SourceKey(req, region), supposedKey(at)))
+		if with := withKey(facts, at, SourceKey(req, region), supposedKey(at)); routeTo(req, with, destinations, region) == region {
+			choose(Choice{What: "one transfer to " + region + " serves all its accounts",
+				How: []string{"make a key in the source account that " + SourceKey(req, region) + " names in " + region}}, req, with)
+		}
 	}
 	return choices
+}
+
+// routeTo is where the accounts of a Region that has no image copy from.
+func routeTo(req Request, facts Facts, all []Destination, region string) string {
+	for _, w := range ways(req, facts, all) {
+		if w.Region == region {
+			return w.From
+		}
+	}
+	return ""
 }
 
 // bornUnderKey are the lines for amazon-ebs that make its volumes what need not be staged; none where nothing is.

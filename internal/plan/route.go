@@ -46,7 +46,7 @@ func (s *supply) serves(at Place) bool {
 }
 
 // route chooses for every destination where it copies from: an image of the artifact in its Region; else, whichever is cheaper, copies
-// staged there, because one transfer then serves all accounts, or straight across account and Region (rule A.1). Share blocks have the
+// staged there, because one transfer then serves all accounts, or straight across account and Region (rule A.1), see ways. Share blocks have the
 // artifact's images. Supplies come in the order of their Regions. What is staged is for all the destinations of the request, whichever of
 // them are open now: a run of the same request takes it up.
 func route(req Request, facts Facts, all, destinations []Destination) ([]*supply, []Finding) {
@@ -110,6 +110,16 @@ func canStage(req Request, facts Facts, region string) bool {
 	return why == "" || key.concealed(asked, region)
 }
 
+// sourceKeyARN is the key of what is staged at a place; "" while it is not known.
+func sourceKeyARN(req Request, facts Facts, at Place) string {
+	asked := SourceKey(req, at.Region)
+	key := facts.Keys[at][asked]
+	if key.concealed(asked, at.Region) {
+		return asked
+	}
+	return key.arn()
+}
+
 // supplyOf is what a destination copies from; nil: the image's own snapshots, as their owner.
 func supplyOf(supplies []*supply, d Destination) *supply {
 	for _, s := range supplies {
@@ -124,10 +134,7 @@ func supplyOf(supplies []*supply, d Destination) *supply {
 func (s *supply) decide(req Request, facts Facts) []Finding {
 	asked := SourceKey(req, s.at.Region)
 	key := facts.Keys[s.at][asked]
-	s.keyARN = key.arn()
-	if key.concealed(asked, s.at.Region) {
-		s.keyARN = asked
-	}
+	s.keyARN = sourceKeyARN(req, facts, s.at)
 	var findings []Finding
 	for _, v := range volumes(facts.Images[s.from]) {
 		it, rule := s.item(req, facts, v)

@@ -19,7 +19,7 @@ func Sharers(req Request, facts Facts) ([]Destination, []Finding) {
 		}
 		for _, account := range share.AccountIDs {
 			for _, region := range regionsOf(req.Images) {
-				d, errs := expand(req, facts, Target{Name: share.Name, Roles: share.Roles, Profile: share.Profile, Grants: share.Grants}, Place{account, region})
+				d, errs := expand(req, facts, Target{Name: share.Name, Roles: share.Roles, Profile: share.Profile, Grants: share.Grants}, Place{account, region}, region)
 				all, findings = append(all, d), append(findings, errs...)
 			}
 		}

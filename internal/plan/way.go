@@ -5,6 +5,7 @@ package plan
 
 import (
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -13,7 +14,7 @@ type Way struct {
 	Region    string
 	Accounts  int    // that copy
 	Route            // the cheaper one
-	Otherwise *Route // the other one; nil: there is none, for want of a key of the source account
+	Otherwise *Route // staged there in place of straight, or the reverse; nil: that is closed, for want of a key of the source account
 }
 
 // Route is where the accounts of a Region copy from, and what that moves.
@@ -23,106 +24,169 @@ type Route struct {
 	GiBCopied      int64  // altogether: less where the staging serves other Regions, too
 }
 
-// crowd is who shall have the image in a Region.
-type crowd struct {
-	region, image string // image: the Region of the image
-	foreign, own  int    // accounts; the source account
-	open          bool   // the source account has a key there to stage under
+// network is what leads from an image to the Regions that have none of their own.
+type network struct {
+	gate
+	crowds []crowd // sorted by Region
 }
 
-func (c crowd) accounts() int64 { return int64(c.foreign + c.own) }
+// gate is an image of the artifact as others copy from it.
+type gate struct {
+	region string
+	open   bool  // the source account has a key there to stage under
+	usable bool  // it is, or nothing has to be staged
+	whole  int64 // GiB: the size of the image
+	first  int64 // GiB: how much of it has to be staged before, for them alone
+}
+
+// crowd is the accounts that shall have the image in a Region, others than the source account among them.
+type crowd struct {
+	region   string
+	accounts int64
+	open     bool // the source account has a key there to stage under
+}
 
 // shared reports whether one transfer to the Region serves several accounts. Then staging there saves the others; for a single one it saves nothing.
-func (c crowd) shared() bool { return c.open && c.accounts() > 1 }
+func (c crowd) shared() bool { return c.open && c.accounts > 1 }
 
-// ways chooses the cheaper route to every Region that has no image of its own, sorted by Region: the one with less between Regions, then
-// with less to copy; where both are alike, staged there. It rests on all destinations of the request and on the source, not on
-// who is left out or served already: a run that is taken up goes the same way.
+// ways chooses the cheaper route to every Region that has no image of its own, sorted by Region. It rests on all destinations of the
+// request and on the source, not on who is left out or served already: a run that is taken up goes the same way.
 func ways(req Request, facts Facts, all []Destination) []Way {
-	crowds := crowdsOf(req, facts, all)
-	var chosen []Way
-	for _, c := range crowds {
-		if c.foreign == 0 || c.region == c.image {
-			continue
+	n := networkOf(req, facts, all)
+	tell := func(c crowd, staged []string) Route {
+		r := n.route(c, staged)
+		if len(n.crowds) == 1 { // else it serves other Regions, too
+			r.GiBCopied += n.before(staged)
 		}
-		whole, _ := weights(req, facts, c.image)
-		from, first, usable := straightFrom(req, facts, crowds, c)
-		staged := Route{From: c.region, GiBTransferred: whole, GiBCopied: whole * (1 + c.accounts())}
-		straight := Route{From: from, GiBTransferred: whole * c.accounts(), GiBCopied: first + whole*c.accounts()}
-		w := Way{Region: c.region, Accounts: int(c.accounts())}
-		switch {
-		case !c.open:
-			w.Route = straight
-		case !usable:
-			w.Route = staged
-		case c.shared() || first == whole:
-			w.Route, w.Otherwise = staged, &straight
-		default:
-			w.Route, w.Otherwise = straight, &staged
+		return r
+	}
+	staged := n.best()
+	var chosen []Way
+	for _, c := range n.crowds {
+		w := Way{Region: c.region, Accounts: int(c.accounts), Route: tell(c, staged)}
+		if other, open := n.otherwise(c, staged); open {
+			r := tell(c, other)
+			w.Otherwise = &r
 		}
 		chosen = append(chosen, w)
 	}
 	return chosen
 }
 
-// straightFrom is the Region from which a Region's accounts copy straight, and what has to be staged there for them alone, in GiB: that of the
-// image, where nothing has to be or others need it there as well; else one in which it is staged anyway.
-func straightFrom(req Request, facts Facts, crowds []crowd, c crowd) (from string, first int64, usable bool) {
-	_, first = weights(req, facts, c.image)
-	usable = first == 0 || canStage(req, facts, c.image)
-	staged := ""
-	for _, o := range crowds {
-		switch {
-		case o.image != c.image || o.region == c.region || o.foreign == 0:
-		case o.region == c.image:
-			first = 0
-		case o.shared():
-			if staged == "" {
-				staged = o.region
-			}
+// best is where to stage for the least between Regions, then the least to copy: wherever accounts share it, and in one Region more at
+// most, because all others can copy straight from one. Where all is alike, nobody copies by way of a third Region; then it is staged.
+func (n network) best() []string {
+	var shared []string
+	for _, c := range n.crowds {
+		if c.shared() {
+			shared = append(shared, c.region)
 		}
 	}
-	if first > 0 && staged != "" {
-		return staged, 0, true
+	var choices [][]string
+	for _, c := range n.crowds {
+		if c.open && !c.shared() {
+			choices = append(choices, union(shared, []string{c.region}))
+		}
 	}
-	alike := slices.ContainsFunc(crowds, func(o crowd) bool {
-		return o.image == c.image && o.region != c.region && o.region != o.image && o.foreign > 0 && !o.shared()
-	})
-	if alike {
-		first = 0
-	}
-	return c.image, first, usable
+	return slices.MinFunc(append(choices, shared), func(a, b []string) int { return slices.Compare(n.cost(a), n.cost(b)) })
 }
 
-// crowdsOf counts the accounts of every Region of the targets, sorted by Region.
-func crowdsOf(req Request, facts Facts, all []Destination) []crowd {
-	crowds := map[string]crowd{}
-	for _, d := range all {
+// otherwise is where to stage where a Region is served the other way: best without it, or there as well.
+func (n network) otherwise(c crowd, staged []string) (other []string, open bool) {
+	if !slices.Contains(staged, c.region) {
+		return union(staged, []string{c.region}), c.open
+	}
+	n.crowds = slices.Clone(n.crowds)
+	n.crowds[slices.Index(n.crowds, c)].open = false
+	other = n.best()
+	return other, n.leads(other)
+}
+
+// cost is what a choice of Regions to stage in comes to: GiB between Regions, GiB copied, accounts that copy by way of a third Region.
+func (n network) cost(staged []string) []int64 {
+	if !n.leads(staged) {
+		return []int64{math.MaxInt64}
+	}
+	across, copied, around := int64(0), n.before(staged), int64(0)
+	for _, c := range n.crowds {
+		r := n.route(c, staged)
+		across, copied = across+r.GiBTransferred, copied+r.GiBCopied
+		if r.From != c.region && r.From != n.region {
+			around += c.accounts
+		}
+	}
+	return []int64{across, copied, around}
+}
+
+// leads reports whether every Region is served where it is staged in some.
+func (n network) leads(staged []string) bool { return n.usable || len(staged) > 0 }
+
+// from is where the accounts of all other Regions copy straight from.
+func (n network) from(staged []string) string {
+	if len(staged) == 0 || n.usable && n.first == 0 {
+		return n.region
+	}
+	return staged[0]
+}
+
+// before is what is staged in the image's own Region for copies straight from there, in GiB.
+func (n network) before(staged []string) int64 {
+	if len(staged) == len(n.crowds) || n.from(staged) != n.region {
+		return 0
+	}
+	return n.first
+}
+
+// route is how a Region is served where it is staged in some.
+func (n network) route(c crowd, staged []string) Route {
+	if slices.Contains(staged, c.region) {
+		return Route{From: c.region, GiBTransferred: n.whole, GiBCopied: n.whole * (1 + c.accounts)}
+	}
+	return Route{From: n.from(staged), GiBTransferred: n.whole * c.accounts, GiBCopied: n.whole * c.accounts}
+}
+
+// networkOf counts who shall have an image where there is none.
+func networkOf(req Request, facts Facts, all []Destination) network {
+	var n network
+	byImage, places := false, make([]Place, len(all))
+	crowds, others := map[string]crowd{}, map[string]bool{}
+	for i, d := range all {
+		places[i] = d.At
+		if d.FromRegion == d.At.Region {
+			continue
+		}
+		byImage = byImage || d.Method == ByImage
+		n.region = d.FromRegion // one goes to all
 		c := crowds[d.At.Region]
-		c.region, c.image, c.open = d.At.Region, d.FromRegion, canStage(req, facts, d.At.Region)
-		if d.At.Account == facts.Source.Account {
-			c.own++
-		} else {
-			c.foreign++
-		}
-		crowds[d.At.Region] = c
+		c.region, c.accounts, c.open = d.At.Region, c.accounts+1, canStage(req, facts, d.At.Region)
+		crowds[c.region], others[c.region] = c, others[c.region] || d.At.Account != facts.Source.Account
 	}
-	var sorted []crowd
 	for _, region := range slices.Sorted(maps.Keys(crowds)) {
-		sorted = append(sorted, crowds[region])
+		if others[region] {
+			n.crowds = append(n.crowds, crowds[region])
+		}
 	}
-	return sorted
+	n.gate = gateOf(req, facts, places, n.region)
+	if byImage && n.first > 0 {
+		n.first = n.whole
+	}
+	return n
 }
 
-// weights are the size of an image in GiB, and of those of its volumes that have to be staged before others copy them.
-func weights(req Request, facts Facts, region string) (whole, staged int64) {
+// gateOf looks at the image of a Region as others copy from it: what is staged there anyway costs nothing.
+func gateOf(req Request, facts Facts, places []Place, region string) gate {
 	s := &supply{at: Place{facts.Source.Account, region}, from: region}
-	s.keyARN = facts.Keys[s.at][SourceKey(req, region)].arn()
+	s.keyARN = sourceKeyARN(req, facts, s.at)
+	g := gate{region: region, open: canStage(req, facts, region)}
 	for _, v := range volumes(facts.Images[region]) {
-		whole += v.gib()
+		g.whole += v.gib()
 		if it, _ := s.item(req, facts, v); it.staged {
-			staged += v.gib()
+			g.first += v.gib()
 		}
 	}
-	return whole, staged
+	g.usable = g.open || g.first == 0
+	if len(req.Shares) > 0 || slices.ContainsFunc(places, func(at Place) bool { return at.Region == region && at.Account != facts.Source.Account }) {
+		g.first = 0
+	}
+	return g
 }

@@ -228,9 +228,12 @@ func quoted(names []string) string {
 // ways tell what is moved to Regions that have no image, and what it would be the other way.
 func (t *text) ways(ways []plan.Way) {
 	for _, w := range ways {
-		other := "; no other way is open, for want of a key of the source account"
-		if w.Otherwise != nil {
+		other := "; the source account has no key to stage it there"
+		switch {
+		case w.Otherwise != nil:
 			other = fmt.Sprintf("; %s it would be %s", routeText(w.Region, *w.Otherwise), movedText(*w.Otherwise))
+		case w.From == w.Region:
+			other = "; straight there is no way, for want of a key of the source account"
 		}
 		t.line("To %s: %s, %s%s", w.Region, routeText(w.Region, w.Route), movedText(w.Route), other)
 	}

@@ -220,21 +220,32 @@ func (s *survey) site(ctx context.Context, d plan.Destination) plan.Site {
 	return site
 }
 
-// earlier looks for what runs before this one left at a place of a Region's image. Without a sealing key there was no such run.
+// earlier looks for what runs before this one left at a place of a Region's image; where a Region has none, they may have taken any.
+// Without a sealing key there was no such run.
 func (s *survey) earlier(ctx context.Context, at plan.Place, from string) {
+	var sources []string
 	s.mu.Lock()
-	image := s.facts.Images[from]
 	_, seen := s.facts.Earlier[at]
+	for _, region := range slices.Sorted(maps.Keys(s.facts.Images)) {
+		if image := s.facts.Images[region]; image.SealKey != nil && (region == from || from != at.Region) {
+			sources = append(sources, origin.Mark{Account: s.facts.Source.Account, Region: region, ImageID: aws.ToString(image.Image.ImageId)}.Source())
+		}
+	}
 	s.mu.Unlock()
-	if image.SealKey == nil || seen {
+	if len(sources) == 0 || seen {
 		return
 	}
-	mark := origin.Mark{Account: s.facts.Source.Account, Region: from, ImageID: aws.ToString(image.Image.ImageId)}
-	ours := func(values ...string) []ec2types.Filter {
+	ours := func(endings ...string) []ec2types.Filter {
+		var values []string
+		for _, source := range sources {
+			for _, ending := range endings {
+				values = append(values, source+ending)
+			}
+		}
 		return []ec2types.Filter{{Name: aws.String("tag:" + origin.Source), Values: values}}
 	}
 	var found plan.Earlier
-	snapshots := ec2.NewDescribeSnapshotsPaginator(s.pool.EC2(at), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: ours(mark.Source() + "/*")})
+	snapshots := ec2.NewDescribeSnapshotsPaginator(s.pool.EC2(at), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: ours("/*")})
 	for snapshots.HasMorePages() {
 		page, err := snapshots.NextPage(ctx)
 		if err != nil {
@@ -243,7 +254,7 @@ func (s *survey) earlier(ctx context.Context, at plan.Place, from string) {
 		}
 		found.Snapshots = append(found.Snapshots, page.Snapshots...)
 	}
-	images := ec2.NewDescribeImagesPaginator(s.pool.EC2(at), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: ours(mark.Source(), mark.Source()+"/staged/*"),
+	images := ec2.NewDescribeImagesPaginator(s.pool.EC2(at), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: ours("", "/staged/*"),
 		IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true)})
 	for images.HasMorePages() {
 		page, err := images.NextPage(ctx)

@@ -52,8 +52,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 		return s.facts, err
 	}
 	s.units(ctx)
-	destinations, _ := plan.Expand(req, s.facts) // Decide tells what is wrong with them
-	destinations = slices.DeleteFunc(destinations, func(d plan.Destination) bool { return !s.facts.HasRegion(d.At.Region) })
+	destinations := s.expand()
 	sharers, _ := plan.Sharers(req, s.facts)
 	sharers = slices.DeleteFunc(sharers, func(d plan.Destination) bool {
 		return slices.ContainsFunc(destinations, func(o plan.Destination) bool { return o.At == d.At })
@@ -63,11 +62,31 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 			s.keep(func(f *plan.Facts) { f.Sites[d.At] = plan.Site{Err: awsclient.Refused("profile", err)} })
 		}
 	}
-	err = errors.Join(s.staging(ctx, destinations), s.each(ctx, len(destinations), func(ctx context.Context, i int) { s.destination(ctx, destinations[i]) }),
-		s.each(ctx, len(sharers), func(ctx context.Context, i int) { s.sharer(ctx, sharers[i]) }))
+	destinations, err = s.places(ctx, destinations)
+	err = errors.Join(err, s.staging(ctx, destinations), s.each(ctx, len(sharers), func(ctx context.Context, i int) { s.sharer(ctx, sharers[i]) }))
 	s.grants(ctx)
 	s.sources(ctx)
 	return s.facts, err
+}
+
+// expand makes the destinations that can be looked at. Decide tells what is wrong with them.
+func (s *survey) expand() []plan.Destination {
+	all, _ := plan.Expand(s.req, s.facts)
+	return slices.DeleteFunc(all, func(d plan.Destination) bool { return !s.facts.HasRegion(d.At.Region) })
+}
+
+// places looks at destinations. What is seen there may say that earlier runs took another image of the artifact: those that get it are
+// looked at again, because their names may be others then.
+func (s *survey) places(ctx context.Context, destinations []plan.Destination) ([]plan.Destination, error) {
+	look := func(all []plan.Destination) error {
+		return s.each(ctx, len(all), func(ctx context.Context, i int) { s.destination(ctx, all[i]) })
+	}
+	err := look(destinations)
+	now := s.expand()
+	moved := slices.DeleteFunc(slices.Clone(now), func(d plan.Destination) bool {
+		return slices.ContainsFunc(destinations, func(o plan.Destination) bool { return o.At == d.At && o.FromRegion == d.FromRegion })
+	})
+	return now, errors.Join(err, look(moved))
 }
 
 // survey is one look at everything.
