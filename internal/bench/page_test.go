@@ -106,9 +106,9 @@ Copies are looked at with one DescribeSnapshots per account and Region, whatever
 and last looks are close together, those between up to five minutes apart. Of the copies that one image waits for, the last to end sets the pace; where others wait for
 room, every one of them does.`
 
-const routeText = `A small world has one to three volumes, each shareable as it is or not, none to two accounts in each of four Regions, the source account among them or not, and the
-source account's key in some of the Regions. For each, all routes are gone through: every destination may copy every volume from any Region in which the
-source account can stage it, or from the original where that can be shared. What moves between Regions counts first.`
+const routeText = `A small world has an image or two in different Regions, of one to three volumes, each shareable as it is or not, none to two accounts in each of four Regions, the source
+account among them or not, and the source account's key in some of the Regions. For each, all routes are gone through: every destination may copy every volume from any Region in
+which the source account can stage it, or from an original that can be shared. What moves between Regions counts first. Less than the least fails, as more does.`
 
 const weightText = `Every run is a process of its own, which the simulated AWS is a part of. ` + "`describe`" + ` is what Packer starts every plugin with. The amazon plugin is built with the flags of its
 own releases.`

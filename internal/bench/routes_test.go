@@ -4,19 +4,13 @@
 package bench
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/cryptotest"
@@ -449,38 +443,6 @@ func ofRuns(t *testing.T, runs int) (w worst) {
 		}
 	}
 	return w
-}
-
-// TestRoutesOfRuns runs small worlds in a process of its own: runs take a test to be part of.
-func TestRoutesOfRuns(t *testing.T) {
-	if *routes == 0 {
-		t.Skip("without -routes there is nothing to run")
-	}
-	if err := json.NewEncoder(os.Stdout).Encode(ofRuns(t, *routes)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-var routes = flag.Int("routes", 0, "run so many small worlds and print how far they are above the least of all routes")
-
-// runsOfRoutes is how many of the small worlds are run where everything is measured.
-const runsOfRoutes = 200
-
-// ratios compare what is moved in small worlds with the least of all routes: by their plans, and by the copies of whole runs.
-func ratios(worlds int) (across, copied float64, err error) {
-	planned, err := ofPlans(worlds)
-	if err != nil {
-		return 0, 0, err
-	}
-	printed, err := exec.Command(os.Args[0], "-test.run=^TestRoutesOfRuns$", "-routes="+strconv.Itoa(runsOfRoutes)).Output()
-	if err != nil {
-		return 0, 0, fmt.Errorf("%w\n%s", err, printed)
-	}
-	var ran worst
-	if err := json.NewDecoder(bytes.NewReader(printed)).Decode(&ran); err != nil {
-		return 0, 0, fmt.Errorf("%w\n%s", err, printed)
-	}
-	return max(planned.Across, ran.Across), max(planned.Copied, ran.Copied), nil
 }
 
 func TestNoRouteIsCheaper(t *testing.T) {

@@ -268,20 +268,25 @@ func calls(results map[scenario]series) (figures []figure) {
 	return append(figures, figure{Name: "describe_volumes_ratio", Value: most(26) / most(1), Limit: looksLimit, Means: "those calls for 26 volumes over those for one"})
 }
 
-// routed compares the plans of small worlds with the best of all routes.
+// routed compares what is moved in small worlds with the best of all routes: by their plans, and by the copies of whole runs.
 func routed(t *testing.T) []figure {
-	across, copied, err := ratios(worlds)
+	planned, err := ofPlans(worlds)
 	if err != nil {
 		t.Fatal(err)
 	}
+	ran := ofRuns(t, worldsRun)
 	return []figure{
-		{Name: "cross_region_ratio", Value: across, Limit: 1, Means: fmt.Sprintf("GiB between Regions, over the least of all routes: the worst of %d small worlds", worlds)},
-		{Name: "bytes_ratio", Value: copied, Limit: 1, Means: "GiB copied altogether, over the least of all routes that move so little between Regions: the worst of the same worlds"},
+		{Name: "cross_region_ratio", Value: max(planned.Across, ran.Across), Limit: 1,
+			Means: fmt.Sprintf("GiB between Regions, over the least of all routes: the worst of the plans of %d small worlds, and of the copies that %d of them come to", worlds, worldsRun)},
+		{Name: "bytes_ratio", Value: max(planned.Copied, ran.Copied), Limit: 1, Means: "GiB copied altogether, over the least of all routes that move so little between Regions: the worst of the same worlds"},
 	}
 }
 
-// worlds is how many small worlds are drawn.
-const worlds = 2000
+// worlds is how many small worlds are drawn, worldsRun in how many of them the image is handed on.
+const (
+	worlds    = 2000
+	worldsRun = 200
+)
 
 // light is what the plugin itself takes.
 func light(t *testing.T, results map[scenario]series) []figure {

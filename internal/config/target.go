@@ -35,7 +35,7 @@ type Target struct {
 	ExcludeAccountIDs []string `mapstructure:"exclude_account_ids"`
 	// What becomes of an account that does not let us assume its role: `fail`, or `skip`, which tells of it and goes on without the account. Default: `fail`.
 	MissingRole string `mapstructure:"missing_role"`
-	// The Regions. Default: those of the artifact. A Region without an image of the artifact is served from another one.
+	// The Regions. Default: those of the artifact. A Region without an image of the artifact is served from the one of which the least has to be staged first, or that an earlier run took.
 	Regions []string `mapstructure:"regions"`
 	// `false` lets the run succeed without this target: that it did not get its copy is told, and is no failure. Default: `true`.
 	Required config.Trilean `mapstructure:"required"`
