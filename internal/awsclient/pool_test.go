@@ -356,7 +356,7 @@ func TestACallWithoutATokenIsRepeatedOnlyWhereAWSDidNotAct(t *testing.T) {
 		calls   int
 		unclear bool
 	}{
-		awssim.Throttled: {2, false}, awssim.LostAnswer: {1, true}, awssim.LateError: {1, true}, awssim.Reset: {1, true}, awssim.Unavailable: {1, true},
+		awssim.Throttled: {2, false}, awssim.LostAnswer: {1, true}, awssim.LateError: {1, true}, awssim.TornAnswer: {1, true}, awssim.Reset: {1, true}, awssim.Unavailable: {1, true},
 		awssim.LimitReached: {1, false},
 	} {
 		t.Run(string(fault), func(t *testing.T) {
@@ -461,6 +461,18 @@ func TestExternalIDsAreNotShown(t *testing.T) {
 					t.Errorf("%s: %s", name, text)
 				}
 			}
+		}
+	})
+}
+
+// What only reads, or says how things shall be, is asked again for an answer that broke off (4.2.3).
+func TestATornAnswerIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		pool := w.pool(t)
+		w.Inject(awssim.Rule{Fault: awssim.TornAnswer, Action: "ec2:DescribeSnapshots", Nth: 1})
+		if err := look(t.Context(), pool.EC2(plan.Place{Account: source, Region: home})); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -62,6 +62,23 @@ func TestSourceCredentialsThatEndAreToldOnceAndTheRunIsTakenUp(t *testing.T) {
 	}
 }
 
+// Whatever answer breaks off while the image is being protected: it is protected, and the run that fails says so.
+func TestATornAnswerCostsNoProtection(t *testing.T) {
+	for _, operation := range []string{"sts:GetCallerIdentity", "ec2:DescribeImages", "ec2:CreateTags", "ec2:EnableImageDeregistrationProtection"} {
+		t.Run(operation, func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				s.closed(prod)
+				s.world.Inject(awssim.Rule{Fault: awssim.TornAnswer, Action: operation, Nth: 1})
+				_, err := s.run(s.Context(), s.options(prod))
+				if err == nil || strings.Contains(err.Error(), "Packer destroys the image now") {
+					s.Errorf("told: %v", err)
+				}
+				s.safe()
+			})
+		})
+	}
+}
+
 // fragile panics in the goroutine of one of its calls.
 type fragile struct {
 	aws.HTTPClient
