@@ -4,12 +4,14 @@
 package share
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -71,6 +73,22 @@ func TestATornAnswerCostsNoProtection(t *testing.T) {
 				s.world.Inject(awssim.Rule{Fault: awssim.TornAnswer, Action: operation, Nth: 1})
 				_, err := s.run(s.Context(), s.options(prod))
 				if err == nil || strings.Contains(err.Error(), "Packer destroys the image now") {
+					s.Errorf("told: %v", err)
+				}
+				s.safe()
+			})
+		})
+	}
+}
+
+// Cut off at whatever moment, also while the image is being protected: it is protected, and that is told.
+func TestARunCutOffAtItsVeryBeginningLeavesTheImageProtected(t *testing.T) {
+	for after := 20 * time.Millisecond; after <= 400*time.Millisecond; after += 20 * time.Millisecond {
+		t.Run(after.String(), func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				ctx, cancel := context.WithTimeout(s.Context(), after)
+				defer cancel()
+				if _, err := s.run(ctx, s.options(prod)); !s.tells("Nothing of the build is lost", err) || s.tells("Packer destroys the image now", err) {
 					s.Errorf("told: %v", err)
 				}
 				s.safe()

@@ -64,7 +64,7 @@ func (r *run) run(ctx context.Context) error {
 	}
 	r.result.Ended = time.Now()
 	if err != nil {
-		r.protectAgain(ctx)
+		_ = safely.Do(func() error { return r.protectAgain(ctx) }) // where it cannot, the image is told to be as it was known
 		r.result.Failure = err.Error()
 	}
 	r.write()
@@ -126,29 +126,46 @@ func (r *run) open(ctx context.Context) error {
 	return nil
 }
 
+// protects reports whether the run protects its images at all.
+func (r *run) protects() bool {
+	return len(r.images) > 0 && !r.callers && !r.config.PlanOnly && !r.config.ProtectSource.False()
+}
+
 // protect protects the images of the build, unless the template forbids it. A refusal is told at once and does not end the run.
 func (r *run) protect(ctx context.Context) {
-	if r.callers || r.config.PlanOnly || r.config.ProtectSource.False() {
+	if !r.protects() {
 		return
 	}
 	var findings []plan.Finding
 	r.result.Source, findings = transfer.Protect(ctx, r.pool, r.account, r.build.RunID, r.images, r.say)
-	r.atRisk = len(findings) > 0
-	if r.atRisk {
+	r.atRisk = len(findings) > 0 || ctx.Err() != nil // a step that was not begun has no finding
+	if len(findings) > 0 {
 		r.ui.Error(report.Findings(findings) + "\n" + unprotected)
 	}
 }
 
-// protectAgain protects the images of a build that failed once more: a run for other accounts, or somebody who has taken the image up meanwhile, may
-// have lifted the protection when it succeeded.
-func (r *run) protectAgain(ctx context.Context) {
-	if len(protected(r.result.Source)) == 0 || r.callers {
-		return
+// protectAgain protects the images of a build that failed once more: the first time may have been cut off or met a passing reason, and a run for
+// other accounts, or somebody who has taken the image up meanwhile, may have lifted the protection when it succeeded.
+func (r *run) protectAgain(ctx context.Context) error {
+	if !r.protects() {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
 	defer cancel()
-	// What was known stays so where nothing can be seen any more, as with credentials that have ended.
-	_, _ = transfer.Protect(ctx, r.pool, r.account, r.build.RunID, r.images, func(plan.Event) {})
+	if r.account == "" { // the first look at who acts failed, or was cut off
+		if err := r.open(ctx); err != nil {
+			return err
+		}
+	}
+	ends, findings := transfer.Protect(ctx, r.pool, r.account, r.build.RunID, r.images, func(plan.Event) {})
+	unseen := len(findings) > 0 || ctx.Err() != nil
+	for i, known := range r.result.Source { // of the same images; what was known stays so where nothing can be seen any more, as with credentials that have ended
+		if known.Protected && (unseen || ends[i].Protected) {
+			ends[i] = known
+		}
+	}
+	r.result.Source, r.atRisk = ends, r.atRisk && unseen
+	return nil
 }
 
 // lastLook is how long the protection of the image of a failed build is looked after.
