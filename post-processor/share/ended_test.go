@@ -142,3 +142,52 @@ func TestAPanicAtAnyCallIsAnError(t *testing.T) {
 		t.Error("no panic ended a run")
 	}
 }
+
+// cancelling is a screen on which a text cancels the run.
+type cancelling struct {
+	*screen
+	upon   string
+	cancel context.CancelFunc
+}
+
+func (c cancelling) Say(text string) {
+	c.screen.Say(text)
+	if strings.Contains(text, c.upon) {
+		c.cancel()
+	}
+}
+
+// behindItsProof is a run that somebody cancels when all that it was asked for is done.
+func (s *stage) behindItsProof() error {
+	ctx, cancel := context.WithCancel(s.Context())
+	p := &PostProcessor{client: s.world, seed: 1}
+	if err := p.Configure(s.options(prod)); err != nil {
+		s.Fatal(err)
+	}
+	_, _, _, err := p.PostProcess(ctx, cancelling{s.screen, "done: verify", cancel}, built("mitchellh.amazonebs", tokyo+":"+s.image, map[string]any{"PackerRunUUID": "run-1"}))
+	return err
+}
+
+func TestASuccessCancelledAtItsEndLiftsTheProtection(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if err := s.behindItsProof(); err != nil {
+			s.Fatal(err)
+		}
+		if protected, ours := s.protected(); protected || ours {
+			s.Errorf("the source image is protected: %v, by us: %v", protected, ours)
+		}
+	})
+}
+
+func TestASuccessTellsOfAProtectionThatStays(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.world.Inject(awssim.Rule{Fault: awssim.Unavailable, Action: "ec2:DisableImageDeregistrationProtection"})
+		if err := s.behindItsProof(); err != nil {
+			s.Fatal(err)
+		}
+		s.safe()
+		if !s.tells("Still protected against deregistration: "+s.image+" in "+tokyo, nil) || !s.tells("disable-image-deregistration-protection", nil) {
+			s.Errorf("not told:\n%s", s.screen)
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -249,17 +250,25 @@ func bearsProtection(image plan.Image) bool {
 }
 
 // lift takes away, as the last act of a run that succeeded, the protection that this run has set, or one before it that it has taken
-// up. Where that fails the images stay protected, and nothing is lost.
+// up: also where somebody cancels it behind its last step. Where that fails the images stay protected, and nothing is lost.
 func (r *run) lift(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTime)
+	defer cancel()
 	ends, findings := transfer.Lift(ctx, r.pool, r.account, r.result.Source, r.say)
 	for _, end := range ends {
 		i := slices.IndexFunc(r.result.Source, func(s plan.SourceEnd) bool { return s.Region == end.Region })
 		r.result.Source[i] = end
 	}
 	if len(findings) > 0 {
-		r.ui.Error(report.Findings(findings) + "\n" + howToLift(r.result.Source))
+		r.ui.Error(report.Findings(findings))
+	}
+	if images := protected(r.result.Source); len(images) > 0 {
+		r.ui.Error("Still protected against deregistration: " + strings.Join(images, ", ") + ". Once it is not needed any more:\n" + howToLift(r.result.Source))
 	}
 }
+
+// liftTime is how long lifting the protection may last.
+const liftTime = time.Minute
 
 // shortcoming is what a run has not come to, as the beginning of its error.
 func shortcoming(p plan.Plan, missing []plan.DestinationPlan, unshared []plan.SharePlan) string {
