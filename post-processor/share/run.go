@@ -174,7 +174,8 @@ const lastLook = 20 * time.Second
 
 // handOn looks, decides, shows and does.
 func (r *run) handOn(ctx context.Context, request plan.Request) error {
-	if !r.seal(ctx) && request.Publishes() {
+	var sealed bool
+	if request.Images, sealed = r.seal(ctx); !sealed && request.Publishes() {
 		return errors.New("nothing was begun: what cannot be proved to be this plugin's is never published; allow ec2:CreateTags on the source image, or leave out what shall name the images")
 	}
 	p, _, err := r.decide(ctx, request)
@@ -221,12 +222,12 @@ func (r *run) decide(ctx context.Context, request plan.Request) (plan.Plan, plan
 }
 
 // seal gives the images the key that proves what is ours. Without it the run goes on, and no later one can take it up.
-func (r *run) seal(ctx context.Context) (sealed bool) {
-	findings := transfer.Seal(ctx, r.pool, r.account, origin.NewKey(), r.images, r.say)
+func (r *run) seal(ctx context.Context) (images []plan.SourceImage, sealed bool) {
+	images, findings := transfer.Seal(ctx, r.pool, r.account, origin.NewKey(), r.images, r.say)
 	if len(findings) > 0 {
 		r.ui.Error(report.Findings(findings) + "\n" + unsealed)
 	}
-	return len(findings) == 0
+	return images, len(findings) == 0
 }
 
 // look surveys, and sees which images of the caller's bear a protection that a run before this one has set.
