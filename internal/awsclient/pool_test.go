@@ -476,3 +476,28 @@ func TestATornAnswerIsAskedForAgain(t *testing.T) {
 		}
 	})
 }
+
+// A call that is not repeated cannot clear itself.
+func TestAnEndpointThatAnswersIsNotToldToBeSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var told []string
+		pool := w.pool(t, func(a *awsclient.Access) { a.Silent = func(text string) { told = append(told, text) } })
+		client := pool.EC2(plan.Place{Account: source, Region: home})
+		w.Inject(awssim.Rule{Fault: awssim.Reset, Action: "ec2:CopySnapshot", Nth: 1})
+		w.Inject(awssim.Rule{Fault: awssim.Reset, Action: "ec2:DescribeSnapshots", Nth: 2})
+		_, err := client.CopySnapshot(t.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0123456789abcdef0")})
+		if !awsclient.IsUnclear(err) {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := look(t.Context(), client); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Hour)
+		}
+		if len(told) > 0 {
+			t.Errorf("told: %q", told)
+		}
+	})
+}

@@ -15,14 +15,14 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// unanswered is the last call that got no answer, while it has none: an endpoint out of reach is asked until the run ends.
+// unanswered is the last call that got no answer, while its endpoint gives none: one that is out of reach is asked until the run ends.
 type unanswered struct {
 	silent func(string) // nil: nobody listens
 
 	mu    sync.Mutex
 	call  call
 	why   error     // nil: there is none
-	since time.Time // when a call had no answer first, and none of those after it has had one
+	since time.Time // when a call had no answer first, and its endpoint has given none after it
 	told  bool
 }
 
@@ -57,7 +57,7 @@ func (u *unanswered) noted(ctx context.Context, err error) string {
 			u.told = true
 			return fmt.Sprintf("Nothing answers %v: %v. It is asked again and again; does this machine reach that endpoint?", this, silence)
 		}
-	case this == u.call:
+	case this.service == u.call.service && this.region == u.call.region: // the endpoint is there
 		u.why = nil
 	}
 	return ""
