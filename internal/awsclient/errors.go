@@ -95,10 +95,16 @@ func IsParameterTaken(err error) bool { return Code(err) == "ParameterAlreadyExi
 // WouldSucceed reports the answer of a dry run that was allowed (6.2, 6.6).
 func WouldSucceed(err error) bool { return has(err, dryRun) }
 
-// IsWeather reports an error that passes: throttling, 5xx, a connection that broke.
+// IsWeather reports an error that passes: throttling, 5xx, a connection that broke, if in the middle of an answer.
 func IsWeather(err error) bool { return weather.IsErrorRetryable(err).Bool() }
 
-// IsUnclear reports that nobody knows whether the call had its effect: no answer came, or one of 5xx (design of *once* calls, 4.2.3).
+// isTorn reports an answer that broke off, or that nobody can read: what it said is lost, whatever its status.
+func isTorn(err error) bool {
+	var torn *smithy.DeserializationError
+	return errors.As(err, &torn)
+}
+
+// IsUnclear reports that nobody knows whether the call had its effect: no whole answer came, or one of 5xx (design of *once* calls, 4.2.3).
 func IsUnclear(err error) bool {
 	var session *SessionError
 	var serialization *smithy.SerializationError
@@ -108,7 +114,7 @@ func IsUnclear(err error) bool {
 		return false
 	}
 	status := status(err)
-	return status == 0 || status >= http.StatusInternalServerError
+	return status == 0 || status >= http.StatusInternalServerError || isTorn(err)
 }
 
 // quoted is where STS repeats an external id, which is a secret, because of its form (5.5).

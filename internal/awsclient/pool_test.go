@@ -356,7 +356,7 @@ func TestACallWithoutATokenIsRepeatedOnlyWhereAWSDidNotAct(t *testing.T) {
 		calls   int
 		unclear bool
 	}{
-		awssim.Throttled: {2, false}, awssim.LostAnswer: {1, true}, awssim.LateError: {1, true}, awssim.Reset: {1, true}, awssim.Unavailable: {1, true},
+		awssim.Throttled: {2, false}, awssim.LostAnswer: {1, true}, awssim.LateError: {1, true}, awssim.TornAnswer: {1, true}, awssim.Reset: {1, true}, awssim.Unavailable: {1, true},
 		awssim.LimitReached: {1, false},
 	} {
 		t.Run(string(fault), func(t *testing.T) {
@@ -461,6 +461,43 @@ func TestExternalIDsAreNotShown(t *testing.T) {
 					t.Errorf("%s: %s", name, text)
 				}
 			}
+		}
+	})
+}
+
+// What only reads, or says how things shall be, is asked again for an answer that broke off (4.2.3).
+func TestATornAnswerIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		pool := w.pool(t)
+		w.Inject(awssim.Rule{Fault: awssim.TornAnswer, Action: "ec2:DescribeSnapshots", Nth: 1})
+		if err := look(t.Context(), pool.EC2(plan.Place{Account: source, Region: home})); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A call that is not repeated cannot clear itself.
+func TestAnEndpointThatAnswersIsNotToldToBeSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var told []string
+		pool := w.pool(t, func(a *awsclient.Access) { a.Silent = func(text string) { told = append(told, text) } })
+		client := pool.EC2(plan.Place{Account: source, Region: home})
+		w.Inject(awssim.Rule{Fault: awssim.Reset, Action: "ec2:CopySnapshot", Nth: 1})
+		w.Inject(awssim.Rule{Fault: awssim.Reset, Action: "ec2:DescribeSnapshots", Nth: 2})
+		_, err := client.CopySnapshot(t.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0123456789abcdef0")})
+		if !awsclient.IsUnclear(err) {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := look(t.Context(), client); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Hour)
+		}
+		if len(told) > 0 {
+			t.Errorf("told: %q", told)
 		}
 	})
 }

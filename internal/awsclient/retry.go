@@ -66,7 +66,7 @@ type retryer struct {
 	jitter   *jitter
 }
 
-// again repeats after whatever passes: throttling, 5xx, resets, time-outs.
+// again repeats after whatever passes: throttling, 5xx, resets, time-outs, torn answers.
 func again(attempts int, jitter *jitter) retryer { return retryer{attempts, weather, jitter} }
 
 // once repeats only what AWS refused before acting, or what was never sent.
@@ -95,6 +95,7 @@ var (
 		retry.RetryableErrorCode{Codes: stumbles},
 		retry.RetryableHTTPStatusCode{Codes: retry.DefaultRetryableHTTPStatusCodes},
 		retry.RetryableConnectionError{},
+		retry.IsErrorRetryableFunc(func(err error) aws.Ternary { return aws.BoolTernary(isTorn(err)) }),
 	}
 	notActed = retry.IsErrorRetryables{
 		retry.NoRetryCanceledError{},

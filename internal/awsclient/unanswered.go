@@ -11,17 +11,18 @@ import (
 	"time"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// unanswered is the last call that got no answer, while it has none: an endpoint out of reach is asked until the run ends.
+// unanswered is the last call that got no answer, while its endpoint gives none: one that is out of reach is asked until the run ends.
 type unanswered struct {
 	silent func(string) // nil: nobody listens
 
 	mu    sync.Mutex
 	call  call
 	why   error     // nil: there is none
-	since time.Time // when a call had no answer first, and none of those after it has had one
+	since time.Time // when a call had no answer first, and its endpoint has given none after it
 	told  bool
 }
 
@@ -41,25 +42,38 @@ func (u *unanswered) note(ctx context.Context, err error) {
 
 // noted is what there is to tell, for the first time, after an attempt; "": nothing.
 func (u *unanswered) noted(ctx context.Context, err error) string {
-	var unsent *smithyhttp.RequestSendError
+	silence := silenceOf(err)
 	this := call{awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx), awsmiddleware.GetRegion(ctx)}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
 	case ctx.Err() != nil:
-	case errors.As(err, &unsent):
+	case silence != nil:
 		if u.why == nil {
 			u.since, u.told = time.Now(), false
 		}
-		u.call, u.why = this, unsent
+		u.call, u.why = this, silence
 		if !u.told && time.Since(u.since) >= suspicious {
 			u.told = true
-			return fmt.Sprintf("Nothing answers %v: %v. It is asked again and again; does this machine reach that endpoint?", this, unsent)
+			return fmt.Sprintf("Nothing answers %v: %v. It is asked again and again; does this machine reach that endpoint?", this, silence)
 		}
-	case this == u.call:
+	case this.service == u.call.service && this.region == u.call.region: // the endpoint is there
 		u.why = nil
 	}
 	return ""
+}
+
+// silenceOf is what an error says of an answer that did not come, or not as a whole; nil: there was one.
+func silenceOf(err error) error {
+	var unsent *smithyhttp.RequestSendError
+	var torn *smithy.DeserializationError
+	switch {
+	case errors.As(err, &unsent):
+		return unsent
+	case errors.As(err, &torn):
+		return torn
+	}
+	return nil
 }
 
 // Waited is why a look or call has failed: with ctx over its cause, and the call that it waited for where that had no answer.

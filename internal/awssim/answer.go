@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"maps"
@@ -19,7 +20,11 @@ func (w *World) answer(c *Call, out any, err error) (*http.Response, error) {
 	switch {
 	case err == nil:
 		c.status = http.StatusOK
-		return c.request.Answer(c.ID, out), nil
+		answer := c.request.Answer(c.ID, out)
+		if c.fault == TornAnswer {
+			answer.Body = torn(answer.Body)
+		}
+		return answer, nil
 	case errors.As(err, &malformed):
 		refusal = &Refusal{malformed.Status, malformed.Code, malformed.Message}
 	case !errors.As(err, &refusal):
@@ -33,6 +38,26 @@ func (w *World) answer(c *Call, out any, err error) (*http.Response, error) {
 func copyAnswer(out http.ResponseWriter, answer *http.Response) {
 	maps.Copy(out.Header(), answer.Header)
 	out.WriteHeader(answer.StatusCode)
-	_, _ = io.Copy(out, answer.Body) // a client that is gone has no use for the rest
+	_, err := io.Copy(out, answer.Body)
 	_ = answer.Body.Close()
+	if errors.Is(err, io.ErrUnexpectedEOF) { // a fault that cuts the connection; a client that is gone has no use for the rest
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// torn is the first half of a body, behind which the connection breaks.
+func torn(body io.Reader) io.ReadCloser {
+	whole, _ := io.ReadAll(body) // of memory
+	return io.NopCloser(breaking{bytes.NewReader(whole[:len(whole)/2])})
+}
+
+// breaking has no end, but a break.
+type breaking struct{ io.Reader }
+
+func (b breaking) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }

@@ -23,6 +23,7 @@ const (
 	Reset          Fault = "reset"           // the connection breaks; no effect
 	LostAnswer     Fault = "lost-answer"     // the effect, then the connection breaks
 	LateError      Fault = "late-error"      // the effect, then HTTP 500
+	TornAnswer     Fault = "torn-answer"     // the effect, then half of the answer, and the connection breaks; refusals arrive
 	StaleRead      Fault = "stale-read"      // the answer misses what is younger than staleFor (4.4.1)
 	ExpiredSession Fault = "expired-session" // the session is over from now on; long-term credentials are spared
 	LateFailure    Fault = "late-failure"    // the copy is accepted and fails later; other calls are spared
@@ -31,7 +32,7 @@ const (
 
 // Faults are all of them.
 func Faults() []Fault {
-	return []Fault{Throttled, ServerError, Unavailable, Reset, LostAnswer, LateError, StaleRead, ExpiredSession, LateFailure, LimitReached}
+	return []Fault{Throttled, ServerError, Unavailable, Reset, LostAnswer, LateError, TornAnswer, StaleRead, ExpiredSession, LateFailure, LimitReached}
 }
 
 // staleFor is how old a thing is before stale reads know of it (4.4.1).
@@ -81,7 +82,7 @@ func (w *World) Inject(rule Rule) {
 // action, resources, how many-th. It never depends on the order in which calls of others arrive.
 func WithChaos(share float64, kinds ...Fault) Option {
 	if len(kinds) == 0 {
-		kinds = []Fault{Throttled, ServerError, Unavailable, Reset, LostAnswer, LateError}
+		kinds = []Fault{Throttled, ServerError, Unavailable, Reset, LostAnswer, LateError, TornAnswer}
 	}
 	return func(w *World) { w.chaos = chaos{share, kinds} }
 }

@@ -34,8 +34,13 @@ func Check(req Request, facts Facts) Plan {
 		if facts.Images[d.FromRegion].Image == nil {
 			continue
 		}
-		p.Destinations = append(p.Destinations, destinationPlan(req, d, facts, nil))
-		for _, f := range standing(req, facts, d) {
+		planned, wrong := destinationPlan(req, d, facts, nil), standing(req, facts, d)
+		if at := imageAt(req, facts, d); at.use != nil {
+			planned.Stands = aws.ToString(at.use.ImageId)
+			planned.Sound = facts.blind(d.At) == nil && !slices.ContainsFunc(wrong, func(f Finding) bool { return f.Level == Refused })
+		}
+		p.Destinations = append(p.Destinations, planned)
+		for _, f := range wrong {
 			if d.Optional && f.Level == Refused {
 				f.Level = Warning
 			}

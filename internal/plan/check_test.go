@@ -79,6 +79,11 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 		if p.Refused() != c.refuse || len(p.Steps) > 0 {
 			t.Errorf("%s: refused %v, %d steps", c.name, p.Refused(), len(p.Steps))
 		}
+		for _, d := range p.Destinations { // what is optional is found as well, and refuses nothing
+			if d.Sound == (c.refuse || d.Optional) || d.Sound && d.Stands == "" {
+				t.Errorf("%s: %q stands, sound %v", c.name, d.Stands, d.Sound)
+			}
+		}
 		fmt.Fprintf(&out, "# %s\n", c.name)
 		for _, f := range p.Findings {
 			fmt.Fprint(&out, written(f))

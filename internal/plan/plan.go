@@ -60,6 +60,8 @@ type DestinationPlan struct {
 	KeyARN     string
 	Carried    []Carried
 	Pointers   []Pointer // what shall name the image for others
+	Stands     string    `json:",omitempty"` // of Check: the image that is there; "" for none
+	Sound      bool      `json:",omitempty"` // of Check: all is as a finished run leaves it
 }
 
 // Carried says what becomes of one attribute of the source image (rule 2.4).

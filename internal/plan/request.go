@@ -6,6 +6,8 @@ package plan
 import (
 	"slices"
 	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // Request is what was asked: complete, defaults filled in, nothing looked up yet.
@@ -38,7 +40,8 @@ type Request struct {
 // SourceImage names an image that the build made.
 type SourceImage struct {
 	Region  string
-	ImageID string // ami-...
+	ImageID string     // ami-...
+	SealKey origin.Key `json:",omitempty"` // as it was given to the image, or found there; nil: not known
 }
 
 // Build is what the artifact tells of the build. Nothing else of generated_data is kept: it holds passwords and keys.

@@ -259,7 +259,8 @@ func (s *site) tells() string {
 		}
 		sources, findings := transfer.Protect(s.Context(), pool, s.SourceAccount, name, req.Images, quiet)
 		show(findings)
-		show(transfer.Seal(s.Context(), pool, s.SourceAccount, origin.ParseKey(strings.Repeat("5a", 16)), req.Images, quiet))
+		req.Images, findings = transfer.Seal(s.Context(), pool, s.SourceAccount, origin.ParseKey(strings.Repeat("5a", 16)), req.Images, quiet)
+		show(findings)
 		facts, err := survey.Look(s.Context(), pool, req)
 		if err != nil {
 			fmt.Fprintln(&told, err)

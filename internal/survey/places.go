@@ -48,6 +48,9 @@ func (s *survey) image(ctx context.Context, source plan.SourceImage) {
 		return
 	}
 	seen := plan.Image{Image: image, Snapshots: map[string]plan.Snapshot{}, SealKey: sealKey(image)}
+	if seen.SealKey == nil { // given just now, and not shown yet (4.4.1)
+		seen.SealKey = source.SealKey
+	}
 	uefi, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameUefiData})
 	if err != nil {
 		s.blind(at, source.ImageID, "ec2:DescribeImageAttribute", err)

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -48,9 +50,9 @@ func Lift(ctx context.Context, pool *awsclient.Pool, account string, sources []p
 	return onImages(ctx, pool, steps, images, say, func(end *plan.SourceEnd, d Done) { end.Protected = d.Err != nil })
 }
 
-// Seal gives those images of an account that have no sealing key this one. What the run makes is sealed with it, and found again
-// by a later run.
-func Seal(ctx context.Context, pool *awsclient.Pool, account string, key origin.Key, images []plan.SourceImage, say func(plan.Event)) []plan.Finding {
+// Seal gives those images of an account that have no sealing key this one, and answers all with the key that stands. What the run makes is
+// sealed with it, and found again by a later run.
+func Seal(ctx context.Context, pool *awsclient.Pool, account string, key origin.Key, images []plan.SourceImage, say func(plan.Event)) ([]plan.SourceImage, []plan.Finding) {
 	var steps []plan.Step
 	for _, image := range images {
 		steps = append(steps, &plan.SealImage{
@@ -58,8 +60,12 @@ func Seal(ctx context.Context, pool *awsclient.Pool, account string, key origin.
 			ImageID: image.ImageID, Key: key,
 		})
 	}
-	_, findings := onImages(ctx, pool, steps, images, say, func(*plan.SourceEnd, Done) {})
-	return findings
+	sealed := slices.Clone(images)
+	_, findings := onImages(ctx, pool, steps, images, say, func(end *plan.SourceEnd, d Done) {
+		i := slices.IndexFunc(sealed, func(image plan.SourceImage) bool { return image.Region == end.Region })
+		sealed[i].SealKey = d.SealKey
+	})
+	return sealed, findings
 }
 
 func onImages(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, images []plan.SourceImage, say func(plan.Event), note func(*plan.SourceEnd, Done)) ([]plan.SourceEnd, []plan.Finding) {
@@ -120,13 +126,33 @@ func (t *transfer) protectImage(ctx context.Context, j *job, s *plan.ProtectImag
 	return Done{Err: comeBack{}}
 }
 
-// sealImage leaves an image's own key as it is: what earlier runs sealed is proved by it.
-func (t *transfer) sealImage(ctx context.Context, s *plan.SealImage) Done {
+// settling is how long after giving a key it is read back: runs that begin at once have all given theirs by then, and the last one stands.
+const settling = 3 * time.Second
+
+// sealImage leaves an image's own key as it is: what earlier runs sealed is proved by it. A key of its own is read back until it is shown (4.4.1).
+func (t *transfer) sealImage(ctx context.Context, j *job, s *plan.SealImage) Done {
 	image, err := t.image(ctx, s.At, s.ImageID)
-	if err != nil || image == nil || has(image, origin.SealKey) {
+	switch {
+	case err != nil:
+		return Done{Err: err}
+	case image != nil && has(image, origin.SealKey):
+		d := Done{SealKey: origin.ParseKey(tagsOf(image.Tags)[origin.SealKey])}
+		if j.memo.changed {
+			d.Made = s.ImageID
+		}
+		return d
+	case j.memo.changed && j.patient() && j.memo.looks < 5, image == nil && j.patient() && j.memo.looks < 3:
+		return Done{Err: comeBack{pause(j.memo.looks)}}
+	case j.memo.changed: // AWS has taken it
+		return Done{Made: s.ImageID, SealKey: s.Key}
+	case image == nil: // that is told by who looks at everything
+		return Done{}
+	}
+	if err := t.tag(ctx, s.At, s.ImageID, map[string]string{origin.SealKey: s.Key.Tag()}); err != nil {
 		return Done{Err: err}
 	}
-	return Done{Made: s.ImageID, Err: t.tag(ctx, s.At, s.ImageID, map[string]string{origin.SealKey: s.Key.Tag()})}
+	j.memo.changed, j.memo.looks = true, 0
+	return Done{Err: comeBack{settling}}
 }
 
 // liftProtection lifts what bears our tag, and nothing else.

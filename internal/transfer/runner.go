@@ -14,6 +14,7 @@ import (
 
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/safely"
 )
@@ -27,6 +28,7 @@ type Done struct {
 	Made         string             // AWS id
 	Snapshot     *ec2types.Snapshot // as last seen
 	Uses         map[string]string  // device -> snapshot that the image starts from
+	SealKey      origin.Key         // that the source image has
 	Adopted      bool               // the image is another run's
 	Unsealed     bool               // the image could not get its second seal: nothing may point at it
 	Left         []plan.Leftover

@@ -124,7 +124,7 @@ func (t *transfer) act(ctx context.Context, j *job, end func(Done)) {
 	case *plan.ProtectImage:
 		end(t.protectImage(ctx, j, s))
 	case *plan.SealImage:
-		end(t.sealImage(ctx, s))
+		end(t.sealImage(ctx, j, s))
 	case *plan.LiftProtection:
 		end(t.liftProtection(ctx, s))
 	default:

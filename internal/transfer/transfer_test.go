@@ -147,7 +147,7 @@ func TestARunRepeatsCallByCall(t *testing.T) {
 // A call whose answer is lost is not made again: the place is looked at.
 func TestALostAnswerIsLookedForAndTheCallNotRepeated(t *testing.T) {
 	for _, action := range []string{"ec2:CopySnapshot", "ec2:RegisterImage"} {
-		for _, fault := range []awssim.Fault{awssim.LostAnswer, awssim.LateError} {
+		for _, fault := range []awssim.Fault{awssim.LostAnswer, awssim.LateError, awssim.TornAnswer} {
 			t.Run(action+" "+string(fault), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed, []string{"222222222222"}, []string{home})
@@ -304,13 +304,13 @@ func (w without) Do(r *http.Request) (*http.Response, error) {
 	return w.World.Do(r)
 }
 
-// Throttling, 5xx, resets, lost answers and stale reads fail no run and make nothing twice.
+// Throttling, 5xx, resets, lost and torn answers and stale reads fail no run and make nothing twice.
 func TestWeatherFailsNoRun(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away}, awssim.WithSeed(seed))
 			awssim.WithChaos(0.3, awssim.Throttled, awssim.ServerError, awssim.Unavailable, awssim.Reset, awssim.LostAnswer, awssim.LateError,
-				awssim.StaleRead, awssim.ExpiredSession, awssim.LimitReached)(h.World)
+				awssim.TornAnswer, awssim.StaleRead, awssim.ExpiredSession, awssim.LimitReached)(h.World)
 			_, result := h.run(t.Context(), h.request())
 			awssim.WithChaos(0)(h.World)
 			h.complete(result)

@@ -275,7 +275,7 @@ func (h *house) decide(ctx context.Context, pool *awsclient.Pool, req plan.Reque
 // decided seals the image, looks, and makes the plan.
 func (h *house) decided(ctx context.Context, pool *awsclient.Pool, req plan.Request) plan.Plan {
 	h.t.Helper()
-	if findings := transfer.Seal(ctx, pool, source, h.sealKey, h.images, func(plan.Event) {}); len(findings) > 0 {
+	if _, findings := transfer.Seal(ctx, pool, source, h.sealKey, h.images, func(plan.Event) {}); len(findings) > 0 {
 		h.t.Fatal(findings)
 	}
 	facts, err := survey.Look(ctx, pool, req)

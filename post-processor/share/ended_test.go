@@ -4,12 +4,14 @@
 package share
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -62,6 +64,39 @@ func TestSourceCredentialsThatEndAreToldOnceAndTheRunIsTakenUp(t *testing.T) {
 	}
 }
 
+// Whatever answer breaks off while the image is being protected: it is protected, and the run that fails says so.
+func TestATornAnswerCostsNoProtection(t *testing.T) {
+	for _, operation := range []string{"sts:GetCallerIdentity", "ec2:DescribeImages", "ec2:CreateTags", "ec2:EnableImageDeregistrationProtection"} {
+		t.Run(operation, func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				s.closed(prod)
+				s.world.Inject(awssim.Rule{Fault: awssim.TornAnswer, Action: operation, Nth: 1})
+				_, err := s.run(s.Context(), s.options(prod))
+				if err == nil || strings.Contains(err.Error(), "Packer destroys the image now") {
+					s.Errorf("told: %v", err)
+				}
+				s.safe()
+			})
+		})
+	}
+}
+
+// Cut off at whatever moment, also while the image is being protected: it is protected, and that is told.
+func TestARunCutOffAtItsVeryBeginningLeavesTheImageProtected(t *testing.T) {
+	for after := 20 * time.Millisecond; after <= 400*time.Millisecond; after += 20 * time.Millisecond {
+		t.Run(after.String(), func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				ctx, cancel := context.WithTimeout(s.Context(), after)
+				defer cancel()
+				if _, err := s.run(ctx, s.options(prod)); !s.tells("Nothing of the build is lost", err) || s.tells("Packer destroys the image now", err) {
+					s.Errorf("told: %v", err)
+				}
+				s.safe()
+			})
+		})
+	}
+}
+
 // fragile panics in the goroutine of one of its calls.
 type fragile struct {
 	aws.HTTPClient
@@ -106,4 +141,53 @@ func TestAPanicAtAnyCallIsAnError(t *testing.T) {
 	if broke == 0 {
 		t.Error("no panic ended a run")
 	}
+}
+
+// cancelling is a screen on which a text cancels the run.
+type cancelling struct {
+	*screen
+	upon   string
+	cancel context.CancelFunc
+}
+
+func (c cancelling) Say(text string) {
+	c.screen.Say(text)
+	if strings.Contains(text, c.upon) {
+		c.cancel()
+	}
+}
+
+// behindItsProof is a run that somebody cancels when all that it was asked for is done.
+func (s *stage) behindItsProof() error {
+	ctx, cancel := context.WithCancel(s.Context())
+	p := &PostProcessor{client: s.world, seed: 1}
+	if err := p.Configure(s.options(prod)); err != nil {
+		s.Fatal(err)
+	}
+	_, _, _, err := p.PostProcess(ctx, cancelling{s.screen, "done: verify", cancel}, built("mitchellh.amazonebs", tokyo+":"+s.image, map[string]any{"PackerRunUUID": "run-1"}))
+	return err
+}
+
+func TestASuccessCancelledAtItsEndLiftsTheProtection(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if err := s.behindItsProof(); err != nil {
+			s.Fatal(err)
+		}
+		if protected, ours := s.protected(); protected || ours {
+			s.Errorf("the source image is protected: %v, by us: %v", protected, ours)
+		}
+	})
+}
+
+func TestASuccessTellsOfAProtectionThatStays(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.world.Inject(awssim.Rule{Fault: awssim.Unavailable, Action: "ec2:DisableImageDeregistrationProtection"})
+		if err := s.behindItsProof(); err != nil {
+			s.Fatal(err)
+		}
+		s.safe()
+		if !s.tells("Still protected against deregistration: "+s.image+" in "+tokyo, nil) || !s.tells("disable-image-deregistration-protection", nil) {
+			s.Errorf("not told:\n%s", s.screen)
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -155,6 +156,32 @@ func TestHCPPackerGetsNothingUnlessAsked(t *testing.T) {
 		output, err := s.run(s.Context(), s.options(prod))
 		if err != nil || output.State(registryimage.ArtifactStateURI) != nil {
 			s.Errorf("%v, %v", output.State(registryimage.ArtifactStateURI), err)
+		}
+	})
+}
+
+// What cannot be looked at is told, and takes nothing from what stands.
+func TestVerifyOnlyNamesTheImageThatStandsBesideAWarning(t *testing.T) {
+	onStage(t, func(s *stage) {
+		_, err := iam.NewFromConfig(s.world.Config(prod, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("but-not"),
+			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"ec2:GetEbsEncryptionByDefault","Resource":"*"}]}`)})
+		if err != nil {
+			s.Fatal(err)
+		}
+		time.Sleep(time.Minute) // until it is seen everywhere
+		o, path := s.options(prod), filepath.Join(s.TempDir(), "manifest.json")
+		o["target"].([]any)[0].(map[string]any)["kms_key_id"] = "default"
+		if _, err := s.run(s.Context(), o); err != nil {
+			s.Fatal(err)
+		}
+		o["source_amis"], o["verify_only"], o["manifest_path"] = map[string]any{tokyo: s.image}, true, path
+		output, err := s.after(s.Context(), nullBuilder, o)
+		if err != nil {
+			s.Fatal(err)
+		}
+		told, _ := manifested(s.T, path)
+		if d := told.Destinations[0]; d.State != plan.Served || d.ImageID != *s.images(prod)[0].ImageId || strings.Contains(output.String(), "no image") {
+			s.Errorf("told %+v, and %s", d, output)
 		}
 	})
 }

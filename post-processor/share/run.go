@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -64,7 +65,7 @@ func (r *run) run(ctx context.Context) error {
 	}
 	r.result.Ended = time.Now()
 	if err != nil {
-		r.protectAgain(ctx)
+		_ = safely.Do(func() error { return r.protectAgain(ctx) }) // where it cannot, the image is told to be as it was known
 		r.result.Failure = err.Error()
 	}
 	r.write()
@@ -126,29 +127,46 @@ func (r *run) open(ctx context.Context) error {
 	return nil
 }
 
+// protects reports whether the run protects its images at all.
+func (r *run) protects() bool {
+	return len(r.images) > 0 && !r.callers && !r.config.PlanOnly && !r.config.ProtectSource.False()
+}
+
 // protect protects the images of the build, unless the template forbids it. A refusal is told at once and does not end the run.
 func (r *run) protect(ctx context.Context) {
-	if r.callers || r.config.PlanOnly || r.config.ProtectSource.False() {
+	if !r.protects() {
 		return
 	}
 	var findings []plan.Finding
 	r.result.Source, findings = transfer.Protect(ctx, r.pool, r.account, r.build.RunID, r.images, r.say)
-	r.atRisk = len(findings) > 0
-	if r.atRisk {
+	r.atRisk = len(findings) > 0 || ctx.Err() != nil // a step that was not begun has no finding
+	if len(findings) > 0 {
 		r.ui.Error(report.Findings(findings) + "\n" + unprotected)
 	}
 }
 
-// protectAgain protects the images of a build that failed once more: a run for other accounts, or somebody who has taken the image up meanwhile, may
-// have lifted the protection when it succeeded.
-func (r *run) protectAgain(ctx context.Context) {
-	if len(protected(r.result.Source)) == 0 || r.callers {
-		return
+// protectAgain protects the images of a build that failed once more: the first time may have been cut off or met a passing reason, and a run for
+// other accounts, or somebody who has taken the image up meanwhile, may have lifted the protection when it succeeded.
+func (r *run) protectAgain(ctx context.Context) error {
+	if !r.protects() {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
 	defer cancel()
-	// What was known stays so where nothing can be seen any more, as with credentials that have ended.
-	_, _ = transfer.Protect(ctx, r.pool, r.account, r.build.RunID, r.images, func(plan.Event) {})
+	if r.account == "" { // the first look at who acts failed, or was cut off
+		if err := r.open(ctx); err != nil {
+			return err
+		}
+	}
+	ends, findings := transfer.Protect(ctx, r.pool, r.account, r.build.RunID, r.images, func(plan.Event) {})
+	unseen := len(findings) > 0 || ctx.Err() != nil
+	for i, known := range r.result.Source { // of the same images; what was known stays so where nothing can be seen any more, as with credentials that have ended
+		if known.Protected && (unseen || ends[i].Protected) {
+			ends[i] = known
+		}
+	}
+	r.result.Source, r.atRisk = ends, r.atRisk && unseen
+	return nil
 }
 
 // lastLook is how long the protection of the image of a failed build is looked after.
@@ -156,7 +174,8 @@ const lastLook = 20 * time.Second
 
 // handOn looks, decides, shows and does.
 func (r *run) handOn(ctx context.Context, request plan.Request) error {
-	if !r.seal(ctx) && request.Publishes() {
+	var sealed bool
+	if request.Images, sealed = r.seal(ctx); !sealed && request.Publishes() {
 		return errors.New("nothing was begun: what cannot be proved to be this plugin's is never published; allow ec2:CreateTags on the source image, or leave out what shall name the images")
 	}
 	p, _, err := r.decide(ctx, request)
@@ -203,12 +222,12 @@ func (r *run) decide(ctx context.Context, request plan.Request) (plan.Plan, plan
 }
 
 // seal gives the images the key that proves what is ours. Without it the run goes on, and no later one can take it up.
-func (r *run) seal(ctx context.Context) (sealed bool) {
-	findings := transfer.Seal(ctx, r.pool, r.account, origin.NewKey(), r.images, r.say)
+func (r *run) seal(ctx context.Context) (images []plan.SourceImage, sealed bool) {
+	images, findings := transfer.Seal(ctx, r.pool, r.account, origin.NewKey(), r.images, r.say)
 	if len(findings) > 0 {
 		r.ui.Error(report.Findings(findings) + "\n" + unsealed)
 	}
-	return len(findings) == 0
+	return images, len(findings) == 0
 }
 
 // look surveys, and sees which images of the caller's bear a protection that a run before this one has set.
@@ -232,17 +251,25 @@ func bearsProtection(image plan.Image) bool {
 }
 
 // lift takes away, as the last act of a run that succeeded, the protection that this run has set, or one before it that it has taken
-// up. Where that fails the images stay protected, and nothing is lost.
+// up: also where somebody cancels it behind its last step. Where that fails the images stay protected, and nothing is lost.
 func (r *run) lift(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTime)
+	defer cancel()
 	ends, findings := transfer.Lift(ctx, r.pool, r.account, r.result.Source, r.say)
 	for _, end := range ends {
 		i := slices.IndexFunc(r.result.Source, func(s plan.SourceEnd) bool { return s.Region == end.Region })
 		r.result.Source[i] = end
 	}
 	if len(findings) > 0 {
-		r.ui.Error(report.Findings(findings) + "\n" + howToLift(r.result.Source))
+		r.ui.Error(report.Findings(findings))
+	}
+	if images := protected(r.result.Source); len(images) > 0 {
+		r.ui.Error("Still protected against deregistration: " + strings.Join(images, ", ") + ". Once it is not needed any more:\n" + howToLift(r.result.Source))
 	}
 }
+
+// liftTime is how long lifting the protection may last.
+const liftTime = time.Minute
 
 // shortcoming is what a run has not come to, as the beginning of its error.
 func shortcoming(p plan.Plan, missing []plan.DestinationPlan, unshared []plan.SharePlan) string {

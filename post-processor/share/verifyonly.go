@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
@@ -26,11 +25,11 @@ func (r *run) check(ctx context.Context, request plan.Request) error {
 	p := plan.Check(request, facts)
 	p.Findings = diagnose.Looks(p.Findings, facts)
 	r.follow(p)
-	for i := range r.result.Destinations {
+	for i, standing := range p.Destinations {
 		d := &r.result.Destinations[i]
-		d.State = plan.Served
-		if slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.At == d.At && f.Level != plan.Note }) {
-			d.State = plan.Unserved
+		d.State, d.ImageID = plan.Unserved, standing.Stands
+		if standing.Sound {
+			d.State = plan.Served
 		}
 	}
 	if p.Refused() {
