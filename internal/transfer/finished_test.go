@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -37,12 +38,17 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 			h.Inject(awssim.Rule{Fault: awssim.Throttled, Account: target, Action: "ec2:DescribeSnapshots", Times: 4})
 		}, "role_name"},
 	} {
-		for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
-			t.Run(name+", by "+string(method), func(t *testing.T) {
+		for _, way := range []string{"snapshot", "image", "snapshot, of one seal", "image, of one seal"} {
+			t.Run(name+", by "+way, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed[1:2], []string{target}, []string{home})
+					method, alone, _ := strings.Cut(way, ", ")
+					if alone != "" {
+						h.forbidSealing(target)
+						time.Sleep(time.Minute)
+					}
 					h.images[0].ImageID, _ = h.occupy(source, home, "golden") // of no demands on IMDS
-					h.with = func(req *plan.Request) { req.Targets[0].Method = method }
+					h.with = func(req *plan.Request) { req.Targets[0].Method = plan.Method(method) }
 					if _, result := h.run(t.Context(), h.request()); len(result.Images) != 1 {
 						t.Fatalf("%+v", result.Findings)
 					}
