@@ -217,12 +217,12 @@ func (b *builder) offer(s *supply, goals []goal) *offer {
 			continue
 		}
 		source := b.source(o, it)
-		stays := b.share(o, it, source, without(s.lasting.Accounts, it.sharedWith()), "lasting")
+		stays := b.share(o, it, source, without(s.lasting.Accounts, it.forGood()), "lasting")
 		lasting = append(lasting, stays...)
 		needed := accountsOf(wanting[i])
-		o.given[it.id()] = without(without(needed, s.lasting.Accounts), append(it.sharedWith(), o.at.Account))
+		o.given[it.id()] = without(without(needed, s.lasting.Accounts), append(it.forGood(), o.at.Account))
 		shares := b.share(o, it, source, o.given[it.id()])
-		if len(o.given[it.id()]) < len(without(needed, it.sharedWith())) {
+		if len(o.given[it.id()]) < len(without(needed, it.forGood())) {
 			shares = append(shares, stays...)
 		}
 		source.needs = append(slices.Clone(source.needs), shares...)
@@ -319,7 +319,7 @@ func (b *builder) open(o *offer, wanting [][]goal, lasting []ID) {
 	var before []string
 	image := b.facts.Images[o.from]
 	if !o.staged {
-		before = image.SharedWith.Accounts
+		before = forGood(image.SharedWith.Accounts, image.Image.Tags)
 	}
 	head := Head{Step: id("share", o.at.Region, origin.Whole, "lasting"), At: o.at, Needs: slices.Concat(o.whole.needs, lasting), Takes: callTime}
 	var stays []ID
@@ -343,7 +343,7 @@ func (b *builder) open(o *offer, wanting [][]goal, lasting []ID) {
 	if len(o.admitted) > 0 {
 		head.Step, head.Needs = id("share", o.at.Region, origin.Whole), slices.Clone(o.whole.needs)
 		step := &ShareImage{Head: head, Image: o.whole.ref, With: Audience{Accounts: o.admitted}}
-		if _, known := origin.Remembered(tagMap(image.Image.Tags)); !o.staged && !known {
+		if !o.staged {
 			step.Remember = origin.Remember(union(before, o.lasting.Accounts))
 		}
 		shared = append(shared, b.add(step))
@@ -403,13 +403,14 @@ func (b *builder) seal(of Head, c candidate, key origin.Key) {
 	}
 }
 
-// share lets accounts use a snapshot. Who might use one of the image's own snapshots before is remembered on it first.
+// share lets accounts use a snapshot. Who might use one of the image's own snapshots before is remembered on it first, also where that is known: the
+// run that remembered it may have ended by then, and forgotten it.
 func (b *builder) share(o *offer, it item, source ready, accounts []string, kind ...string) []ID {
 	var shares []ID
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
 		step := &ShareSnapshot{Head: Head{Step: id(append([]string{"share", o.at.Region, it.device()}, kind...)...), At: o.at, Needs: slices.Clone(source.needs), Takes: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: chunk}
-		if _, known := origin.Remembered(tagMap(it.snapshot.Tags)); i == 0 && !it.staged && !known && len(kind) == 0 {
-			step.Remember = origin.Remember(union(it.snapshot.SharedWith, o.lasting.Accounts))
+		if i == 0 && !it.staged && len(kind) == 0 {
+			step.Remember = origin.Remember(union(it.forGood(), o.lasting.Accounts))
 		}
 		if i > 0 {
 			step.Step += ID(fmt.Sprintf("/%d", i+1))
@@ -420,12 +421,19 @@ func (b *builder) share(o *offer, it item, source ready, accounts []string, kind
 	return shares
 }
 
-// sharedWith are the accounts that might use what stands for a volume before.
-func (it item) sharedWith() []string {
+// forGood are the accounts that may use what stands for a volume for good.
+func (it item) forGood() []string {
 	if it.staged {
 		return nil
 	}
-	return slices.Clone(it.snapshot.SharedWith)
+	return forGood(it.snapshot.SharedWith, it.snapshot.Tags)
+}
+
+// forGood are those of the accounts that may use a thing which have that for good: all, but where its tags remember who had it before a run gave it to
+// others for a while.
+func forGood(accounts []string, tags []ec2types.Tag) []string {
+	before, known := origin.Remembered(tagMap(tags))
+	return slices.DeleteFunc(slices.Clone(accounts), func(account string) bool { return known && !slices.Contains(before, account) })
 }
 
 // copies makes a destination's own snapshots, each as soon as it is to be had, with no barrier per image; or its image in one copy.

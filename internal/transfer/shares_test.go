@@ -1,0 +1,105 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package transfer_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
+)
+
+// serving is a run's request for one account in one Region.
+func (h *house) serving(account, region, run string) plan.Request {
+	req := h.request()
+	req.Targets[0].AccountIDs, req.Targets[0].Regions, req.Build.RunID = []string{account}, []string{region}, run
+	return req
+}
+
+// meanwhile is a whole run that does something else once its first copy is under way.
+func (h *house) meanwhile(req plan.Request, other func()) {
+	h.t.Helper()
+	pool := h.pool(h.t.Context(), h.World)
+	p := h.decide(h.t.Context(), pool, req)
+	done := false
+	result := transfer.Run(h.t.Context(), pool, p, options(req), func(e plan.Event) {
+		if e.Kind == plan.Progressed && !done {
+			done = true
+			other()
+		}
+	})
+	if len(result.Images) != 1 || !done {
+		h.t.Fatalf("%+v", result)
+	}
+}
+
+// given checks who may use the snapshot of the image, and, after a run by image, launch it.
+func (h *house) given(accounts []string) {
+	h.t.Helper()
+	image := h.ownImages(source, home)[0]
+	var permitted []string
+	for _, p := range h.permissions(source, home, *image.BlockDeviceMappings[0].Ebs.SnapshotId) {
+		permitted = append(permitted, *p.UserId)
+	}
+	if !slices.Equal(permitted, accounts) {
+		h.t.Errorf("the snapshot is shared with %v, want %v", permitted, accounts)
+	}
+	if launch := h.launchable(source, home, *image.ImageId).Accounts; !slices.Equal(launch, accounts) {
+		h.t.Errorf("%v may launch the image, want %v", launch, accounts)
+	}
+}
+
+// What another run gave for a while is gone when that run ends.
+func TestARunCountsOnNoShareOfAnothers(t *testing.T) {
+	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		t.Run(string(method), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := build(t, mixed[1:2], []string{target}, []string{home, away})
+				h.with = func(req *plan.Request) { req.Targets[0].Method = method }
+				second := h.pool(t.Context(), h.World)
+				var p plan.Plan
+				h.meanwhile(h.serving(target, home, "run-1"), func() { p = h.decide(t.Context(), second, h.serving(target, away, "run-2")) })
+				if result := transfer.Run(t.Context(), second, p, options(h.request()), func(plan.Event) {}); len(result.Images) != 1 {
+					t.Errorf("%+v", result.Findings)
+				}
+				h.given(nil)
+			})
+		})
+	}
+}
+
+// A run that looked while another remembered who might use a snapshot, and was killed after that one had forgotten it, leaves what it gave to be taken back.
+func TestWhatAKilledRunSharedIsTakenBackThoughAnotherForgot(t *testing.T) {
+	const first, second = "222222222222", "333333333333"
+	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		t.Run(string(method), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := build(t, mixed[1:2], []string{first, second}, []string{home})
+				h.with = func(req *plan.Request) { req.Targets[0].Method = method }
+				ctx, die := context.WithCancelCause(t.Context())
+				line := &cord{World: h.World}
+				pool := h.pool(ctx, line)
+				var p plan.Plan
+				h.meanwhile(h.serving(first, home, "run-1"), func() { p = h.decide(ctx, pool, h.serving(second, home, "run-2")) })
+				transfer.Run(ctx, pool, p, options(h.request()), func(e plan.Event) {
+					if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "copy/") {
+						line.cut.Store(true)
+						die(awssim.ErrCut)
+					}
+				})
+				time.Sleep(time.Hour)
+				if _, result := h.run(t.Context(), h.serving(second, home, "run-3")); len(result.Images) != 1 {
+					t.Errorf("%+v", result.Findings)
+				}
+				h.given(nil)
+			})
+		})
+	}
+}
