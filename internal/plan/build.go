@@ -325,8 +325,11 @@ func (b *builder) open(o *offer, wanting [][]goal, lasting []ID) {
 	var stays []ID
 	if !o.lasting.Nobody() {
 		step := &ShareImage{Head: head, Image: o.whole.ref, With: o.lasting, Lasting: true}
-		if o.staged {
+		switch {
+		case o.staged:
 			step.Remember = map[string]string{origin.Stays: b.req.Build.RunID}
+		case remembers(image.Image.Tags):
+			step.Remember = origin.Remember(union(before, o.lasting.Accounts))
 		}
 		stays = append(stays, b.add(step))
 	}
@@ -404,12 +407,12 @@ func (b *builder) seal(of Head, c candidate, key origin.Key) {
 }
 
 // share lets accounts use a snapshot. Who might use one of the image's own snapshots before is remembered on it first, also where that is known: the
-// run that remembered it may have ended by then, and forgotten it.
+// run that remembered it may have ended by then, and forgotten it. Who gets it for good is added to what is known: that run takes nothing back from them.
 func (b *builder) share(o *offer, it item, source ready, accounts []string, kind ...string) []ID {
 	var shares []ID
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
 		step := &ShareSnapshot{Head: Head{Step: id(append([]string{"share", o.at.Region, it.device()}, kind...)...), At: o.at, Needs: slices.Clone(source.needs), Takes: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: chunk}
-		if i == 0 && !it.staged && len(kind) == 0 {
+		if i == 0 && !it.staged && (len(kind) == 0 || remembers(it.snapshot.Tags)) {
 			step.Remember = origin.Remember(union(it.forGood(), o.lasting.Accounts))
 		}
 		if i > 0 {
@@ -434,6 +437,12 @@ func (it item) forGood() []string {
 func forGood(accounts []string, tags []ec2types.Tag) []string {
 	before, known := origin.Remembered(tagMap(tags))
 	return slices.DeleteFunc(slices.Clone(accounts), func(account string) bool { return known && !slices.Contains(before, account) })
+}
+
+// remembers reports tags that say who might use a thing before runs gave it to others.
+func remembers(tags []ec2types.Tag) bool {
+	_, known := origin.Remembered(tagMap(tags))
+	return known
 }
 
 // copies makes a destination's own snapshots, each as soon as it is to be had, with no barrier per image; or its image in one copy.
@@ -697,12 +706,9 @@ func (b *builder) close(o *offer) []ID {
 	image, ref := b.facts.Images[o.from], o.whole.ref
 	accounts, forget := slices.Clone(o.admitted), false
 	if !o.staged && o.from == o.at.Region && image.Image != nil {
-		before, remembered := origin.Remembered(tagMap(image.Image.Tags))
-		if remembered {
-			given := without(without(image.SharedWith.Accounts, before), o.lasting.Accounts)
-			accounts = union(accounts, slices.DeleteFunc(given, func(account string) bool { return !b.isDestination(account) }))
-		}
-		ref, forget = Ref{Known: aws.ToString(image.Image.ImageId)}, remembered || len(accounts) > 0
+		given := without(image.SharedWith.Accounts, forGood(image.SharedWith.Accounts, image.Image.Tags))
+		accounts = union(accounts, slices.DeleteFunc(without(given, o.lasting.Accounts), func(account string) bool { return !b.isDestination(account) }))
+		ref, forget = Ref{Known: aws.ToString(image.Image.ImageId)}, (remembers(image.Image.Tags) || len(accounts) > 0) && !o.turns(given)
 	} else if o.staged && ref.Known != "" && (!o.lasting.Nobody() || b.req.KeepStaged) { // an earlier run's, which may have died before it took them back
 		accounts = union(accounts, without(o.accounts(ByImage), o.lasting.Accounts))
 	}
@@ -737,15 +743,14 @@ func (b *builder) withdraw(o *offer, it item, used []ID) []ID {
 	if !it.staged {
 		source = ready{ref: Ref{Known: it.id()}}
 	}
-	_, remembered := origin.Remembered(tagMap(it.snapshot.Tags))
-	chunks := slices.Collect(slices.Chunk(b.toWithdraw(o, it), maxShared))
-	if len(chunks) == 0 && remembered && !it.staged {
+	chunks, forget := slices.Collect(slices.Chunk(b.toWithdraw(o, it), maxShared)), !it.staged && !o.turns(it.givenBefore())
+	if len(chunks) == 0 && forget && remembers(it.snapshot.Tags) {
 		chunks = [][]string{nil}
 	}
 	var withdrawn []ID
 	for i, accounts := range chunks {
 		step := &WithdrawShare{Head: Head{Step: id("withdraw", o.at.Region, it.device()), At: o.at, After: slices.Concat(used, withdrawn), Takes: callTime},
-			Snapshot: source.ref, Device: it.device(), Accounts: accounts, Forget: !it.staged && i == len(chunks)-1}
+			Snapshot: source.ref, Device: it.device(), Accounts: accounts, Forget: forget && i == len(chunks)-1}
 		if i > 0 {
 			step.Step += ID(fmt.Sprintf("/%d", i+1))
 		}
@@ -755,6 +760,12 @@ func (b *builder) withdraw(o *offer, it item, used []ID) []ID {
 		withdrawn = append(withdrawn, b.add(step))
 	}
 	return withdrawn
+}
+
+// turns reports accounts among those which share blocks name: another run let them for a while, and may want to take that back. It needs the memory, which
+// tells it not to.
+func (o *offer) turns(given []string) bool {
+	return len(without(given, o.lasting.Accounts)) < len(given)
 }
 
 // toWithdraw are the accounts whose permission on a snapshot is ours: what this plan gives, and what an earlier run gave to one of

@@ -5,13 +5,18 @@ package transfer_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 )
@@ -38,6 +43,36 @@ func (h *house) meanwhile(req plan.Request, other func()) {
 	if len(result.Images) != 1 || !done {
 		h.t.Fatalf("%+v", result)
 	}
+}
+
+// mortal is who runs until it is killed.
+type mortal struct {
+	ctx  context.Context
+	pool *awsclient.Pool
+	kill func()
+}
+
+func (h *house) mortal() mortal {
+	ctx, die := context.WithCancelCause(h.t.Context())
+	line := &cord{World: h.World}
+	return mortal{ctx, h.pool(ctx, line), func() { line.cut.Store(true); die(awssim.ErrCut) }}
+}
+
+// run runs a plan until a step of a kind begins; what is under way in AWS then ends.
+func (m mortal) run(p plan.Plan, kind string) {
+	transfer.Run(m.ctx, m.pool, p, transfer.Options{CopyTimeout: 6 * time.Hour, PollInterval: 15 * time.Second}, func(e plan.Event) {
+		if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), kind) {
+			m.kill()
+		}
+	})
+	time.Sleep(time.Hour)
+}
+
+// killed is a run that is killed when a step of a kind begins.
+func (h *house) killed(req plan.Request, kind string) {
+	h.t.Helper()
+	m := h.mortal()
+	m.run(h.decide(m.ctx, m.pool, req), kind)
 }
 
 // given checks who may use the snapshot of the image, and, after a run by image, launch it.
@@ -83,23 +118,50 @@ func TestWhatAKilledRunSharedIsTakenBackThoughAnotherForgot(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, mixed[1:2], []string{first, second}, []string{home})
 				h.with = func(req *plan.Request) { req.Targets[0].Method = method }
-				ctx, die := context.WithCancelCause(t.Context())
-				line := &cord{World: h.World}
-				pool := h.pool(ctx, line)
+				mortal := h.mortal()
 				var p plan.Plan
-				h.meanwhile(h.serving(first, home, "run-1"), func() { p = h.decide(ctx, pool, h.serving(second, home, "run-2")) })
-				transfer.Run(ctx, pool, p, options(h.request()), func(e plan.Event) {
-					if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "copy/") {
-						line.cut.Store(true)
-						die(awssim.ErrCut)
-					}
-				})
-				time.Sleep(time.Hour)
+				h.meanwhile(h.serving(first, home, "run-1"), func() { p = h.decide(mortal.ctx, mortal.pool, h.serving(second, home, "run-2")) })
+				mortal.run(p, "copy/")
 				if _, result := h.run(t.Context(), h.serving(second, home, "run-3")); len(result.Images) != 1 {
 					t.Errorf("%+v", result.Findings)
 				}
 				h.given(nil)
 			})
 		})
+	}
+}
+
+// What a share block gives an account for good is not taken back by a run that lets the account copy for a while, whichever began first: one that goes on,
+// or one that was killed and is taken up.
+func TestWhatAShareBlockGivesIsNotTakenBackByARunOfItsAccount(t *testing.T) {
+	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		for _, killed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, killed: %v", method, killed), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := build(t, mixed[1:2], []string{target}, []string{home})
+					h.with = func(req *plan.Request) { req.Targets[0].Method = method }
+					share := func() {
+						req := h.request()
+						req.Build.RunID, req.Targets, req.Shares = "run-share", nil, []plan.Share{{Name: "ours", AccountIDs: []string{target}}}
+						if _, result := h.run(t.Context(), req); len(result.Shares) != 1 || len(result.Findings) > 0 {
+							t.Fatalf("%+v", result)
+						}
+					}
+					if !killed {
+						h.meanwhile(h.serving(target, home, "run-1"), share)
+					} else {
+						h.killed(h.serving(target, home, "run-1"), "copy/")
+						share()
+						_, result := h.run(t.Context(), h.serving(target, home, "run-2"))
+						h.complete(result)
+					}
+					h.given([]string{target})
+					tags := append(h.ownSnapshots(source, home)[0].Tags, h.ownImages(source, home)[0].Tags...)
+					if slices.ContainsFunc(tags, func(tag ec2types.Tag) bool { return *tag.Key == origin.Before }) {
+						t.Errorf("a memory stays: %v", tags)
+					}
+				})
+			})
+		}
 	}
 }
