@@ -639,7 +639,10 @@ func (b *builder) takeBack(o *offer) {
 		b.drop(o.at, Place{}, old)
 		left := stagedAt(b.req, b.facts, o.supply, it.volume)
 		if o.staged || source.ref == (Ref{}) { // nobody has to copy it any more, once the copies that earlier runs began are there
-			b.drop(o.at, Place{}, left.all(), used...)
+			for _, c := range left.all() {
+				back := b.reclaim(o, it.device(), c.id(), used)
+				b.add(&DeleteSnapshot{Head: closing(id("delete", o.at.Account, o.at.Region, c.id()), o.at, Ref{}, used, back), Snapshot: Ref{Known: c.id()}})
+			}
 			continue
 		}
 		b.add(&DeleteSnapshot{Head: closing(id("delete", o.at.Region, it.device()), o.at, source.ref, used, gone), Snapshot: source.ref, Device: it.device()})
@@ -647,6 +650,43 @@ func (b *builder) takeBack(o *offer) {
 	}
 	withdrawn = append(withdrawn, b.close(o)...)
 	b.unstage(o, withdrawn)
+}
+
+// reclaim takes back what an earlier run may have given of a snapshot that it staged for these destinations: that stays where a copy of it fails.
+func (b *builder) reclaim(o *offer, device, snapshot string, used []ID) []ID {
+	if b.req.KeepShares {
+		return nil
+	}
+	var withdrawn []ID
+	for i, accounts := range slices.Collect(slices.Chunk(b.served(o), maxShared)) {
+		step := &WithdrawShare{Head: Head{Step: id("withdraw", o.at.Account, o.at.Region, snapshot), At: o.at, After: slices.Concat(used, withdrawn), Takes: callTime},
+			Snapshot: Ref{Known: snapshot}, Device: device, Accounts: accounts}
+		if i > 0 {
+			step.Step += ID(fmt.Sprintf("/%d", i+1))
+		}
+		withdrawn = append(withdrawn, b.add(step))
+	}
+	return withdrawn
+}
+
+// reclaimImage takes back what an earlier run may have given of an image that it staged for these destinations, and of its snapshots.
+func (b *builder) reclaimImage(o *offer, image ec2types.Image, used []ID) []ID {
+	accounts, ref := b.served(o), aws.ToString(image.ImageId)
+	if b.req.KeepShares || len(accounts) == 0 {
+		return nil
+	}
+	withdrawn := []ID{b.add(&WithdrawImageShare{Head: Head{Step: id("withdraw", o.at.Account, o.at.Region, ref), At: o.at, After: slices.Clone(used), Takes: callTime}, Image: Ref{Known: ref}, Accounts: accounts})}
+	for _, it := range o.items {
+		if snapshot := snapshotOf(image, it.device()); snapshot != "" {
+			withdrawn = append(withdrawn, b.reclaim(o, it.device(), snapshot, used)...)
+		}
+	}
+	return withdrawn
+}
+
+// served are the accounts that an earlier run of the same destinations may have let use what it staged for a while.
+func (b *builder) served(o *offer) []string {
+	return without(accountsAt(b.all), append(slices.Clone(o.lasting.Accounts), o.at.Account))
 }
 
 // closing is the head of a step that removes what was staged: once every copy has succeeded, and the permissions are taken back.
@@ -677,7 +717,7 @@ func (b *builder) unstage(o *offer, withdrawn []ID) {
 			continue
 		}
 		if gone := aws.ToString(image.ImageId); gone != stays.Known && (stays.From == "" || left.pending == nil || gone != aws.ToString(left.pending.ImageId)) {
-			b.discardImage(o.at, gone, used, withdrawn)
+			b.discardImage(o.at, gone, used, append(b.reclaimImage(o, image, used), withdrawn...))
 		}
 	}
 	_, old := stagedImagesForOthers(b.req, b.facts, o.supply)

@@ -58,21 +58,22 @@ func (h *house) mortal() mortal {
 	return mortal{ctx, h.pool(ctx, line), func() { line.cut.Store(true); die(awssim.ErrCut) }}
 }
 
-// run runs a plan until a step of a kind begins; what is under way in AWS then ends.
-func (m mortal) run(p plan.Plan, kind string) {
-	transfer.Run(m.ctx, m.pool, p, transfer.Options{CopyTimeout: 6 * time.Hour, PollInterval: 15 * time.Second}, func(e plan.Event) {
-		if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), kind) {
-			m.kill()
-		}
+// run runs a plan until it is killed, a while after its first copy to a destination begins.
+func (m mortal) run(h *house, p plan.Plan, after time.Duration) {
+	h.diesAt(m.ctx, func() {
+		transfer.Run(m.ctx, m.pool, p, options(h.request()), func(e plan.Event) {
+			if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "copy/") {
+				time.AfterFunc(after, m.kill)
+			}
+		})
 	})
-	time.Sleep(time.Hour)
 }
 
-// killed is a run that is killed when a step of a kind begins.
-func (h *house) killed(req plan.Request, kind string) {
+// killed is a run that is killed a while after its first copy to a destination begins.
+func (h *house) killed(req plan.Request, after time.Duration) {
 	h.t.Helper()
 	m := h.mortal()
-	m.run(h.decide(m.ctx, m.pool, req), kind)
+	m.run(h, h.decide(m.ctx, m.pool, req), after)
 }
 
 // given checks who may use the snapshot of the image, and, after a run by image, launch it.
@@ -121,7 +122,8 @@ func TestWhatAKilledRunSharedIsTakenBackThoughAnotherForgot(t *testing.T) {
 				mortal := h.mortal()
 				var p plan.Plan
 				h.meanwhile(h.serving(first, home, "run-1"), func() { p = h.decide(mortal.ctx, mortal.pool, h.serving(second, home, "run-2")) })
-				mortal.run(p, "copy/")
+				mortal.run(h, p, 0)
+				time.Sleep(time.Hour)
 				if _, result := h.run(t.Context(), h.serving(second, home, "run-3")); len(result.Images) != 1 {
 					t.Errorf("%+v", result.Findings)
 				}
@@ -150,7 +152,8 @@ func TestWhatAShareBlockGivesIsNotTakenBackByARunOfItsAccount(t *testing.T) {
 					if !killed {
 						h.meanwhile(h.serving(target, home, "run-1"), share)
 					} else {
-						h.killed(h.serving(target, home, "run-1"), "copy/")
+						h.killed(h.serving(target, home, "run-1"), 0)
+						time.Sleep(time.Hour)
 						share()
 						_, result := h.run(t.Context(), h.serving(target, home, "run-2"))
 						h.complete(result)
@@ -160,6 +163,54 @@ func TestWhatAShareBlockGivesIsNotTakenBackByARunOfItsAccount(t *testing.T) {
 					if slices.ContainsFunc(tags, func(tag ec2types.Tag) bool { return *tag.Key == origin.Before }) {
 						t.Errorf("a memory stays: %v", tags)
 					}
+				})
+			})
+		}
+	}
+}
+
+// What an earlier run staged stays where nobody could copy it, and is told; nobody may use it meanwhile.
+func TestWhatEarlierRunsStagedIsToldWhereItStays(t *testing.T) {
+	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		for _, pending := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, its copy pending: %v", method, pending), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := build(t, mixed[:1], []string{target}, []string{home})
+					h.with = func(req *plan.Request) { req.Targets[0].Method = method }
+					h.Inject(awssim.Rule{Fault: awssim.LateFailure, Account: target, Nth: 1, Action: map[plan.Method]string{plan.BySnapshot: "ec2:CopySnapshot", plan.ByImage: "ec2:CopyImage"}[method]})
+					after := 10 * time.Millisecond
+					if pending {
+						after = time.Second
+					}
+					h.killed(h.request(), after)
+					if !pending {
+						h.forbid(target, "ec2:Copy*")
+						time.Sleep(time.Hour)
+					} // else its copy fails when the next run waits for it
+					_, result := h.run(t.Context(), h.serving(target, home, "run-2"))
+					if len(result.Images) > 0 {
+						t.Fatalf("%+v", result.Images)
+					}
+					for _, s := range h.ownSnapshots(source, home) {
+						told := slices.ContainsFunc(result.Left, func(l plan.Leftover) bool { return l.Resource == *s.SnapshotId })
+						if ours := *s.VolumeId == "vol-ffffffff"; ours && method == plan.BySnapshot && !told {
+							t.Errorf("%s is not among %+v", *s.SnapshotId, result.Left)
+						}
+					}
+					for _, image := range h.ownImages(source, home) {
+						told := slices.ContainsFunc(result.Left, func(l plan.Leftover) bool { return l.Resource == *image.ImageId })
+						if ours := *image.ImageId != h.images[0].ImageID; ours && !told {
+							t.Errorf("%s is not among %+v", *image.ImageId, result.Left)
+						}
+						if with := h.launchable(source, home, *image.ImageId); !with.Nobody() {
+							t.Errorf("%s may launch %s", with, *image.ImageId)
+						}
+					}
+					h.unshared()
+					if n := len(h.ownSnapshots(source, home)); n != 2 {
+						t.Errorf("%d snapshots, want the image's and the staged one", n)
+					}
+					time.Sleep(10 * time.Minute) // what the dead run had under way ends
 				})
 			})
 		}
