@@ -293,8 +293,7 @@ func (b *builder) copyImage(of string, pending *ec2types.Image, step CopyImage) 
 	step.Token = token(b.req, step.At, imageID(b.req, of))
 	step.Lane = imageLane(step.At)
 	if pending != nil {
-		b.sealImage(step.Head, *pending, step.SealKey)
-		step.Found, step.Needs, step.Last = aws.ToString(pending.ImageId), nil, b.elsewhere(step.At)
+		step.Found, step.Needs, step.Last = aws.ToString(pending.ImageId), b.sealImage(step.Head, *pending, step.SealKey), b.elsewhere(step.At)
 	}
 	return ready{ref: Ref{From: b.add(&step)}, key: step.KeyARN, needs: []ID{step.Step}}
 }
@@ -559,12 +558,11 @@ func (b *builder) complete(g *goal, copies map[string]ready) {
 		}
 	}
 	head := Head{Step: id("register", g.At.Account, g.At.Region), At: g.At, For: g.At, Takes: callTime}
-	var seals []ID
 	switch {
 	case g.image != nil:
 		verify.Image = Ref{Known: aws.ToString(g.image.ImageId)}
 		verify.Needs = append(verify.Needs, b.deregister(g)...)
-		seals = b.sealImage(head, *g.image, like.SealKey)
+		verify.Needs = append(verify.Needs, b.sealImage(head, *g.image, like.SealKey)...)
 	case g.Method == ByImage:
 		verify.Needs = slices.Compact(verify.Needs)
 		verify.Image = Ref{From: verify.Needs[0]}
@@ -575,10 +573,10 @@ func (b *builder) complete(g *goal, copies map[string]ready) {
 		verify.Needs = append(slices.Clone(head.Needs), head.Step)
 	}
 	g.verified = Ref{From: b.add(verify)}
-	g.ami, g.proofs = verify.Image, append(append(g.proofs, g.verified.From), seals...)
+	g.ami, g.proofs = verify.Image, append(g.proofs, g.verified.From)
 }
 
-// sealImage gives an image of an earlier run its second seal, where that run did not come to it.
+// sealImage gives an image of an earlier run its second seal, where that run did not come to it: what waits for it learns whether it could get it.
 func (b *builder) sealImage(of Head, image ec2types.Image, key origin.Key) []ID {
 	tags := tagMap(image.Tags)
 	if tags[origin.SealedID] != "" {
