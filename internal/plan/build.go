@@ -79,6 +79,7 @@ func cleaning(req Request, facts Facts, all, destinations []Destination, supplie
 		for _, v := range volumes(facts.Images[d.FromRegion]) {
 			b.drop(d.At, d.At, g.unused(g.copies[v.id()].all()), g.gone...)
 		}
+		b.drop(d.At, d.At, facts.strays(d.At, d.mark(req, facts, origin.Whole)))
 		b.endLaunches(d)
 		b.endCanaries(d.At, d.mark(req, facts, origin.Canary), facts.Images[d.FromRegion].SealKey)
 	}

@@ -318,9 +318,9 @@ func (s *survey) launches(ctx context.Context, d plan.Destination) {
 	})
 }
 
-// grants looks for the temporary grants that runs have left on the keys of the source account.
+// grants looks for the temporary grants that runs have left on the keys of the source account; a clean-up also where the template makes none any more.
 func (s *survey) grants(ctx context.Context) {
-	if s.req.SourceKeyAccess != plan.ByGrant {
+	if s.req.SourceKeyAccess != plan.ByGrant && !s.req.CleansUp {
 		return
 	}
 	s.facts.Grants = map[plan.Place][]kmstypes.GrantListEntry{}
