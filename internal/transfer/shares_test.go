@@ -4,10 +4,14 @@
 package transfer_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +22,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 )
 
@@ -214,5 +219,54 @@ func TestWhatEarlierRunsStagedIsToldWhereItStays(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// between does something when a run makes a call.
+type between struct {
+	*awssim.World
+	call string
+	once sync.Once
+	does func()
+}
+
+func (b *between) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		if strings.Contains(string(body), b.call) {
+			b.once.Do(b.does)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	return b.World.Do(r)
+}
+
+// A run that begins to share while another looks who may use a thing has it remembered by then.
+func TestWhatIsGivenForAWhileIsNeverSeenWithoutTheMemory(t *testing.T) {
+	for _, call := range []string{"Attribute=launchPermission", "Action=DescribeSnapshotAttribute"} {
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, mixed[1:2], []string{target}, []string{home})
+			h.decide(t.Context(), h.pool(t.Context(), h.World), byImage(h.request())) // seals the image
+			look := &between{World: h.World, call: call, does: func() { h.killed(byImage(h.request()), 0) }}
+			facts, err := survey.Look(t.Context(), h.pool(t.Context(), look), h.request())
+			h.must(err)
+			image := facts.Images[home]
+			things := map[string][]ec2types.Tag{"the image": image.Image.Tags}
+			for id, s := range image.Snapshots {
+				things[id] = s.Tags
+			}
+			for thing, tags := range things {
+				if thing == "the image" && len(image.SharedWith.Accounts) == 0 { // it was looked at before
+					continue
+				}
+				if !slices.ContainsFunc(tags, func(tag ec2types.Tag) bool { return *tag.Key == origin.Before }) {
+					t.Errorf("%s: %s: %v", call, thing, tags)
+				}
+			}
+			time.Sleep(10 * time.Minute) // what the dead run had under way ends
+		})
 	}
 }
