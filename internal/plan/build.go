@@ -79,6 +79,7 @@ func cleaning(req Request, facts Facts, all, destinations []Destination, supplie
 		for _, v := range volumes(facts.Images[d.FromRegion]) {
 			b.drop(d.At, d.At, g.unused(g.copies[v.id()].all()), g.gone...)
 		}
+		b.drop(d.At, d.At, facts.strays(d.At, d.mark(req, facts, origin.Whole)))
 		b.endLaunches(d)
 		b.endCanaries(d.At, d.mark(req, facts, origin.Canary), facts.Images[d.FromRegion].SealKey)
 	}
@@ -217,12 +218,12 @@ func (b *builder) offer(s *supply, goals []goal) *offer {
 			continue
 		}
 		source := b.source(o, it)
-		stays := b.share(o, it, source, without(s.lasting.Accounts, it.sharedWith()), "lasting")
+		stays := b.share(o, it, source, without(s.lasting.Accounts, it.forGood()), "lasting")
 		lasting = append(lasting, stays...)
 		needed := accountsOf(wanting[i])
-		o.given[it.id()] = without(without(needed, s.lasting.Accounts), append(it.sharedWith(), o.at.Account))
+		o.given[it.id()] = without(without(needed, s.lasting.Accounts), append(it.forGood(), o.at.Account))
 		shares := b.share(o, it, source, o.given[it.id()])
-		if len(o.given[it.id()]) < len(without(needed, it.sharedWith())) {
+		if len(o.given[it.id()]) < len(without(needed, it.forGood())) {
 			shares = append(shares, stays...)
 		}
 		source.needs = append(slices.Clone(source.needs), shares...)
@@ -293,8 +294,7 @@ func (b *builder) copyImage(of string, pending *ec2types.Image, step CopyImage) 
 	step.Token = token(b.req, step.At, imageID(b.req, of))
 	step.Lane = imageLane(step.At)
 	if pending != nil {
-		b.sealImage(step.Head, *pending, step.SealKey)
-		step.Found, step.Needs, step.Last = aws.ToString(pending.ImageId), nil, b.elsewhere(step.At)
+		step.Found, step.Needs, step.Last = aws.ToString(pending.ImageId), b.sealImage(step.Head, *pending, step.SealKey), b.elsewhere(step.At)
 	}
 	return ready{ref: Ref{From: b.add(&step)}, key: step.KeyARN, needs: []ID{step.Step}}
 }
@@ -319,14 +319,17 @@ func (b *builder) open(o *offer, wanting [][]goal, lasting []ID) {
 	var before []string
 	image := b.facts.Images[o.from]
 	if !o.staged {
-		before = image.SharedWith.Accounts
+		before = forGood(image.SharedWith.Accounts, image.Image.Tags)
 	}
 	head := Head{Step: id("share", o.at.Region, origin.Whole, "lasting"), At: o.at, Needs: slices.Concat(o.whole.needs, lasting), Takes: callTime}
 	var stays []ID
 	if !o.lasting.Nobody() {
 		step := &ShareImage{Head: head, Image: o.whole.ref, With: o.lasting, Lasting: true}
-		if o.staged {
+		switch {
+		case o.staged:
 			step.Remember = map[string]string{origin.Stays: b.req.Build.RunID}
+		case remembers(image.Image.Tags):
+			step.Remember = origin.Remember(union(before, o.lasting.Accounts))
 		}
 		stays = append(stays, b.add(step))
 	}
@@ -343,7 +346,7 @@ func (b *builder) open(o *offer, wanting [][]goal, lasting []ID) {
 	if len(o.admitted) > 0 {
 		head.Step, head.Needs = id("share", o.at.Region, origin.Whole), slices.Clone(o.whole.needs)
 		step := &ShareImage{Head: head, Image: o.whole.ref, With: Audience{Accounts: o.admitted}}
-		if _, known := origin.Remembered(tagMap(image.Image.Tags)); !o.staged && !known {
+		if !o.staged {
 			step.Remember = origin.Remember(union(before, o.lasting.Accounts))
 		}
 		shared = append(shared, b.add(step))
@@ -403,13 +406,14 @@ func (b *builder) seal(of Head, c candidate, key origin.Key) {
 	}
 }
 
-// share lets accounts use a snapshot. Who might use one of the image's own snapshots before is remembered on it first.
+// share lets accounts use a snapshot. Who might use one of the image's own snapshots before is remembered on it first, also where that is known: the
+// run that remembered it may have ended by then, and forgotten it. Who gets it for good is added to what is known: that run takes nothing back from them.
 func (b *builder) share(o *offer, it item, source ready, accounts []string, kind ...string) []ID {
 	var shares []ID
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
 		step := &ShareSnapshot{Head: Head{Step: id(append([]string{"share", o.at.Region, it.device()}, kind...)...), At: o.at, Needs: slices.Clone(source.needs), Takes: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: chunk}
-		if _, known := origin.Remembered(tagMap(it.snapshot.Tags)); i == 0 && !it.staged && !known && len(kind) == 0 {
-			step.Remember = origin.Remember(union(it.snapshot.SharedWith, o.lasting.Accounts))
+		if i == 0 && !it.staged && (len(kind) == 0 || remembers(it.snapshot.Tags)) {
+			step.Remember = origin.Remember(union(it.forGood(), o.lasting.Accounts))
 		}
 		if i > 0 {
 			step.Step += ID(fmt.Sprintf("/%d", i+1))
@@ -420,12 +424,25 @@ func (b *builder) share(o *offer, it item, source ready, accounts []string, kind
 	return shares
 }
 
-// sharedWith are the accounts that might use what stands for a volume before.
-func (it item) sharedWith() []string {
+// forGood are the accounts that may use what stands for a volume for good.
+func (it item) forGood() []string {
 	if it.staged {
 		return nil
 	}
-	return slices.Clone(it.snapshot.SharedWith)
+	return forGood(it.snapshot.SharedWith, it.snapshot.Tags)
+}
+
+// forGood are those of the accounts that may use a thing which have that for good: all, but where its tags remember who had it before a run gave it to
+// others for a while.
+func forGood(accounts []string, tags []ec2types.Tag) []string {
+	before, known := origin.Remembered(tagMap(tags))
+	return slices.DeleteFunc(slices.Clone(accounts), func(account string) bool { return known && !slices.Contains(before, account) })
+}
+
+// remembers reports tags that say who might use a thing before runs gave it to others.
+func remembers(tags []ec2types.Tag) bool {
+	_, known := origin.Remembered(tagMap(tags))
+	return known
 }
 
 // copies makes a destination's own snapshots, each as soon as it is to be had, with no barrier per image; or its image in one copy.
@@ -542,12 +559,11 @@ func (b *builder) complete(g *goal, copies map[string]ready) {
 		}
 	}
 	head := Head{Step: id("register", g.At.Account, g.At.Region), At: g.At, For: g.At, Takes: callTime}
-	var seals []ID
 	switch {
 	case g.image != nil:
 		verify.Image = Ref{Known: aws.ToString(g.image.ImageId)}
 		verify.Needs = append(verify.Needs, b.deregister(g)...)
-		seals = b.sealImage(head, *g.image, like.SealKey)
+		verify.Needs = append(verify.Needs, b.sealImage(head, *g.image, like.SealKey)...)
 	case g.Method == ByImage:
 		verify.Needs = slices.Compact(verify.Needs)
 		verify.Image = Ref{From: verify.Needs[0]}
@@ -558,10 +574,10 @@ func (b *builder) complete(g *goal, copies map[string]ready) {
 		verify.Needs = append(slices.Clone(head.Needs), head.Step)
 	}
 	g.verified = Ref{From: b.add(verify)}
-	g.ami, g.proofs = verify.Image, append(append(g.proofs, g.verified.From), seals...)
+	g.ami, g.proofs = verify.Image, append(g.proofs, g.verified.From)
 }
 
-// sealImage gives an image of an earlier run its second seal, where that run did not come to it.
+// sealImage gives an image of an earlier run its second seal, where that run did not come to it: what waits for it learns whether it could get it.
 func (b *builder) sealImage(of Head, image ec2types.Image, key origin.Key) []ID {
 	tags := tagMap(image.Tags)
 	if tags[origin.SealedID] != "" {
@@ -622,7 +638,10 @@ func (b *builder) takeBack(o *offer) {
 		b.drop(o.at, Place{}, old)
 		left := stagedAt(b.req, b.facts, o.supply, it.volume)
 		if o.staged || source.ref == (Ref{}) { // nobody has to copy it any more, once the copies that earlier runs began are there
-			b.drop(o.at, Place{}, left.all(), used...)
+			for _, c := range left.all() {
+				back := b.reclaim(o, it.device(), c.id(), used)
+				b.add(&DeleteSnapshot{Head: closing(id("delete", o.at.Account, o.at.Region, c.id()), o.at, Ref{}, used, back), Snapshot: Ref{Known: c.id()}})
+			}
 			continue
 		}
 		b.add(&DeleteSnapshot{Head: closing(id("delete", o.at.Region, it.device()), o.at, source.ref, used, gone), Snapshot: source.ref, Device: it.device()})
@@ -630,6 +649,43 @@ func (b *builder) takeBack(o *offer) {
 	}
 	withdrawn = append(withdrawn, b.close(o)...)
 	b.unstage(o, withdrawn)
+}
+
+// reclaim takes back what an earlier run may have given of a snapshot that it staged for these destinations: that stays where a copy of it fails.
+func (b *builder) reclaim(o *offer, device, snapshot string, used []ID) []ID {
+	if b.req.KeepShares {
+		return nil
+	}
+	var withdrawn []ID
+	for i, accounts := range slices.Collect(slices.Chunk(b.served(o), maxShared)) {
+		step := &WithdrawShare{Head: Head{Step: id("withdraw", o.at.Account, o.at.Region, snapshot), At: o.at, After: slices.Concat(used, withdrawn), Takes: callTime},
+			Snapshot: Ref{Known: snapshot}, Device: device, Accounts: accounts}
+		if i > 0 {
+			step.Step += ID(fmt.Sprintf("/%d", i+1))
+		}
+		withdrawn = append(withdrawn, b.add(step))
+	}
+	return withdrawn
+}
+
+// reclaimImage takes back what an earlier run may have given of an image that it staged for these destinations, and of its snapshots.
+func (b *builder) reclaimImage(o *offer, image ec2types.Image, used []ID) []ID {
+	accounts, ref := b.served(o), aws.ToString(image.ImageId)
+	if b.req.KeepShares || len(accounts) == 0 {
+		return nil
+	}
+	withdrawn := []ID{b.add(&WithdrawImageShare{Head: Head{Step: id("withdraw", o.at.Account, o.at.Region, ref), At: o.at, After: slices.Clone(used), Takes: callTime}, Image: Ref{Known: ref}, Accounts: accounts})}
+	for _, it := range o.items {
+		if snapshot := snapshotOf(image, it.device()); snapshot != "" {
+			withdrawn = append(withdrawn, b.reclaim(o, it.device(), snapshot, used)...)
+		}
+	}
+	return withdrawn
+}
+
+// served are the accounts that an earlier run of the same destinations may have let use what it staged for a while.
+func (b *builder) served(o *offer) []string {
+	return without(accountsAt(b.all), append(slices.Clone(o.lasting.Accounts), o.at.Account))
 }
 
 // closing is the head of a step that removes what was staged: once every copy has succeeded, and the permissions are taken back.
@@ -660,7 +716,7 @@ func (b *builder) unstage(o *offer, withdrawn []ID) {
 			continue
 		}
 		if gone := aws.ToString(image.ImageId); gone != stays.Known && (stays.From == "" || left.pending == nil || gone != aws.ToString(left.pending.ImageId)) {
-			b.discardImage(o.at, gone, used, withdrawn)
+			b.discardImage(o.at, gone, used, append(b.reclaimImage(o, image, used), withdrawn...))
 		}
 	}
 	_, old := stagedImagesForOthers(b.req, b.facts, o.supply)
@@ -689,12 +745,9 @@ func (b *builder) close(o *offer) []ID {
 	image, ref := b.facts.Images[o.from], o.whole.ref
 	accounts, forget := slices.Clone(o.admitted), false
 	if !o.staged && o.from == o.at.Region && image.Image != nil {
-		before, remembered := origin.Remembered(tagMap(image.Image.Tags))
-		if remembered {
-			given := without(without(image.SharedWith.Accounts, before), o.lasting.Accounts)
-			accounts = union(accounts, slices.DeleteFunc(given, func(account string) bool { return !b.isDestination(account) }))
-		}
-		ref, forget = Ref{Known: aws.ToString(image.Image.ImageId)}, remembered || len(accounts) > 0
+		given := without(image.SharedWith.Accounts, forGood(image.SharedWith.Accounts, image.Image.Tags))
+		accounts = union(accounts, slices.DeleteFunc(without(given, o.lasting.Accounts), func(account string) bool { return !b.isDestination(account) }))
+		ref, forget = Ref{Known: aws.ToString(image.Image.ImageId)}, (remembers(image.Image.Tags) || len(accounts) > 0) && !o.turns(given)
 	} else if o.staged && ref.Known != "" && (!o.lasting.Nobody() || b.req.KeepStaged) { // an earlier run's, which may have died before it took them back
 		accounts = union(accounts, without(o.accounts(ByImage), o.lasting.Accounts))
 	}
@@ -729,15 +782,14 @@ func (b *builder) withdraw(o *offer, it item, used []ID) []ID {
 	if !it.staged {
 		source = ready{ref: Ref{Known: it.id()}}
 	}
-	_, remembered := origin.Remembered(tagMap(it.snapshot.Tags))
-	chunks := slices.Collect(slices.Chunk(b.toWithdraw(o, it), maxShared))
-	if len(chunks) == 0 && remembered && !it.staged {
+	chunks, forget := slices.Collect(slices.Chunk(b.toWithdraw(o, it), maxShared)), !it.staged && !o.turns(it.givenBefore())
+	if len(chunks) == 0 && forget && remembers(it.snapshot.Tags) {
 		chunks = [][]string{nil}
 	}
 	var withdrawn []ID
 	for i, accounts := range chunks {
 		step := &WithdrawShare{Head: Head{Step: id("withdraw", o.at.Region, it.device()), At: o.at, After: slices.Concat(used, withdrawn), Takes: callTime},
-			Snapshot: source.ref, Device: it.device(), Accounts: accounts, Forget: !it.staged && i == len(chunks)-1}
+			Snapshot: source.ref, Device: it.device(), Accounts: accounts, Forget: forget && i == len(chunks)-1}
 		if i > 0 {
 			step.Step += ID(fmt.Sprintf("/%d", i+1))
 		}
@@ -747,6 +799,12 @@ func (b *builder) withdraw(o *offer, it item, used []ID) []ID {
 		withdrawn = append(withdrawn, b.add(step))
 	}
 	return withdrawn
+}
+
+// turns reports accounts among those which share blocks name: another run let them for a while, and may want to take that back. It needs the memory, which
+// tells it not to.
+func (o *offer) turns(given []string) bool {
+	return len(without(given, o.lasting.Accounts)) < len(given)
 }
 
 // toWithdraw are the accounts whose permission on a snapshot is ours: what this plan gives, and what an earlier run gave to one of

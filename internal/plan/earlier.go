@@ -135,7 +135,7 @@ func (c candidate) before(o candidate) bool {
 type remains struct {
 	use     *ec2types.Image  // finished
 	pending *ec2types.Image  // still being copied
-	changed []ec2types.Image // finished, and not what it has to be now: somebody changed it or its key, or the template has
+	changed []ec2types.Image // it stands, and is not what it has to be now: somebody changed it or its key, or the template has
 	broken  []ec2types.Image // ours, and never finished, or a second one
 	alien   []ec2types.Image // bears our tags without proof: never used, never removed
 }
@@ -152,7 +152,8 @@ func (r remains) all() []ec2types.Image {
 }
 
 // earlierImages judges the images that earlier runs left at a place: one is taken over if it is ours, of the wanted name, and right.
-// One that is still being copied shows no devices yet. Any name will do where none is wanted. What was finished under a wanted name may be in use.
+// One that is still being copied shows no devices yet. Any name will do where none is wanted. What stands under a wanted name may be in use, whether
+// its run could give it the second seal or not: one that died before it did looks like one whose role may not tag what is there.
 func earlierImages(facts Facts, at Place, wanted origin.Mark, name string, right func(ec2types.Image) bool) remains {
 	var found remains
 	key := facts.Images[wanted.Region].SealKey
@@ -160,14 +161,15 @@ func earlierImages(facts Facts, at Place, wanted origin.Mark, name string, right
 		if tagMap(image.Tags)[origin.Source] != wanted.Source() {
 			continue
 		}
-		switch proof := wanted.Prove(key, aws.ToString(image.ImageId), tagMap(image.Tags)); {
-		case proof == origin.None || aws.ToString(image.OwnerId) != at.Account:
+		ours := wanted.Prove(key, aws.ToString(image.ImageId), tagMap(image.Tags)) != origin.None && aws.ToString(image.OwnerId) == at.Account
+		switch {
+		case !ours:
 			found.alien = append(found.alien, image)
 		case name != "" && aws.ToString(image.Name) != name:
 			// an earlier release under another name: not in the way
 		case image.State == ec2types.ImageStatePending && found.pending == nil:
 			found.pending = &image
-		case name != "" && proof == origin.Both && stands(image) && !right(image):
+		case name != "" && stands(image) && !right(image):
 			found.changed = append(found.changed, image)
 		case image.State == ec2types.ImageStatePending || !right(image) || found.use != nil:
 			found.broken = append(found.broken, image)

@@ -97,8 +97,8 @@ func finished() (plan.Request, plan.Facts) {
 	return req, facts
 }
 
-// halfway makes the image one that was registered wrongly by a run that died before it sealed it.
-func halfway(facts *plan.Facts) {
+// unsealed makes the image one that was changed, or registered wrongly, and whose run died before it sealed it, or could not.
+func unsealed(facts *plan.Facts) {
 	image := &facts.Earlier[there].Images[0]
 	image.EnaSupport, image.Tags = nil, tags(ownMark(there, "", "", "run-0"), *image.ImageId, origin.First)
 }
@@ -163,9 +163,9 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 			facts.Sites[there] = plan.Site{Identity: facts.Sites[there].Identity}
 			return req, facts
 		}},
-		{"registered wrongly by a run that died right then: deregistered and made again", func() (plan.Request, plan.Facts) {
+		{"not what it has to be, and with the first seal alone: it stays", func() (plan.Request, plan.Facts) {
 			req, facts := finished()
-			halfway(&facts)
+			unsealed(&facts)
 			return req, facts
 		}},
 		{"finished, and changed since: it stays", func() (plan.Request, plan.Facts) {
@@ -252,7 +252,7 @@ func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
 			}
 			f.Images[tokyo].Snapshots["snap-0b"] = s
 		}},
-		{"registered wrongly by a run that died right then", finished, halfway},
+		{"not what it has to be, and with the first seal alone: stays with its snapshots", finished, unsealed},
 		{"finished, and changed since: stays with its snapshots", finished, func(f *plan.Facts) { f.Earlier[there].Images[0].EnaSupport = nil }},
 		{"finished, and the alias leads to another key now: stays with its snapshots", finished, turned},
 		{"a role that cannot be assumed hinders no other", finished, func(f *plan.Facts) {

@@ -70,11 +70,10 @@ func stagedImagesForOthers(req Request, facts Facts, s *supply) (kept, old []ec2
 
 // givenBefore are the accounts that runs of ours let use one of the image's own snapshots, and have not taken the permission back from.
 func (it item) givenBefore() []string {
-	before, known := origin.Remembered(tagMap(it.snapshot.Tags))
-	if !known || it.staged {
+	if it.staged {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(it.snapshot.SharedWith), func(account string) bool { return slices.Contains(before, account) })
+	return without(it.snapshot.SharedWith, it.forGood())
 }
 
 // foreignFindings name what stays for the destinations of others.

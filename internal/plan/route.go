@@ -153,7 +153,7 @@ func (s *supply) decide(req Request, facts Facts) []Finding {
 	}
 	for _, it := range s.items {
 		if !it.staged {
-			findings = append(findings, s.memoryTroubles("the snapshot of "+it.device(), it.id(), it.snapshot.Tags, it.sharedWith(), accountsAt(s.consumers))...)
+			findings = append(findings, s.memoryTroubles("the snapshot of "+it.device(), it.id(), it.snapshot.Tags, it.forGood(), accountsAt(s.consumers))...)
 		}
 	}
 	if asked == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
@@ -183,7 +183,7 @@ func (s *supply) imageTroubles(facts Facts) []Finding {
 	}
 	var found []Finding
 	if !s.staged {
-		found = s.memoryTroubles("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, image.SharedWith.Accounts, s.accounts(ByImage))
+		found = s.memoryTroubles("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, forGood(image.SharedWith.Accounts, image.Image.Tags), s.accounts(ByImage))
 	}
 	if n := all.Size(); n > maxEntities {
 		return []Finding{{Level: Refused, Rule: "2.2.5", At: s.at, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
@@ -194,10 +194,12 @@ func (s *supply) imageTroubles(facts Facts) []Finding {
 
 // memoryTroubles are that the accounts which may use something for good do not fit into its tags: a run remembers them there before it lets others copy.
 func (s *supply) memoryTroubles(what, id string, tags []ec2types.Tag, shared, copying []string) []Finding {
-	if _, known := origin.Remembered(tagMap(tags)); known || len(without(copying, append(union(shared, s.lasting.Accounts), s.at.Account))) == 0 {
+	if len(without(copying, append(union(shared, s.lasting.Accounts), s.at.Account))) == 0 {
 		return nil
 	}
-	own := slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { return strings.HasPrefix(aws.ToString(tag.Key), "aws:") }) // AWS's own do not count
+	own := slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { // AWS's own do not count, and what is remembered is written anew
+		return strings.HasPrefix(aws.ToString(tag.Key), "aws:") || strings.HasPrefix(aws.ToString(tag.Key), origin.Before)
+	})
 	n := len(own) + len(origin.Remember(union(shared, s.lasting.Accounts)))
 	if n <= maxTags {
 		return nil

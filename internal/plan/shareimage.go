@@ -98,14 +98,20 @@ type WithdrawImageShare struct {
 	Forget   bool     // take away the tags of ShareImage.Remember afterwards
 }
 
+// Spares reports that accounts which the image's tags remember by then keep the permission: a run may have given it to them for good meanwhile.
+func (s *WithdrawImageShare) Spares() bool { return s.Image.Known != "" }
+
 // Rights of the step.
 func (s *WithdrawImageShare) Rights() []Right {
 	rights := []Right{
 		{"ec2:ModifyImageAttribute", s.At.image(s.Image.Known), "2.2.4"},
 		{"ec2:DescribeImageAttribute", s.At.image(s.Image.Known), "4.4.2"},
 	}
+	if s.Spares() {
+		rights = append(rights, Right{"ec2:DescribeImages", "*", "2.2.4"})
+	}
 	if s.Forget {
-		rights = append(rights, Right{"ec2:DeleteTags", s.At.image(s.Image.Known), "2.2.4"}, Right{"ec2:DescribeImages", "*", "2.2.4"})
+		rights = append(rights, Right{"ec2:DeleteTags", s.At.image(s.Image.Known), "2.2.4"})
 	}
 	return rights
 }

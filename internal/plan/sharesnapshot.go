@@ -41,11 +41,17 @@ type WithdrawShare struct {
 	Forget   bool     // take away the tags of ShareSnapshot.Remember afterwards
 }
 
+// Spares reports that accounts which the snapshot's tags remember by then keep the permission: a run may have given it to them for good meanwhile.
+func (s *WithdrawShare) Spares() bool { return s.Snapshot.Known != "" }
+
 // Rights of the step.
 func (s *WithdrawShare) Rights() []Right {
 	rights := []Right{
 		{"ec2:ModifySnapshotAttribute", s.At.snapshot(s.Snapshot.Known), "2.1.4"},
 		{"ec2:DescribeSnapshotAttribute", s.At.snapshot(s.Snapshot.Known), "4.4.2"},
+	}
+	if s.Spares() {
+		rights = append(rights, Right{"ec2:DescribeSnapshots", "*", "2.1.4"})
 	}
 	if s.Forget {
 		rights = append(rights, Right{"ec2:DeleteTags", s.At.snapshot(s.Snapshot.Known), "2.1.4"})

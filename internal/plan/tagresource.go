@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// TagResource gives tags to a thing that exists already: the second seal, to what an earlier run could not seal any more; its line, to a source
-// image.
+// TagResource gives tags to a thing that exists already: the second seal, to what an earlier run could not seal (refused, it is told, and nothing is
+// pointed at the image); its line, to a source image.
 type TagResource struct {
 	Head
 	Resource Ref

@@ -296,11 +296,11 @@ func (s *site) tells() string {
 	s.must(err)
 	_, err = admin.ModifyImageAttribute(s.Context(), &ec2.ModifyImageAttributeInput{ImageId: images.Images[0].ImageId, ImdsSupport: &ec2types.AttributeValue{Value: aws.String("v2.0")}})
 	s.must(err)
-	_, err = admin.DeleteTags(s.Context(), &ec2.DeleteTagsInput{Resources: []string{*images.Images[0].ImageId}, Tags: []ec2types.Tag{{Key: aws.String(origin.SealedID)}}}) // as of a run that died right then
-	s.must(err)
 	_, err = admin.ModifyEbsDefaultKmsKeyId(s.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: aws.String(s.TargetAlias)})
 	s.must(err)
-	run("run-3", 0, func(req *plan.Request) { req.Targets[0].KMSKeyID = plan.DefaultKey })
+	run("run-3", 0, func(req *plan.Request) {
+		req.Targets[0].KMSKeyID, req.Targets[0].Lifecycle.ForceDeregister = plan.DefaultKey, true
+	})
 	run("run-4", 1)
 	run("run-5", 2)
 	run("run-6", 3, func(req *plan.Request) { req.Images[0].ImageID, req.Targets[0].Method = s.windows, plan.ByImage })

@@ -63,12 +63,24 @@ func (s *survey) image(ctx context.Context, source plan.SourceImage) {
 	} else {
 		seen.SharedWith = plan.AudienceOf(launch.LaunchPermissions)
 	}
+	if len(seen.SharedWith.Accounts) > 0 {
+		if again := s.describeImage(ctx, client, at, source.ImageID); again != nil {
+			image.Tags = remembering(image.Tags, again.Tags)
+		}
+	}
 	keys := []string{plan.SourceKey(s.req, source.Region), s.standard(ctx, at).KMSKeyID}
-	snapshots := s.snapshots(ctx, client, at, image)
+	snapshots, shared := s.snapshots(ctx, client, at, image), false
 	for _, id := range slices.Sorted(maps.Keys(snapshots)) { // requests in a repeatable order
-		snapshot := snapshots[id]
-		seen.Snapshots[id] = plan.Snapshot{Snapshot: snapshot, SharedWith: s.sharedWith(ctx, client, at, id)}
+		snapshot := plan.Snapshot{Snapshot: snapshots[id], SharedWith: s.sharedWith(ctx, client, at, id)}
+		seen.Snapshots[id], shared = snapshot, shared || len(snapshot.SharedWith) > 0
 		keys = append(keys, aws.ToString(snapshot.KmsKeyId))
+	}
+	if shared {
+		for id, again := range s.snapshots(ctx, client, at, image) {
+			snapshot := seen.Snapshots[id]
+			snapshot.Tags = remembering(snapshot.Tags, again.Tags)
+			seen.Snapshots[id] = snapshot
+		}
 	}
 	slices.Sort(keys)
 	s.keys(ctx, at, keys...)
@@ -78,6 +90,15 @@ func (s *survey) image(ctx context.Context, source plan.SourceImage) {
 		}
 	}
 	s.keep(func(f *plan.Facts) { f.Images[source.Region] = seen })
+}
+
+// remembering are a thing's tags from before or after the look who may use it. A run remembers who might before it lets others, and forgets that after
+// it took their permission back: what it gave for a while is never seen without the memory.
+func remembering(before, after []ec2types.Tag) []ec2types.Tag {
+	if slices.ContainsFunc(before, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Before }) {
+		return before
+	}
+	return after
 }
 
 // describeImage is nil where AWS shows none.
@@ -332,9 +353,9 @@ func (s *survey) launches(ctx context.Context, d plan.Destination) {
 	})
 }
 
-// grants looks for the temporary grants that runs have left on the keys of the source account.
+// grants looks for the temporary grants that runs have left on the keys of the source account; a clean-up also where the template makes none any more.
 func (s *survey) grants(ctx context.Context) {
-	if s.req.SourceKeyAccess != plan.ByGrant {
+	if s.req.SourceKeyAccess != plan.ByGrant && !s.req.CleansUp {
 		return
 	}
 	s.facts.Grants = map[plan.Place][]kmstypes.GrantListEntry{}

@@ -45,7 +45,7 @@ func (t *transfer) copyImage(ctx context.Context, j *job, s *plan.CopyImage, end
 		end: func(seen *sight, err error) {
 			guarded(end, func() {
 				d := t.copied(j, id, seen, err)
-				d.Adopted, d.Unsealed = j.memo.adopted || id == s.Found, s.SealKey == nil || j.memo.refused
+				d.Adopted, d.Unsealed = j.memo.adopted || id == s.Found, s.SealKey == nil || j.memo.refused || id == s.Found && j.unsealed()
 				end(d)
 			})
 		},

@@ -5,10 +5,12 @@ package transfer_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -37,12 +39,17 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 			h.Inject(awssim.Rule{Fault: awssim.Throttled, Account: target, Action: "ec2:DescribeSnapshots", Times: 4})
 		}, "role_name"},
 	} {
-		for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
-			t.Run(name+", by "+string(method), func(t *testing.T) {
+		for _, way := range []string{"snapshot", "image", "snapshot, of one seal", "image, of one seal"} {
+			t.Run(name+", by "+way, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed[1:2], []string{target}, []string{home})
+					method, alone, _ := strings.Cut(way, ", ")
+					if alone != "" {
+						h.forbidSealing(target)
+						time.Sleep(time.Minute)
+					}
 					h.images[0].ImageID, _ = h.occupy(source, home, "golden") // of no demands on IMDS
-					h.with = func(req *plan.Request) { req.Targets[0].Method = method }
+					h.with = func(req *plan.Request) { req.Targets[0].Method = plan.Method(method) }
 					if _, result := h.run(t.Context(), h.request()); len(result.Images) != 1 {
 						t.Fatalf("%+v", result.Findings)
 					}
@@ -115,6 +122,47 @@ func TestAnImageOfAnotherRunThatDoesNotPassStaysAndIsTold(t *testing.T) {
 			t.Errorf("%+v", result)
 		}
 	})
+}
+
+// A role that may tag only what it makes serves its account: by a run that is made again, and by one that takes up what was begun. Nothing is pointed at the
+// image until it has its second seal.
+func TestATargetThatRefusesTheSecondSealIsServedAndNotPublished(t *testing.T) {
+	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		for _, begun := range []plan.EventKind{plan.Progressed, plan.Finished} {
+			t.Run(fmt.Sprintf("%s, %s", method, begun), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h, req := published(t, named)
+					req.Targets[0].Method = method
+					h.forbidSealing(target)
+					time.Sleep(time.Minute)
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					pool := h.pool(ctx, h.World)
+					transfer.Run(ctx, pool, h.decide(ctx, pool, req), options(req), func(e plan.Event) {
+						if e.Kind == begun && (begun == plan.Progressed && e.At.Account == target || strings.HasPrefix(string(e.Step), "verify/")) {
+							cancel()
+						}
+					})
+					req.Build.RunID = "run-2"
+					_, result := h.run(t.Context(), req)
+					if len(result.Images) != 1 || result.Images[0].Published() || h.calls("ssm:PutParameter") > 0 {
+						t.Errorf("%+v", result)
+					}
+					if !slices.ContainsFunc(result.Findings, func(f plan.Finding) bool {
+						return f.Level == plan.Warning && strings.Contains(f.Summary, "second seal could not be put on ")
+					}) {
+						t.Errorf("found %+v", result.Findings)
+					}
+					h.forgive(target)
+					time.Sleep(time.Minute)
+					req.Build.RunID = "run-3"
+					if _, result := h.run(t.Context(), req); len(result.Images) != 1 || !result.Images[0].Published() || len(result.Findings) > 0 {
+						t.Errorf("%+v", result)
+					}
+				})
+			})
+		}
+	}
 }
 
 // stands checks that an image is there, with the snapshots that it was registered with.

@@ -174,6 +174,9 @@ func set(images []plan.Made, at plan.Place, pointer plan.Pointer) {
 // unfinished is what a step made that no image of this run uses: it stays for the next run.
 func unfinished(s plan.Step, d Done, verified map[plan.Place]bool, removed, lasting map[string]bool) (plan.Leftover, bool) {
 	left := plan.Leftover{At: s.Base().At, Resource: d.Made}
+	if errors.Is(d.Err, errSkipped) {
+		return unremoved(s)
+	}
 	if d.Made == "" {
 		return left, false
 	}
@@ -204,6 +207,20 @@ func unfinished(s plan.Step, d Done, verified map[plan.Place]bool, removed, last
 		return left, !verified[s.At]
 	}
 	return left, false
+}
+
+// unremoved is what earlier runs left and a step that was skipped was to remove.
+func unremoved(s plan.Step) (plan.Leftover, bool) {
+	left := plan.Leftover{At: s.Base().At, Why: "of an earlier run; the next one goes on with it, or removes it"}
+	switch s := s.(type) {
+	case *plan.DeleteSnapshot:
+		left.Kind, left.Resource = "snapshot", s.Snapshot.Known
+	case *plan.DeregisterImage:
+		if s.Name == "" { // else it is the target's own
+			left.Kind, left.Resource = "image", s.Image.Known
+		}
+	}
+	return left, left.Resource != ""
 }
 
 // explain makes a finding of what a step ended with; nil where it ended well or was not begun.

@@ -55,7 +55,7 @@ func (t *transfer) proveImageShare(s *plan.ShareImage) proof {
 	return proofBy(t.pool.EC2(s.At).ModifyImageAttribute, in, s, "ec2:ModifyImageAttribute")
 }
 
-// withdrawImageShare takes back what shareImage added, and reads it back. A copy under way goes on.
+// withdrawImageShare takes back what shareImage added, but for what a run has given for good meanwhile, and reads it back. A copy under way goes on.
 func (t *transfer) withdrawImageShare(ctx context.Context, j *job, s *plan.WithdrawImageShare) Done {
 	id := j.id(s.Image)
 	gone := plan.Audience{Accounts: s.Accounts}
@@ -63,7 +63,10 @@ func (t *transfer) withdrawImageShare(ctx context.Context, j *job, s *plan.Withd
 		return []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: why}}
 	}
 	var err error
-	if len(s.Accounts) > 0 {
+	if s.Spares() && !gone.Nobody() {
+		gone = t.withoutRememberedOf(ctx, s.At, id, gone)
+	}
+	if !gone.Nobody() {
 		if err := guardAudience(gone); err != nil {
 			return Done{Err: err}
 		}
@@ -90,6 +93,16 @@ func (t *transfer) withdrawImageShare(ctx context.Context, j *job, s *plan.Withd
 		return Done{Made: id, Err: t.forgetImage(ctx, s.At, id, admitted)}
 	}
 	return Done{Made: id}
+}
+
+// withoutRememberedOf is an audience but for the accounts that an image's tags remember. A look that fails spares nobody: no share may stay for it.
+func (t *transfer) withoutRememberedOf(ctx context.Context, at plan.Place, id string, a plan.Audience) plan.Audience {
+	image, err := t.image(ctx, at, id)
+	if err != nil || image == nil {
+		return a
+	}
+	before, _ := origin.Remembered(tagsOf(image.Tags))
+	return a.Without(plan.Audience{Accounts: before})
 }
 
 // forgetImage takes the tags away that remember which accounts might launch an image before we shared it, unless another may launch it now: another

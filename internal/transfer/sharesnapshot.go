@@ -40,15 +40,19 @@ func (t *transfer) shareSnapshot(ctx context.Context, j *job, s *plan.ShareSnaps
 	return Done{Made: id, Err: err}
 }
 
-// withdrawShare takes back what shareSnapshot added, and reads it back. Removing what is not there is no error (2.1.5); a copy under way goes on (1.3.13).
+// withdrawShare takes back what shareSnapshot added, but for what a run has given for good meanwhile, and reads it back. Removing what is not
+// there is no error (2.1.5); a copy under way goes on (1.3.13).
 func (t *transfer) withdrawShare(ctx context.Context, j *job, s *plan.WithdrawShare) Done {
-	id := j.id(s.Snapshot)
+	id, from := j.id(s.Snapshot), s.Accounts
+	if len(from) > 0 && s.Spares() {
+		from = t.withoutRemembered(ctx, s.At, id, from)
+	}
 	var err error
-	if len(s.Accounts) > 0 {
-		if err := guardShare(s.Accounts); err != nil {
+	if len(from) > 0 {
+		if err := guardShare(from); err != nil {
 			return Done{Err: err}
 		}
-		err = t.modifyShare(ctx, s.At, id, &ec2types.CreateVolumePermissionModifications{Remove: permissions(s.Accounts)})
+		err = t.modifyShare(ctx, s.At, id, &ec2types.CreateVolumePermissionModifications{Remove: permissions(from)})
 	}
 	switch {
 	case awsclient.IsNotFound(err):
@@ -57,7 +61,7 @@ func (t *transfer) withdrawShare(ctx context.Context, j *job, s *plan.WithdrawSh
 		return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: reason(err)}}}
 	}
 	permitted, err := t.permitted(ctx, s.At, id)
-	still := slices.DeleteFunc(slices.Clone(permitted), func(account string) bool { return !slices.Contains(s.Accounts, account) })
+	still := slices.DeleteFunc(slices.Clone(permitted), func(account string) bool { return !slices.Contains(from, account) })
 	switch {
 	case err != nil:
 		return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "share", Resource: id, Why: "withdrawn, but it could not be read back: " + reason(err)}}}
@@ -69,6 +73,13 @@ func (t *transfer) withdrawShare(ctx context.Context, j *job, s *plan.WithdrawSh
 		return Done{Made: id, Err: t.forget(ctx, s.At, id, permitted)}
 	}
 	return Done{Made: id}
+}
+
+// withoutRemembered are the accounts but for those that a snapshot's tags remember. A look that fails spares nobody: no share may stay for it.
+func (t *transfer) withoutRemembered(ctx context.Context, at plan.Place, id string, accounts []string) []string {
+	seen, _ := describe(ctx, t.pool.EC2(at), []string{id})
+	before, _ := origin.Remembered(tagsOf(seen[id].Tags))
+	return slices.DeleteFunc(slices.Clone(accounts), func(account string) bool { return slices.Contains(before, account) })
 }
 
 // permitted are the accounts that AWS shows among who may use a snapshot. A snapshot that is gone is shared with nobody.

@@ -23,6 +23,10 @@ func (t *transfer) tagResource(ctx context.Context, j *job, s *plan.TagResource)
 	if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
 		return Done{Err: comeBack{pause(j.memo.looks)}}
 	}
+	if s.Tags[origin.SealedID] != "" {
+		t.unsealed(ctx, j, id, err)
+		return Done{Made: id, Unsealed: j.memo.refused}
+	}
 	return Done{Made: id, Err: err}
 }
 
@@ -40,12 +44,17 @@ func (t *transfer) seal(ctx context.Context, j *job, at plan.Place, key origin.K
 		return comeBack{pause(j.memo.looks)}
 	}
 	j.memo.sealed = true
+	t.unsealed(ctx, j, id, err)
+	return nil
+}
+
+// unsealed tells that a thing could not get its second seal; nil: it has got it.
+func (t *transfer) unsealed(ctx context.Context, j *job, id string, err error) {
 	if f := explain(ctx, t.pool, "", j.step, err); f != nil {
 		j.memo.refused = true
 		f.Level, f.Resource, f.Summary = plan.Warning, id, "the second seal could not be put on "+id
 		j.memo.notes = append(j.memo.notes, *f)
 	}
-	return nil
 }
 
 func (t *transfer) tag(ctx context.Context, at plan.Place, id string, tags map[string]string) error {

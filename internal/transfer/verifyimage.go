@@ -80,7 +80,7 @@ func (t *transfer) verifyImage(ctx context.Context, j *job, s *plan.VerifyImage)
 	wrong, findings := wrongSnapshots(s, j, snapshots)
 	differences = append(differences, findings...)
 	if len(differences) == 0 {
-		return Done{Made: id, Uses: j.allUses(s), Unsealed: j.ended[s.Image.From].Unsealed}
+		return Done{Made: id, Uses: j.allUses(s), Unsealed: j.unsealed()}
 	}
 	if j.memo.missing.IsZero() {
 		j.memo.missing = time.Now()
@@ -99,6 +99,11 @@ func (t *transfer) verifyImage(ctx context.Context, j *job, s *plan.VerifyImage)
 		d.Left = t.reject(ctx, j, s, wrong)
 	}
 	return d
+}
+
+// unsealed reports that a step which this one waits for could not give the image its second seal.
+func (j *job) unsealed() bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(j.ended)), func(d Done) bool { return d.Unsealed })
 }
 
 // foreign reports an image that another run made.
