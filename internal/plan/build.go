@@ -290,7 +290,7 @@ func (b *builder) copyImage(of string, pending *ec2types.Image, step CopyImage) 
 		step.Takes = max(step.Takes, leastTime(all, RateOfLane))
 	}
 	slices.Sort(step.Devices)
-	step.Token = token(b.req, step.At, imageID(b.req, of))
+	step.Token = token(step, b.facts.At)
 	step.Lane = imageLane(step.At)
 	if pending != nil {
 		b.sealImage(step.Head, *pending, step.SealKey)
