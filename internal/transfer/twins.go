@@ -59,8 +59,9 @@ func (t *transfer) choose(ctx context.Context, j *job, s *plan.RegisterImage) er
 	return nil
 }
 
-// keepOldest chooses among a copy of this run and its provable twins, and removes the others. A twin that is still under way stays beside: where it is
-// older, a later run settles it; where another run made it, that one gives it up when it meets the image.
+// keepOldest chooses among a copy of this run and its provable twins, and removes the others. A twin that another run
+// made later stays beside, for that run may not have noticed yet that it is complete: it gives it up itself when it comes to choose, or meets the image. So does
+// an older one that is still under way: a later run settles it.
 func (t *transfer) keepOldest(ctx context.Context, j *job, c *plan.CopySnapshot, own ec2types.Snapshot, family []ec2types.Snapshot) string {
 	kept := own
 	slices.SortFunc(family, older)
@@ -72,7 +73,7 @@ func (t *transfer) keepOldest(ctx context.Context, j *job, c *plan.CopySnapshot,
 		useful := twin.State == ec2types.SnapshotStateCompleted && aws.ToString(twin.KmsKeyId) == c.KeyARN && int64(aws.ToInt32(twin.VolumeSize)) == c.GiB
 		gone := id
 		switch {
-		case twin.State == ec2types.SnapshotStatePending && tagsOf(twin.Tags)[origin.Run] != tagsOf(own.Tags)[origin.Run]:
+		case older(twin, kept) > 0 && tagsOf(twin.Tags)[origin.Run] != tagsOf(own.Tags)[origin.Run]:
 			continue
 		case older(twin, kept) > 0 || twin.State == ec2types.SnapshotStateError:
 		case useful:
