@@ -24,7 +24,7 @@ type Grant struct {
 	// `GenerateDataKey`, `GenerateDataKeyWithoutPlaintext`, `ReEncryptFrom` and `ReEncryptTo`.
 	Operations []string `mapstructure:"operations"`
 	// The name of the grant, up to 256 letters, digits and `:/_-`. May name [template variables](#template-variables). Default: `encrypted-ami:` and the name of
-	// the principal.
+	// the principal. The grants of an account have names of their own.
 	Name string `mapstructure:"name"`
 }
 

@@ -18,7 +18,7 @@ type AddTemplateVersion struct {
 	TemplateID  string // lt-...
 	From        string // the version that the new one is made from: "$Default", "$Latest" or a number, looked up when it is made
 	Source      int64  // its number when the plan was made
-	Version     int64  // that an earlier run made; 0: none
+	Version     int64  // that an earlier run made, and that will do unless From is another by then; 0: none
 	SetDefault  bool   // make it the version that launches without a version take
 	Description string
 	Image       Ref

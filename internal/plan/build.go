@@ -291,7 +291,7 @@ func (b *builder) copyImage(of string, pending *ec2types.Image, step CopyImage) 
 		step.Takes = max(step.Takes, leastTime(all, RateOfLane))
 	}
 	slices.Sort(step.Devices)
-	step.Token = token(b.req, step.At, imageID(b.req, of))
+	step.Token = token(step, b.facts.At)
 	step.Lane = imageLane(step.At)
 	if pending != nil {
 		step.Found, step.Needs, step.Last = aws.ToString(pending.ImageId), b.sealImage(step.Head, *pending, step.SealKey), b.elsewhere(step.At)

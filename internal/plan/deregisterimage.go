@@ -10,14 +10,18 @@ import "fmt"
 type DeregisterImage struct {
 	Head
 	Image         Ref
-	Name          string   // that another image has to leave (2.5.2); "": the image is ours
-	WithSnapshots bool     // they were made with it, and are of no use without it (9.11), or the template asks for it
-	Snapshots     []string // ids of those that go with an image that is not ours, sorted; nil: ours, by whatever ids
+	Name          string       // that another image has to leave (2.5.2); "": the image is ours
+	WithSnapshots bool         // they were made with it, and are of no use without it (9.11), or the template asks for it
+	Snapshots     []string     // ids of those that go with an image that is not ours, sorted; nil: ours, by whatever ids
+	Unless        *VerifyImage // what the image may turn out to be, and stays then; nil: it goes whatever it is
 }
 
 // Rights of the step.
 func (s *DeregisterImage) Rights() []Right {
 	rights := []Right{{"ec2:DeregisterImage", s.At.image(s.Image.Known), "2.5.9"}}
+	if s.Unless != nil {
+		rights = append(rights, Right{"ec2:DescribeImages", "*", "4.4.1"}, Right{"ec2:DescribeSnapshots", "*", "4.4.1"})
+	}
 	if s.WithSnapshots {
 		for _, snapshot := range s.snapshots() {
 			rights = append(rights, Right{"ec2:DeleteSnapshot", s.At.snapshot(snapshot), "9.11"})

@@ -50,6 +50,7 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 		f.Resource = key.arn()
 		found = append(found, f)
 	}
+	found = append(found, grantTroubles(d)...)
 	if facts.Images[d.FromRegion].Image != nil && !imageName.MatchString(d.Name) {
 		found = append(found, finding(Refused, "2.5.3", "ami_name", fmt.Sprintf("%q cannot be the name of an image", d.Name),
 			"names have 3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _", "set ami_name"))

@@ -224,16 +224,16 @@ func (f Facts) copiedWith(at Place, wanted origin.Mark, id string, v volume) boo
 		s.State == ec2types.SnapshotStateCompleted && aws.ToString(s.KmsKeyId) == wanted.KeyARN && int64(aws.ToInt32(s.VolumeSize)) == v.gib()
 }
 
-// strays are snapshots that CopyImage made for an image of ours that is no more.
+// strays are snapshots that CopyImage made for an image of ours that is no more. One that is under way may be of an image that was begun between the looks.
 func (f Facts) strays(at Place, wanted origin.Mark) []candidate {
 	var found []candidate
 	for _, s := range f.Earlier[at].Snapshots {
 		tags, image := tagMap(s.Tags), origin.MadeFor(aws.ToString(s.Description))
-		if tags[origin.Source] != wanted.Source() || image == "" {
+		if tags[origin.Source] != wanted.Source() || image == "" || s.State == ec2types.SnapshotStatePending {
 			continue
 		}
 		own := wanted
-		if s.State == ec2types.SnapshotStateCompleted { // a pending copy shows no key yet (4.6.1)
+		if s.State == ec2types.SnapshotStateCompleted { // another shows no key (4.6.1)
 			own.KeyARN = aws.ToString(s.KmsKeyId)
 		}
 		there := slices.ContainsFunc(f.Earlier[at].Images, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) == image })

@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -53,6 +54,20 @@ func (r *renderer) grants(grants []Grant) []KeyGrant {
 		rendered = append(rendered, k)
 	}
 	return rendered
+}
+
+// grantTroubles are grants of an account that have one name: a run knows them by it.
+func grantTroubles(d Destination) []Finding {
+	var found []Finding
+	for i, k := range d.Grants {
+		other := slices.IndexFunc(d.Grants[:i], func(o KeyGrant) bool { return o.Name == k.Name })
+		if other >= 0 {
+			found = append(found, Finding{Level: Refused, Field: field(d.Target, "grant: name"), At: d.At, Resource: k.Grantee,
+				Summary: fmt.Sprintf("two grants have the name %q", k.Name), Because: "the other is for " + d.Grants[other].Grantee + ", and a run knows a grant by its name",
+				Next: "give each grant block a name of its own"})
+		}
+	}
+	return found
 }
 
 // grant lets principals use a destination's key. What stands already is not made twice (3.2.6), and no run takes any of it back.

@@ -30,6 +30,9 @@ type Launch struct {
 // launchTime is what an instance is expected to take until it runs.
 const launchTime = time.Minute
 
+// launchOver is how old an instance is that no launch check waits for any more.
+const launchOver = 20 * time.Minute
+
 // launchMark says where the instance of a launch check comes from and belongs. Its key is its image's.
 func (d Destination) launchMark(req Request, facts Facts) origin.Mark {
 	m := d.mark(req, facts, "")
@@ -70,12 +73,13 @@ func (b *builder) launch(g *goal) {
 		Instance: Ref{From: run.Step}, Tags: run.Tags})
 }
 
-// endLaunches terminates the instances that launch checks of earlier runs left at a destination.
+// endLaunches terminates the instances that launch checks of earlier runs left at a destination. Another run may be waiting for a young one.
 func (b *builder) endLaunches(d Destination) {
 	left, _ := earlierLaunches(b.req, b.facts, d)
 	for _, i := range left {
 		instance := aws.ToString(i.InstanceId)
-		b.add(&TerminateInstance{Head: Head{Step: id("terminate", d.At.Account, d.At.Region, instance), At: d.At, Takes: callTime}, Instance: Ref{Known: instance}})
+		b.add(&TerminateInstance{Head: Head{Step: id("terminate", d.At.Account, d.At.Region, instance), At: d.At, Takes: callTime}, Instance: Ref{Known: instance},
+			Awaited: !b.req.CleansUp && b.facts.At.Sub(aws.ToTime(i.LaunchTime)) < launchOver})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -42,13 +43,13 @@ func (d Destination) likeness(req Request, facts Facts) Likeness {
 func (s *supply) likeness(req Request, facts Facts) Likeness {
 	l := likenessOf(facts.Images[s.from])
 	l.Method, l.Abroad = ByImage, s.from != s.at.Region
-	mark := token(req, s.at, imageID(req, s.from))
-	if s.whom == origin.Sharers { // one for all runs, so that two at once make one: AWS gives a name once
-		mark = digest(s.at.id(), imageID(req, s.from), s.keyARN)
-	}
-	l.Name = stagedName(aws.ToString(l.Source.Name), mark)
-	l.Description = fmt.Sprintf("Staged for other accounts: %s of %s", imageID(req, s.from), s.from)
 	l.Mark = s.mark(req, facts, "")
+	run := l.Mark.Run
+	if s.whom == origin.Sharers { // one for all runs, so that two at once make one: AWS gives a name once
+		run = ""
+	}
+	l.Name = stagedName(aws.ToString(l.Source.Name), digest(run, s.at.id(), l.Mark.Source(), s.keyARN))
+	l.Description = fmt.Sprintf("Staged for other accounts: %s of %s", imageID(req, s.from), s.from)
 	l.Tags = l.Mark.Tags(l.SealKey)
 	return l
 }
@@ -61,9 +62,10 @@ func likenessOf(image Image) Likeness {
 	return l
 }
 
-// token makes a run's copy of an image to a place one and the same for AWS, however often it is asked for (4.2.3).
-func token(req Request, at Place, image string) string {
-	return digest(req.Build.RunID, at.id(), image)
+// token makes a run's copy of an image one and the same for AWS, however often it is asked for (4.2.3), and no other's: a build of several
+// post-processors has one id, and what one of them removed would be the answer to another.
+func token(s CopyImage, begun time.Time) string {
+	return digest(s.Mark.Run, s.At.id(), s.Mark.Source(), s.Name, s.KeyARN, begun.Format(time.RFC3339Nano))
 }
 
 func digest(parts ...string) string {

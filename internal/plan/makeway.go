@@ -10,6 +10,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // nameTaken is the image that has a destination's name and is not one that an earlier run made for it; nil: the name is free, or ours.
@@ -103,5 +105,21 @@ func (b *builder) makeWay(g goal, needs []ID, copies map[string]ready) []ID {
 		Name:          g.Name,
 		WithSnapshots: along,
 		Snapshots:     union(snapshots, nil),
+		Unless:        b.unless(g, *taken),
 	})}
+}
+
+// unless is what an image that has to make way stays for: an earlier run made it for this destination, and a later look may find it right. nil: no run did.
+func (b *builder) unless(g goal, taken ec2types.Image) *VerifyImage {
+	like, id := g.likeness(b.req, b.facts), aws.ToString(taken.ImageId)
+	if like.Mark.Prove(like.SealKey, id, tagMap(taken.Tags)) == origin.None {
+		return nil
+	}
+	right := &VerifyImage{Head: Head{At: g.At}, Likeness: like, Target: g.Target, Image: Ref{Known: id}, Snapshots: map[string]Wanted{}}
+	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
+		for _, device := range v.devices {
+			right.Snapshots[device] = Wanted{KeyARN: g.keyARN, GiB: v.gib()}
+		}
+	}
+	return right
 }

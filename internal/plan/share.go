@@ -146,8 +146,8 @@ func lastParts(arns []string) []string {
 }
 
 // stagedName is the name of a staged image: the source's, as far as there is room, and a mark, because names are taken once.
-func stagedName(name, token string) string {
-	mark := " (staged " + token[:12] + ")"
+func stagedName(name, whose string) string {
+	mark := " (staged " + whose[:12] + ")"
 	return name[:min(len(name), 128-len(mark))] + mark
 }
 

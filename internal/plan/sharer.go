@@ -54,6 +54,7 @@ func sharerTroubles(facts Facts, sharers, destinations []Destination, supplies [
 		case facts.Sites[d.At].Err != nil:
 			found = append(found, siteTrouble(d, facts.Sites[d.At], facts))
 		}
+		found = append(found, grantTroubles(d)...)
 		for _, s := range supplies {
 			if s.at.Region == d.At.Region && len(s.keys()) == 0 {
 				add("8.3", "grant", "there is no key to give grants on", "the image that is shared is not encrypted", "leave out grant, or give kms_key_id")

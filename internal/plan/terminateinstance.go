@@ -10,6 +10,7 @@ type TerminateInstance struct {
 	Head
 	Instance Ref
 	Tags     map[string]string // what it is found by where its id never came; nil where the id is known
+	Awaited  bool              // another run may be waiting until it runs
 }
 
 // Rights of the step.

@@ -269,15 +269,7 @@ func (s *survey) earlier(ctx context.Context, at plan.Place, from string) {
 		return []ec2types.Filter{{Name: aws.String("tag:" + origin.Source), Values: values}}
 	}
 	var found plan.Earlier
-	snapshots := ec2.NewDescribeSnapshotsPaginator(s.pool.EC2(at), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: ours("/*")})
-	for snapshots.HasMorePages() {
-		page, err := snapshots.NextPage(ctx)
-		if err != nil {
-			s.blind(at, "", "ec2:DescribeSnapshots", err)
-			break
-		}
-		found.Snapshots = append(found.Snapshots, page.Snapshots...)
-	}
+	// Images first: what one that is seen is built on was complete before.
 	images := ec2.NewDescribeImagesPaginator(s.pool.EC2(at), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: ours("", "/staged/*"),
 		IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true)})
 	for images.HasMorePages() {
@@ -287,6 +279,15 @@ func (s *survey) earlier(ctx context.Context, at plan.Place, from string) {
 			break
 		}
 		found.Images = append(found.Images, page.Images...)
+	}
+	snapshots := ec2.NewDescribeSnapshotsPaginator(s.pool.EC2(at), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: ours("/*")})
+	for snapshots.HasMorePages() {
+		page, err := snapshots.NextPage(ctx)
+		if err != nil {
+			s.blind(at, "", "ec2:DescribeSnapshots", err)
+			break
+		}
+		found.Snapshots = append(found.Snapshots, page.Snapshots...)
 	}
 	slices.SortFunc(found.Snapshots, func(a, b ec2types.Snapshot) int { return cmp.Compare(*a.SnapshotId, *b.SnapshotId) })
 	slices.SortFunc(found.Images, func(a, b ec2types.Image) int { return cmp.Compare(*a.ImageId, *b.ImageId) })

@@ -63,9 +63,6 @@ func (t *transfer) standing(ctx context.Context, j *job, at plan.Place, id strin
 // templateVersion is the number of the version that names the image: there already, or made now of the version that is asked for, as it stands now. Its
 // token depends on nothing else, so that a run that takes another one up gets the version that this one has made (4.2.3).
 func (t *transfer) templateVersion(ctx context.Context, s *plan.AddTemplateVersion, image string) (string, error) {
-	if s.Version > 0 {
-		return strconv.FormatInt(s.Version, 10), nil
-	}
 	client := t.pool.EC2(s.At)
 	source, err := client.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: aws.String(s.TemplateID), Versions: []string{s.From}})
 	if err != nil {

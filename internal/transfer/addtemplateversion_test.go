@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -100,22 +101,30 @@ func TestAVersionOfARunThatDiedIsTaken(t *testing.T) {
 	})
 }
 
-// Between the plan and the version hours may pass: the version is made of the default one of then.
+// Between the plan and the version hours may pass: the version is made of the default one of then, though an earlier run may have made one of the former.
 func TestAVersionIsMadeOfTheDefaultOneOfItsMoment(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		asked := web
-		asked.SetDefault = true
-		h, req := templated(t, asked)
-		pool := h.pool(t.Context(), h.World)
-		p := h.decide(t.Context(), pool, req)
-		h.version(ec2types.InstanceTypeM7gXlarge, "", true)
-		result := transfer.Run(t.Context(), pool, p, options(req), func(plan.Event) {})
-		h.complete(result)
-		made := h.versions()[0]
-		if made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gXlarge || !aws.ToBool(made.DefaultVersion) {
-			t.Errorf("the version is %+v of %+v", made, made.LaunchTemplateData)
-		}
-	})
+	for _, made := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			asked := web
+			asked.SetDefault = true
+			h, req := templated(t, asked)
+			if made {
+				h.forbid(target, "ec2:ModifyLaunchTemplate")
+				h.run(t.Context(), req)
+				h.forgive(target)
+				time.Sleep(time.Minute)
+			}
+			pool := h.pool(t.Context(), h.World)
+			p := h.decide(t.Context(), pool, req)
+			h.version(ec2types.InstanceTypeM7gXlarge, "", true)
+			result := transfer.Run(t.Context(), pool, p, options(req), func(plan.Event) {})
+			h.complete(result)
+			version := h.versions()[0]
+			if version.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gXlarge || !aws.ToBool(version.DefaultVersion) {
+				t.Errorf("made before %v: the version is %+v of %+v", made, version, version.LaunchTemplateData)
+			}
+		})
+	}
 }
 
 // A version with the image that somebody has made, or that launches as things were before, is not what was asked for.

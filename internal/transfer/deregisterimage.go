@@ -16,6 +16,15 @@ import (
 
 func (t *transfer) deregisterImage(ctx context.Context, j *job, s *plan.DeregisterImage) Done {
 	id := j.id(s.Image)
+	if s.Unless != nil {
+		right, err := t.rightByNow(ctx, j, s.Unless)
+		if err != nil {
+			return Done{Err: err}
+		}
+		if right { // whoever is to have the name takes it with the image
+			return Done{Notes: []plan.Finding{{Level: plan.Note, At: s.At, Resource: id, Summary: "the image " + id + " stays", Because: "it is what was asked for: it had not been seen whole when the plan was made"}}}
+		}
+	}
 	if !s.WithSnapshots {
 		return Done{Made: id, Err: t.deregister(ctx, s.At, id)}
 	}
@@ -24,6 +33,45 @@ func (t *transfer) deregisterImage(ctx context.Context, j *job, s *plan.Deregist
 		left = append(left, plan.Leftover{At: s.At, Kind: "image", Resource: id, Why: err.Error()})
 	}
 	return Done{Made: id, Left: left, Err: err}
+}
+
+// rightByNow looks once more at an image that an earlier run made, before it makes way: the plan's look may have been stale, or have spanned its completion
+// (4.4.1). That it is not what it has to be counts when it lasts.
+func (t *transfer) rightByNow(ctx context.Context, j *job, s *plan.VerifyImage) (bool, error) {
+	image, err := t.image(ctx, s.At, s.Image.Known)
+	if err != nil {
+		return false, err
+	}
+	right := image != nil && image.State == ec2types.ImageStatePending // another run makes it
+	if image != nil && !right {
+		if right, err = t.fits(ctx, j, s, *image); err != nil {
+			return false, err
+		}
+	}
+	if !right && j.doubtful() {
+		return false, comeBack{pause(j.memo.looks)}
+	}
+	return right, nil
+}
+
+// fits reports an image that is what it has to be, by whatever snapshots.
+func (t *transfer) fits(ctx context.Context, j *job, s *plan.VerifyImage, image ec2types.Image) (bool, error) {
+	uses := usesOf(image)
+	seen := *s
+	seen.Snapshots = map[string]plan.Wanted{}
+	for device, wanted := range s.Snapshots {
+		if uses[device] == "" {
+			return false, nil
+		}
+		wanted.Snapshot = plan.Ref{Known: uses[device]}
+		seen.Snapshots[device] = wanted
+	}
+	snapshots, err := t.snapshotsOf(ctx, j, &seen)
+	if err != nil {
+		return false, err
+	}
+	_, wrong := wrongSnapshots(&seen, j, snapshots)
+	return len(differencesOf(&seen, j, image, snapshots))+len(wrong) == 0, nil
 }
 
 // deregisterAll takes an image away that is ours, with its snapshots, and says which of them stayed (9.11). Those that other images use are not left over.

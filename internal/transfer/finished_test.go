@@ -116,7 +116,6 @@ func TestAnImageOfAnotherRunThatDoesNotPassStaysAndIsTold(t *testing.T) {
 		}
 		h.stands(h.ownImages(target, home)[0])
 		replaced := byImage(h.request())
-		replaced.Build.RunID = "run-2" // of which the token of the call is made
 		replaced.Targets[0].AMIName, replaced.Targets[0].Lifecycle.ForceDeregister = plan.Text(*begun[0].Name), true
 		if _, result := h.run(t.Context(), replaced); len(result.Images) != 1 || result.Images[0].ImageID == *begun[0].ImageId {
 			t.Errorf("%+v", result)

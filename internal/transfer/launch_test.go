@@ -226,6 +226,37 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 	}
 }
 
+// Two runs of one image at once launch an instance each, and neither ends the other's before that has seen it run.
+func TestARunEndsNoInstanceThatAnotherWaitsFor(t *testing.T) {
+	for lag := range 12 {
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+			results := make(chan plan.Result, 2)
+			pool := h.pool(t.Context(), h.World)
+			p := h.decide(t.Context(), pool, h.launching())
+			results <- transfer.Run(t.Context(), pool, p, options(h.launching()), func(e plan.Event) {
+				if e.Kind != plan.Begun || !strings.HasPrefix(string(e.Step), "launch/") {
+					return
+				}
+				time.AfterFunc(time.Duration(lag)*time.Second, func() {
+					req := h.launching()
+					req.Build.RunID = "run-2"
+					_, result := h.run(t.Context(), req)
+					results <- result
+				})
+			})
+			for range 2 {
+				if result := <-results; len(result.Images) != 1 || len(result.Findings) > 0 {
+					t.Errorf("%d s apart: served %+v with %+v", lag, result.Images, result.Findings)
+				}
+			}
+			if left := h.instances("222222222222", home); len(left) > 0 {
+				t.Errorf("%d s apart: left %+v", lag, left)
+			}
+		})
+	}
+}
+
 // The rights of the steps are enough for a launch check, and each of EC2's is needed.
 func TestTheRightsOfALaunchCheckAreWhatItTakes(t *testing.T) {
 	rights := func(without string) (result plan.Result) {

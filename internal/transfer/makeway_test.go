@@ -4,6 +4,7 @@
 package transfer_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 )
@@ -128,4 +130,35 @@ func TestARunThatEndsWithTheNameFreedIsTakenUp(t *testing.T) {
 			t.Errorf("%d copies were made again, to serve %+v", again, result.Images)
 		}
 	})
+}
+
+// One look may be stale: what an earlier run made for the destination goes only where it is, and stays, not what it has to be.
+func TestAFinishedImageStaysWhateverOneLookShowedOfIt(t *testing.T) {
+	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		for _, changed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("by %s, changed %v", method, changed), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := build(t, []volume{{1, sourceAlias}}, []string{target}, []string{home})
+					h.with = func(req *plan.Request) {
+						req.Targets[0].Method, req.Targets[0].AMIName, req.Targets[0].Lifecycle.ForceDeregister = method, "web", true
+					}
+					if _, result := h.run(t.Context(), h.request()); len(result.Images) != 1 {
+						t.Fatalf("%+v", result.Findings)
+					}
+					image := h.ownImages(target, home)[0]
+					if changed {
+						h.turn(target, targetAlias)
+					}
+					h.Inject(awssim.Rule{Fault: awssim.StaleRead, Account: target, Action: "ec2:DescribeSnapshots", Nth: 1})
+					_, result := h.run(t.Context(), h.request())
+					if len(result.Images) != 1 || (result.Images[0].ImageID == *image.ImageId) == changed {
+						t.Errorf("served %+v with %+v", result.Images, result.Findings)
+					}
+					if images := h.ownImages(target, home); len(images) != 1 || (*images[0].ImageId == *image.ImageId) == changed {
+						t.Errorf("there is %+v", images)
+					}
+				})
+			})
+		}
+	}
 }

@@ -154,6 +154,9 @@ func newRunner(steps []plan.Step, do act, say func(plan.Event), closing time.Dur
 				j.waits++
 			}
 		}
+		if jobs[head.Step] != nil { // of one id only one end would be known
+			panic(fmt.Sprintf("two steps are called %s", head.Step))
+		}
 		jobs[head.Step] = j
 		r.jobs = append(r.jobs, j)
 	}

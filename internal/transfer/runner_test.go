@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/safely"
 )
 
 // task is a step that only takes time.
@@ -114,6 +116,19 @@ func TestAGraphEndsWithItsCriticalPath(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTwoStepsOfOneNameFailLoudlyBeforeAnythingBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := new(world)
+		err := safely.Do(func() error {
+			w.run(t.Context(), []plan.Step{newTask("a", time.Hour), newTask("a", time.Hour)}, nil)
+			return nil
+		})
+		if err == nil || !strings.Contains(err.Error(), "two steps are called a") || len(w.begun) > 0 {
+			t.Errorf("%v, begun %v", err, w.begun)
+		}
+	})
 }
 
 func TestALaneIsNeverOverfull(t *testing.T) {

@@ -4,6 +4,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -32,6 +33,11 @@ func (t *transfer) terminateInstance(ctx context.Context, j *job, s *plan.Termin
 			return Done{Err: err}
 		}
 	}
+	if s.Awaited {
+		if awaited, err := t.awaited(ctx, j, s.At, id); err != nil || awaited {
+			return Done{Err: cmp.Or(err, error(comeBack{launchLook}))}
+		}
+	}
 	_, err := t.pool.EC2(s.At).TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
 	switch {
 	case awsclient.IsNotFound(err) && j.ended[s.Instance.From].Err != nil && j.patient(): // launched just now (4.4.1)
@@ -40,6 +46,21 @@ func (t *transfer) terminateInstance(ctx context.Context, j *job, s *plan.Termin
 		return Done{Made: id}
 	}
 	return Done{Made: id, Err: err, Left: []plan.Leftover{{At: s.At, Kind: "instance", Resource: id, Why: err.Error()}}}
+}
+
+// awaited reports an instance that another run may be waiting for: it starts, or that it runs may not have been seen yet.
+func (t *transfer) awaited(ctx context.Context, j *job, at plan.Place, id string) (bool, error) {
+	seen, err := t.instance(ctx, at, id)
+	if err != nil || seen == nil {
+		return false, err
+	}
+	switch seen.State.Name {
+	case ec2types.InstanceStateNamePending:
+		return time.Since(aws.ToTime(seen.LaunchTime)) < launchPatience, nil
+	case ec2types.InstanceStateNameRunning:
+		return j.doubtful(), nil
+	}
+	return false, nil
 }
 
 // lostInstance looks for an instance by the tags of its launch: only with the first seal right, and only when it is alone.

@@ -21,6 +21,15 @@ import (
 // doubt is how long a difference has to last before it is believed: a read may be stale (4.4.1).
 const doubt = time.Minute
 
+// doubtful counts a look at what is not as it should be, and reports whether to look again.
+func (j *job) doubtful() bool {
+	if j.memo.missing.IsZero() {
+		j.memo.missing = time.Now()
+	}
+	j.memo.looks++
+	return time.Since(j.memo.missing) < doubt
+}
+
 // unlike is an image that is not what was asked for.
 type unlike struct {
 	image       string
@@ -82,11 +91,7 @@ func (t *transfer) verifyImage(ctx context.Context, j *job, s *plan.VerifyImage)
 	if len(differences) == 0 {
 		return Done{Made: id, Uses: j.allUses(s), Unsealed: j.unsealed()}
 	}
-	if j.memo.missing.IsZero() {
-		j.memo.missing = time.Now()
-	}
-	if time.Since(j.memo.missing) < doubt {
-		j.memo.looks++
+	if j.doubtful() {
 		return Done{Err: comeBack{pause(j.memo.looks)}}
 	}
 	if misbilled(differences) { // it comes from the snapshots' own data: no image of theirs will be another
