@@ -604,11 +604,20 @@ func (b *builder) deregister(g *goal) []ID {
 // tidy removes what earlier runs left at a destination and nothing needs. That it stays is no failure of the destination.
 func (b *builder) tidy(g goal) {
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-		b.drop(g.At, Place{}, g.unused(g.copies[v.id()].surplus), g.gone...)
+		surplus := g.unused(g.copies[v.id()].surplus)
+		if g.image == nil && g.Method == ByImage {
+			surplus = slices.DeleteFunc(surplus, b.anothers)
+		}
+		b.drop(g.At, Place{}, surplus, g.gone...)
 	}
 	b.drop(g.At, Place{}, b.facts.strays(g.At, g.mark(b.req, b.facts, origin.Whole)))
 	b.endLaunches(g.Destination)
 	b.endCanaries(g.At, g.mark(b.req, b.facts, origin.Canary), b.facts.Images[g.FromRegion].SealKey)
+}
+
+// anothers reports a copy with which another run may be making the image by another method.
+func (b *builder) anothers(c candidate) bool {
+	return !c.failed() && tagMap(c.Tags)[origin.Run] != b.req.Build.RunID && b.facts.At.Sub(aws.ToTime(c.StartTime)) < outlived
 }
 
 // drop deletes snapshots that are provably ours and of no use.

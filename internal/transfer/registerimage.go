@@ -5,6 +5,7 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -55,10 +56,12 @@ func (t *transfer) register(ctx context.Context, j *job, s *plan.RegisterImage, 
 			}
 		}
 		taken, unproven, lookErr := t.adoptImage(ctx, j, s)
-		if lookErr == nil && taken != "" {
+		switch {
+		case lookErr == nil && taken != "":
 			return taken, nil
-		}
-		if (j.memo.lost || unproven) && j.patient() {
+		case errors.As(lookErr, new(comeBack)):
+			err = lookErr
+		case (j.memo.lost || unproven) && j.patient():
 			err = comeBack{pause(j.memo.looks)}
 		}
 	case awsclient.IsNotFound(err) && j.patient(): // a copy that AWS shows as completed and does not know yet (4.4.3)

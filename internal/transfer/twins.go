@@ -116,6 +116,10 @@ func (t *transfer) adoptImage(ctx context.Context, j *job, s *plan.RegisterImage
 	if err != nil || !proven {
 		return "", taken != nil, err
 	}
+	if taken.State == ec2types.ImageStatePending { // a copy, which shows no devices yet, and may fail
+		j.memo.looks++
+		return "", false, comeBack{pause(j.memo.looks)}
+	}
 	unused := map[string]bool{}
 	for _, ref := range s.Snapshots {
 		if ref.From != "" {
