@@ -48,7 +48,7 @@ func TestTheMakespanStaysCloseToTheBound(t *testing.T) {
 		limit float64
 	}{
 		{plain(1, 1), makespanLimit}, {plain(1, 4), makespanLimit}, {plain(10, 1), makespanLimit}, {plain(10, 4), makespanLimit},
-		{small, smallLimit}, {full, fullLimit}, {five, fullLimit}, {others, fullLimit}, {throttled, throttledLimit},
+		{small, smallLimit}, {full, fullLimit}, {others, fullLimit}, {throttled, throttledLimit},
 		{scenario{Targets: 10, Regions: 1, Volumes: 4, Bare: true}, makespanLimit},
 	} {
 		for seed := range uint64(3) {
@@ -62,6 +62,15 @@ func TestTheMakespanStaysCloseToTheBound(t *testing.T) {
 			if c.scenario == full && m.Crowded > 0 {
 				t.Errorf("seed %d: AWS had no room for %d copies, although the limit of 20 is known", seed+1, m.Crowded)
 			}
+		}
+	}
+}
+
+// A limit that AWS tells only when it refuses costs little more than the limit itself.
+func TestALimitThatIsLearnedIsUsedToTheFull(t *testing.T) {
+	for seed := range uint64(3) {
+		if m := run(t, five, seed+1).measured(); float64(m.Took)/float64(m.Listed) > makespanLimit || m.MutatingExcess != 0 {
+			t.Errorf("seed %d: %v, the copies alone take %v; %d calls too many or too few", seed+1, m.Took, m.Listed, m.MutatingExcess)
 		}
 	}
 }

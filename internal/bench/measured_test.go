@@ -14,6 +14,7 @@ import (
 type measured struct {
 	Took           time.Duration  // from the call of PostProcess to its return
 	Bound          time.Duration  // what no run can go below
+	Listed         time.Duration  // what its own copies take in their order, with nothing lost between them
 	Calls          int            // of all services; repeats count
 	Looks          int            // DescribeSnapshots
 	Refused        int            // calls that AWS refused for their number
@@ -36,7 +37,7 @@ func (m measured) ticks(s scenario) float64 {
 }
 
 func (c course) measured() measured {
-	m := measured{Took: c.took, Bound: c.bound(), Looks: c.calls["ec2:DescribeSnapshots"], Refused: c.refused["RequestLimitExceeded"] + c.refused["Throttling"] + c.refused["ThrottlingException"],
+	m := measured{Took: c.took, Bound: c.bound(), Listed: c.listed(), Looks: c.calls["ec2:DescribeSnapshots"], Refused: c.refused["RequestLimitExceeded"] + c.refused["Throttling"] + c.refused["ThrottlingException"],
 		Changed: c.changed, AtOnce: atOnce(c.copies), Crowded: c.refused["ResourceLimitExceeded"]}
 	for _, n := range c.calls {
 		m.Calls += n
@@ -80,6 +81,23 @@ func (c course) bound() time.Duration {
 		most = max(most, all/time.Duration(room(l.account)))
 	}
 	return most
+}
+
+// listed is when the last copy ends where the copies that were made, in the order in which they began, each begin as soon as the one that they are of is
+// there and their lane has a place. What a copy takes is not known before it ends: where few places have much to do, no order comes close to the bound.
+func (c course) listed() (last time.Duration) {
+	ends, lanes := map[string]time.Duration{}, map[lane][]time.Duration{}
+	for _, one := range slices.SortedStableFunc(slices.Values(c.copies), func(a, b awssim.Copied) int { return a.Begun.Compare(b.Begun) }) {
+		l := lane{one.Account, one.Region}
+		if lanes[l] == nil {
+			lanes[l] = make([]time.Duration, c.room(one.Account))
+		}
+		first := slices.Index(lanes[l], slices.Min(lanes[l]))
+		end := max(lanes[l][first], ends[one.SourceID]) + one.Ends.Sub(one.Begun)
+		lanes[l][first], ends[one.SnapshotID] = end, end
+		last = max(last, end)
+	}
+	return last
 }
 
 // atOnce is how many copies were on their way in the fullest lane.
