@@ -98,10 +98,13 @@ func WouldSucceed(err error) bool { return has(err, dryRun) }
 // IsWeather reports an error that passes: throttling, 5xx, a connection that broke, if in the middle of an answer.
 func IsWeather(err error) bool { return weather.IsErrorRetryable(err).Bool() }
 
-// isTorn reports an answer that broke off, or that nobody can read: what it said is lost, whatever its status.
-func isTorn(err error) bool {
+// tornIn is what an error says of an answer that broke off, or that nobody can read: what it said is lost, whatever its status. nil: it was whole.
+func tornIn(err error) error {
 	var torn *smithy.DeserializationError
-	return errors.As(err, &torn)
+	if errors.As(err, &torn) {
+		return torn
+	}
+	return nil
 }
 
 // IsUnclear reports that nobody knows whether the call had its effect: no whole answer came, or one of 5xx (design of *once* calls, 4.2.3).
@@ -114,7 +117,7 @@ func IsUnclear(err error) bool {
 		return false
 	}
 	status := status(err)
-	return status == 0 || status >= http.StatusInternalServerError || isTorn(err)
+	return status == 0 || status >= http.StatusInternalServerError || tornIn(err) != nil
 }
 
 // quoted is where STS repeats an external id, which is a secret, because of its form (5.5).

@@ -136,7 +136,7 @@ func (p *Pool) Source(ctx context.Context) (plan.Identity, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, outage, fmt.Errorf("AWS was out of reach for %v", outage))
 	defer cancel()
-	who, err := identity(ctx, p.watched(p.source, p.own))
+	who, err := identity(ctx, p.watched(p.own))
 	if err != nil {
 		return who, p.Waited(ctx, err)
 	}
@@ -189,14 +189,14 @@ func identity(ctx context.Context, cfg aws.Config) (plan.Identity, error) {
 
 // config is what a place's clients are made from: its Region, its session, repeats as long as the context lasts. Call it with mu held.
 func (p *Pool) config(at plan.Place) aws.Config {
-	cfg := p.watched(p.source, p.sessionOf(at))
+	cfg := p.watched(p.sessionOf(at))
 	cfg.Region = at.Region
 	return cfg
 }
 
-// watched is a configuration whose calls are repeated, have their session renewed, and are known while nothing answers them.
-func (p *Pool) watched(from aws.Config, session *session) aws.Config {
-	cfg := from.Copy()
+// watched is the configuration with a session, whose calls are repeated, have their session renewed, and are known while nothing answers them.
+func (p *Pool) watched(session *session) aws.Config {
+	cfg := p.source.Copy()
 	cfg.Credentials = session
 	cfg.Retryer = p.retryer()
 	cfg.APIOptions = append(slices.Clip(cfg.APIOptions), func(stack *middleware.Stack) error {

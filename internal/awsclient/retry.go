@@ -95,7 +95,7 @@ var (
 		retry.RetryableErrorCode{Codes: stumbles},
 		retry.RetryableHTTPStatusCode{Codes: retry.DefaultRetryableHTTPStatusCodes},
 		retry.RetryableConnectionError{},
-		retry.IsErrorRetryableFunc(func(err error) aws.Ternary { return aws.BoolTernary(isTorn(err)) }),
+		retry.IsErrorRetryableFunc(func(err error) aws.Ternary { return aws.BoolTernary(tornIn(err) != nil) }),
 	}
 	notActed = retry.IsErrorRetryables{
 		retry.NoRetryCanceledError{},

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
-	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
@@ -66,14 +65,10 @@ func (u *unanswered) noted(ctx context.Context, err error) string {
 // silenceOf is what an error says of an answer that did not come, or not as a whole; nil: there was one.
 func silenceOf(err error) error {
 	var unsent *smithyhttp.RequestSendError
-	var torn *smithy.DeserializationError
-	switch {
-	case errors.As(err, &unsent):
+	if errors.As(err, &unsent) {
 		return unsent
-	case errors.As(err, &torn):
-		return torn
 	}
-	return nil
+	return tornIn(err)
 }
 
 // Waited is why a look or call has failed: with ctx over its cause, and the call that it waited for where that had no answer.

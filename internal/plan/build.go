@@ -665,14 +665,20 @@ func (b *builder) reclaim(o *offer, device, snapshot string, used []ID) []ID {
 	if b.req.KeepShares {
 		return nil
 	}
-	var withdrawn []ID
-	for i, accounts := range slices.Collect(slices.Chunk(b.served(o), maxShared)) {
-		step := &WithdrawShare{Head: Head{Step: id("withdraw", o.at.Account, o.at.Region, snapshot), At: o.at, After: slices.Concat(used, withdrawn), Takes: callTime},
-			Snapshot: Ref{Known: snapshot}, Device: device, Accounts: accounts}
+	return b.withdrawEach(WithdrawShare{Head: Head{Step: id("withdraw", o.at.Account, o.at.Region, snapshot), At: o.at, Takes: callTime}, Snapshot: Ref{Known: snapshot}, Device: device},
+		slices.Collect(slices.Chunk(b.served(o), maxShared)), used)
+}
+
+// withdrawEach adds a step for each chunk of accounts, one after the other. The last one forgets, if any is to.
+func (b *builder) withdrawEach(step WithdrawShare, chunks [][]string, used []ID) (withdrawn []ID) {
+	first, forget := step.Step, step.Forget
+	for i, accounts := range chunks {
+		one := step
+		one.After, one.Accounts, one.Forget = slices.Concat(used, withdrawn), accounts, forget && i == len(chunks)-1
 		if i > 0 {
-			step.Step += ID(fmt.Sprintf("/%d", i+1))
+			one.Step = first + ID(fmt.Sprintf("/%d", i+1))
 		}
-		withdrawn = append(withdrawn, b.add(step))
+		withdrawn = append(withdrawn, b.add(&one))
 	}
 	return withdrawn
 }
@@ -795,19 +801,11 @@ func (b *builder) withdraw(o *offer, it item, used []ID) []ID {
 	if len(chunks) == 0 && forget && remembers(it.snapshot.Tags) {
 		chunks = [][]string{nil}
 	}
-	var withdrawn []ID
-	for i, accounts := range chunks {
-		step := &WithdrawShare{Head: Head{Step: id("withdraw", o.at.Region, it.device()), At: o.at, After: slices.Concat(used, withdrawn), Takes: callTime},
-			Snapshot: source.ref, Device: it.device(), Accounts: accounts, Forget: forget && i == len(chunks)-1}
-		if i > 0 {
-			step.Step += ID(fmt.Sprintf("/%d", i+1))
-		}
-		if source.ref.From != "" {
-			step.Needs = []ID{source.ref.From}
-		}
-		withdrawn = append(withdrawn, b.add(step))
+	step := WithdrawShare{Head: Head{Step: id("withdraw", o.at.Region, it.device()), At: o.at, Takes: callTime}, Snapshot: source.ref, Device: it.device(), Forget: forget}
+	if source.ref.From != "" {
+		step.Needs = []ID{source.ref.From}
 	}
-	return withdrawn
+	return b.withdrawEach(step, chunks, used)
 }
 
 // turns reports accounts among those which share blocks name: another run let them for a while, and may want to take that back. It needs the memory, which

@@ -42,14 +42,13 @@ func nameTroubles(req Request, d Destination, facts Facts) []Finding {
 		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the image %s, which an earlier run made, is not what it has to be now", id)
 		f.Because = strings.Join(misfits(req, facts, d, *taken), "; ")
 		f.Next = "put back what was changed; or set another ami_name; or, to replace that image, set ami_name to its name and force_deregister = true"
-	case !d.Lifecycle.ForceDeregister && has(ours.alien, *taken): // which force_deregister would not remove
-		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the name %q is taken", d.Name)
-		f.Because = fmt.Sprintf("image %s of account %s in %s has it", id, d.At.Account, d.At.Region)
-		f.Next = "find out where that image comes from; then deregister it, or set another ami_name"
 	case !d.Lifecycle.ForceDeregister:
 		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the name %q is taken", d.Name)
 		f.Because = fmt.Sprintf("image %s of account %s in %s has it", id, d.At.Account, d.At.Region)
 		f.Next = "set another ami_name; or deregister that image; or, to replace it, set ami_name to its name and force_deregister = true"
+		if has(ours.alien, *taken) { // which force_deregister would not remove
+			f.Next = "find out where that image comes from; then deregister it, or set another ami_name"
+		}
 	case slices.ContainsFunc(req.Images, func(i SourceImage) bool { return i.ImageID == id }):
 		f.Because, f.Next = "it is the image that is handed on", "set another ami_name"
 	case IsProtected(*taken):

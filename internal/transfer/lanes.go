@@ -20,19 +20,18 @@ const (
 
 // lane is what AWS limits: an account's copies to one Region. Steps without a lane share one that is never full.
 type lane struct {
-	at      where // of its copies
-	free    bool  // no limit
-	room    int   // how many may be in it now
-	most    int   // what AWS says the limit is
-	used    int   // how many are in it
-	rate    int   // MiB a second that they take together (4.8.2)
-	resting bool  // it is going to try more
-	rest    time.Duration
-	tries   int   // how many more it tries then: doubled whenever AWS had a place for all
-	refused bool  // AWS had not, since it last tried
-	told    bool  // that it is full without us
-	scarce  bool  // something waits for room
-	ready   queue // what may start
+	at      where         // of its copies
+	free    bool          // no limit
+	room    int           // how many may be in it now
+	most    int           // what AWS says the limit is
+	used    int           // how many are in it
+	rate    int           // MiB a second that they take together (4.8.2)
+	rest    time.Duration // until it tries more; 0: it has all its room
+	tries   int           // how many more it tries then: doubled whenever AWS had a place for all
+	refused bool          // AWS had not, since it last tried
+	told    bool          // that it is full without us
+	scarce  bool          // something waits for room
+	ready   queue         // what may start
 }
 
 func newLane(first plan.Step) *lane {
@@ -64,10 +63,10 @@ func (l *lane) refuse(j *job, limit int) time.Duration {
 	}
 	l.leave(j)
 	l.room, l.tries, l.refused = min(l.used, l.most), 1, true
-	if l.resting {
+	if l.rest > 0 {
 		return 0
 	}
-	l.resting, l.rest = true, laneRest
+	l.rest = laneRest
 	return l.rest
 }
 
@@ -77,7 +76,7 @@ func (l *lane) rested() time.Duration {
 	case l.refused:
 		l.rest = min(2*l.rest, longestRest)
 	case l.room >= l.most:
-		l.resting = false
+		l.rest = 0
 		return 0
 	default:
 		l.rest, l.tries = laneRest, 2*l.tries

@@ -179,7 +179,7 @@ func (r *runner) run(ctx context.Context) map[plan.ID]Done {
 		next := r.best()
 		if next != nil && r.skips(next) { // its destination failed, or the run was stopped, while it was queued
 			next.lane.pop()
-			r.finish(next, Done{Err: r.unbegun(next)})
+			r.finish(next, Done{Err: r.cutOff(next, errSkipped)})
 			continue
 		}
 		var slot chan<- struct{}
@@ -228,12 +228,12 @@ func (r *runner) best() *job {
 	return best
 }
 
-// unbegun is why a queued step does not begin, or not again: it may be that AWS has never had room for it.
-func (r *runner) unbegun(j *job) error {
+// cutOff is why a step does not go on: where the run was stopped before AWS had room for it, that; else the given reason.
+func (r *runner) cutOff(j *job, why error) error {
 	if r.stopped != nil && j.memo != nil && j.memo.crowded != nil {
 		return fmt.Errorf("%w; until then: %w", r.stopped, j.memo.crowded)
 	}
-	return errSkipped
+	return why
 }
 
 // let has a lane rest for a time; 0: it need not. When the run is stopped nothing waits for room any more.
@@ -324,11 +324,7 @@ func (r *runner) wake(j *job) {
 // resume lets a step go on that had begun.
 func (r *runner) resume(j *job) {
 	if r.stopped != nil && !j.closing() && !j.owes() {
-		err := r.unbegun(j)
-		if errors.Is(err, errSkipped) { // it had begun
-			err = r.stopped
-		}
-		r.finish(j, Done{Err: err})
+		r.finish(j, Done{Err: r.cutOff(j, r.stopped)})
 		return
 	}
 	j.lane.push(j)
