@@ -27,6 +27,8 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/plan":                {[]string{"internal/policy", "internal/origin"}, []string{aws + "/aws", aws + "/service/ec2/types", aws + "/service/kms/types"}},
 	"internal/transfer":            {[]string{"internal/plan", "internal/awsclient", "internal/origin", "internal/diagnose", "internal/safely"}, []string{aws, smithy, "golang.org/x/"}},
 	"internal/origin":              {nil, nil},
+	"internal/provenance":          {nil, nil},
+	"internal/runrecord":           {[]string{"internal/provenance"}, []string{aws}},
 	"internal/rights":              {[]string{"internal/plan", "internal/survey", "internal/origin"}, []string{aws + "/aws", aws + "/service/ec2/types", aws + "/service/kms/types"}},
 	"internal/rights/cmd/policies": {[]string{"internal/rights"}, nil},
 	"internal/policy":              {nil, nil},

@@ -1,0 +1,123 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provenance
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// An account id and its comma take 13 of the 256 characters of a tag. Both lists are bounded, because a resource has 50 tags.
+const (
+	accountsPerTag   = 19
+	maxBaselineTags  = 3
+	maxPermanentTags = 5
+)
+
+// TooManyAccountsError says that the accounts with a permission do not fit into tags. Such a snapshot or image must be staged.
+type TooManyAccountsError struct{ Count, Limit int }
+
+func (e TooManyAccountsError) Error() string {
+	return fmt.Sprintf("%d accounts have a permission; tags can remember %d", e.Count, e.Limit)
+}
+
+// BaselineTags returns the tags that remember which accounts had a permission on a resource before any run. Write them once, before
+// the first share, and never again: a second writer would take temporary permissions for older ones.
+func BaselineTags(accounts []string) (map[string]string, error) {
+	accounts = sortedSet(accounts)
+	if limit := accountsPerTag * maxBaselineTags; len(accounts) > limit {
+		return nil, TooManyAccountsError{len(accounts), limit}
+	}
+	tags := map[string]string{TagBaseline: "0"}
+	for i, chunk := range slices.Collect(slices.Chunk(accounts, accountsPerTag)) {
+		tags[baselineKey(i)] = strconv.Itoa(len(accounts)) + " " + strings.Join(chunk, ",")
+	}
+	return tags, nil
+}
+
+// Baseline reads the tags of BaselineTags. It fails if there are tags and they are not complete: then nothing may be withdrawn.
+func Baseline(tags map[string]string) (accounts []string, known bool, err error) {
+	first, known := tags[TagBaseline]
+	if !known {
+		return nil, false, nil
+	}
+	text, _, _ := strings.Cut(first, " ")
+	count, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, true, fmt.Errorf("tag %s cannot be read: %q", TagBaseline, first)
+	}
+	for i := range maxBaselineTags {
+		if head, list, ok := strings.Cut(tags[baselineKey(i)], " "); ok && head == text {
+			accounts = append(accounts, strings.Split(list, ",")...)
+		}
+	}
+	if len(accounts) != count {
+		return nil, true, fmt.Errorf("tag %s names %d accounts of %d", TagBaseline, len(accounts), count)
+	}
+	return accounts, true, nil
+}
+
+func baselineKey(i int) string {
+	if i == 0 {
+		return TagBaseline
+	}
+	return fmt.Sprintf("%s:%d", TagBaseline, i+1)
+}
+
+// PermanentTags returns the tags that remember which accounts a share block gives a permission. Write them before the permission.
+// The key is a hash of the value: no run ever changes the tag of another one. existing are the tags of the image already.
+func PermanentTags(accounts []string, existing map[string]string) (map[string]string, error) {
+	tags := map[string]string{}
+	missing := slices.DeleteFunc(sortedSet(accounts), func(account string) bool {
+		return slices.Contains(Permanent(existing), account)
+	})
+	for chunk := range slices.Chunk(missing, accountsPerTag) {
+		value := strings.Join(chunk, ",")
+		sum := sha256.Sum256([]byte(value))
+		tags[tagPermanent+hex.EncodeToString(sum[:8])] = value
+	}
+	if used := countPermanentTags(existing); used+len(tags) > maxPermanentTags {
+		return nil, TooManyAccountsError{len(missing), accountsPerTag * max(maxPermanentTags-used, 0)}
+	}
+	return tags, nil
+}
+
+// Permanent reads the tags of PermanentTags, sorted.
+func Permanent(tags map[string]string) []string {
+	var accounts []string
+	for key, value := range tags {
+		if strings.HasPrefix(key, tagPermanent) {
+			accounts = append(accounts, strings.Split(value, ",")...)
+		}
+	}
+	return sortedSet(accounts)
+}
+
+func countPermanentTags(tags map[string]string) (count int) {
+	for key := range tags {
+		if strings.HasPrefix(key, tagPermanent) {
+			count++
+		}
+	}
+	return count
+}
+
+// Withdrawable returns the accounts whose permission is temporary: those beyond the baseline and the permanent ones. It is empty
+// without a baseline, because then all permissions may be older than our runs.
+func Withdrawable(permitted []string, owner string, tags map[string]string) ([]string, error) {
+	baseline, known, err := Baseline(tags)
+	if err != nil || !known {
+		return nil, err
+	}
+	stay := slices.Concat(baseline, Permanent(tags), []string{owner})
+	return slices.DeleteFunc(sortedSet(permitted), func(account string) bool { return slices.Contains(stay, account) }), nil
+}
+
+func sortedSet(accounts []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(accounts)))
+}

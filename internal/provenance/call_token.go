@@ -1,0 +1,98 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provenance
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"regexp"
+	"strings"
+)
+
+// CallToken is evidence of one creating call: a nonce with a MAC. A run puts it where AWS lets nobody change it later: the
+// description of a snapshot, the client token of an instance, the name of a grant. An existing resource cannot acquire one.
+// It has at most 64 characters, so that it serves as a client token (rule 4.2.3).
+type CallToken string
+
+const nonceLength = 8 // bytes
+
+// Call is what a CallToken is drawn for.
+type Call struct {
+	Kind    Kind
+	Account string // that owns the new resource. The owner of the key, for a grant
+	Region  string
+	Source  SourceImage
+	Run     string
+}
+
+// NewCallToken draws the token for one call. A repeat of the call uses the same token.
+func (k SigningKey) NewCallToken(c Call) CallToken {
+	var bytes [nonceLength]byte
+	_, _ = rand.Read(bytes[:]) // never fails
+	nonce := hex.EncodeToString(bytes[:])
+	return CallToken(k.ID + "-" + nonce + "-" + k.mac(c.fields(nonce)...))
+}
+
+func (c Call) fields(nonce string) []string {
+	return []string{"call", string(c.Kind), c.Account, c.Region, c.Source.String(), c.Run, nonce}
+}
+
+const tokenPattern = `([0-9a-f]{8})-([0-9a-f]{16})-([0-9a-f]{32})`
+
+var (
+	wholeToken       = regexp.MustCompile(`^` + tokenPattern + `$`)
+	tokenAtEnd       = regexp.MustCompile(`\[(` + tokenPattern + `)\]$`)
+	grantNamePattern = regexp.MustCompile(`^` + TagPrefix + `(ami-[0-9a-f]+):([0-9A-Za-z-]+):(` + tokenPattern + `)$`)
+)
+
+// verifyToken reports whether a token was drawn for such a call.
+func (ks SigningKeys) verifyToken(token CallToken, c Call) bool {
+	found := wholeToken.FindStringSubmatch(string(token))
+	return found != nil && ks.hasMAC(found[1], found[3], c.fields(found[2])...)
+}
+
+// Description returns the description of a snapshot: a text for people, cut to what fits, and the token.
+func (t CallToken) Description(text string) string {
+	const limit = 255
+	end := " [" + string(t) + "]"
+	if len(text)+len(end) > limit {
+		text = strings.ToValidUTF8(text[:limit-len(end)], "")
+	}
+	return text + end
+}
+
+// tokenOfDescription returns the token at the end of a snapshot's description. Empty if there is none.
+func tokenOfDescription(description string) CallToken {
+	found := tokenAtEnd.FindStringSubmatch(description)
+	if found == nil {
+		return ""
+	}
+	return CallToken(found[1])
+}
+
+// IsIn reports whether a description ends with this token. The process that drew it may sign such a snapshot: the answer of its
+// own call was lost.
+func (t CallToken) IsIn(description string) bool {
+	return t != "" && tokenOfDescription(description) == t
+}
+
+// GrantName returns the name of a grant. It names the source image and the run, because a grant has no tags.
+func (t CallToken) GrantName(source SourceImage, run string) string {
+	return TagPrefix + source.ImageID + ":" + run + ":" + string(t)
+}
+
+// parseGrantName returns what the name of a grant says.
+func parseGrantName(name string) (imageID, run string, token CallToken, ok bool) {
+	found := grantNamePattern.FindStringSubmatch(name)
+	if found == nil {
+		return "", "", "", false
+	}
+	return found[1], found[2], CallToken(found[3]), true
+}
+
+// IsGrantOf reports whether the name of a grant says that it was created for a source image. It proves nothing.
+func IsGrantOf(source SourceImage, name string) bool {
+	imageID, _, _, ok := parseGrantName(name)
+	return ok && imageID == source.ImageID
+}

@@ -1,0 +1,207 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provenance
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Kind is a kind of resource.
+type Kind string
+
+// The kinds.
+const (
+	Snapshot Kind = "snapshot"
+	Image    Kind = "image"
+	Instance Kind = "instance"
+	Volume   Kind = "volume"
+	Grant    Kind = "grant"
+)
+
+// Resource is what AWS says about a resource that bears our tags, or our name if it is a grant.
+type Resource struct {
+	Kind    Kind
+	ID      string
+	Account string // that owns it. The owner of the key, for a grant
+	Region  string
+	Created time.Time // by AWS's clock
+	Tags    map[string]string
+	KeyARN  string // Empty if AWS does not show it yet (rule 4.6.1, a pending copy), and for an image
+
+	Description    string // of a snapshot
+	ClientToken    string // of an instance
+	Name           string // of an image or a grant
+	IssuingAccount string // of a grant
+
+	SourceImageID string     // of an image: what CopyImage copied. Empty if it was registered
+	Snapshots     []Resource // of an image
+	Expected      Expected   // of an image
+}
+
+// Expected is what a run would give an image in this account and Region.
+type Expected struct {
+	Name           string
+	SourceImageIDs []string // the source image and the staged images, for CopyImage
+}
+
+// Runs answers what the records say. runrecord.Records implements it.
+type Runs interface {
+	// IsOver reports whether a run owns its resources no longer, or is the asking run or the one that it resumes.
+	IsOver(run string, created time.Time) bool
+	// Covers reports whether there is a record of the run, and the time lies within it.
+	Covers(run string, created time.Time) bool
+}
+
+// Verdict is what a run may do with a resource.
+type Verdict int
+
+// The verdicts.
+const (
+	Unproven  Verdict = iota // neither signature nor evidence: list it
+	Working                  // another run owns it and works: leave it, list it if it was not wanted
+	Deletable                // evidence of the creating call: it may be deleted, never adopted
+	Adoptable                // signed: it may be adopted, or deleted if it is temporary
+)
+
+// Judge holds all that a verdict depends on besides the resource. Fill it with what was read in the same attempt as the call.
+type Judge struct {
+	Source SourceImage
+	Keys   SigningKeys
+	Runs   Runs
+	// Answered are ids that AWS answered to creating calls of this process.
+	Answered []string
+}
+
+// Judgement is a verdict with its reason.
+type Judgement struct {
+	Verdict Verdict
+	Signed  *Statement // Nil without a valid signature
+	Run     string     // that owns the resource. Empty if that is not proved
+	Reason  string     // why it is not adopted. Empty if it may be
+	id      string
+	kind    Kind
+}
+
+// Judge judges one resource. A wrong signature outranks any other evidence.
+func (j Judge) Judge(r Resource) Judgement {
+	result := Judgement{id: r.ID, kind: r.Kind}
+	statement, err := j.Keys.verify(j.Source, r)
+	switch {
+	case err == nil:
+		result.Signed, result.Run, result.Verdict = &statement, statement.Run, Adoptable
+	case errors.Is(err, errNoSignature):
+		if result.Run = j.evidence(r); result.Run != "" {
+			result.Verdict = Deletable
+		}
+	}
+
+	switch {
+	case result.Verdict == Unproven && errors.Is(err, errNoSignature):
+		result.Reason = "it has neither a signature nor evidence of the call that created it"
+	case result.Verdict == Unproven:
+		result.Reason = err.Error()
+	case !j.Runs.IsOver(result.Run, r.Created):
+		result.Verdict, result.Reason = Working, fmt.Sprintf("run %s works with it", result.Run)
+	case result.Verdict == Deletable:
+		result.Reason = "it is not signed, so it can only be deleted"
+	}
+	return result
+}
+
+// evidence returns the run whose creating call made an unsigned resource. Empty if there is no evidence.
+func (j Judge) evidence(r Resource) string {
+	run := r.Tags[TagRun]
+	ours := r.Tags[TagSource] == j.Source.String() && run != ""
+	call := Call{Kind: r.Kind, Account: r.Account, Region: r.Region, Source: j.Source, Run: run}
+	proved := false
+	switch r.Kind {
+	case Snapshot:
+		proved = ours && j.Keys.verifyToken(tokenOfDescription(r.Description), call)
+	case Instance:
+		proved = ours && j.Keys.verifyToken(CallToken(r.ClientToken), call)
+	case Grant:
+		imageID, named, token, ok := parseGrantName(r.Name)
+		run, call.Run = named, named
+		proved = ok && imageID == j.Source.ImageID && r.IssuingAccount == j.Source.Account && j.Keys.verifyToken(token, call)
+	case Image:
+		proved = ours && (j.wasCopied(r, run) || j.wasRegistered(r))
+	}
+	if !proved && ours && slices.Contains(j.Answered, r.ID) {
+		proved = true
+	}
+	if !proved {
+		return ""
+	}
+	return run
+}
+
+// wasCopied reports whether an image has the name and source that CopyImage would have given it, and was created during its run.
+func (j Judge) wasCopied(r Resource, run string) bool {
+	return r.Name != "" && r.Name == r.Expected.Name && r.SourceImageID != "" &&
+		slices.Contains(r.Expected.SourceImageIDs, r.SourceImageID) && j.Runs.Covers(run, r.Created)
+}
+
+// wasRegistered reports whether an image has the name that RegisterImage would have given it, and all its snapshots are signed.
+func (j Judge) wasRegistered(r Resource) bool {
+	return r.Name != "" && r.Name == r.Expected.Name && len(r.Snapshots) > 0 &&
+		!slices.ContainsFunc(r.Snapshots, func(s Resource) bool {
+			_, err := j.Keys.verify(j.Source, s)
+			return err != nil
+		})
+}
+
+// DeletionProof names a resource that a run may delete. Only a Judgement gives one, so that whatever deletes has judged before.
+type DeletionProof struct {
+	id   string
+	kind Kind
+}
+
+// ID returns the id of the resource. It panics for a proof that no Judgement gave.
+func (p DeletionProof) ID() string {
+	if p.id == "" {
+		panic("provenance: deletion without proof")
+	}
+	return p.id
+}
+
+// Kind returns the kind of the resource.
+func (p DeletionProof) Kind() Kind { return p.kind }
+
+// Deletion returns the proof that a temporary resource, or an unfinished one, may be deleted.
+func (j Judgement) Deletion() (DeletionProof, error) {
+	switch {
+	case j.Verdict < Deletable:
+		return DeletionProof{}, fmt.Errorf("%s %s is not deleted: %s", j.kind, j.id, j.Reason)
+	case j.Signed != nil && j.Signed.Role != Temporary:
+		return DeletionProof{}, fmt.Errorf("%s %s is not deleted: it was delivered", j.kind, j.id)
+	}
+	return DeletionProof{j.id, j.kind}, nil
+}
+
+// Replacement returns the proof that a delivered image may be deleted for a release: by force_deregister or by retention. It is
+// refused for a newer release, and for the same release while its run works.
+func (j Judgement) Replacement(release time.Time) (DeletionProof, error) {
+	switch {
+	case j.Signed == nil:
+		return j.Deletion()
+	case j.Signed.Release.After(release):
+		return DeletionProof{}, fmt.Errorf("image %s is not replaced: its release of %s is newer", j.id, formatTime(j.Signed.Release))
+	case j.Verdict == Working && !j.Signed.Release.Before(release):
+		return DeletionProof{}, fmt.Errorf("image %s is not replaced: %s", j.id, j.Reason)
+	}
+	return DeletionProof{j.id, j.kind}, nil
+}
+
+// Adoption returns what the signature must say for the run to adopt the resource: the same, with another run.
+func (j Judgement) Adoption(run string) (Statement, error) {
+	if j.Verdict != Adoptable {
+		return Statement{}, fmt.Errorf("%s %s is not adopted: %s", j.kind, j.id, j.Reason)
+	}
+	adopted := *j.Signed
+	adopted.Run = run
+	return adopted, nil
+}

@@ -1,0 +1,68 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package provenance
+
+import (
+	"regexp"
+	"strings"
+)
+
+// TagPrefix begins the key of every tag that this plugin writes. Tags under it are never carried over from a source image.
+const TagPrefix = "encrypted-ami:"
+
+// Keys of the tags on what a run creates. The first two are given in the creating call, the third as soon as the id is known.
+const (
+	TagSource    = TagPrefix + "source"    // SourceImage as text
+	TagRun       = TagPrefix + "run"       // id of the run that owns the resource
+	TagSignature = TagPrefix + "signature" // proves that a run created the resource
+)
+
+// Keys of the tags on a source image and its snapshots.
+const (
+	TagBaseline   = TagPrefix + "baseline"     // accounts that had a permission before any run
+	tagPermanent  = TagPrefix + "permanent:"   // and a hash: accounts that a share block gives a permission
+	tagSigningKey = TagPrefix + "signing-key:" // and the id of the key
+	tagRunRecord  = TagPrefix + "run:"         // and the id of the run
+)
+
+// maxTagValue is how many characters the value of a tag has at most.
+const maxTagValue = 256
+
+// RecordKey returns the key of the tag that holds the record of a run.
+func RecordKey(run string) string { return tagRunRecord + run }
+
+// ParseRecordKey returns the id of the run whose record a tag holds.
+func ParseRecordKey(key string) (run string, ok bool) {
+	run, ok = strings.CutPrefix(key, tagRunRecord)
+	return run, ok && run != ""
+}
+
+// IsSigningKey reports whether a tag key is that of a signing key.
+func IsSigningKey(key string) bool { return strings.HasPrefix(key, tagSigningKey) }
+
+// SourceImage is an image that runs copy from.
+type SourceImage struct {
+	Account string
+	Region  string
+	ImageID string
+}
+
+// String returns the value of TagSource. Everything that comes from one image has the same value, so that one look finds all of it.
+func (s SourceImage) String() string { return s.Account + "/" + s.Region + "/" + s.ImageID }
+
+var sourceImage = regexp.MustCompile(`^(\d{12})/([a-z0-9-]+)/(ami-[0-9a-f]+)$`)
+
+// ParseSourceImage reads the value of TagSource.
+func ParseSourceImage(tag string) (SourceImage, bool) {
+	found := sourceImage.FindStringSubmatch(tag)
+	if found == nil {
+		return SourceImage{}, false
+	}
+	return SourceImage{Account: found[1], Region: found[2], ImageID: found[3]}, true
+}
+
+// CreationTags returns the tags for the creating call: they find a resource and name its run, and prove nothing.
+func CreationTags(source SourceImage, run string) map[string]string {
+	return map[string]string{TagSource: source.String(), TagRun: run}
+}
