@@ -38,6 +38,8 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/options":             {[]string{"internal/awssim"}, []string{hcl, aws}}, // for tests, as internal/offline
 	"internal/diagnose":            {[]string{"internal/plan"}, nil},
 	"internal/report":              {[]string{"internal/plan"}, nil},
+	"internal/report/reporttest":   {[]string{"internal/plan", "internal/report"}, nil},
+	"internal/report/browsertest":  {nil, nil},
 	"internal/e2e":                 {nil, []string{aws}},
 	"internal/awssim/cmd/demo":     {[]string{"internal/e2e"}, []string{aws}},
 	"internal/awssim":              {[]string{"internal/policy", "internal/awssim"}, []string{aws, smithy}},

@@ -13,50 +13,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report/reporttest"
 )
-
-// What others may have written into names, tags and messages.
-var hostile = []string{
-	"<script>alert(1)</script>", "</style><script>alert(1)</script>", "<img src=x onerror=alert(1)>", `"><b onmouseover=alert(1)>`, "' onload='alert(1)", "<!--", "]]>",
-	"](javascript:alert(1))", "![x](https://example.com/x.png)", "[x](https://example.com)", "<https://example.com>", "https://example.com", "www.example.com", "@everyone", "#1",
-	"`code`", "```\n# heading", "| a | b |", "a\n\n# heading\n- list", "\r\n> quote", "**bold** __bold__ ~~gone~~ $x$ :boom:", "{{ .Failure }}", "${x}", "&lt;b&gt; &#60;b&#62;",
-	`x"] --> y; click x "javascript:alert(1)"`, "end", "%%{init: {}}%%", "\x1b[2J\x1b]0;x\x07", "\u202egnp.exe", "\x00",
-}
-
-// poisoned is a run in which every text that others write is hostile.
-func poisoned(text string) (plan.Plan, plan.Result) {
-	p, r := handedOn(3)
-	own := []reflect.Type{reflect.TypeFor[plan.How](), reflect.TypeFor[plan.Level](), reflect.TypeFor[plan.State](), reflect.TypeFor[plan.ID](), reflect.TypeFor[plan.Place]()}
-	var poison func(v reflect.Value)
-	poison = func(v reflect.Value) {
-		switch {
-		case slices.Contains(own, v.Type()):
-		case v.Kind() == reflect.String && v.CanSet():
-			v.SetString(text)
-		case v.Kind() == reflect.Struct:
-			for _, field := range v.Fields() {
-				poison(field)
-			}
-		case v.Kind() == reflect.Slice:
-			for i := range v.Len() {
-				poison(v.Index(i))
-			}
-		case v.Kind() == reflect.Pointer && !v.IsNil():
-			poison(v.Elem())
-		}
-	}
-	steps := p.Steps
-	p.Steps = nil
-	poison(reflect.ValueOf(&p).Elem())
-	poison(reflect.ValueOf(&r).Elem())
-	for _, s := range steps {
-		s.(*plan.CopySnapshot).Device = text
-	}
-	p.Steps = steps
-	return p, r
-}
 
 // tags are the elements of a page with the names of their attributes, and how often each is there.
 func tags(t *testing.T, page string) map[string]int {
@@ -83,13 +42,13 @@ func tags(t *testing.T, page string) map[string]int {
 }
 
 func TestNothingThatOthersWroteBecomesMarkupInAPage(t *testing.T) {
-	p, r := poisoned("harmless")
+	p, r := reporttest.Poisoned("harmless")
 	want := tags(t, page(t, report.Of(p, r, r.Ended, true)))
 	if want["script"] > 0 || want["meta http-equiv content"] != 1 {
 		t.Fatalf("the harmless page: %v", want)
 	}
-	for _, text := range hostile {
-		p, r := poisoned(text)
+	for _, text := range reporttest.Hostile {
+		p, r := reporttest.Poisoned(text)
 		html := page(t, report.Of(p, r, r.Ended, true))
 		if got := tags(t, html); !reflect.DeepEqual(got, want) {
 			t.Errorf("%q changes the elements of the page: %v", text, got)
@@ -110,10 +69,10 @@ var inert = regexp.MustCompile("(?s)```mermaid\n.*?\n```\n|`[^`\n]*`")
 var elements = []string{"<br>", "<br/>", "<code>", "</code>", "<details>", "</details>", "<summary>", "</summary>"}
 
 func TestNothingThatOthersWroteBecomesMarkupInMarkdown(t *testing.T) {
-	p, r := poisoned("harmless")
+	p, r := reporttest.Poisoned("harmless")
 	want := strings.Split(string(report.Of(p, r, r.Ended, true).Markdown()), "\n")
-	for _, text := range hostile {
-		p, r := poisoned(text)
+	for _, text := range reporttest.Hostile {
+		p, r := reporttest.Poisoned(text)
 		got := string(report.Of(p, r, r.Ended, true).Markdown())
 		for _, found := range active.FindAllString(inert.ReplaceAllString(got, ""), -1) {
 			t.Errorf("%q: %q", text, found)
@@ -141,8 +100,8 @@ func TestNothingThatOthersWroteBecomesMarkupInMarkdown(t *testing.T) {
 }
 
 func TestADrawingInMarkdownHasTheNodesOfTheDocument(t *testing.T) {
-	for _, text := range hostile {
-		p, r := poisoned(text)
+	for _, text := range reporttest.Hostile {
+		p, r := reporttest.Poisoned(text)
 		d := report.Of(p, r, r.Ended, false)
 		_, graph, _ := strings.Cut(string(d.Markdown()), "```mermaid\nflowchart LR\n")
 		graph, _, _ = strings.Cut(graph, "```\n")

@@ -1,0 +1,223 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package browsertest
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/performance"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report/reporttest"
+)
+
+func TestReport(t *testing.T) {
+	b := openBrowser(t)
+	for name, test := range map[string]func(*testing.T, *browser){
+		"matches the JSON": testMatchesJSON,
+		"renders fast":     testRendersFast,
+		"hostile names":    testHostileNames,
+		"readable":         testReadable,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, b) })
+	}
+}
+
+// shown is what the page shows of a document.
+type shown struct {
+	Headline string
+	Scripts  int
+	Nodes    []struct{ ID, Text string }
+	Links    []report.Edge
+	Rows     []string
+	Bars     []bar
+}
+
+// bar is a copy in the time line, with the first and the last tick of its axis, in pixels.
+type bar struct {
+	Step                  string
+	Left, Right, From, To float64
+}
+
+const readPage = `({
+	Headline: document.querySelector("h1").textContent,
+	Scripts: document.scripts.length,
+	Nodes: [...document.querySelectorAll(".node")].map(n => ({ID: n.dataset.id, Text: n.textContent})),
+	Links: [...document.querySelectorAll(".link")].map(l => ({
+		From: l.dataset.from, To: l.dataset.to, Copies: +l.dataset.copies, GiB: +l.dataset.gib,
+		Across: getComputedStyle(l.firstChild).strokeDasharray != "none",
+	})),
+	Rows: [...document.querySelectorAll("#destinations tbody tr")].map(r => r.textContent),
+	Bars: [...document.querySelectorAll("#time [data-step]")].map(r => {
+		const bar = r.getBoundingClientRect()
+		const ticks = [...r.ownerSVGElement.querySelectorAll("line")].map(l => l.getBoundingClientRect().left)
+		return {Step: r.dataset.step, Left: bar.left, Right: bar.right, From: ticks[0], To: ticks[ticks.length - 1]}
+	}),
+})`
+
+func testMatchesJSON(t *testing.T, b *browser) {
+	d := reporttest.Document(3)
+	b.open(t, d)
+	text, err := d.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want struct {
+		Begun        time.Time
+		Headline     string
+		Drawing      report.Drawing
+		Copies       []report.Copy
+		Destinations []report.Destination
+	}
+	if err := json.Unmarshal(text, &want); err != nil {
+		t.Fatal(err)
+	}
+
+	got := evaluate[shown](t, b, readPage)
+	if got.Headline != want.Headline || got.Scripts != 0 {
+		t.Errorf("got the headline %q and %d scripts, want %q and none", got.Headline, got.Scripts, want.Headline)
+	}
+	checkDrawing(t, got, want.Drawing)
+	checkRows(t, got.Rows, want.Destinations)
+	checkBars(t, got.Bars, want.Begun, want.Copies)
+}
+
+func checkDrawing(t *testing.T, got shown, want report.Drawing) {
+	t.Helper()
+	if len(got.Nodes) != len(want.Nodes) {
+		t.Fatalf("got %d nodes, want %d", len(got.Nodes), len(want.Nodes))
+	}
+	for i, n := range want.Nodes {
+		if node := got.Nodes[i]; node.ID != n.ID || !containsAll(node.Text, n.Name, n.Account, n.Region) {
+			t.Errorf("got %+v, want %+v", node, n)
+		}
+	}
+	if !slices.Equal(got.Links, want.Edges) {
+		t.Errorf("got %+v, want %+v", got.Links, want.Edges)
+	}
+}
+
+func checkRows(t *testing.T, got []string, want []report.Destination) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("got %d destinations, want %d", len(got), len(want))
+	}
+	for i, d := range want {
+		if !containsAll(got[i], d.Account, d.Region, string(d.State), d.ImageID, d.Why, d.Target, d.Name) {
+			t.Errorf("got %q, want %+v", got[i], d)
+		}
+	}
+}
+
+func checkBars(t *testing.T, got []bar, begun time.Time, want []report.Copy) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("got %d bars, want %d", len(got), len(want))
+	}
+	bars := map[string]bar{}
+	for _, b := range got {
+		bars[b.Step] = b
+	}
+	const lastTick = 20 * time.Minute // of a run of 25 minutes
+	for _, c := range want {
+		b := bars[string(c.Step)]
+		position := func(at time.Time) float64 {
+			return b.From + (b.To-b.From)*float64(at.Sub(begun))/float64(lastTick)
+		}
+		if math.Abs(b.Left-position(c.Begun)) > 2 || math.Abs(b.Right-position(c.Ended)) > 2 {
+			t.Errorf("%+v: got %.0f to %.0f, want %.0f to %.0f", c, b.Left, b.Right, position(c.Begun), position(c.Ended))
+		}
+	}
+}
+
+func containsAll(text string, parts ...string) bool {
+	return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(text, part) })
+}
+
+// The limit is on the processor time of the page, so that a busy machine does not fail the test.
+func testRendersFast(t *testing.T, b *browser) {
+	call(t, b, performance.Enable, performance.EnableParams{TimeDomain: performance.EnableTimeDomainThreadTicks})
+	painted := b.open(t, reporttest.Document(500)) // in two Regions
+	for _, metric := range call(t, b, performance.GetMetrics, cdp.Empty{}).Metrics {
+		if metric.Name != "TaskDuration" {
+			continue
+		}
+		took := time.Duration(metric.Value * float64(time.Second))
+		t.Logf("painted after %s, %s of processor time", painted.Round(time.Millisecond), took.Round(time.Millisecond))
+		if took <= 0 || took > 2*time.Second {
+			t.Errorf("it takes %s, want at most 2s", took)
+		}
+		return
+	}
+	t.Error("chromium does not report TaskDuration")
+}
+
+// A name that becomes markup would open a dialog, write to the console or load a picture, and open would report it.
+func testHostileNames(t *testing.T, b *browser) {
+	p, r := reporttest.Poisoned(strings.Join(reporttest.Hostile, " "))
+	b.open(t, report.Of(p, r, r.Ended, true))
+}
+
+// readability is what makes a page hard to read.
+type readability struct {
+	Background  string
+	TooWide     int      // pixels
+	LowContrast []string // elements with a contrast below 4.5 (WCAG AA)
+}
+
+const measureReadability = `(() => {
+	const paint = document.createElement("canvas").getContext("2d", {willReadFrequently: true})
+	const rgb = (...colors) => {
+		paint.clearRect(0, 0, 1, 1)
+		for (const c of colors) { paint.fillStyle = c; paint.fillRect(0, 0, 1, 1) }
+		return paint.getImageData(0, 0, 1, 1).data
+	}
+	const linear = part => part <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4
+	const luminance = c => [.2126, .7152, .0722].reduce((sum, weight, i) => sum + weight * linear(c[i] / 255), 0)
+	const backgrounds = e => e ? [...backgrounds(e.parentElement), getComputedStyle(e).backgroundColor] : []
+	const hasText = e => [...e.childNodes].some(n => n.nodeType == Node.TEXT_NODE && n.data.trim())
+	const low = []
+	for (const e of document.querySelectorAll("body *")) {
+		if (!hasText(e) || e.closest("title, defs")) continue
+		const style = getComputedStyle(e)
+		const back = luminance(rgb(...backgrounds(e)))
+		const text = luminance(rgb(e.ownerSVGElement ? style.fill : style.color))
+		const contrast = (Math.max(back, text) + .05) / (Math.min(back, text) + .05)
+		if (contrast < 4.5) low.push(e.tagName + " " + e.className + " " + e.textContent + " " + contrast.toFixed(1))
+	}
+	return {
+		Background: getComputedStyle(document.body).backgroundColor,
+		TooWide: document.documentElement.scrollWidth - innerWidth,
+		LowContrast: low,
+	}
+})()`
+
+func testReadable(t *testing.T, b *browser) {
+	p, r := reporttest.Run(3)
+	r.Destinations[0].State, r.Destinations[1].State, r.Destinations[2].State = "waiting", "underway", "left out"
+	r.Findings[1].Level = "warning"
+	b.open(t, report.Of(p, r, r.Ended, false))
+
+	background := map[string]string{}
+	for _, scheme := range []string{"light", "dark"} {
+		for _, width := range []int64{1280, 400} {
+			b.resize(t, width, 900, scheme)
+			got := evaluate[readability](t, b, measureReadability)
+			if got.TooWide > 0 || len(got.LowContrast) > 0 {
+				t.Errorf("%s, %d pixels: %d pixels too wide, low contrast in %q", scheme, width, got.TooWide, got.LowContrast)
+			}
+			background[scheme] = got.Background
+		}
+	}
+	b.resize(t, 1280, 900, "light")
+	if background["light"] == background["dark"] {
+		t.Errorf("the background is %s in light and in dark", background["dark"])
+	}
+}

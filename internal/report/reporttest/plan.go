@@ -1,0 +1,171 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package reporttest has plans and results for the tests of reports.
+package reporttest
+
+import (
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// The accounts and Regions of Plan.
+var (
+	Source     = plan.Place{Account: "111111111111", Region: "ap-northeast-1"}
+	SourceWest = plan.Place{Account: "111111111111", Region: "us-west-2"}
+	Target     = plan.Place{Account: "999999999999", Region: "ap-northeast-1"}
+	TargetWest = plan.Place{Account: "999999999999", Region: "us-west-2"}
+)
+
+// KeyARN returns the ARN of the key of an account and Region.
+func KeyARN(at plan.Place) string {
+	return "arn:aws:kms:" + at.Region + ":" + at.Account + ":key/0a1b2c3d-0000-4000-8000-0123456789ab"
+}
+
+// Audience returns the launch permissions of the share blocks of Plan.
+func Audience() plan.Audience {
+	return plan.Audience{
+		Accounts:      []string{"777777777777"},
+		Organizations: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"},
+	}
+}
+
+// Plan returns a plan with one step of each phase up to the copies, a share block, and findings.
+func Plan() plan.Plan {
+	staged := &plan.CopySnapshot{
+		Head:       plan.Head{Step: "stage/ap-northeast-1/xvda", At: Source},
+		Source:     plan.Ref{Known: "snap-0a"},
+		FromRegion: Source.Region,
+		Device:     "/dev/xvda",
+		KeyARN:     KeyARN(Source),
+		GiB:        8,
+	}
+	shared := &plan.ShareSnapshot{
+		Head:     plan.Head{Step: "share/ap-northeast-1/xvda", At: Source},
+		Snapshot: plan.Ref{From: staged.Step},
+		Accounts: []string{Target.Account},
+	}
+	copied := &plan.CopySnapshot{
+		Head:       plan.Head{Step: "copy/999999999999/ap-northeast-1/xvda", At: Target, For: Target},
+		Source:     plan.Ref{From: staged.Step},
+		FromRegion: Source.Region,
+		Device:     "/dev/xvda",
+		KeyARN:     KeyARN(Target),
+		GiB:        8,
+	}
+	return plan.Plan{
+		Images:       []plan.ImagePlan{imagePlan()},
+		Destinations: destinationPlans(),
+		Ways:         routes(),
+		Shares:       sharePlans(),
+		Steps:        []plan.Step{staged, shared, copied},
+		Estimate:     plan.Estimate{Copies: 2, GiBStored: 16, Takes: 3*time.Minute + 20*time.Second},
+		Findings: []plan.Finding{
+			{Level: plan.Note, Summary: "a note"},
+			{
+				Level:   plan.Warning,
+				Field:   `target "prod": kms_key_id`,
+				At:      Target,
+				Summary: "the key could not be looked at",
+				Because: "kms:DescribeKey: AccessDeniedException: no",
+				Next:    "allow kms:DescribeKey",
+			},
+		},
+	}
+}
+
+func imagePlan() plan.ImagePlan {
+	return plan.ImagePlan{
+		Region:  Source.Region,
+		ImageID: "ami-0aaaaaaaaaaaaaaaa",
+		Devices: []plan.DevicePlan{
+			{
+				Device:      "/dev/xvda",
+				SnapshotID:  "snap-0a",
+				GiB:         8,
+				Encrypted:   true,
+				KeyARN:      "arn:aws:kms:ap-northeast-1:111111111111:key/aws-ebs",
+				Staged:      true,
+				StageKeyARN: "arn:aws:kms:ap-northeast-1:111111111111:key/golden",
+				Why:         "the key of aws/ebs is no other account's to use",
+			},
+			{Device: "/dev/xvdb", SnapshotID: "snap-0b", GiB: 100, Why: "it is not encrypted"},
+		},
+		Causes: []string{
+			"EBS encryption-by-default is on in ap-northeast-1, with this default key",
+			"the base image ami-0b\x1b[2J is encrypted",
+		},
+	}
+}
+
+func destinationPlans() []plan.DestinationPlan {
+	attributes := []plan.Carried{
+		{Attribute: "Architecture", How: plan.Kept},
+		{Attribute: "DeprecationTime", How: plan.Lost, Why: "the date after which the image is deprecated"},
+	}
+	return []plan.DestinationPlan{
+		{
+			At:         Target,
+			Target:     "prod",
+			FromRegion: Source.Region,
+			Method:     plan.ByImage,
+			MethodWhy:  "RegisterImage takes no watermarks",
+			Name:       "golden 1",
+			KeyARN:     KeyARN(Target),
+			Carried:    attributes,
+		},
+		{
+			At:         TargetWest,
+			Target:     "prod",
+			Optional:   true,
+			FromRegion: Source.Region,
+			Name:       "golden 1",
+			KeyARN:     KeyARN(TargetWest),
+			Carried:    attributes,
+		},
+	}
+}
+
+func routes() []plan.Way {
+	return []plan.Way{
+		{
+			Region:    TargetWest.Region,
+			Accounts:  1,
+			Route:     plan.Route{From: Source.Region, GiBTransferred: 8, GiBCopied: 8},
+			Otherwise: &plan.Route{From: TargetWest.Region, GiBTransferred: 8, GiBCopied: 16},
+		},
+		{
+			Region:    "eu-west-1",
+			Accounts:  3,
+			Route:     plan.Route{From: "eu-west-1", GiBTransferred: 8, GiBCopied: 32},
+			Otherwise: &plan.Route{From: Source.Region, GiBTransferred: 24, GiBCopied: 24},
+		},
+		{
+			Region:   "eu-west-2",
+			Accounts: 2,
+			Route:    plan.Route{From: Source.Region, GiBTransferred: 16, GiBCopied: 16},
+		},
+	}
+}
+
+func sharePlans() []plan.SharePlan {
+	names := []string{"ours", "share[1]"}
+	return []plan.SharePlan{
+		{
+			At:      Source,
+			Names:   names,
+			ImageID: "ami-0aaaaaaaaaaaaaaaa",
+			Staged:  true,
+			With:    Audience(),
+			Grants: []plan.Granted{{
+				At:         Target,
+				KeyARN:     KeyARN(Source),
+				Name:       "asg",
+				Grantee:    "arn:aws:iam::222222222222:role/asg",
+				Operations: []string{"Decrypt", "DescribeKey"},
+			}},
+		},
+		{At: SourceWest, Names: names, ImageID: "ami-0eeeeeeeeeeeeeeee", With: Audience()},
+	}
+}

@@ -1,0 +1,213 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package reporttest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+)
+
+// Start is the time at which Run starts.
+var Start = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
+
+// volumes are those of the source image of Run.
+var volumes = []struct {
+	device, snapshot string
+	gib              int64
+}{
+	{"/dev/xvda", "snap-0a", 8},
+	{"/dev/xvdb", "snap-0b", 100},
+}
+
+// carried is what becomes of the attributes of every image of Run.
+var carried = []plan.Carried{
+	{Attribute: "Architecture", How: plan.Kept},
+	{Attribute: "BootMode", How: plan.Kept},
+	{Attribute: "EnaSupport", How: plan.Kept},
+	{Attribute: "ImdsSupport", How: plan.Kept},
+	{Attribute: "RootDeviceName", How: plan.Kept},
+	{Attribute: "UefiData", How: plan.Kept},
+	{Attribute: "Name", How: plan.Set},
+	{Attribute: "Tags", How: plan.Set},
+	{Attribute: "DeprecationTime", How: plan.Lost, Why: "the date after which the image is deprecated"},
+	{Attribute: "OwnerId", How: plan.OutputOnly},
+}
+
+// Document returns the report of Run without details.
+func Document(accounts int) report.Document {
+	p, r := Run(accounts)
+	return report.Of(p, r, r.Ended, false)
+}
+
+// Run returns the plan and the result of a run for a number of accounts, in two Regions each. The image has two volumes,
+// staged in each Region. In the second Region of the last account the copy of a volume failed.
+func Run(accounts int) (plan.Plan, plan.Result) {
+	p := Plan()
+	p.Steps, p.Destinations = nil, nil
+	p.Findings = []plan.Finding{{Level: plan.Note, Summary: "every account gets an image in 2 Regions"}}
+	p.Images[0].Account, p.Images[0].Causes = Source.Account, p.Images[0].Causes[:1]
+	r := plan.Result{
+		Begun:  Start,
+		Source: []plan.SourceEnd{{Region: Source.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
+	}
+
+	s := sample{plan: &p, result: &r}
+	regions := []string{Source.Region, SourceWest.Region}
+	for i, region := range regions {
+		s.stage(i, region)
+	}
+	for account := range accounts {
+		for i, region := range regions {
+			s.copy(account, i, region)
+			if account == accounts-1 && i == 1 {
+				s.failLastStep(2 * accounts)
+			}
+		}
+	}
+
+	r.Findings = append(r.Findings, p.Findings...)
+	p.Estimate = plan.Estimate{
+		Copies:         len(p.Steps),
+		GiBStored:      int64(len(p.Steps)) * 54,
+		GiBStaged:      216,
+		GiBTransferred: 108,
+		Takes:          30 * time.Minute,
+	}
+	r.Ended = r.Ended.Add(time.Minute)
+	return p, r
+}
+
+// sample is a plan and its result while Run adds to them.
+type sample struct {
+	plan   *plan.Plan
+	result *plan.Result
+}
+
+// done adds a step that succeeded.
+func (s sample) done(step plan.Step, begun, took time.Duration, created string) {
+	s.plan.Steps = append(s.plan.Steps, step)
+	ended := plan.Ended{
+		Step:  step.Base().Step,
+		At:    step.Base().At,
+		Begun: Start.Add(begun),
+		Ended: Start.Add(begun + took),
+		Made:  created,
+	}
+	s.result.Steps = append(s.result.Steps, ended)
+	if ended.Ended.After(s.result.Ended) {
+		s.result.Ended = ended.Ended
+	}
+}
+
+// stage adds the staged copies of a Region, i being its number.
+func (s sample) stage(i int, region string) {
+	at := plan.Place{Account: Source.Account, Region: region}
+	for _, v := range volumes {
+		s.done(&plan.CopySnapshot{
+			Head:       plan.Head{Step: stageID(region, v.device), At: at},
+			Source:     plan.Ref{Known: v.snapshot},
+			FromRegion: Source.Region,
+			Device:     v.device,
+			KeyARN:     KeyARN(at),
+			GiB:        v.gib,
+		}, time.Minute, stageTime(i, v.gib), "snap-0123456789abcdef0")
+	}
+}
+
+func stageTime(i int, gib int64) time.Duration {
+	return time.Duration(gib+40*int64(i+1)) * 5 * time.Second
+}
+
+func stageID(region, device string) plan.ID { return plan.ID("stage/" + region + "/" + device[5:]) }
+
+// copy adds the copies of an account in a Region, both given by their numbers, and the image of them.
+func (s sample) copy(account, i int, region string) {
+	target := "prod"
+	if account%3 == 2 {
+		target = "staging"
+	}
+	at := plan.Place{Account: fmt.Sprintf("%012d", 222222222222+account), Region: region}
+	made := plan.Made{
+		At:      at,
+		Target:  target,
+		ImageID: fmt.Sprintf("ami-0%016x", 4096*account+i),
+		Name:    "golden 2026-03-02",
+		Carried: carried,
+	}
+	for _, v := range volumes {
+		s.done(&plan.CopySnapshot{
+			Head:       plan.Head{Step: plan.ID("copy/" + at.Account + "/" + region + "/" + v.device[5:]), At: at, For: at},
+			Source:     plan.Ref{From: stageID(region, v.device)},
+			FromRegion: region,
+			Device:     v.device,
+			KeyARN:     KeyARN(at),
+			GiB:        v.gib,
+		},
+			time.Minute+stageTime(i, v.gib)+time.Duration(account%7)*10*time.Second,
+			time.Duration(v.gib)*4*time.Second+time.Duration(account%5)*20*time.Second,
+			fmt.Sprintf("snap-0%016x", 4096*account+i))
+		made.Snapshots = append(made.Snapshots, plan.MadeSnapshot{
+			Device:     v.device,
+			SnapshotID: "snap-0c",
+			KeyARN:     KeyARN(at),
+			GiB:        int32(v.gib),
+		})
+	}
+	s.result.Images = append(s.result.Images, made)
+	s.plan.Destinations = append(s.plan.Destinations, plan.DestinationPlan{
+		At:         at,
+		Target:     target,
+		FromRegion: region,
+		Name:       made.Name,
+		KeyARN:     KeyARN(at),
+		Carried:    carried,
+	})
+	s.result.Destinations = append(s.result.Destinations, plan.DestinationEnd{
+		At:      at,
+		Target:  target,
+		State:   plan.Served,
+		ImageID: made.ImageID,
+	})
+}
+
+// failLastStep makes the last copy and its destination fail.
+func (s sample) failLastStep(destinations int) {
+	r := s.result
+	end := &r.Destinations[len(r.Destinations)-1]
+	role := "arn:aws:sts::" + end.At.Account + ":assumed-role/golden-image-target/run"
+	f := plan.Finding{
+		Level:     plan.Refused,
+		Rule:      "3.1.4",
+		At:        end.At,
+		Operation: "ec2:CopySnapshot",
+		Principal: role,
+		Summary:   "could not copy the staged /dev/xvdb, 100 GiB to " + end.At.String() + ": the key cannot be used",
+		Because:   role + " has no right to kms:CreateGrant (AWS: Given key ID is not accessible)",
+		Next:      "let the role use the key",
+		Additions: []plan.Addition{{
+			Policy: "identity policy of role golden-image-target",
+			Statement: plan.Statement{
+				Sid:      "CreateGrant",
+				Effect:   "Allow",
+				Action:   []string{"kms:CreateGrant"},
+				Resource: []string{"*"},
+			},
+		}},
+	}
+	r.Steps[len(r.Steps)-1].Failure = &f
+	r.Findings = append(r.Findings, f)
+	end.State, end.ImageID = plan.Unserved, ""
+	r.Images = r.Images[:len(r.Images)-1]
+	r.Left = append(r.Left, plan.Leftover{
+		At:       end.At,
+		Kind:     "snapshot",
+		Resource: "snap-0123456789abcdef1",
+		GiB:      8,
+		Why:      "completed; the next run goes on with it",
+	})
+	r.Failure = fmt.Sprintf("1 of %d destinations have no image:\nand the rest of the text", destinations)
+}
