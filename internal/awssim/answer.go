@@ -21,6 +21,7 @@ func (w *World) answer(c *Call, out any, err error) (*http.Response, error) {
 	case err == nil:
 		c.status = http.StatusOK
 		answer := c.request.Answer(c.ID, out)
+		w.setDate(c, answer)
 		if c.fault == TornAnswer {
 			answer.Body = torn(answer.Body)
 		}
@@ -31,7 +32,9 @@ func (w *World) answer(c *Call, out any, err error) (*http.Response, error) {
 		return nil, err
 	}
 	c.status, c.outcome = refusal.Status, refusal.Code
-	return c.request.Refuse(c.ID, refusal.Status, refusal.Code, refusal.Message), nil
+	answer := c.request.Refuse(c.ID, refusal.Status, refusal.Code, refusal.Message)
+	w.setDate(c, answer)
+	return answer, nil
 }
 
 // copyAnswer writes an answer to a server's connection.

@@ -22,6 +22,7 @@ type World struct {
 	state
 	recorder
 	faults
+	signingState
 }
 
 // Option sets up a World.
@@ -70,6 +71,7 @@ func (w *World) RoundTrip(r *http.Request) (*http.Response, error) {
 	request, err := wire.Parse(r)
 	c := &Call{Service: request.Service, Operation: request.Operation, Region: request.Region, request: request}
 	if err != nil {
+		c.At = w.now()
 		return w.answer(c, nil, err)
 	}
 	if err := w.wait(r.Context(), c); err != nil {

@@ -156,7 +156,7 @@ func (w *World) authenticate(c *Call) error {
 	if w.breaks(c, "5.8", c.Service != "iam" && c.Service != "organizations" && !w.regionEnabled(c.place())) {
 		return regionDisabled(c)
 	}
-	return nil
+	return w.checkSigningTime(c)
 }
 
 // expired refuses a session that is over, in the words of the service (5.4).

@@ -42,7 +42,9 @@ func (w *World) Build(make func(*Builder) error) error {
 	b := &Builder{world: w, now: w.now().Add(-buildingTime)}
 	clock, quiet, unlimited, faulty, recording := w.now, w.quiet, w.unlimited, w.faults, w.recorder
 	w.now, w.quiet, w.unlimited, w.faults, w.recorder = func() time.Time { return b.now }, true, true, faults{}, recorder{}
+	w.anySigningTime = true
 	defer func() { w.now, w.quiet, w.unlimited, w.faults, w.recorder = clock, quiet, unlimited, faulty, recording }()
+	defer func() { w.anySigningTime = false }()
 	return make(b)
 }
 

@@ -158,7 +158,7 @@ func TestAHeadThatCannotBeReadIsRefusedInTheCallersProtocol(t *testing.T) {
 		{"AWS4-HMAC-SHA256 Credential=AKID/20260203/us-east-1/kms/aws4_request, Signature=0", "AmazonSSM.GetParameter", "UnknownOperationException", "application/x-amz-json-1.1"},
 	} {
 		h := signed("ec2", "", "Action=DescribeRegions")
-		h.Header = http.Header{"Authorization": {c.authorization}, "X-Amz-Target": {c.target}}
+		h.Header = http.Header{"Authorization": {c.authorization}, "X-Amz-Target": {c.target}, "X-Amz-Date": {"20260203T040506Z"}}
 		r, err := wire.Parse(h)
 		var refusal *wire.Error
 		if !errors.As(err, &refusal) || refusal.Code != c.code {

@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"time"
 )
 
 // Request is a signed AWS request: its head as fields, its parameters for Decode.
@@ -25,8 +26,10 @@ type Request struct {
 	Region       string // from the credential scope, such as us-east-1
 	AccessKeyID  string // from the credential scope
 	SessionToken string // X-Amz-Security-Token, empty for long-term credentials
-	Operation    string // the parameter Action, or the last part of X-Amz-Target
-	Body         []byte // as sent
+	SignedAt     time.Time
+	Expires      time.Duration // X-Amz-Expires of a presigned URL
+	Operation    string        // the parameter Action, or the last part of X-Amz-Target
+	Body         []byte        // as sent
 
 	api  api
 	form *node // the parameters of a query request; nil in JSON
@@ -92,7 +95,7 @@ func (r *Request) readSignature(header http.Header, query url.Values) error {
 		return &Error{http.StatusBadRequest, "InvalidAction", fmt.Sprintf("The service %q does not take requests of this form.", r.Service)}
 	}
 	r.api = api
-	return nil
+	return r.readSigningTime(header, query)
 }
 
 // Decode fills in, a pointer to the SDK's input struct of the operation. Extras holds, by wire name, the parameters

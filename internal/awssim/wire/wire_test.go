@@ -237,6 +237,7 @@ var targets = map[string]string{"kms": "TrentService", "ssm": "AmazonSSM", "orga
 func signed(service, operation, body string) *http.Request {
 	h := &http.Request{Method: "POST", URL: &url.URL{Path: "/"}, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{
 		"Authorization": {"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260203/us-east-1/" + service + "/aws4_request, SignedHeaders=host, Signature=0"},
+		"X-Amz-Date":    {"20260203T040506Z"},
 	}}
 	if target := targets[service]; target != "" {
 		h.Header.Set("X-Amz-Target", target+"."+operation)
