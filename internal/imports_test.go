@@ -36,6 +36,7 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/offline":             {nil, nil},
 	"internal/golden":              {nil, []string{"github.com/google/go-cmp/cmp"}},
 	"internal/options":             {[]string{"internal/awssim"}, []string{hcl, aws}}, // for tests, as internal/offline
+	"internal/testutil/fixture":    {[]string{"internal/awssim"}, []string{packer, aws}},
 	"internal/diagnose":            {[]string{"internal/plan"}, nil},
 	"internal/report":              {[]string{"internal/plan"}, nil},
 	"internal/report/reporttest":   {[]string{"internal/plan", "internal/report"}, nil},
