@@ -47,7 +47,6 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/docs":                {nil, nil},
 	"internal/docs/cmd/errors":     {[]string{"internal/docs"}, nil},
 	"internal/bench":               {nil, nil},
-	"internal/bill":                {nil, nil},
 }
 
 const (

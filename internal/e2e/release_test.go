@@ -6,6 +6,7 @@ package e2e
 import (
 	"archive/zip"
 	"crypto/sha256"
+	"debug/buildinfo"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,9 @@ import (
 
 var release = flag.String("release", "", "folder with the archives and checksums of a release")
 
+// releaseName matches the files of a release: version, protocol, operating system, processor and extension.
+var releaseName = regexp.MustCompile(`^packer-plugin-encrypted-ami_v(\d+\.\d+\.\d+)_(x5\.\d+)_([a-z]+)_([a-z0-9]+)\.(zip|cdx\.json)$`)
+
 // The names are what packer init looks for: packer-plugin-<name>_v<version>_x<protocol>_<system>_<processor>.zip, and a file of checksums.
 func TestAReleaseIsInstalledByPacker(t *testing.T) {
 	if *release == "" {
@@ -34,12 +38,11 @@ func TestAReleaseIsInstalledByPacker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	archive := regexp.MustCompile(`^packer-plugin-encrypted-ami_v(\d+\.\d+\.\d+)_(x5\.\d+)_([a-z]+)_([a-z0-9]+)\.zip$`)
 	tried := false
 	for line := range strings.Lines(string(listed)) {
 		sum, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
-		parts := archive.FindStringSubmatch(name)
-		if parts == nil {
+		parts := releaseName.FindStringSubmatch(name)
+		if parts == nil || parts[5] != "zip" {
 			t.Errorf("%q is no name that packer init looks for", name)
 			continue
 		}
@@ -54,6 +57,7 @@ func TestAReleaseIsInstalledByPacker(t *testing.T) {
 		if want := strings.TrimSuffix(name, ".zip"); strings.TrimSuffix(filepath.Base(binary), ".exe") != want {
 			t.Errorf("%s holds %s", name, filepath.Base(binary))
 		}
+		checkSBOM(t, filepath.Join(*release, strings.TrimSuffix(name, ".zip")+".cdx.json"), binary)
 		if parts[3] == "linux" && parts[4] == "amd64" {
 			isInstalled(t, binary, parts[1], parts[2])
 			tried = true
@@ -61,6 +65,80 @@ func TestAReleaseIsInstalledByPacker(t *testing.T) {
 	}
 	if !tried {
 		t.Error("there is none for linux on amd64")
+	}
+}
+
+// sbom holds the fields of a CycloneDX document that are compared with a binary.
+type sbom struct {
+	BOMFormat   string
+	SpecVersion string
+	Metadata    struct {
+		Component struct {
+			Version string
+			PURL    string
+		}
+		Properties []struct{ Name, Value string }
+	}
+	Components []struct{ PURL string }
+}
+
+// checkSBOM compares the SBOM of a release with its binary: the version, the digest, and every module that Go has linked.
+func checkSBOM(t *testing.T, path, binary string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got sbom
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	if got.BOMFormat != "CycloneDX" || got.SpecVersion != "1.6" {
+		t.Errorf("%s is %s %s, want CycloneDX 1.6", path, got.BOMFormat, got.SpecVersion)
+	}
+
+	info, err := buildinfo.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := "v" + releaseName.FindStringSubmatch(filepath.Base(path))[1]
+	if got.Metadata.Component.Version != version || !strings.HasPrefix(got.Metadata.Component.PURL, "pkg:golang/"+info.Main.Path+"@"+version) {
+		t.Errorf("%s describes %s, want %s %s", path, got.Metadata.Component.PURL, info.Main.Path, version)
+	}
+
+	content, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, digest := sha256.Sum256(content), ""
+	for _, property := range got.Metadata.Properties {
+		if property.Name == "cdx:gomod:binary:hash:SHA-256" {
+			digest = property.Value
+		}
+	}
+	if digest != hex.EncodeToString(sum[:]) {
+		t.Errorf("%s has the SHA-256 %q, want %x", path, digest, sum)
+	}
+
+	listed := map[string]bool{}
+	for _, component := range got.Components {
+		purl, _, _ := strings.Cut(component.PURL, "?")
+		listed[purl] = true
+	}
+	linked := []string{"pkg:golang/std@" + info.GoVersion}
+	for _, module := range info.Deps {
+		if module.Replace != nil {
+			module = module.Replace
+		}
+		linked = append(linked, "pkg:golang/"+module.Path+"@"+module.Version)
+	}
+	for _, purl := range linked {
+		if !listed[purl] {
+			t.Errorf("%s does not list %s", path, purl)
+		}
+	}
+	if len(got.Components) != len(linked) {
+		t.Errorf("%s lists %d components, want %d", path, len(got.Components), len(linked))
 	}
 }
 
