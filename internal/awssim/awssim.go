@@ -69,7 +69,7 @@ func (w *World) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 // record, encode.
 func (w *World) RoundTrip(r *http.Request) (*http.Response, error) {
 	request, err := wire.Parse(r)
-	c := &Call{Service: request.Service, Operation: request.Operation, Region: request.Region, request: request}
+	c := &Call{Service: request.Service, Operation: request.Operation, Region: request.Region, request: request, line: lineOf(r)}
 	if err != nil {
 		c.At = w.now()
 		return w.answer(c, nil, err)
@@ -104,7 +104,7 @@ func (w *World) handle(c *Call) (any, error) {
 	if err := w.throttle(c); err != nil {
 		return nil, err
 	}
-	return w.withFaults(c, func() (any, error) { return operation.do(w, c, c.In) })
+	return w.withFaults(c, func() (any, error) { return w.observed(c, operation) })
 }
 
 // wantsDryRun reads the DryRun member that most EC2 inputs and some of KMS have.

@@ -32,6 +32,7 @@ type Call struct {
 	outcome string            // code of the refusal
 	digest  string            // of the request's body
 	request *wire.Request
+	line    *Line // that sent the call
 }
 
 // action is the call's name in policies, "ec2:CopySnapshot".

@@ -28,6 +28,7 @@ func (w *World) deregisterImage(c *Call, in *ec2.DeregisterImageInput) (*ec2.Der
 	}
 	doomed.gone = true
 	delete(w.labels, doomed.id)
+	c.changed(doomed.id)
 	out := &ec2.DeregisterImageOutput{Return: aws.Bool(true)}
 	for _, device := range doomed.about.BlockDeviceMappings {
 		if aws.ToBool(in.DeleteAssociatedSnapshots) && device.Ebs != nil && device.Ebs.SnapshotId != nil {

@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"sync"
@@ -46,7 +47,7 @@ func (l *Line) RoundTrip(r *http.Request) (*http.Response, error) {
 	if l.cut() {
 		return nil, ErrCut
 	}
-	answer, err := l.world.RoundTrip(r)
+	answer, err := l.world.RoundTrip(r.WithContext(context.WithValue(r.Context(), lineKey{}, l)))
 	dies, arrives := l.count()
 	if dies && l.die != nil {
 		l.die(ErrCut)
@@ -73,4 +74,13 @@ func (l *Line) count() (dies, arrives bool) {
 	l.calls++
 	l.dead = l.calls == l.last
 	return l.dead, !l.dead || !l.lost
+}
+
+// lineKey is the key of the context of a request, whose value is the line that sent it.
+type lineKey struct{}
+
+// lineOf returns the line that sent a request. Nil if another client sent it.
+func lineOf(r *http.Request) *Line {
+	sender, _ := r.Context().Value(lineKey{}).(*Line)
+	return sender
 }

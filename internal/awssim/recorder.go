@@ -67,6 +67,8 @@ func matchesAction(pattern, action string) bool {
 type recorder struct {
 	records Records
 	pass    func(Record)
+	mutations
+	counts Counts
 }
 
 // WithRecorder hands each call to take, one at a time, instead of keeping it. take must not call the world.
@@ -89,6 +91,7 @@ func (w *World) Records() Records {
 
 // record keeps a call; err says why no answer arrived.
 func (w *World) record(c *Call, err error) {
+	w.count(c)
 	r := Record{
 		At: c.At, ID: c.ID, Region: c.Region, Action: c.action(), DryRun: c.DryRun, Parameters: c.digest,
 		Named: resourcesIn(c.In), Made: c.made, Asked: c.asked, Rules: c.rules, Fault: c.fault, Status: c.status, Outcome: c.outcome,

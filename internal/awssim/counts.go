@@ -1,0 +1,34 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import "maps"
+
+// Counts says how much happened in a world, so that a test can show that it met what it was written for.
+type Counts struct {
+	Calls     int           // executed or refused
+	Mutations int           // mutating calls that succeeded
+	Faults    map[Fault]int // calls that met a fault, by its kind
+}
+
+// Counts returns what happened so far. The calls that built the world are not counted.
+func (w *World) Counts() Counts {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	counts := w.counts
+	counts.Faults = maps.Clone(counts.Faults)
+	return counts
+}
+
+// count counts a call that is over.
+func (w *World) count(c *Call) {
+	w.counts.Calls++
+	if c.fault == "" {
+		return
+	}
+	if w.counts.Faults == nil {
+		w.counts.Faults = map[Fault]int{}
+	}
+	w.counts.Faults[c.fault]++
+}
