@@ -10,14 +10,14 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/plugin"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/datasource/preflight"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/post-processor/share"
+	encryptedami "github.com/encrypted-ami/packer-plugin-encrypted-ami/post-processor/encrypted-ami"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
 )
 
 func main() {
 	set := plugin.NewSet()
-	set.RegisterPostProcessor("share", new(share.PostProcessor))   // encrypted-ami-share
-	set.RegisterDatasource("preflight", new(preflight.Datasource)) // encrypted-ami-preflight
+	set.RegisterPostProcessor("share", new(encryptedami.PostProcessor)) // encrypted-ami-share
+	set.RegisterDatasource("preflight", new(preflight.Datasource))      // encrypted-ami-preflight
 	set.SetVersion(version.PluginVersion)
 	if err := set.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

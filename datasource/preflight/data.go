@@ -19,10 +19,10 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/transfer"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
 )
 
@@ -69,12 +69,12 @@ func (d *Datasource) look(ctx context.Context) (Output, error) {
 	if err != nil {
 		return Output{}, err
 	}
-	facts, err := survey.Look(ctx, pool, request)
+	facts, err := discover.Look(ctx, pool, request)
 	if err != nil {
-		return Output{}, pool.Waited(ctx, err)
+		return Output{}, pool.TimeoutError(ctx, err)
 	}
 	p := plan.Decide(request, facts)
-	p.Findings = append(diagnose.Looks(p.Findings, facts), transfer.Prove(ctx, pool, p, request.MaxFailedTargets)...)
+	p.Findings = append(diagnose.Looks(p.Findings, facts), execute.Prove(ctx, pool, p, request.MaxFailedTargets)...)
 	if slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return d.config.Fails(f.Level) }) {
 		return Output{}, fmt.Errorf("nothing was begun:\n%s", report.Plan(p))
 	}
@@ -82,5 +82,5 @@ func (d *Datasource) look(ctx context.Context) (Output, error) {
 	if err != nil {
 		return Output{}, err
 	}
-	return output(p, facts, plan.Otherwise(request, facts), request.Build.Region, targets), nil
+	return output(p, facts, plan.Alternatives(request, facts), request.Build.Region, targets), nil
 }

@@ -22,8 +22,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/offline"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 const (
@@ -35,7 +35,7 @@ const (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	log.SetOutput(io.Discard)
-	offline.Main(m)
+	awsenv.Main(m)
 }
 
 // stage is a world with an unencrypted image to start from, a key of the source account that all may use, and a target account with a

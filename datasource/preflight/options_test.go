@@ -7,20 +7,20 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/options"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/optioncoverage"
 )
 
 func TestLeavingAnOptionOutChangesTheOutcome(t *testing.T) {
-	options.Hold(t, new(Datasource).ConfigSpec(), worlds)
+	optioncoverage.Hold(t, new(Datasource).ConfigSpec(), worlds)
 }
 
 // An option comes into the first world in which it matters, or into one of its own. What only a run does with the images is handed on to the post-processor.
-var worlds = append(options.Common(other, func(template func(options.Stage) pairs) options.Run {
+var worlds = append(optioncoverage.Common(other, func(template func(optioncoverage.Stage) pairs) optioncoverage.Run {
 	return on(func(s *stage) pairs {
-		return template(options.Stage{Furniture: s.furniture(), Target: prod, Other: other, With: s.with})
+		return template(optioncoverage.Stage{Fixtures: s.furniture(), Target: prod, Other: other, With: s.with})
 	})
-}), []options.World{
-	{Name: "a build", Run: on(aBuild), Cases: []options.Case{
+}), []optioncoverage.World{
+	{Name: "a build", Run: on(aBuild), Cases: []optioncoverage.Case{
 		{Option: "access_key", Without: "access_key: missing"},
 		{Option: "secret_key", Without: "secret_key: missing"},
 		{Option: "region", Without: "region: missing"},
@@ -52,16 +52,16 @@ var worlds = append(options.Common(other, func(template func(options.Stage) pair
 		{Option: "target.keep_releases", Value: 1},
 		{Option: "target.keep_for", Value: "72h"},
 		{Option: "target.ami_users", Value: list{other}},
-		{Option: "target.ami_org_arns", Value: list{options.Organization}},
+		{Option: "target.ami_org_arns", Value: list{optioncoverage.Organization}},
 		{Option: "target.license_configuration_arns", Value: list{"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"}},
-		{Option: "target.ami_ou_arns", Value: list{options.Unit}},
+		{Option: "target.ami_ou_arns", Value: list{optioncoverage.Unit}},
 		{Option: "build", Without: "source_ami: missing"},
 		{Option: "build.ami_name", Value: "golden 1"},
 		{Option: "build.encrypt_boot", Value: true},
 		{Option: "build.ami_regions", Value: list{"us-west-2"}},
 		{Option: "build.launch_block_device_mappings", Value: list{pairs{"device_name": "/dev/xvda", "encrypted": true, "kms_key_id": "alias/golden"}}},
 	}},
-	{Name: "options of runs", Run: on(aBuild), Cases: []options.Case{
+	{Name: "options of runs", Run: on(aBuild), Cases: []optioncoverage.Case{
 		{Option: "source_amis", Value: pairs{tokyo: "ami-0123456789abcdef0"}, With: nothingMade},
 		{Option: "protect_source", Value: true, With: nothingMade},
 		{Option: "on_failure", Value: "clean", With: nothingMade},
@@ -75,41 +75,41 @@ var worlds = append(options.Common(other, func(template func(options.Stage) pair
 		{Option: "copy_timeout", Value: "1h", With: nothingMade},
 		{Option: "poll_interval", Value: "1m", With: nothingMade},
 	}},
-	{Name: "a session", Run: on(aSession), Cases: []options.Case{
+	{Name: "a session", Run: on(aSession), Cases: []optioncoverage.Case{
 		{Option: "token", Without: "InvalidClientTokenId"},
 	}},
-	{Name: "a credentials file", Run: on(aCredentialsFile), Cases: []options.Case{
+	{Name: "a credentials file", Run: on(aCredentialsFile), Cases: []optioncoverage.Case{
 		{Option: "shared_credentials_file", Without: "failed to refresh cached credentials"},
 		{Option: "profile", Value: source},
 		{Option: "target.profile", Without: "there are no credentials for account " + prod},
 		{Option: "share.profile", Without: "there are no credentials for account " + other},
 	}},
 	{Name: "roles", Run: on(roles), Cases: slices.Concat(
-		options.OfRole("assume_role", source, "", "sts:AssumeRole"),
-		[]options.Case{{Option: "assume_role_from", Value: "base"}},
-		options.OfRole("organizations.assume_role", management, "organizations: no effect without assume_role", "cannot be listed"),
-		options.OfRole("target.assume_role", prod, "there are no credentials for account "+prod, "account "+prod+" cannot be worked in"),
-		options.OfRole("share.assume_role", other, "there are no credentials for account "+other, "account "+other+" cannot be worked in"),
+		optioncoverage.OfRole("assume_role", source, "", "sts:AssumeRole"),
+		[]optioncoverage.Case{{Option: "assume_role_from", Value: "base"}},
+		optioncoverage.OfRole("organizations.assume_role", management, "organizations: no effect without assume_role", "cannot be listed"),
+		optioncoverage.OfRole("target.assume_role", prod, "there are no credentials for account "+prod, "account "+prod+" cannot be worked in"),
+		optioncoverage.OfRole("share.assume_role", other, "there are no credentials for account "+other, "account "+other+" cannot be worked in"),
 	)},
-	{Name: "an organization", Run: on(anOrganization), Cases: []options.Case{
+	{Name: "an organization", Run: on(anOrganization), Cases: []optioncoverage.Case{
 		{Option: "organizations", Without: "cannot be listed"},
 		{Option: "target.organizational_unit_ids"},
 		{Option: "target.exclude_account_ids", Value: list{management}},
 		{Option: "target.missing_role", Without: "account " + bare + " cannot be worked in"},
 	}},
-	{Name: "one of two targets is refused", Run: on(oneOfTwo), Cases: []options.Case{
+	{Name: "one of two targets is refused", Run: on(oneOfTwo), Cases: []optioncoverage.Case{
 		{Option: "target.required", Value: false, Without: "alias/missing cannot be used"},
 		{Option: "max_failed_targets", Value: 1, Without: "alias/missing cannot be used"},
 		{Option: "fail_on", Value: "never", Without: "alias/missing cannot be used"},
 	}},
-	{Name: "no encryption", Run: on(unencrypted), Cases: []options.Case{
+	{Name: "no encryption", Run: on(unencrypted), Cases: []optioncoverage.Case{
 		{Option: "allow_unencrypted_share", Value: true, Without: "allow_unencrypted_share"},
 	}},
-	{Name: "encrypt_boot", Run: on(encryptBoot), Cases: []options.Case{
+	{Name: "encrypt_boot", Run: on(encryptBoot), Cases: []optioncoverage.Case{
 		{Option: "build.kms_key_id"},
 		{Option: "build.region_kms_key_ids"},
 	}},
-	{Name: "launch volumes", Run: on(launchVolumes), Cases: []options.Case{
+	{Name: "launch volumes", Run: on(launchVolumes), Cases: []optioncoverage.Case{
 		{Option: "build.launch_block_device_mappings.device_name", Without: "device_name: missing"},
 		{Option: "build.launch_block_device_mappings.kms_key_id"},
 		{Option: "build.launch_block_device_mappings.encrypted", Without: "AWS refuses a key without encrypted = true"},
@@ -117,36 +117,36 @@ var worlds = append(options.Common(other, func(template func(options.Stage) pair
 		{Option: "build.launch_block_device_mappings.volume_size", Value: 20},
 		{Option: "build.launch_block_device_mappings.no_device", Value: true},
 	}},
-	{Name: "a source AMI by its id", Run: on(aSourceAMI), Cases: []options.Case{
+	{Name: "a source AMI by its id", Run: on(aSourceAMI), Cases: []optioncoverage.Case{
 		{Option: "build.source_ami", Without: "source_ami: missing"},
 	}},
-	{Name: "several source AMIs", Run: on(severalSourceAMIs), Cases: []options.Case{
+	{Name: "several source AMIs", Run: on(severalSourceAMIs), Cases: []optioncoverage.Case{
 		{Option: "build.source_ami_filter", Without: "source_ami: missing"},
 		{Option: "build.source_ami_filter.owners", Without: "owners: missing"},
 		{Option: "build.source_ami_filter.filters"},
 		{Option: "build.source_ami_filter.most_recent", Without: "images match"},
 		{Option: "build.source_ami_filter.include_deprecated", Value: true},
 	}},
-	{Name: "an image that loses something", Run: on(aCopiedSourceAMI), Cases: []options.Case{
+	{Name: "an image that loses something", Run: on(aCopiedSourceAMI), Cases: []optioncoverage.Case{
 		{Option: "fidelity", Value: "strict"},
 	}},
-	{Name: "bad weather", Run: on(badWeather), Cases: []options.Case{
+	{Name: "bad weather", Run: on(badWeather), Cases: []optioncoverage.Case{
 		{Option: "max_retries", Value: 1},
 	}},
-	{Name: "endpoints without a certificate", Run: overTLS, Cases: []options.Case{
+	{Name: "endpoints without a certificate", Run: overTLS, Cases: []optioncoverage.Case{
 		{Option: "insecure_skip_tls_verify", Value: true, Without: "failed to verify certificate"},
 	}},
-	{Name: "protection", Run: on(protectedTarget), Cases: []options.Case{
+	{Name: "protection", Run: on(protectedTarget), Cases: []optioncoverage.Case{
 		{Option: "target.deregistration_protection.enabled", Value: false},
 		{Option: "target.deregistration_protection.with_cooldown", Value: true},
 	}},
-	{Name: "releases", Run: on(olderReleases), Cases: []options.Case{
+	{Name: "releases", Run: on(olderReleases), Cases: []optioncoverage.Case{
 		{Option: "target.keep_releases_dry_run", Value: true, HandedOn: true},
 	}},
-	{Name: "a Windows image", Run: on(windows("")), Cases: options.OfFastLaunch("")},
-	{Name: "a Windows image with a launch template by its name", Run: on(windows("template_name")), Cases: options.OfFastLaunch("template_name")},
-	{Name: "a Windows image with a launch template by its id", Run: on(windows("template_id")), Cases: options.OfFastLaunch("template_id")},
-	{Name: "parameters", Run: on(aParameter), Cases: []options.Case{
+	{Name: "a Windows image", Run: on(windows("")), Cases: optioncoverage.OfFastLaunch("")},
+	{Name: "a Windows image with a launch template by its name", Run: on(windows("template_name")), Cases: optioncoverage.OfFastLaunch("template_name")},
+	{Name: "a Windows image with a launch template by its id", Run: on(windows("template_id")), Cases: optioncoverage.OfFastLaunch("template_id")},
+	{Name: "parameters", Run: on(aParameter), Cases: []optioncoverage.Case{
 		{Option: "publish", Value: "all"},
 		{Option: "target.ssm_parameter"},
 		{Option: "target.ssm_parameter.name", Without: "name: missing"},

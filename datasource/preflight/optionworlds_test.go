@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/options"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/optioncoverage"
 )
 
 // Options as Packer hands them over: maps and blocks, and lists.
@@ -29,12 +29,12 @@ const (
 )
 
 // on executes a template on a stage that it sets itself.
-func on(template func(*stage) pairs) func(*testing.T, func(pairs)) options.Outcome {
-	return func(t *testing.T, change func(pairs)) (outcome options.Outcome) {
+func on(template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverage.Outcome {
+	return func(t *testing.T, change func(pairs)) (outcome optioncoverage.Outcome) {
 		onStage(t, func(s *stage) {
 			o := template(s)
 			change(o)
-			watch := options.NewWatch(s.World)
+			watch := optioncoverage.NewWatch(s.World)
 			d := &Datasource{client: watch, seed: 1}
 			if outcome.Err = d.Configure(o); outcome.Err != nil {
 				return
@@ -58,21 +58,21 @@ func on(template func(*stage) pairs) func(*testing.T, func(pairs)) options.Outco
 }
 
 // overTLS is the only one over the network, to a certificate that nobody vouches for.
-func overTLS(t *testing.T, change func(pairs)) (outcome options.Outcome) {
+func overTLS(t *testing.T, change func(pairs)) (outcome optioncoverage.Outcome) {
 	s := &stage{T: t, World: awssim.New(awssim.WithSeed(1), awssim.WithoutLatency())}
 	s.must(s.Build(s.furnish))
-	steady := options.OverTLS(t, s.World)
+	steady := optioncoverage.OverTLS(t, s.World)
 	o := s.options()
 	change(o)
 	d := &Datasource{seed: 1}
 	s.must(d.Configure(o))
 	_, err := d.Execute()
-	return options.Outcome{Err: steady(err)}
+	return optioncoverage.Outcome{Err: steady(err)}
 }
 
 // furniture makes things on the stage.
-func (s *stage) furniture() options.Furniture {
-	return options.Furniture{T: s.T, World: s.World, Region: tokyo}
+func (s *stage) furniture() optioncoverage.Fixtures {
+	return optioncoverage.Fixtures{T: s.T, World: s.World, Region: tokyo}
 }
 
 // with is a template whose target has more options, and a role with all rights. There are further keys: alias/second of the source and of the target,
@@ -128,10 +128,10 @@ func roles(s *stage) pairs {
 	root := s.organize(prod)
 	s.furniture().Roles(source, source, management, prod, other)
 	o := s.options()
-	o["assume_role"] = options.AssumeRole(source)
-	o["organizations"] = pairs{"assume_role": options.AssumeRole(management)}
-	o["target"] = list{pairs{"organizational_unit_ids": list{root}, "exclude_account_ids": list{management}, "kms_key_id": "alias/golden", "assume_role": list{options.AssumeRole(prod)}}}
-	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{options.AssumeRole(other)}, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
+	o["assume_role"] = optioncoverage.AssumeRole(source)
+	o["organizations"] = pairs{"assume_role": optioncoverage.AssumeRole(management)}
+	o["target"] = list{pairs{"organizational_unit_ids": list{root}, "exclude_account_ids": list{management}, "kms_key_id": "alias/golden", "assume_role": list{optioncoverage.AssumeRole(prod)}}}
+	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{optioncoverage.AssumeRole(other)}, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
 	return o
 }
 
@@ -199,7 +199,7 @@ func windows(option string) func(*stage) pairs {
 	return func(s *stage) pairs {
 		f := s.furniture()
 		o := s.built(pairs{"source_ami": f.Windows(source)})
-		o["target"].(list)[0].(pairs)["fast_launch"] = options.FastLaunch(option, f.LaunchTemplate(prod))
+		o["target"].(list)[0].(pairs)["fast_launch"] = optioncoverage.FastLaunch(option, f.LaunchTemplate(prod))
 		return o
 	}
 }

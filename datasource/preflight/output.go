@@ -64,7 +64,7 @@ type Volume struct {
 }
 
 // output makes values of a plan.
-func output(p plan.Plan, facts plan.Facts, choices []plan.Choice, build, targets string) Output {
+func output(p plan.Plan, facts plan.Facts, choices []plan.Alternative, build, targets string) Output {
 	o := Output{PredictedEncrypted: true, Shareable: len(facts.Images) > 0, Reason: "nothing asks for encryption", BuilderCopies: p.Estimate.BuilderCopies, Copies: p.Estimate.Copies,
 		Plan: report.Forecast(p, choices), TargetsJSON: targets, Findings: append([]string{}, report.Each(p.Findings)...), Volumes: []Volume{}}
 	if base := facts.Base.Base; base != nil {

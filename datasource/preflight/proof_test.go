@@ -23,7 +23,7 @@ import (
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 	"github.com/zclconf/go-cty/cty"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 // role replaces what the target's role may do.

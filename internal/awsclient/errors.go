@@ -21,7 +21,7 @@ type codes = map[string]struct{}
 var (
 	throttles = set("BandwidthLimitExceeded", "EC2ThrottledException", "PriorRequestNotComplete", "RateLimitExceededException", "RequestLimitExceeded", "RequestThrottled",
 		"RequestThrottledException", "SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "TooManyUpdates") // 4.2.1, 3.7, 7.8
-	stumbles = set("DependencyTimeoutException", "InternalError", "InternalFailure", "InternalServiceError", "KMSInternalException", "KeyUnavailableException", "ServerInternalException",
+	serverErrorCodes = set("DependencyTimeoutException", "InternalError", "InternalFailure", "InternalServiceError", "KMSInternalException", "KeyUnavailableException", "ServerInternalException",
 		"RequestTimeout", "RequestTimeoutException", "ServiceUnavailable", "Unavailable") // 3.7
 	notFound = set("InvalidGrantIdException", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidInstanceID.NotFound", "InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.VersionNotFound",
 		"InvalidLaunchTemplateName.NotFoundException", "InvalidSnapshot.NotFound", "InvalidSnapshotID.NotFound", "InvalidVolume.NotFound", "NotFoundException",
@@ -80,7 +80,7 @@ func HasEnded(err error) bool {
 	case !errors.As(err, &session), errors.As(err, &other), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
 	}
-	return Operation(session.Err) == "" && !IsWeather(session.Err)
+	return Operation(session.Err) == "" && !IsTransient(session.Err)
 }
 
 // IsInUse reports that a snapshot still belongs to an image (2.5.8).
@@ -96,10 +96,10 @@ func IsParameterTaken(err error) bool { return Code(err) == "ParameterAlreadyExi
 func WouldSucceed(err error) bool { return has(err, dryRun) }
 
 // IsWeather reports an error that passes: throttling, 5xx, a connection that broke, if in the middle of an answer.
-func IsWeather(err error) bool { return weather.IsErrorRetryable(err).Bool() }
+func IsTransient(err error) bool { return weather.IsErrorRetryable(err).Bool() }
 
 // tornIn is what an error says of an answer that broke off, or that nobody can read: what it said is lost, whatever its status. nil: it was whole.
-func tornIn(err error) error {
+func deserializationError(err error) error {
 	var torn *smithy.DeserializationError
 	if errors.As(err, &torn) {
 		return torn
@@ -108,7 +108,7 @@ func tornIn(err error) error {
 }
 
 // IsUnclear reports that nobody knows whether the call had its effect: no whole answer came, or one of 5xx (design of *once* calls, 4.2.3).
-func IsUnclear(err error) bool {
+func IsOutcomeUnknown(err error) bool {
 	var session *SessionError
 	var serialization *smithy.SerializationError
 	var parameters smithy.InvalidParamsError
@@ -117,7 +117,7 @@ func IsUnclear(err error) bool {
 		return false
 	}
 	status := status(err)
-	return status == 0 || status >= http.StatusInternalServerError || tornIn(err) != nil
+	return status == 0 || status >= http.StatusInternalServerError || deserializationError(err) != nil
 }
 
 // quoted is where STS repeats an external id, which is a secret, because of its form (5.5).
@@ -128,15 +128,15 @@ func redacted(text string) string {
 }
 
 // discreet is an error whose text holds no external id.
-type discreet struct{ error }
+type redactedError struct{ error }
 
-func (e discreet) Error() string { return redacted(e.error.Error()) }
-func (e discreet) Unwrap() error { return e.error }
+func (e redactedError) Error() string { return redacted(e.error.Error()) }
+func (e redactedError) Unwrap() error { return e.error }
 
 // Refused makes a fact of an error: of AWS's refusal, or of the call that did not come through. The operation is "ec2:CopySnapshot".
 // Its message holds no external id.
-func Refused(operation string, err error) *plan.Refusal {
-	refusal := &plan.Refusal{Operation: operation, Code: Code(err), Message: redacted(err.Error())}
+func Refused(operation string, err error) *plan.APIError {
+	refusal := &plan.APIError{Operation: operation, Code: Code(err), Message: redacted(err.Error())}
 	var session *SessionError
 	if errors.As(err, &session) {
 		refusal.Operation = "sts:AssumeRole"

@@ -39,13 +39,13 @@ type Pool struct {
 	unanswered unanswered
 
 	mu       sync.Mutex
-	places   map[plan.Place]*session
+	places   map[plan.Location]*session
 	sessions map[string]*session // by account and chain
-	ec2      map[plan.Place]*ec2.Client
-	kms      map[plan.Place]*kms.Client
-	ssm      map[plan.Place]*ssm.Client
-	licenses map[plan.Place]*licensemanager.Client
-	buckets  map[plan.Place]map[string]*rate.Limiter
+	ec2      map[plan.Location]*ec2.Client
+	kms      map[plan.Location]*kms.Client
+	ssm      map[plan.Location]*ssm.Client
+	licenses map[plan.Location]*licensemanager.Client
+	buckets  map[plan.Location]map[string]*rate.Limiter
 }
 
 // New reads the configuration for the source credentials. It makes no call.
@@ -60,13 +60,13 @@ func New(ctx context.Context, access Access) (*Pool, error) {
 	source.Credentials = own
 	return &Pool{
 		access: access, jitter: jitter, base: base, source: source, own: own,
-		places:   map[plan.Place]*session{},
+		places:   map[plan.Location]*session{},
 		sessions: map[string]*session{},
-		ec2:      map[plan.Place]*ec2.Client{},
-		kms:      map[plan.Place]*kms.Client{},
-		ssm:      map[plan.Place]*ssm.Client{},
-		licenses: map[plan.Place]*licensemanager.Client{},
-		buckets:  map[plan.Place]map[string]*rate.Limiter{},
+		ec2:      map[plan.Location]*ec2.Client{},
+		kms:      map[plan.Location]*kms.Client{},
+		ssm:      map[plan.Location]*ssm.Client{},
+		licenses: map[plan.Location]*licensemanager.Client{},
+		buckets:  map[plan.Location]map[string]*rate.Limiter{},
 
 		unanswered: unanswered{silent: access.Silent},
 	}, nil
@@ -110,11 +110,11 @@ func (p *Pool) Assume(ctx context.Context, d plan.Destination, assumeRoleFrom st
 func (p *Pool) proved(account string, from *session) *session {
 	cfg := p.source.Copy()
 	cfg.Credentials = from
-	return cached(proved{account, from, sts.NewFromConfig(cfg)}, from)
+	return cached(accountCheckedProvider{account, from, sts.NewFromConfig(cfg)}, from)
 }
 
 // sessionOf is a place's session; the source credentials, proved to be the account's, where Assume said nothing. Call it with mu held.
-func (p *Pool) sessionOf(at plan.Place) *session {
+func (p *Pool) sessionOf(at plan.Location) *session {
 	if s := p.places[at]; s != nil {
 		return s
 	}
@@ -130,7 +130,7 @@ func (p *Pool) sessionOf(at plan.Place) *session {
 const outage = 15 * time.Minute
 
 // Source is who the source credentials are (5.9). AWS is asked once.
-func (p *Pool) Source(ctx context.Context) (plan.Identity, error) {
+func (p *Pool) Source(ctx context.Context) (plan.CallerIdentity, error) {
 	if who := p.own.who.Load(); who != nil {
 		return *who, nil
 	}
@@ -138,7 +138,7 @@ func (p *Pool) Source(ctx context.Context) (plan.Identity, error) {
 	defer cancel()
 	who, err := identity(ctx, p.watched(p.own))
 	if err != nil {
-		return who, p.Waited(ctx, err)
+		return who, p.TimeoutError(ctx, err)
 	}
 	p.own.who.Store(&who)
 	return who, nil
@@ -154,7 +154,7 @@ func (p *Pool) retryer() func() aws.Retryer {
 }
 
 // Identity is who acts at a place, asked for in the source's Region: the place's own may not be enabled. It fails with a *SessionError when the credentials are not the place's account's.
-func (p *Pool) Identity(ctx context.Context, at plan.Place) (plan.Identity, error) {
+func (p *Pool) Identity(ctx context.Context, at plan.Location) (plan.CallerIdentity, error) {
 	p.mu.Lock()
 	cfg, session := p.config(at), p.sessionOf(at)
 	p.mu.Unlock()
@@ -162,7 +162,7 @@ func (p *Pool) Identity(ctx context.Context, at plan.Place) (plan.Identity, erro
 	case session.turn <- struct{}{}:
 		defer func() { <-session.turn }()
 	case <-ctx.Done():
-		return plan.Identity{}, context.Cause(ctx)
+		return plan.CallerIdentity{}, context.Cause(ctx)
 	}
 	if who := session.under.who.Load(); who != nil && who.Account == at.Account {
 		return *who, nil
@@ -175,12 +175,12 @@ func (p *Pool) Identity(ctx context.Context, at plan.Place) (plan.Identity, erro
 	return who, err
 }
 
-func identity(ctx context.Context, cfg aws.Config) (plan.Identity, error) {
+func identity(ctx context.Context, cfg aws.Config) (plan.CallerIdentity, error) {
 	out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil)
 	if err != nil {
-		return plan.Identity{}, err
+		return plan.CallerIdentity{}, err
 	}
-	who := plan.Identity{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn)}
+	who := plan.CallerIdentity{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn)}
 	if fields := strings.SplitN(who.ARN, ":", 3); len(fields) == 3 {
 		who.Partition = fields[1]
 	}
@@ -188,7 +188,7 @@ func identity(ctx context.Context, cfg aws.Config) (plan.Identity, error) {
 }
 
 // config is what a place's clients are made from: its Region, its session, repeats as long as the context lasts. Call it with mu held.
-func (p *Pool) config(at plan.Place) aws.Config {
+func (p *Pool) config(at plan.Location) aws.Config {
 	cfg := p.watched(p.sessionOf(at))
 	cfg.Region = at.Region
 	return cfg
@@ -210,7 +210,7 @@ func (p *Pool) watched(session *session) aws.Config {
 
 // EC2 is the client of a place. It is written out for each service: a client that a generic function is given brings all operations of its service
 // into the binary, megabytes of them.
-func (p *Pool) EC2(at plan.Place) *ec2.Client {
+func (p *Pool) EC2(at plan.Location) *ec2.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ec2[at] == nil {
@@ -225,7 +225,7 @@ func (p *Pool) EC2(at plan.Place) *ec2.Client {
 }
 
 // KMS is the client of a place.
-func (p *Pool) KMS(at plan.Place) *kms.Client {
+func (p *Pool) KMS(at plan.Location) *kms.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.kms[at] == nil {
@@ -235,7 +235,7 @@ func (p *Pool) KMS(at plan.Place) *kms.Client {
 }
 
 // KMSIn is a client for another Region than a place's, with the place's credentials.
-func (p *Pool) KMSIn(at plan.Place, region string) *kms.Client {
+func (p *Pool) KMSIn(at plan.Location, region string) *kms.Client {
 	if region == at.Region {
 		return p.KMS(at)
 	}
@@ -243,16 +243,16 @@ func (p *Pool) KMSIn(at plan.Place, region string) *kms.Client {
 	defer p.mu.Unlock()
 	cfg := p.config(at)
 	cfg.Region = region
-	return kms.NewFromConfig(cfg, p.keysAtRate(plan.Place{Account: at.Account, Region: region}))
+	return kms.NewFromConfig(cfg, p.keysAtRate(plan.Location{Account: at.Account, Region: region}))
 }
 
 // keysAtRate is atRate for KMS, which throttles the account that calls, whoever owns the key (KMS developer guide, request quotas).
-func (p *Pool) keysAtRate(at plan.Place) func(*kms.Options) {
+func (p *Pool) keysAtRate(at plan.Location) func(*kms.Options) {
 	return func(o *kms.Options) { o.APIOptions = append(o.APIOptions, p.atRate(at, ofKMS)) }
 }
 
 // LicenseManager is the client of a place.
-func (p *Pool) LicenseManager(at plan.Place) *licensemanager.Client {
+func (p *Pool) LicenseManager(at plan.Location) *licensemanager.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.licenses[at] == nil {
@@ -262,7 +262,7 @@ func (p *Pool) LicenseManager(at plan.Place) *licensemanager.Client {
 }
 
 // SSM is the client of a place.
-func (p *Pool) SSM(at plan.Place) *ssm.Client {
+func (p *Pool) SSM(at plan.Location) *ssm.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ssm[at] == nil {
@@ -281,7 +281,7 @@ func (p *Pool) Organizations(roles []plan.Role) *organizations.Client {
 }
 
 // atRate lets the calls of a place wait for the token that AWS would ask for.
-func (p *Pool) atRate(at plan.Place, of bucketOf) func(*middleware.Stack) error {
+func (p *Pool) atRate(at plan.Location, of bucketOf) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
 		if m, ok := stack.Finalize.Get((*attempt)(nil).ID()); ok {
 			m.(*attempt).bucket = p.bucket(at, stack.ID(), of(stack.ID()))
@@ -291,7 +291,7 @@ func (p *Pool) atRate(at plan.Place, of bucketOf) func(*middleware.Stack) error 
 }
 
 // bucket is the one of an operation at a place; nil: it has none. No operation of EC2 has the name of one of KMS.
-func (p *Pool) bucket(at plan.Place, operation string, b bucket) *rate.Limiter {
+func (p *Pool) bucket(at plan.Location, operation string, b bucket) *rate.Limiter {
 	if b == (bucket{}) {
 		return nil
 	}

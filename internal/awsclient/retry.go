@@ -92,10 +92,10 @@ var (
 		retry.IsErrorRetryableFunc(untrusted),
 		retry.RetryableError{}, // clock skew; a session that was expired and is refreshed
 		retry.RetryableErrorCode{Codes: throttles},
-		retry.RetryableErrorCode{Codes: stumbles},
+		retry.RetryableErrorCode{Codes: serverErrorCodes},
 		retry.RetryableHTTPStatusCode{Codes: retry.DefaultRetryableHTTPStatusCodes},
 		retry.RetryableConnectionError{},
-		retry.IsErrorRetryableFunc(func(err error) aws.Ternary { return aws.BoolTernary(tornIn(err) != nil) }),
+		retry.IsErrorRetryableFunc(func(err error) aws.Ternary { return aws.BoolTernary(deserializationError(err) != nil) }),
 	}
 	notActed = retry.IsErrorRetryables{
 		retry.NoRetryCanceledError{},

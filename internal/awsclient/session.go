@@ -18,7 +18,7 @@ import (
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/safely"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 )
 
 // A session lasts an hour, the most that role chaining allows (5.2), and is renewed five minutes early.
@@ -47,14 +47,14 @@ func (e *SessionError) Error() string {
 func (e *SessionError) Unwrap() error { return e.Err }
 
 // RetryableError lets a call be made again when its session failed for a reason that passes.
-func (e *SessionError) RetryableError() bool { return IsWeather(e.Err) }
+func (e *SessionError) RetryableError() bool { return IsTransient(e.Err) }
 
 // session is the credentials of one account, shared by its Regions.
 type session struct {
 	*aws.CredentialsCache
-	under *session                      // the hop before; nil for the first
-	turn  chan struct{}                 // held by whoever asks for its identity, so that it is asked for once
-	who   atomic.Pointer[plan.Identity] // nil: nobody has asked yet
+	under *session                            // the hop before; nil for the first
+	turn  chan struct{}                       // held by whoever asks for its identity, so that it is asked for once
+	who   atomic.Pointer[plan.CallerIdentity] // nil: nobody has asked yet
 }
 
 // renew forgets what is cached: AWS says that it has expired (5.4).
@@ -65,15 +65,15 @@ func (s *session) renew() {
 }
 
 func cached(from aws.CredentialsProvider, under *session) *session {
-	cache := aws.NewCredentialsCache(calm{from}, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewEarly })
+	cache := aws.NewCredentialsCache(panicSafeProvider{from}, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewEarly })
 	return &session{CredentialsCache: cache, under: under, turn: make(chan struct{}, 1)}
 }
 
 // calm makes an error of a panic: the cache asks in a goroutine of its own, where nobody else could.
-type calm struct{ from aws.CredentialsProvider }
+type panicSafeProvider struct{ from aws.CredentialsProvider }
 
-func (c calm) Retrieve(ctx context.Context) (credentials aws.Credentials, err error) {
-	err = safely.Do(func() (err error) {
+func (c panicSafeProvider) Retrieve(ctx context.Context) (credentials aws.Credentials, err error) {
+	err = recovery.Do(func() (err error) {
 		credentials, err = c.from.Retrieve(ctx)
 		return err
 	})
@@ -106,7 +106,7 @@ type assumed struct{ *stscreds.AssumeRoleProvider }
 func (a assumed) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	credentials, err := a.AssumeRoleProvider.Retrieve(ctx)
 	if err != nil {
-		err = discreet{err}
+		err = redactedError{err}
 	}
 	return credentials, err
 }
@@ -159,13 +159,13 @@ func chainKey(profile string, roles []plan.Role) string {
 }
 
 // proved hands out credentials only when they belong to the account (5.9, 5.10): what they sign cannot land in another one.
-type proved struct {
+type accountCheckedProvider struct {
 	account string
 	from    *session
 	sts     *sts.Client // with the credentials that are to be proved
 }
 
-func (p proved) Retrieve(ctx context.Context) (aws.Credentials, error) {
+func (p accountCheckedProvider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	credentials, err := p.from.Retrieve(ctx)
 	if err != nil {
 		return credentials, &SessionError{p.account, Operation(err), err}

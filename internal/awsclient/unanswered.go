@@ -30,7 +30,7 @@ type call struct{ service, operation, region string }
 func (c call) String() string { return c.service + " " + c.operation + " in " + c.region }
 
 // suspicious is how long nothing answers before that is told: less is weather.
-const suspicious = time.Minute
+const unreachableAfter = time.Minute
 
 // note takes down how an attempt ended.
 func (u *unanswered) note(ctx context.Context, err error) {
@@ -52,7 +52,7 @@ func (u *unanswered) noted(ctx context.Context, err error) string {
 			u.since, u.told = time.Now(), false
 		}
 		u.call, u.why = this, silence
-		if !u.told && time.Since(u.since) >= suspicious {
+		if !u.told && time.Since(u.since) >= unreachableAfter {
 			u.told = true
 			return fmt.Sprintf("Nothing answers %v: %v. It is asked again and again; does this machine reach that endpoint?", this, silence)
 		}
@@ -68,11 +68,11 @@ func silenceOf(err error) error {
 	if errors.As(err, &unsent) {
 		return unsent
 	}
-	return tornIn(err)
+	return deserializationError(err)
 }
 
 // Waited is why a look or call has failed: with ctx over its cause, and the call that it waited for where that had no answer.
-func (p *Pool) Waited(ctx context.Context, err error) error {
+func (p *Pool) TimeoutError(ctx context.Context, err error) error {
 	over := context.Cause(ctx)
 	if over == nil {
 		return err

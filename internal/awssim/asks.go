@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // arn is the ARN of a resource of EC2, "volume/vol-..." of a place. Those of images and snapshots name no account (2.5.5, 6.5).
@@ -51,7 +51,7 @@ func creating(c *Call, specs []types.TagSpecification, asks ...Ask) []Ask {
 				asks[i] = asks[i].with(tags)
 			}
 		}
-		onTags := ask(c, c.place(), string(spec.ResourceType)+"/*").with(tags).with(policy.Context{"ec2:CreateAction": {c.Operation}})
+		onTags := ask(c, c.place(), string(spec.ResourceType)+"/*").with(tags).with(iampolicy.Context{"ec2:CreateAction": {c.Operation}})
 		onTags.Action = "ec2:CreateTags"
 		asks = append(asks, onTags)
 	}
@@ -59,10 +59,10 @@ func creating(c *Call, specs []types.TagSpecification, asks ...Ask) []Ask {
 }
 
 // with adds to what the policies may look at.
-func (a Ask) with(context policy.Context) Ask {
+func (a Ask) with(context iampolicy.Context) Ask {
 	both := maps.Clone(a.Context)
 	if both == nil {
-		both = policy.Context{}
+		both = iampolicy.Context{}
 	}
 	maps.Copy(both, context)
 	a.Context = both

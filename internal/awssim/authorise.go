@@ -13,7 +13,7 @@ import (
 
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // Ask is one question to the policies: may the caller do this action on this resource?
@@ -21,7 +21,7 @@ type Ask struct {
 	Action   string // "ec2:CopySnapshot"
 	Resource string // ARN; "*" where the action has no resource
 	Owner    string // account of the resource; "" is the caller's own
-	Context  policy.Context
+	Context  iampolicy.Context
 	Allowed  bool // the answer
 
 	guard guard
@@ -29,10 +29,10 @@ type Ask struct {
 
 // guard is the resource's own side of a question: what a KMS key or a role says about who may use it.
 type guard struct {
-	policy *policy.Document // nil: resources of this kind have none
-	grants []policy.Grant   // on the key
-	grant  *policy.Grant    // what kms:CreateGrant is to make, or kms:RetireGrant to retire
-	exempt bool             // a key that AWS manages: no organization's policy bears on it
+	policy *iampolicy.Document // nil: resources of this kind have none
+	grants []iampolicy.Grant   // on the key
+	grant  *iampolicy.Grant    // what kms:CreateGrant is to make, or kms:RetireGrant to retire
+	exempt bool                // a key that AWS manages: no organization's policy bears on it
 }
 
 // authorise asks the policies all questions, in order, and returns the first refusal; where all is allowed and the call is a dry
@@ -73,7 +73,7 @@ func (c *Call) ruleOf(ask Ask) string {
 func (a Ask) foreign(c *Call) bool { return a.Owner != "" && a.Owner != c.caller.account.number }
 
 // decide answers one question, and notes it for the recorder.
-func (w *World) decide(c *Call, ask Ask) (policy.Decision, error) {
+func (w *World) decide(c *Call, ask Ask) (iampolicy.Decision, error) {
 	owner := c.caller.account
 	if ask.Owner != "" {
 		owner = w.account(ask.Owner, owner.partition)
@@ -85,7 +85,7 @@ func (w *World) decide(c *Call, ask Ask) (policy.Decision, error) {
 	}
 	context := w.globalContext(c)
 	maps.Copy(context, ask.Context)
-	decision, err := policy.Evaluate(policy.Request{
+	decision, err := iampolicy.Evaluate(iampolicy.Request{
 		Principal: c.caller.principal, Action: ask.Action, Resource: ask.Resource,
 		ResourceAccount: owner.number, ResourceMember: owner.membership(), Context: context, Grant: ask.guard.grant,
 	}, policies)
@@ -98,8 +98,8 @@ func (w *World) decide(c *Call, ask Ask) (policy.Decision, error) {
 }
 
 // globalContext is what is known of every call.
-func (w *World) globalContext(c *Call) policy.Context {
-	context := policy.Context{
+func (w *World) globalContext(c *Call) iampolicy.Context {
+	context := iampolicy.Context{
 		"aws:CurrentTime":     {c.At.UTC().Format(time.RFC3339)},
 		"aws:EpochTime":       {strconv.FormatInt(c.At.Unix(), 10)},
 		"aws:RequestedRegion": {c.Region},
@@ -126,8 +126,8 @@ func (w *World) globalContext(c *Call) policy.Context {
 }
 
 // tagContext is the tags that a call is to put on what it makes.
-func tagContext(tags map[string]string) policy.Context {
-	context := policy.Context{}
+func tagContext(tags map[string]string) iampolicy.Context {
+	context := iampolicy.Context{}
 	for _, key := range sortedKeys(tags) {
 		context["aws:RequestTag/"+key] = []string{tags[key]}
 		context["aws:TagKeys"] = append(context["aws:TagKeys"], key)
@@ -136,7 +136,7 @@ func tagContext(tags map[string]string) policy.Context {
 }
 
 // denied refuses in the words of the service, which name the kind of policy that refused (6.2, A.4.11).
-func (w *World) denied(c *Call, ask Ask, decision policy.Decision) *Refusal {
+func (w *World) denied(c *Call, ask Ask, decision iampolicy.Decision) *Refusal {
 	resource, why := " on resource: "+ask.Resource, decision.Text()
 	if c.Service == "ec2" && ask.Resource == "*" {
 		resource = ""
@@ -144,7 +144,7 @@ func (w *World) denied(c *Call, ask Ask, decision policy.Decision) *Refusal {
 	if c.Service == "kms" && ask.foreign(c) {
 		// Another account's key: neither its ARN nor what its policy says is told.
 		resource = " on this resource"
-		if decision.By == policy.Resource {
+		if decision.By == iampolicy.Resource {
 			why = "because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // copyImage copies an image that the caller may launch, and whose snapshots it may read, from any Region into this one, in
@@ -92,7 +92,7 @@ func (w *World) asksOfImageCopy(c *Call, in *ec2.CopyImageInput) []Ask {
 	}
 	asks = append(asks, ask(c, c.place(), "snapshot/*"))
 	if aws.ToBool(in.CopyImageTags) {
-		tagging := askNewImage(c).with(policy.Context{"ec2:CreateAction": {c.Operation}})
+		tagging := askNewImage(c).with(iampolicy.Context{"ec2:CreateAction": {c.Operation}})
 		tagging.Action = "ec2:CreateTags"
 		asks = append(asks, tagging)
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 var grantOperations = []named{
@@ -29,7 +29,7 @@ var grantOperations = []named{
 
 // grant is a grant on a KMS key. One that was made by virtue of another does not end with it.
 type grant struct {
-	policy.Grant
+	iampolicy.Grant
 	name string
 	made time.Time
 }
@@ -90,7 +90,7 @@ func (w *World) wantedGrant(c *Call, in *kms.CreateGrantInput) (*grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	made := &grant{name: aws.ToString(in.Name), made: c.At, Grant: policy.Grant{Grantee: grantee, Retiring: retiring, IssuingAccount: c.caller.account.number}}
+	made := &grant{name: aws.ToString(in.Name), made: c.At, Grant: iampolicy.Grant{Grantee: grantee, Retiring: retiring, IssuingAccount: c.caller.account.number}}
 	for _, operation := range in.Operations {
 		made.Operations = append(made.Operations, string(operation))
 	}
@@ -98,7 +98,7 @@ func (w *World) wantedGrant(c *Call, in *kms.CreateGrantInput) (*grant, error) {
 		if len(limits.EncryptionContextEquals) > 8 || len(limits.EncryptionContextSubset) > 8 {
 			return nil, ill(c, "Constraints", "encryption context", "Member must have length less than or equal to 8")
 		}
-		made.Constraints = policy.GrantConstraints{
+		made.Constraints = iampolicy.GrantConstraints{
 			EncryptionContextEquals: limits.EncryptionContextEquals, EncryptionContextSubset: limits.EncryptionContextSubset, SourceARN: aws.ToString(limits.SourceArn),
 		}
 	}
@@ -117,7 +117,7 @@ func (w *World) createGrant(c *Call, in *kms.CreateGrantInput) (*kms.CreateGrant
 		return nil, err
 	}
 	on, err := w.keyFor(c, in.KeyId, keyUse{
-		action: "kms:CreateGrant", grant: &made.Grant, context: policy.Context{"kms:GrantIsForAWSResource": {"false"}},
+		action: "kms:CreateGrant", grant: &made.Grant, context: iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}},
 	})
 	if err != nil {
 		return nil, err
@@ -213,7 +213,7 @@ func (w *World) listGrants(c *Call, in *kms.ListGrantsInput) (*kms.ListGrantsOut
 	if err := only(in, "KeyId", "GrantId", "GranteePrincipal", "Limit", "Marker"); err != nil {
 		return nil, err
 	}
-	on, err := w.keyFor(c, in.KeyId, keyUse{action: "kms:ListGrants", context: policy.Context{"kms:GrantIsForAWSResource": {"false"}}})
+	on, err := w.keyFor(c, in.KeyId, keyUse{action: "kms:ListGrants", context: iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}}})
 	if err != nil {
 		return nil, err
 	}
@@ -312,7 +312,7 @@ func grantOn(on *key, id *string) (*grant, error) {
 }
 
 func (w *World) revokeGrant(c *Call, in *kms.RevokeGrantInput) (*kms.RevokeGrantOutput, error) {
-	on, err := w.keyFor(c, in.KeyId, keyUse{action: "kms:RevokeGrant", context: policy.Context{"kms:GrantIsForAWSResource": {"false"}}})
+	on, err := w.keyFor(c, in.KeyId, keyUse{action: "kms:RevokeGrant", context: iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}}})
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // grant makes a grant on a key. Changes alter the request.
@@ -114,7 +114,7 @@ func TestAKeyHasRoomForSoManyGrants_3_2_7(t *testing.T) {
 		key, _ := b.world.keys.get(arn)
 		for n := range grantLimit { // through the API it would take long
 			id = fmt.Sprintf("%064x", n)
-			key.grants.put(id, &grant{Grant: policy.Grant{ID: id}})
+			key.grants.put(id, &grant{Grant: iampolicy.Grant{ID: id}})
 		}
 		_, err := b.grant(b.kms, arn, rootOf(owner), decrypts)
 		refused(b, err, "LimitExceededException") // 3.2.7

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 var iamOperations = []named{
@@ -96,7 +96,7 @@ func checkNew(c *Call, member string, name, path *string) error {
 }
 
 // iamDocument reads a policy that is put on something of IAM.
-func iamDocument(text *string, kind policy.Kind) (*document, error) {
+func iamDocument(text *string, kind iampolicy.Kind) (*document, error) {
 	made, err := parseDocument(aws.ToString(text), kind)
 	if err != nil {
 		return nil, invalid("MalformedPolicyDocument", "Syntax errors in policy. (%v)", err)
@@ -106,7 +106,7 @@ func iamDocument(text *string, kind policy.Kind) (*document, error) {
 
 // trustDocument reads a trust policy: whom it names must be there.
 func (w *World) trustDocument(text *string) (*document, error) {
-	made, err := iamDocument(text, policy.Trust)
+	made, err := iamDocument(text, iampolicy.Trust)
 	if err != nil {
 		return nil, err
 	}
@@ -274,9 +274,9 @@ func (w *World) createServiceLinkedRole(c *Call, in *iam.CreateServiceLinkedRole
 		service: service, description: in.Description, longest: time.Hour,
 		holder: w.newHolder(c, "AROA", "role", &name, aws.String("/aws-service-role/"+service+"/"), nil),
 		trust: mustParse(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"`+service+`"},"Action":"sts:AssumeRole"}]}`,
-			policy.Trust),
+			iampolicy.Trust),
 	}
-	ask := Ask{Action: "iam:CreateServiceLinkedRole", Resource: made.arn, Context: policy.Context{"iam:AWSServiceName": {service}}}
+	ask := Ask{Action: "iam:CreateServiceLinkedRole", Resource: made.arn, Context: iampolicy.Context{"iam:AWSServiceName": {service}}}
 	if err := w.authorise(c, ask); err != nil {
 		return nil, err
 	}
@@ -290,7 +290,7 @@ func (w *World) createServiceLinkedRole(c *Call, in *iam.CreateServiceLinkedRole
 		return nil, invalid("InvalidInput", "Service role name %s has been taken in this account, please try a different suffix.", name)
 	}
 	may := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":[` + linked.actions + `],"Resource":"*"}]}`
-	made.inline.put(name, mustParse(may, policy.Identity))
+	made.inline.put(name, mustParse(may, iampolicy.Identity))
 	made.account.roles.put(name, made)
 	c.changed(made.arn)
 	return &iam.CreateServiceLinkedRoleOutput{Role: showRole(made)}, nil

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // administrator is the managed policy of AWS that the world knows; it knows no other.
@@ -24,7 +24,7 @@ func (w *World) findPolicy(c *Call, arn *string) (*managedPolicy, error) {
 		return nil, nil
 	}
 	if *arn == "arn:"+c.caller.account.partition+":iam::aws:policy/AdministratorAccess" {
-		return &managedPolicy{iamtypes.Policy{Arn: arn, PolicyName: aws.String("AdministratorAccess")}, mustParse(administrator, policy.Identity)}, nil
+		return &managedPolicy{iamtypes.Policy{Arn: arn, PolicyName: aws.String("AdministratorAccess")}, mustParse(administrator, iampolicy.Identity)}, nil
 	}
 	found, there := c.caller.account.policies.get(*arn)
 	if !there {
@@ -48,7 +48,7 @@ func (w *World) createPolicy(c *Call, in *iam.CreatePolicyInput) (*iam.CreatePol
 	if err := w.authorise(c, Ask{Action: "iam:CreatePolicy", Resource: arn}); err != nil {
 		return nil, err
 	}
-	text, err := iamDocument(in.PolicyDocument, policy.Identity)
+	text, err := iamDocument(in.PolicyDocument, iampolicy.Identity)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func putInline(c *Call, h *holder, name, text *string) error {
 	if !matches(name, iamName) {
 		return ill(c, "PolicyName", name, iamNameForm)
 	}
-	made, err := iamDocument(text, policy.Identity)
+	made, err := iamDocument(text, iampolicy.Identity)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // identityState is who there is: accounts with their users and roles, sessions, organizations.
@@ -85,10 +85,10 @@ func (a *account) rootARN() string { return a.arn("iam", "", "root") }
 // caller is who makes a call: an account's root, a user or a session.
 type caller struct {
 	account   *account
-	principal policy.Principal
+	principal iampolicy.Principal
 	holder    *holder  // the user or the session's role; nil: root
 	session   *session // nil: long-term credentials
-	policies  policy.Policies
+	policies  iampolicy.Policies
 }
 
 // isUser reports whether the caller is a user of IAM, with long-term credentials or in a session of its own.
@@ -191,12 +191,12 @@ func regionDisabled(c *Call) *Refusal {
 }
 
 func (w *World) rootCaller(a *account) *caller {
-	return &caller{account: a, principal: a.principal(a.rootARN()), policies: policy.Policies{ServiceControl: a.levels(orgtypes.PolicyTypeServiceControlPolicy)}}
+	return &caller{account: a, principal: a.principal(a.rootARN()), policies: iampolicy.Policies{ServiceControl: a.levels(orgtypes.PolicyTypeServiceControlPolicy)}}
 }
 
 // principal is one of the account's own.
-func (a *account) principal(arn string) policy.Principal {
-	return policy.Principal{ARN: arn, Account: a.number, Member: a.membership()}
+func (a *account) principal(arn string) iampolicy.Principal {
+	return iampolicy.Principal{ARN: arn, Account: a.number, Member: a.membership()}
 }
 
 func (w *World) userCaller(u *user) *caller {

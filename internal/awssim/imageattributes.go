@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // Limits on sharing an image (2.2.5).
@@ -184,8 +184,8 @@ func newDescription(in *ec2.ModifyImageAttributeInput) string {
 
 // launchContext is what a change of launch permissions says to conditions: there are keys for accounts and groups, none for
 // organizations and units.
-func launchContext(verb string, list []types.LaunchPermission) policy.Context {
-	context := policy.Context{}
+func launchContext(verb string, list []types.LaunchPermission) iampolicy.Context {
+	context := iampolicy.Context{}
 	note := func(name, value string) {
 		if value != "" {
 			context[verb+name] = append(context[verb+name], value)

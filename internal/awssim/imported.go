@@ -18,7 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 var importOperations = []named{
@@ -133,7 +133,7 @@ var wrappingHashes = map[kmstypes.AlgorithmSpec]func() hash.Hash{
 }
 
 // importable finds a key of the caller's into which material can come.
-func (w *World) importable(c *Call, id *string, context policy.Context) (*key, error) {
+func (w *World) importable(c *Call, id *string, context iampolicy.Context) (*key, error) {
 	found, err := w.keyFor(c, id, keyUse{action: "kms:" + c.Operation, context: context})
 	if err != nil {
 		return nil, err
@@ -152,7 +152,7 @@ func (w *World) getParametersForImport(c *Call, in *kms.GetParametersForImportIn
 	if err != nil {
 		return nil, err
 	}
-	found, err := w.importable(c, in.KeyId, policy.Context{
+	found, err := w.importable(c, in.KeyId, iampolicy.Context{
 		"kms:WrappingAlgorithm": {string(in.WrappingAlgorithm)}, "kms:WrappingKeySpec": {string(in.WrappingKeySpec)},
 	})
 	if err != nil {
@@ -191,7 +191,7 @@ func (w *World) importKeyMaterial(c *Call, in *kms.ImportKeyMaterialInput) (*kms
 	if err := w.checkExpiration(c, in); err != nil {
 		return nil, err
 	}
-	context := policy.Context{"kms:ExpirationModel": {string(in.ExpirationModel)}}
+	context := iampolicy.Context{"kms:ExpirationModel": {string(in.ExpirationModel)}}
 	if in.ValidTo != nil {
 		context["kms:ValidTo"] = []string{in.ValidTo.UTC().Format(time.RFC3339)}
 	}

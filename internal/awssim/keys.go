@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 var kmsOperations = concat(keyOperations, keyStateOperations, aliasOperations, cryptoOperations, grantOperations, importOperations, replicaOperations)
@@ -197,7 +197,7 @@ func (w *World) managedKey(at place, service string) *key {
 	made := w.newKey(at, kmstypes.KeyMetadata{
 		KeyId: aws.String(w.drawUUID("managed key", service, at.account, at.region)), Description: aws.String(about.description),
 		KeyManager: kmstypes.KeyManagerTypeAws, Origin: kmstypes.OriginTypeAwsKms, CreationDate: aws.Time(w.now()),
-	}, mustParse(text, policy.Resource))
+	}, mustParse(text, iampolicy.Resource))
 	made.rotates = true
 	named := &alias{name: "alias/aws/" + service, arn: name, made: w.now()}
 	w.aliases.put(name, named)
@@ -237,16 +237,16 @@ func (w *World) usable(k *key) bool {
 
 // keyUse is how a caller is to use a key.
 type keyUse struct {
-	action  string         // "kms:Decrypt"
-	through string         // the service that asks for the caller, "ec2"; "" when the caller asks KMS
-	alias   string         // by which the request named the key; "" when it did not
-	context policy.Context // what else the policies may look at
-	grant   *policy.Grant  // what CreateGrant is to make, RetireGrant to retire
+	action  string            // "kms:Decrypt"
+	through string            // the service that asks for the caller, "ec2"; "" when the caller asks KMS
+	alias   string            // by which the request named the key; "" when it did not
+	context iampolicy.Context // what else the policies may look at
+	grant   *iampolicy.Grant  // what CreateGrant is to make, RetireGrant to retire
 }
 
 // ask is the question that a use of the key puts to the policies.
 func (k *key) ask(use keyUse) Ask {
-	context := policy.Context{
+	context := iampolicy.Context{
 		"kms:KeySpec": {string(k.KeySpec)}, "kms:KeyUsage": {string(k.KeyUsage)}, "kms:KeyOrigin": {string(k.Origin)},
 		"kms:MultiRegion": {fmt.Sprint(aws.ToBool(k.MultiRegion))}, "kms:ResourceAliases": k.aliases,
 	}
@@ -263,7 +263,7 @@ func (k *key) ask(use keyUse) Ask {
 	for name, values := range use.context {
 		context[name] = values
 	}
-	guard := guard{policy: k.policy.parsed, grants: make([]policy.Grant, 0, len(k.grants.ids)), grant: use.grant, exempt: k.KeyManager == kmstypes.KeyManagerTypeAws}
+	guard := guard{policy: k.policy.parsed, grants: make([]iampolicy.Grant, 0, len(k.grants.ids)), grant: use.grant, exempt: k.KeyManager == kmstypes.KeyManagerTypeAws}
 	for _, grant := range k.grants.all {
 		guard.grants = append(guard.grants, grant.Grant)
 	}
@@ -279,9 +279,9 @@ func viaService(service, region string) string {
 func (w *World) keyAllows(c *Call, k *key, action, through string, forResource bool) bool {
 	use := keyUse{action: action, through: through}
 	if action == "kms:CreateGrant" {
-		use.context = policy.Context{"kms:GrantIsForAWSResource": {fmt.Sprint(forResource)}}
+		use.context = iampolicy.Context{"kms:GrantIsForAWSResource": {fmt.Sprint(forResource)}}
 		// What a service grants itself: it works for the caller where the caller has no more than a grant of its own (3.2.6).
-		use.grant = &policy.Grant{Grantee: viaService(through, k.home.region), Operations: []string{"Decrypt"}}
+		use.grant = &iampolicy.Grant{Grantee: viaService(through, k.home.region), Operations: []string{"Decrypt"}}
 	}
 	decision, err := w.decide(c, k.ask(use))
 	return err == nil && decision.Allowed

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // byAlias are the operations that know a key by its alias too (3.3.1).
@@ -62,7 +62,7 @@ func (w *World) namedKey(c *Call, id *string, use *keyUse) (*key, error) {
 	}
 	if parts := strings.Split(name, ":"); isARN && len(parts) > 5 && parts[4] != c.caller.account.number {
 		// Whether another account has such a key is not told (3.4.3).
-		return nil, w.denied(c, Ask{Action: use.action, Resource: name, Owner: parts[4]}, policy.Decision{By: policy.Resource, Action: use.action})
+		return nil, w.denied(c, Ask{Action: use.action, Resource: name, Owner: parts[4]}, iampolicy.Decision{By: iampolicy.Resource, Action: use.action})
 	}
 	switch {
 	case aliased:

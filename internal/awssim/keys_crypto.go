@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 var cryptoOperations = []named{
@@ -96,8 +96,8 @@ func contextBytes(context map[string]string) []byte {
 }
 
 // cryptoContext is what policies may know of an encryption.
-func cryptoContext(pairs map[string]string) policy.Context {
-	context := policy.Context{"kms:EncryptionAlgorithm": {string(kmstypes.EncryptionAlgorithmSpecSymmetricDefault)}}
+func cryptoContext(pairs map[string]string) iampolicy.Context {
+	context := iampolicy.Context{"kms:EncryptionAlgorithm": {string(kmstypes.EncryptionAlgorithmSpecSymmetricDefault)}}
 	for key, value := range pairs {
 		context["kms:EncryptionContext:"+key] = []string{value}
 	}

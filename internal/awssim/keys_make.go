@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 var keyOperations = []named{
@@ -37,12 +37,12 @@ const keyPolicyLimit = 32768
 // keyPolicyDocument reads a key policy; nil is the default one.
 func (w *World) keyPolicyDocument(c *Call, text *string) (*document, error) {
 	if text == nil {
-		return mustParse(fmt.Sprintf(defaultKeyPolicy, c.caller.account.rootARN()), policy.Resource), nil
+		return mustParse(fmt.Sprintf(defaultKeyPolicy, c.caller.account.rootARN()), iampolicy.Resource), nil
 	}
 	if w.breaks(c, "3.2.8", len(*text) > keyPolicyLimit) {
 		return nil, invalid("LimitExceededException", "The policy is longer than %d bytes.", keyPolicyLimit)
 	}
-	made, err := parseDocument(*text, policy.Resource)
+	made, err := parseDocument(*text, iampolicy.Resource)
 	if err != nil {
 		return nil, invalid("MalformedPolicyDocumentException", "%v", err)
 	}
@@ -118,7 +118,7 @@ func (w *World) createKey(c *Call, in *kms.CreateKeyInput) (*kms.CreateKeyOutput
 		return nil, invalid("UnsupportedOperationException", "The simulated AWS has no custom key stores.")
 	}
 	tags := kmsTags(in.Tags)
-	ask := Ask{Action: "kms:CreateKey", Resource: "*", Context: policy.Context{
+	ask := Ask{Action: "kms:CreateKey", Resource: "*", Context: iampolicy.Context{
 		"kms:KeySpec": {string(spec)}, "kms:KeyUsage": {string(usage)}, "kms:KeyOrigin": {string(origin)},
 		"kms:MultiRegion":                    {fmt.Sprint(aws.ToBool(in.MultiRegion))},
 		"kms:BypassPolicyLockoutSafetyCheck": {fmt.Sprint(in.BypassPolicyLockoutSafetyCheck)},
@@ -207,7 +207,7 @@ func (w *World) listKeyPolicies(c *Call, in *kms.ListKeyPoliciesInput) (*kms.Lis
 }
 
 func (w *World) putKeyPolicy(c *Call, in *kms.PutKeyPolicyInput) (*kms.PutKeyPolicyOutput, error) {
-	use := keyUse{action: "kms:PutKeyPolicy", context: policy.Context{"kms:BypassPolicyLockoutSafetyCheck": {fmt.Sprint(in.BypassPolicyLockoutSafetyCheck)}}}
+	use := keyUse{action: "kms:PutKeyPolicy", context: iampolicy.Context{"kms:BypassPolicyLockoutSafetyCheck": {fmt.Sprint(in.BypassPolicyLockoutSafetyCheck)}}}
 	found, err := w.keyFor(c, in.KeyId, use)
 	if err != nil {
 		return nil, err
@@ -241,7 +241,7 @@ func (w *World) updateKeyDescription(c *Call, in *kms.UpdateKeyDescriptionInput)
 }
 
 // changeable finds a key of the caller's that is not about to be deleted.
-func (w *World) changeable(c *Call, id *string, action string, context policy.Context) (*key, error) {
+func (w *World) changeable(c *Call, id *string, action string, context iampolicy.Context) (*key, error) {
 	found, err := w.keyFor(c, id, keyUse{action: action, context: context})
 	if err != nil {
 		return nil, err
@@ -266,7 +266,7 @@ func (w *World) tagKey(c *Call, in *kms.TagResourceInput) (*kms.TagResourceOutpu
 }
 
 func (w *World) untagKey(c *Call, in *kms.UntagResourceInput) (*kms.UntagResourceOutput, error) {
-	found, err := w.changeable(c, in.KeyId, "kms:UntagResource", policy.Context{"aws:TagKeys": in.TagKeys})
+	found, err := w.changeable(c, in.KeyId, "kms:UntagResource", iampolicy.Context{"aws:TagKeys": in.TagKeys})
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 var replicaOperations = []named{op((*World).replicateKey)}
@@ -40,14 +40,14 @@ const replicaTakes = 10 * time.Second
 
 // replicateKey makes the same key in another Region: same id and material, everything else of its own (3.6.1).
 func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.ReplicateKeyOutput, error) {
-	use := keyUse{action: "kms:ReplicateKey", context: policy.Context{"kms:ReplicaRegion": {aws.ToString(in.ReplicaRegion)}}}
+	use := keyUse{action: "kms:ReplicateKey", context: iampolicy.Context{"kms:ReplicaRegion": {aws.ToString(in.ReplicaRegion)}}}
 	primary, err := w.namedKey(c, in.KeyId, &use)
 	if err != nil {
 		return nil, err
 	}
 	to := place{c.caller.account.number, aws.ToString(in.ReplicaRegion)}
 	tags := kmsTags(in.Tags)
-	create := Ask{Action: "kms:CreateKey", Resource: "*", Context: tagContext(tags)}.with(policy.Context{"aws:RequestedRegion": {to.region}})
+	create := Ask{Action: "kms:CreateKey", Resource: "*", Context: tagContext(tags)}.with(iampolicy.Context{"aws:RequestedRegion": {to.region}})
 	if err := w.authorise(c, primary.ask(use), create); err != nil {
 		return nil, err
 	}

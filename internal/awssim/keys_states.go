@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 var keyStateOperations = []named{
@@ -64,7 +64,7 @@ func (w *World) scheduleKeyDeletion(c *Call, in *kms.ScheduleKeyDeletionInput) (
 	if window < 7 || window > 30 {
 		return nil, ill(c, "PendingWindowInDays", in.PendingWindowInDays, "Member must have value between 7 and 30")
 	}
-	context := policy.Context{"kms:ScheduleKeyDeletionPendingWindowInDays": {strconv.Itoa(int(window))}}
+	context := iampolicy.Context{"kms:ScheduleKeyDeletionPendingWindowInDays": {strconv.Itoa(int(window))}}
 	found, err := w.changeable(c, in.KeyId, "kms:ScheduleKeyDeletion", context)
 	if err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // runInstances launches. Its order is that of rule 6.4: a dry run sees that there is an image id, not whether there is an image.
@@ -280,7 +280,7 @@ func machine(a types.ArchitectureValues) types.ArchitectureValues {
 // launchAsks are what IAM is asked for a launch.
 func (w *World) launchAsks(c *Call, in *ec2.RunInstancesInput, plan launchPlan) []Ask {
 	at := c.place()
-	machine := policy.Context{"ec2:InstanceType": {string(instanceTypeOf(in))}}
+	machine := iampolicy.Context{"ec2:InstanceType": {string(instanceTypeOf(in))}}
 	asks := []Ask{w.askImage(c, c.Region, aws.ToString(plan.ami.ImageId)), ask(c, at, "instance/*").with(machine), ask(c, at, "network-interface/*")}
 	for _, m := range plan.devices {
 		if m.Ebs != nil {
@@ -305,13 +305,13 @@ func (w *World) launchAsks(c *Call, in *ec2.RunInstancesInput, plan launchPlan) 
 		}
 	}
 	if plan.profile != nil && plan.profile.role != nil {
-		asks = append(asks, Ask{Action: "iam:PassRole", Resource: plan.profile.role.arn, Context: policy.Context{"iam:PassedToService": {"ec2." + domainOf(c.Region)}}})
+		asks = append(asks, Ask{Action: "iam:PassRole", Resource: plan.profile.role.arn, Context: iampolicy.Context{"iam:PassedToService": {"ec2." + domainOf(c.Region)}}})
 	}
 	return creating(c, in.TagSpecifications, asks...)
 }
 
-func volumeContext(ebs *types.EbsBlockDevice) policy.Context {
-	context := policy.Context{"ec2:Encrypted": {fmt.Sprint(aws.ToBool(ebs.Encrypted))}, "ec2:VolumeType": {string(cmp.Or(ebs.VolumeType, types.VolumeTypeGp2))}}
+func volumeContext(ebs *types.EbsBlockDevice) iampolicy.Context {
+	context := iampolicy.Context{"ec2:Encrypted": {fmt.Sprint(aws.ToBool(ebs.Encrypted))}, "ec2:VolumeType": {string(cmp.Or(ebs.VolumeType, types.VolumeTypeGp2))}}
 	if ebs.VolumeSize != nil {
 		context["ec2:VolumeSize"] = []string{fmt.Sprint(*ebs.VolumeSize)}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 var organizationsOperations = []named{
@@ -132,27 +132,27 @@ func (n *node) add(child *node) *node {
 }
 
 // membership is where in an organization an account is.
-func (a *account) membership() policy.Membership {
+func (a *account) membership() iampolicy.Membership {
 	if a.node == nil {
-		return policy.Membership{}
+		return iampolicy.Membership{}
 	}
 	o := a.node.organization
-	return policy.Membership{Organization: o.id, Path: a.node.path(), Management: o.management == a}
+	return iampolicy.Membership{Organization: o.id, Path: a.node.path(), Management: o.management == a}
 }
 
 // levels are the policies of a type that bear on an account, from the root of its organization to itself.
-func (a *account) levels(kind orgtypes.PolicyType) (levels [][]*policy.Document) {
+func (a *account) levels(kind orgtypes.PolicyType) (levels [][]*iampolicy.Document) {
 	if a.node == nil || !a.node.organization.enabled[kind] {
 		return nil
 	}
 	for at := a.node; at != nil; at = at.parent {
-		level := []*policy.Document{}
+		level := []*iampolicy.Document{}
 		for _, attached := range at.attached {
 			if attached.Type == kind {
 				level = append(level, attached.parsed)
 			}
 		}
-		levels = append([][]*policy.Document{level}, levels...)
+		levels = append([][]*iampolicy.Document{level}, levels...)
 	}
 	return levels
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // handshake is an invitation into an organization.
@@ -102,11 +102,11 @@ func (w *World) makeAdministratorRole(in, of *account, name string, at time.Time
 		name = "OrganizationAccountAccessRole"
 	}
 	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + of.rootARN() + `"},"Action":"sts:AssumeRole"}]}`
-	made := &role{trust: mustParse(trust, policy.Trust), longest: time.Hour, holder: holder{
+	made := &role{trust: mustParse(trust, iampolicy.Trust), longest: time.Hour, holder: holder{
 		account: in, path: "/", name: name, made: at, inline: newShelf[*document](),
 		id: "AROA" + w.drawText(17, "principal", in.number, "role", name), arn: in.arn("iam", "", "role/"+name),
 	}}
-	made.inline.put("AdministratorAccess", mustParse(administrator, policy.Identity))
+	made.inline.put("AdministratorAccess", mustParse(administrator, iampolicy.Identity))
 	in.roles.put(name, made)
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // organizationPolicy is a service control policy or a resource control policy.
@@ -22,9 +22,9 @@ type organizationPolicy struct {
 // policyTypes are those that bear on what is allowed.
 var policyTypes = []orgtypes.PolicyType{orgtypes.PolicyTypeServiceControlPolicy, orgtypes.PolicyTypeResourceControlPolicy}
 
-var policyKinds = map[orgtypes.PolicyType]policy.Kind{
-	orgtypes.PolicyTypeServiceControlPolicy:  policy.ServiceControl,
-	orgtypes.PolicyTypeResourceControlPolicy: policy.ResourceControl,
+var policyKinds = map[orgtypes.PolicyType]iampolicy.Kind{
+	orgtypes.PolicyTypeServiceControlPolicy:  iampolicy.ServiceControl,
+	orgtypes.PolicyTypeResourceControlPolicy: iampolicy.ResourceControl,
 }
 
 // allowingAll is the policy of AWS that is attached everywhere where a policy type is switched on.

@@ -11,7 +11,7 @@ import (
 
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // holder is what policies are put on: a user or a role.
@@ -58,11 +58,11 @@ type instanceProfile struct {
 // document is a policy as it was given and as it is evaluated.
 type document struct {
 	text   string
-	parsed *policy.Document
+	parsed *iampolicy.Document
 }
 
-func parseDocument(text string, kind policy.Kind) (*document, error) {
-	parsed, err := policy.Parse([]byte(text), kind)
+func parseDocument(text string, kind iampolicy.Kind) (*document, error) {
+	parsed, err := iampolicy.Parse([]byte(text), kind)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func parseDocument(text string, kind policy.Kind) (*document, error) {
 }
 
 // mustParse makes a document of a text of our own.
-func mustParse(text string, kind policy.Kind) *document {
+func mustParse(text string, kind iampolicy.Kind) *document {
 	made, err := parseDocument(text, kind)
 	if err != nil {
 		panic(err)
@@ -79,7 +79,7 @@ func mustParse(text string, kind policy.Kind) *document {
 }
 
 // addPolicies adds what a user or role holds to the policies of a caller.
-func (h *holder) addPolicies(to *policy.Policies) {
+func (h *holder) addPolicies(to *iampolicy.Policies) {
 	for _, inline := range h.inline.all {
 		to.Identity = append(to.Identity, inline.parsed)
 	}
@@ -193,18 +193,18 @@ func (w *World) forget(h *holder) {
 		}
 		return name
 	}
-	again := func(d **document, kind policy.Kind) {
+	again := func(d **document, kind iampolicy.Kind) {
 		if text := eachPrincipal((*d).text, rename); text != (*d).text {
 			*d = mustParse(text, kind)
 		}
 	}
 	for _, account := range w.accounts.all {
 		for _, role := range account.roles.all {
-			again(&role.trust, policy.Trust)
+			again(&role.trust, iampolicy.Trust)
 		}
 	}
 	for _, key := range w.keys.all {
-		again(&key.policy, policy.Resource)
+		again(&key.policy, iampolicy.Resource)
 		for _, grant := range key.grants.all {
 			grant.Grantee, grant.Retiring = rename(grant.Grantee), rename(grant.Retiring)
 		}

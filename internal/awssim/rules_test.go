@@ -17,7 +17,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 // awsRule is a line of rules.txt.

@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // everybody is the one group that things are shared with: it makes them public.
@@ -167,7 +167,7 @@ func invalidRequest() *Refusal {
 // authoriseSnapshot finds the caller's own snapshot for a call on its attributes. Somebody else's is absent even before
 // IAM is asked, but not to a dry run, which therefore proves nothing about it (2.1.7, A.4.4); an unknown one is absent
 // after IAM was asked about all snapshots.
-func (w *World) authoriseSnapshot(c *Call, id *string, context policy.Context) (*snapshot, error) {
+func (w *World) authoriseSnapshot(c *Call, id *string, context iampolicy.Context) (*snapshot, error) {
 	if id == nil {
 		return nil, missing("SnapshotId")
 	}
@@ -187,12 +187,12 @@ func (w *World) authoriseSnapshot(c *Call, id *string, context policy.Context) (
 }
 
 // changeContext is what the change says to conditions: ec2:Add/userId and the like.
-func changeContext(wanted change) policy.Context {
+func changeContext(wanted change) iampolicy.Context {
 	verb := "ec2:Remove/"
 	if wanted.add {
 		verb = "ec2:Add/"
 	}
-	context := policy.Context{"ec2:Attribute": {"CreateVolumePermission"}}
+	context := iampolicy.Context{"ec2:Attribute": {"CreateVolumePermission"}}
 	for _, item := range wanted.items {
 		if item.UserId != nil {
 			context[verb+"userId"] = append(context[verb+"userId"], aws.ToString(item.UserId))

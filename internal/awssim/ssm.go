@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 var ssmOperations = []named{
@@ -167,7 +167,7 @@ func (w *World) putParameter(c *Call, in *ssm.PutParameterInput) (*ssm.PutParame
 	tags := tagMap(in.Tags, func(t ssmtypes.Tag) (string, string) { return aws.ToString(t.Key), aws.ToString(t.Value) })
 	found, there := w.findParameter(c, c.place(), aws.ToString(in.Name))
 	put := Ask{Action: "ssm:PutParameter", Resource: parameterARN(c.place(), aws.ToString(in.Name)), Context: tagContext(tags)}
-	put = put.with(policy.Context{"ssm:Overwrite": {strconv.FormatBool(aws.ToBool(in.Overwrite))}})
+	put = put.with(iampolicy.Context{"ssm:Overwrite": {strconv.FormatBool(aws.ToBool(in.Overwrite))}})
 	if there {
 		put = put.with(found.tagged())
 	}
@@ -324,8 +324,8 @@ func (w *World) reveal(c *Call, p *parameter, ciphertext string) (string, error)
 }
 
 // tagged is what policies may know of a parameter that is there.
-func (p *parameter) tagged() policy.Context {
-	context := policy.Context{}
+func (p *parameter) tagged() iampolicy.Context {
+	context := iampolicy.Context{}
 	for key, value := range p.tags {
 		context["aws:ResourceTag/"+key], context["ssm:resourceTag/"+key] = []string{value}, []string{value}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // parameterName is what a request names: a parameter by name or ARN, and perhaps one of its versions, "name:3".
@@ -190,7 +190,7 @@ func (w *World) getParametersByPath(c *Call, in *ssm.GetParametersByPathInput) (
 	if !strings.HasPrefix(path, "/") {
 		return nil, invalid("ValidationException", "The parameter doesn't meet the parameter name requirements. The parameter name must begin with a forward slash \"/\".")
 	}
-	ask := Ask{Action: "ssm:GetParametersByPath", Resource: parameterARN(c.place(), path), Context: policy.Context{"ssm:Recursive": {strconv.FormatBool(aws.ToBool(in.Recursive))}}}
+	ask := Ask{Action: "ssm:GetParametersByPath", Resource: parameterARN(c.place(), path), Context: iampolicy.Context{"ssm:Recursive": {strconv.FormatBool(aws.ToBool(in.Recursive))}}}
 	if err := w.authorise(c, ask); err != nil {
 		return nil, err
 	}
@@ -294,7 +294,7 @@ func (w *World) deleteParameter(c *Call, in *ssm.DeleteParameterInput) (*ssm.Del
 }
 
 // parameterTagged finds the parameter whose tags a call is about, and asks for the right.
-func (w *World) parameterTagged(c *Call, kind ssmtypes.ResourceTypeForTagging, id *string, context policy.Context) (*parameter, error) {
+func (w *World) parameterTagged(c *Call, kind ssmtypes.ResourceTypeForTagging, id *string, context iampolicy.Context) (*parameter, error) {
 	if kind != ssmtypes.ResourceTypeForTaggingParameter {
 		return nil, invalid("InvalidResourceType", "The simulated AWS knows tags of parameters only.")
 	}
@@ -326,7 +326,7 @@ func (w *World) addTagsToResource(c *Call, in *ssm.AddTagsToResourceInput) (*ssm
 }
 
 func (w *World) removeTagsFromResource(c *Call, in *ssm.RemoveTagsFromResourceInput) (*ssm.RemoveTagsFromResourceOutput, error) {
-	found, err := w.parameterTagged(c, in.ResourceType, in.ResourceId, policy.Context{"aws:TagKeys": in.TagKeys})
+	found, err := w.parameterTagged(c, in.ResourceType, in.ResourceId, iampolicy.Context{"aws:TagKeys": in.TagKeys})
 	if err != nil {
 		return nil, err
 	}

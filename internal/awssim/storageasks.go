@@ -6,7 +6,7 @@ package awssim
 import (
 	"strconv"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // askSnapshot is the question about a snapshot of the Region of the call; one that is not there is asked about as
@@ -29,7 +29,7 @@ func (w *World) askSource(c *Call, region, id string) Ask {
 	return ask(c, s.home, "snapshot/"+id).with(w.snapshotContext(s))
 }
 
-func (w *World) snapshotContext(s *snapshot) policy.Context {
+func (w *World) snapshotContext(s *snapshot) iampolicy.Context {
 	context := w.resourceTags(s.id)
 	context["ec2:Owner"] = []string{s.home.account}
 	context["ec2:SnapshotID"] = []string{s.id}
@@ -42,7 +42,7 @@ func (w *World) snapshotContext(s *snapshot) policy.Context {
 
 // askNewImage is the question about an image that a call is to make: it belongs to the caller already.
 func askNewImage(c *Call) Ask {
-	return ask(c, c.place(), "image/*").with(policy.Context{"ec2:Owner": {c.place().account}})
+	return ask(c, c.place(), "image/*").with(iampolicy.Context{"ec2:Owner": {c.place().account}})
 }
 
 // askImage is the question about an image of a Region.
@@ -54,7 +54,7 @@ func (w *World) askImage(c *Call, region, id string) Ask {
 	return ask(c, i.home, "image/"+id).with(w.imageContext(i))
 }
 
-func (w *World) imageContext(i *image) policy.Context {
+func (w *World) imageContext(i *image) iampolicy.Context {
 	context := w.resourceTags(i.id)
 	context["ec2:Owner"] = []string{i.home.account}
 	context["ec2:ImageID"] = []string{i.id}

@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // An owner imports the material of its key, lets it expire, brings it back, disables the key and schedules its deletion, while a
@@ -166,7 +166,7 @@ func TestStoryAKeyIsLentByGrants(t *testing.T) {
 		old, _ := b.world.keys.get(key)
 		for n := range grantLimit - 2 {
 			id := fmt.Sprintf("%064x", n)
-			old.grants.put(id, &grant{Grant: policy.Grant{ID: id}})
+			old.grants.put(id, &grant{Grant: iampolicy.Grant{ID: id}})
 		}
 		must(b.grant(b.kms, key, target, describes))(b)
 		_, err = b.grant(b.kms, key, target, describes)

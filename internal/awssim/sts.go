@@ -19,7 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 var stsOperations = []named{
@@ -38,7 +38,7 @@ type session struct {
 	token          string
 	issued         time.Time
 	expires        time.Time
-	policies       []*policy.Document // given to AssumeRole
+	policies       []*iampolicy.Document // given to AssumeRole
 	tags           map[string]string
 	transitive     []string // keys of the tags that sessions assumed from this one inherit
 	sourceIdentity string
@@ -227,7 +227,7 @@ func assumeAsks(made *session, in *sts.AssumeRoleInput) []Ask {
 func (w *World) limitSession(c *Call, made *session, in *sts.AssumeRoleInput) (*int32, error) {
 	size := 0
 	if in.Policy != nil {
-		inline, err := iamDocument(in.Policy, policy.Session)
+		inline, err := iamDocument(in.Policy, iampolicy.Session)
 		if err != nil {
 			return nil, err
 		}

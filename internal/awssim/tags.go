@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 var tagOperations = []named{
@@ -105,8 +105,8 @@ func checkTagList(tags []types.Tag) error {
 }
 
 // resourceTags is what a resource's tags say to conditions.
-func (w *World) resourceTags(id string) policy.Context {
-	context := policy.Context{}
+func (w *World) resourceTags(id string) iampolicy.Context {
+	context := iampolicy.Context{}
 	if known, there := w.labels[id]; there {
 		for key, value := range known.tags {
 			context["aws:ResourceTag/"+key], context["ec2:ResourceTag/"+key] = []string{value}, []string{value}

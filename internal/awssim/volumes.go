@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 var volumeOperations = []named{
@@ -221,8 +221,8 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 }
 
 // newVolumeContext is what a request says to conditions about the volume that it is to make.
-func newVolumeContext(region string, in *ec2.CreateVolumeInput) policy.Context {
-	context := policy.Context{
+func newVolumeContext(region string, in *ec2.CreateVolumeInput) iampolicy.Context {
+	context := iampolicy.Context{
 		"ec2:AvailabilityZone": {*in.AvailabilityZone}, "ec2:Encrypted": {strconv.FormatBool(aws.ToBool(in.Encrypted))}, "ec2:VolumeType": {string(cmp.Or(in.VolumeType, types.VolumeTypeGp2))},
 	}
 	if in.Size != nil {

@@ -62,7 +62,7 @@ func (a *Access) Credentials() awsclient.Access {
 	return access
 }
 
-func (a *Access) check(p *problems) {
+func (a *Access) check(p *diagnostics) {
 	p.region("region", a.Region)
 	if a.AccessKey != "" && a.SecretKey == "" {
 		p.add("secret_key", "missing; access_key needs it")

@@ -260,7 +260,7 @@ func (c *Config) fill() {
 }
 
 // check judges all options.
-func (c *Config) check(p *problems) {
+func (c *Config) check(p *diagnostics) {
 	c.Access.check(p)
 	p.sharedKeys(c.KMSKeyID, c.RegionKMSKeyIDs)
 	if c.AllowUnencryptedShare && c.KMSKeyID != "" {
@@ -303,7 +303,7 @@ func (c *Config) check(p *problems) {
 var amiIDs = regexp.MustCompile(`^ami-[0-9a-f]{8}(?:[0-9a-f]{9})?$`)
 
 // checkImages judges the images that are named in place of a build's.
-func (c *Config) checkImages(p *problems) {
+func (c *Config) checkImages(p *diagnostics) {
 	for _, region := range sorted(c.SourceAMIs) {
 		field, id := element("source_amis", region), c.SourceAMIs[region]
 		p.region(field, region)
@@ -316,7 +316,7 @@ func (c *Config) checkImages(p *problems) {
 	}
 }
 
-func (c *Config) checkFailures(p *problems) {
+func (c *Config) checkFailures(p *diagnostics) {
 	if c.KeepStaged && c.KMSKeyID == "" && len(c.RegionKMSKeyIDs) == 0 {
 		p.add("keep_staged", "no effect without kms_key_id: nothing is staged")
 	}
@@ -362,7 +362,7 @@ func (c *Config) checkFailures(p *problems) {
 }
 
 // checkFiles judges the files that a run writes.
-func (c *Config) checkFiles(p *problems) {
+func (c *Config) checkFiles(p *diagnostics) {
 	if c.ReportPath == "" && c.ReportDetails {
 		p.add("report_details", "no effect without report_path")
 	}
@@ -380,7 +380,7 @@ func (c *Config) checkFiles(p *problems) {
 // reportEndings are the media of a report.
 var reportEndings = []string{".html", ".md", ".json"}
 
-func (c *Config) checkTimes(p *problems) {
+func (c *Config) checkTimes(p *diagnostics) {
 	positive := func(field string, d time.Duration) {
 		if d != notKnown && d <= 0 {
 			p.add(field, "%s is no time to wait", d)
@@ -397,14 +397,14 @@ func (c *Config) checkTimes(p *problems) {
 }
 
 // checkPlaces judges that no account and Region is named by two targets. Where a target has the artifact's Regions, this is found when it runs.
-func (c *Config) checkPlaces(p *problems) {
-	first := map[plan.Place]string{}
+func (c *Config) checkPlaces(p *diagnostics) {
+	first := map[plan.Location]string{}
 	for i := range c.Targets {
 		t := &c.Targets[i]
-		places := map[plan.Place]bool{} // a target's own repetitions have been told
+		places := map[plan.Location]bool{} // a target's own repetitions have been told
 		for j, account := range t.AccountIDs {
 			for _, region := range t.Regions {
-				at := plan.Place{Account: account, Region: region}
+				at := plan.Location{Account: account, Region: region}
 				if other, there := first[at]; there && literal(account) && literal(region) && !places[at] {
 					p.in(t.label()).add(index("account_ids", j), "%s already serves %s in %s", other, account, region)
 				}

@@ -16,8 +16,8 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 // images are those of an artifact.

@@ -21,7 +21,7 @@ func TestThePageNamesEveryTemplateVariableEventAndPartOfTheResult(t *testing.T) 
 	for _, variable := range reflect.VisibleFields(reflect.TypeFor[plan.Vars]()) {
 		wanted = append(wanted, "{{ ."+variable.Name+" }}")
 	}
-	for _, state := range []plan.State{plan.Waiting, plan.Underway, plan.Served, plan.Unserved, plan.Excluded} {
+	for _, state := range []plan.State{plan.Waiting, plan.Underway, plan.DestinationSucceeded, plan.DestinationFailed, plan.Excluded} {
 		wanted = append(wanted, string(state))
 	}
 	for _, part := range reflect.VisibleFields(reflect.TypeFor[plan.Result]()) {

@@ -40,7 +40,7 @@ func (t *Target) fastLaunch() *plan.FastLaunch {
 }
 
 // check judges the fast launch of a target with one place or many.
-func (f *FastLaunch) check(p *problems, many bool) {
+func (f *FastLaunch) check(p *diagnostics, many bool) {
 	named := f.TemplateID != "" || f.TemplateName != ""
 	switch {
 	case f.EnableFastLaunch.False() && (named || f.TemplateVersion != 0 || f.MaxParallelLaunches != 0 || f.TargetResourceCount != 0):

@@ -38,7 +38,7 @@ var (
 	grantNames    = regexp.MustCompile(`^[a-zA-Z0-9:/_-]{1,256}$`)
 )
 
-func (g *Grant) check(p *problems) {
+func (g *Grant) check(p *diagnostics) {
 	if literal(g.GranteePrincipal) {
 		if arn := principalARNs.FindStringSubmatch(g.GranteePrincipal); arn == nil {
 			p.add("grantee_principal", "%q is no ARN of a role, a user or an account's root", g.GranteePrincipal)

@@ -26,7 +26,7 @@ type key struct {
 }
 
 // key judges the form of a key.
-func (p *problems) key(field, text string) key {
+func (p *diagnostics) key(field, text string) key {
 	switch arn := keyARNs.FindStringSubmatch(text); {
 	case !literal(text):
 	case keyIDs.MatchString(text):
@@ -43,7 +43,7 @@ func (p *problems) key(field, text string) key {
 }
 
 // sharedKeys judges the keys of what is shared with other accounts.
-func (p *problems) sharedKeys(common string, exceptions map[string]string) {
+func (p *diagnostics) sharedKeys(common string, exceptions map[string]string) {
 	one := func(field, text, region string) {
 		if text == plan.DefaultKey {
 			p.add(field, "%q is for targets: name the key that is shared", text)
@@ -64,7 +64,7 @@ func (p *problems) sharedKeys(common string, exceptions map[string]string) {
 }
 
 // targetKeys judges the keys of a target with these Regions; none: the artifact's.
-func (p *problems) targetKeys(common string, exceptions map[string]string, regions []string) {
+func (p *diagnostics) targetKeys(common string, exceptions map[string]string, regions []string) {
 	var own key
 	switch {
 	case common == "":
@@ -97,7 +97,7 @@ func (p *problems) targetKeys(common string, exceptions map[string]string, regio
 }
 
 // keyIn judges that a key given by ARN is in the Region where it shall encrypt (rule 1.7.5).
-func (p *problems) keyIn(field string, k key, region string) {
+func (p *diagnostics) keyIn(field string, k key, region string) {
 	if k.region != "" && region != "" && k.region != region {
 		p.add(field, "a key of %s cannot encrypt in %s; give an alias, or the Region's own key in region_kms_key_ids", k.region, region)
 	}

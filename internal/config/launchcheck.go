@@ -25,7 +25,7 @@ var (
 )
 
 // check judges a launch check; many: in more than one account or Region.
-func (l *LaunchCheck) check(p *problems, many bool) {
+func (l *LaunchCheck) check(p *diagnostics, many bool) {
 	if l.InstanceType == "" {
 		p.add("instance_type", "missing")
 	}

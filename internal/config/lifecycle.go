@@ -23,7 +23,7 @@ type DeregistrationProtection struct {
 }
 
 func (t *Target) lifecycle() plan.Lifecycle {
-	l := plan.Lifecycle{DeprecateAfter: t.DeprecateAfter, Users: plan.Audience{}.And(plan.Audience{Accounts: t.AMIUsers, Organizations: t.AMIOrgARNs, Units: t.AMIOUARNs})}
+	l := plan.Lifecycle{DeprecateAfter: t.DeprecateAfter, Users: plan.LaunchPermissions{}.And(plan.LaunchPermissions{Accounts: t.AMIUsers, Organizations: t.AMIOrgARNs, Units: t.AMIOUARNs})}
 	l.ForceDeregister, l.ForceDeleteSnapshot = t.ForceDeregister, t.ForceDeleteSnapshot
 	l.FastLaunch = t.fastLaunch()
 	l.DeprecateAt, _ = time.Parse(time.RFC3339, t.DeprecateAt)
@@ -34,7 +34,7 @@ func (t *Target) lifecycle() plan.Lifecycle {
 }
 
 // checkLifecycle judges what the target wants of its images beyond their being there.
-func (t *Target) checkLifecycle(p *problems) {
+func (t *Target) checkLifecycle(p *diagnostics) {
 	if m := t.SnapshotCopyDurationMinutes; m != 0 && (m < 15 || m > 2880 || m%15 != 0) {
 		p.add("snapshot_copy_duration_minutes", "%d is not 15 to 2880, in steps of 15", m)
 	}

@@ -23,7 +23,7 @@ func (o *Organizations) roles() []plan.Role {
 	return []plan.Role{o.AssumeRole.role()}
 }
 
-func (o *Organizations) check(p *problems) {
+func (o *Organizations) check(p *diagnostics) {
 	if o == nil {
 		return
 	}

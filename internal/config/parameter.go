@@ -65,13 +65,13 @@ func (s *SSMParameter) parameter() plan.Parameter {
 }
 
 // check judges a parameter.
-func (s *SSMParameter) check(p *problems) {
+func (s *SSMParameter) check(p *diagnostics) {
 	p.template("name", s.Name, false)
 	if s.Name == "" {
 		p.add("name", "missing")
 	}
 	if literal(s.Name) {
-		if err := plan.CheckParameterName(s.Name, plan.Place{}); err != nil {
+		if err := plan.CheckParameterName(s.Name, plan.Location{}); err != nil {
 			p.add("name", "%q: %v", s.Name, err)
 		}
 	}
@@ -98,7 +98,7 @@ func (s *SSMParameter) check(p *problems) {
 }
 
 // oneOf judges a value of which there are few.
-func (p *problems) oneOf(field, value string, all []string) {
+func (p *diagnostics) oneOf(field, value string, all []string) {
 	if literal(value) && !slices.Contains(all, value) {
 		p.add(field, "%q is none of %q", value, all)
 	}

@@ -113,7 +113,7 @@ func (f *Preflight) Prepare(raws ...any) error {
 }
 
 // checkIdle judges that nothing is asked for that a look cannot do.
-func (f *Preflight) checkIdle(p *problems) {
+func (f *Preflight) checkIdle(p *diagnostics) {
 	fields := reflect.ValueOf(&f.Config).Elem()
 	for _, field := range reflect.VisibleFields(fields.Type()) {
 		if name := optionOf(field); slices.Contains(onlyForRuns, name) && !fields.FieldByIndex(field.Index).IsZero() {
@@ -122,7 +122,7 @@ func (f *Preflight) checkIdle(p *problems) {
 	}
 }
 
-func (f *Preflight) checkBuild(p *problems) {
+func (f *Preflight) checkBuild(p *diagnostics) {
 	b := &f.Build
 	switch filter := b.SourceAMIFilter; {
 	case b.SourceAMI == "" && filter == nil:
@@ -173,7 +173,7 @@ func (f *Preflight) Request() (plan.Request, error) {
 	if err != nil {
 		p.take(err)
 	}
-	request.Intent = &plan.Intent{BaseAMI: b.SourceAMI, AMIName: b.AMIName, EncryptBoot: b.EncryptBoot.ToBoolPointer(), KMSKeyID: b.KMSKeyID, RegionKMSKeyIDs: b.RegionKMSKeyIDs}
+	request.Intent = &plan.BuildConfig{BaseAMI: b.SourceAMI, AMIName: b.AMIName, EncryptBoot: b.EncryptBoot.ToBoolPointer(), KMSKeyID: b.KMSKeyID, RegionKMSKeyIDs: b.RegionKMSKeyIDs}
 	if filter := b.SourceAMIFilter; filter != nil {
 		request.Intent.Filter = plan.BaseFilter{Filters: filter.Filters, Owners: slices.Sorted(slices.Values(filter.Owners)), MostRecent: filter.MostRecent, IncludeDeprecated: filter.IncludeDeprecated}
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclparse"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 func preflight(t *testing.T, body string) (*config.Preflight, error) {
@@ -73,7 +73,7 @@ func TestWhatTheBuilderIsToldReachesTheRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	yes, no := true, false
-	want := &plan.Intent{AMIName: "golden", EncryptBoot: &yes, KMSKeyID: "alias/boot", RegionKMSKeyIDs: map[string]string{"us-east-1": "alias/east"},
+	want := &plan.BuildConfig{AMIName: "golden", EncryptBoot: &yes, KMSKeyID: "alias/boot", RegionKMSKeyIDs: map[string]string{"us-east-1": "alias/east"},
 		Filter: plan.BaseFilter{Filters: map[string]string{"name": "base-*"}, Owners: []string{"amazon", "self"}, MostRecent: true, IncludeDeprecated: true},
 		Launch: []plan.LaunchVolume{{Device: "/dev/xvda", Encrypted: &no}, {Device: "/dev/xvdb", Encrypted: &yes, KMSKeyID: "alias/launch", SnapshotID: "snap-0123456789abcdef0", GiB: 20}, {Device: "/dev/xvdc", NoDevice: true}}}
 	if diff := cmp.Diff(want, request.Intent); diff != "" {
@@ -145,7 +145,7 @@ func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := f.TargetsAsJSON(request, []plan.DestinationPlan{{Target: "target[0]", At: plan.Place{Account: "999999999999"}}, {Target: "target[0]", At: plan.Place{Account: "888888888888"}}})
+		list, err := f.TargetsAsJSON(request, []plan.DestinationPlan{{Target: "target[0]", At: plan.Location{Account: "999999999999"}}, {Target: "target[0]", At: plan.Location{Account: "888888888888"}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +180,7 @@ func TestATargetWhoseUnitsHaveNobodyIsNotGivenBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := f.TargetsAsJSON(request, []plan.DestinationPlan{{Target: request.Targets[0].Name, At: plan.Place{Account: "999999999999"}}})
+	list, err := f.TargetsAsJSON(request, []plan.DestinationPlan{{Target: request.Targets[0].Name, At: plan.Location{Account: "999999999999"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // problems collects all that is wrong with a template, each with the path of its option.
-type problems struct {
+type diagnostics struct {
 	found *[]error
 	path  string // "", or that of the block with a colon and a blank
 	first *where // the partition named first: a run has one
@@ -27,19 +27,19 @@ type problems struct {
 // where is a partition and the option that names it.
 type where struct{ partition, field string }
 
-func newProblems() *problems { return &problems{found: new([]error), first: new(where)} }
+func newProblems() *diagnostics { return &diagnostics{found: new([]error), first: new(where)} }
 
 // in is the same collection, for the options of a block.
-func (p *problems) in(block string) *problems {
-	return &problems{found: p.found, path: p.path + block + ": ", first: p.first}
+func (p *diagnostics) in(block string) *diagnostics {
+	return &diagnostics{found: p.found, path: p.path + block + ": ", first: p.first}
 }
 
-func (p *problems) add(field, format string, args ...any) {
+func (p *diagnostics) add(field, format string, args ...any) {
 	*p.found = append(*p.found, fmt.Errorf("%s%s: "+format, append([]any{p.path, field}, args...)...))
 }
 
 // take adds what a judgement of its own has found.
-func (p *problems) take(err error) {
+func (p *diagnostics) take(err error) {
 	var several *packersdk.MultiError
 	if errors.As(err, &several) {
 		*p.found = append(*p.found, several.Errors...)
@@ -49,7 +49,7 @@ func (p *problems) take(err error) {
 }
 
 // err is all of them together, or nil.
-func (p *problems) err() error {
+func (p *diagnostics) err() error {
 	if len(*p.found) == 0 {
 		return nil
 	}
@@ -69,7 +69,7 @@ func element(field, key string) string        { return fmt.Sprintf("%s[%q]", fie
 func sorted(texts map[string]string) []string { return slices.Sorted(maps.Keys(texts)) }
 
 // template judges a text that is rendered for each destination. A secret is not shown.
-func (p *problems) template(field, text string, secret bool) {
+func (p *diagnostics) template(field, text string, secret bool) {
 	switch err := plan.Text(text).Check(); {
 	case err != nil && secret:
 		p.add(field, "the template cannot be read")
@@ -79,7 +79,7 @@ func (p *problems) template(field, text string, secret bool) {
 }
 
 // region judges the name of a Region, and that all are of one partition.
-func (p *problems) region(field, region string) {
+func (p *diagnostics) region(field, region string) {
 	if !literal(region) {
 		return
 	}
@@ -92,7 +92,7 @@ func (p *problems) region(field, region string) {
 }
 
 // partition judges that all partitions are one: nothing is copied from one into another.
-func (p *problems) partition(field, partition string) {
+func (p *diagnostics) partition(field, partition string) {
 	switch p.first.partition {
 	case "":
 		*p.first = where{partition, p.path + field}
@@ -106,7 +106,7 @@ func (p *problems) partition(field, partition string) {
 const maxTags = 50
 
 // tags judges tags that AWS shall take (the lengths of rule 5.5 hold for resources as well).
-func (p *problems) tags(field string, tags map[string]string) {
+func (p *diagnostics) tags(field string, tags map[string]string) {
 	if len(tags) > maxTags {
 		p.add(field, "%d tags, AWS allows %d", len(tags), maxTags)
 	}

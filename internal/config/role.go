@@ -72,7 +72,7 @@ var (
 )
 
 // check judges a role whose sessions may last so long.
-func (a *AssumeRole) check(p *problems, longest time.Duration) {
+func (a *AssumeRole) check(p *diagnostics, longest time.Duration) {
 	if a.RoleARN == "" {
 		p.add("role_arn", "missing")
 	} else if literal(a.RoleARN) {

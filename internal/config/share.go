@@ -75,7 +75,7 @@ var (
 )
 
 // check judges a share block. chained: its roles are assumed with the session of a role.
-func (s *Share) check(p *problems, chained bool) {
+func (s *Share) check(p *diagnostics, chained bool) {
 	for i, account := range s.AccountIDs {
 		p.account(index("account_ids", i), account)
 	}
@@ -98,7 +98,7 @@ func (s *Share) check(p *problems, chained bool) {
 }
 
 // organizations judges ARNs of organizations or of their units.
-func (p *problems) organizations(field string, arns []string, form *regexp.Regexp, what string) {
+func (p *diagnostics) organizations(field string, arns []string, form *regexp.Regexp, what string) {
 	for i, arn := range arns {
 		if !literal(arn) {
 			continue
@@ -113,7 +113,7 @@ func (p *problems) organizations(field string, arns []string, form *regexp.Regex
 }
 
 // twice judges that a list names nothing more than once.
-func (p *problems) twice(field string, values []string) {
+func (p *diagnostics) twice(field string, values []string) {
 	for i, value := range values {
 		if literal(value) && slices.Contains(values[:i], value) {
 			p.add(index(field, i), "%q is named twice", value)

@@ -193,7 +193,7 @@ var (
 )
 
 // check judges a target. chained: its roles are assumed with the session of a role.
-func (t *Target) check(p *problems, chained bool) {
+func (t *Target) check(p *diagnostics, chained bool) {
 	for i, account := range t.AccountIDs {
 		p.account(index("account_ids", i), account)
 	}
@@ -234,7 +234,7 @@ func (t *Target) check(p *problems, chained bool) {
 }
 
 // checkPointers judges what shall name the target's images.
-func (t *Target) checkPointers(p *problems) {
+func (t *Target) checkPointers(p *diagnostics) {
 	for i, parameter := range t.SSMParameters {
 		in := p.in(index("ssm_parameter", i))
 		parameter.check(in)
@@ -264,7 +264,7 @@ const (
 var unitIDs = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
 
 // checkUnits judges who is named by organizational units.
-func (t *Target) checkUnits(p *problems) {
+func (t *Target) checkUnits(p *diagnostics) {
 	for i, unit := range t.OrganizationalUnitIDs {
 		if literal(unit) && !unitIDs.MatchString(unit) {
 			p.add(index("organizational_unit_ids", i), "%q is no id of an organizational unit or a root, such as ou-ab12-cdef3456", unit)
@@ -284,7 +284,7 @@ func (t *Target) checkUnits(p *problems) {
 }
 
 // checkCredentials judges how the target's credentials are come by.
-func (t *Target) checkCredentials(p *problems, chained bool) {
+func (t *Target) checkCredentials(p *diagnostics, chained bool) {
 	var ways []string
 	for way, given := range map[string]bool{"role_name": t.RoleName != "", "assume_role": len(t.AssumeRole) > 0, "profile": t.Profile != ""} {
 		if given {
@@ -316,7 +316,7 @@ func (t *Target) checkCredentials(p *problems, chained bool) {
 }
 
 // checkOwner judges that the last role is the target account's own: what it makes belongs to its account (rule 5.10).
-func (t *Target) checkOwner(p *problems, role string) {
+func (t *Target) checkOwner(p *diagnostics, role string) {
 	arn := roleARNs.FindStringSubmatch(role)
 	if arn == nil {
 		return
@@ -330,7 +330,7 @@ func (t *Target) checkOwner(p *problems, role string) {
 }
 
 // account judges an account id.
-func (p *problems) account(field, account string) {
+func (p *diagnostics) account(field, account string) {
 	if account != "" && !literal(account) && !strings.Contains(account, "{{") || accountIDs.MatchString(account) {
 		return
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // place says of every target where it stands, and puts those of targets_json into the list.
-func (c *Config) place(p *problems) {
+func (c *Config) place(p *diagnostics) {
 	for i := range c.Targets {
 		c.Targets[i].place = index("target", i)
 	}

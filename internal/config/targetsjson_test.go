@@ -13,8 +13,8 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 func TestEveryFieldOfATargetMeansTheSameInJSON(t *testing.T) {

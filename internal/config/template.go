@@ -45,7 +45,7 @@ func (l *LaunchTemplate) template() plan.LaunchTemplate {
 }
 
 // check judges a launch template of a target with one place or many.
-func (l *LaunchTemplate) check(p *problems, many bool) {
+func (l *LaunchTemplate) check(p *diagnostics, many bool) {
 	switch {
 	case l.Name == "" && l.ID == "":
 		p.add("name", "missing; or give id")

@@ -12,7 +12,7 @@ import (
 )
 
 // unknowns finds the options that are still unknown when the post-processor runs, such as build.PackerRunUUID under the null builder.
-func (p *problems) unknowns(c *Config) {
+func (p *diagnostics) unknowns(c *Config) {
 	fields := reflect.ValueOf(c).Elem()
 	for _, field := range reflect.VisibleFields(fields.Type()) {
 		if name := optionOf(field); name != "" && !strings.HasPrefix(name, "packer_") {
@@ -26,7 +26,7 @@ func optionOf(field reflect.StructField) string {
 	return name
 }
 
-func (p *problems) unknownsIn(path string, value reflect.Value) {
+func (p *diagnostics) unknownsIn(path string, value reflect.Value) {
 	switch value.Kind() {
 	case reflect.Pointer:
 		if !value.IsNil() {

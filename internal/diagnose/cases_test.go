@@ -26,49 +26,49 @@ const (
 )
 
 var (
-	atSource = plan.Place{Account: source, Region: "eu-west-1"}
-	atTarget = plan.Place{Account: target, Region: "eu-west-1"}
+	atSource = plan.Location{Account: source, Region: "eu-west-1"}
+	atTarget = plan.Location{Account: target, Region: "eu-west-1"}
 )
 
 // Steps that meet refusals.
 func copyUnder(key, from string) *plan.CopySnapshot {
-	return &plan.CopySnapshot{Head: plan.Head{Step: "copy/999999999999/eu-west-1/xvda", At: atTarget, For: atTarget},
+	return &plan.CopySnapshot{Base: plan.Base{ID: "copy/999999999999/eu-west-1/xvda", Location: atTarget, Destination: atTarget},
 		Source: plan.Ref{Known: snapshot}, FromRegion: "eu-west-1", FromKeyARN: from, Device: "/dev/xvda", KeyARN: key, GiB: 8}
 }
 
 func stage() *plan.CopySnapshot {
-	return &plan.CopySnapshot{Head: plan.Head{Step: "stage/eu-west-1/xvda", At: atSource}, Source: plan.Ref{Known: snapshot},
+	return &plan.CopySnapshot{Base: plan.Base{ID: "stage/eu-west-1/xvda", Location: atSource}, Source: plan.Ref{Known: snapshot},
 		FromRegion: "eu-west-1", FromKeyARN: sourceKey, Device: "/dev/xvda", KeyARN: sourceKey, GiB: 8}
 }
 
 // copyImage is a step that diagnose has never seen: what it has to know stands in the step's rights.
-type copyImage struct{ plan.Head }
+type copyImage struct{ plan.Base }
 
-func (*copyImage) Rights() []plan.Right { return copyUnder(targetKey, sourceKey).Rights() }
-func (*copyImage) About() string        { return "" }
+func (*copyImage) Permissions() []plan.Permission { return copyUnder(targetKey, sourceKey).Permissions() }
+func (*copyImage) ResourceID() string             { return "" }
 
 func (*copyImage) String() string { return "copy " + image + " to " + atTarget.String() }
 
 func share() *plan.ShareSnapshot {
-	return &plan.ShareSnapshot{Head: plan.Head{Step: "share/eu-west-1/xvda", At: atSource}, Snapshot: plan.Ref{Known: snapshot}, Accounts: []string{target}}
+	return &plan.ShareSnapshot{Base: plan.Base{ID: "share/eu-west-1/xvda", Location: atSource}, Snapshot: plan.Ref{Known: snapshot}, Accounts: []string{target}}
 }
 
 func register() *plan.RegisterImage {
-	return &plan.RegisterImage{Head: plan.Head{Step: "register/999999999999/eu-west-1", At: atTarget, For: atTarget},
-		Likeness: plan.Likeness{Name: "golden-2026-11-21"}, Snapshots: map[string]plan.Ref{"/dev/xvda": {Known: snapshot}}}
+	return &plan.RegisterImage{Base: plan.Base{ID: "register/999999999999/eu-west-1", Location: atTarget, Destination: atTarget},
+		ImageSpec: plan.ImageSpec{Name: "golden-2026-11-21"}, Snapshots: map[string]plan.Ref{"/dev/xvda": {Known: snapshot}}}
 }
 
 func deregister() *plan.DeregisterImage {
-	return &plan.DeregisterImage{Head: plan.Head{Step: "deregister/999999999999/eu-west-1", At: atTarget, For: atTarget}, Image: plan.Ref{Known: image}}
+	return &plan.DeregisterImage{Base: plan.Base{ID: "deregister/999999999999/eu-west-1", Location: atTarget, Destination: atTarget}, Image: plan.Ref{Known: image}}
 }
 
 func remove() *plan.DeleteSnapshot {
-	return &plan.DeleteSnapshot{Head: plan.Head{Step: "delete/eu-west-1/xvda", At: atSource}, Snapshot: plan.Ref{Known: snapshot}}
+	return &plan.DeleteSnapshot{Base: plan.Base{ID: "delete/eu-west-1/xvda", Location: atSource}, Snapshot: plan.Ref{Known: snapshot}}
 }
 
 // In the target, with its role; in the source account, with the build's role.
 func there(step plan.Step, operation string, status int, code, message string) Case {
-	return Case{Refusal: plan.Refusal{Operation: operation, Status: status, Code: code, Message: message}, Step: step, At: atTarget,
+	return Case{Refusal: plan.APIError{Operation: operation, Status: status, Code: code, Message: message}, Step: step, At: atTarget,
 		Principal: targetRole, Resource: snapshot, SourceAccount: source}
 }
 
@@ -115,7 +115,7 @@ var cases = []titled{
 	{"1.8.4 CopySnapshot in the target, its key is a third account's", there(copyUnder(thirdKey, sourceKey), "ec2:CopySnapshot", 0, "", "Given key ID is not accessible")},
 	{"1.8.4 CopySnapshot in the source account, both keys are one", here(stage(), "ec2:CopySnapshot", 0, "", "Given key ID is not accessible")},
 	{"1.8.4 CopySnapshot, nobody told who called", there(copyUnder(targetKey, ""), "ec2:CopySnapshot", 0, "", "Given key ID is not accessible").by("")},
-	{"1.8.5 CopyImage with an unusable key", there(&copyImage{plan.Head{At: atTarget}}, "ec2:CopyImage", 0, "", "Copy image failed with an internal error").on(image)},
+	{"1.8.5 CopyImage with an unusable key", there(&copyImage{plan.Base{Location: atTarget}}, "ec2:CopyImage", 0, "", "Copy image failed with an internal error").on(image)},
 	{"1.8.6 CreateVolume with an unusable key", there(nil, "ec2:DescribeVolumes", 400, "InvalidVolume.NotFound", "The volume 'vol-0a1b2c3d4e5f60718' does not exist.").on(targetKey)},
 	{"1.1.11 a key without Encrypted", there(nil, "ec2:RunInstances", 400, "InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set.").on(image)},
 	{"1.1.11 a key without Encrypted, as CreateVolume words it (A.4.5)", there(nil, "ec2:CreateVolume", 400, "InvalidParameterDependency", "The parameter [KmsKeyId] requires the parameter Encrypted to be set.")},

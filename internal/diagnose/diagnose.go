@@ -18,14 +18,14 @@ type Case struct {
 	// Refusal as AWS gave it. What fails after its call was accepted comes under the operation of that call: a snapshot's
 	// StateMessage (ec2:CopySnapshot) and an image's StateReason (ec2:CopyImage) with the Code "", an instance's StateReason
 	// (ec2:RunInstances) with its own code.
-	Refusal       plan.Refusal
-	Step          plan.Step  // nil: a look, not a step of a plan
-	At            plan.Place // account and Region of the call; zero: the step's
-	Principal     string     // ARN of the caller; what the refusal itself tells goes before it
-	Resource      string     // what the call is about: an id, an ARN, a key as it was asked for
-	SourceAccount string     // account of the source image: tells whose a key is
-	Dry           bool       // the step was not begun: a dry run was refused
-	ExternalID    bool       // the role was to be assumed with one, which is a secret
+	Refusal       plan.APIError
+	Step          plan.Step     // nil: a look, not a step of a plan
+	At            plan.Location // account and Region of the call; zero: the step's
+	Principal     string        // ARN of the caller; what the refusal itself tells goes before it
+	Resource      string        // what the call is about: an id, an ARN, a key as it was asked for
+	SourceAccount string        // account of the source image: tells whose a key is
+	Dry           bool          // the step was not begun: a dry run was refused
+	ExternalID    bool          // the role was to be assumed with one, which is a secret
 }
 
 // Explain makes a finding of a refusal. What is not in the catalogue is told as it is, without a cause.
@@ -34,34 +34,34 @@ func Explain(c Case) plan.Finding {
 	e := m.entry()
 	f := plan.Finding{
 		Level:     plan.Refused,
-		Rule:      e.rule(),
-		At:        m.At,
+		Reference: e.rule(),
+		Location:  m.At,
 		Operation: m.Refusal.Operation,
 		Principal: m.Principal,
 		Resource:  m.Resource,
 		Summary:   m.what() + m.fill(e.says),
-		Because:   m.because(e),
+		Detail:    m.because(e),
 	}
 	if e.onKey && m.key != "" {
 		f.Resource = m.key
 	}
 	if e.add != nil {
-		f.Additions = e.add(m)
+		f.PolicyStatements = e.add(m)
 	}
-	f.Next = strings.Join(nonempty(m.instruction(f.Additions), m.fill(e.next)), "; ")
+	f.Remediation = strings.Join(nonempty(m.instruction(f.PolicyStatements), m.fill(e.next)), "; ")
 	if m.unproven() {
 		f.Level = plan.Warning
-		f.Next += "; EC2 may be let through all the same, where the key policy admits calls through it alone: the copy will show"
+		f.Remediation += "; EC2 may be let through all the same, where the key policy admits calls through it alone: the copy will show"
 	}
 	return f
 }
 
 // Premature reports a failure that may come of AWS not having seen yet what the call depends on, as a share, a completion, a policy or
 // a grant: soon after that, the call deserves to be made again (4.4.4).
-func Premature(r plan.Refusal) bool { return read(Case{Refusal: r}).entry().premature }
+func IsEventualConsistency(r plan.APIError) bool { return read(Case{Refusal: r}).entry().premature }
 
 // what is the act that was refused, as the beginning of a sentence.
-func (m met) what() string {
+func (m match) what() string {
 	switch {
 	case m.Step != nil:
 		if m.Dry {
@@ -75,7 +75,7 @@ func (m met) what() string {
 }
 
 // because is the cause as we know it, and AWS's own words, which others have searched for before.
-func (m met) because(e *entry) string {
+func (m match) because(e *rule) string {
 	cause, said := m.fill(e.because), m.said()
 	if cause == "" || said == "" {
 		return cause + said
@@ -85,12 +85,12 @@ func (m met) because(e *entry) string {
 
 // unproven reports a question that KMS refused to us, and perhaps not to EC2: a key policy may admit calls through EC2 only (3.2.4, 6.8).
 // A key that is known by an alias alone stays unknown to EC2 as well: a copy is asked for with the key's ARN.
-func (m met) unproven() bool {
+func (m match) unproven() bool {
 	return m.Step == nil && m.Refusal.Code == "AccessDeniedException" && strings.HasPrefix(m.Refusal.Operation, "kms:") && !strings.HasPrefix(m.asked, "alias/")
 }
 
 // instruction says what to do with the statements of a finding. A session does not show the path of its role, which a principal needs.
-func (m met) instruction(additions []plan.Addition) string {
+func (m match) instruction(additions []plan.Addition) string {
 	text := ""
 	switch len(additions) {
 	case 0:
@@ -117,7 +117,7 @@ func nonempty(texts ...string) []string {
 }
 
 // fill puts what is known into a text of the catalogue.
-func (m met) fill(text string) string {
+func (m match) fill(text string) string {
 	return strings.NewReplacer(
 		"{who}", cmp.Or(m.who().name, "the caller"),
 		"{action}", cmp.Or(m.action, m.Refusal.Operation),

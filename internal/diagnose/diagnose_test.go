@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 // document is a finding in full.
@@ -25,21 +25,21 @@ func document(title string, f plan.Finding) string {
 		}
 	}
 	write(string(f.Level), f.Summary)
-	write("because", f.Because)
-	write("next", f.Next)
+	write("because", f.Detail)
+	write("next", f.Remediation)
 	before := ""
-	for _, a := range f.Additions {
+	for _, a := range f.PolicyStatements {
 		if a.Policy != before {
 			before = a.Policy
 			fmt.Fprintf(&t, "add to the %s\n", before)
 		}
 		fmt.Fprintf(&t, "  %s\n", a.Statement)
 	}
-	write("at", f.At.String())
+	write("at", f.Location.String())
 	write("principal", f.Principal)
 	write("resource", f.Resource)
 	write("call", f.Operation)
-	write("rule", f.Rule)
+	write("rule", f.Reference)
 	return t.String()
 }
 
@@ -54,14 +54,14 @@ func TestEveryRefusalHasItsMessage(t *testing.T) {
 func TestACaseRestsOnTheRuleOfItsTitle(t *testing.T) {
 	for _, c := range cases {
 		want, _, _ := strings.Cut(c.title, " ")
-		if got := Explain(c.Case).Rule; got != strings.Trim(want, "-") {
+		if got := Explain(c.Case).Reference; got != strings.Trim(want, "-") {
 			t.Errorf("%s: the finding rests on %q", c.title, got)
 		}
 	}
 }
 
 func TestEveryEntryIsMetByACase(t *testing.T) {
-	met := map[*entry]bool{}
+	met := map[*rule]bool{}
 	for _, c := range cases {
 		met[read(c.Case).entry()] = true
 	}
@@ -148,8 +148,8 @@ func TestAnExplicitDenyIsNeverAnsweredWithAStatement(t *testing.T) {
 			continue
 		}
 		met++
-		if f.Additions != nil || !strings.Contains(f.Next, "no statement helps") {
-			t.Errorf("%s: %v, %q", c.title, f.Additions, f.Next)
+		if f.PolicyStatements != nil || !strings.Contains(f.Remediation, "no statement helps") {
+			t.Errorf("%s: %v, %q", c.title, f.PolicyStatements, f.Remediation)
 		}
 	}
 	if met == 0 {
@@ -158,7 +158,7 @@ func TestAnExplicitDenyIsNeverAnsweredWithAStatement(t *testing.T) {
 }
 
 func TestARefusedLookAtAKeyProvesNothing(t *testing.T) { // 3.2.4, 6.8
-	refusal := plan.Refusal{Operation: "kms:DescribeKey", Status: 400, Code: "AccessDeniedException", Message: notShown}
+	refusal := plan.APIError{Operation: "kms:DescribeKey", Status: 400, Code: "AccessDeniedException", Message: notShown}
 	if got := Explain(Case{Refusal: refusal, At: atTarget, Resource: targetKey}).Level; got != plan.Warning {
 		t.Errorf("a look: %s", got)
 	}
@@ -175,7 +175,7 @@ func TestWhatAWSHasNotSeenYetIsPremature(t *testing.T) { // 4.4.4, 4.6.5, 1.8.4
 		text := c.Refusal.Message
 		want := text == "Given key ID is not accessible" || text == "Source snapshot is not found" || text == "Source snapshot is not complete" ||
 			text == "You do not have permission to access the storage of this ami"
-		if got := Premature(c.Refusal); got != want {
+		if got := IsEventualConsistency(c.Refusal); got != want {
 			t.Errorf("%s: %v", c.title, got)
 		}
 	}
@@ -184,7 +184,7 @@ func TestWhatAWSHasNotSeenYetIsPremature(t *testing.T) { // 4.4.4, 4.6.5, 1.8.4
 func TestTextsAreMatchedByWhatDoesNotVary(t *testing.T) { // 2.2.2, 4.1.1
 	varying := regexp.MustCompile(`['’]|^\s|\s$|limit is|^$`)
 	for _, e := range catalogue {
-		for _, fragment := range e.holds {
+		for _, fragment := range e.messageContains {
 			if varying.MatchString(fragment) {
 				t.Errorf("%s: %q", e.rules, fragment)
 			}
@@ -196,12 +196,12 @@ func TestNoTextIsLeftUnfilled(t *testing.T) {
 	for _, c := range cases {
 		for _, bare := range []Case{c.Case, {Refusal: c.Refusal}} {
 			f := Explain(bare)
-			for _, text := range []string{f.Summary, f.Because, f.Next} {
+			for _, text := range []string{f.Summary, f.Detail, f.Remediation} {
 				if regexp.MustCompile(`[{}]|  |\(\)|: $|^; `).MatchString(text) {
 					t.Errorf("%s: %q", c.title, text)
 				}
 			}
-			if f.Summary == "" || f.Next == "" {
+			if f.Summary == "" || f.Remediation == "" {
 				t.Errorf("%s: no summary or no next step", c.title)
 			}
 		}
@@ -212,15 +212,15 @@ func TestStatementsAreWhatPoliciesTake(t *testing.T) {
 	name := regexp.MustCompile(`^[A-Za-z0-9]+$`)
 	for _, c := range cases {
 		seen := map[string]bool{}
-		for _, a := range Explain(c.Case).Additions {
-			kind := policy.Identity
+		for _, a := range Explain(c.Case).PolicyStatements {
+			kind := iampolicy.Identity
 			switch {
 			case strings.HasPrefix(a.Policy, "key policy"):
-				kind = policy.Resource
+				kind = iampolicy.Resource
 			case strings.HasPrefix(a.Policy, "trust policy"):
-				kind = policy.Trust
+				kind = iampolicy.Trust
 			}
-			if _, err := policy.Parse([]byte(`{"Version": "2012-10-17", "Statement": [`+a.Statement.String()+`]}`), kind); err != nil {
+			if _, err := iampolicy.Parse([]byte(`{"Version": "2012-10-17", "Statement": [`+a.Statement.String()+`]}`), kind); err != nil {
 				t.Errorf("%s: %v", c.title, err)
 			}
 			if !name.MatchString(a.Statement.Sid) {
@@ -237,37 +237,37 @@ func TestStatementsAreWhatPoliciesTake(t *testing.T) {
 
 // A statement does what it is for, and no more.
 func TestStatementsLiftTheRefusal(t *testing.T) {
-	asTarget := policy.Principal{ARN: targetRole, Account: target, Role: role}
-	asPacker := policy.Principal{ARN: packerRole, Account: source, Role: "arn:aws:iam::111111111111:role/packer"}
-	forEC2 := policy.Context{"kms:GrantIsForAWSResource": {"true"}}
-	directly := policy.Context{"kms:GrantIsForAWSResource": {"false"}}
+	asTarget := iampolicy.Principal{ARN: targetRole, Account: target, Role: role}
+	asPacker := iampolicy.Principal{ARN: packerRole, Account: source, Role: "arn:aws:iam::111111111111:role/packer"}
+	forEC2 := iampolicy.Context{"kms:GrantIsForAWSResource": {"true"}}
+	directly := iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}}
 	delegating := `{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::999999999999:root"}, "Action": "kms:*", "Resource": "*"}`
 	for _, c := range []struct {
 		title  string // of the case
 		key    string // whose policy takes statements; "" where no policy of a resource bears on it
 		also   string // what stands in that policy already
 		skip   string // statements of places that begin so are left out
-		ask    policy.Request
+		ask    iampolicy.Request
 		denied bool
 	}{
-		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, ask: policy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: sourceKey, ResourceAccount: source, Context: forEC2}},
-		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, skip: "key policy", ask: policy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: sourceKey, ResourceAccount: source, Context: forEC2}, denied: true},
-		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, skip: "identity policy", ask: policy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: sourceKey, ResourceAccount: source, Context: forEC2}, denied: true},
-		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, ask: policy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: sourceKey, ResourceAccount: source, Context: directly}, denied: true},
-		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, ask: policy.Request{Principal: asTarget, Action: "kms:Decrypt", Resource: sourceKey, ResourceAccount: source}, denied: true},
-		{title: "1.8.4 CopySnapshot in the target, a right", key: targetKey, skip: "identity policy", ask: policy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: targetKey, Context: forEC2}},
-		{title: "1.8.4 CopySnapshot in the target, a right", key: targetKey, skip: "identity policy", ask: policy.Request{Principal: asTarget, Action: "kms:GenerateDataKeyWithoutPlaintext", Resource: targetKey}},
-		{title: "1.8.4 CopySnapshot in the target, a right", key: targetKey, skip: "key policy", also: delegating, ask: policy.Request{Principal: asTarget, Action: "kms:GenerateDataKeyWithoutPlaintext", Resource: targetKey}},
-		{title: "1.8.3 the same, the key is a third", key: thirdKey, ask: policy.Request{Principal: asTarget, Action: "kms:DescribeKey", Resource: thirdKey, ResourceAccount: third}},
-		{title: "6.2 a key by its alias", key: targetKey, also: delegating, ask: policy.Request{Principal: asTarget, Action: "kms:DescribeKey", Resource: targetKey, Context: policy.Context{"kms:ResourceAliases": {"alias/golden-target"}}}},
-		{title: "6.2 a key by its alias", key: targetKey, also: delegating, ask: policy.Request{Principal: asTarget, Action: "kms:DescribeKey", Resource: targetKey, Context: policy.Context{"kms:ResourceAliases": {"alias/other"}}}, denied: true},
-		{title: "6.2 no identity policy allows the copy", ask: policy.Request{Principal: asTarget, Action: "ec2:CopySnapshot", Resource: oneSnapshot}},
-		{title: "6.2 no identity policy allows the copy", ask: policy.Request{Principal: asTarget, Action: "ec2:DeleteSnapshot", Resource: oneSnapshot}, denied: true},
-		{title: "6.2 no identity policy allows the tags", ask: policy.Request{Principal: asTarget, Action: "ec2:CreateTags", Resource: snapshots, Context: policy.Context{"ec2:CreateAction": {"CopySnapshot"}}}},
-		{title: "6.2 no identity policy allows the tags", ask: policy.Request{Principal: asTarget, Action: "ec2:CreateTags", Resource: snapshots, Context: policy.Context{}}, denied: true},
-		{title: "6.2 no identity policy allows to look", ask: policy.Request{Principal: asTarget, Action: "ec2:DescribeImages", Resource: "*"}},
-		{title: "5.6 AssumeRole: trust", key: role, ask: policy.Request{Principal: asPacker, Action: "sts:AssumeRole", Resource: role, ResourceAccount: target}},
-		{title: "5.6 AssumeRole: the trust policy named", key: role, skip: "identity policy", ask: policy.Request{Principal: asPacker, Action: "sts:AssumeRole", Resource: role, ResourceAccount: target}, denied: true},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, ask: iampolicy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: sourceKey, ResourceAccount: source, Context: forEC2}},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, skip: "key policy", ask: iampolicy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: sourceKey, ResourceAccount: source, Context: forEC2}, denied: true},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, skip: "identity policy", ask: iampolicy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: sourceKey, ResourceAccount: source, Context: forEC2}, denied: true},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, ask: iampolicy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: sourceKey, ResourceAccount: source, Context: directly}, denied: true},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: sourceKey, ask: iampolicy.Request{Principal: asTarget, Action: "kms:Decrypt", Resource: sourceKey, ResourceAccount: source}, denied: true},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: targetKey, skip: "identity policy", ask: iampolicy.Request{Principal: asTarget, Action: "kms:CreateGrant", Resource: targetKey, Context: forEC2}},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: targetKey, skip: "identity policy", ask: iampolicy.Request{Principal: asTarget, Action: "kms:GenerateDataKeyWithoutPlaintext", Resource: targetKey}},
+		{title: "1.8.4 CopySnapshot in the target, a right", key: targetKey, skip: "key policy", also: delegating, ask: iampolicy.Request{Principal: asTarget, Action: "kms:GenerateDataKeyWithoutPlaintext", Resource: targetKey}},
+		{title: "1.8.3 the same, the key is a third", key: thirdKey, ask: iampolicy.Request{Principal: asTarget, Action: "kms:DescribeKey", Resource: thirdKey, ResourceAccount: third}},
+		{title: "6.2 a key by its alias", key: targetKey, also: delegating, ask: iampolicy.Request{Principal: asTarget, Action: "kms:DescribeKey", Resource: targetKey, Context: iampolicy.Context{"kms:ResourceAliases": {"alias/golden-target"}}}},
+		{title: "6.2 a key by its alias", key: targetKey, also: delegating, ask: iampolicy.Request{Principal: asTarget, Action: "kms:DescribeKey", Resource: targetKey, Context: iampolicy.Context{"kms:ResourceAliases": {"alias/other"}}}, denied: true},
+		{title: "6.2 no identity policy allows the copy", ask: iampolicy.Request{Principal: asTarget, Action: "ec2:CopySnapshot", Resource: oneSnapshot}},
+		{title: "6.2 no identity policy allows the copy", ask: iampolicy.Request{Principal: asTarget, Action: "ec2:DeleteSnapshot", Resource: oneSnapshot}, denied: true},
+		{title: "6.2 no identity policy allows the tags", ask: iampolicy.Request{Principal: asTarget, Action: "ec2:CreateTags", Resource: snapshots, Context: iampolicy.Context{"ec2:CreateAction": {"CopySnapshot"}}}},
+		{title: "6.2 no identity policy allows the tags", ask: iampolicy.Request{Principal: asTarget, Action: "ec2:CreateTags", Resource: snapshots, Context: iampolicy.Context{}}, denied: true},
+		{title: "6.2 no identity policy allows to look", ask: iampolicy.Request{Principal: asTarget, Action: "ec2:DescribeImages", Resource: "*"}},
+		{title: "5.6 AssumeRole: trust", key: role, ask: iampolicy.Request{Principal: asPacker, Action: "sts:AssumeRole", Resource: role, ResourceAccount: target}},
+		{title: "5.6 AssumeRole: the trust policy named", key: role, skip: "identity policy", ask: iampolicy.Request{Principal: asPacker, Action: "sts:AssumeRole", Resource: role, ResourceAccount: target}, denied: true},
 	} {
 		i := slices.IndexFunc(cases, func(one titled) bool { return strings.HasPrefix(one.title, c.title) })
 		f := Explain(cases[i].Case)
@@ -275,7 +275,7 @@ func TestStatementsLiftTheRefusal(t *testing.T) {
 		if c.also != "" {
 			resource = append(resource, c.also)
 		}
-		for _, a := range f.Additions {
+		for _, a := range f.PolicyStatements {
 			text := a.Statement.String()
 			switch {
 			case c.skip != "" && strings.HasPrefix(a.Policy, c.skip):
@@ -285,28 +285,28 @@ func TestStatementsLiftTheRefusal(t *testing.T) {
 				resource = append(resource, text)
 			}
 		}
-		policies := policy.Policies{Identity: []*policy.Document{parsed(t, policy.Identity, identity)}}
+		policies := iampolicy.Policies{Identity: []*iampolicy.Document{parsed(t, iampolicy.Identity, identity)}}
 		switch c.key {
 		case "":
 		case role:
-			policies.Resource = parsed(t, policy.Trust, resource)
+			policies.Resource = parsed(t, iampolicy.Trust, resource)
 		default:
-			policies.Resource = parsed(t, policy.Resource, resource)
+			policies.Resource = parsed(t, iampolicy.Resource, resource)
 		}
-		d, err := policy.Evaluate(c.ask, policies)
+		d, err := iampolicy.Evaluate(c.ask, policies)
 		if err != nil || d.Allowed == c.denied {
-			t.Errorf("%s: %s with %s left out: allowed %v, %s, %v\n%s", c.title, c.ask.Action, c.skip, d.Allowed, d.Text(), err, f.Additions)
+			t.Errorf("%s: %s with %s left out: allowed %v, %s, %v\n%s", c.title, c.ask.Action, c.skip, d.Allowed, d.Text(), err, f.PolicyStatements)
 		}
 	}
 }
 
-func parsed(t *testing.T, kind policy.Kind, statements []string) *policy.Document {
+func parsed(t *testing.T, kind iampolicy.Kind, statements []string) *iampolicy.Document {
 	t.Helper()
 	if len(statements) == 0 { // of nobody's concern
-		statements = []string{`{"Effect": "Deny", "Action": "none:None"` + map[policy.Kind]string{policy.Identity: `, "Resource": "*"}`,
-			policy.Resource: `, "Principal": {"AWS": "*"}, "Resource": "*"}`, policy.Trust: `, "Principal": {"AWS": "*"}}`}[kind]}
+		statements = []string{`{"Effect": "Deny", "Action": "none:None"` + map[iampolicy.Kind]string{iampolicy.Identity: `, "Resource": "*"}`,
+			iampolicy.Resource: `, "Principal": {"AWS": "*"}, "Resource": "*"}`, iampolicy.Trust: `, "Principal": {"AWS": "*"}}`}[kind]}
 	}
-	d, err := policy.Parse([]byte(`{"Version": "2012-10-17", "Statement": [`+strings.Join(statements, ", ")+`]}`), kind)
+	d, err := iampolicy.Parse([]byte(`{"Version": "2012-10-17", "Statement": [`+strings.Join(statements, ", ")+`]}`), kind)
 	if err != nil {
 		t.Fatal(err)
 	}

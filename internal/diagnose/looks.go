@@ -21,7 +21,7 @@ func Looks(findings []plan.Finding, facts plan.Facts) []plan.Finding {
 			continue
 		}
 		e := Explain(look)
-		e.Level, e.Field, e.At, e.Summary = f.Level, f.Field, f.At, f.Summary+": "+e.Summary
+		e.Level, e.Field, e.Location, e.Summary = f.Level, f.Field, f.Location, f.Summary+": "+e.Summary
 		findings[i] = e
 	}
 	return findings
@@ -29,32 +29,32 @@ func Looks(findings []plan.Finding, facts plan.Facts) []plan.Finding {
 
 // lookBehind is the look at a finding's place whose refusal is its cause, if AWS has refused one.
 func lookBehind(f plan.Finding, facts plan.Facts) (Case, bool) {
-	who := facts.Sites[f.At].Identity.ARN
-	if f.At.Account == facts.Source.Account {
+	who := facts.Sites[f.Location].Identity.ARN
+	if f.Location.Account == facts.Source.Account {
 		who = facts.Source.ARN
 	}
-	refusals := map[string]*plan.Refusal{f.Resource: facts.Sites[f.At].Err} // by what the look was about
-	for key, seen := range facts.Keys[f.At] {
+	refusals := map[string]*plan.APIError{f.Resource: facts.Sites[f.Location].Err} // by what the look was about
+	for key, seen := range facts.Keys[f.Location] {
 		refusals[key] = seen.Err
 	}
 	for _, unseen := range facts.Unseen {
-		if unseen.At == f.At && unseen.Resource == f.Resource {
+		if unseen.At == f.Location && unseen.Resource == f.Resource {
 			refusals[f.Resource] = cmp.Or(refusals[f.Resource], &unseen.Refusal)
 		}
 	}
-	for _, stored := range facts.Sites[f.At].Parameters {
-		if stored.Err != nil && stored.Err.Error() == f.Because {
+	for _, stored := range facts.Sites[f.Location].Parameters {
+		if stored.Err != nil && stored.Err.Error() == f.Detail {
 			refusals[f.Resource] = stored.Err
 		}
 	}
-	for name, template := range facts.Sites[f.At].Templates {
+	for name, template := range facts.Sites[f.Location].Templates {
 		if template.Err != nil {
 			refusals[name] = template.Err
 		}
 	}
 	for _, about := range slices.Sorted(maps.Keys(refusals)) {
-		if refusal := refusals[about]; refusal != nil && refusal.Code != "" && refusal.Error() == f.Because {
-			return Case{Refusal: *refusal, At: f.At, Principal: who, Resource: about, SourceAccount: facts.Source.Account, ExternalID: facts.Sites[f.At].ExternalID}, true
+		if refusal := refusals[about]; refusal != nil && refusal.Code != "" && refusal.Error() == f.Detail {
+			return Case{Refusal: *refusal, At: f.Location, Principal: who, Resource: about, SourceAccount: facts.Source.Account, ExternalID: facts.Sites[f.Location].ExternalID}, true
 		}
 	}
 	return Case{}, false

@@ -12,7 +12,7 @@ import (
 )
 
 // met is a case, read: with all that the refusal's text and the step tell of it.
-type met struct {
+type match struct {
 	Case
 	asked     string // the resource as it was asked for, whatever the refusal calls it
 	action    string // that IAM refused; "" where the text names none
@@ -28,17 +28,17 @@ var (
 	limit   = regexp.MustCompile(`[Ll]imit is (\d+)`)
 )
 
-func read(c Case) met {
-	m := met{Case: c, asked: c.Resource}
-	if c.Step != nil && m.At == (plan.Place{}) {
-		m.At = c.Step.Base().At
+func read(c Case) match {
+	m := match{Case: c, asked: c.Resource}
+	if c.Step != nil && m.At == (plan.Location{}) {
+		m.At = c.Step.Meta().Location
 	}
 	if found := denied.FindStringSubmatch(c.Refusal.Message); found != nil {
 		m.Principal, m.action = found[1], found[2]
 		m.Resource = cmp.Or(strings.TrimRight(found[3], ".,;"), m.Resource)
 	}
 	if c.Step != nil {
-		for _, right := range c.Step.Rights() {
+		for _, right := range c.Step.Permissions() {
 			switch right.Action {
 			case "kms:GenerateDataKeyWithoutPlaintext":
 				m.key = right.Resource
@@ -57,7 +57,7 @@ func read(c Case) met {
 }
 
 // entry is the first of the catalogue that knows the refusal.
-func (m met) entry() *entry {
+func (m match) entry() *rule {
 	for i := range catalogue {
 		if catalogue[i].knows(m.Refusal) {
 			return &catalogue[i]
@@ -70,7 +70,7 @@ func (m met) entry() *entry {
 }
 
 // said is AWS's answer: of a refusal that names who may not do what, which the finding tells already, its verdict alone.
-func (m met) said() string {
+func (m match) said() string {
 	text := strings.TrimSpace(m.Refusal.Message)
 	if denied.MatchString(text) {
 		text = encoded.ReplaceAllString(verdict.FindString(text), "")
@@ -79,7 +79,7 @@ func (m met) said() string {
 }
 
 // limit is the number that a text names, because accounts have limits of their own (4.1.1).
-func (m met) limit() string {
+func (m match) limit() string {
 	if found := limit.FindStringSubmatch(m.Refusal.Message); found != nil {
 		return found[1]
 	}

@@ -36,7 +36,7 @@ type party struct {
 }
 
 // who is the caller as policies name it; one that is not known is its account.
-func (m met) who() party {
+func (m match) who() party {
 	if a, ok := parse(m.Principal); ok {
 		return partyOf(a)
 	}
@@ -79,15 +79,15 @@ func (p party) identity() string {
 func (p party) serviceLinked() bool { return strings.HasPrefix(p.name, "role AWSServiceRoleFor") }
 
 // toIdentity is the refused action, for the identity policy of who was refused.
-func toIdentity(m met) []plan.Addition { return m.refused(m.who().identity()) }
+func toIdentity(m match) []plan.Addition { return m.refused(m.who().identity()) }
 
 // toBoundary is the refused action, for the permissions boundary of who was refused.
-func toBoundary(m met) []plan.Addition {
+func toBoundary(m match) []plan.Addition {
 	return m.refused("permissions boundary of " + cmp.Or(m.who().name, "the caller") + " in account " + m.who().account)
 }
 
 // toSession is the refused action, for the policy that the session was made with.
-func toSession(m met) []plan.Addition {
+func toSession(m match) []plan.Addition {
 	if m.At.Account != m.SourceAccount {
 		return m.refused("session policy (policy or policy_arns of the target's assume_role)")
 	}
@@ -95,7 +95,7 @@ func toSession(m met) []plan.Addition {
 }
 
 // toResource is the refused action, for the policy of the resource: a key's, or a role's trust policy.
-func toResource(m met) []plan.Addition {
+func toResource(m match) []plan.Addition {
 	if strings.HasPrefix(m.action, "sts:") {
 		return m.trust(m.action)
 	}
@@ -106,8 +106,8 @@ func toResource(m met) []plan.Addition {
 }
 
 // toCaller is the action that was called, for the caller's identity policy.
-func toCaller(actions ...string) func(met) []plan.Addition {
-	return func(m met) []plan.Addition {
+func toCaller(actions ...string) func(match) []plan.Addition {
+	return func(m match) []plan.Addition {
 		where := m.who().identity()
 		if where == "" {
 			return nil
@@ -117,20 +117,20 @@ func toCaller(actions ...string) func(met) []plan.Addition {
 }
 
 // toAssume is both sides of a role that was not assumed, because AWS does not tell which refused (5.6).
-func toAssume(m met) []plan.Addition {
+func toAssume(m match) []plan.Addition {
 	return append(m.trust(cmp.Or(m.action, "sts:AssumeRole")), toIdentity(m)...)
 }
 
 // toKey is rights on the key that encrypts.
-func toKey(actions ...string) func(met) []plan.Addition {
-	return func(m met) []plan.Addition { return m.onKey(m.key, actions...) }
+func toKey(actions ...string) func(match) []plan.Addition {
+	return func(m match) []plan.Addition { return m.onKey(m.key, actions...) }
 }
 
 // toCalled is the call of KMS itself, on the key that it was about.
-func toCalled(m met) []plan.Addition { return m.onKey(m.key, m.Refusal.Operation) }
+func toCalled(m match) []plan.Addition { return m.onKey(m.key, m.Refusal.Operation) }
 
 // toKeys is what a copy was observed to need on both of its keys (3.1.8).
-func toKeys(m met) []plan.Addition {
+func toKeys(m match) []plan.Addition {
 	return append(m.onKey(m.key, "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant"), m.onKey(m.sourceKey, "kms:CreateGrant")...)
 }
 
@@ -142,7 +142,7 @@ var (
 
 // toLaunch is what a launch takes on the key of a volume. On another account's key a service-linked role has no rights but by a
 // grant, which its account makes, so that account has to be admitted (8.3).
-func toLaunch(m met) []plan.Addition {
+func toLaunch(m match) []plan.Addition {
 	who := m.who()
 	if !who.serviceLinked() {
 		return m.onKey(m.key, launchRights...)
@@ -154,7 +154,7 @@ func toLaunch(m met) []plan.Addition {
 }
 
 // refused is the action that AWS refused on the resource that it named, for a policy without principals.
-func (m met) refused(where string) []plan.Addition {
+func (m match) refused(where string) []plan.Addition {
 	if m.action == "" || where == "" {
 		return nil
 	}
@@ -178,7 +178,7 @@ func (m met) refused(where string) []plan.Addition {
 var ownID = regexp.MustCompile(`/(snap|ami)-[0-9a-f]+$`)
 
 // trust is a statement for the trust policy of the role that was to be assumed.
-func (m met) trust(actions ...string) []plan.Addition {
+func (m match) trust(actions ...string) []plan.Addition {
 	role, ok := parse(m.Resource)
 	if !ok {
 		return nil
@@ -193,7 +193,7 @@ func (m met) trust(actions ...string) []plan.Addition {
 
 // onKey is rights on a key, for both policies that bear on it. In the key's own account one of them is enough; across accounts
 // both have to allow (3.2.1).
-func (m met) onKey(key string, actions ...string) []plan.Addition {
+func (m match) onKey(key string, actions ...string) []plan.Addition {
 	if key == "" {
 		return nil
 	}
@@ -214,7 +214,7 @@ func (m met) onKey(key string, actions ...string) []plan.Addition {
 }
 
 // keyPolicy is rights on a key, for its own policy.
-func (m met) keyPolicy(key string, actions ...string) []plan.Addition {
+func (m match) keyPolicy(key string, actions ...string) []plan.Addition {
 	who := m.who()
 	var all []plan.Addition
 	for _, s := range m.split(actions) {
@@ -225,7 +225,7 @@ func (m met) keyPolicy(key string, actions ...string) []plan.Addition {
 }
 
 // whose says who can change the policy of a key.
-func (m met) whose(key string) string {
+func (m match) whose(key string) string {
 	switch owner := m.keyARN(key).account; owner {
 	case m.who().account:
 		return "a key of the caller's own account " + owner
@@ -237,7 +237,7 @@ func (m met) whose(key string) string {
 }
 
 // split sets kms:CreateGrant apart: unless it is called directly, AWS makes the grants (3.2.3).
-func (m met) split(actions []string) []plan.Statement {
+func (m match) split(actions []string) []plan.Statement {
 	var plain []string
 	var all []plan.Statement
 	for _, action := range actions {
@@ -254,7 +254,7 @@ func (m met) split(actions []string) []plan.Statement {
 }
 
 // keyARN is where a key is: as its ARN says, or with the caller (1.7.6).
-func (m met) keyARN(key string) arn {
+func (m match) keyARN(key string) arn {
 	if a, ok := parse(key); ok {
 		return a
 	}
@@ -265,7 +265,7 @@ func (m met) keyARN(key string) arn {
 }
 
 // keyResource is a key as the resource of an identity policy, which an alias cannot be (3.3.3).
-func (m met) keyResource(key string) (resource string, when plan.Condition) {
+func (m match) keyResource(key string) (resource string, when plan.Condition) {
 	a := m.keyARN(key)
 	if alias := a.resource; strings.HasPrefix(alias, "alias/") {
 		a.resource, when = "key/*", plan.Condition{"ForAnyValue:StringEquals": {"kms:ResourceAliases": {alias}}}
@@ -274,10 +274,10 @@ func (m met) keyResource(key string) (resource string, when plan.Condition) {
 }
 
 // partition is the partition of the call: of what it is about, or of any right of its step.
-func (m met) partition() string {
+func (m match) partition() string {
 	known := []string{m.Principal, m.Resource}
 	if m.Step != nil {
-		for _, right := range m.Step.Rights() {
+		for _, right := range m.Step.Permissions() {
 			known = append(known, right.Resource)
 		}
 	}

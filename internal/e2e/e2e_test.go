@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/offline"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 )
 
 const (
@@ -29,7 +29,7 @@ const (
 var installed string
 
 func TestMain(m *testing.M) {
-	offline.Clear()
+	awsenv.Clear()
 	flag.Parse()
 	_ = flag.Set("test.parallel", "8") // they wait most of the time: the amazon builder looks at images every 15 s
 	os.Exit(withPlugins(m.Run))

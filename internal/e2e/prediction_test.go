@@ -20,8 +20,8 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/survey"
 )
 
 // seller is whose images are shared with the accounts that build.
@@ -239,7 +239,7 @@ func makeBase(t *testing.T, b *awssim.Builder, account, key string, users ...str
 // predicted is what the survey of a row says before the build.
 func (s *workshop) predicted(t *testing.T, inside *awssim.World, r row) string {
 	t.Helper()
-	intent := &plan.Intent{BaseAMI: s.images[r.base], EncryptBoot: r.boot}
+	intent := &plan.BuildConfig{BaseAMI: s.images[r.base], EncryptBoot: r.boot}
 	if r.keys {
 		intent.KMSKeyID, intent.RegionKMSKeyIDs = "alias/boot", map[string]string{second: "alias/boot"}
 	}
@@ -248,13 +248,13 @@ func (s *workshop) predicted(t *testing.T, inside *awssim.World, r row) string {
 	}
 	req := plan.Request{Images: []plan.SourceImage{{Region: region, ImageID: plan.Unbuilt}, {Region: second, ImageID: plan.Unbuilt}}, Build: plan.Build{Region: region}, Intent: intent}
 	pool := must(awsclient.New(t.Context(), awsclient.Access{Region: region, AccessKey: s.account, SecretKey: "secret", HTTPClient: inside, Seed: 1}))(t)
-	facts := must(survey.Look(t.Context(), pool, req))(t)
+	facts := must(discover.Look(t.Context(), pool, req))(t)
 	images, findings := plan.Predict(req, facts)
 	if len(facts.Unseen) > 0 {
 		t.Fatalf("%s: %+v", r, facts.Unseen)
 	}
 	if i := slices.IndexFunc(findings, func(f plan.Finding) bool { return f.Level == plan.Refused }); i >= 0 {
-		return refused(findings[i].Rule)
+		return refused(findings[i].Reference)
 	}
 	var parts []string
 	for _, at := range []string{region, second} {

@@ -17,16 +17,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/offline"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/post-processor/share"
+	encryptedami "github.com/encrypted-ami/packer-plugin-encrypted-ami/post-processor/encrypted-ami"
 )
 
 var whole = flag.Bool("whole", false, "try every case of the generated tests, not only a sample")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	offline.Clear()
+	awsenv.Clear()
 	code := m.Run()
 	if everything := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""; everything {
 		if unused := unusedFailures(); len(unused) > 0 {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 }
 
 func newPostProcessor(client aws.HTTPClient, seed uint64) packersdk.PostProcessor {
-	return share.Through(client, seed)
+	return encryptedami.Through(client, seed)
 }
 
 // knownFailures are the tests that fail today, each with the fault that it shows. Such a test passes as long as it

@@ -13,7 +13,7 @@ import (
 // AddTemplateVersion makes a version of a launch template that names an image and has all else of another version (A.4.12), and reads
 // it back. A version that is such a one already is taken instead.
 type AddTemplateVersion struct {
-	Head
+	Base
 	Template    string // as the target names it: lt-..., or a name
 	TemplateID  string // lt-...
 	From        string // the version that the new one is made from: "$Default", "$Latest" or a number, looked up when it is made
@@ -25,14 +25,14 @@ type AddTemplateVersion struct {
 }
 
 // Rights of the step.
-func (s *AddTemplateVersion) Rights() []Right {
-	template := s.At.template(s.TemplateID)
-	rights := []Right{{"ec2:DescribeLaunchTemplateVersions", "*", "A.4.12"}, {"ec2:DescribeImages", "*", "4.4.1"}}
+func (s *AddTemplateVersion) Permissions() []Permission {
+	template := s.Location.template(s.TemplateID)
+	rights := []Permission{{"ec2:DescribeLaunchTemplateVersions", "*", "A.4.12"}, {"ec2:DescribeImages", "*", "4.4.1"}}
 	if s.Version == 0 {
-		rights = append(rights, Right{"ec2:CreateLaunchTemplateVersion", template, "A.4.12"})
+		rights = append(rights, Permission{"ec2:CreateLaunchTemplateVersion", template, "A.4.12"})
 	}
 	if s.SetDefault {
-		rights = append(rights, Right{"ec2:ModifyLaunchTemplate", template, "A.4.12"}, Right{"ec2:DescribeLaunchTemplates", "*", "A.4.12"})
+		rights = append(rights, Permission{"ec2:ModifyLaunchTemplate", template, "A.4.12"}, Permission{"ec2:DescribeLaunchTemplates", "*", "A.4.12"})
 	}
 	return rights
 }
@@ -47,13 +47,13 @@ func AlikeButForTheImage(a, b *ec2types.ResponseLaunchTemplateData) bool {
 	return reflect.DeepEqual(one, other)
 }
 
-func (s *AddTemplateVersion) About() string { return s.TemplateID }
+func (s *AddTemplateVersion) ResourceID() string { return s.TemplateID }
 
 func (s *AddTemplateVersion) String() string {
-	what := fmt.Sprintf("give the launch template %s in %s a version with the image, from version %d", s.Template, s.At, s.Source)
+	what := fmt.Sprintf("give the launch template %s in %s a version with the image, from version %d", s.Template, s.Location, s.Source)
 	switch {
 	case s.Version > 0:
-		return fmt.Sprintf("make version %d, which an earlier run made, the default of the launch template %s in %s", s.Version, s.Template, s.At)
+		return fmt.Sprintf("make version %d, which an earlier run made, the default of the launch template %s in %s", s.Version, s.Template, s.Location)
 	case s.SetDefault:
 		return what + ", and make it the default"
 	}
@@ -61,6 +61,6 @@ func (s *AddTemplateVersion) String() string {
 }
 
 // template is the ARN of a launch template there.
-func (p Place) template(id string) string {
+func (p Location) template(id string) string {
 	return "arn:" + PartitionOf(p.Region) + ":ec2:" + p.Region + ":" + p.Account + ":launch-template/" + id
 }

@@ -9,17 +9,17 @@ import (
 )
 
 // AllProved holds back what points at images until those of all required destinations are proved. It makes no call.
-type AllProved struct {
-	Head
+type PublishBarrier struct {
+	Base
 	Destinations int
 }
 
 // Rights of the step: none.
-func (s *AllProved) Rights() []Right { return nil }
+func (s *PublishBarrier) Permissions() []Permission { return nil }
 
-func (s *AllProved) About() string { return "" }
+func (s *PublishBarrier) ResourceID() string { return "" }
 
-func (s *AllProved) String() string {
+func (s *PublishBarrier) String() string {
 	if s.Destinations == 1 {
 		return "let nothing name an image before that of the required destination is proved"
 	}
@@ -27,16 +27,16 @@ func (s *AllProved) String() string {
 }
 
 // hold makes what is published wait for the proofs of all required destinations, where the request wants that and anything is left to publish.
-func (b *builder) hold(goals []goal) {
-	if !b.req.PublishAll || !slices.ContainsFunc(goals, func(g goal) bool {
+func (b *builder) addPublishBarrier(goals []destinationState) {
+	if !b.req.PublishAll || !slices.ContainsFunc(goals, func(g destinationState) bool {
 		return slices.ContainsFunc(pointers(b.req, b.facts, g.Destination), func(p Pointer) bool { return !p.Set })
 	}) {
 		return
 	}
-	gate := &AllProved{Head: Head{Step: "publish/all"}}
+	gate := &PublishBarrier{Base: Base{ID: "publish/all"}}
 	for _, g := range goals {
 		if !g.Optional {
-			gate.Needs = append(gate.Needs, g.proofs...)
+			gate.DependsOn = append(gate.DependsOn, g.proofs...)
 			gate.Destinations++
 		}
 	}
@@ -45,6 +45,6 @@ func (b *builder) hold(goals []goal) {
 	}
 	b.add(gate)
 	for i := range goals {
-		goals[i].proofs = append(slices.Clone(goals[i].proofs), gate.Step)
+		goals[i].proofs = append(slices.Clone(goals[i].proofs), gate.ID)
 	}
 }

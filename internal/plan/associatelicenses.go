@@ -12,28 +12,28 @@ import (
 // AssociateLicenses has AWS License Manager count launches of an image by license configurations; others that it has stay (SDK licensemanager,
 // UpdateLicenseSpecificationsForResource).
 type AssociateLicenses struct {
-	Head
+	Base
 	Image Ref
 	Name  string   // for messages
 	ARNs  []string // of license configurations in At's Region, sorted
 }
 
 // ImageARN is how License Manager names an image there.
-func (s *AssociateLicenses) ImageARN(id string) string { return s.At.image(id) }
+func (s *AssociateLicenses) ImageARN(id string) string { return s.Location.image(id) }
 
 // Rights of the step.
-func (s *AssociateLicenses) Rights() []Right {
-	var rights []Right
+func (s *AssociateLicenses) Permissions() []Permission {
+	var rights []Permission
 	for _, arn := range s.ARNs {
-		rights = append(rights, Right{"license-manager:UpdateLicenseSpecificationsForResource", arn, "9.0"})
+		rights = append(rights, Permission{"license-manager:UpdateLicenseSpecificationsForResource", arn, "9.0"})
 	}
-	return append(rights, Right{"license-manager:ListLicenseSpecificationsForResource", "*", "9.0"})
+	return append(rights, Permission{"license-manager:ListLicenseSpecificationsForResource", "*", "9.0"})
 }
 
-func (s *AssociateLicenses) About() string { return s.Image.Known }
+func (s *AssociateLicenses) ResourceID() string { return s.Image.Known }
 
 func (s *AssociateLicenses) String() string {
-	return fmt.Sprintf("associate %q in %s with %s", s.Name, s.At, strings.Join(s.ARNs, ", "))
+	return fmt.Sprintf("associate %q in %s with %s", s.Name, s.Location, strings.Join(s.ARNs, ", "))
 }
 
 // licenseARN is that of a license configuration, with its Region.
@@ -43,15 +43,15 @@ var licenseARN = regexp.MustCompile(`^arn:[\w-]+:license-manager:([\w-]+):\d{12}
 func IsLicenseConfiguration(arn string) bool { return licenseARN.MatchString(arn) }
 
 // licenseTroubles are license configurations that no image of a destination can be associated with.
-func licenseTroubles(d Destination) []Finding {
+func validateLicenses(d Destination) []Finding {
 	var found []Finding
 	for _, arn := range d.Licenses {
-		f := Finding{Level: Refused, Rule: "9.0", Field: field(d.Target, "license_configuration_arns"), At: d.At, Resource: arn, Next: "name one of " + d.At.Region + ", by {{ .Region }} where they differ by nothing else"}
+		f := Finding{Level: Refused, Reference: "9.0", Field: field(d.Target, "license_configuration_arns"), Location: d.At, Resource: arn, Remediation: "name one of " + d.At.Region + ", by {{ .Region }} where they differ by nothing else"}
 		switch region := licenseARN.FindStringSubmatch(arn); {
 		case region == nil:
-			f.Summary, f.Because = fmt.Sprintf("%q is no ARN of a license configuration", arn), "it is not like arn:aws:license-manager:"+d.At.Region+":"+d.At.Account+":license-configuration:lic-0123456789abcdef0123456789abcdef"
+			f.Summary, f.Detail = fmt.Sprintf("%q is no ARN of a license configuration", arn), "it is not like arn:aws:license-manager:"+d.At.Region+":"+d.At.Account+":license-configuration:lic-0123456789abcdef0123456789abcdef"
 		case region[1] != d.At.Region:
-			f.Summary, f.Because = "the license configuration is of another Region", arn+" is not in "+d.At.Region
+			f.Summary, f.Detail = "the license configuration is of another Region", arn+" is not in "+d.At.Region
 		default:
 			continue
 		}

@@ -29,46 +29,46 @@ type builder struct {
 	all   []Destination // of the request, open or not
 	steps []Step
 
-	accesses []*access // temporary grants on source keys
+	accesses []*keyGrant // temporary grants on source keys
 }
 
 // goal is a destination, and what earlier runs left of its copy.
-type goal struct {
+type destinationState struct {
 	Destination
 	keyARN   string
-	image    *ec2types.Image      // finished: nothing is left to do but to verify
-	pending  *ec2types.Image      // on its way, by CopyImage
-	changed  []ec2types.Image     // finished, but not what the image has to be: it makes way, or stays
-	broken   []ec2types.Image     // ours, and never finished
-	gone     []ID                 // steps that deregister those
-	copies   map[string]leftovers // by the id of the volume's own snapshot
-	ami      Ref                  // its image, finished or to be
-	verified Ref                  // its image, as the step that verifies it gives it
-	proofs   []ID                 // steps that have to succeed before anything may point at the image
+	image    *ec2types.Image              // finished: nothing is left to do but to verify
+	pending  *ec2types.Image              // on its way, by CopyImage
+	changed  []ec2types.Image             // finished, but not what the image has to be: it makes way, or stays
+	broken   []ec2types.Image             // ours, and never finished
+	gone     []StepID                     // steps that deregister those
+	copies   map[string]existingSnapshots // by the id of the volume's own snapshot
+	ami      Ref                          // its image, finished or to be
+	verified Ref                          // its image, as the step that verifies it gives it
+	proofs   []StepID                     // steps that have to succeed before anything may point at the image
 }
 
 // ready is a snapshot or an image that can be copied or registered, and the steps that have to succeed before.
-type ready struct {
+type snapshotRef struct {
 	ref   Ref
 	key   string // what it is encrypted with; "" when it is not
-	needs []ID
+	needs []StepID
 }
 
 // offer is a supply, as the plan makes it: what can be copied from it, by the id of the volume's own snapshot.
-type offer struct {
-	*supply
-	ready map[string]ready
+type preparedSource struct {
+	*shareSource
+	ready map[string]snapshotRef
 	given map[string][]string // accounts that the plan shares with, until they have their copies
-	used  map[string][]ID     // copies that the plan makes of it
+	used  map[string][]StepID // copies that the plan makes of it
 
-	whole    ready    // the image itself; zero: nobody needs it
-	admitted []string // accounts that may copy it, until they have
-	copied   []ID     // copies that the plan makes of the image
+	whole    snapshotRef // the image itself; zero: nobody needs it
+	admitted []string    // accounts that may copy it, until they have
+	copied   []StepID    // copies that the plan makes of the image
 }
 
 // cleaning are the acts that remove what runs before this one left unfinished: copies of no image, images that are not what they have
 // to be, staged snapshots, permissions. What is finished stays.
-func cleaning(req Request, facts Facts, all, destinations []Destination, supplies []*supply) []Step {
+func cleaning(req Request, facts Facts, all, destinations []Destination, supplies []*shareSource) []Step {
 	b := &builder{req: req, facts: facts, all: all}
 	for _, d := range destinations {
 		g := b.goal(d)
@@ -77,25 +77,25 @@ func cleaning(req Request, facts Facts, all, destinations []Destination, supplie
 		}
 		b.deregister(&g)
 		for _, v := range volumes(facts.Images[d.FromRegion]) {
-			b.drop(d.At, d.At, g.unused(g.copies[v.id()].all()), g.gone...)
+			b.deleteSnapshots(d.At, d.At, g.unused(g.copies[v.id()].all()), g.gone...)
 		}
-		b.drop(d.At, d.At, facts.strays(d.At, d.mark(req, facts, origin.Whole)))
+		b.deleteSnapshots(d.At, d.At, facts.orphanedSnapshots(d.At, d.mark(req, facts, origin.Whole)))
 		b.endLaunches(d)
-		b.endCanaries(d.At, d.mark(req, facts, origin.Canary), facts.Images[d.FromRegion].SealKey)
+		b.deleteCanaries(d.At, d.mark(req, facts, origin.Canary), facts.Images[d.FromRegion].SealKey)
 	}
 	for _, s := range supplies {
-		b.takeBack(&offer{supply: s})
+		b.revokeShares(&preparedSource{shareSource: s})
 	}
-	b.dismiss()
+	b.revokeGrants()
 	return b.steps
 }
 
 // steps are the acts that hand every destination its copy: stage and share what has to be copied, copy, register and verify at each
 // destination, then take back what no copy needs any more.
-func steps(req Request, facts Facts, all, destinations []Destination, supplies []*supply) []Step {
+func steps(req Request, facts Facts, all, destinations []Destination, supplies []*shareSource) []Step {
 	b := &builder{req: req, facts: facts, all: all}
-	b.enlist()
-	goals := make([]goal, len(destinations))
+	b.tagReleaseLine()
+	goals := make([]destinationState, len(destinations))
 	for i, d := range destinations {
 		goals[i] = b.goal(d)
 	}
@@ -103,40 +103,40 @@ func steps(req Request, facts Facts, all, destinations []Destination, supplies [
 		b.grant(&goals[i])
 	}
 	b.grantShared(supplies)
-	offers := make([]*offer, len(supplies))
+	offers := make([]*preparedSource, len(supplies))
 	for i, s := range supplies {
 		offers[i] = b.offer(s, goals)
 		b.canary(offers[i], goals)
 	}
-	copies := make([]map[string]ready, len(goals))
+	copies := make([]map[string]snapshotRef, len(goals))
 	for i := range goals {
 		copies[i] = b.copies(&goals[i], offers)
 	}
 	for i := range goals {
 		b.complete(&goals[i], copies[i])
 		b.launch(&goals[i])
-		b.settle(&goals[i])
-		b.tidy(goals[i])
+		b.addImageSettings(&goals[i])
+		b.deleteStaleResources(goals[i])
 	}
-	b.hold(goals)
+	b.addPublishBarrier(goals)
 	for _, g := range goals {
 		b.retire(g, b.publish(g))
 	}
 	for _, o := range offers {
-		b.takeBack(o)
+		b.revokeShares(o)
 	}
-	b.dismiss()
+	b.revokeGrants()
 	return b.steps
 }
 
-func (b *builder) add(s Step) ID {
+func (b *builder) add(s Step) StepID {
 	b.steps = append(b.steps, s)
-	return s.Base().Step
+	return s.Meta().ID
 }
 
 // goal looks what is left to do at a destination.
-func (b *builder) goal(d Destination) goal {
-	g := goal{Destination: d, keyARN: destinationKeyARN(d, b.facts), copies: map[string]leftovers{}}
+func (b *builder) goal(d Destination) destinationState {
+	g := destinationState{Destination: d, keyARN: destinationKeyARN(d, b.facts), copies: map[string]existingSnapshots{}}
 	found := imageAt(b.req, b.facts, d)
 	g.image, g.pending, g.changed, g.broken = found.use, found.pending, found.changed, found.broken
 	if g.pending != nil {
@@ -156,21 +156,21 @@ func (b *builder) goal(d Destination) goal {
 }
 
 // unused are snapshots that no finished image is built on.
-func (g goal) unused(all []candidate) []candidate {
-	return slices.DeleteFunc(slices.Clone(all), func(c candidate) bool {
+func (g destinationState) unused(all []existingSnapshot) []existingSnapshot {
+	return slices.DeleteFunc(slices.Clone(all), func(c existingSnapshot) bool {
 		return slices.ContainsFunc(g.changed, func(image ec2types.Image) bool { return builtOn(image, c.id()) })
 	})
 }
 
 // wants reports whether a destination still has to copy a volume.
-func (g goal) wants(volume string) bool {
+func (g destinationState) wants(volume string) bool {
 	return g.image == nil && g.pending == nil && g.copies[volume].use == nil
 }
 
 // mark says where a destination's image, or the copy of one device, comes from and belongs.
 func (d Destination) mark(req Request, facts Facts, device string) origin.Mark {
 	m := origin.Mark{Account: facts.Source.Account, Region: d.FromRegion, ImageID: imageID(req, d.FromRegion), Run: req.Build.RunID,
-		Place: d.At.id(), Device: device}
+		Place: d.At.key(), Device: device}
 	if device != "" {
 		m.KeyARN = destinationKeyARN(d, facts)
 	}
@@ -178,9 +178,9 @@ func (d Destination) mark(req Request, facts Facts, device string) origin.Mark {
 }
 
 // mark says where a staged image, or a staged snapshot, comes from and belongs.
-func (s *supply) mark(req Request, facts Facts, device string) origin.Mark {
+func (s *shareSource) mark(req Request, facts Facts, device string) origin.Mark {
 	m := origin.Mark{Account: facts.Source.Account, Region: s.from, ImageID: imageID(req, s.from), Run: req.Build.RunID,
-		Place: s.at.id(), Device: device, Staged: s.whom}
+		Place: s.at.key(), Device: device, Staged: s.whom}
 	if device != "" {
 		m.KeyARN = s.keyARN
 	}
@@ -194,55 +194,55 @@ func imageID(req Request, region string) string {
 }
 
 // offer stages and shares what some destination still has to copy, and what share blocks name.
-func (b *builder) offer(s *supply, goals []goal) *offer {
-	o := &offer{supply: s, ready: map[string]ready{}, given: map[string][]string{}, used: map[string][]ID{}}
-	consumers := slices.DeleteFunc(slices.Clone(goals), func(g goal) bool { return !s.serves(g.At) })
-	wanting := make([][]goal, len(s.items))
+func (b *builder) offer(s *shareSource, goals []destinationState) *preparedSource {
+	o := &preparedSource{shareSource: s, ready: map[string]snapshotRef{}, given: map[string][]string{}, used: map[string][]StepID{}}
+	consumers := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return !s.serves(g.At) })
+	wanting := make([][]destinationState, len(s.items))
 	wanted := !s.lasting.Nobody()
 	for i, it := range s.items {
-		wanting[i] = slices.DeleteFunc(slices.Clone(consumers), func(g goal) bool { return !g.wants(it.id()) })
+		wanting[i] = slices.DeleteFunc(slices.Clone(consumers), func(g destinationState) bool { return !g.wants(it.id()) })
 		wanted = wanted || len(wanting[i]) > 0
 	}
 	if !wanted {
 		return o
 	}
 	if s.image(b.facts.Source.Account) {
-		o.whole = ready{ref: Ref{Known: imageID(b.req, s.from)}}
+		o.whole = snapshotRef{ref: Ref{Known: imageID(b.req, s.from)}}
 	}
 	if s.staged {
 		o.whole = b.stageImage(s)
 	}
-	var lasting []ID
+	var lasting []StepID
 	for i, it := range s.items {
 		if len(wanting[i]) == 0 && s.lasting.Nobody() {
 			continue
 		}
 		source := b.source(o, it)
-		stays := b.share(o, it, source, without(s.lasting.Accounts, it.forGood()), "lasting")
+		stays := b.share(o, it, source, without(s.lasting.Accounts, it.permanentAccounts()), "lasting")
 		lasting = append(lasting, stays...)
 		needed := accountsOf(wanting[i])
-		o.given[it.id()] = without(without(needed, s.lasting.Accounts), append(it.forGood(), o.at.Account))
+		o.given[it.id()] = without(without(needed, s.lasting.Accounts), append(it.permanentAccounts(), o.at.Account))
 		shares := b.share(o, it, source, o.given[it.id()])
-		if len(o.given[it.id()]) < len(without(needed, it.forGood())) {
+		if len(o.given[it.id()]) < len(without(needed, it.permanentAccounts())) {
 			shares = append(shares, stays...)
 		}
 		source.needs = append(slices.Clone(source.needs), shares...)
 		o.ready[it.id()] = source
 	}
-	b.open(o, wanting, lasting)
+	b.shareImage(o, wanting, lasting)
 	return o
 }
 
 // source is what stands for a volume in the source account: its own snapshot, a staged one, or that of the staged image.
-func (b *builder) source(o *offer, it item) ready {
-	own := ready{ref: Ref{Known: it.id()}, key: it.key()}
+func (b *builder) source(o *preparedSource, it sourceVolume) snapshotRef {
+	own := snapshotRef{ref: Ref{Known: it.id()}, key: it.key()}
 	switch {
 	case !it.staged:
 		return own
 	case !o.staged:
 		mark := o.mark(b.req, b.facts, it.device())
 		return b.copy(it.volume, own, CopySnapshot{
-			Head:        Head{Step: id("stage", o.at.Region, it.device()), At: o.at},
+			Base:        Base{ID: id("stage", o.at.Region, it.device()), Location: o.at},
 			FromRegion:  o.from,
 			KeyARN:      o.keyARN,
 			Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, o.from)),
@@ -250,24 +250,24 @@ func (b *builder) source(o *offer, it item) ready {
 			Mark:        mark,
 			SealKey:     b.facts.Images[o.from].SealKey,
 			Kept:        b.req.KeepStaged,
-		}, stagedAt(b.req, b.facts, o.supply, it.volume).use)
+		}, stagedAt(b.req, b.facts, o.shareSource, it.volume).use)
 	case o.whole.ref.Known != "":
-		use := stagedImages(b.req, b.facts, o.supply).use
-		return ready{ref: Ref{Known: snapshotOf(*use, it.device())}, key: o.keyARN, needs: o.whole.needs}
+		use := stagedImages(b.req, b.facts, o.shareSource).use
+		return snapshotRef{ref: Ref{Known: snapshotOf(*use, it.device())}, key: o.keyARN, needs: o.whole.needs}
 	}
-	return ready{ref: Ref{From: o.whole.ref.From, Device: it.device()}, key: o.keyARN, needs: o.whole.needs}
+	return snapshotRef{ref: Ref{From: o.whole.ref.From, Device: it.device()}, key: o.keyARN, needs: o.whole.needs}
 }
 
 // stageImage makes an image in the source account that can be shared, or takes over what an earlier run made or began.
-func (b *builder) stageImage(s *supply) ready {
+func (b *builder) stageImage(s *shareSource) snapshotRef {
 	found := stagedImages(b.req, b.facts, s)
 	if found.use != nil {
-		b.sealImage(Head{Step: id("stage", s.at.Region, origin.Whole), At: s.at}, *found.use, b.facts.Images[s.from].SealKey)
-		return ready{ref: Ref{Known: aws.ToString(found.use.ImageId)}}
+		b.sealImage(Base{ID: id("stage", s.at.Region, origin.Whole), Location: s.at}, *found.use, b.facts.Images[s.from].SealKey)
+		return snapshotRef{ref: Ref{Known: aws.ToString(found.use.ImageId)}}
 	}
 	return b.copyImage(s.from, found.pending, CopyImage{
-		Head:         Head{Step: id("stage", s.at.Region, origin.Whole), At: s.at},
-		Likeness:     s.likeness(b.req, b.facts),
+		Base:         Base{ID: id("stage", s.at.Region, origin.Whole), Location: s.at},
+		ImageSpec:    s.likeness(b.req, b.facts),
 		Image:        Ref{Known: imageID(b.req, s.from)},
 		FromRegion:   s.from,
 		FromKeyARNs:  keysOf(b.facts.Images[s.from]),
@@ -278,25 +278,25 @@ func (b *builder) stageImage(s *supply) ready {
 }
 
 // copyImage adds a copy of a Region's image; one that an earlier run began is waited for.
-func (b *builder) copyImage(of string, pending *ec2types.Image, step CopyImage) ready {
+func (b *builder) copyImage(of string, pending *ec2types.Image, step CopyImage) snapshotRef {
 	var all int64 // MiB
 	for _, v := range volumes(b.facts.Images[of]) {
 		step.Devices = append(step.Devices, v.devices...)
 		step.GiB += v.gib()
-		step.Takes = max(step.Takes, copyTime(v, step.Minutes))
+		step.ExpectedDuration = max(step.ExpectedDuration, copyTime(v, step.Minutes))
 		step.Rate += rate(v.mib(), step.Minutes)
 		all += v.mib()
 	}
 	if step.Minutes > 0 { // all together have no more than the lane
-		step.Takes = max(step.Takes, leastTime(all, RateOfLane))
+		step.ExpectedDuration = max(step.ExpectedDuration, leastTime(all, RateOfLane))
 	}
 	slices.Sort(step.Devices)
 	step.Token = token(step, b.facts.At)
-	step.Lane = imageLane(step.At)
+	step.Queue = imageLane(step.Location)
 	if pending != nil {
-		step.Found, step.Needs, step.Last = aws.ToString(pending.ImageId), b.sealImage(step.Head, *pending, step.SealKey), b.elsewhere(step.At)
+		step.ResumeID, step.DependsOn, step.NotRepeatable = aws.ToString(pending.ImageId), b.sealImage(step.Base, *pending, step.SealKey), b.isCrossAccount(step.Location)
 	}
-	return ready{ref: Ref{From: b.add(&step)}, key: step.KeyARN, needs: []ID{step.Step}}
+	return snapshotRef{ref: Ref{From: b.add(&step)}, key: step.KeyARN, needs: []StepID{step.ID}}
 }
 
 // keysOf are the keys that an image's snapshots are encrypted with, sorted.
@@ -312,7 +312,7 @@ func keysOf(image Image) []string {
 
 // open lets those launch the shared image that copy it, and those that share blocks name, once its snapshots are shared with them. Who
 // might launch the artifact's own image before is remembered on it first.
-func (b *builder) open(o *offer, wanting [][]goal, lasting []ID) {
+func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, lasting []StepID) {
 	if o.whole.ref == (Ref{}) {
 		return
 	}
@@ -321,10 +321,10 @@ func (b *builder) open(o *offer, wanting [][]goal, lasting []ID) {
 	if !o.staged {
 		before = forGood(image.SharedWith.Accounts, image.Image.Tags)
 	}
-	head := Head{Step: id("share", o.at.Region, origin.Whole, "lasting"), At: o.at, Needs: slices.Concat(o.whole.needs, lasting), Takes: callTime}
-	var stays []ID
+	head := Base{ID: id("share", o.at.Region, origin.Whole, "lasting"), Location: o.at, DependsOn: slices.Concat(o.whole.needs, lasting), ExpectedDuration: callTime}
+	var stays []StepID
 	if !o.lasting.Nobody() {
-		step := &ShareImage{Head: head, Image: o.whole.ref, With: o.lasting, Lasting: true}
+		step := &ShareImage{Base: head, Image: o.whole.ref, With: o.lasting, Lasting: true}
 		switch {
 		case o.staged:
 			step.Remember = map[string]string{origin.Stays: b.req.Build.RunID}
@@ -333,9 +333,9 @@ func (b *builder) open(o *offer, wanting [][]goal, lasting []ID) {
 		}
 		stays = append(stays, b.add(step))
 	}
-	var copying []goal
+	var copying []destinationState
 	for _, goals := range wanting {
-		copying = append(copying, slices.DeleteFunc(goals, func(g goal) bool { return g.Method != ByImage })...)
+		copying = append(copying, slices.DeleteFunc(goals, func(g destinationState) bool { return g.Method != ByImage })...)
 	}
 	needed := without(accountsOf(copying), append(slices.Clone(before), o.at.Account))
 	o.admitted = without(needed, o.lasting.Accounts)
@@ -344,8 +344,8 @@ func (b *builder) open(o *offer, wanting [][]goal, lasting []ID) {
 		shared = append(shared, stays...)
 	}
 	if len(o.admitted) > 0 {
-		head.Step, head.Needs = id("share", o.at.Region, origin.Whole), slices.Clone(o.whole.needs)
-		step := &ShareImage{Head: head, Image: o.whole.ref, With: Audience{Accounts: o.admitted}}
+		head.ID, head.DependsOn = id("share", o.at.Region, origin.Whole), slices.Clone(o.whole.needs)
+		step := &ShareImage{Base: head, Image: o.whole.ref, With: LaunchPermissions{Accounts: o.admitted}}
 		if !o.staged {
 			step.Remember = origin.Remember(union(before, o.lasting.Accounts))
 		}
@@ -369,7 +369,7 @@ func (b *builder) isDestination(account string) bool {
 }
 
 // accountsOf are the accounts of destinations, sorted.
-func accountsOf(goals []goal) []string {
+func accountsOf(goals []destinationState) []string {
 	var accounts []string
 	for _, g := range goals {
 		accounts = append(accounts, g.At.Account)
@@ -378,46 +378,46 @@ func accountsOf(goals []goal) []string {
 }
 
 // copy adds a copy of a volume, and says how it is to be had: what an earlier run completed is taken over, what it began is waited for.
-func (b *builder) copy(v volume, source ready, step CopySnapshot, earlier *candidate) ready {
+func (b *builder) copy(v volume, source snapshotRef, step CopySnapshot, earlier *existingSnapshot) snapshotRef {
 	if earlier != nil {
-		b.seal(step.Head, *earlier, step.SealKey)
+		b.seal(step.Base, *earlier, step.SealKey)
 	}
 	if earlier != nil && earlier.done() {
-		return ready{ref: Ref{Known: earlier.id()}, key: step.KeyARN}
+		return snapshotRef{ref: Ref{Known: earlier.id()}, key: step.KeyARN}
 	}
 	step.Source, step.FromKeyARN = source.ref, source.key
 	step.Device, step.GiB = v.device(), v.gib()
-	step.Needs, step.Takes = source.needs, copyTime(v, step.Minutes)
-	step.Lane, step.Rate = copyLane(step.At), rate(v.mib(), step.Minutes)
+	step.DependsOn, step.ExpectedDuration = source.needs, copyTime(v, step.Minutes)
+	step.Queue, step.Rate = copyLane(step.Location), rate(v.mib(), step.Minutes)
 	if earlier != nil {
-		step.Found, step.Needs, step.Last = earlier.id(), nil, b.elsewhere(step.At)
+		step.ResumeID, step.DependsOn, step.NotRepeatable = earlier.id(), nil, b.isCrossAccount(step.Location)
 	}
-	return ready{Ref{From: b.add(&step)}, step.KeyARN, []ID{step.Step}}
+	return snapshotRef{Ref{From: b.add(&step)}, step.KeyARN, []StepID{step.ID}}
 }
 
 // elsewhere reports another account than the source's: nothing is shared with it for a copy that is begun already.
-func (b *builder) elsewhere(at Place) bool { return at.Account != b.facts.Source.Account }
+func (b *builder) isCrossAccount(at Location) bool { return at.Account != b.facts.Source.Account }
 
 // seal gives the second seal to what an earlier run made without coming to it.
-func (b *builder) seal(of Head, c candidate, key origin.Key) {
+func (b *builder) seal(of Base, c existingSnapshot, key origin.Key) {
 	if c.proof == origin.First {
 		tags := map[string]string{origin.SealedID: key.SealID(c.id(), tagMap(c.Tags)[origin.Sealed])}
-		b.add(&TagResource{Head: Head{Step: "seal/" + of.Step, At: of.At, For: of.For, Takes: callTime}, Resource: Ref{Known: c.id()}, Tags: tags})
+		b.add(&TagResource{Base: Base{ID: "seal/" + of.ID, Location: of.Location, Destination: of.Destination, ExpectedDuration: callTime}, Resource: Ref{Known: c.id()}, Tags: tags})
 	}
 }
 
 // share lets accounts use a snapshot. Who might use one of the image's own snapshots before is remembered on it first, also where that is known: the
 // run that remembered it may have ended by then, and forgotten it. Who gets it for good is added to what is known: that run takes nothing back from them.
-func (b *builder) share(o *offer, it item, source ready, accounts []string, kind ...string) []ID {
-	var shares []ID
+func (b *builder) share(o *preparedSource, it sourceVolume, source snapshotRef, accounts []string, kind ...string) []StepID {
+	var shares []StepID
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
-		step := &ShareSnapshot{Head: Head{Step: id(append([]string{"share", o.at.Region, it.device()}, kind...)...), At: o.at, Needs: slices.Clone(source.needs), Takes: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: chunk}
+		step := &ShareSnapshot{Base: Base{ID: id(append([]string{"share", o.at.Region, it.device()}, kind...)...), Location: o.at, DependsOn: slices.Clone(source.needs), ExpectedDuration: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: chunk}
 		if i == 0 && !it.staged && (len(kind) == 0 || remembers(it.snapshot.Tags)) {
-			step.Remember = origin.Remember(union(it.forGood(), o.lasting.Accounts))
+			step.Remember = origin.Remember(union(it.permanentAccounts(), o.lasting.Accounts))
 		}
 		if i > 0 {
-			step.Step += ID(fmt.Sprintf("/%d", i+1))
-			step.Needs = append(step.Needs, shares...)
+			step.ID += StepID(fmt.Sprintf("/%d", i+1))
+			step.DependsOn = append(step.DependsOn, shares...)
 		}
 		shares = append(shares, b.add(step))
 	}
@@ -425,7 +425,7 @@ func (b *builder) share(o *offer, it item, source ready, accounts []string, kind
 }
 
 // forGood are the accounts that may use what stands for a volume for good.
-func (it item) forGood() []string {
+func (it sourceVolume) permanentAccounts() []string {
 	if it.staged {
 		return nil
 	}
@@ -446,12 +446,12 @@ func remembers(tags []ec2types.Tag) bool {
 }
 
 // copies makes a destination's own snapshots, each as soon as it is to be had, with no barrier per image; or its image in one copy.
-func (b *builder) copies(g *goal, offers []*offer) map[string]ready {
-	made := map[string]ready{}
-	i := slices.IndexFunc(offers, func(o *offer) bool { return o.serves(g.At) })
+func (b *builder) copies(g *destinationState, offers []*preparedSource) map[string]snapshotRef {
+	made := map[string]snapshotRef{}
+	i := slices.IndexFunc(offers, func(o *preparedSource) bool { return o.serves(g.At) })
 	if g.image != nil {
 		for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-			made[v.id()] = ready{ref: Ref{Known: snapshotOf(*g.image, v.device())}}
+			made[v.id()] = snapshotRef{ref: Ref{Known: snapshotOf(*g.image, v.device())}}
 		}
 		return made
 	}
@@ -462,16 +462,16 @@ func (b *builder) copies(g *goal, offers []*offer) map[string]ready {
 		return b.copyWhole(g, offers[i])
 	}
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-		from, source := g.FromRegion, ready{ref: Ref{Known: v.id()}, key: v.key()}
-		var access *access
+		from, source := g.FromRegion, snapshotRef{ref: Ref{Known: v.id()}, key: v.key()}
+		var access *keyGrant
 		if i >= 0 && g.wants(v.id()) {
 			from, source = offers[i].at.Region, offers[i].ready[v.id()]
-			if access = b.admit(*g, offers[i].supply, source.key); access != nil {
+			if access = b.grantSourceKey(*g, offers[i].shareSource, source.key); access != nil {
 				source.needs = append(slices.Clone(source.needs), access.await)
 			}
 		}
 		made[v.id()] = b.copy(v, source, CopySnapshot{
-			Head:        Head{Step: id("copy", g.At.Account, g.At.Region, v.device()), At: g.At, For: g.At},
+			Base:        Base{ID: id("copy", g.At.Account, g.At.Region, v.device()), Location: g.At, Destination: g.At},
 			FromRegion:  from,
 			KeyARN:      g.keyARN,
 			Minutes:     g.CopyMinutes,
@@ -491,10 +491,10 @@ func (b *builder) copies(g *goal, offers []*offer) map[string]ready {
 }
 
 // copyWhole copies a destination's image in one call, from the source account's offer or, as its owner, from the artifact's image.
-func (b *builder) copyWhole(g *goal, from *offer) map[string]ready {
+func (b *builder) copyWhole(g *destinationState, from *preparedSource) map[string]snapshotRef {
 	step := CopyImage{
-		Head:         Head{Step: id("copy", g.At.Account, g.At.Region, origin.Whole), At: g.At, For: g.At, Needs: b.deregister(g)},
-		Likeness:     g.likeness(b.req, b.facts),
+		Base:         Base{ID: id("copy", g.At.Account, g.At.Region, origin.Whole), Location: g.At, Destination: g.At, DependsOn: b.deregister(g)},
+		ImageSpec:    g.likeness(b.req, b.facts),
 		Image:        Ref{Known: imageID(b.req, g.FromRegion)},
 		FromRegion:   g.FromRegion,
 		FromKeyARNs:  keysOf(b.facts.Images[g.FromRegion]),
@@ -502,30 +502,30 @@ func (b *builder) copyWhole(g *goal, from *offer) map[string]ready {
 		Minutes:      g.CopyMinutes,
 		SnapshotTags: joined(g.SnapshotTags, g.mark(b.req, b.facts, origin.Whole).Tags(b.facts.Images[g.FromRegion].SealKey)),
 	}
-	var accesses []*access
+	var accesses []*keyGrant
 	if from != nil && from.whole.ref != (Ref{}) && g.pending == nil {
 		step.Image, step.FromRegion, step.FromKeyARNs = from.whole.ref, from.at.Region, from.keys()
-		step.Needs = append(step.Needs, from.whole.needs...)
+		step.DependsOn = append(step.DependsOn, from.whole.needs...)
 		for _, it := range from.items {
-			step.Needs = append(step.Needs, from.ready[it.id()].needs...)
+			step.DependsOn = append(step.DependsOn, from.ready[it.id()].needs...)
 		}
 		for _, key := range step.FromKeyARNs {
-			if access := b.admit(*g, from.supply, key); access != nil {
-				step.Needs = append(step.Needs, access.await)
+			if access := b.grantSourceKey(*g, from.shareSource, key); access != nil {
+				step.DependsOn = append(step.DependsOn, access.await)
 				accesses = append(accesses, access)
 			}
 		}
-		slices.Sort(step.Needs)
-		step.Needs = slices.Compact(step.Needs)
+		slices.Sort(step.DependsOn)
+		step.DependsOn = slices.Compact(step.DependsOn)
 	}
-	step.Needs = append(step.Needs, b.makeWay(*g, step.Needs, nil)...)
+	step.DependsOn = append(step.DependsOn, b.deregisterNamesake(*g, step.DependsOn, nil)...)
 	copied := b.copyImage(g.FromRegion, g.pending, step)
 	for _, access := range accesses {
 		access.users = append(access.users, copied.needs...)
 	}
-	made := map[string]ready{}
+	made := map[string]snapshotRef{}
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-		made[v.id()] = ready{ref: Ref{From: copied.ref.From, Device: v.device()}, key: g.keyARN, needs: copied.needs}
+		made[v.id()] = snapshotRef{ref: Ref{From: copied.ref.From, Device: v.device()}, key: g.keyARN, needs: copied.needs}
 		if from != nil {
 			from.used[v.id()] = append(from.used[v.id()], copied.needs...)
 		}
@@ -537,63 +537,63 @@ func (b *builder) copyWhole(g *goal, from *offer) map[string]ready {
 }
 
 // complete makes the destination's image from its copies, unless it is there already or a copy itself, and has it verified.
-func (b *builder) complete(g *goal, copies map[string]ready) {
+func (b *builder) complete(g *destinationState, copies map[string]snapshotRef) {
 	like := g.likeness(b.req, b.facts)
 	verify := &VerifyImage{
-		Head:      Head{Step: id("verify", g.At.Account, g.At.Region), At: g.At, For: g.At, Takes: callTime},
-		Likeness:  like,
+		Base:      Base{ID: id("verify", g.At.Account, g.At.Region), Location: g.At, Destination: g.At, ExpectedDuration: callTime},
+		ImageSpec: like,
 		Target:    g.Target,
-		Snapshots: map[string]Wanted{},
+		Snapshots: map[string]ExpectedSnapshot{},
 	}
 	snapshots := map[string]Ref{}
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		source := copies[v.id()]
-		verify.Needs = append(verify.Needs, source.needs...)
+		verify.DependsOn = append(verify.DependsOn, source.needs...)
 		for _, device := range v.devices {
 			ref := source.ref
 			if ref.Device != "" {
 				ref.Device = device
 			}
 			snapshots[device] = ref
-			verify.Snapshots[device] = Wanted{Snapshot: ref, KeyARN: g.keyARN, GiB: v.gib()}
+			verify.Snapshots[device] = ExpectedSnapshot{Snapshot: ref, KeyARN: g.keyARN, GiB: v.gib()}
 		}
 	}
-	head := Head{Step: id("register", g.At.Account, g.At.Region), At: g.At, For: g.At, Takes: callTime}
+	head := Base{ID: id("register", g.At.Account, g.At.Region), Location: g.At, Destination: g.At, ExpectedDuration: callTime}
 	switch {
 	case g.image != nil:
 		verify.Image = Ref{Known: aws.ToString(g.image.ImageId)}
-		verify.Needs = append(verify.Needs, b.deregister(g)...)
-		verify.Needs = append(verify.Needs, b.sealImage(head, *g.image, like.SealKey)...)
+		verify.DependsOn = append(verify.DependsOn, b.deregister(g)...)
+		verify.DependsOn = append(verify.DependsOn, b.sealImage(head, *g.image, like.SealKey)...)
 	case g.Method == ByImage:
-		verify.Needs = slices.Compact(verify.Needs)
-		verify.Image = Ref{From: verify.Needs[0]}
+		verify.DependsOn = slices.Compact(verify.DependsOn)
+		verify.Image = Ref{From: verify.DependsOn[0]}
 	default:
-		head.Needs = append(verify.Needs, b.deregister(g)...)
-		head.Needs = append(head.Needs, b.makeWay(*g, head.Needs, copies)...)
-		verify.Image = Ref{From: b.add(&RegisterImage{Head: head, Likeness: like, Snapshots: snapshots})}
-		verify.Needs = append(slices.Clone(head.Needs), head.Step)
+		head.DependsOn = append(verify.DependsOn, b.deregister(g)...)
+		head.DependsOn = append(head.DependsOn, b.deregisterNamesake(*g, head.DependsOn, copies)...)
+		verify.Image = Ref{From: b.add(&RegisterImage{Base: head, ImageSpec: like, Snapshots: snapshots})}
+		verify.DependsOn = append(slices.Clone(head.DependsOn), head.ID)
 	}
 	g.verified = Ref{From: b.add(verify)}
 	g.ami, g.proofs = verify.Image, append(g.proofs, g.verified.From)
 }
 
 // sealImage gives an image of an earlier run its second seal, where that run did not come to it: what waits for it learns whether it could get it.
-func (b *builder) sealImage(of Head, image ec2types.Image, key origin.Key) []ID {
+func (b *builder) sealImage(of Base, image ec2types.Image, key origin.Key) []StepID {
 	tags := tagMap(image.Tags)
 	if tags[origin.SealedID] != "" {
 		return nil
 	}
 	ref := Ref{Known: aws.ToString(image.ImageId)}
-	return []ID{b.add(&TagResource{Head: Head{Step: "seal/" + of.Step, At: of.At, For: of.For, Takes: callTime}, Resource: ref,
+	return []StepID{b.add(&TagResource{Base: Base{ID: "seal/" + of.ID, Location: of.Location, Destination: of.Destination, ExpectedDuration: callTime}, Resource: ref,
 		Tags: map[string]string{origin.SealedID: key.SealID(ref.Known, tags[origin.Sealed])}})}
 }
 
 // deregister removes images that are ours, and were never finished. One that CopyImage made, which AWS has noted in it
 // (9.6), goes with its snapshots: they are of no use without it.
-func (b *builder) deregister(g *goal) []ID {
+func (b *builder) deregister(g *destinationState) []StepID {
 	for _, broken := range g.broken {
 		g.gone = append(g.gone, b.add(&DeregisterImage{
-			Head:          Head{Step: id("deregister", g.At.Account, g.At.Region, aws.ToString(broken.ImageId)), At: g.At, For: g.At, Takes: callTime},
+			Base:          Base{ID: id("deregister", g.At.Account, g.At.Region, aws.ToString(broken.ImageId)), Location: g.At, Destination: g.At, ExpectedDuration: callTime},
 			Image:         Ref{Known: aws.ToString(broken.ImageId)},
 			WithSnapshots: broken.SourceImageId != nil,
 		}))
@@ -602,36 +602,36 @@ func (b *builder) deregister(g *goal) []ID {
 }
 
 // tidy removes what earlier runs left at a destination and nothing needs. That it stays is no failure of the destination.
-func (b *builder) tidy(g goal) {
+func (b *builder) deleteStaleResources(g destinationState) {
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		surplus := g.unused(g.copies[v.id()].surplus)
 		if g.image == nil && g.Method == ByImage {
-			surplus = slices.DeleteFunc(surplus, b.anothers)
+			surplus = slices.DeleteFunc(surplus, b.mayBelongToConcurrentRun)
 		}
-		b.drop(g.At, Place{}, surplus, g.gone...)
+		b.deleteSnapshots(g.At, Location{}, surplus, g.gone...)
 	}
-	b.drop(g.At, Place{}, b.facts.strays(g.At, g.mark(b.req, b.facts, origin.Whole)))
+	b.deleteSnapshots(g.At, Location{}, b.facts.orphanedSnapshots(g.At, g.mark(b.req, b.facts, origin.Whole)))
 	b.endLaunches(g.Destination)
-	b.endCanaries(g.At, g.mark(b.req, b.facts, origin.Canary), b.facts.Images[g.FromRegion].SealKey)
+	b.deleteCanaries(g.At, g.mark(b.req, b.facts, origin.Canary), b.facts.Images[g.FromRegion].SealKey)
 }
 
 // anothers reports a copy with which another run may be making the image by another method.
-func (b *builder) anothers(c candidate) bool {
+func (b *builder) mayBelongToConcurrentRun(c existingSnapshot) bool {
 	return !c.failed() && tagMap(c.Tags)[origin.Run] != b.req.Build.RunID && b.facts.At.Sub(aws.ToTime(c.StartTime)) < outlived
 }
 
 // drop deletes snapshots that are provably ours and of no use.
-func (b *builder) drop(at, destination Place, surplus []candidate, after ...ID) {
+func (b *builder) deleteSnapshots(at, destination Location, surplus []existingSnapshot, after ...StepID) {
 	for _, c := range surplus {
-		b.add(&DeleteSnapshot{Head: Head{Step: id("delete", at.Account, at.Region, c.id()), At: at, For: destination, Needs: after, Takes: callTime}, Snapshot: Ref{Known: c.id()}})
+		b.add(&DeleteSnapshot{Base: Base{ID: id("delete", at.Account, at.Region, c.id()), Location: at, Destination: destination, DependsOn: after, ExpectedDuration: callTime}, Snapshot: Ref{Known: c.id()}})
 	}
 }
 
 // takeBack withdraws, in every outcome, the permissions that this plan and runs before it gave until copies were made, and removes what is
 // staged once every copy of it has succeeded: after a failure it stays for the next run, and what share blocks name stays for good.
-func (b *builder) takeBack(o *offer) {
-	b.endCanaries(o.at, o.mark(b.req, b.facts, origin.Canary), b.facts.Images[o.from].SealKey)
-	var withdrawn []ID
+func (b *builder) revokeShares(o *preparedSource) {
+	b.deleteCanaries(o.at, o.mark(b.req, b.facts, origin.Canary), b.facts.Images[o.from].SealKey)
+	var withdrawn []StepID
 	for _, it := range o.items {
 		source, used := o.ready[it.id()], o.used[it.id()]
 		if it.staged && !o.staged && b.req.KeepStaged {
@@ -643,40 +643,40 @@ func (b *builder) takeBack(o *offer) {
 		if !it.staged {
 			continue
 		}
-		_, old := stagedForOthers(b.req, b.facts, o.supply, it.volume)
-		b.drop(o.at, Place{}, old)
-		left := stagedAt(b.req, b.facts, o.supply, it.volume)
+		_, old := stagedForOthers(b.req, b.facts, o.shareSource, it.volume)
+		b.deleteSnapshots(o.at, Location{}, old)
+		left := stagedAt(b.req, b.facts, o.shareSource, it.volume)
 		if o.staged || source.ref == (Ref{}) { // nobody has to copy it any more, once the copies that earlier runs began are there
 			for _, c := range left.all() {
-				back := b.reclaim(o, it.device(), c.id(), used)
-				b.add(&DeleteSnapshot{Head: closing(id("delete", o.at.Account, o.at.Region, c.id()), o.at, Ref{}, used, back), Snapshot: Ref{Known: c.id()}})
+				back := b.revokeEarlierShares(o, it.device(), c.id(), used)
+				b.add(&DeleteSnapshot{Base: closing(id("delete", o.at.Account, o.at.Region, c.id()), o.at, Ref{}, used, back), Snapshot: Ref{Known: c.id()}})
 			}
 			continue
 		}
-		b.add(&DeleteSnapshot{Head: closing(id("delete", o.at.Region, it.device()), o.at, source.ref, used, gone), Snapshot: source.ref, Device: it.device()})
-		b.drop(o.at, Place{}, left.surplus)
+		b.add(&DeleteSnapshot{Base: closing(id("delete", o.at.Region, it.device()), o.at, source.ref, used, gone), Snapshot: source.ref, Device: it.device()})
+		b.deleteSnapshots(o.at, Location{}, left.surplus)
 	}
-	withdrawn = append(withdrawn, b.close(o)...)
+	withdrawn = append(withdrawn, b.revokeImageShare(o)...)
 	b.unstage(o, withdrawn)
 }
 
 // reclaim takes back what an earlier run may have given of a snapshot that it staged for these destinations: that stays where a copy of it fails.
-func (b *builder) reclaim(o *offer, device, snapshot string, used []ID) []ID {
+func (b *builder) revokeEarlierShares(o *preparedSource, device, snapshot string, used []StepID) []StepID {
 	if b.req.KeepShares {
 		return nil
 	}
-	return b.withdrawEach(WithdrawShare{Head: Head{Step: id("withdraw", o.at.Account, o.at.Region, snapshot), At: o.at, Takes: callTime}, Snapshot: Ref{Known: snapshot}, Device: device},
+	return b.withdrawEach(UnshareSnapshot{Base: Base{ID: id("withdraw", o.at.Account, o.at.Region, snapshot), Location: o.at, ExpectedDuration: callTime}, Snapshot: Ref{Known: snapshot}, Device: device},
 		slices.Collect(slices.Chunk(b.served(o), maxShared)), used)
 }
 
 // withdrawEach adds a step for each chunk of accounts, one after the other. The last one forgets, if any is to.
-func (b *builder) withdrawEach(step WithdrawShare, chunks [][]string, used []ID) (withdrawn []ID) {
-	first, forget := step.Step, step.Forget
+func (b *builder) withdrawEach(step UnshareSnapshot, chunks [][]string, used []StepID) (withdrawn []StepID) {
+	first, forget := step.ID, step.Forget
 	for i, accounts := range chunks {
 		one := step
-		one.After, one.Accounts, one.Forget = slices.Concat(used, withdrawn), accounts, forget && i == len(chunks)-1
+		one.RunsAfter, one.Accounts, one.Forget = slices.Concat(used, withdrawn), accounts, forget && i == len(chunks)-1
 		if i > 0 {
-			one.Step = first + ID(fmt.Sprintf("/%d", i+1))
+			one.ID = first + StepID(fmt.Sprintf("/%d", i+1))
 		}
 		withdrawn = append(withdrawn, b.add(&one))
 	}
@@ -684,42 +684,42 @@ func (b *builder) withdrawEach(step WithdrawShare, chunks [][]string, used []ID)
 }
 
 // reclaimImage takes back what an earlier run may have given of an image that it staged for these destinations, and of its snapshots.
-func (b *builder) reclaimImage(o *offer, image ec2types.Image, used []ID) []ID {
+func (b *builder) reclaimImage(o *preparedSource, image ec2types.Image, used []StepID) []StepID {
 	accounts, ref := b.served(o), aws.ToString(image.ImageId)
 	if b.req.KeepShares || len(accounts) == 0 {
 		return nil
 	}
-	withdrawn := []ID{b.add(&WithdrawImageShare{Head: Head{Step: id("withdraw", o.at.Account, o.at.Region, ref), At: o.at, After: slices.Clone(used), Takes: callTime}, Image: Ref{Known: ref}, Accounts: accounts})}
+	withdrawn := []StepID{b.add(&UnshareImage{Base: Base{ID: id("withdraw", o.at.Account, o.at.Region, ref), Location: o.at, RunsAfter: slices.Clone(used), ExpectedDuration: callTime}, Image: Ref{Known: ref}, Accounts: accounts})}
 	for _, it := range o.items {
 		if snapshot := snapshotOf(image, it.device()); snapshot != "" {
-			withdrawn = append(withdrawn, b.reclaim(o, it.device(), snapshot, used)...)
+			withdrawn = append(withdrawn, b.revokeEarlierShares(o, it.device(), snapshot, used)...)
 		}
 	}
 	return withdrawn
 }
 
 // served are the accounts that an earlier run of the same destinations may have let use what it staged for a while.
-func (b *builder) served(o *offer) []string {
+func (b *builder) served(o *preparedSource) []string {
 	return without(accountsAt(b.all), append(slices.Clone(o.lasting.Accounts), o.at.Account))
 }
 
 // closing is the head of a step that removes what was staged: once every copy has succeeded, and the permissions are taken back.
-func closing(step ID, at Place, staged Ref, used, withdrawn []ID) Head {
-	head := Head{Step: step, At: at, Needs: slices.Clone(used), After: withdrawn, Takes: callTime}
+func closing(step StepID, at Location, staged Ref, used, withdrawn []StepID) Base {
+	head := Base{ID: step, Location: at, DependsOn: slices.Clone(used), RunsAfter: withdrawn, ExpectedDuration: callTime}
 	if staged.From != "" {
-		head.Needs = append([]ID{staged.From}, used...)
+		head.DependsOn = append([]StepID{staged.From}, used...)
 	}
 	return head
 }
 
 // unstage removes staged images: what earlier runs left of them, and this run's when it is of no use any more.
-func (b *builder) unstage(o *offer, withdrawn []ID) {
-	left := stagedImages(b.req, b.facts, o.supply)
+func (b *builder) unstage(o *preparedSource, withdrawn []StepID) {
+	left := stagedImages(b.req, b.facts, o.shareSource)
 	stays := Ref{}
 	if o.staged {
 		stays = o.whole.ref
 	}
-	var used []ID
+	var used []StepID
 	for _, it := range o.items {
 		used = append(used, o.used[it.id()]...)
 	}
@@ -734,26 +734,26 @@ func (b *builder) unstage(o *offer, withdrawn []ID) {
 			b.discardImage(o.at, gone, used, append(b.reclaimImage(o, image, used), withdrawn...))
 		}
 	}
-	_, old := stagedImagesForOthers(b.req, b.facts, o.supply)
+	_, old := stagedImagesForOthers(b.req, b.facts, o.shareSource)
 	for _, image := range old {
 		if tagMap(image.Tags)[origin.Stays] == "" {
 			b.discardImage(o.at, aws.ToString(image.ImageId), nil, withdrawn)
 		}
 	}
-	b.drop(o.at, Place{}, b.facts.strays(o.at, o.mark(b.req, b.facts, origin.Whole)))
+	b.deleteSnapshots(o.at, Location{}, b.facts.orphanedSnapshots(o.at, o.mark(b.req, b.facts, origin.Whole)))
 	if !o.staged || stays == (Ref{}) || !o.lasting.Nobody() || b.req.KeepStaged {
 		return
 	}
-	b.add(&DeregisterImage{Head: closing(id("deregister", o.at.Region, origin.Whole), o.at, stays, used, withdrawn), Image: stays, WithSnapshots: true})
+	b.add(&DeregisterImage{Base: closing(id("deregister", o.at.Region, origin.Whole), o.at, stays, used, withdrawn), Image: stays, WithSnapshots: true})
 }
 
 // discardImage removes a staged image of an earlier run.
-func (b *builder) discardImage(at Place, image string, needs, after []ID) {
-	b.add(&DeregisterImage{Head: Head{Step: id("deregister", at.Account, at.Region, image), At: at, Needs: needs, After: after, Takes: callTime}, Image: Ref{Known: image}, WithSnapshots: true})
+func (b *builder) discardImage(at Location, image string, needs, after []StepID) {
+	b.add(&DeregisterImage{Base: Base{ID: id("deregister", at.Account, at.Region, image), Location: at, DependsOn: needs, RunsAfter: after, ExpectedDuration: callTime}, Image: Ref{Known: image}, WithSnapshots: true})
 }
 
 // close takes launch permissions back, and with the last of them the memory of who had one before.
-func (b *builder) close(o *offer) []ID {
+func (b *builder) revokeImageShare(o *preparedSource) []StepID {
 	if b.req.KeepShares {
 		return nil
 	}
@@ -762,62 +762,62 @@ func (b *builder) close(o *offer) []ID {
 	if !o.staged && o.from == o.at.Region && image.Image != nil {
 		given := without(image.SharedWith.Accounts, forGood(image.SharedWith.Accounts, image.Image.Tags))
 		accounts = union(accounts, slices.DeleteFunc(without(given, o.lasting.Accounts), func(account string) bool { return !b.isDestination(account) }))
-		ref, forget = Ref{Known: aws.ToString(image.Image.ImageId)}, (remembers(image.Image.Tags) || len(accounts) > 0) && !o.turns(given)
+		ref, forget = Ref{Known: aws.ToString(image.Image.ImageId)}, (remembers(image.Image.Tags) || len(accounts) > 0) && !o.sharedPermanently(given)
 	} else if o.staged && ref.Known != "" && (!o.lasting.Nobody() || b.req.KeepStaged) { // an earlier run's, which may have died before it took them back
 		accounts = union(accounts, without(o.accounts(ByImage), o.lasting.Accounts))
 	}
 	if len(accounts) == 0 && !forget {
 		return nil
 	}
-	step := &WithdrawImageShare{Head: Head{Step: id("withdraw", o.at.Region, origin.Whole), At: o.at, After: slices.Clone(o.copied), Takes: callTime}, Image: ref, Accounts: accounts, Forget: forget}
+	step := &UnshareImage{Base: Base{ID: id("withdraw", o.at.Region, origin.Whole), Location: o.at, RunsAfter: slices.Clone(o.copied), ExpectedDuration: callTime}, Image: ref, Accounts: accounts, Forget: forget}
 	if ref.From != "" {
-		step.Needs = []ID{ref.From}
+		step.DependsOn = []StepID{ref.From}
 	}
-	return []ID{b.add(step)}
+	return []StepID{b.add(step)}
 }
 
 // keepStaged takes permissions back and removes what was staged twice; one staged snapshot stays.
-func (b *builder) keepStaged(o *offer, it item) {
-	left := stagedAt(b.req, b.facts, o.supply, it.volume)
+func (b *builder) keepStaged(o *preparedSource, it sourceVolume) {
+	left := stagedAt(b.req, b.facts, o.shareSource, it.volume)
 	if o.ready[it.id()].ref == (Ref{}) && left.use != nil { // a run before this one kept it, or died before it took the permissions back
-		o.ready[it.id()] = ready{ref: Ref{Known: left.use.id()}}
+		o.ready[it.id()] = snapshotRef{ref: Ref{Known: left.use.id()}}
 	}
 	if o.ready[it.id()].ref != (Ref{}) {
 		b.withdraw(o, it, o.used[it.id()])
 	}
-	b.drop(o.at, Place{}, left.surplus)
+	b.deleteSnapshots(o.at, Location{}, left.surplus)
 }
 
 // withdraw takes permissions back, and with the last of them the memory of who had one before.
-func (b *builder) withdraw(o *offer, it item, used []ID) []ID {
+func (b *builder) withdraw(o *preparedSource, it sourceVolume, used []StepID) []StepID {
 	if b.req.KeepShares {
 		return nil
 	}
 	source := o.ready[it.id()]
 	if !it.staged {
-		source = ready{ref: Ref{Known: it.id()}}
+		source = snapshotRef{ref: Ref{Known: it.id()}}
 	}
-	chunks, forget := slices.Collect(slices.Chunk(b.toWithdraw(o, it), maxShared)), !it.staged && !o.turns(it.givenBefore())
+	chunks, forget := slices.Collect(slices.Chunk(b.toWithdraw(o, it), maxShared)), !it.staged && !o.sharedPermanently(it.givenBefore())
 	if len(chunks) == 0 && forget && remembers(it.snapshot.Tags) {
 		chunks = [][]string{nil}
 	}
-	step := WithdrawShare{Head: Head{Step: id("withdraw", o.at.Region, it.device()), At: o.at, Takes: callTime}, Snapshot: source.ref, Device: it.device(), Forget: forget}
+	step := UnshareSnapshot{Base: Base{ID: id("withdraw", o.at.Region, it.device()), Location: o.at, ExpectedDuration: callTime}, Snapshot: source.ref, Device: it.device(), Forget: forget}
 	if source.ref.From != "" {
-		step.Needs = []ID{source.ref.From}
+		step.DependsOn = []StepID{source.ref.From}
 	}
 	return b.withdrawEach(step, chunks, used)
 }
 
 // turns reports accounts among those which share blocks name: another run let them for a while, and may want to take that back. It needs the memory, which
 // tells it not to.
-func (o *offer) turns(given []string) bool {
+func (o *preparedSource) sharedPermanently(given []string) bool {
 	return len(without(given, o.lasting.Accounts)) < len(given)
 }
 
 // toWithdraw are the accounts whose permission on a snapshot is ours: what this plan gives, and what an earlier run gave to one of
 // the image's own snapshots, which remembers who had it before. Accounts that are no destination's here are left to the runs that serve
 // them.
-func (b *builder) toWithdraw(o *offer, it item) []string {
+func (b *builder) toWithdraw(o *preparedSource, it sourceVolume) []string {
 	accounts := slices.Clone(o.given[it.id()])
 	known := it.givenBefore()
 	if it.staged { // whoever may use it has that from us
@@ -835,11 +835,11 @@ func (b *builder) toWithdraw(o *offer, it item) []string {
 }
 
 // id makes a step's id of its kind and its place.
-func id(parts ...string) ID {
+func id(parts ...string) StepID {
 	for i, part := range parts {
 		parts[i] = strings.TrimPrefix(part, "/dev/")
 	}
-	return ID(strings.Join(parts, "/"))
+	return StepID(strings.Join(parts, "/"))
 }
 
 const callTime = time.Second // one call and its round trip, roughly
@@ -847,7 +847,7 @@ const callTime = time.Second // one call and its round trip, roughly
 // calls are the actions by which a step makes or changes something: those of its rights that belong to the service of its act, which
 // stands first. What KMS is asked for besides, EC2 asks on its own.
 func calls(s Step) []string {
-	rights := s.Rights()
+	rights := s.Permissions()
 	if len(rights) == 0 {
 		return nil
 	}
@@ -858,7 +858,7 @@ func calls(s Step) []string {
 			actions = append(actions, r.Action)
 		}
 	}
-	if s.Base().Found != "" {
+	if s.Meta().ResumeID != "" {
 		return actions[1:] // the act was an earlier run's
 	}
 	return actions
@@ -873,21 +873,21 @@ func estimate(steps []Step) Estimate {
 		for _, action := range calls(s) {
 			e.Calls[action]++
 		}
-		if s.Base().Found != "" { // it is paid already
+		if s.Meta().ResumeID != "" { // it is paid already
 			continue
 		}
 		from, at, copies, minutes, gib := "", "", 0, 0, int64(0)
 		switch c := s.(type) {
 		case *CopySnapshot:
 			if !c.Trial { // it goes at once
-				from, at, copies, minutes, gib = c.FromRegion, c.At.Region, 1, c.Minutes, c.GiB
+				from, at, copies, minutes, gib = c.FromRegion, c.Location.Region, 1, c.Minutes, c.GiB
 			}
 		case *CopyImage:
-			from, at, copies, minutes, gib = c.FromRegion, c.At.Region, len(c.Devices), c.Minutes, c.GiB
+			from, at, copies, minutes, gib = c.FromRegion, c.Location.Region, len(c.Devices), c.Minutes, c.GiB
 		}
 		e.Copies += copies
 		e.GiBStored += gib
-		if s.Base().For == (Place{}) {
+		if s.Meta().Destination == (Location{}) {
 			e.GiBStaged += gib
 		}
 		if from != at {

@@ -23,51 +23,53 @@ const (
 )
 
 // canary tries the destinations of an offer that wait for something to be staged.
-func (b *builder) canary(o *offer, goals []goal) {
-	trying := slices.DeleteFunc(slices.Clone(goals), func(g goal) bool { return !o.keepsWaiting(g) })
+func (b *builder) canary(o *preparedSource, goals []destinationState) {
+	trying := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return !o.needsCanary(g) })
 	if len(trying) == 0 || !b.tries(goals) {
 		return
 	}
 	mark, key := o.mark(b.req, b.facts, origin.Canary), b.facts.Images[o.from].SealKey
-	head := func(kind string) Head { return Head{Step: id(kind, o.at.Region), At: o.at, Takes: callTime} }
-	volume := &CreateVolume{Head: head("canary-volume"), KeyARN: o.keyARN, GiB: canaryGiB, Tags: mark.Tags(key), Mark: mark, SealKey: key}
-	volume.Takes = canaryTime
+	head := func(kind string) Base {
+		return Base{ID: id(kind, o.at.Region), Location: o.at, ExpectedDuration: callTime}
+	}
+	volume := &CreateVolume{Base: head("canary-volume"), KeyARN: o.keyARN, GiB: canaryGiB, Tags: mark.Tags(key), Mark: mark, SealKey: key}
+	volume.ExpectedDuration = canaryTime
 	b.add(volume)
-	source := &CreateSnapshot{Head: head("canary"), Volume: Ref{From: volume.Step}, KeyARN: o.keyARN, GiB: canaryGiB,
+	source := &CreateSnapshot{Base: head("canary"), Volume: Ref{From: volume.ID}, KeyARN: o.keyARN, GiB: canaryGiB,
 		Description: "Empty, to try copies to other accounts with", Tags: mark.Tags(key), Mark: mark, SealKey: key}
-	source.Needs, source.Takes = []ID{volume.Step}, canaryTime
+	source.DependsOn, source.ExpectedDuration = []StepID{volume.ID}, canaryTime
 	b.add(source)
-	drop := &DeleteVolume{Head: head("canary-volume-delete"), Volume: Ref{From: volume.Step}}
-	drop.After = []ID{volume.Step, source.Step}
+	drop := &DeleteVolume{Base: head("canary-volume-delete"), Volume: Ref{From: volume.ID}}
+	drop.RunsAfter = []StepID{volume.ID, source.ID}
 	b.add(drop)
 	ready := b.shareCanary(o, source, trying)
-	done := []ID{source.Step}
+	done := []StepID{source.ID}
 	for _, g := range trying {
 		done = append(done, b.tryCanary(o, g, source, ready)...)
 	}
-	end := &DeleteSnapshot{Head: head("canary-delete"), Snapshot: Ref{From: source.Step}, Device: origin.Canary}
-	end.After = done
+	end := &DeleteSnapshot{Base: head("canary-delete"), Snapshot: Ref{From: source.ID}, Device: origin.Canary}
+	end.RunsAfter = done
 	b.add(end)
 }
 
 // tries reports whether canaries are wanted: as the request says, else where there is more than one destination to copy to.
-func (b *builder) tries(goals []goal) bool {
+func (b *builder) tries(goals []destinationState) bool {
 	if b.req.Canary != nil {
 		return *b.req.Canary
 	}
-	copying := slices.DeleteFunc(slices.Clone(goals), func(g goal) bool { return g.image != nil })
+	copying := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return g.image != nil })
 	return len(copying) > 1
 }
 
 // keepsWaiting reports whether a destination has to copy something of an offer that is not staged yet.
-func (o *offer) keepsWaiting(g goal) bool {
-	return o.serves(g.At) && slices.ContainsFunc(o.items, func(it item) bool {
+func (o *preparedSource) needsCanary(g destinationState) bool {
+	return o.serves(g.At) && slices.ContainsFunc(o.items, func(it sourceVolume) bool {
 		return it.staged && g.wants(it.id()) && o.ready[it.id()].ref.From != ""
 	})
 }
 
 // shareCanary lets the accounts use the canary; the steps to wait for.
-func (b *builder) shareCanary(o *offer, source *CreateSnapshot, trying []goal) []ID {
+func (b *builder) shareCanary(o *preparedSource, source *CreateSnapshot, trying []destinationState) []StepID {
 	var accounts []string
 	for _, g := range trying {
 		if g.At.Account != o.at.Account && !slices.Contains(accounts, g.At.Account) {
@@ -75,11 +77,11 @@ func (b *builder) shareCanary(o *offer, source *CreateSnapshot, trying []goal) [
 		}
 	}
 	slices.Sort(accounts)
-	ready := []ID{source.Step}
+	ready := []StepID{source.ID}
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
-		step := &ShareSnapshot{Head: Head{Step: id("canary-share", o.at.Region), At: o.at, Needs: slices.Clone(ready), Takes: callTime}, Snapshot: Ref{From: source.Step}, Device: origin.Canary, Accounts: chunk}
+		step := &ShareSnapshot{Base: Base{ID: id("canary-share", o.at.Region), Location: o.at, DependsOn: slices.Clone(ready), ExpectedDuration: callTime}, Snapshot: Ref{From: source.ID}, Device: origin.Canary, Accounts: chunk}
 		if i > 0 {
-			step.Step += ID(fmt.Sprintf("/%d", i+1))
+			step.ID += StepID(fmt.Sprintf("/%d", i+1))
 		}
 		ready = append(ready, b.add(step))
 	}
@@ -87,53 +89,53 @@ func (b *builder) shareCanary(o *offer, source *CreateSnapshot, trying []goal) [
 }
 
 // tryCanary has a destination copy the canary under its own key, looks at the copy, and removes it.
-func (b *builder) tryCanary(o *offer, g goal, source *CreateSnapshot, ready []ID) []ID {
+func (b *builder) tryCanary(o *preparedSource, g destinationState, source *CreateSnapshot, ready []StepID) []StepID {
 	mark, key := g.mark(b.req, b.facts, origin.Canary), b.facts.Images[g.FromRegion].SealKey
-	head := func(kind string) Head {
-		return Head{Step: id(kind, g.At.Account, g.At.Region), At: g.At, For: g.At, Takes: callTime}
+	head := func(kind string) Base {
+		return Base{ID: id(kind, g.At.Account, g.At.Region), Location: g.At, Destination: g.At, ExpectedDuration: callTime}
 	}
-	copied := &CopySnapshot{Head: head("canary-copy"), Source: Ref{From: source.Step}, FromRegion: o.at.Region, FromKeyARN: o.keyARN, Device: origin.Canary, KeyARN: g.keyARN, GiB: canaryGiB,
+	copied := &CopySnapshot{Base: head("canary-copy"), Source: Ref{From: source.ID}, FromRegion: o.at.Region, FromKeyARN: o.keyARN, Device: origin.Canary, KeyARN: g.keyARN, GiB: canaryGiB,
 		Description: "Empty, to try copies to this account with", Tags: joined(g.SnapshotTags, mark.Tags(key)), Mark: mark, SealKey: key, Trial: true}
-	copied.Needs, copied.Takes, copied.Lane = slices.Clone(ready), canaryTime, copyLane(g.At)
-	if a := b.admit(g, o.supply, o.keyARN); a != nil {
-		copied.Needs, a.users = append(copied.Needs, a.await), append(a.users, copied.Step)
+	copied.DependsOn, copied.ExpectedDuration, copied.Queue = slices.Clone(ready), canaryTime, copyLane(g.At)
+	if a := b.grantSourceKey(g, o.shareSource, o.keyARN); a != nil {
+		copied.DependsOn, a.users = append(copied.DependsOn, a.await), append(a.users, copied.ID)
 	}
 	b.add(copied)
-	verify := &VerifySnapshot{Head: head("canary-verify"), Wanted: Wanted{Snapshot: Ref{From: copied.Step}, KeyARN: g.keyARN, GiB: canaryGiB}}
-	verify.Needs = []ID{copied.Step}
+	verify := &VerifySnapshot{Base: head("canary-verify"), ExpectedSnapshot: ExpectedSnapshot{Snapshot: Ref{From: copied.ID}, KeyARN: g.keyARN, GiB: canaryGiB}}
+	verify.DependsOn = []StepID{copied.ID}
 	b.add(verify)
-	end := &DeleteSnapshot{Head: Head{Step: id("canary-delete", g.At.Account, g.At.Region), At: g.At, After: []ID{copied.Step, verify.Step}, Takes: callTime},
-		Snapshot: Ref{From: copied.Step}, Device: origin.Canary}
-	return []ID{copied.Step, b.add(end)}
+	end := &DeleteSnapshot{Base: Base{ID: id("canary-delete", g.At.Account, g.At.Region), Location: g.At, RunsAfter: []StepID{copied.ID, verify.ID}, ExpectedDuration: callTime},
+		Snapshot: Ref{From: copied.ID}, Device: origin.Canary}
+	return []StepID{copied.ID, b.add(end)}
 }
 
 // endCanaries removes what canaries of earlier runs left at a place: snapshots, and volumes.
-func (b *builder) endCanaries(at Place, mark origin.Mark, key origin.Key) {
+func (b *builder) deleteCanaries(at Location, mark origin.Mark, key origin.Key) {
 	snapshots, _ := earlierCanaries(b.facts, at, mark, key)
-	b.drop(at, Place{}, snapshots)
+	b.deleteSnapshots(at, Location{}, snapshots)
 	volumes, _ := earlierVolumes(b.facts, at, mark, key)
 	for _, v := range volumes {
 		volume := aws.ToString(v.VolumeId)
-		b.add(&DeleteVolume{Head: Head{Step: id("delete", at.Account, at.Region, volume), At: at, Takes: callTime}, Volume: Ref{Known: volume}})
+		b.add(&DeleteVolume{Base: Base{ID: id("delete", at.Account, at.Region, volume), Location: at, ExpectedDuration: callTime}, Volume: Ref{Known: volume}})
 	}
 }
 
 // earlierCanaries are the snapshots that canaries of earlier runs left at a place.
-func earlierCanaries(facts Facts, at Place, wanted origin.Mark, key origin.Key) (ours, alien []candidate) {
+func earlierCanaries(facts Facts, at Location, wanted origin.Mark, key origin.Key) (ours, alien []existingSnapshot) {
 	mine, others := proven(facts.Earlier[at].Snapshots, wanted, key, func(s ec2types.Snapshot) (string, []ec2types.Tag, string) {
 		return aws.ToString(s.SnapshotId), s.Tags, aws.ToString(s.KmsKeyId)
 	})
 	for _, s := range mine {
-		ours = append(ours, candidate{Snapshot: s})
+		ours = append(ours, existingSnapshot{Snapshot: s})
 	}
 	for _, s := range others {
-		alien = append(alien, candidate{Snapshot: s})
+		alien = append(alien, existingSnapshot{Snapshot: s})
 	}
 	return ours, alien
 }
 
 // earlierVolumes are the volumes that canaries of earlier runs left at a place.
-func earlierVolumes(facts Facts, at Place, wanted origin.Mark, key origin.Key) (ours, alien []ec2types.Volume) {
+func earlierVolumes(facts Facts, at Location, wanted origin.Mark, key origin.Key) (ours, alien []ec2types.Volume) {
 	return proven(facts.Earlier[at].Volumes, wanted, key, func(v ec2types.Volume) (string, []ec2types.Tag, string) {
 		return aws.ToString(v.VolumeId), v.Tags, aws.ToString(v.KmsKeyId)
 	})

@@ -14,19 +14,19 @@ import (
 
 // Attribute is one row of the carry-over table: a member of the SDK's Image, and what becomes of it in the target.
 type Attribute struct {
-	Name string // of the member
-	How  How    // with CopySnapshot and RegisterImage
+	Name string            // of the member
+	How  AttributeHandling // with CopySnapshot and RegisterImage
 	Rule string
 	Why  string                      // for Lost: what the target's image lacks
 	Text func(ec2types.Image) string // its value for comparing; "" is absent; nil where it is not compared
 
-	Copied   How                         // with CopyImage; "": as with RegisterImage
+	Copied   AttributeHandling           // with CopyImage; "": as with RegisterImage
 	Regional bool                        // its value means nothing in another Region, and CopyImage maps it
 	Weighs   func(ec2types.Image) string // why an image is not to be registered from snapshots, as far as this attribute goes; "": it may be
 }
 
 // By says what becomes of the attribute with a method.
-func (a Attribute) By(m Method) How {
+func (a Attribute) By(m Method) AttributeHandling {
 	if m == ByImage && a.Copied != "" {
 		return a.Copied
 	}
@@ -90,7 +90,7 @@ var CarryTable = []Attribute{
 // DeviceTable names every member of the pinned SDK's EbsBlockDevice (rules 1.5, 9.0).
 var DeviceTable = []struct {
 	Name string
-	How  How
+	How  AttributeHandling
 	Rule string
 }{
 	{"DeleteOnTermination", Kept, "2.4"},
@@ -138,7 +138,7 @@ func weighsTypes(i ec2types.Image) string {
 }
 
 // weighty are the reasons why an image is not to be registered from snapshots in a Region, with their rules.
-func weighty(image ec2types.Image, from, region string) (why, rules []string) {
+func reasonsForImageCopy(image ec2types.Image, from, region string) (why, rules []string) {
 	for _, a := range CarryTable {
 		if a.Weighs != nil && a.Weighs(image) != "" {
 			why, rules = append(why, a.Weighs(image)), append(rules, a.Rule)
@@ -151,21 +151,21 @@ func weighty(image ec2types.Image, from, region string) (why, rules []string) {
 }
 
 // Carry says what becomes of every attribute that an image has.
-func Carry(image ec2types.Image, uefiData string, by func(Attribute) How) []Carried {
-	var all []Carried
+func Carry(image ec2types.Image, uefiData string, by func(Attribute) AttributeHandling) []AttributeOutcome {
+	var all []AttributeOutcome
 	for _, a := range CarryTable {
 		how := by(a)
 		if how == OutputOnly || a.Text != nil && a.Text(image) == "" {
 			continue
 		}
-		c := Carried{a.Name, how, ""}
+		c := AttributeOutcome{a.Name, how, ""}
 		if how == Lost {
 			c.Why = a.Why
 		}
 		all = append(all, c)
 	}
 	if uefiData != "" {
-		all = append(all, Carried{"UefiData", Kept, ""})
+		all = append(all, AttributeOutcome{"UefiData", Kept, ""})
 	}
 	return all
 }

@@ -30,7 +30,7 @@ func causes(region string, image Image, facts Facts) []string {
 
 // volumeCauses explains one encrypted volume (rules 1.1.3 to 1.1.10, 1.2.2).
 func volumeCauses(region string, v volume, image Image, facts Facts) []string {
-	at := Place{facts.Source.Account, region}
+	at := Location{facts.Source.Account, region}
 	standard := facts.Defaults[at]
 	isDefault := v.key() == facts.Keys[at][standard.KMSKeyID].arn()
 	var found []string

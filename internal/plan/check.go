@@ -23,11 +23,11 @@ const soon = 30 * 24 * time.Hour
 func Check(req Request, facts Facts) Plan {
 	var p Plan
 	destinations, findings := Expand(req, facts)
-	p.Findings = append(requestTroubles(req, destinations), findings...)
+	p.Findings = append(validateRequest(req, destinations), findings...)
 	for _, source := range req.Images {
 		if facts.Images[source.Region].Image == nil {
-			p.Findings = append(p.Findings, Finding{Level: Refused, Rule: "2.2.12", At: Place{facts.Source.Account, source.Region}, Resource: source.ImageID,
-				Summary: source.ImageID + " is not there", Because: "what was made of it is proved by a tag that it bears", Next: "name an image that is there"})
+			p.Findings = append(p.Findings, Finding{Level: Refused, Reference: "2.2.12", Location: Location{facts.Source.Account, source.Region}, Resource: source.ImageID,
+				Summary: source.ImageID + " is not there", Detail: "what was made of it is proved by a tag that it bears", Remediation: "name an image that is there"})
 		}
 	}
 	for _, d := range destinations {
@@ -49,7 +49,7 @@ func Check(req Request, facts Facts) Plan {
 	}
 	for _, f := range unseenFindings(facts) {
 		f.Summary = f.Operation + " was refused"
-		if !slices.ContainsFunc(destinations, func(d Destination) bool { return d.At == f.At }) {
+		if !slices.ContainsFunc(destinations, func(d Destination) bool { return d.At == f.Location }) {
 			f.Level = Note // nothing that stands is there
 		}
 		p.Findings = append(p.Findings, f)
@@ -59,12 +59,12 @@ func Check(req Request, facts Facts) Plan {
 
 // standing is what is not as it should be at a destination: its key, its image, what names the image.
 func standing(req Request, facts Facts, d Destination) []Finding {
-	found := destinationTroubles(req, d, facts)
-	if closed(d, facts) != nil || facts.blind(d.At) != nil || slices.ContainsFunc(found, func(f Finding) bool { return f.Field == field(d.Target, "role_name") }) {
+	found := validateDestination(req, d, facts)
+	if unreachableReason(d, facts) != nil || facts.blind(d.At) != nil || slices.ContainsFunc(found, func(f Finding) bool { return f.Field == field(d.Target, "role_name") }) {
 		return found
 	}
 	wrong := func(rule, resource, summary, because, next string) {
-		found = append(found, Finding{Level: Refused, Rule: rule, Field: field(d.Target, "verify_only"), At: d.At, Resource: resource, Summary: summary, Because: because, Next: next})
+		found = append(found, Finding{Level: Refused, Reference: rule, Field: field(d.Target, "verify_only"), Location: d.At, Resource: resource, Summary: summary, Detail: because, Remediation: next})
 	}
 	if m := facts.Keys[d.At][DestinationKey(d, facts)].Metadata; m != nil && m.ValidTo != nil && m.ValidTo.Sub(facts.At) < soon {
 		wrong("3.5.1", aws.ToString(m.Arn), "the key's material expires at "+m.ValidTo.UTC().Format(time.RFC3339), "from then on nothing that it encrypts can be launched", "import it again with a later date, or none")
@@ -98,22 +98,22 @@ func standing(req Request, facts Facts, d Destination) []Finding {
 
 // remade says how a destination gets the image that it lacks: a run makes it, unless what has its name keeps it from that.
 func remade(req Request, d Destination, facts Facts) string {
-	for _, f := range nameTroubles(req, d, facts) {
+	for _, f := range validateName(req, d, facts) {
 		if f.Level == Refused {
-			return f.Next
+			return f.Remediation
 		}
 	}
 	return "run again without verify_only"
 }
 
 // missing says why no image of a destination stands.
-func missing(req Request, d Destination, facts Facts, at remains) string {
+func missing(req Request, d Destination, facts Facts, at existingImages) string {
 	var because []string
 	for _, image := range at.broken {
 		because = append(because, aws.ToString(image.ImageId)+" was never finished")
 	}
 	for _, image := range at.changed {
-		because = append(because, aws.ToString(image.ImageId)+" is not what it has to be: "+strings.Join(misfits(req, facts, d, image), "; "))
+		because = append(because, aws.ToString(image.ImageId)+" is not what it has to be: "+strings.Join(imageDifferences(req, facts, d, image), "; "))
 	}
 	for _, image := range at.alien {
 		because = append(because, aws.ToString(image.ImageId)+" bears our tags, but is not provably ours")

@@ -13,9 +13,9 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 // Everything that no longer stands is found, each on its own; what stands is not.
@@ -29,8 +29,8 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 	}{
 		{"all stands", false, func(*plan.Request, *plan.Facts) {}},
 		{"the image is gone", true, func(_ *plan.Request, f *plan.Facts) {
-			f.Earlier[there] = plan.Earlier{}
-			f.Sites[there] = plan.Site{Identity: f.Sites[there].Identity, Parameters: f.Sites[there].Parameters}
+			f.Earlier[there] = plan.ExistingResources{}
+			f.Sites[there] = plan.DestinationFacts{Identity: f.Sites[there].Identity, Parameters: f.Sites[there].Parameters}
 		}},
 		{"an attribute was changed", true, func(_ *plan.Request, f *plan.Facts) { f.Earlier[there].Images[0].EnaSupport = nil }},
 		{"its seal is another's", true, func(_ *plan.Request, f *plan.Facts) {
@@ -48,19 +48,19 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 			f.Keys[there][own].Metadata.ValidTo = aws.Time(f.At.Add(365 * 24 * time.Hour))
 		}},
 		{"the parameter names another image", true, func(_ *plan.Request, f *plan.Facts) {
-			f.Sites[there].Parameters["golden"] = plan.Stored{Type: "String", DataType: "text", ImageID: "ami-0ddddddddddddddd1"}
+			f.Sites[there].Parameters["golden"] = plan.ParameterFacts{Type: "String", DataType: "text", ImageID: "ami-0ddddddddddddddd1"}
 		}},
 		{"the role is gone", true, func(_ *plan.Request, f *plan.Facts) {
-			f.Sites[there] = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"}}
+			f.Sites[there] = plan.DestinationFacts{Err: &plan.APIError{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"}}
 		}},
 		{"the source image is gone", true, func(_ *plan.Request, f *plan.Facts) { f.Images[tokyo] = plan.Image{} }},
 		{"a look at the source image is refused", false, func(_ *plan.Request, f *plan.Facts) { f.Unseen = blinded(home, "ec2:DescribeImageAttribute") }},
 		{"a look at what was made is refused", true, func(_ *plan.Request, f *plan.Facts) {
-			f.Earlier[there], f.Unseen = plan.Earlier{}, blinded(there, "ec2:DescribeImages")
+			f.Earlier[there], f.Unseen = plan.ExistingResources{}, blinded(there, "ec2:DescribeImages")
 		}},
 		{"a look at what was made in the source account is refused", true, func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].AccountIDs, r.Targets[0].Roles = []string{source}, nil
-			f.Sites[home] = plan.Site{Identity: f.Source}
+			f.Sites[home] = plan.DestinationFacts{Identity: f.Source}
 			f.Keys[home][own] = key(source, tokyo, "own")
 			f.Unseen = blinded(home, "ec2:DescribeImages")
 		}},
@@ -72,7 +72,7 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 		req, facts := finished()
 		req.Targets[0].Parameters = []plan.Parameter{{Name: "golden", Type: "String", DataType: "text", Overwrite: true}}
 		site := facts.Sites[there]
-		site.Parameters = map[string]plan.Stored{"golden": {Type: "String", DataType: "text", ImageID: "ami-0ccccccccccccccc1"}}
+		site.Parameters = map[string]plan.ParameterFacts{"golden": {Type: "String", DataType: "text", ImageID: "ami-0ccccccccccccccc1"}}
 		facts.Sites[there] = site
 		c.change(&req, &facts)
 		p := plan.Check(req, facts)
@@ -93,6 +93,6 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 }
 
 // blinded is a look that nothing is done without, and that AWS refused.
-func blinded(at plan.Place, operation string) []plan.Unseen {
-	return []plan.Unseen{{At: at, Vital: true, Refusal: plan.Refusal{Operation: operation, Status: 403, Code: "UnauthorizedOperation", Message: "with an explicit deny in a service control policy"}}}
+func blinded(at plan.Location, operation string) []plan.FailedLookup {
+	return []plan.FailedLookup{{At: at, Vital: true, Refusal: plan.APIError{Operation: operation, Status: 403, Code: "UnauthorizedOperation", Message: "with an explicit deny in a service control policy"}}}
 }

@@ -8,8 +8,8 @@ import "fmt"
 // CopyImage makes an encrypted copy of an image, snapshots and all, in At under one key (rules 1.4.6, 2.4). It ends when the copy is
 // available. Undone by deregistering it with its snapshots.
 type CopyImage struct {
-	Head
-	Likeness
+	Base
+	ImageSpec
 	Image        Ref    // what is copied
 	Token        string // of the call; 32 characters. A copy that is made again takes another (4.2.3)
 	FromRegion   string
@@ -24,15 +24,15 @@ type CopyImage struct {
 
 // Rights of the step: EC2 asks for the image, for its source and for the snapshots of both (2.4.3); of KMS the documented set
 // (3.1.2 to 3.1.4, 3.1.10).
-func (s *CopyImage) Rights() []Right {
-	from := Place{Region: s.FromRegion}
-	rights := []Right{
-		{"ec2:CopyImage", s.At.image("*"), "2.4.3"},
-		{"ec2:CopyImage", s.At.snapshot("*"), "2.4.3"},
+func (s *CopyImage) Permissions() []Permission {
+	from := Location{Region: s.FromRegion}
+	rights := []Permission{
+		{"ec2:CopyImage", s.Location.image("*"), "2.4.3"},
+		{"ec2:CopyImage", s.Location.snapshot("*"), "2.4.3"},
 		{"ec2:CopyImage", from.image(s.Image.Known), "2.4.3"},
 		{"ec2:CopyImage", from.snapshot("*"), "2.4.3"},
-		{"ec2:CreateTags", s.At.image("*"), "2.4.3"},
-		{"ec2:CreateTags", s.At.snapshot("*"), "2.4.3"},
+		{"ec2:CreateTags", s.Location.image("*"), "2.4.3"},
+		{"ec2:CreateTags", s.Location.snapshot("*"), "2.4.3"},
 		{"ec2:DescribeImages", "*", "4.2.2"},
 		{"ec2:DescribeSnapshots", "*", "4.6.3"},
 		{"kms:DescribeKey", s.KeyARN, "3.1.4"},
@@ -41,7 +41,7 @@ func (s *CopyImage) Rights() []Right {
 	}
 	for _, key := range s.FromKeyARNs {
 		for _, action := range []string{"kms:DescribeKey", "kms:CreateGrant", "kms:Decrypt", "kms:ReEncryptFrom"} {
-			rights = append(rights, Right{action, key, "3.1.3"})
+			rights = append(rights, Permission{action, key, "3.1.3"})
 		}
 	}
 	return rights
@@ -52,18 +52,18 @@ func (s *CopyImage) Copies() Copied {
 	return Copied{Source: s.Image, FromRegion: s.FromRegion, GiB: s.GiB, Minutes: s.Minutes}
 }
 
-func (s *CopyImage) About() string { return s.Image.Known }
+func (s *CopyImage) ResourceID() string { return s.Image.Known }
 
 func (s *CopyImage) String() string {
-	if s.Found != "" {
-		return fmt.Sprintf("wait for %s (%d GiB), begun by an earlier run, in %s", s.Found, s.GiB, s.At)
+	if s.ResumeID != "" {
+		return fmt.Sprintf("wait for %s (%d GiB), begun by an earlier run, in %s", s.ResumeID, s.GiB, s.Location)
 	}
 	from, volumes := "", Count(len(s.Devices), "volume", "volumes")
-	if s.FromRegion != s.At.Region {
+	if s.FromRegion != s.Location.Region {
 		from = " from " + s.FromRegion
 	}
-	if s.For == (Place{}) {
-		return fmt.Sprintf("stage %s, %d GiB in %s%s in %s", s.Image.image(), s.GiB, volumes, from, s.At)
+	if s.Destination == (Location{}) {
+		return fmt.Sprintf("stage %s, %d GiB in %s%s in %s", s.Image.image(), s.GiB, volumes, from, s.Location)
 	}
-	return fmt.Sprintf("copy %s, %d GiB in %s%s to %s%s", s.Image.image(), s.GiB, volumes, from, s.At, within(s.Minutes))
+	return fmt.Sprintf("copy %s, %d GiB in %s%s to %s%s", s.Image.image(), s.GiB, volumes, from, s.Location, within(s.Minutes))
 }

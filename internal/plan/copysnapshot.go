@@ -11,7 +11,7 @@ import (
 
 // CopySnapshot makes an encrypted copy in At (rules 1.3.8, 4.1.1). It ends when the copy is completed. Undone by deleting it.
 type CopySnapshot struct {
-	Head
+	Base
 	Source      Ref
 	FromRegion  string
 	FromKeyARN  string // what the source is encrypted with; "" when it is not, or a step makes it
@@ -28,11 +28,11 @@ type CopySnapshot struct {
 }
 
 // Rights of the step: EC2 asks for the copy and for its source (6.5); of KMS the documented set (3.1.2 to 3.1.4, 3.1.10).
-func (s *CopySnapshot) Rights() []Right {
-	rights := []Right{
-		{"ec2:CopySnapshot", s.At.snapshot("*"), "6.5"},
-		{"ec2:CopySnapshot", Place{Region: s.FromRegion}.snapshot(s.Source.Known), "6.5"},
-		{"ec2:CreateTags", s.At.snapshot("*"), "6.5"},
+func (s *CopySnapshot) Permissions() []Permission {
+	rights := []Permission{
+		{"ec2:CopySnapshot", s.Location.snapshot("*"), "6.5"},
+		{"ec2:CopySnapshot", Location{Region: s.FromRegion}.snapshot(s.Source.Known), "6.5"},
+		{"ec2:CreateTags", s.Location.snapshot("*"), "6.5"},
 		{"ec2:DescribeSnapshots", "*", "4.2.2"},
 		{"kms:DescribeKey", s.KeyARN, "3.1.4"},
 		{"kms:CreateGrant", s.KeyARN, "3.1.4"},
@@ -40,29 +40,29 @@ func (s *CopySnapshot) Rights() []Right {
 	}
 	if s.FromKeyARN != "" {
 		for _, action := range []string{"kms:DescribeKey", "kms:CreateGrant", "kms:Decrypt", "kms:ReEncryptFrom"} {
-			rights = append(rights, Right{action, s.FromKeyARN, "3.1.3"})
+			rights = append(rights, Permission{action, s.FromKeyARN, "3.1.3"})
 		}
 	}
 	return rights
 }
 
-func (s *CopySnapshot) About() string { return s.Source.Known }
+func (s *CopySnapshot) ResourceID() string { return s.Source.Known }
 
 func (s *CopySnapshot) String() string {
-	if s.Found != "" {
-		return fmt.Sprintf("wait for %s (%s, %d GiB), begun by an earlier run, in %s", s.Found, s.Device, s.GiB, s.At)
+	if s.ResumeID != "" {
+		return fmt.Sprintf("wait for %s (%s, %d GiB), begun by an earlier run, in %s", s.ResumeID, s.Device, s.GiB, s.Location)
 	}
 	from := ""
-	if s.FromRegion != s.At.Region {
+	if s.FromRegion != s.Location.Region {
 		from = " from " + s.FromRegion
 	}
 	if s.Trial {
-		return fmt.Sprintf("try a copy of the canary to %s under %s", s.At, s.KeyARN)
+		return fmt.Sprintf("try a copy of the canary to %s under %s", s.Location, s.KeyARN)
 	}
-	if s.For == (Place{}) {
-		return fmt.Sprintf("stage %s, %d GiB%s in %s", s.Source.of(s.Device), s.GiB, from, s.At)
+	if s.Destination == (Location{}) {
+		return fmt.Sprintf("stage %s, %d GiB%s in %s", s.Source.of(s.Device), s.GiB, from, s.Location)
 	}
-	return fmt.Sprintf("copy %s, %d GiB%s to %s%s", s.Source.of(s.Device), s.GiB, from, s.At, within(s.Minutes))
+	return fmt.Sprintf("copy %s, %d GiB%s to %s%s", s.Source.of(s.Device), s.GiB, from, s.Location, within(s.Minutes))
 }
 
 // Copies says what the step moves.

@@ -7,7 +7,7 @@ import "fmt"
 
 // CreateGrant lets a principal use a key. The same name with the same parameters is the same grant, however often it is made (rule 3.2.6).
 type CreateGrant struct {
-	Head
+	Base
 	KeyARN     string
 	Name       string
 	Grantee    string   // ARN
@@ -17,19 +17,19 @@ type CreateGrant struct {
 }
 
 // Rights of the step.
-func (s *CreateGrant) Rights() []Right {
+func (s *CreateGrant) Permissions() []Permission {
 	if s.Lasting {
-		return []Right{{"kms:CreateGrant", s.KeyARN, "8.3"}}
+		return []Permission{{"kms:CreateGrant", s.KeyARN, "8.3"}}
 	}
-	return []Right{{"kms:CreateGrant", s.KeyARN, "3.2.6"}}
+	return []Permission{{"kms:CreateGrant", s.KeyARN, "3.2.6"}}
 }
 
 // Granted is the grant that the step makes, without its id.
-func (s *CreateGrant) Granted() Granted {
-	return Granted{At: s.At, KeyARN: s.KeyARN, Name: s.Name, Grantee: s.Grantee, Operations: s.Operations}
+func (s *CreateGrant) Granted() KeyGrantResult {
+	return KeyGrantResult{At: s.Location, KeyARN: s.KeyARN, Name: s.Name, Grantee: s.Grantee, Operations: s.Operations}
 }
 
-func (s *CreateGrant) About() string { return s.KeyARN }
+func (s *CreateGrant) ResourceID() string { return s.KeyARN }
 
 func (s *CreateGrant) String() string {
 	if !s.Lasting {

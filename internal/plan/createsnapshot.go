@@ -12,7 +12,7 @@ import (
 // CreateSnapshot makes a snapshot of a volume, under the volume's key, and ends when it is completed (rule 1.2.1). One that cannot be made is
 // told, and is no failure: it makes nothing. Undone by deleting it.
 type CreateSnapshot struct {
-	Head
+	Base
 	Volume      Ref
 	KeyARN      string // of the volume
 	GiB         int64
@@ -23,32 +23,34 @@ type CreateSnapshot struct {
 }
 
 // Rights of the step. A snapshot takes none on the key.
-func (s *CreateSnapshot) Rights() []Right {
-	return []Right{
-		{"ec2:CreateSnapshot", s.At.snapshot(""), "1.2.1"},
-		{"ec2:CreateSnapshot", s.At.owned("volume", s.Volume.Known), "1.2.1"},
-		{"ec2:CreateTags", s.At.snapshot(""), "9.4"},
+func (s *CreateSnapshot) Permissions() []Permission {
+	return []Permission{
+		{"ec2:CreateSnapshot", s.Location.snapshot(""), "1.2.1"},
+		{"ec2:CreateSnapshot", s.Location.owned("volume", s.Volume.Known), "1.2.1"},
+		{"ec2:CreateTags", s.Location.snapshot(""), "9.4"},
 		{"ec2:DescribeSnapshots", "*", "4.2.2"},
 	}
 }
 
-func (s *CreateSnapshot) About() string { return s.Volume.Known }
+func (s *CreateSnapshot) ResourceID() string { return s.Volume.Known }
 
 func (s *CreateSnapshot) String() string {
-	return fmt.Sprintf("make the canary in %s: an empty snapshot of %d GiB", s.At, s.GiB)
+	return fmt.Sprintf("make the canary in %s: an empty snapshot of %d GiB", s.Location, s.GiB)
 }
 
 // VerifySnapshot compares a completed copy with what was wanted (4.6.1).
 type VerifySnapshot struct {
-	Head
-	Wanted
+	Base
+	ExpectedSnapshot
 }
 
 // Rights of the step: those of the look at the copy's end.
-func (s *VerifySnapshot) Rights() []Right { return []Right{{"ec2:DescribeSnapshots", "*", "4.6.1"}} }
+func (s *VerifySnapshot) Permissions() []Permission {
+	return []Permission{{"ec2:DescribeSnapshots", "*", "4.6.1"}}
+}
 
-func (s *VerifySnapshot) About() string { return s.Snapshot.Known }
+func (s *VerifySnapshot) ResourceID() string { return s.Snapshot.Known }
 
 func (s *VerifySnapshot) String() string {
-	return "verify the copied canary in " + s.At.String() + ": owner, size, key"
+	return "verify the copied canary in " + s.Location.String() + ": owner, size, key"
 }

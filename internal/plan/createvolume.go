@@ -12,7 +12,7 @@ import (
 // CreateVolume makes an empty encrypted volume, and ends when it is available (rule 1.1.10). One that cannot be made is told, and is no
 // failure: it makes nothing. Undone by DeleteVolume.
 type CreateVolume struct {
-	Head
+	Base
 	KeyARN  string
 	GiB     int64
 	Tags    map[string]string
@@ -21,10 +21,10 @@ type CreateVolume struct {
 }
 
 // Rights of the step; of KMS those that a new volume was observed to take (A.4.8).
-func (s *CreateVolume) Rights() []Right {
-	return []Right{
-		{"ec2:CreateVolume", s.At.owned("volume", ""), "1.1.10"},
-		{"ec2:CreateTags", s.At.owned("volume", ""), "9.4"},
+func (s *CreateVolume) Permissions() []Permission {
+	return []Permission{
+		{"ec2:CreateVolume", s.Location.owned("volume", ""), "1.1.10"},
+		{"ec2:CreateTags", s.Location.owned("volume", ""), "9.4"},
 		{"ec2:DescribeAvailabilityZones", "*", "1.1.10"},
 		{"ec2:DescribeVolumes", "*", "A.4.7"},
 		{"kms:CreateGrant", s.KeyARN, "A.4.8"},
@@ -32,28 +32,28 @@ func (s *CreateVolume) Rights() []Right {
 	}
 }
 
-func (s *CreateVolume) About() string { return s.KeyARN }
+func (s *CreateVolume) ResourceID() string { return s.KeyARN }
 
 func (s *CreateVolume) String() string {
-	return fmt.Sprintf("make an empty volume of %d GiB in %s under %s", s.GiB, s.At, s.KeyARN)
+	return fmt.Sprintf("make an empty volume of %d GiB in %s under %s", s.GiB, s.Location, s.KeyARN)
 }
 
 // DeleteVolume removes a volume that was made for a snapshot of it.
 type DeleteVolume struct {
-	Head
+	Base
 	Volume Ref
 }
 
 // Rights of the step.
-func (s *DeleteVolume) Rights() []Right {
-	return []Right{{"ec2:DeleteVolume", s.At.owned("volume", s.Volume.Known), "2.5.8"}}
+func (s *DeleteVolume) Permissions() []Permission {
+	return []Permission{{"ec2:DeleteVolume", s.Location.owned("volume", s.Volume.Known), "2.5.8"}}
 }
 
-func (s *DeleteVolume) About() string { return s.Volume.Known }
+func (s *DeleteVolume) ResourceID() string { return s.Volume.Known }
 
 func (s *DeleteVolume) String() string {
 	if s.Volume.Known != "" {
-		return fmt.Sprintf("delete %s, which an earlier run left, in %s", s.Volume.Known, s.At)
+		return fmt.Sprintf("delete %s, which an earlier run left, in %s", s.Volume.Known, s.Location)
 	}
-	return fmt.Sprintf("delete the empty volume in %s", s.At)
+	return fmt.Sprintf("delete the empty volume in %s", s.Location)
 }

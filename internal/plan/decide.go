@@ -16,8 +16,8 @@ func Decide(req Request, facts Facts) Plan {
 	for i := range destinations {
 		destinations[i].Optional = destinations[i].Optional || destinations[i].skips(facts)
 	}
-	p.Findings = append(requestTroubles(req, destinations), findings...)
-	p.Findings = append(p.Findings, sourceTroubles(req, facts)...)
+	p.Findings = append(validateRequest(req, destinations), findings...)
+	p.Findings = append(p.Findings, validateSources(req, facts)...)
 	open, findings := openDestinations(req, facts, destinations)
 	p.Findings = append(p.Findings, findings...)
 	supplies, findings := route(req, facts, destinations, open)
@@ -31,14 +31,14 @@ func Decide(req Request, facts Facts) Plan {
 		p.Destinations = append(p.Destinations, planned)
 	}
 	sharers, findings := Sharers(req, facts)
-	p.Findings = append(append(p.Findings, findings...), sharerTroubles(facts, sharers, destinations, supplies)...)
+	p.Findings = append(append(p.Findings, findings...), validateSharers(facts, sharers, destinations, supplies)...)
 	p.Shares = sharePlans(req, supplies, sharers)
 	p.Findings = append(p.Findings, unseenFindings(facts)...)
 	if p.Refused() {
 		return p
 	}
 	p.Ways = ways(req, facts, destinations)
-	p.Findings = append(p.Findings, paceTroubles(facts, open)...)
+	p.Findings = append(p.Findings, validateDurations(facts, open)...)
 	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
 	p.Findings = append(p.Findings, foreignFindings(req, facts, destinations, supplies)...)
 	p.Findings = append(p.Findings, retentionFindings(req, facts, open)...)
@@ -51,14 +51,14 @@ func Decide(req Request, facts Facts) Plan {
 }
 
 // sourceTroubles are the reasons why the images cannot be handed on, or will not be made.
-func sourceTroubles(req Request, facts Facts) []Finding {
+func validateSources(req Request, facts Facts) []Finding {
 	var found []Finding
 	if req.Intent != nil {
 		_, found = Predict(req, facts)
 	}
 	for _, source := range req.Images {
 		if image := facts.Images[source.Region]; req.Intent == nil || image.Image != nil {
-			found = append(found, imageTroubles(source, image, facts.Source.Account)...)
+			found = append(found, validateImage(source, image, facts.Source.Account)...)
 		}
 	}
 	return found
@@ -74,7 +74,7 @@ func openDestinations(req Request, facts Facts, destinations []Destination) (ope
 	}
 	var refused []refusal
 	for _, d := range destinations {
-		troubles := destinationTroubles(req, d, facts)
+		troubles := validateDestination(req, d, facts)
 		if !slices.ContainsFunc(troubles, func(f Finding) bool { return f.Level == Refused }) {
 			open, findings = append(open, d), append(findings, troubles...)
 			continue
@@ -100,10 +100,10 @@ func openDestinations(req Request, facts Facts, destinations []Destination) (ope
 func Clean(req Request, facts Facts) Plan {
 	var p Plan
 	destinations, findings := Expand(req, facts)
-	p.Findings = append(requestTroubles(req, destinations), findings...)
+	p.Findings = append(validateRequest(req, destinations), findings...)
 	var open []Destination
 	for _, d := range destinations {
-		if f := closed(d, facts); f != nil {
+		if f := unreachableReason(d, facts); f != nil {
 			f.Level = Warning
 			p.Findings = append(p.Findings, *f)
 			continue
@@ -126,17 +126,17 @@ func Clean(req Request, facts Facts) Plan {
 
 // requestTroubles is what is missing as a whole. It is judged here and not when the template is read, because a list whose
 // elements are not known yet arrives empty there.
-func requestTroubles(req Request, destinations []Destination) []Finding {
+func validateRequest(req Request, destinations []Destination) []Finding {
 	var found []Finding
 	if len(req.Images) == 0 {
-		found = append(found, Finding{Level: Refused, Summary: "there is no image to hand on", Because: "the artifact names none"})
+		found = append(found, Finding{Level: Refused, Summary: "there is no image to hand on", Detail: "the artifact names none"})
 	}
 	if req.PublishAll && !req.Publishes() {
-		found = append(found, Finding{Level: Warning, Field: "publish", Summary: `publish = "all" has no effect`, Because: "no target has an ssm_parameter or a launch_template", Next: "leave it out"})
+		found = append(found, Finding{Level: Warning, Field: "publish", Summary: `publish = "all" has no effect`, Detail: "no target has an ssm_parameter or a launch_template", Remediation: "leave it out"})
 	}
 	if len(destinations)+len(req.Shares) == 0 {
 		found = append(found, Finding{Level: Refused, Field: "target", Summary: "there is no destination",
-			Because: "no target block names an account, and there is no share block", Next: "add a target block with account_ids"})
+			Detail: "no target block names an account, and there is no share block", Remediation: "add a target block with account_ids"})
 	}
 	return found
 }
@@ -153,15 +153,17 @@ func unseenFindings(facts Facts) []Finding {
 		if unseen.Vital && !facts.needs(unseen.At) { // copies go there straight
 			f.Level, f.Summary = Warning, unseen.Refusal.Operation+" was refused, and nothing is staged in "+unseen.At.Region
 		}
-		if !slices.ContainsFunc(found, func(o Finding) bool { return o.At == f.At && o.Operation == f.Operation && o.Level == f.Level }) {
+		if !slices.ContainsFunc(found, func(o Finding) bool {
+			return o.Location == f.Location && o.Operation == f.Operation && o.Level == f.Level
+		}) {
 			found = append(found, f)
 		}
 	}
 	return found
 }
 
-func (u Unseen) finding() Finding {
-	f := Finding{Level: Warning, At: u.At, Operation: u.Refusal.Operation, Resource: u.Resource, Because: u.Refusal.Error(),
+func (u FailedLookup) finding() Finding {
+	f := Finding{Level: Warning, Location: u.At, Operation: u.Refusal.Operation, Resource: u.Resource, Detail: u.Refusal.Error(),
 		Summary: u.Refusal.Operation + " was refused, and the plan is made without what it shows"}
 	if u.Vital {
 		f.Level, f.Summary = Refused, u.Refusal.Operation+" was refused, and nothing is done without what it shows"
@@ -169,7 +171,7 @@ func (u Unseen) finding() Finding {
 	return f
 }
 
-func imagePlan(source SourceImage, facts Facts, supplies []*supply, open []Destination) ImagePlan {
+func imagePlan(source SourceImage, facts Facts, supplies []*shareSource, open []Destination) ImagePlan {
 	image := facts.Images[source.Region]
 	p := ImagePlan{Account: facts.Source.Account, Region: source.Region, ImageID: source.ImageID, Causes: causes(source.Region, image, facts)}
 	for _, v := range volumes(image) {
@@ -177,8 +179,8 @@ func imagePlan(source SourceImage, facts Facts, supplies []*supply, open []Desti
 		if slices.ContainsFunc(open, func(d Destination) bool { return d.At.Account == facts.Source.Account && d.FromRegion == source.Region }) {
 			device.Why = "copied by its owner"
 		}
-		if i := slices.IndexFunc(supplies, func(s *supply) bool { return s.at.Region == source.Region }); i >= 0 {
-			item := supplies[i].items[slices.IndexFunc(supplies[i].items, func(item item) bool { return item.id() == v.id() })]
+		if i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.at.Region == source.Region }); i >= 0 {
+			item := supplies[i].items[slices.IndexFunc(supplies[i].items, func(item sourceVolume) bool { return item.id() == v.id() })]
 			device.Staged, device.Why = item.staged, item.why
 			if item.staged {
 				device.StageKeyARN = supplies[i].keyARN
@@ -189,7 +191,7 @@ func imagePlan(source SourceImage, facts Facts, supplies []*supply, open []Desti
 	return p
 }
 
-func destinationPlan(req Request, d Destination, facts Facts, supplies []*supply) DestinationPlan {
+func destinationPlan(req Request, d Destination, facts Facts, supplies []*shareSource) DestinationPlan {
 	image := facts.Images[d.FromRegion]
 	p := DestinationPlan{At: d.At, Target: d.Target, Optional: d.Optional, FromRegion: d.FromRegion, Name: d.Name, KeyARN: destinationKeyARN(d, facts),
 		Method: d.Method, MethodWhy: d.MethodWhy}

@@ -15,9 +15,9 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 const (
@@ -42,9 +42,9 @@ func world() (plan.Request, plan.Facts) {
 	}
 	facts := plan.Facts{
 		At:     time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC),
-		Source: plan.Identity{Account: source, ARN: "arn:aws:iam::111111111111:root", Partition: "aws"},
+		Source: plan.CallerIdentity{Account: source, ARN: "arn:aws:iam::111111111111:root", Partition: "aws"},
 		Images: map[string]plan.Image{tokyo: image()},
-		Keys: map[plan.Place]map[string]plan.Key{
+		Keys: map[plan.Location]map[string]plan.Key{
 			{Account: source, Region: tokyo}: {
 				"alias/golden-source":            key(source, tokyo, "cust"),
 				keyARN(source, tokyo, "cust"):    key(source, tokyo, "cust"),
@@ -52,13 +52,13 @@ func world() (plan.Request, plan.Facts) {
 			},
 			{Account: source, Region: oregon}: {"alias/golden-source": key(source, oregon, "cust")},
 		},
-		Sites: map[plan.Place]plan.Site{},
+		Sites: map[plan.Location]plan.DestinationFacts{},
 	}
 	for _, account := range others {
 		for _, region := range []string{tokyo, oregon} {
-			at := plan.Place{Account: account, Region: region}
+			at := plan.Location{Account: account, Region: region}
 			facts.Keys[at] = map[string]plan.Key{"alias/golden-" + region: key(account, region, "own")}
-			facts.Sites[at] = plan.Site{Identity: plan.Identity{Account: account, ARN: "arn:aws:sts::" + account + ":assumed-role/golden-image-target/s", Partition: "aws"}}
+			facts.Sites[at] = plan.DestinationFacts{Identity: plan.CallerIdentity{Account: account, ARN: "arn:aws:sts::" + account + ":assumed-role/golden-image-target/s", Partition: "aws"}}
 		}
 	}
 	return req, facts
@@ -113,7 +113,7 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 	holds := func(t *testing.T, p plan.Plan) {
 		var out strings.Builder
 		for _, s := range p.Steps {
-			fmt.Fprintf(&out, "%-40s %s\n", s.Base().Step, s)
+			fmt.Fprintf(&out, "%-40s %s\n", s.Meta().ID, s)
 		}
 		fmt.Fprintf(&out, "%d copies, %d GiB stored, %d GiB between Regions, %s\n", p.Estimate.Copies, p.Estimate.GiBStored, p.Estimate.GiBTransferred, p.Estimate.Takes)
 		golden.Equal(t, "testdata/"+filepath.Base(t.Name())+".golden", out.String())
@@ -121,7 +121,7 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 	for name, change := range map[string]func(*plan.Request, *plan.Facts){
 		"three volumes, three accounts, two Regions": func(*plan.Request, *plan.Facts) {},
 		"no source key in the other Region: straight across": func(_ *plan.Request, f *plan.Facts) {
-			f.Keys[plan.Place{Account: source, Region: oregon}] = map[string]plan.Key{"alias/golden-source": {}}
+			f.Keys[plan.Location{Account: source, Region: oregon}] = map[string]plan.Key{"alias/golden-source": {}}
 		},
 		"one account in the other Region: straight, from what is staged for others": func(r *plan.Request, _ *plan.Facts) {
 			away := r.Targets[0]
@@ -131,8 +131,8 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 		},
 		"into the source account: no stage, no share": func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].AccountIDs, r.Targets[0].Roles, r.Targets[0].Regions = []string{source}, nil, nil
-			at := plan.Place{Account: source, Region: tokyo}
-			f.Sites[at] = plan.Site{Identity: f.Source}
+			at := plan.Location{Account: source, Region: tokyo}
+			f.Sites[at] = plan.DestinationFacts{Identity: f.Source}
 			f.Keys[at]["alias/golden-"+tokyo] = key(source, tokyo, "own")
 		},
 		"by image: staged, shared, copied, deregistered": func(r *plan.Request, f *plan.Facts) {
@@ -144,8 +144,8 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 		},
 		"by image into the source account: no stage, no share": func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].AccountIDs, r.Targets[0].Roles, r.Targets[0].Regions, r.Targets[0].Method = []string{source}, nil, nil, plan.ByImage
-			at := plan.Place{Account: source, Region: tokyo}
-			f.Sites[at] = plan.Site{Identity: f.Source}
+			at := plan.Location{Account: source, Region: tokyo}
+			f.Sites[at] = plan.DestinationFacts{Identity: f.Source}
 			f.Keys[at]["alias/golden-"+tokyo] = key(source, tokyo, "own")
 		},
 		"a name that is taken: freed when the copies are there": func(r *plan.Request, f *plan.Facts) {
@@ -202,7 +202,7 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 
 // taken lets another image of an account have the wanted name.
 func taken(f *plan.Facts, account string) {
-	at := plan.Place{Account: account, Region: tokyo}
+	at := plan.Location{Account: account, Region: tokyo}
 	s := f.Sites[at]
 	s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), DeregistrationProtection: aws.String("disabled")}
 	f.Sites[at] = s
@@ -218,25 +218,25 @@ func under(f *plan.Facts, key string) {
 // inOrder checks that every step stands after all it waits for, and that references are waited for.
 func inOrder(t *testing.T, steps []plan.Step) {
 	t.Helper()
-	seen := map[plan.ID]bool{}
+	seen := map[plan.StepID]bool{}
 	for _, s := range steps {
-		h := s.Base()
-		if seen[h.Step] {
-			t.Errorf("two steps %s", h.Step)
+		h := s.Meta()
+		if seen[h.ID] {
+			t.Errorf("two steps %s", h.ID)
 		}
-		for _, waited := range slices.Concat(h.Needs, h.After) {
+		for _, waited := range slices.Concat(h.DependsOn, h.RunsAfter) {
 			if !seen[waited] {
-				t.Errorf("%s waits for %s, which does not stand before it", h.Step, waited)
+				t.Errorf("%s waits for %s, which does not stand before it", h.ID, waited)
 			}
 		}
-		seen[h.Step] = true
+		seen[h.ID] = true
 	}
 }
 
 // TestRefusalsNameFieldCauseAndNextStep goes through everything that stands against a plan; the golden file is what people read.
 func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
-	at := plan.Place{Account: "999999999999", Region: tokyo}
-	home := plan.Place{Account: source, Region: tokyo}
+	at := plan.Location{Account: "999999999999", Region: tokyo}
+	home := plan.Location{Account: source, Region: tokyo}
 	ownKey := func(change func(*kmstypes.KeyMetadata)) func(*plan.Request, *plan.Facts) {
 		return func(_ *plan.Request, f *plan.Facts) { change(f.Keys[at]["alias/golden-"+tokyo].Metadata) }
 	}
@@ -250,7 +250,7 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 			f.Images[tokyo].Snapshots["snap-0a"] = s
 		}
 	}
-	site := func(change func(*plan.Site)) func(*plan.Request, *plan.Facts) {
+	site := func(change func(*plan.DestinationFacts)) func(*plan.Request, *plan.Facts) {
 		return func(_ *plan.Request, f *plan.Facts) {
 			s := f.Sites[at]
 			change(&s)
@@ -265,19 +265,21 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"no image", func(r *plan.Request, _ *plan.Facts) { r.Images = nil }},
 		{"account and Region named twice", func(r *plan.Request, _ *plan.Facts) { r.Targets = append(r.Targets, r.Targets[0]) }},
 		{"no credentials for the target", func(r *plan.Request, _ *plan.Facts) { r.Targets[0].Roles = nil }},
-		{"role that cannot be assumed", site(func(s *plan.Site) {
-			*s = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "User is not authorized"}}
+		{"role that cannot be assumed", site(func(s *plan.DestinationFacts) {
+			*s = plan.DestinationFacts{Err: &plan.APIError{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "User is not authorized"}}
 		})},
-		{"Region not enabled", site(func(s *plan.Site) {
-			s.Err = &plan.Refusal{Operation: "ec2:DescribeImages", Status: 401, Code: "AuthFailure", Message: "AWS was not able to validate the provided access credentials"}
+		{"Region not enabled", site(func(s *plan.DestinationFacts) {
+			s.Err = &plan.APIError{Operation: "ec2:DescribeImages", Status: 401, Code: "AuthFailure", Message: "AWS was not able to validate the provided access credentials"}
 		})},
 		{"a Region that does not exist", func(r *plan.Request, f *plan.Facts) {
 			f.Regions, r.Targets[0].Regions = []string{tokyo, oregon}, []string{"ap-northeast-11"}
 		}},
-		{"role of another account", site(func(s *plan.Site) {
-			*s = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Message: "they belong to account 222222222222"}}
+		{"role of another account", site(func(s *plan.DestinationFacts) {
+			*s = plan.DestinationFacts{Err: &plan.APIError{Operation: "sts:AssumeRole", Message: "they belong to account 222222222222"}}
 		})},
-		{"name taken", site(func(s *plan.Site) { s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb")} })},
+		{"name taken", site(func(s *plan.DestinationFacts) {
+			s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb")}
+		})},
 		{"name taken by the image that is handed on", func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
 			s := f.Sites[at]
@@ -296,7 +298,7 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 			taken := ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), OwnerId: aws.String(at.Account), Name: aws.String("golden"),
 				Tags: []ec2types.Tag{{Key: aws.String(origin.Source), Value: aws.String(mark.Source())}}}
 			s := f.Sites[at]
-			s.NameUsed, f.Earlier = &taken, map[plan.Place]plan.Earlier{at: {Images: []ec2types.Image{taken}}}
+			s.NameUsed, f.Earlier = &taken, map[plan.Location]plan.ExistingResources{at: {Images: []ec2types.Image{taken}}}
 			f.Sites[at] = s
 		}},
 		{"name that AWS does not take", func(r *plan.Request, _ *plan.Facts) { r.Targets[0].AMIName = "golden?" }},
@@ -308,7 +310,7 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 			}
 		}},
 		{"target key missing", func(_ *plan.Request, f *plan.Facts) {
-			f.Keys[at] = map[string]plan.Key{"alias/golden-" + tokyo: {Err: &plan.Refusal{Operation: "kms:DescribeKey", Status: 400, Code: "NotFoundException", Message: "Alias is not found."}}}
+			f.Keys[at] = map[string]plan.Key{"alias/golden-" + tokyo: {Err: &plan.APIError{Operation: "kms:DescribeKey", Status: 400, Code: "NotFoundException", Message: "Alias is not found."}}}
 		}},
 		{"target key disabled", ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStateDisabled })},
 		{"target key pending import", ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStatePendingImport })},
@@ -326,7 +328,7 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"target key that may not be described", func(r *plan.Request, f *plan.Facts) {
 			arn := keyARN("222222222222", tokyo, "third")
 			r.Targets[0].KMSKeyID = plan.Text(arn)
-			f.Keys[at][arn] = plan.Key{Err: &plan.Refusal{Operation: "kms:DescribeKey", Status: 400, Code: "AccessDeniedException", Message: "no"}}
+			f.Keys[at][arn] = plan.Key{Err: &plan.APIError{Operation: "kms:DescribeKey", Status: 400, Code: "AccessDeniedException", Message: "no"}}
 		}},
 		{"no kms_key_id while a snapshot is under aws/ebs", func(r *plan.Request, _ *plan.Facts) { r.KMSKeyID = "" }},
 		{"source key that AWS manages", func(r *plan.Request, f *plan.Facts) {
@@ -433,15 +435,15 @@ func TestRunGoesOnWithoutWhatMayFail(t *testing.T) {
 		req, facts := world()
 		req.Targets[0].Regions, req.Targets[0].Optional, req.MaxFailedTargets = nil, c.optional, c.max
 		for _, account := range others[:c.refused] {
-			facts.Sites[plan.Place{Account: account, Region: tokyo}] = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Code: "AccessDenied"}}
+			facts.Sites[plan.Location{Account: account, Region: tokyo}] = plan.DestinationFacts{Err: &plan.APIError{Operation: "sts:AssumeRole", Code: "AccessDenied"}}
 		}
 		p := plan.Decide(req, facts)
 		if p.Refused() == c.goesOn || (len(p.Steps) > 0) != c.goesOn {
 			t.Errorf("%s: refused %v with %d steps", c.name, p.Refused(), len(p.Steps))
 		}
 		for _, s := range p.Steps {
-			if at := s.Base().For; at != (plan.Place{}) && facts.Sites[at].Err != nil {
-				t.Errorf("%s: step %s for a destination that is refused", c.name, s.Base().Step)
+			if at := s.Meta().Destination; at != (plan.Location{}) && facts.Sites[at].Err != nil {
+				t.Errorf("%s: step %s for a destination that is refused", c.name, s.Meta().ID)
 			}
 		}
 		left := 0
@@ -459,14 +461,14 @@ func TestRunGoesOnWithoutWhatMayFail(t *testing.T) {
 // A source account may be kept out of a Region of its targets: nothing of it is needed there.
 func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T) {
 	req, facts := world()
-	at := plan.Place{Account: source, Region: oregon}
+	at := plan.Location{Account: source, Region: oregon}
 	facts.Unseen = blinded(at, "ec2:DescribeSnapshots")
 	p := plan.Decide(req, facts)
-	if p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.At == at && f.Level == plan.Warning }) {
+	if p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Location == at && f.Level == plan.Warning }) {
 		t.Errorf("%+v", p.Findings)
 	}
 	for _, s := range p.Steps {
-		if s.Base().At == at {
+		if s.Meta().Location == at {
 			t.Errorf("%s", s)
 		}
 	}
@@ -475,8 +477,8 @@ func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T)
 	}
 	served := req
 	served.Targets = append(slices.Clone(req.Targets), plan.Target{Name: "own", AccountIDs: []string{source}, Regions: []string{oregon}, KMSKeyID: "alias/golden-source"})
-	facts.Sites[at] = plan.Site{Identity: facts.Source}
-	if p := plan.Decide(served, facts); !p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.At == at && strings.HasPrefix(f.Field, `target "own"`) }) {
+	facts.Sites[at] = plan.DestinationFacts{Identity: facts.Source}
+	if p := plan.Decide(served, facts); !p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Location == at && strings.HasPrefix(f.Field, `target "own"`) }) {
 		t.Errorf("the source account is to have the image there, where nothing can be seen: %+v", p.Findings)
 	}
 	facts.Unseen[0].At.Region = tokyo // where the image is
@@ -491,13 +493,13 @@ func TestAKeyThatOnlyEC2MayLookAtIsUsedByItsARN_3_2_4(t *testing.T) {
 	for asked, refused := range map[string]bool{keyARN(source, tokyo, "cust"): false, "alias/golden-source": true, aliasARN: true} {
 		req, facts := world()
 		req.Targets[0].Regions, req.KMSKeyID = []string{tokyo}, asked
-		facts.Keys[plan.Place{Account: source, Region: tokyo}][asked] = plan.Key{Err: &plan.Refusal{Operation: "kms:DescribeKey", Code: "AccessDeniedException"}}
+		facts.Keys[plan.Location{Account: source, Region: tokyo}][asked] = plan.Key{Err: &plan.APIError{Operation: "kms:DescribeKey", Code: "AccessDeniedException"}}
 		p := plan.Decide(req, facts)
 		if p.Refused() != refused {
 			t.Errorf("%s: %+v", asked, p.Findings)
 		}
 		for _, s := range p.Steps {
-			if c, is := s.(*plan.CopySnapshot); is && c.For == (plan.Place{}) && c.KeyARN != asked {
+			if c, is := s.(*plan.CopySnapshot); is && c.Destination == (plan.Location{}) && c.KeyARN != asked {
 				t.Errorf("staged under %s", c.KeyARN)
 			}
 		}
@@ -539,9 +541,9 @@ func TestTooManyAccountsToRememberAreRefusedBeforeAnythingIsDone_9_4(t *testing.
 
 // written is a finding in a golden file.
 func written(f plan.Finding) string {
-	text := fmt.Sprintf("%s %s [%s] %s: %s\n  because: %s\n", f.Level, f.Field, f.Rule, f.At, f.Summary, f.Because)
-	if f.Next != "" {
-		text += "  next: " + f.Next + "\n"
+	text := fmt.Sprintf("%s %s [%s] %s: %s\n  because: %s\n", f.Level, f.Field, f.Reference, f.Location, f.Summary, f.Detail)
+	if f.Remediation != "" {
+		text += "  next: " + f.Remediation + "\n"
 	}
 	return text
 }

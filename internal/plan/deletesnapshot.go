@@ -7,18 +7,18 @@ import "fmt"
 
 // DeleteSnapshot removes a staged snapshot that this run made, once every copy of it succeeded.
 type DeleteSnapshot struct {
-	Head
+	Base
 	Snapshot Ref
 	Device   string // for messages; "" where the id says it
 }
 
 // Rights of the step.
-func (s *DeleteSnapshot) Rights() []Right {
-	return []Right{{"ec2:DeleteSnapshot", s.At.snapshot(s.Snapshot.Known), "2.5.8"}}
+func (s *DeleteSnapshot) Permissions() []Permission {
+	return []Permission{{"ec2:DeleteSnapshot", s.Location.snapshot(s.Snapshot.Known), "2.5.8"}}
 }
 
-func (s *DeleteSnapshot) About() string { return s.Snapshot.Known }
+func (s *DeleteSnapshot) ResourceID() string { return s.Snapshot.Known }
 
 func (s *DeleteSnapshot) String() string {
-	return fmt.Sprintf("delete %s in %s", s.Snapshot.of(s.Device), s.At)
+	return fmt.Sprintf("delete %s in %s", s.Snapshot.of(s.Device), s.Location)
 }

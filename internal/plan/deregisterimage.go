@@ -8,7 +8,7 @@ import "fmt"
 // DeregisterImage removes an image of ours: a staged one that nobody needs any more, or one that an earlier run made wrongly, and that its
 // seal proves to be ours. And, where the template asks for it, another one that has a name which it gives.
 type DeregisterImage struct {
-	Head
+	Base
 	Image         Ref
 	Name          string       // that another image has to leave (2.5.2); "": the image is ours
 	WithSnapshots bool         // they were made with it, and are of no use without it (9.11), or the template asks for it
@@ -17,14 +17,14 @@ type DeregisterImage struct {
 }
 
 // Rights of the step.
-func (s *DeregisterImage) Rights() []Right {
-	rights := []Right{{"ec2:DeregisterImage", s.At.image(s.Image.Known), "2.5.9"}}
+func (s *DeregisterImage) Permissions() []Permission {
+	rights := []Permission{{"ec2:DeregisterImage", s.Location.image(s.Image.Known), "2.5.9"}}
 	if s.Unless != nil {
-		rights = append(rights, Right{"ec2:DescribeImages", "*", "4.4.1"}, Right{"ec2:DescribeSnapshots", "*", "4.4.1"})
+		rights = append(rights, Permission{"ec2:DescribeImages", "*", "4.4.1"}, Permission{"ec2:DescribeSnapshots", "*", "4.4.1"})
 	}
 	if s.WithSnapshots {
 		for _, snapshot := range s.snapshots() {
-			rights = append(rights, Right{"ec2:DeleteSnapshot", s.At.snapshot(snapshot), "9.11"})
+			rights = append(rights, Permission{"ec2:DeleteSnapshot", s.Location.snapshot(snapshot), "9.11"})
 		}
 	}
 	return rights
@@ -37,7 +37,7 @@ func (s *DeregisterImage) snapshots() []string {
 	return s.Snapshots
 }
 
-func (s *DeregisterImage) About() string { return s.Image.Known }
+func (s *DeregisterImage) ResourceID() string { return s.Image.Known }
 
 func (s *DeregisterImage) String() string {
 	with := ""
@@ -48,5 +48,5 @@ func (s *DeregisterImage) String() string {
 	if s.Name != "" {
 		image += fmt.Sprintf(", which has the name %q,", s.Name)
 	}
-	return fmt.Sprintf("deregister %s%s in %s", image, with, s.At)
+	return fmt.Sprintf("deregister %s%s in %s", image, with, s.Location)
 }

@@ -12,10 +12,10 @@ import (
 var imageName = regexp.MustCompile(`^[A-Za-z0-9()\[\] ./'@_-]{3,128}$`)
 
 // destinationTroubles are the reasons why a destination cannot get its copy.
-func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
+func validateDestination(req Request, d Destination, facts Facts) []Finding {
 	site := facts.Sites[d.At]
 	finding := func(level Level, rule, option, summary, because, next string) Finding {
-		return Finding{Level: level, Rule: rule, Field: field(d.Target, option), At: d.At, Principal: site.Identity.ARN, Summary: summary, Because: because, Next: next}
+		return Finding{Level: level, Reference: rule, Field: field(d.Target, option), Location: d.At, Principal: site.Identity.ARN, Summary: summary, Detail: because, Remediation: next}
 	}
 	if !facts.HasRegion(d.At.Region) {
 		return []Finding{finding(Refused, "5.8", "regions", "there is no Region "+d.At.Region, "AWS does not list it for the partition "+facts.Source.Partition, "correct the name")}
@@ -24,12 +24,12 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 		return []Finding{finding(Refused, "5.10", "role_name", "there are no credentials for account "+d.At.Account,
 			"the source credentials belong to account "+facts.Source.Account, "give role_name, an assume_role block or profile")}
 	}
-	if f := closed(d, facts); f != nil {
+	if f := unreachableReason(d, facts); f != nil {
 		return []Finding{*f}
 	}
 	var found []Finding
 	key := facts.Keys[d.At][DestinationKey(d, facts)]
-	why, rule := key.trouble()
+	why, rule := key.whyUnusable()
 	switch {
 	case key.concealed(d.KMSKeyID, d.At.Region):
 		found = append(found, finding(Warning, "3.2.4", "kms_key_id", "the key could not be looked at", why,
@@ -43,22 +43,22 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 		found = append(found, f)
 	}
 	found = append(found, key.expiry(field(d.Target, "kms_key_id"), d.At, facts.At)...)
-	found = append(found, accessTroubles(req, d, facts)...)
+	found = append(found, validateKeyAccess(req, d, facts)...)
 	if len(d.Grants) > 0 && key.managedByAWS() {
 		f := finding(Refused, "8.1", "grant", "nobody can give grants on the key "+d.KMSKeyID, "AWS manages it; the service-linked roles of its account may use it as it is",
 			"leave out grant, or name a customer managed key")
 		f.Resource = key.arn()
 		found = append(found, f)
 	}
-	found = append(found, grantTroubles(d)...)
+	found = append(found, validateGrants(d)...)
 	if facts.Images[d.FromRegion].Image != nil && !imageName.MatchString(d.Name) {
 		found = append(found, finding(Refused, "2.5.3", "ami_name", fmt.Sprintf("%q cannot be the name of an image", d.Name),
 			"names have 3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _", "set ami_name"))
 	}
-	found = append(found, nameTroubles(req, d, facts)...)
-	found = append(found, methodTroubles(req, d, facts)...)
-	found = append(found, lifecycleTroubles(d, facts)...)
-	found = append(found, licenseTroubles(d)...)
+	found = append(found, validateName(req, d, facts)...)
+	found = append(found, validateMethod(req, d, facts)...)
+	found = append(found, validateLifecycle(d, facts)...)
+	found = append(found, validateLicenses(d)...)
 	if n := len(d.Tags) + ownTags; n > maxTags {
 		found = append(found, finding(Refused, "9.4", "tags", fmt.Sprintf("the image would have %d tags", n),
 			fmt.Sprintf("AWS lets a resource have %d, and %d of them say where ours come from", maxTags, ownTags), "give fewer tags"))
@@ -67,13 +67,13 @@ func destinationTroubles(req Request, d Destination, facts Facts) []Finding {
 		found = append(found, finding(Refused, "9.4", "snapshot_tags", fmt.Sprintf("the snapshots would have %d tags", n),
 			fmt.Sprintf("AWS lets a resource have %d, and %d of them say where ours come from", maxTags, ownTags), "give fewer tags"))
 	}
-	return append(found, pointerTroubles(req, d, facts)...)
+	return append(found, validatePublication(req, d, facts)...)
 }
 
 // closed says why nothing at all can be done at a destination; nil: something can.
-func closed(d Destination, facts Facts) *Finding {
+func unreachableReason(d Destination, facts Facts) *Finding {
 	if site := facts.Sites[d.At]; site.Err != nil {
-		f := siteTrouble(d, site, facts)
+		f := lookupFinding(d, site, facts)
 		return &f
 	}
 	unseen := facts.blind(d.At)
@@ -86,17 +86,17 @@ func closed(d Destination, facts Facts) *Finding {
 }
 
 // siteTrouble says why nothing can be done at a destination.
-func siteTrouble(d Destination, site Site, facts Facts) Finding {
+func lookupFinding(d Destination, site DestinationFacts, facts Facts) Finding {
 	option, rule := d.Via, "5.6"
 	if site.Identity.Account != "" {
 		option, rule = "regions", "5.8"
 	}
-	return Finding{Level: Refused, Rule: rule, Field: field(d.Target, option), At: d.At, Operation: site.Err.Operation, Principal: site.Identity.ARN,
-		Resource: lastRole(d), Summary: "account " + d.At.Account + " cannot be worked in", Because: site.Err.Error(), Next: siteRemedy(d, site, facts)}
+	return Finding{Level: Refused, Reference: rule, Field: field(d.Target, option), Location: d.At, Operation: site.Err.Operation, Principal: site.Identity.ARN,
+		Resource: lastRole(d), Summary: "account " + d.At.Account + " cannot be worked in", Detail: site.Err.Error(), Remediation: siteRemedy(d, site, facts)}
 }
 
 // siteRemedy says what to do when an account's credentials could not be had, or its Region not be used.
-func siteRemedy(d Destination, site Site, facts Facts) string {
+func siteRemedy(d Destination, site DestinationFacts, facts Facts) string {
 	switch {
 	case site.Err.Code == "UnauthorizedOperation":
 		return fmt.Sprintf("allow %s to %s", site.Err.Operation, site.Identity.ARN)

@@ -14,8 +14,8 @@ import (
 )
 
 // besides is what is left when an image has one of the snapshots already: all others are of no use.
-func (l leftovers) besides(id string) leftovers {
-	rest := leftovers{alien: l.alien}
+func (l existingSnapshots) besides(id string) existingSnapshots {
+	rest := existingSnapshots{alien: l.alien}
 	for _, c := range l.all() {
 		if c.id() != id {
 			rest.surplus = append(rest.surplus, c)
@@ -25,34 +25,34 @@ func (l leftovers) besides(id string) leftovers {
 }
 
 // all are the snapshots that are ours.
-func (l leftovers) all() []candidate {
+func (l existingSnapshots) all() []existingSnapshot {
 	if l.use == nil {
 		return l.surplus
 	}
-	return append([]candidate{*l.use}, l.surplus...)
+	return append([]existingSnapshot{*l.use}, l.surplus...)
 }
 
 // candidate is a snapshot that bears our tags, at the place of a copy.
-type candidate struct {
+type existingSnapshot struct {
 	ec2types.Snapshot
 	proof origin.Proof
 }
 
-func (c candidate) id() string { return aws.ToString(c.SnapshotId) }
+func (c existingSnapshot) id() string { return aws.ToString(c.SnapshotId) }
 
 // leftovers are what earlier runs left of one copy.
-type leftovers struct {
-	use     *candidate  // to be taken over: completed, or still under way
-	surplus []candidate // ours, and of no use: failed, or a second one
-	alien   []candidate // bears our tags without proof: never used, never removed
+type existingSnapshots struct {
+	use     *existingSnapshot  // to be taken over: completed, or still under way
+	surplus []existingSnapshot // ours, and of no use: failed, or a second one
+	alien   []existingSnapshot // bears our tags without proof: never used, never removed
 }
 
 // earlierCopies judges the snapshots that earlier runs left of a volume at a place. One is taken over only if owner, size, key,
 // start and seal are right; with the first seal alone, only where there is no second of its run. What belongs to an image under
 // another name than the given one is left out: it is that image's.
-func earlierCopies(facts Facts, v volume, at Place, wanted origin.Mark, name string) leftovers {
-	var found leftovers
-	var ours []candidate
+func earlierCopies(facts Facts, v volume, at Location, wanted origin.Mark, name string) existingSnapshots {
+	var found existingSnapshots
+	var ours []existingSnapshot
 	for _, s := range facts.Earlier[at].Snapshots {
 		tags := tagMap(s.Tags)
 		if tags[origin.Source] != wanted.Source() || facts.Earlier[at].belongs(aws.ToString(s.SnapshotId), name) {
@@ -62,7 +62,7 @@ func earlierCopies(facts Facts, v volume, at Place, wanted origin.Mark, name str
 		if s.State == ec2types.SnapshotStateCompleted { // a pending copy shows no key yet (4.6.1)
 			own.KeyARN = aws.ToString(s.KmsKeyId)
 		}
-		c := candidate{s, own.Prove(facts.Images[wanted.Region].SealKey, aws.ToString(s.SnapshotId), tags)}
+		c := existingSnapshot{s, own.Prove(facts.Images[wanted.Region].SealKey, aws.ToString(s.SnapshotId), tags)}
 		if c.proof == origin.None || aws.ToString(s.OwnerId) != at.Account || aws.ToString(s.VolumeId) != copiedVolume || aws.ToTime(s.StartTime).Before(aws.ToTime(v.snapshot.StartTime)) {
 			found.alien = append(found.alien, c)
 			continue
@@ -70,7 +70,7 @@ func earlierCopies(facts Facts, v volume, at Place, wanted origin.Mark, name str
 		ours = append(ours, c)
 	}
 	for _, c := range ours {
-		twin := slices.ContainsFunc(ours, func(o candidate) bool {
+		twin := slices.ContainsFunc(ours, func(o existingSnapshot) bool {
 			return o.id() != c.id() && tagMap(o.Tags)[origin.Run] == tagMap(c.Tags)[origin.Run]
 		})
 		switch {
@@ -91,17 +91,17 @@ func earlierCopies(facts Facts, v volume, at Place, wanted origin.Mark, name str
 }
 
 // copiesAt are the copies of a volume that earlier runs left at a destination.
-func copiesAt(req Request, facts Facts, d Destination, v volume) leftovers {
+func copiesAt(req Request, facts Facts, d Destination, v volume) existingSnapshots {
 	return earlierCopies(facts, v, d.At, d.mark(req, facts, v.device()), d.Name)
 }
 
 // stagedAt are the copies of a volume that earlier runs staged.
-func stagedAt(req Request, facts Facts, s *supply, v volume) leftovers {
+func stagedAt(req Request, facts Facts, s *shareSource, v volume) existingSnapshots {
 	return earlierCopies(facts, v, s.at, s.mark(req, facts, v.device()), "")
 }
 
 // belongs reports whether a snapshot is part of an image under another name.
-func (e Earlier) belongs(snapshot, name string) bool {
+func (e ExistingResources) belongs(snapshot, name string) bool {
 	return slices.ContainsFunc(e.Images, func(i ec2types.Image) bool {
 		return aws.ToString(i.Name) != name && builtOn(i, snapshot)
 	})
@@ -117,11 +117,11 @@ func builtOn(image ec2types.Image, snapshot string) bool {
 // copiedVolume is the volume id of every copied snapshot (1.3.11).
 const copiedVolume = "vol-ffffffff"
 
-func (c candidate) done() bool   { return c.State == ec2types.SnapshotStateCompleted }
-func (c candidate) failed() bool { return c.State == ec2types.SnapshotStateError }
+func (c existingSnapshot) done() bool   { return c.State == ec2types.SnapshotStateCompleted }
+func (c existingSnapshot) failed() bool { return c.State == ec2types.SnapshotStateError }
 
 // before prefers what is done, then what was begun first.
-func (c candidate) before(o candidate) bool {
+func (c existingSnapshot) before(o existingSnapshot) bool {
 	if c.done() != o.done() {
 		return c.done()
 	}
@@ -132,7 +132,7 @@ func (c candidate) before(o candidate) bool {
 }
 
 // remains are what earlier runs left of one image.
-type remains struct {
+type existingImages struct {
 	use     *ec2types.Image  // finished
 	pending *ec2types.Image  // still being copied
 	changed []ec2types.Image // it stands, and is not what it has to be now: somebody changed it or its key, or the template has
@@ -141,7 +141,7 @@ type remains struct {
 }
 
 // all are the images that are ours to go on with, or to remove.
-func (r remains) all() []ec2types.Image {
+func (r existingImages) all() []ec2types.Image {
 	all := slices.Clone(r.broken)
 	for _, image := range []*ec2types.Image{r.use, r.pending} {
 		if image != nil {
@@ -154,8 +154,8 @@ func (r remains) all() []ec2types.Image {
 // earlierImages judges the images that earlier runs left at a place: one is taken over if it is ours, of the wanted name, and right.
 // One that is still being copied shows no devices yet. Any name will do where none is wanted. What stands under a wanted name may be in use, whether
 // its run could give it the second seal or not: one that died before it did looks like one whose role may not tag what is there.
-func earlierImages(facts Facts, at Place, wanted origin.Mark, name string, right func(ec2types.Image) bool) remains {
-	var found remains
+func earlierImages(facts Facts, at Location, wanted origin.Mark, name string, right func(ec2types.Image) bool) existingImages {
+	var found existingImages
 	key := facts.Images[wanted.Region].SealKey
 	for _, image := range facts.Earlier[at].Images {
 		if tagMap(image.Tags)[origin.Source] != wanted.Source() {
@@ -169,7 +169,7 @@ func earlierImages(facts Facts, at Place, wanted origin.Mark, name string, right
 			// an earlier release under another name: not in the way
 		case image.State == ec2types.ImageStatePending && found.pending == nil:
 			found.pending = &image
-		case name != "" && stands(image) && !right(image):
+		case name != "" && isUsable(image) && !right(image):
 			found.changed = append(found.changed, image)
 		case image.State == ec2types.ImageStatePending || !right(image) || found.use != nil:
 			found.broken = append(found.broken, image)
@@ -184,24 +184,24 @@ func earlierImages(facts Facts, at Place, wanted origin.Mark, name string, right
 }
 
 // stands reports an image that can be launched, or could until it was disabled.
-func stands(image ec2types.Image) bool {
+func isUsable(image ec2types.Image) bool {
 	return image.State == ec2types.ImageStateAvailable || image.State == ec2types.ImageStateDisabled
 }
 
 // imageAt is what earlier runs left of a destination's image.
-func imageAt(req Request, facts Facts, d Destination) remains {
+func imageAt(req Request, facts Facts, d Destination) existingImages {
 	like := d.likeness(req, facts)
-	return earlierImages(facts, d.At, like.Mark, d.Name, func(image ec2types.Image) bool { return len(misfits(req, facts, d, image)) == 0 })
+	return earlierImages(facts, d.At, like.Mark, d.Name, func(image ec2types.Image) bool { return len(imageDifferences(req, facts, d, image)) == 0 })
 }
 
 // misfits are what an image is not as it has to be in: its attributes, and that every volume starts from a copy that is ours, under the wanted key.
-func misfits(req Request, facts Facts, d Destination, image ec2types.Image) []string {
+func imageDifferences(req Request, facts Facts, d Destination, image ec2types.Image) []string {
 	found := d.likeness(req, facts).Differences(image)
 	for _, v := range volumes(facts.Images[d.FromRegion]) {
 		copies := copiesAt(req, facts, d, v).all()
 		for _, device := range v.devices {
 			id := snapshotOf(image, device)
-			single := slices.ContainsFunc(copies, func(c candidate) bool {
+			single := slices.ContainsFunc(copies, func(c existingSnapshot) bool {
 				return c.id() == id && c.done() && aws.ToString(c.KmsKeyId) == destinationKeyARN(d, facts)
 			})
 			if !single && !facts.copiedWith(d.At, d.mark(req, facts, origin.Whole), id, v) {
@@ -214,7 +214,7 @@ func misfits(req Request, facts Facts, d Destination, image ec2types.Image) []st
 
 // copiedWith reports whether a snapshot was made by CopyImage with an image of ours: AWS lets that give all snapshots the same tags only, so
 // their seal is one over the whole image.
-func (f Facts) copiedWith(at Place, wanted origin.Mark, id string, v volume) bool {
+func (f Facts) copiedWith(at Location, wanted origin.Mark, id string, v volume) bool {
 	i := slices.IndexFunc(f.Earlier[at].Snapshots, func(s ec2types.Snapshot) bool { return aws.ToString(s.SnapshotId) == id })
 	if i < 0 {
 		return false
@@ -225,8 +225,8 @@ func (f Facts) copiedWith(at Place, wanted origin.Mark, id string, v volume) boo
 }
 
 // strays are snapshots that CopyImage made for an image of ours that is no more. One that is under way may be of an image that was begun between the looks.
-func (f Facts) strays(at Place, wanted origin.Mark) []candidate {
-	var found []candidate
+func (f Facts) orphanedSnapshots(at Location, wanted origin.Mark) []existingSnapshot {
+	var found []existingSnapshot
 	for _, s := range f.Earlier[at].Snapshots {
 		tags, image := tagMap(s.Tags), origin.MadeFor(aws.ToString(s.Description))
 		if tags[origin.Source] != wanted.Source() || image == "" || s.State == ec2types.SnapshotStatePending {
@@ -237,7 +237,7 @@ func (f Facts) strays(at Place, wanted origin.Mark) []candidate {
 			own.KeyARN = aws.ToString(s.KmsKeyId)
 		}
 		there := slices.ContainsFunc(f.Earlier[at].Images, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) == image })
-		if c := (candidate{s, own.Prove(f.Images[wanted.Region].SealKey, aws.ToString(s.SnapshotId), tags)}); !there && c.proof != origin.None && aws.ToString(s.OwnerId) == at.Account {
+		if c := (existingSnapshot{s, own.Prove(f.Images[wanted.Region].SealKey, aws.ToString(s.SnapshotId), tags)}); !there && c.proof != origin.None && aws.ToString(s.OwnerId) == at.Account {
 			found = append(found, c)
 		}
 	}
@@ -255,7 +255,7 @@ func snapshotOf(image ec2types.Image, device string) string {
 }
 
 // alienFindings name everything that bears our tags without proof.
-func alienFindings(req Request, facts Facts, destinations []Destination, supplies []*supply) []Finding {
+func alienFindings(req Request, facts Facts, destinations []Destination, supplies []*shareSource) []Finding {
 	var findings []Finding
 	for _, d := range destinations {
 		for _, image := range imageAt(req, facts, d).alien {
@@ -301,11 +301,11 @@ func alienFindings(req Request, facts Facts, destinations []Destination, supplie
 	return findings
 }
 
-func alien(at Place, kind, id string) Finding {
-	return Finding{Level: Warning, Rule: "2.1.8", At: at, Resource: id,
-		Summary: fmt.Sprintf("the %s %s bears our tags, but is not provably ours", kind, id),
-		Because: "its seal is missing, wrong or copied; whoever may tag in the account can write tags",
-		Next:    "it is neither used nor removed; find out where it comes from, and delete it if it is not wanted"}
+func alien(at Location, kind, id string) Finding {
+	return Finding{Level: Warning, Reference: "2.1.8", Location: at, Resource: id,
+		Summary:     fmt.Sprintf("the %s %s bears our tags, but is not provably ours", kind, id),
+		Detail:      "its seal is missing, wrong or copied; whoever may tag in the account can write tags",
+		Remediation: "it is neither used nor removed; find out where it comes from, and delete it if it is not wanted"}
 }
 
 func tagMap(tags []ec2types.Tag) map[string]string {

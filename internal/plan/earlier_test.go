@@ -14,15 +14,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 var (
 	sealKey = origin.NewKey()
-	there   = plan.Place{Account: "999999999999", Region: tokyo}
-	home    = plan.Place{Account: source, Region: tokyo}
+	there   = plan.Location{Account: "999999999999", Region: tokyo}
+	home    = plan.Location{Account: source, Region: tokyo}
 )
 
 // earlier is a world with one destination, in which an earlier run has sealed things.
@@ -32,11 +32,11 @@ func earlier() (plan.Request, plan.Facts) {
 	i := facts.Images[tokyo]
 	i.SealKey = sealKey
 	facts.Images[tokyo] = i
-	facts.Earlier = map[plan.Place]plan.Earlier{}
+	facts.Earlier = map[plan.Location]plan.ExistingResources{}
 	return req, facts
 }
 
-func ownMark(at plan.Place, device, key, run string) origin.Mark {
+func ownMark(at plan.Location, device, key, run string) origin.Mark {
 	return origin.Mark{Account: source, Region: tokyo, ImageID: "ami-0aaaaaaaaaaaaaaaa", Device: device, Run: run, Place: at.Account + "/" + at.Region, KeyARN: key}
 }
 
@@ -56,7 +56,7 @@ func tags(m origin.Mark, id string, proof origin.Proof) []ec2types.Tag {
 }
 
 // left is a snapshot that an earlier run left.
-func left(at plan.Place, id, device, key string, gib int32, state ec2types.SnapshotState, proof origin.Proof, run string) ec2types.Snapshot {
+func left(at plan.Location, id, device, key string, gib int32, state ec2types.SnapshotState, proof origin.Proof, run string) ec2types.Snapshot {
 	s := snapshot(id, gib, key).Snapshot
 	s.OwnerId, s.VolumeId, s.State = aws.String(at.Account), aws.String("vol-ffffffff"), state
 	s.StartTime = aws.Time(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC))
@@ -68,7 +68,7 @@ func left(at plan.Place, id, device, key string, gib int32, state ec2types.Snaps
 }
 
 // staging is a snapshot that an earlier run staged.
-func staging(at plan.Place, id, device, key string, gib int32, state ec2types.SnapshotState, proof origin.Proof, run string) ec2types.Snapshot {
+func staging(at plan.Location, id, device, key string, gib int32, state ec2types.SnapshotState, proof origin.Proof, run string) ec2types.Snapshot {
 	s := left(at, id, device, key, gib, state, proof, run)
 	m := ownMark(at, device, key, run)
 	m.Staged = origin.Whom([]string{there.Account + "/" + there.Region})
@@ -90,7 +90,7 @@ func finished() (plan.Request, plan.Facts) {
 		snapshots = append(snapshots, left(there, id, aws.ToString(m.DeviceName), own, gib, ec2types.SnapshotStateCompleted, origin.Both, "run-0"))
 		registered.BlockDeviceMappings[i].Ebs = &ec2types.EbsBlockDevice{SnapshotId: &id, VolumeSize: m.Ebs.VolumeSize}
 	}
-	facts.Earlier[there] = plan.Earlier{Snapshots: snapshots, Images: []ec2types.Image{registered}}
+	facts.Earlier[there] = plan.ExistingResources{Snapshots: snapshots, Images: []ec2types.Image{registered}}
 	site := facts.Sites[there]
 	site.NameUsed = &registered
 	facts.Sites[there] = site
@@ -113,10 +113,10 @@ func turned(facts *plan.Facts) {
 func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 	own, staged := keyARN(there.Account, tokyo, "own"), keyARN(source, tokyo, "cust")
 	const completed, pending, failed = ec2types.SnapshotStateCompleted, ec2types.SnapshotStatePending, ec2types.SnapshotStateError
-	in := func(at plan.Place, snapshots ...ec2types.Snapshot) func() (plan.Request, plan.Facts) {
+	in := func(at plan.Location, snapshots ...ec2types.Snapshot) func() (plan.Request, plan.Facts) {
 		return func() (plan.Request, plan.Facts) {
 			req, facts := earlier()
-			facts.Earlier[at] = plan.Earlier{Snapshots: snapshots}
+			facts.Earlier[at] = plan.ExistingResources{Snapshots: snapshots}
 			return req, facts
 		}
 	}
@@ -128,7 +128,7 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 		{"a finished run: nothing is changed", finished},
 		{"a finished run whose staged snapshot and share stayed", func() (plan.Request, plan.Facts) {
 			req, facts := finished()
-			facts.Earlier[home] = plan.Earlier{Snapshots: []ec2types.Snapshot{staging(home, "snap-0staged", "/dev/xvda", staged, 8, completed, origin.Both, "run-0")}}
+			facts.Earlier[home] = plan.ExistingResources{Snapshots: []ec2types.Snapshot{staging(home, "snap-0staged", "/dev/xvda", staged, 8, completed, origin.Both, "run-0")}}
 			s := facts.Images[tokyo].Snapshots["snap-0b"]
 			s.SharedWith = []string{"777777777777", there.Account}
 			for key, value := range origin.Remember([]string{"777777777777"}) {
@@ -160,7 +160,7 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 		{"copies of a release under another name: left to it", func() (plan.Request, plan.Facts) {
 			req, facts := finished()
 			facts.Earlier[there].Images[0].Name = aws.String("golden 0")
-			facts.Sites[there] = plan.Site{Identity: facts.Sites[there].Identity}
+			facts.Sites[there] = plan.DestinationFacts{Identity: facts.Sites[there].Identity}
 			return req, facts
 		}},
 		{"not what it has to be, and with the first seal alone: it stays", func() (plan.Request, plan.Facts) {
@@ -199,7 +199,7 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 				s.Tags, s.StartTime = tags(m, id, proof), aws.Time(facts.At.Add(-since))
 				return s
 			}
-			facts.Earlier[home] = plan.Earlier{Snapshots: []ec2types.Snapshot{others("snap-0new", origin.Both, 23*time.Hour), others("snap-0old", origin.Both, 25*time.Hour), others("snap-0forged", origin.None, 25*time.Hour)}}
+			facts.Earlier[home] = plan.ExistingResources{Snapshots: []ec2types.Snapshot{others("snap-0new", origin.Both, 23*time.Hour), others("snap-0old", origin.Both, 25*time.Hour), others("snap-0forged", origin.None, 25*time.Hour)}}
 			s := facts.Images[tokyo].Snapshots["snap-0b"]
 			s.SharedWith = []string{"777777777777", there.Account}
 			for key, value := range origin.Remember(nil) {
@@ -222,7 +222,7 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 			fmt.Fprintf(&out, "%s: %s\n", f.Level, f.Summary)
 		}
 		for _, s := range p.Steps {
-			fmt.Fprintf(&out, "%s: %s\n", s.Base().Step, s)
+			fmt.Fprintf(&out, "%s: %s\n", s.Meta().ID, s)
 		}
 	}
 	golden.Equal(t, "testdata/earlier.golden", out.String())
@@ -239,12 +239,12 @@ func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
 		{"nothing left", earlier, func(*plan.Facts) {}},
 		{"finished: stays", finished, func(*plan.Facts) {}},
 		{"copies, a staged snapshot, a share, and somebody else's", earlier, func(f *plan.Facts) {
-			f.Earlier[there] = plan.Earlier{Snapshots: []ec2types.Snapshot{
+			f.Earlier[there] = plan.ExistingResources{Snapshots: []ec2types.Snapshot{
 				left(there, "snap-0done", "/dev/xvda", own, 8, ec2types.SnapshotStateCompleted, origin.Both, "run-0"),
 				left(there, "snap-0evil", "/dev/xvdb", own, 100, ec2types.SnapshotStateCompleted, origin.None, "run-0"),
 				left(there, "snap-0going", "/dev/xvdc", own, 20, ec2types.SnapshotStatePending, origin.Both, "run-0"),
 			}}
-			f.Earlier[home] = plan.Earlier{Snapshots: []ec2types.Snapshot{staging(home, "snap-0staged", "/dev/xvda", staged, 8, ec2types.SnapshotStateCompleted, origin.Both, "run-0")}}
+			f.Earlier[home] = plan.ExistingResources{Snapshots: []ec2types.Snapshot{staging(home, "snap-0staged", "/dev/xvda", staged, 8, ec2types.SnapshotStateCompleted, origin.Both, "run-0")}}
 			s := f.Images[tokyo].Snapshots["snap-0b"]
 			s.SharedWith = []string{there.Account}
 			for key, value := range origin.Remember(nil) {
@@ -256,7 +256,7 @@ func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
 		{"finished, and changed since: stays with its snapshots", finished, func(f *plan.Facts) { f.Earlier[there].Images[0].EnaSupport = nil }},
 		{"finished, and the alias leads to another key now: stays with its snapshots", finished, turned},
 		{"a role that cannot be assumed hinders no other", finished, func(f *plan.Facts) {
-			f.Sites[there] = plan.Site{Err: &plan.Refusal{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"}}
+			f.Sites[there] = plan.DestinationFacts{Err: &plan.APIError{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"}}
 		}},
 	} {
 		req, facts := c.world()
@@ -268,7 +268,7 @@ func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
 			fmt.Fprintf(&out, "%s: %s\n", f.Level, f.Summary)
 		}
 		for _, s := range p.Steps {
-			fmt.Fprintf(&out, "%s: %s\n", s.Base().Step, s)
+			fmt.Fprintf(&out, "%s: %s\n", s.Meta().ID, s)
 		}
 	}
 	golden.Equal(t, "testdata/cleaning.golden", out.String())

@@ -15,23 +15,23 @@ type FastLaunch struct {
 
 // EnableFastLaunch has AWS keep snapshots ready that instances of a Windows image are launched from. AWS makes them afterwards, and goes on to.
 type EnableFastLaunch struct {
-	Head
+	Base
 	FastLaunch
 	Image Ref
 	Name  string // for messages
 }
 
 // Rights of the step.
-func (s *EnableFastLaunch) Rights() []Right {
-	rights := []Right{{"ec2:EnableFastLaunch", s.At.image(s.Image.Known), "9.0"}, {"ec2:DescribeFastLaunchImages", "*", "9.0"}}
+func (s *EnableFastLaunch) Permissions() []Permission {
+	rights := []Permission{{"ec2:EnableFastLaunch", s.Location.image(s.Image.Known), "9.0"}, {"ec2:DescribeFastLaunchImages", "*", "9.0"}}
 	if s.TemplateID+s.TemplateName != "" {
-		rights = append(rights, Right{"ec2:EnableFastLaunch", s.At.owned("launch-template", s.TemplateID), "9.0"})
+		rights = append(rights, Permission{"ec2:EnableFastLaunch", s.Location.owned("launch-template", s.TemplateID), "9.0"})
 	}
 	return rights
 }
 
-func (s *EnableFastLaunch) About() string { return s.Image.Known }
+func (s *EnableFastLaunch) ResourceID() string { return s.Image.Known }
 
 func (s *EnableFastLaunch) String() string {
-	return fmt.Sprintf("enable fast launch of %q in %s", s.Name, s.At)
+	return fmt.Sprintf("enable fast launch of %q in %s", s.Name, s.Location)
 }

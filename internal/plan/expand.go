@@ -16,7 +16,7 @@ const DefaultKey = "default"
 
 // Destination is one account in one Region of a target, which shall own one copy of the image: all templates rendered.
 type Destination struct {
-	At           Place
+	At           Location
 	Target       string // name of the target block
 	Optional     bool
 	FromRegion   string   // Region of the image that it gets
@@ -56,11 +56,11 @@ func Expand(req Request, facts Facts) ([]Destination, []Finding) {
 		findings = append(findings, errs...)
 		for _, account := range accounts {
 			for _, region := range regions {
-				orders = append(orders, order{target, Place{account, region}})
+				orders = append(orders, order{target, Location{account, region}})
 			}
 		}
 	}
-	abroad := imageAbroad(req, facts, orders)
+	abroad := defaultSourceRegion(req, facts, orders)
 	all := make([]Destination, len(orders))
 	for i, o := range orders {
 		from := abroad
@@ -70,17 +70,17 @@ func Expand(req Request, facts Facts) ([]Destination, []Finding) {
 		d, errs := expand(req, facts, o.target, o.at, from)
 		all[i], findings = d, append(findings, errs...)
 	}
-	return all, append(findings, twice(all)...)
+	return all, append(findings, findDuplicateDestinations(all)...)
 }
 
 // order is a place that a target names.
 type order struct {
 	target Target
-	at     Place
+	at     Location
 }
 
 // expand renders what a target says for one place, and for the image that it gets.
-func expand(req Request, facts Facts, target Target, at Place, from string) (Destination, []Finding) {
+func expand(req Request, facts Facts, target Target, at Location, from string) (Destination, []Finding) {
 	image := facts.Images[from].Image
 	r := renderer{target: target.Name, at: at, vars: Vars{
 		AccountId: at.Account, Region: at.Region, Partition: facts.Source.Partition,
@@ -138,7 +138,7 @@ func (t Target) via() string {
 // imageAbroad is the Region whose image goes to the Regions that have none: one with a key; of those the one that earlier runs took, because
 // what they made is found by the image that it was made of; else the one of which the least has to be staged before others copy from
 // there; where that is alike, the build's, else the first.
-func imageAbroad(req Request, facts Facts, orders []order) string {
+func defaultSourceRegion(req Request, facts Facts, orders []order) string {
 	regions := regionsOf(req.Images)
 	if len(regions) < 2 {
 		return strings.Join(regions, "")
@@ -146,7 +146,7 @@ func imageAbroad(req Request, facts Facts, orders []order) string {
 	if i := slices.Index(regions, req.Build.Region); i > 0 {
 		regions = slices.Insert(slices.Delete(regions, i, i+1), 0, req.Build.Region)
 	}
-	places := make([]Place, len(orders))
+	places := make([]Location, len(orders))
 	for i, o := range orders {
 		places[i] = o.at
 	}
@@ -156,13 +156,13 @@ func imageAbroad(req Request, facts Facts, orders []order) string {
 		if g.open {
 			closed = 0
 		}
-		return []int64{closed, -begun(req, facts, orders, region), g.first}
+		return []int64{closed, -countStartedDestinations(req, facts, orders, region), g.first}
 	}
 	return slices.MinFunc(regions, func(a, b string) int { return slices.Compare(rank(a), rank(b)) })
 }
 
 // begun is how many places, of those in Regions that have no image, earlier runs gave copies of a Region's image, or began to.
-func begun(req Request, facts Facts, orders []order, from string) (n int64) {
+func countStartedDestinations(req Request, facts Facts, orders []order, from string) (n int64) {
 	regions := regionsOf(req.Images)
 	for _, o := range orders {
 		if earlier := facts.Earlier[o.at]; slices.Contains(regions, o.at.Region) || len(earlier.Images)+len(earlier.Snapshots) == 0 || facts.Images[from].Image == nil {
@@ -186,15 +186,15 @@ func regionsOf(images []SourceImage) []string {
 }
 
 // twice finds places that more than one destination names: they would make two images of one name.
-func twice(all []Destination) []Finding {
+func findDuplicateDestinations(all []Destination) []Finding {
 	var findings []Finding
-	first := map[Place]string{}
+	first := map[Location]string{}
 	for _, d := range all {
 		if target, there := first[d.At]; there {
-			findings = append(findings, Finding{Level: Refused, Field: field(d.Target, "account_ids"), At: d.At,
-				Summary: fmt.Sprintf("account %s in %s is named twice", d.At.Account, d.At.Region),
-				Because: fmt.Sprintf("target %q names it already", target),
-				Next:    "name each account and Region once"})
+			findings = append(findings, Finding{Level: Refused, Field: field(d.Target, "account_ids"), Location: d.At,
+				Summary:     fmt.Sprintf("account %s in %s is named twice", d.At.Account, d.At.Region),
+				Detail:      fmt.Sprintf("target %q names it already", target),
+				Remediation: "name each account and Region once"})
 			continue
 		}
 		first[d.At] = d.Target
@@ -208,7 +208,7 @@ func field(target, option string) string { return fmt.Sprintf("target %q: %s", t
 // renderer renders templates for one destination and keeps what went wrong.
 type renderer struct {
 	target   string
-	at       Place
+	at       Location
 	vars     Vars
 	findings []Finding
 }
@@ -216,8 +216,8 @@ type renderer struct {
 func (r *renderer) text(option string, text Text) string {
 	out, err := text.render(r.vars)
 	if err != nil {
-		r.findings = append(r.findings, Finding{Level: Refused, Field: field(r.target, option), At: r.at,
-			Summary: "the template cannot be rendered", Because: err.Error(), Next: "see the template variables in the documentation"})
+		r.findings = append(r.findings, Finding{Level: Refused, Field: field(r.target, option), Location: r.at,
+			Summary: "the template cannot be rendered", Detail: err.Error(), Remediation: "see the template variables in the documentation"})
 	}
 	return out
 }

@@ -15,35 +15,35 @@ import (
 )
 
 // Place is an account in a Region: where a step happens, with that account's rights.
-type Place struct{ Account, Region string }
+type Location struct{ Account, Region string }
 
-func (p Place) String() string { return p.Account + " " + p.Region }
+func (p Location) String() string { return p.Account + " " + p.Region }
 
 // MarshalText lets a Place be the key of a JSON object.
-func (p Place) MarshalText() ([]byte, error) { return []byte(p.id()), nil }
+func (p Location) MarshalText() ([]byte, error) { return []byte(p.key()), nil }
 
-func (p Place) id() string { return p.Account + "/" + p.Region }
+func (p Location) key() string { return p.Account + "/" + p.Region }
 
 // Compare orders places by account, then Region.
-func (p Place) Compare(o Place) int { return cmp.Compare(p.id(), o.id()) }
+func (p Location) Compare(o Location) int { return cmp.Compare(p.key(), o.key()) }
 
 // image is the ARN of an image there, as IAM asks for it; "" stands for any id (2.5.5).
-func (p Place) image(id string) string { return p.resource("image", id) }
+func (p Location) image(id string) string { return p.resource("image", id) }
 
 // snapshot is the ARN of a snapshot there, as IAM asks for it; "" stands for any id (6.5).
-func (p Place) snapshot(id string) string { return p.resource("snapshot", id) }
+func (p Location) snapshot(id string) string { return p.resource("snapshot", id) }
 
 // owned is the ARN of a thing that belongs to the account there, as IAM asks for it; "" stands for any id.
-func (p Place) owned(kind, id string) string {
+func (p Location) owned(kind, id string) string {
 	return "arn:" + PartitionOf(p.Region) + ":ec2:" + p.Region + ":" + p.Account + ":" + kind + "/" + cmp.Or(id, "*")
 }
 
-func (p Place) resource(kind, id string) string {
+func (p Location) resource(kind, id string) string {
 	return "arn:" + PartitionOf(p.Region) + ":ec2:" + p.Region + "::" + kind + "/" + cmp.Or(id, "*")
 }
 
 // Identity is who some credentials are (rule 5.9).
-type Identity struct {
+type CallerIdentity struct {
 	Account   string // 12 digits
 	ARN       string
 	Partition string // aws, aws-us-gov, aws-cn, ...
@@ -52,21 +52,21 @@ type Identity struct {
 // Facts is what was seen, and what could not be seen. The SDK's own types, so that no attribute is lost on the way.
 type Facts struct {
 	At       time.Time // the only clock that plan has
-	Source   Identity
-	Regions  []string                 // of the partition, as AWS lists them for the source account; empty: not known
-	Units    map[string]Unit          // organizational unit or root, as a target names it -> who is in it
-	Images   map[string]Image         // Region -> the image of the request there
-	Defaults map[Place]Default        // EBS encryption-by-default of the source Regions, and where a target asks for the default key
-	Keys     map[Place]map[string]Key // key as asked for -> what it is
-	Sites    map[Place]Site           // what is at each destination
-	Earlier  map[Place]Earlier        // what bears our source tag there
-	Unseen   []Unseen                 // looks that were refused
+	Source   CallerIdentity
+	Regions  []string                       // of the partition, as AWS lists them for the source account; empty: not known
+	Units    map[string]Unit                // organizational unit or root, as a target names it -> who is in it
+	Images   map[string]Image               // Region -> the image of the request there
+	Defaults map[Location]Default           // EBS encryption-by-default of the source Regions, and where a target asks for the default key
+	Keys     map[Location]map[string]Key    // key as asked for -> what it is
+	Sites    map[Location]DestinationFacts  // what is at each destination
+	Earlier  map[Location]ExistingResources // what bears our source tag there
+	Unseen   []FailedLookup                 // looks that were refused
 
-	Releases map[Place][]ec2types.Image // own images that bear our source tag there, sorted by id; looked for where older ones are to go
-	Sources  map[string]ec2types.Image  // what Releases were made of, by id, as far as it is there
+	Releases map[Location][]ec2types.Image // own images that bear our source tag there, sorted by id; looked for where older ones are to go
+	Sources  map[string]ec2types.Image     // what Releases were made of, by id, as far as it is there
 
 	// temporary grants of the images on keys of the source account, by id; looked for where they are asked for
-	Grants map[Place][]kmstypes.GrantListEntry
+	Grants map[Location][]kmstypes.GrantListEntry
 
 	Base        Image // of an Intent: what the build starts from, in the fields of that name
 	BaseMatches int   // of an Intent: how many images its filter finds
@@ -79,8 +79,8 @@ func (f Facts) HasRegion(region string) bool {
 
 // Unit is the accounts of an organizational unit, and of those below it.
 type Unit struct {
-	Accounts []Member // sorted by id
-	Err      *Refusal // why they could not be listed
+	Accounts []Member  // sorted by id
+	Err      *APIError // why they could not be listed
 }
 
 // Member is an account of an organization.
@@ -91,10 +91,10 @@ type Member struct {
 
 // Image is a source image with all that only its owner can read (rules 2.2.11, 2.2.12).
 type Image struct {
-	Image         *ec2types.Image // nil: AWS does not show it to these credentials
-	UEFIData      string          // base64; "" for none
-	SealKey       origin.Key      // from its tags; nil: none yet
-	SharedWith    Audience        // who may launch it
+	Image         *ec2types.Image   // nil: AWS does not show it to these credentials
+	UEFIData      string            // base64; "" for none
+	SealKey       origin.Key        // from its tags; nil: none yet
+	SharedWith    LaunchPermissions // who may launch it
 	Snapshots     map[string]Snapshot
 	Base          *ec2types.Image              // the image that the build started from; nil when it cannot be seen
 	BaseSnapshots map[string]ec2types.Snapshot // of Base, where visible
@@ -116,39 +116,39 @@ type Default struct {
 // Key is what DescribeKey said of a key. Metadata nil: not found or refused; Err tells which.
 type Key struct {
 	Metadata *kmstypes.KeyMetadata
-	Err      *Refusal
+	Err      *APIError
 }
 
 // Site is what was seen at one destination.
-type Site struct {
-	Identity   Identity        // zero when the credentials could not be had
-	Err        *Refusal        // why not, or why the Region cannot be used
+type DestinationFacts struct {
+	Identity   CallerIdentity  // zero when the credentials could not be had
+	Err        *APIError       // why not, or why the Region cannot be used
 	ExternalID bool            // the last role is assumed with one
 	NameUsed   *ec2types.Image // the destination's own image that has the wanted name already; nil: free
 
-	Parameters map[string]Stored         // by name: those that the destination asks for; absent: there is none yet
-	Templates  map[string]TemplateStands // by id or name, as the destination asks for them
+	Parameters map[string]ParameterFacts      // by name: those that the destination asks for; absent: there is none yet
+	Templates  map[string]LaunchTemplateFacts // by id or name, as the destination asks for them
 }
 
 // TemplateStands is how a launch template stands.
-type TemplateStands struct {
+type LaunchTemplateFacts struct {
 	ID      string             // lt-...
 	Default int64              // the version that launches without a version take
 	Source  int64              // the version that new ones are to be made from
 	Naming  map[string][]int64 // image -> versions that name it, ascending: the default, and those that are as Source else; of the images that earlier runs left only
-	Err     *Refusal           // why it, or the version, could not be looked at
+	Err     *APIError          // why it, or the version, could not be looked at
 }
 
 // Stored is what Parameter Store says of a parameter, without its value: that may be a secret.
-type Stored struct {
+type ParameterFacts struct {
 	Type     string // "String", "StringList", "SecureString"
 	DataType string
-	ImageID  string   // its value, where that is the id of an image; "" otherwise, and where its key does not let us read it (7.10)
-	Err      *Refusal // why it could not be looked at
+	ImageID  string    // its value, where that is the id of an image; "" otherwise, and where its key does not let us read it (7.10)
+	Err      *APIError // why it could not be looked at
 }
 
 // Earlier is what runs before this one left at a place, as far as the tags say. Seals are for plan to judge.
-type Earlier struct {
+type ExistingResources struct {
 	Snapshots  []ec2types.Snapshot // own, sorted by id
 	SharedWith map[string][]string // staged snapshot -> who may use it, sorted; looked for where staged snapshots are kept
 	Images     []ec2types.Image    // own, sorted by id
@@ -157,14 +157,14 @@ type Earlier struct {
 }
 
 // Refusal is an AWS error as a fact.
-type Refusal struct {
+type APIError struct {
 	Operation string // "sts:AssumeRole"
 	Status    int    // HTTP
 	Code      string // "" where AWS gave no answer
 	Message   string
 }
 
-func (r *Refusal) Error() string {
+func (r *APIError) Error() string {
 	if r.Code == "" {
 		return r.Operation + ": " + r.Message
 	}
@@ -172,15 +172,15 @@ func (r *Refusal) Error() string {
 }
 
 // Unseen is a look that was refused: no more than a gap in the facts, until plan needs what would have been seen.
-type Unseen struct {
-	At       Place
+type FailedLookup struct {
+	At       Location
 	Resource string
-	Refusal  Refusal
+	Refusal  APIError
 	Vital    bool // what it would have shown decides what is taken away, or what an image loses: nothing is done without
 }
 
 // needs reports a place where nothing is done without seeing it: all but Regions in which the source account would only stage.
-func (f Facts) needs(at Place) bool {
+func (f Facts) needs(at Location) bool {
 	return at.Account != f.Source.Account || f.Images[at.Region].Image != nil
 }
 
@@ -191,12 +191,12 @@ func (f Facts) Hidden() bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(f.Unseen, func(u Unseen) bool { return u.Vital && f.needs(u.At) })
+	return slices.ContainsFunc(f.Unseen, func(u FailedLookup) bool { return u.Vital && f.needs(u.At) })
 }
 
 // blind is a look at a place that nothing can be done without; nil: none was refused.
-func (f Facts) blind(at Place) *Unseen {
-	i := slices.IndexFunc(f.Unseen, func(u Unseen) bool { return u.Vital && u.At == at })
+func (f Facts) blind(at Location) *FailedLookup {
+	i := slices.IndexFunc(f.Unseen, func(u FailedLookup) bool { return u.Vital && u.At == at })
 	if i < 0 {
 		return nil
 	}

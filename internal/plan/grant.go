@@ -57,24 +57,24 @@ func (r *renderer) grants(grants []Grant) []KeyGrant {
 }
 
 // grantTroubles are grants of an account that have one name: a run knows them by it.
-func grantTroubles(d Destination) []Finding {
+func validateGrants(d Destination) []Finding {
 	var found []Finding
 	for i, k := range d.Grants {
 		other := slices.IndexFunc(d.Grants[:i], func(o KeyGrant) bool { return o.Name == k.Name })
 		if other >= 0 {
-			found = append(found, Finding{Level: Refused, Field: field(d.Target, "grant: name"), At: d.At, Resource: k.Grantee,
-				Summary: fmt.Sprintf("two grants have the name %q", k.Name), Because: "the other is for " + d.Grants[other].Grantee + ", and a run knows a grant by its name",
-				Next: "give each grant block a name of its own"})
+			found = append(found, Finding{Level: Refused, Field: field(d.Target, "grant: name"), Location: d.At, Resource: k.Grantee,
+				Summary: fmt.Sprintf("two grants have the name %q", k.Name), Detail: "the other is for " + d.Grants[other].Grantee + ", and a run knows a grant by its name",
+				Remediation: "give each grant block a name of its own"})
 		}
 	}
 	return found
 }
 
 // grant lets principals use a destination's key. What stands already is not made twice (3.2.6), and no run takes any of it back.
-func (b *builder) grant(g *goal) {
+func (b *builder) grant(g *destinationState) {
 	for i, k := range g.Grants {
 		g.proofs = append(g.proofs, b.add(&CreateGrant{
-			Head:       Head{Step: id("grant", g.At.Account, g.At.Region, k.Name), At: g.At, For: g.At, Takes: callTime},
+			Base:       Base{ID: id("grant", g.At.Account, g.At.Region, k.Name), Location: g.At, Destination: g.At, ExpectedDuration: callTime},
 			KeyARN:     g.keyARN,
 			Name:       k.Name,
 			Grantee:    k.Grantee,

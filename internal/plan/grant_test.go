@@ -22,7 +22,7 @@ func TestGrantsOfOneNameAreRefused(t *testing.T) {
 		for _, grants := range [][]plan.Grant{deployers, named} {
 			req, facts := world()
 			for _, account := range others {
-				facts.Sites[plan.Place{Account: account, Region: tokyo}] = plan.Site{Identity: plan.Identity{Account: account}}
+				facts.Sites[plan.Location{Account: account, Region: tokyo}] = plan.DestinationFacts{Identity: plan.CallerIdentity{Account: account}}
 			}
 			ask(&req, grants)
 			refused := false

@@ -50,10 +50,10 @@ func volumes(image Image) []volume {
 }
 
 // imageTroubles are the reasons why an image cannot be handed on, whatever the targets.
-func imageTroubles(source SourceImage, image Image, account string) []Finding {
-	at := Place{account, source.Region}
+func validateImage(source SourceImage, image Image, account string) []Finding {
+	at := Location{account, source.Region}
 	refuse := func(rule, summary, because, next string) Finding {
-		return Finding{Level: Refused, Rule: rule, At: at, Resource: source.ImageID, Summary: summary, Because: because, Next: next}
+		return Finding{Level: Refused, Reference: rule, Location: at, Resource: source.ImageID, Summary: summary, Detail: because, Remediation: next}
 	}
 	i := image.Image
 	if i == nil {
@@ -81,7 +81,7 @@ func imageTroubles(source SourceImage, image Image, account string) []Finding {
 		}
 		id := aws.ToString(m.Ebs.SnapshotId)
 		snapshot, seen := image.Snapshots[id]
-		found = append(found, snapshotTroubles(at, aws.ToString(m.DeviceName), id, snapshot, seen)...)
+		found = append(found, validateSnapshot(at, aws.ToString(m.DeviceName), id, snapshot, seen)...)
 	}
 	return found
 }
@@ -91,9 +91,9 @@ func marketplace(i ec2types.Image) bool {
 	return slices.ContainsFunc(i.ProductCodes, func(c ec2types.ProductCode) bool { return c.ProductCodeType == ec2types.ProductCodeValuesMarketplace })
 }
 
-func snapshotTroubles(at Place, device, id string, s Snapshot, seen bool) []Finding {
+func validateSnapshot(at Location, device, id string, s Snapshot, seen bool) []Finding {
 	refuse := func(rule, summary, because, next string) []Finding {
-		return []Finding{{Level: Refused, Rule: rule, At: at, Resource: id, Summary: "the snapshot of " + device + " " + summary, Because: because, Next: next}}
+		return []Finding{{Level: Refused, Reference: rule, Location: at, Resource: id, Summary: "the snapshot of " + device + " " + summary, Detail: because, Remediation: next}}
 	}
 	switch {
 	case !seen:

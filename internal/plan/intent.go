@@ -5,7 +5,7 @@ package plan
 
 // Intent is what amazon-ebs is told to build, in its own words: for a plan before there is an image. The build's Region is
 // Request.Build's, the Regions of the image are those of Request.Images, with the id Unbuilt.
-type Intent struct {
+type BuildConfig struct {
 	BaseAMI         string // ami-...; "": what Filter finds
 	Filter          BaseFilter
 	AMIName         string            // "": not known

@@ -8,7 +8,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/policy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
 // unknownOfCallers are condition keys whose values nobody but AWS knows of a caller, or of what EC2 asks for.
@@ -23,22 +23,22 @@ const everything = `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "
 
 // KeyAdmits reports whether a key's policy admits what EC2 does for a caller who copies from it: making a grant for itself (3.1.8, 3.2.1,
 // 3.2.3). The error is that it cannot be told.
-func KeyAdmits(document, keyARN string, who Identity) (bool, error) {
-	key, err := policy.Parse([]byte(document), policy.Resource)
+func KeyAdmits(document, keyARN string, who CallerIdentity) (bool, error) {
+	key, err := iampolicy.Parse([]byte(document), iampolicy.Resource)
 	if err != nil {
 		return false, err
 	}
-	own, err := policy.Parse([]byte(everything), policy.Identity)
+	own, err := iampolicy.Parse([]byte(everything), iampolicy.Identity)
 	if err != nil {
 		return false, err
 	}
-	role := lasting(who.ARN)
-	d, err := policy.Evaluate(policy.Request{
-		Principal: policy.Principal{ARN: who.ARN, Account: who.Account, Role: role},
+	role := principalARN(who.ARN)
+	d, err := iampolicy.Evaluate(iampolicy.Request{
+		Principal: iampolicy.Principal{ARN: who.ARN, Account: who.Account, Role: role},
 		Action:    "kms:CreateGrant", Resource: keyARN, ResourceAccount: accountOf(keyARN),
-		Context: policy.Context{"kms:GrantIsForAWSResource": {"true"}, "kms:ViaService": {"ec2." + regionOf(keyARN) + ".amazonaws.com"}},
+		Context: iampolicy.Context{"kms:GrantIsForAWSResource": {"true"}, "kms:ViaService": {"ec2." + regionOf(keyARN) + ".amazonaws.com"}},
 		Unsure:  unknownOfCallers,
-	}, policy.Policies{Resource: key, Identity: []*policy.Document{own}})
+	}, iampolicy.Policies{Resource: key, Identity: []*iampolicy.Document{own}})
 	if err != nil {
 		return false, err
 	}

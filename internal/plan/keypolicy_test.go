@@ -11,7 +11,7 @@ import (
 
 func TestAKeysPolicyAdmitsRefusesOrCannotTell(t *testing.T) {
 	const key = "arn:aws:kms:ap-northeast-1:111111111111:key/0a1b2c3d-0000-4000-8000-0123456789ab"
-	who := plan.Identity{Account: "999999999999", ARN: "arn:aws:sts::999999999999:assumed-role/golden-image-target/encrypted-ami", Partition: "aws"}
+	who := plan.CallerIdentity{Account: "999999999999", ARN: "arn:aws:sts::999999999999:assumed-role/golden-image-target/encrypted-ami", Partition: "aws"}
 	policy := func(principal, condition string) string {
 		return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + principal + `"},"Action":"kms:*","Resource":"*"` + condition + `}]}`
 	}

@@ -35,7 +35,7 @@ func DestinationKey(d Destination, facts Facts) string {
 }
 
 // trouble is why a key cannot encrypt EBS snapshots, and the rule that says so; "" when it can. The one table of key usability.
-func (k Key) trouble() (why, rule string) {
+func (k Key) whyUnusable() (why, rule string) {
 	m := k.Metadata
 	switch {
 	case m == nil && k.Err != nil:
@@ -60,13 +60,13 @@ func (k Key) trouble() (why, rule string) {
 const expiresSoon = 30 * 24 * time.Hour
 
 // expiry warns of imported key material that is about to expire: what is encrypted under the key cannot be used from then on (3.5.1).
-func (k Key) expiry(field string, at Place, now time.Time) []Finding {
+func (k Key) expiry(field string, at Location, now time.Time) []Finding {
 	if k.Metadata == nil || k.Metadata.ValidTo == nil || k.Metadata.ValidTo.Sub(now) > expiresSoon {
 		return nil
 	}
 	date := k.Metadata.ValidTo.UTC().Format("2006-01-02 15:04 MST")
-	return []Finding{{Level: Warning, Rule: "3.5.4", Field: field, At: at, Resource: k.arn(), Summary: "the imported material of the key " + k.arn() + " expires on " + date,
-		Because: "from then on nothing that is encrypted under it can be copied or launched", Next: "import the material again, with a later date or none"}}
+	return []Finding{{Level: Warning, Reference: "3.5.4", Field: field, Location: at, Resource: k.arn(), Summary: "the imported material of the key " + k.arn() + " expires on " + date,
+		Detail: "from then on nothing that is encrypted under it can be copied or launched", Remediation: "import the material again, with a later date or none"}}
 }
 
 // remedy is what to do about a key that trouble names.

@@ -73,7 +73,7 @@ func TestCausesOfEncryptionAreThoseThatAllFactsAgreeWith(t *testing.T) {
 		{"base image that cannot be seen", false, standard, func(*plan.Image) {}, []string{byBuild}},
 	} {
 		req, facts := world()
-		facts.Defaults = map[plan.Place]plan.Default{home: {Encryption: c.byDefault, KMSKeyID: "alias/aws/ebs"}}
+		facts.Defaults = map[plan.Location]plan.Default{home: {Encryption: c.byDefault, KMSKeyID: "alias/aws/ebs"}}
 		facts.Keys[home]["alias/aws/ebs"] = managed(key(source, tokyo, "aws-ebs"))
 		facts.Keys[home][standard] = managed(key(source, tokyo, "aws-ebs"))
 		i := facts.Images[tokyo]

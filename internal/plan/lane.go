@@ -14,10 +14,10 @@ import (
 const imageLanes = "image/"
 
 // imageLane is where AWS counts concurrent image copies: per account and destination Region (4.1.2).
-func imageLane(at Place) string { return imageLanes + at.Account + "/" + at.Region }
+func imageLane(at Location) string { return imageLanes + at.Account + "/" + at.Region }
 
 // copyLane is where AWS counts concurrent snapshot copies: per account and destination Region (4.1.1).
-func copyLane(at Place) string { return "copy/" + at.Account + "/" + at.Region }
+func copyLane(at Location) string { return "copy/" + at.Account + "/" + at.Region }
 
 // RoomOf is how many copies AWS lets be on their way in a lane at once: of snapshots (4.1.1), of images (4.1.2).
 func RoomOf(lane string) int {
@@ -33,7 +33,7 @@ const RateOfLane = 2000
 
 // Admits reports whether there is room in a lane for one more step beside so many that move so much. One that asks alone for more than there is gets
 // all of it, and takes longer than it was to.
-func (h *Head) Admits(room, steps, rate int) bool {
+func (h *Base) Admits(room, steps, rate int) bool {
 	return steps < room && (h.Rate == 0 || rate == 0 || rate+h.Rate <= RateOfLane)
 }
 
@@ -42,35 +42,35 @@ func (h *Head) Admits(room, steps, rate int) bool {
 func expected(steps []Step) time.Duration {
 	left := Remaining(steps)
 	order := slices.Clone(steps) // what a step waits for has no less left, and stands before it
-	slices.SortStableFunc(order, func(a, b Step) int { return cmp.Compare(left[b.Base().Step], left[a.Base().Step]) })
-	ends, lanes, copied := map[ID]time.Duration{}, map[string]*traffic{}, map[original]time.Duration{}
+	slices.SortStableFunc(order, func(a, b Step) int { return cmp.Compare(left[b.Meta().ID], left[a.Meta().ID]) })
+	ends, lanes, copied := map[StepID]time.Duration{}, map[string]*queueSimulation{}, map[original]time.Duration{}
 	var last time.Duration
 	for _, s := range order {
-		h := s.Base()
+		h := s.Meta()
 		of, timed := originalOf(s)
 		begin := copied[of] // no time where it is no time-based copy
-		for _, waited := range [][]ID{h.Needs, h.After} {
+		for _, waited := range [][]StepID{h.DependsOn, h.RunsAfter} {
 			for _, id := range waited {
 				begin = max(begin, ends[id])
 			}
 		}
-		if h.Lane != "" {
-			if lanes[h.Lane] == nil {
-				lanes[h.Lane] = &traffic{}
+		if h.Queue != "" {
+			if lanes[h.Queue] == nil {
+				lanes[h.Queue] = &queueSimulation{}
 			}
-			begin = lanes[h.Lane].enter(h, begin)
+			begin = lanes[h.Queue].enter(h, begin)
 		}
-		ends[h.Step] = begin + h.Takes
+		ends[h.ID] = begin + h.ExpectedDuration
 		if timed {
-			copied[of] = ends[h.Step]
+			copied[of] = ends[h.ID]
 		}
-		last = max(last, ends[h.Step])
+		last = max(last, ends[h.ID])
 	}
 	return last
 }
 
 // traffic is what is in a lane when the last step has entered.
-type traffic struct {
+type queueSimulation struct {
 	begun time.Duration // of that step
 	in    []visit
 }
@@ -81,15 +81,15 @@ type visit struct {
 }
 
 // enter is when a step begins that is ready at a time, and comes after those that have entered.
-func (t *traffic) enter(h *Head, ready time.Duration) time.Duration {
+func (t *queueSimulation) enter(h *Base, ready time.Duration) time.Duration {
 	for t.begun = max(t.begun, ready); ; {
 		t.in = slices.DeleteFunc(t.in, func(v visit) bool { return v.ends <= t.begun })
 		rate := 0
 		for _, v := range t.in {
 			rate += v.rate
 		}
-		if h.Admits(RoomOf(h.Lane), len(t.in), rate) {
-			t.in = append(t.in, visit{h.Rate, t.begun + h.Takes})
+		if h.Admits(RoomOf(h.Queue), len(t.in), rate) {
+			t.in = append(t.in, visit{h.Rate, t.begun + h.ExpectedDuration})
 			return t.begun
 		}
 		t.begun = slices.MinFunc(t.in, func(a, b visit) int { return cmp.Compare(a.ends, b.ends) }).ends

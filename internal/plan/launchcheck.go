@@ -41,14 +41,14 @@ func (d Destination) launchMark(req Request, facts Facts) origin.Mark {
 }
 
 // launch adds the launch check, and the end of its instance in every outcome.
-func (b *builder) launch(g *goal) {
+func (b *builder) launch(g *destinationState) {
 	if g.Launch == nil {
 		return
 	}
 	image := b.facts.Images[g.FromRegion]
 	mark := g.launchMark(b.req, b.facts)
 	run := &RunInstance{
-		Head:         Head{Step: id("launch", g.At.Account, g.At.Region), At: g.At, For: g.At, Needs: slices.Clone(g.proofs), Takes: launchTime},
+		Base:         Base{ID: id("launch", g.At.Account, g.At.Region), Location: g.At, Destination: g.At, DependsOn: slices.Clone(g.proofs), ExpectedDuration: launchTime},
 		Image:        g.ami,
 		Name:         g.Name,
 		InstanceType: g.Launch.InstanceType,
@@ -60,7 +60,7 @@ func (b *builder) launch(g *goal) {
 		SealKey:      image.SealKey,
 	}
 	if g.ami.From != "" {
-		run.Needs = append(run.Needs, g.ami.From)
+		run.DependsOn = append(run.DependsOn, g.ami.From)
 	}
 	for _, m := range image.Image.BlockDeviceMappings {
 		if m.Ebs != nil {
@@ -69,8 +69,8 @@ func (b *builder) launch(g *goal) {
 	}
 	slices.Sort(run.Devices)
 	g.proofs = append(g.proofs, b.add(run))
-	b.add(&TerminateInstance{Head: Head{Step: id("terminate", g.At.Account, g.At.Region), At: g.At, After: []ID{run.Step}, Takes: callTime},
-		Instance: Ref{From: run.Step}, Tags: run.Tags})
+	b.add(&TerminateInstance{Base: Base{ID: id("terminate", g.At.Account, g.At.Region), Location: g.At, RunsAfter: []StepID{run.ID}, ExpectedDuration: callTime},
+		Instance: Ref{From: run.ID}, Tags: run.Tags})
 }
 
 // endLaunches terminates the instances that launch checks of earlier runs left at a destination. Another run may be waiting for a young one.
@@ -78,7 +78,7 @@ func (b *builder) endLaunches(d Destination) {
 	left, _ := earlierLaunches(b.req, b.facts, d)
 	for _, i := range left {
 		instance := aws.ToString(i.InstanceId)
-		b.add(&TerminateInstance{Head: Head{Step: id("terminate", d.At.Account, d.At.Region, instance), At: d.At, Takes: callTime}, Instance: Ref{Known: instance},
+		b.add(&TerminateInstance{Base: Base{ID: id("terminate", d.At.Account, d.At.Region, instance), Location: d.At, ExpectedDuration: callTime}, Instance: Ref{Known: instance},
 			Awaited: !b.req.CleansUp && b.facts.At.Sub(aws.ToTime(i.LaunchTime)) < launchOver})
 	}
 }

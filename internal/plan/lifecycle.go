@@ -13,11 +13,11 @@ import (
 
 // Lifecycle is what a target wants of its images beyond their being there.
 type Lifecycle struct {
-	DeprecateAt    time.Time     // zero: DeprecateAfter
-	DeprecateAfter time.Duration // after the run began; 0: never
-	Protection     *Protection   // against deregistration; nil: none
-	FastLaunch     *FastLaunch   // of a Windows image; nil: left as it is
-	Users          Audience      // who may launch them; they need the target's key
+	DeprecateAt    time.Time         // zero: DeprecateAfter
+	DeprecateAfter time.Duration     // after the run began; 0: never
+	Protection     *Protection       // against deregistration; nil: none
+	FastLaunch     *FastLaunch       // of a Windows image; nil: left as it is
+	Users          LaunchPermissions // who may launch them; they need the target's key
 
 	ForceDeregister     bool // another image that has the name makes way
 	ForceDeleteSnapshot bool // and its snapshots with it
@@ -38,26 +38,26 @@ func (l Lifecycle) deprecation(now time.Time) time.Time {
 }
 
 // lifecycleTroubles are the reasons why a destination's image cannot be what its target wants.
-func lifecycleTroubles(d Destination, facts Facts) []Finding {
+func validateLifecycle(d Destination, facts Facts) []Finding {
 	var found []Finding
 	if at := d.Lifecycle.deprecation(facts.At); !at.IsZero() && (at.Before(facts.At) || at.After(facts.At.AddDate(10, 0, 0))) {
-		found = append(found, Finding{Level: Refused, Rule: "9.21", Field: field(d.Target, "deprecate_at"), At: d.At, Summary: "the image cannot be deprecated at " + at.Format(time.RFC3339),
-			Because: "AWS takes dates in the future, at most ten years ahead", Next: "set another date"})
+		found = append(found, Finding{Level: Refused, Reference: "9.21", Field: field(d.Target, "deprecate_at"), Location: d.At, Summary: "the image cannot be deprecated at " + at.Format(time.RFC3339),
+			Detail: "AWS takes dates in the future, at most ten years ahead", Remediation: "set another date"})
 	}
 	key := facts.Keys[d.At][DestinationKey(d, facts)]
 	if !d.Lifecycle.Users.Nobody() && key.managedByAWS() {
-		found = append(found, Finding{Level: Refused, Rule: "2.2.2", Field: field(d.Target, "ami_users"), At: d.At, Resource: key.arn(), Summary: "the image cannot be shared",
-			Because: "AWS manages its key, and what it encrypts cannot be shared", Next: "set kms_key_id to a customer managed key of the target account"})
+		found = append(found, Finding{Level: Refused, Reference: "2.2.2", Field: field(d.Target, "ami_users"), Location: d.At, Resource: key.arn(), Summary: "the image cannot be shared",
+			Detail: "AWS manages its key, and what it encrypts cannot be shared", Remediation: "set kms_key_id to a customer managed key of the target account"})
 	}
 	if image := facts.Images[d.FromRegion].Image; d.Lifecycle.FastLaunch != nil && image != nil && image.Platform != ec2types.PlatformValuesWindows {
-		found = append(found, Finding{Level: Refused, Rule: "9.0", Field: field(d.Target, "fast_launch"), At: d.At, Resource: aws.ToString(image.ImageId), Summary: "fast launch cannot be enabled",
-			Because: "it is for Windows images alone, and this is none", Next: "leave out fast_launch"})
+		found = append(found, Finding{Level: Refused, Reference: "9.0", Field: field(d.Target, "fast_launch"), Location: d.At, Resource: aws.ToString(image.ImageId), Summary: "fast launch cannot be enabled",
+			Detail: "it is for Windows images alone, and this is none", Remediation: "leave out fast_launch"})
 	}
 	return found
 }
 
 // by says what becomes of an attribute at a destination.
-func (d Destination) by(a Attribute) How {
+func (d Destination) by(a Attribute) AttributeHandling {
 	if a.Name == "DeprecationTime" && (!d.Lifecycle.DeprecateAt.IsZero() || d.Lifecycle.DeprecateAfter > 0) {
 		return Set
 	}
@@ -65,29 +65,29 @@ func (d Destination) by(a Attribute) How {
 }
 
 // settle makes a proved image what its target wants of it, before anything points at it.
-func (b *builder) settle(g *goal) {
-	head := func(kind string) Head {
-		h := Head{Step: id(kind, g.At.Account, g.At.Region), At: g.At, For: g.At, Needs: slices.Clone(g.proofs), Takes: callTime}
+func (b *builder) addImageSettings(g *destinationState) {
+	head := func(kind string) Base {
+		h := Base{ID: id(kind, g.At.Account, g.At.Region), Location: g.At, Destination: g.At, DependsOn: slices.Clone(g.proofs), ExpectedDuration: callTime}
 		if g.ami.From != "" {
-			h.Needs = append(h.Needs, g.ami.From)
+			h.DependsOn = append(h.DependsOn, g.ami.From)
 		}
 		return h
 	}
-	var settled []ID
+	var settled []StepID
 	if at := g.Lifecycle.deprecation(b.facts.At); !at.IsZero() {
-		settled = append(settled, b.add(&DeprecateImage{Head: head("deprecate"), Image: g.ami, Name: g.Name, After: at}))
+		settled = append(settled, b.add(&DeprecateImage{Base: head("deprecate"), Image: g.ami, Name: g.Name, After: at}))
 	}
 	if p := g.Lifecycle.Protection; p != nil {
-		settled = append(settled, b.add(&LockImage{Head: head("lock"), Image: g.ami, Name: g.Name, Cooldown: p.Cooldown}))
+		settled = append(settled, b.add(&EnableDeregistrationProtection{Base: head("lock"), Image: g.ami, Name: g.Name, Cooldown: p.Cooldown}))
 	}
 	if f := g.Lifecycle.FastLaunch; f != nil {
-		settled = append(settled, b.add(&EnableFastLaunch{Head: head("fast-launch"), FastLaunch: *f, Image: g.ami, Name: g.Name}))
+		settled = append(settled, b.add(&EnableFastLaunch{Base: head("fast-launch"), FastLaunch: *f, Image: g.ami, Name: g.Name}))
 	}
 	if len(g.Licenses) > 0 {
-		settled = append(settled, b.add(&AssociateLicenses{Head: head("licenses"), Image: g.ami, Name: g.Name, ARNs: g.Licenses}))
+		settled = append(settled, b.add(&AssociateLicenses{Base: head("licenses"), Image: g.ami, Name: g.Name, ARNs: g.Licenses}))
 	}
-	if users := g.Lifecycle.Users.Without(Audience{Accounts: []string{g.At.Account}}); !users.Nobody() {
-		settled = append(settled, b.add(&ShareImage{Head: head("users"), Image: g.ami, With: users}))
+	if users := g.Lifecycle.Users.Without(LaunchPermissions{Accounts: []string{g.At.Account}}); !users.Nobody() {
+		settled = append(settled, b.add(&ShareImage{Base: head("users"), Image: g.ami, With: users}))
 	}
 	g.proofs = append(g.proofs, settled...)
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // Likeness is what an image that we make has to be: its source's equal, under a name of its own.
-type Likeness struct {
+type ImageSpec struct {
 	Source      ec2types.Image // whose attributes are carried over
 	UEFIData    string         // base64; "" for none
 	Method      Method         // BySnapshot or ByImage
@@ -30,7 +30,7 @@ type Likeness struct {
 }
 
 // likeness is what a destination's image has to be.
-func (d Destination) likeness(req Request, facts Facts) Likeness {
+func (d Destination) likeness(req Request, facts Facts) ImageSpec {
 	l := likenessOf(facts.Images[d.FromRegion])
 	l.Method, l.Abroad = d.Method, d.FromRegion != d.At.Region
 	l.Name, l.Description = d.Name, d.Description
@@ -40,7 +40,7 @@ func (d Destination) likeness(req Request, facts Facts) Likeness {
 }
 
 // likeness is what a staged image has to be.
-func (s *supply) likeness(req Request, facts Facts) Likeness {
+func (s *shareSource) likeness(req Request, facts Facts) ImageSpec {
 	l := likenessOf(facts.Images[s.from])
 	l.Method, l.Abroad = ByImage, s.from != s.at.Region
 	l.Mark = s.mark(req, facts, "")
@@ -48,14 +48,14 @@ func (s *supply) likeness(req Request, facts Facts) Likeness {
 	if s.whom == origin.Sharers { // one for all runs, so that two at once make one: AWS gives a name once
 		run = ""
 	}
-	l.Name = stagedName(aws.ToString(l.Source.Name), digest(run, s.at.id(), l.Mark.Source(), s.keyARN))
+	l.Name = stagedName(aws.ToString(l.Source.Name), digest(run, s.at.key(), l.Mark.Source(), s.keyARN))
 	l.Description = fmt.Sprintf("Staged for other accounts: %s of %s", imageID(req, s.from), s.from)
 	l.Tags = l.Mark.Tags(l.SealKey)
 	return l
 }
 
-func likenessOf(image Image) Likeness {
-	l := Likeness{UEFIData: image.UEFIData, SealKey: image.SealKey}
+func likenessOf(image Image) ImageSpec {
+	l := ImageSpec{UEFIData: image.UEFIData, SealKey: image.SealKey}
 	if image.Image != nil {
 		l.Source = *image.Image
 	}
@@ -65,7 +65,7 @@ func likenessOf(image Image) Likeness {
 // token makes a run's copy of an image one and the same for AWS, however often it is asked for (4.2.3), and no other's: a build of several
 // post-processors has one id, and what one of them removed would be the answer to another.
 func token(s CopyImage, begun time.Time) string {
-	return digest(s.Mark.Run, s.At.id(), s.Mark.Source(), s.Name, s.KeyARN, begun.Format(time.RFC3339Nano))
+	return digest(s.Mark.Run, s.Location.key(), s.Mark.Source(), s.Name, s.KeyARN, begun.Format(time.RFC3339Nano))
 }
 
 func digest(parts ...string) string {
@@ -74,7 +74,7 @@ func digest(parts ...string) string {
 }
 
 // Differences names the kept attributes in which an image differs from its source, as "Attribute: source, target".
-func (l Likeness) Differences(target ec2types.Image) []string {
+func (l ImageSpec) Differences(target ec2types.Image) []string {
 	var found []string
 	for _, a := range CarryTable {
 		if a.By(l.Method) != Kept {

@@ -25,42 +25,42 @@ func nameTaken(req Request, d Destination, facts Facts) *ec2types.Image {
 
 // nameTroubles are the reasons why a destination's image cannot get its name. What has the name makes way only where the target says so
 // (2.5.2), and never what is copied, what somebody protects, or what looks like ours and is not provably so.
-func nameTroubles(req Request, d Destination, facts Facts) []Finding {
+func validateName(req Request, d Destination, facts Facts) []Finding {
 	taken := nameTaken(req, d, facts)
 	if taken == nil {
 		return nil
 	}
 	id := aws.ToString(taken.ImageId)
-	var ours remains
+	var ours existingImages
 	if facts.Images[d.FromRegion].Image != nil {
 		ours = imageAt(req, facts, d)
 	}
-	f := Finding{Level: Refused, Rule: "2.5.2", Field: field(d.Target, "force_deregister"), At: d.At, Principal: facts.Sites[d.At].Identity.ARN, Resource: id,
+	f := Finding{Level: Refused, Reference: "2.5.2", Field: field(d.Target, "force_deregister"), Location: d.At, Principal: facts.Sites[d.At].Identity.ARN, Resource: id,
 		Summary: fmt.Sprintf("the image %s, which has the name %q, is not deregistered", id, d.Name)}
 	switch {
 	case !d.Lifecycle.ForceDeregister && has(ours.changed, *taken):
 		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the image %s, which an earlier run made, is not what it has to be now", id)
-		f.Because = strings.Join(misfits(req, facts, d, *taken), "; ")
-		f.Next = "put back what was changed; or set another ami_name; or, to replace that image, set ami_name to its name and force_deregister = true"
+		f.Detail = strings.Join(imageDifferences(req, facts, d, *taken), "; ")
+		f.Remediation = "put back what was changed; or set another ami_name; or, to replace that image, set ami_name to its name and force_deregister = true"
 	case !d.Lifecycle.ForceDeregister:
 		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the name %q is taken", d.Name)
-		f.Because = fmt.Sprintf("image %s of account %s in %s has it", id, d.At.Account, d.At.Region)
-		f.Next = "set another ami_name; or deregister that image; or, to replace it, set ami_name to its name and force_deregister = true"
+		f.Detail = fmt.Sprintf("image %s of account %s in %s has it", id, d.At.Account, d.At.Region)
+		f.Remediation = "set another ami_name; or deregister that image; or, to replace it, set ami_name to its name and force_deregister = true"
 		if has(ours.alien, *taken) { // which force_deregister would not remove
-			f.Next = "find out where that image comes from; then deregister it, or set another ami_name"
+			f.Remediation = "find out where that image comes from; then deregister it, or set another ami_name"
 		}
 	case slices.ContainsFunc(req.Images, func(i SourceImage) bool { return i.ImageID == id }):
-		f.Because, f.Next = "it is the image that is handed on", "set another ami_name"
+		f.Detail, f.Remediation = "it is the image that is handed on", "set another ami_name"
 	case IsProtected(*taken):
-		f.Rule, f.Because = "A.2.1", "it is protected against deregistration"
-		f.Next = "switch the protection off with `aws ec2 disable-image-deregistration-protection`, with a cool-down a day before, or set another ami_name"
+		f.Reference, f.Detail = "A.2.1", "it is protected against deregistration"
+		f.Remediation = "switch the protection off with `aws ec2 disable-image-deregistration-protection`, with a cool-down a day before, or set another ami_name"
 	case has(ours.alien, *taken):
-		f.Rule, f.Because = "2.1.8", "it bears our tags, and is not provably ours: another run may be making it"
-		f.Next = "find out where it comes from, and deregister it if it is not wanted"
+		f.Reference, f.Detail = "2.1.8", "it bears our tags, and is not provably ours: another run may be making it"
+		f.Remediation = "find out where it comes from, and deregister it if it is not wanted"
 	case req.PublishAll && len(d.Parameters)+len(d.Templates) > 0:
 		f.Level, f.Summary = Warning, fmt.Sprintf("the image %s makes way before anything names the new one", id)
-		f.Because = `publish = "all" waits until all images are proved, and two images cannot have one name: what names this one until then launches nothing`
-		f.Next = "give every release a name of its own by ami_name, and let keep_releases remove the older ones"
+		f.Detail = `publish = "all" waits until all images are proved, and two images cannot have one name: what names this one until then launches nothing`
+		f.Remediation = "give every release a name of its own by ami_name, and let keep_releases remove the older ones"
 	default:
 		return nil
 	}
@@ -78,7 +78,7 @@ func has(images []ec2types.Image, image ec2types.Image) bool {
 
 // makeWay deregisters what has a destination's name, as late as can be: when all is there that its own image waits for. Snapshots that the
 // image itself is registered with stay.
-func (b *builder) makeWay(g goal, needs []ID, copies map[string]ready) []ID {
+func (b *builder) deregisterNamesake(g destinationState, needs []StepID, copies map[string]snapshotRef) []StepID {
 	taken := nameTaken(b.req, g.Destination, b.facts)
 	if taken == nil {
 		return nil
@@ -98,8 +98,8 @@ func (b *builder) makeWay(g goal, needs []ID, copies map[string]ready) []ID {
 	if !along {
 		snapshots = nil
 	}
-	return []ID{b.add(&DeregisterImage{
-		Head:          Head{Step: id("deregister", g.At.Account, g.At.Region, aws.ToString(taken.ImageId)), At: g.At, For: g.At, Needs: slices.Clone(needs), Takes: callTime},
+	return []StepID{b.add(&DeregisterImage{
+		Base:          Base{ID: id("deregister", g.At.Account, g.At.Region, aws.ToString(taken.ImageId)), Location: g.At, Destination: g.At, DependsOn: slices.Clone(needs), ExpectedDuration: callTime},
 		Image:         Ref{Known: aws.ToString(taken.ImageId)},
 		Name:          g.Name,
 		WithSnapshots: along,
@@ -109,15 +109,15 @@ func (b *builder) makeWay(g goal, needs []ID, copies map[string]ready) []ID {
 }
 
 // unless is what an image that has to make way stays for: an earlier run made it for this destination, and a later look may find it right. nil: no run did.
-func (b *builder) unless(g goal, taken ec2types.Image) *VerifyImage {
+func (b *builder) unless(g destinationState, taken ec2types.Image) *VerifyImage {
 	like, id := g.likeness(b.req, b.facts), aws.ToString(taken.ImageId)
 	if like.Mark.Prove(like.SealKey, id, tagMap(taken.Tags)) == origin.None {
 		return nil
 	}
-	right := &VerifyImage{Head: Head{At: g.At}, Likeness: like, Target: g.Target, Image: Ref{Known: id}, Snapshots: map[string]Wanted{}}
+	right := &VerifyImage{Base: Base{Location: g.At}, ImageSpec: like, Target: g.Target, Image: Ref{Known: id}, Snapshots: map[string]ExpectedSnapshot{}}
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		for _, device := range v.devices {
-			right.Snapshots[device] = Wanted{KeyARN: g.keyARN, GiB: v.gib()}
+			right.Snapshots[device] = ExpectedSnapshot{KeyARN: g.keyARN, GiB: v.gib()}
 		}
 	}
 	return right

@@ -15,7 +15,7 @@ func (t Target) methodOf(image ec2types.Image, from, region string, strict bool)
 	if t.Method == ByImage || t.Method == BySnapshot {
 		return t.Method, ""
 	}
-	why, _ := weighty(image, from, region)
+	why, _ := reasonsForImageCopy(image, from, region)
 	if strict {
 		for _, a := range CarryTable {
 			if a.How == Lost && a.By(ByImage) != Lost && a.Text(image) != "" && a.Weighs == nil {
@@ -31,13 +31,13 @@ func (t Target) methodOf(image ec2types.Image, from, region string, strict bool)
 
 // methodTroubles are what stands against a destination's method: what a registered image cannot be, and what AWS lets nobody copy to
 // another account.
-func methodTroubles(req Request, d Destination, facts Facts) []Finding {
+func validateMethod(req Request, d Destination, facts Facts) []Finding {
 	image := facts.Images[d.FromRegion]
 	if image.Image == nil {
 		return nil
 	}
 	finding := func(level Level, rule, option, summary, because, next string) Finding {
-		return Finding{Level: level, Rule: rule, Field: option, At: d.At, Resource: imageID(req, d.FromRegion), Summary: summary, Because: because, Next: next}
+		return Finding{Level: level, Reference: rule, Field: option, Location: d.At, Resource: imageID(req, d.FromRegion), Summary: summary, Detail: because, Remediation: next}
 	}
 	var found []Finding
 	if d.At.Account != facts.Source.Account && marketplace(*image.Image) {

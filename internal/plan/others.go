@@ -26,7 +26,7 @@ const outlived = 24 * time.Hour
 
 // stagedForOthers are the copies of a volume that are provably ours and were staged for other destinations: those that a run may still
 // need, and those that none does.
-func stagedForOthers(req Request, facts Facts, s *supply, v volume) (kept, old []candidate) {
+func stagedForOthers(req Request, facts Facts, s *shareSource, v volume) (kept, old []existingSnapshot) {
 	for _, one := range facts.Earlier[s.at].Snapshots {
 		tags, mark := tagMap(one.Tags), s.mark(req, facts, v.device())
 		whom := mark.StagedFor(tags[origin.Source])
@@ -34,7 +34,7 @@ func stagedForOthers(req Request, facts Facts, s *supply, v volume) (kept, old [
 			continue
 		}
 		mark.Staged, mark.KeyARN = whom, aws.ToString(one.KmsKeyId)
-		c := candidate{one, mark.Prove(facts.Images[s.from].SealKey, aws.ToString(one.SnapshotId), tags)}
+		c := existingSnapshot{one, mark.Prove(facts.Images[s.from].SealKey, aws.ToString(one.SnapshotId), tags)}
 		switch {
 		case c.proof != origin.Both || aws.ToString(one.OwnerId) != s.at.Account:
 		case facts.At.Sub(aws.ToTime(one.StartTime)) < outlived:
@@ -48,7 +48,7 @@ func stagedForOthers(req Request, facts Facts, s *supply, v volume) (kept, old [
 
 // stagedImagesForOthers are images that are provably ours and were staged for other destinations: those that a run may still need, and those
 // that none does. What share blocks name is neither.
-func stagedImagesForOthers(req Request, facts Facts, s *supply) (kept, old []ec2types.Image) {
+func stagedImagesForOthers(req Request, facts Facts, s *shareSource) (kept, old []ec2types.Image) {
 	for _, image := range facts.Earlier[s.at].Images {
 		tags, mark := tagMap(image.Tags), s.mark(req, facts, "")
 		whom := mark.StagedFor(tags[origin.Source])
@@ -69,50 +69,50 @@ func stagedImagesForOthers(req Request, facts Facts, s *supply) (kept, old []ec2
 }
 
 // givenBefore are the accounts that runs of ours let use one of the image's own snapshots, and have not taken the permission back from.
-func (it item) givenBefore() []string {
+func (it sourceVolume) givenBefore() []string {
 	if it.staged {
 		return nil
 	}
-	return without(it.snapshot.SharedWith, it.forGood())
+	return without(it.snapshot.SharedWith, it.permanentAccounts())
 }
 
 // foreignFindings name what stays for the destinations of others.
-func foreignFindings(req Request, facts Facts, all []Destination, supplies []*supply) []Finding {
+func foreignFindings(req Request, facts Facts, all []Destination, supplies []*shareSource) []Finding {
 	var findings []Finding
-	for _, at := range slices.SortedFunc(maps.Keys(facts.Grants), Place.Compare) {
+	for _, at := range slices.SortedFunc(maps.Keys(facts.Grants), Location.Compare) {
 		for _, g := range facts.Grants[at] {
 			if facts.forOthers(g, all) {
-				findings = append(findings, Finding{Level: Note, At: at, Resource: aws.ToString(g.KeyId),
-					Summary: fmt.Sprintf("the grant %q was made for other destinations", aws.ToString(g.Name)),
-					Because: "a run that hands the image to others may still copy with it",
-					Next:    "that run revokes it, or one of the same destinations after it; any run does so a day after it was made"})
+				findings = append(findings, Finding{Level: Note, Location: at, Resource: aws.ToString(g.KeyId),
+					Summary:     fmt.Sprintf("the grant %q was made for other destinations", aws.ToString(g.Name)),
+					Detail:      "a run that hands the image to others may still copy with it",
+					Remediation: "that run revokes it, or one of the same destinations after it; any run does so a day after it was made"})
 			}
 		}
 	}
 	for _, s := range supplies {
 		images, _ := stagedImagesForOthers(req, facts, s)
 		for _, image := range images {
-			findings = append(findings, Finding{Level: Note, At: s.at, Resource: aws.ToString(image.ImageId),
-				Summary: fmt.Sprintf("the image %s was staged for other destinations", aws.ToString(image.ImageId)),
-				Because: "a run that hands the image to others may still copy it",
-				Next:    "that run removes it, or one of the same destinations after it; any run does so a day after it was made"})
+			findings = append(findings, Finding{Level: Note, Location: s.at, Resource: aws.ToString(image.ImageId),
+				Summary:     fmt.Sprintf("the image %s was staged for other destinations", aws.ToString(image.ImageId)),
+				Detail:      "a run that hands the image to others may still copy it",
+				Remediation: "that run removes it, or one of the same destinations after it; any run does so a day after it was made"})
 		}
 		for _, it := range s.items {
 			kept, _ := stagedForOthers(req, facts, s, it.volume)
 			for _, c := range kept {
-				findings = append(findings, Finding{Level: Note, At: s.at, Resource: c.id(),
-					Summary: fmt.Sprintf("the snapshot %s of %s was staged for other destinations", c.id(), it.device()),
-					Because: "a run that hands the image to others may still copy it",
-					Next:    "that run removes it, or one of the same destinations after it; any run does so a day after it was made"})
+				findings = append(findings, Finding{Level: Note, Location: s.at, Resource: c.id(),
+					Summary:     fmt.Sprintf("the snapshot %s of %s was staged for other destinations", c.id(), it.device()),
+					Detail:      "a run that hands the image to others may still copy it",
+					Remediation: "that run removes it, or one of the same destinations after it; any run does so a day after it was made"})
 			}
 			others := slices.DeleteFunc(it.givenBefore(), func(account string) bool {
 				return slices.ContainsFunc(all, func(d Destination) bool { return d.At.Account == account })
 			})
 			if len(others) > 0 {
-				findings = append(findings, Finding{Level: Note, At: s.at, Resource: it.id(),
-					Summary: fmt.Sprintf("the snapshot %s of %s is shared with %s, for other destinations", it.id(), it.device(), strings.Join(others, ", ")),
-					Because: "a run that hands the image to others may still copy it",
-					Next:    "that run takes the permission back, or one of the same destinations after it"})
+				findings = append(findings, Finding{Level: Note, Location: s.at, Resource: it.id(),
+					Summary:     fmt.Sprintf("the snapshot %s of %s is shared with %s, for other destinations", it.id(), it.device(), strings.Join(others, ", ")),
+					Detail:      "a run that hands the image to others may still copy it",
+					Remediation: "that run takes the permission back, or one of the same destinations after it"})
 			}
 		}
 	}

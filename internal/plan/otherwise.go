@@ -14,7 +14,7 @@ import (
 )
 
 // Choice is another way to the same images, and what it would cost.
-type Choice struct {
+type Alternative struct {
 	What     string   // "the volumes are under the key from birth"
 	How      []string // what to do for it, line by line
 	Builder  bool     // they are lines for amazon-ebs
@@ -22,12 +22,12 @@ type Choice struct {
 }
 
 // Otherwise tells the choices that a plan leaves, each with the estimate of the plan that would then be made. None of a refused plan.
-func Otherwise(req Request, facts Facts) []Choice {
+func Alternatives(req Request, facts Facts) []Alternative {
 	destinations, _ := Expand(req, facts)
 	open, _ := openDestinations(req, facts, destinations)
 	supplies, _ := route(req, facts, destinations, open)
-	var choices []Choice
-	choose := func(c Choice, req Request, facts Facts) {
+	var choices []Alternative
+	choose := func(c Alternative, req Request, facts Facts) {
 		if p := Decide(req, facts); !p.Refused() {
 			c.Estimate = p.Estimate
 			choices = append(choices, c)
@@ -35,21 +35,21 @@ func Otherwise(req Request, facts Facts) []Choice {
 	}
 	if intent := req.Intent; intent != nil && intent.EncryptBoot != nil && *intent.EncryptBoot && intent.KMSKeyID != "" {
 		others, supposed, lines := withoutBoot(req, facts)
-		choose(Choice{What: "the volumes are under that key from birth, and the builder does not copy them for it", How: lines, Builder: true}, others, supposed)
+		choose(Alternative{What: "the volumes are under that key from birth, and the builder does not copy them for it", How: lines, Builder: true}, others, supposed)
 	}
 	for _, s := range supplies {
 		if lines := s.bornUnderKey(req); len(lines) > 0 {
-			choose(Choice{What: "the builder puts the volumes under the shared key from birth in " + s.at.Region, How: lines, Builder: true}, req, bornUnderKey(facts, s))
+			choose(Alternative{What: "the builder puts the volumes under the shared key from birth in " + s.at.Region, How: lines, Builder: true}, req, bornUnderKey(facts, s))
 		}
 		if without := withKey(facts, s.at, SourceKey(req, s.at.Region), Key{}); s.from != s.at.Region && routeTo(req, without, destinations, s.at.Region) == s.from {
-			choose(Choice{What: fmt.Sprintf("every account copies straight from %s to %s", s.from, s.at.Region),
+			choose(Alternative{What: fmt.Sprintf("every account copies straight from %s to %s", s.from, s.at.Region),
 				How: []string{"give kms_key_id as the ARN of the key in " + s.from + ": then nothing is staged in another Region"}}, req, without)
 		}
 	}
 	for _, region := range straight(req, facts, supplies) {
-		at := Place{facts.Source.Account, region}
+		at := Location{facts.Source.Account, region}
 		if with := withKey(facts, at, SourceKey(req, region), supposedKey(at)); routeTo(req, with, destinations, region) == region {
-			choose(Choice{What: "one transfer to " + region + " serves all its accounts",
+			choose(Alternative{What: "one transfer to " + region + " serves all its accounts",
 				How: []string{"make a key in the source account that " + SourceKey(req, region) + " names in " + region}}, req, with)
 		}
 	}
@@ -67,7 +67,7 @@ func routeTo(req Request, facts Facts, all []Destination, region string) string 
 }
 
 // bornUnderKey are the lines for amazon-ebs that make its volumes what need not be staged; none where nothing is.
-func (s *supply) bornUnderKey(req Request) []string {
+func (s *shareSource) bornUnderKey(req Request) []string {
 	var lines []string
 	for _, it := range s.items {
 		if it.staged && s.from == s.at.Region {
@@ -90,7 +90,7 @@ func LaunchMapping(device, key string) []string {
 }
 
 // bornUnderKey supposes that the volumes of a supply are under its key.
-func bornUnderKey(facts Facts, s *supply) Facts {
+func bornUnderKey(facts Facts, s *shareSource) Facts {
 	image := facts.Images[s.from]
 	image.Snapshots = maps.Clone(image.Snapshots)
 	for _, it := range s.items {
@@ -104,7 +104,7 @@ func bornUnderKey(facts Facts, s *supply) Facts {
 }
 
 // straight are the Regions of other accounts that are served across Regions from one where something is staged or shared under a key.
-func straight(req Request, facts Facts, supplies []*supply) []string {
+func straight(req Request, facts Facts, supplies []*shareSource) []string {
 	regions := map[string]bool{}
 	for _, s := range supplies {
 		for _, d := range s.consumers {
@@ -117,7 +117,7 @@ func straight(req Request, facts Facts, supplies []*supply) []string {
 }
 
 // supposedKey is a key that is not there.
-func supposedKey(at Place) Key {
+func supposedKey(at Location) Key {
 	return Key{Metadata: &kmstypes.KeyMetadata{
 		Arn:      aws.String(strings.Join([]string{"arn", PartitionOf(at.Region), "kms", at.Region, at.Account, "key/supposed"}, ":")),
 		KeyState: kmstypes.KeyStateEnabled, KeyManager: kmstypes.KeyManagerTypeCustomer,
@@ -126,7 +126,7 @@ func supposedKey(at Place) Key {
 }
 
 // withKey supposes that a key is something else.
-func withKey(facts Facts, at Place, asked string, key Key) Facts {
+func withKey(facts Facts, at Location, asked string, key Key) Facts {
 	keys := maps.Clone(facts.Keys[at])
 	if keys == nil {
 		keys = map[string]Key{}

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 func TestOtherChoicesAreToldWithTheirEstimates(t *testing.T) {
@@ -20,7 +20,7 @@ func TestOtherChoicesAreToldWithTheirEstimates(t *testing.T) {
 	}{
 		{"staged in both Regions", func(*plan.Request, *plan.Facts) {}},
 		{"straight into the other Region", func(_ *plan.Request, f *plan.Facts) {
-			f.Keys[plan.Place{Account: source, Region: oregon}] = map[string]plan.Key{"alias/golden-source": {}}
+			f.Keys[plan.Location{Account: source, Region: oregon}] = map[string]plan.Key{"alias/golden-source": {}}
 		}},
 		{"nothing is staged", func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].Regions = nil
@@ -33,7 +33,7 @@ func TestOtherChoicesAreToldWithTheirEstimates(t *testing.T) {
 		req, facts := world()
 		c.change(&req, &facts)
 		fmt.Fprintf(&out, "# %s\n%s\n", c.name, estimate(plan.Decide(req, facts).Estimate))
-		for _, choice := range plan.Otherwise(req, facts) {
+		for _, choice := range plan.Alternatives(req, facts) {
 			fmt.Fprintf(&out, "where %s:\n  %s\n  %s\n", choice.What, estimate(choice.Estimate), strings.Join(choice.How, "\n  "))
 		}
 	}

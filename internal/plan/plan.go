@@ -9,7 +9,7 @@ import "time"
 type Plan struct {
 	Images       []ImagePlan       // per source Region
 	Destinations []DestinationPlan // per account and Region of the targets
-	Ways         []Way             // per Region of the targets that has no image of its own
+	Ways         []RegionRoute     // per Region of the targets that has no image of its own
 	Shares       []SharePlan       // per source Region: what comes of the share blocks
 	Steps        []Step            // each after all that it waits for
 	Findings     []Finding
@@ -49,7 +49,7 @@ type DevicePlan struct {
 
 // DestinationPlan says how one account gets its copy in one Region.
 type DestinationPlan struct {
-	At         Place
+	At         Location
 	Target     string // name of the target block
 	Optional   bool   // its failure does not fail the run
 	LeftOut    bool   // a finding forbids it, and the run goes on without it
@@ -58,27 +58,27 @@ type DestinationPlan struct {
 	MethodWhy  string // why auto took ByImage; "" where it did not
 	Name       string
 	KeyARN     string
-	Carried    []Carried
+	Carried    []AttributeOutcome
 	Pointers   []Pointer // what shall name the image for others
 	Stands     string    `json:",omitempty"` // of Check: the image that is there; "" for none
 	Sound      bool      `json:",omitempty"` // of Check: all is as a finished run leaves it
 }
 
 // Carried says what becomes of one attribute of the source image (rule 2.4).
-type Carried struct {
+type AttributeOutcome struct {
 	Attribute string
-	How       How
+	How       AttributeHandling
 	Why       string
 }
 
 // How an attribute gets into the target's image.
-type How string
+type AttributeHandling string
 
 const (
-	Kept       How = "kept"        // passed to RegisterImage, or a property of the snapshots
-	Set        How = "set"         // given by the template, or set after registering
-	Lost       How = "lost"        // no way to give it to a registered image
-	OutputOnly How = "output-only" // AWS's own finding about an image: nothing to carry
+	Kept       AttributeHandling = "kept"        // passed to RegisterImage, or a property of the snapshots
+	Set        AttributeHandling = "set"         // given by the template, or set after registering
+	Lost       AttributeHandling = "lost"        // no way to give it to a registered image
+	OutputOnly AttributeHandling = "output-only" // AWS's own finding about an image: nothing to carry
 )
 
 // Level of a finding.
@@ -92,17 +92,17 @@ const (
 
 // Finding is a refusal before the run, a warning, or an AWS error explained.
 type Finding struct {
-	Level     Level
-	Rule      string // number of the AWS rule it rests on
-	Field     string // option of the template: `target "prod": kms_key_id`
-	At        Place  // zero: not bound to a place
-	Operation string // "ec2:CopySnapshot"
-	Principal string // ARN
-	Resource  string
-	Summary   string     // what is so
-	Because   string     // why
-	Next      string     // what to do
-	Additions []Addition // what policies lack; none where adding does not help
+	Level            Level
+	Reference        string   // number of the AWS rule it rests on
+	Field            string   // option of the template: `target "prod": kms_key_id`
+	Location         Location // zero: not bound to a place
+	Operation        string   // "ec2:CopySnapshot"
+	Principal        string   // ARN
+	Resource         string
+	Summary          string     // what is so
+	Detail           string     // why
+	Remediation      string     // what to do
+	PolicyStatements []Addition // what policies lack; none where adding does not help
 }
 
 // Estimate is what the plan costs.

@@ -41,9 +41,9 @@ func PointerOf(s Step) (Pointer, bool) {
 }
 
 // Serves reports whether a destination is served only when the step has succeeded: it proves its image, or points at it.
-func Serves(s Step) bool {
+func CountsForDestination(s Step) bool {
 	_, points := PointerOf(s)
-	return points || Proves(s)
+	return points || IsVerification(s)
 }
 
 // pointers are what a destination asks for to name its image. One that names it already is left as it is.
@@ -64,7 +64,7 @@ func pointers(req Request, facts Facts, d Destination) []Pointer {
 
 // naming is the version of a launch template that names an image: the default one where that does, else the first that was made, because
 // others may build on it; 0: none does.
-func (t TemplateStands) naming(image *ec2types.Image) int64 {
+func (t LaunchTemplateFacts) naming(image *ec2types.Image) int64 {
 	if image == nil {
 		return 0
 	}
@@ -79,14 +79,14 @@ func (t TemplateStands) naming(image *ec2types.Image) int64 {
 }
 
 // publish lets others be pointed at the image of a destination, once it is proved.
-func (b *builder) publish(g goal) (published []ID) {
+func (b *builder) publish(g destinationState) (published []StepID) {
 	set := pointers(b.req, b.facts, g.Destination)
 	for _, p := range g.Parameters {
 		if slices.Contains(set, Pointer{parameterPointer, string(p.Name), true}) {
 			continue
 		}
 		step := &PutParameter{
-			Head:        Head{Step: ID("parameter/" + g.At.id() + "/" + strings.TrimPrefix(string(p.Name), "/")), At: g.At, For: g.At, Needs: g.proofs, Takes: callTime},
+			Base:        Base{ID: StepID("parameter/" + g.At.key() + "/" + strings.TrimPrefix(string(p.Name), "/")), Location: g.At, Destination: g.At, DependsOn: g.proofs, ExpectedDuration: callTime},
 			Name:        string(p.Name),
 			Type:        p.Type,
 			DataType:    p.DataType,
@@ -108,7 +108,7 @@ func (b *builder) publish(g goal) (published []ID) {
 		}
 		stands := b.facts.Sites[g.At].Templates[string(t.Template)]
 		published = append(published, b.add(&AddTemplateVersion{
-			Head:        Head{Step: ID("template/" + g.At.id() + "/" + string(t.Template)), At: g.At, For: g.At, Needs: g.proofs, Takes: callTime},
+			Base:        Base{ID: StepID("template/" + g.At.key() + "/" + string(t.Template)), Location: g.At, Destination: g.At, DependsOn: g.proofs, ExpectedDuration: callTime},
 			Template:    string(t.Template),
 			TemplateID:  stands.ID,
 			From:        t.Source,
@@ -132,31 +132,31 @@ func rendered(texts map[string]Text) map[string]string {
 }
 
 // pointerTroubles are the reasons why nothing can point at a destination's image as asked.
-func pointerTroubles(req Request, d Destination, facts Facts) []Finding {
+func validatePublication(req Request, d Destination, facts Facts) []Finding {
 	if facts.Images[d.FromRegion].Image == nil {
 		return nil
 	}
 	var found []Finding
 	for i, p := range d.Parameters {
-		found = append(found, parameterTroubles(req, d, facts, p)...)
+		found = append(found, validateParameter(req, d, facts, p)...)
 		if slices.ContainsFunc(d.Parameters[:i], func(o Parameter) bool { return sameParameter(o.Name, p.Name) }) {
-			found = append(found, Finding{Level: Refused, Rule: "7.8", Field: parameterField(d.Target, p), At: d.At, Resource: d.At.parameter(string(p.Name)),
-				Summary: "the parameter is named twice", Because: "both blocks come to one name", Next: "name each parameter once"})
+			found = append(found, Finding{Level: Refused, Reference: "7.8", Field: parameterField(d.Target, p), Location: d.At, Resource: d.At.parameter(string(p.Name)),
+				Summary: "the parameter is named twice", Detail: "both blocks come to one name", Remediation: "name each parameter once"})
 		}
 	}
 	for i, t := range d.Templates {
-		found = append(found, templateTroubles(d, facts, d.Templates[:i], t)...)
+		found = append(found, validateLaunchTemplate(d, facts, d.Templates[:i], t)...)
 	}
 	return found
 }
 
 // templateTroubles are the reasons why a launch template cannot name the image.
-func templateTroubles(d Destination, facts Facts, before []LaunchTemplate, t LaunchTemplate) []Finding {
+func validateLaunchTemplate(d Destination, facts Facts, before []LaunchTemplate, t LaunchTemplate) []Finding {
 	site := facts.Sites[d.At]
 	stands := site.Templates[string(t.Template)]
 	refuse := func(summary, because, next string) []Finding {
-		return []Finding{{Level: Refused, Rule: "A.4.12", Field: field(d.Target, fmt.Sprintf("launch_template %q", t.Template)), At: d.At, Principal: site.Identity.ARN, Resource: string(t.Template),
-			Summary: summary, Because: because, Next: next}}
+		return []Finding{{Level: Refused, Reference: "A.4.12", Field: field(d.Target, fmt.Sprintf("launch_template %q", t.Template)), Location: d.At, Principal: site.Identity.ARN, Resource: string(t.Template),
+			Summary: summary, Detail: because, Remediation: next}}
 	}
 	switch {
 	case stands.Err != nil && strings.HasPrefix(stands.Err.Code, "InvalidLaunchTemplate"):
@@ -178,18 +178,18 @@ func parameterField(target string, p Parameter) string {
 }
 
 // parameterTroubles are the reasons why a parameter cannot name the image. Type and data type of one that exists cannot be changed (7.4).
-func parameterTroubles(req Request, d Destination, facts Facts, p Parameter) []Finding {
+func validateParameter(req Request, d Destination, facts Facts, p Parameter) []Finding {
 	site := facts.Sites[d.At]
 	refuse := func(rule, summary, because, next string) Finding {
-		return Finding{Level: Refused, Rule: rule, Field: parameterField(d.Target, p), At: d.At, Principal: site.Identity.ARN, Resource: d.At.parameter(string(p.Name)),
-			Summary: summary, Because: because, Next: next}
+		return Finding{Level: Refused, Reference: rule, Field: parameterField(d.Target, p), Location: d.At, Principal: site.Identity.ARN, Resource: d.At.parameter(string(p.Name)),
+			Summary: summary, Detail: because, Remediation: next}
 	}
 	if err := CheckParameterName(string(p.Name), d.At); err != nil {
 		return []Finding{refuse("7.7", "it cannot be the name of a parameter", err.Error(), "name it otherwise")}
 	}
 	var found []Finding
 	key := facts.Keys[d.At][string(p.KeyID)]
-	if why, rule := key.trouble(); p.KeyID != "" && why != "" && !key.hidden() {
+	if why, rule := key.whyUnusable(); p.KeyID != "" && why != "" && !key.hidden() {
 		found = append(found, refuse(rule, "the key "+string(p.KeyID)+" cannot be used", why, key.remedy()))
 	}
 	stored, there := site.Parameters[string(p.Name)]
@@ -211,7 +211,7 @@ func parameterTroubles(req Request, d Destination, facts Facts, p Parameter) []F
 var parameterNames = regexp.MustCompile(`^/?[\w.-]+(/[\w.-]+)*$`)
 
 // CheckParameterName reports why AWS takes no parameter of a name in an account and Region; a zero Place stands for any (7.7).
-func CheckParameterName(name string, at Place) error {
+func CheckParameterName(name string, at Location) error {
 	levels := strings.Split(strings.TrimPrefix(name, "/"), "/")
 	first := strings.ToLower(levels[0])
 	switch {

@@ -11,8 +11,8 @@ import (
 
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 // What names an image is set behind its proof, left as it is where it names the image already, and refused before anything is copied
@@ -22,10 +22,10 @@ func TestPointersAreSetBehindTheProofOrRefusedBeforeTheRun(t *testing.T) {
 	secret := plan.Parameter{Name: "/golden/secret", Type: "SecureString", DataType: "text", KeyID: "alias/golden-" + tokyo, Tier: "Advanced", Tags: map[string]plan.Text{"from": "{{ .SourceAMI }}"}, Overwrite: true}
 	strict := name
 	strict.Overwrite = false
-	stored := func(seen plan.Stored) func(*plan.Request, *plan.Facts) {
+	stored := func(seen plan.ParameterFacts) func(*plan.Request, *plan.Facts) {
 		return func(_ *plan.Request, f *plan.Facts) {
 			site := f.Sites[there]
-			site.Parameters = map[string]plan.Stored{"/golden/" + tokyo + "/ami": seen}
+			site.Parameters = map[string]plan.ParameterFacts{"/golden/" + tokyo + "/ami": seen}
 			f.Sites[there] = site
 		}
 	}
@@ -37,15 +37,15 @@ func TestPointersAreSetBehindTheProofOrRefusedBeforeTheRun(t *testing.T) {
 		parameters []plan.Parameter
 		change     func(*plan.Request, *plan.Facts)
 	}{
-		{"none yet", finished, []plan.Parameter{name, secret}, stored(plan.Stored{})},
+		{"none yet", finished, []plan.Parameter{name, secret}, stored(plan.ParameterFacts{})},
 		{"before there is an image", earlier, []plan.Parameter{name}, func(*plan.Request, *plan.Facts) {}},
-		{"it names the image of the release before", finished, []plan.Parameter{name}, stored(plan.Stored{Type: "String", DataType: "aws:ec2:image", ImageID: older})},
-		{"it names the image already", finished, []plan.Parameter{name}, stored(plan.Stored{Type: "String", DataType: "aws:ec2:image", ImageID: ours})},
-		{"it names the image already, and must not be overwritten", finished, []plan.Parameter{strict}, stored(plan.Stored{Type: "String", DataType: "aws:ec2:image", ImageID: ours})},
-		{"it names another image, and must not be overwritten", finished, []plan.Parameter{strict}, stored(plan.Stored{Type: "String", DataType: "aws:ec2:image", ImageID: older})},
-		{"of another data type", finished, []plan.Parameter{name}, stored(plan.Stored{Type: "String", DataType: "text", ImageID: older})},
-		{"of another type", finished, []plan.Parameter{name}, stored(plan.Stored{Type: "SecureString", DataType: "text"})},
-		{"it may not be looked at", finished, []plan.Parameter{name}, stored(plan.Stored{Err: &plan.Refusal{Operation: "ssm:GetParameter", Status: 400, Code: "AccessDeniedException", Message: "no"}})},
+		{"it names the image of the release before", finished, []plan.Parameter{name}, stored(plan.ParameterFacts{Type: "String", DataType: "aws:ec2:image", ImageID: older})},
+		{"it names the image already", finished, []plan.Parameter{name}, stored(plan.ParameterFacts{Type: "String", DataType: "aws:ec2:image", ImageID: ours})},
+		{"it names the image already, and must not be overwritten", finished, []plan.Parameter{strict}, stored(plan.ParameterFacts{Type: "String", DataType: "aws:ec2:image", ImageID: ours})},
+		{"it names another image, and must not be overwritten", finished, []plan.Parameter{strict}, stored(plan.ParameterFacts{Type: "String", DataType: "aws:ec2:image", ImageID: older})},
+		{"of another data type", finished, []plan.Parameter{name}, stored(plan.ParameterFacts{Type: "String", DataType: "text", ImageID: older})},
+		{"of another type", finished, []plan.Parameter{name}, stored(plan.ParameterFacts{Type: "SecureString", DataType: "text"})},
+		{"it may not be looked at", finished, []plan.Parameter{name}, stored(plan.ParameterFacts{Err: &plan.APIError{Operation: "ssm:GetParameter", Status: 400, Code: "AccessDeniedException", Message: "no"}})},
 		{"its key is disabled", finished, []plan.Parameter{secret}, func(r *plan.Request, f *plan.Facts) {
 			disabled := key(there.Account, tokyo, "own")
 			disabled.Metadata.KeyState = kmstypes.KeyStateDisabled
@@ -58,7 +58,7 @@ func TestPointersAreSetBehindTheProofOrRefusedBeforeTheRun(t *testing.T) {
 		req, facts := c.world()
 		req.Targets[0].Parameters = c.parameters
 		c.change(&req, &facts)
-		if facts.Sites[there].Parameters["/golden/"+tokyo+"/ami"] == (plan.Stored{}) {
+		if facts.Sites[there].Parameters["/golden/"+tokyo+"/ami"] == (plan.ParameterFacts{}) {
 			delete(facts.Sites[there].Parameters, "/golden/"+tokyo+"/ami")
 		}
 		fmt.Fprintf(&out, "# %s\n", c.name)
@@ -79,7 +79,7 @@ func pointed(t *testing.T, out *strings.Builder, p plan.Plan) {
 	}
 	for _, s := range p.Steps {
 		if _, publishes := plan.PointerOf(s); publishes {
-			fmt.Fprintf(out, "%s: %s\n  needs %v\n  %v\n", s.Base().Step, s, s.Base().Needs, s.Rights())
+			fmt.Fprintf(out, "%s: %s\n  needs %v\n  %v\n", s.Meta().ID, s, s.Meta().DependsOn, s.Permissions())
 		}
 	}
 }
@@ -94,22 +94,22 @@ func TestALaunchTemplateGetsOneVersionWithTheImage(t *testing.T) {
 		name      string
 		world     func() (plan.Request, plan.Facts)
 		templates []plan.LaunchTemplate
-		stands    plan.TemplateStands
+		stands    plan.LaunchTemplateFacts
 	}{
-		{"before there is an image", earlier, []plan.LaunchTemplate{asked}, plan.TemplateStands{ID: id, Default: 3, Source: 3}},
-		{"and the default", earlier, []plan.LaunchTemplate{first}, plan.TemplateStands{ID: id, Default: 3, Source: 3}},
-		{"a version names it already", finished, []plan.LaunchTemplate{asked}, plan.TemplateStands{ID: id, Default: 3, Source: 3, Naming: map[string][]int64{ours: {5, 6}}}},
-		{"a version names it already, and is not the default", finished, []plan.LaunchTemplate{first}, plan.TemplateStands{ID: id, Default: 3, Source: 3, Naming: map[string][]int64{ours: {5, 6}}}},
-		{"the default names it already", finished, []plan.LaunchTemplate{first}, plan.TemplateStands{ID: id, Default: 6, Source: 6, Naming: map[string][]int64{ours: {5, 6}}}},
-		{"another image is named", finished, []plan.LaunchTemplate{asked}, plan.TemplateStands{ID: id, Default: 6, Source: 6, Naming: map[string][]int64{"ami-0ddddddddddddddd1": {6}}}},
-		{"there is none", earlier, []plan.LaunchTemplate{asked}, plan.TemplateStands{Err: &plan.Refusal{Operation: "ec2:DescribeLaunchTemplates", Status: 400, Code: "InvalidLaunchTemplateName.NotFoundException", Message: "does not exist"}}},
-		{"it may not be looked at", earlier, []plan.LaunchTemplate{asked}, plan.TemplateStands{Err: &plan.Refusal{Operation: "ec2:DescribeLaunchTemplates", Status: 403, Code: "UnauthorizedOperation", Message: "no"}}},
-		{"named twice", earlier, []plan.LaunchTemplate{asked, first}, plan.TemplateStands{ID: id, Default: 3, Source: 3}},
+		{"before there is an image", earlier, []plan.LaunchTemplate{asked}, plan.LaunchTemplateFacts{ID: id, Default: 3, Source: 3}},
+		{"and the default", earlier, []plan.LaunchTemplate{first}, plan.LaunchTemplateFacts{ID: id, Default: 3, Source: 3}},
+		{"a version names it already", finished, []plan.LaunchTemplate{asked}, plan.LaunchTemplateFacts{ID: id, Default: 3, Source: 3, Naming: map[string][]int64{ours: {5, 6}}}},
+		{"a version names it already, and is not the default", finished, []plan.LaunchTemplate{first}, plan.LaunchTemplateFacts{ID: id, Default: 3, Source: 3, Naming: map[string][]int64{ours: {5, 6}}}},
+		{"the default names it already", finished, []plan.LaunchTemplate{first}, plan.LaunchTemplateFacts{ID: id, Default: 6, Source: 6, Naming: map[string][]int64{ours: {5, 6}}}},
+		{"another image is named", finished, []plan.LaunchTemplate{asked}, plan.LaunchTemplateFacts{ID: id, Default: 6, Source: 6, Naming: map[string][]int64{"ami-0ddddddddddddddd1": {6}}}},
+		{"there is none", earlier, []plan.LaunchTemplate{asked}, plan.LaunchTemplateFacts{Err: &plan.APIError{Operation: "ec2:DescribeLaunchTemplates", Status: 400, Code: "InvalidLaunchTemplateName.NotFoundException", Message: "does not exist"}}},
+		{"it may not be looked at", earlier, []plan.LaunchTemplate{asked}, plan.LaunchTemplateFacts{Err: &plan.APIError{Operation: "ec2:DescribeLaunchTemplates", Status: 403, Code: "UnauthorizedOperation", Message: "no"}}},
+		{"named twice", earlier, []plan.LaunchTemplate{asked, first}, plan.LaunchTemplateFacts{ID: id, Default: 3, Source: 3}},
 	} {
 		req, facts := c.world()
 		req.Targets[0].Templates = c.templates
 		site := facts.Sites[there]
-		site.Templates = map[string]plan.TemplateStands{"web-" + tokyo: c.stands}
+		site.Templates = map[string]plan.LaunchTemplateFacts{"web-" + tokyo: c.stands}
 		facts.Sites[there] = site
 		fmt.Fprintf(&out, "# %s\n", c.name)
 		pointed(t, &out, plan.Decide(req, facts))
@@ -122,10 +122,10 @@ func TestPublishingAllWaitsForTheProofsOfRequiredDestinations(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		all  bool
-		gate []plan.ID
+		gate []plan.StepID
 	}{
 		{"each", false, nil},
-		{"all", true, []plan.ID{"verify/444444444444/" + tokyo, "verify/555555555555/" + tokyo}},
+		{"all", true, []plan.StepID{"verify/444444444444/" + tokyo, "verify/555555555555/" + tokyo}},
 	} {
 		req, facts := world()
 		req.PublishAll = c.all
@@ -136,13 +136,13 @@ func TestPublishingAllWaitsForTheProofsOfRequiredDestinations(t *testing.T) {
 		req.Targets = append(req.Targets, optional)
 		p := plan.Decide(req, facts)
 		inOrder(t, p.Steps)
-		var gate []plan.ID
+		var gate []plan.StepID
 		for _, s := range p.Steps {
-			if all, is := s.(*plan.AllProved); is {
-				gate = all.Needs
+			if all, is := s.(*plan.PublishBarrier); is {
+				gate = all.DependsOn
 			}
-			if _, points := plan.PointerOf(s); points && slices.Contains(s.Base().Needs, "publish/all") != c.all {
-				t.Errorf("%s: %s needs %v", c.name, s.Base().Step, s.Base().Needs)
+			if _, points := plan.PointerOf(s); points && slices.Contains(s.Meta().DependsOn, "publish/all") != c.all {
+				t.Errorf("%s: %s needs %v", c.name, s.Meta().ID, s.Meta().DependsOn)
 			}
 		}
 		if !slices.Equal(gate, c.gate) {
@@ -152,7 +152,7 @@ func TestPublishingAllWaitsForTheProofsOfRequiredDestinations(t *testing.T) {
 	req, facts := finished()
 	req.PublishAll, req.Targets[0].Parameters = true, []plan.Parameter{{Name: "golden", Type: "String", DataType: "text", Overwrite: true}}
 	site := facts.Sites[there]
-	site.Parameters = map[string]plan.Stored{"golden": {Type: "String", DataType: "text", ImageID: "ami-0ccccccccccccccc1"}}
+	site.Parameters = map[string]plan.ParameterFacts{"golden": {Type: "String", DataType: "text", ImageID: "ami-0ccccccccccccccc1"}}
 	facts.Sites[there] = site
 	if steps := plan.Decide(req, facts).Steps; len(steps) != 1 {
 		t.Errorf("all is published: %v", steps)

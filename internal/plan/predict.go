@@ -17,14 +17,14 @@ import (
 // image of it, and copies that into the other Regions; with encrypt_boot into the build's own Region as well, from an image that it
 // then throws away. No image is told where AWS or the builder would refuse one.
 func Predict(req Request, facts Facts) (map[string]Image, []Finding) {
-	p := prediction{req: req, facts: facts, home: Place{facts.Source.Account, req.Build.Region}}
-	if p.troubles(); len(p.findings) > 0 {
+	p := prediction{req: req, facts: facts, home: Location{facts.Source.Account, req.Build.Region}}
+	if p.validate(); len(p.findings) > 0 {
 		return nil, p.findings
 	}
 	volumes := p.launch()
 	images := map[string]Image{}
 	for _, wanted := range req.Images {
-		if of := p.copy(volumes, Place{facts.Source.Account, wanted.Region}); of != nil {
+		if of := p.copy(volumes, Location{facts.Source.Account, wanted.Region}); of != nil {
 			images[wanted.Region] = p.image(of)
 		}
 	}
@@ -37,7 +37,7 @@ func Predict(req Request, facts Facts) (map[string]Image, []Finding) {
 type prediction struct {
 	req      Request
 	facts    Facts
-	home     Place // where it is built
+	home     Location // where it is built
 	findings []Finding
 }
 
@@ -57,11 +57,11 @@ type outcome struct {
 }
 
 func (p *prediction) refuse(rule, option, summary, because, next string) {
-	p.findings = append(p.findings, Finding{Level: Refused, Rule: rule, Field: "build: " + option, At: p.home, Summary: summary, Because: because, Next: next})
+	p.findings = append(p.findings, Finding{Level: Refused, Reference: rule, Field: "build: " + option, Location: p.home, Summary: summary, Detail: because, Remediation: next})
 }
 
 // troubles are the reasons why nothing can be told: no image to start from, keys that cannot be used, options that amazon-ebs refuses.
-func (p *prediction) troubles() {
+func (p *prediction) validate() {
 	intent := p.req.Intent
 	switch {
 	case p.facts.Base.Base == nil && p.facts.BaseMatches > 1:
@@ -75,7 +75,7 @@ func (p *prediction) troubles() {
 		return
 	}
 	for _, wanted := range p.req.Images {
-		at := Place{p.home.Account, wanted.Region}
+		at := Location{p.home.Account, wanted.Region}
 		p.key(at, "kms_key_id", p.bootKey(at))
 	}
 	for _, v := range intent.Launch {
@@ -91,19 +91,19 @@ func given(value, option string) string {
 }
 
 // key judges a key that the builder names at a place.
-func (p *prediction) key(at Place, option, asked string) {
+func (p *prediction) key(at Location, option, asked string) {
 	if asked == "" {
 		return
 	}
 	key := p.facts.Keys[at][asked]
-	if why, rule := key.trouble(); why != "" && !key.hidden() {
+	if why, rule := key.whyUnusable(); why != "" && !key.hidden() {
 		p.refuse(rule, option, fmt.Sprintf("the key %s cannot be used", asked), why, key.remedy())
-		p.findings[len(p.findings)-1].At = at
+		p.findings[len(p.findings)-1].Location = at
 	}
 }
 
 // bootKey is the key that the builder names for a copy into a Region; "" for none.
-func (p *prediction) bootKey(at Place) string {
+func (p *prediction) bootKey(at Location) string {
 	if key, named := p.req.Intent.RegionKMSKeyIDs[at.Region]; named && (at != p.home || p.req.Intent.KMSKeyID == "" || key != "") {
 		return key
 	}
@@ -175,12 +175,12 @@ func (p *prediction) volume(wish LaunchVolume, snapshotID string, encrypted bool
 }
 
 // byDefault is under the default key of EBS.
-func (p *prediction) byDefault(at Place, why, rule string) outcome {
+func (p *prediction) byDefault(at Location, why, rule string) outcome {
 	return outcome{true, p.facts.Keys[at][p.facts.Defaults[at].KMSKeyID].arn(), why + " the default key of " + at.Region, rule}
 }
 
 // copy tells the snapshots of the image in a Region; nil where they are refused. CreateImage changes nothing (1.2.1).
-func (p *prediction) copy(volumes []born, at Place) []born {
+func (p *prediction) copy(volumes []born, at Location) []born {
 	boot := p.req.Intent.EncryptBoot
 	if at == p.home && (boot == nil || !*boot) {
 		return volumes
@@ -200,7 +200,7 @@ func (p *prediction) copy(volumes []born, at Place) []born {
 }
 
 // copied is the table of rule 1.4, for an image of one's own.
-func (p *prediction) copied(from outcome, at Place) (outcome, bool) {
+func (p *prediction) copied(from outcome, at Location) (outcome, bool) {
 	boot := p.req.Intent.EncryptBoot
 	on, off := boot != nil && *boot, boot != nil && !*boot
 	asked := p.bootKey(at)
@@ -259,7 +259,7 @@ func builderCopies(req Request, facts Facts) int {
 // withoutBoot supposes that the volumes are put under the key of encrypt_boot at launch, and that the builder makes no copy for it.
 func withoutBoot(req Request, facts Facts) (Request, Facts, []string) {
 	intent := *req.Intent
-	home := Place{facts.Source.Account, req.Build.Region}
+	home := Location{facts.Source.Account, req.Build.Region}
 	key := (&prediction{req: req, facts: facts, home: home}).bootKey(home)
 	intent.EncryptBoot, intent.KMSKeyID, intent.RegionKMSKeyIDs, intent.Launch = nil, "", nil, nil
 	var lines []string

@@ -8,41 +8,41 @@ import "fmt"
 // ProtectImage switches deregistration protection on, without cool-down, and leaves a tag that says so (A.2). It runs before
 // anything is looked at: an error of a post-processor makes Packer deregister the image.
 type ProtectImage struct {
-	Head
+	Base
 	ImageID string
 	Tags    map[string]string
 }
 
 // Rights of the step.
-func (s *ProtectImage) Rights() []Right {
-	image := s.At.image(s.ImageID)
-	return []Right{
+func (s *ProtectImage) Permissions() []Permission {
+	image := s.Location.image(s.ImageID)
+	return []Permission{
 		{"ec2:DescribeImages", "*", "A.2.3"},
 		{"ec2:CreateTags", image, "A.2.1"},
 		{"ec2:EnableImageDeregistrationProtection", image, "A.2.1"},
 	}
 }
 
-func (s *ProtectImage) About() string { return s.ImageID }
+func (s *ProtectImage) ResourceID() string { return s.ImageID }
 
 func (s *ProtectImage) String() string {
-	return fmt.Sprintf("protect %s in %s against deregistration", s.ImageID, s.At.Region)
+	return fmt.Sprintf("protect %s in %s against deregistration", s.ImageID, s.Location.Region)
 }
 
 // LiftProtection switches off what ProtectImage switched on, and takes the tag away: the last act of a run that succeeded.
-type LiftProtection struct {
-	Head
+type DisableSourceProtection struct {
+	Base
 	ImageID string
 }
 
 // Rights of the step.
-func (s *LiftProtection) Rights() []Right {
-	image := s.At.image(s.ImageID)
-	return []Right{{"ec2:DisableImageDeregistrationProtection", image, "A.2.1"}, {"ec2:DeleteTags", image, "A.2.1"}}
+func (s *DisableSourceProtection) Permissions() []Permission {
+	image := s.Location.image(s.ImageID)
+	return []Permission{{"ec2:DisableImageDeregistrationProtection", image, "A.2.1"}, {"ec2:DeleteTags", image, "A.2.1"}}
 }
 
-func (s *LiftProtection) About() string { return s.ImageID }
+func (s *DisableSourceProtection) ResourceID() string { return s.ImageID }
 
-func (s *LiftProtection) String() string {
-	return fmt.Sprintf("lift the protection of %s in %s", s.ImageID, s.At.Region)
+func (s *DisableSourceProtection) String() string {
+	return fmt.Sprintf("lift the protection of %s in %s", s.ImageID, s.Location.Region)
 }

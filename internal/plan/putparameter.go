@@ -12,7 +12,7 @@ import (
 // PutParameter makes an SSM parameter name an image, and reads it back: AWS checks an image after it has answered, and writes nothing
 // where it does not see it (7.2).
 type PutParameter struct {
-	Head
+	Base
 	Name        string
 	Type        string // "String" or "SecureString"
 	DataType    string // "aws:ec2:image" or "text"
@@ -28,32 +28,32 @@ type PutParameter struct {
 const ImageParameter = "aws:ec2:image"
 
 // Rights of the step (7.6, 7.9). Whether the image is there is AWS's look where the parameter is of its data type, and ours where it is not.
-func (s *PutParameter) Rights() []Right {
-	parameter := s.At.parameter(s.Name)
-	rights := []Right{{"ssm:PutParameter", parameter, "7.6"}, {"ssm:GetParameter", parameter, "7.6"}, {"ec2:DescribeImages", "*", "7.6"}}
+func (s *PutParameter) Permissions() []Permission {
+	parameter := s.Location.parameter(s.Name)
+	rights := []Permission{{"ssm:PutParameter", parameter, "7.6"}, {"ssm:GetParameter", parameter, "7.6"}, {"ec2:DescribeImages", "*", "7.6"}}
 	if len(s.Tags) > 0 {
-		rights = append(rights, Right{"ssm:AddTagsToResource", parameter, "7.6"})
+		rights = append(rights, Permission{"ssm:AddTagsToResource", parameter, "7.6"})
 	}
 	if s.Type == SecureString {
 		action := "kms:Encrypt"
 		if s.Tier == "Advanced" {
 			action = "kms:GenerateDataKey"
 		}
-		rights = append(rights, Right{action, cmp.Or(s.KeyID, "alias/aws/ssm"), "7.9"})
+		rights = append(rights, Permission{action, cmp.Or(s.KeyID, "alias/aws/ssm"), "7.9"})
 	}
 	return rights
 }
 
-func (s *PutParameter) About() string { return s.Name }
+func (s *PutParameter) ResourceID() string { return s.Name }
 
 func (s *PutParameter) String() string {
-	return fmt.Sprintf("let the SSM parameter %s in %s name the image", s.Name, s.At)
+	return fmt.Sprintf("let the SSM parameter %s in %s name the image", s.Name, s.Location)
 }
 
 // SecureString is the type of encrypted parameters.
 const SecureString = "SecureString"
 
 // parameter is the ARN of an SSM parameter there: one whose name begins with a slash brings it along.
-func (p Place) parameter(name string) string {
+func (p Location) parameter(name string) string {
 	return "arn:" + PartitionOf(p.Region) + ":ssm:" + p.Region + ":" + p.Account + ":parameter/" + strings.TrimPrefix(name, "/")
 }

@@ -34,7 +34,7 @@ type Request struct {
 	CopyTimeout           time.Duration     // one copy, from its call to its end
 	PollInterval          time.Duration     // the shortest time between two looks at the same place
 	Build                 Build
-	Intent                *Intent // nil: the images are there; else what is going to be built
+	Intent                *BuildConfig // nil: the images are there; else what is going to be built
 }
 
 // SourceImage names an image that the build made.

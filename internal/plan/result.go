@@ -14,8 +14,8 @@ import (
 type Event struct {
 	Time     time.Time
 	Kind     EventKind
-	Step     ID
-	At       Place
+	Step     StepID
+	At       Location
 	Resource string    // AWS id, "" when there is none yet
 	Percent  int       // 0 to 100; -1 when AWS shows none
 	GiB      int64     // size of what moves; 0 when it is no copy
@@ -39,20 +39,20 @@ const (
 type Result struct {
 	Begun, Ended time.Time // Ended is zero while it goes on
 	Failure      string    // why the run failed, as people read it; "" while it goes on and when it succeeded
-	Destinations []DestinationEnd
-	Images       []Made
+	Destinations []DestinationResult
+	Images       []CreatedImage
 	Shares       []Shared
-	Grants       []Granted
-	Steps        []Ended
-	Left         []Leftover
+	Grants       []KeyGrantResult
+	Steps        []StepResult
+	Left         []RetainedResource
 	LeftUSD      float64 // what Left costs a month, as USDPerMonth has it
-	Source       []SourceEnd
+	Source       []SourceImageResult
 	Findings     []Finding
 }
 
 // DestinationEnd is how far a destination has come.
-type DestinationEnd struct {
-	At       Place
+type DestinationResult struct {
+	At       Location
 	Target   string
 	Optional bool
 	State    State
@@ -63,35 +63,35 @@ type DestinationEnd struct {
 type State string
 
 const (
-	Waiting  State = "waiting"
-	Underway State = "underway"
-	Served   State = "served" // has its image, verified, and what was to name it does
-	Unserved State = "failed"
-	Excluded State = "left out" // a finding forbade it before the run
+	Waiting              State = "waiting"
+	Underway             State = "underway"
+	DestinationSucceeded State = "served" // has its image, verified, and what was to name it does
+	DestinationFailed    State = "failed"
+	Excluded             State = "left out" // a finding forbade it before the run
 )
 
 // Made is an image that a target owns now.
-type Made struct {
-	At        Place
+type CreatedImage struct {
+	At        Location
 	Target    string
 	ImageID   string
 	Name      string
 	Snapshots []MadeSnapshot
-	Carried   []Carried
+	Carried   []AttributeOutcome
 	Pointers  []Pointer // what names it for others, or should
 	Earlier   bool      `json:",omitempty"` // another run made it
 }
 
 // Published reports whether everything that was to name the image does.
-func (m Made) Published() bool {
+func (m CreatedImage) Published() bool {
 	return !slices.ContainsFunc(m.Pointers, func(p Pointer) bool { return !p.Set })
 }
 
 // Shared is an image of the source account that share blocks let others launch now.
 type Shared struct {
-	At      Place
+	At      Location
 	ImageID string
-	With    Audience
+	With    LaunchPermissions
 }
 
 // MadeSnapshot is a snapshot of a made image, as verified after its completion.
@@ -103,8 +103,8 @@ type MadeSnapshot struct {
 }
 
 // Granted is a grant that stands, whether this run made it or one before it.
-type Granted struct {
-	At         Place
+type KeyGrantResult struct {
+	At         Location
 	KeyARN     string
 	Name       string
 	Grantee    string   // ARN
@@ -113,7 +113,7 @@ type Granted struct {
 }
 
 // For is what the grant allows, as people read it: "launches", or its operations.
-func (g Granted) For() string {
+func (g KeyGrantResult) For() string {
 	if slices.Equal(g.Operations, launchOperations) {
 		return "launches"
 	}
@@ -121,12 +121,12 @@ func (g Granted) For() string {
 }
 
 // Text is the grant as people read it: `grant "audit" for Decrypt, DescribeKey`.
-func (g Granted) Text() string { return fmt.Sprintf("grant %q for %s", g.Name, g.For()) }
+func (g KeyGrantResult) Text() string { return fmt.Sprintf("grant %q for %s", g.Name, g.For()) }
 
 // Ended is how a step ended: the time line.
-type Ended struct {
-	Step         ID
-	At           Place
+type StepResult struct {
+	Step         StepID
+	At           Location
 	Begun, Ended time.Time
 	Made         string   // AWS id
 	Skipped      bool     // something that it needs had failed
@@ -134,8 +134,8 @@ type Ended struct {
 }
 
 // Leftover is something that stayed and should not have.
-type Leftover struct {
-	At       Place
+type RetainedResource struct {
+	At       Location
 	Kind     string // share, grant, snapshot, image, instance, volume
 	Resource string
 	GiB      int64 // that are stored for it, at full size; 0 for what stores nothing, and where it is not known
@@ -143,7 +143,7 @@ type Leftover struct {
 }
 
 // USDPerMonth is what leftovers cost at list price as long as they stay, if every block of them is in use.
-func USDPerMonth(left []Leftover) float64 {
+func USDPerMonth(left []RetainedResource) float64 {
 	var gib int64
 	for _, l := range left {
 		gib += l.GiB
@@ -152,7 +152,7 @@ func USDPerMonth(left []Leftover) float64 {
 }
 
 // SourceEnd is in what state a source image was left.
-type SourceEnd struct {
+type SourceImageResult struct {
 	Region    string
 	ImageID   string
 	Protected bool // still under the deregistration protection that the run switched on

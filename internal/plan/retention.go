@@ -46,7 +46,7 @@ func retired(req Request, facts Facts, d Destination) (gone, unproved []ec2types
 			continue
 		}
 		source, there := facts.Sources[mark.ImageID]
-		mark.Place = d.At.id()
+		mark.Place = d.At.key()
 		tags := tagMap(source.Tags)
 		switch {
 		case there && tags[origin.Line] != "" && tags[origin.Line] != req.ReleaseLine:
@@ -58,18 +58,18 @@ func retired(req Request, facts Facts, d Destination) (gone, unproved []ec2types
 			i := slices.IndexFunc(others, func(r release) bool { return r.source == mark.ImageID })
 			if i < 0 {
 				i = len(others)
-				others = append(others, release{built: moment(source.CreationDate), source: mark.ImageID})
+				others = append(others, release{built: parseTime(source.CreationDate), source: mark.ImageID})
 			}
 			others[i].images = append(others[i].images, image)
 		}
 	}
 	slices.SortFunc(others, func(a, b release) int { return cmp.Or(b.built.Compare(a.built), cmp.Compare(a.source, b.source)) })
 	for i, r := range others {
-		if i+1 < d.Retention.Releases || !r.built.Before(moment(this.Image.CreationDate)) {
+		if i+1 < d.Retention.Releases || !r.built.Before(parseTime(this.Image.CreationDate)) {
 			continue
 		}
 		for _, image := range r.images {
-			if made := moment(image.CreationDate); d.Retention.For == 0 || facts.At.Sub(made) > d.Retention.For {
+			if made := parseTime(image.CreationDate); d.Retention.For == 0 || facts.At.Sub(made) > d.Retention.For {
 				gone = append(gone, image)
 			}
 		}
@@ -78,27 +78,27 @@ func retired(req Request, facts Facts, d Destination) (gone, unproved []ec2types
 }
 
 // moment reads a date as EC2 writes it.
-func moment(date *string) time.Time {
+func parseTime(date *string) time.Time {
 	at, _ := time.Parse(time.RFC3339, aws.ToString(date))
 	return at
 }
 
 // retire removes older releases once the new one is proved and everything names it.
-func (b *builder) retire(g goal, published []ID) {
+func (b *builder) retire(g destinationState, published []StepID) {
 	gone, _ := retired(b.req, b.facts, g.Destination)
 	for _, image := range gone {
 		old := aws.ToString(image.ImageId)
-		b.add(&RetireImage{Head: Head{Step: id("retire", g.At.Account, g.At.Region, old), At: g.At, For: g.At, Needs: slices.Concat(g.proofs, published), Takes: callTime},
+		b.add(&DeleteRelease{Base: Base{ID: id("retire", g.At.Account, g.At.Region, old), Location: g.At, Destination: g.At, DependsOn: slices.Concat(g.proofs, published), ExpectedDuration: callTime},
 			ImageID: old, Name: aws.ToString(image.Name), DryRun: g.Retention.DryRun})
 	}
 }
 
 // enlist writes the line of the source images on them, for the runs to come.
-func (b *builder) enlist() {
+func (b *builder) tagReleaseLine() {
 	for _, source := range b.req.Images {
-		at := Place{b.facts.Source.Account, source.Region}
+		at := Location{b.facts.Source.Account, source.Region}
 		if image := b.facts.Images[source.Region].Image; b.req.ReleaseLine != "" && image != nil && tagMap(image.Tags)[origin.Line] != b.req.ReleaseLine {
-			b.add(&TagResource{Head: Head{Step: id("line", at.Account, at.Region), At: at, Takes: callTime}, Resource: Ref{Known: source.ImageID}, Tags: map[string]string{origin.Line: b.req.ReleaseLine}})
+			b.add(&TagResource{Base: Base{ID: id("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime}, Resource: Ref{Known: source.ImageID}, Tags: map[string]string{origin.Line: b.req.ReleaseLine}})
 		}
 	}
 }
@@ -112,9 +112,9 @@ func retentionFindings(req Request, facts Facts, open []Destination) []Finding {
 			for i, image := range unproved {
 				ids[i] = aws.ToString(image.ImageId)
 			}
-			found = append(found, Finding{Level: Note, Rule: "2.1.8", Field: field(d.Target, "keep_releases"), At: d.At, Resource: strings.Join(ids, ", "),
-				Summary: "images that may be older releases stay", Because: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked at, or has no release_line in its tags, or their seals are not right",
-				Next: "remove by hand what is not needed"})
+			found = append(found, Finding{Level: Note, Reference: "2.1.8", Field: field(d.Target, "keep_releases"), Location: d.At, Resource: strings.Join(ids, ", "),
+				Summary: "images that may be older releases stay", Detail: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked at, or has no release_line in its tags, or their seals are not right",
+				Remediation: "remove by hand what is not needed"})
 		}
 	}
 	return found

@@ -17,31 +17,31 @@ import (
 
 // supply is what destinations copy from, and what share blocks let others launch: the source account's snapshots and image in one
 // Region, staged where they cannot be shared as they are.
-type supply struct {
-	at        Place
+type shareSource struct {
+	at        Location
 	from      string // Region of the image that it is made of
 	keyARN    string // of staged snapshots
 	whom      string // they are staged for, as origin.Whom has it
-	items     []item
-	staged    bool     // as an image: all items are its snapshots
-	lasting   Audience // of share blocks
+	items     []sourceVolume
+	staged    bool              // as an image: all items are its snapshots
+	lasting   LaunchPermissions // of share blocks
 	consumers []Destination
 }
 
 // item is one volume of a supply.
-type item struct {
+type sourceVolume struct {
 	volume
 	staged bool
 	why    string
 }
 
 // image reports whether somebody copies or launches an image of the supply, and not its snapshots alone.
-func (s *supply) image(owner string) bool {
+func (s *shareSource) image(owner string) bool {
 	return !s.lasting.Nobody() || slices.ContainsFunc(s.consumers, func(d Destination) bool { return d.Method == ByImage && d.At.Account != owner })
 }
 
 // serves reports whether a destination copies from the supply.
-func (s *supply) serves(at Place) bool {
+func (s *shareSource) serves(at Location) bool {
 	return slices.ContainsFunc(s.consumers, func(d Destination) bool { return d.At == at })
 }
 
@@ -49,21 +49,21 @@ func (s *supply) serves(at Place) bool {
 // staged there, because one transfer then serves all accounts, or straight across account and Region (rule A.1), see ways. Share blocks have the
 // artifact's images. Supplies come in the order of their Regions. What is staged is for all the destinations of the request, whichever of
 // them are open now: a run of the same request takes it up.
-func route(req Request, facts Facts, all, destinations []Destination) ([]*supply, []Finding) {
-	var supplies []*supply
+func route(req Request, facts Facts, all, destinations []Destination) ([]*shareSource, []Finding) {
+	var supplies []*shareSource
 	places := make([]string, len(all))
 	for i, d := range all {
-		places[i] = d.At.id()
+		places[i] = d.At.key()
 	}
 	whom := origin.Whom(places)
 	from := map[string]string{}
 	for _, w := range ways(req, facts, all) {
 		from[w.Region] = w.From
 	}
-	supplyIn := func(region, from string) *supply {
-		i := slices.IndexFunc(supplies, func(s *supply) bool { return s.at.Region == region })
+	supplyIn := func(region, from string) *shareSource {
+		i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.at.Region == region })
 		if i < 0 {
-			supplies = append(supplies, &supply{at: Place{facts.Source.Account, region}, from: from, whom: whom})
+			supplies = append(supplies, &shareSource{at: Location{facts.Source.Account, region}, from: from, whom: whom})
 			i = len(supplies) - 1
 		}
 		return supplies[i]
@@ -81,7 +81,7 @@ func route(req Request, facts Facts, all, destinations []Destination) ([]*supply
 			s.lasting, s.whom = s.lasting.And(share.audience()), origin.Sharers
 		}
 	}
-	slices.SortFunc(supplies, func(a, b *supply) int { return strings.Compare(a.at.Region, b.at.Region) })
+	slices.SortFunc(supplies, func(a, b *shareSource) int { return strings.Compare(a.at.Region, b.at.Region) })
 	var findings []Finding
 	for _, s := range supplies {
 		findings = append(findings, s.decide(req, facts)...)
@@ -101,17 +101,17 @@ func route(req Request, facts Facts, all, destinations []Destination) ([]*supply
 
 // canStage reports whether the source account has a usable key for staged snapshots in a Region, and may work there.
 func canStage(req Request, facts Facts, region string) bool {
-	asked, at := SourceKey(req, region), Place{facts.Source.Account, region}
+	asked, at := SourceKey(req, region), Location{facts.Source.Account, region}
 	if asked == "" || facts.blind(at) != nil {
 		return false
 	}
 	key := facts.Keys[at][asked]
-	why, _ := key.trouble()
+	why, _ := key.whyUnusable()
 	return why == "" || key.concealed(asked, region)
 }
 
 // sourceKeyARN is the key of what is staged at a place; "" while it is not known.
-func sourceKeyARN(req Request, facts Facts, at Place) string {
+func sourceKeyARN(req Request, facts Facts, at Location) string {
 	asked := SourceKey(req, at.Region)
 	key := facts.Keys[at][asked]
 	if key.concealed(asked, at.Region) {
@@ -121,7 +121,7 @@ func sourceKeyARN(req Request, facts Facts, at Place) string {
 }
 
 // supplyOf is what a destination copies from; nil: the image's own snapshots, as their owner.
-func supplyOf(supplies []*supply, d Destination) *supply {
+func supplyOf(supplies []*shareSource, d Destination) *shareSource {
 	for _, s := range supplies {
 		if s.serves(d.At) {
 			return s
@@ -131,7 +131,7 @@ func supplyOf(supplies []*supply, d Destination) *supply {
 }
 
 // decide decides for every volume whether it can be shared as it is, and whether an image is staged.
-func (s *supply) decide(req Request, facts Facts) []Finding {
+func (s *shareSource) decide(req Request, facts Facts) []Finding {
 	asked := SourceKey(req, s.at.Region)
 	key := facts.Keys[s.at][asked]
 	s.keyARN = sourceKeyARN(req, facts, s.at)
@@ -139,12 +139,12 @@ func (s *supply) decide(req Request, facts Facts) []Finding {
 	for _, v := range volumes(facts.Images[s.from]) {
 		it, rule := s.item(req, facts, v)
 		if rule != "" {
-			findings = append(findings, Finding{Level: Refused, Rule: rule, Field: "kms_key_id", At: s.at, Resource: v.id(),
-				Summary: "the snapshot of " + v.device() + " cannot be shared", Because: it.why, Next: shareRemedy(rule)})
+			findings = append(findings, Finding{Level: Refused, Reference: rule, Field: "kms_key_id", Location: s.at, Resource: v.id(),
+				Summary: "the snapshot of " + v.device() + " cannot be shared", Detail: it.why, Remediation: shareRemedy(rule)})
 		}
 		s.items = append(s.items, it)
 	}
-	if s.staged = s.image(facts.Source.Account) && slices.ContainsFunc(s.items, func(it item) bool { return it.staged }); s.staged {
+	if s.staged = s.image(facts.Source.Account) && slices.ContainsFunc(s.items, func(it sourceVolume) bool { return it.staged }); s.staged {
 		for i := range s.items {
 			if it := &s.items[i]; !it.staged {
 				it.staged, it.why = true, "part of an image of which another volume has to be"
@@ -153,47 +153,47 @@ func (s *supply) decide(req Request, facts Facts) []Finding {
 	}
 	for _, it := range s.items {
 		if !it.staged {
-			findings = append(findings, s.memoryTroubles("the snapshot of "+it.device(), it.id(), it.snapshot.Tags, it.forGood(), accountsAt(s.consumers))...)
+			findings = append(findings, s.validateSharingBaseline("the snapshot of "+it.device(), it.id(), it.snapshot.Tags, it.permanentAccounts(), accountsAt(s.consumers))...)
 		}
 	}
 	if asked == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
-		findings = append(findings, Finding{Level: Refused, Rule: "1.7.5", Field: "kms_key_id", At: s.at,
-			Summary: "there is no key for " + s.at.Region, Because: req.KMSKeyID + " is of another Region",
-			Next: "use an alias that exists in every Region of the artifact, or region_kms_key_ids"})
+		findings = append(findings, Finding{Level: Refused, Reference: "1.7.5", Field: "kms_key_id", Location: s.at,
+			Summary: "there is no key for " + s.at.Region, Detail: req.KMSKeyID + " is of another Region",
+			Remediation: "use an alias that exists in every Region of the artifact, or region_kms_key_ids"})
 	}
 	if asked != "" {
-		findings = append(findings, sourceKeyTroubles(s.at, asked, key)...)
+		findings = append(findings, validateSourceKey(s.at, asked, key)...)
 		findings = append(findings, key.expiry("kms_key_id", s.at, facts.At)...)
 	}
-	return append(findings, s.imageTroubles(facts)...)
+	return append(findings, s.validateImageShare(facts)...)
 }
 
 // maxEntities is how many accounts, organizations and units an image can be shared with (2.2.5).
 const maxEntities = 1000
 
 // imageTroubles are the reasons why the image of a supply cannot be shared with all who shall have it.
-func (s *supply) imageTroubles(facts Facts) []Finding {
+func (s *shareSource) validateImageShare(facts Facts) []Finding {
 	image := facts.Images[s.from]
 	if image.Image == nil || !s.image(facts.Source.Account) {
 		return nil
 	}
-	all := s.lasting.And(Audience{Accounts: s.accounts(ByImage)})
+	all := s.lasting.And(LaunchPermissions{Accounts: s.accounts(ByImage)})
 	if !s.staged {
 		all = all.And(image.SharedWith)
 	}
 	var found []Finding
 	if !s.staged {
-		found = s.memoryTroubles("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, forGood(image.SharedWith.Accounts, image.Image.Tags), s.accounts(ByImage))
+		found = s.validateSharingBaseline("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, forGood(image.SharedWith.Accounts, image.Image.Tags), s.accounts(ByImage))
 	}
 	if n := all.Size(); n > maxEntities {
-		return []Finding{{Level: Refused, Rule: "2.2.5", At: s.at, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
-			Because: fmt.Sprintf("AWS allows %d", maxEntities), Next: `serve some of the accounts with method = "snapshot", or share with an organization`}}
+		return []Finding{{Level: Refused, Reference: "2.2.5", Location: s.at, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
+			Detail: fmt.Sprintf("AWS allows %d", maxEntities), Remediation: `serve some of the accounts with method = "snapshot", or share with an organization`}}
 	}
 	return found
 }
 
 // memoryTroubles are that the accounts which may use something for good do not fit into its tags: a run remembers them there before it lets others copy.
-func (s *supply) memoryTroubles(what, id string, tags []ec2types.Tag, shared, copying []string) []Finding {
+func (s *shareSource) validateSharingBaseline(what, id string, tags []ec2types.Tag, shared, copying []string) []Finding {
 	if len(without(copying, append(union(shared, s.lasting.Accounts), s.at.Account))) == 0 {
 		return nil
 	}
@@ -204,13 +204,13 @@ func (s *supply) memoryTroubles(what, id string, tags []ec2types.Tag, shared, co
 	if n <= maxTags {
 		return nil
 	}
-	return []Finding{{Level: Refused, Rule: "9.4", At: s.at, Resource: id, Summary: what + " cannot be shared for the time of copies: too many accounts may use it",
-		Because: fmt.Sprintf("to be given back, they are remembered in its tags, of which there would be %d; AWS lets a resource have %d", n, maxTags),
-		Next:    "share with an organization in place of its accounts, or name another kms_key_id: of a staged copy nothing has to be remembered"}}
+	return []Finding{{Level: Refused, Reference: "9.4", Location: s.at, Resource: id, Summary: what + " cannot be shared for the time of copies: too many accounts may use it",
+		Detail:      fmt.Sprintf("to be given back, they are remembered in its tags, of which there would be %d; AWS lets a resource have %d", n, maxTags),
+		Remediation: "share with an organization in place of its accounts, or name another kms_key_id: of a staged copy nothing has to be remembered"}}
 }
 
 // accounts are the other accounts that copy from a supply by a method, sorted.
-func (s *supply) accounts(by Method) []string {
+func (s *shareSource) accounts(by Method) []string {
 	var all []string
 	for _, d := range s.consumers {
 		if d.Method == by && d.At.Account != s.at.Account {
@@ -221,12 +221,12 @@ func (s *supply) accounts(by Method) []string {
 }
 
 // item says whether a volume's snapshot is staged, and why; rule is set where it can be neither shared nor staged.
-func (s *supply) item(req Request, facts Facts, v volume) (it item, rule string) {
+func (s *shareSource) item(req Request, facts Facts, v volume) (it sourceVolume, rule string) {
 	encrypted := aws.ToBool(v.snapshot.Encrypted)
 	managed := encrypted && accountOf(v.key()) == facts.Source.Account && facts.Keys[s.at][v.key()].managedByAWS()
 	withKey := req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0
-	stage := func(why string) (item, string) { return item{v, true, why}, "" }
-	share := func(why string) (item, string) { return item{v, false, why}, "" }
+	stage := func(why string) (sourceVolume, string) { return sourceVolume{v, true, why}, "" }
+	share := func(why string) (sourceVolume, string) { return sourceVolume{v, false, why}, "" }
 	switch {
 	case s.from != s.at.Region:
 		return stage("one transfer to " + s.at.Region + " serves all its accounts")
@@ -258,16 +258,16 @@ func shareRemedy(rule string) string {
 }
 
 // sourceKeyTroubles are the reasons why the configured key cannot be what is shared.
-func sourceKeyTroubles(at Place, asked string, key Key) []Finding {
+func validateSourceKey(at Location, asked string, key Key) []Finding {
 	refuse := func(rule, because, next string) []Finding {
-		return []Finding{{Level: Refused, Rule: rule, Field: "kms_key_id", At: at, Resource: key.arn(),
-			Summary: fmt.Sprintf("the key %s cannot be used", asked), Because: because, Next: next}}
+		return []Finding{{Level: Refused, Reference: rule, Field: "kms_key_id", Location: at, Resource: key.arn(),
+			Summary: fmt.Sprintf("the key %s cannot be used", asked), Detail: because, Remediation: next}}
 	}
-	why, rule := key.trouble()
+	why, rule := key.whyUnusable()
 	switch {
 	case key.concealed(asked, at.Region):
-		return []Finding{{Level: Warning, Rule: "3.2.4", Field: "kms_key_id", At: at, Resource: asked, Summary: "the key could not be looked at", Because: why,
-			Next: "the copy will show whether it can be used; to know before, allow kms:DescribeKey"}}
+		return []Finding{{Level: Warning, Reference: "3.2.4", Field: "kms_key_id", Location: at, Resource: asked, Summary: "the key could not be looked at", Detail: why,
+			Remediation: "the copy will show whether it can be used; to know before, allow kms:DescribeKey"}}
 	case why != "":
 		return refuse(rule, why, key.remedy())
 	}

@@ -12,7 +12,7 @@ import (
 // RunInstance starts one instance of a destination's image, and ends when it runs (rules 8.5, 8.6): the launch check. Undone by
 // TerminateInstance, in every outcome.
 type RunInstance struct {
-	Head
+	Base
 	Image        Ref
 	Name         string // of the image, for messages
 	InstanceType string
@@ -26,31 +26,31 @@ type RunInstance struct {
 }
 
 // Rights of the step: EC2 asks for all that a launch is made of; of KMS the documented set (3.1.5, 3.1.10).
-func (s *RunInstance) Rights() []Right {
+func (s *RunInstance) Permissions() []Permission {
 	subnet := "*"
 	if s.SubnetID != "" {
 		subnet = s.SubnetID
 	}
-	rights := []Right{
-		{"ec2:RunInstances", s.At.image(s.Image.Known), "8.6"},
-		{"ec2:RunInstances", s.At.owned("subnet", subnet), "8.6"},
-		{"ec2:CreateTags", s.At.owned("instance", "*"), "9.4"},
+	rights := []Permission{
+		{"ec2:RunInstances", s.Location.image(s.Image.Known), "8.6"},
+		{"ec2:RunInstances", s.Location.owned("subnet", subnet), "8.6"},
+		{"ec2:CreateTags", s.Location.owned("instance", "*"), "9.4"},
 		{"ec2:DescribeInstances", "*", "8.7"},
 	}
 	for _, kind := range []string{"instance", "network-interface", "security-group", "volume"} {
-		rights = append(rights, Right{"ec2:RunInstances", s.At.owned(kind, "*"), "8.6"})
+		rights = append(rights, Permission{"ec2:RunInstances", s.Location.owned(kind, "*"), "8.6"})
 	}
 	if len(s.VolumeTags) > 0 {
-		rights = append(rights, Right{"ec2:CreateTags", s.At.owned("volume", "*"), "9.4"})
+		rights = append(rights, Permission{"ec2:CreateTags", s.Location.owned("volume", "*"), "9.4"})
 	}
 	for _, action := range []string{"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"} {
-		rights = append(rights, Right{action, s.KeyARN, "3.1.5"})
+		rights = append(rights, Permission{action, s.KeyARN, "3.1.5"})
 	}
 	return rights
 }
 
-func (s *RunInstance) About() string { return s.Image.Known }
+func (s *RunInstance) ResourceID() string { return s.Image.Known }
 
 func (s *RunInstance) String() string {
-	return fmt.Sprintf("launch one %s of %q in %s, and wait until it runs", s.InstanceType, s.Name, s.At)
+	return fmt.Sprintf("launch one %s of %q in %s, and wait until it runs", s.InstanceType, s.Name, s.Location)
 }

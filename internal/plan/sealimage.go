@@ -11,18 +11,18 @@ import (
 
 // SealImage gives a source image without a sealing key this one, as a tag. It runs before anything is looked at.
 type SealImage struct {
-	Head
+	Base
 	ImageID string
 	Key     origin.Key
 }
 
 // Rights of the step.
-func (s *SealImage) Rights() []Right {
-	return []Right{{"ec2:DescribeImages", "*", "2.2.12"}, {"ec2:CreateTags", s.At.image(s.ImageID), "2.2.12"}}
+func (s *SealImage) Permissions() []Permission {
+	return []Permission{{"ec2:DescribeImages", "*", "2.2.12"}, {"ec2:CreateTags", s.Location.image(s.ImageID), "2.2.12"}}
 }
 
-func (s *SealImage) About() string { return s.ImageID }
+func (s *SealImage) ResourceID() string { return s.ImageID }
 
 func (s *SealImage) String() string {
-	return fmt.Sprintf("give %s in %s a key for seals", s.ImageID, s.At.Region)
+	return fmt.Sprintf("give %s in %s a key for seals", s.ImageID, s.Location.Region)
 }

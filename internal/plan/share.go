@@ -16,20 +16,20 @@ import (
 
 // SharePlan says whom the share blocks let launch an image in one Region.
 type SharePlan struct {
-	At      Place    // of the source account
+	At      Location // of the source account
 	Names   []string // of the blocks, in the order of the template
 	ImageID string
 	Staged  bool // not this image, but a copy of it under another key
-	With    Audience
-	Grants  []Granted // that its accounts make on its keys; without ids
+	With    LaunchPermissions
+	Grants  []KeyGrantResult // that its accounts make on its keys; without ids
 }
 
-func (s Share) audience() Audience {
-	return Audience{}.And(Audience{s.AccountIDs, s.OrganizationARNs, s.OrganizationalUnits})
+func (s Share) audience() LaunchPermissions {
+	return LaunchPermissions{}.And(LaunchPermissions{s.AccountIDs, s.OrganizationARNs, s.OrganizationalUnits})
 }
 
 // sharePlans are what comes of the share blocks.
-func sharePlans(req Request, supplies []*supply, sharers []Destination) []SharePlan {
+func sharePlans(req Request, supplies []*shareSource, sharers []Destination) []SharePlan {
 	var names []string
 	for _, share := range req.Shares {
 		names = append(names, share.Name)
@@ -39,7 +39,7 @@ func sharePlans(req Request, supplies []*supply, sharers []Destination) []ShareP
 		if !s.lasting.Nobody() {
 			planned := SharePlan{At: s.at, Names: names, ImageID: imageID(req, s.from), Staged: s.staged, With: s.lasting}
 			for _, d := range sharers {
-				planned.Grants = append(planned.Grants, grantsShared(d, []*supply{s})...)
+				planned.Grants = append(planned.Grants, grantsShared(d, []*shareSource{s})...)
 			}
 			plans = append(plans, planned)
 		}
@@ -49,17 +49,17 @@ func sharePlans(req Request, supplies []*supply, sharers []Destination) []ShareP
 
 // launchNeeds tells what those need who launch an image under the source account's keys (rules 2.2.6, 3.1.6, 3.2.1, 8.3): neither right
 // can be given by sharing.
-func launchNeeds(facts Facts, supplies []*supply, sharers []Destination) []Finding {
+func launchNeeds(facts Facts, supplies []*shareSource, sharers []Destination) []Finding {
 	var found []Finding
 	for _, s := range supplies {
 		if s.lasting.Nobody() {
 			continue
 		}
 		for _, key := range s.keys() {
-			f := Finding{Level: Note, Rule: "3.1.6", At: s.at, Resource: key, Summary: "who launches the shared image has to be allowed to use its key",
-				Because: "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
-				Next:    "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well, as grant in a share block does"}
-			f.Additions = launchStatements(facts.Source, key, s.lasting, slices.DeleteFunc(slices.Clone(sharers), func(d Destination) bool { return d.At.Region != s.at.Region }))
+			f := Finding{Level: Note, Reference: "3.1.6", Location: s.at, Resource: key, Summary: "who launches the shared image has to be allowed to use its key",
+				Detail:      "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
+				Remediation: "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well, as grant in a share block does"}
+			f.PolicyStatements = launchStatements(facts.Source, key, s.lasting, slices.DeleteFunc(slices.Clone(sharers), func(d Destination) bool { return d.At.Region != s.at.Region }))
 			found = append(found, f)
 		}
 	}
@@ -67,7 +67,7 @@ func launchNeeds(facts Facts, supplies []*supply, sharers []Destination) []Findi
 }
 
 // keys are what encrypts the image that a supply shares, sorted.
-func (s *supply) keys() []string {
+func (s *shareSource) keys() []string {
 	var keys []string
 	for _, it := range s.items {
 		key := it.key()
@@ -90,7 +90,7 @@ var (
 )
 
 // launchStatements are the statements for the key's policy, for who launches and for who makes grants.
-func launchStatements(owner Identity, key string, with Audience, granters []Destination) (all []Addition) {
+func launchStatements(owner CallerIdentity, key string, with LaunchPermissions, granters []Destination) (all []Addition) {
 	add := func(to string, s Statement) {
 		s.Effect = "Allow"
 		all = append(all, Addition{to, s})
@@ -152,7 +152,7 @@ func stagedName(name, whose string) string {
 }
 
 // stagedImages are what earlier runs left of a supply's staged image.
-func stagedImages(req Request, facts Facts, s *supply) remains {
+func stagedImages(req Request, facts Facts, s *shareSource) existingImages {
 	like := s.likeness(req, facts)
 	return earlierImages(facts, s.at, like.Mark, "", func(image ec2types.Image) bool {
 		return len(like.Differences(image)) == 0 && !slices.ContainsFunc(volumes(facts.Images[s.from]), func(v volume) bool {

@@ -12,15 +12,15 @@ import (
 )
 
 // Audience is who may launch an image: accounts, organizations, organizational units (rule 2.2.4). Each sorted.
-type Audience struct {
+type LaunchPermissions struct {
 	Accounts      []string
 	Organizations []string // ARNs
 	Units         []string // ARNs
 }
 
 // AudienceOf reads launch permissions. That everybody may launch is not among them.
-func AudienceOf(permissions []ec2types.LaunchPermission) Audience {
-	var a Audience
+func AudienceOf(permissions []ec2types.LaunchPermission) LaunchPermissions {
+	var a LaunchPermissions
 	for _, p := range permissions {
 		switch {
 		case p.UserId != nil:
@@ -31,26 +31,28 @@ func AudienceOf(permissions []ec2types.LaunchPermission) Audience {
 			a.Units = append(a.Units, *p.OrganizationalUnitArn)
 		}
 	}
-	return a.And(Audience{})
+	return a.And(LaunchPermissions{})
 }
 
 // Nobody reports an empty audience.
-func (a Audience) Nobody() bool { return len(a.Accounts)+len(a.Organizations)+len(a.Units) == 0 }
+func (a LaunchPermissions) Nobody() bool {
+	return len(a.Accounts)+len(a.Organizations)+len(a.Units) == 0
+}
 
 // Size is how many of the 1,000 entities that an image can be shared with an audience takes (2.2.5).
-func (a Audience) Size() int { return len(a.Accounts) + len(a.Organizations) + len(a.Units) }
+func (a LaunchPermissions) Size() int { return len(a.Accounts) + len(a.Organizations) + len(a.Units) }
 
 // And is both audiences, sorted, each member once.
-func (a Audience) And(b Audience) Audience {
-	return Audience{union(a.Accounts, b.Accounts), union(a.Organizations, b.Organizations), union(a.Units, b.Units)}
+func (a LaunchPermissions) And(b LaunchPermissions) LaunchPermissions {
+	return LaunchPermissions{union(a.Accounts, b.Accounts), union(a.Organizations, b.Organizations), union(a.Units, b.Units)}
 }
 
 // Without is an audience but for the members of another.
-func (a Audience) Without(b Audience) Audience {
-	return Audience{without(a.Accounts, b.Accounts), without(a.Organizations, b.Organizations), without(a.Units, b.Units)}
+func (a LaunchPermissions) Without(b LaunchPermissions) LaunchPermissions {
+	return LaunchPermissions{without(a.Accounts, b.Accounts), without(a.Organizations, b.Organizations), without(a.Units, b.Units)}
 }
 
-func (a Audience) String() string {
+func (a LaunchPermissions) String() string {
 	return strings.Join(slices.Concat(a.Accounts, a.Organizations, a.Units), ", ")
 }
 
@@ -65,62 +67,62 @@ func without(a, b []string) []string {
 // ShareImage lets others launch an image (rules 2.2.1, 2.2.4), and copy it, where its snapshots are shared as well (2.2.8). Undone by
 // WithdrawImageShare.
 type ShareImage struct {
-	Head
+	Base
 	Image    Ref
-	With     Audience
+	With     LaunchPermissions
 	Remember map[string]string // tags for the image before anything else: which accounts might launch it already, or that it stays; nil: none
 	Lasting  bool              // asked for by share blocks: it is the result, and stays
 }
 
 // Rights of the step.
-func (s *ShareImage) Rights() []Right {
-	rights := []Right{
-		{"ec2:ModifyImageAttribute", s.At.image(s.Image.Known), "2.2.4"},
-		{"ec2:DescribeImageAttribute", s.At.image(s.Image.Known), "4.4.2"},
+func (s *ShareImage) Permissions() []Permission {
+	rights := []Permission{
+		{"ec2:ModifyImageAttribute", s.Location.image(s.Image.Known), "2.2.4"},
+		{"ec2:DescribeImageAttribute", s.Location.image(s.Image.Known), "4.4.2"},
 	}
 	if s.Remember != nil {
-		rights = append(rights, Right{"ec2:CreateTags", s.At.image(s.Image.Known), "2.2.4"})
+		rights = append(rights, Permission{"ec2:CreateTags", s.Location.image(s.Image.Known), "2.2.4"})
 	}
 	return rights
 }
 
-func (s *ShareImage) About() string { return s.Image.Known }
+func (s *ShareImage) ResourceID() string { return s.Image.Known }
 
 func (s *ShareImage) String() string {
-	return fmt.Sprintf("let %s launch %s in %s", s.With, s.Image.image(), s.At.Region)
+	return fmt.Sprintf("let %s launch %s in %s", s.With, s.Image.image(), s.Location.Region)
 }
 
 // WithdrawImageShare takes the launch permission of accounts away again, once no copy needs it.
-type WithdrawImageShare struct {
-	Head
+type UnshareImage struct {
+	Base
 	Image    Ref
 	Accounts []string // sorted; never one that had the permission before; none where only Forget is left to do
 	Forget   bool     // take away the tags of ShareImage.Remember afterwards
 }
 
 // Spares reports that accounts which the image's tags remember by then keep the permission: a run may have given it to them for good meanwhile.
-func (s *WithdrawImageShare) Spares() bool { return s.Image.Known != "" }
+func (s *UnshareImage) Spares() bool { return s.Image.Known != "" }
 
 // Rights of the step.
-func (s *WithdrawImageShare) Rights() []Right {
-	rights := []Right{
-		{"ec2:ModifyImageAttribute", s.At.image(s.Image.Known), "2.2.4"},
-		{"ec2:DescribeImageAttribute", s.At.image(s.Image.Known), "4.4.2"},
+func (s *UnshareImage) Permissions() []Permission {
+	rights := []Permission{
+		{"ec2:ModifyImageAttribute", s.Location.image(s.Image.Known), "2.2.4"},
+		{"ec2:DescribeImageAttribute", s.Location.image(s.Image.Known), "4.4.2"},
 	}
 	if s.Spares() {
-		rights = append(rights, Right{"ec2:DescribeImages", "*", "2.2.4"})
+		rights = append(rights, Permission{"ec2:DescribeImages", "*", "2.2.4"})
 	}
 	if s.Forget {
-		rights = append(rights, Right{"ec2:DeleteTags", s.At.image(s.Image.Known), "2.2.4"})
+		rights = append(rights, Permission{"ec2:DeleteTags", s.Location.image(s.Image.Known), "2.2.4"})
 	}
 	return rights
 }
 
-func (s *WithdrawImageShare) About() string { return s.Image.Known }
+func (s *UnshareImage) ResourceID() string { return s.Image.Known }
 
-func (s *WithdrawImageShare) String() string {
+func (s *UnshareImage) String() string {
 	if len(s.Accounts) == 0 {
-		return fmt.Sprintf("forget who might launch %s in %s before", s.Image.image(), s.At.Region)
+		return fmt.Sprintf("forget who might launch %s in %s before", s.Image.image(), s.Location.Region)
 	}
-	return fmt.Sprintf("withdraw %s in %s from %s", s.Image.image(), s.At.Region, strings.Join(s.Accounts, ", "))
+	return fmt.Sprintf("withdraw %s in %s from %s", s.Image.image(), s.Location.Region, strings.Join(s.Accounts, ", "))
 }

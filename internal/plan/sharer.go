@@ -19,7 +19,7 @@ func Sharers(req Request, facts Facts) ([]Destination, []Finding) {
 		}
 		for _, account := range share.AccountIDs {
 			for _, region := range regionsOf(req.Images) {
-				d, errs := expand(req, facts, Target{Name: share.Name, Roles: share.Roles, Profile: share.Profile, Grants: share.Grants}, Place{account, region}, region)
+				d, errs := expand(req, facts, Target{Name: share.Name, Roles: share.Roles, Profile: share.Profile, Grants: share.Grants}, Location{account, region}, region)
 				all, findings = append(all, d), append(findings, errs...)
 			}
 		}
@@ -36,11 +36,11 @@ func ofShares(findings []Finding) []Finding {
 }
 
 // sharerTroubles are the reasons why accounts of share blocks cannot make their grants.
-func sharerTroubles(facts Facts, sharers, destinations []Destination, supplies []*supply) []Finding {
+func validateSharers(facts Facts, sharers, destinations []Destination, supplies []*shareSource) []Finding {
 	var found []Finding
 	for i, d := range sharers {
 		add := func(rule, option, summary, because, next string) {
-			found = append(found, Finding{Level: Refused, Rule: rule, Field: field(d.Target, option), At: d.At, Principal: facts.Sites[d.At].Identity.ARN, Summary: summary, Because: because, Next: next})
+			found = append(found, Finding{Level: Refused, Reference: rule, Field: field(d.Target, option), Location: d.At, Principal: facts.Sites[d.At].Identity.ARN, Summary: summary, Detail: because, Remediation: next})
 		}
 		same := func(o Destination) bool { return o.At == d.At }
 		other := slices.IndexFunc(destinations, same)
@@ -52,9 +52,9 @@ func sharerTroubles(facts Facts, sharers, destinations []Destination, supplies [
 		case d.At.Account != facts.Source.Account && len(d.Roles) == 0 && d.Profile == "":
 			add("5.10", "role_name", "there are no credentials for account "+d.At.Account, "the source credentials belong to account "+facts.Source.Account, "give role_name, an assume_role block or profile")
 		case facts.Sites[d.At].Err != nil:
-			found = append(found, siteTrouble(d, facts.Sites[d.At], facts))
+			found = append(found, lookupFinding(d, facts.Sites[d.At], facts))
 		}
-		found = append(found, grantTroubles(d)...)
+		found = append(found, validateGrants(d)...)
 		for _, s := range supplies {
 			if s.at.Region == d.At.Region && len(s.keys()) == 0 {
 				add("8.3", "grant", "there is no key to give grants on", "the image that is shared is not encrypted", "leave out grant, or give kms_key_id")
@@ -66,27 +66,27 @@ func sharerTroubles(facts Facts, sharers, destinations []Destination, supplies [
 
 // grantShared lets principals of the accounts that share blocks name use the keys of the image that they launch. Each account makes the grants itself, on a key of
 // another account, which has to admit it for more than services do in its name (8.3). No run takes them back.
-func (b *builder) grantShared(supplies []*supply) {
+func (b *builder) grantShared(supplies []*shareSource) {
 	sharers, _ := Sharers(b.req, b.facts)
 	for _, d := range sharers {
 		for _, g := range grantsShared(d, supplies) {
 			b.add(&CreateGrant{
-				Head:   Head{Step: id("grant", d.At.Account, d.At.Region, g.KeyARN[strings.LastIndex(g.KeyARN, "/")+1:], g.Name), At: d.At, Takes: callTime},
+				Base:   Base{ID: id("grant", d.At.Account, d.At.Region, g.KeyARN[strings.LastIndex(g.KeyARN, "/")+1:], g.Name), Location: d.At, ExpectedDuration: callTime},
 				KeyARN: g.KeyARN, Name: g.Name, Grantee: g.Grantee, Operations: g.Operations, Lasting: true})
 		}
 	}
 }
 
 // grantsShared are the grants that an account makes on the keys of its Region's shared image.
-func grantsShared(d Destination, supplies []*supply) []Granted {
-	var all []Granted
+func grantsShared(d Destination, supplies []*shareSource) []KeyGrantResult {
+	var all []KeyGrantResult
 	for _, s := range supplies {
 		if s.at.Region != d.At.Region || s.lasting.Nobody() {
 			continue
 		}
 		for _, key := range s.keys() {
 			for _, k := range d.Grants {
-				all = append(all, Granted{At: d.At, KeyARN: key, Name: k.Name, Grantee: k.Grantee, Operations: slices.Clone(k.Operations)})
+				all = append(all, KeyGrantResult{At: d.At, KeyARN: key, Name: k.Name, Grantee: k.Grantee, Operations: slices.Clone(k.Operations)})
 			}
 		}
 	}

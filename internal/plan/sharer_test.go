@@ -14,17 +14,17 @@ import (
 func TestAStatementAdmitsNoGrantThatWasNotAskedFor(t *testing.T) {
 	req, facts := world()
 	req.Targets = nil
-	facts.Sites[plan.Place{Account: others[0], Region: tokyo}] = plan.Site{Identity: plan.Identity{Account: others[0]}}
+	facts.Sites[plan.Location{Account: others[0], Region: tokyo}] = plan.DestinationFacts{Identity: plan.CallerIdentity{Account: others[0]}}
 	req.Shares = []plan.Share{{Name: "share", AccountIDs: others[:1], Roles: []plan.Role{{RoleName: "granter"}}, Grants: []plan.Grant{
 		{Grantee: "arn:aws:iam::444444444444:role/reader", Operations: []string{"Decrypt"}},
 		{Grantee: "arn:aws:iam::444444444444:role/other", Operations: []string{"Decrypt"}},
 		{Grantee: "arn:aws:iam::444444444444:role/launcher", Operations: []string{"CreateGrant", "Decrypt"}}}}}
 	told := 0
 	for _, f := range plan.Decide(req, facts).Findings {
-		if f.Rule != "3.1.6" {
+		if f.Reference != "3.1.6" {
 			continue
 		}
-		for _, a := range f.Additions {
+		for _, a := range f.PolicyStatements {
 			statement := a.Statement.String()
 			if !strings.Contains(statement, "kms:GrantOperations") {
 				continue

@@ -10,7 +10,7 @@ import (
 
 // ShareSnapshot lets accounts create volumes from a snapshot (rules 2.1.5, 2.1.6). Undone by WithdrawShare.
 type ShareSnapshot struct {
-	Head
+	Base
 	Snapshot Ref
 	Device   string            // for messages
 	Accounts []string          // sorted, at most 500
@@ -18,23 +18,23 @@ type ShareSnapshot struct {
 }
 
 // Rights of the step.
-func (s *ShareSnapshot) Rights() []Right {
-	rights := []Right{{"ec2:ModifySnapshotAttribute", s.At.snapshot(s.Snapshot.Known), "2.1.4"}}
+func (s *ShareSnapshot) Permissions() []Permission {
+	rights := []Permission{{"ec2:ModifySnapshotAttribute", s.Location.snapshot(s.Snapshot.Known), "2.1.4"}}
 	if s.Remember != nil {
-		rights = append(rights, Right{"ec2:CreateTags", s.At.snapshot(s.Snapshot.Known), "2.1.4"})
+		rights = append(rights, Permission{"ec2:CreateTags", s.Location.snapshot(s.Snapshot.Known), "2.1.4"})
 	}
 	return rights
 }
 
-func (s *ShareSnapshot) About() string { return s.Snapshot.Known }
+func (s *ShareSnapshot) ResourceID() string { return s.Snapshot.Known }
 
 func (s *ShareSnapshot) String() string {
-	return fmt.Sprintf("share %s in %s with %s", s.Snapshot.of(s.Device), s.At.Region, strings.Join(s.Accounts, ", "))
+	return fmt.Sprintf("share %s in %s with %s", s.Snapshot.of(s.Device), s.Location.Region, strings.Join(s.Accounts, ", "))
 }
 
 // WithdrawShare takes the permission of accounts away again, once no copy needs it.
-type WithdrawShare struct {
-	Head
+type UnshareSnapshot struct {
+	Base
 	Snapshot Ref
 	Device   string   // for messages
 	Accounts []string // sorted; never one that had the permission before; none where only Forget is left to do
@@ -42,28 +42,28 @@ type WithdrawShare struct {
 }
 
 // Spares reports that accounts which the snapshot's tags remember by then keep the permission: a run may have given it to them for good meanwhile.
-func (s *WithdrawShare) Spares() bool { return s.Snapshot.Known != "" }
+func (s *UnshareSnapshot) Spares() bool { return s.Snapshot.Known != "" }
 
 // Rights of the step.
-func (s *WithdrawShare) Rights() []Right {
-	rights := []Right{
-		{"ec2:ModifySnapshotAttribute", s.At.snapshot(s.Snapshot.Known), "2.1.4"},
-		{"ec2:DescribeSnapshotAttribute", s.At.snapshot(s.Snapshot.Known), "4.4.2"},
+func (s *UnshareSnapshot) Permissions() []Permission {
+	rights := []Permission{
+		{"ec2:ModifySnapshotAttribute", s.Location.snapshot(s.Snapshot.Known), "2.1.4"},
+		{"ec2:DescribeSnapshotAttribute", s.Location.snapshot(s.Snapshot.Known), "4.4.2"},
 	}
 	if s.Spares() {
-		rights = append(rights, Right{"ec2:DescribeSnapshots", "*", "2.1.4"})
+		rights = append(rights, Permission{"ec2:DescribeSnapshots", "*", "2.1.4"})
 	}
 	if s.Forget {
-		rights = append(rights, Right{"ec2:DeleteTags", s.At.snapshot(s.Snapshot.Known), "2.1.4"})
+		rights = append(rights, Permission{"ec2:DeleteTags", s.Location.snapshot(s.Snapshot.Known), "2.1.4"})
 	}
 	return rights
 }
 
-func (s *WithdrawShare) About() string { return s.Snapshot.Known }
+func (s *UnshareSnapshot) ResourceID() string { return s.Snapshot.Known }
 
-func (s *WithdrawShare) String() string {
+func (s *UnshareSnapshot) String() string {
 	if len(s.Accounts) == 0 {
-		return fmt.Sprintf("forget who might use %s in %s before", s.Snapshot.of(s.Device), s.At.Region)
+		return fmt.Sprintf("forget who might use %s in %s before", s.Snapshot.of(s.Device), s.Location.Region)
 	}
-	return fmt.Sprintf("withdraw %s in %s from %s", s.Snapshot.of(s.Device), s.At.Region, strings.Join(s.Accounts, ", "))
+	return fmt.Sprintf("withdraw %s in %s from %s", s.Snapshot.of(s.Device), s.Location.Region, strings.Join(s.Accounts, ", "))
 }

@@ -33,10 +33,10 @@ const clockSkew = 15 * time.Minute
 func GrantsOf(imageID string) string { return "encrypted-ami/" + imageID + "/" }
 
 // access is the temporary right of a destination's role to use a source key.
-type access struct {
+type keyGrant struct {
 	grant *CreateGrant
-	await ID
-	users []ID // copies that need it
+	await StepID
+	users []StepID // copies that need it
 }
 
 // principal is who acts at a destination, as a grant or policy names it: "" for an account's root, which is everybody there. Of a session
@@ -45,11 +45,11 @@ func (d Destination) principal(facts Facts) string {
 	if len(d.Roles) > 0 {
 		return string(d.Roles[len(d.Roles)-1].RoleARN)
 	}
-	return lasting(facts.Sites[d.At].Identity.ARN)
+	return principalARN(facts.Sites[d.At].Identity.ARN)
 }
 
 // lasting is the principal of an identity: of a session its role; "" for an account's root.
-func lasting(identity string) string {
+func principalARN(identity string) string {
 	parts := strings.SplitN(identity, ":", 6)
 	if len(parts) < 6 || parts[5] == "root" {
 		return ""
@@ -61,7 +61,7 @@ func lasting(identity string) string {
 }
 
 // admit lets a destination's role use a source key for the time of its copies, where the request asks for it; nil: it is not needed.
-func (b *builder) admit(g goal, source *supply, keyARN string) *access {
+func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN string) *keyGrant {
 	if b.req.SourceKeyAccess != ByGrant || keyARN == "" || g.At.Account == source.at.Account {
 		return nil
 	}
@@ -72,36 +72,36 @@ func (b *builder) admit(g goal, source *supply, keyARN string) *access {
 		}
 	}
 	place := id(g.At.Account, source.at.Region)
-	if n := len(b.accesses); slices.ContainsFunc(b.accesses, func(a *access) bool { return a.grant.Step == "admit/"+place }) {
-		place += ID(fmt.Sprintf("/%d", n+1))
+	if n := len(b.accesses); slices.ContainsFunc(b.accesses, func(a *keyGrant) bool { return a.grant.ID == "admit/"+place }) {
+		place += StepID(fmt.Sprintf("/%d", n+1))
 	}
-	a := &access{
+	a := &keyGrant{
 		grant: &CreateGrant{
-			Head:       Head{Step: "admit/" + place, At: source.at, Takes: callTime},
+			Base:       Base{ID: "admit/" + place, Location: source.at, ExpectedDuration: callTime},
 			KeyARN:     keyARN,
 			Name:       notInGrantName.ReplaceAllString(GrantsOf(imageID(b.req, source.from))+g.At.Account+"/"+b.req.Build.RunID, "-"),
 			Grantee:    grantee,
 			Operations: copyOperations,
-			Retiring:   lasting(b.facts.Source.ARN),
+			Retiring:   principalARN(b.facts.Source.ARN),
 		},
 	}
 	b.add(a.grant)
-	a.await = b.add(&AwaitKey{Head: Head{Step: "await/" + place, At: g.At, Needs: []ID{a.grant.Step}, Takes: callTime}, KeyARN: keyARN})
+	a.await = b.add(&WaitForKeyAccess{Base: Base{ID: "await/" + place, Location: g.At, DependsOn: []StepID{a.grant.ID}, ExpectedDuration: callTime}, KeyARN: keyARN})
 	b.accesses = append(b.accesses, a)
 	return a
 }
 
 // dismiss revokes, in every outcome, the temporary grants of this plan and those that runs before it left, and then looks who was let in
 // by those who were.
-func (b *builder) dismiss() {
-	audits := map[string]*AuditGrants{}
-	audit := func(at Place, keyARN, account string, since time.Time, after ID) {
+func (b *builder) revokeGrants() {
+	audits := map[string]*VerifyGrantsRevoked{}
+	audit := func(at Location, keyARN, account string, since time.Time, after StepID) {
 		a := audits[keyARN]
 		if a == nil {
-			a = &AuditGrants{Head: Head{Step: id("audit", at.Region, keyARN[strings.LastIndex(keyARN, "/")+1:]), At: at, Takes: callTime}, KeyARN: keyARN, Since: since}
+			a = &VerifyGrantsRevoked{Base: Base{ID: id("audit", at.Region, keyARN[strings.LastIndex(keyARN, "/")+1:]), Location: at, ExpectedDuration: callTime}, KeyARN: keyARN, Since: since}
 			audits[keyARN] = a
 		}
-		a.After = append(a.After, after)
+		a.RunsAfter = append(a.RunsAfter, after)
 		if since.Before(a.Since) {
 			a.Since = since
 		}
@@ -110,12 +110,12 @@ func (b *builder) dismiss() {
 		}
 	}
 	for _, a := range b.accesses {
-		place := strings.TrimPrefix(string(a.grant.Step), "admit/")
-		revoke := &RevokeGrant{Head: Head{Step: ID("revoke/" + place), At: a.grant.At, After: append([]ID{a.grant.Step, a.await}, a.users...), Takes: callTime},
-			KeyARN: a.grant.KeyARN, Grant: Ref{From: a.grant.Step}, Name: a.grant.Name, Grantee: a.grant.Grantee}
-		audit(a.grant.At, a.grant.KeyARN, accountOfGrant(a.grant.Name), b.facts.At.Add(-clockSkew), b.add(revoke))
+		place := strings.TrimPrefix(string(a.grant.ID), "admit/")
+		revoke := &RevokeGrant{Base: Base{ID: StepID("revoke/" + place), Location: a.grant.Location, RunsAfter: append([]StepID{a.grant.ID, a.await}, a.users...), ExpectedDuration: callTime},
+			KeyARN: a.grant.KeyARN, Grant: Ref{From: a.grant.ID}, Name: a.grant.Name, Grantee: a.grant.Grantee}
+		audit(a.grant.Location, a.grant.KeyARN, accountOfGrant(a.grant.Name), b.facts.At.Add(-clockSkew), b.add(revoke))
 	}
-	for _, at := range slices.SortedFunc(maps.Keys(b.facts.Grants), Place.Compare) {
+	for _, at := range slices.SortedFunc(maps.Keys(b.facts.Grants), Location.Compare) {
 		for _, left := range b.facts.Grants[at] {
 			b.revoke(at, left, audit)
 		}
@@ -128,12 +128,12 @@ func (b *builder) dismiss() {
 }
 
 // revoke ends a temporary grant of an earlier run, once no copy of this plan needs the key.
-func (b *builder) revoke(at Place, left kmstypes.GrantListEntry, audit func(Place, string, string, time.Time, ID)) {
+func (b *builder) revoke(at Location, left kmstypes.GrantListEntry, audit func(Location, string, string, time.Time, StepID)) {
 	name, keyARN := aws.ToString(left.Name), aws.ToString(left.KeyId)
 	if b.facts.forOthers(left, b.all) {
 		return
 	}
-	var users []ID
+	var users []StepID
 	for _, a := range b.accesses {
 		if a.grant.KeyARN == keyARN && a.grant.Name == name {
 			return // this run's
@@ -143,7 +143,7 @@ func (b *builder) revoke(at Place, left kmstypes.GrantListEntry, audit func(Plac
 		}
 	}
 	grant := aws.ToString(left.GrantId)
-	step := b.add(&RevokeGrant{Head: Head{Step: id("revoke", at.Region, grant), At: at, After: users, Takes: callTime},
+	step := b.add(&RevokeGrant{Base: Base{ID: id("revoke", at.Region, grant), Location: at, RunsAfter: users, ExpectedDuration: callTime},
 		KeyARN: keyARN, Grant: Ref{Known: grant}, Name: name, Grantee: aws.ToString(left.GranteePrincipal)})
 	audit(at, keyARN, accountOfGrant(name), aws.ToTime(left.CreationDate).Add(-clockSkew), step)
 }
@@ -160,11 +160,11 @@ func accountOfGrant(name string) string {
 }
 
 // accessTroubles are the reasons why a destination's role cannot be given a grant.
-func accessTroubles(req Request, d Destination, facts Facts) []Finding {
+func validateKeyAccess(req Request, d Destination, facts Facts) []Finding {
 	if req.SourceKeyAccess != ByGrant || d.At.Account == facts.Source.Account || d.principal(facts) != "" {
 		return nil
 	}
-	return []Finding{{Level: Refused, Rule: "3.2.6", Field: "source_key_access", At: d.At, Principal: facts.Sites[d.At].Identity.ARN,
-		Summary: "nobody in account " + d.At.Account + " can be given a grant", Because: "its credentials are those of its root user, and a grant for that is one for the whole account",
-		Next: "give role_name or an assume_role block"}}
+	return []Finding{{Level: Refused, Reference: "3.2.6", Field: "source_key_access", Location: d.At, Principal: facts.Sites[d.At].Identity.ARN,
+		Summary: "nobody in account " + d.At.Account + " can be given a grant", Detail: "its credentials are those of its root user, and a grant for that is one for the whole account",
+		Remediation: "give role_name or an assume_role block"}}
 }

@@ -13,22 +13,22 @@ import (
 // TagResource gives tags to a thing that exists already: the second seal, to what an earlier run could not seal (refused, it is told, and nothing is
 // pointed at the image); its line, to a source image.
 type TagResource struct {
-	Head
+	Base
 	Resource Ref
 	Tags     map[string]string
 }
 
 // Rights of the step.
-func (s *TagResource) Rights() []Right {
+func (s *TagResource) Permissions() []Permission {
 	kind := "*"
 	if strings.HasPrefix(s.Resource.Known, "ami-") {
 		kind = "image"
 	}
-	return []Right{{"ec2:CreateTags", s.At.resource(kind, s.Resource.Known), "9.4"}}
+	return []Permission{{"ec2:CreateTags", s.Location.resource(kind, s.Resource.Known), "9.4"}}
 }
 
-func (s *TagResource) About() string { return s.Resource.Known }
+func (s *TagResource) ResourceID() string { return s.Resource.Known }
 
 func (s *TagResource) String() string {
-	return fmt.Sprintf("tag %s in %s with %v", s.Resource, s.At, slices.Sorted(maps.Keys(s.Tags)))
+	return fmt.Sprintf("tag %s in %s with %v", s.Resource, s.Location, slices.Sorted(maps.Keys(s.Tags)))
 }

@@ -7,22 +7,22 @@ import "fmt"
 
 // TerminateInstance ends an instance that a launch check started.
 type TerminateInstance struct {
-	Head
+	Base
 	Instance Ref
 	Tags     map[string]string // what it is found by where its id never came; nil where the id is known
 	Awaited  bool              // another run may be waiting until it runs
 }
 
 // Rights of the step.
-func (s *TerminateInstance) Rights() []Right {
-	return []Right{{"ec2:TerminateInstances", s.At.owned("instance", s.Instance.Known), "8.7"}, {"ec2:DescribeInstances", "*", "8.7"}}
+func (s *TerminateInstance) Permissions() []Permission {
+	return []Permission{{"ec2:TerminateInstances", s.Location.owned("instance", s.Instance.Known), "8.7"}, {"ec2:DescribeInstances", "*", "8.7"}}
 }
 
-func (s *TerminateInstance) About() string { return s.Instance.Known }
+func (s *TerminateInstance) ResourceID() string { return s.Instance.Known }
 
 func (s *TerminateInstance) String() string {
 	if s.Instance.Known != "" {
-		return fmt.Sprintf("terminate %s, which an earlier run left, in %s", s.Instance.Known, s.At)
+		return fmt.Sprintf("terminate %s, which an earlier run left, in %s", s.Instance.Known, s.Location)
 	}
-	return fmt.Sprintf("terminate the instance of the launch check in %s", s.At)
+	return fmt.Sprintf("terminate the instance of the launch check in %s", s.Location)
 }

@@ -82,8 +82,8 @@ type original struct {
 
 // originalOf is that of a time-based copy that is yet to begin; false: the step is none.
 func originalOf(s Step) (original, bool) {
-	if c, is := s.(Copying); is && c.Copies().Minutes > 0 && s.Base().Found == "" {
-		return original{s.Base().At.Account, c.Copies().Source}, true
+	if c, is := s.(Copying); is && c.Copies().Minutes > 0 && s.Meta().ResumeID == "" {
+		return original{s.Meta().Location.Account, c.Copies().Source}, true
 	}
 	return original{}, false
 }
@@ -95,7 +95,7 @@ func queueFindings(steps []Step) []Finding {
 	for _, s := range steps {
 		if of, timed := originalOf(s); timed {
 			copies[of.source]++
-			together[of.source] += s.Base().Takes
+			together[of.source] += s.Meta().ExpectedDuration
 			if copies[of.source] > 1 && together[of.source] > together[most] {
 				most = of.source
 			}
@@ -104,14 +104,14 @@ func queueFindings(steps []Step) []Finding {
 	if copies[most] < 2 {
 		return nil
 	}
-	return []Finding{{Level: Note, Rule: "4.8.3", Field: "snapshot_copy_duration_minutes", Resource: most.Known,
-		Summary: fmt.Sprintf("%d copies of the same snapshot may wait for each other", copies[most]),
-		Because: fmt.Sprintf("AWS begins the time of a second one when the first has ended, and does not say whether that holds between accounts; if so, all take %d minutes", int(together[most].Minutes())),
-		Next:    "leave it out where many accounts copy: only time-based copies wait so"}}
+	return []Finding{{Level: Note, Reference: "4.8.3", Field: "snapshot_copy_duration_minutes", Resource: most.Known,
+		Summary:     fmt.Sprintf("%d copies of the same snapshot may wait for each other", copies[most]),
+		Detail:      fmt.Sprintf("AWS begins the time of a second one when the first has ended, and does not say whether that holds between accounts; if so, all take %d minutes", int(together[most].Minutes())),
+		Remediation: "leave it out where many accounts copy: only time-based copies wait so"}}
 }
 
 // paceTroubles warn, once for each target and Region that its copies come from, of times in which AWS cannot copy the image.
-func paceTroubles(facts Facts, destinations []Destination) []Finding {
+func validateDurations(facts Facts, destinations []Destination) []Finding {
 	var found []Finding
 	told := map[[2]string]bool{}
 	for _, d := range destinations {
@@ -126,10 +126,10 @@ func paceTroubles(facts Facts, destinations []Destination) []Finding {
 				return false
 			}
 			const step = 15 * time.Minute // 4.8.1
-			found = append(found, Finding{Level: Warning, Rule: "4.8.2", Field: field(d.Target, "snapshot_copy_duration_minutes"), Resource: resource,
-				Summary: fmt.Sprintf("%s, %d GiB, cannot be copied in %d minutes", what, over(mib, 1<<10), d.CopyMinutes),
-				Because: fmt.Sprintf("AWS copies %d MiB a second at most, so that it takes %d minutes; what it took is paid for", rate, over(int64(least), int64(time.Minute))),
-				Next:    fmt.Sprintf("set %d", (least+step-1)/step*step/time.Minute)})
+			found = append(found, Finding{Level: Warning, Reference: "4.8.2", Field: field(d.Target, "snapshot_copy_duration_minutes"), Resource: resource,
+				Summary:     fmt.Sprintf("%s, %d GiB, cannot be copied in %d minutes", what, over(mib, 1<<10), d.CopyMinutes),
+				Detail:      fmt.Sprintf("AWS copies %d MiB a second at most, so that it takes %d minutes; what it took is paid for", rate, over(int64(least), int64(time.Minute))),
+				Remediation: fmt.Sprintf("set %d", (least+step-1)/step*step/time.Minute)})
 			return true
 		}
 		var largest volume

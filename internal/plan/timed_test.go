@@ -13,8 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 // sized is the world with volumes of these sizes in GiB that nothing is staged for, which one account shall have within minutes.
@@ -56,7 +56,7 @@ func TestTheTimeThatCopiesMayTakeIsJudged_4_8(t *testing.T) {
 		{"three accounts copy the same snapshot", 30, []int32{100}, func(r *plan.Request, _ *plan.Facts) { r.Targets[0].AccountIDs = others }},
 		{"one account copies it to two Regions", 30, []int32{100}, func(r *plan.Request, f *plan.Facts) {
 			r.Targets[0].Regions = []string{tokyo, oregon}
-			f.Keys[plan.Place{Account: source, Region: oregon}] = map[string]plan.Key{"alias/golden-source": {}}
+			f.Keys[plan.Location{Account: source, Region: oregon}] = map[string]plan.Key{"alias/golden-source": {}}
 		}},
 		{"three accounts, without a time", 0, []int32{100}, func(r *plan.Request, _ *plan.Facts) { r.Targets[0].AccountIDs = others }},
 	} {
@@ -67,13 +67,13 @@ func TestTheTimeThatCopiesMayTakeIsJudged_4_8(t *testing.T) {
 		p := plan.Decide(req, facts)
 		fmt.Fprintf(&out, "# %s\n", c.name)
 		for _, f := range p.Findings {
-			if strings.HasPrefix(f.Rule, "4.8") {
-				fmt.Fprintf(&out, "%s %s: %s %s: %s, because %s: %s\n", f.Level, f.Rule, f.Field, f.Resource, f.Summary, f.Because, f.Next)
+			if strings.HasPrefix(f.Reference, "4.8") {
+				fmt.Fprintf(&out, "%s %s: %s %s: %s, because %s: %s\n", f.Level, f.Reference, f.Field, f.Resource, f.Summary, f.Detail, f.Remediation)
 			}
 		}
 		for _, s := range p.Steps {
 			if _, is := s.(plan.Copying); is {
-				fmt.Fprintf(&out, "%s: %d MiB a second\n", s, s.Base().Rate)
+				fmt.Fprintf(&out, "%s: %d MiB a second\n", s, s.Meta().Rate)
 			}
 		}
 		fmt.Fprintf(&out, "about %s\n\n", p.Estimate.Takes)

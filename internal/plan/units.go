@@ -18,8 +18,8 @@ func (t Target) accounts(facts Facts) ([]string, []Finding) {
 		unit := facts.Units[id]
 		if unit.Err != nil {
 			findings = append(findings, Finding{Level: Refused, Field: field(t.Name, "organizational_unit_ids"), Resource: id, Principal: facts.Source.ARN, Operation: unit.Err.Operation,
-				Summary: "the accounts of " + id + " cannot be listed", Because: unit.Err.Error(),
-				Next: "only the management account of an organization and its delegated administrators may look at it: give the organizations block a role there"})
+				Summary: "the accounts of " + id + " cannot be listed", Detail: unit.Err.Error(),
+				Remediation: "only the management account of an organization and its delegated administrators may look at it: give the organizations block a role there"})
 			continue
 		}
 		var dormant, active []string
@@ -34,11 +34,11 @@ func (t Target) accounts(facts Facts) ([]string, []Finding) {
 		}
 		if len(dormant) > 0 {
 			findings = append(findings, Finding{Level: Note, Field: field(t.Name, "organizational_unit_ids"), Resource: id,
-				Summary: "accounts are left out: " + strings.Join(dormant, ", "), Because: "they are suspended, or about to be closed"})
+				Summary: "accounts are left out: " + strings.Join(dormant, ", "), Detail: "they are suspended, or about to be closed"})
 		}
 		if len(active) == 0 {
 			findings = append(findings, Finding{Level: Warning, Field: field(t.Name, "organizational_unit_ids"), Resource: id,
-				Summary: id + " has no account to serve", Because: fmt.Sprintf("it has %d accounts, and all are left out", len(unit.Accounts))})
+				Summary: id + " has no account to serve", Detail: fmt.Sprintf("it has %d accounts, and all are left out", len(unit.Accounts))})
 		}
 		accounts = append(accounts, active...)
 	}

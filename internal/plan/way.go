@@ -10,7 +10,7 @@ import (
 )
 
 // Way is how copies get to the accounts of a Region that has no image of its own.
-type Way struct {
+type RegionRoute struct {
 	Region    string
 	Accounts  int    // that copy
 	Route            // the cheaper one
@@ -25,13 +25,13 @@ type Route struct {
 }
 
 // network is what leads from an image to the Regions that have none of their own.
-type network struct {
-	gate
-	crowds []crowd // sorted by Region
+type routeGraph struct {
+	sourceRegion
+	crowds []destinationRegion // sorted by Region
 }
 
 // gate is an image of the artifact as others copy from it.
-type gate struct {
+type sourceRegion struct {
 	region string
 	open   bool  // the source account has a key there to stage under
 	usable bool  // it is, or nothing has to be staged
@@ -40,20 +40,20 @@ type gate struct {
 }
 
 // crowd is the accounts that shall have the image in a Region, others than the source account among them.
-type crowd struct {
+type destinationRegion struct {
 	region   string
 	accounts int64
 	open     bool // the source account has a key there to stage under
 }
 
 // shared reports whether one transfer to the Region serves several accounts. Then staging there saves the others; for a single one it saves nothing.
-func (c crowd) shared() bool { return c.open && c.accounts > 1 }
+func (c destinationRegion) shared() bool { return c.open && c.accounts > 1 }
 
 // ways chooses the cheaper route to every Region that has no image of its own, sorted by Region. It rests on all destinations of the
 // request and on the source, not on who is left out or served already: a run that is taken up goes the same way.
-func ways(req Request, facts Facts, all []Destination) []Way {
+func ways(req Request, facts Facts, all []Destination) []RegionRoute {
 	n := networkOf(req, facts, all)
-	tell := func(c crowd, staged []string) Route {
+	tell := func(c destinationRegion, staged []string) Route {
 		r := n.route(c, staged)
 		if len(n.crowds) == 1 { // else it serves other Regions, too
 			r.GiBCopied += n.before(staged)
@@ -61,9 +61,9 @@ func ways(req Request, facts Facts, all []Destination) []Way {
 		return r
 	}
 	staged := n.best()
-	var chosen []Way
+	var chosen []RegionRoute
 	for _, c := range n.crowds {
-		w := Way{Region: c.region, Accounts: int(c.accounts), Route: tell(c, staged)}
+		w := RegionRoute{Region: c.region, Accounts: int(c.accounts), Route: tell(c, staged)}
 		if other, open := n.otherwise(c, staged); open {
 			r := tell(c, other)
 			w.Otherwise = &r
@@ -75,7 +75,7 @@ func ways(req Request, facts Facts, all []Destination) []Way {
 
 // best is where to stage for the least between Regions, then the least to copy: wherever accounts share it, and in one Region more at
 // most, because all others can copy straight from one. Where all is alike, nobody copies by way of a third Region; then it is staged.
-func (n network) best() []string {
+func (n routeGraph) best() []string {
 	var shared []string
 	for _, c := range n.crowds {
 		if c.shared() {
@@ -92,7 +92,7 @@ func (n network) best() []string {
 }
 
 // otherwise is where to stage where a Region is served the other way: best without it, or there as well.
-func (n network) otherwise(c crowd, staged []string) (other []string, open bool) {
+func (n routeGraph) otherwise(c destinationRegion, staged []string) (other []string, open bool) {
 	if !slices.Contains(staged, c.region) {
 		return union(staged, []string{c.region}), c.open
 	}
@@ -103,7 +103,7 @@ func (n network) otherwise(c crowd, staged []string) (other []string, open bool)
 }
 
 // cost is what a choice of Regions to stage in comes to: GiB between Regions, GiB copied, accounts that copy by way of a third Region.
-func (n network) cost(staged []string) []int64 {
+func (n routeGraph) cost(staged []string) []int64 {
 	if !n.leads(staged) {
 		return []int64{math.MaxInt64}
 	}
@@ -119,10 +119,10 @@ func (n network) cost(staged []string) []int64 {
 }
 
 // leads reports whether every Region is served where it is staged in some.
-func (n network) leads(staged []string) bool { return n.usable || len(staged) > 0 }
+func (n routeGraph) leads(staged []string) bool { return n.usable || len(staged) > 0 }
 
 // from is where the accounts of all other Regions copy straight from.
-func (n network) from(staged []string) string {
+func (n routeGraph) from(staged []string) string {
 	if len(staged) == 0 || n.usable && n.first == 0 {
 		return n.region
 	}
@@ -130,7 +130,7 @@ func (n network) from(staged []string) string {
 }
 
 // before is what is staged in the image's own Region for copies straight from there, in GiB.
-func (n network) before(staged []string) int64 {
+func (n routeGraph) before(staged []string) int64 {
 	if len(staged) == len(n.crowds) || n.from(staged) != n.region {
 		return 0
 	}
@@ -138,7 +138,7 @@ func (n network) before(staged []string) int64 {
 }
 
 // route is how a Region is served where it is staged in some.
-func (n network) route(c crowd, staged []string) Route {
+func (n routeGraph) route(c destinationRegion, staged []string) Route {
 	if slices.Contains(staged, c.region) {
 		return Route{From: c.region, GiBTransferred: n.whole, GiBCopied: n.whole * (1 + c.accounts)}
 	}
@@ -146,10 +146,10 @@ func (n network) route(c crowd, staged []string) Route {
 }
 
 // networkOf counts who shall have an image where there is none.
-func networkOf(req Request, facts Facts, all []Destination) network {
-	var n network
-	byImage, places := false, make([]Place, len(all))
-	crowds, others := map[string]crowd{}, map[string]bool{}
+func networkOf(req Request, facts Facts, all []Destination) routeGraph {
+	var n routeGraph
+	byImage, places := false, make([]Location, len(all))
+	crowds, others := map[string]destinationRegion{}, map[string]bool{}
 	for i, d := range all {
 		places[i] = d.At
 		if d.FromRegion == d.At.Region {
@@ -166,7 +166,7 @@ func networkOf(req Request, facts Facts, all []Destination) network {
 			n.crowds = append(n.crowds, crowds[region])
 		}
 	}
-	n.gate = gateOf(req, facts, places, n.region)
+	n.sourceRegion = gateOf(req, facts, places, n.region)
 	if byImage && n.first > 0 {
 		n.first = n.whole
 	}
@@ -174,10 +174,10 @@ func networkOf(req Request, facts Facts, all []Destination) network {
 }
 
 // gateOf looks at the image of a Region as others copy from it: what is staged there anyway costs nothing.
-func gateOf(req Request, facts Facts, places []Place, region string) gate {
-	s := &supply{at: Place{facts.Source.Account, region}, from: region}
+func gateOf(req Request, facts Facts, places []Location, region string) sourceRegion {
+	s := &shareSource{at: Location{facts.Source.Account, region}, from: region}
 	s.keyARN = sourceKeyARN(req, facts, s.at)
-	g := gate{region: region, open: canStage(req, facts, region)}
+	g := sourceRegion{region: region, open: canStage(req, facts, region)}
 	for _, v := range volumes(facts.Images[region]) {
 		g.whole += v.gib()
 		if it, _ := s.item(req, facts, v); it.staged {
@@ -185,7 +185,7 @@ func gateOf(req Request, facts Facts, places []Place, region string) gate {
 		}
 	}
 	g.usable = g.open || g.first == 0
-	if len(req.Shares) > 0 || slices.ContainsFunc(places, func(at Place) bool { return at.Region == region && at.Account != facts.Source.Account }) {
+	if len(req.Shares) > 0 || slices.ContainsFunc(places, func(at Location) bool { return at.Region == region && at.Account != facts.Source.Account }) {
 		g.first = 0
 	}
 	return g

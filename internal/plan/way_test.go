@@ -25,14 +25,14 @@ func abroad(keys []string, targets ...string) (plan.Request, plan.Facts) {
 	image := facts.Images[tokyo]
 	image.Image.BlockDeviceMappings = image.Image.BlockDeviceMappings[2:] // the one of 100 GiB
 	image.Snapshots["snap-0b"] = snapshot("snap-0b", 100, "")
-	facts.Keys = map[plan.Place]map[string]plan.Key{}
+	facts.Keys = map[plan.Location]map[string]plan.Key{}
 	for _, region := range keys {
-		facts.Keys[plan.Place{Account: source, Region: region}] = map[string]plan.Key{"alias/golden-source": key(source, region, "cust")}
+		facts.Keys[plan.Location{Account: source, Region: region}] = map[string]plan.Key{"alias/golden-source": key(source, region, "cust")}
 	}
 	for _, region := range targets {
-		at := plan.Place{Account: others[0], Region: region}
+		at := plan.Location{Account: others[0], Region: region}
 		facts.Keys[at] = map[string]plan.Key{"alias/own": key(others[0], region, "own")}
-		facts.Sites[at] = plan.Site{Identity: plan.Identity{Account: others[0], Partition: "aws"}}
+		facts.Sites[at] = plan.DestinationFacts{Identity: plan.CallerIdentity{Account: others[0], Partition: "aws"}}
 	}
 	return req, facts
 }
@@ -54,20 +54,20 @@ func TestEachRegionIsServedByTheCheapestRouteAndTheOtherOneIsTold(t *testing.T) 
 	for name, c := range map[string]struct {
 		keys, targets []string
 		second        string // key of a second image, in Frankfurt
-		want          []plan.Way
+		want          []plan.RegionRoute
 	}{
 		"from the image that is under the source's key already, not from the build's": {
 			[]string{tokyo, frankfurt}, []string{oregon}, keyARN(source, frankfurt, "cust"),
-			[]plan.Way{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 100)}}},
+			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 100)}}},
 		"from the build's where both have to be staged": {
 			[]string{tokyo, frankfurt}, []string{oregon}, "",
-			[]plan.Way{{Region: oregon, Accounts: 1, Route: route(tokyo, 100, 200)}}},
+			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(tokyo, 100, 200)}}},
 		"from the image that is staged for others in its Region": {
 			[]string{tokyo, frankfurt}, []string{frankfurt, oregon}, "",
-			[]plan.Way{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 100)}}},
+			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 100)}}},
 		"from the image whose Region has a key": {
 			[]string{frankfurt}, []string{oregon}, "",
-			[]plan.Way{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 200)}}},
+			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 200)}}},
 	} {
 		req, facts := abroad(c.keys, c.targets...)
 		second(&req, &facts, c.second)
@@ -81,7 +81,7 @@ func TestWithoutAKeyWhereTheImageIsItIsStagedInOneRegionForAll(t *testing.T) {
 	req, facts := abroad([]string{frankfurt, oregon}, frankfurt, virginia, oregon)
 	p := plan.Decide(req, facts)
 	staged := plan.Route{From: oregon, GiBTransferred: 100, GiBCopied: 200}
-	want := []plan.Way{
+	want := []plan.RegionRoute{
 		{Region: frankfurt, Accounts: 1, Route: plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 200}, Otherwise: &plan.Route{From: oregon, GiBTransferred: 100, GiBCopied: 100}},
 		{Region: virginia, Accounts: 1, Route: plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 100}},
 		{Region: oregon, Accounts: 1, Route: plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 100}, Otherwise: &staged},
@@ -92,7 +92,7 @@ func TestWithoutAKeyWhereTheImageIsItIsStagedInOneRegionForAll(t *testing.T) {
 	if p.Estimate.GiBTransferred != 300 || p.Estimate.GiBStaged != 100 {
 		t.Errorf("%+v", p.Estimate)
 	}
-	if choices := plan.Otherwise(req, facts); len(choices) > 0 {
+	if choices := plan.Alternatives(req, facts); len(choices) > 0 {
 		t.Errorf("no other choice changes anything: %+v", choices)
 	}
 }

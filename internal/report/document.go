@@ -33,7 +33,7 @@ type Document struct {
 	Copies       []Copy  // that were begun, in the order of the plan
 	Fidelity     []Attribute
 	Costs        Costs
-	Left         []plan.Leftover
+	Left         []plan.RetainedResource
 }
 
 // Outcome of a run.
@@ -109,7 +109,7 @@ type Grant struct {
 
 // Copy is a copy in the time line.
 type Copy struct {
-	Step    plan.ID
+	Step    plan.StepID
 	Account string
 	Region  string
 	Staged  bool // in the source account, for others to copy from
@@ -124,7 +124,7 @@ type Copy struct {
 // Attribute of the source image, and what becomes of it in images of targets.
 type Attribute struct {
 	Name   string
-	How    plan.How
+	How    plan.AttributeHandling
 	Why    string `json:",omitempty"`
 	Images int    // that it holds for
 }
@@ -245,7 +245,7 @@ func headline(d Document) string {
 		counts[to.State]++
 	}
 	all := len(d.Destinations)
-	switch served := counts[plan.Served]; {
+	switch served := counts[plan.DestinationSucceeded]; {
 	case all == 0 && d.Outcome == Failed:
 		return "The run has failed"
 	case all == 0 && d.Outcome == Underway:
@@ -295,8 +295,8 @@ func shown(r plan.Result, details bool) []Finding {
 	slices.SortStableFunc(sorted, func(a, b plan.Finding) int { return cmp.Compare(gravity[a.Level], gravity[b.Level]) })
 	var all []Finding
 	for _, f := range sorted {
-		one := Finding{Level: string(f.Level), Rule: f.Rule, Field: f.Field, Account: f.At.Account, Region: f.At.Region, Operation: f.Operation,
-			Resource: f.Resource, Summary: f.Summary, Because: f.Because, Next: f.Next}
+		one := Finding{Level: string(f.Level), Rule: f.Reference, Field: f.Field, Account: f.Location.Account, Region: f.Location.Region, Operation: f.Operation,
+			Resource: f.Resource, Summary: f.Summary, Because: f.Detail, Next: f.Remediation}
 		if f.Level == plan.Refused && len(r.Steps) > 0 {
 			one.Level = "failed"
 		}
@@ -311,7 +311,7 @@ func shown(r plan.Result, details bool) []Finding {
 // additions are the statements of a finding, those for one policy together.
 func additions(f plan.Finding) []Addition {
 	var all []Addition
-	for _, a := range f.Additions {
+	for _, a := range f.PolicyStatements {
 		if len(all) == 0 || all[len(all)-1].Policy != a.Policy {
 			all = append(all, Addition{Policy: a.Policy})
 		}
@@ -323,7 +323,7 @@ func additions(f plan.Finding) []Addition {
 
 func destinations(p plan.Plan, r plan.Result, findings []Finding) []Destination {
 	all := make([]Destination, len(p.Destinations))
-	at := make(map[plan.Place]*Destination, len(all))
+	at := make(map[plan.Location]*Destination, len(all))
 	for i, d := range p.Destinations {
 		all[i] = Destination{Account: d.At.Account, Region: d.At.Region, Target: d.Target, Optional: d.Optional, State: plan.Waiting, Name: d.Name, Key: d.KeyARN, From: d.FromRegion,
 			Method: d.Method, Because: d.MethodWhy, Pointers: slices.Clone(d.Pointers)}
@@ -344,13 +344,13 @@ func destinations(p plan.Plan, r plan.Result, findings []Finding) []Destination 
 	}
 	for i := len(findings) - 1; i >= 0; i-- { // the first is the gravest
 		f := findings[i]
-		if d := at[plan.Place{Account: f.Account, Region: f.Region}]; d != nil && (d.State == plan.Unserved || d.State == plan.Excluded) && f.Level != string(plan.Note) {
+		if d := at[plan.Location{Account: f.Account, Region: f.Region}]; d != nil && (d.State == plan.DestinationFailed || d.State == plan.Excluded) && f.Level != string(plan.Note) {
 			d.Why = f.Summary
 		}
 	}
-	whose := make(map[plan.ID]plan.Place, len(p.Steps))
+	whose := make(map[plan.StepID]plan.Location, len(p.Steps))
 	for _, s := range p.Steps {
-		whose[s.Base().Step] = s.Base().For
+		whose[s.Meta().ID] = s.Meta().Destination
 	}
 	for _, e := range r.Steps {
 		d := at[whose[e.Step]]
@@ -386,8 +386,10 @@ func grants(p plan.Plan, r plan.Result) []Grant {
 	var all []Grant
 	for _, s := range p.Steps {
 		if g, is := s.(*plan.CreateGrant); is && g.Lasting {
-			all = append(all, Grant{Account: g.At.Account, Region: g.At.Region, Grantee: g.Grantee, Key: g.KeyARN, Name: g.Name, For: g.Granted().For(),
-				Done: slices.ContainsFunc(r.Grants, func(o plan.Granted) bool { return o.At == g.At && o.KeyARN == g.KeyARN && o.Name == g.Name })})
+			all = append(all, Grant{Account: g.Location.Account, Region: g.Location.Region, Grantee: g.Grantee, Key: g.KeyARN, Name: g.Name, For: g.Granted().For(),
+				Done: slices.ContainsFunc(r.Grants, func(o plan.KeyGrantResult) bool {
+					return o.At == g.Location && o.KeyARN == g.KeyARN && o.Name == g.Name
+				})})
 		}
 	}
 	return all
@@ -395,19 +397,19 @@ func grants(p plan.Plan, r plan.Result) []Grant {
 
 // copies are the copies that were begun.
 func copies(p plan.Plan, r plan.Result) []Copy {
-	ends := make(map[plan.ID]plan.Ended, len(r.Steps))
+	ends := make(map[plan.StepID]plan.StepResult, len(r.Steps))
 	for _, e := range r.Steps {
 		ends[e.Step] = e
 	}
 	var all []Copy
 	for _, s := range p.Steps {
 		c, is := s.(plan.Copying)
-		head := s.Base()
-		e := ends[head.Step]
+		head := s.Meta()
+		e := ends[head.ID]
 		if !is || e.Begun.IsZero() {
 			continue
 		}
-		all = append(all, Copy{Step: head.Step, Account: head.At.Account, Region: head.At.Region, Staged: head.For == plan.Place{}, Device: c.Copies().Device, GiB: c.Copies().GiB,
+		all = append(all, Copy{Step: head.ID, Account: head.Location.Account, Region: head.Location.Region, Staged: head.Destination == plan.Location{}, Device: c.Copies().Device, GiB: c.Copies().GiB,
 			Begun: e.Begun, Ended: e.Ended, Made: e.Made, Failed: e.Failure != nil})
 	}
 	return all
@@ -415,9 +417,9 @@ func copies(p plan.Plan, r plan.Result) []Copy {
 
 // fidelity is what becomes of each attribute, the lost first, once for all images that share its fate.
 func fidelity(p plan.Plan) []Attribute {
-	order := []plan.How{plan.Lost, plan.Set, plan.Kept}
+	order := []plan.AttributeHandling{plan.Lost, plan.Set, plan.Kept}
 	var all []Attribute
-	found := map[plan.Carried]int{}
+	found := map[plan.AttributeOutcome]int{}
 	for _, d := range p.Destinations {
 		for _, c := range d.Carried {
 			if !slices.Contains(order, c.How) { // AWS's own words about an image: nothing to carry

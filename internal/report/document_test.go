@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report/reporttest"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 func page(t *testing.T, d report.Document) string {
@@ -37,7 +37,7 @@ func TestAReportInEveryMedium(t *testing.T) {
 func TestAReportSaysWhatCameOfShareBlocks(t *testing.T) {
 	p, r := reporttest.Run(1)
 	p.Destinations, r.Destinations, r.Images, r.Failure, r.Findings = nil, nil, nil, "", nil
-	with := plan.Audience{Accounts: []string{reporttest.Target.Account}}
+	with := plan.LaunchPermissions{Accounts: []string{reporttest.Target.Account}}
 	p.Shares = []plan.SharePlan{{At: reporttest.Source, Names: []string{"ours", "theirs"}, ImageID: "ami-0a", Staged: true, With: with}}
 	d := report.Of(p, r, r.Ended, false)
 	if d.Shares[0].Done || d.Shares[0].ImageID != "" {
@@ -57,8 +57,8 @@ func TestAReportSaysWhatCameOfShareBlocks(t *testing.T) {
 
 func TestAReportSaysWhoMayUseWhichKeyForWhatFromThenOn(t *testing.T) {
 	p, r := reporttest.Run(1)
-	grant := &plan.CreateGrant{Head: plan.Head{Step: "grant/1", At: reporttest.Target}, KeyARN: reporttest.KeyARN(reporttest.Target), Name: "fleet", Grantee: "arn:aws:iam::222222222222:role/fleet", Operations: []string{"Decrypt", "DescribeKey"}, Lasting: true}
-	p.Steps = append(p.Steps, grant, &plan.CreateGrant{Head: plan.Head{Step: "grant/2", At: reporttest.Source}, KeyARN: reporttest.KeyARN(reporttest.Source), Name: "for a copy"})
+	grant := &plan.CreateGrant{Base: plan.Base{ID: "grant/1", Location: reporttest.Target}, KeyARN: reporttest.KeyARN(reporttest.Target), Name: "fleet", Grantee: "arn:aws:iam::222222222222:role/fleet", Operations: []string{"Decrypt", "DescribeKey"}, Lasting: true}
+	p.Steps = append(p.Steps, grant, &plan.CreateGrant{Base: plan.Base{ID: "grant/2", Location: reporttest.Source}, KeyARN: reporttest.KeyARN(reporttest.Source), Name: "for a copy"})
 	for _, state := range []string{"missing", "stands"} {
 		d := report.Of(p, r, r.Ended, true)
 		if len(d.Grants) != 1 {
@@ -71,7 +71,7 @@ func TestAReportSaysWhoMayUseWhichKeyForWhatFromThenOn(t *testing.T) {
 				}
 			}
 		}
-		r.Grants = []plan.Granted{{At: reporttest.Target, KeyARN: reporttest.KeyARN(reporttest.Target), Name: "fleet"}}
+		r.Grants = []plan.KeyGrantResult{{At: reporttest.Target, KeyARN: reporttest.KeyARN(reporttest.Target), Name: "fleet"}}
 	}
 	if d := report.Of(p, r, r.Ended, false); d.Grants[0].Grantee != "arn:aws:iam::222222222222:role/…" {
 		t.Errorf("without details: %+v", d.Grants)

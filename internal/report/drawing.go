@@ -84,24 +84,24 @@ func drawing(p plan.Plan, d Document) Drawing {
 	}
 	for _, step := range p.Steps {
 		c, is := step.(plan.Copying)
-		if head := step.Base(); is && head.For == (plan.Place{}) {
-			n := s.node(box{AsStaged, "", head.At.Region})
-			s.Nodes[n].Account = head.At.Account
+		if head := step.Meta(); is && head.Destination == (plan.Location{}) {
+			n := s.node(box{AsStaged, "", head.Location.Region})
+			s.Nodes[n].Account = head.Location.Account
 			s.Nodes[n].Copies++
 			s.Nodes[n].GiB += c.Copies().GiB
 			s.flow(s.from(FromSource, c.Copies().FromRegion), n, c.Copies())
 		}
 	}
 	group := grouping(d.Destinations)
-	boxes := make(map[plan.Place]box, len(d.Destinations))
+	boxes := make(map[plan.Location]box, len(d.Destinations))
 	for _, to := range d.Destinations {
-		boxes[plan.Place{Account: to.Account, Region: to.Region}] = group(to)
+		boxes[plan.Location{Account: to.Account, Region: to.Region}] = group(to)
 	}
-	fed := map[plan.Place]bool{}
+	fed := map[plan.Location]bool{}
 	for _, step := range p.Steps {
 		c, is := step.(plan.Copying)
-		head := step.Base()
-		to, known := boxes[head.For]
+		head := step.Meta()
+		to, known := boxes[head.Destination]
 		if !is || !known {
 			continue
 		}
@@ -110,20 +110,20 @@ func drawing(p plan.Plan, d Document) Drawing {
 			kind = FromSource
 		}
 		s.flow(s.from(kind, moved.FromRegion), s.node(to), moved)
-		fed[head.For] = true
+		fed[head.Destination] = true
 	}
 	for _, to := range d.Destinations {
 		n := s.node(group(to))
 		s.Nodes[n].Name = group(to).name
 		switch to.State {
-		case plan.Served:
+		case plan.DestinationSucceeded:
 			s.Nodes[n].Served++
-		case plan.Unserved, plan.Excluded:
+		case plan.DestinationFailed, plan.Excluded:
 			s.Nodes[n].Failed++
 		default:
 			s.Nodes[n].Open++
 		}
-		if !fed[plan.Place{Account: to.Account, Region: to.Region}] {
+		if !fed[plan.Location{Account: to.Account, Region: to.Region}] {
 			s.link(s.from(AsStaged, to.From), n)
 		}
 	}

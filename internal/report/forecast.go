@@ -14,7 +14,7 @@ import (
 
 // Forecast is all that is known of a plan that nobody carries out yet: Plan, what becomes of every attribute, calls, cost, and what the
 // other choices would cost.
-func Forecast(p plan.Plan, choices []plan.Choice) string {
+func Forecast(p plan.Plan, choices []plan.Alternative) string {
 	var t text
 	t.WriteString(Plan(p) + "\n")
 	t.carried(p.Destinations)
@@ -37,7 +37,7 @@ func Forecast(p plan.Plan, choices []plan.Choice) string {
 // carried names, once for all destinations, the attributes that a target's image will have.
 func (t *text) carried(all []plan.DestinationPlan) {
 	for _, kind := range []struct {
-		how  plan.How
+		how  plan.AttributeHandling
 		text string
 	}{{plan.Kept, "Carried over"}, {plan.Set, "Set for each target"}} {
 		var names []string

@@ -41,7 +41,7 @@ func (d Document) HTML() ([]byte, error) {
 		Style      template.CSS
 		StyleHash  string
 		Findings   folded[Finding]
-		Leftovers  folded[plan.Leftover]
+		Leftovers  folded[plan.RetainedResource]
 		Drawing    figure
 		TimeLine   timeLine
 		Attributes map[string][]Attribute
@@ -69,7 +69,7 @@ func fold[T any](all []T) folded[T] {
 
 func (d Document) served() (n int) {
 	for _, to := range d.Destinations {
-		if to.State == plan.Served {
+		if to.State == plan.DestinationSucceeded {
 			n++
 		}
 	}
@@ -295,15 +295,15 @@ func class(state any) string { return looks[fmt.Sprint(state)].class }
 
 // looks are the signs and colours of states of a run, of destinations, and of levels of findings.
 var looks = map[string]struct{ glyph, class string }{
-	string(Planned):       {"○", "calm"},
-	string(Succeeded):     {"✓", "good"},
-	string(Failed):        {"✕", "bad"},
-	string(Underway):      {"◐", "busy"},
-	string(plan.Served):   {"✓", "good"},
-	string(plan.Underway): {"◐", "busy"},
-	string(plan.Waiting):  {"○", "calm"},
-	string(plan.Excluded): {"–", "warn"},
-	string(plan.Refused):  {"✕", "bad"},
-	string(plan.Warning):  {"!", "warn"},
-	string(plan.Note):     {"i", "calm"},
+	string(Planned):                   {"○", "calm"},
+	string(Succeeded):                 {"✓", "good"},
+	string(Failed):                    {"✕", "bad"},
+	string(Underway):                  {"◐", "busy"},
+	string(plan.DestinationSucceeded): {"✓", "good"},
+	string(plan.Underway):             {"◐", "busy"},
+	string(plan.Waiting):              {"○", "calm"},
+	string(plan.Excluded):             {"–", "warn"},
+	string(plan.Refused):              {"✕", "bad"},
+	string(plan.Warning):              {"!", "warn"},
+	string(plan.Note):                 {"i", "calm"},
 }

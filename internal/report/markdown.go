@@ -29,7 +29,7 @@ func (d Document) Markdown() []byte {
 	t.shared(d.Shares)
 	t.granted(d.Grants)
 	t.copyTable(d)
-	t.fates(d)
+	t.attributeTable(d)
 	t.line("## Costs\n")
 	t.line("%s of snapshots planned, %s at full size, %s between Regions; %s stored by the targets, %s left behind.\n",
 		plan.Count(d.Costs.Copies, "copy", "copies"), size(d.Costs.GiBStored), size(d.Costs.GiBTransferred), size(d.Costs.Owned), size(d.Costs.Left))
@@ -243,7 +243,7 @@ func (t *text) fold(n int, what string, table func()) {
 	t.line("")
 }
 
-func (t *text) fates(d Document) {
+func (t *text) attributeTable(d Document) {
 	if len(d.Fidelity) == 0 {
 		return
 	}
@@ -252,7 +252,7 @@ func (t *text) fates(d Document) {
 	for _, a := range by[string(plan.Lost)] {
 		t.line("- lost: %s, %s", code(a.Name), words(a.Why))
 	}
-	for _, how := range []plan.How{plan.Set, plan.Kept} {
+	for _, how := range []plan.AttributeHandling{plan.Set, plan.Kept} {
 		var names []string
 		for _, a := range by[string(how)] {
 			names = append(names, code(a.Name))

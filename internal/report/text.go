@@ -49,13 +49,13 @@ func Findings(findings []plan.Finding) string {
 // Each is every finding as a text of its own, the graver first.
 func Each(findings []plan.Finding) []string {
 	var all []string
-	for _, f := range byGravity(findings) {
+	for _, f := range bySeverity(findings) {
 		all = append(all, Findings([]plan.Finding{f}))
 	}
 	return all
 }
 
-func byGravity(findings []plan.Finding) []plan.Finding {
+func bySeverity(findings []plan.Finding) []plan.Finding {
 	sorted := slices.Clone(findings)
 	slices.SortStableFunc(sorted, func(a, b plan.Finding) int { return cmp.Compare(gravity[a.Level], gravity[b.Level]) })
 	return sorted
@@ -63,7 +63,7 @@ func byGravity(findings []plan.Finding) []plan.Finding {
 
 // findings are sorted by gravity; a level may have another name.
 func (t *text) findings(findings []plan.Finding, names map[plan.Level]string) {
-	for _, f := range byGravity(findings) {
+	for _, f := range bySeverity(findings) {
 		t.finding(cmp.Or(names[f.Level], string(f.Level)), f)
 	}
 }
@@ -106,7 +106,7 @@ func Result(p plan.Plan, r plan.Result) string {
 			optional = ", which is not required"
 		}
 		lacks := "no image"
-		if slices.ContainsFunc(r.Images, func(made plan.Made) bool { return made.At == d.At }) {
+		if slices.ContainsFunc(r.Images, func(made plan.CreatedImage) bool { return made.At == d.At }) {
 			lacks = "not published"
 		}
 		t.line("%s in %s: %s (target %q%s)", d.At.Account, d.At.Region, lacks, d.Target, optional)
@@ -119,7 +119,7 @@ func Result(p plan.Plan, r plan.Result) string {
 // Missing are the destinations that have no image, or one that not everything names that was to.
 func Missing(p plan.Plan, r plan.Result) []plan.DestinationPlan {
 	return slices.DeleteFunc(slices.Clone(p.Destinations), func(d plan.DestinationPlan) bool {
-		return slices.ContainsFunc(r.Images, func(made plan.Made) bool { return made.At == d.At && made.Published() })
+		return slices.ContainsFunc(r.Images, func(made plan.CreatedImage) bool { return made.At == d.At && made.Published() })
 	})
 }
 
@@ -127,8 +127,8 @@ func Missing(p plan.Plan, r plan.Result) []plan.DestinationPlan {
 func Unshared(p plan.Plan, r plan.Result) []plan.SharePlan {
 	var all []plan.SharePlan
 	for _, s := range p.Shares {
-		s.Grants = slices.DeleteFunc(slices.Clone(s.Grants), func(g plan.Granted) bool {
-			return slices.ContainsFunc(r.Grants, func(o plan.Granted) bool { return o.At == g.At && o.KeyARN == g.KeyARN && o.Name == g.Name })
+		s.Grants = slices.DeleteFunc(slices.Clone(s.Grants), func(g plan.KeyGrantResult) bool {
+			return slices.ContainsFunc(r.Grants, func(o plan.KeyGrantResult) bool { return o.At == g.At && o.KeyARN == g.KeyARN && o.Name == g.Name })
 		})
 		if len(s.Grants) > 0 || !isShared(s, r) {
 			all = append(all, s)
@@ -226,7 +226,7 @@ func quoted(names []string) string {
 }
 
 // ways tell what is moved to Regions that have no image, and what it would be the other way.
-func (t *text) ways(ways []plan.Way) {
+func (t *text) ways(ways []plan.RegionRoute) {
 	for _, w := range ways {
 		other := "; the source account has no key to stage it there"
 		switch {
@@ -252,7 +252,7 @@ func movedText(r plan.Route) string {
 
 // lost names, once for all destinations, what a target's image will not have.
 func (t *text) lost(all []plan.DestinationPlan) {
-	var told []plan.Carried
+	var told []plan.AttributeOutcome
 	for _, d := range all {
 		for _, c := range d.Carried {
 			if c.How == plan.Lost && !slices.Contains(told, c) {
@@ -287,7 +287,7 @@ func kinds(steps []plan.Step) string {
 	var order []string
 	counts := map[string]int{}
 	for _, step := range steps {
-		kind, _, _ := strings.Cut(string(step.Base().Step), "/")
+		kind, _, _ := strings.Cut(string(step.Meta().ID), "/")
 		if counts[kind] == 0 {
 			order = append(order, kind)
 		}
@@ -304,15 +304,15 @@ func (t *text) finding(level string, f plan.Finding) {
 	if f.Field != "" {
 		head = append(head, f.Field)
 	}
-	if f.At != (plan.Place{}) {
-		head = append(head, f.At.String())
+	if f.Location != (plan.Location{}) {
+		head = append(head, f.Location.String())
 	}
 	t.line("%s: %s", strings.Join(head, ": "), clean(f.Summary))
-	if f.Because != "" {
-		t.line("  because: %s", clean(f.Because))
+	if f.Detail != "" {
+		t.line("  because: %s", clean(f.Detail))
 	}
-	if f.Next != "" {
-		t.line("  next: %s", clean(f.Next))
+	if f.Remediation != "" {
+		t.line("  next: %s", clean(f.Remediation))
 	}
 	t.statements(f)
 }
@@ -328,7 +328,7 @@ func (t *text) statements(f plan.Finding) {
 }
 
 // left is the last of a result: that nothing was left behind, or what was.
-func (t *text) left(left []plan.Leftover) {
+func (t *text) left(left []plan.RetainedResource) {
 	if len(left) == 0 {
 		t.line("left behind: 0 shares, 0 grants, 0 staged GiB")
 		return
@@ -344,7 +344,7 @@ func (t *text) left(left []plan.Leftover) {
 }
 
 // leftCost is what leftovers cost a month, at the list price that package plan names; "" where they store nothing, or it is not known.
-func leftCost(left []plan.Leftover) string {
+func leftCost(left []plan.RetainedResource) string {
 	if usd := plan.USDPerMonth(left); usd > 0 {
 		return fmt.Sprintf(", up to $%.2f a month (list price of us-east-1)", usd)
 	}

@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/golden"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report/reporttest"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 func TestAPlanNamesVolumesDestinationsStepsAndWhatIsLost(t *testing.T) {
@@ -21,26 +21,26 @@ func TestAPlanNamesVolumesDestinationsStepsAndWhatIsLost(t *testing.T) {
 func TestAForecastTellsAttributesCallsCostAndOtherChoices(t *testing.T) {
 	p := reporttest.Plan()
 	p.Estimate.GiBStaged, p.Estimate.GiBTransferred, p.Estimate.USDTimed, p.Estimate.Calls = 8, 8, 0.144, map[string]int{"ec2:RegisterImage": 1, "ec2:CopySnapshot": 2}
-	golden.Equal(t, "testdata/forecast.golden", report.Forecast(p, []plan.Choice{{What: "the builder puts the volumes under the key", How: plan.LaunchMapping("/dev/xvda", "alias/golden"),
+	golden.Equal(t, "testdata/forecast.golden", report.Forecast(p, []plan.Alternative{{What: "the builder puts the volumes under the key", How: plan.LaunchMapping("/dev/xvda", "alias/golden"),
 		Estimate: plan.Estimate{Copies: 1, GiBStored: 8, Takes: 2 * time.Minute}}})+"\n")
 }
 
 func TestARefusedPlanShowsWhyInPlaceOfSteps(t *testing.T) {
 	p := reporttest.Plan()
 	p.Steps, p.Estimate = nil, plan.Estimate{}
-	p.Findings = append(p.Findings, plan.Finding{Level: plan.Refused, Rule: "2.1.1", Field: "kms_key_id", At: reporttest.Source,
-		Summary: "the snapshot of /dev/xvda cannot be shared", Because: "it is encrypted with aws/ebs, whose key no other account can use", Next: "set kms_key_id"})
+	p.Findings = append(p.Findings, plan.Finding{Level: plan.Refused, Reference: "2.1.1", Field: "kms_key_id", Location: reporttest.Source,
+		Summary: "the snapshot of /dev/xvda cannot be shared", Detail: "it is encrypted with aws/ebs, whose key no other account can use", Remediation: "set kms_key_id"})
 	golden.Equal(t, "testdata/refused.golden", report.Plan(p)+"\n")
 }
 
 func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
 	r := plan.Result{
-		Images: []plan.Made{{At: reporttest.Target, Target: "prod", ImageID: "ami-0bbbbbbbbbbbbbbbb", Name: "golden 1",
+		Images: []plan.CreatedImage{{At: reporttest.Target, Target: "prod", ImageID: "ami-0bbbbbbbbbbbbbbbb", Name: "golden 1",
 			Snapshots: []plan.MadeSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0c", KeyARN: reporttest.KeyARN(reporttest.Target), GiB: 8}}}},
 		Shares: []plan.Shared{{At: reporttest.Source, ImageID: "ami-0ffffffffffffffff", With: reporttest.Audience()}},
-		Findings: []plan.Finding{{Level: plan.Refused, At: reporttest.TargetWest, Operation: "ec2:CopySnapshot",
-			Summary: "could not copy snap-0a", Because: "Given key ID is not accessible", Next: "let the role use the key"}},
-		Left: []plan.Leftover{
+		Findings: []plan.Finding{{Level: plan.Refused, Location: reporttest.TargetWest, Operation: "ec2:CopySnapshot",
+			Summary: "could not copy snap-0a", Detail: "Given key ID is not accessible", Remediation: "let the role use the key"}},
+		Left: []plan.RetainedResource{
 			{At: reporttest.Source, Kind: "share", Resource: "snap-0a", Why: "refused"},
 			{At: reporttest.Source, Kind: "snapshot", Resource: "snap-0d", GiB: 8, Why: "for the next run"},
 		},
@@ -53,8 +53,8 @@ func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
 }
 
 func TestStatementsStandUnderThePolicyThatTheyBelongIn(t *testing.T) {
-	golden.Equal(t, "testdata/statements.golden", report.Findings([]plan.Finding{{Level: plan.Refused, At: reporttest.Target, Operation: "ec2:CopySnapshot", Summary: "could not copy snap-0a", Next: "add the statements",
-		Additions: []plan.Addition{
+	golden.Equal(t, "testdata/statements.golden", report.Findings([]plan.Finding{{Level: plan.Refused, Location: reporttest.Target, Operation: "ec2:CopySnapshot", Summary: "could not copy snap-0a", Remediation: "add the statements",
+		PolicyStatements: []plan.Addition{
 			{Policy: "policy of key alias/golden", Statement: plan.Statement{Sid: "UseKey", Effect: "Allow", Principal: plan.Principals{"arn:aws:iam::999999999999:root"}, Action: []string{"kms:Decrypt"}, Resource: []string{"*"}}},
 			{Policy: "policy of key alias/golden", Statement: plan.Statement{Sid: "LetAWSUseKey", Effect: "Allow", Principal: plan.Principals{"*"}, Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}, Condition: plan.Condition{"Bool": {"kms:GrantIsForAWSResource": {"true"}}}}},
 			{Policy: "identity policy of role target", Statement: plan.Statement{Effect: "Allow", Action: []string{"kms:\x1bDecrypt"}, Resource: []string{"a<b&c"}}},

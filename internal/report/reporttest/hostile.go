@@ -48,11 +48,11 @@ var Hostile = []string{
 func Poisoned(text string) (plan.Plan, plan.Result) {
 	p, r := Run(3)
 	own := []reflect.Type{
-		reflect.TypeFor[plan.How](),
+		reflect.TypeFor[plan.AttributeHandling](),
 		reflect.TypeFor[plan.Level](),
 		reflect.TypeFor[plan.State](),
-		reflect.TypeFor[plan.ID](),
-		reflect.TypeFor[plan.Place](),
+		reflect.TypeFor[plan.StepID](),
+		reflect.TypeFor[plan.Location](),
 	}
 	var poison func(v reflect.Value)
 	poison = func(v reflect.Value) {

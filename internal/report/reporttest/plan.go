@@ -12,20 +12,20 @@ import (
 
 // The accounts and Regions of Plan.
 var (
-	Source     = plan.Place{Account: "111111111111", Region: "ap-northeast-1"}
-	SourceWest = plan.Place{Account: "111111111111", Region: "us-west-2"}
-	Target     = plan.Place{Account: "999999999999", Region: "ap-northeast-1"}
-	TargetWest = plan.Place{Account: "999999999999", Region: "us-west-2"}
+	Source     = plan.Location{Account: "111111111111", Region: "ap-northeast-1"}
+	SourceWest = plan.Location{Account: "111111111111", Region: "us-west-2"}
+	Target     = plan.Location{Account: "999999999999", Region: "ap-northeast-1"}
+	TargetWest = plan.Location{Account: "999999999999", Region: "us-west-2"}
 )
 
 // KeyARN returns the ARN of the key of an account and Region.
-func KeyARN(at plan.Place) string {
+func KeyARN(at plan.Location) string {
 	return "arn:aws:kms:" + at.Region + ":" + at.Account + ":key/0a1b2c3d-0000-4000-8000-0123456789ab"
 }
 
 // Audience returns the launch permissions of the share blocks of Plan.
-func Audience() plan.Audience {
-	return plan.Audience{
+func Audience() plan.LaunchPermissions {
+	return plan.LaunchPermissions{
 		Accounts:      []string{"777777777777"},
 		Organizations: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"},
 	}
@@ -34,7 +34,7 @@ func Audience() plan.Audience {
 // Plan returns a plan with one step of each phase up to the copies, a share block, and findings.
 func Plan() plan.Plan {
 	staged := &plan.CopySnapshot{
-		Head:       plan.Head{Step: "stage/ap-northeast-1/xvda", At: Source},
+		Base:       plan.Base{ID: "stage/ap-northeast-1/xvda", Location: Source},
 		Source:     plan.Ref{Known: "snap-0a"},
 		FromRegion: Source.Region,
 		Device:     "/dev/xvda",
@@ -42,13 +42,13 @@ func Plan() plan.Plan {
 		GiB:        8,
 	}
 	shared := &plan.ShareSnapshot{
-		Head:     plan.Head{Step: "share/ap-northeast-1/xvda", At: Source},
-		Snapshot: plan.Ref{From: staged.Step},
+		Base:     plan.Base{ID: "share/ap-northeast-1/xvda", Location: Source},
+		Snapshot: plan.Ref{From: staged.ID},
 		Accounts: []string{Target.Account},
 	}
 	copied := &plan.CopySnapshot{
-		Head:       plan.Head{Step: "copy/999999999999/ap-northeast-1/xvda", At: Target, For: Target},
-		Source:     plan.Ref{From: staged.Step},
+		Base:       plan.Base{ID: "copy/999999999999/ap-northeast-1/xvda", Location: Target, Destination: Target},
+		Source:     plan.Ref{From: staged.ID},
 		FromRegion: Source.Region,
 		Device:     "/dev/xvda",
 		KeyARN:     KeyARN(Target),
@@ -64,12 +64,12 @@ func Plan() plan.Plan {
 		Findings: []plan.Finding{
 			{Level: plan.Note, Summary: "a note"},
 			{
-				Level:   plan.Warning,
-				Field:   `target "prod": kms_key_id`,
-				At:      Target,
-				Summary: "the key could not be looked at",
-				Because: "kms:DescribeKey: AccessDeniedException: no",
-				Next:    "allow kms:DescribeKey",
+				Level:       plan.Warning,
+				Field:       `target "prod": kms_key_id`,
+				Location:    Target,
+				Summary:     "the key could not be looked at",
+				Detail:      "kms:DescribeKey: AccessDeniedException: no",
+				Remediation: "allow kms:DescribeKey",
 			},
 		},
 	}
@@ -100,7 +100,7 @@ func imagePlan() plan.ImagePlan {
 }
 
 func destinationPlans() []plan.DestinationPlan {
-	attributes := []plan.Carried{
+	attributes := []plan.AttributeOutcome{
 		{Attribute: "Architecture", How: plan.Kept},
 		{Attribute: "DeprecationTime", How: plan.Lost, Why: "the date after which the image is deprecated"},
 	}
@@ -127,8 +127,8 @@ func destinationPlans() []plan.DestinationPlan {
 	}
 }
 
-func routes() []plan.Way {
-	return []plan.Way{
+func routes() []plan.RegionRoute {
+	return []plan.RegionRoute{
 		{
 			Region:    TargetWest.Region,
 			Accounts:  1,
@@ -158,7 +158,7 @@ func sharePlans() []plan.SharePlan {
 			ImageID: "ami-0aaaaaaaaaaaaaaaa",
 			Staged:  true,
 			With:    Audience(),
-			Grants: []plan.Granted{{
+			Grants: []plan.KeyGrantResult{{
 				At:         Target,
 				KeyARN:     KeyARN(Source),
 				Name:       "asg",

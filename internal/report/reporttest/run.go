@@ -24,7 +24,7 @@ var volumes = []struct {
 }
 
 // carried is what becomes of the attributes of every image of Run.
-var carried = []plan.Carried{
+var carried = []plan.AttributeOutcome{
 	{Attribute: "Architecture", How: plan.Kept},
 	{Attribute: "BootMode", How: plan.Kept},
 	{Attribute: "EnaSupport", How: plan.Kept},
@@ -52,7 +52,7 @@ func Run(accounts int) (plan.Plan, plan.Result) {
 	p.Images[0].Account, p.Images[0].Causes = Source.Account, p.Images[0].Causes[:1]
 	r := plan.Result{
 		Begun:  Start,
-		Source: []plan.SourceEnd{{Region: Source.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
+		Source: []plan.SourceImageResult{{Region: Source.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
 	}
 
 	s := sample{plan: &p, result: &r}
@@ -90,9 +90,9 @@ type sample struct {
 // done adds a step that succeeded.
 func (s sample) done(step plan.Step, begun, took time.Duration, created string) {
 	s.plan.Steps = append(s.plan.Steps, step)
-	ended := plan.Ended{
-		Step:  step.Base().Step,
-		At:    step.Base().At,
+	ended := plan.StepResult{
+		Step:  step.Meta().ID,
+		At:    step.Meta().Location,
 		Begun: Start.Add(begun),
 		Ended: Start.Add(begun + took),
 		Made:  created,
@@ -105,10 +105,10 @@ func (s sample) done(step plan.Step, begun, took time.Duration, created string) 
 
 // stage adds the staged copies of a Region, i being its number.
 func (s sample) stage(i int, region string) {
-	at := plan.Place{Account: Source.Account, Region: region}
+	at := plan.Location{Account: Source.Account, Region: region}
 	for _, v := range volumes {
 		s.done(&plan.CopySnapshot{
-			Head:       plan.Head{Step: stageID(region, v.device), At: at},
+			Base:       plan.Base{ID: stageID(region, v.device), Location: at},
 			Source:     plan.Ref{Known: v.snapshot},
 			FromRegion: Source.Region,
 			Device:     v.device,
@@ -122,7 +122,9 @@ func stageTime(i int, gib int64) time.Duration {
 	return time.Duration(gib+40*int64(i+1)) * 5 * time.Second
 }
 
-func stageID(region, device string) plan.ID { return plan.ID("stage/" + region + "/" + device[5:]) }
+func stageID(region, device string) plan.StepID {
+	return plan.StepID("stage/" + region + "/" + device[5:])
+}
 
 // copy adds the copies of an account in a Region, both given by their numbers, and the image of them.
 func (s sample) copy(account, i int, region string) {
@@ -130,8 +132,8 @@ func (s sample) copy(account, i int, region string) {
 	if account%3 == 2 {
 		target = "staging"
 	}
-	at := plan.Place{Account: fmt.Sprintf("%012d", 222222222222+account), Region: region}
-	made := plan.Made{
+	at := plan.Location{Account: fmt.Sprintf("%012d", 222222222222+account), Region: region}
+	made := plan.CreatedImage{
 		At:      at,
 		Target:  target,
 		ImageID: fmt.Sprintf("ami-0%016x", 4096*account+i),
@@ -140,7 +142,7 @@ func (s sample) copy(account, i int, region string) {
 	}
 	for _, v := range volumes {
 		s.done(&plan.CopySnapshot{
-			Head:       plan.Head{Step: plan.ID("copy/" + at.Account + "/" + region + "/" + v.device[5:]), At: at, For: at},
+			Base:       plan.Base{ID: plan.StepID("copy/" + at.Account + "/" + region + "/" + v.device[5:]), Location: at, Destination: at},
 			Source:     plan.Ref{From: stageID(region, v.device)},
 			FromRegion: region,
 			Device:     v.device,
@@ -166,10 +168,10 @@ func (s sample) copy(account, i int, region string) {
 		KeyARN:     KeyARN(at),
 		Carried:    carried,
 	})
-	s.result.Destinations = append(s.result.Destinations, plan.DestinationEnd{
+	s.result.Destinations = append(s.result.Destinations, plan.DestinationResult{
 		At:      at,
 		Target:  target,
-		State:   plan.Served,
+		State:   plan.DestinationSucceeded,
 		ImageID: made.ImageID,
 	})
 }
@@ -180,15 +182,15 @@ func (s sample) failLastStep(destinations int) {
 	end := &r.Destinations[len(r.Destinations)-1]
 	role := "arn:aws:sts::" + end.At.Account + ":assumed-role/golden-image-target/run"
 	f := plan.Finding{
-		Level:     plan.Refused,
-		Rule:      "3.1.4",
-		At:        end.At,
-		Operation: "ec2:CopySnapshot",
-		Principal: role,
-		Summary:   "could not copy the staged /dev/xvdb, 100 GiB to " + end.At.String() + ": the key cannot be used",
-		Because:   role + " has no right to kms:CreateGrant (AWS: Given key ID is not accessible)",
-		Next:      "let the role use the key",
-		Additions: []plan.Addition{{
+		Level:       plan.Refused,
+		Reference:   "3.1.4",
+		Location:    end.At,
+		Operation:   "ec2:CopySnapshot",
+		Principal:   role,
+		Summary:     "could not copy the staged /dev/xvdb, 100 GiB to " + end.At.String() + ": the key cannot be used",
+		Detail:      role + " has no right to kms:CreateGrant (AWS: Given key ID is not accessible)",
+		Remediation: "let the role use the key",
+		PolicyStatements: []plan.Addition{{
 			Policy: "identity policy of role golden-image-target",
 			Statement: plan.Statement{
 				Sid:      "CreateGrant",
@@ -200,9 +202,9 @@ func (s sample) failLastStep(destinations int) {
 	}
 	r.Steps[len(r.Steps)-1].Failure = &f
 	r.Findings = append(r.Findings, f)
-	end.State, end.ImageID = plan.Unserved, ""
+	end.State, end.ImageID = plan.DestinationFailed, ""
 	r.Images = r.Images[:len(r.Images)-1]
-	r.Left = append(r.Left, plan.Leftover{
+	r.Left = append(r.Left, plan.RetainedResource{
 		At:       end.At,
 		Kind:     "snapshot",
 		Resource: "snap-0123456789abcdef1",

@@ -1,0 +1,473 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package benchmark
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	encryptedami "github.com/encrypted-ami/packer-plugin-encrypted-ami/post-processor/encrypted-ami"
+)
+
+// atlas is a small world as plan sees it: an image at home, perhaps a second one of the same artifact, and who shall have it where.
+type atlas struct {
+	gib     []int64           // of the volumes
+	asIs    map[string][]bool // by Region that has an image: the volume's snapshot is under the source's key already
+	keys    []string          // Regions in which the source account has its key
+	foreign map[string]int    // accounts by Region
+	own     []string          // Regions of the source account
+}
+
+func drawAtlas(random *rand.Rand) atlas {
+	a := atlas{asIs: map[string][]bool{}, foreign: map[string]int{}}
+	for _, region := range regions {
+		if random.IntN(3) > 0 {
+			a.keys = append(a.keys, region)
+		}
+		a.foreign[region] = random.IntN(3)
+		if random.IntN(4) == 0 {
+			a.own = append(a.own, region)
+		}
+	}
+	images := regions[:1]
+	if random.IntN(3) == 0 {
+		images = regions[:2]
+	}
+	encrypted := random.IntN(2) == 0 // as a builder copies an image to another Region: under a key with all volumes, or with none
+	for range 1 + random.IntN(3) {
+		a.gib = append(a.gib, 1+random.Int64N(500))
+		for _, region := range images {
+			own := region == home && random.IntN(2) == 0 || region != home && encrypted
+			a.asIs[region] = append(a.asIs[region], own && slices.Contains(a.keys, region))
+		}
+	}
+	return a
+}
+
+// drawnAtlas is the world of a seed.
+func drawnAtlas(seed int) atlas { return drawAtlas(rand.New(rand.NewPCG(uint64(seed), 1))) }
+
+// nobody reports a world in which there is nothing to do.
+func (a atlas) nobody() bool {
+	return len(a.own) == 0 && !slices.ContainsFunc(regions, func(region string) bool { return a.foreign[region] > 0 })
+}
+
+// closed reports that a Region cannot hand its own image to the others there: for want of a key, and there is no way round.
+func (a atlas) closed() bool {
+	return slices.ContainsFunc(regions, func(region string) bool {
+		return a.asIs[region] != nil && a.foreign[region] > 0 && !slices.Contains(a.keys, region)
+	})
+}
+
+// moved is what copies move, in GiB.
+type moved struct{ across, copied int64 }
+
+func (m moved) plus(o moved) moved { return moved{m.across + o.across, m.copied + o.copied} }
+
+func (m moved) compare(o moved) int {
+	return cmp.Or(cmp.Compare(m.across, o.across), cmp.Compare(m.copied, o.copied))
+}
+
+// copyOf is what one copy moves.
+func copyOf(gib int64, from, to string) moved {
+	if from == to {
+		return moved{0, gib}
+	}
+	return moved{gib, gib}
+}
+
+// stages are the Regions in which something can be staged for others: it is where an image or one of them is, and under a key.
+func (a atlas) stages() []string {
+	return slices.DeleteFunc(slices.Clone(a.keys), func(region string) bool { return a.asIs[region] == nil && a.foreign[region] == 0 })
+}
+
+// destination is one account in one Region.
+type destination struct {
+	region string
+	own    bool // of the source account
+}
+
+func (a atlas) destinations() (all []destination) {
+	for _, region := range regions {
+		for range a.foreign[region] {
+			all = append(all, destination{region: region})
+		}
+		if slices.Contains(a.own, region) {
+			all = append(all, destination{region, true})
+		}
+	}
+	return all
+}
+
+// least goes through all routes: every destination may copy each volume from any Region where it is staged, or has an image whose snapshot
+// can be shared as it is. What is copied from has to be staged there once, from any image. The owner may copy every original as well.
+func (a atlas) least() (sum moved, open bool) {
+	for v, gib := range a.gib {
+		best, found := a.leastOf(v, gib)
+		if !found {
+			return sum, false
+		}
+		sum = sum.plus(best)
+	}
+	return sum, true
+}
+
+func (a atlas) leastOf(v int, gib int64) (best moved, open bool) {
+	all, stages, staged := a.destinations(), a.stages(), map[string]bool{}
+	best = moved{1 << 60, 1 << 60}
+	var choose func(i int, so moved)
+	choose = func(i int, so moved) {
+		if so.plus(moved{0, gib * int64(len(all)-i)}).compare(best) >= 0 {
+			return
+		}
+		if i == len(all) {
+			best, open = so, true
+			return
+		}
+		d := all[i]
+		for image, asIs := range a.asIs {
+			if d.own || asIs[v] {
+				choose(i+1, so.plus(copyOf(gib, image, d.region)))
+			}
+		}
+		for _, from := range stages {
+			cost := copyOf(gib, from, d.region)
+			if staged[from] {
+				choose(i+1, so.plus(cost))
+				continue
+			}
+			staged[from] = true
+			for image := range a.asIs {
+				choose(i+1, so.plus(cost).plus(copyOf(gib, image, from)))
+			}
+			staged[from] = false
+		}
+	}
+	choose(0, moved{})
+	return best, open
+}
+
+// planned is what the plan's copies move.
+func (a atlas) planned() (sum moved, refused bool) {
+	p := plan.Decide(a.request(), a.facts())
+	for _, s := range p.Steps {
+		if c, is := s.(*plan.CopySnapshot); is {
+			sum = sum.plus(copyOf(c.GiB, c.FromRegion, c.Location.Region))
+		}
+	}
+	return sum, p.Refused()
+}
+
+func imageID(i int) string { return fmt.Sprintf("ami-0%016x", i) }
+
+func (a atlas) request() plan.Request {
+	req := plan.Request{KMSKeyID: alias, Canary: new(bool), Build: plan.Build{Region: home, RunID: "run-1"}}
+	for i, region := range regions {
+		if a.asIs[region] != nil {
+			req.Images = append(req.Images, plan.SourceImage{Region: region, ImageID: imageID(i)})
+		}
+		var accounts []string
+		for i := range a.foreign[region] {
+			accounts = append(accounts, account(i))
+		}
+		if slices.Contains(a.own, region) {
+			accounts = append(accounts, source)
+		}
+		if len(accounts) > 0 {
+			req.Targets = append(req.Targets, plan.Target{Name: region, AccountIDs: accounts, Regions: []string{region}, Roles: []plan.Role{{RoleName: roleName}}, KMSKeyID: "alias/own"})
+		}
+	}
+	return req
+}
+
+// image is the image of a Region.
+func (a atlas) image(i int, region string) plan.Image {
+	image := plan.Image{Image: &ec2types.Image{ImageId: aws.String(imageID(i)), Name: aws.String("golden 1"), OwnerId: aws.String(source), State: ec2types.ImageStateAvailable,
+		RootDeviceType: ec2types.DeviceTypeEbs, RootDeviceName: aws.String("/dev/xvda"), Architecture: ec2types.ArchitectureValuesArm64, VirtualizationType: ec2types.VirtualizationTypeHvm},
+		Snapshots: map[string]plan.Snapshot{}}
+	for v, gib := range a.gib {
+		id := fmt.Sprintf("snap-0%08x%08x", i, v)
+		s := ec2types.Snapshot{SnapshotId: &id, VolumeSize: aws.Int32(int32(gib)), State: ec2types.SnapshotStateCompleted, Encrypted: &a.asIs[region][v], OwnerId: aws.String(source)}
+		if *s.Encrypted {
+			s.KmsKeyId = key(source, region).Metadata.Arn
+		}
+		image.Snapshots[id] = plan.Snapshot{Snapshot: s}
+		image.Image.BlockDeviceMappings = append(image.Image.BlockDeviceMappings, ec2types.BlockDeviceMapping{
+			DeviceName: aws.String(device(v)), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &id, VolumeSize: s.VolumeSize}})
+	}
+	return image
+}
+
+func device(v int) string { return "/dev/xvd" + string(rune('a'+v)) }
+
+func (a atlas) facts() plan.Facts {
+	facts := plan.Facts{Source: plan.CallerIdentity{Account: source, Partition: "aws"}, Images: map[string]plan.Image{}, Keys: map[plan.Location]map[string]plan.Key{}, Sites: map[plan.Location]plan.DestinationFacts{}}
+	for i, region := range regions {
+		if a.asIs[region] != nil {
+			facts.Images[region] = a.image(i, region)
+		}
+		here := plan.Location{Account: source, Region: region}
+		facts.Keys[here] = map[string]plan.Key{"alias/own": key(source, region)}
+		if slices.Contains(a.keys, region) {
+			facts.Keys[here][alias] = key(source, region)
+			facts.Keys[here][*key(source, region).Metadata.Arn] = key(source, region)
+		}
+		facts.Sites[here] = plan.DestinationFacts{Identity: facts.Source}
+		for i := range a.foreign[region] {
+			at := plan.Location{Account: account(i), Region: region}
+			facts.Keys[at] = map[string]plan.Key{"alias/own": key(at.Account, region)}
+			facts.Sites[at] = plan.DestinationFacts{Identity: plan.CallerIdentity{Account: at.Account, Partition: "aws"}}
+		}
+	}
+	return facts
+}
+
+func key(account, region string) plan.Key {
+	return plan.Key{Metadata: &kmstypes.KeyMetadata{Arn: aws.String("arn:aws:kms:" + region + ":" + account + ":key/own"), KeyState: kmstypes.KeyStateEnabled,
+		KeyManager: kmstypes.KeyManagerTypeCustomer, KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt}}
+}
+
+// run lets the post-processor hand the image on in the simulated AWS, once for each of several wishes, and tells what copies of it were
+// made each time. Canaries are empty, and do not count.
+func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.Copied) {
+	t.Helper()
+	cryptotest.SetGlobalRandom(t, seed)
+	synctest.Test(t, func(t *testing.T) {
+		var copies []awssim.Copied
+		world := awssim.New(awssim.WithSeed(seed), awssim.WithCopyTimes(func(d awssim.Copied) { copies = append(copies, d) }))
+		f := furniture{course: &course{}}
+		images, volumes := map[string]string{}, map[string]bool{}
+		if err := world.Build(func(b *awssim.Builder) error { return a.build(b, &f, images, volumes) }); err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, region := range slices.Sorted(maps.Keys(images)) {
+			ids = append(ids, region+":"+images[region])
+		}
+		for i, wish := range wishes {
+			copies = nil
+			p := encryptedami.Through(world, seed+uint64(i))
+			for range 2 {
+				if err := p.Configure(map[string]any{"packer_build_name": "golden"}, wish.options(f)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ui := &packersdk.BasicUi{Writer: io.Discard, ErrorWriter: io.Discard}
+			if _, _, _, err := p.PostProcess(t.Context(), ui, &packersdk.MockArtifact{BuilderIdValue: "mitchellh.amazonebs", IdValue: strings.Join(ids, ","),
+				StateValues: map[string]any{"generated_data": map[string]any{"PackerRunUUID": fmt.Sprintf("run-%d", i)}}}); err != nil {
+				t.Fatalf("seed %d: %v: %+v", seed, err, wish)
+			}
+			made = append(made, slices.DeleteFunc(copies, func(c awssim.Copied) bool {
+				volumes[c.SnapshotID] = volumes[c.SourceID]
+				return !volumes[c.SourceID]
+			}))
+		}
+	})
+	return made
+}
+
+// all is what copies moved.
+func all(copies []awssim.Copied) (sum moved) {
+	for _, c := range copies {
+		sum = sum.plus(copyOf(int64(c.GiB), c.FromRegion, c.Region))
+	}
+	return sum
+}
+
+// build makes the world: of the images' ids by Region, and of the snapshots that they are made of, it keeps a note.
+func (a atlas) build(b *awssim.Builder, f *furniture, images map[string]string, snapshots map[string]bool) error {
+	for _, region := range a.keys {
+		if err := makeKey(kms.NewFromConfig(b.Config(source, region)), aws.String(keyPolicy)); err != nil {
+			return err
+		}
+	}
+	roles := map[string]bool{}
+	for _, d := range a.named() {
+		if err := makeKey(kms.NewFromConfig(b.Config(d.account, d.region)), nil); err != nil {
+			return err
+		}
+		if roles[d.account] {
+			continue
+		}
+		roles[d.account] = true
+		if err := makeRole(iam.NewFromConfig(b.Config(d.account, home))); err != nil {
+			return err
+		}
+	}
+	if err := f.makeUser(iam.NewFromConfig(b.Config(source, home))); err != nil {
+		return err
+	}
+	for _, region := range slices.Sorted(maps.Keys(a.asIs)) {
+		if err := a.makeImage(b, region, images, snapshots); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place is where another account shall have the image.
+type place struct{ account, region string }
+
+func (a atlas) named() (all []place) {
+	for _, region := range regions {
+		for i := range a.foreign[region] {
+			all = append(all, place{account(i), region})
+		}
+	}
+	return all
+}
+
+func (a atlas) makeImage(b *awssim.Builder, region string, images map[string]string, snapshots map[string]bool) error {
+	ctx, client := context.Background(), ec2.NewFromConfig(b.Config(source, region))
+	var devices []ec2types.BlockDeviceMapping
+	for v, gib := range a.gib {
+		in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(int32(gib))}
+		if a.asIs[region][v] {
+			in.Encrypted, in.KmsKeyId = aws.Bool(true), aws.String(alias)
+		}
+		volume, err := client.CreateVolume(ctx, in)
+		if err != nil {
+			return err
+		}
+		b.Wait(time.Minute)
+		snapshot, err := client.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+		if err != nil {
+			return err
+		}
+		snapshots[*snapshot.SnapshotId] = true
+		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String(device(v)), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}})
+	}
+	b.Wait(4 * time.Hour)
+	made, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{Name: aws.String("golden 1"), RootDeviceName: aws.String(device(0)), VirtualizationType: aws.String("hvm"),
+		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices})
+	if err == nil {
+		images[region] = *made.ImageId
+	}
+	return err
+}
+
+// options are those of the template: a target block for every Region, and for the source account.
+func (a atlas) options(f furniture) map[string]any {
+	var targets []any
+	for _, region := range regions {
+		var accounts []any
+		for i := range a.foreign[region] {
+			accounts = append(accounts, account(i))
+		}
+		if len(accounts) > 0 {
+			targets = append(targets, map[string]any{"name": region, "account_ids": accounts, "regions": []any{region}, "kms_key_id": alias,
+				"assume_role": []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/" + roleName, "external_id": externalID}}})
+		}
+		if slices.Contains(a.own, region) {
+			targets = append(targets, map[string]any{"name": "own " + region, "account_ids": []any{source}, "regions": []any{region}, "kms_key_id": plan.DefaultKey})
+		}
+	}
+	return map[string]any{"region": home, "access_key": *f.key.AccessKey.AccessKeyId, "secret_key": *f.key.AccessKey.SecretAccessKey, "kms_key_id": alias, "target": targets}
+}
+
+// worst is how far what was moved is above the least of all routes, in the worst of some worlds.
+type worst struct{ Across, Copied float64 }
+
+// add takes a world into account. Less than the least would say that not all routes were gone through.
+func (w *worst) add(got, least moved) error {
+	if got.compare(least) < 0 {
+		return fmt.Errorf("%+v were moved, less than the least of all routes: %+v", got, least)
+	}
+	w.Across, w.Copied = max(w.Across, over(got.across, least.across)), max(w.Copied, over(got.copied, least.copied))
+	return nil
+}
+
+// over is a ratio; of nothing to nothing it is one.
+func over(got, least int64) float64 {
+	if got == least {
+		return 1
+	}
+	return float64(got) / float64(least)
+}
+
+// ofPlans judges the plans of small worlds drawn from seeds; what is refused has to be closed by all routes.
+func ofPlans(worlds int) (w worst, err error) {
+	for seed := range worlds {
+		a := drawnAtlas(seed)
+		if a.nobody() {
+			continue
+		}
+		got, refused := a.planned()
+		least, open := a.least()
+		if refused != (a.closed() || !open) {
+			return w, fmt.Errorf("seed %d: refused: %t, a route is open: %t: %+v", seed, refused, open, a)
+		}
+		if refused {
+			continue
+		}
+		if err := w.add(got, least); err != nil {
+			return w, fmt.Errorf("seed %d: %w: %+v", seed, err, a)
+		}
+	}
+	return w, nil
+}
+
+// ofRuns judges the copies of whole runs, in as many of those worlds.
+func ofRuns(t *testing.T, runs int) (w worst) {
+	t.Helper()
+	for seed := 0; runs > 0; seed++ {
+		a := drawnAtlas(seed)
+		least, open := a.least()
+		if a.nobody() || a.closed() || !open {
+			continue
+		}
+		runs--
+		if err := w.add(all(a.run(t, uint64(seed), a)[0]), least); err != nil {
+			t.Errorf("seed %d: %v: %+v", seed, err, a)
+		}
+	}
+	return w
+}
+
+func TestNoRouteIsCheaper(t *testing.T) {
+	planned, err := ofPlans(2000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, w := range map[string]worst{"plans": planned, "runs": ofRuns(t, 20)} {
+		if w != (worst{1, 1}) {
+			t.Errorf("%s: %+v of the least of all routes", what, w)
+		}
+	}
+}
+
+// With the second run's targets alone the image at home would be taken for the far Region. The first took the other one, and what it made is there.
+func TestARunWithMoreTargetsMakesNothingAgainOfAnotherImage(t *testing.T) {
+	near, far := regions[1], regions[3]
+	world := atlas{gib: []int64{100}, asIs: map[string][]bool{home: {false}, near: {false}}, keys: regions, foreign: map[string]int{home: 1, near: 1, far: 1}}
+	first := world
+	first.foreign = map[string]int{near: 1, far: 1}
+	made := world.run(t, 1, first, world)
+	if got, least := all(made[0]), (moved{100, 300}); got != least {
+		t.Errorf("the first run moves %+v, the least is %+v", got, least)
+	}
+	if got, least := all(made[1]), (moved{0, 200}); got != least {
+		t.Errorf("the second run moves %+v, for its one new target it is %+v: %+v", got, least, made[1])
+	}
+}

@@ -1,0 +1,66 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package discover
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/organizations"
+	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// units lists the accounts of the organizational units that targets name, each unit once.
+func (s *survey) units(ctx context.Context) {
+	s.facts.Units = map[string]plan.Unit{}
+	for _, target := range s.req.Targets {
+		for _, id := range target.Units {
+			if _, known := s.facts.Units[id]; known {
+				continue
+			}
+			accounts, err := members(ctx, s.pool.Organizations(s.req.OrganizationRoles), id)
+			unit := plan.Unit{Accounts: accounts}
+			if err != nil {
+				unit = plan.Unit{Err: awsclient.Refused("organizations:ListAccountsForParent", err)}
+			}
+			s.facts.Units[id] = unit
+		}
+	}
+}
+
+// members are the accounts of a unit and of all below it.
+func members(ctx context.Context, client *organizations.Client, parent string) ([]plan.Member, error) {
+	var all []plan.Member
+	accounts := organizations.NewListAccountsForParentPaginator(client, &organizations.ListAccountsForParentInput{ParentId: &parent})
+	for accounts.HasMorePages() {
+		page, err := accounts.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, account := range page.Accounts {
+			all = append(all, plan.Member{ID: aws.ToString(account.Id), Active: account.State == orgtypes.AccountStateActive})
+		}
+	}
+	units := organizations.NewListOrganizationalUnitsForParentPaginator(client, &organizations.ListOrganizationalUnitsForParentInput{ParentId: &parent})
+	for units.HasMorePages() {
+		page, err := units.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, unit := range page.OrganizationalUnits {
+			below, err := members(ctx, client, aws.ToString(unit.Id))
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, below...)
+		}
+	}
+	slices.SortFunc(all, func(a, b plan.Member) int { return cmp.Compare(a.ID, b.ID) })
+	return all, nil
+}

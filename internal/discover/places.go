@@ -1,0 +1,432 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package discover
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// regions lists those of the partition: the name of one that does not exist has no endpoint to answer.
+func (s *survey) regions(ctx context.Context) error {
+	if len(s.req.Images) == 0 {
+		return nil
+	}
+	at := plan.Location{Account: s.facts.Source.Account, Region: s.req.Images[0].Region}
+	out, err := s.pool.EC2(at).DescribeRegions(ctx, &ec2.DescribeRegionsInput{AllRegions: aws.Bool(true)})
+	if err != nil {
+		s.lookupFailed(at, "", "ec2:DescribeRegions", err)
+		return err
+	}
+	for _, region := range out.Regions {
+		s.facts.Regions = append(s.facts.Regions, aws.ToString(region.RegionName))
+	}
+	slices.Sort(s.facts.Regions)
+	return nil
+}
+
+// image looks at a source image with its owner's credentials: what other accounts cannot read is read here (2.2.11, 2.2.12).
+func (s *survey) image(ctx context.Context, source plan.SourceImage) {
+	at := plan.Location{Account: s.facts.Source.Account, Region: source.Region}
+	client := s.pool.EC2(at)
+	image := s.describeImage(ctx, client, at, source.ImageID)
+	if image == nil {
+		return
+	}
+	seen := plan.Image{Image: image, Snapshots: map[string]plan.Snapshot{}, SealKey: sealKey(image)}
+	if seen.SealKey == nil { // given just now, and not shown yet (4.4.1)
+		seen.SealKey = source.SealKey
+	}
+	uefi, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameUefiData})
+	if err != nil {
+		s.requiredLookupFailed(at, source.ImageID, "ec2:DescribeImageAttribute", err)
+	} else if uefi.UefiData != nil {
+		seen.UEFIData = aws.ToString(uefi.UefiData.Value)
+	}
+	launch, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameLaunchPermission})
+	if err != nil {
+		s.requiredLookupFailed(at, source.ImageID, "ec2:DescribeImageAttribute", err)
+	} else {
+		seen.SharedWith = plan.AudienceOf(launch.LaunchPermissions)
+	}
+	if len(seen.SharedWith.Accounts) > 0 {
+		if again := s.describeImage(ctx, client, at, source.ImageID); again != nil {
+			image.Tags = remembering(image.Tags, again.Tags)
+		}
+	}
+	keys := []string{plan.SourceKey(s.req, source.Region), s.ebsDefaults(ctx, at).KMSKeyID}
+	snapshots, shared := s.snapshots(ctx, client, at, image), false
+	for _, id := range slices.Sorted(maps.Keys(snapshots)) { // requests in a repeatable order
+		snapshot := plan.Snapshot{Snapshot: snapshots[id], SharedWith: s.sharedWith(ctx, client, at, id)}
+		seen.Snapshots[id], shared = snapshot, shared || len(snapshot.SharedWith) > 0
+		keys = append(keys, aws.ToString(snapshot.KmsKeyId))
+	}
+	if shared {
+		for id, again := range s.snapshots(ctx, client, at, image) {
+			snapshot := seen.Snapshots[id]
+			snapshot.Tags = remembering(snapshot.Tags, again.Tags)
+			seen.Snapshots[id] = snapshot
+		}
+	}
+	slices.Sort(keys)
+	s.keys(ctx, at, keys...)
+	if base := s.req.Build.BaseAMI; base != "" && source.Region == s.req.Build.Region {
+		if seen.Base = s.describeImage(ctx, client, at, base); seen.Base != nil {
+			seen.BaseSnapshots = s.snapshots(ctx, client, at, seen.Base)
+		}
+	}
+	s.keep(func(f *plan.Facts) { f.Images[source.Region] = seen })
+}
+
+// remembering are a thing's tags from before or after the look who may use it. A run remembers who might before it lets others, and forgets that after
+// it took their permission back: what it gave for a while is never seen without the memory.
+func remembering(before, after []ec2types.Tag) []ec2types.Tag {
+	if slices.ContainsFunc(before, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Before }) {
+		return before
+	}
+	return after
+}
+
+// describeImage is nil where AWS shows none.
+func (s *survey) describeImage(ctx context.Context, client *ec2.Client, at plan.Location, id string) *ec2types.Image {
+	out, err := client.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}, IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true)})
+	switch {
+	case err != nil:
+		s.lookupFailed(at, id, "ec2:DescribeImages", err)
+		return nil
+	case len(out.Images) == 0: // 2.2.12, 2.5.9
+		return nil
+	}
+	return &out.Images[0]
+}
+
+// snapshots are those of an image, as far as they are visible.
+func (s *survey) snapshots(ctx context.Context, client *ec2.Client, at plan.Location, image *ec2types.Image) map[string]ec2types.Snapshot {
+	var ids []string
+	for _, m := range image.BlockDeviceMappings {
+		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
+			ids = append(ids, *m.Ebs.SnapshotId)
+		}
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	seen := map[string]ec2types.Snapshot{}
+	if len(ids) == 0 {
+		return seen
+	}
+	// By filter: an id that is gone or hidden leaves the others visible, where a list of ids fails as a whole (2.5.4).
+	out, err := client.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{Filters: []ec2types.Filter{{Name: aws.String("snapshot-id"), Values: ids}}})
+	if err != nil {
+		s.lookupFailed(at, aws.ToString(image.ImageId), "ec2:DescribeSnapshots", err)
+		return seen
+	}
+	for _, snapshot := range out.Snapshots {
+		seen[aws.ToString(snapshot.SnapshotId)] = snapshot
+	}
+	return seen
+}
+
+// sharedWith are the accounts that may create volumes from a snapshot already, sorted.
+func (s *survey) sharedWith(ctx context.Context, client *ec2.Client, at plan.Location, id string) []string {
+	out, err := client.DescribeSnapshotAttribute(ctx, &ec2.DescribeSnapshotAttributeInput{SnapshotId: &id, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
+	if err != nil {
+		s.requiredLookupFailed(at, id, "ec2:DescribeSnapshotAttribute", err)
+		return nil
+	}
+	accounts := []string{}
+	for _, p := range out.CreateVolumePermissions {
+		if p.UserId != nil {
+			accounts = append(accounts, *p.UserId)
+		}
+	}
+	slices.Sort(accounts)
+	return accounts
+}
+
+// standard is what EBS does at a place on its own (1.7.1, 1.7.3).
+func (s *survey) ebsDefaults(ctx context.Context, at plan.Location) plan.Default {
+	client := s.pool.EC2(at)
+	var seen plan.Default
+	if out, err := client.GetEbsEncryptionByDefault(ctx, &ec2.GetEbsEncryptionByDefaultInput{}); err != nil {
+		s.lookupFailed(at, "", "ec2:GetEbsEncryptionByDefault", err)
+	} else {
+		seen.Encryption = aws.ToBool(out.EbsEncryptionByDefault)
+	}
+	if out, err := client.GetEbsDefaultKmsKeyId(ctx, &ec2.GetEbsDefaultKmsKeyIdInput{}); err != nil {
+		s.lookupFailed(at, "", "ec2:GetEbsDefaultKmsKeyId", err)
+	} else {
+		seen.KMSKeyID = aws.ToString(out.KmsKeyId)
+	}
+	s.keep(func(f *plan.Facts) { f.Defaults[at] = seen })
+	return seen
+}
+
+// key describes one key (3.4.1).
+func (s *survey) key(ctx context.Context, at plan.Location, asked string) plan.Key {
+	out, err := s.pool.KMS(at).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &asked})
+	if err != nil {
+		return plan.Key{Err: awsclient.Refused("kms:DescribeKey", err)}
+	}
+	return plan.Key{Metadata: out.KeyMetadata}
+}
+
+// destination looks at one account in one Region of a target: who acts there, whether the name is free, the key.
+func (s *survey) destination(ctx context.Context, d plan.Destination) {
+	site := s.site(ctx, d)
+	s.keep(func(f *plan.Facts) { f.Sites[d.At] = site })
+	if site.Err != nil {
+		return
+	}
+	s.earlier(ctx, d.At, d.FromRegion)
+	s.launches(ctx, d)
+	s.pointers(ctx, d)
+	s.releases(ctx, d)
+	key := d.KMSKeyID
+	if key == plan.DefaultKey {
+		key = s.ebsDefaults(ctx, d.At).KMSKeyID
+	}
+	s.keys(ctx, d.At, key)
+}
+
+// sharer looks who acts in an account of a share block.
+func (s *survey) sharer(ctx context.Context, d plan.Destination) {
+	site := s.who(ctx, d)
+	s.keep(func(f *plan.Facts) { f.Sites[d.At] = site })
+}
+
+// who acts at a place, as far as its credentials could be had.
+func (s *survey) who(ctx context.Context, d plan.Destination) (site plan.DestinationFacts) {
+	s.mu.Lock()
+	site = s.facts.Sites[d.At]
+	s.mu.Unlock()
+	if site.Err != nil {
+		return site
+	}
+	site.ExternalID = len(d.Roles) > 0 && d.Roles[len(d.Roles)-1].ExternalID != ""
+	var err error
+	if site.Identity, err = s.pool.Identity(ctx, d.At); err != nil {
+		site.Err = awsclient.Refused("sts:GetCallerIdentity", err)
+	}
+	return site
+}
+
+func (s *survey) site(ctx context.Context, d plan.Destination) plan.DestinationFacts {
+	site := s.who(ctx, d)
+	if site.Err != nil {
+		return site
+	}
+	out, err := s.pool.EC2(d.At).DescribeImages(ctx, &ec2.DescribeImagesInput{
+		Owners:          []string{"self"},
+		Filters:         []ec2types.Filter{{Name: aws.String("name"), Values: []string{literal(d.Name)}}},
+		IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true),
+	})
+	if err != nil { // a Region that is not enabled answers so, too (5.8)
+		site.Err = awsclient.Refused("ec2:DescribeImages", err)
+		return site
+	}
+	if len(out.Images) > 0 {
+		site.NameUsed = &out.Images[0]
+	}
+	return site
+}
+
+// earlier looks for what runs before this one left at a place of a Region's image; where a Region has none, they may have taken any.
+// Without a sealing key there was no such run.
+func (s *survey) earlier(ctx context.Context, at plan.Location, from string) {
+	var sources []string
+	s.mu.Lock()
+	_, seen := s.facts.Earlier[at]
+	for _, region := range slices.Sorted(maps.Keys(s.facts.Images)) {
+		if image := s.facts.Images[region]; image.SealKey != nil && (region == from || from != at.Region) {
+			sources = append(sources, origin.Mark{Account: s.facts.Source.Account, Region: region, ImageID: aws.ToString(image.Image.ImageId)}.Source())
+		}
+	}
+	s.mu.Unlock()
+	if len(sources) == 0 || seen {
+		return
+	}
+	ours := func(endings ...string) []ec2types.Filter {
+		var values []string
+		for _, source := range sources {
+			for _, ending := range endings {
+				values = append(values, source+ending)
+			}
+		}
+		return []ec2types.Filter{{Name: aws.String("tag:" + origin.Source), Values: values}}
+	}
+	var found plan.ExistingResources
+	// Images first: what one that is seen is built on was complete before.
+	images := ec2.NewDescribeImagesPaginator(s.pool.EC2(at), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: ours("", "/staged/*"),
+		IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true)})
+	for images.HasMorePages() {
+		page, err := images.NextPage(ctx)
+		if err != nil {
+			s.requiredLookupFailed(at, "", "ec2:DescribeImages", err)
+			break
+		}
+		found.Images = append(found.Images, page.Images...)
+	}
+	snapshots := ec2.NewDescribeSnapshotsPaginator(s.pool.EC2(at), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: ours("/*")})
+	for snapshots.HasMorePages() {
+		page, err := snapshots.NextPage(ctx)
+		if err != nil {
+			s.requiredLookupFailed(at, "", "ec2:DescribeSnapshots", err)
+			break
+		}
+		found.Snapshots = append(found.Snapshots, page.Snapshots...)
+	}
+	slices.SortFunc(found.Snapshots, func(a, b ec2types.Snapshot) int { return cmp.Compare(*a.SnapshotId, *b.SnapshotId) })
+	slices.SortFunc(found.Images, func(a, b ec2types.Image) int { return cmp.Compare(*a.ImageId, *b.ImageId) })
+	s.keep(func(f *plan.Facts) { f.Earlier[at] = found })
+}
+
+// volumes looks for those that canaries of earlier runs left at a place of the source account.
+func (s *survey) volumes(ctx context.Context, at plan.Location, from string) {
+	s.mu.Lock()
+	image := s.facts.Images[from]
+	s.mu.Unlock()
+	if image.SealKey == nil || s.req.Canary != nil && !*s.req.Canary && !s.req.CleansUp {
+		return
+	}
+	mark := origin.Mark{Account: s.facts.Source.Account, Region: from, ImageID: aws.ToString(image.Image.ImageId)}
+	var found []ec2types.Volume
+	pages := ec2.NewDescribeVolumesPaginator(s.pool.EC2(at), &ec2.DescribeVolumesInput{MaxResults: aws.Int32(500),
+		Filters: []ec2types.Filter{{Name: aws.String("tag:" + origin.Source), Values: []string{mark.Source() + "/*"}}}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			s.lookupFailed(at, "", "ec2:DescribeVolumes", err)
+			break
+		}
+		found = append(found, page.Volumes...)
+	}
+	slices.SortFunc(found, func(a, b ec2types.Volume) int { return cmp.Compare(*a.VolumeId, *b.VolumeId) })
+	s.keep(func(f *plan.Facts) {
+		earlier := f.Earlier[at]
+		earlier.Volumes = found
+		f.Earlier[at] = earlier
+	})
+}
+
+// launches looks for the instances that launch checks of earlier runs left at a destination.
+func (s *survey) launches(ctx context.Context, d plan.Destination) {
+	s.mu.Lock()
+	image := s.facts.Images[d.FromRegion]
+	s.mu.Unlock()
+	if d.Launch == nil && !s.req.CleansUp || image.SealKey == nil {
+		return
+	}
+	mark := origin.Mark{Account: s.facts.Source.Account, Region: d.FromRegion, ImageID: aws.ToString(image.Image.ImageId), Device: origin.LaunchCheck}
+	var found []ec2types.Instance
+	pages := ec2.NewDescribeInstancesPaginator(s.pool.EC2(d.At), &ec2.DescribeInstancesInput{Filters: []ec2types.Filter{
+		{Name: aws.String("tag:" + origin.Source), Values: []string{mark.Source()}},
+		{Name: aws.String("instance-state-name"), Values: []string{"pending", "running", "stopping", "stopped"}},
+	}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			s.lookupFailed(d.At, "", "ec2:DescribeInstances", err)
+			break
+		}
+		for _, r := range page.Reservations {
+			found = append(found, r.Instances...)
+		}
+	}
+	slices.SortFunc(found, func(a, b ec2types.Instance) int { return cmp.Compare(*a.InstanceId, *b.InstanceId) })
+	s.keep(func(f *plan.Facts) {
+		earlier := f.Earlier[d.At]
+		earlier.Instances = found
+		f.Earlier[d.At] = earlier
+	})
+}
+
+// grants looks for the temporary grants that runs have left on the keys of the source account; a clean-up also where the template makes none any more.
+func (s *survey) grants(ctx context.Context) {
+	if s.req.SourceKeyAccess != plan.ByGrant && !s.req.CleansUp {
+		return
+	}
+	s.facts.Grants = map[plan.Location][]kmstypes.GrantListEntry{}
+	for _, at := range slices.SortedFunc(maps.Keys(s.facts.Keys), plan.Location.Compare) {
+		if at.Account != s.facts.Source.Account {
+			continue
+		}
+		var keys []string
+		for _, key := range s.facts.Keys[at] {
+			if m := key.Metadata; m != nil && m.KeyManager == kmstypes.KeyManagerTypeCustomer {
+				keys = append(keys, aws.ToString(m.Arn))
+			}
+		}
+		slices.Sort(keys)
+		for _, key := range slices.Compact(keys) {
+			s.facts.Grants[at] = append(s.facts.Grants[at], s.grantsOn(ctx, at, key)...)
+		}
+	}
+}
+
+// grantsOn are those on one key, of the request's images.
+func (s *survey) grantsOn(ctx context.Context, at plan.Location, key string) (ours []kmstypes.GrantListEntry) {
+	pages := kms.NewListGrantsPaginator(s.pool.KMS(at), &kms.ListGrantsInput{KeyId: &key, Limit: aws.Int32(100)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			s.lookupFailed(at, key, "kms:ListGrants", err)
+			return ours
+		}
+		for _, g := range page.Grants {
+			if slices.ContainsFunc(s.req.Images, func(i plan.SourceImage) bool {
+				return strings.HasPrefix(aws.ToString(g.Name), plan.GrantsOf(i.ImageID))
+			}) {
+				ours = append(ours, g)
+			}
+		}
+	}
+	slices.SortFunc(ours, func(a, b kmstypes.GrantListEntry) int { return cmp.Compare(*a.GrantId, *b.GrantId) })
+	return ours
+}
+
+// stagedShares looks who may use what earlier runs staged at a place, and kept.
+func (s *survey) stagedShares(ctx context.Context, at plan.Location) {
+	s.mu.Lock()
+	snapshots := s.facts.Earlier[at].Snapshots
+	s.mu.Unlock()
+	shared := map[string][]string{}
+	for _, snapshot := range snapshots {
+		if id := aws.ToString(snapshot.SnapshotId); snapshot.State == ec2types.SnapshotStateCompleted {
+			shared[id] = s.sharedWith(ctx, s.pool.EC2(at), at, id)
+		}
+	}
+	s.keep(func(f *plan.Facts) {
+		earlier := f.Earlier[at]
+		earlier.SharedWith = shared
+		f.Earlier[at] = earlier
+	})
+}
+
+// sealKey reads the sealing key from the tags of a source image.
+func sealKey(image *ec2types.Image) origin.Key {
+	for _, tag := range image.Tags {
+		if aws.ToString(tag.Key) == origin.SealKey {
+			return origin.ParseKey(aws.ToString(tag.Value))
+		}
+	}
+	return nil
+}
+
+// literal writes a filter's value so that it matches itself alone: * and ? are wildcards there.
+func literal(value string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`).Replace(value)
+}

@@ -1,0 +1,119 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package discover
+
+import (
+	"context"
+	"regexp"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// pointers looks at what a destination asks to name its image, and at the keys of what is encrypted. It comes after what earlier runs left.
+func (s *survey) pointers(ctx context.Context, d plan.Destination) {
+	if len(d.Parameters)+len(d.Templates) == 0 {
+		return
+	}
+	templates := map[string]plan.LaunchTemplateFacts{}
+	for _, t := range d.Templates {
+		templates[string(t.Template)] = s.template(ctx, d.At, string(t.Template), t.Source)
+	}
+	stored := map[string]plan.ParameterFacts{}
+	for _, p := range d.Parameters {
+		s.keys(ctx, d.At, string(p.KeyID))
+		name := string(p.Name)
+		if plan.CheckParameterName(name, d.At) != nil { // told by plan
+			continue
+		}
+		if seen, there := s.parameter(ctx, d.At, name); there {
+			stored[name] = seen
+		}
+	}
+	s.keep(func(f *plan.Facts) {
+		site := f.Sites[d.At]
+		site.Parameters, site.Templates = stored, templates
+		f.Sites[d.At] = site
+	})
+}
+
+var (
+	imageIDs    = regexp.MustCompile(`^ami-[0-9a-f]{8}(?:[0-9a-f]{9})?$`)
+	templateIDs = regexp.MustCompile(`^lt-[0-9a-f]{8}(?:[0-9a-f]{9})?$`)
+)
+
+// parameter reads one; without its value where KMS does not let us decrypt that (7.10). Of the value only an image's id is kept.
+func (s *survey) parameter(ctx context.Context, at plan.Location, name string) (seen plan.ParameterFacts, there bool) {
+	in := &ssm.GetParameterInput{Name: aws.String(name), WithDecryption: aws.Bool(true)}
+	out, err := s.pool.SSM(at).GetParameter(ctx, in)
+	if err != nil && !awsclient.IsNotFound(err) {
+		in.WithDecryption = nil
+		out, err = s.pool.SSM(at).GetParameter(ctx, in)
+	}
+	switch {
+	case awsclient.IsNotFound(err):
+		return seen, false
+	case err != nil:
+		return plan.ParameterFacts{Err: awsclient.Refused("ssm:GetParameter", err)}, true
+	}
+	seen.Type, seen.DataType = string(out.Parameter.Type), aws.ToString(out.Parameter.DataType)
+	if value := aws.ToString(out.Parameter.Value); imageIDs.MatchString(value) {
+		seen.ImageID = value
+	}
+	return seen, true
+}
+
+// template looks at a launch template, by id or name, and which of its versions name images that earlier runs left.
+func (s *survey) template(ctx context.Context, at plan.Location, asked, source string) (stands plan.LaunchTemplateFacts) {
+	client := s.pool.EC2(at)
+	in := &ec2.DescribeLaunchTemplatesInput{LaunchTemplateNames: []string{asked}}
+	if templateIDs.MatchString(asked) {
+		in = &ec2.DescribeLaunchTemplatesInput{LaunchTemplateIds: []string{asked}}
+	}
+	found, err := client.DescribeLaunchTemplates(ctx, in)
+	if err != nil {
+		return plan.LaunchTemplateFacts{Err: awsclient.Refused("ec2:DescribeLaunchTemplates", err)}
+	}
+	stands.ID, stands.Default = aws.ToString(found.LaunchTemplates[0].LaunchTemplateId), aws.ToInt64(found.LaunchTemplates[0].DefaultVersionNumber)
+	from, err := client.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &stands.ID, Versions: []string{source}})
+	if err != nil {
+		return plan.LaunchTemplateFacts{ID: stands.ID, Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err)}
+	}
+	stands.Source = aws.ToInt64(from.LaunchTemplateVersions[0].VersionNumber)
+	s.mu.Lock()
+	earlier := s.facts.Earlier[at].Images
+	s.mu.Unlock()
+	if len(earlier) == 0 {
+		return stands
+	}
+	var images []string
+	for _, image := range earlier {
+		images = append(images, aws.ToString(image.ImageId))
+	}
+	stands.Naming = map[string][]int64{}
+	pages := ec2.NewDescribeLaunchTemplateVersionsPaginator(client, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &stands.ID,
+		Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: images}}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return plan.LaunchTemplateFacts{ID: stands.ID, Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err)}
+		}
+		for _, version := range page.LaunchTemplateVersions {
+			number, image := aws.ToInt64(version.VersionNumber), aws.ToString(version.LaunchTemplateData.ImageId)
+			if number == stands.Default || plan.AlikeButForTheImage(version.LaunchTemplateData, from.LaunchTemplateVersions[0].LaunchTemplateData) {
+				stands.Naming[image] = append(stands.Naming[image], number)
+			}
+		}
+	}
+	for _, versions := range stands.Naming {
+		slices.Sort(versions)
+	}
+	return stands
+}

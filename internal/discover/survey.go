@@ -1,0 +1,187 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package survey looks: it asks AWS and fills plan.Facts. It decides nothing and changes nothing; a refused look is a fact.
+package discover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
+)
+
+// atOnce is how many places are looked at side by side.
+const atOnce = 32
+
+// Look fills the facts for a request, and tells the pool what credentials each destination takes. The error is that the source
+// credentials cannot be used at all, or that the context is over.
+func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Facts, error) {
+	who, err := pool.Source(ctx)
+	if err != nil {
+		return plan.Facts{}, fmt.Errorf("the source credentials cannot be used: %w", awsclient.Refused("sts:GetCallerIdentity", err))
+	}
+	s := &survey{pool: pool, req: req, atOnce: atOnce, facts: plan.Facts{
+		At:       time.Now(),
+		Source:   who,
+		Images:   map[string]plan.Image{},
+		Defaults: map[plan.Location]plan.Default{},
+		Keys:     map[plan.Location]map[string]plan.Key{},
+		Sites:    map[plan.Location]plan.DestinationFacts{},
+		Earlier:  map[plan.Location]plan.ExistingResources{},
+	}}
+	if err := s.regions(ctx); awsclient.HasEnded(err) { // since they were asked for
+		return plan.Facts{}, fmt.Errorf("the source credentials cannot be used: %w", awsclient.Refused("ec2:DescribeRegions", err))
+	}
+	if req.Intent != nil {
+		s.atOnce = accountsAtOnce
+		err = s.intent(ctx)
+	} else {
+		err = s.each(ctx, len(req.Images), func(ctx context.Context, i int) { s.image(ctx, req.Images[i]) })
+	}
+	if err != nil {
+		return s.facts, err
+	}
+	s.units(ctx)
+	destinations := s.expand()
+	sharers, _ := plan.Sharers(req, s.facts)
+	sharers = slices.DeleteFunc(sharers, func(d plan.Destination) bool {
+		return slices.ContainsFunc(destinations, func(o plan.Destination) bool { return o.At == d.At })
+	})
+	for _, d := range slices.Concat(destinations, sharers) {
+		if err := pool.Assume(ctx, d, req.AssumeRoleFrom); err != nil {
+			s.keep(func(f *plan.Facts) { f.Sites[d.At] = plan.DestinationFacts{Err: awsclient.Refused("profile", err)} })
+		}
+	}
+	destinations, err = s.places(ctx, destinations)
+	err = errors.Join(err, s.staging(ctx, destinations), s.each(ctx, len(sharers), func(ctx context.Context, i int) { s.sharer(ctx, sharers[i]) }))
+	s.grants(ctx)
+	s.sources(ctx)
+	return s.facts, err
+}
+
+// expand makes the destinations that can be looked at. Decide tells what is wrong with them.
+func (s *survey) expand() []plan.Destination {
+	all, _ := plan.Expand(s.req, s.facts)
+	return slices.DeleteFunc(all, func(d plan.Destination) bool { return !s.facts.HasRegion(d.At.Region) })
+}
+
+// places looks at destinations. What is seen there may say that earlier runs took another image of the artifact: those that get it are
+// looked at again, because their names may be others then.
+func (s *survey) places(ctx context.Context, destinations []plan.Destination) ([]plan.Destination, error) {
+	look := func(all []plan.Destination) error {
+		return s.each(ctx, len(all), func(ctx context.Context, i int) { s.destination(ctx, all[i]) })
+	}
+	err := look(destinations)
+	now := s.expand()
+	moved := slices.DeleteFunc(slices.Clone(now), func(d plan.Destination) bool {
+		return slices.ContainsFunc(destinations, func(o plan.Destination) bool { return o.At == d.At && o.FromRegion == d.FromRegion })
+	})
+	return now, errors.Join(err, look(moved))
+}
+
+// survey is one look at everything.
+type survey struct {
+	pool   *awsclient.Pool
+	req    plan.Request
+	atOnce int // places
+
+	mu    sync.Mutex // held for an entry into the facts, never across a call
+	facts plan.Facts
+}
+
+// each looks at n things side by side. The error is the context's, or a panic.
+func (s *survey) each(ctx context.Context, n int, look func(context.Context, int)) error {
+	var group errgroup.Group
+	group.SetLimit(s.atOnce)
+	for i := range n {
+		group.Go(func() error {
+			return recovery.Do(func() error {
+				look(ctx, i)
+				return ctx.Err()
+			})
+		})
+	}
+	return group.Wait()
+}
+
+// staging looks at what copies staged in the destinations' Regions depend on: the source account's key there, and what earlier
+// runs staged.
+func (s *survey) staging(ctx context.Context, destinations []plan.Destination) error {
+	from := map[string]string{} // Region -> Region of the image that goes there
+	for _, image := range s.req.Images {
+		if len(s.req.Shares) > 0 {
+			from[image.Region] = image.Region
+		}
+	}
+	for _, d := range destinations {
+		if d.At.Account != s.facts.Source.Account {
+			from[d.At.Region], from[d.FromRegion] = d.FromRegion, d.FromRegion
+		}
+	}
+	regions := slices.Sorted(maps.Keys(from))
+	return s.each(ctx, len(regions), func(ctx context.Context, i int) {
+		at := plan.Location{Account: s.facts.Source.Account, Region: regions[i]}
+		s.keys(ctx, at, plan.SourceKey(s.req, at.Region))
+		s.earlier(ctx, at, from[at.Region])
+		s.volumes(ctx, at, from[at.Region])
+		if s.req.KeepStaged {
+			s.stagedShares(ctx, at)
+		}
+	})
+}
+
+// keep enters something into the facts.
+func (s *survey) keep(enter func(*plan.Facts)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	enter(&s.facts)
+}
+
+// unseen enters a look that was refused.
+func (s *survey) lookupFailed(at plan.Location, resource, operation string, err error) {
+	s.missed(plan.FailedLookup{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err)})
+}
+
+// blind enters a look that was refused, and that nothing is done without.
+func (s *survey) requiredLookupFailed(at plan.Location, resource, operation string, err error) {
+	s.missed(plan.FailedLookup{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err), Vital: true})
+}
+
+func (s *survey) missed(look plan.FailedLookup) {
+	s.keep(func(f *plan.Facts) { f.Unseen = append(f.Unseen, look) })
+}
+
+// keys describes keys as they are asked for at a place, each once. "" is none.
+func (s *survey) keys(ctx context.Context, at plan.Location, asked ...string) {
+	for _, key := range asked {
+		if key == "" || s.keyKnown(at, key) {
+			continue
+		}
+		seen := s.key(ctx, at, key)
+		s.keep(func(f *plan.Facts) {
+			known := maps.Clone(f.Keys[at])
+			if known == nil {
+				known = map[string]plan.Key{}
+			}
+			known[key] = seen
+			f.Keys[at] = known
+		})
+	}
+}
+
+func (s *survey) keyKnown(at plan.Location, key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.facts.Keys[at][key]
+	return known
+}

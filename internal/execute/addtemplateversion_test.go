@@ -1,0 +1,212 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// template makes a launch template in an account, of one version.
+func (h *house) template(account, region, name string) {
+	h.t.Helper()
+	_, err := h.ec2(account, region).CreateLaunchTemplate(h.t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String(name),
+		LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeM7gLarge, ImageId: aws.String("ami-0123456789abcdef0")}})
+	h.must(err)
+}
+
+// templated is a small world with a launch template that shall get the image.
+func templated(t *testing.T, asked plan.LaunchTemplate) (*house, plan.Request) {
+	h, req := published(t)
+	h.template(target, home, "web")
+	req.Targets[0].Templates = []plan.LaunchTemplate{asked}
+	return h, req
+}
+
+// versions are those of the launch template, the newest first.
+func (h *house) versions() []ec2types.LaunchTemplateVersion {
+	h.t.Helper()
+	out, err := h.ec2(target, home).DescribeLaunchTemplateVersions(h.t.Context(), &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateName: aws.String("web")})
+	h.must(err)
+	return out.LaunchTemplateVersions
+}
+
+// hasOneVersion checks that the launch template has one version with the image, all else as before, and whether it is the default.
+func (h *house) hasOneVersion(byDefault bool) {
+	h.t.Helper()
+	images, versions := h.ownImages(target, home), h.versions()
+	if len(images) != 1 || len(versions) != 2 {
+		h.t.Fatalf("%d images, %d versions", len(images), len(versions))
+	}
+	made := versions[0]
+	if aws.ToString(made.LaunchTemplateData.ImageId) != aws.ToString(images[0].ImageId) || made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gLarge ||
+		aws.ToBool(made.DefaultVersion) != byDefault || aws.ToString(made.VersionDescription) != "golden 1" {
+		h.t.Errorf("the version is %+v of %+v", made, made.LaunchTemplateData)
+	}
+}
+
+var (
+	web        = plan.LaunchTemplate{Template: "web", Source: "$Default", Description: "{{ .SourceAMIName }}"}
+	webDefault = plan.LaunchTemplate{Template: "web", Source: "1", Description: "{{ .SourceAMIName }}", SetDefault: true}
+)
+
+// The next run finds the version, and changes nothing.
+func TestALaunchTemplateGetsAVersionOnce(t *testing.T) {
+	for _, asked := range []plan.LaunchTemplate{web, webDefault} {
+		synctest.Test(t, func(t *testing.T) {
+			h, req := templated(t, asked)
+			for i := range 2 {
+				before := len(h.Records())
+				_, result := h.run(t.Context(), req)
+				h.complete(result)
+				h.hasOneVersion(asked.SetDefault)
+				if changed := h.Records()[before:].Mutating(); i == 1 && len(changed) > 0 {
+					t.Errorf("the second run changed something: %+v", changed)
+				}
+				if !result.Images[0].Published() || len(result.Images[0].Pointers) != 1 {
+					t.Errorf("the result says %+v", result.Images)
+				}
+			}
+		})
+	}
+}
+
+// A run that died behind its version leaves it to the next, which makes it the default and no other.
+func TestAVersionOfARunThatDiedIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, req := templated(t, webDefault)
+		h.forbid(target, "ec2:ModifyLaunchTemplate")
+		_, result := h.run(t.Context(), req)
+		if len(result.Findings) != 1 || !adds(result.Findings[0], "ec2:ModifyLaunchTemplate") && !strings.Contains(result.Findings[0].Detail, "explicit") {
+			t.Errorf("found %+v", result.Findings)
+		}
+		h.hasOneVersion(false)
+		h.forgive(target)
+		req.Build.RunID = "run-2"
+		_, result = h.run(t.Context(), req)
+		h.complete(result)
+		h.hasOneVersion(true)
+	})
+}
+
+// Between the plan and the version hours may pass: the version is made of the default one of then, though an earlier run may have made one of the former.
+func TestAVersionIsMadeOfTheDefaultOneOfItsMoment(t *testing.T) {
+	for _, made := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			asked := web
+			asked.SetDefault = true
+			h, req := templated(t, asked)
+			if made {
+				h.forbid(target, "ec2:ModifyLaunchTemplate")
+				h.run(t.Context(), req)
+				h.forgive(target)
+				time.Sleep(time.Minute)
+			}
+			pool := h.pool(t.Context(), h.World)
+			p := h.decide(t.Context(), pool, req)
+			h.version(ec2types.InstanceTypeM7gXlarge, "", true)
+			result := execute.Run(t.Context(), pool, p, options(req), func(plan.Event) {})
+			h.complete(result)
+			version := h.versions()[0]
+			if version.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gXlarge || !aws.ToBool(version.DefaultVersion) {
+				t.Errorf("made before %v: the version is %+v of %+v", made, version, version.LaunchTemplateData)
+			}
+		})
+	}
+}
+
+// A version with the image that somebody has made, or that launches as things were before, is not what was asked for.
+func TestAVersionOfOtherSettingsIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := web
+		asked.SetDefault = true
+		h, req := templated(t, asked)
+		req.Targets[0].Templates = nil
+		_, result := h.run(t.Context(), req)
+		h.complete(result)
+		h.version(ec2types.InstanceTypeM7gXlarge, result.Images[0].ImageID, false)
+		req.Targets[0].Templates = []plan.LaunchTemplate{asked}
+		_, result = h.run(t.Context(), req)
+		h.complete(result)
+		if made := h.versions()[0]; len(h.versions()) != 3 || made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gLarge || !aws.ToBool(made.DefaultVersion) {
+			t.Errorf("the version is %+v of %+v", made, made.LaunchTemplateData)
+		}
+	})
+}
+
+// An image that another run has removed since it was verified is named nowhere.
+func TestAnImageThatIsGoneIsNamedNowhere(t *testing.T) {
+	text := plan.Parameter{Name: "golden", Type: "String", DataType: "text", Overwrite: true}
+	synctest.Test(t, func(t *testing.T) {
+		h, req := templated(t, web)
+		req.Targets[0].Parameters = []plan.Parameter{text}
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, req)
+		result := execute.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
+			if strings.HasPrefix(string(e.Step), "verify/") && e.Kind == plan.Finished {
+				_, err := h.ec2(target, home).DeregisterImage(t.Context(), &ec2.DeregisterImageInput{ImageId: h.ownImages(target, home)[0].ImageId})
+				h.must(err)
+			}
+		})
+		if len(result.Findings) == 0 || len(h.versions()) != 1 || h.calls("ssm:PutParameter") > 0 {
+			t.Errorf("findings %+v, %d versions", result.Findings, len(h.versions()))
+		}
+	})
+}
+
+// version makes a version of the launch template by hand, with an image where one is given.
+func (h *house) version(of ec2types.InstanceType, image string, byDefault bool) {
+	h.t.Helper()
+	client := h.ec2(target, home)
+	data := &ec2types.RequestLaunchTemplateData{InstanceType: of}
+	if image != "" {
+		data.ImageId = &image
+	}
+	made, err := client.CreateLaunchTemplateVersion(h.t.Context(), &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateName: aws.String("web"), SourceVersion: aws.String("1"), LaunchTemplateData: data})
+	h.must(err)
+	if byDefault {
+		_, err = client.ModifyLaunchTemplate(h.t.Context(), &ec2.ModifyLaunchTemplateInput{LaunchTemplateName: aws.String("web"), DefaultVersion: aws.String(fmt.Sprint(*made.LaunchTemplateVersion.VersionNumber))})
+		h.must(err)
+	}
+}
+
+// Weather makes no second version: the token says that the call is the same, also where looks do not know the version yet.
+func TestALostAnswerOfAVersionIsNoSecondOne(t *testing.T) {
+	for _, fault := range []awssim.Fault{awssim.LostAnswer, awssim.LateError} {
+		synctest.Test(t, func(t *testing.T) {
+			h, req := templated(t, web)
+			h.Inject(awssim.Rule{Fault: fault, Action: "ec2:CreateLaunchTemplateVersion", Times: 2})
+			_, result := h.run(t.Context(), req)
+			h.complete(result)
+			h.hasOneVersion(false)
+		})
+	}
+}
+
+func TestAnImageWithoutItsSecondSealIsInNoLaunchTemplate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, req := templated(t, web)
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, req)
+		result := execute.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
+			if strings.HasPrefix(string(e.Step), "register/") && e.Kind == plan.Begun {
+				h.forbidSealing(target)
+			}
+		})
+		if len(result.Images) != 1 || result.Images[0].Published() || len(h.versions()) != 1 {
+			t.Errorf("images %+v, %d versions", result.Images, len(h.versions()))
+		}
+	})
+}

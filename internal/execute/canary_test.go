@@ -1,0 +1,131 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// canaryVolumes are those that canaries have left in the source account.
+func (h *house) canaryVolumes(region string) []ec2types.Volume {
+	h.t.Helper()
+	out, err := h.ec2(source, region).DescribeVolumes(context.Background(), &ec2.DescribeVolumesInput{
+		Filters: []ec2types.Filter{{Name: aws.String("tag-key"), Values: []string{"encrypted-ami:source"}}}})
+	h.must(err)
+	return out.Volumes
+}
+
+// big is a volume whose stage takes long.
+var big = []volume{{200, "alias/aws/ebs"}}
+
+// A destination that will not be able to copy is told while the stage goes on, and nothing but the canary is ever copied to it.
+func TestADestinationThatCannotCopyIsToldLongBeforeTheStageEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, big, []string{"222222222222", "333333333333"}, []string{home})
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, h.request())
+		h.forbid("222222222222", "kms:CreateGrant")
+		begun := time.Now()
+		var told, staged time.Duration
+		result := execute.Run(t.Context(), pool, p, options(h.request()), func(e plan.Event) {
+			switch {
+			case e.Kind == plan.Failed && strings.HasPrefix(string(e.Step), "canary-copy/222222222222"):
+				told = time.Since(begun)
+			case e.Kind == plan.Finished && strings.HasPrefix(string(e.Step), "stage/"):
+				staged = time.Since(begun)
+			}
+		})
+		if told == 0 || told > 10*time.Minute || told > staged/2 {
+			t.Errorf("told after %v, the stage took %v", told, staged)
+		}
+		if len(result.Images) != 1 || len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" || result.Findings[0].Location.Account != "222222222222" {
+			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
+		}
+		if n := len(h.Records().Calls("ec2:CopySnapshot").By("222222222222")); n != 3 { // the canary, and twice again
+			t.Errorf("%d copies", n)
+		}
+		if missing, twice, orphans := h.census(); missing != 1 || twice > 0 || orphans != 1 || len(result.Left) != 1 || !strings.Contains(result.Left[0].Why, "next run") {
+			t.Errorf("%d missing, %d too many, %d orphans where the staged snapshot is for the next run; left behind: %+v", missing, twice, orphans, result.Left)
+		}
+	})
+}
+
+// A canary takes no time: the run is as long as without it, and each destination copies one more snapshot of one GiB.
+func TestACanaryIsBesideTheStage(t *testing.T) {
+	took := map[string]time.Duration{}
+	for _, row := range []struct {
+		name     string
+		canary   *bool
+		targets  []string
+		canaries int
+	}{
+		{"two destinations", nil, []string{"222222222222", "333333333333"}, 2},
+		{"two, switched off", aws.Bool(false), []string{"222222222222", "333333333333"}, 0},
+		{"one", nil, []string{"222222222222"}, 0},
+		{"one, switched on", aws.Bool(true), []string{"222222222222"}, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, big, row.targets, []string{home})
+			req := h.request()
+			req.Canary = row.canary
+			begun := time.Now()
+			_, result := h.run(t.Context(), req)
+			took[row.name] = time.Since(begun)
+			h.complete(result)
+			if n := h.calls("ec2:CopySnapshot") - 1 - len(row.targets); n != row.canaries {
+				t.Errorf("%s: %d canaries were copied, want %d", row.name, n, row.canaries)
+			}
+			if left := h.canaryVolumes(home); len(left) > 0 {
+				t.Errorf("%s: a volume stays", row.name)
+			}
+		})
+	}
+	if with, without := took["two destinations"], took["two, switched off"]; with > without+without/20 {
+		t.Errorf("with canaries %v, without %v", with, without)
+	}
+}
+
+// Where nothing is staged, the copies themselves are the first to show what stands against them.
+func TestWithoutAStageThereIsNoCanary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{"222222222222", "333333333333"}, []string{home})
+		req := h.request()
+		req.Canary = aws.Bool(true)
+		p, result := h.run(t.Context(), req)
+		h.complete(result)
+		if slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return strings.HasPrefix(string(s.Meta().ID), "canary") }) {
+			t.Error("there is a canary")
+		}
+	})
+}
+
+// A canary that cannot be made is told, and keeps nobody from their copies.
+func TestARunWithoutTheRightToMakeACanaryGoesOn(t *testing.T) {
+	for _, action := range []string{"ec2:CreateVolume", "ec2:CreateSnapshot", "ec2:DescribeAvailabilityZones"} {
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, big, []string{"222222222222", "333333333333"}, []string{home})
+			_, err := iam.NewFromConfig(h.Config(source, home)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("builder"), PolicyName: aws.String("but-not"),
+				PolicyDocument: aws.String(fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s", "Resource": "*"}]}`, action))})
+			h.must(err)
+			_, result := h.run(t.Context(), h.request())
+			if len(result.Images) != 2 || len(result.Left) > 0 || len(result.Findings) != 1 || result.Findings[0].Level != plan.Warning || result.Findings[0].Field != "canary" {
+				t.Errorf("without %s: images %+v, left %+v, findings %+v", action, result.Images, result.Left, result.Findings)
+			}
+		})
+	}
+}

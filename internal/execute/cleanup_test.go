@@ -1,0 +1,72 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// clean removes what runs have left unfinished.
+func (h *house) clean() (plan.Plan, plan.Result) {
+	h.t.Helper()
+	req := h.request()
+	req.CleansUp = true
+	pool := h.pool(h.t.Context(), h.World)
+	facts, err := discover.Look(h.t.Context(), pool, req)
+	h.must(err)
+	p := plan.Clean(req, facts)
+	return p, execute.Run(h.t.Context(), pool, p, options(req), func(plan.Event) {})
+}
+
+func TestACleanUpRemovesTheSnapshotsOfACopiedImageThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{target}, []string{home})
+		if _, result := h.run(t.Context(), byImage(h.request())); len(result.Images) != 1 {
+			t.Fatalf("%+v", result.Findings)
+		}
+		_, err := h.ec2(target, home).DeregisterImage(t.Context(), &ec2.DeregisterImageInput{ImageId: h.ownImages(target, home)[0].ImageId})
+		h.must(err)
+		time.Sleep(time.Hour)
+		if _, result := h.clean(); len(h.ownSnapshots(target, home)) > 0 {
+			t.Errorf("they stay: %+v", result)
+		}
+	})
+}
+
+// Where the template makes no grants any more, and where the build role may not look for any.
+func TestACleanUpRevokesTheGrantsOfADeadRun(t *testing.T) {
+	for _, blind := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			h := closed(t, mixed[1:2], []string{target}, []string{home})
+			h.killed(h.request(), 0)
+			time.Sleep(time.Hour)
+			if len(h.temporary(home)) != 1 {
+				t.Fatal(h.temporary(home))
+			}
+			h.with = func(req *plan.Request) { req.SourceKeyAccess = plan.ByPolicy }
+			if blind {
+				_, err := iam.NewFromConfig(h.Config(source, home)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("builder"), PolicyName: aws.String("blind"),
+					PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "kms:ListGrants", "Resource": "*"}]}`)})
+				h.must(err)
+				time.Sleep(time.Minute)
+			}
+			p, result := h.clean()
+			told := slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Level == plan.Warning && f.Operation == "kms:ListGrants" })
+			if stays := len(h.temporary(home)) > 0; p.Refused() || stays != blind || told != blind {
+				t.Errorf("no right to look: %v, stays: %v, told: %v; %+v %+v", blind, stays, told, p.Findings, result)
+			}
+		})
+	}
+}

@@ -1,0 +1,157 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// copyImage makes a copy and has it watched. Its token makes it safe to ask again (4.2.3); a copy that failed only because AWS had not yet
+// seen what it depends on is made again, under another token.
+func (t *transfer) copyImage(ctx context.Context, j *stepRun, s *plan.CopyImage, end func(StepOutcome)) {
+	if broken := j.memo.failedCopy; broken != nil {
+		_, id := broken.what()
+		j.memo.left = append(j.memo.left, t.deregisterWithSnapshots(ctx, s.Location, id)...)
+		j.memo.failedCopy = nil
+		if j.memo.failure != nil {
+			end(StepOutcome{Err: j.memo.failure})
+		} else {
+			end(StepOutcome{Err: retryAfter{}}) // to be made again, if it is still wanted
+		}
+		return
+	}
+	err := t.beginImage(ctx, j, s)
+	if err == nil && !j.memo.adopted {
+		err = t.seal(ctx, j, s.Location, s.SealKey, s.Tags)
+	}
+	if err != nil {
+		end(StepOutcome{Err: err})
+		return
+	}
+	id := j.memo.made
+	t.watcher.watch(watchKey{s.Location, true}, &watchedCopy{
+		id: id, step: s.ID, of: s.Destination, takes: s.ExpectedDuration, gib: s.GiB,
+		end: func(seen *copyStatus, err error) {
+			guarded(end, func() {
+				d := t.copied(j, id, seen, err)
+				d.Adopted, d.Unsealed = j.memo.adopted || id == s.ResumeID, s.SealKey == nil || j.memo.refused || id == s.ResumeID && j.unsealed()
+				end(d)
+			})
+		},
+	})
+}
+
+// beginImage sees to it that there is a copy on its way: an earlier run's, one of this step, or another run's under the same name.
+func (t *transfer) beginImage(ctx context.Context, j *stepRun, s *plan.CopyImage) error {
+	if j.memo.made == "" && len(j.memo.discardedIDs) == 0 && s.ResumeID != "" {
+		j.memo.made, j.memo.sealed = s.ResumeID, true // plan has it sealed where it is not
+	}
+	if j.memo.made != "" {
+		return nil
+	}
+	if err := guardCopy(j, s.Image, s.KeyARN); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if len(j.memo.discardedIDs) > 0 { // another run may have been quicker, and have taken back what it shared
+		if _, err := t.adoptNamesake(ctx, j, s); err != nil || j.memo.adopted {
+			return err
+		}
+	}
+	lasting, release := grace(ctx)
+	defer release()
+	made, err := t.pool.EC2(s.Location).CopyImage(lasting, imageCopy(s, j.id(s.Image), len(j.memo.discardedIDs)+1))
+	switch {
+	case err == nil:
+		j.memo.made = aws.ToString(made.ImageId)
+		return nil
+	case awsclient.IsResourceLimit(err):
+		return quotaExceeded{limitOf(err), err}
+	case awsclient.IsNameTaken(err):
+		return t.sharedName(ctx, j, s, err)
+	case awsclient.IsOutcomeUnknown(err):
+		j.memo.looks++
+		return retryAfter{backoff(j.memo.looks)}
+	}
+	refusal, _ := refusalOf(err)
+	if (awsclient.IsNotFound(err) || diagnose.IsEventualConsistency(refusal)) && j.patient() { // a share that AWS has not seen yet (4.4.2)
+		return retryAfter{backoff(j.memo.looks)}
+	}
+	return err
+}
+
+// imageCopy is the call: always encrypted, under an explicit key (1.4.10, 1.4.11), with our tags from birth, and with none of the source's own that AWS
+// would add: the plan has chosen them.
+func imageCopy(s *plan.CopyImage, image string, try int) *ec2.CopyImageInput {
+	in := &ec2.CopyImageInput{
+		Name:              aws.String(s.Name),
+		SourceImageId:     aws.String(image),
+		SourceRegion:      aws.String(s.FromRegion),
+		ClientToken:       aws.String(fmt.Sprintf("%s-%d", s.Token, try)),
+		CopyImageTags:     aws.Bool(false),
+		Encrypted:         aws.Bool(true),
+		KmsKeyId:          aws.String(s.KeyARN),
+		TagSpecifications: append(tagged(ec2types.ResourceTypeImage, s.Tags), tagged(ec2types.ResourceTypeSnapshot, s.SnapshotTags)...),
+	}
+	if s.Minutes > 0 {
+		in.SnapshotCopyCompletionDurationMinutes = aws.Int64(int64(s.Minutes))
+	}
+	if s.Description != "" { // an empty one is no description (2.2.10)
+		in.Description = aws.String(s.Description)
+	}
+	return in
+}
+
+func (t *transfer) proveImageCopy(s *plan.CopyImage) proof {
+	in := imageCopy(s, existing(s.Image, standInImage), 1)
+	in.DryRun = aws.Bool(true)
+	return proofBy(t.pool.EC2(s.Location).CopyImage, in, s, "ec2:CopyImage")
+}
+
+// sharedName takes the image that has the name already for this step's, if another run of ours is making it. One without its second
+// seal yet is given the time for it, and one that failed the time to go.
+func (t *transfer) sharedName(ctx context.Context, j *stepRun, s *plan.CopyImage, taken error) error {
+	ours, err := t.adoptNamesake(ctx, j, s)
+	switch {
+	case err != nil || j.memo.adopted:
+		return err
+	case ours && j.patient():
+		return retryAfter{backoff(j.memo.looks)}
+	}
+	return taken
+}
+
+// adoptNamesake takes an image of the wanted name for this step's, if its seals prove that a run of ours makes it and it has not failed. ours: there is one
+// that may be.
+func (t *transfer) adoptNamesake(ctx context.Context, j *stepRun, s *plan.CopyImage) (ours bool, err error) {
+	image, proven, err := t.namesake(ctx, s.Location, s.ImageSpec)
+	if err != nil || image == nil {
+		return false, err
+	}
+	if id := aws.ToString(image.ImageId); proven && !slices.Contains(j.memo.discardedIDs, id) {
+		j.memo.made, j.memo.adopted = id, true
+	}
+	return true, nil
+}
+
+// dismantle removes an image of ours with the snapshots that were made with it, and says what stayed.
+func (t *transfer) deregisterWithSnapshots(ctx context.Context, at plan.Location, id string) []plan.RetainedResource {
+	left, err := t.deregisterAll(ctx, at, id)
+	if err != nil {
+		return []plan.RetainedResource{{At: at, Kind: "image", Resource: id, Why: err.Error()}}
+	}
+	return left
+}

@@ -1,0 +1,163 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// copySnapshot makes a copy and has it watched. It is called again to go on where an answer was lost, and after a copy that
+// failed only because AWS had not yet seen what it depends on.
+func (t *transfer) copySnapshot(ctx context.Context, j *stepRun, s *plan.CopySnapshot, end func(StepOutcome)) {
+	if broken := j.memo.failedCopy; broken != nil {
+		_, id := broken.what()
+		j.memo.left = append(j.memo.left, t.discard(ctx, s.Location, id)...)
+		j.memo.failedCopy = nil
+		if j.memo.failure != nil {
+			end(StepOutcome{Snapshot: broken.snapshot, Err: j.memo.failure})
+		} else {
+			end(StepOutcome{Err: retryAfter{}}) // to be made again, if it is still wanted
+		}
+		return
+	}
+	if s.Trial && j.id(s.Source) == "" { // the canary could not be made
+		end(StepOutcome{})
+		return
+	}
+	err := t.begin(ctx, j, s)
+	if err == nil {
+		err = t.seal(ctx, j, s.Location, s.SealKey, s.Tags)
+	}
+	if err != nil {
+		end(StepOutcome{Err: err})
+		return
+	}
+	id, image := j.memo.made, s.Destination
+	if s.Trial {
+		image = plan.Location{} // it is no part of one
+	}
+	t.watcher.watch(watchKey{Location: s.Location}, &watchedCopy{
+		id: id, step: s.ID, of: image, takes: s.ExpectedDuration, gib: s.GiB,
+		end: func(seen *copyStatus, err error) {
+			guarded(end, func() {
+				if tried := lostTrial(err); s.Trial && tried != nil {
+					end(StepOutcome{Made: id, Notes: []plan.Finding{*tried}})
+					return
+				}
+				end(t.copied(j, id, seen, err))
+			})
+		},
+	})
+}
+
+// begin sees to it that there is a copy on its way: an earlier run's, or one of this step.
+func (t *transfer) begin(ctx context.Context, j *stepRun, s *plan.CopySnapshot) (err error) {
+	if j.memo.made == "" && len(j.memo.discardedIDs) == 0 && s.ResumeID != "" {
+		j.memo.made, j.memo.sealed = s.ResumeID, true // plan has it sealed where it is not
+	}
+	if j.memo.made == "" {
+		j.memo.made, err = t.copyOf(ctx, j, s)
+	}
+	return err
+}
+
+// copyOf makes the call, or finds what came of the one before.
+func (t *transfer) copyOf(ctx context.Context, j *stepRun, s *plan.CopySnapshot) (string, error) {
+	if err := guardCopy(j, s.Source, s.KeyARN); err != nil {
+		return "", err
+	}
+	id, err := t.once(ctx, j, func(ctx context.Context) (string, error) {
+		return t.findSnapshot(ctx, j, s.Location, s.Tags, s.Description)
+	},
+		func(ctx context.Context) (string, error) {
+			in := &ec2.CopySnapshotInput{
+				SourceRegion:      aws.String(s.FromRegion),
+				SourceSnapshotId:  aws.String(j.id(s.Source)),
+				Description:       aws.String(s.Description),
+				Encrypted:         aws.Bool(true), // never left to defaults: 1.3.9
+				KmsKeyId:          aws.String(s.KeyARN),
+				TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags),
+			}
+			if s.Minutes > 0 {
+				in.CompletionDurationMinutes = aws.Int32(int32(s.Minutes)) //nolint:gosec // at most 2880
+			}
+			made, err := t.pool.EC2(s.Location).CopySnapshot(ctx, in)
+			if err != nil {
+				return "", err
+			}
+			return aws.ToString(made.SnapshotId), nil
+		})
+	if awsclient.IsResourceLimit(err) {
+		return "", quotaExceeded{limitOf(err), err}
+	}
+	return id, err
+}
+
+// findSnapshot looks for the snapshot whose answer was lost: with this step's first seal, and not a failed one.
+func (t *transfer) findSnapshot(ctx context.Context, j *stepRun, at plan.Location, tags map[string]string, description string) (string, error) {
+	var found []string
+	err := snapshots(ctx, t.pool.EC2(at), origins(tags), func(one ec2types.Snapshot) {
+		id := aws.ToString(one.SnapshotId)
+		if aws.ToString(one.Description) == description && !slices.Contains(j.memo.discardedIDs, id) && unsealed(one.Tags) {
+			found = append(found, id)
+		}
+	})
+	return j.adopt(at, "snapshot", tags, found), err
+}
+
+// copied is how a copy ended: well, for good, or to be made again.
+func (t *transfer) copied(j *stepRun, id string, seen *copyStatus, err error) StepOutcome {
+	var failed *copyFailed
+	adopted := j.memo.adopted // another run's, which removes it
+	last := j.head.NotRepeatable && id == j.head.ResumeID
+	if missing := (*notFoundError)(nil); errors.As(err, &missing) && !last && (adopted || id == j.head.ResumeID) { // another run took it away meanwhile
+		j.memo.throw(id)
+		return StepOutcome{Err: retryAfter{}}
+	}
+	if !errors.As(err, &failed) {
+		d := StepOutcome{Made: id, Err: err}
+		if seen != nil {
+			d.Snapshot, d.Uses = seen.snapshot, seen.uses()
+		}
+		return d
+	}
+	refusal, _ := refusalOf(failed)
+	j.memo.throw(id)
+	if !adopted {
+		j.memo.failedCopy = seen
+	}
+	if again := len(j.memo.discardedIDs); !last && again <= len(repeats) && diagnose.IsEventualConsistency(refusal) && time.Since(t.dependsOn(j)) < eventualConsistencyTimeout+repeats[again-1] {
+		return StepOutcome{Err: retryAfter{repeats[again-1]}}
+	}
+	if adopted {
+		return StepOutcome{Err: failed}
+	}
+	j.memo.failure = failed
+	return StepOutcome{Err: retryAfter{}}
+}
+
+// repeats are the pauses before a copy is made again: twice at most.
+var repeats = []time.Duration{30 * time.Second, 2 * time.Minute}
+
+// dependsOn is when the last of what a step needs came about; where it needs nothing, when the run began.
+func (t *transfer) dependsOn(j *stepRun) time.Time {
+	last := t.begun
+	for _, id := range j.head.DependsOn {
+		if ended := j.ended[id].Ended; ended.After(last) {
+			last = ended
+		}
+	}
+	return last
+}

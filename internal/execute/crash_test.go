@@ -1,0 +1,251 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// attempt is a run that may die at any call. Its targets are all of the house where none are given.
+func (h *house) attempt(ctx context.Context, client *awssim.Line, id string, targets ...string) (plan.Result, error) {
+	req := h.request()
+	req.Build.RunID = id
+	if len(targets) > 0 {
+		req.Targets[0].AccountIDs = targets
+	}
+	return h.attemptOf(ctx, client, req)
+}
+
+// attemptOf is an attempt at a request.
+func (h *house) attemptOf(ctx context.Context, client *awssim.Line, req plan.Request) (plan.Result, error) {
+	pool := h.pool(ctx, client)
+	say := func(plan.Event) {}
+	execute.Seal(ctx, pool, source, h.sealKey, h.images, say)
+	facts, err := discover.Look(ctx, pool, req)
+	if err != nil {
+		return plan.Result{}, err
+	}
+	p := plan.Decide(req, facts)
+	if p.Refused() {
+		return plan.Result{}, fmt.Errorf("refused: %+v", p.Findings)
+	}
+	return execute.Run(ctx, pool, p, options(req), say), nil
+}
+
+var (
+	whole = flag.Bool("whole", false, "crash: three volumes, two accounts, two Regions, and each call both with its answer and without; chaos: as many seeds as -seeds says")
+	seeds = flag.Int("seeds", 1000, "how many seeds chaos tries with -whole")
+	seed  = flag.Uint64("seed", 0, "the one seed that chaos tries")
+)
+
+// census counts what a world has too little and too much of: destinations without their image, or what names it and lets it be used; images
+// beyond one, and others of these; snapshots of no image, instances and permissions that nobody needs.
+func (h *house) census() (missing, duplicates, orphans int) {
+	regions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), home))))
+	for _, account := range append(slices.Clone(h.targets), source) {
+		for _, region := range regions {
+			images := h.ownImages(account, region)
+			used := map[string]bool{}
+			for _, image := range images {
+				for _, m := range image.BlockDeviceMappings {
+					if m.Ebs != nil {
+						used[aws.ToString(m.Ebs.SnapshotId)] = true
+					}
+				}
+			}
+			for _, s := range h.ownSnapshots(account, region) {
+				if !used[aws.ToString(s.SnapshotId)] {
+					orphans++
+				}
+				orphans += h.strangers(h.permissions(account, region, aws.ToString(s.SnapshotId)))
+			}
+			images = slices.DeleteFunc(images, func(i ec2types.Image) bool { return slices.Contains(h.older, aws.ToString(i.ImageId)) })
+			images, shared := h.staying(images)
+			if account == source && region == home && len(h.friends) > 0 {
+				missing += max(1-len(shared), 0)
+				duplicates += max(len(shared)-1, 0)
+			} else {
+				duplicates += len(shared)
+			}
+			for _, image := range slices.Concat(images, shared) {
+				admitted := h.launchable(account, region, aws.ToString(image.ImageId))
+				orphans += len(admitted.Without(plan.LaunchPermissions{Accounts: h.friends}).Accounts)
+			}
+			orphans += len(h.instances(account, region))
+			if account == source {
+				orphans += len(h.temporary(region)) + len(h.canaryVolumes(region))
+			}
+			switch wanted := account != source && slices.Contains(h.regions, region) || account == source && region == home; {
+			case wanted && len(images) == 0:
+				missing++
+			case wanted:
+				duplicates += len(images) - 1
+			default:
+				duplicates += len(images)
+			}
+		}
+	}
+	if h.audit != nil {
+		absent, twice := h.audit()
+		missing, duplicates = missing+absent, duplicates+twice
+	}
+	return missing, duplicates, orphans
+}
+
+// staying tells a staged image that share blocks name, and that therefore stays, from all others.
+func (h *house) staying(images []ec2types.Image) (others, shared []ec2types.Image) {
+	for _, image := range images {
+		if slices.ContainsFunc(image.Tags, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Stays }) {
+			shared = append(shared, image)
+		} else {
+			others = append(others, image)
+		}
+	}
+	return others, shared
+}
+
+// strangers counts permissions of accounts that no share block names.
+func (h *house) strangers(permissions []ec2types.CreateVolumePermission) (n int) {
+	for _, p := range permissions {
+		if !slices.Contains(h.friends, aws.ToString(p.UserId)) {
+			n++
+		}
+	}
+	return n
+}
+
+// launchable are who may launch an image.
+func (h *house) launchable(account, region, image string) plan.LaunchPermissions {
+	h.t.Helper()
+	out, err := h.ec2(account, region).DescribeImageAttribute(context.Background(), &ec2.DescribeImageAttributeInput{
+		ImageId: aws.String(image), Attribute: ec2types.ImageAttributeNameLaunchPermission})
+	h.must(err)
+	return plan.AudienceOf(out.LaunchPermissions)
+}
+
+func (h *house) permissions(account, region, snapshot string) []ec2types.CreateVolumePermission {
+	h.t.Helper()
+	out, err := h.ec2(account, region).DescribeSnapshotAttribute(context.Background(), &ec2.DescribeSnapshotAttributeInput{
+		SnapshotId: aws.String(snapshot), Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
+	h.must(err)
+	return out.CreateVolumePermissions
+}
+
+// A run that dies after any call, or before the answer to any call, is taken up by the next one: same end, nothing twice.
+func TestARunThatDiesAnywhereIsTakenUp(t *testing.T) {
+	volumes, targets, regions := mixed[:2], []string{"222222222222"}, []string{home}
+	if *whole {
+		volumes, targets, regions = mixed, []string{"222222222222", "333333333333"}, []string{home, away}
+	}
+	crashes(t, func(t *testing.T) *house { return build(t, volumes, targets, regions) })
+}
+
+// The same with everything on that a run may be asked for, by either method.
+func TestARunWithEverythingOnThatDiesAnywhereIsTakenUp(t *testing.T) {
+	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		t.Run(string(method), func(t *testing.T) {
+			crashes(t, func(t *testing.T) *house { return everything(t, method) })
+		})
+	}
+}
+
+// The same by copies of a staged image, which a share block keeps.
+func TestARunByImagesThatDiesAnywhereIsTakenUp(t *testing.T) {
+	volumes, targets, regions := mixed[:2], []string{"222222222222"}, []string{home}
+	if *whole {
+		volumes, targets, regions = mixed, []string{"222222222222", "333333333333"}, []string{home, away}
+	}
+	crashes(t, func(t *testing.T) *house {
+		h := build(t, volumes, targets, regions)
+		h.befriend(imagesAndShares)
+		return h
+	})
+}
+
+// diesAt goes on when a run is over, or dead: what it had begun in AWS is under way then. Of the dead run nothing reaches AWS any more.
+func (h *house) diesAt(death context.Context, run func()) {
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		run()
+	}()
+	select {
+	case <-over:
+	case <-death.Done():
+	}
+}
+
+const friend = "777777777777"
+
+// imagesAndShares asks for copies of images, and for a share.
+func imagesAndShares(req *plan.Request) {
+	req.Targets[0].Method = plan.ByImage
+	req.Shares = []plan.Share{{Name: "friends", AccountIDs: []string{friend}}}
+}
+
+// befriend asks for a share, as far as the request does.
+func (h *house) befriend(with func(*plan.Request)) {
+	h.with = with
+	for _, share := range h.request().Shares {
+		h.friends = append(h.friends, share.AccountIDs...)
+	}
+}
+
+// crashes lets a run die after every call, and before the answer to every call, each time in a world made anew.
+func crashes(t *testing.T, world func(*testing.T) *house) {
+	calls := 0
+	synctest.Test(t, func(t *testing.T) {
+		h := world(t)
+		line := h.Line(0, false, nil)
+		result, err := h.attempt(t.Context(), line, "run-1")
+		if missing, twice, left := h.census(); err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
+			t.Fatalf("a run that nothing cuts off: %v; %d things missing, %d too many, %d orphans; %+v %+v", err, missing, twice, left, result.Left, result.Findings)
+		}
+		calls = line.Calls()
+	})
+	var points, converged, duplicates, orphans int
+	for call := 1; call <= calls; call++ {
+		for _, lost := range []bool{false, true} {
+			if !*whole && lost == (call%2 == 0) {
+				continue
+			}
+			points++
+			synctest.Test(t, func(t *testing.T) {
+				h := world(t)
+				ctx, die := context.WithCancelCause(t.Context())
+				h.diesAt(ctx, func() { _, _ = h.attempt(ctx, h.Line(call, lost, die), "run-1") })
+				result, err := h.attempt(t.Context(), h.Line(0, false, nil), "run-2")
+				missing, twice, left := h.census()
+				duplicates, orphans = duplicates+twice, orphans+left
+				if err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
+					t.Errorf("dies at call %d of %d, its answer lost: %v: %v; %d things missing, %d too many, %d orphans; %+v %+v",
+						call, calls, lost, err, missing, twice, left, result.Left, result.Findings)
+				} else {
+					converged++
+				}
+				time.Sleep(10 * time.Minute) // what the dead run had under way ends
+			})
+		}
+	}
+	t.Logf("crash points: %d, converged: %d, duplicates: %d, orphans: %d", points, converged, duplicates, orphans)
+	if *whole {
+		fmt.Printf("crash points: %d, converged: %d, duplicates: %d, orphans: %d\n", points, converged, duplicates, orphans)
+	}
+}

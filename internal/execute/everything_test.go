@@ -1,0 +1,89 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// everything is a house with everything on that a run may be asked for: a Windows image under aws/ebs, of which the target has the release
+// before, an image of somebody else's under the wanted name, and a launch template; and a friend who launches what is shared.
+func everything(t *testing.T, method plan.Method) *house {
+	h := build(t, mixed[:1], []string{target}, []string{home})
+	h.with = func(req *plan.Request) { req.ReleaseLine = "web" }
+	h.released(1, nil)
+	h.older = []string{h.images[0].ImageID}
+	h.bought("bp-0002") // fast launch is for Windows
+	h.older = append(h.older, h.images[0].ImageID)
+	h.images[0].ImageID = h.copied(h.images[0].ImageID, "golden 2", "alias/aws/ebs")
+	h.role(t.Context(), iam.NewFromConfig(h.Config(friend, home)))
+	h.autoScaling(friend)
+	h.template(target, home, "web")
+	h.occupy(target, home, "web")
+	license := h.licensed(target, home)
+	h.befriend(func(req *plan.Request) {
+		everyWish(req, method)
+		req.Targets[0].Licenses = []plan.Text{plan.Text(license)}
+	})
+	h.admit()
+	h.audit = func() (int, int) { return h.made(friend) }
+	return h
+}
+
+// everyWish switches everything on.
+func everyWish(req *plan.Request, method plan.Method) {
+	req.Canary, req.SourceKeyAccess, req.PublishAll, req.ReleaseLine = aws.Bool(true), plan.ByGrant, true, "web"
+	req.Shares = []plan.Share{{Name: "friends", AccountIDs: []string{friend}, Grants: []plan.Grant{{}}, Roles: []plan.Role{{RoleName: roleName, ExternalID: "golden"}}}}
+	wanted := &req.Targets[0]
+	wanted.Method, wanted.AMIName, wanted.CopyMinutes = method, "web", 30
+	wanted.Tags, wanted.SnapshotTags = map[string]plan.Text{"Team": "web"}, map[string]plan.Text{"Team": "web"}
+	wanted.Grants = []plan.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
+	wanted.LaunchCheck = &plan.LaunchCheck{InstanceType: "t2.micro"} // the image has no ENA support
+	wanted.Lifecycle = plan.Lifecycle{DeprecateAfter: 24 * time.Hour, Protection: &plan.Protection{}, FastLaunch: &plan.FastLaunch{TargetResourceCount: 10},
+		Users: plan.LaunchPermissions{Accounts: []string{friend}}, ForceDeregister: true, ForceDeleteSnapshot: true}
+	wanted.Retention = plan.Retention{Releases: 1}
+	wanted.Parameters, wanted.Templates = []plan.Parameter{named, hidden}, []plan.LaunchTemplate{webDefault}
+}
+
+// made counts what is missing, and what there is twice, of all that names the target's image and lets it, and the shared one, be used: versions
+// of the launch template and of the parameters, grants, and how the image is to be.
+func (h *house) made(launchers string) (missing, twice int) {
+	h.t.Helper()
+	exactly := func(n int) {
+		missing, twice = missing+max(1-n, 0), twice+max(n-1, 0)
+	}
+	is := func(so bool) {
+		if !so {
+			missing++
+		}
+	}
+	parameter, versions := h.pointed(target)
+	exactly(int(versions))
+	is(parameter >= 1 && parameter <= 2) // one whose put was not visible yet is put again: the same value, one more version
+	granted := func(account, key, name string) int {
+		return len(slices.DeleteFunc(h.grants(account, home, key), func(g kmstypes.GrantListEntry) bool { return aws.ToString(g.Name) != name }))
+	}
+	exactly(granted(target, targetAlias, "encrypted-ami:"+roleName))
+	exactly(granted(source, sourceAlias, "encrypted-ami:AWSServiceRoleForAutoScaling"))
+	for _, image := range h.ownImages(target, home) {
+		exactly(len(h.licensesOf(target, home, aws.ToString(image.ImageId))))
+		is(aws.ToString(image.Name) == "web" && image.DeprecationTime != nil && strings.HasPrefix(aws.ToString(image.DeregistrationProtection), "enabled"))
+		is(slices.Contains(h.launchable(target, home, aws.ToString(image.ImageId)).Accounts, launchers))
+		fast, err := h.ec2(target, home).DescribeFastLaunchImages(context.Background(), &ec2.DescribeFastLaunchImagesInput{ImageIds: []string{aws.ToString(image.ImageId)}})
+		h.must(err)
+		is(len(fast.FastLaunchImages) == 1)
+	}
+	return missing, twice
+}

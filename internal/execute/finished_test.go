@@ -1,0 +1,200 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Instances may run from what an earlier run has finished: neither a change of it, of its key or of the source image, nor a look that was refused, lets
+// another run or a clean-up remove it.
+func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(h *house, image string)
+		told   string
+	}{
+		"its instances were made to use IMDSv2": {func(h *house, image string) { h.demandIMDSv2(target, image) }, "ami_name"},
+		"the source's were":                     {func(h *house, _ string) { h.demandIMDSv2(source, h.images[0].ImageID) }, "ami_name"},
+		"the alias leads to another key":        {func(h *house, _ string) { h.turn(target, targetAlias) }, "ami_name"},
+		"its snapshots are not to be seen":      {func(h *house, _ string) { h.forbid(target, "ec2:DescribeSnapshots") }, "role_name"},
+		"its snapshots were asked for too often": {func(h *house, _ string) {
+			h.access.MaxRetries = 1
+			h.Inject(awssim.Rule{Fault: awssim.Throttled, Account: target, Action: "ec2:DescribeSnapshots", Times: 4})
+		}, "role_name"},
+	} {
+		for _, way := range []string{"snapshot", "image", "snapshot, of one seal", "image, of one seal"} {
+			t.Run(name+", by "+way, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := build(t, mixed[1:2], []string{target}, []string{home})
+					method, alone, _ := strings.Cut(way, ", ")
+					if alone != "" {
+						h.forbidSealing(target)
+						time.Sleep(time.Minute)
+					}
+					h.images[0].ImageID, _ = h.occupy(source, home, "golden") // of no demands on IMDS
+					h.with = func(req *plan.Request) { req.Targets[0].Method = plan.Method(method) }
+					if _, result := h.run(t.Context(), h.request()); len(result.Images) != 1 {
+						t.Fatalf("%+v", result.Findings)
+					}
+					image := h.ownImages(target, home)[0]
+					c.change(h, *image.ImageId)
+					pool := h.pool(t.Context(), h.World)
+					p := h.decided(t.Context(), pool, h.request())
+					if !p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Location.Account == target && f.Field == `target "prod": `+c.told }) {
+						t.Errorf("%+v", p.Findings)
+					}
+					facts, err := discover.Look(t.Context(), pool, h.request())
+					h.must(err)
+					execute.Run(t.Context(), pool, plan.Clean(h.request(), facts), options(h.request()), func(plan.Event) {})
+					h.stands(image)
+				})
+			})
+		}
+	}
+}
+
+// Who might use a snapshot or an image before has to be known, or a run would take it away with what it gave.
+func TestNothingIsSharedBeforeItIsKnownWithWhomItIs(t *testing.T) {
+	for _, look := range []awssim.Rule{
+		{Action: "ec2:DescribeSnapshotAttribute"},
+		{Action: "ec2:DescribeImageAttribute"},         // the variable store
+		{Action: "ec2:DescribeImageAttribute", Nth: 2}, // the launch permission
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, mixed[1:2], []string{target}, []string{home})
+			h.access.MaxRetries = 1
+			look.Fault, look.Account, look.Times = awssim.Throttled, source, 2
+			h.Inject(look)
+			p := h.decided(t.Context(), h.pool(t.Context(), h.World), h.request())
+			if !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Level == plan.Refused && f.Operation == look.Action }) {
+				t.Errorf("%+v: %+v", look, p.Findings)
+			}
+		})
+	}
+}
+
+// A copy of an image that another run began is that run's: it may know why it is as it is. It stays, and is told, until the user decides.
+func TestAnImageOfAnotherRunThatDoesNotPassStaysAndIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{target}, []string{home})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		pool := h.pool(ctx, h.World)
+		p := h.decide(ctx, pool, byImage(h.request()))
+		execute.Run(ctx, pool, p, options(h.request()), func(e plan.Event) {
+			if e.Kind == plan.Progressed && e.At.Account == target {
+				cancel()
+			}
+		})
+		begun := h.ownImages(target, home)
+		if len(begun) != 1 || begun[0].State != ec2types.ImageStatePending {
+			t.Fatalf("%+v", begun)
+		}
+		h.turn(target, targetAlias) // a pending copy shows no key yet (4.6.1)
+		_, result := h.run(t.Context(), byImage(h.request()))
+		if len(result.Images) != 0 || !slices.ContainsFunc(result.Findings, func(f plan.Finding) bool {
+			return f.Resource == *begun[0].ImageId && strings.Contains(f.Summary, "the image stays") && strings.Contains(f.Remediation, "force_deregister")
+		}) {
+			t.Errorf("%+v", result)
+		}
+		h.stands(h.ownImages(target, home)[0])
+		replaced := byImage(h.request())
+		replaced.Targets[0].AMIName, replaced.Targets[0].Lifecycle.ForceDeregister = plan.Text(*begun[0].Name), true
+		if _, result := h.run(t.Context(), replaced); len(result.Images) != 1 || result.Images[0].ImageID == *begun[0].ImageId {
+			t.Errorf("%+v", result)
+		}
+	})
+}
+
+// A role that may tag only what it makes serves its account: by a run that is made again, and by one that takes up what was begun. Nothing is pointed at the
+// image until it has its second seal.
+func TestATargetThatRefusesTheSecondSealIsServedAndNotPublished(t *testing.T) {
+	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		for _, begun := range []plan.EventKind{plan.Progressed, plan.Finished} {
+			t.Run(fmt.Sprintf("%s, %s", method, begun), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h, req := published(t, named)
+					req.Targets[0].Method = method
+					h.forbidSealing(target)
+					time.Sleep(time.Minute)
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					pool := h.pool(ctx, h.World)
+					execute.Run(ctx, pool, h.decide(ctx, pool, req), options(req), func(e plan.Event) {
+						if e.Kind == begun && (begun == plan.Progressed && e.At.Account == target || strings.HasPrefix(string(e.Step), "verify/")) {
+							cancel()
+						}
+					})
+					req.Build.RunID = "run-2"
+					_, result := h.run(t.Context(), req)
+					if len(result.Images) != 1 || result.Images[0].Published() || h.calls("ssm:PutParameter") > 0 {
+						t.Errorf("%+v", result)
+					}
+					if !slices.ContainsFunc(result.Findings, func(f plan.Finding) bool {
+						return f.Level == plan.Warning && strings.Contains(f.Summary, "second seal could not be put on ")
+					}) {
+						t.Errorf("found %+v", result.Findings)
+					}
+					h.forgive(target)
+					time.Sleep(time.Minute)
+					req.Build.RunID = "run-3"
+					if _, result := h.run(t.Context(), req); len(result.Images) != 1 || !result.Images[0].Published() || len(result.Findings) > 0 {
+						t.Errorf("%+v", result)
+					}
+				})
+			})
+		}
+	}
+}
+
+// stands checks that an image is there, with the snapshots that it was registered with.
+func (h *house) stands(image ec2types.Image) {
+	h.t.Helper()
+	if got := h.ownImages(target, home); len(got) != 1 || *got[0].ImageId != *image.ImageId || got[0].State != ec2types.ImageStateAvailable {
+		h.t.Errorf("there is %+v", got)
+	}
+	var there []string
+	seen, err := h.ec2(target, home).DescribeSnapshots(h.t.Context(), &ec2.DescribeSnapshotsInput{Filters: []ec2types.Filter{{Name: aws.String("status"), Values: []string{"completed"}}}, OwnerIds: []string{"self"}})
+	h.must(err)
+	for _, s := range seen.Snapshots {
+		there = append(there, *s.SnapshotId)
+	}
+	for _, m := range image.BlockDeviceMappings {
+		if m.Ebs != nil && m.Ebs.SnapshotId != nil && !slices.Contains(there, *m.Ebs.SnapshotId) {
+			h.t.Errorf("%s is gone", *m.Ebs.SnapshotId)
+		}
+	}
+}
+
+func (h *house) demandIMDSv2(account, image string) {
+	h.t.Helper()
+	_, err := h.ec2(account, home).ModifyImageAttribute(h.t.Context(), &ec2.ModifyImageAttributeInput{ImageId: &image, ImdsSupport: &ec2types.AttributeValue{Value: aws.String("v2.0")}})
+	h.must(err)
+}
+
+// turn makes an alias lead to a new key.
+func (h *house) turn(account, alias string) {
+	h.t.Helper()
+	keys := kms.NewFromConfig(h.Config(account, home))
+	made, err := keys.CreateKey(h.t.Context(), &kms.CreateKeyInput{})
+	h.must(err)
+	_, err = keys.UpdateAlias(h.t.Context(), &kms.UpdateAliasInput{AliasName: &alias, TargetKeyId: made.KeyMetadata.KeyId})
+	h.must(err)
+}

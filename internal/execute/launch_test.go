@@ -1,0 +1,293 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// launching is the request with a launch check in every target.
+func (h *house) launching() plan.Request {
+	req := h.request()
+	req.Targets[0].LaunchCheck = &plan.LaunchCheck{InstanceType: "t4g.micro", Tags: map[string]plan.Text{"purpose": "check of {{ .SourceAMI }}"}}
+	return req
+}
+
+// instances are an account's own that are neither terminated nor about to be.
+func (h *house) instances(account, region string) []ec2types.Instance {
+	h.t.Helper()
+	out, err := h.ec2(account, region).DescribeInstances(context.Background(), &ec2.DescribeInstancesInput{
+		Filters: []ec2types.Filter{{Name: aws.String("instance-state-name"), Values: []string{"pending", "running", "stopping", "stopped"}}}})
+	h.must(err)
+	var all []ec2types.Instance
+	for _, r := range out.Reservations {
+		all = append(all, r.Instances...)
+	}
+	return all
+}
+
+func TestALaunchCheckLaunchesEveryImageOnceAndLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away})
+		_, result := h.run(t.Context(), h.launching())
+		h.complete(result)
+		if n := h.calls("ec2:RunInstances"); n != 4 {
+			t.Errorf("%d launches, want one for each of 4 images", n)
+		}
+		for _, account := range h.targets {
+			for _, region := range h.regions {
+				image := h.ownImages(account, region)[0]
+				if image.LastLaunchedTime == nil {
+					t.Errorf("%s %s: the image was not launched", account, region)
+				}
+				if left := h.instances(account, region); len(left) > 0 {
+					t.Errorf("%s %s: an instance stays: %+v", account, region, left)
+				}
+				time.Sleep(time.Minute)
+				volumes, err := h.ec2(account, region).DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{})
+				h.must(err)
+				if len(volumes.Volumes) > 0 {
+					t.Errorf("%s %s: %d volumes stay", account, region, len(volumes.Volumes))
+				}
+			}
+		}
+	})
+}
+
+// What the instance and its volumes are tagged with is the template's; what proves the instance ours is beside it.
+func TestTheInstanceOfALaunchCheckBearsItsTags(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+		pool := h.pool(t.Context(), h.World)
+		req := h.launching()
+		p := h.decide(t.Context(), pool, req)
+		seen := 0
+		execute.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
+			if e.Kind != plan.Finished || !strings.HasPrefix(string(e.Step), "launch/") {
+				return
+			}
+			for _, i := range h.instances("222222222222", home) {
+				seen++
+				tags := map[string]string{}
+				for _, tag := range i.Tags {
+					tags[*tag.Key] = *tag.Value
+				}
+				if tags["purpose"] != "check of "+h.images[0].ImageID || tags["encrypted-ami:seal"] == "" || tags["encrypted-ami:seal-id"] == "" {
+					t.Errorf("tags %v", tags)
+				}
+				if i.MetadataOptions.HttpTokens != ec2types.HttpTokensStateRequired {
+					t.Error("the metadata service gives without a token")
+				}
+			}
+		})
+		if seen != 1 {
+			t.Errorf("%d instances ran", seen)
+		}
+	})
+}
+
+// Who launches lost its right on the key after the copies: the instance dies, and the finding says of what (8.5, 8.6).
+func TestAnImageThatDoesNotLaunchServesNobodyAndSaysWhy_8_6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+		pool := h.pool(t.Context(), h.World)
+		req := h.launching()
+		p := h.decide(t.Context(), pool, req)
+		result := execute.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
+			if e.Kind == plan.Finished && strings.HasPrefix(string(e.Step), "verify/") {
+				h.forbid("222222222222", "kms:CreateGrant")
+			}
+		})
+		if len(result.Images) != 0 {
+			t.Errorf("served with %+v", result.Images)
+		}
+		if len(result.Findings) != 1 || result.Findings[0].Reference != "8.5" || !strings.Contains(result.Findings[0].Detail, "Client.InvalidKMSKey.InvalidState") ||
+			!adds(result.Findings[0], "kms:CreateGrant") || !strings.Contains(result.Findings[0].Resource, ":key/") {
+			t.Errorf("findings %+v", result.Findings)
+		}
+		if len(result.Left) != 1 || result.Left[0].Kind != "image" {
+			t.Errorf("left behind: %+v", result.Left)
+		}
+		if left := h.instances("222222222222", home); len(left) > 0 {
+			t.Errorf("an instance stays: %+v", left)
+		}
+		h.forgive("222222222222")
+		_, result = h.run(t.Context(), h.launching())
+		h.complete(result)
+	})
+}
+
+// Whenever the run is cancelled, and whether or not the answer of the launch came, no instance stays.
+func TestACancelledLaunchCheckLeavesNoInstance(t *testing.T) {
+	for _, after := range []time.Duration{0, 30 * time.Millisecond, 200 * time.Millisecond, 3 * time.Second} {
+		for _, fault := range []awssim.Fault{"", awssim.LostAnswer} {
+			synctest.Test(t, func(t *testing.T) {
+				h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+				pool := h.pool(t.Context(), h.World)
+				req := h.launching()
+				p := h.decide(t.Context(), pool, req)
+				if fault != "" {
+					h.Inject(awssim.Rule{Fault: fault, Action: "ec2:RunInstances", Times: 100})
+				}
+				ctx, cancel := context.WithCancelCause(t.Context())
+				result := execute.Run(ctx, pool, p, options(req), func(e plan.Event) {
+					if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "launch/") {
+						time.AfterFunc(after, func() { cancel(errors.New("stopped by hand")) })
+					}
+				})
+				if left := h.instances("222222222222", home); len(left) > 0 {
+					t.Errorf("cancelled after %v, %q: an instance stays", after, fault)
+				}
+				if slices.ContainsFunc(result.Left, func(l plan.RetainedResource) bool { return l.Kind == "instance" }) {
+					t.Errorf("cancelled after %v, %q: left behind: %+v", after, fault, result.Left)
+				}
+			})
+		}
+	}
+}
+
+// cord is a way to the world that is cut by hand.
+type cord struct {
+	*awssim.World
+	cut atomic.Bool
+}
+
+func (c *cord) Do(r *http.Request) (*http.Response, error) {
+	if c.cut.Load() {
+		return nil, awssim.ErrCut
+	}
+	return c.World.Do(r)
+}
+
+// An instance that another run left is ended by the next one, or by a clean-up, though the launch check is off by then; one that only bears our tags is named
+// and runs on.
+func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
+	for name, next := range map[string]func(*house, plan.Request) (plan.Plan, plan.Result){
+		"the next run": func(h *house, req plan.Request) (plan.Plan, plan.Result) { return h.run(h.t.Context(), req) },
+		"a clean-up": func(h *house, req plan.Request) (plan.Plan, plan.Result) {
+			req.Targets[0].LaunchCheck, req.CleansUp = nil, true
+			pool := h.pool(h.t.Context(), h.World)
+			facts, err := discover.Look(h.t.Context(), pool, req)
+			h.must(err)
+			p := plan.Clean(req, facts)
+			return p, execute.Run(h.t.Context(), pool, p, options(req), func(plan.Event) {})
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+			ctx, die := context.WithCancelCause(t.Context())
+			line := &cord{World: h.World}
+			pool := h.pool(ctx, line)
+			req := h.launching()
+			p := h.decide(ctx, pool, req)
+			execute.Run(ctx, pool, p, options(req), func(e plan.Event) {
+				if e.Kind == plan.Finished && strings.HasPrefix(string(e.Step), "launch/") {
+					line.cut.Store(true)
+					die(awssim.ErrCut)
+				}
+			})
+			left := h.instances("222222222222", home)
+			if len(left) != 1 {
+				t.Fatalf("%d instances stay, want that of the run that died", len(left))
+			}
+			target := h.ec2("222222222222", home)
+			forged, err := target.RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: left[0].ImageId, InstanceType: "t4g.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
+				TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeInstance, Tags: left[0].Tags}}})
+			h.must(err)
+			req.Build.RunID = "run-2"
+			p, result := next(h, req)
+			if len(result.Findings) > 0 || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Resource == *forged.Instances[0].InstanceId }) {
+				t.Errorf("%s: nothing is said of the instance with copied tags, or more: %+v, %+v", name, p.Findings, result.Findings)
+			}
+			still := h.instances("222222222222", home)
+			if len(still) != 1 || *still[0].InstanceId != *forged.Instances[0].InstanceId {
+				t.Errorf("%s: %d instances stay, want that with copied tags alone", name, len(still))
+			}
+		})
+	}
+}
+
+// Two runs of one image at once launch an instance each, and neither ends the other's before that has seen it run.
+func TestARunEndsNoInstanceThatAnotherWaitsFor(t *testing.T) {
+	for lag := range 12 {
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+			results := make(chan plan.Result, 2)
+			pool := h.pool(t.Context(), h.World)
+			p := h.decide(t.Context(), pool, h.launching())
+			results <- execute.Run(t.Context(), pool, p, options(h.launching()), func(e plan.Event) {
+				if e.Kind != plan.Begun || !strings.HasPrefix(string(e.Step), "launch/") {
+					return
+				}
+				time.AfterFunc(time.Duration(lag)*time.Second, func() {
+					req := h.launching()
+					req.Build.RunID = "run-2"
+					_, result := h.run(t.Context(), req)
+					results <- result
+				})
+			})
+			for range 2 {
+				if result := <-results; len(result.Images) != 1 || len(result.Findings) > 0 {
+					t.Errorf("%d s apart: served %+v with %+v", lag, result.Images, result.Findings)
+				}
+			}
+			if left := h.instances("222222222222", home); len(left) > 0 {
+				t.Errorf("%d s apart: left %+v", lag, left)
+			}
+		})
+	}
+}
+
+// The rights of the steps are enough for a launch check, and each of EC2's is needed.
+func TestTheRightsOfALaunchCheckAreWhatItTakes(t *testing.T) {
+	rights := func(without string) (result plan.Result) {
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
+			pool := h.pool(t.Context(), h.World)
+			req := h.launching()
+			p := h.decide(t.Context(), pool, req)
+			var actions []string
+			for _, s := range p.Steps {
+				for _, right := range s.Permissions() {
+					if s.Meta().Location.Account != source && right.Action != without && !slices.Contains(actions, `"`+right.Action+`"`) {
+						actions = append(actions, `"`+right.Action+`"`)
+					}
+				}
+			}
+			_, err := iam.NewFromConfig(h.Config("222222222222", home)).PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName),
+				PolicyName: aws.String("rights"), PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [` +
+					strings.Join(actions, ", ") + `], "Resource": "*"}]}`)})
+			h.must(err)
+			result = execute.Run(t.Context(), pool, p, options(req), func(plan.Event) {})
+		})
+		return result
+	}
+	if result := rights(""); len(result.Images) != 1 || len(result.Findings)+len(result.Left) > 0 {
+		t.Errorf("with all rights: %+v", result)
+	}
+	for _, action := range []string{"ec2:RunInstances", "ec2:DescribeInstances", "ec2:TerminateInstances"} {
+		result := rights(action)
+		if !slices.ContainsFunc(result.Findings, func(f plan.Finding) bool { return adds(f, action) }) {
+			t.Errorf("without %s: %+v", action, result.Findings)
+		}
+	}
+}

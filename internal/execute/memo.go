@@ -1,0 +1,54 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"slices"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// memo is what a step remembers from one call of its act to the next.
+type stepState struct {
+	unconfirmedSince time.Time               // when a call was made of which nobody knows the effect; zero: none was
+	looks            int                     // how often its effect was looked for
+	lost             bool                    // such a call was made at some time
+	made             string                  // id of what the step made
+	uses             map[string]string       // device -> snapshot to register with; nil: not looked for yet
+	adopted          bool                    // what was made is another run's
+	sealed           bool                    // it has its second seal, or cannot get it
+	refused          bool                    // it cannot get it
+	notes            []plan.Finding          // what is worth telling although the step went on
+	left             []plan.RetainedResource // what could not be removed
+	alien            []plan.RetainedResource // what bears our tags without proof, at the last look
+	changed          bool                    // a change was made that is to be read back
+	failedCopy       *copyStatus             // a copy that failed and has to go
+	discardedIDs     []string                // ids of earlier copies that failed
+	failure          error                   // what the step ends with once broken is gone
+	quotaErr         error                   // why AWS had no room for it, at last
+	missing          time.Time               // since when something is not there that should be; zero: it is
+}
+
+// patience is how long eventual consistency is waited for (4.4.1, 4.4.4).
+const eventualConsistencyTimeout = 5 * time.Minute
+
+// pause before the nth look or repeat: 2 s, doubling to a minute.
+func backoff(n int) time.Duration { return min(2*time.Second<<min(n, 10), time.Minute) }
+
+// throw forgets a copy that came to nothing.
+func (m *stepState) throw(id string) {
+	m.made, m.sealed, m.adopted = "", false, false
+	m.discardedIDs = append(m.discardedIDs, id)
+}
+
+// leftovers are what a step leaves behind that nobody uses.
+func (m stepState) leftovers(at plan.Location) []plan.RetainedResource {
+	all := slices.Concat(m.left, m.alien)
+	if m.failedCopy != nil { // the run was stopped before it was removed
+		kind, id := m.failedCopy.what()
+		all = append(all, plan.RetainedResource{At: at, Kind: kind, Resource: id, Why: m.failedCopy.text})
+	}
+	return all
+}

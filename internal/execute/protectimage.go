@@ -1,0 +1,175 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Protect switches deregistration protection on for those images of an account that have none, behind a tag, and reads it back
+// (A.2). An image that somebody else has protected stays as it is. run is the id that the tag gets.
+func EnableProtection(ctx context.Context, pool *awsclient.Pool, account, run string, images []plan.SourceImage, say func(plan.Event)) ([]plan.SourceImageResult, []plan.Finding) {
+	var steps []plan.Step
+	for _, image := range images {
+		steps = append(steps, &plan.ProtectImage{
+			Base:    plan.Base{ID: plan.StepID("protect/" + image.Region), Location: plan.Location{Account: account, Region: image.Region}},
+			ImageID: image.ImageID,
+			Tags:    map[string]string{origin.Protected: run},
+		})
+	}
+	return onImages(ctx, pool, steps, images, say, func(end *plan.SourceImageResult, d StepOutcome) { end.Protected, end.Held = d.Made != "", d.Adopted })
+}
+
+// Lift switches the protection off that Protect has switched on, and takes its tag away: the last calls of a run that succeeded.
+func DisableProtection(ctx context.Context, pool *awsclient.Pool, account string, sources []plan.SourceImageResult, say func(plan.Event)) ([]plan.SourceImageResult, []plan.Finding) {
+	var steps []plan.Step
+	var images []plan.SourceImage
+	for _, source := range sources {
+		if !source.Protected || source.Held {
+			continue
+		}
+		images = append(images, plan.SourceImage{Region: source.Region, ImageID: source.ImageID})
+		steps = append(steps, &plan.DisableSourceProtection{
+			Base:    plan.Base{ID: plan.StepID("lift/" + source.Region), Location: plan.Location{Account: account, Region: source.Region}},
+			ImageID: source.ImageID,
+		})
+	}
+	return onImages(ctx, pool, steps, images, say, func(end *plan.SourceImageResult, d StepOutcome) { end.Protected = d.Err != nil })
+}
+
+// Seal gives those images of an account that have no sealing key this one, and answers all with the key that stands. What the run makes is
+// sealed with it, and found again by a later run.
+func Seal(ctx context.Context, pool *awsclient.Pool, account string, key origin.Key, images []plan.SourceImage, say func(plan.Event)) ([]plan.SourceImage, []plan.Finding) {
+	var steps []plan.Step
+	for _, image := range images {
+		steps = append(steps, &plan.SealImage{
+			Base:    plan.Base{ID: plan.StepID("seal/" + image.Region), Location: plan.Location{Account: account, Region: image.Region}},
+			ImageID: image.ImageID, Key: key,
+		})
+	}
+	sealed := slices.Clone(images)
+	_, findings := onImages(ctx, pool, steps, images, say, func(end *plan.SourceImageResult, d StepOutcome) {
+		i := slices.IndexFunc(sealed, func(image plan.SourceImage) bool { return image.Region == end.Region })
+		sealed[i].SealKey = d.SealKey
+	})
+	return sealed, findings
+}
+
+func onImages(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, images []plan.SourceImage, say func(plan.Event), note func(*plan.SourceImageResult, StepOutcome)) ([]plan.SourceImageResult, []plan.Finding) {
+	done := run(ctx, pool, steps, Options{}, say)
+	var ends []plan.SourceImageResult
+	var findings []plan.Finding
+	for i, s := range steps {
+		d := done[s.Meta().ID]
+		end := plan.SourceImageResult{Region: images[i].Region, ImageID: images[i].ImageID}
+		note(&end, d)
+		ends = append(ends, end)
+		if f := explain(ctx, pool, s.Meta().Location.Account, s, d.Err); f != nil {
+			findings = append(findings, *f)
+		}
+	}
+	return ends, findings
+}
+
+var errNotProtected = errors.New("AWS does not show the protection that was switched on")
+
+// protectImage makes an id of the image when the protection is ours: switched on now, or by an earlier run that did not end well.
+func (t *transfer) protectImage(ctx context.Context, j *stepRun, s *plan.ProtectImage) StepOutcome {
+	image, err := t.image(ctx, s.Location, s.ImageID)
+	if err != nil {
+		return StepOutcome{Err: err}
+	}
+	if image == nil {
+		if j.patient() && j.memo.looks < 5 { // the builder has seen it as available: it is hardly late
+			return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		}
+		return StepOutcome{Err: fmt.Errorf("AWS does not show %s", s.ImageID)}
+	}
+	switch {
+	case plan.IsProtected(*image) && has(image, origin.Protected):
+		// Blocks of one build have one id: one that succeeded has lifted its protection, so one that failed has set this.
+		held := !j.memo.changed && tagsOf(image.Tags)[origin.Protected] == s.Tags[origin.Protected]
+		return StepOutcome{Made: s.ImageID, Adopted: held}
+	case plan.IsProtected(*image) && !j.memo.changed:
+		return StepOutcome{}
+	case j.memo.changed: // switched on, and not seen yet
+		if j.patient() {
+			return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		}
+		return StepOutcome{Made: s.ImageID, Err: errNotProtected}
+	}
+	if err := t.tag(ctx, s.Location, s.ImageID, s.Tags); err != nil {
+		return StepOutcome{Err: err}
+	}
+	if _, err := t.pool.EC2(s.Location).EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
+		if !awsclient.IsOutcomeUnknown(err) { // without the protection the tag would make somebody else's ours, later
+			lasting, release := grace(ctx)
+			defer release()
+			err = errors.Join(err, t.untag(lasting, s.Location, s.ImageID, origin.Protected))
+		}
+		return StepOutcome{Err: err}
+	}
+	j.memo.changed = true
+	return StepOutcome{Err: retryAfter{}}
+}
+
+// settling is how long after giving a key it is read back: runs that begin at once have all given theirs by then, and the last one stands.
+const settling = 3 * time.Second
+
+// sealImage leaves an image's own key as it is: what earlier runs sealed is proved by it. A key of its own is read back until it is shown (4.4.1).
+func (t *transfer) sealImage(ctx context.Context, j *stepRun, s *plan.SealImage) StepOutcome {
+	image, err := t.image(ctx, s.Location, s.ImageID)
+	switch {
+	case err != nil:
+		return StepOutcome{Err: err}
+	case image != nil && has(image, origin.SealKey):
+		d := StepOutcome{SealKey: origin.ParseKey(tagsOf(image.Tags)[origin.SealKey])}
+		if j.memo.changed {
+			d.Made = s.ImageID
+		}
+		return d
+	case j.memo.changed && j.patient() && j.memo.looks < 5, image == nil && j.patient() && j.memo.looks < 3:
+		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+	case j.memo.changed: // AWS has taken it
+		return StepOutcome{Made: s.ImageID, SealKey: s.Key}
+	case image == nil: // that is told by who looks at everything
+		return StepOutcome{}
+	}
+	if err := t.tag(ctx, s.Location, s.ImageID, map[string]string{origin.SealKey: s.Key.Tag()}); err != nil {
+		return StepOutcome{Err: err}
+	}
+	j.memo.changed, j.memo.looks = true, 0
+	return StepOutcome{Err: retryAfter{settling}}
+}
+
+// liftProtection lifts what bears our tag, and nothing else.
+func (t *transfer) liftProtection(ctx context.Context, s *plan.DisableSourceProtection) StepOutcome {
+	image, err := t.image(ctx, s.Location, s.ImageID)
+	if err != nil {
+		return StepOutcome{Err: err}
+	}
+	if image == nil || !has(image, origin.Protected) {
+		return StepOutcome{}
+	}
+	if plan.IsProtected(*image) {
+		if _, err := t.pool.EC2(s.Location).DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
+			return StepOutcome{Err: err}
+		}
+	}
+	return StepOutcome{Made: s.ImageID, Err: t.untag(ctx, s.Location, s.ImageID, origin.Protected)}
+}
+
+func has(image *ec2types.Image, key string) bool { _, there := tagsOf(image.Tags)[key]; return there }

@@ -1,0 +1,322 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
+)
+
+// provedAtOnce is how many dry runs are under way side by side.
+const provedAtOnce = 10
+
+// proof is a dry run of a step's call: what AWS says of the rights, and of a key's state, without doing anything (rules 6.1 to 6.8).
+type proof struct {
+	step     plan.Step
+	at       plan.Location // of the call
+	about    string        // what has to be let through: each is asked for once at a place
+	resource string
+	ours     bool // of a key: the step makes this very call, and not EC2 one in its name
+	call     func(context.Context) error
+}
+
+// Prove makes the calls of a plan's steps as dry runs, each once at every place, and tells which would be refused. What a dry run lets
+// through is proved as far as rights go: it looks at no snapshot and at no condition that only a later resource meets. A refusal at an
+// optional destination, or at as many others as may fail, is a warning.
+func Prove(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int) []plan.Finding {
+	t := &transfer{pool: pool}
+	proofs := t.proofs(p.Steps)
+	found := make([]*plan.Finding, len(proofs))
+	var group errgroup.Group
+	group.SetLimit(provedAtOnce)
+	for i, f := range proofs {
+		group.Go(func() error {
+			return recovery.Do(func() error {
+				found[i] = f.judge(ctx, pool, p, f.call(ctx))
+				return nil
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return []plan.Finding{{Level: plan.Warning, Summary: "the rights could not be proved", Detail: err.Error()}}
+	}
+	var findings, open []plan.Finding
+	for _, f := range found {
+		switch {
+		case f == nil:
+		case f.Level == plan.Note:
+			open = append(open, *f)
+		default:
+			findings = append(findings, *f)
+		}
+	}
+	return append(tolerated(p, findings, mayFail), unproved(open)...)
+}
+
+// unproved makes one note of all that could not be proved: policies that let AWS alone make grants, as they should, leave nothing to prove on
+// any key of any account.
+func unproved(open []plan.Finding) []plan.Finding {
+	const shown = 5
+	if len(open) == 0 {
+		return nil
+	}
+	var keys []string
+	for _, f := range open {
+		keys = append(keys, f.Resource+" in "+f.Location.String())
+	}
+	slices.Sort(keys)
+	if keys = slices.Compact(keys); len(keys) > shown {
+		keys = append(keys[:shown:shown], fmt.Sprintf("%d more", len(keys)-shown))
+	}
+	note := open[0]
+	note.Location, note.Principal, note.Resource, note.PolicyStatements = plan.Location{}, "", "", nil
+	note.Summary = "not provable before the copies: that EC2 may use " + strings.Join(keys, ", ")
+	note.Detail = "making a grant directly is refused, as it is by policies that let AWS's services alone make grants, and by a missing right: " + open[0].Detail
+	note.Remediation = "nothing, where the policies are those of the documentation; a canary, or else the copies, will show"
+	return []plan.Finding{note}
+}
+
+// tolerated makes warnings of the refusals that a run goes on with.
+func tolerated(p plan.Plan, findings []plan.Finding, mayFail int) []plan.Finding {
+	optional := func(at plan.Location) bool {
+		return slices.ContainsFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == at && d.Optional })
+	}
+	refused, required := map[plan.Location]bool{}, 0
+	for _, f := range findings {
+		if f.Level == plan.Refused && !refused[f.Location] {
+			refused[f.Location] = true
+			if !optional(f.Location) {
+				required++
+			}
+		}
+	}
+	source := func(at plan.Location) bool {
+		return !slices.ContainsFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == at })
+	}
+	for i, f := range findings {
+		if f.Level == plan.Refused && !source(f.Location) && len(refused) < len(p.Destinations) && (optional(f.Location) || required <= mayFail) {
+			findings[i].Level = plan.Warning
+		}
+	}
+	return findings
+}
+
+// proofs are the dry runs of all steps, each once at a place.
+func (t *transfer) proofs(steps []plan.Step) []proof {
+	granted := map[string]bool{} // keys that a step of the plan opens first
+	for _, s := range steps {
+		if g, is := s.(*plan.CreateGrant); is && !g.Lasting {
+			granted[g.KeyARN] = true
+		}
+	}
+	type once struct {
+		at    plan.Location
+		about string
+	}
+	var all []proof
+	asked := map[once]bool{}
+	add := func(more ...proof) {
+		for _, f := range more {
+			if o := (once{f.at, f.about}); !asked[o] {
+				all, asked[o] = append(all, f), true
+			}
+		}
+	}
+	keys := func(s plan.Step, arns ...string) {
+		for _, key := range arns {
+			opened := granted[key] && accountIn(key) != s.Meta().Location.Account
+			if key != "" && !opened {
+				add(t.proveKey(s, key))
+			}
+		}
+	}
+	for _, s := range steps {
+		if s.Meta().ResumeID != "" {
+			continue // an earlier run made the call
+		}
+		switch s := s.(type) {
+		case *plan.CopySnapshot:
+			add(t.proveCopy(s))
+			keys(s, s.KeyARN, s.FromKeyARN)
+		case *plan.CopyImage:
+			add(t.proveImageCopy(s))
+			keys(s, append([]string{s.KeyARN}, s.FromKeyARNs...)...)
+		case *plan.CreateGrant:
+			add(t.proveGrant(s))
+		case *plan.ShareSnapshot:
+			add(t.proveShare(s))
+		case *plan.ShareImage:
+			add(t.proveImageShare(s))
+		case *plan.DeregisterImage:
+			if s.Name != "" {
+				add(t.proveDeregistration(s)...)
+			}
+		case *plan.RegisterImage:
+			if f, err := t.proveRegistration(s); err == nil {
+				add(f)
+			}
+		case *plan.DeprecateImage:
+			add(t.proveDeprecation(s))
+		case *plan.EnableDeregistrationProtection:
+			add(t.proveLock(s))
+		case *plan.EnableFastLaunch:
+			add(t.proveFastLaunch(s))
+		case *plan.RunInstance:
+			add(t.proveLaunch(s))
+		case *plan.AddTemplateVersion:
+			add(t.proveTemplateVersion(s)...)
+		}
+	}
+	return all
+}
+
+// Ids of what is not made yet: a dry run does not look whether there is such a thing (6.3).
+const (
+	standInSnapshot = "snap-0123456789abcdef0"
+	standInImage    = "ami-0123456789abcdef0"
+)
+
+// existing is the id of a reference that is known, or one that stands in for it.
+func existing(r plan.Ref, standIn string) string {
+	kind, _, _ := strings.Cut(standIn, "-")
+	if strings.HasPrefix(r.Known, kind+"-") && r.Known != plan.Unbuilt {
+		return r.Known
+	}
+	return standIn
+}
+
+// proofBy is a step's proof by one of its calls, whose input asks for a dry run.
+func proofBy[In, Out, Options any](call func(context.Context, In, ...func(*Options)) (Out, error), in In, s plan.Step, about string) proof {
+	return proof{step: s, at: s.Meta().Location, about: about, resource: s.ResourceID(), call: func(ctx context.Context) error {
+		_, err := call(ctx, in)
+		return err
+	}}
+}
+
+func (t *transfer) proveCopy(s *plan.CopySnapshot) proof {
+	in := &ec2.CopySnapshotInput{DryRun: aws.Bool(true), SourceRegion: aws.String(s.FromRegion), SourceSnapshotId: aws.String(existing(s.Source, standInSnapshot)),
+		Description: aws.String(s.Description), Encrypted: aws.Bool(true), KmsKeyId: aws.String(s.KeyARN), TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags)}
+	return proofBy(t.pool.EC2(s.Location).CopySnapshot, in, s, "ec2:CopySnapshot")
+}
+
+func (t *transfer) proveShare(s *plan.ShareSnapshot) proof {
+	in := &ec2.ModifySnapshotAttributeInput{DryRun: aws.Bool(true), SnapshotId: aws.String(existing(s.Snapshot, standInSnapshot)),
+		Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: permissions(s.Accounts)}}
+	return proofBy(t.pool.EC2(s.Location).ModifySnapshotAttribute, in, s, "ec2:ModifySnapshotAttribute")
+}
+
+// proveDeregistration asks for an image that is not ours: the target's policy may let only ours go.
+// AWS tells of a snapshot that may not go along only when the image is gone (9.11).
+func (t *transfer) proveDeregistration(s *plan.DeregisterImage) []proof {
+	client := t.pool.EC2(s.Location)
+	in := &ec2.DeregisterImageInput{DryRun: aws.Bool(true), ImageId: aws.String(s.Image.Known), DeleteAssociatedSnapshots: aws.Bool(s.WithSnapshots)}
+	all := []proof{proofBy(client.DeregisterImage, in, s, "ec2:DeregisterImage")}
+	for _, snapshot := range s.Snapshots {
+		f := proofBy(client.DeleteSnapshot, &ec2.DeleteSnapshotInput{DryRun: aws.Bool(true), SnapshotId: aws.String(snapshot)}, s, "ec2:DeleteSnapshot "+snapshot)
+		f.resource = snapshot
+		all = append(all, f)
+	}
+	return all
+}
+
+func (t *transfer) proveRegistration(s *plan.RegisterImage) (proof, error) {
+	snapshots := map[string]string{}
+	for device, r := range s.Snapshots {
+		snapshots[device] = existing(r, standInSnapshot)
+	}
+	in, err := registration(s, snapshots)
+	if err != nil {
+		return proof{}, err
+	}
+	in.DryRun = aws.Bool(true)
+	f := proofBy(t.pool.EC2(s.Location).RegisterImage, in, s, "ec2:RegisterImage")
+	f.resource = "" // there is none yet
+	return f, nil
+}
+
+// proveKey asks whether a step's own credentials may make a grant on a key, which is what EC2 does with them (3.1.4, 6.8).
+func (t *transfer) proveKey(s plan.Step, key string) proof {
+	at := s.Meta().Location
+	if parsed, err := arn.Parse(key); err == nil {
+		at.Region = parsed.Region
+	}
+	return proof{step: s, at: at, about: "kms:CreateGrant " + key, resource: key, call: func(ctx context.Context) error {
+		who, err := t.pool.Identity(ctx, s.Meta().Location)
+		if err != nil {
+			return err
+		}
+		_, err = t.pool.KMS(at).CreateGrant(ctx, &kms.CreateGrantInput{DryRun: aws.Bool(true), KeyId: aws.String(key), GranteePrincipal: aws.String(who.ARN),
+			Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt}})
+		return err
+	}}
+}
+
+// judge makes a finding of the answer to a dry run; nil where it is let through, and where the answer says nothing of rights.
+func (f proof) judge(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err error) *plan.Finding {
+	onKey := strings.HasPrefix(f.about, "kms:")
+	unusable := onKey && slices.Contains([]string{"DisabledException", "KMSInvalidStateException", "NotFoundException", "InvalidArnException"}, awsclient.Code(err))
+	if awsclient.WouldSucceed(err) || !awsclient.IsUnauthorized(err) && !unusable {
+		return nil
+	}
+	onKey = onKey && !f.ours
+	operation, _, _ := strings.Cut(f.about, " ")
+	refusal := awsclient.Refused(operation, err)
+	who, _ := pool.Identity(ctx, f.step.Meta().Location) // asked for before; without it the finding is only less exact
+	asked := diagnose.Case{Refusal: *refusal, Step: f.step, At: f.at, Principal: who.ARN, Resource: f.resource, SourceAccount: sourceAccount(p.Steps), Dry: true}
+	if onKey {
+		asked.Step = nil // the step itself may well succeed
+	}
+	e := diagnose.Explain(asked)
+	e.Location = f.step.Meta().Location
+	switch explicit := strings.Contains(refusal.Message, "explicit deny"); {
+	case onKey && !unusable: // EC2's own call may pass where ours is refused: kms:ViaService, kms:GrantIsForAWSResource (3.2.3, 3.2.4)
+		e.Level, e.Reference = plan.Note, "6.8"
+		if explicit {
+			e.Level = plan.Warning
+		}
+		switch admitted, told := f.admitted(ctx, pool, who); {
+		case told && !admitted:
+			e.Level, e.Reference, e.Summary = plan.Refused, "3.2.1", "the policy of the key "+f.resource+" does not admit "+who.ARN
+		case told && !explicit && strings.Contains(refusal.Message, "resource-based policy"):
+			return nil // by its policy EC2 may, and only it
+		default:
+			e.Summary = "not provable that EC2 may use the key " + f.resource + ": " + e.Summary
+		}
+	case strings.Contains(refusal.Message, standInSnapshot), strings.Contains(refusal.Message, standInImage): // the policy may ask for what only the real snapshot has
+		e.Level, e.Summary = plan.Warning, "not provable before it is there: "+e.Summary
+	default:
+		e.Level = plan.Refused
+	}
+	return &e
+}
+
+// admitted evaluates the policy of a key of the source account, which the source credentials alone can read (3.2.2). told: it could be.
+func (f proof) admitted(ctx context.Context, pool *awsclient.Pool, who plan.CallerIdentity) (admitted, told bool) {
+	source, err := pool.Source(ctx)
+	parsed, malformed := arn.Parse(f.resource)
+	if err != nil || malformed != nil || parsed.AccountID != source.Account {
+		return false, false
+	}
+	out, err := pool.KMS(plan.Location{Account: source.Account, Region: parsed.Region}).GetKeyPolicy(ctx, &kms.GetKeyPolicyInput{KeyId: aws.String(f.resource), PolicyName: aws.String("default")})
+	if err != nil {
+		return false, false
+	}
+	admitted, err = plan.KeyAdmits(aws.ToString(out.Policy), f.resource, who)
+	return admitted, err == nil
+}

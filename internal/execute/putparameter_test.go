@@ -1,0 +1,194 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+const target = "222222222222"
+
+// published is a small world whose target asks for parameters.
+func published(t *testing.T, parameters ...plan.Parameter) (*house, plan.Request) {
+	h := build(t, mixed[1:2], []string{target}, []string{home})
+	req := h.request()
+	req.Targets[0].Parameters = parameters
+	return h, req
+}
+
+var (
+	named  = plan.Parameter{Name: "/golden/{{ .Region }}", Type: "String", DataType: plan.ImageParameter, Tags: map[string]plan.Text{"from": "{{ .SourceAMIName }}"}, Overwrite: true}
+	hidden = plan.Parameter{Name: "golden", Type: plan.SecureString, DataType: "text", KeyID: targetAlias, Overwrite: true}
+)
+
+func (h *house) ssm() *ssm.Client { return ssm.NewFromConfig(h.Config(target, home)) }
+
+func (h *house) put(name, value, dataType string) {
+	h.t.Helper()
+	_, err := h.ssm().PutParameter(h.t.Context(), &ssm.PutParameterInput{Name: &name, Value: &value, DataType: &dataType, Type: ssmtypes.ParameterTypeString})
+	h.must(err)
+}
+
+// parameter is what a parameter says, decrypted, and how often it has been written.
+func (h *house) parameter(name string) (*ssmtypes.Parameter, map[string]string) {
+	h.t.Helper()
+	out, err := h.ssm().GetParameter(h.t.Context(), &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
+	h.must(err)
+	list, err := h.ssm().ListTagsForResource(h.t.Context(), &ssm.ListTagsForResourceInput{ResourceType: ssmtypes.ResourceTypeForTaggingParameter, ResourceId: &name})
+	h.must(err)
+	tags := map[string]string{}
+	for _, tag := range list.TagList {
+		tags[*tag.Key] = *tag.Value
+	}
+	return out.Parameter, tags
+}
+
+// names checks that a parameter names the target's image, and the result says so.
+func (h *house) names(name string, version int64, result plan.Result) map[string]string {
+	h.t.Helper()
+	images := h.ownImages(target, home)
+	seen, tags := h.parameter(name)
+	if len(images) != 1 || aws.ToString(seen.Value) != aws.ToString(images[0].ImageId) || seen.Version != version {
+		h.t.Errorf("%s says %s in version %d, the target has %d images", name, aws.ToString(seen.Value), seen.Version, len(images))
+	}
+	if len(result.Images) != 1 || !slices.Contains(result.Images[0].Pointers, plan.Pointer{Kind: "SSM parameter", Name: name, Set: true}) || !result.Images[0].Published() {
+		h.t.Errorf("the result says %+v", result.Images)
+	}
+	return tags
+}
+
+// A parameter is there, with its tags, once the image is verified; the next run finds all in order and changes nothing.
+func TestAParameterNamesTheImageAndStaysAsItIs(t *testing.T) {
+	for _, parameter := range []plan.Parameter{named, hidden} {
+		synctest.Test(t, func(t *testing.T) {
+			h, req := published(t, parameter)
+			name := strings.ReplaceAll(string(parameter.Name), "{{ .Region }}", home)
+			_, result := h.run(t.Context(), req)
+			h.complete(result)
+			tags := h.names(name, 1, result)
+			if parameter.Tags != nil && tags["from"] != "golden 1" {
+				t.Errorf("its tags are %v", tags)
+			}
+			before := len(h.Records())
+			_, result = h.run(t.Context(), req)
+			h.complete(result)
+			h.names(name, 1, result)
+			if changed := h.Records()[before:].Mutating(); len(changed) > 0 {
+				t.Errorf("the second run changed something: %+v", changed)
+			}
+		})
+	}
+}
+
+// What names the release before is made to name this one, its own tags kept.
+func TestAParameterOfTheReleaseBeforeIsOverwritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, req := published(t, named)
+		h.put("/golden/"+home, "ami-0123456789abcdef0", "text")
+		req.Targets[0].Parameters[0].DataType = "text"
+		_, result := h.run(t.Context(), req)
+		h.complete(result)
+		if tags := h.names("/golden/"+home, 2, result); tags["from"] != "golden 1" {
+			t.Errorf("its tags are %v", tags)
+		}
+	})
+}
+
+// The answer that is lost is not taken for somebody else's parameter, even where nothing may be overwritten.
+func TestALostAnswerOfAParameterIsNoFailure(t *testing.T) {
+	for _, parameter := range []plan.Parameter{named, hidden} {
+		synctest.Test(t, func(t *testing.T) {
+			parameter.DataType, parameter.Overwrite = "text", false
+			h, req := published(t, parameter)
+			h.Inject(awssim.Rule{Fault: awssim.LostAnswer, Action: "ssm:PutParameter", Times: 1})
+			_, result := h.run(t.Context(), req)
+			h.complete(result)
+			h.names(strings.ReplaceAll(string(parameter.Name), "{{ .Region }}", home), 1, result)
+		})
+	}
+}
+
+// AWS answers well and writes nothing where it does not see the image (7.2): that is found out, and told with what is missing. The image stays.
+func TestAParameterThatAWSDoesNotWriteFailsTheDestination(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, req := published(t, named)
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, req)
+		result := execute.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
+			if strings.HasPrefix(string(e.Step), "verify/") && e.Kind == plan.Finished {
+				h.forbid(target, "ec2:DescribeImages")
+			}
+		})
+		if len(result.Images) != 1 || result.Images[0].Published() {
+			t.Errorf("the images are %+v", result.Images)
+		}
+		if len(result.Findings) != 1 || result.Findings[0].Reference != "7.2" || !adds(result.Findings[0], "ec2:DescribeImages") {
+			t.Errorf("found %+v", result.Findings)
+		}
+	})
+}
+
+// A key that does not let the target encrypt is told with the statement to add.
+func TestAKeyThatDoesNotEncryptAParameterIsExplained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, req := published(t, hidden)
+		h.forbid(target, "kms:Encrypt")
+		_, result := h.run(t.Context(), req)
+		if len(result.Images) != 1 || result.Images[0].Published() || len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Summary, "golden") {
+			t.Errorf("images %+v, found %+v", result.Images, result.Findings)
+		}
+	})
+}
+
+// Whatever else proves an image, it is the image that is named, and all of that comes first.
+func TestAParameterNamesTheImageBesideGrants(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, req := published(t, named)
+		req.Targets[0].Grants = []plan.Grant{{Name: "web", Grantee: plan.Text("arn:aws:iam::" + target + ":role/" + roleName)}}
+		_, result := h.run(t.Context(), req)
+		h.complete(result)
+		h.names("/golden/"+home, 1, result)
+		if n := h.calls("kms:CreateGrant"); n != 1 {
+			t.Errorf("%d grants", n)
+		}
+	})
+}
+
+// Nothing points at an image that could not get its second seal: its tags may be copied.
+func TestAnImageWithoutItsSecondSealIsNotPublished(t *testing.T) {
+	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		unsealedStaysUnpublished(t, method)
+	}
+}
+
+func unsealedStaysUnpublished(t *testing.T, method plan.Method) {
+	synctest.Test(t, func(t *testing.T) {
+		h, req := published(t, named)
+		req.Targets[0].Method = method
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, req)
+		result := execute.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
+			if (strings.HasPrefix(string(e.Step), "register/") || strings.HasPrefix(string(e.Step), "copy/")) && e.Kind == plan.Begun {
+				h.forbidSealing(target)
+			}
+		})
+		if len(result.Images) != 1 || result.Images[0].Published() || h.calls("ssm:PutParameter") > 0 {
+			t.Errorf("images %+v, %d parameters put", result.Images, h.calls("ssm:PutParameter"))
+		}
+		if n := len(result.Findings); n < 2 || !strings.Contains(result.Findings[n-2].Summary, "second seal could not be put on ami-") || !strings.Contains(result.Findings[n-1].Detail, "second seal") {
+			t.Errorf("found %+v", result.Findings)
+		}
+	})
+}

@@ -1,0 +1,148 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// registerImage makes the image from the destination's own copies. The image is available at once (2.5.6).
+func (t *transfer) registerImage(ctx context.Context, j *stepRun, s *plan.RegisterImage) StepOutcome {
+	if err := t.choose(ctx, j, s); err != nil {
+		return StepOutcome{Err: err}
+	}
+	in, err := registration(s, j.memo.uses)
+	if err != nil {
+		return StepOutcome{Err: err}
+	}
+	if j.memo.made == "" {
+		if j.memo.made, err = t.register(ctx, j, s, in); err != nil {
+			return StepOutcome{Err: err}
+		}
+	}
+	if j.memo.adopted {
+		return StepOutcome{Made: j.memo.made, Uses: j.memo.uses, Adopted: true}
+	}
+	err = t.seal(ctx, j, s.Location, s.SealKey, s.Tags)
+	return StepOutcome{Made: j.memo.made, Uses: j.memo.uses, Unsealed: s.SealKey == nil || j.memo.refused, Err: err}
+}
+
+func (t *transfer) register(ctx context.Context, j *stepRun, s *plan.RegisterImage, in *ec2.RegisterImageInput) (string, error) {
+	find := func(ctx context.Context) (string, error) { return t.findImage(ctx, j, s) }
+	id, err := t.once(ctx, j, find, func(ctx context.Context) (string, error) {
+		made, err := t.pool.EC2(s.Location).RegisterImage(ctx, in)
+		if err != nil {
+			return "", err
+		}
+		return aws.ToString(made.ImageId), nil
+	})
+	switch {
+	case awsclient.IsNameTaken(err):
+		if j.memo.lost { // by the call whose answer was lost, perhaps, seen late
+			if found, lookErr := find(ctx); lookErr == nil && found != "" {
+				return found, nil
+			}
+		}
+		taken, unproven, lookErr := t.adoptImage(ctx, j, s)
+		switch {
+		case lookErr == nil && taken != "":
+			return taken, nil
+		case errors.As(lookErr, new(retryAfter)):
+			err = lookErr
+		case (j.memo.lost || unproven) && j.patient():
+			err = retryAfter{backoff(j.memo.looks)}
+		}
+	case awsclient.IsNotFound(err) && j.patient(): // a copy that AWS shows as completed and does not know yet (4.4.3)
+		err = retryAfter{backoff(j.memo.looks)}
+	}
+	return id, err
+}
+
+// findImage looks for the image whose answer was lost: with this step's first seal.
+func (t *transfer) findImage(ctx context.Context, j *stepRun, s *plan.RegisterImage) (string, error) {
+	var found []string
+	err := images(ctx, t.pool.EC2(s.Location), origins(s.Tags), func(image ec2types.Image) {
+		if aws.ToString(image.Name) == s.Name && unsealed(image.Tags) {
+			found = append(found, aws.ToString(image.ImageId))
+		}
+	})
+	return j.adopt(s.Location, "image", s.Tags, found), err
+}
+
+// registration carries every attribute over that RegisterImage takes (rule 2.4), with the destination's snapshots by device.
+func registration(s *plan.RegisterImage, snapshots map[string]string) (*ec2.RegisterImageInput, error) {
+	devices, err := devicesOf(s.Source, snapshots)
+	if err != nil {
+		return nil, err
+	}
+	from := s.Source
+	in := &ec2.RegisterImageInput{
+		Name:                aws.String(s.Name),
+		Architecture:        from.Architecture,
+		BlockDeviceMappings: devices,
+		BootMode:            from.BootMode,
+		EnaSupport:          from.EnaSupport,
+		ImdsSupport:         from.ImdsSupport,
+		KernelId:            from.KernelId,
+		RamdiskId:           from.RamdiskId,
+		RootDeviceName:      from.RootDeviceName,
+		SriovNetSupport:     from.SriovNetSupport,
+		TagSpecifications:   tagged(ec2types.ResourceTypeImage, s.Tags),
+		TpmSupport:          from.TpmSupport,
+	}
+	if from.VirtualizationType != "" {
+		in.VirtualizationType = aws.String(string(from.VirtualizationType))
+	}
+	if s.Description != "" { // an empty one is no description (2.2.10)
+		in.Description = aws.String(s.Description)
+	}
+	if s.UEFIData != "" {
+		in.UefiData = aws.String(s.UEFIData)
+	}
+	return in, nil
+}
+
+// devicesOf are the source's block devices, each with the destination's snapshot in place of the source's. Encryption is never
+// named with a snapshot: the snapshot has it (1.5.1, 1.5.4).
+func devicesOf(image ec2types.Image, snapshots map[string]string) ([]ec2types.BlockDeviceMapping, error) {
+	devices := make([]ec2types.BlockDeviceMapping, 0, len(image.BlockDeviceMappings))
+	for _, from := range image.BlockDeviceMappings {
+		device := ec2types.BlockDeviceMapping{DeviceName: from.DeviceName, VirtualName: from.VirtualName, NoDevice: from.NoDevice}
+		if e := from.Ebs; e != nil {
+			device.Ebs = &ec2types.EbsBlockDevice{
+				DeleteOnTermination:      e.DeleteOnTermination,
+				Iops:                     e.Iops,
+				Throughput:               e.Throughput,
+				VolumeInitializationRate: e.VolumeInitializationRate,
+				VolumeSize:               e.VolumeSize,
+				VolumeType:               e.VolumeType,
+			}
+			if e.SnapshotId == nil {
+				device.Ebs.Encrypted = e.Encrypted // an empty volume may be declared encrypted (1.5.5)
+			} else {
+				name := aws.ToString(from.DeviceName)
+				if snapshots[name] == "" {
+					return nil, fmt.Errorf("there is no copy of %s to register %s with", aws.ToString(e.SnapshotId), name)
+				}
+				device.Ebs.SnapshotId = aws.String(snapshots[name])
+			}
+		}
+		devices = append(devices, device)
+	}
+	slices.SortFunc(devices, func(a, b ec2types.BlockDeviceMapping) int {
+		return strings.Compare(aws.ToString(a.DeviceName), aws.ToString(b.DeviceName))
+	})
+	return devices, nil
+}

@@ -1,0 +1,267 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// resultOf says what came of a plan, in the order of its steps.
+func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[plan.StepID]StepOutcome) plan.Result {
+	var r plan.Result
+	source := sourceAccount(p.Steps)
+	removed, lasting, verified := map[string]bool{}, map[string]bool{}, map[plan.Location]bool{}
+	unproved := map[plan.Location]bool{}
+	for _, s := range p.Steps {
+		if plan.IsVerification(s) && done[s.Meta().ID].Err != nil {
+			unproved[s.Meta().Destination] = true
+		}
+	}
+	sizes := map[string]int64{} // of the copies
+	told := false               // that the source credentials have ended
+	for _, s := range p.Steps {
+		d := done[s.Meta().ID]
+		ended := plan.StepResult{Step: s.Meta().ID, At: s.Meta().Location, Begun: d.Begun, Ended: d.Ended, Made: d.Made, Skipped: errors.Is(d.Err, errSkipped), Failure: explain(ctx, pool, source, s, d.Err)}
+		r.Steps = append(r.Steps, ended)
+		switch {
+		case ended.Failure == nil, told && sourceEnded(s, source, d.Err):
+		case sourceEnded(s, source, d.Err):
+			told = true
+			r.Findings = append(r.Findings, sourceCredentialsExpired(*ended.Failure, s))
+		default:
+			r.Findings = append(r.Findings, *ended.Failure)
+		}
+		r.Findings = append(r.Findings, d.Notes...)
+		r.Left = append(r.Left, d.Left...)
+		if s, is := s.(*plan.CopySnapshot); is {
+			sizes[d.Made] = s.GiB
+			if d.Snapshot != nil { // one that failed, and was made again
+				sizes[aws.ToString(d.Snapshot.SnapshotId)] = s.GiB
+			}
+		}
+		switch s := s.(type) {
+		case *plan.VerifyImage:
+			verified[s.Location] = d.Err == nil
+			switch {
+			case d.Err != nil:
+			case unproved[s.Location]:
+				r.Left = append(r.Left, plan.RetainedResource{At: s.Location, Kind: "image", Resource: d.Made, Why: "verified, but not proved to launch; the next run goes on with it"})
+			default:
+				image, from := made(p, s, d), done[s.Image.From]
+				image.Earlier = s.Image.From == "" || from.Adopted
+				r.Images = append(r.Images, image)
+			}
+		case *plan.CreateGrant:
+			if d.Err == nil && s.Lasting {
+				granted := s.Granted()
+				granted.GrantID = d.Made
+				r.Grants = append(r.Grants, granted)
+			}
+		case *plan.PublishBarrier:
+			if d.Err != nil {
+				r.Findings = append(r.Findings, plan.Finding{Level: plan.Note, Field: "publish", Summary: "nothing was published", Detail: `publish = "all", and not every required destination has a proved image`,
+					Remediation: "run again: what is done stays done"})
+			}
+		case *plan.ShareImage:
+			if s.Lasting && d.Err == nil {
+				lasting[d.Made] = true
+				r.Shares = append(r.Shares, plan.Shared{At: s.Location, ImageID: d.Made, With: s.With})
+			}
+		case *plan.DeleteSnapshot:
+			removed[d.Made] = d.Err == nil
+		case *plan.DeregisterImage:
+			removed[d.Made] = d.Err == nil
+		}
+	}
+	for _, s := range p.Steps {
+		if pointer, is := plan.PointerOf(s); is && done[s.Meta().ID].Err == nil {
+			set(r.Images, s.Meta().Location, pointer)
+		}
+		if left, is := unfinished(s, done[s.Meta().ID], verified, removed, lasting); is {
+			r.Left = append(r.Left, left)
+		}
+	}
+	r.Left = distinct(r.Left)
+	for i, left := range r.Left {
+		if left.Kind == "snapshot" && left.GiB == 0 {
+			r.Left[i].GiB = sizes[left.Resource]
+		}
+	}
+	r.LeftUSD = plan.USDPerMonth(r.Left)
+	return r
+}
+
+// sourceEnded reports a step that failed because the source credentials are over (5.4): it acts with them, or a target's role is assumed
+// with them. Every step that still needs them fails so: it is told once.
+func sourceEnded(s plan.Step, source string, err error) bool {
+	if !awsclient.HasEnded(err) {
+		return false
+	}
+	at, refusal := s.Meta(), awsclient.Refused("", err)
+	return source == "" && at.Destination == (plan.Location{}) || at.Location.Account == source || refusal.Operation == "sts:AssumeRole"
+}
+
+// distinct names each thing that stays once, however many steps could not remove it.
+func distinct(left []plan.RetainedResource) []plan.RetainedResource {
+	type thing struct {
+		at             plan.Location
+		kind, resource string
+	}
+	seen := map[thing]bool{}
+	return slices.DeleteFunc(left, func(l plan.RetainedResource) bool {
+		one := thing{l.At, l.Kind, l.Resource}
+		again := seen[one]
+		seen[one] = true
+		return again
+	})
+}
+
+// atAnEnd makes of what the first step met what is so for all of them.
+func sourceCredentialsExpired(f plan.Finding, first plan.Step) plan.Finding {
+	f.Reference, f.Summary, f.Resource = "5.4", "the source credentials have ended", ""
+	f.Detail = "from here on nothing could be done with them, first: " + first.String() + "; " + f.Detail
+	f.Remediation = "renew the credentials that the run began with and run again: what is done stays done"
+	return f
+}
+
+// sourceAccount is whose the source image is; "" where no step tells.
+func sourceAccount(steps []plan.Step) string {
+	for _, s := range steps {
+		if v, is := s.(*plan.VerifyImage); is {
+			return aws.ToString(v.Source.OwnerId)
+		}
+		if share, is := s.(*plan.ShareImage); is {
+			return share.Location.Account
+		}
+	}
+	return ""
+}
+
+func made(p plan.Plan, s *plan.VerifyImage, d StepOutcome) plan.CreatedImage {
+	m := plan.CreatedImage{At: s.Location, Target: s.Target, ImageID: d.Made, Name: s.Name}
+	if i := slices.IndexFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == s.Location }); i >= 0 {
+		m.Carried, m.Pointers = p.Destinations[i].Carried, slices.Clone(p.Destinations[i].Pointers)
+	}
+	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
+		wanted := s.Snapshots[device]
+		m.Snapshots = append(m.Snapshots, plan.MadeSnapshot{Device: device, SnapshotID: d.Uses[device], KeyARN: wanted.KeyARN, GiB: int32(wanted.GiB)})
+	}
+	return m
+}
+
+// set notes that something names the image of a place.
+func set(images []plan.CreatedImage, at plan.Location, pointer plan.Pointer) {
+	for _, m := range images {
+		for i, p := range m.Pointers {
+			if m.At == at && p.Kind == pointer.Kind && p.Name == pointer.Name {
+				m.Pointers[i].Set = true
+			}
+		}
+	}
+}
+
+// unfinished is what a step made that no image of this run uses: it stays for the next run.
+func unfinished(s plan.Step, d StepOutcome, verified map[plan.Location]bool, removed, lasting map[string]bool) (plan.RetainedResource, bool) {
+	left := plan.RetainedResource{At: s.Meta().Location, Resource: d.Made}
+	if errors.Is(d.Err, errSkipped) {
+		return unremoved(s)
+	}
+	if d.Made == "" {
+		return left, false
+	}
+	switch s := s.(type) {
+	case *plan.CreateSnapshot:
+		left.Kind, left.Why = "snapshot", "the canary; the next run removes it"
+		return left, !removed[d.Made]
+	case *plan.CopySnapshot:
+		left.Kind, left.Why = "snapshot", "completed; the next run goes on with it"
+		if d.Err != nil {
+			left.Why = "still under way; the next run goes on with it"
+		}
+		if s.Destination == (plan.Location{}) || s.Trial {
+			return left, !removed[d.Made] && (!s.Kept || d.Err != nil)
+		}
+		return left, !verified[s.Destination]
+	case *plan.CopyImage:
+		left.Kind, left.Why = "image", "copied; the next run goes on with it"
+		if d.Err != nil {
+			left.Why = "still being copied; the next run goes on with it"
+		}
+		if s.Destination == (plan.Location{}) {
+			return left, !removed[d.Made] && !lasting[d.Made] && (!s.Kept || d.Err != nil)
+		}
+		return left, !verified[s.Destination] && !removed[d.Made]
+	case *plan.RegisterImage:
+		left.Kind, left.Why = "image", "registered, and not verified"
+		return left, !verified[s.Location]
+	}
+	return left, false
+}
+
+// unremoved is what earlier runs left and a step that was skipped was to remove.
+func unremoved(s plan.Step) (plan.RetainedResource, bool) {
+	left := plan.RetainedResource{At: s.Meta().Location, Why: "of an earlier run; the next one goes on with it, or removes it"}
+	switch s := s.(type) {
+	case *plan.DeleteSnapshot:
+		left.Kind, left.Resource = "snapshot", s.Snapshot.Known
+	case *plan.DeregisterImage:
+		if s.Name == "" { // else it is the target's own
+			left.Kind, left.Resource = "image", s.Image.Known
+		}
+	}
+	return left, left.Resource != ""
+}
+
+// explain makes a finding of what a step ended with; nil where it ended well or was not begun.
+func explain(ctx context.Context, pool *awsclient.Pool, source string, s plan.Step, err error) *plan.Finding {
+	if err == nil || errors.Is(err, errSkipped) {
+		return nil
+	}
+	refusal, asked := refusalOf(err)
+	if wrong := (*verificationError)(nil); errors.As(err, &wrong) {
+		return wrong.finding(s)
+	}
+	if !asked { // not AWS's, but ours
+		return &plan.Finding{Level: plan.Refused, Location: s.Meta().Location, Resource: s.ResourceID(), Summary: "could not " + s.String(), Detail: err.Error(),
+			Remediation: "run again: what is done stays done"}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceTime)
+	defer cancel()
+	who, _ := pool.Identity(ctx, s.Meta().Location) // asked for before, as a rule; without it the finding is only less exact
+	f := diagnose.Explain(diagnose.Case{Refusal: refusal, Step: s, Principal: who.ARN, Resource: s.ResourceID(), SourceAccount: source})
+	return &f
+}
+
+// refusalOf is AWS's part in an error; false where it has none.
+func refusalOf(err error) (plan.APIError, bool) {
+	var failed *copyFailed
+	if errors.As(err, &failed) {
+		return plan.APIError{Operation: failed.operation, Message: failed.text}, true
+	}
+	var ended *launchFailed
+	if errors.As(err, &ended) {
+		return plan.APIError{Operation: "ec2:RunInstances", Code: ended.code, Message: ended.text}, true
+	}
+	operation := awsclient.Operation(err)
+	return *awsclient.Refused(operation, err), operation != "" || awsclient.Code(err) != ""
+}
+
+// reason is an error in one line: AWS's code and words, without what the SDK puts round them.
+func reason(err error) string {
+	refusal, asked := refusalOf(err)
+	if !asked {
+		return err.Error()
+	}
+	return strings.TrimPrefix(refusal.Code+": "+refusal.Message, ": ")
+}

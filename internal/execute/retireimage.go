@@ -1,0 +1,87 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// retireImage removes an older release that nothing needs. That it stays is told: its destination is served either way.
+func (t *transfer) retireImage(ctx context.Context, s *plan.DeleteRelease) StepOutcome {
+	tell := func(level plan.Level, summary, because string) plan.Finding {
+		return plan.Finding{Level: level, Reference: "9.12", Field: "keep_releases", Location: s.Location, Resource: s.ImageID, Summary: summary, Detail: because}
+	}
+	image, err := t.image(ctx, s.Location, s.ImageID)
+	if err == nil && image == nil {
+		return StepOutcome{}
+	}
+	use := ""
+	if err == nil {
+		use, err = t.useOf(ctx, s.Location, image)
+	}
+	switch {
+	case err != nil:
+		return StepOutcome{Notes: []plan.Finding{tell(plan.Warning, "the older release "+s.ImageID+" stays", "whether something needs it could not be looked at: "+reason(err))}}
+	case use != "":
+		return StepOutcome{Notes: []plan.Finding{tell(plan.Note, "the older release "+s.ImageID+" stays", use)}}
+	case s.DryRun:
+		return StepOutcome{Notes: []plan.Finding{tell(plan.Note, "the older release "+s.ImageID+" would be removed with its snapshots", "nothing needs it; keep_releases_dry_run is set")}}
+	}
+	left, err := t.deregisterAll(ctx, s.Location, s.ImageID)
+	if err != nil {
+		return StepOutcome{Left: left, Notes: []plan.Finding{tell(plan.Warning, "the older release "+s.ImageID+" stays", reason(err))}}
+	}
+	return StepOutcome{Made: s.ImageID, Left: left}
+}
+
+// useOf is why an image has to stay; "" for nothing.
+func (t *transfer) useOf(ctx context.Context, at plan.Location, image *ec2types.Image) (string, error) {
+	if plan.IsProtected(*image) {
+		return "it is protected against deregistration", nil
+	}
+	client, id := t.pool.EC2(at), aws.ToString(image.ImageId)
+	permitted, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: aws.String(id), Attribute: ec2types.ImageAttributeNameLaunchPermission})
+	if err != nil {
+		return "", err
+	}
+	if len(permitted.LaunchPermissions) > 0 {
+		return "others may launch it", nil
+	}
+	alive := []string{"pending", "running", "shutting-down", "stopping", "stopped"}
+	instances := ec2.NewDescribeInstancesPaginator(client, &ec2.DescribeInstancesInput{MaxResults: aws.Int32(1000), Filters: []ec2types.Filter{
+		{Name: aws.String("image-id"), Values: []string{id}}, {Name: aws.String("instance-state-name"), Values: alive}}})
+	for instances.HasMorePages() {
+		page, err := instances.NextPage(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, r := range page.Reservations {
+			for _, i := range r.Instances {
+				return fmt.Sprintf("instance %s was launched from it", aws.ToString(i.InstanceId)), nil
+			}
+		}
+	}
+	references := ec2.NewDescribeImageReferencesPaginator(client, &ec2.DescribeImageReferencesInput{ImageIds: []string{id}, IncludeAllResourceTypes: aws.Bool(true),
+		ResourceTypes: []ec2types.ResourceTypeRequest{
+			{ResourceType: ec2types.ImageReferenceResourceTypeEc2Instance, ResourceTypeOptions: []ec2types.ResourceTypeOption{{OptionName: ec2types.ImageReferenceOptionNameStateName, OptionValues: alive}}},
+			{ResourceType: ec2types.ImageReferenceResourceTypeEc2LaunchTemplate, ResourceTypeOptions: []ec2types.ResourceTypeOption{{OptionName: ec2types.ImageReferenceOptionNameVersionDepth, OptionValues: []string{"10000"}}}},
+		}})
+	for references.HasMorePages() {
+		page, err := references.NextPage(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, r := range page.ImageReferences {
+			return fmt.Sprintf("%s %s names it", r.ResourceType, aws.ToString(r.Arn)), nil
+		}
+	}
+	return "", nil
+}

@@ -1,0 +1,150 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+const (
+	launchPatience = 15 * time.Minute // how long an instance may take until it runs
+	launchLook     = 5 * time.Second  // between two looks at it
+)
+
+// launchFailed is an instance that ended instead of running: AWS's reason for it (8.5, 8.6).
+type launchFailed struct{ instance, code, text string }
+
+func (e *launchFailed) Error() string {
+	return fmt.Sprintf("%s did not start: %s: %s", e.instance, e.code, e.text)
+}
+
+// runInstance launches one instance and waits until it runs. It is looked at closely: a terminated one is not shown for long (8.7).
+func (t *transfer) runInstance(ctx context.Context, j *stepRun, s *plan.RunInstance) StepOutcome {
+	if j.memo.made == "" {
+		id, err := t.launch(ctx, j, s)
+		switch {
+		case awsclient.IsNotFound(err) && j.patient(): // the image was registered just now (4.4.1)
+			return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		case err != nil:
+			return StepOutcome{Err: err}
+		}
+		j.memo.made, j.memo.unconfirmedSince, j.memo.missing = id, time.Now(), time.Time{}
+	}
+	if err := t.seal(ctx, j, s.Location, s.SealKey, s.Tags); err != nil {
+		return StepOutcome{Err: err}
+	}
+	seen, err := t.instance(ctx, s.Location, j.memo.made)
+	switch {
+	case err != nil:
+		return StepOutcome{Err: err}
+	case seen == nil && j.patient(): // 4.4.1
+		return StepOutcome{Err: retryAfter{launchLook}}
+	case seen == nil:
+		return StepOutcome{Err: fmt.Errorf("AWS has not shown %s for %v", j.memo.made, eventualConsistencyTimeout)}
+	}
+	switch state := seen.State.Name; {
+	case state == ec2types.InstanceStateNameRunning:
+		return StepOutcome{Made: j.memo.made}
+	case state != ec2types.InstanceStateNamePending:
+		return StepOutcome{Err: failedLaunch(*seen)}
+	case time.Since(j.memo.unconfirmedSince) >= launchPatience:
+		return StepOutcome{Err: fmt.Errorf("%s is still %s after %v", j.memo.made, state, launchPatience)}
+	}
+	return StepOutcome{Err: retryAfter{launchLook}}
+}
+
+// failedLaunch reads AWS's reason for the end of an instance.
+func failedLaunch(i ec2types.Instance) *launchFailed {
+	e := &launchFailed{instance: aws.ToString(i.InstanceId), code: string(i.State.Name), text: aws.ToString(i.StateTransitionReason)}
+	if reason := i.StateReason; reason != nil {
+		e.code = aws.ToString(reason.Code)
+		e.text = strings.TrimPrefix(aws.ToString(reason.Message), e.code+": ")
+	}
+	return e
+}
+
+// launch makes the call. Its token lets it be repeated: there is one instance for a run and an image (4.2.3). A run begun again has another.
+func (t *transfer) launch(ctx context.Context, j *stepRun, s *plan.RunInstance) (string, error) {
+	lasting, release := grace(ctx)
+	defer release()
+	in := instanceOf(s, j.id(s.Image))
+	in.ClientToken = aws.String(token(s.Mark.Source(), s.Mark.Place, s.Mark.Run, t.begun.Format(time.RFC3339Nano), j.id(s.Image)))
+	out, err := t.pool.EC2(s.Location).RunInstances(lasting, in)
+	if err != nil {
+		return "", err
+	}
+	if len(out.Instances) != 1 {
+		return "", fmt.Errorf("AWS launched %d instances where one was asked for", len(out.Instances))
+	}
+	return aws.ToString(out.Instances[0].InstanceId), nil
+}
+
+func (t *transfer) proveLaunch(s *plan.RunInstance) proof {
+	in := instanceOf(s, existing(s.Image, standInImage))
+	in.DryRun = aws.Bool(true)
+	return proofBy(t.pool.EC2(s.Location).RunInstances, in, s, "ec2:RunInstances")
+}
+
+// instanceOf is the call, but for its token: one instance of an image, of which nothing stays.
+func instanceOf(s *plan.RunInstance, image string) *ec2.RunInstancesInput {
+	in := &ec2.RunInstancesInput{
+		ImageId:                           aws.String(image),
+		InstanceType:                      ec2types.InstanceType(s.InstanceType),
+		MinCount:                          aws.Int32(1),
+		MaxCount:                          aws.Int32(1),
+		InstanceInitiatedShutdownBehavior: ec2types.ShutdownBehaviorTerminate,
+		MetadataOptions:                   &ec2types.InstanceMetadataOptionsRequest{HttpTokens: ec2types.HttpTokensStateRequired},
+		TagSpecifications:                 append(tagged(ec2types.ResourceTypeInstance, s.Tags), tagged(ec2types.ResourceTypeVolume, s.VolumeTags)...),
+	}
+	if s.SubnetID != "" {
+		in.SubnetId = aws.String(s.SubnetID)
+	}
+	for _, device := range s.Devices { // whatever the image says: nothing of the instance stays
+		in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{
+			DeviceName: aws.String(device), Ebs: &ec2types.EbsBlockDevice{DeleteOnTermination: aws.Bool(true)}})
+	}
+	return in
+}
+
+// token is a client token: the same for the same fields, of 32 characters (4.2.3).
+func token(fields ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(fields, "\n")))
+	return hex.EncodeToString(sum[:16])
+}
+
+// instance is an account's own instance; nil where AWS does not show it. By filter: an id that is not shown yet is no error.
+func (t *transfer) instance(ctx context.Context, at plan.Location, id string) (*ec2types.Instance, error) {
+	found, err := t.instances(ctx, at, ec2types.Filter{Name: aws.String("instance-id"), Values: []string{id}})
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	return &found[0], nil
+}
+
+func (t *transfer) instances(ctx context.Context, at plan.Location, filters ...ec2types.Filter) ([]ec2types.Instance, error) {
+	var found []ec2types.Instance
+	pages := ec2.NewDescribeInstancesPaginator(t.pool.EC2(at), &ec2.DescribeInstancesInput{Filters: filters})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range page.Reservations {
+			found = append(found, r.Instances...)
+		}
+	}
+	return found, nil
+}

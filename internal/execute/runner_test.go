@@ -1,0 +1,399 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
+)
+
+// task is a step that only takes time.
+type task struct{ plan.Base }
+
+func (*task) Permissions() []plan.Permission { return nil }
+func (*task) ResourceID() string             { return "" }
+func (t *task) String() string          { return string(t.ID) }
+
+func newTask(id string, takes time.Duration, needs ...plan.StepID) *task {
+	return &task{plan.Base{ID: plan.StepID(id), ExpectedDuration: takes, DependsOn: needs}}
+}
+
+var errTest = errors.New("broken")
+
+// world does tasks: each call takes no time, each task as long as it says, outside the call.
+type world struct {
+	fails   map[plan.StepID]bool
+	refuses func(*stepRun) error
+	crowd   func(watchKey, bool)
+	begun   map[plan.StepID]time.Time
+	in      map[string]int // tasks under way by lane
+	most    map[string]int
+}
+
+func (w *world) run(ctx context.Context, steps []plan.Step, say func(plan.Event)) map[plan.StepID]StepOutcome {
+	w.begun, w.in, w.most = map[plan.StepID]time.Time{}, map[string]int{}, map[string]int{}
+	start, end := make(chan *stepRun), make(chan *stepRun)
+	defer close(end)
+	go func() { // the state of this world has one owner, like the runner's
+		for {
+			select {
+			case j := <-start:
+				w.begun[j.head.ID] = time.Now()
+				w.in[j.head.Queue]++
+				w.most[j.head.Queue] = max(w.most[j.head.Queue], w.in[j.head.Queue])
+			case j, open := <-end:
+				if !open {
+					return
+				}
+				w.in[j.head.Queue]--
+			}
+		}
+	}()
+	if say == nil {
+		say = func(plan.Event) {}
+	}
+	do := func(ctx context.Context, j *stepRun, ended func(StepOutcome)) {
+		if w.refuses != nil {
+			if err := w.refuses(j); err != nil {
+				ended(StepOutcome{Err: err})
+				return
+			}
+		}
+		start <- j
+		timer := time.AfterFunc(j.head.ExpectedDuration, func() {
+			end <- j
+			if w.fails[j.head.ID] {
+				ended(StepOutcome{Err: errTest})
+			} else {
+				ended(StepOutcome{Made: string(j.head.ID)})
+			}
+		})
+		context.AfterFunc(ctx, func() {
+			if timer.Stop() {
+				end <- j
+				ended(StepOutcome{Err: context.Cause(ctx)})
+			}
+		})
+	}
+	r := newRunner(steps, do, say, time.Minute)
+	r.onQueueSaturated = w.crowd
+	return r.run(ctx)
+}
+
+func TestAGraphEndsWithItsCriticalPath(t *testing.T) {
+	for seed := range uint64(200) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 0))
+			steps := make([]plan.Step, 100)
+			for i := range steps {
+				one := newTask(fmt.Sprint(i), time.Duration(random.IntN(3600))*time.Second)
+				for range random.IntN(4) {
+					if i > 0 {
+						one.DependsOn = append(one.DependsOn, plan.StepID(fmt.Sprint(random.IntN(i))))
+					}
+				}
+				steps[i] = one
+			}
+			var critical time.Duration
+			for _, left := range plan.Remaining(steps) {
+				critical = max(critical, left)
+			}
+			begun := time.Now()
+			done := new(world).run(t.Context(), steps, nil)
+			if took := time.Since(begun); took != critical || len(done) != len(steps) {
+				t.Errorf("seed %d: %d steps took %v, want %d in %v", seed, len(done), took, len(steps), critical)
+			}
+		})
+	}
+}
+
+func TestTwoStepsOfOneNameFailLoudlyBeforeAnythingBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := new(world)
+		err := recovery.Do(func() error {
+			w.run(t.Context(), []plan.Step{newTask("a", time.Hour), newTask("a", time.Hour)}, nil)
+			return nil
+		})
+		if err == nil || !strings.Contains(err.Error(), "two steps are called a") || len(w.begun) > 0 {
+			t.Errorf("%v, begun %v", err, w.begun)
+		}
+	})
+}
+
+func TestALaneIsNeverOverfull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var steps []plan.Step
+		for i := range 60 {
+			one := newTask(fmt.Sprint(i), time.Hour)
+			one.Queue = "copy/a"
+			steps = append(steps, one)
+		}
+		w := new(world)
+		begun := time.Now()
+		w.run(t.Context(), steps, nil)
+		if w.most["copy/a"] != 20 || time.Since(begun) != 3*time.Hour {
+			t.Errorf("at most %d at once in %v, want 20 in 3h", w.most["copy/a"], time.Since(begun))
+		}
+	})
+}
+
+// Where copies wait for room every end lets one begin, and is looked for closely; elsewhere, and afterwards, nothing depends on it.
+func TestWhereCopiesWaitForRoomIsToldAndWhenTheyWaitNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := plan.Location{Account: "1", Region: "r"}
+		var steps []plan.Step
+		for i := range 21 {
+			one := newTask(fmt.Sprint(i), time.Hour)
+			one.Queue, one.Location = "copy/1/r", at
+			steps = append(steps, one)
+		}
+		alone := newTask("alone", time.Hour)
+		alone.Queue = "copy/2/r"
+		begun := time.Now()
+		var told []string
+		w := &world{crowd: func(place watchKey, crowded bool) {
+			told = append(told, fmt.Sprint(place.Location, place.images, crowded, time.Since(begun)))
+		}}
+		w.run(t.Context(), append(steps, alone), nil)
+		if want := []string{"1 r false true 0s", "1 r false false 1h0m0s"}; !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
+		}
+	})
+}
+
+func TestTheLongestRemainingPathBeginsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var steps []plan.Step
+		for i := range 21 {
+			one := newTask(fmt.Sprint(i), time.Duration(i+1)*time.Minute)
+			one.Queue = "copy/a"
+			steps = append(steps, one)
+		}
+		w := new(world)
+		w.run(t.Context(), steps, nil)
+		for i := 1; i < 21; i++ {
+			if !w.begun[plan.StepID(fmt.Sprint(i))].Before(w.begun["0"]) {
+				t.Errorf("step %d began with or after the shortest", i)
+			}
+		}
+	})
+}
+
+func TestALaneFollowsTheLimitThatAWSTells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var steps []plan.Step
+		for i := range 30 {
+			one := newTask(fmt.Sprint(i), time.Hour)
+			one.Queue = "copy/a"
+			steps = append(steps, one)
+		}
+		w := new(world)
+		refusals := 0
+		under := make(chan int, 1)
+		under <- 0
+		w.refuses = func(*stepRun) error {
+			n := <-under
+			defer func() { under <- n }()
+			if n == 5 {
+				refusals++
+				return quotaExceeded{limit: 5}
+			}
+			n++
+			time.AfterFunc(time.Hour-1, func() { under <- <-under - 1 }) // AWS knows of an end before we do
+			return nil
+		}
+		begun := time.Now()
+		done := w.run(t.Context(), steps, nil)
+		for id, d := range done {
+			if d.Err != nil {
+				t.Errorf("%s: %v", id, d.Err)
+			}
+		}
+		if took := time.Since(begun); took > 6*time.Hour+time.Minute {
+			t.Errorf("30 hours of work in a lane of 5 took %v", took)
+		}
+		if refusals > 20 {
+			t.Errorf("%d refused calls: the lane did not learn its limit", refusals)
+		}
+	})
+}
+
+// Others have some or all of a lane for a while: then it is ours within minutes, and meanwhile AWS is not asked all the time.
+func TestALaneThatOthersFillIsTriedAgain(t *testing.T) {
+	for _, left := range []int{0, 1, 19} { // by the others
+		synctest.Test(t, func(t *testing.T) {
+			begun, under, refusals := time.Now(), make(chan int, 1), 0
+			under <- 0
+			w := &world{refuses: func(*stepRun) error {
+				n := <-under
+				defer func() { under <- n }()
+				if room := 20; n >= room || time.Since(begun) < time.Hour && n >= left {
+					refusals++
+					return quotaExceeded{limit: room}
+				}
+				n++
+				time.AfterFunc(3*time.Hour-1, func() { under <- <-under - 1 })
+				return nil
+			}}
+			var steps []plan.Step
+			for i := range 20 {
+				one := newTask(fmt.Sprint(i), 3*time.Hour)
+				one.Queue = "copy/a"
+				steps = append(steps, one)
+			}
+			for id, d := range w.run(t.Context(), steps, nil) {
+				if d.Err != nil {
+					t.Errorf("%s: %v", id, d.Err)
+				}
+			}
+			if took := time.Since(begun); took > 4*time.Hour+5*time.Minute || refusals > 60 {
+				t.Errorf("with room for %d for an hour, 20 copies of 3 h took %v, and %d calls were refused", left, took, refusals)
+			}
+		})
+	}
+}
+
+// AWS may answer that a lane is full when the run is cancelled already: it ends all the same, and says why nothing had begun.
+func TestALaneThatOthersFillEndsWithItsRun(t *testing.T) {
+	for _, answer := range []time.Duration{0, 2 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, cancel)
+			said := errors.New("ResourceLimitExceeded")
+			w := &world{refuses: func(j *stepRun) error {
+				if j.head.Queue == "" {
+					return nil
+				}
+				time.Sleep(answer)
+				return quotaExceeded{said: said}
+			}}
+			var steps []plan.Step
+			for i := range 3 {
+				one := newTask(fmt.Sprint(i), time.Hour)
+				one.Queue = "copy/a"
+				steps = append(steps, one)
+			}
+			closing := newTask("closing", time.Second)
+			closing.RunsAfter = []plan.StepID{"0", "1", "2"}
+			notes := 0
+			done := w.run(ctx, append(steps, closing), func(e plan.Event) {
+				if e.Kind == plan.Noted {
+					notes++
+				}
+			})
+			if len(done) != 4 || done["closing"].Err != nil || notes != 1 || !errors.Is(done["0"].Err, said) && !errors.Is(done["1"].Err, said) && !errors.Is(done["2"].Err, said) {
+				t.Errorf("%d notes, %+v", notes, done)
+			}
+		})
+	}
+}
+
+func TestAFailedBranchSkipsWhatNeedsItAndNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failing, other := plan.Location{Account: "1", Region: "r"}, plan.Location{Account: "2", Region: "r"}
+		place := func(one *task, at plan.Location) *task { one.Destination = at; return one }
+		withdraw := newTask("withdraw", time.Second, "share")
+		withdraw.RunsAfter = []plan.StepID{"copy1", "copy2"}
+		steps := []plan.Step{
+			newTask("share", time.Second),
+			place(newTask("copy1", time.Minute, "share"), failing),
+			place(newTask("copy2", 2*time.Minute, "share"), other),
+			place(newTask("second1", time.Minute, "copy2"), failing), // needs nothing that failed, but is of no use any more
+			place(newTask("register1", time.Second, "copy1"), failing),
+			place(newTask("register2", time.Second, "copy2"), other),
+			withdraw,
+		}
+		var events []string
+		done := (&world{fails: map[plan.StepID]bool{"copy1": true}}).run(t.Context(), steps, func(e plan.Event) {
+			if e.Kind != plan.Begun {
+				events = append(events, string(e.Kind)+" "+string(e.Step))
+			}
+		})
+		want := map[plan.StepID]error{"copy1": errTest, "second1": errSkipped, "register1": errSkipped}
+		for _, s := range steps {
+			id := s.Meta().ID
+			if !errors.Is(done[id].Err, want[id]) || want[id] == nil && done[id].Err != nil {
+				t.Errorf("%s: %v, want %v", id, done[id].Err, want[id])
+			}
+		}
+		if len(events) != len(steps) {
+			t.Errorf("each step is told of once, at its end: %v", events)
+		}
+	})
+}
+
+func TestACancelBeginsNothingButClosingSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stopped := errors.New("stopped")
+		time.AfterFunc(90*time.Second, func() { cancel(stopped) })
+		withdraw := newTask("withdraw", 10*time.Second)
+		withdraw.RunsAfter = []plan.StepID{"second"}
+		steps := []plan.Step{
+			newTask("first", time.Minute), newTask("second", time.Hour, "first"), newTask("third", time.Hour, "second"), withdraw,
+		}
+		begun := time.Now()
+		done := (&world{}).run(ctx, steps, nil)
+		if done["first"].Err != nil || !errors.Is(done["second"].Err, stopped) || !errors.Is(done["third"].Err, errSkipped) || done["withdraw"].Err != nil {
+			t.Errorf("first %v, second %v, third %v, withdraw %v", done["first"].Err, done["second"].Err, done["third"].Err, done["withdraw"].Err)
+		}
+		if took := time.Since(begun); took != 100*time.Second {
+			t.Errorf("took %v, want the cancel's 90 s and the closing step's 10 s", took)
+		}
+	})
+}
+
+func TestAfterACancelClosingStepsHaveATimeOfTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		withdraw := newTask("withdraw", time.Hour)
+		withdraw.RunsAfter = []plan.StepID{"copy"}
+		begun := time.Now()
+		done := (&world{}).run(ctx, []plan.Step{newTask("copy", time.Hour), withdraw}, nil)
+		if done["withdraw"].Err == nil || time.Since(begun) != time.Minute {
+			t.Errorf("withdraw ended with %v after %v, want it cut off after a minute", done["withdraw"].Err, time.Since(begun))
+		}
+	})
+}
+
+func TestAStepThatComesBackHoldsNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var steps []plan.Step
+		for i := range 3 * callsAtOnce {
+			steps = append(steps, newTask(fmt.Sprint(i), 0))
+		}
+		begun := time.Now()
+		w := &world{refuses: func(j *stepRun) error {
+			if time.Since(begun) < time.Minute {
+				return retryAfter{time.Minute}
+			}
+			return nil
+		}}
+		w.run(t.Context(), steps, nil)
+		if took := time.Since(begun); took != time.Minute {
+			t.Errorf("took %v, want a minute", took)
+		}
+	})
+}
+
+func TestTheLimitIsReadOutOfTheText(t *testing.T) {
+	text := "ResourceLimitExceeded: Too many snapshot copies in progress. The limit is 5 for this destination region." // 4.1.1
+	if got := limitOf(errors.New(text)); got != 5 {
+		t.Errorf("limit %d, want 5", got)
+	}
+	if got := limitOf(errors.New("ResourceLimitExceeded: too many")); got != 0 {
+		t.Errorf("limit %d, want none", got)
+	}
+}

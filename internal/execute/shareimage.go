@@ -1,0 +1,150 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// shareImage adds to who may launch an image, and reads it back; nothing that was there is taken away.
+func (t *transfer) shareImage(ctx context.Context, j *stepRun, s *plan.ShareImage) StepOutcome {
+	if err := guardAudience(s.With); err != nil {
+		return StepOutcome{Err: err}
+	}
+	id := j.id(s.Image)
+	if !j.memo.changed {
+		if s.Remember != nil {
+			if err := t.tag(ctx, s.Location, id, s.Remember); err != nil {
+				return StepOutcome{Err: err}
+			}
+		}
+		err := t.modifyLaunch(ctx, s.Location, id, &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)})
+		if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
+			return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		}
+		if err != nil {
+			return StepOutcome{Made: id, Err: err}
+		}
+		j.memo.changed = true
+	}
+	admitted, err := t.audience(ctx, s.Location, id)
+	missing := s.With.Without(admitted)
+	switch {
+	case err != nil || missing.Nobody():
+		return StepOutcome{Made: id, Err: err}
+	case j.patient(): // 4.4.2
+		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+	}
+	return StepOutcome{Made: id, Err: fmt.Errorf("AWS does not show that %s may launch %s", missing, id)}
+}
+
+func (t *transfer) proveImageShare(s *plan.ShareImage) proof {
+	in := &ec2.ModifyImageAttributeInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)),
+		LaunchPermission: &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)}}
+	return proofBy(t.pool.EC2(s.Location).ModifyImageAttribute, in, s, "ec2:ModifyImageAttribute")
+}
+
+// withdrawImageShare takes back what shareImage added, but for what a run has given for good meanwhile, and reads it back. A copy under way goes on.
+func (t *transfer) withdrawImageShare(ctx context.Context, j *stepRun, s *plan.UnshareImage) StepOutcome {
+	id := j.id(s.Image)
+	gone := plan.LaunchPermissions{Accounts: s.Accounts}
+	left := func(why string) []plan.RetainedResource {
+		return []plan.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: why}}
+	}
+	var err error
+	if s.Spares() && !gone.Nobody() {
+		gone = t.withoutRememberedOf(ctx, s.Location, id, gone)
+	}
+	if !gone.Nobody() {
+		if err := guardAudience(gone); err != nil {
+			return StepOutcome{Err: err}
+		}
+		err = t.modifyLaunch(ctx, s.Location, id, &ec2types.LaunchPermissionModifications{Remove: launchPermissions(gone)})
+	}
+	switch {
+	case awsclient.IsNotFound(err):
+		return StepOutcome{Made: id}
+	case err != nil:
+		return StepOutcome{Made: id, Err: err, Left: left(reason(err))}
+	}
+	admitted, err := t.audience(ctx, s.Location, id)
+	still := gone.Without(gone.Without(admitted))
+	switch {
+	case awsclient.IsNotFound(err):
+		return StepOutcome{Made: id}
+	case err != nil:
+		return StepOutcome{Made: id, Err: err, Left: left("withdrawn, but it could not be read back: " + reason(err))}
+	case !still.Nobody() && j.patient(): // 4.4.2
+		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+	case !still.Nobody():
+		return StepOutcome{Made: id, Left: left("withdrawn, and still shown for " + strings.Join(still.Accounts, ", "))}
+	case s.Forget:
+		return StepOutcome{Made: id, Err: t.forgetImage(ctx, s.Location, id, admitted)}
+	}
+	return StepOutcome{Made: id}
+}
+
+// withoutRememberedOf is an audience but for the accounts that an image's tags remember. A look that fails spares nobody: no share may stay for it.
+func (t *transfer) withoutRememberedOf(ctx context.Context, at plan.Location, id string, a plan.LaunchPermissions) plan.LaunchPermissions {
+	image, err := t.image(ctx, at, id)
+	if err != nil || image == nil {
+		return a
+	}
+	before, _ := origin.Remembered(tagsOf(image.Tags))
+	return a.Without(plan.LaunchPermissions{Accounts: before})
+}
+
+// forgetImage takes the tags away that remember which accounts might launch an image before we shared it, unless another may launch it now: another
+// run has let it, and needs the memory.
+func (t *transfer) forgetImage(ctx context.Context, at plan.Location, id string, admitted plan.LaunchPermissions) error {
+	image, err := t.image(ctx, at, id)
+	if err != nil || image == nil {
+		return err
+	}
+	tags := tagsOf(image.Tags)
+	before, known := origin.Remembered(tags)
+	if !known || len(admitted.Without(plan.LaunchPermissions{Accounts: before}).Accounts) > 0 {
+		return nil
+	}
+	return t.untag(ctx, at, id, origin.RememberKeys(tags)...)
+}
+
+// audience is who may launch an image of the account's own.
+func (t *transfer) audience(ctx context.Context, at plan.Location, id string) (plan.LaunchPermissions, error) {
+	out, err := t.pool.EC2(at).DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: aws.String(id), Attribute: ec2types.ImageAttributeNameLaunchPermission})
+	if err != nil {
+		return plan.LaunchPermissions{}, err
+	}
+	return plan.AudienceOf(out.LaunchPermissions), nil
+}
+
+// modifyLaunch changes one attribute with one verb, as AWS wants it (2.2.10).
+func (t *transfer) modifyLaunch(ctx context.Context, at plan.Location, id string, change *ec2types.LaunchPermissionModifications) error {
+	_, err := t.pool.EC2(at).ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: aws.String(id), LaunchPermission: change})
+	return err
+}
+
+func launchPermissions(a plan.LaunchPermissions) []ec2types.LaunchPermission {
+	var list []ec2types.LaunchPermission
+	for _, account := range a.Accounts {
+		list = append(list, ec2types.LaunchPermission{UserId: aws.String(account)})
+	}
+	for _, arn := range a.Organizations {
+		list = append(list, ec2types.LaunchPermission{OrganizationArn: aws.String(arn)})
+	}
+	for _, arn := range a.Units {
+		list = append(list, ec2types.LaunchPermission{OrganizationalUnitArn: aws.String(arn)})
+	}
+	return list
+}

@@ -1,0 +1,246 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// admit writes the policies of the source's keys: they admit friends, and targets unless the request lets them in by grants.
+func (h *house) admit() {
+	h.t.Helper()
+	admitted := slices.Clone(h.friends)
+	if h.request().SourceKeyAccess != plan.ByGrant {
+		admitted = append(admitted, h.targets...)
+	}
+	policy := sourceKeyPolicy(partition(h.home), admitted)
+	for _, region := range slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), h.home)))) {
+		client := kms.NewFromConfig(h.Config(source, region))
+		key, err := client.DescribeKey(h.t.Context(), &kms.DescribeKeyInput{KeyId: aws.String(sourceAlias)})
+		h.must(err)
+		_, err = client.PutKeyPolicy(h.t.Context(), &kms.PutKeyPolicyInput{KeyId: key.KeyMetadata.KeyId, Policy: &policy})
+		h.must(err)
+	}
+}
+
+func byGrant(req *plan.Request) { req.SourceKeyAccess = plan.ByGrant }
+
+// closed is a world whose source keys admit nobody else.
+func closed(t *testing.T, volumes []volume, targets, regions []string) *house {
+	h := build(t, volumes, targets, regions)
+	h.with = byGrant
+	h.admit()
+	return h
+}
+
+// temporary are the grants that runs have made on the source's key for the time of copies.
+func (h *house) temporary(region string) []kmstypes.GrantListEntry {
+	h.t.Helper()
+	return slices.DeleteFunc(h.grants(source, region, sourceAlias), func(g kmstypes.GrantListEntry) bool {
+		return !strings.HasPrefix(aws.ToString(g.Name), "encrypted-ami/")
+	})
+}
+
+// Copies that a target may not make without it, each with a grant for its role alone and no longer than they take.
+func TestAGrantLetsATargetCopyAndIsGoneAfterwards_3_2_6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := closed(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away})
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, h.request())
+		seen := map[string]kmstypes.GrantListEntry{}
+		result := execute.Run(t.Context(), pool, p, options(h.request()), func(e plan.Event) {
+			if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "copy/") {
+				for _, g := range append(h.temporary(home), h.temporary(away)...) {
+					seen[*g.GrantId] = g
+				}
+			}
+		})
+		h.complete(result)
+		h.unshared()
+		if left := append(h.temporary(home), h.temporary(away)...); len(left) > 0 {
+			t.Errorf("grants stay: %+v", left)
+		}
+		if len(seen) != 4 {
+			t.Errorf("%d grants, want one for each account on the key of each Region", len(seen))
+		}
+		for _, g := range seen {
+			account := strings.Split(*g.Name, "/")[2]
+			if *g.Name != "encrypted-ami/"+h.images[0].ImageID+"/"+account+"/run-1" || *g.GranteePrincipal != "arn:aws:iam::"+account+":role/"+roleName ||
+				*g.RetiringPrincipal != "arn:aws:iam::"+source+":user/builder" || !slices.Equal(g.Operations, []kmstypes.GrantOperation{"CreateGrant", "Decrypt", "DescribeKey", "ReEncryptFrom"}) {
+				t.Errorf("grant %+v", g)
+			}
+		}
+	})
+}
+
+// Straight across account and Region the key is asked for where it is, not where the copy is made.
+func TestAGrantIsAwaitedInTheKeysRegion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := closed(t, mixed[1:2], []string{"222222222222"}, []string{away})
+		h.with = func(req *plan.Request) {
+			byGrant(req)
+			req.KMSKeyID, req.RegionKMSKeyIDs = "", map[string]string{home: sourceAlias}
+		}
+		_, result := h.run(t.Context(), h.request())
+		h.complete(result)
+		asked := h.Records().Calls("kms:DescribeKey").By("222222222222")
+		if !slices.ContainsFunc(asked, func(r awssim.Record) bool { return r.Region == home && r.Outcome == "" }) {
+			t.Errorf("the target asked %+v", asked)
+		}
+	})
+}
+
+func TestWithoutItsGrantATargetCannotCopy_1_8_4(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := closed(t, mixed[1:2], []string{"222222222222"}, []string{home})
+		req := h.request()
+		req.SourceKeyAccess = plan.ByPolicy
+		_, result := h.run(t.Context(), req)
+		if len(result.Images) > 0 || len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" {
+			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
+		}
+	})
+}
+
+// What KMS grants may take minutes to be seen: the copy waits for it. After five minutes it is a refusal, and the grant goes.
+func TestAGrantIsWaitedForUntilItWorks_4_4_4(t *testing.T) {
+	for _, late := range []time.Duration{4 * time.Minute, 7 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			h := closed(t, mixed[1:2], []string{"222222222222"}, []string{home})
+			pool := h.pool(t.Context(), h.World)
+			p := h.decide(t.Context(), pool, h.request())
+			h.forbid("222222222222", "kms:DescribeKey")
+			time.AfterFunc(late, func() { h.forgive("222222222222") })
+			begun := time.Now()
+			result := execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+			if late < 5*time.Minute {
+				h.complete(result)
+				if n := h.calls("ec2:CopySnapshot"); n != 1 || time.Since(begun) < late {
+					t.Errorf("%d copies, the first before the key could be used", n)
+				}
+				return
+			}
+			if len(result.Findings) != 1 || result.Findings[0].Operation != "kms:DescribeKey" || len(result.Images) > 0 || h.calls("ec2:CopySnapshot") > 0 {
+				t.Errorf("findings %+v", result.Findings)
+			}
+			if left := h.temporary(home); len(left) > 0 || len(result.Left) > 0 {
+				t.Errorf("grants stay: %+v; told: %+v", left, result.Left)
+			}
+			time.Sleep(late)
+		})
+	}
+}
+
+// Whatever a run comes to, its grants end with it; one that cannot be ended is listed.
+func TestGrantsEndInEveryOutcome(t *testing.T) {
+	for name, spoil := range map[string]func(h *house, cancel context.CancelCauseFunc){
+		"a copy is refused": func(h *house, _ context.CancelCauseFunc) { h.forbid("222222222222", "ec2:CopySnapshot") },
+		"cancelled": func(h *house, cancel context.CancelCauseFunc) {
+			time.AfterFunc(100*time.Second, func() { cancel(errors.New("stopped by hand")) })
+		},
+		"cancelled while it is made": func(h *house, cancel context.CancelCauseFunc) {
+			time.AfterFunc(100*time.Millisecond, func() { cancel(errors.New("stopped by hand")) })
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := closed(t, mixed, []string{"222222222222"}, []string{home})
+			ctx, cancel := context.WithCancelCause(t.Context())
+			pool := h.pool(ctx, h.World)
+			p := h.decide(ctx, pool, h.request())
+			spoil(h, cancel)
+			result := execute.Run(ctx, pool, p, options(h.request()), func(plan.Event) {})
+			if left := h.temporary(home); len(left) > 0 {
+				t.Errorf("%s: grants stay: %+v", name, left)
+			}
+			if len(result.Images) > 0 || slices.ContainsFunc(result.Left, func(l plan.RetainedResource) bool { return l.Kind == "grant" }) {
+				t.Errorf("%s: images %+v, left behind: %+v", name, result.Images, result.Left)
+			}
+			time.Sleep(10 * time.Minute)
+		})
+	}
+}
+
+// A run for other accounts may still copy with its grants: another leaves them alone for a day.
+func TestGrantsForOtherDestinationsAreTheirRunsToEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := closed(t, mixed[:1], []string{"222222222222", "333333333333"}, []string{home})
+		pool := h.pool(t.Context(), h.World)
+		only := func(account string) plan.Request {
+			req := h.request()
+			req.Targets[0].AccountIDs, req.Build.RunID = []string{account}, "run-"+account
+			return req
+		}
+		first := make(chan plan.Result, 1)
+		p := h.decide(t.Context(), pool, only("222222222222"))
+		go func() { first <- execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {}) }()
+		time.Sleep(20 * time.Second) // it stages, and its grant stands
+		facts, err := discover.Look(t.Context(), pool, only("333333333333"))
+		h.must(err)
+		if len(h.temporary(home)) != 1 {
+			t.Fatalf("grants %+v", h.temporary(home))
+		}
+		for age, want := range map[time.Duration]int{0: 0, 25 * time.Hour: 1} {
+			facts.At = time.Now().Add(age)
+			revoked := 0
+			for _, s := range plan.Clean(only("333333333333"), facts).Steps {
+				if _, is := s.(*plan.RevokeGrant); is {
+					revoked++
+				}
+			}
+			if revoked != want {
+				t.Errorf("after %v %d grants are revoked", age, revoked)
+			}
+		}
+		_, second := h.run(t.Context(), only("333333333333"))
+		for _, result := range []plan.Result{<-first, second} {
+			if len(result.Images) != 1 || len(result.Findings) > 0 {
+				t.Errorf("%+v", result.Findings)
+			}
+		}
+		if left := h.temporary(home); len(left) > 0 {
+			t.Errorf("grants stay: %+v", left)
+		}
+	})
+}
+
+// Whom an admitted account lets in stays admitted: it is told, with the call that ends it.
+func TestWhomAnAdmittedAccountLetsInIsTold_3_2_6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := closed(t, mixed[1:2], []string{"222222222222", "333333333333"}, []string{home})
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, h.request())
+		child := ""
+		result := execute.Run(t.Context(), pool, p, options(h.request()), func(e plan.Event) {
+			if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "copy/222222222222") {
+				key := h.temporary(home)[0].KeyId
+				made, err := pool.KMS(plan.Location{Account: "222222222222", Region: home}).CreateGrant(t.Context(), &kms.CreateGrantInput{
+					KeyId: key, GranteePrincipal: aws.String("arn:aws:iam::333333333333:root"), Operations: []kmstypes.GrantOperation{"Decrypt"}})
+				h.must(err)
+				child = *made.GrantId
+			}
+		})
+		if len(result.Images) != 2 || len(result.Findings) != 1 {
+			t.Fatalf("images %+v, findings %+v", result.Images, result.Findings)
+		}
+		f := result.Findings[0]
+		if f.Level != plan.Warning || f.Principal != "arn:aws:iam::333333333333:root" || !strings.Contains(f.Summary, "222222222222") || !strings.Contains(f.Remediation, child) {
+			t.Errorf("finding %+v", f)
+		}
+	})
+}

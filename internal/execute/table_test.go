@@ -1,0 +1,206 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
+)
+
+// acts are the calls of a run that make or change something, counted by account, Region and action.
+func acts(records awssim.Records) map[string]int {
+	counts := map[string]int{}
+	for _, r := range records {
+		service, name, _ := strings.Cut(r.Action, ":")
+		looks := strings.HasPrefix(name, "Describe") || strings.HasPrefix(name, "Get") || strings.HasPrefix(name, "List")
+		if !looks && !r.DryRun && service != "sts" {
+			counts[fmt.Sprintf("%s %s %s", r.Account, r.Region, r.Action)]++
+		}
+	}
+	return counts
+}
+
+// beyond is what a run takes beyond another, line by line.
+func beyond(counts, plain map[string]int) string {
+	var text strings.Builder
+	all := maps.Clone(counts)
+	maps.Copy(all, plain)
+	for _, what := range slices.Sorted(maps.Keys(all)) {
+		if n := counts[what] - plain[what]; n != 0 {
+			fmt.Fprintf(&text, "  %+d %s\n", n, what)
+		}
+	}
+	return text.String()
+}
+
+// features are what a template may ask for besides copies.
+var features = []struct {
+	name string
+	with func(*plan.Request)
+}{
+	{"share", func(r *plan.Request) { r.Shares = []plan.Share{{Name: "friends", AccountIDs: []string{friend}}} }},
+	{"share, grant", func(r *plan.Request) {
+		r.Shares = []plan.Share{{Name: "friends", AccountIDs: []string{friend}, Grants: []plan.Grant{{Grantee: "arn:aws:iam::" + friend + ":role/" + roleName}}, Roles: []plan.Role{{RoleName: roleName, ExternalID: "golden"}}}}
+	}},
+	{"grant", func(r *plan.Request) {
+		r.Targets[0].Grants = []plan.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
+	}},
+	{"source_key_access = grant", byGrant},
+	{"ssm_parameter", func(r *plan.Request) { r.Targets[0].Parameters = []plan.Parameter{named} }},
+	{"ssm_parameter, SecureString", func(r *plan.Request) { r.Targets[0].Parameters = []plan.Parameter{hidden} }},
+	{"launch_template", func(r *plan.Request) { r.Targets[0].Templates = []plan.LaunchTemplate{web} }},
+	{"launch_template, set_default", func(r *plan.Request) { r.Targets[0].Templates = []plan.LaunchTemplate{webDefault} }},
+	{"publish = all, ssm_parameter", func(r *plan.Request) { r.PublishAll, r.Targets[0].Parameters = true, []plan.Parameter{named} }},
+	{"launch_check", func(r *plan.Request) { r.Targets[0].LaunchCheck = &plan.LaunchCheck{InstanceType: "t4g.micro"} }},
+	{"deprecate_after", func(r *plan.Request) { r.Targets[0].Lifecycle.DeprecateAfter = 24 * time.Hour }},
+	{"deregistration_protection", func(r *plan.Request) { r.Targets[0].Lifecycle.Protection = &plan.Protection{} }},
+	{"ami_users", func(r *plan.Request) { r.Targets[0].Lifecycle.Users.Accounts = []string{friend} }},
+	{"tags, snapshot_tags, snapshot_copy_duration_minutes", func(r *plan.Request) {
+		r.Targets[0].Tags, r.Targets[0].SnapshotTags, r.Targets[0].CopyMinutes = map[string]plan.Text{"Team": "web"}, map[string]plan.Text{"Team": "web"}, 30
+	}},
+	{"force_deregister", func(r *plan.Request) {
+		r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "taken", true
+	}},
+	{"canary", func(r *plan.Request) { r.Canary = aws.Bool(true) }},
+	{"revoke_shares = false", func(r *plan.Request) { r.KeepShares = true }},
+	{"keep_staged", func(r *plan.Request) { r.KeepStaged = true }},
+}
+
+// What each method takes of calls, and each feature beyond that, for one account and for many, in the image's own Region and in another.
+func TestTheCallsOfEveryFeatureByEveryMethod(t *testing.T) {
+	var text strings.Builder
+	many := []string{"222222222222", "333333333333", "444444444444"}
+	for _, of := range []struct {
+		name    string
+		volumes []volume
+	}{{"under the key", []volume{{8, sourceAlias}, {20, sourceAlias}}}, {"under aws/ebs", []volume{{8, "alias/aws/ebs"}, {20, "alias/aws/ebs"}}}} {
+		for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+			for _, accounts := range [][]string{many[:1], many} {
+				for _, region := range []string{home, away} {
+					called := func(with func(*plan.Request)) (counts map[string]int) {
+						synctest.Test(t, func(t *testing.T) {
+							h := build(t, of.volumes, accounts, []string{region})
+							h.furnished()
+							h.befriend(func(r *plan.Request) {
+								r.Targets[0].Method = method
+								with(r)
+							})
+							h.admit()
+							begun := len(h.Records())
+							if _, result := h.run(t.Context(), h.request()); len(result.Images) != len(accounts) || len(result.Findings) > 0 {
+								t.Errorf("%s, %s, %v: %d images, %+v", of.name, method, accounts, len(result.Images), result.Findings)
+							}
+							counts = acts(h.Records()[begun:])
+						})
+						return counts
+					}
+					plain := called(func(*plan.Request) {})
+					fmt.Fprintf(&text, "%s, method %s, %d accounts, %s\n%s", of.name, method, len(accounts), region, beyond(plain, nil))
+					for _, feature := range features {
+						fmt.Fprintf(&text, " %s\n%s", feature.name, beyond(called(feature.with), plain))
+					}
+				}
+			}
+		}
+	}
+	golden.Equal(t, "testdata/calls.golden", text.String())
+}
+
+// furnished gives every target what features ask for: a launch template, and an image under the name "taken"; and a friend its role.
+func (h *house) furnished() {
+	h.t.Helper()
+	h.role(h.t.Context(), iam.NewFromConfig(h.Config(friend, home)))
+	for _, account := range h.targets {
+		for _, region := range h.regions {
+			h.template(account, region, "web")
+			h.occupy(account, region, "taken")
+		}
+	}
+}
+
+// goods are an image and its snapshot that a vendor lets the source account use.
+type goods struct{ image, snapshot string }
+
+// vendors makes an image of data that is billed as a product. Only a vendor can name products (2.3.3).
+func (h *house) vendors(name, product string) goods {
+	h.t.Helper()
+	maker := h.ec2(vendor, home)
+	snapshot := h.snapshot(vendor, home, 8)
+	wait(h)
+	_, err := maker.ModifySnapshotAttribute(h.t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: &snapshot, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+		CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: []ec2types.CreateVolumePermission{{UserId: aws.String(source)}}}})
+	h.must(err)
+	return goods{h.billed(name, product, snapshot), snapshot}
+}
+
+const vendor = "801119661308"
+
+// billed registers a vendor's snapshot as a product, for the source account; the snapshot says from now on that it is that.
+func (h *house) billed(name, product, snapshot string) string {
+	h.t.Helper()
+	maker := h.ec2(vendor, home)
+	made, err := maker.RegisterImage(h.t.Context(), &ec2.RegisterImageInput{Name: aws.String(name), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"), BillingProducts: []string{product},
+		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &snapshot}}}})
+	h.must(err)
+	_, err = maker.ModifyImageAttribute(h.t.Context(), &ec2.ModifyImageAttributeInput{ImageId: made.ImageId, LaunchPermission: &ec2types.LaunchPermissionModifications{Add: []ec2types.LaunchPermission{{UserId: aws.String(source)}}}})
+	h.must(err)
+	return aws.ToString(made.ImageId)
+}
+
+// bought makes the image that is handed on one that is billed as a product: registered by its vendor, copied by the source account. The
+// vendor may have registered its snapshot as other products afterwards.
+func (h *house) bought(product string, afterwards ...string) {
+	h.t.Helper()
+	of := h.vendors("vendor "+product, product)
+	for _, other := range afterwards {
+		h.billed("vendor "+other, other, of.snapshot)
+	}
+	h.images[0].ImageID = h.copied(of.image, "golden "+product, sourceAlias)
+}
+
+// copied is the source account's own copy of an image, under a key.
+func (h *house) copied(image, name, key string) string {
+	h.t.Helper()
+	own, err := h.ec2(source, home).CopyImage(h.t.Context(), &ec2.CopyImageInput{Name: &name, SourceImageId: &image, SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: &key})
+	h.must(err)
+	wait(h)
+	return aws.ToString(own.ImageId)
+}
+
+// wait lets what was begun end.
+func wait(h *house) { h.t.Helper(); time.Sleep(time.Hour) }
+
+// Windows, RHEL and SUSE reach other accounts as what they are billed as: by a copy of the image where nothing else is said, and by snapshots as well.
+func TestBilledPlatformsAreBroughtOver(t *testing.T) {
+	for _, product := range []string{"bp-0002", "bp-0010", "bp-000g"} {
+		for _, method := range []plan.Method{plan.Auto, plan.BySnapshot} {
+			t.Run(product+" "+string(method), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := build(t, mixed[:1], []string{"222222222222"}, []string{away})
+					h.bought(product)
+					h.with = func(r *plan.Request) { r.Targets[0].Method = method }
+					p, result := h.run(t.Context(), h.request())
+					if want := map[plan.Method]plan.Method{plan.Auto: plan.ByImage, plan.BySnapshot: plan.BySnapshot}[method]; p.Destinations[0].Method != want {
+						t.Errorf("by %s, want %s", p.Destinations[0].Method, want)
+					}
+					h.complete(result)
+				})
+			})
+		}
+	}
+}

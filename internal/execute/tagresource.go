@@ -1,0 +1,96 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+func (t *transfer) tagResource(ctx context.Context, j *stepRun, s *plan.TagResource) StepOutcome {
+	id := j.id(s.Resource)
+	err := t.tag(ctx, s.Location, id, s.Tags)
+	if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
+		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+	}
+	if s.Tags[origin.SealedID] != "" {
+		t.unsealed(ctx, j, id, err)
+		return StepOutcome{Made: id, Unsealed: j.memo.refused}
+	}
+	return StepOutcome{Made: id, Err: err}
+}
+
+// seal gives what a step has made its second seal, over its id. A refusal does not undo what is done, but is told: without the seal
+// the thing is never published, and taken over by a later run only if it is alone.
+func (t *transfer) seal(ctx context.Context, j *stepRun, at plan.Location, key origin.Key, tags map[string]string) error {
+	if key == nil || j.memo.sealed {
+		return nil
+	}
+	lasting, release := grace(ctx)
+	defer release()
+	id := j.memo.made
+	err := t.tag(lasting, at, id, map[string]string{origin.SealedID: key.SealID(id, tags[origin.Sealed])})
+	if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
+		return retryAfter{backoff(j.memo.looks)}
+	}
+	j.memo.sealed = true
+	t.unsealed(ctx, j, id, err)
+	return nil
+}
+
+// unsealed tells that a thing could not get its second seal; nil: it has got it.
+func (t *transfer) unsealed(ctx context.Context, j *stepRun, id string, err error) {
+	if f := explain(ctx, t.pool, "", j.step, err); f != nil {
+		j.memo.refused = true
+		f.Level, f.Resource, f.Summary = plan.Warning, id, "the second seal could not be put on "+id
+		j.memo.notes = append(j.memo.notes, *f)
+	}
+}
+
+func (t *transfer) tag(ctx context.Context, at plan.Location, id string, tags map[string]string) error {
+	_, err := t.pool.EC2(at).CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tagList(tags)})
+	return err
+}
+
+func (t *transfer) untag(ctx context.Context, at plan.Location, id string, keys ...string) error {
+	list := make([]ec2types.Tag, len(keys))
+	for i, key := range keys {
+		list[i].Key = aws.String(key)
+	}
+	_, err := t.pool.EC2(at).DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{id}, Tags: list})
+	return err
+}
+
+func tagsOf(list []ec2types.Tag) map[string]string {
+	tags := make(map[string]string, len(list))
+	for _, tag := range list {
+		tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
+	}
+	return tags
+}
+
+// tagged are the tags that a thing gets in the call that makes it (9.4).
+func tagged(kind ec2types.ResourceType, tags map[string]string) []ec2types.TagSpecification {
+	if len(tags) == 0 {
+		return nil
+	}
+	return []ec2types.TagSpecification{{ResourceType: kind, Tags: tagList(tags)}}
+}
+
+func tagList(tags map[string]string) []ec2types.Tag {
+	list := make([]ec2types.Tag, 0, len(tags))
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, ec2types.Tag{Key: aws.String(key), Value: aws.String(tags[key])})
+	}
+	return list
+}

@@ -1,0 +1,86 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// lostLaunch is how long an instance is looked for whose id never came: its launch was cut off.
+const lostLaunch = time.Minute
+
+// terminateInstance ends an instance. That it has ended or is gone already is what was wanted; what is shutting down comes back never.
+func (t *transfer) terminateInstance(ctx context.Context, j *stepRun, s *plan.TerminateInstance) StepOutcome {
+	id := j.id(s.Instance)
+	if id == "" {
+		launched := j.ended[s.Instance.From]
+		if launched.Err == nil || errors.Is(launched.Err, errSkipped) || !awsclient.IsOutcomeUnknown(launched.Err) {
+			return StepOutcome{}
+		}
+		var err error
+		if id, err = t.lostInstance(ctx, j, s); err != nil || id == "" {
+			return StepOutcome{Err: err}
+		}
+	}
+	if s.Awaited {
+		if awaited, err := t.awaited(ctx, j, s.Location, id); err != nil || awaited {
+			return StepOutcome{Err: cmp.Or(err, error(retryAfter{launchLook}))}
+		}
+	}
+	_, err := t.pool.EC2(s.Location).TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
+	switch {
+	case awsclient.IsNotFound(err) && j.ended[s.Instance.From].Err != nil && j.patient(): // launched just now (4.4.1)
+		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+	case err == nil, awsclient.IsNotFound(err):
+		return StepOutcome{Made: id}
+	}
+	return StepOutcome{Made: id, Err: err, Left: []plan.RetainedResource{{At: s.Location, Kind: "instance", Resource: id, Why: err.Error()}}}
+}
+
+// awaited reports an instance that another run may be waiting for: it starts, or that it runs may not have been seen yet.
+func (t *transfer) awaited(ctx context.Context, j *stepRun, at plan.Location, id string) (bool, error) {
+	seen, err := t.instance(ctx, at, id)
+	if err != nil || seen == nil {
+		return false, err
+	}
+	switch seen.State.Name {
+	case ec2types.InstanceStateNamePending:
+		return time.Since(aws.ToTime(seen.LaunchTime)) < launchPatience, nil
+	case ec2types.InstanceStateNameRunning:
+		return j.doubtful(), nil
+	}
+	return false, nil
+}
+
+// lostInstance looks for an instance by the tags of its launch: only with the first seal right, and only when it is alone.
+func (t *transfer) lostInstance(ctx context.Context, j *stepRun, s *plan.TerminateInstance) (string, error) {
+	seen, err := t.instances(ctx, s.Location, origins(s.Tags)...)
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for _, i := range seen {
+		if i.State.Name != ec2types.InstanceStateNameTerminated && unsealed(i.Tags) {
+			found = append(found, aws.ToString(i.InstanceId))
+		}
+	}
+	if j.memo.missing.IsZero() {
+		j.memo.missing = time.Now()
+	}
+	if len(found) == 0 && time.Since(j.memo.missing) < lostLaunch {
+		j.memo.looks++
+		return "", retryAfter{backoff(j.memo.looks)}
+	}
+	return j.adopt(s.Location, "instance", s.Tags, found), nil
+}

@@ -1,0 +1,47 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Three hundred accounts at once, each with a grant on the source's key for the time of its copies and one that stays: AWS is asked no faster than it
+// answers.
+func TestThreeHundredTargetsAreHardlyEverThrottled_3_2_9_4_2(t *testing.T) {
+	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		t.Run(string(method), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var accounts []string
+				for i := range 300 {
+					accounts = append(accounts, fmt.Sprint(200000000000+i))
+				}
+				h := build(t, mixed[:2], accounts, []string{home})
+				h.with = func(req *plan.Request) {
+					byGrant(req)
+					req.Targets[0].Method = method
+					req.Targets[0].Grants = []plan.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
+				}
+				built := len(h.Records())
+				_, result := h.run(t.Context(), h.request())
+				throttled := map[string]int{}
+				for _, r := range h.Records()[built:] {
+					if r.Outcome == "RequestLimitExceeded" || r.Outcome == "ThrottlingException" || r.Outcome == "Throttling" { // 4.2.1, 3.7
+						throttled[r.Action]++
+					}
+				}
+				h.complete(result)
+				for action, n := range throttled {
+					if n > 3 { // a call and its token meet AWS a little later
+						t.Errorf("%d calls of %s were throttled", n, action)
+					}
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,247 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Ten volumes that take some 450 MiB a second each: AWS moves four of them at once within their time. More would be slower, or refused.
+func TestTimeBasedCopiesKeepTheirTimeAndTheQuota_4_8_2(t *testing.T) {
+	for _, region := range []string{home, away} {
+		synctest.Test(t, func(t *testing.T) {
+			var copies []awssim.Copied
+			volumes := slices.Repeat(sized(400), 10)
+			h := build(t, volumes, []string{target}, []string{region}, awssim.WithCopyTimes(func(c awssim.Copied) { copies = append(copies, c) }))
+			h.with = hurried
+			begun := time.Now()
+			p, result := h.run(t.Context(), h.request())
+			h.complete(result)
+			if refused := len(h.Records().Calls("ec2:CopySnapshot")) - len(volumes); refused != 0 {
+				t.Errorf("%s: %d calls too many", region, refused)
+			}
+			h.promises(copies, target)
+			if usd := p.Estimate.USDTimed; math.Abs(usd-4000*0.020) > 0.01 {
+				t.Errorf("%s: the time costs $%.2f", region, usd)
+			}
+			if took := time.Since(begun); p.Estimate.Takes < 30*time.Minute || took > 3*15*time.Minute+5*time.Minute {
+				t.Errorf("%s: expected were %v, it took %v", region, p.Estimate.Takes, took)
+			}
+		})
+	}
+}
+
+// A time that is too short for a volume is told once for its target, with the one that is not.
+func TestATimeThatIsTooShortIsToldOnce_4_8_2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, []volume{{8, sourceAlias}, {500, sourceAlias}}, []string{"222222222222", "333333333333"}, []string{home})
+		for minutes, next := range map[int]string{15: "set 30", 30: ""} {
+			req := h.request()
+			req.Targets[0].CopyMinutes = minutes
+			p := h.decide(t.Context(), h.pool(t.Context(), h.World), req)
+			found := slices.DeleteFunc(p.Findings, func(f plan.Finding) bool { return f.Reference != "4.8.2" })
+			if told := len(found) == 1; told != (next != "") || told && (found[0].Remediation != next || !strings.Contains(found[0].Detail, "18 minutes")) {
+				t.Errorf("%d minutes: %+v", minutes, found)
+			}
+		}
+	})
+}
+
+// hurry is the shortest time that AWS promises.
+const hurry = 15 * time.Minute
+
+// hurried lets the copies into the target take no longer.
+func hurried(req *plan.Request) { req.Targets[0].CopyMinutes = int(hurry / time.Minute) }
+
+// sized are volumes that need not be staged.
+func sized(gib ...int32) (all []volume) {
+	for _, size := range gib {
+		all = append(all, volume{size, sourceAlias})
+	}
+	return all
+}
+
+// refusedCopies counts the copies that AWS refused an account.
+func (h *house) refusedCopies(account string) (n int) {
+	for _, r := range h.Records().Calls("ec2:Copy*").By(account) {
+		if r.Outcome != "" && !r.DryRun && r.Fault == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// promises checks that AWS refused none of an account's copies, was never asked for more throughput than there is (4.8.2), and kept the time of each.
+func (h *house) promises(copies []awssim.Copied, account string) {
+	h.t.Helper()
+	if n := h.refusedCopies(account); n > 0 {
+		h.t.Errorf("%d copies were refused", n)
+	}
+	for _, one := range copies {
+		if one.Account != account {
+			continue
+		}
+		if took := one.Ends.Sub(one.Begun); took > hurry {
+			h.t.Errorf("%d GiB took %s", one.GiB, took)
+		}
+		all := 0.0
+		for _, other := range copies {
+			if other.Account == account && other.Region == one.Region && !other.Begun.After(one.Begun) && other.Ends.After(one.Begun) {
+				all += float64(other.GiB) * 1024 / hurry.Seconds()
+			}
+		}
+		if all > 2000 {
+			h.t.Errorf("at %s the copies ask for %.0f MiB a second", one.Begun, all)
+		}
+	}
+}
+
+// Copies of all sizes that are more than the throughput take turns, and all end when the plan says so.
+func TestCopiesInAHurryTakeTurns_4_8_2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var copies []awssim.Copied
+		h := build(t, sized(430, 300, 430, 20, 430, 200, 430, 430, 8, 100, 430, 430), []string{"222222222222", "333333333333"}, []string{home},
+			awssim.WithCopyTimes(func(c awssim.Copied) { copies = append(copies, c) }))
+		h.with = hurried
+		p, result := h.run(t.Context(), h.request())
+		h.complete(result)
+		for _, account := range h.targets {
+			h.promises(copies, account)
+		}
+		if took, planned := result.Ended.Sub(result.Begun), p.Estimate.Takes; planned < 2*hurry || took > planned*21/20 {
+			t.Errorf("the run took %s, planned were %s", took, planned)
+		}
+	})
+}
+
+// An image asks for the throughput of all its snapshots at once.
+func TestAnImageInAHurryIsCopiedInTime_4_8_2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var copies []awssim.Copied
+		h := build(t, sized(430, 430, 430, 430), []string{"222222222222"}, []string{home}, awssim.WithCopyTimes(func(c awssim.Copied) { copies = append(copies, c) }))
+		h.with = func(req *plan.Request) {
+			hurried(req)
+			req.Targets[0].Method = plan.ByImage
+		}
+		p, result := h.run(t.Context(), h.request())
+		h.complete(result)
+		h.promises(copies, "222222222222")
+		if took, planned := result.Ended.Sub(result.Begun), p.Estimate.Takes; took > planned*21/20 {
+			t.Errorf("the run took %s, planned were %s", took, planned)
+		}
+	})
+}
+
+// As soon as a copy ends early, the next one takes its turn: every copy is looked at, and not only the one that is expected to end last.
+func TestCopiesInAHurryThatEndEarlyMakeRoom_4_8_2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := ""
+		h := build(t, slices.Repeat(sized(430), 10), []string{"222222222222"}, []string{home}, awssim.WithSnapshotTime(func(job awssim.SnapshotJob) time.Duration {
+			if job.Account != source && slow == "" {
+				slow = job.SnapshotID // the first one
+			}
+			if job.SnapshotID == slow {
+				return hurry
+			}
+			return hurry / 3
+		}))
+		h.with = hurried
+		_, result := h.run(t.Context(), h.request())
+		h.complete(result)
+		if took := result.Ended.Sub(result.Begun); took > hurry+time.Minute {
+			t.Errorf("the run took %s", took)
+		}
+	})
+}
+
+// An account that copies one snapshot to two Regions has the second in time after the first, and the plan knows.
+func TestCopiesOfOneSnapshotInAHurryFollowEachOther_4_8_3(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, sized(100), []string{"222222222222"}, []string{away, "eu-west-1"})
+		h.with = func(req *plan.Request) {
+			hurried(req)
+			req.KMSKeyID, req.RegionKMSKeyIDs = "", map[string]string{home: sourceAlias} // none elsewhere: they copy straight across
+		}
+		p, result := h.run(t.Context(), h.request())
+		h.complete(result)
+		if took, planned := result.Ended.Sub(result.Begun), p.Estimate.Takes; planned < 2*hurry || took < planned || took > planned*21/20 {
+			t.Errorf("the run took %s, planned were %s", took, planned)
+		}
+	})
+}
+
+// What others have used up of an account's throughput is waited for, as every limit is.
+func TestCopiesInAHurryWaitWhereOthersHaveUsedUpTheThroughput_4_1_5(t *testing.T) {
+	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		t.Run(string(method), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := build(t, sized(100, 200), []string{"222222222222"}, []string{home})
+				h.with = func(req *plan.Request) {
+					hurried(req)
+					req.Targets[0].Method = method
+				}
+				pool := h.pool(t.Context(), h.World)
+				p := h.decide(t.Context(), pool, h.request())
+				h.uses("222222222222", 440, 440, 440, 440)
+				result := execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+				if n := h.refusedCopies("222222222222"); len(result.Images) != 1 || len(result.Findings) > 0 || n == 0 {
+					t.Errorf("%d images, findings %+v, %d refused copies", len(result.Images), result.Findings, n)
+				}
+			})
+		})
+	}
+}
+
+// uses lets others in an account copy snapshots of their own there in a hurry.
+func (h *house) uses(account string, gib ...int32) {
+	h.t.Helper()
+	client := h.ec2(account, home)
+	var sources []string
+	for _, size := range gib {
+		sources = append(sources, h.snapshot(account, home, size))
+	}
+	time.Sleep(2 * time.Hour)
+	for _, id := range sources {
+		_, err := client.CopySnapshot(h.t.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &id, CompletionDurationMinutes: aws.Int32(int32(hurry / time.Minute))})
+		h.must(err)
+	}
+}
+
+// A run that takes up copies in a hurry begins no other while they use up the throughput.
+func TestCopiesInAHurryThatAreTakenUpComeFirst_4_8_2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var copies []awssim.Copied
+		h := build(t, slices.Repeat(sized(240), 8), []string{"222222222222"}, []string{home}, awssim.WithCopyTimes(func(c awssim.Copied) { copies = append(copies, c) }))
+		h.with = func(req *plan.Request) {
+			hurried(req)
+			req.KeepShares = true // so that the second run could begin at once
+		}
+		h.Inject(awssim.Rule{Fault: awssim.Unavailable, Account: "222222222222", Action: "ec2:CopySnapshot", Nth: 1}) // it is looked for, for five minutes
+		ctx, cancel := context.WithCancelCause(t.Context())
+		pool := h.pool(ctx, h.World)
+		p := h.decide(ctx, pool, h.request())
+		time.AfterFunc(3*time.Minute, func() { cancel(errors.New("stopped")) })
+		execute.Run(ctx, pool, p, options(h.request()), func(plan.Event) {})
+		if len(copies) != 7 { // of 273 MiB a second each
+			t.Fatalf("%d copies are on their way", len(copies))
+		}
+		_, result := h.run(t.Context(), h.request())
+		h.complete(result)
+		h.promises(copies, "222222222222")
+	})
+}

@@ -1,0 +1,143 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Options of a run.
+type Options struct {
+	CopyTimeout  time.Duration // the wait for one copy; 0: none of its own
+	PollInterval time.Duration // the shortest time between two looks at a place
+}
+
+// closingTime is what closing steps have after a cancel or time-out of the run.
+const closingTime = 5 * time.Minute
+
+// graceTime is what a call that makes something has left to bring its answer when the run is cancelled: the thing's id is worth it.
+const graceTime = 5 * time.Second
+
+// Run runs a plan's steps until every one has ended, and says what came of it. When ctx is done, nothing is made any more;
+// what was shared is withdrawn within a time of its own. say is called by one goroutine at a time, in the order of events.
+func Run(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o Options, say func(plan.Event)) plan.Result {
+	begun := time.Now()
+	done := run(ctx, pool, p.Steps, o, say)
+	result := resultOf(ctx, pool, p, done)
+	result.Begun, result.Ended = begun, time.Now()
+	return result
+}
+
+func run(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, o Options, say func(plan.Event)) map[plan.StepID]StepOutcome {
+	t := &transfer{pool: pool, begun: time.Now(), copies: map[plan.StepID]*plan.CopySnapshot{}}
+	for _, s := range steps {
+		switch s := s.(type) {
+		case *plan.CopySnapshot:
+			t.copies[s.ID] = s
+		case *plan.CreateGrant:
+			t.granted = append(t.granted, s)
+		}
+	}
+	r := newRunner(steps, t.act, say, closingTime)
+	t.watcher = newWatcher(ctx, pool, r.slots, r.emit, o)
+	r.onQueueSaturated = t.watcher.crowd
+	defer t.watcher.close()
+	return r.run(ctx)
+}
+
+// transfer is a run of steps against AWS.
+type transfer struct {
+	pool    *awsclient.Pool
+	watcher *watcher
+	begun   time.Time
+	copies  map[plan.StepID]*plan.CopySnapshot // of the run
+	granted []*plan.CreateGrant                // likewise
+}
+
+// act finds the act of a step: a file of this package has it, by the name of the step's type.
+func (t *transfer) act(ctx context.Context, j *stepRun, end func(StepOutcome)) {
+	switch s := j.step.(type) {
+	case *plan.CopySnapshot:
+		t.copySnapshot(ctx, j, s, end)
+	case *plan.CopyImage:
+		t.copyImage(ctx, j, s, end)
+	case *plan.ShareSnapshot:
+		end(t.shareSnapshot(ctx, j, s))
+	case *plan.RegisterImage:
+		end(t.registerImage(ctx, j, s))
+	case *plan.VerifyImage:
+		end(t.verifyImage(ctx, j, s))
+	case *plan.DeprecateImage:
+		end(t.deprecateImage(ctx, j, s))
+	case *plan.EnableFastLaunch:
+		end(t.enableFastLaunch(ctx, j, s))
+	case *plan.AssociateLicenses:
+		end(t.associateLicenses(ctx, j, s))
+	case *plan.EnableDeregistrationProtection:
+		end(t.lockImage(ctx, j, s))
+	case *plan.ShareImage:
+		end(t.shareImage(ctx, j, s))
+	case *plan.UnshareImage:
+		end(t.withdrawImageShare(ctx, j, s))
+	case *plan.PutParameter:
+		end(t.putParameter(ctx, j, s))
+	case *plan.PublishBarrier:
+		end(StepOutcome{})
+	case *plan.AddTemplateVersion:
+		end(t.addTemplateVersion(ctx, j, s))
+	case *plan.UnshareSnapshot:
+		end(t.withdrawShare(ctx, j, s))
+	case *plan.DeleteSnapshot:
+		end(t.deleteSnapshot(ctx, j, s))
+	case *plan.DeregisterImage:
+		end(t.deregisterImage(ctx, j, s))
+	case *plan.DeleteRelease:
+		end(t.retireImage(ctx, s))
+	case *plan.RunInstance:
+		end(t.runInstance(ctx, j, s))
+	case *plan.TerminateInstance:
+		end(t.terminateInstance(ctx, j, s))
+	case *plan.CreateVolume:
+		end(t.createVolume(ctx, j, s))
+	case *plan.CreateSnapshot:
+		t.createSnapshot(ctx, j, s, end)
+	case *plan.VerifySnapshot:
+		end(t.verifySnapshot(j, s))
+	case *plan.DeleteVolume:
+		end(t.deleteVolume(ctx, j, s))
+	case *plan.WaitForKeyAccess:
+		end(t.awaitKey(ctx, j, s))
+	case *plan.RevokeGrant:
+		end(t.revokeGrant(ctx, j, s))
+	case *plan.VerifyGrantsRevoked:
+		end(t.auditGrants(ctx, s))
+	case *plan.CreateGrant:
+		end(t.createGrant(ctx, s))
+	case *plan.TagResource:
+		end(t.tagResource(ctx, j, s))
+	case *plan.ProtectImage:
+		end(t.protectImage(ctx, j, s))
+	case *plan.SealImage:
+		end(t.sealImage(ctx, j, s))
+	case *plan.DisableSourceProtection:
+		end(t.liftProtection(ctx, s))
+	default:
+		end(StepOutcome{Err: fmt.Errorf("nobody knows how to do a step of type %T", s)})
+	}
+}
+
+// grace is a context that lasts a little longer than ctx.
+func grace(ctx context.Context) (context.Context, func()) {
+	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	unhook := context.AfterFunc(ctx, func() { time.AfterFunc(graceTime, cancel) })
+	return lasting, func() {
+		unhook()
+		cancel()
+	}
+}

@@ -1,0 +1,276 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// doubt is how long a difference has to last before it is believed: a read may be stale (4.4.1).
+const doubt = time.Minute
+
+// doubtful counts a look at what is not as it should be, and reports whether to look again.
+func (j *stepRun) doubtful() bool {
+	if j.memo.missing.IsZero() {
+		j.memo.missing = time.Now()
+	}
+	j.memo.looks++
+	return time.Since(j.memo.missing) < doubt
+}
+
+// unlike is an image that is not what was asked for.
+type verificationError struct {
+	image       string
+	differences []string
+	stays       bool // another run made it
+}
+
+func (e *verificationError) Error() string {
+	return fmt.Sprintf("%s is not what was asked for: %s", e.image, strings.Join(e.differences, "; "))
+}
+
+// finding explains an image that did not pass. What a registered image is billed as comes from its snapshots, or does not (2.3.3).
+func (e *verificationError) finding(s plan.Step) *plan.Finding {
+	f := &plan.Finding{Level: plan.Refused, Reference: "4.6.1", Location: s.Meta().Location, Resource: e.image, Summary: "could not " + s.String() + ": the image was discarded", Detail: e.Error(),
+		Remediation: "run again: what is done stays done"}
+	if e.stays {
+		f.Summary = "could not " + s.String() + ": the image stays, for another run made it"
+		f.Remediation = "deregister it and run again; or set another ami_name; or, to replace that image, set ami_name to its name and force_deregister = true"
+	}
+	if verify, is := s.(*plan.VerifyImage); is && misbilled(e.differences) {
+		f.Reference, f.Remediation = "2.3.3", "an image of another billing may not be launched: build the image in the target account from AWS's own image of that platform"
+		if verify.Method == plan.BySnapshot {
+			f.Remediation = `set method = "image" in the target, which keeps the billing`
+		}
+	}
+	return f
+}
+
+// verifyImage compares what was made with what was asked for. An image of this run that does not pass goes, with the snapshots that do not;
+// one of another run stays, for who made it may use it.
+func (t *transfer) verifyImage(ctx context.Context, j *stepRun, s *plan.VerifyImage) StepOutcome {
+	id := j.id(s.Image)
+	image, err := t.image(ctx, s.Location, id)
+	switch {
+	case err != nil:
+		return StepOutcome{Made: id, Err: err}
+	case image == nil || image.State == ec2types.ImageStatePending: // 4.4.1
+		if j.patient() {
+			return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		}
+		return StepOutcome{Made: id, Err: fmt.Errorf("AWS has not shown %s as available for %v", id, eventualConsistencyTimeout)}
+	}
+	snapshots, err := t.snapshotsOf(ctx, j, s)
+	if err != nil {
+		return StepOutcome{Made: id, Err: err}
+	}
+	differences := differencesOf(s, j, *image, snapshots)
+	if s.UEFIData != "" {
+		data, err := t.uefiData(ctx, s.Location, id)
+		if err != nil {
+			return StepOutcome{Made: id, Err: err}
+		}
+		if data != s.UEFIData {
+			differences = append(differences, "UefiData: not the source's")
+		}
+	}
+	wrong, findings := wrongSnapshots(s, j, snapshots)
+	differences = append(differences, findings...)
+	if len(differences) == 0 {
+		return StepOutcome{Made: id, Uses: j.allUses(s), Unsealed: j.unsealed()}
+	}
+	if j.doubtful() {
+		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+	}
+	if misbilled(differences) { // it comes from the snapshots' own data: no image of theirs will be another
+		wrong = j.copiedFor(s)
+	}
+	d := StepOutcome{Made: id, Err: &verificationError{id, differences, j.foreign(s)}}
+	if j.foreign(s) {
+		d.Left = []plan.RetainedResource{{At: s.Location, Kind: "image", Resource: id, Why: "it did not pass, and is not this run's"}}
+	} else {
+		d.Left = t.reject(ctx, j, s, wrong)
+	}
+	return d
+}
+
+// unsealed reports that a step which this one waits for could not give the image its second seal.
+func (j *stepRun) unsealed() bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(j.ended)), func(d StepOutcome) bool { return d.Unsealed })
+}
+
+// foreign reports an image that another run made.
+func (j *stepRun) foreign(s *plan.VerifyImage) bool {
+	return s.Image.From == "" || j.ended[s.Image.From].Adopted
+}
+
+// misbilled reports a difference in what the image is billed as (2.3.3).
+func misbilled(differences []string) bool {
+	return slices.ContainsFunc(differences, func(d string) bool {
+		return strings.HasPrefix(d, "PlatformDetails:") || strings.HasPrefix(d, "UsageOperation:")
+	})
+}
+
+// copiedFor are the snapshots that this run copied for an image.
+func (j *stepRun) copiedFor(s *plan.VerifyImage) []string {
+	var ids []string
+	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
+		if made := j.ended[s.Snapshots[device].Snapshot.From].Made; made != "" && made == j.startsFrom(s, device) && !slices.Contains(ids, made) {
+			ids = append(ids, made)
+		}
+	}
+	return ids
+}
+
+// startsFrom is the snapshot that a device of the image has to start from.
+func (j *stepRun) startsFrom(s *plan.VerifyImage, device string) string {
+	if id := j.ended[s.Image.From].Uses[device]; id != "" {
+		return id
+	}
+	return j.id(s.Snapshots[device].Snapshot)
+}
+
+func (j *stepRun) allUses(s *plan.VerifyImage) map[string]string {
+	uses := make(map[string]string, len(s.Snapshots))
+	for device := range s.Snapshots {
+		uses[device] = j.startsFrom(s, device)
+	}
+	return uses
+}
+
+// reject takes away what did not pass. The copies that are right stay for the next run.
+func (t *transfer) reject(ctx context.Context, j *stepRun, s *plan.VerifyImage, wrong []string) []plan.RetainedResource {
+	id := j.id(s.Image)
+	lasting, release := grace(ctx)
+	defer release()
+	if s.Method == plan.ByImage {
+		return t.deregisterWithSnapshots(lasting, s.Location, id)
+	}
+	if err := t.deregister(lasting, s.Location, id); err != nil {
+		return []plan.RetainedResource{{At: s.Location, Kind: "image", Resource: id, Why: reason(err)}}
+	}
+	var left []plan.RetainedResource
+	for _, snapshot := range wrong {
+		left = append(left, t.discard(lasting, s.Location, snapshot)...)
+	}
+	return left
+}
+
+// differencesOf the image from what was asked for, the state of its snapshots aside.
+func differencesOf(s *plan.VerifyImage, j *stepRun, image ec2types.Image, snapshots map[string]ec2types.Snapshot) []string {
+	found := s.ImageSpec.Differences(image)
+	differ := func(what, want, is string) {
+		if want != is {
+			found = append(found, fmt.Sprintf("%s: %q was wanted, it is %q", what, want, is))
+		}
+	}
+	differ("State", string(ec2types.ImageStateAvailable), string(image.State))
+	differ("OwnerId", s.Location.Account, aws.ToString(image.OwnerId))
+	differ("Name", s.Name, aws.ToString(image.Name))
+	differ("Public", "false", fmt.Sprint(aws.ToBool(image.Public)))
+	if !j.foreign(s) { // another run has proved its own by its seals, and its texts may name it, its day and its build
+		differ("Description", s.Description, aws.ToString(image.Description))
+		tags := tagsOf(image.Tags)
+		for _, key := range slices.Sorted(maps.Keys(s.Tags)) {
+			differ("Tag "+key, s.Tags[key], tags[key])
+		}
+	}
+	for _, m := range image.BlockDeviceMappings {
+		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
+			device := aws.ToString(m.DeviceName)
+			differ("SnapshotId of "+device, j.startsFrom(s, device), aws.ToString(m.Ebs.SnapshotId))
+		}
+	}
+	return found
+}
+
+// wrongSnapshots says what is wrong with snapshots that are not the destination's own, whole, and under its key, and names those of
+// them that this run made. Valid after completion only (4.6.1).
+func wrongSnapshots(s *plan.VerifyImage, j *stepRun, snapshots map[string]ec2types.Snapshot) (ids, why []string) {
+	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
+		wanted := s.Snapshots[device]
+		id := j.startsFrom(s, device)
+		is, there := snapshots[id]
+		if !there {
+			why = append(why, fmt.Sprintf("%s of %s: AWS does not show it", id, device))
+			continue
+		}
+		if wrong := wrongSnapshot(device, id, s.Location.Account, wanted, is); len(wrong) > 0 {
+			why = append(why, wrong...)
+			if id == j.ended[wanted.Snapshot.From].Made && !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids, why
+}
+
+// wrongSnapshot says what is wrong with a snapshot that is to be an account's own, whole, and under a key.
+func wrongSnapshot(device, id, account string, wanted plan.ExpectedSnapshot, is ec2types.Snapshot) (wrong []string) {
+	differ := func(what, want, is string) {
+		if want != is {
+			wrong = append(wrong, fmt.Sprintf("%s of %s (%s): %q was wanted, it is %q", what, device, id, want, is))
+		}
+	}
+	differ("State", string(ec2types.SnapshotStateCompleted), string(is.State))
+	differ("OwnerId", account, aws.ToString(is.OwnerId))
+	differ("Encrypted", "true", fmt.Sprint(aws.ToBool(is.Encrypted)))
+	differ("KmsKeyId", wanted.KeyARN, aws.ToString(is.KmsKeyId))
+	differ("VolumeSize", fmt.Sprint(wanted.GiB), fmt.Sprint(aws.ToInt32(is.VolumeSize)))
+	return wrong
+}
+
+// snapshotsOf are the image's snapshots: as the watcher saw them last, without another call, where this run copied them.
+func (t *transfer) snapshotsOf(ctx context.Context, j *stepRun, s *plan.VerifyImage) (map[string]ec2types.Snapshot, error) {
+	found := map[string]ec2types.Snapshot{}
+	var unseen []string
+	for device, wanted := range s.Snapshots {
+		id := j.startsFrom(s, device)
+		if seen := j.ended[wanted.Snapshot.From].Snapshot; seen != nil && aws.ToString(seen.SnapshotId) == id {
+			found[id] = *seen
+		} else if !slices.Contains(unseen, id) {
+			unseen = append(unseen, id)
+		}
+	}
+	if len(unseen) == 0 {
+		return found, nil
+	}
+	slices.Sort(unseen)
+	more, err := describe(ctx, t.pool.EC2(s.Location), unseen)
+	maps.Copy(found, more)
+	return found, err
+}
+
+// image is an account's own image; nil where AWS does not show it.
+func (t *transfer) image(ctx context.Context, at plan.Location, id string) (*ec2types.Image, error) {
+	out, err := t.pool.EC2(at).DescribeImages(ctx, &ec2.DescribeImagesInput{
+		Owners: []string{"self"}, Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{id}}},
+	})
+	if err != nil || len(out.Images) == 0 {
+		return nil, err
+	}
+	return &out.Images[0], nil
+}
+
+// uefiData is an image's variable store; only its owner may read it (2.2.11).
+func (t *transfer) uefiData(ctx context.Context, at plan.Location, id string) (string, error) {
+	out, err := t.pool.EC2(at).DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{
+		ImageId: aws.String(id), Attribute: ec2types.ImageAttributeNameUefiData,
+	})
+	if err != nil || out.UefiData == nil {
+		return "", err
+	}
+	return aws.ToString(out.UefiData.Value), nil
+}

@@ -1,0 +1,68 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"testing"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+var watched = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+
+// begun is a copy that has been on its way for a while, was expected to take an hour, and has come so far.
+func begun(ago time.Duration, percent int, of plan.Location) *watchedCopy {
+	since := watched.Add(-ago)
+	return &watchedCopy{begun: since, since: since, still: since, takes: time.Hour, percent: percent, of: of}
+}
+
+func TestTheFirstLookComesSoonAndTheLastCloseToTheEnd(t *testing.T) {
+	o := Options{PollInterval: 15 * time.Second}
+	for name, c := range map[string]struct {
+		copy *watchedCopy
+		want time.Duration
+	}{
+		"just begun":                   {begun(0, 0, plan.Location{}), 30 * time.Second},
+		"not moved for four minutes":   {begun(4*time.Minute, 0, plan.Location{}), 4 * time.Minute},
+		"half done":                    {begun(10*time.Minute, 50, plan.Location{}), 210 * time.Second},
+		"nearly done":                  {begun(4*time.Minute, 95, plan.Location{}), 24*time.Second + 632*time.Millisecond},
+		"standing at its end":          {begun(100*time.Minute, 99, plan.Location{}), 120*time.Second + 202*time.Millisecond},
+		"overdue, and never moved yet": {begun(2*time.Hour, 0, plan.Location{}), maxPollInterval},
+	} {
+		if got := c.copy.tick(watched, o); got.Round(time.Millisecond) != c.want {
+			t.Errorf("%s: the next look is in %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestNoLookComesBeforeThePollInterval(t *testing.T) {
+	o := Options{PollInterval: 15 * time.Second, CopyTimeout: time.Hour}
+	for left, want := range map[time.Duration]time.Duration{2 * time.Minute: 2*time.Minute + time.Millisecond, time.Second: o.PollInterval, -time.Second: o.PollInterval} {
+		if got := begun(o.CopyTimeout-left, 0, plan.Location{}).tick(watched, o); got != want {
+			t.Errorf("%v before copy_timeout the next look is in %v, want %v", left, got, want)
+		}
+	}
+}
+
+func TestOfTheCopiesOfOneImageTheLastSetsThePace(t *testing.T) {
+	one, other := plan.Location{Account: "999999999999", Region: "us-west-2"}, plan.Location{}
+	v := &locationWatch{copies: map[string]*watchedCopy{
+		"short": begun(10*time.Minute, 90, one), "long": begun(10*time.Minute, 10, one), "young": begun(10*time.Second, 0, one), "staged": begun(10*time.Minute, 80, other),
+	}}
+	count := func() map[*watchedCopy]bool {
+		seen := map[*watchedCopy]bool{}
+		for _, p := range v.decisive(watched) {
+			seen[p] = true
+		}
+		return seen
+	}
+	if got := count(); len(got) != 3 || got[v.copies["short"]] {
+		t.Errorf("%d copies set the pace, the short one among them: %v", len(got), got[v.copies["short"]])
+	}
+	v.crowded = true
+	if got := count(); len(got) != 4 {
+		t.Errorf("where room is scarce %d copies set the pace, want all 4", len(got))
+	}
+}

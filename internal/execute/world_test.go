@@ -1,0 +1,325 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
+)
+
+const (
+	source = "111111111111"
+	home   = "ap-northeast-1"
+	away   = "us-west-2"
+)
+
+// The environment of whoever runs the tests has no say in them.
+func TestMain(m *testing.M) { awsenv.Main(m) }
+
+// volume is one of the source image: its size and its key, "" for unencrypted.
+type volume struct {
+	gib int32
+	key string
+}
+
+// house is a world with a source image and accounts that shall have it.
+type house struct {
+	*awssim.World
+	t       *testing.T
+	home    string // Region of the build
+	images  []plan.SourceImage
+	targets []string
+	regions []string
+	sealKey origin.Key
+	with    func(*plan.Request) // what the request has beside; nil: nothing
+	friends []string            // accounts that a share block of the request names
+	older   []string            // images of the source account that are not handed on
+	audit   func() (int, int)   // what census counts besides, missing and too much; nil: nothing
+	access  awsclient.Access    // as the builder's user: a root user may assume no role
+}
+
+const (
+	sourceAlias = "alias/golden-source"
+	targetAlias = "alias/golden-target"
+	roleName    = "golden-image-target"
+)
+
+// build furnishes a world: in the source account the image in its home Region, and a key in every Region that the targets may
+// use; in each target account a key in every Region and a role.
+func build(t *testing.T, volumes []volume, targets, regions []string, options ...awssim.Option) *house {
+	t.Helper()
+	return buildIn(t, home, volumes, targets, regions, options...)
+}
+
+// buildIn furnishes a world whose home Region is another one, as those of other partitions.
+func buildIn(t *testing.T, home string, volumes []volume, targets, regions []string, options ...awssim.Option) *house {
+	t.Helper()
+	h := &house{World: awssim.New(options...), t: t, home: home, targets: targets, regions: regions, sealKey: origin.ParseKey(strings.Repeat("5a", 16))}
+	err := h.World.Build(func(b *awssim.Builder) error {
+		ctx := t.Context()
+		keyRegions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(regions), home))))
+		for _, region := range keyRegions {
+			h.key(ctx, kms.NewFromConfig(b.Config(source, region)), sourceAlias, sourceKeyPolicy(partition(home), targets))
+			for _, account := range targets {
+				if account != source {
+					h.key(ctx, kms.NewFromConfig(b.Config(account, region)), targetAlias, "")
+				}
+			}
+		}
+		for _, account := range targets {
+			if account != source {
+				h.role(ctx, iam.NewFromConfig(b.Config(account, home)))
+			}
+		}
+		h.user(ctx, iam.NewFromConfig(b.Config(source, home)))
+		h.images = []plan.SourceImage{{Region: home, ImageID: h.image(ctx, b, ec2.NewFromConfig(b.Config(source, home)), volumes)}}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// partition is that of a Region.
+func partition(region string) string {
+	switch {
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	}
+	return "aws"
+}
+
+// sourceKeyPolicy lets an account's key be used by itself, and by others for copies.
+func sourceKeyPolicy(partition string, others []string) string {
+	policy := fmt.Sprintf(`{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "kms:*", "Resource": "*"}`, partition, source)
+	var roots []string // in one statement: three hundred would be more than 32 KB (3.2.8)
+	for _, account := range others {
+		roots = append(roots, fmt.Sprintf(`"arn:%s:iam::%s:root"`, partition, account))
+	}
+	if len(roots) > 0 {
+		policy += fmt.Sprintf(`, {"Effect": "Allow", "Principal": {"AWS": [%s]}, "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*"}`, strings.Join(roots, ", "))
+	}
+	return `{"Version": "2012-10-17", "Statement": [` + policy + `]}`
+}
+
+func (h *house) must(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *house) key(ctx context.Context, client *kms.Client, alias, policy string) {
+	h.t.Helper()
+	in := &kms.CreateKeyInput{}
+	if policy != "" {
+		in.Policy = aws.String(policy)
+	}
+	made, err := client.CreateKey(ctx, in)
+	h.must(err)
+	_, err = client.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String(alias), TargetKeyId: made.KeyMetadata.KeyId})
+	h.must(err)
+}
+
+func (h *house) user(ctx context.Context, client *iam.Client) {
+	h.t.Helper()
+	name := aws.String("builder")
+	_, err := client.CreateUser(ctx, &iam.CreateUserInput{UserName: name})
+	h.must(err)
+	_, err = client.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: name, PolicyName: aws.String("rights"), PolicyDocument: aws.String(
+		`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}`)})
+	h.must(err)
+	made, err := client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: name})
+	h.must(err)
+	h.access = awsclient.Access{Region: h.home, AccessKey: aws.ToString(made.AccessKey.AccessKeyId), SecretKey: plan.Secret(aws.ToString(made.AccessKey.SecretAccessKey)), Seed: 1, Version: "test"}
+}
+
+func (h *house) role(ctx context.Context, client *iam.Client) {
+	h.t.Helper()
+	_, err := client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String(roleName), AssumeRolePolicyDocument: aws.String(fmt.Sprintf(
+		`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "sts:AssumeRole",
+			"Condition": {"StringEquals": {"sts:ExternalId": "golden"}}}]}`, partition(h.home), source))})
+	h.must(err)
+	_, err = client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("rights"),
+		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["ec2:*", "kms:*", "ssm:*", "license-manager:*"], "Resource": "*"}]}`)})
+	h.must(err)
+}
+
+// forbid denies the target's role an action.
+func (h *house) forbid(account, action string) {
+	h.t.Helper()
+	_, err := iam.NewFromConfig(h.Config(account, h.home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not"),
+		PolicyDocument: aws.String(fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s", "Resource": "*"}]}`, action))})
+	h.must(err)
+}
+
+// adds reports a finding with a statement for an action.
+func adds(f plan.Finding, action string) bool {
+	return slices.ContainsFunc(f.PolicyStatements, func(a plan.Addition) bool { return slices.Contains(a.Statement.Action, action) })
+}
+
+// forbidSealing denies the target's role tags on what is there already; those in the calls that make things stay allowed (6.5).
+func (h *house) forbidSealing(account string) {
+	h.t.Helper()
+	_, err := iam.NewFromConfig(h.Config(account, h.home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not"),
+		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "ec2:CreateTags", "Resource": "*", "Condition": {"Null": {"ec2:CreateAction": "true"}}}]}`)})
+	h.must(err)
+}
+
+// forgive takes back what forbid denied.
+func (h *house) forgive(account string) {
+	h.t.Helper()
+	_, err := iam.NewFromConfig(h.Config(account, h.home)).DeleteRolePolicy(h.t.Context(), &iam.DeleteRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not")})
+	h.must(err)
+}
+
+// image has a snapshot for each volume, a data device without one, and every attribute that RegisterImage takes.
+func (h *house) image(ctx context.Context, b *awssim.Builder, client *ec2.Client, volumes []volume) string {
+	h.t.Helper()
+	var devices []ec2types.BlockDeviceMapping
+	for i, v := range volumes {
+		in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(h.home + "a"), Size: aws.Int32(v.gib), VolumeType: ec2types.VolumeTypeGp3}
+		if v.key != "" {
+			in.Encrypted, in.KmsKeyId = aws.Bool(true), aws.String(v.key)
+		}
+		made, err := client.CreateVolume(ctx, in)
+		h.must(err)
+		b.Wait(time.Minute)
+		snapshot, err := client.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: made.VolumeId})
+		h.must(err)
+		b.Wait(time.Hour)
+		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/xvd" + string(rune('a'+i))), Ebs: &ec2types.EbsBlockDevice{
+			SnapshotId: snapshot.SnapshotId, VolumeType: ec2types.VolumeTypeGp3, Iops: aws.Int32(4000), Throughput: aws.Int32(250), DeleteOnTermination: aws.Bool(i == 0)}})
+	}
+	devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdz"), VirtualName: aws.String("ephemeral0")})
+	made, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{
+		Name: aws.String("golden 1"), Description: aws.String("a golden image"), Architecture: ec2types.ArchitectureValuesArm64, VirtualizationType: aws.String("hvm"),
+		RootDeviceName: aws.String("/dev/xvda"), EnaSupport: aws.Bool(true), SriovNetSupport: aws.String("simple"), BootMode: ec2types.BootModeValuesUefi,
+		TpmSupport: ec2types.TpmSupportValuesV20, ImdsSupport: ec2types.ImdsSupportValuesV20, BlockDeviceMappings: devices,
+		TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeImage, Tags: []ec2types.Tag{{Key: aws.String("Release"), Value: aws.String("1")}}}},
+	})
+	h.must(err)
+	return aws.ToString(made.ImageId)
+}
+
+// snapshot begins one of a new volume, and is its id.
+func (h *house) snapshot(account, region string, gib int32) string {
+	h.t.Helper()
+	client := h.ec2(account, region)
+	volume, err := client.CreateVolume(h.t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: &gib, VolumeType: ec2types.VolumeTypeGp3})
+	h.must(err)
+	time.Sleep(time.Minute)
+	made, err := client.CreateSnapshot(h.t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+	h.must(err)
+	return aws.ToString(made.SnapshotId)
+}
+
+func (h *house) request() plan.Request {
+	req := plan.Request{
+		Images: h.images, KMSKeyID: sourceAlias,
+		Targets: []plan.Target{{
+			Name: "prod", AccountIDs: h.targets, Regions: h.regions, KMSKeyID: targetAlias,
+			Roles: []plan.Role{{RoleName: roleName, ExternalID: "golden"}},
+		}},
+		Timeout: 12 * time.Hour, CopyTimeout: 6 * time.Hour, PollInterval: 15 * time.Second,
+		Build: plan.Build{Name: "golden", Region: h.home, RunID: "run-1"},
+	}
+	if h.with != nil {
+		h.with(&req)
+	}
+	return req
+}
+
+// pool reaches the world as the builder's user.
+func (h *house) pool(ctx context.Context, client aws.HTTPClient) *awsclient.Pool {
+	h.t.Helper()
+	access := h.access
+	access.HTTPClient = client
+	pool, err := awsclient.New(ctx, access)
+	h.must(err)
+	return pool
+}
+
+// decide makes a plan that is not refused.
+func (h *house) decide(ctx context.Context, pool *awsclient.Pool, req plan.Request) plan.Plan {
+	h.t.Helper()
+	p := h.decided(ctx, pool, req)
+	if p.Refused() {
+		h.t.Fatalf("refused: %+v", p.Findings)
+	}
+	return p
+}
+
+// decided seals the image, looks, and makes the plan.
+func (h *house) decided(ctx context.Context, pool *awsclient.Pool, req plan.Request) plan.Plan {
+	h.t.Helper()
+	if _, findings := execute.Seal(ctx, pool, source, h.sealKey, h.images, func(plan.Event) {}); len(findings) > 0 {
+		h.t.Fatal(findings)
+	}
+	facts, err := discover.Look(ctx, pool, req)
+	h.must(err)
+	return plan.Decide(req, facts)
+}
+
+// run is a whole run, from looking to the result.
+func (h *house) run(ctx context.Context, req plan.Request) (plan.Plan, plan.Result) {
+	h.t.Helper()
+	pool := h.pool(ctx, h.World)
+	p := h.decide(ctx, pool, req)
+	return p, execute.Run(ctx, pool, p, options(req), func(plan.Event) {})
+}
+
+func options(req plan.Request) execute.Options {
+	return execute.Options{CopyTimeout: req.CopyTimeout, PollInterval: req.PollInterval}
+}
+
+// calls counts the calls of an action that the world has executed.
+func (h *house) calls(action string) (n int) {
+	for _, r := range h.Records() {
+		if r.Action == action {
+			n++
+		}
+	}
+	return n
+}
+
+// ec2 is a client with all rights in an account, to look at what there is.
+func (h *house) ec2(account, region string) *ec2.Client {
+	return ec2.NewFromConfig(h.Config(account, region))
+}
+
+func (h *house) ownImages(account, region string) []ec2types.Image {
+	h.t.Helper()
+	out, err := h.ec2(account, region).DescribeImages(context.Background(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+	h.must(err)
+	return out.Images
+}
+
+func (h *house) ownSnapshots(account, region string) []ec2types.Snapshot {
+	h.t.Helper()
+	out, err := h.ec2(account, region).DescribeSnapshots(context.Background(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}})
+	h.must(err)
+	return out.Snapshots
+}

@@ -1,0 +1,87 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Command policies writes the IAM and key policies that the plugin takes, for given accounts, roles and keys.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/permissions"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// run writes the policies, and warns of those that AWS would not take.
+func run(args []string, warn io.Writer) error {
+	flags := flag.NewFlagSet("policies", flag.ExitOnError)
+	s := permissions.Example()
+	s.Users = nil // rights that let others launch are asked for
+	folder := flags.String("out", "docs/policies", "folder to write the policies to")
+	templates := flags.String("templates", "", "folder to write the CloudFormation templates to, which are the same for all accounts")
+	flags.StringVar(&s.SourceAccount, "source-account", s.SourceAccount, "account of the build")
+	flags.StringVar(&s.BuildRole, "build-role", s.BuildRole, "name, with its path, of the role that runs Packer")
+	list(flags, &s.SourceKeyARNs, "source-keys", "ARNs of the keys of what is shared, one for each Region")
+	list(flags, &s.Targets, "target-accounts", "accounts that shall own copies")
+	flags.StringVar(&s.TargetRole, "target-role", s.TargetRole, "name, with its path, of the role in the target accounts")
+	flags.StringVar(&s.TargetAlias, "target-key", s.TargetAlias, "alias of the target accounts' own keys")
+	list(flags, &s.Users, "users", "accounts that may launch, those of ami_users and share blocks; without them no policy has the rights of the two")
+	flags.StringVar(&s.Parameter, "parameter", s.Parameter, "name of the SSM parameter that names the images; a secret one is called \"-secret\" besides")
+	flags.Func("options", fmt.Sprintf("options of the template that take rights of their own (default %q; besides, for targets whose names other images have: %q)", permissions.Options, permissions.OnRequest), func(text string) error {
+		s.Options = strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
+		return nil
+	})
+	flags.StringVar(&s.ExternalID, "external-id", s.ExternalID, "external id that the target role demands; empty for none")
+	flags.StringVar(&s.Organization, "organization", s.Organization, "organization whose accounts are all admitted, o-...")
+	if err := flags.Parse(args); err != nil { // it has ended the program
+		return err
+	}
+	if err := s.Check(); err != nil {
+		return err
+	}
+	policies, files := s.Policies(), map[string][]byte{}
+	for name, policy := range policies {
+		files[name] = policy.Text()
+	}
+	for _, text := range s.TooLarge(policies) {
+		fmt.Fprintln(warn, text)
+	}
+	if *templates == "" {
+		return write(*folder, files)
+	}
+	return errors.Join(write(*folder, files), write(*templates, permissions.Templates()))
+}
+
+func write(folder string, files map[string][]byte) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(folder, name), text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// list is a flag of several values, with commas between them.
+func list(flags *flag.FlagSet, values *[]string, name, usage string) {
+	if len(*values) > 0 {
+		usage += " (default " + strings.Join(*values, ",") + ")"
+	}
+	flags.Func(name, usage, func(text string) error {
+		*values = strings.Split(text, ",")
+		return nil
+	})
+}

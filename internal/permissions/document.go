@@ -1,0 +1,31 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package permissions
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Document is a policy, with its members in the order in which people write them.
+type Document struct {
+	Version   string // 2012-10-17
+	Statement []plan.Statement
+}
+
+// Text is a document as JSON.
+func (d Document) Text() []byte {
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(d); err != nil {
+		panic(err) // texts only
+	}
+	return out.Bytes()
+}
+
+func document(statements ...plan.Statement) Document { return Document{"2012-10-17", statements} }

@@ -1,0 +1,298 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package permissions
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// holder is who has rights: the build role, or the role in a target account.
+type holder struct {
+	Setup
+	target bool
+	needs  map[string][]string // action -> resources, as a plan asks for them
+	grants []*plan.CreateGrant // that the holder itself makes
+}
+
+func (s Setup) build() *holder {
+	h := &holder{Setup: s, needs: map[string][]string{}}
+	source, _ := discover.Rights(requests(s)...)
+	for _, key := range s.SourceKeyARNs { // so that a run tells beforehand whom a key does not admit (3.2.2)
+		h.need("kms:GetKeyPolicy", key)
+	}
+	h.gather(source, everyStep(s), func(at plan.Location) bool { return at.Account == s.SourceAccount })
+	assumed := s.Targets
+	if s.with("share") {
+		assumed = distinct(slices.Concat(s.Targets, s.Users))
+	}
+	for _, account := range assumed {
+		h.need("sts:AssumeRole", s.roleARN(account, s.TargetRole))
+	}
+	return h
+}
+
+func (s Setup) target() *holder {
+	h := &holder{Setup: s, target: true, needs: map[string][]string{}}
+	_, target := discover.Rights(requests(s)...)
+	h.gather(target, everyStep(s), func(at plan.Location) bool { return slices.Contains(s.Targets, at.Account) })
+	return h
+}
+
+func (h *holder) gather(looks []plan.Permission, steps []plan.Step, at func(plan.Location) bool) {
+	for _, right := range looks {
+		h.need(right.Action, right.Resource)
+	}
+	for _, step := range steps {
+		if !at(step.Meta().Location) {
+			continue
+		}
+		if grant, is := step.(*plan.CreateGrant); is {
+			h.grants = append(h.grants, grant)
+			continue
+		}
+		for _, right := range step.Permissions() {
+			h.need(right.Action, right.Resource)
+		}
+	}
+}
+
+func (h *holder) need(action, resource string) {
+	if !slices.Contains(h.needs[action], resource) {
+		h.needs[action] = append(h.needs[action], resource)
+	}
+}
+
+// actions are those of one or more services, sorted.
+func (h *holder) actions(wanted func(string) bool) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(h.needs)), func(action string) bool { return !wanted(action) })
+}
+
+// policy is the identity policy of a holder.
+func (h *holder) policy() Document {
+	var all []plan.Statement
+	if len(h.grants) > 0 {
+		all = append(all, h.makesGrants())
+	}
+	for _, term := range h.terms() {
+		var actions, resources []string
+		for _, action := range h.actions(term.covers) {
+			if named := h.resources(term, action); len(named) > 0 {
+				actions, resources = append(actions, action), append(resources, named...)
+			}
+		}
+		if slices.Sort(resources); len(actions) > 0 {
+			all = append(all, plan.Statement{Sid: term.name, Effect: "Allow", Action: actions, Resource: slices.Compact(resources), Condition: term.when})
+		}
+	}
+	return document(all...)
+}
+
+// ofAKey reports a resource that is a key, or any of the account.
+func ofAKey(resource string) bool { return resource == "*" || keyARN.MatchString(resource) }
+
+// makesGrants lets a holder make the grants that it was asked for, and no others: for these principals, with these operations.
+func (h *holder) makesGrants() plan.Statement {
+	var keys, grantees, operations []string
+	for _, grant := range h.grants {
+		grantee := grant.Grantee
+		if h.target { // one policy for every target account
+			grantee = strings.Replace(grantee, "::"+grant.Location.Account+":", "::${aws:PrincipalAccount}:", 1)
+		} else {
+			keys = append(keys, grant.KeyARN)
+		}
+		grantees, operations = append(grantees, grantee), append(operations, grant.Operations...)
+	}
+	s := plan.Statement{Sid: "GrantUseOfKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: distinct(keys), Condition: plan.Condition{
+		"StringLike": {"kms:GranteePrincipal": distinct(grantees)}, "ForAllValues:StringEquals": {"kms:GrantOperations": distinct(operations)}}}
+	if h.target {
+		s.Resource, s.Condition = []string{h.ownKeys()}, s.Condition.And(h.ownAlias())
+	}
+	return s
+}
+
+func distinct(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
+
+// term is a condition under which actions are allowed on some of the resources that they are needed on.
+type term struct {
+	name   string
+	covers func(action string) bool
+	on     func(resource string) string // as the policy names it; "" for one that the term is not about
+	when   plan.Condition
+}
+
+func (h *holder) resources(t term, action string) []string {
+	var all []string
+	for _, resource := range h.needs[action] {
+		if named := t.on(resource); named != "" && !slices.Contains(all, named) {
+			all = append(all, named)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// terms are the only conditions under which a holder's rights are given, each action under at least one.
+func (h *holder) terms() []term {
+	makers := h.actions(func(action string) bool {
+		call, ec2 := strings.CutPrefix(action, "ec2:")
+		return ec2 && call != "CreateTags" && h.tags(action) && slices.ContainsFunc([]string{"Copy", "Create", "Register", "Run"}, func(verb string) bool { return strings.HasPrefix(call, verb) })
+	})
+	for i, maker := range makers {
+		makers[i] = strings.TrimPrefix(maker, "ec2:")
+	}
+	ours := plan.Condition{"Null": {"aws:ResourceTag/" + origin.Source: {"false"}}}
+	allowed := h.Targets
+	if h.target {
+		allowed = nil
+	}
+	if s := h.Setup; h.target && s.with("ami_users") || !h.target && s.with("share") {
+		allowed = slices.Concat(allowed, h.Users)
+	}
+	withdraw := plan.Condition{"Null": {"ec2:Remove/userId": {"false"}, "ec2:Add/userId": {"true"}, "ec2:Add/group": {"true"}}}
+	share := plan.Condition{"ForAllValues:StringEquals": {"ec2:Add/userId": distinct(allowed)}, "Null": {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}}}
+	terms := []term{
+		{"Look", has("ec2:Describe", "ec2:Get"), anything, nil},
+		{"AssumeTargetRole", is("sts:AssumeRole"), whole, nil},
+		{"Make", has("ec2:Copy", "ec2:CreateSnapshot", "ec2:CreateVolume", "ec2:Register", "ec2:EnableImage", "ec2:EnableFastLaunch"), anywhere, nil},
+		{"Share", is("ec2:ModifySnapshotAttribute"), anywhere, share},
+		{"ShareImage", is("ec2:ModifyImageAttribute"), anywhere, share},
+		{"Withdraw", is("ec2:ModifySnapshotAttribute"), anywhere, withdraw},
+		{"RemoveWhatIsOurs", is("ec2:DeleteSnapshot", "ec2:DeleteVolume", "ec2:DeregisterImage", "ec2:TerminateInstances"), anywhere, ours},
+		{"Launch", is("ec2:RunInstances"), anywhere, nil},
+		{"Publish", is("ssm:PutParameter", "ssm:GetParameter", "ssm:AddTagsToResource"), here, nil},
+		{"LetAWSLookWhatNamesImages", is("imagebuilder:GetContainerRecipe", "imagebuilder:ListContainerRecipes", "imagebuilder:ListImageRecipes", "ssm:DescribeParameters", "ssm:GetParameters"), whole,
+			plan.Condition{"ForAnyValue:StringEquals": {"aws:CalledVia": {"ec2-images.amazonaws.com"}}}},
+		{"LookAtLicenses", is("license-manager:ListLicenseSpecificationsForResource"), whole, nil},
+		{"AssociateLicenses", is("license-manager:UpdateLicenseSpecificationsForResource"), everywhere, nil},
+		{"AddTemplateVersion", is("ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"), here, nil},
+		{"LiftOurProtection", is("ec2:DisableImageDeregistrationProtection"), anywhere, plan.Condition{"Null": {"aws:ResourceTag/" + origin.Protected: {"false"}}}},
+	}
+	if h.target && h.with("force_deregister") { // whatever has the name: IAM knows no names of images
+		terms = append(terms, term{"ImagesMakeWay", is("ec2:DeregisterImage"), anywhere, nil})
+	}
+	if h.target && h.with("force_delete_snapshot") {
+		terms = append(terms, term{"SnapshotsMakeWay", is("ec2:DeleteSnapshot"), anywhere, nil})
+	}
+	if h.target {
+		terms = append(terms,
+			term{"TagWhatIsMade", is("ec2:CreateTags"), anywhere, plan.Condition{"StringEquals": {"ec2:CreateAction": makers}}},
+			term{"SealWhatIsMade", is("ec2:CreateTags"), anywhere, tagged(origin.SealedID)})
+	} else {
+		terms = append(terms,
+			term{"WithdrawImage", is("ec2:ModifyImageAttribute"), anywhere, withdraw},
+			term{"TagAsOurs", is("ec2:CreateTags", "ec2:DeleteTags"), anywhere, tagged(origin.Prefix + "*")}) // what is staged has no other tags
+	}
+	return append(terms, h.keyTerms()...)
+}
+
+// tags reports whether things of a kind that an action is about get tags.
+func (h *holder) tags(action string) bool {
+	return slices.ContainsFunc(h.needs[action], func(resource string) bool {
+		return slices.ContainsFunc(h.needs["ec2:CreateTags"], func(tagged string) bool { return anywhere(tagged) == anywhere(resource) })
+	})
+}
+
+// keyTerms are those of keys. The grants of a copy are made by AWS for the caller (3.2.3).
+func (h *holder) keyTerms() []term {
+	use := func(action string) bool { return strings.HasPrefix(action, "kms:") && action != "kms:CreateGrant" }
+	source := func(resource string) string {
+		if slices.Contains(h.SourceKeyARNs, resource) {
+			return resource
+		}
+		return ""
+	}
+	var others []string // actions that are needed on keys of the own account that nobody can name beforehand
+	for action, resources := range h.needs {
+		if strings.HasPrefix(action, "kms:") && slices.ContainsFunc(resources, func(resource string) bool { return ofAKey(resource) && source(resource) == "" }) {
+			others = append(others, action)
+		}
+	}
+	if h.target { // one policy for every target account
+		own := func(resource string) string {
+			if !keyARN.MatchString(resource) || source(resource) != "" {
+				return ""
+			}
+			return h.ownKeys()
+		}
+		alias := h.ownAlias()
+		return []term{
+			{"UseSourceKey", use, source, nil},
+			{"LetAWSUseSourceKey", is("kms:CreateGrant"), source, plan.ForAWS()},
+			{"UseOwnKey", use, own, alias},
+			{"LetAWSUseOwnKey", is("kms:CreateGrant"), own, plan.ForAWS().And(alias)},
+		}
+	}
+	own := func(resource string) string {
+		if !ofAKey(resource) {
+			return ""
+		}
+		return "arn:" + h.partition() + ":kms:*:" + h.SourceAccount + ":key/*"
+	}
+	return []term{
+		{"UseSourceKey", func(action string) bool { return use(action) && !slices.Contains(others, action) }, source, nil},
+		{"CopyFromOwnKeys", func(action string) bool { return use(action) && slices.Contains(others, action) }, own, nil},
+		{"LetAWSUseOwnKeys", is("kms:CreateGrant"), own, plan.ForAWS()},
+	}
+}
+
+// ownKeys are all keys of whoever has the policy, but for the condition of ownAlias.
+func (s Setup) ownKeys() string { return "arn:" + s.partition() + ":kms:*:*:key/*" }
+
+// ownAlias is the key that bears the alias in the account of whoever has the policy; an alias cannot be the resource itself (3.3.3).
+func (s Setup) ownAlias() plan.Condition {
+	return plan.Condition{"StringEquals": {"aws:ResourceAccount": {"${aws:PrincipalAccount}"}}, "ForAnyValue:StringEquals": {"kms:ResourceAliases": {s.TargetAlias}}}
+}
+
+// tagged allows tags of some keys and no others.
+func tagged(keys ...string) plan.Condition {
+	return plan.Condition{"ForAllValues:StringLike": {"aws:TagKeys": keys}, "Null": {"aws:TagKeys": {"false"}}}
+}
+
+func is(actions ...string) func(string) bool {
+	return func(action string) bool { return slices.Contains(actions, action) }
+}
+
+func has(prefixes ...string) func(string) bool {
+	return func(action string) bool {
+		return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(action, prefix) })
+	}
+}
+
+func whole(resource string) string { return resource }
+
+// anything is what actions ask for that know no resources, most of those that look.
+func anything(string) string { return "*" }
+
+// here is a resource whose name is known, in every Region of the account that asks.
+func here(resource string) string {
+	parts := strings.SplitN(resource, ":", 6)
+	parts[3], parts[4] = "*", "*"
+	return strings.Join(parts, ":")
+}
+
+// everywhere is every license configuration that the account that asks has, or is shared with it: their ids differ by Region.
+func everywhere(resource string) string {
+	parts := strings.SplitN(resource, ":", 7)
+	parts[3], parts[4], parts[6] = "*", "*", "*"
+	return strings.Join(parts, ":")
+}
+
+// anywhere is every resource of a kind, in every Region: their ids are not known before.
+func anywhere(resource string) string {
+	parts := strings.SplitN(resource, ":", 6)
+	if len(parts) < 6 {
+		return resource
+	}
+	kind, _, _ := strings.Cut(parts[5], "/")
+	if parts[3], parts[5] = "*", kind+"/*"; parts[4] != "" {
+		parts[4] = "*"
+	}
+	return strings.Join(parts, ":")
+}

@@ -1,0 +1,96 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package permissions
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// sourceKey is the policy of the keys of what is shared: its account administers them, and targets may have AWS decrypt with them for
+// their copies. No target may encrypt, or make a grant of its own (3.2.3).
+func (s Setup) sourceKey() Document {
+	target := s.target()
+	on := func(action string) bool {
+		return slices.ContainsFunc(target.needs[action], func(resource string) bool { return slices.Contains(s.SourceKeyARNs, resource) })
+	}
+	var principal plan.Principals
+	for _, account := range s.Targets {
+		principal = append(principal, s.root(account))
+	}
+	// Of an account the role alone, by its name: KMS refuses a principal that is not there yet, and knows one that is made anew no longer.
+	when := plan.Condition{"ArnLike": {"aws:PrincipalArn": {s.roleARN("*", s.TargetRole)}}}
+	if s.Organization != "" {
+		principal, when = plan.Principals{"*"}, when.And(plan.Condition{"StringEquals": {"aws:PrincipalOrgID": {s.Organization}}})
+	}
+	return document(
+		s.administered(s.SourceAccount),
+		plan.Statement{Sid: "TargetsCopy", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: when,
+			Action: target.actions(func(action string) bool { return on(action) && action != "kms:CreateGrant" })},
+		plan.Statement{Sid: "AWSCopiesForTargets", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: plan.ForAWS().And(when),
+			Action: []string{"kms:CreateGrant"}},
+	)
+}
+
+// ownAccount is the name of the statement that every key has.
+const ownAccount = "OwnAccount"
+
+// administered lets the policies of an account say who may use its key: the key's account always can (3.2.1).
+func (s Setup) administered(account string) plan.Statement {
+	return plan.Statement{Sid: ownAccount, Effect: "Allow", Principal: plan.Principals{s.root(account)}, Action: []string{"kms:*"}, Resource: []string{"*"}}
+}
+
+// trust is who may assume the role in the target accounts.
+func (s Setup) trust() Document {
+	var when plan.Condition
+	if s.ExternalID != "" {
+		when = plan.Condition{"StringEquals": {"sts:ExternalId": {s.ExternalID}}}
+	}
+	return document(plan.Statement{Sid: "BuildRole", Effect: "Allow", Principal: plan.Principals{s.buildRole()}, Action: []string{"sts:AssumeRole"}, Condition: when})
+}
+
+// What a launch takes of who launches on the key of its volumes (3.1.5), and of a service-linked role (8.2).
+var (
+	launch     = []string{"kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"}
+	linked     = []string{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"}
+	linkedRole = "aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+)
+
+// targetKey is the policy of a target's own key, which its account administers and Auto Scaling may launch with.
+func (s Setup) targetKey(account string) Document {
+	role := plan.Principals{s.roleARN(account, linkedRole)}
+	return document(
+		s.administered(account),
+		plan.Statement{Sid: "AutoScalingLaunches", Effect: "Allow", Principal: role, Action: linked, Resource: []string{"*"}},
+		plan.Statement{Sid: "AWSLaunchesForAutoScaling", Effect: "Allow", Principal: role, Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}, Condition: plan.ForAWS()},
+	)
+}
+
+// launchRole is what a role in a target account takes to launch from its own image.
+func (s Setup) launchRole() Document {
+	alias := s.ownAlias()
+	keys := []string{"arn:" + s.partition() + ":kms:*:*:key/*"}
+	return document(
+		plan.Statement{Sid: "UseKey", Effect: "Allow", Action: launch, Resource: keys, Condition: alias},
+		plan.Statement{Sid: "LetAWSUseKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: keys, Condition: plan.ForAWS().And(alias)},
+	)
+}
+
+// Policies are all policies of a set-up, by the name of their file.
+func (s Setup) Policies() map[string]Document {
+	all := map[string]Document{
+		"build-role.json":        s.build().policy(),
+		"target-role.json":       s.target().policy(),
+		"target-role-trust.json": s.trust(),
+		"source-key.json":        s.sourceKey(),
+		"target-key.json":        s.targetKey(s.Targets[0]),
+		"launch-role.json":       s.launchRole(),
+	}
+	if s.with("share") {
+		maps.Copy(all, s.shared())
+	}
+	return all
+}

@@ -1,0 +1,480 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package permissions
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/licensemanager"
+	lmtypes "github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
+)
+
+const home = "ap-northeast-1"
+
+// The environment of whoever runs the tests has no say in them.
+func TestMain(m *testing.M) { awsenv.Main(m) }
+
+// site is a world whose accounts have the policies of a set-up and no other rights.
+type site struct {
+	*testing.T
+	*awssim.World
+	Setup
+	image    string
+	windows  string // another image, which is billed as Windows
+	access   awsclient.Access
+	user     aws.Config // of the source account, who may assume the build role
+	launcher aws.Config // of the target account, who may assume the role that launches
+	sharer   aws.Config // of an account of a share block, likewise
+	license  string     // ARN of a license configuration of the target account
+}
+
+// furnish makes a world. change is done to the policies before they are given.
+func furnish(t *testing.T, change func(file string, d *Document), options ...string) *site {
+	return furnishWith(t, func(_ *testing.T, s Setup) map[string]string {
+		policies := s.Policies()
+		for file, d := range policies {
+			change(file, &d)
+			policies[file] = d
+		}
+		return texts(policies)
+	}, options...)
+}
+
+// texts are policies as AWS takes them.
+func texts(policies map[string]Document) map[string]string {
+	all := map[string]string{}
+	for file, d := range policies {
+		all[file] = string(d.Text())
+	}
+	return all
+}
+
+// furnishWith makes a world with the policies that a set-up has, by the name of their file.
+func furnishWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]string, options ...string) *site {
+	s := &site{T: t, World: awssim.New(awssim.WithSeed(1)), Setup: Example()}
+	s.Options = options
+	s.must(s.Build(func(b *awssim.Builder) error {
+		source, target := s.SourceAccount, s.Targets[0]
+		keys := kms.NewFromConfig(b.Config(source, home))
+		made, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{})
+		s.must(err)
+		s.SourceKeyARNs = []string{*made.KeyMetadata.Arn}
+		_, err = keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/source"), TargetKeyId: made.KeyMetadata.KeyId})
+		s.must(err)
+		policies := policiesOf(t, s.Setup)
+
+		users := iam.NewFromConfig(b.Config(source, home))
+		_, err = users.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("ci")})
+		s.must(err)
+		_, err = users.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("ci"), PolicyName: aws.String("build"), PolicyDocument: aws.String(
+			`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "` + s.buildRole() + `"}}`)})
+		s.must(err)
+		access, err := users.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String("ci")})
+		s.must(err)
+		s.user = s.Config(source, home)
+		s.user.Credentials = credentials.NewStaticCredentialsProvider(*access.AccessKey.AccessKeyId, *access.AccessKey.SecretAccessKey, "")
+		s.access = awsclient.Access{Region: home, AccessKey: *access.AccessKey.AccessKeyId, SecretKey: plan.Secret(*access.AccessKey.SecretAccessKey),
+			AssumeRole: []plan.Role{{RoleARN: plan.Text(s.buildRole())}}, HTTPClient: s.World, Seed: 1}
+		s.role(users, s.BuildRole, `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "`+s.root(source)+`"}, "Action": "sts:AssumeRole"}}`, policies["build-role.json"])
+
+		roles := iam.NewFromConfig(b.Config(target, home))
+		s.role(roles, s.TargetRole, policies["target-role-trust.json"], policies["target-role.json"])
+		s.launcher = s.launches(b, target, policies["launch-role.json"])
+		if s.with("share") {
+			s.role(iam.NewFromConfig(b.Config(s.Users[0], home)), s.TargetRole, policies["target-role-trust.json"], policies["share-role.json"])
+			s.sharer = s.launches(b, s.Users[0], policies["share-launch-role.json"])
+		}
+		owned := kms.NewFromConfig(b.Config(target, home))
+		own, err := owned.CreateKey(t.Context(), &kms.CreateKeyInput{Policy: aws.String(policies["target-key.json"])})
+		s.must(err)
+		_, err = owned.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String(s.TargetAlias), TargetKeyId: own.KeyMetadata.KeyId})
+		s.must(err)
+		_, err = ec2.NewFromConfig(b.Config(target, home)).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: &s.Template,
+			LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeT3Nano}})
+		s.must(err)
+		license, err := licensemanager.NewFromConfig(b.Config(target, home)).CreateLicenseConfiguration(t.Context(), &licensemanager.CreateLicenseConfigurationInput{
+			Name: aws.String("per instance"), LicenseCountingType: lmtypes.LicenseCountingTypeInstance})
+		s.must(err)
+		s.license = *license.LicenseConfigurationArn
+		other, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{})
+		s.must(err)
+		_, err = keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/build"), TargetKeyId: other.KeyMetadata.KeyId})
+		s.must(err)
+		s.build(b)
+		_, err = keys.PutKeyPolicy(t.Context(), &kms.PutKeyPolicyInput{KeyId: made.KeyMetadata.KeyId, Policy: aws.String(s.added(policies["source-key.json"], policies["share-key.json"]))})
+		return err
+	}))
+	return s
+}
+
+func (s *site) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *site) role(client *iam.Client, name, trust, policy string) {
+	s.Helper()
+	_, err := client.CreateRole(s.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust})
+	s.must(err)
+	_, err = client.PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: &name, PolicyName: aws.String("rights"), PolicyDocument: &policy})
+	s.must(err)
+}
+
+// launches furnishes an account with a role that launches, with a policy beside all rights of EC2, and with Auto Scaling; it is somebody who may assume it.
+func (s *site) launches(b *awssim.Builder, account, policy string) aws.Config {
+	s.Helper()
+	client, name := iam.NewFromConfig(b.Config(account, home)), aws.String("somebody")
+	s.role(client, "launcher", `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "`+s.root(account)+`"}, "Action": "sts:AssumeRole"}}`,
+		s.added(policy, `{"Statement": [{"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}]}`))
+	_, err := client.CreateServiceLinkedRole(s.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")})
+	s.must(err)
+	_, err = client.CreateUser(s.Context(), &iam.CreateUserInput{UserName: name})
+	s.must(err)
+	_, err = client.PutUserPolicy(s.Context(), &iam.PutUserPolicyInput{UserName: name, PolicyName: aws.String("launch"), PolicyDocument: aws.String(
+		`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}`)})
+	s.must(err)
+	key, err := client.CreateAccessKey(s.Context(), &iam.CreateAccessKeyInput{UserName: name})
+	s.must(err)
+	config := s.Config(account, home)
+	config.Credentials = credentials.NewStaticCredentialsProvider(*key.AccessKey.AccessKeyId, *key.AccessKey.SecretAccessKey, "")
+	return config
+}
+
+// added is a policy with the statements of others as well.
+func (s *site) added(policies ...string) string {
+	s.Helper()
+	all := map[string]any{"Version": "2012-10-17"}
+	var statements []any
+	for _, policy := range policies {
+		var read struct{ Statement []any }
+		if policy != "" {
+			s.must(json.Unmarshal([]byte(policy), &read))
+		}
+		statements = append(statements, read.Statement...)
+	}
+	all["Statement"] = statements
+	text, err := json.Marshal(all)
+	s.must(err)
+	return string(text)
+}
+
+// build makes an image with one volume under another key of its account, and one under the key of what is shared.
+func (s *site) build(b *awssim.Builder) {
+	s.Helper()
+	cloud := ec2.NewFromConfig(b.Config(s.SourceAccount, home))
+	var devices []ec2types.BlockDeviceMapping
+	for i, key := range []string{"alias/build", "alias/source"} {
+		device := []string{"/dev/xvda", "/dev/xvdb"}[i]
+		volume, err := cloud.CreateVolume(s.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8), Encrypted: aws.Bool(true), KmsKeyId: aws.String(key)})
+		s.must(err)
+		b.Wait(time.Minute)
+		snapshot, err := cloud.CreateSnapshot(s.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+		s.must(err)
+		b.Wait(time.Hour)
+		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String(device), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}})
+	}
+	image, err := cloud.RegisterImage(s.Context(), &ec2.RegisterImageInput{Name: aws.String("golden"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BootMode: ec2types.BootModeValuesUefi, UefiData: aws.String("QU1aTlVFRkk="), BlockDeviceMappings: devices})
+	s.must(err)
+	s.image = *image.ImageId
+	s.sell(b)
+}
+
+// sell makes a second image, a copy of one that AWS bills as Windows.
+func (s *site) sell(b *awssim.Builder) {
+	s.Helper()
+	vendor, buyer := ec2.NewFromConfig(b.Config("801119661308", home)), ec2.NewFromConfig(b.Config(s.SourceAccount, home))
+	volume, err := vendor.CreateVolume(s.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8)})
+	s.must(err)
+	b.Wait(time.Minute)
+	snapshot, err := vendor.CreateSnapshot(s.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+	s.must(err)
+	b.Wait(time.Hour)
+	_, err = vendor.ModifySnapshotAttribute(s.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: snapshot.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+		CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: []ec2types.CreateVolumePermission{{UserId: &s.SourceAccount}}}})
+	s.must(err)
+	sold, err := vendor.RegisterImage(s.Context(), &ec2.RegisterImageInput{Name: aws.String("Windows"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"), EnaSupport: aws.Bool(true),
+		Architecture: ec2types.ArchitectureValuesX8664, BillingProducts: []string{"bp-0002"},
+		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}}})
+	s.must(err)
+	_, err = vendor.ModifyImageAttribute(s.Context(), &ec2.ModifyImageAttributeInput{ImageId: sold.ImageId, LaunchPermission: &ec2types.LaunchPermissionModifications{Add: []ec2types.LaunchPermission{{UserId: &s.SourceAccount}}}})
+	s.must(err)
+	own, err := buyer.CopyImage(s.Context(), &ec2.CopyImageInput{Name: aws.String("windows of ours"), SourceImageId: sold.ImageId, SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: aws.String("alias/source")})
+	s.must(err)
+	b.Wait(time.Hour)
+	s.windows = *own.ImageId
+}
+
+// tells is what people read of a whole run that uses every option, other than that all went well; "" when it did.
+func (s *site) tells() string {
+	s.Helper()
+	var told strings.Builder
+	run := func(name string, of int, change ...func(*plan.Request)) {
+		pool, err := awsclient.New(s.Context(), s.access)
+		s.must(err)
+		req := requests(s.Setup)[of]
+		req.Images[0].ImageID, req.Build.RunID = s.image, name
+		req.Targets[0].Roles[0].ExternalID = plan.Secret(s.ExternalID)
+		if len(req.Targets[0].Licenses) > 0 {
+			req.Targets[0].Licenses[0] = plan.Text(s.license)
+		}
+		if len(req.Shares) > 0 {
+			req.Shares[0].Roles[0].ExternalID = plan.Secret(s.ExternalID)
+		}
+		req.Timeout, req.CopyTimeout, req.PollInterval = 12*time.Hour, 6*time.Hour, 15*time.Second
+		for _, change := range change {
+			change(&req)
+		}
+		quiet := func(plan.Event) {}
+		show := func(findings []plan.Finding) {
+			for _, f := range findings {
+				if f.Level != plan.Note {
+					fmt.Fprintf(&told, "%+v\n", f)
+				}
+			}
+		}
+		sources, findings := execute.EnableProtection(s.Context(), pool, s.SourceAccount, name, req.Images, quiet)
+		show(findings)
+		req.Images, findings = execute.Seal(s.Context(), pool, s.SourceAccount, origin.ParseKey(strings.Repeat("5a", 16)), req.Images, quiet)
+		show(findings)
+		facts, err := discover.Look(s.Context(), pool, req)
+		if err != nil {
+			fmt.Fprintln(&told, err)
+			return
+		}
+		p := plan.Decide(req, facts)
+		p.Findings = append(p.Findings, execute.Prove(s.Context(), pool, p, 0)...)
+		show(p.Findings)
+		if p.Refused() {
+			return
+		}
+		result := execute.Run(s.Context(), pool, p, execute.Options{CopyTimeout: req.CopyTimeout, PollInterval: req.PollInterval}, quiet)
+		show(result.Findings)
+		for _, left := range result.Left {
+			fmt.Fprintf(&told, "left: %+v\n", left)
+		}
+		if len(result.Images) < len(p.Destinations) && told.Len() == 0 {
+			fmt.Fprintln(&told, "an image is missing, and nothing says why")
+		}
+		_, findings = execute.DisableProtection(s.Context(), pool, s.SourceAccount, sources, quiet)
+		show(findings)
+	}
+	s.Inject(awssim.Rule{Fault: awssim.LateFailure, Account: s.Targets[0], Action: "ec2:CopySnapshot", Nth: 1})
+	run("run-1", 0)
+	run("run-2", 0)
+	admin := ec2.NewFromConfig(s.Config(s.Targets[0], home))
+	images, err := admin.DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+	s.must(err)
+	if len(images.Images) == 0 {
+		return told.String()
+	}
+	_, err = admin.DisableImageDeregistrationProtection(s.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: images.Images[0].ImageId})
+	s.must(err)
+	_, err = admin.ModifyImageAttribute(s.Context(), &ec2.ModifyImageAttributeInput{ImageId: images.Images[0].ImageId, ImdsSupport: &ec2types.AttributeValue{Value: aws.String("v2.0")}})
+	s.must(err)
+	_, err = admin.ModifyEbsDefaultKmsKeyId(s.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: aws.String(s.TargetAlias)})
+	s.must(err)
+	run("run-3", 0, func(req *plan.Request) {
+		req.Targets[0].KMSKeyID, req.Targets[0].Lifecycle.ForceDeregister = plan.DefaultKey, true
+	})
+	run("run-4", 1)
+	run("run-5", 2)
+	run("run-6", 3, func(req *plan.Request) { req.Images[0].ImageID, req.Targets[0].Method = s.windows, plan.ByImage })
+	if s.with("share") {
+		run("run-7", 4)
+	}
+	s.release(admin)
+	run("run-8", 0, func(req *plan.Request) { req.Targets[0].AMIName = "golden 2" })
+	s.launch(&told)
+	return told.String()
+}
+
+// release makes another image, a day later, and frees the target's of all that keeps them.
+func (s *site) release(admin *ec2.Client) {
+	s.Helper()
+	images, err := admin.DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+	s.must(err)
+	for _, image := range images.Images {
+		_, err = admin.DisableImageDeregistrationProtection(s.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: image.ImageId})
+		s.must(err)
+		_, err = admin.ResetImageAttribute(s.Context(), &ec2.ResetImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ResetImageAttributeNameLaunchPermission})
+		s.must(err)
+	}
+	time.Sleep(24 * time.Hour)
+	cloud := ec2.NewFromConfig(s.Config(s.SourceAccount, home))
+	images, err = cloud.DescribeImages(s.Context(), &ec2.DescribeImagesInput{Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{s.image}}}})
+	s.must(err)
+	var devices []ec2types.BlockDeviceMapping
+	for _, m := range images.Images[0].BlockDeviceMappings {
+		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: m.DeviceName, Ebs: &ec2types.EbsBlockDevice{SnapshotId: m.Ebs.SnapshotId}})
+	}
+	made, err := cloud.RegisterImage(s.Context(), &ec2.RegisterImageInput{Name: aws.String("golden 2"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices})
+	s.must(err)
+	s.image = *made.ImageId
+	time.Sleep(5 * time.Minute)
+}
+
+// launch tells of launches that do not come to run: of the target's images in its account, and of those that are shared in that of a share block.
+func (s *site) launch(told *strings.Builder) {
+	s.Helper()
+	own, err := ec2.NewFromConfig(s.Config(s.Targets[0], home)).DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+	s.must(err)
+	key, err := kms.NewFromConfig(s.Config(s.Targets[0], home)).DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: &s.TargetAlias})
+	s.must(err)
+	s.launchEach(told, own.Images, s.Targets[0], s.launcher, *key.KeyMetadata.Arn)
+	if !s.with("share") {
+		return
+	}
+	shared, err := ec2.NewFromConfig(s.Config(s.Users[0], home)).DescribeImages(s.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}, Owners: []string{s.SourceAccount}})
+	s.must(err)
+	if len(shared.Images) == 0 {
+		fmt.Fprintln(told, "no image is shared")
+	}
+	s.launchEach(told, shared.Images, s.Users[0], s.sharer, s.SourceKeyARNs[0])
+}
+
+// launchEach launches images by a role, and by Auto Scaling.
+func (s *site) launchEach(told *strings.Builder, images []ec2types.Image, account string, by aws.Config, key string) {
+	s.Helper()
+	scaling, err := s.ServiceConfig(s.roleARN(account, linkedRole), home)
+	s.must(err)
+	admin, user := ec2.NewFromConfig(s.Config(account, home)), s.as(by, s.roleARN(account, "launcher"))
+	for _, image := range images {
+		for who, config := range map[string]aws.Config{"launcher": user, linkedRole: scaling} {
+			made, err := ec2.NewFromConfig(config).RunInstances(s.Context(), &ec2.RunInstancesInput{ImageId: image.ImageId, InstanceType: ec2types.InstanceTypeT3Nano, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
+			s.must(err)
+			time.Sleep(time.Minute)
+			seen, err := admin.DescribeInstances(s.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{*made.Instances[0].InstanceId}})
+			s.must(err)
+			instance := seen.Reservations[0].Instances[0]
+			if reason := instance.StateReason; reason != nil {
+				fmt.Fprintf(told, "%+v\n", diagnose.Explain(diagnose.Case{At: plan.Location{Account: account, Region: home}, Principal: s.roleARN(account, who), SourceAccount: s.SourceAccount,
+					Resource: key, Refusal: plan.APIError{Operation: "ec2:RunInstances", Code: *reason.Code, Message: *reason.Message}}))
+			}
+		}
+	}
+}
+
+// documented are rights that AWS's guides demand for what the plugin does, and that were seen not to be missed (3.1.8, 3.1.10).
+var documented = map[string]string{ // file and action -> rule
+	"target-role.json kms:ReEncryptTo":                     "3.1.5",
+	"build-role.json kms:GetKeyPolicy":                     "3.2.2",
+	"build-role.json kms:Decrypt":                          "3.1.1",
+	"build-role.json kms:ReEncryptFrom":                    "3.1.1",
+	"target-role.json kms:Decrypt":                         "3.1.3",
+	"target-role.json kms:DescribeKey":                     "3.1.3",
+	"target-role.json kms:ReEncryptFrom":                   "3.1.3",
+	"target-role.json imagebuilder:GetContainerRecipe":     "9.12",
+	"target-role.json imagebuilder:ListContainerRecipes":   "9.12",
+	"target-role.json imagebuilder:ListImageRecipes":       "9.12",
+	"target-role.json ssm:DescribeParameters":              "9.12",
+	"target-role.json ssm:GetParameters":                   "9.12",
+	"source-key.json kms:Decrypt":                          "3.1.3",
+	"source-key.json kms:DescribeKey":                      "3.1.3",
+	"source-key.json kms:ReEncryptFrom":                    "3.1.3",
+	"launch-role.json kms:Decrypt":                         "3.1.5",
+	"launch-role.json kms:DescribeKey":                     "3.1.5",
+	"launch-role.json kms:GenerateDataKeyWithoutPlaintext": "3.1.5",
+	"launch-role.json kms:ReEncryptFrom":                   "3.1.5",
+	"launch-role.json kms:ReEncryptTo":                     "3.1.5",
+	"share-key.json kms:CreateGrant":                       "3.1.6",
+	"share-key.json kms:Decrypt":                           "3.1.6",
+	"share-key.json kms:DescribeKey":                       "3.1.6",
+	"share-launch-role.json kms:CreateGrant":               "3.1.6",
+	"share-launch-role.json kms:Decrypt":                   "3.1.6",
+	"share-launch-role.json kms:DescribeKey":               "3.1.6",
+	"target-key.json kms:Decrypt":                          "8.2",
+	"target-key.json kms:DescribeKey":                      "8.2",
+	"target-key.json kms:Encrypt":                          "8.2",
+	"target-key.json kms:GenerateDataKey*":                 "8.2",
+	"target-key.json kms:ReEncrypt*":                       "8.2",
+}
+
+// One right at a time is taken out of one policy. Either whole runs and launches then tell of it by name, or it is one that AWS's
+// guides demand, and nothing is missed.
+func TestEveryRightIsProvedOrDocumented(t *testing.T) {
+	type right struct{ file, sid, action string }
+	told := func(without right) (text string) {
+		synctest.Test(t, func(t *testing.T) {
+			text = furnish(t, func(file string, d *Document) {
+				if file == without.file {
+					d.take(without.sid, without.action)
+				}
+			}, optionsFor(without.file)...).tells()
+		})
+		return text
+	}
+	undisturbed := map[string]string{"": told(right{}), "target-key.json": told(right{file: "target-key.json"})}
+	var rights, proved, unneeded, unexplained int
+	for file, d := range Example().Policies() {
+		for _, statement := range d.Statement {
+			if statement.Sid == ownAccount { // every key has it
+				continue
+			}
+			for _, action := range statement.Action {
+				rights++
+				text := told(right{file, statement.Sid, action})
+				rule := documented[file+" "+action]
+				well, special := undisturbed[file]
+				if !special {
+					well = undisturbed[""]
+				}
+				switch missed := text != well; {
+				case missed && strings.Contains(text, action):
+					proved++
+				case !missed && rule != "":
+					unneeded++
+				default:
+					unexplained++
+					t.Errorf("%s: without %s in %s, is it missed: %v; %s", file, action, statement.Sid, missed, text)
+				}
+			}
+		}
+	}
+	fmt.Printf("actions: %d, proved: %d, documented: %d, unexplained: %d\n", rights, proved, unneeded, unexplained)
+}
+
+// optionsFor are those of the runs that look at a policy's rights: what the policy of a target's key lets Auto Scaling do, a grant would as well.
+func optionsFor(file string) []string {
+	if file == "target-key.json" {
+		return slices.DeleteFunc(slices.Clone(Options), func(option string) bool { return option == "grant" })
+	}
+	return nil
+}
+
+// take takes an action out of a statement.
+func (d *Document) take(sid, action string) {
+	for i := range d.Statement {
+		if s := &d.Statement[i]; s.Sid == sid {
+			s.Action = slices.DeleteFunc(slices.Clone(s.Action), func(a string) bool { return a == action })
+			if len(s.Action) == 0 {
+				s.Action = []string{"none:None"} // a statement without actions is none
+			}
+		}
+	}
+}

@@ -1,0 +1,131 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package permissions
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Setup is whom the policies are for.
+type Setup struct {
+	SourceAccount string   // 12 digits
+	BuildRole     string   // name, with its path, of the role that runs Packer in the source account
+	SourceKeyARNs []string // keys of what is shared; one a Region
+	Targets       []string // accounts, 12 digits each
+	TargetRole    string   // name, with its path, of the role in every target account
+	TargetAlias   string   // "alias/...", the target's own key in every Region
+	Parameter     string   // name of the SSM parameter that names the images, "/golden/ami"; a secret one is called "-secret" besides
+	Template      string   // launch template, by name
+	ExternalID    string   // "": none
+	Options       []string // those of Options and OnRequest that the template uses; nil: all of Options
+	Users         []string // accounts that may launch: of ami_users, and of share blocks; none: neither is used
+	Organization  string   // "o-...": every role of that name in it is admitted, instead of the accounts' one by one; "": none
+}
+
+// Example is the set-up that the documentation tells of.
+func Example() Setup {
+	return Setup{
+		SourceAccount: "111111111111", BuildRole: "golden-image-build",
+		SourceKeyARNs: []string{"arn:aws:kms:ap-northeast-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"},
+		Targets:       []string{"999999999999"}, TargetRole: "golden-image-target", TargetAlias: "alias/golden-target",
+		Parameter: "/golden/ami", Template: "golden", Users: []string{"888888888888"},
+		ExternalID: "golden-images",
+	}
+}
+
+var (
+	account  = regexp.MustCompile(`^\d{12}$`)
+	roleName = regexp.MustCompile(`^([!-~]+/)?[\w+=,.@-]{1,64}$`)
+	keyARN   = regexp.MustCompile(`^arn:([\w-]+):kms:([\w-]+):(\d{12}):key/([\w-]+)$`)
+	keyAlias = regexp.MustCompile(`^alias/[\w/-]+$`)
+)
+
+// Check is all that is wrong with a set-up.
+func (s Setup) Check() error {
+	var all []error
+	demand := func(ok bool, format string, args ...any) {
+		if !ok {
+			all = append(all, fmt.Errorf(format, args...))
+		}
+	}
+	demand(account.MatchString(s.SourceAccount), "source account %q: not 12 digits", s.SourceAccount)
+	demand(len(s.Targets) > 0, "no target account")
+	for _, user := range s.Users {
+		demand(account.MatchString(user), "account %q that may launch: not 12 digits", user)
+	}
+	for _, target := range s.Targets {
+		demand(account.MatchString(target), "target account %q: not 12 digits", target)
+		demand(target != s.SourceAccount, "target account %s is the source account, which takes no policies of a target", target)
+	}
+	demand(roleName.MatchString(s.BuildRole), "build role %q: not the name of a role", s.BuildRole)
+	demand(roleName.MatchString(s.TargetRole), "target role %q: not the name of a role", s.TargetRole)
+	demand(len(s.SourceKeyARNs) > 0, "no source key")
+	for _, key := range s.SourceKeyARNs {
+		demand(keyARN.MatchString(key), "source key %q: not the ARN of a key", key)
+	}
+	for _, option := range s.Options {
+		demand(slices.Contains(Options, option) || slices.Contains(OnRequest, option), "option %q: none of %q", option, slices.Concat(Options, OnRequest))
+		demand(len(s.Users) > 0 || !slices.Contains(forUsers, option), "option %q: no account that may launch", option)
+	}
+	demand(keyAlias.MatchString(s.TargetAlias), "target key %q: not an alias", s.TargetAlias)
+	return errors.Join(all...)
+}
+
+// Options are those of a template that take rights beside those of the bare job, by their names there.
+var Options = []string{"ami_users", "canary", "deprecate_after", "deregistration_protection", "fast_launch", "grant", "keep_releases", "launch_check", "launch_template", "license_configuration_arns", "method = image", "share", "source_key_access = grant", "ssm_parameter"}
+
+// forUsers are those that are about other accounts than the targets.
+var forUsers = []string{"ami_users", "share"}
+
+// OnRequest are those that let a target role remove what is not ours: no policy has them unless it is asked for.
+var OnRequest = []string{"force_delete_snapshot", "force_deregister"}
+
+// with reports whether an option is used.
+func (s Setup) with(option string) bool {
+	switch {
+	case len(s.Users) == 0 && slices.Contains(forUsers, option):
+		return false
+	case s.Options == nil:
+		return slices.Contains(Options, option)
+	}
+	return slices.Contains(s.Options, option)
+}
+
+// partition is that of the source keys: one run, one partition.
+func (s Setup) partition() string { return keyARN.FindStringSubmatch(s.SourceKeyARNs[0])[1] }
+
+// regions are those of the source keys.
+func (s Setup) regions() []string {
+	var regions []string
+	for _, key := range s.SourceKeyARNs {
+		regions = append(regions, keyARN.FindStringSubmatch(key)[2])
+	}
+	slices.Sort(regions)
+	return slices.Compact(regions)
+}
+
+func (s Setup) sourceKeyOf(region string) string {
+	return s.SourceKeyARNs[slices.IndexFunc(s.SourceKeyARNs, func(key string) bool { return keyARN.FindStringSubmatch(key)[2] == region })]
+}
+
+func (s Setup) roleARN(account, name string) string {
+	return "arn:" + s.partition() + ":iam::" + account + ":role/" + name
+}
+
+func (s Setup) root(account string) string {
+	return "arn:" + s.partition() + ":iam::" + account + ":root"
+}
+
+// buildRole is the ARN of who runs Packer.
+func (s Setup) buildRole() string { return s.roleARN(s.SourceAccount, s.BuildRole) }
+
+// home is where the image was built.
+func (s Setup) home() plan.Location {
+	return plan.Location{Account: s.SourceAccount, Region: s.regions()[0]}
+}

@@ -1,0 +1,69 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package permissions
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// shared are the policies of the accounts that share blocks name, by the name of their file: what a run tells them to add.
+func (s Setup) shared() map[string]Document {
+	key, launches, grants := document(), document(), document()
+	requests, facts := everyOption(s)
+	var findings []plan.Finding
+	for _, req := range requests {
+		findings = append(findings, plan.Decide(req, facts).Findings...)
+	}
+	for _, f := range findings {
+		if f.Reference != "3.1.6" {
+			continue
+		}
+		for _, a := range f.PolicyStatements {
+			switch {
+			case a.Statement.Principal != nil:
+				key.Statement = merged(key.Statement, a.Statement)
+			case strings.HasPrefix(a.Policy, "identity policy of who launches"):
+				launches.Statement = merged(launches.Statement, a.Statement)
+			default:
+				grants.Statement = merged(grants.Statement, s.ofEveryUser(a.Statement))
+			}
+		}
+	}
+	return map[string]Document{"share-key.json": key, "share-launch-role.json": launches, "share-role.json": grants}
+}
+
+// ofEveryUser is a statement about principals of one account, for the policy that every account has.
+func (s Setup) ofEveryUser(of plan.Statement) plan.Statement {
+	when := plan.Condition{}
+	for operator, keys := range of.Condition {
+		when[operator] = map[string][]string{}
+		for key, values := range keys {
+			for _, value := range values {
+				for _, user := range s.Users {
+					value = strings.ReplaceAll(value, "::"+user+":", "::${aws:PrincipalAccount}:")
+				}
+				when[operator][key] = append(when[operator][key], value)
+			}
+		}
+	}
+	of.Condition = when
+	return of
+}
+
+// merged adds a statement to others: its resources to those of one that is the same otherwise.
+func merged(all []plan.Statement, more plan.Statement) []plan.Statement {
+	for i, s := range all {
+		resources := distinct(slices.Concat(s.Resource, more.Resource))
+		s.Resource = more.Resource
+		if reflect.DeepEqual(s, more) {
+			all[i].Resource = resources
+			return all
+		}
+	}
+	return append(all, more)
+}

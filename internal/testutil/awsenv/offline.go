@@ -1,0 +1,30 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package offline keeps the environment of whoever runs the tests out of them.
+package awsenv
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// Main runs the tests of a package in a cleared environment.
+func Main(m *testing.M) {
+	Clear()
+	os.Exit(m.Run())
+}
+
+// Clear takes the AWS settings, files and instance roles of this machine out of the environment of the process.
+func Clear() {
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	for _, file := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
+		_ = os.Setenv(file, os.DevNull)
+	}
+	_ = os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+}

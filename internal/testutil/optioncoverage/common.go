@@ -1,0 +1,137 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package optioncoverage
+
+import (
+	"encoding/json"
+	"slices"
+)
+
+// Options as Packer hands them over: maps and blocks, and lists.
+type (
+	pairs = map[string]any
+	list  = []any
+)
+
+// Others that launch what is shared with them.
+const (
+	Organization = "arn:aws:organizations::111111111111:organization/o-1234567890"
+	Unit         = "arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"
+)
+
+// Stage is where a component runs the templates that it has in common with others.
+type Stage struct {
+	Fixtures
+	Target, Other string // accounts, which have the role plain
+	// With is a template for the target account alone, whose target block has more options. The account has the keys alias/golden and alias/second.
+	With func(more pairs) pairs
+}
+
+// Common are the worlds that every component is held to alike; run is how one of them runs a template, and other the Other of its stage.
+func Common(other string, run func(template func(Stage) pairs) Run) []World {
+	return []World{
+		{Name: "targets in JSON", Run: run(inJSON), Cases: []Case{
+			{Option: "targets_json", Without: "target: missing"},
+		}},
+		{Name: "a name that is taken", Run: run(takenName), Cases: []Case{
+			{Option: "target.force_deregister", Without: "is taken"},
+			{Option: "target.force_delete_snapshot", Value: true},
+		}},
+		{Name: "a launch check", Run: run(launchCheck), Cases: []Case{
+			{Option: "target.launch_check"},
+			{Option: "target.launch_check.instance_type", Without: "instance_type: missing"},
+			{Option: "target.launch_check.subnet_id"},
+			{Option: "target.launch_check.run_tags", Value: pairs{"purpose": "check"}},
+		}},
+		{Name: "a secret parameter", Run: run(secretParameter), Cases: []Case{
+			{Option: "target.ssm_parameter.key_id"},
+		}},
+		{Name: "a parameter that names something else", Run: run(takenParameter), Cases: []Case{
+			{Option: "target.ssm_parameter.overwrite", Value: false, With: "overwrite"},
+		}},
+		{Name: "a launch template", Run: run(launchTemplate("name")), Cases: []Case{
+			{Option: "target.launch_template"},
+			{Option: "target.launch_template.name", Without: "name: missing"},
+			{Option: "target.launch_template.source_version", Value: "2"},
+			{Option: "target.launch_template.description", Value: "the web"},
+			{Option: "target.launch_template.set_default", Value: true},
+		}},
+		{Name: "a launch template by its id", Run: run(launchTemplate("id")), Cases: []Case{
+			{Option: "target.launch_template.id", Without: "name: missing; or give id"},
+		}},
+		{Name: "grants", Run: run(grants), Cases: slices.Concat(
+			grantCases("target.grant", ""),
+			grantCases("share.grant", "role_name: no effect without grant"),
+			[]Case{{Option: "share.role_name", Without: "there are no credentials for account " + other}},
+		)},
+		{Name: "shares", Run: run(shares), Cases: []Case{
+			{Option: "share"},
+			{Option: "share.name"},
+			{Option: "share.account_ids"},
+			{Option: "share.organization_arns"},
+			{Option: "share.organizational_unit_arns"},
+		}},
+	}
+}
+
+func inJSON(s Stage) pairs {
+	o := s.With(nil)
+	text, err := json.Marshal(o["target"])
+	s.must(err)
+	delete(o, "target")
+	o["targets_json"] = string(text)
+	return o
+}
+
+// takenName is that of an image of the target's own.
+func takenName(s Stage) pairs {
+	s.Image(s.Target, "web", s.Snapshot(s.Target, ""))
+	return s.With(pairs{"ami_name": "web", "force_deregister": true})
+}
+
+func launchCheck(s Stage) pairs {
+	return s.With(pairs{"launch_check": pairs{"instance_type": "t3.micro", "subnet_id": s.Subnet(s.Target)}})
+}
+
+func secretParameter(s Stage) pairs {
+	return s.With(pairs{"ssm_parameter": list{pairs{"name": "/golden", "type": "SecureString", "key_id": "alias/second"}}})
+}
+
+func takenParameter(s Stage) pairs {
+	s.Parameter(s.Target, "/golden")
+	return s.With(pairs{"ssm_parameter": list{pairs{"name": "/golden", "data_type": "text"}}})
+}
+
+// launchTemplate is one that an option of its block names, by the name web or its id.
+func launchTemplate(option string) func(Stage) pairs {
+	return func(s Stage) pairs {
+		named := pairs{"name": "web", "id": s.LaunchTemplate(s.Target)}[option]
+		return s.With(pairs{"launch_template": list{pairs{option: named}}})
+	}
+}
+
+// grants are for Auto Scaling: of the target on its own key, and of another account on the source's.
+func grants(s Stage) pairs {
+	s.AutoScaling(s.Target)
+	s.AutoScaling(s.Other)
+	o := s.With(pairs{"grant": list{pairs{}}})
+	o["share"] = list{pairs{"account_ids": list{s.Other}, "role_name": "plain", "grant": list{pairs{}}}}
+	return o
+}
+
+// grantCases are those of a block grant that has no option: what the run ends with without the block, "" for success.
+func grantCases(block, without string) []Case {
+	return []Case{
+		{Option: block, Without: without},
+		{Option: block + ".grantee_principal", Value: "arn:aws:iam::{{ .AccountId }}:role/plain"},
+		{Option: block + ".operations", Value: list{"Decrypt", "DescribeKey"}},
+		{Option: block + ".name", Value: "web"},
+	}
+}
+
+func shares(s Stage) pairs {
+	o := s.With(nil)
+	o["share"] = list{pairs{"name": "ours", "account_ids": list{s.Other}, "organization_arns": list{Organization}, "organizational_unit_arns": list{Unit}}}
+	return o
+}

@@ -1,0 +1,55 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import "testing"
+
+// byImage has a template's targets copy whole images, and changes its last one.
+func byImage(options map[string]any, last map[string]any) map[string]any {
+	targets := options["target"].([]any)
+	for _, target := range targets {
+		target.(map[string]any)["method"] = "image"
+	}
+	for option, value := range last {
+		targets[len(targets)-1].(map[string]any)[option] = value
+	}
+	return options
+}
+
+// AWS answers a token with what the first call of it made, though that is gone by now, and refuses it to a call of other parameters.
+func TestEveryBlockOfABuildGetsItsImages(t *testing.T) {
+	for name, second := range map[string]func(s *stage) map[string]any{
+		"another account": func(s *stage) map[string]any { return byImage(s.options(other), nil) },
+		"another name":    func(s *stage) map[string]any { return byImage(s.options(prod), map[string]any{"ami_name": "another"}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				if _, err := s.run(s.Context(), byImage(s.options(prod), nil)); err != nil {
+					s.Fatal(err)
+				}
+				s.runs-- // of the same build
+				if _, err := s.run(s.Context(), second(s)); err != nil {
+					s.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// The source account has a copy of its own, and one that is staged for others, of one image.
+func TestTheSourceAccountIsATargetBesideOthers(t *testing.T) {
+	own := map[string]any{"name": "own", "assume_role": nil}
+	for name, options := range map[string]func(s *stage) map[string]any{
+		"another target": func(s *stage) map[string]any { return byImage(s.options(prod, source), own) },
+		"a share block":  func(s *stage) map[string]any { return sharing(byImage(s.options(source), own), other) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				if _, err := s.run(s.Context(), options(s)); err != nil {
+					s.Error(err)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,193 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+)
+
+// session are options with the credentials of a session of the user ci, which nobody can renew.
+func (s *stage) session(accounts ...string) map[string]any {
+	s.Helper()
+	o := s.options(accounts...)
+	maps.Copy(o, s.furniture().Session(source, *s.key.AccessKeyId, *s.key.SecretAccessKey))
+	return o
+}
+
+// Whatever the call at which the source's session ends for good: the image is safe, one error says so, and a run with fresh credentials
+// comes to the end.
+func TestSourceCredentialsThatEndAreToldOnceAndTheRunIsTakenUp(t *testing.T) {
+	for _, call := range []awssim.Rule{
+		{Action: "ec2:DescribeImages", Nth: 3}, // the two before protect the image
+		{Action: "ec2:CopySnapshot"},
+		{Action: "ec2:DescribeSnapshots", Nth: 5},
+		{Action: "ec2:ModifySnapshotAttribute"},
+		{Action: "ec2:ModifySnapshotAttribute", Nth: 2},
+	} {
+		t.Run(fmt.Sprint(call.Action, call.Nth), func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				o := s.session(other, prod)
+				call.Fault, call.Account = awssim.ExpiredSession, source
+				s.world.Inject(call)
+				_, err := s.run(s.Context(), o)
+				if err == nil {
+					s.Fatalf("a run whose credentials ended is a success:\n%s", s.screen)
+				}
+				if n := strings.Count(err.Error(), "the source credentials have ended") + strings.Count(err.Error(), "the source credentials cannot be used"); n != 1 || strings.Count(err.Error(), "could not") > 1 {
+					s.Errorf("told %d times: %v", n, err)
+				}
+				s.safe()
+				if !strings.Contains(err.Error(), "Nothing of the build is lost") {
+					s.Errorf("the image is protected, and that is not told: %v", err)
+				}
+				if _, err := s.after(s.Context(), nullBuilder, s.redo(other, prod)); err != nil {
+					s.Fatal(err)
+				}
+				if len(s.images(other)) != 1 || len(s.images(prod)) != 1 {
+					s.Errorf("the targets have %d and %d images", len(s.images(other)), len(s.images(prod)))
+				}
+				s.tidy()
+			})
+		})
+	}
+}
+
+// Whatever answer breaks off while the image is being protected: it is protected, and the run that fails says so.
+func TestATornAnswerCostsNoProtection(t *testing.T) {
+	for _, operation := range []string{"sts:GetCallerIdentity", "ec2:DescribeImages", "ec2:CreateTags", "ec2:EnableImageDeregistrationProtection"} {
+		t.Run(operation, func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				s.closed(prod)
+				s.world.Inject(awssim.Rule{Fault: awssim.TornAnswer, Action: operation, Nth: 1})
+				_, err := s.run(s.Context(), s.options(prod))
+				if err == nil || strings.Contains(err.Error(), "Packer destroys the image now") {
+					s.Errorf("told: %v", err)
+				}
+				s.safe()
+			})
+		})
+	}
+}
+
+// Cut off at whatever moment, also while the image is being protected: it is protected, and that is told.
+func TestARunCutOffAtItsVeryBeginningLeavesTheImageProtected(t *testing.T) {
+	for after := 20 * time.Millisecond; after <= 400*time.Millisecond; after += 20 * time.Millisecond {
+		t.Run(after.String(), func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				ctx, cancel := context.WithTimeout(s.Context(), after)
+				defer cancel()
+				if _, err := s.run(ctx, s.options(prod)); !s.tells("Nothing of the build is lost", err) || s.tells("Packer destroys the image now", err) {
+					s.Errorf("told: %v", err)
+				}
+				s.safe()
+			})
+		})
+	}
+}
+
+// fragile panics in the goroutine of one of its calls.
+type fragile struct {
+	aws.HTTPClient
+	calls  *atomic.Int64
+	breaks int64
+}
+
+func (f fragile) Do(r *http.Request) (*http.Response, error) {
+	if f.calls.Add(1) == f.breaks {
+		panic("out of luck")
+	}
+	return f.HTTPClient.Do(r)
+}
+
+// A panic at any call is that step's failure. The plugin lives on and tells of it, and the image is as safe as at that moment.
+func TestAPanicAtAnyCallIsAnError(t *testing.T) {
+	broke := 0
+	for call, over := int64(1), false; !over; call++ {
+		onStage(t, func(s *stage) {
+			o := s.options(prod)
+			p := &PostProcessor{client: fragile{s.world, new(atomic.Int64), call}, seed: 1}
+			if err := p.Configure(o); err != nil {
+				s.Fatal(err)
+			}
+			_, err := s.postProcess(s.Context(), p, "mitchellh.amazonebs")
+			over = p.client.(fragile).calls.Load() < call
+			if err == nil { // no panic, or at a look that was made again, or at nothing that the images depend on
+				return
+			}
+			broke++
+			if !s.tells("out of luck", err) {
+				s.Errorf("nothing is told of a panic at call %d: %v\n%s", call, err, s.screen)
+			}
+			if _, ours := s.protected(); !s.tells("is not protected", err) && !ours {
+				s.Errorf("the image is not protected after a panic at call %d", call)
+			}
+			if _, err := s.after(s.Context(), nullBuilder, s.redo(prod)); err != nil {
+				s.Errorf("after a panic at call %d: %v", call, err)
+			}
+		})
+	}
+	if broke == 0 {
+		t.Error("no panic ended a run")
+	}
+}
+
+// cancelling is a screen on which a text cancels the run.
+type cancelling struct {
+	*screen
+	upon   string
+	cancel context.CancelFunc
+}
+
+func (c cancelling) Say(text string) {
+	c.screen.Say(text)
+	if strings.Contains(text, c.upon) {
+		c.cancel()
+	}
+}
+
+// behindItsProof is a run that somebody cancels when all that it was asked for is done.
+func (s *stage) behindItsProof() error {
+	ctx, cancel := context.WithCancel(s.Context())
+	p := &PostProcessor{client: s.world, seed: 1}
+	if err := p.Configure(s.options(prod)); err != nil {
+		s.Fatal(err)
+	}
+	_, _, _, err := p.PostProcess(ctx, cancelling{s.screen, "done: verify", cancel}, built("mitchellh.amazonebs", tokyo+":"+s.image, map[string]any{"PackerRunUUID": "run-1"}))
+	return err
+}
+
+func TestASuccessCancelledAtItsEndLiftsTheProtection(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if err := s.behindItsProof(); err != nil {
+			s.Fatal(err)
+		}
+		if protected, ours := s.protected(); protected || ours {
+			s.Errorf("the source image is protected: %v, by us: %v", protected, ours)
+		}
+	})
+}
+
+func TestASuccessTellsOfAProtectionThatStays(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.world.Inject(awssim.Rule{Fault: awssim.Unavailable, Action: "ec2:DisableImageDeregistrationProtection"})
+		if err := s.behindItsProof(); err != nil {
+			s.Fatal(err)
+		}
+		s.safe()
+		if !s.tells("Still protected against deregistration: "+s.image+" in "+tokyo, nil) || !s.tells("disable-image-deregistration-protection", nil) {
+			s.Errorf("not told:\n%s", s.screen)
+		}
+	})
+}

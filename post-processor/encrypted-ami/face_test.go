@@ -1,0 +1,231 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	log.SetOutput(io.Discard)
+	awsenv.Main(m)
+}
+
+// screen keeps what Packer would show. As Packer's, any goroutine may use it.
+type screen struct {
+	packersdk.Ui
+	mu sync.Mutex
+	strings.Builder
+}
+
+func (s *screen) print(words ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintln(&s.Builder, words...)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Builder.String()
+}
+
+func (s *screen) Say(text string)   { s.print(text) }
+func (s *screen) Error(text string) { s.print("ERROR:", text) }
+func (s *screen) Machine(category string, fields ...string) {
+	s.print("machine:", category+","+strings.Join(fields, ","))
+}
+
+// built is what a builder returns.
+func built(builder, id string, data map[string]any) packersdk.Artifact {
+	return &packersdk.MockArtifact{BuilderIdValue: builder, IdValue: id, StateValues: map[string]any{"generated_data": data}}
+}
+
+func TestArtifactIdsNameTheirImages(t *testing.T) {
+	images, err := imagesOf("us-east-1:ami-0123456789abcdef0,ap-northeast-1:ami-01234567")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []plan.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-01234567"}, {Region: "us-east-1", ImageID: "ami-0123456789abcdef0"}}
+	if diff := cmp.Diff(want, images); diff != "" {
+		t.Error(diff)
+	}
+	for _, id := range []string{"", "Null", "us-east-1:vol-0123456789abcdef0", "us-east-1:ami-0123456789abcdef0,", "ami-0123456789abcdef0",
+		"us-east-1:ami-0123456789abcdef0,us-east-1:ami-0123456789abcdef1", "us-east-1:ami-0123456789abcdef0:111111111111"} {
+		if images, err := imagesOf(id); err == nil {
+			t.Errorf("%q was read as %v", id, images)
+		}
+	}
+}
+
+func TestOnlyMakersOfAMIsAreTaken(t *testing.T) {
+	var text strings.Builder
+	for _, builder := range []string{"mitchellh.amazonebs", "mitchellh.amazon.ebssurrogate", "mitchellh.amazon.chroot", "packer.post-processor.amazon-import",
+		"mitchellh.amazon.instance", "mitchellh.amazon.ebsvolume", "packer.docker"} {
+		fmt.Fprintf(&text, "%s: %v\n", builder, accepted(builder))
+	}
+	golden.Equal(t, "testdata/builders.golden", text.String())
+}
+
+func TestTheMakerIsToldBeforeTheIdThatOnlyItUnderstands(t *testing.T) {
+	p := new(PostProcessor)
+	_, _, _, err := p.PostProcess(t.Context(), new(screen), built("mitchellh.amazon.ebsvolume", "us-east-1:vol-0123456789abcdef0", nil))
+	if err == nil || !strings.Contains(err.Error(), "volumes") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What the build tells crosses the plugin's boundary as a map with keys of any type; passwords are in it.
+func TestOfTheBuildsDataOnlyFourThingsAreTaken(t *testing.T) {
+	data := map[any]any{"PackerRunUUID": "run-1", "SourceAMI": "ami-0b", "BuildRegion": "eu-west-1", "PackerBuildName": "golden", "Password": "hush", "ID": "i-1", 7: "x"}
+	handed := generated(&packersdk.MockArtifact{StateValues: map[string]any{"generated_data": data}})
+	if handed["Password"] != "hush" || handed["ID"] != "i-1" || len(handed) != 6 {
+		t.Errorf("handed on: %v", handed)
+	}
+	want := plan.Build{Name: "golden", Region: "eu-west-1", BaseAMI: "ami-0b", RunID: "run-1"}
+	if diff := cmp.Diff(want, buildOf(handed, "other")); diff != "" {
+		t.Error(diff)
+	}
+	if build := buildOf(nil, "golden"); build.Name != "golden" || build.RunID == "" {
+		t.Errorf("without data: %+v", build)
+	}
+}
+
+func TestProgressIsALineForEachEndAndEachTenthOfACopy(t *testing.T) {
+	ui := new(screen)
+	at := plan.Location{Account: "999999999999", Region: "eu-west-1"}
+	p := newProgress(ui)
+	for _, e := range []plan.Event{
+		{Kind: plan.Begun, Step: "copy", At: at, Percent: -1, Text: "copy snap-0a"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 4, GiB: 8, Text: "snap-0c: 4% of 8 GiB, about 5m0s left"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 12, GiB: 8, ETA: time.Date(2026, 1, 2, 15, 4, 0, 0, time.UTC), Text: "snap-0c: 12% of 8 GiB, about 5m0s left"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 21, GiB: 8, Text: "snap-0c: 21% of 8 GiB, about 5m0s left"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 22, GiB: 8, Text: "snap-0c: 22% of 8 GiB, about 5m0s left"},
+		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 100, GiB: 8, Text: "snap-0c: 100% of 8 GiB, about 0s left"},
+		{Kind: plan.Finished, Step: "copy", At: at, Resource: "snap-0c", Percent: 100, GiB: 8, Text: "copy snap-0a"},
+		{Kind: plan.Failed, Step: "register", At: at, Percent: -1, Text: "register: no"},
+		{Kind: plan.Skipped, Step: "verify", At: at, Percent: -1, Text: "verify"},
+		{Kind: plan.Noted, At: at, Percent: -1, Text: "too many copies on their way"},
+	} {
+		p.say(e)
+	}
+	golden.Equal(t, "testdata/progress.golden", ui.String())
+}
+
+func result() plan.Result {
+	made := func(account, region, id string) plan.CreatedImage {
+		arn := "arn:aws:kms:" + region + ":" + account + ":key/own"
+		return plan.CreatedImage{At: plan.Location{Account: account, Region: region}, ImageID: id,
+			Snapshots: []plan.MadeSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0a", KeyARN: arn, GiB: 8}, {Device: "/dev/xvdb", SnapshotID: "snap-0b", KeyARN: arn, GiB: 8}}}
+	}
+	return plan.Result{Images: []plan.CreatedImage{made("999999999999", "us-west-2", "ami-0c"), made("888888888888", "us-west-2", "ami-0d"), made("999999999999", "ap-northeast-1", "ami-0b")}}
+}
+
+func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
+	a := &artifact{result: result(), generated: map[string]any{"PackerRunUUID": "run-1"}}
+	a.result.Destinations = []plan.DestinationResult{
+		{At: plan.Location{Account: "777777777777", Region: "us-west-2"}, Target: "lab", Optional: true, State: plan.Excluded},
+		{At: a.result.Images[0].At, Target: "prod", State: plan.DestinationSucceeded},
+		{At: plan.Location{Account: "777777777777", Region: "us-east-1"}, Target: "lab", Optional: true, State: plan.DestinationFailed}}
+	none := &artifact{input: "us-west-2:ami-0a", result: plan.Result{Destinations: a.result.Destinations[:1]}}
+	golden.Equal(t, "testdata/artifact.golden", a.Id()+"\n"+a.String()+"\n\n"+none.Id()+"\n"+none.String()+"\n")
+	if diff := cmp.Diff(map[string]any{"PackerRunUUID": "run-1"}, a.State("generated_data")); diff != "" {
+		t.Error(diff)
+	}
+	var told struct{ Images []struct{ ImageID string } }
+	if err := json.Unmarshal([]byte(a.State("encrypted-ami.result").(string)), &told); err != nil || len(told.Images) != 3 || told.Images[0].ImageID != "ami-0c" {
+		t.Errorf("the result reads as %v, %v", told, err)
+	}
+	if a.State("par.artifact.metadata") != nil || a.Files() != nil {
+		t.Error("HCP Packer gets something")
+	}
+}
+
+func TestDestroyRemovesTheImagesAndIsNoError(t *testing.T) {
+	var removed []plan.CreatedImage
+	a := &artifact{result: result(), remove: func(made []plan.CreatedImage) error {
+		removed = made
+		return errors.New("one stayed")
+	}}
+	if err := a.Destroy(); err != nil || len(removed) != 3 {
+		t.Errorf("removed %v, error %v", removed, err)
+	}
+}
+
+func TestAFailureTellsWhatBecomesOfTheImageAndHowToGoOn(t *testing.T) {
+	var text strings.Builder
+	two := []plan.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-0a"}, {Region: "us-west-2", ImageID: "ami-0b"}}
+	ours := []plan.SourceImageResult{{Region: "ap-northeast-1", ImageID: "ami-0a", Protected: true}, {Region: "us-west-2", ImageID: "ami-0b"}}
+	for _, c := range []struct {
+		title string
+		run   run
+	}{
+		{"protected by this run", run{images: two, result: plan.Result{Source: ours}}},
+		{"not protected", run{images: two[:1], unprotected: true}},
+		{"the caller's", run{images: two, userSupplied: true}},
+		{"the caller's, protected by a run before this one", run{images: two, userSupplied: true, result: plan.Result{Source: ours}}},
+		{"the caller's, only looked at", run{images: two, userSupplied: true, PostProcessor: &PostProcessor{config: config.Config{VerifyOnly: true}}}},
+		{"no image", run{}},
+	} {
+		if c.run.PostProcessor == nil {
+			c.run.PostProcessor = new(PostProcessor)
+		}
+		fmt.Fprintf(&text, "# %s\n%s\n\n", c.title, c.run.withWayOut(errors.New("1 of 2 destinations is not served")))
+	}
+	golden.Equal(t, "testdata/failure.golden", text.String())
+}
+
+type panicking struct{}
+
+func (panicking) Do(*http.Request) (*http.Response, error) { panic("out of luck") }
+
+func TestAPanicBecomesAnError(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "111111111111")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	p := &PostProcessor{client: panicking{}}
+	_, _, _, err := p.PostProcess(t.Context(), new(screen), built("mitchellh.amazonebs", "us-east-1:ami-0123456789abcdef0", nil))
+	if err == nil || !strings.Contains(err.Error(), "out of luck") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOnlyTheFirstConfigureFails(t *testing.T) {
+	good := map[string]any{"target": []any{map[string]any{"account_ids": []any{"999999999999"}, "kms_key_id": "default"}}}
+	bad := map[string]any{"region": "Ireland"}
+	p := new(PostProcessor)
+	if err := p.Configure(bad); err == nil {
+		t.Error("the first Configure accepts a bad option")
+	}
+	if err := p.Configure(bad); err == nil {
+		t.Error("after a first error there is no image to protect yet")
+	}
+	if err := p.Configure(good); err != nil {
+		t.Error(err)
+	}
+	if err := p.Configure(bad); err != nil || p.invalid == nil {
+		t.Errorf("a later Configure: %v, kept: %v", err, p.invalid)
+	}
+	if err := p.Configure(good); err != nil || p.invalid != nil {
+		t.Errorf("a good Configure: %v, kept: %v", err, p.invalid)
+	}
+}

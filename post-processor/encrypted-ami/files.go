@@ -1,0 +1,114 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+)
+
+// file shows a run as it stands to those outside.
+type file struct {
+	option  string // that names it
+	path    string
+	content func() ([]byte, error)
+	failed  bool // the last try to write it
+	stale   bool // something has changed since
+	rests   time.Time
+}
+
+// files are those that the template asks for.
+func (r *run) newFiles() []*file {
+	var files []*file
+	for _, f := range []*file{
+		{option: "manifest_path", path: r.config.Manifest(), content: func() ([]byte, error) { return report.JSON(r.result) }},
+		{option: "report_path", path: r.config.Report(), content: r.report},
+	} {
+		if f.path != "" {
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+// report is the content of report_path, as its ending says.
+func (r *run) report() ([]byte, error) {
+	d := report.Of(r.plan, r.result, time.Now(), r.config.ReportDetails)
+	switch ending := filepath.Ext(r.config.ReportPath); ending {
+	case ".html":
+		return d.HTML()
+	case ".md":
+		return d.Markdown(), nil
+	case ".json":
+		return d.JSON()
+	default:
+		return nil, fmt.Errorf("no report ends in %q", ending)
+	}
+}
+
+// write writes the files as the run stands. That one cannot be written is told once, and does not end what is under way.
+func (r *run) write() {
+	for _, f := range r.files {
+		r.writeFile(f)
+	}
+}
+
+// twentieth is the part of a run's time that writing a file may take: a report of a thousand targets is written in a tenth of a second, and
+// a thousand targets begin at once.
+const twentieth = 20
+
+// writeDue writes the files that something has changed for, those that take long less often.
+func (r *run) writeDue(changed bool) {
+	for _, f := range r.files {
+		f.stale = f.stale || changed
+		if f.stale && !time.Now().Before(f.rests) {
+			r.writeFile(f)
+		}
+	}
+}
+
+func (r *run) writeFile(f *file) {
+	begun := time.Now()
+	content, err := f.content()
+	if err == nil {
+		err = replace(f.path, content)
+	}
+	if err != nil && !f.failed {
+		r.ui.Error(f.option + ": " + err.Error())
+	}
+	f.failed, f.stale = err != nil, false
+	f.rests = time.Now().Add(twentieth * time.Since(begun))
+}
+
+// unwritten is the option of a file that could not be written; "" for none.
+func (r *run) unwritten() string {
+	for _, f := range r.files {
+		if f.failed {
+			return f.option
+		}
+	}
+	return ""
+}
+
+// replace writes a file as a whole: whoever reads it meets the old content or the new.
+func replace(path string, content []byte) error {
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	_, written := file.Write(content)
+	err = errors.Join(written, file.Chmod(0o644), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/optioncoverage"
+)
+
+func TestLeavingAnOptionOutChangesTheOutcome(t *testing.T) {
+	optioncoverage.Hold(t, new(PostProcessor).ConfigSpec(), worlds)
+}
+
+// An option comes into the first world in which it matters, or into one of its own.
+var worlds = append(optioncoverage.Common(other, func(template func(optioncoverage.Stage) pairs) optioncoverage.Run {
+	return afterBuild(func(s *stage) pairs {
+		return template(optioncoverage.Stage{Fixtures: s.furniture(), Target: prod, Other: other, With: s.furnished})
+	})
+}), []optioncoverage.World{
+	{Name: "a target", Run: afterBuild(aTarget), Cases: []optioncoverage.Case{
+		{Option: "access_key", Without: "access_key: missing"},
+		{Option: "secret_key", Without: "secret_key: missing"},
+		{Option: "region", Value: "us-west-2"},
+		{Option: "custom_endpoint_ec2", Value: "https://ec2.example.com"},
+		{Option: "kms_key_id", Without: "whose key no other account can use"},
+		{Option: "region_kms_key_ids", Value: pairs{tokyo: "alias/second"}},
+		{Option: "source_key_access", Value: "grant"},
+		{Option: "canary", Value: true},
+		{Option: "protect_source", Value: false},
+		{Option: "keep_staged", Value: true},
+		{Option: "release_line", Value: "web"},
+		{Option: "hcp_packer", Value: true},
+		{Option: "cleanup_only", Value: true},
+		{Option: "plan_only", Value: true},
+		{Option: "timeout", Value: "1m", With: "the run has taken 1m0s"},
+		{Option: "copy_timeout", Value: "1m", With: "1 of 1 destination is not served"},
+		{Option: "poll_interval", Value: "1m"},
+		{Option: "target", Without: "target: missing"},
+		{Option: "target.name"},
+		{Option: "target.account_ids", Without: "account_ids: empty"},
+		{Option: "target.role_name", Without: "there are no credentials for account"},
+		{Option: "target.kms_key_id", Without: "kms_key_id: missing"},
+		{Option: "target.region_kms_key_ids", Value: pairs{tokyo: "alias/second"}},
+		{Option: "target.regions", Value: list{"us-west-2"}},
+		{Option: "target.method", Value: "image"},
+		{Option: "target.ami_name", Value: "web 1"},
+		{Option: "target.ami_description", Value: "the web"},
+		{Option: "target.tags", Value: pairs{"Release": "1"}},
+		{Option: "target.snapshot_tags", Value: pairs{"Release": "1"}},
+		{Option: "target.snapshot_copy_duration_minutes", Value: 30},
+		{Option: "target.deprecate_at", Value: "2001-01-01T00:00:00Z"},
+		{Option: "target.deprecate_after", Value: "2160h"},
+		{Option: "target.ami_users", Value: list{other}},
+		{Option: "target.ami_org_arns", Value: list{optioncoverage.Organization}},
+		{Option: "target.license_configuration_arns", Value: list{"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"}, With: "does not take the license configuration"},
+		{Option: "target.ami_ou_arns", Value: list{optioncoverage.Unit}},
+	}},
+	{Name: "a session", Run: afterBuild(aSession), Cases: []optioncoverage.Case{
+		{Option: "token", Without: "InvalidClientTokenId"},
+	}},
+	{Name: "a credentials file", Run: afterBuild(aCredentialsFile), Cases: []optioncoverage.Case{
+		{Option: "shared_credentials_file", Without: "the source credentials cannot be used"},
+		{Option: "profile", Value: source},
+		{Option: "target.profile", Without: "there are no credentials for account " + prod},
+		{Option: "share.profile", Without: "there are no credentials for account " + other},
+	}},
+	{Name: "roles", Run: afterBuild(roles), Cases: slices.Concat(
+		optioncoverage.OfRole("assume_role", source, "", "the source credentials cannot be used"),
+		[]optioncoverage.Case{{Option: "assume_role_from", Value: "base"}},
+		optioncoverage.OfRole("organizations.assume_role", management, "organizations: no effect without assume_role", "cannot be listed"),
+		optioncoverage.OfRole("target.assume_role", prod, "there are no credentials for account "+prod, "account "+prod+" cannot be worked in"),
+		optioncoverage.OfRole("share.assume_role", other, "there are no credentials for account "+other, "account "+other+" cannot be worked in"),
+	)},
+	{Name: "an organization", Run: afterBuild(anOrganization), Cases: []optioncoverage.Case{
+		{Option: "organizations", Without: "cannot be listed"},
+		{Option: "target.organizational_unit_ids"},
+		{Option: "target.exclude_account_ids", Value: list{other}},
+		{Option: "target.missing_role", Without: "account " + bare + " cannot be worked in"},
+	}},
+	{Name: "one of two targets fails", Run: afterBuild(oneOfTwo), Cases: []optioncoverage.Case{
+		{Option: "target.required", Value: false, Without: oneFailed},
+		{Option: "max_failed_targets", Value: 1, Without: oneFailed},
+		{Option: "on_failure", Value: "clean", With: oneFailed, Without: oneFailed},
+		{Option: "publish", Value: "all", With: "2 of 2 destinations are not served", Without: oneFailed},
+		{Option: "manifest_path", With: oneFailed, Without: oneFailed},
+		{Option: "report_path", With: oneFailed, Without: oneFailed},
+		{Option: "report_details", Value: true, With: oneFailed, Without: oneFailed},
+	}},
+	{Name: "an image that is handed on", Run: underNull(handedOn), Cases: []optioncoverage.Case{
+		{Option: "source_amis"},
+		{Option: "verify_only", Value: true},
+	}},
+	{Name: "an image that is not encrypted", Run: afterBuild(unencrypted), Cases: []optioncoverage.Case{
+		{Option: "allow_unencrypted_share", Value: true, Without: "allow_unencrypted_share"},
+	}},
+	{Name: "an image under the key that is shared", Run: afterBuild(shareable), Cases: []optioncoverage.Case{
+		{Option: "revoke_shares", Value: false},
+	}},
+	{Name: "an image that loses something", Run: afterBuild(deprecated), Cases: []optioncoverage.Case{
+		{Option: "fidelity", Value: "strict", With: "DeprecationTime"},
+	}},
+	{Name: "bad weather", Run: afterBuild(badWeather), Cases: []optioncoverage.Case{
+		{Option: "max_retries", Value: 1, With: "InternalError"},
+	}},
+	{Name: "endpoints without a certificate", Run: overTLS, Cases: []optioncoverage.Case{
+		{Option: "insecure_skip_tls_verify", Value: true, Without: "failed to verify certificate"},
+	}},
+	{Name: "protection", Run: afterBuild(protectedTarget), Cases: []optioncoverage.Case{
+		{Option: "target.deregistration_protection"},
+		{Option: "target.deregistration_protection.enabled", Value: false},
+		{Option: "target.deregistration_protection.with_cooldown", Value: true},
+	}},
+	{Name: "an older release", Run: afterBuild(olderRelease), Cases: []optioncoverage.Case{
+		{Option: "target.keep_releases"},
+		{Option: "target.keep_for", Value: "72h"},
+		{Option: "target.keep_releases_dry_run", Value: true},
+	}},
+	{Name: "a Windows image", Run: afterBuild(windows("")), Cases: optioncoverage.OfFastLaunch("")},
+	{Name: "a Windows image with a launch template by its name", Run: afterBuild(windows("template_name")), Cases: optioncoverage.OfFastLaunch("template_name")},
+	{Name: "a Windows image with a launch template by its id", Run: afterBuild(windows("template_id")), Cases: optioncoverage.OfFastLaunch("template_id")},
+	{Name: "a parameter", Run: afterBuild(aParameter), Cases: []optioncoverage.Case{
+		{Option: "target.ssm_parameter"},
+		{Option: "target.ssm_parameter.name", Without: "name: missing"},
+		{Option: "target.ssm_parameter.type", Value: "SecureString"},
+		{Option: "target.ssm_parameter.data_type", Value: "text"},
+		{Option: "target.ssm_parameter.tier", Value: "Advanced"},
+		{Option: "target.ssm_parameter.description", Value: "the web"},
+		{Option: "target.ssm_parameter.tags", Value: pairs{"Release": "1"}},
+	}},
+}...)

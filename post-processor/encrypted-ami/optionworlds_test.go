@@ -1,0 +1,254 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/optioncoverage"
+)
+
+// Options as Packer hands them over: maps and blocks, and lists.
+type (
+	pairs = map[string]any
+	list  = []any
+)
+
+const (
+	oneFailed  = "1 of 2 destinations is not served"
+	ebsBuilder = "mitchellh.amazonebs"
+)
+
+// afterBuild runs a template on a stage that it sets itself, with the image of a build.
+func afterBuild(template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverage.Outcome {
+	return onOptionStage(ebsBuilder, template)
+}
+
+// underNull is as afterBuild, for a template that names the image.
+func underNull(template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverage.Outcome {
+	return onOptionStage(nullBuilder, template)
+}
+
+func onOptionStage(builder string, template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverage.Outcome {
+	return func(t *testing.T, change func(pairs)) (outcome optioncoverage.Outcome) {
+		onStage(t, func(s *stage) {
+			s.sealable()
+			o := template(s)
+			change(o)
+			watch := optioncoverage.NewWatch(s.world)
+			outcome = s.outcome(o, builder, watch)
+			outcome.Seen = append(outcome.Seen, watch.Seen()...)
+		})
+		return outcome
+	}
+}
+
+// overTLS is the only run over the network, to a certificate that nobody vouches for. It looks, finds nothing to clean up, and ends.
+func overTLS(t *testing.T, change func(pairs)) optioncoverage.Outcome {
+	s := &stage{T: t, world: awssim.New(awssim.WithSeed(1), awssim.WithoutLatency()), screen: new(screen)}
+	s.must(s.world.Build(s.furnish))
+	s.sealable()
+	steady := optioncoverage.OverTLS(t, s.world)
+	o := s.redo(prod)
+	o["cleanup_only"] = true
+	change(o)
+	outcome := s.outcome(o, nullBuilder, nil)
+	outcome.Err = steady(outcome.Err)
+	return outcome
+}
+
+// sealable gives the image a key of seals that is always the same: everything else in a run follows from the seed.
+func (s *stage) sealable() {
+	s.Helper()
+	key := origin.ParseKey(strings.Repeat("5a", 16)).Tag()
+	_, err := s.cloud(source).CreateTags(s.Context(), &ec2.CreateTagsInput{Resources: []string{s.image}, Tags: []ec2types.Tag{{Key: aws.String(origin.SealKey), Value: &key}}})
+	s.must(err)
+}
+
+// outcome is what a user sees of a template.
+func (s *stage) outcome(o pairs, builder string, way aws.HTTPClient) (seen optioncoverage.Outcome) {
+	s.Helper()
+	p := &PostProcessor{client: way, seed: 1}
+	for range 2 {
+		if err := p.Configure(pairs{"packer_build_name": "golden"}, o); err != nil {
+			return optioncoverage.Outcome{Err: err}
+		}
+	}
+	s.screen.Reset()
+	output, err := s.postProcess(s.Context(), p, builder)
+	seen.Err = err
+	see := func(what, text string) {
+		for line := range strings.Lines(text) {
+			seen.Seen = append(seen.Seen, what+": "+strings.TrimSpace(line))
+		}
+	}
+	see("screen", s.screen.String())
+	for _, option := range []string{"manifest_path", "report_path"} {
+		if path, given := o[option].(string); given {
+			text, err := os.ReadFile(path)
+			s.must(err)
+			see(option, string(text))
+		}
+	}
+	if output == nil {
+		return seen
+	}
+	see("artifact", fmt.Sprintf("%s\n%s\nkept against the template's word: %v", output.Id(), output, s.forced))
+	images, _ := output.State(registryimage.ArtifactStateURI).([]*registryimage.Image)
+	for _, image := range images {
+		see("HCP Packer", fmt.Sprint(*image))
+	}
+	return seen
+}
+
+func (s *stage) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// furniture makes things on the stage.
+func (s *stage) furniture() optioncoverage.Fixtures {
+	return optioncoverage.Fixtures{T: s.T, World: s.world, Region: tokyo}
+}
+
+// rebuilt makes another image that of the build.
+func (s *stage) rebuilt(image string) {
+	s.image = image
+	s.sealable()
+}
+
+// target is the first target of a template.
+func target(o pairs) pairs { return o["target"].(list)[0].(pairs) }
+
+// with is a template for one target that has more options.
+func (s *stage) with(more pairs) pairs {
+	o := s.options(prod)
+	maps.Copy(target(o), more)
+	return o
+}
+
+// furnished is as with, and the target's role has all rights. There are further keys: alias/second of the source and of the target, and the target's
+// alias/golden in another Region.
+func (s *stage) furnished(more pairs) pairs {
+	f := s.furniture()
+	f.Key(source, tokyo, "alias/second", source, prod)
+	f.Key(prod, tokyo, "alias/second", prod)
+	f.Key(prod, "us-west-2", "alias/golden", prod)
+	f.Roles(source, prod, other)
+	o := s.with(pairs{"role_name": "plain"})
+	delete(target(o), "assume_role")
+	maps.Copy(target(o), more)
+	return o
+}
+
+func aTarget(s *stage) pairs { return s.furnished(nil) }
+
+func aSession(s *stage) pairs { return s.session(prod) }
+
+func aCredentialsFile(s *stage) pairs {
+	f := s.furniture()
+	f.Roles(source, other)
+	return pairs{"shared_credentials_file": f.Profiles(*s.key.AccessKeyId, *s.key.SecretAccessKey, source, prod, other), "kms_key_id": "alias/golden",
+		"target": list{pairs{"account_ids": list{prod}, "kms_key_id": "alias/golden", "profile": prod}},
+		"share":  list{pairs{"account_ids": list{other}, "profile": other, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}}
+}
+
+// roles has a block assume_role wherever there may be one, each with its options.
+func roles(s *stage) pairs {
+	tree := s.grow()
+	s.furniture().Roles(source, source, management, prod, other)
+	o := s.options(prod)
+	o["assume_role"] = optioncoverage.AssumeRole(source)
+	o["organizations"] = pairs{"assume_role": optioncoverage.AssumeRole(management)}
+	o["target"] = list{pairs{"organizational_unit_ids": list{tree.upper}, "exclude_account_ids": list{other, bare}, "kms_key_id": "alias/golden", "assume_role": list{optioncoverage.AssumeRole(prod)}}}
+	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{optioncoverage.AssumeRole(other)}, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
+	return o
+}
+
+func anOrganization(s *stage) pairs {
+	return s.grow().options(func(target pairs) { target["account_ids"], target["missing_role"] = list{prod}, "skip" })
+}
+
+// oneOfTwo targets fails, as its copies do. Each wants a parameter, and files tell of it.
+func oneOfTwo(s *stage) pairs {
+	s.world.Inject(awssim.Rule{Fault: awssim.LateFailure, Action: "ec2:CopySnapshot", Account: other})
+	o := s.options(other, prod)
+	for _, t := range o["target"].(list) {
+		t.(pairs)["ssm_parameter"] = list{pairs{"name": "/golden"}}
+	}
+	o["manifest_path"], o["report_path"] = filepath.Join(s.TempDir(), "result.json"), filepath.Join(s.TempDir(), "report.md")
+	return o
+}
+
+func handedOn(s *stage) pairs {
+	_, err := s.run(s.Context(), s.options(prod))
+	s.must(err)
+	return s.redo(prod)
+}
+
+func unencrypted(s *stage) pairs {
+	f := s.furniture()
+	s.rebuilt(f.Image(source, "golden 2", f.Snapshot(source, "")))
+	o := s.options(prod)
+	delete(o, "kms_key_id")
+	return o
+}
+
+func shareable(s *stage) pairs {
+	f := s.furniture()
+	s.rebuilt(f.Image(source, "golden 2", f.Snapshot(source, "alias/golden")))
+	return s.options(prod)
+}
+
+func deprecated(s *stage) pairs {
+	s.furniture().Deprecated(source, s.image, 365*24*time.Hour)
+	return s.options(prod)
+}
+
+func badWeather(s *stage) pairs {
+	s.world.Inject(awssim.Rule{Fault: awssim.ServerError, Action: "ec2:DescribeSnapshots", Times: 5})
+	return s.options(prod)
+}
+
+func protectedTarget(s *stage) pairs { return s.with(pairs{"deregistration_protection": pairs{}}) }
+
+// olderRelease is handed on two days before.
+func olderRelease(s *stage) pairs {
+	o := s.with(pairs{"keep_releases": 1})
+	o["release_line"] = "web"
+	_, err := s.run(s.Context(), o)
+	s.must(err)
+	time.Sleep(48 * time.Hour)
+	f := s.furniture()
+	s.rebuilt(f.Image(source, "golden 2", f.Snapshot(source, "")))
+	return o
+}
+
+// windows is an image of AWS's; the target has fast launch for it by a launch template that an option names, "" for none.
+func windows(option string) func(*stage) pairs {
+	return func(s *stage) pairs {
+		f := s.furniture()
+		s.rebuilt(f.Copied(source, f.Windows(source)))
+		return s.with(pairs{"fast_launch": optioncoverage.FastLaunch(option, f.LaunchTemplate(prod))})
+	}
+}
+
+func aParameter(s *stage) pairs {
+	return s.with(pairs{"ssm_parameter": list{pairs{"name": "/golden"}}})
+}

@@ -1,0 +1,129 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
+)
+
+// only are options with which nothing but the plan is wanted.
+func (s *stage) only(accounts ...string) map[string]any {
+	options := s.options(accounts...)
+	options["plan_only"] = true
+	return options
+}
+
+// untouched fails the test if a call has changed anything.
+func (s *stage) untouched() {
+	s.Helper()
+	for _, call := range s.world.Records()[s.begun:].Mutating() {
+		s.Errorf("%s by %s made or changed %v", call.Action, call.Principal, call.Made)
+	}
+	if protected, _ := s.protected(); protected {
+		s.Error("the image is protected")
+	}
+}
+
+func TestPlanOnlyShowsThePlanAndChangesNothing(t *testing.T) {
+	onStage(t, func(s *stage) {
+		output, err := s.run(s.Context(), s.only(prod, other))
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.untouched()
+		if id := tokyo + ":" + s.image; output.Id() != id || !s.forced {
+			s.Errorf("the artifact is %s, want %s; kept by force: %v", output.Id(), id, s.forced)
+		}
+		golden.Equal(s.T, "testdata/plan-only.golden", steady(s.screen.String()+output.String()+"\n"))
+	})
+}
+
+func TestTheCallsOfAPlanAreThoseThatItsRunMakes(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if _, err := s.run(s.Context(), s.only(prod, other)); err != nil {
+			s.Fatal(err)
+		}
+		told := s.screen.String()
+		if _, err := s.run(s.Context(), s.options(prod, other)); err != nil {
+			s.Fatal(err)
+		}
+		made := map[string]int{}
+		for _, call := range s.world.Records()[s.begun:].Mutating() {
+			if !slices.Contains(call.Made, s.image) { // protecting and sealing the source image are no steps of the plan
+				made[call.Action]++
+			}
+		}
+		for action, n := range made {
+			if !strings.Contains(told, fmt.Sprintf(" %d %s", n, action)) {
+				s.Errorf("%d calls of %s, the plan told others:\n%s", n, action, told)
+			}
+		}
+	})
+}
+
+// With plan_only the image of a build has no protection, and Packer would destroy it after an error.
+func TestPlanOnlyFailsOnlyWhereNothingOfABuildCanBeLost(t *testing.T) {
+	onStage(t, func(s *stage) {
+		options := s.only(prod)
+		options["kms_key_id"] = "alias/missing"
+		if _, err := s.run(s.Context(), options); err != nil || !s.forced {
+			s.Errorf("after a build: %v, kept by force: %v", err, s.forced)
+		}
+		if !s.tells("alias/missing cannot be used", nil) {
+			s.Errorf("the refusal is not shown:\n%s", s.screen.String())
+		}
+		options["source_amis"] = map[string]any{tokyo: s.image}
+		if _, err := s.after(s.Context(), nullBuilder, options); err == nil || !strings.Contains(err.Error(), "alias/missing cannot be used") {
+			s.Errorf("with an image of the caller's: %v", err)
+		}
+		s.untouched()
+	})
+}
+
+func TestARightThatIsMissingIsFoundBeforeAnythingIsMade(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.rights(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
+		_, err := s.run(s.Context(), s.options(prod, other))
+		if err == nil || !strings.Contains(err.Error(), "nothing was begun") || !strings.Contains(err.Error(), "ec2:RegisterImage") || len(s.made()) > 0 {
+			s.Errorf("%d things were made: %v", len(s.made()), err)
+		}
+		options := s.options(prod, other)
+		options["max_failed_targets"] = 1
+		if _, err := s.run(s.Context(), options); err != nil {
+			s.Errorf("where one may fail: %v", err)
+		}
+		options = s.options(prod, other)
+		options["target"].([]any)[0].(map[string]any)["required"] = false
+		if _, err := s.run(s.Context(), options); err != nil || !s.tells("ec2:RegisterImage", nil) {
+			s.Errorf("where it is not required: %v", err)
+		}
+	})
+}
+
+// Each right is asked for once at a place, however many volumes there are.
+func TestDryRunsAreAsFewAsThereAreRights(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if _, err := s.run(s.Context(), s.only(prod, other)); err != nil {
+			s.Fatal(err)
+		}
+		tried := map[string]int{}
+		for _, call := range s.world.Records()[s.begun:] {
+			if call.DryRun {
+				tried[call.Action]++
+			}
+		}
+		// The source account stages and shares under a key of its own; each target copies and registers, under its own key and from the source's.
+		want := map[string]int{"ec2:CopySnapshot": 3, "ec2:ModifySnapshotAttribute": 1, "ec2:RegisterImage": 2, "kms:CreateGrant": 6}
+		if diff := cmp.Diff(want, tried); diff != "" {
+			s.Error(diff)
+		}
+	})
+}

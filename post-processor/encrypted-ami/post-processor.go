@@ -1,0 +1,77 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package share is Packer's face of the main job: the post-processor that hands an AMI to other accounts.
+package encryptedami
+
+import (
+	"context"
+	"math"
+	"runtime/debug"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/hashicorp/hcl/v2/hcldec"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
+)
+
+// PostProcessor is encrypted-ami-share.
+type PostProcessor struct {
+	config     config.Config
+	configured bool           // Configure has been called before
+	invalid    error          // what a later Configure found wrong
+	client     aws.HTTPClient // nil: the network
+	seed       uint64         // of the jitter between repeats; 0: drawn
+}
+
+var _ packersdk.PostProcessor = (*PostProcessor)(nil)
+
+// Through makes a PostProcessor that reaches AWS by a client of the caller's, and draws the jitter between its repeats from a seed.
+func Through(client aws.HTTPClient, seed uint64) *PostProcessor {
+	return &PostProcessor{client: client, seed: seed}
+}
+
+// ConfigSpec tells Packer the options.
+func (p *PostProcessor) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMapstructure().HCL2Spec() }
+
+// Configure takes the options. Packer calls it when the template is read, with placeholders for what is unknown, and again
+// with the build's values right before PostProcess. An error of the second call would make Packer destroy the image that has been
+// built: it is kept, and told by PostProcess after the image has been protected.
+func (p *PostProcessor) Configure(raws ...any) error {
+	err := p.config.Prepare(raws...)
+	if p.configured {
+		p.invalid = err
+		return nil
+	}
+	p.configured = err == nil
+	return err
+}
+
+// memory is how much, in bytes, the garbage collector lets pile up before it takes more pains. A run of a thousand targets waits for hours
+// beside the builds: memory is dearer than the processor time.
+const memory = 100 << 20
+
+// thrifty sets that limit until the returned function is called. GOMEMLIMIT goes before it.
+func limitMemory() func() {
+	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+		return func() {}
+	}
+	debug.SetMemoryLimit(memory)
+	return func() { debug.SetMemoryLimit(math.MaxInt64) }
+}
+
+// PostProcess hands the images to the targets. It returns an artifact of what the targets own, and keeps the input: against the
+// template's own word where a destination is still to be served from it, or others launch from it.
+func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, input packersdk.Artifact) (_ packersdk.Artifact, keep, forceOverride bool, err error) {
+	defer limitMemory()()
+	r := newRun(p, ui, input)
+	err = r.run(ctx)
+	if err != nil && !r.onlyShown() {
+		return nil, false, false, r.withWayOut(err)
+	}
+	if err != nil {
+		ui.Error(err.Error())
+	}
+	return r.artifact(), true, p.config.PlanOnly || len(unserved(r.result)) > 0 || launchedFrom(r.result, r.images), nil
+}

@@ -1,0 +1,213 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"maps"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
+	"github.com/mitchellh/mapstructure"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// publishing are options whose first target asks for a parameter.
+func (s *stage) publishing(accounts ...string) map[string]any {
+	o := s.options(accounts...)
+	o["target"].([]any)[0].(map[string]any)["ssm_parameter"] = []any{map[string]any{"name": "/golden/{{ .Region }}"}}
+	return o
+}
+
+// parameter is the value of an account's parameter; "" for none.
+func (s *stage) parameter(account, name string) string {
+	s.Helper()
+	out, err := ssm.NewFromConfig(s.world.Config(account, tokyo)).GetParameter(s.Context(), &ssm.GetParameterInput{Name: &name})
+	if err != nil {
+		return ""
+	}
+	return aws.ToString(out.Parameter.Value)
+}
+
+// state is how far the first destination has come, as the manifest says.
+func (s *stage) state(path string) plan.DestinationResult {
+	told, _ := manifested(s.T, path)
+	return told.Destinations[0]
+}
+
+// An image that something names stays when Packer destroys the artifact; the others go.
+func TestDestroyLeavesWhatIsPublished(t *testing.T) {
+	onStage(t, func(s *stage) {
+		output, err := s.run(s.Context(), s.publishing(prod, other))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if err := output.Destroy(); err != nil {
+			s.Error(err)
+		}
+		if images := s.images(prod); len(images) != 1 || s.parameter(prod, "/golden/"+tokyo) != aws.ToString(images[0].ImageId) || len(s.images(other)) != 0 {
+			s.Errorf("the targets have %d and %d images; the parameter says %q", len(images), len(s.images(other)), s.parameter(prod, "/golden/"+tokyo))
+		}
+	})
+}
+
+// Who may not tag the source image cannot prove what is his: nothing is begun where something is to be published.
+func TestNothingIsPublishedThatCannotBeProved(t *testing.T) {
+	onStage(t, func(s *stage) {
+		users := iam.NewFromConfig(s.world.Config(source, tokyo))
+		if err := s.allow(users, `{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:CreateTags","Resource":"arn:aws:ec2:*::image/*"}`); err != nil {
+			s.Fatal(err)
+		}
+		if _, err := s.run(s.Context(), s.publishing(prod)); err == nil || !strings.Contains(err.Error(), "never published") || len(s.made()) > 0 {
+			s.Errorf("got %v, %d calls made something", err, len(s.made()))
+		}
+	})
+}
+
+// A target is served when what shall name its image does, and has failed when that could not be: the run fails, the image stays for the next.
+func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
+	onStage(t, func(s *stage) {
+		roles := iam.NewFromConfig(s.world.Config(prod, tokyo))
+		deny := &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("but-not"),
+			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"ssm:PutParameter","Resource":"*"}]}`)}
+		if _, err := roles.PutRolePolicy(s.Context(), deny); err != nil {
+			s.Fatal(err)
+		}
+		o := s.publishing(prod)
+		path := filepath.Join(s.TempDir(), "result.json")
+		o["manifest_path"] = path
+		_, err := s.run(s.Context(), o)
+		if err == nil || !strings.Contains(err.Error(), "1 of 1 destination is not served") || !strings.Contains(err.Error(), "not published") || !strings.Contains(err.Error(), "ssm:PutParameter") {
+			s.Errorf("got %v", err)
+		}
+		if state := s.state(path); state.State != plan.DestinationFailed || state.ImageID != aws.ToString(s.images(prod)[0].ImageId) {
+			s.Errorf("the manifest says %+v", state)
+		}
+		if _, err := roles.DeleteRolePolicy(s.Context(), &iam.DeleteRolePolicyInput{RoleName: deny.RoleName, PolicyName: deny.PolicyName}); err != nil {
+			s.Fatal(err)
+		}
+		if _, err := s.run(s.Context(), o); err != nil {
+			s.Error(err)
+		}
+		if state := s.state(path); state.State != plan.DestinationSucceeded || len(s.images(prod)) != 1 || s.parameter(prod, "/golden/"+tokyo) != state.ImageID {
+			s.Errorf("the manifest says %+v", state)
+		}
+	})
+}
+
+// merged is what HCP Packer knows of a build: Packer's core decodes the state of each artifact, keeps images apart by provider, id and
+// Region, and makes one map of all labels, of which the last goes before the others.
+func merged(t *testing.T, states ...any) (images map[string]registryimage.Image, labels map[string]string) {
+	t.Helper()
+	images, labels = map[string]registryimage.Image{}, map[string]string{}
+	for _, state := range states {
+		var decoded []registryimage.Image
+		decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{Result: &decoded, WeaklyTypedInput: true})
+		if err == nil {
+			err = decoder.Decode(state)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, image := range decoded {
+			if err := image.Validate(); err != nil {
+				t.Error(err)
+			}
+			images[image.String()] = image
+			maps.Copy(labels, image.Labels)
+		}
+	}
+	return images, labels
+}
+
+// Two accounts in one Region, beside the builder's own image: HCP Packer knows all three, and whose each is.
+func TestHCPPackerKnowsTheImagesOfAllAccounts(t *testing.T) {
+	onStage(t, func(s *stage) {
+		o := s.options(prod, other)
+		o["hcp_packer"] = true
+		output, err := s.run(s.Context(), o)
+		if err != nil {
+			s.Fatal(err)
+		}
+		builders := []*registryimage.Image{{ImageID: s.image, ProviderName: "aws", ProviderRegion: tokyo, Labels: map[string]string{"source_image": "ami-0"}}}
+		images, labels := merged(s.T, builders, output.State(registryimage.ArtifactStateURI))
+		if len(images) != 3 || len(labels) != 3 || labels["source_image"] != "ami-0" {
+			s.Errorf("images %v, labels %v", images, labels)
+		}
+		for _, account := range []string{prod, other} {
+			id := *s.images(account)[0].ImageId
+			image := images["provider:aws, image:"+id+", region:"+tokyo]
+			if image.SourceImageID != "" || labels["account_"+id] != account {
+				s.Errorf("%s: %+v, labels %v", account, image, labels)
+			}
+		}
+	})
+}
+
+func TestHCPPackerGetsNothingUnlessAsked(t *testing.T) {
+	onStage(t, func(s *stage) {
+		output, err := s.run(s.Context(), s.options(prod))
+		if err != nil || output.State(registryimage.ArtifactStateURI) != nil {
+			s.Errorf("%v, %v", output.State(registryimage.ArtifactStateURI), err)
+		}
+	})
+}
+
+// What cannot be looked at is told, and takes nothing from what stands.
+func TestVerifyOnlyNamesTheImageThatStandsBesideAWarning(t *testing.T) {
+	onStage(t, func(s *stage) {
+		_, err := iam.NewFromConfig(s.world.Config(prod, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("but-not"),
+			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"ec2:GetEbsEncryptionByDefault","Resource":"*"}]}`)})
+		if err != nil {
+			s.Fatal(err)
+		}
+		time.Sleep(time.Minute) // until it is seen everywhere
+		o, path := s.options(prod), filepath.Join(s.TempDir(), "manifest.json")
+		o["target"].([]any)[0].(map[string]any)["kms_key_id"] = "default"
+		if _, err := s.run(s.Context(), o); err != nil {
+			s.Fatal(err)
+		}
+		o["source_amis"], o["verify_only"], o["manifest_path"] = map[string]any{tokyo: s.image}, true, path
+		output, err := s.after(s.Context(), nullBuilder, o)
+		if err != nil {
+			s.Fatal(err)
+		}
+		told, _ := manifested(s.T, path)
+		if d := told.Destinations[0]; d.State != plan.DestinationSucceeded || d.ImageID != *s.images(prod)[0].ImageId || strings.Contains(output.String(), "no image") {
+			s.Errorf("told %+v, and %s", d, output)
+		}
+	})
+}
+
+// verify_only finds all in order behind a run, and changes nothing; a parameter that was changed since fails it, with its name.
+func TestVerifyOnlyTellsWhatNoLongerStands(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if _, err := s.run(s.Context(), s.publishing(prod)); err != nil {
+			s.Fatal(err)
+		}
+		o := s.publishing(prod)
+		o["source_amis"], o["verify_only"] = map[string]any{tokyo: s.image}, true
+		before := len(s.world.Records())
+		if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
+			s.Error(err)
+		}
+		if changed := s.world.Records()[before:].Mutating(); len(changed) > 0 {
+			s.Errorf("something was changed: %+v", changed)
+		}
+		name := "/golden/" + tokyo
+		store := ssm.NewFromConfig(s.world.Config(prod, tokyo))
+		if _, err := store.DeleteParameter(s.Context(), &ssm.DeleteParameterInput{Name: &name}); err != nil {
+			s.Fatal(err)
+		}
+		if _, err := s.after(s.Context(), nullBuilder, o); err == nil || !strings.Contains(err.Error(), "SSM parameter "+name+" does not name ami-") {
+			s.Errorf("got %v", err)
+		}
+	})
+}

@@ -1,0 +1,34 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// removalTime is how long taking the images away may last: Packer gives no context for it.
+const removalTime = 5 * time.Minute
+
+// remove deregisters images of this run and deletes their snapshots. It goes on after an error.
+func remove(pool *awsclient.Pool, images []plan.CreatedImage) error {
+	ctx, cancel := context.WithTimeout(context.Background(), removalTime)
+	defer cancel()
+	var failed []error
+	for _, made := range images {
+		_, err := pool.EC2(made.At).DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: aws.String(made.ImageID), DeleteAssociatedSnapshots: aws.Bool(true)})
+		if err != nil && !awsclient.IsNotFound(err) {
+			failed = append(failed, fmt.Errorf("%s: ec2:DeregisterImage %s: %w", made.At, made.ImageID, err))
+		}
+	}
+	return errors.Join(failed...)
+}

@@ -1,0 +1,292 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
+)
+
+// run is one call of PostProcess.
+type run struct {
+	*PostProcessor
+	ui           packersdk.Ui
+	progress     *progress
+	input        packersdk.Artifact
+	data         map[string]any // what the build told: handed on, never shown
+	build        plan.Build
+	images       []plan.SourceImage
+	userSupplied bool // the images are those of source_amis: never protected, never removed
+	unprotected  bool // an image of the build is without protection
+	pool         *awsclient.Pool
+	account      string // of the source
+	plan         plan.Plan
+	steps        map[plan.StepID]plan.Step
+	pending      map[plan.Location]int // how many steps a destination still has to succeed in to be served
+	result       plan.Result           // as far as it has come
+	timed        map[plan.StepID]int   // where in it a step of the plan is
+	files        []*file
+}
+
+func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
+	data := generated(input)
+	r := &run{PostProcessor: p, ui: ui, progress: newProgress(ui), input: input, data: data, build: buildOf(data, p.config.PackerBuildName)}
+	r.files = r.newFiles()
+	return r
+}
+
+// run does all of it, and leaves the result behind in every outcome.
+func (r *run) run(ctx context.Context) error {
+	r.result.Begun = time.Now()
+	err := recovery.Do(func() error { return r.do(ctx) })
+	if err == nil && len(r.images) == 0 {
+		return nil // there was nothing to do: a manifest may be another build's
+	}
+	r.result.Ended = time.Now()
+	if err != nil {
+		_ = recovery.Do(func() error { return r.protectAgain(ctx) }) // where it cannot, the image is told to be as it was known
+		r.result.Failure = err.Error()
+	}
+	r.write()
+	return err
+}
+
+func (r *run) do(ctx context.Context) error {
+	if err := r.resolveSourceImages(); err != nil {
+		return err
+	}
+	if len(r.images) == 0 {
+		r.ui.Say("There is nothing to take up: source_amis names no image.")
+		return r.invalid
+	}
+	limit := cmp.Or(max(r.config.Timeout, 0), config.DefaultTimeout) // also where the options are invalid
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("timeout: the run has taken %s", limit))
+	defer cancel()
+	if err := r.open(ctx); err != nil {
+		return err
+	}
+	r.protect(ctx)
+	if err := cmp.Or(r.invalid, r.validateSourceImages()); err != nil {
+		return err
+	}
+	request, err := r.config.Request(r.images, r.build)
+	if err != nil {
+		return err
+	}
+	r.write()
+	if option := r.unwritten(); option != "" {
+		return errors.New(option + ": the file cannot be written; nothing was begun")
+	}
+	switch {
+	case r.config.CleanupOnly:
+		return r.cleanUp(ctx, request)
+	case r.config.VerifyOnly:
+		return r.check(ctx, request)
+	case r.config.PlanOnly:
+		return r.show(ctx, request)
+	}
+	return r.share(ctx, request)
+}
+
+// open opens the way to AWS. Without one, an image of the build stays without protection.
+func (r *run) open(ctx context.Context) error {
+	r.unprotected = !r.userSupplied
+	access := r.config.Credentials()
+	access.Region = cmp.Or(access.Region, r.images[0].Region)
+	access.Version, access.HTTPClient, access.Seed, access.Silent = version.Version, r.client, r.seed, r.ui.Say
+	var err error
+	if r.pool, err = awsclient.New(ctx, access); err != nil {
+		return err
+	}
+	who, err := r.pool.Source(ctx)
+	if err != nil {
+		return fmt.Errorf("the source credentials cannot be used: %w", err)
+	}
+	r.account = who.Account
+	return nil
+}
+
+// protects reports whether the run protects its images at all.
+func (r *run) protects() bool {
+	return len(r.images) > 0 && !r.userSupplied && !r.config.PlanOnly && !r.config.ProtectSource.False()
+}
+
+// protect protects the images of the build, unless the template forbids it. A refusal is told at once and does not end the run.
+func (r *run) protect(ctx context.Context) {
+	if !r.protects() {
+		return
+	}
+	var findings []plan.Finding
+	r.result.Source, findings = execute.EnableProtection(ctx, r.pool, r.account, r.build.RunID, r.images, r.say)
+	r.unprotected = len(findings) > 0 || ctx.Err() != nil // a step that was not begun has no finding
+	if len(findings) > 0 {
+		r.ui.Error(report.Findings(findings) + "\n" + unprotected)
+	}
+}
+
+// protectAgain protects the images of a build that failed once more: the first time may have been cut off or met a passing reason, and a run for
+// other accounts, or somebody who has taken the image up meanwhile, may have lifted the protection when it succeeded.
+func (r *run) protectAgain(ctx context.Context) error {
+	if !r.protects() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
+	defer cancel()
+	if r.account == "" { // the first look at who acts failed, or was cut off
+		if err := r.open(ctx); err != nil {
+			return err
+		}
+	}
+	ends, findings := execute.EnableProtection(ctx, r.pool, r.account, r.build.RunID, r.images, func(plan.Event) {})
+	unseen := len(findings) > 0 || ctx.Err() != nil
+	for i, known := range r.result.Source { // of the same images; what was known stays so where nothing can be seen any more, as with credentials that have ended
+		if known.Protected && (unseen || ends[i].Protected) {
+			ends[i] = known
+		}
+	}
+	r.result.Source, r.unprotected = ends, r.unprotected && unseen
+	return nil
+}
+
+// lastLook is how long the protection of the image of a failed build is looked after.
+const lastLook = 20 * time.Second
+
+// handOn looks, decides, shows and does.
+func (r *run) share(ctx context.Context, request plan.Request) error {
+	var sealed bool
+	if request.Images, sealed = r.seal(ctx); !sealed && request.Publishes() {
+		return errors.New("nothing was begun: what cannot be proved to be this plugin's is never published; allow ec2:CreateTags on the source image, or leave out what shall name the images")
+	}
+	p, _, err := r.decide(ctx, request)
+	if err != nil {
+		return err
+	}
+	r.ui.Say(report.Plan(p) + "\nShould this run be cut off, " + r.resumeHint())
+	r.write()
+	result := execute.Run(ctx, r.pool, p, optionsOf(request), r.say)
+	missing := report.Missing(p, result)
+	required := slices.DeleteFunc(slices.Clone(missing), func(d plan.DestinationPlan) bool { return d.Optional })
+	unshared := report.Unshared(p, result)
+	failed := len(required) > request.MaxFailedTargets || len(unshared) > 0 || len(missing) > 0 && ctx.Err() != nil // who cancels has not got what was asked for
+	if failed && r.config.CleansUp() {
+		result = r.clean(ctx, request, result)
+	}
+	text := report.Result(p, result)
+	result.Findings = append(p.Findings, result.Findings...)
+	r.keep(result)
+	if failed {
+		return fmt.Errorf("%s:\n%s", failureSummary(p, missing, unshared), text)
+	}
+	r.ui.Say(text)
+	if len(missing) > 0 {
+		r.ui.Say("To serve them as well, " + r.resumeHint())
+	}
+	r.lift(ctx)
+	return nil
+}
+
+// decide looks, decides and proves. The error is that it could not look, or that the plan is refused.
+func (r *run) decide(ctx context.Context, request plan.Request) (plan.Plan, plan.Facts, error) {
+	facts, err := r.look(ctx, request)
+	if err != nil {
+		return plan.Plan{}, facts, err
+	}
+	p := plan.Decide(request, facts)
+	p.Findings = append(diagnose.Looks(p.Findings, facts), execute.Prove(ctx, r.pool, p, request.MaxFailedTargets)...)
+	r.trackPlan(p)
+	if p.Refused() {
+		err = fmt.Errorf("nothing was begun:\n%s", report.Plan(p))
+	}
+	return p, facts, err
+}
+
+// seal gives the images the key that proves what is ours. Without it the run goes on, and no later one can take it up.
+func (r *run) seal(ctx context.Context) (images []plan.SourceImage, sealed bool) {
+	images, findings := execute.Seal(ctx, r.pool, r.account, origin.NewKey(), r.images, r.say)
+	if len(findings) > 0 {
+		r.ui.Error(report.Findings(findings) + "\n" + unsealed)
+	}
+	return images, len(findings) == 0
+}
+
+// look surveys, and sees which images of the caller's bear a protection that a run before this one has set.
+func (r *run) look(ctx context.Context, request plan.Request) (plan.Facts, error) {
+	facts, err := discover.Look(ctx, r.pool, request)
+	if err != nil {
+		return facts, r.pool.TimeoutError(ctx, err)
+	}
+	if r.userSupplied {
+		r.result.Source = nil
+		for _, image := range r.images {
+			r.result.Source = append(r.result.Source, plan.SourceImageResult{Region: image.Region, ImageID: image.ImageID, Protected: bearsProtection(facts.Images[image.Region])})
+		}
+	}
+	return facts, nil
+}
+
+// bearsProtection reports whether an image is protected, and has the tag that a run of ours left with its protection.
+func bearsProtection(image plan.Image) bool {
+	return image.Image != nil && plan.IsProtected(*image.Image) && slices.ContainsFunc(image.Image.Tags, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Protected })
+}
+
+// lift takes away, as the last act of a run that succeeded, the protection that this run has set, or one before it that it has taken
+// up: also where somebody cancels it behind its last step. Where that fails the images stay protected, and nothing is lost.
+func (r *run) lift(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTime)
+	defer cancel()
+	ends, findings := execute.DisableProtection(ctx, r.pool, r.account, r.result.Source, r.say)
+	for _, end := range ends {
+		i := slices.IndexFunc(r.result.Source, func(s plan.SourceImageResult) bool { return s.Region == end.Region })
+		r.result.Source[i] = end
+	}
+	if len(findings) > 0 {
+		r.ui.Error(report.Findings(findings))
+	}
+	if images := protected(r.result.Source); len(images) > 0 {
+		r.ui.Error("Still protected against deregistration: " + strings.Join(images, ", ") + ". Once it is not needed any more:\n" + howToLift(r.result.Source))
+	}
+}
+
+// liftTime is how long lifting the protection may last.
+const liftTime = time.Minute
+
+// shortcoming is what a run has not come to, as the beginning of its error.
+func failureSummary(p plan.Plan, missing []plan.DestinationPlan, unshared []plan.SharePlan) string {
+	if len(missing) == 0 {
+		return fmt.Sprintf("%d of %s %s not shared as asked for", len(unshared), plan.Count(len(p.Shares), "image", "images"), areOf(unshared))
+	}
+	return fmt.Sprintf("%d of %s %s not served", len(missing), plan.Count(len(p.Destinations), "destination", "destinations"), areOf(missing))
+}
+
+// areOf is the verb for a number of things.
+func areOf[T any](things []T) string {
+	if len(things) == 1 {
+		return "is"
+	}
+	return "are"
+}
+
+func optionsOf(request plan.Request) execute.Options {
+	return execute.Options{CopyTimeout: request.CopyTimeout, PollInterval: request.PollInterval}
+}

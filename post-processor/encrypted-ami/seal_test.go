@@ -1,0 +1,139 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// pointed are options that name an image of an account, with a parameter there that names the account's: what is not proved is never named.
+func (s *stage) pointed(account string) map[string]any {
+	o := s.redo(account)
+	o["target"].([]any)[0].(map[string]any)["ssm_parameter"] = []any{map[string]any{"name": "/golden"}}
+	return o
+}
+
+// stands fails the test unless all that a run made for an account is proved.
+func (s *stage) stands(account string) {
+	s.Helper()
+	o := s.pointed(account)
+	o["verify_only"] = true
+	if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
+		s.Error(err)
+	}
+}
+
+// late hides the sealing key in one look at the image after it was given (4.4.1).
+type late struct {
+	aws.HTTPClient
+	look int
+
+	mu    sync.Mutex
+	given bool
+	looks int
+}
+
+var sealTag = regexp.MustCompile(`<item><key>encrypted-ami:seal-key</key><value>[0-9a-f]*</value></item>`)
+
+func (l *late) Do(r *http.Request) (*http.Response, error) {
+	asked, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(asked))
+	answer, err := l.HTTPClient.Do(r)
+	if err != nil {
+		return answer, err
+	}
+	body, _ := io.ReadAll(answer.Body)
+	if l.hides(string(asked), body) {
+		body = sealTag.ReplaceAll(body, nil)
+	}
+	answer.Body = io.NopCloser(bytes.NewReader(body))
+	return answer, nil
+}
+
+func (l *late) hides(asked string, body []byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.given = l.given || strings.Contains(asked, "Action=CreateTags&") && strings.Contains(asked, "seal-key")
+	if !l.given || !sealTag.Match(body) {
+		return false
+	}
+	l.looks++
+	return l.looks == l.look
+}
+
+func TestASealingKeyThatIsSeenLateProvesAllTheSame(t *testing.T) {
+	for look := 1; look <= 3; look++ {
+		t.Run(fmt.Sprint(look), func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				p := &PostProcessor{client: &late{HTTPClient: s.world, look: look}, seed: 1}
+				if err := p.Configure(s.pointed(prod)); err != nil {
+					s.Fatal(err)
+				}
+				if _, err := s.postProcess(s.Context(), p, nullBuilder); err != nil {
+					s.Fatal(err)
+				}
+				s.stands(prod)
+			})
+		})
+	}
+}
+
+// slow is a way on which sealing keys take their time.
+type slow struct {
+	aws.HTTPClient
+	delay time.Duration
+}
+
+func (l slow) Do(r *http.Request) (*http.Response, error) {
+	asked, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(asked))
+	if strings.Contains(string(asked), "seal-key") {
+		time.Sleep(l.delay)
+	}
+	return l.HTTPClient.Do(r)
+}
+
+// Both look at a fresh image before either has given it a key: the second one's stands.
+func TestTwoTemplatesThatBeginAtOnceSealWithOneKey(t *testing.T) {
+	for delay := time.Duration(0); delay <= 2*time.Second; delay += 250 * time.Millisecond {
+		t.Run(delay.String(), func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				ended := make(chan error, 2)
+				for i, account := range []string{prod, other} {
+					p := &PostProcessor{client: slow{s.world, time.Duration(i) * delay}, seed: uint64(i + 1)}
+					if err := p.Configure(s.pointed(account)); err != nil {
+						s.Fatal(err)
+					}
+					go func() {
+						_, _, _, err := p.PostProcess(s.Context(), s.screen, built(nullBuilder, "Null", map[string]any{"PackerRunUUID": fmt.Sprintf("run-%d", i)}))
+						ended <- err
+					}()
+				}
+				for range 2 {
+					if err := <-ended; err != nil {
+						s.Error(err)
+					}
+				}
+				s.stands(prod)
+				s.stands(other)
+			})
+		})
+	}
+}

@@ -1,0 +1,121 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
+)
+
+// sharing lets an account, and an organization, launch the image.
+func sharing(options map[string]any, account string) map[string]any {
+	options["share"] = []any{map[string]any{"name": "ours", "account_ids": []any{account}, "organization_arns": []any{"arn:aws:organizations::111111111111:organization/o-1234567890"}}}
+	return options
+}
+
+// launchable are who may launch an image of the source account.
+func (s *stage) launchable(id string) plan.LaunchPermissions {
+	s.Helper()
+	out, err := s.cloud(source).DescribeImageAttribute(s.Context(), &ec2.DescribeImageAttributeInput{ImageId: &id, Attribute: ec2types.ImageAttributeNameLaunchPermission})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return plan.AudienceOf(out.LaunchPermissions)
+}
+
+// Share blocks alone: nobody gets a copy, and the artifact is what others launch. It is a copy here, because the build's is under aws/ebs.
+func TestAShareAloneGivesTheImageThatOthersLaunch(t *testing.T) {
+	onStage(t, func(s *stage) {
+		output, err := s.run(s.Context(), sharing(s.options(), other))
+		if err != nil {
+			s.Fatal(err)
+		}
+		golden.Equal(s.T, "testdata/share.golden", steady(s.screen.String()+output.String()+"\n"))
+		images := slices.DeleteFunc(s.images(source), func(i ec2types.Image) bool { return *i.ImageId == s.image })
+		if len(images) != 1 || output.Id() != tokyo+":"+*images[0].ImageId+":"+source {
+			s.Fatalf("the artifact is %s, the source account has %d images more", output.Id(), len(images))
+		}
+		if got := s.launchable(*images[0].ImageId); !slices.Equal(got.Accounts, []string{other}) || len(got.Organizations) != 1 {
+			s.Errorf("may be launched by %v", got)
+		}
+		for _, m := range images[0].BlockDeviceMappings {
+			out, err := s.cloud(source).DescribeSnapshotAttribute(s.Context(), &ec2.DescribeSnapshotAttributeInput{SnapshotId: m.Ebs.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
+			if err != nil || len(out.CreateVolumePermissions) != 1 || aws.ToString(out.CreateVolumePermissions[0].UserId) != other {
+				s.Errorf("%s: %v, %v", *m.Ebs.SnapshotId, out, err)
+			}
+		}
+		if s.forced {
+			s.Error("the build's image is kept against the template's word, and nobody launches from it")
+		}
+		if protected, _ := s.protected(); protected {
+			s.Error("the build's image is still protected")
+		}
+	})
+}
+
+// What share blocks name survives every later run of the image, with a share block and without.
+func TestWhatIsSharedStaysShared(t *testing.T) {
+	onStage(t, func(s *stage) {
+		first, err := s.run(s.Context(), sharing(s.options(), other))
+		if err != nil {
+			s.Fatal(err)
+		}
+		shared := first.result.Shares[0].ImageID
+		again, err := s.run(s.Context(), sharing(s.options(prod), other))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if again.result.Shares[0].ImageID != shared || again.Id() != tokyo+":"+again.result.Images[0].ImageID+":"+prod {
+			s.Errorf("shared is %+v, the artifact %s", again.result.Shares, again.Id())
+		}
+		cleanup := s.options(prod)
+		cleanup["cleanup_only"] = true
+		for _, options := range []map[string]any{s.options(prod), cleanup} {
+			if _, err := s.run(s.Context(), options); err != nil {
+				s.Fatal(err)
+			}
+			if got := s.launchable(shared); !slices.Equal(got.Accounts, []string{other}) || len(got.Organizations) != 1 {
+				s.Errorf("may be launched by %v", got)
+			}
+		}
+	})
+}
+
+func TestAnImageThatOthersLaunchIsKept(t *testing.T) {
+	onStage(t, func(s *stage) {
+		options := sharing(s.options(), other)
+		first, err := s.run(s.Context(), options)
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.image = first.result.Shares[0].ImageID // under the key: shared as it is
+		second, err := s.run(s.Context(), options)
+		if err != nil {
+			s.Fatal(err)
+		}
+		if second.result.Shares[0].ImageID != s.image || !s.forced {
+			s.Errorf("shared is %s, kept against the template's word: %v", second.result.Shares[0].ImageID, s.forced)
+		}
+	})
+}
+
+func TestAShareThatCannotBeGivenFailsTheRun(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if err := s.allow(iam.NewFromConfig(s.world.Config(source, tokyo)), `{"Effect":"Allow","NotAction":"ec2:ModifyImageAttribute","Resource":"*"}`); err != nil {
+			s.Fatal(err)
+		}
+		if _, err := s.run(s.Context(), sharing(s.options(), other)); err == nil || !s.tells("ec2:ModifyImageAttribute", err) {
+			s.Errorf("it ended with %v", err)
+		}
+		s.safe()
+	})
+}

@@ -1,0 +1,119 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/hashicorp/packer-plugin-sdk/uuid"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// builders are the ids of those who make AMIs, with what stands against some of them.
+var builders = map[string]string{
+	"mitchellh.amazonebs":                 "",
+	"mitchellh.amazon.ebssurrogate":       "",
+	"mitchellh.amazon.chroot":             "",
+	"packer.post-processor.amazon-import": "",
+	"mitchellh.amazon.instance":           "amazon-instance makes images whose root is in S3: they have no snapshots that could be shared or encrypted",
+	"mitchellh.amazon.ebsvolume":          "amazon-ebsvolume makes volumes, not an image",
+}
+
+// nullBuilder makes nothing: it stands for images that are there already.
+const nullBuilder = "fnoeding.null"
+
+// accepted judges the maker of an artifact.
+func accepted(builder string) error {
+	against, known := builders[builder]
+	switch {
+	case !known:
+		against = fmt.Sprintf("the artifact was made by %q", builder)
+	case against == "":
+		return nil
+	}
+	return fmt.Errorf("%s. This post-processor takes the AMIs of amazon-ebs, amazon-ebssurrogate, amazon-chroot and amazon-import, or those that source_amis names under source \"null\"", against)
+}
+
+// take finds the images: those of the artifact or, where it has none, those that the template names. None are there, and no error,
+// where nothing is to be taken up.
+func (r *run) resolveSourceImages() (err error) {
+	if r.images, err = imagesOf(r.input.Id()); err == nil {
+		return nil
+	}
+	if named := r.config.SourceImages(); len(named) > 0 || r.input.BuilderId() == nullBuilder {
+		r.images, r.userSupplied = named, true
+		return nil
+	}
+	return cmp.Or(accepted(r.input.BuilderId()), err)
+}
+
+// misplaced is what is wrong with the artifact, or with naming images beside its own.
+func (r *run) validateSourceImages() error {
+	if r.userSupplied {
+		return nil
+	}
+	if len(r.config.SourceAMIs) > 0 {
+		return fmt.Errorf("source_amis: no effect beside the artifact's own images, %s; it is for source %q", r.input.Id(), "null")
+	}
+	return accepted(r.input.BuilderId())
+}
+
+var imageID = regexp.MustCompile(`^([a-z0-9-]+):(ami-[0-9a-f]{8,17})$`)
+
+// imagesOf are the images that an artifact's id names, as region:ami-id pairs, sorted by Region.
+func imagesOf(id string) ([]plan.SourceImage, error) {
+	var images []plan.SourceImage
+	for pair := range strings.SplitSeq(id, ",") {
+		found := imageID.FindStringSubmatch(pair)
+		if found == nil {
+			return nil, fmt.Errorf("the artifact's id %q is not region:ami-id, or several of them with commas between", id)
+		}
+		images = append(images, plan.SourceImage{Region: found[1], ImageID: found[2]})
+	}
+	slices.SortFunc(images, func(a, b plan.SourceImage) int { return cmp.Compare(a.Region, b.Region) })
+	for i := range images[1:] {
+		if images[i].Region == images[i+1].Region {
+			return nil, fmt.Errorf("the artifact's id %q names two images of %s", id, images[i].Region)
+		}
+	}
+	return images, nil
+}
+
+// generated is what the build told of itself, under the names of Packer's `build` variables. Passwords and keys are among it: it is
+// handed on, never shown.
+func generated(artifact packersdk.Artifact) map[string]any {
+	data := map[string]any{}
+	switch given := artifact.State("generated_data").(type) {
+	case map[string]any:
+		maps.Copy(data, given)
+	case map[any]any: // a map[string]any that came over the wire
+		for name, value := range given {
+			if name, ok := name.(string); ok {
+				data[name] = value
+			}
+		}
+	}
+	return data
+}
+
+// buildOf takes of that what a plan may know.
+func buildOf(data map[string]any, name string) plan.Build {
+	text := func(name string) string {
+		value, _ := data[name].(string)
+		return value
+	}
+	return plan.Build{
+		Name:    cmp.Or(text("PackerBuildName"), name),
+		Region:  text("BuildRegion"),
+		BaseAMI: text("SourceAMI"),
+		RunID:   cmp.Or(text("PackerRunUUID"), uuid.TimeOrderedUUID()),
+	}
+}

@@ -1,0 +1,584 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
+)
+
+// closed keeps everybody out of an account's role, open lets the source account in again.
+func (s *stage) closed(account string) {
+	s.trust(account, `{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole"}`)
+}
+func (s *stage) open(account string) {
+	s.trust(account, `{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::`+source+`:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}`)
+}
+
+func (s *stage) trust(account, statement string) {
+	s.Helper()
+	_, err := iam.NewFromConfig(s.world.Config(account, tokyo)).UpdateAssumeRolePolicy(s.Context(), &iam.UpdateAssumeRolePolicyInput{
+		RoleName: aws.String("golden-image-target"), PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[` + statement + `]}`)})
+	if err != nil {
+		s.Fatal(err)
+	}
+	time.Sleep(time.Minute) // until it is seen everywhere
+}
+
+// keyless lets an account's role use its key no more: CopySnapshot is accepted, and ends in error (1.8.4).
+func (s *stage) keyless(account string) {
+	s.rights(account, `["ec2:*","kms:DescribeKey"]`)
+}
+
+func (s *stage) rights(account, actions string) {
+	s.Helper()
+	_, err := iam.NewFromConfig(s.world.Config(account, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("all"),
+		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":` + actions + `,"Resource":"*"}]}`)})
+	if err != nil {
+		s.Fatal(err)
+	}
+	time.Sleep(time.Minute) // until it is seen everywhere
+}
+
+// redo are options that name the image.
+func (s *stage) redo(accounts ...string) map[string]any {
+	o := s.options(accounts...)
+	o["source_amis"] = map[string]any{tokyo: s.image}
+	return o
+}
+
+// tidy fails the test if the source account has anything but its image, or somebody may use its snapshots.
+func (s *stage) tidy() {
+	s.Helper()
+	snapshots := s.snapshots(source)
+	if len(snapshots) != 2 {
+		s.Errorf("the source has %d snapshots, 2 are the image's", len(snapshots))
+	}
+	for _, snapshot := range snapshots {
+		out, err := s.cloud(source).DescribeSnapshotAttribute(context.Background(), &ec2.DescribeSnapshotAttributeInput{
+			SnapshotId: snapshot.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
+		if err != nil {
+			s.Fatal(err)
+		}
+		if len(out.CreateVolumePermissions) > 0 {
+			s.Errorf("%s is shared", *snapshot.SnapshotId)
+		}
+	}
+}
+
+func TestAFailedRunIsTakenUpToTheEnd(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.keyless(other)
+		if _, err := s.run(s.Context(), s.options(other, prod)); err == nil {
+			s.Fatal("a run with a failed target is a success")
+		}
+		s.safe()
+		s.rights(other, `["ec2:*","kms:*"]`)
+		before := len(s.made())
+		output, err := s.after(s.Context(), nullBuilder, s.redo(other, prod))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if images := len(s.images(other)) + len(s.images(prod)); images != 2 || len(output.result.Images) != 2 {
+			s.Errorf("the targets have %d images, the artifact %d", images, len(output.result.Images))
+		}
+		if again := len(s.made()) - before; again != 3 { // the failed target's two copies and its image
+			s.Errorf("%d things were made in the second run", again)
+		}
+		if protected, ours := s.protected(); protected || ours {
+			s.Errorf("the source image is protected: %v, by us: %v", protected, ours)
+		}
+		s.tidy()
+	})
+}
+
+func TestAFinishedRunMadeAgainChangesNothing(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if _, err := s.run(s.Context(), s.options(prod)); err != nil {
+			s.Fatal(err)
+		}
+		before := len(s.world.Records())
+		output, err := s.after(s.Context(), nullBuilder, s.redo(prod))
+		if err != nil || len(output.result.Images) != 1 {
+			s.Fatalf("%v, %v", output, err)
+		}
+		for _, call := range s.world.Records()[before:] {
+			if _, operation, _ := strings.Cut(call.Action, ":"); !strings.HasPrefix(operation, "Describe") && !strings.HasPrefix(operation, "Get") && operation != "AssumeRole" {
+				s.Errorf("%s", call.Action)
+			}
+		}
+	})
+}
+
+// Tags and descriptions may name the run, its build and its day: an image that is finished keeps those of the run that made it.
+func TestAnImageThatIsFinishedKeepsTheTextsOfItsRun(t *testing.T) {
+	onStage(t, func(s *stage) {
+		worded := func(o map[string]any) map[string]any {
+			target := o["target"].([]any)[0].(map[string]any)
+			target["ami_description"], target["tags"] = "of {{ .RunId }}, {{ .Date }}", map[string]any{"Run": "{{ .RunId }}", "Base": "{{ .BaseAMI }}"}
+			return o
+		}
+		if _, err := s.run(s.Context(), worded(s.options(prod))); err != nil {
+			s.Fatal(err)
+		}
+		time.Sleep(24 * time.Hour)
+		before, made := s.images(prod), len(s.made())
+		output, err := s.after(s.Context(), nullBuilder, worded(s.redo(prod)))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if again := s.images(prod); !reflect.DeepEqual(before, again) || len(output.result.Images) != 1 || len(s.made()) != made {
+			s.Errorf("%d images in the artifact, %d things made; it was %+v, it is %+v", len(output.result.Images), len(s.made())-made, before, again)
+		}
+	})
+}
+
+func TestAnImageOfTheCallersIsNeitherProtectedNorRemoved(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.closed(prod)
+		_, err := s.after(s.Context(), nullBuilder, s.redo(prod))
+		if err == nil || !strings.Contains(err.Error(), "To go on from here, run the same command again.") {
+			s.Errorf("got %v", err)
+		}
+		s.open(prod)
+		output, err := s.after(s.Context(), nullBuilder, s.redo(prod))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if err := output.Destroy(); err != nil {
+			s.Error(err)
+		}
+		if calls := s.world.Records()[s.begun:].Calls("ec2:EnableImageDeregistrationProtection"); len(calls) > 0 {
+			s.Error("the image was protected")
+		}
+		if len(s.images(source)) != 1 || len(s.images(prod)) != 0 {
+			s.Errorf("images: %d, %d", len(s.images(source)), len(s.images(prod)))
+		}
+		s.tidy()
+	})
+}
+
+// A later post-processor that does not keep the artifact has the run's own images removed: those that an earlier run has made may be in use.
+func TestWhatAnEarlierRunMadeOutlivesTheArtifact(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if _, err := s.run(s.Context(), s.options(prod)); err != nil {
+			s.Fatal(err)
+		}
+		output, err := s.after(s.Context(), nullBuilder, s.redo(prod, other))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if err := output.Destroy(); err != nil {
+			s.Error(err)
+		}
+		if len(s.images(prod)) != 1 || len(s.images(other)) != 0 {
+			s.Errorf("%d images of the run before, %d of this one", len(s.images(prod)), len(s.images(other)))
+		}
+	})
+}
+
+func TestWhereNothingIsToBeTakenUpNothingIsDoneAndThatIsNoFailure(t *testing.T) {
+	onStage(t, func(s *stage) {
+		o := s.options(prod)
+		o["manifest_path"] = filepath.Join(s.TempDir(), "result.json")
+		output, err := s.after(s.Context(), nullBuilder, o)
+		if err != nil || output.Id() != "Null" || output.String() != "No AMI was handed on." {
+			s.Errorf("%v, %v", output, err)
+		}
+		if !s.tells("nothing to take up", nil) || len(s.world.Records()) != s.begun {
+			s.Errorf("%d calls:\n%s", len(s.world.Records())-s.begun, s.screen)
+		}
+		if _, err := os.Stat(o["manifest_path"].(string)); err == nil {
+			s.Error("the manifest of another build of the template may have been replaced")
+		}
+	})
+}
+
+func TestImagesNamedBesideTheArtifactsOwnAreRefused(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if _, err := s.run(s.Context(), s.redo(prod)); err == nil || !strings.Contains(err.Error(), "source_amis: no effect") {
+			s.Errorf("got %v", err)
+		}
+		s.safe()
+	})
+}
+
+func TestATargetThatIsNotRequiredMayFail(t *testing.T) {
+	for name, fail := range map[string]func(*stage){
+		"before the run": func(s *stage) { s.closed(other) },
+		"in the run":     func(s *stage) { s.keyless(other) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				fail(s)
+				o := s.options(other, prod)
+				o["target"].([]any)[0].(map[string]any)["required"] = false
+				output, err := s.run(s.Context(), o)
+				if err != nil {
+					s.Fatal(err)
+				}
+				if !s.forced {
+					s.Error("the image is not kept for the target that still needs it")
+				}
+				if !strings.Contains(output.String(), other+" "+tokyo+": no image") || strings.Contains(output.Id(), other) || !strings.Contains(output.Id(), prod) {
+					s.Errorf("%s\n%s", output.Id(), output)
+				}
+				if !s.tells("packer build -only='redo.*'", nil) {
+					s.Error("it is not told how to go on")
+				}
+			})
+		})
+	}
+}
+
+func TestAsManyDestinationsMayFailAsTheTemplateAllows(t *testing.T) {
+	for allowed, fails := range map[int]bool{0: true, 1: false} {
+		onStage(t, func(s *stage) {
+			s.keyless(other)
+			o := s.options(other, prod)
+			o["max_failed_targets"] = allowed
+			if _, err := s.run(s.Context(), o); (err != nil) != fails {
+				s.Errorf("%d may fail: %v", allowed, err)
+			}
+		})
+	}
+}
+
+func TestACancelledRunIsAFailureWhateverMayFail(t *testing.T) {
+	onStage(t, func(s *stage) {
+		o := s.options(prod)
+		o["max_failed_targets"] = 1
+		ctx, cancel := context.WithCancel(s.Context())
+		time.AfterFunc(time.Minute, cancel)
+		if _, err := s.run(ctx, o); err == nil {
+			s.Error("a cancelled run is a success")
+		}
+	})
+}
+
+func TestAFailedRunRemovesWhatItLeavesWhereTheTemplateSaysSo(t *testing.T) {
+	for name, begin := range map[string]func(*stage) context.Context{
+		"a target fails": func(s *stage) context.Context { s.keyless(other); return s.Context() },
+		"it is cancelled": func(s *stage) context.Context {
+			ctx, cancel := context.WithCancel(s.Context())
+			time.AfterFunc(2*time.Minute+30*time.Second, cancel) // the targets copy
+			return ctx
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				ctx, o := begin(s), s.options(other, prod)
+				o["on_failure"] = "clean"
+				_, err := s.run(ctx, o)
+				if err == nil || !strings.Contains(err.Error(), "left behind: 0 shares, 0 grants, 0 staged GiB") {
+					s.Errorf("got %v", err)
+				}
+				s.safe()
+				s.tidy()
+				for _, account := range []string{other, prod} {
+					if images, snapshots := s.images(account), s.snapshots(account); len(snapshots) != 2*len(images) {
+						s.Errorf("%s has %d images and %d snapshots", account, len(images), len(snapshots))
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestCleaningUpRemovesWhatIsUnfinishedAndNothingElse(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.keyless(other)
+		if _, err := s.run(s.Context(), s.options(other, prod)); err == nil {
+			s.Fatal("a run with a failed target is a success")
+		}
+		if len(s.snapshots(source)) == 2 {
+			s.Fatal("nothing was left to be removed")
+		}
+		o := s.redo(other, prod)
+		o["cleanup_only"] = true
+		output, err := s.after(s.Context(), nullBuilder, o)
+		if err != nil || output.Id() != "Null" {
+			s.Fatalf("%v, %v", output, err)
+		}
+		s.tidy()
+		if len(s.images(prod)) != 1 || len(s.snapshots(prod)) != 2 {
+			s.Errorf("the target that was served has %d images and %d snapshots", len(s.images(prod)), len(s.snapshots(prod)))
+		}
+		if protected, _ := s.protected(); !protected || !s.tells("disable-image-deregistration-protection", nil) {
+			s.Error("the image lost its protection, or it is not told how to lift it")
+		}
+	})
+}
+
+func TestCleaningUpFailsWhereItCannotLook(t *testing.T) {
+	for name, c := range map[string]struct {
+		hide func(*stage)
+		want string
+	}{
+		"an account that cannot be worked in": {func(s *stage) { s.closed(other) }, "account " + other + " cannot be worked in"},
+		"an image that is gone": {func(s *stage) {
+			if _, err := s.cloud(source).DeregisterImage(s.Context(), &ec2.DeregisterImageInput{ImageId: &s.image}); err != nil {
+				s.Fatal(err)
+			}
+		}, "is not there"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				c.hide(s)
+				o := s.redo(other, prod)
+				o["cleanup_only"] = true
+				if _, err := s.after(s.Context(), nullBuilder, o); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "left behind") {
+					s.Errorf("got %v", err)
+				}
+			})
+		})
+	}
+}
+
+// manifested reads the file of manifest_path.
+func manifested(t *testing.T, path string) (plan.Result, string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told struct {
+		plan.Result
+		Destinations []struct {
+			State   plan.State
+			ImageID string
+		}
+		Images   []struct{ ImageID string }
+		Steps    []any
+		Left     []any
+		Findings []struct{ Summary string }
+	}
+	if err := json.Unmarshal(text, &told); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range told.Destinations {
+		told.Result.Destinations = append(told.Result.Destinations, plan.DestinationResult{State: d.State, ImageID: d.ImageID})
+	}
+	for _, f := range told.Findings {
+		told.Result.Findings = append(told.Result.Findings, plan.Finding{Summary: f.Summary})
+	}
+	return told.Result, string(text)
+}
+
+func TestTheManifestIsTheArtifactsResult(t *testing.T) {
+	onStage(t, func(s *stage) {
+		o := s.options(prod)
+		path := filepath.Join(s.TempDir(), "result.json")
+		o["manifest_path"] = path
+		var seen []plan.State
+		look := func() {
+			told, _ := manifested(s.T, path)
+			if !told.Ended.IsZero() || !told.Source[0].Protected {
+				s.Errorf("under way: %+v", told)
+			}
+			seen = append(seen, told.Destinations[0].State)
+		}
+		time.AfterFunc(30*time.Second, look)
+		time.AfterFunc(3*time.Minute, look)
+		output, err := s.run(s.Context(), o)
+		if err != nil {
+			s.Fatal(err)
+		}
+		told, text := manifested(s.T, path)
+		if text != output.State("encrypted-ami.result") {
+			s.Error("the manifest is not the artifact's result")
+		}
+		if told.Failure != "" || told.Ended.IsZero() || told.Source[0].Protected || told.Destinations[0].State != plan.DestinationSucceeded || told.Destinations[0].ImageID != *s.images(prod)[0].ImageId {
+			s.Errorf("at the end: %s", text)
+		}
+		if !slices.Equal(seen, []plan.State{plan.Waiting, plan.Underway}) {
+			s.Errorf("on the way: %v", seen)
+		}
+		if files, _ := os.ReadDir(filepath.Dir(path)); len(files) != 1 {
+			s.Errorf("the folder has %v", files)
+		}
+	})
+}
+
+func TestTheManifestIsWrittenInEveryOutcome(t *testing.T) {
+	for name, c := range map[string]struct {
+		run  func(*stage, map[string]any) error
+		want func(plan.Result) bool
+	}{
+		"refused": {func(s *stage, o map[string]any) error {
+			s.closed(prod)
+			_, err := s.run(s.Context(), o)
+			return err
+		}, func(r plan.Result) bool {
+			return strings.Contains(r.Failure, "nothing was begun") && strings.Contains(r.Findings[0].Summary, "cannot be worked in") && r.Source[0].Protected
+		}},
+		"failed": {func(s *stage, o map[string]any) error {
+			s.keyless(prod)
+			_, err := s.run(s.Context(), o)
+			return err
+		}, func(r plan.Result) bool {
+			return strings.Contains(r.Failure, "1 of 1") && r.Destinations[0].State == plan.DestinationFailed && r.Source[0].Protected
+		}},
+		"cancelled": {func(s *stage, o map[string]any) error {
+			ctx, cancel := context.WithCancel(s.Context())
+			time.AfterFunc(time.Minute, cancel)
+			_, err := s.run(ctx, o)
+			return err
+		}, func(r plan.Result) bool { return r.Failure != "" && r.Destinations[0].State == plan.DestinationFailed }},
+		"invalid": {func(s *stage, o map[string]any) error {
+			o["target"] = []any{}
+			_, err := s.run(s.Context(), o)
+			return err
+		}, func(r plan.Result) bool {
+			return strings.Contains(r.Failure, "target: missing") && r.Source[0].Protected
+		}},
+		"panic": {func(s *stage, o map[string]any) error {
+			p := &PostProcessor{client: panicking{}}
+			if err := p.Configure(o); err != nil {
+				s.Fatal(err)
+			}
+			_, err := s.postProcess(s.Context(), p, "mitchellh.amazonebs")
+			return err
+		}, func(r plan.Result) bool { return strings.Contains(r.Failure, "out of luck") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				o := s.options(prod)
+				path := filepath.Join(s.TempDir(), "result.json")
+				o["manifest_path"] = path
+				o["report_path"] = filepath.Join(s.TempDir(), "report.json")
+				if err := c.run(s, o); err == nil {
+					s.Fatal("a success")
+				}
+				told, text := manifested(s.T, path)
+				if !c.want(told) || told.Ended.IsZero() {
+					s.Error(text)
+				}
+				first, _, _ := strings.Cut(told.Failure, "\n")
+				if d := reported(s.T, o); d.Outcome != report.Failed || !strings.HasPrefix(d.Failure, strings.TrimSuffix(first, ":")) || !d.Ended.Equal(told.Ended) {
+					s.Errorf("reported: %+v", d)
+				}
+			})
+		})
+	}
+}
+
+func TestNothingIsBegunWithoutTheFilesThatWereAskedFor(t *testing.T) {
+	for _, option := range []string{"manifest_path", "report_path"} {
+		onStage(t, func(s *stage) {
+			o := s.options(prod)
+			o[option] = filepath.Join(s.TempDir(), "nowhere", "result.json")
+			if _, err := s.run(s.Context(), o); err == nil || !strings.Contains(err.Error(), option) || len(s.made()) > 0 {
+				s.Errorf("%d things were made: %v", len(s.made()), err)
+			}
+			s.safe()
+		})
+	}
+}
+
+func TestARefusedRoleIsAnsweredWithTheStatementToAdd(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.trust(prod, `{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:root"},"Action":"sts:AssumeRole"}`)
+		_, err := s.run(s.Context(), s.options(prod))
+		if err == nil {
+			s.Fatal("a success")
+		}
+		golden.Equal(s.T, "testdata/refused-role.golden", steady(err.Error()+"\n"))
+	})
+}
+
+func TestARefusedKeyIsAnsweredWithTheStatementToAdd(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.rights(prod, `"ec2:*"`)
+		_, err := s.run(s.Context(), s.options(prod))
+		if err == nil {
+			s.Fatal("a success")
+		}
+		_, told, _ := strings.Cut(steady(err.Error()), "refusal: ")
+		told, _, _ = strings.Cut(told, "\n\n")
+		golden.Equal(s.T, "testdata/refused-key.golden", "refusal: "+told+"\n")
+	})
+}
+
+// Everything that a run writes is looked through for what it knows and nobody may see.
+func TestNoSecretIsWrittenAnywhere(t *testing.T) {
+	for name, fail := range map[string]func(*stage, map[string]any){
+		"success": func(*stage, map[string]any) {},
+		"failure": func(s *stage, _ map[string]any) { s.keyless(prod) },
+		"refused": func(s *stage, _ map[string]any) { s.closed(prod) },
+		"an external id that STS repeats": func(_ *stage, o map[string]any) {
+			o["target"].([]any)[0].(map[string]any)["assume_role"].([]any)[0].(map[string]any)["external_id"] = "hush external {{ .AccountId }}" // blanks: 5.5
+		},
+		"the source's external id": func(_ *stage, o map[string]any) {
+			o["assume_role"] = map[string]any{"role_arn": "arn:aws:iam::111111111111:role/x", "external_id": "hush-external"}
+		},
+		"a session token": func(_ *stage, o map[string]any) { o["token"] = "hush-token" },
+		"panic":           func(s *stage, _ map[string]any) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				var logged bytes.Buffer
+				log.SetOutput(&logged)
+				defer log.SetOutput(os.Stderr)
+				o := s.options(prod)
+				fail(s, o)
+				path := filepath.Join(s.TempDir(), "result.json")
+				o["manifest_path"] = path
+				o["report_path"], o["report_details"] = filepath.Join(s.TempDir(), "report.html"), true
+				var written strings.Builder
+				p := &PostProcessor{client: s.world, seed: 1}
+				if name == "panic" {
+					p.client = panicking{}
+				}
+				if err := p.Configure(o); err != nil {
+					s.Fatal(err)
+				}
+				output, err := s.postProcess(s.Context(), p, "mitchellh.amazonebs")
+				if output != nil {
+					fmt.Fprintln(&written, output.State(stateResult), output.Id(), output)
+				}
+				_, manifest := manifested(s.T, path)
+				page, _ := os.ReadFile(o["report_path"].(string))
+				if len(page) == 0 {
+					s.Error("there is no report")
+				}
+				fmt.Fprintln(&written, err, s.screen, &logged, manifest, string(page))
+				secrets := []string{"hush", *s.key.SecretAccessKey}
+				for _, tag := range s.images(source)[0].Tags {
+					if *tag.Key == origin.SealKey {
+						secrets = append(secrets, *tag.Value)
+					}
+				}
+				if sealed := len(secrets) == 3; !sealed && name == "success" {
+					s.Error("the image has no key for seals")
+				}
+				for _, secret := range secrets {
+					if at := strings.Index(written.String(), secret); at >= 0 {
+						s.Errorf("%q is written: %s", secret, written.String()[max(0, at-200):min(written.Len(), at+200)])
+					}
+				}
+			})
+		})
+	}
+}

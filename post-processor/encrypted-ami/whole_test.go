@@ -1,0 +1,486 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
+)
+
+const (
+	source = "111111111111"
+	prod   = "999999999999"
+	other  = "888888888888"
+	tokyo  = "ap-northeast-1"
+)
+
+// stage is a simulated AWS with an image of the source account, which PostProcess shall hand on, and what Packer sees of it.
+type stage struct {
+	*testing.T
+	world  *awssim.World
+	image  string
+	key    *iamtypes.AccessKey // of the user ci, who may do everything in the source account: an account's root cannot assume roles
+	begun  int                 // calls that furnished the world
+	screen *screen
+	runs   int
+	forced bool // the last run kept the source image against the template's word
+}
+
+// onStage plays in virtual time. The world has an image of two volumes under aws/ebs in the source account, a key there that all may use,
+// and in two target accounts a key and a role with an external id.
+func onStage(t *testing.T, play func(s *stage)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{T: t, world: awssim.New(awssim.WithSeed(1)), screen: new(screen)}
+		if err := s.world.Build(s.furnish); err != nil {
+			t.Fatal(err)
+		}
+		s.begun = len(s.world.Records())
+		play(s)
+		time.Sleep(10 * time.Minute) // what a cancelled run still had under way ends
+	})
+}
+
+func (s *stage) furnish(b *awssim.Builder) error {
+	ctx := s.Context()
+	users := iam.NewFromConfig(b.Config(source, tokyo))
+	if _, err := users.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("ci")}); err != nil {
+		return err
+	}
+	if err := s.allow(users, `{"Effect":"Allow","Action":"*","Resource":"*"}`); err != nil {
+		return err
+	}
+	made, err := users.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String("ci")})
+	if err != nil {
+		return err
+	}
+	s.key = made.AccessKey
+	for account, users := range map[string][]string{source: {source, prod, other}, prod: {prod}, other: {other}} {
+		s.furniture().Key(account, tokyo, "alias/golden", users...)
+		if account == source {
+			continue
+		}
+		roles := iam.NewFromConfig(b.Config(account, tokyo))
+		_, err := roles.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("golden-image-target"), AssumeRolePolicyDocument: aws.String(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}]}`)})
+		if err != nil {
+			return err
+		}
+		_, err = roles.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("all"),
+			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*"],"Resource":"*"}]}`)})
+		if err != nil {
+			return err
+		}
+	}
+	return s.build(b)
+}
+
+// allow replaces the policy of the user ci.
+func (s *stage) allow(users *iam.Client, statements string) error {
+	_, err := users.PutUserPolicy(s.Context(), &iam.PutUserPolicyInput{UserName: aws.String("ci"), PolicyName: aws.String("ci"),
+		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[` + statements + `]}`)})
+	return err
+}
+
+func (s *stage) build(b *awssim.Builder) error {
+	ctx, cloud := s.Context(), ec2.NewFromConfig(b.Config(source, tokyo))
+	var devices []ec2types.BlockDeviceMapping
+	for _, name := range []string{"/dev/xvda", "/dev/xvdb"} {
+		volume, err := cloud.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: aws.String(tokyo + "a"), Size: aws.Int32(8), Encrypted: aws.Bool(true)})
+		if err != nil {
+			return err
+		}
+		b.Wait(time.Minute)
+		snapshot, err := cloud.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+		if err != nil {
+			return err
+		}
+		b.Wait(time.Hour)
+		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String(name), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}})
+	}
+	image, err := cloud.RegisterImage(ctx, &ec2.RegisterImageInput{Name: aws.String("golden 1"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices})
+	if err == nil {
+		s.image = *image.ImageId
+	}
+	return err
+}
+
+// options are the source's credentials and key, and a target for each of some accounts.
+func (s *stage) options(accounts ...string) map[string]any {
+	var targets []any
+	for _, account := range accounts {
+		targets = append(targets, map[string]any{"name": "to " + account, "account_ids": []any{account}, "kms_key_id": "alias/golden",
+			"assume_role": []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/golden-image-target", "external_id": "hush-external"}}})
+	}
+	return map[string]any{"access_key": *s.key.AccessKeyId, "secret_key": *s.key.SecretAccessKey, "kms_key_id": "alias/golden", "target": targets}
+}
+
+// run configures as Packer does after a build, and post-processes.
+func (s *stage) run(ctx context.Context, options map[string]any) (*artifact, error) {
+	s.Helper()
+	return s.after(ctx, "mitchellh.amazonebs", options)
+}
+
+// after is run with the artifact of another builder.
+func (s *stage) after(ctx context.Context, builder string, options map[string]any) (*artifact, error) {
+	s.Helper()
+	p := &PostProcessor{client: s.world, seed: 1}
+	for range 2 {
+		if err := p.Configure(map[string]any{"packer_build_name": "golden"}, options); err != nil {
+			s.Fatal(err)
+		}
+	}
+	return s.postProcess(ctx, p, builder)
+}
+
+func (s *stage) postProcess(ctx context.Context, p *PostProcessor, builder string) (*artifact, error) {
+	s.Helper()
+	s.runs++
+	id := tokyo + ":" + s.image
+	if builder == nullBuilder {
+		id = "Null"
+	}
+	output, keep, force, err := p.PostProcess(ctx, s.screen, built(builder, id, map[string]any{"PackerRunUUID": fmt.Sprintf("run-%d", s.runs), "Password": "hush-password", "SSHPrivateKey": "hush-key"}))
+	if s.tells("hush", err) || s.tells(*s.key.SecretAccessKey, err) {
+		s.Error("a secret is shown")
+	}
+	if err != nil {
+		if output != nil || keep {
+			s.Error("a failure has an artifact")
+		}
+		return nil, err
+	}
+	if !keep {
+		s.Error("the input is not kept")
+	}
+	s.forced = force
+	return output.(*artifact), nil
+}
+
+// tells reports whether the screen or an error shows something.
+func (s *stage) tells(what string, err error) bool {
+	return strings.Contains(s.screen.String(), what) || err != nil && strings.Contains(err.Error(), what)
+}
+
+func (s *stage) cloud(account string) *ec2.Client {
+	return ec2.NewFromConfig(s.world.Config(account, tokyo))
+}
+
+// images are an account's own.
+func (s *stage) images(account string) []ec2types.Image {
+	s.Helper()
+	out, err := s.cloud(account).DescribeImages(context.Background(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return out.Images
+}
+
+// snapshots are an account's own.
+func (s *stage) snapshots(account string) []ec2types.Snapshot {
+	s.Helper()
+	out, err := s.cloud(account).DescribeSnapshots(context.Background(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return out.Snapshots
+}
+
+// protected reports whether the source image is, and by us.
+func (s *stage) protected() (protected, ours bool) {
+	s.Helper()
+	image := s.images(source)[0]
+	ours = slices.ContainsFunc(image.Tags, func(tag ec2types.Tag) bool { return *tag.Key == origin.Protected })
+	return strings.HasPrefix(aws.ToString(image.DeregistrationProtection), "enabled"), ours
+}
+
+// safe fails the test unless the source image is protected by us.
+func (s *stage) safe() {
+	s.Helper()
+	if protected, ours := s.protected(); !protected || !ours {
+		s.Errorf("the source image is protected: %v, by us: %v", protected, ours)
+	}
+}
+
+// made are the calls that made something in the targets, or copied.
+func (s *stage) made() awssim.Records {
+	calls := s.world.Records()[s.begun:].Mutating() // dry runs make nothing
+	return slices.Concat(calls.Calls("ec2:CopySnapshot"), calls.Calls("ec2:RegisterImage"))
+}
+
+func TestTheTargetOwnsAnImageAndNothingIsLeft(t *testing.T) {
+	onStage(t, func(s *stage) {
+		output, err := s.run(s.Context(), s.options(prod))
+		if err != nil {
+			s.Fatal(err)
+		}
+		golden.Equal(s.T, "testdata/whole.golden", steady(s.screen.String()+output.String()+"\n"))
+		for event, want := range map[string]int{"begun": 15, "finished": 15, "failed": 0} { // 12 steps, protecting, sealing and lifting
+			if got := strings.Count(s.screen.String(), "machine: encrypted-ami,"+event+","); got != want {
+				s.Errorf("%d times %s, want %d", got, event, want)
+			}
+		}
+		images := s.images(prod)
+		if len(images) != 1 || output.Id() != tokyo+":"+*images[0].ImageId+":"+prod {
+			s.Errorf("the artifact is %s, the target has %d images", output.Id(), len(images))
+		}
+		if protected, ours := s.protected(); protected || ours || s.forced {
+			s.Errorf("the source image is protected: %v, by us: %v, kept by force: %v", protected, ours, s.forced)
+		}
+		if left := len(s.snapshots(source)); left != 2 {
+			s.Errorf("the source has %d snapshots, 2 are the image's", left)
+		}
+	})
+}
+
+// steady leaves out how the run went on, and numbers what AWS draws: both differ from run to run, as the sealing key is drawn.
+func steady(text string) string {
+	text = regexp.MustCompile(`(?m)^(machine: |done: |.*% of ).*\n`).ReplaceAllString(text, "")
+	text = regexp.MustCompile(`"Sid":"\w+"`).ReplaceAllString(text, `"Sid":"SID"`)
+	seen, counts := map[string]string{}, map[string]int{}
+	text = regexp.MustCompile(`\b(ami|snap)-[0-9a-f]{17}\b`).ReplaceAllStringFunc(text, func(id string) string {
+		if seen[id] == "" {
+			kind, _, _ := strings.Cut(id, "-")
+			counts[kind]++
+			seen[id] = fmt.Sprintf("%s-%d", kind, counts[kind])
+		}
+		return seen[id]
+	})
+	return regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`).ReplaceAllString(text, "KEY")
+}
+
+func TestAnErrorOfTheSecondConfigureLeavesTheImageAlone(t *testing.T) {
+	onStage(t, func(s *stage) {
+		p := &PostProcessor{client: s.world, seed: 1}
+		if err := p.Configure(s.options("<unknown>")); err != nil {
+			s.Fatal(err)
+		}
+		if err := p.Configure(s.options("i-0123456789abcdef0")); err != nil {
+			s.Fatal(err)
+		}
+		_, err := s.postProcess(s.Context(), p, "mitchellh.amazonebs")
+		if err == nil || !strings.Contains(err.Error(), "account_ids[0]") || !strings.Contains(err.Error(), "disable-image-deregistration-protection") {
+			s.Errorf("got %v", err)
+		}
+		s.safe()
+		if len(s.made()) > 0 {
+			s.Error("something was made")
+		}
+	})
+}
+
+func TestWhatOnlyTheRunCanTellLeavesTheImageAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(map[string]any)
+		want   string
+	}{
+		"no target":     {func(o map[string]any) { delete(o, "target") }, "target: missing"},
+		"still unknown": {func(o map[string]any) { o["kms_key_id"] = "<unknown>" }, "kms_key_id: no value"},
+		"no such key":   {func(o map[string]any) { o["kms_key_id"] = "alias/nothing" }, "alias/nothing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				o := s.options(prod)
+				c.change(o)
+				if _, err := s.run(s.Context(), o); err == nil || !strings.Contains(err.Error(), c.want) {
+					s.Errorf("got %v", err)
+				}
+				s.safe()
+				if len(s.made()) > 0 {
+					s.Error("something was made")
+				}
+			})
+		})
+	}
+}
+
+func TestAnImageWithoutSnapshotsIsRefusedAndLeftAlone(t *testing.T) {
+	onStage(t, func(s *stage) {
+		p := &PostProcessor{client: s.world, seed: 1}
+		if err := p.Configure(s.options(prod)); err != nil {
+			s.Fatal(err)
+		}
+		if _, err := s.postProcess(s.Context(), p, "mitchellh.amazon.instance"); err == nil || !strings.Contains(err.Error(), "S3") {
+			s.Errorf("got %v", err)
+		}
+		s.safe()
+	})
+}
+
+func TestWithoutProtectionNothingOfItIsTouched(t *testing.T) {
+	onStage(t, func(s *stage) {
+		o := s.options(prod)
+		o["protect_source"] = false
+		if _, err := s.run(s.Context(), o); err != nil {
+			s.Fatal(err)
+		}
+		if calls := s.world.Records().Calls("ec2:EnableImageDeregistrationProtection"); len(calls) > 0 {
+			s.Error("the image was protected")
+		}
+	})
+}
+
+func TestARefusedProtectionIsToldAtOnceAndDoesNotEndTheRun(t *testing.T) {
+	onStage(t, func(s *stage) {
+		err := s.allow(iam.NewFromConfig(s.world.Config(source, tokyo)),
+			`{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:EnableImageDeregistrationProtection","Resource":"*"}`)
+		if err != nil {
+			s.Fatal(err)
+		}
+		time.Sleep(time.Minute) // until the policy is seen everywhere
+		if _, err := s.run(s.Context(), s.options(prod)); err != nil {
+			s.Fatal(err)
+		}
+		told, planned := strings.Index(s.screen.String(), `"manifest"`), strings.Index(s.screen.String(), "Steps:")
+		if told < 0 || planned < told {
+			s.Errorf("told at %d, the plan at %d:\n%s", told, planned, s.screen)
+		}
+		for _, tag := range s.images(source)[0].Tags { // with it, somebody else's protection would be taken for ours
+			if *tag.Key == origin.Protected {
+				s.Errorf("the tag %s stays without the protection", *tag.Key)
+			}
+		}
+	})
+}
+
+// While a run copies, another one for other accounts may succeed, and lift the protection. When the first fails, Packer wants to destroy the image.
+func TestTheImageOfABuildThatFailsIsProtectedWhateverOthersHaveLifted(t *testing.T) {
+	onStage(t, func(s *stage) {
+		ctx, cancel := context.WithCancel(s.Context())
+		time.AfterFunc(time.Minute, cancel)
+		lifted := false
+		time.AfterFunc(30*time.Second, func() {
+			lifted = true
+			cloud := ec2.NewFromConfig(s.world.Config(source, tokyo))
+			_, err := cloud.DisableImageDeregistrationProtection(s.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: &s.image})
+			_, err2 := cloud.DeleteTags(s.Context(), &ec2.DeleteTagsInput{Resources: []string{s.image}, Tags: []ec2types.Tag{{Key: aws.String(origin.Protected)}}})
+			if err := errors.Join(err, err2); err != nil {
+				s.Error(err)
+			}
+		})
+		_, err := s.run(ctx, s.options(prod))
+		if err == nil || !lifted || !strings.Contains(err.Error(), "Nothing of the build is lost") {
+			s.Errorf("lifted %v: %v", lifted, err)
+		}
+		s.safe()
+	})
+}
+
+// One target's key forbids grants: CopySnapshot is accepted and ends in error (rule 1.8.4).
+func TestOneTargetsFailureNamesItAndServesTheOthers(t *testing.T) {
+	onStage(t, func(s *stage) {
+		roles := iam.NewFromConfig(s.world.Config(other, tokyo))
+		_, err := roles.PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("all"),
+			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:DescribeKey"],"Resource":"*"}]}`)})
+		if err != nil {
+			s.Fatal(err)
+		}
+		_, err = s.run(s.Context(), s.options(other, prod))
+		if err == nil {
+			s.Fatal("a run with a failed target is a success")
+		}
+		text := regexp.MustCompile(`could not copy the staged /dev/xvd[ab]`).ReplaceAllString(err.Error(), "could not copy the staged /dev/xvdX") // whichever fails first,
+		text = regexp.MustCompile(`(?m)^  snapshot snap-.*\n`).ReplaceAllString(text, "")                                                         // and how far the other has come
+		golden.Equal(s.T, "testdata/one-failed.golden", steady(text+"\n"))
+		s.safe()
+		if len(s.images(prod)) != 1 || len(s.images(other)) != 0 {
+			s.Errorf("images: %d, %d", len(s.images(prod)), len(s.images(other)))
+		}
+		if failed := s.snapshots(other); len(failed) > 0 { // both copies fail; whichever is the second, too
+			s.Errorf("%d failed copies stay", len(failed))
+		}
+	})
+}
+
+func TestACancelLeavesTheImageAloneAndEndsSoon(t *testing.T) {
+	onStage(t, func(s *stage) {
+		ctx, cancel := context.WithCancel(s.Context())
+		time.AfterFunc(time.Minute, cancel) // the first copies are under way
+		begun := time.Now()
+		_, err := s.run(ctx, s.options(prod))
+		if err == nil || time.Since(begun) > time.Minute+10*time.Second {
+			s.Errorf("after %v: %v", time.Since(begun), err)
+		}
+		s.safe()
+	})
+}
+
+func TestTheTimeoutEndsTheRun(t *testing.T) {
+	onStage(t, func(s *stage) {
+		o := s.options(prod)
+		o["timeout"] = "1m"
+		begun := time.Now()
+		_, err := s.run(s.Context(), o)
+		if err == nil || !strings.Contains(err.Error(), "timeout") || time.Since(begun) > 2*time.Minute {
+			s.Errorf("after %v: %v", time.Since(begun), err)
+		}
+		s.safe()
+	})
+}
+
+// Sessions last an hour (5.2), and this run less: of each account one, and one question who it is.
+func TestWhoActsIsAskedOnceForEachAccount(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if _, err := s.run(s.Context(), s.options(other, prod)); err != nil {
+			s.Fatal(err)
+		}
+		calls := s.world.Records()[s.begun:]
+		if asked, assumed := len(calls.Calls("sts:GetCallerIdentity")), len(calls.Calls("sts:AssumeRole")); asked != 3 || assumed != 2 {
+			s.Errorf("asked %d times who acts, want 3; assumed %d roles, want 2", asked, assumed)
+		}
+	})
+}
+
+// A network without a way to one of AWS's endpoints is a matter of minutes to find out, not of the timeout.
+func TestAnEndpointOutOfReachIsNamedWhileItIsWaitedForAndInTheEnd(t *testing.T) {
+	for service, call := range map[string]string{"kms:*": "KMS DescribeKey in " + tokyo, "sts:*": "STS GetCallerIdentity in " + tokyo} {
+		onStage(t, func(s *stage) {
+			o := s.options(prod)
+			o["timeout"] = "1h"
+			s.world.Inject(awssim.Rule{Fault: awssim.Reset, Action: service})
+			time.AfterFunc(2*time.Minute, func() {
+				if !s.tells("Nothing answers "+call, nil) {
+					s.Errorf("after two minutes nothing is told:\n%s", s.screen)
+				}
+			})
+			begun := time.Now()
+			_, err := s.run(s.Context(), o)
+			if err == nil || !strings.Contains(err.Error(), "nothing had answered "+call) || time.Since(begun) > time.Hour+time.Minute {
+				s.Errorf("after %v: %v", time.Since(begun), err)
+			}
+		})
+	}
+}
+
+func TestDestroyLeavesNothingInTheTarget(t *testing.T) {
+	onStage(t, func(s *stage) {
+		output, err := s.run(s.Context(), s.options(prod))
+		if err != nil {
+			s.Fatal(err)
+		}
+		if err := output.Destroy(); err != nil {
+			s.Error(err)
+		}
+		if images, snapshots := len(s.images(prod)), len(s.snapshots(prod)); images+snapshots > 0 {
+			s.Errorf("the target has %d images and %d snapshots", images, snapshots)
+		}
+	})
+}
