@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -47,8 +46,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-var shell = regexp.MustCompile("(?ms)^```sh\n(.*?)^```")
-
 // The commands of the guides, in a shell, against the simulated AWS: then what the target's role needs of both keys works.
 func TestTheCommandsOfTheGuidesMakeKeysAndRolesThatCopy(t *testing.T) {
 	for name, stoodIn := range map[string]bool{"with openssl": false, "with a stand-in for openssl": true} {
@@ -77,7 +74,7 @@ func keysAndRolesThatCopy(t *testing.T, path string) {
 		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}`)}))(t)
 
 	folder := t.TempDir()
-	run(t, folder, path, server.URL, read(t, root+"/docs/guides/keys-and-roles.md"))
+	run(t, folder, path, server.URL, shellScript(t, "docs/guides/keys-and-roles.md"))
 
 	ci := must(identities.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String("ci")}))(t).AccessKey
 	user := as(source)
@@ -100,21 +97,28 @@ func keysAndRolesThatCopy(t *testing.T, path string) {
 	if os.Remove(filepath.Join(folder, "script")) != nil {
 		t.Fatal("no command was run")
 	}
-	run(t, folder, path, server.URL, strings.ReplaceAll(read(t, root+"/docs/guides/auto-scaling.md"), "aws --profile target iam create-service-linked-role", ": done before, "))
+	run(t, folder, path, server.URL, strings.ReplaceAll(shellScript(t, "docs/guides/auto-scaling.md"), "aws --profile target iam create-service-linked-role", ": done before, "))
 }
 
-// run runs the commands of a guide in a folder, those of path before others, and ends the test where one fails.
-func run(t *testing.T, folder, path, endpoint, guide string) {
+// shellScript returns the commands of a page: its blocks of the language sh, but not those of console, which show output too.
+func shellScript(t *testing.T, page string) string {
 	t.Helper()
 	var script strings.Builder
-	script.WriteString("set -e\n")
-	for _, block := range shell.FindAllStringSubmatch(guide, -1) {
-		script.WriteString(block[1])
+	for _, block := range parseMarkdown(read(t, root+"/"+page)).codeBlocks() {
+		if block.Language == "sh" {
+			script.WriteString(block.Text)
+		}
 	}
 	if !strings.Contains(script.String(), "aws ") {
-		t.Fatal("the guide has no commands")
+		t.Fatalf("%s has no commands", page)
 	}
-	if err := os.WriteFile(filepath.Join(folder, "script"), []byte(script.String()), 0o600); err != nil {
+	return script.String()
+}
+
+// run runs a script in a folder, with the commands in path before others, and stops the test where a command fails.
+func run(t *testing.T, folder, path, endpoint, script string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(folder, "script"), []byte("set -e\n"+script), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	command := exec.CommandContext(t.Context(), "/bin/sh", "-x", "script")
@@ -196,16 +200,6 @@ func eventually(t *testing.T, so func(context.Context) bool) {
 		if time.Now().After(end) {
 			t.Fatal("it does not come to be so")
 		}
-	}
-}
-
-func must[T any](answer T, err error) func(*testing.T) T {
-	return func(t *testing.T) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return answer
 	}
 }
 

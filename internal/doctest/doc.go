@@ -1,8 +1,8 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package docs makes what is generated of the documentation, and its tests hold the rest to what is so: links lead somewhere, commands work,
-// make has the targets that are named, workflows take pinned actions.
+// Package doctest writes the generated parts of the documentation. Its tests check the other parts: links, commands, HCL
+// samples, the targets of make, and the workflows. It is a module of its own, so that the plugin does not depend on goldmark.
 package doctest
 
 //go:generate go run ./cmd/errors ../diagnose/testdata/catalogue.golden ../../docs/guides/errors.md

@@ -46,11 +46,10 @@ func TestEveryActionOfOthersIsPinnedByCommitBesideItsVersion(t *testing.T) {
 }
 
 var (
-	targets     = regexp.MustCompile(`(?m)^([a-z-]+):.*## `)
-	comment     = regexp.MustCompile(`(?m)^ *#.*$`)
-	madeBy      = regexp.MustCompile(`\bmake((?: [a-z][a-z-]*)+)`)
-	inTurn      = regexp.MustCompile(`(?m)^targets="(.*)"$`)
-	codeOrShell = regexp.MustCompile("(?m)`[^`\n]+`|^\\$ .*$|^ {4}.*$")
+	targets = regexp.MustCompile(`(?m)^([a-z-]+):.*## `)
+	comment = regexp.MustCompile(`(?m)^ *#.*$`)
+	madeBy  = regexp.MustCompile(`\bmake((?: [a-z][a-z-]*)+)`)
+	inTurn  = regexp.MustCompile(`(?m)^targets="(.*)"$`)
 )
 
 func TestEveryTargetThatIsNamedExists(t *testing.T) {
@@ -64,7 +63,7 @@ func TestEveryTargetThatIsNamedExists(t *testing.T) {
 		named[path] = comment.ReplaceAllString(text, "")
 	}
 	for path, text := range pages(t) {
-		named[path] = strings.Join(codeOrShell.FindAllString(text, -1), "\n")
+		named[path] = commandsOf(text)
 	}
 	missed := maps.Clone(exist)
 	for path, text := range named {
@@ -80,6 +79,19 @@ func TestEveryTargetThatIsNamedExists(t *testing.T) {
 	if len(missed) > len(exist)/2 {
 		t.Errorf("only the targets but these were found: %v", missed)
 	}
+}
+
+// commandsOf returns the code of a page, in blocks and in sentences, without comments.
+func commandsOf(page string) string {
+	var code []string
+	parsed := parseMarkdown(page)
+	for _, block := range parsed.codeBlocks() {
+		for line := range strings.Lines(block.Text) {
+			command, _, _ := strings.Cut(line, " #")
+			code = append(code, command)
+		}
+	}
+	return strings.Join(append(code, parsed.codeSpans()...), "\n")
 }
 
 func TestAReleaseIsGivenAllThatItsConfigurationAsksFor(t *testing.T) {

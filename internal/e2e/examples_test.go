@@ -111,7 +111,11 @@ func TestTheExamplesDoWhatTheyPromise(t *testing.T) {
 
 func TestTheTemplateOfTheREADMEHandsAnImageOn(t *testing.T) {
 	text := string(must(os.ReadFile("../../README.md"))(t))
-	template := fenced.FindStringSubmatch(text)[1]
+	_, rest, _ := strings.Cut(text, "```hcl\n")
+	template, _, found := strings.Cut(rest, "```\n")
+	if !found {
+		t.Fatal("README.md has no HCL block")
+	}
 	h := newHost(t, strings.Replace(template, "post-processor \"encrypted-ami-share\" {", "post-processor \"encrypted-ami-share\" {\n    poll_interval = \"1s\"", 1))
 	h.packer(t, 0, "build", "-color=false", "-var=external_id=hand-over-4711", ".")
 	owns(t, h.World, target, "golden-target")
