@@ -36,6 +36,7 @@ type Access struct {
 	Version    string         // of the plugin, for the user agent
 	HTTPClient aws.HTTPClient `json:"-"` // carries every call; nil: over the network. Tests and the simulator come in here
 	Seed       uint64         // of the jitter between repeats; 0: drawn from the clock
+	Guard      Guard          `json:"-"` // what every call passes
 	Silent     func(string)   `json:"-"` // hears, once and from any goroutine, of a call that nothing has answered for a minute; nil: nobody does
 }
 

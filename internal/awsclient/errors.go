@@ -110,10 +110,11 @@ func deserializationError(err error) error {
 // IsUnclear reports that nobody knows whether the call had its effect: no whole answer came, or one of 5xx (design of *once* calls, 4.2.3).
 func IsOutcomeUnknown(err error) bool {
 	var session *SessionError
+	var blocked *BlockedError
 	var serialization *smithy.SerializationError
 	var parameters smithy.InvalidParamsError
 	switch {
-	case err == nil, IsThrottled(err), errors.As(err, &session), errors.As(err, &serialization), errors.As(err, &parameters):
+	case err == nil, IsThrottled(err), errors.As(err, &session), errors.As(err, &blocked), errors.As(err, &serialization), errors.As(err, &parameters):
 		return false
 	}
 	status := status(err)

@@ -203,6 +203,9 @@ func (p *Pool) watched(session *session) aws.Config {
 		if !sends(stack) {
 			return nil
 		}
+		if err := p.access.Guard.add(stack); err != nil {
+			return err
+		}
 		return stack.Finalize.Insert(&attempt{session: session, unanswered: &p.unanswered}, "Retry", middleware.After)
 	})
 	return cfg

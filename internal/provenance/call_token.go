@@ -4,33 +4,33 @@
 package provenance
 
 import (
-	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"regexp"
 	"strings"
 )
 
-// CallToken is evidence of one creating call: a nonce with a MAC. A run puts it where AWS lets nobody change it later: the
+// CallToken is evidence of one creating call: a nonce with a MAC. A run puts it where AWS lets no caller change it later: the
 // description of a snapshot, the client token of an instance, the name of a grant. An existing resource cannot acquire one.
 // It has at most 64 characters, so that it serves as a client token (rule 4.2.3).
 type CallToken string
 
 const nonceLength = 8 // bytes
 
-// Call is what a CallToken is drawn for.
+// Call is what a CallToken stands for.
 type Call struct {
 	Kind    Kind
 	Account string // that owns the new resource. The owner of the key, for a grant
 	Region  string
 	Source  SourceImage
 	Run     string
+	Purpose string // distinguishes the calls of one run: the step's id, and the attempt if it creates again after a failure
 }
 
-// NewCallToken draws the token for one call. A repeat of the call uses the same token.
-func (k SigningKey) NewCallToken(c Call) CallToken {
-	var bytes [nonceLength]byte
-	_, _ = rand.Read(bytes[:]) // never fails
-	nonce := hex.EncodeToString(bytes[:])
+// CallToken returns the token of one call. A repeat of the call gives the same token.
+func (k SigningKey) CallToken(c Call) CallToken {
+	sum := sha256.Sum256([]byte(c.Purpose))
+	nonce := hex.EncodeToString(sum[:nonceLength])
 	return CallToken(k.ID + "-" + nonce + "-" + k.mac(c.fields(nonce)...))
 }
 
@@ -46,13 +46,13 @@ var (
 	grantNamePattern = regexp.MustCompile(`^` + TagPrefix + `(ami-[0-9a-f]+):([0-9A-Za-z-]+):(` + tokenPattern + `)$`)
 )
 
-// verifyToken reports whether a token was drawn for such a call.
+// verifyToken reports whether a token stands for such a call, whatever its purpose.
 func (ks SigningKeys) verifyToken(token CallToken, c Call) bool {
 	found := wholeToken.FindStringSubmatch(string(token))
 	return found != nil && ks.hasMAC(found[1], found[3], c.fields(found[2])...)
 }
 
-// Description returns the description of a snapshot: a text for people, cut to what fits, and the token.
+// Description returns the description of a snapshot: a readable text, cut to what fits, and the token.
 func (t CallToken) Description(text string) string {
 	const limit = 255
 	end := " [" + string(t) + "]"
@@ -71,8 +71,8 @@ func tokenOfDescription(description string) CallToken {
 	return CallToken(found[1])
 }
 
-// IsIn reports whether a description ends with this token. The process that drew it may sign such a snapshot: the answer of its
-// own call was lost.
+// IsIn reports whether a description ends with this token. The process that called may sign such a snapshot: the answer of
+// its own call was lost.
 func (t CallToken) IsIn(description string) bool {
 	return t != "" && tokenOfDescription(description) == t
 }

@@ -76,8 +76,8 @@ type Judge struct {
 	Answered []string
 }
 
-// Judgement is a verdict with its reason.
-type Judgement struct {
+// Judgment is a verdict with its reason.
+type Judgment struct {
 	Verdict Verdict
 	Signed  *Statement // Nil without a valid signature
 	Run     string     // that owns the resource. Empty if that is not proved
@@ -87,8 +87,8 @@ type Judgement struct {
 }
 
 // Judge judges one resource. A wrong signature outranks any other evidence.
-func (j Judge) Judge(r Resource) Judgement {
-	result := Judgement{id: r.ID, kind: r.Kind}
+func (j Judge) Judge(r Resource) Judgment {
+	result := Judgment{id: r.ID, kind: r.Kind}
 	statement, err := j.Keys.verify(j.Source, r)
 	switch {
 	case err == nil:
@@ -154,13 +154,13 @@ func (j Judge) wasRegistered(r Resource) bool {
 		})
 }
 
-// DeletionProof names a resource that a run may delete. Only a Judgement gives one, so that whatever deletes has judged before.
+// DeletionProof names a resource that a run may delete. Only a Judgment gives one, so that whatever deletes has judged before.
 type DeletionProof struct {
 	id   string
 	kind Kind
 }
 
-// ID returns the id of the resource. It panics for a proof that no Judgement gave.
+// ID returns the id of the resource. It panics for a proof that no Judgment gave.
 func (p DeletionProof) ID() string {
 	if p.id == "" {
 		panic("provenance: deletion without proof")
@@ -172,7 +172,7 @@ func (p DeletionProof) ID() string {
 func (p DeletionProof) Kind() Kind { return p.kind }
 
 // Deletion returns the proof that a temporary resource, or an unfinished one, may be deleted.
-func (j Judgement) Deletion() (DeletionProof, error) {
+func (j Judgment) Deletion() (DeletionProof, error) {
 	switch {
 	case j.Verdict < Deletable:
 		return DeletionProof{}, fmt.Errorf("%s %s is not deleted: %s", j.kind, j.id, j.Reason)
@@ -184,7 +184,7 @@ func (j Judgement) Deletion() (DeletionProof, error) {
 
 // Replacement returns the proof that a delivered image may be deleted for a release: by force_deregister or by retention. It is
 // refused for a newer release, and for the same release while its run works.
-func (j Judgement) Replacement(release time.Time) (DeletionProof, error) {
+func (j Judgment) Replacement(release time.Time) (DeletionProof, error) {
 	switch {
 	case j.Signed == nil:
 		return j.Deletion()
@@ -197,7 +197,7 @@ func (j Judgement) Replacement(release time.Time) (DeletionProof, error) {
 }
 
 // Adoption returns what the signature must say for the run to adopt the resource: the same, with another run.
-func (j Judgement) Adoption(run string) (Statement, error) {
+func (j Judgment) Adoption(run string) (Statement, error) {
 	if j.Verdict != Adoptable {
 		return Statement{}, fmt.Errorf("%s %s is not adopted: %s", j.kind, j.id, j.Reason)
 	}

@@ -135,7 +135,7 @@ func TestJudge_signature(t *testing.T) {
 func TestJudge_evidence(t *testing.T) {
 	tags := func(run string) map[string]string { return provenance.CreationTags(source, run) }
 	token := func(kind provenance.Kind, run string) provenance.CallToken {
-		return signer.NewCallToken(provenance.Call{Kind: kind, Account: target, Region: region, Source: source, Run: run})
+		return signer.CallToken(provenance.Call{Kind: kind, Account: target, Region: region, Source: source, Run: run})
 	}
 	resource := func(kind provenance.Kind, run string, change func(*provenance.Resource)) provenance.Resource {
 		r := provenance.Resource{Kind: kind, ID: string(kind) + "-1", Account: target, Region: region, Created: created, Tags: tags(run)}
@@ -221,7 +221,7 @@ func TestJudge_evidence(t *testing.T) {
 	}
 }
 
-func TestJudgement_owners(t *testing.T) {
+func TestJudgment_owners(t *testing.T) {
 	run := func(run string) func(*provenance.Statement) { return func(s *provenance.Statement) { s.Run = run } }
 	delivery := func(s *provenance.Statement) { s.Role = provenance.Delivery }
 	for _, c := range []struct {
@@ -280,10 +280,10 @@ func TestJudge_afterAdoption(t *testing.T) {
 	}
 }
 
-func TestDeletionProof_withoutJudgement(t *testing.T) {
+func TestDeletionProof_withoutJudgment(t *testing.T) {
 	defer func() {
 		if recover() == nil {
-			t.Error("a proof that no judgement gave names a resource")
+			t.Error("a proof that no judgment gave names a resource")
 		}
 	}()
 	_ = provenance.DeletionProof{}.ID()
@@ -343,9 +343,11 @@ func TestSignedTags_fitIntoTags(t *testing.T) {
 
 func TestCallToken_texts(t *testing.T) {
 	call := provenance.Call{Kind: provenance.Snapshot, Account: target, Region: region, Source: source, Run: "old"}
-	token, again := signer.NewCallToken(call), signer.NewCallToken(call)
-	if token == again {
-		t.Error("two calls have one token")
+	other := call
+	other.Purpose = "second attempt"
+	token, again := signer.CallToken(call), signer.CallToken(other)
+	if token == again || token != signer.CallToken(call) {
+		t.Error("a token does not stand for exactly one call")
 	}
 	if len(token) > 64 {
 		t.Errorf("the token has %d characters, want at most 64", len(token))

@@ -1,0 +1,129 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awsclient
+
+import (
+	"context"
+	"reflect"
+	"strings"
+	"time"
+
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// Guard is what every call of a Pool passes right before it is sent, and its response right after. What must hold for
+// every mutating call is enforced here and only here.
+type Guard struct {
+	// Fence reports whether a mutating call may be sent: signed is the date in its signature, input is the SDK's. Nil: always.
+	Fence func(input any, signed time.Time) error
+	// Observe receives AWS's time of each response. Nil if nothing listens.
+	Observe func(awsTime time.Time)
+	// Audience bounds with whom anything may be shared. Nil: anybody but the public.
+	Audience *Audience
+}
+
+// BlockedError says that a call was not sent, and why.
+type BlockedError struct {
+	Operation string
+	Err       error
+}
+
+func (e *BlockedError) Error() string { return e.Operation + " was not sent: " + e.Err.Error() }
+func (e *BlockedError) Unwrap() error { return e.Err }
+
+type inputKey struct{}
+
+// add puts the guard into the stack of a call.
+func (g Guard) add(stack *middleware.Stack) error {
+	remember := middleware.InitializeMiddlewareFunc("encrypted-ami:input", func(
+		ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+	) (middleware.InitializeOutput, middleware.Metadata, error) {
+		return next.HandleInitialize(middleware.WithStackValue(ctx, inputKey{}, in.Parameters), in)
+	})
+	if err := stack.Initialize.Add(remember, middleware.Before); err != nil {
+		return err
+	}
+	return stack.Finalize.Insert(guarded{g}, "Signing", middleware.After)
+}
+
+// guarded stands behind the signature of every attempt.
+type guarded struct{ Guard }
+
+func (guarded) ID() string { return "encrypted-ami:guard" }
+
+func (g guarded) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
+	out middleware.FinalizeOutput, metadata middleware.Metadata, err error,
+) {
+	if err := g.check(ctx, in.Request); err != nil {
+		return out, metadata, &BlockedError{awsmiddleware.GetOperationName(ctx), err}
+	}
+	out, metadata, err = next.HandleFinalize(ctx, in)
+
+	// A response without a request id is not from AWS but from a proxy, whose clock may be wrong.
+	_, isFromAWS := awsmiddleware.GetRequestIDMetadata(metadata)
+	if date, ok := awsmiddleware.GetServerTime(metadata); ok && isFromAWS && g.Observe != nil {
+		g.Observe(date)
+	}
+	return out, metadata, err
+}
+
+// check reports why a call must not be sent.
+func (g guarded) check(ctx context.Context, request any) error {
+	input := middleware.GetStackValue(ctx, inputKey{})
+	if isRead(awsmiddleware.GetOperationName(ctx)) || !changesResources(awsmiddleware.GetServiceID(ctx)) {
+		return nil
+	}
+	if err := checkEncryption(input); err != nil {
+		return err
+	}
+	if err := g.Audience.check(input); err != nil {
+		return err
+	}
+	if g.Fence == nil || isDryRun(input) {
+		return nil
+	}
+	return g.Fence(input, signingTime(request))
+}
+
+// isRead reports whether an operation changes nothing.
+func isRead(operation string) bool {
+	for _, prefix := range []string{"Describe", "Get", "List"} {
+		if strings.HasPrefix(operation, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// changesResources reports whether the calls of a service matter to the guard: those for credentials do not.
+func changesResources(service string) bool {
+	switch service {
+	case "EC2", "KMS", "SSM", "License Manager":
+		return true
+	}
+	return false
+}
+
+// isDryRun reads the DryRun member of an input. A dry run changes nothing.
+func isDryRun(input any) bool {
+	value := reflect.Indirect(reflect.ValueOf(input))
+	if value.Kind() != reflect.Struct || !value.FieldByName("DryRun").IsValid() {
+		return false
+	}
+	flag, ok := value.FieldByName("DryRun").Interface().(*bool)
+	return ok && flag != nil && *flag
+}
+
+// signingTime returns the date in the signature of a request: AWS refuses the request 15 minutes after it. Without a date that can be
+// read, it is the local time.
+func signingTime(request any) time.Time {
+	if r, ok := request.(*smithyhttp.Request); ok {
+		if date, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date")); err == nil {
+			return date
+		}
+	}
+	return time.Now()
+}

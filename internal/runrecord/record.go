@@ -1,0 +1,171 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package runrecord
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
+)
+
+// Record says on a source image that a run works on it. All times are AWS's.
+type Record struct {
+	ID              string
+	Ended           bool
+	Began           time.Time
+	Until           time.Time // when the record lapses, unless the run renews it before
+	HoldsProtection bool      // the run needs the image's deregistration protection
+	Regions         []string  // where the run creates resources. AllRegions if they do not fit
+}
+
+// AllRegions stands for the Regions of a record that do not fit into a tag.
+const AllRegions = "*"
+
+const maxTagValue = 256
+
+var recordValue = regexp.MustCompile(`^(working|ended) began=(\S+) until=(\S+) protection=(held|none) regions=(\S*)$`)
+
+// tag returns the tag that stores a record.
+func (r Record) tag() (key, value string) {
+	state, protection := "working", "none"
+	if r.Ended {
+		state = "ended"
+	}
+	if r.HoldsProtection {
+		protection = "held"
+	}
+	value = fmt.Sprintf("%s began=%s until=%s protection=%s regions=", state, formatTime(r.Began), formatTime(r.Until), protection)
+	regions := strings.Join(r.Regions, ",")
+	if len(value)+len(regions) > maxTagValue {
+		regions = AllRegions
+	}
+	return provenance.RecordKey(r.ID), value + regions
+}
+
+// parseRecord reads a tag. False if it is not the tag of a record. A record that cannot be read is an error: its run may work.
+func parseRecord(key, value string) (Record, bool, error) {
+	id, ok := provenance.ParseRecordKey(key)
+	if !ok {
+		return Record{}, false, nil
+	}
+	found := recordValue.FindStringSubmatch(value)
+	if found == nil {
+		return Record{}, true, unreadable(key, value)
+	}
+	began, err := time.Parse(time.RFC3339, found[2])
+	if err != nil {
+		return Record{}, true, unreadable(key, value)
+	}
+	until, err := time.Parse(time.RFC3339, found[3])
+	if err != nil {
+		return Record{}, true, unreadable(key, value)
+	}
+	r := Record{ID: id, Ended: found[1] == "ended", Began: began, Until: until, HoldsProtection: found[4] == "held"}
+	if found[5] != "" {
+		r.Regions = strings.Split(found[5], ",")
+	}
+	return r, true, nil
+}
+
+func unreadable(key, value string) error {
+	return fmt.Errorf("tag %s of the source image cannot be read: %q; delete it once no run of another version works on the image", key, value)
+}
+
+func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// merge joins the records of one run on two source images.
+func (r Record) merge(o Record) Record {
+	r.Ended = r.Ended && o.Ended
+	r.HoldsProtection = r.HoldsProtection || o.HoldsProtection
+	if o.Until.Before(r.Until) {
+		r.Until = o.Until
+	}
+	if o.Began.Before(r.Began) {
+		r.Began = o.Began
+	}
+	r.Regions = slices.Compact(slices.Sorted(slices.Values(slices.Concat(r.Regions, o.Regions))))
+	return r
+}
+
+// grace is how long after until a record still counts as working. It covers the age of a Date header.
+const grace = 5 * time.Minute
+
+// missingAge is how old a resource must be before a missing record means that its run is over.
+const missingAge = 15 * time.Minute
+
+// isWorking reports whether the run of a record owns its resources at a time.
+func (r Record) isWorking(now time.Time) bool { return !r.Ended && !now.After(r.Until.Add(grace)) }
+
+// Records are the records on the source images of a run, as they were read, with AWS's time then.
+type Records struct {
+	all          []Record // sorted by id
+	now          time.Time
+	own, resumed string
+}
+
+// IsOver reports whether a run owns its resources no longer. It is also true for the run that asks and the one that it resumes.
+// created is when AWS says that the resource was created: a record that is younger than the last look may be missing.
+func (rs Records) IsOver(run string, created time.Time) bool {
+	if rs.isOurs(run) {
+		return true
+	}
+	if r, ok := rs.find(run); ok {
+		return !r.isWorking(rs.now)
+	}
+	return !created.IsZero() && rs.now.Sub(created) > missingAge
+}
+
+// Covers reports whether there is a record of a run that is over, and a time lies within it.
+func (rs Records) Covers(run string, created time.Time) bool {
+	r, ok := rs.find(run)
+	return ok && !r.isWorking(rs.now) && !created.Before(r.Began) && !created.After(r.Until)
+}
+
+// Working returns the records of other runs that work.
+func (rs Records) Working() []Record {
+	return rs.where(func(r Record) bool { return r.isWorking(rs.now) && !rs.isOurs(r.ID) })
+}
+
+// Over returns the records of runs that are over, that of the asking run left out.
+func (rs Records) Over() []Record {
+	return rs.where(func(r Record) bool { return rs.IsOver(r.ID, r.Began) && r.ID != rs.own })
+}
+
+// OtherHoldsProtection reports whether the record of another run holds the protection of the source image. A failed run holds it until it
+// is resumed: without protection Packer would deregister the image.
+func (rs Records) OtherHoldsProtection() bool {
+	return len(rs.where(func(r Record) bool { return r.HoldsProtection && !rs.isOurs(r.ID) })) > 0
+}
+
+// AnyHoldsProtection reports whether any record holds the protection. A protection that no record holds was set by somebody else.
+func (rs Records) AnyHoldsProtection() bool {
+	return len(rs.where(func(r Record) bool { return r.HoldsProtection })) > 0
+}
+
+// Regions returns the Regions of all records, sorted: earlier runs may have left resources there.
+func (rs Records) Regions() []string {
+	var regions []string
+	for _, r := range rs.all {
+		regions = append(regions, r.Regions...)
+	}
+	return slices.Compact(slices.Sorted(slices.Values(regions)))
+}
+
+func (rs Records) isOurs(run string) bool { return run != "" && (run == rs.own || run == rs.resumed) }
+
+func (rs Records) find(run string) (Record, bool) {
+	i := slices.IndexFunc(rs.all, func(r Record) bool { return r.ID == run })
+	if i < 0 {
+		return Record{}, false
+	}
+	return rs.all[i], true
+}
+
+func (rs Records) where(keep func(Record) bool) []Record {
+	return slices.DeleteFunc(slices.Clone(rs.all), func(r Record) bool { return !keep(r) })
+}

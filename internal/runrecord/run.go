@@ -1,0 +1,264 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package runrecord
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	lease      = 45 * time.Minute // how far ahead of AWS's time a record is written
+	renewEvery = 5 * time.Minute
+	retryAfter = 30 * time.Second // after a renewal that failed
+	putTimeout = 2 * time.Minute
+	lookEvery  = 20 * time.Second // while another run's record is watched
+)
+
+// Run is the record of this run on each source image that it uses.
+type Run struct {
+	ID      string
+	clock   *Clock
+	options Options
+
+	writing sync.Mutex // held while a record is written: one at a time
+
+	mu    sync.Mutex
+	began time.Time
+	until time.Time // the earliest of the source images'. Zero before Begin has written the record
+
+	stop    context.CancelFunc // of the renewal
+	stopped chan struct{}
+}
+
+// Options are what a record says, and where it is kept.
+type Options struct {
+	Stores          []Store  // one for each source image that is used
+	Resumes         string   // id of the run that this one resumes. Empty if none
+	Regions         []string // where the run creates resources
+	HoldsProtection bool
+	Report          func(text string) // receives what the run waits for. Nil if nothing listens
+}
+
+// New draws the id of a run. Its fence is closed until Begin.
+func New(clock *Clock) *Run { return &Run{ID: newID(), clock: clock} }
+
+// newID draws a UUID. The id of Packer's run would not do: the blocks of one build share it.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// Begin writes the record, renews it from then on, and waits until every other run's record is renewed, ended or lapsed. The
+// returned context ends with ErrLapsed if the record cannot be renewed. End must be called after Begin, also if Begin fails.
+func (r *Run) Begin(ctx context.Context, options Options) (context.Context, error) {
+	r.options = options
+	if _, ok := r.clock.Now(); !ok { // any response brings AWS's time
+		if _, err := r.Records(ctx); err != nil {
+			return ctx, err
+		}
+	}
+	if err := r.put(ctx); err != nil {
+		return ctx, err
+	}
+
+	running, lapse := context.WithCancelCause(ctx)
+	renewing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r.stop, r.stopped = stop, make(chan struct{})
+	go func() {
+		defer close(r.stopped)
+		if err := r.renew(renewing); err != nil {
+			lapse(err)
+		}
+	}()
+	return running, r.waitForOthers(running)
+}
+
+// errNoTime says that no response had a Date header with AWS's time.
+var errNoTime = errors.New("no response of AWS had a Date header")
+
+// put writes the record on every source image, for the next 45 minutes. until advances only if all were written.
+func (r *Run) put(ctx context.Context) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	now, ok := r.clock.Now()
+	if !ok {
+		return errNoTime
+	}
+
+	r.mu.Lock()
+	first := r.until.IsZero()
+	if r.began.IsZero() {
+		r.began = now
+	}
+	record := r.record(now.Add(lease))
+	lapsed := !first && now.After(r.until.Add(-fenceBefore))
+	r.mu.Unlock()
+	if lapsed {
+		return ErrLapsed
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	for _, store := range r.options.Stores {
+		if err := store.Put(ctx, record); err != nil {
+			return fmt.Errorf("write the record of the run: %w", err)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.until = record.Until
+	return nil
+}
+
+// record returns the record until a time. mu must be held.
+func (r *Run) record(until time.Time) Record {
+	return Record{
+		ID:              r.ID,
+		Began:           r.began,
+		Until:           until.UTC().Truncate(time.Second),
+		HoldsProtection: r.options.HoldsProtection,
+		Regions:         r.options.Regions,
+	}
+}
+
+// renew renews the record until the context ends. It returns ErrLapsed if that was not possible in time.
+func (r *Run) renew(ctx context.Context) error {
+	wait := renewEvery
+	for {
+		if sleep(ctx, wait) != nil {
+			return nil
+		}
+		err := r.put(ctx)
+		switch {
+		case errors.Is(err, ErrLapsed):
+			return err
+		case err != nil:
+			wait = retryAfter
+			r.report("Renewing the record of this run failed, trying again in %v: %v", retryAfter, err)
+		default:
+			wait = renewEvery
+		}
+	}
+}
+
+// waitForOthers waits for other runs that seem to work. One that renews its record is alive, and works beside this run; one that died
+// lapses. While it waits, the run renews its own record at every look, so that two that begin at once need not wait five minutes.
+func (r *Run) waitForOthers(ctx context.Context) error {
+	first := map[string]time.Time{} // until of each record when it was seen first
+	for {
+		records, err := r.Records(ctx)
+		if err != nil {
+			return err
+		}
+		waits := false
+		for _, other := range records.Working() {
+			until, seen := first[other.ID]
+			if !seen {
+				first[other.ID] = other.Until
+				r.report("Waiting for run %s, which works on the same image: until it renews its record, ends, or lapses at %s",
+					other.ID, formatTime(other.Until.Add(grace)))
+			}
+			waits = waits || !seen || !other.Until.After(until)
+		}
+		if !waits {
+			return nil
+		}
+
+		if err := sleep(ctx, lookEvery); err != nil {
+			return err
+		}
+		if err := r.put(ctx); errors.Is(err, ErrLapsed) {
+			return err
+		}
+	}
+}
+
+func (r *Run) report(format string, arguments ...any) {
+	if r.options.Report != nil {
+		r.options.Report(fmt.Sprintf(format, arguments...))
+	}
+}
+
+// Records reads the records of all runs. Each deletion, withdrawal and adoption reads them again.
+func (r *Run) Records(ctx context.Context) (Records, error) {
+	result := Records{own: r.ID, resumed: r.options.Resumes}
+	merged := map[string]Record{}
+	for _, store := range r.options.Stores {
+		records, err := store.List(ctx)
+		if err != nil {
+			return result, fmt.Errorf("read the records of runs: %w", err)
+		}
+		for _, record := range records {
+			if other, ok := merged[record.ID]; ok {
+				record = record.merge(other)
+			}
+			merged[record.ID] = record
+		}
+	}
+	for _, record := range merged {
+		result.all = append(result.all, record)
+	}
+	slices.SortFunc(result.all, func(a, b Record) int { return cmp.Compare(a.ID, b.ID) })
+
+	var ok bool
+	if result.now, ok = r.clock.Now(); !ok {
+		return result, errNoTime
+	}
+	return result, nil
+}
+
+// End stops the renewal, writes that the run has ended, and reads the records of the others. The fence stays as it is, so that the
+// run can clean up. holdsProtection is true after a failure: whoever resumes the run then needs the protection.
+func (r *Run) End(ctx context.Context, holdsProtection bool) (Records, error) {
+	if r.stop != nil {
+		r.stop()
+		<-r.stopped
+	}
+	r.mu.Lock()
+	record, wasTried := r.record(r.until), !r.began.IsZero()
+	r.mu.Unlock()
+	record.HoldsProtection = holdsProtection && r.options.HoldsProtection
+	if wasTried { // the answer of the first call may have been lost
+		for _, store := range r.options.Stores {
+			if err := store.End(ctx, record); err != nil {
+				return Records{}, fmt.Errorf("write that the run has ended: %w", err)
+			}
+		}
+	}
+	return r.Records(ctx)
+}
+
+// Clear deletes the records of runs that are over, this run's included. It keeps one that holds the protection for a run that may
+// still be resumed. Call it after nothing temporary is left, and only while no other run works.
+func (r *Run) Clear(ctx context.Context) error {
+	records, err := r.Records(ctx)
+	if err != nil {
+		return err
+	}
+	for _, store := range r.options.Stores {
+		all, err := store.List(ctx)
+		if err != nil {
+			return fmt.Errorf("read the records of runs: %w", err)
+		}
+		for _, record := range all {
+			kept := record.HoldsProtection && !records.isOurs(record.ID)
+			if kept || !records.IsOver(record.ID, record.Began) {
+				continue
+			}
+			if err := store.Delete(ctx, record); err != nil {
+				return fmt.Errorf("delete the record of run %s: %w", record.ID, err)
+			}
+		}
+	}
+	return nil
+}
