@@ -365,7 +365,7 @@ func TestACallWithoutATokenIsRepeatedOnlyWhereAWSDidNotAct(t *testing.T) {
 				w.Inject(awssim.Rule{Fault: fault, Action: "ec2:CopySnapshot", Nth: 1})
 				pool := w.pool(t)
 				_, err := pool.EC2(plan.Location{Account: source, Region: home}).CopySnapshot(t.Context(), &ec2.CopySnapshotInput{
-					SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0123456789abcdef0"), Encrypted: aws.Bool(true)})
+					SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0123456789abcdef0"), Encrypted: aws.Bool(true), KmsKeyId: aws.String("alias/aws/ebs")})
 				if awsclient.IsOutcomeUnknown(err) != want.unclear {
 					t.Errorf("unclear is not %v: %v", want.unclear, err)
 				}
@@ -486,7 +486,8 @@ func TestAnEndpointThatAnswersIsNotToldToBeSilent(t *testing.T) {
 		client := pool.EC2(plan.Location{Account: source, Region: home})
 		w.Inject(awssim.Rule{Fault: awssim.Reset, Action: "ec2:CopySnapshot", Nth: 1})
 		w.Inject(awssim.Rule{Fault: awssim.Reset, Action: "ec2:DescribeSnapshots", Nth: 2})
-		_, err := client.CopySnapshot(t.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0123456789abcdef0")})
+		_, err := client.CopySnapshot(t.Context(), &ec2.CopySnapshotInput{
+			SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0123456789abcdef0"), Encrypted: aws.Bool(true), KmsKeyId: aws.String("alias/aws/ebs")})
 		if !awsclient.IsOutcomeUnknown(err) {
 			t.Fatal(err)
 		}

@@ -152,7 +152,7 @@ func (r *Run) renew(ctx context.Context) error {
 }
 
 // waitForOthers waits for other runs that seem to work. One that renews its record is alive, and works beside this run; one that died
-// lapses. While it waits, the run renews its own record at every look, so that two that begin at once need not wait five minutes.
+// lapses. The run renews its own record after every look, the last one included: so two that begin at once need not wait five minutes.
 func (r *Run) waitForOthers(ctx context.Context) error {
 	first := map[string]time.Time{} // until of each record when it was seen first
 	for {
@@ -160,8 +160,8 @@ func (r *Run) waitForOthers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		waits := false
-		for _, other := range records.Working() {
+		others, waits := records.Working(), false
+		for _, other := range others {
 			until, seen := first[other.ID]
 			if !seen {
 				first[other.ID] = other.Until
@@ -170,7 +170,7 @@ func (r *Run) waitForOthers(ctx context.Context) error {
 			}
 			waits = waits || !seen || !other.Until.After(until)
 		}
-		if !waits {
+		if len(others) == 0 {
 			return nil
 		}
 
@@ -179,6 +179,9 @@ func (r *Run) waitForOthers(ctx context.Context) error {
 		}
 		if err := r.put(ctx); errors.Is(err, ErrLapsed) {
 			return err
+		}
+		if !waits {
+			return nil
 		}
 	}
 }
