@@ -15,11 +15,12 @@ import (
 )
 
 const (
-	lease      = 45 * time.Minute // how far ahead of AWS's time a record is written
-	renewEvery = 5 * time.Minute
-	retryAfter = 30 * time.Second // after a renewal that failed
-	putTimeout = 2 * time.Minute
-	lookEvery  = 20 * time.Second // while another run's record is watched
+	lease        = 45 * time.Minute // how far ahead of AWS's time a record is written
+	firstRenewal = 30 * time.Second // early, so that two runs that begin at once soon see each other alive
+	renewEvery   = 5 * time.Minute
+	retryAfter   = 30 * time.Second // after a renewal that failed
+	putTimeout   = 2 * time.Minute
+	lookEvery    = 20 * time.Second // while another run's record is watched
 )
 
 // Run is the record of this run on each source image that it uses.
@@ -133,7 +134,7 @@ func (r *Run) record(until time.Time) Record {
 
 // renew renews the record until the context ends. It returns ErrLapsed if that was not possible in time.
 func (r *Run) renew(ctx context.Context) error {
-	wait := renewEvery
+	wait := firstRenewal
 	for {
 		if sleep(ctx, wait) != nil {
 			return nil
@@ -151,8 +152,8 @@ func (r *Run) renew(ctx context.Context) error {
 	}
 }
 
-// waitForOthers waits for other runs that seem to work. One that renews its record is alive, and works beside this run; one that died
-// lapses. The run renews its own record after every look, the last one included: so two that begin at once need not wait five minutes.
+// waitForOthers waits for other runs that seem to work: one that renews its record is alive, and works beside this run; one that died
+// lapses.
 func (r *Run) waitForOthers(ctx context.Context) error {
 	first := map[string]time.Time{} // until of each record when it was seen first
 	for {
@@ -160,8 +161,8 @@ func (r *Run) waitForOthers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		others, waits := records.Working(), false
-		for _, other := range others {
+		waits := false
+		for _, other := range records.Working() {
 			until, seen := first[other.ID]
 			if !seen {
 				first[other.ID] = other.Until
@@ -170,18 +171,11 @@ func (r *Run) waitForOthers(ctx context.Context) error {
 			}
 			waits = waits || !seen || !other.Until.After(until)
 		}
-		if len(others) == 0 {
-			return nil
-		}
-
-		if err := sleep(ctx, lookEvery); err != nil {
-			return err
-		}
-		if err := r.put(ctx); errors.Is(err, ErrLapsed) {
-			return err
-		}
 		if !waits {
 			return nil
+		}
+		if err := sleep(ctx, lookEvery); err != nil {
+			return err
 		}
 	}
 }

@@ -236,29 +236,33 @@ func checkRecord(t *testing.T, w *world, id string) {
 
 // Two runs that begin at once see each other alive within a minute, and each leaves the other's record alone.
 func TestBegin_twoAtOnce(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
-		a, b := w.start(t), w.start(t)
-		began := time.Now()
-		var both sync.WaitGroup
-		for _, p := range []*process{a, b} {
-			both.Go(func() { p.begin(t) })
-		}
-		both.Wait()
-		if waited := time.Since(began); waited > time.Minute {
-			t.Errorf("they waited %v", waited)
-		}
-		records := a.end(t, false)
-		if working := records.Working(); len(working) != 1 || working[0].ID != b.ID {
-			t.Errorf("got working %v, want %s", working, b.ID)
-		}
-		if err := a.Clear(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		checkRecord(t, w, b.ID)
-		if working := b.end(t, false).Working(); len(working) > 0 {
-			t.Errorf("got working %v, want none", working)
-		}
-	})
+	for seed := range uint64(20) {
+		inBubble(t, []awssim.Option{awssim.WithSeed(seed)}, beginTwoAtOnce)
+	}
+}
+
+func beginTwoAtOnce(t *testing.T, w *world) {
+	a, b := w.start(t), w.start(t)
+	began := time.Now()
+	var both sync.WaitGroup
+	for _, p := range []*process{a, b} {
+		both.Go(func() { p.begin(t) })
+	}
+	both.Wait()
+	if waited := time.Since(began); waited > time.Minute {
+		t.Errorf("they waited %v", waited)
+	}
+	records := a.end(t, false)
+	if working := records.Working(); len(working) != 1 || working[0].ID != b.ID {
+		t.Errorf("got working %v, want %s", working, b.ID)
+	}
+	if err := a.Clear(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checkRecord(t, w, b.ID)
+	if working := b.end(t, false).Working(); len(working) > 0 {
+		t.Errorf("got working %v, want none", working)
+	}
 }
 
 // A run works beside one that is alive, once that has renewed its record, and says what it waits for.
@@ -474,11 +478,11 @@ func TestEnsureSigningKey_twoAtOnce(t *testing.T) {
 		both.Wait()
 		a, _ := found[0].Signer()
 		b, _ := found[1].Signer()
-		if a != b || a.ID == "" || len(found[0]) != 2 {
+		if a != b || a.ID == "" {
 			t.Errorf("got signers %q and %q", a.ID, b.ID)
 		}
 		again, err := w.start(t).store.EnsureSigningKey(t.Context(), release.Add(time.Hour))
-		if err != nil || len(again) != 2 || !again.Release().Equal(release.Truncate(time.Second)) {
+		if err != nil || len(again) != len(found[0]) || !again.Release().Equal(release.Truncate(time.Second)) {
 			t.Errorf("got %d keys with release %v, %v, want those that are there", len(again), again.Release(), err)
 		}
 	})
