@@ -41,7 +41,7 @@ func TestGuard_fence(t *testing.T) {
 				return nil
 			}
 		})
-		client := pool.EC2(plan.Place{Account: source, Region: home})
+		client := pool.EC2(plan.Location{Account: source, Region: home})
 		if err := look(t.Context(), client); err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +70,7 @@ func TestGuard_fence(t *testing.T) {
 		if !errors.Is(err, errClosed) || !errors.As(err, &blocked) || blocked.Operation != "CreateTags" {
 			t.Errorf("closed fence: got %v", err)
 		}
-		if awsclient.IsUnclear(err) || awsclient.IsWeather(err) {
+		if awsclient.IsOutcomeUnknown(err) || awsclient.IsTransient(err) {
 			t.Error("a call that was not sent counts as unknown or repeatable")
 		}
 		if sent := len(w.Records()) - before; sent > 0 {
@@ -121,7 +121,7 @@ func TestGuard_audience(t *testing.T) {
 				audience := &awsclient.Audience{}
 				audience.Allow(target, organization)
 				pool := w.pool(t, func(a *awsclient.Access) { a.Guard.Audience = audience })
-				at := plan.Place{Account: source, Region: home}
+				at := plan.Location{Account: source, Region: home}
 				var err error
 				switch in := c.input.(type) {
 				case *ec2.ModifySnapshotAttributeInput:
@@ -156,7 +156,7 @@ func TestGuard_observesDate(t *testing.T) {
 		w := newWorld(t, awssim.WithClientSkew(skew))
 		var seen []time.Time
 		pool := w.pool(t, func(a *awsclient.Access) { a.Guard.Observe = func(date time.Time) { seen = append(seen, date) } })
-		if err := look(t.Context(), pool.EC2(plan.Place{Account: source, Region: home})); err != nil {
+		if err := look(t.Context(), pool.EC2(plan.Location{Account: source, Region: home})); err != nil {
 			t.Fatal(err)
 		}
 		if len(seen) == 0 {

@@ -21,7 +21,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/offline"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
@@ -32,7 +32,7 @@ const (
 	home  = "ap-northeast-1"
 )
 
-func TestMain(m *testing.M) { offline.Main(m) }
+func TestMain(m *testing.M) { awsenv.Main(m) }
 
 // world is a simulated AWS with a source image and a volume to tag: tagging it stands for any mutating call.
 type world struct {
@@ -131,7 +131,7 @@ func (w *world) start(t *testing.T) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.store = runrecord.TagStore{Client: pool.EC2(plan.Place{Account: owner, Region: home}), ImageID: w.image}
+	p.store = runrecord.TagStore{Client: pool.EC2(plan.Location{Account: owner, Region: home}), ImageID: w.image}
 	return p
 }
 
