@@ -22,8 +22,11 @@ func (w *World) answer(c *Call, out any, err error) (*http.Response, error) {
 		c.status = http.StatusOK
 		answer := c.request.Answer(c.ID, out)
 		w.setDate(c, answer)
-		if c.fault == TornAnswer {
+		switch c.fault {
+		case TornAnswer:
 			answer.Body = torn(answer.Body)
+		case EmptyAnswer, ProxyAnswer:
+			answer = emptied(answer)
 		}
 		return answer, nil
 	case errors.As(err, &malformed):

@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"errors"
 	"net/http"
 	"reflect"
 	"sync"
@@ -77,11 +78,31 @@ func (w *World) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := w.wait(r.Context(), c); err != nil {
 		return nil, err
 	}
+	answer, err := w.execute(c)
+	if errors.Is(err, errPaused) {
+		if !c.resume() {
+			return nil, ErrCut
+		}
+		answer, err = w.execute(c)
+	}
+	time.Sleep(c.pause)
+	return answer, err
+}
+
+// execute lets a call arrive. A client that pauses before it sends the call gets errPaused.
+func (w *World) execute(c *Call) (*http.Response, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c.At = w.now()
 	out, err := w.handle(c)
+	if errors.Is(err, errPaused) {
+		w.beginPause(c)
+		return nil, err
+	}
 	answer, err := w.answer(c, out, err)
+	if c.fault == PauseAfterAnswer && err == nil {
+		w.beginPause(c)
+	}
 	w.record(c, err)
 	return answer, err
 }

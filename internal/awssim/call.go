@@ -32,7 +32,10 @@ type Call struct {
 	outcome string            // code of the refusal
 	digest  string            // of the request's body
 	request *wire.Request
-	line    *Line // that sent the call
+	line    *Line         // that sent the call
+	delay   time.Duration // of a pause or a late arrival, as a rule says
+	pause   time.Duration // how long the client pauses now
+	resumed bool          // the pause or the delay is over
 }
 
 // action is the call's name in policies, "ec2:CopySnapshot".

@@ -10,6 +10,7 @@ type Counts struct {
 	Calls     int           // executed or refused
 	Mutations int           // mutating calls that succeeded
 	Faults    map[Fault]int // calls that met a fault, by its kind
+	Pauses    int           // of clients
 }
 
 // Counts returns what happened so far. The calls that built the world are not counted.

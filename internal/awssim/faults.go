@@ -28,11 +28,23 @@ const (
 	ExpiredSession Fault = "expired-session" // the session is over from now on; long-term credentials are spared
 	LateFailure    Fault = "late-failure"    // the copy is accepted and fails later; other calls are spared
 	LimitReached   Fault = "limit-reached"   // refused with ResourceLimitExceeded, as if more copies were under way (A.3)
+
+	EmptyAnswer Fault = "empty-answer" // the effect, then HTTP 200 with an empty body; refusals arrive
+	ProxyAnswer Fault = "proxy-answer" // HTTP 200 with an empty body, from a proxy; no effect
+	MissingID   Fault = "missing-id"   // the effect, then an answer without the id of what was created; other calls are spared
+
+	// PauseBeforeSend stops the client between signing and sending, for up to 3 hours.
+	PauseBeforeSend Fault = "pause-before-send"
+	// PauseAfterAnswer stops the client between the answer and its next instruction, for up to 3 hours.
+	PauseAfterAnswer Fault = "pause-after-answer"
+	// LateArrival breaks the connection at once, but the request arrives up to 3 hours later.
+	LateArrival Fault = "late-arrival"
 )
 
 // Faults are all of them.
 func Faults() []Fault {
-	return []Fault{Throttled, ServerError, Unavailable, Reset, LostAnswer, LateError, TornAnswer, StaleRead, ExpiredSession, LateFailure, LimitReached}
+	return []Fault{Throttled, ServerError, Unavailable, Reset, LostAnswer, LateError, TornAnswer, StaleRead, ExpiredSession, LateFailure, LimitReached,
+		EmptyAnswer, ProxyAnswer, MissingID, PauseBeforeSend, PauseAfterAnswer, LateArrival}
 }
 
 // staleFor is how old a thing is before stale reads know of it (4.4.1).
@@ -51,6 +63,8 @@ type Rule struct {
 	Resource  string // an id or ARN that the request names
 	Nth       int    // the first call that meets the fault, counted among the calls that the rule chooses; 0 is 1
 	Times     int    // how many calls meet it; 0: with Nth one, without all
+
+	Delay time.Duration // of a pause or a late arrival; 0: drawn
 }
 
 // faults is what goes wrong, by rule and by chance.
@@ -95,6 +109,7 @@ func (w *World) chooseFault(c *Call) Fault {
 	resources := resourcesIn(c.In)
 	for _, rule := range w.rules {
 		if fault := rule.choose(c, resources); fault != "" {
+			c.delay = rule.Delay
 			return fault
 		}
 	}
@@ -133,8 +148,16 @@ func (r *chosen) choose(c *Call, resources []string) Fault {
 
 // withFaults does a call, or what a fault makes of it.
 func (w *World) withFaults(c *Call, execute func() (any, error)) (any, error) {
+	if c.resumed {
+		return execute()
+	}
 	c.fault = w.chooseFault(c)
 	switch c.fault {
+	case PauseBeforeSend:
+		return nil, errPaused
+	case LateArrival:
+		w.deliverLate(c)
+		return nil, errReset
 	case Throttled:
 		return nil, throttled(c)
 	case ServerError:
@@ -143,6 +166,8 @@ func (w *World) withFaults(c *Call, execute func() (any, error)) (any, error) {
 		return nil, refuse(http.StatusServiceUnavailable, "ServiceUnavailable", "The service is unavailable. Please try again shortly.")
 	case Reset:
 		return nil, errReset
+	case ProxyAnswer:
+		return operations[c.Service][c.Operation].newOutput(), nil
 	case ExpiredSession:
 		if c.caller.session != nil {
 			c.caller.session.expires = c.At
@@ -161,6 +186,8 @@ func (w *World) withFaults(c *Call, execute func() (any, error)) (any, error) {
 		return nil, errReset
 	case c.fault == LateError:
 		return nil, serverError(c)
+	case c.fault == MissingID:
+		return withoutIDs(c.Operation, out), nil
 	}
 	return out, nil
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // ErrCut is what a client sees on a line that has been cut.
@@ -24,6 +25,8 @@ type Line struct {
 	mu    sync.Mutex
 	calls int
 	dead  bool
+
+	asleep time.Time // the whole client pauses until then
 }
 
 // Line makes a way to the world that is cut after a number of calls: right after the effect of the last one if its answer is to be
@@ -44,10 +47,12 @@ func (l *Line) Do(r *http.Request) (*http.Response, error) { return l.RoundTrip(
 
 // RoundTrip sends a request.
 func (l *Line) RoundTrip(r *http.Request) (*http.Response, error) {
+	l.awake()
 	if l.cut() {
 		return nil, ErrCut
 	}
 	answer, err := l.world.RoundTrip(r.WithContext(context.WithValue(r.Context(), lineKey{}, l)))
+	l.awake()
 	dies, arrives := l.count()
 	if dies && l.die != nil {
 		l.die(ErrCut)

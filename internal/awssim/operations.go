@@ -12,6 +12,8 @@ import (
 type operation struct {
 	new func() any
 	do  func(w *World, c *Call, in any) (any, error)
+
+	newOutput func() any
 }
 
 // operations is what the world knows: service -> operation. Each function goes from the SDK's own input to its own output.
@@ -37,6 +39,8 @@ func op[In, Out any](do func(*World, *Call, *In) (*Out, error)) named {
 		operation: operation{
 			new: func() any { return new(In) },
 			do:  func(w *World, c *Call, in any) (any, error) { return do(w, c, in.(*In)) },
+
+			newOutput: func() any { return new(Out) },
 		},
 	}
 }
