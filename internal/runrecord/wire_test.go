@@ -4,8 +4,10 @@
 package runrecord_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -21,10 +23,10 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 )
 
 const (
@@ -83,12 +85,14 @@ type process struct {
 	report func(string)
 }
 
-// line is a connection that can be cut, or that holds a signed request back for a time.
+// line is a connection that can be cut, that holds a signed request back for a time, or that answers reads of tags with old ones.
 type line struct {
 	world *awssim.World
 	mu    sync.Mutex
 	cut   bool
-	delay time.Duration // of the next mutating request
+	delay time.Duration // of the next request
+	stale bool
+	tags  []byte // the first answer to DescribeTags
 }
 
 func (l *line) Do(r *http.Request) (*http.Response, error) {
@@ -102,7 +106,29 @@ func (l *line) Do(r *http.Request) (*http.Response, error) {
 		return nil, errors.New("connection refused")
 	}
 	time.Sleep(delay)
-	return l.world.Do(r)
+	if !l.stale {
+		return l.world.Do(r)
+	}
+	return l.doStale(r)
+}
+
+func (l *line) doStale(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	response, err := l.world.Do(r)
+	if err != nil || !bytes.Contains(body, []byte("Action=DescribeTags&")) {
+		return response, err
+	}
+	if l.tags == nil {
+		if l.tags, err = io.ReadAll(response.Body); err != nil {
+			return nil, err
+		}
+	}
+	response.Body = io.NopCloser(bytes.NewReader(l.tags))
+	return response, nil
 }
 
 func (l *line) set(change func(*line)) {
@@ -491,8 +517,9 @@ func TestEnsureSigningKey_twoAtOnce(t *testing.T) {
 // A read that misses the key that was just written does not make the run sign with nothing.
 func TestEnsureSigningKey_staleRead(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
-		w.Inject(awssim.Rule{Fault: awssim.StaleRead, Action: "ec2:DescribeTags"})
-		keys, err := w.start(t).store.EnsureSigningKey(t.Context(), w.Now())
+		p := w.start(t)
+		p.line.stale = true
+		keys, err := p.store.EnsureSigningKey(t.Context(), w.Now())
 		if _, ok := keys.Signer(); err != nil || !ok {
 			t.Errorf("got %d keys, %v", len(keys), err)
 		}
