@@ -134,7 +134,8 @@ func parseExceptions(text string) ([]*exception, error) {
 	return exceptions, nil
 }
 
-// isExcepted reports whether an exception for the file covers the text of a line between two columns, and marks it as used.
+// isExcepted reports whether an exception for the file covers the text of a line between two columns.
+// It marks the exception as used.
 func isExcepted(exceptions []*exception, file, line string, from, to int) bool {
 	for _, e := range exceptions {
 		if e.file != "*" && e.file != file {

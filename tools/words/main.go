@@ -1,7 +1,8 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command words reports words of tools/words.txt in the tracked text files: in prose, in identifiers and in the names of files.
+// Command words reports words of tools/words.txt in the text files that git knows.
+// It looks at prose, at identifiers and at the names of files.
 package main
 
 import (
@@ -84,7 +85,12 @@ func trackedFiles(paths []string) ([]string, error) {
 	if len(paths) == 0 {
 		paths = []string{"."}
 	}
-	args = append(append(args, paths...), ":(exclude,attr:linguist-generated)", ":(exclude)"+wordFile, ":(exclude)"+exceptionFile)
+	args = append(
+		append(args, paths...),
+		":(exclude,attr:linguist-generated)",
+		":(exclude)"+wordFile,
+		":(exclude)"+exceptionFile,
+	)
 
 	listed, err := exec.Command("git", args...).Output()
 	if err != nil {
@@ -101,7 +107,21 @@ func trackedFiles(paths []string) ([]string, error) {
 // isText reports whether the file holds words of ours: code, prose, templates, scripts.
 func isText(file string) bool {
 	switch path.Ext(file) {
-	case ".go", ".md", ".mdx", ".hcl", ".tf", ".yml", ".yaml", ".mk", ".sh", ".py", ".tmpl", ".css", ".svg", ".txt", ".mod":
+	case ".go",
+		".md",
+		".mdx",
+		".hcl",
+		".tf",
+		".yml",
+		".yaml",
+		".mk",
+		".sh",
+		".py",
+		".tmpl",
+		".css",
+		".svg",
+		".txt",
+		".mod":
 		return true
 	}
 	return path.Base(file) == "GNUmakefile" || strings.HasPrefix(file, ".ci/")
@@ -120,8 +140,15 @@ func check(banned list, exceptions []*exception, file, text string) []finding {
 
 	name := split(path.Base(file))
 	for i := range name {
-		if found := banned.find(name, i); found != nil && !isExcepted(exceptions, file, path.Base(file), name[i].start, name[i].end) {
-			findings = append(findings, finding{file: file, text: strings.Join(found.words, " "), replacement: found.replacement})
+		if found := banned.find(
+			name,
+			i,
+		); found != nil &&
+			!isExcepted(exceptions, file, path.Base(file), name[i].start, name[i].end) {
+			findings = append(
+				findings,
+				finding{file: file, text: strings.Join(found.words, " "), replacement: found.replacement},
+			)
 		}
 	}
 

@@ -72,7 +72,7 @@ func letters(text string) int {
 	return end
 }
 
-// camelPart returns the length of the first word of an identifier: "copy" of copyImage, "AMI" of AMIName, "AMIs" of AMIs.
+// camelPart returns the length of the first word of an identifier: copy of copyImage, AMI of AMIName, AMIs of AMIs.
 func camelPart(identifier string) int {
 	upper := strings.IndexFunc(identifier, func(r rune) bool { return !unicode.IsUpper(r) })
 
