@@ -143,6 +143,10 @@ var layout = map[string]imports{
 		[]string{packer, hcl, cty, awsSDK, structs, multiErr},
 	},
 	"internal/report": {[]string{"internal/distribution", "internal/plan"}, nil},
+	"internal/report/reporttest": {
+		[]string{"internal/distribution", "internal/step", "internal/plan", "internal/report"},
+		nil,
+	},
 
 	"internal/awssim": {
 		[]string{"internal/iampolicy", "internal/awssim", "internal/awssim/wire"},
@@ -156,14 +160,13 @@ var layout = map[string]imports{
 	"internal/benchmark":          {nil, nil},
 	"internal/doctest":            {nil, nil},
 	"internal/doctest/cmd/errors": {[]string{"internal/doctest"}, nil},
-	"internal/bill":               {nil, nil},
 	"internal/testutil/golden":    {nil, []string{goCompare}},
 	"internal/testutil/awsenv":    {nil, nil},
 	"internal/testutil/optioncoverage": {
 		[]string{"internal/awssim", "internal/testutil/fixture"},
 		[]string{hcl, awsSDK},
 	},
-	"internal/testutil/fixture": {[]string{"internal/awssim"}, []string{awsSDK}},
+	"internal/testutil/fixture": {[]string{"internal/awssim"}, []string{packer, awsSDK}},
 	"tools/structure":           {nil, nil},
 	"tools/words":               {nil, nil},
 }

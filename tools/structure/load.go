@@ -82,7 +82,7 @@ func load() (*code, error) {
 	})
 
 	for _, p := range all {
-		if p.Module == nil || p.Module.Dir != root {
+		if p.Module == nil || p.Module.Dir != root || len(p.GoFiles) == 0 {
 			continue
 		}
 		sources := map[string]any{}

@@ -312,10 +312,10 @@ func stepCallsWithinPlan(c *code) measurement {
 	return m
 }
 
-// requestAndFacts finds the functions that take both. Only the top ones may.
-// They compute once what derives from the two.
+// requestAndFacts finds the functions that take both, and the structs that give both to their methods.
+// Only the top functions may: they compute once what derives from the two.
 func requestAndFacts(c *code) measurement {
-	m := measurement{subject: "functions that take both a Request and Facts", limit: maxRequestAndFacts}
+	m := measurement{subject: "functions and structs with both a Request and Facts", limit: maxRequestAndFacts}
 	if c.in(distributionFolder) == nil {
 		m.absent = distributionFolder
 		return m
@@ -332,6 +332,8 @@ func requestAndFacts(c *code) measurement {
 				}
 			case *ast.FuncLit:
 				fields = n.Type.Params.List
+			case *ast.StructType:
+				fields = n.Fields.List
 			}
 
 			takes := func(name string) bool {

@@ -174,11 +174,12 @@ func b(r distribution.Request) {}
 type planner distribution.Facts
 func (p planner) c(r distribution.Request) {}
 var d = func(f distribution.Facts, r *distribution.Request) {}
+type builder struct { request distribution.Request; facts *distribution.Facts }
 `)
 
 	m := requestAndFacts(c)
-	if got := lines(m, planFolder); got != "3 7" {
-		t.Errorf("got lines %q, want 3 7", got)
+	if got := lines(m, planFolder); got != "3 7 8" {
+		t.Errorf("got lines %q, want 3 7 8", got)
 	}
 }
 
