@@ -45,7 +45,7 @@ type Options struct {
 	Resumes         string   // id of the run that this one resumes. Empty if none
 	Regions         []string // where the run creates resources
 	HoldsProtection bool
-	Report          func(text string) // receives what the run waits for. Nil if nothing listens
+	Report          func(text string) // receives what the run waits for, from any goroutine. Nil if nothing listens
 }
 
 // New draws the id of a run. Its fence is closed until Begin.
