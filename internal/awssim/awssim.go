@@ -104,6 +104,9 @@ func (w *World) execute(c *Call) (*http.Response, error) {
 		w.beginPause(c)
 	}
 	w.record(c, err)
+	if c.outcome == "" {
+		w.runTagger(c)
+	}
 	return answer, err
 }
 

@@ -11,6 +11,8 @@ type Counts struct {
 	Mutations int           // mutating calls that succeeded
 	Faults    map[Fault]int // calls that met a fault, by its kind
 	Pauses    int           // of clients
+
+	ForeignTags int // that automations wrote (WithTagger)
 }
 
 // Counts returns what happened so far. The calls that built the world are not counted.

@@ -102,6 +102,11 @@ func (w *World) record(c *Call, err error) {
 	if err != nil {
 		r.Status, r.Outcome = 0, err.Error()
 	}
+	w.keepRecord(r)
+}
+
+// keepRecord keeps a record, or passes it on.
+func (w *World) keepRecord(r Record) {
 	if w.pass != nil {
 		w.pass(r)
 		return
