@@ -20,6 +20,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
@@ -75,7 +76,7 @@ func (d *Datasource) look(ctx context.Context) (Output, error) {
 	}
 	p := plan.Decide(request, facts)
 	p.Findings = append(diagnose.Looks(p.Findings, facts), execute.Prove(ctx, pool, p, request.MaxFailedTargets)...)
-	if slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return d.config.Fails(f.Level) }) {
+	if slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return d.config.Fails(f.Level) }) {
 		return Output{}, fmt.Errorf("nothing was begun:\n%s", report.Plan(p))
 	}
 	targets, err := d.config.TargetsAsJSON(request, p.Destinations)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
@@ -64,7 +65,7 @@ type Volume struct {
 }
 
 // output makes values of a plan.
-func output(p plan.Plan, facts plan.Facts, choices []plan.Alternative, build, targets string) Output {
+func output(p plan.Plan, facts distribution.Facts, choices []plan.Alternative, build, targets string) Output {
 	o := Output{PredictedEncrypted: true, Shareable: len(facts.Images) > 0, Reason: "nothing asks for encryption", BuilderCopies: p.Estimate.BuilderCopies, Copies: p.Estimate.Copies,
 		Plan: report.Forecast(p, choices), TargetsJSON: targets, Findings: append([]string{}, report.Each(p.Findings)...), Volumes: []Volume{}}
 	if base := facts.Base.Base; base != nil {
@@ -91,9 +92,9 @@ func output(p plan.Plan, facts plan.Facts, choices []plan.Alternative, build, ta
 	}
 	for _, f := range p.Findings {
 		switch f.Level {
-		case plan.Refused:
+		case distribution.Refused:
 			o.Refusals++
-		case plan.Warning:
+		case distribution.Warning:
 			o.Warnings++
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/smithy-go/middleware"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Access is where the source credentials come from. Empty fields leave the SDK's default: environment, profiles, SSO, web identity,
@@ -25,12 +25,12 @@ type Access struct {
 	Region                string // of the first calls; EC2 is then asked where the images are
 	Profile               string // of the shared configuration and credentials files
 	AccessKey             string
-	SecretKey             plan.Secret
-	Token                 plan.Secret // of a session
-	SharedCredentialsFile string      // path
-	AssumeRole            []plan.Role // hops, in order, each with its RoleARN; empty: the credentials as they are
-	CustomEndpointEC2     string      // URL
-	MaxRetries            int         // repeats of one call; 0: only the run's context bounds them
+	SecretKey             distribution.Secret
+	Token                 distribution.Secret // of a session
+	SharedCredentialsFile string              // path
+	AssumeRole            []distribution.Role // hops, in order, each with its RoleARN; empty: the credentials as they are
+	CustomEndpointEC2     string              // URL
+	MaxRetries            int                 // repeats of one call; 0: only the run's context bounds them
 	InsecureSkipTLSVerify bool
 
 	Version    string         // of the plugin, for the user agent

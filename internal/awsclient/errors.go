@@ -12,7 +12,7 @@ import (
 
 	"github.com/aws/smithy-go"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 type codes = map[string]struct{}
@@ -136,8 +136,8 @@ func (e redactedError) Unwrap() error { return e.error }
 
 // Refused makes a fact of an error: of AWS's refusal, or of the call that did not come through. The operation is "ec2:CopySnapshot".
 // Its message holds no external id.
-func Refused(operation string, err error) *plan.APIError {
-	refusal := &plan.APIError{Operation: operation, Code: Code(err), Message: redacted(err.Error())}
+func Refused(operation string, err error) *distribution.APIError {
+	refusal := &distribution.APIError{Operation: operation, Code: Code(err), Message: redacted(err.Error())}
 	var session *SessionError
 	if errors.As(err, &session) {
 		refusal.Operation = "sts:AssumeRole"

@@ -18,7 +18,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 var errClosed = errors.New("the fence is closed")
@@ -41,7 +41,7 @@ func TestGuard_fence(t *testing.T) {
 				return nil
 			}
 		})
-		client := pool.EC2(plan.Location{Account: source, Region: home})
+		client := pool.EC2(distribution.Location{Account: source, Region: home})
 		if err := look(t.Context(), client); err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +121,7 @@ func TestGuard_audience(t *testing.T) {
 				audience := &awsclient.Audience{}
 				audience.Allow(target, organization)
 				pool := w.pool(t, func(a *awsclient.Access) { a.Guard.Audience = audience })
-				at := plan.Location{Account: source, Region: home}
+				at := distribution.Location{Account: source, Region: home}
 				var err error
 				switch in := c.input.(type) {
 				case *ec2.ModifySnapshotAttributeInput:
@@ -156,7 +156,7 @@ func TestGuard_observesDate(t *testing.T) {
 		w := newWorld(t, awssim.WithClientSkew(skew))
 		var seen []time.Time
 		pool := w.pool(t, func(a *awsclient.Access) { a.Guard.Observe = func(date time.Time) { seen = append(seen, date) } })
-		if err := look(t.Context(), pool.EC2(plan.Location{Account: source, Region: home})); err != nil {
+		if err := look(t.Context(), pool.EC2(distribution.Location{Account: source, Region: home})); err != nil {
 			t.Fatal(err)
 		}
 		if len(seen) == 0 {

@@ -22,7 +22,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	"golang.org/x/time/rate"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // FromBase makes target roles be assumed with the credentials before the top-level assume_role (plan.Request.AssumeRoleFrom).
@@ -39,13 +39,13 @@ type Pool struct {
 	unanswered unanswered
 
 	mu       sync.Mutex
-	places   map[plan.Location]*session
+	places   map[distribution.Location]*session
 	sessions map[string]*session // by account and chain
-	ec2      map[plan.Location]*ec2.Client
-	kms      map[plan.Location]*kms.Client
-	ssm      map[plan.Location]*ssm.Client
-	licenses map[plan.Location]*licensemanager.Client
-	buckets  map[plan.Location]map[string]*rate.Limiter
+	ec2      map[distribution.Location]*ec2.Client
+	kms      map[distribution.Location]*kms.Client
+	ssm      map[distribution.Location]*ssm.Client
+	licenses map[distribution.Location]*licensemanager.Client
+	buckets  map[distribution.Location]map[string]*rate.Limiter
 }
 
 // New reads the configuration for the source credentials. It makes no call.
@@ -60,13 +60,13 @@ func New(ctx context.Context, access Access) (*Pool, error) {
 	source.Credentials = own
 	return &Pool{
 		access: access, jitter: jitter, base: base, source: source, own: own,
-		places:   map[plan.Location]*session{},
+		places:   map[distribution.Location]*session{},
 		sessions: map[string]*session{},
-		ec2:      map[plan.Location]*ec2.Client{},
-		kms:      map[plan.Location]*kms.Client{},
-		ssm:      map[plan.Location]*ssm.Client{},
-		licenses: map[plan.Location]*licensemanager.Client{},
-		buckets:  map[plan.Location]map[string]*rate.Limiter{},
+		ec2:      map[distribution.Location]*ec2.Client{},
+		kms:      map[distribution.Location]*kms.Client{},
+		ssm:      map[distribution.Location]*ssm.Client{},
+		licenses: map[distribution.Location]*licensemanager.Client{},
+		buckets:  map[distribution.Location]map[string]*rate.Limiter{},
 
 		unanswered: unanswered{silent: access.Silent},
 	}, nil
@@ -76,7 +76,7 @@ func New(ctx context.Context, access Access) (*Pool, error) {
 func (p *Pool) Region() string { return p.source.Region }
 
 // Assume makes the clients of a destination's place use its roles or profile. It makes no call to AWS.
-func (p *Pool) Assume(ctx context.Context, d plan.Destination, assumeRoleFrom string) error {
+func (p *Pool) Assume(ctx context.Context, d distribution.Destination, assumeRoleFrom string) error {
 	if len(d.Roles) == 0 && d.Profile == "" {
 		return nil
 	}
@@ -114,7 +114,7 @@ func (p *Pool) proved(account string, from *session) *session {
 }
 
 // sessionOf is a place's session; the source credentials, proved to be the account's, where Assume said nothing. Call it with mu held.
-func (p *Pool) sessionOf(at plan.Location) *session {
+func (p *Pool) sessionOf(at distribution.Location) *session {
 	if s := p.places[at]; s != nil {
 		return s
 	}
@@ -130,7 +130,7 @@ func (p *Pool) sessionOf(at plan.Location) *session {
 const outage = 15 * time.Minute
 
 // Source is who the source credentials are (5.9). AWS is asked once.
-func (p *Pool) Source(ctx context.Context) (plan.CallerIdentity, error) {
+func (p *Pool) Source(ctx context.Context) (distribution.CallerIdentity, error) {
 	if who := p.own.who.Load(); who != nil {
 		return *who, nil
 	}
@@ -154,7 +154,7 @@ func (p *Pool) retryer() func() aws.Retryer {
 }
 
 // Identity is who acts at a place, asked for in the source's Region: the place's own may not be enabled. It fails with a *SessionError when the credentials are not the place's account's.
-func (p *Pool) Identity(ctx context.Context, at plan.Location) (plan.CallerIdentity, error) {
+func (p *Pool) Identity(ctx context.Context, at distribution.Location) (distribution.CallerIdentity, error) {
 	p.mu.Lock()
 	cfg, session := p.config(at), p.sessionOf(at)
 	p.mu.Unlock()
@@ -162,7 +162,7 @@ func (p *Pool) Identity(ctx context.Context, at plan.Location) (plan.CallerIdent
 	case session.turn <- struct{}{}:
 		defer func() { <-session.turn }()
 	case <-ctx.Done():
-		return plan.CallerIdentity{}, context.Cause(ctx)
+		return distribution.CallerIdentity{}, context.Cause(ctx)
 	}
 	if who := session.under.who.Load(); who != nil && who.Account == at.Account {
 		return *who, nil
@@ -175,12 +175,12 @@ func (p *Pool) Identity(ctx context.Context, at plan.Location) (plan.CallerIdent
 	return who, err
 }
 
-func identity(ctx context.Context, cfg aws.Config) (plan.CallerIdentity, error) {
+func identity(ctx context.Context, cfg aws.Config) (distribution.CallerIdentity, error) {
 	out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil)
 	if err != nil {
-		return plan.CallerIdentity{}, err
+		return distribution.CallerIdentity{}, err
 	}
-	who := plan.CallerIdentity{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn)}
+	who := distribution.CallerIdentity{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn)}
 	if fields := strings.SplitN(who.ARN, ":", 3); len(fields) == 3 {
 		who.Partition = fields[1]
 	}
@@ -188,7 +188,7 @@ func identity(ctx context.Context, cfg aws.Config) (plan.CallerIdentity, error) 
 }
 
 // config is what a place's clients are made from: its Region, its session, repeats as long as the context lasts. Call it with mu held.
-func (p *Pool) config(at plan.Location) aws.Config {
+func (p *Pool) config(at distribution.Location) aws.Config {
 	cfg := p.watched(p.sessionOf(at))
 	cfg.Region = at.Region
 	return cfg
@@ -213,7 +213,7 @@ func (p *Pool) watched(session *session) aws.Config {
 
 // EC2 is the client of a place. It is written out for each service: a client that a generic function is given brings all operations of its service
 // into the binary, megabytes of them.
-func (p *Pool) EC2(at plan.Location) *ec2.Client {
+func (p *Pool) EC2(at distribution.Location) *ec2.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ec2[at] == nil {
@@ -228,7 +228,7 @@ func (p *Pool) EC2(at plan.Location) *ec2.Client {
 }
 
 // KMS is the client of a place.
-func (p *Pool) KMS(at plan.Location) *kms.Client {
+func (p *Pool) KMS(at distribution.Location) *kms.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.kms[at] == nil {
@@ -238,7 +238,7 @@ func (p *Pool) KMS(at plan.Location) *kms.Client {
 }
 
 // KMSIn is a client for another Region than a place's, with the place's credentials.
-func (p *Pool) KMSIn(at plan.Location, region string) *kms.Client {
+func (p *Pool) KMSIn(at distribution.Location, region string) *kms.Client {
 	if region == at.Region {
 		return p.KMS(at)
 	}
@@ -246,16 +246,16 @@ func (p *Pool) KMSIn(at plan.Location, region string) *kms.Client {
 	defer p.mu.Unlock()
 	cfg := p.config(at)
 	cfg.Region = region
-	return kms.NewFromConfig(cfg, p.keysAtRate(plan.Location{Account: at.Account, Region: region}))
+	return kms.NewFromConfig(cfg, p.keysAtRate(distribution.Location{Account: at.Account, Region: region}))
 }
 
 // keysAtRate is atRate for KMS, which throttles the account that calls, whoever owns the key (KMS developer guide, request quotas).
-func (p *Pool) keysAtRate(at plan.Location) func(*kms.Options) {
+func (p *Pool) keysAtRate(at distribution.Location) func(*kms.Options) {
 	return func(o *kms.Options) { o.APIOptions = append(o.APIOptions, p.atRate(at, ofKMS)) }
 }
 
 // LicenseManager is the client of a place.
-func (p *Pool) LicenseManager(at plan.Location) *licensemanager.Client {
+func (p *Pool) LicenseManager(at distribution.Location) *licensemanager.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.licenses[at] == nil {
@@ -265,7 +265,7 @@ func (p *Pool) LicenseManager(at plan.Location) *licensemanager.Client {
 }
 
 // SSM is the client of a place.
-func (p *Pool) SSM(at plan.Location) *ssm.Client {
+func (p *Pool) SSM(at distribution.Location) *ssm.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ssm[at] == nil {
@@ -275,7 +275,7 @@ func (p *Pool) SSM(at plan.Location) *ssm.Client {
 }
 
 // Organizations is a client for the organization, with the source credentials or a chain of roles that they assume.
-func (p *Pool) Organizations(roles []plan.Role) *organizations.Client {
+func (p *Pool) Organizations(roles []distribution.Role) *organizations.Client {
 	cfg := p.source.Copy()
 	if len(roles) > 0 {
 		cfg.Credentials = chain(cfg, roles)
@@ -284,7 +284,7 @@ func (p *Pool) Organizations(roles []plan.Role) *organizations.Client {
 }
 
 // atRate lets the calls of a place wait for the token that AWS would ask for.
-func (p *Pool) atRate(at plan.Location, of bucketOf) func(*middleware.Stack) error {
+func (p *Pool) atRate(at distribution.Location, of bucketOf) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
 		if m, ok := stack.Finalize.Get((*attempt)(nil).ID()); ok {
 			m.(*attempt).bucket = p.bucket(at, stack.ID(), of(stack.ID()))
@@ -294,7 +294,7 @@ func (p *Pool) atRate(at plan.Location, of bucketOf) func(*middleware.Stack) err
 }
 
 // bucket is the one of an operation at a place; nil: it has none. No operation of EC2 has the name of one of KMS.
-func (p *Pool) bucket(at plan.Location, operation string, b bucket) *rate.Limiter {
+func (p *Pool) bucket(at distribution.Location, operation string, b bucket) *rate.Limiter {
 	if b == (bucket{}) {
 		return nil
 	}

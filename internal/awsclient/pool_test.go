@@ -28,7 +28,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 )
 
@@ -67,7 +67,7 @@ func newWorld(t *testing.T, options ...awssim.Option) *world {
 		must(err)
 		made, err := client.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String("builder")})
 		must(err)
-		w.access = awsclient.Access{Region: home, AccessKey: *made.AccessKey.AccessKeyId, SecretKey: plan.Secret(*made.AccessKey.SecretAccessKey),
+		w.access = awsclient.Access{Region: home, AccessKey: *made.AccessKey.AccessKeyId, SecretKey: distribution.Secret(*made.AccessKey.SecretAccessKey),
 			HTTPClient: w.World, Seed: 1, Version: "1.2.3"}
 		for _, account := range []string{source, target, other} {
 			client := iam.NewFromConfig(b.Config(account, home))
@@ -96,9 +96,9 @@ func (w *world) pool(t *testing.T, change ...func(*awsclient.Access)) *awsclient
 }
 
 // assume makes a place of a pool use the role of an account.
-func assume(t *testing.T, pool *awsclient.Pool, at plan.Location, account, from string) {
+func assume(t *testing.T, pool *awsclient.Pool, at distribution.Location, account, from string) {
 	t.Helper()
-	d := plan.Destination{At: at, Target: "prod", Roles: []plan.Role{{RoleARN: plan.Text("arn:aws:iam::" + account + ":role/golden")}}}
+	d := distribution.Destination{At: at, Target: "prod", Roles: []distribution.Role{{RoleARN: distribution.Text("arn:aws:iam::" + account + ":role/golden")}}}
 	if err := pool.Assume(t.Context(), d, from); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestNothingIsSentWithCredentialsOfAnotherAccount(t *testing.T) { // 5.10
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				pool, at := w.pool(t), plan.Location{Account: target, Region: home}
+				pool, at := w.pool(t), distribution.Location{Account: target, Region: home}
 				belongsTo := source
 				if account != "" {
 					assume(t, pool, at, account, "")
@@ -140,7 +140,7 @@ func TestASessionIsSharedByTheRegionsOfAnAccountAndLastsAnHour(t *testing.T) { /
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		pool := w.pool(t)
-		places := []plan.Location{{Account: target, Region: home}, {Account: target, Region: away}, {Account: other, Region: home}}
+		places := []distribution.Location{{Account: target, Region: home}, {Account: target, Region: away}, {Account: other, Region: home}}
 		for _, at := range places {
 			assume(t, pool, at, at.Account, "")
 		}
@@ -165,7 +165,7 @@ func TestASessionIsSharedByTheRegionsOfAnAccountAndLastsAnHour(t *testing.T) { /
 func TestASessionThatAWSEndsIsRenewed(t *testing.T) { // 5.4
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		pool, at := w.pool(t), plan.Location{Account: target, Region: home}
+		pool, at := w.pool(t), distribution.Location{Account: target, Region: home}
 		assume(t, pool, at, target, "")
 		w.Inject(awssim.Rule{Fault: awssim.ExpiredSession, Action: "ec2:DescribeSnapshots", Nth: 2})
 		for range 3 {
@@ -184,25 +184,25 @@ func TestHopsAndProfilesLeadToTheAccount(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		access func(*awsclient.Access)
-		d      plan.Destination
+		d      distribution.Destination
 		from   string
 		want   string // principal
 		roles  int    // calls of AssumeRole
 	}{
-		{"source credentials", nil, plan.Destination{At: plan.Location{Account: source, Region: home}}, "", "arn:aws:iam::111111111111:user/builder", 0},
-		{"two hops", nil, plan.Destination{At: plan.Location{Account: target, Region: home}, Roles: []plan.Role{
+		{"source credentials", nil, distribution.Destination{At: distribution.Location{Account: source, Region: home}}, "", "arn:aws:iam::111111111111:user/builder", 0},
+		{"two hops", nil, distribution.Destination{At: distribution.Location{Account: target, Region: home}, Roles: []distribution.Role{
 			{RoleARN: "arn:aws:iam::111111111111:role/golden"}, {RoleARN: "arn:aws:iam::222222222222:role/golden", SessionName: "second"}}}, "",
 			"arn:aws:sts::222222222222:assumed-role/golden/second", 2},
 		{"from the top-level role", func(a *awsclient.Access) {
-			a.AssumeRole = []plan.Role{{RoleARN: "arn:aws:iam::111111111111:role/golden"}}
-		}, plan.Destination{At: plan.Location{Account: target, Region: home}, Roles: []plan.Role{{RoleARN: "arn:aws:iam::222222222222:role/golden"}}}, "source",
+			a.AssumeRole = []distribution.Role{{RoleARN: "arn:aws:iam::111111111111:role/golden"}}
+		}, distribution.Destination{At: distribution.Location{Account: target, Region: home}, Roles: []distribution.Role{{RoleARN: "arn:aws:iam::222222222222:role/golden"}}}, "source",
 			"arn:aws:sts::222222222222:assumed-role/golden/encrypted-ami", 2},
 		{"from before the top-level role", func(a *awsclient.Access) {
-			a.AssumeRole = []plan.Role{{RoleARN: "arn:aws:iam::111111111111:role/golden"}}
-		}, plan.Destination{At: plan.Location{Account: target, Region: home}, Roles: []plan.Role{{RoleARN: "arn:aws:iam::222222222222:role/golden"}}}, awsclient.FromBase,
+			a.AssumeRole = []distribution.Role{{RoleARN: "arn:aws:iam::111111111111:role/golden"}}
+		}, distribution.Destination{At: distribution.Location{Account: target, Region: home}, Roles: []distribution.Role{{RoleARN: "arn:aws:iam::222222222222:role/golden"}}}, awsclient.FromBase,
 			"arn:aws:sts::222222222222:assumed-role/golden/encrypted-ami", 1},
 		{"a profile", func(a *awsclient.Access) { a.SharedCredentialsFile = credentials },
-			plan.Destination{At: plan.Location{Account: target, Region: home}, Profile: "prod"}, "", "arn:aws:iam::222222222222:root", 0},
+			distribution.Destination{At: distribution.Location{Account: target, Region: home}, Profile: "prod"}, "", "arn:aws:iam::222222222222:root", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -241,7 +241,7 @@ func TestLongWeatherExhaustsNothing(t *testing.T) { // the SDK's own quota would
 				w := newWorld(t)
 				w.Inject(awssim.Rule{Fault: fault, Action: "ec2:DescribeSnapshots", Times: 200})
 				pool := w.pool(t)
-				if err := look(t.Context(), pool.EC2(plan.Location{Account: source, Region: home})); err != nil {
+				if err := look(t.Context(), pool.EC2(distribution.Location{Account: source, Region: home})); err != nil {
 					t.Error(err)
 				}
 			})
@@ -254,7 +254,7 @@ func TestMaxRetriesBoundsTheRepeats(t *testing.T) {
 		w := newWorld(t)
 		w.Inject(awssim.Rule{Fault: awssim.ServerError, Action: "ec2:DescribeSnapshots"})
 		pool := w.pool(t, func(a *awsclient.Access) { a.MaxRetries = 2 })
-		err := look(t.Context(), pool.EC2(plan.Location{Account: source, Region: home}))
+		err := look(t.Context(), pool.EC2(distribution.Location{Account: source, Region: home}))
 		if n := len(w.Records().Calls("ec2:DescribeSnapshots")); err == nil || n != 3 {
 			t.Errorf("%d calls, error %v", n, err)
 		}
@@ -282,7 +282,7 @@ func TestACallThatNothingAnswersIsNamedInTheEnd(t *testing.T) {
 		over := errors.New("over")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, over)
 		defer cancel()
-		at := plan.Location{Account: source, Region: home}
+		at := distribution.Location{Account: source, Region: home}
 		if err := look(ctx, pool.EC2(at)); err != nil || pool.TimeoutError(ctx, err) != nil {
 			t.Errorf("%v, %v", err, pool.TimeoutError(ctx, err))
 		}
@@ -304,7 +304,7 @@ func TestACallThatNothingAnswersIsToldOnce(t *testing.T) {
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			at := plan.Location{Account: source, Region: home}
+			at := distribution.Location{Account: source, Region: home}
 			for _, key := range []string{"alias/a", "alias/b"} {
 				_, _ = pool.KMS(at).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &key})
 			}
@@ -364,7 +364,7 @@ func TestACallWithoutATokenIsRepeatedOnlyWhereAWSDidNotAct(t *testing.T) {
 				w := newWorld(t)
 				w.Inject(awssim.Rule{Fault: fault, Action: "ec2:CopySnapshot", Nth: 1})
 				pool := w.pool(t)
-				_, err := pool.EC2(plan.Location{Account: source, Region: home}).CopySnapshot(t.Context(), &ec2.CopySnapshotInput{
+				_, err := pool.EC2(distribution.Location{Account: source, Region: home}).CopySnapshot(t.Context(), &ec2.CopySnapshotInput{
 					SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0123456789abcdef0"), Encrypted: aws.Bool(true), KmsKeyId: aws.String("alias/aws/ebs")})
 				if awsclient.IsOutcomeUnknown(err) != want.unclear {
 					t.Errorf("unclear is not %v: %v", want.unclear, err)
@@ -380,7 +380,7 @@ func TestACallWithoutATokenIsRepeatedOnlyWhereAWSDidNotAct(t *testing.T) {
 func TestCallsKeepAWSsRate(t *testing.T) { // 4.2
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		pool, at := w.pool(t), plan.Location{Account: source, Region: home}
+		pool, at := w.pool(t), distribution.Location{Account: source, Region: home}
 		var group errgroup.Group
 		for range 300 {
 			group.Go(func() error { return look(t.Context(), pool.EC2(at)) })
@@ -416,7 +416,7 @@ func TestTheUserAgentIsOurs(t *testing.T) {
 		w := newWorld(t)
 		var seen string
 		pool := w.pool(t, func(a *awsclient.Access) { a.HTTPClient = agents{w.World, &seen} })
-		if err := look(t.Context(), pool.EC2(plan.Location{Account: source, Region: home})); err != nil {
+		if err := look(t.Context(), pool.EC2(distribution.Location{Account: source, Region: home})); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(seen, "packer-plugin-encrypted-ami/1.2.3") {
@@ -428,8 +428,8 @@ func TestTheUserAgentIsOurs(t *testing.T) {
 func TestARefusalIsAFact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		pool, at := w.pool(t), plan.Location{Account: target, Region: home}
-		d := plan.Destination{At: at, Roles: []plan.Role{{RoleARN: "arn:aws:iam::222222222222:role/nobody"}}}
+		pool, at := w.pool(t), distribution.Location{Account: target, Region: home}
+		d := distribution.Destination{At: at, Roles: []distribution.Role{{RoleARN: "arn:aws:iam::222222222222:role/nobody"}}}
 		if err := pool.Assume(t.Context(), d, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -445,12 +445,12 @@ func TestARefusalIsAFact(t *testing.T) {
 func TestExternalIDsAreNotShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		role := plan.Role{RoleARN: "arn:aws:iam::222222222222:role/golden", ExternalID: "hush 'hush'\n"}
-		pool, at := w.pool(t), plan.Location{Account: target, Region: home}
-		if err := pool.Assume(t.Context(), plan.Destination{At: at, Roles: []plan.Role{role}}, ""); err != nil {
+		role := distribution.Role{RoleARN: "arn:aws:iam::222222222222:role/golden", ExternalID: "hush 'hush'\n"}
+		pool, at := w.pool(t), distribution.Location{Account: target, Region: home}
+		if err := pool.Assume(t.Context(), distribution.Destination{At: at, Roles: []distribution.Role{role}}, ""); err != nil {
 			t.Fatal(err)
 		}
-		_, source := w.pool(t, func(a *awsclient.Access) { a.AssumeRole = []plan.Role{role} }).Source(t.Context())
+		_, source := w.pool(t, func(a *awsclient.Access) { a.AssumeRole = []distribution.Role{role} }).Source(t.Context())
 		for name, err := range map[string]error{"source": source, "target": look(t.Context(), pool.EC2(at))} {
 			refusal := awsclient.Refused("sts:AssumeRole", err)
 			if refusal.Code != "ValidationError" || !strings.Contains(refusal.Message, "externalId") {
@@ -471,7 +471,7 @@ func TestATornAnswerIsAskedForAgain(t *testing.T) {
 		w := newWorld(t)
 		pool := w.pool(t)
 		w.Inject(awssim.Rule{Fault: awssim.TornAnswer, Action: "ec2:DescribeSnapshots", Nth: 1})
-		if err := look(t.Context(), pool.EC2(plan.Location{Account: source, Region: home})); err != nil {
+		if err := look(t.Context(), pool.EC2(distribution.Location{Account: source, Region: home})); err != nil {
 			t.Error(err)
 		}
 	})
@@ -483,7 +483,7 @@ func TestAnEndpointThatAnswersIsNotToldToBeSilent(t *testing.T) {
 		w := newWorld(t)
 		var told []string
 		pool := w.pool(t, func(a *awsclient.Access) { a.Silent = func(text string) { told = append(told, text) } })
-		client := pool.EC2(plan.Location{Account: source, Region: home})
+		client := pool.EC2(distribution.Location{Account: source, Region: home})
 		w.Inject(awssim.Rule{Fault: awssim.Reset, Action: "ec2:CopySnapshot", Nth: 1})
 		w.Inject(awssim.Rule{Fault: awssim.Reset, Action: "ec2:DescribeSnapshots", Nth: 2})
 		_, err := client.CopySnapshot(t.Context(), &ec2.CopySnapshotInput{

@@ -17,7 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 )
 
@@ -52,9 +52,9 @@ func (e *SessionError) RetryableError() bool { return IsTransient(e.Err) }
 // session is the credentials of one account, shared by its Regions.
 type session struct {
 	*aws.CredentialsCache
-	under *session                            // the hop before; nil for the first
-	turn  chan struct{}                       // held by whoever asks for its identity, so that it is asked for once
-	who   atomic.Pointer[plan.CallerIdentity] // nil: nobody has asked yet
+	under *session                                    // the hop before; nil for the first
+	turn  chan struct{}                               // held by whoever asks for its identity, so that it is asked for once
+	who   atomic.Pointer[distribution.CallerIdentity] // nil: nobody has asked yet
 }
 
 // renew forgets what is cached: AWS says that it has expired (5.4).
@@ -87,7 +87,7 @@ func own(provider aws.CredentialsProvider) (*session, bool) {
 }
 
 // chain assumes roles one after the other. The STS clients use the configuration's bounded retryer.
-func chain(cfg aws.Config, roles []plan.Role) *session {
+func chain(cfg aws.Config, roles []distribution.Role) *session {
 	last, ok := own(cfg.Credentials)
 	if !ok {
 		last = cached(cfg.Credentials, nil)
@@ -111,7 +111,7 @@ func (a assumed) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return credentials, err
 }
 
-func assume(role plan.Role) func(*stscreds.AssumeRoleOptions) {
+func assume(role distribution.Role) func(*stscreds.AssumeRoleOptions) {
 	return func(o *stscreds.AssumeRoleOptions) {
 		o.RoleSessionName = sessionName
 		if role.SessionName != "" {
@@ -142,9 +142,9 @@ func given(text string) *string {
 }
 
 // chainKey tells whether two destinations can share a session. It holds external ids: it stays in memory.
-func chainKey(profile string, roles []plan.Role) string {
+func chainKey(profile string, roles []distribution.Role) string {
 	type hop struct {
-		plan.Role
+		distribution.Role
 		ExternalID string
 	}
 	hops := make([]hop, len(roles))

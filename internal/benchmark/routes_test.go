@@ -26,7 +26,9 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	encryptedami "github.com/encrypted-ami/packer-plugin-encrypted-ami/post-processor/encrypted-ami"
 )
 
@@ -172,7 +174,7 @@ func (a atlas) leastOf(v int, gib int64) (best moved, open bool) {
 func (a atlas) planned() (sum moved, refused bool) {
 	p := plan.Decide(a.request(), a.facts())
 	for _, s := range p.Steps {
-		if c, is := s.(*plan.CopySnapshot); is {
+		if c, is := s.(*step.CopySnapshot); is {
 			sum = sum.plus(copyOf(c.GiB, c.FromRegion, c.Location.Region))
 		}
 	}
@@ -181,11 +183,11 @@ func (a atlas) planned() (sum moved, refused bool) {
 
 func imageID(i int) string { return fmt.Sprintf("ami-0%016x", i) }
 
-func (a atlas) request() plan.Request {
-	req := plan.Request{KMSKeyID: alias, Canary: new(bool), Build: plan.Build{Region: home, RunID: "run-1"}}
+func (a atlas) request() distribution.Request {
+	req := distribution.Request{KMSKeyID: alias, Canary: new(bool), Build: distribution.Build{Region: home, RunID: "run-1"}}
 	for i, region := range regions {
 		if a.asIs[region] != nil {
-			req.Images = append(req.Images, plan.SourceImage{Region: region, ImageID: imageID(i)})
+			req.Images = append(req.Images, distribution.SourceImage{Region: region, ImageID: imageID(i)})
 		}
 		var accounts []string
 		for i := range a.foreign[region] {
@@ -195,24 +197,24 @@ func (a atlas) request() plan.Request {
 			accounts = append(accounts, source)
 		}
 		if len(accounts) > 0 {
-			req.Targets = append(req.Targets, plan.Target{Name: region, AccountIDs: accounts, Regions: []string{region}, Roles: []plan.Role{{RoleName: roleName}}, KMSKeyID: "alias/own"})
+			req.Targets = append(req.Targets, distribution.Target{Name: region, AccountIDs: accounts, Regions: []string{region}, Roles: []distribution.Role{{RoleName: roleName}}, KMSKeyID: "alias/own"})
 		}
 	}
 	return req
 }
 
 // image is the image of a Region.
-func (a atlas) image(i int, region string) plan.Image {
-	image := plan.Image{Image: &ec2types.Image{ImageId: aws.String(imageID(i)), Name: aws.String("golden 1"), OwnerId: aws.String(source), State: ec2types.ImageStateAvailable,
+func (a atlas) image(i int, region string) distribution.Image {
+	image := distribution.Image{Image: &ec2types.Image{ImageId: aws.String(imageID(i)), Name: aws.String("golden 1"), OwnerId: aws.String(source), State: ec2types.ImageStateAvailable,
 		RootDeviceType: ec2types.DeviceTypeEbs, RootDeviceName: aws.String("/dev/xvda"), Architecture: ec2types.ArchitectureValuesArm64, VirtualizationType: ec2types.VirtualizationTypeHvm},
-		Snapshots: map[string]plan.Snapshot{}}
+		Snapshots: map[string]distribution.Snapshot{}}
 	for v, gib := range a.gib {
 		id := fmt.Sprintf("snap-0%08x%08x", i, v)
 		s := ec2types.Snapshot{SnapshotId: &id, VolumeSize: aws.Int32(int32(gib)), State: ec2types.SnapshotStateCompleted, Encrypted: &a.asIs[region][v], OwnerId: aws.String(source)}
 		if *s.Encrypted {
 			s.KmsKeyId = key(source, region).Metadata.Arn
 		}
-		image.Snapshots[id] = plan.Snapshot{Snapshot: s}
+		image.Snapshots[id] = distribution.Snapshot{Snapshot: s}
 		image.Image.BlockDeviceMappings = append(image.Image.BlockDeviceMappings, ec2types.BlockDeviceMapping{
 			DeviceName: aws.String(device(v)), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &id, VolumeSize: s.VolumeSize}})
 	}
@@ -221,30 +223,30 @@ func (a atlas) image(i int, region string) plan.Image {
 
 func device(v int) string { return "/dev/xvd" + string(rune('a'+v)) }
 
-func (a atlas) facts() plan.Facts {
-	facts := plan.Facts{Source: plan.CallerIdentity{Account: source, Partition: "aws"}, Images: map[string]plan.Image{}, Keys: map[plan.Location]map[string]plan.Key{}, Sites: map[plan.Location]plan.DestinationFacts{}}
+func (a atlas) facts() distribution.Facts {
+	facts := distribution.Facts{Source: distribution.CallerIdentity{Account: source, Partition: "aws"}, Images: map[string]distribution.Image{}, Keys: map[distribution.Location]map[string]distribution.Key{}, Sites: map[distribution.Location]distribution.DestinationFacts{}}
 	for i, region := range regions {
 		if a.asIs[region] != nil {
 			facts.Images[region] = a.image(i, region)
 		}
-		here := plan.Location{Account: source, Region: region}
-		facts.Keys[here] = map[string]plan.Key{"alias/own": key(source, region)}
+		here := distribution.Location{Account: source, Region: region}
+		facts.Keys[here] = map[string]distribution.Key{"alias/own": key(source, region)}
 		if slices.Contains(a.keys, region) {
 			facts.Keys[here][alias] = key(source, region)
 			facts.Keys[here][*key(source, region).Metadata.Arn] = key(source, region)
 		}
-		facts.Sites[here] = plan.DestinationFacts{Identity: facts.Source}
+		facts.Sites[here] = distribution.DestinationFacts{Identity: facts.Source}
 		for i := range a.foreign[region] {
-			at := plan.Location{Account: account(i), Region: region}
-			facts.Keys[at] = map[string]plan.Key{"alias/own": key(at.Account, region)}
-			facts.Sites[at] = plan.DestinationFacts{Identity: plan.CallerIdentity{Account: at.Account, Partition: "aws"}}
+			at := distribution.Location{Account: account(i), Region: region}
+			facts.Keys[at] = map[string]distribution.Key{"alias/own": key(at.Account, region)}
+			facts.Sites[at] = distribution.DestinationFacts{Identity: distribution.CallerIdentity{Account: at.Account, Partition: "aws"}}
 		}
 	}
 	return facts
 }
 
-func key(account, region string) plan.Key {
-	return plan.Key{Metadata: &kmstypes.KeyMetadata{Arn: aws.String("arn:aws:kms:" + region + ":" + account + ":key/own"), KeyState: kmstypes.KeyStateEnabled,
+func key(account, region string) distribution.Key {
+	return distribution.Key{Metadata: &kmstypes.KeyMetadata{Arn: aws.String("arn:aws:kms:" + region + ":" + account + ":key/own"), KeyState: kmstypes.KeyStateEnabled,
 		KeyManager: kmstypes.KeyManagerTypeCustomer, KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt}}
 }
 
@@ -380,7 +382,7 @@ func (a atlas) options(f furniture) map[string]any {
 				"assume_role": []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/" + roleName, "external_id": externalID}}})
 		}
 		if slices.Contains(a.own, region) {
-			targets = append(targets, map[string]any{"name": "own " + region, "account_ids": []any{source}, "regions": []any{region}, "kms_key_id": plan.DefaultKey})
+			targets = append(targets, map[string]any{"name": "own " + region, "account_ids": []any{source}, "regions": []any{region}, "kms_key_id": distribution.DefaultKey})
 		}
 	}
 	return map[string]any{"region": home, "access_key": *f.key.AccessKey.AccessKeyId, "secret_key": *f.key.AccessKey.SecretAccessKey, "kms_key_id": alias, "target": targets}

@@ -9,7 +9,7 @@ import (
 	"net/url"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Access options choose the source credentials: those of the account that owns the image. They have amazon-ebs's names and meanings,
@@ -49,15 +49,15 @@ func (a *Access) Credentials() awsclient.Access {
 		Region:                a.Region,
 		Profile:               a.Profile,
 		AccessKey:             a.AccessKey,
-		SecretKey:             plan.Secret(a.SecretKey),
-		Token:                 plan.Secret(a.Token),
+		SecretKey:             distribution.Secret(a.SecretKey),
+		Token:                 distribution.Secret(a.Token),
 		SharedCredentialsFile: a.SharedCredentialsFile,
 		CustomEndpointEC2:     a.CustomEndpointEC2,
 		MaxRetries:            a.MaxRetries,
 		InsecureSkipTLSVerify: a.InsecureSkipTLSVerify,
 	}
 	if a.AssumeRole != nil {
-		access.AssumeRole = []plan.Role{a.AssumeRole.role()}
+		access.AssumeRole = []distribution.Role{a.AssumeRole.role()}
 	}
 	return access
 }

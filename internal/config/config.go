@@ -24,7 +24,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Config is the block of the post-processor in a template.
@@ -234,7 +234,7 @@ func (c *Config) fill() {
 		c.AssumeRoleFrom = fromSource
 	}
 	if c.SourceKeyAccess == "" {
-		c.SourceKeyAccess = string(plan.ByPolicy)
+		c.SourceKeyAccess = string(distribution.ByPolicy)
 	}
 	if c.Publish == "" {
 		c.Publish = publishEach
@@ -276,8 +276,8 @@ func (c *Config) check(p *diagnostics) {
 		p.add("fidelity", "%q is neither %q nor %q", c.Fidelity, reportLosses, refuseLosses)
 	}
 	c.Organizations.check(p)
-	if access := plan.SourceKeyAccess(c.SourceKeyAccess); literal(c.SourceKeyAccess) && access != plan.ByPolicy && access != plan.ByGrant {
-		p.add("source_key_access", "%q is neither %q nor %q", access, plan.ByPolicy, plan.ByGrant)
+	if access := distribution.SourceKeyAccess(c.SourceKeyAccess); literal(c.SourceKeyAccess) && access != distribution.ByPolicy && access != distribution.ByGrant {
+		p.add("source_key_access", "%q is neither %q nor %q", access, distribution.ByPolicy, distribution.ByGrant)
 	}
 	c.checkImages(p)
 	c.checkFailures(p)
@@ -398,13 +398,13 @@ func (c *Config) checkTimes(p *diagnostics) {
 
 // checkPlaces judges that no account and Region is named by two targets. Where a target has the artifact's Regions, this is found when it runs.
 func (c *Config) checkPlaces(p *diagnostics) {
-	first := map[plan.Location]string{}
+	first := map[distribution.Location]string{}
 	for i := range c.Targets {
 		t := &c.Targets[i]
-		places := map[plan.Location]bool{} // a target's own repetitions have been told
+		places := map[distribution.Location]bool{} // a target's own repetitions have been told
 		for j, account := range t.AccountIDs {
 			for _, region := range t.Regions {
-				at := plan.Location{Account: account, Region: region}
+				at := distribution.Location{Account: account, Region: region}
 				if other, there := first[at]; there && literal(account) && literal(region) && !places[at] {
 					p.in(t.label()).add(index("account_ids", j), "%s already serves %s in %s", other, account, region)
 				}
@@ -423,10 +423,10 @@ func (c *Config) checkPlaces(p *diagnostics) {
 func optional(option config.Trilean) *bool { return option.ToBoolPointer() }
 
 // SourceImages are those of source_amis, sorted by Region.
-func (c *Config) SourceImages() []plan.SourceImage {
-	var images []plan.SourceImage
+func (c *Config) SourceImages() []distribution.SourceImage {
+	var images []distribution.SourceImage
 	for _, region := range sorted(c.SourceAMIs) {
-		images = append(images, plan.SourceImage{Region: region, ImageID: c.SourceAMIs[region]})
+		images = append(images, distribution.SourceImage{Region: region, ImageID: c.SourceAMIs[region]})
 	}
 	return images
 }
@@ -449,7 +449,7 @@ func (c *Config) CleansUp() bool { return c.OnFailure == cleanOnFailure }
 
 // Request is what the template asks for of these images. Its errors are what only a run can tell: values that are still
 // unknown, and nothing to do.
-func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Request, error) {
+func (c *Config) Request(images []distribution.SourceImage, build distribution.Build) (distribution.Request, error) {
 	p := newProblems()
 	p.unknowns(c)
 	if len(c.Targets)+len(c.Shares) == 0 {
@@ -472,13 +472,13 @@ func (c *Config) Request(images []plan.SourceImage, build plan.Build) (plan.Requ
 			p.in(s.label(i)).add("grant", "no effect without account_ids: it is an account that makes the grants")
 		}
 	}
-	request := plan.Request{
+	request := distribution.Request{
 		Images:                slices.Clone(images),
 		KMSKeyID:              c.KMSKeyID,
 		RegionKMSKeyIDs:       c.RegionKMSKeyIDs,
 		AllowUnencryptedShare: c.AllowUnencryptedShare,
 		Canary:                optional(c.Canary),
-		SourceKeyAccess:       plan.SourceKeyAccess(c.SourceKeyAccess),
+		SourceKeyAccess:       distribution.SourceKeyAccess(c.SourceKeyAccess),
 		ProtectSource:         c.ProtectSource.True(),
 		MaxFailedTargets:      c.MaxFailedTargets,
 		PublishAll:            c.Publish == publishAll,

@@ -16,12 +16,12 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 // images are those of an artifact.
-var images = []plan.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-0123456789abcdef0"}}
+var images = []distribution.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-0123456789abcdef0"}}
 
 const prod = `
 	target {
@@ -59,25 +59,25 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.Request(images, plan.Build{Name: "golden"})
+	got, err := c.Request(images, distribution.Build{Name: "golden"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := plan.Request{
+	want := distribution.Request{
 		Images:          images,
-		SourceKeyAccess: plan.ByPolicy,
+		SourceKeyAccess: distribution.ByPolicy,
 		ProtectSource:   true,
 		AssumeRoleFrom:  "source",
 		Timeout:         12 * time.Hour,
 		CopyTimeout:     6 * time.Hour,
 		PollInterval:    15 * time.Second,
-		Build:           plan.Build{Name: "golden"},
-		Targets: []plan.Target{{
+		Build:           distribution.Build{Name: "golden"},
+		Targets: []distribution.Target{{
 			Name:       "target[0]",
 			AccountIDs: []string{"999999999999"},
-			Roles:      []plan.Role{{RoleName: "golden-image-target"}},
+			Roles:      []distribution.Role{{RoleName: "golden-image-target"}},
 			KMSKeyID:   "alias/golden-target",
-			Method:     plan.Auto,
+			Method:     distribution.Auto,
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -93,15 +93,15 @@ func TestDefaults(t *testing.T) {
 
 // run is all that a template says to a run.
 type run struct {
-	plan.Request
+	distribution.Request
 	awsclient.Access
 	config *config.Config
 }
 
-func (r run) target() plan.Target { return r.Targets[0] }
-func (r run) role() plan.Role     { return r.Access.AssumeRole[0] }
+func (r run) target() distribution.Target { return r.Targets[0] }
+func (r run) role() distribution.Role     { return r.Access.AssumeRole[0] }
 
-func (r run) parameter() plan.Parameter { return r.target().Parameters[0] }
+func (r run) parameter() distribution.Parameter { return r.target().Parameters[0] }
 
 const role = "role_arn = \"arn:aws:iam::111111111111:role/builder\"\n"
 
@@ -132,29 +132,29 @@ var options = []struct {
 	{"region", prod + "\nregion = \"eu-west-1\"", func(r run) any { return r.Region }, "eu-west-1"},
 	{"profile", prod + "\nprofile = \"golden\"", func(r run) any { return r.Access.Profile }, "golden"},
 	{"access_key", prod + "\naccess_key = \"AKIA\"\nsecret_key = \"s\"", func(r run) any { return r.AccessKey }, "AKIA"},
-	{"secret_key", prod + "\naccess_key = \"AKIA\"\nsecret_key = \"s\"", func(r run) any { return r.SecretKey }, plan.Secret("s")},
-	{"token", prod + "\naccess_key = \"AKIA\"\nsecret_key = \"s\"\ntoken = \"t\"", func(r run) any { return r.Token }, plan.Secret("t")},
+	{"secret_key", prod + "\naccess_key = \"AKIA\"\nsecret_key = \"s\"", func(r run) any { return r.SecretKey }, distribution.Secret("s")},
+	{"token", prod + "\naccess_key = \"AKIA\"\nsecret_key = \"s\"\ntoken = \"t\"", func(r run) any { return r.Token }, distribution.Secret("t")},
 	{"shared_credentials_file", prod + "\nshared_credentials_file = \"/c\"", func(r run) any { return r.SharedCredentialsFile }, "/c"},
 	{"custom_endpoint_ec2", prod + "\ncustom_endpoint_ec2 = \"https://ec2.example.com\"", func(r run) any { return r.CustomEndpointEC2 }, "https://ec2.example.com"},
 	{"max_retries", prod + "\nmax_retries = 7", func(r run) any { return r.MaxRetries }, 7},
 	{"insecure_skip_tls_verify", prod + "\ninsecure_skip_tls_verify = true", func(r run) any { return r.InsecureSkipTLSVerify }, true},
-	{"assume_role.role_arn", assumeRole(""), func(r run) any { return r.role().RoleARN }, plan.Text("arn:aws:iam::111111111111:role/builder")},
-	{"assume_role.session_name", assumeRole(`session_name = "golden"`), func(r run) any { return r.role().SessionName }, plan.Text("golden")},
-	{"assume_role.external_id", assumeRole(`external_id = "x-1"`), func(r run) any { return r.role().ExternalID }, plan.Secret("x-1")},
+	{"assume_role.role_arn", assumeRole(""), func(r run) any { return r.role().RoleARN }, distribution.Text("arn:aws:iam::111111111111:role/builder")},
+	{"assume_role.session_name", assumeRole(`session_name = "golden"`), func(r run) any { return r.role().SessionName }, distribution.Text("golden")},
+	{"assume_role.external_id", assumeRole(`external_id = "x-1"`), func(r run) any { return r.role().ExternalID }, distribution.Secret("x-1")},
 	{"assume_role.duration_seconds", assumeRole(`duration_seconds = 7200`), func(r run) any { return r.role().Duration }, 2 * time.Hour},
 	{"assume_role.policy", assumeRole(`policy = "{}"`), func(r run) any { return r.role().Policy }, "{}"},
 	{"assume_role.policy_arns", assumeRole(`policy_arns = ["arn:aws:iam::aws:policy/B", "arn:aws:iam::aws:policy/A"]`), func(r run) any { return r.role().PolicyARNs }, []string{"arn:aws:iam::aws:policy/A", "arn:aws:iam::aws:policy/B"}},
 	{"assume_role.tags", assumeRole(`tags = { team = "os" }`), func(r run) any { return r.role().Tags }, map[string]string{"team": "os"}},
 	{"assume_role.transitive_tag_keys", assumeRole("tags = { team = \"os\" }\ntransitive_tag_keys = [\"team\"]"), func(r run) any { return r.role().TransitiveTagKeys }, []string{"team"}},
-	{"assume_role.source_identity", assumeRole(`source_identity = "ci"`), func(r run) any { return r.role().SourceIdentity }, plan.Text("ci")},
+	{"assume_role.source_identity", assumeRole(`source_identity = "ci"`), func(r run) any { return r.role().SourceIdentity }, distribution.Text("ci")},
 
 	{"kms_key_id", prod + "\nkms_key_id = \"alias/golden\"", func(r run) any { return r.KMSKeyID }, "alias/golden"},
 	{"region_kms_key_ids", prod + "\nregion_kms_key_ids = { eu-west-1 = \"alias/golden\" }", func(r run) any { return r.RegionKMSKeyIDs }, map[string]string{"eu-west-1": "alias/golden"}},
 	{"allow_unencrypted_share", prod + "\nallow_unencrypted_share = true", func(r run) any { return r.AllowUnencryptedShare }, true},
 	{"canary", prod + "\ncanary = false", func(r run) any { return *r.Canary }, false},
-	{"source_key_access", prod + "\nsource_key_access = \"grant\"", func(r run) any { return r.SourceKeyAccess }, plan.ByGrant},
+	{"source_key_access", prod + "\nsource_key_access = \"grant\"", func(r run) any { return r.SourceKeyAccess }, distribution.ByGrant},
 	{"protect_source", prod + "\nprotect_source = false", func(r run) any { return r.ProtectSource }, false},
-	{"source_amis", prod + "\nsource_amis = { us-east-1 = \"ami-01234567\", eu-west-1 = \"ami-0123456789abcdef0\" }", func(r run) any { return r.config.SourceImages() }, []plan.SourceImage{{Region: "eu-west-1", ImageID: "ami-0123456789abcdef0"}, {Region: "us-east-1", ImageID: "ami-01234567"}}},
+	{"source_amis", prod + "\nsource_amis = { us-east-1 = \"ami-01234567\", eu-west-1 = \"ami-0123456789abcdef0\" }", func(r run) any { return r.config.SourceImages() }, []distribution.SourceImage{{Region: "eu-west-1", ImageID: "ami-0123456789abcdef0"}, {Region: "us-east-1", ImageID: "ami-01234567"}}},
 	{"fidelity", prod + "\nfidelity = \"strict\"", func(r run) any { return r.Strict }, true},
 	{"max_failed_targets", prod + "\nmax_failed_targets = 3", func(r run) any { return r.MaxFailedTargets }, 3},
 	{"publish", parameter("") + "\npublish = \"all\"", func(r run) any { return r.PublishAll }, true},
@@ -169,13 +169,13 @@ var options = []struct {
 	{"manifest_path", prod + "\nmanifest_path = \"{{ build_name }}.json\"", func(r run) any { return r.config.ManifestPath }, "golden.json"},
 	{"report_path", prod + "\nreport_path = \"{{ build_name }}.html\"", func(r run) any { return r.config.Report() }, "golden.html"},
 	{"report_details", prod + "\nreport_path = \"r.md\"\nreport_details = true", func(r run) any { return r.config.ReportDetails }, true},
-	{"organizations.assume_role", prod + "\norganizations {\nassume_role {\n" + role + "}\n}", func(r run) any { return r.OrganizationRoles }, []plan.Role{{RoleARN: "arn:aws:iam::111111111111:role/builder"}}},
+	{"organizations.assume_role", prod + "\norganizations {\nassume_role {\n" + role + "}\n}", func(r run) any { return r.OrganizationRoles }, []distribution.Role{{RoleARN: "arn:aws:iam::111111111111:role/builder"}}},
 	{"assume_role_from", assumeRole("") + "\nassume_role_from = \"base\"", func(r run) any { return r.AssumeRoleFrom }, "base"},
 	{"timeout", prod + "\ntimeout = \"90m\"", func(r run) any { return []time.Duration{r.Timeout, r.CopyTimeout} }, []time.Duration{90 * time.Minute, 90 * time.Minute}},
 	{"copy_timeout", prod + "\ncopy_timeout = \"2h\"", func(r run) any { return r.CopyTimeout }, 2 * time.Hour},
 	{"poll_interval", prod + "\npoll_interval = \"1s\"", func(r run) any { return r.PollInterval }, time.Second},
 
-	{"targets_json", "targets_json = \"[{\\\"account_ids\\\": [\\\"999999999999\\\"], \\\"kms_key_id\\\": \\\"default\\\"}]\"", func(r run) any { return r.target() }, plan.Target{Name: "targets_json[0]", AccountIDs: []string{"999999999999"}, KMSKeyID: "default", Method: plan.Auto}},
+	{"targets_json", "targets_json = \"[{\\\"account_ids\\\": [\\\"999999999999\\\"], \\\"kms_key_id\\\": \\\"default\\\"}]\"", func(r run) any { return r.target() }, distribution.Target{Name: "targets_json[0]", AccountIDs: []string{"999999999999"}, KMSKeyID: "default", Method: distribution.Auto}},
 	{"target.name", target(`name = "prod"`), func(r run) any { return r.target().Name }, "prod"},
 	{"target.account_ids", prod, func(r run) any { return r.target().AccountIDs }, []string{"999999999999"}},
 	{"target.organizational_unit_ids", target(`organizational_unit_ids = ["r-ab12", "ou-ab12-cdef3456"]`), func(r run) any { return r.target().Units }, []string{"ou-ab12-cdef3456", "r-ab12"}},
@@ -183,12 +183,12 @@ var options = []struct {
 	{"target.missing_role", target(`missing_role = "skip"`), func(r run) any { return r.target().SkipMissingRole }, true},
 	{"target.regions", target(`regions = ["us-east-1", "eu-west-1"]`), func(r run) any { return r.target().Regions }, []string{"eu-west-1", "us-east-1"}},
 	{"target.required", target(`required = false`), func(r run) any { return r.target().Optional }, true},
-	{"target.method", target(`method = "image"`), func(r run) any { return r.target().Method }, plan.ByImage},
+	{"target.method", target(`method = "image"`), func(r run) any { return r.target().Method }, distribution.ByImage},
 	{"target.snapshot_copy_duration_minutes", target(`snapshot_copy_duration_minutes = 30`), func(r run) any { return r.target().CopyMinutes }, 30},
 	{"target.deprecate_at", target(`deprecate_at = "2027-06-30T00:00:00Z"`), func(r run) any { return r.target().Lifecycle.DeprecateAt }, time.Date(2027, 6, 30, 0, 0, 0, 0, time.UTC)},
 	{"target.deprecate_after", target(`deprecate_after = "2160h"`), func(r run) any { return r.target().Lifecycle.DeprecateAfter }, 2160 * time.Hour},
-	{"target.license_configuration_arns", target(`license_configuration_arns = ["arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"]`), func(r run) any { return r.target().Licenses }, []plan.Text{"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"}},
-	{"target.fast_launch.enable_fast_launch", target("fast_launch {\nenable_fast_launch = false\n}"), func(r run) any { return r.target().Lifecycle.FastLaunch }, (*plan.FastLaunch)(nil)},
+	{"target.license_configuration_arns", target(`license_configuration_arns = ["arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"]`), func(r run) any { return r.target().Licenses }, []distribution.Text{"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"}},
+	{"target.fast_launch.enable_fast_launch", target("fast_launch {\nenable_fast_launch = false\n}"), func(r run) any { return r.target().Lifecycle.FastLaunch }, (*distribution.FastLaunch)(nil)},
 	{"target.fast_launch.template_id", target("fast_launch {\ntemplate_id = \"lt-0123456789abcdef0\"\ntemplate_version = 3\n}"), func(r run) any { return r.target().Lifecycle.FastLaunch.TemplateID }, "lt-0123456789abcdef0"},
 	{"target.fast_launch.template_name", target("fast_launch {\ntemplate_name = \"windows\"\ntemplate_version = 3\n}"), func(r run) any { return r.target().Lifecycle.FastLaunch.TemplateName }, "windows"},
 	{"target.fast_launch.template_version", target("fast_launch {\ntemplate_name = \"windows\"\ntemplate_version = 3\n}"), func(r run) any { return r.target().Lifecycle.FastLaunch.TemplateVersion }, 3},
@@ -196,53 +196,53 @@ var options = []struct {
 	{"target.fast_launch.target_resource_count", target("fast_launch {\ntarget_resource_count = 10\n}"), func(r run) any { return r.target().Lifecycle.FastLaunch.TargetResourceCount }, 10},
 	{"target.force_deregister", target("ami_name = \"golden\"\nforce_deregister = true"), func(r run) any { return r.target().Lifecycle.ForceDeregister }, true},
 	{"target.force_delete_snapshot", target("ami_name = \"golden\"\nforce_deregister = true\nforce_delete_snapshot = true"), func(r run) any { return r.target().Lifecycle.ForceDeleteSnapshot }, true},
-	{"target.deregistration_protection.enabled", target("deregistration_protection {\nenabled = false\n}"), func(r run) any { return r.target().Lifecycle.Protection }, (*plan.Protection)(nil)},
-	{"target.deregistration_protection.with_cooldown", target("deregistration_protection {\nwith_cooldown = true\n}"), func(r run) any { return r.target().Lifecycle.Protection }, &plan.Protection{Cooldown: true}},
-	{"target.keep_releases", target("keep_releases = 3") + "\nrelease_line = \"web\"", func(r run) any { return r.target().Retention }, plan.Retention{Releases: 3}},
-	{"target.keep_for", target("keep_for = \"2160h\"") + "\nrelease_line = \"web\"", func(r run) any { return r.target().Retention }, plan.Retention{For: 2160 * time.Hour}},
-	{"target.keep_releases_dry_run", target("keep_releases = 1\nkeep_releases_dry_run = true") + "\nrelease_line = \"web\"", func(r run) any { return r.target().Retention }, plan.Retention{Releases: 1, DryRun: true}},
+	{"target.deregistration_protection.enabled", target("deregistration_protection {\nenabled = false\n}"), func(r run) any { return r.target().Lifecycle.Protection }, (*distribution.Protection)(nil)},
+	{"target.deregistration_protection.with_cooldown", target("deregistration_protection {\nwith_cooldown = true\n}"), func(r run) any { return r.target().Lifecycle.Protection }, &distribution.Protection{Cooldown: true}},
+	{"target.keep_releases", target("keep_releases = 3") + "\nrelease_line = \"web\"", func(r run) any { return r.target().Retention }, distribution.Retention{Releases: 3}},
+	{"target.keep_for", target("keep_for = \"2160h\"") + "\nrelease_line = \"web\"", func(r run) any { return r.target().Retention }, distribution.Retention{For: 2160 * time.Hour}},
+	{"target.keep_releases_dry_run", target("keep_releases = 1\nkeep_releases_dry_run = true") + "\nrelease_line = \"web\"", func(r run) any { return r.target().Retention }, distribution.Retention{Releases: 1, DryRun: true}},
 	{"target.ami_users", target(`ami_users = ["888888888888", "777777777777"]`), func(r run) any { return r.target().Lifecycle.Users.Accounts }, []string{"777777777777", "888888888888"}},
 	{"target.ami_org_arns", target(`ami_org_arns = ["arn:aws:organizations::111111111111:organization/o-1234567890"]`), func(r run) any { return r.target().Lifecycle.Users.Organizations }, []string{"arn:aws:organizations::111111111111:organization/o-1234567890"}},
 	{"target.ami_ou_arns", target(`ami_ou_arns = ["arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"]`), func(r run) any { return r.target().Lifecycle.Users.Units }, []string{"arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"}},
-	{"target.role_name", prod, func(r run) any { return r.target().Roles }, []plan.Role{{RoleName: "golden-image-target"}}},
-	{"target.assume_role", strings.Replace(prod, `role_name   = "golden-image-target"`, "assume_role {\n"+role+"}\nassume_role {\nrole_arn = \"arn:aws:iam::{{ .AccountId }}:role/t\"\n}", 1), func(r run) any { return r.target().Roles }, []plan.Role{{RoleARN: "arn:aws:iam::111111111111:role/builder"}, {RoleARN: "arn:aws:iam::{{ .AccountId }}:role/t"}}},
+	{"target.role_name", prod, func(r run) any { return r.target().Roles }, []distribution.Role{{RoleName: "golden-image-target"}}},
+	{"target.assume_role", strings.Replace(prod, `role_name   = "golden-image-target"`, "assume_role {\n"+role+"}\nassume_role {\nrole_arn = \"arn:aws:iam::{{ .AccountId }}:role/t\"\n}", 1), func(r run) any { return r.target().Roles }, []distribution.Role{{RoleARN: "arn:aws:iam::111111111111:role/builder"}, {RoleARN: "arn:aws:iam::{{ .AccountId }}:role/t"}}},
 	{"target.profile", strings.Replace(prod, "role_name  ", "profile", 1), func(r run) any { return r.target().Profile }, "golden-image-target"},
-	{"target.kms_key_id", prod, func(r run) any { return r.target().KMSKeyID }, plan.Text("alias/golden-target")},
-	{"target.region_kms_key_ids", target(`region_kms_key_ids = { eu-west-1 = "default" }`), func(r run) any { return r.target().RegionKMSKeyIDs }, map[string]plan.Text{"eu-west-1": "default"}},
-	{"target.ami_name", target(`ami_name = "golden {{ .Date }}"`), func(r run) any { return r.target().AMIName }, plan.Text("golden {{ .Date }}")},
-	{"target.ami_description", target(`ami_description = "of {{ .SourceAMI }}"`), func(r run) any { return r.target().AMIDescription }, plan.Text("of {{ .SourceAMI }}")},
-	{"target.tags", target(`tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.target().Tags }, map[string]plan.Text{"from": "{{ .SourceAMI }}"}},
-	{"target.ssm_parameter.name", target(`ssm_parameter { name = "/golden/{{ .Region }}" }`), func(r run) any { return r.target().Parameters }, []plan.Parameter{{Name: "/golden/{{ .Region }}", Type: "String", DataType: "aws:ec2:image", Overwrite: true}}},
+	{"target.kms_key_id", prod, func(r run) any { return r.target().KMSKeyID }, distribution.Text("alias/golden-target")},
+	{"target.region_kms_key_ids", target(`region_kms_key_ids = { eu-west-1 = "default" }`), func(r run) any { return r.target().RegionKMSKeyIDs }, map[string]distribution.Text{"eu-west-1": "default"}},
+	{"target.ami_name", target(`ami_name = "golden {{ .Date }}"`), func(r run) any { return r.target().AMIName }, distribution.Text("golden {{ .Date }}")},
+	{"target.ami_description", target(`ami_description = "of {{ .SourceAMI }}"`), func(r run) any { return r.target().AMIDescription }, distribution.Text("of {{ .SourceAMI }}")},
+	{"target.tags", target(`tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.target().Tags }, map[string]distribution.Text{"from": "{{ .SourceAMI }}"}},
+	{"target.ssm_parameter.name", target(`ssm_parameter { name = "/golden/{{ .Region }}" }`), func(r run) any { return r.target().Parameters }, []distribution.Parameter{{Name: "/golden/{{ .Region }}", Type: "String", DataType: "aws:ec2:image", Overwrite: true}}},
 	{"target.ssm_parameter.type", parameter(`type = "SecureString"`), func(r run) any { return []string{r.parameter().Type, r.parameter().DataType} }, []string{"SecureString", "text"}},
 	{"target.ssm_parameter.data_type", parameter(`data_type = "text"`), func(r run) any { return r.parameter().DataType }, "text"},
-	{"target.ssm_parameter.key_id", parameter("type = \"SecureString\"\nkey_id = \"alias/{{ .Region }}\""), func(r run) any { return r.parameter().KeyID }, plan.Text("alias/{{ .Region }}")},
+	{"target.ssm_parameter.key_id", parameter("type = \"SecureString\"\nkey_id = \"alias/{{ .Region }}\""), func(r run) any { return r.parameter().KeyID }, distribution.Text("alias/{{ .Region }}")},
 	{"target.ssm_parameter.tier", parameter(`tier = "Advanced"`), func(r run) any { return r.parameter().Tier }, "Advanced"},
-	{"target.ssm_parameter.description", parameter(`description = "of {{ .Date }}"`), func(r run) any { return r.parameter().Description }, plan.Text("of {{ .Date }}")},
-	{"target.ssm_parameter.tags", parameter(`tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.parameter().Tags }, map[string]plan.Text{"from": "{{ .SourceAMI }}"}},
+	{"target.ssm_parameter.description", parameter(`description = "of {{ .Date }}"`), func(r run) any { return r.parameter().Description }, distribution.Text("of {{ .Date }}")},
+	{"target.ssm_parameter.tags", parameter(`tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.parameter().Tags }, map[string]distribution.Text{"from": "{{ .SourceAMI }}"}},
 	{"target.ssm_parameter.overwrite", parameter(`overwrite = false`), func(r run) any { return r.parameter().Overwrite }, false},
-	{"target.launch_template.name", target(`launch_template { name = "web-{{ .Region }}" }`), func(r run) any { return r.target().Templates }, []plan.LaunchTemplate{{Template: "web-{{ .Region }}", Source: "$Default"}}},
-	{"target.launch_template.id", target(`launch_template { id = "lt-0123456789abcdef0" }`), func(r run) any { return r.target().Templates[0].Template }, plan.Text("lt-0123456789abcdef0")},
+	{"target.launch_template.name", target(`launch_template { name = "web-{{ .Region }}" }`), func(r run) any { return r.target().Templates }, []distribution.LaunchTemplate{{Template: "web-{{ .Region }}", Source: "$Default"}}},
+	{"target.launch_template.id", target(`launch_template { id = "lt-0123456789abcdef0" }`), func(r run) any { return r.target().Templates[0].Template }, distribution.Text("lt-0123456789abcdef0")},
 	{"target.launch_template.source_version", template(`source_version = "7"`), func(r run) any { return r.target().Templates[0].Source }, "7"},
-	{"target.launch_template.description", template(`description = "of {{ .Date }}"`), func(r run) any { return r.target().Templates[0].Description }, plan.Text("of {{ .Date }}")},
+	{"target.launch_template.description", template(`description = "of {{ .Date }}"`), func(r run) any { return r.target().Templates[0].Description }, distribution.Text("of {{ .Date }}")},
 	{"target.launch_template.set_default", template(`set_default = true`), func(r run) any { return r.target().Templates[0].SetDefault }, true},
-	{"target.snapshot_tags", target(`snapshot_tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.target().SnapshotTags }, map[string]plan.Text{"from": "{{ .SourceAMI }}"}},
+	{"target.snapshot_tags", target(`snapshot_tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.target().SnapshotTags }, map[string]distribution.Text{"from": "{{ .SourceAMI }}"}},
 
 	{"share.name", share(`name = "ours"`), func(r run) any { return r.Shares[0].Name }, "ours"},
 	{"share.account_ids", share(""), func(r run) any { return r.Shares[0].AccountIDs }, []string{"777777777777", "888888888888"}},
 	{"share.organization_arns", share(`organization_arns = ["arn:aws:organizations::111111111111:organization/o-1234567890"]`), func(r run) any { return r.Shares[0].OrganizationARNs }, []string{"arn:aws:organizations::111111111111:organization/o-1234567890"}},
 	{"share.organizational_unit_arns", share(`organizational_unit_arns = ["arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"]`), func(r run) any { return r.Shares[0].OrganizationalUnits }, []string{"arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"}},
-	{"share.grant.grantee_principal", share("role_name = \"fleet\"\ngrant {\ngrantee_principal = \"arn:aws:iam::{{ .AccountId }}:role/app\"\n}"), func(r run) any { return r.Shares[0].Grants }, []plan.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/app"}}},
+	{"share.grant.grantee_principal", share("role_name = \"fleet\"\ngrant {\ngrantee_principal = \"arn:aws:iam::{{ .AccountId }}:role/app\"\n}"), func(r run) any { return r.Shares[0].Grants }, []distribution.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/app"}}},
 	{"share.grant.operations", share("role_name = \"fleet\"\ngrant {\noperations = [\"Encrypt\", \"Decrypt\"]\n}"), func(r run) any { return r.Shares[0].Grants[0].Operations }, []string{"Decrypt", "Encrypt"}},
-	{"share.grant.name", share("role_name = \"fleet\"\ngrant {\nname = \"asg\"\n}"), func(r run) any { return r.Shares[0].Grants[0].Name }, plan.Text("asg")},
-	{"share.role_name", share("role_name = \"fleet\"\ngrant {}"), func(r run) any { return r.Shares[0].Roles }, []plan.Role{{RoleName: "fleet"}}},
-	{"share.assume_role", share("assume_role {\nrole_arn = \"arn:aws:iam::{{ .AccountId }}:role/fleet\"\n}\ngrant {}"), func(r run) any { return r.Shares[0].Roles }, []plan.Role{{RoleARN: "arn:aws:iam::{{ .AccountId }}:role/fleet"}}},
+	{"share.grant.name", share("role_name = \"fleet\"\ngrant {\nname = \"asg\"\n}"), func(r run) any { return r.Shares[0].Grants[0].Name }, distribution.Text("asg")},
+	{"share.role_name", share("role_name = \"fleet\"\ngrant {}"), func(r run) any { return r.Shares[0].Roles }, []distribution.Role{{RoleName: "fleet"}}},
+	{"share.assume_role", share("assume_role {\nrole_arn = \"arn:aws:iam::{{ .AccountId }}:role/fleet\"\n}\ngrant {}"), func(r run) any { return r.Shares[0].Roles }, []distribution.Role{{RoleARN: "arn:aws:iam::{{ .AccountId }}:role/fleet"}}},
 	{"share.profile", share("profile = \"fleet\"\ngrant {}"), func(r run) any { return r.Shares[0].Profile }, "fleet"},
-	{"target.grant.grantee_principal", target("grant {\ngrantee_principal = \"arn:aws:iam::999999999999:role/app\"\n}\n"), func(r run) any { return r.target().Grants }, []plan.Grant{{Grantee: "arn:aws:iam::999999999999:role/app"}}},
+	{"target.grant.grantee_principal", target("grant {\ngrantee_principal = \"arn:aws:iam::999999999999:role/app\"\n}\n"), func(r run) any { return r.target().Grants }, []distribution.Grant{{Grantee: "arn:aws:iam::999999999999:role/app"}}},
 	{"target.grant.operations", target("grant {\noperations = [\"Encrypt\", \"Decrypt\"]\n}\n"), func(r run) any { return r.target().Grants[0].Operations }, []string{"Decrypt", "Encrypt"}},
-	{"target.grant.name", target("grant {\nname = \"asg/{{ .Region }}\"\n}\n"), func(r run) any { return r.target().Grants[0].Name }, plan.Text("asg/{{ .Region }}")},
+	{"target.grant.name", target("grant {\nname = \"asg/{{ .Region }}\"\n}\n"), func(r run) any { return r.target().Grants[0].Name }, distribution.Text("asg/{{ .Region }}")},
 	{"target.launch_check.instance_type", launchCheck(""), func(r run) any { return r.target().LaunchCheck.InstanceType }, "t3.micro"},
 	{"target.launch_check.subnet_id", launchCheck(`subnet_id = "subnet-0123456789abcdef0"`), func(r run) any { return r.target().LaunchCheck.SubnetID }, "subnet-0123456789abcdef0"},
-	{"target.launch_check.run_tags", launchCheck(`run_tags = { purpose = "check of {{ .SourceAMI }}" }`), func(r run) any { return r.target().LaunchCheck.Tags }, map[string]plan.Text{"purpose": "check of {{ .SourceAMI }}"}},
+	{"target.launch_check.run_tags", launchCheck(`run_tags = { purpose = "check of {{ .SourceAMI }}" }`), func(r run) any { return r.target().LaunchCheck.Tags }, map[string]distribution.Text{"purpose": "check of {{ .SourceAMI }}"}},
 }
 
 func TestEveryOptionReachesTheRun(t *testing.T) {
@@ -252,7 +252,7 @@ func TestEveryOptionReachesTheRun(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			request, err := c.Request(images, plan.Build{})
+			request, err := c.Request(images, distribution.Build{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -347,7 +347,7 @@ func TestValuesMayBeUnknownUntilTheRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.Request(images, plan.Build{})
+	_, err = c.Request(images, distribution.Build{})
 	if err == nil {
 		t.Fatal("values still unknown were accepted")
 	}
@@ -367,7 +367,7 @@ func TestNothingToDoIsToldByTheRun(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := c.Request(images, plan.Build{}); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := c.Request(images, distribution.Build{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -391,7 +391,7 @@ func TestTargetTemplatesAreNotPackers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, err := c.Request(images, plan.Build{})
+	request, err := c.Request(images, distribution.Build{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -412,7 +412,7 @@ func TestPreparedTwice(t *testing.T) {
 	if err := c.Prepare(packer, decoded(t, prod, nil)); err != nil {
 		t.Fatal(err)
 	}
-	request, err := c.Request(images, plan.Build{})
+	request, err := c.Request(images, distribution.Build{})
 	if err != nil || len(request.Targets) != 1 || len(c.Credentials().AssumeRole) != 0 {
 		t.Errorf("got %v, %v", request, err)
 	}
@@ -428,7 +428,7 @@ func TestJSONTemplates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if request, err := c.Request(images, plan.Build{}); err != nil || request.Targets[0].KMSKeyID != "alias/{{ .Region }}" || request.Timeout != 2*time.Hour {
+	if request, err := c.Request(images, distribution.Build{}); err != nil || request.Targets[0].KMSKeyID != "alias/{{ .Region }}" || request.Timeout != 2*time.Hour {
 		t.Errorf("got %v, %v", request, err)
 	}
 	if err := c.Prepare(packer, map[string]any{"targets": "x"}); err == nil {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 func TestThePageNamesEveryTemplateVariableEventAndPartOfTheResult(t *testing.T) {
@@ -17,14 +17,14 @@ func TestThePageNamesEveryTemplateVariableEventAndPartOfTheResult(t *testing.T) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	wanted := []string{string(plan.Begun), string(plan.Progressed), string(plan.Finished), string(plan.Failed), string(plan.Skipped), string(plan.Noted)}
-	for _, variable := range reflect.VisibleFields(reflect.TypeFor[plan.Vars]()) {
+	wanted := []string{string(distribution.Begun), string(distribution.Progressed), string(distribution.Finished), string(distribution.Failed), string(distribution.Skipped), string(distribution.Noted)}
+	for _, variable := range reflect.VisibleFields(reflect.TypeFor[distribution.Vars]()) {
 		wanted = append(wanted, "{{ ."+variable.Name+" }}")
 	}
-	for _, state := range []plan.State{plan.Waiting, plan.Underway, plan.DestinationSucceeded, plan.DestinationFailed, plan.Excluded} {
+	for _, state := range []distribution.State{distribution.Waiting, distribution.Underway, distribution.DestinationSucceeded, distribution.DestinationFailed, distribution.Excluded} {
 		wanted = append(wanted, string(state))
 	}
-	for _, part := range reflect.VisibleFields(reflect.TypeFor[plan.Result]()) {
+	for _, part := range reflect.VisibleFields(reflect.TypeFor[distribution.Result]()) {
 		wanted = append(wanted, part.Name)
 	}
 	for _, name := range wanted {

@@ -8,7 +8,7 @@ package config
 import (
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // FastLaunch has AWS launch instances of the copy, a Windows image prepared by Sysprep, and keep snapshots of them ready from which others launch sooner. AWS
@@ -30,12 +30,12 @@ type FastLaunch struct {
 }
 
 // fastLaunch is nil where there is none to enable.
-func (t *Target) fastLaunch() *plan.FastLaunch {
+func (t *Target) fastLaunch() *distribution.FastLaunch {
 	f := t.FastLaunch
 	if f == nil || f.EnableFastLaunch.False() {
 		return nil
 	}
-	return &plan.FastLaunch{TemplateID: f.TemplateID, TemplateName: f.TemplateName, TemplateVersion: f.TemplateVersion,
+	return &distribution.FastLaunch{TemplateID: f.TemplateID, TemplateName: f.TemplateName, TemplateVersion: f.TemplateVersion,
 		MaxParallelLaunches: f.MaxParallelLaunches, TargetResourceCount: f.TargetResourceCount}
 }
 

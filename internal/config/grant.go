@@ -9,7 +9,7 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Grant lets a principal use the key of every copy of a target, or, in a `share` block, the key of the shared image: without any option, the account's service-linked role of Auto Scaling, which may use a
@@ -28,8 +28,8 @@ type Grant struct {
 	Name string `mapstructure:"name"`
 }
 
-func (g *Grant) grant() plan.Grant {
-	return plan.Grant{Name: plan.Text(g.Name), Grantee: plan.Text(g.GranteePrincipal), Operations: slices.Sorted(slices.Values(g.Operations))}
+func (g *Grant) grant() distribution.Grant {
+	return distribution.Grant{Name: distribution.Text(g.Name), Grantee: distribution.Text(g.GranteePrincipal), Operations: slices.Sorted(slices.Values(g.Operations))}
 }
 
 // Forms of KMS (CreateGrant, API reference).
@@ -48,8 +48,8 @@ func (g *Grant) check(p *diagnostics) {
 	}
 	p.template("grantee_principal", g.GranteePrincipal, false)
 	for i, operation := range g.Operations {
-		if literal(operation) && !slices.Contains(plan.GrantOperations, operation) {
-			p.add(index("operations", i), "%q is none of %q", operation, plan.GrantOperations)
+		if literal(operation) && !slices.Contains(distribution.GrantOperations, operation) {
+			p.add(index("operations", i), "%q is none of %q", operation, distribution.GrantOperations)
 		}
 	}
 	p.twice("operations", g.Operations)

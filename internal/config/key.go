@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Forms of a key that AWS takes (rules 1.7.5, 3.6.1). An alias without its prefix is taken too, and fails later (1.7.7).
@@ -45,7 +45,7 @@ func (p *diagnostics) key(field, text string) key {
 // sharedKeys judges the keys of what is shared with other accounts.
 func (p *diagnostics) sharedKeys(common string, exceptions map[string]string) {
 	one := func(field, text, region string) {
-		if text == plan.DefaultKey {
+		if text == distribution.DefaultKey {
 			p.add(field, "%q is for targets: name the key that is shared", text)
 			return
 		}
@@ -68,8 +68,8 @@ func (p *diagnostics) targetKeys(common string, exceptions map[string]string, re
 	var own key
 	switch {
 	case common == "":
-		p.add("kms_key_id", "missing; name the target's own key, or %q for the account's EBS default key", plan.DefaultKey)
-	case common != plan.DefaultKey:
+		p.add("kms_key_id", "missing; name the target's own key, or %q for the account's EBS default key", distribution.DefaultKey)
+	case common != distribution.DefaultKey:
 		p.template("kms_key_id", common, false)
 		own = p.key("kms_key_id", common)
 	}
@@ -89,7 +89,7 @@ func (p *diagnostics) targetKeys(common string, exceptions map[string]string, re
 		if len(regions) > 0 && literal(strings.Join(regions, "")) && !slices.Contains(regions, region) {
 			p.add(field, "no effect: the target has no such Region")
 		}
-		if text != plan.DefaultKey {
+		if text != distribution.DefaultKey {
 			p.template(field, text, false)
 			p.keyIn(field, p.key(field, text), region)
 		}

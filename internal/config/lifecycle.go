@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -22,13 +23,13 @@ type DeregistrationProtection struct {
 	WithCooldown bool `mapstructure:"with_cooldown"`
 }
 
-func (t *Target) lifecycle() plan.Lifecycle {
-	l := plan.Lifecycle{DeprecateAfter: t.DeprecateAfter, Users: plan.LaunchPermissions{}.And(plan.LaunchPermissions{Accounts: t.AMIUsers, Organizations: t.AMIOrgARNs, Units: t.AMIOUARNs})}
+func (t *Target) lifecycle() distribution.Lifecycle {
+	l := distribution.Lifecycle{DeprecateAfter: t.DeprecateAfter, Users: distribution.LaunchPermissions{}.And(distribution.LaunchPermissions{Accounts: t.AMIUsers, Organizations: t.AMIOrgARNs, Units: t.AMIOUARNs})}
 	l.ForceDeregister, l.ForceDeleteSnapshot = t.ForceDeregister, t.ForceDeleteSnapshot
 	l.FastLaunch = t.fastLaunch()
 	l.DeprecateAt, _ = time.Parse(time.RFC3339, t.DeprecateAt)
 	if d := t.DeregistrationProtection; d != nil && !d.Enabled.False() {
-		l.Protection = &plan.Protection{Cooldown: d.WithCooldown}
+		l.Protection = &distribution.Protection{Cooldown: d.WithCooldown}
 	}
 	return l
 }

@@ -5,7 +5,9 @@
 
 package config
 
-import "github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+import (
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+)
 
 // Organizations says whose credentials list the accounts of `organizational_unit_ids`. Only an organization's management account and
 // its delegated administrators may do that (`organizations:ListAccountsForParent`, `organizations:ListOrganizationalUnitsForParent`).
@@ -16,11 +18,11 @@ type Organizations struct {
 }
 
 // roles are those that lead to the organization; nil: none.
-func (o *Organizations) roles() []plan.Role {
+func (o *Organizations) roles() []distribution.Role {
 	if o == nil || o.AssumeRole == nil {
 		return nil
 	}
-	return []plan.Role{o.AssumeRole.role()}
+	return []distribution.Role{o.AssumeRole.role()}
 }
 
 func (o *Organizations) check(p *diagnostics) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -42,23 +43,23 @@ type SSMParameter struct {
 }
 
 var (
-	parameterTypes = []string{"String", plan.SecureString}
-	dataTypes      = []string{plan.ImageParameter, "text"}
+	parameterTypes = []string{"String", distribution.SecureString}
+	dataTypes      = []string{distribution.ImageParameter, "text"}
 	tiers          = []string{"Standard", "Advanced", "Intelligent-Tiering"}
 )
 
-func (s *SSMParameter) parameter() plan.Parameter {
-	p := plan.Parameter{
-		Name:        plan.Text(s.Name),
+func (s *SSMParameter) parameter() distribution.Parameter {
+	p := distribution.Parameter{
+		Name:        distribution.Text(s.Name),
 		Type:        cmp.Or(s.Type, parameterTypes[0]),
-		DataType:    cmp.Or(s.DataType, plan.ImageParameter),
-		KeyID:       plan.Text(s.KeyID),
+		DataType:    cmp.Or(s.DataType, distribution.ImageParameter),
+		KeyID:       distribution.Text(s.KeyID),
 		Tier:        s.Tier,
-		Description: plan.Text(s.Description),
+		Description: distribution.Text(s.Description),
 		Tags:        texts(s.Tags),
 		Overwrite:   !s.Overwrite.False(),
 	}
-	if p.Type == plan.SecureString {
+	if p.Type == distribution.SecureString {
 		p.DataType = "text"
 	}
 	return p
@@ -71,19 +72,19 @@ func (s *SSMParameter) check(p *diagnostics) {
 		p.add("name", "missing")
 	}
 	if literal(s.Name) {
-		if err := plan.CheckParameterName(s.Name, plan.Location{}); err != nil {
+		if err := plan.CheckParameterName(s.Name, distribution.Location{}); err != nil {
 			p.add("name", "%q: %v", s.Name, err)
 		}
 	}
 	p.oneOf("type", s.Type, parameterTypes)
 	p.oneOf("data_type", s.DataType, dataTypes)
 	p.oneOf("tier", s.Tier, tiers)
-	secure := s.Type == plan.SecureString
-	if secure && s.DataType == plan.ImageParameter { // rule 7.1
+	secure := s.Type == distribution.SecureString
+	if secure && s.DataType == distribution.ImageParameter { // rule 7.1
 		p.add("data_type", "%q is for the type String only", s.DataType)
 	}
 	if !secure && (literal(s.Type) || s.Type == "") && s.KeyID != "" {
-		p.add("key_id", "no effect on a String, which is not encrypted; give type = %q", plan.SecureString)
+		p.add("key_id", "no effect on a String, which is not encrypted; give type = %q", distribution.SecureString)
 	}
 	p.template("key_id", s.KeyID, false)
 	p.key("key_id", s.KeyID)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -159,45 +160,45 @@ func (f *Preflight) checkBuild(p *diagnostics) {
 }
 
 // Request is as that of Config, for the images that the build is going to make.
-func (f *Preflight) Request() (plan.Request, error) {
+func (f *Preflight) Request() (distribution.Request, error) {
 	b := &f.Build
 	p := newProblems()
 	p.unknownsIn("build", reflect.ValueOf(b))
 	regions := append([]string{f.Region}, b.AMIRegions...)
 	slices.Sort(regions)
-	var images []plan.SourceImage
+	var images []distribution.SourceImage
 	for _, region := range slices.Compact(regions) {
-		images = append(images, plan.SourceImage{Region: region, ImageID: plan.Unbuilt})
+		images = append(images, distribution.SourceImage{Region: region, ImageID: distribution.Unbuilt})
 	}
-	request, err := f.Config.Request(images, plan.Build{Region: f.Region, BaseAMI: b.SourceAMI})
+	request, err := f.Config.Request(images, distribution.Build{Region: f.Region, BaseAMI: b.SourceAMI})
 	if err != nil {
 		p.take(err)
 	}
-	request.Intent = &plan.BuildConfig{BaseAMI: b.SourceAMI, AMIName: b.AMIName, EncryptBoot: b.EncryptBoot.ToBoolPointer(), KMSKeyID: b.KMSKeyID, RegionKMSKeyIDs: b.RegionKMSKeyIDs}
+	request.Intent = &distribution.BuildConfig{BaseAMI: b.SourceAMI, AMIName: b.AMIName, EncryptBoot: b.EncryptBoot.ToBoolPointer(), KMSKeyID: b.KMSKeyID, RegionKMSKeyIDs: b.RegionKMSKeyIDs}
 	if filter := b.SourceAMIFilter; filter != nil {
-		request.Intent.Filter = plan.BaseFilter{Filters: filter.Filters, Owners: slices.Sorted(slices.Values(filter.Owners)), MostRecent: filter.MostRecent, IncludeDeprecated: filter.IncludeDeprecated}
+		request.Intent.Filter = distribution.BaseFilter{Filters: filter.Filters, Owners: slices.Sorted(slices.Values(filter.Owners)), MostRecent: filter.MostRecent, IncludeDeprecated: filter.IncludeDeprecated}
 	}
 	for _, v := range b.LaunchVolumes {
-		request.Intent.Launch = append(request.Intent.Launch, plan.LaunchVolume{Device: v.DeviceName, Encrypted: v.Encrypted.ToBoolPointer(), KMSKeyID: v.KMSKeyID,
+		request.Intent.Launch = append(request.Intent.Launch, distribution.LaunchVolume{Device: v.DeviceName, Encrypted: v.Encrypted.ToBoolPointer(), KMSKeyID: v.KMSKeyID,
 			SnapshotID: v.SnapshotID, GiB: v.VolumeSize, NoDevice: v.NoDevice})
 	}
 	return request, p.err()
 }
 
 // Fails reports whether findings of a level make the data source fail.
-func (f *Preflight) Fails(level plan.Level) bool {
+func (f *Preflight) Fails(level distribution.Level) bool {
 	switch f.FailOn {
 	case failNever:
 		return false
 	case failOnWarning:
-		return level == plan.Refused || level == plan.Warning
+		return level == distribution.Refused || level == distribution.Warning
 	}
-	return level == plan.Refused
+	return level == distribution.Refused
 }
 
 // TargetsAsJSON are the targets with their defaults filled in, as targets_json takes them, and organizational units replaced by the
 // accounts that a plan has found in them.
-func (f *Preflight) TargetsAsJSON(request plan.Request, found []plan.DestinationPlan) (string, error) {
+func (f *Preflight) TargetsAsJSON(request distribution.Request, found []plan.DestinationPlan) (string, error) {
 	var regions []string
 	for _, image := range request.Images {
 		regions = append(regions, image.Region)
@@ -205,7 +206,7 @@ func (f *Preflight) TargetsAsJSON(request plan.Request, found []plan.Destination
 	list := []any{}
 	for _, t := range f.Targets {
 		t.Name = cmp.Or(t.Name, t.place)
-		t.Method = cmp.Or(t.Method, string(plan.Auto))
+		t.Method = cmp.Or(t.Method, string(distribution.Auto))
 		if t.Required == config.TriUnset {
 			t.Required = config.TriTrue
 		}

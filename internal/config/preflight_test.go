@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclparse"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
@@ -73,13 +74,13 @@ func TestWhatTheBuilderIsToldReachesTheRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	yes, no := true, false
-	want := &plan.BuildConfig{AMIName: "golden", EncryptBoot: &yes, KMSKeyID: "alias/boot", RegionKMSKeyIDs: map[string]string{"us-east-1": "alias/east"},
-		Filter: plan.BaseFilter{Filters: map[string]string{"name": "base-*"}, Owners: []string{"amazon", "self"}, MostRecent: true, IncludeDeprecated: true},
-		Launch: []plan.LaunchVolume{{Device: "/dev/xvda", Encrypted: &no}, {Device: "/dev/xvdb", Encrypted: &yes, KMSKeyID: "alias/launch", SnapshotID: "snap-0123456789abcdef0", GiB: 20}, {Device: "/dev/xvdc", NoDevice: true}}}
+	want := &distribution.BuildConfig{AMIName: "golden", EncryptBoot: &yes, KMSKeyID: "alias/boot", RegionKMSKeyIDs: map[string]string{"us-east-1": "alias/east"},
+		Filter: distribution.BaseFilter{Filters: map[string]string{"name": "base-*"}, Owners: []string{"amazon", "self"}, MostRecent: true, IncludeDeprecated: true},
+		Launch: []distribution.LaunchVolume{{Device: "/dev/xvda", Encrypted: &no}, {Device: "/dev/xvdb", Encrypted: &yes, KMSKeyID: "alias/launch", SnapshotID: "snap-0123456789abcdef0", GiB: 20}, {Device: "/dev/xvdc", NoDevice: true}}}
 	if diff := cmp.Diff(want, request.Intent); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	images := []plan.SourceImage{{Region: "ap-northeast-1", ImageID: plan.Unbuilt}, {Region: "eu-west-1", ImageID: plan.Unbuilt}, {Region: "us-east-1", ImageID: plan.Unbuilt}}
+	images := []distribution.SourceImage{{Region: "ap-northeast-1", ImageID: distribution.Unbuilt}, {Region: "eu-west-1", ImageID: distribution.Unbuilt}, {Region: "us-east-1", ImageID: distribution.Unbuilt}}
 	if diff := cmp.Diff(images, request.Images); diff != "" || request.Build.Region != "eu-west-1" || request.KMSKeyID != "alias/shared" || f.Timeout != 2*time.Minute {
 		t.Errorf("%s\nbuilt in %s, shared under %s, within %s", diff, request.Build.Region, request.KMSKeyID, f.Timeout)
 	}
@@ -125,7 +126,7 @@ func TestAPreflightFailsOnWhatIsAsked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := []bool{f.Fails(plan.Refused), f.Fails(plan.Warning), f.Fails(plan.Note)}; !reflect.DeepEqual(got, want) {
+		if got := []bool{f.Fails(distribution.Refused), f.Fails(distribution.Warning), f.Fails(distribution.Note)}; !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v", option, got)
 		}
 	}
@@ -145,7 +146,7 @@ func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := f.TargetsAsJSON(request, []plan.DestinationPlan{{Target: "target[0]", At: plan.Location{Account: "999999999999"}}, {Target: "target[0]", At: plan.Location{Account: "888888888888"}}})
+		list, err := f.TargetsAsJSON(request, []plan.DestinationPlan{{Target: "target[0]", At: distribution.Location{Account: "999999999999"}}, {Target: "target[0]", At: distribution.Location{Account: "888888888888"}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +154,7 @@ func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
 		if err := c.Prepare(packer, map[string]any{"targets_json": list, "release_line": "web"}); err != nil {
 			t.Fatalf("%s: %v", o.option, err)
 		}
-		again, err := c.Request(request.Images, plan.Build{})
+		again, err := c.Request(request.Images, distribution.Build{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +181,7 @@ func TestATargetWhoseUnitsHaveNobodyIsNotGivenBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := f.TargetsAsJSON(request, []plan.DestinationPlan{{Target: request.Targets[0].Name, At: plan.Location{Account: "999999999999"}}})
+	list, err := f.TargetsAsJSON(request, []plan.DestinationPlan{{Target: request.Targets[0].Name, At: distribution.Location{Account: "999999999999"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +189,7 @@ func TestATargetWhoseUnitsHaveNobodyIsNotGivenBack(t *testing.T) {
 	if err := c.Prepare(packer, map[string]any{"targets_json": list}); err != nil {
 		t.Fatal(err)
 	}
-	if again, err := c.Request(request.Images, plan.Build{}); err != nil || len(again.Targets) != 1 {
+	if again, err := c.Request(request.Images, distribution.Build{}); err != nil || len(again.Targets) != 1 {
 		t.Errorf("%+v, %v", again.Targets, err)
 	}
 }

@@ -13,8 +13,8 @@ import (
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // problems collects all that is wrong with a template, each with the path of its option.
@@ -70,7 +70,7 @@ func sorted(texts map[string]string) []string { return slices.Sorted(maps.Keys(t
 
 // template judges a text that is rendered for each destination. A secret is not shown.
 func (p *diagnostics) template(field, text string, secret bool) {
-	switch err := plan.Text(text).Check(); {
+	switch err := distribution.Text(text).Check(); {
 	case err != nil && secret:
 		p.add(field, "the template cannot be read")
 	case err != nil:
@@ -83,7 +83,7 @@ func (p *diagnostics) region(field, region string) {
 	if !literal(region) {
 		return
 	}
-	partition := plan.PartitionOf(region)
+	partition := distribution.PartitionOf(region)
 	if partition == "" {
 		p.add(field, "%q is no name of a Region, such as eu-west-1", region)
 		return

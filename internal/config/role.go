@@ -13,7 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // AssumeRole is one role to assume. At the top level it gives the source credentials; in a `target` it may be repeated, and
@@ -49,12 +49,12 @@ const (
 	maxChainedSession = time.Hour
 )
 
-func (a *AssumeRole) role() plan.Role {
-	return plan.Role{
-		RoleARN:           plan.Text(a.RoleARN),
-		SessionName:       plan.Text(a.SessionName),
-		ExternalID:        plan.Secret(a.ExternalID),
-		SourceIdentity:    plan.Text(a.SourceIdentity),
+func (a *AssumeRole) role() distribution.Role {
+	return distribution.Role{
+		RoleARN:           distribution.Text(a.RoleARN),
+		SessionName:       distribution.Text(a.SessionName),
+		ExternalID:        distribution.Secret(a.ExternalID),
+		SourceIdentity:    distribution.Text(a.SourceIdentity),
 		Duration:          time.Duration(a.DurationSeconds) * time.Second,
 		Policy:            a.Policy,
 		PolicyARNs:        slices.Sorted(slices.Values(a.PolicyARNs)),

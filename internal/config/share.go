@@ -9,7 +9,7 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Share names who may launch the image as it is, in every Region of the artifact, under the source account's key: the launch
@@ -46,8 +46,8 @@ func (s *Share) label(i int) string {
 	return named("share", s.Name, index("share", i))
 }
 
-func (s *Share) share(i int) plan.Share {
-	share := plan.Share{
+func (s *Share) share(i int) distribution.Share {
+	share := distribution.Share{
 		Name:                s.Name,
 		AccountIDs:          slices.Sorted(slices.Values(s.AccountIDs)),
 		OrganizationARNs:    slices.Sorted(slices.Values(s.OrganizationARNs)),

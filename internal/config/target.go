@@ -14,7 +14,7 @@ import (
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Target names accounts that shall own a copy of the image: each account in each Region, with one set of options. The block may be
@@ -119,8 +119,8 @@ type Target struct {
 // label is how messages call the target: by its name, or by its place among the targets.
 func (t *Target) label() string { return named("target", t.Name, t.place) }
 
-func (t *Target) target() plan.Target {
-	target := plan.Target{
+func (t *Target) target() distribution.Target {
+	target := distribution.Target{
 		Name:            t.Name,
 		Optional:        t.Required.False(),
 		AccountIDs:      slices.Sorted(slices.Values(t.AccountIDs)),
@@ -129,31 +129,31 @@ func (t *Target) target() plan.Target {
 		ExcludedIDs:     slices.Sorted(slices.Values(t.ExcludeAccountIDs)),
 		SkipMissingRole: t.MissingRole == skipMissingRole,
 		Profile:         t.Profile,
-		Method:          plan.Method(t.Method),
-		KMSKeyID:        plan.Text(t.KMSKeyID),
+		Method:          distribution.Method(t.Method),
+		KMSKeyID:        distribution.Text(t.KMSKeyID),
 		RegionKMSKeyIDs: texts(t.RegionKMSKeyIDs),
-		AMIName:         plan.Text(t.AMIName),
-		AMIDescription:  plan.Text(t.AMIDescription),
+		AMIName:         distribution.Text(t.AMIName),
+		AMIDescription:  distribution.Text(t.AMIDescription),
 		Tags:            texts(t.Tags),
 		SnapshotTags:    texts(t.SnapshotTags),
 	}
 	target.CopyMinutes, target.Lifecycle = t.SnapshotCopyDurationMinutes, t.lifecycle()
-	target.Retention = plan.Retention{Releases: t.KeepReleases, For: t.KeepFor, DryRun: t.KeepReleasesDryRun}
+	target.Retention = distribution.Retention{Releases: t.KeepReleases, For: t.KeepFor, DryRun: t.KeepReleasesDryRun}
 	if t.Name == "" {
 		target.Name = t.place
 	}
 	if t.Method == "" {
-		target.Method = plan.Auto
+		target.Method = distribution.Auto
 	}
 	for _, arn := range t.LicenseConfigurationARNs {
-		target.Licenses = append(target.Licenses, plan.Text(arn))
+		target.Licenses = append(target.Licenses, distribution.Text(arn))
 	}
 	target.Roles = rolesOf(t.RoleName, t.AssumeRole)
 	for _, grant := range t.Grants {
 		target.Grants = append(target.Grants, grant.grant())
 	}
 	if check := t.LaunchCheck; check != nil {
-		target.LaunchCheck = &plan.LaunchCheck{InstanceType: check.InstanceType, SubnetID: check.SubnetID, Tags: texts(check.RunTags)}
+		target.LaunchCheck = &distribution.LaunchCheck{InstanceType: check.InstanceType, SubnetID: check.SubnetID, Tags: texts(check.RunTags)}
 	}
 	for _, parameter := range t.SSMParameters {
 		target.Parameters = append(target.Parameters, parameter.parameter())
@@ -165,9 +165,9 @@ func (t *Target) target() plan.Target {
 }
 
 // rolesOf are the hops to an account, in order: a role's name, or assume_role blocks.
-func rolesOf(name string, blocks []AssumeRole) (roles []plan.Role) {
+func rolesOf(name string, blocks []AssumeRole) (roles []distribution.Role) {
 	if name != "" {
-		roles = append(roles, plan.Role{RoleName: plan.Text(name)})
+		roles = append(roles, distribution.Role{RoleName: distribution.Text(name)})
 	}
 	for _, role := range blocks {
 		roles = append(roles, role.role())
@@ -175,13 +175,13 @@ func rolesOf(name string, blocks []AssumeRole) (roles []plan.Role) {
 	return roles
 }
 
-func texts(values map[string]string) map[string]plan.Text {
+func texts(values map[string]string) map[string]distribution.Text {
 	if values == nil {
 		return nil
 	}
-	out := make(map[string]plan.Text, len(values))
+	out := make(map[string]distribution.Text, len(values))
 	for key, value := range values {
-		out[key] = plan.Text(value)
+		out[key] = distribution.Text(value)
 	}
 	return out
 }
@@ -203,8 +203,8 @@ func (t *Target) check(p *diagnostics, chained bool) {
 		p.region(index("regions", i), region)
 	}
 	p.twice("regions", t.Regions)
-	if literal(t.Method) && !slices.Contains(plan.Methods, plan.Method(t.Method)) {
-		p.add("method", "%q is none of %q", t.Method, plan.Methods)
+	if literal(t.Method) && !slices.Contains(distribution.Methods, distribution.Method(t.Method)) {
+		p.add("method", "%q is none of %q", t.Method, distribution.Methods)
 	}
 	t.checkLifecycle(p)
 	t.checkCredentials(p, chained)

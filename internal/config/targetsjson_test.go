@@ -13,7 +13,7 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
@@ -27,12 +27,12 @@ func TestEveryFieldOfATargetMeansTheSameInJSON(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		request := func(value cty.Value) plan.Request {
+		request := func(value cty.Value) distribution.Request {
 			c := new(config.Config)
 			if err := c.Prepare(packer, value); err != nil {
 				t.Fatalf("%s: %v", o.option, err)
 			}
-			r, err := c.Request(images, plan.Build{})
+			r, err := c.Request(images, distribution.Build{})
 			if err != nil {
 				t.Fatalf("%s: %v", o.option, err)
 			}
@@ -61,7 +61,7 @@ func TestWhatIsWrongInJSONIsToldWithItsElement(t *testing.T) {
 		c := new(config.Config)
 		err := c.Prepare(packer, map[string]any{"targets_json": list})
 		if err == nil {
-			_, err = c.Request(images, plan.Build{})
+			_, err = c.Request(images, distribution.Build{})
 		}
 		if strings.Contains(fmt.Sprint(err), "hush") {
 			t.Errorf("a secret is shown: %v", err)
@@ -77,7 +77,7 @@ func TestAJSONListMayBeUnknownUntilTheRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Request(images, plan.Build{}); err == nil || !strings.Contains(err.Error(), "targets_json: no value") {
+	if _, err := c.Request(images, distribution.Build{}); err == nil || !strings.Contains(err.Error(), "targets_json: no value") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -92,7 +92,7 @@ func TestThreeHundredTargetsComeFromOneList(t *testing.T) {
 	if err := c.Prepare(packer, map[string]any{"targets_json": list}); err != nil {
 		t.Fatal(err)
 	}
-	request, err := c.Request(images, plan.Build{})
+	request, err := c.Request(images, distribution.Build{})
 	if err != nil || len(request.Targets) != 300 || request.Targets[299].AccountIDs[0] != "000000000299" || request.Targets[299].KMSKeyID != "alias/golden-{{ .Region }}" {
 		t.Errorf("%d targets, %v", len(request.Targets), err)
 	}

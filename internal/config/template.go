@@ -11,7 +11,7 @@ import (
 	"regexp"
 	"unicode/utf8"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // LaunchTemplate is a launch template, in each account and Region of the target, that gets a version with the image once that is verified:
@@ -35,11 +35,11 @@ var (
 	templateVersions = regexp.MustCompile(`^(?:[1-9][0-9]{0,9}|\$Default|\$Latest)$`)
 )
 
-func (l *LaunchTemplate) template() plan.LaunchTemplate {
-	return plan.LaunchTemplate{
-		Template:    plan.Text(cmp.Or(l.ID, l.Name)),
+func (l *LaunchTemplate) template() distribution.LaunchTemplate {
+	return distribution.LaunchTemplate{
+		Template:    distribution.Text(cmp.Or(l.ID, l.Name)),
 		Source:      cmp.Or(l.SourceVersion, "$Default"),
-		Description: plan.Text(l.Description),
+		Description: distribution.Text(l.Description),
 		SetDefault:  l.SetDefault,
 	}
 }

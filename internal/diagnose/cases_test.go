@@ -4,7 +4,8 @@
 package diagnose
 
 import (
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Who and what is in the cases.
@@ -26,53 +27,55 @@ const (
 )
 
 var (
-	atSource = plan.Location{Account: source, Region: "eu-west-1"}
-	atTarget = plan.Location{Account: target, Region: "eu-west-1"}
+	atSource = distribution.Location{Account: source, Region: "eu-west-1"}
+	atTarget = distribution.Location{Account: target, Region: "eu-west-1"}
 )
 
 // Steps that meet refusals.
-func copyUnder(key, from string) *plan.CopySnapshot {
-	return &plan.CopySnapshot{Base: plan.Base{ID: "copy/999999999999/eu-west-1/xvda", Location: atTarget, Destination: atTarget},
-		Source: plan.Ref{Known: snapshot}, FromRegion: "eu-west-1", FromKeyARN: from, Device: "/dev/xvda", KeyARN: key, GiB: 8}
+func copyUnder(key, from string) *step.CopySnapshot {
+	return &step.CopySnapshot{Base: step.Base{ID: "copy/999999999999/eu-west-1/xvda", Location: atTarget, Destination: atTarget},
+		Source: step.Ref{Known: snapshot}, FromRegion: "eu-west-1", FromKeyARN: from, Device: "/dev/xvda", KeyARN: key, GiB: 8}
 }
 
-func stage() *plan.CopySnapshot {
-	return &plan.CopySnapshot{Base: plan.Base{ID: "stage/eu-west-1/xvda", Location: atSource}, Source: plan.Ref{Known: snapshot},
+func stage() *step.CopySnapshot {
+	return &step.CopySnapshot{Base: step.Base{ID: "stage/eu-west-1/xvda", Location: atSource}, Source: step.Ref{Known: snapshot},
 		FromRegion: "eu-west-1", FromKeyARN: sourceKey, Device: "/dev/xvda", KeyARN: sourceKey, GiB: 8}
 }
 
 // copyImage is a step that diagnose has never seen: what it has to know stands in the step's rights.
-type copyImage struct{ plan.Base }
+type copyImage struct{ step.Base }
 
-func (*copyImage) Permissions() []plan.Permission { return copyUnder(targetKey, sourceKey).Permissions() }
-func (*copyImage) ResourceID() string             { return "" }
+func (*copyImage) Permissions() []step.Permission {
+	return copyUnder(targetKey, sourceKey).Permissions()
+}
+func (*copyImage) ResourceID() string { return "" }
 
 func (*copyImage) String() string { return "copy " + image + " to " + atTarget.String() }
 
-func share() *plan.ShareSnapshot {
-	return &plan.ShareSnapshot{Base: plan.Base{ID: "share/eu-west-1/xvda", Location: atSource}, Snapshot: plan.Ref{Known: snapshot}, Accounts: []string{target}}
+func share() *step.ShareSnapshot {
+	return &step.ShareSnapshot{Base: step.Base{ID: "share/eu-west-1/xvda", Location: atSource}, Snapshot: step.Ref{Known: snapshot}, Accounts: []string{target}}
 }
 
-func register() *plan.RegisterImage {
-	return &plan.RegisterImage{Base: plan.Base{ID: "register/999999999999/eu-west-1", Location: atTarget, Destination: atTarget},
-		ImageSpec: plan.ImageSpec{Name: "golden-2026-11-21"}, Snapshots: map[string]plan.Ref{"/dev/xvda": {Known: snapshot}}}
+func register() *step.RegisterImage {
+	return &step.RegisterImage{Base: step.Base{ID: "register/999999999999/eu-west-1", Location: atTarget, Destination: atTarget},
+		ImageSpec: step.ImageSpec{Name: "golden-2026-11-21"}, Snapshots: map[string]step.Ref{"/dev/xvda": {Known: snapshot}}}
 }
 
-func deregister() *plan.DeregisterImage {
-	return &plan.DeregisterImage{Base: plan.Base{ID: "deregister/999999999999/eu-west-1", Location: atTarget, Destination: atTarget}, Image: plan.Ref{Known: image}}
+func deregister() *step.DeregisterImage {
+	return &step.DeregisterImage{Base: step.Base{ID: "deregister/999999999999/eu-west-1", Location: atTarget, Destination: atTarget}, Image: step.Ref{Known: image}}
 }
 
-func remove() *plan.DeleteSnapshot {
-	return &plan.DeleteSnapshot{Base: plan.Base{ID: "delete/eu-west-1/xvda", Location: atSource}, Snapshot: plan.Ref{Known: snapshot}}
+func remove() *step.DeleteSnapshot {
+	return &step.DeleteSnapshot{Base: step.Base{ID: "delete/eu-west-1/xvda", Location: atSource}, Snapshot: step.Ref{Known: snapshot}}
 }
 
 // In the target, with its role; in the source account, with the build's role.
-func there(step plan.Step, operation string, status int, code, message string) Case {
-	return Case{Refusal: plan.APIError{Operation: operation, Status: status, Code: code, Message: message}, Step: step, At: atTarget,
+func there(step step.Step, operation string, status int, code, message string) Case {
+	return Case{Refusal: distribution.APIError{Operation: operation, Status: status, Code: code, Message: message}, Step: step, At: atTarget,
 		Principal: targetRole, Resource: snapshot, SourceAccount: source}
 }
 
-func here(step plan.Step, operation string, status int, code, message string) Case {
+func here(step step.Step, operation string, status int, code, message string) Case {
 	c := there(step, operation, status, code, message)
 	c.At, c.Principal = atSource, packerRole
 	return c
@@ -115,7 +118,7 @@ var cases = []titled{
 	{"1.8.4 CopySnapshot in the target, its key is a third account's", there(copyUnder(thirdKey, sourceKey), "ec2:CopySnapshot", 0, "", "Given key ID is not accessible")},
 	{"1.8.4 CopySnapshot in the source account, both keys are one", here(stage(), "ec2:CopySnapshot", 0, "", "Given key ID is not accessible")},
 	{"1.8.4 CopySnapshot, nobody told who called", there(copyUnder(targetKey, ""), "ec2:CopySnapshot", 0, "", "Given key ID is not accessible").by("")},
-	{"1.8.5 CopyImage with an unusable key", there(&copyImage{plan.Base{Location: atTarget}}, "ec2:CopyImage", 0, "", "Copy image failed with an internal error").on(image)},
+	{"1.8.5 CopyImage with an unusable key", there(&copyImage{step.Base{Location: atTarget}}, "ec2:CopyImage", 0, "", "Copy image failed with an internal error").on(image)},
 	{"1.8.6 CreateVolume with an unusable key", there(nil, "ec2:DescribeVolumes", 400, "InvalidVolume.NotFound", "The volume 'vol-0a1b2c3d4e5f60718' does not exist.").on(targetKey)},
 	{"1.1.11 a key without Encrypted", there(nil, "ec2:RunInstances", 400, "InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set.").on(image)},
 	{"1.1.11 a key without Encrypted, as CreateVolume words it (A.4.5)", there(nil, "ec2:CreateVolume", 400, "InvalidParameterDependency", "The parameter [KmsKeyId] requires the parameter Encrypted to be set.")},

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // entry is one way in which AWS refuses. Texts may name {who}, {action}, {operation}, {code}, {on}, {key}, {account}, {whose}
@@ -21,7 +21,7 @@ type rule struct {
 	says            string
 	because         string
 	next            string // what to do, beside adding statements
-	add             func(match) []plan.Addition
+	add             func(match) []distribution.Addition
 
 	premature bool // it may come of AWS not having seen yet what the call depends on
 }
@@ -31,7 +31,7 @@ func (e *rule) rule() string {
 	return rule
 }
 
-func (e *rule) knows(r plan.APIError) bool {
+func (e *rule) knows(r distribution.APIError) bool {
 	text := r.Code + ": " + r.Message
 	return one(r.Operation, e.calls) && one(r.Code, e.codes) &&
 		!slices.ContainsFunc(e.messageContains, func(fragment string) bool { return !strings.Contains(text, fragment) })

@@ -10,7 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Case is a refusal, and what is known of the call that met it.
@@ -18,22 +19,22 @@ type Case struct {
 	// Refusal as AWS gave it. What fails after its call was accepted comes under the operation of that call: a snapshot's
 	// StateMessage (ec2:CopySnapshot) and an image's StateReason (ec2:CopyImage) with the Code "", an instance's StateReason
 	// (ec2:RunInstances) with its own code.
-	Refusal       plan.APIError
-	Step          plan.Step     // nil: a look, not a step of a plan
-	At            plan.Location // account and Region of the call; zero: the step's
-	Principal     string        // ARN of the caller; what the refusal itself tells goes before it
-	Resource      string        // what the call is about: an id, an ARN, a key as it was asked for
-	SourceAccount string        // account of the source image: tells whose a key is
-	Dry           bool          // the step was not begun: a dry run was refused
-	ExternalID    bool          // the role was to be assumed with one, which is a secret
+	Refusal       distribution.APIError
+	Step          step.Step             // nil: a look, not a step of a plan
+	At            distribution.Location // account and Region of the call; zero: the step's
+	Principal     string                // ARN of the caller; what the refusal itself tells goes before it
+	Resource      string                // what the call is about: an id, an ARN, a key as it was asked for
+	SourceAccount string                // account of the source image: tells whose a key is
+	Dry           bool                  // the step was not begun: a dry run was refused
+	ExternalID    bool                  // the role was to be assumed with one, which is a secret
 }
 
 // Explain makes a finding of a refusal. What is not in the catalogue is told as it is, without a cause.
-func Explain(c Case) plan.Finding {
+func Explain(c Case) distribution.Finding {
 	m := read(c)
 	e := m.entry()
-	f := plan.Finding{
-		Level:     plan.Refused,
+	f := distribution.Finding{
+		Level:     distribution.Refused,
 		Reference: e.rule(),
 		Location:  m.At,
 		Operation: m.Refusal.Operation,
@@ -50,7 +51,7 @@ func Explain(c Case) plan.Finding {
 	}
 	f.Remediation = strings.Join(nonempty(m.instruction(f.PolicyStatements), m.fill(e.next)), "; ")
 	if m.unproven() {
-		f.Level = plan.Warning
+		f.Level = distribution.Warning
 		f.Remediation += "; EC2 may be let through all the same, where the key policy admits calls through it alone: the copy will show"
 	}
 	return f
@@ -58,7 +59,9 @@ func Explain(c Case) plan.Finding {
 
 // Premature reports a failure that may come of AWS not having seen yet what the call depends on, as a share, a completion, a policy or
 // a grant: soon after that, the call deserves to be made again (4.4.4).
-func IsEventualConsistency(r plan.APIError) bool { return read(Case{Refusal: r}).entry().premature }
+func IsEventualConsistency(r distribution.APIError) bool {
+	return read(Case{Refusal: r}).entry().premature
+}
 
 // what is the act that was refused, as the beginning of a sentence.
 func (m match) what() string {
@@ -90,7 +93,7 @@ func (m match) unproven() bool {
 }
 
 // instruction says what to do with the statements of a finding. A session does not show the path of its role, which a principal needs.
-func (m match) instruction(additions []plan.Addition) string {
+func (m match) instruction(additions []distribution.Addition) string {
 	text := ""
 	switch len(additions) {
 	case 0:
@@ -100,7 +103,7 @@ func (m match) instruction(additions []plan.Addition) string {
 	default:
 		text = "add the statements, each to the policy that it is for"
 	}
-	if m.who().session && slices.ContainsFunc(additions, func(a plan.Addition) bool { return a.Statement.Principal != nil }) {
+	if m.who().session && slices.ContainsFunc(additions, func(a distribution.Addition) bool { return a.Statement.Principal != nil }) {
 		text += ", with the role's path in the principal if it has one"
 	}
 	return text

@@ -10,13 +10,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 // document is a finding in full.
-func document(title string, f plan.Finding) string {
+func document(title string, f distribution.Finding) string {
 	var t strings.Builder
 	fmt.Fprintf(&t, "# %s\n", title)
 	write := func(name, text string) {
@@ -158,14 +158,14 @@ func TestAnExplicitDenyIsNeverAnsweredWithAStatement(t *testing.T) {
 }
 
 func TestARefusedLookAtAKeyProvesNothing(t *testing.T) { // 3.2.4, 6.8
-	refusal := plan.APIError{Operation: "kms:DescribeKey", Status: 400, Code: "AccessDeniedException", Message: notShown}
-	if got := Explain(Case{Refusal: refusal, At: atTarget, Resource: targetKey}).Level; got != plan.Warning {
+	refusal := distribution.APIError{Operation: "kms:DescribeKey", Status: 400, Code: "AccessDeniedException", Message: notShown}
+	if got := Explain(Case{Refusal: refusal, At: atTarget, Resource: targetKey}).Level; got != distribution.Warning {
 		t.Errorf("a look: %s", got)
 	}
-	if got := Explain(Case{Refusal: refusal, At: atTarget, Resource: "alias/golden"}).Level; got != plan.Refused {
+	if got := Explain(Case{Refusal: refusal, At: atTarget, Resource: "alias/golden"}).Level; got != distribution.Refused {
 		t.Errorf("a look at an alias, whose ARN a copy would need: %s", got)
 	}
-	if got := Explain(Case{Refusal: refusal, Step: copyUnder(targetKey, sourceKey)}).Level; got != plan.Refused {
+	if got := Explain(Case{Refusal: refusal, Step: copyUnder(targetKey, sourceKey)}).Level; got != distribution.Refused {
 		t.Errorf("a step: %s", got)
 	}
 }

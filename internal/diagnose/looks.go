@@ -8,12 +8,12 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Looks gives findings that rest on a refused look the cause, the next step and the policy statements that is known for the
 // refusal. What they are about, and how grave they are, is for the plan to say.
-func Looks(findings []plan.Finding, facts plan.Facts) []plan.Finding {
+func Looks(findings []distribution.Finding, facts distribution.Facts) []distribution.Finding {
 	findings = slices.Clone(findings)
 	for i, f := range findings {
 		look, found := lookBehind(f, facts)
@@ -28,12 +28,12 @@ func Looks(findings []plan.Finding, facts plan.Facts) []plan.Finding {
 }
 
 // lookBehind is the look at a finding's place whose refusal is its cause, if AWS has refused one.
-func lookBehind(f plan.Finding, facts plan.Facts) (Case, bool) {
+func lookBehind(f distribution.Finding, facts distribution.Facts) (Case, bool) {
 	who := facts.Sites[f.Location].Identity.ARN
 	if f.Location.Account == facts.Source.Account {
 		who = facts.Source.ARN
 	}
-	refusals := map[string]*plan.APIError{f.Resource: facts.Sites[f.Location].Err} // by what the look was about
+	refusals := map[string]*distribution.APIError{f.Resource: facts.Sites[f.Location].Err} // by what the look was about
 	for key, seen := range facts.Keys[f.Location] {
 		refusals[key] = seen.Err
 	}

@@ -8,7 +8,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // met is a case, read: with all that the refusal's text and the step tell of it.
@@ -30,7 +30,7 @@ var (
 
 func read(c Case) match {
 	m := match{Case: c, asked: c.Resource}
-	if c.Step != nil && m.At == (plan.Location{}) {
+	if c.Step != nil && m.At == (distribution.Location{}) {
 		m.At = c.Step.Meta().Location
 	}
 	if found := denied.FindStringSubmatch(c.Refusal.Message); found != nil {

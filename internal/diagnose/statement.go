@@ -9,7 +9,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // arn is an ARN in its parts.
@@ -79,15 +79,15 @@ func (p party) identity() string {
 func (p party) serviceLinked() bool { return strings.HasPrefix(p.name, "role AWSServiceRoleFor") }
 
 // toIdentity is the refused action, for the identity policy of who was refused.
-func toIdentity(m match) []plan.Addition { return m.refused(m.who().identity()) }
+func toIdentity(m match) []distribution.Addition { return m.refused(m.who().identity()) }
 
 // toBoundary is the refused action, for the permissions boundary of who was refused.
-func toBoundary(m match) []plan.Addition {
+func toBoundary(m match) []distribution.Addition {
 	return m.refused("permissions boundary of " + cmp.Or(m.who().name, "the caller") + " in account " + m.who().account)
 }
 
 // toSession is the refused action, for the policy that the session was made with.
-func toSession(m match) []plan.Addition {
+func toSession(m match) []distribution.Addition {
 	if m.At.Account != m.SourceAccount {
 		return m.refused("session policy (policy or policy_arns of the target's assume_role)")
 	}
@@ -95,7 +95,7 @@ func toSession(m match) []plan.Addition {
 }
 
 // toResource is the refused action, for the policy of the resource: a key's, or a role's trust policy.
-func toResource(m match) []plan.Addition {
+func toResource(m match) []distribution.Addition {
 	if strings.HasPrefix(m.action, "sts:") {
 		return m.trust(m.action)
 	}
@@ -106,31 +106,31 @@ func toResource(m match) []plan.Addition {
 }
 
 // toCaller is the action that was called, for the caller's identity policy.
-func toCaller(actions ...string) func(match) []plan.Addition {
-	return func(m match) []plan.Addition {
+func toCaller(actions ...string) func(match) []distribution.Addition {
+	return func(m match) []distribution.Addition {
 		where := m.who().identity()
 		if where == "" {
 			return nil
 		}
-		return []plan.Addition{{Policy: where, Statement: plan.Statement{Sid: sid(actions[0]), Effect: "Allow", Action: actions, Resource: []string{"*"}}}}
+		return []distribution.Addition{{Policy: where, Statement: distribution.Statement{Sid: sid(actions[0]), Effect: "Allow", Action: actions, Resource: []string{"*"}}}}
 	}
 }
 
 // toAssume is both sides of a role that was not assumed, because AWS does not tell which refused (5.6).
-func toAssume(m match) []plan.Addition {
+func toAssume(m match) []distribution.Addition {
 	return append(m.trust(cmp.Or(m.action, "sts:AssumeRole")), toIdentity(m)...)
 }
 
 // toKey is rights on the key that encrypts.
-func toKey(actions ...string) func(match) []plan.Addition {
-	return func(m match) []plan.Addition { return m.onKey(m.key, actions...) }
+func toKey(actions ...string) func(match) []distribution.Addition {
+	return func(m match) []distribution.Addition { return m.onKey(m.key, actions...) }
 }
 
 // toCalled is the call of KMS itself, on the key that it was about.
-func toCalled(m match) []plan.Addition { return m.onKey(m.key, m.Refusal.Operation) }
+func toCalled(m match) []distribution.Addition { return m.onKey(m.key, m.Refusal.Operation) }
 
 // toKeys is what a copy was observed to need on both of its keys (3.1.8).
-func toKeys(m match) []plan.Addition {
+func toKeys(m match) []distribution.Addition {
 	return append(m.onKey(m.key, "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant"), m.onKey(m.sourceKey, "kms:CreateGrant")...)
 }
 
@@ -142,7 +142,7 @@ var (
 
 // toLaunch is what a launch takes on the key of a volume. On another account's key a service-linked role has no rights but by a
 // grant, which its account makes, so that account has to be admitted (8.3).
-func toLaunch(m match) []plan.Addition {
+func toLaunch(m match) []distribution.Addition {
 	who := m.who()
 	if !who.serviceLinked() {
 		return m.onKey(m.key, launchRights...)
@@ -154,11 +154,11 @@ func toLaunch(m match) []plan.Addition {
 }
 
 // refused is the action that AWS refused on the resource that it named, for a policy without principals.
-func (m match) refused(where string) []plan.Addition {
+func (m match) refused(where string) []distribution.Addition {
 	if m.action == "" || where == "" {
 		return nil
 	}
-	resource, when := cmp.Or(ownID.ReplaceAllString(m.Resource, "/*"), "*"), plan.Condition(nil)
+	resource, when := cmp.Or(ownID.ReplaceAllString(m.Resource, "/*"), "*"), distribution.Condition(nil)
 	name := sid(m.action, resource)
 	if strings.HasPrefix(m.action, "kms:") {
 		name = sid(m.action, m.keyARN(m.key).String())
@@ -167,39 +167,39 @@ func (m match) refused(where string) []plan.Addition {
 	call, byEC2 := strings.CutPrefix(m.Refusal.Operation, "ec2:")
 	switch {
 	case m.action == "ec2:CreateTags" && byEC2 && call != "CreateTags": // only while making something (6.5)
-		when = plan.Condition{"StringEquals": {"ec2:CreateAction": {call}}}
+		when = distribution.Condition{"StringEquals": {"ec2:CreateAction": {call}}}
 	case m.action == "kms:CreateGrant" && m.Refusal.Operation != m.action:
-		when = plan.ForAWS().And(when)
+		when = distribution.ForAWS().And(when)
 	}
-	return []plan.Addition{{Policy: where, Statement: plan.Statement{Sid: name, Effect: "Allow", Action: []string{m.action}, Resource: []string{resource}, Condition: when}}}
+	return []distribution.Addition{{Policy: where, Statement: distribution.Statement{Sid: name, Effect: "Allow", Action: []string{m.action}, Resource: []string{resource}, Condition: when}}}
 }
 
 // ownID is the end of an ARN that is another one with every build.
 var ownID = regexp.MustCompile(`/(snap|ami)-[0-9a-f]+$`)
 
 // trust is a statement for the trust policy of the role that was to be assumed.
-func (m match) trust(actions ...string) []plan.Addition {
+func (m match) trust(actions ...string) []distribution.Addition {
 	role, ok := parse(m.Resource)
 	if !ok {
 		return nil
 	}
 	who := m.who()
-	statement := plan.Statement{Sid: sid(actions[0], who.arn), Effect: "Allow", Principal: plan.Principals{who.arn}, Action: actions}
+	statement := distribution.Statement{Sid: sid(actions[0], who.arn), Effect: "Allow", Principal: distribution.Principals{who.arn}, Action: actions}
 	if m.ExternalID || m.Step != nil { // a step does not tell; a statement without the condition would open the role to whoever it names
-		statement.Condition = plan.Condition{"StringEquals": {"sts:ExternalId": {"<external_id>"}}}
+		statement.Condition = distribution.Condition{"StringEquals": {"sts:ExternalId": {"<external_id>"}}}
 	}
-	return []plan.Addition{{Policy: "trust policy of " + partyOf(role).name + " in account " + role.account, Statement: statement}}
+	return []distribution.Addition{{Policy: "trust policy of " + partyOf(role).name + " in account " + role.account, Statement: statement}}
 }
 
 // onKey is rights on a key, for both policies that bear on it. In the key's own account one of them is enough; across accounts
 // both have to allow (3.2.1).
-func (m match) onKey(key string, actions ...string) []plan.Addition {
+func (m match) onKey(key string, actions ...string) []distribution.Addition {
 	if key == "" {
 		return nil
 	}
 	who, resource := m.who(), m.keyARN(key)
 	foreign := resource.account != who.account
-	var all []plan.Addition
+	var all []distribution.Addition
 	if where := who.identity(); where != "" {
 		if !foreign {
 			where += ", which is enough where the key policy admits the account"
@@ -207,19 +207,19 @@ func (m match) onKey(key string, actions ...string) []plan.Addition {
 		name, when := m.keyResource(key)
 		for _, s := range m.split(actions) {
 			s.Sid, s.Resource, s.Condition = sid(s.Action[0], resource.String()), []string{name}, s.Condition.And(when)
-			all = append(all, plan.Addition{Policy: where, Statement: s})
+			all = append(all, distribution.Addition{Policy: where, Statement: s})
 		}
 	}
 	return append(all, m.keyPolicy(key, actions...)...)
 }
 
 // keyPolicy is rights on a key, for its own policy.
-func (m match) keyPolicy(key string, actions ...string) []plan.Addition {
+func (m match) keyPolicy(key string, actions ...string) []distribution.Addition {
 	who := m.who()
-	var all []plan.Addition
+	var all []distribution.Addition
 	for _, s := range m.split(actions) {
-		s.Sid, s.Principal, s.Resource = sid(s.Action[0], who.arn), plan.Principals{who.arn}, []string{"*"}
-		all = append(all, plan.Addition{Policy: "key policy of " + key + ", " + m.whose(key), Statement: s})
+		s.Sid, s.Principal, s.Resource = sid(s.Action[0], who.arn), distribution.Principals{who.arn}, []string{"*"}
+		all = append(all, distribution.Addition{Policy: "key policy of " + key + ", " + m.whose(key), Statement: s})
 	}
 	return all
 }
@@ -237,18 +237,18 @@ func (m match) whose(key string) string {
 }
 
 // split sets kms:CreateGrant apart: unless it is called directly, AWS makes the grants (3.2.3).
-func (m match) split(actions []string) []plan.Statement {
+func (m match) split(actions []string) []distribution.Statement {
 	var plain []string
-	var all []plan.Statement
+	var all []distribution.Statement
 	for _, action := range actions {
 		if action == "kms:CreateGrant" && m.Refusal.Operation != action {
-			all = append(all, plan.Statement{Effect: "Allow", Action: []string{action}, Condition: plan.ForAWS()})
+			all = append(all, distribution.Statement{Effect: "Allow", Action: []string{action}, Condition: distribution.ForAWS()})
 			continue
 		}
 		plain = append(plain, action)
 	}
 	if plain != nil {
-		all = append([]plan.Statement{{Effect: "Allow", Action: plain}}, all...)
+		all = append([]distribution.Statement{{Effect: "Allow", Action: plain}}, all...)
 	}
 	return all
 }
@@ -265,10 +265,10 @@ func (m match) keyARN(key string) arn {
 }
 
 // keyResource is a key as the resource of an identity policy, which an alias cannot be (3.3.3).
-func (m match) keyResource(key string) (resource string, when plan.Condition) {
+func (m match) keyResource(key string) (resource string, when distribution.Condition) {
 	a := m.keyARN(key)
 	if alias := a.resource; strings.HasPrefix(alias, "alias/") {
-		a.resource, when = "key/*", plan.Condition{"ForAnyValue:StringEquals": {"kms:ResourceAliases": {alias}}}
+		a.resource, when = "key/*", distribution.Condition{"ForAnyValue:StringEquals": {"kms:ResourceAliases": {alias}}}
 	}
 	return a.String(), when
 }

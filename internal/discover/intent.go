@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -21,10 +22,10 @@ const accountsAtOnce = 10
 
 // intent looks at what a build is going to start from, and at the settings and keys that decide what becomes of it.
 func (s *survey) intent(ctx context.Context) error {
-	home := plan.Location{Account: s.facts.Source.Account, Region: s.req.Build.Region}
+	home := distribution.Location{Account: s.facts.Source.Account, Region: s.req.Build.Region}
 	s.base(ctx, home)
 	err := s.each(ctx, len(s.req.Images), func(ctx context.Context, i int) {
-		at := plan.Location{Account: home.Account, Region: s.req.Images[i].Region}
+		at := distribution.Location{Account: home.Account, Region: s.req.Images[i].Region}
 		s.keys(ctx, at, s.ebsDefaults(ctx, at).KMSKeyID, plan.SourceKey(s.req, at.Region), s.req.Intent.RegionKMSKeyIDs[at.Region])
 	})
 	if err != nil {
@@ -37,7 +38,7 @@ func (s *survey) intent(ctx context.Context) error {
 	images, _ := plan.Predict(s.req, s.facts) // Decide tells what stands against it
 	s.facts.Images = images
 	return s.each(ctx, len(s.req.Images), func(ctx context.Context, i int) {
-		at := plan.Location{Account: home.Account, Region: s.req.Images[i].Region}
+		at := distribution.Location{Account: home.Account, Region: s.req.Images[i].Region}
 		snapshots := images[at.Region].Snapshots
 		for _, id := range slices.Sorted(maps.Keys(snapshots)) {
 			s.keys(ctx, at, aws.ToString(snapshots[id].KmsKeyId))
@@ -46,7 +47,7 @@ func (s *survey) intent(ctx context.Context) error {
 }
 
 // base finds the image that the build starts from as amazon-ebs does, and its snapshots.
-func (s *survey) base(ctx context.Context, at plan.Location) {
+func (s *survey) base(ctx context.Context, at distribution.Location) {
 	client, intent := s.pool.EC2(at), s.req.Intent
 	in := &ec2.DescribeImagesInput{ImageIds: []string{intent.BaseAMI}, IncludeDeprecated: aws.Bool(true)}
 	if intent.BaseAMI == "" {
@@ -74,7 +75,7 @@ func (s *survey) base(ctx context.Context, at plan.Location) {
 			launched.BlockDeviceMappings = append(launched.BlockDeviceMappings, ec2types.BlockDeviceMapping{Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String(v.SnapshotID)}})
 		}
 	}
-	s.facts.Base = plan.Image{Base: &image, BaseSnapshots: s.snapshots(ctx, client, at, &launched)}
+	s.facts.Base = distribution.Image{Base: &image, BaseSnapshots: s.snapshots(ctx, client, at, &launched)}
 	uefi, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameUefiData})
 	if err == nil && uefi.UefiData != nil { // of another account's image it is refused (2.2.11), and no image of ours has it then
 		s.facts.Base.UEFIData = aws.ToString(uefi.UefiData.Value)

@@ -13,21 +13,21 @@ import (
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // units lists the accounts of the organizational units that targets name, each unit once.
 func (s *survey) units(ctx context.Context) {
-	s.facts.Units = map[string]plan.Unit{}
+	s.facts.Units = map[string]distribution.Unit{}
 	for _, target := range s.req.Targets {
 		for _, id := range target.Units {
 			if _, known := s.facts.Units[id]; known {
 				continue
 			}
 			accounts, err := members(ctx, s.pool.Organizations(s.req.OrganizationRoles), id)
-			unit := plan.Unit{Accounts: accounts}
+			unit := distribution.Unit{Accounts: accounts}
 			if err != nil {
-				unit = plan.Unit{Err: awsclient.Refused("organizations:ListAccountsForParent", err)}
+				unit = distribution.Unit{Err: awsclient.Refused("organizations:ListAccountsForParent", err)}
 			}
 			s.facts.Units[id] = unit
 		}
@@ -35,8 +35,8 @@ func (s *survey) units(ctx context.Context) {
 }
 
 // members are the accounts of a unit and of all below it.
-func members(ctx context.Context, client *organizations.Client, parent string) ([]plan.Member, error) {
-	var all []plan.Member
+func members(ctx context.Context, client *organizations.Client, parent string) ([]distribution.Member, error) {
+	var all []distribution.Member
 	accounts := organizations.NewListAccountsForParentPaginator(client, &organizations.ListAccountsForParentInput{ParentId: &parent})
 	for accounts.HasMorePages() {
 		page, err := accounts.NextPage(ctx)
@@ -44,7 +44,7 @@ func members(ctx context.Context, client *organizations.Client, parent string) (
 			return nil, err
 		}
 		for _, account := range page.Accounts {
-			all = append(all, plan.Member{ID: aws.ToString(account.Id), Active: account.State == orgtypes.AccountStateActive})
+			all = append(all, distribution.Member{ID: aws.ToString(account.Id), Active: account.State == orgtypes.AccountStateActive})
 		}
 	}
 	units := organizations.NewListOrganizationalUnitsForParentPaginator(client, &organizations.ListOrganizationalUnitsForParentInput{ParentId: &parent})
@@ -61,6 +61,6 @@ func members(ctx context.Context, client *organizations.Client, parent string) (
 			all = append(all, below...)
 		}
 	}
-	slices.SortFunc(all, func(a, b plan.Member) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(all, func(a, b distribution.Member) int { return cmp.Compare(a.ID, b.ID) })
 	return all, nil
 }

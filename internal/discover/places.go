@@ -17,6 +17,7 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
@@ -26,7 +27,7 @@ func (s *survey) regions(ctx context.Context) error {
 	if len(s.req.Images) == 0 {
 		return nil
 	}
-	at := plan.Location{Account: s.facts.Source.Account, Region: s.req.Images[0].Region}
+	at := distribution.Location{Account: s.facts.Source.Account, Region: s.req.Images[0].Region}
 	out, err := s.pool.EC2(at).DescribeRegions(ctx, &ec2.DescribeRegionsInput{AllRegions: aws.Bool(true)})
 	if err != nil {
 		s.lookupFailed(at, "", "ec2:DescribeRegions", err)
@@ -40,14 +41,14 @@ func (s *survey) regions(ctx context.Context) error {
 }
 
 // image looks at a source image with its owner's credentials: what other accounts cannot read is read here (2.2.11, 2.2.12).
-func (s *survey) image(ctx context.Context, source plan.SourceImage) {
-	at := plan.Location{Account: s.facts.Source.Account, Region: source.Region}
+func (s *survey) image(ctx context.Context, source distribution.SourceImage) {
+	at := distribution.Location{Account: s.facts.Source.Account, Region: source.Region}
 	client := s.pool.EC2(at)
 	image := s.describeImage(ctx, client, at, source.ImageID)
 	if image == nil {
 		return
 	}
-	seen := plan.Image{Image: image, Snapshots: map[string]plan.Snapshot{}, SealKey: sealKey(image)}
+	seen := distribution.Image{Image: image, Snapshots: map[string]distribution.Snapshot{}, SealKey: sealKey(image)}
 	if seen.SealKey == nil { // given just now, and not shown yet (4.4.1)
 		seen.SealKey = source.SealKey
 	}
@@ -61,7 +62,7 @@ func (s *survey) image(ctx context.Context, source plan.SourceImage) {
 	if err != nil {
 		s.requiredLookupFailed(at, source.ImageID, "ec2:DescribeImageAttribute", err)
 	} else {
-		seen.SharedWith = plan.AudienceOf(launch.LaunchPermissions)
+		seen.SharedWith = distribution.NewLaunchPermissions(launch.LaunchPermissions)
 	}
 	if len(seen.SharedWith.Accounts) > 0 {
 		if again := s.describeImage(ctx, client, at, source.ImageID); again != nil {
@@ -71,7 +72,7 @@ func (s *survey) image(ctx context.Context, source plan.SourceImage) {
 	keys := []string{plan.SourceKey(s.req, source.Region), s.ebsDefaults(ctx, at).KMSKeyID}
 	snapshots, shared := s.snapshots(ctx, client, at, image), false
 	for _, id := range slices.Sorted(maps.Keys(snapshots)) { // requests in a repeatable order
-		snapshot := plan.Snapshot{Snapshot: snapshots[id], SharedWith: s.sharedWith(ctx, client, at, id)}
+		snapshot := distribution.Snapshot{Snapshot: snapshots[id], SharedWith: s.sharedWith(ctx, client, at, id)}
 		seen.Snapshots[id], shared = snapshot, shared || len(snapshot.SharedWith) > 0
 		keys = append(keys, aws.ToString(snapshot.KmsKeyId))
 	}
@@ -89,7 +90,7 @@ func (s *survey) image(ctx context.Context, source plan.SourceImage) {
 			seen.BaseSnapshots = s.snapshots(ctx, client, at, seen.Base)
 		}
 	}
-	s.keep(func(f *plan.Facts) { f.Images[source.Region] = seen })
+	s.keep(func(f *distribution.Facts) { f.Images[source.Region] = seen })
 }
 
 // remembering are a thing's tags from before or after the look who may use it. A run remembers who might before it lets others, and forgets that after
@@ -102,7 +103,7 @@ func remembering(before, after []ec2types.Tag) []ec2types.Tag {
 }
 
 // describeImage is nil where AWS shows none.
-func (s *survey) describeImage(ctx context.Context, client *ec2.Client, at plan.Location, id string) *ec2types.Image {
+func (s *survey) describeImage(ctx context.Context, client *ec2.Client, at distribution.Location, id string) *ec2types.Image {
 	out, err := client.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}, IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true)})
 	switch {
 	case err != nil:
@@ -115,7 +116,7 @@ func (s *survey) describeImage(ctx context.Context, client *ec2.Client, at plan.
 }
 
 // snapshots are those of an image, as far as they are visible.
-func (s *survey) snapshots(ctx context.Context, client *ec2.Client, at plan.Location, image *ec2types.Image) map[string]ec2types.Snapshot {
+func (s *survey) snapshots(ctx context.Context, client *ec2.Client, at distribution.Location, image *ec2types.Image) map[string]ec2types.Snapshot {
 	var ids []string
 	for _, m := range image.BlockDeviceMappings {
 		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
@@ -141,7 +142,7 @@ func (s *survey) snapshots(ctx context.Context, client *ec2.Client, at plan.Loca
 }
 
 // sharedWith are the accounts that may create volumes from a snapshot already, sorted.
-func (s *survey) sharedWith(ctx context.Context, client *ec2.Client, at plan.Location, id string) []string {
+func (s *survey) sharedWith(ctx context.Context, client *ec2.Client, at distribution.Location, id string) []string {
 	out, err := client.DescribeSnapshotAttribute(ctx, &ec2.DescribeSnapshotAttributeInput{SnapshotId: &id, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
 	if err != nil {
 		s.requiredLookupFailed(at, id, "ec2:DescribeSnapshotAttribute", err)
@@ -158,9 +159,9 @@ func (s *survey) sharedWith(ctx context.Context, client *ec2.Client, at plan.Loc
 }
 
 // standard is what EBS does at a place on its own (1.7.1, 1.7.3).
-func (s *survey) ebsDefaults(ctx context.Context, at plan.Location) plan.Default {
+func (s *survey) ebsDefaults(ctx context.Context, at distribution.Location) distribution.Default {
 	client := s.pool.EC2(at)
-	var seen plan.Default
+	var seen distribution.Default
 	if out, err := client.GetEbsEncryptionByDefault(ctx, &ec2.GetEbsEncryptionByDefaultInput{}); err != nil {
 		s.lookupFailed(at, "", "ec2:GetEbsEncryptionByDefault", err)
 	} else {
@@ -171,23 +172,23 @@ func (s *survey) ebsDefaults(ctx context.Context, at plan.Location) plan.Default
 	} else {
 		seen.KMSKeyID = aws.ToString(out.KmsKeyId)
 	}
-	s.keep(func(f *plan.Facts) { f.Defaults[at] = seen })
+	s.keep(func(f *distribution.Facts) { f.Defaults[at] = seen })
 	return seen
 }
 
 // key describes one key (3.4.1).
-func (s *survey) key(ctx context.Context, at plan.Location, asked string) plan.Key {
+func (s *survey) key(ctx context.Context, at distribution.Location, asked string) distribution.Key {
 	out, err := s.pool.KMS(at).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &asked})
 	if err != nil {
-		return plan.Key{Err: awsclient.Refused("kms:DescribeKey", err)}
+		return distribution.Key{Err: awsclient.Refused("kms:DescribeKey", err)}
 	}
-	return plan.Key{Metadata: out.KeyMetadata}
+	return distribution.Key{Metadata: out.KeyMetadata}
 }
 
 // destination looks at one account in one Region of a target: who acts there, whether the name is free, the key.
-func (s *survey) destination(ctx context.Context, d plan.Destination) {
+func (s *survey) destination(ctx context.Context, d distribution.Destination) {
 	site := s.site(ctx, d)
-	s.keep(func(f *plan.Facts) { f.Sites[d.At] = site })
+	s.keep(func(f *distribution.Facts) { f.Sites[d.At] = site })
 	if site.Err != nil {
 		return
 	}
@@ -196,20 +197,20 @@ func (s *survey) destination(ctx context.Context, d plan.Destination) {
 	s.pointers(ctx, d)
 	s.releases(ctx, d)
 	key := d.KMSKeyID
-	if key == plan.DefaultKey {
+	if key == distribution.DefaultKey {
 		key = s.ebsDefaults(ctx, d.At).KMSKeyID
 	}
 	s.keys(ctx, d.At, key)
 }
 
 // sharer looks who acts in an account of a share block.
-func (s *survey) sharer(ctx context.Context, d plan.Destination) {
+func (s *survey) sharer(ctx context.Context, d distribution.Destination) {
 	site := s.who(ctx, d)
-	s.keep(func(f *plan.Facts) { f.Sites[d.At] = site })
+	s.keep(func(f *distribution.Facts) { f.Sites[d.At] = site })
 }
 
 // who acts at a place, as far as its credentials could be had.
-func (s *survey) who(ctx context.Context, d plan.Destination) (site plan.DestinationFacts) {
+func (s *survey) who(ctx context.Context, d distribution.Destination) (site distribution.DestinationFacts) {
 	s.mu.Lock()
 	site = s.facts.Sites[d.At]
 	s.mu.Unlock()
@@ -224,7 +225,7 @@ func (s *survey) who(ctx context.Context, d plan.Destination) (site plan.Destina
 	return site
 }
 
-func (s *survey) site(ctx context.Context, d plan.Destination) plan.DestinationFacts {
+func (s *survey) site(ctx context.Context, d distribution.Destination) distribution.DestinationFacts {
 	site := s.who(ctx, d)
 	if site.Err != nil {
 		return site
@@ -246,7 +247,7 @@ func (s *survey) site(ctx context.Context, d plan.Destination) plan.DestinationF
 
 // earlier looks for what runs before this one left at a place of a Region's image; where a Region has none, they may have taken any.
 // Without a sealing key there was no such run.
-func (s *survey) earlier(ctx context.Context, at plan.Location, from string) {
+func (s *survey) earlier(ctx context.Context, at distribution.Location, from string) {
 	var sources []string
 	s.mu.Lock()
 	_, seen := s.facts.Earlier[at]
@@ -268,7 +269,7 @@ func (s *survey) earlier(ctx context.Context, at plan.Location, from string) {
 		}
 		return []ec2types.Filter{{Name: aws.String("tag:" + origin.Source), Values: values}}
 	}
-	var found plan.ExistingResources
+	var found distribution.ExistingResources
 	// Images first: what one that is seen is built on was complete before.
 	images := ec2.NewDescribeImagesPaginator(s.pool.EC2(at), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: ours("", "/staged/*"),
 		IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true)})
@@ -291,11 +292,11 @@ func (s *survey) earlier(ctx context.Context, at plan.Location, from string) {
 	}
 	slices.SortFunc(found.Snapshots, func(a, b ec2types.Snapshot) int { return cmp.Compare(*a.SnapshotId, *b.SnapshotId) })
 	slices.SortFunc(found.Images, func(a, b ec2types.Image) int { return cmp.Compare(*a.ImageId, *b.ImageId) })
-	s.keep(func(f *plan.Facts) { f.Earlier[at] = found })
+	s.keep(func(f *distribution.Facts) { f.Earlier[at] = found })
 }
 
 // volumes looks for those that canaries of earlier runs left at a place of the source account.
-func (s *survey) volumes(ctx context.Context, at plan.Location, from string) {
+func (s *survey) volumes(ctx context.Context, at distribution.Location, from string) {
 	s.mu.Lock()
 	image := s.facts.Images[from]
 	s.mu.Unlock()
@@ -315,7 +316,7 @@ func (s *survey) volumes(ctx context.Context, at plan.Location, from string) {
 		found = append(found, page.Volumes...)
 	}
 	slices.SortFunc(found, func(a, b ec2types.Volume) int { return cmp.Compare(*a.VolumeId, *b.VolumeId) })
-	s.keep(func(f *plan.Facts) {
+	s.keep(func(f *distribution.Facts) {
 		earlier := f.Earlier[at]
 		earlier.Volumes = found
 		f.Earlier[at] = earlier
@@ -323,7 +324,7 @@ func (s *survey) volumes(ctx context.Context, at plan.Location, from string) {
 }
 
 // launches looks for the instances that launch checks of earlier runs left at a destination.
-func (s *survey) launches(ctx context.Context, d plan.Destination) {
+func (s *survey) launches(ctx context.Context, d distribution.Destination) {
 	s.mu.Lock()
 	image := s.facts.Images[d.FromRegion]
 	s.mu.Unlock()
@@ -347,7 +348,7 @@ func (s *survey) launches(ctx context.Context, d plan.Destination) {
 		}
 	}
 	slices.SortFunc(found, func(a, b ec2types.Instance) int { return cmp.Compare(*a.InstanceId, *b.InstanceId) })
-	s.keep(func(f *plan.Facts) {
+	s.keep(func(f *distribution.Facts) {
 		earlier := f.Earlier[d.At]
 		earlier.Instances = found
 		f.Earlier[d.At] = earlier
@@ -356,11 +357,11 @@ func (s *survey) launches(ctx context.Context, d plan.Destination) {
 
 // grants looks for the temporary grants that runs have left on the keys of the source account; a clean-up also where the template makes none any more.
 func (s *survey) grants(ctx context.Context) {
-	if s.req.SourceKeyAccess != plan.ByGrant && !s.req.CleansUp {
+	if s.req.SourceKeyAccess != distribution.ByGrant && !s.req.CleansUp {
 		return
 	}
-	s.facts.Grants = map[plan.Location][]kmstypes.GrantListEntry{}
-	for _, at := range slices.SortedFunc(maps.Keys(s.facts.Keys), plan.Location.Compare) {
+	s.facts.Grants = map[distribution.Location][]kmstypes.GrantListEntry{}
+	for _, at := range slices.SortedFunc(maps.Keys(s.facts.Keys), distribution.Location.Compare) {
 		if at.Account != s.facts.Source.Account {
 			continue
 		}
@@ -378,7 +379,7 @@ func (s *survey) grants(ctx context.Context) {
 }
 
 // grantsOn are those on one key, of the request's images.
-func (s *survey) grantsOn(ctx context.Context, at plan.Location, key string) (ours []kmstypes.GrantListEntry) {
+func (s *survey) grantsOn(ctx context.Context, at distribution.Location, key string) (ours []kmstypes.GrantListEntry) {
 	pages := kms.NewListGrantsPaginator(s.pool.KMS(at), &kms.ListGrantsInput{KeyId: &key, Limit: aws.Int32(100)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -387,7 +388,7 @@ func (s *survey) grantsOn(ctx context.Context, at plan.Location, key string) (ou
 			return ours
 		}
 		for _, g := range page.Grants {
-			if slices.ContainsFunc(s.req.Images, func(i plan.SourceImage) bool {
+			if slices.ContainsFunc(s.req.Images, func(i distribution.SourceImage) bool {
 				return strings.HasPrefix(aws.ToString(g.Name), plan.GrantsOf(i.ImageID))
 			}) {
 				ours = append(ours, g)
@@ -399,7 +400,7 @@ func (s *survey) grantsOn(ctx context.Context, at plan.Location, key string) (ou
 }
 
 // stagedShares looks who may use what earlier runs staged at a place, and kept.
-func (s *survey) stagedShares(ctx context.Context, at plan.Location) {
+func (s *survey) stagedShares(ctx context.Context, at distribution.Location) {
 	s.mu.Lock()
 	snapshots := s.facts.Earlier[at].Snapshots
 	s.mu.Unlock()
@@ -409,7 +410,7 @@ func (s *survey) stagedShares(ctx context.Context, at plan.Location) {
 			shared[id] = s.sharedWith(ctx, s.pool.EC2(at), at, id)
 		}
 	}
-	s.keep(func(f *plan.Facts) {
+	s.keep(func(f *distribution.Facts) {
 		earlier := f.Earlier[at]
 		earlier.SharedWith = shared
 		f.Earlier[at] = earlier

@@ -14,19 +14,21 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // pointers looks at what a destination asks to name its image, and at the keys of what is encrypted. It comes after what earlier runs left.
-func (s *survey) pointers(ctx context.Context, d plan.Destination) {
+func (s *survey) pointers(ctx context.Context, d distribution.Destination) {
 	if len(d.Parameters)+len(d.Templates) == 0 {
 		return
 	}
-	templates := map[string]plan.LaunchTemplateFacts{}
+	templates := map[string]distribution.LaunchTemplateFacts{}
 	for _, t := range d.Templates {
 		templates[string(t.Template)] = s.template(ctx, d.At, string(t.Template), t.Source)
 	}
-	stored := map[string]plan.ParameterFacts{}
+	stored := map[string]distribution.ParameterFacts{}
 	for _, p := range d.Parameters {
 		s.keys(ctx, d.At, string(p.KeyID))
 		name := string(p.Name)
@@ -37,7 +39,7 @@ func (s *survey) pointers(ctx context.Context, d plan.Destination) {
 			stored[name] = seen
 		}
 	}
-	s.keep(func(f *plan.Facts) {
+	s.keep(func(f *distribution.Facts) {
 		site := f.Sites[d.At]
 		site.Parameters, site.Templates = stored, templates
 		f.Sites[d.At] = site
@@ -50,7 +52,7 @@ var (
 )
 
 // parameter reads one; without its value where KMS does not let us decrypt that (7.10). Of the value only an image's id is kept.
-func (s *survey) parameter(ctx context.Context, at plan.Location, name string) (seen plan.ParameterFacts, there bool) {
+func (s *survey) parameter(ctx context.Context, at distribution.Location, name string) (seen distribution.ParameterFacts, there bool) {
 	in := &ssm.GetParameterInput{Name: aws.String(name), WithDecryption: aws.Bool(true)}
 	out, err := s.pool.SSM(at).GetParameter(ctx, in)
 	if err != nil && !awsclient.IsNotFound(err) {
@@ -61,7 +63,7 @@ func (s *survey) parameter(ctx context.Context, at plan.Location, name string) (
 	case awsclient.IsNotFound(err):
 		return seen, false
 	case err != nil:
-		return plan.ParameterFacts{Err: awsclient.Refused("ssm:GetParameter", err)}, true
+		return distribution.ParameterFacts{Err: awsclient.Refused("ssm:GetParameter", err)}, true
 	}
 	seen.Type, seen.DataType = string(out.Parameter.Type), aws.ToString(out.Parameter.DataType)
 	if value := aws.ToString(out.Parameter.Value); imageIDs.MatchString(value) {
@@ -71,7 +73,7 @@ func (s *survey) parameter(ctx context.Context, at plan.Location, name string) (
 }
 
 // template looks at a launch template, by id or name, and which of its versions name images that earlier runs left.
-func (s *survey) template(ctx context.Context, at plan.Location, asked, source string) (stands plan.LaunchTemplateFacts) {
+func (s *survey) template(ctx context.Context, at distribution.Location, asked, source string) (stands distribution.LaunchTemplateFacts) {
 	client := s.pool.EC2(at)
 	in := &ec2.DescribeLaunchTemplatesInput{LaunchTemplateNames: []string{asked}}
 	if templateIDs.MatchString(asked) {
@@ -79,12 +81,12 @@ func (s *survey) template(ctx context.Context, at plan.Location, asked, source s
 	}
 	found, err := client.DescribeLaunchTemplates(ctx, in)
 	if err != nil {
-		return plan.LaunchTemplateFacts{Err: awsclient.Refused("ec2:DescribeLaunchTemplates", err)}
+		return distribution.LaunchTemplateFacts{Err: awsclient.Refused("ec2:DescribeLaunchTemplates", err)}
 	}
 	stands.ID, stands.Default = aws.ToString(found.LaunchTemplates[0].LaunchTemplateId), aws.ToInt64(found.LaunchTemplates[0].DefaultVersionNumber)
 	from, err := client.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &stands.ID, Versions: []string{source}})
 	if err != nil {
-		return plan.LaunchTemplateFacts{ID: stands.ID, Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err)}
+		return distribution.LaunchTemplateFacts{ID: stands.ID, Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err)}
 	}
 	stands.Source = aws.ToInt64(from.LaunchTemplateVersions[0].VersionNumber)
 	s.mu.Lock()
@@ -103,11 +105,11 @@ func (s *survey) template(ctx context.Context, at plan.Location, asked, source s
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return plan.LaunchTemplateFacts{ID: stands.ID, Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err)}
+			return distribution.LaunchTemplateFacts{ID: stands.ID, Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err)}
 		}
 		for _, version := range page.LaunchTemplateVersions {
 			number, image := aws.ToInt64(version.VersionNumber), aws.ToString(version.LaunchTemplateData.ImageId)
-			if number == stands.Default || plan.AlikeButForTheImage(version.LaunchTemplateData, from.LaunchTemplateVersions[0].LaunchTemplateData) {
+			if number == stands.Default || step.DiffersOnlyInImage(version.LaunchTemplateData, from.LaunchTemplateVersions[0].LaunchTemplateData) {
 				stands.Naming[image] = append(stands.Naming[image], number)
 			}
 		}

@@ -13,15 +13,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // filterValues is how many values one filter takes.
 const filterValues = 200
 
 // releases looks for images of any source image at a destination where older ones are to go.
-func (s *survey) releases(ctx context.Context, d plan.Destination) {
+func (s *survey) releases(ctx context.Context, d distribution.Destination) {
 	if !d.Retention.On() {
 		return
 	}
@@ -29,9 +29,9 @@ func (s *survey) releases(ctx context.Context, d plan.Destination) {
 	if err != nil {
 		s.lookupFailed(d.At, "", "ec2:DescribeImages", err)
 	}
-	s.keep(func(f *plan.Facts) {
+	s.keep(func(f *distribution.Facts) {
 		if f.Releases == nil {
-			f.Releases = map[plan.Location][]ec2types.Image{}
+			f.Releases = map[distribution.Location][]ec2types.Image{}
 		}
 		f.Releases[d.At] = found
 	})
@@ -51,7 +51,7 @@ func (s *survey) sources(ctx context.Context) {
 	}
 	s.facts.Sources = map[string]ec2types.Image{}
 	for _, region := range slices.Sorted(maps.Keys(wanted)) {
-		at := plan.Location{Account: s.facts.Source.Account, Region: region}
+		at := distribution.Location{Account: s.facts.Source.Account, Region: region}
 		slices.Sort(wanted[region])
 		for ids := range slices.Chunk(slices.Compact(wanted[region]), filterValues) {
 			found, err := images(ctx, s.pool.EC2(at), ec2types.Filter{Name: aws.String("image-id"), Values: ids})

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 )
@@ -25,22 +26,22 @@ const atOnce = 32
 
 // Look fills the facts for a request, and tells the pool what credentials each destination takes. The error is that the source
 // credentials cannot be used at all, or that the context is over.
-func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Facts, error) {
+func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (distribution.Facts, error) {
 	who, err := pool.Source(ctx)
 	if err != nil {
-		return plan.Facts{}, fmt.Errorf("the source credentials cannot be used: %w", awsclient.Refused("sts:GetCallerIdentity", err))
+		return distribution.Facts{}, fmt.Errorf("the source credentials cannot be used: %w", awsclient.Refused("sts:GetCallerIdentity", err))
 	}
-	s := &survey{pool: pool, req: req, atOnce: atOnce, facts: plan.Facts{
+	s := &survey{pool: pool, req: req, atOnce: atOnce, facts: distribution.Facts{
 		At:       time.Now(),
 		Source:   who,
-		Images:   map[string]plan.Image{},
-		Defaults: map[plan.Location]plan.Default{},
-		Keys:     map[plan.Location]map[string]plan.Key{},
-		Sites:    map[plan.Location]plan.DestinationFacts{},
-		Earlier:  map[plan.Location]plan.ExistingResources{},
+		Images:   map[string]distribution.Image{},
+		Defaults: map[distribution.Location]distribution.Default{},
+		Keys:     map[distribution.Location]map[string]distribution.Key{},
+		Sites:    map[distribution.Location]distribution.DestinationFacts{},
+		Earlier:  map[distribution.Location]distribution.ExistingResources{},
 	}}
 	if err := s.regions(ctx); awsclient.HasEnded(err) { // since they were asked for
-		return plan.Facts{}, fmt.Errorf("the source credentials cannot be used: %w", awsclient.Refused("ec2:DescribeRegions", err))
+		return distribution.Facts{}, fmt.Errorf("the source credentials cannot be used: %w", awsclient.Refused("ec2:DescribeRegions", err))
 	}
 	if req.Intent != nil {
 		s.atOnce = accountsAtOnce
@@ -54,12 +55,14 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 	s.units(ctx)
 	destinations := s.expand()
 	sharers, _ := plan.Sharers(req, s.facts)
-	sharers = slices.DeleteFunc(sharers, func(d plan.Destination) bool {
-		return slices.ContainsFunc(destinations, func(o plan.Destination) bool { return o.At == d.At })
+	sharers = slices.DeleteFunc(sharers, func(d distribution.Destination) bool {
+		return slices.ContainsFunc(destinations, func(o distribution.Destination) bool { return o.At == d.At })
 	})
 	for _, d := range slices.Concat(destinations, sharers) {
 		if err := pool.Assume(ctx, d, req.AssumeRoleFrom); err != nil {
-			s.keep(func(f *plan.Facts) { f.Sites[d.At] = plan.DestinationFacts{Err: awsclient.Refused("profile", err)} })
+			s.keep(func(f *distribution.Facts) {
+				f.Sites[d.At] = distribution.DestinationFacts{Err: awsclient.Refused("profile", err)}
+			})
 		}
 	}
 	destinations, err = s.places(ctx, destinations)
@@ -70,21 +73,21 @@ func Look(ctx context.Context, pool *awsclient.Pool, req plan.Request) (plan.Fac
 }
 
 // expand makes the destinations that can be looked at. Decide tells what is wrong with them.
-func (s *survey) expand() []plan.Destination {
+func (s *survey) expand() []distribution.Destination {
 	all, _ := plan.Expand(s.req, s.facts)
-	return slices.DeleteFunc(all, func(d plan.Destination) bool { return !s.facts.HasRegion(d.At.Region) })
+	return slices.DeleteFunc(all, func(d distribution.Destination) bool { return !s.facts.HasRegion(d.At.Region) })
 }
 
 // places looks at destinations. What is seen there may say that earlier runs took another image of the artifact: those that get it are
 // looked at again, because their names may be others then.
-func (s *survey) places(ctx context.Context, destinations []plan.Destination) ([]plan.Destination, error) {
-	look := func(all []plan.Destination) error {
+func (s *survey) places(ctx context.Context, destinations []distribution.Destination) ([]distribution.Destination, error) {
+	look := func(all []distribution.Destination) error {
 		return s.each(ctx, len(all), func(ctx context.Context, i int) { s.destination(ctx, all[i]) })
 	}
 	err := look(destinations)
 	now := s.expand()
-	moved := slices.DeleteFunc(slices.Clone(now), func(d plan.Destination) bool {
-		return slices.ContainsFunc(destinations, func(o plan.Destination) bool { return o.At == d.At && o.FromRegion == d.FromRegion })
+	moved := slices.DeleteFunc(slices.Clone(now), func(d distribution.Destination) bool {
+		return slices.ContainsFunc(destinations, func(o distribution.Destination) bool { return o.At == d.At && o.FromRegion == d.FromRegion })
 	})
 	return now, errors.Join(err, look(moved))
 }
@@ -92,11 +95,11 @@ func (s *survey) places(ctx context.Context, destinations []plan.Destination) ([
 // survey is one look at everything.
 type survey struct {
 	pool   *awsclient.Pool
-	req    plan.Request
+	req    distribution.Request
 	atOnce int // places
 
 	mu    sync.Mutex // held for an entry into the facts, never across a call
-	facts plan.Facts
+	facts distribution.Facts
 }
 
 // each looks at n things side by side. The error is the context's, or a panic.
@@ -116,7 +119,7 @@ func (s *survey) each(ctx context.Context, n int, look func(context.Context, int
 
 // staging looks at what copies staged in the destinations' Regions depend on: the source account's key there, and what earlier
 // runs staged.
-func (s *survey) staging(ctx context.Context, destinations []plan.Destination) error {
+func (s *survey) staging(ctx context.Context, destinations []distribution.Destination) error {
 	from := map[string]string{} // Region -> Region of the image that goes there
 	for _, image := range s.req.Images {
 		if len(s.req.Shares) > 0 {
@@ -130,7 +133,7 @@ func (s *survey) staging(ctx context.Context, destinations []plan.Destination) e
 	}
 	regions := slices.Sorted(maps.Keys(from))
 	return s.each(ctx, len(regions), func(ctx context.Context, i int) {
-		at := plan.Location{Account: s.facts.Source.Account, Region: regions[i]}
+		at := distribution.Location{Account: s.facts.Source.Account, Region: regions[i]}
 		s.keys(ctx, at, plan.SourceKey(s.req, at.Region))
 		s.earlier(ctx, at, from[at.Region])
 		s.volumes(ctx, at, from[at.Region])
@@ -141,37 +144,37 @@ func (s *survey) staging(ctx context.Context, destinations []plan.Destination) e
 }
 
 // keep enters something into the facts.
-func (s *survey) keep(enter func(*plan.Facts)) {
+func (s *survey) keep(enter func(*distribution.Facts)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	enter(&s.facts)
 }
 
 // unseen enters a look that was refused.
-func (s *survey) lookupFailed(at plan.Location, resource, operation string, err error) {
-	s.missed(plan.FailedLookup{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err)})
+func (s *survey) lookupFailed(at distribution.Location, resource, operation string, err error) {
+	s.missed(distribution.FailedLookup{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err)})
 }
 
 // blind enters a look that was refused, and that nothing is done without.
-func (s *survey) requiredLookupFailed(at plan.Location, resource, operation string, err error) {
-	s.missed(plan.FailedLookup{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err), Vital: true})
+func (s *survey) requiredLookupFailed(at distribution.Location, resource, operation string, err error) {
+	s.missed(distribution.FailedLookup{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err), Vital: true})
 }
 
-func (s *survey) missed(look plan.FailedLookup) {
-	s.keep(func(f *plan.Facts) { f.Unseen = append(f.Unseen, look) })
+func (s *survey) missed(look distribution.FailedLookup) {
+	s.keep(func(f *distribution.Facts) { f.Unseen = append(f.Unseen, look) })
 }
 
 // keys describes keys as they are asked for at a place, each once. "" is none.
-func (s *survey) keys(ctx context.Context, at plan.Location, asked ...string) {
+func (s *survey) keys(ctx context.Context, at distribution.Location, asked ...string) {
 	for _, key := range asked {
 		if key == "" || s.keyKnown(at, key) {
 			continue
 		}
 		seen := s.key(ctx, at, key)
-		s.keep(func(f *plan.Facts) {
+		s.keep(func(f *distribution.Facts) {
 			known := maps.Clone(f.Keys[at])
 			if known == nil {
-				known = map[string]plan.Key{}
+				known = map[string]distribution.Key{}
 			}
 			known[key] = seen
 			f.Keys[at] = known
@@ -179,7 +182,7 @@ func (s *survey) keys(ctx context.Context, at plan.Location, asked ...string) {
 	}
 }
 
-func (s *survey) keyKnown(at plan.Location, key string) bool {
+func (s *survey) keyKnown(at distribution.Location, key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, known := s.facts.Keys[at][key]

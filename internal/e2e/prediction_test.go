@@ -21,6 +21,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -72,8 +73,8 @@ func rows() (all []row) {
 }
 
 // volume is what the row says of the root device at launch; nil: nothing.
-func (r row) volume() *plan.LaunchVolume {
-	v := &plan.LaunchVolume{Device: "/dev/xvda"}
+func (r row) volume() *distribution.LaunchVolume {
+	v := &distribution.LaunchVolume{Device: "/dev/xvda"}
 	switch r.mapping {
 	case "none":
 		return nil
@@ -239,21 +240,21 @@ func makeBase(t *testing.T, b *awssim.Builder, account, key string, users ...str
 // predicted is what the survey of a row says before the build.
 func (s *workshop) predicted(t *testing.T, inside *awssim.World, r row) string {
 	t.Helper()
-	intent := &plan.BuildConfig{BaseAMI: s.images[r.base], EncryptBoot: r.boot}
+	intent := &distribution.BuildConfig{BaseAMI: s.images[r.base], EncryptBoot: r.boot}
 	if r.keys {
 		intent.KMSKeyID, intent.RegionKMSKeyIDs = "alias/boot", map[string]string{second: "alias/boot"}
 	}
 	if v := r.volume(); v != nil {
-		intent.Launch = []plan.LaunchVolume{*v}
+		intent.Launch = []distribution.LaunchVolume{*v}
 	}
-	req := plan.Request{Images: []plan.SourceImage{{Region: region, ImageID: plan.Unbuilt}, {Region: second, ImageID: plan.Unbuilt}}, Build: plan.Build{Region: region}, Intent: intent}
+	req := distribution.Request{Images: []distribution.SourceImage{{Region: region, ImageID: distribution.Unbuilt}, {Region: second, ImageID: distribution.Unbuilt}}, Build: distribution.Build{Region: region}, Intent: intent}
 	pool := must(awsclient.New(t.Context(), awsclient.Access{Region: region, AccessKey: s.account, SecretKey: "secret", HTTPClient: inside, Seed: 1}))(t)
 	facts := must(discover.Look(t.Context(), pool, req))(t)
 	images, findings := plan.Predict(req, facts)
 	if len(facts.Unseen) > 0 {
 		t.Fatalf("%s: %+v", r, facts.Unseen)
 	}
-	if i := slices.IndexFunc(findings, func(f plan.Finding) bool { return f.Level == plan.Refused }); i >= 0 {
+	if i := slices.IndexFunc(findings, func(f distribution.Finding) bool { return f.Level == distribution.Refused }); i >= 0 {
 		return refused(findings[i].Reference)
 	}
 	var parts []string

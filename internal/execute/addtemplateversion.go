@@ -13,11 +13,12 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // addTemplateVersion makes a launch template name the image, reads that back, and makes the version the default where asked.
-func (t *transfer) addTemplateVersion(ctx context.Context, j *stepRun, s *plan.AddTemplateVersion) StepOutcome {
+func (t *transfer) addTemplateVersion(ctx context.Context, j *stepRun, s *step.CreateLaunchTemplateVersion) StepOutcome {
 	image := j.id(s.Image)
 	if j.ended[s.Image.From].Unsealed {
 		return StepOutcome{Err: errUnsealed}
@@ -49,7 +50,7 @@ func (t *transfer) addTemplateVersion(ctx context.Context, j *stepRun, s *plan.A
 }
 
 // standing tells that an image which is about to be named can be launched: since it was verified, hours may have passed, and another run may have removed it.
-func (t *transfer) standing(ctx context.Context, j *stepRun, at plan.Location, id string) error {
+func (t *transfer) standing(ctx context.Context, j *stepRun, at distribution.Location, id string) error {
 	image, err := t.image(ctx, at, id)
 	switch {
 	case err != nil || image != nil && image.State == ec2types.ImageStateAvailable:
@@ -62,7 +63,7 @@ func (t *transfer) standing(ctx context.Context, j *stepRun, at plan.Location, i
 
 // templateVersion is the number of the version that names the image: there already, or made now of the version that is asked for, as it stands now. Its
 // token depends on nothing else, so that a run that takes another one up gets the version that this one has made (4.2.3).
-func (t *transfer) templateVersion(ctx context.Context, s *plan.AddTemplateVersion, image string) (string, error) {
+func (t *transfer) templateVersion(ctx context.Context, s *step.CreateLaunchTemplateVersion, image string) (string, error) {
 	client := t.pool.EC2(s.Location)
 	source, err := client.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: aws.String(s.TemplateID), Versions: []string{s.From}})
 	if err != nil {
@@ -78,7 +79,7 @@ func (t *transfer) templateVersion(ctx context.Context, s *plan.AddTemplateVersi
 			return "", err
 		}
 		for _, version := range page.LaunchTemplateVersions { // the first that was made: others may build on it
-			if n := aws.ToInt64(version.VersionNumber); (earlier == 0 || n < earlier) && plan.AlikeButForTheImage(version.LaunchTemplateData, from.LaunchTemplateData) {
+			if n := aws.ToInt64(version.VersionNumber); (earlier == 0 || n < earlier) && step.DiffersOnlyInImage(version.LaunchTemplateData, from.LaunchTemplateData) {
 				earlier = n
 			}
 		}
@@ -94,7 +95,7 @@ func (t *transfer) templateVersion(ctx context.Context, s *plan.AddTemplateVersi
 }
 
 // versionOf is the call that makes a version with an image of another one.
-func versionOf(s *plan.AddTemplateVersion, from int64, image string) *ec2.CreateLaunchTemplateVersionInput {
+func versionOf(s *step.CreateLaunchTemplateVersion, from int64, image string) *ec2.CreateLaunchTemplateVersionInput {
 	source := strconv.FormatInt(from, 10)
 	in := &ec2.CreateLaunchTemplateVersionInput{
 		LaunchTemplateId: aws.String(s.TemplateID), SourceVersion: aws.String(source), LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: aws.String(image)},
@@ -106,7 +107,7 @@ func versionOf(s *plan.AddTemplateVersion, from int64, image string) *ec2.Create
 	return in
 }
 
-func (t *transfer) proveTemplateVersion(s *plan.AddTemplateVersion) []proof {
+func (t *transfer) proveTemplateVersion(s *step.CreateLaunchTemplateVersion) []proof {
 	var all []proof
 	if s.Version == 0 {
 		in := versionOf(s, s.Source, existing(s.Image, standInImage))
@@ -120,7 +121,7 @@ func (t *transfer) proveTemplateVersion(s *plan.AddTemplateVersion) []proof {
 	return all
 }
 
-func (t *transfer) setDefaultVersion(ctx context.Context, j *stepRun, s *plan.AddTemplateVersion, version string) error {
+func (t *transfer) setDefaultVersion(ctx context.Context, j *stepRun, s *step.CreateLaunchTemplateVersion, version string) error {
 	client := t.pool.EC2(s.Location)
 	if !j.memo.changed {
 		if _, err := client.ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{LaunchTemplateId: aws.String(s.TemplateID), DefaultVersion: aws.String(version)}); err != nil {

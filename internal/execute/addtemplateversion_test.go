@@ -15,8 +15,8 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // template makes a launch template in an account, of one version.
@@ -28,10 +28,10 @@ func (h *house) template(account, region, name string) {
 }
 
 // templated is a small world with a launch template that shall get the image.
-func templated(t *testing.T, asked plan.LaunchTemplate) (*house, plan.Request) {
+func templated(t *testing.T, asked distribution.LaunchTemplate) (*house, distribution.Request) {
 	h, req := published(t)
 	h.template(target, home, "web")
-	req.Targets[0].Templates = []plan.LaunchTemplate{asked}
+	req.Targets[0].Templates = []distribution.LaunchTemplate{asked}
 	return h, req
 }
 
@@ -58,13 +58,13 @@ func (h *house) hasOneVersion(byDefault bool) {
 }
 
 var (
-	web        = plan.LaunchTemplate{Template: "web", Source: "$Default", Description: "{{ .SourceAMIName }}"}
-	webDefault = plan.LaunchTemplate{Template: "web", Source: "1", Description: "{{ .SourceAMIName }}", SetDefault: true}
+	web        = distribution.LaunchTemplate{Template: "web", Source: "$Default", Description: "{{ .SourceAMIName }}"}
+	webDefault = distribution.LaunchTemplate{Template: "web", Source: "1", Description: "{{ .SourceAMIName }}", SetDefault: true}
 )
 
 // The next run finds the version, and changes nothing.
 func TestALaunchTemplateGetsAVersionOnce(t *testing.T) {
-	for _, asked := range []plan.LaunchTemplate{web, webDefault} {
+	for _, asked := range []distribution.LaunchTemplate{web, webDefault} {
 		synctest.Test(t, func(t *testing.T) {
 			h, req := templated(t, asked)
 			for i := range 2 {
@@ -117,7 +117,7 @@ func TestAVersionIsMadeOfTheDefaultOneOfItsMoment(t *testing.T) {
 			pool := h.pool(t.Context(), h.World)
 			p := h.decide(t.Context(), pool, req)
 			h.version(ec2types.InstanceTypeM7gXlarge, "", true)
-			result := execute.Run(t.Context(), pool, p, options(req), func(plan.Event) {})
+			result := execute.Run(t.Context(), pool, p, options(req), func(distribution.Event) {})
 			h.complete(result)
 			version := h.versions()[0]
 			if version.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gXlarge || !aws.ToBool(version.DefaultVersion) {
@@ -137,7 +137,7 @@ func TestAVersionOfOtherSettingsIsNotTaken(t *testing.T) {
 		_, result := h.run(t.Context(), req)
 		h.complete(result)
 		h.version(ec2types.InstanceTypeM7gXlarge, result.Images[0].ImageID, false)
-		req.Targets[0].Templates = []plan.LaunchTemplate{asked}
+		req.Targets[0].Templates = []distribution.LaunchTemplate{asked}
 		_, result = h.run(t.Context(), req)
 		h.complete(result)
 		if made := h.versions()[0]; len(h.versions()) != 3 || made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gLarge || !aws.ToBool(made.DefaultVersion) {
@@ -148,14 +148,14 @@ func TestAVersionOfOtherSettingsIsNotTaken(t *testing.T) {
 
 // An image that another run has removed since it was verified is named nowhere.
 func TestAnImageThatIsGoneIsNamedNowhere(t *testing.T) {
-	text := plan.Parameter{Name: "golden", Type: "String", DataType: "text", Overwrite: true}
+	text := distribution.Parameter{Name: "golden", Type: "String", DataType: "text", Overwrite: true}
 	synctest.Test(t, func(t *testing.T) {
 		h, req := templated(t, web)
-		req.Targets[0].Parameters = []plan.Parameter{text}
+		req.Targets[0].Parameters = []distribution.Parameter{text}
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, req)
-		result := execute.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
-			if strings.HasPrefix(string(e.Step), "verify/") && e.Kind == plan.Finished {
+		result := execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+			if strings.HasPrefix(string(e.Step), "verify/") && e.Kind == distribution.Finished {
 				_, err := h.ec2(target, home).DeregisterImage(t.Context(), &ec2.DeregisterImageInput{ImageId: h.ownImages(target, home)[0].ImageId})
 				h.must(err)
 			}
@@ -200,8 +200,8 @@ func TestAnImageWithoutItsSecondSealIsInNoLaunchTemplate(t *testing.T) {
 		h, req := templated(t, web)
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, req)
-		result := execute.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
-			if strings.HasPrefix(string(e.Step), "register/") && e.Kind == plan.Begun {
+		result := execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+			if strings.HasPrefix(string(e.Step), "register/") && e.Kind == distribution.Begun {
 				h.forbidSealing(target)
 			}
 		})

@@ -13,11 +13,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/licensemanager"
 	lmtypes "github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // associateLicenses adds the license configurations that an image does not have yet, and reads them back.
-func (t *transfer) associateLicenses(ctx context.Context, j *stepRun, s *plan.AssociateLicenses) StepOutcome {
+func (t *transfer) associateLicenses(ctx context.Context, j *stepRun, s *step.AssociateLicenseConfigurations) StepOutcome {
 	id := j.id(s.Image)
 	client, image := t.pool.LicenseManager(s.Location), aws.String(s.ImageARN(id))
 	missing := slices.Clone(s.ARNs)

@@ -14,7 +14,7 @@ import (
 	lmtypes "github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // licensed makes a license configuration in an account, and is its ARN.
@@ -53,7 +53,7 @@ func TestLaunchesOfAnImageAreCountedByItsLicenseConfigurations(t *testing.T) {
 			for i, want := range [][]string{{first}, {first}, {second, first}, {first, second}} {
 				req := h.request()
 				for _, arn := range want {
-					req.Targets[0].Licenses = append(req.Targets[0].Licenses, plan.Text(arn))
+					req.Targets[0].Licenses = append(req.Targets[0].Licenses, distribution.Text(arn))
 				}
 				_, result := h.run(t.Context(), req)
 				if len(result.Images) != 1 || len(result.Findings) > 0 {
@@ -76,26 +76,26 @@ func TestALicenseConfigurationThatCannotCountIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{target}, []string{home})
 		req, arn := h.request(), h.licensed(target, home)
-		req.Targets[0].Licenses = []plan.Text{plan.Text(strings.Replace(arn, home, "{{ .Region }}", 1))}
+		req.Targets[0].Licenses = []distribution.Text{distribution.Text(strings.Replace(arn, home, "{{ .Region }}", 1))}
 		h.forbid(target, "license-manager:UpdateLicenseSpecificationsForResource")
 		_, result := h.run(t.Context(), req)
 		if len(result.Images) != 0 || len(result.Findings) != 1 {
 			t.Fatalf("without the right: %+v, %+v", result.Images, result.Findings)
 		}
-		if f := result.Findings[0]; f.Operation != "license-manager:UpdateLicenseSpecificationsForResource" || f.Location != (plan.Location{Account: target, Region: home}) ||
+		if f := result.Findings[0]; f.Operation != "license-manager:UpdateLicenseSpecificationsForResource" || f.Location != (distribution.Location{Account: target, Region: home}) ||
 			!strings.Contains(f.Principal, roleName) || !strings.Contains(f.Detail, "explicit deny") || f.Resource != strings.Replace(arn, "{{ .Region }}", home, 1) || f.Remediation == "" {
 			t.Errorf("without the right: %+v", f)
 		}
 		h.forgive(target)
-		req.Targets[0].Licenses = []plan.Text{plan.Text(arn[:len(arn)-4] + "ffff")}
+		req.Targets[0].Licenses = []distribution.Text{distribution.Text(arn[:len(arn)-4] + "ffff")}
 		if _, result := h.run(t.Context(), req); len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Summary, "does not take the license configuration") {
 			t.Errorf("one that is not there: %+v", result.Findings)
 		}
 		for _, wrong := range []string{strings.Replace(arn, home, away, 1), "{{ .AccountId }}"} {
-			req.Targets[0].Licenses = []plan.Text{plan.Text(wrong)}
+			req.Targets[0].Licenses = []distribution.Text{distribution.Text(wrong)}
 			p := h.decided(t.Context(), h.pool(t.Context(), h.World), req)
-			if !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool {
-				return f.Level == plan.Refused && strings.HasSuffix(f.Field, "license_configuration_arns")
+			if !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
+				return f.Level == distribution.Refused && strings.HasSuffix(f.Field, "license_configuration_arns")
 			}) {
 				t.Errorf("%s: %+v", wrong, p.Findings)
 			}

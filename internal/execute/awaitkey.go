@@ -11,11 +11,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // awaitKey asks with the destination's own credentials, in the key's Region, until KMS answers (3.2.6).
-func (t *transfer) awaitKey(ctx context.Context, j *stepRun, s *plan.WaitForKeyAccess) StepOutcome {
+func (t *transfer) awaitKey(ctx context.Context, j *stepRun, s *step.WaitForKeyAccess) StepOutcome {
 	key, err := arn.Parse(s.KeyARN)
 	if err != nil {
 		return StepOutcome{Err: err}

@@ -17,8 +17,9 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // canaryVolumes are those that canaries have left in the source account.
@@ -42,11 +43,11 @@ func TestADestinationThatCannotCopyIsToldLongBeforeTheStageEnds(t *testing.T) {
 		h.forbid("222222222222", "kms:CreateGrant")
 		begun := time.Now()
 		var told, staged time.Duration
-		result := execute.Run(t.Context(), pool, p, options(h.request()), func(e plan.Event) {
+		result := execute.Run(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
 			switch {
-			case e.Kind == plan.Failed && strings.HasPrefix(string(e.Step), "canary-copy/222222222222"):
+			case e.Kind == distribution.Failed && strings.HasPrefix(string(e.Step), "canary-copy/222222222222"):
 				told = time.Since(begun)
-			case e.Kind == plan.Finished && strings.HasPrefix(string(e.Step), "stage/"):
+			case e.Kind == distribution.Finished && strings.HasPrefix(string(e.Step), "stage/"):
 				staged = time.Since(begun)
 			}
 		})
@@ -108,7 +109,7 @@ func TestWithoutAStageThereIsNoCanary(t *testing.T) {
 		req.Canary = aws.Bool(true)
 		p, result := h.run(t.Context(), req)
 		h.complete(result)
-		if slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return strings.HasPrefix(string(s.Meta().ID), "canary") }) {
+		if slices.ContainsFunc(p.Steps, func(s step.Step) bool { return strings.HasPrefix(string(s.Meta().ID), "canary") }) {
 			t.Error("there is a canary")
 		}
 	})
@@ -123,7 +124,7 @@ func TestARunWithoutTheRightToMakeACanaryGoesOn(t *testing.T) {
 				PolicyDocument: aws.String(fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s", "Resource": "*"}]}`, action))})
 			h.must(err)
 			_, result := h.run(t.Context(), h.request())
-			if len(result.Images) != 2 || len(result.Left) > 0 || len(result.Findings) != 1 || result.Findings[0].Level != plan.Warning || result.Findings[0].Field != "canary" {
+			if len(result.Images) != 2 || len(result.Left) > 0 || len(result.Findings) != 1 || result.Findings[0].Level != distribution.Warning || result.Findings[0].Field != "canary" {
 				t.Errorf("without %s: images %+v, left %+v, findings %+v", action, result.Images, result.Left, result.Findings)
 			}
 		})

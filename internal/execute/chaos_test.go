@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Whatever AWS does, and whenever runs begin, die and meet: a calm run afterwards ends as if nothing had happened, and no run ever
@@ -43,7 +43,7 @@ func TestChaosEndsInOrder(t *testing.T) {
 }
 
 // chaos is one world with faults in which two runs of one image meet, one of which may die; then the calm run.
-func chaos(t *testing.T, n uint64, with func(*plan.Request)) (violations []string) {
+func chaos(t *testing.T, n uint64, with func(*distribution.Request)) (violations []string) {
 	synctest.Test(t, func(t *testing.T) {
 		drawn := rand.New(rand.NewPCG(n, 0))
 		targets := []string{"222222222222", "333333333333"}[:1+drawn.IntN(2)]

@@ -14,12 +14,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // clean removes what runs have left unfinished.
-func (h *house) clean() (plan.Plan, plan.Result) {
+func (h *house) clean() (plan.Plan, distribution.Result) {
 	h.t.Helper()
 	req := h.request()
 	req.CleansUp = true
@@ -27,7 +28,7 @@ func (h *house) clean() (plan.Plan, plan.Result) {
 	facts, err := discover.Look(h.t.Context(), pool, req)
 	h.must(err)
 	p := plan.Clean(req, facts)
-	return p, execute.Run(h.t.Context(), pool, p, options(req), func(plan.Event) {})
+	return p, execute.Run(h.t.Context(), pool, p, options(req), func(distribution.Event) {})
 }
 
 func TestACleanUpRemovesTheSnapshotsOfACopiedImageThatIsGone(t *testing.T) {
@@ -55,7 +56,7 @@ func TestACleanUpRevokesTheGrantsOfADeadRun(t *testing.T) {
 			if len(h.temporary(home)) != 1 {
 				t.Fatal(h.temporary(home))
 			}
-			h.with = func(req *plan.Request) { req.SourceKeyAccess = plan.ByPolicy }
+			h.with = func(req *distribution.Request) { req.SourceKeyAccess = distribution.ByPolicy }
 			if blind {
 				_, err := iam.NewFromConfig(h.Config(source, home)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("builder"), PolicyName: aws.String("blind"),
 					PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "kms:ListGrants", "Resource": "*"}]}`)})
@@ -63,7 +64,9 @@ func TestACleanUpRevokesTheGrantsOfADeadRun(t *testing.T) {
 				time.Sleep(time.Minute)
 			}
 			p, result := h.clean()
-			told := slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Level == plan.Warning && f.Operation == "kms:ListGrants" })
+			told := slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
+				return f.Level == distribution.Warning && f.Operation == "kms:ListGrants"
+			})
 			if stays := len(h.temporary(home)) > 0; p.Refused() || stays != blind || told != blind {
 				t.Errorf("no right to look: %v, stays: %v, told: %v; %+v %+v", blind, stays, told, p.Findings, result)
 			}

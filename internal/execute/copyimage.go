@@ -14,12 +14,13 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // copyImage makes a copy and has it watched. Its token makes it safe to ask again (4.2.3); a copy that failed only because AWS had not yet
 // seen what it depends on is made again, under another token.
-func (t *transfer) copyImage(ctx context.Context, j *stepRun, s *plan.CopyImage, end func(StepOutcome)) {
+func (t *transfer) copyImage(ctx context.Context, j *stepRun, s *step.CopyImage, end func(StepOutcome)) {
 	if broken := j.memo.failedCopy; broken != nil {
 		_, id := broken.what()
 		j.memo.left = append(j.memo.left, t.deregisterWithSnapshots(ctx, s.Location, id)...)
@@ -53,7 +54,7 @@ func (t *transfer) copyImage(ctx context.Context, j *stepRun, s *plan.CopyImage,
 }
 
 // beginImage sees to it that there is a copy on its way: an earlier run's, one of this step, or another run's under the same name.
-func (t *transfer) beginImage(ctx context.Context, j *stepRun, s *plan.CopyImage) error {
+func (t *transfer) beginImage(ctx context.Context, j *stepRun, s *step.CopyImage) error {
 	if j.memo.made == "" && len(j.memo.discardedIDs) == 0 && s.ResumeID != "" {
 		j.memo.made, j.memo.sealed = s.ResumeID, true // plan has it sealed where it is not
 	}
@@ -95,7 +96,7 @@ func (t *transfer) beginImage(ctx context.Context, j *stepRun, s *plan.CopyImage
 
 // imageCopy is the call: always encrypted, under an explicit key (1.4.10, 1.4.11), with our tags from birth, and with none of the source's own that AWS
 // would add: the plan has chosen them.
-func imageCopy(s *plan.CopyImage, image string, try int) *ec2.CopyImageInput {
+func imageCopy(s *step.CopyImage, image string, try int) *ec2.CopyImageInput {
 	in := &ec2.CopyImageInput{
 		Name:              aws.String(s.Name),
 		SourceImageId:     aws.String(image),
@@ -115,7 +116,7 @@ func imageCopy(s *plan.CopyImage, image string, try int) *ec2.CopyImageInput {
 	return in
 }
 
-func (t *transfer) proveImageCopy(s *plan.CopyImage) proof {
+func (t *transfer) proveImageCopy(s *step.CopyImage) proof {
 	in := imageCopy(s, existing(s.Image, standInImage), 1)
 	in.DryRun = aws.Bool(true)
 	return proofBy(t.pool.EC2(s.Location).CopyImage, in, s, "ec2:CopyImage")
@@ -123,7 +124,7 @@ func (t *transfer) proveImageCopy(s *plan.CopyImage) proof {
 
 // sharedName takes the image that has the name already for this step's, if another run of ours is making it. One without its second
 // seal yet is given the time for it, and one that failed the time to go.
-func (t *transfer) sharedName(ctx context.Context, j *stepRun, s *plan.CopyImage, taken error) error {
+func (t *transfer) sharedName(ctx context.Context, j *stepRun, s *step.CopyImage, taken error) error {
 	ours, err := t.adoptNamesake(ctx, j, s)
 	switch {
 	case err != nil || j.memo.adopted:
@@ -136,7 +137,7 @@ func (t *transfer) sharedName(ctx context.Context, j *stepRun, s *plan.CopyImage
 
 // adoptNamesake takes an image of the wanted name for this step's, if its seals prove that a run of ours makes it and it has not failed. ours: there is one
 // that may be.
-func (t *transfer) adoptNamesake(ctx context.Context, j *stepRun, s *plan.CopyImage) (ours bool, err error) {
+func (t *transfer) adoptNamesake(ctx context.Context, j *stepRun, s *step.CopyImage) (ours bool, err error) {
 	image, proven, err := t.namesake(ctx, s.Location, s.ImageSpec)
 	if err != nil || image == nil {
 		return false, err
@@ -148,10 +149,10 @@ func (t *transfer) adoptNamesake(ctx context.Context, j *stepRun, s *plan.CopyIm
 }
 
 // dismantle removes an image of ours with the snapshots that were made with it, and says what stayed.
-func (t *transfer) deregisterWithSnapshots(ctx context.Context, at plan.Location, id string) []plan.RetainedResource {
+func (t *transfer) deregisterWithSnapshots(ctx context.Context, at distribution.Location, id string) []distribution.RetainedResource {
 	left, err := t.deregisterAll(ctx, at, id)
 	if err != nil {
-		return []plan.RetainedResource{{At: at, Kind: "image", Resource: id, Why: err.Error()}}
+		return []distribution.RetainedResource{{At: at, Kind: "image", Resource: id, Why: err.Error()}}
 	}
 	return left
 }

@@ -15,12 +15,13 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // copySnapshot makes a copy and has it watched. It is called again to go on where an answer was lost, and after a copy that
 // failed only because AWS had not yet seen what it depends on.
-func (t *transfer) copySnapshot(ctx context.Context, j *stepRun, s *plan.CopySnapshot, end func(StepOutcome)) {
+func (t *transfer) copySnapshot(ctx context.Context, j *stepRun, s *step.CopySnapshot, end func(StepOutcome)) {
 	if broken := j.memo.failedCopy; broken != nil {
 		_, id := broken.what()
 		j.memo.left = append(j.memo.left, t.discard(ctx, s.Location, id)...)
@@ -46,14 +47,14 @@ func (t *transfer) copySnapshot(ctx context.Context, j *stepRun, s *plan.CopySna
 	}
 	id, image := j.memo.made, s.Destination
 	if s.Trial {
-		image = plan.Location{} // it is no part of one
+		image = distribution.Location{} // it is no part of one
 	}
 	t.watcher.watch(watchKey{Location: s.Location}, &watchedCopy{
 		id: id, step: s.ID, of: image, takes: s.ExpectedDuration, gib: s.GiB,
 		end: func(seen *copyStatus, err error) {
 			guarded(end, func() {
 				if tried := lostTrial(err); s.Trial && tried != nil {
-					end(StepOutcome{Made: id, Notes: []plan.Finding{*tried}})
+					end(StepOutcome{Made: id, Notes: []distribution.Finding{*tried}})
 					return
 				}
 				end(t.copied(j, id, seen, err))
@@ -63,7 +64,7 @@ func (t *transfer) copySnapshot(ctx context.Context, j *stepRun, s *plan.CopySna
 }
 
 // begin sees to it that there is a copy on its way: an earlier run's, or one of this step.
-func (t *transfer) begin(ctx context.Context, j *stepRun, s *plan.CopySnapshot) (err error) {
+func (t *transfer) begin(ctx context.Context, j *stepRun, s *step.CopySnapshot) (err error) {
 	if j.memo.made == "" && len(j.memo.discardedIDs) == 0 && s.ResumeID != "" {
 		j.memo.made, j.memo.sealed = s.ResumeID, true // plan has it sealed where it is not
 	}
@@ -74,7 +75,7 @@ func (t *transfer) begin(ctx context.Context, j *stepRun, s *plan.CopySnapshot) 
 }
 
 // copyOf makes the call, or finds what came of the one before.
-func (t *transfer) copyOf(ctx context.Context, j *stepRun, s *plan.CopySnapshot) (string, error) {
+func (t *transfer) copyOf(ctx context.Context, j *stepRun, s *step.CopySnapshot) (string, error) {
 	if err := guardCopy(j, s.Source, s.KeyARN); err != nil {
 		return "", err
 	}
@@ -106,7 +107,7 @@ func (t *transfer) copyOf(ctx context.Context, j *stepRun, s *plan.CopySnapshot)
 }
 
 // findSnapshot looks for the snapshot whose answer was lost: with this step's first seal, and not a failed one.
-func (t *transfer) findSnapshot(ctx context.Context, j *stepRun, at plan.Location, tags map[string]string, description string) (string, error) {
+func (t *transfer) findSnapshot(ctx context.Context, j *stepRun, at distribution.Location, tags map[string]string, description string) (string, error) {
 	var found []string
 	err := snapshots(ctx, t.pool.EC2(at), origins(tags), func(one ec2types.Snapshot) {
 		id := aws.ToString(one.SnapshotId)

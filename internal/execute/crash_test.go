@@ -18,13 +18,14 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // attempt is a run that may die at any call. Its targets are all of the house where none are given.
-func (h *house) attempt(ctx context.Context, client *awssim.Line, id string, targets ...string) (plan.Result, error) {
+func (h *house) attempt(ctx context.Context, client *awssim.Line, id string, targets ...string) (distribution.Result, error) {
 	req := h.request()
 	req.Build.RunID = id
 	if len(targets) > 0 {
@@ -34,17 +35,17 @@ func (h *house) attempt(ctx context.Context, client *awssim.Line, id string, tar
 }
 
 // attemptOf is an attempt at a request.
-func (h *house) attemptOf(ctx context.Context, client *awssim.Line, req plan.Request) (plan.Result, error) {
+func (h *house) attemptOf(ctx context.Context, client *awssim.Line, req distribution.Request) (distribution.Result, error) {
 	pool := h.pool(ctx, client)
-	say := func(plan.Event) {}
+	say := func(distribution.Event) {}
 	execute.Seal(ctx, pool, source, h.sealKey, h.images, say)
 	facts, err := discover.Look(ctx, pool, req)
 	if err != nil {
-		return plan.Result{}, err
+		return distribution.Result{}, err
 	}
 	p := plan.Decide(req, facts)
 	if p.Refused() {
-		return plan.Result{}, fmt.Errorf("refused: %+v", p.Findings)
+		return distribution.Result{}, fmt.Errorf("refused: %+v", p.Findings)
 	}
 	return execute.Run(ctx, pool, p, options(req), say), nil
 }
@@ -86,7 +87,7 @@ func (h *house) census() (missing, duplicates, orphans int) {
 			}
 			for _, image := range slices.Concat(images, shared) {
 				admitted := h.launchable(account, region, aws.ToString(image.ImageId))
-				orphans += len(admitted.Without(plan.LaunchPermissions{Accounts: h.friends}).Accounts)
+				orphans += len(admitted.Without(distribution.LaunchPermissions{Accounts: h.friends}).Accounts)
 			}
 			orphans += len(h.instances(account, region))
 			if account == source {
@@ -132,12 +133,12 @@ func (h *house) strangers(permissions []ec2types.CreateVolumePermission) (n int)
 }
 
 // launchable are who may launch an image.
-func (h *house) launchable(account, region, image string) plan.LaunchPermissions {
+func (h *house) launchable(account, region, image string) distribution.LaunchPermissions {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeImageAttribute(context.Background(), &ec2.DescribeImageAttributeInput{
 		ImageId: aws.String(image), Attribute: ec2types.ImageAttributeNameLaunchPermission})
 	h.must(err)
-	return plan.AudienceOf(out.LaunchPermissions)
+	return distribution.NewLaunchPermissions(out.LaunchPermissions)
 }
 
 func (h *house) permissions(account, region, snapshot string) []ec2types.CreateVolumePermission {
@@ -159,7 +160,7 @@ func TestARunThatDiesAnywhereIsTakenUp(t *testing.T) {
 
 // The same with everything on that a run may be asked for, by either method.
 func TestARunWithEverythingOnThatDiesAnywhereIsTakenUp(t *testing.T) {
-	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
 			crashes(t, func(t *testing.T) *house { return everything(t, method) })
 		})
@@ -195,13 +196,13 @@ func (h *house) diesAt(death context.Context, run func()) {
 const friend = "777777777777"
 
 // imagesAndShares asks for copies of images, and for a share.
-func imagesAndShares(req *plan.Request) {
-	req.Targets[0].Method = plan.ByImage
-	req.Shares = []plan.Share{{Name: "friends", AccountIDs: []string{friend}}}
+func imagesAndShares(req *distribution.Request) {
+	req.Targets[0].Method = distribution.ByImage
+	req.Shares = []distribution.Share{{Name: "friends", AccountIDs: []string{friend}}}
 }
 
 // befriend asks for a share, as far as the request does.
-func (h *house) befriend(with func(*plan.Request)) {
+func (h *house) befriend(with func(*distribution.Request)) {
 	h.with = with
 	for _, share := range h.request().Shares {
 		h.friends = append(h.friends, share.AccountIDs...)

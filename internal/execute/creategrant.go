@@ -13,11 +13,11 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // createGrant makes a grant, or finds the one of its name and parameters: KMS sees to that (3.2.6).
-func (t *transfer) createGrant(ctx context.Context, s *plan.CreateGrant) StepOutcome {
+func (t *transfer) createGrant(ctx context.Context, s *step.CreateGrant) StepOutcome {
 	if s.Name == "" {
 		return StepOutcome{Err: errors.New("a grant without a name would be made anew by every run")}
 	}
@@ -39,7 +39,7 @@ func (t *transfer) createGrant(ctx context.Context, s *plan.CreateGrant) StepOut
 }
 
 // grantOf is the call, but for who may retire the grant besides.
-func grantOf(s *plan.CreateGrant) *kms.CreateGrantInput {
+func grantOf(s *step.CreateGrant) *kms.CreateGrantInput {
 	in := &kms.CreateGrantInput{KeyId: aws.String(s.KeyARN), Name: aws.String(s.Name), GranteePrincipal: aws.String(s.Grantee)}
 	for _, operation := range s.Operations {
 		in.Operations = append(in.Operations, kmstypes.GrantOperation(operation))
@@ -47,7 +47,7 @@ func grantOf(s *plan.CreateGrant) *kms.CreateGrantInput {
 	return in
 }
 
-func (t *transfer) proveGrant(s *plan.CreateGrant) proof {
+func (t *transfer) proveGrant(s *step.CreateGrant) proof {
 	in := grantOf(s)
 	in.DryRun = aws.Bool(true)
 	f := proofBy(t.pool.KMS(s.Location).CreateGrant, in, s, "kms:CreateGrant "+string(s.ID))

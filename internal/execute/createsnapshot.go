@@ -12,11 +12,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // createSnapshot makes a snapshot of a volume and has it watched.
-func (t *transfer) createSnapshot(ctx context.Context, j *stepRun, s *plan.CreateSnapshot, end func(StepOutcome)) {
+func (t *transfer) createSnapshot(ctx context.Context, j *stepRun, s *step.CreateSnapshot, end func(StepOutcome)) {
 	volume := j.id(s.Volume)
 	if volume == "" { // it could not be made
 		end(StepOutcome{})
@@ -49,7 +50,7 @@ func (t *transfer) createSnapshot(ctx context.Context, j *stepRun, s *plan.Creat
 		end: func(seen *copyStatus, err error) {
 			guarded(end, func() {
 				if tried := lostTrial(err); tried != nil {
-					end(StepOutcome{Made: id, Notes: []plan.Finding{*tried}})
+					end(StepOutcome{Made: id, Notes: []distribution.Finding{*tried}})
 					return
 				}
 				d := StepOutcome{Made: id, Err: err}
@@ -63,16 +64,16 @@ func (t *transfer) createSnapshot(ctx context.Context, j *stepRun, s *plan.Creat
 }
 
 // lostTrial is what is said of a canary that another run of the same destinations took away: it tells nothing of them. Nil: it was not.
-func lostTrial(err error) *plan.Finding {
+func lostTrial(err error) *distribution.Finding {
 	var failed *copyFailed
 	if missing := (*notFoundError)(nil); !errors.As(err, &missing) && (!errors.As(err, &failed) || !strings.Contains(failed.text, "Source snapshot is not")) {
 		return nil
 	}
-	return &plan.Finding{Level: plan.Note, Reference: "4.6.5", Field: "canary", Summary: "the canary tells nothing", Detail: err.Error() + ": another run of the same destinations may have removed it"}
+	return &distribution.Finding{Level: distribution.Note, Reference: "4.6.5", Field: "canary", Summary: "the canary tells nothing", Detail: err.Error() + ": another run of the same destinations may have removed it"}
 }
 
 // verifySnapshot compares a copy, as last seen, with what was wanted.
-func (t *transfer) verifySnapshot(j *stepRun, s *plan.VerifySnapshot) StepOutcome {
+func (t *transfer) verifySnapshot(j *stepRun, s *step.VerifySnapshot) StepOutcome {
 	copied := j.ended[s.Snapshot.From].Snapshot
 	if copied == nil {
 		return StepOutcome{}

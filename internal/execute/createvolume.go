@@ -15,14 +15,15 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // volumeLook is between two looks at a volume that is being made.
 const volumeLook = 3 * time.Second
 
 // createVolume makes a volume and waits until it is there. With a key that cannot be used it vanishes again (1.8.6, A.4.7).
-func (t *transfer) createVolume(ctx context.Context, j *stepRun, s *plan.CreateVolume) StepOutcome {
+func (t *transfer) createVolume(ctx context.Context, j *stepRun, s *step.CreateVolume) StepOutcome {
 	if j.memo.made == "" {
 		id, err := t.newVolume(ctx, s)
 		if err != nil {
@@ -51,7 +52,7 @@ func (t *transfer) createVolume(ctx context.Context, j *stepRun, s *plan.CreateV
 }
 
 // newVolume makes the call. Its token lets it be repeated.
-func (t *transfer) newVolume(ctx context.Context, s *plan.CreateVolume) (string, error) {
+func (t *transfer) newVolume(ctx context.Context, s *step.CreateVolume) (string, error) {
 	zones, err := t.pool.EC2(s.Location).DescribeAvailabilityZones(ctx, &ec2.DescribeAvailabilityZonesInput{Filters: []ec2types.Filter{
 		{Name: aws.String("state"), Values: []string{"available"}}, {Name: aws.String("zone-type"), Values: []string{"availability-zone"}}}})
 	if err != nil {
@@ -88,12 +89,12 @@ func (t *transfer) without(ctx context.Context, j *stepRun, err error) StepOutco
 	}
 	j.memo.made = ""
 	f := explain(ctx, t.pool, "", j.step, err)
-	f.Level, f.Field = plan.Warning, "canary"
-	return StepOutcome{Notes: []plan.Finding{*f}}
+	f.Level, f.Field = distribution.Warning, "canary"
+	return StepOutcome{Notes: []distribution.Finding{*f}}
 }
 
 // deleteVolume removes a volume. That it is gone already is what was wanted.
-func (t *transfer) deleteVolume(ctx context.Context, j *stepRun, s *plan.DeleteVolume) StepOutcome {
+func (t *transfer) deleteVolume(ctx context.Context, j *stepRun, s *step.DeleteVolume) StepOutcome {
 	id := j.id(s.Volume)
 	if id == "" {
 		return StepOutcome{}
@@ -102,5 +103,5 @@ func (t *transfer) deleteVolume(ctx context.Context, j *stepRun, s *plan.DeleteV
 	if err == nil || awsclient.IsNotFound(err) {
 		return StepOutcome{Made: id}
 	}
-	return StepOutcome{Made: id, Err: err, Left: []plan.RetainedResource{{At: s.Location, Kind: "volume", Resource: id, Why: err.Error()}}}
+	return StepOutcome{Made: id, Err: err, Left: []distribution.RetainedResource{{At: s.Location, Kind: "volume", Resource: id, Why: err.Error()}}}
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // deprecateImage sets an image's date, and reads it back.
-func (t *transfer) deprecateImage(ctx context.Context, j *stepRun, s *plan.DeprecateImage) StepOutcome {
+func (t *transfer) deprecateImage(ctx context.Context, j *stepRun, s *step.DeprecateImage) StepOutcome {
 	id := j.id(s.Image)
 	if !j.memo.changed {
 		if _, err := t.pool.EC2(s.Location).EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{ImageId: aws.String(id), DeprecateAt: aws.Time(s.After)}); err != nil {
@@ -40,7 +40,7 @@ func (t *transfer) deprecateImage(ctx context.Context, j *stepRun, s *plan.Depre
 	return StepOutcome{Made: id, Err: fmt.Errorf("AWS shows %q as the date from which on %s is deprecated", seen, id)}
 }
 
-func (t *transfer) proveDeprecation(s *plan.DeprecateImage) proof {
+func (t *transfer) proveDeprecation(s *step.DeprecateImage) proof {
 	in := &ec2.EnableImageDeprecationInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)), DeprecateAt: aws.Time(s.After)}
 	return proofBy(t.pool.EC2(s.Location).EnableImageDeprecation, in, s, "ec2:EnableImageDeprecation")
 }

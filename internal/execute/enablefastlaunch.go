@@ -12,11 +12,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // enableFastLaunch switches it on, unless it is on as it is wanted, and reads it back. What AWS makes for it is not waited for.
-func (t *transfer) enableFastLaunch(ctx context.Context, j *stepRun, s *plan.EnableFastLaunch) StepOutcome {
+func (t *transfer) enableFastLaunch(ctx context.Context, j *stepRun, s *step.EnableFastLaunch) StepOutcome {
 	id := j.id(s.Image)
 	out, err := t.pool.EC2(s.Location).DescribeFastLaunchImages(ctx, &ec2.DescribeFastLaunchImagesInput{ImageIds: []string{id}})
 	if err != nil {
@@ -42,13 +43,13 @@ func (t *transfer) enableFastLaunch(ctx context.Context, j *stepRun, s *plan.Ena
 	return StepOutcome{Err: retryAfter{}}
 }
 
-func (t *transfer) proveFastLaunch(s *plan.EnableFastLaunch) proof {
+func (t *transfer) proveFastLaunch(s *step.EnableFastLaunch) proof {
 	in := fastLaunch(existing(s.Image, standInImage), s.FastLaunch)
 	in.DryRun = aws.Bool(true)
 	return proofBy(t.pool.EC2(s.Location).EnableFastLaunch, in, s, "ec2:EnableFastLaunch")
 }
 
-func fastLaunch(id string, f plan.FastLaunch) *ec2.EnableFastLaunchInput {
+func fastLaunch(id string, f distribution.FastLaunch) *ec2.EnableFastLaunchInput {
 	in := &ec2.EnableFastLaunchInput{ImageId: aws.String(id), ResourceType: aws.String(string(ec2types.FastLaunchResourceTypeSnapshot))}
 	if f.MaxParallelLaunches > 0 {
 		in.MaxParallelLaunches = aws.Int32(int32(f.MaxParallelLaunches)) //nolint:gosec // judged by config
@@ -69,7 +70,7 @@ func fastLaunch(id string, f plan.FastLaunch) *ec2.EnableFastLaunchInput {
 }
 
 // asWanted compares what was asked for; what was not is AWS's to choose.
-func asWanted(f plan.FastLaunch, seen ec2types.DescribeFastLaunchImagesSuccessItem) bool {
+func asWanted(f distribution.FastLaunch, seen ec2types.DescribeFastLaunchImagesSuccessItem) bool {
 	template, snapshots := seen.LaunchTemplate, seen.SnapshotConfiguration
 	switch {
 	case f.MaxParallelLaunches > 0 && int(aws.ToInt32(seen.MaxParallelLaunches)) != f.MaxParallelLaunches:

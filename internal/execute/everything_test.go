@@ -15,14 +15,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // everything is a house with everything on that a run may be asked for: a Windows image under aws/ebs, of which the target has the release
 // before, an image of somebody else's under the wanted name, and a launch template; and a friend who launches what is shared.
-func everything(t *testing.T, method plan.Method) *house {
+func everything(t *testing.T, method distribution.Method) *house {
 	h := build(t, mixed[:1], []string{target}, []string{home})
-	h.with = func(req *plan.Request) { req.ReleaseLine = "web" }
+	h.with = func(req *distribution.Request) { req.ReleaseLine = "web" }
 	h.released(1, nil)
 	h.older = []string{h.images[0].ImageID}
 	h.bought("bp-0002") // fast launch is for Windows
@@ -33,9 +33,9 @@ func everything(t *testing.T, method plan.Method) *house {
 	h.template(target, home, "web")
 	h.occupy(target, home, "web")
 	license := h.licensed(target, home)
-	h.befriend(func(req *plan.Request) {
+	h.befriend(func(req *distribution.Request) {
 		everyWish(req, method)
-		req.Targets[0].Licenses = []plan.Text{plan.Text(license)}
+		req.Targets[0].Licenses = []distribution.Text{distribution.Text(license)}
 	})
 	h.admit()
 	h.audit = func() (int, int) { return h.made(friend) }
@@ -43,18 +43,18 @@ func everything(t *testing.T, method plan.Method) *house {
 }
 
 // everyWish switches everything on.
-func everyWish(req *plan.Request, method plan.Method) {
-	req.Canary, req.SourceKeyAccess, req.PublishAll, req.ReleaseLine = aws.Bool(true), plan.ByGrant, true, "web"
-	req.Shares = []plan.Share{{Name: "friends", AccountIDs: []string{friend}, Grants: []plan.Grant{{}}, Roles: []plan.Role{{RoleName: roleName, ExternalID: "golden"}}}}
+func everyWish(req *distribution.Request, method distribution.Method) {
+	req.Canary, req.SourceKeyAccess, req.PublishAll, req.ReleaseLine = aws.Bool(true), distribution.ByGrant, true, "web"
+	req.Shares = []distribution.Share{{Name: "friends", AccountIDs: []string{friend}, Grants: []distribution.Grant{{}}, Roles: []distribution.Role{{RoleName: roleName, ExternalID: "golden"}}}}
 	wanted := &req.Targets[0]
 	wanted.Method, wanted.AMIName, wanted.CopyMinutes = method, "web", 30
-	wanted.Tags, wanted.SnapshotTags = map[string]plan.Text{"Team": "web"}, map[string]plan.Text{"Team": "web"}
-	wanted.Grants = []plan.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
-	wanted.LaunchCheck = &plan.LaunchCheck{InstanceType: "t2.micro"} // the image has no ENA support
-	wanted.Lifecycle = plan.Lifecycle{DeprecateAfter: 24 * time.Hour, Protection: &plan.Protection{}, FastLaunch: &plan.FastLaunch{TargetResourceCount: 10},
-		Users: plan.LaunchPermissions{Accounts: []string{friend}}, ForceDeregister: true, ForceDeleteSnapshot: true}
-	wanted.Retention = plan.Retention{Releases: 1}
-	wanted.Parameters, wanted.Templates = []plan.Parameter{named, hidden}, []plan.LaunchTemplate{webDefault}
+	wanted.Tags, wanted.SnapshotTags = map[string]distribution.Text{"Team": "web"}, map[string]distribution.Text{"Team": "web"}
+	wanted.Grants = []distribution.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
+	wanted.LaunchCheck = &distribution.LaunchCheck{InstanceType: "t2.micro"} // the image has no ENA support
+	wanted.Lifecycle = distribution.Lifecycle{DeprecateAfter: 24 * time.Hour, Protection: &distribution.Protection{}, FastLaunch: &distribution.FastLaunch{TargetResourceCount: 10},
+		Users: distribution.LaunchPermissions{Accounts: []string{friend}}, ForceDeregister: true, ForceDeleteSnapshot: true}
+	wanted.Retention = distribution.Retention{Releases: 1}
+	wanted.Parameters, wanted.Templates = []distribution.Parameter{named, hidden}, []distribution.LaunchTemplate{webDefault}
 }
 
 // made counts what is missing, and what there is twice, of all that names the target's image and lets it, and the shared one, be used: versions

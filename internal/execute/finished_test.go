@@ -19,6 +19,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
@@ -49,7 +50,7 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 						time.Sleep(time.Minute)
 					}
 					h.images[0].ImageID, _ = h.occupy(source, home, "golden") // of no demands on IMDS
-					h.with = func(req *plan.Request) { req.Targets[0].Method = plan.Method(method) }
+					h.with = func(req *distribution.Request) { req.Targets[0].Method = distribution.Method(method) }
 					if _, result := h.run(t.Context(), h.request()); len(result.Images) != 1 {
 						t.Fatalf("%+v", result.Findings)
 					}
@@ -57,12 +58,14 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 					c.change(h, *image.ImageId)
 					pool := h.pool(t.Context(), h.World)
 					p := h.decided(t.Context(), pool, h.request())
-					if !p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Location.Account == target && f.Field == `target "prod": `+c.told }) {
+					if !p.Refused() || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
+						return f.Location.Account == target && f.Field == `target "prod": `+c.told
+					}) {
 						t.Errorf("%+v", p.Findings)
 					}
 					facts, err := discover.Look(t.Context(), pool, h.request())
 					h.must(err)
-					execute.Run(t.Context(), pool, plan.Clean(h.request(), facts), options(h.request()), func(plan.Event) {})
+					execute.Run(t.Context(), pool, plan.Clean(h.request(), facts), options(h.request()), func(distribution.Event) {})
 					h.stands(image)
 				})
 			})
@@ -83,7 +86,9 @@ func TestNothingIsSharedBeforeItIsKnownWithWhomItIs(t *testing.T) {
 			look.Fault, look.Account, look.Times = awssim.Throttled, source, 2
 			h.Inject(look)
 			p := h.decided(t.Context(), h.pool(t.Context(), h.World), h.request())
-			if !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Level == plan.Refused && f.Operation == look.Action }) {
+			if !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
+				return f.Level == distribution.Refused && f.Operation == look.Action
+			}) {
 				t.Errorf("%+v: %+v", look, p.Findings)
 			}
 		})
@@ -98,8 +103,8 @@ func TestAnImageOfAnotherRunThatDoesNotPassStaysAndIsTold(t *testing.T) {
 		defer cancel()
 		pool := h.pool(ctx, h.World)
 		p := h.decide(ctx, pool, byImage(h.request()))
-		execute.Run(ctx, pool, p, options(h.request()), func(e plan.Event) {
-			if e.Kind == plan.Progressed && e.At.Account == target {
+		execute.Run(ctx, pool, p, options(h.request()), func(e distribution.Event) {
+			if e.Kind == distribution.Progressed && e.At.Account == target {
 				cancel()
 			}
 		})
@@ -109,14 +114,14 @@ func TestAnImageOfAnotherRunThatDoesNotPassStaysAndIsTold(t *testing.T) {
 		}
 		h.turn(target, targetAlias) // a pending copy shows no key yet (4.6.1)
 		_, result := h.run(t.Context(), byImage(h.request()))
-		if len(result.Images) != 0 || !slices.ContainsFunc(result.Findings, func(f plan.Finding) bool {
+		if len(result.Images) != 0 || !slices.ContainsFunc(result.Findings, func(f distribution.Finding) bool {
 			return f.Resource == *begun[0].ImageId && strings.Contains(f.Summary, "the image stays") && strings.Contains(f.Remediation, "force_deregister")
 		}) {
 			t.Errorf("%+v", result)
 		}
 		h.stands(h.ownImages(target, home)[0])
 		replaced := byImage(h.request())
-		replaced.Targets[0].AMIName, replaced.Targets[0].Lifecycle.ForceDeregister = plan.Text(*begun[0].Name), true
+		replaced.Targets[0].AMIName, replaced.Targets[0].Lifecycle.ForceDeregister = distribution.Text(*begun[0].Name), true
 		if _, result := h.run(t.Context(), replaced); len(result.Images) != 1 || result.Images[0].ImageID == *begun[0].ImageId {
 			t.Errorf("%+v", result)
 		}
@@ -126,8 +131,8 @@ func TestAnImageOfAnotherRunThatDoesNotPassStaysAndIsTold(t *testing.T) {
 // A role that may tag only what it makes serves its account: by a run that is made again, and by one that takes up what was begun. Nothing is pointed at the
 // image until it has its second seal.
 func TestATargetThatRefusesTheSecondSealIsServedAndNotPublished(t *testing.T) {
-	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
-		for _, begun := range []plan.EventKind{plan.Progressed, plan.Finished} {
+	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
+		for _, begun := range []distribution.EventKind{distribution.Progressed, distribution.Finished} {
 			t.Run(fmt.Sprintf("%s, %s", method, begun), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h, req := published(t, named)
@@ -137,8 +142,8 @@ func TestATargetThatRefusesTheSecondSealIsServedAndNotPublished(t *testing.T) {
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
 					pool := h.pool(ctx, h.World)
-					execute.Run(ctx, pool, h.decide(ctx, pool, req), options(req), func(e plan.Event) {
-						if e.Kind == begun && (begun == plan.Progressed && e.At.Account == target || strings.HasPrefix(string(e.Step), "verify/")) {
+					execute.Run(ctx, pool, h.decide(ctx, pool, req), options(req), func(e distribution.Event) {
+						if e.Kind == begun && (begun == distribution.Progressed && e.At.Account == target || strings.HasPrefix(string(e.Step), "verify/")) {
 							cancel()
 						}
 					})
@@ -147,8 +152,8 @@ func TestATargetThatRefusesTheSecondSealIsServedAndNotPublished(t *testing.T) {
 					if len(result.Images) != 1 || result.Images[0].Published() || h.calls("ssm:PutParameter") > 0 {
 						t.Errorf("%+v", result)
 					}
-					if !slices.ContainsFunc(result.Findings, func(f plan.Finding) bool {
-						return f.Level == plan.Warning && strings.Contains(f.Summary, "second seal could not be put on ")
+					if !slices.ContainsFunc(result.Findings, func(f distribution.Finding) bool {
+						return f.Level == distribution.Warning && strings.Contains(f.Summary, "second seal could not be put on ")
 					}) {
 						t.Errorf("found %+v", result.Findings)
 					}

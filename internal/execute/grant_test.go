@@ -18,7 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
@@ -62,9 +62,9 @@ func (h *house) grants(account, region, key string) []kmstypes.GrantListEntry {
 }
 
 // granting is the request with a grant for Auto Scaling in every target.
-func (h *house) granting() plan.Request {
+func (h *house) granting() distribution.Request {
 	req := h.request()
-	req.Targets[0].Grants = []plan.Grant{{}}
+	req.Targets[0].Grants = []distribution.Grant{{}}
 	return req
 }
 
@@ -113,15 +113,15 @@ func TestAutoScalingLaunchesUnderAnotherAccountsKeyByItsGrant_8_3_8_5(t *testing
 		key := aws.ToString(made.KeyMetadata.Arn)
 		for _, row := range []struct {
 			run    string
-			grants []plan.Grant
+			grants []distribution.Grant
 			ends   ec2types.InstanceStateName
 			reason string
 		}{
 			{"run-1", nil, ec2types.InstanceStateNameTerminated, "Client.InvalidKMSKey.InvalidState"},
-			{"run-2", []plan.Grant{{}}, ec2types.InstanceStateNameRunning, ""},
+			{"run-2", []distribution.Grant{{}}, ec2types.InstanceStateNameRunning, ""},
 		} {
 			req := h.request()
-			req.Targets[0].KMSKeyID, req.Targets[0].Grants, req.Build.RunID = plan.Text(key), row.grants, row.run
+			req.Targets[0].KMSKeyID, req.Targets[0].Grants, req.Build.RunID = distribution.Text(key), row.grants, row.run
 			_, result := h.run(t.Context(), req)
 			h.complete(result)
 			if state, reason := h.scaled(service, result.Images[0].ImageID); state != row.ends || reason != row.reason {
@@ -139,7 +139,7 @@ func TestAGrantIsForWhomTheTemplateNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222", "333333333333"}, []string{home})
 		req := h.request()
-		req.Targets[0].Grants = []plan.Grant{{Name: "use/{{ .Region }}", Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName, Operations: []string{"Decrypt", "DescribeKey"}}}
+		req.Targets[0].Grants = []distribution.Grant{{Name: "use/{{ .Region }}", Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName, Operations: []string{"Decrypt", "DescribeKey"}}}
 		_, result := h.run(t.Context(), req)
 		h.complete(result)
 		for _, account := range h.targets {
@@ -172,23 +172,23 @@ func TestAGrantOnAKeyOfAWSIsRefused_8_1(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		req := h.granting()
-		req.Targets[0].KMSKeyID = plan.DefaultKey
+		req.Targets[0].KMSKeyID = distribution.DefaultKey
 		p := h.decided(t.Context(), h.pool(t.Context(), h.World), req)
-		if !p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Reference == "8.1" }) {
+		if !p.Refused() || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return f.Reference == "8.1" }) {
 			t.Errorf("findings %+v", p.Findings)
 		}
 	})
 }
 
 // sharingOnly is a request that lets an account launch the source's own image, and have grants on its key.
-func (h *house) sharingOnly(account, run string, grants ...plan.Grant) plan.Request {
+func (h *house) sharingOnly(account, run string, grants ...distribution.Grant) distribution.Request {
 	req := h.request()
 	req.Targets, req.Build.RunID = nil, run
-	share := plan.Share{Name: "fleet", AccountIDs: []string{account}, Grants: grants}
+	share := distribution.Share{Name: "fleet", AccountIDs: []string{account}, Grants: grants}
 	if len(grants) > 0 {
-		share.Roles = []plan.Role{{RoleName: roleName, ExternalID: "golden"}}
+		share.Roles = []distribution.Role{{RoleName: roleName, ExternalID: "golden"}}
 	}
-	req.Shares = []plan.Share{share}
+	req.Shares = []distribution.Share{share}
 	return req
 }
 
@@ -202,13 +202,13 @@ func TestAutoScalingLaunchesTheSharedImageByItsAccountsGrant_8_3_8_5(t *testing.
 				service := h.autoScaling(account)
 				for _, row := range []struct {
 					run    string
-					grants []plan.Grant
+					grants []distribution.Grant
 					ends   ec2types.InstanceStateName
 					reason string
 				}{
 					{"run-1", nil, ec2types.InstanceStateNameTerminated, "Client.InvalidKMSKey.InvalidState"},
-					{"run-2", []plan.Grant{{}}, ec2types.InstanceStateNameRunning, ""},
-					{"run-3", []plan.Grant{{}}, ec2types.InstanceStateNameRunning, ""},
+					{"run-2", []distribution.Grant{{}}, ec2types.InstanceStateNameRunning, ""},
+					{"run-3", []distribution.Grant{{}}, ec2types.InstanceStateNameRunning, ""},
 					{"run-4", nil, ec2types.InstanceStateNameRunning, ""}, // no run takes it back
 				} {
 					_, result := h.run(t.Context(), h.sharingOnly(account, row.run, row.grants...))
@@ -250,7 +250,7 @@ func TestAGrantThatTheSourcesKeyDoesNotAdmitIsMissing_8_3(t *testing.T) {
 				h := build(t, mixed[1:2], []string{account}, []string{home})
 				h.autoScaling(account)
 				refuse(h)
-				p, result := h.run(t.Context(), h.sharingOnly(account, "run-1", plan.Grant{}))
+				p, result := h.run(t.Context(), h.sharingOnly(account, "run-1", distribution.Grant{}))
 				missing := report.Unshared(p, result)
 				if len(missing) != 1 || len(missing[0].Grants) != 1 || len(result.Shares) != 1 || len(result.Grants) != 0 {
 					t.Errorf("missing %+v, shares %+v, grants %+v", missing, result.Shares, result.Grants)
@@ -268,24 +268,24 @@ func TestGrantsOfSharesThatCannotBeMadeAreRefused(t *testing.T) {
 	const account = "222222222222"
 	for _, row := range []struct {
 		name  string
-		of    func(*plan.Request)
+		of    func(*distribution.Request)
 		field string
 		rule  string
 	}{
-		{"without credentials", func(r *plan.Request) { r.Shares[0].Roles = nil }, `share "fleet": role_name`, "5.10"},
-		{"with a role that is not there", func(r *plan.Request) { r.Shares[0].Roles[0].RoleName = "nobody" }, `share "fleet": role_name`, "5.6"},
-		{"on the key of an image that is not encrypted", func(r *plan.Request) { r.KMSKeyID, r.AllowUnencryptedShare = "", true }, `share "fleet": grant`, "8.3"},
-		{"by two blocks", func(r *plan.Request) { r.Shares = append(r.Shares, r.Shares[0]) }, `share "fleet": account_ids`, ""},
-		{"with a template that is none", func(r *plan.Request) { r.Shares[0].Grants[0].Name = "{{ .Nothing }}" }, `share "fleet": grant: name`, ""},
+		{"without credentials", func(r *distribution.Request) { r.Shares[0].Roles = nil }, `share "fleet": role_name`, "5.10"},
+		{"with a role that is not there", func(r *distribution.Request) { r.Shares[0].Roles[0].RoleName = "nobody" }, `share "fleet": role_name`, "5.6"},
+		{"on the key of an image that is not encrypted", func(r *distribution.Request) { r.KMSKeyID, r.AllowUnencryptedShare = "", true }, `share "fleet": grant`, "8.3"},
+		{"by two blocks", func(r *distribution.Request) { r.Shares = append(r.Shares, r.Shares[0]) }, `share "fleet": account_ids`, ""},
+		{"with a template that is none", func(r *distribution.Request) { r.Shares[0].Grants[0].Name = "{{ .Nothing }}" }, `share "fleet": grant: name`, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, []volume{{8, ""}}, []string{account}, []string{home})
-				req := h.sharingOnly(account, "run-1", plan.Grant{})
+				req := h.sharingOnly(account, "run-1", distribution.Grant{})
 				row.of(&req)
 				p := h.decided(t.Context(), h.pool(t.Context(), h.World), req)
-				if !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool {
-					return f.Level == plan.Refused && f.Field == row.field && f.Reference == row.rule && f.Detail != ""
+				if !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
+					return f.Level == distribution.Refused && f.Field == row.field && f.Reference == row.rule && f.Detail != ""
 				}) {
 					t.Errorf("findings %+v", p.Findings)
 				}
@@ -301,15 +301,15 @@ func TestATargetsAccountCanHaveGrantsOnBothKeys(t *testing.T) {
 		h := build(t, mixed, []string{account}, []string{home})
 		h.autoScaling(account)
 		req := h.granting()
-		req.Shares = h.sharingOnly(account, "run-1", plan.Grant{}).Shares
+		req.Shares = h.sharingOnly(account, "run-1", distribution.Grant{}).Shares
 		_, result := h.run(t.Context(), req)
 		h.complete(result)
 		if len(result.Grants) != 2 || result.Grants[0].KeyARN == result.Grants[1].KeyARN {
 			t.Errorf("grants %+v", result.Grants)
 		}
-		req.Shares[0].Roles = []plan.Role{{RoleName: "another"}}
-		if p := h.decided(t.Context(), h.pool(t.Context(), h.World), req); !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool {
-			return f.Level == plan.Refused && strings.Contains(f.Summary, "other credentials")
+		req.Shares[0].Roles = []distribution.Role{{RoleName: "another"}}
+		if p := h.decided(t.Context(), h.pool(t.Context(), h.World), req); !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
+			return f.Level == distribution.Refused && strings.Contains(f.Summary, "other credentials")
 		}) {
 			t.Errorf("findings %+v", p.Findings)
 		}

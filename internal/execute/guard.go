@@ -10,7 +10,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Guards look at a step once more before its call, whatever the plan says: nothing public, nothing unencrypted, no other key's
@@ -19,7 +20,7 @@ import (
 var accountID = regexp.MustCompile(`^\d{12}$`)
 
 // guardCopy lets through a copy that names its source and an explicit key in its own Region (1.3.9, 1.7.5).
-func guardCopy(j *stepRun, source plan.Ref, keyARN string) error {
+func guardCopy(j *stepRun, source step.Ref, keyARN string) error {
 	if j.id(source) == "" {
 		return fmt.Errorf("there is nothing to copy: %s made nothing", source.From)
 	}
@@ -31,13 +32,13 @@ func guardCopy(j *stepRun, source plan.Ref, keyARN string) error {
 }
 
 // guardAudience lets through launch permissions for accounts, organizations and units: never for "all".
-func guardAudience(a plan.LaunchPermissions) error {
+func guardAudience(a distribution.LaunchPermissions) error {
 	for _, one := range slices.Concat(a.Organizations, a.Units) {
 		if parsed, err := arn.Parse(one); err != nil || parsed.Service != "organizations" {
 			return fmt.Errorf("%q is no organization or unit: nothing is shared with it", one)
 		}
 	}
-	if len(a.Accounts) == 0 && !a.Nobody() {
+	if len(a.Accounts) == 0 && !a.IsEmpty() {
 		return nil
 	}
 	return guardShare(a.Accounts)

@@ -6,7 +6,8 @@ package execute
 import (
 	"testing"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 func TestNothingIsCopiedWithoutAKeyOfItsOwnRegion(t *testing.T) { // 1.3.9, 1.7.5
@@ -17,12 +18,12 @@ func TestNothingIsCopiedWithoutAKeyOfItsOwnRegion(t *testing.T) { // 1.3.9, 1.7.
 		"alias/golden": false,
 		"":             false,
 	} {
-		s := &plan.CopySnapshot{Base: plan.Base{Location: plan.Location{Account: "222222222222", Region: "eu-west-1"}}, Source: plan.Ref{Known: "snap-1"}, KeyARN: key}
+		s := &step.CopySnapshot{Base: step.Base{Location: distribution.Location{Account: "222222222222", Region: "eu-west-1"}}, Source: step.Ref{Known: "snap-1"}, KeyARN: key}
 		if err := guardCopy(&stepRun{head: s.Meta()}, s.Source, s.KeyARN); (err == nil) != passes {
 			t.Errorf("%q: %v", key, err)
 		}
 	}
-	s := &plan.CopySnapshot{Base: plan.Base{Location: plan.Location{Region: "eu-west-1"}}, Source: plan.Ref{From: "stage"}, KeyARN: "arn:aws:kms:eu-west-1:222222222222:key/k"}
+	s := &step.CopySnapshot{Base: step.Base{Location: distribution.Location{Region: "eu-west-1"}}, Source: step.Ref{From: "stage"}, KeyARN: "arn:aws:kms:eu-west-1:222222222222:key/k"}
 	if guardCopy(&stepRun{head: s.Meta()}, s.Source, s.KeyARN) == nil {
 		t.Error("a copy of nothing was to be made")
 	}

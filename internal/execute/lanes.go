@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // A lane that AWS calls full below its limit has others in it. It tries more after a rest, which grows while that is in vain.
@@ -34,10 +34,10 @@ type callQueue struct {
 	ready   stepHeap      // what may start
 }
 
-func newLane(first plan.Step) *callQueue {
+func newLane(first step.Step) *callQueue {
 	head := first.Meta()
-	_, images := first.(*plan.CopyImage)
-	room := plan.RoomOf(head.Queue)
+	_, images := first.(*step.CopyImage)
+	room := step.QueueLimit(head.Queue)
 	return &callQueue{at: watchKey{head.Location, images}, free: head.Queue == "", limit: room, most: room}
 }
 

@@ -21,14 +21,15 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // launching is the request with a launch check in every target.
-func (h *house) launching() plan.Request {
+func (h *house) launching() distribution.Request {
 	req := h.request()
-	req.Targets[0].LaunchCheck = &plan.LaunchCheck{InstanceType: "t4g.micro", Tags: map[string]plan.Text{"purpose": "check of {{ .SourceAMI }}"}}
+	req.Targets[0].LaunchCheck = &distribution.LaunchCheck{InstanceType: "t4g.micro", Tags: map[string]distribution.Text{"purpose": "check of {{ .SourceAMI }}"}}
 	return req
 }
 
@@ -81,8 +82,8 @@ func TestTheInstanceOfALaunchCheckBearsItsTags(t *testing.T) {
 		req := h.launching()
 		p := h.decide(t.Context(), pool, req)
 		seen := 0
-		execute.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
-			if e.Kind != plan.Finished || !strings.HasPrefix(string(e.Step), "launch/") {
+		execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+			if e.Kind != distribution.Finished || !strings.HasPrefix(string(e.Step), "launch/") {
 				return
 			}
 			for _, i := range h.instances("222222222222", home) {
@@ -112,8 +113,8 @@ func TestAnImageThatDoesNotLaunchServesNobodyAndSaysWhy_8_6(t *testing.T) {
 		pool := h.pool(t.Context(), h.World)
 		req := h.launching()
 		p := h.decide(t.Context(), pool, req)
-		result := execute.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
-			if e.Kind == plan.Finished && strings.HasPrefix(string(e.Step), "verify/") {
+		result := execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+			if e.Kind == distribution.Finished && strings.HasPrefix(string(e.Step), "verify/") {
 				h.forbid("222222222222", "kms:CreateGrant")
 			}
 		})
@@ -149,15 +150,15 @@ func TestACancelledLaunchCheckLeavesNoInstance(t *testing.T) {
 					h.Inject(awssim.Rule{Fault: fault, Action: "ec2:RunInstances", Times: 100})
 				}
 				ctx, cancel := context.WithCancelCause(t.Context())
-				result := execute.Run(ctx, pool, p, options(req), func(e plan.Event) {
-					if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "launch/") {
+				result := execute.Run(ctx, pool, p, options(req), func(e distribution.Event) {
+					if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "launch/") {
 						time.AfterFunc(after, func() { cancel(errors.New("stopped by hand")) })
 					}
 				})
 				if left := h.instances("222222222222", home); len(left) > 0 {
 					t.Errorf("cancelled after %v, %q: an instance stays", after, fault)
 				}
-				if slices.ContainsFunc(result.Left, func(l plan.RetainedResource) bool { return l.Kind == "instance" }) {
+				if slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Kind == "instance" }) {
 					t.Errorf("cancelled after %v, %q: left behind: %+v", after, fault, result.Left)
 				}
 			})
@@ -181,15 +182,17 @@ func (c *cord) Do(r *http.Request) (*http.Response, error) {
 // An instance that another run left is ended by the next one, or by a clean-up, though the launch check is off by then; one that only bears our tags is named
 // and runs on.
 func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
-	for name, next := range map[string]func(*house, plan.Request) (plan.Plan, plan.Result){
-		"the next run": func(h *house, req plan.Request) (plan.Plan, plan.Result) { return h.run(h.t.Context(), req) },
-		"a clean-up": func(h *house, req plan.Request) (plan.Plan, plan.Result) {
+	for name, next := range map[string]func(*house, distribution.Request) (plan.Plan, distribution.Result){
+		"the next run": func(h *house, req distribution.Request) (plan.Plan, distribution.Result) {
+			return h.run(h.t.Context(), req)
+		},
+		"a clean-up": func(h *house, req distribution.Request) (plan.Plan, distribution.Result) {
 			req.Targets[0].LaunchCheck, req.CleansUp = nil, true
 			pool := h.pool(h.t.Context(), h.World)
 			facts, err := discover.Look(h.t.Context(), pool, req)
 			h.must(err)
 			p := plan.Clean(req, facts)
-			return p, execute.Run(h.t.Context(), pool, p, options(req), func(plan.Event) {})
+			return p, execute.Run(h.t.Context(), pool, p, options(req), func(distribution.Event) {})
 		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -199,8 +202,8 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 			pool := h.pool(ctx, line)
 			req := h.launching()
 			p := h.decide(ctx, pool, req)
-			execute.Run(ctx, pool, p, options(req), func(e plan.Event) {
-				if e.Kind == plan.Finished && strings.HasPrefix(string(e.Step), "launch/") {
+			execute.Run(ctx, pool, p, options(req), func(e distribution.Event) {
+				if e.Kind == distribution.Finished && strings.HasPrefix(string(e.Step), "launch/") {
 					line.cut.Store(true)
 					die(awssim.ErrCut)
 				}
@@ -215,7 +218,7 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 			h.must(err)
 			req.Build.RunID = "run-2"
 			p, result := next(h, req)
-			if len(result.Findings) > 0 || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Resource == *forged.Instances[0].InstanceId }) {
+			if len(result.Findings) > 0 || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return f.Resource == *forged.Instances[0].InstanceId }) {
 				t.Errorf("%s: nothing is said of the instance with copied tags, or more: %+v, %+v", name, p.Findings, result.Findings)
 			}
 			still := h.instances("222222222222", home)
@@ -231,11 +234,11 @@ func TestARunEndsNoInstanceThatAnotherWaitsFor(t *testing.T) {
 	for lag := range 12 {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
-			results := make(chan plan.Result, 2)
+			results := make(chan distribution.Result, 2)
 			pool := h.pool(t.Context(), h.World)
 			p := h.decide(t.Context(), pool, h.launching())
-			results <- execute.Run(t.Context(), pool, p, options(h.launching()), func(e plan.Event) {
-				if e.Kind != plan.Begun || !strings.HasPrefix(string(e.Step), "launch/") {
+			results <- execute.Run(t.Context(), pool, p, options(h.launching()), func(e distribution.Event) {
+				if e.Kind != distribution.Begun || !strings.HasPrefix(string(e.Step), "launch/") {
 					return
 				}
 				time.AfterFunc(time.Duration(lag)*time.Second, func() {
@@ -259,7 +262,7 @@ func TestARunEndsNoInstanceThatAnotherWaitsFor(t *testing.T) {
 
 // The rights of the steps are enough for a launch check, and each of EC2's is needed.
 func TestTheRightsOfALaunchCheckAreWhatItTakes(t *testing.T) {
-	rights := func(without string) (result plan.Result) {
+	rights := func(without string) (result distribution.Result) {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 			pool := h.pool(t.Context(), h.World)
@@ -277,7 +280,7 @@ func TestTheRightsOfALaunchCheckAreWhatItTakes(t *testing.T) {
 				PolicyName: aws.String("rights"), PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [` +
 					strings.Join(actions, ", ") + `], "Resource": "*"}]}`)})
 			h.must(err)
-			result = execute.Run(t.Context(), pool, p, options(req), func(plan.Event) {})
+			result = execute.Run(t.Context(), pool, p, options(req), func(distribution.Event) {})
 		})
 		return result
 	}
@@ -286,7 +289,7 @@ func TestTheRightsOfALaunchCheckAreWhatItTakes(t *testing.T) {
 	}
 	for _, action := range []string{"ec2:RunInstances", "ec2:DescribeInstances", "ec2:TerminateInstances"} {
 		result := rights(action)
-		if !slices.ContainsFunc(result.Findings, func(f plan.Finding) bool { return adds(f, action) }) {
+		if !slices.ContainsFunc(result.Findings, func(f distribution.Finding) bool { return adds(f, action) }) {
 			t.Errorf("without %s: %+v", action, result.Findings)
 		}
 	}

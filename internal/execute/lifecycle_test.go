@@ -16,28 +16,28 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // settled asks for everything that a target may want of its image.
-func settled(req *plan.Request) {
+func settled(req *distribution.Request) {
 	req.Targets[0].CopyMinutes = 30
-	req.Targets[0].Tags = map[string]plan.Text{"ec2:SharedTag/Release": "1"}
-	req.Targets[0].Lifecycle = plan.Lifecycle{
-		DeprecateAfter: 90 * 24 * time.Hour, Protection: &plan.Protection{Cooldown: true},
-		Users: plan.LaunchPermissions{Accounts: []string{friend}, Organizations: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"},
+	req.Targets[0].Tags = map[string]distribution.Text{"ec2:SharedTag/Release": "1"}
+	req.Targets[0].Lifecycle = distribution.Lifecycle{
+		DeprecateAfter: 90 * 24 * time.Hour, Protection: &distribution.Protection{Cooldown: true},
+		Users: distribution.LaunchPermissions{Accounts: []string{friend}, Organizations: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"},
 			Units: []string{"arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"}},
 	}
 }
 
 // What a target wants of its image is so, whichever way it got it, and stays so in the next run.
 func TestATargetsImageIsDeprecatedProtectedAndShared(t *testing.T) {
-	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, mixed, []string{"222222222222"}, []string{home})
-				h.with = func(req *plan.Request) {
+				h.with = func(req *distribution.Request) {
 					settled(req)
 					req.Targets[0].Method = method
 				}
@@ -81,8 +81,8 @@ func TestAPermissionThatIsNotThereIsNoSuccess_4_4_2(t *testing.T) {
 		req.Targets[0].Lifecycle.Users.Accounts = []string{friend}
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, req)
-		result := execute.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
-			if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "users/") {
+		result := execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "users/") {
 				time.AfterFunc(10*time.Millisecond, func() { h.drift("222222222222") })
 			}
 		})
@@ -142,10 +142,10 @@ func TestFastLaunchOfAWindowsImageIsAsTheTargetWantsIt(t *testing.T) {
 		client := h.ec2("222222222222", home)
 		_, err := client.CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("windows"), LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeT3Nano}})
 		h.must(err)
-		for i, want := range []plan.FastLaunch{{}, {}, {TargetResourceCount: 10, MaxParallelLaunches: 8}, {TargetResourceCount: 10, MaxParallelLaunches: 8, TemplateName: "windows", TemplateVersion: 1},
+		for i, want := range []distribution.FastLaunch{{}, {}, {TargetResourceCount: 10, MaxParallelLaunches: 8}, {TargetResourceCount: 10, MaxParallelLaunches: 8, TemplateName: "windows", TemplateVersion: 1},
 			{TargetResourceCount: 10, MaxParallelLaunches: 8, TemplateName: "windows", TemplateVersion: 1}} {
-			h.with = func(req *plan.Request) {
-				req.Targets[0].Method, req.Targets[0].Lifecycle.FastLaunch = plan.ByImage, &want
+			h.with = func(req *distribution.Request) {
+				req.Targets[0].Method, req.Targets[0].Lifecycle.FastLaunch = distribution.ByImage, &want
 			}
 			_, result := h.run(t.Context(), h.request())
 			h.complete(result)
@@ -154,7 +154,7 @@ func TestFastLaunchOfAWindowsImageIsAsTheTargetWantsIt(t *testing.T) {
 			if len(out.FastLaunchImages) != 1 || aws.ToString(out.FastLaunchImages[0].ImageId) != result.Images[0].ImageID {
 				t.Fatalf("run %d: fast launch of %+v, want it of %s", i, out.FastLaunchImages, result.Images[0].ImageID)
 			}
-			seen := plan.FastLaunch{}
+			seen := distribution.FastLaunch{}
 			if s := out.FastLaunchImages[0].SnapshotConfiguration; s != nil {
 				seen.TargetResourceCount, seen.MaxParallelLaunches = int(aws.ToInt32(s.TargetResourceCount)), int(aws.ToInt32(out.FastLaunchImages[0].MaxParallelLaunches))
 			}

@@ -11,10 +11,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // lockImage switches an image's protection on, as it is wanted, and reads it back.
-func (t *transfer) lockImage(ctx context.Context, j *stepRun, s *plan.EnableDeregistrationProtection) StepOutcome {
+func (t *transfer) lockImage(ctx context.Context, j *stepRun, s *step.EnableDeregistrationProtection) StepOutcome {
 	id := j.id(s.Image)
 	image, err := t.image(ctx, s.Location, id)
 	switch {
@@ -35,7 +36,7 @@ func (t *transfer) lockImage(ctx context.Context, j *stepRun, s *plan.EnableDere
 	return StepOutcome{Err: retryAfter{}}
 }
 
-func (t *transfer) proveLock(s *plan.EnableDeregistrationProtection) proof {
+func (t *transfer) proveLock(s *step.EnableDeregistrationProtection) proof {
 	in := &ec2.EnableImageDeregistrationProtectionInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)), WithCooldown: aws.Bool(s.Cooldown)}
 	return proofBy(t.pool.EC2(s.Location).EnableImageDeregistrationProtection, in, s, "ec2:EnableImageDeregistrationProtection")
 }

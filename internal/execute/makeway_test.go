@@ -16,16 +16,16 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // occupied is a world whose target has an image of somebody else's under the wanted name, and that image with its snapshot.
-func occupied(t *testing.T, method plan.Method, force, withSnapshots bool) (h *house, image, snapshot string) {
+func occupied(t *testing.T, method distribution.Method, force, withSnapshots bool) (h *house, image, snapshot string) {
 	h = build(t, mixed, []string{"222222222222"}, []string{home})
-	h.with = func(req *plan.Request) {
+	h.with = func(req *distribution.Request) {
 		req.Targets[0].Method, req.Targets[0].AMIName = method, "web"
-		req.Targets[0].Lifecycle = plan.Lifecycle{ForceDeregister: force, ForceDeleteSnapshot: withSnapshots}
+		req.Targets[0].Lifecycle = distribution.Lifecycle{ForceDeregister: force, ForceDeleteSnapshot: withSnapshots}
 	}
 	image, snapshot = h.occupy(target, home, "web")
 	return h, image, snapshot
@@ -46,7 +46,7 @@ func (h *house) occupy(account, region, name string) (image, snapshot string) {
 
 // An image that has the wanted name stays until all that ours waits for is there, and then makes way; its snapshots stay unless they are to go.
 func TestAnImageWithTheNameMakesWayAtTheLastMoment(t *testing.T) {
-	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		for _, withSnapshots := range []bool{false, true} {
 			t.Run(string(method), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestAnImageWithTheNameMakesWayAtTheLastMoment(t *testing.T) {
 					if stays == withSnapshots {
 						t.Errorf("with snapshots: %v; that the snapshot is still there is %v", withSnapshots, stays)
 					}
-					makes := map[plan.Method]string{plan.BySnapshot: "ec2:RegisterImage", plan.ByImage: "ec2:CopyImage"}[method]
+					makes := map[distribution.Method]string{distribution.BySnapshot: "ec2:RegisterImage", distribution.ByImage: "ec2:CopyImage"}[method]
 					var order []string
 					for _, r := range h.Records().By("222222222222") {
 						if slices.Contains([]string{"ec2:CopySnapshot", "ec2:DeregisterImage", makes}, r.Action) {
@@ -82,7 +82,7 @@ func TestAnImageWithTheNameMakesWayAtTheLastMoment(t *testing.T) {
 // Without force_deregister a name that is taken is refused, and nothing is made.
 func TestAnImageWithTheNameStaysUnlessItIsToGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, _, _ := occupied(t, plan.BySnapshot, false, false)
+		h, _, _ := occupied(t, distribution.BySnapshot, false, false)
 		if p := h.decided(t.Context(), h.pool(t.Context(), h.World), h.request()); !p.Refused() {
 			t.Errorf("not refused: %+v", p.Steps)
 		}
@@ -92,11 +92,11 @@ func TestAnImageWithTheNameStaysUnlessItIsToGo(t *testing.T) {
 // Credentials that may not deregister the image are found out before anything is made.
 func TestThatTheImageWithTheNameMayBeDeregisteredIsProvedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, _, _ := occupied(t, plan.BySnapshot, true, false)
+		h, _, _ := occupied(t, distribution.BySnapshot, true, false)
 		h.forbid("222222222222", "ec2:DeregisterImage")
 		pool := h.pool(t.Context(), h.World)
 		findings := execute.Prove(t.Context(), pool, h.decide(t.Context(), pool, h.request()), 0)
-		if len(findings) != 1 || findings[0].Level != plan.Refused || findings[0].Operation != "ec2:DeregisterImage" {
+		if len(findings) != 1 || findings[0].Level != distribution.Refused || findings[0].Operation != "ec2:DeregisterImage" {
 			t.Errorf("found %+v, want the deregistration refused", findings)
 		}
 	})
@@ -105,11 +105,11 @@ func TestThatTheImageWithTheNameMayBeDeregisteredIsProvedFirst(t *testing.T) {
 // Nor may snapshots stay behind without their image for want of a right (9.11).
 func TestThatTheSnapshotsOfTheImageWithTheNameMayBeDeletedIsProvedFirst_9_11(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, _, snapshot := occupied(t, plan.BySnapshot, true, true)
+		h, _, snapshot := occupied(t, distribution.BySnapshot, true, true)
 		h.forbid("222222222222", "ec2:DeleteSnapshot")
 		pool := h.pool(t.Context(), h.World)
 		findings := execute.Prove(t.Context(), pool, h.decide(t.Context(), pool, h.request()), 0)
-		if len(findings) != 1 || findings[0].Level != plan.Refused || findings[0].Operation != "ec2:DeleteSnapshot" || !strings.HasSuffix(findings[0].Resource, "/"+snapshot) {
+		if len(findings) != 1 || findings[0].Level != distribution.Refused || findings[0].Operation != "ec2:DeleteSnapshot" || !strings.HasSuffix(findings[0].Resource, "/"+snapshot) {
 			t.Errorf("found %+v, want the deletion of %s refused", findings, snapshot)
 		}
 	})
@@ -118,7 +118,7 @@ func TestThatTheSnapshotsOfTheImageWithTheNameMayBeDeletedIsProvedFirst_9_11(t *
 // A run that freed the name and could not register under it is taken up: what is copied is not copied again.
 func TestARunThatEndsWithTheNameFreedIsTakenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, _, _ := occupied(t, plan.BySnapshot, true, false)
+		h, _, _ := occupied(t, distribution.BySnapshot, true, false)
 		h.forbid("222222222222", "ec2:RegisterImage")
 		if _, result := h.run(t.Context(), h.request()); len(result.Images) != 0 || len(h.ownImages("222222222222", home)) != 0 {
 			t.Fatalf("served %+v", result.Images)
@@ -134,12 +134,12 @@ func TestARunThatEndsWithTheNameFreedIsTakenUp(t *testing.T) {
 
 // One look may be stale: what an earlier run made for the destination goes only where it is, and stays, not what it has to be.
 func TestAFinishedImageStaysWhateverOneLookShowedOfIt(t *testing.T) {
-	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		for _, changed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("by %s, changed %v", method, changed), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, []volume{{1, sourceAlias}}, []string{target}, []string{home})
-					h.with = func(req *plan.Request) {
+					h.with = func(req *distribution.Request) {
 						req.Targets[0].Method, req.Targets[0].AMIName, req.Targets[0].Lifecycle.ForceDeregister = method, "web", true
 					}
 					if _, result := h.run(t.Context(), h.request()); len(result.Images) != 1 {

@@ -7,28 +7,28 @@ import (
 	"slices"
 	"time"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // memo is what a step remembers from one call of its act to the next.
 type stepState struct {
-	unconfirmedSince time.Time               // when a call was made of which nobody knows the effect; zero: none was
-	looks            int                     // how often its effect was looked for
-	lost             bool                    // such a call was made at some time
-	made             string                  // id of what the step made
-	uses             map[string]string       // device -> snapshot to register with; nil: not looked for yet
-	adopted          bool                    // what was made is another run's
-	sealed           bool                    // it has its second seal, or cannot get it
-	refused          bool                    // it cannot get it
-	notes            []plan.Finding          // what is worth telling although the step went on
-	left             []plan.RetainedResource // what could not be removed
-	alien            []plan.RetainedResource // what bears our tags without proof, at the last look
-	changed          bool                    // a change was made that is to be read back
-	failedCopy       *copyStatus             // a copy that failed and has to go
-	discardedIDs     []string                // ids of earlier copies that failed
-	failure          error                   // what the step ends with once broken is gone
-	quotaErr         error                   // why AWS had no room for it, at last
-	missing          time.Time               // since when something is not there that should be; zero: it is
+	unconfirmedSince time.Time                       // when a call was made of which nobody knows the effect; zero: none was
+	looks            int                             // how often its effect was looked for
+	lost             bool                            // such a call was made at some time
+	made             string                          // id of what the step made
+	uses             map[string]string               // device -> snapshot to register with; nil: not looked for yet
+	adopted          bool                            // what was made is another run's
+	sealed           bool                            // it has its second seal, or cannot get it
+	refused          bool                            // it cannot get it
+	notes            []distribution.Finding          // what is worth telling although the step went on
+	left             []distribution.RetainedResource // what could not be removed
+	alien            []distribution.RetainedResource // what bears our tags without proof, at the last look
+	changed          bool                            // a change was made that is to be read back
+	failedCopy       *copyStatus                     // a copy that failed and has to go
+	discardedIDs     []string                        // ids of earlier copies that failed
+	failure          error                           // what the step ends with once broken is gone
+	quotaErr         error                           // why AWS had no room for it, at last
+	missing          time.Time                       // since when something is not there that should be; zero: it is
 }
 
 // patience is how long eventual consistency is waited for (4.4.1, 4.4.4).
@@ -44,11 +44,11 @@ func (m *stepState) throw(id string) {
 }
 
 // leftovers are what a step leaves behind that nobody uses.
-func (m stepState) leftovers(at plan.Location) []plan.RetainedResource {
+func (m stepState) leftovers(at distribution.Location) []distribution.RetainedResource {
 	all := slices.Concat(m.left, m.alien)
 	if m.failedCopy != nil { // the run was stopped before it was removed
 		kind, id := m.failedCopy.what()
-		all = append(all, plan.RetainedResource{At: at, Kind: kind, Resource: id, Why: m.failedCopy.text})
+		all = append(all, distribution.RetainedResource{At: at, Kind: kind, Resource: id, Why: m.failedCopy.text})
 	}
 	return all
 }

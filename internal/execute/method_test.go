@@ -11,20 +11,20 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // byImage asks for one copy of the image.
-func byImage(req plan.Request) plan.Request {
-	req.Targets[0].Method = plan.ByImage
+func byImage(req distribution.Request) distribution.Request {
+	req.Targets[0].Method = distribution.ByImage
 	return req
 }
 
 func TestAnImageIsCopiedInOneCallAndNothingIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away})
-		h.with = func(req *plan.Request) { req.Canary = aws.Bool(false) }
+		h.with = func(req *distribution.Request) { req.Canary = aws.Bool(false) }
 		_, result := h.run(t.Context(), byImage(h.request()))
 		h.complete(result)
 		h.unshared()
@@ -60,7 +60,7 @@ func TestAnImageCopyThatFailsTooEarlyIsMadeAgain(t *testing.T) {
 		p := h.decide(t.Context(), pool, byImage(h.request()))
 		h.forbid("222222222222", "kms:CreateGrant")
 		time.AfterFunc(45*time.Second, func() { h.forgive("222222222222") })
-		h.complete(execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {}))
+		h.complete(execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {}))
 		if n := h.calls("ec2:CopyImage"); n < 2 || n > 3 {
 			t.Errorf("%d copies, want one that fails and one or two more", n)
 		}
@@ -74,7 +74,7 @@ func TestAnImageCopyThatKeepsFailingSaysWhyAndLeavesNothing(t *testing.T) {
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, byImage(h.request()))
 		h.forbid("222222222222", "kms:CreateGrant")
-		result := execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+		result := execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
 		if len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" || result.Findings[0].PolicyStatements == nil {
 			t.Errorf("findings %+v", result.Findings)
 		}
@@ -91,9 +91,9 @@ func TestAnImageCopyThatKeepsFailingSaysWhyAndLeavesNothing(t *testing.T) {
 func TestAStagedImageThatIsKeptServesTheNextTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed, []string{"222222222222"}, []string{home})
-		h.with = func(req *plan.Request) {
+		h.with = func(req *distribution.Request) {
 			req.KeepStaged = true
-			req.Targets[0].Method = plan.ByImage
+			req.Targets[0].Method = distribution.ByImage
 		}
 		_, result := h.run(t.Context(), h.request())
 		h.complete(result)

@@ -13,8 +13,8 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // once makes a call that has no token (4.2.3). After a reset, a time-out or 5xx nobody knows whether it had its effect: the place
@@ -66,14 +66,14 @@ func unsealed(tags []ec2types.Tag) bool {
 
 // adopt takes a found thing for the one whose answer was lost: only with the first seal right, and only when it is alone. Tags
 // can be copied; of two, neither is taken, and both are listed.
-func (j *stepRun) adopt(at plan.Location, kind string, tags map[string]string, found []string) string {
+func (j *stepRun) adopt(at distribution.Location, kind string, tags map[string]string, found []string) string {
 	if len(found) == 1 && tags[origin.Sealed] != "" {
 		return found[0]
 	}
 	j.memo.alien = nil
 	slices.Sort(found)
 	for _, id := range found {
-		j.memo.alien = append(j.memo.alien, plan.RetainedResource{At: at, Kind: kind, Resource: id, Why: "bears our tags, but is not provably ours"})
+		j.memo.alien = append(j.memo.alien, distribution.RetainedResource{At: at, Kind: kind, Resource: id, Why: "bears our tags, but is not provably ours"})
 	}
 	return ""
 }

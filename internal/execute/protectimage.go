@@ -15,66 +15,70 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Protect switches deregistration protection on for those images of an account that have none, behind a tag, and reads it back
 // (A.2). An image that somebody else has protected stays as it is. run is the id that the tag gets.
-func EnableProtection(ctx context.Context, pool *awsclient.Pool, account, run string, images []plan.SourceImage, say func(plan.Event)) ([]plan.SourceImageResult, []plan.Finding) {
-	var steps []plan.Step
+func EnableProtection(ctx context.Context, pool *awsclient.Pool, account, run string, images []distribution.SourceImage, say func(distribution.Event)) ([]distribution.SourceImageResult, []distribution.Finding) {
+	var steps []step.Step
 	for _, image := range images {
-		steps = append(steps, &plan.ProtectImage{
-			Base:    plan.Base{ID: plan.StepID("protect/" + image.Region), Location: plan.Location{Account: account, Region: image.Region}},
+		steps = append(steps, &step.EnableSourceProtection{
+			Base:    step.Base{ID: distribution.StepID("protect/" + image.Region), Location: distribution.Location{Account: account, Region: image.Region}},
 			ImageID: image.ImageID,
 			Tags:    map[string]string{origin.Protected: run},
 		})
 	}
-	return onImages(ctx, pool, steps, images, say, func(end *plan.SourceImageResult, d StepOutcome) { end.Protected, end.Held = d.Made != "", d.Adopted })
+	return onImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d StepOutcome) {
+		end.Protected, end.Held = d.Made != "", d.Adopted
+	})
 }
 
 // Lift switches the protection off that Protect has switched on, and takes its tag away: the last calls of a run that succeeded.
-func DisableProtection(ctx context.Context, pool *awsclient.Pool, account string, sources []plan.SourceImageResult, say func(plan.Event)) ([]plan.SourceImageResult, []plan.Finding) {
-	var steps []plan.Step
-	var images []plan.SourceImage
+func DisableProtection(ctx context.Context, pool *awsclient.Pool, account string, sources []distribution.SourceImageResult, say func(distribution.Event)) ([]distribution.SourceImageResult, []distribution.Finding) {
+	var steps []step.Step
+	var images []distribution.SourceImage
 	for _, source := range sources {
 		if !source.Protected || source.Held {
 			continue
 		}
-		images = append(images, plan.SourceImage{Region: source.Region, ImageID: source.ImageID})
-		steps = append(steps, &plan.DisableSourceProtection{
-			Base:    plan.Base{ID: plan.StepID("lift/" + source.Region), Location: plan.Location{Account: account, Region: source.Region}},
+		images = append(images, distribution.SourceImage{Region: source.Region, ImageID: source.ImageID})
+		steps = append(steps, &step.DisableSourceProtection{
+			Base:    step.Base{ID: distribution.StepID("lift/" + source.Region), Location: distribution.Location{Account: account, Region: source.Region}},
 			ImageID: source.ImageID,
 		})
 	}
-	return onImages(ctx, pool, steps, images, say, func(end *plan.SourceImageResult, d StepOutcome) { end.Protected = d.Err != nil })
+	return onImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d StepOutcome) { end.Protected = d.Err != nil })
 }
 
 // Seal gives those images of an account that have no sealing key this one, and answers all with the key that stands. What the run makes is
 // sealed with it, and found again by a later run.
-func Seal(ctx context.Context, pool *awsclient.Pool, account string, key origin.Key, images []plan.SourceImage, say func(plan.Event)) ([]plan.SourceImage, []plan.Finding) {
-	var steps []plan.Step
+func Seal(ctx context.Context, pool *awsclient.Pool, account string, key origin.Key, images []distribution.SourceImage, say func(distribution.Event)) ([]distribution.SourceImage, []distribution.Finding) {
+	var steps []step.Step
 	for _, image := range images {
-		steps = append(steps, &plan.SealImage{
-			Base:    plan.Base{ID: plan.StepID("seal/" + image.Region), Location: plan.Location{Account: account, Region: image.Region}},
+		steps = append(steps, &step.SealImage{
+			Base:    step.Base{ID: distribution.StepID("seal/" + image.Region), Location: distribution.Location{Account: account, Region: image.Region}},
 			ImageID: image.ImageID, Key: key,
 		})
 	}
 	sealed := slices.Clone(images)
-	_, findings := onImages(ctx, pool, steps, images, say, func(end *plan.SourceImageResult, d StepOutcome) {
-		i := slices.IndexFunc(sealed, func(image plan.SourceImage) bool { return image.Region == end.Region })
+	_, findings := onImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d StepOutcome) {
+		i := slices.IndexFunc(sealed, func(image distribution.SourceImage) bool { return image.Region == end.Region })
 		sealed[i].SealKey = d.SealKey
 	})
 	return sealed, findings
 }
 
-func onImages(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, images []plan.SourceImage, say func(plan.Event), note func(*plan.SourceImageResult, StepOutcome)) ([]plan.SourceImageResult, []plan.Finding) {
+func onImages(ctx context.Context, pool *awsclient.Pool, steps []step.Step, images []distribution.SourceImage, say func(distribution.Event), note func(*distribution.SourceImageResult, StepOutcome)) ([]distribution.SourceImageResult, []distribution.Finding) {
 	done := run(ctx, pool, steps, Options{}, say)
-	var ends []plan.SourceImageResult
-	var findings []plan.Finding
+	var ends []distribution.SourceImageResult
+	var findings []distribution.Finding
 	for i, s := range steps {
 		d := done[s.Meta().ID]
-		end := plan.SourceImageResult{Region: images[i].Region, ImageID: images[i].ImageID}
+		end := distribution.SourceImageResult{Region: images[i].Region, ImageID: images[i].ImageID}
 		note(&end, d)
 		ends = append(ends, end)
 		if f := explain(ctx, pool, s.Meta().Location.Account, s, d.Err); f != nil {
@@ -87,7 +91,7 @@ func onImages(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, imag
 var errNotProtected = errors.New("AWS does not show the protection that was switched on")
 
 // protectImage makes an id of the image when the protection is ours: switched on now, or by an earlier run that did not end well.
-func (t *transfer) protectImage(ctx context.Context, j *stepRun, s *plan.ProtectImage) StepOutcome {
+func (t *transfer) protectImage(ctx context.Context, j *stepRun, s *step.EnableSourceProtection) StepOutcome {
 	image, err := t.image(ctx, s.Location, s.ImageID)
 	if err != nil {
 		return StepOutcome{Err: err}
@@ -130,7 +134,7 @@ func (t *transfer) protectImage(ctx context.Context, j *stepRun, s *plan.Protect
 const settling = 3 * time.Second
 
 // sealImage leaves an image's own key as it is: what earlier runs sealed is proved by it. A key of its own is read back until it is shown (4.4.1).
-func (t *transfer) sealImage(ctx context.Context, j *stepRun, s *plan.SealImage) StepOutcome {
+func (t *transfer) sealImage(ctx context.Context, j *stepRun, s *step.SealImage) StepOutcome {
 	image, err := t.image(ctx, s.Location, s.ImageID)
 	switch {
 	case err != nil:
@@ -156,7 +160,7 @@ func (t *transfer) sealImage(ctx context.Context, j *stepRun, s *plan.SealImage)
 }
 
 // liftProtection lifts what bears our tag, and nothing else.
-func (t *transfer) liftProtection(ctx context.Context, s *plan.DisableSourceProtection) StepOutcome {
+func (t *transfer) liftProtection(ctx context.Context, s *step.DisableSourceProtection) StepOutcome {
 	image, err := t.image(ctx, s.Location, s.ImageID)
 	if err != nil {
 		return StepOutcome{Err: err}

@@ -19,8 +19,10 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // provedAtOnce is how many dry runs are under way side by side.
@@ -28,9 +30,9 @@ const provedAtOnce = 10
 
 // proof is a dry run of a step's call: what AWS says of the rights, and of a key's state, without doing anything (rules 6.1 to 6.8).
 type proof struct {
-	step     plan.Step
-	at       plan.Location // of the call
-	about    string        // what has to be let through: each is asked for once at a place
+	step     step.Step
+	at       distribution.Location // of the call
+	about    string                // what has to be let through: each is asked for once at a place
 	resource string
 	ours     bool // of a key: the step makes this very call, and not EC2 one in its name
 	call     func(context.Context) error
@@ -39,10 +41,10 @@ type proof struct {
 // Prove makes the calls of a plan's steps as dry runs, each once at every place, and tells which would be refused. What a dry run lets
 // through is proved as far as rights go: it looks at no snapshot and at no condition that only a later resource meets. A refusal at an
 // optional destination, or at as many others as may fail, is a warning.
-func Prove(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int) []plan.Finding {
+func Prove(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int) []distribution.Finding {
 	t := &transfer{pool: pool}
 	proofs := t.proofs(p.Steps)
-	found := make([]*plan.Finding, len(proofs))
+	found := make([]*distribution.Finding, len(proofs))
 	var group errgroup.Group
 	group.SetLimit(provedAtOnce)
 	for i, f := range proofs {
@@ -54,13 +56,13 @@ func Prove(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int) 
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return []plan.Finding{{Level: plan.Warning, Summary: "the rights could not be proved", Detail: err.Error()}}
+		return []distribution.Finding{{Level: distribution.Warning, Summary: "the rights could not be proved", Detail: err.Error()}}
 	}
-	var findings, open []plan.Finding
+	var findings, open []distribution.Finding
 	for _, f := range found {
 		switch {
 		case f == nil:
-		case f.Level == plan.Note:
+		case f.Level == distribution.Note:
 			open = append(open, *f)
 		default:
 			findings = append(findings, *f)
@@ -71,7 +73,7 @@ func Prove(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int) 
 
 // unproved makes one note of all that could not be proved: policies that let AWS alone make grants, as they should, leave nothing to prove on
 // any key of any account.
-func unproved(open []plan.Finding) []plan.Finding {
+func unproved(open []distribution.Finding) []distribution.Finding {
 	const shown = 5
 	if len(open) == 0 {
 		return nil
@@ -85,48 +87,48 @@ func unproved(open []plan.Finding) []plan.Finding {
 		keys = append(keys[:shown:shown], fmt.Sprintf("%d more", len(keys)-shown))
 	}
 	note := open[0]
-	note.Location, note.Principal, note.Resource, note.PolicyStatements = plan.Location{}, "", "", nil
+	note.Location, note.Principal, note.Resource, note.PolicyStatements = distribution.Location{}, "", "", nil
 	note.Summary = "not provable before the copies: that EC2 may use " + strings.Join(keys, ", ")
 	note.Detail = "making a grant directly is refused, as it is by policies that let AWS's services alone make grants, and by a missing right: " + open[0].Detail
 	note.Remediation = "nothing, where the policies are those of the documentation; a canary, or else the copies, will show"
-	return []plan.Finding{note}
+	return []distribution.Finding{note}
 }
 
 // tolerated makes warnings of the refusals that a run goes on with.
-func tolerated(p plan.Plan, findings []plan.Finding, mayFail int) []plan.Finding {
-	optional := func(at plan.Location) bool {
+func tolerated(p plan.Plan, findings []distribution.Finding, mayFail int) []distribution.Finding {
+	optional := func(at distribution.Location) bool {
 		return slices.ContainsFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == at && d.Optional })
 	}
-	refused, required := map[plan.Location]bool{}, 0
+	refused, required := map[distribution.Location]bool{}, 0
 	for _, f := range findings {
-		if f.Level == plan.Refused && !refused[f.Location] {
+		if f.Level == distribution.Refused && !refused[f.Location] {
 			refused[f.Location] = true
 			if !optional(f.Location) {
 				required++
 			}
 		}
 	}
-	source := func(at plan.Location) bool {
+	source := func(at distribution.Location) bool {
 		return !slices.ContainsFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == at })
 	}
 	for i, f := range findings {
-		if f.Level == plan.Refused && !source(f.Location) && len(refused) < len(p.Destinations) && (optional(f.Location) || required <= mayFail) {
-			findings[i].Level = plan.Warning
+		if f.Level == distribution.Refused && !source(f.Location) && len(refused) < len(p.Destinations) && (optional(f.Location) || required <= mayFail) {
+			findings[i].Level = distribution.Warning
 		}
 	}
 	return findings
 }
 
 // proofs are the dry runs of all steps, each once at a place.
-func (t *transfer) proofs(steps []plan.Step) []proof {
+func (t *transfer) proofs(steps []step.Step) []proof {
 	granted := map[string]bool{} // keys that a step of the plan opens first
 	for _, s := range steps {
-		if g, is := s.(*plan.CreateGrant); is && !g.Lasting {
+		if g, is := s.(*step.CreateGrant); is && !g.Lasting {
 			granted[g.KeyARN] = true
 		}
 	}
 	type once struct {
-		at    plan.Location
+		at    distribution.Location
 		about string
 	}
 	var all []proof
@@ -138,7 +140,7 @@ func (t *transfer) proofs(steps []plan.Step) []proof {
 			}
 		}
 	}
-	keys := func(s plan.Step, arns ...string) {
+	keys := func(s step.Step, arns ...string) {
 		for _, key := range arns {
 			opened := granted[key] && accountIn(key) != s.Meta().Location.Account
 			if key != "" && !opened {
@@ -151,35 +153,35 @@ func (t *transfer) proofs(steps []plan.Step) []proof {
 			continue // an earlier run made the call
 		}
 		switch s := s.(type) {
-		case *plan.CopySnapshot:
+		case *step.CopySnapshot:
 			add(t.proveCopy(s))
 			keys(s, s.KeyARN, s.FromKeyARN)
-		case *plan.CopyImage:
+		case *step.CopyImage:
 			add(t.proveImageCopy(s))
 			keys(s, append([]string{s.KeyARN}, s.FromKeyARNs...)...)
-		case *plan.CreateGrant:
+		case *step.CreateGrant:
 			add(t.proveGrant(s))
-		case *plan.ShareSnapshot:
+		case *step.ShareSnapshot:
 			add(t.proveShare(s))
-		case *plan.ShareImage:
+		case *step.ShareImage:
 			add(t.proveImageShare(s))
-		case *plan.DeregisterImage:
+		case *step.DeregisterImage:
 			if s.Name != "" {
 				add(t.proveDeregistration(s)...)
 			}
-		case *plan.RegisterImage:
+		case *step.RegisterImage:
 			if f, err := t.proveRegistration(s); err == nil {
 				add(f)
 			}
-		case *plan.DeprecateImage:
+		case *step.DeprecateImage:
 			add(t.proveDeprecation(s))
-		case *plan.EnableDeregistrationProtection:
+		case *step.EnableDeregistrationProtection:
 			add(t.proveLock(s))
-		case *plan.EnableFastLaunch:
+		case *step.EnableFastLaunch:
 			add(t.proveFastLaunch(s))
-		case *plan.RunInstance:
+		case *step.RunInstance:
 			add(t.proveLaunch(s))
-		case *plan.AddTemplateVersion:
+		case *step.CreateLaunchTemplateVersion:
 			add(t.proveTemplateVersion(s)...)
 		}
 	}
@@ -193,29 +195,29 @@ const (
 )
 
 // existing is the id of a reference that is known, or one that stands in for it.
-func existing(r plan.Ref, standIn string) string {
+func existing(r step.Ref, standIn string) string {
 	kind, _, _ := strings.Cut(standIn, "-")
-	if strings.HasPrefix(r.Known, kind+"-") && r.Known != plan.Unbuilt {
+	if strings.HasPrefix(r.Known, kind+"-") && r.Known != distribution.Unbuilt {
 		return r.Known
 	}
 	return standIn
 }
 
 // proofBy is a step's proof by one of its calls, whose input asks for a dry run.
-func proofBy[In, Out, Options any](call func(context.Context, In, ...func(*Options)) (Out, error), in In, s plan.Step, about string) proof {
+func proofBy[In, Out, Options any](call func(context.Context, In, ...func(*Options)) (Out, error), in In, s step.Step, about string) proof {
 	return proof{step: s, at: s.Meta().Location, about: about, resource: s.ResourceID(), call: func(ctx context.Context) error {
 		_, err := call(ctx, in)
 		return err
 	}}
 }
 
-func (t *transfer) proveCopy(s *plan.CopySnapshot) proof {
+func (t *transfer) proveCopy(s *step.CopySnapshot) proof {
 	in := &ec2.CopySnapshotInput{DryRun: aws.Bool(true), SourceRegion: aws.String(s.FromRegion), SourceSnapshotId: aws.String(existing(s.Source, standInSnapshot)),
 		Description: aws.String(s.Description), Encrypted: aws.Bool(true), KmsKeyId: aws.String(s.KeyARN), TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags)}
 	return proofBy(t.pool.EC2(s.Location).CopySnapshot, in, s, "ec2:CopySnapshot")
 }
 
-func (t *transfer) proveShare(s *plan.ShareSnapshot) proof {
+func (t *transfer) proveShare(s *step.ShareSnapshot) proof {
 	in := &ec2.ModifySnapshotAttributeInput{DryRun: aws.Bool(true), SnapshotId: aws.String(existing(s.Snapshot, standInSnapshot)),
 		Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: permissions(s.Accounts)}}
 	return proofBy(t.pool.EC2(s.Location).ModifySnapshotAttribute, in, s, "ec2:ModifySnapshotAttribute")
@@ -223,7 +225,7 @@ func (t *transfer) proveShare(s *plan.ShareSnapshot) proof {
 
 // proveDeregistration asks for an image that is not ours: the target's policy may let only ours go.
 // AWS tells of a snapshot that may not go along only when the image is gone (9.11).
-func (t *transfer) proveDeregistration(s *plan.DeregisterImage) []proof {
+func (t *transfer) proveDeregistration(s *step.DeregisterImage) []proof {
 	client := t.pool.EC2(s.Location)
 	in := &ec2.DeregisterImageInput{DryRun: aws.Bool(true), ImageId: aws.String(s.Image.Known), DeleteAssociatedSnapshots: aws.Bool(s.WithSnapshots)}
 	all := []proof{proofBy(client.DeregisterImage, in, s, "ec2:DeregisterImage")}
@@ -235,7 +237,7 @@ func (t *transfer) proveDeregistration(s *plan.DeregisterImage) []proof {
 	return all
 }
 
-func (t *transfer) proveRegistration(s *plan.RegisterImage) (proof, error) {
+func (t *transfer) proveRegistration(s *step.RegisterImage) (proof, error) {
 	snapshots := map[string]string{}
 	for device, r := range s.Snapshots {
 		snapshots[device] = existing(r, standInSnapshot)
@@ -251,7 +253,7 @@ func (t *transfer) proveRegistration(s *plan.RegisterImage) (proof, error) {
 }
 
 // proveKey asks whether a step's own credentials may make a grant on a key, which is what EC2 does with them (3.1.4, 6.8).
-func (t *transfer) proveKey(s plan.Step, key string) proof {
+func (t *transfer) proveKey(s step.Step, key string) proof {
 	at := s.Meta().Location
 	if parsed, err := arn.Parse(key); err == nil {
 		at.Region = parsed.Region
@@ -268,7 +270,7 @@ func (t *transfer) proveKey(s plan.Step, key string) proof {
 }
 
 // judge makes a finding of the answer to a dry run; nil where it is let through, and where the answer says nothing of rights.
-func (f proof) judge(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err error) *plan.Finding {
+func (f proof) judge(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err error) *distribution.Finding {
 	onKey := strings.HasPrefix(f.about, "kms:")
 	unusable := onKey && slices.Contains([]string{"DisabledException", "KMSInvalidStateException", "NotFoundException", "InvalidArnException"}, awsclient.Code(err))
 	if awsclient.WouldSucceed(err) || !awsclient.IsUnauthorized(err) && !unusable {
@@ -286,34 +288,34 @@ func (f proof) judge(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err
 	e.Location = f.step.Meta().Location
 	switch explicit := strings.Contains(refusal.Message, "explicit deny"); {
 	case onKey && !unusable: // EC2's own call may pass where ours is refused: kms:ViaService, kms:GrantIsForAWSResource (3.2.3, 3.2.4)
-		e.Level, e.Reference = plan.Note, "6.8"
+		e.Level, e.Reference = distribution.Note, "6.8"
 		if explicit {
-			e.Level = plan.Warning
+			e.Level = distribution.Warning
 		}
 		switch admitted, told := f.admitted(ctx, pool, who); {
 		case told && !admitted:
-			e.Level, e.Reference, e.Summary = plan.Refused, "3.2.1", "the policy of the key "+f.resource+" does not admit "+who.ARN
+			e.Level, e.Reference, e.Summary = distribution.Refused, "3.2.1", "the policy of the key "+f.resource+" does not admit "+who.ARN
 		case told && !explicit && strings.Contains(refusal.Message, "resource-based policy"):
 			return nil // by its policy EC2 may, and only it
 		default:
 			e.Summary = "not provable that EC2 may use the key " + f.resource + ": " + e.Summary
 		}
 	case strings.Contains(refusal.Message, standInSnapshot), strings.Contains(refusal.Message, standInImage): // the policy may ask for what only the real snapshot has
-		e.Level, e.Summary = plan.Warning, "not provable before it is there: "+e.Summary
+		e.Level, e.Summary = distribution.Warning, "not provable before it is there: "+e.Summary
 	default:
-		e.Level = plan.Refused
+		e.Level = distribution.Refused
 	}
 	return &e
 }
 
 // admitted evaluates the policy of a key of the source account, which the source credentials alone can read (3.2.2). told: it could be.
-func (f proof) admitted(ctx context.Context, pool *awsclient.Pool, who plan.CallerIdentity) (admitted, told bool) {
+func (f proof) admitted(ctx context.Context, pool *awsclient.Pool, who distribution.CallerIdentity) (admitted, told bool) {
 	source, err := pool.Source(ctx)
 	parsed, malformed := arn.Parse(f.resource)
 	if err != nil || malformed != nil || parsed.AccountID != source.Account {
 		return false, false
 	}
-	out, err := pool.KMS(plan.Location{Account: source.Account, Region: parsed.Region}).GetKeyPolicy(ctx, &kms.GetKeyPolicyInput{KeyId: aws.String(f.resource), PolicyName: aws.String("default")})
+	out, err := pool.KMS(distribution.Location{Account: source.Account, Region: parsed.Region}).GetKeyPolicy(ctx, &kms.GetKeyPolicyInput{KeyId: aws.String(f.resource), PolicyName: aws.String("default")})
 	if err != nil {
 		return false, false
 	}

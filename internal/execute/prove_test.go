@@ -9,16 +9,16 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // Of all that a target may ask for, each right that its role does not have is told before anything is made: as a refusal, or, where a policy may ask for
 // what only the real thing has, as not provable.
 func TestEveryMissingRightOfATargetIsToldByADryRun_6_1(t *testing.T) {
-	for method, actions := range map[plan.Method][]string{
-		plan.BySnapshot: {"ec2:CopySnapshot", "ec2:RegisterImage"},
-		plan.ByImage: {"ec2:CopyImage", "ec2:DeregisterImage", "ec2:EnableImageDeprecation", "ec2:EnableImageDeregistrationProtection", "ec2:EnableFastLaunch", "ec2:ModifyImageAttribute",
+	for method, actions := range map[distribution.Method][]string{
+		distribution.BySnapshot: {"ec2:CopySnapshot", "ec2:RegisterImage"},
+		distribution.ByImage: {"ec2:CopyImage", "ec2:DeregisterImage", "ec2:EnableImageDeprecation", "ec2:EnableImageDeregistrationProtection", "ec2:EnableFastLaunch", "ec2:ModifyImageAttribute",
 			"ec2:RunInstances", "ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -31,8 +31,8 @@ func TestEveryMissingRightOfATargetIsToldByADryRun_6_1(t *testing.T) {
 			}
 			for _, action := range actions {
 				h.forbid(target, action)
-				found := slices.DeleteFunc(execute.Prove(t.Context(), pool, p, 0), func(f plan.Finding) bool { return f.Operation != action })
-				if len(found) != 1 || found[0].Level == plan.Note || found[0].Location.Account != target || found[0].Remediation == "" {
+				found := slices.DeleteFunc(execute.Prove(t.Context(), pool, p, 0), func(f distribution.Finding) bool { return f.Operation != action })
+				if len(found) != 1 || found[0].Level == distribution.Note || found[0].Location.Account != target || found[0].Remediation == "" {
 					t.Errorf("%s is missing, and it tells %+v", action, found)
 				}
 				h.forgive(target)
@@ -40,8 +40,8 @@ func TestEveryMissingRightOfATargetIsToldByADryRun_6_1(t *testing.T) {
 			for _, account := range []string{target, friend} { // the target on its own key, the friend on the source's
 				h.forbid(account, "kms:CreateGrant")
 				found := execute.Prove(t.Context(), pool, p, 0)
-				if !slices.ContainsFunc(found, func(f plan.Finding) bool {
-					return f.Level == plan.Refused && f.Operation == "kms:CreateGrant" && f.Location.Account == account && strings.Contains(f.Summary, "by the grant")
+				if !slices.ContainsFunc(found, func(f distribution.Finding) bool {
+					return f.Level == distribution.Refused && f.Operation == "kms:CreateGrant" && f.Location.Account == account && strings.Contains(f.Summary, "by the grant")
 				}) {
 					t.Errorf("%s may make no grant, and it tells %+v", account, found)
 				}

@@ -14,14 +14,14 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // fleet is a world of two required accounts and an optional one, each with a parameter and a launch template to be published to.
-func fleet(t *testing.T) (*house, plan.Request) {
+func fleet(t *testing.T) (*house, distribution.Request) {
 	h := build(t, mixed[1:2], []string{"222222222222", "333333333333", "444444444444"}, []string{home})
 	req := h.request()
-	req.Targets[0].Parameters, req.Targets[0].Templates = []plan.Parameter{named}, []plan.LaunchTemplate{webDefault}
+	req.Targets[0].Parameters, req.Targets[0].Templates = []distribution.Parameter{named}, []distribution.LaunchTemplate{webDefault}
 	optional := req.Targets[0]
 	optional.Name, optional.Optional, optional.AccountIDs = "optional", true, h.targets[2:]
 	req.Targets[0].AccountIDs = h.targets[:2]

@@ -16,20 +16,21 @@ import (
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // errUnsealed keeps an image unpublished: what has one seal only may be somebody else's copy of our tags.
 var errUnsealed = errors.New("the image has no second seal, so nothing is pointed at it; the warning about the seal says why")
 
 // putParameter makes a parameter name the image, and reads that version back until it is there.
-func (t *transfer) putParameter(ctx context.Context, j *stepRun, s *plan.PutParameter) StepOutcome {
+func (t *transfer) putParameter(ctx context.Context, j *stepRun, s *step.PutParameter) StepOutcome {
 	image := j.id(s.Image)
 	if j.ended[s.Image.From].Unsealed {
 		return StepOutcome{Err: errUnsealed}
 	}
 	if j.memo.made == "" {
-		if s.DataType != plan.ImageParameter { // of those AWS itself looks whether the image is there (7.2)
+		if s.DataType != distribution.ImageParameter { // of those AWS itself looks whether the image is there (7.2)
 			if err := t.standing(ctx, j, s.Location, image); err != nil {
 				return StepOutcome{Err: err}
 			}
@@ -46,14 +47,14 @@ func (t *transfer) putParameter(ctx context.Context, j *stepRun, s *plan.PutPara
 		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
 	case err != nil:
 		return StepOutcome{Err: err}
-	case s.Type != plan.SecureString && aws.ToString(seen.Value) != image: // another writer has got the version that was promised to us
+	case s.Type != distribution.SecureString && aws.ToString(seen.Value) != image: // another writer has got the version that was promised to us
 		return StepOutcome{Err: fmt.Errorf("%s names %q: somebody else writes the parameter", j.memo.made, aws.ToString(seen.Value))}
 	}
 	return StepOutcome{Made: j.memo.made}
 }
 
 // put writes a parameter and returns its version. Tags belong to the creation of a parameter, and are added to one that is there (7.8).
-func (t *transfer) put(ctx context.Context, s *plan.PutParameter, image string) (int64, error) {
+func (t *transfer) put(ctx context.Context, s *step.PutParameter, image string) (int64, error) {
 	client := t.pool.SSM(s.Location)
 	in := &ssm.PutParameterInput{Name: aws.String(s.Name), Value: aws.String(image), Type: ssmtypes.ParameterType(s.Type), DataType: aws.String(s.DataType), Tier: ssmtypes.ParameterTier(s.Tier)}
 	if s.Description != "" {
@@ -94,7 +95,7 @@ func (t *transfer) put(ctx context.Context, s *plan.PutParameter, image string) 
 }
 
 // parameter reads a parameter, or one version of it as "name:version".
-func (t *transfer) parameter(ctx context.Context, at plan.Location, name string, decrypted bool) (*ssmtypes.Parameter, error) {
+func (t *transfer) parameter(ctx context.Context, at distribution.Location, name string, decrypted bool) (*ssmtypes.Parameter, error) {
 	out, err := t.pool.SSM(at).GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String(name), WithDecryption: aws.Bool(decrypted)})
 	if err != nil {
 		return nil, err

@@ -14,14 +14,14 @@ import (
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 const target = "222222222222"
 
 // published is a small world whose target asks for parameters.
-func published(t *testing.T, parameters ...plan.Parameter) (*house, plan.Request) {
+func published(t *testing.T, parameters ...distribution.Parameter) (*house, distribution.Request) {
 	h := build(t, mixed[1:2], []string{target}, []string{home})
 	req := h.request()
 	req.Targets[0].Parameters = parameters
@@ -29,8 +29,8 @@ func published(t *testing.T, parameters ...plan.Parameter) (*house, plan.Request
 }
 
 var (
-	named  = plan.Parameter{Name: "/golden/{{ .Region }}", Type: "String", DataType: plan.ImageParameter, Tags: map[string]plan.Text{"from": "{{ .SourceAMIName }}"}, Overwrite: true}
-	hidden = plan.Parameter{Name: "golden", Type: plan.SecureString, DataType: "text", KeyID: targetAlias, Overwrite: true}
+	named  = distribution.Parameter{Name: "/golden/{{ .Region }}", Type: "String", DataType: distribution.ImageParameter, Tags: map[string]distribution.Text{"from": "{{ .SourceAMIName }}"}, Overwrite: true}
+	hidden = distribution.Parameter{Name: "golden", Type: distribution.SecureString, DataType: "text", KeyID: targetAlias, Overwrite: true}
 )
 
 func (h *house) ssm() *ssm.Client { return ssm.NewFromConfig(h.Config(target, home)) }
@@ -56,14 +56,14 @@ func (h *house) parameter(name string) (*ssmtypes.Parameter, map[string]string) 
 }
 
 // names checks that a parameter names the target's image, and the result says so.
-func (h *house) names(name string, version int64, result plan.Result) map[string]string {
+func (h *house) names(name string, version int64, result distribution.Result) map[string]string {
 	h.t.Helper()
 	images := h.ownImages(target, home)
 	seen, tags := h.parameter(name)
 	if len(images) != 1 || aws.ToString(seen.Value) != aws.ToString(images[0].ImageId) || seen.Version != version {
 		h.t.Errorf("%s says %s in version %d, the target has %d images", name, aws.ToString(seen.Value), seen.Version, len(images))
 	}
-	if len(result.Images) != 1 || !slices.Contains(result.Images[0].Pointers, plan.Pointer{Kind: "SSM parameter", Name: name, Set: true}) || !result.Images[0].Published() {
+	if len(result.Images) != 1 || !slices.Contains(result.Images[0].Pointers, distribution.Pointer{Kind: "SSM parameter", Name: name, Set: true}) || !result.Images[0].Published() {
 		h.t.Errorf("the result says %+v", result.Images)
 	}
 	return tags
@@ -71,7 +71,7 @@ func (h *house) names(name string, version int64, result plan.Result) map[string
 
 // A parameter is there, with its tags, once the image is verified; the next run finds all in order and changes nothing.
 func TestAParameterNamesTheImageAndStaysAsItIs(t *testing.T) {
-	for _, parameter := range []plan.Parameter{named, hidden} {
+	for _, parameter := range []distribution.Parameter{named, hidden} {
 		synctest.Test(t, func(t *testing.T) {
 			h, req := published(t, parameter)
 			name := strings.ReplaceAll(string(parameter.Name), "{{ .Region }}", home)
@@ -108,7 +108,7 @@ func TestAParameterOfTheReleaseBeforeIsOverwritten(t *testing.T) {
 
 // The answer that is lost is not taken for somebody else's parameter, even where nothing may be overwritten.
 func TestALostAnswerOfAParameterIsNoFailure(t *testing.T) {
-	for _, parameter := range []plan.Parameter{named, hidden} {
+	for _, parameter := range []distribution.Parameter{named, hidden} {
 		synctest.Test(t, func(t *testing.T) {
 			parameter.DataType, parameter.Overwrite = "text", false
 			h, req := published(t, parameter)
@@ -126,8 +126,8 @@ func TestAParameterThatAWSDoesNotWriteFailsTheDestination(t *testing.T) {
 		h, req := published(t, named)
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, req)
-		result := execute.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
-			if strings.HasPrefix(string(e.Step), "verify/") && e.Kind == plan.Finished {
+		result := execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+			if strings.HasPrefix(string(e.Step), "verify/") && e.Kind == distribution.Finished {
 				h.forbid(target, "ec2:DescribeImages")
 			}
 		})
@@ -156,7 +156,7 @@ func TestAKeyThatDoesNotEncryptAParameterIsExplained(t *testing.T) {
 func TestAParameterNamesTheImageBesideGrants(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := published(t, named)
-		req.Targets[0].Grants = []plan.Grant{{Name: "web", Grantee: plan.Text("arn:aws:iam::" + target + ":role/" + roleName)}}
+		req.Targets[0].Grants = []distribution.Grant{{Name: "web", Grantee: distribution.Text("arn:aws:iam::" + target + ":role/" + roleName)}}
 		_, result := h.run(t.Context(), req)
 		h.complete(result)
 		h.names("/golden/"+home, 1, result)
@@ -168,19 +168,19 @@ func TestAParameterNamesTheImageBesideGrants(t *testing.T) {
 
 // Nothing points at an image that could not get its second seal: its tags may be copied.
 func TestAnImageWithoutItsSecondSealIsNotPublished(t *testing.T) {
-	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		unsealedStaysUnpublished(t, method)
 	}
 }
 
-func unsealedStaysUnpublished(t *testing.T, method plan.Method) {
+func unsealedStaysUnpublished(t *testing.T, method distribution.Method) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := published(t, named)
 		req.Targets[0].Method = method
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, req)
-		result := execute.Run(t.Context(), pool, p, options(req), func(e plan.Event) {
-			if (strings.HasPrefix(string(e.Step), "register/") || strings.HasPrefix(string(e.Step), "copy/")) && e.Kind == plan.Begun {
+		result := execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+			if (strings.HasPrefix(string(e.Step), "register/") || strings.HasPrefix(string(e.Step), "copy/")) && e.Kind == distribution.Begun {
 				h.forbidSealing(target)
 			}
 		})

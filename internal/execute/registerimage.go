@@ -15,11 +15,11 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // registerImage makes the image from the destination's own copies. The image is available at once (2.5.6).
-func (t *transfer) registerImage(ctx context.Context, j *stepRun, s *plan.RegisterImage) StepOutcome {
+func (t *transfer) registerImage(ctx context.Context, j *stepRun, s *step.RegisterImage) StepOutcome {
 	if err := t.choose(ctx, j, s); err != nil {
 		return StepOutcome{Err: err}
 	}
@@ -39,7 +39,7 @@ func (t *transfer) registerImage(ctx context.Context, j *stepRun, s *plan.Regist
 	return StepOutcome{Made: j.memo.made, Uses: j.memo.uses, Unsealed: s.SealKey == nil || j.memo.refused, Err: err}
 }
 
-func (t *transfer) register(ctx context.Context, j *stepRun, s *plan.RegisterImage, in *ec2.RegisterImageInput) (string, error) {
+func (t *transfer) register(ctx context.Context, j *stepRun, s *step.RegisterImage, in *ec2.RegisterImageInput) (string, error) {
 	find := func(ctx context.Context) (string, error) { return t.findImage(ctx, j, s) }
 	id, err := t.once(ctx, j, find, func(ctx context.Context) (string, error) {
 		made, err := t.pool.EC2(s.Location).RegisterImage(ctx, in)
@@ -71,7 +71,7 @@ func (t *transfer) register(ctx context.Context, j *stepRun, s *plan.RegisterIma
 }
 
 // findImage looks for the image whose answer was lost: with this step's first seal.
-func (t *transfer) findImage(ctx context.Context, j *stepRun, s *plan.RegisterImage) (string, error) {
+func (t *transfer) findImage(ctx context.Context, j *stepRun, s *step.RegisterImage) (string, error) {
 	var found []string
 	err := images(ctx, t.pool.EC2(s.Location), origins(s.Tags), func(image ec2types.Image) {
 		if aws.ToString(image.Name) == s.Name && unsealed(image.Tags) {
@@ -82,7 +82,7 @@ func (t *transfer) findImage(ctx context.Context, j *stepRun, s *plan.RegisterIm
 }
 
 // registration carries every attribute over that RegisterImage takes (rule 2.4), with the destination's snapshots by device.
-func registration(s *plan.RegisterImage, snapshots map[string]string) (*ec2.RegisterImageInput, error) {
+func registration(s *step.RegisterImage, snapshots map[string]string) (*ec2.RegisterImageInput, error) {
 	devices, err := devicesOf(s.Source, snapshots)
 	if err != nil {
 		return nil, err

@@ -12,7 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // members are the exported fields of a struct of the SDK.
@@ -46,10 +47,10 @@ var registerMembers = map[string]string{
 
 func TestEveryMemberOfTheSDKsTypesHasItsRow(t *testing.T) {
 	var attributes, devices, given []string
-	for _, a := range plan.CarryTable {
+	for _, a := range step.CarryTable {
 		attributes = append(attributes, a.Name)
 	}
-	for _, d := range plan.DeviceTable {
+	for _, d := range step.DeviceTable {
 		devices = append(devices, d.Name)
 	}
 	for name := range registerMembers {
@@ -71,7 +72,7 @@ func TestEveryMemberOfTheSDKsTypesHasItsRow(t *testing.T) {
 }
 
 // fullStep registers an image whose every attribute has a value.
-func fullStep() *plan.RegisterImage {
+func fullStep() *step.RegisterImage {
 	image := ec2types.Image{}
 	fill(reflect.ValueOf(&image).Elem())
 	image.BlockDeviceMappings = []ec2types.BlockDeviceMapping{
@@ -83,9 +84,9 @@ func fullStep() *plan.RegisterImage {
 		{DeviceName: aws.String("/dev/sdc"), NoDevice: aws.String("")},
 		{DeviceName: aws.String("/dev/sdd"), Ebs: &ec2types.EbsBlockDevice{Encrypted: aws.Bool(true), VolumeSize: aws.Int32(20), VolumeType: ec2types.VolumeTypeGp2}},
 	}
-	return &plan.RegisterImage{
-		ImageSpec: plan.ImageSpec{Name: "golden", Description: "ours", UEFIData: "AMZNVUVG", Source: image, Tags: map[string]string{"b": "2", "a": "1"}},
-		Snapshots: map[string]plan.Ref{"/dev/xvda": {Known: "snap-own"}}}
+	return &step.RegisterImage{
+		ImageSpec: step.ImageSpec{Name: "golden", Description: "ours", UEFIData: "AMZNVUVG", Source: image, Tags: map[string]string{"b": "2", "a": "1"}},
+		Snapshots: map[string]step.Ref{"/dev/xvda": {Known: "snap-own"}}}
 }
 
 var ownSnapshots = map[string]string{"/dev/xvda": "snap-own"}
@@ -119,8 +120,8 @@ func TestEveryKeptAttributeReachesRegisterImage(t *testing.T) {
 	properties := map[string]bool{ // nothing to pass: they follow from the snapshots and the type of image
 		"RootDeviceType": true, "Hypervisor": true, "ImageType": true, "Platform": true, "PlatformDetails": true, "ProductCodes": true, "UsageOperation": true,
 	}
-	for _, a := range plan.CarryTable {
-		if a.How != plan.Kept || properties[a.Name] {
+	for _, a := range step.CarryTable {
+		if a.How != distribution.Kept || properties[a.Name] {
 			continue
 		}
 		without := fullStep()
@@ -133,27 +134,27 @@ func TestEveryKeptAttributeReachesRegisterImage(t *testing.T) {
 			t.Errorf("%s is kept, says the table, but RegisterImage is called the same without it", a.Name)
 		}
 	}
-	for _, d := range plan.DeviceTable {
+	for _, d := range step.DeviceTable {
 		without := fullStep()
 		reflect.ValueOf(without.Source.BlockDeviceMappings[0].Ebs).Elem().FieldByName(d.Name).SetZero()
 		in, err := registration(without, ownSnapshots)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if changes := !reflect.DeepEqual(in, full); changes != (d.How == plan.Kept || d.Name == "SnapshotId") {
+		if changes := !reflect.DeepEqual(in, full); changes != (d.How == distribution.Kept || d.Name == "SnapshotId") {
 			t.Errorf("%s is %s, says the table; that it changes the call is %v", d.Name, d.How, changes)
 		}
 	}
 	for _, change := range []struct {
 		what   string
-		change func(*plan.RegisterImage)
+		change func(*step.RegisterImage)
 	}{
-		{"UefiData", func(s *plan.RegisterImage) { s.UEFIData = "" }},
-		{"Name", func(s *plan.RegisterImage) { s.Name = "other" }},
-		{"Description", func(s *plan.RegisterImage) { s.Description = "" }},
-		{"Tags", func(s *plan.RegisterImage) { s.Tags = nil }},
-		{"VirtualName", func(s *plan.RegisterImage) { s.Source.BlockDeviceMappings[1].VirtualName = nil }},
-		{"NoDevice", func(s *plan.RegisterImage) { s.Source.BlockDeviceMappings[2].NoDevice = nil }},
+		{"UefiData", func(s *step.RegisterImage) { s.UEFIData = "" }},
+		{"Name", func(s *step.RegisterImage) { s.Name = "other" }},
+		{"Description", func(s *step.RegisterImage) { s.Description = "" }},
+		{"Tags", func(s *step.RegisterImage) { s.Tags = nil }},
+		{"VirtualName", func(s *step.RegisterImage) { s.Source.BlockDeviceMappings[1].VirtualName = nil }},
+		{"NoDevice", func(s *step.RegisterImage) { s.Source.BlockDeviceMappings[2].NoDevice = nil }},
 	} {
 		changed := fullStep()
 		change.change(changed)

@@ -14,17 +14,19 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // resultOf says what came of a plan, in the order of its steps.
-func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[plan.StepID]StepOutcome) plan.Result {
-	var r plan.Result
+func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[distribution.StepID]StepOutcome) distribution.Result {
+	var r distribution.Result
 	source := sourceAccount(p.Steps)
-	removed, lasting, verified := map[string]bool{}, map[string]bool{}, map[plan.Location]bool{}
-	unproved := map[plan.Location]bool{}
+	removed, lasting, verified := map[string]bool{}, map[string]bool{}, map[distribution.Location]bool{}
+	unproved := map[distribution.Location]bool{}
 	for _, s := range p.Steps {
-		if plan.IsVerification(s) && done[s.Meta().ID].Err != nil {
+		if step.IsVerification(s) && done[s.Meta().ID].Err != nil {
 			unproved[s.Meta().Destination] = true
 		}
 	}
@@ -32,7 +34,7 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 	told := false               // that the source credentials have ended
 	for _, s := range p.Steps {
 		d := done[s.Meta().ID]
-		ended := plan.StepResult{Step: s.Meta().ID, At: s.Meta().Location, Begun: d.Begun, Ended: d.Ended, Made: d.Made, Skipped: errors.Is(d.Err, errSkipped), Failure: explain(ctx, pool, source, s, d.Err)}
+		ended := distribution.StepResult{Step: s.Meta().ID, At: s.Meta().Location, Begun: d.Begun, Ended: d.Ended, Made: d.Made, Skipped: errors.Is(d.Err, errSkipped), Failure: explain(ctx, pool, source, s, d.Err)}
 		r.Steps = append(r.Steps, ended)
 		switch {
 		case ended.Failure == nil, told && sourceEnded(s, source, d.Err):
@@ -44,43 +46,43 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 		}
 		r.Findings = append(r.Findings, d.Notes...)
 		r.Left = append(r.Left, d.Left...)
-		if s, is := s.(*plan.CopySnapshot); is {
+		if s, is := s.(*step.CopySnapshot); is {
 			sizes[d.Made] = s.GiB
 			if d.Snapshot != nil { // one that failed, and was made again
 				sizes[aws.ToString(d.Snapshot.SnapshotId)] = s.GiB
 			}
 		}
 		switch s := s.(type) {
-		case *plan.VerifyImage:
+		case *step.VerifyImage:
 			verified[s.Location] = d.Err == nil
 			switch {
 			case d.Err != nil:
 			case unproved[s.Location]:
-				r.Left = append(r.Left, plan.RetainedResource{At: s.Location, Kind: "image", Resource: d.Made, Why: "verified, but not proved to launch; the next run goes on with it"})
+				r.Left = append(r.Left, distribution.RetainedResource{At: s.Location, Kind: "image", Resource: d.Made, Why: "verified, but not proved to launch; the next run goes on with it"})
 			default:
 				image, from := made(p, s, d), done[s.Image.From]
 				image.Earlier = s.Image.From == "" || from.Adopted
 				r.Images = append(r.Images, image)
 			}
-		case *plan.CreateGrant:
+		case *step.CreateGrant:
 			if d.Err == nil && s.Lasting {
 				granted := s.Granted()
 				granted.GrantID = d.Made
 				r.Grants = append(r.Grants, granted)
 			}
-		case *plan.PublishBarrier:
+		case *step.PublishBarrier:
 			if d.Err != nil {
-				r.Findings = append(r.Findings, plan.Finding{Level: plan.Note, Field: "publish", Summary: "nothing was published", Detail: `publish = "all", and not every required destination has a proved image`,
+				r.Findings = append(r.Findings, distribution.Finding{Level: distribution.Note, Field: "publish", Summary: "nothing was published", Detail: `publish = "all", and not every required destination has a proved image`,
 					Remediation: "run again: what is done stays done"})
 			}
-		case *plan.ShareImage:
+		case *step.ShareImage:
 			if s.Lasting && d.Err == nil {
 				lasting[d.Made] = true
-				r.Shares = append(r.Shares, plan.Shared{At: s.Location, ImageID: d.Made, With: s.With})
+				r.Shares = append(r.Shares, distribution.Shared{At: s.Location, ImageID: d.Made, With: s.With})
 			}
-		case *plan.DeleteSnapshot:
+		case *step.DeleteSnapshot:
 			removed[d.Made] = d.Err == nil
-		case *plan.DeregisterImage:
+		case *step.DeregisterImage:
 			removed[d.Made] = d.Err == nil
 		}
 	}
@@ -98,28 +100,28 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[p
 			r.Left[i].GiB = sizes[left.Resource]
 		}
 	}
-	r.LeftUSD = plan.USDPerMonth(r.Left)
+	r.LeftUSD = distribution.USDPerMonth(r.Left)
 	return r
 }
 
 // sourceEnded reports a step that failed because the source credentials are over (5.4): it acts with them, or a target's role is assumed
 // with them. Every step that still needs them fails so: it is told once.
-func sourceEnded(s plan.Step, source string, err error) bool {
+func sourceEnded(s step.Step, source string, err error) bool {
 	if !awsclient.HasEnded(err) {
 		return false
 	}
 	at, refusal := s.Meta(), awsclient.Refused("", err)
-	return source == "" && at.Destination == (plan.Location{}) || at.Location.Account == source || refusal.Operation == "sts:AssumeRole"
+	return source == "" && at.Destination == (distribution.Location{}) || at.Location.Account == source || refusal.Operation == "sts:AssumeRole"
 }
 
 // distinct names each thing that stays once, however many steps could not remove it.
-func distinct(left []plan.RetainedResource) []plan.RetainedResource {
+func distinct(left []distribution.RetainedResource) []distribution.RetainedResource {
 	type thing struct {
-		at             plan.Location
+		at             distribution.Location
 		kind, resource string
 	}
 	seen := map[thing]bool{}
-	return slices.DeleteFunc(left, func(l plan.RetainedResource) bool {
+	return slices.DeleteFunc(left, func(l distribution.RetainedResource) bool {
 		one := thing{l.At, l.Kind, l.Resource}
 		again := seen[one]
 		seen[one] = true
@@ -128,7 +130,7 @@ func distinct(left []plan.RetainedResource) []plan.RetainedResource {
 }
 
 // atAnEnd makes of what the first step met what is so for all of them.
-func sourceCredentialsExpired(f plan.Finding, first plan.Step) plan.Finding {
+func sourceCredentialsExpired(f distribution.Finding, first step.Step) distribution.Finding {
 	f.Reference, f.Summary, f.Resource = "5.4", "the source credentials have ended", ""
 	f.Detail = "from here on nothing could be done with them, first: " + first.String() + "; " + f.Detail
 	f.Remediation = "renew the credentials that the run began with and run again: what is done stays done"
@@ -136,32 +138,32 @@ func sourceCredentialsExpired(f plan.Finding, first plan.Step) plan.Finding {
 }
 
 // sourceAccount is whose the source image is; "" where no step tells.
-func sourceAccount(steps []plan.Step) string {
+func sourceAccount(steps []step.Step) string {
 	for _, s := range steps {
-		if v, is := s.(*plan.VerifyImage); is {
+		if v, is := s.(*step.VerifyImage); is {
 			return aws.ToString(v.Source.OwnerId)
 		}
-		if share, is := s.(*plan.ShareImage); is {
+		if share, is := s.(*step.ShareImage); is {
 			return share.Location.Account
 		}
 	}
 	return ""
 }
 
-func made(p plan.Plan, s *plan.VerifyImage, d StepOutcome) plan.CreatedImage {
-	m := plan.CreatedImage{At: s.Location, Target: s.Target, ImageID: d.Made, Name: s.Name}
+func made(p plan.Plan, s *step.VerifyImage, d StepOutcome) distribution.CreatedImage {
+	m := distribution.CreatedImage{At: s.Location, Target: s.Target, ImageID: d.Made, Name: s.Name}
 	if i := slices.IndexFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == s.Location }); i >= 0 {
 		m.Carried, m.Pointers = p.Destinations[i].Carried, slices.Clone(p.Destinations[i].Pointers)
 	}
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		wanted := s.Snapshots[device]
-		m.Snapshots = append(m.Snapshots, plan.MadeSnapshot{Device: device, SnapshotID: d.Uses[device], KeyARN: wanted.KeyARN, GiB: int32(wanted.GiB)})
+		m.Snapshots = append(m.Snapshots, distribution.MadeSnapshot{Device: device, SnapshotID: d.Uses[device], KeyARN: wanted.KeyARN, GiB: int32(wanted.GiB)})
 	}
 	return m
 }
 
 // set notes that something names the image of a place.
-func set(images []plan.CreatedImage, at plan.Location, pointer plan.Pointer) {
+func set(images []distribution.CreatedImage, at distribution.Location, pointer distribution.Pointer) {
 	for _, m := range images {
 		for i, p := range m.Pointers {
 			if m.At == at && p.Kind == pointer.Kind && p.Name == pointer.Name {
@@ -172,8 +174,8 @@ func set(images []plan.CreatedImage, at plan.Location, pointer plan.Pointer) {
 }
 
 // unfinished is what a step made that no image of this run uses: it stays for the next run.
-func unfinished(s plan.Step, d StepOutcome, verified map[plan.Location]bool, removed, lasting map[string]bool) (plan.RetainedResource, bool) {
-	left := plan.RetainedResource{At: s.Meta().Location, Resource: d.Made}
+func unfinished(s step.Step, d StepOutcome, verified map[distribution.Location]bool, removed, lasting map[string]bool) (distribution.RetainedResource, bool) {
+	left := distribution.RetainedResource{At: s.Meta().Location, Resource: d.Made}
 	if errors.Is(d.Err, errSkipped) {
 		return unremoved(s)
 	}
@@ -181,28 +183,28 @@ func unfinished(s plan.Step, d StepOutcome, verified map[plan.Location]bool, rem
 		return left, false
 	}
 	switch s := s.(type) {
-	case *plan.CreateSnapshot:
+	case *step.CreateSnapshot:
 		left.Kind, left.Why = "snapshot", "the canary; the next run removes it"
 		return left, !removed[d.Made]
-	case *plan.CopySnapshot:
+	case *step.CopySnapshot:
 		left.Kind, left.Why = "snapshot", "completed; the next run goes on with it"
 		if d.Err != nil {
 			left.Why = "still under way; the next run goes on with it"
 		}
-		if s.Destination == (plan.Location{}) || s.Trial {
+		if s.Destination == (distribution.Location{}) || s.Trial {
 			return left, !removed[d.Made] && (!s.Kept || d.Err != nil)
 		}
 		return left, !verified[s.Destination]
-	case *plan.CopyImage:
+	case *step.CopyImage:
 		left.Kind, left.Why = "image", "copied; the next run goes on with it"
 		if d.Err != nil {
 			left.Why = "still being copied; the next run goes on with it"
 		}
-		if s.Destination == (plan.Location{}) {
+		if s.Destination == (distribution.Location{}) {
 			return left, !removed[d.Made] && !lasting[d.Made] && (!s.Kept || d.Err != nil)
 		}
 		return left, !verified[s.Destination] && !removed[d.Made]
-	case *plan.RegisterImage:
+	case *step.RegisterImage:
 		left.Kind, left.Why = "image", "registered, and not verified"
 		return left, !verified[s.Location]
 	}
@@ -210,12 +212,12 @@ func unfinished(s plan.Step, d StepOutcome, verified map[plan.Location]bool, rem
 }
 
 // unremoved is what earlier runs left and a step that was skipped was to remove.
-func unremoved(s plan.Step) (plan.RetainedResource, bool) {
-	left := plan.RetainedResource{At: s.Meta().Location, Why: "of an earlier run; the next one goes on with it, or removes it"}
+func unremoved(s step.Step) (distribution.RetainedResource, bool) {
+	left := distribution.RetainedResource{At: s.Meta().Location, Why: "of an earlier run; the next one goes on with it, or removes it"}
 	switch s := s.(type) {
-	case *plan.DeleteSnapshot:
+	case *step.DeleteSnapshot:
 		left.Kind, left.Resource = "snapshot", s.Snapshot.Known
-	case *plan.DeregisterImage:
+	case *step.DeregisterImage:
 		if s.Name == "" { // else it is the target's own
 			left.Kind, left.Resource = "image", s.Image.Known
 		}
@@ -224,7 +226,7 @@ func unremoved(s plan.Step) (plan.RetainedResource, bool) {
 }
 
 // explain makes a finding of what a step ended with; nil where it ended well or was not begun.
-func explain(ctx context.Context, pool *awsclient.Pool, source string, s plan.Step, err error) *plan.Finding {
+func explain(ctx context.Context, pool *awsclient.Pool, source string, s step.Step, err error) *distribution.Finding {
 	if err == nil || errors.Is(err, errSkipped) {
 		return nil
 	}
@@ -233,7 +235,7 @@ func explain(ctx context.Context, pool *awsclient.Pool, source string, s plan.St
 		return wrong.finding(s)
 	}
 	if !asked { // not AWS's, but ours
-		return &plan.Finding{Level: plan.Refused, Location: s.Meta().Location, Resource: s.ResourceID(), Summary: "could not " + s.String(), Detail: err.Error(),
+		return &distribution.Finding{Level: distribution.Refused, Location: s.Meta().Location, Resource: s.ResourceID(), Summary: "could not " + s.String(), Detail: err.Error(),
 			Remediation: "run again: what is done stays done"}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceTime)
@@ -244,14 +246,14 @@ func explain(ctx context.Context, pool *awsclient.Pool, source string, s plan.St
 }
 
 // refusalOf is AWS's part in an error; false where it has none.
-func refusalOf(err error) (plan.APIError, bool) {
+func refusalOf(err error) (distribution.APIError, bool) {
 	var failed *copyFailed
 	if errors.As(err, &failed) {
-		return plan.APIError{Operation: failed.operation, Message: failed.text}, true
+		return distribution.APIError{Operation: failed.operation, Message: failed.text}, true
 	}
 	var ended *launchFailed
 	if errors.As(err, &ended) {
-		return plan.APIError{Operation: "ec2:RunInstances", Code: ended.code, Message: ended.text}, true
+		return distribution.APIError{Operation: "ec2:RunInstances", Code: ended.code, Message: ended.text}, true
 	}
 	operation := awsclient.Operation(err)
 	return *awsclient.Refused(operation, err), operation != "" || awsclient.Code(err) != ""

@@ -11,13 +11,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // retireImage removes an older release that nothing needs. That it stays is told: its destination is served either way.
-func (t *transfer) retireImage(ctx context.Context, s *plan.DeleteRelease) StepOutcome {
-	tell := func(level plan.Level, summary, because string) plan.Finding {
-		return plan.Finding{Level: level, Reference: "9.12", Field: "keep_releases", Location: s.Location, Resource: s.ImageID, Summary: summary, Detail: because}
+func (t *transfer) retireImage(ctx context.Context, s *step.DeleteRelease) StepOutcome {
+	tell := func(level distribution.Level, summary, because string) distribution.Finding {
+		return distribution.Finding{Level: level, Reference: "9.12", Field: "keep_releases", Location: s.Location, Resource: s.ImageID, Summary: summary, Detail: because}
 	}
 	image, err := t.image(ctx, s.Location, s.ImageID)
 	if err == nil && image == nil {
@@ -29,21 +31,21 @@ func (t *transfer) retireImage(ctx context.Context, s *plan.DeleteRelease) StepO
 	}
 	switch {
 	case err != nil:
-		return StepOutcome{Notes: []plan.Finding{tell(plan.Warning, "the older release "+s.ImageID+" stays", "whether something needs it could not be looked at: "+reason(err))}}
+		return StepOutcome{Notes: []distribution.Finding{tell(distribution.Warning, "the older release "+s.ImageID+" stays", "whether something needs it could not be looked at: "+reason(err))}}
 	case use != "":
-		return StepOutcome{Notes: []plan.Finding{tell(plan.Note, "the older release "+s.ImageID+" stays", use)}}
+		return StepOutcome{Notes: []distribution.Finding{tell(distribution.Note, "the older release "+s.ImageID+" stays", use)}}
 	case s.DryRun:
-		return StepOutcome{Notes: []plan.Finding{tell(plan.Note, "the older release "+s.ImageID+" would be removed with its snapshots", "nothing needs it; keep_releases_dry_run is set")}}
+		return StepOutcome{Notes: []distribution.Finding{tell(distribution.Note, "the older release "+s.ImageID+" would be removed with its snapshots", "nothing needs it; keep_releases_dry_run is set")}}
 	}
 	left, err := t.deregisterAll(ctx, s.Location, s.ImageID)
 	if err != nil {
-		return StepOutcome{Left: left, Notes: []plan.Finding{tell(plan.Warning, "the older release "+s.ImageID+" stays", reason(err))}}
+		return StepOutcome{Left: left, Notes: []distribution.Finding{tell(distribution.Warning, "the older release "+s.ImageID+" stays", reason(err))}}
 	}
 	return StepOutcome{Made: s.ImageID, Left: left}
 }
 
 // useOf is why an image has to stay; "" for nothing.
-func (t *transfer) useOf(ctx context.Context, at plan.Location, image *ec2types.Image) (string, error) {
+func (t *transfer) useOf(ctx context.Context, at distribution.Location, image *ec2types.Image) (string, error) {
 	if plan.IsProtected(*image) {
 		return "it is protected against deregistration", nil
 	}

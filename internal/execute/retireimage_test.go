@@ -17,15 +17,15 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // line is a house of which each day brings a release; two are kept.
 func line(t *testing.T) *house {
 	h := build(t, mixed[1:2], []string{target}, []string{home})
-	h.with = func(req *plan.Request) {
+	h.with = func(req *distribution.Request) {
 		req.ReleaseLine = "web"
 		req.Targets[0].Retention.Releases = 2
 	}
@@ -33,7 +33,7 @@ func line(t *testing.T) *house {
 }
 
 // released hands the nth release on, built a day after the one before; the first is there.
-func (h *house) released(n int, with func(*plan.Request)) plan.Result {
+func (h *house) released(n int, with func(*distribution.Request)) distribution.Result {
 	h.t.Helper()
 	if n > 1 {
 		time.Sleep(24 * time.Hour)
@@ -41,7 +41,7 @@ func (h *house) released(n int, with func(*plan.Request)) plan.Result {
 			RootDeviceName: aws.String("/dev/xvda"), EnaSupport: aws.Bool(true), BlockDeviceMappings: []ec2types.BlockDeviceMapping{
 				{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: h.ownSnapshots(source, home)[0].SnapshotId}}}})
 		h.must(err)
-		h.images = []plan.SourceImage{{Region: home, ImageID: aws.ToString(made.ImageId)}}
+		h.images = []distribution.SourceImage{{Region: home, ImageID: aws.ToString(made.ImageId)}}
 		time.Sleep(5 * time.Minute)
 	}
 	req := h.request()
@@ -99,7 +99,7 @@ func TestOlderReleasesGoWithTheirSnapshotsOnceTheNewOneIsThere(t *testing.T) {
 }
 
 func TestReleasesStayWhileTheyAreYoung(t *testing.T) {
-	for keep, want := range map[plan.Retention]string{
+	for keep, want := range map[distribution.Retention]string{
 		{For: 36 * time.Hour}:              "golden 2, golden 3",
 		{For: 60 * time.Hour}:              "golden 1, golden 2, golden 3",
 		{Releases: 1, For: 36 * time.Hour}: "golden 2, golden 3",
@@ -108,10 +108,10 @@ func TestReleasesStayWhileTheyAreYoung(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := line(t)
-			never := func(req *plan.Request) { req.Targets[0].Retention = plan.Retention{} }
+			never := func(req *distribution.Request) { req.Targets[0].Retention = distribution.Retention{} }
 			h.released(1, never)
 			h.released(2, never)
-			h.released(3, func(req *plan.Request) { req.Targets[0].Retention = keep })
+			h.released(3, func(req *distribution.Request) { req.Targets[0].Retention = keep })
 			if got := h.kept(); got != want {
 				t.Errorf("%+v keeps %s, want %s", keep, got, want)
 			}
@@ -205,7 +205,7 @@ func TestADryRunTellsWhatWouldGoAndRemovesNothing(t *testing.T) {
 		h.released(1, nil)
 		old := aws.ToString(h.named("golden 1").ImageId)
 		h.released(2, nil)
-		result := h.released(3, func(req *plan.Request) { req.Targets[0].Retention.DryRun = true })
+		result := h.released(3, func(req *distribution.Request) { req.Targets[0].Retention.DryRun = true })
 		if len(result.Findings) != 1 || result.Findings[0].Resource != old || !strings.Contains(result.Findings[0].Summary, "would be removed") {
 			t.Errorf("told: %+v", result.Findings)
 		}
@@ -223,7 +223,7 @@ func TestAnOlderReleaseHandedOnAgainRemovesNoNewerOne(t *testing.T) {
 		h.released(1, nil)
 		h.released(2, nil)
 		h.images = first
-		h.released(1, func(req *plan.Request) { req.Targets[0].Retention.Releases = 1 })
+		h.released(1, func(req *distribution.Request) { req.Targets[0].Retention.Releases = 1 })
 		if got := h.kept(); got != "golden 1, golden 2" {
 			t.Errorf("there are %s", got)
 		}
@@ -265,7 +265,7 @@ func TestARemovalThatIsCutOffIsTakenUp(t *testing.T) {
 func TestARunThatDiesWhileReleasesGoIsTakenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := line(t)
-		never := func(req *plan.Request) { req.Targets[0].Retention = plan.Retention{} }
+		never := func(req *distribution.Request) { req.Targets[0].Retention = distribution.Retention{} }
 		for n := range 3 {
 			h.released(n+1, never)
 		}
@@ -273,8 +273,8 @@ func TestARunThatDiesWhileReleasesGoIsTakenUp(t *testing.T) {
 		way := &cord{World: h.World}
 		pool, req := h.pool(ctx, way), h.request()
 		req.Targets[0].Retention.Releases = 1
-		execute.Run(ctx, pool, h.decide(ctx, pool, req), options(req), func(e plan.Event) {
-			if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "retire/") {
+		execute.Run(ctx, pool, h.decide(ctx, pool, req), options(req), func(e distribution.Event) {
+			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "retire/") {
 				way.cut.Store(true)
 				die(awssim.ErrCut)
 			}

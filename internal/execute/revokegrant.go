@@ -16,14 +16,15 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // lostGrant is how long a grant is looked for whose id never came: its call was cut off.
 const lostGrant = 30 * time.Second
 
 // revokeGrant ends a grant and reads it back. That it has ended already is what was wanted.
-func (t *transfer) revokeGrant(ctx context.Context, j *stepRun, s *plan.RevokeGrant) StepOutcome {
+func (t *transfer) revokeGrant(ctx context.Context, j *stepRun, s *step.RevokeGrant) StepOutcome {
 	id := j.id(s.Grant)
 	if id == "" {
 		made := j.ended[s.Grant.From]
@@ -35,8 +36,8 @@ func (t *transfer) revokeGrant(ctx context.Context, j *stepRun, s *plan.RevokeGr
 			return StepOutcome{Err: err}
 		}
 	}
-	left := func(why string) []plan.RetainedResource {
-		return []plan.RetainedResource{{At: s.Location, Kind: "grant", Resource: id, Why: fmt.Sprintf("%q on %s for %s: %s", s.Name, s.KeyARN, s.Grantee, why)}}
+	left := func(why string) []distribution.RetainedResource {
+		return []distribution.RetainedResource{{At: s.Location, Kind: "grant", Resource: id, Why: fmt.Sprintf("%q on %s for %s: %s", s.Name, s.KeyARN, s.Grantee, why)}}
 	}
 	if !j.memo.changed {
 		_, err := t.pool.KMS(s.Location).RevokeGrant(ctx, &kms.RevokeGrantInput{KeyId: aws.String(s.KeyARN), GrantId: aws.String(id)})
@@ -58,7 +59,7 @@ func (t *transfer) revokeGrant(ctx context.Context, j *stepRun, s *plan.RevokeGr
 }
 
 // lostGrant looks for the grant whose id never came: by its name, which no other run has.
-func (t *transfer) lostGrant(ctx context.Context, j *stepRun, s *plan.RevokeGrant) (string, error) {
+func (t *transfer) lostGrant(ctx context.Context, j *stepRun, s *step.RevokeGrant) (string, error) {
 	seen, err := t.grants(ctx, s.Location, &kms.ListGrantsInput{KeyId: aws.String(s.KeyARN), GranteePrincipal: aws.String(s.Grantee)})
 	if err != nil {
 		return "", err
@@ -80,18 +81,18 @@ func (t *transfer) lostGrant(ctx context.Context, j *stepRun, s *plan.RevokeGran
 
 // auditGrants names the grants on a key that admitted accounts made for others than AWS's services, beside those that this run was asked
 // for. It is told, and changes nothing: whoever made them may have had another right to.
-func (t *transfer) auditGrants(ctx context.Context, s *plan.VerifyGrantsRevoked) StepOutcome {
+func (t *transfer) auditGrants(ctx context.Context, s *step.VerifyGrantsRevoked) StepOutcome {
 	seen, err := t.grants(ctx, s.Location, &kms.ListGrantsInput{KeyId: aws.String(s.KeyARN)})
 	if err != nil {
 		return StepOutcome{Err: err}
 	}
-	var notes []plan.Finding
+	var notes []distribution.Finding
 	for _, g := range seen {
 		account := accountIn(aws.ToString(g.IssuingAccount))
 		if !slices.Contains(s.Accounts, account) || aws.ToTime(g.CreationDate).Before(s.Since) || ofService(g) || t.wanted(g) {
 			continue
 		}
-		notes = append(notes, plan.Finding{Level: plan.Warning, Reference: "3.2.6", Field: "source_key_access", Location: s.Location, Operation: "kms:ListGrants",
+		notes = append(notes, distribution.Finding{Level: distribution.Warning, Reference: "3.2.6", Field: "source_key_access", Location: s.Location, Operation: "kms:ListGrants",
 			Principal: aws.ToString(g.GranteePrincipal), Resource: s.KeyARN,
 			Summary:     fmt.Sprintf("account %s let %s use the key by a grant of its own", account, aws.ToString(g.GranteePrincipal)),
 			Detail:      fmt.Sprintf("the grant %s (%q, %s) was made while the account was admitted, and does not end with its admission", aws.ToString(g.GrantId), aws.ToString(g.Name), operationsOf(g)),
@@ -108,7 +109,7 @@ func ofService(g kmstypes.GrantListEntry) bool {
 
 // wanted reports a grant that a step of this run made.
 func (t *transfer) wanted(g kmstypes.GrantListEntry) bool {
-	return slices.ContainsFunc(t.granted, func(s *plan.CreateGrant) bool {
+	return slices.ContainsFunc(t.granted, func(s *step.CreateGrant) bool {
 		return s.Name == aws.ToString(g.Name) && s.Grantee == aws.ToString(g.GranteePrincipal)
 	})
 }
@@ -130,7 +131,7 @@ func accountIn(text string) string {
 	return text
 }
 
-func (t *transfer) grants(ctx context.Context, at plan.Location, in *kms.ListGrantsInput) ([]kmstypes.GrantListEntry, error) {
+func (t *transfer) grants(ctx context.Context, at distribution.Location, in *kms.ListGrantsInput) ([]kmstypes.GrantListEntry, error) {
 	var all []kmstypes.GrantListEntry
 	in.Limit = aws.Int32(100)
 	pages := kms.NewListGrantsPaginator(t.pool.KMS(at), in)

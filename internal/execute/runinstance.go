@@ -16,7 +16,8 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 const (
@@ -32,7 +33,7 @@ func (e *launchFailed) Error() string {
 }
 
 // runInstance launches one instance and waits until it runs. It is looked at closely: a terminated one is not shown for long (8.7).
-func (t *transfer) runInstance(ctx context.Context, j *stepRun, s *plan.RunInstance) StepOutcome {
+func (t *transfer) runInstance(ctx context.Context, j *stepRun, s *step.RunInstance) StepOutcome {
 	if j.memo.made == "" {
 		id, err := t.launch(ctx, j, s)
 		switch {
@@ -77,7 +78,7 @@ func failedLaunch(i ec2types.Instance) *launchFailed {
 }
 
 // launch makes the call. Its token lets it be repeated: there is one instance for a run and an image (4.2.3). A run begun again has another.
-func (t *transfer) launch(ctx context.Context, j *stepRun, s *plan.RunInstance) (string, error) {
+func (t *transfer) launch(ctx context.Context, j *stepRun, s *step.RunInstance) (string, error) {
 	lasting, release := grace(ctx)
 	defer release()
 	in := instanceOf(s, j.id(s.Image))
@@ -92,14 +93,14 @@ func (t *transfer) launch(ctx context.Context, j *stepRun, s *plan.RunInstance) 
 	return aws.ToString(out.Instances[0].InstanceId), nil
 }
 
-func (t *transfer) proveLaunch(s *plan.RunInstance) proof {
+func (t *transfer) proveLaunch(s *step.RunInstance) proof {
 	in := instanceOf(s, existing(s.Image, standInImage))
 	in.DryRun = aws.Bool(true)
 	return proofBy(t.pool.EC2(s.Location).RunInstances, in, s, "ec2:RunInstances")
 }
 
 // instanceOf is the call, but for its token: one instance of an image, of which nothing stays.
-func instanceOf(s *plan.RunInstance, image string) *ec2.RunInstancesInput {
+func instanceOf(s *step.RunInstance, image string) *ec2.RunInstancesInput {
 	in := &ec2.RunInstancesInput{
 		ImageId:                           aws.String(image),
 		InstanceType:                      ec2types.InstanceType(s.InstanceType),
@@ -126,7 +127,7 @@ func token(fields ...string) string {
 }
 
 // instance is an account's own instance; nil where AWS does not show it. By filter: an id that is not shown yet is no error.
-func (t *transfer) instance(ctx context.Context, at plan.Location, id string) (*ec2types.Instance, error) {
+func (t *transfer) instance(ctx context.Context, at distribution.Location, id string) (*ec2types.Instance, error) {
 	found, err := t.instances(ctx, at, ec2types.Filter{Name: aws.String("instance-id"), Values: []string{id}})
 	if err != nil || len(found) == 0 {
 		return nil, err
@@ -134,7 +135,7 @@ func (t *transfer) instance(ctx context.Context, at plan.Location, id string) (*
 	return &found[0], nil
 }
 
-func (t *transfer) instances(ctx context.Context, at plan.Location, filters ...ec2types.Filter) ([]ec2types.Instance, error) {
+func (t *transfer) instances(ctx context.Context, at distribution.Location, filters ...ec2types.Filter) ([]ec2types.Instance, error) {
 	var found []ec2types.Instance
 	pages := ec2.NewDescribeInstancesPaginator(t.pool.EC2(at), &ec2.DescribeInstancesInput{Filters: filters})
 	for pages.HasMorePages() {

@@ -14,9 +14,10 @@ import (
 
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // callsAtOnce bounds the calls in flight. Waiting for a copy takes none.
@@ -31,8 +32,8 @@ type StepOutcome struct {
 	SealKey      origin.Key         // that the source image has
 	Adopted      bool               // the image is another run's
 	Unsealed     bool               // the image could not get its second seal: nothing may point at it
-	Left         []plan.RetainedResource
-	Notes        []plan.Finding
+	Left         []distribution.RetainedResource
+	Notes        []distribution.Finding
 	Err          error
 }
 
@@ -58,16 +59,16 @@ func (quotaExceeded) Error() string { return "too many on their way" }
 
 // job is a step on its way through the runner.
 type stepRun struct {
-	step  plan.Step
-	head  *plan.Base
+	step  step.Step
+	head  *step.Base
 	index int           // in the plan
 	left  time.Duration // longest expected time from its start to the end of the run
 	waits int           // steps that it still waits for
 	next  []*stepRun    // steps that wait for it
 	lane  *callQueue
 	begun time.Time
-	ended map[plan.StepID]StepOutcome // of all that it waited for
-	memo  *stepState                  // what its act keeps from call to call; nil before the first and after the last
+	ended map[distribution.StepID]StepOutcome // of all that it waited for
+	memo  *stepState                          // what its act keeps from call to call; nil before the first and after the last
 }
 
 // before is the order in which steps begin: first what is on its way already and counts in AWS, then the longest remaining path; among equals the first
@@ -89,7 +90,7 @@ func (j *stepRun) isCleanup() bool { return len(j.head.RunsAfter) > 0 }
 func (j *stepRun) mustCleanUp() bool { return j.memo != nil && j.memo.failedCopy != nil }
 
 // id finds out what a reference stands for; "" when its step made nothing.
-func (j *stepRun) id(r plan.Ref) string {
+func (j *stepRun) id(r step.Ref) string {
 	if r.Known != "" {
 		return r.Known
 	}
@@ -102,21 +103,21 @@ func (j *stepRun) id(r plan.Ref) string {
 // runner runs steps. Its state belongs to the one goroutine of run; everybody else reaches it through the channels.
 type runner struct {
 	act     act
-	say     func(plan.Event)
+	say     func(distribution.Event)
 	closing time.Duration // how long closing steps have after a cancel
 
-	slots  chan struct{}   // one for each call in flight
-	events chan plan.Event // from steps under way
-	ends   chan ended      // has room for every step, so that an end never blocks
-	wakes  chan *stepRun   // likewise
-	rested chan *callQueue // has room for every lane
-	over   chan struct{}   // closed when nobody listens any more
+	slots  chan struct{}           // one for each call in flight
+	events chan distribution.Event // from steps under way
+	ends   chan ended              // has room for every step, so that an end never blocks
+	wakes  chan *stepRun           // likewise
+	rested chan *callQueue         // has room for every lane
+	over   chan struct{}           // closed when nobody listens any more
 
 	onQueueSaturated func(watchKey, bool) // is told of places where copies wait for room, and where none does any more; nil: nobody is
 	jobs             []*stepRun           // in the order of the plan
 	lanes            []*callQueue         // in the order of their first step
-	done             map[plan.StepID]StepOutcome
-	failed           map[plan.Location]bool // destinations
+	done             map[distribution.StepID]StepOutcome
+	failed           map[distribution.Location]bool // destinations
 	asleep           map[*stepRun]*time.Timer
 	stopped          error // why nothing new begins
 }
@@ -126,20 +127,20 @@ type ended struct {
 	how StepOutcome
 }
 
-func newRunner(steps []plan.Step, do act, say func(plan.Event), closing time.Duration) *runner {
+func newRunner(steps []step.Step, do act, say func(distribution.Event), closing time.Duration) *runner {
 	r := &runner{
 		act: do, say: say, closing: closing,
 		slots:  make(chan struct{}, callsAtOnce),
-		events: make(chan plan.Event),
+		events: make(chan distribution.Event),
 		ends:   make(chan ended, len(steps)),
 		wakes:  make(chan *stepRun, len(steps)),
 		over:   make(chan struct{}),
-		done:   make(map[plan.StepID]StepOutcome, len(steps)),
-		failed: map[plan.Location]bool{},
+		done:   make(map[distribution.StepID]StepOutcome, len(steps)),
+		failed: map[distribution.Location]bool{},
 		asleep: map[*stepRun]*time.Timer{},
 	}
-	left := plan.Remaining(steps)
-	jobs := make(map[plan.StepID]*stepRun, len(steps))
+	left := step.Remaining(steps)
+	jobs := make(map[distribution.StepID]*stepRun, len(steps))
 	lanes := map[string]*callQueue{}
 	for i, s := range steps {
 		head := s.Meta()
@@ -147,8 +148,8 @@ func newRunner(steps []plan.Step, do act, say func(plan.Event), closing time.Dur
 			lanes[head.Queue] = newLane(s)
 			r.lanes = append(r.lanes, lanes[head.Queue])
 		}
-		j := &stepRun{step: s, head: head, index: i, left: left[head.ID], lane: lanes[head.Queue], ended: map[plan.StepID]StepOutcome{}}
-		for _, waited := range [][]plan.StepID{head.DependsOn, head.RunsAfter} {
+		j := &stepRun{step: s, head: head, index: i, left: left[head.ID], lane: lanes[head.Queue], ended: map[distribution.StepID]StepOutcome{}}
+		for _, waited := range [][]distribution.StepID{head.DependsOn, head.RunsAfter} {
 			for _, id := range waited {
 				jobs[id].next = append(jobs[id].next, j)
 				j.waits++
@@ -165,7 +166,7 @@ func newRunner(steps []plan.Step, do act, say func(plan.Event), closing time.Dur
 }
 
 // run returns when every step has ended. Once ctx is done nothing begins but closing steps, which have a time of their own.
-func (r *runner) run(ctx context.Context) map[plan.StepID]StepOutcome {
+func (r *runner) run(ctx context.Context) map[distribution.StepID]StepOutcome {
 	defer close(r.over)
 	lasting, expire := context.WithCancel(context.WithoutCancel(ctx))
 	defer expire()
@@ -268,7 +269,7 @@ func (r *runner) start(ctx context.Context, j *stepRun) {
 	j.lane.enter(j)
 	if j.begun.IsZero() {
 		j.begun, j.memo = time.Now(), new(stepState)
-		r.say(plan.Event{Time: j.begun, Kind: plan.Begun, Step: j.head.ID, At: j.head.Location, Percent: -1, Text: j.step.String()})
+		r.say(distribution.Event{Time: j.begun, Kind: distribution.Begun, Step: j.head.ID, At: j.head.Location, Percent: -1, Text: j.step.String()})
 	}
 	var once sync.Once // a panic may come after the end
 	end := func(d StepOutcome) { once.Do(func() { r.ends <- ended{j, d} }) }
@@ -302,7 +303,7 @@ func (r *runner) end(j *stepRun, d StepOutcome) {
 		r.applyBackoff(j.lane, j.lane.refuse(j, full.limit))
 		if j.lane.used == 0 && !j.lane.told { // others fill it, perhaps for hours
 			j.lane.told = true
-			r.say(plan.Event{Time: time.Now(), Kind: plan.Noted, Step: j.head.ID, At: j.head.Location, Percent: -1, Text: j.step.String() + " waits: AWS has no room for it, and nothing of this run takes any: " + reason(cmp.Or(full.said, d.Err))})
+			r.say(distribution.Event{Time: time.Now(), Kind: distribution.Noted, Step: j.head.ID, At: j.head.Location, Percent: -1, Text: j.step.String() + " waits: AWS has no room for it, and nothing of this run takes any: " + reason(cmp.Or(full.said, d.Err))})
 		}
 	default:
 		j.lane.leave(j)
@@ -355,7 +356,7 @@ func (r *runner) finish(j *stepRun, d StepOutcome) {
 	light := d
 	light.Snapshot = nil // what waits to the end of the run has no use for it
 	r.done[j.head.ID] = light
-	if d.Err != nil && j.head.Destination != (plan.Location{}) {
+	if d.Err != nil && j.head.Destination != (distribution.Location{}) {
 		r.failed[j.head.Destination] = true
 	}
 	r.say(farewell(j, d))
@@ -370,19 +371,19 @@ func (r *runner) finish(j *stepRun, d StepOutcome) {
 	}
 }
 
-func farewell(j *stepRun, d StepOutcome) plan.Event {
-	e := plan.Event{Time: d.Ended, Kind: plan.Finished, Step: j.head.ID, At: j.head.Location, Resource: d.Made, Percent: 100, Text: j.step.String()}
+func farewell(j *stepRun, d StepOutcome) distribution.Event {
+	e := distribution.Event{Time: d.Ended, Kind: distribution.Finished, Step: j.head.ID, At: j.head.Location, Resource: d.Made, Percent: 100, Text: j.step.String()}
 	switch {
 	case errors.Is(d.Err, errSkipped):
-		e.Kind, e.Percent = plan.Skipped, -1
+		e.Kind, e.Percent = distribution.Skipped, -1
 	case d.Err != nil:
-		e.Kind, e.Percent, e.Text = plan.Failed, -1, j.step.String()+": "+reason(d.Err)
+		e.Kind, e.Percent, e.Text = distribution.Failed, -1, j.step.String()+": "+reason(d.Err)
 	}
 	return e
 }
 
 // emit tells of something under way; from any goroutine.
-func (r *runner) emit(e plan.Event) {
+func (r *runner) emit(e distribution.Event) {
 	select {
 	case r.events <- e:
 	case <-r.over:

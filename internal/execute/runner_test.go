@@ -14,35 +14,36 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // task is a step that only takes time.
-type task struct{ plan.Base }
+type task struct{ step.Base }
 
-func (*task) Permissions() []plan.Permission { return nil }
+func (*task) Permissions() []step.Permission { return nil }
 func (*task) ResourceID() string             { return "" }
-func (t *task) String() string          { return string(t.ID) }
+func (t *task) String() string               { return string(t.ID) }
 
-func newTask(id string, takes time.Duration, needs ...plan.StepID) *task {
-	return &task{plan.Base{ID: plan.StepID(id), ExpectedDuration: takes, DependsOn: needs}}
+func newTask(id string, takes time.Duration, needs ...distribution.StepID) *task {
+	return &task{step.Base{ID: distribution.StepID(id), ExpectedDuration: takes, DependsOn: needs}}
 }
 
 var errTest = errors.New("broken")
 
 // world does tasks: each call takes no time, each task as long as it says, outside the call.
 type world struct {
-	fails   map[plan.StepID]bool
+	fails   map[distribution.StepID]bool
 	refuses func(*stepRun) error
 	crowd   func(watchKey, bool)
-	begun   map[plan.StepID]time.Time
+	begun   map[distribution.StepID]time.Time
 	in      map[string]int // tasks under way by lane
 	most    map[string]int
 }
 
-func (w *world) run(ctx context.Context, steps []plan.Step, say func(plan.Event)) map[plan.StepID]StepOutcome {
-	w.begun, w.in, w.most = map[plan.StepID]time.Time{}, map[string]int{}, map[string]int{}
+func (w *world) run(ctx context.Context, steps []step.Step, say func(distribution.Event)) map[distribution.StepID]StepOutcome {
+	w.begun, w.in, w.most = map[distribution.StepID]time.Time{}, map[string]int{}, map[string]int{}
 	start, end := make(chan *stepRun), make(chan *stepRun)
 	defer close(end)
 	go func() { // the state of this world has one owner, like the runner's
@@ -61,7 +62,7 @@ func (w *world) run(ctx context.Context, steps []plan.Step, say func(plan.Event)
 		}
 	}()
 	if say == nil {
-		say = func(plan.Event) {}
+		say = func(distribution.Event) {}
 	}
 	do := func(ctx context.Context, j *stepRun, ended func(StepOutcome)) {
 		if w.refuses != nil {
@@ -95,18 +96,18 @@ func TestAGraphEndsWithItsCriticalPath(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 0))
-			steps := make([]plan.Step, 100)
+			steps := make([]step.Step, 100)
 			for i := range steps {
 				one := newTask(fmt.Sprint(i), time.Duration(random.IntN(3600))*time.Second)
 				for range random.IntN(4) {
 					if i > 0 {
-						one.DependsOn = append(one.DependsOn, plan.StepID(fmt.Sprint(random.IntN(i))))
+						one.DependsOn = append(one.DependsOn, distribution.StepID(fmt.Sprint(random.IntN(i))))
 					}
 				}
 				steps[i] = one
 			}
 			var critical time.Duration
-			for _, left := range plan.Remaining(steps) {
+			for _, left := range step.Remaining(steps) {
 				critical = max(critical, left)
 			}
 			begun := time.Now()
@@ -122,7 +123,7 @@ func TestTwoStepsOfOneNameFailLoudlyBeforeAnythingBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := new(world)
 		err := recovery.Do(func() error {
-			w.run(t.Context(), []plan.Step{newTask("a", time.Hour), newTask("a", time.Hour)}, nil)
+			w.run(t.Context(), []step.Step{newTask("a", time.Hour), newTask("a", time.Hour)}, nil)
 			return nil
 		})
 		if err == nil || !strings.Contains(err.Error(), "two steps are called a") || len(w.begun) > 0 {
@@ -133,7 +134,7 @@ func TestTwoStepsOfOneNameFailLoudlyBeforeAnythingBegins(t *testing.T) {
 
 func TestALaneIsNeverOverfull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var steps []plan.Step
+		var steps []step.Step
 		for i := range 60 {
 			one := newTask(fmt.Sprint(i), time.Hour)
 			one.Queue = "copy/a"
@@ -151,8 +152,8 @@ func TestALaneIsNeverOverfull(t *testing.T) {
 // Where copies wait for room every end lets one begin, and is looked for closely; elsewhere, and afterwards, nothing depends on it.
 func TestWhereCopiesWaitForRoomIsToldAndWhenTheyWaitNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := plan.Location{Account: "1", Region: "r"}
-		var steps []plan.Step
+		at := distribution.Location{Account: "1", Region: "r"}
+		var steps []step.Step
 		for i := range 21 {
 			one := newTask(fmt.Sprint(i), time.Hour)
 			one.Queue, one.Location = "copy/1/r", at
@@ -174,7 +175,7 @@ func TestWhereCopiesWaitForRoomIsToldAndWhenTheyWaitNoMore(t *testing.T) {
 
 func TestTheLongestRemainingPathBeginsFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var steps []plan.Step
+		var steps []step.Step
 		for i := range 21 {
 			one := newTask(fmt.Sprint(i), time.Duration(i+1)*time.Minute)
 			one.Queue = "copy/a"
@@ -183,7 +184,7 @@ func TestTheLongestRemainingPathBeginsFirst(t *testing.T) {
 		w := new(world)
 		w.run(t.Context(), steps, nil)
 		for i := 1; i < 21; i++ {
-			if !w.begun[plan.StepID(fmt.Sprint(i))].Before(w.begun["0"]) {
+			if !w.begun[distribution.StepID(fmt.Sprint(i))].Before(w.begun["0"]) {
 				t.Errorf("step %d began with or after the shortest", i)
 			}
 		}
@@ -192,7 +193,7 @@ func TestTheLongestRemainingPathBeginsFirst(t *testing.T) {
 
 func TestALaneFollowsTheLimitThatAWSTells(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var steps []plan.Step
+		var steps []step.Step
 		for i := range 30 {
 			one := newTask(fmt.Sprint(i), time.Hour)
 			one.Queue = "copy/a"
@@ -246,7 +247,7 @@ func TestALaneThatOthersFillIsTriedAgain(t *testing.T) {
 				time.AfterFunc(3*time.Hour-1, func() { under <- <-under - 1 })
 				return nil
 			}}
-			var steps []plan.Step
+			var steps []step.Step
 			for i := range 20 {
 				one := newTask(fmt.Sprint(i), 3*time.Hour)
 				one.Queue = "copy/a"
@@ -278,17 +279,17 @@ func TestALaneThatOthersFillEndsWithItsRun(t *testing.T) {
 				time.Sleep(answer)
 				return quotaExceeded{said: said}
 			}}
-			var steps []plan.Step
+			var steps []step.Step
 			for i := range 3 {
 				one := newTask(fmt.Sprint(i), time.Hour)
 				one.Queue = "copy/a"
 				steps = append(steps, one)
 			}
 			closing := newTask("closing", time.Second)
-			closing.RunsAfter = []plan.StepID{"0", "1", "2"}
+			closing.RunsAfter = []distribution.StepID{"0", "1", "2"}
 			notes := 0
-			done := w.run(ctx, append(steps, closing), func(e plan.Event) {
-				if e.Kind == plan.Noted {
+			done := w.run(ctx, append(steps, closing), func(e distribution.Event) {
+				if e.Kind == distribution.Noted {
 					notes++
 				}
 			})
@@ -301,11 +302,11 @@ func TestALaneThatOthersFillEndsWithItsRun(t *testing.T) {
 
 func TestAFailedBranchSkipsWhatNeedsItAndNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		failing, other := plan.Location{Account: "1", Region: "r"}, plan.Location{Account: "2", Region: "r"}
-		place := func(one *task, at plan.Location) *task { one.Destination = at; return one }
+		failing, other := distribution.Location{Account: "1", Region: "r"}, distribution.Location{Account: "2", Region: "r"}
+		place := func(one *task, at distribution.Location) *task { one.Destination = at; return one }
 		withdraw := newTask("withdraw", time.Second, "share")
-		withdraw.RunsAfter = []plan.StepID{"copy1", "copy2"}
-		steps := []plan.Step{
+		withdraw.RunsAfter = []distribution.StepID{"copy1", "copy2"}
+		steps := []step.Step{
 			newTask("share", time.Second),
 			place(newTask("copy1", time.Minute, "share"), failing),
 			place(newTask("copy2", 2*time.Minute, "share"), other),
@@ -315,12 +316,12 @@ func TestAFailedBranchSkipsWhatNeedsItAndNothingElse(t *testing.T) {
 			withdraw,
 		}
 		var events []string
-		done := (&world{fails: map[plan.StepID]bool{"copy1": true}}).run(t.Context(), steps, func(e plan.Event) {
-			if e.Kind != plan.Begun {
+		done := (&world{fails: map[distribution.StepID]bool{"copy1": true}}).run(t.Context(), steps, func(e distribution.Event) {
+			if e.Kind != distribution.Begun {
 				events = append(events, string(e.Kind)+" "+string(e.Step))
 			}
 		})
-		want := map[plan.StepID]error{"copy1": errTest, "second1": errSkipped, "register1": errSkipped}
+		want := map[distribution.StepID]error{"copy1": errTest, "second1": errSkipped, "register1": errSkipped}
 		for _, s := range steps {
 			id := s.Meta().ID
 			if !errors.Is(done[id].Err, want[id]) || want[id] == nil && done[id].Err != nil {
@@ -339,8 +340,8 @@ func TestACancelBeginsNothingButClosingSteps(t *testing.T) {
 		stopped := errors.New("stopped")
 		time.AfterFunc(90*time.Second, func() { cancel(stopped) })
 		withdraw := newTask("withdraw", 10*time.Second)
-		withdraw.RunsAfter = []plan.StepID{"second"}
-		steps := []plan.Step{
+		withdraw.RunsAfter = []distribution.StepID{"second"}
+		steps := []step.Step{
 			newTask("first", time.Minute), newTask("second", time.Hour, "first"), newTask("third", time.Hour, "second"), withdraw,
 		}
 		begun := time.Now()
@@ -359,9 +360,9 @@ func TestAfterACancelClosingStepsHaveATimeOfTheirOwn(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		withdraw := newTask("withdraw", time.Hour)
-		withdraw.RunsAfter = []plan.StepID{"copy"}
+		withdraw.RunsAfter = []distribution.StepID{"copy"}
 		begun := time.Now()
-		done := (&world{}).run(ctx, []plan.Step{newTask("copy", time.Hour), withdraw}, nil)
+		done := (&world{}).run(ctx, []step.Step{newTask("copy", time.Hour), withdraw}, nil)
 		if done["withdraw"].Err == nil || time.Since(begun) != time.Minute {
 			t.Errorf("withdraw ended with %v after %v, want it cut off after a minute", done["withdraw"].Err, time.Since(begun))
 		}
@@ -370,7 +371,7 @@ func TestAfterACancelClosingStepsHaveATimeOfTheirOwn(t *testing.T) {
 
 func TestAStepThatComesBackHoldsNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var steps []plan.Step
+		var steps []step.Step
 		for i := range 3 * callsAtOnce {
 			steps = append(steps, newTask(fmt.Sprint(i), 0))
 		}

@@ -13,12 +13,13 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // shareImage adds to who may launch an image, and reads it back; nothing that was there is taken away.
-func (t *transfer) shareImage(ctx context.Context, j *stepRun, s *plan.ShareImage) StepOutcome {
+func (t *transfer) shareImage(ctx context.Context, j *stepRun, s *step.ShareImage) StepOutcome {
 	if err := guardAudience(s.With); err != nil {
 		return StepOutcome{Err: err}
 	}
@@ -41,7 +42,7 @@ func (t *transfer) shareImage(ctx context.Context, j *stepRun, s *plan.ShareImag
 	admitted, err := t.audience(ctx, s.Location, id)
 	missing := s.With.Without(admitted)
 	switch {
-	case err != nil || missing.Nobody():
+	case err != nil || missing.IsEmpty():
 		return StepOutcome{Made: id, Err: err}
 	case j.patient(): // 4.4.2
 		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
@@ -49,24 +50,24 @@ func (t *transfer) shareImage(ctx context.Context, j *stepRun, s *plan.ShareImag
 	return StepOutcome{Made: id, Err: fmt.Errorf("AWS does not show that %s may launch %s", missing, id)}
 }
 
-func (t *transfer) proveImageShare(s *plan.ShareImage) proof {
+func (t *transfer) proveImageShare(s *step.ShareImage) proof {
 	in := &ec2.ModifyImageAttributeInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)),
 		LaunchPermission: &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)}}
 	return proofBy(t.pool.EC2(s.Location).ModifyImageAttribute, in, s, "ec2:ModifyImageAttribute")
 }
 
 // withdrawImageShare takes back what shareImage added, but for what a run has given for good meanwhile, and reads it back. A copy under way goes on.
-func (t *transfer) withdrawImageShare(ctx context.Context, j *stepRun, s *plan.UnshareImage) StepOutcome {
+func (t *transfer) withdrawImageShare(ctx context.Context, j *stepRun, s *step.UnshareImage) StepOutcome {
 	id := j.id(s.Image)
-	gone := plan.LaunchPermissions{Accounts: s.Accounts}
-	left := func(why string) []plan.RetainedResource {
-		return []plan.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: why}}
+	gone := distribution.LaunchPermissions{Accounts: s.Accounts}
+	left := func(why string) []distribution.RetainedResource {
+		return []distribution.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: why}}
 	}
 	var err error
-	if s.Spares() && !gone.Nobody() {
+	if s.Spares() && !gone.IsEmpty() {
 		gone = t.withoutRememberedOf(ctx, s.Location, id, gone)
 	}
-	if !gone.Nobody() {
+	if !gone.IsEmpty() {
 		if err := guardAudience(gone); err != nil {
 			return StepOutcome{Err: err}
 		}
@@ -85,9 +86,9 @@ func (t *transfer) withdrawImageShare(ctx context.Context, j *stepRun, s *plan.U
 		return StepOutcome{Made: id}
 	case err != nil:
 		return StepOutcome{Made: id, Err: err, Left: left("withdrawn, but it could not be read back: " + reason(err))}
-	case !still.Nobody() && j.patient(): // 4.4.2
+	case !still.IsEmpty() && j.patient(): // 4.4.2
 		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
-	case !still.Nobody():
+	case !still.IsEmpty():
 		return StepOutcome{Made: id, Left: left("withdrawn, and still shown for " + strings.Join(still.Accounts, ", "))}
 	case s.Forget:
 		return StepOutcome{Made: id, Err: t.forgetImage(ctx, s.Location, id, admitted)}
@@ -96,46 +97,46 @@ func (t *transfer) withdrawImageShare(ctx context.Context, j *stepRun, s *plan.U
 }
 
 // withoutRememberedOf is an audience but for the accounts that an image's tags remember. A look that fails spares nobody: no share may stay for it.
-func (t *transfer) withoutRememberedOf(ctx context.Context, at plan.Location, id string, a plan.LaunchPermissions) plan.LaunchPermissions {
+func (t *transfer) withoutRememberedOf(ctx context.Context, at distribution.Location, id string, a distribution.LaunchPermissions) distribution.LaunchPermissions {
 	image, err := t.image(ctx, at, id)
 	if err != nil || image == nil {
 		return a
 	}
 	before, _ := origin.Remembered(tagsOf(image.Tags))
-	return a.Without(plan.LaunchPermissions{Accounts: before})
+	return a.Without(distribution.LaunchPermissions{Accounts: before})
 }
 
 // forgetImage takes the tags away that remember which accounts might launch an image before we shared it, unless another may launch it now: another
 // run has let it, and needs the memory.
-func (t *transfer) forgetImage(ctx context.Context, at plan.Location, id string, admitted plan.LaunchPermissions) error {
+func (t *transfer) forgetImage(ctx context.Context, at distribution.Location, id string, admitted distribution.LaunchPermissions) error {
 	image, err := t.image(ctx, at, id)
 	if err != nil || image == nil {
 		return err
 	}
 	tags := tagsOf(image.Tags)
 	before, known := origin.Remembered(tags)
-	if !known || len(admitted.Without(plan.LaunchPermissions{Accounts: before}).Accounts) > 0 {
+	if !known || len(admitted.Without(distribution.LaunchPermissions{Accounts: before}).Accounts) > 0 {
 		return nil
 	}
 	return t.untag(ctx, at, id, origin.RememberKeys(tags)...)
 }
 
 // audience is who may launch an image of the account's own.
-func (t *transfer) audience(ctx context.Context, at plan.Location, id string) (plan.LaunchPermissions, error) {
+func (t *transfer) audience(ctx context.Context, at distribution.Location, id string) (distribution.LaunchPermissions, error) {
 	out, err := t.pool.EC2(at).DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: aws.String(id), Attribute: ec2types.ImageAttributeNameLaunchPermission})
 	if err != nil {
-		return plan.LaunchPermissions{}, err
+		return distribution.LaunchPermissions{}, err
 	}
-	return plan.AudienceOf(out.LaunchPermissions), nil
+	return distribution.NewLaunchPermissions(out.LaunchPermissions), nil
 }
 
 // modifyLaunch changes one attribute with one verb, as AWS wants it (2.2.10).
-func (t *transfer) modifyLaunch(ctx context.Context, at plan.Location, id string, change *ec2types.LaunchPermissionModifications) error {
+func (t *transfer) modifyLaunch(ctx context.Context, at distribution.Location, id string, change *ec2types.LaunchPermissionModifications) error {
 	_, err := t.pool.EC2(at).ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: aws.String(id), LaunchPermission: change})
 	return err
 }
 
-func launchPermissions(a plan.LaunchPermissions) []ec2types.LaunchPermission {
+func launchPermissions(a distribution.LaunchPermissions) []ec2types.LaunchPermission {
 	var list []ec2types.LaunchPermission
 	for _, account := range a.Accounts {
 		list = append(list, ec2types.LaunchPermission{UserId: aws.String(account)})

@@ -21,26 +21,27 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // serving is a run's request for one account in one Region.
-func (h *house) serving(account, region, run string) plan.Request {
+func (h *house) serving(account, region, run string) distribution.Request {
 	req := h.request()
 	req.Targets[0].AccountIDs, req.Targets[0].Regions, req.Build.RunID = []string{account}, []string{region}, run
 	return req
 }
 
 // meanwhile is a whole run that does something else once its first copy is under way.
-func (h *house) meanwhile(req plan.Request, other func()) {
+func (h *house) meanwhile(req distribution.Request, other func()) {
 	h.t.Helper()
 	pool := h.pool(h.t.Context(), h.World)
 	p := h.decide(h.t.Context(), pool, req)
 	done := false
-	result := execute.Run(h.t.Context(), pool, p, options(req), func(e plan.Event) {
-		if e.Kind == plan.Progressed && !done {
+	result := execute.Run(h.t.Context(), pool, p, options(req), func(e distribution.Event) {
+		if e.Kind == distribution.Progressed && !done {
 			done = true
 			other()
 		}
@@ -66,8 +67,8 @@ func (h *house) mortal() mortal {
 // run runs a plan until it is killed, a while after its first copy to a destination begins.
 func (m mortal) run(h *house, p plan.Plan, after time.Duration) {
 	h.diesAt(m.ctx, func() {
-		execute.Run(m.ctx, m.pool, p, options(h.request()), func(e plan.Event) {
-			if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "copy/") {
+		execute.Run(m.ctx, m.pool, p, options(h.request()), func(e distribution.Event) {
+			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "copy/") {
 				time.AfterFunc(after, m.kill)
 			}
 		})
@@ -75,7 +76,7 @@ func (m mortal) run(h *house, p plan.Plan, after time.Duration) {
 }
 
 // killed is a run that is killed a while after its first copy to a destination begins.
-func (h *house) killed(req plan.Request, after time.Duration) {
+func (h *house) killed(req distribution.Request, after time.Duration) {
 	h.t.Helper()
 	m := h.mortal()
 	m.run(h, h.decide(m.ctx, m.pool, req), after)
@@ -99,15 +100,15 @@ func (h *house) given(accounts []string) {
 
 // What another run gave for a while is gone when that run ends.
 func TestARunCountsOnNoShareOfAnothers(t *testing.T) {
-	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, mixed[1:2], []string{target}, []string{home, away})
-				h.with = func(req *plan.Request) { req.Targets[0].Method = method }
+				h.with = func(req *distribution.Request) { req.Targets[0].Method = method }
 				second := h.pool(t.Context(), h.World)
 				var p plan.Plan
 				h.meanwhile(h.serving(target, home, "run-1"), func() { p = h.decide(t.Context(), second, h.serving(target, away, "run-2")) })
-				if result := execute.Run(t.Context(), second, p, options(h.request()), func(plan.Event) {}); len(result.Images) != 1 {
+				if result := execute.Run(t.Context(), second, p, options(h.request()), func(distribution.Event) {}); len(result.Images) != 1 {
 					t.Errorf("%+v", result.Findings)
 				}
 				h.given(nil)
@@ -119,11 +120,11 @@ func TestARunCountsOnNoShareOfAnothers(t *testing.T) {
 // A run that looked while another remembered who might use a snapshot, and was killed after that one had forgotten it, leaves what it gave to be taken back.
 func TestWhatAKilledRunSharedIsTakenBackThoughAnotherForgot(t *testing.T) {
 	const first, second = "222222222222", "333333333333"
-	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, mixed[1:2], []string{first, second}, []string{home})
-				h.with = func(req *plan.Request) { req.Targets[0].Method = method }
+				h.with = func(req *distribution.Request) { req.Targets[0].Method = method }
 				mortal := h.mortal()
 				var p plan.Plan
 				h.meanwhile(h.serving(first, home, "run-1"), func() { p = h.decide(mortal.ctx, mortal.pool, h.serving(second, home, "run-2")) })
@@ -141,15 +142,15 @@ func TestWhatAKilledRunSharedIsTakenBackThoughAnotherForgot(t *testing.T) {
 // What a share block gives an account for good is not taken back by a run that lets the account copy for a while, whichever began first: one that goes on,
 // or one that was killed and is taken up.
 func TestWhatAShareBlockGivesIsNotTakenBackByARunOfItsAccount(t *testing.T) {
-	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		for _, killed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, killed: %v", method, killed), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed[1:2], []string{target}, []string{home})
-					h.with = func(req *plan.Request) { req.Targets[0].Method = method }
+					h.with = func(req *distribution.Request) { req.Targets[0].Method = method }
 					share := func() {
 						req := h.request()
-						req.Build.RunID, req.Targets, req.Shares = "run-share", nil, []plan.Share{{Name: "ours", AccountIDs: []string{target}}}
+						req.Build.RunID, req.Targets, req.Shares = "run-share", nil, []distribution.Share{{Name: "ours", AccountIDs: []string{target}}}
 						if _, result := h.run(t.Context(), req); len(result.Shares) != 1 || len(result.Findings) > 0 {
 							t.Fatalf("%+v", result)
 						}
@@ -176,13 +177,13 @@ func TestWhatAShareBlockGivesIsNotTakenBackByARunOfItsAccount(t *testing.T) {
 
 // What an earlier run staged stays where nobody could copy it, and is told; nobody may use it meanwhile.
 func TestWhatEarlierRunsStagedIsToldWhereItStays(t *testing.T) {
-	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		for _, pending := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, its copy pending: %v", method, pending), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed[:1], []string{target}, []string{home})
-					h.with = func(req *plan.Request) { req.Targets[0].Method = method }
-					h.Inject(awssim.Rule{Fault: awssim.LateFailure, Account: target, Nth: 1, Action: map[plan.Method]string{plan.BySnapshot: "ec2:CopySnapshot", plan.ByImage: "ec2:CopyImage"}[method]})
+					h.with = func(req *distribution.Request) { req.Targets[0].Method = method }
+					h.Inject(awssim.Rule{Fault: awssim.LateFailure, Account: target, Nth: 1, Action: map[distribution.Method]string{distribution.BySnapshot: "ec2:CopySnapshot", distribution.ByImage: "ec2:CopyImage"}[method]})
 					after := 10 * time.Millisecond
 					if pending {
 						after = time.Second
@@ -197,17 +198,17 @@ func TestWhatEarlierRunsStagedIsToldWhereItStays(t *testing.T) {
 						t.Fatalf("%+v", result.Images)
 					}
 					for _, s := range h.ownSnapshots(source, home) {
-						told := slices.ContainsFunc(result.Left, func(l plan.RetainedResource) bool { return l.Resource == *s.SnapshotId })
-						if ours := *s.VolumeId == "vol-ffffffff"; ours && method == plan.BySnapshot && !told {
+						told := slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Resource == *s.SnapshotId })
+						if ours := *s.VolumeId == "vol-ffffffff"; ours && method == distribution.BySnapshot && !told {
 							t.Errorf("%s is not among %+v", *s.SnapshotId, result.Left)
 						}
 					}
 					for _, image := range h.ownImages(source, home) {
-						told := slices.ContainsFunc(result.Left, func(l plan.RetainedResource) bool { return l.Resource == *image.ImageId })
+						told := slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Resource == *image.ImageId })
 						if ours := *image.ImageId != h.images[0].ImageID; ours && !told {
 							t.Errorf("%s is not among %+v", *image.ImageId, result.Left)
 						}
-						if with := h.launchable(source, home, *image.ImageId); !with.Nobody() {
+						if with := h.launchable(source, home, *image.ImageId); !with.IsEmpty() {
 							t.Errorf("%s may launch %s", with, *image.ImageId)
 						}
 					}

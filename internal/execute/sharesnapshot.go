@@ -14,12 +14,13 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // shareSnapshot adds to who may create volumes from a snapshot; nothing that was there is taken away. Adding twice is no error (2.1.5).
-func (t *transfer) shareSnapshot(ctx context.Context, j *stepRun, s *plan.ShareSnapshot) StepOutcome {
+func (t *transfer) shareSnapshot(ctx context.Context, j *stepRun, s *step.ShareSnapshot) StepOutcome {
 	if err := guardShare(s.Accounts); err != nil {
 		return StepOutcome{Err: err}
 	}
@@ -42,7 +43,7 @@ func (t *transfer) shareSnapshot(ctx context.Context, j *stepRun, s *plan.ShareS
 
 // withdrawShare takes back what shareSnapshot added, but for what a run has given for good meanwhile, and reads it back. Removing what is not
 // there is no error (2.1.5); a copy under way goes on (1.3.13).
-func (t *transfer) withdrawShare(ctx context.Context, j *stepRun, s *plan.UnshareSnapshot) StepOutcome {
+func (t *transfer) withdrawShare(ctx context.Context, j *stepRun, s *step.UnshareSnapshot) StepOutcome {
 	id, from := j.id(s.Snapshot), s.Accounts
 	if len(from) > 0 && s.Spares() {
 		from = t.withoutRemembered(ctx, s.Location, id, from)
@@ -58,17 +59,17 @@ func (t *transfer) withdrawShare(ctx context.Context, j *stepRun, s *plan.Unshar
 	case awsclient.IsNotFound(err):
 		return StepOutcome{Made: id}
 	case err != nil:
-		return StepOutcome{Made: id, Err: err, Left: []plan.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: reason(err)}}}
+		return StepOutcome{Made: id, Err: err, Left: []distribution.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: reason(err)}}}
 	}
 	permitted, err := t.permitted(ctx, s.Location, id)
 	still := slices.DeleteFunc(slices.Clone(permitted), func(account string) bool { return !slices.Contains(from, account) })
 	switch {
 	case err != nil:
-		return StepOutcome{Made: id, Err: err, Left: []plan.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: "withdrawn, but it could not be read back: " + reason(err)}}}
+		return StepOutcome{Made: id, Err: err, Left: []distribution.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: "withdrawn, but it could not be read back: " + reason(err)}}}
 	case len(still) > 0 && j.patient(): // 4.4.2
 		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
 	case len(still) > 0:
-		return StepOutcome{Made: id, Left: []plan.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: "withdrawn, and still shown for " + strings.Join(still, ", ")}}}
+		return StepOutcome{Made: id, Left: []distribution.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: "withdrawn, and still shown for " + strings.Join(still, ", ")}}}
 	case s.Forget:
 		return StepOutcome{Made: id, Err: t.forget(ctx, s.Location, id, permitted)}
 	}
@@ -76,14 +77,14 @@ func (t *transfer) withdrawShare(ctx context.Context, j *stepRun, s *plan.Unshar
 }
 
 // withoutRemembered are the accounts but for those that a snapshot's tags remember. A look that fails spares nobody: no share may stay for it.
-func (t *transfer) withoutRemembered(ctx context.Context, at plan.Location, id string, accounts []string) []string {
+func (t *transfer) withoutRemembered(ctx context.Context, at distribution.Location, id string, accounts []string) []string {
 	seen, _ := describe(ctx, t.pool.EC2(at), []string{id})
 	before, _ := origin.Remembered(tagsOf(seen[id].Tags))
 	return slices.DeleteFunc(slices.Clone(accounts), func(account string) bool { return slices.Contains(before, account) })
 }
 
 // permitted are the accounts that AWS shows among who may use a snapshot. A snapshot that is gone is shared with nobody.
-func (t *transfer) permitted(ctx context.Context, at plan.Location, id string) ([]string, error) {
+func (t *transfer) permitted(ctx context.Context, at distribution.Location, id string) ([]string, error) {
 	out, err := t.pool.EC2(at).DescribeSnapshotAttribute(ctx, &ec2.DescribeSnapshotAttributeInput{
 		SnapshotId: aws.String(id), Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
 	})
@@ -104,7 +105,7 @@ func (t *transfer) permitted(ctx context.Context, at plan.Location, id string) (
 
 // forget takes the tags away that remember who might use a snapshot before we shared it, unless somebody else may use it now: another
 // run has let them, and needs the memory.
-func (t *transfer) forget(ctx context.Context, at plan.Location, id string, permitted []string) error {
+func (t *transfer) forget(ctx context.Context, at distribution.Location, id string, permitted []string) error {
 	seen, err := describe(ctx, t.pool.EC2(at), []string{id})
 	if err != nil {
 		return err
@@ -118,7 +119,7 @@ func (t *transfer) forget(ctx context.Context, at plan.Location, id string, perm
 	return t.untag(ctx, at, id, keys...)
 }
 
-func (t *transfer) modifyShare(ctx context.Context, at plan.Location, id string, change *ec2types.CreateVolumePermissionModifications) error {
+func (t *transfer) modifyShare(ctx context.Context, at distribution.Location, id string, change *ec2types.CreateVolumePermissionModifications) error {
 	_, err := t.pool.EC2(at).ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{
 		SnapshotId: aws.String(id), Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: change,
 	})

@@ -18,15 +18,17 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // admit writes the policies of the source's keys: they admit friends, and targets unless the request lets them in by grants.
 func (h *house) admit() {
 	h.t.Helper()
 	admitted := slices.Clone(h.friends)
-	if h.request().SourceKeyAccess != plan.ByGrant {
+	if h.request().SourceKeyAccess != distribution.ByGrant {
 		admitted = append(admitted, h.targets...)
 	}
 	policy := sourceKeyPolicy(partition(h.home), admitted)
@@ -39,7 +41,7 @@ func (h *house) admit() {
 	}
 }
 
-func byGrant(req *plan.Request) { req.SourceKeyAccess = plan.ByGrant }
+func byGrant(req *distribution.Request) { req.SourceKeyAccess = distribution.ByGrant }
 
 // closed is a world whose source keys admit nobody else.
 func closed(t *testing.T, volumes []volume, targets, regions []string) *house {
@@ -64,8 +66,8 @@ func TestAGrantLetsATargetCopyAndIsGoneAfterwards_3_2_6(t *testing.T) {
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, h.request())
 		seen := map[string]kmstypes.GrantListEntry{}
-		result := execute.Run(t.Context(), pool, p, options(h.request()), func(e plan.Event) {
-			if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "copy/") {
+		result := execute.Run(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
+			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "copy/") {
 				for _, g := range append(h.temporary(home), h.temporary(away)...) {
 					seen[*g.GrantId] = g
 				}
@@ -93,7 +95,7 @@ func TestAGrantLetsATargetCopyAndIsGoneAfterwards_3_2_6(t *testing.T) {
 func TestAGrantIsAwaitedInTheKeysRegion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := closed(t, mixed[1:2], []string{"222222222222"}, []string{away})
-		h.with = func(req *plan.Request) {
+		h.with = func(req *distribution.Request) {
 			byGrant(req)
 			req.KMSKeyID, req.RegionKMSKeyIDs = "", map[string]string{home: sourceAlias}
 		}
@@ -110,7 +112,7 @@ func TestWithoutItsGrantATargetCannotCopy_1_8_4(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := closed(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		req := h.request()
-		req.SourceKeyAccess = plan.ByPolicy
+		req.SourceKeyAccess = distribution.ByPolicy
 		_, result := h.run(t.Context(), req)
 		if len(result.Images) > 0 || len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" {
 			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
@@ -128,7 +130,7 @@ func TestAGrantIsWaitedForUntilItWorks_4_4_4(t *testing.T) {
 			h.forbid("222222222222", "kms:DescribeKey")
 			time.AfterFunc(late, func() { h.forgive("222222222222") })
 			begun := time.Now()
-			result := execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+			result := execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
 			if late < 5*time.Minute {
 				h.complete(result)
 				if n := h.calls("ec2:CopySnapshot"); n != 1 || time.Since(begun) < late {
@@ -164,11 +166,11 @@ func TestGrantsEndInEveryOutcome(t *testing.T) {
 			pool := h.pool(ctx, h.World)
 			p := h.decide(ctx, pool, h.request())
 			spoil(h, cancel)
-			result := execute.Run(ctx, pool, p, options(h.request()), func(plan.Event) {})
+			result := execute.Run(ctx, pool, p, options(h.request()), func(distribution.Event) {})
 			if left := h.temporary(home); len(left) > 0 {
 				t.Errorf("%s: grants stay: %+v", name, left)
 			}
-			if len(result.Images) > 0 || slices.ContainsFunc(result.Left, func(l plan.RetainedResource) bool { return l.Kind == "grant" }) {
+			if len(result.Images) > 0 || slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Kind == "grant" }) {
 				t.Errorf("%s: images %+v, left behind: %+v", name, result.Images, result.Left)
 			}
 			time.Sleep(10 * time.Minute)
@@ -181,14 +183,14 @@ func TestGrantsForOtherDestinationsAreTheirRunsToEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := closed(t, mixed[:1], []string{"222222222222", "333333333333"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
-		only := func(account string) plan.Request {
+		only := func(account string) distribution.Request {
 			req := h.request()
 			req.Targets[0].AccountIDs, req.Build.RunID = []string{account}, "run-"+account
 			return req
 		}
-		first := make(chan plan.Result, 1)
+		first := make(chan distribution.Result, 1)
 		p := h.decide(t.Context(), pool, only("222222222222"))
-		go func() { first <- execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {}) }()
+		go func() { first <- execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {}) }()
 		time.Sleep(20 * time.Second) // it stages, and its grant stands
 		facts, err := discover.Look(t.Context(), pool, only("333333333333"))
 		h.must(err)
@@ -199,7 +201,7 @@ func TestGrantsForOtherDestinationsAreTheirRunsToEnd(t *testing.T) {
 			facts.At = time.Now().Add(age)
 			revoked := 0
 			for _, s := range plan.Clean(only("333333333333"), facts).Steps {
-				if _, is := s.(*plan.RevokeGrant); is {
+				if _, is := s.(*step.RevokeGrant); is {
 					revoked++
 				}
 			}
@@ -208,7 +210,7 @@ func TestGrantsForOtherDestinationsAreTheirRunsToEnd(t *testing.T) {
 			}
 		}
 		_, second := h.run(t.Context(), only("333333333333"))
-		for _, result := range []plan.Result{<-first, second} {
+		for _, result := range []distribution.Result{<-first, second} {
 			if len(result.Images) != 1 || len(result.Findings) > 0 {
 				t.Errorf("%+v", result.Findings)
 			}
@@ -226,10 +228,10 @@ func TestWhomAnAdmittedAccountLetsInIsTold_3_2_6(t *testing.T) {
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, h.request())
 		child := ""
-		result := execute.Run(t.Context(), pool, p, options(h.request()), func(e plan.Event) {
-			if e.Kind == plan.Begun && strings.HasPrefix(string(e.Step), "copy/222222222222") {
+		result := execute.Run(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
+			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "copy/222222222222") {
 				key := h.temporary(home)[0].KeyId
-				made, err := pool.KMS(plan.Location{Account: "222222222222", Region: home}).CreateGrant(t.Context(), &kms.CreateGrantInput{
+				made, err := pool.KMS(distribution.Location{Account: "222222222222", Region: home}).CreateGrant(t.Context(), &kms.CreateGrantInput{
 					KeyId: key, GranteePrincipal: aws.String("arn:aws:iam::333333333333:root"), Operations: []kmstypes.GrantOperation{"Decrypt"}})
 				h.must(err)
 				child = *made.GrantId
@@ -239,7 +241,7 @@ func TestWhomAnAdmittedAccountLetsInIsTold_3_2_6(t *testing.T) {
 			t.Fatalf("images %+v, findings %+v", result.Images, result.Findings)
 		}
 		f := result.Findings[0]
-		if f.Level != plan.Warning || f.Principal != "arn:aws:iam::333333333333:root" || !strings.Contains(f.Summary, "222222222222") || !strings.Contains(f.Remediation, child) {
+		if f.Level != distribution.Warning || f.Principal != "arn:aws:iam::333333333333:root" || !strings.Contains(f.Summary, "222222222222") || !strings.Contains(f.Remediation, child) {
 			t.Errorf("finding %+v", f)
 		}
 	})

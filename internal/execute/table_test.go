@@ -18,7 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
@@ -51,34 +51,40 @@ func beyond(counts, plain map[string]int) string {
 // features are what a template may ask for besides copies.
 var features = []struct {
 	name string
-	with func(*plan.Request)
+	with func(*distribution.Request)
 }{
-	{"share", func(r *plan.Request) { r.Shares = []plan.Share{{Name: "friends", AccountIDs: []string{friend}}} }},
-	{"share, grant", func(r *plan.Request) {
-		r.Shares = []plan.Share{{Name: "friends", AccountIDs: []string{friend}, Grants: []plan.Grant{{Grantee: "arn:aws:iam::" + friend + ":role/" + roleName}}, Roles: []plan.Role{{RoleName: roleName, ExternalID: "golden"}}}}
+	{"share", func(r *distribution.Request) {
+		r.Shares = []distribution.Share{{Name: "friends", AccountIDs: []string{friend}}}
 	}},
-	{"grant", func(r *plan.Request) {
-		r.Targets[0].Grants = []plan.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
+	{"share, grant", func(r *distribution.Request) {
+		r.Shares = []distribution.Share{{Name: "friends", AccountIDs: []string{friend}, Grants: []distribution.Grant{{Grantee: "arn:aws:iam::" + friend + ":role/" + roleName}}, Roles: []distribution.Role{{RoleName: roleName, ExternalID: "golden"}}}}
+	}},
+	{"grant", func(r *distribution.Request) {
+		r.Targets[0].Grants = []distribution.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
 	}},
 	{"source_key_access = grant", byGrant},
-	{"ssm_parameter", func(r *plan.Request) { r.Targets[0].Parameters = []plan.Parameter{named} }},
-	{"ssm_parameter, SecureString", func(r *plan.Request) { r.Targets[0].Parameters = []plan.Parameter{hidden} }},
-	{"launch_template", func(r *plan.Request) { r.Targets[0].Templates = []plan.LaunchTemplate{web} }},
-	{"launch_template, set_default", func(r *plan.Request) { r.Targets[0].Templates = []plan.LaunchTemplate{webDefault} }},
-	{"publish = all, ssm_parameter", func(r *plan.Request) { r.PublishAll, r.Targets[0].Parameters = true, []plan.Parameter{named} }},
-	{"launch_check", func(r *plan.Request) { r.Targets[0].LaunchCheck = &plan.LaunchCheck{InstanceType: "t4g.micro"} }},
-	{"deprecate_after", func(r *plan.Request) { r.Targets[0].Lifecycle.DeprecateAfter = 24 * time.Hour }},
-	{"deregistration_protection", func(r *plan.Request) { r.Targets[0].Lifecycle.Protection = &plan.Protection{} }},
-	{"ami_users", func(r *plan.Request) { r.Targets[0].Lifecycle.Users.Accounts = []string{friend} }},
-	{"tags, snapshot_tags, snapshot_copy_duration_minutes", func(r *plan.Request) {
-		r.Targets[0].Tags, r.Targets[0].SnapshotTags, r.Targets[0].CopyMinutes = map[string]plan.Text{"Team": "web"}, map[string]plan.Text{"Team": "web"}, 30
+	{"ssm_parameter", func(r *distribution.Request) { r.Targets[0].Parameters = []distribution.Parameter{named} }},
+	{"ssm_parameter, SecureString", func(r *distribution.Request) { r.Targets[0].Parameters = []distribution.Parameter{hidden} }},
+	{"launch_template", func(r *distribution.Request) { r.Targets[0].Templates = []distribution.LaunchTemplate{web} }},
+	{"launch_template, set_default", func(r *distribution.Request) { r.Targets[0].Templates = []distribution.LaunchTemplate{webDefault} }},
+	{"publish = all, ssm_parameter", func(r *distribution.Request) {
+		r.PublishAll, r.Targets[0].Parameters = true, []distribution.Parameter{named}
 	}},
-	{"force_deregister", func(r *plan.Request) {
+	{"launch_check", func(r *distribution.Request) {
+		r.Targets[0].LaunchCheck = &distribution.LaunchCheck{InstanceType: "t4g.micro"}
+	}},
+	{"deprecate_after", func(r *distribution.Request) { r.Targets[0].Lifecycle.DeprecateAfter = 24 * time.Hour }},
+	{"deregistration_protection", func(r *distribution.Request) { r.Targets[0].Lifecycle.Protection = &distribution.Protection{} }},
+	{"ami_users", func(r *distribution.Request) { r.Targets[0].Lifecycle.Users.Accounts = []string{friend} }},
+	{"tags, snapshot_tags, snapshot_copy_duration_minutes", func(r *distribution.Request) {
+		r.Targets[0].Tags, r.Targets[0].SnapshotTags, r.Targets[0].CopyMinutes = map[string]distribution.Text{"Team": "web"}, map[string]distribution.Text{"Team": "web"}, 30
+	}},
+	{"force_deregister", func(r *distribution.Request) {
 		r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "taken", true
 	}},
-	{"canary", func(r *plan.Request) { r.Canary = aws.Bool(true) }},
-	{"revoke_shares = false", func(r *plan.Request) { r.KeepShares = true }},
-	{"keep_staged", func(r *plan.Request) { r.KeepStaged = true }},
+	{"canary", func(r *distribution.Request) { r.Canary = aws.Bool(true) }},
+	{"revoke_shares = false", func(r *distribution.Request) { r.KeepShares = true }},
+	{"keep_staged", func(r *distribution.Request) { r.KeepStaged = true }},
 }
 
 // What each method takes of calls, and each feature beyond that, for one account and for many, in the image's own Region and in another.
@@ -89,14 +95,14 @@ func TestTheCallsOfEveryFeatureByEveryMethod(t *testing.T) {
 		name    string
 		volumes []volume
 	}{{"under the key", []volume{{8, sourceAlias}, {20, sourceAlias}}}, {"under aws/ebs", []volume{{8, "alias/aws/ebs"}, {20, "alias/aws/ebs"}}}} {
-		for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+		for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 			for _, accounts := range [][]string{many[:1], many} {
 				for _, region := range []string{home, away} {
-					called := func(with func(*plan.Request)) (counts map[string]int) {
+					called := func(with func(*distribution.Request)) (counts map[string]int) {
 						synctest.Test(t, func(t *testing.T) {
 							h := build(t, of.volumes, accounts, []string{region})
 							h.furnished()
-							h.befriend(func(r *plan.Request) {
+							h.befriend(func(r *distribution.Request) {
 								r.Targets[0].Method = method
 								with(r)
 							})
@@ -109,7 +115,7 @@ func TestTheCallsOfEveryFeatureByEveryMethod(t *testing.T) {
 						})
 						return counts
 					}
-					plain := called(func(*plan.Request) {})
+					plain := called(func(*distribution.Request) {})
 					fmt.Fprintf(&text, "%s, method %s, %d accounts, %s\n%s", of.name, method, len(accounts), region, beyond(plain, nil))
 					for _, feature := range features {
 						fmt.Fprintf(&text, " %s\n%s", feature.name, beyond(called(feature.with), plain))
@@ -188,14 +194,14 @@ func wait(h *house) { h.t.Helper(); time.Sleep(time.Hour) }
 // Windows, RHEL and SUSE reach other accounts as what they are billed as: by a copy of the image where nothing else is said, and by snapshots as well.
 func TestBilledPlatformsAreBroughtOver(t *testing.T) {
 	for _, product := range []string{"bp-0002", "bp-0010", "bp-000g"} {
-		for _, method := range []plan.Method{plan.Auto, plan.BySnapshot} {
+		for _, method := range []distribution.Method{distribution.Auto, distribution.BySnapshot} {
 			t.Run(product+" "+string(method), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed[:1], []string{"222222222222"}, []string{away})
 					h.bought(product)
-					h.with = func(r *plan.Request) { r.Targets[0].Method = method }
+					h.with = func(r *distribution.Request) { r.Targets[0].Method = method }
 					p, result := h.run(t.Context(), h.request())
-					if want := map[plan.Method]plan.Method{plan.Auto: plan.ByImage, plan.BySnapshot: plan.BySnapshot}[method]; p.Destinations[0].Method != want {
+					if want := map[distribution.Method]distribution.Method{distribution.Auto: distribution.ByImage, distribution.BySnapshot: distribution.BySnapshot}[method]; p.Destinations[0].Method != want {
 						t.Errorf("by %s, want %s", p.Destinations[0].Method, want)
 					}
 					h.complete(result)

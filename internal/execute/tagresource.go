@@ -13,11 +13,12 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-func (t *transfer) tagResource(ctx context.Context, j *stepRun, s *plan.TagResource) StepOutcome {
+func (t *transfer) tagResource(ctx context.Context, j *stepRun, s *step.TagResource) StepOutcome {
 	id := j.id(s.Resource)
 	err := t.tag(ctx, s.Location, id, s.Tags)
 	if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
@@ -32,7 +33,7 @@ func (t *transfer) tagResource(ctx context.Context, j *stepRun, s *plan.TagResou
 
 // seal gives what a step has made its second seal, over its id. A refusal does not undo what is done, but is told: without the seal
 // the thing is never published, and taken over by a later run only if it is alone.
-func (t *transfer) seal(ctx context.Context, j *stepRun, at plan.Location, key origin.Key, tags map[string]string) error {
+func (t *transfer) seal(ctx context.Context, j *stepRun, at distribution.Location, key origin.Key, tags map[string]string) error {
 	if key == nil || j.memo.sealed {
 		return nil
 	}
@@ -52,17 +53,17 @@ func (t *transfer) seal(ctx context.Context, j *stepRun, at plan.Location, key o
 func (t *transfer) unsealed(ctx context.Context, j *stepRun, id string, err error) {
 	if f := explain(ctx, t.pool, "", j.step, err); f != nil {
 		j.memo.refused = true
-		f.Level, f.Resource, f.Summary = plan.Warning, id, "the second seal could not be put on "+id
+		f.Level, f.Resource, f.Summary = distribution.Warning, id, "the second seal could not be put on "+id
 		j.memo.notes = append(j.memo.notes, *f)
 	}
 }
 
-func (t *transfer) tag(ctx context.Context, at plan.Location, id string, tags map[string]string) error {
+func (t *transfer) tag(ctx context.Context, at distribution.Location, id string, tags map[string]string) error {
 	_, err := t.pool.EC2(at).CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tagList(tags)})
 	return err
 }
 
-func (t *transfer) untag(ctx context.Context, at plan.Location, id string, keys ...string) error {
+func (t *transfer) untag(ctx context.Context, at distribution.Location, id string, keys ...string) error {
 	list := make([]ec2types.Tag, len(keys))
 	for i, key := range keys {
 		list[i].Key = aws.String(key)

@@ -14,14 +14,15 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // lostLaunch is how long an instance is looked for whose id never came: its launch was cut off.
 const lostLaunch = time.Minute
 
 // terminateInstance ends an instance. That it has ended or is gone already is what was wanted; what is shutting down comes back never.
-func (t *transfer) terminateInstance(ctx context.Context, j *stepRun, s *plan.TerminateInstance) StepOutcome {
+func (t *transfer) terminateInstance(ctx context.Context, j *stepRun, s *step.TerminateInstance) StepOutcome {
 	id := j.id(s.Instance)
 	if id == "" {
 		launched := j.ended[s.Instance.From]
@@ -45,11 +46,11 @@ func (t *transfer) terminateInstance(ctx context.Context, j *stepRun, s *plan.Te
 	case err == nil, awsclient.IsNotFound(err):
 		return StepOutcome{Made: id}
 	}
-	return StepOutcome{Made: id, Err: err, Left: []plan.RetainedResource{{At: s.Location, Kind: "instance", Resource: id, Why: err.Error()}}}
+	return StepOutcome{Made: id, Err: err, Left: []distribution.RetainedResource{{At: s.Location, Kind: "instance", Resource: id, Why: err.Error()}}}
 }
 
 // awaited reports an instance that another run may be waiting for: it starts, or that it runs may not have been seen yet.
-func (t *transfer) awaited(ctx context.Context, j *stepRun, at plan.Location, id string) (bool, error) {
+func (t *transfer) awaited(ctx context.Context, j *stepRun, at distribution.Location, id string) (bool, error) {
 	seen, err := t.instance(ctx, at, id)
 	if err != nil || seen == nil {
 		return false, err
@@ -64,7 +65,7 @@ func (t *transfer) awaited(ctx context.Context, j *stepRun, at plan.Location, id
 }
 
 // lostInstance looks for an instance by the tags of its launch: only with the first seal right, and only when it is alone.
-func (t *transfer) lostInstance(ctx context.Context, j *stepRun, s *plan.TerminateInstance) (string, error) {
+func (t *transfer) lostInstance(ctx context.Context, j *stepRun, s *step.TerminateInstance) (string, error) {
 	seen, err := t.instances(ctx, s.Location, origins(s.Tags)...)
 	if err != nil {
 		return "", err

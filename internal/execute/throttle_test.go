@@ -8,13 +8,13 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Three hundred accounts at once, each with a grant on the source's key for the time of its copies and one that stays: AWS is asked no faster than it
 // answers.
 func TestThreeHundredTargetsAreHardlyEverThrottled_3_2_9_4_2(t *testing.T) {
-	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var accounts []string
@@ -22,10 +22,10 @@ func TestThreeHundredTargetsAreHardlyEverThrottled_3_2_9_4_2(t *testing.T) {
 					accounts = append(accounts, fmt.Sprint(200000000000+i))
 				}
 				h := build(t, mixed[:2], accounts, []string{home})
-				h.with = func(req *plan.Request) {
+				h.with = func(req *distribution.Request) {
 					byGrant(req)
 					req.Targets[0].Method = method
-					req.Targets[0].Grants = []plan.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
+					req.Targets[0].Grants = []distribution.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
 				}
 				built := len(h.Records())
 				_, result := h.run(t.Context(), h.request())

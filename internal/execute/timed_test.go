@@ -17,8 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // Ten volumes that take some 450 MiB a second each: AWS moves four of them at once within their time. More would be slower, or refused.
@@ -54,7 +54,7 @@ func TestATimeThatIsTooShortIsToldOnce_4_8_2(t *testing.T) {
 			req := h.request()
 			req.Targets[0].CopyMinutes = minutes
 			p := h.decide(t.Context(), h.pool(t.Context(), h.World), req)
-			found := slices.DeleteFunc(p.Findings, func(f plan.Finding) bool { return f.Reference != "4.8.2" })
+			found := slices.DeleteFunc(p.Findings, func(f distribution.Finding) bool { return f.Reference != "4.8.2" })
 			if told := len(found) == 1; told != (next != "") || told && (found[0].Remediation != next || !strings.Contains(found[0].Detail, "18 minutes")) {
 				t.Errorf("%d minutes: %+v", minutes, found)
 			}
@@ -66,7 +66,7 @@ func TestATimeThatIsTooShortIsToldOnce_4_8_2(t *testing.T) {
 const hurry = 15 * time.Minute
 
 // hurried lets the copies into the target take no longer.
-func hurried(req *plan.Request) { req.Targets[0].CopyMinutes = int(hurry / time.Minute) }
+func hurried(req *distribution.Request) { req.Targets[0].CopyMinutes = int(hurry / time.Minute) }
 
 // sized are volumes that need not be staged.
 func sized(gib ...int32) (all []volume) {
@@ -134,9 +134,9 @@ func TestAnImageInAHurryIsCopiedInTime_4_8_2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var copies []awssim.Copied
 		h := build(t, sized(430, 430, 430, 430), []string{"222222222222"}, []string{home}, awssim.WithCopyTimes(func(c awssim.Copied) { copies = append(copies, c) }))
-		h.with = func(req *plan.Request) {
+		h.with = func(req *distribution.Request) {
 			hurried(req)
-			req.Targets[0].Method = plan.ByImage
+			req.Targets[0].Method = distribution.ByImage
 		}
 		p, result := h.run(t.Context(), h.request())
 		h.complete(result)
@@ -173,7 +173,7 @@ func TestCopiesInAHurryThatEndEarlyMakeRoom_4_8_2(t *testing.T) {
 func TestCopiesOfOneSnapshotInAHurryFollowEachOther_4_8_3(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, sized(100), []string{"222222222222"}, []string{away, "eu-west-1"})
-		h.with = func(req *plan.Request) {
+		h.with = func(req *distribution.Request) {
 			hurried(req)
 			req.KMSKeyID, req.RegionKMSKeyIDs = "", map[string]string{home: sourceAlias} // none elsewhere: they copy straight across
 		}
@@ -187,18 +187,18 @@ func TestCopiesOfOneSnapshotInAHurryFollowEachOther_4_8_3(t *testing.T) {
 
 // What others have used up of an account's throughput is waited for, as every limit is.
 func TestCopiesInAHurryWaitWhereOthersHaveUsedUpTheThroughput_4_1_5(t *testing.T) {
-	for _, method := range []plan.Method{plan.BySnapshot, plan.ByImage} {
+	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, sized(100, 200), []string{"222222222222"}, []string{home})
-				h.with = func(req *plan.Request) {
+				h.with = func(req *distribution.Request) {
 					hurried(req)
 					req.Targets[0].Method = method
 				}
 				pool := h.pool(t.Context(), h.World)
 				p := h.decide(t.Context(), pool, h.request())
 				h.uses("222222222222", 440, 440, 440, 440)
-				result := execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+				result := execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
 				if n := h.refusedCopies("222222222222"); len(result.Images) != 1 || len(result.Findings) > 0 || n == 0 {
 					t.Errorf("%d images, findings %+v, %d refused copies", len(result.Images), result.Findings, n)
 				}
@@ -227,7 +227,7 @@ func TestCopiesInAHurryThatAreTakenUpComeFirst_4_8_2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var copies []awssim.Copied
 		h := build(t, slices.Repeat(sized(240), 8), []string{"222222222222"}, []string{home}, awssim.WithCopyTimes(func(c awssim.Copied) { copies = append(copies, c) }))
-		h.with = func(req *plan.Request) {
+		h.with = func(req *distribution.Request) {
 			hurried(req)
 			req.KeepShares = true // so that the second run could begin at once
 		}
@@ -236,7 +236,7 @@ func TestCopiesInAHurryThatAreTakenUpComeFirst_4_8_2(t *testing.T) {
 		pool := h.pool(ctx, h.World)
 		p := h.decide(ctx, pool, h.request())
 		time.AfterFunc(3*time.Minute, func() { cancel(errors.New("stopped")) })
-		execute.Run(ctx, pool, p, options(h.request()), func(plan.Event) {})
+		execute.Run(ctx, pool, p, options(h.request()), func(distribution.Event) {})
 		if len(copies) != 7 { // of 273 MiB a second each
 			t.Fatalf("%d copies are on their way", len(copies))
 		}

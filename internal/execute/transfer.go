@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Options of a run.
@@ -26,7 +28,7 @@ const graceTime = 5 * time.Second
 
 // Run runs a plan's steps until every one has ended, and says what came of it. When ctx is done, nothing is made any more;
 // what was shared is withdrawn within a time of its own. say is called by one goroutine at a time, in the order of events.
-func Run(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o Options, say func(plan.Event)) plan.Result {
+func Run(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o Options, say func(distribution.Event)) distribution.Result {
 	begun := time.Now()
 	done := run(ctx, pool, p.Steps, o, say)
 	result := resultOf(ctx, pool, p, done)
@@ -34,13 +36,13 @@ func Run(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o Options, say 
 	return result
 }
 
-func run(ctx context.Context, pool *awsclient.Pool, steps []plan.Step, o Options, say func(plan.Event)) map[plan.StepID]StepOutcome {
-	t := &transfer{pool: pool, begun: time.Now(), copies: map[plan.StepID]*plan.CopySnapshot{}}
+func run(ctx context.Context, pool *awsclient.Pool, steps []step.Step, o Options, say func(distribution.Event)) map[distribution.StepID]StepOutcome {
+	t := &transfer{pool: pool, begun: time.Now(), copies: map[distribution.StepID]*step.CopySnapshot{}}
 	for _, s := range steps {
 		switch s := s.(type) {
-		case *plan.CopySnapshot:
+		case *step.CopySnapshot:
 			t.copies[s.ID] = s
-		case *plan.CreateGrant:
+		case *step.CreateGrant:
 			t.granted = append(t.granted, s)
 		}
 	}
@@ -56,76 +58,76 @@ type transfer struct {
 	pool    *awsclient.Pool
 	watcher *watcher
 	begun   time.Time
-	copies  map[plan.StepID]*plan.CopySnapshot // of the run
-	granted []*plan.CreateGrant                // likewise
+	copies  map[distribution.StepID]*step.CopySnapshot // of the run
+	granted []*step.CreateGrant                        // likewise
 }
 
 // act finds the act of a step: a file of this package has it, by the name of the step's type.
 func (t *transfer) act(ctx context.Context, j *stepRun, end func(StepOutcome)) {
 	switch s := j.step.(type) {
-	case *plan.CopySnapshot:
+	case *step.CopySnapshot:
 		t.copySnapshot(ctx, j, s, end)
-	case *plan.CopyImage:
+	case *step.CopyImage:
 		t.copyImage(ctx, j, s, end)
-	case *plan.ShareSnapshot:
+	case *step.ShareSnapshot:
 		end(t.shareSnapshot(ctx, j, s))
-	case *plan.RegisterImage:
+	case *step.RegisterImage:
 		end(t.registerImage(ctx, j, s))
-	case *plan.VerifyImage:
+	case *step.VerifyImage:
 		end(t.verifyImage(ctx, j, s))
-	case *plan.DeprecateImage:
+	case *step.DeprecateImage:
 		end(t.deprecateImage(ctx, j, s))
-	case *plan.EnableFastLaunch:
+	case *step.EnableFastLaunch:
 		end(t.enableFastLaunch(ctx, j, s))
-	case *plan.AssociateLicenses:
+	case *step.AssociateLicenseConfigurations:
 		end(t.associateLicenses(ctx, j, s))
-	case *plan.EnableDeregistrationProtection:
+	case *step.EnableDeregistrationProtection:
 		end(t.lockImage(ctx, j, s))
-	case *plan.ShareImage:
+	case *step.ShareImage:
 		end(t.shareImage(ctx, j, s))
-	case *plan.UnshareImage:
+	case *step.UnshareImage:
 		end(t.withdrawImageShare(ctx, j, s))
-	case *plan.PutParameter:
+	case *step.PutParameter:
 		end(t.putParameter(ctx, j, s))
-	case *plan.PublishBarrier:
+	case *step.PublishBarrier:
 		end(StepOutcome{})
-	case *plan.AddTemplateVersion:
+	case *step.CreateLaunchTemplateVersion:
 		end(t.addTemplateVersion(ctx, j, s))
-	case *plan.UnshareSnapshot:
+	case *step.UnshareSnapshot:
 		end(t.withdrawShare(ctx, j, s))
-	case *plan.DeleteSnapshot:
+	case *step.DeleteSnapshot:
 		end(t.deleteSnapshot(ctx, j, s))
-	case *plan.DeregisterImage:
+	case *step.DeregisterImage:
 		end(t.deregisterImage(ctx, j, s))
-	case *plan.DeleteRelease:
+	case *step.DeleteRelease:
 		end(t.retireImage(ctx, s))
-	case *plan.RunInstance:
+	case *step.RunInstance:
 		end(t.runInstance(ctx, j, s))
-	case *plan.TerminateInstance:
+	case *step.TerminateInstance:
 		end(t.terminateInstance(ctx, j, s))
-	case *plan.CreateVolume:
+	case *step.CreateVolume:
 		end(t.createVolume(ctx, j, s))
-	case *plan.CreateSnapshot:
+	case *step.CreateSnapshot:
 		t.createSnapshot(ctx, j, s, end)
-	case *plan.VerifySnapshot:
+	case *step.VerifySnapshot:
 		end(t.verifySnapshot(j, s))
-	case *plan.DeleteVolume:
+	case *step.DeleteVolume:
 		end(t.deleteVolume(ctx, j, s))
-	case *plan.WaitForKeyAccess:
+	case *step.WaitForKeyAccess:
 		end(t.awaitKey(ctx, j, s))
-	case *plan.RevokeGrant:
+	case *step.RevokeGrant:
 		end(t.revokeGrant(ctx, j, s))
-	case *plan.VerifyGrantsRevoked:
+	case *step.VerifyGrantsRevoked:
 		end(t.auditGrants(ctx, s))
-	case *plan.CreateGrant:
+	case *step.CreateGrant:
 		end(t.createGrant(ctx, s))
-	case *plan.TagResource:
+	case *step.TagResource:
 		end(t.tagResource(ctx, j, s))
-	case *plan.ProtectImage:
+	case *step.EnableSourceProtection:
 		end(t.protectImage(ctx, j, s))
-	case *plan.SealImage:
+	case *step.SealImage:
 		end(t.sealImage(ctx, j, s))
-	case *plan.DisableSourceProtection:
+	case *step.DisableSourceProtection:
 		end(t.liftProtection(ctx, s))
 	default:
 		end(StepOutcome{Err: fmt.Errorf("nobody knows how to do a step of type %T", s)})

@@ -20,9 +20,10 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
@@ -30,7 +31,7 @@ import (
 var mixed = []volume{{8, "alias/aws/ebs"}, {20, sourceAlias}, {5, ""}}
 
 // complete checks that every destination owns one image of whole copies under its key, and that nothing else is there.
-func (h *house) complete(result plan.Result) {
+func (h *house) complete(result distribution.Result) {
 	h.t.Helper()
 	for _, f := range result.Findings {
 		h.t.Errorf("finding: %+v", f)
@@ -61,7 +62,7 @@ func (h *house) completeAt(account, region string) {
 	}
 	origin := h.ownImages(source, h.home)
 	origin = slices.DeleteFunc(origin, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) != h.images[0].ImageID })
-	for _, difference := range (plan.ImageSpec{Source: origin[0], Method: plan.BySnapshot}).Differences(images[0]) {
+	for _, difference := range (step.ImageSpec{Source: origin[0], Method: distribution.BySnapshot}).Differences(images[0]) {
 		h.t.Errorf("%s %s: %s", account, region, difference)
 	}
 	used := 0
@@ -155,10 +156,10 @@ func TestALostAnswerIsLookedForAndTheCallNotRepeated(t *testing.T) {
 					p, result := h.run(t.Context(), h.request())
 					h.complete(result)
 					want := 0
-					for _, step := range p.Steps {
-						_, copies := step.(*plan.CopySnapshot)
-						_, registers := step.(*plan.RegisterImage)
-						if step.Meta().Location.Account == "222222222222" && (copies && action == "ec2:CopySnapshot" || registers && action == "ec2:RegisterImage") {
+					for _, newStep := range p.Steps {
+						_, copies := newStep.(*step.CopySnapshot)
+						_, registers := newStep.(*step.RegisterImage)
+						if newStep.Meta().Location.Account == "222222222222" && (copies && action == "ec2:CopySnapshot" || registers && action == "ec2:RegisterImage") {
 							want++
 						}
 					}
@@ -210,7 +211,7 @@ func TestACopyThatFailsTooEarlyIsMadeAgain(t *testing.T) {
 		p := h.decide(t.Context(), pool, h.request())
 		h.forbid("222222222222", "kms:CreateGrant")
 		time.AfterFunc(45*time.Second, func() { h.forgive("222222222222") })
-		h.complete(execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {}))
+		h.complete(execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {}))
 		if n := h.calls("ec2:CopySnapshot"); n < 2 || n > 3 {
 			t.Errorf("%d copies, want one that fails and one or two more", n)
 		}
@@ -223,7 +224,7 @@ func TestACopyThatKeepsFailingIsMadeThreeTimesAndSaysWhy(t *testing.T) {
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, h.request())
 		h.forbid("222222222222", "kms:CreateGrant")
-		result := execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+		result := execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
 		if len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" || result.Findings[0].PolicyStatements == nil {
 			t.Errorf("findings %+v", result.Findings)
 		}
@@ -262,7 +263,7 @@ func TestACancelEndsWithinTenSecondsAndLeavesNoShare(t *testing.T) {
 		stopped := errors.New("stopped by hand")
 		time.AfterFunc(100*time.Second, func() { cancel(stopped) })
 		begun := time.Now()
-		result := execute.Run(ctx, pool, p, options(h.request()), func(plan.Event) {})
+		result := execute.Run(ctx, pool, p, options(h.request()), func(distribution.Event) {})
 		if took := time.Since(begun) - 100*time.Second; took > 10*time.Second {
 			t.Errorf("took %v to stop", took)
 		}
@@ -280,7 +281,7 @@ func TestAnImageThatDoesNotVerifyGoes(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), without{h.World, "&EnaSupport=true"})
 		p := h.decide(t.Context(), pool, h.request())
-		result := execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+		result := execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
 		if len(result.Images) != 0 || len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Detail, "EnaSupport") {
 			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
 		}
@@ -349,7 +350,7 @@ func TestProtectionIsSetAndLiftedExactly(t *testing.T) {
 			}
 			return ""
 		}
-		say := func(plan.Event) {}
+		say := func(distribution.Event) {}
 		ends, findings := execute.EnableProtection(t.Context(), pool, source, "run-1", h.images, say)
 		if len(findings) != 0 || !ends[0].Protected || state() != "enabled-without-cooldown" {
 			t.Fatalf("ends %+v, findings %+v, state %q", ends, findings, state())
@@ -382,15 +383,15 @@ func TestTwoRunsAtOnceMakeOneImage(t *testing.T) {
 		t.Run(lag.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, mixed, []string{"222222222222"}, []string{home})
-				results := make(chan plan.Result)
+				results := make(chan distribution.Result)
 				for i := range 2 {
 					req := h.request()
 					req.Build.RunID = fmt.Sprint("run-", i)
 					pool := h.pool(t.Context(), h.World)
 					p := h.decide(t.Context(), pool, req)
-					time.AfterFunc(time.Duration(i)*lag, func() { results <- execute.Run(t.Context(), pool, p, options(req), func(plan.Event) {}) })
+					time.AfterFunc(time.Duration(i)*lag, func() { results <- execute.Run(t.Context(), pool, p, options(req), func(distribution.Event) {}) })
 				}
-				for _, result := range []plan.Result{<-results, <-results} {
+				for _, result := range []distribution.Result{<-results, <-results} {
 					h.complete(result)
 				}
 				h.unshared()
@@ -407,13 +408,13 @@ func TestOfTwoRunsOneMakesTheImageHoweverOftenItFails(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 			var runs []func()
-			results := make(chan plan.Result, 2)
+			results := make(chan distribution.Result, 2)
 			for i := range 2 {
 				req := h.request()
-				req.Build.RunID, req.Targets[0].Method = fmt.Sprint("run-", i), plan.ByImage
+				req.Build.RunID, req.Targets[0].Method = fmt.Sprint("run-", i), distribution.ByImage
 				pool := h.pool(t.Context(), h.World)
 				p := h.decide(t.Context(), pool, req)
-				runs = append(runs, func() { results <- execute.Run(t.Context(), pool, p, options(req), func(plan.Event) {}) })
+				runs = append(runs, func() { results <- execute.Run(t.Context(), pool, p, options(req), func(distribution.Event) {}) })
 			}
 			if late > 0 {
 				h.forbid("222222222222", "kms:CreateGrant")
@@ -462,7 +463,7 @@ func TestCopiedTagsAreNeverTakenForALostAnswer(t *testing.T) {
 		stolen := ""
 		pool := h.pool(t.Context(), thief{h, &stolen})
 		p := h.decide(t.Context(), pool, h.request())
-		result := execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+		result := execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
 		if stolen == "" || len(result.Images) != 1 || len(result.Findings) != 0 {
 			t.Fatalf("stolen %q, images %+v, findings %+v", stolen, result.Images, result.Findings)
 		}
@@ -511,7 +512,7 @@ func TestARefusedLookEndsTheWaitAfterFiveMinutesAndSaysWhy(t *testing.T) { // 4.
 		p := h.decide(t.Context(), pool, h.request())
 		h.forbid("222222222222", "ec2:DescribeSnapshots")
 		begun := time.Now()
-		result := execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+		result := execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
 		if took := time.Since(begun); took < 5*time.Minute || took > 12*time.Minute {
 			t.Errorf("took %v", took)
 		}
@@ -527,11 +528,11 @@ func TestEventsTellOfEveryStep(t *testing.T) {
 		h := build(t, []volume{{100, sourceAlias}}, []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, h.request())
-		seen := map[plan.StepID][]plan.EventKind{}
+		seen := map[distribution.StepID][]distribution.EventKind{}
 		percent := 0
-		execute.Run(t.Context(), pool, p, options(h.request()), func(e plan.Event) {
+		execute.Run(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
 			seen[e.Step] = append(seen[e.Step], e.Kind)
-			if e.Kind == plan.Progressed {
+			if e.Kind == distribution.Progressed {
 				if e.Percent <= percent || e.GiB != 100 || e.Resource == "" || e.ETA.Before(e.Time) {
 					t.Errorf("after %d%%: %+v", percent, e)
 				}
@@ -540,7 +541,7 @@ func TestEventsTellOfEveryStep(t *testing.T) {
 		})
 		for _, s := range p.Steps {
 			kinds := seen[s.Meta().ID]
-			if len(kinds) < 2 || kinds[0] != plan.Begun || kinds[len(kinds)-1] != plan.Finished {
+			if len(kinds) < 2 || kinds[0] != distribution.Begun || kinds[len(kinds)-1] != distribution.Finished {
 				t.Errorf("%s: %v", s.Meta().ID, kinds)
 			}
 		}
@@ -571,7 +572,7 @@ func TestAPermissionThatIsStillThereAfterItWasWithdrawnIsListed(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), giver{h})
 		p := h.decide(t.Context(), pool, h.request())
-		result := execute.Run(t.Context(), pool, p, options(h.request()), func(plan.Event) {})
+		result := execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
 		if len(result.Left) != 1 || result.Left[0].Kind != "share" || !strings.Contains(result.Left[0].Why, "222222222222") {
 			t.Errorf("left: %+v", result.Left)
 		}

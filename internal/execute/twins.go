@@ -13,26 +13,27 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Twins are two things of ours where one was wanted: a call whose effect was seen too late, or two runs of one image at once.
 // Whoever meets them keeps the older one, so that all keep the same.
 
 // choose finds the snapshots to register with: the run's own copies, or older twins of them. What is not chosen goes.
-func (t *transfer) choose(ctx context.Context, j *stepRun, s *plan.RegisterImage) error {
+func (t *transfer) choose(ctx context.Context, j *stepRun, s *step.RegisterImage) error {
 	if j.memo.uses != nil {
 		return nil
 	}
-	uses, bySource := map[string]string{}, map[string]*plan.CopySnapshot{}
+	uses, bySource := map[string]string{}, map[string]*step.CopySnapshot{}
 	for device, ref := range s.Snapshots {
 		uses[device] = j.id(ref)
 		if c := t.copies[ref.From]; c != nil && c.SealKey != nil {
 			bySource[c.Mark.Source()] = c
 		}
 	}
-	families := map[*plan.CopySnapshot][]ec2types.Snapshot{}
+	families := map[*step.CopySnapshot][]ec2types.Snapshot{}
 	if len(bySource) > 0 {
 		filter := ec2types.Filter{Name: aws.String("tag:" + origin.Source), Values: slices.Sorted(maps.Keys(bySource))}
 		err := snapshots(ctx, t.pool.EC2(s.Location), []ec2types.Filter{filter}, func(one ec2types.Snapshot) {
@@ -62,7 +63,7 @@ func (t *transfer) choose(ctx context.Context, j *stepRun, s *plan.RegisterImage
 // keepOldest chooses among a copy of this run and its provable twins, and removes the others. A twin that another run
 // made later stays beside, for that run may not have noticed yet that it is complete: it gives it up itself when it comes to choose, or meets the image. So does
 // an older one that is still under way: a later run settles it.
-func (t *transfer) keepOldest(ctx context.Context, j *stepRun, c *plan.CopySnapshot, own ec2types.Snapshot, family []ec2types.Snapshot) string {
+func (t *transfer) keepOldest(ctx context.Context, j *stepRun, c *step.CopySnapshot, own ec2types.Snapshot, family []ec2types.Snapshot) string {
 	kept := own
 	slices.SortFunc(family, older)
 	for _, twin := range family {
@@ -92,7 +93,7 @@ func older(a, b ec2types.Snapshot) int {
 }
 
 // genuine reports whether a twin is provably ours: by both seals, or by the first where no other of its run has that.
-func genuine(c *plan.CopySnapshot, twin, own ec2types.Snapshot, family []ec2types.Snapshot) bool {
+func genuine(c *step.CopySnapshot, twin, own ec2types.Snapshot, family []ec2types.Snapshot) bool {
 	mark, tags := c.Mark, tagsOf(twin.Tags)
 	if twin.State == ec2types.SnapshotStateCompleted { // a pending copy shows no key yet (4.6.1)
 		mark.KeyARN = aws.ToString(twin.KmsKeyId)
@@ -111,7 +112,7 @@ func genuine(c *plan.CopySnapshot, twin, own ec2types.Snapshot, family []ec2type
 // adoptImage takes the image that has the name already, when another run of ours registered it: its seals prove that. This run's
 // own copies are of no use then. Nothing is taken by its name alone. unproven: an image has the name and the first seal, and its run may
 // be about to give it the second.
-func (t *transfer) adoptImage(ctx context.Context, j *stepRun, s *plan.RegisterImage) (id string, unproven bool, err error) {
+func (t *transfer) adoptImage(ctx context.Context, j *stepRun, s *step.RegisterImage) (id string, unproven bool, err error) {
 	taken, proven, err := t.namesake(ctx, s.Location, s.ImageSpec)
 	if err != nil || !proven {
 		return "", taken != nil, err
@@ -139,7 +140,7 @@ func (t *transfer) adoptImage(ctx context.Context, j *stepRun, s *plan.RegisterI
 
 // namesake is the image that has a wanted name and the tags of its source, and whether both its seals prove that a run of ours made it.
 // nil: there is none, or its first seal is wrong.
-func (t *transfer) namesake(ctx context.Context, at plan.Location, like plan.ImageSpec) (taken *ec2types.Image, proven bool, err error) {
+func (t *transfer) namesake(ctx context.Context, at distribution.Location, like step.ImageSpec) (taken *ec2types.Image, proven bool, err error) {
 	filter := ec2types.Filter{Name: aws.String("tag:" + origin.Source), Values: []string{like.Mark.Source()}}
 	err = images(ctx, t.pool.EC2(at), []ec2types.Filter{filter}, func(image ec2types.Image) {
 		proof := like.Mark.Prove(like.SealKey, aws.ToString(image.ImageId), tagsOf(image.Tags))

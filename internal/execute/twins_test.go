@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // Of two runs at once one sees first that its copy is complete, and the other's as well. With these seeds the other has not noticed yet.
@@ -19,16 +19,16 @@ func TestACopyOfAnotherRunStaysUntilThatRunGivesItUp(t *testing.T) {
 	for _, seed := range []uint64{4, 11, 14} {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, []volume{{8, "alias/aws/ebs"}}, []string{target}, []string{home}, awssim.WithSeed(seed))
-			results := make(chan plan.Result, 2)
+			results := make(chan distribution.Result, 2)
 			for i := range 2 {
 				req := h.request()
 				req.Build.RunID = fmt.Sprint("run-", i)
 				time.AfterFunc(time.Duration(i)*time.Second, func() {
 					pool := h.pool(t.Context(), h.World)
-					results <- execute.Run(t.Context(), pool, h.decide(t.Context(), pool, req), options(req), func(plan.Event) {})
+					results <- execute.Run(t.Context(), pool, h.decide(t.Context(), pool, req), options(req), func(distribution.Event) {})
 				})
 			}
-			for _, result := range []plan.Result{<-results, <-results} {
+			for _, result := range []distribution.Result{<-results, <-results} {
 				h.complete(result)
 			}
 		})
@@ -37,21 +37,21 @@ func TestACopyOfAnotherRunStaysUntilThatRunGivesItUp(t *testing.T) {
 
 // Two templates hand one image to one destination at once, each by another method: one makes the image, and the other takes it.
 func TestTwoMethodsAtOnceMakeOneImage(t *testing.T) {
-	for _, methods := range [][]plan.Method{{plan.BySnapshot, plan.ByImage}, {plan.ByImage, plan.BySnapshot}} {
+	for _, methods := range [][]distribution.Method{{distribution.BySnapshot, distribution.ByImage}, {distribution.ByImage, distribution.BySnapshot}} {
 		for _, lag := range []time.Duration{0, time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 80 * time.Second, 100 * time.Second, 3 * time.Minute} {
 			t.Run(fmt.Sprintf("%s %v before %s", methods[0], lag, methods[1]), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed, []string{target}, []string{home})
-					results := make(chan plan.Result, 2)
+					results := make(chan distribution.Result, 2)
 					for i, method := range methods {
 						req := h.request()
 						req.Build.RunID, req.Targets[0].Method = fmt.Sprint("run-", i), method
 						time.AfterFunc(time.Duration(i)*lag, func() {
 							pool := h.pool(t.Context(), h.World)
-							results <- execute.Run(t.Context(), pool, h.decide(t.Context(), pool, req), options(req), func(plan.Event) {})
+							results <- execute.Run(t.Context(), pool, h.decide(t.Context(), pool, req), options(req), func(distribution.Event) {})
 						})
 					}
-					for _, result := range []plan.Result{<-results, <-results} {
+					for _, result := range []distribution.Result{<-results, <-results} {
 						h.complete(result)
 					}
 				})

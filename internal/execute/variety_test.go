@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // remade makes the image that is handed on one of the same snapshots, registered otherwise.
@@ -67,33 +67,33 @@ func TestEveryKindOfImageIsBroughtOver_2_4(t *testing.T) {
 		volumes []volume
 		change  func(*ec2.RegisterImageInput) // nil: as build makes it
 		region  string
-		method  plan.Method
-		by      plan.Method
+		method  distribution.Method
+		by      distribution.Method
 	}{
-		{"paravirtual with a kernel, same Region", home, mixed[:1], paravirtual, home, plan.Auto, plan.BySnapshot},
-		{"paravirtual with a kernel, other Region", home, mixed[:1], paravirtual, away, plan.Auto, plan.ByImage},
-		{"NitroTPM and UEFI data, by snapshot", home, mixed[:1], measured, away, plan.BySnapshot, plan.BySnapshot},
-		{"NitroTPM and UEFI data, by image", home, mixed[:1], measured, away, plan.ByImage, plan.ByImage},
+		{"paravirtual with a kernel, same Region", home, mixed[:1], paravirtual, home, distribution.Auto, distribution.BySnapshot},
+		{"paravirtual with a kernel, other Region", home, mixed[:1], paravirtual, away, distribution.Auto, distribution.ByImage},
+		{"NitroTPM and UEFI data, by snapshot", home, mixed[:1], measured, away, distribution.BySnapshot, distribution.BySnapshot},
+		{"NitroTPM and UEFI data, by image", home, mixed[:1], measured, away, distribution.ByImage, distribution.ByImage},
 		{"UEFI data without NitroTPM, uefi-preferred", home, mixed[:1], func(in *ec2.RegisterImageInput) {
 			measured(in)
 			in.BootMode, in.TpmSupport = ec2types.BootModeValuesUefiPreferred, ""
-		}, home, plan.Auto, plan.BySnapshot},
+		}, home, distribution.Auto, distribution.BySnapshot},
 		{"ephemeral disks and a device suppressed", home, mixed[:1], func(in *ec2.RegisterImageInput) {
 			for i, disk := range []string{"ephemeral1", "ephemeral2", "ephemeral3"} {
 				in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sd" + string(rune('b'+i))), VirtualName: aws.String(disk)})
 			}
 			in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdf"), NoDevice: aws.String("")})
-		}, away, plan.Auto, plan.BySnapshot},
+		}, away, distribution.Auto, distribution.BySnapshot},
 		{"an empty volume beside", home, mixed[:1], func(in *ec2.RegisterImageInput) {
 			in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdg"),
 				Ebs: &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(5), VolumeType: ec2types.VolumeTypeGp3, Encrypted: aws.Bool(true)}})
-		}, home, plan.ByImage, plan.ByImage},
-		{"26 volumes, by snapshot", home, many, nil, away, plan.BySnapshot, plan.BySnapshot},
-		{"26 volumes, by image", home, many, nil, away, plan.ByImage, plan.ByImage},
-		{"aws-us-gov", "us-gov-west-1", mixed, nil, "us-gov-east-1", plan.Auto, plan.BySnapshot},
-		{"aws-us-gov, by image", "us-gov-west-1", mixed, nil, "us-gov-west-1", plan.ByImage, plan.ByImage},
-		{"aws-cn", "cn-north-1", mixed, nil, "cn-northwest-1", plan.Auto, plan.BySnapshot},
-		{"aws-cn, by image", "cn-north-1", mixed, nil, "cn-northwest-1", plan.ByImage, plan.ByImage},
+		}, home, distribution.ByImage, distribution.ByImage},
+		{"26 volumes, by snapshot", home, many, nil, away, distribution.BySnapshot, distribution.BySnapshot},
+		{"26 volumes, by image", home, many, nil, away, distribution.ByImage, distribution.ByImage},
+		{"aws-us-gov", "us-gov-west-1", mixed, nil, "us-gov-east-1", distribution.Auto, distribution.BySnapshot},
+		{"aws-us-gov, by image", "us-gov-west-1", mixed, nil, "us-gov-west-1", distribution.ByImage, distribution.ByImage},
+		{"aws-cn", "cn-north-1", mixed, nil, "cn-northwest-1", distribution.Auto, distribution.BySnapshot},
+		{"aws-cn, by image", "cn-north-1", mixed, nil, "cn-northwest-1", distribution.ByImage, distribution.ByImage},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestEveryKindOfImageIsBroughtOver_2_4(t *testing.T) {
 				if row.change != nil {
 					h.remade(row.change)
 				}
-				h.with = func(r *plan.Request) { r.Targets[0].Method = row.method }
+				h.with = func(r *distribution.Request) { r.Targets[0].Method = row.method }
 				p, result := h.run(t.Context(), h.request())
 				if p.Destinations[0].Method != row.by {
 					t.Errorf("by %s, want %s", p.Destinations[0].Method, row.by)
@@ -130,22 +130,22 @@ func TestWhatCannotBeBroughtOverIsRefused(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		make   func(*house)
-		method plan.Method
+		method distribution.Method
 		rule   string
 		next   string
 	}{
-		{"a kernel that means nothing in the other Region", func(h *house) { h.remade(paravirtual) }, plan.BySnapshot, "2.4", `method = "image"`},
-		{"an AWS Marketplace product code", func(h *house) { h.sold("prod-47") }, plan.Auto, "2.3.1", "subscribe in account 222222222222"},
-		{"an AWS Marketplace product code, by snapshots", func(h *house) { h.sold("prod-47") }, plan.BySnapshot, "2.3.1", "subscribe in account 222222222222"},
+		{"a kernel that means nothing in the other Region", func(h *house) { h.remade(paravirtual) }, distribution.BySnapshot, "2.4", `method = "image"`},
+		{"an AWS Marketplace product code", func(h *house) { h.sold("prod-47") }, distribution.Auto, "2.3.1", "subscribe in account 222222222222"},
+		{"an AWS Marketplace product code, by snapshots", func(h *house) { h.sold("prod-47") }, distribution.BySnapshot, "2.3.1", "subscribe in account 222222222222"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, mixed[:1], []string{"222222222222"}, []string{away})
 				row.make(h)
-				h.with = func(r *plan.Request) { r.Targets[0].Method = row.method }
+				h.with = func(r *distribution.Request) { r.Targets[0].Method = row.method }
 				p := h.decided(t.Context(), h.pool(t.Context(), h.World), h.request())
-				if !p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool {
-					return f.Level == plan.Refused && f.Reference == row.rule && strings.Contains(f.Remediation, row.next)
+				if !p.Refused() || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
+					return f.Level == distribution.Refused && f.Reference == row.rule && strings.Contains(f.Remediation, row.next)
 				}) {
 					t.Errorf("findings %+v", p.Findings)
 				}
@@ -173,9 +173,9 @@ func TestAnImageThatLosesItsBillingIsDiscarded_2_3_3(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[:1], []string{account}, []string{away})
 		h.bought("bp-0002", "bp-0800")
-		h.with = func(r *plan.Request) { r.Targets[0].Method = plan.BySnapshot }
+		h.with = func(r *distribution.Request) { r.Targets[0].Method = distribution.BySnapshot }
 		p, result := h.run(t.Context(), h.request())
-		if !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Level == plan.Warning && f.Reference == "2.3.3" }) {
+		if !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return f.Level == distribution.Warning && f.Reference == "2.3.3" }) {
 			t.Errorf("the plan warns of %+v", p.Findings)
 		}
 		if len(result.Images) != 0 || len(result.Findings) != 1 || result.Findings[0].Reference != "2.3.3" ||
@@ -185,7 +185,7 @@ func TestAnImageThatLosesItsBillingIsDiscarded_2_3_3(t *testing.T) {
 		if images := h.ownImages(account, away); len(images) != 0 {
 			t.Errorf("%d images of another billing are left", len(images))
 		}
-		h.with = func(r *plan.Request) { r.Build.RunID = "run-2" }
+		h.with = func(r *distribution.Request) { r.Build.RunID = "run-2" }
 		_, result = h.run(t.Context(), h.request())
 		h.complete(result)
 	})

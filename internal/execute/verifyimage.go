@@ -15,7 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // doubt is how long a difference has to last before it is believed: a read may be stale (4.4.1).
@@ -42,16 +43,16 @@ func (e *verificationError) Error() string {
 }
 
 // finding explains an image that did not pass. What a registered image is billed as comes from its snapshots, or does not (2.3.3).
-func (e *verificationError) finding(s plan.Step) *plan.Finding {
-	f := &plan.Finding{Level: plan.Refused, Reference: "4.6.1", Location: s.Meta().Location, Resource: e.image, Summary: "could not " + s.String() + ": the image was discarded", Detail: e.Error(),
+func (e *verificationError) finding(s step.Step) *distribution.Finding {
+	f := &distribution.Finding{Level: distribution.Refused, Reference: "4.6.1", Location: s.Meta().Location, Resource: e.image, Summary: "could not " + s.String() + ": the image was discarded", Detail: e.Error(),
 		Remediation: "run again: what is done stays done"}
 	if e.stays {
 		f.Summary = "could not " + s.String() + ": the image stays, for another run made it"
 		f.Remediation = "deregister it and run again; or set another ami_name; or, to replace that image, set ami_name to its name and force_deregister = true"
 	}
-	if verify, is := s.(*plan.VerifyImage); is && misbilled(e.differences) {
+	if verify, is := s.(*step.VerifyImage); is && misbilled(e.differences) {
 		f.Reference, f.Remediation = "2.3.3", "an image of another billing may not be launched: build the image in the target account from AWS's own image of that platform"
-		if verify.Method == plan.BySnapshot {
+		if verify.Method == distribution.BySnapshot {
 			f.Remediation = `set method = "image" in the target, which keeps the billing`
 		}
 	}
@@ -60,7 +61,7 @@ func (e *verificationError) finding(s plan.Step) *plan.Finding {
 
 // verifyImage compares what was made with what was asked for. An image of this run that does not pass goes, with the snapshots that do not;
 // one of another run stays, for who made it may use it.
-func (t *transfer) verifyImage(ctx context.Context, j *stepRun, s *plan.VerifyImage) StepOutcome {
+func (t *transfer) verifyImage(ctx context.Context, j *stepRun, s *step.VerifyImage) StepOutcome {
 	id := j.id(s.Image)
 	image, err := t.image(ctx, s.Location, id)
 	switch {
@@ -99,7 +100,7 @@ func (t *transfer) verifyImage(ctx context.Context, j *stepRun, s *plan.VerifyIm
 	}
 	d := StepOutcome{Made: id, Err: &verificationError{id, differences, j.foreign(s)}}
 	if j.foreign(s) {
-		d.Left = []plan.RetainedResource{{At: s.Location, Kind: "image", Resource: id, Why: "it did not pass, and is not this run's"}}
+		d.Left = []distribution.RetainedResource{{At: s.Location, Kind: "image", Resource: id, Why: "it did not pass, and is not this run's"}}
 	} else {
 		d.Left = t.reject(ctx, j, s, wrong)
 	}
@@ -112,7 +113,7 @@ func (j *stepRun) unsealed() bool {
 }
 
 // foreign reports an image that another run made.
-func (j *stepRun) foreign(s *plan.VerifyImage) bool {
+func (j *stepRun) foreign(s *step.VerifyImage) bool {
 	return s.Image.From == "" || j.ended[s.Image.From].Adopted
 }
 
@@ -124,7 +125,7 @@ func misbilled(differences []string) bool {
 }
 
 // copiedFor are the snapshots that this run copied for an image.
-func (j *stepRun) copiedFor(s *plan.VerifyImage) []string {
+func (j *stepRun) copiedFor(s *step.VerifyImage) []string {
 	var ids []string
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		if made := j.ended[s.Snapshots[device].Snapshot.From].Made; made != "" && made == j.startsFrom(s, device) && !slices.Contains(ids, made) {
@@ -135,14 +136,14 @@ func (j *stepRun) copiedFor(s *plan.VerifyImage) []string {
 }
 
 // startsFrom is the snapshot that a device of the image has to start from.
-func (j *stepRun) startsFrom(s *plan.VerifyImage, device string) string {
+func (j *stepRun) startsFrom(s *step.VerifyImage, device string) string {
 	if id := j.ended[s.Image.From].Uses[device]; id != "" {
 		return id
 	}
 	return j.id(s.Snapshots[device].Snapshot)
 }
 
-func (j *stepRun) allUses(s *plan.VerifyImage) map[string]string {
+func (j *stepRun) allUses(s *step.VerifyImage) map[string]string {
 	uses := make(map[string]string, len(s.Snapshots))
 	for device := range s.Snapshots {
 		uses[device] = j.startsFrom(s, device)
@@ -151,17 +152,17 @@ func (j *stepRun) allUses(s *plan.VerifyImage) map[string]string {
 }
 
 // reject takes away what did not pass. The copies that are right stay for the next run.
-func (t *transfer) reject(ctx context.Context, j *stepRun, s *plan.VerifyImage, wrong []string) []plan.RetainedResource {
+func (t *transfer) reject(ctx context.Context, j *stepRun, s *step.VerifyImage, wrong []string) []distribution.RetainedResource {
 	id := j.id(s.Image)
 	lasting, release := grace(ctx)
 	defer release()
-	if s.Method == plan.ByImage {
+	if s.Method == distribution.ByImage {
 		return t.deregisterWithSnapshots(lasting, s.Location, id)
 	}
 	if err := t.deregister(lasting, s.Location, id); err != nil {
-		return []plan.RetainedResource{{At: s.Location, Kind: "image", Resource: id, Why: reason(err)}}
+		return []distribution.RetainedResource{{At: s.Location, Kind: "image", Resource: id, Why: reason(err)}}
 	}
-	var left []plan.RetainedResource
+	var left []distribution.RetainedResource
 	for _, snapshot := range wrong {
 		left = append(left, t.discard(lasting, s.Location, snapshot)...)
 	}
@@ -169,7 +170,7 @@ func (t *transfer) reject(ctx context.Context, j *stepRun, s *plan.VerifyImage, 
 }
 
 // differencesOf the image from what was asked for, the state of its snapshots aside.
-func differencesOf(s *plan.VerifyImage, j *stepRun, image ec2types.Image, snapshots map[string]ec2types.Snapshot) []string {
+func differencesOf(s *step.VerifyImage, j *stepRun, image ec2types.Image, snapshots map[string]ec2types.Snapshot) []string {
 	found := s.ImageSpec.Differences(image)
 	differ := func(what, want, is string) {
 		if want != is {
@@ -198,7 +199,7 @@ func differencesOf(s *plan.VerifyImage, j *stepRun, image ec2types.Image, snapsh
 
 // wrongSnapshots says what is wrong with snapshots that are not the destination's own, whole, and under its key, and names those of
 // them that this run made. Valid after completion only (4.6.1).
-func wrongSnapshots(s *plan.VerifyImage, j *stepRun, snapshots map[string]ec2types.Snapshot) (ids, why []string) {
+func wrongSnapshots(s *step.VerifyImage, j *stepRun, snapshots map[string]ec2types.Snapshot) (ids, why []string) {
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		wanted := s.Snapshots[device]
 		id := j.startsFrom(s, device)
@@ -218,7 +219,7 @@ func wrongSnapshots(s *plan.VerifyImage, j *stepRun, snapshots map[string]ec2typ
 }
 
 // wrongSnapshot says what is wrong with a snapshot that is to be an account's own, whole, and under a key.
-func wrongSnapshot(device, id, account string, wanted plan.ExpectedSnapshot, is ec2types.Snapshot) (wrong []string) {
+func wrongSnapshot(device, id, account string, wanted step.ExpectedSnapshot, is ec2types.Snapshot) (wrong []string) {
 	differ := func(what, want, is string) {
 		if want != is {
 			wrong = append(wrong, fmt.Sprintf("%s of %s (%s): %q was wanted, it is %q", what, device, id, want, is))
@@ -233,7 +234,7 @@ func wrongSnapshot(device, id, account string, wanted plan.ExpectedSnapshot, is 
 }
 
 // snapshotsOf are the image's snapshots: as the watcher saw them last, without another call, where this run copied them.
-func (t *transfer) snapshotsOf(ctx context.Context, j *stepRun, s *plan.VerifyImage) (map[string]ec2types.Snapshot, error) {
+func (t *transfer) snapshotsOf(ctx context.Context, j *stepRun, s *step.VerifyImage) (map[string]ec2types.Snapshot, error) {
 	found := map[string]ec2types.Snapshot{}
 	var unseen []string
 	for device, wanted := range s.Snapshots {
@@ -254,7 +255,7 @@ func (t *transfer) snapshotsOf(ctx context.Context, j *stepRun, s *plan.VerifyIm
 }
 
 // image is an account's own image; nil where AWS does not show it.
-func (t *transfer) image(ctx context.Context, at plan.Location, id string) (*ec2types.Image, error) {
+func (t *transfer) image(ctx context.Context, at distribution.Location, id string) (*ec2types.Image, error) {
 	out, err := t.pool.EC2(at).DescribeImages(ctx, &ec2.DescribeImagesInput{
 		Owners: []string{"self"}, Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{id}}},
 	})
@@ -265,7 +266,7 @@ func (t *transfer) image(ctx context.Context, at plan.Location, id string) (*ec2
 }
 
 // uefiData is an image's variable store; only its owner may read it (2.2.11).
-func (t *transfer) uefiData(ctx context.Context, at plan.Location, id string) (string, error) {
+func (t *transfer) uefiData(ctx context.Context, at distribution.Location, id string) (string, error) {
 	out, err := t.pool.EC2(at).DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{
 		ImageId: aws.String(id), Attribute: ec2types.ImageAttributeNameUefiData,
 	})

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 )
 
@@ -30,7 +30,7 @@ type watcher struct {
 	ctx     context.Context
 	pool    *awsclient.Pool
 	slots   chan struct{}
-	emit    func(plan.Event)
+	emit    func(distribution.Event)
 	options Options
 	unhook  func() bool
 
@@ -42,7 +42,7 @@ type watcher struct {
 
 // where is a place, and the kind of copies that are waited for there.
 type watchKey struct {
-	plan.Location
+	distribution.Location
 	images bool // else snapshots
 }
 
@@ -60,11 +60,11 @@ type locationWatch struct {
 // pending is a copy on its way.
 type watchedCopy struct {
 	id      string
-	step    plan.StepID
-	of      plan.Location // the destination whose image waits for all its copies; zero: every copy is waited for alone
-	begun   time.Time     // of waiting
-	since   time.Time     // when the copy began
-	takes   time.Duration // expected
+	step    distribution.StepID
+	of      distribution.Location // the destination whose image waits for all its copies; zero: every copy is waited for alone
+	begun   time.Time             // of waiting
+	since   time.Time             // when the copy began
+	takes   time.Duration         // expected
 	gib     int64
 	end     func(*copyStatus, error)
 	last    *copyStatus
@@ -73,7 +73,7 @@ type watchedCopy struct {
 	missing time.Time // since when AWS does not show it; zero: it does
 }
 
-func newWatcher(ctx context.Context, pool *awsclient.Pool, slots chan struct{}, emit func(plan.Event), o Options) *watcher {
+func newWatcher(ctx context.Context, pool *awsclient.Pool, slots chan struct{}, emit func(distribution.Event), o Options) *watcher {
 	w := &watcher{ctx: ctx, pool: pool, slots: slots, emit: emit, options: o, views: map[watchKey]*locationWatch{}}
 	w.unhook = context.AfterFunc(ctx, w.cancelAll)
 	return w
@@ -151,9 +151,9 @@ const earlyFailureWindow = 30 * time.Second
 // last, and those that may still turn out to have failed at once. Where room is scarce, it is every copy.
 func (v *locationWatch) decisive(now time.Time) []*watchedCopy {
 	var all []*watchedCopy
-	last := map[plan.Location]*watchedCopy{}
+	last := map[distribution.Location]*watchedCopy{}
 	for _, p := range v.copies {
-		if v.crowded || p.of == (plan.Location{}) || p.gone(now) < earlyFailureWindow {
+		if v.crowded || p.of == (distribution.Location{}) || p.gone(now) < earlyFailureWindow {
 			all = append(all, p)
 		} else if other := last[p.of]; other == nil || p.rest(now) > other.rest(now) {
 			last[p.of] = p
@@ -221,7 +221,7 @@ func (w *watcher) tick(v *locationWatch) {
 	w.mu.Lock()
 	v.looking = false
 	var ends []func()
-	var events []plan.Event
+	var events []distribution.Event
 	if w.over == nil {
 		ends, events = w.evaluate(v, ids, seen, err)
 		w.arm(v)
@@ -236,7 +236,7 @@ func (w *watcher) tick(v *locationWatch) {
 }
 
 // judge sees which copies have ended. Call it with mu held; it calls nobody.
-func (w *watcher) evaluate(v *locationWatch, ids []string, seen map[string]copyStatus, err error) (ends []func(), events []plan.Event) {
+func (w *watcher) evaluate(v *locationWatch, ids []string, seen map[string]copyStatus, err error) (ends []func(), events []distribution.Event) {
 	now := time.Now()
 	refusal := v.judgeLook(now, err)
 	for _, id := range ids {
@@ -331,10 +331,10 @@ func (p *watchedCopy) verdict(now time.Time) (error, bool) {
 	return &copyFailed{p.id, p.last.operation(), p.last.text}, true
 }
 
-func (p *watchedCopy) event(now time.Time, at plan.Location) plan.Event {
+func (p *watchedCopy) event(now time.Time, at distribution.Location) distribution.Event {
 	rest := p.rest(now)
-	return plan.Event{
-		Time: now, Kind: plan.Progressed, Step: p.step, At: at, Resource: p.id, Percent: p.percent, GiB: p.gib, ETA: now.Add(rest),
+	return distribution.Event{
+		Time: now, Kind: distribution.Progressed, Step: p.step, At: at, Resource: p.id, Percent: p.percent, GiB: p.gib, ETA: now.Add(rest),
 		Text: fmt.Sprintf("%s: %d%% of %d GiB, about %v left", p.id, p.percent, p.gib, rest.Round(time.Second)),
 	}
 }

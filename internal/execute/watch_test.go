@@ -7,13 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 var watched = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 
 // begun is a copy that has been on its way for a while, was expected to take an hour, and has come so far.
-func begun(ago time.Duration, percent int, of plan.Location) *watchedCopy {
+func begun(ago time.Duration, percent int, of distribution.Location) *watchedCopy {
 	since := watched.Add(-ago)
 	return &watchedCopy{begun: since, since: since, still: since, takes: time.Hour, percent: percent, of: of}
 }
@@ -24,12 +24,12 @@ func TestTheFirstLookComesSoonAndTheLastCloseToTheEnd(t *testing.T) {
 		copy *watchedCopy
 		want time.Duration
 	}{
-		"just begun":                   {begun(0, 0, plan.Location{}), 30 * time.Second},
-		"not moved for four minutes":   {begun(4*time.Minute, 0, plan.Location{}), 4 * time.Minute},
-		"half done":                    {begun(10*time.Minute, 50, plan.Location{}), 210 * time.Second},
-		"nearly done":                  {begun(4*time.Minute, 95, plan.Location{}), 24*time.Second + 632*time.Millisecond},
-		"standing at its end":          {begun(100*time.Minute, 99, plan.Location{}), 120*time.Second + 202*time.Millisecond},
-		"overdue, and never moved yet": {begun(2*time.Hour, 0, plan.Location{}), maxPollInterval},
+		"just begun":                   {begun(0, 0, distribution.Location{}), 30 * time.Second},
+		"not moved for four minutes":   {begun(4*time.Minute, 0, distribution.Location{}), 4 * time.Minute},
+		"half done":                    {begun(10*time.Minute, 50, distribution.Location{}), 210 * time.Second},
+		"nearly done":                  {begun(4*time.Minute, 95, distribution.Location{}), 24*time.Second + 632*time.Millisecond},
+		"standing at its end":          {begun(100*time.Minute, 99, distribution.Location{}), 120*time.Second + 202*time.Millisecond},
+		"overdue, and never moved yet": {begun(2*time.Hour, 0, distribution.Location{}), maxPollInterval},
 	} {
 		if got := c.copy.tick(watched, o); got.Round(time.Millisecond) != c.want {
 			t.Errorf("%s: the next look is in %v, want %v", name, got, c.want)
@@ -40,14 +40,14 @@ func TestTheFirstLookComesSoonAndTheLastCloseToTheEnd(t *testing.T) {
 func TestNoLookComesBeforeThePollInterval(t *testing.T) {
 	o := Options{PollInterval: 15 * time.Second, CopyTimeout: time.Hour}
 	for left, want := range map[time.Duration]time.Duration{2 * time.Minute: 2*time.Minute + time.Millisecond, time.Second: o.PollInterval, -time.Second: o.PollInterval} {
-		if got := begun(o.CopyTimeout-left, 0, plan.Location{}).tick(watched, o); got != want {
+		if got := begun(o.CopyTimeout-left, 0, distribution.Location{}).tick(watched, o); got != want {
 			t.Errorf("%v before copy_timeout the next look is in %v, want %v", left, got, want)
 		}
 	}
 }
 
 func TestOfTheCopiesOfOneImageTheLastSetsThePace(t *testing.T) {
-	one, other := plan.Location{Account: "999999999999", Region: "us-west-2"}, plan.Location{}
+	one, other := distribution.Location{Account: "999999999999", Region: "us-west-2"}, distribution.Location{}
 	v := &locationWatch{copies: map[string]*watchedCopy{
 		"short": begun(10*time.Minute, 90, one), "long": begun(10*time.Minute, 10, one), "young": begun(10*time.Second, 0, one), "staged": begun(10*time.Minute, 80, other),
 	}}

@@ -20,6 +20,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
@@ -46,15 +47,15 @@ type house struct {
 	*awssim.World
 	t       *testing.T
 	home    string // Region of the build
-	images  []plan.SourceImage
+	images  []distribution.SourceImage
 	targets []string
 	regions []string
 	sealKey origin.Key
-	with    func(*plan.Request) // what the request has beside; nil: nothing
-	friends []string            // accounts that a share block of the request names
-	older   []string            // images of the source account that are not handed on
-	audit   func() (int, int)   // what census counts besides, missing and too much; nil: nothing
-	access  awsclient.Access    // as the builder's user: a root user may assume no role
+	with    func(*distribution.Request) // what the request has beside; nil: nothing
+	friends []string                    // accounts that a share block of the request names
+	older   []string                    // images of the source account that are not handed on
+	audit   func() (int, int)           // what census counts besides, missing and too much; nil: nothing
+	access  awsclient.Access            // as the builder's user: a root user may assume no role
 }
 
 const (
@@ -91,7 +92,7 @@ func buildIn(t *testing.T, home string, volumes []volume, targets, regions []str
 			}
 		}
 		h.user(ctx, iam.NewFromConfig(b.Config(source, home)))
-		h.images = []plan.SourceImage{{Region: home, ImageID: h.image(ctx, b, ec2.NewFromConfig(b.Config(source, home)), volumes)}}
+		h.images = []distribution.SourceImage{{Region: home, ImageID: h.image(ctx, b, ec2.NewFromConfig(b.Config(source, home)), volumes)}}
 		return nil
 	})
 	if err != nil {
@@ -153,7 +154,7 @@ func (h *house) user(ctx context.Context, client *iam.Client) {
 	h.must(err)
 	made, err := client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: name})
 	h.must(err)
-	h.access = awsclient.Access{Region: h.home, AccessKey: aws.ToString(made.AccessKey.AccessKeyId), SecretKey: plan.Secret(aws.ToString(made.AccessKey.SecretAccessKey)), Seed: 1, Version: "test"}
+	h.access = awsclient.Access{Region: h.home, AccessKey: aws.ToString(made.AccessKey.AccessKeyId), SecretKey: distribution.Secret(aws.ToString(made.AccessKey.SecretAccessKey)), Seed: 1, Version: "test"}
 }
 
 func (h *house) role(ctx context.Context, client *iam.Client) {
@@ -176,8 +177,8 @@ func (h *house) forbid(account, action string) {
 }
 
 // adds reports a finding with a statement for an action.
-func adds(f plan.Finding, action string) bool {
-	return slices.ContainsFunc(f.PolicyStatements, func(a plan.Addition) bool { return slices.Contains(a.Statement.Action, action) })
+func adds(f distribution.Finding, action string) bool {
+	return slices.ContainsFunc(f.PolicyStatements, func(a distribution.Addition) bool { return slices.Contains(a.Statement.Action, action) })
 }
 
 // forbidSealing denies the target's role tags on what is there already; those in the calls that make things stay allowed (6.5).
@@ -236,15 +237,15 @@ func (h *house) snapshot(account, region string, gib int32) string {
 	return aws.ToString(made.SnapshotId)
 }
 
-func (h *house) request() plan.Request {
-	req := plan.Request{
+func (h *house) request() distribution.Request {
+	req := distribution.Request{
 		Images: h.images, KMSKeyID: sourceAlias,
-		Targets: []plan.Target{{
+		Targets: []distribution.Target{{
 			Name: "prod", AccountIDs: h.targets, Regions: h.regions, KMSKeyID: targetAlias,
-			Roles: []plan.Role{{RoleName: roleName, ExternalID: "golden"}},
+			Roles: []distribution.Role{{RoleName: roleName, ExternalID: "golden"}},
 		}},
 		Timeout: 12 * time.Hour, CopyTimeout: 6 * time.Hour, PollInterval: 15 * time.Second,
-		Build: plan.Build{Name: "golden", Region: h.home, RunID: "run-1"},
+		Build: distribution.Build{Name: "golden", Region: h.home, RunID: "run-1"},
 	}
 	if h.with != nil {
 		h.with(&req)
@@ -263,7 +264,7 @@ func (h *house) pool(ctx context.Context, client aws.HTTPClient) *awsclient.Pool
 }
 
 // decide makes a plan that is not refused.
-func (h *house) decide(ctx context.Context, pool *awsclient.Pool, req plan.Request) plan.Plan {
+func (h *house) decide(ctx context.Context, pool *awsclient.Pool, req distribution.Request) plan.Plan {
 	h.t.Helper()
 	p := h.decided(ctx, pool, req)
 	if p.Refused() {
@@ -273,9 +274,9 @@ func (h *house) decide(ctx context.Context, pool *awsclient.Pool, req plan.Reque
 }
 
 // decided seals the image, looks, and makes the plan.
-func (h *house) decided(ctx context.Context, pool *awsclient.Pool, req plan.Request) plan.Plan {
+func (h *house) decided(ctx context.Context, pool *awsclient.Pool, req distribution.Request) plan.Plan {
 	h.t.Helper()
-	if _, findings := execute.Seal(ctx, pool, source, h.sealKey, h.images, func(plan.Event) {}); len(findings) > 0 {
+	if _, findings := execute.Seal(ctx, pool, source, h.sealKey, h.images, func(distribution.Event) {}); len(findings) > 0 {
 		h.t.Fatal(findings)
 	}
 	facts, err := discover.Look(ctx, pool, req)
@@ -284,14 +285,14 @@ func (h *house) decided(ctx context.Context, pool *awsclient.Pool, req plan.Requ
 }
 
 // run is a whole run, from looking to the result.
-func (h *house) run(ctx context.Context, req plan.Request) (plan.Plan, plan.Result) {
+func (h *house) run(ctx context.Context, req distribution.Request) (plan.Plan, distribution.Result) {
 	h.t.Helper()
 	pool := h.pool(ctx, h.World)
 	p := h.decide(ctx, pool, req)
-	return p, execute.Run(ctx, pool, p, options(req), func(plan.Event) {})
+	return p, execute.Run(ctx, pool, p, options(req), func(distribution.Event) {})
 }
 
-func options(req plan.Request) execute.Options {
+func options(req distribution.Request) execute.Options {
 	return execute.Options{CopyTimeout: req.CopyTimeout, PollInterval: req.PollInterval}
 }
 

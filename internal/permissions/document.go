@@ -7,13 +7,13 @@ import (
 	"bytes"
 	"encoding/json"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Document is a policy, with its members in the order in which people write them.
 type Document struct {
 	Version   string // 2012-10-17
-	Statement []plan.Statement
+	Statement []distribution.Statement
 }
 
 // Text is a document as JSON.
@@ -28,4 +28,6 @@ func (d Document) Text() []byte {
 	return out.Bytes()
 }
 
-func document(statements ...plan.Statement) Document { return Document{"2012-10-17", statements} }
+func document(statements ...distribution.Statement) Document {
+	return Document{"2012-10-17", statements}
+}

@@ -12,32 +12,34 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // everyStep is a plan that uses every option, of an image that gives cause to every kind of step: a volume that has to be staged,
 // one that is shared as it is.
-func everyStep(s Setup) []plan.Step {
-	var steps []plan.Step
+func everyStep(s Setup) []step.Step {
+	var steps []step.Step
 	requests, facts := everyOption(s)
 	for _, image := range requests[0].Images {
-		at := plan.Location{Account: s.SourceAccount, Region: image.Region}
+		at := distribution.Location{Account: s.SourceAccount, Region: image.Region}
 		steps = append(steps,
-			&plan.ProtectImage{Base: plan.Base{Location: at}, ImageID: image.ImageID},
-			&plan.SealImage{Base: plan.Base{Location: at}, ImageID: image.ImageID},
-			&plan.DisableSourceProtection{Base: plan.Base{Location: at}, ImageID: image.ImageID})
+			&step.EnableSourceProtection{Base: step.Base{Location: at}, ImageID: image.ImageID},
+			&step.SealImage{Base: step.Base{Location: at}, ImageID: image.ImageID},
+			&step.DisableSourceProtection{Base: step.Base{Location: at}, ImageID: image.ImageID})
 	}
 	for _, region := range s.regions() { // what failed, or does not pass, goes
 		for _, target := range s.Targets {
-			at := plan.Location{Account: target, Region: region}
-			steps = append(steps, &plan.DeleteSnapshot{Base: plan.Base{Location: at}}, &plan.DeregisterImage{Base: plan.Base{Location: at}})
+			at := distribution.Location{Account: target, Region: region}
+			steps = append(steps, &step.DeleteSnapshot{Base: step.Base{Location: at}}, &step.DeregisterImage{Base: step.Base{Location: at}})
 		}
 	}
 	if s.with("keep_releases") {
 		for _, region := range s.regions() {
 			for _, target := range s.Targets {
-				steps = append(steps, &plan.DeleteRelease{Base: plan.Base{Location: plan.Location{Account: target, Region: region}}})
+				steps = append(steps, &step.DeleteRelease{Base: step.Base{Location: distribution.Location{Account: target, Region: region}}})
 			}
 		}
 	}
@@ -52,74 +54,74 @@ func everyStep(s Setup) []plan.Step {
 }
 
 // everyOption is requests that use all options between them, each with images of its own name.
-func everyOption(s Setup) ([]plan.Request, plan.Facts) {
+func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	const sourceAlias, staged, shared = "alias/source", "snap-0aaaaaaaaaaaaaaaa", "snap-0bbbbbbbbbbbbbbbb"
 	home := s.home()
 	source, other := s.sourceKeyOf(home.Region), s.other(home)
-	req := plan.Request{
-		Images:        []plan.SourceImage{{Region: home.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
+	req := distribution.Request{
+		Images:        []distribution.SourceImage{{Region: home.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
 		KMSKeyID:      sourceAlias,
 		ProtectSource: true,
 		Canary:        aws.Bool(s.with("canary")),
-		Targets: []plan.Target{{
-			Name: "every option", AccountIDs: s.Targets, Regions: s.regions(), KMSKeyID: plan.Text(s.TargetAlias),
-			Roles: []plan.Role{{RoleName: plan.Text(s.TargetRole)}},
+		Targets: []distribution.Target{{
+			Name: "every option", AccountIDs: s.Targets, Regions: s.regions(), KMSKeyID: distribution.Text(s.TargetAlias),
+			Roles: []distribution.Role{{RoleName: distribution.Text(s.TargetRole)}},
 		}},
-		Build: plan.Build{Name: "golden", Region: home.Region, RunID: "run"},
+		Build: distribution.Build{Name: "golden", Region: home.Region, RunID: "run"},
 	}
 	target := &req.Targets[0]
 	if s.with("keep_releases") {
 		req.ReleaseLine, target.Retention.Releases = "golden", 1
 	}
 	if s.with("launch_check") {
-		target.LaunchCheck = &plan.LaunchCheck{InstanceType: "t3.nano", Tags: map[string]plan.Text{"purpose": "launch check"}}
+		target.LaunchCheck = &distribution.LaunchCheck{InstanceType: "t3.nano", Tags: map[string]distribution.Text{"purpose": "launch check"}}
 	}
 	if s.with("ami_users") {
 		target.Lifecycle.Users.Accounts = s.Users
 	}
 	if s.with("license_configuration_arns") {
-		target.Licenses = []plan.Text{"arn:{{ .Partition }}:license-manager:{{ .Region }}:{{ .AccountId }}:license-configuration:lic-0"}
+		target.Licenses = []distribution.Text{"arn:{{ .Partition }}:license-manager:{{ .Region }}:{{ .AccountId }}:license-configuration:lic-0"}
 	}
 	if s.with("deprecate_after") {
 		target.Lifecycle.DeprecateAfter = 90 * 24 * time.Hour
 	}
 	if s.with("deregistration_protection") {
-		target.Lifecycle.Protection = &plan.Protection{}
+		target.Lifecycle.Protection = &distribution.Protection{}
 	}
 	if s.with("grant") {
-		target.Grants = []plan.Grant{{}}
+		target.Grants = []distribution.Grant{{}}
 	}
 	if s.with("ssm_parameter") {
-		target.Parameters = []plan.Parameter{
-			{Name: plan.Text(s.Parameter), Type: "String", DataType: plan.ImageParameter, Tags: map[string]plan.Text{"team": "platform"}, Overwrite: true},
-			{Name: plan.Text(s.Parameter + "-secret"), Type: plan.SecureString, DataType: "text", KeyID: plan.Text(s.TargetAlias), Overwrite: true},
+		target.Parameters = []distribution.Parameter{
+			{Name: distribution.Text(s.Parameter), Type: "String", DataType: distribution.ImageParameter, Tags: map[string]distribution.Text{"team": "platform"}, Overwrite: true},
+			{Name: distribution.Text(s.Parameter + "-secret"), Type: distribution.SecureString, DataType: "text", KeyID: distribution.Text(s.TargetAlias), Overwrite: true},
 		}
 	}
 	if s.with("launch_template") {
-		target.Templates = []plan.LaunchTemplate{{Template: plan.Text(s.Template), Source: "$Latest", SetDefault: true}}
+		target.Templates = []distribution.LaunchTemplate{{Template: distribution.Text(s.Template), Source: "$Latest", SetDefault: true}}
 	}
-	requests := []plan.Request{req}
+	requests := []distribution.Request{req}
 	if s.with("method = image") {
 		requests = append(requests, named(req, "by image"))
-		requests[len(requests)-1].Targets[0].Method = plan.ByImage
+		requests[len(requests)-1].Targets[0].Method = distribution.ByImage
 	}
 	if s.with("source_key_access = grant") {
 		requests = append(requests, named(req, "by grant"))
-		requests[len(requests)-1].SourceKeyAccess = plan.ByGrant
+		requests[len(requests)-1].SourceKeyAccess = distribution.ByGrant
 	}
 	platform := ec2types.PlatformValues("")
 	if s.with("fast_launch") {
 		requests = append(requests, named(req, "windows"))
-		requests[len(requests)-1].Targets[0].Lifecycle.FastLaunch = &plan.FastLaunch{}
+		requests[len(requests)-1].Targets[0].Lifecycle.FastLaunch = &distribution.FastLaunch{}
 		platform = ec2types.PlatformValuesWindows
 	}
 	if s.with("share") { // then all is staged as an image, so it is not for the others
 		requests = append(requests, named(req, "shared"))
-		requests[len(requests)-1].Shares = []plan.Share{{Name: "share", AccountIDs: s.Users, Grants: []plan.Grant{{}}, Roles: []plan.Role{{RoleName: plan.Text(s.TargetRole)}}}}
+		requests[len(requests)-1].Shares = []distribution.Share{{Name: "share", AccountIDs: s.Users, Grants: []distribution.Grant{{}}, Roles: []distribution.Role{{RoleName: distribution.Text(s.TargetRole)}}}}
 	}
-	facts := plan.Facts{
-		Source: plan.CallerIdentity{Account: s.SourceAccount, ARN: s.buildRole(), Partition: s.partition()},
-		Images: map[string]plan.Image{home.Region: {
+	facts := distribution.Facts{
+		Source: distribution.CallerIdentity{Account: s.SourceAccount, ARN: s.buildRole(), Partition: s.partition()},
+		Images: map[string]distribution.Image{home.Region: {
 			Image: &ec2types.Image{
 				ImageId: aws.String(req.Images[0].ImageID), Name: aws.String("golden"), OwnerId: aws.String(s.SourceAccount), State: ec2types.ImageStateAvailable,
 				RootDeviceType: ec2types.DeviceTypeEbs, RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: ec2types.VirtualizationTypeHvm, Platform: platform,
@@ -129,50 +131,50 @@ func everyOption(s Setup) ([]plan.Request, plan.Facts) {
 				},
 			},
 			UEFIData: "AA==", SealKey: origin.NewKey(),
-			Snapshots: map[string]plan.Snapshot{staged: s.snapshot(staged, other), shared: s.snapshot(shared, source)},
+			Snapshots: map[string]distribution.Snapshot{staged: s.snapshot(staged, other), shared: s.snapshot(shared, source)},
 		}},
-		Keys:  map[plan.Location]map[string]plan.Key{},
-		Sites: map[plan.Location]plan.DestinationFacts{},
+		Keys:  map[distribution.Location]map[string]distribution.Key{},
+		Sites: map[distribution.Location]distribution.DestinationFacts{},
 	}
 	for _, region := range s.regions() {
 		for _, user := range s.Users {
-			facts.Sites[plan.Location{Account: user, Region: region}] = plan.DestinationFacts{Identity: plan.CallerIdentity{Account: user, ARN: s.roleARN(user, s.TargetRole), Partition: s.partition()}}
+			facts.Sites[distribution.Location{Account: user, Region: region}] = distribution.DestinationFacts{Identity: distribution.CallerIdentity{Account: user, ARN: s.roleARN(user, s.TargetRole), Partition: s.partition()}}
 		}
-		at := plan.Location{Account: s.SourceAccount, Region: region}
+		at := distribution.Location{Account: s.SourceAccount, Region: region}
 		own := s.sourceKeyOf(region)
-		facts.Keys[at] = map[string]plan.Key{sourceAlias: key(own), own: key(own), other: key(other)}
+		facts.Keys[at] = map[string]distribution.Key{sourceAlias: key(own), own: key(own), other: key(other)}
 		for _, target := range s.Targets {
-			at := plan.Location{Account: target, Region: region}
-			facts.Sites[at] = plan.DestinationFacts{Templates: map[string]plan.LaunchTemplateFacts{s.Template: {ID: "*", Source: 1, Default: 1}}, Identity: plan.CallerIdentity{Account: target, ARN: s.roleARN(target, s.TargetRole), Partition: s.partition()}}
-			facts.Keys[at] = map[string]plan.Key{s.TargetAlias: key("arn:" + s.partition() + ":kms:" + region + ":" + target + ":key/own")}
+			at := distribution.Location{Account: target, Region: region}
+			facts.Sites[at] = distribution.DestinationFacts{Templates: map[string]distribution.LaunchTemplateFacts{s.Template: {ID: "*", Source: 1, Default: 1}}, Identity: distribution.CallerIdentity{Account: target, ARN: s.roleARN(target, s.TargetRole), Partition: s.partition()}}
+			facts.Keys[at] = map[string]distribution.Key{s.TargetAlias: key("arn:" + s.partition() + ":kms:" + region + ":" + target + ":key/own")}
 		}
 	}
 	return requests, facts
 }
 
 // named is a request for images of another name.
-func named(req plan.Request, name plan.Text) plan.Request {
+func named(req distribution.Request, name distribution.Text) distribution.Request {
 	req.Targets = slices.Clone(req.Targets)
 	req.Targets[0].AMIName = name
 	return req
 }
 
 // other is another key of a place, which the builder's volumes are under.
-func (s Setup) other(at plan.Location) string {
+func (s Setup) other(at distribution.Location) string {
 	return "arn:" + s.partition() + ":kms:" + at.Region + ":" + at.Account + ":key/other"
 }
 
-func (s Setup) snapshot(id, key string) plan.Snapshot {
-	return plan.Snapshot{Snapshot: ec2types.Snapshot{SnapshotId: &id, OwnerId: &s.SourceAccount, VolumeSize: aws.Int32(8), State: ec2types.SnapshotStateCompleted,
+func (s Setup) snapshot(id, key string) distribution.Snapshot {
+	return distribution.Snapshot{Snapshot: ec2types.Snapshot{SnapshotId: &id, OwnerId: &s.SourceAccount, VolumeSize: aws.Int32(8), State: ec2types.SnapshotStateCompleted,
 		Encrypted: aws.Bool(true), KmsKeyId: &key}}
 }
 
-func key(arn string) plan.Key {
-	return plan.Key{Metadata: &kmstypes.KeyMetadata{Arn: &arn, KeyState: kmstypes.KeyStateEnabled, KeyManager: kmstypes.KeyManagerTypeCustomer,
+func key(arn string) distribution.Key {
+	return distribution.Key{Metadata: &kmstypes.KeyMetadata{Arn: &arn, KeyState: kmstypes.KeyStateEnabled, KeyManager: kmstypes.KeyManagerTypeCustomer,
 		KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt}}
 }
 
-func requests(s Setup) []plan.Request {
+func requests(s Setup) []distribution.Request {
 	all, _ := everyOption(s)
 	return all
 }

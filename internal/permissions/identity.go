@@ -9,8 +9,9 @@ import (
 	"strings"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // holder is who has rights: the build role, or the role in a target account.
@@ -18,7 +19,7 @@ type holder struct {
 	Setup
 	target bool
 	needs  map[string][]string // action -> resources, as a plan asks for them
-	grants []*plan.CreateGrant // that the holder itself makes
+	grants []*step.CreateGrant // that the holder itself makes
 }
 
 func (s Setup) build() *holder {
@@ -27,7 +28,7 @@ func (s Setup) build() *holder {
 	for _, key := range s.SourceKeyARNs { // so that a run tells beforehand whom a key does not admit (3.2.2)
 		h.need("kms:GetKeyPolicy", key)
 	}
-	h.gather(source, everyStep(s), func(at plan.Location) bool { return at.Account == s.SourceAccount })
+	h.gather(source, everyStep(s), func(at distribution.Location) bool { return at.Account == s.SourceAccount })
 	assumed := s.Targets
 	if s.with("share") {
 		assumed = distinct(slices.Concat(s.Targets, s.Users))
@@ -41,23 +42,23 @@ func (s Setup) build() *holder {
 func (s Setup) target() *holder {
 	h := &holder{Setup: s, target: true, needs: map[string][]string{}}
 	_, target := discover.Rights(requests(s)...)
-	h.gather(target, everyStep(s), func(at plan.Location) bool { return slices.Contains(s.Targets, at.Account) })
+	h.gather(target, everyStep(s), func(at distribution.Location) bool { return slices.Contains(s.Targets, at.Account) })
 	return h
 }
 
-func (h *holder) gather(looks []plan.Permission, steps []plan.Step, at func(plan.Location) bool) {
+func (h *holder) gather(looks []step.Permission, steps []step.Step, at func(distribution.Location) bool) {
 	for _, right := range looks {
 		h.need(right.Action, right.Resource)
 	}
-	for _, step := range steps {
-		if !at(step.Meta().Location) {
+	for _, newStep := range steps {
+		if !at(newStep.Meta().Location) {
 			continue
 		}
-		if grant, is := step.(*plan.CreateGrant); is {
+		if grant, is := newStep.(*step.CreateGrant); is {
 			h.grants = append(h.grants, grant)
 			continue
 		}
-		for _, right := range step.Permissions() {
+		for _, right := range newStep.Permissions() {
 			h.need(right.Action, right.Resource)
 		}
 	}
@@ -76,7 +77,7 @@ func (h *holder) actions(wanted func(string) bool) []string {
 
 // policy is the identity policy of a holder.
 func (h *holder) policy() Document {
-	var all []plan.Statement
+	var all []distribution.Statement
 	if len(h.grants) > 0 {
 		all = append(all, h.makesGrants())
 	}
@@ -88,7 +89,7 @@ func (h *holder) policy() Document {
 			}
 		}
 		if slices.Sort(resources); len(actions) > 0 {
-			all = append(all, plan.Statement{Sid: term.name, Effect: "Allow", Action: actions, Resource: slices.Compact(resources), Condition: term.when})
+			all = append(all, distribution.Statement{Sid: term.name, Effect: "Allow", Action: actions, Resource: slices.Compact(resources), Condition: term.when})
 		}
 	}
 	return document(all...)
@@ -98,7 +99,7 @@ func (h *holder) policy() Document {
 func ofAKey(resource string) bool { return resource == "*" || keyARN.MatchString(resource) }
 
 // makesGrants lets a holder make the grants that it was asked for, and no others: for these principals, with these operations.
-func (h *holder) makesGrants() plan.Statement {
+func (h *holder) makesGrants() distribution.Statement {
 	var keys, grantees, operations []string
 	for _, grant := range h.grants {
 		grantee := grant.Grantee
@@ -109,7 +110,7 @@ func (h *holder) makesGrants() plan.Statement {
 		}
 		grantees, operations = append(grantees, grantee), append(operations, grant.Operations...)
 	}
-	s := plan.Statement{Sid: "GrantUseOfKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: distinct(keys), Condition: plan.Condition{
+	s := distribution.Statement{Sid: "GrantUseOfKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: distinct(keys), Condition: distribution.Condition{
 		"StringLike": {"kms:GranteePrincipal": distinct(grantees)}, "ForAllValues:StringEquals": {"kms:GrantOperations": distinct(operations)}}}
 	if h.target {
 		s.Resource, s.Condition = []string{h.ownKeys()}, s.Condition.And(h.ownAlias())
@@ -124,7 +125,7 @@ type term struct {
 	name   string
 	covers func(action string) bool
 	on     func(resource string) string // as the policy names it; "" for one that the term is not about
-	when   plan.Condition
+	when   distribution.Condition
 }
 
 func (h *holder) resources(t term, action string) []string {
@@ -147,7 +148,7 @@ func (h *holder) terms() []term {
 	for i, maker := range makers {
 		makers[i] = strings.TrimPrefix(maker, "ec2:")
 	}
-	ours := plan.Condition{"Null": {"aws:ResourceTag/" + origin.Source: {"false"}}}
+	ours := distribution.Condition{"Null": {"aws:ResourceTag/" + origin.Source: {"false"}}}
 	allowed := h.Targets
 	if h.target {
 		allowed = nil
@@ -155,8 +156,8 @@ func (h *holder) terms() []term {
 	if s := h.Setup; h.target && s.with("ami_users") || !h.target && s.with("share") {
 		allowed = slices.Concat(allowed, h.Users)
 	}
-	withdraw := plan.Condition{"Null": {"ec2:Remove/userId": {"false"}, "ec2:Add/userId": {"true"}, "ec2:Add/group": {"true"}}}
-	share := plan.Condition{"ForAllValues:StringEquals": {"ec2:Add/userId": distinct(allowed)}, "Null": {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}}}
+	withdraw := distribution.Condition{"Null": {"ec2:Remove/userId": {"false"}, "ec2:Add/userId": {"true"}, "ec2:Add/group": {"true"}}}
+	share := distribution.Condition{"ForAllValues:StringEquals": {"ec2:Add/userId": distinct(allowed)}, "Null": {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}}}
 	terms := []term{
 		{"Look", has("ec2:Describe", "ec2:Get"), anything, nil},
 		{"AssumeTargetRole", is("sts:AssumeRole"), whole, nil},
@@ -168,11 +169,11 @@ func (h *holder) terms() []term {
 		{"Launch", is("ec2:RunInstances"), anywhere, nil},
 		{"Publish", is("ssm:PutParameter", "ssm:GetParameter", "ssm:AddTagsToResource"), here, nil},
 		{"LetAWSLookWhatNamesImages", is("imagebuilder:GetContainerRecipe", "imagebuilder:ListContainerRecipes", "imagebuilder:ListImageRecipes", "ssm:DescribeParameters", "ssm:GetParameters"), whole,
-			plan.Condition{"ForAnyValue:StringEquals": {"aws:CalledVia": {"ec2-images.amazonaws.com"}}}},
+			distribution.Condition{"ForAnyValue:StringEquals": {"aws:CalledVia": {"ec2-images.amazonaws.com"}}}},
 		{"LookAtLicenses", is("license-manager:ListLicenseSpecificationsForResource"), whole, nil},
 		{"AssociateLicenses", is("license-manager:UpdateLicenseSpecificationsForResource"), everywhere, nil},
 		{"AddTemplateVersion", is("ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"), here, nil},
-		{"LiftOurProtection", is("ec2:DisableImageDeregistrationProtection"), anywhere, plan.Condition{"Null": {"aws:ResourceTag/" + origin.Protected: {"false"}}}},
+		{"LiftOurProtection", is("ec2:DisableImageDeregistrationProtection"), anywhere, distribution.Condition{"Null": {"aws:ResourceTag/" + origin.Protected: {"false"}}}},
 	}
 	if h.target && h.with("force_deregister") { // whatever has the name: IAM knows no names of images
 		terms = append(terms, term{"ImagesMakeWay", is("ec2:DeregisterImage"), anywhere, nil})
@@ -182,7 +183,7 @@ func (h *holder) terms() []term {
 	}
 	if h.target {
 		terms = append(terms,
-			term{"TagWhatIsMade", is("ec2:CreateTags"), anywhere, plan.Condition{"StringEquals": {"ec2:CreateAction": makers}}},
+			term{"TagWhatIsMade", is("ec2:CreateTags"), anywhere, distribution.Condition{"StringEquals": {"ec2:CreateAction": makers}}},
 			term{"SealWhatIsMade", is("ec2:CreateTags"), anywhere, tagged(origin.SealedID)})
 	} else {
 		terms = append(terms,
@@ -224,9 +225,9 @@ func (h *holder) keyTerms() []term {
 		alias := h.ownAlias()
 		return []term{
 			{"UseSourceKey", use, source, nil},
-			{"LetAWSUseSourceKey", is("kms:CreateGrant"), source, plan.ForAWS()},
+			{"LetAWSUseSourceKey", is("kms:CreateGrant"), source, distribution.ForAWS()},
 			{"UseOwnKey", use, own, alias},
-			{"LetAWSUseOwnKey", is("kms:CreateGrant"), own, plan.ForAWS().And(alias)},
+			{"LetAWSUseOwnKey", is("kms:CreateGrant"), own, distribution.ForAWS().And(alias)},
 		}
 	}
 	own := func(resource string) string {
@@ -238,7 +239,7 @@ func (h *holder) keyTerms() []term {
 	return []term{
 		{"UseSourceKey", func(action string) bool { return use(action) && !slices.Contains(others, action) }, source, nil},
 		{"CopyFromOwnKeys", func(action string) bool { return use(action) && slices.Contains(others, action) }, own, nil},
-		{"LetAWSUseOwnKeys", is("kms:CreateGrant"), own, plan.ForAWS()},
+		{"LetAWSUseOwnKeys", is("kms:CreateGrant"), own, distribution.ForAWS()},
 	}
 }
 
@@ -246,13 +247,13 @@ func (h *holder) keyTerms() []term {
 func (s Setup) ownKeys() string { return "arn:" + s.partition() + ":kms:*:*:key/*" }
 
 // ownAlias is the key that bears the alias in the account of whoever has the policy; an alias cannot be the resource itself (3.3.3).
-func (s Setup) ownAlias() plan.Condition {
-	return plan.Condition{"StringEquals": {"aws:ResourceAccount": {"${aws:PrincipalAccount}"}}, "ForAnyValue:StringEquals": {"kms:ResourceAliases": {s.TargetAlias}}}
+func (s Setup) ownAlias() distribution.Condition {
+	return distribution.Condition{"StringEquals": {"aws:ResourceAccount": {"${aws:PrincipalAccount}"}}, "ForAnyValue:StringEquals": {"kms:ResourceAliases": {s.TargetAlias}}}
 }
 
 // tagged allows tags of some keys and no others.
-func tagged(keys ...string) plan.Condition {
-	return plan.Condition{"ForAllValues:StringLike": {"aws:TagKeys": keys}, "Null": {"aws:TagKeys": {"false"}}}
+func tagged(keys ...string) distribution.Condition {
+	return distribution.Condition{"ForAllValues:StringLike": {"aws:TagKeys": keys}, "Null": {"aws:TagKeys": {"false"}}}
 }
 
 func is(actions ...string) func(string) bool {

@@ -7,7 +7,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // sourceKey is the policy of the keys of what is shared: its account administers them, and targets may have AWS decrypt with them for
@@ -17,20 +17,20 @@ func (s Setup) sourceKey() Document {
 	on := func(action string) bool {
 		return slices.ContainsFunc(target.needs[action], func(resource string) bool { return slices.Contains(s.SourceKeyARNs, resource) })
 	}
-	var principal plan.Principals
+	var principal distribution.Principals
 	for _, account := range s.Targets {
 		principal = append(principal, s.root(account))
 	}
 	// Of an account the role alone, by its name: KMS refuses a principal that is not there yet, and knows one that is made anew no longer.
-	when := plan.Condition{"ArnLike": {"aws:PrincipalArn": {s.roleARN("*", s.TargetRole)}}}
+	when := distribution.Condition{"ArnLike": {"aws:PrincipalArn": {s.roleARN("*", s.TargetRole)}}}
 	if s.Organization != "" {
-		principal, when = plan.Principals{"*"}, when.And(plan.Condition{"StringEquals": {"aws:PrincipalOrgID": {s.Organization}}})
+		principal, when = distribution.Principals{"*"}, when.And(distribution.Condition{"StringEquals": {"aws:PrincipalOrgID": {s.Organization}}})
 	}
 	return document(
 		s.administered(s.SourceAccount),
-		plan.Statement{Sid: "TargetsCopy", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: when,
+		distribution.Statement{Sid: "TargetsCopy", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: when,
 			Action: target.actions(func(action string) bool { return on(action) && action != "kms:CreateGrant" })},
-		plan.Statement{Sid: "AWSCopiesForTargets", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: plan.ForAWS().And(when),
+		distribution.Statement{Sid: "AWSCopiesForTargets", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: distribution.ForAWS().And(when),
 			Action: []string{"kms:CreateGrant"}},
 	)
 }
@@ -39,17 +39,17 @@ func (s Setup) sourceKey() Document {
 const ownAccount = "OwnAccount"
 
 // administered lets the policies of an account say who may use its key: the key's account always can (3.2.1).
-func (s Setup) administered(account string) plan.Statement {
-	return plan.Statement{Sid: ownAccount, Effect: "Allow", Principal: plan.Principals{s.root(account)}, Action: []string{"kms:*"}, Resource: []string{"*"}}
+func (s Setup) administered(account string) distribution.Statement {
+	return distribution.Statement{Sid: ownAccount, Effect: "Allow", Principal: distribution.Principals{s.root(account)}, Action: []string{"kms:*"}, Resource: []string{"*"}}
 }
 
 // trust is who may assume the role in the target accounts.
 func (s Setup) trust() Document {
-	var when plan.Condition
+	var when distribution.Condition
 	if s.ExternalID != "" {
-		when = plan.Condition{"StringEquals": {"sts:ExternalId": {s.ExternalID}}}
+		when = distribution.Condition{"StringEquals": {"sts:ExternalId": {s.ExternalID}}}
 	}
-	return document(plan.Statement{Sid: "BuildRole", Effect: "Allow", Principal: plan.Principals{s.buildRole()}, Action: []string{"sts:AssumeRole"}, Condition: when})
+	return document(distribution.Statement{Sid: "BuildRole", Effect: "Allow", Principal: distribution.Principals{s.buildRole()}, Action: []string{"sts:AssumeRole"}, Condition: when})
 }
 
 // What a launch takes of who launches on the key of its volumes (3.1.5), and of a service-linked role (8.2).
@@ -61,11 +61,11 @@ var (
 
 // targetKey is the policy of a target's own key, which its account administers and Auto Scaling may launch with.
 func (s Setup) targetKey(account string) Document {
-	role := plan.Principals{s.roleARN(account, linkedRole)}
+	role := distribution.Principals{s.roleARN(account, linkedRole)}
 	return document(
 		s.administered(account),
-		plan.Statement{Sid: "AutoScalingLaunches", Effect: "Allow", Principal: role, Action: linked, Resource: []string{"*"}},
-		plan.Statement{Sid: "AWSLaunchesForAutoScaling", Effect: "Allow", Principal: role, Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}, Condition: plan.ForAWS()},
+		distribution.Statement{Sid: "AutoScalingLaunches", Effect: "Allow", Principal: role, Action: linked, Resource: []string{"*"}},
+		distribution.Statement{Sid: "AWSLaunchesForAutoScaling", Effect: "Allow", Principal: role, Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}, Condition: distribution.ForAWS()},
 	)
 }
 
@@ -74,8 +74,8 @@ func (s Setup) launchRole() Document {
 	alias := s.ownAlias()
 	keys := []string{"arn:" + s.partition() + ":kms:*:*:key/*"}
 	return document(
-		plan.Statement{Sid: "UseKey", Effect: "Allow", Action: launch, Resource: keys, Condition: alias},
-		plan.Statement{Sid: "LetAWSUseKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: keys, Condition: plan.ForAWS().And(alias)},
+		distribution.Statement{Sid: "UseKey", Effect: "Allow", Action: launch, Resource: keys, Condition: alias},
+		distribution.Statement{Sid: "LetAWSUseKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: keys, Condition: distribution.ForAWS().And(alias)},
 	)
 }
 

@@ -25,7 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // as is a configuration in the name of a role.
@@ -162,13 +162,13 @@ func TestWhatIsNotOursIsRemovedOnRequestOnly(t *testing.T) {
 func TestTheEveryOptionPlanHasEveryKindOfStep(t *testing.T) {
 	planned := map[string]bool{}
 	known := map[string]bool{
-		"PublishBarrier": len((&plan.PublishBarrier{}).Permissions()) == 0, // makes no call
+		"PublishBarrier": len((&step.PublishBarrier{}).Permissions()) == 0, // makes no call
 		"TagResource":    true,                                             // gives the second seal, as the steps that make things do
 	}
 	for _, step := range everyStep(Example()) {
-		planned[strings.TrimPrefix(fmt.Sprintf("%T", step), "*plan.")] = true
+		planned[strings.TrimPrefix(fmt.Sprintf("%T", step), "*step.")] = true
 	}
-	files, err := filepath.Glob("../plan/*.go")
+	files, err := filepath.Glob("../step/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
@@ -95,8 +96,8 @@ func furnishWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]str
 		s.must(err)
 		s.user = s.Config(source, home)
 		s.user.Credentials = credentials.NewStaticCredentialsProvider(*access.AccessKey.AccessKeyId, *access.AccessKey.SecretAccessKey, "")
-		s.access = awsclient.Access{Region: home, AccessKey: *access.AccessKey.AccessKeyId, SecretKey: plan.Secret(*access.AccessKey.SecretAccessKey),
-			AssumeRole: []plan.Role{{RoleARN: plan.Text(s.buildRole())}}, HTTPClient: s.World, Seed: 1}
+		s.access = awsclient.Access{Region: home, AccessKey: *access.AccessKey.AccessKeyId, SecretKey: distribution.Secret(*access.AccessKey.SecretAccessKey),
+			AssumeRole: []distribution.Role{{RoleARN: distribution.Text(s.buildRole())}}, HTTPClient: s.World, Seed: 1}
 		s.role(users, s.BuildRole, `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "`+s.root(source)+`"}, "Action": "sts:AssumeRole"}}`, policies["build-role.json"])
 
 		roles := iam.NewFromConfig(b.Config(target, home))
@@ -233,26 +234,26 @@ func (s *site) sell(b *awssim.Builder) {
 func (s *site) tells() string {
 	s.Helper()
 	var told strings.Builder
-	run := func(name string, of int, change ...func(*plan.Request)) {
+	run := func(name string, of int, change ...func(*distribution.Request)) {
 		pool, err := awsclient.New(s.Context(), s.access)
 		s.must(err)
 		req := requests(s.Setup)[of]
 		req.Images[0].ImageID, req.Build.RunID = s.image, name
-		req.Targets[0].Roles[0].ExternalID = plan.Secret(s.ExternalID)
+		req.Targets[0].Roles[0].ExternalID = distribution.Secret(s.ExternalID)
 		if len(req.Targets[0].Licenses) > 0 {
-			req.Targets[0].Licenses[0] = plan.Text(s.license)
+			req.Targets[0].Licenses[0] = distribution.Text(s.license)
 		}
 		if len(req.Shares) > 0 {
-			req.Shares[0].Roles[0].ExternalID = plan.Secret(s.ExternalID)
+			req.Shares[0].Roles[0].ExternalID = distribution.Secret(s.ExternalID)
 		}
 		req.Timeout, req.CopyTimeout, req.PollInterval = 12*time.Hour, 6*time.Hour, 15*time.Second
 		for _, change := range change {
 			change(&req)
 		}
-		quiet := func(plan.Event) {}
-		show := func(findings []plan.Finding) {
+		quiet := func(distribution.Event) {}
+		show := func(findings []distribution.Finding) {
 			for _, f := range findings {
-				if f.Level != plan.Note {
+				if f.Level != distribution.Note {
 					fmt.Fprintf(&told, "%+v\n", f)
 				}
 			}
@@ -298,17 +299,19 @@ func (s *site) tells() string {
 	s.must(err)
 	_, err = admin.ModifyEbsDefaultKmsKeyId(s.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: aws.String(s.TargetAlias)})
 	s.must(err)
-	run("run-3", 0, func(req *plan.Request) {
-		req.Targets[0].KMSKeyID, req.Targets[0].Lifecycle.ForceDeregister = plan.DefaultKey, true
+	run("run-3", 0, func(req *distribution.Request) {
+		req.Targets[0].KMSKeyID, req.Targets[0].Lifecycle.ForceDeregister = distribution.DefaultKey, true
 	})
 	run("run-4", 1)
 	run("run-5", 2)
-	run("run-6", 3, func(req *plan.Request) { req.Images[0].ImageID, req.Targets[0].Method = s.windows, plan.ByImage })
+	run("run-6", 3, func(req *distribution.Request) {
+		req.Images[0].ImageID, req.Targets[0].Method = s.windows, distribution.ByImage
+	})
 	if s.with("share") {
 		run("run-7", 4)
 	}
 	s.release(admin)
-	run("run-8", 0, func(req *plan.Request) { req.Targets[0].AMIName = "golden 2" })
+	run("run-8", 0, func(req *distribution.Request) { req.Targets[0].AMIName = "golden 2" })
 	s.launch(&told)
 	return told.String()
 }
@@ -373,8 +376,8 @@ func (s *site) launchEach(told *strings.Builder, images []ec2types.Image, accoun
 			s.must(err)
 			instance := seen.Reservations[0].Instances[0]
 			if reason := instance.StateReason; reason != nil {
-				fmt.Fprintf(told, "%+v\n", diagnose.Explain(diagnose.Case{At: plan.Location{Account: account, Region: home}, Principal: s.roleARN(account, who), SourceAccount: s.SourceAccount,
-					Resource: key, Refusal: plan.APIError{Operation: "ec2:RunInstances", Code: *reason.Code, Message: *reason.Message}}))
+				fmt.Fprintf(told, "%+v\n", diagnose.Explain(diagnose.Case{At: distribution.Location{Account: account, Region: home}, Principal: s.roleARN(account, who), SourceAccount: s.SourceAccount,
+					Resource: key, Refusal: distribution.APIError{Operation: "ec2:RunInstances", Code: *reason.Code, Message: *reason.Message}}))
 			}
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Setup is whom the policies are for.
@@ -126,6 +126,6 @@ func (s Setup) root(account string) string {
 func (s Setup) buildRole() string { return s.roleARN(s.SourceAccount, s.BuildRole) }
 
 // home is where the image was built.
-func (s Setup) home() plan.Location {
-	return plan.Location{Account: s.SourceAccount, Region: s.regions()[0]}
+func (s Setup) home() distribution.Location {
+	return distribution.Location{Account: s.SourceAccount, Region: s.regions()[0]}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -15,7 +16,7 @@ import (
 func (s Setup) shared() map[string]Document {
 	key, launches, grants := document(), document(), document()
 	requests, facts := everyOption(s)
-	var findings []plan.Finding
+	var findings []distribution.Finding
 	for _, req := range requests {
 		findings = append(findings, plan.Decide(req, facts).Findings...)
 	}
@@ -38,8 +39,8 @@ func (s Setup) shared() map[string]Document {
 }
 
 // ofEveryUser is a statement about principals of one account, for the policy that every account has.
-func (s Setup) ofEveryUser(of plan.Statement) plan.Statement {
-	when := plan.Condition{}
+func (s Setup) ofEveryUser(of distribution.Statement) distribution.Statement {
+	when := distribution.Condition{}
 	for operator, keys := range of.Condition {
 		when[operator] = map[string][]string{}
 		for key, values := range keys {
@@ -56,7 +57,7 @@ func (s Setup) ofEveryUser(of plan.Statement) plan.Statement {
 }
 
 // merged adds a statement to others: its resources to those of one that is the same otherwise.
-func merged(all []plan.Statement, more plan.Statement) []plan.Statement {
+func merged(all []distribution.Statement, more distribution.Statement) []distribution.Statement {
 	for i, s := range all {
 		resources := distinct(slices.Concat(s.Resource, more.Resource))
 		s.Resource = more.Resource

@@ -13,7 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // maxShared is how many accounts one sharing call takes (rule 2.1.6).
@@ -24,51 +26,51 @@ const ownTags = 4
 
 // builder puts the steps of a plan together, each after all that it waits for.
 type builder struct {
-	req   Request
-	facts Facts
-	all   []Destination // of the request, open or not
-	steps []Step
+	req   distribution.Request
+	facts distribution.Facts
+	all   []distribution.Destination // of the request, open or not
+	steps []step.Step
 
 	accesses []*keyGrant // temporary grants on source keys
 }
 
 // goal is a destination, and what earlier runs left of its copy.
 type destinationState struct {
-	Destination
+	distribution.Destination
 	keyARN   string
 	image    *ec2types.Image              // finished: nothing is left to do but to verify
 	pending  *ec2types.Image              // on its way, by CopyImage
 	changed  []ec2types.Image             // finished, but not what the image has to be: it makes way, or stays
 	broken   []ec2types.Image             // ours, and never finished
-	gone     []StepID                     // steps that deregister those
+	gone     []distribution.StepID        // steps that deregister those
 	copies   map[string]existingSnapshots // by the id of the volume's own snapshot
-	ami      Ref                          // its image, finished or to be
-	verified Ref                          // its image, as the step that verifies it gives it
-	proofs   []StepID                     // steps that have to succeed before anything may point at the image
+	ami      step.Ref                     // its image, finished or to be
+	verified step.Ref                     // its image, as the step that verifies it gives it
+	proofs   []distribution.StepID        // steps that have to succeed before anything may point at the image
 }
 
 // ready is a snapshot or an image that can be copied or registered, and the steps that have to succeed before.
 type snapshotRef struct {
-	ref   Ref
+	ref   step.Ref
 	key   string // what it is encrypted with; "" when it is not
-	needs []StepID
+	needs []distribution.StepID
 }
 
 // offer is a supply, as the plan makes it: what can be copied from it, by the id of the volume's own snapshot.
 type preparedSource struct {
 	*shareSource
 	ready map[string]snapshotRef
-	given map[string][]string // accounts that the plan shares with, until they have their copies
-	used  map[string][]StepID // copies that the plan makes of it
+	given map[string][]string              // accounts that the plan shares with, until they have their copies
+	used  map[string][]distribution.StepID // copies that the plan makes of it
 
-	whole    snapshotRef // the image itself; zero: nobody needs it
-	admitted []string    // accounts that may copy it, until they have
-	copied   []StepID    // copies that the plan makes of the image
+	whole    snapshotRef           // the image itself; zero: nobody needs it
+	admitted []string              // accounts that may copy it, until they have
+	copied   []distribution.StepID // copies that the plan makes of the image
 }
 
 // cleaning are the acts that remove what runs before this one left unfinished: copies of no image, images that are not what they have
 // to be, staged snapshots, permissions. What is finished stays.
-func cleaning(req Request, facts Facts, all, destinations []Destination, supplies []*shareSource) []Step {
+func cleaning(req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination, supplies []*shareSource) []step.Step {
 	b := &builder{req: req, facts: facts, all: all}
 	for _, d := range destinations {
 		g := b.goal(d)
@@ -79,9 +81,9 @@ func cleaning(req Request, facts Facts, all, destinations []Destination, supplie
 		for _, v := range volumes(facts.Images[d.FromRegion]) {
 			b.deleteSnapshots(d.At, d.At, g.unused(g.copies[v.id()].all()), g.gone...)
 		}
-		b.deleteSnapshots(d.At, d.At, facts.orphanedSnapshots(d.At, d.mark(req, facts, origin.Whole)))
+		b.deleteSnapshots(d.At, d.At, orphanedSnapshots(facts, d.At, destinationMark(d, req, facts, origin.Whole)))
 		b.endLaunches(d)
-		b.deleteCanaries(d.At, d.mark(req, facts, origin.Canary), facts.Images[d.FromRegion].SealKey)
+		b.deleteCanaries(d.At, destinationMark(d, req, facts, origin.Canary), facts.Images[d.FromRegion].SealKey)
 	}
 	for _, s := range supplies {
 		b.revokeShares(&preparedSource{shareSource: s})
@@ -92,7 +94,7 @@ func cleaning(req Request, facts Facts, all, destinations []Destination, supplie
 
 // steps are the acts that hand every destination its copy: stage and share what has to be copied, copy, register and verify at each
 // destination, then take back what no copy needs any more.
-func steps(req Request, facts Facts, all, destinations []Destination, supplies []*shareSource) []Step {
+func steps(req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination, supplies []*shareSource) []step.Step {
 	b := &builder{req: req, facts: facts, all: all}
 	b.tagReleaseLine()
 	goals := make([]destinationState, len(destinations))
@@ -129,25 +131,25 @@ func steps(req Request, facts Facts, all, destinations []Destination, supplies [
 	return b.steps
 }
 
-func (b *builder) add(s Step) StepID {
+func (b *builder) add(s step.Step) distribution.StepID {
 	b.steps = append(b.steps, s)
 	return s.Meta().ID
 }
 
 // goal looks what is left to do at a destination.
-func (b *builder) goal(d Destination) destinationState {
+func (b *builder) goal(d distribution.Destination) destinationState {
 	g := destinationState{Destination: d, keyARN: destinationKeyARN(d, b.facts), copies: map[string]existingSnapshots{}}
 	found := imageAt(b.req, b.facts, d)
 	g.image, g.pending, g.changed, g.broken = found.use, found.pending, found.changed, found.broken
 	if g.pending != nil {
-		g.Method = ByImage
+		g.Method = distribution.ByImage
 	}
 	for _, v := range volumes(b.facts.Images[d.FromRegion]) {
 		found := copiesAt(b.req, b.facts, d, v)
 		switch {
 		case g.image != nil:
 			found = found.besides(snapshotOf(*g.image, v.device()))
-		case g.Method == ByImage:
+		case g.Method == distribution.ByImage:
 			found = found.besides("")
 		}
 		g.copies[v.id()] = found
@@ -168,9 +170,9 @@ func (g destinationState) wants(volume string) bool {
 }
 
 // mark says where a destination's image, or the copy of one device, comes from and belongs.
-func (d Destination) mark(req Request, facts Facts, device string) origin.Mark {
+func destinationMark(d distribution.Destination, req distribution.Request, facts distribution.Facts, device string) origin.Mark {
 	m := origin.Mark{Account: facts.Source.Account, Region: d.FromRegion, ImageID: imageID(req, d.FromRegion), Run: req.Build.RunID,
-		Place: d.At.key(), Device: device}
+		Place: d.At.Key(), Device: device}
 	if device != "" {
 		m.KeyARN = destinationKeyARN(d, facts)
 	}
@@ -178,9 +180,9 @@ func (d Destination) mark(req Request, facts Facts, device string) origin.Mark {
 }
 
 // mark says where a staged image, or a staged snapshot, comes from and belongs.
-func (s *shareSource) mark(req Request, facts Facts, device string) origin.Mark {
+func (s *shareSource) mark(req distribution.Request, facts distribution.Facts, device string) origin.Mark {
 	m := origin.Mark{Account: facts.Source.Account, Region: s.from, ImageID: imageID(req, s.from), Run: req.Build.RunID,
-		Place: s.at.key(), Device: device, Staged: s.whom}
+		Place: s.at.Key(), Device: device, Staged: s.whom}
 	if device != "" {
 		m.KeyARN = s.keyARN
 	}
@@ -188,17 +190,17 @@ func (s *shareSource) mark(req Request, facts Facts, device string) origin.Mark 
 }
 
 // imageID is the source image of a Region.
-func imageID(req Request, region string) string {
-	i := slices.IndexFunc(req.Images, func(i SourceImage) bool { return i.Region == region })
+func imageID(req distribution.Request, region string) string {
+	i := slices.IndexFunc(req.Images, func(i distribution.SourceImage) bool { return i.Region == region })
 	return req.Images[i].ImageID
 }
 
 // offer stages and shares what some destination still has to copy, and what share blocks name.
 func (b *builder) offer(s *shareSource, goals []destinationState) *preparedSource {
-	o := &preparedSource{shareSource: s, ready: map[string]snapshotRef{}, given: map[string][]string{}, used: map[string][]StepID{}}
+	o := &preparedSource{shareSource: s, ready: map[string]snapshotRef{}, given: map[string][]string{}, used: map[string][]distribution.StepID{}}
 	consumers := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return !s.serves(g.At) })
 	wanting := make([][]destinationState, len(s.items))
-	wanted := !s.lasting.Nobody()
+	wanted := !s.lasting.IsEmpty()
 	for i, it := range s.items {
 		wanting[i] = slices.DeleteFunc(slices.Clone(consumers), func(g destinationState) bool { return !g.wants(it.id()) })
 		wanted = wanted || len(wanting[i]) > 0
@@ -207,23 +209,23 @@ func (b *builder) offer(s *shareSource, goals []destinationState) *preparedSourc
 		return o
 	}
 	if s.image(b.facts.Source.Account) {
-		o.whole = snapshotRef{ref: Ref{Known: imageID(b.req, s.from)}}
+		o.whole = snapshotRef{ref: step.Ref{Known: imageID(b.req, s.from)}}
 	}
 	if s.staged {
 		o.whole = b.stageImage(s)
 	}
-	var lasting []StepID
+	var lasting []distribution.StepID
 	for i, it := range s.items {
-		if len(wanting[i]) == 0 && s.lasting.Nobody() {
+		if len(wanting[i]) == 0 && s.lasting.IsEmpty() {
 			continue
 		}
 		source := b.source(o, it)
-		stays := b.share(o, it, source, without(s.lasting.Accounts, it.permanentAccounts()), "lasting")
+		stays := b.share(o, it, source, distribution.Without(s.lasting.Accounts, it.permanentAccounts()), "lasting")
 		lasting = append(lasting, stays...)
 		needed := accountsOf(wanting[i])
-		o.given[it.id()] = without(without(needed, s.lasting.Accounts), append(it.permanentAccounts(), o.at.Account))
+		o.given[it.id()] = distribution.Without(distribution.Without(needed, s.lasting.Accounts), append(it.permanentAccounts(), o.at.Account))
 		shares := b.share(o, it, source, o.given[it.id()])
-		if len(o.given[it.id()]) < len(without(needed, it.permanentAccounts())) {
+		if len(o.given[it.id()]) < len(distribution.Without(needed, it.permanentAccounts())) {
 			shares = append(shares, stays...)
 		}
 		source.needs = append(slices.Clone(source.needs), shares...)
@@ -235,14 +237,14 @@ func (b *builder) offer(s *shareSource, goals []destinationState) *preparedSourc
 
 // source is what stands for a volume in the source account: its own snapshot, a staged one, or that of the staged image.
 func (b *builder) source(o *preparedSource, it sourceVolume) snapshotRef {
-	own := snapshotRef{ref: Ref{Known: it.id()}, key: it.key()}
+	own := snapshotRef{ref: step.Ref{Known: it.id()}, key: it.key()}
 	switch {
 	case !it.staged:
 		return own
 	case !o.staged:
 		mark := o.mark(b.req, b.facts, it.device())
-		return b.copy(it.volume, own, CopySnapshot{
-			Base:        Base{ID: id("stage", o.at.Region, it.device()), Location: o.at},
+		return b.copy(it.volume, own, step.CopySnapshot{
+			Base:        step.Base{ID: step.NewID("stage", o.at.Region, it.device()), Location: o.at},
 			FromRegion:  o.from,
 			KeyARN:      o.keyARN,
 			Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, o.from)),
@@ -253,22 +255,22 @@ func (b *builder) source(o *preparedSource, it sourceVolume) snapshotRef {
 		}, stagedAt(b.req, b.facts, o.shareSource, it.volume).use)
 	case o.whole.ref.Known != "":
 		use := stagedImages(b.req, b.facts, o.shareSource).use
-		return snapshotRef{ref: Ref{Known: snapshotOf(*use, it.device())}, key: o.keyARN, needs: o.whole.needs}
+		return snapshotRef{ref: step.Ref{Known: snapshotOf(*use, it.device())}, key: o.keyARN, needs: o.whole.needs}
 	}
-	return snapshotRef{ref: Ref{From: o.whole.ref.From, Device: it.device()}, key: o.keyARN, needs: o.whole.needs}
+	return snapshotRef{ref: step.Ref{From: o.whole.ref.From, Device: it.device()}, key: o.keyARN, needs: o.whole.needs}
 }
 
 // stageImage makes an image in the source account that can be shared, or takes over what an earlier run made or began.
 func (b *builder) stageImage(s *shareSource) snapshotRef {
 	found := stagedImages(b.req, b.facts, s)
 	if found.use != nil {
-		b.sealImage(Base{ID: id("stage", s.at.Region, origin.Whole), Location: s.at}, *found.use, b.facts.Images[s.from].SealKey)
-		return snapshotRef{ref: Ref{Known: aws.ToString(found.use.ImageId)}}
+		b.sealImage(step.Base{ID: step.NewID("stage", s.at.Region, origin.Whole), Location: s.at}, *found.use, b.facts.Images[s.from].SealKey)
+		return snapshotRef{ref: step.Ref{Known: aws.ToString(found.use.ImageId)}}
 	}
-	return b.copyImage(s.from, found.pending, CopyImage{
-		Base:         Base{ID: id("stage", s.at.Region, origin.Whole), Location: s.at},
+	return b.copyImage(s.from, found.pending, step.CopyImage{
+		Base:         step.Base{ID: step.NewID("stage", s.at.Region, origin.Whole), Location: s.at},
 		ImageSpec:    s.likeness(b.req, b.facts),
-		Image:        Ref{Known: imageID(b.req, s.from)},
+		Image:        step.Ref{Known: imageID(b.req, s.from)},
 		FromRegion:   s.from,
 		FromKeyARNs:  keysOf(b.facts.Images[s.from]),
 		KeyARN:       s.keyARN,
@@ -278,42 +280,42 @@ func (b *builder) stageImage(s *shareSource) snapshotRef {
 }
 
 // copyImage adds a copy of a Region's image; one that an earlier run began is waited for.
-func (b *builder) copyImage(of string, pending *ec2types.Image, step CopyImage) snapshotRef {
+func (b *builder) copyImage(of string, pending *ec2types.Image, newStep step.CopyImage) snapshotRef {
 	var all int64 // MiB
 	for _, v := range volumes(b.facts.Images[of]) {
-		step.Devices = append(step.Devices, v.devices...)
-		step.GiB += v.gib()
-		step.ExpectedDuration = max(step.ExpectedDuration, copyTime(v, step.Minutes))
-		step.Rate += rate(v.mib(), step.Minutes)
+		newStep.Devices = append(newStep.Devices, v.devices...)
+		newStep.GiB += v.gib()
+		newStep.ExpectedDuration = max(newStep.ExpectedDuration, copyTime(v, newStep.Minutes))
+		newStep.Rate += rate(v.mib(), newStep.Minutes)
 		all += v.mib()
 	}
-	if step.Minutes > 0 { // all together have no more than the lane
-		step.ExpectedDuration = max(step.ExpectedDuration, leastTime(all, RateOfLane))
+	if newStep.Minutes > 0 { // all together have no more than the lane
+		newStep.ExpectedDuration = max(newStep.ExpectedDuration, leastTime(all, step.QueueRate))
 	}
-	slices.Sort(step.Devices)
-	step.Token = token(step, b.facts.At)
-	step.Queue = imageLane(step.Location)
+	slices.Sort(newStep.Devices)
+	newStep.Token = token(newStep, b.facts.At)
+	newStep.Queue = step.ImageCopyQueue(newStep.Location)
 	if pending != nil {
-		step.ResumeID, step.DependsOn, step.NotRepeatable = aws.ToString(pending.ImageId), b.sealImage(step.Base, *pending, step.SealKey), b.isCrossAccount(step.Location)
+		newStep.ResumeID, newStep.DependsOn, newStep.NotRepeatable = aws.ToString(pending.ImageId), b.sealImage(newStep.Base, *pending, newStep.SealKey), b.isCrossAccount(newStep.Location)
 	}
-	return snapshotRef{ref: Ref{From: b.add(&step)}, key: step.KeyARN, needs: []StepID{step.ID}}
+	return snapshotRef{ref: step.Ref{From: b.add(&newStep)}, key: newStep.KeyARN, needs: []distribution.StepID{newStep.ID}}
 }
 
 // keysOf are the keys that an image's snapshots are encrypted with, sorted.
-func keysOf(image Image) []string {
+func keysOf(image distribution.Image) []string {
 	var keys []string
 	for _, v := range volumes(image) {
 		if v.key() != "" {
 			keys = append(keys, v.key())
 		}
 	}
-	return union(keys, nil)
+	return distribution.Union(keys, nil)
 }
 
 // open lets those launch the shared image that copy it, and those that share blocks name, once its snapshots are shared with them. Who
 // might launch the artifact's own image before is remembered on it first.
-func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, lasting []StepID) {
-	if o.whole.ref == (Ref{}) {
+func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, lasting []distribution.StepID) {
+	if o.whole.ref == (step.Ref{}) {
 		return
 	}
 	var before []string
@@ -321,51 +323,51 @@ func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, la
 	if !o.staged {
 		before = forGood(image.SharedWith.Accounts, image.Image.Tags)
 	}
-	head := Base{ID: id("share", o.at.Region, origin.Whole, "lasting"), Location: o.at, DependsOn: slices.Concat(o.whole.needs, lasting), ExpectedDuration: callTime}
-	var stays []StepID
-	if !o.lasting.Nobody() {
-		step := &ShareImage{Base: head, Image: o.whole.ref, With: o.lasting, Lasting: true}
+	head := step.Base{ID: step.NewID("share", o.at.Region, origin.Whole, "lasting"), Location: o.at, DependsOn: slices.Concat(o.whole.needs, lasting), ExpectedDuration: callTime}
+	var stays []distribution.StepID
+	if !o.lasting.IsEmpty() {
+		newStep := &step.ShareImage{Base: head, Image: o.whole.ref, With: o.lasting, Lasting: true}
 		switch {
 		case o.staged:
-			step.Remember = map[string]string{origin.Stays: b.req.Build.RunID}
+			newStep.Remember = map[string]string{origin.Stays: b.req.Build.RunID}
 		case remembers(image.Image.Tags):
-			step.Remember = origin.Remember(union(before, o.lasting.Accounts))
+			newStep.Remember = origin.Remember(distribution.Union(before, o.lasting.Accounts))
 		}
-		stays = append(stays, b.add(step))
+		stays = append(stays, b.add(newStep))
 	}
 	var copying []destinationState
 	for _, goals := range wanting {
-		copying = append(copying, slices.DeleteFunc(goals, func(g destinationState) bool { return g.Method != ByImage })...)
+		copying = append(copying, slices.DeleteFunc(goals, func(g destinationState) bool { return g.Method != distribution.ByImage })...)
 	}
-	needed := without(accountsOf(copying), append(slices.Clone(before), o.at.Account))
-	o.admitted = without(needed, o.lasting.Accounts)
+	needed := distribution.Without(accountsOf(copying), append(slices.Clone(before), o.at.Account))
+	o.admitted = distribution.Without(needed, o.lasting.Accounts)
 	shared := slices.Clone(o.whole.needs)
 	if len(o.admitted) < len(needed) {
 		shared = append(shared, stays...)
 	}
 	if len(o.admitted) > 0 {
-		head.ID, head.DependsOn = id("share", o.at.Region, origin.Whole), slices.Clone(o.whole.needs)
-		step := &ShareImage{Base: head, Image: o.whole.ref, With: LaunchPermissions{Accounts: o.admitted}}
+		head.ID, head.DependsOn = step.NewID("share", o.at.Region, origin.Whole), slices.Clone(o.whole.needs)
+		newStep := &step.ShareImage{Base: head, Image: o.whole.ref, With: distribution.LaunchPermissions{Accounts: o.admitted}}
 		if !o.staged {
-			step.Remember = origin.Remember(union(before, o.lasting.Accounts))
+			newStep.Remember = origin.Remember(distribution.Union(before, o.lasting.Accounts))
 		}
-		shared = append(shared, b.add(step))
+		shared = append(shared, b.add(newStep))
 	}
 	o.whole.needs = shared
 }
 
 // accountsAt are the accounts of destinations, sorted.
-func accountsAt(destinations []Destination) []string {
+func accountsAt(destinations []distribution.Destination) []string {
 	var accounts []string
 	for _, d := range destinations {
 		accounts = append(accounts, d.At.Account)
 	}
-	return union(accounts, nil)
+	return distribution.Union(accounts, nil)
 }
 
 // isDestination reports whether an account is one of the request's, open or not. Others are left to the runs that serve them.
 func (b *builder) isDestination(account string) bool {
-	return slices.ContainsFunc(b.all, func(d Destination) bool { return d.At.Account == account })
+	return slices.ContainsFunc(b.all, func(d distribution.Destination) bool { return d.At.Account == account })
 }
 
 // accountsOf are the accounts of destinations, sorted.
@@ -374,52 +376,54 @@ func accountsOf(goals []destinationState) []string {
 	for _, g := range goals {
 		accounts = append(accounts, g.At.Account)
 	}
-	return union(accounts, nil)
+	return distribution.Union(accounts, nil)
 }
 
 // copy adds a copy of a volume, and says how it is to be had: what an earlier run completed is taken over, what it began is waited for.
-func (b *builder) copy(v volume, source snapshotRef, step CopySnapshot, earlier *existingSnapshot) snapshotRef {
+func (b *builder) copy(v volume, source snapshotRef, newStep step.CopySnapshot, earlier *existingSnapshot) snapshotRef {
 	if earlier != nil {
-		b.seal(step.Base, *earlier, step.SealKey)
+		b.seal(newStep.Base, *earlier, newStep.SealKey)
 	}
 	if earlier != nil && earlier.done() {
-		return snapshotRef{ref: Ref{Known: earlier.id()}, key: step.KeyARN}
+		return snapshotRef{ref: step.Ref{Known: earlier.id()}, key: newStep.KeyARN}
 	}
-	step.Source, step.FromKeyARN = source.ref, source.key
-	step.Device, step.GiB = v.device(), v.gib()
-	step.DependsOn, step.ExpectedDuration = source.needs, copyTime(v, step.Minutes)
-	step.Queue, step.Rate = copyLane(step.Location), rate(v.mib(), step.Minutes)
+	newStep.Source, newStep.FromKeyARN = source.ref, source.key
+	newStep.Device, newStep.GiB = v.device(), v.gib()
+	newStep.DependsOn, newStep.ExpectedDuration = source.needs, copyTime(v, newStep.Minutes)
+	newStep.Queue, newStep.Rate = step.SnapshotCopyQueue(newStep.Location), rate(v.mib(), newStep.Minutes)
 	if earlier != nil {
-		step.ResumeID, step.DependsOn, step.NotRepeatable = earlier.id(), nil, b.isCrossAccount(step.Location)
+		newStep.ResumeID, newStep.DependsOn, newStep.NotRepeatable = earlier.id(), nil, b.isCrossAccount(newStep.Location)
 	}
-	return snapshotRef{Ref{From: b.add(&step)}, step.KeyARN, []StepID{step.ID}}
+	return snapshotRef{step.Ref{From: b.add(&newStep)}, newStep.KeyARN, []distribution.StepID{newStep.ID}}
 }
 
 // elsewhere reports another account than the source's: nothing is shared with it for a copy that is begun already.
-func (b *builder) isCrossAccount(at Location) bool { return at.Account != b.facts.Source.Account }
+func (b *builder) isCrossAccount(at distribution.Location) bool {
+	return at.Account != b.facts.Source.Account
+}
 
 // seal gives the second seal to what an earlier run made without coming to it.
-func (b *builder) seal(of Base, c existingSnapshot, key origin.Key) {
+func (b *builder) seal(of step.Base, c existingSnapshot, key origin.Key) {
 	if c.proof == origin.First {
 		tags := map[string]string{origin.SealedID: key.SealID(c.id(), tagMap(c.Tags)[origin.Sealed])}
-		b.add(&TagResource{Base: Base{ID: "seal/" + of.ID, Location: of.Location, Destination: of.Destination, ExpectedDuration: callTime}, Resource: Ref{Known: c.id()}, Tags: tags})
+		b.add(&step.TagResource{Base: step.Base{ID: "seal/" + of.ID, Location: of.Location, Destination: of.Destination, ExpectedDuration: callTime}, Resource: step.Ref{Known: c.id()}, Tags: tags})
 	}
 }
 
 // share lets accounts use a snapshot. Who might use one of the image's own snapshots before is remembered on it first, also where that is known: the
 // run that remembered it may have ended by then, and forgotten it. Who gets it for good is added to what is known: that run takes nothing back from them.
-func (b *builder) share(o *preparedSource, it sourceVolume, source snapshotRef, accounts []string, kind ...string) []StepID {
-	var shares []StepID
+func (b *builder) share(o *preparedSource, it sourceVolume, source snapshotRef, accounts []string, kind ...string) []distribution.StepID {
+	var shares []distribution.StepID
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
-		step := &ShareSnapshot{Base: Base{ID: id(append([]string{"share", o.at.Region, it.device()}, kind...)...), Location: o.at, DependsOn: slices.Clone(source.needs), ExpectedDuration: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: chunk}
+		newStep := &step.ShareSnapshot{Base: step.Base{ID: step.NewID(append([]string{"share", o.at.Region, it.device()}, kind...)...), Location: o.at, DependsOn: slices.Clone(source.needs), ExpectedDuration: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: chunk}
 		if i == 0 && !it.staged && (len(kind) == 0 || remembers(it.snapshot.Tags)) {
-			step.Remember = origin.Remember(union(it.permanentAccounts(), o.lasting.Accounts))
+			newStep.Remember = origin.Remember(distribution.Union(it.permanentAccounts(), o.lasting.Accounts))
 		}
 		if i > 0 {
-			step.ID += StepID(fmt.Sprintf("/%d", i+1))
-			step.DependsOn = append(step.DependsOn, shares...)
+			newStep.ID += distribution.StepID(fmt.Sprintf("/%d", i+1))
+			newStep.DependsOn = append(newStep.DependsOn, shares...)
 		}
-		shares = append(shares, b.add(step))
+		shares = append(shares, b.add(newStep))
 	}
 	return shares
 }
@@ -451,18 +455,18 @@ func (b *builder) copies(g *destinationState, offers []*preparedSource) map[stri
 	i := slices.IndexFunc(offers, func(o *preparedSource) bool { return o.serves(g.At) })
 	if g.image != nil {
 		for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-			made[v.id()] = snapshotRef{ref: Ref{Known: snapshotOf(*g.image, v.device())}}
+			made[v.id()] = snapshotRef{ref: step.Ref{Known: snapshotOf(*g.image, v.device())}}
 		}
 		return made
 	}
-	if g.Method == ByImage {
+	if g.Method == distribution.ByImage {
 		if i < 0 {
 			return b.copyWhole(g, nil)
 		}
 		return b.copyWhole(g, offers[i])
 	}
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-		from, source := g.FromRegion, snapshotRef{ref: Ref{Known: v.id()}, key: v.key()}
+		from, source := g.FromRegion, snapshotRef{ref: step.Ref{Known: v.id()}, key: v.key()}
 		var access *keyGrant
 		if i >= 0 && g.wants(v.id()) {
 			from, source = offers[i].at.Region, offers[i].ready[v.id()]
@@ -470,14 +474,14 @@ func (b *builder) copies(g *destinationState, offers []*preparedSource) map[stri
 				source.needs = append(slices.Clone(source.needs), access.await)
 			}
 		}
-		made[v.id()] = b.copy(v, source, CopySnapshot{
-			Base:        Base{ID: id("copy", g.At.Account, g.At.Region, v.device()), Location: g.At, Destination: g.At},
+		made[v.id()] = b.copy(v, source, step.CopySnapshot{
+			Base:        step.Base{ID: step.NewID("copy", g.At.Account, g.At.Region, v.device()), Location: g.At, Destination: g.At},
 			FromRegion:  from,
 			KeyARN:      g.keyARN,
 			Minutes:     g.CopyMinutes,
 			Description: fmt.Sprintf("%s of %s", v.device(), g.Name),
-			Tags:        joined(g.SnapshotTags, g.mark(b.req, b.facts, v.device()).Tags(b.facts.Images[g.FromRegion].SealKey)),
-			Mark:        g.mark(b.req, b.facts, v.device()),
+			Tags:        joined(g.SnapshotTags, destinationMark(g.Destination, b.req, b.facts, v.device()).Tags(b.facts.Images[g.FromRegion].SealKey)),
+			Mark:        destinationMark(g.Destination, b.req, b.facts, v.device()),
 			SealKey:     b.facts.Images[g.FromRegion].SealKey,
 		}, g.copies[v.id()].use)
 		if access != nil {
@@ -492,40 +496,40 @@ func (b *builder) copies(g *destinationState, offers []*preparedSource) map[stri
 
 // copyWhole copies a destination's image in one call, from the source account's offer or, as its owner, from the artifact's image.
 func (b *builder) copyWhole(g *destinationState, from *preparedSource) map[string]snapshotRef {
-	step := CopyImage{
-		Base:         Base{ID: id("copy", g.At.Account, g.At.Region, origin.Whole), Location: g.At, Destination: g.At, DependsOn: b.deregister(g)},
-		ImageSpec:    g.likeness(b.req, b.facts),
-		Image:        Ref{Known: imageID(b.req, g.FromRegion)},
+	newStep := step.CopyImage{
+		Base:         step.Base{ID: step.NewID("copy", g.At.Account, g.At.Region, origin.Whole), Location: g.At, Destination: g.At, DependsOn: b.deregister(g)},
+		ImageSpec:    destinationImageSpec(g.Destination, b.req, b.facts),
+		Image:        step.Ref{Known: imageID(b.req, g.FromRegion)},
 		FromRegion:   g.FromRegion,
 		FromKeyARNs:  keysOf(b.facts.Images[g.FromRegion]),
 		KeyARN:       g.keyARN,
 		Minutes:      g.CopyMinutes,
-		SnapshotTags: joined(g.SnapshotTags, g.mark(b.req, b.facts, origin.Whole).Tags(b.facts.Images[g.FromRegion].SealKey)),
+		SnapshotTags: joined(g.SnapshotTags, destinationMark(g.Destination, b.req, b.facts, origin.Whole).Tags(b.facts.Images[g.FromRegion].SealKey)),
 	}
 	var accesses []*keyGrant
-	if from != nil && from.whole.ref != (Ref{}) && g.pending == nil {
-		step.Image, step.FromRegion, step.FromKeyARNs = from.whole.ref, from.at.Region, from.keys()
-		step.DependsOn = append(step.DependsOn, from.whole.needs...)
+	if from != nil && from.whole.ref != (step.Ref{}) && g.pending == nil {
+		newStep.Image, newStep.FromRegion, newStep.FromKeyARNs = from.whole.ref, from.at.Region, from.keys()
+		newStep.DependsOn = append(newStep.DependsOn, from.whole.needs...)
 		for _, it := range from.items {
-			step.DependsOn = append(step.DependsOn, from.ready[it.id()].needs...)
+			newStep.DependsOn = append(newStep.DependsOn, from.ready[it.id()].needs...)
 		}
-		for _, key := range step.FromKeyARNs {
+		for _, key := range newStep.FromKeyARNs {
 			if access := b.grantSourceKey(*g, from.shareSource, key); access != nil {
-				step.DependsOn = append(step.DependsOn, access.await)
+				newStep.DependsOn = append(newStep.DependsOn, access.await)
 				accesses = append(accesses, access)
 			}
 		}
-		slices.Sort(step.DependsOn)
-		step.DependsOn = slices.Compact(step.DependsOn)
+		slices.Sort(newStep.DependsOn)
+		newStep.DependsOn = slices.Compact(newStep.DependsOn)
 	}
-	step.DependsOn = append(step.DependsOn, b.deregisterNamesake(*g, step.DependsOn, nil)...)
-	copied := b.copyImage(g.FromRegion, g.pending, step)
+	newStep.DependsOn = append(newStep.DependsOn, b.deregisterNamesake(*g, newStep.DependsOn, nil)...)
+	copied := b.copyImage(g.FromRegion, g.pending, newStep)
 	for _, access := range accesses {
 		access.users = append(access.users, copied.needs...)
 	}
 	made := map[string]snapshotRef{}
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-		made[v.id()] = snapshotRef{ref: Ref{From: copied.ref.From, Device: v.device()}, key: g.keyARN, needs: copied.needs}
+		made[v.id()] = snapshotRef{ref: step.Ref{From: copied.ref.From, Device: v.device()}, key: g.keyARN, needs: copied.needs}
 		if from != nil {
 			from.used[v.id()] = append(from.used[v.id()], copied.needs...)
 		}
@@ -538,14 +542,14 @@ func (b *builder) copyWhole(g *destinationState, from *preparedSource) map[strin
 
 // complete makes the destination's image from its copies, unless it is there already or a copy itself, and has it verified.
 func (b *builder) complete(g *destinationState, copies map[string]snapshotRef) {
-	like := g.likeness(b.req, b.facts)
-	verify := &VerifyImage{
-		Base:      Base{ID: id("verify", g.At.Account, g.At.Region), Location: g.At, Destination: g.At, ExpectedDuration: callTime},
+	like := destinationImageSpec(g.Destination, b.req, b.facts)
+	verify := &step.VerifyImage{
+		Base:      step.Base{ID: step.NewID("verify", g.At.Account, g.At.Region), Location: g.At, Destination: g.At, ExpectedDuration: callTime},
 		ImageSpec: like,
 		Target:    g.Target,
-		Snapshots: map[string]ExpectedSnapshot{},
+		Snapshots: map[string]step.ExpectedSnapshot{},
 	}
-	snapshots := map[string]Ref{}
+	snapshots := map[string]step.Ref{}
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		source := copies[v.id()]
 		verify.DependsOn = append(verify.DependsOn, source.needs...)
@@ -555,46 +559,46 @@ func (b *builder) complete(g *destinationState, copies map[string]snapshotRef) {
 				ref.Device = device
 			}
 			snapshots[device] = ref
-			verify.Snapshots[device] = ExpectedSnapshot{Snapshot: ref, KeyARN: g.keyARN, GiB: v.gib()}
+			verify.Snapshots[device] = step.ExpectedSnapshot{Snapshot: ref, KeyARN: g.keyARN, GiB: v.gib()}
 		}
 	}
-	head := Base{ID: id("register", g.At.Account, g.At.Region), Location: g.At, Destination: g.At, ExpectedDuration: callTime}
+	head := step.Base{ID: step.NewID("register", g.At.Account, g.At.Region), Location: g.At, Destination: g.At, ExpectedDuration: callTime}
 	switch {
 	case g.image != nil:
-		verify.Image = Ref{Known: aws.ToString(g.image.ImageId)}
+		verify.Image = step.Ref{Known: aws.ToString(g.image.ImageId)}
 		verify.DependsOn = append(verify.DependsOn, b.deregister(g)...)
 		verify.DependsOn = append(verify.DependsOn, b.sealImage(head, *g.image, like.SealKey)...)
-	case g.Method == ByImage:
+	case g.Method == distribution.ByImage:
 		verify.DependsOn = slices.Compact(verify.DependsOn)
-		verify.Image = Ref{From: verify.DependsOn[0]}
+		verify.Image = step.Ref{From: verify.DependsOn[0]}
 	default:
 		head.DependsOn = append(verify.DependsOn, b.deregister(g)...)
 		head.DependsOn = append(head.DependsOn, b.deregisterNamesake(*g, head.DependsOn, copies)...)
-		verify.Image = Ref{From: b.add(&RegisterImage{Base: head, ImageSpec: like, Snapshots: snapshots})}
+		verify.Image = step.Ref{From: b.add(&step.RegisterImage{Base: head, ImageSpec: like, Snapshots: snapshots})}
 		verify.DependsOn = append(slices.Clone(head.DependsOn), head.ID)
 	}
-	g.verified = Ref{From: b.add(verify)}
+	g.verified = step.Ref{From: b.add(verify)}
 	g.ami, g.proofs = verify.Image, append(g.proofs, g.verified.From)
 }
 
 // sealImage gives an image of an earlier run its second seal, where that run did not come to it: what waits for it learns whether it could get it.
-func (b *builder) sealImage(of Base, image ec2types.Image, key origin.Key) []StepID {
+func (b *builder) sealImage(of step.Base, image ec2types.Image, key origin.Key) []distribution.StepID {
 	tags := tagMap(image.Tags)
 	if tags[origin.SealedID] != "" {
 		return nil
 	}
-	ref := Ref{Known: aws.ToString(image.ImageId)}
-	return []StepID{b.add(&TagResource{Base: Base{ID: "seal/" + of.ID, Location: of.Location, Destination: of.Destination, ExpectedDuration: callTime}, Resource: ref,
+	ref := step.Ref{Known: aws.ToString(image.ImageId)}
+	return []distribution.StepID{b.add(&step.TagResource{Base: step.Base{ID: "seal/" + of.ID, Location: of.Location, Destination: of.Destination, ExpectedDuration: callTime}, Resource: ref,
 		Tags: map[string]string{origin.SealedID: key.SealID(ref.Known, tags[origin.Sealed])}})}
 }
 
 // deregister removes images that are ours, and were never finished. One that CopyImage made, which AWS has noted in it
 // (9.6), goes with its snapshots: they are of no use without it.
-func (b *builder) deregister(g *destinationState) []StepID {
+func (b *builder) deregister(g *destinationState) []distribution.StepID {
 	for _, broken := range g.broken {
-		g.gone = append(g.gone, b.add(&DeregisterImage{
-			Base:          Base{ID: id("deregister", g.At.Account, g.At.Region, aws.ToString(broken.ImageId)), Location: g.At, Destination: g.At, ExpectedDuration: callTime},
-			Image:         Ref{Known: aws.ToString(broken.ImageId)},
+		g.gone = append(g.gone, b.add(&step.DeregisterImage{
+			Base:          step.Base{ID: step.NewID("deregister", g.At.Account, g.At.Region, aws.ToString(broken.ImageId)), Location: g.At, Destination: g.At, ExpectedDuration: callTime},
+			Image:         step.Ref{Known: aws.ToString(broken.ImageId)},
 			WithSnapshots: broken.SourceImageId != nil,
 		}))
 	}
@@ -605,14 +609,14 @@ func (b *builder) deregister(g *destinationState) []StepID {
 func (b *builder) deleteStaleResources(g destinationState) {
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		surplus := g.unused(g.copies[v.id()].surplus)
-		if g.image == nil && g.Method == ByImage {
+		if g.image == nil && g.Method == distribution.ByImage {
 			surplus = slices.DeleteFunc(surplus, b.mayBelongToConcurrentRun)
 		}
-		b.deleteSnapshots(g.At, Location{}, surplus, g.gone...)
+		b.deleteSnapshots(g.At, distribution.Location{}, surplus, g.gone...)
 	}
-	b.deleteSnapshots(g.At, Location{}, b.facts.orphanedSnapshots(g.At, g.mark(b.req, b.facts, origin.Whole)))
+	b.deleteSnapshots(g.At, distribution.Location{}, orphanedSnapshots(b.facts, g.At, destinationMark(g.Destination, b.req, b.facts, origin.Whole)))
 	b.endLaunches(g.Destination)
-	b.deleteCanaries(g.At, g.mark(b.req, b.facts, origin.Canary), b.facts.Images[g.FromRegion].SealKey)
+	b.deleteCanaries(g.At, destinationMark(g.Destination, b.req, b.facts, origin.Canary), b.facts.Images[g.FromRegion].SealKey)
 }
 
 // anothers reports a copy with which another run may be making the image by another method.
@@ -621,9 +625,9 @@ func (b *builder) mayBelongToConcurrentRun(c existingSnapshot) bool {
 }
 
 // drop deletes snapshots that are provably ours and of no use.
-func (b *builder) deleteSnapshots(at, destination Location, surplus []existingSnapshot, after ...StepID) {
+func (b *builder) deleteSnapshots(at, destination distribution.Location, surplus []existingSnapshot, after ...distribution.StepID) {
 	for _, c := range surplus {
-		b.add(&DeleteSnapshot{Base: Base{ID: id("delete", at.Account, at.Region, c.id()), Location: at, Destination: destination, DependsOn: after, ExpectedDuration: callTime}, Snapshot: Ref{Known: c.id()}})
+		b.add(&step.DeleteSnapshot{Base: step.Base{ID: step.NewID("delete", at.Account, at.Region, c.id()), Location: at, Destination: destination, DependsOn: after, ExpectedDuration: callTime}, Snapshot: step.Ref{Known: c.id()}})
 	}
 }
 
@@ -631,7 +635,7 @@ func (b *builder) deleteSnapshots(at, destination Location, surplus []existingSn
 // staged once every copy of it has succeeded: after a failure it stays for the next run, and what share blocks name stays for good.
 func (b *builder) revokeShares(o *preparedSource) {
 	b.deleteCanaries(o.at, o.mark(b.req, b.facts, origin.Canary), b.facts.Images[o.from].SealKey)
-	var withdrawn []StepID
+	var withdrawn []distribution.StepID
 	for _, it := range o.items {
 		source, used := o.ready[it.id()], o.used[it.id()]
 		if it.staged && !o.staged && b.req.KeepStaged {
@@ -644,39 +648,39 @@ func (b *builder) revokeShares(o *preparedSource) {
 			continue
 		}
 		_, old := stagedForOthers(b.req, b.facts, o.shareSource, it.volume)
-		b.deleteSnapshots(o.at, Location{}, old)
+		b.deleteSnapshots(o.at, distribution.Location{}, old)
 		left := stagedAt(b.req, b.facts, o.shareSource, it.volume)
-		if o.staged || source.ref == (Ref{}) { // nobody has to copy it any more, once the copies that earlier runs began are there
+		if o.staged || source.ref == (step.Ref{}) { // nobody has to copy it any more, once the copies that earlier runs began are there
 			for _, c := range left.all() {
 				back := b.revokeEarlierShares(o, it.device(), c.id(), used)
-				b.add(&DeleteSnapshot{Base: closing(id("delete", o.at.Account, o.at.Region, c.id()), o.at, Ref{}, used, back), Snapshot: Ref{Known: c.id()}})
+				b.add(&step.DeleteSnapshot{Base: closing(step.NewID("delete", o.at.Account, o.at.Region, c.id()), o.at, step.Ref{}, used, back), Snapshot: step.Ref{Known: c.id()}})
 			}
 			continue
 		}
-		b.add(&DeleteSnapshot{Base: closing(id("delete", o.at.Region, it.device()), o.at, source.ref, used, gone), Snapshot: source.ref, Device: it.device()})
-		b.deleteSnapshots(o.at, Location{}, left.surplus)
+		b.add(&step.DeleteSnapshot{Base: closing(step.NewID("delete", o.at.Region, it.device()), o.at, source.ref, used, gone), Snapshot: source.ref, Device: it.device()})
+		b.deleteSnapshots(o.at, distribution.Location{}, left.surplus)
 	}
 	withdrawn = append(withdrawn, b.revokeImageShare(o)...)
 	b.unstage(o, withdrawn)
 }
 
 // reclaim takes back what an earlier run may have given of a snapshot that it staged for these destinations: that stays where a copy of it fails.
-func (b *builder) revokeEarlierShares(o *preparedSource, device, snapshot string, used []StepID) []StepID {
+func (b *builder) revokeEarlierShares(o *preparedSource, device, snapshot string, used []distribution.StepID) []distribution.StepID {
 	if b.req.KeepShares {
 		return nil
 	}
-	return b.withdrawEach(UnshareSnapshot{Base: Base{ID: id("withdraw", o.at.Account, o.at.Region, snapshot), Location: o.at, ExpectedDuration: callTime}, Snapshot: Ref{Known: snapshot}, Device: device},
+	return b.withdrawEach(step.UnshareSnapshot{Base: step.Base{ID: step.NewID("withdraw", o.at.Account, o.at.Region, snapshot), Location: o.at, ExpectedDuration: callTime}, Snapshot: step.Ref{Known: snapshot}, Device: device},
 		slices.Collect(slices.Chunk(b.served(o), maxShared)), used)
 }
 
 // withdrawEach adds a step for each chunk of accounts, one after the other. The last one forgets, if any is to.
-func (b *builder) withdrawEach(step UnshareSnapshot, chunks [][]string, used []StepID) (withdrawn []StepID) {
-	first, forget := step.ID, step.Forget
+func (b *builder) withdrawEach(newStep step.UnshareSnapshot, chunks [][]string, used []distribution.StepID) (withdrawn []distribution.StepID) {
+	first, forget := newStep.ID, newStep.Forget
 	for i, accounts := range chunks {
-		one := step
+		one := newStep
 		one.RunsAfter, one.Accounts, one.Forget = slices.Concat(used, withdrawn), accounts, forget && i == len(chunks)-1
 		if i > 0 {
-			one.ID = first + StepID(fmt.Sprintf("/%d", i+1))
+			one.ID = first + distribution.StepID(fmt.Sprintf("/%d", i+1))
 		}
 		withdrawn = append(withdrawn, b.add(&one))
 	}
@@ -684,12 +688,12 @@ func (b *builder) withdrawEach(step UnshareSnapshot, chunks [][]string, used []S
 }
 
 // reclaimImage takes back what an earlier run may have given of an image that it staged for these destinations, and of its snapshots.
-func (b *builder) reclaimImage(o *preparedSource, image ec2types.Image, used []StepID) []StepID {
+func (b *builder) reclaimImage(o *preparedSource, image ec2types.Image, used []distribution.StepID) []distribution.StepID {
 	accounts, ref := b.served(o), aws.ToString(image.ImageId)
 	if b.req.KeepShares || len(accounts) == 0 {
 		return nil
 	}
-	withdrawn := []StepID{b.add(&UnshareImage{Base: Base{ID: id("withdraw", o.at.Account, o.at.Region, ref), Location: o.at, RunsAfter: slices.Clone(used), ExpectedDuration: callTime}, Image: Ref{Known: ref}, Accounts: accounts})}
+	withdrawn := []distribution.StepID{b.add(&step.UnshareImage{Base: step.Base{ID: step.NewID("withdraw", o.at.Account, o.at.Region, ref), Location: o.at, RunsAfter: slices.Clone(used), ExpectedDuration: callTime}, Image: step.Ref{Known: ref}, Accounts: accounts})}
 	for _, it := range o.items {
 		if snapshot := snapshotOf(image, it.device()); snapshot != "" {
 			withdrawn = append(withdrawn, b.revokeEarlierShares(o, it.device(), snapshot, used)...)
@@ -700,26 +704,26 @@ func (b *builder) reclaimImage(o *preparedSource, image ec2types.Image, used []S
 
 // served are the accounts that an earlier run of the same destinations may have let use what it staged for a while.
 func (b *builder) served(o *preparedSource) []string {
-	return without(accountsAt(b.all), append(slices.Clone(o.lasting.Accounts), o.at.Account))
+	return distribution.Without(accountsAt(b.all), append(slices.Clone(o.lasting.Accounts), o.at.Account))
 }
 
 // closing is the head of a step that removes what was staged: once every copy has succeeded, and the permissions are taken back.
-func closing(step StepID, at Location, staged Ref, used, withdrawn []StepID) Base {
-	head := Base{ID: step, Location: at, DependsOn: slices.Clone(used), RunsAfter: withdrawn, ExpectedDuration: callTime}
+func closing(newStep distribution.StepID, at distribution.Location, staged step.Ref, used, withdrawn []distribution.StepID) step.Base {
+	head := step.Base{ID: newStep, Location: at, DependsOn: slices.Clone(used), RunsAfter: withdrawn, ExpectedDuration: callTime}
 	if staged.From != "" {
-		head.DependsOn = append([]StepID{staged.From}, used...)
+		head.DependsOn = append([]distribution.StepID{staged.From}, used...)
 	}
 	return head
 }
 
 // unstage removes staged images: what earlier runs left of them, and this run's when it is of no use any more.
-func (b *builder) unstage(o *preparedSource, withdrawn []StepID) {
+func (b *builder) unstage(o *preparedSource, withdrawn []distribution.StepID) {
 	left := stagedImages(b.req, b.facts, o.shareSource)
-	stays := Ref{}
+	stays := step.Ref{}
 	if o.staged {
 		stays = o.whole.ref
 	}
-	var used []StepID
+	var used []distribution.StepID
 	for _, it := range o.items {
 		used = append(used, o.used[it.id()]...)
 	}
@@ -740,78 +744,78 @@ func (b *builder) unstage(o *preparedSource, withdrawn []StepID) {
 			b.discardImage(o.at, aws.ToString(image.ImageId), nil, withdrawn)
 		}
 	}
-	b.deleteSnapshots(o.at, Location{}, b.facts.orphanedSnapshots(o.at, o.mark(b.req, b.facts, origin.Whole)))
-	if !o.staged || stays == (Ref{}) || !o.lasting.Nobody() || b.req.KeepStaged {
+	b.deleteSnapshots(o.at, distribution.Location{}, orphanedSnapshots(b.facts, o.at, o.mark(b.req, b.facts, origin.Whole)))
+	if !o.staged || stays == (step.Ref{}) || !o.lasting.IsEmpty() || b.req.KeepStaged {
 		return
 	}
-	b.add(&DeregisterImage{Base: closing(id("deregister", o.at.Region, origin.Whole), o.at, stays, used, withdrawn), Image: stays, WithSnapshots: true})
+	b.add(&step.DeregisterImage{Base: closing(step.NewID("deregister", o.at.Region, origin.Whole), o.at, stays, used, withdrawn), Image: stays, WithSnapshots: true})
 }
 
 // discardImage removes a staged image of an earlier run.
-func (b *builder) discardImage(at Location, image string, needs, after []StepID) {
-	b.add(&DeregisterImage{Base: Base{ID: id("deregister", at.Account, at.Region, image), Location: at, DependsOn: needs, RunsAfter: after, ExpectedDuration: callTime}, Image: Ref{Known: image}, WithSnapshots: true})
+func (b *builder) discardImage(at distribution.Location, image string, needs, after []distribution.StepID) {
+	b.add(&step.DeregisterImage{Base: step.Base{ID: step.NewID("deregister", at.Account, at.Region, image), Location: at, DependsOn: needs, RunsAfter: after, ExpectedDuration: callTime}, Image: step.Ref{Known: image}, WithSnapshots: true})
 }
 
 // close takes launch permissions back, and with the last of them the memory of who had one before.
-func (b *builder) revokeImageShare(o *preparedSource) []StepID {
+func (b *builder) revokeImageShare(o *preparedSource) []distribution.StepID {
 	if b.req.KeepShares {
 		return nil
 	}
 	image, ref := b.facts.Images[o.from], o.whole.ref
 	accounts, forget := slices.Clone(o.admitted), false
 	if !o.staged && o.from == o.at.Region && image.Image != nil {
-		given := without(image.SharedWith.Accounts, forGood(image.SharedWith.Accounts, image.Image.Tags))
-		accounts = union(accounts, slices.DeleteFunc(without(given, o.lasting.Accounts), func(account string) bool { return !b.isDestination(account) }))
-		ref, forget = Ref{Known: aws.ToString(image.Image.ImageId)}, (remembers(image.Image.Tags) || len(accounts) > 0) && !o.sharedPermanently(given)
-	} else if o.staged && ref.Known != "" && (!o.lasting.Nobody() || b.req.KeepStaged) { // an earlier run's, which may have died before it took them back
-		accounts = union(accounts, without(o.accounts(ByImage), o.lasting.Accounts))
+		given := distribution.Without(image.SharedWith.Accounts, forGood(image.SharedWith.Accounts, image.Image.Tags))
+		accounts = distribution.Union(accounts, slices.DeleteFunc(distribution.Without(given, o.lasting.Accounts), func(account string) bool { return !b.isDestination(account) }))
+		ref, forget = step.Ref{Known: aws.ToString(image.Image.ImageId)}, (remembers(image.Image.Tags) || len(accounts) > 0) && !o.sharedPermanently(given)
+	} else if o.staged && ref.Known != "" && (!o.lasting.IsEmpty() || b.req.KeepStaged) { // an earlier run's, which may have died before it took them back
+		accounts = distribution.Union(accounts, distribution.Without(o.accounts(distribution.ByImage), o.lasting.Accounts))
 	}
 	if len(accounts) == 0 && !forget {
 		return nil
 	}
-	step := &UnshareImage{Base: Base{ID: id("withdraw", o.at.Region, origin.Whole), Location: o.at, RunsAfter: slices.Clone(o.copied), ExpectedDuration: callTime}, Image: ref, Accounts: accounts, Forget: forget}
+	newStep := &step.UnshareImage{Base: step.Base{ID: step.NewID("withdraw", o.at.Region, origin.Whole), Location: o.at, RunsAfter: slices.Clone(o.copied), ExpectedDuration: callTime}, Image: ref, Accounts: accounts, Forget: forget}
 	if ref.From != "" {
-		step.DependsOn = []StepID{ref.From}
+		newStep.DependsOn = []distribution.StepID{ref.From}
 	}
-	return []StepID{b.add(step)}
+	return []distribution.StepID{b.add(newStep)}
 }
 
 // keepStaged takes permissions back and removes what was staged twice; one staged snapshot stays.
 func (b *builder) keepStaged(o *preparedSource, it sourceVolume) {
 	left := stagedAt(b.req, b.facts, o.shareSource, it.volume)
-	if o.ready[it.id()].ref == (Ref{}) && left.use != nil { // a run before this one kept it, or died before it took the permissions back
-		o.ready[it.id()] = snapshotRef{ref: Ref{Known: left.use.id()}}
+	if o.ready[it.id()].ref == (step.Ref{}) && left.use != nil { // a run before this one kept it, or died before it took the permissions back
+		o.ready[it.id()] = snapshotRef{ref: step.Ref{Known: left.use.id()}}
 	}
-	if o.ready[it.id()].ref != (Ref{}) {
+	if o.ready[it.id()].ref != (step.Ref{}) {
 		b.withdraw(o, it, o.used[it.id()])
 	}
-	b.deleteSnapshots(o.at, Location{}, left.surplus)
+	b.deleteSnapshots(o.at, distribution.Location{}, left.surplus)
 }
 
 // withdraw takes permissions back, and with the last of them the memory of who had one before.
-func (b *builder) withdraw(o *preparedSource, it sourceVolume, used []StepID) []StepID {
+func (b *builder) withdraw(o *preparedSource, it sourceVolume, used []distribution.StepID) []distribution.StepID {
 	if b.req.KeepShares {
 		return nil
 	}
 	source := o.ready[it.id()]
 	if !it.staged {
-		source = snapshotRef{ref: Ref{Known: it.id()}}
+		source = snapshotRef{ref: step.Ref{Known: it.id()}}
 	}
 	chunks, forget := slices.Collect(slices.Chunk(b.toWithdraw(o, it), maxShared)), !it.staged && !o.sharedPermanently(it.givenBefore())
 	if len(chunks) == 0 && forget && remembers(it.snapshot.Tags) {
 		chunks = [][]string{nil}
 	}
-	step := UnshareSnapshot{Base: Base{ID: id("withdraw", o.at.Region, it.device()), Location: o.at, ExpectedDuration: callTime}, Snapshot: source.ref, Device: it.device(), Forget: forget}
+	newStep := step.UnshareSnapshot{Base: step.Base{ID: step.NewID("withdraw", o.at.Region, it.device()), Location: o.at, ExpectedDuration: callTime}, Snapshot: source.ref, Device: it.device(), Forget: forget}
 	if source.ref.From != "" {
-		step.DependsOn = []StepID{source.ref.From}
+		newStep.DependsOn = []distribution.StepID{source.ref.From}
 	}
-	return b.withdrawEach(step, chunks, used)
+	return b.withdrawEach(newStep, chunks, used)
 }
 
 // turns reports accounts among those which share blocks name: another run let them for a while, and may want to take that back. It needs the memory, which
 // tells it not to.
 func (o *preparedSource) sharedPermanently(given []string) bool {
-	return len(without(given, o.lasting.Accounts)) < len(given)
+	return len(distribution.Without(given, o.lasting.Accounts)) < len(given)
 }
 
 // toWithdraw are the accounts whose permission on a snapshot is ours: what this plan gives, and what an earlier run gave to one of
@@ -823,30 +827,22 @@ func (b *builder) toWithdraw(o *preparedSource, it sourceVolume) []string {
 	if it.staged { // whoever may use it has that from us
 		known = slices.Clone(b.facts.Earlier[o.at].SharedWith[o.ready[it.id()].ref.Known])
 	}
-	if o.staged && o.whole.ref.Known != "" && (!o.lasting.Nobody() || b.req.KeepStaged) { // an earlier run's, which may have died before it took them back
+	if o.staged && o.whole.ref.Known != "" && (!o.lasting.IsEmpty() || b.req.KeepStaged) { // an earlier run's, which may have died before it took them back
 		known = append(known, accountsAt(o.consumers)...)
 	}
-	for _, account := range without(known, append(slices.Clone(o.lasting.Accounts), o.at.Account)) {
+	for _, account := range distribution.Without(known, append(slices.Clone(o.lasting.Accounts), o.at.Account)) {
 		if b.isDestination(account) {
 			accounts = append(accounts, account)
 		}
 	}
-	return union(accounts, nil)
-}
-
-// id makes a step's id of its kind and its place.
-func id(parts ...string) StepID {
-	for i, part := range parts {
-		parts[i] = strings.TrimPrefix(part, "/dev/")
-	}
-	return StepID(strings.Join(parts, "/"))
+	return distribution.Union(accounts, nil)
 }
 
 const callTime = time.Second // one call and its round trip, roughly
 
 // calls are the actions by which a step makes or changes something: those of its rights that belong to the service of its act, which
 // stands first. What KMS is asked for besides, EC2 asks on its own.
-func calls(s Step) []string {
+func calls(s step.Step) []string {
 	rights := s.Permissions()
 	if len(rights) == 0 {
 		return nil
@@ -867,7 +863,7 @@ func calls(s Step) []string {
 var looking = regexp.MustCompile(`^(Describe|Get|List)`)
 
 // estimate adds the steps up.
-func estimate(steps []Step) Estimate {
+func estimate(steps []step.Step) Estimate {
 	e := Estimate{Calls: map[string]int{}}
 	for _, s := range steps {
 		for _, action := range calls(s) {
@@ -878,16 +874,16 @@ func estimate(steps []Step) Estimate {
 		}
 		from, at, copies, minutes, gib := "", "", 0, 0, int64(0)
 		switch c := s.(type) {
-		case *CopySnapshot:
+		case *step.CopySnapshot:
 			if !c.Trial { // it goes at once
 				from, at, copies, minutes, gib = c.FromRegion, c.Location.Region, 1, c.Minutes, c.GiB
 			}
-		case *CopyImage:
+		case *step.CopyImage:
 			from, at, copies, minutes, gib = c.FromRegion, c.Location.Region, len(c.Devices), c.Minutes, c.GiB
 		}
 		e.Copies += copies
 		e.GiBStored += gib
-		if s.Meta().Destination == (Location{}) {
+		if s.Meta().Destination == (distribution.Location{}) {
 			e.GiBStaged += gib
 		}
 		if from != at {

@@ -11,7 +11,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // A canary is an empty snapshot of one GiB under the key of what is staged. While the big copies are on their way, every destination
@@ -29,25 +31,25 @@ func (b *builder) canary(o *preparedSource, goals []destinationState) {
 		return
 	}
 	mark, key := o.mark(b.req, b.facts, origin.Canary), b.facts.Images[o.from].SealKey
-	head := func(kind string) Base {
-		return Base{ID: id(kind, o.at.Region), Location: o.at, ExpectedDuration: callTime}
+	head := func(kind string) step.Base {
+		return step.Base{ID: step.NewID(kind, o.at.Region), Location: o.at, ExpectedDuration: callTime}
 	}
-	volume := &CreateVolume{Base: head("canary-volume"), KeyARN: o.keyARN, GiB: canaryGiB, Tags: mark.Tags(key), Mark: mark, SealKey: key}
+	volume := &step.CreateVolume{Base: head("canary-volume"), KeyARN: o.keyARN, GiB: canaryGiB, Tags: mark.Tags(key), Mark: mark, SealKey: key}
 	volume.ExpectedDuration = canaryTime
 	b.add(volume)
-	source := &CreateSnapshot{Base: head("canary"), Volume: Ref{From: volume.ID}, KeyARN: o.keyARN, GiB: canaryGiB,
+	source := &step.CreateSnapshot{Base: head("canary"), Volume: step.Ref{From: volume.ID}, KeyARN: o.keyARN, GiB: canaryGiB,
 		Description: "Empty, to try copies to other accounts with", Tags: mark.Tags(key), Mark: mark, SealKey: key}
-	source.DependsOn, source.ExpectedDuration = []StepID{volume.ID}, canaryTime
+	source.DependsOn, source.ExpectedDuration = []distribution.StepID{volume.ID}, canaryTime
 	b.add(source)
-	drop := &DeleteVolume{Base: head("canary-volume-delete"), Volume: Ref{From: volume.ID}}
-	drop.RunsAfter = []StepID{volume.ID, source.ID}
+	drop := &step.DeleteVolume{Base: head("canary-volume-delete"), Volume: step.Ref{From: volume.ID}}
+	drop.RunsAfter = []distribution.StepID{volume.ID, source.ID}
 	b.add(drop)
 	ready := b.shareCanary(o, source, trying)
-	done := []StepID{source.ID}
+	done := []distribution.StepID{source.ID}
 	for _, g := range trying {
 		done = append(done, b.tryCanary(o, g, source, ready)...)
 	}
-	end := &DeleteSnapshot{Base: head("canary-delete"), Snapshot: Ref{From: source.ID}, Device: origin.Canary}
+	end := &step.DeleteSnapshot{Base: head("canary-delete"), Snapshot: step.Ref{From: source.ID}, Device: origin.Canary}
 	end.RunsAfter = done
 	b.add(end)
 }
@@ -69,7 +71,7 @@ func (o *preparedSource) needsCanary(g destinationState) bool {
 }
 
 // shareCanary lets the accounts use the canary; the steps to wait for.
-func (b *builder) shareCanary(o *preparedSource, source *CreateSnapshot, trying []destinationState) []StepID {
+func (b *builder) shareCanary(o *preparedSource, source *step.CreateSnapshot, trying []destinationState) []distribution.StepID {
 	var accounts []string
 	for _, g := range trying {
 		if g.At.Account != o.at.Account && !slices.Contains(accounts, g.At.Account) {
@@ -77,51 +79,51 @@ func (b *builder) shareCanary(o *preparedSource, source *CreateSnapshot, trying 
 		}
 	}
 	slices.Sort(accounts)
-	ready := []StepID{source.ID}
+	ready := []distribution.StepID{source.ID}
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
-		step := &ShareSnapshot{Base: Base{ID: id("canary-share", o.at.Region), Location: o.at, DependsOn: slices.Clone(ready), ExpectedDuration: callTime}, Snapshot: Ref{From: source.ID}, Device: origin.Canary, Accounts: chunk}
+		newStep := &step.ShareSnapshot{Base: step.Base{ID: step.NewID("canary-share", o.at.Region), Location: o.at, DependsOn: slices.Clone(ready), ExpectedDuration: callTime}, Snapshot: step.Ref{From: source.ID}, Device: origin.Canary, Accounts: chunk}
 		if i > 0 {
-			step.ID += StepID(fmt.Sprintf("/%d", i+1))
+			newStep.ID += distribution.StepID(fmt.Sprintf("/%d", i+1))
 		}
-		ready = append(ready, b.add(step))
+		ready = append(ready, b.add(newStep))
 	}
 	return ready
 }
 
 // tryCanary has a destination copy the canary under its own key, looks at the copy, and removes it.
-func (b *builder) tryCanary(o *preparedSource, g destinationState, source *CreateSnapshot, ready []StepID) []StepID {
-	mark, key := g.mark(b.req, b.facts, origin.Canary), b.facts.Images[g.FromRegion].SealKey
-	head := func(kind string) Base {
-		return Base{ID: id(kind, g.At.Account, g.At.Region), Location: g.At, Destination: g.At, ExpectedDuration: callTime}
+func (b *builder) tryCanary(o *preparedSource, g destinationState, source *step.CreateSnapshot, ready []distribution.StepID) []distribution.StepID {
+	mark, key := destinationMark(g.Destination, b.req, b.facts, origin.Canary), b.facts.Images[g.FromRegion].SealKey
+	head := func(kind string) step.Base {
+		return step.Base{ID: step.NewID(kind, g.At.Account, g.At.Region), Location: g.At, Destination: g.At, ExpectedDuration: callTime}
 	}
-	copied := &CopySnapshot{Base: head("canary-copy"), Source: Ref{From: source.ID}, FromRegion: o.at.Region, FromKeyARN: o.keyARN, Device: origin.Canary, KeyARN: g.keyARN, GiB: canaryGiB,
+	copied := &step.CopySnapshot{Base: head("canary-copy"), Source: step.Ref{From: source.ID}, FromRegion: o.at.Region, FromKeyARN: o.keyARN, Device: origin.Canary, KeyARN: g.keyARN, GiB: canaryGiB,
 		Description: "Empty, to try copies to this account with", Tags: joined(g.SnapshotTags, mark.Tags(key)), Mark: mark, SealKey: key, Trial: true}
-	copied.DependsOn, copied.ExpectedDuration, copied.Queue = slices.Clone(ready), canaryTime, copyLane(g.At)
+	copied.DependsOn, copied.ExpectedDuration, copied.Queue = slices.Clone(ready), canaryTime, step.SnapshotCopyQueue(g.At)
 	if a := b.grantSourceKey(g, o.shareSource, o.keyARN); a != nil {
 		copied.DependsOn, a.users = append(copied.DependsOn, a.await), append(a.users, copied.ID)
 	}
 	b.add(copied)
-	verify := &VerifySnapshot{Base: head("canary-verify"), ExpectedSnapshot: ExpectedSnapshot{Snapshot: Ref{From: copied.ID}, KeyARN: g.keyARN, GiB: canaryGiB}}
-	verify.DependsOn = []StepID{copied.ID}
+	verify := &step.VerifySnapshot{Base: head("canary-verify"), ExpectedSnapshot: step.ExpectedSnapshot{Snapshot: step.Ref{From: copied.ID}, KeyARN: g.keyARN, GiB: canaryGiB}}
+	verify.DependsOn = []distribution.StepID{copied.ID}
 	b.add(verify)
-	end := &DeleteSnapshot{Base: Base{ID: id("canary-delete", g.At.Account, g.At.Region), Location: g.At, RunsAfter: []StepID{copied.ID, verify.ID}, ExpectedDuration: callTime},
-		Snapshot: Ref{From: copied.ID}, Device: origin.Canary}
-	return []StepID{copied.ID, b.add(end)}
+	end := &step.DeleteSnapshot{Base: step.Base{ID: step.NewID("canary-delete", g.At.Account, g.At.Region), Location: g.At, RunsAfter: []distribution.StepID{copied.ID, verify.ID}, ExpectedDuration: callTime},
+		Snapshot: step.Ref{From: copied.ID}, Device: origin.Canary}
+	return []distribution.StepID{copied.ID, b.add(end)}
 }
 
 // endCanaries removes what canaries of earlier runs left at a place: snapshots, and volumes.
-func (b *builder) deleteCanaries(at Location, mark origin.Mark, key origin.Key) {
+func (b *builder) deleteCanaries(at distribution.Location, mark origin.Mark, key origin.Key) {
 	snapshots, _ := earlierCanaries(b.facts, at, mark, key)
-	b.deleteSnapshots(at, Location{}, snapshots)
+	b.deleteSnapshots(at, distribution.Location{}, snapshots)
 	volumes, _ := earlierVolumes(b.facts, at, mark, key)
 	for _, v := range volumes {
 		volume := aws.ToString(v.VolumeId)
-		b.add(&DeleteVolume{Base: Base{ID: id("delete", at.Account, at.Region, volume), Location: at, ExpectedDuration: callTime}, Volume: Ref{Known: volume}})
+		b.add(&step.DeleteVolume{Base: step.Base{ID: step.NewID("delete", at.Account, at.Region, volume), Location: at, ExpectedDuration: callTime}, Volume: step.Ref{Known: volume}})
 	}
 }
 
 // earlierCanaries are the snapshots that canaries of earlier runs left at a place.
-func earlierCanaries(facts Facts, at Location, wanted origin.Mark, key origin.Key) (ours, alien []existingSnapshot) {
+func earlierCanaries(facts distribution.Facts, at distribution.Location, wanted origin.Mark, key origin.Key) (ours, alien []existingSnapshot) {
 	mine, others := proven(facts.Earlier[at].Snapshots, wanted, key, func(s ec2types.Snapshot) (string, []ec2types.Tag, string) {
 		return aws.ToString(s.SnapshotId), s.Tags, aws.ToString(s.KmsKeyId)
 	})
@@ -135,7 +137,7 @@ func earlierCanaries(facts Facts, at Location, wanted origin.Mark, key origin.Ke
 }
 
 // earlierVolumes are the volumes that canaries of earlier runs left at a place.
-func earlierVolumes(facts Facts, at Location, wanted origin.Mark, key origin.Key) (ours, alien []ec2types.Volume) {
+func earlierVolumes(facts distribution.Facts, at distribution.Location, wanted origin.Mark, key origin.Key) (ours, alien []ec2types.Volume) {
 	return proven(facts.Earlier[at].Volumes, wanted, key, func(v ec2types.Volume) (string, []ec2types.Tag, string) {
 		return aws.ToString(v.VolumeId), v.Tags, aws.ToString(v.KmsKeyId)
 	})

@@ -7,14 +7,16 @@ import (
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Decide makes the plan of a request from what was seen. A refused plan has findings and no steps.
-func Decide(req Request, facts Facts) Plan {
+func Decide(req distribution.Request, facts distribution.Facts) Plan {
 	var p Plan
 	destinations, findings := Expand(req, facts)
 	for i := range destinations {
-		destinations[i].Optional = destinations[i].Optional || destinations[i].skips(facts)
+		destinations[i].Optional = destinations[i].Optional || skipsMissingRole(destinations[i], facts)
 	}
 	p.Findings = append(validateRequest(req, destinations), findings...)
 	p.Findings = append(p.Findings, validateSources(req, facts)...)
@@ -27,7 +29,7 @@ func Decide(req Request, facts Facts) Plan {
 	}
 	for _, d := range destinations {
 		planned := destinationPlan(req, d, facts, supplies)
-		planned.LeftOut = !slices.ContainsFunc(open, func(o Destination) bool { return o.At == d.At })
+		planned.LeftOut = !slices.ContainsFunc(open, func(o distribution.Destination) bool { return o.At == d.At })
 		p.Destinations = append(p.Destinations, planned)
 	}
 	sharers, findings := Sharers(req, facts)
@@ -51,8 +53,8 @@ func Decide(req Request, facts Facts) Plan {
 }
 
 // sourceTroubles are the reasons why the images cannot be handed on, or will not be made.
-func validateSources(req Request, facts Facts) []Finding {
-	var found []Finding
+func validateSources(req distribution.Request, facts distribution.Facts) []distribution.Finding {
+	var found []distribution.Finding
 	if req.Intent != nil {
 		_, found = Predict(req, facts)
 	}
@@ -66,16 +68,16 @@ func validateSources(req Request, facts Facts) []Finding {
 
 // openDestinations are those that nothing forbids. A refusal of an optional target, or of as many others as may fail, is a warning:
 // the run goes on without them, if any destination is left.
-func openDestinations(req Request, facts Facts, destinations []Destination) (open []Destination, findings []Finding) {
+func openDestinations(req distribution.Request, facts distribution.Facts, destinations []distribution.Destination) (open []distribution.Destination, findings []distribution.Finding) {
 	tolerated := req.MaxFailedTargets
 	type refusal struct {
 		optional bool
-		troubles []Finding
+		troubles []distribution.Finding
 	}
 	var refused []refusal
 	for _, d := range destinations {
 		troubles := validateDestination(req, d, facts)
-		if !slices.ContainsFunc(troubles, func(f Finding) bool { return f.Level == Refused }) {
+		if !slices.ContainsFunc(troubles, func(f distribution.Finding) bool { return f.Level == distribution.Refused }) {
 			open, findings = append(open, d), append(findings, troubles...)
 			continue
 		}
@@ -87,7 +89,7 @@ func openDestinations(req Request, facts Facts, destinations []Destination) (ope
 	for _, r := range refused {
 		for _, f := range r.troubles {
 			if len(open) > 0 && (r.optional || tolerated >= 0) {
-				f.Level = Warning
+				f.Level = distribution.Warning
 			}
 			findings = append(findings, f)
 		}
@@ -97,14 +99,14 @@ func openDestinations(req Request, facts Facts, destinations []Destination) (ope
 
 // Clean makes the plan that removes what runs of this image before this one left unfinished. What is finished stays, and what is not
 // provably ours is named and left alone. Destinations that cannot be worked in are findings and no reason to leave the others as they are.
-func Clean(req Request, facts Facts) Plan {
+func Clean(req distribution.Request, facts distribution.Facts) Plan {
 	var p Plan
 	destinations, findings := Expand(req, facts)
 	p.Findings = append(validateRequest(req, destinations), findings...)
-	var open []Destination
+	var open []distribution.Destination
 	for _, d := range destinations {
 		if f := unreachableReason(d, facts); f != nil {
-			f.Level = Warning
+			f.Level = distribution.Warning
 			p.Findings = append(p.Findings, *f)
 			continue
 		}
@@ -126,16 +128,16 @@ func Clean(req Request, facts Facts) Plan {
 
 // requestTroubles is what is missing as a whole. It is judged here and not when the template is read, because a list whose
 // elements are not known yet arrives empty there.
-func validateRequest(req Request, destinations []Destination) []Finding {
-	var found []Finding
+func validateRequest(req distribution.Request, destinations []distribution.Destination) []distribution.Finding {
+	var found []distribution.Finding
 	if len(req.Images) == 0 {
-		found = append(found, Finding{Level: Refused, Summary: "there is no image to hand on", Detail: "the artifact names none"})
+		found = append(found, distribution.Finding{Level: distribution.Refused, Summary: "there is no image to hand on", Detail: "the artifact names none"})
 	}
 	if req.PublishAll && !req.Publishes() {
-		found = append(found, Finding{Level: Warning, Field: "publish", Summary: `publish = "all" has no effect`, Detail: "no target has an ssm_parameter or a launch_template", Remediation: "leave it out"})
+		found = append(found, distribution.Finding{Level: distribution.Warning, Field: "publish", Summary: `publish = "all" has no effect`, Detail: "no target has an ssm_parameter or a launch_template", Remediation: "leave it out"})
 	}
 	if len(destinations)+len(req.Shares) == 0 {
-		found = append(found, Finding{Level: Refused, Field: "target", Summary: "there is no destination",
+		found = append(found, distribution.Finding{Level: distribution.Refused, Field: "target", Summary: "there is no destination",
 			Detail: "no target block names an account, and there is no share block", Remediation: "add a target block with account_ids"})
 	}
 	return found
@@ -143,17 +145,17 @@ func validateRequest(req Request, destinations []Destination) []Finding {
 
 // unseenFindings tell of every kind of look that was refused somewhere: the plan is made without what it would have shown, or not at all. A
 // destination tells by itself of what it cannot do without.
-func unseenFindings(facts Facts) []Finding {
-	var found []Finding
+func unseenFindings(facts distribution.Facts) []distribution.Finding {
+	var found []distribution.Finding
 	for _, unseen := range facts.Unseen {
 		if unseen.Vital && unseen.At.Account != facts.Source.Account {
 			continue
 		}
-		f := unseen.finding()
-		if unseen.Vital && !facts.needs(unseen.At) { // copies go there straight
-			f.Level, f.Summary = Warning, unseen.Refusal.Operation+" was refused, and nothing is staged in "+unseen.At.Region
+		f := failedLookupFinding(unseen)
+		if unseen.Vital && !facts.NeedsLookup(unseen.At) { // copies go there straight
+			f.Level, f.Summary = distribution.Warning, unseen.Refusal.Operation+" was refused, and nothing is staged in "+unseen.At.Region
 		}
-		if !slices.ContainsFunc(found, func(o Finding) bool {
+		if !slices.ContainsFunc(found, func(o distribution.Finding) bool {
 			return o.Location == f.Location && o.Operation == f.Operation && o.Level == f.Level
 		}) {
 			found = append(found, f)
@@ -162,21 +164,23 @@ func unseenFindings(facts Facts) []Finding {
 	return found
 }
 
-func (u FailedLookup) finding() Finding {
-	f := Finding{Level: Warning, Location: u.At, Operation: u.Refusal.Operation, Resource: u.Resource, Detail: u.Refusal.Error(),
+func failedLookupFinding(u distribution.FailedLookup) distribution.Finding {
+	f := distribution.Finding{Level: distribution.Warning, Location: u.At, Operation: u.Refusal.Operation, Resource: u.Resource, Detail: u.Refusal.Error(),
 		Summary: u.Refusal.Operation + " was refused, and the plan is made without what it shows"}
 	if u.Vital {
-		f.Level, f.Summary = Refused, u.Refusal.Operation+" was refused, and nothing is done without what it shows"
+		f.Level, f.Summary = distribution.Refused, u.Refusal.Operation+" was refused, and nothing is done without what it shows"
 	}
 	return f
 }
 
-func imagePlan(source SourceImage, facts Facts, supplies []*shareSource, open []Destination) ImagePlan {
+func imagePlan(source distribution.SourceImage, facts distribution.Facts, supplies []*shareSource, open []distribution.Destination) ImagePlan {
 	image := facts.Images[source.Region]
 	p := ImagePlan{Account: facts.Source.Account, Region: source.Region, ImageID: source.ImageID, Causes: causes(source.Region, image, facts)}
 	for _, v := range volumes(image) {
 		device := DevicePlan{Device: v.device(), SnapshotID: v.id(), GiB: int32(v.gib()), Encrypted: aws.ToBool(v.snapshot.Encrypted), KeyARN: v.key()}
-		if slices.ContainsFunc(open, func(d Destination) bool { return d.At.Account == facts.Source.Account && d.FromRegion == source.Region }) {
+		if slices.ContainsFunc(open, func(d distribution.Destination) bool {
+			return d.At.Account == facts.Source.Account && d.FromRegion == source.Region
+		}) {
 			device.Why = "copied by its owner"
 		}
 		if i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.at.Region == source.Region }); i >= 0 {
@@ -191,7 +195,7 @@ func imagePlan(source SourceImage, facts Facts, supplies []*shareSource, open []
 	return p
 }
 
-func destinationPlan(req Request, d Destination, facts Facts, supplies []*shareSource) DestinationPlan {
+func destinationPlan(req distribution.Request, d distribution.Destination, facts distribution.Facts, supplies []*shareSource) DestinationPlan {
 	image := facts.Images[d.FromRegion]
 	p := DestinationPlan{At: d.At, Target: d.Target, Optional: d.Optional, FromRegion: d.FromRegion, Name: d.Name, KeyARN: destinationKeyARN(d, facts),
 		Method: d.Method, MethodWhy: d.MethodWhy}
@@ -199,7 +203,7 @@ func destinationPlan(req Request, d Destination, facts Facts, supplies []*shareS
 		p.FromRegion = s.at.Region
 	}
 	if image.Image != nil {
-		p.Carried = Carry(*image.Image, image.UEFIData, d.by)
+		p.Carried = Carry(*image.Image, image.UEFIData, func(a step.Attribute) distribution.AttributeHandling { return attributeHandling(d, a) })
 		p.Pointers = pointers(req, facts, d)
 	}
 	return p

@@ -15,8 +15,10 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
@@ -30,21 +32,21 @@ var others = []string{"444444444444", "555555555555", "999999999999"}
 
 // world is a source image of three volumes (under aws/ebs, under the configured key, unencrypted), and three accounts in two
 // Regions that shall have it.
-func world() (plan.Request, plan.Facts) {
-	req := plan.Request{
-		Images:   []plan.SourceImage{{Region: tokyo, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
+func world() (distribution.Request, distribution.Facts) {
+	req := distribution.Request{
+		Images:   []distribution.SourceImage{{Region: tokyo, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
 		KMSKeyID: "alias/golden-source",
-		Targets: []plan.Target{{
+		Targets: []distribution.Target{{
 			Name: "prod", AccountIDs: others, Regions: []string{tokyo, oregon},
-			Roles: []plan.Role{{RoleName: "golden-image-target"}}, KMSKeyID: "alias/golden-{{ .Region }}",
+			Roles: []distribution.Role{{RoleName: "golden-image-target"}}, KMSKeyID: "alias/golden-{{ .Region }}",
 		}},
-		Build: plan.Build{Name: "golden", Region: tokyo, RunID: "run-1"},
+		Build: distribution.Build{Name: "golden", Region: tokyo, RunID: "run-1"},
 	}
-	facts := plan.Facts{
+	facts := distribution.Facts{
 		At:     time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC),
-		Source: plan.CallerIdentity{Account: source, ARN: "arn:aws:iam::111111111111:root", Partition: "aws"},
-		Images: map[string]plan.Image{tokyo: image()},
-		Keys: map[plan.Location]map[string]plan.Key{
+		Source: distribution.CallerIdentity{Account: source, ARN: "arn:aws:iam::111111111111:root", Partition: "aws"},
+		Images: map[string]distribution.Image{tokyo: image()},
+		Keys: map[distribution.Location]map[string]distribution.Key{
 			{Account: source, Region: tokyo}: {
 				"alias/golden-source":            key(source, tokyo, "cust"),
 				keyARN(source, tokyo, "cust"):    key(source, tokyo, "cust"),
@@ -52,20 +54,20 @@ func world() (plan.Request, plan.Facts) {
 			},
 			{Account: source, Region: oregon}: {"alias/golden-source": key(source, oregon, "cust")},
 		},
-		Sites: map[plan.Location]plan.DestinationFacts{},
+		Sites: map[distribution.Location]distribution.DestinationFacts{},
 	}
 	for _, account := range others {
 		for _, region := range []string{tokyo, oregon} {
-			at := plan.Location{Account: account, Region: region}
-			facts.Keys[at] = map[string]plan.Key{"alias/golden-" + region: key(account, region, "own")}
-			facts.Sites[at] = plan.DestinationFacts{Identity: plan.CallerIdentity{Account: account, ARN: "arn:aws:sts::" + account + ":assumed-role/golden-image-target/s", Partition: "aws"}}
+			at := distribution.Location{Account: account, Region: region}
+			facts.Keys[at] = map[string]distribution.Key{"alias/golden-" + region: key(account, region, "own")}
+			facts.Sites[at] = distribution.DestinationFacts{Identity: distribution.CallerIdentity{Account: account, ARN: "arn:aws:sts::" + account + ":assumed-role/golden-image-target/s", Partition: "aws"}}
 		}
 	}
 	return req, facts
 }
 
-func image() plan.Image {
-	return plan.Image{
+func image() distribution.Image {
+	return distribution.Image{
 		Image: &ec2types.Image{
 			ImageId: aws.String("ami-0aaaaaaaaaaaaaaaa"), Name: aws.String("golden 1"), OwnerId: aws.String(source), State: ec2types.ImageStateAvailable,
 			RootDeviceType: ec2types.DeviceTypeEbs, RootDeviceName: aws.String("/dev/xvda"), Architecture: ec2types.ArchitectureValuesArm64,
@@ -77,7 +79,7 @@ func image() plan.Image {
 				{DeviceName: aws.String("/dev/xvdb"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-0b"), VolumeSize: aws.Int32(100)}},
 			},
 		},
-		Snapshots: map[string]plan.Snapshot{
+		Snapshots: map[string]distribution.Snapshot{
 			"snap-0a": snapshot("snap-0a", 8, keyARN(source, tokyo, "aws-ebs")),
 			"snap-0b": snapshot("snap-0b", 100, keyARN(source, tokyo, "cust")),
 			"snap-0c": snapshot("snap-0c", 20, ""),
@@ -85,26 +87,26 @@ func image() plan.Image {
 	}
 }
 
-func snapshot(id string, gib int32, key string) plan.Snapshot {
+func snapshot(id string, gib int32, key string) distribution.Snapshot {
 	s := ec2types.Snapshot{SnapshotId: &id, VolumeSize: &gib, State: ec2types.SnapshotStateCompleted, Encrypted: aws.Bool(key != ""), OwnerId: aws.String(source)}
 	if key != "" {
 		s.KmsKeyId = &key
 	}
-	return plan.Snapshot{Snapshot: s}
+	return distribution.Snapshot{Snapshot: s}
 }
 
 func keyARN(account, region, name string) string {
 	return fmt.Sprintf("arn:aws:kms:%s:%s:key/%s", region, account, name)
 }
 
-func key(account, region, name string) plan.Key {
-	return plan.Key{Metadata: &kmstypes.KeyMetadata{
+func key(account, region, name string) distribution.Key {
+	return distribution.Key{Metadata: &kmstypes.KeyMetadata{
 		Arn: aws.String(keyARN(account, region, name)), KeyState: kmstypes.KeyStateEnabled, KeyManager: kmstypes.KeyManagerTypeCustomer,
 		KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt,
 	}}
 }
 
-func managed(k plan.Key) plan.Key {
+func managed(k distribution.Key) distribution.Key {
 	k.Metadata.KeyManager = kmstypes.KeyManagerTypeAws
 	return k
 }
@@ -118,67 +120,67 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 		fmt.Fprintf(&out, "%d copies, %d GiB stored, %d GiB between Regions, %s\n", p.Estimate.Copies, p.Estimate.GiBStored, p.Estimate.GiBTransferred, p.Estimate.Takes)
 		golden.Equal(t, "testdata/"+filepath.Base(t.Name())+".golden", out.String())
 	}
-	for name, change := range map[string]func(*plan.Request, *plan.Facts){
-		"three volumes, three accounts, two Regions": func(*plan.Request, *plan.Facts) {},
-		"no source key in the other Region: straight across": func(_ *plan.Request, f *plan.Facts) {
-			f.Keys[plan.Location{Account: source, Region: oregon}] = map[string]plan.Key{"alias/golden-source": {}}
+	for name, change := range map[string]func(*distribution.Request, *distribution.Facts){
+		"three volumes, three accounts, two Regions": func(*distribution.Request, *distribution.Facts) {},
+		"no source key in the other Region: straight across": func(_ *distribution.Request, f *distribution.Facts) {
+			f.Keys[distribution.Location{Account: source, Region: oregon}] = map[string]distribution.Key{"alias/golden-source": {}}
 		},
-		"one account in the other Region: straight, from what is staged for others": func(r *plan.Request, _ *plan.Facts) {
+		"one account in the other Region: straight, from what is staged for others": func(r *distribution.Request, _ *distribution.Facts) {
 			away := r.Targets[0]
 			away.Name, away.AccountIDs, away.Regions = "away", others[:1], []string{oregon}
 			r.Targets[0].AccountIDs, r.Targets[0].Regions = others[:1], []string{tokyo}
 			r.Targets = append(r.Targets, away)
 		},
-		"into the source account: no stage, no share": func(r *plan.Request, f *plan.Facts) {
+		"into the source account: no stage, no share": func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AccountIDs, r.Targets[0].Roles, r.Targets[0].Regions = []string{source}, nil, nil
-			at := plan.Location{Account: source, Region: tokyo}
-			f.Sites[at] = plan.DestinationFacts{Identity: f.Source}
+			at := distribution.Location{Account: source, Region: tokyo}
+			f.Sites[at] = distribution.DestinationFacts{Identity: f.Source}
 			f.Keys[at]["alias/golden-"+tokyo] = key(source, tokyo, "own")
 		},
-		"by image: staged, shared, copied, deregistered": func(r *plan.Request, f *plan.Facts) {
-			r.Targets[0].Method = plan.ByImage
+		"by image: staged, shared, copied, deregistered": func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].Method = distribution.ByImage
 		},
-		"by image, under the key already: shared as it is": func(r *plan.Request, f *plan.Facts) {
-			r.Targets[0].Method, r.Targets[0].Regions = plan.ByImage, nil
+		"by image, under the key already: shared as it is": func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].Method, r.Targets[0].Regions = distribution.ByImage, nil
 			under(f, keyARN(source, tokyo, "cust"))
 		},
-		"by image into the source account: no stage, no share": func(r *plan.Request, f *plan.Facts) {
-			r.Targets[0].AccountIDs, r.Targets[0].Roles, r.Targets[0].Regions, r.Targets[0].Method = []string{source}, nil, nil, plan.ByImage
-			at := plan.Location{Account: source, Region: tokyo}
-			f.Sites[at] = plan.DestinationFacts{Identity: f.Source}
+		"by image into the source account: no stage, no share": func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].AccountIDs, r.Targets[0].Roles, r.Targets[0].Regions, r.Targets[0].Method = []string{source}, nil, nil, distribution.ByImage
+			at := distribution.Location{Account: source, Region: tokyo}
+			f.Sites[at] = distribution.DestinationFacts{Identity: f.Source}
 			f.Keys[at]["alias/golden-"+tokyo] = key(source, tokyo, "own")
 		},
-		"a name that is taken: freed when the copies are there": func(r *plan.Request, f *plan.Facts) {
+		"a name that is taken: freed when the copies are there": func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AccountIDs, r.Targets[0].Regions, r.Targets[0].AMIName = others[:1], nil, "golden"
 			r.Targets[0].Lifecycle.ForceDeregister, r.Targets[0].Lifecycle.ForceDeleteSnapshot = true, true
 			taken(f, others[0])
 		},
-		"a name that is taken: freed right before the image is copied": func(r *plan.Request, f *plan.Facts) {
+		"a name that is taken: freed right before the image is copied": func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AccountIDs, r.Targets[0].Regions, r.Targets[0].AMIName = others[:1], nil, "golden"
-			r.Targets[0].Lifecycle.ForceDeregister, r.Targets[0].Method = true, plan.ByImage
+			r.Targets[0].Lifecycle.ForceDeregister, r.Targets[0].Method = true, distribution.ByImage
 			taken(f, others[0])
 		},
-		"fast launch of a Windows image": func(r *plan.Request, f *plan.Facts) {
+		"fast launch of a Windows image": func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AccountIDs, r.Targets[0].Regions = others[:1], nil
-			r.Targets[0].Lifecycle.FastLaunch = &plan.FastLaunch{TargetResourceCount: 10}
+			r.Targets[0].Lifecycle.FastLaunch = &distribution.FastLaunch{TargetResourceCount: 10}
 			f.Images[tokyo].Image.Platform = ec2types.PlatformValuesWindows
 		},
-		"both methods in a Region: the image alone is staged": func(r *plan.Request, f *plan.Facts) {
+		"both methods in a Region: the image alone is staged": func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Regions = nil
 			second := r.Targets[0]
 			r.Targets[0].AccountIDs, second.AccountIDs = others[:1], others[1:2]
-			second.Name, second.Method = "second", plan.ByImage
+			second.Name, second.Method = "second", distribution.ByImage
 			r.Targets = append(r.Targets, second)
 		},
-		"share and target: the staged image stays": func(r *plan.Request, f *plan.Facts) {
+		"share and target: the staged image stays": func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AccountIDs, r.Targets[0].Regions = others[:1], nil
-			r.Shares = []plan.Share{{Name: "ours", AccountIDs: []string{"777777777777"}, OrganizationARNs: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"}}}
+			r.Shares = []distribution.Share{{Name: "ours", AccountIDs: []string{"777777777777"}, OrganizationARNs: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"}}}
 		},
-		"share alone: the image as it is": func(r *plan.Request, f *plan.Facts) {
+		"share alone: the image as it is": func(r *distribution.Request, f *distribution.Facts) {
 			under(f, keyARN(source, tokyo, "cust"))
-			r.Targets, r.Shares = nil, []plan.Share{{Name: "ours", AccountIDs: []string{"777777777777"}}}
+			r.Targets, r.Shares = nil, []distribution.Share{{Name: "ours", AccountIDs: []string{"777777777777"}}}
 		},
-		"shared already: shared no more, never withdrawn": func(r *plan.Request, f *plan.Facts) {
+		"shared already: shared no more, never withdrawn": func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Regions = nil
 			s := f.Images[tokyo].Snapshots["snap-0b"]
 			s.SharedWith = []string{"444444444444", "555555555555", "999999999999"}
@@ -190,7 +192,7 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 			change(&req, &facts)
 			p := plan.Decide(req, facts)
 			for _, f := range p.Findings {
-				if f.Level != plan.Note {
+				if f.Level != distribution.Note {
 					t.Errorf("finding: %+v", f)
 				}
 			}
@@ -201,24 +203,24 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 }
 
 // taken lets another image of an account have the wanted name.
-func taken(f *plan.Facts, account string) {
-	at := plan.Location{Account: account, Region: tokyo}
+func taken(f *distribution.Facts, account string) {
+	at := distribution.Location{Account: account, Region: tokyo}
 	s := f.Sites[at]
 	s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), DeregistrationProtection: aws.String("disabled")}
 	f.Sites[at] = s
 }
 
 // under puts all of the source's snapshots under one key.
-func under(f *plan.Facts, key string) {
+func under(f *distribution.Facts, key string) {
 	for id, s := range f.Images[tokyo].Snapshots {
 		f.Images[tokyo].Snapshots[id] = snapshot(id, aws.ToInt32(s.VolumeSize), key)
 	}
 }
 
 // inOrder checks that every step stands after all it waits for, and that references are waited for.
-func inOrder(t *testing.T, steps []plan.Step) {
+func inOrder(t *testing.T, steps []step.Step) {
 	t.Helper()
-	seen := map[plan.StepID]bool{}
+	seen := map[distribution.StepID]bool{}
 	for _, s := range steps {
 		h := s.Meta()
 		if seen[h.ID] {
@@ -235,23 +237,25 @@ func inOrder(t *testing.T, steps []plan.Step) {
 
 // TestRefusalsNameFieldCauseAndNextStep goes through everything that stands against a plan; the golden file is what people read.
 func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
-	at := plan.Location{Account: "999999999999", Region: tokyo}
-	home := plan.Location{Account: source, Region: tokyo}
-	ownKey := func(change func(*kmstypes.KeyMetadata)) func(*plan.Request, *plan.Facts) {
-		return func(_ *plan.Request, f *plan.Facts) { change(f.Keys[at]["alias/golden-"+tokyo].Metadata) }
+	at := distribution.Location{Account: "999999999999", Region: tokyo}
+	home := distribution.Location{Account: source, Region: tokyo}
+	ownKey := func(change func(*kmstypes.KeyMetadata)) func(*distribution.Request, *distribution.Facts) {
+		return func(_ *distribution.Request, f *distribution.Facts) {
+			change(f.Keys[at]["alias/golden-"+tokyo].Metadata)
+		}
 	}
-	sourceImage := func(change func(*ec2types.Image)) func(*plan.Request, *plan.Facts) {
-		return func(_ *plan.Request, f *plan.Facts) { change(f.Images[tokyo].Image) }
+	sourceImage := func(change func(*ec2types.Image)) func(*distribution.Request, *distribution.Facts) {
+		return func(_ *distribution.Request, f *distribution.Facts) { change(f.Images[tokyo].Image) }
 	}
-	sourceSnapshot := func(change func(*ec2types.Snapshot)) func(*plan.Request, *plan.Facts) {
-		return func(_ *plan.Request, f *plan.Facts) {
+	sourceSnapshot := func(change func(*ec2types.Snapshot)) func(*distribution.Request, *distribution.Facts) {
+		return func(_ *distribution.Request, f *distribution.Facts) {
 			s := f.Images[tokyo].Snapshots["snap-0a"]
 			change(&s.Snapshot)
 			f.Images[tokyo].Snapshots["snap-0a"] = s
 		}
 	}
-	site := func(change func(*plan.DestinationFacts)) func(*plan.Request, *plan.Facts) {
-		return func(_ *plan.Request, f *plan.Facts) {
+	site := func(change func(*distribution.DestinationFacts)) func(*distribution.Request, *distribution.Facts) {
+		return func(_ *distribution.Request, f *distribution.Facts) {
 			s := f.Sites[at]
 			change(&s)
 			f.Sites[at] = s
@@ -259,58 +263,58 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 	}
 	cases := []struct {
 		name   string
-		change func(*plan.Request, *plan.Facts)
+		change func(*distribution.Request, *distribution.Facts)
 	}{
-		{"no target", func(r *plan.Request, _ *plan.Facts) { r.Targets = nil }},
-		{"no image", func(r *plan.Request, _ *plan.Facts) { r.Images = nil }},
-		{"account and Region named twice", func(r *plan.Request, _ *plan.Facts) { r.Targets = append(r.Targets, r.Targets[0]) }},
-		{"no credentials for the target", func(r *plan.Request, _ *plan.Facts) { r.Targets[0].Roles = nil }},
-		{"role that cannot be assumed", site(func(s *plan.DestinationFacts) {
-			*s = plan.DestinationFacts{Err: &plan.APIError{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "User is not authorized"}}
+		{"no target", func(r *distribution.Request, _ *distribution.Facts) { r.Targets = nil }},
+		{"no image", func(r *distribution.Request, _ *distribution.Facts) { r.Images = nil }},
+		{"account and Region named twice", func(r *distribution.Request, _ *distribution.Facts) { r.Targets = append(r.Targets, r.Targets[0]) }},
+		{"no credentials for the target", func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].Roles = nil }},
+		{"role that cannot be assumed", site(func(s *distribution.DestinationFacts) {
+			*s = distribution.DestinationFacts{Err: &distribution.APIError{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "User is not authorized"}}
 		})},
-		{"Region not enabled", site(func(s *plan.DestinationFacts) {
-			s.Err = &plan.APIError{Operation: "ec2:DescribeImages", Status: 401, Code: "AuthFailure", Message: "AWS was not able to validate the provided access credentials"}
+		{"Region not enabled", site(func(s *distribution.DestinationFacts) {
+			s.Err = &distribution.APIError{Operation: "ec2:DescribeImages", Status: 401, Code: "AuthFailure", Message: "AWS was not able to validate the provided access credentials"}
 		})},
-		{"a Region that does not exist", func(r *plan.Request, f *plan.Facts) {
+		{"a Region that does not exist", func(r *distribution.Request, f *distribution.Facts) {
 			f.Regions, r.Targets[0].Regions = []string{tokyo, oregon}, []string{"ap-northeast-11"}
 		}},
-		{"role of another account", site(func(s *plan.DestinationFacts) {
-			*s = plan.DestinationFacts{Err: &plan.APIError{Operation: "sts:AssumeRole", Message: "they belong to account 222222222222"}}
+		{"role of another account", site(func(s *distribution.DestinationFacts) {
+			*s = distribution.DestinationFacts{Err: &distribution.APIError{Operation: "sts:AssumeRole", Message: "they belong to account 222222222222"}}
 		})},
-		{"name taken", site(func(s *plan.DestinationFacts) {
+		{"name taken", site(func(s *distribution.DestinationFacts) {
 			s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb")}
 		})},
-		{"name taken by the image that is handed on", func(r *plan.Request, f *plan.Facts) {
+		{"name taken by the image that is handed on", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
 			s := f.Sites[at]
 			s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0aaaaaaaaaaaaaaaa")}
 			f.Sites[at] = s
 		}},
-		{"name taken by a protected image", func(r *plan.Request, f *plan.Facts) {
+		{"name taken by a protected image", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
 			s := f.Sites[at]
 			s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), DeregistrationProtection: aws.String("disabled after 2026-11-21T00:00:00Z")}
 			f.Sites[at] = s
 		}},
-		{"name taken by an image with our tags that is not provably ours", func(r *plan.Request, f *plan.Facts) {
+		{"name taken by an image with our tags that is not provably ours", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
 			mark := origin.Mark{Account: source, Region: tokyo, ImageID: "ami-0aaaaaaaaaaaaaaaa", Place: at.Account + "/" + at.Region}
 			taken := ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), OwnerId: aws.String(at.Account), Name: aws.String("golden"),
 				Tags: []ec2types.Tag{{Key: aws.String(origin.Source), Value: aws.String(mark.Source())}}}
 			s := f.Sites[at]
-			s.NameUsed, f.Earlier = &taken, map[plan.Location]plan.ExistingResources{at: {Images: []ec2types.Image{taken}}}
+			s.NameUsed, f.Earlier = &taken, map[distribution.Location]distribution.ExistingResources{at: {Images: []ec2types.Image{taken}}}
 			f.Sites[at] = s
 		}},
-		{"name that AWS does not take", func(r *plan.Request, _ *plan.Facts) { r.Targets[0].AMIName = "golden?" }},
-		{"template that fails", func(r *plan.Request, _ *plan.Facts) { r.Targets[0].AMIName = "{{ .Nothing }}" }},
-		{"51 tags", func(r *plan.Request, _ *plan.Facts) {
-			r.Targets[0].Tags = map[string]plan.Text{}
+		{"name that AWS does not take", func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].AMIName = "golden?" }},
+		{"template that fails", func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].AMIName = "{{ .Nothing }}" }},
+		{"51 tags", func(r *distribution.Request, _ *distribution.Facts) {
+			r.Targets[0].Tags = map[string]distribution.Text{}
 			for i := range 48 {
 				r.Targets[0].Tags[fmt.Sprint("k", i)] = "v"
 			}
 		}},
-		{"target key missing", func(_ *plan.Request, f *plan.Facts) {
-			f.Keys[at] = map[string]plan.Key{"alias/golden-" + tokyo: {Err: &plan.APIError{Operation: "kms:DescribeKey", Status: 400, Code: "NotFoundException", Message: "Alias is not found."}}}
+		{"target key missing", func(_ *distribution.Request, f *distribution.Facts) {
+			f.Keys[at] = map[string]distribution.Key{"alias/golden-" + tokyo: {Err: &distribution.APIError{Operation: "kms:DescribeKey", Status: 400, Code: "NotFoundException", Message: "Alias is not found."}}}
 		}},
 		{"target key disabled", ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStateDisabled })},
 		{"target key pending import", ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStatePendingImport })},
@@ -318,25 +322,25 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"target key whose material expires soon", ownKey(func(m *kmstypes.KeyMetadata) {
 			m.ValidTo = aws.Time(time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC))
 		})},
-		{"source key whose material expires soon", func(_ *plan.Request, f *plan.Facts) {
+		{"source key whose material expires soon", func(_ *distribution.Request, f *distribution.Facts) {
 			f.Keys[home]["alias/golden-source"].Metadata.ValidTo = aws.Time(time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC))
 		}},
 		{"target key asymmetric", ownKey(func(m *kmstypes.KeyMetadata) { m.KeySpec = kmstypes.KeySpecRsa2048 })},
-		{"target key of another Region", func(r *plan.Request, f *plan.Facts) {
-			r.Targets[0].KMSKeyID = plan.Text(keyARN("999999999999", oregon, "own"))
+		{"target key of another Region", func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].KMSKeyID = distribution.Text(keyARN("999999999999", oregon, "own"))
 		}},
-		{"target key that may not be described", func(r *plan.Request, f *plan.Facts) {
+		{"target key that may not be described", func(r *distribution.Request, f *distribution.Facts) {
 			arn := keyARN("222222222222", tokyo, "third")
-			r.Targets[0].KMSKeyID = plan.Text(arn)
-			f.Keys[at][arn] = plan.Key{Err: &plan.APIError{Operation: "kms:DescribeKey", Status: 400, Code: "AccessDeniedException", Message: "no"}}
+			r.Targets[0].KMSKeyID = distribution.Text(arn)
+			f.Keys[at][arn] = distribution.Key{Err: &distribution.APIError{Operation: "kms:DescribeKey", Status: 400, Code: "AccessDeniedException", Message: "no"}}
 		}},
-		{"no kms_key_id while a snapshot is under aws/ebs", func(r *plan.Request, _ *plan.Facts) { r.KMSKeyID = "" }},
-		{"source key that AWS manages", func(r *plan.Request, f *plan.Facts) {
+		{"no kms_key_id while a snapshot is under aws/ebs", func(r *distribution.Request, _ *distribution.Facts) { r.KMSKeyID = "" }},
+		{"source key that AWS manages", func(r *distribution.Request, f *distribution.Facts) {
 			r.KMSKeyID = "alias/aws/ebs"
 			f.Keys[home]["alias/aws/ebs"] = managed(key(source, tokyo, "aws-ebs"))
 		}},
-		{"source key of another Region", func(r *plan.Request, _ *plan.Facts) { r.KMSKeyID = keyARN(source, oregon, "cust") }},
-		{"image gone", func(_ *plan.Request, f *plan.Facts) { f.Images[tokyo] = plan.Image{} }},
+		{"source key of another Region", func(r *distribution.Request, _ *distribution.Facts) { r.KMSKeyID = keyARN(source, oregon, "cust") }},
+		{"image gone", func(_ *distribution.Request, f *distribution.Facts) { f.Images[tokyo] = distribution.Image{} }},
 		{"image failed", sourceImage(func(i *ec2types.Image) {
 			i.State, i.StateReason = ec2types.ImageStateFailed, &ec2types.StateReason{Message: aws.String("Copy image failed with an internal error")}
 		})},
@@ -346,50 +350,50 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"image with a Marketplace code", sourceImage(func(i *ec2types.Image) {
 			i.ProductCodes = []ec2types.ProductCode{{ProductCodeId: aws.String("x"), ProductCodeType: ec2types.ProductCodeValuesMarketplace}}
 		})},
-		{"image of a billed platform, by snapshots", func(r *plan.Request, f *plan.Facts) {
-			r.Targets[0].Method = plan.BySnapshot
+		{"image of a billed platform, by snapshots", func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].Method = distribution.BySnapshot
 			i := f.Images[tokyo].Image
 			i.PlatformDetails, i.UsageOperation = aws.String("Windows"), aws.String("RunInstances:0002")
 		}},
-		{"image with TPM and uefi-preferred, by snapshots", func(r *plan.Request, f *plan.Facts) {
-			r.Targets[0].Method = plan.BySnapshot
+		{"image with TPM and uefi-preferred, by snapshots", func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].Method = distribution.BySnapshot
 			i := f.Images[tokyo].Image
 			i.TpmSupport, i.BootMode = ec2types.TpmSupportValuesV20, ec2types.BootModeValuesUefiPreferred
 		}},
-		{"kernel in another Region, by snapshots", func(r *plan.Request, f *plan.Facts) {
-			r.Targets[0].Method, r.Targets[0].Regions = plan.BySnapshot, []string{oregon}
+		{"kernel in another Region, by snapshots", func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].Method, r.Targets[0].Regions = distribution.BySnapshot, []string{oregon}
 			f.Images[tokyo].Image.KernelId = aws.String("aki-12345678")
 		}},
-		{"kernel in another Region", func(r *plan.Request, f *plan.Facts) {
+		{"kernel in another Region", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Regions = []string{oregon}
 			f.Images[tokyo].Image.KernelId = aws.String("aki-12345678")
 		}},
-		{"strict, and watermarks by snapshots", func(r *plan.Request, f *plan.Facts) {
-			r.Targets[0].Method, r.Strict = plan.BySnapshot, true
+		{"strict, and watermarks by snapshots", func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].Method, r.Strict = distribution.BySnapshot, true
 			f.Images[tokyo].Image.ImageWatermarks = []ec2types.ImageWatermark{{}}
 		}},
-		{"strict, and a date of deprecation", func(r *plan.Request, f *plan.Facts) {
+		{"strict, and a date of deprecation", func(r *distribution.Request, f *distribution.Facts) {
 			r.Strict = true
 			f.Images[tokyo].Image.DeprecationTime = aws.String("2027-01-01T00:00:00.000Z")
 		}},
-		{"more than 1000 entities", func(r *plan.Request, f *plan.Facts) {
-			r.Shares = []plan.Share{{Name: "ours"}}
+		{"more than 1000 entities", func(r *distribution.Request, f *distribution.Facts) {
+			r.Shares = []distribution.Share{{Name: "ours"}}
 			for i := range 1001 {
 				r.Shares[0].AccountIDs = append(r.Shares[0].AccountIDs, fmt.Sprintf("%012d", i))
 			}
 		}},
-		{"a date of deprecation that has passed", func(r *plan.Request, f *plan.Facts) {
+		{"a date of deprecation that has passed", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Lifecycle.DeprecateAt = f.At.Add(-time.Hour)
 		}},
-		{"fast launch of an image that is not Windows", func(r *plan.Request, f *plan.Facts) {
-			r.Targets[0].Lifecycle.FastLaunch = &plan.FastLaunch{}
+		{"fast launch of an image that is not Windows", func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].Lifecycle.FastLaunch = &distribution.FastLaunch{}
 		}},
-		{"users of an image whose key AWS manages", func(r *plan.Request, f *plan.Facts) {
+		{"users of an image whose key AWS manages", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Lifecycle.Users.Accounts = []string{"777777777777"}
 			f.Keys[at]["alias/golden-"+tokyo] = managed(f.Keys[at]["alias/golden-"+tokyo])
 		}},
-		{"share, and a snapshot is under aws/ebs", func(r *plan.Request, f *plan.Facts) {
-			r.Targets, r.KMSKeyID, r.Shares = nil, "", []plan.Share{{Name: "ours", AccountIDs: []string{"777777777777"}}}
+		{"share, and a snapshot is under aws/ebs", func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets, r.KMSKeyID, r.Shares = nil, "", []distribution.Share{{Name: "ours", AccountIDs: []string{"777777777777"}}}
 		}},
 		{"snapshot in error", sourceSnapshot(func(s *ec2types.Snapshot) {
 			s.State, s.StateMessage = ec2types.SnapshotStateError, aws.String("Given key ID is not accessible")
@@ -398,7 +402,7 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"snapshot on an Outpost", sourceSnapshot(func(s *ec2types.Snapshot) {
 			s.OutpostArn = aws.String("arn:aws:outposts:ap-northeast-1:111111111111:outpost/op-1")
 		})},
-		{"snapshot gone", func(_ *plan.Request, f *plan.Facts) { delete(f.Images[tokyo].Snapshots, "snap-0a") }},
+		{"snapshot gone", func(_ *distribution.Request, f *distribution.Facts) { delete(f.Images[tokyo].Snapshots, "snap-0a") }},
 	}
 	var out strings.Builder
 	for _, c := range cases {
@@ -435,14 +439,14 @@ func TestRunGoesOnWithoutWhatMayFail(t *testing.T) {
 		req, facts := world()
 		req.Targets[0].Regions, req.Targets[0].Optional, req.MaxFailedTargets = nil, c.optional, c.max
 		for _, account := range others[:c.refused] {
-			facts.Sites[plan.Location{Account: account, Region: tokyo}] = plan.DestinationFacts{Err: &plan.APIError{Operation: "sts:AssumeRole", Code: "AccessDenied"}}
+			facts.Sites[distribution.Location{Account: account, Region: tokyo}] = distribution.DestinationFacts{Err: &distribution.APIError{Operation: "sts:AssumeRole", Code: "AccessDenied"}}
 		}
 		p := plan.Decide(req, facts)
 		if p.Refused() == c.goesOn || (len(p.Steps) > 0) != c.goesOn {
 			t.Errorf("%s: refused %v with %d steps", c.name, p.Refused(), len(p.Steps))
 		}
 		for _, s := range p.Steps {
-			if at := s.Meta().Destination; at != (plan.Location{}) && facts.Sites[at].Err != nil {
+			if at := s.Meta().Destination; at != (distribution.Location{}) && facts.Sites[at].Err != nil {
 				t.Errorf("%s: step %s for a destination that is refused", c.name, s.Meta().ID)
 			}
 		}
@@ -461,10 +465,10 @@ func TestRunGoesOnWithoutWhatMayFail(t *testing.T) {
 // A source account may be kept out of a Region of its targets: nothing of it is needed there.
 func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T) {
 	req, facts := world()
-	at := plan.Location{Account: source, Region: oregon}
+	at := distribution.Location{Account: source, Region: oregon}
 	facts.Unseen = blinded(at, "ec2:DescribeSnapshots")
 	p := plan.Decide(req, facts)
-	if p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Location == at && f.Level == plan.Warning }) {
+	if p.Refused() || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return f.Location == at && f.Level == distribution.Warning }) {
 		t.Errorf("%+v", p.Findings)
 	}
 	for _, s := range p.Steps {
@@ -472,13 +476,15 @@ func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T)
 			t.Errorf("%s", s)
 		}
 	}
-	if p := plan.Clean(req, facts); p.Refused() || facts.Hidden() {
+	if p := plan.Clean(req, facts); p.Refused() || facts.HasHiddenResources() {
 		t.Errorf("a clean-up needs it: %+v", p.Findings)
 	}
 	served := req
-	served.Targets = append(slices.Clone(req.Targets), plan.Target{Name: "own", AccountIDs: []string{source}, Regions: []string{oregon}, KMSKeyID: "alias/golden-source"})
-	facts.Sites[at] = plan.DestinationFacts{Identity: facts.Source}
-	if p := plan.Decide(served, facts); !p.Refused() || !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Location == at && strings.HasPrefix(f.Field, `target "own"`) }) {
+	served.Targets = append(slices.Clone(req.Targets), distribution.Target{Name: "own", AccountIDs: []string{source}, Regions: []string{oregon}, KMSKeyID: "alias/golden-source"})
+	facts.Sites[at] = distribution.DestinationFacts{Identity: facts.Source}
+	if p := plan.Decide(served, facts); !p.Refused() || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
+		return f.Location == at && strings.HasPrefix(f.Field, `target "own"`)
+	}) {
 		t.Errorf("the source account is to have the image there, where nothing can be seen: %+v", p.Findings)
 	}
 	facts.Unseen[0].At.Region = tokyo // where the image is
@@ -493,13 +499,13 @@ func TestAKeyThatOnlyEC2MayLookAtIsUsedByItsARN_3_2_4(t *testing.T) {
 	for asked, refused := range map[string]bool{keyARN(source, tokyo, "cust"): false, "alias/golden-source": true, aliasARN: true} {
 		req, facts := world()
 		req.Targets[0].Regions, req.KMSKeyID = []string{tokyo}, asked
-		facts.Keys[plan.Location{Account: source, Region: tokyo}][asked] = plan.Key{Err: &plan.APIError{Operation: "kms:DescribeKey", Code: "AccessDeniedException"}}
+		facts.Keys[distribution.Location{Account: source, Region: tokyo}][asked] = distribution.Key{Err: &distribution.APIError{Operation: "kms:DescribeKey", Code: "AccessDeniedException"}}
 		p := plan.Decide(req, facts)
 		if p.Refused() != refused {
 			t.Errorf("%s: %+v", asked, p.Findings)
 		}
 		for _, s := range p.Steps {
-			if c, is := s.(*plan.CopySnapshot); is && c.Destination == (plan.Location{}) && c.KeyARN != asked {
+			if c, is := s.(*step.CopySnapshot); is && c.Destination == (distribution.Location{}) && c.KeyARN != asked {
 				t.Errorf("staged under %s", c.KeyARN)
 			}
 		}
@@ -540,7 +546,7 @@ func TestTooManyAccountsToRememberAreRefusedBeforeAnythingIsDone_9_4(t *testing.
 }
 
 // written is a finding in a golden file.
-func written(f plan.Finding) string {
+func written(f distribution.Finding) string {
 	text := fmt.Sprintf("%s %s [%s] %s: %s\n  because: %s\n", f.Level, f.Field, f.Reference, f.Location, f.Summary, f.Detail)
 	if f.Remediation != "" {
 		text += "  next: " + f.Remediation + "\n"

@@ -9,59 +9,29 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
-
-// DefaultKey stands for the account's EBS default key in Target.KMSKeyID.
-const DefaultKey = "default"
-
-// Destination is one account in one Region of a target, which shall own one copy of the image: all templates rendered.
-type Destination struct {
-	At           Location
-	Target       string // name of the target block
-	Optional     bool
-	FromRegion   string   // Region of the image that it gets
-	Method       Method   // BySnapshot or ByImage
-	MethodWhy    string   // why auto took ByImage
-	CopyMinutes  int      // 0: as long as it takes
-	Licenses     []string // ARNs of license configurations, sorted
-	Lifecycle    Lifecycle
-	Retention    Retention
-	Via          string // option that its credentials come from
-	Roles        []Role // rendered, each with its ARN; empty: the source credentials, or Profile
-	Profile      string
-	KMSKeyID     string // as asked for; DefaultKey is possible
-	Name         string
-	Description  string
-	Tags         map[string]string
-	SnapshotTags map[string]string
-	Launch       *Launch          // nil: no launch check
-	Parameters   []Parameter      // rendered
-	Templates    []LaunchTemplate // rendered
-	Grants       []KeyGrant
-
-	skipMissingRole bool
-}
 
 // Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts, so that survey can
 // look at exactly the places that Decide will ask for; where there are several images, what was found in those places may change which they get.
-func Expand(req Request, facts Facts) ([]Destination, []Finding) {
+func Expand(req distribution.Request, facts distribution.Facts) ([]distribution.Destination, []distribution.Finding) {
 	var orders []order
-	var findings []Finding
+	var findings []distribution.Finding
 	for _, target := range req.Targets {
 		regions := target.Regions
 		if len(regions) == 0 {
 			regions = regionsOf(req.Images)
 		}
-		accounts, errs := target.accounts(facts)
+		accounts, errs := targetAccounts(target, facts)
 		findings = append(findings, errs...)
 		for _, account := range accounts {
 			for _, region := range regions {
-				orders = append(orders, order{target, Location{account, region}})
+				orders = append(orders, order{target, distribution.Location{Account: account, Region: region}})
 			}
 		}
 	}
 	abroad := defaultSourceRegion(req, facts, orders)
-	all := make([]Destination, len(orders))
+	all := make([]distribution.Destination, len(orders))
 	for i, o := range orders {
 		from := abroad
 		if slices.Contains(regionsOf(req.Images), o.at.Region) {
@@ -75,24 +45,24 @@ func Expand(req Request, facts Facts) ([]Destination, []Finding) {
 
 // order is a place that a target names.
 type order struct {
-	target Target
-	at     Location
+	target distribution.Target
+	at     distribution.Location
 }
 
 // expand renders what a target says for one place, and for the image that it gets.
-func expand(req Request, facts Facts, target Target, at Location, from string) (Destination, []Finding) {
+func expand(req distribution.Request, facts distribution.Facts, target distribution.Target, at distribution.Location, from string) (distribution.Destination, []distribution.Finding) {
 	image := facts.Images[from].Image
-	r := renderer{target: target.Name, at: at, vars: Vars{
+	r := renderer{target: target.Name, at: at, vars: distribution.Vars{
 		AccountId: at.Account, Region: at.Region, Partition: facts.Source.Partition,
 		SourceRegion: from, BaseAMI: req.Build.BaseAMI, BuildName: req.Build.Name, RunId: req.Build.RunID,
 		Date: facts.At.UTC().Format("2006-01-02"),
 	}}
-	d := Destination{At: at, Target: target.Name, Optional: target.Optional, FromRegion: from, Via: target.via(), Profile: target.Profile, CopyMinutes: target.CopyMinutes, Lifecycle: target.Lifecycle, Retention: target.Retention, skipMissingRole: target.SkipMissingRole}
+	d := distribution.Destination{At: at, Target: target.Name, Optional: target.Optional, FromRegion: from, Via: credentialsOption(target), Profile: target.Profile, CopyMinutes: target.CopyMinutes, Lifecycle: target.Lifecycle, Retention: target.Retention, SkipMissingRole: target.SkipMissingRole}
 	if image != nil {
 		r.vars.SourceAMI, r.vars.SourceAMIName = aws.ToString(image.ImageId), aws.ToString(image.Name)
 		d.Name, d.Description = r.vars.SourceAMIName, aws.ToString(image.Description)
 		d.Tags = carriedTags(image.Tags)
-		d.Method, d.MethodWhy = target.methodOf(*image, from, at.Region, req.Strict)
+		d.Method, d.MethodWhy = copyMethod(target, *image, from, at.Region, req.Strict)
 		if at.Account == facts.Source.Account && target.AMIName == "" {
 			d.Name += " (encrypted)" // the builder's own image has the name already
 		}
@@ -114,9 +84,9 @@ func expand(req Request, facts Facts, target Target, at Location, from string) (
 	for i, arn := range target.Licenses {
 		d.Licenses = append(d.Licenses, r.text(fmt.Sprintf("license_configuration_arns[%d]", i), arn))
 	}
-	d.Licenses = union(d.Licenses, nil)
+	d.Licenses = distribution.Union(d.Licenses, nil)
 	if check := target.LaunchCheck; check != nil {
-		d.Launch = &Launch{InstanceType: check.InstanceType, SubnetID: check.SubnetID, Tags: r.texts("launch_check: run_tags", check.Tags, nil)}
+		d.Launch = &distribution.Launch{InstanceType: check.InstanceType, SubnetID: check.SubnetID, Tags: r.texts("launch_check: run_tags", check.Tags, nil)}
 	}
 	if at.Account != facts.Source.Account {
 		d.Roles = r.roles(target.Roles)
@@ -125,7 +95,7 @@ func expand(req Request, facts Facts, target Target, at Location, from string) (
 }
 
 // via is the option that a target's credentials come from.
-func (t Target) via() string {
+func credentialsOption(t distribution.Target) string {
 	switch {
 	case t.Profile != "":
 		return "profile"
@@ -138,7 +108,7 @@ func (t Target) via() string {
 // imageAbroad is the Region whose image goes to the Regions that have none: one with a key; of those the one that earlier runs took, because
 // what they made is found by the image that it was made of; else the one of which the least has to be staged before others copy from
 // there; where that is alike, the build's, else the first.
-func defaultSourceRegion(req Request, facts Facts, orders []order) string {
+func defaultSourceRegion(req distribution.Request, facts distribution.Facts, orders []order) string {
 	regions := regionsOf(req.Images)
 	if len(regions) < 2 {
 		return strings.Join(regions, "")
@@ -146,7 +116,7 @@ func defaultSourceRegion(req Request, facts Facts, orders []order) string {
 	if i := slices.Index(regions, req.Build.Region); i > 0 {
 		regions = slices.Insert(slices.Delete(regions, i, i+1), 0, req.Build.Region)
 	}
-	places := make([]Location, len(orders))
+	places := make([]distribution.Location, len(orders))
 	for i, o := range orders {
 		places[i] = o.at
 	}
@@ -162,7 +132,7 @@ func defaultSourceRegion(req Request, facts Facts, orders []order) string {
 }
 
 // begun is how many places, of those in Regions that have no image, earlier runs gave copies of a Region's image, or began to.
-func countStartedDestinations(req Request, facts Facts, orders []order, from string) (n int64) {
+func countStartedDestinations(req distribution.Request, facts distribution.Facts, orders []order, from string) (n int64) {
 	regions := regionsOf(req.Images)
 	for _, o := range orders {
 		if earlier := facts.Earlier[o.at]; slices.Contains(regions, o.at.Region) || len(earlier.Images)+len(earlier.Snapshots) == 0 || facts.Images[from].Image == nil {
@@ -177,7 +147,7 @@ func countStartedDestinations(req Request, facts Facts, orders []order, from str
 	return n
 }
 
-func regionsOf(images []SourceImage) []string {
+func regionsOf(images []distribution.SourceImage) []string {
 	regions := make([]string, len(images))
 	for i, image := range images {
 		regions[i] = image.Region
@@ -186,12 +156,12 @@ func regionsOf(images []SourceImage) []string {
 }
 
 // twice finds places that more than one destination names: they would make two images of one name.
-func findDuplicateDestinations(all []Destination) []Finding {
-	var findings []Finding
-	first := map[Location]string{}
+func findDuplicateDestinations(all []distribution.Destination) []distribution.Finding {
+	var findings []distribution.Finding
+	first := map[distribution.Location]string{}
 	for _, d := range all {
 		if target, there := first[d.At]; there {
-			findings = append(findings, Finding{Level: Refused, Field: field(d.Target, "account_ids"), Location: d.At,
+			findings = append(findings, distribution.Finding{Level: distribution.Refused, Field: field(d.Target, "account_ids"), Location: d.At,
 				Summary:     fmt.Sprintf("account %s in %s is named twice", d.At.Account, d.At.Region),
 				Detail:      fmt.Sprintf("target %q names it already", target),
 				Remediation: "name each account and Region once"})
@@ -208,22 +178,22 @@ func field(target, option string) string { return fmt.Sprintf("target %q: %s", t
 // renderer renders templates for one destination and keeps what went wrong.
 type renderer struct {
 	target   string
-	at       Location
-	vars     Vars
-	findings []Finding
+	at       distribution.Location
+	vars     distribution.Vars
+	findings []distribution.Finding
 }
 
-func (r *renderer) text(option string, text Text) string {
-	out, err := text.render(r.vars)
+func (r *renderer) text(option string, text distribution.Text) string {
+	out, err := text.Render(r.vars)
 	if err != nil {
-		r.findings = append(r.findings, Finding{Level: Refused, Field: field(r.target, option), Location: r.at,
+		r.findings = append(r.findings, distribution.Finding{Level: distribution.Refused, Field: field(r.target, option), Location: r.at,
 			Summary: "the template cannot be rendered", Detail: err.Error(), Remediation: "see the template variables in the documentation"})
 	}
 	return out
 }
 
 // texts renders over what is there already.
-func (r *renderer) texts(option string, texts map[string]Text, under map[string]string) map[string]string {
+func (r *renderer) texts(option string, texts map[string]distribution.Text, under map[string]string) map[string]string {
 	out := make(map[string]string, len(under)+len(texts))
 	for key, value := range under {
 		out[key] = value
@@ -234,15 +204,15 @@ func (r *renderer) texts(option string, texts map[string]Text, under map[string]
 	return out
 }
 
-func (r *renderer) parameters(parameters []Parameter) []Parameter {
-	rendered := make([]Parameter, 0, len(parameters))
+func (r *renderer) parameters(parameters []distribution.Parameter) []distribution.Parameter {
+	rendered := make([]distribution.Parameter, 0, len(parameters))
 	for _, p := range parameters {
-		p.Name = Text(r.text("ssm_parameter: name", p.Name))
-		p.KeyID = Text(r.text("ssm_parameter: key_id", p.KeyID))
-		p.Description = Text(r.text("ssm_parameter: description", p.Description))
-		tags := make(map[string]Text, len(p.Tags))
+		p.Name = distribution.Text(r.text("ssm_parameter: name", p.Name))
+		p.KeyID = distribution.Text(r.text("ssm_parameter: key_id", p.KeyID))
+		p.Description = distribution.Text(r.text("ssm_parameter: description", p.Description))
+		tags := make(map[string]distribution.Text, len(p.Tags))
 		for key, value := range p.Tags {
-			tags[key] = Text(r.text("ssm_parameter: tags", value))
+			tags[key] = distribution.Text(r.text("ssm_parameter: tags", value))
 		}
 		p.Tags = tags
 		rendered = append(rendered, p)
@@ -250,27 +220,27 @@ func (r *renderer) parameters(parameters []Parameter) []Parameter {
 	return rendered
 }
 
-func (r *renderer) templates(templates []LaunchTemplate) []LaunchTemplate {
-	rendered := make([]LaunchTemplate, 0, len(templates))
+func (r *renderer) templates(templates []distribution.LaunchTemplate) []distribution.LaunchTemplate {
+	rendered := make([]distribution.LaunchTemplate, 0, len(templates))
 	for _, t := range templates {
-		t.Template = Text(r.text("launch_template: id or name", t.Template))
-		t.Description = Text(r.text("launch_template: description", t.Description))
+		t.Template = distribution.Text(r.text("launch_template: id or name", t.Template))
+		t.Description = distribution.Text(r.text("launch_template: description", t.Description))
 		rendered = append(rendered, t)
 	}
 	return rendered
 }
 
-func (r *renderer) roles(roles []Role) []Role {
-	rendered := make([]Role, 0, len(roles))
+func (r *renderer) roles(roles []distribution.Role) []distribution.Role {
+	rendered := make([]distribution.Role, 0, len(roles))
 	for _, role := range roles {
-		role.RoleARN = Text(r.text("role_arn", role.RoleARN))
+		role.RoleARN = distribution.Text(r.text("role_arn", role.RoleARN))
 		if role.RoleARN == "" {
 			name := r.text("role_name", role.RoleName)
-			role.RoleARN = Text(fmt.Sprintf("arn:%s:iam::%s:role/%s", r.vars.Partition, r.at.Account, strings.TrimPrefix(name, "/")))
+			role.RoleARN = distribution.Text(fmt.Sprintf("arn:%s:iam::%s:role/%s", r.vars.Partition, r.at.Account, strings.TrimPrefix(name, "/")))
 		}
-		role.ExternalID = Secret(r.text("external_id", Text(role.ExternalID)))
-		role.SessionName = Text(r.text("session_name", role.SessionName))
-		role.SourceIdentity = Text(r.text("source_identity", role.SourceIdentity))
+		role.ExternalID = distribution.Secret(r.text("external_id", distribution.Text(role.ExternalID)))
+		role.SessionName = distribution.Text(r.text("session_name", role.SessionName))
+		role.SourceIdentity = distribution.Text(r.text("source_identity", role.SourceIdentity))
 		rendered = append(rendered, role)
 	}
 	return rendered

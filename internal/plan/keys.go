@@ -5,17 +5,16 @@ package plan
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // SourceKey is the key that the request names for a Region of the source account, as asked for. An alias, a key id and a
 // multi-Region key's id are looked up in every Region, an ARN only in its own (rules 1.7.6, 3.6.4). "" is none.
-func SourceKey(req Request, region string) string {
+func SourceKey(req distribution.Request, region string) string {
 	key := req.KMSKeyID
 	if own, given := req.RegionKMSKeyIDs[region]; given {
 		key = own
@@ -27,15 +26,15 @@ func SourceKey(req Request, region string) string {
 }
 
 // DestinationKey is the key of a destination, as it has to be asked for there.
-func DestinationKey(d Destination, facts Facts) string {
-	if d.KMSKeyID == DefaultKey {
+func DestinationKey(d distribution.Destination, facts distribution.Facts) string {
+	if d.KMSKeyID == distribution.DefaultKey {
 		return facts.Defaults[d.At].KMSKeyID
 	}
 	return d.KMSKeyID
 }
 
 // trouble is why a key cannot encrypt EBS snapshots, and the rule that says so; "" when it can. The one table of key usability.
-func (k Key) whyUnusable() (why, rule string) {
+func keyUnusableReason(k distribution.Key) (why, rule string) {
 	m := k.Metadata
 	switch {
 	case m == nil && k.Err != nil:
@@ -60,17 +59,17 @@ func (k Key) whyUnusable() (why, rule string) {
 const expiresSoon = 30 * 24 * time.Hour
 
 // expiry warns of imported key material that is about to expire: what is encrypted under the key cannot be used from then on (3.5.1).
-func (k Key) expiry(field string, at Location, now time.Time) []Finding {
+func keyExpiryFindings(k distribution.Key, field string, at distribution.Location, now time.Time) []distribution.Finding {
 	if k.Metadata == nil || k.Metadata.ValidTo == nil || k.Metadata.ValidTo.Sub(now) > expiresSoon {
 		return nil
 	}
 	date := k.Metadata.ValidTo.UTC().Format("2006-01-02 15:04 MST")
-	return []Finding{{Level: Warning, Reference: "3.5.4", Field: field, Location: at, Resource: k.arn(), Summary: "the imported material of the key " + k.arn() + " expires on " + date,
+	return []distribution.Finding{{Level: distribution.Warning, Reference: "3.5.4", Field: field, Location: at, Resource: k.ARN(), Summary: "the imported material of the key " + k.ARN() + " expires on " + date,
 		Detail: "from then on nothing that is encrypted under it can be copied or launched", Remediation: "import the material again, with a later date or none"}}
 }
 
 // remedy is what to do about a key that trouble names.
-func (k Key) remedy() string {
+func keyRemedy(k distribution.Key) string {
 	if k.Metadata == nil {
 		return "check the id, its account and Region, and that kms:DescribeKey is allowed"
 	}
@@ -83,46 +82,4 @@ func (k Key) remedy() string {
 		return "cancel its deletion with `aws kms cancel-key-deletion` and enable it, or name another key"
 	}
 	return "name another key"
-}
-
-// managedByAWS reports whether a key is one of AWS's own, whose policy nobody can open to another account (3.2.5).
-func (k Key) managedByAWS() bool {
-	return k.Metadata != nil && k.Metadata.KeyManager == kmstypes.KeyManagerTypeAws
-}
-
-// arn is the key's ARN; "" while unknown.
-func (k Key) arn() string {
-	if k.Metadata == nil {
-		return ""
-	}
-	return aws.ToString(k.Metadata.Arn)
-}
-
-// hidden reports whether the key was refused to us, which does not mean that EC2 cannot use it for us: a key policy may admit
-// calls through EC2 only (3.2.4).
-func (k Key) hidden() bool {
-	return k.Metadata == nil && k.Err != nil && strings.HasPrefix(k.Err.Code, "AccessDenied")
-}
-
-// concealed reports a key of a Region that is named by its ARN and hidden: EC2 may be let use it all the same.
-func (k Key) concealed(asked, region string) bool {
-	return k.hidden() && regionOf(asked) == region && strings.Contains(asked, ":key/") // of an alias AWS shows another ARN later
-}
-
-// regionOf is the Region in an ARN; "" when the text is none.
-func regionOf(text string) string {
-	parsed, err := arn.Parse(text)
-	if err != nil {
-		return ""
-	}
-	return parsed.Region
-}
-
-// accountOf is the account in an ARN; "" when the text is none.
-func accountOf(text string) string {
-	parsed, err := arn.Parse(text)
-	if err != nil {
-		return ""
-	}
-	return parsed.AccountID
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -32,7 +33,7 @@ func TestSourceKeysAreLookedUpWhereTheyBelong(t *testing.T) { // 1.7.5, 1.7.6, 3
 		{"a Region of its own goes before", "alias/golden", map[string]string{elsewhere: "alias/other"}, "alias/golden", "alias/other"},
 		{"only a Region of its own", "", map[string]string{there: "alias/other"}, "alias/other", ""},
 	} {
-		req := plan.Request{KMSKeyID: c.key, RegionKMSKeyIDs: c.byRegion}
+		req := distribution.Request{KMSKeyID: c.key, RegionKMSKeyIDs: c.byRegion}
 		if got := plan.SourceKey(req, there); got != c.there {
 			t.Errorf("%s: %q in its Region, want %q", c.name, got, c.there)
 		}
@@ -45,8 +46,8 @@ func TestSourceKeysAreLookedUpWhereTheyBelong(t *testing.T) { // 1.7.5, 1.7.6, 3
 // Encryption by default, an encrypted base image, a key of one's own: told apart as far as the facts allow.
 func TestCausesOfEncryptionAreThoseThatAllFactsAgreeWith(t *testing.T) {
 	standard := keyARN(source, tokyo, "aws-ebs")
-	base := func(owner, key string) func(*plan.Image) {
-		return func(i *plan.Image) {
+	base := func(owner, key string) func(*distribution.Image) {
+		return func(i *distribution.Image) {
 			i.Base = &ec2types.Image{ImageId: aws.String("ami-0base"), OwnerId: aws.String(owner), BlockDeviceMappings: []ec2types.BlockDeviceMapping{
 				{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-0base"), Encrypted: aws.Bool(key != "")}}}}
 			i.BaseSnapshots = map[string]ec2types.Snapshot{"snap-0base": snapshot("snap-0base", 8, key).Snapshot}
@@ -62,7 +63,7 @@ func TestCausesOfEncryptionAreThoseThatAllFactsAgreeWith(t *testing.T) {
 		name      string
 		byDefault bool
 		key       string // of /dev/xvda
-		base      func(*plan.Image)
+		base      func(*distribution.Image)
 		want      []string
 	}{
 		{"encryption by default, encrypt_boot = false", true, standard, base("137112412989", ""), []string{byDefault}},
@@ -70,14 +71,14 @@ func TestCausesOfEncryptionAreThoseThatAllFactsAgreeWith(t *testing.T) {
 		{"a key of one's own", true, keyARN(source, tokyo, "cust"), base("137112412989", ""), []string{byBuild}},
 		{"an encrypted base image of another account", false, standard, base("137112412989", keyARN("137112412989", tokyo, "x")), []string{byOthers}},
 		{"default and base: cannot tell", true, standard, base(source, standard), []string{byDefault, byBase}},
-		{"base image that cannot be seen", false, standard, func(*plan.Image) {}, []string{byBuild}},
+		{"base image that cannot be seen", false, standard, func(*distribution.Image) {}, []string{byBuild}},
 	} {
 		req, facts := world()
-		facts.Defaults = map[plan.Location]plan.Default{home: {Encryption: c.byDefault, KMSKeyID: "alias/aws/ebs"}}
+		facts.Defaults = map[distribution.Location]distribution.Default{home: {Encryption: c.byDefault, KMSKeyID: "alias/aws/ebs"}}
 		facts.Keys[home]["alias/aws/ebs"] = managed(key(source, tokyo, "aws-ebs"))
 		facts.Keys[home][standard] = managed(key(source, tokyo, "aws-ebs"))
 		i := facts.Images[tokyo]
-		i.Snapshots = map[string]plan.Snapshot{"snap-0a": snapshot("snap-0a", 8, c.key), "snap-0b": snapshot("snap-0b", 100, ""), "snap-0c": snapshot("snap-0c", 20, "")}
+		i.Snapshots = map[string]distribution.Snapshot{"snap-0a": snapshot("snap-0a", 8, c.key), "snap-0b": snapshot("snap-0b", 100, ""), "snap-0c": snapshot("snap-0c", 20, "")}
 		c.base(&i)
 		facts.Images[tokyo] = i
 		if got := plan.Decide(req, facts).Images[0].Causes; !slices.Equal(got, c.want) {

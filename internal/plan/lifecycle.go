@@ -9,27 +9,12 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Lifecycle is what a target wants of its images beyond their being there.
-type Lifecycle struct {
-	DeprecateAt    time.Time         // zero: DeprecateAfter
-	DeprecateAfter time.Duration     // after the run began; 0: never
-	Protection     *Protection       // against deregistration; nil: none
-	FastLaunch     *FastLaunch       // of a Windows image; nil: left as it is
-	Users          LaunchPermissions // who may launch them; they need the target's key
-
-	ForceDeregister     bool // another image that has the name makes way
-	ForceDeleteSnapshot bool // and its snapshots with it
-}
-
-// Protection is an image's protection against deregistration (A.2).
-type Protection struct {
-	Cooldown bool // it still holds for a day after it was switched off
-}
-
 // deprecation is when an image of a run is deprecated, to the minute (9.21); zero: never.
-func (l Lifecycle) deprecation(now time.Time) time.Time {
+func deprecationTime(l distribution.Lifecycle, now time.Time) time.Time {
 	at := l.DeprecateAt
 	if at.IsZero() && l.DeprecateAfter > 0 {
 		at = now.Add(l.DeprecateAfter)
@@ -38,56 +23,56 @@ func (l Lifecycle) deprecation(now time.Time) time.Time {
 }
 
 // lifecycleTroubles are the reasons why a destination's image cannot be what its target wants.
-func validateLifecycle(d Destination, facts Facts) []Finding {
-	var found []Finding
-	if at := d.Lifecycle.deprecation(facts.At); !at.IsZero() && (at.Before(facts.At) || at.After(facts.At.AddDate(10, 0, 0))) {
-		found = append(found, Finding{Level: Refused, Reference: "9.21", Field: field(d.Target, "deprecate_at"), Location: d.At, Summary: "the image cannot be deprecated at " + at.Format(time.RFC3339),
+func validateLifecycle(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
+	var found []distribution.Finding
+	if at := deprecationTime(d.Lifecycle, facts.At); !at.IsZero() && (at.Before(facts.At) || at.After(facts.At.AddDate(10, 0, 0))) {
+		found = append(found, distribution.Finding{Level: distribution.Refused, Reference: "9.21", Field: field(d.Target, "deprecate_at"), Location: d.At, Summary: "the image cannot be deprecated at " + at.Format(time.RFC3339),
 			Detail: "AWS takes dates in the future, at most ten years ahead", Remediation: "set another date"})
 	}
 	key := facts.Keys[d.At][DestinationKey(d, facts)]
-	if !d.Lifecycle.Users.Nobody() && key.managedByAWS() {
-		found = append(found, Finding{Level: Refused, Reference: "2.2.2", Field: field(d.Target, "ami_users"), Location: d.At, Resource: key.arn(), Summary: "the image cannot be shared",
+	if !d.Lifecycle.Users.IsEmpty() && key.IsManagedByAWS() {
+		found = append(found, distribution.Finding{Level: distribution.Refused, Reference: "2.2.2", Field: field(d.Target, "ami_users"), Location: d.At, Resource: key.ARN(), Summary: "the image cannot be shared",
 			Detail: "AWS manages its key, and what it encrypts cannot be shared", Remediation: "set kms_key_id to a customer managed key of the target account"})
 	}
 	if image := facts.Images[d.FromRegion].Image; d.Lifecycle.FastLaunch != nil && image != nil && image.Platform != ec2types.PlatformValuesWindows {
-		found = append(found, Finding{Level: Refused, Reference: "9.0", Field: field(d.Target, "fast_launch"), Location: d.At, Resource: aws.ToString(image.ImageId), Summary: "fast launch cannot be enabled",
+		found = append(found, distribution.Finding{Level: distribution.Refused, Reference: "9.0", Field: field(d.Target, "fast_launch"), Location: d.At, Resource: aws.ToString(image.ImageId), Summary: "fast launch cannot be enabled",
 			Detail: "it is for Windows images alone, and this is none", Remediation: "leave out fast_launch"})
 	}
 	return found
 }
 
 // by says what becomes of an attribute at a destination.
-func (d Destination) by(a Attribute) AttributeHandling {
+func attributeHandling(d distribution.Destination, a step.Attribute) distribution.AttributeHandling {
 	if a.Name == "DeprecationTime" && (!d.Lifecycle.DeprecateAt.IsZero() || d.Lifecycle.DeprecateAfter > 0) {
-		return Set
+		return distribution.Set
 	}
 	return a.By(d.Method)
 }
 
 // settle makes a proved image what its target wants of it, before anything points at it.
 func (b *builder) addImageSettings(g *destinationState) {
-	head := func(kind string) Base {
-		h := Base{ID: id(kind, g.At.Account, g.At.Region), Location: g.At, Destination: g.At, DependsOn: slices.Clone(g.proofs), ExpectedDuration: callTime}
+	head := func(kind string) step.Base {
+		h := step.Base{ID: step.NewID(kind, g.At.Account, g.At.Region), Location: g.At, Destination: g.At, DependsOn: slices.Clone(g.proofs), ExpectedDuration: callTime}
 		if g.ami.From != "" {
 			h.DependsOn = append(h.DependsOn, g.ami.From)
 		}
 		return h
 	}
-	var settled []StepID
-	if at := g.Lifecycle.deprecation(b.facts.At); !at.IsZero() {
-		settled = append(settled, b.add(&DeprecateImage{Base: head("deprecate"), Image: g.ami, Name: g.Name, After: at}))
+	var settled []distribution.StepID
+	if at := deprecationTime(g.Lifecycle, b.facts.At); !at.IsZero() {
+		settled = append(settled, b.add(&step.DeprecateImage{Base: head("deprecate"), Image: g.ami, Name: g.Name, After: at}))
 	}
 	if p := g.Lifecycle.Protection; p != nil {
-		settled = append(settled, b.add(&EnableDeregistrationProtection{Base: head("lock"), Image: g.ami, Name: g.Name, Cooldown: p.Cooldown}))
+		settled = append(settled, b.add(&step.EnableDeregistrationProtection{Base: head("lock"), Image: g.ami, Name: g.Name, Cooldown: p.Cooldown}))
 	}
 	if f := g.Lifecycle.FastLaunch; f != nil {
-		settled = append(settled, b.add(&EnableFastLaunch{Base: head("fast-launch"), FastLaunch: *f, Image: g.ami, Name: g.Name}))
+		settled = append(settled, b.add(&step.EnableFastLaunch{Base: head("fast-launch"), FastLaunch: *f, Image: g.ami, Name: g.Name}))
 	}
 	if len(g.Licenses) > 0 {
-		settled = append(settled, b.add(&AssociateLicenses{Base: head("licenses"), Image: g.ami, Name: g.Name, ARNs: g.Licenses}))
+		settled = append(settled, b.add(&step.AssociateLicenseConfigurations{Base: head("licenses"), Image: g.ami, Name: g.Name, ARNs: g.Licenses}))
 	}
-	if users := g.Lifecycle.Users.Without(LaunchPermissions{Accounts: []string{g.At.Account}}); !users.Nobody() {
-		settled = append(settled, b.add(&ShareImage{Base: head("users"), Image: g.ami, With: users}))
+	if users := g.Lifecycle.Users.Without(distribution.LaunchPermissions{Accounts: []string{g.At.Account}}); !users.IsEmpty() {
+		settled = append(settled, b.add(&step.ShareImage{Base: head("users"), Image: g.ami, With: users}))
 	}
 	g.proofs = append(g.proofs, settled...)
 }

@@ -3,7 +3,12 @@
 
 package plan
 
-import "time"
+import (
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
+)
 
 // Plan is what is going to happen, and what stands against it.
 type Plan struct {
@@ -11,15 +16,15 @@ type Plan struct {
 	Destinations []DestinationPlan // per account and Region of the targets
 	Ways         []RegionRoute     // per Region of the targets that has no image of its own
 	Shares       []SharePlan       // per source Region: what comes of the share blocks
-	Steps        []Step            // each after all that it waits for
-	Findings     []Finding
+	Steps        []step.Step       // each after all that it waits for
+	Findings     []distribution.Finding
 	Estimate     Estimate
 }
 
 // Refused reports whether a finding forbids to begin.
 func (p Plan) Refused() bool {
 	for _, f := range p.Findings {
-		if f.Level == Refused {
+		if f.Level == distribution.Refused {
 			return true
 		}
 	}
@@ -49,60 +54,19 @@ type DevicePlan struct {
 
 // DestinationPlan says how one account gets its copy in one Region.
 type DestinationPlan struct {
-	At         Location
-	Target     string // name of the target block
-	Optional   bool   // its failure does not fail the run
-	LeftOut    bool   // a finding forbids it, and the run goes on without it
-	FromRegion string // where the copies come from
-	Method     Method // BySnapshot or ByImage
-	MethodWhy  string // why auto took ByImage; "" where it did not
+	At         distribution.Location
+	Target     string              // name of the target block
+	Optional   bool                // its failure does not fail the run
+	LeftOut    bool                // a finding forbids it, and the run goes on without it
+	FromRegion string              // where the copies come from
+	Method     distribution.Method // BySnapshot or ByImage
+	MethodWhy  string              // why auto took ByImage; "" where it did not
 	Name       string
 	KeyARN     string
-	Carried    []AttributeOutcome
-	Pointers   []Pointer // what shall name the image for others
-	Stands     string    `json:",omitempty"` // of Check: the image that is there; "" for none
-	Sound      bool      `json:",omitempty"` // of Check: all is as a finished run leaves it
-}
-
-// Carried says what becomes of one attribute of the source image (rule 2.4).
-type AttributeOutcome struct {
-	Attribute string
-	How       AttributeHandling
-	Why       string
-}
-
-// How an attribute gets into the target's image.
-type AttributeHandling string
-
-const (
-	Kept       AttributeHandling = "kept"        // passed to RegisterImage, or a property of the snapshots
-	Set        AttributeHandling = "set"         // given by the template, or set after registering
-	Lost       AttributeHandling = "lost"        // no way to give it to a registered image
-	OutputOnly AttributeHandling = "output-only" // AWS's own finding about an image: nothing to carry
-)
-
-// Level of a finding.
-type Level string
-
-const (
-	Refused Level = "refusal"
-	Warning Level = "warning"
-	Note    Level = "note"
-)
-
-// Finding is a refusal before the run, a warning, or an AWS error explained.
-type Finding struct {
-	Level            Level
-	Reference        string   // number of the AWS rule it rests on
-	Field            string   // option of the template: `target "prod": kms_key_id`
-	Location         Location // zero: not bound to a place
-	Operation        string   // "ec2:CopySnapshot"
-	Principal        string   // ARN
-	Resource         string
-	Summary          string     // what is so
-	Detail           string     // why
-	Remediation      string     // what to do
-	PolicyStatements []Addition // what policies lack; none where adding does not help
+	Carried    []distribution.AttributeOutcome
+	Pointers   []distribution.Pointer // what shall name the image for others
+	Stands     string                 `json:",omitempty"` // of Check: the image that is there; "" for none
+	Sound      bool                   `json:",omitempty"` // of Check: all is as a finished run leaves it
 }
 
 // Estimate is what the plan costs.
@@ -117,15 +81,12 @@ type Estimate struct {
 	Takes          time.Duration  // as expected, with what waits for room in its lane
 }
 
-// AWS's list prices of us-east-1 (Amazon EBS pricing, snapshots): they tell the order of magnitude, since other Regions differ and AWS
-// bills the blocks in use, not the size of the volume.
-const (
-	usdPerGiBMonth       = 0.05
-	usdPerGiBTransferred = 0.02
-)
-
 // USDPerMonth is what the copies that stay cost at list price, if every block of them is in use.
-func (e Estimate) USDPerMonth() float64 { return float64(e.GiBStored-e.GiBStaged) * usdPerGiBMonth }
+func (e Estimate) USDPerMonth() float64 {
+	return float64(e.GiBStored-e.GiBStaged) * distribution.USDPerGiBMonth
+}
 
 // USDOnce is what the transfer between Regions costs at list price (4.7.3).
-func (e Estimate) USDOnce() float64 { return float64(e.GiBTransferred) * usdPerGiBTransferred }
+func (e Estimate) USDOnce() float64 {
+	return float64(e.GiBTransferred) * distribution.USDPerGiBTransferred
+}

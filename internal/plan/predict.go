@@ -11,34 +11,35 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Predict tells the images that amazon-ebs is going to make, by Region, and what stands against it. It launches an instance, takes an
 // image of it, and copies that into the other Regions; with encrypt_boot into the build's own Region as well, from an image that it
 // then throws away. No image is told where AWS or the builder would refuse one.
-func Predict(req Request, facts Facts) (map[string]Image, []Finding) {
-	p := prediction{req: req, facts: facts, home: Location{facts.Source.Account, req.Build.Region}}
+func Predict(req distribution.Request, facts distribution.Facts) (map[string]distribution.Image, []distribution.Finding) {
+	p := prediction{req: req, facts: facts, home: distribution.Location{Account: facts.Source.Account, Region: req.Build.Region}}
 	if p.validate(); len(p.findings) > 0 {
 		return nil, p.findings
 	}
 	volumes := p.launch()
-	images := map[string]Image{}
+	images := map[string]distribution.Image{}
 	for _, wanted := range req.Images {
-		if of := p.copy(volumes, Location{facts.Source.Account, wanted.Region}); of != nil {
+		if of := p.copy(volumes, distribution.Location{Account: facts.Source.Account, Region: wanted.Region}); of != nil {
 			images[wanted.Region] = p.image(of)
 		}
 	}
-	if slices.ContainsFunc(p.findings, func(f Finding) bool { return f.Level == Refused }) {
+	if slices.ContainsFunc(p.findings, func(f distribution.Finding) bool { return f.Level == distribution.Refused }) {
 		return nil, p.findings
 	}
 	return images, p.findings
 }
 
 type prediction struct {
-	req      Request
-	facts    Facts
-	home     Location // where it is built
-	findings []Finding
+	req      distribution.Request
+	facts    distribution.Facts
+	home     distribution.Location // where it is built
+	findings []distribution.Finding
 }
 
 // born is a volume, or the snapshot of one, as it comes out.
@@ -57,7 +58,7 @@ type outcome struct {
 }
 
 func (p *prediction) refuse(rule, option, summary, because, next string) {
-	p.findings = append(p.findings, Finding{Level: Refused, Reference: rule, Field: "build: " + option, Location: p.home, Summary: summary, Detail: because, Remediation: next})
+	p.findings = append(p.findings, distribution.Finding{Level: distribution.Refused, Reference: rule, Field: "build: " + option, Location: p.home, Summary: summary, Detail: because, Remediation: next})
 }
 
 // troubles are the reasons why nothing can be told: no image to start from, keys that cannot be used, options that amazon-ebs refuses.
@@ -75,7 +76,7 @@ func (p *prediction) validate() {
 		return
 	}
 	for _, wanted := range p.req.Images {
-		at := Location{p.home.Account, wanted.Region}
+		at := distribution.Location{Account: p.home.Account, Region: wanted.Region}
 		p.key(at, "kms_key_id", p.bootKey(at))
 	}
 	for _, v := range intent.Launch {
@@ -91,19 +92,19 @@ func given(value, option string) string {
 }
 
 // key judges a key that the builder names at a place.
-func (p *prediction) key(at Location, option, asked string) {
+func (p *prediction) key(at distribution.Location, option, asked string) {
 	if asked == "" {
 		return
 	}
 	key := p.facts.Keys[at][asked]
-	if why, rule := key.whyUnusable(); why != "" && !key.hidden() {
-		p.refuse(rule, option, fmt.Sprintf("the key %s cannot be used", asked), why, key.remedy())
+	if why, rule := keyUnusableReason(key); why != "" && !key.IsHidden() {
+		p.refuse(rule, option, fmt.Sprintf("the key %s cannot be used", asked), why, keyRemedy(key))
 		p.findings[len(p.findings)-1].Location = at
 	}
 }
 
 // bootKey is the key that the builder names for a copy into a Region; "" for none.
-func (p *prediction) bootKey(at Location) string {
+func (p *prediction) bootKey(at distribution.Location) string {
 	if key, named := p.req.Intent.RegionKMSKeyIDs[at.Region]; named && (at != p.home || p.req.Intent.KMSKeyID == "" || key != "") {
 		return key
 	}
@@ -119,11 +120,11 @@ func (p *prediction) launch() []born {
 	mappings := p.req.Intent.Launch
 	for _, m := range p.facts.Base.Base.BlockDeviceMappings {
 		device := aws.ToString(m.DeviceName)
-		i := slices.IndexFunc(mappings, func(v LaunchVolume) bool { return v.Device == device })
+		i := slices.IndexFunc(mappings, func(v distribution.LaunchVolume) bool { return v.Device == device })
 		if m.Ebs == nil || i >= 0 && mappings[i].NoDevice {
 			continue
 		}
-		wish := LaunchVolume{Device: device, GiB: int64(aws.ToInt32(m.Ebs.VolumeSize))}
+		wish := distribution.LaunchVolume{Device: device, GiB: int64(aws.ToInt32(m.Ebs.VolumeSize))}
 		if i >= 0 {
 			wish = mappings[i]
 			wish.GiB = cmp.Or(wish.GiB, int64(aws.ToInt32(m.Ebs.VolumeSize)))
@@ -144,7 +145,7 @@ func (p *prediction) launch() []born {
 }
 
 // volume is the table of rule 1.1. encrypted is what the image tells of a snapshot that is not visible itself: another account's.
-func (p *prediction) volume(wish LaunchVolume, snapshotID string, encrypted bool) outcome {
+func (p *prediction) volume(wish distribution.LaunchVolume, snapshotID string, encrypted bool) outcome {
 	snapshot, seen := p.facts.Base.BaseSnapshots[snapshotID]
 	own := seen && aws.ToString(snapshot.OwnerId) == p.home.Account
 	if seen {
@@ -161,7 +162,7 @@ func (p *prediction) volume(wish LaunchVolume, snapshotID string, encrypted bool
 		p.refuse("1.1.12", option, "an encrypted volume cannot become unencrypted", "the source AMI's snapshot of "+wish.Device+" is encrypted", "leave encrypted out")
 		return outcome{}
 	case on && wish.KMSKeyID != "":
-		return outcome{true, p.facts.Keys[p.home][wish.KMSKeyID].arn(), "launch_block_device_mappings names the key " + wish.KMSKeyID, "1.1.10"}
+		return outcome{true, p.facts.Keys[p.home][wish.KMSKeyID].ARN(), "launch_block_device_mappings names the key " + wish.KMSKeyID, "1.1.10"}
 	case encrypted && own:
 		return outcome{true, aws.ToString(snapshot.KmsKeyId), "the source AMI is encrypted under this key", "1.1.3"}
 	case encrypted:
@@ -175,12 +176,12 @@ func (p *prediction) volume(wish LaunchVolume, snapshotID string, encrypted bool
 }
 
 // byDefault is under the default key of EBS.
-func (p *prediction) byDefault(at Location, why, rule string) outcome {
-	return outcome{true, p.facts.Keys[at][p.facts.Defaults[at].KMSKeyID].arn(), why + " the default key of " + at.Region, rule}
+func (p *prediction) byDefault(at distribution.Location, why, rule string) outcome {
+	return outcome{true, p.facts.Keys[at][p.facts.Defaults[at].KMSKeyID].ARN(), why + " the default key of " + at.Region, rule}
 }
 
 // copy tells the snapshots of the image in a Region; nil where they are refused. CreateImage changes nothing (1.2.1).
-func (p *prediction) copy(volumes []born, at Location) []born {
+func (p *prediction) copy(volumes []born, at distribution.Location) []born {
 	boot := p.req.Intent.EncryptBoot
 	if at == p.home && (boot == nil || !*boot) {
 		return volumes
@@ -200,7 +201,7 @@ func (p *prediction) copy(volumes []born, at Location) []born {
 }
 
 // copied is the table of rule 1.4, for an image of one's own.
-func (p *prediction) copied(from outcome, at Location) (outcome, bool) {
+func (p *prediction) copied(from outcome, at distribution.Location) (outcome, bool) {
 	boot := p.req.Intent.EncryptBoot
 	on, off := boot != nil && *boot, boot != nil && !*boot
 	asked := p.bootKey(at)
@@ -208,7 +209,7 @@ func (p *prediction) copied(from outcome, at Location) (outcome, bool) {
 	case off && from.encrypted:
 		return outcome{}, false
 	case on && asked != "":
-		return outcome{true, p.facts.Keys[at][asked].arn(), "encrypt_boot copies the image under the key " + asked, "1.4.6"}, true
+		return outcome{true, p.facts.Keys[at][asked].ARN(), "encrypt_boot copies the image under the key " + asked, "1.4.6"}, true
 	case from.encrypted && at == p.home:
 		from.why += "; encrypt_boot names no other, and its copy keeps it"
 		return from, true
@@ -223,12 +224,12 @@ func (p *prediction) copied(from outcome, at Location) (outcome, bool) {
 }
 
 // image is what the survey would see of an image with these snapshots. What else it has comes from the image that the build starts from.
-func (p *prediction) image(of []born) Image {
+func (p *prediction) image(of []born) distribution.Image {
 	image := *p.facts.Base.Base
-	image.ImageId, image.Name, image.Description = aws.String(Unbuilt), aws.String(cmp.Or(p.req.Intent.AMIName, unbuiltName)), nil
+	image.ImageId, image.Name, image.Description = aws.String(distribution.Unbuilt), aws.String(cmp.Or(p.req.Intent.AMIName, distribution.UnbuiltName)), nil
 	image.OwnerId, image.State, image.StateReason = aws.String(p.home.Account), ec2types.ImageStateAvailable, nil
 	image.Tags, image.DeprecationTime, image.BlockDeviceMappings = nil, nil, nil
-	seen := Image{Image: &image, Snapshots: map[string]Snapshot{}, UEFIData: p.facts.Base.UEFIData, Base: p.facts.Base.Base, BaseSnapshots: p.facts.Base.BaseSnapshots}
+	seen := distribution.Image{Image: &image, Snapshots: map[string]distribution.Snapshot{}, UEFIData: p.facts.Base.UEFIData, Base: p.facts.Base.Base, BaseSnapshots: p.facts.Base.BaseSnapshots}
 	for _, v := range of {
 		id := "snapshot-of" + strings.ReplaceAll(v.device, "/", "-")
 		image.BlockDeviceMappings = append(image.BlockDeviceMappings, ec2types.BlockDeviceMapping{DeviceName: aws.String(v.device),
@@ -237,7 +238,7 @@ func (p *prediction) image(of []born) Image {
 		if v.out.encrypted {
 			snapshot.KmsKeyId = aws.String(v.out.key)
 		}
-		seen.Snapshots[id] = Snapshot{Snapshot: snapshot, SharedWith: []string{}}
+		seen.Snapshots[id] = distribution.Snapshot{Snapshot: snapshot, SharedWith: []string{}}
 		if why := v.out.why; v.out.encrypted && !slices.Contains(seen.Foretold, why) {
 			seen.Foretold = append(seen.Foretold, why)
 		}
@@ -246,7 +247,7 @@ func (p *prediction) image(of []born) Image {
 }
 
 // builderCopies counts the full copies that the builder makes: one of each volume for every other Region, and with encrypt_boot one more.
-func builderCopies(req Request, facts Facts) int {
+func builderCopies(req distribution.Request, facts distribution.Facts) int {
 	n := 0
 	for _, wanted := range req.Images {
 		if req.Intent != nil && (wanted.Region != req.Build.Region || req.Intent.EncryptBoot != nil && *req.Intent.EncryptBoot) {
@@ -257,14 +258,14 @@ func builderCopies(req Request, facts Facts) int {
 }
 
 // withoutBoot supposes that the volumes are put under the key of encrypt_boot at launch, and that the builder makes no copy for it.
-func withoutBoot(req Request, facts Facts) (Request, Facts, []string) {
+func withoutBoot(req distribution.Request, facts distribution.Facts) (distribution.Request, distribution.Facts, []string) {
 	intent := *req.Intent
-	home := Location{facts.Source.Account, req.Build.Region}
+	home := distribution.Location{Account: facts.Source.Account, Region: req.Build.Region}
 	key := (&prediction{req: req, facts: facts, home: home}).bootKey(home)
 	intent.EncryptBoot, intent.KMSKeyID, intent.RegionKMSKeyIDs, intent.Launch = nil, "", nil, nil
 	var lines []string
 	for _, v := range volumes(facts.Images[req.Build.Region]) {
-		intent.Launch = append(intent.Launch, LaunchVolume{Device: v.device(), Encrypted: aws.Bool(true), KMSKeyID: key, GiB: v.gib()})
+		intent.Launch = append(intent.Launch, distribution.LaunchVolume{Device: v.device(), Encrypted: aws.Bool(true), KMSKeyID: key, GiB: v.gib()})
 		lines = append(lines, LaunchMapping(v.device(), key)...)
 	}
 	req.Intent = &intent

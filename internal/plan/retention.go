@@ -12,18 +12,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
-
-// Retention is which older releases of its line a target keeps: those among the newest, and those that are young. The zero value keeps all.
-type Retention struct {
-	Releases int           // how many, the one of this run among them; 0: none for being among the newest
-	For      time.Duration // since AWS made the image at the destination; 0: none for its age
-	DryRun   bool          // tell what would go
-}
-
-// On reports whether anything is to go.
-func (r Retention) On() bool { return r.Releases > 0 || r.For > 0 }
 
 // A release is all that was made of one source image. Its line stands in a tag of the source image, beside the sealing key, where nobody
 // in a target account can write; a tag in the target would let whoever may tag there have images of other lines removed.
@@ -34,7 +26,7 @@ type release struct {
 }
 
 // retired are the images at a destination that go once it is served, the newest first, and those of which nobody can tell whose they are.
-func retired(req Request, facts Facts, d Destination) (gone, unproved []ec2types.Image) {
+func retired(req distribution.Request, facts distribution.Facts, d distribution.Destination) (gone, unproved []ec2types.Image) {
 	this := facts.Images[d.FromRegion]
 	if !d.Retention.On() || this.Image == nil {
 		return nil, nil
@@ -46,7 +38,7 @@ func retired(req Request, facts Facts, d Destination) (gone, unproved []ec2types
 			continue
 		}
 		source, there := facts.Sources[mark.ImageID]
-		mark.Place = d.At.key()
+		mark.Place = d.At.Key()
 		tags := tagMap(source.Tags)
 		switch {
 		case there && tags[origin.Line] != "" && tags[origin.Line] != req.ReleaseLine:
@@ -84,11 +76,11 @@ func parseTime(date *string) time.Time {
 }
 
 // retire removes older releases once the new one is proved and everything names it.
-func (b *builder) retire(g destinationState, published []StepID) {
+func (b *builder) retire(g destinationState, published []distribution.StepID) {
 	gone, _ := retired(b.req, b.facts, g.Destination)
 	for _, image := range gone {
 		old := aws.ToString(image.ImageId)
-		b.add(&DeleteRelease{Base: Base{ID: id("retire", g.At.Account, g.At.Region, old), Location: g.At, Destination: g.At, DependsOn: slices.Concat(g.proofs, published), ExpectedDuration: callTime},
+		b.add(&step.DeleteRelease{Base: step.Base{ID: step.NewID("retire", g.At.Account, g.At.Region, old), Location: g.At, Destination: g.At, DependsOn: slices.Concat(g.proofs, published), ExpectedDuration: callTime},
 			ImageID: old, Name: aws.ToString(image.Name), DryRun: g.Retention.DryRun})
 	}
 }
@@ -96,23 +88,23 @@ func (b *builder) retire(g destinationState, published []StepID) {
 // enlist writes the line of the source images on them, for the runs to come.
 func (b *builder) tagReleaseLine() {
 	for _, source := range b.req.Images {
-		at := Location{b.facts.Source.Account, source.Region}
+		at := distribution.Location{Account: b.facts.Source.Account, Region: source.Region}
 		if image := b.facts.Images[source.Region].Image; b.req.ReleaseLine != "" && image != nil && tagMap(image.Tags)[origin.Line] != b.req.ReleaseLine {
-			b.add(&TagResource{Base: Base{ID: id("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime}, Resource: Ref{Known: source.ImageID}, Tags: map[string]string{origin.Line: b.req.ReleaseLine}})
+			b.add(&step.TagResource{Base: step.Base{ID: step.NewID("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime}, Resource: step.Ref{Known: source.ImageID}, Tags: map[string]string{origin.Line: b.req.ReleaseLine}})
 		}
 	}
 }
 
 // retentionFindings name the images that stay because nobody can tell whose releases they are.
-func retentionFindings(req Request, facts Facts, open []Destination) []Finding {
-	var found []Finding
+func retentionFindings(req distribution.Request, facts distribution.Facts, open []distribution.Destination) []distribution.Finding {
+	var found []distribution.Finding
 	for _, d := range open {
 		if _, unproved := retired(req, facts, d); len(unproved) > 0 {
 			ids := make([]string, len(unproved))
 			for i, image := range unproved {
 				ids[i] = aws.ToString(image.ImageId)
 			}
-			found = append(found, Finding{Level: Note, Reference: "2.1.8", Field: field(d.Target, "keep_releases"), Location: d.At, Resource: strings.Join(ids, ", "),
+			found = append(found, distribution.Finding{Level: distribution.Note, Reference: "2.1.8", Field: field(d.Target, "keep_releases"), Location: d.At, Resource: strings.Join(ids, ", "),
 				Summary: "images that may be older releases stay", Detail: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked at, or has no release_line in its tags, or their seals are not right",
 				Remediation: "remove by hand what is not needed"})
 		}

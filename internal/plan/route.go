@@ -12,20 +12,21 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // supply is what destinations copy from, and what share blocks let others launch: the source account's snapshots and image in one
 // Region, staged where they cannot be shared as they are.
 type shareSource struct {
-	at        Location
+	at        distribution.Location
 	from      string // Region of the image that it is made of
 	keyARN    string // of staged snapshots
 	whom      string // they are staged for, as origin.Whom has it
 	items     []sourceVolume
-	staged    bool              // as an image: all items are its snapshots
-	lasting   LaunchPermissions // of share blocks
-	consumers []Destination
+	staged    bool                           // as an image: all items are its snapshots
+	lasting   distribution.LaunchPermissions // of share blocks
+	consumers []distribution.Destination
 }
 
 // item is one volume of a supply.
@@ -37,23 +38,25 @@ type sourceVolume struct {
 
 // image reports whether somebody copies or launches an image of the supply, and not its snapshots alone.
 func (s *shareSource) image(owner string) bool {
-	return !s.lasting.Nobody() || slices.ContainsFunc(s.consumers, func(d Destination) bool { return d.Method == ByImage && d.At.Account != owner })
+	return !s.lasting.IsEmpty() || slices.ContainsFunc(s.consumers, func(d distribution.Destination) bool {
+		return d.Method == distribution.ByImage && d.At.Account != owner
+	})
 }
 
 // serves reports whether a destination copies from the supply.
-func (s *shareSource) serves(at Location) bool {
-	return slices.ContainsFunc(s.consumers, func(d Destination) bool { return d.At == at })
+func (s *shareSource) serves(at distribution.Location) bool {
+	return slices.ContainsFunc(s.consumers, func(d distribution.Destination) bool { return d.At == at })
 }
 
 // route chooses for every destination where it copies from: an image of the artifact in its Region; else, whichever is cheaper, copies
 // staged there, because one transfer then serves all accounts, or straight across account and Region (rule A.1), see ways. Share blocks have the
 // artifact's images. Supplies come in the order of their Regions. What is staged is for all the destinations of the request, whichever of
 // them are open now: a run of the same request takes it up.
-func route(req Request, facts Facts, all, destinations []Destination) ([]*shareSource, []Finding) {
+func route(req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination) ([]*shareSource, []distribution.Finding) {
 	var supplies []*shareSource
 	places := make([]string, len(all))
 	for i, d := range all {
-		places[i] = d.At.key()
+		places[i] = d.At.Key()
 	}
 	whom := origin.Whom(places)
 	from := map[string]string{}
@@ -63,7 +66,7 @@ func route(req Request, facts Facts, all, destinations []Destination) ([]*shareS
 	supplyIn := func(region, from string) *shareSource {
 		i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.at.Region == region })
 		if i < 0 {
-			supplies = append(supplies, &shareSource{at: Location{facts.Source.Account, region}, from: from, whom: whom})
+			supplies = append(supplies, &shareSource{at: distribution.Location{Account: facts.Source.Account, Region: region}, from: from, whom: whom})
 			i = len(supplies) - 1
 		}
 		return supplies[i]
@@ -78,11 +81,11 @@ func route(req Request, facts Facts, all, destinations []Destination) ([]*shareS
 	for _, source := range req.Images {
 		for _, share := range req.Shares {
 			s := supplyIn(source.Region, source.Region)
-			s.lasting, s.whom = s.lasting.And(share.audience()), origin.Sharers
+			s.lasting, s.whom = s.lasting.And(shareLaunchPermissions(share)), origin.Sharers
 		}
 	}
 	slices.SortFunc(supplies, func(a, b *shareSource) int { return strings.Compare(a.at.Region, b.at.Region) })
-	var findings []Finding
+	var findings []distribution.Finding
 	for _, s := range supplies {
 		findings = append(findings, s.decide(req, facts)...)
 	}
@@ -91,7 +94,7 @@ func route(req Request, facts Facts, all, destinations []Destination) ([]*shareS
 			continue
 		}
 		for _, s := range supplies { // what is staged in its Region anyway saves a transfer
-			if s.at == d.At && s.from != d.At.Region && (s.staged || d.Method == BySnapshot) {
+			if s.at == d.At && s.from != d.At.Region && (s.staged || d.Method == distribution.BySnapshot) {
 				s.consumers = append(s.consumers, d)
 			}
 		}
@@ -100,28 +103,28 @@ func route(req Request, facts Facts, all, destinations []Destination) ([]*shareS
 }
 
 // canStage reports whether the source account has a usable key for staged snapshots in a Region, and may work there.
-func canStage(req Request, facts Facts, region string) bool {
-	asked, at := SourceKey(req, region), Location{facts.Source.Account, region}
-	if asked == "" || facts.blind(at) != nil {
+func canStage(req distribution.Request, facts distribution.Facts, region string) bool {
+	asked, at := SourceKey(req, region), distribution.Location{Account: facts.Source.Account, Region: region}
+	if asked == "" || facts.RequiredLookupFailure(at) != nil {
 		return false
 	}
 	key := facts.Keys[at][asked]
-	why, _ := key.whyUnusable()
-	return why == "" || key.concealed(asked, region)
+	why, _ := keyUnusableReason(key)
+	return why == "" || key.IsConcealed(asked, region)
 }
 
 // sourceKeyARN is the key of what is staged at a place; "" while it is not known.
-func sourceKeyARN(req Request, facts Facts, at Location) string {
+func sourceKeyARN(req distribution.Request, facts distribution.Facts, at distribution.Location) string {
 	asked := SourceKey(req, at.Region)
 	key := facts.Keys[at][asked]
-	if key.concealed(asked, at.Region) {
+	if key.IsConcealed(asked, at.Region) {
 		return asked
 	}
-	return key.arn()
+	return key.ARN()
 }
 
 // supplyOf is what a destination copies from; nil: the image's own snapshots, as their owner.
-func supplyOf(supplies []*shareSource, d Destination) *shareSource {
+func supplyOf(supplies []*shareSource, d distribution.Destination) *shareSource {
 	for _, s := range supplies {
 		if s.serves(d.At) {
 			return s
@@ -131,15 +134,15 @@ func supplyOf(supplies []*shareSource, d Destination) *shareSource {
 }
 
 // decide decides for every volume whether it can be shared as it is, and whether an image is staged.
-func (s *shareSource) decide(req Request, facts Facts) []Finding {
+func (s *shareSource) decide(req distribution.Request, facts distribution.Facts) []distribution.Finding {
 	asked := SourceKey(req, s.at.Region)
 	key := facts.Keys[s.at][asked]
 	s.keyARN = sourceKeyARN(req, facts, s.at)
-	var findings []Finding
+	var findings []distribution.Finding
 	for _, v := range volumes(facts.Images[s.from]) {
 		it, rule := s.item(req, facts, v)
 		if rule != "" {
-			findings = append(findings, Finding{Level: Refused, Reference: rule, Field: "kms_key_id", Location: s.at, Resource: v.id(),
+			findings = append(findings, distribution.Finding{Level: distribution.Refused, Reference: rule, Field: "kms_key_id", Location: s.at, Resource: v.id(),
 				Summary: "the snapshot of " + v.device() + " cannot be shared", Detail: it.why, Remediation: shareRemedy(rule)})
 		}
 		s.items = append(s.items, it)
@@ -157,13 +160,13 @@ func (s *shareSource) decide(req Request, facts Facts) []Finding {
 		}
 	}
 	if asked == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
-		findings = append(findings, Finding{Level: Refused, Reference: "1.7.5", Field: "kms_key_id", Location: s.at,
+		findings = append(findings, distribution.Finding{Level: distribution.Refused, Reference: "1.7.5", Field: "kms_key_id", Location: s.at,
 			Summary: "there is no key for " + s.at.Region, Detail: req.KMSKeyID + " is of another Region",
 			Remediation: "use an alias that exists in every Region of the artifact, or region_kms_key_ids"})
 	}
 	if asked != "" {
 		findings = append(findings, validateSourceKey(s.at, asked, key)...)
-		findings = append(findings, key.expiry("kms_key_id", s.at, facts.At)...)
+		findings = append(findings, keyExpiryFindings(key, "kms_key_id", s.at, facts.At)...)
 	}
 	return append(findings, s.validateImageShare(facts)...)
 }
@@ -172,58 +175,58 @@ func (s *shareSource) decide(req Request, facts Facts) []Finding {
 const maxEntities = 1000
 
 // imageTroubles are the reasons why the image of a supply cannot be shared with all who shall have it.
-func (s *shareSource) validateImageShare(facts Facts) []Finding {
+func (s *shareSource) validateImageShare(facts distribution.Facts) []distribution.Finding {
 	image := facts.Images[s.from]
 	if image.Image == nil || !s.image(facts.Source.Account) {
 		return nil
 	}
-	all := s.lasting.And(LaunchPermissions{Accounts: s.accounts(ByImage)})
+	all := s.lasting.And(distribution.LaunchPermissions{Accounts: s.accounts(distribution.ByImage)})
 	if !s.staged {
 		all = all.And(image.SharedWith)
 	}
-	var found []Finding
+	var found []distribution.Finding
 	if !s.staged {
-		found = s.validateSharingBaseline("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, forGood(image.SharedWith.Accounts, image.Image.Tags), s.accounts(ByImage))
+		found = s.validateSharingBaseline("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, forGood(image.SharedWith.Accounts, image.Image.Tags), s.accounts(distribution.ByImage))
 	}
 	if n := all.Size(); n > maxEntities {
-		return []Finding{{Level: Refused, Reference: "2.2.5", Location: s.at, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
+		return []distribution.Finding{{Level: distribution.Refused, Reference: "2.2.5", Location: s.at, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
 			Detail: fmt.Sprintf("AWS allows %d", maxEntities), Remediation: `serve some of the accounts with method = "snapshot", or share with an organization`}}
 	}
 	return found
 }
 
 // memoryTroubles are that the accounts which may use something for good do not fit into its tags: a run remembers them there before it lets others copy.
-func (s *shareSource) validateSharingBaseline(what, id string, tags []ec2types.Tag, shared, copying []string) []Finding {
-	if len(without(copying, append(union(shared, s.lasting.Accounts), s.at.Account))) == 0 {
+func (s *shareSource) validateSharingBaseline(what, id string, tags []ec2types.Tag, shared, copying []string) []distribution.Finding {
+	if len(distribution.Without(copying, append(distribution.Union(shared, s.lasting.Accounts), s.at.Account))) == 0 {
 		return nil
 	}
 	own := slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { // AWS's own do not count, and what is remembered is written anew
 		return strings.HasPrefix(aws.ToString(tag.Key), "aws:") || strings.HasPrefix(aws.ToString(tag.Key), origin.Before)
 	})
-	n := len(own) + len(origin.Remember(union(shared, s.lasting.Accounts)))
+	n := len(own) + len(origin.Remember(distribution.Union(shared, s.lasting.Accounts)))
 	if n <= maxTags {
 		return nil
 	}
-	return []Finding{{Level: Refused, Reference: "9.4", Location: s.at, Resource: id, Summary: what + " cannot be shared for the time of copies: too many accounts may use it",
+	return []distribution.Finding{{Level: distribution.Refused, Reference: "9.4", Location: s.at, Resource: id, Summary: what + " cannot be shared for the time of copies: too many accounts may use it",
 		Detail:      fmt.Sprintf("to be given back, they are remembered in its tags, of which there would be %d; AWS lets a resource have %d", n, maxTags),
 		Remediation: "share with an organization in place of its accounts, or name another kms_key_id: of a staged copy nothing has to be remembered"}}
 }
 
 // accounts are the other accounts that copy from a supply by a method, sorted.
-func (s *shareSource) accounts(by Method) []string {
+func (s *shareSource) accounts(by distribution.Method) []string {
 	var all []string
 	for _, d := range s.consumers {
 		if d.Method == by && d.At.Account != s.at.Account {
 			all = append(all, d.At.Account)
 		}
 	}
-	return union(all, nil)
+	return distribution.Union(all, nil)
 }
 
 // item says whether a volume's snapshot is staged, and why; rule is set where it can be neither shared nor staged.
-func (s *shareSource) item(req Request, facts Facts, v volume) (it sourceVolume, rule string) {
+func (s *shareSource) item(req distribution.Request, facts distribution.Facts, v volume) (it sourceVolume, rule string) {
 	encrypted := aws.ToBool(v.snapshot.Encrypted)
-	managed := encrypted && accountOf(v.key()) == facts.Source.Account && facts.Keys[s.at][v.key()].managedByAWS()
+	managed := encrypted && distribution.ARNAccount(v.key()) == facts.Source.Account && facts.Keys[s.at][v.key()].IsManagedByAWS()
 	withKey := req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0
 	stage := func(why string) (sourceVolume, string) { return sourceVolume{v, true, why}, "" }
 	share := func(why string) (sourceVolume, string) { return sourceVolume{v, false, why}, "" }
@@ -258,20 +261,20 @@ func shareRemedy(rule string) string {
 }
 
 // sourceKeyTroubles are the reasons why the configured key cannot be what is shared.
-func validateSourceKey(at Location, asked string, key Key) []Finding {
-	refuse := func(rule, because, next string) []Finding {
-		return []Finding{{Level: Refused, Reference: rule, Field: "kms_key_id", Location: at, Resource: key.arn(),
+func validateSourceKey(at distribution.Location, asked string, key distribution.Key) []distribution.Finding {
+	refuse := func(rule, because, next string) []distribution.Finding {
+		return []distribution.Finding{{Level: distribution.Refused, Reference: rule, Field: "kms_key_id", Location: at, Resource: key.ARN(),
 			Summary: fmt.Sprintf("the key %s cannot be used", asked), Detail: because, Remediation: next}}
 	}
-	why, rule := key.whyUnusable()
+	why, rule := keyUnusableReason(key)
 	switch {
-	case key.concealed(asked, at.Region):
-		return []Finding{{Level: Warning, Reference: "3.2.4", Field: "kms_key_id", Location: at, Resource: asked, Summary: "the key could not be looked at", Detail: why,
+	case key.IsConcealed(asked, at.Region):
+		return []distribution.Finding{{Level: distribution.Warning, Reference: "3.2.4", Field: "kms_key_id", Location: at, Resource: asked, Summary: "the key could not be looked at", Detail: why,
 			Remediation: "the copy will show whether it can be used; to know before, allow kms:DescribeKey"}}
 	case why != "":
-		return refuse(rule, why, key.remedy())
+		return refuse(rule, why, keyRemedy(key))
 	}
-	if key.managedByAWS() {
+	if key.IsManagedByAWS() {
 		return refuse("2.1.1", "AWS manages it, and what it encrypts cannot be shared", "name a customer managed key")
 	}
 	return nil

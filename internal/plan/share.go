@@ -11,32 +11,33 @@ import (
 
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // SharePlan says whom the share blocks let launch an image in one Region.
 type SharePlan struct {
-	At      Location // of the source account
-	Names   []string // of the blocks, in the order of the template
+	At      distribution.Location // of the source account
+	Names   []string              // of the blocks, in the order of the template
 	ImageID string
 	Staged  bool // not this image, but a copy of it under another key
-	With    LaunchPermissions
-	Grants  []KeyGrantResult // that its accounts make on its keys; without ids
+	With    distribution.LaunchPermissions
+	Grants  []distribution.KeyGrantResult // that its accounts make on its keys; without ids
 }
 
-func (s Share) audience() LaunchPermissions {
-	return LaunchPermissions{}.And(LaunchPermissions{s.AccountIDs, s.OrganizationARNs, s.OrganizationalUnits})
+func shareLaunchPermissions(s distribution.Share) distribution.LaunchPermissions {
+	return distribution.LaunchPermissions{}.And(distribution.LaunchPermissions{Accounts: s.AccountIDs, Organizations: s.OrganizationARNs, Units: s.OrganizationalUnits})
 }
 
 // sharePlans are what comes of the share blocks.
-func sharePlans(req Request, supplies []*shareSource, sharers []Destination) []SharePlan {
+func sharePlans(req distribution.Request, supplies []*shareSource, sharers []distribution.Destination) []SharePlan {
 	var names []string
 	for _, share := range req.Shares {
 		names = append(names, share.Name)
 	}
 	var plans []SharePlan
 	for _, s := range supplies {
-		if !s.lasting.Nobody() {
+		if !s.lasting.IsEmpty() {
 			planned := SharePlan{At: s.at, Names: names, ImageID: imageID(req, s.from), Staged: s.staged, With: s.lasting}
 			for _, d := range sharers {
 				planned.Grants = append(planned.Grants, grantsShared(d, []*shareSource{s})...)
@@ -49,17 +50,17 @@ func sharePlans(req Request, supplies []*shareSource, sharers []Destination) []S
 
 // launchNeeds tells what those need who launch an image under the source account's keys (rules 2.2.6, 3.1.6, 3.2.1, 8.3): neither right
 // can be given by sharing.
-func launchNeeds(facts Facts, supplies []*shareSource, sharers []Destination) []Finding {
-	var found []Finding
+func launchNeeds(facts distribution.Facts, supplies []*shareSource, sharers []distribution.Destination) []distribution.Finding {
+	var found []distribution.Finding
 	for _, s := range supplies {
-		if s.lasting.Nobody() {
+		if s.lasting.IsEmpty() {
 			continue
 		}
 		for _, key := range s.keys() {
-			f := Finding{Level: Note, Reference: "3.1.6", Location: s.at, Resource: key, Summary: "who launches the shared image has to be allowed to use its key",
+			f := distribution.Finding{Level: distribution.Note, Reference: "3.1.6", Location: s.at, Resource: key, Summary: "who launches the shared image has to be allowed to use its key",
 				Detail:      "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
 				Remediation: "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well, as grant in a share block does"}
-			f.PolicyStatements = launchStatements(facts.Source, key, s.lasting, slices.DeleteFunc(slices.Clone(sharers), func(d Destination) bool { return d.At.Region != s.at.Region }))
+			f.PolicyStatements = launchStatements(facts.Source, key, s.lasting, slices.DeleteFunc(slices.Clone(sharers), func(d distribution.Destination) bool { return d.At.Region != s.at.Region }))
 			found = append(found, f)
 		}
 	}
@@ -78,7 +79,7 @@ func (s *shareSource) keys() []string {
 			keys = append(keys, key)
 		}
 	}
-	return union(keys, nil)
+	return distribution.Union(keys, nil)
 }
 
 // What a launch from a shared image takes on its key (3.1.6), and what AWS asks for where whole organizations are admitted (2.2.6); besides them a
@@ -90,21 +91,21 @@ var (
 )
 
 // launchStatements are the statements for the key's policy, for who launches and for who makes grants.
-func launchStatements(owner CallerIdentity, key string, with LaunchPermissions, granters []Destination) (all []Addition) {
-	add := func(to string, s Statement) {
+func launchStatements(owner distribution.CallerIdentity, key string, with distribution.LaunchPermissions, granters []distribution.Destination) (all []distribution.Addition) {
+	add := func(to string, s distribution.Statement) {
 		s.Effect = "Allow"
-		all = append(all, Addition{to, s})
+		all = append(all, distribution.Addition{Policy: to, Statement: s})
 	}
 	keyPolicy := "policy of " + key
-	use := func(to, sid string, principal Principals, actions []string, resource string, when Condition) {
-		add(to, Statement{Sid: sid, Principal: principal, Action: actions, Resource: []string{resource}, Condition: when})
-		add(to, Statement{Sid: "AWS" + sid, Principal: principal, Action: grantActions, Resource: []string{resource}, Condition: ForAWS().And(when)})
+	use := func(to, sid string, principal distribution.Principals, actions []string, resource string, when distribution.Condition) {
+		add(to, distribution.Statement{Sid: sid, Principal: principal, Action: actions, Resource: []string{resource}, Condition: when})
+		add(to, distribution.Statement{Sid: "AWS" + sid, Principal: principal, Action: grantActions, Resource: []string{resource}, Condition: distribution.ForAWS().And(when)})
 	}
 	if len(with.Accounts) > 0 {
 		use(keyPolicy, "LaunchSharedImages", roots(owner.Partition, with.Accounts), launchActions, "*", nil)
 	}
 	if len(with.Organizations) > 0 {
-		use(keyPolicy, "LaunchSharedImagesInOrganizations", everybody, organizationActions, "*", Condition{"StringEquals": {"aws:PrincipalOrgID": lastParts(with.Organizations)}})
+		use(keyPolicy, "LaunchSharedImagesInOrganizations", distribution.Everyone, organizationActions, "*", distribution.Condition{"StringEquals": {"aws:PrincipalOrgID": lastParts(with.Organizations)}})
 	}
 	if len(with.Units) > 0 {
 		var paths []string
@@ -112,25 +113,25 @@ func launchStatements(owner CallerIdentity, key string, with LaunchPermissions, 
 			parts := strings.Split(arn, "/")
 			paths = append(paths, parts[1]+"/*/"+parts[len(parts)-1]+"/*")
 		}
-		use(keyPolicy, "LaunchSharedImagesInUnits", everybody, organizationActions, "*", Condition{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": paths}})
+		use(keyPolicy, "LaunchSharedImagesInUnits", distribution.Everyone, organizationActions, "*", distribution.Condition{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": paths}})
 	}
 	for _, d := range granters {
-		for i, alone := range d.grantsAlone() {
-			add(keyPolicy, Statement{Sid: fmt.Sprintf("GrantUseOfSharedKey%sBy%d", d.At.Account, i+1), Principal: roots(owner.Partition, []string{d.At.Account}), Action: grantActions, Resource: []string{"*"}, Condition: alone})
+		for i, alone := range grantConditions(d) {
+			add(keyPolicy, distribution.Statement{Sid: fmt.Sprintf("GrantUseOfSharedKey%sBy%d", d.At.Account, i+1), Principal: roots(owner.Partition, []string{d.At.Account}), Action: grantActions, Resource: []string{"*"}, Condition: alone})
 		}
 	}
 	use("identity policy of who launches, in each of those accounts", "LaunchSharedImages", nil, launchActions, key, nil)
 	for _, d := range granters {
-		for i, alone := range d.grantsAlone() {
+		for i, alone := range grantConditions(d) {
 			add(fmt.Sprintf("identity policy of %s, which makes the grants", cmp.Or(lastRole(d), d.At.Account)),
-				Statement{Sid: fmt.Sprintf("GrantUseOfSharedKeyBy%d", i+1), Action: grantActions, Resource: []string{key}, Condition: alone})
+				distribution.Statement{Sid: fmt.Sprintf("GrantUseOfSharedKeyBy%d", i+1), Action: grantActions, Resource: []string{key}, Condition: alone})
 		}
 	}
 	return all
 }
 
-func roots(partition string, accounts []string) Principals {
-	var arns Principals
+func roots(partition string, accounts []string) distribution.Principals {
+	var arns distribution.Principals
 	for _, account := range accounts {
 		arns = append(arns, fmt.Sprintf("arn:%s:iam::%s:root", partition, account))
 	}
@@ -152,11 +153,11 @@ func stagedName(name, whose string) string {
 }
 
 // stagedImages are what earlier runs left of a supply's staged image.
-func stagedImages(req Request, facts Facts, s *shareSource) existingImages {
+func stagedImages(req distribution.Request, facts distribution.Facts, s *shareSource) existingImages {
 	like := s.likeness(req, facts)
 	return earlierImages(facts, s.at, like.Mark, "", func(image ec2types.Image) bool {
 		return len(like.Differences(image)) == 0 && !slices.ContainsFunc(volumes(facts.Images[s.from]), func(v volume) bool {
-			return !facts.copiedWith(s.at, s.mark(req, facts, origin.Whole), snapshotOf(image, v.device()), v)
+			return !wasCopiedWith(facts, s.at, s.mark(req, facts, origin.Whole), snapshotOf(image, v.device()), v)
 		})
 	})
 }

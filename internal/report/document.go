@@ -13,7 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Document is what the report of a run shows, whatever its medium: plain data, in the order in which people read it.
@@ -33,7 +35,7 @@ type Document struct {
 	Copies       []Copy  // that were begun, in the order of the plan
 	Fidelity     []Attribute
 	Costs        Costs
-	Left         []plan.RetainedResource
+	Left         []distribution.RetainedResource
 }
 
 // Outcome of a run.
@@ -73,17 +75,17 @@ type Destination struct {
 	Region   string
 	Target   string
 	Optional bool
-	State    plan.State
+	State    distribution.State
 	ImageID  string `json:",omitempty"`
 	Name     string
 	Key      string // ARN
 	From     string // Region that the copies come from
-	Method   plan.Method
-	Because  string         `json:",omitempty"` // of the method, where the template leaves it open
-	Pointers []plan.Pointer // what names the image for others, or should
-	Begun    time.Time      `json:",omitzero"`  // of its first step
-	Ended    time.Time      `json:",omitzero"`  // of its last one
-	Why      string         `json:",omitempty"` // it has no image
+	Method   distribution.Method
+	Because  string                 `json:",omitempty"` // of the method, where the template leaves it open
+	Pointers []distribution.Pointer // what names the image for others, or should
+	Begun    time.Time              `json:",omitzero"`  // of its first step
+	Ended    time.Time              `json:",omitzero"`  // of its last one
+	Why      string                 `json:",omitempty"` // it has no image
 }
 
 // Share is an image of the source account that others launch from.
@@ -109,7 +111,7 @@ type Grant struct {
 
 // Copy is a copy in the time line.
 type Copy struct {
-	Step    plan.StepID
+	Step    distribution.StepID
 	Account string
 	Region  string
 	Staged  bool // in the source account, for others to copy from
@@ -124,7 +126,7 @@ type Copy struct {
 // Attribute of the source image, and what becomes of it in images of targets.
 type Attribute struct {
 	Name   string
-	How    plan.AttributeHandling
+	How    distribution.AttributeHandling
 	Why    string `json:",omitempty"`
 	Images int    // that it holds for
 }
@@ -161,7 +163,7 @@ type Addition struct {
 
 // Of makes the document of a plan and what has come of it at a moment. Without details it names no role and no user: their ARNs are
 // cut, and the statements that would name them are left out. p is zero where a run ended before it had a plan.
-func Of(p plan.Plan, r plan.Result, at time.Time, details bool) Document {
+func Of(p plan.Plan, r distribution.Result, at time.Time, details bool) Document {
 	d := Document{Outcome: outcome(p, r), Written: at, Begun: r.Begun, Ended: r.Ended, Failure: failure(p, r), Sources: sources(p, r), Fidelity: fidelity(p), Left: slices.Clone(r.Left)}
 	d.Findings = shown(r, details)
 	d.Destinations = destinations(p, r, d.Findings)
@@ -176,7 +178,7 @@ func Of(p plan.Plan, r plan.Result, at time.Time, details bool) Document {
 		}
 	}
 	for _, s := range p.Steps {
-		if _, is := s.(plan.Copying); is {
+		if _, is := s.(step.Copying); is {
 			d.Costs.Steps++
 		}
 	}
@@ -218,7 +220,7 @@ func scrub(v reflect.Value, change func(string) string) {
 	}
 }
 
-func outcome(p plan.Plan, r plan.Result) Outcome {
+func outcome(p plan.Plan, r distribution.Result) Outcome {
 	switch {
 	case r.Failure != "":
 		return Failed
@@ -231,7 +233,7 @@ func outcome(p plan.Plan, r plan.Result) Outcome {
 }
 
 // failure is why a run failed. Where it had a plan, the rest of the document tells what stands below the first line.
-func failure(p plan.Plan, r plan.Result) string {
+func failure(p plan.Plan, r distribution.Result) string {
 	if len(p.Destinations)+len(p.Steps)+len(p.Findings) == 0 {
 		return r.Failure
 	}
@@ -240,12 +242,12 @@ func failure(p plan.Plan, r plan.Result) string {
 }
 
 func headline(d Document) string {
-	counts := map[plan.State]int{}
+	counts := map[distribution.State]int{}
 	for _, to := range d.Destinations {
 		counts[to.State]++
 	}
 	all := len(d.Destinations)
-	switch served := counts[plan.DestinationSucceeded]; {
+	switch served := counts[distribution.DestinationSucceeded]; {
 	case all == 0 && d.Outcome == Failed:
 		return "The run has failed"
 	case all == 0 && d.Outcome == Underway:
@@ -253,23 +255,23 @@ func headline(d Document) string {
 	case all == 0 && d.Outcome == Planned:
 		return "Planned"
 	case all == 0 && len(d.Shares) > 0:
-		return "Shared in " + plan.Count(len(d.Shares), "Region", "Regions")
+		return "Shared in " + distribution.Count(len(d.Shares), "Region", "Regions")
 	case all == 0:
 		return "What was unfinished is removed"
 	case d.Outcome == Planned:
-		return "Planned for " + plan.Count(all, "destination", "destinations")
+		return "Planned for " + distribution.Count(all, "destination", "destinations")
 	case d.Outcome == Underway:
-		return fmt.Sprintf("Under way: %d of %s served", served, plan.Count(all, "destination", "destinations"))
-	case served == 0 && counts[plan.Waiting] == all:
-		return "Nothing was begun for " + plan.Count(all, "destination", "destinations")
+		return fmt.Sprintf("Under way: %d of %s served", served, distribution.Count(all, "destination", "destinations"))
+	case served == 0 && counts[distribution.Waiting] == all:
+		return "Nothing was begun for " + distribution.Count(all, "destination", "destinations")
 	case served == all:
-		return fmt.Sprintf("All of %s served", plan.Count(all, "destination", "destinations"))
+		return fmt.Sprintf("All of %s served", distribution.Count(all, "destination", "destinations"))
 	default:
-		return fmt.Sprintf("%d of %s without an image", all-served, plan.Count(all, "destination", "destinations"))
+		return fmt.Sprintf("%d of %s without an image", all-served, distribution.Count(all, "destination", "destinations"))
 	}
 }
 
-func sources(p plan.Plan, r plan.Result) []Source {
+func sources(p plan.Plan, r distribution.Result) []Source {
 	var all []Source
 	for _, image := range p.Images {
 		s := Source{Account: image.Account, Region: image.Region, ImageID: image.ImageID, Causes: slices.Clone(image.Causes)}
@@ -290,14 +292,14 @@ func sources(p plan.Plan, r plan.Result) []Source {
 }
 
 // shown are the findings of a result, the graver first.
-func shown(r plan.Result, details bool) []Finding {
+func shown(r distribution.Result, details bool) []Finding {
 	sorted := slices.Clone(r.Findings)
-	slices.SortStableFunc(sorted, func(a, b plan.Finding) int { return cmp.Compare(gravity[a.Level], gravity[b.Level]) })
+	slices.SortStableFunc(sorted, func(a, b distribution.Finding) int { return cmp.Compare(gravity[a.Level], gravity[b.Level]) })
 	var all []Finding
 	for _, f := range sorted {
 		one := Finding{Level: string(f.Level), Rule: f.Reference, Field: f.Field, Account: f.Location.Account, Region: f.Location.Region, Operation: f.Operation,
 			Resource: f.Resource, Summary: f.Summary, Because: f.Detail, Next: f.Remediation}
-		if f.Level == plan.Refused && len(r.Steps) > 0 {
+		if f.Level == distribution.Refused && len(r.Steps) > 0 {
 			one.Level = "failed"
 		}
 		if details {
@@ -309,7 +311,7 @@ func shown(r plan.Result, details bool) []Finding {
 }
 
 // additions are the statements of a finding, those for one policy together.
-func additions(f plan.Finding) []Addition {
+func additions(f distribution.Finding) []Addition {
 	var all []Addition
 	for _, a := range f.PolicyStatements {
 		if len(all) == 0 || all[len(all)-1].Policy != a.Policy {
@@ -321,14 +323,14 @@ func additions(f plan.Finding) []Addition {
 	return all
 }
 
-func destinations(p plan.Plan, r plan.Result, findings []Finding) []Destination {
+func destinations(p plan.Plan, r distribution.Result, findings []Finding) []Destination {
 	all := make([]Destination, len(p.Destinations))
-	at := make(map[plan.Location]*Destination, len(all))
+	at := make(map[distribution.Location]*Destination, len(all))
 	for i, d := range p.Destinations {
-		all[i] = Destination{Account: d.At.Account, Region: d.At.Region, Target: d.Target, Optional: d.Optional, State: plan.Waiting, Name: d.Name, Key: d.KeyARN, From: d.FromRegion,
+		all[i] = Destination{Account: d.At.Account, Region: d.At.Region, Target: d.Target, Optional: d.Optional, State: distribution.Waiting, Name: d.Name, Key: d.KeyARN, From: d.FromRegion,
 			Method: d.Method, Because: d.MethodWhy, Pointers: slices.Clone(d.Pointers)}
 		if d.LeftOut {
-			all[i].State = plan.Excluded
+			all[i].State = distribution.Excluded
 		}
 		at[d.At] = &all[i]
 	}
@@ -344,11 +346,11 @@ func destinations(p plan.Plan, r plan.Result, findings []Finding) []Destination 
 	}
 	for i := len(findings) - 1; i >= 0; i-- { // the first is the gravest
 		f := findings[i]
-		if d := at[plan.Location{Account: f.Account, Region: f.Region}]; d != nil && (d.State == plan.DestinationFailed || d.State == plan.Excluded) && f.Level != string(plan.Note) {
+		if d := at[distribution.Location{Account: f.Account, Region: f.Region}]; d != nil && (d.State == distribution.DestinationFailed || d.State == distribution.Excluded) && f.Level != string(distribution.Note) {
 			d.Why = f.Summary
 		}
 	}
-	whose := make(map[plan.StepID]plan.Location, len(p.Steps))
+	whose := make(map[distribution.StepID]distribution.Location, len(p.Steps))
 	for _, s := range p.Steps {
 		whose[s.Meta().ID] = s.Meta().Destination
 	}
@@ -367,14 +369,14 @@ func destinations(p plan.Plan, r plan.Result, findings []Finding) []Destination 
 	return all
 }
 
-func shares(p plan.Plan, r plan.Result) []Share {
+func shares(p plan.Plan, r distribution.Result) []Share {
 	var all []Share
 	for _, planned := range p.Shares {
 		s := Share{Names: strings.Join(planned.Names, ", "), Account: planned.At.Account, Region: planned.At.Region, With: planned.With.String()}
 		if !planned.Staged {
 			s.ImageID = planned.ImageID
 		}
-		if i := slices.IndexFunc(r.Shares, func(done plan.Shared) bool { return done.At == planned.At }); i >= 0 {
+		if i := slices.IndexFunc(r.Shares, func(done distribution.Shared) bool { return done.At == planned.At }); i >= 0 {
 			s.ImageID, s.Done = r.Shares[i].ImageID, true
 		}
 		all = append(all, s)
@@ -382,12 +384,12 @@ func shares(p plan.Plan, r plan.Result) []Share {
 	return all
 }
 
-func grants(p plan.Plan, r plan.Result) []Grant {
+func grants(p plan.Plan, r distribution.Result) []Grant {
 	var all []Grant
 	for _, s := range p.Steps {
-		if g, is := s.(*plan.CreateGrant); is && g.Lasting {
+		if g, is := s.(*step.CreateGrant); is && g.Lasting {
 			all = append(all, Grant{Account: g.Location.Account, Region: g.Location.Region, Grantee: g.Grantee, Key: g.KeyARN, Name: g.Name, For: g.Granted().For(),
-				Done: slices.ContainsFunc(r.Grants, func(o plan.KeyGrantResult) bool {
+				Done: slices.ContainsFunc(r.Grants, func(o distribution.KeyGrantResult) bool {
 					return o.At == g.Location && o.KeyARN == g.KeyARN && o.Name == g.Name
 				})})
 		}
@@ -396,20 +398,20 @@ func grants(p plan.Plan, r plan.Result) []Grant {
 }
 
 // copies are the copies that were begun.
-func copies(p plan.Plan, r plan.Result) []Copy {
-	ends := make(map[plan.StepID]plan.StepResult, len(r.Steps))
+func copies(p plan.Plan, r distribution.Result) []Copy {
+	ends := make(map[distribution.StepID]distribution.StepResult, len(r.Steps))
 	for _, e := range r.Steps {
 		ends[e.Step] = e
 	}
 	var all []Copy
 	for _, s := range p.Steps {
-		c, is := s.(plan.Copying)
+		c, is := s.(step.Copying)
 		head := s.Meta()
 		e := ends[head.ID]
 		if !is || e.Begun.IsZero() {
 			continue
 		}
-		all = append(all, Copy{Step: head.ID, Account: head.Location.Account, Region: head.Location.Region, Staged: head.Destination == plan.Location{}, Device: c.Copies().Device, GiB: c.Copies().GiB,
+		all = append(all, Copy{Step: head.ID, Account: head.Location.Account, Region: head.Location.Region, Staged: head.Destination == distribution.Location{}, Device: c.Copies().Device, GiB: c.Copies().GiB,
 			Begun: e.Begun, Ended: e.Ended, Made: e.Made, Failed: e.Failure != nil})
 	}
 	return all
@@ -417,9 +419,9 @@ func copies(p plan.Plan, r plan.Result) []Copy {
 
 // fidelity is what becomes of each attribute, the lost first, once for all images that share its fate.
 func fidelity(p plan.Plan) []Attribute {
-	order := []plan.AttributeHandling{plan.Lost, plan.Set, plan.Kept}
+	order := []distribution.AttributeHandling{distribution.Lost, distribution.Set, distribution.Kept}
 	var all []Attribute
-	found := map[plan.AttributeOutcome]int{}
+	found := map[distribution.AttributeOutcome]int{}
 	for _, d := range p.Destinations {
 		for _, c := range d.Carried {
 			if !slices.Contains(order, c.How) { // AWS's own words about an image: nothing to carry

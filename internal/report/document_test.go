@@ -8,9 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report/reporttest"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
@@ -37,13 +39,13 @@ func TestAReportInEveryMedium(t *testing.T) {
 func TestAReportSaysWhatCameOfShareBlocks(t *testing.T) {
 	p, r := reporttest.Run(1)
 	p.Destinations, r.Destinations, r.Images, r.Failure, r.Findings = nil, nil, nil, "", nil
-	with := plan.LaunchPermissions{Accounts: []string{reporttest.Target.Account}}
+	with := distribution.LaunchPermissions{Accounts: []string{reporttest.Target.Account}}
 	p.Shares = []plan.SharePlan{{At: reporttest.Source, Names: []string{"ours", "theirs"}, ImageID: "ami-0a", Staged: true, With: with}}
 	d := report.Of(p, r, r.Ended, false)
 	if d.Shares[0].Done || d.Shares[0].ImageID != "" {
 		t.Errorf("planned: %+v", d.Shares)
 	}
-	r.Shares = []plan.Shared{{At: reporttest.Source, ImageID: "ami-0b", With: with}}
+	r.Shares = []distribution.Shared{{At: reporttest.Source, ImageID: "ami-0b", With: with}}
 	d = report.Of(p, r, r.Ended, false)
 	if s := d.Shares[0]; !s.Done || s.ImageID != "ami-0b" || d.Headline != "Shared in 1 Region" {
 		t.Errorf("%q, %+v", d.Headline, s)
@@ -57,8 +59,8 @@ func TestAReportSaysWhatCameOfShareBlocks(t *testing.T) {
 
 func TestAReportSaysWhoMayUseWhichKeyForWhatFromThenOn(t *testing.T) {
 	p, r := reporttest.Run(1)
-	grant := &plan.CreateGrant{Base: plan.Base{ID: "grant/1", Location: reporttest.Target}, KeyARN: reporttest.KeyARN(reporttest.Target), Name: "fleet", Grantee: "arn:aws:iam::222222222222:role/fleet", Operations: []string{"Decrypt", "DescribeKey"}, Lasting: true}
-	p.Steps = append(p.Steps, grant, &plan.CreateGrant{Base: plan.Base{ID: "grant/2", Location: reporttest.Source}, KeyARN: reporttest.KeyARN(reporttest.Source), Name: "for a copy"})
+	grant := &step.CreateGrant{Base: step.Base{ID: "grant/1", Location: reporttest.Target}, KeyARN: reporttest.KeyARN(reporttest.Target), Name: "fleet", Grantee: "arn:aws:iam::222222222222:role/fleet", Operations: []string{"Decrypt", "DescribeKey"}, Lasting: true}
+	p.Steps = append(p.Steps, grant, &step.CreateGrant{Base: step.Base{ID: "grant/2", Location: reporttest.Source}, KeyARN: reporttest.KeyARN(reporttest.Source), Name: "for a copy"})
 	for _, state := range []string{"missing", "stands"} {
 		d := report.Of(p, r, r.Ended, true)
 		if len(d.Grants) != 1 {
@@ -71,7 +73,7 @@ func TestAReportSaysWhoMayUseWhichKeyForWhatFromThenOn(t *testing.T) {
 				}
 			}
 		}
-		r.Grants = []plan.KeyGrantResult{{At: reporttest.Target, KeyARN: reporttest.KeyARN(reporttest.Target), Name: "fleet"}}
+		r.Grants = []distribution.KeyGrantResult{{At: reporttest.Target, KeyARN: reporttest.KeyARN(reporttest.Target), Name: "fleet"}}
 	}
 	if d := report.Of(p, r, r.Ended, false); d.Grants[0].Grantee != "arn:aws:iam::222222222222:role/…" {
 		t.Errorf("without details: %+v", d.Grants)
@@ -80,8 +82,8 @@ func TestAReportSaysWhoMayUseWhichKeyForWhatFromThenOn(t *testing.T) {
 
 func TestAReportSaysWhatNamesAnImageAndWhyItIsCopiedWhole(t *testing.T) {
 	p, r := reporttest.Run(1)
-	p.Destinations[0].Method, p.Destinations[0].MethodWhy = plan.ByImage, "it has watermarks"
-	r.Images[0].Pointers = []plan.Pointer{{Kind: "SSM parameter", Name: "/golden/ami", Set: true}}
+	p.Destinations[0].Method, p.Destinations[0].MethodWhy = distribution.ByImage, "it has watermarks"
+	r.Images[0].Pointers = []distribution.Pointer{{Kind: "SSM parameter", Name: "/golden/ami", Set: true}}
 	html := page(t, report.Of(p, r, r.Ended, false))
 	for _, want := range []string{"it has watermarks", "SSM parameter /golden/ami"} {
 		if !strings.Contains(html, want) {

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Drawing is the way of the data: source images, what is staged, and the targets, those of one block in one Region together.
@@ -82,9 +84,9 @@ func drawing(p plan.Plan, d Document) Drawing {
 			own[device.SnapshotID] = true
 		}
 	}
-	for _, step := range p.Steps {
-		c, is := step.(plan.Copying)
-		if head := step.Meta(); is && head.Destination == (plan.Location{}) {
+	for _, newStep := range p.Steps {
+		c, is := newStep.(step.Copying)
+		if head := newStep.Meta(); is && head.Destination == (distribution.Location{}) {
 			n := s.node(box{AsStaged, "", head.Location.Region})
 			s.Nodes[n].Account = head.Location.Account
 			s.Nodes[n].Copies++
@@ -93,14 +95,14 @@ func drawing(p plan.Plan, d Document) Drawing {
 		}
 	}
 	group := grouping(d.Destinations)
-	boxes := make(map[plan.Location]box, len(d.Destinations))
+	boxes := make(map[distribution.Location]box, len(d.Destinations))
 	for _, to := range d.Destinations {
-		boxes[plan.Location{Account: to.Account, Region: to.Region}] = group(to)
+		boxes[distribution.Location{Account: to.Account, Region: to.Region}] = group(to)
 	}
-	fed := map[plan.Location]bool{}
-	for _, step := range p.Steps {
-		c, is := step.(plan.Copying)
-		head := step.Meta()
+	fed := map[distribution.Location]bool{}
+	for _, newStep := range p.Steps {
+		c, is := newStep.(step.Copying)
+		head := newStep.Meta()
 		to, known := boxes[head.Destination]
 		if !is || !known {
 			continue
@@ -116,14 +118,14 @@ func drawing(p plan.Plan, d Document) Drawing {
 		n := s.node(group(to))
 		s.Nodes[n].Name = group(to).name
 		switch to.State {
-		case plan.DestinationSucceeded:
+		case distribution.DestinationSucceeded:
 			s.Nodes[n].Served++
-		case plan.DestinationFailed, plan.Excluded:
+		case distribution.DestinationFailed, distribution.Excluded:
 			s.Nodes[n].Failed++
 		default:
 			s.Nodes[n].Open++
 		}
-		if !fed[plan.Location{Account: to.Account, Region: to.Region}] {
+		if !fed[distribution.Location{Account: to.Account, Region: to.Region}] {
 			s.link(s.from(AsStaged, to.From), n)
 		}
 	}
@@ -187,7 +189,7 @@ func (s *sketch) link(from, to int) *Edge {
 	return &s.Edges[i]
 }
 
-func (s *sketch) flow(from, to int, moved plan.Copied) {
+func (s *sketch) flow(from, to int, moved step.CopyInfo) {
 	e := s.link(from, to)
 	e.Copies++
 	e.GiB += moved.GiB

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -37,9 +38,9 @@ func Forecast(p plan.Plan, choices []plan.Alternative) string {
 // carried names, once for all destinations, the attributes that a target's image will have.
 func (t *text) carried(all []plan.DestinationPlan) {
 	for _, kind := range []struct {
-		how  plan.AttributeHandling
+		how  distribution.AttributeHandling
 		text string
-	}{{plan.Kept, "Carried over"}, {plan.Set, "Set for each target"}} {
+	}{{distribution.Kept, "Carried over"}, {distribution.Set, "Set for each target"}} {
 		var names []string
 		for _, d := range all {
 			for _, c := range d.Carried {
@@ -66,9 +67,9 @@ func callsText(calls map[string]int) string {
 func estimateText(e plan.Estimate) string {
 	before := ""
 	if e.BuilderCopies > 0 {
-		before = plan.Count(e.BuilderCopies, "full copy", "full copies") + " by amazon-ebs, then "
+		before = distribution.Count(e.BuilderCopies, "full copy", "full copies") + " by amazon-ebs, then "
 	}
-	return fmt.Sprintf("%s%s, %d GiB stored, %d GiB between Regions, about %s", before, plan.Count(e.Copies, "copy", "copies"), e.GiBStored, e.GiBTransferred, Duration(e.Takes))
+	return fmt.Sprintf("%s%s, %d GiB stored, %d GiB between Regions, about %s", before, distribution.Count(e.Copies, "copy", "copies"), e.GiBStored, e.GiBTransferred, Duration(e.Takes))
 }
 
 // costText is what a plan costs at most, at the list prices that package plan names.

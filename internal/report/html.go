@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 var (
@@ -29,7 +29,7 @@ var (
 // others wrote is escaped by html/template, which knows where it stands.
 func (d Document) HTML() ([]byte, error) {
 	page, err := template.New("page").Funcs(template.FuncMap{
-		"count": plan.Count, "duration": Duration, "clock": clock, "size": size, "key": keyName, "glyph": glyph, "class": class, "price": costText,
+		"count": distribution.Count, "duration": Duration, "clock": clock, "size": size, "key": keyName, "glyph": glyph, "class": class, "price": costText,
 	}).Parse(pageText)
 	if err != nil {
 		return nil, err
@@ -41,7 +41,7 @@ func (d Document) HTML() ([]byte, error) {
 		Style      template.CSS
 		StyleHash  string
 		Findings   folded[Finding]
-		Leftovers  folded[plan.RetainedResource]
+		Leftovers  folded[distribution.RetainedResource]
 		Drawing    figure
 		TimeLine   timeLine
 		Attributes map[string][]Attribute
@@ -69,7 +69,7 @@ func fold[T any](all []T) folded[T] {
 
 func (d Document) served() (n int) {
 	for _, to := range d.Destinations {
-		if to.State == plan.DestinationSucceeded {
+		if to.State == distribution.DestinationSucceeded {
 			n++
 		}
 	}
@@ -157,7 +157,7 @@ func (d Document) figure() figure {
 		l.TextX, l.TextY = l.X2-10, l.Y2-7
 		l.Text = "no copy needed"
 		if e.Copies > 0 {
-			l.Text = plan.Count(e.Copies, "copy", "copies") + ", " + size(e.GiB)
+			l.Text = distribution.Count(e.Copies, "copy", "copies") + ", " + size(e.GiB)
 		}
 		f.Flows = append(f.Flows, l)
 	}
@@ -295,15 +295,15 @@ func class(state any) string { return looks[fmt.Sprint(state)].class }
 
 // looks are the signs and colours of states of a run, of destinations, and of levels of findings.
 var looks = map[string]struct{ glyph, class string }{
-	string(Planned):                   {"○", "calm"},
-	string(Succeeded):                 {"✓", "good"},
-	string(Failed):                    {"✕", "bad"},
-	string(Underway):                  {"◐", "busy"},
-	string(plan.DestinationSucceeded): {"✓", "good"},
-	string(plan.Underway):             {"◐", "busy"},
-	string(plan.Waiting):              {"○", "calm"},
-	string(plan.Excluded):             {"–", "warn"},
-	string(plan.Refused):              {"✕", "bad"},
-	string(plan.Warning):              {"!", "warn"},
-	string(plan.Note):                 {"i", "calm"},
+	string(Planned):   {"○", "calm"},
+	string(Succeeded): {"✓", "good"},
+	string(Failed):    {"✕", "bad"},
+	string(Underway):  {"◐", "busy"},
+	string(distribution.DestinationSucceeded): {"✓", "good"},
+	string(distribution.Underway):             {"◐", "busy"},
+	string(distribution.Waiting):              {"○", "calm"},
+	string(distribution.Excluded):             {"–", "warn"},
+	string(distribution.Refused):              {"✕", "bad"},
+	string(distribution.Warning):              {"!", "warn"},
+	string(distribution.Note):                 {"i", "calm"},
 }

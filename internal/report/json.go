@@ -6,11 +6,11 @@ package report
 import (
 	"encoding/json"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // JSON is a result for machines: an object with the fields of plan.Result, an end of line after it.
-func JSON(r plan.Result) ([]byte, error) {
+func JSON(r distribution.Result) ([]byte, error) {
 	text, err := json.MarshalIndent(r, "", "  ")
 	return append(text, '\n'), err
 }

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // Markdown is the document as GitHub and GitLab show it, fit for the summary of a CI job: with the drawing in Mermaid's language.
@@ -32,7 +32,7 @@ func (d Document) Markdown() []byte {
 	t.attributeTable(d)
 	t.line("## Costs\n")
 	t.line("%s of snapshots planned, %s at full size, %s between Regions; %s stored by the targets, %s left behind.\n",
-		plan.Count(d.Costs.Copies, "copy", "copies"), size(d.Costs.GiBStored), size(d.Costs.GiBTransferred), size(d.Costs.Owned), size(d.Costs.Left))
+		distribution.Count(d.Costs.Copies, "copy", "copies"), size(d.Costs.GiBStored), size(d.Costs.GiBTransferred), size(d.Costs.Owned), size(d.Costs.Left))
 	t.line("At list price %s.\n", words(costText(d.Costs.Estimate)))
 	t.leftovers(d)
 	return []byte(t.text() + "\n")
@@ -63,7 +63,7 @@ func (t *text) mermaid(d Drawing) {
 		case n.Kind == FromSource:
 			lines = []string{"source image " + n.Account, n.Name, n.Region + ", " + size(n.GiB)}
 		case n.Kind == AsStaged:
-			lines = []string{"staged " + n.Account, n.Region, plan.Count(n.Copies, "copy", "copies") + ", " + size(n.GiB)}
+			lines = []string{"staged " + n.Account, n.Region, distribution.Count(n.Copies, "copy", "copies") + ", " + size(n.GiB)}
 		case n.Name == "":
 			lines[0] = "all targets"
 		}
@@ -81,7 +81,7 @@ func (t *text) mermaid(d Drawing) {
 			arrow = "-.->"
 		}
 		if e.Copies > 0 {
-			moved = plan.Count(e.Copies, "copy", "copies") + ", " + size(e.GiB)
+			moved = distribution.Count(e.Copies, "copy", "copies") + ", " + size(e.GiB)
 		}
 		t.line("  %s %s|\"%s\"| %s", e.From, arrow, label(moved), e.To)
 	}
@@ -249,10 +249,10 @@ func (t *text) attributeTable(d Document) {
 	}
 	t.line("## What the images carry over\n")
 	by := d.attributes()
-	for _, a := range by[string(plan.Lost)] {
+	for _, a := range by[string(distribution.Lost)] {
 		t.line("- lost: %s, %s", code(a.Name), words(a.Why))
 	}
-	for _, how := range []plan.AttributeHandling{plan.Set, plan.Kept} {
+	for _, how := range []distribution.AttributeHandling{distribution.Set, distribution.Kept} {
 		var names []string
 		for _, a := range by[string(how)] {
 			names = append(names, code(a.Name))

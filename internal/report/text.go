@@ -13,7 +13,9 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Plan is a plan as text: what becomes of each volume, what each destination gets, and the steps. A refused plan has its
@@ -40,38 +42,38 @@ func Plan(p plan.Plan) string {
 }
 
 // Findings are findings as text, the graver first. "" for none.
-func Findings(findings []plan.Finding) string {
+func Findings(findings []distribution.Finding) string {
 	var t text
 	t.findings(findings, nil)
 	return t.text()
 }
 
 // Each is every finding as a text of its own, the graver first.
-func Each(findings []plan.Finding) []string {
+func Each(findings []distribution.Finding) []string {
 	var all []string
 	for _, f := range bySeverity(findings) {
-		all = append(all, Findings([]plan.Finding{f}))
+		all = append(all, Findings([]distribution.Finding{f}))
 	}
 	return all
 }
 
-func bySeverity(findings []plan.Finding) []plan.Finding {
+func bySeverity(findings []distribution.Finding) []distribution.Finding {
 	sorted := slices.Clone(findings)
-	slices.SortStableFunc(sorted, func(a, b plan.Finding) int { return cmp.Compare(gravity[a.Level], gravity[b.Level]) })
+	slices.SortStableFunc(sorted, func(a, b distribution.Finding) int { return cmp.Compare(gravity[a.Level], gravity[b.Level]) })
 	return sorted
 }
 
 // findings are sorted by gravity; a level may have another name.
-func (t *text) findings(findings []plan.Finding, names map[plan.Level]string) {
+func (t *text) findings(findings []distribution.Finding, names map[distribution.Level]string) {
 	for _, f := range bySeverity(findings) {
 		t.finding(cmp.Or(names[f.Level], string(f.Level)), f)
 	}
 }
 
-var gravity = map[plan.Level]int{plan.Refused: 0, plan.Warning: 1, plan.Note: 2}
+var gravity = map[distribution.Level]int{distribution.Refused: 0, distribution.Warning: 1, distribution.Note: 2}
 
 // Result is what came of a plan as text: the images that the targets own now, what failed and why, and what was left behind.
-func Result(p plan.Plan, r plan.Result) string {
+func Result(p plan.Plan, r distribution.Result) string {
 	var t text
 	for _, made := range r.Images {
 		t.line("%s in %s: %s %q", made.At.Account, made.At.Region, made.ImageID, made.Name)
@@ -106,29 +108,31 @@ func Result(p plan.Plan, r plan.Result) string {
 			optional = ", which is not required"
 		}
 		lacks := "no image"
-		if slices.ContainsFunc(r.Images, func(made plan.CreatedImage) bool { return made.At == d.At }) {
+		if slices.ContainsFunc(r.Images, func(made distribution.CreatedImage) bool { return made.At == d.At }) {
 			lacks = "not published"
 		}
 		t.line("%s in %s: %s (target %q%s)", d.At.Account, d.At.Region, lacks, d.Target, optional)
 	}
-	t.findings(r.Findings, map[plan.Level]string{plan.Refused: "failed"})
+	t.findings(r.Findings, map[distribution.Level]string{distribution.Refused: "failed"})
 	t.left(r.Left)
 	return t.text()
 }
 
 // Missing are the destinations that have no image, or one that not everything names that was to.
-func Missing(p plan.Plan, r plan.Result) []plan.DestinationPlan {
+func Missing(p plan.Plan, r distribution.Result) []plan.DestinationPlan {
 	return slices.DeleteFunc(slices.Clone(p.Destinations), func(d plan.DestinationPlan) bool {
-		return slices.ContainsFunc(r.Images, func(made plan.CreatedImage) bool { return made.At == d.At && made.Published() })
+		return slices.ContainsFunc(r.Images, func(made distribution.CreatedImage) bool { return made.At == d.At && made.Published() })
 	})
 }
 
 // Unshared are the images that share blocks name people for who cannot launch them, each with the grants that are missing.
-func Unshared(p plan.Plan, r plan.Result) []plan.SharePlan {
+func Unshared(p plan.Plan, r distribution.Result) []plan.SharePlan {
 	var all []plan.SharePlan
 	for _, s := range p.Shares {
-		s.Grants = slices.DeleteFunc(slices.Clone(s.Grants), func(g plan.KeyGrantResult) bool {
-			return slices.ContainsFunc(r.Grants, func(o plan.KeyGrantResult) bool { return o.At == g.At && o.KeyARN == g.KeyARN && o.Name == g.Name })
+		s.Grants = slices.DeleteFunc(slices.Clone(s.Grants), func(g distribution.KeyGrantResult) bool {
+			return slices.ContainsFunc(r.Grants, func(o distribution.KeyGrantResult) bool {
+				return o.At == g.At && o.KeyARN == g.KeyARN && o.Name == g.Name
+			})
 		})
 		if len(s.Grants) > 0 || !isShared(s, r) {
 			all = append(all, s)
@@ -137,8 +141,8 @@ func Unshared(p plan.Plan, r plan.Result) []plan.SharePlan {
 	return all
 }
 
-func isShared(s plan.SharePlan, r plan.Result) bool {
-	return slices.ContainsFunc(r.Shares, func(shared plan.Shared) bool { return shared.At == s.At })
+func isShared(s plan.SharePlan, r distribution.Result) bool {
+	return slices.ContainsFunc(r.Shares, func(shared distribution.Shared) bool { return shared.At == s.At })
 }
 
 // Duration is a time for people: to the minute, below a minute to the second.
@@ -252,10 +256,10 @@ func movedText(r plan.Route) string {
 
 // lost names, once for all destinations, what a target's image will not have.
 func (t *text) lost(all []plan.DestinationPlan) {
-	var told []plan.AttributeOutcome
+	var told []distribution.AttributeOutcome
 	for _, d := range all {
 		for _, c := range d.Carried {
-			if c.How == plan.Lost && !slices.Contains(told, c) {
+			if c.How == distribution.Lost && !slices.Contains(told, c) {
 				told = append(told, c)
 			}
 		}
@@ -271,7 +275,7 @@ func (t *text) lost(all []plan.DestinationPlan) {
 // mostSteps is how many steps are told one by one.
 const mostSteps = 100
 
-func (t *text) steps(steps []plan.Step) {
+func (t *text) steps(steps []step.Step) {
 	if len(steps) > mostSteps {
 		t.line("Steps: %s", kinds(steps))
 		return
@@ -283,7 +287,7 @@ func (t *text) steps(steps []plan.Step) {
 }
 
 // kinds counts steps by what they do, which is the first part of their ids.
-func kinds(steps []plan.Step) string {
+func kinds(steps []step.Step) string {
 	var order []string
 	counts := map[string]int{}
 	for _, step := range steps {
@@ -299,12 +303,12 @@ func kinds(steps []plan.Step) string {
 	return strings.Join(order, ", ")
 }
 
-func (t *text) finding(level string, f plan.Finding) {
+func (t *text) finding(level string, f distribution.Finding) {
 	head := []string{level}
 	if f.Field != "" {
 		head = append(head, f.Field)
 	}
-	if f.Location != (plan.Location{}) {
+	if f.Location != (distribution.Location{}) {
 		head = append(head, f.Location.String())
 	}
 	t.line("%s: %s", strings.Join(head, ": "), clean(f.Summary))
@@ -318,7 +322,7 @@ func (t *text) finding(level string, f plan.Finding) {
 }
 
 // statements are what to add to policies.
-func (t *text) statements(f plan.Finding) {
+func (t *text) statements(f distribution.Finding) {
 	for _, a := range additions(f) {
 		t.line("  add to the %s:", clean(a.Policy))
 		for _, statement := range a.Statements {
@@ -328,7 +332,7 @@ func (t *text) statements(f plan.Finding) {
 }
 
 // left is the last of a result: that nothing was left behind, or what was.
-func (t *text) left(left []plan.RetainedResource) {
+func (t *text) left(left []distribution.RetainedResource) {
 	if len(left) == 0 {
 		t.line("left behind: 0 shares, 0 grants, 0 staged GiB")
 		return
@@ -344,8 +348,8 @@ func (t *text) left(left []plan.RetainedResource) {
 }
 
 // leftCost is what leftovers cost a month, at the list price that package plan names; "" where they store nothing, or it is not known.
-func leftCost(left []plan.RetainedResource) string {
-	if usd := plan.USDPerMonth(left); usd > 0 {
+func leftCost(left []distribution.RetainedResource) string {
+	if usd := distribution.USDPerMonth(left); usd > 0 {
 		return fmt.Sprintf(", up to $%.2f a month (list price of us-east-1)", usd)
 	}
 	return ""

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report/reporttest"
@@ -28,19 +29,19 @@ func TestAForecastTellsAttributesCallsCostAndOtherChoices(t *testing.T) {
 func TestARefusedPlanShowsWhyInPlaceOfSteps(t *testing.T) {
 	p := reporttest.Plan()
 	p.Steps, p.Estimate = nil, plan.Estimate{}
-	p.Findings = append(p.Findings, plan.Finding{Level: plan.Refused, Reference: "2.1.1", Field: "kms_key_id", Location: reporttest.Source,
+	p.Findings = append(p.Findings, distribution.Finding{Level: distribution.Refused, Reference: "2.1.1", Field: "kms_key_id", Location: reporttest.Source,
 		Summary: "the snapshot of /dev/xvda cannot be shared", Detail: "it is encrypted with aws/ebs, whose key no other account can use", Remediation: "set kms_key_id"})
 	golden.Equal(t, "testdata/refused.golden", report.Plan(p)+"\n")
 }
 
 func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
-	r := plan.Result{
-		Images: []plan.CreatedImage{{At: reporttest.Target, Target: "prod", ImageID: "ami-0bbbbbbbbbbbbbbbb", Name: "golden 1",
-			Snapshots: []plan.MadeSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0c", KeyARN: reporttest.KeyARN(reporttest.Target), GiB: 8}}}},
-		Shares: []plan.Shared{{At: reporttest.Source, ImageID: "ami-0ffffffffffffffff", With: reporttest.Audience()}},
-		Findings: []plan.Finding{{Level: plan.Refused, Location: reporttest.TargetWest, Operation: "ec2:CopySnapshot",
+	r := distribution.Result{
+		Images: []distribution.CreatedImage{{At: reporttest.Target, Target: "prod", ImageID: "ami-0bbbbbbbbbbbbbbbb", Name: "golden 1",
+			Snapshots: []distribution.MadeSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0c", KeyARN: reporttest.KeyARN(reporttest.Target), GiB: 8}}}},
+		Shares: []distribution.Shared{{At: reporttest.Source, ImageID: "ami-0ffffffffffffffff", With: reporttest.Audience()}},
+		Findings: []distribution.Finding{{Level: distribution.Refused, Location: reporttest.TargetWest, Operation: "ec2:CopySnapshot",
 			Summary: "could not copy snap-0a", Detail: "Given key ID is not accessible", Remediation: "let the role use the key"}},
-		Left: []plan.RetainedResource{
+		Left: []distribution.RetainedResource{
 			{At: reporttest.Source, Kind: "share", Resource: "snap-0a", Why: "refused"},
 			{At: reporttest.Source, Kind: "snapshot", Resource: "snap-0d", GiB: 8, Why: "for the next run"},
 		},
@@ -53,11 +54,11 @@ func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
 }
 
 func TestStatementsStandUnderThePolicyThatTheyBelongIn(t *testing.T) {
-	golden.Equal(t, "testdata/statements.golden", report.Findings([]plan.Finding{{Level: plan.Refused, Location: reporttest.Target, Operation: "ec2:CopySnapshot", Summary: "could not copy snap-0a", Remediation: "add the statements",
-		PolicyStatements: []plan.Addition{
-			{Policy: "policy of key alias/golden", Statement: plan.Statement{Sid: "UseKey", Effect: "Allow", Principal: plan.Principals{"arn:aws:iam::999999999999:root"}, Action: []string{"kms:Decrypt"}, Resource: []string{"*"}}},
-			{Policy: "policy of key alias/golden", Statement: plan.Statement{Sid: "LetAWSUseKey", Effect: "Allow", Principal: plan.Principals{"*"}, Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}, Condition: plan.Condition{"Bool": {"kms:GrantIsForAWSResource": {"true"}}}}},
-			{Policy: "identity policy of role target", Statement: plan.Statement{Effect: "Allow", Action: []string{"kms:\x1bDecrypt"}, Resource: []string{"a<b&c"}}},
+	golden.Equal(t, "testdata/statements.golden", report.Findings([]distribution.Finding{{Level: distribution.Refused, Location: reporttest.Target, Operation: "ec2:CopySnapshot", Summary: "could not copy snap-0a", Remediation: "add the statements",
+		PolicyStatements: []distribution.Addition{
+			{Policy: "policy of key alias/golden", Statement: distribution.Statement{Sid: "UseKey", Effect: "Allow", Principal: distribution.Principals{"arn:aws:iam::999999999999:root"}, Action: []string{"kms:Decrypt"}, Resource: []string{"*"}}},
+			{Policy: "policy of key alias/golden", Statement: distribution.Statement{Sid: "LetAWSUseKey", Effect: "Allow", Principal: distribution.Principals{"*"}, Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}, Condition: distribution.Condition{"Bool": {"kms:GrantIsForAWSResource": {"true"}}}}},
+			{Policy: "identity policy of role target", Statement: distribution.Statement{Effect: "Allow", Action: []string{"kms:\x1bDecrypt"}, Resource: []string{"a<b&c"}}},
 		}}})+"\n")
 }
 

@@ -23,7 +23,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
@@ -149,7 +149,7 @@ func (w *world) start(t *testing.T) *process {
 	pool, err := awsclient.New(t.Context(), awsclient.Access{
 		Region:     home,
 		AccessKey:  credentials.AccessKeyID,
-		SecretKey:  plan.Secret(credentials.SecretAccessKey),
+		SecretKey:  distribution.Secret(credentials.SecretAccessKey),
 		HTTPClient: p.line,
 		Seed:       1,
 		Guard:      awsclient.Guard{Fence: p.Check, Observe: clock.Observe},
@@ -157,7 +157,7 @@ func (w *world) start(t *testing.T) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.store = runrecord.TagStore{Client: pool.EC2(plan.Location{Account: owner, Region: home}), ImageID: w.image}
+	p.store = runrecord.TagStore{Client: pool.EC2(distribution.Location{Account: owner, Region: home}), ImageID: w.image}
 	return p
 }
 

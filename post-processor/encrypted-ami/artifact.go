@@ -13,7 +13,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
@@ -30,17 +30,17 @@ const (
 type artifact struct {
 	input     string // id of the input artifact
 	planned   bool   // nothing but a plan was asked for
-	result    plan.Result
+	result    distribution.Result
 	generated map[string]any
-	hcp       bool                            // give the images to HCP Packer
-	remove    func([]plan.CreatedImage) error // takes images and their snapshots away
+	hcp       bool                                    // give the images to HCP Packer
+	remove    func([]distribution.CreatedImage) error // takes images and their snapshots away
 }
 
 var _ packersdk.Artifact = (*artifact)(nil)
 
 // artifact is what came of a run that succeeded.
 func (r *run) artifact() *artifact {
-	return &artifact{input: r.input.Id(), planned: r.config.PlanOnly, result: r.result, generated: r.data, hcp: r.config.HCPPacker, remove: func(made []plan.CreatedImage) error { return remove(r.pool, made) }}
+	return &artifact{input: r.input.Id(), planned: r.config.PlanOnly, result: r.result, generated: r.data, hcp: r.config.HCPPacker, remove: func(made []distribution.CreatedImage) error { return remove(r.pool, made) }}
 }
 
 func (*artifact) BuilderId() string { return BuilderID }
@@ -77,7 +77,7 @@ func (a *artifact) String() string {
 	if len(a.result.Destinations) == 0 && len(a.result.Shares) > 0 {
 		lines = nil
 	}
-	images := slices.SortedFunc(slices.Values(a.result.Images), func(a, b plan.CreatedImage) int {
+	images := slices.SortedFunc(slices.Values(a.result.Images), func(a, b distribution.CreatedImage) int {
 		return cmp.Or(cmp.Compare(a.At.Account, b.At.Account), cmp.Compare(a.At.Region, b.At.Region))
 	})
 	for _, made := range images {
@@ -97,13 +97,13 @@ func (a *artifact) String() string {
 }
 
 // launchedFrom reports whether others launch from an image that was handed in.
-func launchedFrom(result plan.Result, images []plan.SourceImage) bool {
-	return slices.ContainsFunc(result.Shares, func(shared plan.Shared) bool {
-		return slices.ContainsFunc(images, func(image plan.SourceImage) bool { return image.ImageID == shared.ImageID })
+func launchedFrom(result distribution.Result, images []distribution.SourceImage) bool {
+	return slices.ContainsFunc(result.Shares, func(shared distribution.Shared) bool {
+		return slices.ContainsFunc(images, func(image distribution.SourceImage) bool { return image.ImageID == shared.ImageID })
 	})
 }
 
-func keysOf(made plan.CreatedImage) []string {
+func keysOf(made distribution.CreatedImage) []string {
 	var keys []string
 	for _, s := range made.Snapshots {
 		keys = append(keys, s.KeyARN)
@@ -147,8 +147,8 @@ func (a *artifact) registered() []*registryimage.Image {
 
 // Destroy takes the images and their snapshots away that this run has made and nothing of ours points at. What could not be removed is logged: an error would reach people as a text that they cannot read.
 func (a *artifact) Destroy() error {
-	stays := func(m plan.CreatedImage) bool {
-		return m.Earlier || slices.ContainsFunc(m.Pointers, func(p plan.Pointer) bool { return p.Set })
+	stays := func(m distribution.CreatedImage) bool {
+		return m.Earlier || slices.ContainsFunc(m.Pointers, func(p distribution.Pointer) bool { return p.Set })
 	}
 	if err := a.remove(slices.DeleteFunc(slices.Clone(a.result.Images), stays)); err != nil {
 		log.Printf("[ERROR] not everything could be removed: %v", err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
@@ -18,7 +19,7 @@ import (
 )
 
 // cleanUp is the whole of a run with cleanup_only.
-func (r *run) cleanUp(ctx context.Context, request plan.Request) error {
+func (r *run) cleanUp(ctx context.Context, request distribution.Request) error {
 	result, err := r.sweep(ctx, request)
 	r.keep(result)
 	if err != nil {
@@ -37,37 +38,37 @@ func (r *run) cleanUp(ctx context.Context, request plan.Request) error {
 const sweepingTime = 10 * time.Minute
 
 // clean removes what a failed run has left unfinished, and adds what came of that to its result.
-func (r *run) clean(ctx context.Context, request plan.Request, failed plan.Result) plan.Result {
+func (r *run) clean(ctx context.Context, request distribution.Request, failed distribution.Result) distribution.Result {
 	r.ui.Say(`The run has failed. What it leaves unfinished is removed now, as on_failure = "clean" asks for; this may take some minutes.`)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepingTime)
 	defer cancel()
 	swept, err := r.sweep(ctx, request)
 	if err != nil {
-		failed.Findings = append(failed.Findings, plan.Finding{Level: plan.Warning, Field: "on_failure", Summary: err.Error()})
+		failed.Findings = append(failed.Findings, distribution.Finding{Level: distribution.Warning, Field: "on_failure", Summary: err.Error()})
 	}
-	removed := func(l plan.RetainedResource) bool {
-		return slices.ContainsFunc(swept.Steps, func(s plan.StepResult) bool { return s.Made == l.Resource && s.Failure == nil })
+	removed := func(l distribution.RetainedResource) bool {
+		return slices.ContainsFunc(swept.Steps, func(s distribution.StepResult) bool { return s.Made == l.Resource && s.Failure == nil })
 	}
 	failed.Left = append(slices.DeleteFunc(failed.Left, removed), swept.Left...)
-	failed.LeftUSD = plan.USDPerMonth(failed.Left)
+	failed.LeftUSD = distribution.USDPerMonth(failed.Left)
 	failed.Steps = append(failed.Steps, swept.Steps...)
 	failed.Findings = append(failed.Findings, swept.Findings...)
 	return failed
 }
 
 // sweep removes what this run and those before it have left unfinished. The error is that it could not see or remove all of it.
-func (r *run) sweep(ctx context.Context, request plan.Request) (plan.Result, error) {
+func (r *run) sweep(ctx context.Context, request distribution.Request) (distribution.Result, error) {
 	request.CleansUp = true
 	facts, err := r.look(ctx, request)
 	if err != nil {
-		return plan.Result{}, err
+		return distribution.Result{}, err
 	}
 	p := plan.Clean(request, facts)
 	p.Findings = diagnose.Looks(p.Findings, facts)
 	for _, image := range request.Images {
 		if facts.Images[image.Region].Image == nil {
-			p.Findings = append(p.Findings, plan.Finding{Level: plan.Refused, Reference: "2.2.12", Resource: image.ImageID,
-				Location: plan.Location{Account: r.account, Region: image.Region}, Summary: image.ImageID + " is not there",
+			p.Findings = append(p.Findings, distribution.Finding{Level: distribution.Refused, Reference: "2.2.12", Resource: image.ImageID,
+				Location: distribution.Location{Account: r.account, Region: image.Region}, Summary: image.ImageID + " is not there",
 				Detail:      "what runs have made of it is proved by a tag that it bears",
 				Remediation: "look in the target accounts for snapshots with tags " + origin.Prefix + "* and delete by hand what is not wanted"})
 		}
@@ -76,14 +77,14 @@ func (r *run) sweep(ctx context.Context, request plan.Request) (plan.Result, err
 		r.ui.Say(steps)
 	}
 	if p.Refused() {
-		return plan.Result{Findings: p.Findings}, errors.New("nothing was removed")
+		return distribution.Result{Findings: p.Findings}, errors.New("nothing was removed")
 	}
 	result := execute.Run(ctx, r.pool, p, optionsOf(request), r.say)
-	if facts.Hidden() || slices.ContainsFunc(result.Findings, isRefusal) {
+	if facts.HasHiddenResources() || slices.ContainsFunc(result.Findings, isRefusal) {
 		err = errors.New("not everything that is unfinished could be removed")
 	}
 	result.Findings = append(p.Findings, result.Findings...)
 	return result, err
 }
 
-func isRefusal(f plan.Finding) bool { return f.Level == plan.Refused }
+func isRefusal(f distribution.Finding) bool { return f.Level == distribution.Refused }

@@ -20,7 +20,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
@@ -66,7 +66,7 @@ func TestArtifactIdsNameTheirImages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []plan.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-01234567"}, {Region: "us-east-1", ImageID: "ami-0123456789abcdef0"}}
+	want := []distribution.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-01234567"}, {Region: "us-east-1", ImageID: "ami-0123456789abcdef0"}}
 	if diff := cmp.Diff(want, images); diff != "" {
 		t.Error(diff)
 	}
@@ -102,7 +102,7 @@ func TestOfTheBuildsDataOnlyFourThingsAreTaken(t *testing.T) {
 	if handed["Password"] != "hush" || handed["ID"] != "i-1" || len(handed) != 6 {
 		t.Errorf("handed on: %v", handed)
 	}
-	want := plan.Build{Name: "golden", Region: "eu-west-1", BaseAMI: "ami-0b", RunID: "run-1"}
+	want := distribution.Build{Name: "golden", Region: "eu-west-1", BaseAMI: "ami-0b", RunID: "run-1"}
 	if diff := cmp.Diff(want, buildOf(handed, "other")); diff != "" {
 		t.Error(diff)
 	}
@@ -113,41 +113,41 @@ func TestOfTheBuildsDataOnlyFourThingsAreTaken(t *testing.T) {
 
 func TestProgressIsALineForEachEndAndEachTenthOfACopy(t *testing.T) {
 	ui := new(screen)
-	at := plan.Location{Account: "999999999999", Region: "eu-west-1"}
+	at := distribution.Location{Account: "999999999999", Region: "eu-west-1"}
 	p := newProgress(ui)
-	for _, e := range []plan.Event{
-		{Kind: plan.Begun, Step: "copy", At: at, Percent: -1, Text: "copy snap-0a"},
-		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 4, GiB: 8, Text: "snap-0c: 4% of 8 GiB, about 5m0s left"},
-		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 12, GiB: 8, ETA: time.Date(2026, 1, 2, 15, 4, 0, 0, time.UTC), Text: "snap-0c: 12% of 8 GiB, about 5m0s left"},
-		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 21, GiB: 8, Text: "snap-0c: 21% of 8 GiB, about 5m0s left"},
-		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 22, GiB: 8, Text: "snap-0c: 22% of 8 GiB, about 5m0s left"},
-		{Kind: plan.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 100, GiB: 8, Text: "snap-0c: 100% of 8 GiB, about 0s left"},
-		{Kind: plan.Finished, Step: "copy", At: at, Resource: "snap-0c", Percent: 100, GiB: 8, Text: "copy snap-0a"},
-		{Kind: plan.Failed, Step: "register", At: at, Percent: -1, Text: "register: no"},
-		{Kind: plan.Skipped, Step: "verify", At: at, Percent: -1, Text: "verify"},
-		{Kind: plan.Noted, At: at, Percent: -1, Text: "too many copies on their way"},
+	for _, e := range []distribution.Event{
+		{Kind: distribution.Begun, Step: "copy", At: at, Percent: -1, Text: "copy snap-0a"},
+		{Kind: distribution.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 4, GiB: 8, Text: "snap-0c: 4% of 8 GiB, about 5m0s left"},
+		{Kind: distribution.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 12, GiB: 8, ETA: time.Date(2026, 1, 2, 15, 4, 0, 0, time.UTC), Text: "snap-0c: 12% of 8 GiB, about 5m0s left"},
+		{Kind: distribution.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 21, GiB: 8, Text: "snap-0c: 21% of 8 GiB, about 5m0s left"},
+		{Kind: distribution.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 22, GiB: 8, Text: "snap-0c: 22% of 8 GiB, about 5m0s left"},
+		{Kind: distribution.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 100, GiB: 8, Text: "snap-0c: 100% of 8 GiB, about 0s left"},
+		{Kind: distribution.Finished, Step: "copy", At: at, Resource: "snap-0c", Percent: 100, GiB: 8, Text: "copy snap-0a"},
+		{Kind: distribution.Failed, Step: "register", At: at, Percent: -1, Text: "register: no"},
+		{Kind: distribution.Skipped, Step: "verify", At: at, Percent: -1, Text: "verify"},
+		{Kind: distribution.Noted, At: at, Percent: -1, Text: "too many copies on their way"},
 	} {
 		p.say(e)
 	}
 	golden.Equal(t, "testdata/progress.golden", ui.String())
 }
 
-func result() plan.Result {
-	made := func(account, region, id string) plan.CreatedImage {
+func result() distribution.Result {
+	made := func(account, region, id string) distribution.CreatedImage {
 		arn := "arn:aws:kms:" + region + ":" + account + ":key/own"
-		return plan.CreatedImage{At: plan.Location{Account: account, Region: region}, ImageID: id,
-			Snapshots: []plan.MadeSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0a", KeyARN: arn, GiB: 8}, {Device: "/dev/xvdb", SnapshotID: "snap-0b", KeyARN: arn, GiB: 8}}}
+		return distribution.CreatedImage{At: distribution.Location{Account: account, Region: region}, ImageID: id,
+			Snapshots: []distribution.MadeSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0a", KeyARN: arn, GiB: 8}, {Device: "/dev/xvdb", SnapshotID: "snap-0b", KeyARN: arn, GiB: 8}}}
 	}
-	return plan.Result{Images: []plan.CreatedImage{made("999999999999", "us-west-2", "ami-0c"), made("888888888888", "us-west-2", "ami-0d"), made("999999999999", "ap-northeast-1", "ami-0b")}}
+	return distribution.Result{Images: []distribution.CreatedImage{made("999999999999", "us-west-2", "ami-0c"), made("888888888888", "us-west-2", "ami-0d"), made("999999999999", "ap-northeast-1", "ami-0b")}}
 }
 
 func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
 	a := &artifact{result: result(), generated: map[string]any{"PackerRunUUID": "run-1"}}
-	a.result.Destinations = []plan.DestinationResult{
-		{At: plan.Location{Account: "777777777777", Region: "us-west-2"}, Target: "lab", Optional: true, State: plan.Excluded},
-		{At: a.result.Images[0].At, Target: "prod", State: plan.DestinationSucceeded},
-		{At: plan.Location{Account: "777777777777", Region: "us-east-1"}, Target: "lab", Optional: true, State: plan.DestinationFailed}}
-	none := &artifact{input: "us-west-2:ami-0a", result: plan.Result{Destinations: a.result.Destinations[:1]}}
+	a.result.Destinations = []distribution.DestinationResult{
+		{At: distribution.Location{Account: "777777777777", Region: "us-west-2"}, Target: "lab", Optional: true, State: distribution.Excluded},
+		{At: a.result.Images[0].At, Target: "prod", State: distribution.DestinationSucceeded},
+		{At: distribution.Location{Account: "777777777777", Region: "us-east-1"}, Target: "lab", Optional: true, State: distribution.DestinationFailed}}
+	none := &artifact{input: "us-west-2:ami-0a", result: distribution.Result{Destinations: a.result.Destinations[:1]}}
 	golden.Equal(t, "testdata/artifact.golden", a.Id()+"\n"+a.String()+"\n\n"+none.Id()+"\n"+none.String()+"\n")
 	if diff := cmp.Diff(map[string]any{"PackerRunUUID": "run-1"}, a.State("generated_data")); diff != "" {
 		t.Error(diff)
@@ -162,8 +162,8 @@ func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
 }
 
 func TestDestroyRemovesTheImagesAndIsNoError(t *testing.T) {
-	var removed []plan.CreatedImage
-	a := &artifact{result: result(), remove: func(made []plan.CreatedImage) error {
+	var removed []distribution.CreatedImage
+	a := &artifact{result: result(), remove: func(made []distribution.CreatedImage) error {
 		removed = made
 		return errors.New("one stayed")
 	}}
@@ -174,16 +174,16 @@ func TestDestroyRemovesTheImagesAndIsNoError(t *testing.T) {
 
 func TestAFailureTellsWhatBecomesOfTheImageAndHowToGoOn(t *testing.T) {
 	var text strings.Builder
-	two := []plan.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-0a"}, {Region: "us-west-2", ImageID: "ami-0b"}}
-	ours := []plan.SourceImageResult{{Region: "ap-northeast-1", ImageID: "ami-0a", Protected: true}, {Region: "us-west-2", ImageID: "ami-0b"}}
+	two := []distribution.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-0a"}, {Region: "us-west-2", ImageID: "ami-0b"}}
+	ours := []distribution.SourceImageResult{{Region: "ap-northeast-1", ImageID: "ami-0a", Protected: true}, {Region: "us-west-2", ImageID: "ami-0b"}}
 	for _, c := range []struct {
 		title string
 		run   run
 	}{
-		{"protected by this run", run{images: two, result: plan.Result{Source: ours}}},
+		{"protected by this run", run{images: two, result: distribution.Result{Source: ours}}},
 		{"not protected", run{images: two[:1], unprotected: true}},
 		{"the caller's", run{images: two, userSupplied: true}},
-		{"the caller's, protected by a run before this one", run{images: two, userSupplied: true, result: plan.Result{Source: ours}}},
+		{"the caller's, protected by a run before this one", run{images: two, userSupplied: true, result: distribution.Result{Source: ours}}},
 		{"the caller's, only looked at", run{images: two, userSupplied: true, PostProcessor: &PostProcessor{config: config.Config{VerifyOnly: true}}}},
 		{"no image", run{}},
 	} {

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // withWayOut says, under an error, what becomes of the source images and how to go on. An error of a post-processor makes Packer
@@ -56,7 +56,7 @@ func (r *run) resumeHint() string {
   packer build -only='redo.*' -var 'source_amis={%s}' .`, strings.Join(pairs, ","))
 }
 
-func protected(source []plan.SourceImageResult) []string {
+func protected(source []distribution.SourceImageResult) []string {
 	var images []string
 	for _, image := range source {
 		if image.Protected {
@@ -67,7 +67,7 @@ func protected(source []plan.SourceImageResult) []string {
 }
 
 // howToLift is the commands that take the protection away by hand, and the tag that the run left with it.
-func howToLift(source []plan.SourceImageResult) string {
+func howToLift(source []distribution.SourceImageResult) string {
 	var lines []string
 	for _, image := range source {
 		if image.Protected {

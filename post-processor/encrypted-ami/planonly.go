@@ -6,12 +6,13 @@ package encryptedami
 import (
 	"context"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
 // show is the whole of a run with plan_only: it looks, decides and shows.
-func (r *run) show(ctx context.Context, request plan.Request) error {
+func (r *run) show(ctx context.Context, request distribution.Request) error {
 	p, facts, err := r.decide(ctx, request)
 	if err != nil {
 		return err

@@ -13,14 +13,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // removalTime is how long taking the images away may last: Packer gives no context for it.
 const removalTime = 5 * time.Minute
 
 // remove deregisters images of this run and deletes their snapshots. It goes on after an error.
-func remove(pool *awsclient.Pool, images []plan.CreatedImage) error {
+func remove(pool *awsclient.Pool, images []distribution.CreatedImage) error {
 	ctx, cancel := context.WithTimeout(context.Background(), removalTime)
 	defer cancel()
 	var failed []error

@@ -20,11 +20,13 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
 )
 
@@ -35,17 +37,17 @@ type run struct {
 	progress     *progress
 	input        packersdk.Artifact
 	data         map[string]any // what the build told: handed on, never shown
-	build        plan.Build
-	images       []plan.SourceImage
+	build        distribution.Build
+	images       []distribution.SourceImage
 	userSupplied bool // the images are those of source_amis: never protected, never removed
 	unprotected  bool // an image of the build is without protection
 	pool         *awsclient.Pool
 	account      string // of the source
 	plan         plan.Plan
-	steps        map[plan.StepID]plan.Step
-	pending      map[plan.Location]int // how many steps a destination still has to succeed in to be served
-	result       plan.Result           // as far as it has come
-	timed        map[plan.StepID]int   // where in it a step of the plan is
+	steps        map[distribution.StepID]step.Step
+	pending      map[distribution.Location]int // how many steps a destination still has to succeed in to be served
+	result       distribution.Result           // as far as it has come
+	timed        map[distribution.StepID]int   // where in it a step of the plan is
 	files        []*file
 }
 
@@ -137,7 +139,7 @@ func (r *run) protect(ctx context.Context) {
 	if !r.protects() {
 		return
 	}
-	var findings []plan.Finding
+	var findings []distribution.Finding
 	r.result.Source, findings = execute.EnableProtection(ctx, r.pool, r.account, r.build.RunID, r.images, r.say)
 	r.unprotected = len(findings) > 0 || ctx.Err() != nil // a step that was not begun has no finding
 	if len(findings) > 0 {
@@ -158,7 +160,7 @@ func (r *run) protectAgain(ctx context.Context) error {
 			return err
 		}
 	}
-	ends, findings := execute.EnableProtection(ctx, r.pool, r.account, r.build.RunID, r.images, func(plan.Event) {})
+	ends, findings := execute.EnableProtection(ctx, r.pool, r.account, r.build.RunID, r.images, func(distribution.Event) {})
 	unseen := len(findings) > 0 || ctx.Err() != nil
 	for i, known := range r.result.Source { // of the same images; what was known stays so where nothing can be seen any more, as with credentials that have ended
 		if known.Protected && (unseen || ends[i].Protected) {
@@ -173,7 +175,7 @@ func (r *run) protectAgain(ctx context.Context) error {
 const lastLook = 20 * time.Second
 
 // handOn looks, decides, shows and does.
-func (r *run) share(ctx context.Context, request plan.Request) error {
+func (r *run) share(ctx context.Context, request distribution.Request) error {
 	var sealed bool
 	if request.Images, sealed = r.seal(ctx); !sealed && request.Publishes() {
 		return errors.New("nothing was begun: what cannot be proved to be this plugin's is never published; allow ec2:CreateTags on the source image, or leave out what shall name the images")
@@ -207,7 +209,7 @@ func (r *run) share(ctx context.Context, request plan.Request) error {
 }
 
 // decide looks, decides and proves. The error is that it could not look, or that the plan is refused.
-func (r *run) decide(ctx context.Context, request plan.Request) (plan.Plan, plan.Facts, error) {
+func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Plan, distribution.Facts, error) {
 	facts, err := r.look(ctx, request)
 	if err != nil {
 		return plan.Plan{}, facts, err
@@ -222,7 +224,7 @@ func (r *run) decide(ctx context.Context, request plan.Request) (plan.Plan, plan
 }
 
 // seal gives the images the key that proves what is ours. Without it the run goes on, and no later one can take it up.
-func (r *run) seal(ctx context.Context) (images []plan.SourceImage, sealed bool) {
+func (r *run) seal(ctx context.Context) (images []distribution.SourceImage, sealed bool) {
 	images, findings := execute.Seal(ctx, r.pool, r.account, origin.NewKey(), r.images, r.say)
 	if len(findings) > 0 {
 		r.ui.Error(report.Findings(findings) + "\n" + unsealed)
@@ -231,7 +233,7 @@ func (r *run) seal(ctx context.Context) (images []plan.SourceImage, sealed bool)
 }
 
 // look surveys, and sees which images of the caller's bear a protection that a run before this one has set.
-func (r *run) look(ctx context.Context, request plan.Request) (plan.Facts, error) {
+func (r *run) look(ctx context.Context, request distribution.Request) (distribution.Facts, error) {
 	facts, err := discover.Look(ctx, r.pool, request)
 	if err != nil {
 		return facts, r.pool.TimeoutError(ctx, err)
@@ -239,14 +241,14 @@ func (r *run) look(ctx context.Context, request plan.Request) (plan.Facts, error
 	if r.userSupplied {
 		r.result.Source = nil
 		for _, image := range r.images {
-			r.result.Source = append(r.result.Source, plan.SourceImageResult{Region: image.Region, ImageID: image.ImageID, Protected: bearsProtection(facts.Images[image.Region])})
+			r.result.Source = append(r.result.Source, distribution.SourceImageResult{Region: image.Region, ImageID: image.ImageID, Protected: bearsProtection(facts.Images[image.Region])})
 		}
 	}
 	return facts, nil
 }
 
 // bearsProtection reports whether an image is protected, and has the tag that a run of ours left with its protection.
-func bearsProtection(image plan.Image) bool {
+func bearsProtection(image distribution.Image) bool {
 	return image.Image != nil && plan.IsProtected(*image.Image) && slices.ContainsFunc(image.Image.Tags, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Protected })
 }
 
@@ -257,7 +259,7 @@ func (r *run) lift(ctx context.Context) {
 	defer cancel()
 	ends, findings := execute.DisableProtection(ctx, r.pool, r.account, r.result.Source, r.say)
 	for _, end := range ends {
-		i := slices.IndexFunc(r.result.Source, func(s plan.SourceImageResult) bool { return s.Region == end.Region })
+		i := slices.IndexFunc(r.result.Source, func(s distribution.SourceImageResult) bool { return s.Region == end.Region })
 		r.result.Source[i] = end
 	}
 	if len(findings) > 0 {
@@ -274,9 +276,9 @@ const liftTime = time.Minute
 // shortcoming is what a run has not come to, as the beginning of its error.
 func failureSummary(p plan.Plan, missing []plan.DestinationPlan, unshared []plan.SharePlan) string {
 	if len(missing) == 0 {
-		return fmt.Sprintf("%d of %s %s not shared as asked for", len(unshared), plan.Count(len(p.Shares), "image", "images"), areOf(unshared))
+		return fmt.Sprintf("%d of %s %s not shared as asked for", len(unshared), distribution.Count(len(p.Shares), "image", "images"), areOf(unshared))
 	}
-	return fmt.Sprintf("%d of %s %s not served", len(missing), plan.Count(len(p.Destinations), "destination", "destinations"), areOf(missing))
+	return fmt.Sprintf("%d of %s %s not served", len(missing), distribution.Count(len(p.Destinations), "destination", "destinations"), areOf(missing))
 }
 
 // areOf is the verb for a number of things.
@@ -287,6 +289,6 @@ func areOf[T any](things []T) string {
 	return "are"
 }
 
-func optionsOf(request plan.Request) execute.Options {
+func optionsOf(request distribution.Request) execute.Options {
 	return execute.Options{CopyTimeout: request.CopyTimeout, PollInterval: request.PollInterval}
 }

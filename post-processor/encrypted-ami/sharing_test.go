@@ -12,7 +12,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
@@ -23,13 +23,13 @@ func sharing(options map[string]any, account string) map[string]any {
 }
 
 // launchable are who may launch an image of the source account.
-func (s *stage) launchable(id string) plan.LaunchPermissions {
+func (s *stage) launchable(id string) distribution.LaunchPermissions {
 	s.Helper()
 	out, err := s.cloud(source).DescribeImageAttribute(s.Context(), &ec2.DescribeImageAttributeInput{ImageId: &id, Attribute: ec2types.ImageAttributeNameLaunchPermission})
 	if err != nil {
 		s.Fatal(err)
 	}
-	return plan.AudienceOf(out.LaunchPermissions)
+	return distribution.NewLaunchPermissions(out.LaunchPermissions)
 }
 
 // Share blocks alone: nobody gets a copy, and the artifact is what others launch. It is a copy here, because the build's is under aws/ebs.

@@ -14,7 +14,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/uuid"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // builders are the ids of those who make AMIs, with what stands against some of them.
@@ -69,16 +69,16 @@ func (r *run) validateSourceImages() error {
 var imageID = regexp.MustCompile(`^([a-z0-9-]+):(ami-[0-9a-f]{8,17})$`)
 
 // imagesOf are the images that an artifact's id names, as region:ami-id pairs, sorted by Region.
-func imagesOf(id string) ([]plan.SourceImage, error) {
-	var images []plan.SourceImage
+func imagesOf(id string) ([]distribution.SourceImage, error) {
+	var images []distribution.SourceImage
 	for pair := range strings.SplitSeq(id, ",") {
 		found := imageID.FindStringSubmatch(pair)
 		if found == nil {
 			return nil, fmt.Errorf("the artifact's id %q is not region:ami-id, or several of them with commas between", id)
 		}
-		images = append(images, plan.SourceImage{Region: found[1], ImageID: found[2]})
+		images = append(images, distribution.SourceImage{Region: found[1], ImageID: found[2]})
 	}
-	slices.SortFunc(images, func(a, b plan.SourceImage) int { return cmp.Compare(a.Region, b.Region) })
+	slices.SortFunc(images, func(a, b distribution.SourceImage) int { return cmp.Compare(a.Region, b.Region) })
 	for i := range images[1:] {
 		if images[i].Region == images[i+1].Region {
 			return nil, fmt.Errorf("the artifact's id %q names two images of %s", id, images[i].Region)
@@ -105,12 +105,12 @@ func generated(artifact packersdk.Artifact) map[string]any {
 }
 
 // buildOf takes of that what a plan may know.
-func buildOf(data map[string]any, name string) plan.Build {
+func buildOf(data map[string]any, name string) distribution.Build {
 	text := func(name string) string {
 		value, _ := data[name].(string)
 		return value
 	}
-	return plan.Build{
+	return distribution.Build{
 		Name:    cmp.Or(text("PackerBuildName"), name),
 		Region:  text("BuildRegion"),
 		BaseAMI: text("SourceAMI"),

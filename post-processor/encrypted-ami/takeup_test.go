@@ -22,8 +22,8 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
@@ -357,16 +357,16 @@ func TestCleaningUpFailsWhereItCannotLook(t *testing.T) {
 }
 
 // manifested reads the file of manifest_path.
-func manifested(t *testing.T, path string) (plan.Result, string) {
+func manifested(t *testing.T, path string) (distribution.Result, string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var told struct {
-		plan.Result
+		distribution.Result
 		Destinations []struct {
-			State   plan.State
+			State   distribution.State
 			ImageID string
 		}
 		Images   []struct{ ImageID string }
@@ -378,10 +378,10 @@ func manifested(t *testing.T, path string) (plan.Result, string) {
 		t.Fatal(err)
 	}
 	for _, d := range told.Destinations {
-		told.Result.Destinations = append(told.Result.Destinations, plan.DestinationResult{State: d.State, ImageID: d.ImageID})
+		told.Result.Destinations = append(told.Result.Destinations, distribution.DestinationResult{State: d.State, ImageID: d.ImageID})
 	}
 	for _, f := range told.Findings {
-		told.Result.Findings = append(told.Result.Findings, plan.Finding{Summary: f.Summary})
+		told.Result.Findings = append(told.Result.Findings, distribution.Finding{Summary: f.Summary})
 	}
 	return told.Result, string(text)
 }
@@ -391,7 +391,7 @@ func TestTheManifestIsTheArtifactsResult(t *testing.T) {
 		o := s.options(prod)
 		path := filepath.Join(s.TempDir(), "result.json")
 		o["manifest_path"] = path
-		var seen []plan.State
+		var seen []distribution.State
 		look := func() {
 			told, _ := manifested(s.T, path)
 			if !told.Ended.IsZero() || !told.Source[0].Protected {
@@ -409,10 +409,10 @@ func TestTheManifestIsTheArtifactsResult(t *testing.T) {
 		if text != output.State("encrypted-ami.result") {
 			s.Error("the manifest is not the artifact's result")
 		}
-		if told.Failure != "" || told.Ended.IsZero() || told.Source[0].Protected || told.Destinations[0].State != plan.DestinationSucceeded || told.Destinations[0].ImageID != *s.images(prod)[0].ImageId {
+		if told.Failure != "" || told.Ended.IsZero() || told.Source[0].Protected || told.Destinations[0].State != distribution.DestinationSucceeded || told.Destinations[0].ImageID != *s.images(prod)[0].ImageId {
 			s.Errorf("at the end: %s", text)
 		}
-		if !slices.Equal(seen, []plan.State{plan.Waiting, plan.Underway}) {
+		if !slices.Equal(seen, []distribution.State{distribution.Waiting, distribution.Underway}) {
 			s.Errorf("on the way: %v", seen)
 		}
 		if files, _ := os.ReadDir(filepath.Dir(path)); len(files) != 1 {
@@ -424,33 +424,35 @@ func TestTheManifestIsTheArtifactsResult(t *testing.T) {
 func TestTheManifestIsWrittenInEveryOutcome(t *testing.T) {
 	for name, c := range map[string]struct {
 		run  func(*stage, map[string]any) error
-		want func(plan.Result) bool
+		want func(distribution.Result) bool
 	}{
 		"refused": {func(s *stage, o map[string]any) error {
 			s.closed(prod)
 			_, err := s.run(s.Context(), o)
 			return err
-		}, func(r plan.Result) bool {
+		}, func(r distribution.Result) bool {
 			return strings.Contains(r.Failure, "nothing was begun") && strings.Contains(r.Findings[0].Summary, "cannot be worked in") && r.Source[0].Protected
 		}},
 		"failed": {func(s *stage, o map[string]any) error {
 			s.keyless(prod)
 			_, err := s.run(s.Context(), o)
 			return err
-		}, func(r plan.Result) bool {
-			return strings.Contains(r.Failure, "1 of 1") && r.Destinations[0].State == plan.DestinationFailed && r.Source[0].Protected
+		}, func(r distribution.Result) bool {
+			return strings.Contains(r.Failure, "1 of 1") && r.Destinations[0].State == distribution.DestinationFailed && r.Source[0].Protected
 		}},
 		"cancelled": {func(s *stage, o map[string]any) error {
 			ctx, cancel := context.WithCancel(s.Context())
 			time.AfterFunc(time.Minute, cancel)
 			_, err := s.run(ctx, o)
 			return err
-		}, func(r plan.Result) bool { return r.Failure != "" && r.Destinations[0].State == plan.DestinationFailed }},
+		}, func(r distribution.Result) bool {
+			return r.Failure != "" && r.Destinations[0].State == distribution.DestinationFailed
+		}},
 		"invalid": {func(s *stage, o map[string]any) error {
 			o["target"] = []any{}
 			_, err := s.run(s.Context(), o)
 			return err
-		}, func(r plan.Result) bool {
+		}, func(r distribution.Result) bool {
 			return strings.Contains(r.Failure, "target: missing") && r.Source[0].Protected
 		}},
 		"panic": {func(s *stage, o map[string]any) error {
@@ -460,7 +462,7 @@ func TestTheManifestIsWrittenInEveryOutcome(t *testing.T) {
 			}
 			_, err := s.postProcess(s.Context(), p, "mitchellh.amazonebs")
 			return err
-		}, func(r plan.Result) bool { return strings.Contains(r.Failure, "out of luck") }},
+		}, func(r distribution.Result) bool { return strings.Contains(r.Failure, "out of luck") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onStage(t, func(s *stage) {

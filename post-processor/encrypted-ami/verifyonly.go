@@ -9,12 +9,13 @@ import (
 	"fmt"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
 // check is the whole of a run with verify_only: it looks whether all still stands, and changes nothing.
-func (r *run) check(ctx context.Context, request plan.Request) error {
+func (r *run) check(ctx context.Context, request distribution.Request) error {
 	if !r.userSupplied {
 		return errors.New("verify_only: no effect on the image of a build, which no target has yet; name the image that they have in source_amis")
 	}
@@ -27,9 +28,9 @@ func (r *run) check(ctx context.Context, request plan.Request) error {
 	r.trackPlan(p)
 	for i, standing := range p.Destinations {
 		d := &r.result.Destinations[i]
-		d.State, d.ImageID = plan.DestinationFailed, standing.Stands
+		d.State, d.ImageID = distribution.DestinationFailed, standing.Stands
 		if standing.Sound {
-			d.State = plan.DestinationSucceeded
+			d.State = distribution.DestinationSucceeded
 		}
 	}
 	if p.Refused() {

@@ -7,7 +7,9 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Hostile are texts that a name, a tag or a message of AWS may contain, and that must not become markup.
@@ -45,14 +47,14 @@ var Hostile = []string{
 }
 
 // Poisoned returns Run with one text for every name, tag and message that is not written by the plugin.
-func Poisoned(text string) (plan.Plan, plan.Result) {
+func Poisoned(text string) (plan.Plan, distribution.Result) {
 	p, r := Run(3)
 	own := []reflect.Type{
-		reflect.TypeFor[plan.AttributeHandling](),
-		reflect.TypeFor[plan.Level](),
-		reflect.TypeFor[plan.State](),
-		reflect.TypeFor[plan.StepID](),
-		reflect.TypeFor[plan.Location](),
+		reflect.TypeFor[distribution.AttributeHandling](),
+		reflect.TypeFor[distribution.Level](),
+		reflect.TypeFor[distribution.State](),
+		reflect.TypeFor[distribution.StepID](),
+		reflect.TypeFor[distribution.Location](),
 	}
 	var poison func(v reflect.Value)
 	poison = func(v reflect.Value) {
@@ -78,7 +80,7 @@ func Poisoned(text string) (plan.Plan, plan.Result) {
 	poison(reflect.ValueOf(&p).Elem())
 	poison(reflect.ValueOf(&r).Elem())
 	for _, s := range steps {
-		s.(*plan.CopySnapshot).Device = text
+		s.(*step.CopySnapshot).Device = text
 	}
 	p.Steps = steps
 	return p, r

@@ -7,25 +7,27 @@ package reporttest
 import (
 	"time"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // The accounts and Regions of Plan.
 var (
-	Source     = plan.Location{Account: "111111111111", Region: "ap-northeast-1"}
-	SourceWest = plan.Location{Account: "111111111111", Region: "us-west-2"}
-	Target     = plan.Location{Account: "999999999999", Region: "ap-northeast-1"}
-	TargetWest = plan.Location{Account: "999999999999", Region: "us-west-2"}
+	Source     = distribution.Location{Account: "111111111111", Region: "ap-northeast-1"}
+	SourceWest = distribution.Location{Account: "111111111111", Region: "us-west-2"}
+	Target     = distribution.Location{Account: "999999999999", Region: "ap-northeast-1"}
+	TargetWest = distribution.Location{Account: "999999999999", Region: "us-west-2"}
 )
 
 // KeyARN returns the ARN of the key of an account and Region.
-func KeyARN(at plan.Location) string {
+func KeyARN(at distribution.Location) string {
 	return "arn:aws:kms:" + at.Region + ":" + at.Account + ":key/0a1b2c3d-0000-4000-8000-0123456789ab"
 }
 
 // Audience returns the launch permissions of the share blocks of Plan.
-func Audience() plan.LaunchPermissions {
-	return plan.LaunchPermissions{
+func Audience() distribution.LaunchPermissions {
+	return distribution.LaunchPermissions{
 		Accounts:      []string{"777777777777"},
 		Organizations: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"},
 	}
@@ -33,22 +35,22 @@ func Audience() plan.LaunchPermissions {
 
 // Plan returns a plan with one step of each phase up to the copies, a share block, and findings.
 func Plan() plan.Plan {
-	staged := &plan.CopySnapshot{
-		Base:       plan.Base{ID: "stage/ap-northeast-1/xvda", Location: Source},
-		Source:     plan.Ref{Known: "snap-0a"},
+	staged := &step.CopySnapshot{
+		Base:       step.Base{ID: "stage/ap-northeast-1/xvda", Location: Source},
+		Source:     step.Ref{Known: "snap-0a"},
 		FromRegion: Source.Region,
 		Device:     "/dev/xvda",
 		KeyARN:     KeyARN(Source),
 		GiB:        8,
 	}
-	shared := &plan.ShareSnapshot{
-		Base:     plan.Base{ID: "share/ap-northeast-1/xvda", Location: Source},
-		Snapshot: plan.Ref{From: staged.ID},
+	shared := &step.ShareSnapshot{
+		Base:     step.Base{ID: "share/ap-northeast-1/xvda", Location: Source},
+		Snapshot: step.Ref{From: staged.ID},
 		Accounts: []string{Target.Account},
 	}
-	copied := &plan.CopySnapshot{
-		Base:       plan.Base{ID: "copy/999999999999/ap-northeast-1/xvda", Location: Target, Destination: Target},
-		Source:     plan.Ref{From: staged.ID},
+	copied := &step.CopySnapshot{
+		Base:       step.Base{ID: "copy/999999999999/ap-northeast-1/xvda", Location: Target, Destination: Target},
+		Source:     step.Ref{From: staged.ID},
 		FromRegion: Source.Region,
 		Device:     "/dev/xvda",
 		KeyARN:     KeyARN(Target),
@@ -59,12 +61,12 @@ func Plan() plan.Plan {
 		Destinations: destinationPlans(),
 		Ways:         routes(),
 		Shares:       sharePlans(),
-		Steps:        []plan.Step{staged, shared, copied},
+		Steps:        []step.Step{staged, shared, copied},
 		Estimate:     plan.Estimate{Copies: 2, GiBStored: 16, Takes: 3*time.Minute + 20*time.Second},
-		Findings: []plan.Finding{
-			{Level: plan.Note, Summary: "a note"},
+		Findings: []distribution.Finding{
+			{Level: distribution.Note, Summary: "a note"},
 			{
-				Level:       plan.Warning,
+				Level:       distribution.Warning,
 				Field:       `target "prod": kms_key_id`,
 				Location:    Target,
 				Summary:     "the key could not be looked at",
@@ -100,16 +102,16 @@ func imagePlan() plan.ImagePlan {
 }
 
 func destinationPlans() []plan.DestinationPlan {
-	attributes := []plan.AttributeOutcome{
-		{Attribute: "Architecture", How: plan.Kept},
-		{Attribute: "DeprecationTime", How: plan.Lost, Why: "the date after which the image is deprecated"},
+	attributes := []distribution.AttributeOutcome{
+		{Attribute: "Architecture", How: distribution.Kept},
+		{Attribute: "DeprecationTime", How: distribution.Lost, Why: "the date after which the image is deprecated"},
 	}
 	return []plan.DestinationPlan{
 		{
 			At:         Target,
 			Target:     "prod",
 			FromRegion: Source.Region,
-			Method:     plan.ByImage,
+			Method:     distribution.ByImage,
 			MethodWhy:  "RegisterImage takes no watermarks",
 			Name:       "golden 1",
 			KeyARN:     KeyARN(Target),
@@ -158,7 +160,7 @@ func sharePlans() []plan.SharePlan {
 			ImageID: "ami-0aaaaaaaaaaaaaaaa",
 			Staged:  true,
 			With:    Audience(),
-			Grants: []plan.KeyGrantResult{{
+			Grants: []distribution.KeyGrantResult{{
 				At:         Target,
 				KeyARN:     KeyARN(Source),
 				Name:       "asg",

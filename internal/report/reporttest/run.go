@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Start is the time at which Run starts.
@@ -24,17 +26,17 @@ var volumes = []struct {
 }
 
 // carried is what becomes of the attributes of every image of Run.
-var carried = []plan.AttributeOutcome{
-	{Attribute: "Architecture", How: plan.Kept},
-	{Attribute: "BootMode", How: plan.Kept},
-	{Attribute: "EnaSupport", How: plan.Kept},
-	{Attribute: "ImdsSupport", How: plan.Kept},
-	{Attribute: "RootDeviceName", How: plan.Kept},
-	{Attribute: "UefiData", How: plan.Kept},
-	{Attribute: "Name", How: plan.Set},
-	{Attribute: "Tags", How: plan.Set},
-	{Attribute: "DeprecationTime", How: plan.Lost, Why: "the date after which the image is deprecated"},
-	{Attribute: "OwnerId", How: plan.OutputOnly},
+var carried = []distribution.AttributeOutcome{
+	{Attribute: "Architecture", How: distribution.Kept},
+	{Attribute: "BootMode", How: distribution.Kept},
+	{Attribute: "EnaSupport", How: distribution.Kept},
+	{Attribute: "ImdsSupport", How: distribution.Kept},
+	{Attribute: "RootDeviceName", How: distribution.Kept},
+	{Attribute: "UefiData", How: distribution.Kept},
+	{Attribute: "Name", How: distribution.Set},
+	{Attribute: "Tags", How: distribution.Set},
+	{Attribute: "DeprecationTime", How: distribution.Lost, Why: "the date after which the image is deprecated"},
+	{Attribute: "OwnerId", How: distribution.OutputOnly},
 }
 
 // Document returns the report of Run without details.
@@ -45,14 +47,14 @@ func Document(accounts int) report.Document {
 
 // Run returns the plan and the result of a run for a number of accounts, in two Regions each. The image has two volumes,
 // staged in each Region. In the second Region of the last account the copy of a volume failed.
-func Run(accounts int) (plan.Plan, plan.Result) {
+func Run(accounts int) (plan.Plan, distribution.Result) {
 	p := Plan()
 	p.Steps, p.Destinations = nil, nil
-	p.Findings = []plan.Finding{{Level: plan.Note, Summary: "every account gets an image in 2 Regions"}}
+	p.Findings = []distribution.Finding{{Level: distribution.Note, Summary: "every account gets an image in 2 Regions"}}
 	p.Images[0].Account, p.Images[0].Causes = Source.Account, p.Images[0].Causes[:1]
-	r := plan.Result{
+	r := distribution.Result{
 		Begun:  Start,
-		Source: []plan.SourceImageResult{{Region: Source.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
+		Source: []distribution.SourceImageResult{{Region: Source.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
 	}
 
 	s := sample{plan: &p, result: &r}
@@ -84,13 +86,13 @@ func Run(accounts int) (plan.Plan, plan.Result) {
 // sample is a plan and its result while Run adds to them.
 type sample struct {
 	plan   *plan.Plan
-	result *plan.Result
+	result *distribution.Result
 }
 
 // done adds a step that succeeded.
-func (s sample) done(step plan.Step, begun, took time.Duration, created string) {
+func (s sample) done(step step.Step, begun, took time.Duration, created string) {
 	s.plan.Steps = append(s.plan.Steps, step)
-	ended := plan.StepResult{
+	ended := distribution.StepResult{
 		Step:  step.Meta().ID,
 		At:    step.Meta().Location,
 		Begun: Start.Add(begun),
@@ -105,11 +107,11 @@ func (s sample) done(step plan.Step, begun, took time.Duration, created string) 
 
 // stage adds the staged copies of a Region, i being its number.
 func (s sample) stage(i int, region string) {
-	at := plan.Location{Account: Source.Account, Region: region}
+	at := distribution.Location{Account: Source.Account, Region: region}
 	for _, v := range volumes {
-		s.done(&plan.CopySnapshot{
-			Base:       plan.Base{ID: stageID(region, v.device), Location: at},
-			Source:     plan.Ref{Known: v.snapshot},
+		s.done(&step.CopySnapshot{
+			Base:       step.Base{ID: stageID(region, v.device), Location: at},
+			Source:     step.Ref{Known: v.snapshot},
 			FromRegion: Source.Region,
 			Device:     v.device,
 			KeyARN:     KeyARN(at),
@@ -122,8 +124,8 @@ func stageTime(i int, gib int64) time.Duration {
 	return time.Duration(gib+40*int64(i+1)) * 5 * time.Second
 }
 
-func stageID(region, device string) plan.StepID {
-	return plan.StepID("stage/" + region + "/" + device[5:])
+func stageID(region, device string) distribution.StepID {
+	return distribution.StepID("stage/" + region + "/" + device[5:])
 }
 
 // copy adds the copies of an account in a Region, both given by their numbers, and the image of them.
@@ -132,8 +134,8 @@ func (s sample) copy(account, i int, region string) {
 	if account%3 == 2 {
 		target = "staging"
 	}
-	at := plan.Location{Account: fmt.Sprintf("%012d", 222222222222+account), Region: region}
-	made := plan.CreatedImage{
+	at := distribution.Location{Account: fmt.Sprintf("%012d", 222222222222+account), Region: region}
+	made := distribution.CreatedImage{
 		At:      at,
 		Target:  target,
 		ImageID: fmt.Sprintf("ami-0%016x", 4096*account+i),
@@ -141,9 +143,9 @@ func (s sample) copy(account, i int, region string) {
 		Carried: carried,
 	}
 	for _, v := range volumes {
-		s.done(&plan.CopySnapshot{
-			Base:       plan.Base{ID: plan.StepID("copy/" + at.Account + "/" + region + "/" + v.device[5:]), Location: at, Destination: at},
-			Source:     plan.Ref{From: stageID(region, v.device)},
+		s.done(&step.CopySnapshot{
+			Base:       step.Base{ID: distribution.StepID("copy/" + at.Account + "/" + region + "/" + v.device[5:]), Location: at, Destination: at},
+			Source:     step.Ref{From: stageID(region, v.device)},
 			FromRegion: region,
 			Device:     v.device,
 			KeyARN:     KeyARN(at),
@@ -152,7 +154,7 @@ func (s sample) copy(account, i int, region string) {
 			time.Minute+stageTime(i, v.gib)+time.Duration(account%7)*10*time.Second,
 			time.Duration(v.gib)*4*time.Second+time.Duration(account%5)*20*time.Second,
 			fmt.Sprintf("snap-0%016x", 4096*account+i))
-		made.Snapshots = append(made.Snapshots, plan.MadeSnapshot{
+		made.Snapshots = append(made.Snapshots, distribution.MadeSnapshot{
 			Device:     v.device,
 			SnapshotID: "snap-0c",
 			KeyARN:     KeyARN(at),
@@ -168,10 +170,10 @@ func (s sample) copy(account, i int, region string) {
 		KeyARN:     KeyARN(at),
 		Carried:    carried,
 	})
-	s.result.Destinations = append(s.result.Destinations, plan.DestinationResult{
+	s.result.Destinations = append(s.result.Destinations, distribution.DestinationResult{
 		At:      at,
 		Target:  target,
-		State:   plan.DestinationSucceeded,
+		State:   distribution.DestinationSucceeded,
 		ImageID: made.ImageID,
 	})
 }
@@ -181,8 +183,8 @@ func (s sample) failLastStep(destinations int) {
 	r := s.result
 	end := &r.Destinations[len(r.Destinations)-1]
 	role := "arn:aws:sts::" + end.At.Account + ":assumed-role/golden-image-target/run"
-	f := plan.Finding{
-		Level:       plan.Refused,
+	f := distribution.Finding{
+		Level:       distribution.Refused,
 		Reference:   "3.1.4",
 		Location:    end.At,
 		Operation:   "ec2:CopySnapshot",
@@ -190,9 +192,9 @@ func (s sample) failLastStep(destinations int) {
 		Summary:     "could not copy the staged /dev/xvdb, 100 GiB to " + end.At.String() + ": the key cannot be used",
 		Detail:      role + " has no right to kms:CreateGrant (AWS: Given key ID is not accessible)",
 		Remediation: "let the role use the key",
-		PolicyStatements: []plan.Addition{{
+		PolicyStatements: []distribution.Addition{{
 			Policy: "identity policy of role golden-image-target",
-			Statement: plan.Statement{
+			Statement: distribution.Statement{
 				Sid:      "CreateGrant",
 				Effect:   "Allow",
 				Action:   []string{"kms:CreateGrant"},
@@ -202,9 +204,9 @@ func (s sample) failLastStep(destinations int) {
 	}
 	r.Steps[len(r.Steps)-1].Failure = &f
 	r.Findings = append(r.Findings, f)
-	end.State, end.ImageID = plan.DestinationFailed, ""
+	end.State, end.ImageID = distribution.DestinationFailed, ""
 	r.Images = r.Images[:len(r.Images)-1]
-	r.Left = append(r.Left, plan.RetainedResource{
+	r.Left = append(r.Left, distribution.RetainedResource{
 		At:       end.At,
 		Kind:     "snapshot",
 		Resource: "snap-0123456789abcdef1",

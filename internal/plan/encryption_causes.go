@@ -1,0 +1,60 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+)
+
+// causes are the explanations of an image's encryption that all facts agree with: several, where it cannot be told which.
+func causes(region string, image distribution.Image, facts distribution.Facts) []string {
+	found := slices.Clone(image.Foretold)
+	if len(found) > 0 {
+		return found
+	}
+	for _, v := range volumes(image) {
+		if aws.ToBool(v.snapshot.Encrypted) {
+			for _, cause := range volumeCauses(region, v, image, facts) {
+				if !slices.Contains(found, cause) {
+					found = append(found, cause)
+				}
+			}
+		}
+	}
+	return found
+}
+
+// volumeCauses explains one encrypted volume (rules 1.1.3 to 1.1.10, 1.2.2).
+func volumeCauses(region string, v volume, image distribution.Image, facts distribution.Facts) []string {
+	at := distribution.Location{Account: facts.Source.Account, Region: region}
+	standard := facts.Defaults[at]
+	isDefault := v.key() == facts.Keys[at][standard.KMSKeyID].ARN()
+	var found []string
+	if standard.Encryption && isDefault {
+		found = append(found, fmt.Sprintf("EBS encryption-by-default is on in %s, with this default key", region))
+	}
+	if image.Base != nil {
+		own := aws.ToString(image.Base.OwnerId) == facts.Source.Account
+		for _, m := range image.Base.BlockDeviceMappings {
+			if !slices.Contains(v.devices, aws.ToString(m.DeviceName)) || m.Ebs == nil || !aws.ToBool(m.Ebs.Encrypted) {
+				continue
+			}
+			base := image.BaseSnapshots[aws.ToString(m.Ebs.SnapshotId)]
+			switch {
+			case own && aws.ToString(base.KmsKeyId) == v.key():
+				found = append(found, fmt.Sprintf("the base image %s is encrypted under this key already", aws.ToString(image.Base.ImageId)))
+			case !own && isDefault:
+				found = append(found, fmt.Sprintf("the base image %s is another account's and encrypted, so volumes from it take the default key", aws.ToString(image.Base.ImageId)))
+			}
+		}
+	}
+	if len(found) == 0 {
+		found = append(found, "the build asked for it: encrypt_boot, kms_key_id or launch_block_device_mappings")
+	}
+	return found
+}

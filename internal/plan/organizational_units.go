@@ -1,0 +1,55 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+)
+
+// accounts are all that a target names: one by one, and by organizational units. The source account is no target by its unit, nor
+// is an account that is not active.
+func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, []distribution.Finding) {
+	accounts := slices.Clone(t.AccountIDs)
+	var findings []distribution.Finding
+	for _, id := range t.Units {
+		unit := facts.Units[id]
+		if unit.Err != nil {
+			findings = append(findings, distribution.Finding{Level: distribution.Refused, Field: field(t.Name, "organizational_unit_ids"), Resource: id, Principal: facts.Source.ARN, Operation: unit.Err.Operation,
+				Summary: "the accounts of " + id + " cannot be listed", Detail: unit.Err.Error(),
+				Remediation: "only the management account of an organization and its delegated administrators may look at it: give the organizations block a role there"})
+			continue
+		}
+		var dormant, active []string
+		for _, member := range unit.Accounts {
+			switch {
+			case member.ID == facts.Source.Account || slices.Contains(t.ExcludedIDs, member.ID):
+			case member.Active:
+				active = append(active, member.ID)
+			default:
+				dormant = append(dormant, member.ID)
+			}
+		}
+		if len(dormant) > 0 {
+			findings = append(findings, distribution.Finding{Level: distribution.Note, Field: field(t.Name, "organizational_unit_ids"), Resource: id,
+				Summary: "accounts are left out: " + strings.Join(dormant, ", "), Detail: "they are suspended, or about to be closed"})
+		}
+		if len(active) == 0 {
+			findings = append(findings, distribution.Finding{Level: distribution.Warning, Field: field(t.Name, "organizational_unit_ids"), Resource: id,
+				Summary: id + " has no account to serve", Detail: fmt.Sprintf("it has %d accounts, and all are left out", len(unit.Accounts))})
+		}
+		accounts = append(accounts, active...)
+	}
+	slices.Sort(accounts)
+	return slices.Compact(accounts), findings
+}
+
+// skips reports a destination that is left out because its account has no such role, or does not let us assume it (5.6).
+func skipsMissingRole(d distribution.Destination, facts distribution.Facts) bool {
+	err := facts.Sites[d.At].Err
+	return d.SkipMissingRole && err != nil && err.Operation == "sts:AssumeRole" && err.Code == "AccessDenied"
+}

@@ -1,0 +1,223 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
+)
+
+// Kinds of pointers.
+const (
+	parameterPointer = "SSM parameter"
+	templatePointer  = "launch template"
+)
+
+// PointerOf is what a step makes name an image; false where that is not what it does.
+func PointerOf(s step.Step) (distribution.Pointer, bool) {
+	switch s := s.(type) {
+	case *step.PutParameter:
+		return distribution.Pointer{Kind: parameterPointer, Name: s.Name}, true
+	case *step.CreateLaunchTemplateVersion:
+		return distribution.Pointer{Kind: templatePointer, Name: s.Template}, true
+	}
+	return distribution.Pointer{}, false
+}
+
+// Serves reports whether a destination is served only when the step has succeeded: it proves its image, or points at it.
+func CountsForDestination(s step.Step) bool {
+	_, points := PointerOf(s)
+	return points || step.IsVerification(s)
+}
+
+// pointers are what a destination asks for to name its image. One that names it already is left as it is.
+func pointers(req distribution.Request, facts distribution.Facts, d distribution.Destination) []distribution.Pointer {
+	image := imageAt(req, facts, d).use
+	site := facts.Sites[d.At]
+	var all []distribution.Pointer
+	for _, p := range d.Parameters {
+		all = append(all, distribution.Pointer{Kind: parameterPointer, Name: string(p.Name), Set: image != nil && site.Parameters[string(p.Name)].ImageID == aws.ToString(image.ImageId)})
+	}
+	for _, t := range d.Templates {
+		stands := site.Templates[string(t.Template)]
+		version := versionsNaming(stands, image)
+		all = append(all, distribution.Pointer{Kind: templatePointer, Name: string(t.Template), Set: version > 0 && (!t.SetDefault || version == stands.Default)})
+	}
+	return all
+}
+
+// naming is the version of a launch template that names an image: the default one where that does, else the first that was made, because
+// others may build on it; 0: none does.
+func versionsNaming(t distribution.LaunchTemplateFacts, image *ec2types.Image) int64 {
+	if image == nil {
+		return 0
+	}
+	versions := t.Naming[aws.ToString(image.ImageId)]
+	switch {
+	case len(versions) == 0:
+		return 0
+	case slices.Contains(versions, t.Default):
+		return t.Default
+	}
+	return versions[0]
+}
+
+// publish lets others be pointed at the image of a destination, once it is proved.
+func (b *builder) publish(g destinationState) (published []distribution.StepID) {
+	set := pointers(b.req, b.facts, g.Destination)
+	for _, p := range g.Parameters {
+		if slices.Contains(set, distribution.Pointer{Kind: parameterPointer, Name: string(p.Name), Set: true}) {
+			continue
+		}
+		newStep := &step.PutParameter{
+			Base:        step.Base{ID: distribution.StepID("parameter/" + g.At.Key() + "/" + strings.TrimPrefix(string(p.Name), "/")), Location: g.At, Destination: g.At, DependsOn: g.proofs, ExpectedDuration: callTime},
+			Name:        string(p.Name),
+			Type:        p.Type,
+			DataType:    p.DataType,
+			KeyID:       string(p.KeyID),
+			Tier:        p.Tier,
+			Description: string(p.Description),
+			Tags:        rendered(p.Tags),
+			Overwrite:   p.Overwrite,
+			Image:       g.verified,
+		}
+		if known := b.facts.Keys[g.At][newStep.KeyID].ARN(); known != "" {
+			newStep.KeyID = known
+		}
+		published = append(published, b.add(newStep))
+	}
+	for _, t := range g.Templates {
+		if slices.Contains(set, distribution.Pointer{Kind: templatePointer, Name: string(t.Template), Set: true}) {
+			continue
+		}
+		stands := b.facts.Sites[g.At].Templates[string(t.Template)]
+		published = append(published, b.add(&step.CreateLaunchTemplateVersion{
+			Base:        step.Base{ID: distribution.StepID("template/" + g.At.Key() + "/" + string(t.Template)), Location: g.At, Destination: g.At, DependsOn: g.proofs, ExpectedDuration: callTime},
+			Template:    string(t.Template),
+			TemplateID:  stands.ID,
+			From:        t.Source,
+			Source:      stands.Source,
+			Version:     versionsNaming(stands, g.image),
+			SetDefault:  t.SetDefault,
+			Description: string(t.Description),
+			Image:       g.verified,
+		}))
+	}
+	return published
+}
+
+// rendered are texts that have been rendered, as what they are.
+func rendered(texts map[string]distribution.Text) map[string]string {
+	out := make(map[string]string, len(texts))
+	for key, text := range texts {
+		out[key] = string(text)
+	}
+	return out
+}
+
+// pointerTroubles are the reasons why nothing can point at a destination's image as asked.
+func validatePublication(req distribution.Request, d distribution.Destination, facts distribution.Facts) []distribution.Finding {
+	if facts.Images[d.FromRegion].Image == nil {
+		return nil
+	}
+	var found []distribution.Finding
+	for i, p := range d.Parameters {
+		found = append(found, validateParameter(req, d, facts, p)...)
+		if slices.ContainsFunc(d.Parameters[:i], func(o distribution.Parameter) bool { return sameParameter(o.Name, p.Name) }) {
+			found = append(found, distribution.Finding{Level: distribution.Refused, Reference: "7.8", Field: parameterField(d.Target, p), Location: d.At, Resource: d.At.ParameterARN(string(p.Name)),
+				Summary: "the parameter is named twice", Detail: "both blocks come to one name", Remediation: "name each parameter once"})
+		}
+	}
+	for i, t := range d.Templates {
+		found = append(found, validateLaunchTemplate(d, facts, d.Templates[:i], t)...)
+	}
+	return found
+}
+
+// templateTroubles are the reasons why a launch template cannot name the image.
+func validateLaunchTemplate(d distribution.Destination, facts distribution.Facts, before []distribution.LaunchTemplate, t distribution.LaunchTemplate) []distribution.Finding {
+	site := facts.Sites[d.At]
+	stands := site.Templates[string(t.Template)]
+	refuse := func(summary, because, next string) []distribution.Finding {
+		return []distribution.Finding{{Level: distribution.Refused, Reference: "A.4.12", Field: field(d.Target, fmt.Sprintf("launch_template %q", t.Template)), Location: d.At, Principal: site.Identity.ARN, Resource: string(t.Template),
+			Summary: summary, Detail: because, Remediation: next}}
+	}
+	switch {
+	case stands.Err != nil && strings.HasPrefix(stands.Err.Code, "InvalidLaunchTemplate"):
+		return refuse("there is no such launch template, or no version "+t.Source+" of it", stands.Err.Error(), "make it in account "+d.At.Account+" in "+d.At.Region+", or correct id, name and source_version")
+	case stands.Err != nil:
+		return refuse("the launch template cannot be looked at", stands.Err.Error(), "allow "+stands.Err.Operation+" to "+site.Identity.ARN)
+	case slices.ContainsFunc(before, func(o distribution.LaunchTemplate) bool { return site.Templates[string(o.Template)].ID == stands.ID }):
+		return refuse("the launch template is named twice", "both blocks come to "+stands.ID, "name each launch template once")
+	}
+	return nil
+}
+
+func sameParameter(a, b distribution.Text) bool {
+	return strings.TrimPrefix(string(a), "/") == strings.TrimPrefix(string(b), "/")
+}
+
+func parameterField(target string, p distribution.Parameter) string {
+	return field(target, fmt.Sprintf("ssm_parameter %q", p.Name))
+}
+
+// parameterTroubles are the reasons why a parameter cannot name the image. Type and data type of one that exists cannot be changed (7.4).
+func validateParameter(req distribution.Request, d distribution.Destination, facts distribution.Facts, p distribution.Parameter) []distribution.Finding {
+	site := facts.Sites[d.At]
+	refuse := func(rule, summary, because, next string) distribution.Finding {
+		return distribution.Finding{Level: distribution.Refused, Reference: rule, Field: parameterField(d.Target, p), Location: d.At, Principal: site.Identity.ARN, Resource: d.At.ParameterARN(string(p.Name)),
+			Summary: summary, Detail: because, Remediation: next}
+	}
+	if err := CheckParameterName(string(p.Name), d.At); err != nil {
+		return []distribution.Finding{refuse("7.7", "it cannot be the name of a parameter", err.Error(), "name it otherwise")}
+	}
+	var found []distribution.Finding
+	key := facts.Keys[d.At][string(p.KeyID)]
+	if why, rule := keyUnusableReason(key); p.KeyID != "" && why != "" && !key.IsHidden() {
+		found = append(found, refuse(rule, "the key "+string(p.KeyID)+" cannot be used", why, keyRemedy(key)))
+	}
+	stored, there := site.Parameters[string(p.Name)]
+	remake := "delete it and let it be made again, or name the parameter otherwise"
+	switch {
+	case stored.Err != nil:
+		found = append(found, refuse("7.6", "the parameter cannot be looked at", stored.Err.Error(), "allow ssm:GetParameter to "+site.Identity.ARN))
+	case !there:
+	case stored.Type != p.Type:
+		found = append(found, refuse("7.8", "the parameter is a "+stored.Type, "the type of an existing parameter cannot be changed to "+p.Type, remake+", or give type"))
+	case stored.DataType != p.DataType:
+		found = append(found, refuse("7.4", "the parameter is of data type "+stored.DataType, "the data type of an existing parameter cannot be changed to "+p.DataType, remake+", or give data_type"))
+	case !p.Overwrite && !slices.Contains(pointers(req, facts, d), distribution.Pointer{Kind: parameterPointer, Name: string(p.Name), Set: true}):
+		found = append(found, refuse("7.8", "there is such a parameter already", "with overwrite = false it is not touched, and it does not name this image", "name it otherwise, or leave overwrite out"))
+	}
+	return found
+}
+
+var parameterNames = regexp.MustCompile(`^/?[\w.-]+(/[\w.-]+)*$`)
+
+// CheckParameterName reports why AWS takes no parameter of a name in an account and Region; a zero Place stands for any (7.7).
+func CheckParameterName(name string, at distribution.Location) error {
+	levels := strings.Split(strings.TrimPrefix(name, "/"), "/")
+	first := strings.ToLower(levels[0])
+	switch {
+	case !parameterNames.MatchString(name):
+		return errors.New("a name has letters, digits and . - _, in levels that begin with a slash each")
+	case len(levels) > 1 && name[0] != '/':
+		return errors.New("a name with levels begins with a slash")
+	case strings.HasPrefix(first, "aws"), strings.HasPrefix(first, "ssm"):
+		return errors.New("AWS keeps names that begin with aws or ssm to itself")
+	case len(levels) > 15:
+		return fmt.Errorf("it has %d levels, AWS allows 15", len(levels))
+	case len(at.ParameterARN(name)) > 1011:
+		return errors.New("with the ARN before it, it is longer than 1011 characters")
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan_test
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+const (
+	frankfurt = "eu-central-1"
+	virginia  = "us-east-1"
+)
+
+// abroad is an unencrypted image of 100 GiB in Tokyo that one account each shall have in some Regions, and the source's keys elsewhere.
+func abroad(keys []string, targets ...string) (distribution.Request, distribution.Facts) {
+	req, facts := world()
+	req.Targets[0].AccountIDs, req.Targets[0].Regions = others[:1], targets
+	req.Targets[0].KMSKeyID = "alias/own"
+	image := facts.Images[tokyo]
+	image.Image.BlockDeviceMappings = image.Image.BlockDeviceMappings[2:] // the one of 100 GiB
+	image.Snapshots["snap-0b"] = snapshot("snap-0b", 100, "")
+	facts.Keys = map[distribution.Location]map[string]distribution.Key{}
+	for _, region := range keys {
+		facts.Keys[distribution.Location{Account: source, Region: region}] = map[string]distribution.Key{"alias/golden-source": key(source, region, "cust")}
+	}
+	for _, region := range targets {
+		at := distribution.Location{Account: others[0], Region: region}
+		facts.Keys[at] = map[string]distribution.Key{"alias/own": key(others[0], region, "own")}
+		facts.Sites[at] = distribution.DestinationFacts{Identity: distribution.CallerIdentity{Account: others[0], Partition: "aws"}}
+	}
+	return req, facts
+}
+
+// second adds an image of the artifact in Frankfurt, under a key.
+func second(req *distribution.Request, facts *distribution.Facts, key string) {
+	req.Images = append(req.Images, distribution.SourceImage{Region: frankfurt, ImageID: "ami-0bbbbbbbbbbbbbbbb"})
+	image := facts.Images[tokyo]
+	copied := *image.Image
+	copied.ImageId = aws.String("ami-0bbbbbbbbbbbbbbbb")
+	image.Image, image.Snapshots = &copied, map[string]distribution.Snapshot{"snap-0b": snapshot("snap-0b", 100, key)}
+	facts.Images[frankfurt] = image
+}
+
+func TestEachRegionIsServedByTheCheapestRouteAndTheOtherOneIsTold(t *testing.T) {
+	route := func(from string, transferred, copied int64) plan.Route {
+		return plan.Route{From: from, GiBTransferred: transferred, GiBCopied: copied}
+	}
+	for name, c := range map[string]struct {
+		keys, targets []string
+		second        string // key of a second image, in Frankfurt
+		want          []plan.RegionRoute
+	}{
+		"from the image that is under the source's key already, not from the build's": {
+			[]string{tokyo, frankfurt}, []string{oregon}, keyARN(source, frankfurt, "cust"),
+			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 100)}}},
+		"from the build's where both have to be staged": {
+			[]string{tokyo, frankfurt}, []string{oregon}, "",
+			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(tokyo, 100, 200)}}},
+		"from the image that is staged for others in its Region": {
+			[]string{tokyo, frankfurt}, []string{frankfurt, oregon}, "",
+			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 100)}}},
+		"from the image whose Region has a key": {
+			[]string{frankfurt}, []string{oregon}, "",
+			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 200)}}},
+	} {
+		req, facts := abroad(c.keys, c.targets...)
+		second(&req, &facts, c.second)
+		if p := plan.Decide(req, facts); p.Refused() || !reflect.DeepEqual(p.Ways, c.want) {
+			t.Errorf("%s: %+v %+v", name, p.Ways, p.Findings)
+		}
+	}
+}
+
+func TestWithoutAKeyWhereTheImageIsItIsStagedInOneRegionForAll(t *testing.T) {
+	req, facts := abroad([]string{frankfurt, oregon}, frankfurt, virginia, oregon)
+	p := plan.Decide(req, facts)
+	staged := plan.Route{From: oregon, GiBTransferred: 100, GiBCopied: 200}
+	want := []plan.RegionRoute{
+		{Region: frankfurt, Accounts: 1, Route: plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 200}, Otherwise: &plan.Route{From: oregon, GiBTransferred: 100, GiBCopied: 100}},
+		{Region: virginia, Accounts: 1, Route: plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 100}},
+		{Region: oregon, Accounts: 1, Route: plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 100}, Otherwise: &staged},
+	}
+	if p.Refused() || !reflect.DeepEqual(p.Ways, want) {
+		t.Errorf("%+v %+v", p.Ways, p.Findings)
+	}
+	if p.Estimate.GiBTransferred != 300 || p.Estimate.GiBStaged != 100 {
+		t.Errorf("%+v", p.Estimate)
+	}
+	if choices := plan.Alternatives(req, facts); len(choices) > 0 {
+		t.Errorf("no other choice changes anything: %+v", choices)
+	}
+}

@@ -1,0 +1,126 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
+)
+
+// nameTaken is the image that has a destination's name and is not one that an earlier run made for it; nil: the name is free, or ours.
+func nameTaken(req distribution.Request, d distribution.Destination, facts distribution.Facts) *ec2types.Image {
+	taken := facts.Sites[d.At].NameUsed
+	if taken == nil || facts.Images[d.FromRegion].Image != nil && has(imageAt(req, facts, d).all(), *taken) {
+		return nil
+	}
+	return taken
+}
+
+// nameTroubles are the reasons why a destination's image cannot get its name. What has the name makes way only where the target says so
+// (2.5.2), and never what is copied, what somebody protects, or what looks like ours and is not provably so.
+func validateName(req distribution.Request, d distribution.Destination, facts distribution.Facts) []distribution.Finding {
+	taken := nameTaken(req, d, facts)
+	if taken == nil {
+		return nil
+	}
+	id := aws.ToString(taken.ImageId)
+	var ours existingImages
+	if facts.Images[d.FromRegion].Image != nil {
+		ours = imageAt(req, facts, d)
+	}
+	f := distribution.Finding{Level: distribution.Refused, Reference: "2.5.2", Field: field(d.Target, "force_deregister"), Location: d.At, Principal: facts.Sites[d.At].Identity.ARN, Resource: id,
+		Summary: fmt.Sprintf("the image %s, which has the name %q, is not deregistered", id, d.Name)}
+	switch {
+	case !d.Lifecycle.ForceDeregister && has(ours.changed, *taken):
+		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the image %s, which an earlier run made, is not what it has to be now", id)
+		f.Detail = strings.Join(imageDifferences(req, facts, d, *taken), "; ")
+		f.Remediation = "put back what was changed; or set another ami_name; or, to replace that image, set ami_name to its name and force_deregister = true"
+	case !d.Lifecycle.ForceDeregister:
+		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the name %q is taken", d.Name)
+		f.Detail = fmt.Sprintf("image %s of account %s in %s has it", id, d.At.Account, d.At.Region)
+		f.Remediation = "set another ami_name; or deregister that image; or, to replace it, set ami_name to its name and force_deregister = true"
+		if has(ours.alien, *taken) { // which force_deregister would not remove
+			f.Remediation = "find out where that image comes from; then deregister it, or set another ami_name"
+		}
+	case slices.ContainsFunc(req.Images, func(i distribution.SourceImage) bool { return i.ImageID == id }):
+		f.Detail, f.Remediation = "it is the image that is handed on", "set another ami_name"
+	case IsProtected(*taken):
+		f.Reference, f.Detail = "A.2.1", "it is protected against deregistration"
+		f.Remediation = "switch the protection off with `aws ec2 disable-image-deregistration-protection`, with a cool-down a day before, or set another ami_name"
+	case has(ours.alien, *taken):
+		f.Reference, f.Detail = "2.1.8", "it bears our tags, and is not provably ours: another run may be making it"
+		f.Remediation = "find out where it comes from, and deregister it if it is not wanted"
+	case req.PublishAll && len(d.Parameters)+len(d.Templates) > 0:
+		f.Level, f.Summary = distribution.Warning, fmt.Sprintf("the image %s makes way before anything names the new one", id)
+		f.Detail = `publish = "all" waits until all images are proved, and two images cannot have one name: what names this one until then launches nothing`
+		f.Remediation = "give every release a name of its own by ami_name, and let keep_releases remove the older ones"
+	default:
+		return nil
+	}
+	return []distribution.Finding{f}
+}
+
+// IsProtected: everything but "disabled", or no value, counts, the cool-down after switching off as well (A.2.3).
+func IsProtected(image ec2types.Image) bool {
+	return !slices.Contains([]string{"", "disabled"}, strings.TrimSpace(aws.ToString(image.DeregistrationProtection)))
+}
+
+func has(images []ec2types.Image, image ec2types.Image) bool {
+	return slices.ContainsFunc(images, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) == aws.ToString(image.ImageId) })
+}
+
+// makeWay deregisters what has a destination's name, as late as can be: when all is there that its own image waits for. Snapshots that the
+// image itself is registered with stay.
+func (b *builder) deregisterNamesake(g destinationState, needs []distribution.StepID, copies map[string]snapshotRef) []distribution.StepID {
+	taken := nameTaken(b.req, g.Destination, b.facts)
+	if taken == nil {
+		return nil
+	}
+	var snapshots []string
+	used := false
+	for _, m := range taken.BlockDeviceMappings {
+		if m.Ebs == nil || m.Ebs.SnapshotId == nil {
+			continue
+		}
+		snapshots = append(snapshots, *m.Ebs.SnapshotId)
+		for _, c := range copies {
+			used = used || c.ref.Known == *m.Ebs.SnapshotId
+		}
+	}
+	along := g.Lifecycle.ForceDeleteSnapshot && !used
+	if !along {
+		snapshots = nil
+	}
+	return []distribution.StepID{b.add(&step.DeregisterImage{
+		Base:          step.Base{ID: step.NewID("deregister", g.At.Account, g.At.Region, aws.ToString(taken.ImageId)), Location: g.At, Destination: g.At, DependsOn: slices.Clone(needs), ExpectedDuration: callTime},
+		Image:         step.Ref{Known: aws.ToString(taken.ImageId)},
+		Name:          g.Name,
+		WithSnapshots: along,
+		Snapshots:     distribution.Union(snapshots, nil),
+		Unless:        b.unless(g, *taken),
+	})}
+}
+
+// unless is what an image that has to make way stays for: an earlier run made it for this destination, and a later look may find it right. nil: no run did.
+func (b *builder) unless(g destinationState, taken ec2types.Image) *step.VerifyImage {
+	like, id := destinationImageSpec(g.Destination, b.req, b.facts), aws.ToString(taken.ImageId)
+	if like.Mark.Prove(like.SealKey, id, tagMap(taken.Tags)) == origin.None {
+		return nil
+	}
+	right := &step.VerifyImage{Base: step.Base{Location: g.At}, ImageSpec: like, Target: g.Target, Image: step.Ref{Known: id}, Snapshots: map[string]step.ExpectedSnapshot{}}
+	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
+		for _, device := range v.devices {
+			right.Snapshots[device] = step.ExpectedSnapshot{KeyARN: g.keyARN, GiB: v.gib()}
+		}
+	}
+	return right
+}

@@ -1,0 +1,113 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
+)
+
+// Sharers are the accounts of share blocks that make grants, in every Region of the images: destinations that get no copy.
+func Sharers(req distribution.Request, facts distribution.Facts) ([]distribution.Destination, []distribution.Finding) {
+	var all []distribution.Destination
+	var findings []distribution.Finding
+	for _, share := range req.Shares {
+		if len(share.Grants) == 0 {
+			continue
+		}
+		for _, account := range share.AccountIDs {
+			for _, region := range regionsOf(req.Images) {
+				d, errs := expand(req, facts, distribution.Target{Name: share.Name, Roles: share.Roles, Profile: share.Profile, Grants: share.Grants}, distribution.Location{Account: account, Region: region}, region)
+				all, findings = append(all, d), append(findings, errs...)
+			}
+		}
+	}
+	return all, ofShares(findings)
+}
+
+// ofShares names share blocks where findings name targets.
+func ofShares(findings []distribution.Finding) []distribution.Finding {
+	for i, f := range findings {
+		findings[i].Field = strings.Replace(f.Field, "target", "share", 1)
+	}
+	return findings
+}
+
+// sharerTroubles are the reasons why accounts of share blocks cannot make their grants.
+func validateSharers(facts distribution.Facts, sharers, destinations []distribution.Destination, supplies []*shareSource) []distribution.Finding {
+	var found []distribution.Finding
+	for i, d := range sharers {
+		add := func(rule, option, summary, because, next string) {
+			found = append(found, distribution.Finding{Level: distribution.Refused, Reference: rule, Field: field(d.Target, option), Location: d.At, Principal: facts.Sites[d.At].Identity.ARN, Summary: summary, Detail: because, Remediation: next})
+		}
+		same := func(o distribution.Destination) bool { return o.At == d.At }
+		other := slices.IndexFunc(destinations, same)
+		switch {
+		case slices.ContainsFunc(sharers[:i], same):
+			add("", "account_ids", "two share blocks with grant name account "+d.At.Account, "each account makes its grants with one role", "name the account in one of them, with all its grants")
+		case other >= 0 && !(reflect.DeepEqual(destinations[other].Roles, d.Roles) && destinations[other].Profile == d.Profile):
+			add("", d.Via, "account "+d.At.Account+" has other credentials in "+field(destinations[other].Target, d.Via), "a run acts in an account with one role", "name the same role")
+		case d.At.Account != facts.Source.Account && len(d.Roles) == 0 && d.Profile == "":
+			add("5.10", "role_name", "there are no credentials for account "+d.At.Account, "the source credentials belong to account "+facts.Source.Account, "give role_name, an assume_role block or profile")
+		case facts.Sites[d.At].Err != nil:
+			found = append(found, lookupFinding(d, facts.Sites[d.At], facts))
+		}
+		found = append(found, validateGrants(d)...)
+		for _, s := range supplies {
+			if s.at.Region == d.At.Region && len(s.keys()) == 0 {
+				add("8.3", "grant", "there is no key to give grants on", "the image that is shared is not encrypted", "leave out grant, or give kms_key_id")
+			}
+		}
+	}
+	return ofShares(found)
+}
+
+// grantShared lets principals of the accounts that share blocks name use the keys of the image that they launch. Each account makes the grants itself, on a key of
+// another account, which has to admit it for more than services do in its name (8.3). No run takes them back.
+func (b *builder) grantShared(supplies []*shareSource) {
+	sharers, _ := Sharers(b.req, b.facts)
+	for _, d := range sharers {
+		for _, g := range grantsShared(d, supplies) {
+			b.add(&step.CreateGrant{
+				Base:   step.Base{ID: step.NewID("grant", d.At.Account, d.At.Region, g.KeyARN[strings.LastIndex(g.KeyARN, "/")+1:], g.Name), Location: d.At, ExpectedDuration: callTime},
+				KeyARN: g.KeyARN, Name: g.Name, Grantee: g.Grantee, Operations: g.Operations, Lasting: true})
+		}
+	}
+}
+
+// grantsShared are the grants that an account makes on the keys of its Region's shared image.
+func grantsShared(d distribution.Destination, supplies []*shareSource) []distribution.KeyGrantResult {
+	var all []distribution.KeyGrantResult
+	for _, s := range supplies {
+		if s.at.Region != d.At.Region || s.lasting.IsEmpty() {
+			continue
+		}
+		for _, key := range s.keys() {
+			for _, k := range d.Grants {
+				all = append(all, distribution.KeyGrantResult{At: d.At, KeyARN: key, Name: k.Name, Grantee: k.Grantee, Operations: slices.Clone(k.Operations)})
+			}
+		}
+	}
+	return all
+}
+
+// grantsAlone admit the grants of a destination, and no others: for each set of operations, its principals.
+func grantConditions(d distribution.Destination) []distribution.Condition {
+	var all []distribution.Condition
+	for _, k := range d.Grants {
+		i := slices.IndexFunc(all, func(c distribution.Condition) bool {
+			return slices.Equal(c["ForAllValues:StringEquals"]["kms:GrantOperations"], k.Operations)
+		})
+		if i < 0 {
+			i, all = len(all), append(all, distribution.Condition{"StringEquals": {}, "ForAllValues:StringEquals": {"kms:GrantOperations": k.Operations}})
+		}
+		to := all[i]["StringEquals"]
+		to["kms:GranteePrincipal"] = distribution.Union(append(to["kms:GranteePrincipal"], k.Grantee), nil)
+	}
+	return all
+}

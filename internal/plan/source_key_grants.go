@@ -1,0 +1,164 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
+)
+
+// copyOperations are what a copy needs on the key of its source (3.1.3): EC2 makes its own grants with them, and a grant can pass on no more
+// than it has.
+var copyOperations = []string{"CreateGrant", "Decrypt", "DescribeKey", "ReEncryptFrom"}
+
+// clockSkew is how far AWS's clock and ours may be apart.
+const clockSkew = 15 * time.Minute
+
+// GrantsOf is how the names of all temporary grants of an image begin.
+func GrantsOf(imageID string) string { return "encrypted-ami/" + imageID + "/" }
+
+// access is the temporary right of a destination's role to use a source key.
+type keyGrant struct {
+	grant *step.CreateGrant
+	await distribution.StepID
+	users []distribution.StepID // copies that need it
+}
+
+// principal is who acts at a destination, as a grant or policy names it: "" for an account's root, which is everybody there. Of a session
+// that no option names the role of, the role's path is not known.
+func targetPrincipal(d distribution.Destination, facts distribution.Facts) string {
+	if len(d.Roles) > 0 {
+		return string(d.Roles[len(d.Roles)-1].RoleARN)
+	}
+	return principalARN(facts.Sites[d.At].Identity.ARN)
+}
+
+// lasting is the principal of an identity: of a session its role; "" for an account's root.
+func principalARN(identity string) string {
+	parts := strings.SplitN(identity, ":", 6)
+	if len(parts) < 6 || parts[5] == "root" {
+		return ""
+	}
+	if session := strings.Split(parts[5], "/"); session[0] == "assumed-role" && len(session) > 1 {
+		return "arn:" + parts[1] + ":iam::" + parts[4] + ":role/" + session[1]
+	}
+	return identity
+}
+
+// admit lets a destination's role use a source key for the time of its copies, where the request asks for it; nil: it is not needed.
+func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN string) *keyGrant {
+	if b.req.SourceKeyAccess != distribution.ByGrant || keyARN == "" || g.At.Account == source.at.Account {
+		return nil
+	}
+	grantee := targetPrincipal(g.Destination, b.facts)
+	for _, a := range b.accesses {
+		if a.grant.KeyARN == keyARN && a.grant.Grantee == grantee {
+			return a
+		}
+	}
+	place := step.NewID(g.At.Account, source.at.Region)
+	if n := len(b.accesses); slices.ContainsFunc(b.accesses, func(a *keyGrant) bool { return a.grant.ID == "admit/"+place }) {
+		place += distribution.StepID(fmt.Sprintf("/%d", n+1))
+	}
+	a := &keyGrant{
+		grant: &step.CreateGrant{
+			Base:       step.Base{ID: "admit/" + place, Location: source.at, ExpectedDuration: callTime},
+			KeyARN:     keyARN,
+			Name:       notInGrantName.ReplaceAllString(GrantsOf(imageID(b.req, source.from))+g.At.Account+"/"+b.req.Build.RunID, "-"),
+			Grantee:    grantee,
+			Operations: copyOperations,
+			Retiring:   principalARN(b.facts.Source.ARN),
+		},
+	}
+	b.add(a.grant)
+	a.await = b.add(&step.WaitForKeyAccess{Base: step.Base{ID: "await/" + place, Location: g.At, DependsOn: []distribution.StepID{a.grant.ID}, ExpectedDuration: callTime}, KeyARN: keyARN})
+	b.accesses = append(b.accesses, a)
+	return a
+}
+
+// dismiss revokes, in every outcome, the temporary grants of this plan and those that runs before it left, and then looks who was let in
+// by those who were.
+func (b *builder) revokeGrants() {
+	audits := map[string]*step.VerifyGrantsRevoked{}
+	audit := func(at distribution.Location, keyARN, account string, since time.Time, after distribution.StepID) {
+		a := audits[keyARN]
+		if a == nil {
+			a = &step.VerifyGrantsRevoked{Base: step.Base{ID: step.NewID("audit", at.Region, keyARN[strings.LastIndex(keyARN, "/")+1:]), Location: at, ExpectedDuration: callTime}, KeyARN: keyARN, Since: since}
+			audits[keyARN] = a
+		}
+		a.RunsAfter = append(a.RunsAfter, after)
+		if since.Before(a.Since) {
+			a.Since = since
+		}
+		if !slices.Contains(a.Accounts, account) {
+			a.Accounts = append(a.Accounts, account)
+		}
+	}
+	for _, a := range b.accesses {
+		place := strings.TrimPrefix(string(a.grant.ID), "admit/")
+		revoke := &step.RevokeGrant{Base: step.Base{ID: distribution.StepID("revoke/" + place), Location: a.grant.Location, RunsAfter: append([]distribution.StepID{a.grant.ID, a.await}, a.users...), ExpectedDuration: callTime},
+			KeyARN: a.grant.KeyARN, Grant: step.Ref{From: a.grant.ID}, Name: a.grant.Name, Grantee: a.grant.Grantee}
+		audit(a.grant.Location, a.grant.KeyARN, accountOfGrant(a.grant.Name), b.facts.At.Add(-clockSkew), b.add(revoke))
+	}
+	for _, at := range slices.SortedFunc(maps.Keys(b.facts.Grants), distribution.Location.Compare) {
+		for _, left := range b.facts.Grants[at] {
+			b.revoke(at, left, audit)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(audits)) {
+		a := audits[key]
+		slices.Sort(a.Accounts)
+		b.add(a)
+	}
+}
+
+// revoke ends a temporary grant of an earlier run, once no copy of this plan needs the key.
+func (b *builder) revoke(at distribution.Location, left kmstypes.GrantListEntry, audit func(distribution.Location, string, string, time.Time, distribution.StepID)) {
+	name, keyARN := aws.ToString(left.Name), aws.ToString(left.KeyId)
+	if isGrantForOtherRun(b.facts, left, b.all) {
+		return
+	}
+	var users []distribution.StepID
+	for _, a := range b.accesses {
+		if a.grant.KeyARN == keyARN && a.grant.Name == name {
+			return // this run's
+		}
+		if a.grant.KeyARN == keyARN {
+			users = append(users, a.users...)
+		}
+	}
+	grant := aws.ToString(left.GrantId)
+	newStep := b.add(&step.RevokeGrant{Base: step.Base{ID: step.NewID("revoke", at.Region, grant), Location: at, RunsAfter: users, ExpectedDuration: callTime},
+		KeyARN: keyARN, Grant: step.Ref{Known: grant}, Name: name, Grantee: aws.ToString(left.GranteePrincipal)})
+	audit(at, keyARN, accountOfGrant(name), aws.ToTime(left.CreationDate).Add(-clockSkew), newStep)
+}
+
+// forOthers reports a temporary grant that a run for other destinations may still copy with.
+func isGrantForOtherRun(f distribution.Facts, left kmstypes.GrantListEntry, all []distribution.Destination) bool {
+	return !slices.Contains(accountsAt(all), accountOfGrant(aws.ToString(left.Name))) && f.At.Sub(aws.ToTime(left.CreationDate)) < outlived
+}
+
+// accountOfGrant is the account in the name of a temporary grant: encrypted-ami/image/account/run.
+func accountOfGrant(name string) string {
+	parts := strings.Split(name, "/")
+	return parts[min(2, len(parts)-1)]
+}
+
+// accessTroubles are the reasons why a destination's role cannot be given a grant.
+func validateKeyAccess(req distribution.Request, d distribution.Destination, facts distribution.Facts) []distribution.Finding {
+	if req.SourceKeyAccess != distribution.ByGrant || d.At.Account == facts.Source.Account || targetPrincipal(d, facts) != "" {
+		return nil
+	}
+	return []distribution.Finding{{Level: distribution.Refused, Reference: "3.2.6", Field: "source_key_access", Location: d.At, Principal: facts.Sites[d.At].Identity.ARN,
+		Summary: "nobody in account " + d.At.Account + " can be given a grant", Detail: "its credentials are those of its root user, and a grant for that is one for the whole account",
+		Remediation: "give role_name or an assume_role block"}}
+}

@@ -1,0 +1,129 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+)
+
+// soon is how long before its key material expires a key counts as expiring.
+const soon = 30 * 24 * time.Hour
+
+// Check makes a plan without steps: its findings are all in which destinations do not stand as a finished run of the request leaves them.
+// Those of optional targets are warnings.
+func Check(req distribution.Request, facts distribution.Facts) Plan {
+	var p Plan
+	destinations, findings := Expand(req, facts)
+	p.Findings = append(validateRequest(req, destinations), findings...)
+	for _, source := range req.Images {
+		if facts.Images[source.Region].Image == nil {
+			p.Findings = append(p.Findings, distribution.Finding{Level: distribution.Refused, Reference: "2.2.12", Location: distribution.Location{Account: facts.Source.Account, Region: source.Region}, Resource: source.ImageID,
+				Summary: source.ImageID + " is not there", Detail: "what was made of it is proved by a tag that it bears", Remediation: "name an image that is there"})
+		}
+	}
+	for _, d := range destinations {
+		if facts.Images[d.FromRegion].Image == nil {
+			continue
+		}
+		planned, wrong := destinationPlan(req, d, facts, nil), standing(req, facts, d)
+		if at := imageAt(req, facts, d); at.use != nil {
+			planned.Stands = aws.ToString(at.use.ImageId)
+			planned.Sound = facts.RequiredLookupFailure(d.At) == nil && !slices.ContainsFunc(wrong, func(f distribution.Finding) bool { return f.Level == distribution.Refused })
+		}
+		p.Destinations = append(p.Destinations, planned)
+		for _, f := range wrong {
+			if d.Optional && f.Level == distribution.Refused {
+				f.Level = distribution.Warning
+			}
+			p.Findings = append(p.Findings, f)
+		}
+	}
+	for _, f := range unseenFindings(facts) {
+		f.Summary = f.Operation + " was refused"
+		if !slices.ContainsFunc(destinations, func(d distribution.Destination) bool { return d.At == f.Location }) {
+			f.Level = distribution.Note // nothing that stands is there
+		}
+		p.Findings = append(p.Findings, f)
+	}
+	return p
+}
+
+// standing is what is not as it should be at a destination: its key, its image, what names the image.
+func standing(req distribution.Request, facts distribution.Facts, d distribution.Destination) []distribution.Finding {
+	found := validateDestination(req, d, facts)
+	if unreachableReason(d, facts) != nil || facts.RequiredLookupFailure(d.At) != nil || slices.ContainsFunc(found, func(f distribution.Finding) bool { return f.Field == field(d.Target, "role_name") }) {
+		return found
+	}
+	wrong := func(rule, resource, summary, because, next string) {
+		found = append(found, distribution.Finding{Level: distribution.Refused, Reference: rule, Field: field(d.Target, "verify_only"), Location: d.At, Resource: resource, Summary: summary, Detail: because, Remediation: next})
+	}
+	if m := facts.Keys[d.At][DestinationKey(d, facts)].Metadata; m != nil && m.ValidTo != nil && m.ValidTo.Sub(facts.At) < soon {
+		wrong("3.5.1", aws.ToString(m.Arn), "the key's material expires at "+m.ValidTo.UTC().Format(time.RFC3339), "from then on nothing that it encrypts can be launched", "import it again with a later date, or none")
+	}
+	at := imageAt(req, facts, d)
+	if at.use == nil {
+		for _, image := range at.changed { // told as what has the name, perhaps
+			found = slices.DeleteFunc(found, func(f distribution.Finding) bool { return f.Resource == aws.ToString(image.ImageId) })
+		}
+		wrong("2.1.8", "", fmt.Sprintf("there is no image %q", d.Name), missing(req, d, facts, at), remade(req, d, facts))
+		return found
+	}
+	id := aws.ToString(at.use.ImageId)
+	if at.use.State != ec2types.ImageStateAvailable {
+		wrong("4.5.4", id, id+" cannot be launched", "its state is "+string(at.use.State), "enable it")
+	}
+	if tagMap(at.use.Tags)[origin.SealedID] == "" {
+		wrong("2.1.8", id, id+" has no second seal", "the run that made it did not come to it", "run again without verify_only")
+	}
+	for _, p := range pointers(req, facts, d) {
+		if !p.Set {
+			rule := "7.2"
+			if p.Kind == templatePointer {
+				rule = "A.4.12"
+			}
+			wrong(rule, id, "the "+p.String()+" does not name "+id, "it was changed, or never set", "run again without verify_only")
+		}
+	}
+	return found
+}
+
+// remade says how a destination gets the image that it lacks: a run makes it, unless what has its name keeps it from that.
+func remade(req distribution.Request, d distribution.Destination, facts distribution.Facts) string {
+	for _, f := range validateName(req, d, facts) {
+		if f.Level == distribution.Refused {
+			return f.Remediation
+		}
+	}
+	return "run again without verify_only"
+}
+
+// missing says why no image of a destination stands.
+func missing(req distribution.Request, d distribution.Destination, facts distribution.Facts, at existingImages) string {
+	var because []string
+	for _, image := range at.broken {
+		because = append(because, aws.ToString(image.ImageId)+" was never finished")
+	}
+	for _, image := range at.changed {
+		because = append(because, aws.ToString(image.ImageId)+" is not what it has to be: "+strings.Join(imageDifferences(req, facts, d, image), "; "))
+	}
+	for _, image := range at.alien {
+		because = append(because, aws.ToString(image.ImageId)+" bears our tags, but is not provably ours")
+	}
+	if at.pending != nil {
+		because = append(because, aws.ToString(at.pending.ImageId)+" is still being copied")
+	}
+	if len(because) == 0 {
+		return "account " + d.At.Account + " has none that is provably made of the source image"
+	}
+	return strings.Join(because, "; ")
+}

@@ -1,0 +1,105 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
+)
+
+// Everything that no longer stands is found, each on its own; what stands is not.
+func TestCheckFindsWhatNoLongerStands(t *testing.T) {
+	own := "alias/golden-" + tokyo
+	var out strings.Builder
+	for _, c := range []struct {
+		name   string
+		refuse bool
+		change func(*distribution.Request, *distribution.Facts)
+	}{
+		{"all stands", false, func(*distribution.Request, *distribution.Facts) {}},
+		{"the image is gone", true, func(_ *distribution.Request, f *distribution.Facts) {
+			f.Earlier[there] = distribution.ExistingResources{}
+			f.Sites[there] = distribution.DestinationFacts{Identity: f.Sites[there].Identity, Parameters: f.Sites[there].Parameters}
+		}},
+		{"an attribute was changed", true, func(_ *distribution.Request, f *distribution.Facts) { f.Earlier[there].Images[0].EnaSupport = nil }},
+		{"its seal is another's", true, func(_ *distribution.Request, f *distribution.Facts) {
+			f.Earlier[there].Images[0].Tags = tags(ownMark(there, "", "", "run-0"), "ami-0other", origin.Both)
+		}},
+		{"the second seal is missing", true, func(_ *distribution.Request, f *distribution.Facts) {
+			f.Earlier[there].Images[0].Tags = tags(ownMark(there, "", "", "run-0"), "ami-0ccccccccccccccc1", origin.First)
+		}},
+		{"it was disabled", true, func(_ *distribution.Request, f *distribution.Facts) {
+			f.Earlier[there].Images[0].State = ec2types.ImageStateDisabled
+		}},
+		{"the key was disabled", true, func(_ *distribution.Request, f *distribution.Facts) {
+			f.Keys[there][own].Metadata.KeyState = kmstypes.KeyStateDisabled
+		}},
+		{"the key expires in a week", true, func(_ *distribution.Request, f *distribution.Facts) {
+			f.Keys[there][own].Metadata.ValidTo = aws.Time(f.At.Add(7 * 24 * time.Hour))
+		}},
+		{"the key expires in a year", false, func(_ *distribution.Request, f *distribution.Facts) {
+			f.Keys[there][own].Metadata.ValidTo = aws.Time(f.At.Add(365 * 24 * time.Hour))
+		}},
+		{"the parameter names another image", true, func(_ *distribution.Request, f *distribution.Facts) {
+			f.Sites[there].Parameters["golden"] = distribution.ParameterFacts{Type: "String", DataType: "text", ImageID: "ami-0ddddddddddddddd1"}
+		}},
+		{"the role is gone", true, func(_ *distribution.Request, f *distribution.Facts) {
+			f.Sites[there] = distribution.DestinationFacts{Err: &distribution.APIError{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"}}
+		}},
+		{"the source image is gone", true, func(_ *distribution.Request, f *distribution.Facts) { f.Images[tokyo] = distribution.Image{} }},
+		{"a look at the source image is refused", false, func(_ *distribution.Request, f *distribution.Facts) {
+			f.Unseen = blinded(home, "ec2:DescribeImageAttribute")
+		}},
+		{"a look at what was made is refused", true, func(_ *distribution.Request, f *distribution.Facts) {
+			f.Earlier[there], f.Unseen = distribution.ExistingResources{}, blinded(there, "ec2:DescribeImages")
+		}},
+		{"a look at what was made in the source account is refused", true, func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].AccountIDs, r.Targets[0].Roles = []string{source}, nil
+			f.Sites[home] = distribution.DestinationFacts{Identity: f.Source}
+			f.Keys[home][own] = key(source, tokyo, "own")
+			f.Unseen = blinded(home, "ec2:DescribeImages")
+		}},
+		{"of an optional target", false, func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].Optional = true
+			f.Earlier[there].Images[0].EnaSupport = nil
+		}},
+	} {
+		req, facts := finished()
+		req.Targets[0].Parameters = []distribution.Parameter{{Name: "golden", Type: "String", DataType: "text", Overwrite: true}}
+		site := facts.Sites[there]
+		site.Parameters = map[string]distribution.ParameterFacts{"golden": {Type: "String", DataType: "text", ImageID: "ami-0ccccccccccccccc1"}}
+		facts.Sites[there] = site
+		c.change(&req, &facts)
+		p := plan.Check(req, facts)
+		if p.Refused() != c.refuse || len(p.Steps) > 0 {
+			t.Errorf("%s: refused %v, %d steps", c.name, p.Refused(), len(p.Steps))
+		}
+		for _, d := range p.Destinations { // what is optional is found as well, and refuses nothing
+			if d.Sound == (c.refuse || d.Optional) || d.Sound && d.Stands == "" {
+				t.Errorf("%s: %q stands, sound %v", c.name, d.Stands, d.Sound)
+			}
+		}
+		fmt.Fprintf(&out, "# %s\n", c.name)
+		for _, f := range p.Findings {
+			fmt.Fprint(&out, written(f))
+		}
+	}
+	golden.Equal(t, "testdata/check.golden", out.String())
+}
+
+// blinded is a look that nothing is done without, and that AWS refused.
+func blinded(at distribution.Location, operation string) []distribution.FailedLookup {
+	return []distribution.FailedLookup{{At: at, Vital: true, Refusal: distribution.APIError{Operation: operation, Status: 403, Code: "UnauthorizedOperation", Message: "with an explicit deny in a service control policy"}}}
+}

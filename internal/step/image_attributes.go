@@ -1,0 +1,185 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package step
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+)
+
+// Attribute is one row of the carry-over table: a member of the SDK's Image, and what becomes of it in the target.
+type Attribute struct {
+	Name string                         // of the member
+	How  distribution.AttributeHandling // with CopySnapshot and RegisterImage
+	Rule string
+	Why  string                      // for Lost: what the target's image lacks
+	Text func(ec2types.Image) string // its value for comparing; "" is absent; nil where it is not compared
+
+	Copied   distribution.AttributeHandling // with CopyImage; "": as with RegisterImage
+	Regional bool                           // its value means nothing in another Region, and CopyImage maps it
+	Weighs   func(ec2types.Image) string    // why an image is not to be registered from snapshots, as far as this attribute goes; "": it may be
+}
+
+// By says what becomes of the attribute with a method.
+func (a Attribute) By(m distribution.Method) distribution.AttributeHandling {
+	if m == distribution.ByImage && a.Copied != "" {
+		return a.Copied
+	}
+	return a.How
+}
+
+// CarryTable names every member of the pinned SDK's Image (rules 2.4, 9.0): an attribute that AWS adds is noticed when the SDK
+// is raised, instead of being lost. UEFI data is no member of Image; RegisterImage carries it as well.
+var CarryTable = []Attribute{
+	{Name: "Architecture", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.Architecture) }},
+	{Name: "BlockDeviceMappings", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return devicesText(i.BlockDeviceMappings) }},
+	{Name: "BootMode", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.BootMode) }},
+	{Name: "EnaSupport", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return flagText(i.EnaSupport) }},
+	{Name: "ImdsSupport", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.ImdsSupport) }},
+	{Name: "KernelId", How: distribution.Kept, Rule: "2.4", Regional: true, Text: func(i ec2types.Image) string { return aws.ToString(i.KernelId) }},
+	{Name: "RamdiskId", How: distribution.Kept, Rule: "2.4", Regional: true, Text: func(i ec2types.Image) string { return aws.ToString(i.RamdiskId) }},
+	{Name: "RootDeviceName", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return aws.ToString(i.RootDeviceName) }},
+	{Name: "RootDeviceType", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.RootDeviceType) }},
+	{Name: "SriovNetSupport", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return aws.ToString(i.SriovNetSupport) }},
+	{Name: "TpmSupport", How: distribution.Kept, Rule: "2.4", Weighs: weighsTPM, Text: func(i ec2types.Image) string { return string(i.TpmSupport) }},
+	{Name: "VirtualizationType", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.VirtualizationType) }},
+	{Name: "Hypervisor", How: distribution.Kept, Rule: "2.5.6", Text: func(i ec2types.Image) string { return string(i.Hypervisor) }},
+	{Name: "ImageType", How: distribution.Kept, Rule: "2.5.6", Text: func(i ec2types.Image) string { return string(i.ImageType) }},
+	{Name: "Platform", How: distribution.Kept, Rule: "2.3.3", Text: func(i ec2types.Image) string { return string(i.Platform) }},
+	{Name: "ProductCodes", How: distribution.Kept, Rule: "2.3.5", Text: func(i ec2types.Image) string { return countText(len(i.ProductCodes)) }},
+	{Name: "PlatformDetails", How: distribution.Kept, Rule: "2.3.3", Text: func(i ec2types.Image) string { return aws.ToString(i.PlatformDetails) }},
+	{Name: "UsageOperation", How: distribution.Kept, Rule: "2.3.3", Weighs: weighsBilling, Text: func(i ec2types.Image) string { return aws.ToString(i.UsageOperation) }},
+
+	{Name: "Name", How: distribution.Set, Rule: "2.5.2"},
+	{Name: "Description", How: distribution.Set, Rule: "2.4"},
+	{Name: "Tags", How: distribution.Set, Rule: "2.4"},
+
+	{Name: "DeprecationTime", How: distribution.Lost, Rule: "2.4", Why: "the date after which the image is deprecated", Text: func(i ec2types.Image) string { return aws.ToString(i.DeprecationTime) }},
+	{Name: "ImageWatermarks", How: distribution.Lost, Rule: "9.17", Why: "watermarks cannot be given to a registered image", Copied: distribution.Kept, Weighs: weighsWatermarks, Text: func(i ec2types.Image) string { return countText(len(i.ImageWatermarks)) }},
+	{Name: "InstanceTypeSpecification", How: distribution.Lost, Rule: "9.18", Why: "the instance types that the image allows cannot be given to a registered image", Copied: distribution.Kept, Weighs: weighsTypes, Text: func(i ec2types.Image) string {
+		if s := i.InstanceTypeSpecification; s != nil {
+			return countText(len(s.SupportedInstanceTypes) + len(s.UnsupportedInstanceTypes))
+		}
+		return ""
+	}},
+	{Name: "SourceImageId", How: distribution.Lost, Rule: "9.14", Why: "AWS keeps no ancestry of a registered image; its tags name the source", Copied: distribution.Set, Text: func(i ec2types.Image) string { return aws.ToString(i.SourceImageId) }},
+	{Name: "SourceImageRegion", How: distribution.Lost, Rule: "9.14", Why: "AWS keeps no ancestry of a registered image; its tags name the source", Copied: distribution.Set, Text: func(i ec2types.Image) string { return aws.ToString(i.SourceImageRegion) }},
+
+	{Name: "CreationDate", How: distribution.OutputOnly, Rule: "9.0"},
+	{Name: "DeregistrationProtection", How: distribution.OutputOnly, Rule: "9.5"}, // off on every new image; ours protects the source only
+	{Name: "FreeTierEligible", How: distribution.OutputOnly, Rule: "9.0"},
+	{Name: "ImageAllowed", How: distribution.OutputOnly, Rule: "9.8"},
+	{Name: "ImageId", How: distribution.OutputOnly, Rule: "9.0"},
+	{Name: "ImageLocation", How: distribution.OutputOnly, Rule: "2.5.6"},
+	{Name: "ImageOwnerAlias", How: distribution.OutputOnly, Rule: "9.0"},
+	{Name: "LastLaunchedTime", How: distribution.OutputOnly, Rule: "9.5"},
+	{Name: "OwnerId", How: distribution.OutputOnly, Rule: "9.0"},
+	{Name: "Public", How: distribution.OutputOnly, Rule: "9.0"},
+	{Name: "PublicSsmParameterName", How: distribution.OutputOnly, Rule: "7.12"},
+	{Name: "ScanResults", How: distribution.OutputOnly, Rule: "9.20"},
+	{Name: "SourceInstanceId", How: distribution.OutputOnly, Rule: "9.14"}, // an instance of the source account
+	{Name: "State", How: distribution.OutputOnly, Rule: "9.0"},
+	{Name: "StateReason", How: distribution.OutputOnly, Rule: "9.0"},
+}
+
+// DeviceTable names every member of the pinned SDK's EbsBlockDevice (rules 1.5, 9.0).
+var DeviceTable = []struct {
+	Name string
+	How  distribution.AttributeHandling
+	Rule string
+}{
+	{"DeleteOnTermination", distribution.Kept, "2.4"},
+	{"Iops", distribution.Kept, "2.4"},
+	{"Throughput", distribution.Kept, "2.4"},
+	{"VolumeInitializationRate", distribution.Kept, "9.10"},
+	{"VolumeSize", distribution.Kept, "2.4"},
+	{"VolumeType", distribution.Kept, "2.4"},
+	{"SnapshotId", distribution.Set, "1.5.6"},            // the target's own copy
+	{"Encrypted", distribution.Set, "1.5.1"},             // must be absent; the snapshot carries it
+	{"KmsKeyId", distribution.Set, "1.5.2"},              // likewise
+	{"AvailabilityZone", distribution.OutputOnly, "9.0"}, // of launches
+	{"AvailabilityZoneId", distribution.OutputOnly, "9.0"},
+	{"EbsCardIndex", distribution.OutputOnly, "9.16"},
+	{"OutpostArn", distribution.OutputOnly, "9.0"}, // snapshots on an Outpost are refused
+}
+
+// Why an image is not to be registered from snapshots.
+func weighsTPM(i ec2types.Image) string {
+	if i.TpmSupport == ec2types.TpmSupportValuesV20 && i.BootMode != ec2types.BootModeValuesUefi {
+		return fmt.Sprintf("RegisterImage takes TPM support v2.0 with boot mode uefi only; the image has %q", i.BootMode)
+	}
+	return ""
+}
+
+func weighsBilling(i ec2types.Image) string {
+	if operation := aws.ToString(i.UsageOperation); operation != "" && operation != "RunInstances" {
+		return fmt.Sprintf("%s is billed as %s, and RegisterImage takes no billing information from its caller", aws.ToString(i.PlatformDetails), operation)
+	}
+	return ""
+}
+
+func weighsWatermarks(i ec2types.Image) string {
+	if len(i.ImageWatermarks) > 0 {
+		return "RegisterImage takes no watermarks"
+	}
+	return ""
+}
+
+func weighsTypes(i ec2types.Image) string {
+	if i.InstanceTypeSpecification != nil {
+		return "RegisterImage takes no instance types that the image allows"
+	}
+	return ""
+}
+
+// devicesText is all that RegisterImage keeps of the block devices, in an order of its own: AWS promises none (4.3.2).
+func devicesText(devices []ec2types.BlockDeviceMapping) string {
+	lines := make([]string, 0, len(devices))
+	for _, d := range devices {
+		line := aws.ToString(d.DeviceName)
+		if d.VirtualName != nil {
+			line += " virtual=" + *d.VirtualName
+		}
+		if d.NoDevice != nil {
+			line += " none"
+		}
+		if e := d.Ebs; e != nil {
+			line += fmt.Sprintf(" type=%s size=%s iops=%s throughput=%s rate=%s delete=%s", e.VolumeType, numberText(e.VolumeSize),
+				numberText(e.Iops), numberText(e.Throughput), numberText(e.VolumeInitializationRate), flagText(e.DeleteOnTermination))
+			if e.SnapshotId == nil { // an empty volume (1.5.5)
+				line += " encrypted=" + flagText(e.Encrypted)
+			}
+		}
+		lines = append(lines, line)
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "; ")
+}
+
+func flagText(flag *bool) string {
+	if aws.ToBool(flag) {
+		return "true"
+	}
+	return ""
+}
+
+func numberText(number *int32) string {
+	if number == nil {
+		return "-"
+	}
+	return fmt.Sprint(*number)
+}
+
+// countText is "" for none.
+func countText(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}

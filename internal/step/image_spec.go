@@ -1,0 +1,48 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package step
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+)
+
+// Likeness is what an image that we make has to be: its source's equal, under a name of its own.
+type ImageSpec struct {
+	Source      ec2types.Image      // whose attributes are carried over
+	UEFIData    string              // base64; "" for none
+	Method      distribution.Method // BySnapshot or ByImage
+	Abroad      bool                // it is of another Region than its source
+	Name        string
+	Description string
+	Tags        map[string]string // all of them, origin's among them
+	Mark        origin.Mark       // what the tags say
+	SealKey     origin.Key        // for the second seal; nil: none
+}
+
+func Digest(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))
+	return hex.EncodeToString(sum[:16])
+}
+
+// Differences names the kept attributes in which an image differs from its source, as "Attribute: source, target".
+func (l ImageSpec) Differences(target ec2types.Image) []string {
+	var found []string
+	for _, a := range CarryTable {
+		if a.By(l.Method) != distribution.Kept {
+			continue
+		}
+		want, is := a.Text(l.Source), a.Text(target)
+		if mapped := a.Regional && l.Abroad && want != "" && is != ""; want != is && !mapped {
+			found = append(found, fmt.Sprintf("%s: %q in the source, %q in the target", a.Name, want, is))
+		}
+	}
+	return found
+}

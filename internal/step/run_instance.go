@@ -1,0 +1,56 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package step
+
+import (
+	"fmt"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+)
+
+// RunInstance starts one instance of a destination's image, and ends when it runs (rules 8.5, 8.6): the launch check. Undone by
+// TerminateInstance, in every outcome.
+type RunInstance struct {
+	Base
+	Image        Ref
+	Name         string // of the image, for messages
+	InstanceType string
+	SubnetID     string   // "": one of the default VPC
+	Devices      []string // names of the EBS devices: their volumes shall end with the instance
+	KeyARN       string   // of the volumes
+	Tags         map[string]string
+	VolumeTags   map[string]string
+	Mark         origin.Mark // what the tags say
+	SealKey      origin.Key  // for the second seal; nil: none
+}
+
+// Rights of the step: EC2 asks for all that a launch is made of; of KMS the documented set (3.1.5, 3.1.10).
+func (s *RunInstance) Permissions() []Permission {
+	subnet := "*"
+	if s.SubnetID != "" {
+		subnet = s.SubnetID
+	}
+	rights := []Permission{
+		{"ec2:RunInstances", s.Location.ImageARN(s.Image.Known), "8.6"},
+		{"ec2:RunInstances", s.Location.OwnedARN("subnet", subnet), "8.6"},
+		{"ec2:CreateTags", s.Location.OwnedARN("instance", "*"), "9.4"},
+		{"ec2:DescribeInstances", "*", "8.7"},
+	}
+	for _, kind := range []string{"instance", "network-interface", "security-group", "volume"} {
+		rights = append(rights, Permission{"ec2:RunInstances", s.Location.OwnedARN(kind, "*"), "8.6"})
+	}
+	if len(s.VolumeTags) > 0 {
+		rights = append(rights, Permission{"ec2:CreateTags", s.Location.OwnedARN("volume", "*"), "9.4"})
+	}
+	for _, action := range []string{"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"} {
+		rights = append(rights, Permission{action, s.KeyARN, "3.1.5"})
+	}
+	return rights
+}
+
+func (s *RunInstance) ResourceID() string { return s.Image.Known }
+
+func (s *RunInstance) String() string {
+	return fmt.Sprintf("launch one %s of %q in %s, and wait until it runs", s.InstanceType, s.Name, s.Location)
+}

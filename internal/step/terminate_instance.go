@@ -1,0 +1,30 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package step
+
+import (
+	"fmt"
+)
+
+// TerminateInstance ends an instance that a launch check started.
+type TerminateInstance struct {
+	Base
+	Instance Ref
+	Tags     map[string]string // what it is found by where its id never came; nil where the id is known
+	Awaited  bool              // another run may be waiting until it runs
+}
+
+// Rights of the step.
+func (s *TerminateInstance) Permissions() []Permission {
+	return []Permission{{"ec2:TerminateInstances", s.Location.OwnedARN("instance", s.Instance.Known), "8.7"}, {"ec2:DescribeInstances", "*", "8.7"}}
+}
+
+func (s *TerminateInstance) ResourceID() string { return s.Instance.Known }
+
+func (s *TerminateInstance) String() string {
+	if s.Instance.Known != "" {
+		return fmt.Sprintf("terminate %s, which an earlier run left, in %s", s.Instance.Known, s.Location)
+	}
+	return fmt.Sprintf("terminate the instance of the launch check in %s", s.Location)
+}

@@ -1,0 +1,21 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package step
+
+// VerifySnapshot compares a completed copy with what was wanted (4.6.1).
+type VerifySnapshot struct {
+	Base
+	ExpectedSnapshot
+}
+
+// Rights of the step: those of the look at the copy's end.
+func (s *VerifySnapshot) Permissions() []Permission {
+	return []Permission{{"ec2:DescribeSnapshots", "*", "4.6.1"}}
+}
+
+func (s *VerifySnapshot) ResourceID() string { return s.Snapshot.Known }
+
+func (s *VerifySnapshot) String() string {
+	return "verify the copied canary in " + s.Location.String() + ": owner, size, key"
+}
