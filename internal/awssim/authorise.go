@@ -79,7 +79,7 @@ func (w *World) decide(c *Call, ask Ask) (iampolicy.Decision, error) {
 		owner = w.account(ask.Owner, owner.partition)
 	}
 	policies := c.caller.policies
-	policies.Resource, policies.Grants = ask.guard.policy, ask.guard.grants
+	policies.Resource, policies.Grants = ask.guard.policy, w.arrivedGrants(c, ask.guard.grants)
 	if !ask.guard.exempt {
 		policies.ResourceControl = owner.levels(orgtypes.PolicyTypeResourceControlPolicy)
 	}

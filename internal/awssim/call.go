@@ -22,20 +22,21 @@ type Call struct {
 	DryRun    bool
 	In        any // the SDK's input
 
-	caller  *caller           // who asks: set by authenticate
-	extras  map[string]string // parameters that the SDK's input has no exported member for
-	asked   []Ask             // what authorise was asked: for the recorder
-	made    []string          // ids that the call made or changed: for the recorder
-	rules   []string          // rules that bore on the call: for the recorder
-	fault   Fault             // what goes wrong with the call on purpose
-	status  int               // HTTP, of the answer
-	outcome string            // code of the refusal
-	digest  string            // of the request's body
-	request *wire.Request
-	line    *Line         // that sent the call
-	delay   time.Duration // of a pause or a late arrival, as a rule says
-	pause   time.Duration // how long the client pauses now
-	resumed bool          // the pause or the delay is over
+	caller   *caller           // who asks: set by authenticate
+	extras   map[string]string // parameters that the SDK's input has no exported member for
+	asked    []Ask             // what authorise was asked: for the recorder
+	made     []string          // ids that the call made or changed: for the recorder
+	rules    []string          // rules that bore on the call: for the recorder
+	fault    Fault             // what goes wrong with the call on purpose
+	status   int               // HTTP, of the answer
+	outcome  string            // code of the refusal
+	digest   string            // of the request's body
+	request  *wire.Request
+	line     *Line         // that sent the call
+	grantIDs []string      // of the grant tokens in the request
+	delay    time.Duration // of a pause or a late arrival, as a rule says
+	pause    time.Duration // how long the client pauses now
+	resumed  bool          // the pause or the delay is over
 }
 
 // action is the call's name in policies, "ec2:CopySnapshot".

@@ -70,8 +70,9 @@ type Rule struct {
 // faults is what goes wrong, by rule and by chance.
 type faults struct {
 	taggers taggers
-	rules   []*chosen
-	chaos   chaos
+	propagationState
+	rules []*chosen
+	chaos chaos
 }
 
 // chosen is a rule and the number of calls it has chosen.

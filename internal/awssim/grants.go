@@ -142,6 +142,7 @@ func (w *World) createGrant(c *Call, in *kms.CreateGrantInput) (*kms.CreateGrant
 	made.ID = hex.EncodeToString(w.drawBytes(32, "grant", *on.Arn, c.caller.principal.ARN))
 	on.grants.put(made.ID, made)
 	c.changed(made.ID)
+	w.propagate(c, made.ID)
 	return &kms.CreateGrantOutput{GrantId: &made.ID, GrantToken: w.grantToken(on, made)}, nil
 }
 
@@ -172,7 +173,7 @@ func (w *World) grantOf(token string) (*key, *grant, bool) {
 	return on, found, there
 }
 
-// checkTokens refuses what is no token of a grant. Grants are in force at once here, so that tokens add nothing.
+// checkTokens refuses what is no token of a grant, and notes the grants of the others: they can be used at once.
 func (w *World) checkTokens(c *Call, tokens []string) error {
 	if len(tokens) > 10 {
 		return ill(c, "GrantTokens", len(tokens), "Member must have length less than or equal to 10")
@@ -180,6 +181,9 @@ func (w *World) checkTokens(c *Call, tokens []string) error {
 	for _, token := range tokens {
 		if w.breaks(c, "3.7", w.tokens[token] == nil) {
 			return invalid("InvalidGrantTokenException", "Invalid grant token.")
+		}
+		if _, found, there := w.grantOf(token); there {
+			c.grantIDs = append(c.grantIDs, found.ID)
 		}
 	}
 	return nil

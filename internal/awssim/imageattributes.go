@@ -228,6 +228,7 @@ func (w *World) changeLaunch(c *Call, i *image, add, remove []types.LaunchPermis
 	for _, p := range add {
 		if !slices.ContainsFunc(launch, func(l types.LaunchPermission) bool { return samePermission(l, p) }) {
 			launch = append(launch, p)
+			w.propagate(c, shareKey(i.id, aws.ToString(p.UserId)))
 		}
 	}
 	if w.breaks(c, "2.2.5", len(launch) > maxLaunchPermissions) {

@@ -103,7 +103,7 @@ func (w *World) sharedWith(account string, i *image) bool {
 	return slices.ContainsFunc(i.launch, func(p types.LaunchPermission) bool {
 		switch {
 		case p.UserId != nil:
-			return *p.UserId == account
+			return *p.UserId == account && w.hasArrived(shareKey(i.id, account))
 		case p.OrganizationArn != nil:
 			return member.Organization != "" && strings.HasSuffix(*p.OrganizationArn, "/"+member.Organization)
 		case p.OrganizationalUnitArn != nil:
@@ -231,7 +231,7 @@ func (w *World) viewImage(c *Call, i *image) types.Image {
 		seen.ImageAllowed = aws.Bool(i.home.account == c.place().account || w.allowed(place{c.place().account, i.home.region}, i))
 	}
 	// A recipient sees neither tags nor protection (2.2.12), but for tags that are made to be shared (9.13).
-	seen.Tags = w.tagsOf(i.id)
+	seen.Tags = w.tagsSeen(c, i.id)
 	if w.breaks(c, "2.2.12", i.home.account != c.place().account) {
 		seen.Tags = slices.DeleteFunc(seen.Tags, func(t types.Tag) bool { return !strings.HasPrefix(*t.Key, sharedTagPrefix) })
 		return seen

@@ -114,6 +114,9 @@ func (w *World) share(c *Call, s *snapshot, wanted change) error {
 	}
 	for _, item := range wanted.items {
 		if item.UserId != nil && !w.breaks(c, "2.1.5", *item.UserId == s.home.account) {
+			if wanted.add && !s.sharing.with(*item.UserId) {
+				w.propagate(c, shareKey(s.id, *item.UserId))
+			}
 			s.sharing.accounts = slices.DeleteFunc(s.sharing.accounts, func(account string) bool { return account == *item.UserId })
 			if wanted.add {
 				s.sharing.accounts = append(s.sharing.accounts, *item.UserId)

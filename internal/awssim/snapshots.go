@@ -81,7 +81,7 @@ func (w *World) viewSnapshot(c *Call, s *snapshot) types.Snapshot {
 		seen.TransferType = types.TransferTypeTimeBased
 	}
 	if s.home.account == c.place().account {
-		seen.Tags = w.tagsOf(s.id)
+		seen.Tags = w.tagsSeen(c, s.id)
 	}
 	if s.encrypted() {
 		seen.KmsKeyId = &s.keyARN
@@ -119,7 +119,8 @@ func hideEncryption(s *types.Snapshot) {
 
 // readableBy reports whether an account may read a snapshot: its owner, whom it is shared with, or all.
 func (w *World) readableBy(account string, s *snapshot) bool {
-	return s.home.account == account || s.sharing.with(account) || w.isPublic(s)
+	shared := s.sharing.with(account) && w.hasArrived(shareKey(s.id, account))
+	return s.home.account == account || shared || w.isPublic(s)
 }
 
 // isPublic reports whether all may read a snapshot. Blocking all public sharing hides what was shared before (2.1.3).

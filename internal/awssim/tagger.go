@@ -89,7 +89,7 @@ func (w *World) copyTags(c *Call, automation *tagger) {
 		return
 	}
 
-	on.tags = after
+	on.setTags(c.At, after)
 	w.counts.ForeignTags += len(tags)
 	w.keepRecord(Record{
 		At:        c.At,

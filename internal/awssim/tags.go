@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -26,6 +27,8 @@ type label struct {
 	kind types.ResourceType
 	home place
 	tags map[string]string
+
+	earlier []earlierTags // within staleFor
 }
 
 // maxTags is how many tags a resource may have; those of aws: do not count.
@@ -33,7 +36,7 @@ const maxTags = 50
 
 // tagNew notes a resource that the call makes, with the tags that its request gives to resources of that kind.
 func (w *World) tagNew(c *Call, id string, kind types.ResourceType, specs []types.TagSpecification) []types.Tag {
-	w.labels[id] = &label{kind, c.place(), tagsFor(kind, specs)}
+	w.labels[id] = &label{kind: kind, home: c.place(), tags: tagsFor(kind, specs)}
 	return w.tagsOf(id)
 }
 
@@ -55,11 +58,27 @@ func (w *World) tagsOf(id string) []types.Tag {
 	if !there {
 		return nil
 	}
-	var tags []types.Tag
-	for _, key := range slices.Sorted(maps.Keys(known.tags)) {
-		tags = append(tags, types.Tag{Key: &key, Value: aws.String(known.tags[key])})
+	return tagList(known.tags)
+}
+
+// tagsSeen returns a resource's tags as a describe call sees them. A stale read misses the latest changes (4.4.1).
+func (w *World) tagsSeen(c *Call, id string) []types.Tag {
+	known, there := w.labels[id]
+	if !there {
+		return nil
 	}
-	return tags
+	if w.breaks(c, "4.4.1", c.fault == StaleRead) {
+		return tagList(known.tagsAt(c.At.Add(-staleFor)))
+	}
+	return tagList(known.tags)
+}
+
+// tagList returns tags in the order of their keys. Nil for none.
+func tagList(tags map[string]string) (list []types.Tag) {
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, types.Tag{Key: &key, Value: aws.String(tags[key])})
+	}
+	return list
 }
 
 // checkTags judges the tags of a request that makes something: each for a kind that the request makes.
@@ -180,9 +199,11 @@ func (w *World) createTags(c *Call, in *ec2.CreateTagsInput) (*ec2.CreateTagsOut
 		}
 	}
 	for i, one := range found {
-		for _, tag := range in.Tags {
-			one.tags[*tag.Key] = aws.ToString(tag.Value)
-		}
+		one.changeTags(c.At, func(tags map[string]string) {
+			for _, tag := range in.Tags {
+				tags[*tag.Key] = aws.ToString(tag.Value)
+			}
+		})
 		c.made = append(c.made, in.Resources[i])
 	}
 	return &ec2.CreateTagsOutput{}, nil
@@ -203,30 +224,43 @@ func (w *World) deleteTags(c *Call, in *ec2.DeleteTagsInput) (*ec2.DeleteTagsOut
 		}
 	}
 	for i, one := range found {
-		if len(in.Tags) == 0 {
-			one.tags = map[string]string{}
-		}
-		for _, tag := range in.Tags {
-			if tag.Value == nil || one.tags[aws.ToString(tag.Key)] == *tag.Value {
-				delete(one.tags, aws.ToString(tag.Key))
+		one.changeTags(c.At, func(tags map[string]string) {
+			if len(in.Tags) == 0 {
+				clear(tags)
 			}
-		}
+			for _, tag := range in.Tags {
+				if tag.Value == nil || tags[aws.ToString(tag.Key)] == *tag.Value {
+					delete(tags, aws.ToString(tag.Key))
+				}
+			}
+		})
 		c.made = append(c.made, in.Resources[i])
 	}
 	return &ec2.DeleteTagsOutput{}, nil
 }
 
+// maxTagsPage is the most tags on a page of DescribeTags.
+const maxTagsPage = 1000
+
 func (w *World) describeTags(c *Call, in *ec2.DescribeTagsInput) (*ec2.DescribeTagsOutput, error) {
+	if err := w.checkPage(c, "", 0, in.MaxResults); err != nil {
+		return nil, err
+	}
+	for _, filter := range in.Filters {
+		if aws.ToString(filter.Name) == "tag-key" { // as other describe calls know it
+			return nil, invalid("InvalidParameterValue", "The filter 'tag-key' is invalid")
+		}
+	}
 	if err := w.authorise(c, anything(c)); err != nil {
 		return nil, err
 	}
 	var all []types.TagDescription
 	for _, id := range slices.Sorted(maps.Keys(w.labels)) {
 		known := w.labels[id]
-		if known.home != c.place() {
+		if known.home != c.place() || !w.settled(c, w.createdAt(id)) {
 			continue
 		}
-		for _, tag := range w.tagsOf(id) {
+		for _, tag := range w.tagsSeen(c, id) {
 			all = append(all, types.TagDescription{ResourceId: &id, ResourceType: known.kind, Key: tag.Key, Value: tag.Value})
 		}
 	}
@@ -234,13 +268,18 @@ func (w *World) describeTags(c *Call, in *ec2.DescribeTagsInput) (*ec2.DescribeT
 	if err != nil {
 		return nil, err
 	}
-	all, next, err := page(all, in.MaxResults, in.NextToken)
+	all, next, err := page(all, aws.Int32(min(maxTagsPage, cmp.Or(aws.ToInt32(in.MaxResults), maxTagsPage))), in.NextToken)
 	return &ec2.DescribeTagsOutput{Tags: all, NextToken: next}, err
 }
 
-var tagFacets = facets[types.TagDescription]{values: map[string]func(types.TagDescription) []string{
+var tagFacets = facets[types.TagDescription]{tags: tagOfDescription, values: map[string]func(types.TagDescription) []string{
 	"key":           func(t types.TagDescription) []string { return []string{*t.Key} },
 	"resource-id":   func(t types.TagDescription) []string { return []string{*t.ResourceId} },
 	"resource-type": func(t types.TagDescription) []string { return []string{string(t.ResourceType)} },
 	"value":         func(t types.TagDescription) []string { return []string{*t.Value} },
 }}
+
+// tagOfDescription lets the filter tag:<key> look at a tag. The filter tag-key is none of DescribeTags.
+func tagOfDescription(t types.TagDescription) []types.Tag {
+	return []types.Tag{{Key: t.Key, Value: t.Value}}
+}

@@ -285,7 +285,7 @@ func (w *World) viewVolume(c *Call, v *volume) types.Volume {
 	seen := types.Volume{
 		VolumeId: &v.id, VolumeArn: aws.String(arn(v.home, "volume/"+v.id)), OwnerId: &v.home.account, AvailabilityZone: &v.zone, CreateTime: millis(v.made),
 		Size: &v.gib, VolumeType: v.kind, Iops: v.iops, Throughput: v.throughput, SnapshotId: &v.snapshot, State: types.VolumeStateAvailable,
-		Encrypted: aws.Bool(v.keyARN != ""), MultiAttachEnabled: aws.Bool(false), Tags: w.tagsOf(v.id),
+		Encrypted: aws.Bool(v.keyARN != ""), MultiAttachEnabled: aws.Bool(false), Tags: w.tagsSeen(c, v.id),
 		Operator: &types.OperatorResponse{Managed: aws.Bool(false), HiddenByDefault: aws.Bool(false)},
 	}
 	if v.keyARN != "" {
