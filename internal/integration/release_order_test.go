@@ -1,0 +1,112 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package integration_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
+)
+
+// Releases of one image family have the order of the creation dates of their source images. An older one never replaces
+// or removes a newer one.
+
+// published returns the image that /golden names in an account, and the one that the launch template web uses by default.
+func published(w *fixture.World, account string) (parameter, template string) {
+	w.Helper()
+	out, err := w.EC2(account, fixture.Home).DescribeLaunchTemplateVersions(w.Context(),
+		&ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateName: aws.String("web"), Versions: []string{"$Default"}})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return w.Parameter(account, fixture.Home, "/golden"), aws.ToString(out.LaunchTemplateVersions[0].LaunchTemplateData.ImageId)
+}
+
+// createLaunchTemplate creates web, without an image.
+func createLaunchTemplate(w *fixture.World, accounts ...string) {
+	w.Helper()
+	for _, account := range accounts {
+		_, err := w.EC2(account, fixture.Home).CreateLaunchTemplate(w.Context(), &ec2.CreateLaunchTemplateInput{
+			LaunchTemplateName: aws.String("web"),
+			LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeT4gMicro},
+		})
+		if err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+// A failed build that is resumed after a newer build was published takes no name from the newer image, and removes none.
+func TestResume_afterNewerRelease(t *testing.T) {
+	for name, changes := range map[string][]fixture.Change{
+		"own names": nil,
+		"same name": {fixture.WithImageName("golden"), fixture.WithForceDeregister()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+				createLaunchTemplate(w, twoTargets...)
+				template := w.Template(append([]fixture.Change{
+					fixture.WithFamily("web"), fixture.WithParameter("/golden"), fixture.WithLaunchTemplate("web"),
+				}, changes...)...)
+				w.Allow(fixture.Stage, "ec2:*", "kms:DescribeKey")
+				w.RequireFailure(w.Run(template))
+				w.AllowAll(fixture.Stage)
+				older := w.ImageID
+
+				time.Sleep(24 * time.Hour)
+				w.Build()
+				w.RequireSuccess(w.Run(template))
+				parameter, launch := published(w, fixture.Prod)
+
+				time.Sleep(24 * time.Hour)
+				w.ImageID = older
+				w.Resume(template)
+				laterParameter, laterLaunch := published(w, fixture.Prod)
+				if laterParameter != parameter || laterLaunch != launch {
+					w.Errorf("got parameter %s and launch template %s, want %s and %s of the newer release",
+						laterParameter, laterLaunch, parameter, launch)
+				}
+				exists := false
+				for _, image := range w.Images(fixture.Prod, fixture.Home) {
+					exists = exists || *image.ImageId == parameter
+				}
+				if !exists {
+					w.Errorf("%s of the newer release is gone", parameter)
+				}
+			})
+		})
+	}
+}
+
+// A build that ends after a newer one has been published takes no name from the newer image.
+func TestPublish_olderBuildEndsLater(t *testing.T) {
+	test(t, fixture.Setup{Volumes: []fixture.Volume{{GiB: 500, Key: fixture.SourceKey}}}, func(w *fixture.World) {
+		createLaunchTemplate(w, fixture.Prod)
+		template := w.Template(
+			fixture.WithFamily("web"), fixture.WithParameter("/golden"), fixture.WithLaunchTemplate("web"))
+		older := w.ImageID
+		w.Build(ownKey...)
+		newer := w.ImageID
+
+		w.ImageID = older
+		first := w.Start(fixture.Attempt{Template: template})
+		if !first.WaitFor("ec2:CopySnapshot") {
+			w.Fatal(first.Err)
+		}
+		w.ImageID = newer
+		w.RequireSuccess(w.Run(template))
+		parameter, launch := published(w, fixture.Prod)
+		w.RequireSuccess(first.Wait())
+		laterParameter, laterLaunch := published(w, fixture.Prod)
+		if laterParameter != parameter || laterLaunch != launch {
+			w.Errorf("got parameter %s and launch template %s, want %s and %s of the newer release",
+				laterParameter, laterLaunch, parameter, launch)
+		}
+	})
+}
