@@ -14,9 +14,9 @@ import (
 
 // Three runs of one destination, two of them at the same moment, all succeed and leave nothing behind.
 func TestConcurrentRuns_sameDestination(t *testing.T) {
-	lags := []time.Duration{
-		10 * time.Second, 30 * time.Second, 45 * time.Second, time.Minute, 90 * time.Second,
-		2 * time.Minute, 3 * time.Minute, 4 * time.Minute, 6 * time.Minute,
+	var lags []time.Duration
+	for lag := 10 * time.Second; lag <= 6*time.Minute; lag += 10 * time.Second {
+		lags = append(lags, lag)
 	}
 	for name, key := range map[string]string{"AWS managed key": fixture.AWSManaged, "own key": fixture.SourceKey} {
 		for _, method := range []string{"snapshot", "image"} {
