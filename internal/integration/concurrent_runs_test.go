@@ -12,32 +12,38 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// Three runs of one destination, two of them at the same moment, all succeed and leave nothing behind.
+// Three runs of one destination, the first two at almost the same moment, all succeed and leave nothing behind.
 func TestConcurrentRuns_sameDestination(t *testing.T) {
-	var lags []time.Duration
-	for lag := 10 * time.Second; lag <= 6*time.Minute; lag += 10 * time.Second {
-		lags = append(lags, lag)
-	}
-	for name, key := range map[string]string{"AWS managed key": fixture.AWSManaged, "own key": fixture.SourceKey} {
-		for _, method := range []string{"snapshot", "image"} {
-			t.Run(name+" "+method, func(t *testing.T) {
-				setup := fixture.Setup{Volumes: []fixture.Volume{{GiB: 30, Key: key}}}
-				testEach(t, setup, lags, func(w *fixture.World, lag time.Duration) {
-					before := w.Inventory()
-					attempt := fixture.Attempt{Template: w.Template(fixture.WithMethod(method))}
-					runs := []*fixture.Run{w.Start(attempt)}
-					for _, pause := range []time.Duration{10 * time.Millisecond, lag} {
-						time.Sleep(pause)
-						runs = append(runs, w.Start(attempt))
-					}
-					for _, run := range runs {
-						w.ExpectSuccess(run.Wait())
-					}
-					w.RequireImage(fixture.Prod, fixture.Home)
-					w.ExpectNoLeftovers(before)
-				})
-			})
+	type pauses struct{ second, third time.Duration } // before these runs begin
+	var cases []pauses
+	for _, second := range []time.Duration{0, 100 * time.Millisecond} {
+		for third := time.Minute; third <= 10*time.Minute; third += time.Minute {
+			cases = append(cases, pauses{second, third})
 		}
+	}
+	for _, method := range []string{"snapshot", "image"} {
+		t.Run(method, func(t *testing.T) {
+			setup := fixture.Setup{
+				Volumes: []fixture.Volume{{GiB: 30, Key: fixture.AWSManaged}},
+				Simulator: []awssim.Option{
+					awssim.WithSnapshotTime(func(awssim.SnapshotJob) time.Duration { return 5 * time.Minute }),
+				},
+			}
+			testEach(t, setup, cases, func(w *fixture.World, c pauses) {
+				before := w.Inventory()
+				attempt := fixture.Attempt{Template: w.Template(fixture.WithMethod(method))}
+				runs := []*fixture.Run{w.Start(attempt)}
+				for _, pause := range []time.Duration{c.second, c.third} {
+					time.Sleep(pause)
+					runs = append(runs, w.Start(attempt))
+				}
+				for _, run := range runs {
+					w.ExpectSuccess(run.Wait())
+				}
+				w.RequireImage(fixture.Prod, fixture.Home)
+				w.ExpectNoLeftovers(before)
+			})
+		})
 	}
 }
 
