@@ -15,61 +15,70 @@ import (
 	"time"
 )
 
-// Context holds the condition keys of a request with their values. Names are in any case; a key that is absent, or has no
-// value, is absent.
+// Context holds the condition keys of a request with their values. Names are in any case.
+// A key without a value counts as absent.
 type Context map[string][]string
 
-// condition is one operator and one key of a Condition element; all conditions of a statement have to hold.
+// condition is one operator and one key of a Condition element. All conditions of a statement must hold.
 type condition struct {
 	operator string // as written
 	comparison
-	set      string // "ForAnyValue", "ForAllValues" or ""
+	set      string // "ForAnyValue", "ForAllValues" or empty
 	ifExists bool
 	key      conditionKey
-	values   []matcher // one of them has to match; with a negated operator none may
+	values   []matcher // one of them must match, or none with a negated operator
 }
 
-// comparison is what an operator does with one value of the policy and one of the request
+// comparison compares a value of the policy with a value of the request, as an operator does
 // (IAM-UG:reference_policies_elements_condition_operators).
 type comparison struct {
 	negated bool
-	keys    []valueType // that it may be used with; nil: any
-	read    func(value string, in *reader) (matcher, error)
+	keys    []valueType // types of keys that the operator accepts; nil for all
+	parse   func(value string, in *reader) (matcher, error)
 }
 
 // matcher reports whether a value of the request matches one of the policy.
 type matcher func(have string, e *evaluation) bool
 
 var comparisons = map[string]comparison{
-	"StringEquals":              {read: equal(func(a, b string) bool { return a == b })},
-	"StringNotEquals":           {read: equal(func(a, b string) bool { return a == b }), negated: true},
-	"StringEqualsIgnoreCase":    {read: equal(strings.EqualFold)},
-	"StringNotEqualsIgnoreCase": {read: equal(strings.EqualFold), negated: true},
-	"StringLike":                {read: like},
-	"StringNotLike":             {read: like, negated: true},
-	"ArnEquals":                 {read: likeARN, keys: []valueType{arns, texts}},
-	"ArnLike":                   {read: likeARN, keys: []valueType{arns, texts}},
-	"ArnNotEquals":              {read: likeARN, keys: []valueType{arns, texts}, negated: true},
-	"ArnNotLike":                {read: likeARN, keys: []valueType{arns, texts}, negated: true},
-	"NumericEquals":             {read: number(func(a, b float64) bool { return a == b }), keys: []valueType{numbers}},
-	"NumericNotEquals":          {read: number(func(a, b float64) bool { return a == b }), keys: []valueType{numbers}, negated: true},
-	"NumericLessThan":           {read: number(func(a, b float64) bool { return a < b }), keys: []valueType{numbers}},
-	"NumericLessThanEquals":     {read: number(func(a, b float64) bool { return a <= b }), keys: []valueType{numbers}},
-	"NumericGreaterThan":        {read: number(func(a, b float64) bool { return a > b }), keys: []valueType{numbers}},
-	"NumericGreaterThanEquals":  {read: number(func(a, b float64) bool { return a >= b }), keys: []valueType{numbers}},
-	"DateEquals":                {read: moment(func(order int) bool { return order == 0 }), keys: []valueType{dates}},
-	"DateNotEquals":             {read: moment(func(order int) bool { return order == 0 }), keys: []valueType{dates}, negated: true},
-	"DateLessThan":              {read: moment(func(order int) bool { return order < 0 }), keys: []valueType{dates}},
-	"DateLessThanEquals":        {read: moment(func(order int) bool { return order <= 0 }), keys: []valueType{dates}},
-	"DateGreaterThan":           {read: moment(func(order int) bool { return order > 0 }), keys: []valueType{dates}},
-	"DateGreaterThanEquals":     {read: moment(func(order int) bool { return order >= 0 }), keys: []valueType{dates}},
-	"Bool":                      {read: truth, keys: []valueType{bools}},
-	"BinaryEquals":              {read: binary, keys: []valueType{texts}},
-	"IpAddress":                 {read: address, keys: []valueType{addresses}},
-	"NotIpAddress":              {read: address, keys: []valueType{addresses}, negated: true},
-	"Null":                      {read: truth},
+	"StringEquals":              {parse: equal(func(a, b string) bool { return a == b })},
+	"StringNotEquals":           {parse: equal(func(a, b string) bool { return a == b }), negated: true},
+	"StringEqualsIgnoreCase":    {parse: equal(strings.EqualFold)},
+	"StringNotEqualsIgnoreCase": {parse: equal(strings.EqualFold), negated: true},
+	"StringLike":                {parse: like},
+	"StringNotLike":             {parse: like, negated: true},
+	"ArnEquals":                 {parse: likeARN, keys: []valueType{arns, texts}},
+	"ArnLike":                   {parse: likeARN, keys: []valueType{arns, texts}},
+	"ArnNotEquals":              {parse: likeARN, keys: []valueType{arns, texts}, negated: true},
+	"ArnNotLike":                {parse: likeARN, keys: []valueType{arns, texts}, negated: true},
+	"NumericEquals":             {parse: number(func(a, b float64) bool { return a == b }), keys: []valueType{numbers}},
+	"NumericNotEquals": {
+		parse:   number(func(a, b float64) bool { return a == b }),
+		keys:    []valueType{numbers},
+		negated: true,
+	},
+	"NumericLessThan":          {parse: number(func(a, b float64) bool { return a < b }), keys: []valueType{numbers}},
+	"NumericLessThanEquals":    {parse: number(func(a, b float64) bool { return a <= b }), keys: []valueType{numbers}},
+	"NumericGreaterThan":       {parse: number(func(a, b float64) bool { return a > b }), keys: []valueType{numbers}},
+	"NumericGreaterThanEquals": {parse: number(func(a, b float64) bool { return a >= b }), keys: []valueType{numbers}},
+	"DateEquals":               {parse: date(func(order int) bool { return order == 0 }), keys: []valueType{dates}},
+	"DateNotEquals": {
+		parse:   date(func(order int) bool { return order == 0 }),
+		keys:    []valueType{dates},
+		negated: true,
+	},
+	"DateLessThan":          {parse: date(func(order int) bool { return order < 0 }), keys: []valueType{dates}},
+	"DateLessThanEquals":    {parse: date(func(order int) bool { return order <= 0 }), keys: []valueType{dates}},
+	"DateGreaterThan":       {parse: date(func(order int) bool { return order > 0 }), keys: []valueType{dates}},
+	"DateGreaterThanEquals": {parse: date(func(order int) bool { return order >= 0 }), keys: []valueType{dates}},
+	"Bool":                  {parse: boolean, keys: []valueType{bools}},
+	"BinaryEquals":          {parse: binary, keys: []valueType{texts}},
+	"IpAddress":             {parse: address, keys: []valueType{addresses}},
+	"NotIpAddress":          {parse: address, keys: []valueType{addresses}, negated: true},
+	"Null":                  {parse: boolean},
 }
 
+// parseConditions parses a Condition element.
 func parseConditions(v any, in *reader) ([]condition, error) {
 	operators, ok := v.(object)
 	if !ok {
@@ -93,13 +102,15 @@ func parseConditions(v any, in *reader) ([]condition, error) {
 }
 
 func parseCondition(operator, key string, values any, in *reader) (c condition, err error) {
-	name, found := operator, false
+	name := operator
 	for _, set := range []string{"ForAnyValue", "ForAllValues"} {
 		if rest, ok := strings.CutPrefix(operator, set+":"); ok {
 			name, c.set = rest, set
 		}
 	}
 	name, c.ifExists = strings.CutSuffix(name, "IfExists")
+
+	var found bool
 	c.operator = operator
 	c.comparison, found = comparisons[name]
 	if !found || name == "Null" && operator != "Null" {
@@ -111,24 +122,27 @@ func parseCondition(operator, key string, values any, in *reader) (c condition, 
 	if c.keys != nil && !slices.Contains(c.keys, c.key.of) {
 		return c, fmt.Errorf("%s: not an operator for this key", key)
 	}
+
 	for _, v := range list(values) {
 		value, err := scalar(v)
 		if err != nil {
 			return c, fmt.Errorf("%s: %w", key, err)
 		}
-		m, err := c.read(value, in)
+		m, err := c.parse(value, in)
 		if err != nil {
 			return c, fmt.Errorf("%s: %w", key, err)
 		}
 		c.values = append(c.values, m)
 	}
+
 	if len(c.values) == 0 {
 		return c, fmt.Errorf("%s: no value", key)
 	}
 	return c, nil
 }
 
-// scalar is a value as text: quotation marks are optional for numbers and booleans (IAM-UG:reference_policies_grammar).
+// scalar returns a value as text. Quotation marks are optional for numbers and booleans
+// (IAM-UG:reference_policies_grammar).
 func scalar(v any) (string, error) {
 	switch v := v.(type) {
 	case string:
@@ -141,15 +155,15 @@ func scalar(v any) (string, error) {
 	return "", errors.New("neither a string, a number nor a boolean")
 }
 
-// holds judges a condition. It cannot be told where the request's side is not known, and what a key with several values
-// means without a set operator is documented nowhere.
+// holds reports whether the condition holds. It returns an error if the request's values are not known. It also returns
+// an error for several values without a set operator, because AWS does not document what that means.
 func (c condition) holds(e *evaluation) (bool, error) {
 	values := e.values(c.key.name)
 	matches := func(value string) bool {
 		return slices.ContainsFunc(c.values, func(m matcher) bool { return m(value, e) }) != c.negated
 	}
 	switch {
-	case len(values) == 0 && e.unsure(c.key.name):
+	case len(values) == 0 && e.isUnsure(c.key.name):
 		return false, fmt.Errorf("%s of %s, which is not known", c.operator, c.key.name)
 	case c.operator == "Null":
 		return matches(strconv.FormatBool(len(values) == 0)), nil
@@ -177,12 +191,10 @@ func equal(same func(a, b string) bool) func(string, *reader) (matcher, error) {
 
 func like(value string, in *reader) (matcher, error) {
 	p, err := in.pattern(value, false)
-	return func(have string, e *evaluation) bool {
-		return p.matches(have, e)
-	}, err
+	return p.matches, err
 }
 
-// likeARN compares each of the six parts of an ARN separately.
+// likeARN parses a pattern whose six parts are compared separately.
 func likeARN(value string, in *reader) (matcher, error) {
 	p, err := in.pattern(value, false)
 	return func(have string, e *evaluation) bool {
@@ -213,7 +225,7 @@ func number(compare func(have, want float64) bool) func(string, *reader) (matche
 	}
 }
 
-func moment(compare func(order int) bool) func(string, *reader) (matcher, error) {
+func date(compare func(order int) bool) func(string, *reader) (matcher, error) {
 	return func(value string, _ *reader) (matcher, error) {
 		want, err := parseDate(value)
 		if err != nil {
@@ -226,7 +238,7 @@ func moment(compare func(order int) bool) func(string, *reader) (matcher, error)
 	}
 }
 
-// parseDate reads a W3C date, or seconds since 1970. A bare year could be either, and is refused.
+// parseDate parses a W3C date or seconds since 1970. It refuses a bare year, which could be either.
 func parseDate(value string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04Z07:00", time.DateOnly} {
 		if t, err := time.Parse(layout, value); err == nil {
@@ -239,7 +251,7 @@ func parseDate(value string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is not a date", value)
 }
 
-func truth(value string, _ *reader) (matcher, error) {
+func boolean(value string, _ *reader) (matcher, error) {
 	if value != "true" && value != "false" {
 		return nil, fmt.Errorf("%q is neither true nor false", value)
 	}
@@ -257,7 +269,7 @@ func binary(value string, _ *reader) (matcher, error) {
 	}, nil
 }
 
-// address reads a range of addresses; a single address is a range of one.
+// address parses a range of IP addresses, or a single address.
 func address(value string, _ *reader) (matcher, error) {
 	want, err := netip.ParsePrefix(value)
 	if single, e := netip.ParseAddr(value); e == nil {

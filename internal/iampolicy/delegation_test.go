@@ -5,13 +5,19 @@ package iampolicy
 
 import "testing"
 
-// A service-linked role, which no policy can be put on, uses another account's key by a grant that its own account made; one
-// that the owner of the key made would not do (8.3, A.4.10).
-func TestAGrantOfTheGranteesOwnAccountNeedsNoIdentityPolicy_8_3(t *testing.T) {
+// A service-linked role, which no policy can be put on, uses another account's key by a grant that its own account
+// made; one that the owner of the key made would not do (8.3, A.4.10).
+func TestGrant_delegated(t *testing.T) {
 	const role = "arn:aws:iam::999999999999:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 	request := Request{
-		Principal: Principal{ARN: "arn:aws:sts::999999999999:assumed-role/AWSServiceRoleForAutoScaling/x", Account: "999999999999", Role: role},
-		Action:    "kms:Decrypt", Resource: "arn:aws:kms:us-east-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab", ResourceAccount: "111111111111",
+		Principal: Principal{
+			ARN:     "arn:aws:sts::999999999999:assumed-role/AWSServiceRoleForAutoScaling/x",
+			Account: "999999999999",
+			Role:    role,
+		},
+		Action:          "kms:Decrypt",
+		Resource:        "arn:aws:kms:us-east-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+		ResourceAccount: "111111111111",
 	}
 	for name, row := range map[string]struct {
 		issuer, grantee string
@@ -23,7 +29,10 @@ func TestAGrantOfTheGranteesOwnAccountNeedsNoIdentityPolicy_8_3(t *testing.T) {
 		"of the key's account, for it":         {"111111111111", role, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Evaluate(request, Policies{Grants: []Grant{{Grantee: row.grantee, IssuingAccount: row.issuer, Operations: []string{"Decrypt"}}}})
+			got, err := Evaluate(
+				request,
+				Policies{Grants: []Grant{{Grantee: row.grantee, IssuingAccount: row.issuer, Operations: []string{"Decrypt"}}}},
+			)
 			if err != nil || got.Allowed != row.want {
 				t.Errorf("%+v, %v; want %t", got, err, row.want)
 			}

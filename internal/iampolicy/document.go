@@ -1,15 +1,16 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package policy parses and evaluates AWS policies of every kind, and KMS grants: may this principal do this action
-// on this resource, and if not, which kind of policy refuses? It guesses nothing: an element, operator or condition
-// key that it does not know is an error, never an allow.
+// Package iampolicy parses and evaluates AWS policies of all kinds, and KMS grants. It decides whether a principal may
+// do an action on a resource, and if not, which kind of policy refuses. An element, operator or condition key that the
+// package does not know is an error. It never allows.
 //
-// Sources in comments: IAM-UG, KMS-DG, ORG-UG are the AWS guides by page; bare numbers are the AWS rules.
+// Sources in comments: IAM-UG, KMS-DG and ORG-UG are the AWS guides by page. Bare numbers are the AWS rules.
 package iampolicy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,39 +20,40 @@ import (
 	"strings"
 )
 
-// Kind is what a policy is, in the words of an AWS refusal (IAM-UG:troubleshoot_access-denied).
+// Kind is a kind of policy, as AWS's error messages name it (IAM-UG:troubleshoot_access-denied).
 type Kind string
 
+// Kinds of policies.
 const (
 	Identity        Kind = "identity-based policy"
 	Session         Kind = "session policy"
 	Boundary        Kind = "permissions boundary"
 	ServiceControl  Kind = "service control policy"
 	ResourceControl Kind = "resource control policy"
-	Resource        Kind = "resource-based policy" // a KMS key policy among them
+	Resource        Kind = "resource-based policy" // also a KMS key policy
 	Trust           Kind = "role trust policy"
 )
 
-// Document is a policy, parsed. It is never changed and may be shared.
+// Document is a parsed policy. It is immutable.
 type Document struct {
 	kind       Kind
 	statements []statement
 }
 
 type statement struct {
-	name         string // its Sid, or "statement 2"
-	deny         bool
-	parties      []party // nil: the policy is attached to the principal
-	notParties   bool
-	actions      []glob // in lower case
-	notActions   bool
-	resources    []pattern
-	notResources bool
-	conditions   []condition
-	variables    []string // condition keys that it reads as variables
+	name          string // its Sid, or "statement 2"
+	deny          bool
+	principals    []principalElement // nil if the policy is attached to the principal
+	notPrincipals bool
+	actions       []glob // in lower case
+	notActions    bool
+	resources     []pattern
+	notResources  bool
+	conditions    []condition
+	variables     []string // condition keys that it uses as variables
 }
 
-// Parse reads a policy of a kind. Its errors name the statement, the element and what is wrong with it.
+// Parse parses a policy of a kind. Its errors name the statement, the element and the mistake.
 func Parse(text []byte, kind Kind) (*Document, error) {
 	d, err := parse(text, kind)
 	if err != nil {
@@ -69,38 +71,19 @@ func parse(text []byte, kind Kind) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	elements, ok := root.(object)
-	if !ok {
-		return nil, errors.New("not a JSON object")
+
+	version, statements, err := rules.parseElements(root)
+	if err != nil {
+		return nil, err
 	}
-	version, statements := "2008-10-17", []any(nil)
-	for _, e := range elements {
-		switch {
-		case e.name == "Version":
-			version, _ = e.value.(string)
-		case e.name == "Id" && rules.id:
-			if _, ok := e.value.(string); !ok {
-				return nil, errors.New("Id: not a string")
-			}
-		case e.name == "Statement":
-			statements = list(e.value)
-		default:
-			return nil, fmt.Errorf("unknown element %q", e.name)
-		}
-	}
-	if version != "2012-10-17" && (version != "2008-10-17" || rules.newest) {
-		return nil, errors.New("unknown Version")
-	}
-	if len(statements) == 0 {
-		return nil, errors.New("no Statement")
-	}
+
 	d := &Document{kind: kind}
 	for i, v := range statements {
-		s, err := rules.statement(v, &reader{variables: version == "2012-10-17"})
+		s, err := rules.parseStatement(v, &reader{variables: version == currentVersion})
 		if s.name == "" {
 			s.name = fmt.Sprintf("statement %d", i+1)
-		} else if rules.sids && slices.ContainsFunc(d.statements, func(other statement) bool { return other.name == s.name }) {
-			err = errors.New("Sid used twice")
+		} else if rules.sids && d.hasStatement(s.name) {
+			err = errorOf("Sid", "used twice")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.name, err)
@@ -110,19 +93,61 @@ func parse(text []byte, kind Kind) (*Document, error) {
 	return d, nil
 }
 
-// rules are what the kinds of policies differ in (IAM-UG:reference_policies_grammar).
+// Versions of the policy language. A policy without one has the first.
+const (
+	firstVersion   = "2008-10-17"
+	currentVersion = "2012-10-17"
+)
+
+// parseElements returns the version and the statements of a policy.
+func (r rules) parseElements(root any) (version string, statements []any, err error) {
+	elements, ok := root.(object)
+	if !ok {
+		return "", nil, errors.New("not a JSON object")
+	}
+
+	version = firstVersion
+	for _, e := range elements {
+		switch {
+		case e.name == "Version":
+			version, _ = e.value.(string)
+		case e.name == "Id" && r.id:
+			if _, ok := e.value.(string); !ok {
+				return "", nil, errorOf("Id", "not a string")
+			}
+		case e.name == "Statement":
+			statements = list(e.value)
+		default:
+			return "", nil, fmt.Errorf("unknown element %q", e.name)
+		}
+	}
+
+	if version != currentVersion && (version != firstVersion || r.newest) {
+		return "", nil, errors.New("unknown Version")
+	}
+	if len(statements) == 0 {
+		return "", nil, errors.New("no Statement")
+	}
+	return version, statements, nil
+}
+
+func (d *Document) hasStatement(name string) bool {
+	return slices.ContainsFunc(d.statements, func(s statement) bool { return s.name == name })
+}
+
+// rules are the differences between the kinds of policies (IAM-UG:reference_policies_grammar).
 type rules struct {
-	id         bool // may have an Id
-	newest     bool // must have Version 2012-10-17
-	sids       bool // Sids are letters and digits, each used once
-	principals bool // statements name principals
-	everyone   bool // ... but none in particular: "*"
-	federated  bool // ... also of identity providers
-	excepting  bool // ... or all but some: NotPrincipal
-	incomplete bool // may leave out Action or Resource: the statement is without effect (KMS-DG:key-policy-overview)
-	itself     bool // has no Resource: it is about what it is attached to
-	completed  bool // ARNs of fewer than six parts are completed with wildcards
-	denying    bool // only RCPFullAWSAccess allows (ORG-UG:orgs_manage_policies_rcps_syntax)
+	id            bool // may have an Id
+	newest        bool // must have Version 2012-10-17
+	sids          bool // Sids are letters and digits, each used once
+	principals    bool // statements must have a Principal
+	onlyEveryone  bool // Principal must be "*"
+	federated     bool // Principal may be an identity provider
+	notPrincipals bool // may have NotPrincipal
+	incomplete    bool // statements without Action or Resource have no effect (KMS-DG:key-policy-overview)
+	noResource    bool // has no Resource: applies to the resource it is attached to
+	completed     bool // ARNs of fewer than six parts are completed with wildcards
+	denyOnly      bool // only RCPFullAWSAccess allows (ORG-UG:orgs_manage_policies_rcps_syntax)
 }
 
 var grammar = map[Kind]rules{
@@ -130,18 +155,19 @@ var grammar = map[Kind]rules{
 	Boundary:        {sids: true, completed: true},
 	Session:         {sids: true},
 	ServiceControl:  {completed: true},
-	ResourceControl: {newest: true, principals: true, everyone: true, denying: true},
-	Resource:        {id: true, principals: true, excepting: true, incomplete: true},
-	Trust:           {id: true, sids: true, principals: true, federated: true, itself: true},
+	ResourceControl: {newest: true, principals: true, onlyEveryone: true, denyOnly: true},
+	Resource:        {id: true, principals: true, notPrincipals: true, incomplete: true},
+	Trust:           {id: true, sids: true, principals: true, federated: true, noResource: true},
 }
 
 var sid = regexp.MustCompile(`^[A-Za-z0-9]*$`)
 
-func (r rules) statement(v any, in *reader) (s statement, err error) {
+func (r rules) parseStatement(v any, in *reader) (s statement, err error) {
 	elements, ok := v.(object)
 	if !ok {
 		return s, errors.New("not a JSON object")
 	}
+
 	effect := ""
 	for _, e := range elements {
 		switch e.name {
@@ -154,14 +180,14 @@ func (r rules) statement(v any, in *reader) (s statement, err error) {
 			effect, _ = e.value.(string)
 			s.deny = effect == "Deny"
 		case "Principal", "NotPrincipal":
-			s.notParties = e.name == "NotPrincipal"
-			s.parties, err = r.parties(e.value)
+			s.notPrincipals = e.name == "NotPrincipal"
+			s.principals, err = r.parsePrincipals(e.value)
 		case "Action", "NotAction":
 			s.notActions = e.name == "NotAction"
-			s.actions, err = parseAll(e.value, action)
+			s.actions, err = parseAll(e.value, parseAction)
 		case "Resource", "NotResource":
 			s.notResources = e.name == "NotResource"
-			s.resources, err = parseAll(e.value, func(text string) (pattern, error) { return r.resource(text, in) })
+			s.resources, err = parseAll(e.value, func(text string) (pattern, error) { return r.parseResource(text, in) })
 		case "Condition":
 			s.conditions, err = parseConditions(e.value, in)
 		default:
@@ -171,67 +197,98 @@ func (r rules) statement(v any, in *reader) (s statement, err error) {
 			return s, fmt.Errorf("%s: %w", e.name, err)
 		}
 	}
-	if err := r.check(elements, s, effect); err != nil {
+
+	if err := r.validate(elements, s, effect); err != nil {
 		return s, err
 	}
-	if r.itself {
+	if r.noResource {
 		s.resources = []pattern{anything}
 	}
 	s.variables = in.read
 	return s, nil
 }
 
-// check says what is missing in a statement, or what a policy of this kind may not have.
-func (r rules) check(elements object, s statement, effect string) error {
+// validate returns an error if the statement lacks an element or has one that this kind of policy may not have.
+func (r rules) validate(elements object, s statement, effect string) error {
 	for _, name := range []string{"Principal", "Action", "Resource"} {
 		if elements.has(name) && elements.has("Not"+name) {
 			return fmt.Errorf("both %s and Not%s", name, name)
 		}
 	}
-	everyAction := !s.notActions && len(s.actions) == 1 && slices.Equal(s.actions[0], glob{anyText})
-	everything := !s.notResources && len(s.resources) == 1 && slices.Equal(s.resources[0].fixed, anything.fixed)
+	if effect != "Allow" && effect != "Deny" {
+		return errorOf("Effect", "neither Allow nor Deny")
+	}
+
+	return cmp.Or(r.validatePrincipals(s), r.validateScope(s), r.validateDenyOnly(s))
+}
+
+func (r rules) validatePrincipals(s statement) error {
 	switch {
-	case effect != "Allow" && effect != "Deny":
-		return errors.New("Effect: neither Allow nor Deny")
-	case r.principals && s.parties == nil:
+	case r.principals && s.principals == nil:
 		return errors.New("no Principal")
-	case !r.principals && s.parties != nil:
-		return errors.New("Principal: not in a policy that is attached to the principal")
-	case s.notParties && !r.excepting:
-		return errors.New("NotPrincipal: not in this kind of policy")
-	case s.notParties && !s.deny: // IAM-UG:reference_policies_elements_notprincipal
-		return errors.New("NotPrincipal: only with Effect Deny")
-	case s.actions == nil && !r.incomplete:
-		return errors.New("no Action")
-	case s.resources == nil && !r.incomplete && !r.itself:
-		return errors.New("no Resource")
-	case s.resources != nil && r.itself:
-		return errors.New("Resource: not in this kind of policy")
-	case r.denying && s.notActions:
-		return errors.New("NotAction: not in this kind of policy")
-	case r.denying && s.deny && everyAction:
-		return errors.New("Action: a service has to be named")
-	case r.denying && !s.deny && !(everyAction && everything && s.conditions == nil):
-		return errors.New("Effect: only RCPFullAWSAccess allows")
+	case !r.principals && s.principals != nil:
+		return errorOf("Principal", "not in a policy that is attached to the principal")
+	case s.notPrincipals && !r.notPrincipals:
+		return errorOf("NotPrincipal", "not in this kind of policy")
+	case s.notPrincipals && !s.deny: // IAM-UG:reference_policies_elements_notprincipal
+		return errorOf("NotPrincipal", "only with Effect Deny")
 	}
 	return nil
 }
 
+// validateScope validates the actions and resources.
+func (r rules) validateScope(s statement) error {
+	switch {
+	case s.actions == nil && !r.incomplete:
+		return errors.New("no Action")
+	case s.resources == nil && !r.incomplete && !r.noResource:
+		return errors.New("no Resource")
+	case s.resources != nil && r.noResource:
+		return errorOf("Resource", "not in this kind of policy")
+	}
+	return nil
+}
+
+// validateDenyOnly validates a statement of a kind of policy in which only RCPFullAWSAccess allows.
+func (r rules) validateDenyOnly(s statement) error {
+	if !r.denyOnly {
+		return nil
+	}
+
+	everyAction := !s.notActions && len(s.actions) == 1 && slices.Equal(s.actions[0], glob{anyText})
+	everyResource := !s.notResources && len(s.resources) == 1 && slices.Equal(s.resources[0].fixed, anything.fixed)
+	isFullAccess := everyAction && everyResource && s.conditions == nil
+
+	switch {
+	case s.notActions:
+		return errorOf("NotAction", "not in this kind of policy")
+	case s.deny && everyAction:
+		return errorOf("Action", "must name a service")
+	case !s.deny && !isFullAccess:
+		return errorOf("Effect", "only RCPFullAWSAccess allows")
+	}
+	return nil
+}
+
+// errorOf returns an error in an element.
+func errorOf(element, text string) error { return fmt.Errorf("%s: %s", element, text) }
+
 var actionForm = regexp.MustCompile(`^(\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+)$`)
 
-func action(text string) (glob, error) {
+func parseAction(text string) (glob, error) {
 	if !actionForm.MatchString(text) {
 		return nil, fmt.Errorf("%q is not service:Action", text)
 	}
-	return wild(strings.ToLower(text)), nil
+	return parseGlob(strings.ToLower(text)), nil
 }
 
-// resource reads an ARN with wildcards. Its service is named, and variables stand behind the fifth colon
+// parseResource parses an ARN with wildcards. It must name a service, and variables must follow the fifth colon
 // (IAM-UG:reference_policies_elements_resource, reference_policies_variables).
-func (r rules) resource(text string, in *reader) (pattern, error) {
+func (r rules) parseResource(text string, in *reader) (pattern, error) {
 	if text == "*" {
 		return anything, nil
 	}
+
 	parts := strings.SplitN(text, ":", 6)
 	if parts[0] != "arn" || len(parts) < 6 && !r.completed {
 		return pattern{}, fmt.Errorf("%q is not an ARN", text)
@@ -242,7 +299,7 @@ func (r rules) resource(text string, in *reader) (pattern, error) {
 	return in.pattern(text+strings.Repeat(":*", 6-len(parts)), true)
 }
 
-// parseAll reads one string, or a list of them, that is not empty.
+// parseAll parses a string or a list of strings, which must not be empty.
 func parseAll[T any](v any, one func(string) (T, error)) ([]T, error) {
 	var all []T
 	for _, v := range list(v) {
@@ -262,8 +319,8 @@ func parseAll[T any](v any, one func(string) (T, error)) ([]T, error) {
 	return all, nil
 }
 
-// object is a JSON object that keeps its order. encoding/json's structs would take names in any case, and names that
-// come twice, which AWS refuses.
+// object is a JSON object in its order. Package encoding/json would accept names in any case and duplicate names in a
+// struct, which AWS refuses.
 type object []member
 
 type member struct {
@@ -296,41 +353,54 @@ func decodeValue(d *json.Decoder, depth int) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	switch token {
 	case json.Delim('{'):
-		o := object{}
-		for d.More() {
-			name, err := d.Token()
-			if err != nil {
-				return nil, err
-			}
-			if o.has(name.(string)) {
-				return nil, fmt.Errorf("%q twice in the same object", name)
-			}
-			v, err := decodeValue(d, depth-1)
-			if err != nil {
-				return nil, err
-			}
-			o = append(o, member{name.(string), v})
-		}
-		_, err := d.Token()
-		return o, err
+		return decodeObject(d, depth)
 	case json.Delim('['):
-		a := []any{}
-		for d.More() {
-			v, err := decodeValue(d, depth-1)
-			if err != nil {
-				return nil, err
-			}
-			a = append(a, v)
-		}
-		_, err := d.Token()
-		return a, err
+		return decodeArray(d, depth)
 	}
 	return token, nil
 }
 
-// list makes one value a list of one, as the policy language does.
+func decodeObject(d *json.Decoder, depth int) (any, error) {
+	o := object{}
+
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		if o.has(name.(string)) {
+			return nil, fmt.Errorf("%q twice in the same object", name)
+		}
+		v, err := decodeValue(d, depth-1)
+		if err != nil {
+			return nil, err
+		}
+		o = append(o, member{name.(string), v})
+	}
+
+	_, err := d.Token()
+	return o, err
+}
+
+func decodeArray(d *json.Decoder, depth int) (any, error) {
+	a := []any{}
+
+	for d.More() {
+		v, err := decodeValue(d, depth-1)
+		if err != nil {
+			return nil, err
+		}
+		a = append(a, v)
+	}
+
+	_, err := d.Token()
+	return a, err
+}
+
+// list returns a list as it is, and one value as a list of one, as in the policy language.
 func list(v any) []any {
 	if a, ok := v.([]any); ok {
 		return a

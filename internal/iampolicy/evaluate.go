@@ -11,60 +11,60 @@ import (
 	"strings"
 )
 
-// Principal is who asks.
+// Principal is the caller of a request.
 type Principal struct {
 	ARN     string // of an account's root, a user or a session; or a service principal: "ec2.amazonaws.com"
-	Account string // 12 digits; "" for a service
-	Role    string // ARN of the role of a session, or of the user of a federated one; "" otherwise
+	Account string // 12 digits; empty for a service
+	Role    string // ARN of a session's role, or of the user of a federated session; otherwise empty
 	Member  Membership
 }
 
-// Membership is where in an organization an account is; zero: in none.
+// Membership is the position of an account in an organization. Zero if it is in none.
 type Membership struct {
 	Organization string // o-...
-	Path         string // "o-.../r-.../ou-.../", as aws:PrincipalOrgPaths has it
+	Path         string // "o-.../r-.../ou-.../", as in aws:PrincipalOrgPaths
 	Management   bool   // it is the organization's management account
 }
 
-// Request asks for one action on one resource. An operation may need several.
+// Request is one action on one resource. An operation may need several.
 type Request struct {
 	Principal       Principal
 	Action          string // "ec2:CopySnapshot"
-	Resource        string // ARN; "*" where the action has no resource
-	ResourceAccount string // its owner, 12 digits; "" is the caller's own account
+	Resource        string // ARN, or "*" if the action has no resource
+	ResourceAccount string // its owner, 12 digits; empty for the caller's own account
 	ResourceMember  Membership
-	Context         Context  // what does not follow from the other fields; those that do are filled in where not given
-	Unsure          []string // condition keys, or families as aws:PrincipalTag/, of which it is not known whether they are there
-	Grant           *Grant   // what kms:CreateGrant is to make, or kms:RetireGrant to retire
+	Context         Context  // condition keys; the keys that follow from the other fields may be left out
+	Unsure          []string // condition keys, or families such as aws:PrincipalTag/, that the request may or may not have
+	Grant           *Grant   // the grant that kms:CreateGrant creates or kms:RetireGrant retires
 }
 
-// Policies are all that bear on a request.
+// Policies are all policies and grants that apply to a request.
 type Policies struct {
 	Identity        []*Document   // of the user and its groups, or of the role
-	Boundary        *Document     // nil: none
-	Session         []*Document   // inline and managed; nil: none was passed
-	ServiceControl  [][]*Document // of the caller's account, per level from the root to the account; each has to allow
+	Boundary        *Document     // nil if there is none
+	Session         []*Document   // inline and managed; nil if none was passed
+	ServiceControl  [][]*Document // of the caller's account, by level from the root to the account; each level must allow
 	ResourceControl [][]*Document // of the resource's account, likewise
-	Resource        *Document     // key policy or trust policy; nil: resources of this type have none, as snapshots
+	Resource        *Document     // key policy or trust policy; nil if the type of resource has none, as snapshots
 	Grants          []Grant       // on the key
 }
 
-// What allows without being a policy.
+// Kinds of a Decision that are not policies.
 const (
 	ByGrant Kind = "grant"
-	ByRoot  Kind = "root user" // of the resource's account, who needs no policy
+	ByRoot  Kind = "root user" // of the resource's account, which needs no policy
 )
 
-// Decision says whether, and because of what.
+// Decision is the result of an evaluation, with its reason.
 type Decision struct {
 	Allowed   bool
-	By        Kind   // the policy that allowed, or that refused
-	Explicit  bool   // refused by a Deny statement; otherwise for want of an Allow
-	Statement string // Sid of the deciding statement, or "statement 2"; id of a grant; "" when none decided
+	By        Kind   // the policy that allowed or refused
+	Explicit  bool   // refused by a Deny statement; otherwise because no statement allows
+	Statement string // Sid of the deciding statement, or "statement 2"; id of a grant; empty if none decided
 	Action    string
 }
 
-// Text is the end of the sentence in which AWS refuses (IAM-UG:troubleshoot_access-denied, A.4.11); "" when allowed.
+// Text returns the end of AWS's error message (IAM-UG:troubleshoot_access-denied, A.4.11). Empty if allowed.
 func (d Decision) Text() string {
 	article := "a"
 	switch d.By {
@@ -73,6 +73,7 @@ func (d Decision) Text() string {
 	case Trust:
 		article = "the"
 	}
+
 	switch {
 	case d.Allowed:
 		return ""
@@ -82,30 +83,32 @@ func (d Decision) Text() string {
 	return fmt.Sprintf("because no %s allows the %s action", d.By, d.Action)
 }
 
-// Evaluate decides a request. An error means that it cannot be told; it is no allow.
+// Evaluate decides a request. An error means that the answer is unknown. An error never allows.
 //
-// An explicit deny anywhere wins. Organization policies only limit. Inside one account the resource's policy or the
-// principal's own may allow, but a KMS key and a role to be assumed know nobody whom their own policy, or a grant,
-// does not admit. Across accounts both sides have to allow (IAM-UG:reference_policies_evaluation-logic, 3.2.1, A.4.10).
+// An explicit deny in any policy wins. Organization policies only limit. In one account, the resource's policy or the
+// principal's own may allow. A KMS key and a role are an exception: their own policy or a grant must allow. Across
+// accounts both sides must allow (IAM-UG:reference_policies_evaluation-logic, 3.2.1, A.4.10).
 func Evaluate(r Request, p Policies) (Decision, error) {
 	e, err := newEvaluation(r, p)
 	if err != nil {
 		return Decision{}, err
 	}
+
 	d, err := e.decide(p)
 	if err != nil {
 		return Decision{}, fmt.Errorf("policy: %s on %s: %w", r.Action, r.Resource, err)
 	}
+
 	d.Action = r.Action
 	return d, nil
 }
 
-// evaluation is a request, complete.
+// evaluation is a request with its defaults and what follows from them.
 type evaluation struct {
 	Request
-	action  string // in lower case
-	bounded bool   // the principal has a permissions boundary
-	foreign bool   // the resource is of another account than the principal
+	action       string // in lower case
+	bounded      bool   // the principal has a permissions boundary
+	crossAccount bool   // the resource belongs to another account than the principal
 }
 
 func newEvaluation(r Request, p Policies) (*evaluation, error) {
@@ -115,113 +118,138 @@ func newEvaluation(r Request, p Policies) (*evaluation, error) {
 	if r.ResourceAccount == "" {
 		r.ResourceAccount = r.Principal.Account
 	}
-	e := &evaluation{Request: r, action: strings.ToLower(r.Action), bounded: p.Boundary != nil}
-	e.foreign = !r.Principal.service() && r.ResourceAccount != r.Principal.Account
+
 	for name := range r.Context {
 		if _, err := findKey(name); err != nil {
 			return nil, fmt.Errorf("policy: context of %s: %w", r.Action, err)
 		}
 	}
-	return e, nil
+
+	return &evaluation{
+		Request:      r,
+		action:       strings.ToLower(r.Action),
+		bounded:      p.Boundary != nil,
+		crossAccount: !r.Principal.isService() && r.ResourceAccount != r.Principal.Account,
+	}, nil
 }
 
-// layer is the policies of one kind that bear on a request: in levels, each of which has to allow.
+// layer is the policies of one kind that apply to a request. They are in levels, and each level must allow.
 type layer struct {
 	kind   Kind
 	levels [][]*Document
 }
 
 func (e *evaluation) decide(p Policies) (Decision, error) {
-	limits, resource, own := e.limits(p), e.resource(p), e.own(p)
-	var doubt error
-	for _, l := range slices.Concat(limits, []layer{resource}, own) {
-		name, err := e.denies(l)
+	organization, resource, own := e.organizationLayers(p), e.resourceLayer(p), e.principalLayers(p)
+
+	var undecided error
+	for _, l := range slices.Concat(organization, []layer{resource}, own) {
+		name, err := e.findDeny(l)
 		if name != "" {
 			return Decision{By: l.kind, Explicit: true, Statement: name}, nil
 		}
-		doubt = cmp.Or(doubt, err)
+		undecided = cmp.Or(undecided, err)
 	}
-	for _, l := range limits {
-		if name, err := e.allows(l); name == "" {
+
+	for _, l := range organization {
+		if name, err := e.findAllow(l); name == "" {
 			return Decision{By: l.kind}, err
 		}
 	}
-	d, err := e.weigh(resource, p.Grants, own)
+
+	d, err := e.decideAllow(resource, p.Grants, own)
 	if d.Allowed {
-		return d, doubt
+		return d, undecided
 	}
 	return d, err
 }
 
-// weigh decides where nothing denies, between the two sides. Its error is a doubt in a refusal: what could not be judged
-// might allow.
-func (e *evaluation) weigh(resource layer, grants []Grant, own []layer) (Decision, error) {
-	known, direct, doubt := e.admit(resource, grants)
-	near := !e.foreign || e.delegated(grants)
-	d := Decision{Allowed: true, By: ByRoot} // the one principal without identity policies
-	if near && known >= inRole {
-		d = direct
+// decideAllow decides a request that no statement denies. It combines the resource's side and the principal's side.
+// The error of a refusal names a statement that could not be evaluated and might allow.
+func (e *evaluation) decideAllow(resource layer, grants []Grant, own []layer) (Decision, error) {
+	best, byResource, undecided := e.matchResource(resource, grants)
+	sameSide := !e.crossAccount || e.isDelegated(grants)
+
+	d := Decision{Allowed: true, By: ByRoot} // the only principal without identity policies
+	if sameSide && best >= matchesRole {
+		d = byResource
 	}
+
 	for _, l := range own {
-		if near && known.spares(l.kind) {
+		if sameSide && best.overrides(l.kind) {
 			continue
 		}
-		name, err := e.allows(l)
+		name, err := e.findAllow(l)
 		if name == "" {
-			return Decision{By: l.kind}, cmp.Or(err, doubt)
+			return Decision{By: l.kind}, cmp.Or(err, undecided)
 		}
 		if l.kind == Identity {
 			d = Decision{Allowed: true, By: Identity, Statement: name}
 		}
 	}
-	if known == stranger && (e.closed() || e.Principal.service() || e.foreign && resource.levels != nil) {
-		return Decision{By: resource.kind}, doubt
+
+	if best == noMatch && e.resourceMustAllow(resource) {
+		return Decision{By: resource.kind}, undecided
 	}
 	return d, nil
 }
 
-// delegated reports whether the principal's own account has passed on to it, by a grant, what another account lets it do
-// with a key: then that account has spoken, and no identity policy is needed (8.3; unlike a grant of the key's owner, A.4.10).
-func (e *evaluation) delegated(grants []Grant) bool {
+// isDelegated reports whether the principal's own account passed the access to another account's key on to the
+// principal in a grant. Then no identity policy is needed (8.3), unlike with a grant of the key's owner (A.4.10).
+func (e *evaluation) isDelegated(grants []Grant) bool {
 	return slices.ContainsFunc(grants, func(g Grant) bool {
-		return party(g.IssuingAccount).standing(e.Principal) != stranger && g.standing(e) >= inRole
+		return principalElement(g.IssuingAccount).match(e.Principal) != noMatch && g.match(e) >= matchesRole
 	})
 }
 
-// limits are the policies of the organizations. They bind neither service-linked roles nor the management account
-// (ORG-UG:orgs_manage_policies_scps, orgs_manage_policies_rcps).
-func (e *evaluation) limits(p Policies) []layer {
+// resourceMustAllow reports whether the principal's own policies are not enough.
+func (e *evaluation) resourceMustAllow(resource layer) bool {
+	return e.needsResourcePolicy() || e.Principal.isService() || e.crossAccount && resource.levels != nil
+}
+
+// organizationLayers returns the policies of the organizations. They apply neither to service-linked roles nor to the
+// management account (ORG-UG:orgs_manage_policies_scps, orgs_manage_policies_rcps).
+func (e *evaluation) organizationLayers(p Policies) []layer {
+	if e.Principal.isServiceLinked() {
+		return nil
+	}
+
 	var all []layer
-	if len(p.ResourceControl) > 0 && !e.Principal.serviceLinked() && !e.ResourceMember.Management && resourceControlled(e.Action) {
+	if len(p.ResourceControl) > 0 && !e.ResourceMember.Management && hasResourceControl(e.Action) {
 		all = append(all, layer{ResourceControl, p.ResourceControl})
 	}
-	if len(p.ServiceControl) > 0 && !e.Principal.serviceLinked() && !e.Principal.Member.Management && !e.Principal.service() {
+	if len(p.ServiceControl) > 0 && !e.Principal.Member.Management && !e.Principal.isService() {
 		all = append(all, layer{ServiceControl, p.ServiceControl})
 	}
 	return all
 }
 
-// resourceControlled reports whether resource control policies apply to an action: of the services that have them, those
-// that this project meets (ORG-UG:orgs_manage_policies_rcps).
-func resourceControlled(action string) bool {
+// resourceControlled are the services with resource control policies, as far as the plugin uses them
+// (ORG-UG:orgs_manage_policies_rcps).
+var resourceControlled = []string{"autoscaling", "kms", "s3", "secretsmanager", "sqs", "sts"}
+
+// hasResourceControl reports whether resource control policies apply to an action.
+func hasResourceControl(action string) bool {
 	service, _, _ := strings.Cut(action, ":")
-	return slices.Contains([]string{"autoscaling", "kms", "s3", "secretsmanager", "sqs", "sts"}, service) && action != "kms:RetireGrant"
+	return slices.Contains(resourceControlled, service) && action != "kms:RetireGrant"
 }
 
-// resource is the policy of the resource. A key policy has no say in kms:RetireGrant (KMS-DG:grant-delete).
-func (e *evaluation) resource(p Policies) layer {
+// resourceLayer returns the policy of the resource. kms:RetireGrant ignores the key policy (KMS-DG:grant-delete).
+func (e *evaluation) resourceLayer(p Policies) layer {
 	if p.Resource == nil || e.Action == "kms:RetireGrant" {
 		return layer{kind: Resource}
 	}
 	return layer{p.Resource.kind, [][]*Document{{p.Resource}}}
 }
 
-// own are the policies of the principal, the narrowest first: where several refuse, AWS names the session policy
-// (A.4.10: kms-cross-account/grant-of-owner-needs-identity-policy-too). A service has none; a root user needs none.
-func (e *evaluation) own(p Policies) []layer {
-	if e.Principal.service() {
+// principalLayers returns the policies of the principal, the narrowest first. Where several refuse, AWS names the
+// session policy (A.4.10: kms-cross-account/grant-of-owner-needs-identity-policy-too). A service has no policies, and a
+// root user needs none.
+func (e *evaluation) principalLayers(p Policies) []layer {
+	if e.Principal.isService() {
 		return nil
 	}
+
 	var all []layer
 	if p.Session != nil {
 		all = append(all, layer{Session, [][]*Document{p.Session}})
@@ -229,140 +257,154 @@ func (e *evaluation) own(p Policies) []layer {
 	if p.Boundary != nil {
 		all = append(all, layer{Boundary, [][]*Document{{p.Boundary}}})
 	}
-	if !e.Principal.root() {
+	if !e.Principal.isRoot() {
 		all = append(all, layer{Identity, [][]*Document{p.Identity}})
 	}
 	return all
 }
 
-// denies names the statement that denies; "" when none does.
-func (e *evaluation) denies(l layer) (name string, doubt error) {
+// findDeny returns the name of the statement that denies. Empty if none does.
+func (e *evaluation) findDeny(l layer) (name string, undecided error) {
 	for _, documents := range l.levels {
-		name, err := e.find(documents, true)
+		name, err := e.findStatement(documents, true)
 		if name != "" {
 			return name, nil
 		}
-		doubt = cmp.Or(doubt, err)
+		undecided = cmp.Or(undecided, err)
 	}
-	return "", doubt
+	return "", undecided
 }
 
-// allows names the statement that allows at the last level; "" when one of the levels does not allow.
-func (e *evaluation) allows(l layer) (name string, doubt error) {
+// findAllow returns the name of the statement that allows at the last level. Empty if one of the levels does not allow.
+func (e *evaluation) findAllow(l layer) (name string, undecided error) {
 	for _, documents := range l.levels {
-		if name, doubt = e.find(documents, false); name == "" {
+		if name, undecided = e.findStatement(documents, false); name == "" {
 			break
 		}
 	}
-	return name, doubt
+	return name, undecided
 }
 
-// find names the first statement of an effect that applies. Without one, the error says which could not be judged.
-func (e *evaluation) find(documents []*Document, deny bool) (name string, doubt error) {
+// findStatement returns the name of the first statement with an effect that applies.
+// If there is none, the error names a statement that could not be evaluated.
+func (e *evaluation) findStatement(documents []*Document, deny bool) (name string, undecided error) {
 	for _, d := range documents {
 		for _, s := range d.statements {
 			if s.deny != deny {
 				continue
 			}
-			known, err := s.applies(e)
-			if known != stranger {
+			found, err := s.match(e)
+			if found != noMatch {
 				return s.name, nil
 			}
-			doubt = cmp.Or(doubt, err)
+			undecided = cmp.Or(undecided, err)
 		}
 	}
-	return "", doubt
+	return "", undecided
 }
 
-// admit tells how the resource's policy, or a grant, knows the principal at best, and the decision if that is enough.
-func (e *evaluation) admit(resource layer, grants []Grant) (best standing, d Decision, doubt error) {
-	if e.foreign && isKey(e.Resource) && !acrossAccounts(e.Action) {
-		return stranger, d, nil
+// matchResource returns the best match of the principal in the resource's policy and in the grants, with the decision
+// if that match is enough.
+func (e *evaluation) matchResource(resource layer, grants []Grant) (best match, d Decision, undecided error) {
+	if e.crossAccount && isKey(e.Resource) && !isCrossAccountAction(e.Action) {
+		return noMatch, d, nil
 	}
-	admits := func(known standing, by Kind, name string) {
-		if known > best {
-			best, d = known, Decision{Allowed: true, By: by, Statement: name}
+
+	consider := func(found match, by Kind, name string) {
+		if found > best {
+			best, d = found, Decision{Allowed: true, By: by, Statement: name}
 		}
 	}
+
 	for _, documents := range resource.levels {
 		for _, s := range documents[0].statements {
 			if !s.deny {
-				known, err := s.applies(e)
-				admits(known, resource.kind, s.name)
-				doubt = cmp.Or(doubt, err)
+				found, err := s.match(e)
+				consider(found, resource.kind, s.name)
+				undecided = cmp.Or(undecided, err)
 			}
 		}
 	}
+
 	if e.Action == "kms:RetireGrant" {
 		if e.Grant != nil {
-			admits(e.Grant.retirement(e), ByGrant, e.Grant.ID)
+			consider(e.Grant.matchRetiring(e), ByGrant, e.Grant.ID)
 		}
-		return best, d, doubt
+		return best, d, undecided
 	}
+
 	for _, g := range grants {
-		admits(g.standing(e), ByGrant, g.ID)
+		consider(g.match(e), ByGrant, g.ID)
 	}
-	return best, d, doubt
+	return best, d, undecided
 }
 
-// applies tells how a statement knows the principal; stranger when it does not apply to the request.
-func (s statement) applies(e *evaluation) (standing, error) {
-	known := s.knows(e)
-	if known == stranger || s.notActions == slices.ContainsFunc(s.actions, func(g glob) bool { return g.matches(e.action) }) {
-		return stranger, nil
+// match returns how the statement matches the principal of a request. It returns noMatch if the statement does not
+// apply, and an error if it could not be evaluated.
+func (s statement) match(e *evaluation) (match, error) {
+	found := s.matchPrincipal(e)
+	matchesAction := slices.ContainsFunc(s.actions, func(g glob) bool { return g.matches(e.action) })
+	if found == noMatch || s.notActions == matchesAction {
+		return noMatch, nil
 	}
+
 	for _, key := range s.variables {
-		if e.unsure(key) && e.values(key) == nil {
-			return stranger, fmt.Errorf("cannot tell: %s: ${%s} is not known", s.name, key)
+		if e.isUnsure(key) && e.values(key) == nil {
+			return noMatch, fmt.Errorf("cannot evaluate %s: ${%s} is not known", s.name, key)
 		}
 	}
-	if s.notResources == slices.ContainsFunc(s.resources, func(p pattern) bool { return p.matches(e.Resource, e) }) {
-		return stranger, nil
+	matchesResource := slices.ContainsFunc(s.resources, func(p pattern) bool { return p.matches(e.Resource, e) })
+	if s.notResources == matchesResource {
+		return noMatch, nil
 	}
-	var doubt error
+
+	var undecided error
 	for _, c := range s.conditions {
 		holds, err := c.holds(e)
 		if err == nil && !holds {
-			return stranger, nil
+			return noMatch, nil
 		}
-		doubt = cmp.Or(doubt, err)
+		undecided = cmp.Or(undecided, err)
 	}
-	if doubt != nil {
-		return stranger, fmt.Errorf("cannot tell: %s: %w", s.name, doubt)
+	if undecided != nil {
+		return noMatch, fmt.Errorf("cannot evaluate %s: %w", s.name, undecided)
 	}
-	return known, nil
+	return found, nil
 }
 
-func (s statement) knows(e *evaluation) standing {
-	if s.parties == nil {
-		return inPerson
+// matchPrincipal returns how the Principal element of a statement matches the principal of a request.
+func (s statement) matchPrincipal(e *evaluation) match {
+	if s.principals == nil {
+		return matchesPrincipal
 	}
-	if s.notParties {
-		if excepts(s.parties, e.Principal, e.bounded) {
-			return stranger
+	if s.notPrincipals {
+		if isExcepted(s.principals, e.Principal, e.bounded) {
+			return noMatch
 		}
-		return inPerson
+		return matchesPrincipal
 	}
-	best := stranger
-	for _, p := range s.parties {
-		best = max(best, p.standing(e.Principal))
+
+	best := noMatch
+	for _, p := range s.principals {
+		best = max(best, p.match(e.Principal))
 	}
 	return best
 }
 
-// closed reports whether nobody is known but through the resource's own policy or a grant
+// needsResourcePolicy reports whether only the resource's own policy or a grant gives access to the resource
 // (IAM-UG:reference_policies_evaluation-logic_policy-eval-denyallow, "Resource-based policies").
-func (e *evaluation) closed() bool {
-	assumed := strings.HasPrefix(e.action, "sts:") && arnPart(e.Resource, 2) == "iam" && strings.HasPrefix(arnPart(e.Resource, 5), "role/")
-	return assumed || isKey(e.Resource)
+func (e *evaluation) needsResourcePolicy() bool {
+	isRole := arnPart(e.Resource, 2) == "iam" && strings.HasPrefix(arnPart(e.Resource, 5), "role/")
+	return strings.HasPrefix(e.action, "sts:") && isRole || isKey(e.Resource)
 }
 
 func isKey(resource string) bool {
 	return arnPart(resource, 2) == "kms" && strings.HasPrefix(arnPart(resource, 5), "key/")
 }
 
-// acrossAccounts reports whether KMS lets other accounts do it at all (rule 3.2.2).
-func acrossAccounts(action string) bool {
+// isCrossAccountAction reports whether KMS lets other accounts use the operation (rule 3.2.2).
+func isCrossAccountAction(action string) bool {
 	operation := strings.TrimPrefix(action, "kms:")
-	return slices.Contains(grantOperations, operation) || slices.Contains([]string{"GetKeyRotationStatus", "ListGrants", "RevokeGrant"}, operation)
+	return slices.Contains(grantOperations, operation) ||
+		slices.Contains([]string{"GetKeyRotationStatus", "ListGrants", "RevokeGrant"}, operation)
 }

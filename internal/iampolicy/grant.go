@@ -9,62 +9,80 @@ import (
 	"strings"
 )
 
-// Grant is a KMS grant: it stands beside the key policy, and allows only (rule 3.2.6, KMS-DG:grants).
+// Grant is a KMS grant. It allows in addition to the key policy and never denies (rule 3.2.6, KMS-DG:grants).
 type Grant struct {
 	ID             string
 	Grantee        string   // ARN of an account's root, a role, a user or a session; or a service principal
-	Retiring       string   // who may retire it besides: the same forms; "" for nobody
-	IssuingAccount string   // the account in which it was made, which may retire it too: 12 digits, or the ARN of its root
+	Retiring       string   // another principal that may retire it, in the same forms; empty if there is none
+	IssuingAccount string   // the account that created it, which may retire it: 12 digits, or the ARN of its root
 	Operations     []string // "Decrypt", "ReEncryptFrom", ...
 	Constraints    GrantConstraints
 }
 
 // GrantConstraints limit what a grant allows.
 type GrantConstraints struct {
-	EncryptionContextEquals map[string]string // the request's encryption context has to be this; nil: no constraint
-	EncryptionContextSubset map[string]string // ... has to hold these pairs; nil: no constraint
-	SourceARN               string            // on whose behalf an AWS service asks; "": no constraint
+	EncryptionContextEquals map[string]string // must equal the request's encryption context; nil if there is no constraint
+	EncryptionContextSubset map[string]string // must be part of the encryption context; nil if there is no constraint
+	// the resource for which an AWS service calls; empty if there is no constraint
+	SourceARN string
 }
 
-// grantOperations are what grants can allow. An operation and the action that it allows have one name (KMS-DG:grants).
+// grantOperations are the operations that a grant can allow. Each has the name of the action that it allows
+// (KMS-DG:grants).
 var grantOperations = []string{
-	"CreateGrant", "Decrypt", "DeriveSharedSecret", "DescribeKey", "Encrypt", "GenerateDataKey", "GenerateDataKeyPair",
-	"GenerateDataKeyPairWithoutPlaintext", "GenerateDataKeyWithoutPlaintext", "GenerateMac", "GetPublicKey", "ReEncryptFrom",
-	"ReEncryptTo", "RetireGrant", "Sign", "Verify", "VerifyMac",
+	"CreateGrant",
+	"Decrypt",
+	"DeriveSharedSecret",
+	"DescribeKey",
+	"Encrypt",
+	"GenerateDataKey",
+	"GenerateDataKeyPair",
+	"GenerateDataKeyPairWithoutPlaintext",
+	"GenerateDataKeyWithoutPlaintext",
+	"GenerateMac",
+	"GetPublicKey",
+	"ReEncryptFrom",
+	"ReEncryptTo",
+	"RetireGrant",
+	"Sign",
+	"Verify",
+	"VerifyMac",
 }
 
-// standing is how the grant knows the principal of a request; stranger when it does not allow the action.
-func (g Grant) standing(e *evaluation) standing {
+// match returns how the grant matches the principal of a request. It returns noMatch if it does not allow the action.
+func (g Grant) match(e *evaluation) match {
 	operation := strings.TrimPrefix(e.Action, "kms:")
 	source := g.Constraints.SourceARN
+
 	switch {
 	case !slices.Contains(g.Operations, operation):
-		return stranger
+		return noMatch
 	case source != "" && e.byService() && !slices.Equal(e.values("aws:sourcearn"), []string{source}):
-		return stranger
+		return noMatch
 	case operation == "CreateGrant":
 		if e.Grant == nil || !g.covers(*e.Grant) {
-			return stranger
+			return noMatch
 		}
 	case operation != "DescribeKey" && operation != "RetireGrant": // these have no encryption context
-		if !g.Constraints.admit(e.encryptionContext()) {
-			return stranger
+		if !g.Constraints.hold(e.encryptionContext()) {
+			return noMatch
 		}
 	}
-	return party(g.Grantee).standing(e.Principal)
+
+	return principalElement(g.Grantee).match(e.Principal)
 }
 
-// retirement is how the grant knows a principal that would retire it: as the one named for that, as of the account that
-// made it or owns the key, or as a grantee who may (KMS-DG:grant-delete).
-func (g Grant) retirement(e *evaluation) standing {
-	best := g.standing(e)
+// matchRetiring returns how the grant matches a principal that retires it. The retiring principal, the account that
+// created the grant, the account of the key and a grantee with that operation may (KMS-DG:grant-delete).
+func (g Grant) matchRetiring(e *evaluation) match {
+	best := g.match(e)
 	for _, p := range []string{g.Retiring, g.IssuingAccount, e.ResourceAccount} {
-		best = max(best, party(p).standing(e.Principal))
+		best = max(best, principalElement(p).match(e.Principal))
 	}
 	return best
 }
 
-// covers reports whether a child allows no more than its parent (KMS-DG:create-grant-overview).
+// covers reports whether everything that the child allows is allowed by the grant (KMS-DG:create-grant-overview).
 func (g Grant) covers(child Grant) bool {
 	for _, operation := range child.Operations {
 		if !slices.Contains(g.Operations, operation) {
@@ -82,14 +100,16 @@ func (c GrantConstraints) cover(other GrantConstraints) bool {
 	case c.EncryptionContextEquals != nil:
 		return other.EncryptionContextEquals != nil && maps.Equal(c.EncryptionContextEquals, other.EncryptionContextEquals)
 	case c.EncryptionContextSubset != nil:
-		return hasPairs(other.EncryptionContextEquals, c.EncryptionContextSubset) || hasPairs(other.EncryptionContextSubset, c.EncryptionContextSubset)
+		return hasPairs(other.EncryptionContextEquals, c.EncryptionContextSubset) ||
+			hasPairs(other.EncryptionContextSubset, c.EncryptionContextSubset)
 	}
 	return true
 }
 
-// admit reports whether a request with this encryption context keeps to the constraints; it is compared in its own case.
-func (c GrantConstraints) admit(context map[string]string) bool {
-	return (c.EncryptionContextEquals == nil || maps.Equal(context, c.EncryptionContextEquals)) && hasPairs(context, c.EncryptionContextSubset)
+// hold reports whether a request with an encryption context meets the constraints. The comparison is case-sensitive.
+func (c GrantConstraints) hold(context map[string]string) bool {
+	equal := c.EncryptionContextEquals == nil || maps.Equal(context, c.EncryptionContextEquals)
+	return equal && hasPairs(context, c.EncryptionContextSubset)
 }
 
 // hasPairs reports whether all pairs are in a map.
@@ -102,7 +122,7 @@ func hasPairs(all, pairs map[string]string) bool {
 	return true
 }
 
-// kind is the value of kms:GrantConstraintType; "" without one.
+// kind returns the value of kms:GrantConstraintType. Empty if there is no constraint.
 func (c GrantConstraints) kind() string {
 	switch {
 	case c.EncryptionContextEquals != nil:
@@ -113,10 +133,10 @@ func (c GrantConstraints) kind() string {
 	return ""
 }
 
-// encryptionContext is that of the request, as it is there: its case counts.
+// encryptionContext returns the encryption context of the request, which is case-sensitive.
 func (e *evaluation) encryptionContext() map[string]string {
-	pairs := map[string]string{}
 	const family = "kms:EncryptionContext:"
+	pairs := map[string]string{}
 	for name, values := range e.Context {
 		if hasPrefix(name, family) && len(values) > 0 {
 			pairs[name[len(family):]] = values[0]
@@ -125,7 +145,8 @@ func (e *evaluation) encryptionContext() map[string]string {
 	return pairs
 }
 
-// byService reports whether an AWS service asks, for itself or for the principal.
+// byService reports whether an AWS service calls, for itself or for the principal.
 func (e *evaluation) byService() bool {
-	return e.Principal.service() || e.values("kms:viaservice") != nil || slices.Equal(e.values("aws:viaawsservice"), []string{"true"})
+	return e.Principal.isService() || e.values("kms:viaservice") != nil ||
+		slices.Equal(e.values("aws:viaawsservice"), []string{"true"})
 }

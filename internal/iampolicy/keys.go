@@ -11,13 +11,15 @@ import (
 	"strings"
 )
 
-// conditionKey is a condition key that can be judged. A name that ends in / or : is a family: aws:RequestTag/ and any tag.
+// conditionKey is a condition key that can be evaluated.
+// A name that ends in / or : is a family, as aws:RequestTag/ for all tags.
 type conditionKey struct {
 	name string
 	of   valueType
-	many bool // a request may have several values of it
+	many bool // a request may have several values
 }
 
+// valueType is the type of a condition key's values.
 type valueType int
 
 const (
@@ -29,6 +31,8 @@ const (
 	addresses
 )
 
+// conditionKeys are the known condition keys by their name in lower case.
+//
 // Sources: IAM-UG:reference_policies_condition-keys, KMS-DG:conditions-kms, and the Service Authorization Reference of
 // Amazon EC2, AWS STS, IAM and Systems Manager.
 var conditionKeys = index([]conditionKey{
@@ -182,13 +186,15 @@ func index(keys []conditionKey) map[string]conditionKey {
 	return byName
 }
 
-// findKey knows a condition key by its name in any case. The name in the answer is in lower case, and whole.
+// findKey returns a condition key by its name in any case. The name of the key it returns is complete and in lower
+// case.
 func findKey(name string) (conditionKey, error) {
 	lower := strings.ToLower(name)
 	family := lower[:strings.Index(lower, "/")+1]
 	if strings.HasPrefix(lower, "kms:encryptioncontext:") {
 		family = "kms:encryptioncontext:"
 	}
+
 	k, known := conditionKeys[lower]
 	if !known {
 		k, known = conditionKeys[family]
@@ -196,11 +202,13 @@ func findKey(name string) (conditionKey, error) {
 	if !known || lower == family {
 		return conditionKey{}, fmt.Errorf("unknown condition key %q", name)
 	}
+
 	k.name = lower
 	return k, nil
 }
 
-// values of a condition key, by its name in lower case: those that are given, or else those that follow from the request.
+// values returns the values of a condition key by its name in lower case.
+// They are in the context, or they follow from the request.
 func (e *evaluation) values(key string) []string {
 	var given []string
 	for name, values := range e.Context {
@@ -208,109 +216,151 @@ func (e *evaluation) values(key string) []string {
 			given = append(given, values...)
 		}
 	}
-	if given == nil && !e.unsure(key) {
-		return e.implied(key)
+
+	if given == nil && !e.isUnsure(key) {
+		return e.derivedValues(key)
 	}
 	slices.Sort(given)
 	return given
 }
 
-// unsure reports whether the caller does not know a key.
-func (e *evaluation) unsure(key string) bool {
+// isUnsure reports whether the caller does not know if the request has a key.
+func (e *evaluation) isUnsure(key string) bool {
 	return slices.ContainsFunc(e.Unsure, func(name string) bool {
 		family := strings.HasSuffix(name, "/") || strings.HasSuffix(name, ":")
 		return strings.EqualFold(name, key) || family && hasPrefix(key, name)
 	})
 }
 
-// implied are the values of a key that follow from the request (IAM-UG:reference_policies_condition-keys,
-// KMS-DG:conditions-kms).
-func (e *evaluation) implied(key string) []string {
-	who, grant := e.Principal, Grant{}
-	kind, name, _ := strings.Cut(arnPart(who.ARN, 5), "/")
-	if e.Action == "kms:CreateGrant" && e.Grant != nil {
-		grant = *e.Grant
-	}
+// derivedValues returns the values of a key that follow from the request
+// (IAM-UG:reference_policies_condition-keys, KMS-DG:conditions-kms).
+func (e *evaluation) derivedValues(key string) []string {
 	switch key {
-	case "aws:principalaccount":
-		return some(who.Account)
-	case "aws:principalarn":
-		if kind == "assumed-role" {
-			return some(who.Role)
-		} else if !who.service() {
-			return some(who.ARN)
-		}
-	case "aws:principalisawsservice":
-		return some(strconv.FormatBool(who.service()))
-	case "aws:principalorgid":
-		return some(who.Member.Organization)
-	case "aws:principalorgpaths":
-		return some(who.Member.Path)
-	case "aws:principalservicename":
-		if who.service() {
-			return some(who.ARN)
-		}
-	case "aws:principaltype":
-		return some(map[string]string{"root": "Account", "user": "User", "assumed-role": "AssumedRole", "federated-user": "FederatedUser"}[kind])
 	case "aws:resourceaccount":
-		return some(e.ResourceAccount)
+		return listOf(e.ResourceAccount)
 	case "aws:resourceorgid":
-		return some(e.ResourceMember.Organization)
+		return listOf(e.ResourceMember.Organization)
 	case "aws:resourceorgpaths":
-		return some(e.ResourceMember.Path)
+		return listOf(e.ResourceMember.Path)
 	case "aws:tagkeys":
 		return e.Context.members("aws:RequestTag/")
+	case "aws:viaawsservice":
+		return listOf("false")
+	case "kms:calleraccount":
+		if strings.HasPrefix(e.action, "kms:") {
+			return listOf(e.Principal.Account)
+		}
+		return nil
+	case "kms:encryptioncontextkeys":
+		return e.Context.members("kms:EncryptionContext:")
+	}
+
+	if e.Action == "kms:CreateGrant" && e.Grant != nil {
+		if values := e.Grant.values(key); values != nil {
+			return values
+		}
+	}
+	return e.Principal.values(key)
+}
+
+// values returns the values of a key that follow from the principal.
+func (p Principal) values(key string) []string {
+	kind, name, _ := strings.Cut(arnPart(p.ARN, 5), "/")
+
+	switch key {
+	case "aws:principalaccount":
+		return listOf(p.Account)
+	case "aws:principalarn":
+		return listOf(p.principalARN(kind))
+	case "aws:principalisawsservice":
+		return listOf(strconv.FormatBool(p.isService()))
+	case "aws:principalorgid":
+		return listOf(p.Member.Organization)
+	case "aws:principalorgpaths":
+		return listOf(p.Member.Path)
+	case "aws:principalservicename":
+		if p.isService() {
+			return listOf(p.ARN)
+		}
+	case "aws:principaltype":
+		return listOf(principalTypes[kind])
 	case "aws:userid":
 		if kind == "root" {
-			return some(who.Account)
+			return listOf(p.Account)
 		}
 	case "aws:username":
 		if kind == "user" {
-			return some(path.Base(name))
+			return listOf(path.Base(name))
 		}
-	case "aws:viaawsservice":
-		return some("false")
-	case "kms:calleraccount":
-		if strings.HasPrefix(e.action, "kms:") {
-			return some(who.Account)
-		}
-	case "kms:encryptioncontextkeys":
-		return e.Context.members("kms:EncryptionContext:")
-	case "kms:grantconstraintsourcearn":
-		return some(grant.Constraints.SourceARN)
-	case "kms:grantconstrainttype":
-		return some(grant.Constraints.kind())
-	case "kms:granteeprincipal":
-		return ofForm(grant.Grantee, true)
-	case "kms:granteeserviceprincipal":
-		return ofForm(grant.Grantee, false)
-	case "kms:grantoperations":
-		return grant.Operations
-	case "kms:retiringprincipal":
-		return ofForm(grant.Retiring, true)
-	case "kms:retiringserviceprincipal":
-		return ofForm(grant.Retiring, false)
 	}
 	return nil
 }
 
-// some is a value as a list; "" is none.
-func some(value string) []string {
+// principalTypes are the values of aws:PrincipalType by the type in an ARN.
+var principalTypes = map[string]string{
+	"root":           "Account",
+	"user":           "User",
+	"assumed-role":   "AssumedRole",
+	"federated-user": "FederatedUser",
+}
+
+// principalARN returns the value of aws:PrincipalArn: the role of a session. Empty for a service.
+func (p Principal) principalARN(kind string) string {
+	switch {
+	case kind == "assumed-role":
+		return p.Role
+	case p.isService():
+		return ""
+	}
+	return p.ARN
+}
+
+// values returns the values of a key that follow from the grant that a request creates.
+func (g Grant) values(key string) []string {
+	switch key {
+	case "kms:grantconstraintsourcearn":
+		return listOf(g.Constraints.SourceARN)
+	case "kms:grantconstrainttype":
+		return listOf(g.Constraints.kind())
+	case "kms:granteeprincipal":
+		return onlyARN(g.Grantee)
+	case "kms:granteeserviceprincipal":
+		return onlyService(g.Grantee)
+	case "kms:grantoperations":
+		return g.Operations
+	case "kms:retiringprincipal":
+		return onlyARN(g.Retiring)
+	case "kms:retiringserviceprincipal":
+		return onlyService(g.Retiring)
+	}
+	return nil
+}
+
+// listOf returns a list with the value. Nil if the value is empty.
+func listOf(value string) []string {
 	if value == "" {
 		return nil
 	}
 	return []string{value}
 }
 
-// ofForm is a principal, if it is named by an ARN, or if it is not.
-func ofForm(principal string, arn bool) []string {
-	if strings.HasPrefix(principal, "arn:") != arn {
+// onlyARN returns a list with the principal. Nil if the principal is not an ARN.
+func onlyARN(principal string) []string {
+	if !strings.HasPrefix(principal, "arn:") {
 		return nil
 	}
-	return some(principal)
+	return listOf(principal)
 }
 
-// members are the names in a family of keys that a context has, in their own case and sorted: the tags in aws:RequestTag/.
+// onlyService returns a list with the principal. Nil if the principal is an ARN.
+func onlyService(principal string) []string {
+	if strings.HasPrefix(principal, "arn:") {
+		return nil
+	}
+	return listOf(principal)
+}
+
+// members returns the sorted names in a family of keys, in their own case: the tags in aws:RequestTag/.
 func (c Context) members(family string) []string {
 	var names []string
 	for name := range c {
@@ -322,7 +372,7 @@ func (c Context) members(family string) []string {
 	return names
 }
 
-// hasPrefix ignores case, and wants more than the prefix.
+// hasPrefix reports whether the name continues after the prefix, in any case.
 func hasPrefix(name, prefix string) bool {
 	return len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
 }
