@@ -25,7 +25,7 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/awsclient":                {[]string{"internal/distribution", "internal/step", "internal/plan", "internal/recovery"}, []string{aws, smithy, "golang.org/x/"}},
 	"internal/discover":                 {[]string{"internal/distribution", "internal/step", "internal/plan", "internal/awsclient", "internal/origin", "internal/recovery"}, []string{aws, "golang.org/x/"}},
 	"internal/distribution":             {[]string{"internal/origin"}, []string{aws + "/aws", aws + "/service/ec2/types", aws + "/service/kms/types"}},
-	"internal/step":                     {[]string{"internal/distribution", "internal/origin"}, []string{aws + "/aws", aws + "/service/ec2/types", aws + "/service/kms/types"}},
+	"internal/step":                     {[]string{"internal/distribution", "internal/awsclient", "internal/origin", "internal/provenance", "internal/iampolicy"}, []string{aws}},
 	"internal/plan":                     {[]string{"internal/distribution", "internal/step", "internal/iampolicy", "internal/origin"}, []string{aws + "/aws", aws + "/service/ec2/types", aws + "/service/kms/types"}},
 	"internal/execute":                  {[]string{"internal/distribution", "internal/step", "internal/plan", "internal/awsclient", "internal/origin", "internal/diagnose", "internal/recovery"}, []string{aws, smithy, "golang.org/x/"}},
 	"internal/origin":                   {nil, nil},

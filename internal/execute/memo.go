@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // memo is what a step remembers from one call of its act to the next.
@@ -29,6 +30,7 @@ type stepState struct {
 	failure          error                           // what the step ends with once broken is gone
 	quotaErr         error                           // why AWS had no room for it, at last
 	missing          time.Time                       // since when something is not there that should be; zero: it is
+	attempt          step.Attempt                    // of a step that executes itself
 }
 
 // patience is how long eventual consistency is waited for (4.4.1, 4.4.4).

@@ -17,7 +17,6 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -88,8 +87,6 @@ func onImages(ctx context.Context, pool *awsclient.Pool, steps []step.Step, imag
 	return ends, findings
 }
 
-var errNotProtected = errors.New("AWS does not show the protection that was switched on")
-
 // protectImage makes an id of the image when the protection is ours: switched on now, or by an earlier run that did not end well.
 func (t *transfer) protectImage(ctx context.Context, j *stepRun, s *step.EnableSourceProtection) StepOutcome {
 	image, err := t.image(ctx, s.Location, s.ImageID)
@@ -103,17 +100,17 @@ func (t *transfer) protectImage(ctx context.Context, j *stepRun, s *step.EnableS
 		return StepOutcome{Err: fmt.Errorf("AWS does not show %s", s.ImageID)}
 	}
 	switch {
-	case plan.IsProtected(*image) && has(image, origin.Protected):
+	case step.IsProtected(*image) && has(image, origin.Protected):
 		// Blocks of one build have one id: one that succeeded has lifted its protection, so one that failed has set this.
 		held := !j.memo.changed && tagsOf(image.Tags)[origin.Protected] == s.Tags[origin.Protected]
 		return StepOutcome{Made: s.ImageID, Adopted: held}
-	case plan.IsProtected(*image) && !j.memo.changed:
+	case step.IsProtected(*image) && !j.memo.changed:
 		return StepOutcome{}
 	case j.memo.changed: // switched on, and not seen yet
 		if j.patient() {
 			return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
 		}
-		return StepOutcome{Made: s.ImageID, Err: errNotProtected}
+		return StepOutcome{Made: s.ImageID, Err: step.ErrNotProtected}
 	}
 	if err := t.tag(ctx, s.Location, s.ImageID, s.Tags); err != nil {
 		return StepOutcome{Err: err}
@@ -168,7 +165,7 @@ func (t *transfer) liftProtection(ctx context.Context, s *step.DisableSourceProt
 	if image == nil || !has(image, origin.Protected) {
 		return StepOutcome{}
 	}
-	if plan.IsProtected(*image) {
+	if step.IsProtected(*image) {
 		if _, err := t.pool.EC2(s.Location).DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
 			return StepOutcome{Err: err}
 		}

@@ -173,16 +173,10 @@ func (t *transfer) proofs(steps []step.Step) []proof {
 			if f, err := t.proveRegistration(s); err == nil {
 				add(f)
 			}
-		case *step.DeprecateImage:
-			add(t.proveDeprecation(s))
-		case *step.EnableDeregistrationProtection:
-			add(t.proveLock(s))
-		case *step.EnableFastLaunch:
-			add(t.proveFastLaunch(s))
 		case *step.RunInstance:
 			add(t.proveLaunch(s))
-		case *step.CreateLaunchTemplateVersion:
-			add(t.proveTemplateVersion(s)...)
+		case step.Runnable:
+			add(t.dryRuns(s)...)
 		}
 	}
 	return all

@@ -12,7 +12,6 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -46,7 +45,7 @@ func (t *transfer) retireImage(ctx context.Context, s *step.DeleteRelease) StepO
 
 // useOf is why an image has to stay; "" for nothing.
 func (t *transfer) useOf(ctx context.Context, at distribution.Location, image *ec2types.Image) (string, error) {
-	if plan.IsProtected(*image) {
+	if step.IsProtected(*image) {
 		return "it is protected against deregistration", nil
 	}
 	client, id := t.pool.EC2(at), aws.ToString(image.ImageId)

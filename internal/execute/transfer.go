@@ -64,6 +64,10 @@ type transfer struct {
 
 // act finds the act of a step: a file of this package has it, by the name of the step's type.
 func (t *transfer) act(ctx context.Context, j *stepRun, end func(StepOutcome)) {
+	if s, ok := j.step.(step.Runnable); ok {
+		end(t.attempt(ctx, j, s))
+		return
+	}
 	switch s := j.step.(type) {
 	case *step.CopySnapshot:
 		t.copySnapshot(ctx, j, s, end)
@@ -75,24 +79,10 @@ func (t *transfer) act(ctx context.Context, j *stepRun, end func(StepOutcome)) {
 		end(t.registerImage(ctx, j, s))
 	case *step.VerifyImage:
 		end(t.verifyImage(ctx, j, s))
-	case *step.DeprecateImage:
-		end(t.deprecateImage(ctx, j, s))
-	case *step.EnableFastLaunch:
-		end(t.enableFastLaunch(ctx, j, s))
-	case *step.AssociateLicenseConfigurations:
-		end(t.associateLicenses(ctx, j, s))
-	case *step.EnableDeregistrationProtection:
-		end(t.lockImage(ctx, j, s))
 	case *step.ShareImage:
 		end(t.shareImage(ctx, j, s))
 	case *step.UnshareImage:
 		end(t.withdrawImageShare(ctx, j, s))
-	case *step.PutParameter:
-		end(t.putParameter(ctx, j, s))
-	case *step.PublishBarrier:
-		end(StepOutcome{})
-	case *step.CreateLaunchTemplateVersion:
-		end(t.addTemplateVersion(ctx, j, s))
 	case *step.UnshareSnapshot:
 		end(t.withdrawShare(ctx, j, s))
 	case *step.DeleteSnapshot:
@@ -113,8 +103,6 @@ func (t *transfer) act(ctx context.Context, j *stepRun, end func(StepOutcome)) {
 		end(t.verifySnapshot(j, s))
 	case *step.DeleteVolume:
 		end(t.deleteVolume(ctx, j, s))
-	case *step.WaitForKeyAccess:
-		end(t.awaitKey(ctx, j, s))
 	case *step.RevokeGrant:
 		end(t.revokeGrant(ctx, j, s))
 	case *step.VerifyGrantsRevoked:

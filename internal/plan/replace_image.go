@@ -53,7 +53,7 @@ func validateName(req distribution.Request, d distribution.Destination, facts di
 		}
 	case slices.ContainsFunc(req.Images, func(i distribution.SourceImage) bool { return i.ImageID == id }):
 		f.Detail, f.Remediation = "it is the image that is handed on", "set another ami_name"
-	case IsProtected(*taken):
+	case step.IsProtected(*taken):
 		f.Reference, f.Detail = "A.2.1", "it is protected against deregistration"
 		f.Remediation = "switch the protection off with `aws ec2 disable-image-deregistration-protection`, with a cool-down a day before, or set another ami_name"
 	case has(ours.alien, *taken):
@@ -67,11 +67,6 @@ func validateName(req distribution.Request, d distribution.Destination, facts di
 		return nil
 	}
 	return []distribution.Finding{f}
-}
-
-// IsProtected: everything but "disabled", or no value, counts, the cool-down after switching off as well (A.2.3).
-func IsProtected(image ec2types.Image) bool {
-	return !slices.Contains([]string{"", "disabled"}, strings.TrimSpace(aws.ToString(image.DeregistrationProtection)))
 }
 
 func has(images []ec2types.Image, image ec2types.Image) bool {

@@ -4,33 +4,98 @@
 package step
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/licensemanager"
+	lmtypes "github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
 )
 
-// AssociateLicenses has AWS License Manager count launches of an image by license configurations; others that it has stay (SDK licensemanager,
-// UpdateLicenseSpecificationsForResource).
+// AssociateLicenseConfigurations associates an image with license configurations, so that License Manager counts its launches.
 type AssociateLicenseConfigurations struct {
 	Base
 	Image Ref
-	Name  string   // for messages
-	ARNs  []string // of license configurations in At's Region, sorted
+	Name  string   // of the image, for messages
+	ARNs  []string // of license configurations in the Region of the image, sorted
 }
 
-// ImageARN is how License Manager names an image there.
-func (s *AssociateLicenseConfigurations) ImageARN(id string) string { return s.Location.ImageARN(id) }
-
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *AssociateLicenseConfigurations) Permissions() []Permission {
-	var rights []Permission
+	var needed []Permission
 	for _, arn := range s.ARNs {
-		rights = append(rights, Permission{"license-manager:UpdateLicenseSpecificationsForResource", arn, "9.0"})
+		needed = append(needed, Permission{"license-manager:UpdateLicenseSpecificationsForResource", arn, "9.0"})
 	}
-	return append(rights, Permission{"license-manager:ListLicenseSpecificationsForResource", "*", "9.0"})
+	return append(needed, Permission{"license-manager:ListLicenseSpecificationsForResource", "*", "9.0"})
 }
 
+// ResourceID returns the image. Empty if it does not exist yet.
 func (s *AssociateLicenseConfigurations) ResourceID() string { return s.Image.Known }
 
 func (s *AssociateLicenseConfigurations) String() string {
 	return fmt.Sprintf("associate %q in %s with %s", s.Name, s.Location, strings.Join(s.ARNs, ", "))
 }
+
+// DryRuns returns nothing: License Manager has no dry runs.
+func (s *AssociateLicenseConfigurations) DryRuns(Env) []DryRun { return nil }
+
+// Start returns an attempt.
+func (s *AssociateLicenseConfigurations) Start(env Env) Attempt {
+	return &associateLicenses{step: s, client: env.Clients.LicenseManager(s.Location), imageID: env.ID(s.Image)}
+}
+
+type associateLicenses struct {
+	step    *AssociateLicenseConfigurations
+	client  *licensemanager.Client
+	imageID string
+	changed bool
+	wait    consistencyWait
+}
+
+// Do adds the license configurations that the image does not have, and reads them back.
+func (a *associateLicenses) Do(ctx context.Context) (Outcome, error) {
+	outcome := Outcome{ID: a.imageID}
+	missing, err := a.missing(ctx)
+	switch {
+	case err != nil || len(missing) == 0:
+		return outcome, err
+	case a.changed:
+		shown := strings.Join(missing, ", ")
+		return outcome, a.wait.retry(fmt.Errorf("AWS does not show %s as associated with %s", shown, a.imageID))
+	}
+
+	in := &licensemanager.UpdateLicenseSpecificationsForResourceInput{ResourceArn: aws.String(a.imageARN())}
+	for _, arn := range missing {
+		added := lmtypes.LicenseSpecification{LicenseConfigurationArn: aws.String(arn)}
+		in.AddLicenseSpecifications = append(in.AddLicenseSpecifications, added)
+	}
+	if _, err := a.client.UpdateLicenseSpecificationsForResource(ctx, in); err != nil {
+		return outcome, err
+	}
+	a.changed = true
+	return outcome, RetryAfter{}
+}
+
+// missing returns the license configurations that the image is not associated with.
+func (a *associateLicenses) missing(ctx context.Context) ([]string, error) {
+	missing := slices.Clone(a.step.ARNs)
+	in := &licensemanager.ListLicenseSpecificationsForResourceInput{ResourceArn: aws.String(a.imageARN())}
+	for {
+		page, err := a.client.ListLicenseSpecificationsForResource(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		for _, has := range page.LicenseSpecifications {
+			arn := aws.ToString(has.LicenseConfigurationArn)
+			missing = slices.DeleteFunc(missing, func(m string) bool { return m == arn })
+		}
+		if page.NextToken == nil {
+			return missing, nil
+		}
+		in.NextToken = page.NextToken
+	}
+}
+
+func (a *associateLicenses) imageARN() string { return a.step.Location.ImageARN(a.imageID) }

@@ -4,40 +4,254 @@
 package step
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"reflect"
+	"strconv"
+	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 )
 
-// AddTemplateVersion makes a version of a launch template that names an image and has all else of another version (A.4.12), and reads
-// it back. A version that is such a one already is taken instead.
+// CreateLaunchTemplateVersion gives a launch template a version that names an image, and makes it the default if asked.
 type CreateLaunchTemplateVersion struct {
 	Base
 	Template    string // as the target names it: lt-..., or a name
 	TemplateID  string // lt-...
-	From        string // the version that the new one is made from: "$Default", "$Latest" or a number, looked up when it is made
+	From        string // version that the new one is created from: "$Default", "$Latest" or a number. Looked up when it is created
 	Source      int64  // its number when the plan was made
-	Version     int64  // that an earlier run made, and that will do unless From is another by then; 0: none
-	SetDefault  bool   // make it the version that launches without a version take
+	Version     int64  // that an earlier run created. Zero if there is none
+	SetDefault  bool   // make it the version that launches without a version use
 	Description string
 	Image       Ref
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *CreateLaunchTemplateVersion) Permissions() []Permission {
 	template := s.Location.LaunchTemplateARN(s.TemplateID)
-	rights := []Permission{{"ec2:DescribeLaunchTemplateVersions", "*", "A.4.12"}, {"ec2:DescribeImages", "*", "4.4.1"}}
+	needed := []Permission{
+		{"ec2:DescribeLaunchTemplateVersions", "*", "A.4.12"},
+		{"ec2:DescribeImages", "*", "4.4.1"},
+	}
 	if s.Version == 0 {
-		rights = append(rights, Permission{"ec2:CreateLaunchTemplateVersion", template, "A.4.12"})
+		needed = append(needed, Permission{"ec2:CreateLaunchTemplateVersion", template, "A.4.12"})
 	}
 	if s.SetDefault {
-		rights = append(rights, Permission{"ec2:ModifyLaunchTemplate", template, "A.4.12"}, Permission{"ec2:DescribeLaunchTemplates", "*", "A.4.12"})
+		needed = append(needed,
+			Permission{"ec2:ModifyLaunchTemplate", template, "A.4.12"},
+			Permission{"ec2:DescribeLaunchTemplates", "*", "A.4.12"})
 	}
-	return rights
+	return needed
 }
 
-// AlikeButForTheImage reports versions of a launch template that launch in the same way.
+// ResourceID returns the launch template.
+func (s *CreateLaunchTemplateVersion) ResourceID() string { return s.TemplateID }
+
+func (s *CreateLaunchTemplateVersion) String() string {
+	if s.Version > 0 {
+		return fmt.Sprintf("make version %d, which an earlier run made, the default of the launch template %s in %s",
+			s.Version, s.Template, s.Location)
+	}
+	text := fmt.Sprintf("give the launch template %s in %s a version with the image, from version %d",
+		s.Template, s.Location, s.Source)
+	if s.SetDefault {
+		text += ", and make it the default"
+	}
+	return text
+}
+
+// DryRuns returns the dry runs of CreateLaunchTemplateVersion and ModifyLaunchTemplate, as far as the step calls them.
+func (s *CreateLaunchTemplateVersion) DryRuns(env Env) []DryRun {
+	client := env.Clients.EC2(s.Location)
+	var all []DryRun
+	if s.Version == 0 {
+		in := s.input(s.Source, imageOrStandIn(s.Image))
+		in.DryRun = aws.Bool(true)
+		action := "ec2:CreateLaunchTemplateVersion " + s.TemplateID
+		all = append(all, newDryRun(s, action, client.CreateLaunchTemplateVersion, in))
+	}
+	if s.SetDefault {
+		in := &ec2.ModifyLaunchTemplateInput{
+			DryRun:           aws.Bool(true),
+			LaunchTemplateId: aws.String(s.TemplateID),
+			DefaultVersion:   aws.String(strconv.FormatInt(s.Source, 10)),
+		}
+		all = append(all, newDryRun(s, "ec2:ModifyLaunchTemplate "+s.TemplateID, client.ModifyLaunchTemplate, in))
+	}
+	return all
+}
+
+// Start returns an attempt.
+func (s *CreateLaunchTemplateVersion) Start(env Env) Attempt {
+	client, imageID := env.Clients.EC2(s.Location), env.ID(s.Image)
+	return &createLaunchTemplateVersion{
+		step:     s,
+		client:   client,
+		imageID:  imageID,
+		unsigned: env.Outcome(s.Image.From).Unsigned,
+		image:    imageCheck{client: client, imageID: imageID},
+	}
+}
+
+// input returns the call that creates a version with an image from another version. Its client token depends on nothing else, so
+// that a resumed run gets the version that the earlier one created (rule 4.2.3).
+func (s *CreateLaunchTemplateVersion) input(source int64, imageID string) *ec2.CreateLaunchTemplateVersionInput {
+	version := strconv.FormatInt(source, 10)
+	in := &ec2.CreateLaunchTemplateVersionInput{
+		LaunchTemplateId:   aws.String(s.TemplateID),
+		SourceVersion:      aws.String(version),
+		LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: aws.String(imageID)},
+		ClientToken: aws.String(clientToken(
+			"launch template", s.Location.String(), s.TemplateID, version, imageID, s.Description)),
+	}
+	if s.Description != "" {
+		in.VersionDescription = aws.String(s.Description)
+	}
+	return in
+}
+
+// clientToken returns 32 hexadecimal digits that depend on the fields alone.
+func clientToken(fields ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(fields, "\n")))
+	return hex.EncodeToString(sum[:16])
+}
+
+type createLaunchTemplateVersion struct {
+	step       *CreateLaunchTemplateVersion
+	client     *ec2.Client
+	imageID    string
+	unsigned   bool
+	image      imageCheck
+	version    string // Empty until it is found or created
+	setDefault bool   // ModifyLaunchTemplate was called
+	wait       consistencyWait
+}
+
+// Do finds or creates the version, reads it back, and makes it the default if asked.
+func (a *createLaunchTemplateVersion) Do(ctx context.Context) (Outcome, error) {
+	if a.unsigned {
+		return Outcome{}, ErrUnsigned
+	}
+	if a.version == "" {
+		if err := a.image.requireAvailable(ctx); err != nil {
+			return Outcome{}, err
+		}
+		version, err := a.findOrCreate(ctx)
+		if err != nil {
+			return Outcome{}, err
+		}
+		a.version = version
+	}
+
+	outcome := Outcome{ID: a.step.TemplateID + ":" + a.version}
+	shown, err := a.describe(ctx, a.version)
+	switch {
+	case awsclient.IsNotFound(err): // rule 4.4.1
+		return outcome, a.wait.retry(err)
+	case err != nil:
+		return outcome, err
+	case imageOf(shown) != a.imageID:
+		return outcome, fmt.Errorf("version %s of %s names %q", a.version, a.step.TemplateID, imageOf(shown))
+	case a.step.SetDefault:
+		return outcome, a.makeDefault(ctx)
+	}
+	return outcome, nil
+}
+
+// findOrCreate returns the number of a version that names the image and is otherwise like the version to create it from.
+func (a *createLaunchTemplateVersion) findOrCreate(ctx context.Context) (string, error) {
+	source, err := a.describe(ctx, a.step.From)
+	if err != nil {
+		return "", err
+	}
+	existing, err := a.find(ctx, source)
+	if err != nil || existing > 0 {
+		return strconv.FormatInt(existing, 10), err
+	}
+
+	created, err := a.client.CreateLaunchTemplateVersion(ctx, a.step.input(aws.ToInt64(source.VersionNumber), a.imageID))
+	if err != nil {
+		return "", err
+	}
+	return strconv.FormatInt(aws.ToInt64(created.LaunchTemplateVersion.VersionNumber), 10), nil
+}
+
+// find returns the oldest version that differs from source only in naming the image. Later versions may be built on it. Zero if
+// there is none.
+func (a *createLaunchTemplateVersion) find(ctx context.Context, source ec2types.LaunchTemplateVersion) (int64, error) {
+	pages := ec2.NewDescribeLaunchTemplateVersionsPaginator(a.client, &ec2.DescribeLaunchTemplateVersionsInput{
+		LaunchTemplateId: aws.String(a.step.TemplateID),
+		Filters:          []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{a.imageID}}},
+	})
+	oldest := int64(0)
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return 0, err
+		}
+		for _, version := range page.LaunchTemplateVersions {
+			if !DiffersOnlyInImage(version.LaunchTemplateData, source.LaunchTemplateData) {
+				continue
+			}
+			if n := aws.ToInt64(version.VersionNumber); oldest == 0 || n < oldest {
+				oldest = n
+			}
+		}
+	}
+	return oldest, nil
+}
+
+func (a *createLaunchTemplateVersion) describe(ctx context.Context, version string) (ec2types.LaunchTemplateVersion, error) {
+	out, err := a.client.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
+		LaunchTemplateId: aws.String(a.step.TemplateID),
+		Versions:         []string{version},
+	})
+	if err != nil {
+		return ec2types.LaunchTemplateVersion{}, err
+	}
+	if len(out.LaunchTemplateVersions) != 1 {
+		return ec2types.LaunchTemplateVersion{}, fmt.Errorf(
+			"AWS shows %d versions %s of %s", len(out.LaunchTemplateVersions), version, a.step.TemplateID)
+	}
+	return out.LaunchTemplateVersions[0], nil
+}
+
+func (a *createLaunchTemplateVersion) makeDefault(ctx context.Context) error {
+	if !a.setDefault {
+		_, err := a.client.ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{
+			LaunchTemplateId: aws.String(a.step.TemplateID),
+			DefaultVersion:   aws.String(a.version),
+		})
+		if err != nil {
+			return err
+		}
+		a.setDefault = true
+	}
+
+	out, err := a.client.DescribeLaunchTemplates(ctx, &ec2.DescribeLaunchTemplatesInput{
+		LaunchTemplateIds: []string{a.step.TemplateID},
+	})
+	if err != nil {
+		return err
+	}
+	shown := ""
+	if len(out.LaunchTemplates) == 1 {
+		shown = strconv.FormatInt(aws.ToInt64(out.LaunchTemplates[0].DefaultVersionNumber), 10)
+	}
+	if shown == a.version {
+		return nil
+	}
+	return a.wait.retry(fmt.Errorf(
+		"the default of %s is version %s and not %s: somebody else has set it", a.step.TemplateID, shown, a.version))
+}
+
+// DiffersOnlyInImage reports whether two versions of a launch template are equal but for the image.
 func DiffersOnlyInImage(a, b *ec2types.ResponseLaunchTemplateData) bool {
 	if a == nil || b == nil {
 		return a == b
@@ -47,15 +261,9 @@ func DiffersOnlyInImage(a, b *ec2types.ResponseLaunchTemplateData) bool {
 	return reflect.DeepEqual(one, other)
 }
 
-func (s *CreateLaunchTemplateVersion) ResourceID() string { return s.TemplateID }
-
-func (s *CreateLaunchTemplateVersion) String() string {
-	what := fmt.Sprintf("give the launch template %s in %s a version with the image, from version %d", s.Template, s.Location, s.Source)
-	switch {
-	case s.Version > 0:
-		return fmt.Sprintf("make version %d, which an earlier run made, the default of the launch template %s in %s", s.Version, s.Template, s.Location)
-	case s.SetDefault:
-		return what + ", and make it the default"
+func imageOf(version ec2types.LaunchTemplateVersion) string {
+	if version.LaunchTemplateData == nil {
+		return ""
 	}
-	return what
+	return aws.ToString(version.LaunchTemplateData.ImageId)
 }

@@ -4,25 +4,81 @@
 package step
 
 import (
+	"context"
 	"fmt"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
-// DeprecateImage sets the day from which on an image is hidden from other accounts' lists (rule 9.21). It can be launched all the same.
+// DeprecateImage sets the time from which AWS hides an image from the lists of other accounts (rule 9.21). It can still be launched.
 type DeprecateImage struct {
 	Base
 	Image Ref
-	Name  string    // for messages
+	Name  string    // of the image, for messages
 	After time.Time // UTC, to the minute
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *DeprecateImage) Permissions() []Permission {
-	return []Permission{{"ec2:EnableImageDeprecation", s.Location.ImageARN(s.Image.Known), "9.21"}, {"ec2:DescribeImages", "*", "4.4.1"}}
+	return []Permission{
+		{"ec2:EnableImageDeprecation", s.Location.ImageARN(s.Image.Known), "9.21"},
+		{"ec2:DescribeImages", "*", "4.4.1"},
+	}
 }
 
+// ResourceID returns the image. Empty if it does not exist yet.
 func (s *DeprecateImage) ResourceID() string { return s.Image.Known }
 
 func (s *DeprecateImage) String() string {
 	return fmt.Sprintf("deprecate %q in %s from %s on", s.Name, s.Location, s.After.Format(time.RFC3339))
+}
+
+// DryRuns returns the dry run of EnableImageDeprecation.
+func (s *DeprecateImage) DryRuns(env Env) []DryRun {
+	in := s.input(imageOrStandIn(s.Image))
+	in.DryRun = aws.Bool(true)
+	return []DryRun{newDryRun(s, "ec2:EnableImageDeprecation", env.Clients.EC2(s.Location).EnableImageDeprecation, in)}
+}
+
+// Start returns an attempt.
+func (s *DeprecateImage) Start(env Env) Attempt {
+	return &deprecateImage{step: s, client: env.Clients.EC2(s.Location), imageID: env.ID(s.Image)}
+}
+
+func (s *DeprecateImage) input(imageID string) *ec2.EnableImageDeprecationInput {
+	return &ec2.EnableImageDeprecationInput{ImageId: aws.String(imageID), DeprecateAt: aws.Time(s.After)}
+}
+
+type deprecateImage struct {
+	step    *DeprecateImage
+	client  *ec2.Client
+	imageID string
+	changed bool
+	wait    consistencyWait
+}
+
+// Do sets the time and reads it back.
+func (a *deprecateImage) Do(ctx context.Context) (Outcome, error) {
+	outcome := Outcome{ID: a.imageID}
+	if !a.changed {
+		if _, err := a.client.EnableImageDeprecation(ctx, a.step.input(a.imageID)); err != nil {
+			return outcome, err
+		}
+		a.changed = true
+	}
+
+	image, err := describeImage(ctx, a.client, a.imageID)
+	if err != nil {
+		return outcome, err
+	}
+	shown := ""
+	if image != nil {
+		shown = aws.ToString(image.DeprecationTime)
+	}
+	if at, err := time.Parse(time.RFC3339, shown); err == nil && at.Truncate(time.Minute).Equal(a.step.After) {
+		return outcome, nil
+	}
+	return outcome, a.wait.retry(fmt.Errorf("AWS shows %q as the deprecation time of %s", shown, a.imageID))
 }

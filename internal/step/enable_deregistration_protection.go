@@ -4,22 +4,36 @@
 package step
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// LockImage protects a target's image against deregistration (rule A.2). It stays so.
+// ErrNotProtected says that AWS accepted deregistration protection and does not show it.
+var ErrNotProtected = errors.New("AWS does not show the protection that was switched on")
+
+// EnableDeregistrationProtection protects a destination's image against deregistration.
 type EnableDeregistrationProtection struct {
 	Base
 	Image    Ref
-	Name     string // for messages
-	Cooldown bool   // it still holds for a day after it was switched off
+	Name     string // of the image, for messages
+	Cooldown bool   // the protection lasts for a day after it was disabled
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *EnableDeregistrationProtection) Permissions() []Permission {
-	return []Permission{{"ec2:EnableImageDeregistrationProtection", s.Location.ImageARN(s.Image.Known), "A.2.1"}, {"ec2:DescribeImages", "*", "A.2.3"}}
+	return []Permission{
+		{"ec2:EnableImageDeregistrationProtection", s.Location.ImageARN(s.Image.Known), "A.2.1"},
+		{"ec2:DescribeImages", "*", "A.2.3"},
+	}
 }
 
+// ResourceID returns the image. Empty if it does not exist yet.
 func (s *EnableDeregistrationProtection) ResourceID() string { return s.Image.Known }
 
 func (s *EnableDeregistrationProtection) String() string {
@@ -28,4 +42,65 @@ func (s *EnableDeregistrationProtection) String() string {
 		cooldown = ", with a cool-down of a day"
 	}
 	return fmt.Sprintf("protect %q in %s against deregistration%s", s.Name, s.Location, cooldown)
+}
+
+// DryRuns returns the dry run of EnableImageDeregistrationProtection.
+func (s *EnableDeregistrationProtection) DryRuns(env Env) []DryRun {
+	in := s.input(imageOrStandIn(s.Image))
+	in.DryRun = aws.Bool(true)
+	call := env.Clients.EC2(s.Location).EnableImageDeregistrationProtection
+	return []DryRun{newDryRun(s, "ec2:EnableImageDeregistrationProtection", call, in)}
+}
+
+// Start returns an attempt.
+func (s *EnableDeregistrationProtection) Start(env Env) Attempt {
+	return &enableProtection{step: s, client: env.Clients.EC2(s.Location), imageID: env.ID(s.Image)}
+}
+
+func (s *EnableDeregistrationProtection) input(imageID string) *ec2.EnableImageDeregistrationProtectionInput {
+	return &ec2.EnableImageDeregistrationProtectionInput{
+		ImageId:      aws.String(imageID),
+		WithCooldown: aws.Bool(s.Cooldown),
+	}
+}
+
+type enableProtection struct {
+	step    *EnableDeregistrationProtection
+	client  *ec2.Client
+	imageID string
+	changed bool
+	wait    consistencyWait
+}
+
+// Do enables the protection unless it is enabled with these settings, and reads it back.
+func (a *enableProtection) Do(ctx context.Context) (Outcome, error) {
+	outcome := Outcome{ID: a.imageID}
+	image, err := describeImage(ctx, a.client, a.imageID)
+	switch {
+	case err != nil:
+		return outcome, err
+	case image != nil && a.step.matches(*image):
+		return outcome, nil
+	case a.changed || image == nil:
+		return outcome, a.wait.retry(ErrNotProtected)
+	}
+
+	if _, err := a.client.EnableImageDeregistrationProtection(ctx, a.step.input(a.imageID)); err != nil {
+		return outcome, err
+	}
+	a.changed = true
+	return outcome, RetryAfter{}
+}
+
+func (s *EnableDeregistrationProtection) matches(image ec2types.Image) bool {
+	if !IsProtected(image) {
+		return false
+	}
+	return strings.Contains(aws.ToString(image.DeregistrationProtection), "with-cooldown") == s.Cooldown
+}
+
+// IsProtected reports whether an image has deregistration protection. The cool-down after it was disabled counts (rule A.2.3).
+func IsProtected(image ec2types.Image) bool {
+	state := aws.ToString(image.DeregistrationProtection)
+	return state != "" && state != "disabled"
 }

@@ -4,18 +4,21 @@
 package step
 
 import (
+	"context"
 	"fmt"
 )
 
-// AllProved holds back what points at images until those of all required destinations are proved. It makes no call.
+// PublishBarrier makes publish = "all" wait: no parameter and no launch template names an image before the images of all required
+// destinations are verified. It makes no call.
 type PublishBarrier struct {
 	Base
 	Destinations int
 }
 
-// Rights of the step: none.
+// Permissions returns nothing.
 func (s *PublishBarrier) Permissions() []Permission { return nil }
 
+// ResourceID returns nothing.
 func (s *PublishBarrier) ResourceID() string { return "" }
 
 func (s *PublishBarrier) String() string {
@@ -24,3 +27,14 @@ func (s *PublishBarrier) String() string {
 	}
 	return fmt.Sprintf("let nothing name an image before those of all %d required destinations are proved", s.Destinations)
 }
+
+// DryRuns returns nothing.
+func (s *PublishBarrier) DryRuns(Env) []DryRun { return nil }
+
+// Start returns an attempt.
+func (s *PublishBarrier) Start(Env) Attempt { return publishBarrier{} }
+
+type publishBarrier struct{}
+
+// Do succeeds: what the barrier depends on has succeeded.
+func (publishBarrier) Do(context.Context) (Outcome, error) { return Outcome{}, nil }

@@ -5,45 +5,197 @@ package step
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// PutParameter makes an SSM parameter name an image, and reads it back: AWS checks an image after it has answered, and writes nothing
-// where it does not see it (7.2).
+// PutParameter makes an SSM parameter name an image, and reads it back. AWS checks an image after it has answered, and writes
+// nothing if it does not see the image (rule 7.2).
 type PutParameter struct {
 	Base
 	Name        string
 	Type        string // "String" or "SecureString"
 	DataType    string // "aws:ec2:image" or "text"
-	KeyID       string // of a SecureString: ARN, or as asked for; "": alias/aws/ssm
-	Tier        string // "": the account's default
+	KeyID       string // of a SecureString: ARN, or as asked for. Empty for alias/aws/ssm
+	Tier        string // Empty for the account's default
 	Description string
 	Tags        map[string]string
 	Overwrite   bool
 	Image       Ref
 }
 
-// Rights of the step (7.6, 7.9). Whether the image is there is AWS's look where the parameter is of its data type, and ours where it is not.
+// Permissions returns the actions that the step uses (rules 7.6 and 7.9). AWS looks the image up itself only for its own data type.
 func (s *PutParameter) Permissions() []Permission {
 	parameter := s.Location.ParameterARN(s.Name)
-	rights := []Permission{{"ssm:PutParameter", parameter, "7.6"}, {"ssm:GetParameter", parameter, "7.6"}, {"ec2:DescribeImages", "*", "7.6"}}
+	needed := []Permission{
+		{"ssm:PutParameter", parameter, "7.6"},
+		{"ssm:GetParameter", parameter, "7.6"},
+		{"ec2:DescribeImages", "*", "7.6"},
+	}
 	if len(s.Tags) > 0 {
-		rights = append(rights, Permission{"ssm:AddTagsToResource", parameter, "7.6"})
+		needed = append(needed, Permission{"ssm:AddTagsToResource", parameter, "7.6"})
 	}
 	if s.Type == distribution.SecureString {
 		action := "kms:Encrypt"
 		if s.Tier == "Advanced" {
 			action = "kms:GenerateDataKey"
 		}
-		rights = append(rights, Permission{action, cmp.Or(s.KeyID, "alias/aws/ssm"), "7.9"})
+		needed = append(needed, Permission{action, cmp.Or(s.KeyID, "alias/aws/ssm"), "7.9"})
 	}
-	return rights
+	return needed
 }
 
+// ResourceID returns the parameter's name.
 func (s *PutParameter) ResourceID() string { return s.Name }
 
 func (s *PutParameter) String() string {
 	return fmt.Sprintf("let the SSM parameter %s in %s name the image", s.Name, s.Location)
+}
+
+// DryRuns returns nothing: SSM has no dry runs.
+func (s *PutParameter) DryRuns(Env) []DryRun { return nil }
+
+// Start returns an attempt.
+func (s *PutParameter) Start(env Env) Attempt {
+	imageID := env.ID(s.Image)
+	return &putParameter{
+		step:     s,
+		client:   env.Clients.SSM(s.Location),
+		imageID:  imageID,
+		unsigned: env.Outcome(s.Image.From).Unsigned,
+		image:    imageCheck{client: env.Clients.EC2(s.Location), imageID: imageID},
+	}
+}
+
+type putParameter struct {
+	step     *PutParameter
+	client   *ssm.Client
+	imageID  string
+	unsigned bool
+	image    imageCheck
+	written  string // "name:version". Empty until it is written
+	wait     consistencyWait
+}
+
+// Do writes the parameter, and reads that version back until AWS shows it.
+func (a *putParameter) Do(ctx context.Context) (Outcome, error) {
+	if a.unsigned {
+		return Outcome{}, ErrUnsigned
+	}
+	if a.written == "" {
+		if err := a.write(ctx); err != nil {
+			return Outcome{}, err
+		}
+	}
+
+	outcome := Outcome{ID: a.written}
+	shown, err := a.get(ctx, a.written, false)
+	switch {
+	case awsclient.IsNotFound(err): // rules 7.2 and 7.3
+		return outcome, a.wait.retry(err)
+	case err != nil:
+		return outcome, err
+	case a.step.Type != distribution.SecureString && aws.ToString(shown.Value) != a.imageID:
+		value := aws.ToString(shown.Value)
+		return outcome, fmt.Errorf("%s names %q: somebody else writes the parameter", a.written, value)
+	}
+	return outcome, nil
+}
+
+func (a *putParameter) write(ctx context.Context) error {
+	if a.step.DataType != distribution.ImageParameter { // rule 7.2: AWS checks only its own data type
+		if err := a.image.requireAvailable(ctx); err != nil {
+			return err
+		}
+	}
+	version, err := a.put(ctx)
+	if err != nil {
+		return err
+	}
+	a.written = a.step.Name + ":" + strconv.FormatInt(version, 10)
+	return nil
+}
+
+// put writes the parameter and returns its version. Tags can be given only when a parameter is created (rule 7.8).
+func (a *putParameter) put(ctx context.Context) (int64, error) {
+	in := a.step.input(a.imageID)
+	out, err := a.client.PutParameter(ctx, in)
+	if err == nil {
+		return out.Version, nil
+	}
+	if !awsclient.IsParameterTaken(err) {
+		return 0, err
+	}
+
+	// The parameter exists. If an earlier call of ours wrote it and its answer was lost, it is not written again.
+	shown, lookupErr := a.get(ctx, a.step.Name, true)
+	if lookupErr == nil && aws.ToString(shown.Value) == a.imageID && string(shown.Type) == a.step.Type {
+		return shown.Version, nil
+	}
+	if !a.step.Overwrite {
+		return 0, err
+	}
+	return a.overwrite(ctx, in)
+}
+
+func (a *putParameter) overwrite(ctx context.Context, in *ssm.PutParameterInput) (int64, error) {
+	if len(in.Tags) > 0 {
+		_, err := a.client.AddTagsToResource(ctx, &ssm.AddTagsToResourceInput{
+			ResourceType: ssmtypes.ResourceTypeForTaggingParameter,
+			ResourceId:   aws.String(a.step.Name),
+			Tags:         in.Tags,
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+
+	in.Tags, in.Overwrite = nil, aws.Bool(true)
+	out, err := a.client.PutParameter(ctx, in)
+	if err != nil {
+		return 0, err
+	}
+	return out.Version, nil
+}
+
+func (s *PutParameter) input(imageID string) *ssm.PutParameterInput {
+	in := &ssm.PutParameterInput{
+		Name:     aws.String(s.Name),
+		Value:    aws.String(imageID),
+		Type:     ssmtypes.ParameterType(s.Type),
+		DataType: aws.String(s.DataType),
+		Tier:     ssmtypes.ParameterTier(s.Tier),
+	}
+	if s.Description != "" {
+		in.Description = aws.String(s.Description)
+	}
+	if s.KeyID != "" {
+		in.KeyId = aws.String(s.KeyID)
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.Tags)) {
+		in.Tags = append(in.Tags, ssmtypes.Tag{Key: aws.String(key), Value: aws.String(s.Tags[key])})
+	}
+	return in
+}
+
+// get reads a parameter, or one version of it by "name:version".
+func (a *putParameter) get(ctx context.Context, name string, decrypt bool) (*ssmtypes.Parameter, error) {
+	out, err := a.client.GetParameter(ctx, &ssm.GetParameterInput{
+		Name:           aws.String(name),
+		WithDecryption: aws.Bool(decrypt),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out.Parameter, nil
 }

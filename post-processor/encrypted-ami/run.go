@@ -249,7 +249,7 @@ func (r *run) look(ctx context.Context, request distribution.Request) (distribut
 
 // bearsProtection reports whether an image is protected, and has the tag that a run of ours left with its protection.
 func bearsProtection(image distribution.Image) bool {
-	return image.Image != nil && plan.IsProtected(*image.Image) && slices.ContainsFunc(image.Image.Tags, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Protected })
+	return image.Image != nil && step.IsProtected(*image.Image) && slices.ContainsFunc(image.Image.Tags, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Protected })
 }
 
 // lift takes away, as the last act of a run that succeeded, the protection that this run has set, or one before it that it has taken

@@ -1,0 +1,44 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"errors"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
+)
+
+// attempt calls the attempt of a step once. The step's state keeps the attempt between calls.
+func (t *transfer) attempt(ctx context.Context, j *stepRun, s step.Runnable) StepOutcome {
+	if j.memo.attempt == nil {
+		j.memo.attempt = s.Start(t.env(j))
+	}
+	outcome, err := j.memo.attempt.Do(ctx)
+	if again := (step.RetryAfter{}); errors.As(err, &again) {
+		return StepOutcome{Err: retryAfter{again.Delay}}
+	}
+	return StepOutcome{Made: outcome.ID, Uses: outcome.SnapshotIDs, Unsealed: outcome.Unsigned, Err: err}
+}
+
+// env returns what a step can reach. j is nil for dry runs, which depend on no step.
+func (t *transfer) env(j *stepRun) step.Env {
+	return step.Env{Clients: t.pool, Outcome: func(id distribution.StepID) step.Outcome {
+		if j == nil {
+			return step.Outcome{}
+		}
+		ended := j.ended[id]
+		return step.Outcome{ID: ended.Made, SnapshotIDs: ended.Uses, Unsigned: ended.Unsealed}
+	}}
+}
+
+// dryRuns returns the dry runs of a step.
+func (t *transfer) dryRuns(s step.Runnable) []proof {
+	var all []proof
+	for _, d := range s.DryRuns(t.env(nil)) {
+		all = append(all, proof{step: s, at: d.Location, about: d.Action, resource: d.Resource, call: d.Call})
+	}
+	return all
+}

@@ -1,0 +1,136 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package step
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+)
+
+// Runnable is a step that executes itself. Its attempt keeps the state of one execution.
+type Runnable interface {
+	Step
+
+	// DryRuns returns the calls of the step as dry runs. Empty where AWS has none.
+	DryRuns(env Env) []DryRun
+
+	// Start returns an attempt. It makes no call.
+	Start(env Env) Attempt
+}
+
+// Attempt is the execution of a step.
+type Attempt interface {
+	// Do is called until it returns neither RetryAfter nor QuotaExceeded. It blocks for calls, never for a wait.
+	Do(ctx context.Context) (Outcome, error)
+}
+
+// Env is what the execution of a step can reach.
+type Env struct {
+	Clients *awsclient.Pool
+	Outcome func(distribution.StepID) Outcome // of a step that this one depends on
+}
+
+// ID returns the AWS id that a reference stands for. Empty if its step created nothing.
+func (e Env) ID(ref Ref) string {
+	switch {
+	case ref.Known != "":
+		return ref.Known
+	case ref.Device != "":
+		return e.Outcome(ref.From).SnapshotIDs[ref.Device]
+	}
+	return e.Outcome(ref.From).ID
+}
+
+// Outcome is what a step left in AWS.
+type Outcome struct {
+	ID          string            // AWS id of what it created or changed
+	SnapshotIDs map[string]string // of an image, by device
+	Unsigned    bool              // the image has no signature, so nothing may name it
+}
+
+// DryRun is a call that AWS checks and does not execute (rule 6.1, dry runs of EC2).
+type DryRun struct {
+	Location distribution.Location
+	Action   string // "ec2:CopySnapshot". A resource after a space lets one action be asked for several resources
+	Resource string // AWS id, ARN or name for the finding. Empty if there is none yet
+	Call     func(context.Context) error
+}
+
+// RetryAfter is returned by an attempt that must be called again later.
+type RetryAfter struct{ Delay time.Duration }
+
+func (RetryAfter) Error() string { return "to be continued" }
+
+// newDryRun returns the dry run of a call. The input must ask for a dry run.
+func newDryRun[In, Out, Options any](
+	s Step, action string, call func(context.Context, In, ...func(*Options)) (Out, error), in In,
+) DryRun {
+	return DryRun{
+		Location: s.Meta().Location,
+		Action:   action,
+		Resource: s.ResourceID(),
+		Call: func(ctx context.Context) error {
+			_, err := call(ctx, in)
+			return err
+		},
+	}
+}
+
+// StandInImage is the id in dry runs about an image that does not exist yet. A dry run does not look the id up (rule 6.3).
+const StandInImage = "ami-0123456789abcdef0"
+
+// imageOrStandIn returns the id of an image that exists, or StandInImage.
+func imageOrStandIn(ref Ref) string {
+	if isImageID(ref.Known) {
+		return ref.Known
+	}
+	return StandInImage
+}
+
+func isImageID(id string) bool {
+	return len(id) > len("ami-") && id[:len("ami-")] == "ami-" && id != distribution.Unbuilt
+}
+
+// EventualConsistencyTimeout bounds the wait until AWS shows a change (rules 4.4.1 and 4.4.4).
+const EventualConsistencyTimeout = 5 * time.Minute
+
+// Backoff returns the delay before the nth look: 2 s, doubled up to a minute.
+func Backoff(n int) time.Duration { return min(2*time.Second<<min(n, 10), time.Minute) }
+
+// consistencyWait bounds the wait of one attempt until AWS shows a change.
+type consistencyWait struct {
+	since time.Time
+	looks int
+}
+
+// retry returns RetryAfter, or fallback once the time is over.
+func (w *consistencyWait) retry(fallback error) error {
+	if w.since.IsZero() {
+		w.since = time.Now()
+	}
+	w.looks++
+	if time.Since(w.since) < EventualConsistencyTimeout {
+		return RetryAfter{Backoff(w.looks)}
+	}
+	return fallback
+}
+
+// describeImage returns an account's own image. Nil if AWS does not show it.
+func describeImage(ctx context.Context, client *ec2.Client, id string) (*ec2types.Image, error) {
+	out, err := client.DescribeImages(ctx, &ec2.DescribeImagesInput{
+		Owners:  []string{"self"},
+		Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{id}}},
+	})
+	if err != nil || len(out.Images) == 0 {
+		return nil, err
+	}
+	return &out.Images[0], nil
+}
