@@ -1,8 +1,9 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package doctest writes the generated parts of the documentation. Its tests check the other parts: links, commands, HCL
-// samples, the targets of make, and the workflows. It is a module of its own, so that the plugin does not depend on goldmark.
+// Package doctest writes the generated parts of the documentation. Its tests check the other parts: links, commands,
+// HCL samples, the targets of make, and the workflows. It is a module of its own, so that the plugin does not depend on
+// goldmark.
 package doctest
 
 //go:generate go run ./cmd/errors ../diagnose/testdata/catalogue.golden ../../docs/guides/errors.md

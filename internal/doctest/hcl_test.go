@@ -69,9 +69,8 @@ func parseHCL(t *testing.T, name, text string) *hclsyntax.Body {
 
 // isTemplate reports whether the sample belongs at the top level of a template.
 func (s sample) isTemplate() bool {
-	return slices.ContainsFunc([]string{"packer", "build", "source", "data", "locals", "variable"}, func(block string) bool {
-		return s.blocks[block]
-	})
+	topLevel := []string{"packer", "build", "source", "data", "locals", "variable"}
+	return slices.ContainsFunc(topLevel, func(block string) bool { return s.blocks[block] })
 }
 
 const requiredPlugins = `
@@ -165,7 +164,8 @@ func (s sample) wrapInBuild(t *testing.T) string {
 	switch {
 	case s.blocks["post-processor"], s.blocks["post-processors"]:
 	case s.blocks["target"], s.blocks["share"]:
-		body = "post-processor \"encrypted-ami-share\" {\nregion = \"ap-northeast-1\"\nkms_key_id = \"alias/golden-source\"\n" + body + "}\n"
+		options := "region = \"ap-northeast-1\"\nkms_key_id = \"alias/golden-source\"\n"
+		body = "post-processor \"encrypted-ami-share\" {\n" + options + body + "}\n"
 	default:
 		t.Fatalf("%s: got blocks %v, want a template or a part of a build", s.name, slices.Sorted(maps.Keys(s.blocks)))
 	}

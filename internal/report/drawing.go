@@ -9,11 +9,9 @@ import (
 	"slices"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Drawing is the way of the data: source images, what is staged, and the targets, those of one block in one Region together.
+// Drawing is the flow of the data: source images, what is staged, and the targets, those of one block in one Region together.
 type Drawing struct {
 	Nodes []Node
 	Edges []Edge
@@ -68,76 +66,97 @@ type sketch struct {
 	edges map[[2]int]int
 }
 
-func drawing(p plan.Plan, d Document) Drawing {
+// Drawing returns the flow of the data, which the reports draw. It is derived from the manifest and not part of it.
+func (m Manifest) Drawing() Drawing {
 	s := sketch{nodes: map[box]int{}, edges: map[[2]int]int{}}
-	for _, image := range d.Sources {
+	s.addSources(m.SourceAMIs)
+	s.addStagedCopies(m.Steps)
+	s.addDestinations(m)
+	s.sort()
+	return s.Drawing
+}
+
+func (s *sketch) addSources(images []SourceAMI) {
+	for _, image := range images {
 		n := s.node(box{FromSource, "", image.Region})
-		s.Nodes[n].Name, s.Nodes[n].Account = image.ImageID, image.Account
+		s.Nodes[n].Name, s.Nodes[n].Account = image.AMIID, string(image.AccountID)
 		for _, v := range image.Volumes {
-			s.Nodes[n].GiB += int64(v.GiB)
+			s.Nodes[n].GiB += v.SizeGiB
 		}
 	}
-	own := map[string]bool{} // snapshots of the source images
-	for _, image := range p.Images {
-		own[image.ImageID] = true
-		for _, device := range image.Devices {
-			own[device.SnapshotID] = true
-		}
-	}
-	for _, newStep := range p.Steps {
-		c, is := newStep.(step.Copying)
-		if head := newStep.Meta(); is && head.Destination == (distribution.Location{}) {
-			n := s.node(box{AsStaged, "", head.Location.Region})
-			s.Nodes[n].Account = head.Location.Account
-			s.Nodes[n].Copies++
-			s.Nodes[n].GiB += c.Copies().GiB
-			s.flow(s.from(FromSource, c.Copies().FromRegion), n, c.Copies())
-		}
-	}
-	group := grouping(d.Destinations)
-	boxes := make(map[distribution.Location]box, len(d.Destinations))
-	for _, to := range d.Destinations {
-		boxes[distribution.Location{Account: to.Account, Region: to.Region}] = group(to)
-	}
-	fed := map[distribution.Location]bool{}
-	for _, newStep := range p.Steps {
-		c, is := newStep.(step.Copying)
-		head := newStep.Meta()
-		to, known := boxes[head.Destination]
-		if !is || !known {
+}
+
+func (s *sketch) addStagedCopies(steps []Step) {
+	for _, step := range steps {
+		if !step.isCopy() || !step.Staged {
 			continue
 		}
-		kind, moved := AsStaged, c.Copies()
-		if own[moved.Source.Known] {
+		n := s.node(box{AsStaged, "", step.Region})
+		s.Nodes[n].Account = step.AccountID
+		s.Nodes[n].Copies++
+		s.Nodes[n].GiB += int64(step.SizeGiB)
+		s.flow(s.from(FromSource, string(step.SourceRegion)), n, step)
+	}
+}
+
+func (s *sketch) addDestinations(m Manifest) {
+	own := map[OptionalString]bool{} // the images and snapshots that are copied without staging
+	for _, image := range m.SourceAMIs {
+		own[OptionalString(image.AMIID)] = true
+		for _, v := range image.Volumes {
+			own[OptionalString(v.SnapshotID)] = true
+		}
+	}
+
+	group := grouping(m.Destinations)
+	boxes := make(map[distribution.Location]box, len(m.Destinations))
+	for _, d := range m.Destinations {
+		boxes[distribution.Location{Account: d.AccountID, Region: d.Region}] = group(d)
+	}
+	copied := map[distribution.Location]bool{}
+	for _, step := range m.Steps {
+		at := distribution.Location{Account: step.AccountID, Region: step.Region}
+		to, known := boxes[at]
+		if !step.isCopy() || step.Staged || !known {
+			continue
+		}
+		kind := AsStaged
+		if own[step.SourceID] {
 			kind = FromSource
 		}
-		s.flow(s.from(kind, moved.FromRegion), s.node(to), moved)
-		fed[head.Destination] = true
+		s.flow(s.from(kind, string(step.SourceRegion)), s.node(to), step)
+		copied[at] = true
 	}
-	for _, to := range d.Destinations {
-		n := s.node(group(to))
-		s.Nodes[n].Name = group(to).name
-		switch to.State {
-		case distribution.DestinationSucceeded:
+
+	for _, d := range m.Destinations {
+		n := s.node(group(d))
+		s.Nodes[n].Name = group(d).name
+		switch d.Status {
+		case Succeeded:
 			s.Nodes[n].Served++
-		case distribution.DestinationFailed, distribution.Excluded:
+		case Failed, Skipped:
 			s.Nodes[n].Failed++
 		default:
 			s.Nodes[n].Open++
 		}
-		if !fed[distribution.Location{Account: to.Account, Region: to.Region}] {
-			s.link(s.from(AsStaged, to.From), n)
+		if !copied[distribution.Location{Account: d.AccountID, Region: d.Region}] {
+			s.link(s.from(AsStaged, string(d.SourceRegion)), n)
 		}
 	}
+}
+
+// sort sorts the nodes by what they copy from, so that fewer arrows cross.
+func (s *sketch) sort() {
 	order := []Kind{FromSource, AsStaged, ToTargets}
-	feeder := map[string]string{} // sorted by what feeds them, boxes have fewer arrows that cross
+	feeder := map[string]string{}
 	for _, e := range s.Edges {
 		feeder[e.To] = e.From
 	}
 	slices.SortStableFunc(s.Nodes, func(a, b Node) int {
-		return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(feeder[a.ID], feeder[b.ID]))
+		return cmp.Or(
+			cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)),
+			cmp.Compare(feeder[a.ID], feeder[b.ID]))
 	})
-	return s.Drawing
 }
 
 // grouping says in which box a destination is drawn.
@@ -189,8 +208,8 @@ func (s *sketch) link(from, to int) *Edge {
 	return &s.Edges[i]
 }
 
-func (s *sketch) flow(from, to int, moved step.CopyInfo) {
+func (s *sketch) flow(from, to int, copied Step) {
 	e := s.link(from, to)
 	e.Copies++
-	e.GiB += moved.GiB
+	e.GiB += int64(copied.SizeGiB)
 }

@@ -72,11 +72,15 @@ func estimateText(e plan.Estimate) string {
 	return fmt.Sprintf("%s%s, %d GiB stored, %d GiB between Regions, about %s", before, distribution.Count(e.Copies, "copy", "copies"), e.GiBStored, e.GiBTransferred, Duration(e.Takes))
 }
 
-// costText is what a plan costs at most, at the list prices that package plan names.
-func costText(e plan.Estimate) string {
+// costText returns the cost of a plan.
+func costText(e plan.Estimate) string { return priceText(e.USDPerMonth(), e.USDOnce(), e.USDTimed) }
+
+// priceText returns a cost at most, at the list prices that package plan names.
+func priceText(perMonth, once, timeBased float64) string {
 	timed := ""
-	if e.USDTimed > 0 {
-		timed = fmt.Sprintf(", $%.2f once for the promised time", e.USDTimed)
+	if timeBased > 0 {
+		timed = fmt.Sprintf(", $%.2f once for the promised time", timeBased)
 	}
-	return fmt.Sprintf("up to $%.2f a month for the copies that stay, $%.2f once between Regions%s (list prices of us-east-1)", e.USDPerMonth(), e.USDOnce(), timed)
+	return fmt.Sprintf("up to $%.2f a month for the copies that stay, $%.2f once between Regions%s (list prices of us-east-1)",
+		perMonth, once, timed)
 }

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report/reporttest"
 )
 
@@ -43,13 +42,13 @@ func tags(t *testing.T, page string) map[string]int {
 
 func TestNothingThatOthersWroteBecomesMarkupInAPage(t *testing.T) {
 	p, r := reporttest.Poisoned("harmless")
-	want := tags(t, page(t, report.Of(p, r, r.Ended, true)))
+	want := tags(t, page(t, reporttest.NewManifest(p, r, true)))
 	if want["script"] > 0 || want["meta http-equiv content"] != 1 {
 		t.Fatalf("the harmless page: %v", want)
 	}
 	for _, text := range reporttest.Hostile {
 		p, r := reporttest.Poisoned(text)
-		html := page(t, report.Of(p, r, r.Ended, true))
+		html := page(t, reporttest.NewManifest(p, r, true))
 		if got := tags(t, html); !reflect.DeepEqual(got, want) {
 			t.Errorf("%q changes the elements of the page: %v", text, got)
 		}
@@ -70,10 +69,10 @@ var elements = []string{"<br>", "<br/>", "<code>", "</code>", "<details>", "</de
 
 func TestNothingThatOthersWroteBecomesMarkupInMarkdown(t *testing.T) {
 	p, r := reporttest.Poisoned("harmless")
-	want := strings.Split(string(report.Of(p, r, r.Ended, true).Markdown()), "\n")
+	want := strings.Split(string(reporttest.NewManifest(p, r, true).Markdown()), "\n")
 	for _, text := range reporttest.Hostile {
 		p, r := reporttest.Poisoned(text)
-		got := string(report.Of(p, r, r.Ended, true).Markdown())
+		got := string(reporttest.NewManifest(p, r, true).Markdown())
 		for _, found := range active.FindAllString(inert.ReplaceAllString(got, ""), -1) {
 			t.Errorf("%q: %q", text, found)
 		}
@@ -102,7 +101,7 @@ func TestNothingThatOthersWroteBecomesMarkupInMarkdown(t *testing.T) {
 func TestADrawingInMarkdownHasTheNodesOfTheDocument(t *testing.T) {
 	for _, text := range reporttest.Hostile {
 		p, r := reporttest.Poisoned(text)
-		d := report.Of(p, r, r.Ended, false)
+		d := reporttest.NewManifest(p, r, false)
 		_, graph, _ := strings.Cut(string(d.Markdown()), "```mermaid\nflowchart LR\n")
 		graph, _, _ = strings.Cut(graph, "```\n")
 		node, edge := regexp.MustCompile(`^  n\d\d\["[-A-Za-z0-9 ,./_#;<>]*"\]$`), regexp.MustCompile(`^  n\d\d (-->|-\.->)\|"[-A-Za-z0-9 ,./_#;]*"\| n\d\d$`)
@@ -117,7 +116,7 @@ func TestADrawingInMarkdownHasTheNodesOfTheDocument(t *testing.T) {
 				t.Errorf("%q: %q", text, line)
 			}
 		}
-		if nodes != len(d.Drawing.Nodes) || edges != len(d.Drawing.Edges) {
+		if nodes != len(d.Drawing().Nodes) || edges != len(d.Drawing().Edges) {
 			t.Errorf("%q: %d nodes and %d edges", text, nodes, edges)
 		}
 	}

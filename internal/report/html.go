@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,31 +26,68 @@ var (
 	style string
 )
 
-// HTML is the document as a page that needs nothing else: no script, no picture, no font, and a policy that forbids them. What
-// others wrote is escaped by html/template, which knows where it stands.
-func (d Document) HTML() ([]byte, error) {
-	page, err := template.New("page").Funcs(template.FuncMap{
-		"count": distribution.Count, "duration": Duration, "clock": clock, "size": size, "key": keyName, "glyph": glyph, "class": class, "price": costText,
+// page is what the template of the HTML report shows.
+type page struct {
+	Manifest
+	Style      template.CSS
+	StyleHash  string
+	Headline   string
+	Findings   folded[Finding]
+	LeftBehind folded[RetainedResource]
+	Drawing    figure
+	TimeLine   timeLine
+	Attributes map[string][]Attribute
+	Took       time.Duration
+	Expected   time.Duration
+	Started    int // copies
+	Planned    int // copies
+	Stored     int64
+	Left       int64
+	DeletedGiB int64 // of the estimate
+}
+
+// HTML returns the report as a page that loads nothing: no script, no picture, no font, and a policy that forbids them.
+// html/template escapes the texts that come from AWS and from the template.
+func (m Manifest) HTML() ([]byte, error) {
+	parsed, err := template.New("page").Funcs(template.FuncMap{
+		"count":    distribution.Count,
+		"duration": Duration,
+		"clock":    clock,
+		"size":     func(gib any) string { return size(reflect.ValueOf(gib).Int()) }, // of whatever type
+		"reason":   m.reasons(),
+		"key":      keyName,
+		"glyph":    glyph,
+		"class":    class,
+		"price":    Estimate.costText,
+		"level":    m.level,
+		"lacks":    Finding.lacks,
+		"audience": Share.audience,
+		"purpose":  KMSGrant.purpose,
+		"label":    Publication.label,
 	}).Parse(pageText)
 	if err != nil {
 		return nil, err
 	}
+
 	hash := sha256.Sum256([]byte(style))
 	var out bytes.Buffer
-	err = page.Execute(&out, struct {
-		Document
-		Style      template.CSS
-		StyleHash  string
-		Findings   folded[Finding]
-		Leftovers  folded[distribution.RetainedResource]
-		Drawing    figure
-		TimeLine   timeLine
-		Attributes map[string][]Attribute
-		Took       time.Duration
-		Served     int
-	}{
-		d, template.CSS(style), base64.StdEncoding.EncodeToString(hash[:]),
-		fold(d.Findings), fold(d.Left), d.figure(), d.timeLine(), d.attributes(), d.end().Sub(d.Begun), d.served(),
+	err = parsed.Execute(&out, page{
+		Manifest:   m,
+		Style:      template.CSS(style),
+		StyleHash:  base64.StdEncoding.EncodeToString(hash[:]),
+		Headline:   m.Headline(),
+		Findings:   fold(m.Findings),
+		LeftBehind: fold(m.LeftBehind),
+		Drawing:    m.Drawing().figure(),
+		TimeLine:   m.timeLine(),
+		Attributes: m.attributes(),
+		Took:       m.end().Sub(m.Run.StartedAt.Time),
+		Expected:   m.Estimate.duration(),
+		Started:    len(m.copies()),
+		Planned:    m.plannedCopies(),
+		Stored:     m.storedGiB(),
+		Left:       m.leftBehindGiB(),
+		DeletedGiB: m.Estimate.CopiedGiB - m.Estimate.StoredGiB,
 	})
 	return out.Bytes(), err
 }
@@ -65,32 +103,6 @@ func fold[T any](all []T) folded[T] {
 	const open, most = 6, 200
 	first, last := min(len(all), open), min(len(all), most)
 	return folded[T]{all[:first], all[first:last], len(all) - last}
-}
-
-func (d Document) served() (n int) {
-	for _, to := range d.Destinations {
-		if to.State == distribution.DestinationSucceeded {
-			n++
-		}
-	}
-	return n
-}
-
-// end is the end of the run, or the moment at which the document shows it.
-func (d Document) end() time.Time {
-	if d.Ended.IsZero() {
-		return d.Written
-	}
-	return d.Ended
-}
-
-// attributes are those of each fate, by its name.
-func (d Document) attributes() map[string][]Attribute {
-	by := map[string][]Attribute{}
-	for _, a := range d.Fidelity {
-		by[string(a.How)] = append(by[string(a.How)], a)
-	}
-	return by
 }
 
 // Sizes of the drawing, in its own units.
@@ -123,10 +135,10 @@ type flow struct {
 }
 
 // figure puts the boxes of each kind into a column, and the columns side by side.
-func (d Document) figure() figure {
+func (d Drawing) figure() figure {
 	var columns [][]Node
 	for _, kind := range []Kind{FromSource, AsStaged, ToTargets} {
-		column := slices.DeleteFunc(slices.Clone(d.Drawing.Nodes), func(n Node) bool { return n.Kind != kind })
+		column := slices.DeleteFunc(slices.Clone(d.Nodes), func(n Node) bool { return n.Kind != kind })
 		if len(column) > 0 {
 			columns = append(columns, column)
 		}
@@ -150,7 +162,7 @@ func (d Document) figure() figure {
 		}
 		f.Width = 2 + (i+1)*(boxWidth+flowWidth) - flowWidth
 	}
-	for _, e := range d.Drawing.Edges {
+	for _, e := range d.Edges {
 		from, to := at[e.From], at[e.To]
 		l := flow{Edge: e, X1: from.X + boxWidth, Y1: from.Y + boxHeight/2, X2: to.X, Y2: to.Y + boxHeight/2}
 		l.XM = l.X2 - flowWidth/2
@@ -192,21 +204,29 @@ type row struct {
 }
 
 type bar struct {
-	Copy
+	Step
 	X, Y, W, H string
 	Took       time.Duration
-	State      string
+	State      string // done, in progress or failed
 }
 
-func (d Document) timeLine() timeLine {
-	whole := max(d.end().Sub(d.Begun), time.Second)
-	t := timeLine{Width: labelWidth + chartWidth + 24, LabelW: labelWidth, ChartW: chartWidth, Seconds: int(whole.Seconds())}
-	for at, step := time.Duration(0), tickStep(whole); at <= whole; at += step {
-		t.Ticks = append(t.Ticks, tick{labelWidth + int(float64(chartWidth)*at.Seconds()/whole.Seconds()), "+" + brief(at)})
+func (m Manifest) timeLine() timeLine {
+	started := m.Run.StartedAt.Time
+	whole := max(m.end().Sub(started), time.Second)
+	t := timeLine{
+		Width:   labelWidth + chartWidth + 24,
+		LabelW:  labelWidth,
+		ChartW:  chartWidth,
+		Seconds: int(whole.Seconds()),
 	}
+	for at, step := time.Duration(0), tickStep(whole); at <= whole; at += step {
+		x := labelWidth + int(float64(chartWidth)*at.Seconds()/whole.Seconds())
+		t.Ticks = append(t.Ticks, tick{x, "+" + brief(at)})
+	}
+
 	rows := map[string]int{}
-	for _, c := range d.Copies {
-		label := c.Account + " " + c.Region
+	for _, c := range m.copies() {
+		label := c.AccountID + " " + c.Region
 		if c.Staged {
 			label = "staged in " + c.Region
 		}
@@ -216,18 +236,20 @@ func (d Document) timeLine() timeLine {
 			rows[label] = i
 			t.Rows = append(t.Rows, row{Y: i * rowHeight, Label: label})
 		}
-		b := bar{Copy: c, State: "done", X: pixels(labelWidth + c.Begun.Sub(d.Begun).Seconds()/whole.Seconds()*chartWidth)}
-		end := c.Ended
+		b := bar{Step: c, State: "done"}
+		end := c.EndedAt.Time
 		switch {
 		case end.IsZero():
-			end, b.State = d.end(), string(Underway)
-		case c.Failed:
+			end, b.State = m.end(), InProgress.Label()
+		case c.Status != Succeeded:
 			b.State = "failed"
 		}
-		b.Took = end.Sub(c.Begun)
+		b.Took = end.Sub(c.StartedAt.Time)
+		b.X = pixels(labelWidth + c.StartedAt.Sub(started).Seconds()/whole.Seconds()*chartWidth)
 		b.W = pixels(max(b.Took.Seconds()/whole.Seconds()*chartWidth, 1))
 		t.Rows[i].Bars = append(t.Rows[i].Bars, b)
 	}
+
 	for i := range t.Rows { // the copies of an image run beside each other
 		bars := t.Rows[i].Bars
 		height := barsHeight / float64(len(bars))
@@ -266,8 +288,8 @@ func brief(d time.Duration) string {
 	return text
 }
 
-// clock is a moment in UTC.
-func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+// clock returns a time in UTC.
+func clock(t Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
 
 // size is GiB with thousands set apart.
 func size(gib int64) string {
@@ -278,32 +300,32 @@ func size(gib int64) string {
 	return digits + " GiB"
 }
 
-// keyName is a key without what its place says already.
-func keyName(arn, account, region string) string {
-	_, rest, found := strings.Cut(arn, ":kms:"+region+":"+account+":")
+// keyName returns the key without the account and Region that stand beside it.
+func keyName(arn OptionalString, account, region string) string {
+	_, rest, found := strings.Cut(string(arn), ":kms:"+region+":"+account+":")
 	if found && account != "" {
 		return rest
 	}
-	return arn
+	return string(arn)
 }
 
-// glyph is a state as a sign beside its name, for those who do not see colours and those who skim.
+// glyph returns the sign of a state, for readers who do not see colors.
 func glyph(state any) string { return looks[fmt.Sprint(state)].glyph }
 
-// class is the colour of a state.
+// class returns the color of a state.
 func class(state any) string { return looks[fmt.Sprint(state)].class }
 
-// looks are the signs and colours of states of a run, of destinations, and of levels of findings.
+// looks are the signs and colors of states and of levels of findings.
 var looks = map[string]struct{ glyph, class string }{
-	string(Planned):   {"○", "calm"},
-	string(Succeeded): {"✓", "good"},
-	string(Failed):    {"✕", "bad"},
-	string(Underway):  {"◐", "busy"},
-	string(distribution.DestinationSucceeded): {"✓", "good"},
-	string(distribution.Underway):             {"◐", "busy"},
-	string(distribution.Waiting):              {"○", "calm"},
-	string(distribution.Excluded):             {"–", "warn"},
-	string(distribution.Refused):              {"✕", "bad"},
-	string(distribution.Warning):              {"!", "warn"},
-	string(distribution.Note):                 {"i", "calm"},
+	string(Planned):         {"○", "calm"},
+	string(Pending):         {"○", "calm"},
+	string(Running):         {"◐", "busy"},
+	string(InProgress):      {"◐", "busy"},
+	string(Succeeded):       {"✓", "good"},
+	string(Skipped):         {"–", "warn"},
+	string(Canceled):        {"✕", "bad"},
+	string(Failed):          {"✕", "bad"},
+	"refused":               {"✕", "bad"},
+	string(SeverityWarning): {"!", "warn"},
+	string(SeverityNote):    {"i", "calm"},
 }

@@ -11,38 +11,38 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Markdown is the document as GitHub and GitLab show it, fit for the summary of a CI job: with the drawing in Mermaid's language.
-func (d Document) Markdown() []byte {
+// Markdown returns the report for GitHub and GitLab, as for the summary of a CI job, with a Mermaid diagram.
+func (m Manifest) Markdown() []byte {
 	var t text
-	t.line("# %s %s\n", glyph(d.Outcome), words(d.Headline))
-	for _, s := range d.Sources {
-		t.line("AMI %s in %s%s", code(s.ImageID), code(s.Region), behind(" of account ", code(s.Account)))
+	t.line("# %s %s\n", glyph(m.Status), words(m.Headline()))
+	for _, s := range m.SourceAMIs {
+		t.line("AMI %s in %s%s", code(s.AMIID), code(s.Region), behind(" of account ", code(string(s.AccountID))))
 	}
-	t.line("\nRun %s, begun %s UTC, %s after %s; expected were %s.\n", d.Outcome, clock(d.Begun), tense(d), Duration(d.end().Sub(d.Begun)), Duration(d.Costs.Takes))
-	if d.Failure != "" {
-		t.line("> %s\n", strings.ReplaceAll(words(d.Failure), "<br>", "<br>\n> "))
+	ended := "ended"
+	if m.Run.EndedAt.IsZero() {
+		ended = "updated"
 	}
-	t.mermaid(d.Drawing)
-	t.markdownFindings(d.Findings)
-	t.decisions(d.Sources)
-	t.table(d.Destinations)
-	t.shared(d.Shares)
-	t.granted(d.Grants)
-	t.copyTable(d)
-	t.attributeTable(d)
+	t.line("\nRun %s, started %s UTC, %s after %s, expected %s.\n", m.Status.Label(), clock(m.Run.StartedAt),
+		ended, Duration(m.end().Sub(m.Run.StartedAt.Time)), Duration(m.Estimate.duration()))
+	if m.Error != "" {
+		t.line("> %s\n", strings.ReplaceAll(words(string(m.Error)), "<br>", "<br>\n> "))
+	}
+
+	t.mermaid(m.Drawing())
+	t.markdownFindings(m)
+	t.decisions(m.SourceAMIs)
+	t.destinationTable(m)
+	t.shareList(m.Shares)
+	t.grantTable(m.KMSGrants)
+	t.copyTable(m)
+	t.attributeList(m)
 	t.line("## Costs\n")
 	t.line("%s of snapshots planned, %s at full size, %s between Regions; %s stored by the targets, %s left behind.\n",
-		distribution.Count(d.Costs.Copies, "copy", "copies"), size(d.Costs.GiBStored), size(d.Costs.GiBTransferred), size(d.Costs.Owned), size(d.Costs.Left))
-	t.line("At list price %s.\n", words(costText(d.Costs.Estimate)))
-	t.leftovers(d)
+		distribution.Count(m.Estimate.Copies, "copy", "copies"), size(m.Estimate.CopiedGiB), size(m.Estimate.CrossRegionGiB),
+		size(m.storedGiB()), size(m.leftBehindGiB()))
+	t.line("At list price %s.\n", words(m.Estimate.costText()))
+	t.retainedResources(m)
 	return []byte(t.text() + "\n")
-}
-
-func tense(d Document) string {
-	if d.Ended.IsZero() {
-		return "as it stood"
-	}
-	return "ended"
 }
 
 func behind(lead, code string) string {
@@ -58,7 +58,7 @@ func (t *text) mermaid(d Drawing) {
 	}
 	t.line("```mermaid\nflowchart LR")
 	for _, n := range d.Nodes {
-		lines := []string{n.Name, n.Region, fmt.Sprintf("%d of %d served", n.Served, n.All())}
+		lines := []string{n.Name, n.Region, fmt.Sprintf("%d of %d succeeded", n.Served, n.All())}
 		switch {
 		case n.Kind == FromSource:
 			lines = []string{"source image " + n.Account, n.Name, n.Region + ", " + size(n.GiB)}
@@ -68,7 +68,7 @@ func (t *text) mermaid(d Drawing) {
 			lines[0] = "all targets"
 		}
 		if n.Failed > 0 {
-			lines = append(lines, fmt.Sprintf("%d without an image", n.Failed))
+			lines = append(lines, fmt.Sprintf("%d failed", n.Failed))
 		}
 		for i := range lines {
 			lines[i] = label(lines[i])
@@ -88,112 +88,129 @@ func (t *text) mermaid(d Drawing) {
 	t.line("```\n")
 }
 
-// mostInMarkdown is how many findings and leftovers are told: GitHub takes a mebibyte of summary from a job.
+// mostInMarkdown is the number of findings and retained resources shown. GitHub limits a job's summary to 1 MiB.
 const mostInMarkdown = 50
 
-func (t *text) markdownFindings(all []Finding) {
-	if len(all) == 0 {
+func (t *text) markdownFindings(m Manifest) {
+	if len(m.Findings) == 0 {
 		return
 	}
 	t.line("## Findings\n")
-	for _, f := range all[:min(len(all), mostInMarkdown)] {
-		place := ""
-		if f.Account != "" {
-			place = ", " + code(f.Account) + " " + code(f.Region)
+	for _, f := range m.Findings[:min(len(m.Findings), mostInMarkdown)] {
+		location := ""
+		if f.AccountID != "" {
+			location = ", " + code(string(f.AccountID)) + " " + code(string(f.Region))
 		}
-		t.line("- %s **%s**%s%s: %s", glyph(f.Level), f.Level, behind(", ", code(f.Field)), place, words(f.Summary))
-		t.line("%s%s%s", behind("  <br>because: ", words(f.Because)), behind("  <br>next: ", words(f.Next)), behind("  <br>called by: ", code(f.Principal)))
-		for _, a := range f.Policies {
-			t.line("  <br>add to the %s:", words(a.Policy))
-			for _, s := range a.Statements {
+		level := m.level(f)
+		t.line("- %s **%s**%s%s: %s", glyph(level), level, behind(", ", code(string(f.Option))), location, words(f.Summary))
+		t.line("%s%s%s",
+			behind("  <br>cause: ", words(string(f.Detail))),
+			behind("  <br>next step: ", words(string(f.NextStep))),
+			behind("  <br>called by: ", code(string(f.Principal))))
+		for _, lack := range f.lacks() {
+			t.line("  <br>add to the %s:", words(lack.AttachTo))
+			for _, s := range lack.Statements {
 				t.line("  <br>%s", code(s))
 			}
 		}
 	}
-	t.beyond(len(all))
+	t.beyond(len(m.Findings))
 }
 
 func (t *text) beyond(all int) {
 	if all > mostInMarkdown {
-		t.line("\n%d more are in the manifest and in the report as JSON.", all-mostInMarkdown)
+		t.line("\n%d more are in the manifest.", all-mostInMarkdown)
 	}
 	t.line("")
 }
 
-func (t *text) decisions(all []Source) {
+func (t *text) decisions(all []SourceAMI) {
 	for _, s := range all {
 		if len(s.Volumes) == 0 {
 			continue
 		}
-		t.line("## What was decided for %s\n", code(s.ImageID))
+		t.line("## What was decided for %s\n", code(s.AMIID))
 		t.line("| Volume | Snapshot | GiB | Encrypted with | Decision |\n|---|---|---:|---|---|")
 		for _, v := range s.Volumes {
-			key, decision := "not encrypted", "nothing is planned for it"
-			if v.Key != "" {
-				key = code(keyName(v.Key, s.Account, s.Region))
+			key := "not encrypted"
+			if v.KMSKeyARN != "" {
+				key = code(keyName(v.KMSKeyARN, string(s.AccountID), s.Region))
 			}
-			switch {
-			case v.Staged:
-				decision = "staged under " + code(keyName(v.StageKey, s.Account, s.Region)) + ": " + words(v.Why)
-			case v.Why != "":
-				decision = "used as it is: " + words(v.Why)
-			}
-			t.line("| %s | %s | %d | %s | %s |", code(v.Device), code(v.SnapshotID), v.GiB, key, decision)
+			t.line("| %s | %s | %d | %s | %s |", code(v.DeviceName), code(v.SnapshotID), v.SizeGiB, key, decision(s, v))
 		}
 		t.line("")
-		if len(s.Causes) == 1 {
-			t.line("It is encrypted because %s.\n", words(s.Causes[0]))
-		}
-		if len(s.Causes) > 1 {
-			t.line("It is encrypted; it cannot be told which of these is the cause:\n")
-			for _, cause := range s.Causes {
-				t.line("- %s", words(cause))
-			}
-			t.line("")
-		}
+		t.encryptionReasons(s.EncryptionReasons)
 	}
 }
 
-func (t *text) table(all []Destination) {
-	if len(all) == 0 {
-		return
+func decision(s SourceAMI, v Volume) string {
+	reason := words(string(v.StagingReason))
+	switch {
+	case v.Staged:
+		return "staged under " + code(keyName(v.StagedKMSKeyARN, string(s.AccountID), s.Region)) + ": " + reason
+	case reason != "":
+		return "used as it is: " + reason
 	}
-	t.line("## Destinations\n")
-	t.fold(len(all), "destinations", func() {
-		t.line("| Account | Region | State | Image | Target | Name | Took |\n|---|---|---|---|---|---|---:|")
-		for _, d := range all {
-			image, took := code(d.ImageID), ""
-			if d.ImageID == "" {
-				image = words(d.Why)
-			}
-			if !d.Begun.IsZero() && !d.Ended.IsZero() {
-				took = Duration(d.Ended.Sub(d.Begun))
-			}
-			t.line("| %s | %s | %s %s | %s | %s | %s | %s |", code(d.Account), code(d.Region), glyph(d.State), d.State, image, words(d.Target), words(d.Name), took)
-		}
-	})
+	return "nothing is planned for it"
 }
 
-func (t *text) shared(all []Share) {
-	if len(all) == 0 {
+func (t *text) encryptionReasons(reasons []string) {
+	switch len(reasons) {
+	case 0:
+		return
+	case 1:
+		t.line("It is encrypted because %s.\n", words(reasons[0]))
 		return
 	}
-	t.line("## Shared to be launched\n")
-	for _, s := range all {
-		state := "not shared"
-		if s.Done {
-			state = "shared"
-		}
-		image := ""
-		if s.ImageID != "" {
-			image = code(s.ImageID) + " in "
-		}
-		t.line("- %s: %s%s %s, %s, with %s", words(s.Names), image, code(s.Account), code(s.Region), state, words(s.With))
+	t.line("It is encrypted. The cause is one of these:\n")
+	for _, reason := range reasons {
+		t.line("- %s", words(reason))
 	}
 	t.line("")
 }
 
-func (t *text) granted(all []Grant) {
+func (t *text) destinationTable(m Manifest) {
+	if len(m.Destinations) == 0 {
+		return
+	}
+	reason := m.reasons()
+	t.line("## Destinations\n")
+	t.fold(len(m.Destinations), "destinations", func() {
+		t.line("| Account | Region | State | Image | Target | Name | Took |\n|---|---|---|---|---|---|---:|")
+		for _, d := range m.Destinations {
+			image, took := code(string(d.AMIID)), ""
+			if d.AMIID == "" {
+				image = words(reason(d))
+			}
+			if !d.StartedAt.IsZero() && !d.EndedAt.IsZero() {
+				took = Duration(d.EndedAt.Sub(d.StartedAt.Time))
+			}
+			t.line("| %s | %s | %s %s | %s | %s | %s | %s |", code(d.AccountID), code(d.Region), glyph(d.Status),
+				d.Status.Label(), image, words(d.Target), words(string(d.AMIName)), took)
+		}
+	})
+}
+
+func (t *text) shareList(all []Share) {
+	if len(all) == 0 {
+		return
+	}
+	t.line("## Shared for launches\n")
+	for _, s := range all {
+		state := "not shared"
+		if s.Status == Succeeded {
+			state = "shared"
+		}
+		image := ""
+		if s.AMIID != "" {
+			image = code(string(s.AMIID)) + " in "
+		}
+		t.line("- %s: %s%s %s, %s, with %s", words(s.Name), image, code(s.AccountID), code(s.Region), state, words(s.audience()))
+	}
+	t.line("")
+}
+
+func (t *text) grantTable(all []KMSGrant) {
 	if len(all) == 0 {
 		return
 	}
@@ -202,29 +219,33 @@ func (t *text) granted(all []Grant) {
 		t.line("| Account | Region | May use | the key | for | Grant | |\n|---|---|---|---|---|---|---|")
 		for _, g := range all {
 			state := "missing"
-			if g.Done {
-				state = "stands"
+			if g.Status == Succeeded {
+				state = "created"
 			}
-			t.line("| %s | %s | %s | %s | %s | %s | %s |", code(g.Account), code(g.Region), code(g.Grantee), code(g.Key), words(g.For), code(g.Name), state)
+			t.line("| %s | %s | %s | %s | %s | %s | %s |", code(g.AccountID), code(g.Region), code(g.GranteePrincipal),
+				code(g.KMSKeyARN), words(g.purpose()), code(g.Name), state)
 		}
 	})
 }
 
-// copyTable is the time line: when each copy began, in time of the run, and how long it took.
-func (t *text) copyTable(d Document) {
-	if len(d.Copies) == 0 {
+// copyTable prints when each copy started, relative to the run, and how long it took.
+func (t *text) copyTable(m Manifest) {
+	started := len(m.copies())
+	if started == 0 {
 		return
 	}
 	t.line("## Time line of the copies\n")
-	t.fold(len(d.Copies), "copies", func() {
-		t.line("| Account | Region | Volume | GiB | Begun | Took | |\n|---|---|---|---:|---:|---:|---|")
-		for _, row := range d.timeLine().Rows {
+	t.fold(started, "copies", func() {
+		t.line("| Account | Region | Volume | GiB | Started | Took | |\n|---|---|---|---:|---:|---:|---|")
+		for _, row := range m.timeLine().Rows {
 			for _, b := range row.Bars {
 				state := b.State
 				if b.Staged {
 					state += ", staged"
 				}
-				t.line("| %s | %s | %s | %d | +%s | %s | %s |", code(b.Account), code(b.Region), code(cmp.Or(b.Device, "image")), b.GiB, Duration(b.Begun.Sub(d.Begun)), Duration(b.Took), state)
+				t.line("| %s | %s | %s | %d | +%s | %s | %s |", code(b.AccountID), code(b.Region),
+					code(cmp.Or(string(b.DeviceName), "image")), b.SizeGiB,
+					Duration(b.StartedAt.Sub(m.Run.StartedAt.Time)), Duration(b.Took), state)
 			}
 		}
 	})
@@ -243,45 +264,45 @@ func (t *text) fold(n int, what string, table func()) {
 	t.line("")
 }
 
-func (t *text) attributeTable(d Document) {
-	if len(d.Fidelity) == 0 {
+func (t *text) attributeList(m Manifest) {
+	attributes := m.attributes()
+	if len(attributes) == 0 {
 		return
 	}
 	t.line("## What the images carry over\n")
-	by := d.attributes()
-	for _, a := range by[string(distribution.Lost)] {
-		t.line("- lost: %s, %s", code(a.Name), words(a.Why))
+	for _, a := range attributes[lost] {
+		t.line("- lost: %s, %s", code(a.Name), words(string(a.Reason)))
 	}
-	for _, how := range []distribution.AttributeHandling{distribution.Set, distribution.Kept} {
+	for _, outcome := range []struct{ key, text string }{{changed, "set"}, {kept, "kept"}} {
 		var names []string
-		for _, a := range by[string(how)] {
+		for _, a := range attributes[outcome.key] {
 			names = append(names, code(a.Name))
 		}
 		if len(names) > 0 {
-			t.line("- %s: %s", how, strings.Join(names, ", "))
+			t.line("- %s: %s", outcome.text, strings.Join(names, ", "))
 		}
 	}
 	t.line("")
 }
 
-func (t *text) leftovers(d Document) {
+func (t *text) retainedResources(m Manifest) {
 	t.line("## Left behind\n")
 	switch {
-	case d.Ended.IsZero():
+	case m.Run.EndedAt.IsZero():
 		t.line("What stays is known at the end of the run.")
-	case len(d.Left) == 0:
+	case len(m.LeftBehind) == 0:
 		t.line("0 shares, 0 grants, 0 staged GiB")
 	default:
-		for _, l := range d.Left[:min(len(d.Left), mostInMarkdown)] {
+		for _, l := range m.LeftBehind[:min(len(m.LeftBehind), mostInMarkdown)] {
 			gib := ""
-			if l.GiB > 0 {
-				gib = ", " + size(l.GiB)
+			if l.SizeGiB > 0 {
+				gib = ", " + size(int64(l.SizeGiB))
 			}
-			t.line("- %s %s in %s %s%s: %s", words(l.Kind), code(l.Resource), code(l.At.Account), code(l.At.Region), gib, words(l.Why))
+			t.line("- %s %s in %s %s%s: %s", words(l.Kind), code(l.ResourceID), code(l.AccountID), code(l.Region), gib, words(l.Reason))
 		}
-		t.beyond(len(d.Left))
-		if cost := leftCost(d.Left); cost != "" {
-			t.line("\nTogether %s%s.", size(d.Costs.Left), words(cost))
+		t.beyond(len(m.LeftBehind))
+		if cost := monthlyCost(m.LeftBehindUSDPerMonth); cost != "" {
+			t.line("\nTogether %s%s.", size(m.leftBehindGiB()), words(cost))
 		}
 	}
 }

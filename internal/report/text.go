@@ -321,12 +321,12 @@ func (t *text) finding(level string, f distribution.Finding) {
 	t.statements(f)
 }
 
-// statements are what to add to policies.
+// statements prints the statements that policies lack.
 func (t *text) statements(f distribution.Finding) {
-	for _, a := range additions(f) {
-		t.line("  add to the %s:", clean(a.Policy))
-		for _, statement := range a.Statements {
-			t.line("    %s", clean(statement))
+	for _, lack := range newFinding("", f, true).lacks() {
+		t.line("  add to the %s:", clean(lack.AttachTo))
+		for _, statement := range lack.Statements {
+			t.line("    %s", statement)
 		}
 	}
 }
@@ -337,7 +337,7 @@ func (t *text) left(left []distribution.RetainedResource) {
 		t.line("left behind: 0 shares, 0 grants, 0 staged GiB")
 		return
 	}
-	t.line("left behind%s:", leftCost(left))
+	t.line("left behind%s:", monthlyCost(distribution.USDPerMonth(left)))
 	for _, l := range left {
 		size := ""
 		if l.GiB > 0 {
@@ -347,9 +347,9 @@ func (t *text) left(left []distribution.RetainedResource) {
 	}
 }
 
-// leftCost is what leftovers cost a month, at the list price that package plan names; "" where they store nothing, or it is not known.
-func leftCost(left []distribution.RetainedResource) string {
-	if usd := distribution.USDPerMonth(left); usd > 0 {
+// monthlyCost returns what resources cost a month, at the list price that package plan names. Empty if nothing is known.
+func monthlyCost(usd float64) string {
+	if usd > 0 {
 		return fmt.Sprintf(", up to $%.2f a month (list price of us-east-1)", usd)
 	}
 	return ""

@@ -23,7 +23,7 @@ const BuilderID = "encrypted-ami.share"
 // Keys of an artifact's state.
 const (
 	stateGenerated = "generated_data"       // the build's own data, handed on
-	stateResult    = "encrypted-ami.result" // plan.Result as JSON, as in the file of manifest_path
+	stateResult    = "encrypted-ami.result" // the manifest, as in the file of manifest_path
 )
 
 // artifact is the images that the targets own now; where there is no target, those of the source account that others may launch.
@@ -31,6 +31,7 @@ type artifact struct {
 	input     string // id of the input artifact
 	planned   bool   // nothing but a plan was asked for
 	result    distribution.Result
+	manifest  report.Manifest
 	generated map[string]any
 	hcp       bool                                    // give the images to HCP Packer
 	remove    func([]distribution.CreatedImage) error // takes images and their snapshots away
@@ -40,7 +41,15 @@ var _ packersdk.Artifact = (*artifact)(nil)
 
 // artifact is what came of a run that succeeded.
 func (r *run) artifact() *artifact {
-	return &artifact{input: r.input.Id(), planned: r.config.PlanOnly, result: r.result, generated: r.data, hcp: r.config.HCPPacker, remove: func(made []distribution.CreatedImage) error { return remove(r.pool, made) }}
+	return &artifact{
+		input:     r.input.Id(),
+		planned:   r.config.PlanOnly,
+		result:    r.result,
+		manifest:  r.manifest(true),
+		generated: r.data,
+		hcp:       r.config.HCPPacker,
+		remove:    func(created []distribution.CreatedImage) error { return remove(r.pool, created) },
+	}
 }
 
 func (*artifact) BuilderId() string { return BuilderID }
@@ -122,9 +131,9 @@ func (a *artifact) State(name string) any {
 			return a.registered()
 		}
 	case stateResult:
-		text, err := report.JSON(a.result)
+		text, err := a.manifest.JSON()
 		if err != nil {
-			log.Printf("the result cannot be written as JSON: %v", err)
+			log.Printf("[ERROR] marshal the manifest: %v", err)
 			return nil
 		}
 		return string(text)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
@@ -152,9 +153,10 @@ func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"PackerRunUUID": "run-1"}, a.State("generated_data")); diff != "" {
 		t.Error(diff)
 	}
-	var told struct{ Images []struct{ ImageID string } }
-	if err := json.Unmarshal([]byte(a.State("encrypted-ami.result").(string)), &told); err != nil || len(told.Images) != 3 || told.Images[0].ImageID != "ami-0c" {
-		t.Errorf("the result reads as %v, %v", told, err)
+	a.manifest.PluginVersion = "0.1.0"
+	var m report.Manifest
+	if err := json.Unmarshal([]byte(a.State("encrypted-ami.result").(string)), &m); err != nil || m.PluginVersion != "0.1.0" {
+		t.Errorf("got the state %+v, %v, want the manifest", m, err)
 	}
 	if a.State("par.artifact.metadata") != nil || a.Files() != nil {
 		t.Error("HCP Packer gets something")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
 )
 
 // file shows a run as it stands to those outside.
@@ -27,7 +28,7 @@ type file struct {
 func (r *run) newFiles() []*file {
 	var files []*file
 	for _, f := range []*file{
-		{option: "manifest_path", path: r.config.Manifest(), content: func() ([]byte, error) { return report.JSON(r.result) }},
+		{option: "manifest_path", path: r.config.Manifest(), content: func() ([]byte, error) { return r.manifest(true).JSON() }},
 		{option: "report_path", path: r.config.Report(), content: r.report},
 	} {
 		if f.path != "" {
@@ -37,18 +38,49 @@ func (r *run) newFiles() []*file {
 	return files
 }
 
-// report is the content of report_path, as its ending says.
+// manifest returns what the files show of the run so far.
+func (r *run) manifest(details bool) report.Manifest {
+	updated := r.result.Ended
+	if updated.IsZero() {
+		updated = time.Now()
+	}
+	return report.NewManifest(report.Input{
+		PluginVersion: version.Version,
+		Mode:          r.mode(),
+		BuilderType:   r.config.PackerBuilderType,
+		Build:         r.build,
+		Plan:          r.plan,
+		Result:        r.result,
+		Canceled:      r.canceled,
+		UpdatedAt:     updated,
+		Details:       details,
+	})
+}
+
+func (r *run) mode() report.Mode {
+	switch {
+	case r.config.CleanupOnly:
+		return report.CleanUp
+	case r.config.VerifyOnly:
+		return report.Verify
+	case r.config.PlanOnly:
+		return report.PlanOnly
+	}
+	return report.Distribute
+}
+
+// report returns the content of report_path in the format of its extension.
 func (r *run) report() ([]byte, error) {
-	d := report.Of(r.plan, r.result, time.Now(), r.config.ReportDetails)
-	switch ending := filepath.Ext(r.config.ReportPath); ending {
+	m := r.manifest(r.config.ReportDetails)
+	switch extension := filepath.Ext(r.config.ReportPath); extension {
 	case ".html":
-		return d.HTML()
+		return m.HTML()
 	case ".md":
-		return d.Markdown(), nil
+		return m.Markdown(), nil
 	case ".json":
-		return d.JSON()
+		return m.JSON()
 	default:
-		return nil, fmt.Errorf("no report ends in %q", ending)
+		return nil, fmt.Errorf("report_path: the extension %q is not .html, .md or .json", extension)
 	}
 }
 

@@ -4,7 +4,6 @@
 package encryptedami
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,39 +15,17 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// reported reads the file of report_path, which is JSON.
-func reported(t *testing.T, o map[string]any) report.Document {
-	t.Helper()
-	text, err := os.ReadFile(o["report_path"].(string))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var told struct {
-		report.Document
-		Left []any
-	}
-	if err := json.Unmarshal(text, &told); err != nil {
-		t.Fatal(err)
-	}
-	return told.Document
-}
-
-func TestTheReportStandsAsTheRunDoes(t *testing.T) {
+func TestReport_followsRun(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
-		o["report_path"] = filepath.Join(s.TempDir(), "report.json")
+		path := filepath.Join(s.TempDir(), "report.json")
+		o["report_path"] = path
 		var seen []string
 		look := func() {
-			d := reported(s.T, o)
-			ended := 0
-			for _, c := range d.Copies {
-				if !c.Ended.IsZero() {
-					ended++
-				}
-			}
-			seen = append(seen, string(d.Outcome)+", "+string(d.Destinations[0].State))
-			if len(d.Copies) == 0 || d.Written.IsZero() || d.Copies[0].Begun.IsZero() {
-				s.Errorf("the time line: %+v", d.Copies)
+			m, _ := readManifest(s.T, path)
+			seen = append(seen, string(m.Status)+", "+string(m.Destinations[0].Status))
+			if copies := copiesOf(m); len(copies) == 0 || m.Run.UpdatedAt.IsZero() {
+				s.Errorf("got the copies %+v, updated at %v", copies, m.Run.UpdatedAt)
 			}
 		}
 		time.AfterFunc(3*time.Minute, look)
@@ -57,28 +34,38 @@ func TestTheReportStandsAsTheRunDoes(t *testing.T) {
 			s.Fatal(err)
 		}
 		look()
-		if want := []string{"under way, underway", "succeeded, served"}; !slices.Equal(seen, want) {
-			s.Errorf("got %q", seen)
+		if want := []string{"running, in_progress", "succeeded, succeeded"}; !slices.Equal(seen, want) {
+			s.Errorf("got %q, want %q", seen, want)
 		}
-		d := reported(s.T, o)
-		var moved []string
-		for _, c := range d.Copies {
-			if c.Ended.Sub(c.Begun) < time.Minute || c.Made == "" || c.Failed {
-				s.Errorf("%+v", c)
+
+		m, text := readManifest(s.T, path)
+		copies := copiesOf(m)
+		for _, c := range copies {
+			if c.EndedAt.Sub(c.StartedAt.Time) < time.Minute || c.ResourceID == "" || c.Status != report.Succeeded {
+				s.Errorf("got %+v, want a copy that succeeded", c)
 			}
-			moved = append(moved, string(c.Step))
 		}
-		if len(moved) != 4 || d.Costs.Copies != 4 || d.Costs.Owned != 16 || len(d.Drawing.Edges) != 2 {
-			s.Errorf("%q, %+v, %+v", moved, d.Costs, d.Drawing)
+		if len(copies) != 4 || m.Estimate.Copies != 4 || len(m.Drawing().Edges) != 2 {
+			s.Errorf("got %d copies, %+v, %+v, want 4 copies and 2 edges", len(copies), m.Estimate, m.Drawing())
 		}
-		if d.Destinations[0].ImageID != output.result.Images[0].ImageID {
-			s.Errorf("%+v", d.Destinations)
+		if d := m.Destinations[0]; string(d.AMIID) != output.result.Images[0].ImageID || len(d.Snapshots) != 2 {
+			s.Errorf("got %+v", d)
+		}
+		if strings.Contains(text, "assumed-role/golden") {
+			s.Error("the report names a role without report_details")
 		}
 	})
 }
 
+// copiesOf returns the copies of snapshots that have started.
+func copiesOf(m report.Manifest) []report.Step {
+	return slices.DeleteFunc(slices.Clone(m.Steps), func(s report.Step) bool {
+		return s.Operation != "ec2:CopySnapshot" || s.StartedAt.IsZero()
+	})
+}
+
 func TestTheReportHasTheMediumOfItsEnding(t *testing.T) {
-	for ending, begin := range map[string]string{"html": "<!DOCTYPE html>", "md": "# ✓ All of 1 destination served\n", "json": "{\n"} {
+	for ending, begin := range map[string]string{"html": "<!DOCTYPE html>", "md": "# ✓ 1 of 1 destination succeeded\n", "json": "{\n"} {
 		t.Run(ending, func(t *testing.T) {
 			onStage(t, func(s *stage) {
 				o := s.options(prod)
@@ -142,21 +129,25 @@ func TestWritingFilesTakesATwentiethOfTheTimeAtMost(t *testing.T) {
 	})
 }
 
-func TestTheManifestHasTheTimesOfARunUnderWay(t *testing.T) {
+func TestManifest_stepsDuringRun(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
 		path := filepath.Join(s.TempDir(), "result.json")
 		o["manifest_path"] = path
-		var steps int
+		var started int
 		time.AfterFunc(3*time.Minute, func() {
-			_, text := manifested(s.T, path)
-			steps = strings.Count(text, `"Step": `)
+			m, _ := readManifest(s.T, path)
+			for _, step := range m.Steps {
+				if !step.StartedAt.IsZero() {
+					started++
+				}
+			}
 		})
 		if _, err := s.run(s.Context(), o); err != nil {
 			s.Fatal(err)
 		}
-		if steps == 0 {
-			s.Error("no step")
+		if started == 0 {
+			s.Error("no step has a start")
 		}
 	})
 }

@@ -16,7 +16,7 @@ import (
 	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 	"github.com/mitchellh/mapstructure"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
 // publishing are options whose first target asks for a parameter.
@@ -36,10 +36,11 @@ func (s *stage) parameter(account, name string) string {
 	return aws.ToString(out.Parameter.Value)
 }
 
-// state is how far the first destination has come, as the manifest says.
-func (s *stage) state(path string) distribution.DestinationResult {
-	told, _ := manifested(s.T, path)
-	return told.Destinations[0]
+// state returns the first destination of the manifest.
+func (s *stage) state(path string) report.Destination {
+	s.Helper()
+	m, _ := readManifest(s.T, path)
+	return m.Destinations[0]
 }
 
 // An image that something names stays when Packer destroys the artifact; the others go.
@@ -87,7 +88,7 @@ func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "1 of 1 destination is not served") || !strings.Contains(err.Error(), "not published") || !strings.Contains(err.Error(), "ssm:PutParameter") {
 			s.Errorf("got %v", err)
 		}
-		if state := s.state(path); state.State != distribution.DestinationFailed || state.ImageID != aws.ToString(s.images(prod)[0].ImageId) {
+		if state := s.state(path); state.Status != report.Failed || string(state.AMIID) != aws.ToString(s.images(prod)[0].ImageId) {
 			s.Errorf("the manifest says %+v", state)
 		}
 		if _, err := roles.DeleteRolePolicy(s.Context(), &iam.DeleteRolePolicyInput{RoleName: deny.RoleName, PolicyName: deny.PolicyName}); err != nil {
@@ -96,7 +97,7 @@ func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
 		if _, err := s.run(s.Context(), o); err != nil {
 			s.Error(err)
 		}
-		if state := s.state(path); state.State != distribution.DestinationSucceeded || len(s.images(prod)) != 1 || s.parameter(prod, "/golden/"+tokyo) != state.ImageID {
+		if state := s.state(path); state.Status != report.Succeeded || len(s.images(prod)) != 1 || s.parameter(prod, "/golden/"+tokyo) != string(state.AMIID) {
 			s.Errorf("the manifest says %+v", state)
 		}
 	})
@@ -179,8 +180,7 @@ func TestVerifyOnlyNamesTheImageThatStandsBesideAWarning(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		told, _ := manifested(s.T, path)
-		if d := told.Destinations[0]; d.State != distribution.DestinationSucceeded || d.ImageID != *s.images(prod)[0].ImageId || strings.Contains(output.String(), "no image") {
+		if d := s.state(path); d.Status != report.Succeeded || string(d.AMIID) != *s.images(prod)[0].ImageId || strings.Contains(output.String(), "no image") {
 			s.Errorf("told %+v, and %s", d, output)
 		}
 	})

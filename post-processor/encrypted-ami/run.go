@@ -49,6 +49,7 @@ type run struct {
 	result       distribution.Result           // as far as it has come
 	timed        map[distribution.StepID]int   // where in it a step of the plan is
 	files        []*file
+	canceled     bool // Packer canceled the run, which failed
 }
 
 func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
@@ -69,6 +70,7 @@ func (r *run) run(ctx context.Context) error {
 	if err != nil {
 		_ = recovery.Do(func() error { return r.protectAgain(ctx) }) // where it cannot, the image is told to be as it was known
 		r.result.Failure = err.Error()
+		r.canceled = ctx.Err() != nil
 	}
 	r.write()
 	return err

@@ -22,7 +22,6 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
@@ -356,48 +355,32 @@ func TestCleaningUpFailsWhereItCannotLook(t *testing.T) {
 	}
 }
 
-// manifested reads the file of manifest_path.
-func manifested(t *testing.T, path string) (distribution.Result, string) {
+// readManifest returns the file of manifest_path, parsed and as text.
+func readManifest(t *testing.T, path string) (report.Manifest, string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told struct {
-		distribution.Result
-		Destinations []struct {
-			State   distribution.State
-			ImageID string
-		}
-		Images   []struct{ ImageID string }
-		Steps    []any
-		Left     []any
-		Findings []struct{ Summary string }
-	}
-	if err := json.Unmarshal(text, &told); err != nil {
+	var m report.Manifest
+	if err := json.Unmarshal(text, &m); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range told.Destinations {
-		told.Result.Destinations = append(told.Result.Destinations, distribution.DestinationResult{State: d.State, ImageID: d.ImageID})
-	}
-	for _, f := range told.Findings {
-		told.Result.Findings = append(told.Result.Findings, distribution.Finding{Summary: f.Summary})
-	}
-	return told.Result, string(text)
+	return m, string(text)
 }
 
-func TestTheManifestIsTheArtifactsResult(t *testing.T) {
+func TestManifest_isArtifactState(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
 		path := filepath.Join(s.TempDir(), "result.json")
 		o["manifest_path"] = path
-		var seen []distribution.State
+		var seen []report.Status
 		look := func() {
-			told, _ := manifested(s.T, path)
-			if !told.Ended.IsZero() || !told.Source[0].Protected {
-				s.Errorf("under way: %+v", told)
+			m, text := readManifest(s.T, path)
+			if m.Status != report.Running || !m.Run.EndedAt.IsZero() || m.SourceAMIs[0].DeregistrationProtection == "" {
+				s.Errorf("got %s, want a run in progress with a protected image", text)
 			}
-			seen = append(seen, told.Destinations[0].State)
+			seen = append(seen, m.Destinations[0].Status)
 		}
 		time.AfterFunc(30*time.Second, look)
 		time.AfterFunc(3*time.Minute, look)
@@ -405,55 +388,59 @@ func TestTheManifestIsTheArtifactsResult(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		told, text := manifested(s.T, path)
+
+		m, text := readManifest(s.T, path)
 		if text != output.State("encrypted-ami.result") {
-			s.Error("the manifest is not the artifact's result")
+			s.Error("the state of the artifact is not the manifest")
 		}
-		if told.Failure != "" || told.Ended.IsZero() || told.Source[0].Protected || told.Destinations[0].State != distribution.DestinationSucceeded || told.Destinations[0].ImageID != *s.images(prod)[0].ImageId {
-			s.Errorf("at the end: %s", text)
+		if m.Status != report.Succeeded || m.Error != "" || m.Run.EndedAt.IsZero() || m.SourceAMIs[0].DeregistrationProtection != "" {
+			s.Errorf("got %s, want a run that succeeded and an image without protection", text)
 		}
-		if !slices.Equal(seen, []distribution.State{distribution.Waiting, distribution.Underway}) {
-			s.Errorf("on the way: %v", seen)
+		if d := m.Destinations[0]; d.Status != report.Succeeded || string(d.AMIID) != *s.images(prod)[0].ImageId || len(d.Snapshots) != 2 {
+			s.Errorf("got %+v, want the image with its snapshots", d)
+		}
+		if want := []report.Status{report.Pending, report.InProgress}; !slices.Equal(seen, want) {
+			s.Errorf("got %v during the run, want %v", seen, want)
 		}
 		if files, _ := os.ReadDir(filepath.Dir(path)); len(files) != 1 {
-			s.Errorf("the folder has %v", files)
+			s.Errorf("got the files %v, want the manifest alone", files)
 		}
 	})
 }
 
-func TestTheManifestIsWrittenInEveryOutcome(t *testing.T) {
+func TestManifest_everyOutcome(t *testing.T) {
 	for name, c := range map[string]struct {
 		run  func(*stage, map[string]any) error
-		want func(distribution.Result) bool
+		want func(report.Manifest) bool
 	}{
 		"refused": {func(s *stage, o map[string]any) error {
 			s.closed(prod)
 			_, err := s.run(s.Context(), o)
 			return err
-		}, func(r distribution.Result) bool {
-			return strings.Contains(r.Failure, "nothing was begun") && strings.Contains(r.Findings[0].Summary, "cannot be worked in") && r.Source[0].Protected
+		}, func(m report.Manifest) bool {
+			return m.Status == report.Failed && contains(m.Error, "nothing was begun") && isProtected(m) && strings.Contains(m.Findings[0].Summary, "cannot be worked in")
 		}},
 		"failed": {func(s *stage, o map[string]any) error {
 			s.keyless(prod)
 			_, err := s.run(s.Context(), o)
 			return err
-		}, func(r distribution.Result) bool {
-			return strings.Contains(r.Failure, "1 of 1") && r.Destinations[0].State == distribution.DestinationFailed && r.Source[0].Protected
+		}, func(m report.Manifest) bool {
+			return m.Status == report.Failed && contains(m.Error, "1 of 1") && isProtected(m) && m.Destinations[0].Status == report.Failed
 		}},
 		"cancelled": {func(s *stage, o map[string]any) error {
 			ctx, cancel := context.WithCancel(s.Context())
 			time.AfterFunc(time.Minute, cancel)
 			_, err := s.run(ctx, o)
 			return err
-		}, func(r distribution.Result) bool {
-			return r.Failure != "" && r.Destinations[0].State == distribution.DestinationFailed
+		}, func(m report.Manifest) bool {
+			return m.Status == report.Canceled && m.Error != "" && m.Destinations[0].Status == report.Failed
 		}},
 		"invalid": {func(s *stage, o map[string]any) error {
 			o["target"] = []any{}
 			_, err := s.run(s.Context(), o)
 			return err
-		}, func(r distribution.Result) bool {
-			return strings.Contains(r.Failure, "target: missing") && r.Source[0].Protected
+		}, func(m report.Manifest) bool {
+			return m.Status == report.Failed && contains(m.Error, "target: missing") && isProtected(m)
 		}},
 		"panic": {func(s *stage, o map[string]any) error {
 			p := &PostProcessor{client: panicking{}}
@@ -462,7 +449,7 @@ func TestTheManifestIsWrittenInEveryOutcome(t *testing.T) {
 			}
 			_, err := s.postProcess(s.Context(), p, "mitchellh.amazonebs")
 			return err
-		}, func(r distribution.Result) bool { return strings.Contains(r.Failure, "out of luck") }},
+		}, func(m report.Manifest) bool { return m.Status == report.Failed && contains(m.Error, "out of luck") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onStage(t, func(s *stage) {
@@ -473,18 +460,24 @@ func TestTheManifestIsWrittenInEveryOutcome(t *testing.T) {
 				if err := c.run(s, o); err == nil {
 					s.Fatal("a success")
 				}
-				told, text := manifested(s.T, path)
-				if !c.want(told) || told.Ended.IsZero() {
+				m, text := readManifest(s.T, path)
+				if !c.want(m) || m.Run.EndedAt.IsZero() {
 					s.Error(text)
 				}
-				first, _, _ := strings.Cut(told.Failure, "\n")
-				if d := reported(s.T, o); d.Outcome != report.Failed || !strings.HasPrefix(d.Failure, strings.TrimSuffix(first, ":")) || !d.Ended.Equal(told.Ended) {
-					s.Errorf("reported: %+v", d)
+				r, _ := readManifest(s.T, o["report_path"].(string))
+				if r.Status != m.Status || r.Error != m.Error || !r.Run.EndedAt.Equal(m.Run.EndedAt.Time) {
+					s.Errorf("got the report %+v, want what the manifest says", r)
 				}
 			})
 		})
 	}
 }
+
+func contains(text report.OptionalString, part string) bool {
+	return strings.Contains(string(text), part)
+}
+
+func isProtected(m report.Manifest) bool { return m.SourceAMIs[0].DeregistrationProtection != "" }
 
 func TestNothingIsBegunWithoutTheFilesThatWereAskedFor(t *testing.T) {
 	for _, option := range []string{"manifest_path", "report_path"} {
@@ -560,7 +553,7 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 				if output != nil {
 					fmt.Fprintln(&written, output.State(stateResult), output.Id(), output)
 				}
-				_, manifest := manifested(s.T, path)
+				_, manifest := readManifest(s.T, path)
 				page, _ := os.ReadFile(o["report_path"].(string))
 				if len(page) == 0 {
 					s.Error("there is no report")

@@ -127,10 +127,10 @@ func evaluate[T any](t *testing.T, b *browser, expression string) T {
 	return value
 }
 
-// open renders a document and returns the time until it was painted. The page must be silent and load nothing else.
-func (b *browser) open(t *testing.T, d report.Document) time.Duration {
+// open renders a report and returns the time until it was painted. The page must be silent and load nothing else.
+func (b *browser) open(t *testing.T, m report.Manifest) time.Duration {
 	t.Helper()
-	html, err := d.HTML()
+	html, err := m.HTML()
 	if err != nil {
 		t.Fatal(err)
 	}

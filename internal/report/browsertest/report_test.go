@@ -62,31 +62,26 @@ const readPage = `({
 	}),
 })`
 
+// The page shows what the file says. The test reads the file, so that the page cannot know more.
 func testMatchesJSON(t *testing.T, b *browser) {
-	d := reporttest.Document(3)
-	b.open(t, d)
-	text, err := d.JSON()
+	m := reporttest.Manifest(3)
+	b.open(t, m)
+	text, err := m.JSON()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var want struct {
-		Begun        time.Time
-		Headline     string
-		Drawing      report.Drawing
-		Copies       []report.Copy
-		Destinations []report.Destination
-	}
+	var want report.Manifest
 	if err := json.Unmarshal(text, &want); err != nil {
 		t.Fatal(err)
 	}
 
 	got := evaluate[shown](t, b, readPage)
-	if got.Headline != want.Headline || got.Scripts != 0 {
-		t.Errorf("got the headline %q and %d scripts, want %q and none", got.Headline, got.Scripts, want.Headline)
+	if got.Headline != want.Headline() || got.Scripts != 0 {
+		t.Errorf("got the headline %q and %d scripts, want %q and none", got.Headline, got.Scripts, want.Headline())
 	}
-	checkDrawing(t, got, want.Drawing)
-	checkRows(t, got.Rows, want.Destinations)
-	checkBars(t, got.Bars, want.Begun, want.Copies)
+	checkDrawing(t, got, want.Drawing())
+	checkRows(t, got.Rows, want)
+	checkBars(t, got.Bars, want)
 }
 
 func checkDrawing(t *testing.T, got shown, want report.Drawing) {
@@ -104,36 +99,45 @@ func checkDrawing(t *testing.T, got shown, want report.Drawing) {
 	}
 }
 
-func checkRows(t *testing.T, got []string, want []report.Destination) {
+func checkRows(t *testing.T, got []string, want report.Manifest) {
 	t.Helper()
-	if len(got) != len(want) {
-		t.Fatalf("got %d destinations, want %d", len(got), len(want))
+	if len(got) != len(want.Destinations) {
+		t.Fatalf("got %d destinations, want %d", len(got), len(want.Destinations))
 	}
-	for i, d := range want {
-		if !containsAll(got[i], d.Account, d.Region, string(d.State), d.ImageID, d.Why, d.Target, d.Name) {
-			t.Errorf("got %q, want %+v", got[i], d)
+	for i, d := range want.Destinations {
+		parts := []string{d.AccountID, d.Region, d.Status.Label(), string(d.AMIID), d.Target, string(d.AMIName)}
+		if d.Status == report.Failed {
+			parts = append(parts, want.Findings[0].Summary)
+		}
+		if !containsAll(got[i], parts...) {
+			t.Errorf("got %q, want %q in it", got[i], parts)
 		}
 	}
 }
 
-func checkBars(t *testing.T, got []bar, begun time.Time, want []report.Copy) {
+func checkBars(t *testing.T, got []bar, want report.Manifest) {
 	t.Helper()
-	if len(got) != len(want) {
-		t.Fatalf("got %d bars, want %d", len(got), len(want))
-	}
 	bars := map[string]bar{}
 	for _, b := range got {
 		bars[b.Step] = b
 	}
+	copies := 0
 	const lastTick = 20 * time.Minute // of a run of 25 minutes
-	for _, c := range want {
-		b := bars[string(c.Step)]
-		position := func(at time.Time) float64 {
-			return b.From + (b.To-b.From)*float64(at.Sub(begun))/float64(lastTick)
+	for _, step := range want.Steps {
+		if step.Operation != "ec2:CopySnapshot" {
+			continue
 		}
-		if math.Abs(b.Left-position(c.Begun)) > 2 || math.Abs(b.Right-position(c.Ended)) > 2 {
-			t.Errorf("%+v: got %.0f to %.0f, want %.0f to %.0f", c, b.Left, b.Right, position(c.Begun), position(c.Ended))
+		copies++
+		b := bars[step.ID]
+		position := func(at report.Time) float64 {
+			return b.From + (b.To-b.From)*float64(at.Sub(want.Run.StartedAt.Time))/float64(lastTick)
 		}
+		if math.Abs(b.Left-position(step.StartedAt)) > 2 || math.Abs(b.Right-position(step.EndedAt)) > 2 {
+			t.Errorf("%+v: got %+v, want %.0f to %.0f", step, b, position(step.StartedAt), position(step.EndedAt))
+		}
+	}
+	if len(got) != copies {
+		t.Errorf("got %d bars, want %d", len(got), copies)
 	}
 }
 
@@ -144,7 +148,7 @@ func containsAll(text string, parts ...string) bool {
 // The limit is on the processor time of the page, so that a busy machine does not fail the test.
 func testRendersFast(t *testing.T, b *browser) {
 	call(t, b, performance.Enable, performance.EnableParams{TimeDomain: performance.EnableTimeDomainThreadTicks})
-	painted := b.open(t, reporttest.Document(500)) // in two Regions
+	painted := b.open(t, reporttest.Manifest(500)) // in two Regions
 	for _, metric := range call(t, b, performance.GetMetrics, cdp.Empty{}).Metrics {
 		if metric.Name != "TaskDuration" {
 			continue
@@ -162,7 +166,7 @@ func testRendersFast(t *testing.T, b *browser) {
 // A name that becomes markup would open a dialog, write to the console or load a picture, and open would report it.
 func testHostileNames(t *testing.T, b *browser) {
 	p, r := reporttest.Poisoned(strings.Join(reporttest.Hostile, " "))
-	b.open(t, report.Of(p, r, r.Ended, true))
+	b.open(t, reporttest.NewManifest(p, r, true))
 }
 
 // readability is what makes a page hard to read.
@@ -203,7 +207,7 @@ func testReadable(t *testing.T, b *browser) {
 	p, r := reporttest.Run(3)
 	r.Destinations[0].State, r.Destinations[1].State, r.Destinations[2].State = "waiting", "underway", "left out"
 	r.Findings[1].Level = "warning"
-	b.open(t, report.Of(p, r, r.Ended, false))
+	b.open(t, reporttest.NewManifest(p, r, false))
 
 	background := map[string]string{}
 	for _, scheme := range []string{"light", "dark"} {

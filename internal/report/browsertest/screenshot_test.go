@@ -27,7 +27,7 @@ func TestScreenshot(t *testing.T) {
 	}
 	b := openBrowser(t)
 	b.resize(t, 1080, 1500, "light")
-	b.open(t, reporttest.Document(7))
+	b.open(t, reporttest.Manifest(7))
 	height := evaluate[float64](t, b, `document.querySelector("#decisions").getBoundingClientRect().top`)
 	b.resize(t, 1080, int64(height), "light") // what lies outside of the window may be captured before it is painted
 	b.waitForPaint(t)

@@ -25,24 +25,45 @@ var volumes = []struct {
 	{"/dev/xvdb", "snap-0b", 100},
 }
 
-// carried is what becomes of the attributes of every image of Run.
-var carried = []distribution.AttributeOutcome{
-	{Attribute: "Architecture", How: distribution.Kept},
-	{Attribute: "BootMode", How: distribution.Kept},
-	{Attribute: "EnaSupport", How: distribution.Kept},
-	{Attribute: "ImdsSupport", How: distribution.Kept},
-	{Attribute: "RootDeviceName", How: distribution.Kept},
-	{Attribute: "UefiData", How: distribution.Kept},
-	{Attribute: "Name", How: distribution.Set},
-	{Attribute: "Tags", How: distribution.Set},
-	{Attribute: "DeprecationTime", How: distribution.Lost, Why: "the date after which the image is deprecated"},
-	{Attribute: "OwnerId", How: distribution.OutputOnly},
+// newAttributes returns what becomes of the attributes of every image of Run. Poisoned changes them.
+func newAttributes() []distribution.AttributeOutcome {
+	return []distribution.AttributeOutcome{
+		{Attribute: "Architecture", How: distribution.Kept},
+		{Attribute: "BootMode", How: distribution.Kept},
+		{Attribute: "EnaSupport", How: distribution.Kept},
+		{Attribute: "ImdsSupport", How: distribution.Kept},
+		{Attribute: "RootDeviceName", How: distribution.Kept},
+		{Attribute: "UefiData", How: distribution.Kept},
+		{Attribute: "Name", How: distribution.Set},
+		{Attribute: "Tags", How: distribution.Set},
+		{Attribute: "DeprecationTime", How: distribution.Lost, Why: "the date after which the image is deprecated"},
+		{Attribute: "OwnerId", How: distribution.OutputOnly},
+	}
 }
 
-// Document returns the report of Run without details.
-func Document(accounts int) report.Document {
+// Manifest returns the manifest of Run without details.
+func Manifest(accounts int) report.Manifest {
 	p, r := Run(accounts)
-	return report.Of(p, r, r.Ended, false)
+	return NewManifest(p, r, false)
+}
+
+// NewManifest returns the manifest of a plan and its result at the end of the run.
+func NewManifest(p plan.Plan, r distribution.Result, details bool) report.Manifest {
+	return report.NewManifest(report.Input{
+		PluginVersion: "0.1.0",
+		Mode:          report.Distribute,
+		BuilderType:   "amazon-ebs",
+		Build: distribution.Build{
+			Name:    "golden",
+			Region:  Source.Region,
+			BaseAMI: "ami-0bbbbbbbbbbbbbbbb",
+			RunID:   "9b1f2a64-1c4a-49f3-b5c8-0c7f0f7f2a10",
+		},
+		Plan:      p,
+		Result:    r,
+		UpdatedAt: r.Ended,
+		Details:   details,
+	})
 }
 
 // Run returns the plan and the result of a run for a number of accounts, in two Regions each. The image has two volumes,
@@ -140,7 +161,7 @@ func (s sample) copy(account, i int, region string) {
 		Target:  target,
 		ImageID: fmt.Sprintf("ami-0%016x", 4096*account+i),
 		Name:    "golden 2026-03-02",
-		Carried: carried,
+		Carried: newAttributes(),
 	}
 	for _, v := range volumes {
 		s.done(&step.CopySnapshot{
@@ -168,7 +189,7 @@ func (s sample) copy(account, i int, region string) {
 		FromRegion: region,
 		Name:       made.Name,
 		KeyARN:     KeyARN(at),
-		Carried:    carried,
+		Carried:    newAttributes(),
 	})
 	s.result.Destinations = append(s.result.Destinations, distribution.DestinationResult{
 		At:      at,

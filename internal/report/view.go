@@ -1,0 +1,203 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package report
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+)
+
+// Headline returns the outcome of the run in one line.
+func (m Manifest) Headline() string {
+	all := distribution.Count(len(m.Destinations), "destination", "destinations")
+	if len(m.Destinations) == 0 {
+		return m.headlineWithoutDestinations()
+	}
+	switch {
+	case m.Status == Planned:
+		return "Planned for " + all
+	case m.Status == Running:
+		return fmt.Sprintf("In progress: %d of %s succeeded", m.Summary.Succeeded, all)
+	case m.Summary.Pending == len(m.Destinations):
+		return "Nothing was started for " + all
+	}
+	return fmt.Sprintf("%d of %s succeeded", m.Summary.Succeeded, all)
+}
+
+func (m Manifest) headlineWithoutDestinations() string {
+	switch {
+	case m.Status == Failed, m.Status == Canceled:
+		return "The run failed"
+	case m.Status == Running:
+		return "In progress"
+	case m.Status == Planned:
+		return "Planned"
+	case len(m.Shares) > 0:
+		return "Shared in " + distribution.Count(len(m.Shares), "Region", "Regions")
+	}
+	return "Clean-up finished"
+}
+
+// end returns the end of the run, or the time of the manifest while the run goes on.
+func (m Manifest) end() time.Time {
+	if m.Run.EndedAt.IsZero() {
+		return m.Run.UpdatedAt.Time
+	}
+	return m.Run.EndedAt.Time
+}
+
+// hasStarted reports whether the run got as far as its first step.
+func (m Manifest) hasStarted() bool {
+	return slices.ContainsFunc(m.Steps, func(s Step) bool { return s.Status != Pending })
+}
+
+// level returns the heading of a finding. An error before the first step refuses the run.
+func (m Manifest) level(f Finding) string {
+	switch {
+	case f.Severity != SeverityError:
+		return string(f.Severity)
+	case m.hasStarted():
+		return "failed"
+	}
+	return "refused"
+}
+
+// reasons returns a function that returns why a destination has no image: the summary of its most severe finding.
+func (m Manifest) reasons() func(Destination) string {
+	summaries := map[string]string{}
+	for _, f := range m.Findings {
+		if f.Severity != SeverityNote {
+			summaries[f.ID] = f.Summary
+		}
+	}
+	return func(d Destination) string {
+		if hasFailed := d.Status == Failed || d.Status == Skipped; hasFailed && len(d.FindingIDs) > 0 {
+			return summaries[d.FindingIDs[0]]
+		}
+		return ""
+	}
+}
+
+// copies returns the copies that have started: the staged ones first, then by account, Region and device.
+func (m Manifest) copies() []Step {
+	started := slices.DeleteFunc(slices.Clone(m.Steps), func(s Step) bool { return !s.isCopy() || s.StartedAt.IsZero() })
+	slices.SortStableFunc(started, func(a, b Step) int {
+		return cmp.Or(-compareBool(a.Staged, b.Staged), cmp.Compare(a.AccountID, b.AccountID),
+			cmp.Compare(a.Region, b.Region), cmp.Compare(a.DeviceName, b.DeviceName))
+	})
+	return started
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// plannedCopies returns the number of copies of the plan. A copy of an image counts as one.
+func (m Manifest) plannedCopies() (n int) {
+	for _, s := range m.Steps {
+		if s.isCopy() {
+			n++
+		}
+	}
+	return n
+}
+
+// storedGiB returns the full size of the snapshots of all destinations.
+func (m Manifest) storedGiB() (gib int64) {
+	for _, d := range m.Destinations {
+		for _, s := range d.Snapshots {
+			gib += s.SizeGiB
+		}
+	}
+	return gib
+}
+
+func (m Manifest) leftBehindGiB() (gib int64) {
+	for _, l := range m.LeftBehind {
+		gib += int64(l.SizeGiB)
+	}
+	return gib
+}
+
+// attributes returns the attributes of all images by their outcome, each with a reason once.
+func (m Manifest) attributes() map[string][]Attribute {
+	found := map[string][]Attribute{}
+	for _, d := range m.Destinations {
+		for _, a := range d.Attributes {
+			if !slices.Contains(found[a.Outcome], a) {
+				found[a.Outcome] = append(found[a.Outcome], a)
+			}
+		}
+	}
+	return found
+}
+
+// policyLack is the statements that one policy lacks.
+type policyLack struct {
+	AttachTo   string
+	Statements []string
+}
+
+// lacks groups the statements of a finding by their policy.
+func (f Finding) lacks() []policyLack {
+	var all []policyLack
+	for _, s := range f.PolicyStatements {
+		if len(all) == 0 || all[len(all)-1].AttachTo != s.AttachTo {
+			all = append(all, policyLack{AttachTo: s.AttachTo})
+		}
+		last := &all[len(all)-1]
+		last.Statements = append(last.Statements, clean(statementText(s.Statement)))
+	}
+	return all
+}
+
+// statementText returns a statement in one line. The file has it indented.
+func statementText(statement json.RawMessage) string {
+	var line bytes.Buffer
+	if err := json.Compact(&line, statement); err != nil {
+		return string(statement)
+	}
+	return line.String()
+}
+
+// audience returns the accounts that a share is for.
+func (s Share) audience() string {
+	return distribution.LaunchPermissions{
+		Accounts:      s.AccountIDs,
+		Organizations: s.OrganizationARNs,
+		Units:         s.OrganizationalUnitARNs,
+	}.String()
+}
+
+// purpose returns what a grant allows: launches, or its operations.
+func (g KMSGrant) purpose() string {
+	return distribution.KeyGrantResult{Operations: g.Operations}.For()
+}
+
+// label returns the publication as words: "SSM parameter /golden/ami".
+func (p Publication) label() string {
+	kind := strings.ReplaceAll(p.Kind, "_", " ")
+	if rest, ok := strings.CutPrefix(kind, "ssm "); ok {
+		kind = "SSM " + rest
+	}
+	return kind + " " + p.Name
+}
+
+// costText returns the cost of the plan, at the list prices that package plan has.
+func (e Estimate) costText() string { return priceText(e.USDPerMonth, e.USDOnce, e.USDTimeBasedCopy) }
+
+func (e Estimate) duration() time.Duration { return time.Duration(e.DurationSeconds) * time.Second }
