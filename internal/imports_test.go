@@ -46,8 +46,9 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/e2e":                      {nil, []string{aws}},
 	"internal/awssim/cmd/demo":          {[]string{"internal/e2e"}, []string{aws}},
 	"internal/awssim":                   {[]string{"internal/iampolicy", "internal/awssim"}, []string{aws, smithy}},
-	"internal/doctest":                  {nil, nil},
+	"internal/doctest":                  {[]string{"internal/report"}, []string{"github.com/google/jsonschema-go"}},
 	"internal/doctest/cmd/errors":       {[]string{"internal/doctest"}, nil},
+	"internal/doctest/cmd/schema":       {[]string{"internal/doctest"}, nil},
 	"internal/benchmark":                {nil, nil},
 }
 

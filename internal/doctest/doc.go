@@ -3,7 +3,8 @@
 
 // Package doctest writes the generated parts of the documentation. Its tests check the other parts: links, commands,
 // HCL samples, the targets of make, and the workflows. It is a module of its own, so that the plugin does not depend on
-// goldmark.
+// goldmark and jsonschema-go.
 package doctest
 
 //go:generate go run ./cmd/errors ../diagnose/testdata/catalogue.golden ../../docs/guides/errors.md
+//go:generate go run ./cmd/schema ../../docs/manifest.schema.json

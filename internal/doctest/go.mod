@@ -12,6 +12,7 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/ssm v1.81.4
 	github.com/aws/aws-sdk-go-v2/service/sts v1.51.8
 	github.com/encrypted-ami/packer-plugin-encrypted-ami v0.0.0
+	github.com/google/jsonschema-go v0.4.2
 	github.com/hashicorp/hcl/v2 v2.24.0
 	github.com/yuin/goldmark v1.8.7
 )
