@@ -119,7 +119,7 @@ func (s *stage) execute(options map[string]any) (map[string]cty.Value, error) {
 	s.must(d.Configure(options))
 	value, err := d.Execute()
 	for _, call := range s.Records()[s.begun:].Mutating() {
-		s.Errorf("%s made or changed %v", call.Action, call.Made)
+		s.Errorf("%s made or changed %v", call.Action, call.Changed)
 	}
 	if err != nil {
 		if strings.Contains(err.Error(), "hush") {
@@ -252,7 +252,7 @@ func TestAWarningFailsThePreflightWhereAsked(t *testing.T) {
 // Nobody waits longer than told, and what cannot be looked at in time is no answer.
 func TestAPreflightEndsInTime(t *testing.T) {
 	onStage(t, func(s *stage) {
-		s.World.Inject(awssim.Rule{Action: "ec2:DescribeImages", Fault: awssim.Throttled})
+		s.World.Inject(awssim.FaultRule{Action: "ec2:DescribeImages", Fault: awssim.Throttled})
 		begun := time.Now()
 		_, err := s.execute(s.options())
 		if took := time.Since(begun); err == nil || !strings.Contains(err.Error(), "2m0s") || took > 3*time.Minute {

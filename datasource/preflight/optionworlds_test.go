@@ -186,7 +186,7 @@ func aCopiedSourceAMI(s *stage) pairs {
 }
 
 func badWeather(s *stage) pairs {
-	s.Inject(awssim.Rule{Fault: awssim.ServerError, Action: "ec2:DescribeSnapshots", Times: 5})
+	s.Inject(awssim.FaultRule{Fault: awssim.ServerError, Action: "ec2:DescribeSnapshots", Times: 5})
 	return s.with(nil)
 }
 

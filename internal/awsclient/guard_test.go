@@ -55,7 +55,7 @@ func TestGuard_fence(t *testing.T) {
 			t.Errorf("got %d questions for a read and a dry run, want none", len(asked))
 		}
 
-		w.Inject(awssim.Rule{Fault: awssim.Throttled, Action: "ec2:CreateTags", Nth: 1})
+		w.Inject(awssim.FaultRule{Fault: awssim.Throttled, Action: "ec2:CreateTags", Nth: 1})
 		if _, err := client.CreateTags(t.Context(), tags); !awsclient.IsNotFound(err) {
 			t.Errorf("open fence: got %v", err)
 		}

@@ -155,8 +155,8 @@ func TestASessionIsSharedByTheRegionsOfAnAccountAndLastsAnHour(t *testing.T) { /
 			t.Errorf("%d sessions in 3 hours, want 4 for each of 2 accounts", n)
 		}
 		for _, r := range w.Records().Calls("ec2:*") {
-			if r.Outcome != "" {
-				t.Errorf("a call met the end of its session: %s", r.Outcome)
+			if r.Error != "" {
+				t.Errorf("a call met the end of its session: %s", r.Error)
 			}
 		}
 	})
@@ -167,7 +167,7 @@ func TestASessionThatAWSEndsIsRenewed(t *testing.T) { // 5.4
 		w := newWorld(t)
 		pool, at := w.pool(t), distribution.Location{Account: target, Region: home}
 		assume(t, pool, at, target, "")
-		w.Inject(awssim.Rule{Fault: awssim.ExpiredSession, Action: "ec2:DescribeSnapshots", Nth: 2})
+		w.Inject(awssim.FaultRule{Fault: awssim.ExpiredSession, Action: "ec2:DescribeSnapshots", Nth: 2})
 		for range 3 {
 			if err := look(t.Context(), pool.EC2(at)); err != nil {
 				t.Fatal(err)
@@ -235,11 +235,11 @@ func TestHopsAndProfilesLeadToTheAccount(t *testing.T) {
 }
 
 func TestLongWeatherExhaustsNothing(t *testing.T) { // the SDK's own quota would end this
-	for _, fault := range []awssim.Fault{awssim.Throttled, awssim.ServerError, awssim.Reset} {
+	for _, fault := range []awssim.Fault{awssim.Throttled, awssim.ServerError, awssim.ConnectionReset} {
 		t.Run(string(fault), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				w.Inject(awssim.Rule{Fault: fault, Action: "ec2:DescribeSnapshots", Times: 200})
+				w.Inject(awssim.FaultRule{Fault: fault, Action: "ec2:DescribeSnapshots", Times: 200})
 				pool := w.pool(t)
 				if err := look(t.Context(), pool.EC2(distribution.Location{Account: source, Region: home})); err != nil {
 					t.Error(err)
@@ -252,7 +252,7 @@ func TestLongWeatherExhaustsNothing(t *testing.T) { // the SDK's own quota would
 func TestMaxRetriesBoundsTheRepeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.Inject(awssim.Rule{Fault: awssim.ServerError, Action: "ec2:DescribeSnapshots"})
+		w.Inject(awssim.FaultRule{Fault: awssim.ServerError, Action: "ec2:DescribeSnapshots"})
 		pool := w.pool(t, func(a *awsclient.Access) { a.MaxRetries = 2 })
 		err := look(t.Context(), pool.EC2(distribution.Location{Account: source, Region: home}))
 		if n := len(w.Records().Calls("ec2:DescribeSnapshots")); err == nil || n != 3 {
@@ -356,13 +356,13 @@ func TestACallWithoutATokenIsRepeatedOnlyWhereAWSDidNotAct(t *testing.T) {
 		calls   int
 		unclear bool
 	}{
-		awssim.Throttled: {2, false}, awssim.LostAnswer: {1, true}, awssim.LateError: {1, true}, awssim.TornAnswer: {1, true}, awssim.Reset: {1, true}, awssim.Unavailable: {1, true},
+		awssim.Throttled: {2, false}, awssim.LostResponse: {1, true}, awssim.LateError: {1, true}, awssim.TruncatedResponse: {1, true}, awssim.ConnectionReset: {1, true}, awssim.Unavailable: {1, true},
 		awssim.LimitReached: {1, false},
 	} {
 		t.Run(string(fault), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				w.Inject(awssim.Rule{Fault: fault, Action: "ec2:CopySnapshot", Nth: 1})
+				w.Inject(awssim.FaultRule{Fault: fault, Action: "ec2:CopySnapshot", Nth: 1})
 				pool := w.pool(t)
 				_, err := pool.EC2(distribution.Location{Account: source, Region: home}).CopySnapshot(t.Context(), &ec2.CopySnapshotInput{
 					SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0123456789abcdef0"), Encrypted: aws.Bool(true), KmsKeyId: aws.String("alias/aws/ebs")})
@@ -390,7 +390,7 @@ func TestCallsKeepAWSsRate(t *testing.T) { // 4.2
 		}
 		throttled := 0
 		for _, r := range w.Records().Calls("ec2:DescribeSnapshots") {
-			if r.Outcome != "" {
+			if r.Error != "" {
 				throttled++
 			}
 		}
@@ -470,7 +470,7 @@ func TestATornAnswerIsAskedForAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		pool := w.pool(t)
-		w.Inject(awssim.Rule{Fault: awssim.TornAnswer, Action: "ec2:DescribeSnapshots", Nth: 1})
+		w.Inject(awssim.FaultRule{Fault: awssim.TruncatedResponse, Action: "ec2:DescribeSnapshots", Nth: 1})
 		if err := look(t.Context(), pool.EC2(distribution.Location{Account: source, Region: home})); err != nil {
 			t.Error(err)
 		}
@@ -484,8 +484,8 @@ func TestAnEndpointThatAnswersIsNotToldToBeSilent(t *testing.T) {
 		var told []string
 		pool := w.pool(t, func(a *awsclient.Access) { a.Silent = func(text string) { told = append(told, text) } })
 		client := pool.EC2(distribution.Location{Account: source, Region: home})
-		w.Inject(awssim.Rule{Fault: awssim.Reset, Action: "ec2:CopySnapshot", Nth: 1})
-		w.Inject(awssim.Rule{Fault: awssim.Reset, Action: "ec2:DescribeSnapshots", Nth: 2})
+		w.Inject(awssim.FaultRule{Fault: awssim.ConnectionReset, Action: "ec2:CopySnapshot", Nth: 1})
+		w.Inject(awssim.FaultRule{Fault: awssim.ConnectionReset, Action: "ec2:DescribeSnapshots", Nth: 2})
 		_, err := client.CopySnapshot(t.Context(), &ec2.CopySnapshotInput{
 			SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0123456789abcdef0"), Encrypted: aws.Bool(true), KmsKeyId: aws.String("alias/aws/ebs")})
 		if !awsclient.IsOutcomeUnknown(err) {

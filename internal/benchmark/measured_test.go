@@ -70,8 +70,8 @@ func (c course) bound() time.Duration {
 	copies, room := c.copies, c.room
 	took, work := map[string]time.Duration{}, map[lane]time.Duration{}
 	for _, c := range copies {
-		took[c.SnapshotID] = c.Ends.Sub(c.Begun)
-		work[lane{c.Account, c.Region}] += c.Ends.Sub(c.Begun)
+		took[c.SnapshotID] = c.Ends.Sub(c.Requested)
+		work[lane{c.Account, c.Region}] += c.Ends.Sub(c.Requested)
 	}
 	var most time.Duration
 	for _, c := range copies {
@@ -87,13 +87,13 @@ func (c course) bound() time.Duration {
 // there and their lane has a place. What a copy takes is not known before it ends: where few places have much to do, no order comes close to the bound.
 func (c course) listed() (last time.Duration) {
 	ends, lanes := map[string]time.Duration{}, map[lane][]time.Duration{}
-	for _, one := range slices.SortedStableFunc(slices.Values(c.copies), func(a, b awssim.Copied) int { return a.Begun.Compare(b.Begun) }) {
+	for _, one := range slices.SortedStableFunc(slices.Values(c.copies), func(a, b awssim.CopySchedule) int { return a.Requested.Compare(b.Requested) }) {
 		l := lane{one.Account, one.Region}
 		if lanes[l] == nil {
 			lanes[l] = make([]time.Duration, c.room(one.Account))
 		}
 		first := slices.Index(lanes[l], slices.Min(lanes[l]))
-		end := max(lanes[l][first], ends[one.SourceID]) + one.Ends.Sub(one.Begun)
+		end := max(lanes[l][first], ends[one.SourceID]) + one.Ends.Sub(one.Requested)
 		lanes[l][first], ends[one.SnapshotID] = end, end
 		last = max(last, end)
 	}
@@ -101,7 +101,7 @@ func (c course) listed() (last time.Duration) {
 }
 
 // atOnce is how many copies were on their way in the fullest lane.
-func atOnce(copies []awssim.Copied) (most int) {
+func atOnce(copies []awssim.CopySchedule) (most int) {
 	type change struct {
 		at time.Time
 		by int
@@ -109,7 +109,7 @@ func atOnce(copies []awssim.Copied) (most int) {
 	lanes := map[lane][]change{}
 	for _, c := range copies {
 		l := lane{c.Account, c.Region}
-		lanes[l] = append(lanes[l], change{c.Begun, 1}, change{c.Ends, -1})
+		lanes[l] = append(lanes[l], change{c.Requested, 1}, change{c.Ends, -1})
 	}
 	for _, changes := range lanes {
 		slices.SortFunc(changes, func(a, b change) int { return a.at.Compare(b.at) })

@@ -252,12 +252,12 @@ func key(account, region string) distribution.Key {
 
 // run lets the post-processor hand the image on in the simulated AWS, once for each of several wishes, and tells what copies of it were
 // made each time. Canaries are empty, and do not count.
-func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.Copied) {
+func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.CopySchedule) {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, seed)
 	synctest.Test(t, func(t *testing.T) {
-		var copies []awssim.Copied
-		world := awssim.New(awssim.WithSeed(seed), awssim.WithCopyTimes(func(d awssim.Copied) { copies = append(copies, d) }))
+		var copies []awssim.CopySchedule
+		world := awssim.New(awssim.WithSeed(seed), awssim.WithCopyScheduleFunc(func(d awssim.CopySchedule) { copies = append(copies, d) }))
 		f := furniture{course: &course{}}
 		images, volumes := map[string]string{}, map[string]bool{}
 		if err := world.Build(func(b *awssim.Builder) error { return a.build(b, &f, images, volumes) }); err != nil {
@@ -280,7 +280,7 @@ func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.
 				StateValues: map[string]any{"generated_data": map[string]any{"PackerRunUUID": fmt.Sprintf("run-%d", i)}}}); err != nil {
 				t.Fatalf("seed %d: %v: %+v", seed, err, wish)
 			}
-			made = append(made, slices.DeleteFunc(copies, func(c awssim.Copied) bool {
+			made = append(made, slices.DeleteFunc(copies, func(c awssim.CopySchedule) bool {
 				volumes[c.SnapshotID] = volumes[c.SourceID]
 				return !volumes[c.SourceID]
 			}))
@@ -290,7 +290,7 @@ func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.
 }
 
 // all is what copies moved.
-func all(copies []awssim.Copied) (sum moved) {
+func all(copies []awssim.CopySchedule) (sum moved) {
 	for _, c := range copies {
 		sum = sum.plus(copyOf(int64(c.GiB), c.FromRegion, c.Region))
 	}

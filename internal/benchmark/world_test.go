@@ -96,7 +96,7 @@ type course struct {
 	sizes   []int32
 	image   string
 	took    time.Duration
-	copies  []awssim.Copied
+	copies  []awssim.CopySchedule
 	calls   map[string]int // by action; dry runs and repeats count
 	changed map[string]int // calls that changed something
 	refused map[string]int // by code
@@ -123,7 +123,7 @@ func run(t *testing.T, s scenario, seed uint64) (c course) {
 					c.count(r)
 				}
 			}),
-			awssim.WithCopyTimes(func(d awssim.Copied) { c.copies = append(c.copies, d) }),
+			awssim.WithCopyScheduleFunc(func(d awssim.CopySchedule) { c.copies = append(c.copies, d) }),
 		}
 		if s.Throttled > 0 {
 			options = append(options, awssim.WithChaos(s.Throttled, awssim.Throttled))
@@ -134,7 +134,7 @@ func run(t *testing.T, s scenario, seed uint64) (c course) {
 			t.Fatal(err)
 		}
 		if s.Limit > 0 {
-			world.RaiseCopyLimit(source, s.Limit)
+			world.SetSnapshotCopyQuota(source, s.Limit)
 		}
 		if err := b.occupy(t.Context(), ec2.NewFromConfig(world.Config(source, home))); err != nil {
 			t.Fatal(err)
@@ -160,11 +160,11 @@ func run(t *testing.T, s scenario, seed uint64) (c course) {
 
 func (c *course) count(r awssim.Record) {
 	c.calls[r.Action]++
-	if len(r.Made) > 0 {
+	if len(r.Changed) > 0 {
 		c.changed[r.Action]++
 	}
-	if r.Outcome != "" {
-		c.refused[r.Outcome]++
+	if r.Error != "" {
+		c.refused[r.Error]++
 	}
 }
 

@@ -61,7 +61,7 @@ func TestTheCommandsOfTheGuidesMakeKeysAndRolesThatCopy(t *testing.T) {
 
 func keysAndRolesThatCopy(t *testing.T, path string) {
 	clock := awssim.StartClock(600)
-	world := awssim.New(awssim.WithClock(clock.Now), awssim.WithClientTime(clock.Real), awssim.WithoutLatency())
+	world := awssim.New(awssim.WithClock(clock.Now), awssim.WithClientTime(clock.RealTime), awssim.WithoutLatency())
 	server := httptest.NewServer(world)
 	t.Cleanup(server.Close)
 	as := func(account string) aws.Config {

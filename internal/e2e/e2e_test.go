@@ -81,8 +81,8 @@ func newHostInside(t *testing.T, template string) (Host, *awssim.World) {
 	h := hostOf(t, template)
 	const speed = 600
 	clock := awssim.StartClock(speed)
-	inside := awssim.New(awssim.WithClock(clock.Now), awssim.WithClientTime(clock.Real), awssim.WithoutLatency(), awssim.WithSlowClients(speed*50*time.Millisecond), awssim.WithSeed(1))
-	if err := inside.Furnish("demo"); err != nil {
+	inside := awssim.New(awssim.WithClock(clock.Now), awssim.WithClientTime(clock.RealTime), awssim.WithoutLatency(), awssim.WithSlowClients(speed*50*time.Millisecond), awssim.WithSeed(1))
+	if err := inside.BuildNamed("demo"); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(inside)

@@ -29,7 +29,7 @@ func TestABadTargetKeyStopsTheBuildBeforeAnInstanceStarts(t *testing.T) {
 	h, inside := newHostInside(t, preflight("", bad)+template("", sharing(bad)))
 	says(t, h.packer(t, 1, "build", "-color=false", "."), "alias/missing", `target "prod"`)
 	asked := inside.Records()
-	if len(asked.Calls("kms:DescribeKey").By(target)) == 0 {
+	if len(asked.Calls("kms:DescribeKey").ByAccount(target)) == 0 {
 		t.Error("the data source did not ask for the target's key")
 	}
 	if started := asked.Calls("ec2:RunInstances"); len(started) > 0 {

@@ -184,10 +184,10 @@ func (h *house) version(of ec2types.InstanceType, image string, byDefault bool) 
 
 // Weather makes no second version: the token says that the call is the same, also where looks do not know the version yet.
 func TestALostAnswerOfAVersionIsNoSecondOne(t *testing.T) {
-	for _, fault := range []awssim.Fault{awssim.LostAnswer, awssim.LateError} {
+	for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError} {
 		synctest.Test(t, func(t *testing.T) {
 			h, req := templated(t, web)
-			h.Inject(awssim.Rule{Fault: fault, Action: "ec2:CreateLaunchTemplateVersion", Times: 2})
+			h.Inject(awssim.FaultRule{Fault: fault, Action: "ec2:CreateLaunchTemplateVersion", Times: 2})
 			_, result := h.run(t.Context(), req)
 			h.complete(result)
 			h.hasOneVersion(false)

@@ -43,12 +43,12 @@ func (h *house) licensesOf(account, region, image string) (arns []string) {
 
 // The image is associated once, with what is asked for and what it has besides, whatever becomes of an answer.
 func TestLaunchesOfAnImageAreCountedByItsLicenseConfigurations(t *testing.T) {
-	for _, fault := range []awssim.Fault{"", awssim.LostAnswer, awssim.Throttled} {
+	for _, fault := range []awssim.Fault{"", awssim.LostResponse, awssim.Throttled} {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, mixed[1:2], []string{target}, []string{home})
 			first, second := h.licensed(target, home), h.licensed(target, home)
 			if fault != "" {
-				h.Inject(awssim.Rule{Fault: fault, Action: "license-manager:UpdateLicenseSpecificationsForResource", Times: 1})
+				h.Inject(awssim.FaultRule{Fault: fault, Action: "license-manager:UpdateLicenseSpecificationsForResource", Times: 1})
 			}
 			for i, want := range [][]string{{first}, {first}, {second, first}, {first, second}} {
 				req := h.request()

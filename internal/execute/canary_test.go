@@ -57,7 +57,7 @@ func TestADestinationThatCannotCopyIsToldLongBeforeTheStageEnds(t *testing.T) {
 		if len(result.Images) != 1 || len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" || result.Findings[0].Location.Account != "222222222222" {
 			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
 		}
-		if n := len(h.Records().Calls("ec2:CopySnapshot").By("222222222222")); n != 3 { // the canary, and twice again
+		if n := len(h.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222")); n != 3 { // the canary, and twice again
 			t.Errorf("%d copies", n)
 		}
 		if missing, twice, orphans := h.census(); missing != 1 || twice > 0 || orphans != 1 || len(result.Left) != 1 || !strings.Contains(result.Left[0].Why, "next run") {

@@ -61,7 +61,7 @@ func chaos(t *testing.T, n uint64, with func(*distribution.Request)) (violations
 			time.AfterFunc(begins, func() {
 				ctx, die := context.WithCancelCause(t.Context())
 				defer die(nil)
-				_, _ = h.attempt(ctx, h.Line(cut, lost, die), fmt.Sprint("run-", i))
+				_, _ = h.attempt(ctx, h.NewCrashingClient(cut, lost, die), fmt.Sprint("run-", i))
 				ended <- struct{}{}
 			})
 		}
@@ -69,7 +69,7 @@ func chaos(t *testing.T, n uint64, with func(*distribution.Request)) (violations
 		<-ended
 		time.Sleep(time.Hour) // what the dead had under way ends
 		awssim.WithChaos(0)(h.World)
-		result, err := h.attempt(t.Context(), h.Line(0, false, nil), "run-calm")
+		result, err := h.attempt(t.Context(), h.NewCrashingClient(0, false, nil), "run-calm")
 		if err != nil {
 			violations = append(violations, err.Error())
 		}
@@ -103,7 +103,7 @@ func apart(t *testing.T, n uint64) (violations []string) {
 			time.AfterFunc(begins, func() {
 				ctx, die := context.WithCancelCause(t.Context())
 				defer die(nil)
-				result, err := h.attempt(ctx, h.Line(cut, false, die), fmt.Sprint("run-", i), targets[i])
+				result, err := h.attempt(ctx, h.NewCrashingClient(cut, false, die), fmt.Sprint("run-", i), targets[i])
 				var found []string
 				if served := len(result.Images); cut == 0 && served != len(regions) {
 					found = append(found, fmt.Sprintf("%s has %d images of %d: %v; %+v", targets[i], served, len(regions), err, result.Findings))
@@ -115,7 +115,7 @@ func apart(t *testing.T, n uint64) (violations []string) {
 		time.Sleep(time.Hour) // what the dead had under way ends
 		awssim.WithChaos(0)(h.World)
 		for i, target := range targets {
-			result, err := h.attempt(t.Context(), h.Line(0, false, nil), fmt.Sprint("run-calm-", i), target)
+			result, err := h.attempt(t.Context(), h.NewCrashingClient(0, false, nil), fmt.Sprint("run-calm-", i), target)
 			if err != nil || len(result.Images) != len(regions) {
 				violations = append(violations, fmt.Sprintf("%s has %d images of %d in the end: %v; %+v", target, len(result.Images), len(regions), err, result.Findings))
 			}
@@ -136,7 +136,7 @@ func (h *house) forbidden() (found []string) {
 		if r.Action == "ec2:ModifyImageAttribute" && len(h.friends) == 0 {
 			found = append(found, r.Action)
 		}
-		for _, ask := range r.Asked {
+		for _, ask := range r.Authorizations {
 			for key, values := range ask.Context {
 				public := strings.EqualFold(key, "ec2:Add/group")
 				strangers := strings.EqualFold(key, "ec2:Add/userId") && slices.ContainsFunc(values, func(v string) bool { return !slices.Contains(known, v) })

@@ -25,7 +25,7 @@ import (
 )
 
 // attempt is a run that may die at any call. Its targets are all of the house where none are given.
-func (h *house) attempt(ctx context.Context, client *awssim.Line, id string, targets ...string) (distribution.Result, error) {
+func (h *house) attempt(ctx context.Context, client *awssim.CrashingClient, id string, targets ...string) (distribution.Result, error) {
 	req := h.request()
 	req.Build.RunID = id
 	if len(targets) > 0 {
@@ -35,7 +35,7 @@ func (h *house) attempt(ctx context.Context, client *awssim.Line, id string, tar
 }
 
 // attemptOf is an attempt at a request.
-func (h *house) attemptOf(ctx context.Context, client *awssim.Line, req distribution.Request) (distribution.Result, error) {
+func (h *house) attemptOf(ctx context.Context, client *awssim.CrashingClient, req distribution.Request) (distribution.Result, error) {
 	pool := h.pool(ctx, client)
 	say := func(distribution.Event) {}
 	execute.Seal(ctx, pool, source, h.sealKey, h.images, say)
@@ -214,7 +214,7 @@ func crashes(t *testing.T, world func(*testing.T) *house) {
 	calls := 0
 	synctest.Test(t, func(t *testing.T) {
 		h := world(t)
-		line := h.Line(0, false, nil)
+		line := h.NewCrashingClient(0, false, nil)
 		result, err := h.attempt(t.Context(), line, "run-1")
 		if missing, twice, left := h.census(); err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
 			t.Fatalf("a run that nothing cuts off: %v; %d things missing, %d too many, %d orphans; %+v %+v", err, missing, twice, left, result.Left, result.Findings)
@@ -231,8 +231,8 @@ func crashes(t *testing.T, world func(*testing.T) *house) {
 			synctest.Test(t, func(t *testing.T) {
 				h := world(t)
 				ctx, die := context.WithCancelCause(t.Context())
-				h.diesAt(ctx, func() { _, _ = h.attempt(ctx, h.Line(call, lost, die), "run-1") })
-				result, err := h.attempt(t.Context(), h.Line(0, false, nil), "run-2")
+				h.diesAt(ctx, func() { _, _ = h.attempt(ctx, h.NewCrashingClient(call, lost, die), "run-1") })
+				result, err := h.attempt(t.Context(), h.NewCrashingClient(0, false, nil), "run-2")
 				missing, twice, left := h.census()
 				duplicates, orphans = duplicates+twice, orphans+left
 				if err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {

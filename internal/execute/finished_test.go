@@ -37,7 +37,7 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 		"its snapshots are not to be seen":      {func(h *house, _ string) { h.forbid(target, "ec2:DescribeSnapshots") }, "role_name"},
 		"its snapshots were asked for too often": {func(h *house, _ string) {
 			h.access.MaxRetries = 1
-			h.Inject(awssim.Rule{Fault: awssim.Throttled, Account: target, Action: "ec2:DescribeSnapshots", Times: 4})
+			h.Inject(awssim.FaultRule{Fault: awssim.Throttled, Account: target, Action: "ec2:DescribeSnapshots", Times: 4})
 		}, "role_name"},
 	} {
 		for _, way := range []string{"snapshot", "image", "snapshot, of one seal", "image, of one seal"} {
@@ -75,7 +75,7 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 
 // Who might use a snapshot or an image before has to be known, or a run would take it away with what it gave.
 func TestNothingIsSharedBeforeItIsKnownWithWhomItIs(t *testing.T) {
-	for _, look := range []awssim.Rule{
+	for _, look := range []awssim.FaultRule{
 		{Action: "ec2:DescribeSnapshotAttribute"},
 		{Action: "ec2:DescribeImageAttribute"},         // the variable store
 		{Action: "ec2:DescribeImageAttribute", Nth: 2}, // the launch permission

@@ -161,7 +161,7 @@ func TestARefusedGrantFailsItsDestinationBeforeAnythingIsCopied_8_3(t *testing.T
 		if len(result.Images) != 1 || len(result.Findings) != 1 || result.Findings[0].Reference != "8.3" || !strings.Contains(result.Findings[0].Remediation, "create-service-linked-role") {
 			t.Errorf("findings %+v", result.Findings)
 		}
-		if copies := h.Records().Calls("ec2:CopySnapshot").By("222222222222"); len(copies) > 0 {
+		if copies := h.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222"); len(copies) > 0 {
 			t.Errorf("%d copies were made", len(copies))
 		}
 	})

@@ -140,14 +140,14 @@ func TestAnImageThatDoesNotLaunchServesNobodyAndSaysWhy_8_6(t *testing.T) {
 // Whenever the run is cancelled, and whether or not the answer of the launch came, no instance stays.
 func TestACancelledLaunchCheckLeavesNoInstance(t *testing.T) {
 	for _, after := range []time.Duration{0, 30 * time.Millisecond, 200 * time.Millisecond, 3 * time.Second} {
-		for _, fault := range []awssim.Fault{"", awssim.LostAnswer} {
+		for _, fault := range []awssim.Fault{"", awssim.LostResponse} {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 				pool := h.pool(t.Context(), h.World)
 				req := h.launching()
 				p := h.decide(t.Context(), pool, req)
 				if fault != "" {
-					h.Inject(awssim.Rule{Fault: fault, Action: "ec2:RunInstances", Times: 100})
+					h.Inject(awssim.FaultRule{Fault: fault, Action: "ec2:RunInstances", Times: 100})
 				}
 				ctx, cancel := context.WithCancelCause(t.Context())
 				result := execute.Run(ctx, pool, p, options(req), func(e distribution.Event) {
@@ -174,7 +174,7 @@ type cord struct {
 
 func (c *cord) Do(r *http.Request) (*http.Response, error) {
 	if c.cut.Load() {
-		return nil, awssim.ErrCut
+		return nil, awssim.ErrCrashed
 	}
 	return c.World.Do(r)
 }
@@ -205,7 +205,7 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 			execute.Run(ctx, pool, p, options(req), func(e distribution.Event) {
 				if e.Kind == distribution.Finished && strings.HasPrefix(string(e.Step), "launch/") {
 					line.cut.Store(true)
-					die(awssim.ErrCut)
+					die(awssim.ErrCrashed)
 				}
 			})
 			left := h.instances("222222222222", home)

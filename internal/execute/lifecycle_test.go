@@ -107,7 +107,7 @@ func (h *house) drift(account string) {
 func TestALeftoverThatCannotBeRemovedFailsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{target}, []string{home})
-		h.Inject(awssim.Rule{Fault: awssim.LateFailure, Account: target, Action: "ec2:CopySnapshot", Nth: 1})
+		h.Inject(awssim.FaultRule{Fault: awssim.LateCopyFailure, Account: target, Action: "ec2:CopySnapshot", Nth: 1})
 		h.forbid(target, "ec2:DeleteSnapshot")
 		if _, result := h.run(t.Context(), h.request()); len(result.Images) > 0 {
 			t.Fatalf("%+v", result.Images)

@@ -65,7 +65,7 @@ func TestAnImageWithTheNameMakesWayAtTheLastMoment(t *testing.T) {
 					}
 					makes := map[distribution.Method]string{distribution.BySnapshot: "ec2:RegisterImage", distribution.ByImage: "ec2:CopyImage"}[method]
 					var order []string
-					for _, r := range h.Records().By("222222222222") {
+					for _, r := range h.Records().ByAccount("222222222222") {
 						if slices.Contains([]string{"ec2:CopySnapshot", "ec2:DeregisterImage", makes}, r.Action) {
 							order = append(order, r.Action)
 						}
@@ -149,7 +149,7 @@ func TestAFinishedImageStaysWhateverOneLookShowedOfIt(t *testing.T) {
 					if changed {
 						h.turn(target, targetAlias)
 					}
-					h.Inject(awssim.Rule{Fault: awssim.StaleRead, Account: target, Action: "ec2:DescribeSnapshots", Nth: 1})
+					h.Inject(awssim.FaultRule{Fault: awssim.StaleRead, Account: target, Action: "ec2:DescribeSnapshots", Nth: 1})
 					_, result := h.run(t.Context(), h.request())
 					if len(result.Images) != 1 || (result.Images[0].ImageID == *image.ImageId) == changed {
 						t.Errorf("served %+v with %+v", result.Images, result.Findings)

@@ -41,11 +41,11 @@ func TestAnImageIsCopiedInOneCallAndNothingIsLeft(t *testing.T) {
 
 // A copy of an image has a token: asked for again it is the same.
 func TestAnImageCopyWhoseAnswerIsLostIsAskedForAgain(t *testing.T) {
-	for _, fault := range []awssim.Fault{awssim.LostAnswer, awssim.LateError, awssim.Reset} {
+	for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError, awssim.ConnectionReset} {
 		t.Run(string(fault), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, mixed, []string{"222222222222"}, []string{home})
-				h.Inject(awssim.Rule{Fault: fault, Action: "ec2:CopyImage", Account: "222222222222", Times: 1})
+				h.Inject(awssim.FaultRule{Fault: fault, Action: "ec2:CopyImage", Account: "222222222222", Times: 1})
 				_, result := h.run(t.Context(), byImage(h.request()))
 				h.complete(result)
 			})
@@ -78,7 +78,7 @@ func TestAnImageCopyThatKeepsFailingSaysWhyAndLeavesNothing(t *testing.T) {
 		if len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" || result.Findings[0].PolicyStatements == nil {
 			t.Errorf("findings %+v", result.Findings)
 		}
-		if n := len(h.Records().Calls("ec2:CopyImage").By("222222222222")); n != 3 {
+		if n := len(h.Records().Calls("ec2:CopyImage").ByAccount("222222222222")); n != 3 {
 			t.Errorf("%d copies, want 3", n)
 		}
 		if images, snapshots := h.ownImages("222222222222", home), h.ownSnapshots("222222222222", home); len(images)+len(snapshots) != 0 {

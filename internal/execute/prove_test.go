@@ -48,8 +48,8 @@ func TestEveryMissingRightOfATargetIsToldByADryRun_6_1(t *testing.T) {
 				h.forgive(account)
 			}
 			for _, r := range h.Records()[begun:] {
-				if len(r.Made) > 0 && r.DryRun {
-					t.Errorf("%s made %v", r.Action, r.Made)
+				if len(r.Changed) > 0 && r.DryRun {
+					t.Errorf("%s made %v", r.Action, r.Changed)
 				}
 			}
 		})

@@ -107,7 +107,7 @@ func TestPublishingThatDiesAnywhereIsTakenUp(t *testing.T) {
 	calls := 0
 	synctest.Test(t, func(t *testing.T) {
 		h, req := fleet(t)
-		line := h.Line(0, false, nil)
+		line := h.NewCrashingClient(0, false, nil)
 		if _, err := h.attemptOf(t.Context(), line, req); err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +121,7 @@ func TestPublishingThatDiesAnywhereIsTakenUp(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h, req := fleet(t)
 				ctx, die := context.WithCancelCause(t.Context())
-				_, _ = h.attemptOf(ctx, h.Line(call, lost, die), req)
+				_, _ = h.attemptOf(ctx, h.NewCrashingClient(call, lost, die), req)
 				images := 0
 				for _, account := range h.targets[:2] {
 					images += len(h.ownImages(account, home))
@@ -132,7 +132,7 @@ func TestPublishingThatDiesAnywhereIsTakenUp(t *testing.T) {
 					}
 				}
 				req.Build.RunID = "run-2"
-				result, err := h.attemptOf(t.Context(), h.Line(0, false, nil), req)
+				result, err := h.attemptOf(t.Context(), h.NewCrashingClient(0, false, nil), req)
 				missing, twice, left := h.census()
 				if err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
 					t.Errorf("dies at call %d of %d, its answer lost %v: %v, %d missing, %d too many, %d orphans, %+v", call, calls, lost, err, missing, twice, left, result.Findings)

@@ -112,7 +112,7 @@ func TestALostAnswerOfAParameterIsNoFailure(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			parameter.DataType, parameter.Overwrite = "text", false
 			h, req := published(t, parameter)
-			h.Inject(awssim.Rule{Fault: awssim.LostAnswer, Action: "ssm:PutParameter", Times: 1})
+			h.Inject(awssim.FaultRule{Fault: awssim.LostResponse, Action: "ssm:PutParameter", Times: 1})
 			_, result := h.run(t.Context(), req)
 			h.complete(result)
 			h.names(strings.ReplaceAll(string(parameter.Name), "{{ .Region }}", home), 1, result)

@@ -232,12 +232,12 @@ func TestAnOlderReleaseHandedOnAgainRemovesNoNewerOne(t *testing.T) {
 
 // A run that is cut off around a removal, or does not hear its answer, is taken up by the next.
 func TestARemovalThatIsCutOffIsTakenUp(t *testing.T) {
-	for _, fault := range []awssim.Fault{awssim.LostAnswer, awssim.LateError, awssim.ServerError} {
+	for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError, awssim.ServerError} {
 		synctest.Test(t, func(t *testing.T) {
 			h := line(t)
 			h.released(1, nil)
 			h.released(2, nil)
-			h.Inject(awssim.Rule{Fault: fault, Action: "ec2:DeregisterImage", Times: 1})
+			h.Inject(awssim.FaultRule{Fault: fault, Action: "ec2:DeregisterImage", Times: 1})
 			h.released(3, nil)
 			if got := h.kept(); got != "golden 2, golden 3" {
 				t.Errorf("%s: there are %s", fault, got)
@@ -276,7 +276,7 @@ func TestARunThatDiesWhileReleasesGoIsTakenUp(t *testing.T) {
 		execute.Run(ctx, pool, h.decide(ctx, pool, req), options(req), func(e distribution.Event) {
 			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "retire/") {
 				way.cut.Store(true)
-				die(awssim.ErrCut)
+				die(awssim.ErrCrashed)
 			}
 		})
 		if got := h.kept(); got != "golden 1, golden 2, golden 3" {

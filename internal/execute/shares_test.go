@@ -61,7 +61,7 @@ type mortal struct {
 func (h *house) mortal() mortal {
 	ctx, die := context.WithCancelCause(h.t.Context())
 	line := &cord{World: h.World}
-	return mortal{ctx, h.pool(ctx, line), func() { line.cut.Store(true); die(awssim.ErrCut) }}
+	return mortal{ctx, h.pool(ctx, line), func() { line.cut.Store(true); die(awssim.ErrCrashed) }}
 }
 
 // run runs a plan until it is killed, a while after its first copy to a destination begins.
@@ -183,7 +183,7 @@ func TestWhatEarlierRunsStagedIsToldWhereItStays(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed[:1], []string{target}, []string{home})
 					h.with = func(req *distribution.Request) { req.Targets[0].Method = method }
-					h.Inject(awssim.Rule{Fault: awssim.LateFailure, Account: target, Nth: 1, Action: map[distribution.Method]string{distribution.BySnapshot: "ec2:CopySnapshot", distribution.ByImage: "ec2:CopyImage"}[method]})
+					h.Inject(awssim.FaultRule{Fault: awssim.LateCopyFailure, Account: target, Nth: 1, Action: map[distribution.Method]string{distribution.BySnapshot: "ec2:CopySnapshot", distribution.ByImage: "ec2:CopyImage"}[method]})
 					after := 10 * time.Millisecond
 					if pending {
 						after = time.Second

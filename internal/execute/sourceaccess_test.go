@@ -101,8 +101,8 @@ func TestAGrantIsAwaitedInTheKeysRegion(t *testing.T) {
 		}
 		_, result := h.run(t.Context(), h.request())
 		h.complete(result)
-		asked := h.Records().Calls("kms:DescribeKey").By("222222222222")
-		if !slices.ContainsFunc(asked, func(r awssim.Record) bool { return r.Region == home && r.Outcome == "" }) {
+		asked := h.Records().Calls("kms:DescribeKey").ByAccount("222222222222")
+		if !slices.ContainsFunc(asked, func(r awssim.Record) bool { return r.Region == home && r.Error == "" }) {
 			t.Errorf("the target asked %+v", asked)
 		}
 	})

@@ -31,7 +31,7 @@ func TestThreeHundredTargetsAreHardlyEverThrottled_3_2_9_4_2(t *testing.T) {
 				_, result := h.run(t.Context(), h.request())
 				throttled := map[string]int{}
 				for _, r := range h.Records()[built:] {
-					if r.Outcome == "RequestLimitExceeded" || r.Outcome == "ThrottlingException" || r.Outcome == "Throttling" { // 4.2.1, 3.7
+					if r.Error == "RequestLimitExceeded" || r.Error == "ThrottlingException" || r.Error == "Throttling" { // 4.2.1, 3.7
 						throttled[r.Action]++
 					}
 				}

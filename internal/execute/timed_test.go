@@ -25,9 +25,9 @@ import (
 func TestTimeBasedCopiesKeepTheirTimeAndTheQuota_4_8_2(t *testing.T) {
 	for _, region := range []string{home, away} {
 		synctest.Test(t, func(t *testing.T) {
-			var copies []awssim.Copied
+			var copies []awssim.CopySchedule
 			volumes := slices.Repeat(sized(400), 10)
-			h := build(t, volumes, []string{target}, []string{region}, awssim.WithCopyTimes(func(c awssim.Copied) { copies = append(copies, c) }))
+			h := build(t, volumes, []string{target}, []string{region}, awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }))
 			h.with = hurried
 			begun := time.Now()
 			p, result := h.run(t.Context(), h.request())
@@ -78,8 +78,8 @@ func sized(gib ...int32) (all []volume) {
 
 // refusedCopies counts the copies that AWS refused an account.
 func (h *house) refusedCopies(account string) (n int) {
-	for _, r := range h.Records().Calls("ec2:Copy*").By(account) {
-		if r.Outcome != "" && !r.DryRun && r.Fault == "" {
+	for _, r := range h.Records().Calls("ec2:Copy*").ByAccount(account) {
+		if r.Error != "" && !r.DryRun && r.Fault == "" {
 			n++
 		}
 	}
@@ -87,7 +87,7 @@ func (h *house) refusedCopies(account string) (n int) {
 }
 
 // promises checks that AWS refused none of an account's copies, was never asked for more throughput than there is (4.8.2), and kept the time of each.
-func (h *house) promises(copies []awssim.Copied, account string) {
+func (h *house) promises(copies []awssim.CopySchedule, account string) {
 	h.t.Helper()
 	if n := h.refusedCopies(account); n > 0 {
 		h.t.Errorf("%d copies were refused", n)
@@ -96,17 +96,17 @@ func (h *house) promises(copies []awssim.Copied, account string) {
 		if one.Account != account {
 			continue
 		}
-		if took := one.Ends.Sub(one.Begun); took > hurry {
+		if took := one.Ends.Sub(one.Requested); took > hurry {
 			h.t.Errorf("%d GiB took %s", one.GiB, took)
 		}
 		all := 0.0
 		for _, other := range copies {
-			if other.Account == account && other.Region == one.Region && !other.Begun.After(one.Begun) && other.Ends.After(one.Begun) {
+			if other.Account == account && other.Region == one.Region && !other.Requested.After(one.Requested) && other.Ends.After(one.Requested) {
 				all += float64(other.GiB) * 1024 / hurry.Seconds()
 			}
 		}
 		if all > 2000 {
-			h.t.Errorf("at %s the copies ask for %.0f MiB a second", one.Begun, all)
+			h.t.Errorf("at %s the copies ask for %.0f MiB a second", one.Requested, all)
 		}
 	}
 }
@@ -114,9 +114,9 @@ func (h *house) promises(copies []awssim.Copied, account string) {
 // Copies of all sizes that are more than the throughput take turns, and all end when the plan says so.
 func TestCopiesInAHurryTakeTurns_4_8_2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var copies []awssim.Copied
+		var copies []awssim.CopySchedule
 		h := build(t, sized(430, 300, 430, 20, 430, 200, 430, 430, 8, 100, 430, 430), []string{"222222222222", "333333333333"}, []string{home},
-			awssim.WithCopyTimes(func(c awssim.Copied) { copies = append(copies, c) }))
+			awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }))
 		h.with = hurried
 		p, result := h.run(t.Context(), h.request())
 		h.complete(result)
@@ -132,8 +132,8 @@ func TestCopiesInAHurryTakeTurns_4_8_2(t *testing.T) {
 // An image asks for the throughput of all its snapshots at once.
 func TestAnImageInAHurryIsCopiedInTime_4_8_2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var copies []awssim.Copied
-		h := build(t, sized(430, 430, 430, 430), []string{"222222222222"}, []string{home}, awssim.WithCopyTimes(func(c awssim.Copied) { copies = append(copies, c) }))
+		var copies []awssim.CopySchedule
+		h := build(t, sized(430, 430, 430, 430), []string{"222222222222"}, []string{home}, awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }))
 		h.with = func(req *distribution.Request) {
 			hurried(req)
 			req.Targets[0].Method = distribution.ByImage
@@ -151,7 +151,7 @@ func TestAnImageInAHurryIsCopiedInTime_4_8_2(t *testing.T) {
 func TestCopiesInAHurryThatEndEarlyMakeRoom_4_8_2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := ""
-		h := build(t, slices.Repeat(sized(430), 10), []string{"222222222222"}, []string{home}, awssim.WithSnapshotTime(func(job awssim.SnapshotJob) time.Duration {
+		h := build(t, slices.Repeat(sized(430), 10), []string{"222222222222"}, []string{home}, awssim.WithSnapshotDuration(func(job awssim.SnapshotJob) time.Duration {
 			if job.Account != source && slow == "" {
 				slow = job.SnapshotID // the first one
 			}
@@ -225,13 +225,13 @@ func (h *house) uses(account string, gib ...int32) {
 // A run that takes up copies in a hurry begins no other while they use up the throughput.
 func TestCopiesInAHurryThatAreTakenUpComeFirst_4_8_2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var copies []awssim.Copied
-		h := build(t, slices.Repeat(sized(240), 8), []string{"222222222222"}, []string{home}, awssim.WithCopyTimes(func(c awssim.Copied) { copies = append(copies, c) }))
+		var copies []awssim.CopySchedule
+		h := build(t, slices.Repeat(sized(240), 8), []string{"222222222222"}, []string{home}, awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }))
 		h.with = func(req *distribution.Request) {
 			hurried(req)
 			req.KeepShares = true // so that the second run could begin at once
 		}
-		h.Inject(awssim.Rule{Fault: awssim.Unavailable, Account: "222222222222", Action: "ec2:CopySnapshot", Nth: 1}) // it is looked for, for five minutes
+		h.Inject(awssim.FaultRule{Fault: awssim.Unavailable, Account: "222222222222", Action: "ec2:CopySnapshot", Nth: 1}) // it is looked for, for five minutes
 		ctx, cancel := context.WithCancelCause(t.Context())
 		pool := h.pool(ctx, h.World)
 		p := h.decide(ctx, pool, h.request())

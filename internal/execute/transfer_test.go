@@ -120,7 +120,7 @@ func TestEveryDestinationOwnsItsCopyAndNothingIsLeft(t *testing.T) {
 
 func TestARunRepeatsCallByCall(t *testing.T) {
 	text := func(r awssim.Record) string {
-		return fmt.Sprint(r.At, r.ID, r.Principal, r.Region, r.Action, r.Parameters, r.Made, r.Fault, r.Outcome)
+		return fmt.Sprint(r.At, r.ID, r.Principal, r.Region, r.Action, r.RequestDigest, r.Changed, r.Fault, r.Error)
 	}
 	var first []awssim.Record
 	for range 2 {
@@ -148,11 +148,11 @@ func TestARunRepeatsCallByCall(t *testing.T) {
 // A call whose answer is lost is not made again: the place is looked at.
 func TestALostAnswerIsLookedForAndTheCallNotRepeated(t *testing.T) {
 	for _, action := range []string{"ec2:CopySnapshot", "ec2:RegisterImage"} {
-		for _, fault := range []awssim.Fault{awssim.LostAnswer, awssim.LateError, awssim.TornAnswer} {
+		for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError, awssim.TruncatedResponse} {
 			t.Run(action+" "+string(fault), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed, []string{"222222222222"}, []string{home})
-					h.Inject(awssim.Rule{Fault: fault, Action: action, Account: "222222222222", Times: 1})
+					h.Inject(awssim.FaultRule{Fault: fault, Action: action, Account: "222222222222", Times: 1})
 					p, result := h.run(t.Context(), h.request())
 					h.complete(result)
 					want := 0
@@ -163,7 +163,7 @@ func TestALostAnswerIsLookedForAndTheCallNotRepeated(t *testing.T) {
 							want++
 						}
 					}
-					if n := len(h.Records().Calls(action).By("222222222222")); n != want {
+					if n := len(h.Records().Calls(action).ByAccount("222222222222")); n != want {
 						t.Errorf("%d calls of %s reached AWS for %d steps", n, action, want)
 					}
 				})
@@ -178,10 +178,10 @@ func TestACallThatNeverArrivedIsMadeAgainAfterLooking(t *testing.T) {
 		t.Run(action, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, mixed[:1], []string{"222222222222"}, []string{home})
-				h.Inject(awssim.Rule{Fault: awssim.Reset, Action: action, Account: "222222222222", Times: 1})
+				h.Inject(awssim.FaultRule{Fault: awssim.ConnectionReset, Action: action, Account: "222222222222", Times: 1})
 				_, result := h.run(t.Context(), h.request())
 				h.complete(result)
-				calls := h.Records().Calls(action).By("222222222222")
+				calls := h.Records().Calls(action).ByAccount("222222222222")
 				if len(calls) != 2 || calls[1].At.Sub(calls[0].At) < 5*time.Minute {
 					t.Errorf("calls of %s: %v", action, calls)
 				}
@@ -194,7 +194,7 @@ func TestACallThatNeverArrivedIsMadeAgainAfterLooking(t *testing.T) {
 func TestALimitOfCopiesIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, []volume{{8, sourceAlias}, {9, sourceAlias}, {7, sourceAlias}}, []string{"222222222222"}, []string{home})
-		h.Inject(awssim.Rule{Fault: awssim.LimitReached, Action: "ec2:CopySnapshot", Times: 7})
+		h.Inject(awssim.FaultRule{Fault: awssim.LimitReached, Action: "ec2:CopySnapshot", Times: 7})
 		_, result := h.run(t.Context(), h.request())
 		h.complete(result)
 		if n := h.calls("ec2:CopySnapshot"); n != 3+7 {
@@ -310,8 +310,8 @@ func TestWeatherFailsNoRun(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away}, awssim.WithSeed(seed))
-			awssim.WithChaos(0.3, awssim.Throttled, awssim.ServerError, awssim.Unavailable, awssim.Reset, awssim.LostAnswer, awssim.LateError,
-				awssim.TornAnswer, awssim.StaleRead, awssim.ExpiredSession, awssim.LimitReached)(h.World)
+			awssim.WithChaos(0.3, awssim.Throttled, awssim.ServerError, awssim.Unavailable, awssim.ConnectionReset, awssim.LostResponse, awssim.LateError,
+				awssim.TruncatedResponse, awssim.StaleRead, awssim.ExpiredSession, awssim.LimitReached)(h.World)
 			_, result := h.run(t.Context(), h.request())
 			awssim.WithChaos(0)(h.World)
 			h.complete(result)
@@ -328,7 +328,7 @@ func TestLooksDependOnTimeAndNotOnTheNumberOfCopies(t *testing.T) {
 	looks := func(volumes int) (n int) {
 		synctest.Test(t, func(t *testing.T) {
 			list := slices.Repeat([]volume{{8, sourceAlias}}, volumes)
-			h := build(t, list, []string{"222222222222"}, []string{home}, awssim.WithSnapshotTime(func(awssim.SnapshotJob) time.Duration { return 30 * time.Minute }))
+			h := build(t, list, []string{"222222222222"}, []string{home}, awssim.WithSnapshotDuration(func(awssim.SnapshotJob) time.Duration { return 30 * time.Minute }))
 			_, result := h.run(t.Context(), h.request())
 			h.complete(result)
 			n = h.calls("ec2:DescribeSnapshots")
@@ -444,7 +444,7 @@ type thief struct {
 
 func (c thief) Do(r *http.Request) (*http.Response, error) {
 	answer, err := c.World.Do(r)
-	if calls := c.Records().Calls("ec2:CopySnapshot").By("222222222222"); err != nil && *c.stolen == "" && len(calls) == 1 {
+	if calls := c.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222"); err != nil && *c.stolen == "" && len(calls) == 1 {
 		genuine := c.ownSnapshots("222222222222", home)[0]
 		made, copyErr := c.ec2("222222222222", home).CopySnapshot(context.Background(), &ec2.CopySnapshotInput{
 			SourceRegion: aws.String(home), SourceSnapshotId: genuine.SnapshotId, Description: genuine.Description,
@@ -459,7 +459,7 @@ func (c thief) Do(r *http.Request) (*http.Response, error) {
 func TestCopiedTagsAreNeverTakenForALostAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
-		h.Inject(awssim.Rule{Fault: awssim.LostAnswer, Action: "ec2:CopySnapshot", Account: "222222222222", Nth: 1})
+		h.Inject(awssim.FaultRule{Fault: awssim.LostResponse, Action: "ec2:CopySnapshot", Account: "222222222222", Nth: 1})
 		stolen := ""
 		pool := h.pool(t.Context(), thief{h, &stolen})
 		p := h.decide(t.Context(), pool, h.request())
@@ -480,7 +480,7 @@ func TestCopiedTagsAreNeverTakenForALostAnswer(t *testing.T) {
 
 func TestACopyThatTakesTooLongIsLeftToTheNextRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home}, awssim.WithSnapshotTime(func(j awssim.SnapshotJob) time.Duration {
+		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home}, awssim.WithSnapshotDuration(func(j awssim.SnapshotJob) time.Duration {
 			if j.Account == source {
 				return time.Minute
 			}
@@ -499,7 +499,7 @@ func TestACopyThatTakesTooLongIsLeftToTheNextRun(t *testing.T) {
 		h.unshared()
 		_, result = h.run(t.Context(), h.request())
 		h.complete(result)
-		if n := len(h.Records().Calls("ec2:CopySnapshot").By("222222222222")); n != 1 {
+		if n := len(h.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222")); n != 1 {
 			t.Errorf("%d copies, want the first run's", n)
 		}
 	})
@@ -560,7 +560,7 @@ func (c giver) Do(r *http.Request) (*http.Response, error) {
 	calls := c.Records().Calls("ec2:ModifySnapshotAttribute")
 	if len(calls) == before+1 && before > 0 { // the first call shares
 		_, shareErr := c.ec2(source, home).ModifySnapshotAttribute(context.Background(), &ec2.ModifySnapshotAttributeInput{
-			SnapshotId: aws.String(calls[before].Made[0]), CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{
+			SnapshotId: aws.String(calls[before].Changed[0]), CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{
 				Add: []ec2types.CreateVolumePermission{{UserId: aws.String("222222222222")}}}})
 		c.must(shareErr)
 	}

@@ -26,7 +26,7 @@ func TestConcurrentRuns_sameDestination(t *testing.T) {
 			setup := fixture.Setup{
 				Volumes: []fixture.Volume{{GiB: 30, Key: fixture.AWSManaged}},
 				Simulator: []awssim.Option{
-					awssim.WithSnapshotTime(func(awssim.SnapshotJob) time.Duration { return 5 * time.Minute }),
+					awssim.WithSnapshotDuration(func(awssim.SnapshotJob) time.Duration { return 5 * time.Minute }),
 				},
 			}
 			testEach(t, setup, cases, func(w *fixture.World, c pauses) {
@@ -52,7 +52,7 @@ func TestConcurrentRuns_moreCopiesThanQuota(t *testing.T) {
 	lags := []time.Duration{0, 30 * time.Second, 3 * time.Minute}
 	testEach(t, fixture.Setup{Volumes: slices.Repeat(ownKey, 8)}, lags, func(w *fixture.World, lag time.Duration) {
 		before := w.Inventory()
-		w.RaiseCopyLimit(fixture.Prod, 3)
+		w.SetSnapshotCopyQuota(fixture.Prod, 3)
 		first := w.Start(fixture.Attempt{Template: w.Template()})
 		time.Sleep(lag)
 		second := w.Start(fixture.Attempt{Template: w.Template()})
@@ -97,7 +97,7 @@ func TestConcurrentRuns_otherRegion(t *testing.T) {
 					w.RequireSuccess(w.Run(in(fixture.Away)))
 				}
 				if c.quota > 0 {
-					w.RaiseCopyLimit(fixture.Prod, c.quota)
+					w.SetSnapshotCopyQuota(fixture.Prod, c.quota)
 				}
 
 				first := w.Start(fixture.Attempt{Template: in(fixture.Home)})
@@ -116,7 +116,7 @@ func TestConcurrentRuns_otherRegion(t *testing.T) {
 
 // A run that takes longer than a day keeps what it staged, whatever other runs do meanwhile.
 func TestConcurrentRuns_longerThanADay(t *testing.T) {
-	slow := awssim.WithSnapshotTime(func(job awssim.SnapshotJob) time.Duration {
+	slow := awssim.WithSnapshotDuration(func(job awssim.SnapshotJob) time.Duration {
 		if job.Account == fixture.Prod {
 			return 30 * time.Hour
 		}
@@ -128,7 +128,7 @@ func TestConcurrentRuns_longerThanADay(t *testing.T) {
 		Simulator: []awssim.Option{slow},
 	}
 	test(t, setup, func(w *fixture.World) {
-		w.RaiseCopyLimit(fixture.Prod, 1) // the second copy waits
+		w.SetSnapshotCopyQuota(fixture.Prod, 1) // the second copy waits
 		first := w.Start(fixture.Attempt{Template: w.Template(
 			fixture.WithTargets([]string{fixture.Prod}, fixture.Home), fixture.WithTimeout(96*time.Hour))})
 		time.Sleep(26 * time.Hour)

@@ -284,7 +284,7 @@ func (s *site) tells() string {
 		_, findings = execute.DisableProtection(s.Context(), pool, s.SourceAccount, sources, quiet)
 		show(findings)
 	}
-	s.Inject(awssim.Rule{Fault: awssim.LateFailure, Account: s.Targets[0], Action: "ec2:CopySnapshot", Nth: 1})
+	s.Inject(awssim.FaultRule{Fault: awssim.LateCopyFailure, Account: s.Targets[0], Action: "ec2:CopySnapshot", Nth: 1})
 	run("run-1", 0)
 	run("run-2", 0)
 	admin := ec2.NewFromConfig(s.Config(s.Targets[0], home))

@@ -434,7 +434,7 @@ func TestFence_pauseBeforeSending(t *testing.T) {
 				err := p.mutate(t.Context())
 				var effects []time.Time
 				for _, r := range w.Records().Mutating() {
-					if slices.Contains(r.Made, w.volume) {
+					if slices.Contains(r.Changed, w.volume) {
 						effects = append(effects, r.At)
 					}
 				}
@@ -528,11 +528,11 @@ func TestEnsureSigningKey_staleRead(t *testing.T) {
 
 // Answers that are lost and calls that are throttled neither lose a record nor a renewal.
 func TestRun_faults(t *testing.T) {
-	for _, fault := range []awssim.Fault{awssim.Throttled, awssim.ServerError, awssim.Reset, awssim.LostAnswer, awssim.LateError, awssim.TornAnswer} {
+	for _, fault := range []awssim.Fault{awssim.Throttled, awssim.ServerError, awssim.ConnectionReset, awssim.LostResponse, awssim.LateError, awssim.TruncatedResponse} {
 		t.Run(string(fault), func(t *testing.T) {
 			inBubble(t, nil, func(t *testing.T, w *world) {
 				for nth := 1; nth < 8; nth += 2 {
-					w.Inject(awssim.Rule{Fault: fault, Action: "ec2:*", Nth: nth})
+					w.Inject(awssim.FaultRule{Fault: fault, Action: "ec2:*", Nth: nth})
 				}
 				p := w.start(t)
 				ctx := p.begin(t)

@@ -79,8 +79,8 @@ func (s *stage) leftAlone(ids ...string) {
 	s.Helper()
 	for _, call := range s.world.Records()[s.begun:] {
 		attacker := strings.HasSuffix(call.Principal, ":root")
-		if !attacker && !strings.HasPrefix(call.Action, "ec2:Describe") && slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(call.Named, id) }) {
-			s.Errorf("%s names %v", call.Action, call.Named)
+		if !attacker && !strings.HasPrefix(call.Action, "ec2:Describe") && slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(call.Resources, id) }) {
+			s.Errorf("%s names %v", call.Action, call.Resources)
 		}
 	}
 	for _, id := range ids {

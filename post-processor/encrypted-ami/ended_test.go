@@ -29,7 +29,7 @@ func (s *stage) session(accounts ...string) map[string]any {
 // Whatever the call at which the source's session ends for good: the image is safe, one error says so, and a run with fresh credentials
 // comes to the end.
 func TestSourceCredentialsThatEndAreToldOnceAndTheRunIsTakenUp(t *testing.T) {
-	for _, call := range []awssim.Rule{
+	for _, call := range []awssim.FaultRule{
 		{Action: "ec2:DescribeImages", Nth: 3}, // the two before protect the image
 		{Action: "ec2:CopySnapshot"},
 		{Action: "ec2:DescribeSnapshots", Nth: 5},
@@ -70,7 +70,7 @@ func TestATornAnswerCostsNoProtection(t *testing.T) {
 		t.Run(operation, func(t *testing.T) {
 			onStage(t, func(s *stage) {
 				s.closed(prod)
-				s.world.Inject(awssim.Rule{Fault: awssim.TornAnswer, Action: operation, Nth: 1})
+				s.world.Inject(awssim.FaultRule{Fault: awssim.TruncatedResponse, Action: operation, Nth: 1})
 				_, err := s.run(s.Context(), s.options(prod))
 				if err == nil || strings.Contains(err.Error(), "Packer destroys the image now") {
 					s.Errorf("told: %v", err)
@@ -181,7 +181,7 @@ func TestASuccessCancelledAtItsEndLiftsTheProtection(t *testing.T) {
 
 func TestASuccessTellsOfAProtectionThatStays(t *testing.T) {
 	onStage(t, func(s *stage) {
-		s.world.Inject(awssim.Rule{Fault: awssim.Unavailable, Action: "ec2:DisableImageDeregistrationProtection"})
+		s.world.Inject(awssim.FaultRule{Fault: awssim.Unavailable, Action: "ec2:DisableImageDeregistrationProtection"})
 		if err := s.behindItsProof(); err != nil {
 			s.Fatal(err)
 		}

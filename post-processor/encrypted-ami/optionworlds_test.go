@@ -187,7 +187,7 @@ func anOrganization(s *stage) pairs {
 
 // oneOfTwo targets fails, as its copies do. Each wants a parameter, and files tell of it.
 func oneOfTwo(s *stage) pairs {
-	s.world.Inject(awssim.Rule{Fault: awssim.LateFailure, Action: "ec2:CopySnapshot", Account: other})
+	s.world.Inject(awssim.FaultRule{Fault: awssim.LateCopyFailure, Action: "ec2:CopySnapshot", Account: other})
 	o := s.options(other, prod)
 	for _, t := range o["target"].(list) {
 		t.(pairs)["ssm_parameter"] = list{pairs{"name": "/golden"}}
@@ -222,7 +222,7 @@ func deprecated(s *stage) pairs {
 }
 
 func badWeather(s *stage) pairs {
-	s.world.Inject(awssim.Rule{Fault: awssim.ServerError, Action: "ec2:DescribeSnapshots", Times: 5})
+	s.world.Inject(awssim.FaultRule{Fault: awssim.ServerError, Action: "ec2:DescribeSnapshots", Times: 5})
 	return s.options(prod)
 }
 

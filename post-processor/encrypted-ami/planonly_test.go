@@ -25,7 +25,7 @@ func (s *stage) only(accounts ...string) map[string]any {
 func (s *stage) untouched() {
 	s.Helper()
 	for _, call := range s.world.Records()[s.begun:].Mutating() {
-		s.Errorf("%s by %s made or changed %v", call.Action, call.Principal, call.Made)
+		s.Errorf("%s by %s made or changed %v", call.Action, call.Principal, call.Changed)
 	}
 	if protected, _ := s.protected(); protected {
 		s.Error("the image is protected")
@@ -57,7 +57,7 @@ func TestTheCallsOfAPlanAreThoseThatItsRunMakes(t *testing.T) {
 		}
 		made := map[string]int{}
 		for _, call := range s.world.Records()[s.begun:].Mutating() {
-			if !slices.Contains(call.Made, s.image) { // protecting and sealing the source image are no steps of the plan
+			if !slices.Contains(call.Changed, s.image) { // protecting and sealing the source image are no steps of the plan
 				made[call.Action]++
 			}
 		}

@@ -455,7 +455,7 @@ func TestAnEndpointOutOfReachIsNamedWhileItIsWaitedForAndInTheEnd(t *testing.T) 
 		onStage(t, func(s *stage) {
 			o := s.options(prod)
 			o["timeout"] = "1h"
-			s.world.Inject(awssim.Rule{Fault: awssim.Reset, Action: service})
+			s.world.Inject(awssim.FaultRule{Fault: awssim.ConnectionReset, Action: service})
 			time.AfterFunc(2*time.Minute, func() {
 				if !s.tells("Nothing answers "+call, nil) {
 					s.Errorf("after two minutes nothing is told:\n%s", s.screen)

@@ -27,7 +27,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim/wire"
 )
 
-func TestARequestIsReadAsItsSDKClientSignedIt(t *testing.T) {
+func TestParse_signedRequest(t *testing.T) {
 	for service, want := range map[string]struct {
 		operation string
 		call      func(aws.Config) error
@@ -77,7 +77,7 @@ func TestARequestIsReadAsItsSDKClientSignedIt(t *testing.T) {
 	}
 }
 
-func TestAPresignedURLIsReadLikeASignedForm(t *testing.T) {
+func TestParse_presignedURL(t *testing.T) {
 	presigned, err := sts.NewPresignClient(sts.NewFromConfig(config(nil))).PresignGetCallerIdentity(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func TestAPresignedURLIsReadLikeASignedForm(t *testing.T) {
 	}
 }
 
-func TestWhatNobodyKnowsIsRefusedByName(t *testing.T) {
+func TestDecode_unknownNames(t *testing.T) {
 	for _, c := range []struct {
 		what, service, operation, body string
 		in                             any
@@ -146,7 +146,7 @@ func TestWhatNobodyKnowsIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestAHeadThatCannotBeReadIsRefusedInTheCallersProtocol(t *testing.T) {
+func TestParse_invalidHeader(t *testing.T) {
 	for _, c := range []struct {
 		authorization, target, code, contentType string
 	}{
@@ -172,7 +172,7 @@ func TestAHeadThatCannotBeReadIsRefusedInTheCallersProtocol(t *testing.T) {
 }
 
 // Rule 1.1.11: an empty key counts as given.
-func TestAnEmptyTextIsNotAnAbsentOne(t *testing.T) {
+func TestDecode_emptyString(t *testing.T) {
 	for body, want := range map[string]*string{
 		"Action=CopySnapshot":           nil,
 		"Action=CopySnapshot&KmsKeyId=": aws.String(""),
@@ -189,7 +189,7 @@ func TestAnEmptyTextIsNotAnAbsentOne(t *testing.T) {
 	}
 }
 
-func TestAnEmptyListIsNotAnAbsentOne(t *testing.T) {
+func TestDecode_emptyList(t *testing.T) {
 	for body, want := range map[string][]string{
 		"Action=AssumeRole":                    nil,
 		"Action=AssumeRole&TransitiveTagKeys=": {},
@@ -202,7 +202,7 @@ func TestAnEmptyListIsNotAnAbsentOne(t *testing.T) {
 	}
 }
 
-func TestAnAnswerKeepsNilAndEmptyApart(t *testing.T) {
+func TestEncode_nilAndEmptyDiffer(t *testing.T) {
 	want := &ec2.DescribeSnapshotsOutput{Snapshots: []types.Snapshot{
 		{Description: aws.String(""), Tags: []types.Tag{}, StartTime: aws.Time(time.Unix(0, 0).UTC())},
 		{},
@@ -217,7 +217,7 @@ func TestAnAnswerKeepsNilAndEmptyApart(t *testing.T) {
 }
 
 // CopySnapshot's DestinationRegion is a member that the SDK does not show.
-func TestAParameterTheSDKHidesIsAnExtra(t *testing.T) {
+func TestDecode_hiddenParameter(t *testing.T) {
 	r, _ := wire.Parse(signed("ec2", "", "Action=CopySnapshot&DestinationRegion=eu-west-1&SourceRegion=us-east-1"))
 	var in ec2.CopySnapshotInput
 	extras, err := r.Decode(&in)

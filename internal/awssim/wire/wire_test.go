@@ -55,7 +55,7 @@ var foreign = map[string][]string{
 
 // Every operation of every service: the SDK's own fixture is read with nothing left over and written again by the
 // SDK as it was, and a filled output comes back through the SDK's deserialiser deeply equal.
-func TestEveryOperationPassesThroughTheWireUnchanged(t *testing.T) {
+func TestWire_everyOperationRoundTrips(t *testing.T) {
 	for service, client := range services {
 		t.Run(service, func(t *testing.T) {
 			t.Parallel()
@@ -137,7 +137,7 @@ func canonical(body string, extras map[string]string) string {
 }
 
 // The SDK takes an empty body for an empty output, so that a forgotten answer would pass for a good one.
-func TestAnAnswerIsNeverEmpty(t *testing.T) {
+func TestEncode_emptyOutput(t *testing.T) {
 	for service, client := range services {
 		for operation := range operations(client(aws.Config{})) {
 			method, _ := reflect.TypeOf(client(aws.Config{})).MethodByName(operation)

@@ -36,7 +36,7 @@ func (w *Watch) Do(r *http.Request) (*http.Response, error) {
 // Seen are the calls of the run, which may have taken another way, and the hosts that were asked by this one.
 func (w *Watch) Seen() (lines []string) {
 	for _, r := range w.world.Records()[w.begun:] {
-		lines = append(lines, fmt.Sprintf("call: %s of %s in %s by %s, dry run %v, parameters %s, of %v: %s", r.Action, r.Account, r.Region, r.Principal, r.DryRun, r.Parameters, r.Named, r.Outcome))
+		lines = append(lines, fmt.Sprintf("call: %s of %s in %s by %s, dry run %v, parameters %s, of %v: %s", r.Action, r.Account, r.Region, r.Principal, r.DryRun, r.RequestDigest, r.Resources, r.Error))
 	}
 	for host := range w.hosts.Range {
 		lines = append(lines, fmt.Sprint("host: ", host))

@@ -33,7 +33,7 @@ type options struct {
 	world  string
 	record string
 	seed   uint64
-	faults []awssim.Rule
+	faults []awssim.FaultRule
 	user   string // "account/name"
 }
 
@@ -84,10 +84,10 @@ func run(ctx context.Context, arguments []string, out, complaints io.Writer) (er
 		recording = file
 	}
 	clock := awssim.StartClock(o.speed)
-	world := awssim.New(awssim.WithClock(clock.Now), awssim.WithClientTime(clock.Real), awssim.WithoutLatency(),
+	world := awssim.New(awssim.WithClock(clock.Now), awssim.WithClientTime(clock.RealTime), awssim.WithoutLatency(),
 		awssim.WithSlowClients(time.Duration(o.speed*float64(50*time.Millisecond))), awssim.WithSeed(o.seed), awssim.WithRecording(recording))
 	if o.world != "" {
-		if err := world.Furnish(o.world); err != nil {
+		if err := world.BuildNamed(o.world); err != nil {
 			return err
 		}
 	}
@@ -116,7 +116,7 @@ func printKey(ctx context.Context, out io.Writer, world *awssim.World, address n
 
 // inject takes the rule of a fault.
 func (o *options) inject(text string) error {
-	var rule awssim.Rule
+	var rule awssim.FaultRule
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&rule); err != nil {

@@ -53,7 +53,7 @@ func started(t *testing.T, arguments ...string) (string, *bufio.Reader) {
 	return address, out
 }
 
-func TestItPrintsAnAccessKeyOfAUserForAShell(t *testing.T) {
+func TestServer_printsAccessKey(t *testing.T) {
 	address, out := started(t, "-world", "demo", "-user", "111111111111/builder")
 	line, err := out.ReadString('\n')
 	words := strings.Fields(line)
@@ -68,7 +68,7 @@ func TestItPrintsAnAccessKeyOfAUserForAShell(t *testing.T) {
 	}
 }
 
-func TestAUserThatIsNotThereIsAnError(t *testing.T) {
+func TestServer_unknownUser(t *testing.T) {
 	err := run(t.Context(), []string{"-user", "111111111111/nobody"}, io.Discard, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "nobody") {
 		t.Errorf("%v", err)
@@ -79,7 +79,7 @@ func config(address, accessKey, secret, token string) aws.Config {
 	return aws.Config{Region: "us-east-1", BaseEndpoint: &address, Credentials: credentials.NewStaticCredentialsProvider(accessKey, secret, token)}
 }
 
-func TestItServesAndRecords(t *testing.T) {
+func TestServer_servesAndRecords(t *testing.T) {
 	recording := filepath.Join(t.TempDir(), "calls.jsonl")
 	address := start(t, "-record", recording)
 	out, err := sts.NewFromConfig(config(address, "111111111111", "secret", "")).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
@@ -93,7 +93,7 @@ func TestItServesAndRecords(t *testing.T) {
 }
 
 // A session of an hour ends for the client after an hour of the server's clock: at 3,600 times the speed, after a second.
-func TestTheEndOfASessionIsInTheClientsTime(t *testing.T) {
+func TestServer_sessionExpiresInClientTime(t *testing.T) {
 	address := start(t, "-speed", "3600")
 	client := iam.NewFromConfig(config(address, "111111111111", "secret", ""))
 	if _, err := client.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("builder")}); err != nil {
@@ -113,7 +113,7 @@ func TestTheEndOfASessionIsInTheClientsTime(t *testing.T) {
 	}
 }
 
-func TestAFaultIsInjected(t *testing.T) {
+func TestServer_injectsFault(t *testing.T) {
 	address := start(t, "-inject", `{"Fault": "expired-session", "Action": "sts:GetCallerIdentity", "Nth": 2}`)
 	cfg := config(address, "111111111111", "secret", "")
 	made, err := sts.NewFromConfig(cfg).GetSessionToken(t.Context(), &sts.GetSessionTokenInput{})
@@ -133,7 +133,7 @@ func TestAFaultIsInjected(t *testing.T) {
 	}
 }
 
-func TestOnlyTheLoopbackInterfaceIsListenedOn(t *testing.T) {
+func TestServer_onlyLoopback(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", ":0", "192.0.2.1:0", "[::]:0", "example.com:0"} {
 		if listener, err := listen(address); err == nil {
 			listener.Close()
@@ -142,7 +142,7 @@ func TestOnlyTheLoopbackInterfaceIsListenedOn(t *testing.T) {
 	}
 }
 
-func TestALongRequestIsRefused(t *testing.T) {
+func TestServer_requestTooLong(t *testing.T) {
 	address := start(t)
 	answer, err := http.Post(address, "application/x-www-form-urlencoded", strings.NewReader(strings.Repeat("a", 2<<20)))
 	if err != nil {
@@ -154,7 +154,7 @@ func TestALongRequestIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnUnknownWorldIsNamed(t *testing.T) {
+func TestServer_unknownWorld(t *testing.T) {
 	err := run(t.Context(), []string{"-listen", "127.0.0.1:0", "-world", "nowhere"}, io.Discard, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), `"nowhere"`) {
 		t.Errorf("error %v", err)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestCommittedNamesAreThoseOfTheSDKInUse(t *testing.T) {
+func TestNames_matchSDK(t *testing.T) {
 	for _, service := range services {
 		want, err := generate(service)
 		if err != nil {

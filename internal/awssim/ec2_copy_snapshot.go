@@ -1,0 +1,197 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// How copies end in error.
+const (
+	sourceNotFound   = "Source snapshot is not found"       // 4.6.5
+	sourceNotReady   = "Source snapshot is not complete"    // 4.6.5
+	keyNotAccessible = "Given key ID is not accessible"     // 1.8.4
+	sourceArchived   = "Source snapshot is in archive tier" // not captured
+	copyInterrupted  = "Internal error"                     // not captured: a fault on purpose
+)
+
+// copySnapshot accepts nearly everything: what is wrong with the source or the grants shows later, in the copy (4.6.5, 1.8.4).
+// The order of its checks is that of rule 6.4.
+func (w *World) copySnapshot(c *Call, in *ec2.CopySnapshotInput) (*ec2.CopySnapshotOutput, error) {
+	if err := w.validateCopySnapshot(c, in); err != nil {
+		return nil, err
+	}
+	at, id := c.location(), *in.SourceSnapshotId
+	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, newAuthorization(c, at, "snapshot/*"), w.newCopySourceAuthorization(c, *in.SourceRegion, id))...); err != nil {
+		return nil, err
+	}
+	if err := w.validateDestination(c, in); err != nil {
+		return nil, err
+	}
+	if in.KmsKeyId != nil {
+		if err := w.validateRequestedKey(c, *in.KmsKeyId); err != nil {
+			return nil, err
+		}
+	}
+	source, readable := w.findReadableSnapshot(at.account, *in.SourceRegion, id)
+	from := unencryptedSnapshot
+	if readable {
+		from = dataSourceOf(source, at)
+	}
+	choice, err := w.chooseEncryptionKey(c, snapshotCopy, from, id, at.region == *in.SourceRegion, encryptionParams{in.Encrypted, in.KmsKeyId})
+	if err != nil {
+		return nil, err
+	}
+	if err := w.checkSnapshotCopyQuota(c); err != nil {
+		return nil, err
+	}
+	order := snapshotCopyParams{
+		source: source, readable: readable, sourceID: id, sourceRegion: *in.SourceRegion, keyChoice: choice, keyID: in.KmsKeyId,
+		description: aws.ToString(in.Description), durationMinutes: in.CompletionDurationMinutes, tags: in.TagSpecifications,
+	}
+	if order.durationMinutes != nil && readable {
+		if order.throughputShare, err = w.checkThroughputQuota(c, order.sourceRegion, *order.durationMinutes, source); err != nil {
+			return nil, err
+		}
+	}
+	made := w.startSnapshotCopy(c, order)
+	ends := &w.copyEndTimesIn(at).snapshots
+	*ends = append(*ends, made.progress.ends)
+	return &ec2.CopySnapshotOutput{SnapshotId: &made.id, Tags: w.tagsOf(made.id)}, nil
+}
+
+// checkCopySyntax is what CopySnapshot refuses before it asks IAM (6.4).
+func (w *World) validateCopySnapshot(c *Call, in *ec2.CopySnapshotInput) error {
+	if err := refuseUnmodeled(in, "SourceRegion", "SourceSnapshotId", "CompletionDurationMinutes", "Description", "Encrypted", "KmsKeyId", "PresignedUrl", "TagSpecifications"); err != nil {
+		return err
+	}
+	if in.SourceSnapshotId == nil {
+		return missingParameter("SourceSnapshotId")
+	}
+	if w.violates(c, "6.4", !isValidID(*in.SourceSnapshotId, "snap-")) {
+		return badRequest("InvalidParameterValue", "The specified snapshotId is invalid")
+	}
+	if in.SourceRegion == nil { // what AWS answers (NAT:copy_controls_contract)
+		return newAPIError(http.StatusInternalServerError, "InternalError", "An internal error has occurred")
+	}
+	if _, known := findRegion(*in.SourceRegion); w.violates(c, "6.4", !known || partitionOf(*in.SourceRegion) != partitionOf(c.Region)) {
+		return badRequest("InvalidRegion", "%s is not a valid region name.", *in.SourceRegion)
+	}
+	if m := in.CompletionDurationMinutes; m != nil && w.violates(c, "4.8.1", !isValidDuration(int64(*m))) {
+		return invalidDuration(int64(*m))
+	}
+	return w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeSnapshot)
+}
+
+// checkDestination compares what the request says twice (9.0: PresignedUrl). Signatures are not looked at.
+func (w *World) validateDestination(c *Call, in *ec2.CopySnapshotInput) error {
+	if said := c.extraParameters["DestinationRegion"]; w.violates(c, "6.4", said != "" && said != c.Region) {
+		return badRequest("InvalidParameterValue", "DestinationRegion '%s' does not match the current region (%s).", said, c.Region)
+	}
+	if in.PresignedUrl == nil || *in.PresignedUrl == "" {
+		return nil
+	}
+	signed, err := url.Parse(*in.PresignedUrl)
+	if w.violates(c, "9.0", err != nil || signed.Scheme != "http" && signed.Scheme != "https") {
+		return badRequest("InvalidParameterValue", "The protocol in PresignedUrl should be http or https")
+	}
+	if err != nil {
+		return nil
+	}
+	query := signed.Query()
+	if id := query.Get("SourceSnapshotId"); w.violates(c, "9.0", id != *in.SourceSnapshotId) {
+		return badRequest("InvalidParameterValue",
+			"The source snapshot specified in PresignedUrl '%s' does not match the source snapshot in the request: '%s'", id, *in.SourceSnapshotId)
+	}
+	if to := query.Get("DestinationRegion"); w.violates(c, "9.0", to != c.Region) {
+		return badRequest("InvalidParameterValue", "The destination region specified in PresignedUrl: '%s' is incorrect", to)
+	}
+	return nil
+}
+
+// copyOrder is a snapshot copy to be made, for CopySnapshot and for CopyImage.
+type snapshotCopyParams struct {
+	source          *snapshot
+	readable        bool // the caller may read the source
+	sourceID        string
+	sourceRegion    string
+	keyChoice       keyChoice
+	keyID           *string // as the request names it
+	description     string
+	durationMinutes *int32
+	throughputShare float64 // of the throughput that the minutes ask for (4.8.2)
+	tags            []types.TagSpecification
+}
+
+// beginCopy makes the new snapshot, which inherits data and size and nothing else (1.3.11), and decides how it will end.
+func (w *World) startSnapshotCopy(c *Call, order snapshotCopyParams) *snapshot {
+	at := c.location()
+	made := &snapshot{
+		id: w.newID(c, "snap-"), location: at, created: c.At, volume: copiedVolume, source: order.sourceID, description: order.description, durationMinutes: order.durationMinutes,
+	}
+	sourceARN := ""
+	if order.readable {
+		made.sizeGiB, made.lineage, made.platform, sourceARN = order.source.sizeGiB, order.source.lineage, order.source.platform, order.source.keyARN
+	}
+	target := w.resolveKeyChoice(c, order.keyChoice, order.keyID, sourceARN)
+	if target != nil {
+		made.keyARN = *target.Arn
+	}
+	made.failure = w.copyFailure(c, order, made, target)
+	if made.failure != "" {
+		made.progress = w.newFailureProgress(c.At, made.id)
+	} else {
+		w.scheduleCopy(c, order, made)
+		if c.fault == LateCopyFailure {
+			made.failure = copyInterrupted
+		}
+	}
+	w.addSnapshot(made)
+	w.tagNewResource(c, made.id, types.ResourceTypeSnapshot, order.tags)
+	return made
+}
+
+// copyFailure is how a copy ends in error; empty: it does not.
+func (w *World) copyFailure(c *Call, order snapshotCopyParams, made *snapshot, target *key) string {
+	switch {
+	case w.violates(c, "4.6.5", !order.readable), !order.readable:
+		return sourceNotFound
+	case w.violates(c, "4.6.5", order.source.state(c.At) != types.SnapshotStateCompleted):
+		return sourceNotReady
+	case order.source.archiving != nil:
+		return sourceArchived
+	}
+	made.incremental = w.hasCompleteSnapshot(c, made.location, made.lineage, made.keyARN)
+	lost := w.isKeyDeleted(c, order.source.location, order.source.keyARN)
+	if lost || order.keyChoice != noKey && target == nil || w.isCopyKeyDenied(c, w.findStorageKey(order.source.location, order.source.keyARN), target, made.incremental) {
+		return keyNotAccessible
+	}
+	return ""
+}
+
+// schedule sets the course of a copy that ends well.
+func (w *World) scheduleCopy(c *Call, order snapshotCopyParams, made *snapshot) {
+	job := SnapshotJob{
+		SnapshotID: made.id, SourceID: order.sourceID, Account: made.location.account, Region: made.location.region, FromRegion: order.sourceRegion,
+		GiB: made.sizeGiB, Incremental: made.incremental,
+	}
+	made.progress = w.newProgress(c.At, job)
+	if order.durationMinutes != nil {
+		w.scheduleTimeBasedCopy(c, order, made)
+	}
+	if w.onCopyScheduled != nil {
+		w.onCopyScheduled(CopySchedule{job, c.At, made.progress.starts, made.progress.ends})
+	}
+}
+
+// addSnapshot keeps a snapshot and its place in the history of its data.
+func (w *World) addSnapshot(s *snapshot) {
+	w.snapshots.put(s.id, s)
+	w.lineages[s.lineageKey()] = append(w.lineages[s.lineageKey()], s.id)
+}

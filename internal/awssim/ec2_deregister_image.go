@@ -1,0 +1,60 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// deregisterImage takes an image out of use. Its snapshots stay, unless they are asked to go: then each is deleted if the
+// caller may, and if no other image uses it (9.11).
+func (w *World) deregisterImage(c *Call, in *ec2.DeregisterImageInput) (*ec2.DeregisterImageOutput, error) {
+	if in.ImageId == nil {
+		return nil, missingParameter("ImageId")
+	}
+	if err := w.authorize(c, w.newImageAuthorization(c, c.Region, *in.ImageId)); err != nil {
+		return nil, err
+	}
+	doomed, err := w.findOwnImage(c, in.ImageId)
+	if err != nil {
+		return nil, err
+	}
+	// The code is an inference (A.2.2, Q9); nobody may match on the text.
+	if w.violates(c, "A.2.1", doomed.protection.status(c.At) != protectionDisabled) {
+		return nil, badRequest("OperationNotPermitted", "The image %s has deregistration protection enabled.", doomed.id)
+	}
+	doomed.deregistered = true
+	delete(w.resources, doomed.id)
+	c.recordChange(doomed.id)
+	out := &ec2.DeregisterImageOutput{Return: aws.Bool(true)}
+	for _, device := range doomed.attributes.BlockDeviceMappings {
+		if aws.ToBool(in.DeleteAssociatedSnapshots) && device.Ebs != nil && device.Ebs.SnapshotId != nil {
+			out.DeleteSnapshotResults = append(out.DeleteSnapshotResults, types.DeleteSnapshotReturnCode{
+				SnapshotId: device.Ebs.SnapshotId, ReturnCode: w.deleteAssociatedSnapshot(c, *device.Ebs.SnapshotId),
+			})
+		}
+	}
+	return out, nil
+}
+
+// deleteAlong deletes a snapshot of a deregistered image and tells how that went.
+func (w *World) deleteAssociatedSnapshot(c *Call, id string) types.SnapshotReturnCodes {
+	s, there := w.snapshots.get(id)
+	question := w.newSnapshotAuthorization(c, id)
+	question.Action = "ec2:DeleteSnapshot"
+	switch {
+	case !there:
+		return types.SnapshotReturnCodesErrorCodeInternalError
+	case w.violates(c, "9.11", len(w.imagesUsing(id)) > 0):
+		return types.SnapshotReturnCodesWarnSkipped
+	case w.violates(c, "9.11", w.authorize(c, question) != nil):
+		return types.SnapshotReturnCodesErrorMissingPermissions
+	case w.violates(c, "9.3", s.lock.isActive(c.At)):
+		return types.SnapshotReturnCodesErrorCodeClientError
+	}
+	w.removeSnapshot(c, s)
+	return types.SnapshotReturnCodesSuccess
+}

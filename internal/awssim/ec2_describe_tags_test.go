@@ -1,0 +1,87 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// filteredTags counts the tags that filters let pass.
+func (b fixture) filteredTags(pairs ...string) int {
+	b.Helper()
+	var filters []types.Filter
+	for i := 0; i < len(pairs); i += 2 {
+		filters = append(filters, types.Filter{Name: &pairs[i], Values: []string{pairs[i+1]}})
+	}
+	n := 0
+	pages := ec2.NewDescribeTagsPaginator(b.ec2, &ec2.DescribeTagsInput{Filters: filters})
+	for pages.HasMorePages() {
+		n += len(ok(pages.NextPage(b.Context()))(b).Tags)
+	}
+	return n
+}
+
+// TestDescribeTags_filters covers rule 4.3.4.
+func TestDescribeTags_filters(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		first := b.tagged("source", "ami-1", "run", "a*b")
+		b.tagged("source", "ami-12", "run", "axb")
+		b.inLocation(member, home).tagged("source", "ami-1")
+		b.inLocation(owner, "eu-west-1")
+		for _, row := range []struct {
+			filters []string
+			want    int
+		}{
+			{nil, 4},
+			{[]string{"key", "source"}, 2},
+			{[]string{"key", "source", "value", "ami-1"}, 1},
+			{[]string{"value", "ami-1*"}, 2},
+			{[]string{"value", "ami-1?"}, 1},
+			{[]string{"value", "AMI-1"}, 0},
+			{[]string{"value", "a*b"}, 2},
+			{[]string{"value", `a\*b`}, 1},
+			{[]string{"tag:source", "ami-1"}, 1},
+			{[]string{"resource-id", first}, 2},
+			{[]string{"resource-type", "volume"}, 4},
+			{[]string{"resource-type", "snapshot"}, 0},
+		} {
+			is(b, fmt.Sprint(row.filters), b.filteredTags(row.filters...), row.want)
+		}
+		for _, name := range []string{"tag-key", "owner-id"} {
+			_, err := b.ec2.DescribeTags(b.Context(), &ec2.DescribeTagsInput{Filters: []types.Filter{{Name: &name, Values: []string{"x"}}}})
+			requireErrorCode(b, err, "InvalidParameterValue")
+		}
+	})
+}
+
+// TestDescribeTags_pages covers rule 4.3.4.
+// An answer has at most 1,000 tags, without MaxResults too.
+func TestDescribeTags_pages(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		err := b.world.Build(func(builder *Builder) error {
+			builtBy := fixture{b.T, b.world, ec2.NewFromConfig(builder.Config(owner, home)), b.kms}
+			for range 42 {
+				var pairs []string
+				for i := range maxTags {
+					pairs = append(pairs, fmt.Sprint("key-", i), "v")
+				}
+				builtBy.tagged(pairs...)
+			}
+			return nil
+		})
+		must(0, err)(b)
+		first := ok(b.ec2.DescribeTags(b.Context(), &ec2.DescribeTagsInput{}))(b)
+		is(b, "the tags of the first page", len(first.Tags), 1000)
+		is(b, "the tags of all pages", b.filteredTags(), 42*maxTags)
+		few := ok(b.ec2.DescribeTags(b.Context(), &ec2.DescribeTagsInput{MaxResults: aws.Int32(5)}))(b)
+		is(b, "the tags of a short page", len(few.Tags), 5)
+		_, err = b.ec2.DescribeTags(b.Context(), &ec2.DescribeTagsInput{MaxResults: aws.Int32(4)})
+		requireErrorCode(b, err, "InvalidParameterValue")
+	})
+}

@@ -1,0 +1,416 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+var imageOperations = []namedOperation{
+	newOperation((*World).registerImage),
+	newOperation((*World).copyImage),
+	newOperation((*World).createImage),
+	newOperation((*World).deregisterImage),
+	newOperation((*World).describeImages),
+	newOperation((*World).describeImageAttribute),
+	newOperation((*World).modifyImageAttribute),
+	newOperation((*World).resetImageAttribute),
+	newOperation((*World).enableImage),
+	newOperation((*World).disableImage),
+	newOperation((*World).enableImageDeprecation),
+	newOperation((*World).disableImageDeprecation),
+	newOperation((*World).enableImageDeregistrationProtection),
+	newOperation((*World).disableImageDeregistrationProtection),
+	newOperation((*World).describeImageReferences),
+	newOperation((*World).enableFastLaunch),
+	newOperation((*World).describeFastLaunchImages),
+	newOperation((*World).getImageAncestry),
+}
+
+// image is an AMI as it was made; what is seen of it is told by viewImage.
+type image struct {
+	id                string
+	location          location
+	created           time.Time
+	attributes        types.Image // what time and viewer do not change; the block devices as registered
+	snapshots         []*snapshot // it is available when these are complete; those of CreateImage and CopyImage
+	isCopy            bool        // by CopyImage: nothing is told of its devices before it is available
+	uefiData          *string
+	launchPermissions []types.LaunchPermission
+	platform          platform
+
+	deregistered bool // deregistered
+	disabled     bool
+	deprecateAt  time.Time // zero: never
+	protection   protection
+	fastLaunch   *types.DescribeFastLaunchImagesSuccessItem // nil: off
+	lastLaunched time.Time
+}
+
+func (i *image) getLocation() location { return i.location }
+
+// stateAt is the image's state; a reason goes with a failure.
+func (i *image) stateAt(now time.Time) (types.ImageState, *types.StateReason) {
+	state := types.ImageStateAvailable
+	for _, part := range i.snapshots {
+		switch part.state(now) {
+		case types.SnapshotStateError:
+			return types.ImageStateFailed, copyFailedReason()
+		case types.SnapshotStatePending:
+			state = types.ImageStatePending
+		}
+	}
+	if i.disabled && state == types.ImageStateAvailable {
+		state = types.ImageStateDisabled
+	}
+	return state, nil
+}
+
+// copyFailed is all that AWS tells of a failed copy (1.8.5).
+func copyFailedReason() *types.StateReason {
+	return &types.StateReason{Code: aws.String("Server.InternalError"), Message: aws.String("Copy image failed with an internal error")}
+}
+
+// publicImage reports whether all may launch an image.
+func (w *World) isPublicImage(i *image) bool {
+	return slices.ContainsFunc(i.launchPermissions, func(p types.LaunchPermission) bool { return p.Group == groupAll }) && !i.disabled
+}
+
+// mayLaunch reports whether an account may launch an image and see it: its owner, whom it is shared with by account,
+// organization or unit, and all if it is public (2.2.4). Allowed AMIs may hide what is not the account's own (2.2.14).
+func (w *World) canLaunch(c *Call, account string, i *image) bool {
+	if i.location.account == account {
+		return true
+	}
+	return !w.violates(c, "2.2.14", w.isHiddenByAllowedImages(location{account, i.location.region}, i)) && (w.isPublicImage(i) || w.isSharedWith(account, i))
+}
+
+// sharedWith reports whether an account is among the launch permissions, itself or as a member of an organization.
+func (w *World) isSharedWith(account string, i *image) bool {
+	if i.disabled {
+		return false // disabling takes the permissions away (9.2)
+	}
+	member := w.account(account, partitionOf(i.location.region)).membership()
+	return slices.ContainsFunc(i.launchPermissions, func(p types.LaunchPermission) bool {
+		switch {
+		case p.UserId != nil:
+			return *p.UserId == account && w.hasArrived(shareKey(i.id, account))
+		case p.OrganizationArn != nil:
+			return member.Organization != "" && strings.HasSuffix(*p.OrganizationArn, "/"+member.Organization)
+		case p.OrganizationalUnitArn != nil:
+			unit := (*p.OrganizationalUnitArn)[strings.LastIndex(*p.OrganizationalUnitArn, "/")+1:]
+			return strings.Contains(member.Path, "/"+unit+"/")
+		}
+		return false
+	})
+}
+
+// imageFor finds an image of a Region that an account may launch.
+func (w *World) findLaunchableImage(c *Call, region, id string) (*image, error) {
+	if !isValidID(id, "ami-") {
+		return nil, malformedImageID(id)
+	}
+	found, there := w.images.get(id)
+	if !there || found.location.region != region || !w.canLaunch(c, c.location().account, found) {
+		return nil, imageNotFound(id)
+	}
+	if w.violates(c, "2.5.9", found.deregistered) {
+		return nil, imageUnavailable(id)
+	}
+	return found, nil
+}
+
+// ownImage finds an image for a call that only its owner may make.
+func (w *World) findOwnImage(c *Call, id *string) (*image, error) {
+	found, err := w.findLaunchableImage(c, c.Region, aws.ToString(id))
+	if err != nil {
+		return nil, err
+	}
+	if w.violates(c, "2.2.11", found.location.account != c.location().account) {
+		return nil, badRequest("AuthFailure", "Not authorized for image:%s", found.id)
+	}
+	return found, nil
+}
+
+func malformedImageID(id string) *APIError {
+	return badRequest("InvalidAMIID.Malformed", "Invalid id: %q", id)
+}
+
+func imageNotFound(id string) *APIError {
+	return badRequest("InvalidAMIID.NotFound", "The image id '[%s]' does not exist", id)
+}
+
+func imageUnavailable(id string) *APIError {
+	return badRequest("InvalidAMIID.Unavailable", "The image ID '%s' is no longer available", id)
+}
+
+// imageName is what AWS takes for a name; its refusal tells less (2.5.3).
+var imageNamePattern = regexp.MustCompile(`^[a-zA-Z0-9 ()\[\]./\-'@_]{3,128}$`)
+
+// checkImageName judges the form of a name.
+func (w *World) validateImageName(c *Call, name *string) error {
+	if name == nil {
+		return missingParameter("Name")
+	}
+	if w.violates(c, "2.5.3", !imageNamePattern.MatchString(*name)) {
+		return badRequest("InvalidAMIName.Malformed",
+			"AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', '-', '/' and '_'")
+	}
+	return nil
+}
+
+// checkNameFree refuses a name that another image of the account has in the Region.
+func (w *World) validateNameAvailable(c *Call, name string) error {
+	for _, id := range w.imagesByName[imageNameKey{c.location(), name}] {
+		if i, there := w.images.get(id); there && w.violates(c, "2.5.2", !i.deregistered) {
+			return badRequest("InvalidAMIName.Duplicate", "AMI name %s is already in use by AMI %s", name, id)
+		}
+	}
+	return nil
+}
+
+// imageKey is an image's name in its place.
+type imageNameKey struct {
+	location location
+	name     string
+}
+
+// addImage keeps a new image of the caller.
+func (w *World) addImage(c *Call, i *image, tags []types.TagSpecification) {
+	i.location, i.created, i.id = c.location(), c.At, w.newID(c, "ami-")
+	i.attributes.ImageLocation = aws.String(i.location.account + "/" + *i.attributes.Name)
+	key := imageNameKey{i.location, *i.attributes.Name}
+	w.imagesByName[key] = append(w.imagesByName[key], i.id)
+	w.images.put(i.id, i)
+	for _, device := range i.attributes.BlockDeviceMappings {
+		if device.Ebs != nil && device.Ebs.SnapshotId != nil {
+			w.imagesBySnapshot[*device.Ebs.SnapshotId] = append(w.imagesBySnapshot[*device.Ebs.SnapshotId], i.id)
+		}
+	}
+	w.tagNewResource(c, i.id, types.ResourceTypeImage, tags)
+}
+
+// imagesOf are the images that use a snapshot, for whatever device, the newest first (2.5.8).
+func (w *World) imagesUsing(snapshotID string) (ids []string) {
+	for _, id := range slices.Backward(w.imagesBySnapshot[snapshotID]) {
+		if i, there := w.images.get(id); there && !i.deregistered {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// viewImage is an image as the caller sees it.
+func (w *World) viewImage(c *Call, i *image) types.Image {
+	seen := i.attributes
+	seen.ImageId, seen.OwnerId, seen.ImageOwnerAlias = &i.id, &i.location.account, ownerAlias(i.location.account)
+	seen.CreationDate, seen.Public = aws.String(formatTime(i.created.Truncate(time.Second))), aws.Bool(w.isPublicImage(i))
+	seen.FreeTierEligible = aws.Bool(i.platform.operation() == "RunInstances")
+	seen.State, seen.StateReason = i.stateAt(c.At)
+	seen.PlatformDetails, seen.UsageOperation, seen.ProductCodes = aws.String(i.platform.details()), aws.String(i.platform.operation()), i.platform.productCodes
+	if i.platform.isWindows() {
+		seen.Platform = types.PlatformValuesWindows
+	}
+	if !i.deprecateAt.IsZero() {
+		seen.DeprecationTime = aws.String(formatTime(i.deprecateAt))
+	}
+	seen.BlockDeviceMappings = nil
+	if !i.isCopy || seen.State == types.ImageStateAvailable || seen.State == types.ImageStateDisabled {
+		seen.BlockDeviceMappings = w.viewDevices(i)
+	}
+	if w.settingsOf(location{c.location().account, i.location.region}).allowedImages != "" {
+		seen.ImageAllowed = aws.Bool(i.location.account == c.location().account || w.meetsImageCriteria(location{c.location().account, i.location.region}, i))
+	}
+	// A recipient sees neither tags nor protection (2.2.12), but for tags that are made to be shared (9.13).
+	seen.Tags = w.tagsSeen(c, i.id)
+	if w.violates(c, "2.2.12", i.location.account != c.location().account) {
+		seen.Tags = slices.DeleteFunc(seen.Tags, func(t types.Tag) bool { return !strings.HasPrefix(*t.Key, sharedTagPrefix) })
+		return seen
+	}
+	seen.DeregistrationProtection = aws.String(i.protection.status(c.At))
+	if !i.lastLaunched.IsZero() {
+		seen.LastLaunchedTime = aws.String(formatTime(i.lastLaunched))
+	}
+	return seen
+}
+
+// sharedTagPrefix begins the keys of tags that accounts an image is shared with see, and CopyImage takes along (9.13).
+const sharedTagPrefix = "ec2:SharedTag/"
+
+// viewDevices are the image's devices, with what their snapshots tell: encryption, but not the key (1.2.4).
+func (w *World) viewDevices(i *image) []types.BlockDeviceMapping {
+	devices := slices.Clone(i.attributes.BlockDeviceMappings)
+	for n, device := range devices {
+		if device.Ebs == nil {
+			continue
+		}
+		ebs := *device.Ebs
+		if ebs.SnapshotId != nil {
+			if s, there := w.snapshots.get(*ebs.SnapshotId); there {
+				ebs.Encrypted = aws.Bool(s.isEncrypted())
+			}
+		}
+		devices[n].Ebs = &ebs
+	}
+	return devices
+}
+
+func (w *World) describeImages(c *Call, in *ec2.DescribeImagesInput) (*ec2.DescribeImagesOutput, error) {
+	if err := w.validatePage(c, "imageIdsSet", len(in.ImageIds), in.MaxResults); err != nil {
+		return nil, err
+	}
+	for _, id := range in.ImageIds {
+		if w.violates(c, "2.5.10", id == "") {
+			return nil, missingParameter("ImageId")
+		}
+		if w.violates(c, "2.5.10", !isValidID(id, "ami-")) {
+			return nil, malformedImageID(id)
+		}
+	}
+	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
+		return nil, err
+	}
+	var seen []types.Image
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(in.ImageIds))) {
+		i, there := w.images.get(id)
+		// An image that is not shared, or deregistered, is left out; one that never was is an error (2.2.12, 2.5.9, 2.5.10).
+		if w.violates(c, "2.5.10", !there || i.location.region != c.Region) || !there || !w.isVisible(c, i.created) {
+			return nil, imageNotFound(id)
+		}
+		if w.violates(c, "2.2.14", i.location.account != c.location().account && w.isHiddenByAllowedImages(c.location(), i)) {
+			return nil, imageNotFound(id)
+		}
+		if w.isListed(c, i, in) {
+			seen = append(seen, w.viewImage(c, i))
+		}
+	}
+	if len(in.ImageIds) == 0 {
+		for _, i := range w.images.ownedBy(in.Owners, c.location()) {
+			if w.isListed(c, i, in) && w.isVisible(c, i.created) {
+				seen = append(seen, w.viewImage(c, i))
+			}
+		}
+	}
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, imageFilters, func(list []types.Image, next *string) *ec2.DescribeImagesOutput {
+		return &ec2.DescribeImagesOutput{Images: list, NextToken: next}
+	})
+}
+
+// listed reports whether an image belongs in the answer to a describe call.
+func (w *World) isListed(c *Call, i *image, in *ec2.DescribeImagesInput) bool {
+	caller := c.location().account
+	own := i.location.account == caller
+	switch {
+	case i.location.region != c.Region || !w.canLaunch(c, caller, i):
+		return false
+	case w.violates(c, "2.5.9", i.deregistered):
+		return false
+	case w.violates(c, "9.2", i.disabled && !aws.ToBool(in.IncludeDisabled)):
+		return false
+	case w.violates(c, "9.21", i.isDeprecated(c.At) && !own && len(in.ImageIds) == 0 && !aws.ToBool(in.IncludeDeprecated)):
+		return false
+	}
+	return (len(in.Owners) == 0 || slices.ContainsFunc(in.Owners, func(owner string) bool { return matchesOwner(i.location.account, owner, caller) })) &&
+		(len(in.ExecutableUsers) == 0 || slices.ContainsFunc(in.ExecutableUsers, func(user string) bool { return w.isExecutableBy(user, caller, i) }))
+}
+
+// executableBy judges one of ExecutableUsers: those with a launch permission of their own, or "all".
+func (w *World) isExecutableBy(user, caller string, i *image) bool {
+	switch user {
+	case groupAll:
+		return w.isPublicImage(i)
+	case "self", caller:
+		return w.isSharedWith(caller, i)
+	}
+	return i.location.account == caller && w.isSharedWith(user, i)
+}
+
+var imageFilters = filterFields[types.Image]{
+	tags: func(i types.Image) []types.Tag { return i.Tags },
+	values: map[string]func(types.Image) []string{
+		"architecture": func(i types.Image) []string { return []string{string(i.Architecture)} },
+		"block-device-mapping.delete-on-termination": func(i types.Image) []string {
+			return deviceValues(i, func(e *types.EbsBlockDevice) string { return strconv.FormatBool(aws.ToBool(e.DeleteOnTermination)) })
+		},
+		"block-device-mapping.device-name": func(i types.Image) (names []string) {
+			for _, device := range i.BlockDeviceMappings {
+				names = append(names, aws.ToString(device.DeviceName))
+			}
+			return names
+		},
+		"block-device-mapping.encrypted": func(i types.Image) []string {
+			return deviceValues(i, func(e *types.EbsBlockDevice) string { return strconv.FormatBool(aws.ToBool(e.Encrypted)) })
+		},
+		"block-device-mapping.snapshot-id": func(i types.Image) []string {
+			return deviceValues(i, func(e *types.EbsBlockDevice) string { return aws.ToString(e.SnapshotId) })
+		},
+		"block-device-mapping.volume-size": func(i types.Image) []string {
+			return deviceValues(i, func(e *types.EbsBlockDevice) string { return strconv.Itoa(int(aws.ToInt32(e.VolumeSize))) })
+		},
+		"block-device-mapping.volume-type": func(i types.Image) []string {
+			return deviceValues(i, func(e *types.EbsBlockDevice) string { return string(e.VolumeType) })
+		},
+		"creation-date":     func(i types.Image) []string { return optionalValues(i.CreationDate) },
+		"description":       func(i types.Image) []string { return optionalValues(i.Description) },
+		"ena-support":       func(i types.Image) []string { return []string{strconv.FormatBool(aws.ToBool(i.EnaSupport))} },
+		"hypervisor":        func(i types.Image) []string { return []string{string(i.Hypervisor)} },
+		"image-id":          func(i types.Image) []string { return optionalValues(i.ImageId) },
+		"image-type":        func(i types.Image) []string { return []string{string(i.ImageType)} },
+		"is-public":         func(i types.Image) []string { return []string{strconv.FormatBool(*i.Public)} },
+		"kernel-id":         func(i types.Image) []string { return optionalValues(i.KernelId) },
+		"manifest-location": func(i types.Image) []string { return optionalValues(i.ImageLocation) },
+		"name":              func(i types.Image) []string { return optionalValues(i.Name) },
+		"owner-alias":       func(i types.Image) []string { return optionalValues(i.ImageOwnerAlias) },
+		"owner-id":          func(i types.Image) []string { return optionalValues(i.OwnerId) },
+		"platform":          func(i types.Image) []string { return []string{string(i.Platform)} },
+		"product-code": func(i types.Image) []string {
+			return productCodeValues(i, func(p types.ProductCode) string { return *p.ProductCodeId })
+		},
+		"product-code.type": func(i types.Image) []string {
+			return productCodeValues(i, func(p types.ProductCode) string { return string(p.ProductCodeType) })
+		},
+		"ramdisk-id":           func(i types.Image) []string { return optionalValues(i.RamdiskId) },
+		"root-device-name":     func(i types.Image) []string { return optionalValues(i.RootDeviceName) },
+		"root-device-type":     func(i types.Image) []string { return []string{string(i.RootDeviceType)} },
+		"source-image-id":      func(i types.Image) []string { return optionalValues(i.SourceImageId) },
+		"source-image-region":  func(i types.Image) []string { return optionalValues(i.SourceImageRegion) },
+		"source-instance-id":   func(i types.Image) []string { return optionalValues(i.SourceInstanceId) },
+		"sriov-net-support":    func(i types.Image) []string { return optionalValues(i.SriovNetSupport) },
+		"state":                func(i types.Image) []string { return []string{string(i.State)} },
+		"usage-operation":      func(i types.Image) []string { return optionalValues(i.UsageOperation) },
+		"virtualization-type":  func(i types.Image) []string { return []string{string(i.VirtualizationType)} },
+		"state-reason-message": func(i types.Image) []string { return reasonValues(i.StateReason) },
+	},
+}
+
+func deviceValues(i types.Image, value func(*types.EbsBlockDevice) string) (all []string) {
+	for _, device := range i.BlockDeviceMappings {
+		if device.Ebs != nil {
+			all = append(all, value(device.Ebs))
+		}
+	}
+	return all
+}
+
+func productCodeValues(i types.Image, value func(types.ProductCode) string) (all []string) {
+	for _, code := range i.ProductCodes {
+		all = append(all, value(code))
+	}
+	return all
+}
+
+func reasonValues(reason *types.StateReason) []string {
+	if reason == nil {
+		return nil
+	}
+	return optionalValues(reason.Message)
+}

@@ -1,0 +1,305 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+var instanceOperations = []namedOperation{
+	newOperation((*World).runInstances),
+	newOperation((*World).startInstances),
+	newOperation((*World).stopInstances),
+	newOperation((*World).terminateInstances),
+	newOperation((*World).describeInstances),
+	newOperation((*World).describeInstanceStatus),
+	newOperation((*World).describeInstanceAttribute),
+	newOperation((*World).modifyInstanceAttribute),
+	newOperation((*World).describeInstanceTypes),
+	newOperation((*World).describeInstanceTypeOfferings),
+}
+
+// instance is a virtual machine.
+type instance struct {
+	location             location
+	id                   string
+	reservationID        string
+	attributes           types.Instance // what the clock does not change
+	devices              []device
+	transitions          []stateTransition // in the order of time
+	terminationProtected bool              // against TerminateInstances
+	shutdownBehavior     types.ShutdownBehavior
+	userData             string
+}
+
+// device is a volume of an instance.
+type device struct {
+	name                string
+	volume              string
+	attached            time.Time // when the instance first ran
+	deleteOnTermination bool
+}
+
+// turn is a change of an instance's state: it is in the state of the last turn whose moment has come.
+type stateTransition struct {
+	time             time.Time
+	state            types.InstanceStateName
+	reason           *types.StateReason
+	transitionReason string
+}
+
+// terminatedFor is how long a terminated instance is still described (8.7).
+const terminatedVisibility = time.Hour
+
+// turnAt is the last turn that has come at a moment.
+func (i *instance) transitionAt(now time.Time) stateTransition {
+	last := i.transitions[0]
+	for _, t := range i.transitions {
+		if !t.time.After(now) {
+			last = t
+		}
+	}
+	return last
+}
+
+// is reports whether an instance is in one of the states at a moment.
+func (i *instance) isInState(now time.Time, states ...types.InstanceStateName) bool {
+	return slices.Contains(states, i.transitionAt(now).state)
+}
+
+// gone reports whether an instance is no longer described.
+func (i *instance) isExpired(now time.Time) bool {
+	last := i.transitionAt(now)
+	return last.state == types.InstanceStateNameTerminated && now.Sub(last.time) >= terminatedVisibility
+}
+
+// goes sets an instance on a way from now on; turns of an earlier way that have not come are given up.
+func (i *instance) setTransitions(now time.Time, way ...stateTransition) {
+	i.transitions = append(slices.DeleteFunc(i.transitions, func(t stateTransition) bool { return t.time.After(now) }), way...)
+}
+
+// takes draws how long an instance needs to get from one state to the next: 5 to 25 seconds.
+func (w *World) randomTransitionTime(i *instance, what string) time.Duration {
+	return 5*time.Second + time.Duration(w.random("instance", what, i.id)%uint64(20*time.Second))
+}
+
+// stateCodes are the numbers of the states.
+var stateCodes = map[types.InstanceStateName]int32{
+	types.InstanceStateNamePending: 0, types.InstanceStateNameRunning: 16, types.InstanceStateNameShuttingDown: 32,
+	types.InstanceStateNameTerminated: 48, types.InstanceStateNameStopping: 64, types.InstanceStateNameStopped: 80,
+}
+
+func (t stateTransition) instanceState() *types.InstanceState {
+	return &types.InstanceState{Name: t.state, Code: aws.Int32(stateCodes[t.state])}
+}
+
+// showInstance is an instance as it is described at a moment.
+func (w *World) showInstance(i *instance, now time.Time) types.Instance {
+	shown, last := i.attributes, i.transitionAt(now)
+	shown.State, shown.StateReason, shown.StateTransitionReason = last.instanceState(), last.reason, aws.String(last.transitionReason)
+	shown.Tags = w.tagsOf(i.id)
+	if last.state == types.InstanceStateNameTerminated {
+		shown.SubnetId, shown.VpcId, shown.PrivateIpAddress, shown.SecurityGroups, shown.NetworkInterfaces = nil, nil, nil, nil, nil
+		return shown
+	}
+	for _, d := range i.devices {
+		if d.attached.After(now) {
+			continue
+		}
+		shown.BlockDeviceMappings = append(shown.BlockDeviceMappings, types.InstanceBlockDeviceMapping{
+			DeviceName: &d.name,
+			Ebs: &types.EbsInstanceBlockDevice{
+				VolumeId: &d.volume, Status: types.AttachmentStatusAttached, AttachTime: &d.attached, DeleteOnTermination: &d.deleteOnTermination,
+			},
+		})
+	}
+	return shown
+}
+
+// ownInstances finds the caller's instances by their ids.
+func (w *World) findOwnInstances(c *Call, ids []string) ([]*instance, error) {
+	var found []*instance
+	for _, id := range ids {
+		one, there := w.instances.get(id)
+		if !there || one.location != c.location() || one.isExpired(c.At) {
+			return nil, instanceNotFound(id)
+		}
+		found = append(found, one)
+	}
+	return found, nil
+}
+
+func instanceNotFound(id string) *APIError {
+	return badRequest("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", id)
+}
+
+func (w *World) describeInstances(c *Call, in *ec2.DescribeInstancesInput) (*ec2.DescribeInstancesOutput, error) {
+	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
+		return nil, err
+	}
+	seen, err := w.filterInstances(c, in.InstanceIds, in.Filters)
+	if err != nil {
+		return nil, err
+	}
+	seen, next, err := paginate(seen, in.MaxResults, in.NextToken)
+	if err != nil {
+		return nil, err
+	}
+	out := &ec2.DescribeInstancesOutput{NextToken: next}
+	for _, one := range seen {
+		last := len(out.Reservations) - 1
+		if last < 0 || *out.Reservations[last].ReservationId != one.reservationID {
+			out.Reservations = append(out.Reservations, types.Reservation{ReservationId: &one.reservationID, OwnerId: &one.location.account})
+			last++
+		}
+		out.Reservations[last].Instances = append(out.Reservations[last].Instances, w.showInstance(one, c.At))
+	}
+	return out, nil
+}
+
+// seenInstances are the caller's instances in the Region: those with the ids, or all, that pass the filters.
+func (w *World) filterInstances(c *Call, ids []string, filters []types.Filter) ([]*instance, error) {
+	seen, err := w.findOwnInstances(c, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range seen {
+		if !w.isVisible(c, *one.attributes.LaunchTime) {
+			return nil, instanceNotFound(one.id)
+		}
+	}
+	if len(ids) == 0 {
+		for _, one := range w.instances.all {
+			if one.location == c.location() && !one.isExpired(c.At) {
+				seen = append(seen, one)
+			}
+		}
+	}
+	shows := func(value func(types.Instance) string) func(*instance) []string {
+		return func(i *instance) []string { return []string{value(w.showInstance(i, c.At))} }
+	}
+	return filterFields[*instance]{
+		tags: func(i *instance) []types.Tag { return w.tagsOf(i.id) },
+		values: map[string]func(*instance) []string{
+			"availability-zone":   shows(func(i types.Instance) string { return aws.ToString(i.Placement.AvailabilityZone) }),
+			"client-token":        shows(func(i types.Instance) string { return aws.ToString(i.ClientToken) }),
+			"image-id":            shows(func(i types.Instance) string { return aws.ToString(i.ImageId) }),
+			"instance-id":         shows(func(i types.Instance) string { return aws.ToString(i.InstanceId) }),
+			"instance-state-name": shows(func(i types.Instance) string { return string(i.State.Name) }),
+			"instance-type":       shows(func(i types.Instance) string { return string(i.InstanceType) }),
+			"key-name":            shows(func(i types.Instance) string { return aws.ToString(i.KeyName) }),
+			"subnet-id":           shows(func(i types.Instance) string { return aws.ToString(i.SubnetId) }),
+			"vpc-id":              shows(func(i types.Instance) string { return aws.ToString(i.VpcId) }),
+		},
+	}.filter(seen, filters)
+}
+
+func (w *World) describeInstanceStatus(c *Call, in *ec2.DescribeInstanceStatusInput) (*ec2.DescribeInstanceStatusOutput, error) {
+	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
+		return nil, err
+	}
+	seen, err := w.filterInstances(c, in.InstanceIds, in.Filters)
+	if err != nil {
+		return nil, err
+	}
+	if !aws.ToBool(in.IncludeAllInstances) { // only running ones, unless all are asked for
+		seen = slices.DeleteFunc(seen, func(i *instance) bool { return !i.isInState(c.At, types.InstanceStateNameRunning) })
+	}
+	seen, next, err := paginate(seen, in.MaxResults, in.NextToken)
+	if err != nil {
+		return nil, err
+	}
+	out := &ec2.DescribeInstanceStatusOutput{NextToken: next}
+	for _, one := range seen {
+		summary := &types.InstanceStatusSummary{Status: types.SummaryStatusNotApplicable}
+		if one.isInState(c.At, types.InstanceStateNameRunning) {
+			summary.Status = types.SummaryStatusOk
+		}
+		out.InstanceStatuses = append(out.InstanceStatuses, types.InstanceStatus{
+			InstanceId: &one.id, AvailabilityZone: one.attributes.Placement.AvailabilityZone, InstanceState: one.transitionAt(c.At).instanceState(),
+			InstanceStatus: summary, SystemStatus: summary,
+		})
+	}
+	return out, nil
+}
+
+func (w *World) describeInstanceAttribute(c *Call, in *ec2.DescribeInstanceAttributeInput) (*ec2.DescribeInstanceAttributeOutput, error) {
+	if err := w.authorize(c, w.newAuthorizationOnOwn(c, "instance", aws.ToString(in.InstanceId))); err != nil {
+		return nil, err
+	}
+	found, err := w.findOwnInstances(c, []string{aws.ToString(in.InstanceId)})
+	if err != nil {
+		return nil, err
+	}
+	one := found[0]
+	out := &ec2.DescribeInstanceAttributeOutput{InstanceId: &one.id}
+	shown := w.showInstance(one, c.At)
+	switch in.Attribute {
+	case types.InstanceAttributeNameInstanceType:
+		out.InstanceType = &types.AttributeValue{Value: aws.String(string(shown.InstanceType))}
+	case types.InstanceAttributeNameKernel:
+		out.KernelId = &types.AttributeValue{Value: shown.KernelId}
+	case types.InstanceAttributeNameRamdisk:
+		out.RamdiskId = &types.AttributeValue{Value: shown.RamdiskId}
+	case types.InstanceAttributeNameUserData:
+		out.UserData = &types.AttributeValue{Value: &one.userData}
+	case types.InstanceAttributeNameDisableApiTermination:
+		out.DisableApiTermination = &types.AttributeBooleanValue{Value: &one.terminationProtected}
+	case types.InstanceAttributeNameInstanceInitiatedShutdownBehavior:
+		out.InstanceInitiatedShutdownBehavior = &types.AttributeValue{Value: aws.String(string(one.shutdownBehavior))}
+	case types.InstanceAttributeNameRootDeviceName:
+		out.RootDeviceName = &types.AttributeValue{Value: shown.RootDeviceName}
+	case types.InstanceAttributeNameBlockDeviceMapping:
+		out.BlockDeviceMappings = shown.BlockDeviceMappings
+	case types.InstanceAttributeNameEbsOptimized:
+		out.EbsOptimized = &types.AttributeBooleanValue{Value: shown.EbsOptimized}
+	case types.InstanceAttributeNameSriovNetSupport:
+		out.SriovNetSupport = &types.AttributeValue{Value: shown.SriovNetSupport}
+	case types.InstanceAttributeNameEnaSupport:
+		out.EnaSupport = &types.AttributeBooleanValue{Value: shown.EnaSupport}
+	case types.InstanceAttributeNameGroupSet:
+		out.Groups = shown.SecurityGroups
+	default:
+		return nil, badRequest("InvalidParameterValue", "Value (%s) for parameter attribute is invalid. Unknown attribute.", in.Attribute)
+	}
+	return out, nil
+}
+
+func (w *World) modifyInstanceAttribute(c *Call, in *ec2.ModifyInstanceAttributeInput) (*ec2.ModifyInstanceAttributeOutput, error) {
+	if err := refuseUnmodeled(in, "InstanceId", "EnaSupport", "SriovNetSupport", "DisableApiTermination", "InstanceInitiatedShutdownBehavior", "InstanceType"); err != nil {
+		return nil, err
+	}
+	if err := w.authorize(c, w.newAuthorizationOnOwn(c, "instance", aws.ToString(in.InstanceId))); err != nil {
+		return nil, err
+	}
+	found, err := w.findOwnInstances(c, []string{aws.ToString(in.InstanceId)})
+	if err != nil {
+		return nil, err
+	}
+	one := found[0]
+	if (in.EnaSupport != nil || in.SriovNetSupport != nil || in.InstanceType != nil) && !one.isInState(c.At, types.InstanceStateNameStopped) {
+		return nil, badRequest("IncorrectInstanceState", "The instance '%s' is not in the 'stopped' state.", one.id)
+	}
+	switch {
+	case in.EnaSupport != nil:
+		one.attributes.EnaSupport = in.EnaSupport.Value
+	case in.SriovNetSupport != nil:
+		one.attributes.SriovNetSupport = in.SriovNetSupport.Value
+	case in.InstanceType != nil:
+		one.attributes.InstanceType = types.InstanceType(aws.ToString(in.InstanceType.Value))
+	case in.DisableApiTermination != nil:
+		one.terminationProtected = aws.ToBool(in.DisableApiTermination.Value)
+	case in.InstanceInitiatedShutdownBehavior != nil:
+		one.shutdownBehavior = types.ShutdownBehavior(aws.ToString(in.InstanceInitiatedShutdownBehavior.Value))
+	default:
+		return nil, badRequest("InvalidParameterCombination", "No attributes specified.")
+	}
+	c.changedIDs = append(c.changedIDs, one.id)
+	return &ec2.ModifyInstanceAttributeOutput{}, nil
+}

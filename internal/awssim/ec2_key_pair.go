@@ -1,0 +1,129 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"cmp"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/pem"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+var keyPairOperations = []namedOperation{
+	newOperation((*World).createKeyPair),
+	newOperation((*World).deleteKeyPair),
+	newOperation((*World).describeKeyPairs),
+}
+
+// createKeyPair answers a private key of Ed25519 whatever type was asked: nobody logs in to a simulated instance, and
+// making RSA keys takes real time.
+func (w *World) createKeyPair(c *Call, in *ec2.CreateKeyPairInput) (*ec2.CreateKeyPairOutput, error) {
+	if aws.ToString(in.KeyName) == "" {
+		return nil, missingParameter("KeyName")
+	}
+	at := c.location()
+	if err := w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeKeyPair); err != nil {
+		return nil, err
+	}
+	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, newAuthorization(c, at, "key-pair/"+*in.KeyName))...); err != nil {
+		return nil, err
+	}
+	if _, there := w.findKeyPair(at, *in.KeyName); there {
+		return nil, badRequest("InvalidKeyPair.Duplicate", "The keypair already exists")
+	}
+	id := w.newID(c, "key-")
+	var seed [8]byte
+	binary.BigEndian.PutUint64(seed[:], w.random("key pair", id))
+	digest := sha256.Sum256(seed[:])
+	encoded, err := x509.MarshalPKCS8PrivateKey(ed25519.NewKeyFromSeed(digest[:]))
+	if err != nil {
+		return nil, err
+	}
+	info := &types.KeyPairInfo{
+		KeyPairId: &id, KeyName: in.KeyName, KeyType: cmp.Or(in.KeyType, types.KeyTypeRsa), CreateTime: aws.Time(c.At),
+		KeyFingerprint: aws.String(base64.StdEncoding.EncodeToString(digest[:])),
+	}
+	w.keyPairs.put(id, keyPair{at, info})
+	return &ec2.CreateKeyPairOutput{
+		KeyPairId: &id, KeyName: in.KeyName, KeyFingerprint: info.KeyFingerprint, Tags: w.tagNewResource(c, id, types.ResourceTypeKeyPair, in.TagSpecifications),
+		KeyMaterial: aws.String(string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}))),
+	}, nil
+}
+
+type keyPair struct {
+	location location
+	*types.KeyPairInfo
+}
+
+func (w *World) findKeyPair(at location, name string) (keyPair, bool) {
+	for _, pair := range w.keyPairs.all {
+		if pair.location == at && *pair.KeyName == name {
+			return pair, true
+		}
+	}
+	return keyPair{}, false
+}
+
+func (w *World) deleteKeyPair(c *Call, in *ec2.DeleteKeyPairInput) (*ec2.DeleteKeyPairOutput, error) {
+	at := c.location()
+	pair, there := w.keyPairs.get(aws.ToString(in.KeyPairId))
+	if in.KeyPairId == nil {
+		pair, there = w.findKeyPair(at, aws.ToString(in.KeyName))
+	}
+	resource := cmp.Or(aws.ToString(in.KeyName), "*")
+	if there {
+		resource = *pair.KeyName
+	}
+	if err := w.authorize(c, newAuthorization(c, at, "key-pair/"+resource)); err != nil {
+		return nil, err
+	}
+	out := &ec2.DeleteKeyPairOutput{Return: aws.Bool(true)} // deleting what is not there is no error
+	if there && pair.location == at {
+		w.keyPairs.remove(*pair.KeyPairId)
+		delete(w.resources, *pair.KeyPairId)
+		c.changedIDs = append(c.changedIDs, *pair.KeyPairId)
+		out.KeyPairId = pair.KeyPairId
+	}
+	return out, nil
+}
+
+func (w *World) describeKeyPairs(c *Call, in *ec2.DescribeKeyPairsInput) (*ec2.DescribeKeyPairsOutput, error) {
+	if err := refuseUnmodeled(in, "KeyNames", "Filters"); err != nil {
+		return nil, err
+	}
+	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
+		return nil, err
+	}
+	for _, name := range in.KeyNames {
+		if _, there := w.findKeyPair(c.location(), name); !there {
+			return nil, badRequest("InvalidKeyPair.NotFound", "The key pair '%s' does not exist", name)
+		}
+	}
+	var seen []types.KeyPairInfo
+	for id, pair := range w.keyPairs.all {
+		if pair.location == c.location() && (len(in.KeyNames) == 0 || slices.Contains(in.KeyNames, *pair.KeyName)) {
+			shown := *pair.KeyPairInfo
+			shown.Tags = w.tagsOf(id)
+			seen = append(seen, shown)
+		}
+	}
+	seen, err := keyPairFilters.filter(seen, in.Filters)
+	return &ec2.DescribeKeyPairsOutput{KeyPairs: seen}, err
+}
+
+var keyPairFilters = filterFields[types.KeyPairInfo]{
+	tags: func(k types.KeyPairInfo) []types.Tag { return k.Tags },
+	values: map[string]func(types.KeyPairInfo) []string{
+		"key-name":    func(k types.KeyPairInfo) []string { return []string{*k.KeyName} },
+		"key-pair-id": func(k types.KeyPairInfo) []string { return []string{*k.KeyPairId} },
+	},
+}

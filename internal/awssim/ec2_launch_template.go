@@ -1,0 +1,275 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+var launchTemplateOperations = []namedOperation{
+	newOperation((*World).createLaunchTemplate),
+	newOperation((*World).createLaunchTemplateVersion),
+	newOperation((*World).modifyLaunchTemplate),
+	newOperation((*World).deleteLaunchTemplate),
+	newOperation((*World).describeLaunchTemplates),
+	newOperation((*World).describeLaunchTemplateVersions),
+}
+
+// launchTemplate is a launch template with its versions; version n stands at n-1.
+type launchTemplate struct {
+	location location
+	metadata types.LaunchTemplate
+	versions []templateVersion
+}
+
+// templateVersion is a version as it was asked for: nothing in it is checked before a launch (A.4.12).
+type templateVersion struct {
+	metadata types.LaunchTemplateVersion
+	data     types.RequestLaunchTemplateData
+}
+
+func (w *World) createLaunchTemplate(c *Call, in *ec2.CreateLaunchTemplateInput) (*ec2.CreateLaunchTemplateOutput, error) {
+	if err := refuseUnmodeled(in, "LaunchTemplateData", "LaunchTemplateName", "ClientToken", "TagSpecifications", "VersionDescription"); err != nil {
+		return nil, err
+	}
+	switch {
+	case aws.ToString(in.LaunchTemplateName) == "":
+		return nil, missingParameter("LaunchTemplateName")
+	case in.LaunchTemplateData == nil:
+		return nil, missingParameter("LaunchTemplateData")
+	}
+	at := c.location()
+	if err := w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeLaunchTemplate); err != nil {
+		return nil, err
+	}
+	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, newAuthorization(c, at, "launch-template/*"))...); err != nil {
+		return nil, err
+	}
+	return runIdempotent(w, c, in.ClientToken, func() (*ec2.CreateLaunchTemplateOutput, error) {
+		if _, err := w.findLaunchTemplate(at, nil, in.LaunchTemplateName); err == nil {
+			return nil, badRequest("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
+		}
+		id := w.newID(c, "lt-")
+		t := &launchTemplate{location: at, metadata: types.LaunchTemplate{
+			LaunchTemplateId: &id, LaunchTemplateName: in.LaunchTemplateName, CreateTime: aws.Time(c.At), CreatedBy: &c.caller.principal.ARN,
+			DefaultVersionNumber: aws.Int64(1), LatestVersionNumber: aws.Int64(0),
+		}}
+		w.launchTemplates.put(id, t)
+		t.add(c, *in.LaunchTemplateData, in.VersionDescription)
+		w.tagNewResource(c, id, types.ResourceTypeLaunchTemplate, in.TagSpecifications)
+		return &ec2.CreateLaunchTemplateOutput{LaunchTemplate: w.showTemplate(t)}, nil
+	})
+}
+
+func (w *World) createLaunchTemplateVersion(c *Call, in *ec2.CreateLaunchTemplateVersionInput) (*ec2.CreateLaunchTemplateVersionOutput, error) {
+	if err := refuseUnmodeled(in, "LaunchTemplateData", "LaunchTemplateId", "LaunchTemplateName", "ClientToken", "SourceVersion", "VersionDescription"); err != nil {
+		return nil, err
+	}
+	if in.LaunchTemplateData == nil {
+		return nil, missingParameter("LaunchTemplateData")
+	}
+	t, err := w.authorizeTemplate(c, in.LaunchTemplateId, in.LaunchTemplateName)
+	if err != nil {
+		return nil, err
+	}
+	return runIdempotent(w, c, in.ClientToken, func() (*ec2.CreateLaunchTemplateVersionOutput, error) {
+		data := *in.LaunchTemplateData
+		if source := aws.ToString(in.SourceVersion); source != "" {
+			from, err := t.findVersion(source)
+			if err != nil {
+				return nil, err
+			}
+			data = overlay(from.data, data)
+		}
+		made := t.add(c, data, in.VersionDescription)
+		return &ec2.CreateLaunchTemplateVersionOutput{LaunchTemplateVersion: t.show(made)}, nil
+	})
+}
+
+// add appends a version. One that names no source has what it says itself and nothing else (A.4.12).
+func (t *launchTemplate) add(c *Call, data types.RequestLaunchTemplateData, description *string) templateVersion {
+	*t.metadata.LatestVersionNumber++
+	made := templateVersion{data: data, metadata: types.LaunchTemplateVersion{
+		LaunchTemplateId: t.metadata.LaunchTemplateId, LaunchTemplateName: t.metadata.LaunchTemplateName, VersionNumber: aws.Int64(*t.metadata.LatestVersionNumber),
+		CreateTime: aws.Time(c.At), CreatedBy: &c.caller.principal.ARN, VersionDescription: description,
+	}}
+	t.versions = append(t.versions, made)
+	c.changedIDs = append(c.changedIDs, *t.metadata.LaunchTemplateId)
+	return made
+}
+
+func (w *World) modifyLaunchTemplate(c *Call, in *ec2.ModifyLaunchTemplateInput) (*ec2.ModifyLaunchTemplateOutput, error) {
+	if aws.ToString(in.DefaultVersion) == "" {
+		return nil, missingParameter("SetDefaultVersion")
+	}
+	t, err := w.authorizeTemplate(c, in.LaunchTemplateId, in.LaunchTemplateName)
+	if err != nil {
+		return nil, err
+	}
+	return runIdempotent(w, c, in.ClientToken, func() (*ec2.ModifyLaunchTemplateOutput, error) {
+		version, err := t.findVersion(*in.DefaultVersion)
+		if err != nil {
+			return nil, err
+		}
+		t.metadata.DefaultVersionNumber = aws.Int64(*version.metadata.VersionNumber)
+		c.changedIDs = append(c.changedIDs, *t.metadata.LaunchTemplateId)
+		return &ec2.ModifyLaunchTemplateOutput{LaunchTemplate: w.showTemplate(t)}, nil
+	})
+}
+
+func (w *World) deleteLaunchTemplate(c *Call, in *ec2.DeleteLaunchTemplateInput) (*ec2.DeleteLaunchTemplateOutput, error) {
+	t, err := w.authorizeTemplate(c, in.LaunchTemplateId, in.LaunchTemplateName)
+	if err != nil {
+		return nil, err
+	}
+	shown := w.showTemplate(t)
+	w.launchTemplates.remove(*t.metadata.LaunchTemplateId)
+	delete(w.resources, *t.metadata.LaunchTemplateId)
+	c.changedIDs = append(c.changedIDs, *t.metadata.LaunchTemplateId)
+	return &ec2.DeleteLaunchTemplateOutput{LaunchTemplate: shown}, nil
+}
+
+func (w *World) describeLaunchTemplates(c *Call, in *ec2.DescribeLaunchTemplatesInput) (*ec2.DescribeLaunchTemplatesOutput, error) {
+	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
+		return nil, err
+	}
+	at := c.location()
+	for _, id := range in.LaunchTemplateIds {
+		if _, err := w.findLaunchTemplate(at, &id, nil); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range in.LaunchTemplateNames {
+		if _, err := w.findLaunchTemplate(at, nil, &name); err != nil {
+			return nil, err
+		}
+	}
+	var seen []types.LaunchTemplate
+	for id, t := range w.launchTemplates.all {
+		if t.location != at || len(in.LaunchTemplateIds) > 0 && !slices.Contains(in.LaunchTemplateIds, id) ||
+			len(in.LaunchTemplateNames) > 0 && !slices.Contains(in.LaunchTemplateNames, *t.metadata.LaunchTemplateName) {
+			continue
+		}
+		seen = append(seen, *w.showTemplate(t))
+	}
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, launchTemplateFilters, func(list []types.LaunchTemplate, next *string) *ec2.DescribeLaunchTemplatesOutput {
+		return &ec2.DescribeLaunchTemplatesOutput{LaunchTemplates: list, NextToken: next}
+	})
+}
+
+var launchTemplateFilters = filterFields[types.LaunchTemplate]{
+	tags: func(t types.LaunchTemplate) []types.Tag { return t.Tags },
+	values: map[string]func(types.LaunchTemplate) []string{
+		"launch-template-name": func(t types.LaunchTemplate) []string { return []string{*t.LaunchTemplateName} },
+	},
+}
+
+func (w *World) describeLaunchTemplateVersions(c *Call, in *ec2.DescribeLaunchTemplateVersionsInput) (*ec2.DescribeLaunchTemplateVersionsOutput, error) {
+	if err := refuseUnmodeled(in, "LaunchTemplateId", "LaunchTemplateName", "Versions", "Filters", "MaxResults", "NextToken", "ResolveAlias"); err != nil {
+		return nil, err
+	}
+	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
+		return nil, err
+	}
+	t, err := w.findLaunchTemplate(c.location(), in.LaunchTemplateId, in.LaunchTemplateName)
+	if err != nil {
+		return nil, err
+	}
+	asked := t.versions
+	if len(in.Versions) > 0 {
+		asked = nil
+		for _, name := range in.Versions {
+			version, err := t.findVersion(name)
+			if err != nil {
+				return nil, err
+			}
+			asked = append(asked, version)
+		}
+	}
+	var seen []types.LaunchTemplateVersion
+	for _, version := range slices.Backward(asked) { // the newest first
+		shown := t.show(version)
+		if aws.ToBool(in.ResolveAlias) && shown.LaunchTemplateData.ImageId != nil {
+			id, err := w.resolveImageID(c, *shown.LaunchTemplateData.ImageId)
+			if err != nil {
+				return nil, err
+			}
+			shown.LaunchTemplateData.ImageId = &id
+		}
+		seen = append(seen, *shown)
+	}
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, templateVersionFilters, func(list []types.LaunchTemplateVersion, next *string) *ec2.DescribeLaunchTemplateVersionsOutput {
+		return &ec2.DescribeLaunchTemplateVersionsOutput{LaunchTemplateVersions: list, NextToken: next}
+	})
+}
+
+var templateVersionFilters = filterFields[types.LaunchTemplateVersion]{
+	values: map[string]func(types.LaunchTemplateVersion) []string{
+		"image-id": func(v types.LaunchTemplateVersion) []string { return optionalValues(v.LaunchTemplateData.ImageId) },
+	},
+}
+
+// askedTemplate finds a launch template and asks whether the caller may do the call's action on it.
+func (w *World) authorizeTemplate(c *Call, id, name *string) (*launchTemplate, error) {
+	t, missing := w.findLaunchTemplate(c.location(), id, name)
+	question := newAuthorization(c, c.location(), "launch-template/*")
+	if missing == nil {
+		question = w.newAuthorizationOnOwn(c, "launch-template", *t.metadata.LaunchTemplateId)
+	}
+	if err := w.authorize(c, question); err != nil {
+		return nil, err
+	}
+	return t, missing
+}
+
+// launchTemplate finds a launch template by its id or its name.
+func (w *World) findLaunchTemplate(at location, id, name *string) (*launchTemplate, error) {
+	if id != nil {
+		if t, there := w.launchTemplates.get(*id); there && t.location == at {
+			return t, nil
+		}
+		return nil, badRequest("InvalidLaunchTemplateId.NotFound", "The specified launch template, with template ID %s, does not exist.", *id)
+	}
+	for _, t := range w.launchTemplates.all {
+		if t.location == at && name != nil && *t.metadata.LaunchTemplateName == *name {
+			return t, nil
+		}
+	}
+	return nil, badRequest("InvalidLaunchTemplateName.NotFoundException", "The specified launch template, with template name %s, does not exist.", aws.ToString(name))
+}
+
+// version finds a version by its number, $Latest or $Default.
+func (t *launchTemplate) findVersion(name string) (templateVersion, error) {
+	n, err := strconv.ParseInt(name, 10, 64)
+	switch name {
+	case "$Latest":
+		n, err = *t.metadata.LatestVersionNumber, nil
+	case "$Default", "":
+		n, err = *t.metadata.DefaultVersionNumber, nil
+	}
+	if err != nil || n < 1 || n > int64(len(t.versions)) {
+		return templateVersion{}, badRequest("InvalidLaunchTemplateId.VersionNotFound", "Could not find launch template version %s", name)
+	}
+	return t.versions[n-1], nil
+}
+
+func (t *launchTemplate) show(version templateVersion) *types.LaunchTemplateVersion {
+	shown := version.metadata
+	shown.DefaultVersion = aws.Bool(*shown.VersionNumber == *t.metadata.DefaultVersionNumber)
+	shown.LaunchTemplateData = &types.ResponseLaunchTemplateData{}
+	convertFields(version.data, shown.LaunchTemplateData)
+	return &shown
+}
+
+func (w *World) showTemplate(t *launchTemplate) *types.LaunchTemplate {
+	shown := t.metadata
+	shown.DefaultVersionNumber, shown.LatestVersionNumber = aws.Int64(*shown.DefaultVersionNumber), aws.Int64(*shown.LatestVersionNumber)
+	shown.Tags = w.tagsOf(*shown.LaunchTemplateId)
+	return &shown
+}

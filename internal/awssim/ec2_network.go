@@ -1,0 +1,229 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+var networkOperations = []namedOperation{
+	newOperation((*World).describeRegions),
+	newOperation((*World).describeAvailabilityZones),
+	newOperation((*World).describeVpcs),
+	newOperation((*World).describeSubnets),
+	newOperation((*World).describeSecurityGroups),
+	newOperation((*World).createSecurityGroup),
+	newOperation((*World).deleteSecurityGroup),
+	newOperation((*World).authorizeSecurityGroupIngress),
+}
+
+// network is what an account has in a Region from the start: the default VPC, a subnet of it per zone, its default security
+// group. Security groups that the account makes are added.
+type network struct {
+	vpc     string
+	subnets []subnet
+	groups  orderedMap[*types.SecurityGroup]
+}
+
+// subnet is one of the default subnets.
+type subnet struct{ id, zone, cidr string }
+
+// network finds, or makes at first use, an account's network in a Region.
+func (w *World) network(at location) *network {
+	made, there := w.networks[at]
+	if !there {
+		made = &network{vpc: w.newLocationID(at, "vpc-"), groups: newOrderedMap[*types.SecurityGroup]()}
+		for i, zone := range zonesOf(at.region) {
+			made.subnets = append(made.subnets, subnet{w.newLocationID(at, "subnet-"), zone, fmt.Sprintf("172.31.%d.0/20", 16*i)})
+		}
+		made.addSecurityGroup(at, w.newLocationID(at, "sg-"), "default", "default VPC security group")
+		w.networks[at] = made
+	}
+	return made
+}
+
+func (n *network) addSecurityGroup(at location, id, name, description string) *types.SecurityGroup {
+	group := &types.SecurityGroup{
+		GroupId: &id, GroupName: &name, Description: &description, OwnerId: &at.account, VpcId: &n.vpc,
+		SecurityGroupArn: aws.String(ec2ARN(at, "security-group/"+id)),
+		IpPermissionsEgress: []types.IpPermission{
+			{IpProtocol: aws.String("-1"), IpRanges: []types.IpRange{{CidrIp: aws.String("0.0.0.0/0")}}},
+		},
+	}
+	n.groups.put(id, group)
+	return group
+}
+
+// placeID draws an id for what a place has without anybody's call, so that the order of calls does not change it.
+func (w *World) newLocationID(at location, prefix string) string {
+	return prefix + fmt.Sprintf("%016x%01x", w.random("id", prefix, at.account, at.region), w.random("id tail", prefix, at.account, at.region)%16)
+}
+
+func (w *World) describeRegions(c *Call, in *ec2.DescribeRegionsInput) (*ec2.DescribeRegionsOutput, error) {
+	for _, name := range in.RegionNames {
+		found, known := findRegion(name)
+		if w.violates(c, "5.8", !known || found.partition != partitionOf(c.Region)) {
+			return nil, badRequest("InvalidParameterValue", "Invalid region provided: %s", name)
+		}
+	}
+	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
+		return nil, err
+	}
+	var seen []types.Region
+	for _, r := range regions {
+		at := location{c.location().account, r.name}
+		if r.partition != partitionOf(c.Region) || len(in.RegionNames) > 0 && !slices.Contains(in.RegionNames, r.name) ||
+			!aws.ToBool(in.AllRegions) && !w.regionEnabled(at) {
+			continue
+		}
+		seen = append(seen, types.Region{
+			RegionName: aws.String(r.name), OptInStatus: aws.String(w.optInStatus(at)), Endpoint: aws.String("ec2." + r.name + "." + domainOf(r.name)),
+		})
+	}
+	seen, err := regionFilters.filter(seen, in.Filters)
+	return &ec2.DescribeRegionsOutput{Regions: seen}, err
+}
+
+var regionFilters = filterFields[types.Region]{values: map[string]func(types.Region) []string{
+	"endpoint":      func(r types.Region) []string { return []string{*r.Endpoint} },
+	"opt-in-status": func(r types.Region) []string { return []string{*r.OptInStatus} },
+	"region-name":   func(r types.Region) []string { return []string{*r.RegionName} },
+}}
+
+func (w *World) optInStatus(at location) string {
+	switch found, _ := findRegion(at.region); {
+	case !found.optIn:
+		return "opt-in-not-required"
+	case w.regionEnabled(at):
+		return "opted-in"
+	}
+	return "not-opted-in"
+}
+
+func (w *World) describeAvailabilityZones(c *Call, in *ec2.DescribeAvailabilityZonesInput) (*ec2.DescribeAvailabilityZonesOutput, error) {
+	if err := refuseUnmodeled(in, "Filters", "ZoneNames", "AllAvailabilityZones"); err != nil {
+		return nil, err
+	}
+	for _, name := range in.ZoneNames {
+		if !slices.Contains(zonesOf(c.Region), name) {
+			return nil, badRequest("InvalidParameterValue", "Invalid availability zone: [%s]", name)
+		}
+	}
+	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
+		return nil, err
+	}
+	var seen []types.AvailabilityZone
+	for i, name := range zonesOf(c.Region) {
+		if len(in.ZoneNames) > 0 && !slices.Contains(in.ZoneNames, name) {
+			continue
+		}
+		seen = append(seen, types.AvailabilityZone{
+			ZoneName: &name, ZoneId: aws.String(c.Region + "-az" + strconv.Itoa(i+1)), RegionName: &c.Region, GroupName: &c.Region, NetworkBorderGroup: &c.Region,
+			ZoneType: aws.String("availability-zone"), State: types.AvailabilityZoneStateAvailable, OptInStatus: types.AvailabilityZoneOptInStatusOptInNotRequired,
+		})
+	}
+	seen, err := zoneFilters.filter(seen, in.Filters)
+	return &ec2.DescribeAvailabilityZonesOutput{AvailabilityZones: seen}, err
+}
+
+var zoneFilters = filterFields[types.AvailabilityZone]{values: map[string]func(types.AvailabilityZone) []string{
+	"opt-in-status": func(z types.AvailabilityZone) []string { return []string{string(z.OptInStatus)} },
+	"region-name":   func(z types.AvailabilityZone) []string { return []string{*z.RegionName} },
+	"state":         func(z types.AvailabilityZone) []string { return []string{string(z.State)} },
+	"zone-name":     func(z types.AvailabilityZone) []string { return []string{*z.ZoneName} },
+	"zone-type":     func(z types.AvailabilityZone) []string { return []string{*z.ZoneType} },
+}}
+
+func (w *World) describeVpcs(c *Call, in *ec2.DescribeVpcsInput) (*ec2.DescribeVpcsOutput, error) {
+	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
+		return nil, err
+	}
+	network := w.network(c.location())
+	for _, id := range in.VpcIds {
+		if id != network.vpc {
+			return nil, badRequest("InvalidVpcID.NotFound", "The vpc ID '%s' does not exist", id)
+		}
+	}
+	vpcs := []types.Vpc{{
+		VpcId: &network.vpc, OwnerId: aws.String(c.location().account), IsDefault: aws.Bool(true), State: types.VpcStateAvailable,
+		CidrBlock: aws.String("172.31.0.0/16"), InstanceTenancy: types.TenancyDefault, Tags: w.tagsOf(network.vpc),
+	}}
+	return filterPage(vpcs, in.MaxResults, in.NextToken, in.Filters, vpcFilters, func(list []types.Vpc, next *string) *ec2.DescribeVpcsOutput {
+		return &ec2.DescribeVpcsOutput{Vpcs: list, NextToken: next}
+	})
+}
+
+var vpcFilters = filterFields[types.Vpc]{
+	tags: func(v types.Vpc) []types.Tag { return v.Tags },
+	values: map[string]func(types.Vpc) []string{
+		"cidr":       func(v types.Vpc) []string { return []string{*v.CidrBlock} },
+		"is-default": func(v types.Vpc) []string { return []string{strconv.FormatBool(*v.IsDefault)} },
+		"isDefault":  func(v types.Vpc) []string { return []string{strconv.FormatBool(*v.IsDefault)} },
+		"owner-id":   func(v types.Vpc) []string { return []string{*v.OwnerId} },
+		"state":      func(v types.Vpc) []string { return []string{string(v.State)} },
+		"vpc-id":     func(v types.Vpc) []string { return []string{*v.VpcId} },
+	},
+}
+
+func (w *World) describeSubnets(c *Call, in *ec2.DescribeSubnetsInput) (*ec2.DescribeSubnetsOutput, error) {
+	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
+		return nil, err
+	}
+	at := c.location()
+	network := w.network(at)
+	for _, id := range in.SubnetIds {
+		if _, there := network.findSubnet(id); !there {
+			return nil, badRequest("InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist", id)
+		}
+	}
+	var seen []types.Subnet
+	for _, s := range network.subnets {
+		if len(in.SubnetIds) > 0 && !slices.Contains(in.SubnetIds, s.id) {
+			continue
+		}
+		seen = append(seen, types.Subnet{
+			SubnetId: &s.id, SubnetArn: aws.String(ec2ARN(at, "subnet/"+s.id)), VpcId: &network.vpc, OwnerId: &at.account, AvailabilityZone: &s.zone, CidrBlock: &s.cidr,
+			AvailableIpAddressCount: aws.Int32(4091), DefaultForAz: aws.Bool(true), MapPublicIpOnLaunch: aws.Bool(true), State: types.SubnetStateAvailable, Tags: w.tagsOf(s.id),
+		})
+	}
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, subnetFilters, func(list []types.Subnet, next *string) *ec2.DescribeSubnetsOutput {
+		return &ec2.DescribeSubnetsOutput{Subnets: list, NextToken: next}
+	})
+}
+
+var subnetFilters = filterFields[types.Subnet]{
+	tags: func(s types.Subnet) []types.Tag { return s.Tags },
+	values: map[string]func(types.Subnet) []string{
+		"availability-zone": func(s types.Subnet) []string { return []string{*s.AvailabilityZone} },
+		"availabilityZone":  func(s types.Subnet) []string { return []string{*s.AvailabilityZone} },
+		"default-for-az":    func(s types.Subnet) []string { return []string{strconv.FormatBool(*s.DefaultForAz)} },
+		"owner-id":          func(s types.Subnet) []string { return []string{*s.OwnerId} },
+		"state":             func(s types.Subnet) []string { return []string{string(s.State)} },
+		"subnet-id":         func(s types.Subnet) []string { return []string{*s.SubnetId} },
+		"vpc-id":            func(s types.Subnet) []string { return []string{*s.VpcId} },
+	},
+}
+
+func (n *network) findSubnet(id string) (subnet, bool) {
+	i := slices.IndexFunc(n.subnets, func(s subnet) bool { return s.id == id })
+	if i < 0 {
+		return subnet{}, false
+	}
+	return n.subnets[i], true
+}
+
+// subnetIn is the default subnet of a zone; of the first zone, when none is named.
+func (n *network) defaultSubnet(zone string) (subnet, bool) {
+	i := slices.IndexFunc(n.subnets, func(s subnet) bool { return zone == "" || s.zone == zone })
+	if i < 0 {
+		return subnet{}, false
+	}
+	return n.subnets[i], true
+}

@@ -1,0 +1,69 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// platform is what the data of a snapshot is billed as. It goes with the data, through copies, volumes and images
+// (2.3.3, 2.3.5).
+type platform struct {
+	usageOperation string // usage operation; empty: RunInstances
+	productCodes   []types.ProductCode
+}
+
+// platformDetails are the pairs of usage operation and platform details (2.3.4).
+var platformDetails = map[string]string{
+	"RunInstances":      "Linux/UNIX",
+	"RunInstances:0010": "Red Hat Enterprise Linux",
+	"RunInstances:00g0": "Red Hat BYOL Linux",
+	"RunInstances:000g": "SUSE Linux",
+	"RunInstances:0002": "Windows",
+	"RunInstances:0800": "Windows BYOL",
+	"RunInstances:0006": "Windows with SQL Server Standard",
+	"RunInstances:0102": "Windows with SQL Server Enterprise",
+	"RunInstances:0202": "Windows with SQL Server Web",
+	"RunInstances:0g00": "Ubuntu Pro",
+}
+
+func (p platform) operation() string {
+	if p.usageOperation == "" {
+		return "RunInstances"
+	}
+	return p.usageOperation
+}
+
+func (p platform) details() string { return platformDetails[p.operation()] }
+
+func (p platform) isWindows() bool { return strings.HasPrefix(p.details(), "Windows") }
+
+// marketplace reports whether the data was bought in AWS Marketplace.
+func (p platform) isMarketplace() bool {
+	return slices.ContainsFunc(p.productCodes, func(code types.ProductCode) bool { return code.ProductCodeType == types.ProductCodeValuesMarketplace })
+}
+
+// billed reads the BillingProducts of a RegisterImage. AWS lets only itself and Marketplace sellers name them (2.3.3): here the
+// accounts with an owner alias. "bp-0002" is taken for the usage operation RunInstances:0002; all else is a product code.
+func (w *World) parseBillingProducts(c *Call, products []string) (platform, error) {
+	var p platform
+	if w.violates(c, "2.3.3", len(products) > 0 && ownerAlias(c.location().account) == nil) {
+		return p, badRequest("AuthFailure", "Not authorized to use billing products.")
+	}
+	for _, product := range products {
+		if suffix, ok := strings.CutPrefix(product, "bp-"); ok {
+			p.usageOperation = "RunInstances:" + suffix
+			if _, known := platformDetails[p.usageOperation]; !known {
+				return p, badRequest("InvalidParameterValue", "The billing product %s does not exist", product)
+			}
+			continue
+		}
+		p.productCodes = append(p.productCodes, types.ProductCode{ProductCodeId: aws.String(product), ProductCodeType: types.ProductCodeValuesMarketplace})
+	}
+	return p, nil
+}

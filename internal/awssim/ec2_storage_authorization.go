@@ -1,0 +1,65 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"strconv"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
+)
+
+// askSnapshot is the question about a snapshot of the Region of the call; one that is not there is asked about as
+// any (NAT:sharing_controls).
+func (w *World) newSnapshotAuthorization(c *Call, id string) AuthorizationRequest {
+	s, there := w.snapshots.get(id)
+	if !there || s.location.region != c.Region {
+		return newAuthorization(c, c.location(), "snapshot/*")
+	}
+	return newAuthorization(c, s.location, "snapshot/"+id).withContext(w.snapshotContext(s))
+}
+
+// askSource is the question about the source of a copy, which may be in another Region, another account's, or not there
+// at all; unlike in askSnapshot its id is always asked about (6.5).
+func (w *World) newCopySourceAuthorization(c *Call, region, id string) AuthorizationRequest {
+	s, there := w.snapshots.get(id)
+	if !there || s.location.region != region {
+		return newAuthorization(c, location{c.location().account, region}, "snapshot/"+id)
+	}
+	return newAuthorization(c, s.location, "snapshot/"+id).withContext(w.snapshotContext(s))
+}
+
+func (w *World) snapshotContext(s *snapshot) iampolicy.Context {
+	context := w.resourceTagContext(s.id)
+	context["ec2:Owner"] = []string{s.location.account}
+	context["ec2:SnapshotID"] = []string{s.id}
+	context["ec2:Encrypted"] = []string{strconv.FormatBool(s.isEncrypted())}
+	context["ec2:VolumeSize"] = []string{strconv.Itoa(int(s.sizeGiB))}
+	context["ec2:SnapshotTime"] = []string{formatTime(s.created)}
+	context["ec2:ParentVolume"] = []string{ec2ARN(s.location, "volume/"+s.volume)}
+	return context
+}
+
+// askNewImage is the question about an image that a call is to make: it belongs to the caller already.
+func newImageCreationAuthorization(c *Call) AuthorizationRequest {
+	return newAuthorization(c, c.location(), "image/*").withContext(iampolicy.Context{"ec2:Owner": {c.location().account}})
+}
+
+// askImage is the question about an image of a Region.
+func (w *World) newImageAuthorization(c *Call, region, id string) AuthorizationRequest {
+	i, there := w.images.get(id)
+	if !there || i.location.region != region {
+		return newAuthorization(c, location{c.location().account, region}, "image/*")
+	}
+	return newAuthorization(c, i.location, "image/"+id).withContext(w.imageContext(i))
+}
+
+func (w *World) imageContext(i *image) iampolicy.Context {
+	context := w.resourceTagContext(i.id)
+	context["ec2:Owner"] = []string{i.location.account}
+	context["ec2:ImageID"] = []string{i.id}
+	context["ec2:ImageType"] = []string{"machine"}
+	context["ec2:Public"] = []string{strconv.FormatBool(w.isPublicImage(i))}
+	context["ec2:RootDeviceType"] = []string{string(i.attributes.RootDeviceType)}
+	return context
+}

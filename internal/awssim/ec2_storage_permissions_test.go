@@ -1,0 +1,135 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// without is a client at home of a user of the member who may do everything but one action on one key.
+func (b fixture) without(action, key string) *ec2.Client {
+	b.Helper()
+	config := b.world.Config(member, home)
+	users := iam.NewFromConfig(config)
+	name := aws.String("limited")
+	policy, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": []map[string]string{
+		{"Effect": "Allow", "Action": "*", "Resource": "*"}, {"Effect": "Deny", "Action": action, "Resource": key},
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ok(users.CreateUser(b.Context(), &iam.CreateUserInput{UserName: name}))(b)
+	ok(users.PutUserPolicy(b.Context(), &iam.PutUserPolicyInput{UserName: name, PolicyName: name, PolicyDocument: aws.String(string(policy))}))(b)
+	made := ok(users.CreateAccessKey(b.Context(), &iam.CreateAccessKeyInput{UserName: name}))(b).AccessKey
+	config.Credentials = credentials.NewStaticCredentialsProvider(*made.AccessKeyId, *made.SecretAccessKey, "")
+	return ec2.NewFromConfig(config, noRetries)
+}
+
+// What CopySnapshot asks of the two keys, and when a missing right shows (1.8.3, 1.8.4, 3.1.3, 3.1.8).
+func TestCopySnapshot_permissions(t *testing.T) {
+	const atOnce, later, never = "at once", "later", "never"
+	for _, row := range []struct {
+		rule, action, on, shows string
+	}{
+		{"1.8.3", "kms:DescribeKey", "target", atOnce},
+		{"1.8.4", "kms:CreateGrant", "target", later},
+		{"3.1.8 data key", "kms:GenerateDataKeyWithoutPlaintext", "target", later},
+		{"3.1.8 decrypt", "kms:Decrypt", "target", never},
+		{"3.1.8 re-encrypt", "kms:ReEncrypt*", "target", never},
+		{"3.1.8 plaintext", "kms:GenerateDataKey", "target", never},
+		{"3.1.3", "kms:CreateGrant", "source", later},
+		{"3.1.8 describe", "kms:DescribeKey", "source", never},
+		{"3.1.8 decrypt the source", "kms:Decrypt", "source", never},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			runWithFixture(t, func(b fixture) {
+				keys := map[string]string{"source": b.openKey(), "target": b.keyAt(member, home)}
+				source := b.snapshot(keys["source"])
+				b.share(source)
+				made, err := b.without(row.action, keys[row.on]).CopySnapshot(b.Context(), &ec2.CopySnapshotInput{
+					SourceRegion: aws.String(home), SourceSnapshotId: &source, Encrypted: aws.Bool(true), KmsKeyId: aws.String(keys["target"]),
+				})
+				if row.shows == atOnce {
+					requireError(t, err, "AuthFailure", "Not authorized to use key "+keys["target"]+" ")
+					var response *smithyhttp.ResponseError
+					if !errors.As(err, &response) || response.HTTPStatusCode() != http.StatusForbidden {
+						t.Errorf("the refusal is %v", err)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := b.settled(b.at(member, home), *made.SnapshotId)
+				want := types.SnapshotStateCompleted
+				if row.shows == later {
+					want = types.SnapshotStateError
+				}
+				if got.State != want || row.shows == later && *got.StateMessage != "Given key ID is not accessible" {
+					t.Errorf("the copy is %s: %s", got.State, aws.ToString(got.StateMessage))
+				}
+			})
+		})
+	}
+}
+
+// TestCopySnapshot_secondCopyReusesDataKey covers rule 3.1.9.
+// The second copy of the same data under the same key uses the data key of the first (3.1.9).
+func TestCopySnapshot_secondCopyReusesDataKey(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		target := b.keyAt(member, home)
+		source := b.snapshot(b.openKey())
+		b.share(source)
+		limited := b.without("kms:GenerateDataKeyWithoutPlaintext", target)
+		b.settled(b.at(member, home), b.copySnapshot(b.at(member, home), source, under(target)))
+		if got := b.settled(limited, b.copySnapshot(limited, source, under(target))); got.State != types.SnapshotStateCompleted {
+			t.Errorf("the second copy is %s: %s", got.State, aws.ToString(got.StateMessage))
+		}
+	})
+}
+
+// CreateVolume asks for other rights than CopySnapshot; without one the volume vanishes (A.4.8, A.4.9).
+func TestCreateVolume_permissions(t *testing.T) {
+	for _, row := range []struct {
+		rule, action, on string
+		vanishes         bool
+	}{
+		{"A.4.8 source", "kms:ReEncryptFrom", "source", true},
+		{"A.4.8 no grant on the source", "kms:CreateGrant", "source", false},
+		{"A.4.8 no decryption of the source", "kms:Decrypt", "source", false},
+		{"A.4.8 target", "kms:ReEncryptTo", "target", true},
+		{"A.4.8 data key", "kms:GenerateDataKeyWithoutPlaintext", "target", true},
+		{"A.4.9", "kms:CreateGrant", "target", true},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			runWithFixture(t, func(b fixture) {
+				keys := map[string]string{"source": b.openKey(), "target": b.keyAt(member, home)}
+				source := b.snapshot(keys["source"])
+				b.share(source)
+				client := b.without(row.action, keys[row.on])
+				made := ok(client.CreateVolume(b.Context(), &ec2.CreateVolumeInput{
+					AvailabilityZone: aws.String(home + "a"), SnapshotId: &source, Encrypted: aws.Bool(true), KmsKeyId: aws.String(keys["target"]),
+				}))(b)
+				time.Sleep(time.Minute)
+				_, err := client.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*made.VolumeId}})
+				if row.vanishes {
+					requireErrorCode(t, err, "InvalidVolume.NotFound")
+				} else if err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}

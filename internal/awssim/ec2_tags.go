@@ -1,0 +1,285 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
+)
+
+var tagOperations = []namedOperation{
+	newOperation((*World).createTags),
+	newOperation((*World).deleteTags),
+	newOperation((*World).describeTags),
+}
+
+// label is what is known of every resource of EC2: what it is, whose, and its tags.
+type ec2Resource struct {
+	resourceType types.ResourceType
+	location     location
+	tags         map[string]string
+
+	earlier []earlierTags // within staleFor
+}
+
+// maxTags is how many tags a resource may have; those of aws: do not count.
+const maxTags = 50
+
+// tagNew notes a resource that the call makes, with the tags that its request gives to resources of that kind.
+func (w *World) tagNewResource(c *Call, id string, kind types.ResourceType, specs []types.TagSpecification) []types.Tag {
+	w.resources[id] = &ec2Resource{resourceType: kind, location: c.location(), tags: tagsFor(kind, specs)}
+	return w.tagsOf(id)
+}
+
+func tagsFor(kind types.ResourceType, specs []types.TagSpecification) map[string]string {
+	tags := map[string]string{}
+	for _, spec := range specs {
+		if spec.ResourceType == kind {
+			for _, tag := range spec.Tags {
+				tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
+			}
+		}
+	}
+	return tags
+}
+
+// tagsOf are a resource's tags, sorted by key; nil for none.
+func (w *World) tagsOf(id string) []types.Tag {
+	known, there := w.resources[id]
+	if !there {
+		return nil
+	}
+	return tagList(known.tags)
+}
+
+// tagsSeen returns a resource's tags as a describe call sees them. A stale read misses the latest changes (4.4.1).
+func (w *World) tagsSeen(c *Call, id string) []types.Tag {
+	known, there := w.resources[id]
+	if !there {
+		return nil
+	}
+	if w.violates(c, "4.4.1", c.fault == StaleRead) {
+		return tagList(known.tagsAt(c.At.Add(-staleReadWindow)))
+	}
+	return tagList(known.tags)
+}
+
+// tagList returns tags in the order of their keys. Nil for none.
+func tagList(tags map[string]string) (list []types.Tag) {
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, types.Tag{Key: &key, Value: aws.String(tags[key])})
+	}
+	return list
+}
+
+// checkTags judges the tags of a request that makes something: each for a kind that the request makes.
+func (w *World) validateTagSpecifications(c *Call, specs []types.TagSpecification, kinds ...types.ResourceType) error {
+	for _, spec := range specs {
+		if w.violates(c, "2.5.7", !slices.Contains(kinds, spec.ResourceType)) {
+			return badRequest("InvalidParameterValue", "'%s' is not a valid taggable resource type for this operation.", spec.ResourceType)
+		}
+		seen := map[string]bool{}
+		for _, tag := range spec.Tags {
+			key := aws.ToString(tag.Key)
+			if seen[key] {
+				return badRequest("InvalidParameterValue", "Duplicate tag key '%s' specified.", key)
+			}
+			seen[key] = true
+		}
+		if err := validateTags(spec.Tags); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkTagList judges tags by themselves (EC2-UG:Using_Tags).
+func validateTags(tags []types.Tag) error {
+	for _, tag := range tags {
+		key, value := aws.ToString(tag.Key), aws.ToString(tag.Value)
+		switch {
+		case key == "":
+			return badRequest("InvalidParameterValue", "Tag key cannot be empty.")
+		case strings.HasPrefix(strings.ToLower(key), "aws:"):
+			return badRequest("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use")
+		case len([]rune(key)) > 127:
+			return badRequest("InvalidParameterValue", "Tag key exceeds the maximum length of 127 characters")
+		case len([]rune(value)) > 255:
+			return badRequest("InvalidParameterValue", "Tag value exceeds the maximum length of 255 characters")
+		}
+	}
+	if len(tags) > maxTags {
+		return badRequest("TagLimitExceeded", "The maximum number of Tags for a resource has been reached.")
+	}
+	return nil
+}
+
+// resourceTags is what a resource's tags say to conditions.
+func (w *World) resourceTagContext(id string) iampolicy.Context {
+	context := iampolicy.Context{}
+	if known, there := w.resources[id]; there {
+		for key, value := range known.tags {
+			context["aws:ResourceTag/"+key], context["ec2:ResourceTag/"+key] = []string{value}, []string{value}
+		}
+	}
+	return context
+}
+
+// taggable finds the caller's resources that a call on tags names; nil for one that is not there.
+func (w *World) findTaggable(c *Call, ids []string, tags []types.Tag) ([]*ec2Resource, []AuthorizationRequest) {
+	found, asks := make([]*ec2Resource, len(ids)), make([]AuthorizationRequest, len(ids))
+	requested := requestTagContext(parseTags(tags, func(t types.Tag) (string, string) { return aws.ToString(t.Key), aws.ToString(t.Value) }))
+	for i, id := range ids {
+		resource := resourceTypeOfID(id) + "/" + id
+		if known, there := w.resources[id]; there && known.location == c.location() {
+			found[i], resource = known, string(known.resourceType)+"/"+id
+		}
+		asks[i] = newAuthorization(c, c.location(), resource).withContext(w.resourceTagContext(id)).withContext(requested)
+	}
+	return found, asks
+}
+
+// kindOfID tells from an id what kind of resource it would be.
+func resourceTypeOfID(id string) string {
+	prefix, _, _ := strings.Cut(id, "-")
+	if kind, known := map[string]string{"snap": "snapshot", "ami": "image", "vol": "volume", "i": "instance", "sg": "security-group", "lt": "launch-template", "key": "key-pair"}[prefix]; known {
+		return kind
+	}
+	return "*"
+}
+
+// unknownResource refuses to tag what is not there, in the words of its kind.
+func resourceNotFound(id string) *APIError {
+	switch resourceTypeOfID(id) {
+	case "snapshot":
+		return badRequest("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
+	case "image":
+		return badRequest("InvalidAMIID.NotFound", "The image id '[%s]' does not exist", id)
+	case "volume":
+		return volumeNotFound(id)
+	case "instance":
+		return badRequest("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", id)
+	}
+	return badRequest("InvalidID", "The ID '%s' is not valid", id)
+}
+
+func (w *World) createTags(c *Call, in *ec2.CreateTagsInput) (*ec2.CreateTagsOutput, error) {
+	switch {
+	case len(in.Resources) == 0:
+		return nil, missingParameter("resourceIdSet")
+	case len(in.Tags) == 0:
+		return nil, missingParameter("tagSet")
+	}
+	if err := validateTags(in.Tags); err != nil {
+		return nil, err
+	}
+	found, asks := w.findTaggable(c, in.Resources, in.Tags)
+	if err := w.authorize(c, asks...); err != nil {
+		return nil, err
+	}
+	for i, one := range found {
+		if one == nil {
+			return nil, resourceNotFound(in.Resources[i])
+		}
+		tags := maps.Clone(one.tags)
+		for _, tag := range in.Tags {
+			tags[*tag.Key] = aws.ToString(tag.Value)
+		}
+		if len(tags) > maxTags {
+			return nil, badRequest("TagLimitExceeded", "The maximum number of Tags for a resource has been reached.")
+		}
+	}
+	for i, one := range found {
+		one.changeTags(c.At, func(tags map[string]string) {
+			for _, tag := range in.Tags {
+				tags[*tag.Key] = aws.ToString(tag.Value)
+			}
+		})
+		c.changedIDs = append(c.changedIDs, in.Resources[i])
+	}
+	return &ec2.CreateTagsOutput{}, nil
+}
+
+// deleteTags deletes the tags with the keys, and values if given; without any, all of them.
+func (w *World) deleteTags(c *Call, in *ec2.DeleteTagsInput) (*ec2.DeleteTagsOutput, error) {
+	if len(in.Resources) == 0 {
+		return nil, missingParameter("resourceIdSet")
+	}
+	found, asks := w.findTaggable(c, in.Resources, in.Tags)
+	if err := w.authorize(c, asks...); err != nil {
+		return nil, err
+	}
+	for i, one := range found {
+		if one == nil {
+			return nil, resourceNotFound(in.Resources[i])
+		}
+	}
+	for i, one := range found {
+		one.changeTags(c.At, func(tags map[string]string) {
+			if len(in.Tags) == 0 {
+				clear(tags)
+			}
+			for _, tag := range in.Tags {
+				if tag.Value == nil || tags[aws.ToString(tag.Key)] == *tag.Value {
+					delete(tags, aws.ToString(tag.Key))
+				}
+			}
+		})
+		c.changedIDs = append(c.changedIDs, in.Resources[i])
+	}
+	return &ec2.DeleteTagsOutput{}, nil
+}
+
+// maxTagsPage is the most tags on a page of DescribeTags.
+const maxTagsPage = 1000
+
+func (w *World) describeTags(c *Call, in *ec2.DescribeTagsInput) (*ec2.DescribeTagsOutput, error) {
+	if err := w.validatePage(c, "", 0, in.MaxResults); err != nil {
+		return nil, err
+	}
+	for _, filter := range in.Filters {
+		if aws.ToString(filter.Name) == "tag-key" { // as other describe calls know it
+			return nil, badRequest("InvalidParameterValue", "The filter 'tag-key' is invalid")
+		}
+	}
+	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
+		return nil, err
+	}
+	var all []types.TagDescription
+	for _, id := range slices.Sorted(maps.Keys(w.resources)) {
+		known := w.resources[id]
+		if known.location != c.location() || !w.isVisible(c, w.createdAt(id)) {
+			continue
+		}
+		for _, tag := range w.tagsSeen(c, id) {
+			all = append(all, types.TagDescription{ResourceId: &id, ResourceType: known.resourceType, Key: tag.Key, Value: tag.Value})
+		}
+	}
+	all, err := tagFilters.filter(all, in.Filters)
+	if err != nil {
+		return nil, err
+	}
+	all, next, err := paginate(all, aws.Int32(min(maxTagsPage, cmp.Or(aws.ToInt32(in.MaxResults), maxTagsPage))), in.NextToken)
+	return &ec2.DescribeTagsOutput{Tags: all, NextToken: next}, err
+}
+
+var tagFilters = filterFields[types.TagDescription]{tags: tagOfDescription, values: map[string]func(types.TagDescription) []string{
+	"key":           func(t types.TagDescription) []string { return []string{*t.Key} },
+	"resource-id":   func(t types.TagDescription) []string { return []string{*t.ResourceId} },
+	"resource-type": func(t types.TagDescription) []string { return []string{string(t.ResourceType)} },
+	"value":         func(t types.TagDescription) []string { return []string{*t.Value} },
+}}
+
+// tagOfDescription lets the filter tag:<key> look at a tag. The filter tag-key is none of DescribeTags.
+func tagOfDescription(t types.TagDescription) []types.Tag {
+	return []types.Tag{{Key: t.Key, Value: t.Value}}
+}

@@ -1,0 +1,364 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
+)
+
+var volumeOperations = []namedOperation{
+	newOperation((*World).createVolume),
+	newOperation((*World).deleteVolume),
+	newOperation((*World).describeVolumes),
+}
+
+// volume is an EBS volume.
+type volume struct {
+	id                   string
+	location             location
+	zone                 string
+	created, availableAt time.Time
+	sizeGiB              int32
+	volumeType           types.VolumeType
+	iops                 *int32
+	throughput           *int32
+	snapshot             string    // that it was made from; empty: none
+	lineage              string    // the volume from which its data comes
+	keyARN               string    // empty: unencrypted
+	failsToCreate        bool      // its key cannot be used: it is gone when it should be ready (1.8.6)
+	deletedAt            time.Time // its instance ends then and takes it along; zero: never
+	lastSnapshot         time.Time
+	platform             platform
+}
+
+// volumeSpec is what a volume is to be.
+type volumeSpec struct {
+	zone       string
+	snapshot   *snapshot // nil: empty
+	sizeGiB    *int32    // nil: the snapshot's
+	volumeType types.VolumeType
+	iops       *int32
+	throughput *int32
+	encryption encryptionParams
+	tags       []types.TagSpecification
+}
+
+// newVolume begins a volume of the caller, for CreateVolume and for a launch. The key is not checked before the volume is
+// to be ready: then one that cannot be used makes it vanish (1.8.6).
+func (w *World) newVolume(c *Call, spec volumeSpec) (*volume, error) {
+	at := c.location()
+	made := &volume{location: at, zone: spec.zone, created: c.At, volumeType: spec.volumeType, iops: spec.iops, throughput: spec.throughput}
+	if made.volumeType == "" {
+		made.volumeType = types.VolumeTypeGp2
+	}
+	from, sourceARN := emptyVolume, ""
+	if spec.snapshot != nil {
+		from, sourceARN = dataSourceOf(spec.snapshot, at), spec.snapshot.keyARN
+		made.sizeGiB, made.snapshot, made.lineage, made.platform = spec.snapshot.sizeGiB, spec.snapshot.id, spec.snapshot.lineage, spec.snapshot.platform
+	}
+	if spec.sizeGiB != nil {
+		if *spec.sizeGiB < made.sizeGiB {
+			return nil, badRequest("InvalidParameterValue", "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", *spec.sizeGiB, made.snapshot, made.sizeGiB)
+		}
+		made.sizeGiB = *spec.sizeGiB
+	}
+	if err := made.validatePerformance(); err != nil {
+		return nil, err
+	}
+	choice, err := w.chooseEncryptionKey(c, volumeCreation, from, made.snapshot, true, spec.encryption)
+	if err != nil {
+		return nil, err
+	}
+	target := w.resolveKeyChoice(c, choice, spec.encryption.key, sourceARN)
+	if target != nil {
+		made.keyARN = *target.Arn
+	}
+	made.failsToCreate = w.isKeyDeleted(c, at, sourceARN) || w.violates(c, "1.8.6", choice != noKey && target == nil) || w.isVolumeKeyDenied(c, w.findStorageKey(at, sourceARN), target)
+	made.id = w.newID(c, "vol-")
+	if made.lineage == "" {
+		made.lineage = made.id
+	}
+	made.availableAt = c.At.Add(w.randomDuration(made.id, time.Second, 4*time.Second))
+	if made.failsToCreate {
+		made.deletedAt = made.availableAt
+	}
+	w.volumes.put(made.id, made)
+	w.tagNewResource(c, made.id, types.ResourceTypeVolume, spec.tags)
+	return made, nil
+}
+
+// originOf is what a snapshot is to an account.
+func dataSourceOf(s *snapshot, at location) dataSource {
+	switch {
+	case !s.isEncrypted():
+		return unencryptedSnapshot
+	case s.location.account == at.account:
+		return ownEncryptedSnapshot
+	}
+	return sharedEncryptedSnapshot
+}
+
+// checkPerformance fills in and checks what a volume type allows (9.0: EbsBlockDevice).
+func (v *volume) validatePerformance() error {
+	switch v.volumeType {
+	case types.VolumeTypeGp3:
+		if v.iops == nil {
+			v.iops = aws.Int32(3000)
+		}
+		if v.throughput == nil {
+			v.throughput = aws.Int32(125)
+		}
+		return validatePerformanceRange("gp3", v.iops, 3000, 80000, v.throughput, 125, 2000)
+	case types.VolumeTypeIo1:
+		return validatePerformanceRange("io1", v.iops, 100, 64000, v.throughput, 0, 0)
+	case types.VolumeTypeIo2:
+		return validatePerformanceRange("io2", v.iops, 100, 256000, v.throughput, 0, 0)
+	}
+	if v.iops != nil || v.throughput != nil {
+		return badRequest("InvalidParameterCombination", "The parameter iops and throughput are not supported for %s volumes.", v.volumeType)
+	}
+	if v.volumeType == types.VolumeTypeGp2 {
+		v.iops = aws.Int32(min(max(100, 3*v.sizeGiB), 16000))
+	}
+	return nil
+}
+
+func validatePerformanceRange(kind string, iops *int32, least, most int32, throughput *int32, slow, fast int32) error {
+	switch {
+	case iops == nil:
+		return badRequest("MissingParameter", "The parameter iops must be specified for %s volumes.", kind)
+	case *iops < least || *iops > most:
+		return badRequest("InvalidParameterValue", "Volume iops of %d is out of range for volume type %s; the range is %d to %d.", *iops, kind, least, most)
+	case throughput != nil && (*throughput < slow || *throughput > fast):
+		return badRequest("InvalidParameterValue", "Throughput of %d MiB/s is out of range for volume type %s.", *throughput, kind)
+	}
+	return nil
+}
+
+// there reports whether the volume exists at a moment.
+func (v *volume) exists(now time.Time) bool {
+	return (!v.failsToCreate || now.Before(v.availableAt)) && (v.deletedAt.IsZero() || now.Before(v.deletedAt))
+}
+
+// volumeOf finds a volume of the caller.
+func (w *World) findOwnVolume(c *Call, id string) (*volume, bool) {
+	found, there := w.volumes.get(id)
+	return found, there && found.location == c.location() && found.exists(c.At)
+}
+
+func volumeNotFound(id string) *APIError {
+	return badRequest("InvalidVolume.NotFound", "The volume '%s' does not exist.", id)
+}
+
+func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVolumeOutput, error) {
+	if err := refuseUnmodeled(in, "AvailabilityZone", "ClientToken", "Encrypted", "Iops", "KmsKeyId", "Size", "SnapshotId", "TagSpecifications", "Throughput", "VolumeType"); err != nil {
+		return nil, err
+	}
+	zone := aws.ToString(in.AvailabilityZone)
+	switch {
+	case zone == "":
+		return nil, missingParameter("zone")
+	case in.SnapshotId == nil && in.Size == nil:
+		return nil, missingParameter("size/snapshot")
+	case !slices.Contains(zonesOf(c.Region), zone):
+		return nil, badRequest("InvalidZone.NotFound", "The zone '%s' does not exist.", zone)
+	case in.SnapshotId != nil && w.violates(c, "2.5.10", !hasIDFormat(*in.SnapshotId, "snap-")):
+		return nil, invalidSnapshotID(*in.SnapshotId)
+	case in.SnapshotId != nil && w.violates(c, "2.5.10", !isValidID(*in.SnapshotId, "snap-")):
+		return nil, malformedSnapshotID(*in.SnapshotId)
+	}
+	if err := w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeVolume); err != nil {
+		return nil, err
+	}
+	var from *snapshot
+	asks := []AuthorizationRequest{newAuthorization(c, c.location(), "volume/*").withContext(newVolumeContext(c.Region, in))}
+	if in.SnapshotId != nil { // looked up even before IAM is asked
+		found, there := w.findReadableSnapshot(c.location().account, c.Region, *in.SnapshotId)
+		if w.violates(c, "A.4.7", !there) || !there {
+			return nil, badRequest("InvalidSnapshot.NotFound", "Snapshot does not exist")
+		}
+		from, asks = found, append(asks, w.newSnapshotAuthorization(c, found.id))
+	}
+	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, asks...)...); err != nil {
+		return nil, err
+	}
+	return runIdempotent(w, c, in.ClientToken, func() (*ec2.CreateVolumeOutput, error) {
+		spec := volumeSpec{
+			zone: zone, sizeGiB: in.Size, volumeType: in.VolumeType, iops: in.Iops, throughput: in.Throughput,
+			encryption: encryptionParams{in.Encrypted, in.KmsKeyId}, tags: in.TagSpecifications,
+		}
+		if from != nil {
+			if state := from.state(c.At); w.violates(c, "A.4.7", state != types.SnapshotStateCompleted) {
+				return nil, badRequest("IncorrectState", "Snapshot is in invalid state - %s", state)
+			}
+			spec.snapshot = from
+		}
+		made, err := w.newVolume(c, spec)
+		if err != nil {
+			return nil, err
+		}
+		out := &ec2.CreateVolumeOutput{}
+		convertFields(w.viewVolume(c, made), out)
+		out.OwnerId, out.VolumeArn, out.Operator, out.Attachments = nil, nil, nil, nil
+		out.Encrypted = aws.Bool(made.keyARN != "" || spec.encryption.isRequested())
+		if out.KmsKeyId = nil; spec.encryption.key != nil {
+			out.KmsKeyId = spec.encryption.key
+		} else if spec.snapshot != nil && spec.snapshot.keyARN == made.keyARN && made.keyARN != "" {
+			out.KmsKeyId = &made.keyARN // the account's default key is not named yet
+		}
+		return out, nil
+	})
+}
+
+// newVolumeContext is what a request says to conditions about the volume that it is to make.
+func newVolumeContext(region string, in *ec2.CreateVolumeInput) iampolicy.Context {
+	context := iampolicy.Context{
+		"ec2:AvailabilityZone": {*in.AvailabilityZone}, "ec2:Encrypted": {strconv.FormatBool(aws.ToBool(in.Encrypted))}, "ec2:VolumeType": {string(cmp.Or(in.VolumeType, types.VolumeTypeGp2))},
+	}
+	if in.Size != nil {
+		context["ec2:VolumeSize"] = []string{strconv.Itoa(int(*in.Size))}
+	}
+	if in.SnapshotId != nil {
+		context["ec2:ParentSnapshot"] = []string{ec2ARN(location{region: region}, "snapshot/"+*in.SnapshotId)}
+	}
+	return context
+}
+
+func (w *World) deleteVolume(c *Call, in *ec2.DeleteVolumeInput) (*ec2.DeleteVolumeOutput, error) {
+	if in.VolumeId == nil {
+		return nil, missingParameter("VolumeId")
+	}
+	if !hasIDFormat(*in.VolumeId, "vol-") {
+		return nil, badRequest("InvalidParameterValue", "Value (%s) for parameter volumeId is invalid. Expected: 'vol-...'.", *in.VolumeId)
+	}
+	doomed, there := w.findOwnVolume(c, *in.VolumeId)
+	which := newAuthorization(c, c.location(), "volume/*")
+	if there {
+		which = w.newAuthorizationOnOwn(c, "volume", doomed.id)
+	}
+	if err := w.authorize(c, which); err != nil {
+		return nil, err
+	}
+	if !there {
+		return nil, volumeNotFound(*in.VolumeId)
+	}
+	if holder, attached := w.findAttachment(c, doomed); attached {
+		return nil, badRequest("VolumeInUse", "Volume %s is currently attached to %s", doomed.id, *holder.InstanceId)
+	}
+	w.removeVolume(doomed)
+	c.recordChange(doomed.id)
+	return &ec2.DeleteVolumeOutput{}, nil
+}
+
+// dropVolume deletes a volume: for DeleteVolume and for the end of an instance.
+func (w *World) removeVolume(v *volume) {
+	w.volumes.remove(v.id)
+	delete(w.resources, v.id)
+}
+
+// attachedTo is where a volume is attached.
+func (w *World) findAttachment(c *Call, v *volume) (types.VolumeAttachment, bool) {
+	for id, i := range w.instances.all {
+		for _, d := range i.devices {
+			if d.volume == v.id && !i.isInState(c.At, types.InstanceStateNameTerminated) {
+				return types.VolumeAttachment{
+					InstanceId: &id, Device: &d.name, VolumeId: &v.id, AttachTime: toMilliseconds(d.attached), DeleteOnTermination: &d.deleteOnTermination,
+					State: types.VolumeAttachmentStateAttached,
+				}, true
+			}
+		}
+	}
+	return types.VolumeAttachment{}, false
+}
+
+func (w *World) viewVolume(c *Call, v *volume) types.Volume {
+	seen := types.Volume{
+		VolumeId: &v.id, VolumeArn: aws.String(ec2ARN(v.location, "volume/"+v.id)), OwnerId: &v.location.account, AvailabilityZone: &v.zone, CreateTime: toMilliseconds(v.created),
+		Size: &v.sizeGiB, VolumeType: v.volumeType, Iops: v.iops, Throughput: v.throughput, SnapshotId: &v.snapshot, State: types.VolumeStateAvailable,
+		Encrypted: aws.Bool(v.keyARN != ""), MultiAttachEnabled: aws.Bool(false), Tags: w.tagsSeen(c, v.id),
+		Operator: &types.OperatorResponse{Managed: aws.Bool(false), HiddenByDefault: aws.Bool(false)},
+	}
+	if v.keyARN != "" {
+		seen.KmsKeyId = &v.keyARN
+	}
+	if holder, attached := w.findAttachment(c, v); attached {
+		seen.State, seen.Attachments = types.VolumeStateInUse, []types.VolumeAttachment{holder}
+	}
+	if c.At.Before(v.availableAt) {
+		seen.State = types.VolumeStateCreating
+	}
+	return seen
+}
+
+func (w *World) describeVolumes(c *Call, in *ec2.DescribeVolumesInput) (*ec2.DescribeVolumesOutput, error) {
+	if err := refuseUnmodeled(in, "Filters", "MaxResults", "NextToken", "VolumeIds"); err != nil {
+		return nil, err
+	}
+	if err := w.validatePage(c, "volumeIdsSet", len(in.VolumeIds), in.MaxResults); err != nil {
+		return nil, err
+	}
+	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
+		return nil, err
+	}
+	var seen []types.Volume
+	for _, id := range in.VolumeIds {
+		found, there := w.findOwnVolume(c, id)
+		if !there || !w.isVisible(c, found.created) {
+			return nil, volumeNotFound(id)
+		}
+		seen = append(seen, w.viewVolume(c, found))
+	}
+	if len(in.VolumeIds) == 0 {
+		for _, v := range w.volumes.all {
+			if v.location == c.location() && v.exists(c.At) && w.isVisible(c, v.created) {
+				seen = append(seen, w.viewVolume(c, v))
+			}
+		}
+	}
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, volumeFilters, func(list []types.Volume, next *string) *ec2.DescribeVolumesOutput {
+		return &ec2.DescribeVolumesOutput{Volumes: list, NextToken: next}
+	})
+}
+
+var volumeFilters = filterFields[types.Volume]{
+	tags: func(v types.Volume) []types.Tag { return v.Tags },
+	values: map[string]func(types.Volume) []string{
+		"attachment.device": func(v types.Volume) []string {
+			return attachmentValues(v, func(a types.VolumeAttachment) string { return *a.Device })
+		},
+		"attachment.instance-id": func(v types.Volume) []string {
+			return attachmentValues(v, func(a types.VolumeAttachment) string { return *a.InstanceId })
+		},
+		"attachment.status": func(v types.Volume) []string {
+			return attachmentValues(v, func(a types.VolumeAttachment) string { return string(a.State) })
+		},
+		"attachment.delete-on-termination": func(v types.Volume) []string {
+			return attachmentValues(v, func(a types.VolumeAttachment) string { return strconv.FormatBool(*a.DeleteOnTermination) })
+		},
+		"availability-zone": func(v types.Volume) []string { return []string{*v.AvailabilityZone} },
+		"create-time":       func(v types.Volume) []string { return []string{formatTime(*v.CreateTime)} },
+		"encrypted":         func(v types.Volume) []string { return []string{strconv.FormatBool(*v.Encrypted)} },
+		"size":              func(v types.Volume) []string { return []string{strconv.Itoa(int(*v.Size))} },
+		"snapshot-id":       func(v types.Volume) []string { return []string{*v.SnapshotId} },
+		"status":            func(v types.Volume) []string { return []string{string(v.State)} },
+		"volume-id":         func(v types.Volume) []string { return []string{*v.VolumeId} },
+		"volume-type":       func(v types.Volume) []string { return []string{string(v.VolumeType)} },
+	},
+}
+
+func attachmentValues(v types.Volume, value func(types.VolumeAttachment) string) (all []string) {
+	for _, a := range v.Attachments {
+		all = append(all, value(a))
+	}
+	return all
+}

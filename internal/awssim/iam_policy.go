@@ -1,0 +1,174 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
+)
+
+// administrator is the managed policy of AWS that the world knows; it knows no other.
+const administratorAccessPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
+
+// findPolicy looks a managed policy up that the caller's account may attach; nil has none.
+func (w *World) findManagedPolicy(c *Call, arn *string) (*managedPolicy, error) {
+	if arn == nil {
+		return nil, nil
+	}
+	if *arn == "arn:"+c.caller.account.partition+":iam::aws:policy/AdministratorAccess" {
+		return &managedPolicy{iamtypes.Policy{Arn: arn, PolicyName: aws.String("AdministratorAccess")}, mustParsePolicy(administratorAccessPolicy, iampolicy.Identity)}, nil
+	}
+	found, there := c.caller.account.policies.get(*arn)
+	if !there {
+		return nil, newAPIError(http.StatusNotFound, "NoSuchEntity", "Policy %s does not exist or is not attachable.", *arn)
+	}
+	return found, nil
+}
+
+func (w *World) createPolicy(c *Call, in *iam.CreatePolicyInput) (*iam.CreatePolicyOutput, error) {
+	if err := refuseUnmodeled(in, "PolicyName", "PolicyDocument", "Path", "Description"); err != nil {
+		return nil, err
+	}
+	if err := validateNewPrincipal(c, "PolicyName", in.PolicyName, in.Path); err != nil {
+		return nil, err
+	}
+	path := aws.ToString(in.Path)
+	if path == "" {
+		path = "/"
+	}
+	arn := c.caller.account.arn("iam", "", "policy"+path+*in.PolicyName)
+	if err := w.authorize(c, AuthorizationRequest{Action: "iam:CreatePolicy", Resource: arn}); err != nil {
+		return nil, err
+	}
+	text, err := parseIAMPolicy(in.PolicyDocument, iampolicy.Identity)
+	if err != nil {
+		return nil, err
+	}
+	if _, taken := c.caller.account.policies.get(arn); taken {
+		return nil, newAPIError(http.StatusConflict, "EntityAlreadyExists", "A policy called %s already exists. Duplicate names are not allowed.", *in.PolicyName)
+	}
+	made := &managedPolicy{policyDocument: text, Policy: iamtypes.Policy{
+		Arn: aws.String(arn), PolicyName: in.PolicyName, Path: aws.String(path), CreateDate: aws.Time(c.At), UpdateDate: aws.Time(c.At),
+		PolicyId: aws.String("ANPA" + w.randomText(17, "policy", arn)), DefaultVersionId: aws.String("v1"), IsAttachable: true, Description: in.Description,
+	}}
+	c.caller.account.policies.put(arn, made)
+	c.recordChange(arn)
+	return &iam.CreatePolicyOutput{Policy: &made.Policy}, nil
+}
+
+// putInline puts a policy on a user or role under a name.
+func putInlinePolicy(c *Call, h *iamPrincipal, name, text *string) error {
+	if !matchesPattern(name, iamNamePattern) {
+		return validationError(c, "PolicyName", name, iamNameConstraint)
+	}
+	made, err := parseIAMPolicy(text, iampolicy.Identity)
+	if err != nil {
+		return err
+	}
+	h.inlinePolicies.put(*name, made)
+	c.recordChange(h.arn)
+	return nil
+}
+
+func deleteInlinePolicy(c *Call, h *iamPrincipal, name *string) error {
+	if _, there := h.inlinePolicies.get(aws.ToString(name)); !there {
+		return noSuchEntity("policy", aws.ToString(name))
+	}
+	h.inlinePolicies.remove(*name)
+	c.recordChange(h.arn)
+	return nil
+}
+
+func (w *World) attachManagedPolicy(c *Call, h *iamPrincipal, arn *string) error {
+	found, err := w.findManagedPolicy(c, aws.String(aws.ToString(arn)))
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(h.attachedPolicies, func(p *managedPolicy) bool { return *p.Arn == *found.Arn }) {
+		h.attachedPolicies = append(h.attachedPolicies, found)
+	}
+	c.recordChange(h.arn)
+	return nil
+}
+
+func (w *World) putRolePolicy(c *Call, in *iam.PutRolePolicyInput) (*iam.PutRolePolicyOutput, error) {
+	found, err := w.authorizeRoleChange(c, in.RoleName)
+	if err != nil {
+		return nil, err
+	}
+	return &iam.PutRolePolicyOutput{}, putInlinePolicy(c, &found.iamPrincipal, in.PolicyName, in.PolicyDocument)
+}
+
+func (w *World) getRolePolicy(c *Call, in *iam.GetRolePolicyInput) (*iam.GetRolePolicyOutput, error) {
+	found, err := w.authorizeRole(c, in.RoleName)
+	if err != nil {
+		return nil, err
+	}
+	text, there := found.inlinePolicies.get(aws.ToString(in.PolicyName))
+	if !there {
+		return nil, newAPIError(http.StatusNotFound, "NoSuchEntity", "The role policy with name %s cannot be found.", aws.ToString(in.PolicyName))
+	}
+	return &iam.GetRolePolicyOutput{RoleName: in.RoleName, PolicyName: in.PolicyName, PolicyDocument: aws.String(url.QueryEscape(text.text))}, nil
+}
+
+func (w *World) deleteRolePolicy(c *Call, in *iam.DeleteRolePolicyInput) (*iam.DeleteRolePolicyOutput, error) {
+	found, err := w.authorizeRoleChange(c, in.RoleName)
+	if err != nil {
+		return nil, err
+	}
+	return &iam.DeleteRolePolicyOutput{}, deleteInlinePolicy(c, &found.iamPrincipal, in.PolicyName)
+}
+
+func (w *World) attachRolePolicy(c *Call, in *iam.AttachRolePolicyInput) (*iam.AttachRolePolicyOutput, error) {
+	found, err := w.authorizeRoleChange(c, in.RoleName)
+	if err != nil {
+		return nil, err
+	}
+	return &iam.AttachRolePolicyOutput{}, w.attachManagedPolicy(c, &found.iamPrincipal, in.PolicyArn)
+}
+
+func (w *World) detachRolePolicy(c *Call, in *iam.DetachRolePolicyInput) (*iam.DetachRolePolicyOutput, error) {
+	found, err := w.authorizeRoleChange(c, in.RoleName)
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(found.attachedPolicies, func(p *managedPolicy) bool { return *p.Arn == aws.ToString(in.PolicyArn) })
+	if at < 0 {
+		return nil, newAPIError(http.StatusNotFound, "NoSuchEntity", "Policy %s was not found.", aws.ToString(in.PolicyArn))
+	}
+	found.attachedPolicies = slices.Delete(found.attachedPolicies, at, at+1)
+	c.recordChange(found.arn)
+	return &iam.DetachRolePolicyOutput{}, nil
+}
+
+func (w *World) putRolePermissionsBoundary(c *Call, in *iam.PutRolePermissionsBoundaryInput) (*iam.PutRolePermissionsBoundaryOutput, error) {
+	found, err := w.authorizeRoleChange(c, in.RoleName)
+	if err != nil {
+		return nil, err
+	}
+	boundary, err := w.findManagedPolicy(c, aws.String(aws.ToString(in.PermissionsBoundary)))
+	if err != nil {
+		return nil, err
+	}
+	found.permissionsBoundary = boundary
+	c.recordChange(found.arn)
+	return &iam.PutRolePermissionsBoundaryOutput{}, nil
+}
+
+func (w *World) deleteRolePermissionsBoundary(c *Call, in *iam.DeleteRolePermissionsBoundaryInput) (*iam.DeleteRolePermissionsBoundaryOutput, error) {
+	found, err := w.authorizeRoleChange(c, in.RoleName)
+	if err != nil {
+		return nil, err
+	}
+	found.permissionsBoundary = nil
+	c.recordChange(found.arn)
+	return &iam.DeleteRolePermissionsBoundaryOutput{}, nil
+}

@@ -1,0 +1,233 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
+)
+
+// holder is what policies are put on: a user or a role.
+type iamPrincipal struct {
+	account             *account
+	path                string
+	name                string
+	id                  string // unique id, AIDA... or AROA...
+	arn                 string
+	created             time.Time
+	tags                map[string]string
+	inlinePolicies      orderedMap[*policyDocument]
+	attachedPolicies    []*managedPolicy
+	permissionsBoundary *managedPolicy
+}
+
+type user struct {
+	iamPrincipal
+	accessKeys []iamtypes.AccessKeyMetadata
+}
+
+type role struct {
+	iamPrincipal
+	trustPolicy        *policyDocument
+	description        *string
+	maxSessionDuration time.Duration // of a session
+	service            string        // of a service-linked role: "autoscaling.amazonaws.com"
+}
+
+// serviceLinked reports whether the role belongs to a service: no policy can be put on it, nor does an organization's bear on it.
+func (r *role) isServiceLinked() bool { return r.service != "" }
+
+// managedPolicy is a policy of its own, attached to users and roles.
+type managedPolicy struct {
+	iamtypes.Policy
+	*policyDocument
+}
+
+type instanceProfile struct {
+	iamtypes.InstanceProfile
+	role *role
+}
+
+// document is a policy as it was given and as it is evaluated.
+type policyDocument struct {
+	text   string
+	parsed *iampolicy.Document
+}
+
+func parsePolicy(text string, kind iampolicy.Kind) (*policyDocument, error) {
+	parsed, err := iampolicy.Parse([]byte(text), kind)
+	if err != nil {
+		return nil, err
+	}
+	return &policyDocument{text, parsed}, nil
+}
+
+// mustParse makes a document of a text of our own.
+func mustParsePolicy(text string, kind iampolicy.Kind) *policyDocument {
+	made, err := parsePolicy(text, kind)
+	if err != nil {
+		panic(err)
+	}
+	return made
+}
+
+// addPolicies adds what a user or role holds to the policies of a caller.
+func (h *iamPrincipal) addPolicies(to *iampolicy.Policies) {
+	for _, inline := range h.inlinePolicies.all {
+		to.Identity = append(to.Identity, inline.parsed)
+	}
+	for _, attached := range h.attachedPolicies {
+		to.Identity = append(to.Identity, attached.parsed)
+	}
+	if h.permissionsBoundary != nil {
+		to.Boundary = h.permissionsBoundary.parsed
+	}
+}
+
+// findRole looks a role up by its ARN.
+func (w *World) findRole(arn string) (*role, bool) {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) < 6 {
+		return nil, false
+	}
+	account, there := w.accounts.get(parts[4])
+	if !there {
+		return nil, false
+	}
+	found, there := account.roles.get(arn[strings.LastIndex(arn, "/")+1:])
+	return found, there && found.arn == arn
+}
+
+// principalExists reports whether a principal that a policy or a grant names is there: an account always is.
+func (w *World) principalExists(name string) bool {
+	if name == "*" || accountNumber.MatchString(name) {
+		return true
+	}
+	parts := strings.SplitN(name, ":", 6)
+	if len(parts) != 6 || parts[0] != "arn" || !accountNumber.MatchString(parts[4]) {
+		return false
+	}
+	account, there := w.accounts.get(parts[4])
+	kind, rest, _ := strings.Cut(parts[5], "/")
+	last := rest[strings.LastIndex(rest, "/")+1:]
+	switch {
+	case parts[2] == "iam" && parts[5] == "root":
+		return true
+	case !there:
+		return false
+	case parts[2] == "iam" && kind == "role":
+		role, there := account.roles.get(last)
+		return there && role.arn == name
+	case parts[2] == "iam" && kind == "user":
+		user, there := account.users.get(last)
+		return there && user.arn == name
+	case parts[2] == "sts" && kind == "assumed-role":
+		role, _, _ := strings.Cut(rest, "/")
+		_, there := account.roles.get(role)
+		return there
+	}
+	return false
+}
+
+// namedPrincipals are the AWS principals that a policy names.
+func listPrincipals(text string) (names []string) {
+	mapPrincipals(text, func(name string) string { names = append(names, name); return name })
+	return names
+}
+
+// eachPrincipal puts every AWS principal that a policy names through change, and gives the changed policy.
+func mapPrincipals(text string, change func(string) string) string {
+	var whole map[string]any
+	if json.Unmarshal([]byte(text), &whole) != nil {
+		return text
+	}
+	before := true
+	each := func(name any) any {
+		old, _ := name.(string)
+		fresh := change(old)
+		before = before && fresh == old
+		return fresh
+	}
+	for _, statement := range asList(whole["Statement"]) {
+		for _, element := range []string{"Principal", "NotPrincipal"} {
+			parties, _ := statement.(map[string]any)[element].(map[string]any)
+			switch named := parties["AWS"].(type) {
+			case string:
+				parties["AWS"] = each(named)
+			case []any:
+				for i := range named {
+					named[i] = each(named[i])
+				}
+			}
+		}
+	}
+	if before {
+		return text
+	}
+	changed, err := json.Marshal(whole)
+	if err != nil {
+		panic(err) // it came from JSON
+	}
+	return string(changed)
+}
+
+func asList(v any) []any {
+	if list, ok := v.([]any); ok {
+		return list
+	}
+	return []any{v}
+}
+
+// forget lets what names a principal name its unique id from now on: a new one of the same name is somebody else (8.3).
+func (w *World) replaceARNsByID(h *iamPrincipal) {
+	rename := func(name string) string {
+		if name == h.arn {
+			return h.id
+		}
+		return name
+	}
+	again := func(d **policyDocument, kind iampolicy.Kind) {
+		if text := mapPrincipals((*d).text, rename); text != (*d).text {
+			*d = mustParsePolicy(text, kind)
+		}
+	}
+	for _, account := range w.accounts.all {
+		for _, role := range account.roles.all {
+			again(&role.trustPolicy, iampolicy.Trust)
+		}
+	}
+	for _, key := range w.keys.all {
+		again(&key.policy, iampolicy.Resource)
+		for _, grant := range key.grants.all {
+			grant.Grantee, grant.Retiring = rename(grant.Grantee), rename(grant.Retiring)
+		}
+	}
+	h.arn = h.id
+}
+
+// tagMap reads a list of tags.
+func parseTags[T any](tags []T, read func(T) (key, value string)) map[string]string {
+	made := map[string]string{}
+	for _, tag := range tags {
+		key, value := read(tag)
+		made[key] = value
+	}
+	return made
+}
+
+// sortedKeys are the keys of a map in order: what goes out never depends on the order of a map.
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,290 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
+)
+
+var keyOperations = []namedOperation{
+	newOperation((*World).createKey),
+	newOperation((*World).describeKey),
+	newOperation((*World).listKeys),
+	newOperation((*World).getKeyPolicy),
+	newOperation((*World).putKeyPolicy),
+	newOperation((*World).listKeyPolicies),
+	newOperation((*World).updateKeyDescription),
+	newOperation((*World).tagKey),
+	newOperation((*World).untagKey),
+	newOperation((*World).listResourceTags),
+}
+
+// defaultKeyPolicy leaves it to the account's own policies who may use a key.
+const defaultKeyPolicy = `{"Version":"2012-10-17","Id":"key-default-1","Statement":[{"Sid":"Enable IAM User Permissions","Effect":"Allow",` +
+	`"Principal":{"AWS":"%s"},"Action":"kms:*","Resource":"*"}]}`
+
+// keyPolicyLimit is the length of a key policy in bytes (3.2.8).
+const keyPolicyLimit = 32768
+
+// keyPolicyDocument reads a key policy; nil is the default one.
+func (w *World) keyPolicyDocument(c *Call, text *string) (*policyDocument, error) {
+	if text == nil {
+		return mustParsePolicy(fmt.Sprintf(defaultKeyPolicy, c.caller.account.rootARN()), iampolicy.Resource), nil
+	}
+	if w.violates(c, "3.2.8", len(*text) > keyPolicyLimit) {
+		return nil, badRequest("LimitExceededException", "The policy is longer than %d bytes.", keyPolicyLimit)
+	}
+	made, err := parsePolicy(*text, iampolicy.Resource)
+	if err != nil {
+		return nil, badRequest("MalformedPolicyDocumentException", "%v", err)
+	}
+	for _, name := range listPrincipals(*text) {
+		if !w.principalExists(name) {
+			return nil, badRequest("MalformedPolicyDocumentException", "Policy contains a statement with one or more invalid principals.")
+		}
+	}
+	return made, nil
+}
+
+// keepsKey refuses a policy under which the caller could not change it again, unless that is what the caller wants.
+func (w *World) checkPolicyLockout(c *Call, k *key, text *policyDocument, bypass bool) error {
+	if bypass {
+		return nil
+	}
+	candidate := *k
+	candidate.policy = text
+	decision, err := w.evaluate(c, candidate.newAuthorization(keyUse{action: "kms:PutKeyPolicy"}))
+	if err != nil {
+		return err
+	}
+	if !decision.Allowed {
+		return badRequest("MalformedPolicyDocumentException", "The new key policy will not allow you to update the key policy in the future.")
+	}
+	return nil
+}
+
+func parseKMSTags(tags []kmstypes.Tag) map[string]string {
+	return parseTags(tags, func(t kmstypes.Tag) (string, string) { return aws.ToString(t.TagKey), aws.ToString(t.TagValue) })
+}
+
+func formatKMSTags(tags map[string]string) []kmstypes.Tag {
+	shown := []kmstypes.Tag{}
+	for _, key := range sortedKeys(tags) {
+		shown = append(shown, kmstypes.Tag{TagKey: aws.String(key), TagValue: aws.String(tags[key])})
+	}
+	return shown
+}
+
+// asymmetric are the other key specs that can be made, with what they are for: such keys are there to be found unusable (3.4.2).
+var asymmetricKeyUsages = map[kmstypes.KeySpec][]kmstypes.KeyUsageType{
+	kmstypes.KeySpecRsa2048:     {kmstypes.KeyUsageTypeEncryptDecrypt, kmstypes.KeyUsageTypeSignVerify},
+	kmstypes.KeySpecRsa4096:     {kmstypes.KeyUsageTypeEncryptDecrypt, kmstypes.KeyUsageTypeSignVerify},
+	kmstypes.KeySpecEccNistP256: {kmstypes.KeyUsageTypeSignVerify},
+	kmstypes.KeySpecHmac256:     {kmstypes.KeyUsageTypeGenerateVerifyMac},
+}
+
+func (w *World) createKey(c *Call, in *kms.CreateKeyInput) (*kms.CreateKeyOutput, error) {
+	if err := refuseUnmodeled(in, "BypassPolicyLockoutSafetyCheck", "CustomerMasterKeySpec", "Description", "KeySpec", "KeyUsage", "MultiRegion", "Origin", "Policy", "Tags"); err != nil {
+		return nil, err
+	}
+	spec, usage, origin := in.KeySpec, in.KeyUsage, in.Origin
+	if spec == "" {
+		spec = kmstypes.KeySpec(in.CustomerMasterKeySpec)
+	}
+	if spec == "" {
+		spec = kmstypes.KeySpecSymmetricDefault
+	}
+	if usage == "" {
+		usage = kmstypes.KeyUsageTypeEncryptDecrypt
+	}
+	if origin == "" {
+		origin = kmstypes.OriginTypeAwsKms
+	}
+	symmetric := spec == kmstypes.KeySpecSymmetricDefault
+	if uses, known := asymmetricKeyUsages[spec]; !symmetric && !known {
+		return nil, badRequest("UnsupportedOperationException", "The simulated AWS does not make keys of the spec %s.", spec)
+	} else if symmetric && usage != kmstypes.KeyUsageTypeEncryptDecrypt || !symmetric && !slices.Contains(uses, usage) {
+		return nil, badRequest("ValidationException", "The operation failed because the KeyUsage value of the key is not valid for the KeySpec value: %s.", spec)
+	}
+	if origin != kmstypes.OriginTypeAwsKms && origin != kmstypes.OriginTypeExternal {
+		return nil, badRequest("UnsupportedOperationException", "The simulated AWS has no custom key stores.")
+	}
+	tags := parseKMSTags(in.Tags)
+	ask := AuthorizationRequest{Action: "kms:CreateKey", Resource: "*", Context: iampolicy.Context{
+		"kms:KeySpec": {string(spec)}, "kms:KeyUsage": {string(usage)}, "kms:KeyOrigin": {string(origin)},
+		"kms:MultiRegion":                    {fmt.Sprint(aws.ToBool(in.MultiRegion))},
+		"kms:BypassPolicyLockoutSafetyCheck": {fmt.Sprint(in.BypassPolicyLockoutSafetyCheck)},
+	}}
+	asks := []AuthorizationRequest{ask.withContext(requestTagContext(tags))}
+	if len(tags) > 0 {
+		asks = append(asks, AuthorizationRequest{Action: "kms:TagResource", Resource: "*", Context: requestTagContext(tags)})
+	}
+	if err := w.authorize(c, asks...); err != nil {
+		return nil, err
+	}
+	text, err := w.keyPolicyDocument(c, in.Policy)
+	if err != nil {
+		return nil, err
+	}
+	id := w.randomUUID("key", c.caller.principal.ARN, c.Region)
+	if aws.ToBool(in.MultiRegion) {
+		id = multiRegionID(id)
+	}
+	made := w.newKey(c.location(), kmstypes.KeyMetadata{
+		KeyId: &id, Description: aws.String(aws.ToString(in.Description)), KeyManager: kmstypes.KeyManagerTypeCustomer, Origin: origin,
+		CreationDate: aws.Time(c.At), KeySpec: spec, KeyUsage: usage, MultiRegion: aws.Bool(aws.ToBool(in.MultiRegion)),
+	}, text)
+	if err := w.checkPolicyLockout(c, made, text, in.BypassPolicyLockoutSafetyCheck); err != nil {
+		w.keys.remove(*made.Arn)
+		return nil, err
+	}
+	made.tags = tags
+	c.recordChange(*made.Arn)
+	return &kms.CreateKeyOutput{KeyMetadata: made.metadata(c.At)}, nil
+}
+
+// describeKey works in every state (3.4.1), and makes the AWS managed key of a predefined alias (1.7.2).
+func (w *World) describeKey(c *Call, in *kms.DescribeKeyInput) (*kms.DescribeKeyOutput, error) {
+	if err := w.validateGrantTokens(c, in.GrantTokens); err != nil {
+		return nil, err
+	}
+	found, err := w.authorizeKey(c, in.KeyId, keyUse{action: "kms:DescribeKey"})
+	if err != nil {
+		return nil, err
+	}
+	return &kms.DescribeKeyOutput{KeyMetadata: found.metadata(c.At)}, nil
+}
+
+func (w *World) listKeys(c *Call, in *kms.ListKeysInput) (*kms.ListKeysOutput, error) {
+	if err := w.authorize(c, AuthorizationRequest{Action: "kms:ListKeys", Resource: "*"}); err != nil {
+		return nil, err
+	}
+	all := []kmstypes.KeyListEntry{}
+	for _, k := range w.keys.all {
+		if k.location == c.location() && !k.isDeleted(c.At) {
+			all = append(all, kmstypes.KeyListEntry{KeyArn: k.Arn, KeyId: k.KeyId})
+		}
+	}
+	keys, next, err := paginateKMS(c, all, in.Limit, 100, 1000, in.Marker)
+	if err != nil {
+		return nil, err
+	}
+	return &kms.ListKeysOutput{Keys: keys, NextMarker: next, Truncated: next != nil}, nil
+}
+
+// policyName is the one name that a key policy can have.
+func validateKeyPolicyName(c *Call, name *string) error {
+	if name != nil && *name != "default" {
+		return kmsNotFound("No such policy exists")
+	}
+	return nil
+}
+
+func (w *World) getKeyPolicy(c *Call, in *kms.GetKeyPolicyInput) (*kms.GetKeyPolicyOutput, error) {
+	found, err := w.authorizeKey(c, in.KeyId, keyUse{action: "kms:GetKeyPolicy"})
+	if err != nil {
+		return nil, err
+	}
+	if err := validateKeyPolicyName(c, in.PolicyName); err != nil {
+		return nil, err
+	}
+	return &kms.GetKeyPolicyOutput{Policy: &found.policy.text, PolicyName: aws.String("default")}, nil
+}
+
+func (w *World) listKeyPolicies(c *Call, in *kms.ListKeyPoliciesInput) (*kms.ListKeyPoliciesOutput, error) {
+	if _, err := w.authorizeKey(c, in.KeyId, keyUse{action: "kms:ListKeyPolicies"}); err != nil {
+		return nil, err
+	}
+	return &kms.ListKeyPoliciesOutput{PolicyNames: []string{"default"}}, nil
+}
+
+func (w *World) putKeyPolicy(c *Call, in *kms.PutKeyPolicyInput) (*kms.PutKeyPolicyOutput, error) {
+	use := keyUse{action: "kms:PutKeyPolicy", context: iampolicy.Context{"kms:BypassPolicyLockoutSafetyCheck": {fmt.Sprint(in.BypassPolicyLockoutSafetyCheck)}}}
+	found, err := w.authorizeKey(c, in.KeyId, use)
+	if err != nil {
+		return nil, err
+	}
+	if err := requireCustomerManaged(c, found); err != nil {
+		return nil, err
+	}
+	if err := validateKeyPolicyName(c, in.PolicyName); err != nil {
+		return nil, err
+	}
+	text, err := w.keyPolicyDocument(c, aws.String(aws.ToString(in.Policy)))
+	if err != nil {
+		return nil, err
+	}
+	if err := w.checkPolicyLockout(c, found, text, in.BypassPolicyLockoutSafetyCheck); err != nil {
+		return nil, err
+	}
+	found.policy = text
+	c.recordChange(*found.Arn)
+	return &kms.PutKeyPolicyOutput{}, nil
+}
+
+func (w *World) updateKeyDescription(c *Call, in *kms.UpdateKeyDescriptionInput) (*kms.UpdateKeyDescriptionOutput, error) {
+	found, err := w.authorizeKeyChange(c, in.KeyId, "kms:UpdateKeyDescription", nil)
+	if err != nil {
+		return nil, err
+	}
+	found.Description = aws.String(aws.ToString(in.Description))
+	c.recordChange(*found.Arn)
+	return &kms.UpdateKeyDescriptionOutput{}, nil
+}
+
+// changeable finds a key of the caller's that is not about to be deleted.
+func (w *World) authorizeKeyChange(c *Call, id *string, action string, context iampolicy.Context) (*key, error) {
+	found, err := w.authorizeKey(c, id, keyUse{action: action, context: context})
+	if err != nil {
+		return nil, err
+	}
+	if err := requireCustomerManaged(c, found); err != nil {
+		return nil, err
+	}
+	return found, w.requireKeyState(c, found, kmstypes.KeyStateEnabled, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingImport)
+}
+
+func (w *World) tagKey(c *Call, in *kms.TagResourceInput) (*kms.TagResourceOutput, error) {
+	tags := parseKMSTags(in.Tags)
+	found, err := w.authorizeKeyChange(c, in.KeyId, "kms:TagResource", requestTagContext(tags))
+	if err != nil {
+		return nil, err
+	}
+	for key, value := range tags {
+		found.tags[key] = value
+	}
+	c.recordChange(*found.Arn)
+	return &kms.TagResourceOutput{}, nil
+}
+
+func (w *World) untagKey(c *Call, in *kms.UntagResourceInput) (*kms.UntagResourceOutput, error) {
+	found, err := w.authorizeKeyChange(c, in.KeyId, "kms:UntagResource", iampolicy.Context{"aws:TagKeys": in.TagKeys})
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range in.TagKeys {
+		delete(found.tags, key)
+	}
+	c.recordChange(*found.Arn)
+	return &kms.UntagResourceOutput{}, nil
+}
+
+func (w *World) listResourceTags(c *Call, in *kms.ListResourceTagsInput) (*kms.ListResourceTagsOutput, error) {
+	found, err := w.authorizeKey(c, in.KeyId, keyUse{action: "kms:ListResourceTags"})
+	if err != nil {
+		return nil, err
+	}
+	tags, next, err := paginateKMS(c, formatKMSTags(found.tags), in.Limit, 50, 50, in.Marker)
+	if err != nil {
+		return nil, err
+	}
+	return &kms.ListResourceTagsOutput{Tags: tags, NextMarker: next, Truncated: next != nil}, nil
+}

@@ -1,0 +1,288 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
+)
+
+var kmsOperations = concat(keyOperations, keyStateOperations, aliasOperations, cryptoOperations, grantOperations, importOperations, replicaOperations)
+
+// keyState is KMS.
+type kmsState struct {
+	keys         orderedMap[*key]   // by ARN
+	aliases      orderedMap[*alias] // by ARN
+	grantTokens  map[string]*key
+	importTokens map[string]*importParameters
+	wrappingKeys wrappingKeys
+}
+
+func newKMSState() kmsState {
+	return kmsState{
+		keys: newOrderedMap[*key](), aliases: newOrderedMap[*alias](), grantTokens: map[string]*key{},
+		importTokens: map[string]*importParameters{}, wrappingKeys: wrappingKeys{},
+	}
+}
+
+// key is a KMS key.
+type key struct {
+	kmstypes.KeyMetadata // as made; its state at a moment is told by stateAt
+	location             location
+	policy               *policyDocument
+	aliases              []string
+	grants               orderedMap[*grant] // by id
+	tags                 map[string]string
+	disabled             bool
+	availableAt          time.Time // until then a replica is Creating
+	deletionWindow       int32     // days of a scheduled deletion; 0: none is scheduled
+	deletionScheduled    time.Time
+	material             *keyMaterialSet // what it encrypts with
+	keySet               *multiRegionKeySet
+	rotationEnabled      bool // every year
+}
+
+// ring is the materials of a key, the oldest first. Replicas share their primary's, but where material is imported.
+type keyMaterialSet struct {
+	materials         []*keyMaterial
+	onDemandRotations int // rotations so far
+}
+
+// family is a key in all its Regions; one of a single Region is alone.
+type multiRegionKeySet struct {
+	primary  *key
+	replicas []*key
+}
+
+// stateAt tells a key's state at a moment (3.4).
+func (k *key) stateAt(now time.Time) kmstypes.KeyState {
+	switch {
+	case k.deletionWindow > 0 && len(k.existingReplicas(now)) > 0:
+		return kmstypes.KeyStatePendingReplicaDeletion
+	case k.deletionWindow > 0:
+		return kmstypes.KeyStatePendingDeletion
+	case now.Before(k.availableAt):
+		return kmstypes.KeyStateCreating
+	case k.material.isIncomplete(now):
+		return kmstypes.KeyStatePendingImport
+	case k.disabled:
+		return kmstypes.KeyStateDisabled
+	}
+	return kmstypes.KeyStateEnabled
+}
+
+// deletion is when a scheduled deletion deletes the key. A primary key waits for its replicas (3.6.1).
+func (k *key) deletionTime() time.Time {
+	from := k.deletionScheduled
+	for _, replica := range k.replicas() {
+		if replica.deletionWindow > 0 && replica.deletionTime().After(from) {
+			from = replica.deletionTime()
+		}
+	}
+	return from.AddDate(0, 0, int(k.deletionWindow))
+}
+
+// gone reports whether the key has been deleted.
+func (k *key) isDeleted(now time.Time) bool {
+	return k.deletionWindow > 0 && len(k.existingReplicas(now)) == 0 && !now.Before(k.deletionTime())
+}
+
+// primary reports whether the key is no replica.
+func (k *key) isPrimary() bool { return k.keySet.primary == k }
+
+func (k *key) replicas() []*key {
+	if !k.isPrimary() {
+		return nil
+	}
+	return k.keySet.replicas
+}
+
+func (k *key) existingReplicas(now time.Time) []*key {
+	return slices.DeleteFunc(slices.Clone(k.replicas()), func(r *key) bool { return r.isDeleted(now) })
+}
+
+// describe is a key's metadata at a moment.
+func (k *key) metadata(now time.Time) *kmstypes.KeyMetadata {
+	shown := k.KeyMetadata
+	shown.KeyState = k.stateAt(now)
+	shown.Enabled = shown.KeyState == kmstypes.KeyStateEnabled
+	switch shown.KeyState {
+	case kmstypes.KeyStatePendingDeletion:
+		shown.DeletionDate = aws.Time(k.deletionTime())
+	case kmstypes.KeyStatePendingReplicaDeletion:
+		shown.PendingDeletionWindowInDays = aws.Int32(k.deletionWindow)
+	}
+	if current := k.material.current(); current != nil && current.isAvailable(now) {
+		if shown.KeySpec == kmstypes.KeySpecSymmetricDefault {
+			shown.CurrentKeyMaterialId = &current.id
+		}
+		if shown.Origin == kmstypes.OriginTypeExternal {
+			shown.ExpirationModel, shown.ValidTo = k.material.expiration()
+		}
+	}
+	if *k.MultiRegion {
+		shown.MultiRegionConfiguration = k.keySet.configuration(k, now)
+	}
+	return &shown
+}
+
+// findKey resolves a key id, alias name, key ARN or alias ARN as the account would in the Region: a bare name or id is
+// looked up in the caller's account and Region, an ARN where it says (1.7.5, 1.7.6, 3.3.2). It reports false when there is none there.
+func (w *World) findKey(at location, idOrAlias string) (*key, bool) {
+	if !strings.HasPrefix(idOrAlias, "arn:") {
+		resource := idOrAlias
+		if !strings.HasPrefix(idOrAlias, "alias/") {
+			resource = "key/" + idOrAlias
+		}
+		return w.findKey(at, kmsARN(at, resource))
+	}
+	parts := strings.SplitN(idOrAlias, ":", 6)
+	if len(parts) != 6 {
+		return nil, false
+	}
+	there := location{parts[4], parts[3]}
+	if service, ok := strings.CutPrefix(parts[5], "alias/aws/"); ok && managedServices[service].via != "" {
+		return w.awsManagedKey(there, service), true
+	}
+	id := idOrAlias
+	if strings.HasPrefix(parts[5], "alias/") {
+		named, known := w.aliases.get(idOrAlias)
+		if !known {
+			return nil, false
+		}
+		id = *named.target.Arn
+	}
+	found, known := w.keys.get(id)
+	if !known || found.isDeleted(w.now()) {
+		return nil, false
+	}
+	return found, true
+}
+
+// kmsARN is the ARN of "key/..." or "alias/..." of a place.
+func kmsARN(at location, resource string) string {
+	return fmt.Sprintf("arn:%s:kms:%s:%s:%s", partitionOf(at.region), at.region, at.account, resource)
+}
+
+// managedServices are the services whose AWS managed keys the world knows.
+var managedServices = map[string]struct{ via, label, description string }{
+	"ebs": {"ec2", "EBS", "Default key that protects my EBS volumes when no other key is defined"},
+	"ssm": {"ssm", "SSM", "Default key that protects my SSM parameters when no other key is defined"},
+}
+
+// managedPolicyText is the policy of an AWS managed key: everybody in the account, through the service only, and nobody can edit it (3.2.5).
+const awsManagedKeyPolicy = `{"Version":"2012-10-17","Id":"auto-%[1]s-2","Statement":[` +
+	`{"Sid":"Allow access through %[2]s for all principals in the account that are authorized to use %[2]s","Effect":"Allow","Principal":{"AWS":"*"},` +
+	`"Action":["kms:Encrypt","kms:Decrypt","kms:ReEncrypt*","kms:GenerateDataKey*","kms:CreateGrant","kms:DescribeKey"],"Resource":"*",` +
+	`"Condition":{"StringEquals":{"kms:CallerAccount":"%[3]s","kms:ViaService":"%[4]s"}}},` +
+	`{"Sid":"Allow direct access to key metadata to the account","Effect":"Allow","Principal":{"AWS":"arn:%[5]s:iam::%[3]s:root"},` +
+	`"Action":["kms:Describe*","kms:Get*","kms:List*","kms:RevokeGrant"],"Resource":"*"}]}`
+
+// managedKey is the AWS managed key of a service ("ebs") there, made at its first use (1.7.2).
+func (w *World) awsManagedKey(at location, service string) *key {
+	name := kmsARN(at, "alias/aws/"+service)
+	if named, there := w.aliases.get(name); there {
+		return named.target
+	}
+	about := managedServices[service]
+	text := fmt.Sprintf(awsManagedKeyPolicy, service, about.label, at.account, viaService(about.via, at.region), partitionOf(at.region))
+	made := w.newKey(at, kmstypes.KeyMetadata{
+		KeyId: aws.String(w.randomUUID("managed key", service, at.account, at.region)), Description: aws.String(about.description),
+		KeyManager: kmstypes.KeyManagerTypeAws, Origin: kmstypes.OriginTypeAwsKms, CreationDate: aws.Time(w.now()),
+	}, mustParsePolicy(text, iampolicy.Resource))
+	made.rotationEnabled = true
+	named := &alias{name: "alias/aws/" + service, arn: name, created: w.now()}
+	w.aliases.put(name, named)
+	named.setTarget(made, w.now())
+	return made
+}
+
+// newKey puts a key on the shelf: of what is not given it has what a symmetric key of one Region has.
+func (w *World) newKey(at location, of kmstypes.KeyMetadata, text *policyDocument) *key {
+	of.AWSAccountId, of.Arn = aws.String(at.account), aws.String(kmsARN(at, "key/"+*of.KeyId))
+	if of.KeySpec == "" {
+		of.KeySpec = kmstypes.KeySpecSymmetricDefault
+	}
+	if of.KeyUsage == "" {
+		of.KeyUsage = kmstypes.KeyUsageTypeEncryptDecrypt
+	}
+	if of.KeySpec == kmstypes.KeySpecSymmetricDefault {
+		of.EncryptionAlgorithms = []kmstypes.EncryptionAlgorithmSpec{kmstypes.EncryptionAlgorithmSpecSymmetricDefault}
+	}
+	if of.MultiRegion == nil {
+		of.MultiRegion = aws.Bool(false)
+	}
+	of.CustomerMasterKeySpec = kmstypes.CustomerMasterKeySpec(of.KeySpec)
+	made := &key{KeyMetadata: of, location: at, policy: text, grants: newOrderedMap[*grant](), tags: map[string]string{}, material: &keyMaterialSet{}}
+	made.keySet = &multiRegionKeySet{primary: made}
+	if of.Origin == kmstypes.OriginTypeAwsKms {
+		made.material.add(made, w.randomBytes(32, "key material", *of.KeyId))
+	}
+	w.keys.put(*of.Arn, made)
+	return made
+}
+
+// usable reports whether a key's state lets it be used now (3.4).
+func (w *World) isUsable(k *key) bool {
+	return k.stateAt(w.now()) == kmstypes.KeyStateEnabled && !k.isDeleted(w.now())
+}
+
+// keyUse is how a caller is to use a key.
+type keyUse struct {
+	action       string            // "kms:Decrypt"
+	service      string            // the service that asks for the caller, "ec2"; "" when the caller asks KMS
+	requestAlias string            // by which the request named the key; "" when it did not
+	context      iampolicy.Context // what else the policies may look at
+	grant        *iampolicy.Grant  // what CreateGrant is to make, RetireGrant to retire
+}
+
+// ask is the question that a use of the key puts to the policies.
+func (k *key) newAuthorization(use keyUse) AuthorizationRequest {
+	context := iampolicy.Context{
+		"kms:KeySpec": {string(k.KeySpec)}, "kms:KeyUsage": {string(k.KeyUsage)}, "kms:KeyOrigin": {string(k.Origin)},
+		"kms:MultiRegion": {fmt.Sprint(aws.ToBool(k.MultiRegion))}, "kms:ResourceAliases": k.aliases,
+	}
+	for key, value := range k.tags {
+		context["aws:ResourceTag/"+key] = []string{value}
+	}
+	if use.requestAlias != "" {
+		context["kms:RequestAlias"] = []string{use.requestAlias}
+	}
+	if use.service != "" {
+		context["kms:ViaService"] = []string{viaService(use.service, k.location.region)}
+		context["aws:ViaAWSService"] = []string{"true"}
+	}
+	for name, values := range use.context {
+		context[name] = values
+	}
+	guard := resourcePolicies{policy: k.policy.parsed, grants: make([]iampolicy.Grant, 0, len(k.grants.keys)), grant: use.grant, exempt: k.KeyManager == kmstypes.KeyManagerTypeAws}
+	for _, grant := range k.grants.all {
+		guard.grants = append(guard.grants, grant.Grant)
+	}
+	return AuthorizationRequest{Action: use.action, Resource: *k.Arn, OwnerAccount: k.location.account, Context: context, resourcePolicies: guard}
+}
+
+func viaService(service, region string) string {
+	return service + "." + region + "." + domainOf(region)
+}
+
+// keyAllows asks key policy, grants and the caller's policies whether the caller may do a KMS action on a key, through a service ("ec2") or
+// directly (""). forResource is true where an AWS service makes the grant for the caller (3.2.3).
+func (w *World) isKeyUseAllowed(c *Call, k *key, action, through string, forResource bool) bool {
+	use := keyUse{action: action, service: through}
+	if action == "kms:CreateGrant" {
+		use.context = iampolicy.Context{"kms:GrantIsForAWSResource": {fmt.Sprint(forResource)}}
+		// What a service grants itself: it works for the caller where the caller has no more than a grant of its own (3.2.6).
+		use.grant = &iampolicy.Grant{Grantee: viaService(through, k.location.region), Operations: []string{"Decrypt"}}
+	}
+	decision, err := w.evaluate(c, k.newAuthorization(use))
+	return err == nil && decision.Allowed
+}

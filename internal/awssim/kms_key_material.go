@@ -1,0 +1,336 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"hash"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
+)
+
+var importOperations = []namedOperation{
+	newOperation((*World).getParametersForImport),
+	newOperation((*World).importKeyMaterial),
+	newOperation((*World).deleteImportedKeyMaterial),
+	newOperation((*World).listKeyRotations),
+}
+
+// material is what a key encrypts with: 32 bytes.
+type keyMaterial struct {
+	id              string
+	secret          []byte
+	description     *string
+	expires         *time.Time // of imported material; nil: never
+	deleted         bool
+	pendingRotation bool // imported, and not taken by a rotation yet
+}
+
+// there reports whether the material can be used at a moment: imported material can be deleted, and expires (3.5.1).
+func (m *keyMaterial) isAvailable(now time.Time) bool {
+	return !m.deleted && (m.expires == nil || now.Before(*m.expires))
+}
+
+// materialID is derived from key and material, so that the same material is known again.
+func materialID(k *key, secret []byte) string {
+	sum := sha256.Sum256(append([]byte(*k.KeyId), secret...))
+	return hex.EncodeToString(sum[:])
+}
+
+func (r *keyMaterialSet) add(k *key, secret []byte) *keyMaterial {
+	made := &keyMaterial{id: materialID(k, secret), secret: secret}
+	r.materials = append(r.materials, made)
+	return made
+}
+
+// current is the material that encrypts; nil before the first import.
+func (r *keyMaterialSet) current() *keyMaterial {
+	for _, m := range slices.Backward(r.materials) {
+		if !m.pendingRotation {
+			return m
+		}
+	}
+	return nil
+}
+
+// incomplete reports whether a key waits for material: it has none, or one of those it has used is not there (3.5.1, 3.5.2).
+func (r *keyMaterialSet) isIncomplete(now time.Time) bool {
+	return r.current() == nil || slices.ContainsFunc(r.materials, func(m *keyMaterial) bool { return !m.pendingRotation && !m.isAvailable(now) })
+}
+
+// expiration is the earliest of all materials' (3.5.2).
+func (r *keyMaterialSet) expiration() (kmstypes.ExpirationModelType, *time.Time) {
+	var first *time.Time
+	for _, m := range r.materials {
+		if m.expires != nil && !m.pendingRotation && (first == nil || m.expires.Before(*first)) {
+			first = m.expires
+		}
+	}
+	if first == nil {
+		return kmstypes.ExpirationModelTypeKeyMaterialDoesNotExpire, nil
+	}
+	return kmstypes.ExpirationModelTypeKeyMaterialExpires, first
+}
+
+// takeNext lets the material that waits encrypt from now on.
+func (r *keyMaterialSet) rotate() bool {
+	for _, m := range r.materials {
+		if m.pendingRotation {
+			m.pendingRotation = false
+			return true
+		}
+	}
+	return false
+}
+
+// importParameters are what one GetParametersForImport gave out.
+type importParameters struct {
+	key       *key
+	algorithm kmstypes.AlgorithmSpec
+	spec      kmstypes.WrappingKeySpec
+	expires   time.Time
+}
+
+// importTime is how long an import token and its public key can be used.
+const importTokenLifetime = 24 * time.Hour
+
+// wrappingKeys are the RSA keys under which materials come. One of a size serves the whole world, since making them is slow.
+type wrappingKeys map[kmstypes.WrappingKeySpec]*rsa.PrivateKey
+
+func (keys wrappingKeys) get(spec kmstypes.WrappingKeySpec) (*rsa.PrivateKey, error) {
+	bits, known := map[kmstypes.WrappingKeySpec]int{
+		kmstypes.WrappingKeySpecRsa2048: 2048, kmstypes.WrappingKeySpecRsa3072: 3072, kmstypes.WrappingKeySpecRsa4096: 4096,
+	}[spec]
+	if !known {
+		return nil, badRequest("UnsupportedOperationException", "The simulated AWS does not wrap under %s.", spec)
+	}
+	if keys[spec] == nil {
+		made, err := rsa.GenerateKey(rand.Reader, bits)
+		if err != nil {
+			return nil, err
+		}
+		keys[spec] = made
+	}
+	return keys[spec], nil
+}
+
+// wrappingHashes are the algorithms that wrap symmetric material (3.5.5).
+var wrappingHashes = map[kmstypes.AlgorithmSpec]func() hash.Hash{
+	kmstypes.AlgorithmSpecRsaesOaepSha1:   sha1.New,
+	kmstypes.AlgorithmSpecRsaesOaepSha256: sha256.New,
+}
+
+// importable finds a key of the caller's into which material can come.
+func (w *World) authorizeImport(c *Call, id *string, context iampolicy.Context) (*key, error) {
+	found, err := w.authorizeKey(c, id, keyUse{action: "kms:" + c.Operation, context: context})
+	if err != nil {
+		return nil, err
+	}
+	if w.violates(c, "3.5.1", found.Origin != kmstypes.OriginTypeExternal) {
+		return nil, badRequest("UnsupportedOperationException", "%s origin is %s which is not valid for this operation.", *found.Arn, found.Origin)
+	}
+	return found, nil
+}
+
+func (w *World) getParametersForImport(c *Call, in *kms.GetParametersForImportInput) (*kms.GetParametersForImportOutput, error) {
+	if w.violates(c, "3.5.5", wrappingHashes[in.WrappingAlgorithm] == nil) {
+		return nil, badRequest("UnsupportedOperationException", "The wrapping algorithm %s is not supported.", in.WrappingAlgorithm)
+	}
+	wrapping, err := w.wrappingKeys.get(in.WrappingKeySpec)
+	if err != nil {
+		return nil, err
+	}
+	found, err := w.authorizeImport(c, in.KeyId, iampolicy.Context{
+		"kms:WrappingAlgorithm": {string(in.WrappingAlgorithm)}, "kms:WrappingKeySpec": {string(in.WrappingKeySpec)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := w.requireKeyState(c, found, kmstypes.KeyStateEnabled, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingImport); err != nil {
+		return nil, err
+	}
+	public, err := x509.MarshalPKIXPublicKey(&wrapping.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	token := w.randomBytes(256, "import token", *found.Arn)
+	w.importTokens[string(token)] = &importParameters{found, in.WrappingAlgorithm, in.WrappingKeySpec, c.At.Add(importTokenLifetime)}
+	return &kms.GetParametersForImportOutput{KeyId: found.Arn, ImportToken: token, PublicKey: public, ParametersValidTo: aws.Time(c.At.Add(importTokenLifetime))}, nil
+}
+
+// validFor is the longest time for which imported material can be used (3.5.2).
+const maxMaterialLifetime = 365 * 24 * time.Hour
+
+// checkExpiration is the syntax of how long material is to be valid.
+func (w *World) validateExpiration(c *Call, in *kms.ImportKeyMaterialInput) error {
+	never := in.ExpirationModel == kmstypes.ExpirationModelTypeKeyMaterialDoesNotExpire
+	switch {
+	case w.violates(c, "3.5.2", never && in.ValidTo != nil):
+		return badRequest("ValidationException", "A validTo date cannot be specified if the expiration model is KEY_MATERIAL_DOES_NOT_EXPIRE.")
+	case w.violates(c, "3.5.2", !never && in.ValidTo == nil):
+		return badRequest("ValidationException", "A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES.")
+	case w.violates(c, "3.5.2", in.ValidTo != nil && (!in.ValidTo.After(c.At) || in.ValidTo.After(c.At.Add(maxMaterialLifetime)))):
+		return badRequest("ValidationException", "The validTo date must be in the future, and within 365 days.")
+	}
+	return nil
+}
+
+func (w *World) importKeyMaterial(c *Call, in *kms.ImportKeyMaterialInput) (*kms.ImportKeyMaterialOutput, error) {
+	if err := w.validateExpiration(c, in); err != nil {
+		return nil, err
+	}
+	context := iampolicy.Context{"kms:ExpirationModel": {string(in.ExpirationModel)}}
+	if in.ValidTo != nil {
+		context["kms:ValidTo"] = []string{in.ValidTo.UTC().Format(time.RFC3339)}
+	}
+	into, err := w.authorizeImport(c, in.KeyId, context)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.requireKeyState(c, into, kmstypes.KeyStateEnabled, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingImport); err != nil {
+		return nil, err
+	}
+	secret, err := w.unwrap(c, into, in)
+	if err != nil {
+		return nil, err
+	}
+	made, err := w.addImportedMaterial(c, into, secret, in)
+	if err != nil {
+		return nil, err
+	}
+	made.deleted, made.expires = false, in.ValidTo
+	if in.KeyMaterialDescription != nil {
+		made.description = in.KeyMaterialDescription
+	}
+	c.recordChange(*into.Arn)
+	return &kms.ImportKeyMaterialOutput{KeyId: into.Arn, KeyMaterialId: &made.id}, nil
+}
+
+// unwrap reads the material with the private key whose public key the token came with.
+func (w *World) unwrap(c *Call, into *key, in *kms.ImportKeyMaterialInput) ([]byte, error) {
+	given, known := w.importTokens[string(in.ImportToken)]
+	switch {
+	case !known:
+		return nil, badRequest("InvalidImportTokenException", "The import token is not valid.")
+	case w.violates(c, "3.5.1", given.key != into):
+		return nil, badRequest("InvalidImportTokenException", "The import token is not of this key.")
+	case w.violates(c, "3.5.1", !c.At.Before(given.expires)):
+		return nil, badRequest("ExpiredImportTokenException", "The import token has expired.")
+	}
+	wrapping, err := w.wrappingKeys.get(given.spec)
+	if err != nil {
+		return nil, err
+	}
+	hashing, known := wrappingHashes[given.algorithm]
+	if !known {
+		return nil, badRequest("UnsupportedOperationException", "The simulated AWS does not unwrap %s.", given.algorithm)
+	}
+	secret, err := rsa.DecryptOAEP(hashing(), nil, wrapping, in.EncryptedKeyMaterial, nil)
+	if err != nil || len(secret) != 32 {
+		return nil, badRequest("InvalidCiphertextException", "")
+	}
+	return secret, nil
+}
+
+// putOnRing finds the material on the key's ring, or puts new material there: the first one is used at once, a further one after a rotation.
+func (w *World) addImportedMaterial(c *Call, into *key, secret []byte, in *kms.ImportKeyMaterialInput) (*keyMaterial, error) {
+	const other = "The key material in the request is not identical to a key material that was previously imported into this KMS key."
+	id, kind := materialID(into, secret), in.ImportType
+	if kind == "" && into.material.current() == nil && into.isPrimary() {
+		kind = kmstypes.ImportTypeNewKeyMaterial
+	} else if kind == "" {
+		kind = kmstypes.ImportTypeExistingKeyMaterial
+	}
+	at := func(r *keyMaterialSet) int {
+		return slices.IndexFunc(r.materials, func(m *keyMaterial) bool { return m.id == id })
+	}
+	if kind == kmstypes.ImportTypeNewKeyMaterial {
+		if at(into.material) >= 0 || !into.isPrimary() {
+			return nil, badRequest("IncorrectKeyMaterialException", "The key material was imported into this KMS key before.")
+		}
+		first := into.material.current() == nil
+		made := into.material.add(into, secret)
+		made.pendingRotation = !first
+		return made, nil
+	}
+	known := at(into.material)
+	if !into.isPrimary() && known < 0 && at(into.keySet.primary.material) >= 0 {
+		return into.material.add(into, secret), nil // a replica takes what its primary has (3.6.3)
+	}
+	if known < 0 || w.violates(c, "3.5.2", in.KeyMaterialId != nil && *in.KeyMaterialId != id) {
+		return nil, badRequest("IncorrectKeyMaterialException", other)
+	}
+	return into.material.materials[known], nil
+}
+
+func (w *World) deleteImportedKeyMaterial(c *Call, in *kms.DeleteImportedKeyMaterialInput) (*kms.DeleteImportedKeyMaterialOutput, error) {
+	from, err := w.authorizeImport(c, in.KeyId, nil)
+	if err != nil {
+		return nil, err
+	}
+	deleted := from.material.current()
+	if in.KeyMaterialId != nil {
+		deleted = nil
+		for _, m := range from.material.materials {
+			if m.id == *in.KeyMaterialId {
+				deleted = m
+			}
+		}
+		if deleted == nil {
+			return nil, kmsNotFound("The key material %s is not of %s", *in.KeyMaterialId, *from.Arn)
+		}
+	}
+	out := &kms.DeleteImportedKeyMaterialOutput{KeyId: from.Arn}
+	if deleted != nil {
+		deleted.deleted, out.KeyMaterialId = true, &deleted.id
+		c.recordChange(*from.Arn)
+	}
+	return out, nil
+}
+
+// listKeyRotations tells of a key's materials, the oldest first.
+func (w *World) listKeyRotations(c *Call, in *kms.ListKeyRotationsInput) (*kms.ListKeyRotationsOutput, error) {
+	of, err := w.authorizeKey(c, in.KeyId, keyUse{action: "kms:ListKeyRotations"})
+	if err != nil {
+		return nil, err
+	}
+	all := []kmstypes.RotationsListEntry{}
+	for _, m := range of.material.materials {
+		shown := kmstypes.RotationsListEntry{KeyId: of.Arn, KeyMaterialId: &m.id, KeyMaterialDescription: m.description, KeyMaterialState: kmstypes.KeyMaterialStateNonCurrent}
+		switch {
+		case m == of.material.current():
+			shown.KeyMaterialState = kmstypes.KeyMaterialStateCurrent
+		case m.pendingRotation:
+			shown.KeyMaterialState = kmstypes.KeyMaterialStatePendingRotation
+		}
+		if of.Origin == kmstypes.OriginTypeExternal {
+			shown.ImportState, shown.ExpirationModel = kmstypes.ImportStateImported, kmstypes.ExpirationModelTypeKeyMaterialDoesNotExpire
+			if m.expires != nil {
+				shown.ExpirationModel, shown.ValidTo = kmstypes.ExpirationModelTypeKeyMaterialExpires, m.expires
+			}
+			if !m.isAvailable(c.At) {
+				shown.ImportState = kmstypes.ImportStatePendingImport
+			}
+		}
+		if in.IncludeKeyMaterial == kmstypes.IncludeKeyMaterialAllKeyMaterial || shown.KeyMaterialState != kmstypes.KeyMaterialStatePendingRotation && m != of.material.materials[0] {
+			all = append(all, shown)
+		}
+	}
+	rotations, next, err := paginateKMS(c, all, in.Limit, 100, 1000, in.Marker)
+	if err != nil {
+		return nil, err
+	}
+	return &kms.ListKeyRotationsOutput{Rotations: rotations, NextMarker: next, Truncated: next != nil}, nil
+}

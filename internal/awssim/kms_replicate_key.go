@@ -1,0 +1,86 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
+)
+
+var replicaOperations = []namedOperation{newOperation((*World).replicateKey)}
+
+// multiRegionID is the id of a multi-Region key: "mrk-" and 32 digits (3.6.1).
+func multiRegionID(uuid string) string { return "mrk-" + strings.ReplaceAll(uuid, "-", "") }
+
+// describe tells where a multi-Region key is.
+func (f *multiRegionKeySet) configuration(k *key, now time.Time) *kmstypes.MultiRegionConfiguration {
+	where := func(k *key) kmstypes.MultiRegionKey {
+		return kmstypes.MultiRegionKey{Arn: k.Arn, Region: &k.location.region}
+	}
+	primary := where(f.primary)
+	shown := &kmstypes.MultiRegionConfiguration{MultiRegionKeyType: kmstypes.MultiRegionKeyTypeReplica, PrimaryKey: &primary, ReplicaKeys: []kmstypes.MultiRegionKey{}}
+	if k == f.primary {
+		shown.MultiRegionKeyType = kmstypes.MultiRegionKeyTypePrimary
+	}
+	for _, replica := range f.primary.existingReplicas(now) {
+		shown.ReplicaKeys = append(shown.ReplicaKeys, where(replica))
+	}
+	return shown
+}
+
+// replicaTakes is how long a new replica is Creating.
+const replicaCreationTime = 10 * time.Second
+
+// replicateKey makes the same key in another Region: same id and material, everything else of its own (3.6.1).
+func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.ReplicateKeyOutput, error) {
+	use := keyUse{action: "kms:ReplicateKey", context: iampolicy.Context{"kms:ReplicaRegion": {aws.ToString(in.ReplicaRegion)}}}
+	primary, err := w.resolveKey(c, in.KeyId, &use)
+	if err != nil {
+		return nil, err
+	}
+	to := location{c.caller.account.number, aws.ToString(in.ReplicaRegion)}
+	tags := parseKMSTags(in.Tags)
+	create := AuthorizationRequest{Action: "kms:CreateKey", Resource: "*", Context: requestTagContext(tags)}.withContext(iampolicy.Context{"aws:RequestedRegion": {to.region}})
+	if err := w.authorize(c, primary.newAuthorization(use), create); err != nil {
+		return nil, err
+	}
+	if err := w.requireKeyState(c, primary, kmstypes.KeyStateEnabled, kmstypes.KeyStatePendingImport); err != nil {
+		return nil, err
+	}
+	if w.violates(c, "3.6.3", !*primary.MultiRegion || !primary.isPrimary()) {
+		return nil, badRequest("UnsupportedOperationException", "%s is not a multi-Region primary key.", *primary.Arn)
+	}
+	if found, known := findRegion(to.region); !known || found.partition != c.caller.account.partition || !w.regionEnabled(to) {
+		return nil, badRequest("ValidationException", "The Region %s is not available to this account.", to.region)
+	}
+	if _, there := w.findKey(to, *primary.KeyId); there {
+		return nil, badRequest("AlreadyExistsException", "A key with the ID %s is in %s already.", *primary.KeyId, to.region)
+	}
+	text, err := w.keyPolicyDocument(c, in.Policy)
+	if err != nil {
+		return nil, err
+	}
+	of := kmstypes.KeyMetadata{
+		KeyId: primary.KeyId, Description: aws.String(aws.ToString(in.Description)), KeyManager: kmstypes.KeyManagerTypeCustomer, Origin: primary.Origin,
+		CreationDate: aws.Time(c.At), KeySpec: primary.KeySpec, KeyUsage: primary.KeyUsage, MultiRegion: aws.Bool(true),
+	}
+	made := w.newKey(to, of, text)
+	if err := w.checkPolicyLockout(c, made, text, in.BypassPolicyLockoutSafetyCheck); err != nil {
+		w.keys.remove(*made.Arn)
+		return nil, err
+	}
+	made.tags, made.keySet, made.availableAt = tags, primary.keySet, c.At.Add(replicaCreationTime)
+	if made.Origin == kmstypes.OriginTypeAwsKms {
+		made.material = primary.material
+	}
+	primary.keySet.replicas = append(primary.keySet.replicas, made)
+	c.recordChange(*made.Arn)
+	return &kms.ReplicateKeyOutput{ReplicaKeyMetadata: made.metadata(c.At), ReplicaPolicy: &text.text, ReplicaTags: formatKMSTags(tags)}, nil
+}

@@ -1,0 +1,58 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/licensemanager"
+	"github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
+)
+
+// An account's own images are associated with its own license configurations, each once; a list comes in pages (SDK licensemanager).
+func TestLicenseConfiguration_associateImage(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		manager := licensemanager.NewFromConfig(b.world.Config(owner, home))
+		image := "arn:aws:ec2:" + home + "::image/" + ok(b.register(b.ec2, b.snapshot("")))(b)
+		license := func() string {
+			made := ok(manager.CreateLicenseConfiguration(b.Context(), &licensemanager.CreateLicenseConfigurationInput{Name: aws.String("cores"), LicenseCountingType: types.LicenseCountingTypeCore}))(b)
+			return *made.LicenseConfigurationArn
+		}
+		update := func(image string, in licensemanager.UpdateLicenseSpecificationsForResourceInput, add ...string) error {
+			in.ResourceArn = &image
+			for _, arn := range add {
+				in.AddLicenseSpecifications = append(in.AddLicenseSpecifications, types.LicenseSpecification{LicenseConfigurationArn: aws.String(arn)})
+			}
+			_, err := manager.UpdateLicenseSpecificationsForResource(b.Context(), &in)
+			return err
+		}
+		first, second := license(), license()
+		var none licensemanager.UpdateLicenseSpecificationsForResourceInput
+		requireErrorCode(b, update(image, none, first[:len(first)-4]+"ffff"), "InvalidParameterValueException")
+		requireErrorCode(b, update(strings.Replace(image, "ami-", "ami-0", 1), none, first), "InvalidParameterValueException")
+		requireErrorCode(b, update(image, none), "UnsupportedOperation")
+		requireErrorCode(b, update(image, licensemanager.UpdateLicenseSpecificationsForResourceInput{RemoveLicenseSpecifications: []types.LicenseSpecification{{LicenseConfigurationArn: &first}}}), "UnsupportedOperation")
+		for _, arn := range []string{second, first, second} {
+			if err := update(image, none, arn); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var seen []string
+		in := &licensemanager.ListLicenseSpecificationsForResourceInput{ResourceArn: &image}
+		for more := true; more; more = in.NextToken != nil {
+			out := ok(manager.ListLicenseSpecificationsForResource(b.Context(), in))(b)
+			for _, has := range out.LicenseSpecifications {
+				seen = append(seen, *has.LicenseConfigurationArn)
+			}
+			in.NextToken = out.NextToken
+		}
+		want := []string{first, second}
+		if slices.Sort(want); !slices.Equal(seen, want) {
+			t.Errorf("associated with %v, want %v", seen, want)
+		}
+	})
+}

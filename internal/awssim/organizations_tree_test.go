@@ -1,0 +1,217 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/organizations"
+	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// management is the account of the organization in these tests.
+const management = "000000000001"
+
+// tree is an organization with a unit, in which the owner and the member are; the owner's account stands in the root.
+type tree struct {
+	fixture
+	client     *organizations.Client
+	root, unit string
+}
+
+func (b fixture) orgs(account string) *organizations.Client {
+	return organizations.NewFromConfig(b.world.Config(account, home))
+}
+
+func inTree(t *testing.T, test func(tree)) {
+	runWithFixture(t, func(b fixture) {
+		client := b.orgs(management)
+		must(client.CreateOrganization(b.Context(), &organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll}))(b)
+		root := *ok(client.ListRoots(b.Context(), &organizations.ListRootsInput{}))(b).Roots[0].Id
+		unit := ok(client.CreateOrganizationalUnit(b.Context(), &organizations.CreateOrganizationalUnitInput{ParentId: &root, Name: aws.String("unit")}))(b)
+		made := tree{b, client, root, *unit.OrganizationalUnit.Id}
+		for _, account := range []string{owner, member} {
+			made.join(account)
+		}
+		must(client.MoveAccount(b.Context(), &organizations.MoveAccountInput{AccountId: aws.String(member), SourceParentId: &root, DestinationParentId: &made.unit}))(b)
+		test(made)
+	})
+}
+
+// join takes an account into the organization.
+func (o tree) join(account string) {
+	o.Helper()
+	invited := ok(o.client.InviteAccountToOrganization(o.Context(), &organizations.InviteAccountToOrganizationInput{
+		Target: &orgtypes.HandshakeParty{Id: &account, Type: orgtypes.HandshakePartyTypeAccount},
+	}))(o)
+	must(o.orgs(account).AcceptHandshake(o.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id}))(o)
+}
+
+// attach makes a policy and attaches it.
+func (o tree) attach(kind orgtypes.PolicyType, name, target string, statements ...string) {
+	o.Helper()
+	made := ok(o.client.CreatePolicy(o.Context(), &organizations.CreatePolicyInput{Name: &name, Description: aws.String(""), Type: kind, Content: policyOf(statements...)}))(o)
+	must(o.client.AttachPolicy(o.Context(), &organizations.AttachPolicyInput{PolicyId: made.Policy.PolicySummary.Id, TargetId: &target}))(o)
+}
+
+func (o tree) enable(kind orgtypes.PolicyType) {
+	o.Helper()
+	must(o.client.EnablePolicyType(o.Context(), &organizations.EnablePolicyTypeInput{RootId: &o.root, PolicyType: kind}))(o)
+}
+
+func TestOrganizations_describeTree(t *testing.T) {
+	inTree(t, func(o tree) {
+		in := func(parent string) (numbers []string) {
+			for _, a := range ok(o.client.ListAccountsForParent(o.Context(), &organizations.ListAccountsForParentInput{ParentId: &parent}))(o).Accounts {
+				numbers = append(numbers, *a.Id)
+			}
+			return numbers
+		}
+		if root, unit := in(o.root), in(o.unit); strings.Join(root, " ") != management+" "+owner || strings.Join(unit, " ") != member {
+			o.Errorf("in the root %v, in the unit %v", root, unit)
+		}
+		units := ok(o.client.ListOrganizationalUnitsForParent(o.Context(), &organizations.ListOrganizationalUnitsForParentInput{ParentId: &o.root}))(o).OrganizationalUnits
+		if len(units) != 1 || *units[0].Id != o.unit {
+			o.Errorf("units %+v", units)
+		}
+		parent := ok(o.client.ListParents(o.Context(), &organizations.ListParentsInput{ChildId: aws.String(member)}))(o).Parents[0]
+		if *parent.Id != o.unit || parent.Type != orgtypes.ParentTypeOrganizationalUnit {
+			o.Errorf("parent %+v", parent)
+		}
+		_, err := o.client.ListAccountsForParent(o.Context(), &organizations.ListAccountsForParentInput{ParentId: aws.String("ou-none-00000000")})
+		requireErrorCode(o, err, "ParentNotFoundException")
+		_, err = o.orgs("222222222222").DescribeOrganization(o.Context(), &organizations.DescribeOrganizationInput{})
+		requireErrorCode(o, err, "AWSOrganizationsNotInUseException")
+		// Members see the organization; its tree is for the management account, and whom it lets look.
+		if got := ok(o.orgs(owner).DescribeOrganization(o.Context(), &organizations.DescribeOrganizationInput{}))(o).Organization; *got.MasterAccountId != management {
+			o.Errorf("%+v", got)
+		}
+		_, err = o.orgs(owner).ListAccountsForParent(o.Context(), &organizations.ListAccountsForParentInput{ParentId: &o.unit})
+		requireErrorCode(o, err, "AccessDeniedException")
+		must(o.client.RegisterDelegatedAdministrator(o.Context(), &organizations.RegisterDelegatedAdministratorInput{AccountId: aws.String(owner), ServicePrincipal: aws.String("account.amazonaws.com")}))(o)
+		must(o.orgs(owner).ListAccountsForParent(o.Context(), &organizations.ListAccountsForParentInput{ParentId: &o.unit}))(o)
+		_, err = o.orgs(owner).CloseAccount(o.Context(), &organizations.CloseAccountInput{AccountId: aws.String(member)})
+		requireErrorCode(o, err, "AccessDeniedException")
+
+		must(o.client.CloseAccount(o.Context(), &organizations.CloseAccountInput{AccountId: aws.String(member)}))(o)
+		if got := ok(o.client.DescribeAccount(o.Context(), &organizations.DescribeAccountInput{AccountId: aws.String(member)}))(o).Account; got.Status != orgtypes.AccountStatusSuspended {
+			o.Errorf("closed, the account is %s", got.Status)
+		}
+		_, err = sts.NewFromConfig(o.world.Config(member, home)).GetCallerIdentity(o.Context(), &sts.GetCallerIdentityInput{})
+		requireErrorCode(o, err, "InvalidClientTokenId")
+	})
+}
+
+func TestCreateAccount_administratorRole(t *testing.T) {
+	inTree(t, func(o tree) {
+		asked := ok(o.client.CreateAccount(o.Context(), &organizations.CreateAccountInput{AccountName: aws.String("new"), Email: aws.String("new@example.com")}))(o).CreateAccountStatus
+		if asked.State != orgtypes.CreateAccountStateInProgress || asked.AccountId != nil {
+			o.Errorf("%+v", asked)
+		}
+		time.Sleep(time.Minute)
+		made := ok(o.client.DescribeCreateAccountStatus(o.Context(), &organizations.DescribeCreateAccountStatusInput{CreateAccountRequestId: asked.Id}))(o).CreateAccountStatus
+		if made.State != orgtypes.CreateAccountStateSucceeded {
+			o.Fatalf("%+v", made)
+		}
+		session := ok(o.assume(o.user(management, "admin", may(`"sts:AssumeRole"`)), "arn:aws:iam::"+*made.AccountId+":role/OrganizationAccountAccessRole"))(o)
+		if got := *session.AssumedRoleUser.Arn; !strings.HasPrefix(got, "arn:aws:sts::"+*made.AccountId) {
+			o.Errorf("assumed %s", got)
+		}
+	})
+}
+
+// An organization's policies bind even the root users of its accounts, but not its management account; each level has to allow.
+func TestOrganizations_serviceControlPolicies(t *testing.T) {
+	inTree(t, func(o tree) {
+		look := func(account, region string) error {
+			_, err := ec2.NewFromConfig(o.world.Config(account, region)).DescribeImages(o.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+			return err
+		}
+		o.enable(orgtypes.PolicyTypeServiceControlPolicy)
+		for _, account := range []string{management, owner, member} {
+			if err := look(account, away); err != nil {
+				o.Errorf("FullAWSAccess: %s: %v", account, err)
+			}
+		}
+		o.attach(orgtypes.PolicyTypeServiceControlPolicy, "home only", o.unit,
+			`{"Effect":"Deny","Action":"ec2:*","Resource":"*","Condition":{"StringNotEquals":{"aws:RequestedRegion":"`+home+`"}}}`)
+		requireErrorMessage(o, look(member, away), "UnauthorizedOperation", "with an explicit deny in a service control policy") // A.4.11
+		for account, region := range map[string]string{member: home, owner: away, management: away} {
+			if err := look(account, region); err != nil {
+				o.Errorf("%s in %s: %v", account, region, err)
+			}
+		}
+		o.attach(orgtypes.PolicyTypeServiceControlPolicy, "no images", o.unit, may(`"ec2:DescribeRegions"`))
+		must(o.client.DetachPolicy(o.Context(), &organizations.DetachPolicyInput{PolicyId: aws.String("p-FullAWSAccess"), TargetId: &o.unit}))(o)
+		requireErrorMessage(o, look(member, home), "UnauthorizedOperation", "because no service control policy allows the ec2:DescribeImages action") // A.4.11
+	})
+}
+
+// Resource control policies bind whoever uses what belongs to an account; keys that AWS manages are spared.
+func TestOrganizations_resourceControlPolicies(t *testing.T) {
+	inTree(t, func(o tree) {
+		o.enable(orgtypes.PolicyTypeResourceControlPolicy)
+		key := o.openKey() // the owner's, open to the member
+		theirs := kms.NewFromConfig(o.world.Config(member, home))
+		must(theirs.DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: &key}))(o)
+		o.attach(orgtypes.PolicyTypeResourceControlPolicy, "own accounts", owner,
+			`{"Effect":"Deny","Principal":"*","Action":"kms:*","Resource":"*","Condition":{"StringNotEquals":{"aws:PrincipalAccount":"`+owner+`"}}}`)
+		_, err := theirs.DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: &key})
+		requireErrorMessage(o, err, "AccessDeniedException", "with an explicit deny in a resource control policy") // A.4.11
+		must(o.kms.DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: &key}))(o)
+		must(o.kms.DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/ebs")}))(o)
+	})
+}
+
+// A key policy may admit an organization, or a part of it (2.2.6).
+func TestKeyPolicy_organizationConditions(t *testing.T) {
+	inTree(t, func(o tree) {
+		id := *ok(o.client.DescribeOrganization(o.Context(), &organizations.DescribeOrganizationInput{}))(o).Organization.Id
+		o.join("222222222222")
+		for name, row := range map[string]struct {
+			condition string
+			member    bool // in the unit
+			other     bool // in the root
+		}{
+			"aws:PrincipalOrgID":            {`"StringEquals":{"aws:PrincipalOrgID":"` + id + `"}`, true, true},
+			"aws:PrincipalOrgID of another": {`"StringEquals":{"aws:PrincipalOrgID":"o-0000000000"}`, false, false},
+			"aws:PrincipalOrgPaths":         {`"ForAnyValue:StringLike":{"aws:PrincipalOrgPaths":"` + id + `/` + o.root + `/` + o.unit + `/*"}`, true, false},
+		} {
+			key := o.key()
+			o.setPolicy(key, `{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:DescribeKey","Resource":"*","Condition":{`+row.condition+`}}`)
+			for account, allowed := range map[string]bool{member: row.member, "222222222222": row.other, "333333333333": false} {
+				_, err := kms.NewFromConfig(o.world.Config(account, home)).DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: &key})
+				if (err == nil) != allowed {
+					o.Errorf("%s: %s: %v", name, account, err)
+				}
+			}
+		}
+	})
+}
+
+func TestOrganizations_invalidRequests(t *testing.T) {
+	inTree(t, func(o tree) {
+		_, err := o.client.CreateOrganization(o.Context(), &organizations.CreateOrganizationInput{})
+		requireErrorCode(o, err, "AlreadyInOrganizationException")
+		_, err = o.client.CreatePolicy(o.Context(), &organizations.CreatePolicyInput{Name: aws.String("n"), Description: aws.String(""), Type: orgtypes.PolicyTypeServiceControlPolicy, Content: policyOf(may(`"*"`))})
+		requireErrorCode(o, err, "PolicyTypeNotEnabledException")
+		o.enable(orgtypes.PolicyTypeServiceControlPolicy)
+		_, err = o.client.CreatePolicy(o.Context(), &organizations.CreatePolicyInput{Name: aws.String("n"), Description: aws.String(""), Type: orgtypes.PolicyTypeServiceControlPolicy, Content: aws.String("{}")})
+		requireErrorCode(o, err, "MalformedPolicyDocumentException")
+		_, err = o.client.DetachPolicy(o.Context(), &organizations.DetachPolicyInput{PolicyId: aws.String("p-FullAWSAccess"), TargetId: &o.unit})
+		requireErrorCode(o, err, "ConstraintViolationException")
+		_, err = o.client.CreateOrganizationalUnit(o.Context(), &organizations.CreateOrganizationalUnitInput{ParentId: &o.root, Name: aws.String("unit")})
+		requireErrorCode(o, err, "DuplicateOrganizationalUnitException")
+		_, err = o.client.MoveAccount(o.Context(), &organizations.MoveAccountInput{AccountId: aws.String(member), SourceParentId: &o.root, DestinationParentId: &o.unit})
+		requireErrorCode(o, err, "SourceParentNotFoundException")
+		_, err = o.client.DescribeAccount(o.Context(), &organizations.DescribeAccountInput{AccountId: aws.String("222222222222")})
+		requireErrorCode(o, err, "AccountNotFoundException")
+	})
+}

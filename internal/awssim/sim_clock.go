@@ -1,0 +1,25 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import "time"
+
+// Clock is a clock that runs at a multiple of the real one's speed, from the moment it was started.
+type Clock struct {
+	start time.Time
+	speed float64
+}
+
+// StartClock starts a clock.
+func StartClock(speed float64) Clock { return Clock{time.Now(), speed} }
+
+// Now is what the clock shows.
+func (c Clock) Now() time.Time {
+	return c.start.Add(time.Duration(float64(time.Since(c.start)) * c.speed))
+}
+
+// Real is the real time when the clock shows a moment.
+func (c Clock) RealTime(shown time.Time) time.Time {
+	return c.start.Add(time.Duration(float64(shown.Sub(c.start)) / c.speed))
+}

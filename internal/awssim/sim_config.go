@@ -1,0 +1,33 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+)
+
+// Config makes SDK clients that reach the world in process: as an account's root, in a Region. They repeat what fails as long as
+// the context lasts, after pauses without jitter, which would make each run another.
+func (w *World) Config(account, region string) aws.Config {
+	return aws.Config{
+		Region:      region,
+		HTTPClient:  w,
+		Credentials: credentials.NewStaticCredentialsProvider(account, "secret", ""),
+		Retryer:     newRetryer,
+	}
+}
+
+func newRetryer() aws.Retryer {
+	return retry.AddWithMaxAttempts(retry.NewStandard(func(o *retry.StandardOptions) {
+		o.RateLimiter = ratelimit.None
+		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) {
+			return min(time.Second<<min(attempt, 5), 20*time.Second), nil
+		})
+	}), 0)
+}

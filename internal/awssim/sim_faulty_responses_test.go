@@ -1,0 +1,126 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+)
+
+// creatingCalls create something and return its id as the SDK reads it.
+func creatingCalls(b fixture) map[string]func() (string, error) {
+	snapshot := b.settled(b.ec2, *ok(b.ec2.CreateSnapshot(b.Context(), &ec2.CreateSnapshotInput{VolumeId: aws.String(b.volume(""))}))(b).SnapshotId)
+	image, key := b.image(""), b.key()
+	return map[string]func() (string, error){
+		"ec2:CopySnapshot": func() (string, error) {
+			out, err := b.ec2.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: snapshot.SnapshotId}, noRetries)
+			return read(out, err, func() *string { return out.SnapshotId })
+		},
+		"ec2:RegisterImage": func() (string, error) {
+			out, err := b.ec2.RegisterImage(b.Context(), &ec2.RegisterImageInput{
+				Name:               aws.String(time.Now().Format("image 150405.000000")),
+				RootDeviceName:     aws.String("/dev/sda1"),
+				VirtualizationType: aws.String("hvm"),
+				BlockDeviceMappings: []types.BlockDeviceMapping{
+					{DeviceName: aws.String("/dev/sda1"), Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}},
+				},
+			}, noRetries)
+			return read(out, err, func() *string { return out.ImageId })
+		},
+		"ec2:CopyImage": func() (string, error) {
+			in := &ec2.CopyImageInput{SourceRegion: aws.String(home), SourceImageId: &image}
+			newName(in)
+			out, err := b.ec2.CopyImage(b.Context(), in, noRetries)
+			return read(out, err, func() *string { return out.ImageId })
+		},
+		"ec2:RunInstances": func() (string, error) {
+			out, err := b.ec2.RunInstances(b.Context(), oneOf(image), noRetries)
+			return read(out, err, func() *string {
+				if len(out.Instances) == 0 {
+					return nil
+				}
+				return out.Instances[0].InstanceId
+			})
+		},
+		"ec2:CreateVolume": func() (string, error) {
+			out, err := b.ec2.CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)}, noRetries)
+			return read(out, err, func() *string { return out.VolumeId })
+		},
+		"kms:CreateGrant": func() (string, error) {
+			out, err := b.kms.CreateGrant(b.Context(), &kms.CreateGrantInput{
+				KeyId: &key, GranteePrincipal: aws.String(rootOf(member)), Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt},
+			}, singly)
+			return read(out, err, func() *string { return out.GrantId })
+		},
+	}
+}
+
+// read returns what id returns, unless the call failed.
+func read[Out any](_ Out, err error, id func() *string) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(id()), nil
+}
+
+// An SDK reads an answer without body or id as a success without an id, whatever the effect.
+func TestFaultyAnswers_withoutID(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		calls := creatingCalls(b)
+		for action, call := range calls {
+			var changes []Mutation
+			b.world.OnMutation(func(m Mutation) { changes = append(changes, m) })
+			for fault, effects := range map[Fault]int{EmptyResponse: 1, MissingID: 1, ProxyResponse: 0} {
+				changes = nil
+				b.world.Inject(FaultRule{Fault: fault, Action: action, Times: 1})
+				time.Sleep(time.Minute) // for the token bucket
+				id, err := call()
+				if err != nil || id != "" {
+					t.Errorf("%s with %s: id %q, error %v", action, fault, id, err)
+				}
+				if len(changes) != effects {
+					t.Errorf("%s with %s: %d effects, want %d", action, fault, len(changes), effects)
+				}
+				b.world.rules = nil
+			}
+			if id, err := call(); err != nil || id == "" {
+				t.Errorf("%s without a fault: id %q, error %v", action, id, err)
+			}
+		}
+	})
+}
+
+// A repeated call with the same client token is answered in full.
+func TestMissingID_clientTokenStillWorks(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1), ClientToken: aws.String("token")}
+		b.world.Inject(FaultRule{Fault: MissingID, Action: "ec2:CreateVolume", Nth: 1})
+		first := ok(b.ec2.CreateVolume(b.Context(), in))(b)
+		again := ok(b.ec2.CreateVolume(b.Context(), in))(b)
+		is(b, "the id of the first answer", first.VolumeId, nil)
+		if again.VolumeId == nil || b.valueOf(*again.VolumeId) != "" {
+			t.Errorf("the second answer has the id %v", again.VolumeId)
+		}
+	})
+}
+
+// Refusals arrive, and reading calls answer nothing.
+func TestEmptyAnswer_refusalsArrive(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		volume := b.volume("")
+		b.world.Inject(FaultRule{Fault: EmptyResponse})
+		_, err := b.ec2.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{"vol-0123456789abcdef0"}})
+		requireErrorCode(b, err, "InvalidVolume.NotFound")
+		seen := ok(b.ec2.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{volume}}))(b)
+		is(b, "the volumes seen", len(seen.Volumes), 0)
+		keys := ok(b.kms.ListKeys(b.Context(), &kms.ListKeysInput{}))(b)
+		is(b, "the keys seen", len(keys.Keys), 0)
+	})
+}

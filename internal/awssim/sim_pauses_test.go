@@ -1,0 +1,186 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+)
+
+// aRun is a client of its own line, without retries.
+func (b fixture) aRun(calls int) (*CrashingClient, *ec2.Client) {
+	line := b.world.NewCrashingClient(calls, false, nil)
+	config := b.world.Config(owner, home)
+	config.HTTPClient = line
+	return line, ec2.NewFromConfig(config, noRetries)
+}
+
+// TestPauseBeforeSend_signatureExpires covers rule 5.11.
+// A request that leaves late arrives late, and is refused when its signature is too old (5.11).
+func TestPauseBeforeSend_signatureExpires(t *testing.T) {
+	for pause, code := range map[time.Duration]string{14 * time.Minute: "", 16 * time.Minute: "RequestExpired"} {
+		t.Run(pause.String(), func(t *testing.T) {
+			runWithFixture(t, func(b fixture) {
+				volume := b.volume("")
+				_, client := b.aRun(0)
+				b.world.Inject(FaultRule{Fault: PauseBeforeSend, Action: "ec2:CreateTags", Nth: 1, Delay: pause})
+				began := time.Now()
+				time.AfterFunc(pause-time.Minute, func() { is(b, "the tag during the pause", b.valueOf(volume), "") })
+				err := b.tag(client, volume, "v")
+				if took := time.Since(began); took < pause || took > pause+time.Minute {
+					t.Errorf("the call took %s", took)
+				}
+				if code != "" {
+					requireErrorCode(b, err, code)
+					return
+				}
+				must(0, err)(b)
+				is(b, "the tag", b.valueOf(volume), "v")
+				last := b.world.Records().Calls("ec2:CreateTags")
+				is(b, "the records", len(last), 1)
+				is(b, "the recorded fault", last[0].Fault, PauseBeforeSend)
+				is(b, "the pauses counted", b.world.Counts().Pauses, 1)
+			})
+		})
+	}
+}
+
+// A client that dies in the pause sends nothing.
+func TestPauseBeforeSend_clientDies(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		volume := b.volume("")
+		line, client := b.aRun(1)
+		b.world.Inject(FaultRule{Fault: PauseBeforeSend, Action: "ec2:CreateTags", Nth: 1, Delay: 10 * time.Minute})
+		time.AfterFunc(5*time.Minute, func() {
+			line.mu.Lock()
+			defer line.mu.Unlock()
+			line.crashed = true
+		})
+		if err := b.tag(client, volume, "v"); !errors.Is(err, ErrCrashed) {
+			t.Errorf("the dead client saw %v", err)
+		}
+		is(b, "the tag", b.valueOf(volume), "")
+	})
+}
+
+func TestPauseAfterAnswer_effectFirst(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		volume := b.volume("")
+		_, client := b.aRun(0)
+		b.world.Inject(FaultRule{Fault: PauseAfterResponse, Action: "ec2:CreateTags", Nth: 1, Delay: 3 * time.Hour})
+		began := time.Now()
+		time.AfterFunc(time.Minute, func() { is(b, "the tag during the pause", b.valueOf(volume), "v") })
+		must(0, b.tag(client, volume, "v"))(b)
+		if took := time.Since(began); took < 3*time.Hour {
+			t.Errorf("the call took %s", took)
+		}
+	})
+}
+
+// TestLateArrival_signatureExpires covers rule 5.11.
+// A request may arrive after its client has seen the connection break, unless its signature is too old (5.11).
+func TestLateArrival_signatureExpires(t *testing.T) {
+	for delay, want := range map[time.Duration]string{14 * time.Minute: "late", 16 * time.Minute: "first"} {
+		t.Run(delay.String(), func(t *testing.T) {
+			runWithFixture(t, func(b fixture) {
+				volume := b.volume("")
+				line, client := b.aRun(0)
+				var seen []Mutation
+				b.world.OnMutation(func(m Mutation) { seen = append(seen, m) })
+				must(0, b.tag(client, volume, "first"))(b)
+				b.world.Inject(FaultRule{Fault: LateArrival, Action: "ec2:CreateTags", Nth: 1, Delay: delay})
+				if err := b.tag(client, volume, "late"); !errors.Is(err, errConnectionReset) {
+					t.Errorf("the client saw %v", err)
+				}
+				is(b, "the tag at first", b.valueOf(volume), "first")
+				time.Sleep(delay + time.Second)
+				is(b, "the tag then", b.valueOf(volume), want)
+				if last := seen[len(seen)-1]; want == "late" && (last.Fault != LateArrival || last.Client != line) {
+					t.Errorf("seen as %s of %p", last.Fault, last.Client)
+				}
+				is(b, "the records", len(b.world.Records().Calls("ec2:CreateTags")), 3)
+			})
+		})
+	}
+}
+
+// A pause of a line stops the whole client as often as the one call.
+func TestPauses_wholeClient(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		_, client := b.aRun(0)
+		look := func() { // refused after a long pause, because it was signed before
+			_, _ = client.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
+		}
+		stopped := 0
+		const pauses = 40
+		for range pauses {
+			b.world.Inject(FaultRule{Fault: PauseAfterResponse, Action: "ec2:DescribeRegions", Times: 1, Nth: 1, Delay: time.Hour})
+			ended := make(chan struct{})
+			go func() { look(); close(ended) }()
+			time.Sleep(time.Minute)
+			began := time.Now()
+			look()
+			if time.Since(began) > 30*time.Minute {
+				stopped++
+			}
+			<-ended
+			b.world.rules = nil
+		}
+		if stopped < pauses/4 || stopped > pauses*3/4 {
+			t.Errorf("%d of %d pauses stopped the whole client", stopped, pauses)
+		}
+		is(b, "the pauses counted", b.world.Counts().Pauses, pauses)
+	})
+}
+
+// Drawn pauses lie between 0 and 3 hours, and half of them end before a signature does.
+func TestPauses_drawn(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		c := &Call{Service: "ec2", Operation: "CreateTags", Region: home, caller: b.world.rootCaller(b.world.account(owner, "aws"))}
+		const drawn = 1000
+		short, long := 0, 0
+		for range drawn {
+			switch pause := b.world.randomPause(c); {
+			case pause < 0 || pause > longestPause:
+				t.Fatalf("a pause of %s", pause)
+			case pause < 15*time.Minute:
+				short++
+			case pause > time.Hour:
+				long++
+			}
+		}
+		if short < drawn/3 || long < drawn/4 {
+			t.Errorf("%d short and %d long pauses of %d", short, long, drawn)
+		}
+	})
+}
+
+// All faults together: nothing hangs, and two runs of a seed are equal.
+func TestPauses_seedRepeats(t *testing.T) {
+	counts := func() (counts Counts) {
+		runWithFixture(t, func(b fixture) {
+			WithSeed(7)(b.world)
+			WithChaos(0.5, Faults()...)(b.world)
+			_, client := b.aRun(0)
+			for range 100 {
+				_, _ = client.DescribeRegions(context.Background(), &ec2.DescribeRegionsInput{})
+			}
+			counts = b.world.Counts()
+		})
+		return counts
+	}
+	first, second := counts(), counts()
+	is(t, "the calls", second.Calls, first.Calls)
+	is(t, "the pauses", second.Pauses, first.Pauses)
+	for _, fault := range Faults() {
+		is(t, "the calls with "+string(fault), second.Faults[fault], first.Faults[fault])
+	}
+	if first.Pauses == 0 {
+		t.Error("nothing paused")
+	}
+}

@@ -1,0 +1,73 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"slices"
+	"strings"
+)
+
+// region is a Region as all accounts see it.
+type region struct {
+	name      string
+	partition string
+	optIn     bool // an account has to enable it first (5.8)
+}
+
+var regions = slices.Concat(
+	newRegions("aws", false, "ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-southeast-1 ap-southeast-2 ca-central-1 "+
+		"eu-central-1 eu-north-1 eu-west-1 eu-west-2 eu-west-3 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2"),
+	newRegions("aws", true, "af-south-1 ap-east-1 ap-east-2 ap-south-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 ap-southeast-7 "+
+		"ca-west-1 eu-central-2 eu-south-1 eu-south-2 il-central-1 me-central-1 me-south-1 mx-central-1"),
+	newRegions("aws-us-gov", false, "us-gov-east-1 us-gov-west-1"),
+	newRegions("aws-cn", false, "cn-north-1 cn-northwest-1"),
+)
+
+func newRegions(partition string, optIn bool, names string) (all []region) {
+	for name := range strings.FieldsSeq(names) {
+		all = append(all, region{name, partition, optIn})
+	}
+	return all
+}
+
+// findRegion looks a Region up by its name.
+func findRegion(name string) (region, bool) {
+	i := slices.IndexFunc(regions, func(r region) bool { return r.name == name })
+	if i < 0 {
+		return region{}, false
+	}
+	return regions[i], true
+}
+
+// partitionOf is the partition of a Region; of an unknown one, "aws".
+func partitionOf(name string) string {
+	if found, known := findRegion(name); known {
+		return found.partition
+	}
+	return "aws"
+}
+
+// domainOf is the DNS suffix of a Region's partition.
+func domainOf(name string) string {
+	if partitionOf(name) == "aws-cn" {
+		return "amazonaws.com.cn"
+	}
+	return "amazonaws.com"
+}
+
+// EnableRegion lets an account use an opt-in Region (5.8).
+func (w *World) EnableRegion(account, region string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.enabledRegions[location{account, region}] = true
+}
+
+// regionEnabled reports whether an account may use a Region.
+func (w *World) regionEnabled(at location) bool {
+	found, known := findRegion(at.region)
+	return known && (!found.optIn || w.enabledRegions[at])
+}
+
+// zones are the availability zones of a Region.
+func zonesOf(region string) []string { return []string{region + "a", region + "b", region + "c"} }

@@ -1,0 +1,69 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim/wire"
+)
+
+// answer encodes what came of a call. An error that is no answer of AWS's, such as a connection cut by a fault, is returned.
+func (w *World) respond(c *Call, out any, err error) (*http.Response, error) {
+	var refusal *APIError
+	var malformed *wire.Error
+	switch {
+	case err == nil:
+		c.status = http.StatusOK
+		answer := c.request.Answer(c.ID, out)
+		w.setDate(c, answer)
+		switch c.fault {
+		case TruncatedResponse:
+			answer.Body = truncate(answer.Body)
+		case EmptyResponse, ProxyResponse:
+			answer = emptyBody(answer)
+		}
+		return answer, nil
+	case errors.As(err, &malformed):
+		refusal = &APIError{malformed.Status, malformed.Code, malformed.Message}
+	case !errors.As(err, &refusal):
+		return nil, err
+	}
+	c.status, c.requireErrorCode = refusal.Status, refusal.Code
+	answer := c.request.Refuse(c.ID, refusal.Status, refusal.Code, refusal.Message)
+	w.setDate(c, answer)
+	return answer, nil
+}
+
+// copyAnswer writes an answer to a server's connection.
+func writeResponse(out http.ResponseWriter, answer *http.Response) {
+	maps.Copy(out.Header(), answer.Header)
+	out.WriteHeader(answer.StatusCode)
+	_, err := io.Copy(out, answer.Body)
+	_ = answer.Body.Close()
+	if errors.Is(err, io.ErrUnexpectedEOF) { // a fault that cuts the connection; a client that is gone has no use for the rest
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// torn is the first half of a body, behind which the connection breaks.
+func truncate(body io.Reader) io.ReadCloser {
+	whole, _ := io.ReadAll(body) // of memory
+	return io.NopCloser(truncatedReader{bytes.NewReader(whole[:len(whole)/2])})
+}
+
+// breaking has no end, but a break.
+type truncatedReader struct{ io.Reader }
+
+func (b truncatedReader) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}

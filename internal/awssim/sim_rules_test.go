@@ -1,0 +1,245 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
+)
+
+// awsRule is a line of rules.txt.
+type awsRule struct{ number, description, enforcement string }
+
+func readRules(t *testing.T) []awsRule {
+	t.Helper()
+	text, err := os.ReadFile("rules.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []awsRule
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		parts := strings.Split(strings.TrimSpace(line), "|")
+		if len(parts) != 3 {
+			t.Fatalf("not a rule: %q", line)
+		}
+		all = append(all, awsRule{strings.TrimSpace(parts[0]), strings.TrimSpace(parts[1]), strings.TrimSpace(parts[2])})
+	}
+	return all
+}
+
+// checkedRules are the numbers that the code enforces, with the places where it does: those written out in calls of breaks, and those
+// that a function returns which such a call asks for the number.
+func checkedRules(t *testing.T) map[string][]token.Position {
+	t.Helper()
+	found, choosers := map[string][]token.Position{}, map[string]bool{}
+	set := token.NewFileSet()
+	var trees []*ast.File
+	for _, file := range sourceFiles(t) {
+		tree, err := parser.ParseFile(set, file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trees = append(trees, tree)
+	}
+	note := func(e ast.Expr) {
+		switch e := e.(type) {
+		case *ast.BasicLit:
+			number, err := strconv.Unquote(e.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[number] = append(found[number], set.Position(e.Pos()))
+		case *ast.CallExpr:
+			choosers[e.Fun.(*ast.SelectorExpr).Sel.Name] = true
+		default:
+			t.Errorf("%s: the number of a rule is not written out", set.Position(e.Pos()))
+		}
+	}
+	inspectTrees(trees, func(n ast.Node) {
+		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 3 {
+			if callee, ok := call.Fun.(*ast.SelectorExpr); ok && callee.Sel.Name == "violates" {
+				note(call.Args[1])
+			}
+		}
+	})
+	inspectTrees(trees, func(n ast.Node) {
+		if function, ok := n.(*ast.FuncDecl); ok && choosers[function.Name.Name] {
+			ast.Inspect(function, func(n ast.Node) bool {
+				if result, ok := n.(*ast.ReturnStmt); ok {
+					note(result.Results[0])
+				}
+				return true
+			})
+		}
+	})
+	return found
+}
+
+func inspectTrees(trees []*ast.File, look func(ast.Node)) {
+	for _, tree := range trees {
+		ast.Inspect(tree, func(n ast.Node) bool { look(n); return true })
+	}
+}
+
+func sourceFiles(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, "_test.go") })
+}
+
+// TestRules_listMatchesChecks compares the list of rules with the numbered checks in the code, and the page made of both.
+func TestRules_listMatchesChecks(t *testing.T) {
+	rules, enforced := readRules(t), checkedRules(t)
+	listed := map[string]bool{}
+	for _, rule := range rules {
+		if listed[rule.number] {
+			t.Errorf("rule %s is listed twice", rule.number)
+		}
+		listed[rule.number] = true
+		switch places, is := enforced[rule.number]; {
+		case is && rule.enforcement != "":
+			t.Errorf("rule %s is checked at %s, and listed as %q", rule.number, places[0], rule.enforcement)
+		case !is && rule.enforcement == "":
+			t.Errorf("rule %s is listed as checked, and nothing does", rule.number)
+		}
+	}
+	for number, places := range enforced {
+		if !listed[number] {
+			t.Errorf("rule %s is checked at %s, and not listed", number, places[0])
+		}
+	}
+	golden.Equal(t, "../../docs/simulated-aws.md", rulesPage(rules))
+}
+
+// TestRules_everyCheckHasATest requires a test for each checked rule. The test names the rule in its doc comment
+// ("TestX covers rule 2.1.1.") or in a row of its table.
+func TestRules_everyCheckHasATest(t *testing.T) {
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	tested := map[string]bool{}
+	for _, file := range files {
+		if strings.HasPrefix(file, "sim_scenario") {
+			continue // a rule needs a test of its own beside the scenarios
+		}
+		for _, number := range testedRules(t, file) {
+			tested[number] = true
+		}
+	}
+
+	for _, rule := range slices.Sorted(maps.Keys(checkedRules(t))) {
+		if !tested[rule] {
+			t.Errorf("no test covers rule %s", rule)
+		}
+	}
+}
+
+var (
+	ruleNumber   = regexp.MustCompile(`(A\.)?[1-9][0-9]*(\.[0-9]+)+`)
+	coveredRules = regexp.MustCompile(`covers rules? .*`)
+)
+
+// testedRules returns the numbers that a test file names in doc comments of tests and in string literals.
+func testedRules(t *testing.T, file string) (numbers []string) {
+	t.Helper()
+	tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	ast.Inspect(tree, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			numbers = append(numbers, ruleNumber.FindAllString(coveredRules.FindString(n.Doc.Text()), -1)...)
+		case *ast.BasicLit:
+			if n.Kind == token.STRING {
+				numbers = append(numbers, ruleNumber.FindAllString(n.Value, -1)...)
+			}
+		}
+		return true
+	})
+	return numbers
+}
+
+// sections are the parts of the list.
+var sections = map[string]string{
+	"1": "Encryption", "2": "Sharing, copying, registering", "3": "KMS", "4": "Limits, time, progress", "5": "Sessions", "6": "Dry runs and IAM",
+	"7": "Parameters", "8": "Launches and Auto Scaling", "9": "Newer features", "A": "Corrections",
+}
+
+// rulesPage is docs/simulated-aws.md.
+func rulesPage(rules []awsRule) string {
+	var page strings.Builder
+	counts := map[string]int{}
+	for _, rule := range rules {
+		counts[enforcementKind(rule.enforcement)]++
+	}
+	fmt.Fprintf(&page, `<!-- Made by go test ./internal/awssim -run TestRules_listMatchesChecks -update -->
+
+# The simulated AWS and its rules
+
+Tests, the demo and benchmarks run against a simulated AWS, `+"`internal/awssim`"+`. It is a Go package with an SDK HTTP client for use in
+process, and a server for everybody else:
+
+    make awssim
+    bin/awssim -listen 127.0.0.1:4599 -speed 60 -world demo -record calls.jsonl
+
+The first line that it prints is its address, which serves EC2, KMS, STS, IAM, SSM and Organizations. A 12-digit access key id is that
+account's root; what is there beside the accounts is made through the API, or by `+"`-world`"+`. Its clock runs at a multiple of the real one's
+speed; the ends of sessions are told in the client's time. `+"`-inject`"+` lets chosen calls go wrong. It listens on the loopback interface only.
+
+It refuses operations, parameters, values and condition keys that it does not know, and holds its callers to the numbered rules below.
+A rule is **checked** where one numbered expression enforces it, which can be switched off by its number (`+"`WithoutRule`"+`): `+"`make mutation`"+`
+does so and demands that a recorded observation or a whole run fails; **made so** where what is done and shown follows from how the simulator is built; **left out** where it is not modelled; **advice** where it
+says what users should do, not what AWS does. There are %d, %d, %d and %d of these.
+`, counts["checked"], counts["made so"], counts["left out"], counts["advice"])
+	section := ""
+	for _, rule := range rules {
+		if begins, _, _ := strings.Cut(rule.number, "."); begins != section {
+			section = begins
+			fmt.Fprintf(&page, "\n## %s. %s\n\n| Rule | What AWS does | Here |\n|---|---|---|\n", section, sections[section])
+		}
+		fmt.Fprintf(&page, "| %s | %s | %s |\n", rule.number, rule.description, enforcementText(rule.enforcement))
+	}
+	return page.String()
+}
+
+func enforcementKind(how string) string {
+	switch {
+	case how == "":
+		return "checked"
+	case strings.HasPrefix(how, "by its make"):
+		return "made so"
+	case strings.HasPrefix(how, "left out"):
+		return "left out"
+	}
+	return "advice"
+}
+
+func enforcementText(how string) string {
+	if _, why, ok := strings.Cut(how, ": "); ok {
+		return enforcementKind(how) + ": " + why
+	}
+	return enforcementKind(how)
+}

@@ -1,0 +1,187 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// signedAt is an HTTP client whose requests carry another signing time than the SDK gave them.
+type signedAt struct {
+	world *World
+	later time.Duration
+	seen  *http.Response // the last answer
+}
+
+func (s *signedAt) Do(r *http.Request) (*http.Response, error) {
+	const basic = "20060102T150405Z"
+	at, err := time.Parse(basic, r.Header.Get("X-Amz-Date"))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("X-Amz-Date", at.Add(s.later).Format(basic))
+	s.seen, err = s.world.RoundTrip(r)
+	return s.seen, err
+}
+
+// aCallOf makes one harmless call of each service, without retries.
+var aCallOf = map[string]func(b fixture, config aws.Config) error{
+	"ec2": func(b fixture, config aws.Config) error {
+		_, err := ec2.NewFromConfig(config).DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
+		return err
+	},
+	"sts": func(b fixture, config aws.Config) error {
+		_, err := sts.NewFromConfig(config).GetCallerIdentity(b.Context(), &sts.GetCallerIdentityInput{})
+		return err
+	},
+	"iam": func(b fixture, config aws.Config) error {
+		_, err := iam.NewFromConfig(config).CreateUser(b.Context(), &iam.CreateUserInput{UserName: aws.String(time.Now().Format("user-150405.000000000"))})
+		return err
+	},
+	"kms": func(b fixture, config aws.Config) error {
+		_, err := kms.NewFromConfig(config).ListKeys(b.Context(), &kms.ListKeysInput{})
+		return err
+	},
+	"ssm": func(b fixture, config aws.Config) error {
+		_, err := ssm.NewFromConfig(config).DescribeParameters(b.Context(), &ssm.DescribeParametersInput{})
+		return err
+	},
+}
+
+// TestSigningTime_window covers rule 5.11.
+func TestSigningTime_window(t *testing.T) {
+	for _, row := range []struct {
+		service    string
+		window     time.Duration
+		code       string
+		old, early string // parts of the messages
+	}{
+		{"ec2", 15 * time.Minute, "RequestExpired", "Request has expired.", "Request has expired."},
+		{"sts", 15 * time.Minute, "SignatureDoesNotMatch", " - 15 min.)", " + 15 min.)"},
+		{"iam", 15 * time.Minute, "SignatureDoesNotMatch", "Signature expired: ", "Signature not yet current: "},
+		{"kms", 5 * time.Minute, "InvalidSignatureException", " is now earlier than ", " is still later than "},
+		{"ssm", 5 * time.Minute, "InvalidSignatureException", " - 5 min.)", " + 5 min.)"},
+	} {
+		t.Run(row.service, func(t *testing.T) {
+			runWithFixture(t, func(b fixture) {
+				call := func(later time.Duration) error {
+					config := b.world.Config(owner, home)
+					config.HTTPClient = &signedAt{world: b.world, later: later}
+					config.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
+					return aCallOf[row.service](b, config)
+				}
+				for _, inside := range []time.Duration{0, 5*time.Second - row.window, row.window - 5*time.Second} {
+					if err := call(inside); err != nil {
+						t.Errorf("signed %s later: %v", inside, err)
+					}
+				}
+				requireErrorMessage(t, call(-5*time.Second-row.window), row.code, row.old)
+				requireErrorMessage(t, call(row.window+5*time.Second), row.code, row.early)
+			})
+		})
+	}
+}
+
+// TestSigningTime_presignedURL covers rule 5.11.
+// A presigned URL may arrive until the window after its end.
+func TestSigningTime_presignedURL(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		client := sts.NewPresignClient(sts.NewFromConfig(b.world.Config(owner, home)))
+		signed := ok(client.PresignGetCallerIdentity(b.Context(), nil))(t)
+		status := func() int {
+			request, err := http.NewRequest(signed.Method, signed.URL+"&X-Amz-Expires=600", nil)
+			must(request, err)(b)
+			return ok(b.world.RoundTrip(request))(b).StatusCode
+		}
+		time.Sleep(24 * time.Minute)
+		is(b, "the status within the window", status(), http.StatusOK)
+		time.Sleep(2 * time.Minute)
+		is(b, "the status after it", status(), http.StatusForbidden)
+	})
+}
+
+// TestClientSkew_isCorrectedBySDK covers rule 5.12.
+// The answers say AWS's time, refusals too, and a client with a skewed clock works as the SDK lets it (5.12).
+func TestClientSkew_isCorrectedBySDK(t *testing.T) {
+	for _, skew := range []time.Duration{-40 * 24 * time.Hour, -20 * time.Minute, 20 * time.Minute, 40 * 24 * time.Hour} {
+		t.Run(skew.String(), func(t *testing.T) {
+			runWithFixture(t, func(b fixture) {
+				WithClientSkew(skew)(b.world)
+				is(b, "AWS's clock", b.world.Now(), time.Now().Add(-skew))
+				line := &signedAt{world: b.world}
+				config := b.world.Config(owner, home)
+				config.HTTPClient = line
+				for service, call := range aCallOf {
+					if service == "ec2" {
+						continue
+					}
+					if err := call(b, config); err != nil {
+						t.Errorf("%s: %v", service, err)
+					}
+					said := ok(http.ParseTime(line.seen.Header.Get("Date")))(t)
+					if age := b.world.Now().Sub(said); age < 0 || age >= time.Second {
+						t.Errorf("%s: the Date header is %s old", service, age)
+					}
+				}
+				refusals := b.world.Records().filter(func(r Record) bool { return r.Error != "" })
+				is(b, "the number of refusals", len(refusals), len(aCallOf)-1)
+
+				// The SDK does not know RequestExpired as a sign of a skewed clock, but corrects the next call.
+				client := ec2.NewFromConfig(config)
+				_, err := client.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
+				requireErrorCode(b, err, "RequestExpired")
+				must(client.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}))(b)
+			})
+		})
+	}
+}
+
+// TestClientSkew_asAuthFailure covers rule 5.11.
+func TestClientSkew_asAuthFailure(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		WithClientSkew(time.Hour)(b.world)
+		WithAuthFailureForSkew()(b.world)
+		must(b.ec2.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}))(b)
+		records := b.world.Records()
+		is(b, "the number of attempts", len(records), 2)
+		is(b, "the first outcome", records[0].Error, "AuthFailure")
+		is(b, "the first status", records[0].Status, http.StatusUnauthorized)
+	})
+}
+
+// A world that is built lies in the past of its clients, which no request is refused for.
+func TestBuild_ignoresSigningTime(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		WithClientSkew(-time.Hour)(b.world)
+		err := b.world.Build(func(builder *Builder) error {
+			_, err := kms.NewFromConfig(builder.Config(owner, home), singly).CreateKey(b.Context(), &kms.CreateKeyInput{})
+			return err
+		})
+		must(0, err)(b)
+	})
+}
+
+func TestSigningTime_missing(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		for _, date := range []string{"", "yesterday"} {
+			request := ok(http.NewRequest(http.MethodPost, "https://sts.amazonaws.com/", strings.NewReader("Action=GetCallerIdentity")))(t)
+			request.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+owner+"/20260203/us-east-1/sts/aws4_request, Signature=0")
+			request.Header.Set("X-Amz-Date", date)
+			is(b, "the status without a date", ok(b.world.RoundTrip(request))(t).StatusCode, http.StatusBadRequest)
+			request.Header.Del("X-Amz-Date")
+			request.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+			request.Body = http.NoBody
+		}
+	})
+}

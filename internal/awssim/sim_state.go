@@ -1,0 +1,147 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"strconv"
+)
+
+// state is all that the world holds. Every file of operations has its own part.
+type state struct {
+	storageState  // snapshots, volumes, images, settings of EBS
+	computeState  // instances and what they need
+	kmsState      // KMS
+	identityState // accounts, users, roles, sessions, organizations
+	parameterState
+	licenseState
+	randomCounts map[uint64]int // how often a thing of a name was drawn, by the name's hash
+}
+
+func newState() state {
+	return state{
+		storageState:   newStorageState(),
+		computeState:   newComputeState(),
+		kmsState:       newKMSState(),
+		identityState:  newIdentityState(),
+		parameterState: newParameterState(),
+		licenseState:   newLicenseState(),
+		randomCounts:   map[uint64]int{},
+	}
+}
+
+// place is an account's part of a Region.
+type location struct{ account, region string }
+
+// shelf keeps things by id, in the order in which they were made.
+type orderedMap[T any] struct {
+	keys   []string
+	values map[string]T
+}
+
+func newOrderedMap[T any]() orderedMap[T] { return orderedMap[T]{values: map[string]T{}} }
+
+func (s *orderedMap[T]) put(id string, thing T) {
+	if _, there := s.values[id]; !there {
+		s.keys = append(s.keys, id)
+	}
+	s.values[id] = thing
+}
+
+func (s *orderedMap[T]) get(id string) (T, bool) { thing, there := s.values[id]; return thing, there }
+
+func (s *orderedMap[T]) remove(id string) {
+	if _, there := s.values[id]; there {
+		delete(s.values, id)
+		for i, kept := range s.keys {
+			if kept == id {
+				s.keys = append(s.keys[:i:i], s.keys[i+1:]...)
+				break
+			}
+		}
+	}
+}
+
+// all goes through the things in the order in which they were made.
+func (s *orderedMap[T]) all(yield func(string, T) bool) {
+	for _, id := range s.keys {
+		if !yield(id, s.values[id]) {
+			return
+		}
+	}
+}
+
+// stock is a shelf of things that belong to places.
+type regionalMap[T located] struct {
+	orderedMap[T]
+	byLocation map[location]*orderedMap[T] // the same things by place
+}
+
+type located interface{ getLocation() location }
+
+func newRegionalMap[T located]() regionalMap[T] {
+	return regionalMap[T]{newOrderedMap[T](), map[location]*orderedMap[T]{}}
+}
+
+func (s *regionalMap[T]) put(id string, thing T) {
+	s.orderedMap.put(id, thing)
+	if s.byLocation[thing.getLocation()] == nil {
+		fresh := newOrderedMap[T]()
+		s.byLocation[thing.getLocation()] = &fresh
+	}
+	s.byLocation[thing.getLocation()].put(id, thing)
+}
+
+func (s *regionalMap[T]) remove(id string) {
+	if thing, there := s.get(id); there {
+		s.byLocation[thing.getLocation()].remove(id)
+	}
+	s.orderedMap.remove(id)
+}
+
+// by are the things that a list with these owners may hold: where it asks for the caller's own, no others are gone through.
+func (s *regionalMap[T]) ownedBy(owners []string, caller location) func(func(string, T) bool) {
+	if len(owners) != 1 || owners[0] != "self" {
+		return s.all
+	}
+	if own := s.byLocation[caller]; own != nil {
+		return own.all
+	}
+	return func(func(string, T) bool) {}
+}
+
+// draw is a number that depends on the seed and on what it is drawn for, never on the order of arrival of other calls.
+func (w *World) random(what ...string) uint64 {
+	h := fnv.New64a()
+	io.WriteString(h, strconv.FormatUint(w.seed, 36))
+	for _, part := range what {
+		io.WriteString(h, "\x00"+part)
+	}
+	name := h.Sum64()
+	w.randomCounts[name]++
+	io.WriteString(h, "\x00"+strconv.Itoa(w.randomCounts[name]))
+	return mixBits(h.Sum64())
+}
+
+// mix spreads the bits of a hash over all its places.
+func mixBits(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// newID makes an id of EC2's long form, "snap-0" and 16 hexadecimal digits (2.5.10), for what the call makes.
+func (w *World) newID(c *Call, prefix string) string {
+	who := ""
+	if c.caller != nil {
+		who = c.caller.principal.ARN
+	}
+	id := fmt.Sprintf("%s0%016x", prefix, w.random("id", prefix, who, c.Region, c.Operation))
+	c.changedIDs = append(c.changedIDs, id)
+	return id
+}

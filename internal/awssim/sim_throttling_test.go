@@ -1,0 +1,156 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// TestCopySnapshot_concurrentCopyQuota covers rules 4.1.1 and A.3.
+// Twenty copies at a time go to an account's Region; the next is refused, and makes nothing (4.1.1, A.3).
+func TestCopySnapshot_concurrentCopyQuota(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		source := b.snapshot("")
+		client := b.at(owner, away)
+		try := func() error {
+			_, err := client.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &source})
+			return err
+		}
+		fill := func(n int) {
+			t.Helper()
+			for i := range n {
+				if err := try(); err != nil {
+					t.Fatalf("copy %d: %v", i+1, err)
+				}
+			}
+		}
+		fill(20)
+		requireError(t, try(), "ResourceLimitExceeded", "Too many snapshot copies in progress. The limit is 20 for this destination region.")
+		b.copySnapshot(b.ec2, source) // another Region has its own limit
+		if got := ok(client.DescribeSnapshots(b.Context(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}}))(b).Snapshots; len(got) != 20 {
+			t.Errorf("there are %d copies", len(got))
+		}
+		time.Sleep(10 * time.Minute)
+		fill(20) // those that ended made room
+		time.Sleep(10 * time.Minute)
+		b.world.SetSnapshotCopyQuota(owner, 25)
+		fill(25)
+		requireError(t, try(), "ResourceLimitExceeded", "Too many snapshot copies in progress. The limit is 25 for this destination region.")
+	})
+}
+
+// TestCopyImage_concurrentCopyQuota covers rule 4.1.2.
+// Three hundred image copies go to an account's Region at a time (4.1.2); they do not count as snapshot copies (4.1.3, an open
+// question: Q4).
+func TestCopyImage_concurrentCopyQuota(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		WithoutThrottling()(b.world)
+		WithSnapshotDuration(func(SnapshotJob) time.Duration { return time.Hour })(b.world)
+		image := b.image("")
+		client := b.at(owner, away)
+		name := func(n int) func(*ec2.CopyImageInput) {
+			return func(in *ec2.CopyImageInput) { in.Name = aws.String("copy " + time.Duration(n).String()) }
+		}
+		for n := range 300 {
+			ok(b.copyImage(client, image, name(n)))(b)
+		}
+		_, err := b.copyImage(client, image, name(300))
+		requireErrorCode(t, err, "ResourceLimitExceeded")
+		b.copySnapshot(client, b.root(b.ec2, image))
+		time.Sleep(2 * time.Hour)
+		ok(b.copyImage(client, image, name(300)))(b)
+	})
+}
+
+// TestThrottling_tokenBucketPerAction covers rules 4.2 and 4.2.1.
+// Each action of an account in a Region has a bucket of its own: full at first, and filled again second by second (4.2, 4.2.1).
+func TestThrottling_tokenBucketPerAction(t *testing.T) {
+	for _, row := range []struct {
+		action       string
+		size, refill int
+		call         func(b fixture, client *ec2.Client) error
+	}{
+		{"CopyImage", 100, 1, func(b fixture, client *ec2.Client) error {
+			_, err := client.CopyImage(b.Context(), &ec2.CopyImageInput{Name: aws.String("copy"), SourceRegion: aws.String(home), SourceImageId: aws.String("ami-0ffffffffffffffff"), DryRun: aws.Bool(true)})
+			return err
+		}},
+		{"CopySnapshot", 50, 5, func(b fixture, client *ec2.Client) error {
+			_, err := client.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0ffffffffffffffff"), DryRun: aws.Bool(true)})
+			return err
+		}},
+		{"CreateTags", 100, 10, func(b fixture, client *ec2.Client) error {
+			_, err := client.CreateTags(b.Context(), &ec2.CreateTagsInput{Resources: []string{"snap-0ffffffffffffffff"}, Tags: []types.Tag{{Key: aws.String("k")}}, DryRun: aws.Bool(true)})
+			return err
+		}},
+		{"DescribeSnapshots with a filter", 100, 20, func(b fixture, client *ec2.Client) error {
+			_, err := client.DescribeSnapshots(b.Context(), &ec2.DescribeSnapshotsInput{MaxResults: aws.Int32(5), DryRun: aws.Bool(true)})
+			return err
+		}},
+		{"DescribeSnapshots of all", 50, 10, func(b fixture, client *ec2.Client) error {
+			_, err := client.DescribeSnapshots(b.Context(), &ec2.DescribeSnapshotsInput{DryRun: aws.Bool(true)})
+			return err
+		}},
+	} {
+		t.Run(row.action, func(t *testing.T) {
+			runWithFixture(t, func(b fixture) {
+				WithoutLatency()(b.world)
+				client := b.at(owner, home)
+				passed := func(most int) (n int) {
+					for range most {
+						err := row.call(b, client)
+						if isThrottled(t, err) {
+							return n
+						}
+						n++
+					}
+					return n
+				}
+				if n := passed(1000); n != row.size {
+					t.Errorf("%d calls at once, want %d", n, row.size)
+				}
+				time.Sleep(3 * time.Second)
+				if n := passed(1000); n != 3*row.refill {
+					t.Errorf("%d calls after three seconds, want %d", n, 3*row.refill)
+				}
+				if isThrottled(t, row.call(b, b.at(owner, away))) || isThrottled(t, row.call(b, b.at(member, home))) {
+					t.Error("another Region or account is throttled too")
+				}
+			})
+		})
+	}
+}
+
+// isThrottled reports a refusal for want of a token: its code and status (4.2.1).
+func isThrottled(t *testing.T, err error) bool {
+	t.Helper()
+	var response *smithyhttp.ResponseError
+	if !errors.As(err, &response) || response.HTTPStatusCode() != http.StatusServiceUnavailable {
+		return false
+	}
+	requireError(t, err, "RequestLimitExceeded", "Request limit exceeded.")
+	return true
+}
+
+// TestThrottling_kmsError covers rule 3.2.9.
+func TestThrottling_kmsError(t *testing.T) {
+	runWithFixture(t, func(b fixture) {
+		WithoutLatency()(b.world)
+		key := b.key()
+		client := kms.NewFromConfig(b.world.Config(owner, home), func(o *kms.Options) { o.Retryer = aws.NopRetryer{} })
+		for range 100 {
+			ok(client.ListGrants(b.Context(), &kms.ListGrantsInput{KeyId: &key}))(b)
+		}
+		_, err := client.ListGrants(b.Context(), &kms.ListGrantsInput{KeyId: &key})
+		requireErrorCode(t, err, "ThrottlingException")
+	})
+}

@@ -1,0 +1,350 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
+)
+
+// parameterName is what a request names: a parameter by name or ARN, and perhaps one of its versions, "name:3".
+type parameterName struct {
+	location location
+	name     string
+	selector string // ":3"
+}
+
+func parseParameterName(at location, given string) parameterName {
+	read := parameterName{location: at, name: given}
+	if parts := strings.SplitN(given, ":", 6); parts[0] == "arn" && len(parts) == 6 {
+		read.location, read.name = location{parts[4], parts[3]}, strings.TrimPrefix(parts[5], "parameter")
+	}
+	if i := strings.LastIndex(read.name, ":"); i >= 0 {
+		read.name, read.selector = read.name[:i], read.name[i:]
+	}
+	return read
+}
+
+// find looks a parameter up; the ARN of one whose name has no slash looks as if it had one.
+func (n parameterName) find(w *World, c *Call) (*parameter, bool) {
+	if found, there := w.findParameter(c, n.location, n.name); there {
+		return found, true
+	}
+	return w.findParameter(c, n.location, strings.TrimPrefix(n.name, "/"))
+}
+
+// ask is the question whether the caller may do the call's action on it. Other accounts' parameters are not shared here (7.11).
+func (n parameterName) newAuthorization(w *World, c *Call, action string) AuthorizationRequest {
+	asked := AuthorizationRequest{Action: action, Resource: parameterARN(n.location, n.name), OwnerAccount: n.location.account}
+	if found, there := n.find(w, c); there {
+		asked = asked.withContext(found.tagContext())
+	}
+	return asked
+}
+
+// show is a parameter as it is read: its newest version, or the one named.
+func (w *World) showParameter(c *Call, p *parameter, selector string, decrypt bool) (*ssmtypes.Parameter, error) {
+	versions := p.visibleVersions(c.At)
+	at := len(versions) - 1
+	if selector != "" {
+		number, err := strconv.ParseInt(selector[1:], 10, 64)
+		at = slices.IndexFunc(versions, func(v parameterVersion) bool { return err == nil && v.number == number })
+		if at < 0 {
+			return nil, badRequest("ParameterVersionNotFound", "Systems Manager could not find version %s of %s. Verify the version and try again.", selector[1:], p.name)
+		}
+	}
+	seen := versions[at]
+	if decrypt && p.kind == ssmtypes.ParameterTypeSecureString {
+		plain, err := w.decryptParameter(c, p, seen.value)
+		if err != nil {
+			return nil, err
+		}
+		seen.value = plain
+	}
+	shown := &ssmtypes.Parameter{
+		ARN: aws.String(p.arn()), DataType: &p.dataType, LastModifiedDate: aws.Time(seen.visibleAt), Name: &p.name, Type: p.kind, Value: &seen.value, Version: seen.number,
+	}
+	if selector != "" {
+		shown.Selector = &selector
+	}
+	return shown, nil
+}
+
+func parameterNotFound(name string) *APIError {
+	return badRequest("ParameterNotFound", "Parameter %s not found.", name)
+}
+
+func (w *World) getParameter(c *Call, in *ssm.GetParameterInput) (*ssm.GetParameterOutput, error) {
+	name := parseParameterName(c.location(), aws.ToString(in.Name))
+	if err := w.authorize(c, name.newAuthorization(w, c, "ssm:GetParameter")); err != nil {
+		return nil, err
+	}
+	found, there := name.find(w, c)
+	if !there || found.location != c.location() {
+		return nil, parameterNotFound(name.name)
+	}
+	shown, err := w.showParameter(c, found, name.selector, aws.ToBool(in.WithDecryption))
+	if err != nil {
+		return nil, err
+	}
+	return &ssm.GetParameterOutput{Parameter: shown}, nil
+}
+
+func (w *World) getParameters(c *Call, in *ssm.GetParametersInput) (*ssm.GetParametersOutput, error) {
+	if len(in.Names) < 1 || len(in.Names) > 10 {
+		return nil, validationError(c, "Names", len(in.Names), "Member must have length between 1 and 10")
+	}
+	var asks []AuthorizationRequest
+	for _, given := range in.Names {
+		asks = append(asks, parseParameterName(c.location(), given).newAuthorization(w, c, "ssm:GetParameters"))
+	}
+	if err := w.authorize(c, asks...); err != nil {
+		return nil, err
+	}
+	out := &ssm.GetParametersOutput{Parameters: []ssmtypes.Parameter{}, InvalidParameters: []string{}}
+	for _, given := range in.Names {
+		name := parseParameterName(c.location(), given)
+		found, there := name.find(w, c)
+		if !there || found.location != c.location() {
+			out.InvalidParameters = append(out.InvalidParameters, given)
+			continue
+		}
+		shown, err := w.showParameter(c, found, name.selector, aws.ToBool(in.WithDecryption))
+		if err != nil {
+			return nil, err
+		}
+		out.Parameters = append(out.Parameters, *shown)
+	}
+	return out, nil
+}
+
+// imageParameter is the image that "resolve:ssm:" and a name stand for in a launch: the caller's own right to the parameter is asked.
+func (w *World) imageParameter(c *Call, given string) (string, error) {
+	name := parseParameterName(c.location(), given)
+	ask := name.newAuthorization(w, c, "ssm:GetParameters")
+	decision, err := w.evaluate(c, ask)
+	if err != nil {
+		return "", err
+	}
+	if w.violates(c, "7.11", !decision.Allowed) {
+		return "", w.accessDenied(c, ask, decision)
+	}
+	found, there := name.find(w, c)
+	if !there || found.location != c.location() || found.kind != ssmtypes.ParameterTypeString {
+		return "", badRequest("InvalidParameterValue", "The parameter %s does not exist, or is not of the type String.", given)
+	}
+	shown, err := w.showParameter(c, found, name.selector, false)
+	if err != nil {
+		return "", badRequest("InvalidParameterValue", "%s", err.(*APIError).Message)
+	}
+	return *shown.Value, nil
+}
+
+// sorted are the parameters of the caller's place that are there, by name.
+func (w *World) sortedParameters(c *Call, keep func(*parameter) bool) []*parameter {
+	var all []*parameter
+	for _, p := range w.parameterState.inLocation(c.location()).all {
+		if len(p.visibleVersions(c.At)) > 0 && keep(p) {
+			all = append(all, p)
+		}
+	}
+	slices.SortFunc(all, func(a, b *parameter) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// below reports whether a name is in a path, at once or anywhere.
+func isBelowPath(name, path string, anywhere bool) bool {
+	rest, ok := strings.CutPrefix(name, strings.TrimSuffix(path, "/")+"/")
+	return ok && (anywhere || !strings.Contains(rest, "/"))
+}
+
+// parameterPage is page with the limits of Parameter Store.
+func paginateParameters[T any](c *Call, all []T, limit *int32, most int32, token *string) ([]T, *string, error) {
+	if limit == nil {
+		limit = &most
+	}
+	if *limit < 1 || *limit > most {
+		return nil, nil, validationError(c, "MaxResults", limit, "Member must have value between 1 and "+strconv.Itoa(int(most)))
+	}
+	cut, next, err := paginate(all, limit, token)
+	if err != nil {
+		return nil, nil, badRequest("InvalidNextToken", "The specified token is not valid.")
+	}
+	return cut, next, nil
+}
+
+func (w *World) getParametersByPath(c *Call, in *ssm.GetParametersByPathInput) (*ssm.GetParametersByPathOutput, error) {
+	if err := refuseUnmodeled(in, "Path", "MaxResults", "NextToken", "Recursive", "WithDecryption"); err != nil {
+		return nil, err
+	}
+	path := aws.ToString(in.Path)
+	if !strings.HasPrefix(path, "/") {
+		return nil, badRequest("ValidationException", "The parameter doesn't meet the parameter name requirements. The parameter name must begin with a forward slash \"/\".")
+	}
+	ask := AuthorizationRequest{Action: "ssm:GetParametersByPath", Resource: parameterARN(c.location(), path), Context: iampolicy.Context{"ssm:Recursive": {strconv.FormatBool(aws.ToBool(in.Recursive))}}}
+	if err := w.authorize(c, ask); err != nil {
+		return nil, err
+	}
+	all := w.sortedParameters(c, func(p *parameter) bool { return isBelowPath(p.name, path, aws.ToBool(in.Recursive)) })
+	cut, next, err := paginateParameters(c, all, in.MaxResults, 10, in.NextToken)
+	if err != nil {
+		return nil, err
+	}
+	out := &ssm.GetParametersByPathOutput{Parameters: []ssmtypes.Parameter{}, NextToken: next}
+	for _, p := range cut {
+		shown, err := w.showParameter(c, p, "", aws.ToBool(in.WithDecryption))
+		if err != nil {
+			return nil, err
+		}
+		out.Parameters = append(out.Parameters, *shown)
+	}
+	return out, nil
+}
+
+// parameterFilters are what the filters of DescribeParameters look at.
+var parameterFilters = map[string]func(*parameter, parameterVersion) string{
+	"Name":     func(p *parameter, _ parameterVersion) string { return p.name },
+	"Type":     func(p *parameter, _ parameterVersion) string { return string(p.kind) },
+	"DataType": func(p *parameter, _ parameterVersion) string { return p.dataType },
+	"Tier":     func(_ *parameter, v parameterVersion) string { return string(v.tier) },
+	"KeyId":    func(_ *parameter, v parameterVersion) string { return aws.ToString(v.keyID) },
+}
+
+// passes reports whether a parameter passes a filter on any of its values.
+func (p *parameter) matchesFilter(seen parameterVersion, f ssmtypes.ParameterStringFilter) (bool, error) {
+	key, option := aws.ToString(f.Key), aws.ToString(f.Option)
+	var compare func(wanted string) bool
+	look, known := parameterFilters[key]
+	tag, tagged := strings.CutPrefix(key, "tag:")
+	switch {
+	case key == "Path" && (option == "" || option == "OneLevel" || option == "Recursive"):
+		compare = func(wanted string) bool { return isBelowPath(p.name, wanted, option == "Recursive") }
+	case tagged && (option == "" || option == "Equals"):
+		compare = func(wanted string) bool { value, there := p.tags[tag]; return there && value == wanted }
+	case known && (option == "" || option == "Equals"):
+		compare = func(wanted string) bool { return look(p, seen) == wanted }
+	case known && option == "BeginsWith":
+		compare = func(wanted string) bool {
+			return strings.HasPrefix(strings.TrimPrefix(look(p, seen), "/"), strings.TrimPrefix(wanted, "/"))
+		}
+	case known && option == "Contains" && key == "Name":
+		compare = func(wanted string) bool { return strings.Contains(look(p, seen), wanted) }
+	case known || tagged || key == "Path":
+		return false, badRequest("InvalidFilterOption", "The following filter option is not valid: %s. Valid options include: [BeginsWith, Equals, Recursive, OneLevel].", option)
+	default:
+		return false, badRequest("InvalidFilterKey", "The following filter key is not valid: %s.", key)
+	}
+	return slices.ContainsFunc(f.Values, compare), nil
+}
+
+func (w *World) describeParameters(c *Call, in *ssm.DescribeParametersInput) (*ssm.DescribeParametersOutput, error) {
+	if err := refuseUnmodeled(in, "MaxResults", "NextToken", "ParameterFilters"); err != nil {
+		return nil, err
+	}
+	if err := w.authorize(c, AuthorizationRequest{Action: "ssm:DescribeParameters", Resource: c.arn("ssm", "*")}); err != nil {
+		return nil, err
+	}
+	shown := []ssmtypes.ParameterMetadata{}
+	for _, p := range w.sortedParameters(c, func(*parameter) bool { return true }) {
+		versions := p.visibleVersions(c.At)
+		newest, fits := versions[len(versions)-1], true
+		for _, filter := range in.ParameterFilters {
+			passes, err := p.matchesFilter(newest, filter)
+			if err != nil {
+				return nil, err
+			}
+			fits = fits && passes
+		}
+		if fits {
+			shown = append(shown, ssmtypes.ParameterMetadata{
+				ARN: aws.String(p.arn()), AllowedPattern: newest.pattern, DataType: &p.dataType, Description: newest.description, KeyId: newest.keyID,
+				LastModifiedDate: aws.Time(newest.visibleAt), LastModifiedUser: &newest.modifiedBy, Name: &p.name, Policies: []ssmtypes.ParameterInlinePolicy{},
+				Tier: newest.tier, Type: p.kind, Version: newest.number,
+			})
+		}
+	}
+	cut, next, err := paginateParameters(c, shown, in.MaxResults, 50, in.NextToken)
+	if err != nil {
+		return nil, err
+	}
+	return &ssm.DescribeParametersOutput{Parameters: cut, NextToken: next}, nil
+}
+
+func (w *World) deleteParameter(c *Call, in *ssm.DeleteParameterInput) (*ssm.DeleteParameterOutput, error) {
+	name := parseParameterName(c.location(), aws.ToString(in.Name))
+	if err := w.authorize(c, name.newAuthorization(w, c, "ssm:DeleteParameter")); err != nil {
+		return nil, err
+	}
+	found, there := name.find(w, c)
+	if !there || found.location != c.location() {
+		return nil, parameterNotFound(name.name)
+	}
+	w.parameterState.inLocation(found.location).remove(found.name)
+	c.recordChange(found.arn())
+	return &ssm.DeleteParameterOutput{}, nil
+}
+
+// parameterTagged finds the parameter whose tags a call is about, and asks for the right.
+func (w *World) authorizeParameterTags(c *Call, kind ssmtypes.ResourceTypeForTagging, id *string, context iampolicy.Context) (*parameter, error) {
+	if kind != ssmtypes.ResourceTypeForTaggingParameter {
+		return nil, badRequest("InvalidResourceType", "The simulated AWS knows tags of parameters only.")
+	}
+	name := parseParameterName(c.location(), aws.ToString(id))
+	if err := w.authorize(c, name.newAuthorization(w, c, "ssm:"+c.Operation).withContext(context)); err != nil {
+		return nil, err
+	}
+	found, there := name.find(w, c)
+	if !there || found.location != c.location() {
+		return nil, badRequest("InvalidResourceId", "The resource ID is not valid. Verify that you entered the correct ID and try again.")
+	}
+	return found, nil
+}
+
+func (w *World) addTagsToResource(c *Call, in *ssm.AddTagsToResourceInput) (*ssm.AddTagsToResourceOutput, error) {
+	tags := parseTags(in.Tags, func(t ssmtypes.Tag) (string, string) { return aws.ToString(t.Key), aws.ToString(t.Value) })
+	found, err := w.authorizeParameterTags(c, in.ResourceType, in.ResourceId, requestTagContext(tags))
+	if err != nil {
+		return nil, err
+	}
+	merged := maps.Clone(found.tags)
+	maps.Copy(merged, tags)
+	if w.violates(c, "7.8", len(merged) > 50) {
+		return nil, badRequest("TooManyTagsError", "The number of tags on the resource is more than 50.")
+	}
+	found.tags = merged
+	c.recordChange(found.arn())
+	return &ssm.AddTagsToResourceOutput{}, nil
+}
+
+func (w *World) removeTagsFromResource(c *Call, in *ssm.RemoveTagsFromResourceInput) (*ssm.RemoveTagsFromResourceOutput, error) {
+	found, err := w.authorizeParameterTags(c, in.ResourceType, in.ResourceId, iampolicy.Context{"aws:TagKeys": in.TagKeys})
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range in.TagKeys {
+		delete(found.tags, key)
+	}
+	c.recordChange(found.arn())
+	return &ssm.RemoveTagsFromResourceOutput{}, nil
+}
+
+func (w *World) listTagsForResource(c *Call, in *ssm.ListTagsForResourceInput) (*ssm.ListTagsForResourceOutput, error) {
+	found, err := w.authorizeParameterTags(c, in.ResourceType, in.ResourceId, nil)
+	if err != nil {
+		return nil, err
+	}
+	out := &ssm.ListTagsForResourceOutput{TagList: []ssmtypes.Tag{}}
+	for _, key := range sortedKeys(found.tags) {
+		out.TagList = append(out.TagList, ssmtypes.Tag{Key: aws.String(key), Value: aws.String(found.tags[key])})
+	}
+	return out, nil
+}
