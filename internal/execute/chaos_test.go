@@ -69,7 +69,12 @@ func chaos(t *testing.T, n uint64, with func(*distribution.Request)) (violations
 		<-ended
 		time.Sleep(time.Hour) // what the dead had under way ends
 		awssim.WithChaos(0)(h.World)
+		unproven := h.unproven()
 		result, err := h.attempt(t.Context(), h.NewCrashingClient(0, false, nil), "run-calm")
+		if h.untouched(unproven) {
+			violations = h.forbidden()
+			return
+		}
 		if err != nil {
 			violations = append(violations, err.Error())
 		}
@@ -114,11 +119,16 @@ func apart(t *testing.T, n uint64) (violations []string) {
 		violations = slices.Concat(<-ended, <-ended)
 		time.Sleep(time.Hour) // what the dead had under way ends
 		awssim.WithChaos(0)(h.World)
+		unproven := h.unproven()
 		for i, target := range targets {
 			result, err := h.attempt(t.Context(), h.NewCrashingClient(0, false, nil), fmt.Sprint("run-calm-", i), target)
 			if err != nil || len(result.Images) != len(regions) {
 				violations = append(violations, fmt.Sprintf("%s has %d images of %d in the end: %v; %+v", target, len(result.Images), len(regions), err, result.Findings))
 			}
+		}
+		if h.untouched(unproven) {
+			violations = h.forbidden()
+			return
 		}
 		if missing, duplicates, orphans := h.census(); missing+duplicates+orphans > 0 {
 			violations = append(violations, fmt.Sprintf("%d destinations without image, %d images too many, %d orphans", missing, duplicates, orphans))

@@ -46,7 +46,7 @@ func (t *transfer) copyImage(ctx context.Context, j *stepRun, s *step.CopyImage,
 		end: func(seen *copyStatus, err error) {
 			guarded(end, func() {
 				d := t.copied(j, id, seen, err)
-				d.Adopted, d.Unsealed = j.memo.adopted || id == s.ResumeID, s.SealKey == nil || j.memo.refused || id == s.ResumeID && j.unsealed()
+				d.Adopted, d.Unsealed = j.memo.adopted || id == s.ResumeID, s.SealKey == nil || j.memo.refused
 				end(d)
 			})
 		},

@@ -70,10 +70,15 @@ func (j *stepRun) adopt(at distribution.Location, kind string, tags map[string]s
 	if len(found) == 1 && tags[origin.Sealed] != "" {
 		return found[0]
 	}
+	j.list(at, kind, found)
+	return ""
+}
+
+// list enters resources that may be ours into the result of the step.
+func (j *stepRun) list(at distribution.Location, kind string, found []string) {
 	j.memo.alien = nil
 	slices.Sort(found)
 	for _, id := range found {
 		j.memo.alien = append(j.memo.alien, distribution.RetainedResource{At: at, Kind: kind, Resource: id, Why: "bears our tags, but is not provably ours"})
 	}
-	return ""
 }

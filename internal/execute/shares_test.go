@@ -128,7 +128,7 @@ func TestWhatAKilledRunSharedIsTakenBackThoughAnotherForgot(t *testing.T) {
 				mortal := h.mortal()
 				var p plan.Plan
 				h.meanwhile(h.serving(first, home, "run-1"), func() { p = h.decide(mortal.ctx, mortal.pool, h.serving(second, home, "run-2")) })
-				mortal.run(h, p, 0)
+				mortal.run(h, p, time.Second)
 				time.Sleep(time.Hour)
 				if _, result := h.run(t.Context(), h.serving(second, home, "run-3")); len(result.Images) != 1 {
 					t.Errorf("%+v", result.Findings)
@@ -158,7 +158,7 @@ func TestWhatAShareBlockGivesIsNotTakenBackByARunOfItsAccount(t *testing.T) {
 					if !killed {
 						h.meanwhile(h.serving(target, home, "run-1"), share)
 					} else {
-						h.killed(h.serving(target, home, "run-1"), 0)
+						h.killed(h.serving(target, home, "run-1"), time.Second)
 						time.Sleep(time.Hour)
 						share()
 						_, result := h.run(t.Context(), h.serving(target, home, "run-2"))
@@ -184,7 +184,7 @@ func TestWhatEarlierRunsStagedIsToldWhereItStays(t *testing.T) {
 					h := build(t, mixed[:1], []string{target}, []string{home})
 					h.with = func(req *distribution.Request) { req.Targets[0].Method = method }
 					h.Inject(awssim.FaultRule{Fault: awssim.LateCopyFailure, Account: target, Nth: 1, Action: map[distribution.Method]string{distribution.BySnapshot: "ec2:CopySnapshot", distribution.ByImage: "ec2:CopyImage"}[method]})
-					after := 10 * time.Millisecond
+					after := 500 * time.Millisecond
 					if pending {
 						after = time.Second
 					}

@@ -24,10 +24,6 @@ func (t *transfer) tagResource(ctx context.Context, j *stepRun, s *step.TagResou
 	if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
 		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
 	}
-	if s.Tags[origin.SealedID] != "" {
-		t.unsealed(ctx, j, id, err)
-		return StepOutcome{Made: id, Unsealed: j.memo.refused}
-	}
 	return StepOutcome{Made: id, Err: err}
 }
 

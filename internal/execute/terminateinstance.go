@@ -64,7 +64,7 @@ func (t *transfer) awaited(ctx context.Context, j *stepRun, at distribution.Loca
 	return false, nil
 }
 
-// lostInstance looks for an instance by the tags of its launch: only with the first seal right, and only when it is alone.
+// lostInstance lists the instances with the tags of a launch whose answer was lost. It returns none of them: tags can be copied.
 func (t *transfer) lostInstance(ctx context.Context, j *stepRun, s *step.TerminateInstance) (string, error) {
 	seen, err := t.instances(ctx, s.Location, origins(s.Tags)...)
 	if err != nil {
@@ -83,5 +83,6 @@ func (t *transfer) lostInstance(ctx context.Context, j *stepRun, s *step.Termina
 		j.memo.looks++
 		return "", retryAfter{backoff(j.memo.looks)}
 	}
-	return j.adopt(s.Location, "instance", s.Tags, found), nil
+	j.list(s.Location, "instance", found)
+	return "", nil
 }

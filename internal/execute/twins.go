@@ -68,7 +68,7 @@ func (t *transfer) keepOldest(ctx context.Context, j *stepRun, c *step.CopySnaps
 	slices.SortFunc(family, older)
 	for _, twin := range family {
 		id := aws.ToString(twin.SnapshotId)
-		if id == aws.ToString(own.SnapshotId) || !genuine(c, twin, own, family) {
+		if id == aws.ToString(own.SnapshotId) || !genuine(c, twin) {
 			continue
 		}
 		useful := twin.State == ec2types.SnapshotStateCompleted && aws.ToString(twin.KmsKeyId) == c.KeyARN && int64(aws.ToInt32(twin.VolumeSize)) == c.GiB
@@ -92,21 +92,13 @@ func older(a, b ec2types.Snapshot) int {
 	return cmp.Or(aws.ToTime(a.StartTime).Compare(aws.ToTime(b.StartTime)), cmp.Compare(aws.ToString(a.SnapshotId), aws.ToString(b.SnapshotId)))
 }
 
-// genuine reports whether a twin is provably ours: by both seals, or by the first where no other of its run has that.
-func genuine(c *step.CopySnapshot, twin, own ec2types.Snapshot, family []ec2types.Snapshot) bool {
+// genuine reports whether both seals prove that a run created a snapshot.
+func genuine(c *step.CopySnapshot, twin ec2types.Snapshot) bool {
 	mark, tags := c.Mark, tagsOf(twin.Tags)
 	if twin.State == ec2types.SnapshotStateCompleted { // a pending copy shows no key yet (4.6.1)
 		mark.KeyARN = aws.ToString(twin.KmsKeyId)
 	}
-	switch mark.Prove(c.SealKey, aws.ToString(twin.SnapshotId), tags) {
-	case origin.Both:
-		return true
-	case origin.First:
-		return !slices.ContainsFunc(append(slices.Clone(family), own), func(o ec2types.Snapshot) bool {
-			return aws.ToString(o.SnapshotId) != aws.ToString(twin.SnapshotId) && tagsOf(o.Tags)[origin.Run] == tags[origin.Run]
-		})
-	}
-	return false
+	return mark.Prove(c.SealKey, aws.ToString(twin.SnapshotId), tags) == origin.Both
 }
 
 // adoptImage takes the image that has the name already, when another run of ours registered it: its seals prove that. This run's

@@ -81,7 +81,6 @@ func cleaning(req distribution.Request, facts distribution.Facts, all, destinati
 		for _, v := range volumes(facts.Images[d.FromRegion]) {
 			b.deleteSnapshots(d.At, d.At, g.unused(g.copies[v.id()].all()), g.gone...)
 		}
-		b.deleteSnapshots(d.At, d.At, orphanedSnapshots(facts, d.At, destinationMark(d, req, facts, origin.Whole)))
 		b.endLaunches(d)
 		b.deleteCanaries(d.At, destinationMark(d, req, facts, origin.Canary), facts.Images[d.FromRegion].SealKey)
 	}
@@ -140,7 +139,8 @@ func (b *builder) add(s step.Step) distribution.StepID {
 func (b *builder) goal(d distribution.Destination) destinationState {
 	g := destinationState{Destination: d, keyARN: destinationKeyARN(d, b.facts), copies: map[string]existingSnapshots{}}
 	found := imageAt(b.req, b.facts, d)
-	g.image, g.pending, g.changed, g.broken = found.use, found.pending, found.changed, found.broken
+	g.image, g.pending, g.broken = found.use, found.pending, found.broken
+	g.changed = slices.Concat(found.changed, found.alien) // AWS would refuse to delete their snapshots
 	if g.pending != nil {
 		g.Method = distribution.ByImage
 	}
@@ -264,7 +264,6 @@ func (b *builder) source(o *preparedSource, it sourceVolume) snapshotRef {
 func (b *builder) stageImage(s *shareSource) snapshotRef {
 	found := stagedImages(b.req, b.facts, s)
 	if found.use != nil {
-		b.sealImage(step.Base{ID: step.NewID("stage", s.at.Region, origin.Whole), Location: s.at}, *found.use, b.facts.Images[s.from].SealKey)
 		return snapshotRef{ref: step.Ref{Known: aws.ToString(found.use.ImageId)}}
 	}
 	return b.copyImage(s.from, found.pending, step.CopyImage{
@@ -296,7 +295,7 @@ func (b *builder) copyImage(of string, pending *ec2types.Image, newStep step.Cop
 	newStep.Token = token(newStep, b.facts.At)
 	newStep.Queue = step.ImageCopyQueue(newStep.Location)
 	if pending != nil {
-		newStep.ResumeID, newStep.DependsOn, newStep.NotRepeatable = aws.ToString(pending.ImageId), b.sealImage(newStep.Base, *pending, newStep.SealKey), b.isCrossAccount(newStep.Location)
+		newStep.ResumeID, newStep.DependsOn, newStep.NotRepeatable = aws.ToString(pending.ImageId), nil, b.isCrossAccount(newStep.Location)
 	}
 	return snapshotRef{ref: step.Ref{From: b.add(&newStep)}, key: newStep.KeyARN, needs: []distribution.StepID{newStep.ID}}
 }
@@ -381,9 +380,6 @@ func accountsOf(goals []destinationState) []string {
 
 // copy adds a copy of a volume, and says how it is to be had: what an earlier run completed is taken over, what it began is waited for.
 func (b *builder) copy(v volume, source snapshotRef, newStep step.CopySnapshot, earlier *existingSnapshot) snapshotRef {
-	if earlier != nil {
-		b.seal(newStep.Base, *earlier, newStep.SealKey)
-	}
 	if earlier != nil && earlier.done() {
 		return snapshotRef{ref: step.Ref{Known: earlier.id()}, key: newStep.KeyARN}
 	}
@@ -400,14 +396,6 @@ func (b *builder) copy(v volume, source snapshotRef, newStep step.CopySnapshot, 
 // elsewhere reports another account than the source's: nothing is shared with it for a copy that is begun already.
 func (b *builder) isCrossAccount(at distribution.Location) bool {
 	return at.Account != b.facts.Source.Account
-}
-
-// seal gives the second seal to what an earlier run made without coming to it.
-func (b *builder) seal(of step.Base, c existingSnapshot, key origin.Key) {
-	if c.proof == origin.First {
-		tags := map[string]string{origin.SealedID: key.SealID(c.id(), tagMap(c.Tags)[origin.Sealed])}
-		b.add(&step.TagResource{Base: step.Base{ID: "seal/" + of.ID, Location: of.Location, Destination: of.Destination, ExpectedDuration: callTime}, Resource: step.Ref{Known: c.id()}, Tags: tags})
-	}
 }
 
 // share lets accounts use a snapshot. Who might use one of the image's own snapshots before is remembered on it first, also where that is known: the
@@ -567,7 +555,6 @@ func (b *builder) complete(g *destinationState, copies map[string]snapshotRef) {
 	case g.image != nil:
 		verify.Image = step.Ref{Known: aws.ToString(g.image.ImageId)}
 		verify.DependsOn = append(verify.DependsOn, b.deregister(g)...)
-		verify.DependsOn = append(verify.DependsOn, b.sealImage(head, *g.image, like.SealKey)...)
 	case g.Method == distribution.ByImage:
 		verify.DependsOn = slices.Compact(verify.DependsOn)
 		verify.Image = step.Ref{From: verify.DependsOn[0]}
@@ -579,17 +566,6 @@ func (b *builder) complete(g *destinationState, copies map[string]snapshotRef) {
 	}
 	g.verified = step.Ref{From: b.add(verify)}
 	g.ami, g.proofs = verify.Image, append(g.proofs, g.verified.From)
-}
-
-// sealImage gives an image of an earlier run its second seal, where that run did not come to it: what waits for it learns whether it could get it.
-func (b *builder) sealImage(of step.Base, image ec2types.Image, key origin.Key) []distribution.StepID {
-	tags := tagMap(image.Tags)
-	if tags[origin.SealedID] != "" {
-		return nil
-	}
-	ref := step.Ref{Known: aws.ToString(image.ImageId)}
-	return []distribution.StepID{b.add(&step.TagResource{Base: step.Base{ID: "seal/" + of.ID, Location: of.Location, Destination: of.Destination, ExpectedDuration: callTime}, Resource: ref,
-		Tags: map[string]string{origin.SealedID: key.SealID(ref.Known, tags[origin.Sealed])}})}
 }
 
 // deregister removes images that are ours, and were never finished. One that CopyImage made, which AWS has noted in it
@@ -614,7 +590,6 @@ func (b *builder) deleteStaleResources(g destinationState) {
 		}
 		b.deleteSnapshots(g.At, distribution.Location{}, surplus, g.gone...)
 	}
-	b.deleteSnapshots(g.At, distribution.Location{}, orphanedSnapshots(b.facts, g.At, destinationMark(g.Destination, b.req, b.facts, origin.Whole)))
 	b.endLaunches(g.Destination)
 	b.deleteCanaries(g.At, destinationMark(g.Destination, b.req, b.facts, origin.Canary), b.facts.Images[g.FromRegion].SealKey)
 }
@@ -744,7 +719,6 @@ func (b *builder) unstage(o *preparedSource, withdrawn []distribution.StepID) {
 			b.discardImage(o.at, aws.ToString(image.ImageId), nil, withdrawn)
 		}
 	}
-	b.deleteSnapshots(o.at, distribution.Location{}, orphanedSnapshots(b.facts, o.at, o.mark(b.req, b.facts, origin.Whole)))
 	if !o.staged || stays == (step.Ref{}) || !o.lasting.IsEmpty() || b.req.KeepStaged {
 		return
 	}

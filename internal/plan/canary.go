@@ -146,7 +146,7 @@ func earlierVolumes(facts distribution.Facts, at distribution.Location, wanted o
 // proven sorts things with the tags of a mark: ours, and those that only look like it. With the first seal alone a thing is ours only where
 // there is no second of its run. read is a thing's id, its tags, and the key it is under; "" for none, and while AWS shows none (4.6.1).
 func proven[T any](all []T, wanted origin.Mark, key origin.Key, read func(T) (id string, tags []ec2types.Tag, keyARN string)) (ours, alien []T) {
-	runs, proofs := map[string]int{}, make([]origin.Proof, len(all))
+	proofs := make([]origin.Proof, len(all))
 	for i, one := range all {
 		id, list, keyARN := read(one)
 		tags, mark := tagMap(list), wanted
@@ -157,14 +157,13 @@ func proven[T any](all []T, wanted origin.Mark, key origin.Key, read func(T) (id
 			mark.KeyARN = keyARN
 		}
 		proofs[i] = mark.Prove(key, id, tags)
-		runs[tags[origin.Run]]++
 	}
 	for i, one := range all {
 		_, list, _ := read(one)
 		tags := tagMap(list)
 		switch {
 		case tags[origin.Source] != wanted.Source():
-		case proofs[i] == origin.None || proofs[i] == origin.First && runs[tags[origin.Run]] > 1:
+		case proofs[i] != origin.Both:
 			alien = append(alien, one)
 		default:
 			ours = append(ours, one)

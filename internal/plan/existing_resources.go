@@ -64,19 +64,14 @@ func earlierCopies(facts distribution.Facts, v volume, at distribution.Location,
 			own.KeyARN = aws.ToString(s.KmsKeyId)
 		}
 		c := existingSnapshot{s, own.Prove(facts.Images[wanted.Region].SealKey, aws.ToString(s.SnapshotId), tags)}
-		if c.proof == origin.None || aws.ToString(s.OwnerId) != at.Account || aws.ToString(s.VolumeId) != copiedVolume || aws.ToTime(s.StartTime).Before(aws.ToTime(v.snapshot.StartTime)) {
+		if c.proof != origin.Both || aws.ToString(s.OwnerId) != at.Account || aws.ToString(s.VolumeId) != copiedVolume || aws.ToTime(s.StartTime).Before(aws.ToTime(v.snapshot.StartTime)) {
 			found.alien = append(found.alien, c)
 			continue
 		}
 		ours = append(ours, c)
 	}
 	for _, c := range ours {
-		twin := slices.ContainsFunc(ours, func(o existingSnapshot) bool {
-			return o.id() != c.id() && tagMap(o.Tags)[origin.Run] == tagMap(c.Tags)[origin.Run]
-		})
 		switch {
-		case c.proof == origin.First && twin:
-			found.alien = append(found.alien, c)
 		case c.failed() || c.done() && (aws.ToString(c.KmsKeyId) != wanted.KeyARN || int64(aws.ToInt32(c.VolumeSize)) != v.gib()):
 			found.surplus = append(found.surplus, c)
 		case found.use == nil:
@@ -162,7 +157,7 @@ func earlierImages(facts distribution.Facts, at distribution.Location, wanted or
 		if tagMap(image.Tags)[origin.Source] != wanted.Source() {
 			continue
 		}
-		ours := wanted.Prove(key, aws.ToString(image.ImageId), tagMap(image.Tags)) != origin.None && aws.ToString(image.OwnerId) == at.Account
+		ours := wanted.Prove(key, aws.ToString(image.ImageId), tagMap(image.Tags)) == origin.Both && aws.ToString(image.OwnerId) == at.Account
 		switch {
 		case !ours:
 			found.alien = append(found.alien, image)
@@ -273,6 +268,9 @@ func alienFindings(req distribution.Request, facts distribution.Facts, destinati
 		}
 	}
 	for _, d := range destinations {
+		for _, c := range orphanedSnapshots(facts, d.At, destinationMark(d, req, facts, origin.Whole)) {
+			findings = append(findings, alien(d.At, "snapshot", c.id()))
+		}
 		_, canaries := earlierCanaries(facts, d.At, destinationMark(d, req, facts, origin.Canary), facts.Images[d.FromRegion].SealKey)
 		for _, c := range canaries {
 			findings = append(findings, alien(d.At, "snapshot", c.id()))
@@ -290,6 +288,9 @@ func alienFindings(req distribution.Request, facts distribution.Facts, destinati
 		}
 	}
 	for _, s := range supplies {
+		for _, c := range orphanedSnapshots(facts, s.at, s.mark(req, facts, origin.Whole)) {
+			findings = append(findings, alien(s.at, "snapshot", c.id()))
+		}
 		for _, image := range stagedImages(req, facts, s).alien {
 			findings = append(findings, alien(s.at, "image", aws.ToString(image.ImageId)))
 		}

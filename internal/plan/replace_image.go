@@ -108,7 +108,7 @@ func (b *builder) deregisterNamesake(g destinationState, needs []distribution.St
 // unless is what an image that has to make way stays for: an earlier run made it for this destination, and a later look may find it right. nil: no run did.
 func (b *builder) unless(g destinationState, taken ec2types.Image) *step.VerifyImage {
 	like, id := destinationImageSpec(g.Destination, b.req, b.facts), aws.ToString(taken.ImageId)
-	if like.Mark.Prove(like.SealKey, id, tagMap(taken.Tags)) == origin.None {
+	if like.Mark.Prove(like.SealKey, id, tagMap(taken.Tags)) != origin.Both {
 		return nil
 	}
 	right := &step.VerifyImage{Base: step.Base{Location: g.At}, ImageSpec: like, Target: g.Target, Image: step.Ref{Known: id}, Snapshots: map[string]step.ExpectedSnapshot{}}

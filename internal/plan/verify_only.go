@@ -13,7 +13,6 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // soon is how long before its key material expires a key counts as expiring.
@@ -81,9 +80,6 @@ func standing(req distribution.Request, facts distribution.Facts, d distribution
 	id := aws.ToString(at.use.ImageId)
 	if at.use.State != ec2types.ImageStateAvailable {
 		wrong("4.5.4", id, id+" cannot be launched", "its state is "+string(at.use.State), "enable it")
-	}
-	if tagMap(at.use.Tags)[origin.SealedID] == "" {
-		wrong("2.1.8", id, id+" has no second seal", "the run that made it did not come to it", "run again without verify_only")
 	}
 	for _, p := range pointers(req, facts, d) {
 		if !p.Set {
