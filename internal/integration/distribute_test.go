@@ -4,6 +4,7 @@
 package integration_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
@@ -75,18 +76,20 @@ func TestRun_repeatsWithoutChanges(t *testing.T) {
 // A run that is killed at any of some calls is completed by the next one.
 func TestResume_afterKill(t *testing.T) {
 	for _, at := range []int{10, 40, 60} {
-		test(t, fixture.Setup{Volumes: mixedKeys}, func(w *fixture.World) {
-			before := w.Inventory()
-			killed := w.Start(fixture.Attempt{Template: w.Template(), KillAt: at, LoseResponse: at%20 == 0}).Wait()
-			if !killed.Killed() || len(killed.Calls()) != at {
-				w.Fatalf("got %d calls, killed %v; want to be killed at call %d", len(killed.Calls()), killed.Killed(), at)
-			}
-			w.RequireSuccess(w.Resume(w.Template()))
-			w.RequireImage(fixture.Prod, fixture.Home)
-			w.ExpectNoLeftovers(before)
-			if w.IsProtected() {
-				w.Error("the source image is still protected")
-			}
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			test(t, fixture.Setup{Volumes: mixedKeys}, func(w *fixture.World) {
+				before := w.Inventory()
+				killed := w.Start(fixture.Attempt{Template: w.Template(), KillAt: at, LoseResponse: at%20 == 0}).Wait()
+				if !killed.Killed() || len(killed.Calls()) != at {
+					w.Fatalf("got %d calls, killed %v; want to be killed at call %d", len(killed.Calls()), killed.Killed(), at)
+				}
+				w.RequireSuccess(w.Resume(w.Template()))
+				w.RequireImage(fixture.Prod, fixture.Home)
+				w.ExpectNoLeftovers(before)
+				if w.IsProtected() {
+					w.Error("the source image is still protected")
+				}
+			})
 		})
 	}
 }
