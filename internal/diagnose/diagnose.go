@@ -1,8 +1,9 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package diagnose explains AWS's refusals: an AWS error and the step that met it become a finding with cause, place, principal,
-// resource, next step and, where a right is missing, the statement to add and the policy that it belongs in.
+// Package diagnose explains errors of AWS. Its rules map an error and the failed step to a finding with the cause, the
+// principal, the resource and the next step. If a permission is missing, the finding also has the policy statement to
+// add, and names the policy.
 package diagnose
 
 import (
@@ -14,62 +15,66 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Case is a refusal, and what is known of the call that met it.
+// Case is an error of AWS with what is known of the failed call.
 type Case struct {
-	// Refusal as AWS gave it. What fails after its call was accepted comes under the operation of that call: a snapshot's
-	// StateMessage (ec2:CopySnapshot) and an image's StateReason (ec2:CopyImage) with the Code "", an instance's StateReason
-	// (ec2:RunInstances) with its own code.
-	Refusal       distribution.APIError
-	Step          step.Step             // nil: a look, not a step of a plan
-	At            distribution.Location // account and Region of the call; zero: the step's
-	Principal     string                // ARN of the caller; what the refusal itself tells goes before it
-	Resource      string                // what the call is about: an id, an ARN, a key as it was asked for
-	SourceAccount string                // account of the source image: tells whose a key is
-	Dry           bool                  // the step was not begun: a dry run was refused
-	ExternalID    bool                  // the role was to be assumed with one, which is a secret
+	// Refusal is the error as AWS returned it. For a resource that failed later, it has the operation that created it.
+	// A snapshot's StateMessage (ec2:CopySnapshot) and an image's StateReason (ec2:CopyImage) have no code.
+	// An instance's StateReason (ec2:RunInstances) has its own code.
+	Refusal distribution.APIError
+
+	Step          step.Step             // nil if the call was a lookup
+	At            distribution.Location // of the call; that of the step if zero
+	Principal     string                // ARN of the caller; a principal that the error names takes precedence
+	Resource      string                // what the call is about: an id, an ARN, or a key as the call named it
+	SourceAccount string                // account of the source image
+	Dry           bool                  // the error is that of the step's dry run
+	ExternalID    bool                  // the role was to be assumed with an external id, which is a secret
 }
 
-// Explain makes a finding of a refusal. What is not in the catalogue is told as it is, without a cause.
+// Explain returns the finding for an error. An error that no rule matches is shown without a cause.
 func Explain(c Case) distribution.Finding {
-	m := read(c)
-	e := m.entry()
+	m := newMatch(c)
+	r := m.rule()
+
 	f := distribution.Finding{
 		Level:     distribution.Refused,
-		Reference: e.rule(),
+		Reference: r.reference(),
 		Location:  m.At,
 		Operation: m.Refusal.Operation,
 		Principal: m.Principal,
 		Resource:  m.Resource,
-		Summary:   m.what() + m.fill(e.says),
-		Detail:    m.because(e),
+		Summary:   m.subject() + m.fillPlaceholders(r.summary),
+		Detail:    m.detail(r),
 	}
-	if e.onKey && m.key != "" {
+	if r.aboutKey && m.key != "" {
 		f.Resource = m.key
 	}
-	if e.add != nil {
-		f.PolicyStatements = e.add(m)
+	if r.statements != nil {
+		f.PolicyStatements = r.statements(m)
 	}
-	f.Remediation = strings.Join(nonempty(m.instruction(f.PolicyStatements), m.fill(e.next)), "; ")
-	if m.unproven() {
+
+	instructions := []string{m.statementInstruction(f.PolicyStatements), m.fillPlaceholders(r.remediation)}
+	f.Remediation = strings.Join(withoutEmpty(instructions), "; ")
+	if m.isInconclusive() {
 		f.Level = distribution.Warning
-		f.Remediation += "; EC2 may be let through all the same, where the key policy admits calls through it alone: the copy will show"
+		f.Remediation += "; EC2 may be let through all the same, where the key policy admits calls through it alone: " +
+			"the copy will show"
 	}
 	return f
 }
 
-// Premature reports a failure that may come of AWS not having seen yet what the call depends on, as a share, a completion, a policy or
-// a grant: soon after that, the call deserves to be made again (4.4.4).
-func IsEventualConsistency(r distribution.APIError) bool {
-	return read(Case{Refusal: r}).entry().premature
+// IsEventualConsistency reports whether a retry may succeed because AWS may not have seen yet what the call depends on:
+// a share, a completed snapshot, a policy or a grant (4.4.4).
+func IsEventualConsistency(e distribution.APIError) bool {
+	return newMatch(Case{Refusal: e}).rule().eventual
 }
 
-// what is the act that was refused, as the beginning of a sentence.
-func (m match) what() string {
+// subject returns the beginning of a summary: the step or the operation that failed.
+func (m match) subject() string {
 	switch {
+	case m.Step != nil && m.Dry:
+		return "cannot " + m.Step.String() + ": "
 	case m.Step != nil:
-		if m.Dry {
-			return "cannot " + m.Step.String() + ": "
-		}
 		return "could not " + m.Step.String() + ": "
 	case m.Refusal.Operation != "":
 		return m.Refusal.Operation + ": "
@@ -77,23 +82,26 @@ func (m match) what() string {
 	return ""
 }
 
-// because is the cause as we know it, and AWS's own words, which others have searched for before.
-func (m match) because(e *rule) string {
-	cause, said := m.fill(e.because), m.said()
-	if cause == "" || said == "" {
-		return cause + said
+// detail returns the cause and the message of AWS, which users search for.
+func (m match) detail(r *rule) string {
+	cause, message := m.fillPlaceholders(r.detail), m.awsMessage()
+	if cause == "" || message == "" {
+		return cause + message
 	}
-	return cause + " (AWS: " + said + ")"
+	return cause + " (AWS: " + message + ")"
 }
 
-// unproven reports a question that KMS refused to us, and perhaps not to EC2: a key policy may admit calls through EC2 only (3.2.4, 6.8).
-// A key that is known by an alias alone stays unknown to EC2 as well: a copy is asked for with the key's ARN.
-func (m match) unproven() bool {
-	return m.Step == nil && m.Refusal.Code == "AccessDeniedException" && strings.HasPrefix(m.Refusal.Operation, "kms:") && !strings.HasPrefix(m.asked, "alias/")
+// isInconclusive reports whether KMS denied us a lookup that EC2 may still be allowed. A key policy can allow calls
+// through EC2 only (3.2.4, 6.8). A denied lookup of an alias is conclusive, because a copy needs the key's ARN.
+func (m match) isInconclusive() bool {
+	isDeniedLookup := m.Step == nil && m.Refusal.Code == "AccessDeniedException"
+	return isDeniedLookup && strings.HasPrefix(m.Refusal.Operation, "kms:") &&
+		!strings.HasPrefix(m.requestedResource, "alias/")
 }
 
-// instruction says what to do with the statements of a finding. A session does not show the path of its role, which a principal needs.
-func (m match) instruction(additions []distribution.Addition) string {
+// statementInstruction returns what to do with the statements of a finding. The ARN of a session lacks the path of its
+// role, so a statement with a principal may need it.
+func (m match) statementInstruction(additions []distribution.Addition) string {
 	text := ""
 	switch len(additions) {
 	case 0:
@@ -103,34 +111,30 @@ func (m match) instruction(additions []distribution.Addition) string {
 	default:
 		text = "add the statements, each to the policy that it is for"
 	}
-	if m.who().session && slices.ContainsFunc(additions, func(a distribution.Addition) bool { return a.Statement.Principal != nil }) {
+
+	hasPrincipal := func(a distribution.Addition) bool { return a.Statement.Principal != nil }
+	if m.caller().isSession && slices.ContainsFunc(additions, hasPrincipal) {
 		text += ", with the role's path in the principal if it has one"
 	}
 	return text
 }
 
-func nonempty(texts ...string) []string {
-	var kept []string
-	for _, text := range texts {
-		if text != "" {
-			kept = append(kept, text)
-		}
-	}
-	return kept
+func withoutEmpty(texts []string) []string {
+	return slices.DeleteFunc(texts, func(text string) bool { return text == "" })
 }
 
-// fill puts what is known into a text of the catalogue.
-func (m match) fill(text string) string {
+// fillPlaceholders returns the text of a rule with the values of this error.
+func (m match) fillPlaceholders(text string) string {
 	return strings.NewReplacer(
-		"{who}", cmp.Or(m.who().name, "the caller"),
+		"{who}", cmp.Or(m.caller().name, "the caller"),
 		"{action}", cmp.Or(m.action, m.Refusal.Operation),
 		"{operation}", m.Refusal.Operation,
 		"{code}", m.Refusal.Code,
 		"{on}", cmp.Or(m.Resource, "what it asks for"),
 		"{key}", cmp.Or(m.key, "the key"),
 		"{account}", cmp.Or(m.At.Account, "of the caller"),
-		"{whose}", cmp.Or(m.who().account, "of the caller"),
+		"{whose}", cmp.Or(m.caller().account, "of the caller"),
 		"{region}", cmp.Or(m.At.Region, "the Region"),
-		"{limit}", cmp.Or(m.limit(), "only so many"),
+		"{limit}", cmp.Or(m.quota(), "only so many"),
 	).Replace(text)
 }

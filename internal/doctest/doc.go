@@ -6,5 +6,5 @@
 // goldmark and jsonschema-go.
 package doctest
 
-//go:generate go run ./cmd/errors ../diagnose/testdata/catalogue.golden ../../docs/guides/errors.md
+//go:generate go run ./cmd/errors ../diagnose/testdata/rules.golden ../../docs/guides/errors.md
 //go:generate go run ./cmd/schema ../../docs/manifest.schema.json

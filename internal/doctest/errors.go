@@ -18,9 +18,9 @@ type explanation struct {
 }
 
 // Errors is the guide to AWS's messages, in Markdown, made of the golden file that explains each of them.
-func Errors(catalogue string) (string, error) {
+func Errors(findings string) (string, error) {
 	var all []explanation
-	for block := range strings.SplitSeq(strings.TrimSpace(catalogue), "\n\n") {
+	for block := range strings.SplitSeq(strings.TrimSpace(findings), "\n\n") {
 		if strings.HasPrefix(block, "# - ") { // an answer that no rule names: nobody can look it up
 			continue
 		}
@@ -66,7 +66,7 @@ func Errors(catalogue string) (string, error) {
 	return out.String(), nil
 }
 
-const introduction = `<!-- Made from internal/diagnose/testdata/catalogue.golden by make generate; do not edit. -->
+const introduction = `<!-- Made from internal/diagnose/testdata/rules.golden by make generate; do not edit. -->
 
 # Errors by message
 

@@ -15,7 +15,7 @@ import (
 )
 
 func TestErrorGuide_upToDate(t *testing.T) {
-	want, err := doctest.Errors(read(t, "../diagnose/testdata/catalogue.golden"))
+	want, err := doctest.Errors(read(t, "../diagnose/testdata/rules.golden"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func (r *run) sweep(ctx context.Context, request distribution.Request) (distribu
 		return distribution.Result{}, err
 	}
 	p := plan.Clean(request, facts)
-	p.Findings = diagnose.Looks(p.Findings, facts)
+	p.Findings = diagnose.ExplainFindings(p.Findings, facts)
 	for _, image := range request.Images {
 		if facts.Images[image.Region].Image == nil {
 			p.Findings = append(p.Findings, distribution.Finding{Level: distribution.Refused, Reference: "2.2.12", Resource: image.ImageID,

@@ -217,7 +217,7 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 		return plan.Plan{}, facts, err
 	}
 	p := plan.Decide(request, facts)
-	p.Findings = append(diagnose.Looks(p.Findings, facts), execute.Prove(ctx, r.pool, p, request.MaxFailedTargets)...)
+	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), execute.Prove(ctx, r.pool, p, request.MaxFailedTargets)...)
 	r.trackPlan(p)
 	if p.Refused() {
 		err = fmt.Errorf("nothing was begun:\n%s", report.Plan(p))

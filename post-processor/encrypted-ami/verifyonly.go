@@ -24,7 +24,7 @@ func (r *run) check(ctx context.Context, request distribution.Request) error {
 		return err
 	}
 	p := plan.Check(request, facts)
-	p.Findings = diagnose.Looks(p.Findings, facts)
+	p.Findings = diagnose.ExplainFindings(p.Findings, facts)
 	r.trackPlan(p)
 	for i, standing := range p.Destinations {
 		d := &r.result.Destinations[i]

@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command errors writes the guide to AWS's messages: errors CATALOGUE GUIDE.
+// Command errors writes the guide to AWS's messages: errors FINDINGS GUIDE.
 package main
 
 import (
@@ -21,13 +21,13 @@ func main() {
 
 func run(paths []string) error {
 	if len(paths) != 2 {
-		return errors.New("give the catalogue and the guide")
+		return errors.New("give the findings and the guide")
 	}
-	catalogue, err := os.ReadFile(paths[0])
+	findings, err := os.ReadFile(paths[0])
 	if err != nil {
 		return err
 	}
-	guide, err := doctest.Errors(string(catalogue))
+	guide, err := doctest.Errors(string(findings))
 	if err != nil {
 		return err
 	}

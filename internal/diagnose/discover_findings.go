@@ -1,0 +1,82 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package diagnose
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+)
+
+// ExplainFindings adds the cause, the next step and the policy statements to findings that a failed lookup caused. The
+// plan keeps the say over their level, field, location and summary.
+func ExplainFindings(findings []distribution.Finding, facts distribution.Facts) []distribution.Finding {
+	findings = slices.Clone(findings)
+	for i, f := range findings {
+		lookup, found := findFailedLookup(f, facts)
+		if !found {
+			continue
+		}
+		explained := Explain(lookup)
+		explained.Level = f.Level
+		explained.Field = f.Field
+		explained.Location = f.Location
+		explained.Summary = f.Summary + ": " + explained.Summary
+		findings[i] = explained
+	}
+	return findings
+}
+
+// findFailedLookup returns the lookup at the finding's location whose error is the finding's detail.
+func findFailedLookup(f distribution.Finding, facts distribution.Facts) (Case, bool) {
+	site := facts.Sites[f.Location]
+	caller := site.Identity.ARN
+	if f.Location.Account == facts.Source.Account {
+		caller = facts.Source.ARN
+	}
+
+	lookups := failedLookups(f, facts)
+	for _, resource := range slices.Sorted(maps.Keys(lookups)) {
+		err := lookups[resource]
+		if err == nil || err.Code == "" || err.Error() != f.Detail {
+			continue
+		}
+		return Case{
+			Refusal:       *err,
+			At:            f.Location,
+			Principal:     caller,
+			Resource:      resource,
+			SourceAccount: facts.Source.Account,
+			ExternalID:    site.ExternalID,
+		}, true
+	}
+	return Case{}, false
+}
+
+// failedLookups returns the errors of the lookups at the finding's location, by the resource of the lookup.
+func failedLookups(f distribution.Finding, facts distribution.Facts) map[string]*distribution.APIError {
+	site := facts.Sites[f.Location]
+	errs := map[string]*distribution.APIError{f.Resource: site.Err}
+	for key, k := range facts.Keys[f.Location] {
+		errs[key] = k.Err
+	}
+	for _, lookup := range facts.Unseen {
+		if lookup.At == f.Location && lookup.Resource == f.Resource {
+			errs[f.Resource] = cmp.Or(errs[f.Resource], &lookup.Refusal)
+		}
+	}
+	for _, parameter := range site.Parameters {
+		if parameter.Err != nil && parameter.Err.Error() == f.Detail {
+			errs[f.Resource] = parameter.Err
+		}
+	}
+	for name, template := range site.Templates {
+		if template.Err != nil {
+			errs[name] = template.Err
+		}
+	}
+	return errs
+}

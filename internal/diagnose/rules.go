@@ -1,0 +1,98 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package diagnose
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+)
+
+// rule maps an error of AWS to the text of a finding. The texts may contain the placeholders of match.fillPlaceholders.
+type rule struct {
+	references      string   // numbers of the AWS rules it rests on, separated by spaces; a finding shows the first
+	operations      string   // separated by spaces; every operation if empty
+	codes           string   // separated by spaces; every error code if empty
+	messageContains []string // fragments of "Code: message", without apostrophes and limits, which vary (2.2.2, 4.1.1)
+
+	aboutKey bool // the error concerns the key that encrypts, so the finding names that key as its resource
+	eventual bool // a retry may succeed, because AWS may not have seen yet what the call depends on
+
+	summary     string
+	detail      string
+	remediation string                              // what to do apart from adding statements
+	statements  func(match) []distribution.Addition // nil if no missing permission causes the error
+}
+
+// reference returns the number of the AWS rule that a finding shows.
+func (r *rule) reference() string {
+	first, _, _ := strings.Cut(r.references, " ")
+	return first
+}
+
+func (r *rule) matches(e distribution.APIError) bool {
+	if !isListed(e.Operation, r.operations) || !isListed(e.Code, r.codes) {
+		return false
+	}
+	text := e.Code + ": " + e.Message
+	isMissing := func(fragment string) bool { return !strings.Contains(text, fragment) }
+	return !slices.ContainsFunc(r.messageContains, isMissing)
+}
+
+// isListed reports whether a name is in a list that is separated by spaces. An empty list has every name.
+func isListed(name, list string) bool {
+	return list == "" || slices.Contains(strings.Fields(list), name)
+}
+
+// Operations, error codes and messages that several rules share.
+const (
+	accessDeniedCodes    = "UnauthorizedOperation AccessDenied AccessDeniedException AuthorizationException"
+	assumeRoleOperations = "sts:AssumeRole sts:AssumeRoleWithWebIdentity sts:AssumeRoleWithSAML"
+	copyOperations       = "ec2:CopySnapshot ec2:CopyImage"
+	hiddenKeyMessage     = "ciphertext refers to a customer master key that does not exist"
+)
+
+// Remediations that several rules share.
+const (
+	reportDefect     = "no option of the template leads here: report it with this text"
+	retryLater       = "it passes: run again, what is done stays done"
+	explicitDenyNote = "an explicit deny goes before every allow, so no statement helps: "
+)
+
+// rules are all rules. The first that matches an error explains it.
+var rules = slices.Concat(
+	credentialRules,
+	permissionRules,
+	parameterRules,
+	encryptionRules,
+	imageRules,
+	kmsRules,
+	quotaRules,
+	launchRules,
+	fallbackRules,
+)
+
+// fallbackRules explain denials for which AWS names no policy.
+var fallbackRules = []rule{
+	{
+		references:  "6.2",
+		codes:       accessDeniedCodes,
+		summary:     "AWS refused",
+		detail:      "it does not say which policy is to blame",
+		remediation: "an encoded message tells more: `aws sts decode-authorization-message`",
+	},
+}
+
+// unknownCode explains an error code that no rule names.
+var unknownCode = rule{
+	summary:     "AWS refused",
+	remediation: "look up the code {code} of {operation} in AWS's reference; then run again, what is done stays done",
+}
+
+// noCode explains a failure without an error code: a state of a resource, or a call without a response.
+var noCode = rule{
+	summary:     "it failed",
+	remediation: "run again: what is done stays done",
+}

@@ -1,0 +1,225 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package diagnose
+
+// imageRules explain errors of sharing, registering and deleting (section 2).
+var imageRules = []rule{
+	{
+		references:      "2.1.1 A.4.3",
+		codes:           "OperationNotPermitted",
+		messageContains: []string{"Encrypted snapshots with EBS default key cannot be shared"},
+		summary:         "what is encrypted with aws/ebs cannot be shared",
+		detail:          "no other account can use that key, and its policy cannot be changed",
+		remediation: "set kms_key_id to a customer managed key of the source account: the snapshot is then copied " +
+			"under it first",
+	},
+	{
+		references:      "2.1.2",
+		codes:           "OperationNotPermitted",
+		messageContains: []string{"Encrypted snapshots cannot be shared publicly"},
+		summary:         "an encrypted snapshot cannot be public",
+		detail:          "AWS forbids it",
+		remediation:     reportDefect,
+	},
+	{
+		references:      "2.1.3",
+		codes:           "OperationNotPermitted",
+		messageContains: []string{"Public sharing of snapshots is blocked"},
+		summary:         "account {account} blocks public snapshots",
+		detail:          "block public access for snapshots is on in {region}",
+		remediation:     reportDefect,
+	},
+	{
+		references:      "2.1.6",
+		codes:           "InvalidParameterValue",
+		messageContains: []string{"Modification size must not be greater"},
+		summary:         "too many accounts in one call",
+		detail:          "AWS takes 500 at once",
+		remediation:     reportDefect,
+	},
+	{
+		references:      "2.1.6 A.4.3 2.2.10",
+		codes:           "InvalidParameterCombination",
+		messageContains: []string{"attribute"},
+		summary:         "one call changes too much, or nothing",
+		detail:          "AWS takes one change of one attribute in a call, and refuses a call without any",
+		remediation:     reportDefect,
+	},
+	{
+		references:      "2.1.6 A.4.3",
+		codes:           "InvalidParameterCombination",
+		messageContains: []string{"createVolumePermission"},
+		summary:         "one call adds and removes",
+		detail:          "AWS takes one kind of change in a call",
+		remediation:     reportDefect,
+	},
+	{
+		references:  "2.1.6 A.4.3 2.2.10",
+		codes:       "InvalidAMIAttributeItemValue",
+		summary:     "AWS does not know whom to share with",
+		detail:      "the account id is not one of 12 digits that exists, or the group not one that AWS has",
+		remediation: "check account_ids of the targets",
+	},
+	{
+		references: "2.1.7 A.4.4",
+		operations: "ec2:ModifySnapshotAttribute ec2:DescribeSnapshotAttribute ec2:ResetSnapshotAttribute",
+		codes:      "InvalidSnapshot.NotFound",
+		summary:    "{on} is not a snapshot of account {account}",
+		detail:     "AWS answers so to everybody but a snapshot's owner, also where it was deleted",
+		remediation: "use the credentials of the account that made the image, and check that the snapshot is still " +
+			"there",
+	},
+	{
+		references:      "2.2.2",
+		codes:           "InvalidParameter",
+		messageContains: []string{"Snapshots encrypted with the AWS Managed CMK"},
+		summary:         "an image with a snapshot under aws/ebs cannot be shared",
+		detail:          "no other account can use that key, and its policy cannot be changed",
+		remediation: "set kms_key_id to a customer managed key of the source account: the image is then copied under " +
+			"it first",
+	},
+	{
+		references:      "2.2.3",
+		codes:           "UnsupportedOperation",
+		messageContains: []string{"be shared publicly"},
+		summary:         "an image with an encrypted snapshot cannot be public",
+		detail:          "AWS forbids it",
+		remediation:     reportDefect,
+	},
+	{
+		references:      "2.2.8 2.2.9 A.1.4",
+		codes:           "InvalidRequest",
+		messageContains: []string{"permission to access the storage of this ami"},
+		eventual:        true,
+		summary:         "the image is shared, its snapshots are not",
+		detail: "copying another account's image takes createVolumePermission on every snapshot of it, and " +
+			"sharing an image with an organization or a unit shares none",
+		remediation: "share every snapshot of {on} with account {account}",
+	},
+	{
+		references:  "2.2.10",
+		codes:       "MissingParameter",
+		summary:     "the call lacks a parameter",
+		detail:      "AWS takes no empty description, and imdsSupport can be set to v2.0 and not be reset",
+		remediation: reportDefect,
+	},
+	{
+		references:      "2.2.11 A.4.1",
+		codes:           "AuthFailure",
+		messageContains: []string{"Not authorized for image"},
+		summary:         "account {account} is not the owner of {on}",
+		detail:          "only its owner can read or change the attributes of an image, shared or not",
+		remediation:     "use the credentials of the account that made the image",
+	},
+	{
+		references:      "2.2.11 A.4.1",
+		codes:           "AuthFailure",
+		messageContains: []string{"access restricted resource"},
+		summary:         "AWS shows this attribute to nobody",
+		detail:          "the block device mapping is not read as an attribute, not even by the owner",
+		remediation:     reportDefect,
+	},
+	{
+		references:      "2.3.1 2.3.2",
+		codes:           "InvalidRequest",
+		messageContains: []string{"AWS Marketplace cannot be copied"},
+		summary:         "an image from AWS Marketplace cannot be copied to another account",
+		detail:          "its product code follows the copies and binds them to the subscriber",
+		remediation: "subscribe in account {account} and build the image there, or launch the shared image there and " +
+			"make an image of the instance",
+	},
+	{
+		references:      "2.3.1 2.3.2",
+		codes:           "InvalidRequest",
+		messageContains: []string{"BillingProduct codes cannot be copied"},
+		summary:         "an image with a billing code cannot be copied to another account",
+		detail:          "Windows, Red Hat, SUSE and SQL Server are billed by codes in the image",
+		remediation: "build the image in account {account}, or launch the shared image there and make an image of the " +
+			"instance",
+	},
+	{
+		references:      "2.3.3",
+		codes:           "AuthFailure",
+		messageContains: []string{"billing products"},
+		summary:         "billing information cannot be given to an image",
+		detail:          "AWS takes BillingProducts from those only whom it allows to give them",
+		remediation:     reportDefect,
+	},
+	{
+		references:      "2.5.1",
+		codes:           "InvalidBlockDeviceMapping",
+		messageContains: []string{"No root snapshot"},
+		summary:         "the image has no snapshot for its root device",
+		detail:          "no mapping with a snapshot bears the name of the root device",
+		remediation:     reportDefect,
+	},
+	{
+		references:  "2.5.2",
+		codes:       "InvalidAMIName.Duplicate",
+		summary:     "the name is taken",
+		detail:      "account {account} has an image of this name in {region}",
+		remediation: "set ami_name, or deregister the image that has the name",
+	},
+	{
+		references:  "2.5.3",
+		codes:       "InvalidAMIName.Malformed",
+		summary:     "the name cannot be the name of an image",
+		detail:      "names have 3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _",
+		remediation: "set ami_name",
+	},
+	{
+		references:  "2.5.4 2.5.10 4.4.1",
+		codes:       "InvalidSnapshotID.NotFound InvalidSnapshot.NotFound",
+		summary:     "the snapshot is not there",
+		detail:      "it was deleted, is not shared with account {account}, or AWS does not show it yet in {region}",
+		remediation: "run again: copies that are gone are made again",
+	},
+	{
+		references:  "2.5.8",
+		codes:       "InvalidSnapshot.InUse",
+		summary:     "the snapshot belongs to an image",
+		detail:      "a snapshot can be deleted after the last image that uses it was deregistered",
+		remediation: "deregister the images that the text names, if they are not needed",
+	},
+	{
+		references:  "2.5.9",
+		codes:       "InvalidAMIID.Unavailable",
+		summary:     "the image is gone or cannot be used",
+		detail:      "it was deregistered, disabled or failed",
+		remediation: "build it again, or enable it if it was disabled",
+	},
+	{
+		references: "2.5.10 2.2.12 2.2.14 4.4.1",
+		codes:      "InvalidAMIID.NotFound",
+		summary:    "AWS does not show the image to account {account}",
+		detail: "it does not exist in {region}, is not shared with the account, or the account's Allowed AMIs " +
+			"setting hides it, which it does to other accounts' images only",
+		remediation: "check Region and credentials, launch permission, and Allowed AMIs in account {account}",
+	},
+	{
+		references:  "2.5.10",
+		codes:       "InvalidAMIID.Malformed InvalidSnapshotID.Malformed",
+		summary:     "this cannot be an id",
+		detail:      "ids have a check of their own: one that was made up is refused",
+		remediation: "check the id in source_amis",
+	},
+	{
+		references: "A.2.1 A.2.2 A.2.3 A.2.5",
+		operations: "ec2:DeregisterImage",
+		codes:      "OperationNotPermitted",
+		summary:    "the image cannot be deregistered now",
+		detail: "AWS publishes no text for it; the reason known is deregistration protection, which holds for " +
+			"everybody, whatever policies say, and with a cool-down for 24 hours after it was switched off",
+		remediation: "switch it off with `aws ec2 disable-image-deregistration-protection`, with a cool-down wait a " +
+			"day, then deregister the image",
+	},
+	{
+		references:  "9.3",
+		operations:  "ec2:DeleteSnapshot",
+		codes:       "OperationNotPermitted",
+		summary:     "the snapshot cannot be deleted now",
+		detail:      "AWS publishes no text for it; a snapshot lock is the reason known",
+		remediation: "see `aws ec2 describe-locked-snapshots`; in compliance mode wait until the lock ends",
+	},
+}

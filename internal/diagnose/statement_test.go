@@ -1,0 +1,290 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package diagnose
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
+)
+
+var (
+	asTarget = iampolicy.Principal{ARN: targetRole, Account: target, Role: role}
+	asPacker = iampolicy.Principal{ARN: packerRole, Account: source, Role: "arn:aws:iam::111111111111:role/packer"}
+	forEC2   = iampolicy.Context{"kms:GrantIsForAWSResource": {"true"}}
+	directly = iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}}
+)
+
+// delegating is the statement of a key policy that lets the identity policies of its account decide.
+const delegating = `{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::999999999999:root"}, ` +
+	`"Action": "kms:*", "Resource": "*"}`
+
+// statementTest evaluates a request after the statements of a finding are added.
+type statementTest struct {
+	title    string // beginning of the title of a case
+	key      string // key or role whose policy receives statements; empty if no resource policy applies
+	existing string // statement that the policy of the key already has
+	omit     string // beginning of the names of policies whose statements are omitted
+	request  iampolicy.Request
+	denied   bool
+}
+
+var statementTests = []statementTest{
+	{
+		title: "1.8.4 CopySnapshot in the target, a right",
+		key:   sourceKey,
+		request: iampolicy.Request{
+			Principal:       asTarget,
+			Action:          "kms:CreateGrant",
+			Resource:        sourceKey,
+			ResourceAccount: source,
+			Context:         forEC2,
+		},
+	},
+	{
+		title: "1.8.4 CopySnapshot in the target, a right",
+		key:   sourceKey,
+		omit:  "key policy",
+		request: iampolicy.Request{
+			Principal:       asTarget,
+			Action:          "kms:CreateGrant",
+			Resource:        sourceKey,
+			ResourceAccount: source,
+			Context:         forEC2,
+		},
+		denied: true,
+	},
+	{
+		title: "1.8.4 CopySnapshot in the target, a right",
+		key:   sourceKey,
+		omit:  "identity policy",
+		request: iampolicy.Request{
+			Principal:       asTarget,
+			Action:          "kms:CreateGrant",
+			Resource:        sourceKey,
+			ResourceAccount: source,
+			Context:         forEC2,
+		},
+		denied: true,
+	},
+	{
+		title: "1.8.4 CopySnapshot in the target, a right",
+		key:   sourceKey,
+		request: iampolicy.Request{
+			Principal:       asTarget,
+			Action:          "kms:CreateGrant",
+			Resource:        sourceKey,
+			ResourceAccount: source,
+			Context:         directly,
+		},
+		denied: true,
+	},
+	{
+		title: "1.8.4 CopySnapshot in the target, a right",
+		key:   sourceKey,
+		request: iampolicy.Request{
+			Principal:       asTarget,
+			Action:          "kms:Decrypt",
+			Resource:        sourceKey,
+			ResourceAccount: source,
+		},
+		denied: true,
+	},
+	{
+		title: "1.8.4 CopySnapshot in the target, a right",
+		key:   targetKey,
+		omit:  "identity policy",
+		request: iampolicy.Request{
+			Principal: asTarget,
+			Action:    "kms:CreateGrant",
+			Resource:  targetKey,
+			Context:   forEC2,
+		},
+	},
+	{
+		title: "1.8.4 CopySnapshot in the target, a right",
+		key:   targetKey,
+		omit:  "identity policy",
+		request: iampolicy.Request{
+			Principal: asTarget,
+			Action:    "kms:GenerateDataKeyWithoutPlaintext",
+			Resource:  targetKey,
+		},
+	},
+	{
+		title:    "1.8.4 CopySnapshot in the target, a right",
+		key:      targetKey,
+		existing: delegating,
+		omit:     "key policy",
+		request: iampolicy.Request{
+			Principal: asTarget,
+			Action:    "kms:GenerateDataKeyWithoutPlaintext",
+			Resource:  targetKey,
+		},
+	},
+	{
+		title: "1.8.3 the same, the key is a third",
+		key:   thirdKey,
+		request: iampolicy.Request{
+			Principal:       asTarget,
+			Action:          "kms:DescribeKey",
+			Resource:        thirdKey,
+			ResourceAccount: third,
+		},
+	},
+	{
+		title:    "6.2 a key by its alias",
+		key:      targetKey,
+		existing: delegating,
+		request: iampolicy.Request{
+			Principal: asTarget,
+			Action:    "kms:DescribeKey",
+			Resource:  targetKey,
+			Context:   iampolicy.Context{"kms:ResourceAliases": {"alias/golden-target"}},
+		},
+	},
+	{
+		title:    "6.2 a key by its alias",
+		key:      targetKey,
+		existing: delegating,
+		request: iampolicy.Request{
+			Principal: asTarget,
+			Action:    "kms:DescribeKey",
+			Resource:  targetKey,
+			Context:   iampolicy.Context{"kms:ResourceAliases": {"alias/other"}},
+		},
+		denied: true,
+	},
+	{
+		title: "6.2 no identity policy allows the copy",
+		request: iampolicy.Request{
+			Principal: asTarget,
+			Action:    "ec2:CopySnapshot",
+			Resource:  oneSnapshot,
+		},
+	},
+	{
+		title: "6.2 no identity policy allows the copy",
+		request: iampolicy.Request{
+			Principal: asTarget,
+			Action:    "ec2:DeleteSnapshot",
+			Resource:  oneSnapshot,
+		},
+		denied: true,
+	},
+	{
+		title: "6.2 no identity policy allows the tags",
+		request: iampolicy.Request{
+			Principal: asTarget,
+			Action:    "ec2:CreateTags",
+			Resource:  snapshots,
+			Context:   iampolicy.Context{"ec2:CreateAction": {"CopySnapshot"}},
+		},
+	},
+	{
+		title: "6.2 no identity policy allows the tags",
+		request: iampolicy.Request{
+			Principal: asTarget,
+			Action:    "ec2:CreateTags",
+			Resource:  snapshots,
+			Context:   iampolicy.Context{},
+		},
+		denied: true,
+	},
+	{
+		title: "6.2 no identity policy allows to look",
+		request: iampolicy.Request{
+			Principal: asTarget,
+			Action:    "ec2:DescribeImages",
+			Resource:  "*",
+		},
+	},
+	{
+		title: "5.6 AssumeRole: trust",
+		key:   role,
+		request: iampolicy.Request{
+			Principal:       asPacker,
+			Action:          "sts:AssumeRole",
+			Resource:        role,
+			ResourceAccount: target,
+		},
+	},
+	{
+		title: "5.6 AssumeRole: the trust policy named",
+		key:   role,
+		omit:  "identity policy",
+		request: iampolicy.Request{
+			Principal:       asPacker,
+			Action:          "sts:AssumeRole",
+			Resource:        role,
+			ResourceAccount: target,
+		},
+		denied: true,
+	},
+}
+
+// The statements of a finding allow what was denied, and nothing else.
+func TestExplain_statementsAllow(t *testing.T) {
+	for _, c := range statementTests {
+		i := slices.IndexFunc(cases, func(tc titledCase) bool { return strings.HasPrefix(tc.title, c.title) })
+		f := Explain(cases[i].Case)
+
+		var identity, resource []string
+		if c.existing != "" {
+			resource = append(resource, c.existing)
+		}
+		for _, a := range f.PolicyStatements {
+			switch {
+			case c.omit != "" && strings.HasPrefix(a.Policy, c.omit):
+			case strings.HasPrefix(a.Policy, "identity policy"):
+				identity = append(identity, a.Statement.String())
+			case strings.HasPrefix(a.Policy, "key policy of "+c.key), strings.HasPrefix(a.Policy, "trust policy"):
+				resource = append(resource, a.Statement.String())
+			}
+		}
+
+		decision, err := iampolicy.Evaluate(c.request, c.policies(t, identity, resource))
+		if err != nil || decision.Allowed == c.denied {
+			t.Errorf("%s: %s without %q: got allowed %v, %s, %v\n%s",
+				c.title, c.request.Action, c.omit, decision.Allowed, decision.Text(), err, f.PolicyStatements)
+		}
+	}
+}
+
+func (c statementTest) policies(t *testing.T, identity, resource []string) iampolicy.Policies {
+	t.Helper()
+	policies := iampolicy.Policies{
+		Identity: []*iampolicy.Document{parseStatements(t, iampolicy.Identity, identity)},
+	}
+	switch c.key {
+	case "":
+	case role:
+		policies.Resource = parseStatements(t, iampolicy.Trust, resource)
+	default:
+		policies.Resource = parseStatements(t, iampolicy.Resource, resource)
+	}
+	return policies
+}
+
+// unrelated holds a statement for each kind of policy, because a policy without statements is invalid.
+var unrelated = map[iampolicy.Kind]string{
+	iampolicy.Identity: `{"Effect": "Deny", "Action": "none:None", "Resource": "*"}`,
+	iampolicy.Resource: `{"Effect": "Deny", "Action": "none:None", "Principal": {"AWS": "*"}, "Resource": "*"}`,
+	iampolicy.Trust:    `{"Effect": "Deny", "Action": "none:None", "Principal": {"AWS": "*"}}`,
+}
+
+func parseStatements(t *testing.T, kind iampolicy.Kind, statements []string) *iampolicy.Document {
+	t.Helper()
+	if len(statements) == 0 {
+		statements = []string{unrelated[kind]}
+	}
+	policy := `{"Version": "2012-10-17", "Statement": [` + strings.Join(statements, ", ") + `]}`
+	d, err := iampolicy.Parse([]byte(policy), kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
