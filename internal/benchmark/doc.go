@@ -1,6 +1,6 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package bench measures whole runs of the post-processor against the simulated AWS, in virtual time. Its tests hold the figures for
-// small worlds; `make bench` prints all of them and writes docs/benchmarks.md.
+// Package benchmark measures whole runs of the post-processor against the simulated AWS, in virtual time.
+// Its tests hold the figures of small runs. `make bench` prints all figures and writes docs/benchmarks.md.
 package benchmark

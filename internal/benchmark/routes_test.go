@@ -32,10 +32,11 @@ import (
 	encryptedami "github.com/encrypted-ami/packer-plugin-encrypted-ami/post-processor/encrypted-ami"
 )
 
-// atlas is a small world as plan sees it: an image at home, perhaps a second one of the same artifact, and who shall have it where.
+// atlas is a small distribution: an image in the home Region, perhaps a second one of the same artifact, and the
+// destinations.
 type atlas struct {
 	gib     []int64           // of the volumes
-	asIs    map[string][]bool // by Region that has an image: the volume's snapshot is under the source's key already
+	asIs    map[string][]bool // by Region with an image: is the volume's snapshot already under the source's key
 	keys    []string          // Regions in which the source account has its key
 	foreign map[string]int    // accounts by Region
 	own     []string          // Regions of the source account
@@ -56,7 +57,8 @@ func drawAtlas(random *rand.Rand) atlas {
 	if random.IntN(3) == 0 {
 		images = regions[:2]
 	}
-	encrypted := random.IntN(2) == 0 // as a builder copies an image to another Region: under a key with all volumes, or with none
+	// as a builder copies an image to another Region: under a key with all volumes, or with none
+	encrypted := random.IntN(2) == 0
 	for range 1 + random.IntN(3) {
 		a.gib = append(a.gib, 1+random.Int64N(500))
 		for _, region := range images {
@@ -70,12 +72,12 @@ func drawAtlas(random *rand.Rand) atlas {
 // drawnAtlas is the world of a seed.
 func drawnAtlas(seed int) atlas { return drawAtlas(rand.New(rand.NewPCG(uint64(seed), 1))) }
 
-// nobody reports a world in which there is nothing to do.
-func (a atlas) nobody() bool {
+// isEmpty reports whether there is no destination.
+func (a atlas) isEmpty() bool {
 	return len(a.own) == 0 && !slices.ContainsFunc(regions, func(region string) bool { return a.foreign[region] > 0 })
 }
 
-// closed reports that a Region cannot hand its own image to the others there: for want of a key, and there is no way round.
+// closed reports whether a Region has an image and destinations, but no key to share it.
 func (a atlas) closed() bool {
 	return slices.ContainsFunc(regions, func(region string) bool {
 		return a.asIs[region] != nil && a.foreign[region] > 0 && !slices.Contains(a.keys, region)
@@ -99,9 +101,12 @@ func copyOf(gib int64, from, to string) moved {
 	return moved{gib, gib}
 }
 
-// stages are the Regions in which something can be staged for others: it is where an image or one of them is, and under a key.
+// stages returns the Regions where snapshots can be staged: those with a key, and an image or a destination.
 func (a atlas) stages() []string {
-	return slices.DeleteFunc(slices.Clone(a.keys), func(region string) bool { return a.asIs[region] == nil && a.foreign[region] == 0 })
+	return slices.DeleteFunc(
+		slices.Clone(a.keys),
+		func(region string) bool { return a.asIs[region] == nil && a.foreign[region] == 0 },
+	)
 }
 
 // destination is one account in one Region.
@@ -122,8 +127,8 @@ func (a atlas) destinations() (all []destination) {
 	return all
 }
 
-// least goes through all routes: every destination may copy each volume from any Region where it is staged, or has an image whose snapshot
-// can be shared as it is. What is copied from has to be staged there once, from any image. The owner may copy every original as well.
+// least returns what the cheapest of all routes moves. Each destination copies each volume from a Region where it is
+// staged or shareable. A volume is staged once in a Region, from any image. The owner may also copy all originals.
 func (a atlas) least() (sum moved, open bool) {
 	for v, gib := range a.gib {
 		best, found := a.leastOf(v, gib)
@@ -184,7 +189,11 @@ func (a atlas) planned() (sum moved, refused bool) {
 func imageID(i int) string { return fmt.Sprintf("ami-0%016x", i) }
 
 func (a atlas) request() distribution.Request {
-	req := distribution.Request{KMSKeyID: alias, Canary: new(bool), Build: distribution.Build{Region: home, RunID: "run-1"}}
+	req := distribution.Request{
+		KMSKeyID: alias,
+		Canary:   new(bool),
+		Build:    distribution.Build{Region: home, RunID: "run-1"},
+	}
 	for i, region := range regions {
 		if a.asIs[region] != nil {
 			req.Images = append(req.Images, distribution.SourceImage{Region: region, ImageID: imageID(i)})
@@ -197,7 +206,16 @@ func (a atlas) request() distribution.Request {
 			accounts = append(accounts, source)
 		}
 		if len(accounts) > 0 {
-			req.Targets = append(req.Targets, distribution.Target{Name: region, AccountIDs: accounts, Regions: []string{region}, Roles: []distribution.Role{{RoleName: roleName}}, KMSKeyID: "alias/own"})
+			req.Targets = append(
+				req.Targets,
+				distribution.Target{
+					Name:       region,
+					AccountIDs: accounts,
+					Regions:    []string{region},
+					Roles:      []distribution.Role{{RoleName: roleName}},
+					KMSKeyID:   "alias/own",
+				},
+			)
 		}
 	}
 	return req
@@ -205,18 +223,37 @@ func (a atlas) request() distribution.Request {
 
 // image is the image of a Region.
 func (a atlas) image(i int, region string) distribution.Image {
-	image := distribution.Image{Image: &ec2types.Image{ImageId: aws.String(imageID(i)), Name: aws.String("golden 1"), OwnerId: aws.String(source), State: ec2types.ImageStateAvailable,
-		RootDeviceType: ec2types.DeviceTypeEbs, RootDeviceName: aws.String("/dev/xvda"), Architecture: ec2types.ArchitectureValuesArm64, VirtualizationType: ec2types.VirtualizationTypeHvm},
-		Snapshots: map[string]distribution.Snapshot{}}
+	image := distribution.Image{
+		Image: &ec2types.Image{
+			ImageId: aws.String(
+				imageID(i),
+			),
+			Name:               aws.String("golden 1"),
+			OwnerId:            aws.String(source),
+			State:              ec2types.ImageStateAvailable,
+			RootDeviceType:     ec2types.DeviceTypeEbs,
+			RootDeviceName:     aws.String("/dev/xvda"),
+			Architecture:       ec2types.ArchitectureValuesArm64,
+			VirtualizationType: ec2types.VirtualizationTypeHvm,
+		},
+		Snapshots: map[string]distribution.Snapshot{},
+	}
 	for v, gib := range a.gib {
 		id := fmt.Sprintf("snap-0%08x%08x", i, v)
-		s := ec2types.Snapshot{SnapshotId: &id, VolumeSize: aws.Int32(int32(gib)), State: ec2types.SnapshotStateCompleted, Encrypted: &a.asIs[region][v], OwnerId: aws.String(source)}
+		s := ec2types.Snapshot{
+			SnapshotId: &id,
+			VolumeSize: aws.Int32(int32(gib)),
+			State:      ec2types.SnapshotStateCompleted,
+			Encrypted:  &a.asIs[region][v],
+			OwnerId:    aws.String(source),
+		}
 		if *s.Encrypted {
 			s.KmsKeyId = key(source, region).Metadata.Arn
 		}
 		image.Snapshots[id] = distribution.Snapshot{Snapshot: s}
 		image.Image.BlockDeviceMappings = append(image.Image.BlockDeviceMappings, ec2types.BlockDeviceMapping{
-			DeviceName: aws.String(device(v)), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &id, VolumeSize: s.VolumeSize}})
+			DeviceName: aws.String(device(v)), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &id, VolumeSize: s.VolumeSize},
+		})
 	}
 	return image
 }
@@ -224,7 +261,12 @@ func (a atlas) image(i int, region string) distribution.Image {
 func device(v int) string { return "/dev/xvd" + string(rune('a'+v)) }
 
 func (a atlas) facts() distribution.Facts {
-	facts := distribution.Facts{Source: distribution.CallerIdentity{Account: source, Partition: "aws"}, Images: map[string]distribution.Image{}, Keys: map[distribution.Location]map[string]distribution.Key{}, Sites: map[distribution.Location]distribution.DestinationFacts{}}
+	facts := distribution.Facts{
+		Source: distribution.CallerIdentity{Account: source, Partition: "aws"},
+		Images: map[string]distribution.Image{},
+		Keys:   map[distribution.Location]map[string]distribution.Key{},
+		Sites:  map[distribution.Location]distribution.DestinationFacts{},
+	}
 	for i, region := range regions {
 		if a.asIs[region] != nil {
 			facts.Images[region] = a.image(i, region)
@@ -239,26 +281,35 @@ func (a atlas) facts() distribution.Facts {
 		for i := range a.foreign[region] {
 			at := distribution.Location{Account: account(i), Region: region}
 			facts.Keys[at] = map[string]distribution.Key{"alias/own": key(at.Account, region)}
-			facts.Sites[at] = distribution.DestinationFacts{Identity: distribution.CallerIdentity{Account: at.Account, Partition: "aws"}}
+			facts.Sites[at] = distribution.DestinationFacts{
+				Identity: distribution.CallerIdentity{Account: at.Account, Partition: "aws"},
+			}
 		}
 	}
 	return facts
 }
 
 func key(account, region string) distribution.Key {
-	return distribution.Key{Metadata: &kmstypes.KeyMetadata{Arn: aws.String("arn:aws:kms:" + region + ":" + account + ":key/own"), KeyState: kmstypes.KeyStateEnabled,
-		KeyManager: kmstypes.KeyManagerTypeCustomer, KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt}}
+	return distribution.Key{Metadata: &kmstypes.KeyMetadata{
+		Arn: aws.String(
+			"arn:aws:kms:" + region + ":" + account + ":key/own",
+		),
+		KeyState:   kmstypes.KeyStateEnabled,
+		KeyManager: kmstypes.KeyManagerTypeCustomer,
+		KeySpec:    kmstypes.KeySpecSymmetricDefault,
+		KeyUsage:   kmstypes.KeyUsageTypeEncryptDecrypt,
+	}}
 }
 
-// run lets the post-processor hand the image on in the simulated AWS, once for each of several wishes, and tells what copies of it were
-// made each time. Canaries are empty, and do not count.
+// run distributes the image in the simulated AWS, once for each of several wishes. It returns the copies of each run.
+// Canaries are empty and do not count.
 func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.CopySchedule) {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, seed)
 	synctest.Test(t, func(t *testing.T) {
 		var copies []awssim.CopySchedule
 		world := awssim.New(awssim.WithSeed(seed), awssim.WithCopyScheduleFunc(func(d awssim.CopySchedule) { copies = append(copies, d) }))
-		f := furniture{course: &course{}}
+		f := fixture{course: &course{}}
 		images, volumes := map[string]string{}, map[string]bool{}
 		if err := world.Build(func(b *awssim.Builder) error { return a.build(b, &f, images, volumes) }); err != nil {
 			t.Fatal(err)
@@ -276,8 +327,12 @@ func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.
 				}
 			}
 			ui := &packersdk.BasicUi{Writer: io.Discard, ErrorWriter: io.Discard}
-			if _, _, _, err := p.PostProcess(t.Context(), ui, &packersdk.MockArtifact{BuilderIdValue: "mitchellh.amazonebs", IdValue: strings.Join(ids, ","),
-				StateValues: map[string]any{"generated_data": map[string]any{"PackerRunUUID": fmt.Sprintf("run-%d", i)}}}); err != nil {
+			if _, _, _, err := p.PostProcess(t.Context(), ui, &packersdk.MockArtifact{
+				BuilderIdValue: "mitchellh.amazonebs", IdValue: strings.Join(ids, ","),
+				StateValues: map[string]any{
+					"generated_data": map[string]any{"PackerRunUUID": fmt.Sprintf("run-%d", i)},
+				},
+			}); err != nil {
 				t.Fatalf("seed %d: %v: %+v", seed, err, wish)
 			}
 			made = append(made, slices.DeleteFunc(copies, func(c awssim.CopySchedule) bool {
@@ -289,7 +344,7 @@ func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.
 	return made
 }
 
-// all is what copies moved.
+// all returns what the copies moved.
 func all(copies []awssim.CopySchedule) (sum moved) {
 	for _, c := range copies {
 		sum = sum.plus(copyOf(int64(c.GiB), c.FromRegion, c.Region))
@@ -297,50 +352,55 @@ func all(copies []awssim.CopySchedule) (sum moved) {
 	return sum
 }
 
-// build makes the world: of the images' ids by Region, and of the snapshots that they are made of, it keeps a note.
-func (a atlas) build(b *awssim.Builder, f *furniture, images map[string]string, snapshots map[string]bool) error {
+// build creates the resources. It adds the images' ids by Region and the ids of their snapshots to the maps.
+func (a atlas) build(b *awssim.Builder, f *fixture, images map[string]string, snapshots map[string]bool) error {
 	for _, region := range a.keys {
-		if err := makeKey(kms.NewFromConfig(b.Config(source, region)), aws.String(keyPolicy)); err != nil {
+		if err := createKey(kms.NewFromConfig(b.Config(source, region)), aws.String(keyPolicy)); err != nil {
 			return err
 		}
 	}
 	roles := map[string]bool{}
 	for _, d := range a.named() {
-		if err := makeKey(kms.NewFromConfig(b.Config(d.account, d.region)), nil); err != nil {
+		if err := createKey(kms.NewFromConfig(b.Config(d.account, d.region)), nil); err != nil {
 			return err
 		}
 		if roles[d.account] {
 			continue
 		}
 		roles[d.account] = true
-		if err := makeRole(iam.NewFromConfig(b.Config(d.account, home))); err != nil {
+		if err := createRole(iam.NewFromConfig(b.Config(d.account, home))); err != nil {
 			return err
 		}
 	}
-	if err := f.makeUser(iam.NewFromConfig(b.Config(source, home))); err != nil {
+	if err := f.createUser(iam.NewFromConfig(b.Config(source, home))); err != nil {
 		return err
 	}
 	for _, region := range slices.Sorted(maps.Keys(a.asIs)) {
-		if err := a.makeImage(b, region, images, snapshots); err != nil {
+		if err := a.createImage(b, region, images, snapshots); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// place is where another account shall have the image.
-type place struct{ account, region string }
+// location is another account that is a destination in a Region.
+type location struct{ account, region string }
 
-func (a atlas) named() (all []place) {
+func (a atlas) named() (all []location) {
 	for _, region := range regions {
 		for i := range a.foreign[region] {
-			all = append(all, place{account(i), region})
+			all = append(all, location{account(i), region})
 		}
 	}
 	return all
 }
 
-func (a atlas) makeImage(b *awssim.Builder, region string, images map[string]string, snapshots map[string]bool) error {
+func (a atlas) createImage(
+	b *awssim.Builder,
+	region string,
+	images map[string]string,
+	snapshots map[string]bool,
+) error {
 	ctx, client := context.Background(), ec2.NewFromConfig(b.Config(source, region))
 	var devices []ec2types.BlockDeviceMapping
 	for v, gib := range a.gib {
@@ -358,19 +418,27 @@ func (a atlas) makeImage(b *awssim.Builder, region string, images map[string]str
 			return err
 		}
 		snapshots[*snapshot.SnapshotId] = true
-		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String(device(v)), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}})
+		devices = append(
+			devices,
+			ec2types.BlockDeviceMapping{
+				DeviceName: aws.String(device(v)),
+				Ebs:        &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId},
+			},
+		)
 	}
 	b.Wait(4 * time.Hour)
-	made, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{Name: aws.String("golden 1"), RootDeviceName: aws.String(device(0)), VirtualizationType: aws.String("hvm"),
-		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices})
+	made, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{
+		Name: aws.String("golden 1"), RootDeviceName: aws.String(device(0)), VirtualizationType: aws.String("hvm"),
+		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices,
+	})
 	if err == nil {
 		images[region] = *made.ImageId
 	}
 	return err
 }
 
-// options are those of the template: a target block for every Region, and for the source account.
-func (a atlas) options(f furniture) map[string]any {
+// options returns the template's options, with a target block for each Region, and for the source account.
+func (a atlas) options(f fixture) map[string]any {
 	var targets []any
 	for _, region := range regions {
 		var accounts []any
@@ -378,20 +446,38 @@ func (a atlas) options(f furniture) map[string]any {
 			accounts = append(accounts, account(i))
 		}
 		if len(accounts) > 0 {
-			targets = append(targets, map[string]any{"name": region, "account_ids": accounts, "regions": []any{region}, "kms_key_id": alias,
-				"assume_role": []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/" + roleName, "external_id": externalID}}})
+			targets = append(targets, map[string]any{
+				"name": region, "account_ids": accounts, "regions": []any{region}, "kms_key_id": alias,
+				"assume_role": []any{
+					map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/" + roleName, "external_id": externalID},
+				},
+			})
 		}
 		if slices.Contains(a.own, region) {
-			targets = append(targets, map[string]any{"name": "own " + region, "account_ids": []any{source}, "regions": []any{region}, "kms_key_id": distribution.DefaultKey})
+			targets = append(
+				targets,
+				map[string]any{
+					"name":        "own " + region,
+					"account_ids": []any{source},
+					"regions":     []any{region},
+					"kms_key_id":  distribution.DefaultKey,
+				},
+			)
 		}
 	}
-	return map[string]any{"region": home, "access_key": *f.key.AccessKey.AccessKeyId, "secret_key": *f.key.AccessKey.SecretAccessKey, "kms_key_id": alias, "target": targets}
+	return map[string]any{
+		"region":     home,
+		"access_key": *f.key.AccessKey.AccessKeyId,
+		"secret_key": *f.key.AccessKey.SecretAccessKey,
+		"kms_key_id": alias,
+		"target":     targets,
+	}
 }
 
-// worst is how far what was moved is above the least of all routes, in the worst of some worlds.
+// worst is the highest ratio of what was moved to the least of all routes.
 type worst struct{ Across, Copied float64 }
 
-// add takes a world into account. Less than the least would say that not all routes were gone through.
+// add adds a distribution. Less than the least means that least does not consider all routes.
 func (w *worst) add(got, least moved) error {
 	if got.compare(least) < 0 {
 		return fmt.Errorf("%+v were moved, less than the least of all routes: %+v", got, least)
@@ -400,7 +486,7 @@ func (w *worst) add(got, least moved) error {
 	return nil
 }
 
-// over is a ratio; of nothing to nothing it is one.
+// over returns a ratio, which is 1 for nothing to nothing.
 func over(got, least int64) float64 {
 	if got == least {
 		return 1
@@ -408,11 +494,11 @@ func over(got, least int64) float64 {
 	return float64(got) / float64(least)
 }
 
-// ofPlans judges the plans of small worlds drawn from seeds; what is refused has to be closed by all routes.
+// ofPlans compares the plans of small distributions drawn from seeds. A refused one must have no route.
 func ofPlans(worlds int) (w worst, err error) {
 	for seed := range worlds {
 		a := drawnAtlas(seed)
-		if a.nobody() {
+		if a.isEmpty() {
 			continue
 		}
 		got, refused := a.planned()
@@ -430,13 +516,13 @@ func ofPlans(worlds int) (w worst, err error) {
 	return w, nil
 }
 
-// ofRuns judges the copies of whole runs, in as many of those worlds.
+// ofRuns compares the copies of whole runs of the same distributions.
 func ofRuns(t *testing.T, runs int) (w worst) {
 	t.Helper()
 	for seed := 0; runs > 0; seed++ {
 		a := drawnAtlas(seed)
 		least, open := a.least()
-		if a.nobody() || a.closed() || !open {
+		if a.isEmpty() || a.closed() || !open {
 			continue
 		}
 		runs--
@@ -447,7 +533,7 @@ func ofRuns(t *testing.T, runs int) (w worst) {
 	return w
 }
 
-func TestNoRouteIsCheaper(t *testing.T) {
+func TestRoute_cheapest(t *testing.T) {
 	planned, err := ofPlans(2000)
 	if err != nil {
 		t.Fatal(err)
@@ -459,10 +545,16 @@ func TestNoRouteIsCheaper(t *testing.T) {
 	}
 }
 
-// With the second run's targets alone the image at home would be taken for the far Region. The first took the other one, and what it made is there.
-func TestARunWithMoreTargetsMakesNothingAgainOfAnotherImage(t *testing.T) {
+// For the second run's targets alone, the route to the far Region would begin at the home Region's image. The first run
+// used the other image, and its copies exist.
+func TestRoute_moreTargets(t *testing.T) {
 	near, far := regions[1], regions[3]
-	world := atlas{gib: []int64{100}, asIs: map[string][]bool{home: {false}, near: {false}}, keys: regions, foreign: map[string]int{home: 1, near: 1, far: 1}}
+	world := atlas{
+		gib:     []int64{100},
+		asIs:    map[string][]bool{home: {false}, near: {false}},
+		keys:    regions,
+		foreign: map[string]int{home: 1, near: 1, far: 1},
+	}
 	first := world
 	first.foreign = map[string]int{near: 1, far: 1}
 	made := world.run(t, 1, first, world)

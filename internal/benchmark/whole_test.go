@@ -31,7 +31,7 @@ var (
 	seed   = flag.Uint64("seed", 1, "the seed of -one")
 )
 
-// TestOne is one run in a process of its own, so that its memory and processor time can be told.
+// TestOne is one run in a process of its own, so that its memory and processor time can be measured.
 func TestOne(t *testing.T) {
 	if *one == "" {
 		t.Skip("without -one there is nothing to run")
@@ -45,10 +45,10 @@ func TestOne(t *testing.T) {
 	}
 }
 
-// sample is a run in a process of its own.
+// sample holds the figures of a run in a process of its own.
 type sample struct {
 	measured
-	RSS int64         // bytes, at most
+	RSS int64         // peak, in bytes
 	CPU time.Duration // of user and system
 }
 
@@ -58,7 +58,13 @@ func inProcess(s scenario, seed uint64) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	command := exec.Command(os.Args[0], "-test.run=^TestOne$", "-test.timeout=30m", "-one="+string(text), "-seed="+strconv.FormatUint(seed, 10))
+	command := exec.Command(
+		os.Args[0],
+		"-test.run=^TestOne$",
+		"-test.timeout=30m",
+		"-one="+string(text),
+		"-seed="+strconv.FormatUint(seed, 10),
+	)
 	printed, err := command.Output()
 	if err != nil {
 		return sample{}, fmt.Errorf("%s, seed %d: %w\n%s", text, seed, err, printed)
@@ -69,7 +75,7 @@ func inProcess(s scenario, seed uint64) (sample, error) {
 	}
 	m.CPU = command.ProcessState.UserTime() + command.ProcessState.SystemTime()
 	if usage, ok := command.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		m.RSS = usage.Maxrss << 10 // Linux tells KiB
+		m.RSS = usage.Maxrss << 10 // KiB on Linux
 	}
 	return m, nil
 }
@@ -77,7 +83,7 @@ func inProcess(s scenario, seed uint64) (sample, error) {
 // series are a scenario's runs, one for each seed.
 type series []sample
 
-// worst is the greatest of a figure.
+// worst returns the highest value of a figure.
 func (all series) worst(figure func(sample) float64) float64 {
 	most := 0.0
 	for _, one := range all {
@@ -90,7 +96,7 @@ func (all series) makespan() float64 {
 	return all.worst(func(s sample) float64 { return s.ratio() })
 }
 
-// measure runs scenarios, as many at once as there are processors: the longest first.
+// measure runs scenarios, the longest first, as many at once as there are processors.
 func measure(scenarios []scenario) (map[scenario]series, error) {
 	type job struct {
 		scenario
@@ -128,11 +134,11 @@ func measure(scenarios []scenario) (map[scenario]series, error) {
 	return results, failed
 }
 
-// figure is one line of what is printed.
+// figure is one printed line.
 type figure struct {
 	Name  string
 	Value float64
-	Limit float64 `json:",omitempty"` // at most; 0 with Exact: exactly nothing; else none
+	Limit float64 `json:",omitempty"` // at most; without a limit if 0, unless Exact
 	Exact bool    `json:",omitempty"`
 	Means string
 }
@@ -154,7 +160,8 @@ func (f figure) digits() int {
 
 var sizes = []int{1, 10, 100, 1000}
 
-// TestFigures measures everything. It prints a line for each figure and writes dist/benchmarks.json, docs/benchmarks.md and the plots.
+// TestFigures measures everything. It prints a line for each figure and writes dist/benchmarks.json, docs/benchmarks.md
+// and the plots.
 func TestFigures(t *testing.T) {
 	if !*whole {
 		t.Skip("it takes minutes: make bench")
@@ -163,7 +170,7 @@ func TestFigures(t *testing.T) {
 	if *ours == "" || *theirs == "" {
 		t.Fatal("-plugin and -amazon name the binaries to compare")
 	}
-	scenarios := []scenario{small, full, five, others, throttled, looks(1), looks(26)}
+	scenarios := []scenario{small, full, five, others, throttled, polling(1), polling(26)}
 	for _, n := range sizes {
 		scenarios = append(scenarios, plain(n, 1), plain(n, 4))
 	}
@@ -178,26 +185,28 @@ func TestFigures(t *testing.T) {
 			t.Errorf("%s is %s, the limit is %v", f.Name, f.value(), f.Limit)
 		}
 	}
-	falling(t, results)
+	checkCallsPerTarget(t, results)
 	fmt.Printf("took: %s\n", time.Since(begun).Round(time.Second))
 	if err := write(*out, figures, results); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// falling fails the test where a target more takes more calls than those before it.
-func falling(t *testing.T, results map[scenario]series) {
+// checkCallsPerTarget fails the test if more targets take more calls each.
+func checkCallsPerTarget(t *testing.T, results map[scenario]series) {
 	t.Helper()
 	for _, regions := range []int{1, 4} {
 		for i, n := range sizes[1:] {
-			if before, now := results[plain(sizes[i], regions)].callsPerTarget(sizes[i]), results[plain(n, regions)].callsPerTarget(n); now > before {
+			before := results[plain(sizes[i], regions)].callsPerTarget(sizes[i])
+			now := results[plain(n, regions)].callsPerTarget(n)
+			if now > before {
 				t.Errorf("in %d Regions %d targets take %.1f calls each, and %d take %.1f", regions, sizes[i], before, n, now)
 			}
 		}
 	}
 }
 
-// callsPerTarget are calls of all kinds over targets.
+// callsPerTarget returns all calls divided by the targets.
 func (all series) callsPerTarget(n int) float64 {
 	return all.worst(func(s sample) float64 { return float64(s.Calls) / float64(n) })
 }
@@ -212,23 +221,57 @@ func schedule(results map[scenario]series) (figures []figure) {
 			if n < regions {
 				in = "another Region than the image's"
 			}
-			figures = append(figures, figure{Name: name, Value: results[plain(n, regions)].makespan(), Limit: makespanLimit,
-				Means: fmt.Sprintf("makespan over bound: %s in %s, 4 volumes of 8 to 500 GiB", targets(n), in)})
+			figures = append(figures, figure{
+				Name: name, Value: results[plain(n, regions)].makespan(), Limit: makespanLimit,
+				Means: fmt.Sprintf("makespan over bound: %s in %s, 4 volumes of 8 to 500 GiB", targets(n), in),
+			})
 		}
 	}
 	return append(figures,
-		figure{Name: "makespan_ratio_small", Value: results[small].makespan(), Limit: smallLimit, Means: "makespan over bound: one target, one volume of 8 GiB"},
-		figure{Name: "makespan_ratio_bound", Value: results[full].makespan(), Limit: fullLimit,
-			Means: "makespan over bound: 26 volumes of 8 to 500 GiB, four targets, the source account among them: more copies than the 20 that AWS admits at once"},
-		figure{Name: "copies_at_once_bound", Value: results[full].worst(func(s sample) float64 { return float64(s.AtOnce) }), Limit: copiesAtOnce,
-			Means: "most copies on their way from one account to one Region in those runs"},
-		figure{Name: "refused_for_room_bound", Value: results[full].worst(func(s sample) float64 { return float64(s.Crowded) }), Exact: true,
-			Means: "copies that AWS had no room for in those runs"},
-		figure{Name: "makespan_ratio_limit_5", Value: results[five].worst(func(s sample) float64 { return float64(s.Took) / float64(s.Listed) }), Limit: makespanLimit,
-			Means: "the same, where AWS admits 5 copies of the source account at once, and says so only when it refuses: makespan over what the copies take in their order, with nothing lost between them"},
-		figure{Name: "makespan_ratio_others", Value: results[others].makespan(), Limit: fullLimit,
-			Means: "makespan over bound: one target, 20 volumes of 100 GiB, where 19 copies of somebody else are on their way in the source account when the run begins"},
-		figure{Name: "makespan_ratio_throttled", Value: results[throttled].makespan(), Limit: throttledLimit, Means: "makespan over bound: 10 targets, 30 % of all calls refused for their number"},
+		figure{
+			Name:  "makespan_ratio_small",
+			Value: results[small].makespan(),
+			Limit: smallLimit,
+			Means: "makespan over bound: one target, one volume of 8 GiB",
+		},
+		figure{
+			Name:  "makespan_ratio_bound",
+			Value: results[full].makespan(),
+			Limit: fullLimit,
+			Means: "makespan over bound: 26 volumes of 8 to 500 GiB, four targets: more than the limit of 20 copies",
+		},
+		figure{
+			Name: "copies_at_once_bound", Value: results[full].worst(
+				func(s sample) float64 { return float64(s.AtOnce) },
+			), Limit: copiesAtOnce,
+			Means: "most concurrent copies from one account to one Region in those runs",
+		},
+		figure{
+			Name: "refused_copies_bound", Value: results[full].worst(
+				func(s sample) float64 { return float64(s.OverLimit) },
+			), Exact: true,
+			Means: "copies that AWS refused because of its limit in those runs",
+		},
+		figure{
+			Name: "makespan_ratio_limit_5",
+			Value: results[five].worst(
+				func(s sample) float64 { return float64(s.Took) / float64(s.Listed) },
+			),
+			Limit: makespanLimit,
+			Means: "makespan over the copies in their order without a pause: an unknown limit of 5 copies",
+		},
+		figure{
+			Name:  "makespan_ratio_others",
+			Value: results[others].makespan(),
+			Limit: fullLimit,
+			Means: "makespan over bound: one target, 20 volumes of 100 GiB, while 19 copies of another process are in progress",
+		},
+		figure{
+			Name:  "makespan_ratio_throttled",
+			Value: results[throttled].makespan(),
+			Limit: throttledLimit,
+			Means: "makespan over bound: 10 targets, 30 % of all calls throttled",
+		},
 	)
 }
 
@@ -241,8 +284,10 @@ func targets(n int) string {
 
 func calls(results map[scenario]series) (figures []figure) {
 	for _, n := range sizes {
-		figures = append(figures, figure{Name: fmt.Sprintf("calls_per_target_%d", n), Value: results[plain(n, 1)].callsPerTarget(n),
-			Means: fmt.Sprintf("calls of all kinds and services, repeats too, over targets: %s in one Region", targets(n))})
+		figures = append(figures, figure{
+			Name: fmt.Sprintf("calls_per_target_%d", n), Value: results[plain(n, 1)].callsPerTarget(n),
+			Means: fmt.Sprintf("calls of all kinds and services, repeats too, over targets: %s in one Region", targets(n)),
+		})
 	}
 	refused := results[plain(1000, 1)].worst(func(s sample) float64 { return float64(s.Refused) / float64(s.Calls) })
 	excess := 0.0
@@ -251,24 +296,60 @@ func calls(results map[scenario]series) (figures []figure) {
 	}
 	changed := results[plain(1000, 1)].worst(func(s sample) float64 { return float64(s.Canaries) })
 	figures = append(figures,
-		figure{Name: "throttled_share_1000", Value: refused, Limit: 0.01, Means: "calls that AWS's token buckets refused, over all calls: 1000 targets in one Region"},
-		figure{Name: "mutating_excess", Value: excess, Exact: true, Means: "by how many of the calls that change something a run is off those that the job takes, action by action: the most of all runs of this page"},
-		figure{Name: "canary_calls_1000", Value: changed, Means: "how many of these calls are of canaries, which `canary = false` leaves out: 1000 targets in one Region"})
+		figure{
+			Name:  "throttled_share_1000",
+			Value: refused,
+			Limit: 0.01,
+			Means: "calls that AWS's token buckets refused, over all calls: 1000 targets in one Region",
+		},
+		figure{
+			Name:  "mutating_excess",
+			Value: excess,
+			Exact: true,
+			Means: "highest difference of the mutating calls to those that the job needs, summed over the actions, in all runs",
+		},
+		figure{
+			Name:  "canary_calls_1000",
+			Value: changed,
+			Means: "mutating calls for canaries, which `canary = false` turns off: 1000 targets in one Region",
+		})
 	for _, volumes := range []int{1, 26} {
-		s := looks(volumes)
+		s := polling(volumes)
 		figures = append(figures,
-			figure{Name: fmt.Sprintf("describe_calls_volumes_%d", volumes), Value: results[s].worst(func(m sample) float64 { return float64(m.Looks) }),
-				Means: fmt.Sprintf("calls of DescribeSnapshots: %d targets in one Region, volumes of 100 GiB: %d", s.Targets, volumes)},
-			figure{Name: fmt.Sprintf("describe_ticks_volumes_%d", volumes), Value: results[s].worst(func(m sample) float64 { return m.ticks(s) }), Limit: ticksLimit,
-				Means: "those calls, over accounts x Regions x poll intervals in the run"})
+			figure{
+				Name: fmt.Sprintf(
+					"describe_calls_volumes_%d",
+					volumes,
+				), Value: results[s].worst(func(m sample) float64 { return float64(m.Polls) }),
+				Means: fmt.Sprintf(
+					"calls of DescribeSnapshots: %d targets in one Region, volumes of 100 GiB: %d",
+					s.Targets,
+					volumes,
+				),
+			},
+			figure{
+				Name: fmt.Sprintf(
+					"describe_ticks_volumes_%d",
+					volumes,
+				), Value: results[s].worst(func(m sample) float64 { return m.pollShare(s) }), Limit: pollShareLimit,
+				Means: "those calls, over accounts x Regions x poll intervals in the run",
+			})
 	}
 	most := func(volumes int) float64 {
-		return results[looks(volumes)].worst(func(m sample) float64 { return float64(m.Looks) })
+		return results[polling(volumes)].worst(func(m sample) float64 { return float64(m.Polls) })
 	}
-	return append(figures, figure{Name: "describe_volumes_ratio", Value: most(26) / most(1), Limit: looksLimit, Means: "those calls for 26 volumes over those for one"})
+	return append(
+		figures,
+		figure{
+			Name:  "describe_volumes_ratio",
+			Value: most(26) / most(1),
+			Limit: pollingLimit,
+			Means: "those calls for 26 volumes over those for one",
+		},
+	)
 }
 
-// routed compares what is moved in small worlds with the best of all routes: by their plans, and by the copies of whole runs.
+// routed compares the plans and the copies of small distributions with the cheapest of all routes.
 func routed(t *testing.T) []figure {
 	planned, err := ofPlans(worlds)
 	if err != nil {
@@ -276,32 +357,65 @@ func routed(t *testing.T) []figure {
 	}
 	ran := ofRuns(t, worldsRun)
 	return []figure{
-		{Name: "cross_region_ratio", Value: max(planned.Across, ran.Across), Limit: 1,
-			Means: fmt.Sprintf("GiB between Regions, over the least of all routes: the worst of the plans of %d small worlds, and of the copies that %d of them come to", worlds, worldsRun)},
-		{Name: "bytes_ratio", Value: max(planned.Copied, ran.Copied), Limit: 1, Means: "GiB copied altogether, over the least of all routes that move so little between Regions: the worst of the same worlds"},
+		{
+			Name: "cross_region_ratio", Value: max(planned.Across, ran.Across), Limit: 1,
+			Means: fmt.Sprintf(
+				"GiB between Regions over the least of all routes: the worst of %d plans and %d runs",
+				worlds,
+				worldsRun,
+			),
+		},
+		{
+			Name:  "bytes_ratio",
+			Value: max(planned.Copied, ran.Copied),
+			Limit: 1,
+			Means: "GiB copied over the least of all routes that move so little between Regions: the worst of the same",
+		},
 	}
 }
 
-// worlds is how many small worlds are drawn, worldsRun in how many of them the image is handed on.
+// worlds is the number of small distributions that are planned, worldsRun the number of those that are run.
 const (
 	worlds    = 2000
 	worldsRun = 200
 )
 
-// light is what the plugin itself takes.
+// light returns memory, processor time, start and size of the plugin.
 func light(t *testing.T, results map[scenario]series) []figure {
 	big := results[plain(1000, 1)]
 	figures := []figure{
-		{Name: "peak_rss_mib_1000", Value: big.worst(func(s sample) float64 { return float64(s.RSS) / (1 << 20) }), Limit: memoryLimit,
-			Means: "peak resident memory in MiB of a process that hands an image to 1000 targets, the simulated AWS included"},
-		{Name: "cpu_seconds_1000", Value: big.worst(func(s sample) float64 { return s.CPU.Seconds() }), Means: "processor time of that process"},
+		{
+			Name: "peak_rss_mib_1000", Value: big.worst(
+				func(s sample) float64 { return float64(s.RSS) / (1 << 20) },
+			), Limit: memoryLimit,
+			Means: "peak memory in MiB of a process that distributes an image to 1000 targets, with the simulated AWS",
+		},
+		{
+			Name:  "cpu_seconds_1000",
+			Value: big.worst(func(s sample) float64 { return s.CPU.Seconds() }),
+			Means: "processor time of that process",
+		},
 	}
 	our, their := starts(t)
 	return append(figures,
-		figure{Name: "describe_ms", Value: our.Seconds() * 1000, Means: "median of 20 starts of the plugin with `describe`, in ms"},
-		figure{Name: "describe_ratio", Value: our.Seconds() / their.Seconds(), Limit: 1, Means: "that median over the amazon plugin's, started in turn with it"},
+		figure{
+			Name:  "describe_ms",
+			Value: our.Seconds() * 1000,
+			Means: "median of 20 starts of the plugin with `describe`, in ms",
+		},
+		figure{
+			Name:  "describe_ratio",
+			Value: our.Seconds() / their.Seconds(),
+			Limit: 1,
+			Means: "that median over the amazon plugin's, started in turn with it",
+		},
 		figure{Name: "binary_mib", Value: mib(t, *ours), Means: "size of the stripped binary in MiB"},
-		figure{Name: "binary_ratio", Value: mib(t, *ours) / mib(t, *theirs), Limit: 0.5, Means: "that size over the amazon plugin's, built as its releases are"},
+		figure{
+			Name:  "binary_ratio",
+			Value: mib(t, *ours) / mib(t, *theirs),
+			Limit: 0.5,
+			Means: "that size over the amazon plugin's, built as its releases are",
+		},
 	)
 }
 
@@ -314,7 +428,7 @@ func mib(t *testing.T, path string) float64 {
 	return float64(info.Size()) / (1 << 20)
 }
 
-// starts are the medians of 20 starts of both plugins, in turn.
+// starts returns the median duration of 20 starts of both plugins, in turn.
 func starts(t *testing.T) (our, their time.Duration) {
 	t.Helper()
 	const times = 20

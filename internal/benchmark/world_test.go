@@ -35,41 +35,41 @@ const (
 	home   = "ap-northeast-1"
 )
 
-// regions are where targets are; the image is made in the first.
+// regions are the Regions of the targets. The image is created in the first.
 var regions = []string{home, "eu-central-1", "us-east-1", "us-west-2"}
 
-// The environment of whoever measures has no say in it.
+// TestMain clears the environment, so that it does not change the figures.
 func TestMain(m *testing.M) {
 	awsenv.Clear()
 	log.SetOutput(io.Discard)
 	os.Exit(m.Run())
 }
 
-// scenario is what is run. A target is one account in one Region; with several Regions an account has as many as there are.
+// scenario describes a run. A target is one account in one Region. With several Regions, an account is in all of them.
 type scenario struct {
 	Targets   int
 	Regions   int     // of the targets
 	Own       bool    `json:",omitempty"` // the source account is one of the targets
 	Volumes   int     // of the image
-	GiB       int32   `json:",omitempty"` // their size; 0: 8 to 500, drawn from the seed
-	Throttled float64 `json:",omitempty"` // share of calls that AWS refuses for their number
-	Limit     int     `json:",omitempty"` // copies that AWS admits at once from the source account to a Region; 0: 20
-	Others    int     `json:",omitempty"` // copies of somebody else, of 30 GiB each, that are on their way there when the run begins
+	GiB       int32   `json:",omitempty"` // their size; 0 for 8 to 500, drawn from the seed
+	Throttled float64 `json:",omitempty"` // share of calls that AWS throttles
+	Limit     int     `json:",omitempty"` // limit of concurrent copies from the source account to a Region; 0 for 20
+	Others    int     `json:",omitempty"` // copies of another process, 30 GiB each, in progress when the run begins
 	Bare      bool    `json:",omitempty"` // without canaries
 }
 
-// room is how many copies AWS admits at once from an account to a Region.
-func (s scenario) room(account string) int {
+// copyLimit returns the limit of concurrent copies from an account to a Region.
+func (s scenario) copyLimit(account string) int {
 	if account == source && s.Limit > 0 {
 		return s.Limit
 	}
 	return copiesAtOnce
 }
 
-// accounts is how many accounts the targets are in, without the source account.
+// accounts returns the number of accounts of the targets, without the source account.
 func (s scenario) accounts() int { return (s.foreign() + s.Regions - 1) / s.Regions }
 
-// foreign is how many targets are of other accounts than the source account.
+// foreign returns the number of targets in other accounts than the source account.
 func (s scenario) foreign() int {
 	if s.Own {
 		return s.Targets - 1
@@ -77,32 +77,33 @@ func (s scenario) foreign() int {
 	return s.Targets
 }
 
-// places are the targets' Regions by account: the last account may have fewer than the others. One target alone is in the farthest Region.
-func (s scenario) places() map[string][]string {
-	places := map[string][]string{}
+// regionsByAccount returns the targets' Regions by account. The last account may have fewer than the others. A single
+// target is in the farthest Region.
+func (s scenario) regionsByAccount() map[string][]string {
+	regionsOf := map[string][]string{}
 	for i := range s.foreign() {
 		number := account(i / s.Regions)
-		places[number] = append(places[number], regions[s.Regions-1-i%s.Regions])
+		regionsOf[number] = append(regionsOf[number], regions[s.Regions-1-i%s.Regions])
 	}
 	if s.Own {
-		places[source] = regions[:1]
+		regionsOf[source] = regions[:1]
 	}
-	return places
+	return regionsOf
 }
 
-// course is a run, as the simulated AWS saw it.
+// course is a run as the simulated AWS recorded it.
 type course struct {
 	scenario
 	sizes   []int32
 	image   string
 	took    time.Duration
 	copies  []awssim.CopySchedule
-	calls   map[string]int // by action; dry runs and repeats count
-	changed map[string]int // calls that changed something
+	calls   map[string]int // by action, with dry runs and repeats
+	changed map[string]int // mutating calls by action
 	refused map[string]int // by code
 }
 
-// run builds a world and lets the post-processor hand its image on.
+// run builds a simulated AWS and distributes its image.
 func run(t *testing.T, s scenario, seed uint64) (c course) {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, seed)
@@ -117,7 +118,8 @@ func run(t *testing.T, s scenario, seed uint64) (c course) {
 			c.sizes = append(c.sizes, gib)
 		}
 		building := true
-		options := []awssim.Option{awssim.WithSeed(seed),
+		options := []awssim.Option{
+			awssim.WithSeed(seed),
 			awssim.WithRecorder(func(r awssim.Record) {
 				if !building {
 					c.count(r)
@@ -129,7 +131,7 @@ func run(t *testing.T, s scenario, seed uint64) (c course) {
 			options = append(options, awssim.WithChaos(s.Throttled, awssim.Throttled))
 		}
 		world := awssim.New(options...)
-		b := furniture{course: &c}
+		b := fixture{course: &c}
 		if err := world.Build(b.build); err != nil {
 			t.Fatal(err)
 		}
@@ -148,8 +150,12 @@ func run(t *testing.T, s scenario, seed uint64) (c course) {
 			}
 		}
 		ui := &packersdk.BasicUi{Writer: io.Discard, ErrorWriter: io.Discard}
-		_, _, _, err := p.PostProcess(t.Context(), ui, &packersdk.MockArtifact{BuilderIdValue: "mitchellh.amazonebs", IdValue: home + ":" + c.image,
-			StateValues: map[string]any{"generated_data": map[string]any{"PackerRunUUID": "run-1"}}})
+		_, _, _, err := p.PostProcess(t.Context(), ui, &packersdk.MockArtifact{
+			BuilderIdValue: "mitchellh.amazonebs", IdValue: home +
+				":" +
+				c.image,
+			StateValues: map[string]any{"generated_data": map[string]any{"PackerRunUUID": "run-1"}},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,14 +174,14 @@ func (c *course) count(r awssim.Record) {
 	}
 }
 
-// furniture is what is in a world before the run.
-type furniture struct {
+// fixture creates the resources that exist before the run.
+type fixture struct {
 	*course
 	key    *iam.CreateAccessKeyOutput
-	others string // the snapshot that somebody else copies
+	others string // the snapshot that another process copies
 }
 
-// account is the number of the ith target.
+// account returns the number of the ith account.
 func account(i int) string { return fmt.Sprintf("2%011d", i) }
 
 const (
@@ -184,85 +190,112 @@ const (
 	externalID = "golden"
 )
 
-// The source's key lets every target's role copy what is under it (3.1.3).
+// keyPolicy lets the role of each target copy snapshots under the source's key (3.1.3).
 const keyPolicy = `{"Version": "2012-10-17", "Statement": [
 	{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + source + `:root"}, "Action": "kms:*", "Resource": "*"},
 	{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["kms:DescribeKey", "kms:CreateGrant"], "Resource": "*",
 		"Condition": {"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/` + roleName + `"}}}]}`
 
-const trust = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + source + `:root"}, "Action": "sts:AssumeRole",
+const trust = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` +
+	source + `:root"}, "Action": "sts:AssumeRole",
 	"Condition": {"StringEquals": {"sts:ExternalId": "` + externalID + `"}}}]}`
 
 const everything = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}`
 
-func (f *furniture) build(b *awssim.Builder) error {
+func (f *fixture) build(b *awssim.Builder) error {
 	for _, region := range regions[:f.Regions] {
-		if err := makeKey(kms.NewFromConfig(b.Config(source, region)), aws.String(keyPolicy)); err != nil {
+		if err := createKey(kms.NewFromConfig(b.Config(source, region)), aws.String(keyPolicy)); err != nil {
 			return err
 		}
 	}
-	places := f.places()
+	regionsOf := f.regionsByAccount()
 	for i := range f.accounts() {
-		for _, region := range places[account(i)] {
-			if err := makeKey(kms.NewFromConfig(b.Config(account(i), region)), nil); err != nil {
+		for _, region := range regionsOf[account(i)] {
+			if err := createKey(kms.NewFromConfig(b.Config(account(i), region)), nil); err != nil {
 				return err
 			}
 		}
-		if err := makeRole(iam.NewFromConfig(b.Config(account(i), home))); err != nil {
+		if err := createRole(iam.NewFromConfig(b.Config(account(i), home))); err != nil {
 			return err
 		}
 	}
-	if err := f.makeUser(iam.NewFromConfig(b.Config(source, home))); err != nil {
+	if err := f.createUser(iam.NewFromConfig(b.Config(source, home))); err != nil {
 		return err
 	}
-	return f.makeImage(b, ec2.NewFromConfig(b.Config(source, home)))
+	return f.createImage(b, ec2.NewFromConfig(b.Config(source, home)))
 }
 
-func makeKey(client *kms.Client, policy *string) error {
+func createKey(client *kms.Client, policy *string) error {
 	ctx := context.Background()
 	made, err := client.CreateKey(ctx, &kms.CreateKeyInput{Policy: policy})
 	if err != nil {
 		return err
 	}
-	_, err = client.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String(alias), TargetKeyId: made.KeyMetadata.KeyId})
+	_, err = client.CreateAlias(
+		ctx,
+		&kms.CreateAliasInput{AliasName: aws.String(alias), TargetKeyId: made.KeyMetadata.KeyId},
+	)
 	return err
 }
 
-func makeRole(client *iam.Client) error {
+func createRole(client *iam.Client) error {
 	ctx := context.Background()
-	if _, err := client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String(roleName), AssumeRolePolicyDocument: aws.String(trust)}); err != nil {
+	if _, err := client.CreateRole(
+		ctx,
+		&iam.CreateRoleInput{RoleName: aws.String(roleName), AssumeRolePolicyDocument: aws.String(trust)},
+	); err != nil {
 		return err
 	}
-	_, err := client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("rights"), PolicyDocument: aws.String(everything)})
+	_, err := client.PutRolePolicy(
+		ctx,
+		&iam.PutRolePolicyInput{
+			RoleName:       aws.String(roleName),
+			PolicyName:     aws.String("permissions"),
+			PolicyDocument: aws.String(everything),
+		},
+	)
 	return err
 }
 
-// makeUser makes who the builder is: an account's root can assume no roles.
-func (f *furniture) makeUser(client *iam.Client) (err error) {
+// createUser creates the builder's user, because an account's root user cannot assume roles.
+func (f *fixture) createUser(client *iam.Client) (err error) {
 	ctx, name := context.Background(), aws.String("builder")
 	if _, err := client.CreateUser(ctx, &iam.CreateUserInput{UserName: name}); err != nil {
 		return err
 	}
-	if _, err := client.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: name, PolicyName: aws.String("rights"), PolicyDocument: aws.String(everything)}); err != nil {
+	if _, err := client.PutUserPolicy(
+		ctx,
+		&iam.PutUserPolicyInput{
+			UserName:       name,
+			PolicyName:     aws.String("permissions"),
+			PolicyDocument: aws.String(everything),
+		},
+	); err != nil {
 		return err
 	}
 	f.key, err = client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: name})
 	return err
 }
 
-// occupy begins the copies of somebody else.
-func (f *furniture) occupy(ctx context.Context, client *ec2.Client) error {
+// occupy starts the copies of another process.
+func (f *fixture) occupy(ctx context.Context, client *ec2.Client) error {
 	for range f.Others {
-		if _, err := client.CopySnapshot(ctx, &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &f.others}); err != nil {
+		if _, err := client.CopySnapshot(
+			ctx,
+			&ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &f.others},
+		); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// snapshot makes one of a new volume.
+// snapshot creates a snapshot of a new volume.
 func snapshot(b *awssim.Builder, client *ec2.Client, gib int32) (*string, error) {
-	volume, err := client.CreateVolume(context.Background(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(gib)})
+	volume, err := client.CreateVolume(
+		context.Background(),
+		&ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(gib)},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -274,8 +307,8 @@ func snapshot(b *awssim.Builder, client *ec2.Client, gib int32) (*string, error)
 	return made.SnapshotId, nil
 }
 
-// makeImage makes an image of unencrypted volumes: everything shared has to be staged.
-func (f *furniture) makeImage(b *awssim.Builder, client *ec2.Client) error {
+// createImage creates an image of unencrypted volumes, so that all shared snapshots must be staged.
+func (f *fixture) createImage(b *awssim.Builder, client *ec2.Client) error {
 	ctx := context.Background()
 	var devices []ec2types.BlockDeviceMapping
 	for i, gib := range f.sizes {
@@ -283,7 +316,13 @@ func (f *furniture) makeImage(b *awssim.Builder, client *ec2.Client) error {
 		if err != nil {
 			return err
 		}
-		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/xvd" + string(rune('a'+i))), Ebs: &ec2types.EbsBlockDevice{SnapshotId: made}})
+		devices = append(
+			devices,
+			ec2types.BlockDeviceMapping{
+				DeviceName: aws.String("/dev/xvd" + string(rune('a'+i))),
+				Ebs:        &ec2types.EbsBlockDevice{SnapshotId: made},
+			},
+		)
 	}
 	if f.Others > 0 {
 		made, err := snapshot(b, client, 30)
@@ -293,21 +332,23 @@ func (f *furniture) makeImage(b *awssim.Builder, client *ec2.Client) error {
 		f.others = *made
 	}
 	b.Wait(4 * time.Hour)
-	made, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{Name: aws.String("golden 1"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
-		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices})
+	made, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{
+		Name: aws.String("golden 1"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices,
+	})
 	if err == nil {
 		f.image = *made.ImageId
 	}
 	return err
 }
 
-// options are those of the template: a target block for every set of Regions.
-func (f *furniture) options() map[string]any {
+// options returns the template's options, with a target block for each set of Regions.
+func (f *fixture) options() map[string]any {
 	var targets []any
 	blocks := map[string][]any{}
-	places := f.places()
-	for _, number := range slices.Sorted(maps.Keys(places)) {
-		in := strings.Join(places[number], " ")
+	regionsOf := f.regionsByAccount()
+	for _, number := range slices.Sorted(maps.Keys(regionsOf)) {
+		in := strings.Join(regionsOf[number], " ")
 		if number == source {
 			in = source
 		}
@@ -315,16 +356,24 @@ func (f *furniture) options() map[string]any {
 	}
 	for _, in := range slices.Sorted(maps.Keys(blocks)) {
 		var list []any
-		for _, region := range places[blocks[in][0].(string)] {
+		for _, region := range regionsOf[blocks[in][0].(string)] {
 			list = append(list, region)
 		}
 		target := map[string]any{"name": in, "account_ids": blocks[in], "regions": list, "kms_key_id": alias}
 		if in != source {
-			target["assume_role"] = []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/" + roleName, "external_id": externalID}}
+			target["assume_role"] = []any{
+				map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/" + roleName, "external_id": externalID},
+			}
 		}
 		targets = append(targets, target)
 	}
-	o := map[string]any{"region": home, "access_key": *f.key.AccessKey.AccessKeyId, "secret_key": *f.key.AccessKey.SecretAccessKey, "kms_key_id": alias, "target": targets}
+	o := map[string]any{
+		"region":     home,
+		"access_key": *f.key.AccessKey.AccessKeyId,
+		"secret_key": *f.key.AccessKey.SecretAccessKey,
+		"kms_key_id": alias,
+		"target":     targets,
+	}
 	if f.Bare {
 		o["canary"] = false
 	}
