@@ -28,12 +28,13 @@ type Node struct {
 	GiB     int64
 	Served  int // of the destinations
 	Failed  int // those left out among them
-	Open    int // waiting or under way
+	Open    int // pending or in progress
 }
 
 // Kind of a node.
 type Kind string
 
+// Kinds of nodes.
 const (
 	FromSource Kind = "source"
 	AsStaged   Kind = "staged"
@@ -51,7 +52,7 @@ type Edge struct {
 	Across   bool // from Region to Region
 }
 
-// mostBoxes is how many boxes of targets a drawing has room for. Above that, all targets in a Region are one.
+// mostBoxes is the limit of boxes for targets. Above it, all targets in a Region are one box.
 const mostBoxes = 24
 
 type box struct {
@@ -203,7 +204,10 @@ func (s *sketch) link(from, to int) *Edge {
 	if !known {
 		i = len(s.Edges)
 		s.edges[[2]int{from, to}] = i
-		s.Edges = append(s.Edges, Edge{From: s.Nodes[from].ID, To: s.Nodes[to].ID, Across: s.Nodes[from].Region != s.Nodes[to].Region})
+		s.Edges = append(
+			s.Edges,
+			Edge{From: s.Nodes[from].ID, To: s.Nodes[to].ID, Across: s.Nodes[from].Region != s.Nodes[to].Region},
+		)
 	}
 	return &s.Edges[i]
 }

@@ -69,7 +69,14 @@ func estimateText(e plan.Estimate) string {
 	if e.BuilderCopies > 0 {
 		before = distribution.Count(e.BuilderCopies, "full copy", "full copies") + " by amazon-ebs, then "
 	}
-	return fmt.Sprintf("%s%s, %d GiB stored, %d GiB between Regions, about %s", before, distribution.Count(e.Copies, "copy", "copies"), e.GiBStored, e.GiBTransferred, Duration(e.Takes))
+	return fmt.Sprintf(
+		"%s%s, %d GiB stored, %d GiB between Regions, about %s",
+		before,
+		distribution.Count(e.Copies, "copy", "copies"),
+		e.GiBStored,
+		e.GiBTransferred,
+		Duration(e.Takes),
+	)
 }
 
 // costText returns the cost of a plan.
@@ -81,6 +88,10 @@ func priceText(perMonth, once, timeBased float64) string {
 	if timeBased > 0 {
 		timed = fmt.Sprintf(", $%.2f once for the promised time", timeBased)
 	}
-	return fmt.Sprintf("up to $%.2f a month for the copies that stay, $%.2f once between Regions%s (list prices of us-east-1)",
-		perMonth, once, timed)
+	return fmt.Sprintf(
+		"up to $%.2f a month for the copies that stay, $%.2f once between Regions%s (list prices of us-east-1)",
+		perMonth,
+		once,
+		timed,
+	)
 }

@@ -59,7 +59,9 @@ func TestNothingThatOthersWroteBecomesMarkupInAPage(t *testing.T) {
 }
 
 // active is what GitHub's Markdown gives a meaning to and a report never writes itself.
-var active = regexp.MustCompile(`\]\(|!\[|\[x|https?:|www\.|@[a-z]|[$]|[{}]|~~|__|javascript:|:boom:|[*][*]bold|&[^#]|\\|[^&]#[0-9]`)
+var active = regexp.MustCompile(
+	`\]\(|!\[|\[x|https?:|www\.|@[a-z]|[$]|[{}]|~~|__|javascript:|:boom:|[*][*]bold|&[^#]|\\|[^&]#[0-9]`,
+)
 
 // inert is what Markdown leaves alone: code. The drawing has a test of its own.
 var inert = regexp.MustCompile("(?s)```mermaid\n.*?\n```\n|`[^`\n]*`")
@@ -91,7 +93,9 @@ func TestNothingThatOthersWroteBecomesMarkupInMarkdown(t *testing.T) {
 		}
 		for i, line := range lines {
 			head := func(line string) string { return line[:min(len(line), 2)] }
-			if strings.Count(line, "|") != strings.Count(want[i], "|") || strings.Count(line, "`")%2 != strings.Count(want[i], "`")%2 || head(line) != head(want[i]) {
+			if strings.Count(line, "|") != strings.Count(want[i], "|") ||
+				strings.Count(line, "`")%2 != strings.Count(want[i], "`")%2 ||
+				head(line) != head(want[i]) {
 				t.Errorf("%q: %q, want as %q", text, line, want[i])
 			}
 		}
@@ -104,7 +108,11 @@ func TestADrawingInMarkdownHasTheNodesOfTheDocument(t *testing.T) {
 		d := reporttest.NewManifest(p, r, false)
 		_, graph, _ := strings.Cut(string(d.Markdown()), "```mermaid\nflowchart LR\n")
 		graph, _, _ = strings.Cut(graph, "```\n")
-		node, edge := regexp.MustCompile(`^  n\d\d\["[-A-Za-z0-9 ,./_#;<>]*"\]$`), regexp.MustCompile(`^  n\d\d (-->|-\.->)\|"[-A-Za-z0-9 ,./_#;]*"\| n\d\d$`)
+		node, edge := regexp.MustCompile(
+			`^  n\d\d\["[-A-Za-z0-9 ,./_#;<>]*"\]$`,
+		), regexp.MustCompile(
+			`^  n\d\d (-->|-\.->)\|"[-A-Za-z0-9 ,./_#;]*"\| n\d\d$`,
+		)
 		nodes, edges := 0, 0
 		for line := range strings.Lines(graph) {
 			switch line = strings.TrimSuffix(line, "\n"); {

@@ -184,7 +184,7 @@ const (
 	barsHeight = 12
 )
 
-// timeLine is the copies over the time of the run, a row for each place.
+// timeLine is the copies over the time of the run, a row for each account and Region.
 type timeLine struct {
 	Width, LabelW, ChartW, Height int
 	Seconds                       int
@@ -300,7 +300,7 @@ func size(gib int64) string {
 	return digits + " GiB"
 }
 
-// keyName returns the key without the account and Region that stand beside it.
+// keyName returns the key without the account and Region, which the report shows beside it.
 func keyName(arn OptionalString, account, region string) string {
 	_, rest, found := strings.Cut(string(arn), ":kms:"+region+":"+account+":")
 	if found && account != "" {
@@ -317,8 +317,8 @@ func class(state any) string { return looks[fmt.Sprint(state)].class }
 
 // looks are the signs and colors of states and of levels of findings.
 var looks = map[string]struct{ glyph, class string }{
-	string(Planned):         {"○", "calm"},
-	string(Pending):         {"○", "calm"},
+	string(Planned):         {"○", "neutral"},
+	string(Pending):         {"○", "neutral"},
 	string(Running):         {"◐", "busy"},
 	string(InProgress):      {"◐", "busy"},
 	string(Succeeded):       {"✓", "good"},
@@ -327,5 +327,5 @@ var looks = map[string]struct{ glyph, class string }{
 	string(Failed):          {"✕", "bad"},
 	"refused":               {"✕", "bad"},
 	string(SeverityWarning): {"!", "warn"},
-	string(SeverityNote):    {"i", "calm"},
+	string(SeverityNote):    {"i", "neutral"},
 }

@@ -281,7 +281,7 @@ func (d *Destination) addImage(created distribution.CreatedImage) {
 	}
 }
 
-// addStepsOfDestinations adds what the steps of each destination tell: its times and its launch check.
+// addStepsOfDestinations adds the times and the launch check of each destination.
 func addStepsOfDestinations(at map[distribution.Location]*Destination, p plan.Plan, r distribution.Result) {
 	steps := make(map[distribution.StepID]step.Step, len(p.Steps))
 	for _, s := range p.Steps {

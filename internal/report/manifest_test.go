@@ -69,7 +69,9 @@ func TestManifest_details(t *testing.T) {
 		Ended: r.Ended.Add(-19 * time.Second),
 		Made:  "i-0123456789abcdef0",
 	})
-	r.Grants = []distribution.KeyGrantResult{{At: grant.Location, KeyARN: grant.KeyARN, Name: grant.Name, GrantID: "0a1b2c"}}
+	r.Grants = []distribution.KeyGrantResult{
+		{At: grant.Location, KeyARN: grant.KeyARN, Name: grant.Name, GrantID: "0a1b2c"},
+	}
 	r.Source[0].Protected = true
 	golden.Equal(t, "testdata/manifest-details.json.golden", marshal(t, reporttest.NewManifest(p, r, true)))
 }
@@ -189,7 +191,8 @@ func TestManifest_withoutDetails(t *testing.T) {
 	p, r := reporttest.Run(1)
 	for details, want := range map[bool]int{false: 0, true: 1} {
 		f := reporttest.NewManifest(p, r, details).Findings[0]
-		if len(f.PolicyStatements) != want || (f.Principal != "") != details || strings.Contains(string(f.Detail), "golden-image-target") != details {
+		if len(f.PolicyStatements) != want || (f.Principal != "") != details ||
+			strings.Contains(string(f.Detail), "golden-image-target") != details {
 			t.Errorf("with details %v: got %+v", details, f)
 		}
 	}

@@ -63,7 +63,11 @@ func (t *text) mermaid(d Drawing) {
 		case n.Kind == FromSource:
 			lines = []string{"source image " + n.Account, n.Name, n.Region + ", " + size(n.GiB)}
 		case n.Kind == AsStaged:
-			lines = []string{"staged " + n.Account, n.Region, distribution.Count(n.Copies, "copy", "copies") + ", " + size(n.GiB)}
+			lines = []string{
+				"staged " + n.Account,
+				n.Region,
+				distribution.Count(n.Copies, "copy", "copies") + ", " + size(n.GiB),
+			}
 		case n.Name == "":
 			lines[0] = "all targets"
 		}
@@ -205,7 +209,15 @@ func (t *text) shareList(all []Share) {
 		if s.AMIID != "" {
 			image = code(string(s.AMIID)) + " in "
 		}
-		t.line("- %s: %s%s %s, %s, with %s", words(s.Name), image, code(s.AccountID), code(s.Region), state, words(s.audience()))
+		t.line(
+			"- %s: %s%s %s, %s, with %s",
+			words(s.Name),
+			image,
+			code(s.AccountID),
+			code(s.Region),
+			state,
+			words(s.audience()),
+		)
 	}
 	t.line("")
 }
@@ -298,7 +310,15 @@ func (t *text) retainedResources(m Manifest) {
 			if l.SizeGiB > 0 {
 				gib = ", " + size(int64(l.SizeGiB))
 			}
-			t.line("- %s %s in %s %s%s: %s", words(l.Kind), code(l.ResourceID), code(l.AccountID), code(l.Region), gib, words(l.Reason))
+			t.line(
+				"- %s %s in %s %s%s: %s",
+				words(l.Kind),
+				code(l.ResourceID),
+				code(l.AccountID),
+				code(l.Region),
+				gib,
+				words(l.Reason),
+			)
 		}
 		t.beyond(len(m.LeftBehind))
 		if cost := monthlyCost(m.LeftBehindUSDPerMonth); cost != "" {
@@ -326,7 +346,7 @@ func words(foreign string) string {
 	return out.String()
 }
 
-// code is text of others as code, "" for none. An id needs no more than backticks.
+// code is text of others as code, "" for none. An id needs backticks only.
 func code(foreign string) string {
 	switch {
 	case foreign == "":

@@ -59,7 +59,10 @@ func Each(findings []distribution.Finding) []string {
 
 func bySeverity(findings []distribution.Finding) []distribution.Finding {
 	sorted := slices.Clone(findings)
-	slices.SortStableFunc(sorted, func(a, b distribution.Finding) int { return cmp.Compare(gravity[a.Level], gravity[b.Level]) })
+	slices.SortStableFunc(
+		sorted,
+		func(a, b distribution.Finding) int { return cmp.Compare(gravity[a.Level], gravity[b.Level]) },
+	)
 	return sorted
 }
 
@@ -99,7 +102,14 @@ func Result(p plan.Plan, r distribution.Result) string {
 			t.line("%s in %s: could not be shared with %s", s.ImageID, s.At, clean(s.With.String()))
 		}
 		for _, g := range s.Grants {
-			t.line("%s in %s: %s may not use %s: the grant %q is missing", g.At.Account, g.At.Region, g.Grantee, g.KeyARN, g.Name)
+			t.line(
+				"%s in %s: %s may not use %s: the grant %q is missing",
+				g.At.Account,
+				g.At.Region,
+				g.Grantee,
+				g.KeyARN,
+				g.Name,
+			)
 		}
 	}
 	for _, d := range Missing(p, r) {
@@ -121,7 +131,10 @@ func Result(p plan.Plan, r distribution.Result) string {
 // Missing are the destinations that have no image, or one that not everything names that was to.
 func Missing(p plan.Plan, r distribution.Result) []plan.DestinationPlan {
 	return slices.DeleteFunc(slices.Clone(p.Destinations), func(d plan.DestinationPlan) bool {
-		return slices.ContainsFunc(r.Images, func(made distribution.CreatedImage) bool { return made.At == d.At && made.Published() })
+		return slices.ContainsFunc(
+			r.Images,
+			func(made distribution.CreatedImage) bool { return made.At == d.At && made.Published() },
+		)
 	})
 }
 
@@ -199,7 +212,14 @@ func (t *text) destinations(all []plan.DestinationPlan) {
 		if d.FromRegion != d.At.Region {
 			from = ", from " + d.FromRegion
 		}
-		t.line("  %s in %s: %q under %s%s", d.At.Account, d.At.Region, d.Name, cmp.Or(d.KeyARN, "a key that is not known"), from)
+		t.line(
+			"  %s in %s: %q under %s%s",
+			d.At.Account,
+			d.At.Region,
+			d.Name,
+			cmp.Or(d.KeyARN, "a key that is not known"),
+			from,
+		)
 		if d.MethodWhy != "" {
 			t.line("    by a copy of the image: %s", clean(d.MethodWhy))
 		}

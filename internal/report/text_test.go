@@ -21,26 +21,49 @@ func TestAPlanNamesVolumesDestinationsStepsAndWhatIsLost(t *testing.T) {
 
 func TestAForecastTellsAttributesCallsCostAndOtherChoices(t *testing.T) {
 	p := reporttest.Plan()
-	p.Estimate.GiBStaged, p.Estimate.GiBTransferred, p.Estimate.USDTimed, p.Estimate.Calls = 8, 8, 0.144, map[string]int{"ec2:RegisterImage": 1, "ec2:CopySnapshot": 2}
-	golden.Equal(t, "testdata/forecast.golden", report.Forecast(p, []plan.Alternative{{What: "the builder puts the volumes under the key", How: plan.LaunchMapping("/dev/xvda", "alias/golden"),
-		Estimate: plan.Estimate{Copies: 1, GiBStored: 8, Takes: 2 * time.Minute}}})+"\n")
+	p.Estimate.GiBStaged, p.Estimate.GiBTransferred, p.Estimate.USDTimed, p.Estimate.Calls = 8, 8, 0.144, map[string]int{
+		"ec2:RegisterImage": 1,
+		"ec2:CopySnapshot":  2,
+	}
+	golden.Equal(t, "testdata/forecast.golden", report.Forecast(p, []plan.Alternative{{
+		What: "the builder puts the volumes under the key", How: plan.LaunchMapping("/dev/xvda", "alias/golden"),
+		Estimate: plan.Estimate{Copies: 1, GiBStored: 8, Takes: 2 * time.Minute},
+	}})+"\n")
 }
 
 func TestARefusedPlanShowsWhyInPlaceOfSteps(t *testing.T) {
 	p := reporttest.Plan()
 	p.Steps, p.Estimate = nil, plan.Estimate{}
-	p.Findings = append(p.Findings, distribution.Finding{Level: distribution.Refused, Reference: "2.1.1", Field: "kms_key_id", Location: reporttest.Source,
-		Summary: "the snapshot of /dev/xvda cannot be shared", Detail: "it is encrypted with aws/ebs, whose key no other account can use", Remediation: "set kms_key_id"})
+	p.Findings = append(p.Findings, distribution.Finding{
+		Level:       distribution.Refused,
+		Reference:   "2.1.1",
+		Field:       "kms_key_id",
+		Location:    reporttest.Source,
+		Summary:     "the snapshot of /dev/xvda cannot be shared",
+		Detail:      "it is encrypted with aws/ebs, whose key no other account can use",
+		Remediation: "set kms_key_id",
+	})
 	golden.Equal(t, "testdata/refused.golden", report.Plan(p)+"\n")
 }
 
 func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
 	r := distribution.Result{
-		Images: []distribution.CreatedImage{{At: reporttest.Target, Target: "prod", ImageID: "ami-0bbbbbbbbbbbbbbbb", Name: "golden 1",
-			Snapshots: []distribution.MadeSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0c", KeyARN: reporttest.KeyARN(reporttest.Target), GiB: 8}}}},
+		Images: []distribution.CreatedImage{
+			{
+				At:      reporttest.Target,
+				Target:  "prod",
+				ImageID: "ami-0bbbbbbbbbbbbbbbb",
+				Name:    "golden 1",
+				Snapshots: []distribution.MadeSnapshot{
+					{Device: "/dev/xvda", SnapshotID: "snap-0c", KeyARN: reporttest.KeyARN(reporttest.Target), GiB: 8},
+				},
+			},
+		},
 		Shares: []distribution.Shared{{At: reporttest.Source, ImageID: "ami-0ffffffffffffffff", With: reporttest.Audience()}},
-		Findings: []distribution.Finding{{Level: distribution.Refused, Location: reporttest.TargetWest, Operation: "ec2:CopySnapshot",
-			Summary: "could not copy snap-0a", Detail: "Given key ID is not accessible", Remediation: "let the role use the key"}},
+		Findings: []distribution.Finding{{
+			Level: distribution.Refused, Location: reporttest.TargetWest, Operation: "ec2:CopySnapshot",
+			Summary: "could not copy snap-0a", Detail: "Given key ID is not accessible", Remediation: "let the role use the key",
+		}},
 		Left: []distribution.RetainedResource{
 			{At: reporttest.Source, Kind: "share", Resource: "snap-0a", Why: "refused"},
 			{At: reporttest.Source, Kind: "snapshot", Resource: "snap-0d", GiB: 8, Why: "for the next run"},
@@ -48,18 +71,58 @@ func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
 	}
 	golden.Equal(t, "testdata/result.golden", report.Result(reporttest.Plan(), r)+"\n")
 	r.Left = nil
-	if text := report.Result(reporttest.Plan(), r); !strings.HasSuffix(text, "left behind: 0 shares, 0 grants, 0 staged GiB") {
+	if text := report.Result(
+		reporttest.Plan(),
+		r,
+	); !strings.HasSuffix(
+		text,
+		"left behind: 0 shares, 0 grants, 0 staged GiB",
+	) {
 		t.Error(text)
 	}
 }
 
 func TestStatementsStandUnderThePolicyThatTheyBelongIn(t *testing.T) {
-	golden.Equal(t, "testdata/statements.golden", report.Findings([]distribution.Finding{{Level: distribution.Refused, Location: reporttest.Target, Operation: "ec2:CopySnapshot", Summary: "could not copy snap-0a", Remediation: "add the statements",
-		PolicyStatements: []distribution.Addition{
-			{Policy: "policy of key alias/golden", Statement: distribution.Statement{Sid: "UseKey", Effect: "Allow", Principal: distribution.Principals{"arn:aws:iam::999999999999:root"}, Action: []string{"kms:Decrypt"}, Resource: []string{"*"}}},
-			{Policy: "policy of key alias/golden", Statement: distribution.Statement{Sid: "LetAWSUseKey", Effect: "Allow", Principal: distribution.Principals{"*"}, Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}, Condition: distribution.Condition{"Bool": {"kms:GrantIsForAWSResource": {"true"}}}}},
-			{Policy: "identity policy of role target", Statement: distribution.Statement{Effect: "Allow", Action: []string{"kms:\x1bDecrypt"}, Resource: []string{"a<b&c"}}},
-		}}})+"\n")
+	golden.Equal(t, "testdata/statements.golden", report.Findings([]distribution.Finding{
+		{
+			Level:       distribution.Refused,
+			Location:    reporttest.Target,
+			Operation:   "ec2:CopySnapshot",
+			Summary:     "could not copy snap-0a",
+			Remediation: "add the statements",
+			PolicyStatements: []distribution.Addition{
+				{
+					Policy: "policy of key alias/golden",
+					Statement: distribution.Statement{
+						Sid:       "UseKey",
+						Effect:    "Allow",
+						Principal: distribution.Principals{"arn:aws:iam::999999999999:root"},
+						Action:    []string{"kms:Decrypt"},
+						Resource:  []string{"*"},
+					},
+				},
+				{
+					Policy: "policy of key alias/golden",
+					Statement: distribution.Statement{
+						Sid:       "LetAWSUseKey",
+						Effect:    "Allow",
+						Principal: distribution.Principals{"*"},
+						Action:    []string{"kms:CreateGrant"},
+						Resource:  []string{"*"},
+						Condition: distribution.Condition{"Bool": {"kms:GrantIsForAWSResource": {"true"}}},
+					},
+				},
+				{
+					Policy: "identity policy of role target",
+					Statement: distribution.Statement{
+						Effect:   "Allow",
+						Action:   []string{"kms:\x1bDecrypt"},
+						Resource: []string{"a<b&c"},
+					},
+				},
+			},
+		},
+	})+"\n")
 }
 
 func TestAPlanForManyAccountsCountsItsSteps(t *testing.T) {

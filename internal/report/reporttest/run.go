@@ -165,7 +165,11 @@ func (s sample) copy(account, i int, region string) {
 	}
 	for _, v := range volumes {
 		s.done(&step.CopySnapshot{
-			Base:       step.Base{ID: distribution.StepID("copy/" + at.Account + "/" + region + "/" + v.device[5:]), Location: at, Destination: at},
+			Base: step.Base{
+				ID:          distribution.StepID("copy/" + at.Account + "/" + region + "/" + v.device[5:]),
+				Location:    at,
+				Destination: at,
+			},
 			Source:     step.Ref{From: stageID(region, v.device)},
 			FromRegion: region,
 			Device:     v.device,
