@@ -50,6 +50,7 @@ type snapshot struct {
 	outpost         *string
 	archiving       *progress
 	lock            *snapshotLock
+	open            bool // by StartSnapshot, and not completed
 }
 
 func (s *snapshot) getLocation() location { return s.location }

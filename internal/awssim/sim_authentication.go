@@ -167,7 +167,11 @@ func expiredTokenError(c *Call) *APIError {
 	case "sts", "iam":
 		return newAPIError(http.StatusForbidden, "ExpiredToken", "The security token included in the request is expired")
 	}
-	return badRequest("ExpiredTokenException", "The security token included in the request is expired")
+	status := http.StatusBadRequest
+	if c.Service == "ebs" {
+		status = http.StatusForbidden
+	}
+	return newAPIError(status, "ExpiredTokenException", "The security token included in the request is expired")
 }
 
 func unknownCredentials(c *Call) *APIError {

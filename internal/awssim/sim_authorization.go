@@ -161,6 +161,8 @@ func (w *World) accessDenied(c *Call, ask AuthorizationRequest, decision iampoli
 		return newAPIError(http.StatusForbidden, "UnauthorizedOperation", "%s", text)
 	case "sts", "iam":
 		return newAPIError(http.StatusForbidden, "AccessDenied", "%s", text)
+	case "ebs":
+		return newAPIError(http.StatusForbidden, "AccessDeniedException", "%s", text)
 	}
 	return badRequest("AccessDeniedException", "%s", text)
 }

@@ -201,6 +201,8 @@ func throttlingError(c *Call) *APIError {
 		return newAPIError(http.StatusServiceUnavailable, "RequestLimitExceeded", "Request limit exceeded.")
 	case "iam", "sts":
 		return badRequest("Throttling", "Rate exceeded")
+	case "ebs":
+		return badRequest("RequestThrottledException", "The number of API requests has exceeded the maximum allowed API request throttling limit.")
 	case "organizations":
 		return badRequest("TooManyRequestsException", "You have exceeded the rate for this operation.")
 	case "license-manager":
@@ -213,6 +215,7 @@ func throttlingError(c *Call) *APIError {
 func serverError(c *Call) *APIError {
 	code := map[string]string{
 		"ec2": "InternalError", "kms": "KMSInternalException", "ssm": "InternalServerError", "organizations": "ServiceException", "license-manager": "ServerInternalException",
+		"ebs": "InternalServerException",
 		"iam": "ServiceFailure", "sts": "InternalFailure",
 	}[c.Service]
 	return newAPIError(http.StatusInternalServerError, code, "An internal error has occurred")

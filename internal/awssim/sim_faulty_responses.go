@@ -12,7 +12,7 @@ import (
 )
 
 // creatingVerbs begin the names of operations whose answer names what they created.
-var creatingVerbs = []string{"Copy", "Create", "Register", "Run"}
+var creatingVerbs = []string{"Copy", "Create", "Register", "Run", "StartSnapshot"}
 
 // emptied is an answer without a body, as some proxies send it. The SDK reads it as an output without members.
 func emptyBody(answer *http.Response) *http.Response {

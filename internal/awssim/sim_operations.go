@@ -19,6 +19,7 @@ type operation struct {
 // operations is what the world knows: service -> operation. Each function goes from the SDK's own input to its own output.
 var operations = map[string]map[string]operation{
 	"ec2":             operationsByName(ec2Operations),
+	"ebs":             operationsByName(ebsOperations),
 	"license-manager": operationsByName(licenseOperations),
 	"kms":             operationsByName(kmsOperations),
 	"sts":             operationsByName(stsOperations),

@@ -94,7 +94,7 @@ func (w *World) record(c *Call, err error) {
 	w.count(c)
 	r := Record{
 		At: c.At, ID: c.ID, Region: c.Region, Action: c.action(), DryRun: c.DryRun, RequestDigest: c.bodyDigest,
-		Resources: resourcesIn(c.In), Changed: c.changedIDs, Authorizations: c.authorizations, Rules: c.rules, Fault: c.fault, Status: c.status, Error: c.requireErrorCode,
+		Resources: resourcesIn(c.In), Changed: c.changedIDs, Authorizations: c.authorizations, Rules: c.rules, Fault: c.fault, Status: c.status, Error: c.errorCode,
 	}
 	if c.caller != nil {
 		r.Principal, r.Account = c.caller.principal.ARN, c.caller.principal.Account

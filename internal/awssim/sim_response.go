@@ -19,8 +19,8 @@ func (w *World) respond(c *Call, out any, err error) (*http.Response, error) {
 	var malformed *wire.Error
 	switch {
 	case err == nil:
-		c.status = http.StatusOK
 		answer := c.request.Answer(c.ID, out)
+		c.status = answer.StatusCode
 		w.setDate(c, answer)
 		switch c.fault {
 		case TruncatedResponse:
@@ -30,12 +30,12 @@ func (w *World) respond(c *Call, out any, err error) (*http.Response, error) {
 		}
 		return answer, nil
 	case errors.As(err, &malformed):
-		refusal = &APIError{malformed.Status, malformed.Code, malformed.Message}
+		refusal = &APIError{Status: malformed.Status, Code: malformed.Code, Message: malformed.Message}
 	case !errors.As(err, &refusal):
 		return nil, err
 	}
-	c.status, c.requireErrorCode = refusal.Status, refusal.Code
-	answer := c.request.Refuse(c.ID, refusal.Status, refusal.Code, refusal.Message)
+	c.status, c.errorCode = refusal.Status, refusal.Code
+	answer := c.request.RefuseWithReason(c.ID, refusal.Status, refusal.Code, refusal.Message, refusal.Reason)
 	w.setDate(c, answer)
 	return answer, nil
 }

@@ -205,7 +205,7 @@ process, and a server for everybody else:
     make awssim
     bin/awssim -listen 127.0.0.1:4599 -speed 60 -world demo -record calls.jsonl
 
-The first line that it prints is its address, which serves EC2, KMS, STS, IAM, SSM and Organizations. A 12-digit access key id is that
+The first line that it prints is its address, which serves EC2, the EBS direct APIs, KMS, STS, IAM, SSM and Organizations. A 12-digit access key id is that
 account's root; what is there beside the accounts is made through the API, or by `+"`-world`"+`. Its clock runs at a multiple of the real one's
 speed; the ends of sessions are told in the client's time. `+"`-inject`"+` lets chosen calls go wrong. It listens on the loopback interface only.
 

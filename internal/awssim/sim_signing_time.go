@@ -62,7 +62,11 @@ func (w *World) checkSigningTime(c *Call) error {
 	if c.Service == "sts" || c.Service == "iam" {
 		return newAPIError(http.StatusForbidden, "SignatureDoesNotMatch", "%s", text)
 	}
-	return badRequest("InvalidSignatureException", "%s", text)
+	status := http.StatusBadRequest
+	if c.Service == "ebs" {
+		status = http.StatusForbidden
+	}
+	return newAPIError(status, "InvalidSignatureException", "%s", text)
 }
 
 // skewText returns the message of a refusal for the signing time.

@@ -104,7 +104,7 @@ func (w *World) execute(c *Call) (*http.Response, error) {
 		w.beginPause(c)
 	}
 	w.record(c, err)
-	if c.requireErrorCode == "" {
+	if c.errorCode == "" {
 		w.runTagger(c)
 	}
 	return answer, err

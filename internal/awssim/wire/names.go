@@ -12,7 +12,8 @@ import (
 
 // api is what tells one service's protocol from another's.
 type api struct {
-	ec2, json bool   // the protocol; neither is query
+	ec2, json bool   // the protocol; none of the three is query
+	rest      bool   // REST-JSON
 	version   string // the parameter Version
 	namespace string // of the answers in XML
 	target    string // what X-Amz-Target begins with
@@ -23,6 +24,7 @@ var apis = map[string]api{
 	"ec2":             {ec2: true, version: "2016-11-15", namespace: "http://ec2.amazonaws.com/doc/2016-11-15/", names: table(&ec2Names, lowerFirst, "item")},
 	"sts":             {version: "2011-06-15", namespace: "https://sts.amazonaws.com/doc/2011-06-15/", names: table(&stsNames, sameName, "member")},
 	"iam":             {version: "2010-05-08", namespace: "https://iam.amazonaws.com/doc/2010-05-08/", names: table(&iamNames, sameName, "member")},
+	"ebs":             {rest: true},
 	"kms":             {json: true, target: "TrentService"},
 	"ssm":             {json: true, target: "AmazonSSM"},
 	"organizations":   {json: true, target: "AWSOrganizationsV20161128"},

@@ -22,7 +22,7 @@ import (
 
 // Request is a signed AWS request: its head as fields, its parameters for Decode.
 type Request struct {
-	Service      string // ec2, sts, iam, kms, ssm, organizations, license-manager: from the credential scope of the signature
+	Service      string // ec2, ebs, sts, iam, kms, ssm, organizations, license-manager: from the credential scope of the signature
 	Region       string // from the credential scope, such as us-east-1
 	AccessKeyID  string // from the credential scope
 	SessionToken string // X-Amz-Security-Token, empty for long-term credentials
@@ -33,6 +33,7 @@ type Request struct {
 
 	api  api
 	form *node // the parameters of a query request; nil in JSON
+	rest rest  // those outside the body of a REST request
 }
 
 // Error is a refusal as AWS words it; Request.Refuse sends it.
@@ -62,6 +63,9 @@ func Parse(h *http.Request) (*Request, error) {
 	}
 	if err := r.readSignature(h.Header, query); err != nil {
 		return r, err
+	}
+	if r.api.rest {
+		return r, r.readRoute(h)
 	}
 	if r.api.json {
 		prefix, operation, _ := strings.Cut(target, ".")
@@ -107,6 +111,9 @@ func (r *Request) Decode(in any) (extras map[string]string, err error) {
 	if into.Type().Name() != r.Operation+"Input" {
 		return nil, r.UnknownOperation()
 	}
+	if r.api.rest {
+		return nil, r.decodeREST(into)
+	}
 	if r.api.json {
 		return nil, r.decodeJSON(into)
 	}
@@ -119,6 +126,9 @@ func (r *Request) Decode(in any) (extras map[string]string, err error) {
 // out; the body is never empty, because the SDK takes an empty body for an empty output.
 func (r *Request) Answer(requestID string, out any) *http.Response {
 	v := reflect.ValueOf(out).Elem()
+	if r.api.rest {
+		return r.response(r.rest.status, requestID, encodeJSON(v))
+	}
 	if r.api.json {
 		return r.response(http.StatusOK, requestID, encodeJSON(v))
 	}
@@ -137,6 +147,9 @@ func (r *Request) Answer(requestID string, out any) *http.Response {
 
 // Refuse is the HTTP response for an error, in the protocol of the service.
 func (r *Request) Refuse(requestID string, status int, code, message string) *http.Response {
+	if r.api.rest {
+		return r.refuseREST(requestID, status, code, message, "")
+	}
 	if r.api.json {
 		resp := r.response(status, requestID, encodeJSON(reflect.ValueOf(map[string]string{"__type": code, "message": message})))
 		resp.Header.Set("X-Amzn-Errortype", code)
@@ -150,7 +163,7 @@ func (r *Request) Refuse(requestID string, status int, code, message string) *ht
 // UnknownOperation is the refusal of an operation that the service does not have.
 func (r *Request) UnknownOperation() *Error {
 	switch {
-	case r.api.json:
+	case r.api.json || r.api.rest:
 		return &Error{http.StatusBadRequest, "UnknownOperationException", fmt.Sprintf("The operation %q is not known to %s.", r.Operation, r.Service)}
 	case r.api.ec2:
 		return &Error{http.StatusBadRequest, "InvalidAction", fmt.Sprintf("The action %s is not valid for this web service.", r.Operation)}
@@ -161,7 +174,10 @@ func (r *Request) UnknownOperation() *Error {
 
 func (r *Request) response(status int, requestID string, body []byte) *http.Response {
 	contentType := "text/xml;charset=UTF-8"
-	if r.api.json {
+	switch {
+	case r.api.rest:
+		contentType = "application/json"
+	case r.api.json:
 		contentType = "application/x-amz-json-1.1"
 	}
 	return &http.Response{
@@ -185,7 +201,7 @@ func (r *Request) invalidValue(of reflect.Value, path, value string) *Error {
 		return &Error{http.StatusBadRequest, "InvalidParameterValue", fmt.Sprintf("Value (%s) for parameter %s is invalid.", value, path)}
 	}
 	code, constraint := "ValidationError", "Member must be of type "+of.Type().String()
-	if r.api.json {
+	if r.api.json || r.api.rest {
 		code = "ValidationException"
 	}
 	if known, isEnum := enumValues(of); isEnum {
