@@ -53,14 +53,16 @@ func (w *World) startSnapshot(c *Call, in *ebs.StartSnapshotInput) (*ebs.StartSn
 	})
 	var refusal *APIError
 	if errors.As(err, &refusal) && refusal.Code == "IdempotentParameterMismatch" {
-		return nil, newAPIError(http.StatusConflict, "ConflictException", "Current request does not match request stored with this token.")
+		return nil, newAPIError(http.StatusConflict, "ConflictException",
+			"Current request does not match request stored with this token.")
 	}
 	return out, err
 }
 
 // validateStart checks the members of a request by themselves.
 func (w *World) validateStart(c *Call, in *ebs.StartSnapshotInput) error {
-	if err := refuseUnmodeled(in, "VolumeSize", "ClientToken", "Description", "Encrypted", "KmsKeyArn", "Tags", "Timeout"); err != nil {
+	err := refuseUnmodeled(in, "VolumeSize", "ClientToken", "Description", "Encrypted", "KmsKeyArn", "Tags", "Timeout")
+	if err != nil {
 		return err
 	}
 	if w.violates(c, "4.9.3", in.KmsKeyArn != nil && in.Encrypted != nil && !*in.Encrypted) {
@@ -105,8 +107,8 @@ func validateStartTags(tags []ebstypes.Tag) error {
 	return nil
 }
 
-// newStartAuthorizations returns what IAM decides: on the resource snapshot/null, and for tags ec2:CreateTags, which has no
-// ec2:CreateAction here (rule 4.9.6).
+// newStartAuthorizations returns what IAM decides: on the resource snapshot/null, and for tags ec2:CreateTags.
+// The condition key ec2:CreateAction is absent (rule 4.9.6).
 func newStartAuthorizations(c *Call, specs []types.TagSpecification) []AuthorizationRequest {
 	authorizations := addTagOnCreate(c, specs, newAuthorization(c, c.location(), "snapshot/null"))
 	for i := range authorizations {
@@ -124,7 +126,8 @@ func (w *World) keyToStart(c *Call, in *ebs.StartSnapshotInput, id string) (stri
 			return "", nil
 		}
 		if byDefault && in.Encrypted != nil && !*in.Encrypted {
-			return "", badRequest("UnsupportedOperation", "The simulated AWS does not know what Encrypted=false does under encryption by default.")
+			return "", badRequest("UnsupportedOperation",
+				"The simulated AWS does not know what Encrypted=false does under encryption by default.")
 		}
 		name = *w.ebsDefaultKey(c.location()).Arn
 	}
@@ -136,7 +139,10 @@ func (w *World) authorizeStartKey(c *Call, name, id string) error {
 	found, there := w.keys.get(name)
 	if !there || found.location.region != c.Region || found.isDeleted(c.At) {
 		return &APIError{
-			Status: http.StatusNotFound, Code: "ResourceNotFoundException", Message: "KMS key not found.", Reason: "DEPENDENCY_RESOURCE_NOT_FOUND",
+			Status:  http.StatusNotFound,
+			Code:    "ResourceNotFoundException",
+			Message: "KMS key not found.",
+			Reason:  "DEPENDENCY_RESOURCE_NOT_FOUND",
 		}
 	}
 	question := found.newAuthorization(keyUse{
@@ -166,7 +172,9 @@ func kmsRefused(c *Call, why, code string) *APIError {
 }
 
 // addStarted adds the pending snapshot.
-func (w *World) addStarted(c *Call, in *ebs.StartSnapshotInput, id, key string, specs []types.TagSpecification) *ebs.StartSnapshotOutput {
+func (w *World) addStarted(
+	c *Call, in *ebs.StartSnapshotInput, id, key string, specs []types.TagSpecification,
+) *ebs.StartSnapshotOutput {
 	minutes := defaultTimeout
 	if in.Timeout != nil {
 		minutes = int(*in.Timeout)
@@ -235,7 +243,8 @@ var emptyChecksum = func() string {
 
 // validateComplete checks the members of a request by themselves.
 func (w *World) validateComplete(in *ebs.CompleteSnapshotInput) error {
-	count, aggregated := aws.ToInt32(in.ChangedBlocksCount), in.ChecksumAlgorithm != "" || in.ChecksumAggregationMethod != ""
+	count := aws.ToInt32(in.ChangedBlocksCount)
+	aggregated := in.ChecksumAlgorithm != "" || in.ChecksumAggregationMethod != ""
 	switch {
 	case in.ChangedBlocksCount == nil:
 		return outOfRange("changedBlocksCount", "null", "Member must not be null")
@@ -270,5 +279,6 @@ func ebsInvalid(reason, format string, arguments ...any) *APIError {
 }
 
 func outOfRange(member string, value any, constraint string) *APIError {
-	return badRequest("ValidationException", "1 validation error detected: Value '%v' at '%s' failed to satisfy constraint: %s", value, member, constraint)
+	return badRequest("ValidationException",
+		"1 validation error detected: Value '%v' at '%s' failed to satisfy constraint: %s", value, member, constraint)
 }
