@@ -19,40 +19,40 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Access is where the source credentials come from. Empty fields leave the SDK's default: environment, profiles, SSO, web identity,
-// instance role.
+// Access says where the source credentials come from. Empty fields leave the default of the SDK: the environment,
+// profiles, SSO, web identity or the instance role.
 type Access struct {
-	Region                string // of the first calls; EC2 is then asked where the images are
+	Region                string // of the first calls; the other Regions are those of the images
 	Profile               string // of the shared configuration and credentials files
 	AccessKey             string
 	SecretKey             distribution.Secret
 	Token                 distribution.Secret // of a session
 	SharedCredentialsFile string              // path
-	AssumeRole            []distribution.Role // hops, in order, each with its RoleARN; empty: the credentials as they are
+	AssumeRole            []distribution.Role // a chain, in order, each with its RoleARN; no role is assumed if empty
 	CustomEndpointEC2     string              // URL
-	MaxRetries            int                 // repeats of one call; 0: only the run's context bounds them
+	MaxRetries            int                 // of one call; without a limit but the run's context if 0
 	InsecureSkipTLSVerify bool
 
-	Version    string         // of the plugin, for the user agent
-	HTTPClient aws.HTTPClient `json:"-"` // carries every call; nil: over the network. Tests and the simulator come in here
-	Seed       uint64         // of the jitter between repeats; 0: drawn from the clock
-	Guard      Guard          `json:"-"` // what every call passes
-	Silent     func(string)   `json:"-"` // hears, once and from any goroutine, of a call that nothing has answered for a minute; nil: nobody does
+	Version       string         // of the plugin, for the user agent
+	HTTPClient    aws.HTTPClient `json:"-"` // sends every call; the network if nil
+	Seed          uint64         // of the jitter between retries; derived from the clock if 0
+	Guard         Guard          `json:"-"` // checks every call
+	OnUnreachable func(string)   `json:"-"` // receives, once and from any goroutine, the endpoint silent for a minute
 }
 
-// One attempt of one call may take this long. Without a bound, a connection that fell silent would hold its call until the run ends.
+// attemptTimeout bounds one attempt. Without it, a silent connection would hold its call until the run ends.
 const attemptTimeout = time.Minute
 
-// load reads the configuration as the SDK does, with our HTTP client, user agent and retryers. It makes no call.
-// The credentials of the profile, and no access key, are used when a profile is named here.
+// load loads the configuration as the SDK does, with our HTTP client, user agent and retryers. It makes no call. A
+// profile named here takes precedence over the access key.
 func (a Access) load(ctx context.Context, profile string, jitter *jitter) (aws.Config, error) {
 	options := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(a.httpClient()),
-		config.WithRetryer(func() aws.Retryer { return again(boundedAttempts, jitter) }),
-		config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewEarly }),
+		config.WithRetryer(func() aws.Retryer { return newRetryer(credentialAttempts, jitter) }),
+		config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = expiryWindow }),
 		config.WithAPIOptions([]func(*middleware.Stack) error{
 			awsmiddleware.AddUserAgentKeyValue("packer-plugin-encrypted-ami", a.Version),
-			onceWithoutToken(jitter),
+			useRejectedOnlyRetryer(jitter),
 		}),
 	}
 	if a.Region != "" {
@@ -61,6 +61,7 @@ func (a Access) load(ctx context.Context, profile string, jitter *jitter) (aws.C
 	if a.SharedCredentialsFile != "" {
 		options = append(options, config.WithSharedCredentialsFiles([]string{a.SharedCredentialsFile}))
 	}
+
 	switch {
 	case profile != "":
 		options = append(options, config.WithSharedConfigProfile(profile))
@@ -70,8 +71,9 @@ func (a Access) load(ctx context.Context, profile string, jitter *jitter) (aws.C
 	case a.Profile != "":
 		options = append(options, config.WithSharedConfigProfile(a.Profile))
 	}
+
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
-	cfg.RetryMaxAttempts = 0 // AWS_MAX_ATTEMPTS would put a bound on the weather; max_retries is there for that
+	cfg.RetryMaxAttempts = 0 // else AWS_MAX_ATTEMPTS would limit retries, which is for max_retries alone
 	return cfg, err
 }
 
@@ -82,7 +84,10 @@ func (a Access) httpClient() aws.HTTPClient {
 	return awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConnsPerHost = 64 // as many as there are calls in flight
 		if a.InsecureSkipTLSVerify {
-			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // what the option says
+			t.TLSClientConfig = &tls.Config{
+				MinVersion:         tls.VersionTLS12,
+				InsecureSkipVerify: true, //nolint:gosec // the user asked for it
+			}
 		}
 	})
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 )
 
-// Audience is with whom a run may share: the accounts of its plan, and the organizations and units that its share blocks name.
+// Audience holds with whom a run may share: the accounts of its plan, and the organizations and organizational units of
+// its share blocks.
 type Audience struct {
 	mu      sync.Mutex
 	allowed map[string]bool
@@ -48,7 +49,7 @@ var (
 	errUnencrypted = errors.New("it would copy without encryption or without naming the key")
 )
 
-// check reports why a call must not share what it shares. Withdrawing is always allowed.
+// check returns why a call must not share with its recipients. Unsharing is always allowed.
 func (a *Audience) check(input any) error {
 	switch in := input.(type) {
 	case *ec2.ModifySnapshotAttributeInput:
@@ -78,9 +79,9 @@ func (a *Audience) check(input any) error {
 }
 
 func (a *Audience) checkLaunchPermissions(added []ec2types.LaunchPermission) error {
-	for _, one := range added {
-		ids := aws.ToString(one.UserId) + aws.ToString(one.OrganizationArn) + aws.ToString(one.OrganizationalUnitArn)
-		if err := a.checkGrantee(string(one.Group), ids); err != nil {
+	for _, p := range added {
+		recipient := aws.ToString(p.UserId) + aws.ToString(p.OrganizationArn) + aws.ToString(p.OrganizationalUnitArn)
+		if err := a.checkGrantee(string(p.Group), recipient); err != nil {
 			return err
 		}
 	}
@@ -97,7 +98,7 @@ func (a *Audience) checkGrantee(group, id string) error {
 	return nil
 }
 
-// accountOf returns the account in an ARN, or the text itself if it is none: an account id is a principal too.
+// accountOf returns the account of a principal, which is an ARN or an account id.
 func accountOf(principal string) string {
 	if parts := strings.Split(principal, ":"); len(parts) > 4 {
 		return parts[4]
@@ -105,7 +106,7 @@ func accountOf(principal string) string {
 	return principal
 }
 
-// checkEncryption reports why a copy must not be made: it is always encrypted, under a key that the call names.
+// checkEncryption returns why a copy must not be created. A copy must be encrypted with a key that the call names.
 func checkEncryption(input any) error {
 	encrypted, key := aws.Bool(true), aws.String("any")
 	switch in := input.(type) {

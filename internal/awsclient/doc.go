@@ -1,6 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package awsclient reaches AWS: the source credentials, sessions in target accounts, one client per place whose account is proved,
-// repeats that make nothing twice, and predicates on error codes.
+// Package awsclient creates the clients of AWS. It loads the source credentials, assumes the roles of targets, and
+// checks that the credentials of every client belong to the client's account. It retries calls without creating a
+// resource twice, keeps to AWS's rate limits, and enforces a Guard for every call. Its predicates classify errors.
 package awsclient

@@ -4,6 +4,7 @@
 package awsclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -15,158 +16,223 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-type codes = map[string]struct{}
+// errorCodes is a set of error codes. Errors are classified by code, because messages contain typographic apostrophes,
+// outer blanks and limits (2.2.2, 4.1.1).
+type errorCodes = map[string]struct{}
 
-// Sets of error codes. Codes, never texts: those carry typographic apostrophes, blanks at their ends and limits (2.2.2, 4.1.1).
-var (
-	throttles = set("BandwidthLimitExceeded", "EC2ThrottledException", "PriorRequestNotComplete", "RateLimitExceededException", "RequestLimitExceeded", "RequestThrottled",
-		"RequestThrottledException", "SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "TooManyUpdates") // 4.2.1, 3.7, 7.8
-	serverErrorCodes = set("DependencyTimeoutException", "InternalError", "InternalFailure", "InternalServiceError", "KMSInternalException", "KeyUnavailableException", "ServerInternalException",
-		"RequestTimeout", "RequestTimeoutException", "ServiceUnavailable", "Unavailable") // 3.7
-	notFound = set("InvalidGrantIdException", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidInstanceID.NotFound", "InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.VersionNotFound",
-		"InvalidLaunchTemplateName.NotFoundException", "InvalidSnapshot.NotFound", "InvalidSnapshotID.NotFound", "InvalidVolume.NotFound", "NotFoundException",
-		"ParameterNotFound", "ParameterVersionNotFound") // 2.5.4, 2.5.9, 2.5.10, 3.4.1, 3.7
-	unauthorized = set("AccessDenied", "AccessDeniedException", "AuthFailure", "AuthorizationException", "OptInRequired", "UnauthorizedOperation") // 1.8.3, 5.6, 5.8, 6.2
-	expired      = set("ExpiredToken", "ExpiredTokenException", "RequestExpired")                                                                  // 5.4
-	limits       = set("ResourceLimitExceeded")                                                                                                    // 4.1.1, A.3.1
-	dryRun       = set("DryRunOperation", "DryRunOperationException")                                                                              // 6.2, 6.6
+// Throttling: 4.2.1, 3.7, 7.8.
+var throttlingCodes = newErrorCodes(
+	"BandwidthLimitExceeded",
+	"EC2ThrottledException",
+	"PriorRequestNotComplete",
+	"RateLimitExceededException",
+	"RequestLimitExceeded",
+	"RequestThrottled",
+	"RequestThrottledException",
+	"SlowDown",
+	"Throttling",
+	"ThrottlingException",
+	"ThrottledException",
+	"TooManyRequestsException",
+	"TooManyUpdates",
 )
 
-func set(names ...string) codes {
-	all := codes{}
-	for _, name := range names {
-		all[name] = struct{}{}
+// Faults of AWS: 3.7.
+var serverErrorCodes = newErrorCodes(
+	"DependencyTimeoutException",
+	"InternalError",
+	"InternalFailure",
+	"InternalServiceError",
+	"KMSInternalException",
+	"KeyUnavailableException",
+	"ServerInternalException",
+	"RequestTimeout",
+	"RequestTimeoutException",
+	"ServiceUnavailable",
+	"Unavailable",
+)
+
+// Missing resources: 2.5.4, 2.5.9, 2.5.10, 3.4.1, 3.7.
+var notFoundCodes = newErrorCodes(
+	"InvalidGrantIdException",
+	"InvalidAMIID.NotFound",
+	"InvalidAMIID.Unavailable",
+	"InvalidInstanceID.NotFound",
+	"InvalidLaunchTemplateId.NotFound",
+	"InvalidLaunchTemplateId.VersionNotFound",
+	"InvalidLaunchTemplateName.NotFoundException",
+	"InvalidSnapshot.NotFound",
+	"InvalidSnapshotID.NotFound",
+	"InvalidVolume.NotFound",
+	"NotFoundException",
+	"ParameterNotFound",
+	"ParameterVersionNotFound",
+)
+
+// Missing permissions: 1.8.3, 5.6, 5.8, 6.2.
+var unauthorizedCodes = newErrorCodes(
+	"AccessDenied",
+	"AccessDeniedException",
+	"AuthFailure",
+	"AuthorizationException",
+	"OptInRequired",
+	"UnauthorizedOperation",
+)
+
+var (
+	expiredCodes = newErrorCodes("ExpiredToken", "ExpiredTokenException", "RequestExpired") // 5.4
+	quotaCodes   = newErrorCodes("ResourceLimitExceeded")                                   // 4.1.1, A.3.1
+	dryRunCodes  = newErrorCodes("DryRunOperation", "DryRunOperationException")             // 6.2, 6.6
+)
+
+func newErrorCodes(codes ...string) errorCodes {
+	set := errorCodes{}
+	for _, code := range codes {
+		set[code] = struct{}{}
 	}
-	return all
+	return set
 }
 
-// Code is the error code that AWS answered, "" where it answered none.
+// Code returns the error code of AWS. Empty if AWS returned none.
 func Code(err error) string {
-	var answered smithy.APIError
-	if errors.As(err, &answered) {
-		return answered.ErrorCode()
+	var apiErr smithy.APIError
+	if errors.As(err, &apiErr) {
+		return apiErr.ErrorCode()
 	}
 	return ""
 }
 
-func has(err error, among codes) bool {
-	_, yes := among[Code(err)]
-	return yes
+func hasCode(err error, codes errorCodes) bool {
+	_, found := codes[Code(err)]
+	return found
 }
 
-// IsThrottled reports that AWS wants the call later (4.2.1).
-func IsThrottled(err error) bool { return has(err, throttles) }
+// IsThrottled reports whether AWS throttled the call (4.2.1).
+func IsThrottled(err error) bool { return hasCode(err, throttlingCodes) }
 
-// IsResourceLimit reports that too many copies are on their way (4.1.1): never a failure, but a reason to wait.
-func IsResourceLimit(err error) bool { return has(err, limits) }
+// IsResourceLimit reports whether too many copies are in progress (4.1.1). The call can wait and be retried.
+func IsResourceLimit(err error) bool { return hasCode(err, quotaCodes) }
 
-// IsNotFound reports that the thing is not there, or not there yet (4.4.1).
-func IsNotFound(err error) bool { return has(err, notFound) }
+// IsNotFound reports whether the resource does not exist, or is not visible yet (4.4.1).
+func IsNotFound(err error) bool { return hasCode(err, notFoundCodes) }
 
-// IsUnauthorized reports a refusal for want of rights.
-func IsUnauthorized(err error) bool { return has(err, unauthorized) }
+// IsUnauthorized reports whether AWS denied the call for lack of permissions.
+func IsUnauthorized(err error) bool { return hasCode(err, unauthorizedCodes) }
 
-// IsExpired reports that the session is over (5.4).
-func IsExpired(err error) bool { return has(err, expired) }
+// IsExpired reports whether the session has expired (5.4).
+func IsExpired(err error) bool { return hasCode(err, expiredCodes) }
 
-// HasEnded reports that credentials are over and new ones cannot be had: AWS calls the session expired although it was renewed, or what
-// they come from (a command, a token's file, single sign-on) gives none any more (5.3, 5.4).
+// HasEnded reports whether the credentials have expired and cannot be renewed (5.3, 5.4). Either the renewed session is
+// expired too, or its source (a command, a token file, SSO) no longer issues credentials.
 func HasEnded(err error) bool {
-	var session *SessionError
-	var other otherAccount
-	switch {
-	case IsExpired(err):
+	if IsExpired(err) {
 		return true
-	case !errors.As(err, &session), errors.As(err, &other), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	}
+	var sessionErr *SessionError
+	var wrongAccount wrongAccountError
+	if !errors.As(err, &sessionErr) || errors.As(err, &wrongAccount) {
 		return false
 	}
-	return Operation(session.Err) == "" && !IsTransient(session.Err)
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	return Operation(sessionErr.Err) == "" && !IsTransient(sessionErr.Err)
 }
 
-// IsInUse reports that a snapshot still belongs to an image (2.5.8).
+// IsInUse reports whether a snapshot still belongs to an image (2.5.8).
 func IsInUse(err error) bool { return Code(err) == "InvalidSnapshot.InUse" }
 
-// IsNameTaken reports that an image of this name exists in the account and Region (2.5.2).
+// IsNameTaken reports whether an image of this name exists in the account and Region (2.5.2).
 func IsNameTaken(err error) bool { return Code(err) == "InvalidAMIName.Duplicate" }
 
-// IsParameterTaken reports that an SSM parameter of this name exists, and was not to be overwritten (7.8).
+// IsParameterTaken reports whether an SSM parameter of this name exists, and overwriting was not requested (7.8).
 func IsParameterTaken(err error) bool { return Code(err) == "ParameterAlreadyExists" }
 
-// WouldSucceed reports the answer of a dry run that was allowed (6.2, 6.6).
-func WouldSucceed(err error) bool { return has(err, dryRun) }
+// WouldSucceed reports whether a dry run was allowed (6.2, 6.6).
+func WouldSucceed(err error) bool { return hasCode(err, dryRunCodes) }
 
-// IsWeather reports an error that passes: throttling, 5xx, a connection that broke, if in the middle of an answer.
-func IsTransient(err error) bool { return weather.IsErrorRetryable(err).Bool() }
+// IsTransient reports whether a retry may succeed: after throttling, 5xx, or a connection that broke.
+func IsTransient(err error) bool { return transientErrors.IsErrorRetryable(err).Bool() }
 
-// tornIn is what an error says of an answer that broke off, or that nobody can read: what it said is lost, whatever its status. nil: it was whole.
+// deserializationError returns the error of a response that broke off or is not readable, whatever its status. Nil if
+// the response was complete.
 func deserializationError(err error) error {
-	var torn *smithy.DeserializationError
-	if errors.As(err, &torn) {
-		return torn
+	var incomplete *smithy.DeserializationError
+	if errors.As(err, &incomplete) {
+		return incomplete
 	}
 	return nil
 }
 
-// IsUnclear reports that nobody knows whether the call had its effect: no whole answer came, or one of 5xx (design of *once* calls, 4.2.3).
+// IsOutcomeUnknown reports whether the call may have had its effect although it failed (4.2.3). That is so without a
+// complete response, and after 5xx.
 func IsOutcomeUnknown(err error) bool {
-	var session *SessionError
-	var blocked *BlockedError
-	var serialization *smithy.SerializationError
-	var parameters smithy.InvalidParamsError
-	switch {
-	case err == nil, IsThrottled(err), errors.As(err, &session), errors.As(err, &blocked), errors.As(err, &serialization), errors.As(err, &parameters):
+	if err == nil || IsThrottled(err) || wasNotSent(err) {
 		return false
 	}
-	status := status(err)
+	status := httpStatus(err)
 	return status == 0 || status >= http.StatusInternalServerError || deserializationError(err) != nil
 }
 
-// quoted is where STS repeats an external id, which is a secret, because of its form (5.5).
-var quoted = regexp.MustCompile(`(?is)Value '.*?' at 'externalId'`)
-
-func redacted(text string) string {
-	return quoted.ReplaceAllString(text, "Value '(secret)' at 'externalId'")
+// wasNotSent reports whether an error prevented the request.
+func wasNotSent(err error) bool {
+	var sessionErr *SessionError
+	var blocked *BlockedError
+	var serialization *smithy.SerializationError
+	var params smithy.InvalidParamsError
+	return errors.As(err, &sessionErr) || errors.As(err, &blocked) ||
+		errors.As(err, &serialization) || errors.As(err, &params)
 }
 
-// discreet is an error whose text holds no external id.
+// externalIDPattern matches the external id, which is a secret, in the message of STS about its format (5.5).
+var externalIDPattern = regexp.MustCompile(`(?is)Value '.*?' at 'externalId'`)
+
+func redact(text string) string {
+	return externalIDPattern.ReplaceAllString(text, "Value '(secret)' at 'externalId'")
+}
+
+// redactedError is an error without the external id in its text.
 type redactedError struct{ error }
 
-func (e redactedError) Error() string { return redacted(e.error.Error()) }
+func (e redactedError) Error() string { return redact(e.error.Error()) }
 func (e redactedError) Unwrap() error { return e.error }
 
-// Refused makes a fact of an error: of AWS's refusal, or of the call that did not come through. The operation is "ec2:CopySnapshot".
-// Its message holds no external id.
+// Refused returns an error as a fact, without an external id in its message. The operation is that of the call, such as
+// "ec2:CopySnapshot".
 func Refused(operation string, err error) *distribution.APIError {
-	refusal := &distribution.APIError{Operation: operation, Code: Code(err), Message: redacted(err.Error())}
-	var session *SessionError
-	if errors.As(err, &session) {
-		refusal.Operation = "sts:AssumeRole"
-		if session.Operation != "" {
-			refusal.Operation = session.Operation
-		}
+	var sessionErr *SessionError
+	if errors.As(err, &sessionErr) {
+		operation = cmp.Or(sessionErr.Operation, "sts:AssumeRole")
 	}
-	var answered smithy.APIError
-	if errors.As(err, &answered) {
-		refusal.Message = redacted(answered.ErrorMessage())
+	message := err.Error()
+	var apiErr smithy.APIError
+	if errors.As(err, &apiErr) {
+		message = apiErr.ErrorMessage()
 	}
-	refusal.Status = status(err)
-	return refusal
+	return &distribution.APIError{
+		Operation: operation,
+		Code:      Code(err),
+		Message:   redact(message),
+		Status:    httpStatus(err),
+	}
 }
 
-// status is the HTTP status of the answer; 0 where none came.
-func status(err error) int {
-	var answered interface{ HTTPStatusCode() int }
-	if errors.As(err, &answered) {
-		return answered.HTTPStatusCode()
+// httpStatus returns the status of the response. 0 if there was none.
+func httpStatus(err error) int {
+	var response interface{ HTTPStatusCode() int }
+	if errors.As(err, &response) {
+		return response.HTTPStatusCode()
 	}
 	return 0
 }
 
-// Operation names the call of an error as policies do: "ec2:CopySnapshot"; "" where it is no error of a call.
+// Operation returns the operation of the failed call as policies name it, such as "ec2:CopySnapshot". Empty if the
+// error is not that of a call.
 func Operation(err error) string {
 	var operation *smithy.OperationError
 	if !errors.As(err, &operation) {
 		return ""
 	}
-	return strings.ReplaceAll(strings.ToLower(operation.ServiceID), " ", "-") + ":" + operation.OperationName // "License Manager"
+	service := strings.ReplaceAll(strings.ToLower(operation.ServiceID), " ", "-") // "License Manager"
+	return service + ":" + operation.OperationName
 }

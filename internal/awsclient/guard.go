@@ -14,18 +14,19 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Guard is what every call of a Pool passes right before it is sent, and its response right after. What must hold for
-// every mutating call is enforced here and only here.
+// Guard checks every call of a Pool right before it is sent, and sees its response. What must hold for every mutating
+// call is enforced here and only here.
 type Guard struct {
-	// Fence reports whether a mutating call may be sent: signed is the date in its signature, input is the SDK's. Nil: always.
+	// Fence returns why a mutating call must not be sent. The input is that of the SDK, signed is the date of the
+	// signature. Nil if every call may be sent.
 	Fence func(input any, signed time.Time) error
 	// Observe receives AWS's time of each response. Nil if nothing listens.
 	Observe func(awsTime time.Time)
-	// Audience bounds with whom anything may be shared. Nil: anybody but the public.
+	// Audience limits sharing. Nil if a run may share with everyone but the public.
 	Audience *Audience
 }
 
-// BlockedError says that a call was not sent, and why.
+// BlockedError is the reason why a call was not sent.
 type BlockedError struct {
 	Operation string
 	Err       error
@@ -36,27 +37,27 @@ func (e *BlockedError) Unwrap() error { return e.Err }
 
 type inputKey struct{}
 
-// add puts the guard into the stack of a call.
-func (g Guard) add(stack *middleware.Stack) error {
-	remember := middleware.InitializeMiddlewareFunc("encrypted-ami:input", func(
+// addTo adds the guard to the middleware stack of a call.
+func (g Guard) addTo(stack *middleware.Stack) error {
+	storeInput := middleware.InitializeMiddlewareFunc("encrypted-ami:input", func(
 		ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
 	) (middleware.InitializeOutput, middleware.Metadata, error) {
 		return next.HandleInitialize(middleware.WithStackValue(ctx, inputKey{}, in.Parameters), in)
 	})
-	if err := stack.Initialize.Add(remember, middleware.Before); err != nil {
+	if err := stack.Initialize.Add(storeInput, middleware.Before); err != nil {
 		return err
 	}
-	return stack.Finalize.Insert(guarded{g}, "Signing", middleware.After)
+	return stack.Finalize.Insert(guardMiddleware{g}, "Signing", middleware.After)
 }
 
-// guarded stands behind the signature of every attempt.
-type guarded struct{ Guard }
+// guardMiddleware handles every attempt after it is signed.
+type guardMiddleware struct{ Guard }
 
-func (guarded) ID() string { return "encrypted-ami:guard" }
+func (guardMiddleware) ID() string { return "encrypted-ami:guard" }
 
-func (g guarded) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (
-	out middleware.FinalizeOutput, metadata middleware.Metadata, err error,
-) {
+func (g guardMiddleware) HandleFinalize(
+	ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
+) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
 	if err := g.check(ctx, in.Request); err != nil {
 		return out, metadata, &BlockedError{awsmiddleware.GetOperationName(ctx), err}
 	}
@@ -70,8 +71,8 @@ func (g guarded) HandleFinalize(ctx context.Context, in middleware.FinalizeInput
 	return out, metadata, err
 }
 
-// check reports why a call must not be sent.
-func (g guarded) check(ctx context.Context, request any) error {
+// check returns why a call must not be sent.
+func (g guardMiddleware) check(ctx context.Context, request any) error {
 	input := middleware.GetStackValue(ctx, inputKey{})
 	if isRead(awsmiddleware.GetOperationName(ctx)) || !changesResources(awsmiddleware.GetServiceID(ctx)) {
 		return nil
@@ -98,7 +99,7 @@ func isRead(operation string) bool {
 	return false
 }
 
-// changesResources reports whether the calls of a service matter to the guard: those for credentials do not.
+// changesResources reports whether a service has resources that the guard protects. STS, for credentials, has none.
 func changesResources(service string) bool {
 	switch service {
 	case "EC2", "KMS", "SSM", "License Manager":
@@ -107,7 +108,7 @@ func changesResources(service string) bool {
 	return false
 }
 
-// isDryRun reads the DryRun member of an input. A dry run changes nothing.
+// isDryRun reports whether the DryRun member of an input is set. A dry run changes nothing.
 func isDryRun(input any) bool {
 	value := reflect.Indirect(reflect.ValueOf(input))
 	if value.Kind() != reflect.Struct || !value.FieldByName("DryRun").IsValid() {
@@ -117,8 +118,8 @@ func isDryRun(input any) bool {
 	return ok && flag != nil && *flag
 }
 
-// signingTime returns the date in the signature of a request: AWS refuses the request 15 minutes after it. Without a date that can be
-// read, it is the local time.
+// signingTime returns the date in the signature of a request, which AWS rejects 15 minutes later. It returns the local
+// time if the request has no valid date.
 func signingTime(request any) time.Time {
 	if r, ok := request.(*smithyhttp.Request); ok {
 		if date, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date")); err == nil {

@@ -23,7 +23,7 @@ import (
 
 var errClosed = errors.New("the fence is closed")
 
-// Every attempt of every mutating call passes the fence, with the date in its signature. Reads and dry runs do not.
+// Every attempt of a mutating call passes the fence, with the date of its signature. Reads and dry runs do not.
 func TestGuard_fence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -42,10 +42,13 @@ func TestGuard_fence(t *testing.T) {
 			}
 		})
 		client := pool.EC2(distribution.Location{Account: source, Region: home})
-		if err := look(t.Context(), client); err != nil {
+		if err := describeSnapshots(t.Context(), client); err != nil {
 			t.Fatal(err)
 		}
-		tags := &ec2.CreateTagsInput{Resources: []string{"snap-0123456789abcdef0"}, Tags: []ec2types.Tag{{Key: aws.String("a"), Value: aws.String("b")}}}
+		tags := &ec2.CreateTagsInput{
+			Resources: []string{"snap-0123456789abcdef0"},
+			Tags:      []ec2types.Tag{{Key: aws.String("a"), Value: aws.String("b")}},
+		}
 		dry := *tags
 		dry.DryRun = aws.Bool(true)
 		if _, err := client.CreateTags(t.Context(), &dry); !awsclient.WouldSucceed(err) {
@@ -80,40 +83,105 @@ func TestGuard_fence(t *testing.T) {
 }
 
 func TestGuard_audience(t *testing.T) {
-	snapshot := func(added ...ec2types.CreateVolumePermission) any {
-		return &ec2.ModifySnapshotAttributeInput{SnapshotId: aws.String("snap-0123456789abcdef0"), CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: added}}
+	const organization = "arn:aws:organizations::111111111111:organization/o-123456"
+	snapshotID, imageID := aws.String("snap-0123456789abcdef0"), aws.String("ami-0123456789abcdef0")
+	shareSnapshot := func(added ...ec2types.CreateVolumePermission) any {
+		return &ec2.ModifySnapshotAttributeInput{
+			SnapshotId:             snapshotID,
+			CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: added},
+		}
 	}
-	image := func(added ...ec2types.LaunchPermission) any {
-		return &ec2.ModifyImageAttributeInput{ImageId: aws.String("ami-0123456789abcdef0"), LaunchPermission: &ec2types.LaunchPermissionModifications{Add: added}}
+	snapshotUser := func(account string) ec2types.CreateVolumePermission {
+		return ec2types.CreateVolumePermission{UserId: &account}
+	}
+	shareImage := func(added ec2types.LaunchPermission) any {
+		return &ec2.ModifyImageAttributeInput{
+			ImageId:          imageID,
+			LaunchPermission: &ec2types.LaunchPermissionModifications{Add: []ec2types.LaunchPermission{added}},
+		}
 	}
 	grant := func(grantee string) any {
-		return &kms.CreateGrantInput{KeyId: aws.String("alias/golden"), GranteePrincipal: &grantee, Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt}}
+		return &kms.CreateGrantInput{
+			KeyId:            aws.String("alias/golden"),
+			GranteePrincipal: &grantee,
+			Operations:       []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt},
+		}
 	}
-	const organization = "arn:aws:organizations::111111111111:organization/o-123456"
 	for _, c := range []struct {
 		name  string
 		input any
 		sent  bool
 	}{
-		{"snapshot, account of the plan", snapshot(ec2types.CreateVolumePermission{UserId: aws.String(target)}), true},
-		{"snapshot, other account", snapshot(ec2types.CreateVolumePermission{UserId: aws.String(other)}), false},
-		{"snapshot, one of two", snapshot(ec2types.CreateVolumePermission{UserId: aws.String(target)}, ec2types.CreateVolumePermission{UserId: aws.String(other)}), false},
-		{"snapshot, public", snapshot(ec2types.CreateVolumePermission{Group: ec2types.PermissionGroupAll}), false},
-		{"snapshot, old parameters", &ec2.ModifySnapshotAttributeInput{SnapshotId: aws.String("snap-0123456789abcdef0"), UserIds: []string{target}}, false},
-		{"snapshot, withdrawal", &ec2.ModifySnapshotAttributeInput{SnapshotId: aws.String("snap-0123456789abcdef0"), CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{
-			Remove: []ec2types.CreateVolumePermission{{UserId: aws.String(other)}},
-		}}, true},
-		{"image, account of the plan", image(ec2types.LaunchPermission{UserId: aws.String(target)}), true},
-		{"image, other account", image(ec2types.LaunchPermission{UserId: aws.String(other)}), false},
-		{"image, public", image(ec2types.LaunchPermission{Group: ec2types.PermissionGroupAll}), false},
-		{"image, organization of the plan", image(ec2types.LaunchPermission{OrganizationArn: aws.String(organization)}), true},
-		{"image, other unit", image(ec2types.LaunchPermission{OrganizationalUnitArn: aws.String(organization + "/ou")}), false},
-		{"image, old parameters", &ec2.ModifyImageAttributeInput{ImageId: aws.String("ami-0123456789abcdef0"), UserGroups: []string{"all"}}, false},
-		{"image, description", &ec2.ModifyImageAttributeInput{ImageId: aws.String("ami-0123456789abcdef0"), Description: &ec2types.AttributeValue{Value: aws.String("golden")}}, true},
+		{"snapshot, account of the plan", shareSnapshot(snapshotUser(target)), true},
+		{"snapshot, other account", shareSnapshot(snapshotUser(other)), false},
+		{"snapshot, one of two", shareSnapshot(snapshotUser(target), snapshotUser(other)), false},
+		{
+			"snapshot, public",
+			shareSnapshot(ec2types.CreateVolumePermission{Group: ec2types.PermissionGroupAll}),
+			false,
+		},
+		{
+			"snapshot, old parameters",
+			&ec2.ModifySnapshotAttributeInput{SnapshotId: snapshotID, UserIds: []string{target}},
+			false,
+		},
+		{
+			"snapshot, unshare",
+			&ec2.ModifySnapshotAttributeInput{
+				SnapshotId: snapshotID,
+				CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{
+					Remove: []ec2types.CreateVolumePermission{snapshotUser(other)},
+				},
+			},
+			true,
+		},
+		{"image, account of the plan", shareImage(ec2types.LaunchPermission{UserId: aws.String(target)}), true},
+		{"image, other account", shareImage(ec2types.LaunchPermission{UserId: aws.String(other)}), false},
+		{"image, public", shareImage(ec2types.LaunchPermission{Group: ec2types.PermissionGroupAll}), false},
+		{
+			"image, organization of the plan",
+			shareImage(ec2types.LaunchPermission{OrganizationArn: aws.String(organization)}),
+			true,
+		},
+		{
+			"image, other unit",
+			shareImage(ec2types.LaunchPermission{OrganizationalUnitArn: aws.String(organization + "/ou")}),
+			false,
+		},
+		{
+			"image, old parameters",
+			&ec2.ModifyImageAttributeInput{ImageId: imageID, UserGroups: []string{"all"}},
+			false,
+		},
+		{
+			"image, description",
+			&ec2.ModifyImageAttributeInput{
+				ImageId:     imageID,
+				Description: &ec2types.AttributeValue{Value: aws.String("golden")},
+			},
+			true,
+		},
 		{"grant, role of the plan", grant("arn:aws:iam::" + target + ":role/golden"), true},
 		{"grant, other account", grant(other), false},
-		{"copy without encryption", &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0123456789abcdef0"), KmsKeyId: aws.String("alias/golden")}, false},
-		{"copy without a key", &ec2.CopyImageInput{Name: aws.String("golden"), SourceRegion: aws.String(home), SourceImageId: aws.String("ami-0123456789abcdef0"), Encrypted: aws.Bool(true)}, false},
+		{
+			"copy without encryption",
+			&ec2.CopySnapshotInput{
+				SourceRegion:     aws.String(home),
+				SourceSnapshotId: snapshotID,
+				KmsKeyId:         aws.String("alias/golden"),
+			},
+			false,
+		},
+		{
+			"copy without a key",
+			&ec2.CopyImageInput{
+				Name:          aws.String("golden"),
+				SourceRegion:  aws.String(home),
+				SourceImageId: imageID,
+				Encrypted:     aws.Bool(true),
+			},
+			false,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -149,14 +217,14 @@ func TestGuard_audience(t *testing.T) {
 	}
 }
 
-// AWS's time is that of the responses, not the local clock's.
+// The observed time is that of AWS's responses, not that of the local clock.
 func TestGuard_observesDate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const skew = 40 * 24 * time.Hour
 		w := newWorld(t, awssim.WithClientSkew(skew))
 		var seen []time.Time
 		pool := w.pool(t, func(a *awsclient.Access) { a.Guard.Observe = func(date time.Time) { seen = append(seen, date) } })
-		if err := look(t.Context(), pool.EC2(distribution.Location{Account: source, Region: home})); err != nil {
+		if err := describeSnapshots(t.Context(), pool.EC2(distribution.Location{Account: source, Region: home})); err != nil {
 			t.Fatal(err)
 		}
 		if len(seen) == 0 {

@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,12 +17,12 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// repeatable names the calls that may be made again without knowing what became of the first: those that say how things shall
-// be. Whatever only reads is repeatable as well. All others make something new each time and have no token (rules 1.3.12, 4.2.3).
-var repeatable = map[string]bool{
+// idempotent holds the operations that can be retried without knowing the outcome of the first call. Operations that
+// only read are idempotent too. All others create a resource with each call and take no client token (1.3.12, 4.2.3).
+var idempotent = map[string]bool{
 	"AddTagsToResource":                      true,
 	"AssumeRole":                             true,
-	"CopyImage":                              true, // by its token
+	"CopyImage":                              true, // with a ClientToken
 	"CreateGrant":                            true, // with a name
 	"CreateVolume":                           true, // with a ClientToken
 	"DeleteVolume":                           true,
@@ -46,90 +45,93 @@ var repeatable = map[string]bool{
 	"RevokeGrant":                            true,
 }
 
-func mayRepeat(operation string) bool {
-	for _, reads := range []string{"Describe", "Get", "List"} {
-		if strings.HasPrefix(operation, reads) {
-			return true
-		}
-	}
-	return repeatable[operation]
-}
+func isIdempotent(operation string) bool { return isRead(operation) || idempotent[operation] }
 
-// boundedAttempts is for STS and what else runs on a context that cannot be cancelled: the SDK fetches credentials on one.
-const boundedAttempts = 10
+// credentialAttempts bounds the attempts for credentials. The SDK retrieves them in a context that cannot be canceled.
+const credentialAttempts = 10
 
-// retryer repeats attempts that repeats() says may succeed, with growing, jittered delay and no quota of its own: the SDK's
-// quota of 500 fails calls under long throttling.
+// retryer retries some errors with exponential backoff and jitter. It has no retry quota, because the SDK's quota of
+// 500 fails calls that are throttled for long.
 type retryer struct {
-	attempts int // 0: as many as the context allows
-	repeats  retry.IsErrorRetryables
-	jitter   *jitter
+	attempts  int // as many as the context allows if 0
+	retryable retry.IsErrorRetryables
+	jitter    *jitter
 }
 
-// again repeats after whatever passes: throttling, 5xx, resets, time-outs, torn answers.
-func again(attempts int, jitter *jitter) retryer { return retryer{attempts, weather, jitter} }
+// newRetryer returns a retryer for idempotent operations. It retries every transient error.
+func newRetryer(attempts int, jitter *jitter) retryer {
+	return retryer{attempts, transientErrors, jitter}
+}
 
-// once repeats only what AWS refused before acting, or what was never sent.
-func once(attempts int, jitter *jitter) retryer { return retryer{attempts, notActed, jitter} }
+// newRejectedOnlyRetryer returns a retryer for the other operations. It retries only what AWS rejected before acting,
+// or what was not sent.
+func newRejectedOnlyRetryer(jitter *jitter) retryer {
+	return retryer{retryable: rejectedErrors, jitter: jitter}
+}
 
 func (r retryer) MaxAttempts() int { return r.attempts }
 
-func (r retryer) IsErrorRetryable(err error) bool { return r.repeats.IsErrorRetryable(err).Bool() }
+func (r retryer) IsErrorRetryable(err error) bool { return r.retryable.IsErrorRetryable(err).Bool() }
 
 func (r retryer) RetryDelay(attempt int, _ error) (time.Duration, error) {
-	return r.jitter.delay(attempt), nil
+	return r.jitter.backoff(attempt), nil
 }
 
-func (r retryer) GetRetryToken(context.Context, error) (func(error) error, error) { return free, nil }
+func (r retryer) GetRetryToken(context.Context, error) (func(error) error, error) {
+	return releaseNothing, nil
+}
 
-func (r retryer) GetInitialToken() func(error) error { return free }
+func (r retryer) GetInitialToken() func(error) error { return releaseNothing }
 
-func free(error) error { return nil }
+func releaseNothing(error) error { return nil }
 
 var (
-	weather = retry.IsErrorRetryables{
+	transientErrors = retry.IsErrorRetryables{
 		retry.NoRetryCanceledError{},
-		retry.IsErrorRetryableFunc(untrusted),
-		retry.RetryableError{}, // clock skew; a session that was expired and is refreshed
-		retry.RetryableErrorCode{Codes: throttles},
+		retry.IsErrorRetryableFunc(rejectCertificateError),
+		retry.RetryableError{}, // clock skew, and an expired session that was renewed
+		retry.RetryableErrorCode{Codes: throttlingCodes},
 		retry.RetryableErrorCode{Codes: serverErrorCodes},
 		retry.RetryableHTTPStatusCode{Codes: retry.DefaultRetryableHTTPStatusCodes},
 		retry.RetryableConnectionError{},
-		retry.IsErrorRetryableFunc(func(err error) aws.Ternary { return aws.BoolTernary(deserializationError(err) != nil) }),
+		retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			return aws.BoolTernary(deserializationError(err) != nil)
+		}),
 	}
-	notActed = retry.IsErrorRetryables{
+	rejectedErrors = retry.IsErrorRetryables{
 		retry.NoRetryCanceledError{},
 		retry.RetryableError{},
-		retry.RetryableErrorCode{Codes: throttles},
+		retry.RetryableErrorCode{Codes: throttlingCodes},
 	}
 )
 
-// onceWithoutToken gives calls that must not be repeated blindly the retryer for them.
-func onceWithoutToken(jitter *jitter) func(*middleware.Stack) error {
+// useRejectedOnlyRetryer replaces the retryer of operations that are not idempotent.
+func useRejectedOnlyRetryer(jitter *jitter) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
-		if mayRepeat(stack.ID()) || !sends(stack) {
+		if isIdempotent(stack.ID()) || !hasAttempts(stack) {
 			return nil
 		}
-		// The attempts of the call keep what the client knows of the clock's skew.
-		careful := retry.NewAttemptMiddleware(once(0, jitter), smithyhttp.RequestCloner, func(m *retry.Attempt) {
-			if given, ok := stack.Finalize.Get(m.ID()); ok {
-				if attempt, ok := given.(*retry.Attempt); ok {
-					m.ClientSkew, m.OperationMeter, m.LogAttempts = attempt.ClientSkew, attempt.OperationMeter, attempt.LogAttempts
-				}
+		copyState := func(m *retry.Attempt) { // the clock skew that the client knows, its meter and its logging
+			existing, _ := stack.Finalize.Get(m.ID())
+			if attempt, ok := existing.(*retry.Attempt); ok {
+				m.ClientSkew = attempt.ClientSkew
+				m.OperationMeter = attempt.OperationMeter
+				m.LogAttempts = attempt.LogAttempts
 			}
-		})
-		_, err := stack.Finalize.Swap(careful.ID(), careful)
+		}
+		replacement := retry.NewAttemptMiddleware(newRejectedOnlyRetryer(jitter), smithyhttp.RequestCloner, copyState)
+		_, err := stack.Finalize.Swap(replacement.ID(), replacement)
 		return err
 	}
 }
 
-// sends reports whether a stack makes attempts. The one that signs CopySnapshot's URL beforehand does not.
-func sends(stack *middleware.Stack) bool {
-	_, retries := stack.Finalize.Get((*retry.Attempt)(nil).ID())
-	return retries
+// hasAttempts reports whether a stack sends requests. The stack that presigns the URL of CopySnapshot does not.
+func hasAttempts(stack *middleware.Stack) bool {
+	_, found := stack.Finalize.Get((*retry.Attempt)(nil).ID())
+	return found
 }
 
-// jitter spreads repeats. It is seeded, so that a run in virtual time can be repeated call by call.
+// jitter spreads retries. It has a seed, so that a run in virtual time can be replayed call by call.
 type jitter struct {
 	mu     sync.Mutex
 	random *rand.Rand
@@ -142,16 +144,17 @@ func newJitter(seed uint64) *jitter {
 	return &jitter{random: rand.New(rand.NewPCG(seed, seed))} //nolint:gosec // no secret depends on it
 }
 
-// delay before the repeat of the given attempt (1 is the first): doubling from 200 ms to 20 s, of which the upper half is drawn.
-func (j *jitter) delay(attempt int) time.Duration {
-	whole := min(100*time.Millisecond<<min(attempt, 10), 20*time.Second)
+// backoff returns the delay after an attempt; the first attempt is 1. It doubles from 200 ms to 20 s, and its upper
+// half is random.
+func (j *jitter) backoff(attempt int) time.Duration {
+	longest := min(100*time.Millisecond<<min(attempt, 10), 20*time.Second)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return whole/2 + time.Duration(j.random.Int64N(int64(whole/2)))
+	return longest/2 + time.Duration(j.random.Int64N(int64(longest/2)))
 }
 
-// untrusted tells an endpoint whose certificate nobody vouches for from one that is out of reach: it stays so.
-func untrusted(err error) aws.Ternary {
+// rejectCertificateError prevents the retry of an endpoint with an untrusted certificate, which will not change.
+func rejectCertificateError(err error) aws.Ternary {
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) {
 		return aws.FalseTernary

@@ -4,6 +4,7 @@
 package awsclient
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,24 +22,25 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 )
 
-// A session lasts an hour, the most that role chaining allows (5.2), and is renewed five minutes early.
+// A session lasts an hour, the maximum under role chaining (5.2). It is renewed five minutes before it expires.
 const (
-	sessionLength = time.Hour
-	renewEarly    = 5 * time.Minute
-	sessionName   = "encrypted-ami"
+	sessionDuration = time.Hour
+	expiryWindow    = 5 * time.Minute
+	sessionName     = "encrypted-ami"
 )
 
-// SessionError says that the credentials for an account could not be had, or are another account's. Nothing was sent.
+// SessionError means that credentials for an account could not be retrieved, or belong to another account. The call was
+// not sent.
 type SessionError struct {
-	Account   string // for which credentials were wanted
-	Operation string // "sts:AssumeRole", "sts:GetCallerIdentity"; "" where it was not a call
+	Account   string // that the credentials were for
+	Operation string // "sts:AssumeRole" or "sts:GetCallerIdentity"; empty if no call failed
 	Err       error
 }
 
-// otherAccount is whose the credentials are, where they are not the wanted account's (5.10).
-type otherAccount string
+// wrongAccountError is the account that the credentials belong to, instead of the requested one (5.10).
+type wrongAccountError string
 
-func (e otherAccount) Error() string { return "they belong to account " + string(e) }
+func (e wrongAccountError) Error() string { return "they belong to account " + string(e) }
 
 func (e *SessionError) Error() string {
 	return fmt.Sprintf("credentials for account %s: %v", e.Account, e.Err)
@@ -46,84 +48,89 @@ func (e *SessionError) Error() string {
 
 func (e *SessionError) Unwrap() error { return e.Err }
 
-// RetryableError lets a call be made again when its session failed for a reason that passes.
+// RetryableError reports whether a call can be retried because the error of its session is transient.
 func (e *SessionError) RetryableError() bool { return IsTransient(e.Err) }
 
-// session is the credentials of one account, shared by its Regions.
+// session holds the credentials of one account. The Regions of the account share it.
 type session struct {
 	*aws.CredentialsCache
-	under *session                                    // the hop before; nil for the first
-	turn  chan struct{}                               // held by whoever asks for its identity, so that it is asked for once
-	who   atomic.Pointer[distribution.CallerIdentity] // nil: nobody has asked yet
+	parent   *session                                    // whose credentials assumed the role; nil for the first
+	identity atomic.Pointer[distribution.CallerIdentity] // nil until the first GetCallerIdentity
+
+	// lock is a mutex whose Lock can be canceled. It is held during GetCallerIdentity, so that it is called once.
+	lock chan struct{}
 }
 
-// renew forgets what is cached: AWS says that it has expired (5.4).
+// renew discards the cached credentials of the chain, because AWS returned that they have expired (5.4).
 func (s *session) renew() {
-	for ; s != nil; s = s.under {
+	for ; s != nil; s = s.parent {
 		s.Invalidate()
 	}
 }
 
-func cached(from aws.CredentialsProvider, under *session) *session {
-	cache := aws.NewCredentialsCache(panicSafeProvider{from}, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewEarly })
-	return &session{CredentialsCache: cache, under: under, turn: make(chan struct{}, 1)}
+func newSession(provider aws.CredentialsProvider, parent *session) *session {
+	cache := aws.NewCredentialsCache(panicSafeProvider{provider}, func(o *aws.CredentialsCacheOptions) {
+		o.ExpiryWindow = expiryWindow
+	})
+	return &session{CredentialsCache: cache, parent: parent, lock: make(chan struct{}, 1)}
 }
 
-// calm makes an error of a panic: the cache asks in a goroutine of its own, where nobody else could.
-type panicSafeProvider struct{ from aws.CredentialsProvider }
+// panicSafeProvider returns a panic as an error. The cache retrieves credentials in a goroutine of its own, where our
+// code cannot recover.
+type panicSafeProvider struct{ provider aws.CredentialsProvider }
 
-func (c panicSafeProvider) Retrieve(ctx context.Context) (credentials aws.Credentials, err error) {
+func (p panicSafeProvider) Retrieve(ctx context.Context) (credentials aws.Credentials, err error) {
 	err = recovery.Do(func() (err error) {
-		credentials, err = c.from.Retrieve(ctx)
+		credentials, err = p.provider.Retrieve(ctx)
 		return err
 	})
 	return credentials, err
 }
 
-// own takes the cache that the SDK put round the base credentials, so that renewing reaches it.
-func own(provider aws.CredentialsProvider) (*session, bool) {
+// sdkSession returns a session with the cache that the SDK created for the base credentials, so that renew reaches it.
+func sdkSession(provider aws.CredentialsProvider) (*session, bool) {
 	cache, ok := provider.(*aws.CredentialsCache)
 	return &session{CredentialsCache: cache}, ok
 }
 
-// chain assumes roles one after the other. The STS clients use the configuration's bounded retryer.
-func chain(cfg aws.Config, roles []distribution.Role) *session {
-	last, ok := own(cfg.Credentials)
+// assumeRoles returns the session of the last role of a chain. The STS clients use the bounded retryer of the
+// configuration.
+func assumeRoles(cfg aws.Config, roles []distribution.Role) *session {
+	last, ok := sdkSession(cfg.Credentials)
 	if !ok {
-		last = cached(cfg.Credentials, nil)
+		last = newSession(cfg.Credentials, nil)
 	}
 	for _, role := range roles {
-		hop := cfg.Copy()
-		hop.Credentials = last
-		last = cached(assumed{stscreds.NewAssumeRoleProvider(sts.NewFromConfig(hop), string(role.RoleARN), assume(role))}, last)
+		stsConfig := cfg.Copy()
+		stsConfig.Credentials = last
+		client := sts.NewFromConfig(stsConfig)
+		provider := stscreds.NewAssumeRoleProvider(client, string(role.RoleARN), assumeRoleOptions(role))
+		last = newSession(roleProvider{provider}, last)
 	}
 	return last
 }
 
-// assumed is a role whose errors do not show its external id.
-type assumed struct{ *stscreds.AssumeRoleProvider }
+// roleProvider assumes a role. Its errors do not show the external id.
+type roleProvider struct{ *stscreds.AssumeRoleProvider }
 
-func (a assumed) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	credentials, err := a.AssumeRoleProvider.Retrieve(ctx)
+func (p roleProvider) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	credentials, err := p.AssumeRoleProvider.Retrieve(ctx)
 	if err != nil {
 		err = redactedError{err}
 	}
 	return credentials, err
 }
 
-func assume(role distribution.Role) func(*stscreds.AssumeRoleOptions) {
+func assumeRoleOptions(role distribution.Role) func(*stscreds.AssumeRoleOptions) {
 	return func(o *stscreds.AssumeRoleOptions) {
-		o.RoleSessionName = sessionName
-		if role.SessionName != "" {
-			o.RoleSessionName = string(role.SessionName)
-		}
-		o.Duration = sessionLength
+		o.RoleSessionName = cmp.Or(string(role.SessionName), sessionName)
+		o.Duration = sessionDuration
 		if role.Duration > 0 {
 			o.Duration = role.Duration
 		}
-		o.ExternalID = given(string(role.ExternalID))
-		o.SourceIdentity = given(string(role.SourceIdentity))
-		o.Policy = given(role.Policy)
+		o.ExternalID = optionalString(string(role.ExternalID))
+		o.SourceIdentity = optionalString(string(role.SourceIdentity))
+		o.Policy = optionalString(role.Policy)
 		for _, arn := range role.PolicyARNs {
 			o.PolicyARNs = append(o.PolicyARNs, ststypes.PolicyDescriptorType{Arn: aws.String(arn)})
 		}
@@ -134,14 +141,15 @@ func assume(role distribution.Role) func(*stscreds.AssumeRoleOptions) {
 	}
 }
 
-func given(text string) *string {
+func optionalString(text string) *string {
 	if text == "" {
 		return nil
 	}
 	return &text
 }
 
-// chainKey tells whether two destinations can share a session. It holds external ids: it stays in memory.
+// chainKey returns a key that is the same for destinations that can share a session. It contains external ids, so it
+// must stay in memory.
 func chainKey(profile string, roles []distribution.Role) string {
 	type hop struct {
 		distribution.Role
@@ -158,30 +166,31 @@ func chainKey(profile string, roles []distribution.Role) string {
 	return profile + "\n" + string(text)
 }
 
-// proved hands out credentials only when they belong to the account (5.9, 5.10): what they sign cannot land in another one.
+// accountCheckedProvider returns credentials only if they belong to the account, so no call can reach another one (5.9,
+// 5.10).
 type accountCheckedProvider struct {
 	account string
-	from    *session
-	sts     *sts.Client // with the credentials that are to be proved
+	session *session
+	client  *sts.Client // with the credentials of the session
 }
 
 func (p accountCheckedProvider) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	credentials, err := p.from.Retrieve(ctx)
+	credentials, err := p.session.Retrieve(ctx)
 	if err != nil {
 		return credentials, &SessionError{p.account, Operation(err), err}
 	}
-	if who := p.from.who.Load(); who != nil {
-		credentials.AccountID = who.Account
+	if identity := p.session.identity.Load(); identity != nil {
+		credentials.AccountID = identity.Account
 	}
-	if credentials.AccountID == "" { // an assumed role tells it, a profile or access key need not
-		identity, err := p.sts.GetCallerIdentity(ctx, nil)
+	if credentials.AccountID == "" { // a profile or an access key, unlike an assumed role, may not have it
+		identity, err := p.client.GetCallerIdentity(ctx, nil)
 		if err != nil {
 			return aws.Credentials{}, &SessionError{p.account, Operation(err), err}
 		}
 		credentials.AccountID = aws.ToString(identity.Account)
 	}
 	if credentials.AccountID != p.account {
-		return aws.Credentials{}, &SessionError{Account: p.account, Err: otherAccount(credentials.AccountID)}
+		return aws.Credentials{}, &SessionError{Account: p.account, Err: wrongAccountError(credentials.AccountID)}
 	}
 	return credentials, nil
 }

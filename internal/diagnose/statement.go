@@ -170,8 +170,8 @@ func (m match) allowInTrustPolicy(actions ...string) []distribution.Addition {
 	return []distribution.Addition{{Policy: policy, Statement: statement}}
 }
 
-// allowOnKey allows actions on a key, in the identity policy and in the key policy. Within the key's account one of them
-// is enough. Across accounts both must allow (3.2.1).
+// allowOnKey allows actions on a key, in the identity policy and in the key policy. Within the key's account one of
+// them is enough. Across accounts both must allow (3.2.1).
 func (m match) allowOnKey(key string, actions ...string) []distribution.Addition {
 	if key == "" {
 		return nil

@@ -118,7 +118,7 @@ func (r *run) open(ctx context.Context) error {
 	r.unprotected = !r.userSupplied
 	access := r.config.Credentials()
 	access.Region = cmp.Or(access.Region, r.images[0].Region)
-	access.Version, access.HTTPClient, access.Seed, access.Silent = version.Version, r.client, r.seed, r.ui.Say
+	access.Version, access.HTTPClient, access.Seed, access.OnUnreachable = version.Version, r.client, r.seed, r.ui.Say
 	var err error
 	if r.pool, err = awsclient.New(ctx, access); err != nil {
 		return err
