@@ -38,10 +38,12 @@ func (w *World) startSnapshot(c *Call, in *ebs.StartSnapshotInput) (*ebs.StartSn
 	if err := w.validateStart(c, in); err != nil {
 		return nil, err
 	}
+
 	specs := snapshotTags(in.Tags)
 	if err := w.authorize(c, newStartAuthorizations(c, specs)...); err != nil {
 		return nil, err
 	}
+
 	out, err := runIdempotent(w, c, in.ClientToken, func() (*ebs.StartSnapshotOutput, error) {
 		id := w.newID(c, "snap-")
 		key, err := w.keyToStart(c, in, id)
@@ -51,11 +53,14 @@ func (w *World) startSnapshot(c *Call, in *ebs.StartSnapshotInput) (*ebs.StartSn
 		}
 		return w.addStarted(c, in, id, key, specs), nil
 	})
+
 	var refusal *APIError
 	if errors.As(err, &refusal) && refusal.Code == "IdempotentParameterMismatch" {
-		return nil, newAPIError(http.StatusConflict, "ConflictException",
-			"Current request does not match request stored with this token.")
+		return nil, newAPIError(
+			http.StatusConflict, "ConflictException", "Current request does not match request stored with this token.",
+		)
 	}
+
 	return out, err
 }
 
@@ -93,6 +98,7 @@ func validateStartRanges(in *ebs.StartSnapshotInput) error {
 	case len(aws.ToString(in.ClientToken)) > 255:
 		return outOfRange("clientToken", *in.ClientToken, "Member must have length less than or equal to 255")
 	}
+
 	return nil
 }
 
@@ -107,8 +113,8 @@ func validateStartTags(tags []ebstypes.Tag) error {
 	return nil
 }
 
-// newStartAuthorizations returns what IAM decides: on the resource snapshot/null, and for tags ec2:CreateTags.
-// The condition key ec2:CreateAction is absent (rule 4.9.6).
+// newStartAuthorizations returns what IAM decides: on the resource snapshot/null, and for tags ec2:CreateTags, which
+// has no ec2:CreateAction here (rule 4.9.6).
 func newStartAuthorizations(c *Call, specs []types.TagSpecification) []AuthorizationRequest {
 	authorizations := addTagOnCreate(c, specs, newAuthorization(c, c.location(), "snapshot/null"))
 	for i := range authorizations {
@@ -126,18 +132,20 @@ func (w *World) keyToStart(c *Call, in *ebs.StartSnapshotInput, id string) (stri
 			return "", nil
 		}
 		if byDefault && in.Encrypted != nil && !*in.Encrypted {
-			return "", badRequest("UnsupportedOperation",
-				"The simulated AWS does not know what Encrypted=false does under encryption by default.")
+			return "", badRequest(
+				"UnsupportedOperation", "The simulated AWS does not know what Encrypted=false does under encryption by default.",
+			)
 		}
 		name = *w.ebsDefaultKey(c.location()).Arn
 	}
+
 	return name, w.authorizeStartKey(c, name, id)
 }
 
 // authorizeStartKey refuses a key that does not exist, that the caller must not use, or that is disabled.
 func (w *World) authorizeStartKey(c *Call, name, id string) error {
-	found, there := w.keys.get(name)
-	if !there || found.location.region != c.Region || found.isDeleted(c.At) {
+	found, ok := w.keys.get(name)
+	if !ok || found.location.region != c.Region || found.isDeleted(c.At) {
 		return &APIError{
 			Status:  http.StatusNotFound,
 			Code:    "ResourceNotFoundException",
@@ -145,22 +153,27 @@ func (w *World) authorizeStartKey(c *Call, name, id string) error {
 			Reason:  "DEPENDENCY_RESOURCE_NOT_FOUND",
 		}
 	}
+
 	question := found.newAuthorization(keyUse{
 		action: "kms:GenerateDataKey", service: "ec2", context: iampolicy.Context{"kms:EncryptionContext:aws:ebs:id": {id}},
 	})
+
 	decision, err := w.evaluate(c, question)
 	if err != nil {
 		return err
 	}
+
 	if w.violates(c, "4.9.4", !decision.Allowed) {
 		why := fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %s %s",
 			c.caller.principal.ARN, question.Action, question.Resource, decision.Text())
 		return kmsRefused(c, why, "AccessDeniedException")
 	}
+
 	if state := found.stateAt(c.At); w.violates(c, "4.9.4", state != kmstypes.KeyStateEnabled) {
 		why := fmt.Sprintf("%s is %s.", name, strings.ToLower(string(state)))
 		return kmsRefused(c, why, "DisabledException")
 	}
+
 	return nil
 }
 
@@ -179,8 +192,9 @@ func (w *World) addStarted(
 	if in.Timeout != nil {
 		minutes = int(*in.Timeout)
 	}
+
 	ends := c.At.Add(time.Duration(minutes) * time.Minute)
-	made := &snapshot{
+	created := &snapshot{
 		id:          id,
 		location:    c.location(),
 		created:     c.At,
@@ -193,21 +207,24 @@ func (w *World) addStarted(
 		failure:     timedOut,
 		open:        true,
 	}
-	w.addSnapshot(made)
+
+	w.addSnapshot(created)
 	w.tagNewResource(c, id, types.ResourceTypeSnapshot, specs)
 	out := &ebs.StartSnapshotOutput{
 		BlockSize:   aws.Int32(snapshotBlockSize),
 		Description: in.Description,
-		OwnerId:     &made.location.account,
-		SnapshotId:  &made.id,
+		OwnerId:     &created.location.account,
+		SnapshotId:  &created.id,
 		StartTime:   toMilliseconds(c.At),
 		Status:      ebstypes.StatusPending,
 		Tags:        in.Tags,
 		VolumeSize:  in.VolumeSize,
 	}
+
 	if key != "" {
-		out.KmsKeyArn = &made.keyARN
+		out.KmsKeyArn = &created.keyARN
 	}
+
 	return out
 }
 
@@ -219,16 +236,20 @@ func (w *World) completeSnapshot(c *Call, in *ebs.CompleteSnapshotInput) (*ebs.C
 	if err := w.authorize(c, w.newSnapshotAuthorization(c, *in.SnapshotId)); err != nil {
 		return nil, err
 	}
-	found, there := w.snapshots.get(*in.SnapshotId)
-	if w.violates(c, "4.9.5", !there || found.location != c.location()) || !there {
+
+	found, ok := w.snapshots.get(*in.SnapshotId)
+	if w.violates(c, "4.9.5", !ok || found.location != c.location()) || !ok {
 		return nil, &APIError{
-			Status: http.StatusNotFound, Code: "ResourceNotFoundException", Reason: "SNAPSHOT_NOT_FOUND",
+			Status:  http.StatusNotFound,
+			Code:    "ResourceNotFoundException",
+			Reason:  "SNAPSHOT_NOT_FOUND",
 			Message: fmt.Sprintf("The snapshot '%s' does not exist.", *in.SnapshotId),
 		}
 	}
 	if w.violates(c, "4.9.5", !found.open || found.progress.isDone(c.At)) {
 		return nil, ebsInvalid("INVALID_SNAPSHOT_ID", "The snapshot %s is not pending.", found.id)
 	}
+
 	ends := c.At.Add(w.randomDuration(found.id+" completion", 5*time.Second, time.Minute))
 	found.open, found.failure, found.progress = false, "", progress{starts: c.At, ends: ends, at99Percent: ends}
 	c.recordChange(found.id)
@@ -257,6 +278,7 @@ func (w *World) validateComplete(in *ebs.CompleteSnapshotInput) error {
 	case count > 0 || in.Checksum != nil && *in.Checksum != emptyChecksum:
 		return badRequest("UnsupportedOperation", "The simulated AWS knows snapshots without blocks only.")
 	}
+
 	return nil
 }
 
@@ -279,6 +301,8 @@ func ebsInvalid(reason, format string, arguments ...any) *APIError {
 }
 
 func outOfRange(member string, value any, constraint string) *APIError {
-	return badRequest("ValidationException",
-		"1 validation error detected: Value '%v' at '%s' failed to satisfy constraint: %s", value, member, constraint)
+	return badRequest(
+		"ValidationException", "1 validation error detected: Value '%v' at '%s' failed to satisfy constraint: %s", value,
+		member, constraint,
+	)
 }

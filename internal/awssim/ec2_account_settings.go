@@ -40,18 +40,18 @@ type settings struct {
 	imageCriteria    []types.ImageCriterion
 }
 
-// setting finds, or makes at first use, an account's settings for a Region.
-func (w *World) settingsOf(at location) *settings {
-	made, there := w.accountSettings[at]
-	if !there {
-		made = &settings{blockSnapshots: types.SnapshotBlockPublicAccessStateUnblocked}
-		w.accountSettings[at] = made
+// settingsOf finds, or makes at first use, an account's settings for a Region.
+func (w *World) settingsOf(loc location) *settings {
+	created, ok := w.accountSettings[loc]
+	if !ok {
+		created = &settings{blockSnapshots: types.SnapshotBlockPublicAccessStateUnblocked}
+		w.accountSettings[loc] = created
 	}
-	return made
+	return created
 }
 
-// blocksImages reports whether images may not be made public: so it is for newer accounts from the start (2.2.13), and not
-// for those that publish images for a living.
+// blocksPublicImages reports whether images may not be made public: so it is for newer accounts from the start
+// (2.2.13), and not for those that publish images for a living.
 func (s *settings) blocksPublicImages(account string) bool {
 	if s.imagesBlocked == nil {
 		return ownerAlias(account) == nil
@@ -59,7 +59,7 @@ func (s *settings) blocksPublicImages(account string) bool {
 	return *s.imagesBlocked
 }
 
-// ofSetting asks IAM about a call on a setting, which has no resource, and finds the setting.
+// authorizeSettings asks IAM about a call on a setting, which has no resource, and finds the setting.
 func (w *World) authorizeSettings(c *Call) (*settings, error) {
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
@@ -67,7 +67,9 @@ func (w *World) authorizeSettings(c *Call) (*settings, error) {
 	return w.settingsOf(c.location()), nil
 }
 
-func (w *World) getEbsEncryptionByDefault(c *Call, _ *ec2.GetEbsEncryptionByDefaultInput) (*ec2.GetEbsEncryptionByDefaultOutput, error) {
+func (w *World) getEbsEncryptionByDefault(
+	c *Call, _ *ec2.GetEbsEncryptionByDefaultInput,
+) (*ec2.GetEbsEncryptionByDefaultOutput, error) {
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
@@ -79,7 +81,9 @@ func (w *World) getEbsEncryptionByDefault(c *Call, _ *ec2.GetEbsEncryptionByDefa
 	return out, nil
 }
 
-func (w *World) enableEbsEncryptionByDefault(c *Call, _ *ec2.EnableEbsEncryptionByDefaultInput) (*ec2.EnableEbsEncryptionByDefaultOutput, error) {
+func (w *World) enableEbsEncryptionByDefault(
+	c *Call, _ *ec2.EnableEbsEncryptionByDefaultInput,
+) (*ec2.EnableEbsEncryptionByDefaultOutput, error) {
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
@@ -88,7 +92,9 @@ func (w *World) enableEbsEncryptionByDefault(c *Call, _ *ec2.EnableEbsEncryption
 	return &ec2.EnableEbsEncryptionByDefaultOutput{EbsEncryptionByDefault: aws.Bool(true)}, nil
 }
 
-func (w *World) disableEbsEncryptionByDefault(c *Call, _ *ec2.DisableEbsEncryptionByDefaultInput) (*ec2.DisableEbsEncryptionByDefaultOutput, error) {
+func (w *World) disableEbsEncryptionByDefault(
+	c *Call, _ *ec2.DisableEbsEncryptionByDefaultInput,
+) (*ec2.DisableEbsEncryptionByDefaultOutput, error) {
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
@@ -105,7 +111,9 @@ func (w *World) defaultKeyName(c *Call, s *settings) *string {
 	return w.ebsDefaultKey(c.location()).Arn
 }
 
-func (w *World) getEbsDefaultKmsKeyID(c *Call, _ *ec2.GetEbsDefaultKmsKeyIdInput) (*ec2.GetEbsDefaultKmsKeyIdOutput, error) {
+func (w *World) getEbsDefaultKmsKeyID(
+	c *Call, _ *ec2.GetEbsDefaultKmsKeyIdInput,
+) (*ec2.GetEbsDefaultKmsKeyIdOutput, error) {
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
@@ -113,23 +121,30 @@ func (w *World) getEbsDefaultKmsKeyID(c *Call, _ *ec2.GetEbsDefaultKmsKeyIdInput
 	return &ec2.GetEbsDefaultKmsKeyIdOutput{KmsKeyId: w.defaultKeyName(c, s)}, nil
 }
 
-func (w *World) modifyEbsDefaultKmsKeyID(c *Call, in *ec2.ModifyEbsDefaultKmsKeyIdInput) (*ec2.ModifyEbsDefaultKmsKeyIdOutput, error) {
+func (w *World) modifyEbsDefaultKmsKeyID(
+	c *Call, in *ec2.ModifyEbsDefaultKmsKeyIdInput,
+) (*ec2.ModifyEbsDefaultKmsKeyIdOutput, error) {
 	if in.KmsKeyId == nil {
 		return nil, missingParameter("KmsKeyId")
 	}
+
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
 	}
-	found, there := w.findKeyInRegion(c, *in.KmsKeyId)
-	if w.violates(c, "1.7.4", !there || !isSymmetric(found)) || !there {
+
+	found, ok := w.findKeyInRegion(c, *in.KmsKeyId)
+	if w.violates(c, "1.7.4", !ok || !isSymmetric(found)) || !ok {
 		return nil, badRequest("InvalidParameterValue", "The specified keyId %s is invalid", *in.KmsKeyId)
 	}
+
 	s.defaultKey = *found.Arn
 	return &ec2.ModifyEbsDefaultKmsKeyIdOutput{KmsKeyId: found.Arn}, nil
 }
 
-func (w *World) resetEbsDefaultKmsKeyID(c *Call, _ *ec2.ResetEbsDefaultKmsKeyIdInput) (*ec2.ResetEbsDefaultKmsKeyIdOutput, error) {
+func (w *World) resetEbsDefaultKmsKeyID(
+	c *Call, _ *ec2.ResetEbsDefaultKmsKeyIdInput,
+) (*ec2.ResetEbsDefaultKmsKeyIdOutput, error) {
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
@@ -138,7 +153,9 @@ func (w *World) resetEbsDefaultKmsKeyID(c *Call, _ *ec2.ResetEbsDefaultKmsKeyIdI
 	return &ec2.ResetEbsDefaultKmsKeyIdOutput{KmsKeyId: w.defaultKeyName(c, s)}, nil
 }
 
-func (w *World) getSnapshotBlockPublicAccessState(c *Call, _ *ec2.GetSnapshotBlockPublicAccessStateInput) (*ec2.GetSnapshotBlockPublicAccessStateOutput, error) {
+func (w *World) getSnapshotBlockPublicAccessState(
+	c *Call, _ *ec2.GetSnapshotBlockPublicAccessStateInput,
+) (*ec2.GetSnapshotBlockPublicAccessStateOutput, error) {
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
@@ -146,19 +163,26 @@ func (w *World) getSnapshotBlockPublicAccessState(c *Call, _ *ec2.GetSnapshotBlo
 	return &ec2.GetSnapshotBlockPublicAccessStateOutput{State: s.blockSnapshots, ManagedBy: types.ManagedByAccount}, nil
 }
 
-func (w *World) enableSnapshotBlockPublicAccess(c *Call, in *ec2.EnableSnapshotBlockPublicAccessInput) (*ec2.EnableSnapshotBlockPublicAccessOutput, error) {
-	if in.State != types.SnapshotBlockPublicAccessStateBlockAllSharing && in.State != types.SnapshotBlockPublicAccessStateBlockNewSharing {
+func (w *World) enableSnapshotBlockPublicAccess(
+	c *Call, in *ec2.EnableSnapshotBlockPublicAccessInput,
+) (*ec2.EnableSnapshotBlockPublicAccessOutput, error) {
+	if in.State != types.SnapshotBlockPublicAccessStateBlockAllSharing &&
+		in.State != types.SnapshotBlockPublicAccessStateBlockNewSharing {
 		return nil, missingParameter("State")
 	}
+
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
 	}
+
 	s.blockSnapshots = in.State
 	return &ec2.EnableSnapshotBlockPublicAccessOutput{State: in.State}, nil
 }
 
-func (w *World) disableSnapshotBlockPublicAccess(c *Call, _ *ec2.DisableSnapshotBlockPublicAccessInput) (*ec2.DisableSnapshotBlockPublicAccessOutput, error) {
+func (w *World) disableSnapshotBlockPublicAccess(
+	c *Call, _ *ec2.DisableSnapshotBlockPublicAccessInput,
+) (*ec2.DisableSnapshotBlockPublicAccessOutput, error) {
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
@@ -167,49 +191,71 @@ func (w *World) disableSnapshotBlockPublicAccess(c *Call, _ *ec2.DisableSnapshot
 	return &ec2.DisableSnapshotBlockPublicAccessOutput{State: s.blockSnapshots}, nil
 }
 
-func (w *World) getImageBlockPublicAccessState(c *Call, _ *ec2.GetImageBlockPublicAccessStateInput) (*ec2.GetImageBlockPublicAccessStateOutput, error) {
+func (w *World) getImageBlockPublicAccessState(
+	c *Call, _ *ec2.GetImageBlockPublicAccessStateInput,
+) (*ec2.GetImageBlockPublicAccessStateOutput, error) {
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
 	}
+
 	state := "unblocked"
 	if s.blocksPublicImages(c.location().account) {
 		state = "block-new-sharing"
 	}
-	return &ec2.GetImageBlockPublicAccessStateOutput{ImageBlockPublicAccessState: &state, ManagedBy: types.ManagedByAccount}, nil
+
+	return &ec2.GetImageBlockPublicAccessStateOutput{
+		ImageBlockPublicAccessState: &state, ManagedBy: types.ManagedByAccount,
+	}, nil
 }
 
-func (w *World) enableImageBlockPublicAccess(c *Call, _ *ec2.EnableImageBlockPublicAccessInput) (*ec2.EnableImageBlockPublicAccessOutput, error) {
+func (w *World) enableImageBlockPublicAccess(
+	c *Call, _ *ec2.EnableImageBlockPublicAccessInput,
+) (*ec2.EnableImageBlockPublicAccessOutput, error) {
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
 	}
 	s.imagesBlocked = aws.Bool(true)
-	return &ec2.EnableImageBlockPublicAccessOutput{ImageBlockPublicAccessState: types.ImageBlockPublicAccessEnabledStateBlockNewSharing}, nil
+	return &ec2.EnableImageBlockPublicAccessOutput{
+		ImageBlockPublicAccessState: types.ImageBlockPublicAccessEnabledStateBlockNewSharing,
+	}, nil
 }
 
-func (w *World) disableImageBlockPublicAccess(c *Call, _ *ec2.DisableImageBlockPublicAccessInput) (*ec2.DisableImageBlockPublicAccessOutput, error) {
+func (w *World) disableImageBlockPublicAccess(
+	c *Call, _ *ec2.DisableImageBlockPublicAccessInput,
+) (*ec2.DisableImageBlockPublicAccessOutput, error) {
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
 	}
 	s.imagesBlocked = aws.Bool(false)
-	return &ec2.DisableImageBlockPublicAccessOutput{ImageBlockPublicAccessState: types.ImageBlockPublicAccessDisabledStateUnblocked}, nil
+	return &ec2.DisableImageBlockPublicAccessOutput{
+		ImageBlockPublicAccessState: types.ImageBlockPublicAccessDisabledStateUnblocked,
+	}, nil
 }
 
-func (w *World) getAllowedImagesSettings(c *Call, _ *ec2.GetAllowedImagesSettingsInput) (*ec2.GetAllowedImagesSettingsOutput, error) {
+func (w *World) getAllowedImagesSettings(
+	c *Call, _ *ec2.GetAllowedImagesSettingsInput,
+) (*ec2.GetAllowedImagesSettingsOutput, error) {
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
 	}
+
 	state := string(s.allowedImages)
 	if state == "" {
 		state = "disabled"
 	}
-	return &ec2.GetAllowedImagesSettingsOutput{State: &state, ImageCriteria: s.imageCriteria, ManagedBy: types.ManagedByAccount}, nil
+
+	return &ec2.GetAllowedImagesSettingsOutput{
+		State: &state, ImageCriteria: s.imageCriteria, ManagedBy: types.ManagedByAccount,
+	}, nil
 }
 
-func (w *World) enableAllowedImagesSettings(c *Call, in *ec2.EnableAllowedImagesSettingsInput) (*ec2.EnableAllowedImagesSettingsOutput, error) {
+func (w *World) enableAllowedImagesSettings(
+	c *Call, in *ec2.EnableAllowedImagesSettingsInput,
+) (*ec2.EnableAllowedImagesSettingsOutput, error) {
 	if in.AllowedImagesSettingsState == "" {
 		return nil, missingParameter("AllowedImagesSettingsState")
 	}
@@ -221,44 +267,58 @@ func (w *World) enableAllowedImagesSettings(c *Call, in *ec2.EnableAllowedImages
 	return &ec2.EnableAllowedImagesSettingsOutput{AllowedImagesSettingsState: s.allowedImages}, nil
 }
 
-func (w *World) disableAllowedImagesSettings(c *Call, _ *ec2.DisableAllowedImagesSettingsInput) (*ec2.DisableAllowedImagesSettingsOutput, error) {
+func (w *World) disableAllowedImagesSettings(
+	c *Call, _ *ec2.DisableAllowedImagesSettingsInput,
+) (*ec2.DisableAllowedImagesSettingsOutput, error) {
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
 	}
 	s.allowedImages = ""
-	return &ec2.DisableAllowedImagesSettingsOutput{AllowedImagesSettingsState: types.AllowedImagesSettingsDisabledStateDisabled}, nil
+	return &ec2.DisableAllowedImagesSettingsOutput{
+		AllowedImagesSettingsState: types.AllowedImagesSettingsDisabledStateDisabled,
+	}, nil
 }
 
-func (w *World) replaceImageCriteriaInAllowedImagesSettings(c *Call, in *ec2.ReplaceImageCriteriaInAllowedImagesSettingsInput) (*ec2.ReplaceImageCriteriaInAllowedImagesSettingsOutput, error) {
+func (w *World) replaceImageCriteriaInAllowedImagesSettings(
+	c *Call, in *ec2.ReplaceImageCriteriaInAllowedImagesSettingsInput,
+) (*ec2.ReplaceImageCriteriaInAllowedImagesSettingsOutput, error) {
 	for _, criterion := range in.ImageCriteria {
 		if err := refuseUnmodeled(&criterion, "ImageProviders", "ImageNames"); err != nil {
 			return nil, err
 		}
 	}
+
 	s, err := w.authorizeSettings(c)
 	if err != nil {
 		return nil, err
 	}
+
 	s.imageCriteria = nil
 	for _, criterion := range in.ImageCriteria {
-		s.imageCriteria = append(s.imageCriteria, types.ImageCriterion{ImageProviders: criterion.ImageProviders, ImageNames: criterion.ImageNames})
+		s.imageCriteria = append(s.imageCriteria, types.ImageCriterion{
+			ImageProviders: criterion.ImageProviders, ImageNames: criterion.ImageNames,
+		})
 	}
+
 	return &ec2.ReplaceImageCriteriaInAllowedImagesSettingsOutput{ReturnValue: aws.Bool(true)}, nil
 }
 
-// allowed reports whether an image meets one of an account's criteria: all that the criterion names.
-func (w *World) meetsImageCriteria(at location, i *image) bool {
-	return slices.ContainsFunc(w.settingsOf(at).imageCriteria, func(one types.ImageCriterion) bool {
+// meetsImageCriteria reports whether an image meets one of an account's criteria: all that the criterion names.
+func (w *World) meetsImageCriteria(loc location, i *image) bool {
+	return slices.ContainsFunc(w.settingsOf(loc).imageCriteria, func(one types.ImageCriterion) bool {
 		provided := len(one.ImageProviders) == 0 || slices.ContainsFunc(one.ImageProviders, func(owner string) bool {
-			return owner == "none" || matchesOwner(i.location.account, owner, at.account)
+			return owner == "none" || matchesOwner(i.location.account, owner, loc.account)
 		})
-		called := len(one.ImageNames) == 0 || slices.ContainsFunc(one.ImageNames, func(name string) bool { return matchesWildcard(name, *i.attributes.Name) })
+		called := len(one.ImageNames) == 0 ||
+			slices.ContainsFunc(one.ImageNames, func(name string) bool { return matchesWildcard(name, *i.attributes.Name) })
 		return provided && called
 	})
 }
 
-// hidden reports whether Allowed AMIs keeps an image from an account. It never bears on the account's own (2.2.14).
-func (w *World) isHiddenByAllowedImages(at location, i *image) bool {
-	return i.location.account != at.account && w.settingsOf(at).allowedImages == types.AllowedImagesSettingsEnabledStateEnabled && !w.meetsImageCriteria(at, i)
+// isHiddenByAllowedImages reports whether Allowed AMIs keeps an image from an account. It never bears on the account's
+// own (2.2.14).
+func (w *World) isHiddenByAllowedImages(loc location, i *image) bool {
+	return i.location.account != loc.account &&
+		w.settingsOf(loc).allowedImages == types.AllowedImagesSettingsEnabledStateEnabled && !w.meetsImageCriteria(loc, i)
 }

@@ -16,21 +16,29 @@ import (
 // TestEBSDefaultKey_aliasOrARN covers rules 1.7.1 and 1.7.4.
 // The default key is told as an alias until one is set, then as an ARN, whatever form it was set in (1.7.1, 1.7.4).
 func TestEBSDefaultKey_aliasOrARN(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		told := func() string {
-			return *ok(b.ec2.GetEbsDefaultKmsKeyId(b.Context(), &ec2.GetEbsDefaultKmsKeyIdInput{}))(b).KmsKeyId
+	runWithFixture(t, func(f fixture) {
+		reported := func() string {
+			return *requireOutput(f.ec2.GetEbsDefaultKmsKeyId(f.Context(), &ec2.GetEbsDefaultKmsKeyIdInput{}))(f).KmsKeyId
 		}
-		if got := told(); got != "alias/aws/ebs" {
+
+		if got := reported(); got != "alias/aws/ebs" {
 			t.Errorf("at first it is %s", got)
 		}
-		key := b.key()
-		ok(b.kms.CreateAlias(b.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/golden"), TargetKeyId: &key}))(b)
-		for _, id := range []string{"alias/golden", key, "arn:aws:kms:us-east-1:" + owner + ":alias/golden", key[len(key)-36:]} {
-			ok(b.ec2.ModifyEbsDefaultKmsKeyId(b.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: &id}))(b)
-			if got := told(); got != key {
+
+		key := f.key()
+		requireOutput(f.kms.CreateAlias(f.Context(), &kms.CreateAliasInput{
+			AliasName: aws.String("alias/golden"), TargetKeyId: &key,
+		}))(f)
+
+		for _, id := range []string{
+			"alias/golden", key, "arn:aws:kms:us-east-1:" + owner + ":alias/golden", key[len(key)-36:],
+		} {
+			requireOutput(f.ec2.ModifyEbsDefaultKmsKeyId(f.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: &id}))(f)
+			if got := reported(); got != key {
 				t.Errorf("set as %s it is %s", id, got)
 			}
-			if got := *ok(b.ec2.ResetEbsDefaultKmsKeyId(b.Context(), &ec2.ResetEbsDefaultKmsKeyIdInput{}))(b).KmsKeyId; got != "alias/aws/ebs" {
+			got := *requireOutput(f.ec2.ResetEbsDefaultKmsKeyId(f.Context(), &ec2.ResetEbsDefaultKmsKeyIdInput{}))(f).KmsKeyId
+			if got != "alias/aws/ebs" {
 				t.Errorf("reset it is %s", got)
 			}
 		}
@@ -39,9 +47,11 @@ func TestEBSDefaultKey_aliasOrARN(t *testing.T) {
 
 // TestEBSDefaultKey_mustBeSymmetric covers rule 1.7.4.
 func TestEBSDefaultKey_mustBeSymmetric(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		pair := *ok(b.kms.CreateKey(b.Context(), &kms.CreateKeyInput{KeySpec: kmstypes.KeySpecRsa2048, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt}))(b).KeyMetadata.Arn
-		_, err := b.ec2.ModifyEbsDefaultKmsKeyId(b.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: &pair})
+	runWithFixture(t, func(f fixture) {
+		pair := *requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{
+			KeySpec: kmstypes.KeySpecRsa2048, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt,
+		}))(f).KeyMetadata.Arn
+		_, err := f.ec2.ModifyEbsDefaultKmsKeyId(f.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: &pair})
 		requireErrorCode(t, err, "InvalidParameterValue")
 	})
 }
@@ -49,15 +59,18 @@ func TestEBSDefaultKey_mustBeSymmetric(t *testing.T) {
 // TestEncryptionByDefault_perRegion covers rules 1.6.3 and 1.7.3.
 // Encryption by default is of one Region, and bears on nothing that is there (1.6.3, 1.7.3).
 func TestEncryptionByDefault_perRegion(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		before := b.snapshot("")
-		ok(b.ec2.EnableEbsEncryptionByDefault(b.Context(), &ec2.EnableEbsEncryptionByDefaultInput{}))(b)
-		here := ok(b.ec2.GetEbsEncryptionByDefault(b.Context(), &ec2.GetEbsEncryptionByDefaultInput{}))(b)
-		there := ok(b.at(owner, away).GetEbsEncryptionByDefault(b.Context(), &ec2.GetEbsEncryptionByDefaultInput{}))(b)
+	runWithFixture(t, func(f fixture) {
+		before := f.snapshot("")
+		requireOutput(f.ec2.EnableEbsEncryptionByDefault(f.Context(), &ec2.EnableEbsEncryptionByDefaultInput{}))(f)
+		here := requireOutput(f.ec2.GetEbsEncryptionByDefault(f.Context(), &ec2.GetEbsEncryptionByDefaultInput{}))(f)
+		there := requireOutput(f.at(owner, away).GetEbsEncryptionByDefault(
+			f.Context(), &ec2.GetEbsEncryptionByDefaultInput{},
+		))(f)
 		if !*here.EbsEncryptionByDefault || here.SseType != types.SSETypeSseKms || *there.EbsEncryptionByDefault {
 			t.Errorf("here %t (%s), there %t", *here.EbsEncryptionByDefault, here.SseType, *there.EbsEncryptionByDefault)
 		}
-		if *b.seen(b.ec2, before).Encrypted {
+
+		if *f.seen(f.ec2, before).Encrypted {
 			t.Error("what was there is encrypted now")
 		}
 	})

@@ -14,53 +14,60 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// arn is the ARN of a resource of EC2, "volume/vol-..." of a place. Those of images and snapshots name no account (2.5.5, 6.5).
-func ec2ARN(at location, resource string) string {
+// ec2ARN is the ARN of a resource of EC2, "volume/vol-..." of a place. Those of images and snapshots name no account
+// (2.5.5, 6.5).
+func ec2ARN(loc location, resource string) string {
 	if kind := resourceTypeOf(resource); kind == "image" || kind == "snapshot" {
-		at.account = ""
+		loc.account = ""
 	}
-	return fmt.Sprintf("arn:%s:ec2:%s:%s:%s", partitionOf(at.region), at.region, at.account, resource)
+	return fmt.Sprintf("arn:%s:ec2:%s:%s:%s", partitionOf(loc.region), loc.region, loc.account, resource)
 }
 
-// kindOf is the kind of thing that a resource or an ARN of EC2 names: "volume".
+// resourceTypeOf is the kind of thing that a resource or an ARN of EC2 names: "volume".
 func resourceTypeOf(resource string) string {
 	kind, _, _ := strings.Cut(resource[strings.LastIndex(resource, ":")+1:], "/")
 	return kind
 }
 
-// ask is the question whether the caller may do the call's action on a resource of EC2 that belongs to a place.
-func newAuthorization(c *Call, at location, resource string) AuthorizationRequest {
-	return AuthorizationRequest{Action: c.action(), Resource: ec2ARN(at, resource), OwnerAccount: at.account}
+// newAuthorization is the question whether the caller may do the call's action on a resource of EC2 that belongs to a
+// place.
+func newAuthorization(c *Call, loc location, resource string) AuthorizationRequest {
+	return AuthorizationRequest{Action: c.action(), Resource: ec2ARN(loc, resource), OwnerAccount: loc.account}
 }
 
-// askOn is ask about a resource of the caller, with its tags for the policies to look at.
+// newAuthorizationOnOwn is ask about a resource of the caller, with its tags for the policies to look at.
 func (w *World) newAuthorizationOnOwn(c *Call, kind, id string) AuthorizationRequest {
 	return newAuthorization(c, c.location(), kind+"/"+id).withContext(w.resourceTagContext(id))
 }
 
-// anything is the question whether the caller may do the call's action, which knows no resources.
+// newAuthorizationOnAll is the question whether the caller may do the call's action, which knows no resources.
 func newAuthorizationOnAll(c *Call) AuthorizationRequest {
 	return AuthorizationRequest{Action: c.action(), Resource: "*"}
 }
 
-// creating adds to the questions of a call that makes things what their tags ask: the tags are known to every question, and
-// each kind of tagged thing needs ec2:CreateTags with ec2:CreateAction (6.5).
-func addTagOnCreate(c *Call, specs []types.TagSpecification, asks ...AuthorizationRequest) []AuthorizationRequest {
+// addTagOnCreate adds to the questions of a call that makes things what their tags ask: the tags are known to every
+// question, and each kind of tagged thing needs ec2:CreateTags with ec2:CreateAction (6.5).
+func addTagOnCreate(c *Call, specs []types.TagSpecification, requests ...AuthorizationRequest) []AuthorizationRequest {
 	for _, spec := range specs {
-		tags := requestTagContext(parseTags(spec.Tags, func(t types.Tag) (string, string) { return aws.ToString(t.Key), aws.ToString(t.Value) }))
-		for i := range asks {
-			if resourceTypeOf(asks[i].Resource) == string(spec.ResourceType) {
-				asks[i] = asks[i].withContext(tags)
+		tags := requestTagContext(parseTags(spec.Tags, func(t types.Tag) (string, string) {
+			return aws.ToString(t.Key), aws.ToString(t.Value)
+		}))
+		for i := range requests {
+			if resourceTypeOf(requests[i].Resource) == string(spec.ResourceType) {
+				requests[i] = requests[i].withContext(tags)
 			}
 		}
-		onTags := newAuthorization(c, c.location(), string(spec.ResourceType)+"/*").withContext(tags).withContext(iampolicy.Context{"ec2:CreateAction": {c.Operation}})
+
+		onTags := newAuthorization(c, c.location(), string(spec.ResourceType)+
+			"/*").withContext(tags).withContext(iampolicy.Context{"ec2:CreateAction": {c.Operation}})
 		onTags.Action = "ec2:CreateTags"
-		asks = append(asks, onTags)
+		requests = append(requests, onTags)
 	}
-	return asks
+
+	return requests
 }
 
-// with adds to what the policies may look at.
+// withContext adds to what the policies may look at.
 func (a AuthorizationRequest) withContext(context iampolicy.Context) AuthorizationRequest {
 	both := maps.Clone(a.Context)
 	if both == nil {
@@ -71,7 +78,7 @@ func (a AuthorizationRequest) withContext(context iampolicy.Context) Authorizati
 	return a
 }
 
-// missing refuses a request that lacks a parameter.
+// missingParameter refuses a request that lacks a parameter.
 func missingParameter(parameter string) *APIError {
 	return badRequest("MissingParameter", "The request must contain the parameter %s", parameter)
 }

@@ -20,17 +20,17 @@ type SnapshotJob struct {
 	Incremental bool // only what is new since an earlier one is moved (4.7.1)
 }
 
-// WithSnapshotTime fixes how long snapshots and copies take. By default it is drawn: for copies seconds where it is 1 GiB (4.6.4),
-// minutes for 8, an hour or so for 500.
+// WithSnapshotDuration fixes how long snapshots and copies take. By default it is drawn: for copies seconds where it is
+// 1 GiB (4.6.4), minutes for 8, an hour or so for 500.
 func WithSnapshotDuration(took func(SnapshotJob) time.Duration) Option {
 	return func(w *World) { w.snapshotDuration = took }
 }
 
-// WithSlowClients says how long a client takes for a call, in the world's time. Where the world's clock runs much faster than its
-// clients, a snapshot of a volume and the beginning of a copy last long enough to be seen by them.
+// WithSlowClients says how long a client takes for a call, in the world's time. Where the world's clock runs much
+// faster than its clients, a snapshot of a volume and the beginning of a copy last long enough to be seen by them.
 func WithSlowClients(call time.Duration) Option { return func(w *World) { w.clientCallTime = call } }
 
-// Copied is how a copy of a snapshot went on, or will: the world's own draws, which no client can ask for.
+// CopySchedule is how a copy of a snapshot went on, or will: the world's own draws, which no client can ask for.
 type CopySchedule struct {
 	SnapshotJob
 	Requested time.Time // when it was asked for
@@ -38,7 +38,8 @@ type CopySchedule struct {
 	Ends      time.Time
 }
 
-// WithCopyTimes hands the course of every copy that ends well to take as soon as it is drawn, one at a time. take must not call the world.
+// WithCopyScheduleFunc hands the course of every copy that ends well to take as soon as it is drawn, one at a time.
+// take must not call the world.
 func WithCopyScheduleFunc(take func(CopySchedule)) Option {
 	return func(w *World) { w.onCopyScheduled = take }
 }
@@ -50,10 +51,10 @@ type progress struct {
 	at99Percent  time.Time // at 99 percent
 }
 
-// done reports whether it is over, for good or bad.
+// isDone reports whether it is over, for good or bad.
 func (p progress) isDone(now time.Time) bool { return !now.Before(p.ends) }
 
-// started reports whether it has begun.
+// hasStarted reports whether it has begun.
 func (p progress) hasStarted(now time.Time) bool { return !now.Before(p.starts) }
 
 // percent is what EC2 shows: 0 to 99 until the end, then 100.
@@ -69,10 +70,12 @@ func (p progress) percent(now time.Time) string {
 	return fmt.Sprintf("%d%%", 99*now.Sub(p.starts)/p.at99Percent.Sub(p.starts))
 }
 
-// run draws how a job goes on that begins now: a time in which nothing moves, then the data, of which some jobs take the
-// last percent slowly. Copies of 1 GiB take their 4 to 25 seconds (4.6.4), snapshots of volumes a little longer.
+// newProgress draws how a job goes on that begins now: a time in which nothing moves, then the data, of which some jobs
+// take the last percent slowly. Copies of 1 GiB take their 4 to 25 seconds (4.6.4), snapshots of volumes a little
+// longer.
 func (w *World) newProgress(now time.Time, job SnapshotJob) progress {
-	head, data := w.randomDuration(job.SnapshotID+" head", 6*time.Second, 10*time.Second), w.randomDuration(job.SnapshotID+" data", time.Second, 3*time.Second)
+	head := w.randomDuration(job.SnapshotID+" head", 6*time.Second, 10*time.Second)
+	data := w.randomDuration(job.SnapshotID+" data", time.Second, 3*time.Second)
 	switch {
 	case job.Incremental:
 	case job.isCopy(): // 70 to 200 MiB a second
@@ -81,33 +84,38 @@ func (w *World) newProgress(now time.Time, job SnapshotJob) progress {
 		head += 14 * time.Second
 		data = time.Duration(job.GiB) * w.randomDuration(job.SnapshotID+" rate", 1024*time.Second/500, 1024*time.Second/200)
 	}
+
 	if w.snapshotDuration != nil {
 		took := max(w.snapshotDuration(job), 4)
 		head, data = took/4, took-took/4
 	}
+
 	if job.isCopy() {
 		head = max(head, 10*w.clientCallTime)
 	} else {
 		head = max(head, 60*w.clientCallTime)
 	}
+
 	slow := data / 20
 	if w.random("slow", job.SnapshotID)%6 == 0 {
 		slow = data / 3
 	}
+
 	starts := now.Add(head)
 	return progress{starts: starts, at99Percent: starts.Add(data - slow), ends: starts.Add(data)}
 }
 
-// copies reports whether the job is a copy; else it is the snapshot of a volume.
+// isCopy reports whether the job is a copy; else it is the snapshot of a volume.
 func (j SnapshotJob) isCopy() bool { return strings.HasPrefix(j.SourceID, "snap-") }
 
-// failing draws when something fails that was accepted: late enough to be taken for a success (1.8.4, 4.6.5).
+// newFailureProgress draws when something fails that was accepted: late enough to be taken for a success (1.8.4,
+// 4.6.5).
 func (w *World) newFailureProgress(now time.Time, id string) progress {
 	took := w.randomDuration(id+" failure", 4*time.Second, 15*time.Second)
 	return progress{starts: now.Add(took), at99Percent: now.Add(took), ends: now.Add(took)}
 }
 
-// between draws a time.
+// randomDuration draws a time.
 func (w *World) randomDuration(what string, least, most time.Duration) time.Duration {
 	return least + time.Duration(w.random("time", what)%uint64(most-least))
 }

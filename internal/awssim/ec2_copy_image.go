@@ -15,19 +15,23 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// copyImage copies an image that the caller may launch, and whose snapshots it may read, from any Region into this one, in
-// one call across accounts and Regions (A.1.8). What is wrong with keys shows later, as a failed image without a reason
-// (1.8.5; whether AWS still does so is an open question: Q1).
+// copyImage copies an image that the caller may launch, and whose snapshots it may read, from any Region into this one,
+// in one call across accounts and Regions (A.1.8). What is wrong with keys shows later, as a failed image without a
+// reason (1.8.5; whether AWS still does so is an open question: Q1).
 func (w *World) copyImage(c *Call, in *ec2.CopyImageInput) (*ec2.CopyImageOutput, error) {
 	if aws.ToString(in.KmsKeyId) == "" {
 		in.KmsKeyId = nil // the amazon builder sends an empty one with every copy to another Region, which is none
 	}
+
 	if err := w.validateCopyImage(c, in); err != nil {
 		return nil, err
 	}
-	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, w.newCopyImageAuthorizations(c, in)...)...); err != nil {
+
+	err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, w.newCopyImageAuthorizations(c, in)...)...)
+	if err != nil {
 		return nil, err
 	}
+
 	return runIdempotent(w, c, in.ClientToken, func() (*ec2.CopyImageOutput, error) {
 		source, err := w.findImageToCopy(c, in)
 		if err != nil {
@@ -36,6 +40,7 @@ func (w *World) copyImage(c *Call, in *ec2.CopyImageInput) (*ec2.CopyImageOutput
 		if err := w.validateNameAvailable(c, *in.Name); err != nil {
 			return nil, err
 		}
+
 		choices, err := w.chooseCopyKeys(c, in, source)
 		if err != nil {
 			return nil, err
@@ -43,21 +48,25 @@ func (w *World) copyImage(c *Call, in *ec2.CopyImageInput) (*ec2.CopyImageOutput
 		if err := w.checkImageCopyQuota(c); err != nil {
 			return nil, err
 		}
+
 		share := 0.0
 		if m := in.SnapshotCopyCompletionDurationMinutes; m != nil {
 			if share, err = w.checkThroughputQuota(c, *in.SourceRegion, int32(*m), w.snapshotsOf(source)...); err != nil {
 				return nil, err
 			}
 		}
+
 		return &ec2.CopyImageOutput{ImageId: &w.startImageCopy(c, in, source, choices, share).id}, nil
 	})
 }
 
 func (w *World) validateCopyImage(c *Call, in *ec2.CopyImageInput) error {
-	if err := refuseUnmodeled(in, "Name", "SourceImageId", "SourceRegion", "ClientToken", "CopyImageTags", "Description", "Encrypted", "KmsKeyId",
+	if err := refuseUnmodeled(in, "Name", "SourceImageId", "SourceRegion", "ClientToken", "CopyImageTags", "Description",
+		"Encrypted", "KmsKeyId",
 		"SnapshotCopyCompletionDurationMinutes", "TagSpecifications"); err != nil {
 		return err
 	}
+
 	switch {
 	case in.SourceImageId == nil:
 		return missingParameter("SourceImageId")
@@ -68,7 +77,9 @@ func (w *World) validateCopyImage(c *Call, in *ec2.CopyImageInput) error {
 	case len(aws.ToString(in.ClientToken)) > 64:
 		return badRequest("InvalidParameterValue", "The client token is longer than 64 characters.")
 	}
-	if _, known := findRegion(*in.SourceRegion); w.violates(c, "6.4", !known || partitionOf(*in.SourceRegion) != partitionOf(c.Region)) {
+
+	_, known := findRegion(*in.SourceRegion)
+	if w.violates(c, "6.4", !known || partitionOf(*in.SourceRegion) != partitionOf(c.Region)) {
 		return badRequest("InvalidRegion", "%s is not a valid region name.", *in.SourceRegion)
 	}
 	if err := w.validateImageName(c, in.Name); err != nil {
@@ -77,57 +88,69 @@ func (w *World) validateCopyImage(c *Call, in *ec2.CopyImageInput) error {
 	if m := in.SnapshotCopyCompletionDurationMinutes; m != nil && w.violates(c, "4.8.1", !isValidDuration(*m)) {
 		return invalidDuration(*m)
 	}
+
 	return w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeImage, types.ResourceTypeSnapshot)
 }
 
-// asksOfImageCopy are the questions of CopyImage: the new image, its source, the source's snapshots and the new ones (2.4.3).
+// newCopyImageAuthorizations are the questions of CopyImage: the new image, its source, the source's snapshots and the
+// new ones (2.4.3).
 func (w *World) newCopyImageAuthorizations(c *Call, in *ec2.CopyImageInput) []AuthorizationRequest {
-	asks := []AuthorizationRequest{newImageCreationAuthorization(c), w.newImageAuthorization(c, *in.SourceRegion, *in.SourceImageId)}
-	if source, there := w.images.get(*in.SourceImageId); there {
+	requests := []AuthorizationRequest{
+		newImageCreationAuthorization(c), w.newImageAuthorization(c, *in.SourceRegion, *in.SourceImageId),
+	}
+
+	if source, ok := w.images.get(*in.SourceImageId); ok {
 		for _, device := range source.attributes.BlockDeviceMappings {
 			if device.Ebs != nil && device.Ebs.SnapshotId != nil {
-				asks = append(asks, w.newCopySourceAuthorization(c, *in.SourceRegion, *device.Ebs.SnapshotId))
+				requests = append(requests, w.newCopySourceAuthorization(c, *in.SourceRegion, *device.Ebs.SnapshotId))
 			}
 		}
 	}
-	asks = append(asks, newAuthorization(c, c.location(), "snapshot/*"))
+
+	requests = append(requests, newAuthorization(c, c.location(), "snapshot/*"))
 	if aws.ToBool(in.CopyImageTags) {
 		tagging := newImageCreationAuthorization(c).withContext(iampolicy.Context{"ec2:CreateAction": {c.Operation}})
 		tagging.Action = "ec2:CreateTags"
-		asks = append(asks, tagging)
+		requests = append(requests, tagging)
 	}
-	return asks
+
+	return requests
 }
 
-// copyable finds the source of a copy and judges whether it may be copied.
+// findImageToCopy finds the source of a copy and judges whether it may be copied.
 func (w *World) findImageToCopy(c *Call, in *ec2.CopyImageInput) (*image, error) {
 	source, err := w.findLaunchableImage(c, *in.SourceRegion, *in.SourceImageId)
 	if err != nil {
 		return nil, err
 	}
+
 	state, _ := source.stateAt(c.At)
 	caller := c.location().account
 	switch {
 	case state != types.ImageStateAvailable:
-		return nil, badRequest("InvalidAMIID.Unavailable", "The image %s is not available; its state is %s.", source.id, state)
+		return nil, badRequest(
+			"InvalidAMIID.Unavailable", "The image %s is not available; its state is %s.", source.id, state,
+		)
 	case w.violates(c, "2.3.1", source.platform.isMarketplace() && source.location.account != caller):
 		return nil, badRequest("InvalidRequest", "Images from AWS Marketplace cannot be copied to another AWS account")
 	case source.attributes.RootDeviceType != types.DeviceTypeEbs:
 		return nil, badRequest("InvalidRequest", "Images with an instance store root device cannot be copied here")
 	}
+
 	for _, part := range w.snapshotsOf(source) {
 		if w.violates(c, "2.2.8", !w.isReadableBy(caller, part)) {
 			return nil, badRequest("InvalidRequest", "You do not have permission to access the storage of this ami")
 		}
 	}
+
 	return source, nil
 }
 
-// storageOf are the snapshots of an image.
+// snapshotsOf are the snapshots of an image.
 func (w *World) snapshotsOf(i *image) (all []*snapshot) {
 	for _, device := range i.attributes.BlockDeviceMappings {
 		if device.Ebs != nil && device.Ebs.SnapshotId != nil {
-			if s, there := w.snapshots.get(*device.Ebs.SnapshotId); there {
+			if s, ok := w.snapshots.get(*device.Ebs.SnapshotId); ok {
 				all = append(all, s)
 			}
 		}
@@ -135,77 +158,107 @@ func (w *World) snapshotsOf(i *image) (all []*snapshot) {
 	return all
 }
 
-// chooseKeys chooses the key of each new snapshot; a request names one key for all (1.4.12).
+// chooseCopyKeys chooses the key of each new snapshot; a request names one key for all (1.4.12).
 func (w *World) chooseCopyKeys(c *Call, in *ec2.CopyImageInput, source *image) (map[string]keyChoice, error) {
 	choices := map[string]keyChoice{}
 	for _, part := range w.snapshotsOf(source) {
-		choice, err := w.chooseEncryptionKey(c, imageCopy, dataSourceOf(part, c.location()), part.id, *in.SourceRegion == c.Region, encryptionParams{in.Encrypted, in.KmsKeyId})
+		choice, err := w.chooseEncryptionKey(
+			c, imageCopy, dataSourceOf(part, c.location()), part.id, *in.SourceRegion == c.Region,
+			encryptionParams{in.Encrypted, in.KmsKeyId},
+		)
 		if err != nil {
 			return nil, err
 		}
 		choices[part.id] = choice
 	}
+
 	return choices, nil
 }
 
-// beginImageCopy begins the copies of the snapshots, with their share of the throughput that they ask for, and makes the image, which keeps all that
-// CopyImage keeps (2.4).
-func (w *World) startImageCopy(c *Call, in *ec2.CopyImageInput, source *image, choices map[string]keyChoice, share float64) *image {
-	made := &image{attributes: source.attributes, isCopy: true, uefiData: source.uefiData, platform: source.platform}
-	made.attributes.Name, made.attributes.Description = in.Name, nonZero(in.Description)
-	made.attributes.SourceImageId, made.attributes.SourceImageRegion, made.attributes.SourceInstanceId = &source.id, in.SourceRegion, nil
-	made.attributes.BlockDeviceMappings = nil
+// startImageCopy begins the copies of the snapshots, with their share of the throughput that they ask for, and makes
+// the image, which keeps all that CopyImage keeps (2.4).
+func (w *World) startImageCopy(
+	c *Call, in *ec2.CopyImageInput, source *image, choices map[string]keyChoice, share float64,
+) *image {
+	created := &image{
+		attributes: source.attributes,
+		isCopy:     true,
+		uefiData:   source.uefiData,
+		platform:   source.platform,
+	}
+
+	created.attributes.Name, created.attributes.Description = in.Name, nonZero(in.Description)
+	created.attributes.SourceImageId = &source.id
+	created.attributes.SourceImageRegion = in.SourceRegion
+	created.attributes.SourceInstanceId = nil
+	created.attributes.BlockDeviceMappings = nil
 	for _, device := range source.attributes.BlockDeviceMappings {
 		if device.Ebs == nil || device.Ebs.SnapshotId == nil {
-			made.attributes.BlockDeviceMappings = append(made.attributes.BlockDeviceMappings, device)
+			created.attributes.BlockDeviceMappings = append(created.attributes.BlockDeviceMappings, device)
 			continue
 		}
-		part, there := w.snapshots.get(*device.Ebs.SnapshotId)
+
+		part, ok := w.snapshots.get(*device.Ebs.SnapshotId)
 		order := snapshotCopyParams{
-			source: part, readable: there, sourceID: *device.Ebs.SnapshotId, sourceRegion: *in.SourceRegion, keyChoice: choices[*device.Ebs.SnapshotId], keyID: in.KmsKeyId,
-			throughputShare: share, tags: in.TagSpecifications,
+			source:          part,
+			readable:        ok,
+			sourceID:        *device.Ebs.SnapshotId,
+			sourceRegion:    *in.SourceRegion,
+			keyChoice:       choices[*device.Ebs.SnapshotId],
+			keyID:           in.KmsKeyId,
+			throughputShare: share,
+			tags:            in.TagSpecifications,
 		}
+
 		if in.SnapshotCopyCompletionDurationMinutes != nil {
 			order.durationMinutes = aws.Int32(int32(*in.SnapshotCopyCompletionDurationMinutes))
 		}
 		copied := w.startSnapshotCopy(c, order)
 		ebs := *device.Ebs
 		ebs.SnapshotId, ebs.Encrypted = &copied.id, nil
-		made.snapshots = append(made.snapshots, copied)
-		made.attributes.BlockDeviceMappings = append(made.attributes.BlockDeviceMappings, types.BlockDeviceMapping{DeviceName: device.DeviceName, Ebs: &ebs})
+		created.snapshots = append(created.snapshots, copied)
+		created.attributes.BlockDeviceMappings = append(
+			created.attributes.BlockDeviceMappings, types.BlockDeviceMapping{DeviceName: device.DeviceName, Ebs: &ebs},
+		)
 	}
-	w.addImage(c, made, in.TagSpecifications)
-	w.copyImageTags(c, in, source, made)
+
+	w.addImage(c, created, in.TagSpecifications)
+	w.copyImageTags(c, in, source, created)
 	ends := c.At
-	for _, part := range made.snapshots {
-		part.description = copyDescription(made.id, source.id, part.source, c.At)
+	for _, part := range created.snapshots {
+		part.description = copyDescription(created.id, source.id, part.source, c.At)
 		if part.progress.ends.After(ends) {
 			ends = part.progress.ends
 		}
 	}
-	under := &w.copyEndTimesIn(made.location).images
+
+	under := &w.copyEndTimesIn(created.location).images
 	*under = append(*under, ends)
-	return made
+	return created
 }
 
 // copyDescription is the description that EC2 gives the snapshots of a copied image.
 func copyDescription(imageID, sourceID, snapshotID string, now time.Time) string {
-	return fmt.Sprintf("Copied for DestinationAmi %s from SourceAmi %s for SourceSnapshot %s. Task created on %d.", imageID, sourceID, snapshotID, now.UnixMilli())
+	return fmt.Sprintf(
+		"Copied for DestinationAmi %s from SourceAmi %s for SourceSnapshot %s. Task created on %d.", imageID, sourceID,
+		snapshotID, now.UnixMilli(),
+	)
 }
 
-// tagCopy takes the source's tags along: with CopyImageTags the caller's own, and from others what is made to be shared
-// (2.4, 9.13). Tags of the request win.
-func (w *World) copyImageTags(c *Call, in *ec2.CopyImageInput, source, made *image) {
-	from, there := w.resources[source.id]
-	if !there {
+// copyImageTags takes the source's tags along: with CopyImageTags the caller's own, and from others what is made to be
+// shared (2.4, 9.13). Tags of the request win.
+func (w *World) copyImageTags(c *Call, in *ec2.CopyImageInput, source, created *image) {
+	from, ok := w.resources[source.id]
+	if !ok {
 		return
 	}
-	own := source.location.account == made.location.account
+
+	own := source.location.account == created.location.account
 	for _, key := range sortedKeys(from.tags) {
-		_, asked := w.resources[made.id].tags[key]
+		_, asked := w.resources[created.id].tags[key]
 		travels := own && aws.ToBool(in.CopyImageTags) || strings.HasPrefix(key, sharedTagPrefix)
 		if !asked && !strings.HasPrefix(key, "aws:") && w.violates(c, "2.4", travels) {
-			w.resources[made.id].tags[key] = from.tags[key]
+			w.resources[created.id].tags[key] = from.tags[key]
 		}
 	}
 }

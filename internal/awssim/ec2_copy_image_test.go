@@ -14,12 +14,12 @@ import (
 )
 
 // copyImage copies an image from home. Changes alter the request.
-func (b fixture) copyImage(client *ec2.Client, source string, changes ...func(*ec2.CopyImageInput)) (string, error) {
+func (f fixture) copyImage(client *ec2.Client, source string, changes ...func(*ec2.CopyImageInput)) (string, error) {
 	in := &ec2.CopyImageInput{Name: aws.String("copied"), SourceRegion: aws.String(home), SourceImageId: &source}
 	for _, change := range changes {
 		change(in)
 	}
-	out, err := client.CopyImage(b.Context(), in)
+	out, err := client.CopyImage(f.Context(), in)
 	if err != nil {
 		return "", err
 	}
@@ -32,9 +32,11 @@ func imageUnder(key string) func(*ec2.CopyImageInput) {
 
 // The amazon builder copies to other Regions (ami_regions) so, whether it encrypts or not.
 func TestCopyImage_emptyKey(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		copied := ok(b.copyImage(b.at(owner, away), b.image(""), func(in *ec2.CopyImageInput) { in.KmsKeyId = aws.String("") }))(b)
-		if got := b.settledImage(b.at(owner, away), copied); got.State != types.ImageStateAvailable {
+	runWithFixture(t, func(f fixture) {
+		copied := requireOutput(f.copyImage(f.at(owner, away), f.image(""), func(in *ec2.CopyImageInput) {
+			in.KmsKeyId = aws.String("")
+		}))(f)
+		if got := f.settledImage(f.at(owner, away), copied); got.State != types.ImageStateAvailable {
 			t.Errorf("the copy is %s", got.State)
 		}
 	})
@@ -43,49 +45,55 @@ func TestCopyImage_emptyKey(t *testing.T) {
 // TestCopyImage_snapshotsNotShared covers rule 2.2.8.
 // Copying a shared image needs the launch permission, every snapshot and the key (2.2.8).
 func TestCopyImage_snapshotsNotShared(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		data := b.snapshot("")
-		image := b.image(b.openKey(), func(in *ec2.RegisterImageInput) {
-			in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdb"), Ebs: &types.EbsBlockDevice{SnapshotId: &data}})
+	runWithFixture(t, func(f fixture) {
+		data := f.snapshot("")
+		image := f.image(f.openKey(), func(in *ec2.RegisterImageInput) {
+			in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{
+				DeviceName: aws.String("/dev/sdb"), Ebs: &types.EbsBlockDevice{SnapshotId: &data},
+			})
 		})
-		others := b.at(member, away)
-		_, err := b.copyImage(others, image)
+
+		others := f.at(member, away)
+		_, err := f.copyImage(others, image)
 		requireErrorCode(t, err, "InvalidAMIID.NotFound")
-		b.shareImage(image)
-		for _, snapshot := range []string{b.root(b.ec2, image), data} {
-			_, err := b.copyImage(others, image)
+		f.shareImage(image)
+		for _, snapshot := range []string{f.root(f.ec2, image), data} {
+			_, err := f.copyImage(others, image)
 			requireError(t, err, "InvalidRequest", "You do not have permission to access the storage of this ami")
-			b.share(snapshot)
+			f.share(snapshot)
 		}
-		key := b.keyAt(member, away)
-		id := ok(b.copyImage(others, image, imageUnder(key)))(b)
-		got := b.settledImage(others, id)
+
+		key := f.keyAt(member, away)
+		id := requireOutput(f.copyImage(others, image, imageUnder(key)))(f)
+		got := f.settledImage(others, id)
 		if got.State != types.ImageStateAvailable {
 			t.Fatalf("the copy is %s", got.State)
 		}
+
 		for _, device := range got.BlockDeviceMappings { // one key for all (1.4.12)
-			if s := b.seen(others, *device.Ebs.SnapshotId); *s.KmsKeyId != key || *s.OwnerId != member {
+			if s := f.seen(others, *device.Ebs.SnapshotId); *s.KmsKeyId != key || *s.OwnerId != member {
 				t.Errorf("%s: %+v", *device.DeviceName, s)
 			}
 		}
 	})
 }
 
-// TestCopyImage_unusableKey covers rule 1.8.5.
-// A copy whose key cannot be used is accepted, and ends failed without a useful reason (1.8.5, 1.7.7; an open question: Q1).
+// TestCopyImage_unusableKey covers rule 1.8.5. A copy whose key cannot be used is accepted, and ends failed without a
+// useful reason (1.8.5, 1.7.7; an open question: Q1).
 func TestCopyImage_unusableKey(t *testing.T) {
-	for what, key := range map[string]func(b fixture) string{
+	for what, key := range map[string]func(f fixture) string{
 		"missing (1.7.7)": func(fixture) string { return "golden" },
-		"disabled": func(b fixture) string {
-			key := b.key()
-			ok(b.kms.DisableKey(b.Context(), &kms.DisableKeyInput{KeyId: &key}))(b)
+		"disabled": func(f fixture) string {
+			key := f.key()
+			requireOutput(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &key}))(f)
 			return key
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				got := b.settledImage(b.ec2, ok(b.copyImage(b.ec2, b.image(""), imageUnder(key(b))))(b))
-				if got.State != types.ImageStateFailed || got.StateReason == nil || *got.StateReason.Message != "Copy image failed with an internal error" {
+			runWithFixture(t, func(f fixture) {
+				got := f.settledImage(f.ec2, requireOutput(f.copyImage(f.ec2, f.image(""), imageUnder(key(f))))(f))
+				if got.State != types.ImageStateFailed || got.StateReason == nil ||
+					*got.StateReason.Message != "Copy image failed with an internal error" {
 					t.Errorf("the copy is %s, %+v", got.State, got.StateReason)
 				}
 			})
@@ -96,52 +104,80 @@ func TestCopyImage_unusableKey(t *testing.T) {
 // TestCopyImage_keepsImageAttributes covers rule 2.4.
 // CopyImage keeps what the image is, and not whom it is shared with, its tags, protection or deprecation (2.4).
 func TestCopyImage_keepsImageAttributes(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		source := ok(b.register(b.ec2, b.snapshot(""), everything))(b)
-		b.shareImage(source)
-		ok(b.ec2.CreateTags(b.Context(), &ec2.CreateTagsInput{Resources: []string{source}, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}}}))(b)
-		ok(b.ec2.EnableImageDeregistrationProtection(b.Context(), &ec2.EnableImageDeregistrationProtectionInput{ImageId: &source}))(b)
-		ok(b.ec2.EnableImageDeprecation(b.Context(), &ec2.EnableImageDeprecationInput{ImageId: &source, DeprecateAt: aws.Time(time.Now().Add(time.Hour))}))(b)
-		client := b.at(owner, away)
-		id := ok(b.copyImage(client, source))(b)
-		if early := b.seenImage(client, id); early.State != types.ImageStatePending || len(early.BlockDeviceMappings) != 0 { // 4.6.3
+	runWithFixture(t, func(f fixture) {
+		source := requireOutput(f.register(f.ec2, f.snapshot(""), everything))(f)
+		f.shareImage(source)
+		requireOutput(f.ec2.CreateTags(f.Context(), &ec2.CreateTagsInput{
+			Resources: []string{source}, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}},
+		}))(f)
+
+		requireOutput(f.ec2.EnableImageDeregistrationProtection(
+			f.Context(), &ec2.EnableImageDeregistrationProtectionInput{ImageId: &source},
+		))(f)
+
+		requireOutput(f.ec2.EnableImageDeprecation(f.Context(), &ec2.EnableImageDeprecationInput{
+			ImageId: &source, DeprecateAt: aws.Time(time.Now().Add(time.Hour)),
+		}))(f)
+
+		client := f.at(owner, away)
+		id := requireOutput(f.copyImage(client, source))(f)
+		if early := f.seenImage(client, id); early.State != types.ImageStatePending || len(early.BlockDeviceMappings) != 0 {
+			// 4.6.3
 			t.Errorf("at first the copy is %s with %v", early.State, early.BlockDeviceMappings)
 		}
-		got := b.settledImage(client, id)
+
+		got := f.settledImage(client, id)
 		checkEverything(t, got)
-		if got.Description != nil || len(got.Tags) != 0 || *got.DeregistrationProtection != "disabled" || got.DeprecationTime != nil ||
+		if got.Description != nil || len(got.Tags) != 0 || *got.DeregistrationProtection != "disabled" ||
+			got.DeprecationTime != nil ||
 			*got.SourceImageId != source || *got.SourceImageRegion != home { // 9.6
 			t.Errorf("the copy is %+v", got)
 		}
-		permissions := ok(client.DescribeImageAttribute(b.Context(), &ec2.DescribeImageAttributeInput{ImageId: &id, Attribute: types.ImageAttributeNameLaunchPermission}))(b)
-		data := ok(client.DescribeImageAttribute(b.Context(), &ec2.DescribeImageAttributeInput{ImageId: &id, Attribute: types.ImageAttributeNameUefiData}))(b)
+
+		permissions := requireOutput(client.DescribeImageAttribute(f.Context(), &ec2.DescribeImageAttributeInput{
+			ImageId: &id, Attribute: types.ImageAttributeNameLaunchPermission,
+		}))(f)
+
+		data := requireOutput(client.DescribeImageAttribute(f.Context(), &ec2.DescribeImageAttributeInput{
+			ImageId: &id, Attribute: types.ImageAttributeNameUefiData,
+		}))(f)
 		if len(permissions.LaunchPermissions) != 0 || aws.ToString(data.UefiData.Value) != "QU1aTlVFRkk=" {
 			t.Errorf("permissions %v, UEFI data %v", permissions.LaunchPermissions, data.UefiData)
 		}
-		if root := b.seen(client, *got.BlockDeviceMappings[0].Ebs.SnapshotId); *root.VolumeId != "vol-ffffffff" || *root.Description == "" {
+
+		root := f.seen(client, *got.BlockDeviceMappings[0].Ebs.SnapshotId)
+		if *root.VolumeId != "vol-ffffffff" || *root.Description == "" {
 			t.Errorf("the snapshot is %+v", root)
 		}
-		ancestry := ok(client.GetImageAncestry(b.Context(), &ec2.GetImageAncestryInput{ImageId: &id}))(b).ImageAncestryEntries // 9.14
+
+		// 9.14
+		ancestry := requireOutput(client.GetImageAncestry(f.Context(), &ec2.GetImageAncestryInput{
+			ImageId: &id,
+		}))(f).ImageAncestryEntries
 		if len(ancestry) != 2 || *ancestry[1].ImageId != source {
 			t.Errorf("ancestry %v", ancestry)
 		}
 	})
 }
 
-// TestCopyImage_tags covers rules 2.4 and 9.13.
-// Tags travel when they are asked for: with CopyImageTags the caller's own, from others what is made to be shared (2.4, 9.13).
+// TestCopyImage_tags covers rules 2.4 and 9.13. Tags travel when they are asked for: with CopyImageTags the caller's
+// own, from others what is made to be shared (2.4, 9.13).
 func TestCopyImage_tags(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		image := b.image("")
-		ok(b.ec2.CreateTags(b.Context(), &ec2.CreateTagsInput{Resources: []string{image}, Tags: []types.Tag{
+	runWithFixture(t, func(f fixture) {
+		image := f.image("")
+		requireOutput(f.ec2.CreateTags(f.Context(), &ec2.CreateTagsInput{Resources: []string{image}, Tags: []types.Tag{
 			{Key: aws.String("own"), Value: aws.String("1")}, {Key: aws.String("ec2:SharedTag/team"), Value: aws.String("2")},
-		}}))(b)
-		b.shareImage(image)
-		b.share(b.root(b.ec2, image))
-		others := b.at(member, home)
-		if got := b.seenImage(others, image); len(got.Tags) != 1 || *got.Tags[0].Key != "ec2:SharedTag/team" || got.DeregistrationProtection != nil { // 2.2.12
+		}}))(f)
+
+		f.shareImage(image)
+		f.share(f.root(f.ec2, image))
+		others := f.at(member, home)
+		got := f.seenImage(others, image)
+		if len(got.Tags) != 1 || *got.Tags[0].Key != "ec2:SharedTag/team" || got.DeregistrationProtection != nil {
+			// 2.2.12
 			t.Errorf("the recipient sees %v", got.Tags)
 		}
+
 		withTags := func(in *ec2.CopyImageInput) {
 			in.CopyImageTags = aws.Bool(true)
 			in.TagSpecifications = []types.TagSpecification{
@@ -149,17 +185,22 @@ func TestCopyImage_tags(t *testing.T) {
 				{ResourceType: types.ResourceTypeSnapshot, Tags: []types.Tag{{Key: aws.String("part"), Value: aws.String("4")}}},
 			}
 		}
+
 		keys := func(tags []types.Tag) (all string) {
 			for _, tag := range tags {
 				all += *tag.Key + " "
 			}
 			return all
 		}
-		own := b.settledImage(b.ec2, ok(b.copyImage(b.ec2, image, withTags))(b))
-		if keys(own.Tags) != "asked ec2:SharedTag/team own " || keys(b.seen(b.ec2, *own.BlockDeviceMappings[0].Ebs.SnapshotId).Tags) != "part " {
+
+		own := f.settledImage(f.ec2, requireOutput(f.copyImage(f.ec2, image, withTags))(f))
+		if keys(own.Tags) != "asked ec2:SharedTag/team own " ||
+			keys(f.seen(f.ec2, *own.BlockDeviceMappings[0].Ebs.SnapshotId).Tags) != "part " {
 			t.Errorf("the owner's copy has %s", keys(own.Tags))
 		}
-		if theirs := b.settledImage(others, ok(b.copyImage(others, image, withTags))(b)); keys(theirs.Tags) != "asked ec2:SharedTag/team " {
+
+		theirs := f.settledImage(others, requireOutput(f.copyImage(others, image, withTags))(f))
+		if keys(theirs.Tags) != "asked ec2:SharedTag/team " {
 			t.Errorf("the recipient's copy has %s", keys(theirs.Tags))
 		}
 	})
@@ -167,27 +208,29 @@ func TestCopyImage_tags(t *testing.T) {
 
 // TestCopyImage_marketplaceImage covers rule 2.3.1.
 func TestCopyImage_marketplaceImage(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		image := b.marketplaceImage()
-		ok(b.copyImage(b.ec2, image))(b)
-		b.shareImage(image)
-		b.share(b.root(b.ec2, image))
-		_, err := b.copyImage(b.at(member, home), image)
+	runWithFixture(t, func(f fixture) {
+		image := f.marketplaceImage()
+		requireOutput(f.copyImage(f.ec2, image))(f)
+		f.shareImage(image)
+		f.share(f.root(f.ec2, image))
+		_, err := f.copyImage(f.at(member, home), image)
 		requireError(t, err, "InvalidRequest", "Images from AWS Marketplace cannot be copied to another AWS account")
 	})
 }
 
 // TestCopyImage_clientToken covers rule 4.2.3.
 func TestCopyImage_clientToken(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		image := b.image("")
+	runWithFixture(t, func(f fixture) {
+		image := f.image("")
 		with := func(name string) func(*ec2.CopyImageInput) {
 			return func(in *ec2.CopyImageInput) { in.Name, in.ClientToken = &name, aws.String("token") }
 		}
-		if first, again := ok(b.copyImage(b.ec2, image, with("one")))(b), ok(b.copyImage(b.ec2, image, with("one")))(b); first != again {
+		first := requireOutput(f.copyImage(f.ec2, image, with("one")))(f)
+		again := requireOutput(f.copyImage(f.ec2, image, with("one")))(f)
+		if first != again {
 			t.Errorf("two copies: %s, %s", first, again)
 		}
-		_, err := b.copyImage(b.ec2, image, with("two"))
+		_, err := f.copyImage(f.ec2, image, with("two"))
 		requireErrorCode(t, err, "IdempotentParameterMismatch")
 	})
 }
@@ -195,33 +238,44 @@ func TestCopyImage_clientToken(t *testing.T) {
 // TestAllowedImages_hideImagesOfOthers covers rule 2.2.14.
 // Allowed AMIs hides shared images that do not match, never the account's own (2.2.14, 9.8).
 func TestAllowedImages_hideImagesOfOthers(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		image := b.image("")
-		b.shareImage(image)
-		b.share(b.root(b.ec2, image))
-		others := b.at(member, home)
-		own := b.settledImage(others, ok(b.copyImage(others, image))(b))
+	runWithFixture(t, func(f fixture) {
+		image := f.image("")
+		f.shareImage(image)
+		f.share(f.root(f.ec2, image))
+		others := f.at(member, home)
+		own := f.settledImage(others, requireOutput(f.copyImage(others, image))(f))
 		set := func(providers ...string) {
-			ok(others.ReplaceImageCriteriaInAllowedImagesSettings(b.Context(), &ec2.ReplaceImageCriteriaInAllowedImagesSettingsInput{
-				ImageCriteria: []types.ImageCriterionRequest{{ImageProviders: providers}},
-			}))(b)
+			requireOutput(others.ReplaceImageCriteriaInAllowedImagesSettings(f.Context(),
+				&ec2.ReplaceImageCriteriaInAllowedImagesSettingsInput{
+					ImageCriteria: []types.ImageCriterionRequest{{ImageProviders: providers}},
+				}))(f)
 		}
+
 		look := func(id string) error {
-			_, err := others.DescribeImages(b.Context(), &ec2.DescribeImagesInput{ImageIds: []string{id}})
+			_, err := others.DescribeImages(f.Context(), &ec2.DescribeImagesInput{ImageIds: []string{id}})
 			return err
 		}
+
 		set("amazon")
-		ok(others.EnableAllowedImagesSettings(b.Context(), &ec2.EnableAllowedImagesSettingsInput{AllowedImagesSettingsState: types.AllowedImagesSettingsEnabledStateAuditMode}))(b)
-		if got := b.seenImage(others, image); *got.ImageAllowed {
+		requireOutput(others.EnableAllowedImagesSettings(f.Context(), &ec2.EnableAllowedImagesSettingsInput{
+			AllowedImagesSettingsState: types.AllowedImagesSettingsEnabledStateAuditMode,
+		}))(f)
+
+		if got := f.seenImage(others, image); *got.ImageAllowed {
 			t.Error("in audit mode the image counts as allowed")
 		}
-		ok(others.EnableAllowedImagesSettings(b.Context(), &ec2.EnableAllowedImagesSettingsInput{AllowedImagesSettingsState: types.AllowedImagesSettingsEnabledStateEnabled}))(b)
+
+		requireOutput(others.EnableAllowedImagesSettings(f.Context(), &ec2.EnableAllowedImagesSettingsInput{
+			AllowedImagesSettingsState: types.AllowedImagesSettingsEnabledStateEnabled,
+		}))(f)
+
 		requireErrorCode(t, look(image), "InvalidAMIID.NotFound")
-		_, err := b.copyImage(others, image)
+		_, err := f.copyImage(others, image)
 		requireErrorCode(t, err, "InvalidAMIID.NotFound")
 		if err := look(*own.ImageId); err != nil {
 			t.Errorf("its own image: %v", err)
 		}
+
 		set("amazon", owner)
 		if err := look(image); err != nil {
 			t.Errorf("an allowed image: %v", err)
@@ -231,18 +285,22 @@ func TestAllowedImages_hideImagesOfOthers(t *testing.T) {
 
 // TestCopyImage_withoutCopySnapshotPermission covers rule 2.4.3.
 func TestCopyImage_withoutCopySnapshotPermission(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		image := b.image("")
-		root := b.root(b.ec2, image)
-		ok(b.copyImage(b.at(owner, away), image))(b)
+	runWithFixture(t, func(f fixture) {
+		image := f.image("")
+		root := f.root(f.ec2, image)
+		requireOutput(f.copyImage(f.at(owner, away), image))(f)
 		var got []string
-		for _, one := range b.world.Records().Calls("ec2:CopyImage")[0].Authorizations {
+		for _, one := range f.world.Records().Calls("ec2:CopyImage")[0].Authorizations {
 			if one.Action != "ec2:CopyImage" {
 				t.Errorf("asked for %s", one.Action)
 			}
 			got = append(got, one.Resource)
 		}
-		for _, want := range []string{"arn:aws:ec2:us-west-2::image/*", "arn:aws:ec2:us-east-1::image/" + image, "arn:aws:ec2:us-east-1::snapshot/" + root, "arn:aws:ec2:us-west-2::snapshot/*"} {
+
+		for _, want := range []string{
+			"arn:aws:ec2:us-west-2::image/*", "arn:aws:ec2:us-east-1::image/" + image, "arn:aws:ec2:us-east-1::snapshot/" + root,
+			"arn:aws:ec2:us-west-2::snapshot/*",
+		} {
 			found := false
 			for _, resource := range got {
 				found = found || resource == want

@@ -21,54 +21,81 @@ const (
 	copyInterrupted  = "Internal error"                     // not captured: a fault on purpose
 )
 
-// copySnapshot accepts nearly everything: what is wrong with the source or the grants shows later, in the copy (4.6.5, 1.8.4).
-// The order of its checks is that of rule 6.4.
+// copySnapshot accepts nearly everything: what is wrong with the source or the grants shows later, in the copy (4.6.5,
+// 1.8.4). The order of its checks is that of rule 6.4.
 func (w *World) copySnapshot(c *Call, in *ec2.CopySnapshotInput) (*ec2.CopySnapshotOutput, error) {
 	if err := w.validateCopySnapshot(c, in); err != nil {
 		return nil, err
 	}
-	at, id := c.location(), *in.SourceSnapshotId
-	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, newAuthorization(c, at, "snapshot/*"), w.newCopySourceAuthorization(c, *in.SourceRegion, id))...); err != nil {
+
+	loc, id := c.location(), *in.SourceSnapshotId
+	err := w.authorize(
+		c,
+		addTagOnCreate(
+			c, in.TagSpecifications, newAuthorization(c, loc, "snapshot/*"),
+			w.newCopySourceAuthorization(c, *in.SourceRegion, id),
+		)...,
+	)
+	if err != nil {
 		return nil, err
 	}
 	if err := w.validateDestination(c, in); err != nil {
 		return nil, err
 	}
+
 	if in.KmsKeyId != nil {
 		if err := w.validateRequestedKey(c, *in.KmsKeyId); err != nil {
 			return nil, err
 		}
 	}
-	source, readable := w.findReadableSnapshot(at.account, *in.SourceRegion, id)
+
+	source, readable := w.findReadableSnapshot(loc.account, *in.SourceRegion, id)
 	from := unencryptedSnapshot
 	if readable {
-		from = dataSourceOf(source, at)
+		from = dataSourceOf(source, loc)
 	}
-	choice, err := w.chooseEncryptionKey(c, snapshotCopy, from, id, at.region == *in.SourceRegion, encryptionParams{in.Encrypted, in.KmsKeyId})
+
+	choice, err := w.chooseEncryptionKey(
+		c, snapshotCopy, from, id, loc.region == *in.SourceRegion, encryptionParams{in.Encrypted, in.KmsKeyId},
+	)
 	if err != nil {
 		return nil, err
 	}
 	if err := w.checkSnapshotCopyQuota(c); err != nil {
 		return nil, err
 	}
+
 	order := snapshotCopyParams{
-		source: source, readable: readable, sourceID: id, sourceRegion: *in.SourceRegion, keyChoice: choice, keyID: in.KmsKeyId,
-		description: aws.ToString(in.Description), durationMinutes: in.CompletionDurationMinutes, tags: in.TagSpecifications,
+		source:          source,
+		readable:        readable,
+		sourceID:        id,
+		sourceRegion:    *in.SourceRegion,
+		keyChoice:       choice,
+		keyID:           in.KmsKeyId,
+		description:     aws.ToString(in.Description),
+		durationMinutes: in.CompletionDurationMinutes,
+		tags:            in.TagSpecifications,
 	}
 	if order.durationMinutes != nil && readable {
-		if order.throughputShare, err = w.checkThroughputQuota(c, order.sourceRegion, *order.durationMinutes, source); err != nil {
+		order.throughputShare, err = w.checkThroughputQuota(c, order.sourceRegion, *order.durationMinutes, source)
+		if err != nil {
 			return nil, err
 		}
 	}
-	made := w.startSnapshotCopy(c, order)
-	ends := &w.copyEndTimesIn(at).snapshots
-	*ends = append(*ends, made.progress.ends)
-	return &ec2.CopySnapshotOutput{SnapshotId: &made.id, Tags: w.tagsOf(made.id)}, nil
+
+	created := w.startSnapshotCopy(c, order)
+	ends := &w.copyEndTimesIn(loc).snapshots
+	*ends = append(*ends, created.progress.ends)
+	return &ec2.CopySnapshotOutput{SnapshotId: &created.id, Tags: w.tagsOf(created.id)}, nil
 }
 
-// checkCopySyntax is what CopySnapshot refuses before it asks IAM (6.4).
+// validateCopySnapshot is what CopySnapshot refuses before it asks IAM (6.4).
 func (w *World) validateCopySnapshot(c *Call, in *ec2.CopySnapshotInput) error {
-	if err := refuseUnmodeled(in, "SourceRegion", "SourceSnapshotId", "CompletionDurationMinutes", "Description", "Encrypted", "KmsKeyId", "PresignedUrl", "TagSpecifications"); err != nil {
+	err := refuseUnmodeled(
+		in, "SourceRegion", "SourceSnapshotId", "CompletionDurationMinutes", "Description", "Encrypted", "KmsKeyId",
+		"PresignedUrl", "TagSpecifications",
+	)
+	if err != nil {
 		return err
 	}
 	if in.SourceSnapshotId == nil {
@@ -80,23 +107,29 @@ func (w *World) validateCopySnapshot(c *Call, in *ec2.CopySnapshotInput) error {
 	if in.SourceRegion == nil { // what AWS answers (NAT:copy_controls_contract)
 		return newAPIError(http.StatusInternalServerError, "InternalError", "An internal error has occurred")
 	}
-	if _, known := findRegion(*in.SourceRegion); w.violates(c, "6.4", !known || partitionOf(*in.SourceRegion) != partitionOf(c.Region)) {
+
+	_, known := findRegion(*in.SourceRegion)
+	if w.violates(c, "6.4", !known || partitionOf(*in.SourceRegion) != partitionOf(c.Region)) {
 		return badRequest("InvalidRegion", "%s is not a valid region name.", *in.SourceRegion)
 	}
 	if m := in.CompletionDurationMinutes; m != nil && w.violates(c, "4.8.1", !isValidDuration(int64(*m))) {
 		return invalidDuration(int64(*m))
 	}
+
 	return w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeSnapshot)
 }
 
-// checkDestination compares what the request says twice (9.0: PresignedUrl). Signatures are not looked at.
+// validateDestination compares what the request says twice (9.0: PresignedUrl). Signatures are not looked at.
 func (w *World) validateDestination(c *Call, in *ec2.CopySnapshotInput) error {
 	if said := c.extraParameters["DestinationRegion"]; w.violates(c, "6.4", said != "" && said != c.Region) {
-		return badRequest("InvalidParameterValue", "DestinationRegion '%s' does not match the current region (%s).", said, c.Region)
+		return badRequest(
+			"InvalidParameterValue", "DestinationRegion '%s' does not match the current region (%s).", said, c.Region,
+		)
 	}
 	if in.PresignedUrl == nil || *in.PresignedUrl == "" {
 		return nil
 	}
+
 	signed, err := url.Parse(*in.PresignedUrl)
 	if w.violates(c, "9.0", err != nil || signed.Scheme != "http" && signed.Scheme != "https") {
 		return badRequest("InvalidParameterValue", "The protocol in PresignedUrl should be http or https")
@@ -104,18 +137,21 @@ func (w *World) validateDestination(c *Call, in *ec2.CopySnapshotInput) error {
 	if err != nil {
 		return nil
 	}
+
 	query := signed.Query()
 	if id := query.Get("SourceSnapshotId"); w.violates(c, "9.0", id != *in.SourceSnapshotId) {
 		return badRequest("InvalidParameterValue",
-			"The source snapshot specified in PresignedUrl '%s' does not match the source snapshot in the request: '%s'", id, *in.SourceSnapshotId)
+			"The source snapshot specified in PresignedUrl '%s' does not match the source snapshot in the request: '%s'", id,
+			*in.SourceSnapshotId)
 	}
 	if to := query.Get("DestinationRegion"); w.violates(c, "9.0", to != c.Region) {
 		return badRequest("InvalidParameterValue", "The destination region specified in PresignedUrl: '%s' is incorrect", to)
 	}
+
 	return nil
 }
 
-// copyOrder is a snapshot copy to be made, for CopySnapshot and for CopyImage.
+// snapshotCopyParams is a snapshot copy to be made, for CopySnapshot and for CopyImage.
 type snapshotCopyParams struct {
 	source          *snapshot
 	readable        bool // the caller may read the source
@@ -129,36 +165,50 @@ type snapshotCopyParams struct {
 	tags            []types.TagSpecification
 }
 
-// beginCopy makes the new snapshot, which inherits data and size and nothing else (1.3.11), and decides how it will end.
+// startSnapshotCopy makes the new snapshot, which inherits data and size and nothing else (1.3.11), and decides how it
+// will end.
 func (w *World) startSnapshotCopy(c *Call, order snapshotCopyParams) *snapshot {
-	at := c.location()
-	made := &snapshot{
-		id: w.newID(c, "snap-"), location: at, created: c.At, volume: copiedVolume, source: order.sourceID, description: order.description, durationMinutes: order.durationMinutes,
+	loc := c.location()
+	created := &snapshot{
+		id:              w.newID(c, "snap-"),
+		location:        loc,
+		created:         c.At,
+		volume:          copiedVolume,
+		source:          order.sourceID,
+		description:     order.description,
+		durationMinutes: order.durationMinutes,
 	}
+
 	sourceARN := ""
 	if order.readable {
-		made.sizeGiB, made.lineage, made.platform, sourceARN = order.source.sizeGiB, order.source.lineage, order.source.platform, order.source.keyARN
+		created.sizeGiB = order.source.sizeGiB
+		created.lineage = order.source.lineage
+		created.platform = order.source.platform
+		sourceARN = order.source.keyARN
 	}
+
 	target := w.resolveKeyChoice(c, order.keyChoice, order.keyID, sourceARN)
 	if target != nil {
-		made.keyARN = *target.Arn
+		created.keyARN = *target.Arn
 	}
-	made.failure = w.copyFailure(c, order, made, target)
-	if made.failure != "" {
-		made.progress = w.newFailureProgress(c.At, made.id)
+
+	created.failure = w.copyFailure(c, order, created, target)
+	if created.failure != "" {
+		created.progress = w.newFailureProgress(c.At, created.id)
 	} else {
-		w.scheduleCopy(c, order, made)
+		w.scheduleCopy(c, order, created)
 		if c.fault == LateCopyFailure {
-			made.failure = copyInterrupted
+			created.failure = copyInterrupted
 		}
 	}
-	w.addSnapshot(made)
-	w.tagNewResource(c, made.id, types.ResourceTypeSnapshot, order.tags)
-	return made
+
+	w.addSnapshot(created)
+	w.tagNewResource(c, created.id, types.ResourceTypeSnapshot, order.tags)
+	return created
 }
 
 // copyFailure is how a copy ends in error; empty: it does not.
-func (w *World) copyFailure(c *Call, order snapshotCopyParams, made *snapshot, target *key) string {
+func (w *World) copyFailure(c *Call, order snapshotCopyParams, created *snapshot, target *key) string {
 	switch {
 	case w.violates(c, "4.6.5", !order.readable), !order.readable:
 		return sourceNotFound
@@ -167,26 +217,36 @@ func (w *World) copyFailure(c *Call, order snapshotCopyParams, made *snapshot, t
 	case order.source.archiving != nil:
 		return sourceArchived
 	}
-	made.incremental = w.hasCompleteSnapshot(c, made.location, made.lineage, made.keyARN)
+
+	created.incremental = w.hasCompleteSnapshot(c, created.location, created.lineage, created.keyARN)
 	lost := w.isKeyDeleted(c, order.source.location, order.source.keyARN)
-	if lost || order.keyChoice != noKey && target == nil || w.isCopyKeyDenied(c, w.findStorageKey(order.source.location, order.source.keyARN), target, made.incremental) {
+	if lost || order.keyChoice != noKey && target == nil ||
+		w.isCopyKeyDenied(c, w.findStorageKey(order.source.location, order.source.keyARN), target, created.incremental) {
 		return keyNotAccessible
 	}
+
 	return ""
 }
 
-// schedule sets the course of a copy that ends well.
-func (w *World) scheduleCopy(c *Call, order snapshotCopyParams, made *snapshot) {
+// scheduleCopy sets the course of a copy that ends well.
+func (w *World) scheduleCopy(c *Call, order snapshotCopyParams, created *snapshot) {
 	job := SnapshotJob{
-		SnapshotID: made.id, SourceID: order.sourceID, Account: made.location.account, Region: made.location.region, FromRegion: order.sourceRegion,
-		GiB: made.sizeGiB, Incremental: made.incremental,
+		SnapshotID:  created.id,
+		SourceID:    order.sourceID,
+		Account:     created.location.account,
+		Region:      created.location.region,
+		FromRegion:  order.sourceRegion,
+		GiB:         created.sizeGiB,
+		Incremental: created.incremental,
 	}
-	made.progress = w.newProgress(c.At, job)
+
+	created.progress = w.newProgress(c.At, job)
 	if order.durationMinutes != nil {
-		w.scheduleTimeBasedCopy(c, order, made)
+		w.scheduleTimeBasedCopy(c, order, created)
 	}
+
 	if w.onCopyScheduled != nil {
-		w.onCopyScheduled(CopySchedule{job, c.At, made.progress.starts, made.progress.ends})
+		w.onCopyScheduled(CopySchedule{job, c.At, created.progress.starts, created.progress.ends})
 	}
 }
 

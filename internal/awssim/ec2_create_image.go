@@ -12,10 +12,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// createImage makes an image of an instance: a snapshot of each of its volumes, under the volume's key (1.2.1), and what the
-// instance's own image was.
+// createImage makes an image of an instance: a snapshot of each of its volumes, under the volume's key (1.2.1), and
+// what the instance's own image was.
 func (w *World) createImage(c *Call, in *ec2.CreateImageInput) (*ec2.CreateImageOutput, error) {
-	if err := refuseUnmodeled(in, "InstanceId", "Name", "BlockDeviceMappings", "Description", "NoReboot", "TagSpecifications"); err != nil {
+	err := refuseUnmodeled(in, "InstanceId", "Name", "BlockDeviceMappings", "Description", "NoReboot", "TagSpecifications")
+	if err != nil {
 		return nil, err
 	}
 	if in.InstanceId == nil {
@@ -24,19 +25,31 @@ func (w *World) createImage(c *Call, in *ec2.CreateImageInput) (*ec2.CreateImage
 	if err := w.validateImageName(c, in.Name); err != nil {
 		return nil, err
 	}
-	if err := w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeImage, types.ResourceTypeSnapshot); err != nil {
+
+	err = w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeImage, types.ResourceTypeSnapshot)
+	if err != nil {
 		return nil, err
 	}
-	asks := []AuthorizationRequest{newImageCreationAuthorization(c), newAuthorization(c, c.location(), "instance/"+*in.InstanceId).withContext(w.resourceTagContext(*in.InstanceId)), newAuthorization(c, c.location(), "snapshot/*")}
-	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, asks...)...); err != nil {
+
+	requests := []AuthorizationRequest{
+		newImageCreationAuthorization(c),
+		newAuthorization(c, c.location(), "instance/"+*in.InstanceId).withContext(w.resourceTagContext(*in.InstanceId)),
+		newAuthorization(c, c.location(), "snapshot/*"),
+	}
+
+	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, requests...)...); err != nil {
 		return nil, err
 	}
+
 	found, err := w.findOwnInstances(c, []string{*in.InstanceId})
 	if err != nil {
 		return nil, err
 	}
+
 	from := found[0]
-	if !from.isInState(c.At, types.InstanceStateNameRunning, types.InstanceStateNameStopping, types.InstanceStateNameStopped) {
+	if !from.isInState(
+		c.At, types.InstanceStateNameRunning, types.InstanceStateNameStopping, types.InstanceStateNameStopped,
+	) {
 		return nil, badRequest("IncorrectState", "The instance '%s' is not in the state 'running' or 'stopped'.", from.id)
 	}
 	if err := w.validateNameAvailable(c, *in.Name); err != nil {
@@ -45,38 +58,44 @@ func (w *World) createImage(c *Call, in *ec2.CreateImageInput) (*ec2.CreateImage
 	if err := w.validateDeviceOverrides(c, from, in.BlockDeviceMappings); err != nil {
 		return nil, err
 	}
-	made := w.newImageFrom(from)
-	made.attributes.Name, made.attributes.Description = in.Name, nonZero(in.Description)
-	made.attributes.BlockDeviceMappings = w.snapshotVolumes(c, from, in, made)
-	w.addImage(c, made, in.TagSpecifications)
-	for _, part := range made.snapshots {
-		part.description = fmt.Sprintf("Created by CreateImage(%s) for %s", from.id, made.id)
+
+	created := w.newImageFrom(from)
+	created.attributes.Name, created.attributes.Description = in.Name, nonZero(in.Description)
+	created.attributes.BlockDeviceMappings = w.snapshotVolumes(c, from, in, created)
+	w.addImage(c, created, in.TagSpecifications)
+	for _, part := range created.snapshots {
+		part.description = fmt.Sprintf("Created by CreateImage(%s) for %s", from.id, created.id)
 	}
-	return &ec2.CreateImageOutput{ImageId: &made.id}, nil
+
+	return &ec2.CreateImageOutput{ImageId: &created.id}, nil
 }
 
-// imageOf is an image with what an instance has of its own image.
+// newImageFrom is an image with what an instance has of its own image.
 func (w *World) newImageFrom(from *instance) *image {
-	made := &image{}
-	if base, there := w.images.get(aws.ToString(from.attributes.ImageId)); there {
-		made.attributes, made.uefiData, made.platform = base.attributes, base.uefiData, base.platform
-		made.attributes.SourceImageId, made.attributes.SourceImageRegion = &base.id, &base.location.region
+	created := &image{}
+	if base, ok := w.images.get(aws.ToString(from.attributes.ImageId)); ok {
+		created.attributes, created.uefiData, created.platform = base.attributes, base.uefiData, base.platform
+		created.attributes.SourceImageId, created.attributes.SourceImageRegion = &base.id, &base.location.region
 	}
-	made.attributes.SourceInstanceId, made.attributes.RootDeviceType = &from.id, types.DeviceTypeEbs
+
+	created.attributes.SourceInstanceId, created.attributes.RootDeviceType = &from.id, types.DeviceTypeEbs
 	if name := aws.ToString(from.attributes.RootDeviceName); name != "" {
-		made.attributes.RootDeviceName = &name
+		created.attributes.RootDeviceName = &name
 	}
+
 	if from.attributes.EnaSupport != nil {
-		made.attributes.EnaSupport = nonZero(from.attributes.EnaSupport)
+		created.attributes.EnaSupport = nonZero(from.attributes.EnaSupport)
 	}
+
 	if from.attributes.SriovNetSupport != nil {
-		made.attributes.SriovNetSupport = nonZero(from.attributes.SriovNetSupport)
+		created.attributes.SriovNetSupport = nonZero(from.attributes.SriovNetSupport)
 	}
-	return made
+
+	return created
 }
 
-// checkOverrides judges the block devices of a CreateImage: they cannot change the encryption of a volume that is there;
-// for an unencrypted one Encrypted may be false, for an encrypted one the field is ignored (1.2.1).
+// validateDeviceOverrides judges the block devices of a CreateImage: they cannot change the encryption of a volume that
+// is there; for an unencrypted one Encrypted may be false, for an encrypted one the field is ignored (1.2.1).
 func (w *World) validateDeviceOverrides(c *Call, from *instance, overrides []types.BlockDeviceMapping) error {
 	for _, override := range overrides {
 		v, attached := w.findAttachedVolume(from, aws.ToString(override.DeviceName))
@@ -84,13 +103,17 @@ func (w *World) validateDeviceOverrides(c *Call, from *instance, overrides []typ
 			continue
 		}
 		if w.violates(c, "1.2.1", v.keyARN == "" && aws.ToBool(override.Ebs.Encrypted)) {
-			return badRequest("InvalidBlockDeviceMapping", "The encryption of the volume attached as %s cannot be changed by CreateImage.", *override.DeviceName)
+			return badRequest(
+				"InvalidBlockDeviceMapping", "The encryption of the volume attached as %s cannot be changed by CreateImage.",
+				*override.DeviceName,
+			)
 		}
 	}
+
 	return nil
 }
 
-// volumeAt is the volume that is attached to an instance under a name.
+// findAttachedVolume is the volume that is attached to an instance under a name.
 func (w *World) findAttachedVolume(from *instance, name string) (*volume, bool) {
 	for _, d := range from.devices {
 		if d.name == name {
@@ -100,15 +123,20 @@ func (w *World) findAttachedVolume(from *instance, name string) (*volume, bool) 
 	return nil, false
 }
 
-// snapshotDevices begins the snapshots of an instance's volumes and tells the block devices of the new image.
-func (w *World) snapshotVolumes(c *Call, from *instance, in *ec2.CreateImageInput, made *image) (devices []types.BlockDeviceMapping) {
+// snapshotVolumes begins the snapshots of an instance's volumes and tells the block devices of the new image.
+func (w *World) snapshotVolumes(
+	c *Call, from *instance, in *ec2.CreateImageInput, created *image,
+) (devices []types.BlockDeviceMapping) {
 	override := func(name string) *types.BlockDeviceMapping {
-		i := slices.IndexFunc(in.BlockDeviceMappings, func(m types.BlockDeviceMapping) bool { return aws.ToString(m.DeviceName) == name })
+		i := slices.IndexFunc(in.BlockDeviceMappings, func(m types.BlockDeviceMapping) bool {
+			return aws.ToString(m.DeviceName) == name
+		})
 		if i < 0 {
 			return nil
 		}
 		return &in.BlockDeviceMappings[i]
 	}
+
 	attached := map[string]bool{}
 	for _, d := range from.devices {
 		attached[d.name] = true
@@ -116,15 +144,21 @@ func (w *World) snapshotVolumes(c *Call, from *instance, in *ec2.CreateImageInpu
 		if asked != nil && asked.NoDevice != nil {
 			continue
 		}
-		v, there := w.volumes.get(d.volume)
-		if !there {
+
+		v, ok := w.volumes.get(d.volume)
+		if !ok {
 			continue
 		}
+
 		part := w.startVolumeSnapshot(c, v, "", in.TagSpecifications)
-		made.snapshots = append(made.snapshots, part)
+		created.snapshots = append(created.snapshots, part)
 		ebs := types.EbsBlockDevice{
-			SnapshotId: &part.id, VolumeSize: &v.sizeGiB, VolumeType: v.volumeType, DeleteOnTermination: aws.Bool(d.deleteOnTermination),
+			SnapshotId:          &part.id,
+			VolumeSize:          &v.sizeGiB,
+			VolumeType:          v.volumeType,
+			DeleteOnTermination: aws.Bool(d.deleteOnTermination),
 		}
+
 		if v.volumeType != types.VolumeTypeGp2 {
 			ebs.Iops, ebs.Throughput = v.iops, v.throughput
 		}
@@ -133,12 +167,15 @@ func (w *World) snapshotVolumes(c *Call, from *instance, in *ec2.CreateImageInpu
 			wanted.SnapshotId, wanted.Encrypted, wanted.KmsKeyId = nil, nil, nil
 			ebs = overlay(ebs, wanted)
 		}
+
 		devices = append(devices, types.BlockDeviceMapping{DeviceName: &d.name, Ebs: &ebs})
 	}
+
 	for _, extra := range in.BlockDeviceMappings {
 		if !attached[aws.ToString(extra.DeviceName)] {
 			devices = append(devices, extra)
 		}
 	}
+
 	return devices
 }

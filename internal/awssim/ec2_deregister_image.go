@@ -9,8 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// deregisterImage takes an image out of use. Its snapshots stay, unless they are asked to go: then each is deleted if the
-// caller may, and if no other image uses it (9.11).
+// deregisterImage takes an image out of use. Its snapshots stay, unless they are asked to go: then each is deleted if
+// the caller may, and if no other image uses it (9.11).
 func (w *World) deregisterImage(c *Call, in *ec2.DeregisterImageInput) (*ec2.DeregisterImageOutput, error) {
 	if in.ImageId == nil {
 		return nil, missingParameter("ImageId")
@@ -18,6 +18,7 @@ func (w *World) deregisterImage(c *Call, in *ec2.DeregisterImageInput) (*ec2.Der
 	if err := w.authorize(c, w.newImageAuthorization(c, c.Region, *in.ImageId)); err != nil {
 		return nil, err
 	}
+
 	doomed, err := w.findOwnImage(c, in.ImageId)
 	if err != nil {
 		return nil, err
@@ -26,6 +27,7 @@ func (w *World) deregisterImage(c *Call, in *ec2.DeregisterImageInput) (*ec2.Der
 	if w.violates(c, "A.2.1", doomed.protection.status(c.At) != protectionDisabled) {
 		return nil, badRequest("OperationNotPermitted", "The image %s has deregistration protection enabled.", doomed.id)
 	}
+
 	doomed.deregistered = true
 	delete(w.resources, doomed.id)
 	c.recordChange(doomed.id)
@@ -37,16 +39,17 @@ func (w *World) deregisterImage(c *Call, in *ec2.DeregisterImageInput) (*ec2.Der
 			})
 		}
 	}
+
 	return out, nil
 }
 
-// deleteAlong deletes a snapshot of a deregistered image and tells how that went.
+// deleteAssociatedSnapshot deletes a snapshot of a deregistered image and tells how that went.
 func (w *World) deleteAssociatedSnapshot(c *Call, id string) types.SnapshotReturnCodes {
-	s, there := w.snapshots.get(id)
+	s, ok := w.snapshots.get(id)
 	question := w.newSnapshotAuthorization(c, id)
 	question.Action = "ec2:DeleteSnapshot"
 	switch {
-	case !there:
+	case !ok:
 		return types.SnapshotReturnCodesErrorCodeInternalError
 	case w.violates(c, "9.11", len(w.imagesUsing(id)) > 0):
 		return types.SnapshotReturnCodesWarnSkipped
@@ -55,6 +58,7 @@ func (w *World) deleteAssociatedSnapshot(c *Call, id string) types.SnapshotRetur
 	case w.violates(c, "9.3", s.lock.isActive(c.At)):
 		return types.SnapshotReturnCodesErrorCodeClientError
 	}
+
 	w.removeSnapshot(c, s)
 	return types.SnapshotReturnCodesSuccess
 }

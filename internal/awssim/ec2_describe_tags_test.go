@@ -13,27 +13,27 @@ import (
 )
 
 // filteredTags counts the tags that filters let pass.
-func (b fixture) filteredTags(pairs ...string) int {
-	b.Helper()
+func (f fixture) filteredTags(pairs ...string) int {
+	f.Helper()
 	var filters []types.Filter
 	for i := 0; i < len(pairs); i += 2 {
 		filters = append(filters, types.Filter{Name: &pairs[i], Values: []string{pairs[i+1]}})
 	}
 	n := 0
-	pages := ec2.NewDescribeTagsPaginator(b.ec2, &ec2.DescribeTagsInput{Filters: filters})
+	pages := ec2.NewDescribeTagsPaginator(f.ec2, &ec2.DescribeTagsInput{Filters: filters})
 	for pages.HasMorePages() {
-		n += len(ok(pages.NextPage(b.Context()))(b).Tags)
+		n += len(requireOutput(pages.NextPage(f.Context()))(f).Tags)
 	}
 	return n
 }
 
 // TestDescribeTags_filters covers rule 4.3.4.
 func TestDescribeTags_filters(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		first := b.tagged("source", "ami-1", "run", "a*b")
-		b.tagged("source", "ami-12", "run", "axb")
-		b.inLocation(member, home).tagged("source", "ami-1")
-		b.inLocation(owner, "eu-west-1")
+	runWithFixture(t, func(f fixture) {
+		first := f.tagged("source", "ami-1", "run", "a*b")
+		f.tagged("source", "ami-12", "run", "axb")
+		f.inLocation(member, home).tagged("source", "ami-1")
+		f.inLocation(owner, "eu-west-1")
 		for _, row := range []struct {
 			filters []string
 			want    int
@@ -51,11 +51,14 @@ func TestDescribeTags_filters(t *testing.T) {
 			{[]string{"resource-type", "volume"}, 4},
 			{[]string{"resource-type", "snapshot"}, 0},
 		} {
-			is(b, fmt.Sprint(row.filters), b.filteredTags(row.filters...), row.want)
+			expectEqual(f, fmt.Sprint(row.filters), f.filteredTags(row.filters...), row.want)
 		}
+
 		for _, name := range []string{"tag-key", "owner-id"} {
-			_, err := b.ec2.DescribeTags(b.Context(), &ec2.DescribeTagsInput{Filters: []types.Filter{{Name: &name, Values: []string{"x"}}}})
-			requireErrorCode(b, err, "InvalidParameterValue")
+			_, err := f.ec2.DescribeTags(f.Context(), &ec2.DescribeTagsInput{
+				Filters: []types.Filter{{Name: &name, Values: []string{"x"}}},
+			})
+			requireErrorCode(f, err, "InvalidParameterValue")
 		}
 	})
 }
@@ -63,9 +66,9 @@ func TestDescribeTags_filters(t *testing.T) {
 // TestDescribeTags_pages covers rule 4.3.4.
 // An answer has at most 1,000 tags, without MaxResults too.
 func TestDescribeTags_pages(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		err := b.world.Build(func(builder *Builder) error {
-			builtBy := fixture{b.T, b.world, ec2.NewFromConfig(builder.Config(owner, home)), b.kms}
+	runWithFixture(t, func(f fixture) {
+		err := f.world.Build(func(builder *Builder) error {
+			builtBy := fixture{f.T, f.world, ec2.NewFromConfig(builder.Config(owner, home)), f.kms}
 			for range 42 {
 				var pairs []string
 				for i := range maxTags {
@@ -75,13 +78,14 @@ func TestDescribeTags_pages(t *testing.T) {
 			}
 			return nil
 		})
-		must(0, err)(b)
-		first := ok(b.ec2.DescribeTags(b.Context(), &ec2.DescribeTagsInput{}))(b)
-		is(b, "the tags of the first page", len(first.Tags), 1000)
-		is(b, "the tags of all pages", b.filteredTags(), 42*maxTags)
-		few := ok(b.ec2.DescribeTags(b.Context(), &ec2.DescribeTagsInput{MaxResults: aws.Int32(5)}))(b)
-		is(b, "the tags of a short page", len(few.Tags), 5)
-		_, err = b.ec2.DescribeTags(b.Context(), &ec2.DescribeTagsInput{MaxResults: aws.Int32(4)})
-		requireErrorCode(b, err, "InvalidParameterValue")
+
+		requireNoError(0, err)(f)
+		first := requireOutput(f.ec2.DescribeTags(f.Context(), &ec2.DescribeTagsInput{}))(f)
+		expectEqual(f, "the tags of the first page", len(first.Tags), 1000)
+		expectEqual(f, "the tags of all pages", f.filteredTags(), 42*maxTags)
+		few := requireOutput(f.ec2.DescribeTags(f.Context(), &ec2.DescribeTagsInput{MaxResults: aws.Int32(5)}))(f)
+		expectEqual(f, "the tags of a short page", len(few.Tags), 5)
+		_, err = f.ec2.DescribeTags(f.Context(), &ec2.DescribeTagsInput{MaxResults: aws.Int32(4)})
+		requireErrorCode(f, err, "InvalidParameterValue")
 	})
 }

@@ -3,7 +3,7 @@
 
 package awssim
 
-// maker is the call that makes storage from storage: each has its own table of encryption.
+// storageOperation is the call that makes storage from storage: each has its own table of encryption.
 type storageOperation int
 
 const (
@@ -12,7 +12,7 @@ const (
 	imageCopy                              // 1.4
 )
 
-// origin is what the data is made from.
+// dataSource is what the data is made from.
 type dataSource int
 
 const (
@@ -36,7 +36,7 @@ const (
 	requestedKey                  // the key that the request names
 )
 
-// encryptionWish is what a request says about encryption.
+// encryptionParams is what a request says about encryption.
 type encryptionParams struct {
 	encrypted *bool
 	key       *string // nil: not given. An empty text counts as given (1.1.11)
@@ -45,29 +45,37 @@ type encryptionParams struct {
 func (e encryptionParams) isRequested() bool { return e.encrypted != nil && *e.encrypted }
 func (e encryptionParams) isDeclined() bool  { return e.encrypted != nil && !*e.encrypted }
 
-// chooseKey is the tables 1.1, 1.3 and 1.4 as one function. SourceID is for the words of refusals; sameRegion matters to
-// CopyImage alone, which keeps the key of an own snapshot where that key is (1.4.4, 1.4.9).
-func (w *World) chooseEncryptionKey(c *Call, by storageOperation, from dataSource, sourceID string, sameRegion bool, wish encryptionParams) (keyChoice, error) {
+// chooseEncryptionKey is the tables 1.1, 1.3 and 1.4 as one function. SourceID is for the words of refusals; sameRegion
+// matters to CopyImage alone, which keeps the key of an own snapshot where that key is (1.4.4, 1.4.9).
+func (w *World) chooseEncryptionKey(
+	c *Call, by storageOperation, from dataSource, sourceID string, sameRegion bool, encryption encryptionParams,
+) (keyChoice, error) {
 	byDefault := w.settingsOf(c.location()).encryptByDefault
 	switch {
 	// Refusals: a key without the flag, and an encrypted source that shall become unencrypted.
-	case by == volumeCreation && w.violates(c, "1.1.11", wish.key != nil && !wish.isRequested()):
+	case by == volumeCreation && w.violates(c, "1.1.11", encryption.key != nil && !encryption.isRequested()):
 		return noKey, keyWithoutEncrypted(c)
-	case by == snapshotCopy && w.violates(c, "1.1.11", wish.key != nil && !wish.isRequested()):
+	case by == snapshotCopy && w.violates(c, "1.1.11", encryption.key != nil && !encryption.isRequested()):
 		return noKey, keyWithoutEncrypted(c)
-	case by == imageCopy && w.violates(c, "1.4.7", wish.key != nil && !wish.isRequested()):
+	case by == imageCopy && w.violates(c, "1.4.7", encryption.key != nil && !encryption.isRequested()):
 		return noKey, keyWithoutEncrypted(c)
-	case by == volumeCreation && w.violates(c, "1.1.12", wish.isDeclined() && from.isEncrypted()):
-		return noKey, badRequest("InvalidParameterCombination", "EncryptedVolume parameter [false] is inconsistent with snapshot encryption state [true]")
-	case by == imageCopy && w.violates(c, "1.4.8", wish.isDeclined() && from.isEncrypted()):
-		return noKey, badRequest("InvalidRequest", "Snapshot %s is encrypted. Creating an unencrypted copy from an encrypted snapshot is not supported.", sourceID)
+	case by == volumeCreation && w.violates(c, "1.1.12", encryption.isDeclined() && from.isEncrypted()):
+		return noKey, badRequest(
+			"InvalidParameterCombination",
+			"EncryptedVolume parameter [false] is inconsistent with snapshot encryption state [true]",
+		)
+	case by == imageCopy && w.violates(c, "1.4.8", encryption.isDeclined() && from.isEncrypted()):
+		return noKey, badRequest(
+			"InvalidRequest",
+			"Snapshot %s is encrypted. Creating an unencrypted copy from an encrypted snapshot is not supported.", sourceID,
+		)
 
 	// A key that is named is taken, by every call (1.1.10, 1.3.8, 1.4.6).
-	case by == volumeCreation && w.violates(c, "1.1.10", wish.isRequested() && wish.key != nil):
+	case by == volumeCreation && w.violates(c, "1.1.10", encryption.isRequested() && encryption.key != nil):
 		return requestedKey, nil
-	case by == snapshotCopy && w.violates(c, "1.3.8", wish.isRequested() && wish.key != nil):
+	case by == snapshotCopy && w.violates(c, "1.3.8", encryption.isRequested() && encryption.key != nil):
 		return requestedKey, nil
-	case by == imageCopy && w.violates(c, "1.4.6", wish.isRequested() && wish.key != nil):
+	case by == imageCopy && w.violates(c, "1.4.6", encryption.isRequested() && encryption.key != nil):
 		return requestedKey, nil
 
 	// Encrypted sources: volumes and images keep an own key, snapshots never do.
@@ -85,23 +93,24 @@ func (w *World) chooseEncryptionKey(c *Call, by storageOperation, from dataSourc
 		return defaultKey, nil
 
 	// Unencrypted sources and empty volumes: the flag or the account's setting.
-	case by == volumeCreation && w.violates(c, "1.1.6", wish.isRequested()):
+	case by == volumeCreation && w.violates(c, "1.1.6", encryption.isRequested()):
 		return defaultKey, nil
 	case by == volumeCreation && w.violates(c, "1.1.7", byDefault):
 		return defaultKey, nil
-	case by == snapshotCopy && w.violates(c, "1.3.2", wish.isRequested()):
+	case by == snapshotCopy && w.violates(c, "1.3.2", encryption.isRequested()):
 		return defaultKey, nil
 	case by == snapshotCopy && w.violates(c, "1.3.3", byDefault):
 		return defaultKey, nil
-	case by == imageCopy && w.violates(c, "1.4.3", wish.isRequested()):
+	case by == imageCopy && w.violates(c, "1.4.3", encryption.isRequested()):
 		return defaultKey, nil
 	case by == imageCopy && w.violates(c, "1.4.2", byDefault):
 		return defaultKey, nil
 	}
+
 	return noKey, nil
 }
 
-// keyWithoutFlag refuses a key where Encrypted is not set. CreateVolume words it with brackets (A.4.5).
+// keyWithoutEncrypted refuses a key where Encrypted is not set. CreateVolume words it with brackets (A.4.5).
 func keyWithoutEncrypted(c *Call) *APIError {
 	name := "KmsKeyId"
 	if c.Operation == "CreateVolume" {

@@ -25,53 +25,61 @@ type encryptionRow struct {
 
 var yes, no = aws.Bool(true), aws.Bool(false)
 
-// setUp builds what a row starts from: a client of who asks, the source's id, and the keys by what they are in the table.
-func (row encryptionRow) setUp(b fixture, asImage bool) (client *ec2.Client, source string, keys map[string]string) {
+// setUp builds what a row starts from: a client of who asks, the source's id, and the keys by what they are in the
+// table.
+func (row encryptionRow) setUp(f fixture, asImage bool) (client *ec2.Client, source string, keys map[string]string) {
 	account, region := owner, home
 	if row.region != "" {
 		region = row.region
 	}
-	keys = map[string]string{"": "", "source": b.openKey()}
+
+	keys = map[string]string{"": "", "source": f.openKey()}
 	sourceKey := ""
 	if row.source == "own" || row.source == "shared encrypted" {
 		sourceKey = keys["source"]
 	}
+
 	if row.source == "shared plain" || row.source == "shared encrypted" {
 		account = member
 	}
+
 	if asImage {
-		source = b.image(sourceKey)
+		source = f.image(sourceKey)
 		if account == member {
-			b.shareImage(source)
-			b.share(b.root(b.ec2, source))
+			f.shareImage(source)
+			f.share(f.root(f.ec2, source))
 		}
 	} else if row.source != "" {
-		source = b.snapshot(sourceKey)
+		source = f.snapshot(sourceKey)
 		if account == member {
-			b.share(source)
+			f.share(source)
 		}
 	}
-	client = b.at(account, region)
-	keys["given"], keys["default"] = b.keyAt(account, region), b.managedKey(account, region)
+
+	client = f.at(account, region)
+	keys["given"], keys["default"] = f.keyAt(account, region), f.managedKey(account, region)
 	if row.byDefault {
-		ok(client.EnableEbsEncryptionByDefault(b.Context(), &ec2.EnableEbsEncryptionByDefaultInput{}))(b)
+		requireOutput(client.EnableEbsEncryptionByDefault(f.Context(), &ec2.EnableEbsEncryptionByDefaultInput{}))(f)
 	}
+
 	return client, source, keys
 }
 
 // judge compares the key that came of a row, or the refusal, with the table.
-func (row encryptionRow) judge(b fixture, keys map[string]string, got *string, err error) {
-	b.Helper()
+func (row encryptionRow) judge(f fixture, keys map[string]string, got *string, err error) {
+	f.Helper()
 	want, isKey := keys[row.want]
 	if !isKey {
-		requireErrorCode(b, err, row.want)
+		requireErrorCode(f, err, row.want)
 		return
 	}
+
 	if err != nil {
-		b.Fatal(err)
+		f.Fatal(err)
 	}
+
 	if aws.ToString(got) != want {
-		b.Errorf("it is under %q, want %q (%s)", aws.ToString(got), want, row.want)
+		f.Errorf("it is under %q, want %q (%s)", aws.ToString(got), want, row.want)
 	}
 }
 
@@ -90,35 +98,113 @@ func TestCreateVolume_encryption(t *testing.T) {
 		{rule: "1.1.4", source: "shared plain", want: ""},
 		{rule: "1.1.5", source: "shared encrypted", want: "default"},
 		{rule: "1.1.6 none", flag: yes, want: "default"},
-		{rule: "1.1.6 plain", source: "plain", flag: yes, want: "default"},
-		{rule: "1.1.6 shared", source: "shared plain", flag: yes, want: "default"},
+		{
+			rule:   "1.1.6 plain",
+			source: "plain",
+			flag:   yes,
+			want:   "default",
+		},
+		{
+			rule:   "1.1.6 shared",
+			source: "shared plain",
+			flag:   yes,
+			want:   "default",
+		},
 		{rule: "1.1.7 none", byDefault: true, want: "default"},
-		{rule: "1.1.7 plain", source: "plain", byDefault: true, want: "default"},
-		{rule: "1.1.7 cannot be overridden (1.6.3)", source: "plain", flag: no, byDefault: true, want: "default"},
-		{rule: "1.1.8 flag", source: "own", flag: yes, want: "source"},
-		{rule: "1.1.8 default", source: "own", byDefault: true, want: "source"},
-		{rule: "1.1.9 flag", source: "shared encrypted", flag: yes, want: "default"},
-		{rule: "1.1.9 default", source: "shared encrypted", byDefault: true, want: "default"},
-		{rule: "1.1.10 none", flag: yes, given: true, want: "given"},
-		{rule: "1.1.10 own", source: "own", flag: yes, given: true, want: "given"},
-		{rule: "1.1.10 shared", source: "shared encrypted", flag: yes, given: true, want: "given"},
-		{rule: "1.1.11", source: "plain", given: true, want: "InvalidParameterDependency"},
-		{rule: "1.1.12", source: "own", flag: no, want: "InvalidParameterCombination"},
+		{
+			rule:      "1.1.7 plain",
+			source:    "plain",
+			byDefault: true,
+			want:      "default",
+		},
+		{
+			rule:      "1.1.7 cannot be overridden (1.6.3)",
+			source:    "plain",
+			flag:      no,
+			byDefault: true,
+			want:      "default",
+		},
+		{
+			rule:   "1.1.8 flag",
+			source: "own",
+			flag:   yes,
+			want:   "source",
+		},
+		{
+			rule:      "1.1.8 default",
+			source:    "own",
+			byDefault: true,
+			want:      "source",
+		},
+		{
+			rule:   "1.1.9 flag",
+			source: "shared encrypted",
+			flag:   yes,
+			want:   "default",
+		},
+		{
+			rule:      "1.1.9 default",
+			source:    "shared encrypted",
+			byDefault: true,
+			want:      "default",
+		},
+		{
+			rule:  "1.1.10 none",
+			flag:  yes,
+			given: true,
+			want:  "given",
+		},
+		{
+			rule:   "1.1.10 own",
+			source: "own",
+			flag:   yes,
+			given:  true,
+			want:   "given",
+		},
+		{
+			rule:   "1.1.10 shared",
+			source: "shared encrypted",
+			flag:   yes,
+			given:  true,
+			want:   "given",
+		},
+		{
+			rule:   "1.1.11",
+			source: "plain",
+			given:  true,
+			want:   "InvalidParameterDependency",
+		},
+		{
+			rule:   "1.1.12",
+			source: "own",
+			flag:   no,
+			want:   "InvalidParameterCombination",
+		},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				client, source, keys := row.setUp(b, false)
-				in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Encrypted: row.flag, KmsKeyId: row.key(keys), Size: aws.Int32(8)}
+			runWithFixture(t, func(f fixture) {
+				client, source, keys := row.setUp(f, false)
+				in := &ec2.CreateVolumeInput{
+					AvailabilityZone: aws.String(home + "a"),
+					Encrypted:        row.flag,
+					KmsKeyId:         row.key(keys),
+					Size:             aws.Int32(8),
+				}
+
 				if source != "" {
 					in.SnapshotId, in.Size = &source, nil
 				}
-				made, err := client.CreateVolume(b.Context(), in)
+
+				created, err := client.CreateVolume(f.Context(), in)
 				var got *string
 				if err == nil {
 					time.Sleep(time.Minute)
-					got = ok(client.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*made.VolumeId}}))(b).Volumes[0].KmsKeyId
+					got = requireOutput(client.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{
+						VolumeIds: []string{*created.VolumeId},
+					}))(f).Volumes[0].KmsKeyId
 				}
-				row.judge(b, keys, got, err)
+
+				row.judge(f, keys, got, err)
 			})
 		})
 	}
@@ -127,33 +213,103 @@ func TestCreateVolume_encryption(t *testing.T) {
 func TestCopySnapshot_encryption(t *testing.T) {
 	for _, row := range []encryptionRow{
 		{rule: "1.3.1 absent", source: "plain", want: ""},
-		{rule: "1.3.1 false", source: "plain", flag: no, want: ""},
+		{
+			rule:   "1.3.1 false",
+			source: "plain",
+			flag:   no,
+			want:   "",
+		},
 		{rule: "1.3.1 shared", source: "shared plain", want: ""},
-		{rule: "1.3.2", source: "plain", flag: yes, want: "default"},
-		{rule: "1.3.3", source: "plain", byDefault: true, want: "default"},
+		{
+			rule:   "1.3.2",
+			source: "plain",
+			flag:   yes,
+			want:   "default",
+		},
+		{
+			rule:      "1.3.3",
+			source:    "plain",
+			byDefault: true,
+			want:      "default",
+		},
 		{rule: "1.3.4 own", source: "own", want: "default"},
 		{rule: "1.3.4 shared", source: "shared encrypted", want: "default"},
-		{rule: "1.3.4 other Region", source: "own", region: away, want: "default"},
-		{rule: "1.3.5", source: "own", flag: yes, want: "default"},
-		{rule: "1.3.6", source: "own", flag: no, want: "default"},
-		{rule: "1.3.7", source: "own", byDefault: true, want: "default"},
-		{rule: "1.3.8 plain", source: "plain", flag: yes, given: true, want: "given"},
-		{rule: "1.3.8 own", source: "own", flag: yes, given: true, want: "given"},
-		{rule: "1.3.8 shared", source: "shared encrypted", flag: yes, given: true, want: "given"},
-		{rule: "1.3.8 shared, other Region (A.1.1, A.1.8)", source: "shared encrypted", flag: yes, given: true, region: away, want: "given"},
-		{rule: "1.1.11", source: "plain", given: true, want: "InvalidParameterDependency"},
+		{
+			rule:   "1.3.4 other Region",
+			source: "own",
+			region: away,
+			want:   "default",
+		},
+		{
+			rule:   "1.3.5",
+			source: "own",
+			flag:   yes,
+			want:   "default",
+		},
+		{
+			rule:   "1.3.6",
+			source: "own",
+			flag:   no,
+			want:   "default",
+		},
+		{
+			rule:      "1.3.7",
+			source:    "own",
+			byDefault: true,
+			want:      "default",
+		},
+		{
+			rule:   "1.3.8 plain",
+			source: "plain",
+			flag:   yes,
+			given:  true,
+			want:   "given",
+		},
+		{
+			rule:   "1.3.8 own",
+			source: "own",
+			flag:   yes,
+			given:  true,
+			want:   "given",
+		},
+		{
+			rule:   "1.3.8 shared",
+			source: "shared encrypted",
+			flag:   yes,
+			given:  true,
+			want:   "given",
+		},
+		{
+			rule:   "1.3.8 shared, other Region (A.1.1, A.1.8)",
+			source: "shared encrypted",
+			flag:   yes,
+			given:  true,
+			region: away,
+			want:   "given",
+		},
+		{
+			rule:   "1.1.11",
+			source: "plain",
+			given:  true,
+			want:   "InvalidParameterDependency",
+		},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				client, source, keys := row.setUp(b, false)
-				made, err := client.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{
-					SourceRegion: aws.String(home), SourceSnapshotId: &source, Encrypted: row.flag, KmsKeyId: row.key(keys),
+			runWithFixture(t, func(f fixture) {
+				client, source, keys := row.setUp(f, false)
+				created, err := client.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+					SourceRegion:     aws.String(home),
+					SourceSnapshotId: &source,
+					Encrypted:        row.flag,
+					KmsKeyId:         row.key(keys),
 				})
+
 				var got *string
 				if err == nil {
-					got = b.settled(client, *made.SnapshotId).KmsKeyId
+					got = f.settled(client, *created.SnapshotId).KmsKeyId
 				}
-				row.judge(b, keys, got, err)
+
+				row.judge(f, keys, got, err)
 			})
 		})
 	}
@@ -162,48 +318,113 @@ func TestCopySnapshot_encryption(t *testing.T) {
 func TestCopyImage_encryption(t *testing.T) {
 	for _, row := range []encryptionRow{
 		{rule: "1.4.1", source: "plain", want: ""},
-		{rule: "1.4.1 shared, other Region (A.1.4)", source: "shared plain", region: away, want: ""},
-		{rule: "1.4.2", source: "plain", byDefault: true, want: "default"},
-		{rule: "1.4.3", source: "plain", flag: yes, want: "default"},
+		{
+			rule:   "1.4.1 shared, other Region (A.1.4)",
+			source: "shared plain",
+			region: away,
+			want:   "",
+		},
+		{
+			rule:      "1.4.2",
+			source:    "plain",
+			byDefault: true,
+			want:      "default",
+		},
+		{
+			rule:   "1.4.3",
+			source: "plain",
+			flag:   yes,
+			want:   "default",
+		},
 		{rule: "1.4.4 absent", source: "own", want: "source"},
-		{rule: "1.4.4 true", source: "own", flag: yes, want: "source"},
+		{
+			rule:   "1.4.4 true",
+			source: "own",
+			flag:   yes,
+			want:   "source",
+		},
 		{rule: "1.4.5 absent", source: "shared encrypted", want: "default"},
-		{rule: "1.4.5 true", source: "shared encrypted", flag: yes, want: "default"},
-		{rule: "1.4.6 plain", source: "plain", flag: yes, given: true, want: "given"},
-		{rule: "1.4.6 own", source: "own", flag: yes, given: true, want: "given"},
-		{rule: "1.4.6 shared, other Region (A.1.5, A.1.8)", source: "shared encrypted", flag: yes, given: true, region: away, want: "given"},
-		{rule: "1.4.7", source: "plain", given: true, want: "InvalidParameterDependency"},
-		{rule: "1.4.8", source: "own", flag: no, want: "InvalidRequest"},
-		{rule: "1.4.9", source: "own", region: away, want: "default"},
+		{
+			rule:   "1.4.5 true",
+			source: "shared encrypted",
+			flag:   yes,
+			want:   "default",
+		},
+		{
+			rule:   "1.4.6 plain",
+			source: "plain",
+			flag:   yes,
+			given:  true,
+			want:   "given",
+		},
+		{
+			rule:   "1.4.6 own",
+			source: "own",
+			flag:   yes,
+			given:  true,
+			want:   "given",
+		},
+		{
+			rule:   "1.4.6 shared, other Region (A.1.5, A.1.8)",
+			source: "shared encrypted",
+			flag:   yes,
+			given:  true,
+			region: away,
+			want:   "given",
+		},
+		{
+			rule:   "1.4.7",
+			source: "plain",
+			given:  true,
+			want:   "InvalidParameterDependency",
+		},
+		{
+			rule:   "1.4.8",
+			source: "own",
+			flag:   no,
+			want:   "InvalidRequest",
+		},
+		{
+			rule:   "1.4.9",
+			source: "own",
+			region: away,
+			want:   "default",
+		},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				client, source, keys := row.setUp(b, true)
-				made, err := client.CopyImage(b.Context(), &ec2.CopyImageInput{
-					Name: aws.String("copy"), SourceRegion: aws.String(home), SourceImageId: &source, Encrypted: row.flag, KmsKeyId: row.key(keys),
+			runWithFixture(t, func(f fixture) {
+				client, source, keys := row.setUp(f, true)
+				created, err := client.CopyImage(f.Context(), &ec2.CopyImageInput{
+					Name:          aws.String("copy"),
+					SourceRegion:  aws.String(home),
+					SourceImageId: &source,
+					Encrypted:     row.flag,
+					KmsKeyId:      row.key(keys),
 				})
+
 				var got *string
 				if err == nil {
-					image := b.settledImage(client, *made.ImageId)
+					image := f.settledImage(client, *created.ImageId)
 					if image.State != types.ImageStateAvailable {
-						b.Fatalf("the copy is %s", image.State)
+						f.Fatalf("the copy is %s", image.State)
 					}
-					got = b.seen(client, *image.BlockDeviceMappings[0].Ebs.SnapshotId).KmsKeyId
+					got = f.seen(client, *image.BlockDeviceMappings[0].Ebs.SnapshotId).KmsKeyId
 				}
-				row.judge(b, keys, got, err)
+
+				row.judge(f, keys, got, err)
 			})
 		})
 	}
 }
 
-// TestCopySnapshot_customDefaultKey covers rule 1.3.10.
-// An open question (Q2) is pinned: where the account's default key is a customer key and encryption by default is off, a copy
-// of an encrypted snapshot is under that key; the documentation says aws/ebs.
+// TestCopySnapshot_customDefaultKey covers rule 1.3.10. An open question (Q2) is pinned: where the account's default
+// key is a customer key and encryption by default is off, a copy of an encrypted snapshot is under that key; the
+// documentation says aws/ebs.
 func TestCopySnapshot_customDefaultKey(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		custom, source := b.key(), b.snapshot(b.key())
-		ok(b.ec2.ModifyEbsDefaultKmsKeyId(b.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: &custom}))(b)
-		if got := b.settled(b.ec2, b.copySnapshot(b.ec2, source)); *got.KmsKeyId != custom {
+	runWithFixture(t, func(f fixture) {
+		custom, source := f.key(), f.snapshot(f.key())
+		requireOutput(f.ec2.ModifyEbsDefaultKmsKeyId(f.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: &custom}))(f)
+		if got := f.settled(f.ec2, f.copySnapshot(f.ec2, source)); *got.KmsKeyId != custom {
 			t.Errorf("the copy is under %s, want %s", *got.KmsKeyId, custom)
 		}
 	})
@@ -211,8 +432,12 @@ func TestCopySnapshot_customDefaultKey(t *testing.T) {
 
 // TestEncryption_emptyKeyCountsAsGiven covers rule 1.1.11.
 func TestEncryption_emptyKeyCountsAsGiven(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		_, err := b.ec2.CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1), KmsKeyId: aws.String("")})
-		requireError(t, err, "InvalidParameterDependency", "The parameter [KmsKeyId] requires the parameter Encrypted to be set.")
+	runWithFixture(t, func(f fixture) {
+		_, err := f.ec2.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
+			AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1), KmsKeyId: aws.String(""),
+		})
+		requireError(
+			t, err, "InvalidParameterDependency", "The parameter [KmsKeyId] requires the parameter Encrypted to be set.",
+		)
 	})
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// facets are what the filters of a Describe call look at: the values of a thing by the name of the filter.
+// filterFields are what the filters of a Describe call look at: the values of a thing by the name of the filter.
 // "tag:<key>" and "tag-key" look at what tags tells.
 type filterFields[T any] struct {
 	tags   func(T) []types.Tag
@@ -21,25 +21,26 @@ type filterFields[T any] struct {
 }
 
 // filter keeps the things that pass every filter; a filter passes on any of its values, in which * and ? are wildcards.
-func (f filterFields[T]) filter(things []T, filters []types.Filter) ([]T, error) {
+func (f filterFields[T]) filter(items []T, filters []types.Filter) ([]T, error) {
 	for _, one := range filters {
 		look, err := f.valuesFor(aws.ToString(one.Name))
 		if err != nil {
 			return nil, err
 		}
-		things = slices.DeleteFunc(slices.Clone(things), func(thing T) bool {
-			return !slices.ContainsFunc(look(thing), func(value string) bool {
+		items = slices.DeleteFunc(slices.Clone(items), func(item T) bool {
+			return !slices.ContainsFunc(look(item), func(value string) bool {
 				return slices.ContainsFunc(one.Values, func(pattern string) bool { return matchesWildcard(pattern, value) })
 			})
 		})
 	}
-	return things, nil
+
+	return items, nil
 }
 
 func (f filterFields[T]) valuesFor(name string) (func(T) []string, error) {
 	if key, ok := strings.CutPrefix(name, "tag:"); ok && f.tags != nil {
-		return func(thing T) (values []string) {
-			for _, tag := range f.tags(thing) {
+		return func(item T) (values []string) {
+			for _, tag := range f.tags(item) {
 				if aws.ToString(tag.Key) == key {
 					values = append(values, aws.ToString(tag.Value))
 				}
@@ -48,8 +49,8 @@ func (f filterFields[T]) valuesFor(name string) (func(T) []string, error) {
 		}, nil
 	}
 	if name == "tag-key" && f.tags != nil {
-		return func(thing T) (keys []string) {
-			for _, tag := range f.tags(thing) {
+		return func(item T) (keys []string) {
+			for _, tag := range f.tags(item) {
 				keys = append(keys, aws.ToString(tag.Key))
 			}
 			return keys
@@ -58,10 +59,12 @@ func (f filterFields[T]) valuesFor(name string) (func(T) []string, error) {
 	if look, known := f.values[name]; known {
 		return look, nil
 	}
+
 	return nil, badRequest("InvalidParameterValue", "The filter '%s' is invalid", name)
 }
 
-// glob reports whether a value matches a filter's value: * is any text, ? any character, \ takes the next one as it is.
+// matchesWildcard reports whether a value matches a filter's value: * is any text, ? any character, \ takes the next
+// one as it is.
 func matchesWildcard(pattern, value string) bool {
 	if !strings.ContainsAny(pattern, `*?\`) {
 		return pattern == value
@@ -72,7 +75,7 @@ func matchesWildcard(pattern, value string) bool {
 	return err == nil && matched
 }
 
-// page cuts a list as MaxResults and NextToken ask. The token is the place in the list, so that pages stay stable.
+// paginate cuts a list as MaxResults and NextToken ask. The token is the place in the list, so that pages stay stable.
 func paginate[T any](all []T, limit *int32, token *string) ([]T, *string, error) {
 	from := 0
 	if token != nil {
@@ -82,9 +85,11 @@ func paginate[T any](all []T, limit *int32, token *string) ([]T, *string, error)
 		}
 		from = n
 	}
+
 	all = all[from:]
 	if limit == nil || len(all) <= int(*limit) {
 		return all, nil, nil
 	}
+
 	return all[:*limit], aws.String(strconv.Itoa(from + int(*limit))), nil
 }

@@ -69,36 +69,43 @@ func (i *image) stateAt(now time.Time) (types.ImageState, *types.StateReason) {
 			state = types.ImageStatePending
 		}
 	}
+
 	if i.disabled && state == types.ImageStateAvailable {
 		state = types.ImageStateDisabled
 	}
+
 	return state, nil
 }
 
-// copyFailed is all that AWS tells of a failed copy (1.8.5).
+// copyFailedReason is all that AWS tells of a failed copy (1.8.5).
 func copyFailedReason() *types.StateReason {
-	return &types.StateReason{Code: aws.String("Server.InternalError"), Message: aws.String("Copy image failed with an internal error")}
+	return &types.StateReason{
+		Code: aws.String("Server.InternalError"), Message: aws.String("Copy image failed with an internal error"),
+	}
 }
 
-// publicImage reports whether all may launch an image.
+// isPublicImage reports whether all may launch an image.
 func (w *World) isPublicImage(i *image) bool {
-	return slices.ContainsFunc(i.launchPermissions, func(p types.LaunchPermission) bool { return p.Group == groupAll }) && !i.disabled
+	return slices.ContainsFunc(i.launchPermissions, func(p types.LaunchPermission) bool { return p.Group == groupAll }) &&
+		!i.disabled
 }
 
-// mayLaunch reports whether an account may launch an image and see it: its owner, whom it is shared with by account,
+// canLaunch reports whether an account may launch an image and see it: its owner, whom it is shared with by account,
 // organization or unit, and all if it is public (2.2.4). Allowed AMIs may hide what is not the account's own (2.2.14).
 func (w *World) canLaunch(c *Call, account string, i *image) bool {
 	if i.location.account == account {
 		return true
 	}
-	return !w.violates(c, "2.2.14", w.isHiddenByAllowedImages(location{account, i.location.region}, i)) && (w.isPublicImage(i) || w.isSharedWith(account, i))
+	return !w.violates(c, "2.2.14", w.isHiddenByAllowedImages(location{account, i.location.region}, i)) &&
+		(w.isPublicImage(i) || w.isSharedWith(account, i))
 }
 
-// sharedWith reports whether an account is among the launch permissions, itself or as a member of an organization.
+// isSharedWith reports whether an account is among the launch permissions, itself or as a member of an organization.
 func (w *World) isSharedWith(account string, i *image) bool {
 	if i.disabled {
 		return false // disabling takes the permissions away (9.2)
 	}
+
 	member := w.account(account, partitionOf(i.location.region)).membership()
 	return slices.ContainsFunc(i.launchPermissions, func(p types.LaunchPermission) bool {
 		switch {
@@ -114,13 +121,13 @@ func (w *World) isSharedWith(account string, i *image) bool {
 	})
 }
 
-// imageFor finds an image of a Region that an account may launch.
+// findLaunchableImage finds an image of a Region that an account may launch.
 func (w *World) findLaunchableImage(c *Call, region, id string) (*image, error) {
 	if !isValidID(id, "ami-") {
 		return nil, malformedImageID(id)
 	}
-	found, there := w.images.get(id)
-	if !there || found.location.region != region || !w.canLaunch(c, c.location().account, found) {
+	found, ok := w.images.get(id)
+	if !ok || found.location.region != region || !w.canLaunch(c, c.location().account, found) {
 		return nil, imageNotFound(id)
 	}
 	if w.violates(c, "2.5.9", found.deregistered) {
@@ -129,7 +136,7 @@ func (w *World) findLaunchableImage(c *Call, region, id string) (*image, error) 
 	return found, nil
 }
 
-// ownImage finds an image for a call that only its owner may make.
+// findOwnImage finds an image for a call that only its owner may make.
 func (w *World) findOwnImage(c *Call, id *string) (*image, error) {
 	found, err := w.findLaunchableImage(c, c.Region, aws.ToString(id))
 	if err != nil {
@@ -153,32 +160,33 @@ func imageUnavailable(id string) *APIError {
 	return badRequest("InvalidAMIID.Unavailable", "The image ID '%s' is no longer available", id)
 }
 
-// imageName is what AWS takes for a name; its refusal tells less (2.5.3).
+// imageNamePattern is what AWS takes for a name; its refusal tells less (2.5.3).
 var imageNamePattern = regexp.MustCompile(`^[a-zA-Z0-9 ()\[\]./\-'@_]{3,128}$`)
 
-// checkImageName judges the form of a name.
+// validateImageName judges the form of a name.
 func (w *World) validateImageName(c *Call, name *string) error {
 	if name == nil {
 		return missingParameter("Name")
 	}
 	if w.violates(c, "2.5.3", !imageNamePattern.MatchString(*name)) {
 		return badRequest("InvalidAMIName.Malformed",
-			"AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', '-', '/' and '_'")
+			"AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', '-', '/' "+
+				"and '_'")
 	}
 	return nil
 }
 
-// checkNameFree refuses a name that another image of the account has in the Region.
+// validateNameAvailable refuses a name that another image of the account has in the Region.
 func (w *World) validateNameAvailable(c *Call, name string) error {
 	for _, id := range w.imagesByName[imageNameKey{c.location(), name}] {
-		if i, there := w.images.get(id); there && w.violates(c, "2.5.2", !i.deregistered) {
+		if i, ok := w.images.get(id); ok && w.violates(c, "2.5.2", !i.deregistered) {
 			return badRequest("InvalidAMIName.Duplicate", "AMI name %s is already in use by AMI %s", name, id)
 		}
 	}
 	return nil
 }
 
-// imageKey is an image's name in its place.
+// imageNameKey is an image's name in its place.
 type imageNameKey struct {
 	location location
 	name     string
@@ -199,10 +207,10 @@ func (w *World) addImage(c *Call, i *image, tags []types.TagSpecification) {
 	w.tagNewResource(c, i.id, types.ResourceTypeImage, tags)
 }
 
-// imagesOf are the images that use a snapshot, for whatever device, the newest first (2.5.8).
+// imagesUsing are the images that use a snapshot, for whatever device, the newest first (2.5.8).
 func (w *World) imagesUsing(snapshotID string) (ids []string) {
 	for _, id := range slices.Backward(w.imagesBySnapshot[snapshotID]) {
-		if i, there := w.images.get(id); there && !i.deregistered {
+		if i, ok := w.images.get(id); ok && !i.deregistered {
 			ids = append(ids, id)
 		}
 	}
@@ -216,30 +224,42 @@ func (w *World) viewImage(c *Call, i *image) types.Image {
 	seen.CreationDate, seen.Public = aws.String(formatTime(i.created.Truncate(time.Second))), aws.Bool(w.isPublicImage(i))
 	seen.FreeTierEligible = aws.Bool(i.platform.operation() == "RunInstances")
 	seen.State, seen.StateReason = i.stateAt(c.At)
-	seen.PlatformDetails, seen.UsageOperation, seen.ProductCodes = aws.String(i.platform.details()), aws.String(i.platform.operation()), i.platform.productCodes
+	seen.PlatformDetails = aws.String(i.platform.details())
+	seen.UsageOperation = aws.String(i.platform.operation())
+	seen.ProductCodes = i.platform.productCodes
 	if i.platform.isWindows() {
 		seen.Platform = types.PlatformValuesWindows
 	}
+
 	if !i.deprecateAt.IsZero() {
 		seen.DeprecationTime = aws.String(formatTime(i.deprecateAt))
 	}
+
 	seen.BlockDeviceMappings = nil
 	if !i.isCopy || seen.State == types.ImageStateAvailable || seen.State == types.ImageStateDisabled {
 		seen.BlockDeviceMappings = w.viewDevices(i)
 	}
+
 	if w.settingsOf(location{c.location().account, i.location.region}).allowedImages != "" {
-		seen.ImageAllowed = aws.Bool(i.location.account == c.location().account || w.meetsImageCriteria(location{c.location().account, i.location.region}, i))
+		seen.ImageAllowed = aws.Bool(i.location.account == c.location().account || w.meetsImageCriteria(
+			location{c.location().account, i.location.region}, i,
+		))
 	}
+
 	// A recipient sees neither tags nor protection (2.2.12), but for tags that are made to be shared (9.13).
 	seen.Tags = w.tagsSeen(c, i.id)
 	if w.violates(c, "2.2.12", i.location.account != c.location().account) {
-		seen.Tags = slices.DeleteFunc(seen.Tags, func(t types.Tag) bool { return !strings.HasPrefix(*t.Key, sharedTagPrefix) })
+		seen.Tags = slices.DeleteFunc(seen.Tags, func(t types.Tag) bool {
+			return !strings.HasPrefix(*t.Key, sharedTagPrefix)
+		})
 		return seen
 	}
+
 	seen.DeregistrationProtection = aws.String(i.protection.status(c.At))
 	if !i.lastLaunched.IsZero() {
 		seen.LastLaunchedTime = aws.String(formatTime(i.lastLaunched))
 	}
+
 	return seen
 }
 
@@ -255,12 +275,13 @@ func (w *World) viewDevices(i *image) []types.BlockDeviceMapping {
 		}
 		ebs := *device.Ebs
 		if ebs.SnapshotId != nil {
-			if s, there := w.snapshots.get(*ebs.SnapshotId); there {
+			if s, ok := w.snapshots.get(*ebs.SnapshotId); ok {
 				ebs.Encrypted = aws.Bool(s.isEncrypted())
 			}
 		}
 		devices[n].Ebs = &ebs
 	}
+
 	return devices
 }
 
@@ -268,6 +289,7 @@ func (w *World) describeImages(c *Call, in *ec2.DescribeImagesInput) (*ec2.Descr
 	if err := w.validatePage(c, "imageIdsSet", len(in.ImageIds), in.MaxResults); err != nil {
 		return nil, err
 	}
+
 	for _, id := range in.ImageIds {
 		if w.violates(c, "2.5.10", id == "") {
 			return nil, missingParameter("ImageId")
@@ -276,14 +298,16 @@ func (w *World) describeImages(c *Call, in *ec2.DescribeImagesInput) (*ec2.Descr
 			return nil, malformedImageID(id)
 		}
 	}
+
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
+
 	var seen []types.Image
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(in.ImageIds))) {
-		i, there := w.images.get(id)
+		i, ok := w.images.get(id)
 		// An image that is not shared, or deregistered, is left out; one that never was is an error (2.2.12, 2.5.9, 2.5.10).
-		if w.violates(c, "2.5.10", !there || i.location.region != c.Region) || !there || !w.isVisible(c, i.created) {
+		if w.violates(c, "2.5.10", !ok || i.location.region != c.Region) || !ok || !w.isVisible(c, i.created) {
 			return nil, imageNotFound(id)
 		}
 		if w.violates(c, "2.2.14", i.location.account != c.location().account && w.isHiddenByAllowedImages(c.location(), i)) {
@@ -293,6 +317,7 @@ func (w *World) describeImages(c *Call, in *ec2.DescribeImagesInput) (*ec2.Descr
 			seen = append(seen, w.viewImage(c, i))
 		}
 	}
+
 	if len(in.ImageIds) == 0 {
 		for _, i := range w.images.ownedBy(in.Owners, c.location()) {
 			if w.isListed(c, i, in) && w.isVisible(c, i.created) {
@@ -300,12 +325,14 @@ func (w *World) describeImages(c *Call, in *ec2.DescribeImagesInput) (*ec2.Descr
 			}
 		}
 	}
-	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, imageFilters, func(list []types.Image, next *string) *ec2.DescribeImagesOutput {
-		return &ec2.DescribeImagesOutput{Images: list, NextToken: next}
-	})
+
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, imageFilters,
+		func(list []types.Image, next *string) *ec2.DescribeImagesOutput {
+			return &ec2.DescribeImagesOutput{Images: list, NextToken: next}
+		})
 }
 
-// listed reports whether an image belongs in the answer to a describe call.
+// isListed reports whether an image belongs in the answer to a describe call.
 func (w *World) isListed(c *Call, i *image, in *ec2.DescribeImagesInput) bool {
 	caller := c.location().account
 	own := i.location.account == caller
@@ -319,11 +346,14 @@ func (w *World) isListed(c *Call, i *image, in *ec2.DescribeImagesInput) bool {
 	case w.violates(c, "9.21", i.isDeprecated(c.At) && !own && len(in.ImageIds) == 0 && !aws.ToBool(in.IncludeDeprecated)):
 		return false
 	}
-	return (len(in.Owners) == 0 || slices.ContainsFunc(in.Owners, func(owner string) bool { return matchesOwner(i.location.account, owner, caller) })) &&
-		(len(in.ExecutableUsers) == 0 || slices.ContainsFunc(in.ExecutableUsers, func(user string) bool { return w.isExecutableBy(user, caller, i) }))
+
+	return (len(in.Owners) == 0 ||
+		slices.ContainsFunc(in.Owners, func(owner string) bool { return matchesOwner(i.location.account, owner, caller) })) &&
+		(len(in.ExecutableUsers) == 0 ||
+			slices.ContainsFunc(in.ExecutableUsers, func(user string) bool { return w.isExecutableBy(user, caller, i) }))
 }
 
-// executableBy judges one of ExecutableUsers: those with a launch permission of their own, or "all".
+// isExecutableBy judges one of ExecutableUsers: those with a launch permission of their own, or "all".
 func (w *World) isExecutableBy(user, caller string, i *image) bool {
 	switch user {
 	case groupAll:
@@ -339,7 +369,9 @@ var imageFilters = filterFields[types.Image]{
 	values: map[string]func(types.Image) []string{
 		"architecture": func(i types.Image) []string { return []string{string(i.Architecture)} },
 		"block-device-mapping.delete-on-termination": func(i types.Image) []string {
-			return deviceValues(i, func(e *types.EbsBlockDevice) string { return strconv.FormatBool(aws.ToBool(e.DeleteOnTermination)) })
+			return deviceValues(i, func(e *types.EbsBlockDevice) string {
+				return strconv.FormatBool(aws.ToBool(e.DeleteOnTermination))
+			})
 		},
 		"block-device-mapping.device-name": func(i types.Image) (names []string) {
 			for _, device := range i.BlockDeviceMappings {

@@ -21,17 +21,21 @@ const (
 	maxLaunchPermissionChanges = 10000
 )
 
-func (w *World) describeImageAttribute(c *Call, in *ec2.DescribeImageAttributeInput) (*ec2.DescribeImageAttributeOutput, error) {
+func (w *World) describeImageAttribute(
+	c *Call, in *ec2.DescribeImageAttributeInput,
+) (*ec2.DescribeImageAttributeOutput, error) {
 	if in.ImageId == nil {
 		return nil, missingParameter("ImageId")
 	}
 	if err := w.authorize(c, w.newImageAuthorization(c, c.Region, *in.ImageId)); err != nil {
 		return nil, err
 	}
+
 	i, err := w.findOwnImage(c, in.ImageId)
 	if err != nil {
 		return nil, err
 	}
+
 	value := func(text string) *types.AttributeValue { return &types.AttributeValue{Value: nonZero(&text)} }
 	out := &ec2.DescribeImageAttributeOutput{ImageId: &i.id}
 	switch in.Attribute {
@@ -70,25 +74,37 @@ func (w *World) describeImageAttribute(c *Call, in *ec2.DescribeImageAttributeIn
 	default:
 		return nil, invalidRequest()
 	}
+
 	return out, nil
 }
 
-func (w *World) modifyImageAttribute(c *Call, in *ec2.ModifyImageAttributeInput) (*ec2.ModifyImageAttributeOutput, error) {
+func (w *World) modifyImageAttribute(
+	c *Call, in *ec2.ModifyImageAttributeInput,
+) (*ec2.ModifyImageAttributeOutput, error) {
 	if in.ImageId == nil {
 		return nil, missingParameter("ImageId")
 	}
+
 	add, remove := launchPermissionChange(in)
 	if err := w.validateAttributeChange(c, in, add, remove); err != nil {
 		return nil, err
 	}
-	question := w.newImageAuthorization(c, c.Region, *in.ImageId).withContext(launchPermissionContext("ec2:Add/", add)).withContext(launchPermissionContext("ec2:Remove/", remove))
+
+	question := w.newImageAuthorization(c, c.Region, *in.ImageId).withContext(launchPermissionContext(
+		"ec2:Add/", add,
+	)).withContext(
+		launchPermissionContext("ec2:Remove/", remove),
+	)
+
 	if err := w.authorize(c, question); err != nil {
 		return nil, err
 	}
+
 	i, err := w.findOwnImage(c, in.ImageId)
 	if err != nil {
 		return nil, err
 	}
+
 	switch {
 	case len(add)+len(remove) > 0:
 		err = w.changeLaunchPermissions(c, i, add, remove)
@@ -97,56 +113,71 @@ func (w *World) modifyImageAttribute(c *Call, in *ec2.ModifyImageAttributeInput)
 	default:
 		i.attributes.Description = aws.String(newDescription(in))
 	}
+
 	c.changedIDs = append(c.changedIDs, i.id)
 	return &ec2.ModifyImageAttributeOutput{}, err
 }
 
-// launchChange reads the launch permissions of the new form, or of the old one.
+// launchPermissionChange reads the launch permissions of the new form, or of the old one.
 func launchPermissionChange(in *ec2.ModifyImageAttributeInput) (add, remove []types.LaunchPermission) {
 	said := func(p types.LaunchPermission) bool {
 		return p.UserId != nil || p.Group != "" || p.OrganizationArn != nil || p.OrganizationalUnitArn != nil
 	}
+
 	keep := func(list []types.LaunchPermission) []types.LaunchPermission {
 		return slices.DeleteFunc(slices.Clone(list), func(p types.LaunchPermission) bool { return !said(p) })
 	}
+
 	if in.LaunchPermission != nil {
 		return keep(in.LaunchPermission.Add), keep(in.LaunchPermission.Remove)
 	}
+
 	var list []types.LaunchPermission
 	for _, id := range in.UserIds {
 		list = append(list, types.LaunchPermission{UserId: &id})
 	}
+
 	for _, group := range in.UserGroups {
 		list = append(list, types.LaunchPermission{Group: types.PermissionGroup(group)})
 	}
+
 	for _, arn := range in.OrganizationArns {
 		list = append(list, types.LaunchPermission{OrganizationArn: &arn})
 	}
+
 	for _, arn := range in.OrganizationalUnitArns {
 		list = append(list, types.LaunchPermission{OrganizationalUnitArn: &arn})
 	}
+
 	if in.OperationType == types.OperationTypeRemove {
 		return nil, list
 	}
+
 	return list, nil
 }
 
-// checkAttributeChange is what ModifyImageAttribute refuses before it asks IAM: one attribute a call (2.2.10).
-func (w *World) validateAttributeChange(c *Call, in *ec2.ModifyImageAttributeInput, add, remove []types.LaunchPermission) error {
+// validateAttributeChange is what ModifyImageAttribute refuses before it asks IAM: one attribute a call (2.2.10).
+func (w *World) validateAttributeChange(
+	c *Call, in *ec2.ModifyImageAttributeInput, add, remove []types.LaunchPermission,
+) error {
 	var named []string
 	if in.Description != nil || aws.ToString(in.Attribute) == "description" {
 		named = append(named, "description")
 	}
+
 	if in.ImdsSupport != nil {
 		named = append(named, "imdsSupport")
 	}
+
 	if len(add)+len(remove) > 0 {
 		named = append(named, "launchPermission")
 	}
+
 	switch {
 	case w.violates(c, "2.3.6", len(in.ProductCodes) > 0):
 		return badRequest("InvalidParameterValue", "Product codes cannot be set.")
-	case in.OperationType != "" && in.OperationType != types.OperationTypeAdd && in.OperationType != types.OperationTypeRemove:
+	case in.OperationType != "" && in.OperationType != types.OperationTypeAdd &&
+		in.OperationType != types.OperationTypeRemove:
 		return badRequest("InvalidParameterValue", "Value (%s) for parameter operationType is invalid.", in.OperationType)
 	case w.violates(c, "2.2.10", len(named) == 0):
 		return noAttributesSpecified()
@@ -157,20 +188,32 @@ func (w *World) validateAttributeChange(c *Call, in *ec2.ModifyImageAttributeInp
 	case w.violates(c, "2.2.10", in.ImdsSupport != nil && aws.ToString(in.ImdsSupport.Value) != "v2.0"):
 		return missingParameter("imdsSupport with value v2.0")
 	case w.violates(c, "2.2.5", len(add)+len(remove) > maxLaunchPermissionChanges):
-		return badRequest("InvalidParameterValue", "Modification size must not be greater than %d.", maxLaunchPermissionChanges)
+		return badRequest(
+			"InvalidParameterValue", "Modification size must not be greater than %d.", maxLaunchPermissionChanges,
+		)
 	}
+
 	for _, p := range slices.Concat(add, remove) {
 		switch {
 		case w.violates(c, "2.2.10", p.UserId != nil && !accountNumber.MatchString(*p.UserId)):
-			return badRequest("InvalidAMIAttributeItemValue", "Invalid attribute item value \"%s \" for userId item type.", *p.UserId)
+			return badRequest(
+				"InvalidAMIAttributeItemValue", "Invalid attribute item value \"%s \" for userId item type.", *p.UserId,
+			)
 		case w.violates(c, "2.2.10", p.Group != "" && p.Group != groupAll):
 			return badRequest("InvalidAMIAttributeItemValue", "Invalid attribute item value %q for group item type.", p.Group)
 		case w.violates(c, "2.2.4", p.OrganizationArn != nil && !strings.Contains(*p.OrganizationArn, ":organization/o-")):
-			return badRequest("InvalidAMIAttributeItemValue", "Invalid attribute item value %q for organizationArn item type.", *p.OrganizationArn)
+			return badRequest(
+				"InvalidAMIAttributeItemValue", "Invalid attribute item value %q for organizationArn item type.",
+				*p.OrganizationArn,
+			)
 		case w.violates(c, "2.2.4", p.OrganizationalUnitArn != nil && !strings.Contains(*p.OrganizationalUnitArn, ":ou/o-")):
-			return badRequest("InvalidAMIAttributeItemValue", "Invalid attribute item value %q for organizationalUnitArn item type.", *p.OrganizationalUnitArn)
+			return badRequest(
+				"InvalidAMIAttributeItemValue", "Invalid attribute item value %q for organizationalUnitArn item type.",
+				*p.OrganizationalUnitArn,
+			)
 		}
 	}
+
 	return nil
 }
 
@@ -182,8 +225,8 @@ func newDescription(in *ec2.ModifyImageAttributeInput) string {
 	return aws.ToString(in.Value)
 }
 
-// launchContext is what a change of launch permissions says to conditions: there are keys for accounts and groups, none for
-// organizations and units.
+// launchPermissionContext is what a change of launch permissions says to conditions: there are keys for accounts and
+// groups, none for organizations and units.
 func launchPermissionContext(verb string, list []types.LaunchPermission) iampolicy.Context {
 	context := iampolicy.Context{}
 	note := func(name, value string) {
@@ -198,49 +241,65 @@ func launchPermissionContext(verb string, list []types.LaunchPermission) iampoli
 	return context
 }
 
-// changeLaunch changes whom an image is shared with. Every snapshot in it decides: none may be under aws/ebs (2.2.2), and
-// an encrypted one cannot be public (2.2.3). The owner, once added, stays in the list (A.4.2).
+// changeLaunchPermissions changes whom an image is shared with. Every snapshot in it decides: none may be under aws/ebs
+// (2.2.2), and an encrypted one cannot be public (2.2.3). The owner, once added, stays in the list (A.4.2).
 func (w *World) changeLaunchPermissions(c *Call, i *image, add, remove []types.LaunchPermission) error {
 	if w.violates(c, "9.2", i.disabled && len(add) > 0) {
 		return badRequest("InvalidAMIID.Unavailable", "The image ID '%s' is disabled and cannot be shared", i.id)
 	}
+
 	public := slices.ContainsFunc(add, func(p types.LaunchPermission) bool { return p.Group == groupAll })
 	for _, part := range w.snapshotsOf(i) {
 		if len(add) == 0 {
 			break
 		}
 		if w.violates(c, "2.2.3", public && part.isEncrypted()) {
-			return badRequest("UnsupportedOperation", "Encrypted snapshots can’t be shared publicly. Specify another snapshot.")
+			return badRequest(
+				"UnsupportedOperation", "Encrypted snapshots can’t be shared publicly. Specify another snapshot.",
+			)
 		}
-		if k := w.findStorageKey(part.location, part.keyARN); w.violates(c, "2.2.2", k != nil && k.KeyManager == kmstypes.KeyManagerTypeAws) {
-			return badRequest("InvalidParameter", "Snapshots encrypted with the AWS Managed CMK can’t be shared. Specify another snapshot.")
+
+		k := w.findStorageKey(part.location, part.keyARN)
+		if w.violates(c, "2.2.2", k != nil && k.KeyManager == kmstypes.KeyManagerTypeAws) {
+			return badRequest(
+				"InvalidParameter", "Snapshots encrypted with the AWS Managed CMK can’t be shared. Specify another snapshot.",
+			)
 		}
 	}
+
 	if w.violates(c, "2.2.13", public && w.settingsOf(i.location).blocksPublicImages(i.location.account)) {
-		return badRequest("OperationNotPermitted", "You can’t publicly share this AMI because block public access for AMIs is enabled for this Region.")
+		return badRequest(
+			"OperationNotPermitted",
+			"You can’t publicly share this AMI because block public access for AMIs is enabled for this Region.",
+		)
 	}
 	if w.violates(c, "2.3.5", public && i.platform.isMarketplace()) {
 		return badRequest("OperationNotPermitted", "Images with AWS Marketplace product codes cannot be shared publicly.")
 	}
+
 	launch := slices.DeleteFunc(slices.Clone(i.launchPermissions), func(p types.LaunchPermission) bool {
 		return slices.ContainsFunc(remove, func(r types.LaunchPermission) bool { return isSamePermission(p, r) })
 	})
+
 	for _, p := range add {
 		if !slices.ContainsFunc(launch, func(l types.LaunchPermission) bool { return isSamePermission(l, p) }) {
 			launch = append(launch, p)
 			w.propagate(c, shareKey(i.id, aws.ToString(p.UserId)))
 		}
 	}
+
 	if w.violates(c, "2.2.5", len(launch) > maxLaunchPermissions) {
 		return badRequest("ResourceLimitExceeded", "An image can be shared with %d entities.", maxLaunchPermissions)
 	}
+
 	i.launchPermissions = launch
 	return nil
 }
 
 func isSamePermission(a, b types.LaunchPermission) bool {
 	return aws.ToString(a.UserId) == aws.ToString(b.UserId) && a.Group == b.Group &&
-		aws.ToString(a.OrganizationArn) == aws.ToString(b.OrganizationArn) && aws.ToString(a.OrganizationalUnitArn) == aws.ToString(b.OrganizationalUnitArn)
+		aws.ToString(a.OrganizationArn) == aws.ToString(b.OrganizationArn) &&
+		aws.ToString(a.OrganizationalUnitArn) == aws.ToString(b.OrganizationalUnitArn)
 }
 
 func (w *World) resetImageAttribute(c *Call, in *ec2.ResetImageAttributeInput) (*ec2.ResetImageAttributeOutput, error) {
@@ -253,10 +312,12 @@ func (w *World) resetImageAttribute(c *Call, in *ec2.ResetImageAttributeInput) (
 	if err := w.authorize(c, w.newImageAuthorization(c, c.Region, *in.ImageId)); err != nil {
 		return nil, err
 	}
+
 	i, err := w.findOwnImage(c, in.ImageId)
 	if err != nil {
 		return nil, err
 	}
+
 	i.launchPermissions = nil
 	return &ec2.ResetImageAttributeOutput{}, nil
 }

@@ -20,7 +20,7 @@ type protection struct {
 	cooldownEnds      time.Time // it still holds after it was switched off, with a cooldown
 }
 
-// unprotected is the only value that means so (A.2.3).
+// protectionDisabled is the only value that means so (A.2.3).
 const protectionDisabled = "disabled"
 
 func (p protection) status(now time.Time) string {
@@ -35,7 +35,7 @@ func (p protection) status(now time.Time) string {
 	return protectionDisabled
 }
 
-// authoriseImage finds the caller's own image for a call that names no more than that.
+// authorizeImage finds the caller's own image for a call that names no more than that.
 func (w *World) authorizeImage(c *Call, id *string) (*image, error) {
 	if id == nil {
 		return nil, missingParameter("ImageId")
@@ -50,7 +50,9 @@ func (w *World) authorizeImage(c *Call, id *string) (*image, error) {
 	return found, err
 }
 
-func (w *World) enableImageDeregistrationProtection(c *Call, in *ec2.EnableImageDeregistrationProtectionInput) (*ec2.EnableImageDeregistrationProtectionOutput, error) {
+func (w *World) enableImageDeregistrationProtection(
+	c *Call, in *ec2.EnableImageDeregistrationProtectionInput,
+) (*ec2.EnableImageDeregistrationProtectionOutput, error) {
 	i, err := w.authorizeImage(c, in.ImageId)
 	if err != nil {
 		return nil, err
@@ -59,17 +61,22 @@ func (w *World) enableImageDeregistrationProtection(c *Call, in *ec2.EnableImage
 	return &ec2.EnableImageDeregistrationProtectionOutput{Return: aws.String(i.protection.status(c.At))}, nil
 }
 
-// disableImageDeregistrationProtection takes the protection away: at once, or a day later where there is a cooldown (9.5).
-func (w *World) disableImageDeregistrationProtection(c *Call, in *ec2.DisableImageDeregistrationProtectionInput) (*ec2.DisableImageDeregistrationProtectionOutput, error) {
+// disableImageDeregistrationProtection takes the protection away: at once, or a day later where there is a cooldown
+// (9.5).
+func (w *World) disableImageDeregistrationProtection(
+	c *Call, in *ec2.DisableImageDeregistrationProtectionInput,
+) (*ec2.DisableImageDeregistrationProtectionOutput, error) {
 	i, err := w.authorizeImage(c, in.ImageId)
 	if err != nil {
 		return nil, err
 	}
+
 	if i.protection.enabled && w.violates(c, "9.5", i.protection.cooldown) {
 		i.protection = protection{cooldownEnds: c.At.Add(24 * time.Hour)}
 	} else if i.protection.enabled {
 		i.protection = protection{}
 	}
+
 	return &ec2.DisableImageDeregistrationProtectionOutput{Return: aws.String(i.protection.status(c.At))}, nil
 }
 
@@ -95,32 +102,40 @@ func (w *World) enableImage(c *Call, in *ec2.EnableImageInput) (*ec2.EnableImage
 	return &ec2.EnableImageOutput{Return: aws.Bool(true)}, nil
 }
 
-// enableImageDeprecation sets the day, to the minute, from which on an image is deprecated: at most ten years ahead, for a public
-// image two years after its creation (9.21).
-func (w *World) enableImageDeprecation(c *Call, in *ec2.EnableImageDeprecationInput) (*ec2.EnableImageDeprecationOutput, error) {
+// enableImageDeprecation sets the day, to the minute, from which on an image is deprecated: at most ten years ahead,
+// for a public image two years after its creation (9.21).
+func (w *World) enableImageDeprecation(
+	c *Call, in *ec2.EnableImageDeprecationInput,
+) (*ec2.EnableImageDeprecationOutput, error) {
 	if in.DeprecateAt == nil {
 		return nil, missingParameter("DeprecateAt")
 	}
+
 	i, err := w.authorizeImage(c, in.ImageId)
 	if err != nil {
 		return nil, err
 	}
+
 	at := in.DeprecateAt.UTC().Round(time.Minute)
 	latest := c.At.AddDate(10, 0, 0)
 	if w.isPublicImage(i) {
 		latest = i.created.AddDate(2, 0, 0)
 	}
+
 	switch {
 	case w.violates(c, "9.21", !at.After(c.At)):
 		return nil, badRequest("InvalidParameterValue", "The deprecation date has to be in the future.")
 	case w.violates(c, "9.21", at.After(latest)):
 		return nil, badRequest("InvalidParameterValue", "The deprecation date %s is too far ahead.", formatTime(at))
 	}
+
 	i.deprecateAt = at
 	return &ec2.EnableImageDeprecationOutput{Return: aws.Bool(true)}, nil
 }
 
-func (w *World) disableImageDeprecation(c *Call, in *ec2.DisableImageDeprecationInput) (*ec2.DisableImageDeprecationOutput, error) {
+func (w *World) disableImageDeprecation(
+	c *Call, in *ec2.DisableImageDeprecationInput,
+) (*ec2.DisableImageDeprecationOutput, error) {
 	i, err := w.authorizeImage(c, in.ImageId)
 	if err != nil {
 		return nil, err
@@ -134,7 +149,9 @@ func (i *image) isDeprecated(now time.Time) bool {
 }
 
 // describeImageReferences tells which of the caller's launch templates and instances name an image (9.12).
-func (w *World) describeImageReferences(c *Call, in *ec2.DescribeImageReferencesInput) (*ec2.DescribeImageReferencesOutput, error) {
+func (w *World) describeImageReferences(
+	c *Call, in *ec2.DescribeImageReferencesInput,
+) (*ec2.DescribeImageReferencesOutput, error) {
 	if err := refuseUnmodeled(in, "ImageIds", "IncludeAllResourceTypes", "ResourceTypes"); err != nil {
 		return nil, err
 	}
@@ -145,23 +162,31 @@ func (w *World) describeImageReferences(c *Call, in *ec2.DescribeImageReferences
 		return nil, err
 	}
 	if !aws.ToBool(in.IncludeAllResourceTypes) {
-		return nil, newAPIError(http.StatusBadRequest, "UnsupportedOperation", "The simulated AWS looks for references of all types only.")
+		return nil, newAPIError(
+			http.StatusBadRequest, "UnsupportedOperation", "The simulated AWS looks for references of all types only.",
+		)
 	}
+
 	depth, err := versionDepth(in.ResourceTypes)
 	if err != nil {
 		return nil, err
 	}
+
 	out := &ec2.DescribeImageReferencesOutput{}
 	refer := func(image *string, kind types.ImageReferenceResourceType, resource string) {
 		if image != nil && slices.Contains(in.ImageIds, *image) {
-			out.ImageReferences = append(out.ImageReferences, types.ImageReference{ImageId: image, ResourceType: kind, Arn: aws.String(ec2ARN(c.location(), resource))})
+			out.ImageReferences = append(out.ImageReferences, types.ImageReference{
+				ImageId: image, ResourceType: kind, Arn: aws.String(ec2ARN(c.location(), resource)),
+			})
 		}
 	}
+
 	for _, i := range w.instances.all {
 		if i.location == c.location() && !i.isInState(c.At, types.InstanceStateNameTerminated) {
 			refer(i.attributes.ImageId, types.ImageReferenceResourceTypeEc2Instance, "instance/"+i.id)
 		}
 	}
+
 	for id, t := range w.launchTemplates.all {
 		for _, version := range t.versions[max(0, len(t.versions)-depth):] {
 			if t.location == c.location() {
@@ -169,42 +194,58 @@ func (w *World) describeImageReferences(c *Call, in *ec2.DescribeImageReferences
 			}
 		}
 	}
+
 	return out, nil
 }
 
-// versionDepth is how many of a launch template's newest versions are looked at. The state of instances changes nothing here: those that are
-// terminated are never told.
+// versionDepth is how many of a launch template's newest versions are looked at. The state of instances changes nothing
+// here: those that are terminated are never told.
 func versionDepth(asked []types.ResourceTypeRequest) (int, error) {
 	depth := 10
 	for _, request := range asked {
 		for _, option := range request.ResourceTypeOptions {
 			switch {
-			case request.ResourceType == types.ImageReferenceResourceTypeEc2LaunchTemplate && option.OptionName == types.ImageReferenceOptionNameVersionDepth && len(option.OptionValues) == 1:
+			case request.ResourceType == types.ImageReferenceResourceTypeEc2LaunchTemplate &&
+				option.OptionName == types.ImageReferenceOptionNameVersionDepth && len(option.OptionValues) == 1:
 				n, err := strconv.Atoi(option.OptionValues[0])
 				if err != nil || n < 1 || n > 10000 {
-					return 0, badRequest("InvalidParameterValue", "The version depth %q is not between 1 and 10000.", option.OptionValues[0])
+					return 0, badRequest(
+						"InvalidParameterValue", "The version depth %q is not between 1 and 10000.", option.OptionValues[0],
+					)
 				}
 				depth = n
-			case request.ResourceType == types.ImageReferenceResourceTypeEc2Instance && option.OptionName == types.ImageReferenceOptionNameStateName && !slices.Contains(option.OptionValues, "terminated"):
+			case request.ResourceType == types.ImageReferenceResourceTypeEc2Instance &&
+				option.OptionName == types.ImageReferenceOptionNameStateName && !slices.Contains(option.OptionValues, "terminated"):
 			default:
-				return 0, newAPIError(http.StatusBadRequest, "UnsupportedOperation", "The simulated AWS does not model the option %s of %s.", option.OptionName, request.ResourceType)
+				return 0, newAPIError(
+					http.StatusBadRequest, "UnsupportedOperation", "The simulated AWS does not model the option %s of %s.",
+					option.OptionName, request.ResourceType,
+				)
 			}
 		}
 	}
+
 	return depth, nil
 }
 
-// getImageAncestry follows an image back to where it came from, as far as CreateImage and CopyImage noted it (9.6, 9.14).
+// getImageAncestry follows an image back to where it came from, as far as CreateImage and CopyImage noted it (9.6,
+// 9.14).
 func (w *World) getImageAncestry(c *Call, in *ec2.GetImageAncestryInput) (*ec2.GetImageAncestryOutput, error) {
 	i, err := w.authorizeImage(c, in.ImageId)
 	if err != nil {
 		return nil, err
 	}
+
 	out := &ec2.GetImageAncestryOutput{}
-	for there := true; there; i, there = w.images.get(aws.ToString(i.attributes.SourceImageId)) {
+	for ok := true; ok; i, ok = w.images.get(aws.ToString(i.attributes.SourceImageId)) {
 		out.ImageAncestryEntries = append(out.ImageAncestryEntries, types.ImageAncestryEntry{
-			ImageId: &i.id, CreationDate: toMilliseconds(i.created), ImageOwnerAlias: ownerAlias(i.location.account), SourceImageId: i.attributes.SourceImageId, SourceImageRegion: i.attributes.SourceImageRegion,
+			ImageId:           &i.id,
+			CreationDate:      toMilliseconds(i.created),
+			ImageOwnerAlias:   ownerAlias(i.location.account),
+			SourceImageId:     i.attributes.SourceImageId,
+			SourceImageRegion: i.attributes.SourceImageRegion,
 		})
 	}
+
 	return out, nil
 }

@@ -46,7 +46,7 @@ type device struct {
 	deleteOnTermination bool
 }
 
-// turn is a change of an instance's state: it is in the state of the last turn whose moment has come.
+// stateTransition is a change of an instance's state: it is in the state of the last turn whose moment has come.
 type stateTransition struct {
 	time             time.Time
 	state            types.InstanceStateName
@@ -54,10 +54,10 @@ type stateTransition struct {
 	transitionReason string
 }
 
-// terminatedFor is how long a terminated instance is still described (8.7).
+// terminatedVisibility is how long a terminated instance is still described (8.7).
 const terminatedVisibility = time.Hour
 
-// turnAt is the last turn that has come at a moment.
+// transitionAt is the last turn that has come at a moment.
 func (i *instance) transitionAt(now time.Time) stateTransition {
 	last := i.transitions[0]
 	for _, t := range i.transitions {
@@ -68,23 +68,25 @@ func (i *instance) transitionAt(now time.Time) stateTransition {
 	return last
 }
 
-// is reports whether an instance is in one of the states at a moment.
+// isInState reports whether an instance is in one of the states at a moment.
 func (i *instance) isInState(now time.Time, states ...types.InstanceStateName) bool {
 	return slices.Contains(states, i.transitionAt(now).state)
 }
 
-// gone reports whether an instance is no longer described.
+// isExpired reports whether an instance is no longer described.
 func (i *instance) isExpired(now time.Time) bool {
 	last := i.transitionAt(now)
 	return last.state == types.InstanceStateNameTerminated && now.Sub(last.time) >= terminatedVisibility
 }
 
-// goes sets an instance on a way from now on; turns of an earlier way that have not come are given up.
+// setTransitions sets an instance on a way from now on; turns of an earlier way that have not come are given up.
 func (i *instance) setTransitions(now time.Time, way ...stateTransition) {
-	i.transitions = append(slices.DeleteFunc(i.transitions, func(t stateTransition) bool { return t.time.After(now) }), way...)
+	i.transitions = append(
+		slices.DeleteFunc(i.transitions, func(t stateTransition) bool { return t.time.After(now) }), way...,
+	)
 }
 
-// takes draws how long an instance needs to get from one state to the next: 5 to 25 seconds.
+// randomTransitionTime draws how long an instance needs to get from one state to the next: 5 to 25 seconds.
 func (w *World) randomTransitionTime(i *instance, what string) time.Duration {
 	return 5*time.Second + time.Duration(w.random("instance", what, i.id)%uint64(20*time.Second))
 }
@@ -101,33 +103,45 @@ func (t stateTransition) instanceState() *types.InstanceState {
 
 // showInstance is an instance as it is described at a moment.
 func (w *World) showInstance(i *instance, now time.Time) types.Instance {
-	shown, last := i.attributes, i.transitionAt(now)
-	shown.State, shown.StateReason, shown.StateTransitionReason = last.instanceState(), last.reason, aws.String(last.transitionReason)
-	shown.Tags = w.tagsOf(i.id)
+	view, last := i.attributes, i.transitionAt(now)
+	view.State = last.instanceState()
+	view.StateReason = last.reason
+	view.StateTransitionReason = aws.String(last.transitionReason)
+	view.Tags = w.tagsOf(i.id)
 	if last.state == types.InstanceStateNameTerminated {
-		shown.SubnetId, shown.VpcId, shown.PrivateIpAddress, shown.SecurityGroups, shown.NetworkInterfaces = nil, nil, nil, nil, nil
-		return shown
+		view.SubnetId = nil
+		view.VpcId = nil
+		view.PrivateIpAddress = nil
+		view.SecurityGroups = nil
+		view.NetworkInterfaces = nil
+		return view
 	}
+
 	for _, d := range i.devices {
 		if d.attached.After(now) {
 			continue
 		}
-		shown.BlockDeviceMappings = append(shown.BlockDeviceMappings, types.InstanceBlockDeviceMapping{
+
+		view.BlockDeviceMappings = append(view.BlockDeviceMappings, types.InstanceBlockDeviceMapping{
 			DeviceName: &d.name,
 			Ebs: &types.EbsInstanceBlockDevice{
-				VolumeId: &d.volume, Status: types.AttachmentStatusAttached, AttachTime: &d.attached, DeleteOnTermination: &d.deleteOnTermination,
+				VolumeId:            &d.volume,
+				Status:              types.AttachmentStatusAttached,
+				AttachTime:          &d.attached,
+				DeleteOnTermination: &d.deleteOnTermination,
 			},
 		})
 	}
-	return shown
+
+	return view
 }
 
-// ownInstances finds the caller's instances by their ids.
+// findOwnInstances finds the caller's instances by their ids.
 func (w *World) findOwnInstances(c *Call, ids []string) ([]*instance, error) {
 	var found []*instance
 	for _, id := range ids {
-		one, there := w.instances.get(id)
-		if !there || one.location != c.location() || one.isExpired(c.At) {
+		one, ok := w.instances.get(id)
+		if !ok || one.location != c.location() || one.isExpired(c.At) {
 			return nil, instanceNotFound(id)
 		}
 		found = append(found, one)
@@ -143,37 +157,45 @@ func (w *World) describeInstances(c *Call, in *ec2.DescribeInstancesInput) (*ec2
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
+
 	seen, err := w.filterInstances(c, in.InstanceIds, in.Filters)
 	if err != nil {
 		return nil, err
 	}
+
 	seen, next, err := paginate(seen, in.MaxResults, in.NextToken)
 	if err != nil {
 		return nil, err
 	}
+
 	out := &ec2.DescribeInstancesOutput{NextToken: next}
 	for _, one := range seen {
 		last := len(out.Reservations) - 1
 		if last < 0 || *out.Reservations[last].ReservationId != one.reservationID {
-			out.Reservations = append(out.Reservations, types.Reservation{ReservationId: &one.reservationID, OwnerId: &one.location.account})
+			out.Reservations = append(out.Reservations, types.Reservation{
+				ReservationId: &one.reservationID, OwnerId: &one.location.account,
+			})
 			last++
 		}
 		out.Reservations[last].Instances = append(out.Reservations[last].Instances, w.showInstance(one, c.At))
 	}
+
 	return out, nil
 }
 
-// seenInstances are the caller's instances in the Region: those with the ids, or all, that pass the filters.
+// filterInstances are the caller's instances in the Region: those with the ids, or all, that pass the filters.
 func (w *World) filterInstances(c *Call, ids []string, filters []types.Filter) ([]*instance, error) {
 	seen, err := w.findOwnInstances(c, ids)
 	if err != nil {
 		return nil, err
 	}
+
 	for _, one := range seen {
 		if !w.isVisible(c, *one.attributes.LaunchTime) {
 			return nil, instanceNotFound(one.id)
 		}
 	}
+
 	if len(ids) == 0 {
 		for _, one := range w.instances.all {
 			if one.location == c.location() && !one.isExpired(c.At) {
@@ -181,9 +203,11 @@ func (w *World) filterInstances(c *Call, ids []string, filters []types.Filter) (
 			}
 		}
 	}
+
 	shows := func(value func(types.Instance) string) func(*instance) []string {
 		return func(i *instance) []string { return []string{value(w.showInstance(i, c.At))} }
 	}
+
 	return filterFields[*instance]{
 		tags: func(i *instance) []types.Tag { return w.tagsOf(i.id) },
 		values: map[string]func(*instance) []string{
@@ -200,21 +224,27 @@ func (w *World) filterInstances(c *Call, ids []string, filters []types.Filter) (
 	}.filter(seen, filters)
 }
 
-func (w *World) describeInstanceStatus(c *Call, in *ec2.DescribeInstanceStatusInput) (*ec2.DescribeInstanceStatusOutput, error) {
+func (w *World) describeInstanceStatus(
+	c *Call, in *ec2.DescribeInstanceStatusInput,
+) (*ec2.DescribeInstanceStatusOutput, error) {
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
+
 	seen, err := w.filterInstances(c, in.InstanceIds, in.Filters)
 	if err != nil {
 		return nil, err
 	}
+
 	if !aws.ToBool(in.IncludeAllInstances) { // only running ones, unless all are asked for
 		seen = slices.DeleteFunc(seen, func(i *instance) bool { return !i.isInState(c.At, types.InstanceStateNameRunning) })
 	}
+
 	seen, next, err := paginate(seen, in.MaxResults, in.NextToken)
 	if err != nil {
 		return nil, err
 	}
+
 	out := &ec2.DescribeInstanceStatusOutput{NextToken: next}
 	for _, one := range seen {
 		summary := &types.InstanceStatusSummary{Status: types.SummaryStatusNotApplicable}
@@ -222,31 +252,39 @@ func (w *World) describeInstanceStatus(c *Call, in *ec2.DescribeInstanceStatusIn
 			summary.Status = types.SummaryStatusOk
 		}
 		out.InstanceStatuses = append(out.InstanceStatuses, types.InstanceStatus{
-			InstanceId: &one.id, AvailabilityZone: one.attributes.Placement.AvailabilityZone, InstanceState: one.transitionAt(c.At).instanceState(),
-			InstanceStatus: summary, SystemStatus: summary,
+			InstanceId:       &one.id,
+			AvailabilityZone: one.attributes.Placement.AvailabilityZone,
+			InstanceState:    one.transitionAt(c.At).instanceState(),
+			InstanceStatus:   summary,
+			SystemStatus:     summary,
 		})
 	}
+
 	return out, nil
 }
 
-func (w *World) describeInstanceAttribute(c *Call, in *ec2.DescribeInstanceAttributeInput) (*ec2.DescribeInstanceAttributeOutput, error) {
+func (w *World) describeInstanceAttribute(
+	c *Call, in *ec2.DescribeInstanceAttributeInput,
+) (*ec2.DescribeInstanceAttributeOutput, error) {
 	if err := w.authorize(c, w.newAuthorizationOnOwn(c, "instance", aws.ToString(in.InstanceId))); err != nil {
 		return nil, err
 	}
+
 	found, err := w.findOwnInstances(c, []string{aws.ToString(in.InstanceId)})
 	if err != nil {
 		return nil, err
 	}
+
 	one := found[0]
 	out := &ec2.DescribeInstanceAttributeOutput{InstanceId: &one.id}
-	shown := w.showInstance(one, c.At)
+	view := w.showInstance(one, c.At)
 	switch in.Attribute {
 	case types.InstanceAttributeNameInstanceType:
-		out.InstanceType = &types.AttributeValue{Value: aws.String(string(shown.InstanceType))}
+		out.InstanceType = &types.AttributeValue{Value: aws.String(string(view.InstanceType))}
 	case types.InstanceAttributeNameKernel:
-		out.KernelId = &types.AttributeValue{Value: shown.KernelId}
+		out.KernelId = &types.AttributeValue{Value: view.KernelId}
 	case types.InstanceAttributeNameRamdisk:
-		out.RamdiskId = &types.AttributeValue{Value: shown.RamdiskId}
+		out.RamdiskId = &types.AttributeValue{Value: view.RamdiskId}
 	case types.InstanceAttributeNameUserData:
 		out.UserData = &types.AttributeValue{Value: &one.userData}
 	case types.InstanceAttributeNameDisableApiTermination:
@@ -254,38 +292,51 @@ func (w *World) describeInstanceAttribute(c *Call, in *ec2.DescribeInstanceAttri
 	case types.InstanceAttributeNameInstanceInitiatedShutdownBehavior:
 		out.InstanceInitiatedShutdownBehavior = &types.AttributeValue{Value: aws.String(string(one.shutdownBehavior))}
 	case types.InstanceAttributeNameRootDeviceName:
-		out.RootDeviceName = &types.AttributeValue{Value: shown.RootDeviceName}
+		out.RootDeviceName = &types.AttributeValue{Value: view.RootDeviceName}
 	case types.InstanceAttributeNameBlockDeviceMapping:
-		out.BlockDeviceMappings = shown.BlockDeviceMappings
+		out.BlockDeviceMappings = view.BlockDeviceMappings
 	case types.InstanceAttributeNameEbsOptimized:
-		out.EbsOptimized = &types.AttributeBooleanValue{Value: shown.EbsOptimized}
+		out.EbsOptimized = &types.AttributeBooleanValue{Value: view.EbsOptimized}
 	case types.InstanceAttributeNameSriovNetSupport:
-		out.SriovNetSupport = &types.AttributeValue{Value: shown.SriovNetSupport}
+		out.SriovNetSupport = &types.AttributeValue{Value: view.SriovNetSupport}
 	case types.InstanceAttributeNameEnaSupport:
-		out.EnaSupport = &types.AttributeBooleanValue{Value: shown.EnaSupport}
+		out.EnaSupport = &types.AttributeBooleanValue{Value: view.EnaSupport}
 	case types.InstanceAttributeNameGroupSet:
-		out.Groups = shown.SecurityGroups
+		out.Groups = view.SecurityGroups
 	default:
-		return nil, badRequest("InvalidParameterValue", "Value (%s) for parameter attribute is invalid. Unknown attribute.", in.Attribute)
+		return nil, badRequest(
+			"InvalidParameterValue", "Value (%s) for parameter attribute is invalid. Unknown attribute.", in.Attribute,
+		)
 	}
+
 	return out, nil
 }
 
-func (w *World) modifyInstanceAttribute(c *Call, in *ec2.ModifyInstanceAttributeInput) (*ec2.ModifyInstanceAttributeOutput, error) {
-	if err := refuseUnmodeled(in, "InstanceId", "EnaSupport", "SriovNetSupport", "DisableApiTermination", "InstanceInitiatedShutdownBehavior", "InstanceType"); err != nil {
+func (w *World) modifyInstanceAttribute(
+	c *Call, in *ec2.ModifyInstanceAttributeInput,
+) (*ec2.ModifyInstanceAttributeOutput, error) {
+	err := refuseUnmodeled(
+		in, "InstanceId", "EnaSupport", "SriovNetSupport", "DisableApiTermination", "InstanceInitiatedShutdownBehavior",
+		"InstanceType",
+	)
+	if err != nil {
 		return nil, err
 	}
 	if err := w.authorize(c, w.newAuthorizationOnOwn(c, "instance", aws.ToString(in.InstanceId))); err != nil {
 		return nil, err
 	}
+
 	found, err := w.findOwnInstances(c, []string{aws.ToString(in.InstanceId)})
 	if err != nil {
 		return nil, err
 	}
+
 	one := found[0]
-	if (in.EnaSupport != nil || in.SriovNetSupport != nil || in.InstanceType != nil) && !one.isInState(c.At, types.InstanceStateNameStopped) {
+	if (in.EnaSupport != nil || in.SriovNetSupport != nil ||
+		in.InstanceType != nil) && !one.isInState(c.At, types.InstanceStateNameStopped) {
 		return nil, badRequest("IncorrectInstanceState", "The instance '%s' is not in the 'stopped' state.", one.id)
 	}
+
 	switch {
 	case in.EnaSupport != nil:
 		one.attributes.EnaSupport = in.EnaSupport.Value
@@ -300,6 +351,7 @@ func (w *World) modifyInstanceAttribute(c *Call, in *ec2.ModifyInstanceAttribute
 	default:
 		return nil, badRequest("InvalidParameterCombination", "No attributes specified.")
 	}
+
 	c.changedIDs = append(c.changedIDs, one.id)
 	return &ec2.ModifyInstanceAttributeOutput{}, nil
 }

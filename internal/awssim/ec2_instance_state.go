@@ -13,9 +13,17 @@ import (
 
 // Reasons that EC2 gives for the state of an instance.
 var (
-	userShutdown   = types.StateReason{Code: aws.String("Client.UserInitiatedShutdown"), Message: aws.String("Client.UserInitiatedShutdown: User initiated shutdown")}
-	clientError    = types.StateReason{Code: aws.String("Client.InternalError"), Message: aws.String("Client.InternalError: Client error on launch")}
-	wrongKeyState  = types.StateReason{Code: aws.String("Client.InvalidKMSKey.InvalidState"), Message: aws.String("Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state")}
+	userShutdown = types.StateReason{
+		Code:    aws.String("Client.UserInitiatedShutdown"),
+		Message: aws.String("Client.UserInitiatedShutdown: User initiated shutdown"),
+	}
+	clientError = types.StateReason{
+		Code: aws.String("Client.InternalError"), Message: aws.String("Client.InternalError: Client error on launch"),
+	}
+	wrongKeyState = types.StateReason{
+		Code:    aws.String("Client.InvalidKMSKey.InvalidState"),
+		Message: aws.String("Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state"),
+	}
 	userTransition = func(at time.Time) string {
 		return "User initiated (" + at.UTC().Format("2006-01-02 15:04:05") + " GMT)"
 	}
@@ -25,6 +33,7 @@ func (w *World) stopInstances(c *Call, in *ec2.StopInstancesInput) (*ec2.StopIns
 	if err := refuseUnmodeled(in, "InstanceIds", "Force"); err != nil {
 		return nil, err
 	}
+
 	changes, err := w.changeStates(c, in.InstanceIds, func(i *instance) error {
 		switch {
 		case i.isInState(c.At, types.InstanceStateNameStopped, types.InstanceStateNameStopping):
@@ -38,6 +47,7 @@ func (w *World) stopInstances(c *Call, in *ec2.StopInstancesInput) (*ec2.StopIns
 			stateTransition{c.At.Add(w.randomTransitionTime(i, "stop")), types.InstanceStateNameStopped, &userShutdown, why})
 		return nil
 	})
+
 	return &ec2.StopInstancesOutput{StoppingInstances: changes}, err
 }
 
@@ -45,6 +55,7 @@ func (w *World) startInstances(c *Call, in *ec2.StartInstancesInput) (*ec2.Start
 	if err := refuseUnmodeled(in, "InstanceIds"); err != nil {
 		return nil, err
 	}
+
 	changes, err := w.changeStates(c, in.InstanceIds, func(i *instance) error {
 		switch {
 		case i.isInState(c.At, types.InstanceStateNamePending, types.InstanceStateNameRunning):
@@ -52,16 +63,24 @@ func (w *World) startInstances(c *Call, in *ec2.StartInstancesInput) (*ec2.Start
 		case !i.isInState(c.At, types.InstanceStateNameStopped):
 			return incorrectInstanceState(i, "started")
 		}
+
 		then := c.At.Add(w.randomTransitionTime(i, "start"))
 		// The data keys are unwrapped again: a key that has become unusable stops the instance (3.1.12, 8.6).
 		if w.violates(c, "8.6", !w.canUseVolumeKeys(c, i)) {
-			i.setTransitions(c.At, stateTransition{time: c.At, state: types.InstanceStateNamePending}, stateTransition{then, types.InstanceStateNameStopped, &clientError, *clientError.Code})
+			i.setTransitions(c.At, stateTransition{time: c.At, state: types.InstanceStateNamePending}, stateTransition{
+				then, types.InstanceStateNameStopped, &clientError, *clientError.Code,
+			})
 			return nil
 		}
-		i.setTransitions(c.At, stateTransition{time: c.At, state: types.InstanceStateNamePending}, stateTransition{time: then, state: types.InstanceStateNameRunning})
+
+		i.setTransitions(c.At, stateTransition{time: c.At, state: types.InstanceStateNamePending}, stateTransition{
+			time: then, state: types.InstanceStateNameRunning,
+		})
+
 		i.attributes.LaunchTime = aws.Time(c.At)
 		return nil
 	})
+
 	return &ec2.StartInstancesOutput{StartingInstances: changes}, err
 }
 
@@ -69,39 +88,52 @@ func (w *World) terminateInstances(c *Call, in *ec2.TerminateInstancesInput) (*e
 	if err := refuseUnmodeled(in, "InstanceIds"); err != nil {
 		return nil, err
 	}
+
 	changes, err := w.changeStates(c, in.InstanceIds, func(i *instance) error {
 		switch {
 		case i.isInState(c.At, types.InstanceStateNameTerminated, types.InstanceStateNameShuttingDown):
 			return nil
 		case i.terminationProtected:
-			return badRequest("OperationNotPermitted", "The instance '%s' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.", i.id)
+			return badRequest(
+				"OperationNotPermitted",
+				"The instance '%s' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.",
+				i.id,
+			)
 		}
+
 		then, why := c.At.Add(w.randomTransitionTime(i, "terminate")), userTransition(c.At)
 		i.setTransitions(c.At,
 			stateTransition{c.At, types.InstanceStateNameShuttingDown, &userShutdown, why},
 			stateTransition{then, types.InstanceStateNameTerminated, &userShutdown, why})
+
 		w.releaseVolumes(i, then)
 		return nil
 	})
+
 	return &ec2.TerminateInstancesOutput{TerminatingInstances: changes}, err
 }
 
-// turnEach sets each of the caller's instances on a way, and tells its states before and after. All of them are there, or nothing is done.
+// changeStates sets each of the caller's instances on a way, and tells its states before and after. All of them are
+// there, or nothing is done.
 func (w *World) changeStates(c *Call, ids []string, set func(*instance) error) ([]types.InstanceStateChange, error) {
 	if len(ids) == 0 {
 		return nil, missingParameter("InstanceId")
 	}
-	var asks []AuthorizationRequest
+
+	var requests []AuthorizationRequest
 	for _, id := range ids {
-		asks = append(asks, w.newAuthorizationOnOwn(c, "instance", id))
+		requests = append(requests, w.newAuthorizationOnOwn(c, "instance", id))
 	}
-	if err := w.authorize(c, asks...); err != nil {
+
+	if err := w.authorize(c, requests...); err != nil {
 		return nil, err
 	}
+
 	all, err := w.findOwnInstances(c, ids)
 	if err != nil {
 		return nil, err
 	}
+
 	var changes []types.InstanceStateChange
 	for _, one := range all {
 		before := one.transitionAt(c.At).instanceState()
@@ -109,8 +141,11 @@ func (w *World) changeStates(c *Call, ids []string, set func(*instance) error) (
 			return nil, err
 		}
 		c.changedIDs = append(c.changedIDs, one.id)
-		changes = append(changes, types.InstanceStateChange{InstanceId: &one.id, PreviousState: before, CurrentState: one.transitionAt(c.At).instanceState()})
+		changes = append(changes, types.InstanceStateChange{
+			InstanceId: &one.id, PreviousState: before, CurrentState: one.transitionAt(c.At).instanceState(),
+		})
 	}
+
 	return changes, nil
 }
 

@@ -42,7 +42,7 @@ var instanceFamilies = []instanceFamily{
 
 var instanceSizes = []string{"nano", "micro", "small", "medium", "large", "xlarge", "2xlarge"}
 
-// familyOf finds the family of an instance type; false for a type that there is not.
+// findInstanceFamily finds the family of an instance type; false for a type that there is not.
 func findInstanceFamily(instanceType types.InstanceType) (instanceFamily, bool) {
 	name, size, _ := strings.Cut(string(instanceType), ".")
 	i := slices.IndexFunc(instanceFamilies, func(f instanceFamily) bool { return f.name == name })
@@ -62,28 +62,38 @@ func allInstanceTypes() (all []types.InstanceType) {
 	return all
 }
 
-func (w *World) describeInstanceTypes(c *Call, in *ec2.DescribeInstanceTypesInput) (*ec2.DescribeInstanceTypesOutput, error) {
+func (w *World) describeInstanceTypes(
+	c *Call, in *ec2.DescribeInstanceTypesInput,
+) (*ec2.DescribeInstanceTypesOutput, error) {
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
+
 	asked := in.InstanceTypes
 	if len(asked) == 0 {
 		asked = allInstanceTypes()
 	}
+
 	var seen []types.InstanceTypeInfo
 	for _, one := range asked {
 		f, known := findInstanceFamily(one)
 		if !known {
 			return nil, badRequest("InvalidInstanceType", "The following supplied instance types do not exist: [%s]", one)
 		}
+
 		info := types.InstanceTypeInfo{
-			InstanceType: one, CurrentGeneration: aws.Bool(!f.paravirtual), BurstablePerformanceSupported: aws.Bool(strings.HasPrefix(f.name, "t") && f.name != "t1"),
-			Hypervisor:                   types.InstanceTypeHypervisorXen,
-			SupportedVirtualizationTypes: []types.VirtualizationType{types.VirtualizationTypeHvm},
-			SupportedRootDeviceTypes:     []types.RootDeviceType{types.RootDeviceTypeEbs},
-			ProcessorInfo:                &types.ProcessorInfo{SupportedArchitectures: []types.ArchitectureType{types.ArchitectureType(f.architecture)}},
-			NetworkInfo:                  &types.NetworkInfo{EnaSupport: types.EnaSupportUnsupported},
+			InstanceType:                  one,
+			CurrentGeneration:             aws.Bool(!f.paravirtual),
+			BurstablePerformanceSupported: aws.Bool(strings.HasPrefix(f.name, "t") && f.name != "t1"),
+			Hypervisor:                    types.InstanceTypeHypervisorXen,
+			SupportedVirtualizationTypes:  []types.VirtualizationType{types.VirtualizationTypeHvm},
+			SupportedRootDeviceTypes:      []types.RootDeviceType{types.RootDeviceTypeEbs},
+			ProcessorInfo: &types.ProcessorInfo{
+				SupportedArchitectures: []types.ArchitectureType{types.ArchitectureType(f.architecture)},
+			},
+			NetworkInfo: &types.NetworkInfo{EnaSupport: types.EnaSupportUnsupported},
 		}
+
 		if f.nitro {
 			info.Hypervisor, info.NetworkInfo.EnaSupport = types.InstanceTypeHypervisorNitro, types.EnaSupportRequired
 		}
@@ -92,38 +102,48 @@ func (w *World) describeInstanceTypes(c *Call, in *ec2.DescribeInstanceTypesInpu
 		}
 		seen = append(seen, info)
 	}
+
 	look := filterFields[types.InstanceTypeInfo]{values: map[string]func(types.InstanceTypeInfo) []string{
 		"hypervisor":    func(t types.InstanceTypeInfo) []string { return []string{string(t.Hypervisor)} },
 		"instance-type": func(t types.InstanceTypeInfo) []string { return []string{string(t.InstanceType)} },
 	}}
-	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, look, func(list []types.InstanceTypeInfo, next *string) *ec2.DescribeInstanceTypesOutput {
-		return &ec2.DescribeInstanceTypesOutput{InstanceTypes: list, NextToken: next}
-	})
+
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, look,
+		func(list []types.InstanceTypeInfo, next *string) *ec2.DescribeInstanceTypesOutput {
+			return &ec2.DescribeInstanceTypesOutput{InstanceTypes: list, NextToken: next}
+		})
 }
 
-func (w *World) describeInstanceTypeOfferings(c *Call, in *ec2.DescribeInstanceTypeOfferingsInput) (*ec2.DescribeInstanceTypeOfferingsOutput, error) {
+func (w *World) describeInstanceTypeOfferings(
+	c *Call, in *ec2.DescribeInstanceTypeOfferingsInput,
+) (*ec2.DescribeInstanceTypeOfferingsOutput, error) {
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
-	places, kind := []string{c.Region}, types.LocationTypeRegion
+
+	locations, kind := []string{c.Region}, types.LocationTypeRegion
 	switch in.LocationType {
 	case "", types.LocationTypeRegion:
 	case types.LocationTypeAvailabilityZone:
-		places, kind = zonesOf(c.Region), in.LocationType
+		locations, kind = zonesOf(c.Region), in.LocationType
 	default:
 		return nil, badRequest("InvalidParameterValue", "The location type '%s' is not modelled", in.LocationType)
 	}
+
 	var seen []types.InstanceTypeOffering
-	for _, location := range places {
+	for _, location := range locations {
 		for _, one := range allInstanceTypes() {
 			seen = append(seen, types.InstanceTypeOffering{InstanceType: one, Location: &location, LocationType: kind})
 		}
 	}
+
 	look := filterFields[types.InstanceTypeOffering]{values: map[string]func(types.InstanceTypeOffering) []string{
 		"instance-type": func(o types.InstanceTypeOffering) []string { return []string{string(o.InstanceType)} },
 		"location":      func(o types.InstanceTypeOffering) []string { return []string{*o.Location} },
 	}}
-	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, look, func(list []types.InstanceTypeOffering, next *string) *ec2.DescribeInstanceTypeOfferingsOutput {
-		return &ec2.DescribeInstanceTypeOfferingsOutput{InstanceTypeOfferings: list, NextToken: next}
-	})
+
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, look,
+		func(list []types.InstanceTypeOffering, next *string) *ec2.DescribeInstanceTypeOfferingsOutput {
+			return &ec2.DescribeInstanceTypeOfferingsOutput{InstanceTypeOfferings: list, NextToken: next}
+		})
 }

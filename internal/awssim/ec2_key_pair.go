@@ -30,16 +30,20 @@ func (w *World) createKeyPair(c *Call, in *ec2.CreateKeyPairInput) (*ec2.CreateK
 	if aws.ToString(in.KeyName) == "" {
 		return nil, missingParameter("KeyName")
 	}
-	at := c.location()
+
+	loc := c.location()
 	if err := w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeKeyPair); err != nil {
 		return nil, err
 	}
-	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, newAuthorization(c, at, "key-pair/"+*in.KeyName))...); err != nil {
+
+	err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, newAuthorization(c, loc, "key-pair/"+*in.KeyName))...)
+	if err != nil {
 		return nil, err
 	}
-	if _, there := w.findKeyPair(at, *in.KeyName); there {
+	if _, ok := w.findKeyPair(loc, *in.KeyName); ok {
 		return nil, badRequest("InvalidKeyPair.Duplicate", "The keypair already exists")
 	}
+
 	id := w.newID(c, "key-")
 	var seed [8]byte
 	binary.BigEndian.PutUint64(seed[:], w.random("key pair", id))
@@ -48,14 +52,22 @@ func (w *World) createKeyPair(c *Call, in *ec2.CreateKeyPairInput) (*ec2.CreateK
 	if err != nil {
 		return nil, err
 	}
+
 	info := &types.KeyPairInfo{
-		KeyPairId: &id, KeyName: in.KeyName, KeyType: cmp.Or(in.KeyType, types.KeyTypeRsa), CreateTime: aws.Time(c.At),
+		KeyPairId:      &id,
+		KeyName:        in.KeyName,
+		KeyType:        cmp.Or(in.KeyType, types.KeyTypeRsa),
+		CreateTime:     aws.Time(c.At),
 		KeyFingerprint: aws.String(base64.StdEncoding.EncodeToString(digest[:])),
 	}
-	w.keyPairs.put(id, keyPair{at, info})
+
+	w.keyPairs.put(id, keyPair{loc, info})
 	return &ec2.CreateKeyPairOutput{
-		KeyPairId: &id, KeyName: in.KeyName, KeyFingerprint: info.KeyFingerprint, Tags: w.tagNewResource(c, id, types.ResourceTypeKeyPair, in.TagSpecifications),
-		KeyMaterial: aws.String(string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}))),
+		KeyPairId:      &id,
+		KeyName:        in.KeyName,
+		KeyFingerprint: info.KeyFingerprint,
+		Tags:           w.tagNewResource(c, id, types.ResourceTypeKeyPair, in.TagSpecifications),
+		KeyMaterial:    aws.String(string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}))),
 	}, nil
 }
 
@@ -64,9 +76,9 @@ type keyPair struct {
 	*types.KeyPairInfo
 }
 
-func (w *World) findKeyPair(at location, name string) (keyPair, bool) {
+func (w *World) findKeyPair(loc location, name string) (keyPair, bool) {
 	for _, pair := range w.keyPairs.all {
-		if pair.location == at && *pair.KeyName == name {
+		if pair.location == loc && *pair.KeyName == name {
 			return pair, true
 		}
 	}
@@ -74,25 +86,29 @@ func (w *World) findKeyPair(at location, name string) (keyPair, bool) {
 }
 
 func (w *World) deleteKeyPair(c *Call, in *ec2.DeleteKeyPairInput) (*ec2.DeleteKeyPairOutput, error) {
-	at := c.location()
-	pair, there := w.keyPairs.get(aws.ToString(in.KeyPairId))
+	loc := c.location()
+	pair, ok := w.keyPairs.get(aws.ToString(in.KeyPairId))
 	if in.KeyPairId == nil {
-		pair, there = w.findKeyPair(at, aws.ToString(in.KeyName))
+		pair, ok = w.findKeyPair(loc, aws.ToString(in.KeyName))
 	}
+
 	resource := cmp.Or(aws.ToString(in.KeyName), "*")
-	if there {
+	if ok {
 		resource = *pair.KeyName
 	}
-	if err := w.authorize(c, newAuthorization(c, at, "key-pair/"+resource)); err != nil {
+
+	if err := w.authorize(c, newAuthorization(c, loc, "key-pair/"+resource)); err != nil {
 		return nil, err
 	}
+
 	out := &ec2.DeleteKeyPairOutput{Return: aws.Bool(true)} // deleting what is not there is no error
-	if there && pair.location == at {
+	if ok && pair.location == loc {
 		w.keyPairs.remove(*pair.KeyPairId)
 		delete(w.resources, *pair.KeyPairId)
 		c.changedIDs = append(c.changedIDs, *pair.KeyPairId)
 		out.KeyPairId = pair.KeyPairId
 	}
+
 	return out, nil
 }
 
@@ -103,19 +119,22 @@ func (w *World) describeKeyPairs(c *Call, in *ec2.DescribeKeyPairsInput) (*ec2.D
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
+
 	for _, name := range in.KeyNames {
-		if _, there := w.findKeyPair(c.location(), name); !there {
+		if _, ok := w.findKeyPair(c.location(), name); !ok {
 			return nil, badRequest("InvalidKeyPair.NotFound", "The key pair '%s' does not exist", name)
 		}
 	}
+
 	var seen []types.KeyPairInfo
 	for id, pair := range w.keyPairs.all {
 		if pair.location == c.location() && (len(in.KeyNames) == 0 || slices.Contains(in.KeyNames, *pair.KeyName)) {
-			shown := *pair.KeyPairInfo
-			shown.Tags = w.tagsOf(id)
-			seen = append(seen, shown)
+			view := *pair.KeyPairInfo
+			view.Tags = w.tagsOf(id)
+			seen = append(seen, view)
 		}
 	}
+
 	seen, err := keyPairFilters.filter(seen, in.Filters)
 	return &ec2.DescribeKeyPairsOutput{KeyPairs: seen}, err
 }

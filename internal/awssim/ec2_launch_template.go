@@ -34,32 +34,48 @@ type templateVersion struct {
 	data     types.RequestLaunchTemplateData
 }
 
-func (w *World) createLaunchTemplate(c *Call, in *ec2.CreateLaunchTemplateInput) (*ec2.CreateLaunchTemplateOutput, error) {
-	if err := refuseUnmodeled(in, "LaunchTemplateData", "LaunchTemplateName", "ClientToken", "TagSpecifications", "VersionDescription"); err != nil {
+func (w *World) createLaunchTemplate(
+	c *Call, in *ec2.CreateLaunchTemplateInput,
+) (*ec2.CreateLaunchTemplateOutput, error) {
+	err := refuseUnmodeled(
+		in, "LaunchTemplateData", "LaunchTemplateName", "ClientToken", "TagSpecifications", "VersionDescription",
+	)
+	if err != nil {
 		return nil, err
 	}
+
 	switch {
 	case aws.ToString(in.LaunchTemplateName) == "":
 		return nil, missingParameter("LaunchTemplateName")
 	case in.LaunchTemplateData == nil:
 		return nil, missingParameter("LaunchTemplateData")
 	}
-	at := c.location()
+
+	loc := c.location()
 	if err := w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeLaunchTemplate); err != nil {
 		return nil, err
 	}
-	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, newAuthorization(c, at, "launch-template/*"))...); err != nil {
+
+	err = w.authorize(c, addTagOnCreate(c, in.TagSpecifications, newAuthorization(c, loc, "launch-template/*"))...)
+	if err != nil {
 		return nil, err
 	}
+
 	return runIdempotent(w, c, in.ClientToken, func() (*ec2.CreateLaunchTemplateOutput, error) {
-		if _, err := w.findLaunchTemplate(at, nil, in.LaunchTemplateName); err == nil {
+		if _, err := w.findLaunchTemplate(loc, nil, in.LaunchTemplateName); err == nil {
 			return nil, badRequest("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
 		}
+
 		id := w.newID(c, "lt-")
-		t := &launchTemplate{location: at, metadata: types.LaunchTemplate{
-			LaunchTemplateId: &id, LaunchTemplateName: in.LaunchTemplateName, CreateTime: aws.Time(c.At), CreatedBy: &c.caller.principal.ARN,
-			DefaultVersionNumber: aws.Int64(1), LatestVersionNumber: aws.Int64(0),
+		t := &launchTemplate{location: loc, metadata: types.LaunchTemplate{
+			LaunchTemplateId:     &id,
+			LaunchTemplateName:   in.LaunchTemplateName,
+			CreateTime:           aws.Time(c.At),
+			CreatedBy:            &c.caller.principal.ARN,
+			DefaultVersionNumber: aws.Int64(1),
+			LatestVersionNumber:  aws.Int64(0),
 		}}
+
 		w.launchTemplates.put(id, t)
 		t.add(c, *in.LaunchTemplateData, in.VersionDescription)
 		w.tagNewResource(c, id, types.ResourceTypeLaunchTemplate, in.TagSpecifications)
@@ -67,17 +83,25 @@ func (w *World) createLaunchTemplate(c *Call, in *ec2.CreateLaunchTemplateInput)
 	})
 }
 
-func (w *World) createLaunchTemplateVersion(c *Call, in *ec2.CreateLaunchTemplateVersionInput) (*ec2.CreateLaunchTemplateVersionOutput, error) {
-	if err := refuseUnmodeled(in, "LaunchTemplateData", "LaunchTemplateId", "LaunchTemplateName", "ClientToken", "SourceVersion", "VersionDescription"); err != nil {
+func (w *World) createLaunchTemplateVersion(
+	c *Call, in *ec2.CreateLaunchTemplateVersionInput,
+) (*ec2.CreateLaunchTemplateVersionOutput, error) {
+	err := refuseUnmodeled(
+		in, "LaunchTemplateData", "LaunchTemplateId", "LaunchTemplateName", "ClientToken", "SourceVersion",
+		"VersionDescription",
+	)
+	if err != nil {
 		return nil, err
 	}
 	if in.LaunchTemplateData == nil {
 		return nil, missingParameter("LaunchTemplateData")
 	}
+
 	t, err := w.authorizeTemplate(c, in.LaunchTemplateId, in.LaunchTemplateName)
 	if err != nil {
 		return nil, err
 	}
+
 	return runIdempotent(w, c, in.ClientToken, func() (*ec2.CreateLaunchTemplateVersionOutput, error) {
 		data := *in.LaunchTemplateData
 		if source := aws.ToString(in.SourceVersion); source != "" {
@@ -87,31 +111,40 @@ func (w *World) createLaunchTemplateVersion(c *Call, in *ec2.CreateLaunchTemplat
 			}
 			data = overlay(from.data, data)
 		}
-		made := t.add(c, data, in.VersionDescription)
-		return &ec2.CreateLaunchTemplateVersionOutput{LaunchTemplateVersion: t.show(made)}, nil
+		created := t.add(c, data, in.VersionDescription)
+		return &ec2.CreateLaunchTemplateVersionOutput{LaunchTemplateVersion: t.show(created)}, nil
 	})
 }
 
 // add appends a version. One that names no source has what it says itself and nothing else (A.4.12).
 func (t *launchTemplate) add(c *Call, data types.RequestLaunchTemplateData, description *string) templateVersion {
 	*t.metadata.LatestVersionNumber++
-	made := templateVersion{data: data, metadata: types.LaunchTemplateVersion{
-		LaunchTemplateId: t.metadata.LaunchTemplateId, LaunchTemplateName: t.metadata.LaunchTemplateName, VersionNumber: aws.Int64(*t.metadata.LatestVersionNumber),
-		CreateTime: aws.Time(c.At), CreatedBy: &c.caller.principal.ARN, VersionDescription: description,
+	created := templateVersion{data: data, metadata: types.LaunchTemplateVersion{
+		LaunchTemplateId:   t.metadata.LaunchTemplateId,
+		LaunchTemplateName: t.metadata.LaunchTemplateName,
+		VersionNumber:      aws.Int64(*t.metadata.LatestVersionNumber),
+		CreateTime:         aws.Time(c.At),
+		CreatedBy:          &c.caller.principal.ARN,
+		VersionDescription: description,
 	}}
-	t.versions = append(t.versions, made)
+
+	t.versions = append(t.versions, created)
 	c.changedIDs = append(c.changedIDs, *t.metadata.LaunchTemplateId)
-	return made
+	return created
 }
 
-func (w *World) modifyLaunchTemplate(c *Call, in *ec2.ModifyLaunchTemplateInput) (*ec2.ModifyLaunchTemplateOutput, error) {
+func (w *World) modifyLaunchTemplate(
+	c *Call, in *ec2.ModifyLaunchTemplateInput,
+) (*ec2.ModifyLaunchTemplateOutput, error) {
 	if aws.ToString(in.DefaultVersion) == "" {
 		return nil, missingParameter("SetDefaultVersion")
 	}
+
 	t, err := w.authorizeTemplate(c, in.LaunchTemplateId, in.LaunchTemplateName)
 	if err != nil {
 		return nil, err
 	}
+
 	return runIdempotent(w, c, in.ClientToken, func() (*ec2.ModifyLaunchTemplateOutput, error) {
 		version, err := t.findVersion(*in.DefaultVersion)
 		if err != nil {
@@ -123,44 +156,53 @@ func (w *World) modifyLaunchTemplate(c *Call, in *ec2.ModifyLaunchTemplateInput)
 	})
 }
 
-func (w *World) deleteLaunchTemplate(c *Call, in *ec2.DeleteLaunchTemplateInput) (*ec2.DeleteLaunchTemplateOutput, error) {
+func (w *World) deleteLaunchTemplate(
+	c *Call, in *ec2.DeleteLaunchTemplateInput,
+) (*ec2.DeleteLaunchTemplateOutput, error) {
 	t, err := w.authorizeTemplate(c, in.LaunchTemplateId, in.LaunchTemplateName)
 	if err != nil {
 		return nil, err
 	}
-	shown := w.showTemplate(t)
+	view := w.showTemplate(t)
 	w.launchTemplates.remove(*t.metadata.LaunchTemplateId)
 	delete(w.resources, *t.metadata.LaunchTemplateId)
 	c.changedIDs = append(c.changedIDs, *t.metadata.LaunchTemplateId)
-	return &ec2.DeleteLaunchTemplateOutput{LaunchTemplate: shown}, nil
+	return &ec2.DeleteLaunchTemplateOutput{LaunchTemplate: view}, nil
 }
 
-func (w *World) describeLaunchTemplates(c *Call, in *ec2.DescribeLaunchTemplatesInput) (*ec2.DescribeLaunchTemplatesOutput, error) {
+func (w *World) describeLaunchTemplates(
+	c *Call, in *ec2.DescribeLaunchTemplatesInput,
+) (*ec2.DescribeLaunchTemplatesOutput, error) {
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
-	at := c.location()
+
+	loc := c.location()
 	for _, id := range in.LaunchTemplateIds {
-		if _, err := w.findLaunchTemplate(at, &id, nil); err != nil {
+		if _, err := w.findLaunchTemplate(loc, &id, nil); err != nil {
 			return nil, err
 		}
 	}
+
 	for _, name := range in.LaunchTemplateNames {
-		if _, err := w.findLaunchTemplate(at, nil, &name); err != nil {
+		if _, err := w.findLaunchTemplate(loc, nil, &name); err != nil {
 			return nil, err
 		}
 	}
+
 	var seen []types.LaunchTemplate
 	for id, t := range w.launchTemplates.all {
-		if t.location != at || len(in.LaunchTemplateIds) > 0 && !slices.Contains(in.LaunchTemplateIds, id) ||
+		if t.location != loc || len(in.LaunchTemplateIds) > 0 && !slices.Contains(in.LaunchTemplateIds, id) ||
 			len(in.LaunchTemplateNames) > 0 && !slices.Contains(in.LaunchTemplateNames, *t.metadata.LaunchTemplateName) {
 			continue
 		}
 		seen = append(seen, *w.showTemplate(t))
 	}
-	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, launchTemplateFilters, func(list []types.LaunchTemplate, next *string) *ec2.DescribeLaunchTemplatesOutput {
-		return &ec2.DescribeLaunchTemplatesOutput{LaunchTemplates: list, NextToken: next}
-	})
+
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, launchTemplateFilters,
+		func(list []types.LaunchTemplate, next *string) *ec2.DescribeLaunchTemplatesOutput {
+			return &ec2.DescribeLaunchTemplatesOutput{LaunchTemplates: list, NextToken: next}
+		})
 }
 
 var launchTemplateFilters = filterFields[types.LaunchTemplate]{
@@ -170,17 +212,24 @@ var launchTemplateFilters = filterFields[types.LaunchTemplate]{
 	},
 }
 
-func (w *World) describeLaunchTemplateVersions(c *Call, in *ec2.DescribeLaunchTemplateVersionsInput) (*ec2.DescribeLaunchTemplateVersionsOutput, error) {
-	if err := refuseUnmodeled(in, "LaunchTemplateId", "LaunchTemplateName", "Versions", "Filters", "MaxResults", "NextToken", "ResolveAlias"); err != nil {
+func (w *World) describeLaunchTemplateVersions(
+	c *Call, in *ec2.DescribeLaunchTemplateVersionsInput,
+) (*ec2.DescribeLaunchTemplateVersionsOutput, error) {
+	err := refuseUnmodeled(
+		in, "LaunchTemplateId", "LaunchTemplateName", "Versions", "Filters", "MaxResults", "NextToken", "ResolveAlias",
+	)
+	if err != nil {
 		return nil, err
 	}
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
+
 	t, err := w.findLaunchTemplate(c.location(), in.LaunchTemplateId, in.LaunchTemplateName)
 	if err != nil {
 		return nil, err
 	}
+
 	asked := t.versions
 	if len(in.Versions) > 0 {
 		asked = nil
@@ -192,21 +241,24 @@ func (w *World) describeLaunchTemplateVersions(c *Call, in *ec2.DescribeLaunchTe
 			asked = append(asked, version)
 		}
 	}
+
 	var seen []types.LaunchTemplateVersion
 	for _, version := range slices.Backward(asked) { // the newest first
-		shown := t.show(version)
-		if aws.ToBool(in.ResolveAlias) && shown.LaunchTemplateData.ImageId != nil {
-			id, err := w.resolveImageID(c, *shown.LaunchTemplateData.ImageId)
+		view := t.show(version)
+		if aws.ToBool(in.ResolveAlias) && view.LaunchTemplateData.ImageId != nil {
+			id, err := w.resolveImageID(c, *view.LaunchTemplateData.ImageId)
 			if err != nil {
 				return nil, err
 			}
-			shown.LaunchTemplateData.ImageId = &id
+			view.LaunchTemplateData.ImageId = &id
 		}
-		seen = append(seen, *shown)
+		seen = append(seen, *view)
 	}
-	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, templateVersionFilters, func(list []types.LaunchTemplateVersion, next *string) *ec2.DescribeLaunchTemplateVersionsOutput {
-		return &ec2.DescribeLaunchTemplateVersionsOutput{LaunchTemplateVersions: list, NextToken: next}
-	})
+
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, templateVersionFilters,
+		func(list []types.LaunchTemplateVersion, next *string) *ec2.DescribeLaunchTemplateVersionsOutput {
+			return &ec2.DescribeLaunchTemplateVersionsOutput{LaunchTemplateVersions: list, NextToken: next}
+		})
 }
 
 var templateVersionFilters = filterFields[types.LaunchTemplateVersion]{
@@ -215,7 +267,7 @@ var templateVersionFilters = filterFields[types.LaunchTemplateVersion]{
 	},
 }
 
-// askedTemplate finds a launch template and asks whether the caller may do the call's action on it.
+// authorizeTemplate finds a launch template and asks whether the caller may do the call's action on it.
 func (w *World) authorizeTemplate(c *Call, id, name *string) (*launchTemplate, error) {
 	t, missing := w.findLaunchTemplate(c.location(), id, name)
 	question := newAuthorization(c, c.location(), "launch-template/*")
@@ -228,23 +280,30 @@ func (w *World) authorizeTemplate(c *Call, id, name *string) (*launchTemplate, e
 	return t, missing
 }
 
-// launchTemplate finds a launch template by its id or its name.
-func (w *World) findLaunchTemplate(at location, id, name *string) (*launchTemplate, error) {
+// findLaunchTemplate finds a launch template by its id or its name.
+func (w *World) findLaunchTemplate(loc location, id, name *string) (*launchTemplate, error) {
 	if id != nil {
-		if t, there := w.launchTemplates.get(*id); there && t.location == at {
+		if t, ok := w.launchTemplates.get(*id); ok && t.location == loc {
 			return t, nil
 		}
-		return nil, badRequest("InvalidLaunchTemplateId.NotFound", "The specified launch template, with template ID %s, does not exist.", *id)
+		return nil, badRequest(
+			"InvalidLaunchTemplateId.NotFound", "The specified launch template, with template ID %s, does not exist.", *id,
+		)
 	}
+
 	for _, t := range w.launchTemplates.all {
-		if t.location == at && name != nil && *t.metadata.LaunchTemplateName == *name {
+		if t.location == loc && name != nil && *t.metadata.LaunchTemplateName == *name {
 			return t, nil
 		}
 	}
-	return nil, badRequest("InvalidLaunchTemplateName.NotFoundException", "The specified launch template, with template name %s, does not exist.", aws.ToString(name))
+
+	return nil, badRequest(
+		"InvalidLaunchTemplateName.NotFoundException",
+		"The specified launch template, with template name %s, does not exist.", aws.ToString(name),
+	)
 }
 
-// version finds a version by its number, $Latest or $Default.
+// findVersion finds a version by its number, $Latest or $Default.
 func (t *launchTemplate) findVersion(name string) (templateVersion, error) {
 	n, err := strconv.ParseInt(name, 10, 64)
 	switch name {
@@ -253,23 +312,28 @@ func (t *launchTemplate) findVersion(name string) (templateVersion, error) {
 	case "$Default", "":
 		n, err = *t.metadata.DefaultVersionNumber, nil
 	}
+
 	if err != nil || n < 1 || n > int64(len(t.versions)) {
-		return templateVersion{}, badRequest("InvalidLaunchTemplateId.VersionNotFound", "Could not find launch template version %s", name)
+		return templateVersion{}, badRequest(
+			"InvalidLaunchTemplateId.VersionNotFound", "Could not find launch template version %s", name,
+		)
 	}
+
 	return t.versions[n-1], nil
 }
 
 func (t *launchTemplate) show(version templateVersion) *types.LaunchTemplateVersion {
-	shown := version.metadata
-	shown.DefaultVersion = aws.Bool(*shown.VersionNumber == *t.metadata.DefaultVersionNumber)
-	shown.LaunchTemplateData = &types.ResponseLaunchTemplateData{}
-	convertFields(version.data, shown.LaunchTemplateData)
-	return &shown
+	view := version.metadata
+	view.DefaultVersion = aws.Bool(*view.VersionNumber == *t.metadata.DefaultVersionNumber)
+	view.LaunchTemplateData = &types.ResponseLaunchTemplateData{}
+	convertFields(version.data, view.LaunchTemplateData)
+	return &view
 }
 
 func (w *World) showTemplate(t *launchTemplate) *types.LaunchTemplate {
-	shown := t.metadata
-	shown.DefaultVersionNumber, shown.LatestVersionNumber = aws.Int64(*shown.DefaultVersionNumber), aws.Int64(*shown.LatestVersionNumber)
-	shown.Tags = w.tagsOf(*shown.LaunchTemplateId)
-	return &shown
+	view := t.metadata
+	view.DefaultVersionNumber = aws.Int64(*view.DefaultVersionNumber)
+	view.LatestVersionNumber = aws.Int64(*view.LatestVersionNumber)
+	view.Tags = w.tagsOf(*view.LaunchTemplateId)
+	return &view
 }

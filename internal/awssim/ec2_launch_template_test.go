@@ -13,30 +13,39 @@ import (
 )
 
 // template makes a launch template with data as its first version.
-func (b fixture) template(data *types.RequestLaunchTemplateData) string {
-	b.Helper()
-	made := ok(b.ec2.CreateLaunchTemplate(b.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("fleet"), LaunchTemplateData: data}))(b)
-	return *made.LaunchTemplate.LaunchTemplateId
+func (f fixture) template(data *types.RequestLaunchTemplateData) string {
+	f.Helper()
+	created := requireOutput(f.ec2.CreateLaunchTemplate(f.Context(), &ec2.CreateLaunchTemplateInput{
+		LaunchTemplateName: aws.String("fleet"), LaunchTemplateData: data,
+	}))(f)
+	return *created.LaunchTemplate.LaunchTemplateId
 }
 
 // TestCreateLaunchTemplateVersion_sourceVersion covers rule A.4.12.
 // The image of a version is not looked at, and comes from another version only where that is named (A.4.12).
 func TestCreateLaunchTemplateVersion_sourceVersion(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		id := b.template(&types.RequestLaunchTemplateData{ImageId: aws.String("ami-00000000000000001"), InstanceType: types.InstanceTypeT3Nano})
+	runWithFixture(t, func(f fixture) {
+		id := f.template(&types.RequestLaunchTemplateData{
+			ImageId: aws.String("ami-00000000000000001"), InstanceType: types.InstanceTypeT3Nano,
+		})
+
 		for version, row := range map[string]struct {
 			source *string
 			image  string
 		}{"inherits": {aws.String("1"), "ami-00000000000000001"}, "stands alone": {nil, ""}} {
-			made := ok(b.ec2.CreateLaunchTemplateVersion(b.Context(), &ec2.CreateLaunchTemplateVersionInput{
+			created := requireOutput(f.ec2.CreateLaunchTemplateVersion(f.Context(), &ec2.CreateLaunchTemplateVersionInput{
 				LaunchTemplateId: &id, SourceVersion: row.source,
-				LaunchTemplateData: &types.RequestLaunchTemplateData{MetadataOptions: &types.LaunchTemplateInstanceMetadataOptionsRequest{HttpTokens: types.LaunchTemplateHttpTokensStateRequired}},
-			}))(b).LaunchTemplateVersion
-			if got := aws.ToString(made.LaunchTemplateData.ImageId); got != row.image || *made.DefaultVersion {
-				t.Errorf("%s: image %q, default %t", version, got, *made.DefaultVersion)
+				LaunchTemplateData: &types.RequestLaunchTemplateData{
+					MetadataOptions: &types.LaunchTemplateInstanceMetadataOptionsRequest{
+						HttpTokens: types.LaunchTemplateHttpTokensStateRequired,
+					},
+				},
+			}))(f).LaunchTemplateVersion
+			if got := aws.ToString(created.LaunchTemplateData.ImageId); got != row.image || *created.DefaultVersion {
+				t.Errorf("%s: image %q, default %t", version, got, *created.DefaultVersion)
 			}
-			if made.LaunchTemplateData.MetadataOptions.HttpTokens != types.LaunchTemplateHttpTokensStateRequired {
-				t.Errorf("%s: metadata options %+v", version, made.LaunchTemplateData.MetadataOptions)
+			if created.LaunchTemplateData.MetadataOptions.HttpTokens != types.LaunchTemplateHttpTokensStateRequired {
+				t.Errorf("%s: metadata options %+v", version, created.LaunchTemplateData.MetadataOptions)
 			}
 		}
 	})
@@ -44,51 +53,74 @@ func TestCreateLaunchTemplateVersion_sourceVersion(t *testing.T) {
 
 // TestCreateLaunchTemplateVersion_clientToken covers rule 4.2.3.
 func TestCreateLaunchTemplateVersion_clientToken(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		id := b.template(&types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Nano})
+	runWithFixture(t, func(f fixture) {
+		id := f.template(&types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Nano})
 		in := &ec2.CreateLaunchTemplateVersionInput{
-			LaunchTemplateId: &id, ClientToken: aws.String("release-1"), LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro},
+			LaunchTemplateId: &id, ClientToken: aws.String("release-1"), LaunchTemplateData: &types.RequestLaunchTemplateData{
+				InstanceType: types.InstanceTypeT3Micro,
+			},
 		}
+
 		for range 2 {
-			if n := *ok(b.ec2.CreateLaunchTemplateVersion(b.Context(), in))(b).LaunchTemplateVersion.VersionNumber; n != 2 {
+			n := *requireOutput(f.ec2.CreateLaunchTemplateVersion(f.Context(), in))(f).LaunchTemplateVersion.VersionNumber
+			if n != 2 {
 				t.Errorf("version %d", n)
 			}
 		}
+
 		in.LaunchTemplateData.InstanceType = types.InstanceTypeT3Small
-		_, err := b.ec2.CreateLaunchTemplateVersion(b.Context(), in)
+		_, err := f.ec2.CreateLaunchTemplateVersion(f.Context(), in)
 		requireErrorCode(t, err, "IdempotentParameterMismatch")
 	})
 }
 
 // A launch takes from the template what it does not say itself; without a version named, from the default one.
 func TestRunInstances_fromTemplate(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		old, fresh := b.image(""), b.image("")
-		id := b.template(&types.RequestLaunchTemplateData{ImageId: &old, InstanceType: types.InstanceTypeT3Nano})
-		ok(b.ec2.CreateLaunchTemplateVersion(b.Context(), &ec2.CreateLaunchTemplateVersionInput{
-			LaunchTemplateId: &id, SourceVersion: aws.String("$Default"), LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: &fresh},
-		}))(b)
+	runWithFixture(t, func(f fixture) {
+		old, fresh := f.image(""), f.image("")
+		id := f.template(&types.RequestLaunchTemplateData{ImageId: &old, InstanceType: types.InstanceTypeT3Nano})
+		requireOutput(f.ec2.CreateLaunchTemplateVersion(f.Context(), &ec2.CreateLaunchTemplateVersionInput{
+			LaunchTemplateId: &id, SourceVersion: aws.String("$Default"), LaunchTemplateData: &types.RequestLaunchTemplateData{
+				ImageId: &fresh,
+			},
+		}))(f)
+
 		launched := func(version string) string {
-			in := &ec2.RunInstancesInput{LaunchTemplate: &types.LaunchTemplateSpecification{LaunchTemplateId: &id}, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)}
+			in := &ec2.RunInstancesInput{
+				LaunchTemplate: &types.LaunchTemplateSpecification{LaunchTemplateId: &id}, MinCount: aws.Int32(1),
+				MaxCount: aws.Int32(1),
+			}
 			if version != "" {
 				in.LaunchTemplate.Version = &version
 			}
-			return *ok(b.ec2.RunInstances(b.Context(), in))(b).Instances[0].ImageId
+			return *requireOutput(f.ec2.RunInstances(f.Context(), in))(f).Instances[0].ImageId
 		}
 		if launched("") != old || launched("$Latest") != fresh || launched("2") != fresh {
 			t.Error("a version was mistaken for another")
 		}
+
 		time.Sleep(time.Minute)
-		ok(b.ec2.ModifyLaunchTemplate(b.Context(), &ec2.ModifyLaunchTemplateInput{LaunchTemplateId: &id, DefaultVersion: aws.String("2")}))(b)
+		requireOutput(f.ec2.ModifyLaunchTemplate(f.Context(), &ec2.ModifyLaunchTemplateInput{
+			LaunchTemplateId: &id, DefaultVersion: aws.String("2"),
+		}))(f)
+
 		if launched("") != fresh {
 			t.Error("the new default version is not followed")
 		}
-		seen := ok(b.ec2.DescribeLaunchTemplates(b.Context(), &ec2.DescribeLaunchTemplatesInput{LaunchTemplateNames: []string{"fleet"}}))(b).LaunchTemplates[0]
+
+		seen := requireOutput(f.ec2.DescribeLaunchTemplates(f.Context(), &ec2.DescribeLaunchTemplatesInput{
+			LaunchTemplateNames: []string{"fleet"},
+		}))(f).LaunchTemplates[0]
 		if *seen.DefaultVersionNumber != 2 || *seen.LatestVersionNumber != 2 {
 			t.Errorf("default %d, latest %d", *seen.DefaultVersionNumber, *seen.LatestVersionNumber)
 		}
-		versions := ok(b.ec2.DescribeLaunchTemplateVersions(b.Context(), &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &id, Versions: []string{"$Latest"}}))(b)
-		if got := versions.LaunchTemplateVersions; len(got) != 1 || !*got[0].DefaultVersion || *got[0].LaunchTemplateData.ImageId != fresh {
+
+		versions := requireOutput(f.ec2.DescribeLaunchTemplateVersions(
+			f.Context(), &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &id, Versions: []string{"$Latest"}},
+		))(f)
+
+		got := versions.LaunchTemplateVersions
+		if len(got) != 1 || !*got[0].DefaultVersion || *got[0].LaunchTemplateData.ImageId != fresh {
 			t.Errorf("latest version %+v", got)
 		}
 	})
@@ -96,22 +128,30 @@ func TestRunInstances_fromTemplate(t *testing.T) {
 
 // TestRunInstances_templateWithoutImage covers rule A.4.12.
 func TestRunInstances_templateWithoutImage(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		id := b.template(&types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro})
-		_, err := b.ec2.RunInstances(b.Context(), &ec2.RunInstancesInput{
-			LaunchTemplate: &types.LaunchTemplateSpecification{LaunchTemplateId: &id}, MinCount: aws.Int32(1), MaxCount: aws.Int32(1), DryRun: aws.Bool(true),
+	runWithFixture(t, func(f fixture) {
+		id := f.template(&types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro})
+		_, err := f.ec2.RunInstances(f.Context(), &ec2.RunInstancesInput{
+			LaunchTemplate: &types.LaunchTemplateSpecification{LaunchTemplateId: &id},
+			MinCount:       aws.Int32(1),
+			MaxCount:       aws.Int32(1),
+			DryRun:         aws.Bool(true),
 		})
 		requireErrorCode(t, err, "MissingParameter")
 	})
 }
 
 func TestDescribeLaunchTemplateVersions_byImage(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		old, fresh := b.image(""), b.image("")
-		id := b.template(&types.RequestLaunchTemplateData{ImageId: &old})
-		ok(b.ec2.CreateLaunchTemplateVersion(b.Context(), &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateId: &id, LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: &fresh}}))(b)
-		out := ok(b.ec2.DescribeLaunchTemplateVersions(b.Context(), &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &id,
-			Filters: []types.Filter{{Name: aws.String("image-id"), Values: []string{fresh}}}}))(b)
+	runWithFixture(t, func(f fixture) {
+		old, fresh := f.image(""), f.image("")
+		id := f.template(&types.RequestLaunchTemplateData{ImageId: &old})
+		requireOutput(f.ec2.CreateLaunchTemplateVersion(f.Context(), &ec2.CreateLaunchTemplateVersionInput{
+			LaunchTemplateId: &id, LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: &fresh},
+		}))(f)
+		out := requireOutput(f.ec2.DescribeLaunchTemplateVersions(f.Context(),
+			&ec2.DescribeLaunchTemplateVersionsInput{
+				LaunchTemplateId: &id,
+				Filters:          []types.Filter{{Name: aws.String("image-id"), Values: []string{fresh}}},
+			}))(f)
 		if len(out.LaunchTemplateVersions) != 1 || *out.LaunchTemplateVersions[0].VersionNumber != 2 {
 			t.Errorf("found %+v", out.LaunchTemplateVersions)
 		}

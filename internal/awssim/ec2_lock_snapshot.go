@@ -20,10 +20,10 @@ type snapshotLock struct {
 	durationDays int32
 }
 
-// holds reports whether there is a lock and it has not expired.
+// isActive reports whether there is a lock and it has not expired.
 func (l *snapshotLock) isActive(now time.Time) bool { return l != nil && now.Before(l.expires) }
 
-// locked refuses to delete a locked snapshot; the text is published nowhere (Q7).
+// snapshotLocked refuses to delete a locked snapshot; the text is published nowhere (Q7).
 func snapshotLocked(id string) *APIError {
 	return badRequest("OperationNotPermitted", "The snapshot %s is locked and cannot be deleted.", id)
 }
@@ -39,20 +39,33 @@ func (w *World) lockSnapshot(c *Call, in *ec2.LockSnapshotInput) (*ec2.LockSnaps
 	if err := refuseUnmodeled(in, "SnapshotId", "LockMode", "LockDuration"); err != nil {
 		return nil, err
 	}
+
 	switch {
 	case in.LockMode == "":
 		return nil, missingParameter("LockMode")
 	case in.LockDuration == nil || *in.LockDuration < 1 || *in.LockDuration > 36500:
 		return nil, badRequest("InvalidParameterValue", "The lock duration has to be between 1 and 36500 days.")
 	}
+
 	s, err := w.authorizeSnapshot(c, in.SnapshotId, nil)
 	if err != nil {
 		return nil, err
 	}
-	s.lock = &snapshotLock{mode: in.LockMode, created: c.At, expires: c.At.AddDate(0, 0, int(*in.LockDuration)), durationDays: *in.LockDuration}
+
+	s.lock = &snapshotLock{
+		mode:         in.LockMode,
+		created:      c.At,
+		expires:      c.At.AddDate(0, 0, int(*in.LockDuration)),
+		durationDays: *in.LockDuration,
+	}
+
 	return &ec2.LockSnapshotOutput{
-		SnapshotId: &s.id, LockState: s.lock.state(), LockDuration: in.LockDuration, LockCreatedOn: toMilliseconds(s.lock.created),
-		LockDurationStartTime: toMilliseconds(s.lock.created), LockExpiresOn: toMilliseconds(s.lock.expires),
+		SnapshotId:            &s.id,
+		LockState:             s.lock.state(),
+		LockDuration:          in.LockDuration,
+		LockCreatedOn:         toMilliseconds(s.lock.created),
+		LockDurationStartTime: toMilliseconds(s.lock.created),
+		LockExpiresOn:         toMilliseconds(s.lock.expires),
 	}, nil
 }
 
@@ -68,23 +81,34 @@ func (w *World) unlockSnapshot(c *Call, in *ec2.UnlockSnapshotInput) (*ec2.Unloc
 	return &ec2.UnlockSnapshotOutput{SnapshotId: &s.id}, nil
 }
 
-func (w *World) describeLockedSnapshots(c *Call, in *ec2.DescribeLockedSnapshotsInput) (*ec2.DescribeLockedSnapshotsOutput, error) {
+func (w *World) describeLockedSnapshots(
+	c *Call, in *ec2.DescribeLockedSnapshotsInput,
+) (*ec2.DescribeLockedSnapshotsOutput, error) {
 	if err := refuseUnmodeled(in, "SnapshotIds"); err != nil {
 		return nil, err
 	}
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
+
 	out := &ec2.DescribeLockedSnapshotsOutput{}
 	for id, s := range w.snapshots.all {
-		if s.location != c.location() || !s.lock.isActive(c.At) || len(in.SnapshotIds) > 0 && !slices.Contains(in.SnapshotIds, id) {
+		if s.location != c.location() || !s.lock.isActive(c.At) ||
+			len(in.SnapshotIds) > 0 && !slices.Contains(in.SnapshotIds, id) {
 			continue
 		}
+
 		out.Snapshots = append(out.Snapshots, types.LockedSnapshotsInfo{
-			SnapshotId: &id, OwnerId: &s.location.account, LockState: s.lock.state(), LockDuration: &s.lock.durationDays, LockCreatedOn: toMilliseconds(s.lock.created),
-			LockDurationStartTime: toMilliseconds(s.lock.created), LockExpiresOn: toMilliseconds(s.lock.expires),
+			SnapshotId:            &id,
+			OwnerId:               &s.location.account,
+			LockState:             s.lock.state(),
+			LockDuration:          &s.lock.durationDays,
+			LockCreatedOn:         toMilliseconds(s.lock.created),
+			LockDurationStartTime: toMilliseconds(s.lock.created),
+			LockExpiresOn:         toMilliseconds(s.lock.expires),
 		})
 	}
+
 	return out, nil
 }
 
@@ -95,8 +119,12 @@ func (w *World) modifySnapshotTier(c *Call, in *ec2.ModifySnapshotTierInput) (*e
 		return nil, err
 	}
 	if s.state(c.At) != types.SnapshotStateCompleted || s.archiving != nil || len(w.imagesUsing(s.id)) > 0 {
-		return nil, badRequest("IncorrectState", "The snapshot %s cannot be archived: it is not complete, already archived, or used by an image.", s.id)
+		return nil, badRequest(
+			"IncorrectState", "The snapshot %s cannot be archived: it is not complete, already archived, or used by an image.",
+			s.id,
+		)
 	}
+
 	ends := c.At.Add(w.randomDuration(s.id+" archive", time.Hour, 24*time.Hour))
 	s.archiving = &progress{starts: c.At, at99Percent: ends, ends: ends}
 	return &ec2.ModifySnapshotTierOutput{SnapshotId: &s.id, TieringStartTime: aws.Time(c.At)}, nil

@@ -24,8 +24,8 @@ var networkOperations = []namedOperation{
 	newOperation((*World).authorizeSecurityGroupIngress),
 }
 
-// network is what an account has in a Region from the start: the default VPC, a subnet of it per zone, its default security
-// group. Security groups that the account makes are added.
+// network is what an account has in a Region from the start: the default VPC, a subnet of it per zone, its default
+// security group. Security groups that the account makes are added.
 type network struct {
 	vpc     string
 	subnets []subnet
@@ -36,34 +36,44 @@ type network struct {
 type subnet struct{ id, zone, cidr string }
 
 // network finds, or makes at first use, an account's network in a Region.
-func (w *World) network(at location) *network {
-	made, there := w.networks[at]
-	if !there {
-		made = &network{vpc: w.newLocationID(at, "vpc-"), groups: newOrderedMap[*types.SecurityGroup]()}
-		for i, zone := range zonesOf(at.region) {
-			made.subnets = append(made.subnets, subnet{w.newLocationID(at, "subnet-"), zone, fmt.Sprintf("172.31.%d.0/20", 16*i)})
+func (w *World) network(loc location) *network {
+	created, ok := w.networks[loc]
+	if !ok {
+		created = &network{vpc: w.newLocationID(loc, "vpc-"), groups: newOrderedMap[*types.SecurityGroup]()}
+		for i, zone := range zonesOf(loc.region) {
+			created.subnets = append(created.subnets, subnet{
+				w.newLocationID(loc, "subnet-"), zone, fmt.Sprintf("172.31.%d.0/20", 16*i),
+			})
 		}
-		made.addSecurityGroup(at, w.newLocationID(at, "sg-"), "default", "default VPC security group")
-		w.networks[at] = made
+		created.addSecurityGroup(loc, w.newLocationID(loc, "sg-"), "default", "default VPC security group")
+		w.networks[loc] = created
 	}
-	return made
+
+	return created
 }
 
-func (n *network) addSecurityGroup(at location, id, name, description string) *types.SecurityGroup {
+func (n *network) addSecurityGroup(loc location, id, name, description string) *types.SecurityGroup {
 	group := &types.SecurityGroup{
-		GroupId: &id, GroupName: &name, Description: &description, OwnerId: &at.account, VpcId: &n.vpc,
-		SecurityGroupArn: aws.String(ec2ARN(at, "security-group/"+id)),
+		GroupId:          &id,
+		GroupName:        &name,
+		Description:      &description,
+		OwnerId:          &loc.account,
+		VpcId:            &n.vpc,
+		SecurityGroupArn: aws.String(ec2ARN(loc, "security-group/"+id)),
 		IpPermissionsEgress: []types.IpPermission{
 			{IpProtocol: aws.String("-1"), IpRanges: []types.IpRange{{CidrIp: aws.String("0.0.0.0/0")}}},
 		},
 	}
+
 	n.groups.put(id, group)
 	return group
 }
 
-// placeID draws an id for what a place has without anybody's call, so that the order of calls does not change it.
-func (w *World) newLocationID(at location, prefix string) string {
-	return prefix + fmt.Sprintf("%016x%01x", w.random("id", prefix, at.account, at.region), w.random("id tail", prefix, at.account, at.region)%16)
+// newLocationID draws an id for what a place has without anybody's call, so that the order of calls does not change it.
+func (w *World) newLocationID(loc location, prefix string) string {
+	return prefix + fmt.Sprintf(
+		"%016x%01x", w.random("id", prefix, loc.account, loc.region), w.random("id tail", prefix, loc.account, loc.region)%16,
+	)
 }
 
 func (w *World) describeRegions(c *Call, in *ec2.DescribeRegionsInput) (*ec2.DescribeRegionsOutput, error) {
@@ -73,20 +83,24 @@ func (w *World) describeRegions(c *Call, in *ec2.DescribeRegionsInput) (*ec2.Des
 			return nil, badRequest("InvalidParameterValue", "Invalid region provided: %s", name)
 		}
 	}
+
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
+
 	var seen []types.Region
 	for _, r := range regions {
-		at := location{c.location().account, r.name}
+		loc := location{c.location().account, r.name}
 		if r.partition != partitionOf(c.Region) || len(in.RegionNames) > 0 && !slices.Contains(in.RegionNames, r.name) ||
-			!aws.ToBool(in.AllRegions) && !w.regionEnabled(at) {
+			!aws.ToBool(in.AllRegions) && !w.regionEnabled(loc) {
 			continue
 		}
 		seen = append(seen, types.Region{
-			RegionName: aws.String(r.name), OptInStatus: aws.String(w.optInStatus(at)), Endpoint: aws.String("ec2." + r.name + "." + domainOf(r.name)),
+			RegionName: aws.String(r.name), OptInStatus: aws.String(w.optInStatus(loc)), Endpoint: aws.String("ec2." + r.name +
+				"." + domainOf(r.name)),
 		})
 	}
+
 	seen, err := regionFilters.filter(seen, in.Filters)
 	return &ec2.DescribeRegionsOutput{Regions: seen}, err
 }
@@ -97,38 +111,51 @@ var regionFilters = filterFields[types.Region]{values: map[string]func(types.Reg
 	"region-name":   func(r types.Region) []string { return []string{*r.RegionName} },
 }}
 
-func (w *World) optInStatus(at location) string {
-	switch found, _ := findRegion(at.region); {
+func (w *World) optInStatus(loc location) string {
+	switch found, _ := findRegion(loc.region); {
 	case !found.optIn:
 		return "opt-in-not-required"
-	case w.regionEnabled(at):
+	case w.regionEnabled(loc):
 		return "opted-in"
 	}
 	return "not-opted-in"
 }
 
-func (w *World) describeAvailabilityZones(c *Call, in *ec2.DescribeAvailabilityZonesInput) (*ec2.DescribeAvailabilityZonesOutput, error) {
+func (w *World) describeAvailabilityZones(
+	c *Call, in *ec2.DescribeAvailabilityZonesInput,
+) (*ec2.DescribeAvailabilityZonesOutput, error) {
 	if err := refuseUnmodeled(in, "Filters", "ZoneNames", "AllAvailabilityZones"); err != nil {
 		return nil, err
 	}
+
 	for _, name := range in.ZoneNames {
 		if !slices.Contains(zonesOf(c.Region), name) {
 			return nil, badRequest("InvalidParameterValue", "Invalid availability zone: [%s]", name)
 		}
 	}
+
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
+
 	var seen []types.AvailabilityZone
 	for i, name := range zonesOf(c.Region) {
 		if len(in.ZoneNames) > 0 && !slices.Contains(in.ZoneNames, name) {
 			continue
 		}
+
 		seen = append(seen, types.AvailabilityZone{
-			ZoneName: &name, ZoneId: aws.String(c.Region + "-az" + strconv.Itoa(i+1)), RegionName: &c.Region, GroupName: &c.Region, NetworkBorderGroup: &c.Region,
-			ZoneType: aws.String("availability-zone"), State: types.AvailabilityZoneStateAvailable, OptInStatus: types.AvailabilityZoneOptInStatusOptInNotRequired,
+			ZoneName:           &name,
+			ZoneId:             aws.String(c.Region + "-az" + strconv.Itoa(i+1)),
+			RegionName:         &c.Region,
+			GroupName:          &c.Region,
+			NetworkBorderGroup: &c.Region,
+			ZoneType:           aws.String("availability-zone"),
+			State:              types.AvailabilityZoneStateAvailable,
+			OptInStatus:        types.AvailabilityZoneOptInStatusOptInNotRequired,
 		})
 	}
+
 	seen, err := zoneFilters.filter(seen, in.Filters)
 	return &ec2.DescribeAvailabilityZonesOutput{AvailabilityZones: seen}, err
 }
@@ -145,19 +172,28 @@ func (w *World) describeVpcs(c *Call, in *ec2.DescribeVpcsInput) (*ec2.DescribeV
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
+
 	network := w.network(c.location())
 	for _, id := range in.VpcIds {
 		if id != network.vpc {
 			return nil, badRequest("InvalidVpcID.NotFound", "The vpc ID '%s' does not exist", id)
 		}
 	}
+
 	vpcs := []types.Vpc{{
-		VpcId: &network.vpc, OwnerId: aws.String(c.location().account), IsDefault: aws.Bool(true), State: types.VpcStateAvailable,
-		CidrBlock: aws.String("172.31.0.0/16"), InstanceTenancy: types.TenancyDefault, Tags: w.tagsOf(network.vpc),
+		VpcId:           &network.vpc,
+		OwnerId:         aws.String(c.location().account),
+		IsDefault:       aws.Bool(true),
+		State:           types.VpcStateAvailable,
+		CidrBlock:       aws.String("172.31.0.0/16"),
+		InstanceTenancy: types.TenancyDefault,
+		Tags:            w.tagsOf(network.vpc),
 	}}
-	return filterPage(vpcs, in.MaxResults, in.NextToken, in.Filters, vpcFilters, func(list []types.Vpc, next *string) *ec2.DescribeVpcsOutput {
-		return &ec2.DescribeVpcsOutput{Vpcs: list, NextToken: next}
-	})
+
+	return filterPage(vpcs, in.MaxResults, in.NextToken, in.Filters, vpcFilters,
+		func(list []types.Vpc, next *string) *ec2.DescribeVpcsOutput {
+			return &ec2.DescribeVpcsOutput{Vpcs: list, NextToken: next}
+		})
 }
 
 var vpcFilters = filterFields[types.Vpc]{
@@ -176,26 +212,40 @@ func (w *World) describeSubnets(c *Call, in *ec2.DescribeSubnetsInput) (*ec2.Des
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
-	at := c.location()
-	network := w.network(at)
+
+	loc := c.location()
+	network := w.network(loc)
 	for _, id := range in.SubnetIds {
-		if _, there := network.findSubnet(id); !there {
+		if _, ok := network.findSubnet(id); !ok {
 			return nil, badRequest("InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist", id)
 		}
 	}
+
 	var seen []types.Subnet
 	for _, s := range network.subnets {
 		if len(in.SubnetIds) > 0 && !slices.Contains(in.SubnetIds, s.id) {
 			continue
 		}
+
 		seen = append(seen, types.Subnet{
-			SubnetId: &s.id, SubnetArn: aws.String(ec2ARN(at, "subnet/"+s.id)), VpcId: &network.vpc, OwnerId: &at.account, AvailabilityZone: &s.zone, CidrBlock: &s.cidr,
-			AvailableIpAddressCount: aws.Int32(4091), DefaultForAz: aws.Bool(true), MapPublicIpOnLaunch: aws.Bool(true), State: types.SubnetStateAvailable, Tags: w.tagsOf(s.id),
+			SubnetId:                &s.id,
+			SubnetArn:               aws.String(ec2ARN(loc, "subnet/"+s.id)),
+			VpcId:                   &network.vpc,
+			OwnerId:                 &loc.account,
+			AvailabilityZone:        &s.zone,
+			CidrBlock:               &s.cidr,
+			AvailableIpAddressCount: aws.Int32(4091),
+			DefaultForAz:            aws.Bool(true),
+			MapPublicIpOnLaunch:     aws.Bool(true),
+			State:                   types.SubnetStateAvailable,
+			Tags:                    w.tagsOf(s.id),
 		})
 	}
-	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, subnetFilters, func(list []types.Subnet, next *string) *ec2.DescribeSubnetsOutput {
-		return &ec2.DescribeSubnetsOutput{Subnets: list, NextToken: next}
-	})
+
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, subnetFilters,
+		func(list []types.Subnet, next *string) *ec2.DescribeSubnetsOutput {
+			return &ec2.DescribeSubnetsOutput{Subnets: list, NextToken: next}
+		})
 }
 
 var subnetFilters = filterFields[types.Subnet]{
@@ -219,7 +269,7 @@ func (n *network) findSubnet(id string) (subnet, bool) {
 	return n.subnets[i], true
 }
 
-// subnetIn is the default subnet of a zone; of the first zone, when none is named.
+// defaultSubnet is the default subnet of a zone; of the first zone, when none is named.
 func (n *network) defaultSubnet(zone string) (subnet, bool) {
 	i := slices.IndexFunc(n.subnets, func(s subnet) bool { return zone == "" || s.zone == zone })
 	if i < 0 {

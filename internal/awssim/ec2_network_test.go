@@ -16,75 +16,115 @@ import (
 // TestDescribeRegions_optIn covers rule 5.8.
 // An opt-in Region works for an account when it has enabled it, and is listed then (5.8).
 func TestDescribeRegions_optIn(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
+	runWithFixture(t, func(f fixture) {
 		const optIn = "eu-south-1"
 		listed := func() bool {
-			return slices.ContainsFunc(ok(b.ec2.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}))(b).Regions, func(r types.Region) bool { return *r.RegionName == optIn })
+			return slices.ContainsFunc(
+				requireOutput(f.ec2.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f).Regions,
+				func(r types.Region) bool { return *r.RegionName == optIn },
+			)
 		}
-		there := ec2.NewFromConfig(b.world.Config(owner, optIn), noRetries)
-		_, err := there.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{})
+
+		remote := ec2.NewFromConfig(f.world.Config(owner, optIn), noRetries)
+		_, err := remote.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{})
 		requireErrorCode(t, err, "AuthFailure")
 		if listed() {
 			t.Error("a Region that is not enabled is listed")
 		}
-		b.world.EnableRegion(owner, optIn)
-		ok(there.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{}))(b)
+
+		f.world.EnableRegion(owner, optIn)
+		requireOutput(remote.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{}))(f)
 		if !listed() {
 			t.Error("an enabled Region is not listed")
 		}
-		_, err = ec2.NewFromConfig(b.world.Config(member, optIn), noRetries).DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{})
+
+		_, err = ec2.NewFromConfig(f.world.Config(member, optIn), noRetries).DescribeVolumes(
+			f.Context(), &ec2.DescribeVolumesInput{},
+		)
+
 		requireErrorCode(t, err, "AuthFailure")
 	})
 }
 
 func TestNetwork_defaultVPC(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		vpcs := ok(b.ec2.DescribeVpcs(b.Context(), &ec2.DescribeVpcsInput{Filters: []types.Filter{{Name: aws.String("is-default"), Values: []string{"true"}}}}))(b).Vpcs
-		subnets := ok(b.ec2.DescribeSubnets(b.Context(), &ec2.DescribeSubnetsInput{Filters: []types.Filter{{Name: aws.String("vpc-id"), Values: []string{*vpcs[0].VpcId}}}}))(b).Subnets
-		zones := ok(b.ec2.DescribeAvailabilityZones(b.Context(), &ec2.DescribeAvailabilityZonesInput{}))(b).AvailabilityZones
+	runWithFixture(t, func(f fixture) {
+		vpcs := requireOutput(f.ec2.DescribeVpcs(f.Context(), &ec2.DescribeVpcsInput{
+			Filters: []types.Filter{{Name: aws.String("is-default"), Values: []string{"true"}}},
+		}))(f).Vpcs
+
+		subnets := requireOutput(f.ec2.DescribeSubnets(f.Context(), &ec2.DescribeSubnetsInput{
+			Filters: []types.Filter{{Name: aws.String("vpc-id"), Values: []string{*vpcs[0].VpcId}}},
+		}))(f).Subnets
+
+		zones := requireOutput(f.ec2.DescribeAvailabilityZones(
+			f.Context(), &ec2.DescribeAvailabilityZonesInput{},
+		))(f).AvailabilityZones
 		if len(vpcs) != 1 || len(subnets) != len(zones) || *zones[0].ZoneName != home+"a" {
 			t.Errorf("%d VPCs, %d subnets, %d zones", len(vpcs), len(subnets), len(zones))
 		}
-		_, err := b.ec2.DescribeVpcs(b.Context(), &ec2.DescribeVpcsInput{Filters: []types.Filter{{Name: aws.String("no-such-filter"), Values: []string{"x"}}}})
+
+		_, err := f.ec2.DescribeVpcs(f.Context(), &ec2.DescribeVpcsInput{
+			Filters: []types.Filter{{Name: aws.String("no-such-filter"), Values: []string{"x"}}},
+		})
+
 		requireErrorCode(t, err, "InvalidParameterValue")
 	})
 }
 
 // What the amazon-ebs builder makes and takes away round an instance.
 func TestNetwork_temporaryBuildResources(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		pair := ok(b.ec2.CreateKeyPair(b.Context(), &ec2.CreateKeyPairInput{KeyName: aws.String("packer"), KeyType: types.KeyTypeEd25519}))(b)
+	runWithFixture(t, func(f fixture) {
+		pair := requireOutput(f.ec2.CreateKeyPair(f.Context(), &ec2.CreateKeyPairInput{
+			KeyName: aws.String("packer"), KeyType: types.KeyTypeEd25519,
+		}))(f)
 		if *pair.KeyMaterial == "" {
 			t.Error("no private key")
 		}
-		group := ok(b.ec2.CreateSecurityGroup(b.Context(), &ec2.CreateSecurityGroupInput{GroupName: aws.String("packer"), Description: aws.String("temporary")}))(b)
-		ok(b.ec2.AuthorizeSecurityGroupIngress(b.Context(), &ec2.AuthorizeSecurityGroupIngressInput{
+
+		group := requireOutput(f.ec2.CreateSecurityGroup(f.Context(), &ec2.CreateSecurityGroupInput{
+			GroupName: aws.String("packer"), Description: aws.String("temporary"),
+		}))(f)
+
+		requireOutput(f.ec2.AuthorizeSecurityGroupIngress(f.Context(), &ec2.AuthorizeSecurityGroupIngressInput{
 			GroupId: group.GroupId, IpPermissions: []types.IpPermission{{
-				FromPort: aws.Int32(22), ToPort: aws.Int32(22), IpProtocol: aws.String("tcp"), IpRanges: []types.IpRange{{CidrIp: aws.String("0.0.0.0/0")}},
+				FromPort:   aws.Int32(22),
+				ToPort:     aws.Int32(22),
+				IpProtocol: aws.String("tcp"),
+				IpRanges:   []types.IpRange{{CidrIp: aws.String("0.0.0.0/0")}},
 			}},
-		}))(b)
-		id := b.launch(b.ec2, b.image(""), func(in *ec2.RunInstancesInput) {
-			in.KeyName, in.SecurityGroupIds, in.SubnetId, in.UserData = aws.String("packer"), []string{*group.GroupId}, aws.String(""), aws.String("")
+		}))(f)
+
+		id := f.launch(f.ec2, f.image(""), func(in *ec2.RunInstancesInput) {
+			in.KeyName = aws.String("packer")
+			in.SecurityGroupIds = []string{*group.GroupId}
+			in.SubnetId = aws.String("")
+			in.UserData = aws.String("")
 			in.IamInstanceProfile = &types.IamInstanceProfileSpecification{Name: aws.String("")}
 			in.Placement = &types.Placement{AvailabilityZone: aws.String("")}
-			in.TagSpecifications = []types.TagSpecification{{ResourceType: types.ResourceTypeVolume, Tags: []types.Tag{{Key: aws.String("for"), Value: aws.String("build")}}}}
+			in.TagSpecifications = []types.TagSpecification{
+				{ResourceType: types.ResourceTypeVolume, Tags: []types.Tag{{Key: aws.String("for"), Value: aws.String("build")}}},
+			}
 		})
+
 		time.Sleep(time.Minute)
-		if tags := b.rootVolume(b.ec2, id).Tags; len(tags) != 1 || *tags[0].Key != "for" {
+		if tags := f.rootVolume(f.ec2, id).Tags; len(tags) != 1 || *tags[0].Key != "for" {
 			t.Errorf("tags of the volume: %v", tags)
 		}
-		_, err := b.ec2.DeleteSecurityGroup(b.Context(), &ec2.DeleteSecurityGroupInput{GroupId: group.GroupId})
+
+		_, err := f.ec2.DeleteSecurityGroup(f.Context(), &ec2.DeleteSecurityGroupInput{GroupId: group.GroupId})
 		requireErrorCode(t, err, "DependencyViolation")
-		ok(b.ec2.StopInstances(b.Context(), &ec2.StopInstancesInput{InstanceIds: []string{id}}))(b)
+		requireOutput(f.ec2.StopInstances(f.Context(), &ec2.StopInstancesInput{InstanceIds: []string{id}}))(f)
 		time.Sleep(time.Minute)
-		if state := b.instance(b.ec2, id).State.Name; state != types.InstanceStateNameStopped {
+		if state := f.instance(f.ec2, id).State.Name; state != types.InstanceStateNameStopped {
 			t.Errorf("the instance is %s", state)
 		}
-		ok(b.ec2.TerminateInstances(b.Context(), &ec2.TerminateInstancesInput{InstanceIds: []string{id}}))(b)
+
+		requireOutput(f.ec2.TerminateInstances(f.Context(), &ec2.TerminateInstancesInput{InstanceIds: []string{id}}))(f)
 		time.Sleep(time.Minute)
-		ok(b.ec2.DeleteSecurityGroup(b.Context(), &ec2.DeleteSecurityGroupInput{GroupId: group.GroupId}))(b)
-		ok(b.ec2.DeleteKeyPair(b.Context(), &ec2.DeleteKeyPairInput{KeyName: aws.String("packer")}))(b)
-		if pairs := ok(b.ec2.DescribeKeyPairs(b.Context(), &ec2.DescribeKeyPairsInput{}))(b).KeyPairs; len(pairs) != 0 {
+		requireOutput(f.ec2.DeleteSecurityGroup(f.Context(), &ec2.DeleteSecurityGroupInput{GroupId: group.GroupId}))(f)
+		requireOutput(f.ec2.DeleteKeyPair(f.Context(), &ec2.DeleteKeyPairInput{KeyName: aws.String("packer")}))(f)
+		pairs := requireOutput(f.ec2.DescribeKeyPairs(f.Context(), &ec2.DescribeKeyPairsInput{}))(f).KeyPairs
+		if len(pairs) != 0 {
 			t.Errorf("key pairs are left: %v", pairs)
 		}
 	})

@@ -10,21 +10,28 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// checkPage judges ids and MaxResults of a describe call (4.3.1).
+// validatePage judges ids and MaxResults of a describe call (4.3.1).
 func (w *World) validatePage(c *Call, idParameter string, ids int, limit *int32) error {
 	switch {
 	case limit == nil:
 		return nil
 	case w.violates(c, "4.3.1", ids > 0):
-		return badRequest("InvalidParameterCombination", "The parameter %s cannot be used with the parameter maxResults", idParameter)
+		return badRequest(
+			"InvalidParameterCombination", "The parameter %s cannot be used with the parameter maxResults", idParameter,
+		)
 	case w.violates(c, "4.3.1", *limit < 5):
-		return badRequest("InvalidParameterValue", "Invalid value '%d' for maxResults. Expecting a value greater than 5.", *limit)
+		return badRequest(
+			"InvalidParameterValue", "Invalid value '%d' for maxResults. Expecting a value greater than 5.", *limit,
+		)
 	}
+
 	return nil
 }
 
-// answerPage cuts a page and then filters it, so that a page may be short, even empty, and not be the last (4.3.2).
-func filterPage[T, Out any](all []T, limit *int32, token *string, filters []types.Filter, look filterFields[T], out func([]T, *string) *Out) (*Out, error) {
+// filterPage cuts a page and then filters it, so that a page may be short, even empty, and not be the last (4.3.2).
+func filterPage[T, Out any](
+	all []T, limit *int32, token *string, filters []types.Filter, look filterFields[T], out func([]T, *string) *Out,
+) (*Out, error) {
 	list, next, err := paginate(all, limit, token)
 	if err != nil {
 		return nil, err
@@ -36,7 +43,7 @@ func filterPage[T, Out any](all []T, limit *int32, token *string, filters []type
 	return out(list, next), nil
 }
 
-// isOwner judges one of a call's owners: an account, an alias of AWS's, or "self".
+// matchesOwner judges one of a call's owners: an account, an alias of AWS's, or "self".
 func matchesOwner(account, owner, caller string) bool {
 	if owner == "self" {
 		return account == caller
@@ -61,7 +68,7 @@ var ownerAliases = map[string]string{
 	"679593333241": "aws-marketplace",
 }
 
-// texts are the values of a member that may be missing.
+// optionalValues are the values of a member that may be missing.
 func optionalValues(text *string) []string {
 	if text == nil {
 		return nil
@@ -69,7 +76,7 @@ func optionalValues(text *string) []string {
 	return []string{*text}
 }
 
-// stamp is a moment as EC2 writes it.
+// formatTime is a moment as EC2 writes it.
 func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
 func joinIDs(ids []string) string { return strings.Join(ids, ", ") }

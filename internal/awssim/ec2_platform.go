@@ -43,18 +43,22 @@ func (p platform) details() string { return platformDetails[p.operation()] }
 
 func (p platform) isWindows() bool { return strings.HasPrefix(p.details(), "Windows") }
 
-// marketplace reports whether the data was bought in AWS Marketplace.
+// isMarketplace reports whether the data was bought in AWS Marketplace.
 func (p platform) isMarketplace() bool {
-	return slices.ContainsFunc(p.productCodes, func(code types.ProductCode) bool { return code.ProductCodeType == types.ProductCodeValuesMarketplace })
+	return slices.ContainsFunc(p.productCodes, func(code types.ProductCode) bool {
+		return code.ProductCodeType == types.ProductCodeValuesMarketplace
+	})
 }
 
-// billed reads the BillingProducts of a RegisterImage. AWS lets only itself and Marketplace sellers name them (2.3.3): here the
-// accounts with an owner alias. "bp-0002" is taken for the usage operation RunInstances:0002; all else is a product code.
+// parseBillingProducts reads the BillingProducts of a RegisterImage. AWS lets only itself and Marketplace sellers name
+// them (2.3.3): here the accounts with an owner alias. "bp-0002" is taken for the usage operation RunInstances:0002;
+// all else is a product code.
 func (w *World) parseBillingProducts(c *Call, products []string) (platform, error) {
 	var p platform
 	if w.violates(c, "2.3.3", len(products) > 0 && ownerAlias(c.location().account) == nil) {
 		return p, badRequest("AuthFailure", "Not authorized to use billing products.")
 	}
+
 	for _, product := range products {
 		if suffix, ok := strings.CutPrefix(product, "bp-"); ok {
 			p.usageOperation = "RunInstances:" + suffix
@@ -63,7 +67,10 @@ func (w *World) parseBillingProducts(c *Call, products []string) (platform, erro
 			}
 			continue
 		}
-		p.productCodes = append(p.productCodes, types.ProductCode{ProductCodeId: aws.String(product), ProductCodeType: types.ProductCodeValuesMarketplace})
+		p.productCodes = append(p.productCodes, types.ProductCode{
+			ProductCodeId: aws.String(product), ProductCodeType: types.ProductCodeValuesMarketplace,
+		})
 	}
+
 	return p, nil
 }

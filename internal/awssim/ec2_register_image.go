@@ -12,25 +12,29 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// registerImage makes an image of the caller's own snapshots. It carries what the request says and nothing else: what is
-// left out gets the old defaults, i386 and paravirtual among them (2.4).
+// registerImage makes an image of the caller's own snapshots. It carries what the request says and nothing else: what
+// is left out gets the old defaults, i386 and paravirtual among them (2.4).
 func (w *World) registerImage(c *Call, in *ec2.RegisterImageInput) (*ec2.RegisterImageOutput, error) {
 	if err := w.validateRegisterImage(c, in); err != nil {
 		return nil, err
 	}
-	asks := []AuthorizationRequest{newImageCreationAuthorization(c)}
+
+	requests := []AuthorizationRequest{newImageCreationAuthorization(c)}
 	for _, device := range in.BlockDeviceMappings {
 		if device.Ebs != nil && device.Ebs.SnapshotId != nil {
-			asks = append(asks, w.newCopySourceAuthorization(c, c.Region, *device.Ebs.SnapshotId))
+			requests = append(requests, w.newCopySourceAuthorization(c, c.Region, *device.Ebs.SnapshotId))
 		}
 	}
-	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, asks...)...); err != nil {
+
+	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, requests...)...); err != nil {
 		return nil, err
 	}
+
 	billing, err := w.parseBillingProducts(c, in.BillingProducts)
 	if err != nil {
 		return nil, err
 	}
+
 	devices, root, err := w.registeredDevices(c, in)
 	if err != nil {
 		return nil, err
@@ -38,34 +42,52 @@ func (w *World) registerImage(c *Call, in *ec2.RegisterImageInput) (*ec2.Registe
 	if err := w.validateNameAvailable(c, *in.Name); err != nil {
 		return nil, err
 	}
-	made := &image{uefiData: in.UefiData, platform: billing, attributes: types.Image{
-		Name: in.Name, Description: nonZero(in.Description), Architecture: types.ArchitectureValuesI386, VirtualizationType: types.VirtualizationTypeParavirtual,
-		RootDeviceName: in.RootDeviceName, RootDeviceType: types.DeviceTypeInstanceStore, BlockDeviceMappings: devices, BootMode: in.BootMode,
-		EnaSupport: nonZero(in.EnaSupport), ImdsSupport: in.ImdsSupport, KernelId: nonZero(in.KernelId), RamdiskId: nonZero(in.RamdiskId),
-		SriovNetSupport: nonZero(in.SriovNetSupport), TpmSupport: in.TpmSupport, Hypervisor: types.HypervisorTypeXen, ImageType: types.ImageTypeValuesMachine,
+
+	created := &image{uefiData: in.UefiData, platform: billing, attributes: types.Image{
+		Name:                in.Name,
+		Description:         nonZero(in.Description),
+		Architecture:        types.ArchitectureValuesI386,
+		VirtualizationType:  types.VirtualizationTypeParavirtual,
+		RootDeviceName:      in.RootDeviceName,
+		RootDeviceType:      types.DeviceTypeInstanceStore,
+		BlockDeviceMappings: devices,
+		BootMode:            in.BootMode,
+		EnaSupport:          nonZero(in.EnaSupport),
+		ImdsSupport:         in.ImdsSupport,
+		KernelId:            nonZero(in.KernelId),
+		RamdiskId:           nonZero(in.RamdiskId),
+		SriovNetSupport:     nonZero(in.SriovNetSupport),
+		TpmSupport:          in.TpmSupport,
+		Hypervisor:          types.HypervisorTypeXen,
+		ImageType:           types.ImageTypeValuesMachine,
 	}}
+
 	if in.Architecture != "" {
-		made.attributes.Architecture = in.Architecture
+		created.attributes.Architecture = in.Architecture
 	}
+
 	if in.VirtualizationType != nil {
-		made.attributes.VirtualizationType = types.VirtualizationType(*in.VirtualizationType)
+		created.attributes.VirtualizationType = types.VirtualizationType(*in.VirtualizationType)
 	}
+
 	if root != nil {
-		made.attributes.RootDeviceType = types.DeviceTypeEbs
+		created.attributes.RootDeviceType = types.DeviceTypeEbs
 		if len(in.BillingProducts) == 0 {
-			made.platform = root.platform // billing is read from the data, not from the request (2.3.3)
+			created.platform = root.platform // billing is read from the data, not from the request (2.3.3)
 		} else {
 			root.platform = billing
 		}
 	}
-	w.addImage(c, made, in.TagSpecifications)
+
+	w.addImage(c, created, in.TagSpecifications)
 	if in.ImageLocation != nil {
-		made.attributes.ImageLocation = in.ImageLocation
+		created.attributes.ImageLocation = in.ImageLocation
 	}
-	return &ec2.RegisterImageOutput{ImageId: &made.id}, nil
+
+	return &ec2.RegisterImageOutput{ImageId: &created.id}, nil
 }
 
-// given is a member that says something.
+// nonZero is a member that says something.
 func nonZero[T comparable](value *T) *T {
 	var zero T
 	if value == nil || *value == zero {
@@ -74,11 +96,12 @@ func nonZero[T comparable](value *T) *T {
 	return value
 }
 
-// checkRegistration is what RegisterImage refuses before it asks IAM.
+// validateRegisterImage is what RegisterImage refuses before it asks IAM.
 func (w *World) validateRegisterImage(c *Call, in *ec2.RegisterImageInput) error {
 	if err := w.validateImageName(c, in.Name); err != nil {
 		return err
 	}
+
 	for _, device := range in.BlockDeviceMappings {
 		ebs := device.Ebs
 		if ebs == nil {
@@ -86,12 +109,17 @@ func (w *World) validateRegisterImage(c *Call, in *ec2.RegisterImageInput) error
 		}
 		if w.violates(c, "1.5.1", ebs.SnapshotId != nil && ebs.Encrypted != nil) {
 			return badRequest("InvalidParameter",
-				"Parameter encrypted is invalid. You cannot specify the encrypted flag if specifying a snapshot id in a block device mapping.")
+				"Parameter encrypted is invalid. You cannot specify the encrypted flag if specifying a snapshot id in a block "+
+					"device mapping.")
 		}
 		if w.violates(c, "1.5.2", ebs.KmsKeyId != nil) {
-			return badRequest("InvalidParameter", "Parameter KmsKeyId is invalid. You cannot specify a KMS key in a block device mapping of RegisterImage.")
+			return badRequest(
+				"InvalidParameter",
+				"Parameter KmsKeyId is invalid. You cannot specify a KMS key in a block device mapping of RegisterImage.",
+			)
 		}
 	}
+
 	uefi := in.BootMode == types.BootModeValuesUefi || in.BootMode == types.BootModeValuesUefiPreferred
 	switch {
 	case w.violates(c, "2.4", in.TpmSupport != "" && in.BootMode != types.BootModeValuesUefi):
@@ -101,12 +129,18 @@ func (w *World) validateRegisterImage(c *Call, in *ec2.RegisterImageInput) error
 	case w.violates(c, "2.4", in.UefiData != nil && !isBase64(*in.UefiData)):
 		return badRequest("InvalidParameterValue", "The UEFI data is not valid base64.")
 	case w.violates(c, "2.4", in.SriovNetSupport != nil && *in.SriovNetSupport != "simple"):
-		return badRequest("InvalidParameterValue", "Invalid value '%s' for sriovNetSupport. Value must be simple.", *in.SriovNetSupport)
+		return badRequest(
+			"InvalidParameterValue", "Invalid value '%s' for sriovNetSupport. Value must be simple.", *in.SriovNetSupport,
+		)
 	case w.violates(c, "2.4", in.KernelId != nil && aws.ToString(in.VirtualizationType) == "hvm"):
 		return badRequest("InvalidParameterCombination", "A kernel can be given for paravirtual images only.")
-	case in.VirtualizationType != nil && !slices.Contains(types.VirtualizationType("").Values(), types.VirtualizationType(*in.VirtualizationType)):
-		return badRequest("InvalidParameterValue", "Value (%s) for parameter virtualizationType is invalid.", *in.VirtualizationType)
+	case in.VirtualizationType != nil &&
+		!slices.Contains(types.VirtualizationType("").Values(), types.VirtualizationType(*in.VirtualizationType)):
+		return badRequest(
+			"InvalidParameterValue", "Value (%s) for parameter virtualizationType is invalid.", *in.VirtualizationType,
+		)
 	}
+
 	return w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeImage)
 }
 
@@ -117,45 +151,62 @@ func isBase64(text string) bool {
 
 // registeredDevices are the devices as the image keeps them, with their defaults, and the root's snapshot; nil for an
 // instance-store image, which has an ImageLocation instead.
-func (w *World) registeredDevices(c *Call, in *ec2.RegisterImageInput) (devices []types.BlockDeviceMapping, root *snapshot, err error) {
+func (w *World) registeredDevices(
+	c *Call, in *ec2.RegisterImageInput,
+) (devices []types.BlockDeviceMapping, root *snapshot, err error) {
 	names := map[string]bool{}
 	for _, device := range in.BlockDeviceMappings {
 		name := aws.ToString(device.DeviceName)
 		if names[name] {
-			return nil, nil, badRequest("InvalidBlockDeviceMapping", "The device '%s' is used in more than one block-device mapping", name)
+			return nil, nil, badRequest(
+				"InvalidBlockDeviceMapping", "The device '%s' is used in more than one block-device mapping", name,
+			)
 		}
+
 		names[name] = true
 		if device.Ebs == nil {
 			devices = append(devices, device)
 			continue
 		}
+
 		kept, s, err := w.registeredVolume(c, *device.Ebs)
 		if err != nil {
 			return nil, nil, err
 		}
+
 		if name == aws.ToString(in.RootDeviceName) {
 			root = s
 		}
 		devices = append(devices, types.BlockDeviceMapping{DeviceName: device.DeviceName, Ebs: &kept})
 	}
+
 	if w.violates(c, "2.5.1", root == nil && in.ImageLocation == nil) {
 		return nil, nil, badRequest("InvalidBlockDeviceMapping", "No root snapshot specified in device mapping.")
 	}
+
 	return devices, root, nil
 }
 
 // registeredVolume is one EBS device with its defaults: gp2, DeleteOnTermination, the size of the snapshot (2.4).
 func (w *World) registeredVolume(c *Call, ebs types.EbsBlockDevice) (types.EbsBlockDevice, *snapshot, error) {
 	kept := types.EbsBlockDevice{
-		DeleteOnTermination: ebs.DeleteOnTermination, Iops: ebs.Iops, Throughput: ebs.Throughput, SnapshotId: ebs.SnapshotId, VolumeSize: ebs.VolumeSize,
-		VolumeType: ebs.VolumeType, VolumeInitializationRate: ebs.VolumeInitializationRate, Encrypted: ebs.Encrypted,
+		DeleteOnTermination:      ebs.DeleteOnTermination,
+		Iops:                     ebs.Iops,
+		Throughput:               ebs.Throughput,
+		SnapshotId:               ebs.SnapshotId,
+		VolumeSize:               ebs.VolumeSize,
+		VolumeType:               ebs.VolumeType,
+		VolumeInitializationRate: ebs.VolumeInitializationRate,
+		Encrypted:                ebs.Encrypted,
 	}
 	if kept.DeleteOnTermination == nil {
 		kept.DeleteOnTermination = aws.Bool(true)
 	}
+
 	if kept.VolumeType == "" {
 		kept.VolumeType = types.VolumeTypeGp2
 	}
+
 	if ebs.SnapshotId == nil {
 		if ebs.VolumeSize == nil {
 			return kept, nil, missingParameter("size/snapshot")
@@ -165,21 +216,31 @@ func (w *World) registeredVolume(c *Call, ebs types.EbsBlockDevice) (types.EbsBl
 		}
 		return kept, nil, nil
 	}
-	s, there := w.snapshots.get(*ebs.SnapshotId)
-	if w.violates(c, "2.5.4", !there || s.location.region != c.Region || !w.isReadableBy(c.location().account, s)) || !there {
+
+	s, ok := w.snapshots.get(*ebs.SnapshotId)
+	if w.violates(c, "2.5.4", !ok || s.location.region != c.Region || !w.isReadableBy(c.location().account, s)) || !ok {
 		return kept, nil, badRequest("InvalidSnapshotID.NotFound", "The snapshot ID '%s' does not exist", *ebs.SnapshotId)
 	}
 	if w.violates(c, "1.5.6", s.location.account != c.location().account) {
-		return kept, nil, badRequest("InvalidParameterValue", "Invalid value '%s' for snapshotId. Snapshot does not belong to %s", s.id, c.location().account)
+		return kept, nil, badRequest(
+			"InvalidParameterValue", "Invalid value '%s' for snapshotId. Snapshot does not belong to %s", s.id,
+			c.location().account,
+		)
 	}
 	if state := s.state(c.At); state != types.SnapshotStateCompleted {
 		return kept, nil, badRequest("InvalidParameterValue", "Snapshot %s is in invalid state - %s", s.id, state)
 	}
+
 	if kept.VolumeSize == nil {
 		kept.VolumeSize = &s.sizeGiB
 	}
+
 	if *kept.VolumeSize < s.sizeGiB {
-		return kept, nil, badRequest("InvalidBlockDeviceMapping", "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", *kept.VolumeSize, s.id, s.sizeGiB)
+		return kept, nil, badRequest(
+			"InvalidBlockDeviceMapping", "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB",
+			*kept.VolumeSize, s.id, s.sizeGiB,
+		)
 	}
+
 	return kept, s, nil
 }

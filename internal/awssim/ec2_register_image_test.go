@@ -12,18 +12,26 @@ import (
 )
 
 // register asks for an image with a root snapshot. Changes alter the request.
-func (b fixture) register(client *ec2.Client, root string, changes ...func(*ec2.RegisterImageInput)) (string, error) {
+func (f fixture) register(client *ec2.Client, root string, changes ...func(*ec2.RegisterImageInput)) (string, error) {
 	in := &ec2.RegisterImageInput{
-		Name: aws.String("registered"), RootDeviceName: aws.String("/dev/sda1"), VirtualizationType: aws.String("hvm"), Architecture: types.ArchitectureValuesX8664,
-		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String("/dev/sda1"), Ebs: &types.EbsBlockDevice{SnapshotId: &root}}},
+		Name:               aws.String("registered"),
+		RootDeviceName:     aws.String("/dev/sda1"),
+		VirtualizationType: aws.String("hvm"),
+		Architecture:       types.ArchitectureValuesX8664,
+		BlockDeviceMappings: []types.BlockDeviceMapping{
+			{DeviceName: aws.String("/dev/sda1"), Ebs: &types.EbsBlockDevice{SnapshotId: &root}},
+		},
 	}
+
 	for _, change := range changes {
 		change(in)
 	}
-	out, err := client.RegisterImage(b.Context(), in)
+
+	out, err := client.RegisterImage(f.Context(), in)
 	if err != nil {
 		return "", err
 	}
+
 	return *out.ImageId, nil
 }
 
@@ -31,6 +39,7 @@ func TestRegisterImage_invalid(t *testing.T) {
 	rootEbs := func(change func(*types.EbsBlockDevice)) func(*ec2.RegisterImageInput) {
 		return func(in *ec2.RegisterImageInput) { change(in.BlockDeviceMappings[0].Ebs) }
 	}
+
 	for _, row := range []struct {
 		rule   string
 		change func(*ec2.RegisterImageInput)
@@ -39,29 +48,53 @@ func TestRegisterImage_invalid(t *testing.T) {
 		{"1.5.1 true", rootEbs(func(e *types.EbsBlockDevice) { e.Encrypted = aws.Bool(true) }), "InvalidParameter"},
 		{"1.5.1 false", rootEbs(func(e *types.EbsBlockDevice) { e.Encrypted = aws.Bool(false) }), "InvalidParameter"},
 		{"1.5.2", rootEbs(func(e *types.EbsBlockDevice) { e.KmsKeyId = aws.String("alias/aws/ebs") }), "InvalidParameter"},
-		{"2.5.1 no root", func(in *ec2.RegisterImageInput) { in.RootDeviceName = aws.String("/dev/xvda") }, "InvalidBlockDeviceMapping"},
-		{"2.5.1 root of a size only", rootEbs(func(e *types.EbsBlockDevice) { e.SnapshotId, e.VolumeSize = nil, aws.Int32(8) }), "InvalidBlockDeviceMapping"},
+		{
+			"2.5.1 no root", func(in *ec2.RegisterImageInput) { in.RootDeviceName = aws.String("/dev/xvda") },
+			"InvalidBlockDeviceMapping",
+		},
+		{
+			"2.5.1 root of a size only",
+			rootEbs(func(e *types.EbsBlockDevice) { e.SnapshotId, e.VolumeSize = nil, aws.Int32(8) }),
+			"InvalidBlockDeviceMapping",
+		},
 		{"2.5.3 short", func(in *ec2.RegisterImageInput) { in.Name = aws.String("x") }, "InvalidAMIName.Malformed"},
 		{"2.5.3 letter", func(in *ec2.RegisterImageInput) { in.Name = aws.String("a:b:c") }, "InvalidAMIName.Malformed"},
-		{"2.5.4", rootEbs(func(e *types.EbsBlockDevice) { e.SnapshotId = aws.String("snap-0ffffffffffffffff") }), "InvalidSnapshotID.NotFound"},
+		{
+			"2.5.4", rootEbs(func(e *types.EbsBlockDevice) { e.SnapshotId = aws.String("snap-0ffffffffffffffff") }),
+			"InvalidSnapshotID.NotFound",
+		},
 		{"2.5.7", func(in *ec2.RegisterImageInput) {
-			in.TagSpecifications = []types.TagSpecification{{ResourceType: types.ResourceTypeSnapshot, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}}}}
+			in.TagSpecifications = []types.TagSpecification{
+				{ResourceType: types.ResourceTypeSnapshot, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}}},
+			}
 		}, "InvalidParameterValue"},
 		{"2.3.3", func(in *ec2.RegisterImageInput) { in.BillingProducts = []string{"bp-0002"} }, "AuthFailure"},
-		{"2.4 TPM without boot mode", func(in *ec2.RegisterImageInput) { in.TpmSupport = types.TpmSupportValuesV20 }, "InvalidParameterCombination"},
+		{
+			"2.4 TPM without boot mode", func(in *ec2.RegisterImageInput) { in.TpmSupport = types.TpmSupportValuesV20 },
+			"InvalidParameterCombination",
+		},
 		{"2.4 TPM with uefi-preferred", func(in *ec2.RegisterImageInput) {
 			in.TpmSupport, in.BootMode = types.TpmSupportValuesV20, types.BootModeValuesUefiPreferred
 		}, "InvalidParameterCombination"},
-		{"2.4 UEFI data without UEFI", func(in *ec2.RegisterImageInput) { in.UefiData = aws.String("QU1aTlVFRkk=") }, "InvalidParameterCombination"},
+		{
+			"2.4 UEFI data without UEFI", func(in *ec2.RegisterImageInput) { in.UefiData = aws.String("QU1aTlVFRkk=") },
+			"InvalidParameterCombination",
+		},
 		{"2.4 UEFI data that is none", func(in *ec2.RegisterImageInput) {
 			in.UefiData, in.BootMode = aws.String("?"), types.BootModeValuesUefi
 		}, "InvalidParameterValue"},
-		{"2.4 SR-IOV", func(in *ec2.RegisterImageInput) { in.SriovNetSupport = aws.String("complex") }, "InvalidParameterValue"},
-		{"2.4 kernel", func(in *ec2.RegisterImageInput) { in.KernelId = aws.String("aki-12345678") }, "InvalidParameterCombination"},
+		{
+			"2.4 SR-IOV", func(in *ec2.RegisterImageInput) { in.SriovNetSupport = aws.String("complex") },
+			"InvalidParameterValue",
+		},
+		{
+			"2.4 kernel", func(in *ec2.RegisterImageInput) { in.KernelId = aws.String("aki-12345678") },
+			"InvalidParameterCombination",
+		},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				_, err := b.register(b.ec2, b.snapshot(""), row.change)
+			runWithFixture(t, func(f fixture) {
+				_, err := f.register(f.ec2, f.snapshot(""), row.change)
 				requireErrorCode(t, err, row.code)
 			})
 		})
@@ -70,55 +103,74 @@ func TestRegisterImage_invalid(t *testing.T) {
 
 // TestRegisterImage_nameTaken covers rule 2.5.2.
 func TestRegisterImage_nameTaken(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		root := b.snapshot("")
-		first := ok(b.register(b.ec2, root))(b)
-		_, err := b.register(b.ec2, root)
+	runWithFixture(t, func(f fixture) {
+		root := f.snapshot("")
+		first := requireOutput(f.register(f.ec2, root))(f)
+		_, err := f.register(f.ec2, root)
 		requireError(t, err, "InvalidAMIName.Duplicate", "AMI name registered is already in use by AMI "+first)
-		_, err = b.ec2.CopyImage(b.Context(), &ec2.CopyImageInput{Name: aws.String("registered"), SourceRegion: aws.String(home), SourceImageId: &first})
+		_, err = f.ec2.CopyImage(f.Context(), &ec2.CopyImageInput{
+			Name: aws.String("registered"), SourceRegion: aws.String(home), SourceImageId: &first,
+		})
+
 		requireErrorCode(t, err, "InvalidAMIName.Duplicate")
-		ok(b.at(owner, away).CopyImage(b.Context(), &ec2.CopyImageInput{Name: aws.String("registered"), SourceRegion: aws.String(home), SourceImageId: &first}))(b)
-		ok(b.ec2.DeregisterImage(b.Context(), &ec2.DeregisterImageInput{ImageId: &first}))(b)
-		ok(b.register(b.ec2, root))(b)
+		requireOutput(f.at(owner, away).CopyImage(f.Context(), &ec2.CopyImageInput{
+			Name: aws.String("registered"), SourceRegion: aws.String(home), SourceImageId: &first,
+		}))(f)
+
+		requireOutput(f.ec2.DeregisterImage(f.Context(), &ec2.DeregisterImageInput{ImageId: &first}))(f)
+		requireOutput(f.register(f.ec2, root))(f)
 	})
 }
 
 // TestRegisterImage_snapshotOfOtherAccount covers rule 1.5.6.
 func TestRegisterImage_snapshotOfOtherAccount(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		root := b.snapshot("")
-		_, err := b.register(b.at(member, home), root)
+	runWithFixture(t, func(f fixture) {
+		root := f.snapshot("")
+		_, err := f.register(f.at(member, home), root)
 		requireErrorCode(t, err, "InvalidSnapshotID.NotFound")
-		b.share(root)
-		_, err = b.register(b.at(member, home), root)
-		requireError(t, err, "InvalidParameterValue", "Invalid value '"+root+"' for snapshotId. Snapshot does not belong to "+member)
+		f.share(root)
+		_, err = f.register(f.at(member, home), root)
+		requireError(
+			t, err, "InvalidParameterValue", "Invalid value '"+root+"' for snapshotId. Snapshot does not belong to "+member,
+		)
 	})
 }
 
-// TestRegisterImage_defaults covers rules 2.4.2 and 5.6.
-// What the request leaves out gets the old defaults; the size is the snapshot's, and the image is available at once (2.4, 2.5.6).
+// TestRegisterImage_defaults covers rules 2.4.2 and 5.6. What the request leaves out gets the old defaults; the size is
+// the snapshot's, and the image is available at once (2.4, 2.5.6).
 func TestRegisterImage_defaults(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		root := b.snapshot("")
-		id := ok(b.register(b.ec2, root, func(in *ec2.RegisterImageInput) {
+	runWithFixture(t, func(f fixture) {
+		root := f.snapshot("")
+		id := requireOutput(f.register(f.ec2, root, func(in *ec2.RegisterImageInput) {
 			in.Architecture, in.VirtualizationType = "", nil
 			in.BlockDeviceMappings = append(in.BlockDeviceMappings,
 				types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdb"), VirtualName: aws.String("ephemeral0")},
 				types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdc"), NoDevice: aws.String("")},
-				types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdd"), Ebs: &types.EbsBlockDevice{VolumeSize: aws.Int32(3), Encrypted: aws.Bool(true)}}) // 1.5.5
-		}))(b)
-		got := b.seenImage(b.ec2, id)
+				// 1.5.5
+				types.BlockDeviceMapping{
+					DeviceName: aws.String("/dev/sdd"),
+					Ebs:        &types.EbsBlockDevice{VolumeSize: aws.Int32(3), Encrypted: aws.Bool(true)},
+				})
+		}))(f)
+
+		got := f.seenImage(f.ec2, id)
 		ebs := got.BlockDeviceMappings[0].Ebs
-		if got.Architecture != types.ArchitectureValuesI386 || got.VirtualizationType != types.VirtualizationTypeParavirtual || got.State != types.ImageStateAvailable ||
-			*got.ImageLocation != owner+"/registered" || *got.DeregistrationProtection != "disabled" || got.Hypervisor != types.HypervisorTypeXen ||
-			got.ImageType != types.ImageTypeValuesMachine || *got.PlatformDetails != "Linux/UNIX" || *got.UsageOperation != "RunInstances" ||
+		if got.Architecture != types.ArchitectureValuesI386 ||
+			got.VirtualizationType != types.VirtualizationTypeParavirtual || got.State != types.ImageStateAvailable ||
+			*got.ImageLocation != owner+"/registered" || *got.DeregistrationProtection != "disabled" ||
+			got.Hypervisor != types.HypervisorTypeXen ||
+			got.ImageType != types.ImageTypeValuesMachine || *got.PlatformDetails != "Linux/UNIX" ||
+			*got.UsageOperation != "RunInstances" ||
 			got.EnaSupport != nil || got.SourceImageId != nil || got.RootDeviceType != types.DeviceTypeEbs {
 			t.Errorf("the image is %+v", got)
 		}
+
 		if ebs.VolumeType != types.VolumeTypeGp2 || !*ebs.DeleteOnTermination || *ebs.VolumeSize != 8 || *ebs.Encrypted {
 			t.Errorf("the root is %+v", *ebs)
 		}
-		if len(got.BlockDeviceMappings) != 4 || *got.BlockDeviceMappings[1].VirtualName != "ephemeral0" || got.BlockDeviceMappings[2].NoDevice == nil || !*got.BlockDeviceMappings[3].Ebs.Encrypted {
+
+		if len(got.BlockDeviceMappings) != 4 || *got.BlockDeviceMappings[1].VirtualName != "ephemeral0" ||
+			got.BlockDeviceMappings[2].NoDevice == nil || !*got.BlockDeviceMappings[3].Ebs.Encrypted {
 			t.Errorf("the devices are %+v", got.BlockDeviceMappings)
 		}
 	})
@@ -126,10 +178,12 @@ func TestRegisterImage_defaults(t *testing.T) {
 
 // TestRegisterImage_keepsRequestedAttributes covers rule 2.4.
 func TestRegisterImage_keepsRequestedAttributes(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		id := ok(b.register(b.ec2, b.snapshot(""), everything))(b)
-		checkEverything(t, b.seenImage(b.ec2, id))
-		data := ok(b.ec2.DescribeImageAttribute(b.Context(), &ec2.DescribeImageAttributeInput{ImageId: &id, Attribute: types.ImageAttributeNameUefiData}))(b).UefiData
+	runWithFixture(t, func(f fixture) {
+		id := requireOutput(f.register(f.ec2, f.snapshot(""), everything))(f)
+		checkEverything(t, f.seenImage(f.ec2, id))
+		data := requireOutput(f.ec2.DescribeImageAttribute(f.Context(), &ec2.DescribeImageAttributeInput{
+			ImageId: &id, Attribute: types.ImageAttributeNameUefiData,
+		}))(f).UefiData
 		if *data.Value != "QU1aTlVFRkk=" {
 			t.Errorf("UEFI data %q", *data.Value)
 		}
@@ -139,25 +193,40 @@ func TestRegisterImage_keepsRequestedAttributes(t *testing.T) {
 // everything asks RegisterImage for all that it can carry.
 func everything(in *ec2.RegisterImageInput) {
 	in.Description, in.EnaSupport, in.SriovNetSupport = aws.String("all"), aws.Bool(true), aws.String("simple")
-	in.BootMode, in.TpmSupport, in.UefiData, in.ImdsSupport = types.BootModeValuesUefi, types.TpmSupportValuesV20, aws.String("QU1aTlVFRkk="), types.ImdsSupportValuesV20
+	in.BootMode = types.BootModeValuesUefi
+	in.TpmSupport = types.TpmSupportValuesV20
+	in.UefiData = aws.String("QU1aTlVFRkk=")
+	in.ImdsSupport = types.ImdsSupportValuesV20
 	in.BlockDeviceMappings[0].Ebs = &types.EbsBlockDevice{
-		SnapshotId: in.BlockDeviceMappings[0].Ebs.SnapshotId, VolumeType: types.VolumeTypeGp3, Iops: aws.Int32(4000), Throughput: aws.Int32(250),
-		DeleteOnTermination: aws.Bool(false), VolumeSize: aws.Int32(20),
+		SnapshotId:          in.BlockDeviceMappings[0].Ebs.SnapshotId,
+		VolumeType:          types.VolumeTypeGp3,
+		Iops:                aws.Int32(4000),
+		Throughput:          aws.Int32(250),
+		DeleteOnTermination: aws.Bool(false),
+		VolumeSize:          aws.Int32(20),
 	}
-	in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdb"), VirtualName: aws.String("ephemeral0")})
+
+	in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{
+		DeviceName: aws.String("/dev/sdb"), VirtualName: aws.String("ephemeral0"),
+	})
 }
 
 // checkEverything checks that an image has what everything asks for, except the description.
 func checkEverything(t *testing.T, got types.Image) {
 	t.Helper()
 	ebs := got.BlockDeviceMappings[0].Ebs
-	if got.Architecture != types.ArchitectureValuesX8664 || got.VirtualizationType != types.VirtualizationTypeHvm || *got.RootDeviceName != "/dev/sda1" || !*got.EnaSupport ||
-		*got.SriovNetSupport != "simple" || got.BootMode != types.BootModeValuesUefi || got.TpmSupport != types.TpmSupportValuesV20 || got.ImdsSupport != types.ImdsSupportValuesV20 {
+	if got.Architecture != types.ArchitectureValuesX8664 || got.VirtualizationType != types.VirtualizationTypeHvm ||
+		*got.RootDeviceName != "/dev/sda1" || !*got.EnaSupport ||
+		*got.SriovNetSupport != "simple" || got.BootMode != types.BootModeValuesUefi ||
+		got.TpmSupport != types.TpmSupportValuesV20 || got.ImdsSupport != types.ImdsSupportValuesV20 {
 		t.Errorf("the image is %+v", got)
 	}
-	if ebs.VolumeType != types.VolumeTypeGp3 || *ebs.Iops != 4000 || *ebs.Throughput != 250 || *ebs.DeleteOnTermination || *ebs.VolumeSize != 20 {
+
+	if ebs.VolumeType != types.VolumeTypeGp3 || *ebs.Iops != 4000 || *ebs.Throughput != 250 || *ebs.DeleteOnTermination ||
+		*ebs.VolumeSize != 20 {
 		t.Errorf("the root is %+v", *ebs)
 	}
+
 	if len(got.BlockDeviceMappings) != 2 || aws.ToString(got.BlockDeviceMappings[1].VirtualName) != "ephemeral0" {
 		t.Errorf("the devices are %+v", got.BlockDeviceMappings)
 	}
@@ -166,10 +235,15 @@ func checkEverything(t *testing.T, got types.Image) {
 // TestRegisterImage_billingFollowsSnapshot covers rule 2.3.3.
 // Billing is read from the data: a copy of a Windows snapshot, registered, is Windows again (2.3.3, 2.3.4).
 func TestRegisterImage_billingFollowsSnapshot(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		built := b.rebuilt(b.vendorImage("801119661308", "bp-0002"))
-		for _, id := range []string{built, ok(b.register(b.ec2, *b.settled(b.ec2, b.copySnapshot(b.ec2, b.root(b.ec2, built))).SnapshotId))(b)} {
-			if got := b.seenImage(b.ec2, id); *got.PlatformDetails != "Windows" || *got.UsageOperation != "RunInstances:0002" || got.Platform != types.PlatformValuesWindows {
+	runWithFixture(t, func(f fixture) {
+		built := f.rebuilt(f.vendorImage("801119661308", "bp-0002"))
+		for _, id := range []string{
+			built,
+			requireOutput(f.register(f.ec2, *f.settled(f.ec2, f.copySnapshot(f.ec2, f.root(f.ec2, built))).SnapshotId))(f),
+		} {
+			got := f.seenImage(f.ec2, id)
+			if *got.PlatformDetails != "Windows" || *got.UsageOperation != "RunInstances:0002" ||
+				got.Platform != types.PlatformValuesWindows {
 				t.Errorf("%s is %s (%s)", id, *got.PlatformDetails, *got.UsageOperation)
 			}
 		}
@@ -178,17 +252,24 @@ func TestRegisterImage_billingFollowsSnapshot(t *testing.T) {
 
 // TestRegisterImage_authorizedResources covers rule 2.5.5.
 func TestRegisterImage_authorizedResources(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		root := b.snapshot("")
-		ok(b.register(b.ec2, root, func(in *ec2.RegisterImageInput) {
-			in.TagSpecifications = []types.TagSpecification{{ResourceType: types.ResourceTypeImage, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}}}}
-		}))(b)
-		calls := b.world.Records().Calls("ec2:RegisterImage")
+	runWithFixture(t, func(f fixture) {
+		root := f.snapshot("")
+		requireOutput(f.register(f.ec2, root, func(in *ec2.RegisterImageInput) {
+			in.TagSpecifications = []types.TagSpecification{
+				{ResourceType: types.ResourceTypeImage, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}}},
+			}
+		}))(f)
+
+		calls := f.world.Records().Calls("ec2:RegisterImage")
 		var got []string
 		for _, one := range calls[0].Authorizations {
 			got = append(got, one.Action+" "+one.Resource)
 		}
-		want := []string{"ec2:RegisterImage arn:aws:ec2:us-east-1::image/*", "ec2:RegisterImage arn:aws:ec2:us-east-1::snapshot/" + root, "ec2:CreateTags arn:aws:ec2:us-east-1::image/*"}
+
+		want := []string{
+			"ec2:RegisterImage arn:aws:ec2:us-east-1::image/*", "ec2:RegisterImage arn:aws:ec2:us-east-1::snapshot/" + root,
+			"ec2:CreateTags arn:aws:ec2:us-east-1::image/*",
+		}
 		if len(got) != 3 || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] {
 			t.Errorf("asked for %v, want %v", got, want)
 		}

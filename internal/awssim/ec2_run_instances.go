@@ -17,7 +17,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// runInstances launches. Its order is that of rule 6.4: a dry run sees that there is an image id, not whether there is an image.
+// runInstances launches. Its order is that of rule 6.4: a dry run sees that there is an image id, not whether there is
+// an image.
 func (w *World) runInstances(c *Call, asked *ec2.RunInstancesInput) (*ec2.RunInstancesOutput, error) {
 	in, err := w.applyTemplate(c, asked)
 	if err != nil {
@@ -26,10 +27,12 @@ func (w *World) runInstances(c *Call, asked *ec2.RunInstancesInput) (*ec2.RunIns
 	if err := w.validateRunInstances(c, in); err != nil {
 		return nil, err
 	}
+
 	plan, problem := w.planLaunch(c, in)
 	if err := w.authorize(c, w.newLaunchAuthorizations(c, in, plan)...); err != nil {
 		return nil, err
 	}
+
 	return runIdempotent(w, c, asked.ClientToken, func() (*ec2.RunInstancesOutput, error) {
 		if problem != nil {
 			return nil, problem
@@ -38,33 +41,40 @@ func (w *World) runInstances(c *Call, asked *ec2.RunInstancesInput) (*ec2.RunIns
 	})
 }
 
-// withTemplate is a request with what it leaves out taken from the launch template that it names.
+// applyTemplate is a request with what it leaves out taken from the launch template that it names.
 func (w *World) applyTemplate(c *Call, in *ec2.RunInstancesInput) (*ec2.RunInstancesInput, error) {
 	named := in.LaunchTemplate
 	if named == nil {
 		return in, nil
 	}
+
 	t, err := w.findLaunchTemplate(c.location(), named.LaunchTemplateId, named.LaunchTemplateName)
 	if err != nil {
 		return nil, err
 	}
+
 	version, err := t.findVersion(aws.ToString(named.Version))
 	if err != nil {
 		return nil, err
 	}
+
 	var base ec2.RunInstancesInput
 	convertFields(version.data, &base)
 	base.RamdiskId = version.data.RamDiskId
 	whole := overlay(base, *in)
-	whole.LaunchTemplate = &types.LaunchTemplateSpecification{LaunchTemplateId: t.metadata.LaunchTemplateId, Version: named.Version}
+	whole.LaunchTemplate = &types.LaunchTemplateSpecification{
+		LaunchTemplateId: t.metadata.LaunchTemplateId, Version: named.Version,
+	}
+
 	return &whole, nil
 }
 
-// checkLaunch is what RunInstances refuses before it asks IAM.
+// validateRunInstances is what RunInstances refuses before it asks IAM.
 func (w *World) validateRunInstances(c *Call, in *ec2.RunInstancesInput) error {
 	if err := refuseUnmodeledLaunch(in); err != nil {
 		return err
 	}
+
 	least, most := aws.ToInt32(in.MinCount), aws.ToInt32(in.MaxCount)
 	switch {
 	case in.MaxCount == nil:
@@ -72,38 +82,52 @@ func (w *World) validateRunInstances(c *Call, in *ec2.RunInstancesInput) error {
 	case in.MinCount == nil:
 		return missingParameter("MinCount")
 	case least < 1 || most < least:
-		return badRequest("InvalidParameterValue", "Value (%d) for parameter minCount is invalid. Expected a number between 1 and maxCount.", least)
+		return badRequest(
+			"InvalidParameterValue", "Value (%d) for parameter minCount is invalid. Expected a number between 1 and maxCount.",
+			least,
+		)
 	case w.violates(c, "A.4.12", aws.ToString(in.ImageId) == ""):
 		return missingParameter("ImageId")
 	}
+
 	if _, known := findInstanceFamily(instanceTypeOf(in)); !known {
 		return badRequest("InvalidParameterValue", "Invalid value '%s' for InstanceType.", in.InstanceType)
 	}
+
 	for _, m := range in.BlockDeviceMappings {
 		if aws.ToString(m.DeviceName) == "" {
 			return missingParameter("DeviceName")
 		}
 	}
-	return w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeInstance, types.ResourceTypeVolume, types.ResourceTypeNetworkInterface)
+
+	return w.validateTagSpecifications(
+		c, in.TagSpecifications, types.ResourceTypeInstance, types.ResourceTypeVolume, types.ResourceTypeNetworkInterface,
+	)
 }
 
-// onlyModelled refuses what a launch here would ignore. What a preference among capacity reservations or the credits of a burstable
-// instance would change cannot be seen: there are no reservations and no load.
+// refuseUnmodeledLaunch refuses what a launch here would ignore. What a preference among capacity reservations or the
+// credits of a burstable instance would change cannot be seen: there are no reservations and no load.
 func refuseUnmodeledLaunch(in *ec2.RunInstancesInput) error {
-	err := refuseUnmodeled(in, "MaxCount", "MinCount", "BlockDeviceMappings", "CapacityReservationSpecification", "ClientToken", "CreditSpecification",
-		"DisableApiTermination", "EbsOptimized", "IamInstanceProfile", "ImageId", "InstanceInitiatedShutdownBehavior", "InstanceType", "KernelId", "KeyName",
-		"LaunchTemplate", "MetadataOptions", "NetworkInterfaces", "Placement", "RamdiskId", "SecurityGroupIds", "SubnetId", "TagSpecifications", "UserData")
+	err := refuseUnmodeled(in, "MaxCount", "MinCount", "BlockDeviceMappings", "CapacityReservationSpecification",
+		"ClientToken", "CreditSpecification",
+		"DisableApiTermination", "EbsOptimized", "IamInstanceProfile", "ImageId", "InstanceInitiatedShutdownBehavior",
+		"InstanceType", "KernelId", "KeyName",
+		"LaunchTemplate", "MetadataOptions", "NetworkInterfaces", "Placement", "RamdiskId", "SecurityGroupIds", "SubnetId",
+		"TagSpecifications", "UserData")
 	if reservation := in.CapacityReservationSpecification; err == nil && reservation != nil {
 		err = refuseUnmodeled(reservation, "CapacityReservationPreference")
 	}
+
 	if in.Placement != nil && err == nil {
 		err = refuseUnmodeled(in.Placement, "AvailabilityZone")
 	}
+
 	for _, card := range in.NetworkInterfaces {
 		if err == nil {
 			err = refuseUnmodeled(&card, "AssociatePublicIpAddress", "DeleteOnTermination", "DeviceIndex", "Groups", "SubnetId")
 		}
 	}
+
 	return err
 }
 
@@ -131,6 +155,7 @@ func (w *World) planLaunch(c *Call, in *ec2.RunInstancesInput) (plan launchPlan,
 	if plan.image, err = w.findImageToLaunch(c, id); err != nil {
 		return plan, err
 	}
+
 	plan.ami = w.viewImage(c, plan.image)
 	if plan.devices, err = mergeDevices(plan.ami.BlockDeviceMappings, in.BlockDeviceMappings); err != nil {
 		return plan, err
@@ -144,26 +169,32 @@ func (w *World) planLaunch(c *Call, in *ec2.RunInstancesInput) (plan launchPlan,
 	if plan.profile, err = w.findLaunchProfile(c, in.IamInstanceProfile); err != nil {
 		return plan, err
 	}
+
 	if name := aws.ToString(in.KeyName); name != "" {
-		if _, there := w.findKeyPair(c.location(), name); !there {
+		if _, ok := w.findKeyPair(c.location(), name); !ok {
 			return plan, badRequest("InvalidKeyPair.NotFound", "The key pair '%s' does not exist", name)
 		}
 	}
+
 	return plan, nil
 }
 
-// launchable finds an image that the caller may launch now.
+// findImageToLaunch finds an image that the caller may launch now.
 func (w *World) findImageToLaunch(c *Call, id string) (*image, error) {
 	found, err := w.findLaunchableImage(c, c.Region, id)
 	if err != nil {
 		return nil, err
 	}
+
 	switch state, _ := found.stateAt(c.At); {
 	case w.violates(c, "9.2", state == types.ImageStateDisabled):
 		return nil, imageUnavailable(id)
 	case state != types.ImageStateAvailable && state != types.ImageStateDisabled:
-		return nil, badRequest("InvalidAMIID.Unavailable", "The image ID '%s' is in state %s and cannot be launched", id, state)
+		return nil, badRequest(
+			"InvalidAMIID.Unavailable", "The image ID '%s' is in state %s and cannot be launched", id, state,
+		)
 	}
+
 	return found, nil
 }
 
@@ -173,49 +204,64 @@ func chooseNetwork(n *network, in *ec2.RunInstancesInput) (subnet, []string, err
 	for _, card := range in.NetworkInterfaces {
 		id, groups = cmp.Or(aws.ToString(card.SubnetId), id), append(slices.Clone(groups), card.Groups...)
 	}
+
 	for _, group := range groups {
-		if _, there := n.groups.get(group); !there {
+		if _, ok := n.groups.get(group); !ok {
 			return subnet{}, nil, securityGroupNotFound(group)
 		}
 	}
+
 	if len(groups) == 0 {
 		groups = n.groups.keys[:1] // the default one
 	}
+
 	if id != "" {
-		found, there := n.findSubnet(id)
-		if !there {
+		found, ok := n.findSubnet(id)
+		if !ok {
 			return subnet{}, nil, badRequest("InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist", id)
 		}
 		return found, groups, nil
 	}
+
 	zone := ""
 	if in.Placement != nil {
 		zone = aws.ToString(in.Placement.AvailabilityZone)
 	}
-	found, there := n.defaultSubnet(zone)
-	if !there {
+
+	found, ok := n.defaultSubnet(zone)
+	if !ok {
 		return subnet{}, nil, badRequest("InvalidParameterValue", "Invalid availability zone: [%s]", zone)
 	}
+
 	return found, groups, nil
 }
 
-// launchProfile finds the instance profile of a launch, by name or ARN; nil for none.
+// findLaunchProfile finds the instance profile of a launch, by name or ARN; nil for none.
 func (w *World) findLaunchProfile(c *Call, named *types.IamInstanceProfileSpecification) (*instanceProfile, error) {
 	if named == nil || aws.ToString(named.Name)+aws.ToString(named.Arn) == "" {
 		return nil, nil
 	}
+
 	for name, profile := range c.caller.account.profiles.all {
 		if name == aws.ToString(named.Name) || aws.ToString(profile.Arn) == aws.ToString(named.Arn) {
 			return profile, nil
 		}
 	}
+
 	if name := aws.ToString(named.Name); name != "" {
-		return nil, badRequest("InvalidParameterValue", "Value (%s) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name", name)
+		return nil, badRequest(
+			"InvalidParameterValue",
+			"Value (%s) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name", name,
+		)
 	}
-	return nil, badRequest("InvalidParameterValue", "Value (%s) for parameter iamInstanceProfile.arn is invalid. Invalid IAM Instance Profile ARN", *named.Arn)
+
+	return nil, badRequest(
+		"InvalidParameterValue",
+		"Value (%s) for parameter iamInstanceProfile.arn is invalid. Invalid IAM Instance Profile ARN", *named.Arn,
+	)
 }
 
-// mapDevices lays the mappings of a request over those of an image, device by device.
+// mergeDevices lays the mappings of a request over those of an image, device by device.
 func mergeDevices(ofImage, ofRequest []types.BlockDeviceMapping) ([]types.BlockDeviceMapping, error) {
 	devices := withoutEncryptionFlags(ofImage)
 	for _, asked := range ofRequest {
@@ -236,11 +282,12 @@ func mergeDevices(ofImage, ofRequest []types.BlockDeviceMapping) ([]types.BlockD
 			devices[i] = asked
 		}
 	}
+
 	return devices, nil
 }
 
-// withoutFlags are the devices of an image without what it tells of their snapshots' encryption: that is no wish (1.1.8). A
-// device without a snapshot keeps its flag: it asks for an empty encrypted volume (1.5.5).
+// withoutEncryptionFlags are the devices of an image without what it tells of their snapshots' encryption: that is no
+// wish (1.1.8). A device without a snapshot keeps its flag: it asks for an empty encrypted volume (1.5.5).
 func withoutEncryptionFlags(ofImage []types.BlockDeviceMapping) []types.BlockDeviceMapping {
 	devices := slices.Clone(ofImage)
 	for i, device := range devices {
@@ -253,23 +300,32 @@ func withoutEncryptionFlags(ofImage []types.BlockDeviceMapping) []types.BlockDev
 	return devices
 }
 
-// supports refuses an instance type that cannot run an image.
+// validateInstanceType refuses an instance type that cannot run an image.
 func (w *World) validateInstanceType(c *Call, asked types.InstanceType, ami types.Image) error {
 	f, _ := findInstanceFamily(asked)
 	switch {
 	case w.violates(c, "2.4.4", f.nitro && !aws.ToBool(ami.EnaSupport)):
-		return badRequest("InvalidParameterCombination", "Enhanced networking with the Elastic Network Adapter (ENA) is required for the '%s' instance type. "+
-			"Ensure that you are using an AMI that is enabled for ENA.", asked)
+		return badRequest("InvalidParameterCombination",
+			"Enhanced networking with the Elastic Network Adapter (ENA) is required for the '%s' instance type. "+
+				"Ensure that you are using an AMI that is enabled for ENA.", asked)
 	case w.violates(c, "2.4", !f.paravirtual && ami.VirtualizationType == types.VirtualizationTypeParavirtual):
-		return badRequest("InvalidParameterCombination", "Non-Windows instances with a virtualization type of 'paravirtual' are currently not supported for this instance type : %s", asked)
+		return badRequest(
+			"InvalidParameterCombination",
+			"Non-Windows instances with a virtualization type of 'paravirtual' are currently not supported for this instance "+
+				"type : %s",
+			asked,
+		)
 	case w.violates(c, "2.4", instanceArchitecture(ami.Architecture) != f.architecture):
-		return badRequest("InvalidParameterValue", "The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. "+
-			"Specify an instance type and an AMI that have matching architectures, and try again.", f.architecture, ami.Architecture)
+		return badRequest("InvalidParameterValue",
+			"The architecture '%s' of the specified instance type does not match the architecture '%s' of the specified AMI. "+
+				"Specify an instance type and an AMI that have matching architectures, and try again.", f.architecture,
+			ami.Architecture)
 	}
+
 	return nil
 }
 
-// machine is the architecture of the machine that runs an image's.
+// instanceArchitecture is the architecture of the machine that runs an image's.
 func instanceArchitecture(a types.ArchitectureValues) types.ArchitectureValues {
 	if a == types.ArchitectureValuesI386 {
 		return types.ArchitectureValuesX8664
@@ -277,41 +333,58 @@ func instanceArchitecture(a types.ArchitectureValues) types.ArchitectureValues {
 	return a
 }
 
-// launchAsks are what IAM is asked for a launch.
+// newLaunchAuthorizations are what IAM is asked for a launch.
 func (w *World) newLaunchAuthorizations(c *Call, in *ec2.RunInstancesInput, plan launchPlan) []AuthorizationRequest {
-	at := c.location()
+	loc := c.location()
 	machine := iampolicy.Context{"ec2:InstanceType": {string(instanceTypeOf(in))}}
-	asks := []AuthorizationRequest{w.newImageAuthorization(c, c.Region, aws.ToString(plan.ami.ImageId)), newAuthorization(c, at, "instance/*").withContext(machine), newAuthorization(c, at, "network-interface/*")}
+	requests := []AuthorizationRequest{
+		w.newImageAuthorization(c, c.Region, aws.ToString(plan.ami.ImageId)),
+		newAuthorization(c, loc, "instance/*").withContext(machine), newAuthorization(c, loc, "network-interface/*"),
+	}
+
 	for _, m := range plan.devices {
 		if m.Ebs != nil {
-			asks = append(asks, newAuthorization(c, at, "volume/*").withContext(volumeContext(m.Ebs)))
+			requests = append(requests, newAuthorization(c, loc, "volume/*").withContext(volumeContext(m.Ebs)))
 		}
 	}
+
 	if plan.subnet.id != "" {
-		asks = append(asks, newAuthorization(c, at, "subnet/"+plan.subnet.id))
+		requests = append(requests, newAuthorization(c, loc, "subnet/"+plan.subnet.id))
 	}
+
 	for _, group := range plan.groups {
-		asks = append(asks, newAuthorization(c, at, "security-group/"+group))
+		requests = append(requests, newAuthorization(c, loc, "security-group/"+group))
 	}
+
 	if name := aws.ToString(in.KeyName); name != "" {
-		asks = append(asks, newAuthorization(c, at, "key-pair/"+name))
+		requests = append(requests, newAuthorization(c, loc, "key-pair/"+name))
 	}
+
 	if in.LaunchTemplate != nil {
-		asks = append(asks, newAuthorization(c, at, "launch-template/"+*in.LaunchTemplate.LaunchTemplateId))
+		requests = append(requests, newAuthorization(c, loc, "launch-template/"+*in.LaunchTemplate.LaunchTemplateId))
 	}
+
 	for _, m := range in.BlockDeviceMappings {
 		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
-			asks = append(asks, w.newSnapshotAuthorization(c, *m.Ebs.SnapshotId))
+			requests = append(requests, w.newSnapshotAuthorization(c, *m.Ebs.SnapshotId))
 		}
 	}
+
 	if plan.profile != nil && plan.profile.role != nil {
-		asks = append(asks, AuthorizationRequest{Action: "iam:PassRole", Resource: plan.profile.role.arn, Context: iampolicy.Context{"iam:PassedToService": {"ec2." + domainOf(c.Region)}}})
+		requests = append(requests, AuthorizationRequest{
+			Action: "iam:PassRole", Resource: plan.profile.role.arn,
+			Context: iampolicy.Context{"iam:PassedToService": {"ec2." + domainOf(c.Region)}},
+		})
 	}
-	return addTagOnCreate(c, in.TagSpecifications, asks...)
+
+	return addTagOnCreate(c, in.TagSpecifications, requests...)
 }
 
 func volumeContext(ebs *types.EbsBlockDevice) iampolicy.Context {
-	context := iampolicy.Context{"ec2:Encrypted": {fmt.Sprint(aws.ToBool(ebs.Encrypted))}, "ec2:VolumeType": {string(cmp.Or(ebs.VolumeType, types.VolumeTypeGp2))}}
+	context := iampolicy.Context{
+		"ec2:Encrypted":  {fmt.Sprint(aws.ToBool(ebs.Encrypted))},
+		"ec2:VolumeType": {string(cmp.Or(ebs.VolumeType, types.VolumeTypeGp2))},
+	}
 	if ebs.VolumeSize != nil {
 		context["ec2:VolumeSize"] = []string{fmt.Sprint(*ebs.VolumeSize)}
 	}
@@ -322,12 +395,12 @@ func volumeContext(ebs *types.EbsBlockDevice) iampolicy.Context {
 func (w *World) launch(c *Call, in *ec2.RunInstancesInput, plan launchPlan) (*ec2.RunInstancesOutput, error) {
 	out := &ec2.RunInstancesOutput{ReservationId: aws.String(w.newID(c, "r-")), OwnerId: aws.String(c.location().account)}
 	for index := range *in.MaxCount {
-		made, err := w.newInstance(c, in, plan)
+		created, err := w.newInstance(c, in, plan)
 		if err != nil {
 			return nil, err
 		}
-		made.reservationID, made.attributes.AmiLaunchIndex = *out.ReservationId, aws.Int32(index)
-		out.Instances = append(out.Instances, w.showInstance(made, c.At))
+		created.reservationID, created.attributes.AmiLaunchIndex = *out.ReservationId, aws.Int32(index)
+		out.Instances = append(out.Instances, w.showInstance(created, c.At))
 	}
 	plan.image.lastLaunched = c.At
 	return out, nil
@@ -338,25 +411,40 @@ func (w *World) newInstance(c *Call, in *ec2.RunInstancesInput, plan launchPlan)
 	if err != nil {
 		return nil, err
 	}
-	made := &instance{location: c.location(), id: w.newID(c, "i-"), terminationProtected: aws.ToBool(in.DisableApiTermination), userData: aws.ToString(in.UserData)}
-	made.shutdownBehavior = cmp.Or(in.InstanceInitiatedShutdownBehavior, types.ShutdownBehaviorStop)
-	w.describeLaunch(c, made, in, plan)
-	then := c.At.Add(w.randomTransitionTime(made, "launch"))
+
+	created := &instance{
+		location:             c.location(),
+		id:                   w.newID(c, "i-"),
+		terminationProtected: aws.ToBool(in.DisableApiTermination),
+		userData:             aws.ToString(in.UserData),
+	}
+
+	created.shutdownBehavior = cmp.Or(in.InstanceInitiatedShutdownBehavior, types.ShutdownBehaviorStop)
+	w.describeLaunch(c, created, in, plan)
+	then := c.At.Add(w.randomTransitionTime(created, "launch"))
 	fails := slices.ContainsFunc(volumes, func(v launchVolume) bool { return v.failsToCreate })
-	made.setTransitions(c.At, stateTransition{time: c.At, state: types.InstanceStateNamePending}, stateTransition{time: then, state: types.InstanceStateNameRunning})
+	created.setTransitions(
+		c.At, stateTransition{time: c.At, state: types.InstanceStateNamePending},
+		stateTransition{time: then, state: types.InstanceStateNameRunning},
+	)
+
 	// A key that cannot be used lets the launch be accepted, and the instance end (8.6, A.4.9).
 	if w.violates(c, "8.6", fails) {
-		made.setTransitions(c.At, stateTransition{then, types.InstanceStateNameTerminated, &wrongKeyState, *clientError.Code})
+		created.setTransitions(c.At, stateTransition{
+			then, types.InstanceStateNameTerminated, &wrongKeyState, *clientError.Code,
+		})
 	}
+
 	for _, v := range volumes {
 		if fails {
 			v.deletedAt = then
 		}
-		made.devices = append(made.devices, device{v.device, v.id, then, v.deleteOnTermination})
+		created.devices = append(created.devices, device{v.device, v.id, then, v.deleteOnTermination})
 	}
-	w.instances.put(made.id, made)
-	w.tagNewResource(c, made.id, types.ResourceTypeInstance, in.TagSpecifications)
-	return made, nil
+
+	w.instances.put(created.id, created)
+	w.tagNewResource(c, created.id, types.ResourceTypeInstance, in.TagSpecifications)
+	return created, nil
 }
 
 // launchVolume is a volume of a launch.
@@ -366,92 +454,149 @@ type launchVolume struct {
 	deleteOnTermination bool
 }
 
-// launchVolumes makes the volumes of an instance. The snapshots of the image need not be shared with who launches (2.2.7);
-// those that the request names do.
-func (w *World) launchVolumes(c *Call, in *ec2.RunInstancesInput, plan launchPlan) (made []launchVolume, err error) {
+// launchVolumes makes the volumes of an instance. The snapshots of the image need not be shared with who launches
+// (2.2.7); those that the request names do.
+func (w *World) launchVolumes(c *Call, in *ec2.RunInstancesInput, plan launchPlan) (created []launchVolume, err error) {
 	for _, m := range plan.devices {
 		if m.Ebs == nil {
 			continue // ephemeral
 		}
+
 		spec := volumeSpec{
-			zone: plan.subnet.zone, sizeGiB: m.Ebs.VolumeSize, volumeType: m.Ebs.VolumeType, iops: m.Ebs.Iops, throughput: m.Ebs.Throughput,
-			encryption: encryptionParams{m.Ebs.Encrypted, m.Ebs.KmsKeyId}, tags: in.TagSpecifications,
+			zone:       plan.subnet.zone,
+			sizeGiB:    m.Ebs.VolumeSize,
+			volumeType: m.Ebs.VolumeType,
+			iops:       m.Ebs.Iops,
+			throughput: m.Ebs.Throughput,
+			encryption: encryptionParams{m.Ebs.Encrypted, m.Ebs.KmsKeyId},
+			tags:       in.TagSpecifications,
 		}
+
 		if id := aws.ToString(m.Ebs.SnapshotId); id != "" {
-			from, there := w.snapshots.get(id)
+			from, ok := w.snapshots.get(id)
 			ofImage := slices.ContainsFunc(plan.ami.BlockDeviceMappings, func(b types.BlockDeviceMapping) bool {
 				return b.Ebs != nil && aws.ToString(b.Ebs.SnapshotId) == id
 			})
-			if !there || !ofImage && !w.isReadableBy(c.location().account, from) {
+			if !ok || !ofImage && !w.isReadableBy(c.location().account, from) {
 				return nil, badRequest("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
 			}
 			spec.snapshot = from
 		} else if m.Ebs.VolumeSize == nil {
 			return nil, badRequest("MissingParameter", "The request must contain the parameter size or snapshotId")
 		}
+
 		v, err := w.newVolume(c, spec)
 		if err != nil {
 			return nil, err
 		}
-		made = append(made, launchVolume{v, *m.DeviceName, m.Ebs.DeleteOnTermination == nil || *m.Ebs.DeleteOnTermination})
+
+		created = append(created, launchVolume{
+			v, *m.DeviceName, m.Ebs.DeleteOnTermination == nil || *m.Ebs.DeleteOnTermination,
+		})
 	}
-	return made, nil
+
+	return created, nil
 }
 
 // describeLaunch fills in what DescribeInstances tells of an instance whatever its state.
-func (w *World) describeLaunch(c *Call, made *instance, in *ec2.RunInstancesInput, plan launchPlan) {
+func (w *World) describeLaunch(c *Call, created *instance, in *ec2.RunInstancesInput, plan launchPlan) {
 	ami, network := plan.ami, w.network(c.location())
-	address := fmt.Sprintf("172.31.%d.%d", w.random("address", made.id)%48, 4+w.random("address", made.id)%250)
-	made.attributes = types.Instance{
-		InstanceId: &made.id, ImageId: ami.ImageId, InstanceType: instanceTypeOf(in), KeyName: in.KeyName, ClientToken: in.ClientToken, LaunchTime: aws.Time(c.At),
-		Architecture: ami.Architecture, VirtualizationType: ami.VirtualizationType, Hypervisor: ami.Hypervisor, EnaSupport: ami.EnaSupport,
-		SriovNetSupport: ami.SriovNetSupport, BootMode: ami.BootMode, KernelId: cmp.Or(in.KernelId, ami.KernelId), RamdiskId: cmp.Or(in.RamdiskId, ami.RamdiskId),
-		RootDeviceName: ami.RootDeviceName, RootDeviceType: ami.RootDeviceType, Platform: ami.Platform, PlatformDetails: ami.PlatformDetails,
-		UsageOperation: ami.UsageOperation, UsageOperationUpdateTime: aws.Time(c.At), ProductCodes: ami.ProductCodes,
-		EbsOptimized: aws.Bool(aws.ToBool(in.EbsOptimized)), SourceDestCheck: aws.Bool(true),
-		Placement: &types.Placement{AvailabilityZone: &plan.subnet.zone, Tenancy: types.TenancyDefault}, Monitoring: &types.Monitoring{State: types.MonitoringStateDisabled},
-		SubnetId: &plan.subnet.id, VpcId: &network.vpc, PrivateIpAddress: &address,
-		PrivateDnsName: aws.String("ip-" + strings.ReplaceAll(address, ".", "-") + "." + c.Region + ".compute.internal"), PublicDnsName: aws.String(""),
+	address := fmt.Sprintf("172.31.%d.%d", w.random("address", created.id)%48, 4+w.random("address", created.id)%250)
+	created.attributes = types.Instance{
+		InstanceId:               &created.id,
+		ImageId:                  ami.ImageId,
+		InstanceType:             instanceTypeOf(in),
+		KeyName:                  in.KeyName,
+		ClientToken:              in.ClientToken,
+		LaunchTime:               aws.Time(c.At),
+		Architecture:             ami.Architecture,
+		VirtualizationType:       ami.VirtualizationType,
+		Hypervisor:               ami.Hypervisor,
+		EnaSupport:               ami.EnaSupport,
+		SriovNetSupport:          ami.SriovNetSupport,
+		BootMode:                 ami.BootMode,
+		KernelId:                 cmp.Or(in.KernelId, ami.KernelId),
+		RamdiskId:                cmp.Or(in.RamdiskId, ami.RamdiskId),
+		RootDeviceName:           ami.RootDeviceName,
+		RootDeviceType:           ami.RootDeviceType,
+		Platform:                 ami.Platform,
+		PlatformDetails:          ami.PlatformDetails,
+		UsageOperation:           ami.UsageOperation,
+		UsageOperationUpdateTime: aws.Time(c.At),
+		ProductCodes:             ami.ProductCodes,
+		EbsOptimized:             aws.Bool(aws.ToBool(in.EbsOptimized)),
+		SourceDestCheck:          aws.Bool(true),
+		Placement:                &types.Placement{AvailabilityZone: &plan.subnet.zone, Tenancy: types.TenancyDefault},
+		Monitoring:               &types.Monitoring{State: types.MonitoringStateDisabled},
+		SubnetId:                 &plan.subnet.id,
+		VpcId:                    &network.vpc,
+		PrivateIpAddress:         &address,
+		PrivateDnsName: aws.String("ip-" + strings.ReplaceAll(address, ".", "-") + "." + c.Region +
+			".compute.internal"),
+		PublicDnsName:   aws.String(""),
 		MetadataOptions: metadataOptions(in.MetadataOptions, ami),
 	}
+
 	if ami.TpmSupport != "" {
-		made.attributes.TpmSupport = aws.String(string(ami.TpmSupport))
+		created.attributes.TpmSupport = aws.String(string(ami.TpmSupport))
 	}
+
 	for _, id := range plan.groups {
 		group, _ := network.groups.get(id)
-		made.attributes.SecurityGroups = append(made.attributes.SecurityGroups, types.GroupIdentifier{GroupId: group.GroupId, GroupName: group.GroupName})
+		created.attributes.SecurityGroups = append(created.attributes.SecurityGroups, types.GroupIdentifier{
+			GroupId: group.GroupId, GroupName: group.GroupName,
+		})
 	}
-	made.attributes.NetworkInterfaces = []types.InstanceNetworkInterface{{
-		NetworkInterfaceId: aws.String(w.newID(c, "eni-")), SubnetId: &plan.subnet.id, VpcId: &network.vpc, OwnerId: &made.location.account,
-		PrivateIpAddress: &address, Groups: made.attributes.SecurityGroups, Status: types.NetworkInterfaceStatusInUse,
+
+	created.attributes.NetworkInterfaces = []types.InstanceNetworkInterface{{
+		NetworkInterfaceId: aws.String(w.newID(c, "eni-")),
+		SubnetId:           &plan.subnet.id,
+		VpcId:              &network.vpc,
+		OwnerId:            &created.location.account,
+		PrivateIpAddress:   &address,
+		Groups:             created.attributes.SecurityGroups,
+		Status:             types.NetworkInterfaceStatusInUse,
 	}}
-	w.tagNewResource(c, *made.attributes.NetworkInterfaces[0].NetworkInterfaceId, types.ResourceTypeNetworkInterface, in.TagSpecifications)
+
+	w.tagNewResource(
+		c, *created.attributes.NetworkInterfaces[0].NetworkInterfaceId, types.ResourceTypeNetworkInterface,
+		in.TagSpecifications,
+	)
+
 	if plan.profile != nil {
-		made.attributes.IamInstanceProfile = &types.IamInstanceProfile{Arn: plan.profile.Arn, Id: plan.profile.InstanceProfileId}
+		created.attributes.IamInstanceProfile = &types.IamInstanceProfile{
+			Arn: plan.profile.Arn, Id: plan.profile.InstanceProfileId,
+		}
 	}
 }
 
-// metadataOptions are those asked for; an image that supports IMDSv2 makes its tokens required unless the request says otherwise.
-func metadataOptions(asked *types.InstanceMetadataOptionsRequest, ami types.Image) *types.InstanceMetadataOptionsResponse {
-	made := types.InstanceMetadataOptionsResponse{}
+// metadataOptions are those asked for; an image that supports IMDSv2 makes its tokens required unless the request says
+// otherwise.
+func metadataOptions(
+	asked *types.InstanceMetadataOptionsRequest, ami types.Image,
+) *types.InstanceMetadataOptionsResponse {
+	created := types.InstanceMetadataOptionsResponse{}
 	if asked != nil {
-		convertFields(*asked, &made)
+		convertFields(*asked, &created)
 	}
+
 	tokens, hops := types.HttpTokensStateOptional, int32(1)
 	if ami.ImdsSupport == types.ImdsSupportValuesV20 {
 		tokens, hops = types.HttpTokensStateRequired, 2
 	}
-	made.State = types.InstanceMetadataOptionsStateApplied
-	made.HttpTokens, made.HttpEndpoint = cmp.Or(made.HttpTokens, tokens), cmp.Or(made.HttpEndpoint, types.InstanceMetadataEndpointStateEnabled)
-	made.HttpPutResponseHopLimit = cmp.Or(made.HttpPutResponseHopLimit, &hops)
-	return &made
+
+	created.State = types.InstanceMetadataOptionsStateApplied
+	created.HttpTokens = cmp.Or(created.HttpTokens, tokens)
+	created.HttpEndpoint = cmp.Or(created.HttpEndpoint, types.InstanceMetadataEndpointStateEnabled)
+	created.HttpPutResponseHopLimit = cmp.Or(created.HttpPutResponseHopLimit, &hops)
+	return &created
 }
 
-// opensVolumes reports whether the keys of an instance's volumes can be used by who starts it.
+// canUseVolumeKeys reports whether the keys of an instance's volumes can be used by who starts it.
 func (w *World) canUseVolumeKeys(c *Call, i *instance) bool {
 	for _, d := range i.devices {
-		v, there := w.volumes.get(d.volume)
-		if !there {
+		v, ok := w.volumes.get(d.volume)
+		if !ok {
 			continue
 		}
 		key := w.findStorageKey(i.location, v.keyARN)
@@ -462,10 +607,10 @@ func (w *World) canUseVolumeKeys(c *Call, i *instance) bool {
 	return true
 }
 
-// letGo lets the volumes of an instance end with it, except those that are to stay.
+// releaseVolumes lets the volumes of an instance end with it, except those that are to stay.
 func (w *World) releaseVolumes(i *instance, then time.Time) {
 	for _, d := range i.devices {
-		if v, there := w.volumes.get(d.volume); there && d.deleteOnTermination {
+		if v, ok := w.volumes.get(d.volume); ok && d.deleteOnTermination {
 			v.deletedAt = then
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// everybody is the one group that things are shared with: it makes them public.
+// groupAll is the one group that things are shared with: it makes them public.
 const groupAll = "all"
 
 // snapshotSharing is whom a snapshot is shared with: accounts, or all (2.1.4).
@@ -25,16 +25,18 @@ type snapshotSharing struct {
 
 func (s snapshotSharing) includes(account string) bool { return slices.Contains(s.accounts, account) }
 
-// maxModification is how many items a change of permissions may have (2.1.6).
+// maxPermissionChanges is how many items a change of permissions may have (2.1.6).
 const maxPermissionChanges = 500
 
-// change is a change of whom a snapshot is shared with.
+// permissionChange is a change of whom a snapshot is shared with.
 type permissionChange struct {
 	add   bool
 	items []types.CreateVolumePermission
 }
 
-func (w *World) modifySnapshotAttribute(c *Call, in *ec2.ModifySnapshotAttributeInput) (*ec2.ModifySnapshotAttributeOutput, error) {
+func (w *World) modifySnapshotAttribute(
+	c *Call, in *ec2.ModifySnapshotAttributeInput,
+) (*ec2.ModifySnapshotAttributeOutput, error) {
 	wanted, err := w.parsePermissionChange(c, in)
 	if err != nil {
 		return nil, err
@@ -46,15 +48,21 @@ func (w *World) modifySnapshotAttribute(c *Call, in *ec2.ModifySnapshotAttribute
 	return &ec2.ModifySnapshotAttributeOutput{}, w.changeSharing(c, shared, wanted)
 }
 
-// askedChange reads a change in the new form or in the old one; where both are given the new one counts (A.4.3).
+// parsePermissionChange reads a change in the new form or in the old one; where both are given the new one counts
+// (A.4.3).
 func (w *World) parsePermissionChange(c *Call, in *ec2.ModifySnapshotAttributeInput) (permissionChange, error) {
 	var wanted permissionChange
-	if modification := in.CreateVolumePermission; modification != nil && len(modification.Add)+len(modification.Remove) > 0 {
+	modification := in.CreateVolumePermission
+	if modification != nil && len(modification.Add)+len(modification.Remove) > 0 {
 		if w.violates(c, "2.1.6", len(modification.Add) > 0 && len(modification.Remove) > 0) {
-			return wanted, badRequest("InvalidParameterCombination", "One and only one operation type may be specified for createVolumePermissions")
+			return wanted, badRequest(
+				"InvalidParameterCombination", "One and only one operation type may be specified for createVolumePermissions",
+			)
 		}
 		wanted = permissionChange{len(modification.Add) > 0, append(modification.Add, modification.Remove...)}
-		wanted.items = slices.DeleteFunc(wanted.items, func(item types.CreateVolumePermission) bool { return item.UserId == nil && item.Group == "" })
+		wanted.items = slices.DeleteFunc(wanted.items, func(item types.CreateVolumePermission) bool {
+			return item.UserId == nil && item.Group == ""
+		})
 		if w.violates(c, "2.1.6", len(wanted.items) == 0) {
 			return wanted, noAttributesSpecified()
 		}
@@ -62,8 +70,12 @@ func (w *World) parsePermissionChange(c *Call, in *ec2.ModifySnapshotAttributeIn
 		if w.violates(c, "2.1.6", in.Attribute == "") {
 			return wanted, noAttributesSpecified()
 		}
-		if w.violates(c, "A.4.3", in.OperationType != types.OperationTypeAdd && in.OperationType != types.OperationTypeRemove) {
-			return wanted, badRequest("InvalidParameterCombination", "No operation specified for createVolumePermission attribute.")
+		if w.violates(
+			c, "A.4.3", in.OperationType != types.OperationTypeAdd && in.OperationType != types.OperationTypeRemove,
+		) {
+			return wanted, badRequest(
+				"InvalidParameterCombination", "No operation specified for createVolumePermission attribute.",
+			)
 		}
 		wanted.add = in.OperationType == types.OperationTypeAdd
 		for _, user := range in.UserIds {
@@ -73,9 +85,13 @@ func (w *World) parsePermissionChange(c *Call, in *ec2.ModifySnapshotAttributeIn
 			wanted.items = append(wanted.items, types.CreateVolumePermission{Group: types.PermissionGroup(group)})
 		}
 	}
+
 	if w.violates(c, "2.1.6", len(wanted.items) > maxPermissionChanges) {
-		return wanted, badRequest("InvalidParameterValue", "Modification size must not be greater than %d.", maxPermissionChanges)
+		return wanted, badRequest(
+			"InvalidParameterValue", "Modification size must not be greater than %d.", maxPermissionChanges,
+		)
 	}
+
 	for _, item := range wanted.items {
 		if w.violates(c, "A.4.3", item.UserId != nil && !accountNumber.MatchString(*item.UserId)) {
 			return wanted, badRequest("InvalidAMIAttributeItemValue", "UserId %s", *item.UserId)
@@ -84,6 +100,7 @@ func (w *World) parsePermissionChange(c *Call, in *ec2.ModifySnapshotAttributeIn
 			return wanted, badRequest("InvalidAMIAttributeItemValue", "UserGroup %s", item.Group)
 		}
 	}
+
 	return wanted, nil
 }
 
@@ -91,73 +108,96 @@ func noAttributesSpecified() *APIError {
 	return badRequest("InvalidParameterCombination", "No attributes specified.")
 }
 
-// share changes whom a snapshot is shared with. It makes no grant on the key (2.1.8), does not wait for the snapshot to be
-// complete, and nothing is wrong with what changes nothing (2.1.5).
+// changeSharing changes whom a snapshot is shared with. It makes no grant on the key (2.1.8), does not wait for the
+// snapshot to be complete, and nothing is wrong with what changes nothing (2.1.5).
 func (w *World) changeSharing(c *Call, s *snapshot, wanted permissionChange) error {
-	public := slices.ContainsFunc(wanted.items, func(item types.CreateVolumePermission) bool { return item.Group == groupAll })
+	public := slices.ContainsFunc(wanted.items, func(item types.CreateVolumePermission) bool {
+		return item.Group == groupAll
+	})
+
 	if wanted.add {
 		if w.violates(c, "2.1.2", public && s.isEncrypted()) {
 			return badRequest("OperationNotPermitted", "Encrypted snapshots cannot be shared publicly.")
 		}
-		if k := w.findStorageKey(s.location, s.keyARN); w.violates(c, "2.1.1", k != nil && k.KeyManager == kmstypes.KeyManagerTypeAws) {
+		k := w.findStorageKey(s.location, s.keyARN)
+		if w.violates(c, "2.1.1", k != nil && k.KeyManager == kmstypes.KeyManagerTypeAws) {
 			return badRequest("OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared")
 		}
-		if w.violates(c, "2.1.3", public && w.settingsOf(s.location).blockSnapshots != types.SnapshotBlockPublicAccessStateUnblocked) {
+		if w.violates(
+			c, "2.1.3", public && w.settingsOf(s.location).blockSnapshots != types.SnapshotBlockPublicAccessStateUnblocked,
+		) {
 			return badRequest("OperationNotPermitted", "Public sharing of snapshots is blocked for this account.")
 		}
 		if w.violates(c, "2.1.10", public && s.platform.isMarketplace()) {
 			return badRequest("OperationNotPermitted", "Snapshots with AWS Marketplace product codes cannot be shared publicly.")
 		}
 	}
+
 	if public {
 		s.sharing.public = wanted.add
 	}
+
 	for _, item := range wanted.items {
 		if item.UserId != nil && !w.violates(c, "2.1.5", *item.UserId == s.location.account) {
 			if wanted.add && !s.sharing.includes(*item.UserId) {
 				w.propagate(c, shareKey(s.id, *item.UserId))
 			}
-			s.sharing.accounts = slices.DeleteFunc(s.sharing.accounts, func(account string) bool { return account == *item.UserId })
+			s.sharing.accounts = slices.DeleteFunc(s.sharing.accounts, func(account string) bool {
+				return account == *item.UserId
+			})
 			if wanted.add {
 				s.sharing.accounts = append(s.sharing.accounts, *item.UserId)
 			}
 		}
 	}
+
 	slices.Sort(s.sharing.accounts)
 	c.changedIDs = append(c.changedIDs, s.id)
 	return nil
 }
 
-func (w *World) describeSnapshotAttribute(c *Call, in *ec2.DescribeSnapshotAttributeInput) (*ec2.DescribeSnapshotAttributeOutput, error) {
-	if in.Attribute != types.SnapshotAttributeNameCreateVolumePermission && in.Attribute != types.SnapshotAttributeNameProductCodes {
+func (w *World) describeSnapshotAttribute(
+	c *Call, in *ec2.DescribeSnapshotAttributeInput,
+) (*ec2.DescribeSnapshotAttributeOutput, error) {
+	if in.Attribute != types.SnapshotAttributeNameCreateVolumePermission &&
+		in.Attribute != types.SnapshotAttributeNameProductCodes {
 		return nil, invalidRequest()
 	}
+
 	s, err := w.authorizeSnapshot(c, in.SnapshotId, nil)
 	if err != nil {
 		return nil, err
 	}
+
 	out := &ec2.DescribeSnapshotAttributeOutput{SnapshotId: &s.id}
 	if in.Attribute == types.SnapshotAttributeNameProductCodes {
 		out.ProductCodes = s.platform.productCodes
 		return out, nil
 	}
+
 	if s.sharing.public {
 		out.CreateVolumePermissions = append(out.CreateVolumePermissions, types.CreateVolumePermission{Group: groupAll})
 	}
+
 	for _, account := range s.sharing.accounts {
 		out.CreateVolumePermissions = append(out.CreateVolumePermissions, types.CreateVolumePermission{UserId: &account})
 	}
+
 	return out, nil
 }
 
-func (w *World) resetSnapshotAttribute(c *Call, in *ec2.ResetSnapshotAttributeInput) (*ec2.ResetSnapshotAttributeOutput, error) {
+func (w *World) resetSnapshotAttribute(
+	c *Call, in *ec2.ResetSnapshotAttributeInput,
+) (*ec2.ResetSnapshotAttributeOutput, error) {
 	if in.Attribute != types.SnapshotAttributeNameCreateVolumePermission {
 		return nil, invalidRequest()
 	}
+
 	s, err := w.authorizeSnapshot(c, in.SnapshotId, nil)
 	if err != nil {
 		return nil, err
 	}
+
 	s.sharing = snapshotSharing{}
 	c.changedIDs = append(c.changedIDs, s.id)
 	return &ec2.ResetSnapshotAttributeOutput{}, nil
@@ -167,14 +207,14 @@ func invalidRequest() *APIError {
 	return badRequest("InvalidRequest", "The request received was invalid.")
 }
 
-// authoriseSnapshot finds the caller's own snapshot for a call on its attributes. Somebody else's is absent even before
+// authorizeSnapshot finds the caller's own snapshot for a call on its attributes. Somebody else's is absent even before
 // IAM is asked, but not to a dry run, which therefore proves nothing about it (2.1.7, A.4.4); an unknown one is absent
 // after IAM was asked about all snapshots.
 func (w *World) authorizeSnapshot(c *Call, id *string, context iampolicy.Context) (*snapshot, error) {
 	if id == nil {
 		return nil, missingParameter("SnapshotId")
 	}
-	if s, there := w.snapshots.get(*id); there && !c.DryRun && w.violates(c, "2.1.7", s.location != c.location()) {
+	if s, ok := w.snapshots.get(*id); ok && !c.DryRun && w.violates(c, "2.1.7", s.location != c.location()) {
 		return nil, snapshotNotFound(*id)
 	}
 	if err := w.authorize(c, w.newSnapshotAuthorization(c, *id).withContext(context)); err != nil {
@@ -186,15 +226,17 @@ func (w *World) authorizeSnapshot(c *Call, id *string, context iampolicy.Context
 	if w.violates(c, "2.5.10", !isValidID(*id, "snap-")) {
 		return nil, malformedSnapshotID(*id)
 	}
+
 	return w.findOwnSnapshot(c, id)
 }
 
-// changeContext is what the change says to conditions: ec2:Add/userId and the like.
+// permissionChangeContext is what the change says to conditions: ec2:Add/userId and the like.
 func permissionChangeContext(wanted permissionChange) iampolicy.Context {
 	verb := "ec2:Remove/"
 	if wanted.add {
 		verb = "ec2:Add/"
 	}
+
 	context := iampolicy.Context{"ec2:Attribute": {"CreateVolumePermission"}}
 	for _, item := range wanted.items {
 		if item.UserId != nil {
@@ -204,5 +246,6 @@ func permissionChangeContext(wanted permissionChange) iampolicy.Context {
 			context[verb+"group"] = append(context[verb+"group"], string(item.Group))
 		}
 	}
+
 	return context
 }

@@ -55,10 +55,10 @@ type snapshot struct {
 
 func (s *snapshot) getLocation() location { return s.location }
 
-// encrypted reports whether it will be encrypted when it is complete.
+// isEncrypted reports whether it will be encrypted when it is complete.
 func (s *snapshot) isEncrypted() bool { return s.keyARN != "" }
 
-// line is where the snapshot belongs in the history of its data.
+// lineageKey is where the snapshot belongs in the history of its data.
 func (s *snapshot) lineageKey() lineageKey { return lineageKey{s.location, s.lineage} }
 
 func (s *snapshot) state(now time.Time) types.SnapshotState {
@@ -74,19 +74,33 @@ func (s *snapshot) state(now time.Time) types.SnapshotState {
 // view is the snapshot as an account sees it at a moment. Tags are the owner's alone (2.1.8).
 func (w *World) viewSnapshot(c *Call, s *snapshot) types.Snapshot {
 	seen := types.Snapshot{
-		SnapshotId: &s.id, OwnerId: &s.location.account, OwnerAlias: ownerAlias(s.location.account), VolumeId: &s.volume, Description: &s.description, StartTime: toMilliseconds(s.created),
-		State: s.state(c.At), StorageTier: types.StorageTierStandard, Encrypted: aws.Bool(s.isEncrypted()), VolumeSize: &s.sizeGiB, OutpostArn: s.outpost,
-		TransferType: types.TransferTypeStandard, CompletionDurationMinutes: s.durationMinutes,
+		SnapshotId:                &s.id,
+		OwnerId:                   &s.location.account,
+		OwnerAlias:                ownerAlias(s.location.account),
+		VolumeId:                  &s.volume,
+		Description:               &s.description,
+		StartTime:                 toMilliseconds(s.created),
+		State:                     s.state(c.At),
+		StorageTier:               types.StorageTierStandard,
+		Encrypted:                 aws.Bool(s.isEncrypted()),
+		VolumeSize:                &s.sizeGiB,
+		OutpostArn:                s.outpost,
+		TransferType:              types.TransferTypeStandard,
+		CompletionDurationMinutes: s.durationMinutes,
 	}
+
 	if s.durationMinutes != nil {
 		seen.TransferType = types.TransferTypeTimeBased
 	}
+
 	if s.location.account == c.location().account {
 		seen.Tags = w.tagsSeen(c, s.id)
 	}
+
 	if s.isEncrypted() {
 		seen.KmsKeyId = &s.keyARN
 	}
+
 	switch seen.State {
 	case types.SnapshotStateCompleted:
 		seen.Progress, seen.CompletionTime = aws.String("100%"), toMilliseconds(s.progress.ends)
@@ -108,9 +122,11 @@ func (w *World) viewSnapshot(c *Call, s *snapshot) types.Snapshot {
 			}
 		}
 	}
+
 	if s.archiving != nil && s.archiving.isDone(c.At) {
 		seen.StorageTier = types.StorageTierArchive
 	}
+
 	return seen
 }
 
@@ -118,30 +134,32 @@ func hideEncryption(s *types.Snapshot) {
 	s.Encrypted, s.KmsKeyId = aws.Bool(false), nil
 }
 
-// readableBy reports whether an account may read a snapshot: its owner, whom it is shared with, or all.
+// isReadableBy reports whether an account may read a snapshot: its owner, whom it is shared with, or all.
 func (w *World) isReadableBy(account string, s *snapshot) bool {
 	shared := s.sharing.includes(account) && w.hasArrived(shareKey(s.id, account))
 	return s.location.account == account || shared || w.isPublicSnapshot(s)
 }
 
-// isPublic reports whether all may read a snapshot. Blocking all public sharing hides what was shared before (2.1.3).
+// isPublicSnapshot reports whether all may read a snapshot. Blocking all public sharing hides what was shared before
+// (2.1.3).
 func (w *World) isPublicSnapshot(s *snapshot) bool {
-	return s.sharing.public && w.settingsOf(s.location).blockSnapshots != types.SnapshotBlockPublicAccessStateBlockAllSharing
+	return s.sharing.public &&
+		w.settingsOf(s.location).blockSnapshots != types.SnapshotBlockPublicAccessStateBlockAllSharing
 }
 
-// snapshotFor finds a snapshot of a Region that an account may read.
+// findReadableSnapshot finds a snapshot of a Region that an account may read.
 func (w *World) findReadableSnapshot(account, region, id string) (*snapshot, bool) {
-	found, there := w.snapshots.get(id)
-	return found, there && found.location.region == region && w.isReadableBy(account, found)
+	found, ok := w.snapshots.get(id)
+	return found, ok && found.location.region == region && w.isReadableBy(account, found)
 }
 
-// ownSnapshot finds a snapshot of the caller; others' count as absent (2.1.7).
+// findOwnSnapshot finds a snapshot of the caller; others' count as absent (2.1.7).
 func (w *World) findOwnSnapshot(c *Call, id *string) (*snapshot, error) {
-	found, there := w.snapshots.get(aws.ToString(id))
-	if w.violates(c, "2.1.7", !there || found.location != c.location()) {
+	found, ok := w.snapshots.get(aws.ToString(id))
+	if w.violates(c, "2.1.7", !ok || found.location != c.location()) {
 		return nil, snapshotNotFound(aws.ToString(id))
 	}
-	if !there {
+	if !ok {
 		return nil, snapshotNotFound(aws.ToString(id))
 	}
 	return found, nil
@@ -151,7 +169,7 @@ func snapshotNotFound(id string) *APIError {
 	return badRequest("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
 }
 
-// noSnapshotID and malformedSnapshot refuse what cannot be a snapshot's id (NAT:volume_controls_snapshot_ids).
+// invalidSnapshotID and malformedSnapshot refuse what cannot be a snapshot's id (NAT:volume_controls_snapshot_ids).
 func invalidSnapshotID(id string) *APIError {
 	return badRequest("InvalidParameterValue", "Value (%s) for parameter snapshotId is invalid. Expected: 'snap-...'.", id)
 }
@@ -167,58 +185,96 @@ func (w *World) createSnapshot(c *Call, in *ec2.CreateSnapshotInput) (*ec2.Creat
 	if in.VolumeId == nil {
 		return nil, missingParameter("VolumeId")
 	}
-	at := c.location()
-	from, there := w.findOwnVolume(c, *in.VolumeId)
+
+	loc := c.location()
+	from, ok := w.findOwnVolume(c, *in.VolumeId)
 	volumeARN := "volume/*"
-	if there {
+	if ok {
 		volumeARN = "volume/" + *in.VolumeId
 	}
+
 	if err := w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeSnapshot); err != nil {
 		return nil, err
 	}
-	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, newAuthorization(c, at, "snapshot/*"), newAuthorization(c, at, volumeARN))...); err != nil {
+
+	err := w.authorize(
+		c,
+		addTagOnCreate(
+			c, in.TagSpecifications, newAuthorization(c, loc, "snapshot/*"), newAuthorization(c, loc, volumeARN),
+		)...,
+	)
+	if err != nil {
 		return nil, err
 	}
-	if !there {
+	if !ok {
 		return nil, volumeNotFound(*in.VolumeId)
 	}
 	// One volume takes one snapshot in fifteen seconds (EC2 API reference: error codes).
 	if w.violates(c, "4.2", c.At.Sub(from.lastSnapshot) < 15*time.Second) {
 		return nil, badRequest("SnapshotCreationPerVolumeRateExceeded",
-			"The maximum per volume CreateSnapshot request rate has been exceeded. Use an increasing or variable sleep interval between requests.")
+			"The maximum per volume CreateSnapshot request rate has been exceeded. Use an increasing or variable sleep "+
+				"interval between requests.")
 	}
-	made := w.startVolumeSnapshot(c, from, aws.ToString(in.Description), in.TagSpecifications)
-	made.outpost = in.OutpostArn
+
+	created := w.startVolumeSnapshot(c, from, aws.ToString(in.Description), in.TagSpecifications)
+	created.outpost = in.OutpostArn
 	out := &ec2.CreateSnapshotOutput{
-		SnapshotId: &made.id, OwnerId: &at.account, VolumeId: in.VolumeId, VolumeSize: &made.sizeGiB, Description: &made.description, StartTime: toMilliseconds(c.At),
-		State: types.SnapshotStatePending, Progress: aws.String(""), Encrypted: aws.Bool(made.isEncrypted()), OutpostArn: in.OutpostArn, Tags: w.tagsOf(made.id),
+		SnapshotId:  &created.id,
+		OwnerId:     &loc.account,
+		VolumeId:    in.VolumeId,
+		VolumeSize:  &created.sizeGiB,
+		Description: &created.description,
+		StartTime:   toMilliseconds(c.At),
+		State:       types.SnapshotStatePending,
+		Progress:    aws.String(""),
+		Encrypted:   aws.Bool(created.isEncrypted()),
+		OutpostArn:  in.OutpostArn,
+		Tags:        w.tagsOf(created.id),
 	}
+
 	return out, nil
 }
 
-// snapshotVolume begins a snapshot of a volume, under the volume's key (1.2.1). It needs no right on the key.
-func (w *World) startVolumeSnapshot(c *Call, from *volume, description string, tags []types.TagSpecification) *snapshot {
-	at := c.location()
-	made := &snapshot{
-		id: w.newID(c, "snap-"), location: at, created: c.At, volume: from.id, description: description, sizeGiB: from.sizeGiB,
-		lineage: from.lineage, keyARN: from.keyARN, platform: from.platform,
+// startVolumeSnapshot begins a snapshot of a volume, under the volume's key (1.2.1). It needs no right on the key.
+func (w *World) startVolumeSnapshot(
+	c *Call, from *volume, description string, tags []types.TagSpecification,
+) *snapshot {
+	loc := c.location()
+	created := &snapshot{
+		id:          w.newID(c, "snap-"),
+		location:    loc,
+		created:     c.At,
+		volume:      from.id,
+		description: description,
+		sizeGiB:     from.sizeGiB,
+		lineage:     from.lineage,
+		keyARN:      from.keyARN,
+		platform:    from.platform,
 	}
-	made.incremental = w.hasCompleteSnapshot(c, at, made.lineage, made.keyARN)
-	made.progress = w.newProgress(c.At, SnapshotJob{
-		SnapshotID: made.id, SourceID: from.id, Account: at.account, Region: at.region, FromRegion: at.region, GiB: made.sizeGiB, Incremental: made.incremental,
+
+	created.incremental = w.hasCompleteSnapshot(c, loc, created.lineage, created.keyARN)
+	created.progress = w.newProgress(c.At, SnapshotJob{
+		SnapshotID:  created.id,
+		SourceID:    from.id,
+		Account:     loc.account,
+		Region:      loc.region,
+		FromRegion:  loc.region,
+		GiB:         created.sizeGiB,
+		Incremental: created.incremental,
 	})
+
 	from.lastSnapshot = c.At
-	w.addSnapshot(made)
-	w.tagNewResource(c, made.id, types.ResourceTypeSnapshot, tags)
-	return made
+	w.addSnapshot(created)
+	w.tagNewResource(c, created.id, types.ResourceTypeSnapshot, tags)
+	return created
 }
 
-// holdsData reports whether a place has a complete snapshot of the same data under the same key: then a new one is
-// incremental and needs no new data key (3.1.9, 4.7.1).
-func (w *World) hasCompleteSnapshot(c *Call, at location, data, keyARN string) bool {
-	for _, id := range w.lineages[lineageKey{at, data}] {
-		one, there := w.snapshots.get(id)
-		if there && one.keyARN == keyARN && one.state(c.At) == types.SnapshotStateCompleted && one.archiving == nil {
+// hasCompleteSnapshot reports whether a place has a complete snapshot of the same data under the same key: then a new
+// one is incremental and needs no new data key (3.1.9, 4.7.1).
+func (w *World) hasCompleteSnapshot(c *Call, loc location, data, keyARN string) bool {
+	for _, id := range w.lineages[lineageKey{loc, data}] {
+		one, ok := w.snapshots.get(id)
+		if ok && one.keyARN == keyARN && one.state(c.At) == types.SnapshotStateCompleted && one.archiving == nil {
 			return true
 		}
 	}
@@ -232,16 +288,20 @@ func (w *World) deleteSnapshot(c *Call, in *ec2.DeleteSnapshotInput) (*ec2.Delet
 	if err := w.authorize(c, w.newSnapshotAuthorization(c, *in.SnapshotId)); err != nil {
 		return nil, err
 	}
+
 	doomed, err := w.findOwnSnapshot(c, in.SnapshotId)
 	if err != nil {
 		return nil, err
 	}
 	if users := w.imagesUsing(doomed.id); w.violates(c, "2.5.8", len(users) > 0) {
-		return nil, badRequest("InvalidSnapshot.InUse", "The snapshot %s is currently in use by %s", doomed.id, joinIDs(users))
+		return nil, badRequest(
+			"InvalidSnapshot.InUse", "The snapshot %s is currently in use by %s", doomed.id, joinIDs(users),
+		)
 	}
 	if w.violates(c, "9.3", doomed.lock.isActive(c.At)) {
 		return nil, snapshotLocked(doomed.id)
 	}
+
 	w.removeSnapshot(c, doomed)
 	return &ec2.DeleteSnapshotOutput{}, nil
 }
@@ -257,6 +317,7 @@ func (w *World) describeSnapshots(c *Call, in *ec2.DescribeSnapshotsInput) (*ec2
 	if err := w.validatePage(c, "snapshotIdsSet", len(in.SnapshotIds), in.MaxResults); err != nil {
 		return nil, err
 	}
+
 	for _, id := range in.SnapshotIds {
 		if w.violates(c, "2.5.10", !hasIDFormat(id, "snap-")) {
 			return nil, invalidSnapshotID(id)
@@ -265,17 +326,19 @@ func (w *World) describeSnapshots(c *Call, in *ec2.DescribeSnapshotsInput) (*ec2
 			return nil, badRequest("InvalidSnapshotID.Malformed", "Invalid id: %q", id)
 		}
 	}
+
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
+
 	account := c.location().account
 	var seen []types.Snapshot
 	show := func(s *snapshot) { seen = append(seen, w.viewSnapshot(c, s)) }
 	if len(in.SnapshotIds) > 0 {
 		for _, id := range slices.Compact(slices.Sorted(slices.Values(in.SnapshotIds))) {
-			s, there := w.snapshots.get(id)
-			there = there && s.location.region == c.Region && w.isVisible(c, s.created)
-			if w.violates(c, "2.1.7", !there || !w.isReadableBy(account, s)) || !there {
+			s, ok := w.snapshots.get(id)
+			ok = ok && s.location.region == c.Region && w.isVisible(c, s.created)
+			if w.violates(c, "2.1.7", !ok || !w.isReadableBy(account, s)) || !ok {
 				return nil, snapshotNotFound(id)
 			}
 			if w.matchesSnapshotRequest(s, account, in) {
@@ -284,24 +347,31 @@ func (w *World) describeSnapshots(c *Call, in *ec2.DescribeSnapshotsInput) (*ec2
 		}
 	} else {
 		for _, s := range w.snapshots.ownedBy(in.OwnerIds, c.location()) {
-			if s.location.region == c.Region && w.isReadableBy(account, s) && w.matchesSnapshotRequest(s, account, in) && w.isVisible(c, s.created) {
+			if s.location.region == c.Region && w.isReadableBy(account, s) && w.matchesSnapshotRequest(s, account, in) &&
+				w.isVisible(c, s.created) {
 				show(s)
 			}
 		}
 	}
-	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, snapshotFilters, func(list []types.Snapshot, next *string) *ec2.DescribeSnapshotsOutput {
-		return &ec2.DescribeSnapshotsOutput{Snapshots: list, NextToken: next}
-	})
+
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, snapshotFilters,
+		func(list []types.Snapshot, next *string) *ec2.DescribeSnapshotsOutput {
+			return &ec2.DescribeSnapshotsOutput{Snapshots: list, NextToken: next}
+		})
 }
 
-// restorable reports whether a snapshot is of the owners and for the users that a call names.
+// matchesSnapshotRequest reports whether a snapshot is of the owners and for the users that a call names.
 func (w *World) matchesSnapshotRequest(s *snapshot, caller string, in *ec2.DescribeSnapshotsInput) bool {
-	return (len(in.OwnerIds) == 0 || slices.ContainsFunc(in.OwnerIds, func(owner string) bool { return matchesOwner(s.location.account, owner, caller) })) &&
-		(len(in.RestorableByUserIds) == 0 || slices.ContainsFunc(in.RestorableByUserIds, func(user string) bool { return w.isRestorableBy(user, caller, s) }))
+	return (len(in.OwnerIds) == 0 ||
+		slices.ContainsFunc(in.OwnerIds, func(owner string) bool {
+			return matchesOwner(s.location.account, owner, caller)
+		})) &&
+		(len(in.RestorableByUserIds) == 0 ||
+			slices.ContainsFunc(in.RestorableByUserIds, func(user string) bool { return w.isRestorableBy(user, caller, s) }))
 }
 
-// restorableBy judges one of RestorableByUserIds. Another account than the caller's is taken for nobody: whom a snapshot
-// is shared with is not for others to see.
+// isRestorableBy judges one of RestorableByUserIds. Another account than the caller's is taken for nobody: whom a
+// snapshot is shared with is not for others to see.
 func (w *World) isRestorableBy(user, caller string, s *snapshot) bool {
 	switch {
 	case user == "all":

@@ -49,34 +49,35 @@ func newStorageState() storageState {
 	}
 }
 
-// lineage is the data of a volume in a place, where snapshots of it, and copies of those, may be.
+// lineageKey is the data of a volume in a place, where snapshots of it, and copies of those, may be.
 type lineageKey struct {
 	location location
 	volume   string
 }
 
-// idForm is the form of EC2's ids, after the prefix: the old one, or the one with 17 digits.
+// idPattern is the form of EC2's ids, after the prefix: the old one, or the one with 17 digits.
 var idPattern = regexp.MustCompile(`^([0-9a-f]{8}|[0-9a-f]{17})$`)
 
-// formed reports whether an id has the form of EC2's.
+// hasIDFormat reports whether an id has the form of EC2's.
 func hasIDFormat(id, prefix string) bool {
 	digits, ok := strings.CutPrefix(id, prefix)
 	return ok && idPattern.MatchString(digits)
 }
 
-// wellFormed reports whether an id passes the check inside EC2's ids as well, as far as it is known: of 17 digits the first
-// is 0, and not all are (2.5.10).
+// isValidID reports whether an id passes the check inside EC2's ids as well, as far as it is known: of 17 digits the
+// first is 0, and not all are (2.5.10).
 func isValidID(id, prefix string) bool {
 	digits := strings.TrimPrefix(id, prefix)
 	return hasIDFormat(id, prefix) && (len(digits) == 8 || digits[0] == '0' && strings.Trim(digits, "0") != "")
 }
 
-// settled reports whether a describe call knows a thing that was made at a moment; a stale read misses what is young (4.4.1).
-func (w *World) isVisible(c *Call, made time.Time) bool {
-	return !w.violates(c, "4.4.1", c.fault == StaleRead && c.At.Sub(made) < staleReadWindow)
+// isVisible reports whether a describe call knows a thing that was made at a moment; a stale read misses what is young
+// (4.4.1).
+func (w *World) isVisible(c *Call, created time.Time) bool {
+	return !w.violates(c, "4.4.1", c.fault == StaleRead && c.At.Sub(created) < staleReadWindow)
 }
 
-// millis cuts a moment as EC2 shows it.
+// toMilliseconds cuts a moment as EC2 shows it.
 func toMilliseconds(t time.Time) *time.Time { return aws.Time(t.UTC().Truncate(time.Millisecond)) }
 
 // computeState is instances and what they need.

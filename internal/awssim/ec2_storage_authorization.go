@@ -9,21 +9,21 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// askSnapshot is the question about a snapshot of the Region of the call; one that is not there is asked about as
-// any (NAT:sharing_controls).
+// newSnapshotAuthorization is the question about a snapshot of the Region of the call; one that is not there is asked
+// about as any (NAT:sharing_controls).
 func (w *World) newSnapshotAuthorization(c *Call, id string) AuthorizationRequest {
-	s, there := w.snapshots.get(id)
-	if !there || s.location.region != c.Region {
+	s, ok := w.snapshots.get(id)
+	if !ok || s.location.region != c.Region {
 		return newAuthorization(c, c.location(), "snapshot/*")
 	}
 	return newAuthorization(c, s.location, "snapshot/"+id).withContext(w.snapshotContext(s))
 }
 
-// askSource is the question about the source of a copy, which may be in another Region, another account's, or not there
-// at all; unlike in askSnapshot its id is always asked about (6.5).
+// newCopySourceAuthorization is the question about the source of a copy, which may be in another Region, another
+// account's, or not there at all; unlike in askSnapshot its id is always asked about (6.5).
 func (w *World) newCopySourceAuthorization(c *Call, region, id string) AuthorizationRequest {
-	s, there := w.snapshots.get(id)
-	if !there || s.location.region != region {
+	s, ok := w.snapshots.get(id)
+	if !ok || s.location.region != region {
 		return newAuthorization(c, location{c.location().account, region}, "snapshot/"+id)
 	}
 	return newAuthorization(c, s.location, "snapshot/"+id).withContext(w.snapshotContext(s))
@@ -40,15 +40,16 @@ func (w *World) snapshotContext(s *snapshot) iampolicy.Context {
 	return context
 }
 
-// askNewImage is the question about an image that a call is to make: it belongs to the caller already.
+// newImageCreationAuthorization is the question about an image that a call is to make: it belongs to the caller
+// already.
 func newImageCreationAuthorization(c *Call) AuthorizationRequest {
 	return newAuthorization(c, c.location(), "image/*").withContext(iampolicy.Context{"ec2:Owner": {c.location().account}})
 }
 
-// askImage is the question about an image of a Region.
+// newImageAuthorization is the question about an image of a Region.
 func (w *World) newImageAuthorization(c *Call, region, id string) AuthorizationRequest {
-	i, there := w.images.get(id)
-	if !there || i.location.region != region {
+	i, ok := w.images.get(id)
+	if !ok || i.location.region != region {
 		return newAuthorization(c, location{c.location().account, region}, "image/*")
 	}
 	return newAuthorization(c, i.location, "image/"+id).withContext(w.imageContext(i))

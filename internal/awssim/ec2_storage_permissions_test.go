@@ -19,21 +19,25 @@ import (
 )
 
 // without is a client at home of a user of the member who may do everything but one action on one key.
-func (b fixture) without(action, key string) *ec2.Client {
-	b.Helper()
-	config := b.world.Config(member, home)
+func (f fixture) without(action, key string) *ec2.Client {
+	f.Helper()
+	config := f.world.Config(member, home)
 	users := iam.NewFromConfig(config)
 	name := aws.String("limited")
 	policy, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": []map[string]string{
 		{"Effect": "Allow", "Action": "*", "Resource": "*"}, {"Effect": "Deny", "Action": action, "Resource": key},
 	}})
 	if err != nil {
-		b.Fatal(err)
+		f.Fatal(err)
 	}
-	ok(users.CreateUser(b.Context(), &iam.CreateUserInput{UserName: name}))(b)
-	ok(users.PutUserPolicy(b.Context(), &iam.PutUserPolicyInput{UserName: name, PolicyName: name, PolicyDocument: aws.String(string(policy))}))(b)
-	made := ok(users.CreateAccessKey(b.Context(), &iam.CreateAccessKeyInput{UserName: name}))(b).AccessKey
-	config.Credentials = credentials.NewStaticCredentialsProvider(*made.AccessKeyId, *made.SecretAccessKey, "")
+
+	requireOutput(users.CreateUser(f.Context(), &iam.CreateUserInput{UserName: name}))(f)
+	requireOutput(users.PutUserPolicy(f.Context(), &iam.PutUserPolicyInput{
+		UserName: name, PolicyName: name, PolicyDocument: aws.String(string(policy)),
+	}))(f)
+
+	created := requireOutput(users.CreateAccessKey(f.Context(), &iam.CreateAccessKeyInput{UserName: name}))(f).AccessKey
+	config.Credentials = credentials.NewStaticCredentialsProvider(*created.AccessKeyId, *created.SecretAccessKey, "")
 	return ec2.NewFromConfig(config, noRetries)
 }
 
@@ -54,13 +58,17 @@ func TestCopySnapshot_permissions(t *testing.T) {
 		{"3.1.8 decrypt the source", "kms:Decrypt", "source", never},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				keys := map[string]string{"source": b.openKey(), "target": b.keyAt(member, home)}
-				source := b.snapshot(keys["source"])
-				b.share(source)
-				made, err := b.without(row.action, keys[row.on]).CopySnapshot(b.Context(), &ec2.CopySnapshotInput{
-					SourceRegion: aws.String(home), SourceSnapshotId: &source, Encrypted: aws.Bool(true), KmsKeyId: aws.String(keys["target"]),
+			runWithFixture(t, func(f fixture) {
+				keys := map[string]string{"source": f.openKey(), "target": f.keyAt(member, home)}
+				source := f.snapshot(keys["source"])
+				f.share(source)
+				created, err := f.without(row.action, keys[row.on]).CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+					SourceRegion:     aws.String(home),
+					SourceSnapshotId: &source,
+					Encrypted:        aws.Bool(true),
+					KmsKeyId:         aws.String(keys["target"]),
 				})
+
 				if row.shows == atOnce {
 					requireError(t, err, "AuthFailure", "Not authorized to use key "+keys["target"]+" ")
 					var response *smithyhttp.ResponseError
@@ -69,14 +77,17 @@ func TestCopySnapshot_permissions(t *testing.T) {
 					}
 					return
 				}
+
 				if err != nil {
 					t.Fatal(err)
 				}
-				got := b.settled(b.at(member, home), *made.SnapshotId)
+
+				got := f.settled(f.at(member, home), *created.SnapshotId)
 				want := types.SnapshotStateCompleted
 				if row.shows == later {
 					want = types.SnapshotStateError
 				}
+
 				if got.State != want || row.shows == later && *got.StateMessage != "Given key ID is not accessible" {
 					t.Errorf("the copy is %s: %s", got.State, aws.ToString(got.StateMessage))
 				}
@@ -88,13 +99,14 @@ func TestCopySnapshot_permissions(t *testing.T) {
 // TestCopySnapshot_secondCopyReusesDataKey covers rule 3.1.9.
 // The second copy of the same data under the same key uses the data key of the first (3.1.9).
 func TestCopySnapshot_secondCopyReusesDataKey(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		target := b.keyAt(member, home)
-		source := b.snapshot(b.openKey())
-		b.share(source)
-		limited := b.without("kms:GenerateDataKeyWithoutPlaintext", target)
-		b.settled(b.at(member, home), b.copySnapshot(b.at(member, home), source, under(target)))
-		if got := b.settled(limited, b.copySnapshot(limited, source, under(target))); got.State != types.SnapshotStateCompleted {
+	runWithFixture(t, func(f fixture) {
+		target := f.keyAt(member, home)
+		source := f.snapshot(f.openKey())
+		f.share(source)
+		limited := f.without("kms:GenerateDataKeyWithoutPlaintext", target)
+		f.settled(f.at(member, home), f.copySnapshot(f.at(member, home), source, under(target)))
+		got := f.settled(limited, f.copySnapshot(limited, source, under(target)))
+		if got.State != types.SnapshotStateCompleted {
 			t.Errorf("the second copy is %s: %s", got.State, aws.ToString(got.StateMessage))
 		}
 	})
@@ -114,16 +126,20 @@ func TestCreateVolume_permissions(t *testing.T) {
 		{"A.4.9", "kms:CreateGrant", "target", true},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				keys := map[string]string{"source": b.openKey(), "target": b.keyAt(member, home)}
-				source := b.snapshot(keys["source"])
-				b.share(source)
-				client := b.without(row.action, keys[row.on])
-				made := ok(client.CreateVolume(b.Context(), &ec2.CreateVolumeInput{
-					AvailabilityZone: aws.String(home + "a"), SnapshotId: &source, Encrypted: aws.Bool(true), KmsKeyId: aws.String(keys["target"]),
-				}))(b)
+			runWithFixture(t, func(f fixture) {
+				keys := map[string]string{"source": f.openKey(), "target": f.keyAt(member, home)}
+				source := f.snapshot(keys["source"])
+				f.share(source)
+				client := f.without(row.action, keys[row.on])
+				created := requireOutput(client.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
+					AvailabilityZone: aws.String(home + "a"),
+					SnapshotId:       &source,
+					Encrypted:        aws.Bool(true),
+					KmsKeyId:         aws.String(keys["target"]),
+				}))(f)
+
 				time.Sleep(time.Minute)
-				_, err := client.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*made.VolumeId}})
+				_, err := client.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*created.VolumeId}})
 				if row.vanishes {
 					requireErrorCode(t, err, "InvalidVolume.NotFound")
 				} else if err != nil {

@@ -22,7 +22,7 @@ var tagOperations = []namedOperation{
 	newOperation((*World).describeTags),
 }
 
-// label is what is known of every resource of EC2: what it is, whose, and its tags.
+// ec2Resource is what is known of every resource of EC2: what it is, whose, and its tags.
 type ec2Resource struct {
 	resourceType types.ResourceType
 	location     location
@@ -34,8 +34,10 @@ type ec2Resource struct {
 // maxTags is how many tags a resource may have; those of aws: do not count.
 const maxTags = 50
 
-// tagNew notes a resource that the call makes, with the tags that its request gives to resources of that kind.
-func (w *World) tagNewResource(c *Call, id string, kind types.ResourceType, specs []types.TagSpecification) []types.Tag {
+// tagNewResource notes a resource that the call makes, with the tags that its request gives to resources of that kind.
+func (w *World) tagNewResource(
+	c *Call, id string, kind types.ResourceType, specs []types.TagSpecification,
+) []types.Tag {
 	w.resources[id] = &ec2Resource{resourceType: kind, location: c.location(), tags: tagsFor(kind, specs)}
 	return w.tagsOf(id)
 }
@@ -54,8 +56,8 @@ func tagsFor(kind types.ResourceType, specs []types.TagSpecification) map[string
 
 // tagsOf are a resource's tags, sorted by key; nil for none.
 func (w *World) tagsOf(id string) []types.Tag {
-	known, there := w.resources[id]
-	if !there {
+	known, ok := w.resources[id]
+	if !ok {
 		return nil
 	}
 	return tagList(known.tags)
@@ -63,8 +65,8 @@ func (w *World) tagsOf(id string) []types.Tag {
 
 // tagsSeen returns a resource's tags as a describe call sees them. A stale read misses the latest changes (4.4.1).
 func (w *World) tagsSeen(c *Call, id string) []types.Tag {
-	known, there := w.resources[id]
-	if !there {
+	known, ok := w.resources[id]
+	if !ok {
 		return nil
 	}
 	if w.violates(c, "4.4.1", c.fault == StaleRead) {
@@ -81,12 +83,15 @@ func tagList(tags map[string]string) (list []types.Tag) {
 	return list
 }
 
-// checkTags judges the tags of a request that makes something: each for a kind that the request makes.
+// validateTagSpecifications judges the tags of a request that makes something: each for a kind that the request makes.
 func (w *World) validateTagSpecifications(c *Call, specs []types.TagSpecification, kinds ...types.ResourceType) error {
 	for _, spec := range specs {
 		if w.violates(c, "2.5.7", !slices.Contains(kinds, spec.ResourceType)) {
-			return badRequest("InvalidParameterValue", "'%s' is not a valid taggable resource type for this operation.", spec.ResourceType)
+			return badRequest(
+				"InvalidParameterValue", "'%s' is not a valid taggable resource type for this operation.", spec.ResourceType,
+			)
 		}
+
 		seen := map[string]bool{}
 		for _, tag := range spec.Tags {
 			key := aws.ToString(tag.Key)
@@ -95,14 +100,16 @@ func (w *World) validateTagSpecifications(c *Call, specs []types.TagSpecificatio
 			}
 			seen[key] = true
 		}
+
 		if err := validateTags(spec.Tags); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
-// checkTagList judges tags by themselves (EC2-UG:Using_Tags).
+// validateTags judges tags by themselves (EC2-UG:Using_Tags).
 func validateTags(tags []types.Tag) error {
 	for _, tag := range tags {
 		key, value := aws.ToString(tag.Key), aws.ToString(tag.Value)
@@ -117,16 +124,18 @@ func validateTags(tags []types.Tag) error {
 			return badRequest("InvalidParameterValue", "Tag value exceeds the maximum length of 255 characters")
 		}
 	}
+
 	if len(tags) > maxTags {
 		return badRequest("TagLimitExceeded", "The maximum number of Tags for a resource has been reached.")
 	}
+
 	return nil
 }
 
-// resourceTags is what a resource's tags say to conditions.
+// resourceTagContext is what a resource's tags say to conditions.
 func (w *World) resourceTagContext(id string) iampolicy.Context {
 	context := iampolicy.Context{}
-	if known, there := w.resources[id]; there {
+	if known, ok := w.resources[id]; ok {
 		for key, value := range known.tags {
 			context["aws:ResourceTag/"+key], context["ec2:ResourceTag/"+key] = []string{value}, []string{value}
 		}
@@ -134,30 +143,44 @@ func (w *World) resourceTagContext(id string) iampolicy.Context {
 	return context
 }
 
-// taggable finds the caller's resources that a call on tags names; nil for one that is not there.
+// findTaggable finds the caller's resources that a call on tags names; nil for one that is not there.
 func (w *World) findTaggable(c *Call, ids []string, tags []types.Tag) ([]*ec2Resource, []AuthorizationRequest) {
-	found, asks := make([]*ec2Resource, len(ids)), make([]AuthorizationRequest, len(ids))
-	requested := requestTagContext(parseTags(tags, func(t types.Tag) (string, string) { return aws.ToString(t.Key), aws.ToString(t.Value) }))
+	found, requests := make([]*ec2Resource, len(ids)), make([]AuthorizationRequest, len(ids))
+	requested := requestTagContext(parseTags(tags, func(t types.Tag) (string, string) {
+		return aws.ToString(t.Key), aws.ToString(t.Value)
+	}))
+
 	for i, id := range ids {
 		resource := resourceTypeOfID(id) + "/" + id
-		if known, there := w.resources[id]; there && known.location == c.location() {
+		if known, ok := w.resources[id]; ok && known.location == c.location() {
 			found[i], resource = known, string(known.resourceType)+"/"+id
 		}
-		asks[i] = newAuthorization(c, c.location(), resource).withContext(w.resourceTagContext(id)).withContext(requested)
+		requests[i] = newAuthorization(c, c.location(), resource).withContext(w.resourceTagContext(id)).withContext(requested)
 	}
-	return found, asks
+
+	return found, requests
 }
 
-// kindOfID tells from an id what kind of resource it would be.
+// resourceTypeOfID tells from an id what kind of resource it would be.
 func resourceTypeOfID(id string) string {
 	prefix, _, _ := strings.Cut(id, "-")
-	if kind, known := map[string]string{"snap": "snapshot", "ami": "image", "vol": "volume", "i": "instance", "sg": "security-group", "lt": "launch-template", "key": "key-pair"}[prefix]; known {
+	kind, known := map[string]string{
+		"snap": "snapshot",
+		"ami":  "image",
+		"vol":  "volume",
+		"i":    "instance",
+		"sg":   "security-group",
+		"lt":   "launch-template",
+		"key":  "key-pair",
+	}[prefix]
+	if known {
 		return kind
 	}
+
 	return "*"
 }
 
-// unknownResource refuses to tag what is not there, in the words of its kind.
+// resourceNotFound refuses to tag what is not there, in the words of its kind.
 func resourceNotFound(id string) *APIError {
 	switch resourceTypeOfID(id) {
 	case "snapshot":
@@ -179,13 +202,16 @@ func (w *World) createTags(c *Call, in *ec2.CreateTagsInput) (*ec2.CreateTagsOut
 	case len(in.Tags) == 0:
 		return nil, missingParameter("tagSet")
 	}
+
 	if err := validateTags(in.Tags); err != nil {
 		return nil, err
 	}
-	found, asks := w.findTaggable(c, in.Resources, in.Tags)
-	if err := w.authorize(c, asks...); err != nil {
+
+	found, requests := w.findTaggable(c, in.Resources, in.Tags)
+	if err := w.authorize(c, requests...); err != nil {
 		return nil, err
 	}
+
 	for i, one := range found {
 		if one == nil {
 			return nil, resourceNotFound(in.Resources[i])
@@ -198,6 +224,7 @@ func (w *World) createTags(c *Call, in *ec2.CreateTagsInput) (*ec2.CreateTagsOut
 			return nil, badRequest("TagLimitExceeded", "The maximum number of Tags for a resource has been reached.")
 		}
 	}
+
 	for i, one := range found {
 		one.changeTags(c.At, func(tags map[string]string) {
 			for _, tag := range in.Tags {
@@ -206,6 +233,7 @@ func (w *World) createTags(c *Call, in *ec2.CreateTagsInput) (*ec2.CreateTagsOut
 		})
 		c.changedIDs = append(c.changedIDs, in.Resources[i])
 	}
+
 	return &ec2.CreateTagsOutput{}, nil
 }
 
@@ -214,15 +242,18 @@ func (w *World) deleteTags(c *Call, in *ec2.DeleteTagsInput) (*ec2.DeleteTagsOut
 	if len(in.Resources) == 0 {
 		return nil, missingParameter("resourceIdSet")
 	}
-	found, asks := w.findTaggable(c, in.Resources, in.Tags)
-	if err := w.authorize(c, asks...); err != nil {
+
+	found, requests := w.findTaggable(c, in.Resources, in.Tags)
+	if err := w.authorize(c, requests...); err != nil {
 		return nil, err
 	}
+
 	for i, one := range found {
 		if one == nil {
 			return nil, resourceNotFound(in.Resources[i])
 		}
 	}
+
 	for i, one := range found {
 		one.changeTags(c.At, func(tags map[string]string) {
 			if len(in.Tags) == 0 {
@@ -236,6 +267,7 @@ func (w *World) deleteTags(c *Call, in *ec2.DeleteTagsInput) (*ec2.DeleteTagsOut
 		})
 		c.changedIDs = append(c.changedIDs, in.Resources[i])
 	}
+
 	return &ec2.DeleteTagsOutput{}, nil
 }
 
@@ -246,38 +278,55 @@ func (w *World) describeTags(c *Call, in *ec2.DescribeTagsInput) (*ec2.DescribeT
 	if err := w.validatePage(c, "", 0, in.MaxResults); err != nil {
 		return nil, err
 	}
+
 	for _, filter := range in.Filters {
 		if aws.ToString(filter.Name) == "tag-key" { // as other describe calls know it
 			return nil, badRequest("InvalidParameterValue", "The filter 'tag-key' is invalid")
 		}
 	}
+
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
+
 	var all []types.TagDescription
 	for _, id := range slices.Sorted(maps.Keys(w.resources)) {
 		known := w.resources[id]
 		if known.location != c.location() || !w.isVisible(c, w.createdAt(id)) {
 			continue
 		}
+
 		for _, tag := range w.tagsSeen(c, id) {
-			all = append(all, types.TagDescription{ResourceId: &id, ResourceType: known.resourceType, Key: tag.Key, Value: tag.Value})
+			all = append(all, types.TagDescription{
+				ResourceId:   &id,
+				ResourceType: known.resourceType,
+				Key:          tag.Key,
+				Value:        tag.Value,
+			})
 		}
 	}
+
 	all, err := tagFilters.filter(all, in.Filters)
 	if err != nil {
 		return nil, err
 	}
-	all, next, err := paginate(all, aws.Int32(min(maxTagsPage, cmp.Or(aws.ToInt32(in.MaxResults), maxTagsPage))), in.NextToken)
+
+	all, next, err := paginate(
+		all, aws.Int32(min(maxTagsPage, cmp.Or(aws.ToInt32(in.MaxResults), maxTagsPage))), in.NextToken,
+	)
+
 	return &ec2.DescribeTagsOutput{Tags: all, NextToken: next}, err
 }
 
-var tagFilters = filterFields[types.TagDescription]{tags: tagOfDescription, values: map[string]func(types.TagDescription) []string{
-	"key":           func(t types.TagDescription) []string { return []string{*t.Key} },
-	"resource-id":   func(t types.TagDescription) []string { return []string{*t.ResourceId} },
-	"resource-type": func(t types.TagDescription) []string { return []string{string(t.ResourceType)} },
-	"value":         func(t types.TagDescription) []string { return []string{*t.Value} },
-}}
+var tagFilters = filterFields[types.TagDescription]{
+	tags: tagOfDescription,
+	values: map[string]func(types.TagDescription) []string{
+		"key":           func(t types.TagDescription) []string { return []string{*t.Key} },
+		"resource-id":   func(t types.TagDescription) []string { return []string{*t.ResourceId} },
+		"resource-type": func(t types.TagDescription) []string { return []string{string(t.ResourceType)} },
+		"value":         func(t types.TagDescription) []string { return []string{*t.Value} },
+	},
+}
 
 // tagOfDescription lets the filter tag:<key> look at a tag. The filter tag-key is none of DescribeTags.
 func tagOfDescription(t types.TagDescription) []types.Tag {

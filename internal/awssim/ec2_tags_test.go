@@ -16,38 +16,44 @@ import (
 func tag(key, value string) types.Tag { return types.Tag{Key: &key, Value: &value} }
 
 func TestTags_createUpdateFindDelete(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		id := b.snapshot("")
+	runWithFixture(t, func(f fixture) {
+		id := f.snapshot("")
 		set := func(tags ...types.Tag) error {
-			_, err := b.ec2.CreateTags(b.Context(), &ec2.CreateTagsInput{Resources: []string{id}, Tags: tags})
+			_, err := f.ec2.CreateTags(f.Context(), &ec2.CreateTagsInput{Resources: []string{id}, Tags: tags})
 			return err
 		}
+
 		drop := func(tags ...types.Tag) {
-			ok(b.ec2.DeleteTags(b.Context(), &ec2.DeleteTagsInput{Resources: []string{id}, Tags: tags}))(b)
+			requireOutput(f.ec2.DeleteTags(f.Context(), &ec2.DeleteTagsInput{Resources: []string{id}, Tags: tags}))(f)
 		}
-		shown := func() string {
+
+		view := func() string {
 			var all []string
-			for _, one := range b.seen(b.ec2, id).Tags {
+			for _, one := range f.seen(f.ec2, id).Tags {
 				all = append(all, *one.Key+"="+*one.Value)
 			}
 			return strings.Join(all, " ")
 		}
+
 		for _, step := range []struct {
 			do   func()
 			want string
 		}{
-			{func() { ok(0, set(tag("b", "1"), tag("a", "2")))(b) }, "a=2 b=1"},
-			{func() { ok(0, set(tag("b", "3")))(b) }, "a=2 b=3"},
+			{func() { requireOutput(0, set(tag("b", "1"), tag("a", "2")))(f) }, "a=2 b=1"},
+			{func() { requireOutput(0, set(tag("b", "3")))(f) }, "a=2 b=3"},
 			{func() { drop(tag("b", "other")) }, "a=2 b=3"},
 			{func() { drop(tag("b", "3")) }, "a=2"},
 			{func() { drop(types.Tag{Key: aws.String("a")}) }, ""},
 		} {
-			if step.do(); shown() != step.want {
-				t.Errorf("the tags are %q, want %q", shown(), step.want)
+			if step.do(); view() != step.want {
+				t.Errorf("the tags are %q, want %q", view(), step.want)
 			}
 		}
-		ok(0, set(tag("k", "v")))(b)
-		found := ok(b.ec2.DescribeTags(b.Context(), &ec2.DescribeTagsInput{Filters: []types.Filter{{Name: aws.String("key"), Values: []string{"k"}}}}))(b).Tags
+
+		requireOutput(0, set(tag("k", "v")))(f)
+		found := requireOutput(f.ec2.DescribeTags(f.Context(), &ec2.DescribeTagsInput{
+			Filters: []types.Filter{{Name: aws.String("key"), Values: []string{"k"}}},
+		}))(f).Tags
 		if len(found) != 1 || *found[0].ResourceId != id || found[0].ResourceType != types.ResourceTypeSnapshot {
 			t.Errorf("described: %v", found)
 		}
@@ -59,21 +65,28 @@ func TestTags_invalid(t *testing.T) {
 	for n := range 51 {
 		many = append(many, tag(fmt.Sprint(n), ""))
 	}
+
 	for what, row := range map[string]struct {
 		tags []types.Tag
 		code string
 	}{
-		"reserved": {[]types.Tag{tag("aws:x", "")}, "InvalidParameterValue"}, "no key": {[]types.Tag{tag("", "")}, "InvalidParameterValue"},
-		"long key": {[]types.Tag{tag(strings.Repeat("k", 129), "")}, "InvalidParameterValue"}, "long value": {[]types.Tag{tag("k", strings.Repeat("v", 257))}, "InvalidParameterValue"},
+		"reserved": {
+			[]types.Tag{tag("aws:x", "")}, "InvalidParameterValue",
+		}, "no key": {[]types.Tag{tag("", "")}, "InvalidParameterValue"},
+		"long key": {[]types.Tag{tag(strings.Repeat("k", 129), "")}, "InvalidParameterValue"}, "long value": {
+			[]types.Tag{tag("k", strings.Repeat("v", 257))}, "InvalidParameterValue",
+		},
 		"too many": {many, "TagLimitExceeded"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				id := b.snapshot("")
-				_, err := b.ec2.CreateTags(b.Context(), &ec2.CreateTagsInput{Resources: []string{id}, Tags: row.tags})
+			runWithFixture(t, func(f fixture) {
+				id := f.snapshot("")
+				_, err := f.ec2.CreateTags(f.Context(), &ec2.CreateTagsInput{Resources: []string{id}, Tags: row.tags})
 				requireErrorCode(t, err, row.code)
-				_, err = b.ec2.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{
-					SourceRegion: aws.String(home), SourceSnapshotId: &id, TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeSnapshot, Tags: row.tags}},
+				_, err = f.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+					SourceRegion: aws.String(home), SourceSnapshotId: &id, TagSpecifications: []types.TagSpecification{
+						{ResourceType: types.ResourceTypeSnapshot, Tags: row.tags},
+					},
 				})
 				requireErrorCode(t, err, row.code)
 			})
@@ -84,10 +97,12 @@ func TestTags_invalid(t *testing.T) {
 // TestTags_onlyForOwner covers rule 2.1.8.
 // Nobody tags what is another's, and nobody sees the tags another put on it (2.1.8).
 func TestTags_onlyForOwner(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		id := b.snapshot("")
-		b.share(id)
-		_, err := b.at(member, home).CreateTags(b.Context(), &ec2.CreateTagsInput{Resources: []string{id}, Tags: []types.Tag{tag("k", "v")}})
+	runWithFixture(t, func(f fixture) {
+		id := f.snapshot("")
+		f.share(id)
+		_, err := f.at(member, home).CreateTags(f.Context(), &ec2.CreateTagsInput{
+			Resources: []string{id}, Tags: []types.Tag{tag("k", "v")},
+		})
 		requireErrorCode(t, err, "InvalidSnapshot.NotFound")
 	})
 }

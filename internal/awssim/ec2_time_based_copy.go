@@ -14,7 +14,7 @@ const (
 	maxRegionPairThroughput = 2000.0
 )
 
-// timedCopy is a time-based copy of an account's that is on its way.
+// timeBasedCopy is a time-based copy of an account's that is on its way.
 type timeBasedCopy struct {
 	source     string // snapshot
 	from, to   string // Regions
@@ -22,52 +22,72 @@ type timeBasedCopy struct {
 	throughput float64 // MiB a second that are reserved for it
 }
 
-// validDuration judges the completion duration of a time-based copy, in minutes (4.8.1).
+// isValidDuration judges the completion duration of a time-based copy, in minutes (4.8.1).
 func isValidDuration(minutes int64) bool { return minutes >= 15 && minutes <= 2880 && minutes%15 == 0 }
 
 func invalidDuration(minutes int64) *APIError {
 	return badRequest("InvalidParameterValue",
-		"'%d' is not a valid value for completion duration. Specify a value between 15 and 2880 minutes, in 15 minute increments only", minutes)
+		"'%d' is not a valid value for completion duration. Specify a value between 15 and 2880 minutes, in 15 minute "+
+			"increments only", minutes)
 }
 
-// speedFor is the throughput with which so much is copied in the time that is asked for.
+// requiredThroughput is the throughput with which so much is copied in the time that is asked for.
 func requiredThroughput(gib, minutes int32) float64 {
 	return float64(gib) * 1024 / (float64(minutes) * 60)
 }
 
-// admitTimed is how much of the throughput that the time-based copies of one request ask for they get; 1 is all of it. Where less than one MiB a
-// second is left the request is refused, and nothing is made (4.8.2). What does not suffice is shared out in proportion, which is our choice.
+// checkThroughputQuota is how much of the throughput that the time-based copies of one request ask for they get; 1 is
+// all of it. Where less than one MiB a second is left the request is refused, and nothing is made (4.8.2). What does
+// not suffice is shared out in proportion, which is our choice.
 func (w *World) checkThroughputQuota(c *Call, from string, minutes int32, sources ...*snapshot) (float64, error) {
-	at, left, wanted := c.location(), maxRegionPairThroughput, 0.0
-	w.timeBasedCopies[at.account] = slices.DeleteFunc(w.timeBasedCopies[at.account], func(t timeBasedCopy) bool { return !c.At.Before(t.ends) })
-	for _, other := range w.timeBasedCopies[at.account] {
-		if other.from == from && other.to == at.region {
+	loc, left, wanted := c.location(), maxRegionPairThroughput, 0.0
+	w.timeBasedCopies[loc.account] = slices.DeleteFunc(
+		w.timeBasedCopies[loc.account], func(t timeBasedCopy) bool { return !c.At.Before(t.ends) },
+	)
+
+	for _, other := range w.timeBasedCopies[loc.account] {
+		if other.from == from && other.to == loc.region {
 			left -= other.throughput
 		}
 	}
+
 	if w.violates(c, "4.8.2", left < 1) {
-		return 0, badRequest("ResourceLimitExceeded", "The throughput quota for time-based copies from %s to %s is used up.", from, at.region)
+		return 0, badRequest(
+			"ResourceLimitExceeded", "The throughput quota for time-based copies from %s to %s is used up.", from, loc.region,
+		)
 	}
+
 	for _, s := range sources {
 		wanted += min(maxCopyThroughput, requiredThroughput(s.sizeGiB, minutes))
 	}
+
 	return min(1, left/wanted), nil
 }
 
-// scheduleTimed lets a time-based copy take the time that was asked for, or less if it takes less anyway; more where the throughput that it gets
-// does not suffice (4.8.2). The time of a second copy that an account makes of the same snapshot begins when the first has ended (4.8.3).
-func (w *World) scheduleTimeBasedCopy(c *Call, order snapshotCopyParams, made *snapshot) {
-	asked, wanted := time.Duration(*order.durationMinutes)*time.Minute, requiredThroughput(made.sizeGiB, *order.durationMinutes)
-	took, speed := min(asked, made.progress.ends.Sub(c.At)), min(maxCopyThroughput, wanted)*order.throughputShare
+// scheduleTimeBasedCopy lets a time-based copy take the time that was asked for, or less if it takes less anyway; more
+// where the throughput that it gets does not suffice (4.8.2). The time of a second copy that an account makes of the
+// same snapshot begins when the first has ended (4.8.3).
+func (w *World) scheduleTimeBasedCopy(c *Call, order snapshotCopyParams, created *snapshot) {
+	asked := time.Duration(*order.durationMinutes) * time.Minute
+	wanted := requiredThroughput(created.sizeGiB, *order.durationMinutes)
+	took, speed := min(asked, created.progress.ends.Sub(c.At)), min(maxCopyThroughput, wanted)*order.throughputShare
 	if speed < wanted {
-		took = time.Duration(float64(made.sizeGiB) * 1024 / speed * float64(time.Second))
+		took = time.Duration(float64(created.sizeGiB) * 1024 / speed * float64(time.Second))
 	}
+
 	begins := c.At
-	for _, other := range w.timeBasedCopies[made.location.account] {
+	for _, other := range w.timeBasedCopies[created.location.account] {
 		if other.source == order.sourceID && other.ends.After(begins) {
 			begins = other.ends
 		}
 	}
-	made.progress = progress{starts: begins.Add(took / 10), at99Percent: begins.Add(took * 9 / 10), ends: begins.Add(took)}
-	w.timeBasedCopies[made.location.account] = append(w.timeBasedCopies[made.location.account], timeBasedCopy{order.sourceID, order.sourceRegion, made.location.region, made.progress.ends, speed})
+
+	created.progress = progress{
+		starts: begins.Add(took / 10), at99Percent: begins.Add(took * 9 / 10), ends: begins.Add(took),
+	}
+
+	w.timeBasedCopies[created.location.account] = append(
+		w.timeBasedCopies[created.location.account],
+		timeBasedCopy{order.sourceID, order.sourceRegion, created.location.region, created.progress.ends, speed},
+	)
 }

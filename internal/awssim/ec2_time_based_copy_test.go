@@ -16,110 +16,145 @@ func TestCopySnapshot_timeBased(t *testing.T) {
 	asking := func(minutes int32) func(*ec2.CopySnapshotInput) {
 		return func(in *ec2.CopySnapshotInput) { in.CompletionDurationMinutes = &minutes }
 	}
+
 	t.Run("4.8.1 bounds come before IAM and dry run", func(t *testing.T) {
-		runWithFixture(t, func(b fixture) {
+		runWithFixture(t, func(f fixture) {
 			for _, minutes := range []int32{-1, 0, 14, 16, 2881} {
-				_, err := b.ec2.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{
-					SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0123456789abcdef0"), CompletionDurationMinutes: &minutes, DryRun: aws.Bool(true),
+				_, err := f.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+					SourceRegion:              aws.String(home),
+					SourceSnapshotId:          aws.String("snap-0123456789abcdef0"),
+					CompletionDurationMinutes: &minutes,
+					DryRun:                    aws.Bool(true),
 				})
 				requireErrorCode(t, err, "InvalidParameterValue")
 			}
 		})
 	})
+
 	t.Run("4.8.4 shows its type and keeps its time", func(t *testing.T) {
-		runWithFixture(t, func(b fixture) {
-			source := b.snapshot("")
+		runWithFixture(t, func(f fixture) {
+			source := f.snapshot("")
 			begun := time.Now()
-			got := b.settled(b.ec2, b.copySnapshot(b.at(owner, home), source, asking(15)))
-			if got.TransferType != types.TransferTypeTimeBased || aws.ToInt32(got.CompletionDurationMinutes) != 15 || got.CompletionTime.Sub(begun) > 15*time.Minute {
+			got := f.settled(f.ec2, f.copySnapshot(f.at(owner, home), source, asking(15)))
+			if got.TransferType != types.TransferTypeTimeBased || aws.ToInt32(got.CompletionDurationMinutes) != 15 ||
+				got.CompletionTime.Sub(begun) > 15*time.Minute {
 				t.Errorf("the copy is %+v", got)
 			}
 		})
 	})
-	t.Run("4.8.3 the time of a second that an account makes of the same snapshot begins when the first has ended", func(t *testing.T) {
-		runWithFixture(t, func(b fixture) {
-			source := b.disks(400)[0]
-			b.share(source)
-			for _, row := range []struct {
-				account, region string
-				ends            time.Duration
-			}{{owner, away, 15 * time.Minute}, {owner, away, 30 * time.Minute}, {owner, "eu-west-1", 45 * time.Minute}, {member, home, 15 * time.Minute}} {
-				if got := b.taken(b.copySnapshot(b.at(row.account, row.region), source, asking(15))); got.Round(time.Minute) != row.ends {
-					t.Errorf("the copy of %s to %s takes %s, want %s", row.account, row.region, got, row.ends)
+
+	t.Run("4.8.3 the time of a second that an account makes of the same snapshot begins when the first has ended",
+		func(t *testing.T) {
+			runWithFixture(t, func(f fixture) {
+				source := f.disks(400)[0]
+				f.share(source)
+				for _, row := range []struct {
+					account, region string
+					ends            time.Duration
+				}{
+					{owner, away, 15 * time.Minute},
+					{owner, away, 30 * time.Minute},
+					{owner, "eu-west-1", 45 * time.Minute},
+					{member, home, 15 * time.Minute},
+				} {
+					got := f.taken(f.copySnapshot(f.at(row.account, row.region), source, asking(15)))
+					if got.Round(time.Minute) != row.ends {
+						t.Errorf("the copy of %s to %s takes %s, want %s", row.account, row.region, got, row.ends)
+					}
 				}
-			}
+			})
 		})
-	})
+
 	t.Run("4.8.2 the throughput of a pair of Regions is limited", func(t *testing.T) {
-		runWithFixture(t, func(b fixture) {
+		runWithFixture(t, func(f fixture) {
 			// 440 GiB in 15 minutes take all of a copy's 500 MiB a second; four of them all that the Regions have.
-			sources := b.disks(440, 440, 440, 440, 440)
-			client := b.at(owner, away)
+			sources := f.disks(440, 440, 440, 440, 440)
+			client := f.at(owner, away)
 			for _, id := range sources[:4] {
-				b.copySnapshot(client, id, asking(15))
+				f.copySnapshot(client, id, asking(15))
 			}
-			_, err := client.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &sources[4], CompletionDurationMinutes: aws.Int32(15)})
+			_, err := client.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+				SourceRegion: aws.String(home), SourceSnapshotId: &sources[4], CompletionDurationMinutes: aws.Int32(15),
+			})
 			requireErrorCode(t, err, "ResourceLimitExceeded")
-			b.copySnapshot(b.ec2, sources[4], asking(15)) // another pair of Regions has its own
+			f.copySnapshot(f.ec2, sources[4], asking(15)) // another pair of Regions has its own
 		})
 	})
+
 	t.Run("4.8.2 a copy that gets less than it asks for takes longer", func(t *testing.T) {
-		runWithFixture(t, func(b fixture) {
-			for i, id := range b.disks(400, 400, 400, 400, 400) { // each asks for 455 MiB a second
+		runWithFixture(t, func(f fixture) {
+			for i, id := range f.disks(400, 400, 400, 400, 400) { // each asks for 455 MiB a second
 				want := 15 * time.Minute
 				if i == 4 {
 					want = 38 * time.Minute // there are 180
 				}
-				if got := b.taken(b.copySnapshot(b.at(owner, away), id, asking(15))); got.Round(time.Minute) != want {
+				if got := f.taken(f.copySnapshot(f.at(owner, away), id, asking(15))); got.Round(time.Minute) != want {
 					t.Errorf("copy %d takes %s, want %s", i+1, got, want)
 				}
 			}
 		})
 	})
-	t.Run("4.8.2 the snapshots of an image share what there is, and where there is none nothing is made", func(t *testing.T) {
-		runWithFixture(t, func(b fixture) {
-			image := b.image("", func(in *ec2.RegisterImageInput) {
-				in.BlockDeviceMappings = nil
-				for i, id := range b.disks(400, 400, 400, 400, 400, 400) {
-					in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{DeviceName: aws.String("/dev/sda" + string(rune('1'+i))), Ebs: &types.EbsBlockDevice{SnapshotId: &id}})
+
+	t.Run("4.8.2 the snapshots of an image share what there is, and where there is none nothing is made",
+		func(t *testing.T) {
+			runWithFixture(t, func(f fixture) {
+				image := f.image("", func(in *ec2.RegisterImageInput) {
+					in.BlockDeviceMappings = nil
+					for i, id := range f.disks(400, 400, 400, 400, 400, 400) {
+						in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{
+							DeviceName: aws.String("/dev/sda" + string(rune('1'+i))), Ebs: &types.EbsBlockDevice{SnapshotId: &id},
+						})
+					}
+				})
+
+				client, begun := f.at(owner, away), time.Now()
+				within := func(in *ec2.CopyImageInput) { in.SnapshotCopyCompletionDurationMinutes = aws.Int64(15) }
+				copied := requireOutput(f.copyImage(client, image, within))(f)
+				_, err := f.copyImage(client, image, within, newName)
+				requireErrorCode(t, err, "ResourceLimitExceeded")
+				f.settledImage(client, copied)
+				if took := time.Since(begun); took < 20*time.Minute || took > 21*time.Minute {
+					// 2730 MiB a second are asked for, there are 2000
+					t.Errorf("the copy took %s", took)
+				}
+
+				created := requireOutput(client.DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{
+					OwnerIds: []string{"self"},
+				}))(f).Snapshots
+				if len(created) != 6 {
+					t.Errorf("there are %d snapshots", len(created))
 				}
 			})
-			client, begun := b.at(owner, away), time.Now()
-			within := func(in *ec2.CopyImageInput) { in.SnapshotCopyCompletionDurationMinutes = aws.Int64(15) }
-			copied := ok(b.copyImage(client, image, within))(b)
-			_, err := b.copyImage(client, image, within, newName)
-			requireErrorCode(t, err, "ResourceLimitExceeded")
-			b.settledImage(client, copied)
-			if took := time.Since(begun); took < 20*time.Minute || took > 21*time.Minute { // 2730 MiB a second are asked for, there are 2000
-				t.Errorf("the copy took %s", took)
-			}
-			if made := ok(client.DescribeSnapshots(b.Context(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}}))(b).Snapshots; len(made) != 6 {
-				t.Errorf("there are %d snapshots", len(made))
-			}
 		})
-	})
 }
 
 // disks are complete snapshots of new volumes of these sizes.
-func (b fixture) disks(gib ...int32) (all []string) {
-	b.Helper()
+func (f fixture) disks(gib ...int32) (all []string) {
+	f.Helper()
 	for _, size := range gib {
-		volume := ok(b.ec2.CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: &size, VolumeType: types.VolumeTypeGp3}))(b)
+		volume := requireOutput(f.ec2.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
+			AvailabilityZone: aws.String(home + "a"), Size: &size, VolumeType: types.VolumeTypeGp3,
+		}))(f)
 		time.Sleep(time.Minute)
-		all = append(all, *ok(b.ec2.CreateSnapshot(b.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId}))(b).SnapshotId)
+		all = append(
+			all,
+			*requireOutput(f.ec2.CreateSnapshot(f.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId}))(f).SnapshotId,
+		)
 	}
+
 	for _, id := range all {
-		b.settled(b.ec2, id)
+		f.settled(f.ec2, id)
 	}
+
 	return all
 }
 
 // taken is how long a copy takes that has just begun, by the world's own course of it.
-func (b fixture) taken(id string) time.Duration {
-	b.Helper()
-	made, there := b.world.snapshots.get(id)
-	if !there {
-		b.Fatalf("there is no %s", id)
+func (f fixture) taken(id string) time.Duration {
+	f.Helper()
+	created, ok := f.world.snapshots.get(id)
+	if !ok {
+		f.Fatalf("there is no %s", id)
 	}
-	return made.progress.ends.Sub(made.created)
+	return created.progress.ends.Sub(created.created)
 }

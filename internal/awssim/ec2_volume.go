@@ -53,62 +53,86 @@ type volumeSpec struct {
 	tags       []types.TagSpecification
 }
 
-// newVolume begins a volume of the caller, for CreateVolume and for a launch. The key is not checked before the volume is
-// to be ready: then one that cannot be used makes it vanish (1.8.6).
+// newVolume begins a volume of the caller, for CreateVolume and for a launch. The key is not checked before the volume
+// is to be ready: then one that cannot be used makes it vanish (1.8.6).
 func (w *World) newVolume(c *Call, spec volumeSpec) (*volume, error) {
-	at := c.location()
-	made := &volume{location: at, zone: spec.zone, created: c.At, volumeType: spec.volumeType, iops: spec.iops, throughput: spec.throughput}
-	if made.volumeType == "" {
-		made.volumeType = types.VolumeTypeGp2
+	loc := c.location()
+	created := &volume{
+		location:   loc,
+		zone:       spec.zone,
+		created:    c.At,
+		volumeType: spec.volumeType,
+		iops:       spec.iops,
+		throughput: spec.throughput,
 	}
+	if created.volumeType == "" {
+		created.volumeType = types.VolumeTypeGp2
+	}
+
 	from, sourceARN := emptyVolume, ""
 	if spec.snapshot != nil {
-		from, sourceARN = dataSourceOf(spec.snapshot, at), spec.snapshot.keyARN
-		made.sizeGiB, made.snapshot, made.lineage, made.platform = spec.snapshot.sizeGiB, spec.snapshot.id, spec.snapshot.lineage, spec.snapshot.platform
+		from, sourceARN = dataSourceOf(spec.snapshot, loc), spec.snapshot.keyARN
+		created.sizeGiB = spec.snapshot.sizeGiB
+		created.snapshot = spec.snapshot.id
+		created.lineage = spec.snapshot.lineage
+		created.platform = spec.snapshot.platform
 	}
+
 	if spec.sizeGiB != nil {
-		if *spec.sizeGiB < made.sizeGiB {
-			return nil, badRequest("InvalidParameterValue", "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", *spec.sizeGiB, made.snapshot, made.sizeGiB)
+		if *spec.sizeGiB < created.sizeGiB {
+			return nil, badRequest(
+				"InvalidParameterValue", "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", *spec.sizeGiB,
+				created.snapshot, created.sizeGiB,
+			)
 		}
-		made.sizeGiB = *spec.sizeGiB
+		created.sizeGiB = *spec.sizeGiB
 	}
-	if err := made.validatePerformance(); err != nil {
+
+	if err := created.validatePerformance(); err != nil {
 		return nil, err
 	}
-	choice, err := w.chooseEncryptionKey(c, volumeCreation, from, made.snapshot, true, spec.encryption)
+
+	choice, err := w.chooseEncryptionKey(c, volumeCreation, from, created.snapshot, true, spec.encryption)
 	if err != nil {
 		return nil, err
 	}
+
 	target := w.resolveKeyChoice(c, choice, spec.encryption.key, sourceARN)
 	if target != nil {
-		made.keyARN = *target.Arn
+		created.keyARN = *target.Arn
 	}
-	made.failsToCreate = w.isKeyDeleted(c, at, sourceARN) || w.violates(c, "1.8.6", choice != noKey && target == nil) || w.isVolumeKeyDenied(c, w.findStorageKey(at, sourceARN), target)
-	made.id = w.newID(c, "vol-")
-	if made.lineage == "" {
-		made.lineage = made.id
+
+	created.failsToCreate = w.isKeyDeleted(c, loc, sourceARN) ||
+		w.violates(c, "1.8.6", choice != noKey && target == nil) ||
+		w.isVolumeKeyDenied(c, w.findStorageKey(loc, sourceARN), target)
+
+	created.id = w.newID(c, "vol-")
+	if created.lineage == "" {
+		created.lineage = created.id
 	}
-	made.availableAt = c.At.Add(w.randomDuration(made.id, time.Second, 4*time.Second))
-	if made.failsToCreate {
-		made.deletedAt = made.availableAt
+
+	created.availableAt = c.At.Add(w.randomDuration(created.id, time.Second, 4*time.Second))
+	if created.failsToCreate {
+		created.deletedAt = created.availableAt
 	}
-	w.volumes.put(made.id, made)
-	w.tagNewResource(c, made.id, types.ResourceTypeVolume, spec.tags)
-	return made, nil
+
+	w.volumes.put(created.id, created)
+	w.tagNewResource(c, created.id, types.ResourceTypeVolume, spec.tags)
+	return created, nil
 }
 
-// originOf is what a snapshot is to an account.
-func dataSourceOf(s *snapshot, at location) dataSource {
+// dataSourceOf is what a snapshot is to an account.
+func dataSourceOf(s *snapshot, loc location) dataSource {
 	switch {
 	case !s.isEncrypted():
 		return unencryptedSnapshot
-	case s.location.account == at.account:
+	case s.location.account == loc.account:
 		return ownEncryptedSnapshot
 	}
 	return sharedEncryptedSnapshot
 }
 
-// checkPerformance fills in and checks what a volume type allows (9.0: EbsBlockDevice).
+// validatePerformance fills in and checks what a volume type allows (9.0: EbsBlockDevice).
 func (v *volume) validatePerformance() error {
 	switch v.volumeType {
 	case types.VolumeTypeGp3:
@@ -124,12 +148,17 @@ func (v *volume) validatePerformance() error {
 	case types.VolumeTypeIo2:
 		return validatePerformanceRange("io2", v.iops, 100, 256000, v.throughput, 0, 0)
 	}
+
 	if v.iops != nil || v.throughput != nil {
-		return badRequest("InvalidParameterCombination", "The parameter iops and throughput are not supported for %s volumes.", v.volumeType)
+		return badRequest(
+			"InvalidParameterCombination", "The parameter iops and throughput are not supported for %s volumes.", v.volumeType,
+		)
 	}
+
 	if v.volumeType == types.VolumeTypeGp2 {
 		v.iops = aws.Int32(min(max(100, 3*v.sizeGiB), 16000))
 	}
+
 	return nil
 }
 
@@ -138,22 +167,28 @@ func validatePerformanceRange(kind string, iops *int32, least, most int32, throu
 	case iops == nil:
 		return badRequest("MissingParameter", "The parameter iops must be specified for %s volumes.", kind)
 	case *iops < least || *iops > most:
-		return badRequest("InvalidParameterValue", "Volume iops of %d is out of range for volume type %s; the range is %d to %d.", *iops, kind, least, most)
+		return badRequest(
+			"InvalidParameterValue", "Volume iops of %d is out of range for volume type %s; the range is %d to %d.", *iops, kind,
+			least, most,
+		)
 	case throughput != nil && (*throughput < slow || *throughput > fast):
-		return badRequest("InvalidParameterValue", "Throughput of %d MiB/s is out of range for volume type %s.", *throughput, kind)
+		return badRequest(
+			"InvalidParameterValue", "Throughput of %d MiB/s is out of range for volume type %s.", *throughput, kind,
+		)
 	}
+
 	return nil
 }
 
-// there reports whether the volume exists at a moment.
+// exists reports whether the volume exists at a moment.
 func (v *volume) exists(now time.Time) bool {
 	return (!v.failsToCreate || now.Before(v.availableAt)) && (v.deletedAt.IsZero() || now.Before(v.deletedAt))
 }
 
-// volumeOf finds a volume of the caller.
+// findOwnVolume finds a volume of the caller.
 func (w *World) findOwnVolume(c *Call, id string) (*volume, bool) {
-	found, there := w.volumes.get(id)
-	return found, there && found.location == c.location() && found.exists(c.At)
+	found, ok := w.volumes.get(id)
+	return found, ok && found.location == c.location() && found.exists(c.At)
 }
 
 func volumeNotFound(id string) *APIError {
@@ -161,9 +196,14 @@ func volumeNotFound(id string) *APIError {
 }
 
 func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVolumeOutput, error) {
-	if err := refuseUnmodeled(in, "AvailabilityZone", "ClientToken", "Encrypted", "Iops", "KmsKeyId", "Size", "SnapshotId", "TagSpecifications", "Throughput", "VolumeType"); err != nil {
+	err := refuseUnmodeled(
+		in, "AvailabilityZone", "ClientToken", "Encrypted", "Iops", "KmsKeyId", "Size", "SnapshotId", "TagSpecifications",
+		"Throughput", "VolumeType",
+	)
+	if err != nil {
 		return nil, err
 	}
+
 	zone := aws.ToString(in.AvailabilityZone)
 	switch {
 	case zone == "":
@@ -177,45 +217,61 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 	case in.SnapshotId != nil && w.violates(c, "2.5.10", !isValidID(*in.SnapshotId, "snap-")):
 		return nil, malformedSnapshotID(*in.SnapshotId)
 	}
+
 	if err := w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeVolume); err != nil {
 		return nil, err
 	}
+
 	var from *snapshot
-	asks := []AuthorizationRequest{newAuthorization(c, c.location(), "volume/*").withContext(newVolumeContext(c.Region, in))}
+	requests := []AuthorizationRequest{
+		newAuthorization(c, c.location(), "volume/*").withContext(newVolumeContext(c.Region, in)),
+	}
+
 	if in.SnapshotId != nil { // looked up even before IAM is asked
-		found, there := w.findReadableSnapshot(c.location().account, c.Region, *in.SnapshotId)
-		if w.violates(c, "A.4.7", !there) || !there {
+		found, ok := w.findReadableSnapshot(c.location().account, c.Region, *in.SnapshotId)
+		if w.violates(c, "A.4.7", !ok) || !ok {
 			return nil, badRequest("InvalidSnapshot.NotFound", "Snapshot does not exist")
 		}
-		from, asks = found, append(asks, w.newSnapshotAuthorization(c, found.id))
+		from, requests = found, append(requests, w.newSnapshotAuthorization(c, found.id))
 	}
-	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, asks...)...); err != nil {
+
+	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, requests...)...); err != nil {
 		return nil, err
 	}
+
 	return runIdempotent(w, c, in.ClientToken, func() (*ec2.CreateVolumeOutput, error) {
 		spec := volumeSpec{
-			zone: zone, sizeGiB: in.Size, volumeType: in.VolumeType, iops: in.Iops, throughput: in.Throughput,
-			encryption: encryptionParams{in.Encrypted, in.KmsKeyId}, tags: in.TagSpecifications,
+			zone:       zone,
+			sizeGiB:    in.Size,
+			volumeType: in.VolumeType,
+			iops:       in.Iops,
+			throughput: in.Throughput,
+			encryption: encryptionParams{in.Encrypted, in.KmsKeyId},
+			tags:       in.TagSpecifications,
 		}
+
 		if from != nil {
 			if state := from.state(c.At); w.violates(c, "A.4.7", state != types.SnapshotStateCompleted) {
 				return nil, badRequest("IncorrectState", "Snapshot is in invalid state - %s", state)
 			}
 			spec.snapshot = from
 		}
-		made, err := w.newVolume(c, spec)
+
+		created, err := w.newVolume(c, spec)
 		if err != nil {
 			return nil, err
 		}
+
 		out := &ec2.CreateVolumeOutput{}
-		convertFields(w.viewVolume(c, made), out)
+		convertFields(w.viewVolume(c, created), out)
 		out.OwnerId, out.VolumeArn, out.Operator, out.Attachments = nil, nil, nil, nil
-		out.Encrypted = aws.Bool(made.keyARN != "" || spec.encryption.isRequested())
+		out.Encrypted = aws.Bool(created.keyARN != "" || spec.encryption.isRequested())
 		if out.KmsKeyId = nil; spec.encryption.key != nil {
 			out.KmsKeyId = spec.encryption.key
-		} else if spec.snapshot != nil && spec.snapshot.keyARN == made.keyARN && made.keyARN != "" {
-			out.KmsKeyId = &made.keyARN // the account's default key is not named yet
+		} else if spec.snapshot != nil && spec.snapshot.keyARN == created.keyARN && created.keyARN != "" {
+			out.KmsKeyId = &created.keyARN // the account's default key is not named yet
 		}
+
 		return out, nil
 	})
 }
@@ -223,14 +279,21 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 // newVolumeContext is what a request says to conditions about the volume that it is to make.
 func newVolumeContext(region string, in *ec2.CreateVolumeInput) iampolicy.Context {
 	context := iampolicy.Context{
-		"ec2:AvailabilityZone": {*in.AvailabilityZone}, "ec2:Encrypted": {strconv.FormatBool(aws.ToBool(in.Encrypted))}, "ec2:VolumeType": {string(cmp.Or(in.VolumeType, types.VolumeTypeGp2))},
+		"ec2:AvailabilityZone": {*in.AvailabilityZone}, "ec2:Encrypted": {
+			strconv.FormatBool(aws.ToBool(in.Encrypted)),
+		}, "ec2:VolumeType": {
+			string(cmp.Or(in.VolumeType, types.VolumeTypeGp2)),
+		},
 	}
+
 	if in.Size != nil {
 		context["ec2:VolumeSize"] = []string{strconv.Itoa(int(*in.Size))}
 	}
+
 	if in.SnapshotId != nil {
 		context["ec2:ParentSnapshot"] = []string{ec2ARN(location{region: region}, "snapshot/"+*in.SnapshotId)}
 	}
+
 	return context
 }
 
@@ -239,64 +302,89 @@ func (w *World) deleteVolume(c *Call, in *ec2.DeleteVolumeInput) (*ec2.DeleteVol
 		return nil, missingParameter("VolumeId")
 	}
 	if !hasIDFormat(*in.VolumeId, "vol-") {
-		return nil, badRequest("InvalidParameterValue", "Value (%s) for parameter volumeId is invalid. Expected: 'vol-...'.", *in.VolumeId)
+		return nil, badRequest(
+			"InvalidParameterValue", "Value (%s) for parameter volumeId is invalid. Expected: 'vol-...'.", *in.VolumeId,
+		)
 	}
-	doomed, there := w.findOwnVolume(c, *in.VolumeId)
+
+	doomed, ok := w.findOwnVolume(c, *in.VolumeId)
 	which := newAuthorization(c, c.location(), "volume/*")
-	if there {
+	if ok {
 		which = w.newAuthorizationOnOwn(c, "volume", doomed.id)
 	}
+
 	if err := w.authorize(c, which); err != nil {
 		return nil, err
 	}
-	if !there {
+	if !ok {
 		return nil, volumeNotFound(*in.VolumeId)
 	}
 	if holder, attached := w.findAttachment(c, doomed); attached {
 		return nil, badRequest("VolumeInUse", "Volume %s is currently attached to %s", doomed.id, *holder.InstanceId)
 	}
+
 	w.removeVolume(doomed)
 	c.recordChange(doomed.id)
 	return &ec2.DeleteVolumeOutput{}, nil
 }
 
-// dropVolume deletes a volume: for DeleteVolume and for the end of an instance.
+// removeVolume deletes a volume: for DeleteVolume and for the end of an instance.
 func (w *World) removeVolume(v *volume) {
 	w.volumes.remove(v.id)
 	delete(w.resources, v.id)
 }
 
-// attachedTo is where a volume is attached.
+// findAttachment is where a volume is attached.
 func (w *World) findAttachment(c *Call, v *volume) (types.VolumeAttachment, bool) {
 	for id, i := range w.instances.all {
 		for _, d := range i.devices {
 			if d.volume == v.id && !i.isInState(c.At, types.InstanceStateNameTerminated) {
 				return types.VolumeAttachment{
-					InstanceId: &id, Device: &d.name, VolumeId: &v.id, AttachTime: toMilliseconds(d.attached), DeleteOnTermination: &d.deleteOnTermination,
-					State: types.VolumeAttachmentStateAttached,
+					InstanceId:          &id,
+					Device:              &d.name,
+					VolumeId:            &v.id,
+					AttachTime:          toMilliseconds(d.attached),
+					DeleteOnTermination: &d.deleteOnTermination,
+					State:               types.VolumeAttachmentStateAttached,
 				}, true
 			}
 		}
 	}
+
 	return types.VolumeAttachment{}, false
 }
 
 func (w *World) viewVolume(c *Call, v *volume) types.Volume {
 	seen := types.Volume{
-		VolumeId: &v.id, VolumeArn: aws.String(ec2ARN(v.location, "volume/"+v.id)), OwnerId: &v.location.account, AvailabilityZone: &v.zone, CreateTime: toMilliseconds(v.created),
-		Size: &v.sizeGiB, VolumeType: v.volumeType, Iops: v.iops, Throughput: v.throughput, SnapshotId: &v.snapshot, State: types.VolumeStateAvailable,
-		Encrypted: aws.Bool(v.keyARN != ""), MultiAttachEnabled: aws.Bool(false), Tags: w.tagsSeen(c, v.id),
-		Operator: &types.OperatorResponse{Managed: aws.Bool(false), HiddenByDefault: aws.Bool(false)},
+		VolumeId:           &v.id,
+		VolumeArn:          aws.String(ec2ARN(v.location, "volume/"+v.id)),
+		OwnerId:            &v.location.account,
+		AvailabilityZone:   &v.zone,
+		CreateTime:         toMilliseconds(v.created),
+		Size:               &v.sizeGiB,
+		VolumeType:         v.volumeType,
+		Iops:               v.iops,
+		Throughput:         v.throughput,
+		SnapshotId:         &v.snapshot,
+		State:              types.VolumeStateAvailable,
+		Encrypted:          aws.Bool(v.keyARN != ""),
+		MultiAttachEnabled: aws.Bool(false),
+		Tags:               w.tagsSeen(c, v.id),
+		Operator:           &types.OperatorResponse{Managed: aws.Bool(false), HiddenByDefault: aws.Bool(false)},
 	}
+
 	if v.keyARN != "" {
 		seen.KmsKeyId = &v.keyARN
 	}
+
 	if holder, attached := w.findAttachment(c, v); attached {
 		seen.State, seen.Attachments = types.VolumeStateInUse, []types.VolumeAttachment{holder}
 	}
+
 	if c.At.Before(v.availableAt) {
 		seen.State = types.VolumeStateCreating
 	}
+
 	return seen
 }
 
@@ -310,14 +398,16 @@ func (w *World) describeVolumes(c *Call, in *ec2.DescribeVolumesInput) (*ec2.Des
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
 	}
+
 	var seen []types.Volume
 	for _, id := range in.VolumeIds {
-		found, there := w.findOwnVolume(c, id)
-		if !there || !w.isVisible(c, found.created) {
+		found, ok := w.findOwnVolume(c, id)
+		if !ok || !w.isVisible(c, found.created) {
 			return nil, volumeNotFound(id)
 		}
 		seen = append(seen, w.viewVolume(c, found))
 	}
+
 	if len(in.VolumeIds) == 0 {
 		for _, v := range w.volumes.all {
 			if v.location == c.location() && v.exists(c.At) && w.isVisible(c, v.created) {
@@ -325,9 +415,11 @@ func (w *World) describeVolumes(c *Call, in *ec2.DescribeVolumesInput) (*ec2.Des
 			}
 		}
 	}
-	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, volumeFilters, func(list []types.Volume, next *string) *ec2.DescribeVolumesOutput {
-		return &ec2.DescribeVolumesOutput{Volumes: list, NextToken: next}
-	})
+
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, volumeFilters,
+		func(list []types.Volume, next *string) *ec2.DescribeVolumesOutput {
+			return &ec2.DescribeVolumesOutput{Volumes: list, NextToken: next}
+		})
 }
 
 var volumeFilters = filterFields[types.Volume]{
@@ -343,7 +435,9 @@ var volumeFilters = filterFields[types.Volume]{
 			return attachmentValues(v, func(a types.VolumeAttachment) string { return string(a.State) })
 		},
 		"attachment.delete-on-termination": func(v types.Volume) []string {
-			return attachmentValues(v, func(a types.VolumeAttachment) string { return strconv.FormatBool(*a.DeleteOnTermination) })
+			return attachmentValues(v, func(a types.VolumeAttachment) string {
+				return strconv.FormatBool(*a.DeleteOnTermination)
+			})
 		},
 		"availability-zone": func(v types.Volume) []string { return []string{*v.AvailabilityZone} },
 		"create-time":       func(v types.Volume) []string { return []string{formatTime(*v.CreateTime)} },

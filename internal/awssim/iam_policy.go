@@ -15,21 +15,27 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// administrator is the managed policy of AWS that the world knows; it knows no other.
-const administratorAccessPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
+// administratorAccessPolicy is the managed policy of AWS that the world knows; it knows no other.
+const administratorAccessPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*",` +
+	`"Resource":"*"}]}`
 
-// findPolicy looks a managed policy up that the caller's account may attach; nil has none.
+// findManagedPolicy looks a managed policy up that the caller's account may attach; nil has none.
 func (w *World) findManagedPolicy(c *Call, arn *string) (*managedPolicy, error) {
 	if arn == nil {
 		return nil, nil
 	}
 	if *arn == "arn:"+c.caller.account.partition+":iam::aws:policy/AdministratorAccess" {
-		return &managedPolicy{iamtypes.Policy{Arn: arn, PolicyName: aws.String("AdministratorAccess")}, mustParsePolicy(administratorAccessPolicy, iampolicy.Identity)}, nil
+		return &managedPolicy{
+			iamtypes.Policy{Arn: arn, PolicyName: aws.String("AdministratorAccess")},
+			mustParsePolicy(administratorAccessPolicy, iampolicy.Identity),
+		}, nil
 	}
-	found, there := c.caller.account.policies.get(*arn)
-	if !there {
+
+	found, ok := c.caller.account.policies.get(*arn)
+	if !ok {
 		return nil, newAPIError(http.StatusNotFound, "NoSuchEntity", "Policy %s does not exist or is not attachable.", *arn)
 	}
+
 	return found, nil
 }
 
@@ -40,46 +46,61 @@ func (w *World) createPolicy(c *Call, in *iam.CreatePolicyInput) (*iam.CreatePol
 	if err := validateNewPrincipal(c, "PolicyName", in.PolicyName, in.Path); err != nil {
 		return nil, err
 	}
+
 	path := aws.ToString(in.Path)
 	if path == "" {
 		path = "/"
 	}
+
 	arn := c.caller.account.arn("iam", "", "policy"+path+*in.PolicyName)
 	if err := w.authorize(c, AuthorizationRequest{Action: "iam:CreatePolicy", Resource: arn}); err != nil {
 		return nil, err
 	}
+
 	text, err := parseIAMPolicy(in.PolicyDocument, iampolicy.Identity)
 	if err != nil {
 		return nil, err
 	}
 	if _, taken := c.caller.account.policies.get(arn); taken {
-		return nil, newAPIError(http.StatusConflict, "EntityAlreadyExists", "A policy called %s already exists. Duplicate names are not allowed.", *in.PolicyName)
+		return nil, newAPIError(
+			http.StatusConflict, "EntityAlreadyExists", "A policy called %s already exists. Duplicate names are not allowed.",
+			*in.PolicyName,
+		)
 	}
-	made := &managedPolicy{policyDocument: text, Policy: iamtypes.Policy{
-		Arn: aws.String(arn), PolicyName: in.PolicyName, Path: aws.String(path), CreateDate: aws.Time(c.At), UpdateDate: aws.Time(c.At),
-		PolicyId: aws.String("ANPA" + w.randomText(17, "policy", arn)), DefaultVersionId: aws.String("v1"), IsAttachable: true, Description: in.Description,
+
+	created := &managedPolicy{policyDocument: text, Policy: iamtypes.Policy{
+		Arn:              aws.String(arn),
+		PolicyName:       in.PolicyName,
+		Path:             aws.String(path),
+		CreateDate:       aws.Time(c.At),
+		UpdateDate:       aws.Time(c.At),
+		PolicyId:         aws.String("ANPA" + w.randomText(17, "policy", arn)),
+		DefaultVersionId: aws.String("v1"),
+		IsAttachable:     true,
+		Description:      in.Description,
 	}}
-	c.caller.account.policies.put(arn, made)
+
+	c.caller.account.policies.put(arn, created)
 	c.recordChange(arn)
-	return &iam.CreatePolicyOutput{Policy: &made.Policy}, nil
+	return &iam.CreatePolicyOutput{Policy: &created.Policy}, nil
 }
 
-// putInline puts a policy on a user or role under a name.
+// putInlinePolicy puts a policy on a user or role under a name.
 func putInlinePolicy(c *Call, h *iamPrincipal, name, text *string) error {
 	if !matchesPattern(name, iamNamePattern) {
 		return validationError(c, "PolicyName", name, iamNameConstraint)
 	}
-	made, err := parseIAMPolicy(text, iampolicy.Identity)
+	created, err := parseIAMPolicy(text, iampolicy.Identity)
 	if err != nil {
 		return err
 	}
-	h.inlinePolicies.put(*name, made)
+	h.inlinePolicies.put(*name, created)
 	c.recordChange(h.arn)
 	return nil
 }
 
 func deleteInlinePolicy(c *Call, h *iamPrincipal, name *string) error {
-	if _, there := h.inlinePolicies.get(aws.ToString(name)); !there {
+	if _, ok := h.inlinePolicies.get(aws.ToString(name)); !ok {
 		return noSuchEntity("policy", aws.ToString(name))
 	}
 	h.inlinePolicies.remove(*name)
@@ -112,11 +133,17 @@ func (w *World) getRolePolicy(c *Call, in *iam.GetRolePolicyInput) (*iam.GetRole
 	if err != nil {
 		return nil, err
 	}
-	text, there := found.inlinePolicies.get(aws.ToString(in.PolicyName))
-	if !there {
-		return nil, newAPIError(http.StatusNotFound, "NoSuchEntity", "The role policy with name %s cannot be found.", aws.ToString(in.PolicyName))
+
+	text, ok := found.inlinePolicies.get(aws.ToString(in.PolicyName))
+	if !ok {
+		return nil, newAPIError(
+			http.StatusNotFound, "NoSuchEntity", "The role policy with name %s cannot be found.", aws.ToString(in.PolicyName),
+		)
 	}
-	return &iam.GetRolePolicyOutput{RoleName: in.RoleName, PolicyName: in.PolicyName, PolicyDocument: aws.String(url.QueryEscape(text.text))}, nil
+
+	return &iam.GetRolePolicyOutput{
+		RoleName: in.RoleName, PolicyName: in.PolicyName, PolicyDocument: aws.String(url.QueryEscape(text.text)),
+	}, nil
 }
 
 func (w *World) deleteRolePolicy(c *Call, in *iam.DeleteRolePolicyInput) (*iam.DeleteRolePolicyOutput, error) {
@@ -140,30 +167,40 @@ func (w *World) detachRolePolicy(c *Call, in *iam.DetachRolePolicyInput) (*iam.D
 	if err != nil {
 		return nil, err
 	}
-	at := slices.IndexFunc(found.attachedPolicies, func(p *managedPolicy) bool { return *p.Arn == aws.ToString(in.PolicyArn) })
+
+	at := slices.IndexFunc(found.attachedPolicies, func(p *managedPolicy) bool {
+		return *p.Arn == aws.ToString(in.PolicyArn)
+	})
 	if at < 0 {
 		return nil, newAPIError(http.StatusNotFound, "NoSuchEntity", "Policy %s was not found.", aws.ToString(in.PolicyArn))
 	}
+
 	found.attachedPolicies = slices.Delete(found.attachedPolicies, at, at+1)
 	c.recordChange(found.arn)
 	return &iam.DetachRolePolicyOutput{}, nil
 }
 
-func (w *World) putRolePermissionsBoundary(c *Call, in *iam.PutRolePermissionsBoundaryInput) (*iam.PutRolePermissionsBoundaryOutput, error) {
+func (w *World) putRolePermissionsBoundary(
+	c *Call, in *iam.PutRolePermissionsBoundaryInput,
+) (*iam.PutRolePermissionsBoundaryOutput, error) {
 	found, err := w.authorizeRoleChange(c, in.RoleName)
 	if err != nil {
 		return nil, err
 	}
+
 	boundary, err := w.findManagedPolicy(c, aws.String(aws.ToString(in.PermissionsBoundary)))
 	if err != nil {
 		return nil, err
 	}
+
 	found.permissionsBoundary = boundary
 	c.recordChange(found.arn)
 	return &iam.PutRolePermissionsBoundaryOutput{}, nil
 }
 
-func (w *World) deleteRolePermissionsBoundary(c *Call, in *iam.DeleteRolePermissionsBoundaryInput) (*iam.DeleteRolePermissionsBoundaryOutput, error) {
+func (w *World) deleteRolePermissionsBoundary(
+	c *Call, in *iam.DeleteRolePermissionsBoundaryInput,
+) (*iam.DeleteRolePermissionsBoundaryOutput, error) {
 	found, err := w.authorizeRoleChange(c, in.RoleName)
 	if err != nil {
 		return nil, err

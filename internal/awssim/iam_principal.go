@@ -14,7 +14,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// holder is what policies are put on: a user or a role.
+// iamPrincipal is what policies are put on: a user or a role.
 type iamPrincipal struct {
 	account             *account
 	path                string
@@ -41,7 +41,8 @@ type role struct {
 	service            string        // of a service-linked role: "autoscaling.amazonaws.com"
 }
 
-// serviceLinked reports whether the role belongs to a service: no policy can be put on it, nor does an organization's bear on it.
+// isServiceLinked reports whether the role belongs to a service: no policy can be put on it, nor does an organization's
+// bear on it.
 func (r *role) isServiceLinked() bool { return r.service != "" }
 
 // managedPolicy is a policy of its own, attached to users and roles.
@@ -55,7 +56,7 @@ type instanceProfile struct {
 	role *role
 }
 
-// document is a policy as it was given and as it is evaluated.
+// policyDocument is a policy as it was given and as it is evaluated.
 type policyDocument struct {
 	text   string
 	parsed *iampolicy.Document
@@ -69,13 +70,13 @@ func parsePolicy(text string, kind iampolicy.Kind) (*policyDocument, error) {
 	return &policyDocument{text, parsed}, nil
 }
 
-// mustParse makes a document of a text of our own.
+// mustParsePolicy makes a document of a text of our own.
 func mustParsePolicy(text string, kind iampolicy.Kind) *policyDocument {
-	made, err := parsePolicy(text, kind)
+	created, err := parsePolicy(text, kind)
 	if err != nil {
 		panic(err)
 	}
-	return made
+	return created
 }
 
 // addPolicies adds what a user or role holds to the policies of a caller.
@@ -97,12 +98,12 @@ func (w *World) findRole(arn string) (*role, bool) {
 	if len(parts) < 6 {
 		return nil, false
 	}
-	account, there := w.accounts.get(parts[4])
-	if !there {
+	account, ok := w.accounts.get(parts[4])
+	if !ok {
 		return nil, false
 	}
-	found, there := account.roles.get(arn[strings.LastIndex(arn, "/")+1:])
-	return found, there && found.arn == arn
+	found, ok := account.roles.get(arn[strings.LastIndex(arn, "/")+1:])
+	return found, ok && found.arn == arn
 }
 
 // principalExists reports whether a principal that a policy or a grant names is there: an account always is.
@@ -110,44 +111,48 @@ func (w *World) principalExists(name string) bool {
 	if name == "*" || accountNumber.MatchString(name) {
 		return true
 	}
+
 	parts := strings.SplitN(name, ":", 6)
 	if len(parts) != 6 || parts[0] != "arn" || !accountNumber.MatchString(parts[4]) {
 		return false
 	}
-	account, there := w.accounts.get(parts[4])
+
+	account, ok := w.accounts.get(parts[4])
 	kind, rest, _ := strings.Cut(parts[5], "/")
 	last := rest[strings.LastIndex(rest, "/")+1:]
 	switch {
 	case parts[2] == "iam" && parts[5] == "root":
 		return true
-	case !there:
+	case !ok:
 		return false
 	case parts[2] == "iam" && kind == "role":
-		role, there := account.roles.get(last)
-		return there && role.arn == name
+		role, ok := account.roles.get(last)
+		return ok && role.arn == name
 	case parts[2] == "iam" && kind == "user":
-		user, there := account.users.get(last)
-		return there && user.arn == name
+		user, ok := account.users.get(last)
+		return ok && user.arn == name
 	case parts[2] == "sts" && kind == "assumed-role":
 		role, _, _ := strings.Cut(rest, "/")
-		_, there := account.roles.get(role)
-		return there
+		_, ok := account.roles.get(role)
+		return ok
 	}
+
 	return false
 }
 
-// namedPrincipals are the AWS principals that a policy names.
+// listPrincipals are the AWS principals that a policy names.
 func listPrincipals(text string) (names []string) {
 	mapPrincipals(text, func(name string) string { names = append(names, name); return name })
 	return names
 }
 
-// eachPrincipal puts every AWS principal that a policy names through change, and gives the changed policy.
+// mapPrincipals puts every AWS principal that a policy names through change, and gives the changed policy.
 func mapPrincipals(text string, change func(string) string) string {
 	var whole map[string]any
 	if json.Unmarshal([]byte(text), &whole) != nil {
 		return text
 	}
+
 	before := true
 	each := func(name any) any {
 		old, _ := name.(string)
@@ -155,6 +160,7 @@ func mapPrincipals(text string, change func(string) string) string {
 		before = before && fresh == old
 		return fresh
 	}
+
 	for _, statement := range asList(whole["Statement"]) {
 		for _, element := range []string{"Principal", "NotPrincipal"} {
 			parties, _ := statement.(map[string]any)[element].(map[string]any)
@@ -168,13 +174,16 @@ func mapPrincipals(text string, change func(string) string) string {
 			}
 		}
 	}
+
 	if before {
 		return text
 	}
+
 	changed, err := json.Marshal(whole)
 	if err != nil {
 		panic(err) // it came from JSON
 	}
+
 	return string(changed)
 }
 
@@ -185,7 +194,8 @@ func asList(v any) []any {
 	return []any{v}
 }
 
-// forget lets what names a principal name its unique id from now on: a new one of the same name is somebody else (8.3).
+// replaceARNsByID lets what names a principal name its unique id from now on: a new one of the same name is somebody
+// else (8.3).
 func (w *World) replaceARNsByID(h *iamPrincipal) {
 	rename := func(name string) string {
 		if name == h.arn {
@@ -193,33 +203,37 @@ func (w *World) replaceARNsByID(h *iamPrincipal) {
 		}
 		return name
 	}
+
 	again := func(d **policyDocument, kind iampolicy.Kind) {
 		if text := mapPrincipals((*d).text, rename); text != (*d).text {
 			*d = mustParsePolicy(text, kind)
 		}
 	}
+
 	for _, account := range w.accounts.all {
 		for _, role := range account.roles.all {
 			again(&role.trustPolicy, iampolicy.Trust)
 		}
 	}
+
 	for _, key := range w.keys.all {
 		again(&key.policy, iampolicy.Resource)
 		for _, grant := range key.grants.all {
 			grant.Grantee, grant.Retiring = rename(grant.Grantee), rename(grant.Retiring)
 		}
 	}
+
 	h.arn = h.id
 }
 
-// tagMap reads a list of tags.
+// parseTags reads a list of tags.
 func parseTags[T any](tags []T, read func(T) (key, value string)) map[string]string {
-	made := map[string]string{}
+	created := map[string]string{}
 	for _, tag := range tags {
 		key, value := read(tag)
-		made[key] = value
+		created[key] = value
 	}
-	return made
+	return created
 }
 
 // sortedKeys are the keys of a map in order: what goes out never depends on the order of a map.

@@ -64,27 +64,33 @@ func parseIAMTags(tags []iamtypes.Tag) map[string]string {
 	return parseTags(tags, func(t iamtypes.Tag) (string, string) { return aws.ToString(t.Key), aws.ToString(t.Value) })
 }
 
-func formatIAMTags(tags map[string]string) (shown []iamtypes.Tag) {
+func formatIAMTags(tags map[string]string) (view []iamtypes.Tag) {
 	for _, key := range sortedKeys(tags) {
-		shown = append(shown, iamtypes.Tag{Key: aws.String(key), Value: aws.String(tags[key])})
+		view = append(view, iamtypes.Tag{Key: aws.String(key), Value: aws.String(tags[key])})
 	}
-	return shown
+	return view
 }
 
-// newHolder makes what a user and a role have in common; what says whether its name is free.
+// newPrincipal makes what a user and a role have in common; what says whether its name is free.
 func (w *World) newPrincipal(c *Call, prefix, kind string, name, path *string, tags []iamtypes.Tag) iamPrincipal {
 	where := aws.ToString(path)
 	if where == "" {
 		where = "/"
 	}
+
 	return iamPrincipal{
-		account: c.caller.account, path: where, name: *name, created: c.At, tags: parseIAMTags(tags), inlinePolicies: newOrderedMap[*policyDocument](),
-		arn: c.caller.account.arn("iam", "", kind+where+*name),
-		id:  prefix + w.randomText(17, "principal", c.caller.account.number, kind, *name),
+		account:        c.caller.account,
+		path:           where,
+		name:           *name,
+		created:        c.At,
+		tags:           parseIAMTags(tags),
+		inlinePolicies: newOrderedMap[*policyDocument](),
+		arn:            c.caller.account.arn("iam", "", kind+where+*name),
+		id:             prefix + w.randomText(17, "principal", c.caller.account.number, kind, *name),
 	}
 }
 
-// checkNew is the syntax of a new user or role.
+// validateNewPrincipal is the syntax of a new user or role.
 func validateNewPrincipal(c *Call, member string, name, path *string) error {
 	switch {
 	case !matchesPattern(name, iamNamePattern):
@@ -95,99 +101,127 @@ func validateNewPrincipal(c *Call, member string, name, path *string) error {
 	return nil
 }
 
-// iamDocument reads a policy that is put on something of IAM.
+// parseIAMPolicy reads a policy that is put on something of IAM.
 func parseIAMPolicy(text *string, kind iampolicy.Kind) (*policyDocument, error) {
-	made, err := parsePolicy(aws.ToString(text), kind)
+	created, err := parsePolicy(aws.ToString(text), kind)
 	if err != nil {
 		return nil, badRequest("MalformedPolicyDocument", "Syntax errors in policy. (%v)", err)
 	}
-	return made, nil
+	return created, nil
 }
 
-// trustDocument reads a trust policy: whom it names must be there.
+// parseTrustPolicy reads a trust policy: whom it names must be there.
 func (w *World) parseTrustPolicy(text *string) (*policyDocument, error) {
-	made, err := parseIAMPolicy(text, iampolicy.Trust)
+	created, err := parseIAMPolicy(text, iampolicy.Trust)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range listPrincipals(made.text) {
+	for _, name := range listPrincipals(created.text) {
 		if !w.principalExists(name) {
 			return nil, badRequest("MalformedPolicyDocument", `Invalid principal in policy: "AWS":"%s"`, name)
 		}
 	}
-	return made, nil
+	return created, nil
 }
 
 func showRole(r *role) *iamtypes.Role {
-	shown := &iamtypes.Role{
-		Arn: aws.String(r.arn), CreateDate: aws.Time(r.created), Path: aws.String(r.path), RoleId: aws.String(r.id), RoleName: aws.String(r.name),
-		AssumeRolePolicyDocument: aws.String(url.QueryEscape(r.trustPolicy.text)), Description: r.description,
-		MaxSessionDuration: aws.Int32(int32(r.maxSessionDuration.Seconds())), Tags: formatIAMTags(r.tags),
+	view := &iamtypes.Role{
+		Arn:                      aws.String(r.arn),
+		CreateDate:               aws.Time(r.created),
+		Path:                     aws.String(r.path),
+		RoleId:                   aws.String(r.id),
+		RoleName:                 aws.String(r.name),
+		AssumeRolePolicyDocument: aws.String(url.QueryEscape(r.trustPolicy.text)),
+		Description:              r.description,
+		MaxSessionDuration:       aws.Int32(int32(r.maxSessionDuration.Seconds())),
+		Tags:                     formatIAMTags(r.tags),
 	}
+
 	if r.permissionsBoundary != nil {
-		shown.PermissionsBoundary = showBoundary(r.permissionsBoundary)
+		view.PermissionsBoundary = showBoundary(r.permissionsBoundary)
 	}
-	return shown
+
+	return view
 }
 
 func showBoundary(p *managedPolicy) *iamtypes.AttachedPermissionsBoundary {
-	return &iamtypes.AttachedPermissionsBoundary{PermissionsBoundaryArn: p.Arn, PermissionsBoundaryType: iamtypes.PermissionsBoundaryAttachmentTypePolicy}
+	return &iamtypes.AttachedPermissionsBoundary{
+		PermissionsBoundaryArn: p.Arn, PermissionsBoundaryType: iamtypes.PermissionsBoundaryAttachmentTypePolicy,
+	}
 }
 
 func (w *World) createRole(c *Call, in *iam.CreateRoleInput) (*iam.CreateRoleOutput, error) {
 	if err := validateNewPrincipal(c, "RoleName", in.RoleName, in.Path); err != nil {
 		return nil, err
 	}
+
 	longest := time.Duration(aws.ToInt32(in.MaxSessionDuration)) * time.Second
 	if in.MaxSessionDuration == nil {
 		longest = time.Hour
 	}
+
 	if w.violates(c, "5.1", longest < time.Hour || longest > 12*time.Hour) {
-		return nil, validationError(c, "MaxSessionDuration", in.MaxSessionDuration, "Member must have value between 3600 and 43200")
+		return nil, validationError(
+			c, "MaxSessionDuration", in.MaxSessionDuration, "Member must have value between 3600 and 43200",
+		)
 	}
-	made := &role{iamPrincipal: w.newPrincipal(c, "AROA", "role", in.RoleName, in.Path, in.Tags), description: in.Description, maxSessionDuration: longest}
-	if err := w.authorize(c, AuthorizationRequest{Action: "iam:CreateRole", Resource: made.arn, Context: requestTagContext(made.tags)}); err != nil {
+
+	created := &role{
+		iamPrincipal: w.newPrincipal(c, "AROA", "role", in.RoleName, in.Path, in.Tags), description: in.Description,
+		maxSessionDuration: longest,
+	}
+
+	err := w.authorize(c, AuthorizationRequest{
+		Action: "iam:CreateRole", Resource: created.arn, Context: requestTagContext(created.tags),
+	})
+	if err != nil {
 		return nil, err
 	}
-	if _, taken := made.account.roles.get(made.name); taken {
-		return nil, entityExists("Role", made.name)
+	if _, taken := created.account.roles.get(created.name); taken {
+		return nil, entityExists("Role", created.name)
 	}
-	var err error
-	if made.trustPolicy, err = w.parseTrustPolicy(in.AssumeRolePolicyDocument); err != nil {
+	if created.trustPolicy, err = w.parseTrustPolicy(in.AssumeRolePolicyDocument); err != nil {
 		return nil, err
 	}
-	if made.permissionsBoundary, err = w.findManagedPolicy(c, in.PermissionsBoundary); err != nil {
+	if created.permissionsBoundary, err = w.findManagedPolicy(c, in.PermissionsBoundary); err != nil {
 		return nil, err
 	}
-	made.account.roles.put(made.name, made)
-	c.recordChange(made.arn)
-	return &iam.CreateRoleOutput{Role: showRole(made)}, nil
+
+	created.account.roles.put(created.name, created)
+	c.recordChange(created.arn)
+	return &iam.CreateRoleOutput{Role: showRole(created)}, nil
 }
 
-// roleOf authorises an operation on a role of the caller's account and gives the role.
+// authorizeRole authorises an operation on a role of the caller's account and gives the role.
 func (w *World) authorizeRole(c *Call, name *string) (*role, error) {
 	if !matchesPattern(name, iamNamePattern) {
 		return nil, validationError(c, "RoleName", name, iamNameConstraint)
 	}
-	found, there := c.caller.account.roles.get(*name)
+
+	found, ok := c.caller.account.roles.get(*name)
 	arn := c.caller.account.arn("iam", "", "role/"+*name)
-	if there {
+	if ok {
 		arn = found.arn
 	}
+
 	if err := w.authorize(c, AuthorizationRequest{Action: "iam:" + c.Operation, Resource: arn}); err != nil {
 		return nil, err
 	}
-	if !there {
+	if !ok {
 		return nil, noSuchEntity("role", *name)
 	}
+
 	return found, nil
 }
 
-// ownRoleOf is roleOf where the role's owner changes it: nobody changes a service-linked one (8.1).
+// authorizeRoleChange is roleOf where the role's owner changes it: nobody changes a service-linked one (8.1).
 func (w *World) authorizeRoleChange(c *Call, name *string) (*role, error) {
 	found, err := w.authorizeRole(c, name)
 	if err == nil && w.violates(c, "8.1", found.isServiceLinked()) {
-		return nil, badRequest("UnmodifiableEntity", "Cannot perform the operation on the protected role '%s' - this role is only modifiable by AWS", found.name)
+		return nil, badRequest(
+			"UnmodifiableEntity",
+			"Cannot perform the operation on the protected role '%s' - this role is only modifiable by AWS", found.name,
+		)
 	}
 	return found, err
 }
@@ -203,18 +237,24 @@ func (w *World) getRole(c *Call, in *iam.GetRoleInput) (*iam.GetRoleOutput, erro
 func (w *World) updateRole(c *Call, in *iam.UpdateRoleInput) (*iam.UpdateRoleOutput, error) {
 	longest := time.Duration(aws.ToInt32(in.MaxSessionDuration)) * time.Second
 	if w.violates(c, "5.1", in.MaxSessionDuration != nil && (longest < time.Hour || longest > 12*time.Hour)) {
-		return nil, validationError(c, "MaxSessionDuration", in.MaxSessionDuration, "Member must have value between 3600 and 43200")
+		return nil, validationError(
+			c, "MaxSessionDuration", in.MaxSessionDuration, "Member must have value between 3600 and 43200",
+		)
 	}
+
 	found, err := w.authorizeRoleChange(c, in.RoleName)
 	if err != nil {
 		return nil, err
 	}
+
 	if in.MaxSessionDuration != nil {
 		found.maxSessionDuration = longest
 	}
+
 	if in.Description != nil {
 		found.description = in.Description
 	}
+
 	c.recordChange(found.arn)
 	return &iam.UpdateRoleOutput{}, nil
 }
@@ -228,28 +268,38 @@ func (w *World) deleteRole(c *Call, in *iam.DeleteRoleInput) (*iam.DeleteRoleOut
 		return nil, newAPIError(http.StatusConflict, "DeleteConflict", "Cannot delete entity, must delete policies first.")
 	}
 	if len(found.attachedPolicies) > 0 {
-		return nil, newAPIError(http.StatusConflict, "DeleteConflict", "Cannot delete entity, must detach all policies first.")
+		return nil, newAPIError(
+			http.StatusConflict, "DeleteConflict", "Cannot delete entity, must detach all policies first.",
+		)
 	}
+
 	for _, profile := range found.account.profiles.all {
 		if profile.role == found {
-			return nil, newAPIError(http.StatusConflict, "DeleteConflict", "Cannot delete entity, must remove roles from instance profile first.")
+			return nil, newAPIError(
+				http.StatusConflict, "DeleteConflict", "Cannot delete entity, must remove roles from instance profile first.",
+			)
 		}
 	}
+
 	c.recordChange(found.arn)
 	found.account.roles.remove(found.name)
 	w.replaceARNsByID(&found.iamPrincipal)
 	return &iam.DeleteRoleOutput{}, nil
 }
 
-func (w *World) updateAssumeRolePolicy(c *Call, in *iam.UpdateAssumeRolePolicyInput) (*iam.UpdateAssumeRolePolicyOutput, error) {
+func (w *World) updateAssumeRolePolicy(
+	c *Call, in *iam.UpdateAssumeRolePolicyInput,
+) (*iam.UpdateAssumeRolePolicyOutput, error) {
 	found, err := w.authorizeRoleChange(c, in.RoleName)
 	if err != nil {
 		return nil, err
 	}
+
 	trust, err := w.parseTrustPolicy(in.PolicyDocument)
 	if err != nil {
 		return nil, err
 	}
+
 	found.trustPolicy = trust
 	c.recordChange(found.arn)
 	return &iam.UpdateAssumeRolePolicyOutput{}, nil
@@ -257,47 +307,72 @@ func (w *World) updateAssumeRolePolicy(c *Call, in *iam.UpdateAssumeRolePolicyIn
 
 // serviceLinkedRoles are the services that have one here, its name, and what it may do: nothing with keys (8.1).
 var serviceLinkedRoles = map[string]struct{ name, actions string }{
-	"autoscaling.amazonaws.com": {"AWSServiceRoleForAutoScaling", `"ec2:CreateFleet","ec2:CreateTags","ec2:DeleteTags","ec2:Describe*",` +
-		`"ec2:GetInstanceTypesFromInstanceRequirements","ec2:ModifyInstanceAttribute","ec2:RunInstances","ec2:StartInstances","ec2:StopInstances",` +
-		`"ec2:TerminateInstances","ssm:GetParameters"`},
-	"spot.amazonaws.com": {"AWSServiceRoleForEC2Spot", `"ec2:CreateTags","ec2:Describe*","ec2:RunInstances","ec2:StartInstances","ec2:StopInstances"`},
+	"autoscaling.amazonaws.com": {
+		"AWSServiceRoleForAutoScaling",
+		`"ec2:CreateFleet","ec2:CreateTags","ec2:DeleteTags","ec2:Describe*",` +
+			`"ec2:GetInstanceTypesFromInstanceRequirements","ec2:ModifyInstanceAttribute","ec2:RunInstances",` +
+			`"ec2:StartInstances","ec2:StopInstances",` +
+			`"ec2:TerminateInstances","ssm:GetParameters"`,
+	},
+	"spot.amazonaws.com": {
+		"AWSServiceRoleForEC2Spot",
+		`"ec2:CreateTags","ec2:Describe*","ec2:RunInstances","ec2:StartInstances","ec2:StopInstances"`,
+	},
 }
 
-func (w *World) createServiceLinkedRole(c *Call, in *iam.CreateServiceLinkedRoleInput) (*iam.CreateServiceLinkedRoleOutput, error) {
+func (w *World) createServiceLinkedRole(
+	c *Call, in *iam.CreateServiceLinkedRoleInput,
+) (*iam.CreateServiceLinkedRoleOutput, error) {
 	service := aws.ToString(in.AWSServiceName)
 	linked, known := serviceLinkedRoles[service]
 	name := linked.name
 	if in.CustomSuffix != nil {
 		name += "_" + *in.CustomSuffix
 	}
-	made := &role{
-		service: service, description: in.Description, maxSessionDuration: time.Hour,
-		iamPrincipal: w.newPrincipal(c, "AROA", "role", &name, aws.String("/aws-service-role/"+service+"/"), nil),
-		trustPolicy: mustParsePolicy(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"`+service+`"},"Action":"sts:AssumeRole"}]}`,
+
+	created := &role{
+		service:            service,
+		description:        in.Description,
+		maxSessionDuration: time.Hour,
+		iamPrincipal:       w.newPrincipal(c, "AROA", "role", &name, aws.String("/aws-service-role/"+service+"/"), nil),
+		trustPolicy: mustParsePolicy(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"`+
+			service+`"},"Action":"sts:AssumeRole"}]}`,
 			iampolicy.Trust),
 	}
-	ask := AuthorizationRequest{Action: "iam:CreateServiceLinkedRole", Resource: made.arn, Context: iampolicy.Context{"iam:AWSServiceName": {service}}}
-	if err := w.authorize(c, ask); err != nil {
+
+	request := AuthorizationRequest{
+		Action: "iam:CreateServiceLinkedRole", Resource: created.arn,
+		Context: iampolicy.Context{"iam:AWSServiceName": {service}},
+	}
+
+	if err := w.authorize(c, request); err != nil {
 		return nil, err
 	}
 	if !known {
-		return nil, newAPIError(http.StatusNotFound, "AccessDenied", "Cannot find Service Linked Role template for %s", service)
+		return nil, newAPIError(
+			http.StatusNotFound, "AccessDenied", "Cannot find Service Linked Role template for %s", service,
+		)
 	}
 	if in.CustomSuffix != nil && service != "autoscaling.amazonaws.com" {
 		return nil, badRequest("InvalidInput", "Custom suffix is not allowed for %s", service)
 	}
-	if _, taken := made.account.roles.get(name); taken {
-		return nil, badRequest("InvalidInput", "Service role name %s has been taken in this account, please try a different suffix.", name)
+	if _, taken := created.account.roles.get(name); taken {
+		return nil, badRequest(
+			"InvalidInput", "Service role name %s has been taken in this account, please try a different suffix.", name,
+		)
 	}
+
 	may := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":[` + linked.actions + `],"Resource":"*"}]}`
-	made.inlinePolicies.put(name, mustParsePolicy(may, iampolicy.Identity))
-	made.account.roles.put(name, made)
-	c.recordChange(made.arn)
-	return &iam.CreateServiceLinkedRoleOutput{Role: showRole(made)}, nil
+	created.inlinePolicies.put(name, mustParsePolicy(may, iampolicy.Identity))
+	created.account.roles.put(name, created)
+	c.recordChange(created.arn)
+	return &iam.CreateServiceLinkedRoleOutput{Role: showRole(created)}, nil
 }
 
 // deleteServiceLinkedRole deletes at once, though AWS asks the service first.
-func (w *World) deleteServiceLinkedRole(c *Call, in *iam.DeleteServiceLinkedRoleInput) (*iam.DeleteServiceLinkedRoleOutput, error) {
+func (w *World) deleteServiceLinkedRole(
+	c *Call, in *iam.DeleteServiceLinkedRoleInput,
+) (*iam.DeleteServiceLinkedRoleOutput, error) {
 	found, err := w.authorizeRole(c, in.RoleName)
 	if err != nil {
 		return nil, err
@@ -305,6 +380,7 @@ func (w *World) deleteServiceLinkedRole(c *Call, in *iam.DeleteServiceLinkedRole
 	if !found.isServiceLinked() {
 		return nil, badRequest("InvalidInput", "%s is not a service-linked role.", found.name)
 	}
+
 	c.recordChange(found.arn)
 	found.account.roles.remove(found.name)
 	w.replaceARNsByID(&found.iamPrincipal)

@@ -14,56 +14,73 @@ import (
 )
 
 func showUser(u *user) *iamtypes.User {
-	shown := &iamtypes.User{
-		Arn: aws.String(u.arn), CreateDate: aws.Time(u.created), Path: aws.String(u.path), UserId: aws.String(u.id), UserName: aws.String(u.name),
-		Tags: formatIAMTags(u.tags),
+	view := &iamtypes.User{
+		Arn:        aws.String(u.arn),
+		CreateDate: aws.Time(u.created),
+		Path:       aws.String(u.path),
+		UserId:     aws.String(u.id),
+		UserName:   aws.String(u.name),
+		Tags:       formatIAMTags(u.tags),
 	}
+
 	if u.permissionsBoundary != nil {
-		shown.PermissionsBoundary = showBoundary(u.permissionsBoundary)
+		view.PermissionsBoundary = showBoundary(u.permissionsBoundary)
 	}
-	return shown
+
+	return view
 }
 
 func (w *World) createUser(c *Call, in *iam.CreateUserInput) (*iam.CreateUserOutput, error) {
 	if err := validateNewPrincipal(c, "UserName", in.UserName, in.Path); err != nil {
 		return nil, err
 	}
-	made := &user{iamPrincipal: w.newPrincipal(c, "AIDA", "user", in.UserName, in.Path, in.Tags)}
-	if err := w.authorize(c, AuthorizationRequest{Action: "iam:CreateUser", Resource: made.arn, Context: requestTagContext(made.tags)}); err != nil {
+
+	created := &user{iamPrincipal: w.newPrincipal(c, "AIDA", "user", in.UserName, in.Path, in.Tags)}
+	err := w.authorize(c, AuthorizationRequest{
+		Action: "iam:CreateUser", Resource: created.arn, Context: requestTagContext(created.tags),
+	})
+	if err != nil {
 		return nil, err
 	}
-	if _, taken := made.account.users.get(made.name); taken {
-		return nil, entityExists("User", made.name)
+	if _, taken := created.account.users.get(created.name); taken {
+		return nil, entityExists("User", created.name)
 	}
+
 	boundary, err := w.findManagedPolicy(c, in.PermissionsBoundary)
 	if err != nil {
 		return nil, err
 	}
-	made.permissionsBoundary = boundary
-	made.account.users.put(made.name, made)
-	c.recordChange(made.arn)
-	return &iam.CreateUserOutput{User: showUser(made)}, nil
+
+	created.permissionsBoundary = boundary
+	created.account.users.put(created.name, created)
+	c.recordChange(created.arn)
+	return &iam.CreateUserOutput{User: showUser(created)}, nil
 }
 
-// userOf authorises an operation on a user of the caller's account and gives the user: the caller where none is named.
+// authorizeUser authorises an operation on a user of the caller's account and gives the user: the caller where none is
+// named.
 func (w *World) authorizeUser(c *Call, name *string) (*user, error) {
 	if name == nil && c.caller.iamPrincipal != nil && c.caller.session == nil {
 		name = &c.caller.iamPrincipal.name
 	}
+
 	if !matchesPattern(name, iamNamePattern) {
 		return nil, validationError(c, "UserName", name, iamNameConstraint)
 	}
-	found, there := c.caller.account.users.get(*name)
+
+	found, ok := c.caller.account.users.get(*name)
 	arn := c.caller.account.arn("iam", "", "user/"+*name)
-	if there {
+	if ok {
 		arn = found.arn
 	}
+
 	if err := w.authorize(c, AuthorizationRequest{Action: "iam:" + c.Operation, Resource: arn}); err != nil {
 		return nil, err
 	}
-	if !there {
+	if !ok {
 		return nil, noSuchEntity("user", *name)
 	}
+
 	return found, nil
 }
 
@@ -99,15 +116,19 @@ func (w *World) attachUserPolicy(c *Call, in *iam.AttachUserPolicyInput) (*iam.A
 	return &iam.AttachUserPolicyOutput{}, w.attachManagedPolicy(c, &found.iamPrincipal, in.PolicyArn)
 }
 
-func (w *World) putUserPermissionsBoundary(c *Call, in *iam.PutUserPermissionsBoundaryInput) (*iam.PutUserPermissionsBoundaryOutput, error) {
+func (w *World) putUserPermissionsBoundary(
+	c *Call, in *iam.PutUserPermissionsBoundaryInput,
+) (*iam.PutUserPermissionsBoundaryOutput, error) {
 	found, err := w.authorizeUser(c, in.UserName)
 	if err != nil {
 		return nil, err
 	}
+
 	boundary, err := w.findManagedPolicy(c, aws.String(aws.ToString(in.PermissionsBoundary)))
 	if err != nil {
 		return nil, err
 	}
+
 	found.permissionsBoundary = boundary
 	c.recordChange(found.arn)
 	return &iam.PutUserPermissionsBoundaryOutput{}, nil
@@ -121,13 +142,24 @@ func (w *World) createAccessKey(c *Call, in *iam.CreateAccessKeyInput) (*iam.Cre
 	if len(found.accessKeys) == 2 {
 		return nil, newAPIError(http.StatusConflict, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2")
 	}
+
 	id := "AKIA" + w.randomText(16, "access key", found.arn)
 	secret := base64.StdEncoding.EncodeToString(w.randomBytes(30, "secret", id))
 	w.accessKeys[id] = found
 	c.recordChange(id)
-	found.accessKeys = append(found.accessKeys, iamtypes.AccessKeyMetadata{AccessKeyId: &id, CreateDate: aws.Time(c.At), Status: iamtypes.StatusTypeActive, UserName: aws.String(found.name)})
+	found.accessKeys = append(found.accessKeys, iamtypes.AccessKeyMetadata{
+		AccessKeyId: &id,
+		CreateDate:  aws.Time(c.At),
+		Status:      iamtypes.StatusTypeActive,
+		UserName:    aws.String(found.name),
+	})
+
 	return &iam.CreateAccessKeyOutput{AccessKey: &iamtypes.AccessKey{
-		AccessKeyId: &id, SecretAccessKey: &secret, UserName: aws.String(found.name), Status: iamtypes.StatusTypeActive, CreateDate: aws.Time(c.At),
+		AccessKeyId:     &id,
+		SecretAccessKey: &secret,
+		UserName:        aws.String(found.name),
+		Status:          iamtypes.StatusTypeActive,
+		CreateDate:      aws.Time(c.At),
 	}}, nil
 }
 
@@ -136,67 +168,88 @@ func (w *World) deleteAccessKey(c *Call, in *iam.DeleteAccessKeyInput) (*iam.Del
 	if err != nil {
 		return nil, err
 	}
-	at := slices.IndexFunc(found.accessKeys, func(k iamtypes.AccessKeyMetadata) bool { return *k.AccessKeyId == aws.ToString(in.AccessKeyId) })
+
+	at := slices.IndexFunc(found.accessKeys, func(k iamtypes.AccessKeyMetadata) bool {
+		return *k.AccessKeyId == aws.ToString(in.AccessKeyId)
+	})
 	if at < 0 {
-		return nil, newAPIError(http.StatusNotFound, "NoSuchEntity", "The Access Key with id %s cannot be found.", aws.ToString(in.AccessKeyId))
+		return nil, newAPIError(
+			http.StatusNotFound, "NoSuchEntity", "The Access Key with id %s cannot be found.", aws.ToString(in.AccessKeyId),
+		)
 	}
+
 	found.accessKeys = slices.Delete(found.accessKeys, at, at+1)
 	delete(w.accessKeys, *in.AccessKeyId)
 	c.recordChange(*in.AccessKeyId)
 	return &iam.DeleteAccessKeyOutput{}, nil
 }
 
-func (w *World) createInstanceProfile(c *Call, in *iam.CreateInstanceProfileInput) (*iam.CreateInstanceProfileOutput, error) {
+func (w *World) createInstanceProfile(
+	c *Call, in *iam.CreateInstanceProfileInput,
+) (*iam.CreateInstanceProfileOutput, error) {
 	if err := refuseUnmodeled(in, "InstanceProfileName", "Path"); err != nil {
 		return nil, err
 	}
 	if err := validateNewPrincipal(c, "InstanceProfileName", in.InstanceProfileName, in.Path); err != nil {
 		return nil, err
 	}
+
 	path := aws.ToString(in.Path)
 	if path == "" {
 		path = "/"
 	}
+
 	arn := c.caller.account.arn("iam", "", "instance-profile"+path+*in.InstanceProfileName)
 	if err := w.authorize(c, AuthorizationRequest{Action: "iam:CreateInstanceProfile", Resource: arn}); err != nil {
 		return nil, err
 	}
 	if _, taken := c.caller.account.profiles.get(*in.InstanceProfileName); taken {
-		return nil, newAPIError(http.StatusConflict, "EntityAlreadyExists", "Instance Profile %s already exists.", *in.InstanceProfileName)
+		return nil, newAPIError(
+			http.StatusConflict, "EntityAlreadyExists", "Instance Profile %s already exists.", *in.InstanceProfileName,
+		)
 	}
-	made := &instanceProfile{InstanceProfile: iamtypes.InstanceProfile{
-		Arn: aws.String(arn), InstanceProfileName: in.InstanceProfileName, Path: aws.String(path), CreateDate: aws.Time(c.At),
-		InstanceProfileId: aws.String("AIPA" + w.randomText(17, "instance profile", arn)),
+
+	created := &instanceProfile{InstanceProfile: iamtypes.InstanceProfile{
+		Arn:                 aws.String(arn),
+		InstanceProfileName: in.InstanceProfileName,
+		Path:                aws.String(path),
+		CreateDate:          aws.Time(c.At),
+		InstanceProfileId:   aws.String("AIPA" + w.randomText(17, "instance profile", arn)),
 	}}
-	c.caller.account.profiles.put(*in.InstanceProfileName, made)
+
+	c.caller.account.profiles.put(*in.InstanceProfileName, created)
 	c.recordChange(arn)
-	return &iam.CreateInstanceProfileOutput{InstanceProfile: showProfile(made)}, nil
+	return &iam.CreateInstanceProfileOutput{InstanceProfile: showProfile(created)}, nil
 }
 
 func showProfile(p *instanceProfile) *iamtypes.InstanceProfile {
-	shown := p.InstanceProfile
+	view := p.InstanceProfile
 	if p.role != nil {
-		shown.Roles = []iamtypes.Role{*showRole(p.role)}
+		view.Roles = []iamtypes.Role{*showRole(p.role)}
 	}
-	return &shown
+	return &view
 }
 
-// profileOf authorises an operation on an instance profile of the caller's account and gives the profile.
+// authorizeInstanceProfile authorises an operation on an instance profile of the caller's account and gives the
+// profile.
 func (w *World) authorizeInstanceProfile(c *Call, name *string) (*instanceProfile, error) {
 	if !matchesPattern(name, iamNamePattern) {
 		return nil, validationError(c, "InstanceProfileName", name, iamNameConstraint)
 	}
-	found, there := c.caller.account.profiles.get(*name)
+
+	found, ok := c.caller.account.profiles.get(*name)
 	arn := c.caller.account.arn("iam", "", "instance-profile/"+*name)
-	if there {
+	if ok {
 		arn = *found.Arn
 	}
+
 	if err := w.authorize(c, AuthorizationRequest{Action: "iam:" + c.Operation, Resource: arn}); err != nil {
 		return nil, err
 	}
-	if !there {
+	if !ok {
 		return nil, newAPIError(http.StatusNotFound, "NoSuchEntity", "Instance Profile %s cannot be found.", *name)
 	}
+
 	return found, nil
 }
 
@@ -208,18 +261,24 @@ func (w *World) getInstanceProfile(c *Call, in *iam.GetInstanceProfileInput) (*i
 	return &iam.GetInstanceProfileOutput{InstanceProfile: showProfile(found)}, nil
 }
 
-func (w *World) addRoleToInstanceProfile(c *Call, in *iam.AddRoleToInstanceProfileInput) (*iam.AddRoleToInstanceProfileOutput, error) {
+func (w *World) addRoleToInstanceProfile(
+	c *Call, in *iam.AddRoleToInstanceProfileInput,
+) (*iam.AddRoleToInstanceProfileOutput, error) {
 	found, err := w.authorizeInstanceProfile(c, in.InstanceProfileName)
 	if err != nil {
 		return nil, err
 	}
-	added, there := c.caller.account.roles.get(aws.ToString(in.RoleName))
-	if !there {
+
+	added, ok := c.caller.account.roles.get(aws.ToString(in.RoleName))
+	if !ok {
 		return nil, noSuchEntity("role", aws.ToString(in.RoleName))
 	}
 	if found.role != nil {
-		return nil, newAPIError(http.StatusConflict, "LimitExceeded", "Cannot exceed quota for InstanceSessionsPerInstanceProfile: 1")
+		return nil, newAPIError(
+			http.StatusConflict, "LimitExceeded", "Cannot exceed quota for InstanceSessionsPerInstanceProfile: 1",
+		)
 	}
+
 	found.role = added
 	c.recordChange(*found.Arn)
 	return &iam.AddRoleToInstanceProfileOutput{}, nil

@@ -31,7 +31,7 @@ type alias struct {
 
 var aliasPattern = regexp.MustCompile(`^alias/[a-zA-Z0-9/_-]{1,250}$`)
 
-// pointTo lets an alias name a key, and no other any more; nil: none.
+// setTarget lets an alias name a key, and no other any more; nil: none.
 func (a *alias) setTarget(target *key, now time.Time) {
 	if a.target != nil {
 		a.target.aliases = slices.DeleteFunc(slices.Clone(a.target.aliases), func(name string) bool { return name == a.name })
@@ -42,10 +42,12 @@ func (a *alias) setTarget(target *key, now time.Time) {
 	a.target, a.updated = target, now
 }
 
-// checkAlias is the syntax of an alias that a user makes or changes: those of AWS are its own (3.3.4).
+// validateAlias is the syntax of an alias that a user makes or changes: those of AWS are its own (3.3.4).
 func (w *World) validateAlias(c *Call, name *string) error {
 	if !matchesPattern(name, aliasPattern) {
-		return validationError(c, "AliasName", name, "Member must satisfy regular expression pattern: ^alias/[a-zA-Z0-9/_-]+$")
+		return validationError(
+			c, "AliasName", name, "Member must satisfy regular expression pattern: ^alias/[a-zA-Z0-9/_-]+$",
+		)
 	}
 	if w.violates(c, "3.3.4", strings.HasPrefix(*name, "alias/aws/")) {
 		return badRequest("InvalidAliasNameException", "Alias names that begin with alias/aws/ are reserved for AWS.")
@@ -55,14 +57,14 @@ func (w *World) validateAlias(c *Call, name *string) error {
 
 // findAlias looks an alias of the caller's account and Region up; one whose key has been deleted has gone with it.
 func (w *World) findAlias(c *Call, name string) (*alias, bool) {
-	found, there := w.aliases.get(kmsARN(c.location(), name))
-	if there && found.target.isDeleted(c.At) {
+	found, ok := w.aliases.get(kmsARN(c.location(), name))
+	if ok && found.target.isDeleted(c.At) {
 		return nil, false
 	}
-	return found, there
+	return found, ok
 }
 
-// askAlias is the question whether the caller may do something with an alias: it has no policy of its own.
+// newAliasAuthorization is the question whether the caller may do something with an alias: it has no policy of its own.
 func newAliasAuthorization(c *Call, name string) AuthorizationRequest {
 	return AuthorizationRequest{Action: "kms:" + c.Operation, Resource: kmsARN(c.location(), name)}
 }
@@ -71,6 +73,7 @@ func (w *World) createAlias(c *Call, in *kms.CreateAliasInput) (*kms.CreateAlias
 	if err := w.validateAlias(c, in.AliasName); err != nil {
 		return nil, err
 	}
+
 	use := keyUse{action: "kms:CreateAlias"}
 	target, err := w.resolveKey(c, in.TargetKeyId, &use)
 	if err != nil {
@@ -82,18 +85,20 @@ func (w *World) createAlias(c *Call, in *kms.CreateAliasInput) (*kms.CreateAlias
 	if err := w.validateAliasTarget(c, target); err != nil {
 		return nil, err
 	}
+
 	arn := kmsARN(c.location(), *in.AliasName)
 	if _, taken := w.findAlias(c, *in.AliasName); taken {
 		return nil, badRequest("AlreadyExistsException", "An alias with the name %s already exists", arn)
 	}
-	made := &alias{name: *in.AliasName, arn: arn, created: c.At}
-	made.setTarget(target, c.At)
-	w.aliases.put(arn, made)
+
+	created := &alias{name: *in.AliasName, arn: arn, created: c.At}
+	created.setTarget(target, c.At)
+	w.aliases.put(arn, created)
 	c.recordChange(arn)
 	return &kms.CreateAliasOutput{}, nil
 }
 
-// aliasable refuses a key that cannot be given an alias.
+// validateAliasTarget refuses a key that cannot be given an alias.
 func (w *World) validateAliasTarget(c *Call, k *key) error {
 	if err := requireCustomerManaged(c, k); err != nil {
 		return err
@@ -105,28 +110,35 @@ func (w *World) updateAlias(c *Call, in *kms.UpdateAliasInput) (*kms.UpdateAlias
 	if err := w.validateAlias(c, in.AliasName); err != nil {
 		return nil, err
 	}
+
 	use := keyUse{action: "kms:UpdateAlias"}
 	target, err := w.resolveKey(c, in.TargetKeyId, &use)
 	if err != nil {
 		return nil, err
 	}
-	found, there := w.findAlias(c, *in.AliasName)
-	asks := []AuthorizationRequest{newAliasAuthorization(c, *in.AliasName), target.newAuthorization(use)}
-	if there {
-		asks = append(asks, found.target.newAuthorization(use))
+
+	found, ok := w.findAlias(c, *in.AliasName)
+	requests := []AuthorizationRequest{newAliasAuthorization(c, *in.AliasName), target.newAuthorization(use)}
+	if ok {
+		requests = append(requests, found.target.newAuthorization(use))
 	}
-	if err := w.authorize(c, asks...); err != nil {
+
+	if err := w.authorize(c, requests...); err != nil {
 		return nil, err
 	}
-	if !there {
+	if !ok {
 		return nil, kmsNotFound("Alias %s is not found.", kmsARN(c.location(), *in.AliasName))
 	}
 	if err := w.validateAliasTarget(c, target); err != nil {
 		return nil, err
 	}
-	if found.target.KeyUsage != target.KeyUsage || (found.target.KeySpec == kmstypes.KeySpecSymmetricDefault) != (target.KeySpec == kmstypes.KeySpecSymmetricDefault) {
-		return nil, badRequest("ValidationException", "Alias %s cannot be changed to a key of another type or key usage.", found.arn)
+	if found.target.KeyUsage != target.KeyUsage ||
+		(found.target.KeySpec == kmstypes.KeySpecSymmetricDefault) != (target.KeySpec == kmstypes.KeySpecSymmetricDefault) {
+		return nil, badRequest(
+			"ValidationException", "Alias %s cannot be changed to a key of another type or key usage.", found.arn,
+		)
 	}
+
 	found.setTarget(target, c.At)
 	c.recordChange(found.arn)
 	return &kms.UpdateAliasOutput{}, nil
@@ -136,17 +148,20 @@ func (w *World) deleteAlias(c *Call, in *kms.DeleteAliasInput) (*kms.DeleteAlias
 	if err := w.validateAlias(c, in.AliasName); err != nil {
 		return nil, err
 	}
-	found, there := w.findAlias(c, *in.AliasName)
-	asks := []AuthorizationRequest{newAliasAuthorization(c, *in.AliasName)}
-	if there {
-		asks = append(asks, found.target.newAuthorization(keyUse{action: "kms:DeleteAlias"}))
+
+	found, ok := w.findAlias(c, *in.AliasName)
+	requests := []AuthorizationRequest{newAliasAuthorization(c, *in.AliasName)}
+	if ok {
+		requests = append(requests, found.target.newAuthorization(keyUse{action: "kms:DeleteAlias"}))
 	}
-	if err := w.authorize(c, asks...); err != nil {
+
+	if err := w.authorize(c, requests...); err != nil {
 		return nil, err
 	}
-	if !there {
+	if !ok {
 		return nil, kmsNotFound("Alias %s is not found.", kmsARN(c.location(), *in.AliasName))
 	}
+
 	found.setTarget(nil, c.At)
 	w.aliases.remove(found.arn)
 	c.recordChange(found.arn)
@@ -163,20 +178,28 @@ func (w *World) listAliases(c *Call, in *kms.ListAliasesInput) (*kms.ListAliases
 		}
 		of = found
 	}
+
 	if err := w.authorize(c, AuthorizationRequest{Action: use.action, Resource: "*"}); err != nil {
 		return nil, err
 	}
+
 	all := []kmstypes.AliasListEntry{}
 	for _, a := range w.aliases.all {
 		if a.target.location == c.location() && !a.target.isDeleted(c.At) && (of == nil || of == a.target) {
 			all = append(all, kmstypes.AliasListEntry{
-				AliasName: &a.name, AliasArn: &a.arn, TargetKeyId: a.target.KeyId, CreationDate: aws.Time(a.created), LastUpdatedDate: aws.Time(a.updated),
+				AliasName:       &a.name,
+				AliasArn:        &a.arn,
+				TargetKeyId:     a.target.KeyId,
+				CreationDate:    aws.Time(a.created),
+				LastUpdatedDate: aws.Time(a.updated),
 			})
 		}
 	}
+
 	aliases, next, err := paginateKMS(c, all, in.Limit, 50, 100, in.Marker)
 	if err != nil {
 		return nil, err
 	}
+
 	return &kms.ListAliasesOutput{Aliases: aliases, NextMarker: next, Truncated: next != nil}, nil
 }

@@ -28,7 +28,8 @@ var keyOperations = []namedOperation{
 }
 
 // defaultKeyPolicy leaves it to the account's own policies who may use a key.
-const defaultKeyPolicy = `{"Version":"2012-10-17","Id":"key-default-1","Statement":[{"Sid":"Enable IAM User Permissions","Effect":"Allow",` +
+const defaultKeyPolicy = `{"Version":"2012-10-17","Id":"key-default-1",` +
+	`"Statement":[{"Sid":"Enable IAM User Permissions","Effect":"Allow",` +
 	`"Principal":{"AWS":"%s"},"Action":"kms:*","Resource":"*"}]}`
 
 // keyPolicyLimit is the length of a key policy in bytes (3.2.8).
@@ -42,23 +43,30 @@ func (w *World) keyPolicyDocument(c *Call, text *string) (*policyDocument, error
 	if w.violates(c, "3.2.8", len(*text) > keyPolicyLimit) {
 		return nil, badRequest("LimitExceededException", "The policy is longer than %d bytes.", keyPolicyLimit)
 	}
-	made, err := parsePolicy(*text, iampolicy.Resource)
+
+	created, err := parsePolicy(*text, iampolicy.Resource)
 	if err != nil {
 		return nil, badRequest("MalformedPolicyDocumentException", "%v", err)
 	}
+
 	for _, name := range listPrincipals(*text) {
 		if !w.principalExists(name) {
-			return nil, badRequest("MalformedPolicyDocumentException", "Policy contains a statement with one or more invalid principals.")
+			return nil, badRequest(
+				"MalformedPolicyDocumentException", "Policy contains a statement with one or more invalid principals.",
+			)
 		}
 	}
-	return made, nil
+
+	return created, nil
 }
 
-// keepsKey refuses a policy under which the caller could not change it again, unless that is what the caller wants.
+// checkPolicyLockout refuses a policy under which the caller could not change it again, unless that is what the caller
+// wants.
 func (w *World) checkPolicyLockout(c *Call, k *key, text *policyDocument, bypass bool) error {
 	if bypass {
 		return nil
 	}
+
 	candidate := *k
 	candidate.policy = text
 	decision, err := w.evaluate(c, candidate.newAuthorization(keyUse{action: "kms:PutKeyPolicy"}))
@@ -66,24 +74,30 @@ func (w *World) checkPolicyLockout(c *Call, k *key, text *policyDocument, bypass
 		return err
 	}
 	if !decision.Allowed {
-		return badRequest("MalformedPolicyDocumentException", "The new key policy will not allow you to update the key policy in the future.")
+		return badRequest(
+			"MalformedPolicyDocumentException", "The new key policy will not allow you to update the key policy in the future.",
+		)
 	}
+
 	return nil
 }
 
 func parseKMSTags(tags []kmstypes.Tag) map[string]string {
-	return parseTags(tags, func(t kmstypes.Tag) (string, string) { return aws.ToString(t.TagKey), aws.ToString(t.TagValue) })
+	return parseTags(tags, func(t kmstypes.Tag) (string, string) {
+		return aws.ToString(t.TagKey), aws.ToString(t.TagValue)
+	})
 }
 
 func formatKMSTags(tags map[string]string) []kmstypes.Tag {
-	shown := []kmstypes.Tag{}
+	view := []kmstypes.Tag{}
 	for _, key := range sortedKeys(tags) {
-		shown = append(shown, kmstypes.Tag{TagKey: aws.String(key), TagValue: aws.String(tags[key])})
+		view = append(view, kmstypes.Tag{TagKey: aws.String(key), TagValue: aws.String(tags[key])})
 	}
-	return shown
+	return view
 }
 
-// asymmetric are the other key specs that can be made, with what they are for: such keys are there to be found unusable (3.4.2).
+// asymmetricKeyUsages are the other key specs that can be made, with what they are for: such keys are there to be found
+// unusable (3.4.2).
 var asymmetricKeyUsages = map[kmstypes.KeySpec][]kmstypes.KeyUsageType{
 	kmstypes.KeySpecRsa2048:     {kmstypes.KeyUsageTypeEncryptDecrypt, kmstypes.KeyUsageTypeSignVerify},
 	kmstypes.KeySpecRsa4096:     {kmstypes.KeyUsageTypeEncryptDecrypt, kmstypes.KeyUsageTypeSignVerify},
@@ -92,63 +106,92 @@ var asymmetricKeyUsages = map[kmstypes.KeySpec][]kmstypes.KeyUsageType{
 }
 
 func (w *World) createKey(c *Call, in *kms.CreateKeyInput) (*kms.CreateKeyOutput, error) {
-	if err := refuseUnmodeled(in, "BypassPolicyLockoutSafetyCheck", "CustomerMasterKeySpec", "Description", "KeySpec", "KeyUsage", "MultiRegion", "Origin", "Policy", "Tags"); err != nil {
+	err := refuseUnmodeled(
+		in, "BypassPolicyLockoutSafetyCheck", "CustomerMasterKeySpec", "Description", "KeySpec", "KeyUsage", "MultiRegion",
+		"Origin", "Policy", "Tags",
+	)
+	if err != nil {
 		return nil, err
 	}
+
 	spec, usage, origin := in.KeySpec, in.KeyUsage, in.Origin
 	if spec == "" {
 		spec = kmstypes.KeySpec(in.CustomerMasterKeySpec)
 	}
+
 	if spec == "" {
 		spec = kmstypes.KeySpecSymmetricDefault
 	}
+
 	if usage == "" {
 		usage = kmstypes.KeyUsageTypeEncryptDecrypt
 	}
+
 	if origin == "" {
 		origin = kmstypes.OriginTypeAwsKms
 	}
+
 	symmetric := spec == kmstypes.KeySpecSymmetricDefault
 	if uses, known := asymmetricKeyUsages[spec]; !symmetric && !known {
 		return nil, badRequest("UnsupportedOperationException", "The simulated AWS does not make keys of the spec %s.", spec)
 	} else if symmetric && usage != kmstypes.KeyUsageTypeEncryptDecrypt || !symmetric && !slices.Contains(uses, usage) {
-		return nil, badRequest("ValidationException", "The operation failed because the KeyUsage value of the key is not valid for the KeySpec value: %s.", spec)
+		return nil, badRequest(
+			"ValidationException",
+			"The operation failed because the KeyUsage value of the key is not valid for the KeySpec value: %s.", spec,
+		)
 	}
+
 	if origin != kmstypes.OriginTypeAwsKms && origin != kmstypes.OriginTypeExternal {
 		return nil, badRequest("UnsupportedOperationException", "The simulated AWS has no custom key stores.")
 	}
+
 	tags := parseKMSTags(in.Tags)
-	ask := AuthorizationRequest{Action: "kms:CreateKey", Resource: "*", Context: iampolicy.Context{
+	request := AuthorizationRequest{Action: "kms:CreateKey", Resource: "*", Context: iampolicy.Context{
 		"kms:KeySpec": {string(spec)}, "kms:KeyUsage": {string(usage)}, "kms:KeyOrigin": {string(origin)},
 		"kms:MultiRegion":                    {fmt.Sprint(aws.ToBool(in.MultiRegion))},
 		"kms:BypassPolicyLockoutSafetyCheck": {fmt.Sprint(in.BypassPolicyLockoutSafetyCheck)},
 	}}
-	asks := []AuthorizationRequest{ask.withContext(requestTagContext(tags))}
+
+	requests := []AuthorizationRequest{request.withContext(requestTagContext(tags))}
 	if len(tags) > 0 {
-		asks = append(asks, AuthorizationRequest{Action: "kms:TagResource", Resource: "*", Context: requestTagContext(tags)})
+		requests = append(requests, AuthorizationRequest{
+			Action: "kms:TagResource", Resource: "*", Context: requestTagContext(tags),
+		})
 	}
-	if err := w.authorize(c, asks...); err != nil {
+
+	if err := w.authorize(c, requests...); err != nil {
 		return nil, err
 	}
+
 	text, err := w.keyPolicyDocument(c, in.Policy)
 	if err != nil {
 		return nil, err
 	}
+
 	id := w.randomUUID("key", c.caller.principal.ARN, c.Region)
 	if aws.ToBool(in.MultiRegion) {
 		id = multiRegionID(id)
 	}
-	made := w.newKey(c.location(), kmstypes.KeyMetadata{
-		KeyId: &id, Description: aws.String(aws.ToString(in.Description)), KeyManager: kmstypes.KeyManagerTypeCustomer, Origin: origin,
-		CreationDate: aws.Time(c.At), KeySpec: spec, KeyUsage: usage, MultiRegion: aws.Bool(aws.ToBool(in.MultiRegion)),
+
+	created := w.newKey(c.location(), kmstypes.KeyMetadata{
+		KeyId:        &id,
+		Description:  aws.String(aws.ToString(in.Description)),
+		KeyManager:   kmstypes.KeyManagerTypeCustomer,
+		Origin:       origin,
+		CreationDate: aws.Time(c.At),
+		KeySpec:      spec,
+		KeyUsage:     usage,
+		MultiRegion:  aws.Bool(aws.ToBool(in.MultiRegion)),
 	}, text)
-	if err := w.checkPolicyLockout(c, made, text, in.BypassPolicyLockoutSafetyCheck); err != nil {
-		w.keys.remove(*made.Arn)
+
+	if err := w.checkPolicyLockout(c, created, text, in.BypassPolicyLockoutSafetyCheck); err != nil {
+		w.keys.remove(*created.Arn)
 		return nil, err
 	}
-	made.tags = tags
-	c.recordChange(*made.Arn)
-	return &kms.CreateKeyOutput{KeyMetadata: made.metadata(c.At)}, nil
+
+	created.tags = tags
+	c.recordChange(*created.Arn)
+	return &kms.CreateKeyOutput{KeyMetadata: created.metadata(c.At)}, nil
 }
 
 // describeKey works in every state (3.4.1), and makes the AWS managed key of a predefined alias (1.7.2).
@@ -167,20 +210,23 @@ func (w *World) listKeys(c *Call, in *kms.ListKeysInput) (*kms.ListKeysOutput, e
 	if err := w.authorize(c, AuthorizationRequest{Action: "kms:ListKeys", Resource: "*"}); err != nil {
 		return nil, err
 	}
+
 	all := []kmstypes.KeyListEntry{}
 	for _, k := range w.keys.all {
 		if k.location == c.location() && !k.isDeleted(c.At) {
 			all = append(all, kmstypes.KeyListEntry{KeyArn: k.Arn, KeyId: k.KeyId})
 		}
 	}
+
 	keys, next, err := paginateKMS(c, all, in.Limit, 100, 1000, in.Marker)
 	if err != nil {
 		return nil, err
 	}
+
 	return &kms.ListKeysOutput{Keys: keys, NextMarker: next, Truncated: next != nil}, nil
 }
 
-// policyName is the one name that a key policy can have.
+// validateKeyPolicyName is the one name that a key policy can have.
 func validateKeyPolicyName(c *Call, name *string) error {
 	if name != nil && *name != "default" {
 		return kmsNotFound("No such policy exists")
@@ -207,7 +253,11 @@ func (w *World) listKeyPolicies(c *Call, in *kms.ListKeyPoliciesInput) (*kms.Lis
 }
 
 func (w *World) putKeyPolicy(c *Call, in *kms.PutKeyPolicyInput) (*kms.PutKeyPolicyOutput, error) {
-	use := keyUse{action: "kms:PutKeyPolicy", context: iampolicy.Context{"kms:BypassPolicyLockoutSafetyCheck": {fmt.Sprint(in.BypassPolicyLockoutSafetyCheck)}}}
+	use := keyUse{
+		action:  "kms:PutKeyPolicy",
+		context: iampolicy.Context{"kms:BypassPolicyLockoutSafetyCheck": {fmt.Sprint(in.BypassPolicyLockoutSafetyCheck)}},
+	}
+
 	found, err := w.authorizeKey(c, in.KeyId, use)
 	if err != nil {
 		return nil, err
@@ -218,6 +268,7 @@ func (w *World) putKeyPolicy(c *Call, in *kms.PutKeyPolicyInput) (*kms.PutKeyPol
 	if err := validateKeyPolicyName(c, in.PolicyName); err != nil {
 		return nil, err
 	}
+
 	text, err := w.keyPolicyDocument(c, aws.String(aws.ToString(in.Policy)))
 	if err != nil {
 		return nil, err
@@ -225,12 +276,15 @@ func (w *World) putKeyPolicy(c *Call, in *kms.PutKeyPolicyInput) (*kms.PutKeyPol
 	if err := w.checkPolicyLockout(c, found, text, in.BypassPolicyLockoutSafetyCheck); err != nil {
 		return nil, err
 	}
+
 	found.policy = text
 	c.recordChange(*found.Arn)
 	return &kms.PutKeyPolicyOutput{}, nil
 }
 
-func (w *World) updateKeyDescription(c *Call, in *kms.UpdateKeyDescriptionInput) (*kms.UpdateKeyDescriptionOutput, error) {
+func (w *World) updateKeyDescription(
+	c *Call, in *kms.UpdateKeyDescriptionInput,
+) (*kms.UpdateKeyDescriptionOutput, error) {
 	found, err := w.authorizeKeyChange(c, in.KeyId, "kms:UpdateKeyDescription", nil)
 	if err != nil {
 		return nil, err
@@ -240,7 +294,7 @@ func (w *World) updateKeyDescription(c *Call, in *kms.UpdateKeyDescriptionInput)
 	return &kms.UpdateKeyDescriptionOutput{}, nil
 }
 
-// changeable finds a key of the caller's that is not about to be deleted.
+// authorizeKeyChange finds a key of the caller's that is not about to be deleted.
 func (w *World) authorizeKeyChange(c *Call, id *string, action string, context iampolicy.Context) (*key, error) {
 	found, err := w.authorizeKey(c, id, keyUse{action: action, context: context})
 	if err != nil {
@@ -249,7 +303,9 @@ func (w *World) authorizeKeyChange(c *Call, id *string, action string, context i
 	if err := requireCustomerManaged(c, found); err != nil {
 		return nil, err
 	}
-	return found, w.requireKeyState(c, found, kmstypes.KeyStateEnabled, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingImport)
+	return found, w.requireKeyState(
+		c, found, kmstypes.KeyStateEnabled, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingImport,
+	)
 }
 
 func (w *World) tagKey(c *Call, in *kms.TagResourceInput) (*kms.TagResourceOutput, error) {

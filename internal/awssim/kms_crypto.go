@@ -26,10 +26,12 @@ var cryptoOperations = []namedOperation{
 	newOperation((*World).generateDataKeyWithoutPlaintext),
 }
 
-// inaccessible is what KMS says of a ciphertext whose key is not there for the caller (3.4.3).
-const inaccessibleKeyMessage = "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access."
+// inaccessibleKeyMessage is what KMS says of a ciphertext whose key is not there for the caller (3.4.3).
+const inaccessibleKeyMessage = "The ciphertext refers to a customer master key that does not exist, does not exist " +
+	"in this region, or you are not allowed to access."
 
-// sealed is a ciphertext: what it was encrypted with, and AES-GCM under that material, bound to the encryption context.
+// ciphertext is a ciphertext: what it was encrypted with, and AES-GCM under that material, bound to the encryption
+// context.
 type ciphertext struct {
 	Account  string
 	KeyID    string
@@ -53,15 +55,18 @@ func decodeCiphertext(blob []byte) (s ciphertext, ok bool) {
 	return s, ok && json.Unmarshal(written, &s) == nil
 }
 
-// seal encrypts with a key's current material.
+// encryptData encrypts with a key's current material.
 func (w *World) encryptData(k *key, plaintext []byte, context map[string]string) ciphertext {
 	with := k.material.current()
 	box := with.aead()
 	nonce := w.randomBytes(box.NonceSize(), "nonce", *k.KeyId)
-	return ciphertext{k.location.account, *k.KeyId, with.id, nonce, box.Seal(nil, nonce, plaintext, encodeEncryptionContext(context))}
+	return ciphertext{
+		k.location.account, *k.KeyId, with.id, nonce, box.Seal(nil, nonce, plaintext, encodeEncryptionContext(context)),
+	}
 }
 
-// open decrypts with the material that a ciphertext was made with; replicas open what their primary sealed (3.6.1).
+// decryptData decrypts with the material that a ciphertext was made with; replicas open what their primary sealed
+// (3.6.1).
 func (k *key) decryptData(s ciphertext, context map[string]string) ([]byte, bool) {
 	for _, with := range k.material.materials {
 		if with.id == s.Material && s.KeyID == *k.KeyId && len(s.Nonce) == with.aead().NonceSize() {
@@ -95,7 +100,7 @@ func encodeEncryptionContext(context map[string]string) []byte {
 	return written
 }
 
-// cryptoContext is what policies may know of an encryption.
+// encryptionContextKeys is what policies may know of an encryption.
 func encryptionContextKeys(pairs map[string]string) iampolicy.Context {
 	context := iampolicy.Context{"kms:EncryptionAlgorithm": {string(kmstypes.EncryptionAlgorithmSpecSymmetricDefault)}}
 	for key, value := range pairs {
@@ -104,7 +109,7 @@ func encryptionContextKeys(pairs map[string]string) iampolicy.Context {
 	return context
 }
 
-// symmetricOnly refuses another algorithm than that of symmetric keys.
+// requireSymmetricAlgorithm refuses another algorithm than that of symmetric keys.
 func requireSymmetricAlgorithm(c *Call, algorithms ...kmstypes.EncryptionAlgorithmSpec) error {
 	for _, algorithm := range algorithms {
 		if algorithm != "" && algorithm != kmstypes.EncryptionAlgorithmSpecSymmetricDefault {
@@ -114,7 +119,7 @@ func requireSymmetricAlgorithm(c *Call, algorithms ...kmstypes.EncryptionAlgorit
 	return nil
 }
 
-// readyToEncrypt refuses a key that cannot encrypt now: its state (3.4), and its kind (3.4.2).
+// validateEncryptionKey refuses a key that cannot encrypt now: its state (3.4), and its kind (3.4.2).
 func (w *World) validateEncryptionKey(c *Call, k *key) error {
 	if err := w.requireKeyState(c, k, kmstypes.KeyStateEnabled); err != nil {
 		return err
@@ -122,14 +127,21 @@ func (w *World) validateEncryptionKey(c *Call, k *key) error {
 	if k.material.current() == nil {
 		return badRequest("KMSInvalidStateException", "%s is pending import.", *k.Arn)
 	}
-	if w.violates(c, "3.4.2", k.KeySpec != kmstypes.KeySpecSymmetricDefault || k.KeyUsage != kmstypes.KeyUsageTypeEncryptDecrypt) {
-		return badRequest("InvalidKeyUsageException", "%s key usage is %s which is not valid for %s.", *k.Arn, k.KeyUsage, c.Operation)
+	if w.violates(
+		c, "3.4.2", k.KeySpec != kmstypes.KeySpecSymmetricDefault || k.KeyUsage != kmstypes.KeyUsageTypeEncryptDecrypt,
+	) {
+		return badRequest(
+			"InvalidKeyUsageException", "%s key usage is %s which is not valid for %s.", *k.Arn, k.KeyUsage, c.Operation,
+		)
 	}
+
 	return nil
 }
 
-// keyToEncrypt finds a key by which a call is to encrypt, asks for the right, and checks the key.
-func (w *World) authorizeEncryption(c *Call, id *string, action string, context map[string]string, tokens []string) (*key, error) {
+// authorizeEncryption finds a key by which a call is to encrypt, asks for the right, and checks the key.
+func (w *World) authorizeEncryption(
+	c *Call, id *string, action string, context map[string]string, tokens []string,
+) (*key, error) {
 	if err := w.validateGrantTokens(c, tokens); err != nil {
 		return nil, err
 	}
@@ -145,8 +157,11 @@ func (w *World) encrypt(c *Call, in *kms.EncryptInput) (*kms.EncryptOutput, erro
 		return nil, err
 	}
 	if len(in.Plaintext) < 1 || len(in.Plaintext) > 4096 {
-		return nil, validationError(c, "Plaintext", "*** Sensitive Data Redacted ***", "Member must have length between 1 and 4096")
+		return nil, validationError(
+			c, "Plaintext", "*** Sensitive Data Redacted ***", "Member must have length between 1 and 4096",
+		)
 	}
+
 	with, err := w.authorizeEncryption(c, in.KeyId, "kms:Encrypt", in.EncryptionContext, in.GrantTokens)
 	if err != nil {
 		return nil, err
@@ -154,12 +169,15 @@ func (w *World) encrypt(c *Call, in *kms.EncryptInput) (*kms.EncryptOutput, erro
 	if err := w.endKMSDryRun(c); err != nil {
 		return nil, err
 	}
+
 	return &kms.EncryptOutput{
-		CiphertextBlob: w.encryptData(with, in.Plaintext, in.EncryptionContext).encode(), KeyId: with.Arn, EncryptionAlgorithm: kmstypes.EncryptionAlgorithmSpecSymmetricDefault,
+		CiphertextBlob: w.encryptData(
+			with, in.Plaintext, in.EncryptionContext,
+		).encode(), KeyId: with.Arn, EncryptionAlgorithm: kmstypes.EncryptionAlgorithmSpecSymmetricDefault,
 	}, nil
 }
 
-// opener is what a call gives to decrypt: a ciphertext, or, to try the rights alone, a key (6.7).
+// decryptionParams is what a call gives to decrypt: a ciphertext, or, to try the rights alone, a key (6.7).
 type decryptionParams struct {
 	blob      []byte
 	keyID     *string
@@ -175,6 +193,7 @@ func (w *World) authorizeDecryption(c *Call, with decryptionParams) (*key, ciphe
 	if w.violates(c, "6.7", ignore && (!c.DryRun || with.keyID == nil)) {
 		return nil, ciphertext{}, badRequest("ValidationException", "DryRunModifiers need DryRun and the ID of the key.")
 	}
+
 	var text ciphertext
 	if !ignore {
 		var ok bool
@@ -182,13 +201,15 @@ func (w *World) authorizeDecryption(c *Call, with decryptionParams) (*key, ciphe
 			return nil, text, badRequest("InvalidCiphertextException", "")
 		}
 	}
+
 	if with.keyID == nil { // the ciphertext tells which key, in the Region of the call
 		arn := kmsARN(location{text.Account, c.Region}, "key/"+text.KeyID)
-		if _, there := w.findKey(c.location(), arn); w.violates(c, "3.4.3", !there) {
+		if _, ok := w.findKey(c.location(), arn); w.violates(c, "3.4.3", !ok) {
 			return nil, text, badRequest("AccessDeniedException", inaccessibleKeyMessage)
 		}
 		with.keyID = &arn
 	}
+
 	found, err := w.resolveKey(c, with.keyID, &use)
 	if err != nil {
 		return nil, text, err
@@ -200,13 +221,19 @@ func (w *World) authorizeDecryption(c *Call, with decryptionParams) (*key, ciphe
 		return nil, text, err
 	}
 	if w.violates(c, "3.7", !ignore && *found.KeyId != text.KeyID) {
-		return nil, text, badRequest("IncorrectKeyException", "The key ID in the request does not identify a CMK that can perform this operation.")
+		return nil, text, badRequest(
+			"IncorrectKeyException", "The key ID in the request does not identify a CMK that can perform this operation.",
+		)
 	}
+
 	return found, text, nil
 }
 
 func (w *World) decrypt(c *Call, in *kms.DecryptInput) (*kms.DecryptOutput, error) {
-	if err := refuseUnmodeled(in, "CiphertextBlob", "DryRunModifiers", "EncryptionAlgorithm", "EncryptionContext", "GrantTokens", "KeyId"); err != nil {
+	err := refuseUnmodeled(
+		in, "CiphertextBlob", "DryRunModifiers", "EncryptionAlgorithm", "EncryptionContext", "GrantTokens", "KeyId",
+	)
+	if err != nil {
 		return nil, err
 	}
 	if err := requireSymmetricAlgorithm(c, in.EncryptionAlgorithm); err != nil {
@@ -215,19 +242,27 @@ func (w *World) decrypt(c *Call, in *kms.DecryptInput) (*kms.DecryptOutput, erro
 	if err := w.validateGrantTokens(c, in.GrantTokens); err != nil {
 		return nil, err
 	}
-	with, text, err := w.authorizeDecryption(c, decryptionParams{in.CiphertextBlob, in.KeyId, in.EncryptionContext, in.DryRunModifiers, "kms:Decrypt"})
+
+	with, text, err := w.authorizeDecryption(c, decryptionParams{
+		in.CiphertextBlob, in.KeyId, in.EncryptionContext, in.DryRunModifiers, "kms:Decrypt",
+	})
 	if err != nil {
 		return nil, err
 	}
 	if err := w.endKMSDryRun(c); err != nil {
 		return nil, err
 	}
+
 	plaintext, ok := with.decryptData(text, in.EncryptionContext)
 	if !ok {
 		return nil, badRequest("InvalidCiphertextException", "")
 	}
+
 	return &kms.DecryptOutput{
-		Plaintext: plaintext, KeyId: with.Arn, EncryptionAlgorithm: kmstypes.EncryptionAlgorithmSpecSymmetricDefault, KeyMaterialId: &text.Material,
+		Plaintext:           plaintext,
+		KeyId:               with.Arn,
+		EncryptionAlgorithm: kmstypes.EncryptionAlgorithmSpecSymmetricDefault,
+		KeyMaterialId:       &text.Material,
 	}, nil
 }
 
@@ -235,26 +270,39 @@ func (w *World) reEncrypt(c *Call, in *kms.ReEncryptInput) (*kms.ReEncryptOutput
 	if err := requireSymmetricAlgorithm(c, in.SourceEncryptionAlgorithm, in.DestinationEncryptionAlgorithm); err != nil {
 		return nil, err
 	}
-	source, text, err := w.authorizeDecryption(c, decryptionParams{in.CiphertextBlob, in.SourceKeyId, in.SourceEncryptionContext, in.DryRunModifiers, "kms:ReEncryptFrom"})
+
+	source, text, err := w.authorizeDecryption(c, decryptionParams{
+		in.CiphertextBlob, in.SourceKeyId, in.SourceEncryptionContext, in.DryRunModifiers, "kms:ReEncryptFrom",
+	})
 	if err != nil {
 		return nil, err
 	}
-	destination, err := w.authorizeEncryption(c, in.DestinationKeyId, "kms:ReEncryptTo", in.DestinationEncryptionContext, in.GrantTokens)
+
+	destination, err := w.authorizeEncryption(
+		c, in.DestinationKeyId, "kms:ReEncryptTo", in.DestinationEncryptionContext, in.GrantTokens,
+	)
 	if err != nil {
 		return nil, err
 	}
 	if err := w.endKMSDryRun(c); err != nil {
 		return nil, err
 	}
+
 	plaintext, ok := source.decryptData(text, in.SourceEncryptionContext)
 	if !ok {
 		return nil, badRequest("InvalidCiphertextException", "")
 	}
-	made := w.encryptData(destination, plaintext, in.DestinationEncryptionContext)
+
+	created := w.encryptData(destination, plaintext, in.DestinationEncryptionContext)
 	algorithm := kmstypes.EncryptionAlgorithmSpecSymmetricDefault
 	return &kms.ReEncryptOutput{
-		CiphertextBlob: made.encode(), KeyId: destination.Arn, SourceKeyId: source.Arn, SourceEncryptionAlgorithm: algorithm, DestinationEncryptionAlgorithm: algorithm,
-		SourceKeyMaterialId: &text.Material, DestinationKeyMaterialId: aws.String(made.Material),
+		CiphertextBlob:                 created.encode(),
+		KeyId:                          destination.Arn,
+		SourceKeyId:                    source.Arn,
+		SourceEncryptionAlgorithm:      algorithm,
+		DestinationEncryptionAlgorithm: algorithm,
+		SourceKeyMaterialId:            &text.Material,
+		DestinationKeyMaterialId:       aws.String(created.Material),
 	}, nil
 }
 
@@ -277,10 +325,12 @@ func (w *World) generateDataKey(c *Call, in *kms.GenerateDataKeyInput) (*kms.Gen
 	if err := refuseUnmodeled(in, "KeyId", "EncryptionContext", "GrantTokens", "KeySpec", "NumberOfBytes"); err != nil {
 		return nil, err
 	}
+
 	length, err := dataKeyLength(c, in.KeySpec, in.NumberOfBytes)
 	if err != nil {
 		return nil, err
 	}
+
 	with, err := w.authorizeEncryption(c, in.KeyId, "kms:GenerateDataKey", in.EncryptionContext, in.GrantTokens)
 	if err != nil {
 		return nil, err
@@ -288,23 +338,40 @@ func (w *World) generateDataKey(c *Call, in *kms.GenerateDataKeyInput) (*kms.Gen
 	if err := w.endKMSDryRun(c); err != nil {
 		return nil, err
 	}
+
 	plaintext := w.randomBytes(length, "data key", *with.Arn, c.caller.principal.ARN)
-	made := w.encryptData(with, plaintext, in.EncryptionContext)
-	return &kms.GenerateDataKeyOutput{CiphertextBlob: made.encode(), Plaintext: plaintext, KeyId: with.Arn, KeyMaterialId: &made.Material}, nil
+	created := w.encryptData(with, plaintext, in.EncryptionContext)
+	return &kms.GenerateDataKeyOutput{
+		CiphertextBlob: created.encode(),
+		Plaintext:      plaintext,
+		KeyId:          with.Arn,
+		KeyMaterialId:  &created.Material,
+	}, nil
 }
 
-func (w *World) generateDataKeyWithoutPlaintext(c *Call, in *kms.GenerateDataKeyWithoutPlaintextInput) (*kms.GenerateDataKeyWithoutPlaintextOutput, error) {
+func (w *World) generateDataKeyWithoutPlaintext(
+	c *Call, in *kms.GenerateDataKeyWithoutPlaintextInput,
+) (*kms.GenerateDataKeyWithoutPlaintextOutput, error) {
 	length, err := dataKeyLength(c, in.KeySpec, in.NumberOfBytes)
 	if err != nil {
 		return nil, err
 	}
-	with, err := w.authorizeEncryption(c, in.KeyId, "kms:GenerateDataKeyWithoutPlaintext", in.EncryptionContext, in.GrantTokens)
+
+	with, err := w.authorizeEncryption(
+		c, in.KeyId, "kms:GenerateDataKeyWithoutPlaintext", in.EncryptionContext, in.GrantTokens,
+	)
 	if err != nil {
 		return nil, err
 	}
 	if err := w.endKMSDryRun(c); err != nil {
 		return nil, err
 	}
-	made := w.encryptData(with, w.randomBytes(length, "data key", *with.Arn, c.caller.principal.ARN), in.EncryptionContext)
-	return &kms.GenerateDataKeyWithoutPlaintextOutput{CiphertextBlob: made.encode(), KeyId: with.Arn, KeyMaterialId: &made.Material}, nil
+
+	created := w.encryptData(
+		with, w.randomBytes(length, "data key", *with.Arn, c.caller.principal.ARN), in.EncryptionContext,
+	)
+
+	return &kms.GenerateDataKeyWithoutPlaintextOutput{
+		CiphertextBlob: created.encode(), KeyId: with.Arn, KeyMaterialId: &created.Material,
+	}, nil
 }

@@ -43,11 +43,13 @@ var (
 	principalIDPattern = regexp.MustCompile(`^A(ROA|IDA)[A-Z0-9]{12,}$`)
 )
 
-// grantParty is the principal that a grant is to name: by its ARN, or by its unique id, which stands for the ARN.
+// resolveGrantPrincipal is the principal that a grant is to name: by its ARN, or by its unique id, which stands for the
+// ARN.
 func (w *World) resolveGrantPrincipal(name *string) (string, error) {
 	if name == nil {
 		return "", nil
 	}
+
 	if principalIDPattern.MatchString(*name) {
 		for _, account := range w.accounts.all {
 			for _, role := range account.roles.all {
@@ -62,15 +64,20 @@ func (w *World) resolveGrantPrincipal(name *string) (string, error) {
 			}
 		}
 	}
+
 	if *name == "*" || !w.principalExists(*name) {
 		return "", badRequest("InvalidArnException", "ARN does not refer to a valid principal: %s", *name)
 	}
+
 	return *name, nil
 }
 
-// wantedGrant reads a grant from a request.
+// parseGrant reads a grant from a request.
 func (w *World) parseGrant(c *Call, in *kms.CreateGrantInput) (*grant, error) {
-	if err := refuseUnmodeled(in, "KeyId", "Operations", "Constraints", "DryRun", "GrantTokens", "GranteePrincipal", "Name", "RetiringPrincipal"); err != nil {
+	err := refuseUnmodeled(
+		in, "KeyId", "Operations", "Constraints", "DryRun", "GrantTokens", "GranteePrincipal", "Name", "RetiringPrincipal",
+	)
+	if err != nil {
 		return nil, err
 	}
 	if len(in.Operations) == 0 {
@@ -82,158 +89,203 @@ func (w *World) parseGrant(c *Call, in *kms.CreateGrantInput) (*grant, error) {
 	if in.Name != nil && !matchesPattern(in.Name, grantNamePattern) {
 		return nil, validationError(c, "Name", in.Name, "Member must satisfy regular expression pattern: ^[a-zA-Z0-9:/_-]+$")
 	}
+
 	grantee, err := w.resolveGrantPrincipal(in.GranteePrincipal)
 	if err != nil {
 		return nil, err
 	}
+
 	retiring, err := w.resolveGrantPrincipal(in.RetiringPrincipal)
 	if err != nil {
 		return nil, err
 	}
-	made := &grant{name: aws.ToString(in.Name), created: c.At, Grant: iampolicy.Grant{Grantee: grantee, Retiring: retiring, IssuingAccount: c.caller.account.number}}
-	for _, operation := range in.Operations {
-		made.Operations = append(made.Operations, string(operation))
+
+	created := &grant{
+		name: aws.ToString(in.Name), created: c.At,
+		Grant: iampolicy.Grant{Grantee: grantee, Retiring: retiring, IssuingAccount: c.caller.account.number},
 	}
+
+	for _, operation := range in.Operations {
+		created.Operations = append(created.Operations, string(operation))
+	}
+
 	if limits := in.Constraints; limits != nil {
 		if len(limits.EncryptionContextEquals) > 8 || len(limits.EncryptionContextSubset) > 8 {
-			return nil, validationError(c, "Constraints", "encryption context", "Member must have length less than or equal to 8")
+			return nil, validationError(
+				c, "Constraints", "encryption context", "Member must have length less than or equal to 8",
+			)
 		}
-		made.Constraints = iampolicy.GrantConstraints{
-			EncryptionContextEquals: limits.EncryptionContextEquals, EncryptionContextSubset: limits.EncryptionContextSubset, SourceARN: aws.ToString(limits.SourceArn),
+		created.Constraints = iampolicy.GrantConstraints{
+			EncryptionContextEquals: limits.EncryptionContextEquals, EncryptionContextSubset: limits.EncryptionContextSubset,
+			SourceARN: aws.ToString(
+				limits.SourceArn,
+			),
 		}
 	}
-	return made, nil
+
+	return created, nil
 }
 
-// asymmetricGrant are the operations that a grant on a symmetric key cannot allow.
-var asymmetricGrantOperations = []string{"Sign", "Verify", "GetPublicKey", "GenerateMac", "VerifyMac", "DeriveSharedSecret", "Encapsulate", "Decapsulate"}
+// asymmetricGrantOperations are the operations that a grant on a symmetric key cannot allow.
+var asymmetricGrantOperations = []string{
+	"Sign", "Verify", "GetPublicKey", "GenerateMac", "VerifyMac", "DeriveSharedSecret", "Encapsulate", "Decapsulate",
+}
 
 func (w *World) createGrant(c *Call, in *kms.CreateGrantInput) (*kms.CreateGrantOutput, error) {
-	made, err := w.parseGrant(c, in)
+	created, err := w.parseGrant(c, in)
 	if err != nil {
 		return nil, err
 	}
 	if err := w.validateGrantTokens(c, in.GrantTokens); err != nil {
 		return nil, err
 	}
+
 	on, err := w.authorizeKey(c, in.KeyId, keyUse{
-		action: "kms:CreateGrant", grant: &made.Grant, context: iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}},
+		action: "kms:CreateGrant", grant: &created.Grant, context: iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}},
 	})
 	if err != nil {
 		return nil, err
 	}
-	if on.KeySpec == kmstypes.KeySpecSymmetricDefault && slices.ContainsFunc(made.Operations, func(o string) bool { return slices.Contains(asymmetricGrantOperations, o) }) {
+	if on.KeySpec == kmstypes.KeySpecSymmetricDefault &&
+		slices.ContainsFunc(created.Operations, func(o string) bool {
+			return slices.Contains(asymmetricGrantOperations, o)
+		}) {
 		return nil, badRequest("ValidationException", "Unsupported operation in grant for a symmetric encryption key.")
 	}
 	if err := w.requireKeyState(c, on, kmstypes.KeyStateEnabled); err != nil {
 		return nil, err
 	}
 	if w.violates(c, "3.2.7", len(on.grants.keys) >= grantLimit && on.KeyManager == kmstypes.KeyManagerTypeCustomer) {
-		return nil, badRequest("LimitExceededException", "You have reached the limit of %d grants on %s.", grantLimit, *on.Arn)
+		return nil, badRequest(
+			"LimitExceededException", "You have reached the limit of %d grants on %s.", grantLimit, *on.Arn,
+		)
 	}
 	if err := w.endKMSDryRun(c); err != nil {
 		return nil, err
 	}
+
 	for _, other := range on.grants.all {
-		if w.violates(c, "3.2.6", made.name != "" && made.equals(other)) {
+		if w.violates(c, "3.2.6", created.name != "" && created.equals(other)) {
 			return &kms.CreateGrantOutput{GrantId: &other.ID, GrantToken: w.newGrantToken(on, other)}, nil
 		}
 	}
-	made.ID = hex.EncodeToString(w.randomBytes(32, "grant", *on.Arn, c.caller.principal.ARN))
-	on.grants.put(made.ID, made)
-	c.recordChange(made.ID)
-	w.propagate(c, made.ID)
-	return &kms.CreateGrantOutput{GrantId: &made.ID, GrantToken: w.newGrantToken(on, made)}, nil
+
+	created.ID = hex.EncodeToString(w.randomBytes(32, "grant", *on.Arn, c.caller.principal.ARN))
+	on.grants.put(created.ID, created)
+	c.recordChange(created.ID)
+	w.propagate(c, created.ID)
+	return &kms.CreateGrantOutput{GrantId: &created.ID, GrantToken: w.newGrantToken(on, created)}, nil
 }
 
-// same reports whether a request repeats a grant: same name and same parameters (3.2.6).
+// equals reports whether a request repeats a grant: same name and same parameters (3.2.6).
 func (g *grant) equals(other *grant) bool {
 	sorted := func(operations []string) []string { return slices.Sorted(slices.Values(operations)) }
-	return g.name == other.name && g.Grantee == other.Grantee && g.Retiring == other.Retiring && g.IssuingAccount == other.IssuingAccount &&
-		slices.Equal(sorted(g.Operations), sorted(other.Operations)) && g.Constraints.SourceARN == other.Constraints.SourceARN &&
+	return g.name == other.name && g.Grantee == other.Grantee && g.Retiring == other.Retiring &&
+		g.IssuingAccount == other.IssuingAccount &&
+		slices.Equal(sorted(g.Operations), sorted(other.Operations)) &&
+		g.Constraints.SourceARN == other.Constraints.SourceARN &&
 		maps.Equal(g.Constraints.EncryptionContextEquals, other.Constraints.EncryptionContextEquals) &&
 		maps.Equal(g.Constraints.EncryptionContextSubset, other.Constraints.EncryptionContextSubset)
 }
 
-// grantToken makes another token for a grant: every answer has one of its own, and all are as good.
+// newGrantToken makes another token for a grant: every answer has one of its own, and all are as good.
 func (w *World) newGrantToken(on *key, g *grant) *string {
 	token := base64.StdEncoding.EncodeToString(append(w.randomBytes(96, "grant token", g.ID), g.ID...))
 	w.grantTokens[token] = on
 	return &token
 }
 
-// grantOf finds the grant of a token.
+// findGrantByToken finds the grant of a token.
 func (w *World) findGrantByToken(token string) (*key, *grant, bool) {
 	on, known := w.grantTokens[token]
 	if !known {
 		return nil, nil, false
 	}
 	raw, _ := base64.StdEncoding.DecodeString(token)
-	found, there := on.grants.get(string(raw[96:]))
-	return on, found, there
+	found, ok := on.grants.get(string(raw[96:]))
+	return on, found, ok
 }
 
-// checkTokens refuses what is no token of a grant, and notes the grants of the others: they can be used at once.
+// validateGrantTokens refuses what is no token of a grant, and notes the grants of the others: they can be used at
+// once.
 func (w *World) validateGrantTokens(c *Call, tokens []string) error {
 	if len(tokens) > 10 {
 		return validationError(c, "GrantTokens", len(tokens), "Member must have length less than or equal to 10")
 	}
+
 	for _, token := range tokens {
 		if w.violates(c, "3.7", w.grantTokens[token] == nil) {
 			return badRequest("InvalidGrantTokenException", "Invalid grant token.")
 		}
-		if _, found, there := w.findGrantByToken(token); there {
+		if _, found, ok := w.findGrantByToken(token); ok {
 			c.grantIDs = append(c.grantIDs, found.ID)
 		}
 	}
+
 	return nil
 }
 
 func showGrant(on *key, g *grant) kmstypes.GrantListEntry {
-	shown := kmstypes.GrantListEntry{
-		KeyId: on.Arn, GrantId: &g.ID, GranteePrincipal: &g.Grantee, CreationDate: aws.Time(g.created),
-		IssuingAccount: aws.String(fmt.Sprintf("arn:%s:iam::%s:root", partitionOf(on.location.region), g.IssuingAccount)),
+	view := kmstypes.GrantListEntry{
+		KeyId:            on.Arn,
+		GrantId:          &g.ID,
+		GranteePrincipal: &g.Grantee,
+		CreationDate:     aws.Time(g.created),
+		IssuingAccount:   aws.String(fmt.Sprintf("arn:%s:iam::%s:root", partitionOf(on.location.region), g.IssuingAccount)),
 	}
+
 	if g.name != "" {
-		shown.Name = &g.name
+		view.Name = &g.name
 	}
+
 	if g.Retiring != "" {
-		shown.RetiringPrincipal = &g.Retiring
+		view.RetiringPrincipal = &g.Retiring
 	}
+
 	for _, operation := range g.Operations {
-		shown.Operations = append(shown.Operations, kmstypes.GrantOperation(operation))
+		view.Operations = append(view.Operations, kmstypes.GrantOperation(operation))
 	}
+
 	limits := g.Constraints
 	if limits.EncryptionContextEquals != nil || limits.EncryptionContextSubset != nil || limits.SourceARN != "" {
-		shown.Constraints = &kmstypes.GrantConstraints{EncryptionContextEquals: limits.EncryptionContextEquals, EncryptionContextSubset: limits.EncryptionContextSubset}
+		view.Constraints = &kmstypes.GrantConstraints{
+			EncryptionContextEquals: limits.EncryptionContextEquals, EncryptionContextSubset: limits.EncryptionContextSubset,
+		}
 		if limits.SourceARN != "" {
-			shown.Constraints.SourceArn = &limits.SourceARN
+			view.Constraints.SourceArn = &limits.SourceARN
 		}
 	}
-	return shown
+
+	return view
 }
 
 func (w *World) listGrants(c *Call, in *kms.ListGrantsInput) (*kms.ListGrantsOutput, error) {
 	if err := refuseUnmodeled(in, "KeyId", "GrantId", "GranteePrincipal", "Limit", "Marker"); err != nil {
 		return nil, err
 	}
-	on, err := w.authorizeKey(c, in.KeyId, keyUse{action: "kms:ListGrants", context: iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}}})
+
+	on, err := w.authorizeKey(c, in.KeyId, keyUse{
+		action: "kms:ListGrants", context: iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}},
+	})
 	if err != nil {
 		return nil, err
 	}
 	if in.GrantId != nil && !grantIDPattern.MatchString(*in.GrantId) {
 		return nil, badRequest("InvalidGrantIdException", "Invalid grant id %s", *in.GrantId)
 	}
+
 	all := []kmstypes.GrantListEntry{}
 	for _, g := range on.grants.all {
 		if (in.GrantId == nil || *in.GrantId == g.ID) && (in.GranteePrincipal == nil || *in.GranteePrincipal == g.Grantee) {
 			all = append(all, showGrant(on, g))
 		}
 	}
+
 	grants, next, err := paginateKMS(c, all, in.Limit, 50, 100, in.Marker)
 	if err != nil {
 		return nil, err
 	}
+
 	return &kms.ListGrantsOutput{Grants: grants, NextMarker: next, Truncated: next != nil}, nil
 }
 
@@ -244,10 +296,12 @@ func (w *World) listRetirableGrants(c *Call, in *kms.ListRetirableGrantsInput) (
 	if err := w.authorize(c, AuthorizationRequest{Action: "kms:ListRetirableGrants", Resource: "*"}); err != nil {
 		return nil, err
 	}
+
 	retiring, err := w.resolveGrantPrincipal(in.RetiringPrincipal)
 	if err != nil {
 		return nil, err
 	}
+
 	all := []kmstypes.GrantListEntry{}
 	for _, on := range w.keys.all {
 		for _, g := range on.grants.all {
@@ -256,14 +310,17 @@ func (w *World) listRetirableGrants(c *Call, in *kms.ListRetirableGrantsInput) (
 			}
 		}
 	}
+
 	grants, next, err := paginateKMS(c, all, in.Limit, 50, 100, in.Marker)
 	if err != nil {
 		return nil, err
 	}
+
 	return &kms.ListRetirableGrantsOutput{Grants: grants, NextMarker: next, Truncated: next != nil}, nil
 }
 
-// retireGrant ends a grant for the one who has no use for it any more: the retiring principal, a grantee who may, or the account that made it.
+// retireGrant ends a grant for the one who has no use for it any more: the retiring principal, a grantee who may, or
+// the account that made it.
 func (w *World) retireGrant(c *Call, in *kms.RetireGrantInput) (*kms.RetireGrantOutput, error) {
 	on, found, err := w.findGrantToRetire(c, in)
 	if err != nil {
@@ -275,31 +332,37 @@ func (w *World) retireGrant(c *Call, in *kms.RetireGrantInput) (*kms.RetireGrant
 	if err := w.endKMSDryRun(c); err != nil {
 		return nil, err
 	}
+
 	on.grants.remove(found.ID)
 	c.recordChange(found.ID)
 	return &kms.RetireGrantOutput{}, nil
 }
 
-// retired finds the grant that a RetireGrant names: by a token, or by the key's ARN and an id.
+// findGrantToRetire finds the grant that a RetireGrant names: by a token, or by the key's ARN and an id.
 func (w *World) findGrantToRetire(c *Call, in *kms.RetireGrantInput) (*key, *grant, error) {
 	if in.GrantToken != nil {
-		on, found, there := w.findGrantByToken(*in.GrantToken)
-		if !there {
+		on, found, ok := w.findGrantByToken(*in.GrantToken)
+		if !ok {
 			return nil, nil, badRequest("InvalidGrantTokenException", "Invalid grant token.")
 		}
 		return on, found, nil
 	}
+
 	if in.KeyId == nil || in.GrantId == nil {
-		return nil, nil, badRequest("ValidationException", "Either a grant token, or a key ARN and a grant ID have to be given.")
+		return nil, nil, badRequest(
+			"ValidationException", "Either a grant token, or a key ARN and a grant ID have to be given.",
+		)
 	}
 	if !keyARNPattern.MatchString(*in.KeyId) {
 		return nil, nil, badRequest("InvalidArnException", "Invalid arn %s", *in.KeyId)
 	}
+
 	use := keyUse{action: "kms:RetireGrant"}
 	on, err := w.resolveKey(c, in.KeyId, &use)
 	if err != nil {
 		return nil, nil, err
 	}
+
 	found, err := findGrant(on, in.GrantId)
 	return on, found, err
 }
@@ -308,18 +371,21 @@ func findGrant(on *key, id *string) (*grant, error) {
 	if !matchesPattern(id, grantIDPattern) {
 		return nil, badRequest("InvalidGrantIdException", "Invalid grant id %s", aws.ToString(id))
 	}
-	found, there := on.grants.get(*id)
-	if !there {
+	found, ok := on.grants.get(*id)
+	if !ok {
 		return nil, kmsNotFound("Grant ID %s not found", *id)
 	}
 	return found, nil
 }
 
 func (w *World) revokeGrant(c *Call, in *kms.RevokeGrantInput) (*kms.RevokeGrantOutput, error) {
-	on, err := w.authorizeKey(c, in.KeyId, keyUse{action: "kms:RevokeGrant", context: iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}}})
+	on, err := w.authorizeKey(c, in.KeyId, keyUse{
+		action: "kms:RevokeGrant", context: iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}},
+	})
 	if err != nil {
 		return nil, err
 	}
+
 	found, err := findGrant(on, in.GrantId)
 	if err != nil {
 		return nil, err
@@ -327,6 +393,7 @@ func (w *World) revokeGrant(c *Call, in *kms.RevokeGrantInput) (*kms.RevokeGrant
 	if err := w.endKMSDryRun(c); err != nil {
 		return nil, err
 	}
+
 	on.grants.remove(found.ID)
 	c.recordChange(found.ID)
 	return &kms.RevokeGrantOutput{}, nil

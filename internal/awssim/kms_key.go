@@ -15,9 +15,12 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-var kmsOperations = concat(keyOperations, keyStateOperations, aliasOperations, cryptoOperations, grantOperations, importOperations, replicaOperations)
+var kmsOperations = concat(
+	keyOperations, keyStateOperations, aliasOperations, cryptoOperations, grantOperations, importOperations,
+	replicaOperations,
+)
 
-// keyState is KMS.
+// kmsState is KMS.
 type kmsState struct {
 	keys         orderedMap[*key]   // by ARN
 	aliases      orderedMap[*alias] // by ARN
@@ -28,8 +31,11 @@ type kmsState struct {
 
 func newKMSState() kmsState {
 	return kmsState{
-		keys: newOrderedMap[*key](), aliases: newOrderedMap[*alias](), grantTokens: map[string]*key{},
-		importTokens: map[string]*importParameters{}, wrappingKeys: wrappingKeys{},
+		keys:         newOrderedMap[*key](),
+		aliases:      newOrderedMap[*alias](),
+		grantTokens:  map[string]*key{},
+		importTokens: map[string]*importParameters{},
+		wrappingKeys: wrappingKeys{},
 	}
 }
 
@@ -50,13 +56,14 @@ type key struct {
 	rotationEnabled      bool // every year
 }
 
-// ring is the materials of a key, the oldest first. Replicas share their primary's, but where material is imported.
+// keyMaterialSet is the materials of a key, the oldest first. Replicas share their primary's, but where material is
+// imported.
 type keyMaterialSet struct {
 	materials         []*keyMaterial
 	onDemandRotations int // rotations so far
 }
 
-// family is a key in all its Regions; one of a single Region is alone.
+// multiRegionKeySet is a key in all its Regions; one of a single Region is alone.
 type multiRegionKeySet struct {
 	primary  *key
 	replicas []*key
@@ -76,10 +83,11 @@ func (k *key) stateAt(now time.Time) kmstypes.KeyState {
 	case k.disabled:
 		return kmstypes.KeyStateDisabled
 	}
+
 	return kmstypes.KeyStateEnabled
 }
 
-// deletion is when a scheduled deletion deletes the key. A primary key waits for its replicas (3.6.1).
+// deletionTime is when a scheduled deletion deletes the key. A primary key waits for its replicas (3.6.1).
 func (k *key) deletionTime() time.Time {
 	from := k.deletionScheduled
 	for _, replica := range k.replicas() {
@@ -90,12 +98,12 @@ func (k *key) deletionTime() time.Time {
 	return from.AddDate(0, 0, int(k.deletionWindow))
 }
 
-// gone reports whether the key has been deleted.
+// isDeleted reports whether the key has been deleted.
 func (k *key) isDeleted(now time.Time) bool {
 	return k.deletionWindow > 0 && len(k.existingReplicas(now)) == 0 && !now.Before(k.deletionTime())
 }
 
-// primary reports whether the key is no replica.
+// isPrimary reports whether the key is no replica.
 func (k *key) isPrimary() bool { return k.keySet.primary == k }
 
 func (k *key) replicas() []*key {
@@ -109,49 +117,56 @@ func (k *key) existingReplicas(now time.Time) []*key {
 	return slices.DeleteFunc(slices.Clone(k.replicas()), func(r *key) bool { return r.isDeleted(now) })
 }
 
-// describe is a key's metadata at a moment.
+// metadata is a key's metadata at a moment.
 func (k *key) metadata(now time.Time) *kmstypes.KeyMetadata {
-	shown := k.KeyMetadata
-	shown.KeyState = k.stateAt(now)
-	shown.Enabled = shown.KeyState == kmstypes.KeyStateEnabled
-	switch shown.KeyState {
+	view := k.KeyMetadata
+	view.KeyState = k.stateAt(now)
+	view.Enabled = view.KeyState == kmstypes.KeyStateEnabled
+	switch view.KeyState {
 	case kmstypes.KeyStatePendingDeletion:
-		shown.DeletionDate = aws.Time(k.deletionTime())
+		view.DeletionDate = aws.Time(k.deletionTime())
 	case kmstypes.KeyStatePendingReplicaDeletion:
-		shown.PendingDeletionWindowInDays = aws.Int32(k.deletionWindow)
+		view.PendingDeletionWindowInDays = aws.Int32(k.deletionWindow)
 	}
+
 	if current := k.material.current(); current != nil && current.isAvailable(now) {
-		if shown.KeySpec == kmstypes.KeySpecSymmetricDefault {
-			shown.CurrentKeyMaterialId = &current.id
+		if view.KeySpec == kmstypes.KeySpecSymmetricDefault {
+			view.CurrentKeyMaterialId = &current.id
 		}
-		if shown.Origin == kmstypes.OriginTypeExternal {
-			shown.ExpirationModel, shown.ValidTo = k.material.expiration()
+		if view.Origin == kmstypes.OriginTypeExternal {
+			view.ExpirationModel, view.ValidTo = k.material.expiration()
 		}
 	}
+
 	if *k.MultiRegion {
-		shown.MultiRegionConfiguration = k.keySet.configuration(k, now)
+		view.MultiRegionConfiguration = k.keySet.configuration(k, now)
 	}
-	return &shown
+
+	return &view
 }
 
 // findKey resolves a key id, alias name, key ARN or alias ARN as the account would in the Region: a bare name or id is
-// looked up in the caller's account and Region, an ARN where it says (1.7.5, 1.7.6, 3.3.2). It reports false when there is none there.
-func (w *World) findKey(at location, idOrAlias string) (*key, bool) {
+// looked up in the caller's account and Region, an ARN where it says (1.7.5, 1.7.6, 3.3.2). It reports false when there
+// is none there.
+func (w *World) findKey(loc location, idOrAlias string) (*key, bool) {
 	if !strings.HasPrefix(idOrAlias, "arn:") {
 		resource := idOrAlias
 		if !strings.HasPrefix(idOrAlias, "alias/") {
 			resource = "key/" + idOrAlias
 		}
-		return w.findKey(at, kmsARN(at, resource))
+		return w.findKey(loc, kmsARN(loc, resource))
 	}
+
 	parts := strings.SplitN(idOrAlias, ":", 6)
 	if len(parts) != 6 {
 		return nil, false
 	}
-	there := location{parts[4], parts[3]}
+
+	target := location{parts[4], parts[3]}
 	if service, ok := strings.CutPrefix(parts[5], "alias/aws/"); ok && managedServices[service].via != "" {
-		return w.awsManagedKey(there, service), true
+		return w.awsManagedKey(target, service), true
 	}
+
 	id := idOrAlias
 	if strings.HasPrefix(parts[5], "alias/") {
 		named, known := w.aliases.get(idOrAlias)
@@ -160,16 +175,18 @@ func (w *World) findKey(at location, idOrAlias string) (*key, bool) {
 		}
 		id = *named.target.Arn
 	}
+
 	found, known := w.keys.get(id)
 	if !known || found.isDeleted(w.now()) {
 		return nil, false
 	}
+
 	return found, true
 }
 
 // kmsARN is the ARN of "key/..." or "alias/..." of a place.
-func kmsARN(at location, resource string) string {
-	return fmt.Sprintf("arn:%s:kms:%s:%s:%s", partitionOf(at.region), at.region, at.account, resource)
+func kmsARN(loc location, resource string) string {
+	return fmt.Sprintf("arn:%s:kms:%s:%s:%s", partitionOf(loc.region), loc.region, loc.account, resource)
 }
 
 // managedServices are the services whose AWS managed keys the world knows.
@@ -178,59 +195,84 @@ var managedServices = map[string]struct{ via, label, description string }{
 	"ssm": {"ssm", "SSM", "Default key that protects my SSM parameters when no other key is defined"},
 }
 
-// managedPolicyText is the policy of an AWS managed key: everybody in the account, through the service only, and nobody can edit it (3.2.5).
+// awsManagedKeyPolicy is the policy of an AWS managed key: everybody in the account, through the service only, and
+// nobody can edit it (3.2.5).
 const awsManagedKeyPolicy = `{"Version":"2012-10-17","Id":"auto-%[1]s-2","Statement":[` +
-	`{"Sid":"Allow access through %[2]s for all principals in the account that are authorized to use %[2]s","Effect":"Allow","Principal":{"AWS":"*"},` +
-	`"Action":["kms:Encrypt","kms:Decrypt","kms:ReEncrypt*","kms:GenerateDataKey*","kms:CreateGrant","kms:DescribeKey"],"Resource":"*",` +
+	`{"Sid":"Allow access through %[2]s for all principals in the account that are authorized to use %[2]s",` +
+	`"Effect":"Allow","Principal":{"AWS":"*"},` +
+	`"Action":["kms:Encrypt","kms:Decrypt","kms:ReEncrypt*","kms:GenerateDataKey*","kms:CreateGrant",` +
+	`"kms:DescribeKey"],"Resource":"*",` +
 	`"Condition":{"StringEquals":{"kms:CallerAccount":"%[3]s","kms:ViaService":"%[4]s"}}},` +
-	`{"Sid":"Allow direct access to key metadata to the account","Effect":"Allow","Principal":{"AWS":"arn:%[5]s:iam::%[3]s:root"},` +
+	`{"Sid":"Allow direct access to key metadata to the account","Effect":"Allow",` +
+	`"Principal":{"AWS":"arn:%[5]s:iam::%[3]s:root"},` +
 	`"Action":["kms:Describe*","kms:Get*","kms:List*","kms:RevokeGrant"],"Resource":"*"}]}`
 
-// managedKey is the AWS managed key of a service ("ebs") there, made at its first use (1.7.2).
-func (w *World) awsManagedKey(at location, service string) *key {
-	name := kmsARN(at, "alias/aws/"+service)
-	if named, there := w.aliases.get(name); there {
+// awsManagedKey is the AWS managed key of a service ("ebs") there, made at its first use (1.7.2).
+func (w *World) awsManagedKey(loc location, service string) *key {
+	name := kmsARN(loc, "alias/aws/"+service)
+	if named, ok := w.aliases.get(name); ok {
 		return named.target
 	}
+
 	about := managedServices[service]
-	text := fmt.Sprintf(awsManagedKeyPolicy, service, about.label, at.account, viaService(about.via, at.region), partitionOf(at.region))
-	made := w.newKey(at, kmstypes.KeyMetadata{
-		KeyId: aws.String(w.randomUUID("managed key", service, at.account, at.region)), Description: aws.String(about.description),
-		KeyManager: kmstypes.KeyManagerTypeAws, Origin: kmstypes.OriginTypeAwsKms, CreationDate: aws.Time(w.now()),
+	text := fmt.Sprintf(
+		awsManagedKeyPolicy, service, about.label, loc.account, viaService(about.via, loc.region), partitionOf(loc.region),
+	)
+
+	created := w.newKey(loc, kmstypes.KeyMetadata{
+		KeyId:        aws.String(w.randomUUID("managed key", service, loc.account, loc.region)),
+		Description:  aws.String(about.description),
+		KeyManager:   kmstypes.KeyManagerTypeAws,
+		Origin:       kmstypes.OriginTypeAwsKms,
+		CreationDate: aws.Time(w.now()),
 	}, mustParsePolicy(text, iampolicy.Resource))
-	made.rotationEnabled = true
+
+	created.rotationEnabled = true
 	named := &alias{name: "alias/aws/" + service, arn: name, created: w.now()}
 	w.aliases.put(name, named)
-	named.setTarget(made, w.now())
-	return made
+	named.setTarget(created, w.now())
+	return created
 }
 
 // newKey puts a key on the shelf: of what is not given it has what a symmetric key of one Region has.
-func (w *World) newKey(at location, of kmstypes.KeyMetadata, text *policyDocument) *key {
-	of.AWSAccountId, of.Arn = aws.String(at.account), aws.String(kmsARN(at, "key/"+*of.KeyId))
+func (w *World) newKey(loc location, of kmstypes.KeyMetadata, text *policyDocument) *key {
+	of.AWSAccountId, of.Arn = aws.String(loc.account), aws.String(kmsARN(loc, "key/"+*of.KeyId))
 	if of.KeySpec == "" {
 		of.KeySpec = kmstypes.KeySpecSymmetricDefault
 	}
+
 	if of.KeyUsage == "" {
 		of.KeyUsage = kmstypes.KeyUsageTypeEncryptDecrypt
 	}
+
 	if of.KeySpec == kmstypes.KeySpecSymmetricDefault {
 		of.EncryptionAlgorithms = []kmstypes.EncryptionAlgorithmSpec{kmstypes.EncryptionAlgorithmSpecSymmetricDefault}
 	}
+
 	if of.MultiRegion == nil {
 		of.MultiRegion = aws.Bool(false)
 	}
+
 	of.CustomerMasterKeySpec = kmstypes.CustomerMasterKeySpec(of.KeySpec)
-	made := &key{KeyMetadata: of, location: at, policy: text, grants: newOrderedMap[*grant](), tags: map[string]string{}, material: &keyMaterialSet{}}
-	made.keySet = &multiRegionKeySet{primary: made}
-	if of.Origin == kmstypes.OriginTypeAwsKms {
-		made.material.add(made, w.randomBytes(32, "key material", *of.KeyId))
+	created := &key{
+		KeyMetadata: of,
+		location:    loc,
+		policy:      text,
+		grants:      newOrderedMap[*grant](),
+		tags:        map[string]string{},
+		material:    &keyMaterialSet{},
 	}
-	w.keys.put(*of.Arn, made)
-	return made
+
+	created.keySet = &multiRegionKeySet{primary: created}
+	if of.Origin == kmstypes.OriginTypeAwsKms {
+		created.material.add(created, w.randomBytes(32, "key material", *of.KeyId))
+	}
+
+	w.keys.put(*of.Arn, created)
+	return created
 }
 
-// usable reports whether a key's state lets it be used now (3.4).
+// isUsable reports whether a key's state lets it be used now (3.4).
 func (w *World) isUsable(k *key) bool {
 	return k.stateAt(w.now()) == kmstypes.KeyStateEnabled && !k.isDeleted(w.now())
 }
@@ -244,38 +286,57 @@ type keyUse struct {
 	grant        *iampolicy.Grant  // what CreateGrant is to make, RetireGrant to retire
 }
 
-// ask is the question that a use of the key puts to the policies.
+// newAuthorization is the question that a use of the key puts to the policies.
 func (k *key) newAuthorization(use keyUse) AuthorizationRequest {
 	context := iampolicy.Context{
 		"kms:KeySpec": {string(k.KeySpec)}, "kms:KeyUsage": {string(k.KeyUsage)}, "kms:KeyOrigin": {string(k.Origin)},
 		"kms:MultiRegion": {fmt.Sprint(aws.ToBool(k.MultiRegion))}, "kms:ResourceAliases": k.aliases,
 	}
+
 	for key, value := range k.tags {
 		context["aws:ResourceTag/"+key] = []string{value}
 	}
+
 	if use.requestAlias != "" {
 		context["kms:RequestAlias"] = []string{use.requestAlias}
 	}
+
 	if use.service != "" {
 		context["kms:ViaService"] = []string{viaService(use.service, k.location.region)}
 		context["aws:ViaAWSService"] = []string{"true"}
 	}
+
 	for name, values := range use.context {
 		context[name] = values
 	}
-	guard := resourcePolicies{policy: k.policy.parsed, grants: make([]iampolicy.Grant, 0, len(k.grants.keys)), grant: use.grant, exempt: k.KeyManager == kmstypes.KeyManagerTypeAws}
+
+	guard := resourcePolicies{
+		policy: k.policy.parsed,
+		grants: make([]iampolicy.Grant, 0, len(k.grants.keys)),
+		grant:  use.grant,
+		exempt: k.KeyManager == kmstypes.KeyManagerTypeAws,
+	}
+
 	for _, grant := range k.grants.all {
 		guard.grants = append(guard.grants, grant.Grant)
 	}
-	return AuthorizationRequest{Action: use.action, Resource: *k.Arn, OwnerAccount: k.location.account, Context: context, resourcePolicies: guard}
+
+	return AuthorizationRequest{
+		Action:           use.action,
+		Resource:         *k.Arn,
+		OwnerAccount:     k.location.account,
+		Context:          context,
+		resourcePolicies: guard,
+	}
 }
 
 func viaService(service, region string) string {
 	return service + "." + region + "." + domainOf(region)
 }
 
-// keyAllows asks key policy, grants and the caller's policies whether the caller may do a KMS action on a key, through a service ("ec2") or
-// directly (""). forResource is true where an AWS service makes the grant for the caller (3.2.3).
+// isKeyUseAllowed asks key policy, grants and the caller's policies whether the caller may do a KMS action on a key,
+// through a service ("ec2") or directly (""). forResource is true where an AWS service makes the grant for the caller
+// (3.2.3).
 func (w *World) isKeyUseAllowed(c *Call, k *key, action, through string, forResource bool) bool {
 	use := keyUse{action: action, service: through}
 	if action == "kms:CreateGrant" {

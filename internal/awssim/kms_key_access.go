@@ -16,15 +16,17 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// byAlias are the operations that know a key by its alias too (3.3.1).
-var operationsByAlias = []string{"DescribeKey", "Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"}
+// operationsByAlias are the operations that know a key by its alias too (3.3.1).
+var operationsByAlias = []string{
+	"DescribeKey", "Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext",
+}
 
 var (
 	keyIDPattern  = regexp.MustCompile(`^(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
 	keyARNPattern = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/.+$`)
 )
 
-// keyFor finds the key that a request of KMS names and asks whether the caller may use it so.
+// authorizeKey finds the key that a request of KMS names and asks whether the caller may use it so.
 func (w *World) authorizeKey(c *Call, id *string, use keyUse) (*key, error) {
 	found, err := w.resolveKey(c, id, &use)
 	if err != nil {
@@ -33,7 +35,8 @@ func (w *World) authorizeKey(c *Call, id *string, use keyUse) (*key, error) {
 	return found, w.authorize(c, found.newAuthorization(use))
 }
 
-// namedKey finds the key that a request of KMS names, in the forms that the operation knows (1.7.6, 3.3.1, 3.3.2, 3.4.1).
+// resolveKey finds the key that a request of KMS names, in the forms that the operation knows (1.7.6, 3.3.1, 3.3.2,
+// 3.4.1).
 func (w *World) resolveKey(c *Call, id *string, use *keyUse) (*key, error) {
 	name := aws.ToString(id)
 	isARN := strings.HasPrefix(name, "arn:")
@@ -48,28 +51,36 @@ func (w *World) resolveKey(c *Call, id *string, use *keyUse) (*key, error) {
 	if w.violates(c, "3.3.1", aliased && !slices.Contains(operationsByAlias, c.Operation)) {
 		return nil, kmsNotFound("Invalid keyId '%s'", name)
 	}
+
 	if isARN {
 		if region := regionOfARN(name); w.violates(c, "3.3.1", region != c.Region) {
 			return nil, kmsNotFound("Invalid arn %s", region)
 		}
 	}
-	found, there := w.findKey(c.location(), name)
-	if there {
+
+	found, ok := w.findKey(c.location(), name)
+	if ok {
 		if aliased {
 			use.requestAlias = resource
 		}
 		return found, nil
 	}
+
 	if parts := strings.Split(name, ":"); isARN && len(parts) > 5 && parts[4] != c.caller.account.number {
 		// Whether another account has such a key is not told (3.4.3).
-		return nil, w.accessDenied(c, AuthorizationRequest{Action: use.action, Resource: name, OwnerAccount: parts[4]}, iampolicy.Decision{By: iampolicy.Resource, Action: use.action})
+		return nil, w.accessDenied(
+			c, AuthorizationRequest{Action: use.action, Resource: name, OwnerAccount: parts[4]},
+			iampolicy.Decision{By: iampolicy.Resource, Action: use.action},
+		)
 	}
+
 	switch {
 	case aliased:
 		return nil, kmsNotFound("Alias %s is not found.", kmsARN(c.location(), resource))
 	case isARN || keyIDPattern.MatchString(name):
 		return nil, kmsNotFound("Key '%s' does not exist", kmsARN(c.location(), "key/"+strings.TrimPrefix(resource, "key/")))
 	}
+
 	return nil, kmsNotFound("Invalid keyId '%s'", name)
 }
 
@@ -77,12 +88,13 @@ func kmsNotFound(format string, arguments ...any) *APIError {
 	return badRequest("NotFoundException", format, arguments...)
 }
 
-// mustBe refuses a key in another state than those given, in the words of that state (3.4).
+// requireKeyState refuses a key in another state than those given, in the words of that state (3.4).
 func (w *World) requireKeyState(c *Call, k *key, states ...kmstypes.KeyState) error {
 	state := k.stateAt(c.At)
 	if !w.violates(c, "3.4", !slices.Contains(states, state)) {
 		return nil
 	}
+
 	arn := *k.Arn
 	switch state {
 	case kmstypes.KeyStateDisabled:
@@ -96,36 +108,48 @@ func (w *World) requireKeyState(c *Call, k *key, states ...kmstypes.KeyState) er
 	case kmstypes.KeyStateCreating:
 		return badRequest("KMSInvalidStateException", "%s is creating.", arn)
 	}
+
 	return badRequest("KMSInvalidStateException", "%s is enabled.", arn)
 }
 
-// mustBeCustomers refuses to change a key that AWS manages.
+// requireCustomerManaged refuses to change a key that AWS manages.
 func requireCustomerManaged(c *Call, k *key) error {
 	if k.KeyManager == kmstypes.KeyManagerTypeAws {
-		return badRequest("UnsupportedOperationException", "%s is an AWS managed key: %s is not supported.", *k.Arn, c.Operation)
+		return badRequest(
+			"UnsupportedOperationException", "%s is an AWS managed key: %s is not supported.", *k.Arn, c.Operation,
+		)
 	}
 	return nil
 }
 
-// endDryRun ends a dry run of KMS where the call would have had its effect: rights and the key's state are checked (6.6).
+// endKMSDryRun ends a dry run of KMS where the call would have had its effect: rights and the key's state are checked
+// (6.6).
 func (w *World) endKMSDryRun(c *Call) error {
 	if w.violates(c, "6.6", c.DryRun) {
-		return newAPIError(http.StatusPreconditionFailed, "DryRunOperationException", "The request would have succeeded, but the DryRun parameter is set.")
+		return newAPIError(
+			http.StatusPreconditionFailed, "DryRunOperationException",
+			"The request would have succeeded, but the DryRun parameter is set.",
+		)
 	}
 	return nil
 }
 
-// kmsPage cuts a list as Limit and Marker ask.
-func paginateKMS[T any](c *Call, all []T, limit *int32, standard, most int32, marker *string) (cut []T, next *string, err error) {
+// paginateKMS cuts a list as Limit and Marker ask.
+func paginateKMS[T any](
+	c *Call, all []T, limit *int32, standard, most int32, marker *string,
+) (page []T, next *string, err error) {
 	if limit == nil {
 		limit = &standard
 	}
+
 	if *limit < 1 || *limit > most {
 		return nil, nil, validationError(c, "Limit", limit, "Member must have value between 1 and "+strconv.Itoa(int(most)))
 	}
-	cut, next, err = paginate(all, limit, marker)
+
+	page, next, err = paginate(all, limit, marker)
 	if err != nil {
 		return nil, nil, badRequest("InvalidMarkerException", "Could not deserialize marker '%s'", *marker)
 	}
-	return cut, next, nil
+
+	return page, next, nil
 }

@@ -28,7 +28,7 @@ var importOperations = []namedOperation{
 	newOperation((*World).listKeyRotations),
 }
 
-// material is what a key encrypts with: 32 bytes.
+// keyMaterial is what a key encrypts with: 32 bytes.
 type keyMaterial struct {
 	id              string
 	secret          []byte
@@ -38,7 +38,8 @@ type keyMaterial struct {
 	pendingRotation bool // imported, and not taken by a rotation yet
 }
 
-// there reports whether the material can be used at a moment: imported material can be deleted, and expires (3.5.1).
+// isAvailable reports whether the material can be used at a moment: imported material can be deleted, and expires
+// (3.5.1).
 func (m *keyMaterial) isAvailable(now time.Time) bool {
 	return !m.deleted && (m.expires == nil || now.Before(*m.expires))
 }
@@ -50,9 +51,9 @@ func materialID(k *key, secret []byte) string {
 }
 
 func (r *keyMaterialSet) add(k *key, secret []byte) *keyMaterial {
-	made := &keyMaterial{id: materialID(k, secret), secret: secret}
-	r.materials = append(r.materials, made)
-	return made
+	created := &keyMaterial{id: materialID(k, secret), secret: secret}
+	r.materials = append(r.materials, created)
+	return created
 }
 
 // current is the material that encrypts; nil before the first import.
@@ -65,9 +66,11 @@ func (r *keyMaterialSet) current() *keyMaterial {
 	return nil
 }
 
-// incomplete reports whether a key waits for material: it has none, or one of those it has used is not there (3.5.1, 3.5.2).
+// isIncomplete reports whether a key waits for material: it has none, or one of those it has used is not there (3.5.1,
+// 3.5.2).
 func (r *keyMaterialSet) isIncomplete(now time.Time) bool {
-	return r.current() == nil || slices.ContainsFunc(r.materials, func(m *keyMaterial) bool { return !m.pendingRotation && !m.isAvailable(now) })
+	return r.current() == nil ||
+		slices.ContainsFunc(r.materials, func(m *keyMaterial) bool { return !m.pendingRotation && !m.isAvailable(now) })
 }
 
 // expiration is the earliest of all materials' (3.5.2).
@@ -84,7 +87,7 @@ func (r *keyMaterialSet) expiration() (kmstypes.ExpirationModelType, *time.Time)
 	return kmstypes.ExpirationModelTypeKeyMaterialExpires, first
 }
 
-// takeNext lets the material that waits encrypt from now on.
+// rotate lets the material that waits encrypt from now on.
 func (r *keyMaterialSet) rotate() bool {
 	for _, m := range r.materials {
 		if m.pendingRotation {
@@ -103,10 +106,11 @@ type importParameters struct {
 	expires   time.Time
 }
 
-// importTime is how long an import token and its public key can be used.
+// importTokenLifetime is how long an import token and its public key can be used.
 const importTokenLifetime = 24 * time.Hour
 
-// wrappingKeys are the RSA keys under which materials come. One of a size serves the whole world, since making them is slow.
+// wrappingKeys are the RSA keys under which materials come. One of a size serves the whole world, since making them is
+// slow.
 type wrappingKeys map[kmstypes.WrappingKeySpec]*rsa.PrivateKey
 
 func (keys wrappingKeys) get(spec kmstypes.WrappingKeySpec) (*rsa.PrivateKey, error) {
@@ -116,13 +120,15 @@ func (keys wrappingKeys) get(spec kmstypes.WrappingKeySpec) (*rsa.PrivateKey, er
 	if !known {
 		return nil, badRequest("UnsupportedOperationException", "The simulated AWS does not wrap under %s.", spec)
 	}
+
 	if keys[spec] == nil {
-		made, err := rsa.GenerateKey(rand.Reader, bits)
+		created, err := rsa.GenerateKey(rand.Reader, bits)
 		if err != nil {
 			return nil, err
 		}
-		keys[spec] = made
+		keys[spec] = created
 	}
+
 	return keys[spec], nil
 }
 
@@ -132,58 +138,83 @@ var wrappingHashes = map[kmstypes.AlgorithmSpec]func() hash.Hash{
 	kmstypes.AlgorithmSpecRsaesOaepSha256: sha256.New,
 }
 
-// importable finds a key of the caller's into which material can come.
+// authorizeImport finds a key of the caller's into which material can come.
 func (w *World) authorizeImport(c *Call, id *string, context iampolicy.Context) (*key, error) {
 	found, err := w.authorizeKey(c, id, keyUse{action: "kms:" + c.Operation, context: context})
 	if err != nil {
 		return nil, err
 	}
 	if w.violates(c, "3.5.1", found.Origin != kmstypes.OriginTypeExternal) {
-		return nil, badRequest("UnsupportedOperationException", "%s origin is %s which is not valid for this operation.", *found.Arn, found.Origin)
+		return nil, badRequest(
+			"UnsupportedOperationException", "%s origin is %s which is not valid for this operation.", *found.Arn, found.Origin,
+		)
 	}
 	return found, nil
 }
 
-func (w *World) getParametersForImport(c *Call, in *kms.GetParametersForImportInput) (*kms.GetParametersForImportOutput, error) {
+func (w *World) getParametersForImport(
+	c *Call, in *kms.GetParametersForImportInput,
+) (*kms.GetParametersForImportOutput, error) {
 	if w.violates(c, "3.5.5", wrappingHashes[in.WrappingAlgorithm] == nil) {
-		return nil, badRequest("UnsupportedOperationException", "The wrapping algorithm %s is not supported.", in.WrappingAlgorithm)
+		return nil, badRequest(
+			"UnsupportedOperationException", "The wrapping algorithm %s is not supported.", in.WrappingAlgorithm,
+		)
 	}
+
 	wrapping, err := w.wrappingKeys.get(in.WrappingKeySpec)
 	if err != nil {
 		return nil, err
 	}
+
 	found, err := w.authorizeImport(c, in.KeyId, iampolicy.Context{
 		"kms:WrappingAlgorithm": {string(in.WrappingAlgorithm)}, "kms:WrappingKeySpec": {string(in.WrappingKeySpec)},
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := w.requireKeyState(c, found, kmstypes.KeyStateEnabled, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingImport); err != nil {
+
+	err = w.requireKeyState(c, found, kmstypes.KeyStateEnabled, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingImport)
+	if err != nil {
 		return nil, err
 	}
+
 	public, err := x509.MarshalPKIXPublicKey(&wrapping.PublicKey)
 	if err != nil {
 		return nil, err
 	}
+
 	token := w.randomBytes(256, "import token", *found.Arn)
-	w.importTokens[string(token)] = &importParameters{found, in.WrappingAlgorithm, in.WrappingKeySpec, c.At.Add(importTokenLifetime)}
-	return &kms.GetParametersForImportOutput{KeyId: found.Arn, ImportToken: token, PublicKey: public, ParametersValidTo: aws.Time(c.At.Add(importTokenLifetime))}, nil
+	w.importTokens[string(token)] = &importParameters{
+		found, in.WrappingAlgorithm, in.WrappingKeySpec, c.At.Add(importTokenLifetime),
+	}
+
+	return &kms.GetParametersForImportOutput{
+		KeyId:             found.Arn,
+		ImportToken:       token,
+		PublicKey:         public,
+		ParametersValidTo: aws.Time(c.At.Add(importTokenLifetime)),
+	}, nil
 }
 
-// validFor is the longest time for which imported material can be used (3.5.2).
+// maxMaterialLifetime is the longest time for which imported material can be used (3.5.2).
 const maxMaterialLifetime = 365 * 24 * time.Hour
 
-// checkExpiration is the syntax of how long material is to be valid.
+// validateExpiration is the syntax of how long material is to be valid.
 func (w *World) validateExpiration(c *Call, in *kms.ImportKeyMaterialInput) error {
 	never := in.ExpirationModel == kmstypes.ExpirationModelTypeKeyMaterialDoesNotExpire
 	switch {
 	case w.violates(c, "3.5.2", never && in.ValidTo != nil):
-		return badRequest("ValidationException", "A validTo date cannot be specified if the expiration model is KEY_MATERIAL_DOES_NOT_EXPIRE.")
+		return badRequest(
+			"ValidationException", "A validTo date cannot be specified if the expiration model is KEY_MATERIAL_DOES_NOT_EXPIRE.",
+		)
 	case w.violates(c, "3.5.2", !never && in.ValidTo == nil):
 		return badRequest("ValidationException", "A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES.")
-	case w.violates(c, "3.5.2", in.ValidTo != nil && (!in.ValidTo.After(c.At) || in.ValidTo.After(c.At.Add(maxMaterialLifetime)))):
+	case w.violates(
+		c, "3.5.2", in.ValidTo != nil && (!in.ValidTo.After(c.At) || in.ValidTo.After(c.At.Add(maxMaterialLifetime))),
+	):
 		return badRequest("ValidationException", "The validTo date must be in the future, and within 365 days.")
 	}
+
 	return nil
 }
 
@@ -191,31 +222,39 @@ func (w *World) importKeyMaterial(c *Call, in *kms.ImportKeyMaterialInput) (*kms
 	if err := w.validateExpiration(c, in); err != nil {
 		return nil, err
 	}
+
 	context := iampolicy.Context{"kms:ExpirationModel": {string(in.ExpirationModel)}}
 	if in.ValidTo != nil {
 		context["kms:ValidTo"] = []string{in.ValidTo.UTC().Format(time.RFC3339)}
 	}
+
 	into, err := w.authorizeImport(c, in.KeyId, context)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.requireKeyState(c, into, kmstypes.KeyStateEnabled, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingImport); err != nil {
+
+	err = w.requireKeyState(c, into, kmstypes.KeyStateEnabled, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingImport)
+	if err != nil {
 		return nil, err
 	}
+
 	secret, err := w.unwrap(c, into, in)
 	if err != nil {
 		return nil, err
 	}
-	made, err := w.addImportedMaterial(c, into, secret, in)
+
+	created, err := w.addImportedMaterial(c, into, secret, in)
 	if err != nil {
 		return nil, err
 	}
-	made.deleted, made.expires = false, in.ValidTo
+
+	created.deleted, created.expires = false, in.ValidTo
 	if in.KeyMaterialDescription != nil {
-		made.description = in.KeyMaterialDescription
+		created.description = in.KeyMaterialDescription
 	}
+
 	c.recordChange(*into.Arn)
-	return &kms.ImportKeyMaterialOutput{KeyId: into.Arn, KeyMaterialId: &made.id}, nil
+	return &kms.ImportKeyMaterialOutput{KeyId: into.Arn, KeyMaterialId: &created.id}, nil
 }
 
 // unwrap reads the material with the private key whose public key the token came with.
@@ -229,42 +268,54 @@ func (w *World) unwrap(c *Call, into *key, in *kms.ImportKeyMaterialInput) ([]by
 	case w.violates(c, "3.5.1", !c.At.Before(given.expires)):
 		return nil, badRequest("ExpiredImportTokenException", "The import token has expired.")
 	}
+
 	wrapping, err := w.wrappingKeys.get(given.spec)
 	if err != nil {
 		return nil, err
 	}
+
 	hashing, known := wrappingHashes[given.algorithm]
 	if !known {
 		return nil, badRequest("UnsupportedOperationException", "The simulated AWS does not unwrap %s.", given.algorithm)
 	}
+
 	secret, err := rsa.DecryptOAEP(hashing(), nil, wrapping, in.EncryptedKeyMaterial, nil)
 	if err != nil || len(secret) != 32 {
 		return nil, badRequest("InvalidCiphertextException", "")
 	}
+
 	return secret, nil
 }
 
-// putOnRing finds the material on the key's ring, or puts new material there: the first one is used at once, a further one after a rotation.
-func (w *World) addImportedMaterial(c *Call, into *key, secret []byte, in *kms.ImportKeyMaterialInput) (*keyMaterial, error) {
-	const other = "The key material in the request is not identical to a key material that was previously imported into this KMS key."
+// addImportedMaterial finds the material on the key's ring, or puts new material there: the first one is used at once,
+// a further one after a rotation.
+func (w *World) addImportedMaterial(
+	c *Call, into *key, secret []byte, in *kms.ImportKeyMaterialInput,
+) (*keyMaterial, error) {
+	const other = "The key material in the request is not identical to a key material that was previously imported " +
+		"into this KMS key."
+
 	id, kind := materialID(into, secret), in.ImportType
 	if kind == "" && into.material.current() == nil && into.isPrimary() {
 		kind = kmstypes.ImportTypeNewKeyMaterial
 	} else if kind == "" {
 		kind = kmstypes.ImportTypeExistingKeyMaterial
 	}
+
 	at := func(r *keyMaterialSet) int {
 		return slices.IndexFunc(r.materials, func(m *keyMaterial) bool { return m.id == id })
 	}
+
 	if kind == kmstypes.ImportTypeNewKeyMaterial {
 		if at(into.material) >= 0 || !into.isPrimary() {
 			return nil, badRequest("IncorrectKeyMaterialException", "The key material was imported into this KMS key before.")
 		}
 		first := into.material.current() == nil
-		made := into.material.add(into, secret)
-		made.pendingRotation = !first
-		return made, nil
+		created := into.material.add(into, secret)
+		created.pendingRotation = !first
+		return created, nil
 	}
+
 	known := at(into.material)
 	if !into.isPrimary() && known < 0 && at(into.keySet.primary.material) >= 0 {
 		return into.material.add(into, secret), nil // a replica takes what its primary has (3.6.3)
@@ -272,14 +323,18 @@ func (w *World) addImportedMaterial(c *Call, into *key, secret []byte, in *kms.I
 	if known < 0 || w.violates(c, "3.5.2", in.KeyMaterialId != nil && *in.KeyMaterialId != id) {
 		return nil, badRequest("IncorrectKeyMaterialException", other)
 	}
+
 	return into.material.materials[known], nil
 }
 
-func (w *World) deleteImportedKeyMaterial(c *Call, in *kms.DeleteImportedKeyMaterialInput) (*kms.DeleteImportedKeyMaterialOutput, error) {
+func (w *World) deleteImportedKeyMaterial(
+	c *Call, in *kms.DeleteImportedKeyMaterialInput,
+) (*kms.DeleteImportedKeyMaterialOutput, error) {
 	from, err := w.authorizeImport(c, in.KeyId, nil)
 	if err != nil {
 		return nil, err
 	}
+
 	deleted := from.material.current()
 	if in.KeyMaterialId != nil {
 		deleted = nil
@@ -292,11 +347,13 @@ func (w *World) deleteImportedKeyMaterial(c *Call, in *kms.DeleteImportedKeyMate
 			return nil, kmsNotFound("The key material %s is not of %s", *in.KeyMaterialId, *from.Arn)
 		}
 	}
+
 	out := &kms.DeleteImportedKeyMaterialOutput{KeyId: from.Arn}
 	if deleted != nil {
 		deleted.deleted, out.KeyMaterialId = true, &deleted.id
 		c.recordChange(*from.Arn)
 	}
+
 	return out, nil
 }
 
@@ -306,31 +363,44 @@ func (w *World) listKeyRotations(c *Call, in *kms.ListKeyRotationsInput) (*kms.L
 	if err != nil {
 		return nil, err
 	}
+
 	all := []kmstypes.RotationsListEntry{}
 	for _, m := range of.material.materials {
-		shown := kmstypes.RotationsListEntry{KeyId: of.Arn, KeyMaterialId: &m.id, KeyMaterialDescription: m.description, KeyMaterialState: kmstypes.KeyMaterialStateNonCurrent}
+		view := kmstypes.RotationsListEntry{
+			KeyId:                  of.Arn,
+			KeyMaterialId:          &m.id,
+			KeyMaterialDescription: m.description,
+			KeyMaterialState:       kmstypes.KeyMaterialStateNonCurrent,
+		}
+
 		switch {
 		case m == of.material.current():
-			shown.KeyMaterialState = kmstypes.KeyMaterialStateCurrent
+			view.KeyMaterialState = kmstypes.KeyMaterialStateCurrent
 		case m.pendingRotation:
-			shown.KeyMaterialState = kmstypes.KeyMaterialStatePendingRotation
+			view.KeyMaterialState = kmstypes.KeyMaterialStatePendingRotation
 		}
+
 		if of.Origin == kmstypes.OriginTypeExternal {
-			shown.ImportState, shown.ExpirationModel = kmstypes.ImportStateImported, kmstypes.ExpirationModelTypeKeyMaterialDoesNotExpire
+			view.ImportState = kmstypes.ImportStateImported
+			view.ExpirationModel = kmstypes.ExpirationModelTypeKeyMaterialDoesNotExpire
 			if m.expires != nil {
-				shown.ExpirationModel, shown.ValidTo = kmstypes.ExpirationModelTypeKeyMaterialExpires, m.expires
+				view.ExpirationModel, view.ValidTo = kmstypes.ExpirationModelTypeKeyMaterialExpires, m.expires
 			}
 			if !m.isAvailable(c.At) {
-				shown.ImportState = kmstypes.ImportStatePendingImport
+				view.ImportState = kmstypes.ImportStatePendingImport
 			}
 		}
-		if in.IncludeKeyMaterial == kmstypes.IncludeKeyMaterialAllKeyMaterial || shown.KeyMaterialState != kmstypes.KeyMaterialStatePendingRotation && m != of.material.materials[0] {
-			all = append(all, shown)
+
+		if in.IncludeKeyMaterial == kmstypes.IncludeKeyMaterialAllKeyMaterial ||
+			view.KeyMaterialState != kmstypes.KeyMaterialStatePendingRotation && m != of.material.materials[0] {
+			all = append(all, view)
 		}
 	}
+
 	rotations, next, err := paginateKMS(c, all, in.Limit, 100, 1000, in.Marker)
 	if err != nil {
 		return nil, err
 	}
+
 	return &kms.ListKeyRotationsOutput{Rotations: rotations, NextMarker: next, Truncated: next != nil}, nil
 }

@@ -24,7 +24,8 @@ var keyStateOperations = []namedOperation{
 	newOperation((*World).getKeyRotationStatus),
 }
 
-// switched finds a key of the caller's to be enabled or disabled, which a key that waits for material or deletion cannot be.
+// authorizeKeyStateChange finds a key of the caller's to be enabled or disabled, which a key that waits for material or
+// deletion cannot be.
 func (w *World) authorizeKeyStateChange(c *Call, id *string) (*key, error) {
 	found, err := w.authorizeKey(c, id, keyUse{action: "kms:" + c.Operation})
 	if err != nil {
@@ -61,20 +62,26 @@ func (w *World) scheduleKeyDeletion(c *Call, in *kms.ScheduleKeyDeletionInput) (
 	if in.PendingWindowInDays != nil {
 		window = *in.PendingWindowInDays
 	}
+
 	if window < 7 || window > 30 {
-		return nil, validationError(c, "PendingWindowInDays", in.PendingWindowInDays, "Member must have value between 7 and 30")
+		return nil, validationError(
+			c, "PendingWindowInDays", in.PendingWindowInDays, "Member must have value between 7 and 30",
+		)
 	}
+
 	context := iampolicy.Context{"kms:ScheduleKeyDeletionPendingWindowInDays": {strconv.Itoa(int(window))}}
 	found, err := w.authorizeKeyChange(c, in.KeyId, "kms:ScheduleKeyDeletion", context)
 	if err != nil {
 		return nil, err
 	}
+
 	found.deletionWindow, found.deletionScheduled = window, c.At
 	c.recordChange(*found.Arn)
 	out := &kms.ScheduleKeyDeletionOutput{KeyId: found.Arn, KeyState: found.stateAt(c.At), PendingWindowInDays: &window}
 	if out.KeyState == kmstypes.KeyStatePendingDeletion {
 		out.DeletionDate = aws.Time(found.deletionTime())
 	}
+
 	return out, nil
 }
 
@@ -92,7 +99,8 @@ func (w *World) cancelKeyDeletion(c *Call, in *kms.CancelKeyDeletionInput) (*kms
 	return &kms.CancelKeyDeletionOutput{KeyId: found.Arn}, nil
 }
 
-// rotating finds a key of the caller's whose rotation is to be changed: of AWS_KMS origin where AWS is to rotate it (3.5.3).
+// authorizeRotationChange finds a key of the caller's whose rotation is to be changed: of AWS_KMS origin where AWS is
+// to rotate it (3.5.3).
 func (w *World) authorizeRotationChange(c *Call, id *string, automatic bool) (*key, error) {
 	found, err := w.authorizeKey(c, id, keyUse{action: "kms:" + c.Operation})
 	if err != nil {
@@ -104,13 +112,17 @@ func (w *World) authorizeRotationChange(c *Call, id *string, automatic bool) (*k
 	if err := w.requireKeyState(c, found, kmstypes.KeyStateEnabled); err != nil {
 		return nil, err
 	}
+
 	external := found.Origin != kmstypes.OriginTypeAwsKms
 	if w.violates(c, "3.5.3", found.KeySpec != kmstypes.KeySpecSymmetricDefault || automatic && external) {
-		return nil, badRequest("UnsupportedOperationException", "%s origin is %s which is not valid for this operation.", *found.Arn, found.Origin)
+		return nil, badRequest(
+			"UnsupportedOperationException", "%s origin is %s which is not valid for this operation.", *found.Arn, found.Origin,
+		)
 	}
 	if w.violates(c, "3.6.1", !found.isPrimary()) {
 		return nil, badRequest("UnsupportedOperationException", "%s is a replica: its primary key is rotated.", *found.Arn)
 	}
+
 	return found, nil
 }
 
@@ -137,35 +149,46 @@ func (w *World) disableKeyRotation(c *Call, in *kms.DisableKeyRotationInput) (*k
 	return &kms.DisableKeyRotationOutput{}, nil
 }
 
-// rotationLimit is how often a key can be rotated on demand (3.5.3).
+// onDemandRotationLimit is how often a key can be rotated on demand (3.5.3).
 const onDemandRotationLimit = 25
 
-// rotateKeyOnDemand takes another material for what is encrypted from now on. Nothing else changes, and what was encrypted stays readable (3.5.3).
+// rotateKeyOnDemand takes another material for what is encrypted from now on. Nothing else changes, and what was
+// encrypted stays readable (3.5.3).
 func (w *World) rotateKeyOnDemand(c *Call, in *kms.RotateKeyOnDemandInput) (*kms.RotateKeyOnDemandOutput, error) {
 	found, err := w.authorizeRotationChange(c, in.KeyId, false)
 	if err != nil {
 		return nil, err
 	}
 	if w.violates(c, "3.5.3", found.material.onDemandRotations >= onDemandRotationLimit) {
-		return nil, badRequest("LimitExceededException", "You have reached the limit of %d on-demand rotations of %s.", onDemandRotationLimit, *found.Arn)
+		return nil, badRequest(
+			"LimitExceededException", "You have reached the limit of %d on-demand rotations of %s.", onDemandRotationLimit,
+			*found.Arn,
+		)
 	}
+
 	if found.Origin == kmstypes.OriginTypeExternal {
 		if !found.material.rotate() {
-			return nil, badRequest("KMSInvalidStateException", "%s has no imported key material that waits for rotation.", *found.Arn)
+			return nil, badRequest(
+				"KMSInvalidStateException", "%s has no imported key material that waits for rotation.", *found.Arn,
+			)
 		}
 	} else {
 		found.material.add(found, w.randomBytes(32, "key material", *found.KeyId))
 	}
+
 	found.material.onDemandRotations++
 	c.recordChange(*found.Arn)
 	return &kms.RotateKeyOnDemandOutput{KeyId: found.Arn}, nil
 }
 
-func (w *World) getKeyRotationStatus(c *Call, in *kms.GetKeyRotationStatusInput) (*kms.GetKeyRotationStatusOutput, error) {
+func (w *World) getKeyRotationStatus(
+	c *Call, in *kms.GetKeyRotationStatusInput,
+) (*kms.GetKeyRotationStatusOutput, error) {
 	found, err := w.authorizeKey(c, in.KeyId, keyUse{action: "kms:GetKeyRotationStatus"})
 	if err != nil {
 		return nil, err
 	}
+
 	out := &kms.GetKeyRotationStatusOutput{KeyId: found.Arn, KeyRotationEnabled: found.rotationEnabled}
 	if found.rotationEnabled {
 		out.RotationPeriodInDays = aws.Int32(365)
@@ -175,5 +198,6 @@ func (w *World) getKeyRotationStatus(c *Call, in *kms.GetKeyRotationStatusInput)
 		}
 		out.NextRotationDate = &next
 	}
+
 	return out, nil
 }

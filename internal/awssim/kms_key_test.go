@@ -17,67 +17,77 @@ import (
 )
 
 // described is a key's metadata now.
-func (b fixture) described(client *kms.Client, id string) kmstypes.KeyMetadata {
-	b.Helper()
-	return *ok(client.DescribeKey(b.Context(), &kms.DescribeKeyInput{KeyId: &id}))(b).KeyMetadata
+func (f fixture) described(client *kms.Client, id string) kmstypes.KeyMetadata {
+	f.Helper()
+	return *requireOutput(client.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &id}))(f).KeyMetadata
 }
 
 // singly keeps a client from trying again: a reached limit looks like throttling to the SDK.
 func singly(o *kms.Options) { o.Retryer = aws.NopRetryer{} }
 
-// must stops the test if a call fails.
-func must[Out any](out Out, err error) func(testing.TB) {
-	return func(t testing.TB) { t.Helper(); ok(out, err)(t) }
+// requireNoError stops the test if a call fails.
+func requireNoError[Out any](out Out, err error) func(testing.TB) {
+	return func(t testing.TB) { t.Helper(); requireOutput(out, err)(t) }
 }
 
 // keyCalls are calls of KMS on a key.
-var keyCalls = map[string]func(b fixture, id string) error{
-	"DescribeKey": func(b fixture, id string) error {
-		_, err := b.kms.DescribeKey(b.Context(), &kms.DescribeKeyInput{KeyId: &id})
+var keyCalls = map[string]func(f fixture, id string) error{
+	"DescribeKey": func(f fixture, id string) error {
+		_, err := f.kms.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &id})
 		return err
 	},
-	"Encrypt": func(b fixture, id string) error {
-		_, err := b.kms.Encrypt(b.Context(), &kms.EncryptInput{KeyId: &id, Plaintext: []byte("text")})
+	"Encrypt": func(f fixture, id string) error {
+		_, err := f.kms.Encrypt(f.Context(), &kms.EncryptInput{KeyId: &id, Plaintext: []byte("text")})
 		return err
 	},
-	"GenerateDataKey": func(b fixture, id string) error {
-		_, err := b.kms.GenerateDataKey(b.Context(), &kms.GenerateDataKeyInput{KeyId: &id, KeySpec: kmstypes.DataKeySpecAes256})
+	"GenerateDataKey": func(f fixture, id string) error {
+		_, err := f.kms.GenerateDataKey(f.Context(), &kms.GenerateDataKeyInput{
+			KeyId: &id, KeySpec: kmstypes.DataKeySpecAes256,
+		})
 		return err
 	},
-	"GenerateDataKeyWithoutPlaintext": func(b fixture, id string) error {
-		_, err := b.kms.GenerateDataKeyWithoutPlaintext(b.Context(), &kms.GenerateDataKeyWithoutPlaintextInput{KeyId: &id, NumberOfBytes: aws.Int32(64)})
+	"GenerateDataKeyWithoutPlaintext": func(f fixture, id string) error {
+		_, err := f.kms.GenerateDataKeyWithoutPlaintext(f.Context(), &kms.GenerateDataKeyWithoutPlaintextInput{
+			KeyId: &id, NumberOfBytes: aws.Int32(64),
+		})
 		return err
 	},
-	"CreateGrant": func(b fixture, id string) error {
-		_, err := b.kms.CreateGrant(b.Context(), &kms.CreateGrantInput{KeyId: &id, GranteePrincipal: aws.String(rootOf(owner)), Operations: []kmstypes.GrantOperation{"Decrypt"}})
+	"CreateGrant": func(f fixture, id string) error {
+		_, err := f.kms.CreateGrant(f.Context(), &kms.CreateGrantInput{
+			KeyId: &id, GranteePrincipal: aws.String(rootOf(owner)), Operations: []kmstypes.GrantOperation{"Decrypt"},
+		})
 		return err
 	},
-	"ListGrants": func(b fixture, id string) error {
-		_, err := b.kms.ListGrants(b.Context(), &kms.ListGrantsInput{KeyId: &id})
+	"ListGrants": func(f fixture, id string) error {
+		_, err := f.kms.ListGrants(f.Context(), &kms.ListGrantsInput{KeyId: &id})
 		return err
 	},
-	"GetKeyPolicy": func(b fixture, id string) error {
-		_, err := b.kms.GetKeyPolicy(b.Context(), &kms.GetKeyPolicyInput{KeyId: &id})
+	"GetKeyPolicy": func(f fixture, id string) error {
+		_, err := f.kms.GetKeyPolicy(f.Context(), &kms.GetKeyPolicyInput{KeyId: &id})
 		return err
 	},
-	"EnableKey": func(b fixture, id string) error {
-		_, err := b.kms.EnableKey(b.Context(), &kms.EnableKeyInput{KeyId: &id})
+	"EnableKey": func(f fixture, id string) error {
+		_, err := f.kms.EnableKey(f.Context(), &kms.EnableKeyInput{KeyId: &id})
 		return err
 	},
-	"TagResource": func(b fixture, id string) error {
-		_, err := b.kms.TagResource(b.Context(), &kms.TagResourceInput{KeyId: &id, Tags: []kmstypes.Tag{{TagKey: aws.String("k"), TagValue: aws.String("v")}}})
+	"TagResource": func(f fixture, id string) error {
+		_, err := f.kms.TagResource(f.Context(), &kms.TagResourceInput{
+			KeyId: &id, Tags: []kmstypes.Tag{{TagKey: aws.String("k"), TagValue: aws.String("v")}},
+		})
 		return err
 	},
-	"RotateKeyOnDemand": func(b fixture, id string) error {
-		_, err := b.kms.RotateKeyOnDemand(b.Context(), &kms.RotateKeyOnDemandInput{KeyId: &id}, singly)
+	"RotateKeyOnDemand": func(f fixture, id string) error {
+		_, err := f.kms.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: &id}, singly)
 		return err
 	},
-	"ScheduleKeyDeletion": func(b fixture, id string) error {
-		_, err := b.kms.ScheduleKeyDeletion(b.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &id, PendingWindowInDays: aws.Int32(7)})
+	"ScheduleKeyDeletion": func(f fixture, id string) error {
+		_, err := f.kms.ScheduleKeyDeletion(f.Context(), &kms.ScheduleKeyDeletionInput{
+			KeyId: &id, PendingWindowInDays: aws.Int32(7),
+		})
 		return err
 	},
-	"CancelKeyDeletion": func(b fixture, id string) error {
-		_, err := b.kms.CancelKeyDeletion(b.Context(), &kms.CancelKeyDeletionInput{KeyId: &id})
+	"CancelKeyDeletion": func(f fixture, id string) error {
+		_, err := f.kms.CancelKeyDeletion(f.Context(), &kms.CancelKeyDeletionInput{KeyId: &id})
 		return err
 	},
 }
@@ -91,6 +101,7 @@ func TestKey_callsByState(t *testing.T) {
 		pending  = "KMSInvalidStateException: is pending import."
 		kept     = "KMSInvalidStateException: is not pending deletion."
 	)
+
 	type states struct{ Enabled, Disabled, PendingDeletion, PendingImport string }
 	for call, row := range map[string]states{
 		"DescribeKey":                     {}, // 3.4.1: it works in every state
@@ -111,16 +122,16 @@ func TestKey_callsByState(t *testing.T) {
 			kmstypes.KeyStatePendingDeletion: row.PendingDeletion, kmstypes.KeyStatePendingImport: row.PendingImport,
 		} {
 			t.Run("3.4 "+call+" "+string(state), func(t *testing.T) {
-				runWithFixture(t, func(b fixture) {
-					key := b.keyIn(state)
-					if got := b.described(b.kms, key); got.KeyState != state || got.Enabled != (state == kmstypes.KeyStateEnabled) {
-						b.Fatalf("the key is %s, enabled %t", got.KeyState, got.Enabled)
+				runWithFixture(t, func(f fixture) {
+					key := f.keyIn(state)
+					if got := f.described(f.kms, key); got.KeyState != state || got.Enabled != (state == kmstypes.KeyStateEnabled) {
+						f.Fatalf("the key is %s, enabled %t", got.KeyState, got.Enabled)
 					}
-					err := keyCalls[call](b, key)
+					err := keyCalls[call](f, key)
 					if code, text, refuses := strings.Cut(want, ": "); refuses {
-						requireErrorMessage(b, err, code, key+" "+text)
+						requireErrorMessage(f, err, code, key+" "+text)
 					} else if err != nil {
-						b.Error(err)
+						f.Error(err)
 					}
 				})
 			})
@@ -129,192 +140,302 @@ func TestKey_callsByState(t *testing.T) {
 }
 
 // keyIn makes a key of the owner in a state.
-func (b fixture) keyIn(state kmstypes.KeyState) string {
-	b.Helper()
+func (f fixture) keyIn(state kmstypes.KeyState) string {
+	f.Helper()
 	in := &kms.CreateKeyInput{}
 	if state == kmstypes.KeyStatePendingImport {
 		in.Origin = kmstypes.OriginTypeExternal
 	}
-	key := *ok(b.kms.CreateKey(b.Context(), in))(b).KeyMetadata.Arn
+
+	key := *requireOutput(f.kms.CreateKey(f.Context(), in))(f).KeyMetadata.Arn
 	switch state {
 	case kmstypes.KeyStateDisabled:
-		must(b.kms.DisableKey(b.Context(), &kms.DisableKeyInput{KeyId: &key}))(b)
+		requireNoError(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &key}))(f)
 	case kmstypes.KeyStatePendingDeletion:
-		must(b.kms.ScheduleKeyDeletion(b.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &key}))(b)
+		requireNoError(f.kms.ScheduleKeyDeletion(f.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &key}))(f)
 	}
+
 	return key
 }
 
 func TestScheduleKeyDeletion_deletedOrCanceled(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		kept, gone := b.key(), b.key()
-		must(b.kms.CreateAlias(b.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/gone"), TargetKeyId: &gone}))(b)
+	runWithFixture(t, func(f fixture) {
+		kept, gone := f.key(), f.key()
+		requireNoError(f.kms.CreateAlias(f.Context(), &kms.CreateAliasInput{
+			AliasName: aws.String("alias/gone"), TargetKeyId: &gone,
+		}))(f)
+
 		for _, key := range []string{kept, gone} {
-			must(b.kms.ScheduleKeyDeletion(b.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &key, PendingWindowInDays: aws.Int32(7)}))(b)
+			requireNoError(f.kms.ScheduleKeyDeletion(f.Context(), &kms.ScheduleKeyDeletionInput{
+				KeyId: &key, PendingWindowInDays: aws.Int32(7),
+			}))(f)
 		}
+
 		time.Sleep(6 * 24 * time.Hour)
-		must(b.kms.CancelKeyDeletion(b.Context(), &kms.CancelKeyDeletionInput{KeyId: &kept}))(b)
-		if got := b.described(b.kms, gone); got.DeletionDate == nil || time.Until(*got.DeletionDate) > 24*time.Hour {
-			b.Errorf("3.4.1: deletion at %v", got.DeletionDate)
+		requireNoError(f.kms.CancelKeyDeletion(f.Context(), &kms.CancelKeyDeletionInput{KeyId: &kept}))(f)
+		if got := f.described(f.kms, gone); got.DeletionDate == nil || time.Until(*got.DeletionDate) > 24*time.Hour {
+			f.Errorf("3.4.1: deletion at %v", got.DeletionDate)
 		}
+
 		time.Sleep(24 * time.Hour)
-		if got := b.described(b.kms, kept).KeyState; got != kmstypes.KeyStateDisabled {
-			b.Errorf("3.4: after the cancellation the key is %s", got)
+		if got := f.described(f.kms, kept).KeyState; got != kmstypes.KeyStateDisabled {
+			f.Errorf("3.4: after the cancellation the key is %s", got)
 		}
+
 		for _, name := range []string{gone, "alias/gone"} {
-			requireErrorMessage(b, keyCalls["DescribeKey"](b, name), "NotFoundException", "")
+			requireErrorMessage(f, keyCalls["DescribeKey"](f, name), "NotFoundException", "")
 		}
 	})
 }
 
 func TestKey_identifiers(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		key := b.key()
+	runWithFixture(t, func(f fixture) {
+		key := f.key()
 		id := key[strings.LastIndex(key, "/")+1:]
-		must(b.kms.CreateAlias(b.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/golden"), TargetKeyId: &id}))(b)
+		requireNoError(f.kms.CreateAlias(f.Context(), &kms.CreateAliasInput{
+			AliasName: aws.String("alias/golden"), TargetKeyId: &id,
+		}))(f)
+
 		alias := "arn:aws:kms:" + home + ":" + owner + ":alias/golden"
 		for _, name := range []string{id, key, "alias/golden", alias} { // 3.3.1
-			if got := *b.described(b.kms, name).Arn; got != key {
-				b.Errorf("%s is %s", name, got)
+			if got := *f.described(f.kms, name).Arn; got != key {
+				f.Errorf("%s is %s", name, got)
 			}
 		}
+
 		for name, row := range map[string]struct{ call, code, text string }{
-			"3.3.1 CreateGrant takes no alias":    {"CreateGrant alias/golden", "NotFoundException", "Invalid keyId 'alias/golden'"},
-			"3.3.1 GetKeyPolicy takes no alias":   {"GetKeyPolicy " + alias, "NotFoundException", "Invalid keyId"},
-			"3.3.1 ListGrants takes no alias":     {"ListGrants alias/golden", "NotFoundException", "Invalid keyId"},
-			"3.3.1 a key of another Region":       {"DescribeKey " + strings.Replace(key, home, away, 1), "NotFoundException", "Invalid arn " + away},
-			"3.4.1 an unknown key":                {"DescribeKey 00000000-0000-4000-a000-000000000000", "NotFoundException", "Key '" + strings.Replace(key, id, "00000000-0000-4000-a000-000000000000", 1) + "' does not exist"},
-			"3.4.1 an unknown alias":              {"DescribeKey alias/unknown", "NotFoundException", "Alias " + strings.Replace(alias, "golden", "unknown", 1) + " is not found."},
-			"1.7.7 an alias without its prefix":   {"DescribeKey golden", "NotFoundException", "Invalid keyId 'golden'"},
-			"3.4.1 an ARN that is none":           {"DescribeKey arn:aws:kms:golden", "InvalidArnException", ""},
-			"3.4.3 another account's unknown key": {"DescribeKey " + strings.Replace(strings.Replace(key, id, "00000000-0000-4000-a000-000000000000", 1), owner, member, 1), "AccessDeniedException", "on this resource because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"},
+			"3.3.1 CreateGrant takes no alias": {
+				"CreateGrant alias/golden", "NotFoundException", "Invalid keyId 'alias/golden'",
+			},
+			"3.3.1 GetKeyPolicy takes no alias": {"GetKeyPolicy " + alias, "NotFoundException", "Invalid keyId"},
+			"3.3.1 ListGrants takes no alias":   {"ListGrants alias/golden", "NotFoundException", "Invalid keyId"},
+			"3.3.1 a key of another Region": {
+				"DescribeKey " + strings.Replace(key, home, away, 1), "NotFoundException", "Invalid arn " + away,
+			},
+			"3.4.1 an unknown key": {
+				"DescribeKey 00000000-0000-4000-a000-000000000000", "NotFoundException",
+				"Key '" + strings.Replace(key, id, "00000000-0000-4000-a000-000000000000", 1) + "' does not exist",
+			},
+			"3.4.1 an unknown alias": {
+				"DescribeKey alias/unknown", "NotFoundException",
+				"Alias " + strings.Replace(alias, "golden", "unknown", 1) + " is not found.",
+			},
+			"1.7.7 an alias without its prefix": {"DescribeKey golden", "NotFoundException", "Invalid keyId 'golden'"},
+			"3.4.1 an ARN that is none":         {"DescribeKey arn:aws:kms:golden", "InvalidArnException", ""},
+			"3.4.3 another account's unknown key": {
+				"DescribeKey " + strings.Replace(
+					strings.Replace(key, id, "00000000-0000-4000-a000-000000000000", 1), owner, member, 1,
+				),
+				"AccessDeniedException",
+				"on this resource because the resource does not exist in this Region, no resource-based policies allow access, " +
+					"or a resource-based policy explicitly denies access",
+			},
 		} {
 			call, on, _ := strings.Cut(row.call, " ")
-			b.Log(name)
-			requireErrorMessage(b, keyCalls[call](b, on), row.code, row.text)
+			f.Log(name)
+			requireErrorMessage(f, keyCalls[call](f, on), row.code, row.text)
 		}
+
 		// 1.7.6, 3.3.2: a bare alias or id is looked up in the caller's account, an ARN where it says.
-		theirs := kms.NewFromConfig(b.world.Config(member, home))
+		theirs := kms.NewFromConfig(f.world.Config(member, home))
 		for _, name := range []string{id, "alias/golden"} {
-			_, err := theirs.DescribeKey(b.Context(), &kms.DescribeKeyInput{KeyId: &name})
-			requireErrorCode(b, err, "NotFoundException")
+			_, err := theirs.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &name})
+			requireErrorCode(f, err, "NotFoundException")
 		}
-		open := b.openKey()
-		must(b.kms.UpdateAlias(b.Context(), &kms.UpdateAliasInput{AliasName: aws.String("alias/golden"), TargetKeyId: &open}))(b)
-		if got := *b.described(theirs, alias).Arn; got != open {
-			b.Errorf("the alias ARN is %s", got)
+
+		open := f.openKey()
+		requireNoError(f.kms.UpdateAlias(f.Context(), &kms.UpdateAliasInput{
+			AliasName: aws.String("alias/golden"), TargetKeyId: &open,
+		}))(f)
+
+		if got := *f.described(theirs, alias).Arn; got != open {
+			f.Errorf("the alias ARN is %s", got)
 		}
 	})
 }
 
 // TestAlias_createUpdateDelete covers rule 3.3.4.
 func TestAlias_createUpdateDelete(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		one, two := b.key(), b.key()
+	runWithFixture(t, func(f fixture) {
+		one, two := f.key(), f.key()
 		create := func(name, key string) error {
-			_, err := b.kms.CreateAlias(b.Context(), &kms.CreateAliasInput{AliasName: &name, TargetKeyId: &key})
+			_, err := f.kms.CreateAlias(f.Context(), &kms.CreateAliasInput{AliasName: &name, TargetKeyId: &key})
 			return err
 		}
-		requireErrorMessage(b, create("alias/aws/ebs", one), "InvalidAliasNameException", "") // 3.3.4
-		requireErrorMessage(b, create("golden", one), "ValidationException", "'aliasName'")
+
+		requireErrorMessage(f, create("alias/aws/ebs", one), "InvalidAliasNameException", "") // 3.3.4
+		requireErrorMessage(f, create("golden", one), "ValidationException", "'aliasName'")
 		if err := create("alias/golden", one); err != nil {
-			b.Fatal(err)
+			f.Fatal(err)
 		}
-		requireErrorCode(b, create("alias/golden", two), "AlreadyExistsException")
-		requireErrorCode(b, create("alias/other", b.keyIn(kmstypes.KeyStatePendingDeletion)), "KMSInvalidStateException")
-		_, err := b.kms.UpdateAlias(b.Context(), &kms.UpdateAliasInput{AliasName: aws.String("alias/aws/ebs"), TargetKeyId: &one})
-		requireErrorCode(b, err, "InvalidAliasNameException") // 3.3.4
-		signs := ok(b.kms.CreateKey(b.Context(), &kms.CreateKeyInput{KeySpec: kmstypes.KeySpecEccNistP256, KeyUsage: kmstypes.KeyUsageTypeSignVerify}))(b)
-		_, err = b.kms.UpdateAlias(b.Context(), &kms.UpdateAliasInput{AliasName: aws.String("alias/golden"), TargetKeyId: signs.KeyMetadata.Arn})
-		requireErrorCode(b, err, "ValidationException")
-		must(b.kms.UpdateAlias(b.Context(), &kms.UpdateAliasInput{AliasName: aws.String("alias/golden"), TargetKeyId: &two}))(b)
-		listed := ok(b.kms.ListAliases(b.Context(), &kms.ListAliasesInput{KeyId: &two}))(b).Aliases
+
+		requireErrorCode(f, create("alias/golden", two), "AlreadyExistsException")
+		requireErrorCode(f, create("alias/other", f.keyIn(kmstypes.KeyStatePendingDeletion)), "KMSInvalidStateException")
+		_, err := f.kms.UpdateAlias(f.Context(), &kms.UpdateAliasInput{
+			AliasName: aws.String("alias/aws/ebs"), TargetKeyId: &one,
+		})
+
+		requireErrorCode(f, err, "InvalidAliasNameException") // 3.3.4
+		signs := requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{
+			KeySpec: kmstypes.KeySpecEccNistP256, KeyUsage: kmstypes.KeyUsageTypeSignVerify,
+		}))(f)
+
+		_, err = f.kms.UpdateAlias(f.Context(), &kms.UpdateAliasInput{
+			AliasName: aws.String("alias/golden"), TargetKeyId: signs.KeyMetadata.Arn,
+		})
+
+		requireErrorCode(f, err, "ValidationException")
+		requireNoError(f.kms.UpdateAlias(f.Context(), &kms.UpdateAliasInput{
+			AliasName: aws.String("alias/golden"), TargetKeyId: &two,
+		}))(f)
+
+		listed := requireOutput(f.kms.ListAliases(f.Context(), &kms.ListAliasesInput{KeyId: &two}))(f).Aliases
 		if len(listed) != 1 || *listed[0].AliasName != "alias/golden" || !strings.HasSuffix(two, *listed[0].TargetKeyId) {
-			b.Errorf("%+v", listed)
+			f.Errorf("%+v", listed)
 		}
-		must(b.kms.DeleteAlias(b.Context(), &kms.DeleteAliasInput{AliasName: aws.String("alias/golden")}))(b)
-		requireErrorCode(b, keyCalls["DescribeKey"](b, "alias/golden"), "NotFoundException")
+
+		requireNoError(f.kms.DeleteAlias(f.Context(), &kms.DeleteAliasInput{AliasName: aws.String("alias/golden")}))(f)
+		requireErrorCode(f, keyCalls["DescribeKey"](f, "alias/golden"), "NotFoundException")
 	})
 }
 
 // TestKey_awsManaged covers rule 3.2.5.
 func TestKey_awsManaged(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		if keys := ok(b.kms.ListKeys(b.Context(), &kms.ListKeysInput{}))(b).Keys; len(keys) != 0 {
-			b.Fatalf("%d keys before", len(keys))
+	runWithFixture(t, func(f fixture) {
+		if keys := requireOutput(f.kms.ListKeys(f.Context(), &kms.ListKeysInput{}))(f).Keys; len(keys) != 0 {
+			f.Fatalf("%d keys before", len(keys))
 		}
-		made := b.described(b.kms, "alias/aws/ebs") // 1.7.2: looking makes it
-		if again := b.described(b.kms, *made.Arn); made.KeyManager != kmstypes.KeyManagerTypeAws || *again.Arn != *made.Arn {
-			b.Errorf("1.7.2: %+v", again)
+
+		created := f.described(f.kms, "alias/aws/ebs") // 1.7.2: looking makes it
+		again := f.described(f.kms, *created.Arn)
+		if created.KeyManager != kmstypes.KeyManagerTypeAws || *again.Arn != *created.Arn {
+			f.Errorf("1.7.2: %+v", again)
 		}
-		if elsewhere := b.managedKey(owner, away); elsewhere == *made.Arn {
-			b.Error("1.7.2: the same key in two Regions")
+
+		if elsewhere := f.managedKey(owner, away); elsewhere == *created.Arn {
+			f.Error("1.7.2: the same key in two Regions")
 		}
+
 		// 3.2.5: through EC2 all of the account may use it, directly nobody; and nobody can change that.
-		requireErrorCode(b, keyCalls["Encrypt"](b, "alias/aws/ebs"), "AccessDeniedException")
-		requireErrorCode(b, keyCalls["CreateGrant"](b, *made.Arn), "AccessDeniedException")
-		_, err := b.kms.PutKeyPolicy(b.Context(), &kms.PutKeyPolicyInput{KeyId: made.Arn, Policy: policyOf(`{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"}`)})
-		requireErrorCode(b, err, "AccessDeniedException")
-		role := b.role(owner, "copier", trusting(rootOf(owner), `"sts:*"`), may(`"ec2:*"`))
-		copier := ec2.NewFromConfig(b.session(role), noRetries)
-		volume := ok(copier.CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8), Encrypted: aws.Bool(true)}))(b)
+		requireErrorCode(f, keyCalls["Encrypt"](f, "alias/aws/ebs"), "AccessDeniedException")
+		requireErrorCode(f, keyCalls["CreateGrant"](f, *created.Arn), "AccessDeniedException")
+		_, err := f.kms.PutKeyPolicy(f.Context(), &kms.PutKeyPolicyInput{
+			KeyId: created.Arn, Policy: policyOf(`{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"}`),
+		})
+
+		requireErrorCode(f, err, "AccessDeniedException")
+		role := f.role(owner, "copier", trusting(rootOf(owner), `"sts:*"`), may(`"ec2:*"`))
+		copier := ec2.NewFromConfig(f.session(role), noRetries)
+		volume := requireOutput(copier.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
+			AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8), Encrypted: aws.Bool(true),
+		}))(f)
+
 		time.Sleep(time.Minute)
-		if got := ok(copier.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*volume.VolumeId}}))(b).Volumes[0]; *got.KmsKeyId != *made.Arn || got.State != "available" {
-			b.Errorf("3.2.5: the volume is %s under %s", got.State, *got.KmsKeyId)
+		got := requireOutput(copier.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{
+			VolumeIds: []string{*volume.VolumeId},
+		}))(f).Volumes[0]
+		if *got.KmsKeyId != *created.Arn || got.State != "available" {
+			f.Errorf("3.2.5: the volume is %s under %s", got.State, *got.KmsKeyId)
 		}
-		_, err = kms.NewFromConfig(b.world.Config(member, home)).DescribeKey(b.Context(), &kms.DescribeKeyInput{KeyId: made.Arn})
-		requireErrorCode(b, err, "AccessDeniedException")
+
+		_, err = kms.NewFromConfig(f.world.Config(member, home)).DescribeKey(f.Context(), &kms.DescribeKeyInput{
+			KeyId: created.Arn,
+		})
+
+		requireErrorCode(f, err, "AccessDeniedException")
 	})
 }
 
 // TestKeyPolicy_access covers rules 3.2.1 and 3.2.8.
 func TestKeyPolicy_access(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		key := b.key()
+	runWithFixture(t, func(f fixture) {
+		key := f.key()
 		put := func(bypass bool, statements ...string) error {
-			_, err := b.kms.PutKeyPolicy(b.Context(), &kms.PutKeyPolicyInput{KeyId: &key, Policy: policyOf(statements...), BypassPolicyLockoutSafetyCheck: bypass})
+			_, err := f.kms.PutKeyPolicy(f.Context(), &kms.PutKeyPolicyInput{
+				KeyId: &key, Policy: policyOf(statements...), BypassPolicyLockoutSafetyCheck: bypass,
+			})
 			return err
 		}
+
 		all := trustingKey(rootOf(owner), `"kms:*"`)
-		requireErrorMessage(b, put(false, trustingKey(rootOf(member), `"kms:*"`)), "MalformedPolicyDocumentException", "will not allow you to update the key policy")
-		requireErrorCode(b, put(false, trustingKey("arn:aws:iam::"+owner+":role/unknown", `"kms:*"`), all), "MalformedPolicyDocumentException")
-		requireErrorCode(b, put(false, all, `{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"kms:NoSuchKey":"x"}}}`), "MalformedPolicyDocumentException")
-		_, err := b.kms.PutKeyPolicy(b.Context(), &kms.PutKeyPolicyInput{KeyId: &key, Policy: aws.String(*policyOf(all) + strings.Repeat(" ", 32768))}, singly)
-		requireErrorCode(b, err, "LimitExceededException") // 3.2.8
-		if err := put(false, all, trustingKey(rootOf(member), `"kms:DescribeKey","kms:GetKeyPolicy","kms:ListAliases"`)); err != nil {
-			b.Fatal(err)
+		requireErrorMessage(
+			f, put(false, trustingKey(rootOf(member), `"kms:*"`)), "MalformedPolicyDocumentException",
+			"will not allow you to update the key policy",
+		)
+
+		requireErrorCode(
+			f, put(false, trustingKey("arn:aws:iam::"+owner+":role/unknown", `"kms:*"`), all),
+			"MalformedPolicyDocumentException",
+		)
+
+		requireErrorCode(
+			f,
+			put(
+				false, all,
+				`{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*",`+
+					`"Condition":{"StringEquals":{"kms:NoSuchKey":"x"}}}`,
+			),
+			"MalformedPolicyDocumentException",
+		)
+
+		_, err := f.kms.PutKeyPolicy(
+			f.Context(), &kms.PutKeyPolicyInput{KeyId: &key, Policy: aws.String(*policyOf(all) + strings.Repeat(" ", 32768))},
+			singly,
+		)
+
+		requireErrorCode(f, err, "LimitExceededException") // 3.2.8
+		err = put(false, all, trustingKey(rootOf(member), `"kms:DescribeKey","kms:GetKeyPolicy","kms:ListAliases"`))
+		if err != nil {
+			f.Fatal(err)
 		}
-		if got := *ok(b.kms.GetKeyPolicy(b.Context(), &kms.GetKeyPolicyInput{KeyId: &key, PolicyName: aws.String("default")}))(b).Policy; !strings.Contains(got, member) {
-			b.Errorf("read back: %s", got)
+
+		got := *requireOutput(f.kms.GetKeyPolicy(f.Context(), &kms.GetKeyPolicyInput{
+			KeyId: &key, PolicyName: aws.String("default"),
+		}))(f).Policy
+		if !strings.Contains(got, member) {
+			f.Errorf("read back: %s", got)
 		}
-		theirs := kms.NewFromConfig(b.world.Config(member, home))
-		must(theirs.DescribeKey(b.Context(), &kms.DescribeKeyInput{KeyId: &key}))(b)
-		_, err = theirs.GetKeyPolicy(b.Context(), &kms.GetKeyPolicyInput{KeyId: &key})
-		requireErrorCode(b, err, "AccessDeniedException") // 3.2.2: never across accounts
-		_, err = theirs.Encrypt(b.Context(), &kms.EncryptInput{KeyId: &key, Plaintext: []byte("x")})
-		requireErrorMessage(b, err, "AccessDeniedException", "no resource-based policies allow access") // 3.2.1
+
+		theirs := kms.NewFromConfig(f.world.Config(member, home))
+		requireNoError(theirs.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &key}))(f)
+		_, err = theirs.GetKeyPolicy(f.Context(), &kms.GetKeyPolicyInput{KeyId: &key})
+		requireErrorCode(f, err, "AccessDeniedException") // 3.2.2: never across accounts
+		_, err = theirs.Encrypt(f.Context(), &kms.EncryptInput{KeyId: &key, Plaintext: []byte("x")})
+		requireErrorMessage(f, err, "AccessDeniedException", "no resource-based policies allow access") // 3.2.1
 
 		// 3.2.1: the key's policy alone is not enough for a role of another account, nor is the role's own.
-		role := b.role(member, "target", trusting(rootOf(member), `"sts:*"`), may(`"ec2:*"`))
-		bare := kms.NewFromConfig(b.session(role))
-		_, err = bare.DescribeKey(b.Context(), &kms.DescribeKeyInput{KeyId: &key})
-		requireErrorMessage(b, err, "AccessDeniedException", "on this resource because no identity-based policy allows the kms:DescribeKey action")
-		allowed := kms.NewFromConfig(b.session(b.role(member, "allowed", trusting(rootOf(member), `"sts:*"`), may(`"kms:*"`))))
-		must(allowed.DescribeKey(b.Context(), &kms.DescribeKeyInput{KeyId: &key}))(b)
+		role := f.role(member, "target", trusting(rootOf(member), `"sts:*"`), may(`"ec2:*"`))
+		bare := kms.NewFromConfig(f.session(role))
+		_, err = bare.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &key})
+		requireErrorMessage(
+			f, err, "AccessDeniedException",
+			"on this resource because no identity-based policy allows the kms:DescribeKey action",
+		)
+
+		allowed := kms.NewFromConfig(f.session(f.role(
+			member, "allowed", trusting(rootOf(member), `"sts:*"`), may(`"kms:*"`),
+		)))
+
+		requireNoError(allowed.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &key}))(f)
 
 		// 3.2.4: a policy limited to EC2 blocks the direct DescribeKey.
-		limited := `{"Effect":"Allow","Principal":{"AWS":"` + member + `"},"Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"kms:ViaService":"ec2.` + home + `.amazonaws.com"}}}`
+		limited := `{"Effect":"Allow","Principal":{"AWS":"` + member +
+			`"},"Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"kms:ViaService":"ec2.` + home +
+			`.amazonaws.com"}}}`
+
 		if err := put(false, all, limited); err != nil {
-			b.Fatal(err)
+			f.Fatal(err)
 		}
-		_, err = allowed.DescribeKey(b.Context(), &kms.DescribeKeyInput{KeyId: &key})
-		requireErrorCode(b, err, "AccessDeniedException")
+
+		_, err = allowed.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &key})
+		requireErrorCode(f, err, "AccessDeniedException")
 
 		// Whoever wants to, locks everybody out.
 		if err := put(true, trustingKey(rootOf(member), `"kms:*"`)); err != nil {
-			b.Error(err)
+			f.Error(err)
 		}
-		requireErrorCode(b, keyCalls["DescribeKey"](b, key), "AccessDeniedException")
+
+		requireErrorCode(f, keyCalls["DescribeKey"](f, key), "AccessDeniedException")
 	})
 }
 
@@ -345,17 +466,28 @@ func TestKeyPolicy_conditions(t *testing.T) {
 		"aws:SecureTransport":                   {`"Bool":{"aws:SecureTransport":"false"}`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				key := ok(b.kms.CreateKey(b.Context(), &kms.CreateKeyInput{Tags: []kmstypes.Tag{{TagKey: aws.String("purpose"), TagValue: aws.String("images")}}}))(b).KeyMetadata
-				must(b.kms.CreateAlias(b.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/golden"), TargetKeyId: key.KeyId}))(b)
-				role := b.role(owner, "tester", trusting(rootOf(owner), `"sts:*"`), `{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*","Condition":{`+row.condition+`}}`)
-				_, err := kms.NewFromConfig(b.session(role)).Encrypt(b.Context(), &kms.EncryptInput{
+			runWithFixture(t, func(f fixture) {
+				key := requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{
+					Tags: []kmstypes.Tag{{TagKey: aws.String("purpose"), TagValue: aws.String("images")}},
+				}))(f).KeyMetadata
+
+				requireNoError(f.kms.CreateAlias(f.Context(), &kms.CreateAliasInput{
+					AliasName: aws.String("alias/golden"), TargetKeyId: key.KeyId,
+				}))(f)
+
+				role := f.role(
+					owner, "tester", trusting(rootOf(owner), `"sts:*"`),
+					`{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*","Condition":{`+row.condition+`}}`,
+				)
+
+				_, err := kms.NewFromConfig(f.session(role)).Encrypt(f.Context(), &kms.EncryptInput{
 					KeyId: aws.String("alias/golden"), Plaintext: []byte("x"), EncryptionContext: map[string]string{"team": "golden"},
 				})
+
 				if row.allowed {
-					must(0, err)(b)
+					requireNoError(0, err)(f)
 				} else {
-					requireErrorCode(b, err, "AccessDeniedException")
+					requireErrorCode(f, err, "AccessDeniedException")
 				}
 			})
 		})
@@ -363,42 +495,72 @@ func TestKeyPolicy_conditions(t *testing.T) {
 }
 
 func TestEncrypt_roundTrip(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		one, two := b.key(), b.key()
+	runWithFixture(t, func(f fixture) {
+		one, two := f.key(), f.key()
 		context := map[string]string{"team": "golden", "image": "ami"}
-		sealed := ok(b.kms.Encrypt(b.Context(), &kms.EncryptInput{KeyId: &one, Plaintext: []byte("secret"), EncryptionContext: context}))(b).CiphertextBlob
+		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
+			KeyId: &one, Plaintext: []byte("secret"), EncryptionContext: context,
+		}))(f).CiphertextBlob
 		if bytes.Contains(sealed, []byte("secret")) {
-			b.Error("the ciphertext shows the text")
+			f.Error("the ciphertext shows the text")
 		}
+
 		open := func(client *kms.Client, in *kms.DecryptInput) error {
-			out, err := client.Decrypt(b.Context(), in)
+			out, err := client.Decrypt(f.Context(), in)
 			if err == nil && string(out.Plaintext) != "secret" {
-				b.Errorf("decrypted to %q", out.Plaintext)
+				f.Errorf("decrypted to %q", out.Plaintext)
 			}
 			return err
 		}
-		if err := open(b.kms, &kms.DecryptInput{CiphertextBlob: sealed, EncryptionContext: context}); err != nil {
-			b.Error(err)
-		}
-		// 3.7
-		requireErrorCode(b, open(b.kms, &kms.DecryptInput{CiphertextBlob: sealed}), "InvalidCiphertextException")
-		requireErrorCode(b, open(b.kms, &kms.DecryptInput{CiphertextBlob: sealed[1:], EncryptionContext: context}), "InvalidCiphertextException")
-		requireErrorCode(b, open(b.kms, &kms.DecryptInput{CiphertextBlob: sealed, EncryptionContext: context, KeyId: &two}), "IncorrectKeyException")
-		signs := ok(b.kms.CreateKey(b.Context(), &kms.CreateKeyInput{KeySpec: kmstypes.KeySpecRsa2048, KeyUsage: kmstypes.KeyUsageTypeSignVerify}))(b).KeyMetadata.Arn
-		requireErrorCode(b, keyCalls["Encrypt"](b, *signs), "InvalidKeyUsageException") // 3.4.2
-		requireErrorMessage(b, open(kms.NewFromConfig(b.world.Config(owner, away)), &kms.DecryptInput{CiphertextBlob: sealed, EncryptionContext: context}),
-			"AccessDeniedException", "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.") // 3.4.3
 
-		moved := ok(b.kms.ReEncrypt(b.Context(), &kms.ReEncryptInput{CiphertextBlob: sealed, SourceEncryptionContext: context, DestinationKeyId: &two}))(b)
+		if err := open(f.kms, &kms.DecryptInput{CiphertextBlob: sealed, EncryptionContext: context}); err != nil {
+			f.Error(err)
+		}
+
+		// 3.7
+		requireErrorCode(f, open(f.kms, &kms.DecryptInput{CiphertextBlob: sealed}), "InvalidCiphertextException")
+		requireErrorCode(
+			f, open(f.kms, &kms.DecryptInput{CiphertextBlob: sealed[1:], EncryptionContext: context}),
+			"InvalidCiphertextException",
+		)
+
+		requireErrorCode(
+			f, open(f.kms, &kms.DecryptInput{CiphertextBlob: sealed, EncryptionContext: context, KeyId: &two}),
+			"IncorrectKeyException",
+		)
+
+		signs := requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{
+			KeySpec: kmstypes.KeySpecRsa2048, KeyUsage: kmstypes.KeyUsageTypeSignVerify,
+		}))(f).KeyMetadata.Arn
+
+		requireErrorCode(f, keyCalls["Encrypt"](f, *signs), "InvalidKeyUsageException") // 3.4.2
+		requireErrorMessage(f,
+			open(kms.NewFromConfig(f.world.Config(owner, away)), &kms.DecryptInput{
+				CiphertextBlob: sealed, EncryptionContext: context,
+			}),
+			// 3.4.3
+			"AccessDeniedException",
+			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are "+
+				"not allowed to access.")
+
+		moved := requireOutput(f.kms.ReEncrypt(f.Context(), &kms.ReEncryptInput{
+			CiphertextBlob: sealed, SourceEncryptionContext: context, DestinationKeyId: &two,
+		}))(f)
 		if *moved.SourceKeyId != one || *moved.KeyId != two {
-			b.Errorf("from %s to %s", *moved.SourceKeyId, *moved.KeyId)
+			f.Errorf("from %s to %s", *moved.SourceKeyId, *moved.KeyId)
 		}
-		if err := open(b.kms, &kms.DecryptInput{CiphertextBlob: moved.CiphertextBlob, KeyId: &two}); err != nil {
-			b.Error(err)
+
+		if err := open(f.kms, &kms.DecryptInput{CiphertextBlob: moved.CiphertextBlob, KeyId: &two}); err != nil {
+			f.Error(err)
 		}
-		data := ok(b.kms.GenerateDataKey(b.Context(), &kms.GenerateDataKeyInput{KeyId: &one, KeySpec: kmstypes.DataKeySpecAes256}))(b)
-		if back := ok(b.kms.Decrypt(b.Context(), &kms.DecryptInput{CiphertextBlob: data.CiphertextBlob}))(b).Plaintext; len(back) != 32 || !bytes.Equal(back, data.Plaintext) {
-			b.Errorf("data key %x, decrypted %x", data.Plaintext, back)
+
+		data := requireOutput(f.kms.GenerateDataKey(f.Context(), &kms.GenerateDataKeyInput{
+			KeyId: &one, KeySpec: kmstypes.DataKeySpecAes256,
+		}))(f)
+
+		back := requireOutput(f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: data.CiphertextBlob}))(f).Plaintext
+		if len(back) != 32 || !bytes.Equal(back, data.Plaintext) {
+			f.Errorf("data key %x, decrypted %x", data.Plaintext, back)
 		}
 	})
 }
@@ -406,132 +568,206 @@ func TestEncrypt_roundTrip(t *testing.T) {
 // TestKMS_dryRuns covers rules 6.6 and 6.7.
 // Rules 6.6 and 6.7: a dry run of KMS checks the rights and the key's state, ends with 412, and leaves nothing.
 func TestKMS_dryRuns(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		key, off := b.key(), b.keyIn(kmstypes.KeyStateDisabled)
-		grant := &kms.CreateGrantInput{KeyId: &key, GranteePrincipal: aws.String(rootOf(member)), Operations: []kmstypes.GrantOperation{"Decrypt"}, DryRun: aws.Bool(true)}
-		_, err := b.kms.CreateGrant(b.Context(), grant)
-		requireErrorCode(b, err, "DryRunOperationException")
-		if grants := ok(b.kms.ListGrants(b.Context(), &kms.ListGrantsInput{KeyId: &key}))(b).Grants; len(grants) != 0 {
-			b.Errorf("6.6: the dry run made %d grants", len(grants))
+	runWithFixture(t, func(f fixture) {
+		key, off := f.key(), f.keyIn(kmstypes.KeyStateDisabled)
+		grant := &kms.CreateGrantInput{
+			KeyId:            &key,
+			GranteePrincipal: aws.String(rootOf(member)),
+			Operations:       []kmstypes.GrantOperation{"Decrypt"},
+			DryRun:           aws.Bool(true),
 		}
-		if records := b.world.Records(); records[len(records)-2].Status != 412 {
-			b.Errorf("6.6: status %d", records[len(records)-2].Status)
+
+		_, err := f.kms.CreateGrant(f.Context(), grant)
+		requireErrorCode(f, err, "DryRunOperationException")
+		grants := requireOutput(f.kms.ListGrants(f.Context(), &kms.ListGrantsInput{KeyId: &key}))(f).Grants
+		if len(grants) != 0 {
+			f.Errorf("6.6: the dry run made %d grants", len(grants))
 		}
+
+		if records := f.world.Records(); records[len(records)-2].Status != 412 {
+			f.Errorf("6.6: status %d", records[len(records)-2].Status)
+		}
+
 		grant.KeyId = &off
-		_, err = b.kms.CreateGrant(b.Context(), grant)
-		requireErrorCode(b, err, "DisabledException")
-		role := b.role(owner, "target", trusting(rootOf(owner), `"sts:*"`), may(`"kms:DescribeKey"`))
-		_, err = kms.NewFromConfig(b.session(role)).CreateGrant(b.Context(), &kms.CreateGrantInput{KeyId: &key, GranteePrincipal: &role, Operations: grant.Operations, DryRun: aws.Bool(true)})
-		requireErrorCode(b, err, "AccessDeniedException")
-		_, err = b.kms.GenerateDataKeyWithoutPlaintext(b.Context(), &kms.GenerateDataKeyWithoutPlaintextInput{KeyId: &key, NumberOfBytes: aws.Int32(32), DryRun: aws.Bool(true)})
-		requireErrorCode(b, err, "DryRunOperationException")
+		_, err = f.kms.CreateGrant(f.Context(), grant)
+		requireErrorCode(f, err, "DisabledException")
+		role := f.role(owner, "target", trusting(rootOf(owner), `"sts:*"`), may(`"kms:DescribeKey"`))
+		_, err = kms.NewFromConfig(f.session(role)).CreateGrant(f.Context(), &kms.CreateGrantInput{
+			KeyId:            &key,
+			GranteePrincipal: &role,
+			Operations:       grant.Operations,
+			DryRun:           aws.Bool(true),
+		})
+
+		requireErrorCode(f, err, "AccessDeniedException")
+		_, err = f.kms.GenerateDataKeyWithoutPlaintext(f.Context(), &kms.GenerateDataKeyWithoutPlaintextInput{
+			KeyId: &key, NumberOfBytes: aws.Int32(32), DryRun: aws.Bool(true),
+		})
+
+		requireErrorCode(f, err, "DryRunOperationException")
 
 		// 6.7: without any ciphertext
 		ignore := []kmstypes.DryRunModifierType{kmstypes.DryRunModifierTypeIgnoreCiphertext}
-		_, err = b.kms.Decrypt(b.Context(), &kms.DecryptInput{KeyId: &key, DryRun: aws.Bool(true), DryRunModifiers: ignore})
-		requireErrorCode(b, err, "DryRunOperationException")
-		_, err = b.kms.ReEncrypt(b.Context(), &kms.ReEncryptInput{SourceKeyId: &key, DestinationKeyId: &key, DryRun: aws.Bool(true), DryRunModifiers: ignore})
-		requireErrorCode(b, err, "DryRunOperationException")
-		for _, in := range []*kms.DecryptInput{{KeyId: &key, DryRunModifiers: ignore}, {DryRun: aws.Bool(true), DryRunModifiers: ignore}} {
-			_, err = b.kms.Decrypt(b.Context(), in)
-			requireErrorCode(b, err, "ValidationException")
+		_, err = f.kms.Decrypt(f.Context(), &kms.DecryptInput{KeyId: &key, DryRun: aws.Bool(true), DryRunModifiers: ignore})
+		requireErrorCode(f, err, "DryRunOperationException")
+		_, err = f.kms.ReEncrypt(f.Context(), &kms.ReEncryptInput{
+			SourceKeyId:      &key,
+			DestinationKeyId: &key,
+			DryRun:           aws.Bool(true),
+			DryRunModifiers:  ignore,
+		})
+
+		requireErrorCode(f, err, "DryRunOperationException")
+		for _, in := range []*kms.DecryptInput{
+			{KeyId: &key, DryRunModifiers: ignore}, {DryRun: aws.Bool(true), DryRunModifiers: ignore},
+		} {
+			_, err = f.kms.Decrypt(f.Context(), in)
+			requireErrorCode(f, err, "ValidationException")
 		}
 	})
 }
 
 // TestRotateKeyOnDemand_keepsARNAndCiphertexts covers rule 3.5.3.
 func TestRotateKeyOnDemand_keepsARNAndCiphertexts(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		key := b.key()
-		sealed := ok(b.kms.Encrypt(b.Context(), &kms.EncryptInput{KeyId: &key, Plaintext: []byte("old")}))(b).CiphertextBlob
-		before := b.described(b.kms, key)
+	runWithFixture(t, func(f fixture) {
+		key := f.key()
+		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
+			KeyId: &key, Plaintext: []byte("old"),
+		}))(f).CiphertextBlob
+
+		before := f.described(f.kms, key)
 		for range 25 {
-			must(b.kms.RotateKeyOnDemand(b.Context(), &kms.RotateKeyOnDemandInput{KeyId: &key}))(b)
+			requireNoError(f.kms.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: &key}))(f)
 		}
-		requireErrorCode(b, keyCalls["RotateKeyOnDemand"](b, key), "LimitExceededException") // 3.5.3
-		if after := b.described(b.kms, key); *after.Arn != *before.Arn || *after.CurrentKeyMaterialId == *before.CurrentKeyMaterialId {
-			b.Errorf("3.5.3: %+v", after)
+
+		requireErrorCode(f, keyCalls["RotateKeyOnDemand"](f, key), "LimitExceededException") // 3.5.3
+		after := f.described(f.kms, key)
+		if *after.Arn != *before.Arn || *after.CurrentKeyMaterialId == *before.CurrentKeyMaterialId {
+			f.Errorf("3.5.3: %+v", after)
 		}
-		if got := ok(b.kms.Decrypt(b.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(b); string(got.Plaintext) != "old" || *got.KeyMaterialId != *before.CurrentKeyMaterialId {
-			b.Errorf("3.5.3: decrypted %q", got.Plaintext)
+
+		got := requireOutput(f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(f)
+		if string(got.Plaintext) != "old" || *got.KeyMaterialId != *before.CurrentKeyMaterialId {
+			f.Errorf("3.5.3: decrypted %q", got.Plaintext)
 		}
-		must(b.kms.EnableKeyRotation(b.Context(), &kms.EnableKeyRotationInput{KeyId: &key}))(b)
-		if status := ok(b.kms.GetKeyRotationStatus(b.Context(), &kms.GetKeyRotationStatusInput{KeyId: &key}))(b); !status.KeyRotationEnabled {
-			b.Error("rotation is off")
+
+		requireNoError(f.kms.EnableKeyRotation(f.Context(), &kms.EnableKeyRotationInput{KeyId: &key}))(f)
+		status := requireOutput(f.kms.GetKeyRotationStatus(f.Context(), &kms.GetKeyRotationStatusInput{KeyId: &key}))(f)
+		if !status.KeyRotationEnabled {
+			f.Error("rotation is off")
 		}
-		external := b.importedKey()
-		_, err := b.kms.EnableKeyRotation(b.Context(), &kms.EnableKeyRotationInput{KeyId: &external})
-		requireErrorCode(b, err, "UnsupportedOperationException") // 3.5.3: of AWS_KMS origin only
+
+		external := f.importedKey()
+		_, err := f.kms.EnableKeyRotation(f.Context(), &kms.EnableKeyRotationInput{KeyId: &external})
+		requireErrorCode(f, err, "UnsupportedOperationException") // 3.5.3: of AWS_KMS origin only
 	})
 }
 
 // TestReplicateKey_multiRegionKeys covers rule 3.6.1.
 func TestReplicateKey_multiRegionKeys(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		primary := *ok(b.kms.CreateKey(b.Context(), &kms.CreateKeyInput{MultiRegion: aws.Bool(true), Description: aws.String("both")}))(b).KeyMetadata
+	runWithFixture(t, func(f fixture) {
+		primary := *requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{
+			MultiRegion: aws.Bool(true), Description: aws.String("both"),
+		}))(f).KeyMetadata
 		if !strings.HasPrefix(*primary.KeyId, "mrk-") { // 3.6.1
-			b.Errorf("3.6.1: id %s", *primary.KeyId)
+			f.Errorf("3.6.1: id %s", *primary.KeyId)
 		}
-		single := b.key()
-		_, err := b.kms.ReplicateKey(b.Context(), &kms.ReplicateKeyInput{KeyId: &single, ReplicaRegion: aws.String(away)})
-		requireErrorCode(b, err, "UnsupportedOperationException") // 3.6.3
-		_, err = b.kms.ReplicateKey(b.Context(), &kms.ReplicateKeyInput{KeyId: primary.KeyId, ReplicaRegion: aws.String("eu-south-1")})
-		requireErrorCode(b, err, "ValidationException") // 5.8: not enabled
-		must(b.kms.ReplicateKey(b.Context(), &kms.ReplicateKeyInput{KeyId: primary.KeyId, ReplicaRegion: aws.String(away)}))(b)
-		_, err = b.kms.ReplicateKey(b.Context(), &kms.ReplicateKeyInput{KeyId: primary.KeyId, ReplicaRegion: aws.String(away)})
-		requireErrorCode(b, err, "AlreadyExistsException")
 
-		there := kms.NewFromConfig(b.world.Config(owner, away))
-		_, err = there.Encrypt(b.Context(), &kms.EncryptInput{KeyId: primary.KeyId, Plaintext: []byte("x")})
-		requireErrorMessage(b, err, "KMSInvalidStateException", "is creating") // 3.4
+		single := f.key()
+		_, err := f.kms.ReplicateKey(f.Context(), &kms.ReplicateKeyInput{KeyId: &single, ReplicaRegion: aws.String(away)})
+		requireErrorCode(f, err, "UnsupportedOperationException") // 3.6.3
+		_, err = f.kms.ReplicateKey(f.Context(), &kms.ReplicateKeyInput{
+			KeyId: primary.KeyId, ReplicaRegion: aws.String("eu-south-1"),
+		})
+
+		requireErrorCode(f, err, "ValidationException") // 5.8: not enabled
+		requireNoError(f.kms.ReplicateKey(f.Context(), &kms.ReplicateKeyInput{
+			KeyId: primary.KeyId, ReplicaRegion: aws.String(away),
+		}))(f)
+
+		_, err = f.kms.ReplicateKey(f.Context(), &kms.ReplicateKeyInput{
+			KeyId: primary.KeyId, ReplicaRegion: aws.String(away),
+		})
+
+		requireErrorCode(f, err, "AlreadyExistsException")
+
+		remote := kms.NewFromConfig(f.world.Config(owner, away))
+		_, err = remote.Encrypt(f.Context(), &kms.EncryptInput{KeyId: primary.KeyId, Plaintext: []byte("x")})
+		requireErrorMessage(f, err, "KMSInvalidStateException", "is creating") // 3.4
 		time.Sleep(time.Minute)
-		replica := b.described(there, *primary.KeyId) // 3.6.4: the bare id is the replica's here
-		if *replica.Arn != strings.Replace(*primary.Arn, home, away, 1) || replica.MultiRegionConfiguration.MultiRegionKeyType != kmstypes.MultiRegionKeyTypeReplica || *replica.Description != "" {
-			b.Errorf("3.6.1: %+v", replica)
+		replica := f.described(remote, *primary.KeyId) // 3.6.4: the bare id is the replica's here
+		if *replica.Arn != strings.Replace(*primary.Arn, home, away, 1) ||
+			replica.MultiRegionConfiguration.MultiRegionKeyType != kmstypes.MultiRegionKeyTypeReplica ||
+			*replica.Description != "" {
+			f.Errorf("3.6.1: %+v", replica)
 		}
-		sealed := ok(b.kms.Encrypt(b.Context(), &kms.EncryptInput{KeyId: primary.KeyId, Plaintext: []byte("same")}))(b).CiphertextBlob
-		if got := ok(there.Decrypt(b.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(b); string(got.Plaintext) != "same" || *got.KeyId != *replica.Arn {
-			b.Errorf("3.6.1: %+v", got)
+
+		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
+			KeyId: primary.KeyId, Plaintext: []byte("same"),
+		}))(f).CiphertextBlob
+
+		got := requireOutput(remote.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(f)
+		if string(got.Plaintext) != "same" || *got.KeyId != *replica.Arn {
+			f.Errorf("3.6.1: %+v", got)
 		}
-		must(b.kms.DisableKey(b.Context(), &kms.DisableKeyInput{KeyId: primary.KeyId}))(b)
-		if state := b.described(there, *primary.KeyId).KeyState; state != kmstypes.KeyStateEnabled {
-			b.Errorf("3.6.1: the replica is %s", state)
+
+		requireNoError(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: primary.KeyId}))(f)
+		if state := f.described(remote, *primary.KeyId).KeyState; state != kmstypes.KeyStateEnabled {
+			f.Errorf("3.6.1: the replica is %s", state)
 		}
-		_, err = there.RotateKeyOnDemand(b.Context(), &kms.RotateKeyOnDemandInput{KeyId: primary.KeyId})
-		requireErrorCode(b, err, "UnsupportedOperationException")
+
+		_, err = remote.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: primary.KeyId})
+		requireErrorCode(f, err, "UnsupportedOperationException")
 
 		// 3.4: a primary waits for its replicas.
-		must(b.kms.ScheduleKeyDeletion(b.Context(), &kms.ScheduleKeyDeletionInput{KeyId: primary.KeyId, PendingWindowInDays: aws.Int32(7)}))(b)
+		requireNoError(f.kms.ScheduleKeyDeletion(f.Context(), &kms.ScheduleKeyDeletionInput{
+			KeyId: primary.KeyId, PendingWindowInDays: aws.Int32(7),
+		}))(f)
+
 		time.Sleep(10 * 24 * time.Hour)
-		if state := b.described(b.kms, *primary.KeyId).KeyState; state != kmstypes.KeyStatePendingReplicaDeletion {
-			b.Errorf("3.4: the primary is %s", state)
+		if state := f.described(f.kms, *primary.KeyId).KeyState; state != kmstypes.KeyStatePendingReplicaDeletion {
+			f.Errorf("3.4: the primary is %s", state)
 		}
-		must(there.ScheduleKeyDeletion(b.Context(), &kms.ScheduleKeyDeletionInput{KeyId: primary.KeyId, PendingWindowInDays: aws.Int32(7)}))(b)
+
+		requireNoError(remote.ScheduleKeyDeletion(f.Context(), &kms.ScheduleKeyDeletionInput{
+			KeyId: primary.KeyId, PendingWindowInDays: aws.Int32(7),
+		}))(f)
+
 		time.Sleep(8 * 24 * time.Hour)
-		if state := b.described(b.kms, *primary.KeyId).KeyState; state != kmstypes.KeyStatePendingDeletion {
-			b.Errorf("3.4: the primary is %s", state)
+		if state := f.described(f.kms, *primary.KeyId).KeyState; state != kmstypes.KeyStatePendingDeletion {
+			f.Errorf("3.4: the primary is %s", state)
 		}
+
 		time.Sleep(7 * 24 * time.Hour)
-		requireErrorCode(b, keyCalls["DescribeKey"](b, *primary.KeyId), "NotFoundException")
+		requireErrorCode(f, keyCalls["DescribeKey"](f, *primary.KeyId), "NotFoundException")
 	})
 }
 
 func TestKey_otherPartitions(t *testing.T) {
 	for partition, region := range map[string]string{"aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"} {
-		runWithFixture(t, func(b fixture) {
-			config := b.world.Config(owner, region)
-			key := ok(kms.NewFromConfig(config).CreateKey(b.Context(), &kms.CreateKeyInput{}))(b).KeyMetadata
+		runWithFixture(t, func(f fixture) {
+			config := f.world.Config(owner, region)
+			key := requireOutput(kms.NewFromConfig(config).CreateKey(f.Context(), &kms.CreateKeyInput{}))(f).KeyMetadata
 			if want := "arn:" + partition + ":kms:" + region + ":" + owner + ":key/"; !strings.HasPrefix(*key.Arn, want) {
-				b.Errorf("%s, want %s...", *key.Arn, want)
+				f.Errorf("%s, want %s...", *key.Arn, want)
 			}
-			if got := ok(sts.NewFromConfig(config).GetCallerIdentity(b.Context(), &sts.GetCallerIdentityInput{}))(b); *got.Arn != "arn:"+partition+":iam::"+owner+":root" {
-				b.Errorf("caller %s", *got.Arn)
+
+			got := requireOutput(sts.NewFromConfig(config).GetCallerIdentity(f.Context(), &sts.GetCallerIdentityInput{}))(f)
+			if *got.Arn != "arn:"+partition+":iam::"+owner+":root" {
+				f.Errorf("caller %s", *got.Arn)
 			}
+
 			client := ec2.NewFromConfig(config)
-			made := ok(client.CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(1), Encrypted: aws.Bool(true)}))(b)
+			created := requireOutput(client.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
+				AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(1), Encrypted: aws.Bool(true),
+			}))(f)
+
 			time.Sleep(time.Minute)
-			if got := ok(client.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*made.VolumeId}}))(b).Volumes[0]; got.State != "available" {
-				b.Errorf("under aws/ebs the volume is %s", got.State)
+			volume := requireOutput(client.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{
+				VolumeIds: []string{*created.VolumeId},
+			}))(f).Volumes[0]
+			if volume.State != "available" {
+				f.Errorf("under aws/ebs the volume is %s", volume.State)
 			}
 		})
 	}

@@ -19,35 +19,49 @@ var replicaOperations = []namedOperation{newOperation((*World).replicateKey)}
 // multiRegionID is the id of a multi-Region key: "mrk-" and 32 digits (3.6.1).
 func multiRegionID(uuid string) string { return "mrk-" + strings.ReplaceAll(uuid, "-", "") }
 
-// describe tells where a multi-Region key is.
+// configuration tells where a multi-Region key is.
 func (f *multiRegionKeySet) configuration(k *key, now time.Time) *kmstypes.MultiRegionConfiguration {
 	where := func(k *key) kmstypes.MultiRegionKey {
 		return kmstypes.MultiRegionKey{Arn: k.Arn, Region: &k.location.region}
 	}
+
 	primary := where(f.primary)
-	shown := &kmstypes.MultiRegionConfiguration{MultiRegionKeyType: kmstypes.MultiRegionKeyTypeReplica, PrimaryKey: &primary, ReplicaKeys: []kmstypes.MultiRegionKey{}}
+	view := &kmstypes.MultiRegionConfiguration{
+		MultiRegionKeyType: kmstypes.MultiRegionKeyTypeReplica, PrimaryKey: &primary,
+		ReplicaKeys: []kmstypes.MultiRegionKey{},
+	}
+
 	if k == f.primary {
-		shown.MultiRegionKeyType = kmstypes.MultiRegionKeyTypePrimary
+		view.MultiRegionKeyType = kmstypes.MultiRegionKeyTypePrimary
 	}
+
 	for _, replica := range f.primary.existingReplicas(now) {
-		shown.ReplicaKeys = append(shown.ReplicaKeys, where(replica))
+		view.ReplicaKeys = append(view.ReplicaKeys, where(replica))
 	}
-	return shown
+
+	return view
 }
 
-// replicaTakes is how long a new replica is Creating.
+// replicaCreationTime is how long a new replica is Creating.
 const replicaCreationTime = 10 * time.Second
 
 // replicateKey makes the same key in another Region: same id and material, everything else of its own (3.6.1).
 func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.ReplicateKeyOutput, error) {
-	use := keyUse{action: "kms:ReplicateKey", context: iampolicy.Context{"kms:ReplicaRegion": {aws.ToString(in.ReplicaRegion)}}}
+	use := keyUse{
+		action: "kms:ReplicateKey", context: iampolicy.Context{"kms:ReplicaRegion": {aws.ToString(in.ReplicaRegion)}},
+	}
+
 	primary, err := w.resolveKey(c, in.KeyId, &use)
 	if err != nil {
 		return nil, err
 	}
+
 	to := location{c.caller.account.number, aws.ToString(in.ReplicaRegion)}
 	tags := parseKMSTags(in.Tags)
-	create := AuthorizationRequest{Action: "kms:CreateKey", Resource: "*", Context: requestTagContext(tags)}.withContext(iampolicy.Context{"aws:RequestedRegion": {to.region}})
+	create := AuthorizationRequest{
+		Action: "kms:CreateKey", Resource: "*", Context: requestTagContext(tags),
+	}.withContext(iampolicy.Context{"aws:RequestedRegion": {to.region}})
+
 	if err := w.authorize(c, primary.newAuthorization(use), create); err != nil {
 		return nil, err
 	}
@@ -57,30 +71,45 @@ func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.Replicate
 	if w.violates(c, "3.6.3", !*primary.MultiRegion || !primary.isPrimary()) {
 		return nil, badRequest("UnsupportedOperationException", "%s is not a multi-Region primary key.", *primary.Arn)
 	}
-	if found, known := findRegion(to.region); !known || found.partition != c.caller.account.partition || !w.regionEnabled(to) {
+
+	found, known := findRegion(to.region)
+	if !known || found.partition != c.caller.account.partition || !w.regionEnabled(to) {
 		return nil, badRequest("ValidationException", "The Region %s is not available to this account.", to.region)
 	}
-	if _, there := w.findKey(to, *primary.KeyId); there {
+	if _, ok := w.findKey(to, *primary.KeyId); ok {
 		return nil, badRequest("AlreadyExistsException", "A key with the ID %s is in %s already.", *primary.KeyId, to.region)
 	}
+
 	text, err := w.keyPolicyDocument(c, in.Policy)
 	if err != nil {
 		return nil, err
 	}
+
 	of := kmstypes.KeyMetadata{
-		KeyId: primary.KeyId, Description: aws.String(aws.ToString(in.Description)), KeyManager: kmstypes.KeyManagerTypeCustomer, Origin: primary.Origin,
-		CreationDate: aws.Time(c.At), KeySpec: primary.KeySpec, KeyUsage: primary.KeyUsage, MultiRegion: aws.Bool(true),
+		KeyId:        primary.KeyId,
+		Description:  aws.String(aws.ToString(in.Description)),
+		KeyManager:   kmstypes.KeyManagerTypeCustomer,
+		Origin:       primary.Origin,
+		CreationDate: aws.Time(c.At),
+		KeySpec:      primary.KeySpec,
+		KeyUsage:     primary.KeyUsage,
+		MultiRegion:  aws.Bool(true),
 	}
-	made := w.newKey(to, of, text)
-	if err := w.checkPolicyLockout(c, made, text, in.BypassPolicyLockoutSafetyCheck); err != nil {
-		w.keys.remove(*made.Arn)
+
+	created := w.newKey(to, of, text)
+	if err := w.checkPolicyLockout(c, created, text, in.BypassPolicyLockoutSafetyCheck); err != nil {
+		w.keys.remove(*created.Arn)
 		return nil, err
 	}
-	made.tags, made.keySet, made.availableAt = tags, primary.keySet, c.At.Add(replicaCreationTime)
-	if made.Origin == kmstypes.OriginTypeAwsKms {
-		made.material = primary.material
+
+	created.tags, created.keySet, created.availableAt = tags, primary.keySet, c.At.Add(replicaCreationTime)
+	if created.Origin == kmstypes.OriginTypeAwsKms {
+		created.material = primary.material
 	}
-	primary.keySet.replicas = append(primary.keySet.replicas, made)
-	c.recordChange(*made.Arn)
-	return &kms.ReplicateKeyOutput{ReplicaKeyMetadata: made.metadata(c.At), ReplicaPolicy: &text.text, ReplicaTags: formatKMSTags(tags)}, nil
+
+	primary.keySet.replicas = append(primary.keySet.replicas, created)
+	c.recordChange(*created.Arn)
+	return &kms.ReplicateKeyOutput{
+		ReplicaKeyMetadata: created.metadata(c.At), ReplicaPolicy: &text.text, ReplicaTags: formatKMSTags(tags),
+	}, nil
 }

@@ -13,8 +13,9 @@ import (
 	lmtypes "github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
 )
 
-// Of License Manager: license configurations, and which images are associated with them (SDK licensemanager). Codes of refusals and the resources that
-// policies are asked about are an inference; launches are not counted, nothing is taken away, and no other account's configuration is known.
+// Of License Manager: license configurations, and which images are associated with them (SDK licensemanager). Codes of
+// refusals and the resources that policies are asked about are an inference; launches are not counted, nothing is taken
+// away, and no other account's configuration is known.
 var licenseOperations = []namedOperation{
 	newOperation((*World).createLicenseConfiguration),
 	newOperation((*World).updateLicenseSpecificationsForResource),
@@ -31,48 +32,68 @@ func newLicenseState() licenseState {
 	return licenseState{licenses: newOrderedMap[location](), associated: map[string][]string{}}
 }
 
-func (w *World) createLicenseConfiguration(c *Call, in *licensemanager.CreateLicenseConfigurationInput) (*licensemanager.CreateLicenseConfigurationOutput, error) {
+func (w *World) createLicenseConfiguration(
+	c *Call, in *licensemanager.CreateLicenseConfigurationInput,
+) (*licensemanager.CreateLicenseConfigurationOutput, error) {
 	if err := refuseUnmodeled(in, "Name", "LicenseCountingType"); err != nil {
 		return nil, err
 	}
-	if err := w.authorize(c, AuthorizationRequest{Action: "license-manager:CreateLicenseConfiguration", Resource: "*"}); err != nil {
+
+	err := w.authorize(c, AuthorizationRequest{Action: "license-manager:CreateLicenseConfiguration", Resource: "*"})
+	if err != nil {
 		return nil, err
 	}
-	at := c.location()
-	arn := "arn:" + partitionOf(at.region) + ":license-manager:" + at.region + ":" + at.account + ":license-configuration:" + w.newID(c, "lic-")
-	w.licenses.put(arn, at)
+
+	loc := c.location()
+	arn := "arn:" + partitionOf(loc.region) + ":license-manager:" + loc.region + ":" + loc.account +
+		":license-configuration:" + w.newID(c, "lic-")
+
+	w.licenses.put(arn, loc)
 	c.recordChange(arn)
 	return &licensemanager.CreateLicenseConfigurationOutput{LicenseConfigurationArn: &arn}, nil
 }
 
-func (w *World) updateLicenseSpecificationsForResource(c *Call, in *licensemanager.UpdateLicenseSpecificationsForResourceInput) (*licensemanager.UpdateLicenseSpecificationsForResourceOutput, error) {
+func (w *World) updateLicenseSpecificationsForResource(
+	c *Call, in *licensemanager.UpdateLicenseSpecificationsForResourceInput,
+) (*licensemanager.UpdateLicenseSpecificationsForResourceOutput, error) {
 	if err := refuseUnmodeled(in, "ResourceArn", "AddLicenseSpecifications"); err != nil {
 		return nil, err
 	}
 	if len(in.AddLicenseSpecifications) == 0 {
-		return nil, newAPIError(http.StatusBadRequest, "UnsupportedOperation", "The simulated AWS does not model an update that adds no license specification.")
+		return nil, newAPIError(
+			http.StatusBadRequest, "UnsupportedOperation",
+			"The simulated AWS does not model an update that adds no license specification.",
+		)
 	}
+
 	var added []string
-	var asks []AuthorizationRequest
+	var requests []AuthorizationRequest
 	for i := range in.AddLicenseSpecifications {
 		if err := refuseUnmodeled(&in.AddLicenseSpecifications[i], "LicenseConfigurationArn"); err != nil {
 			return nil, err
 		}
 		arn := aws.ToString(in.AddLicenseSpecifications[i].LicenseConfigurationArn)
-		added, asks = append(added, arn), append(asks, AuthorizationRequest{Action: "license-manager:UpdateLicenseSpecificationsForResource", Resource: arn})
+		added = append(added, arn)
+		requests = append(requests, AuthorizationRequest{
+			Action: "license-manager:UpdateLicenseSpecificationsForResource", Resource: arn,
+		})
 	}
-	if err := w.authorize(c, asks...); err != nil {
+
+	if err := w.authorize(c, requests...); err != nil {
 		return nil, err
 	}
+
 	image, err := w.findLicensedImage(c, in.ResourceArn)
 	if err != nil {
 		return nil, err
 	}
+
 	for _, arn := range added {
-		if at, there := w.licenses.get(arn); !there || at != c.location() {
+		if loc, ok := w.licenses.get(arn); !ok || loc != c.location() {
 			return nil, badRequest("InvalidParameterValueException", "The license configuration %s does not exist.", arn)
 		}
 	}
+
 	has := slices.Concat(w.associated[image], added)
 	slices.Sort(has)
 	w.associated[image] = slices.Compact(has)
@@ -80,36 +101,50 @@ func (w *World) updateLicenseSpecificationsForResource(c *Call, in *licensemanag
 	return &licensemanager.UpdateLicenseSpecificationsForResourceOutput{}, nil
 }
 
-func (w *World) listLicenseSpecificationsForResource(c *Call, in *licensemanager.ListLicenseSpecificationsForResourceInput) (*licensemanager.ListLicenseSpecificationsForResourceOutput, error) {
+func (w *World) listLicenseSpecificationsForResource(
+	c *Call, in *licensemanager.ListLicenseSpecificationsForResourceInput,
+) (*licensemanager.ListLicenseSpecificationsForResourceOutput, error) {
 	if err := refuseUnmodeled(in, "ResourceArn", "MaxResults", "NextToken"); err != nil {
 		return nil, err
 	}
-	if err := w.authorize(c, AuthorizationRequest{Action: "license-manager:ListLicenseSpecificationsForResource", Resource: "*"}); err != nil {
+
+	err := w.authorize(c, AuthorizationRequest{
+		Action: "license-manager:ListLicenseSpecificationsForResource", Resource: "*",
+	})
+	if err != nil {
 		return nil, err
 	}
+
 	image, err := w.findLicensedImage(c, in.ResourceArn)
 	if err != nil {
 		return nil, err
 	}
+
 	if in.MaxResults == nil { // AWS says nothing of the size of a page: the smallest
 		in.MaxResults = aws.Int32(1)
 	}
+
 	arns, next, err := paginate(w.associated[image], in.MaxResults, in.NextToken)
 	if err != nil {
 		return nil, err
 	}
+
 	out := &licensemanager.ListLicenseSpecificationsForResourceOutput{NextToken: next}
 	for _, arn := range arns {
-		out.LicenseSpecifications = append(out.LicenseSpecifications, lmtypes.LicenseSpecification{LicenseConfigurationArn: aws.String(arn)})
+		out.LicenseSpecifications = append(out.LicenseSpecifications, lmtypes.LicenseSpecification{
+			LicenseConfigurationArn: aws.String(arn),
+		})
 	}
+
 	return out, nil
 }
 
-// licensedImage is the caller's own image of an ARN.
+// findLicensedImage is the caller's own image of an ARN.
 func (w *World) findLicensedImage(c *Call, arn *string) (string, error) {
 	_, id, _ := strings.Cut(aws.ToString(arn), "::image/")
-	i, there := w.images.get(id)
-	if !there || i.deregistered || i.location != c.location() || *arn != "arn:"+partitionOf(c.Region)+":ec2:"+c.Region+"::image/"+id {
+	i, ok := w.images.get(id)
+	if !ok || i.deregistered || i.location != c.location() ||
+		*arn != "arn:"+partitionOf(c.Region)+":ec2:"+c.Region+"::image/"+id {
 		return "", badRequest("InvalidParameterValueException", "The resource %s does not exist.", aws.ToString(arn))
 	}
 	return *arn, nil

@@ -24,120 +24,185 @@ type handshake struct {
 	invited      string // account
 }
 
-func (w *World) createOrganization(c *Call, in *organizations.CreateOrganizationInput) (*organizations.CreateOrganizationOutput, error) {
+func (w *World) createOrganization(
+	c *Call, in *organizations.CreateOrganizationInput,
+) (*organizations.CreateOrganizationOutput, error) {
 	if err := w.authorize(c, AuthorizationRequest{Action: "organizations:CreateOrganization", Resource: "*"}); err != nil {
 		return nil, err
 	}
+
 	management := c.caller.account
 	if management.node != nil {
 		return nil, badRequest("AlreadyInOrganizationException", "The AWS account is already a member of an organization.")
 	}
 	if in.FeatureSet == orgtypes.OrganizationFeatureSetConsolidatedBilling {
-		return nil, badRequest("UnsupportedAPIEndpointException", "The simulated AWS knows organizations with all features only.")
+		return nil, badRequest(
+			"UnsupportedAPIEndpointException", "The simulated AWS knows organizations with all features only.",
+		)
 	}
-	made := &organization{
-		id: "o-" + w.randomLowercase(10, "organization", management.number), management: management, policies: newOrderedMap[*organizationPolicy](),
-		enabled: map[orgtypes.PolicyType]bool{}, delegates: map[string]bool{}, requests: map[string]*node{},
+
+	created := &organization{
+		id:         "o-" + w.randomLowercase(10, "organization", management.number),
+		management: management,
+		policies:   newOrderedMap[*organizationPolicy](),
+		enabled:    map[orgtypes.PolicyType]bool{},
+		delegates:  map[string]bool{},
+		requests:   map[string]*node{},
 	}
-	made.root = &node{organization: made, id: "r-" + w.randomLowercase(4, "root", management.number), name: "Root", createdAt: c.At}
-	w.organizations.put(made.id, made)
-	management.node = made.root.add(&node{id: management.number, account: management, createdAt: c.At})
+
+	created.root = &node{
+		organization: created,
+		id:           "r-" + w.randomLowercase(4, "root", management.number),
+		name:         "Root",
+		createdAt:    c.At,
+	}
+
+	w.organizations.put(created.id, created)
+	management.node = created.root.add(&node{id: management.number, account: management, createdAt: c.At})
 	management.joinedMethod = orgtypes.AccountJoinedMethodInvited
-	c.recordChange(made.id)
-	return &organizations.CreateOrganizationOutput{Organization: showOrganization(made)}, nil
+	c.recordChange(created.id)
+	return &organizations.CreateOrganizationOutput{Organization: showOrganization(created)}, nil
 }
 
-func (w *World) createOrganizationalUnit(c *Call, in *organizations.CreateOrganizationalUnitInput) (*organizations.CreateOrganizationalUnitOutput, error) {
+func (w *World) createOrganizationalUnit(
+	c *Call, in *organizations.CreateOrganizationalUnitInput,
+) (*organizations.CreateOrganizationalUnitOutput, error) {
 	if err := refuseUnmodeled(in, "Name", "ParentId"); err != nil {
 		return nil, err
 	}
 	if name := aws.ToString(in.Name); name == "" || len(name) > 128 {
 		return nil, badRequest("InvalidInputException", "You provided a name that is not between 1 and 128 characters long.")
 	}
+
 	parent, err := w.authorizeParent(c, in.ParentId)
 	if err != nil {
 		return nil, err
 	}
+
 	for _, unit := range parent.childrenAt(false, c.At) {
 		if unit.name == *in.Name {
 			return nil, badRequest("DuplicateOrganizationalUnitException", "An OU with the same name already exists.")
 		}
 	}
+
 	root := strings.TrimPrefix(parent.organization.root.id, "r-")
-	made := parent.add(&node{id: "ou-" + root + "-" + w.randomLowercase(8, "unit", parent.organization.id), name: *in.Name, createdAt: c.At})
-	c.recordChange(made.id)
-	shown := showUnit(made)
-	return &organizations.CreateOrganizationalUnitOutput{OrganizationalUnit: &shown}, nil
+	created := parent.add(&node{
+		id: "ou-" + root + "-" + w.randomLowercase(8, "unit", parent.organization.id), name: *in.Name, createdAt: c.At,
+	})
+
+	c.recordChange(created.id)
+	view := showUnit(created)
+	return &organizations.CreateOrganizationalUnitOutput{OrganizationalUnit: &view}, nil
 }
 
-// accountTakes is how long a new account takes to come into being.
+// accountCreationTime is how long a new account takes to come into being.
 const accountCreationTime = 45 * time.Second
 
 // createAccount begins an account; it is there, with its role for administrators, some seconds later.
-func (w *World) createAccount(c *Call, in *organizations.CreateAccountInput) (*organizations.CreateAccountOutput, error) {
+func (w *World) createAccount(
+	c *Call, in *organizations.CreateAccountInput,
+) (*organizations.CreateAccountOutput, error) {
 	if err := refuseUnmodeled(in, "AccountName", "Email", "RoleName"); err != nil {
 		return nil, err
 	}
 	if aws.ToString(in.AccountName) == "" || !strings.Contains(aws.ToString(in.Email), "@") {
 		return nil, badRequest("InvalidInputException", "You have to give a name and an e-mail address.")
 	}
+
 	o, err := w.authorizeManager(c, "*")
 	if err != nil {
 		return nil, err
 	}
+
 	number := fmt.Sprintf("%012d", w.random("account", o.id)%1e12)
-	made := w.account(number, o.management.partition)
-	made.name, made.email, made.joinedMethod = *in.AccountName, *in.Email, orgtypes.AccountJoinedMethodCreated
-	made.node = o.root.add(&node{id: number, account: made, requestedAt: c.At, createdAt: c.At.Add(accountCreationTime)})
-	w.createAdministratorRole(made, o.management, aws.ToString(in.RoleName), made.node.createdAt)
+	created := w.account(number, o.management.partition)
+	created.name, created.email, created.joinedMethod = *in.AccountName, *in.Email, orgtypes.AccountJoinedMethodCreated
+	created.node = o.root.add(&node{
+		id:          number,
+		account:     created,
+		requestedAt: c.At,
+		createdAt:   c.At.Add(accountCreationTime),
+	})
+
+	w.createAdministratorRole(created, o.management, aws.ToString(in.RoleName), created.node.createdAt)
 	id := "car-" + hex.EncodeToString(w.randomBytes(16, "create account", o.id))
-	o.requests[id] = made.node
+	o.requests[id] = created.node
 	c.recordChange(number)
-	return &organizations.CreateAccountOutput{CreateAccountStatus: showRequest(id, made.node, c.At)}, nil
+	return &organizations.CreateAccountOutput{CreateAccountStatus: showRequest(id, created.node, c.At)}, nil
 }
 
-// makeAdministratorRole makes the role by which the management account gets into an account that it created.
+// createAdministratorRole makes the role by which the management account gets into an account that it created.
 func (w *World) createAdministratorRole(in, of *account, name string, at time.Time) {
 	if name == "" {
 		name = "OrganizationAccountAccessRole"
 	}
-	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + of.rootARN() + `"},"Action":"sts:AssumeRole"}]}`
-	made := &role{trustPolicy: mustParsePolicy(trust, iampolicy.Trust), maxSessionDuration: time.Hour, iamPrincipal: iamPrincipal{
-		account: in, path: "/", name: name, created: at, inlinePolicies: newOrderedMap[*policyDocument](),
-		id: "AROA" + w.randomText(17, "principal", in.number, "role", name), arn: in.arn("iam", "", "role/"+name),
+
+	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + of.rootARN() +
+		`"},"Action":"sts:AssumeRole"}]}`
+
+	created := &role{trustPolicy: mustParsePolicy(
+		trust, iampolicy.Trust,
+	), maxSessionDuration: time.Hour, iamPrincipal: iamPrincipal{
+		account:        in,
+		path:           "/",
+		name:           name,
+		created:        at,
+		inlinePolicies: newOrderedMap[*policyDocument](),
+		id:             "AROA" + w.randomText(17, "principal", in.number, "role", name),
+		arn:            in.arn("iam", "", "role/"+name),
 	}}
-	made.inlinePolicies.put("AdministratorAccess", mustParsePolicy(administratorAccessPolicy, iampolicy.Identity))
-	in.roles.put(name, made)
+
+	created.inlinePolicies.put("AdministratorAccess", mustParsePolicy(administratorAccessPolicy, iampolicy.Identity))
+	in.roles.put(name, created)
 }
 
 func showRequest(id string, n *node, at time.Time) *orgtypes.CreateAccountStatus {
-	shown := &orgtypes.CreateAccountStatus{Id: &id, AccountName: &n.account.name, RequestedTimestamp: aws.Time(n.requestedAt), State: orgtypes.CreateAccountStateInProgress}
-	if !n.createdAt.After(at) {
-		shown.State, shown.AccountId, shown.CompletedTimestamp = orgtypes.CreateAccountStateSucceeded, &n.account.number, aws.Time(n.createdAt)
+	view := &orgtypes.CreateAccountStatus{
+		Id:                 &id,
+		AccountName:        &n.account.name,
+		RequestedTimestamp: aws.Time(n.requestedAt),
+		State:              orgtypes.CreateAccountStateInProgress,
 	}
-	return shown
+
+	if !n.createdAt.After(at) {
+		view.State = orgtypes.CreateAccountStateSucceeded
+		view.AccountId = &n.account.number
+		view.CompletedTimestamp = aws.Time(n.createdAt)
+	}
+
+	return view
 }
 
-func (w *World) describeCreateAccountStatus(c *Call, in *organizations.DescribeCreateAccountStatusInput) (*organizations.DescribeCreateAccountStatusOutput, error) {
+func (w *World) describeCreateAccountStatus(
+	c *Call, in *organizations.DescribeCreateAccountStatusInput,
+) (*organizations.DescribeCreateAccountStatusOutput, error) {
 	o, err := w.authorizeManager(c, "*")
 	if err != nil {
 		return nil, err
 	}
+
 	id := aws.ToString(in.CreateAccountRequestId)
-	made, there := o.requests[id]
-	if !there {
-		return nil, badRequest("CreateAccountStatusNotFoundException", "You specified a create account request that doesn't exist.")
+	created, ok := o.requests[id]
+	if !ok {
+		return nil, badRequest(
+			"CreateAccountStatusNotFoundException", "You specified a create account request that doesn't exist.",
+		)
 	}
-	return &organizations.DescribeCreateAccountStatusOutput{CreateAccountStatus: showRequest(id, made, c.At)}, nil
+
+	return &organizations.DescribeCreateAccountStatusOutput{CreateAccountStatus: showRequest(id, created, c.At)}, nil
 }
 
-func (w *World) inviteAccountToOrganization(c *Call, in *organizations.InviteAccountToOrganizationInput) (*organizations.InviteAccountToOrganizationOutput, error) {
+func (w *World) inviteAccountToOrganization(
+	c *Call, in *organizations.InviteAccountToOrganizationInput,
+) (*organizations.InviteAccountToOrganizationOutput, error) {
 	if err := refuseUnmodeled(in, "Target"); err != nil {
 		return nil, err
 	}
-	if in.Target == nil || in.Target.Type != orgtypes.HandshakePartyTypeAccount || !matchesPattern(in.Target.Id, accountNumber) {
+	if in.Target == nil || in.Target.Type != orgtypes.HandshakePartyTypeAccount ||
+		!matchesPattern(in.Target.Id, accountNumber) {
 		return nil, badRequest("InvalidInputException", "The target has to be the number of an account.")
 	}
+
 	o, err := w.authorizeManager(c, "*")
 	if err != nil {
 		return nil, err
@@ -145,31 +210,45 @@ func (w *World) inviteAccountToOrganization(c *Call, in *organizations.InviteAcc
 	if w.account(*in.Target.Id, o.management.partition).node != nil {
 		return nil, badRequest("HandshakeConstraintViolationException", "The account is already a member of an organization.")
 	}
+
 	id := "h-" + w.randomLowercase(32, "handshake", o.id)
-	made := &handshake{organization: o, invited: *in.Target.Id, Handshake: orgtypes.Handshake{
-		Id: &id, Arn: aws.String(o.management.arn("organizations", "", "handshake/"+o.id+"/invite/"+id)), Action: orgtypes.ActionTypeInviteAccountToOrganization,
-		State: orgtypes.HandshakeStateOpen, RequestedTimestamp: aws.Time(c.At), ExpirationTimestamp: aws.Time(c.At.Add(15 * 24 * time.Hour)),
-		Parties: []orgtypes.HandshakeParty{{Id: aws.String(strings.TrimPrefix(o.id, "o-")), Type: orgtypes.HandshakePartyTypeOrganization}, *in.Target},
+	created := &handshake{organization: o, invited: *in.Target.Id, Handshake: orgtypes.Handshake{
+		Id:                  &id,
+		Arn:                 aws.String(o.management.arn("organizations", "", "handshake/"+o.id+"/invite/"+id)),
+		Action:              orgtypes.ActionTypeInviteAccountToOrganization,
+		State:               orgtypes.HandshakeStateOpen,
+		RequestedTimestamp:  aws.Time(c.At),
+		ExpirationTimestamp: aws.Time(c.At.Add(15 * 24 * time.Hour)),
+		Parties: []orgtypes.HandshakeParty{
+			{Id: aws.String(strings.TrimPrefix(o.id, "o-")), Type: orgtypes.HandshakePartyTypeOrganization}, *in.Target,
+		},
 	}}
-	w.handshakes.put(id, made)
+
+	w.handshakes.put(id, created)
 	c.recordChange(id)
-	return &organizations.InviteAccountToOrganizationOutput{Handshake: &made.Handshake}, nil
+	return &organizations.InviteAccountToOrganizationOutput{Handshake: &created.Handshake}, nil
 }
 
-func (w *World) acceptHandshake(c *Call, in *organizations.AcceptHandshakeInput) (*organizations.AcceptHandshakeOutput, error) {
+func (w *World) acceptHandshake(
+	c *Call, in *organizations.AcceptHandshakeInput,
+) (*organizations.AcceptHandshakeOutput, error) {
 	if err := w.authorize(c, AuthorizationRequest{Action: "organizations:AcceptHandshake", Resource: "*"}); err != nil {
 		return nil, err
 	}
-	found, there := w.handshakes.get(aws.ToString(in.HandshakeId))
+
+	found, ok := w.handshakes.get(aws.ToString(in.HandshakeId))
 	account := c.caller.account
 	switch {
-	case !there || found.invited != account.number:
-		return nil, badRequest("HandshakeNotFoundException", "We can't find a handshake with the HandshakeId that you specified.")
+	case !ok || found.invited != account.number:
+		return nil, badRequest(
+			"HandshakeNotFoundException", "We can't find a handshake with the HandshakeId that you specified.",
+		)
 	case found.State != orgtypes.HandshakeStateOpen || c.At.After(*found.ExpirationTimestamp):
 		return nil, badRequest("InvalidHandshakeTransitionException", "The handshake is not open.")
 	case account.node != nil:
 		return nil, badRequest("HandshakeConstraintViolationException", "The account is already a member of an organization.")
 	}
+
 	found.State = orgtypes.HandshakeStateAccepted
 	account.node = found.organization.root.add(&node{id: account.number, account: account, createdAt: c.At})
 	account.joinedMethod = orgtypes.AccountJoinedMethodInvited
@@ -182,13 +261,15 @@ func (w *World) moveAccount(c *Call, in *organizations.MoveAccountInput) (*organ
 	if err != nil {
 		return nil, err
 	}
-	place := func(id *string) *node {
+
+	loc := func(id *string) *node {
 		if found := moved.organization.root.find(aws.ToString(id)); found != nil && found.account == nil {
 			return found
 		}
 		return nil
 	}
-	source, destination := place(in.SourceParentId), place(in.DestinationParentId)
+
+	source, destination := loc(in.SourceParentId), loc(in.DestinationParentId)
 	switch {
 	case source == nil || moved.parent != source:
 		return nil, badRequest("SourceParentNotFoundException", "You specified a source parent that the account is not in.")
@@ -197,6 +278,7 @@ func (w *World) moveAccount(c *Call, in *organizations.MoveAccountInput) (*organ
 	case source == destination:
 		return nil, badRequest("DuplicateAccountException", "The account is there already.")
 	}
+
 	source.children = slices.DeleteFunc(source.children, func(n *node) bool { return n == moved })
 	destination.children = append(destination.children, moved)
 	moved.parent = destination
@@ -216,19 +298,25 @@ func (w *World) closeAccount(c *Call, in *organizations.CloseAccountInput) (*org
 	if closed.account.suspended {
 		return nil, badRequest("AccountAlreadyClosedException", "You attempted to close an account that is already closed.")
 	}
+
 	closed.account.suspended = true
 	c.recordChange(closed.id)
 	return &organizations.CloseAccountOutput{}, nil
 }
 
-func (w *World) registerDelegatedAdministrator(c *Call, in *organizations.RegisterDelegatedAdministratorInput) (*organizations.RegisterDelegatedAdministratorOutput, error) {
+func (w *World) registerDelegatedAdministrator(
+	c *Call, in *organizations.RegisterDelegatedAdministratorInput,
+) (*organizations.RegisterDelegatedAdministratorOutput, error) {
 	delegate, err := w.authorizeAccount(c, in.AccountId)
 	if err != nil {
 		return nil, err
 	}
 	if delegate.organization.delegates[delegate.id] {
-		return nil, badRequest("AccountAlreadyRegisteredException", "The account is already a delegated administrator for your organization.")
+		return nil, badRequest(
+			"AccountAlreadyRegisteredException", "The account is already a delegated administrator for your organization.",
+		)
 	}
+
 	delegate.organization.delegates[delegate.id] = true
 	c.recordChange(delegate.id)
 	return &organizations.RegisterDelegatedAdministratorOutput{}, nil

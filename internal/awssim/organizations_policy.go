@@ -20,54 +20,73 @@ type organizationPolicy struct {
 }
 
 // policyTypes are those that bear on what is allowed.
-var policyTypes = []orgtypes.PolicyType{orgtypes.PolicyTypeServiceControlPolicy, orgtypes.PolicyTypeResourceControlPolicy}
+var policyTypes = []orgtypes.PolicyType{
+	orgtypes.PolicyTypeServiceControlPolicy, orgtypes.PolicyTypeResourceControlPolicy,
+}
 
 var policyKinds = map[orgtypes.PolicyType]iampolicy.Kind{
 	orgtypes.PolicyTypeServiceControlPolicy:  iampolicy.ServiceControl,
 	orgtypes.PolicyTypeResourceControlPolicy: iampolicy.ResourceControl,
 }
 
-// allowingAll is the policy of AWS that is attached everywhere where a policy type is switched on.
+// fullAccessPolicy is the policy of AWS that is attached everywhere where a policy type is switched on.
 func fullAccessPolicy(o *organization, kind orgtypes.PolicyType) *organizationPolicy {
 	name, text := "FullAWSAccess", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
 	if kind == orgtypes.PolicyTypeResourceControlPolicy {
-		name, text = "RCPFullAWSAccess", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}]}`
+		name = "RCPFullAWSAccess"
+		text = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}]}`
 	}
+
 	id := "p-" + name
-	if found, there := o.policies.get(id); there {
+	if found, ok := o.policies.get(id); ok {
 		return found
 	}
-	made := &organizationPolicy{
-		PolicySummary: orgtypes.PolicySummary{Id: &id, Name: &name, Type: kind, AwsManaged: true, Description: aws.String("Allows access to every operation"),
-			Arn: aws.String("arn:" + o.management.partition + ":organizations::aws:policy/" + string(kind) + "/" + id)},
+
+	created := &organizationPolicy{
+		PolicySummary: orgtypes.PolicySummary{
+			Id:          &id,
+			Name:        &name,
+			Type:        kind,
+			AwsManaged:  true,
+			Description: aws.String("Allows access to every operation"),
+			Arn:         aws.String("arn:" + o.management.partition + ":organizations::aws:policy/" + string(kind) + "/" + id),
+		},
 		policyDocument: mustParsePolicy(text, policyKinds[kind]),
 	}
-	o.policies.put(id, made)
-	return made
+
+	o.policies.put(id, created)
+	return created
 }
 
-func (w *World) enablePolicyType(c *Call, in *organizations.EnablePolicyTypeInput) (*organizations.EnablePolicyTypeOutput, error) {
+func (w *World) enablePolicyType(
+	c *Call, in *organizations.EnablePolicyTypeInput,
+) (*organizations.EnablePolicyTypeOutput, error) {
 	root, err := w.authorizeParent(c, in.RootId)
 	if err != nil {
 		return nil, err
 	}
+
 	o := root.organization
 	switch _, known := policyKinds[in.PolicyType]; {
 	case root != o.root:
 		return nil, badRequest("RootNotFoundException", "You specified a root that doesn't exist.")
 	case !known:
-		return nil, badRequest("PolicyTypeNotAvailableForOrganizationException", "The simulated AWS does not know policies of the type %s.", in.PolicyType)
+		return nil, badRequest(
+			"PolicyTypeNotAvailableForOrganizationException", "The simulated AWS does not know policies of the type %s.",
+			in.PolicyType,
+		)
 	case o.enabled[in.PolicyType]:
 		return nil, badRequest("PolicyTypeAlreadyEnabledException", "The specified policy type is already enabled.")
 	}
+
 	o.enabled[in.PolicyType] = true
 	c.recordChange(o.root.id)
 	o.root.attachToSubtree(fullAccessPolicy(o, in.PolicyType))
-	shown := showRoot(o.root)
-	return &organizations.EnablePolicyTypeOutput{Root: &shown}, nil
+	view := showRoot(o.root)
+	return &organizations.EnablePolicyTypeOutput{Root: &view}, nil
 }
 
-// attachBelow attaches a policy to a place and all places below it.
+// attachToSubtree attaches a policy to a place and all places below it.
 func (n *node) attachToSubtree(p *organizationPolicy) {
 	n.attached = append(n.attached, p)
 	for _, child := range n.children {
@@ -76,65 +95,87 @@ func (n *node) attachToSubtree(p *organizationPolicy) {
 }
 
 func parseOrganizationPolicy(text *string, kind orgtypes.PolicyType) (*policyDocument, error) {
-	made, err := parsePolicy(aws.ToString(text), policyKinds[kind])
+	created, err := parsePolicy(aws.ToString(text), policyKinds[kind])
 	if err != nil {
-		return nil, badRequest("MalformedPolicyDocumentException", "The provided policy document does not meet the requirements of the specified policy type: %v", err)
+		return nil, badRequest(
+			"MalformedPolicyDocumentException",
+			"The provided policy document does not meet the requirements of the specified policy type: %v", err,
+		)
 	}
-	if len(made.text) > 5120 {
+	if len(created.text) > 5120 {
 		return nil, badRequest("ConstraintViolationException", "You have exceeded the maximum policy size.")
 	}
-	return made, nil
+	return created, nil
 }
 
 // CreatePolicy and UpdatePolicy are operations of IAM too: their inputs tell them apart.
-func (w *World) createOrganizationPolicy(c *Call, in *organizations.CreatePolicyInput) (*organizations.CreatePolicyOutput, error) {
+func (w *World) createOrganizationPolicy(
+	c *Call, in *organizations.CreatePolicyInput,
+) (*organizations.CreatePolicyOutput, error) {
 	if err := refuseUnmodeled(in, "Content", "Description", "Name", "Type"); err != nil {
 		return nil, err
 	}
+
 	o, err := w.authorizeManager(c, "*")
 	if err != nil {
 		return nil, err
 	}
 	if !o.enabled[in.Type] {
-		return nil, badRequest("PolicyTypeNotEnabledException", "The specified policy type isn't currently enabled in this root.")
+		return nil, badRequest(
+			"PolicyTypeNotEnabledException", "The specified policy type isn't currently enabled in this root.",
+		)
 	}
+
 	for _, other := range o.policies.all {
 		if *other.Name == aws.ToString(in.Name) {
 			return nil, badRequest("DuplicatePolicyException", "A policy with the same name already exists.")
 		}
 	}
+
 	text, err := parseOrganizationPolicy(in.Content, in.Type)
 	if err != nil {
 		return nil, err
 	}
+
 	id := "p-" + w.randomLowercase(8, "organization policy", o.id)
-	kind := map[orgtypes.PolicyType]string{orgtypes.PolicyTypeServiceControlPolicy: "service_control_policy", orgtypes.PolicyTypeResourceControlPolicy: "resource_control_policy"}[in.Type]
-	made := &organizationPolicy{policyDocument: text, PolicySummary: orgtypes.PolicySummary{
-		Id: &id, Name: in.Name, Description: in.Description, Type: in.Type, Arn: aws.String(o.management.arn("organizations", "", "policy/"+o.id+"/"+kind+"/"+id)),
+	kind := map[orgtypes.PolicyType]string{
+		orgtypes.PolicyTypeServiceControlPolicy:  "service_control_policy",
+		orgtypes.PolicyTypeResourceControlPolicy: "resource_control_policy",
+	}[in.Type]
+
+	created := &organizationPolicy{policyDocument: text, PolicySummary: orgtypes.PolicySummary{
+		Id:          &id,
+		Name:        in.Name,
+		Description: in.Description,
+		Type:        in.Type,
+		Arn:         aws.String(o.management.arn("organizations", "", "policy/"+o.id+"/"+kind+"/"+id)),
 	}}
-	o.policies.put(id, made)
+
+	o.policies.put(id, created)
 	c.recordChange(id)
-	return &organizations.CreatePolicyOutput{Policy: showPolicy(made)}, nil
+	return &organizations.CreatePolicyOutput{Policy: showPolicy(created)}, nil
 }
 
 func showPolicy(p *organizationPolicy) *orgtypes.Policy {
 	return &orgtypes.Policy{Content: &p.text, PolicySummary: &p.PolicySummary}
 }
 
-// policyOf is manager, with the policy that an input names.
+// authorizeOrganizationPolicy is manager, with the policy that an input names.
 func (w *World) authorizeOrganizationPolicy(c *Call, id *string) (*organization, *organizationPolicy, error) {
 	o, err := w.authorizeManager(c, "*")
 	if err != nil {
 		return nil, nil, err
 	}
-	found, there := o.policies.get(aws.ToString(id))
-	if !there {
+	found, ok := o.policies.get(aws.ToString(id))
+	if !ok {
 		return nil, nil, badRequest("PolicyNotFoundException", "You specified a policy that doesn't exist.")
 	}
 	return o, found, nil
 }
 
-func (w *World) describePolicy(c *Call, in *organizations.DescribePolicyInput) (*organizations.DescribePolicyOutput, error) {
+func (w *World) describePolicy(
+	c *Call, in *organizations.DescribePolicyInput,
+) (*organizations.DescribePolicyOutput, error) {
 	_, found, err := w.authorizeOrganizationPolicy(c, in.PolicyId)
 	if err != nil {
 		return nil, err
@@ -142,7 +183,9 @@ func (w *World) describePolicy(c *Call, in *organizations.DescribePolicyInput) (
 	return &organizations.DescribePolicyOutput{Policy: showPolicy(found)}, nil
 }
 
-func (w *World) updateOrganizationPolicy(c *Call, in *organizations.UpdatePolicyInput) (*organizations.UpdatePolicyOutput, error) {
+func (w *World) updateOrganizationPolicy(
+	c *Call, in *organizations.UpdatePolicyInput,
+) (*organizations.UpdatePolicyOutput, error) {
 	_, found, err := w.authorizeOrganizationPolicy(c, in.PolicyId)
 	if err != nil {
 		return nil, err
@@ -150,6 +193,7 @@ func (w *World) updateOrganizationPolicy(c *Call, in *organizations.UpdatePolicy
 	if found.AwsManaged {
 		return nil, badRequest("PolicyChangesInProgressException", "A policy of AWS cannot be changed.")
 	}
+
 	if in.Content != nil {
 		text, err := parseOrganizationPolicy(in.Content, found.Type)
 		if err != nil {
@@ -157,17 +201,20 @@ func (w *World) updateOrganizationPolicy(c *Call, in *organizations.UpdatePolicy
 		}
 		found.policyDocument = text
 	}
+
 	if in.Name != nil {
 		found.Name = in.Name
 	}
+
 	if in.Description != nil {
 		found.Description = in.Description
 	}
+
 	c.recordChange(*found.Id)
 	return &organizations.UpdatePolicyOutput{Policy: showPolicy(found)}, nil
 }
 
-// attachment is policyOf with the place that an input names.
+// authorizeAttachment is policyOf with the place that an input names.
 func (w *World) authorizeAttachment(c *Call, id, target *string) (*node, *organizationPolicy, error) {
 	o, found, err := w.authorizeOrganizationPolicy(c, id)
 	if err != nil {
@@ -186,8 +233,11 @@ func (w *World) attachPolicy(c *Call, in *organizations.AttachPolicyInput) (*org
 		return nil, err
 	}
 	if slices.Contains(at.attached, attached) {
-		return nil, badRequest("DuplicatePolicyAttachmentException", "The selected policy is already attached to the specified target.")
+		return nil, badRequest(
+			"DuplicatePolicyAttachmentException", "The selected policy is already attached to the specified target.",
+		)
 	}
+
 	at.attached = append(at.attached, attached)
 	c.recordChange(at.id)
 	return &organizations.AttachPolicyOutput{}, nil
@@ -198,43 +248,56 @@ func (w *World) detachPolicy(c *Call, in *organizations.DetachPolicyInput) (*org
 	if err != nil {
 		return nil, err
 	}
+
 	same := 0
 	for _, attached := range at.attached {
 		if attached.Type == detached.Type {
 			same++
 		}
 	}
+
 	switch {
 	case !slices.Contains(at.attached, detached):
-		return nil, badRequest("PolicyNotAttachedException", "The policy isn't attached to the specified target in the specified root.")
+		return nil, badRequest(
+			"PolicyNotAttachedException", "The policy isn't attached to the specified target in the specified root.",
+		)
 	case *detached.Id == "p-RCPFullAWSAccess":
 		return nil, badRequest("ConstraintViolationException", "You can't detach RCPFullAWSAccess.")
 	case same == 1:
-		return nil, badRequest("ConstraintViolationException", "You attempted to remove the last policy of its type from a target.")
+		return nil, badRequest(
+			"ConstraintViolationException", "You attempted to remove the last policy of its type from a target.",
+		)
 	}
+
 	at.attached = slices.DeleteFunc(at.attached, func(p *organizationPolicy) bool { return p == detached })
 	c.recordChange(at.id)
 	return &organizations.DetachPolicyOutput{}, nil
 }
 
-func (w *World) listPoliciesForTarget(c *Call, in *organizations.ListPoliciesForTargetInput) (*organizations.ListPoliciesForTargetOutput, error) {
+func (w *World) listPoliciesForTarget(
+	c *Call, in *organizations.ListPoliciesForTargetInput,
+) (*organizations.ListPoliciesForTargetOutput, error) {
 	o, err := w.authorizeManager(c, organizationARN(c, in.TargetId))
 	if err != nil {
 		return nil, err
 	}
+
 	at := o.root.find(aws.ToString(in.TargetId))
 	if at == nil {
 		return nil, badRequest("TargetNotFoundException", "You specified a target that doesn't exist.")
 	}
-	shown := []orgtypes.PolicySummary{}
+
+	view := []orgtypes.PolicySummary{}
 	for _, attached := range at.attached {
 		if attached.Type == in.Filter {
-			shown = append(shown, attached.PolicySummary)
+			view = append(view, attached.PolicySummary)
 		}
 	}
-	cut, next, err := paginateOrganizations(shown, in.MaxResults, in.NextToken)
+
+	page, next, err := paginateOrganizations(view, in.MaxResults, in.NextToken)
 	if err != nil {
 		return nil, err
 	}
-	return &organizations.ListPoliciesForTargetOutput{Policies: cut, NextToken: next}, nil
+
+	return &organizations.ListPoliciesForTargetOutput{Policies: page, NextToken: next}, nil
 }

@@ -66,7 +66,8 @@ type node struct {
 	attached     []*organizationPolicy
 }
 
-// path is the place of a unit or root, or of what an account is in: "o-.../r-.../ou-.../", as aws:PrincipalOrgPaths has it.
+// path is the place of a unit or root, or of what an account is in: "o-.../r-.../ou-.../", as aws:PrincipalOrgPaths has
+// it.
 func (n *node) path() string {
 	if n == nil {
 		return ""
@@ -109,7 +110,7 @@ func (n *node) find(id string) *node {
 	return nil
 }
 
-// below are the units or the accounts straight below a node, as they are at a moment.
+// childrenAt are the units or the accounts straight below a node, as they are at a moment.
 func (n *node) childrenAt(accounts bool, at time.Time) (all []*node) {
 	for _, child := range n.children {
 		if (child.account != nil) == accounts && !child.createdAt.After(at) {
@@ -140,11 +141,12 @@ func (a *account) membership() iampolicy.Membership {
 	return iampolicy.Membership{Organization: o.id, Path: a.node.path(), Management: o.management == a}
 }
 
-// levels are the policies of a type that bear on an account, from the root of its organization to itself.
+// policyLevels are the policies of a type that bear on an account, from the root of its organization to itself.
 func (a *account) policyLevels(kind orgtypes.PolicyType) (levels [][]*iampolicy.Document) {
 	if a.node == nil || !a.node.organization.enabled[kind] {
 		return nil
 	}
+
 	for at := a.node; at != nil; at = at.parent {
 		level := []*iampolicy.Document{}
 		for _, attached := range at.attached {
@@ -154,12 +156,14 @@ func (a *account) policyLevels(kind orgtypes.PolicyType) (levels [][]*iampolicy.
 		}
 		levels = append([][]*iampolicy.Document{level}, levels...)
 	}
+
 	return levels
 }
 
-// member authorises an operation that any account of the organization may make, and gives the organization.
+// authorizeMember authorises an operation that any account of the organization may make, and gives the organization.
 func (w *World) authorizeMember(c *Call, resource string) (*organization, error) {
-	if err := w.authorize(c, AuthorizationRequest{Action: "organizations:" + c.Operation, Resource: resource}); err != nil {
+	err := w.authorize(c, AuthorizationRequest{Action: "organizations:" + c.Operation, Resource: resource})
+	if err != nil {
 		return nil, err
 	}
 	if c.caller.account.node == nil {
@@ -168,7 +172,8 @@ func (w *World) authorizeMember(c *Call, resource string) (*organization, error)
 	return c.caller.account.node.organization, nil
 }
 
-// manager is member for operations that only the management account may make, or, where they only look, a delegated administrator.
+// authorizeManager is member for operations that only the management account may make, or, where they only look, a
+// delegated administrator.
 func (w *World) authorizeManager(c *Call, resource string) (*organization, error) {
 	o, err := w.authorizeMember(c, resource)
 	if err != nil {
@@ -191,7 +196,7 @@ func organizationARN(c *Call, id *string) string {
 	return "*"
 }
 
-// parentOf is manager, with the root or unit that an input names.
+// authorizeParent is manager, with the root or unit that an input names.
 func (w *World) authorizeParent(c *Call, id *string) (*node, error) {
 	o, err := w.authorizeManager(c, organizationARN(c, id))
 	if err != nil {
@@ -204,80 +209,118 @@ func (w *World) authorizeParent(c *Call, id *string) (*node, error) {
 	return found, nil
 }
 
-// accountOf is manager, with the account that an input names.
+// authorizeAccount is manager, with the account that an input names.
 func (w *World) authorizeAccount(c *Call, id *string) (*node, error) {
 	if !matchesPattern(id, accountNumber) {
 		return nil, badRequest("InvalidInputException", "You provided a value that does not match the required pattern.")
 	}
+
 	o, err := w.authorizeManager(c, organizationARN(c, id))
 	if err != nil {
 		return nil, err
 	}
+
 	found := o.root.find(*id)
 	if found == nil || found.createdAt.After(c.At) {
 		return nil, badRequest("AccountNotFoundException", "You specified an account that doesn't exist.")
 	}
+
 	return found, nil
 }
 
 func showOrganization(o *organization) *orgtypes.Organization {
 	return &orgtypes.Organization{
-		Id: aws.String(o.id), Arn: aws.String(o.arn()), FeatureSet: orgtypes.OrganizationFeatureSetAll, MasterAccountId: &o.management.number,
-		MasterAccountArn: aws.String(o.management.node.arn()), MasterAccountEmail: &o.management.email,
-		AvailablePolicyTypes: []orgtypes.PolicyTypeSummary{{Type: orgtypes.PolicyTypeServiceControlPolicy, Status: orgtypes.PolicyTypeStatusEnabled}},
+		Id:                 aws.String(o.id),
+		Arn:                aws.String(o.arn()),
+		FeatureSet:         orgtypes.OrganizationFeatureSetAll,
+		MasterAccountId:    &o.management.number,
+		MasterAccountArn:   aws.String(o.management.node.arn()),
+		MasterAccountEmail: &o.management.email,
+		AvailablePolicyTypes: []orgtypes.PolicyTypeSummary{
+			{Type: orgtypes.PolicyTypeServiceControlPolicy, Status: orgtypes.PolicyTypeStatusEnabled},
+		},
 	}
 }
 
 func showRoot(n *node) orgtypes.Root {
-	shown := orgtypes.Root{Id: &n.id, Arn: aws.String(n.arn()), Name: &n.name, PolicyTypes: []orgtypes.PolicyTypeSummary{}}
+	view := orgtypes.Root{
+		Id:          &n.id,
+		Arn:         aws.String(n.arn()),
+		Name:        &n.name,
+		PolicyTypes: []orgtypes.PolicyTypeSummary{},
+	}
+
 	for _, kind := range policyTypes {
 		if n.organization.enabled[kind] {
-			shown.PolicyTypes = append(shown.PolicyTypes, orgtypes.PolicyTypeSummary{Type: kind, Status: orgtypes.PolicyTypeStatusEnabled})
+			view.PolicyTypes = append(view.PolicyTypes, orgtypes.PolicyTypeSummary{
+				Type: kind, Status: orgtypes.PolicyTypeStatusEnabled,
+			})
 		}
 	}
-	return shown
+
+	return view
 }
 
 func showUnit(n *node) orgtypes.OrganizationalUnit {
-	return orgtypes.OrganizationalUnit{Id: &n.id, Arn: aws.String(n.arn()), Name: &n.name, Path: aws.String(n.path())}
+	return orgtypes.OrganizationalUnit{
+		Id:   &n.id,
+		Arn:  aws.String(n.arn()),
+		Name: &n.name,
+		Path: aws.String(n.path()),
+	}
 }
 
 func showAccount(n *node) orgtypes.Account {
-	shown := orgtypes.Account{
-		Id: &n.account.number, Arn: aws.String(n.arn()), Name: &n.account.name, Email: &n.account.email, JoinedMethod: n.account.joinedMethod,
-		JoinedTimestamp: aws.Time(n.createdAt), Status: orgtypes.AccountStatusActive, State: orgtypes.AccountStateActive,
-		Paths: []string{n.path() + n.id + "/"},
+	view := orgtypes.Account{
+		Id:              &n.account.number,
+		Arn:             aws.String(n.arn()),
+		Name:            &n.account.name,
+		Email:           &n.account.email,
+		JoinedMethod:    n.account.joinedMethod,
+		JoinedTimestamp: aws.Time(n.createdAt),
+		Status:          orgtypes.AccountStatusActive,
+		State:           orgtypes.AccountStateActive,
+		Paths:           []string{n.path() + n.id + "/"},
 	}
+
 	if n.account.suspended {
-		shown.Status, shown.State = orgtypes.AccountStatusSuspended, orgtypes.AccountStateSuspended
+		view.Status, view.State = orgtypes.AccountStatusSuspended, orgtypes.AccountStateSuspended
 	}
-	return shown
+
+	return view
 }
 
 func showAll[T any](nodes []*node, show func(*node) T) []T {
-	shown := make([]T, 0, len(nodes))
+	view := make([]T, 0, len(nodes))
 	for _, n := range nodes {
-		shown = append(shown, show(n))
+		view = append(view, show(n))
 	}
-	return shown
+	return view
 }
 
-// organizationPage is page with the limits of Organizations: 1 to 20 a page, 20 when nothing is said.
+// paginateOrganizations is page with the limits of Organizations: 1 to 20 a page, 20 when nothing is said.
 func paginateOrganizations[T any](all []T, limit *int32, token *string) ([]T, *string, error) {
 	if limit == nil {
 		limit = aws.Int32(20)
 	}
+
 	if *limit < 1 || *limit > 20 {
-		return nil, nil, badRequest("InvalidInputException", "You specified a value for MaxResults that is not between 1 and 20.")
+		return nil, nil, badRequest(
+			"InvalidInputException", "You specified a value for MaxResults that is not between 1 and 20.",
+		)
 	}
-	cut, next, err := paginate(all, limit, token)
+
+	page, next, err := paginate(all, limit, token)
 	if err != nil {
 		return nil, nil, badRequest("InvalidInputException", "You provided a token that is not valid.")
 	}
-	return cut, next, nil
+
+	return page, next, nil
 }
 
-func (w *World) describeOrganization(c *Call, _ *organizations.DescribeOrganizationInput) (*organizations.DescribeOrganizationOutput, error) {
+func (w *World) describeOrganization(
+	c *Call, _ *organizations.DescribeOrganizationInput,
+) (*organizations.DescribeOrganizationOutput, error) {
 	o, err := w.authorizeMember(c, "*")
 	if err != nil {
 		return nil, err
@@ -302,40 +345,55 @@ func (w *World) listAccounts(c *Call, in *organizations.ListAccountsInput) (*org
 	if err != nil {
 		return nil, err
 	}
+
 	var all []*node
 	for _, account := range w.accounts.all {
 		if n := account.node; n != nil && n.organization == o && !n.createdAt.After(c.At) {
 			all = append(all, n)
 		}
 	}
+
 	accounts, next, err := paginateOrganizations(showAll(all, showAccount), in.MaxResults, in.NextToken)
 	if err != nil {
 		return nil, err
 	}
+
 	return &organizations.ListAccountsOutput{Accounts: accounts, NextToken: next}, nil
 }
 
-func (w *World) listAccountsForParent(c *Call, in *organizations.ListAccountsForParentInput) (*organizations.ListAccountsForParentOutput, error) {
+func (w *World) listAccountsForParent(
+	c *Call, in *organizations.ListAccountsForParentInput,
+) (*organizations.ListAccountsForParentOutput, error) {
 	parent, err := w.authorizeParent(c, in.ParentId)
 	if err != nil {
 		return nil, err
 	}
-	accounts, next, err := paginateOrganizations(showAll(parent.childrenAt(true, c.At), showAccount), in.MaxResults, in.NextToken)
+
+	accounts, next, err := paginateOrganizations(
+		showAll(parent.childrenAt(true, c.At), showAccount), in.MaxResults, in.NextToken,
+	)
 	if err != nil {
 		return nil, err
 	}
+
 	return &organizations.ListAccountsForParentOutput{Accounts: accounts, NextToken: next}, nil
 }
 
-func (w *World) listOrganizationalUnitsForParent(c *Call, in *organizations.ListOrganizationalUnitsForParentInput) (*organizations.ListOrganizationalUnitsForParentOutput, error) {
+func (w *World) listOrganizationalUnitsForParent(
+	c *Call, in *organizations.ListOrganizationalUnitsForParentInput,
+) (*organizations.ListOrganizationalUnitsForParentOutput, error) {
 	parent, err := w.authorizeParent(c, in.ParentId)
 	if err != nil {
 		return nil, err
 	}
-	units, next, err := paginateOrganizations(showAll(parent.childrenAt(false, c.At), showUnit), in.MaxResults, in.NextToken)
+
+	units, next, err := paginateOrganizations(
+		showAll(parent.childrenAt(false, c.At), showUnit), in.MaxResults, in.NextToken,
+	)
 	if err != nil {
 		return nil, err
 	}
+
 	return &organizations.ListOrganizationalUnitsForParentOutput{OrganizationalUnits: units, NextToken: next}, nil
 }
 
@@ -344,11 +402,15 @@ func (w *World) listChildren(c *Call, in *organizations.ListChildrenInput) (*org
 	if err != nil {
 		return nil, err
 	}
+
 	show := func(n *node) orgtypes.Child { return orgtypes.Child{Id: &n.id, Type: in.ChildType} }
-	children, next, err := paginateOrganizations(showAll(parent.childrenAt(in.ChildType == orgtypes.ChildTypeAccount, c.At), show), in.MaxResults, in.NextToken)
+	children, next, err := paginateOrganizations(
+		showAll(parent.childrenAt(in.ChildType == orgtypes.ChildTypeAccount, c.At), show), in.MaxResults, in.NextToken,
+	)
 	if err != nil {
 		return nil, err
 	}
+
 	return &organizations.ListChildrenOutput{Children: children, NextToken: next}, nil
 }
 
@@ -357,35 +419,46 @@ func (w *World) listParents(c *Call, in *organizations.ListParentsInput) (*organ
 	if err != nil {
 		return nil, err
 	}
+
 	child := o.root.find(aws.ToString(in.ChildId))
 	if child == nil || child.parent == nil || child.createdAt.After(c.At) {
 		return nil, badRequest("ChildNotFoundException", "You specified a child that doesn't exist.")
 	}
+
 	kind := orgtypes.ParentTypeOrganizationalUnit
 	if child.parent.parent == nil {
 		kind = orgtypes.ParentTypeRoot
 	}
+
 	return &organizations.ListParentsOutput{Parents: []orgtypes.Parent{{Id: &child.parent.id, Type: kind}}}, nil
 }
 
-func (w *World) describeAccount(c *Call, in *organizations.DescribeAccountInput) (*organizations.DescribeAccountOutput, error) {
+func (w *World) describeAccount(
+	c *Call, in *organizations.DescribeAccountInput,
+) (*organizations.DescribeAccountOutput, error) {
 	found, err := w.authorizeAccount(c, in.AccountId)
 	if err != nil {
 		return nil, err
 	}
-	shown := showAccount(found)
-	return &organizations.DescribeAccountOutput{Account: &shown}, nil
+	view := showAccount(found)
+	return &organizations.DescribeAccountOutput{Account: &view}, nil
 }
 
-func (w *World) describeOrganizationalUnit(c *Call, in *organizations.DescribeOrganizationalUnitInput) (*organizations.DescribeOrganizationalUnitOutput, error) {
+func (w *World) describeOrganizationalUnit(
+	c *Call, in *organizations.DescribeOrganizationalUnitInput,
+) (*organizations.DescribeOrganizationalUnitOutput, error) {
 	o, err := w.authorizeManager(c, organizationARN(c, in.OrganizationalUnitId))
 	if err != nil {
 		return nil, err
 	}
+
 	found := o.root.find(aws.ToString(in.OrganizationalUnitId))
 	if found == nil || found.account != nil || found.parent == nil {
-		return nil, badRequest("OrganizationalUnitNotFoundException", "You specified an organizational unit that doesn't exist.")
+		return nil, badRequest(
+			"OrganizationalUnitNotFoundException", "You specified an organizational unit that doesn't exist.",
+		)
 	}
-	shown := showUnit(found)
-	return &organizations.DescribeOrganizationalUnitOutput{OrganizationalUnit: &shown}, nil
+
+	view := showUnit(found)
+	return &organizations.DescribeOrganizationalUnitOutput{OrganizationalUnit: &view}, nil
 }

@@ -26,84 +26,140 @@ type tree struct {
 	root, unit string
 }
 
-func (b fixture) orgs(account string) *organizations.Client {
-	return organizations.NewFromConfig(b.world.Config(account, home))
+func (f fixture) orgs(account string) *organizations.Client {
+	return organizations.NewFromConfig(f.world.Config(account, home))
 }
 
 func inTree(t *testing.T, test func(tree)) {
-	runWithFixture(t, func(b fixture) {
-		client := b.orgs(management)
-		must(client.CreateOrganization(b.Context(), &organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll}))(b)
-		root := *ok(client.ListRoots(b.Context(), &organizations.ListRootsInput{}))(b).Roots[0].Id
-		unit := ok(client.CreateOrganizationalUnit(b.Context(), &organizations.CreateOrganizationalUnitInput{ParentId: &root, Name: aws.String("unit")}))(b)
-		made := tree{b, client, root, *unit.OrganizationalUnit.Id}
+	runWithFixture(t, func(f fixture) {
+		client := f.orgs(management)
+		requireNoError(client.CreateOrganization(f.Context(), &organizations.CreateOrganizationInput{
+			FeatureSet: orgtypes.OrganizationFeatureSetAll,
+		}))(f)
+
+		root := *requireOutput(client.ListRoots(f.Context(), &organizations.ListRootsInput{}))(f).Roots[0].Id
+		unit := requireOutput(client.CreateOrganizationalUnit(
+			f.Context(), &organizations.CreateOrganizationalUnitInput{ParentId: &root, Name: aws.String("unit")},
+		))(f)
+
+		created := tree{f, client, root, *unit.OrganizationalUnit.Id}
 		for _, account := range []string{owner, member} {
-			made.join(account)
+			created.join(account)
 		}
-		must(client.MoveAccount(b.Context(), &organizations.MoveAccountInput{AccountId: aws.String(member), SourceParentId: &root, DestinationParentId: &made.unit}))(b)
-		test(made)
+
+		requireNoError(client.MoveAccount(f.Context(), &organizations.MoveAccountInput{
+			AccountId: aws.String(member), SourceParentId: &root, DestinationParentId: &created.unit,
+		}))(f)
+
+		test(created)
 	})
 }
 
 // join takes an account into the organization.
 func (o tree) join(account string) {
 	o.Helper()
-	invited := ok(o.client.InviteAccountToOrganization(o.Context(), &organizations.InviteAccountToOrganizationInput{
-		Target: &orgtypes.HandshakeParty{Id: &account, Type: orgtypes.HandshakePartyTypeAccount},
+	invited := requireOutput(o.client.InviteAccountToOrganization(o.Context(),
+		&organizations.InviteAccountToOrganizationInput{
+			Target: &orgtypes.HandshakeParty{Id: &account, Type: orgtypes.HandshakePartyTypeAccount},
+		}))(o)
+	requireNoError(o.orgs(account).AcceptHandshake(o.Context(), &organizations.AcceptHandshakeInput{
+		HandshakeId: invited.Handshake.Id,
 	}))(o)
-	must(o.orgs(account).AcceptHandshake(o.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id}))(o)
 }
 
 // attach makes a policy and attaches it.
 func (o tree) attach(kind orgtypes.PolicyType, name, target string, statements ...string) {
 	o.Helper()
-	made := ok(o.client.CreatePolicy(o.Context(), &organizations.CreatePolicyInput{Name: &name, Description: aws.String(""), Type: kind, Content: policyOf(statements...)}))(o)
-	must(o.client.AttachPolicy(o.Context(), &organizations.AttachPolicyInput{PolicyId: made.Policy.PolicySummary.Id, TargetId: &target}))(o)
+	created := requireOutput(o.client.CreatePolicy(o.Context(), &organizations.CreatePolicyInput{
+		Name:        &name,
+		Description: aws.String(""),
+		Type:        kind,
+		Content:     policyOf(statements...),
+	}))(o)
+	requireNoError(o.client.AttachPolicy(o.Context(), &organizations.AttachPolicyInput{
+		PolicyId: created.Policy.PolicySummary.Id, TargetId: &target,
+	}))(o)
 }
 
 func (o tree) enable(kind orgtypes.PolicyType) {
 	o.Helper()
-	must(o.client.EnablePolicyType(o.Context(), &organizations.EnablePolicyTypeInput{RootId: &o.root, PolicyType: kind}))(o)
+	requireNoError(o.client.EnablePolicyType(o.Context(), &organizations.EnablePolicyTypeInput{
+		RootId: &o.root, PolicyType: kind,
+	}))(o)
 }
 
 func TestOrganizations_describeTree(t *testing.T) {
 	inTree(t, func(o tree) {
 		in := func(parent string) (numbers []string) {
-			for _, a := range ok(o.client.ListAccountsForParent(o.Context(), &organizations.ListAccountsForParentInput{ParentId: &parent}))(o).Accounts {
+			for _, a := range requireOutput(o.client.ListAccountsForParent(
+				o.Context(), &organizations.ListAccountsForParentInput{ParentId: &parent},
+			))(o).Accounts {
 				numbers = append(numbers, *a.Id)
 			}
 			return numbers
 		}
-		if root, unit := in(o.root), in(o.unit); strings.Join(root, " ") != management+" "+owner || strings.Join(unit, " ") != member {
+
+		root, unit := in(o.root), in(o.unit)
+		if strings.Join(root, " ") != management+" "+owner || strings.Join(unit, " ") != member {
 			o.Errorf("in the root %v, in the unit %v", root, unit)
 		}
-		units := ok(o.client.ListOrganizationalUnitsForParent(o.Context(), &organizations.ListOrganizationalUnitsForParentInput{ParentId: &o.root}))(o).OrganizationalUnits
+
+		units := requireOutput(o.client.ListOrganizationalUnitsForParent(
+			o.Context(), &organizations.ListOrganizationalUnitsForParentInput{ParentId: &o.root},
+		))(o).OrganizationalUnits
 		if len(units) != 1 || *units[0].Id != o.unit {
 			o.Errorf("units %+v", units)
 		}
-		parent := ok(o.client.ListParents(o.Context(), &organizations.ListParentsInput{ChildId: aws.String(member)}))(o).Parents[0]
+
+		parent := requireOutput(o.client.ListParents(o.Context(), &organizations.ListParentsInput{
+			ChildId: aws.String(member),
+		}))(o).Parents[0]
 		if *parent.Id != o.unit || parent.Type != orgtypes.ParentTypeOrganizationalUnit {
 			o.Errorf("parent %+v", parent)
 		}
-		_, err := o.client.ListAccountsForParent(o.Context(), &organizations.ListAccountsForParentInput{ParentId: aws.String("ou-none-00000000")})
+
+		_, err := o.client.ListAccountsForParent(o.Context(), &organizations.ListAccountsForParentInput{
+			ParentId: aws.String("ou-none-00000000"),
+		})
+
 		requireErrorCode(o, err, "ParentNotFoundException")
 		_, err = o.orgs("222222222222").DescribeOrganization(o.Context(), &organizations.DescribeOrganizationInput{})
 		requireErrorCode(o, err, "AWSOrganizationsNotInUseException")
 		// Members see the organization; its tree is for the management account, and whom it lets look.
-		if got := ok(o.orgs(owner).DescribeOrganization(o.Context(), &organizations.DescribeOrganizationInput{}))(o).Organization; *got.MasterAccountId != management {
+		got := requireOutput(o.orgs(owner).DescribeOrganization(
+			o.Context(), &organizations.DescribeOrganizationInput{},
+		))(o).Organization
+		if *got.MasterAccountId != management {
 			o.Errorf("%+v", got)
 		}
-		_, err = o.orgs(owner).ListAccountsForParent(o.Context(), &organizations.ListAccountsForParentInput{ParentId: &o.unit})
+
+		_, err = o.orgs(owner).ListAccountsForParent(o.Context(), &organizations.ListAccountsForParentInput{
+			ParentId: &o.unit,
+		})
+
 		requireErrorCode(o, err, "AccessDeniedException")
-		must(o.client.RegisterDelegatedAdministrator(o.Context(), &organizations.RegisterDelegatedAdministratorInput{AccountId: aws.String(owner), ServicePrincipal: aws.String("account.amazonaws.com")}))(o)
-		must(o.orgs(owner).ListAccountsForParent(o.Context(), &organizations.ListAccountsForParentInput{ParentId: &o.unit}))(o)
+		requireNoError(o.client.RegisterDelegatedAdministrator(
+			o.Context(),
+			&organizations.RegisterDelegatedAdministratorInput{
+				AccountId: aws.String(owner), ServicePrincipal: aws.String("account.amazonaws.com"),
+			},
+		))(o)
+
+		requireNoError(o.orgs(owner).ListAccountsForParent(o.Context(), &organizations.ListAccountsForParentInput{
+			ParentId: &o.unit,
+		}))(o)
+
 		_, err = o.orgs(owner).CloseAccount(o.Context(), &organizations.CloseAccountInput{AccountId: aws.String(member)})
 		requireErrorCode(o, err, "AccessDeniedException")
 
-		must(o.client.CloseAccount(o.Context(), &organizations.CloseAccountInput{AccountId: aws.String(member)}))(o)
-		if got := ok(o.client.DescribeAccount(o.Context(), &organizations.DescribeAccountInput{AccountId: aws.String(member)}))(o).Account; got.Status != orgtypes.AccountStatusSuspended {
-			o.Errorf("closed, the account is %s", got.Status)
+		requireNoError(o.client.CloseAccount(o.Context(), &organizations.CloseAccountInput{AccountId: aws.String(member)}))(o)
+		account := requireOutput(o.client.DescribeAccount(o.Context(), &organizations.DescribeAccountInput{
+			AccountId: aws.String(member),
+		}))(o).Account
+		if account.Status != orgtypes.AccountStatusSuspended {
+			o.Errorf("closed, the account is %s", account.Status)
 		}
+
 		_, err = sts.NewFromConfig(o.world.Config(member, home)).GetCallerIdentity(o.Context(), &sts.GetCallerIdentityInput{})
 		requireErrorCode(o, err, "InvalidClientTokenId")
 	})
@@ -111,46 +167,75 @@ func TestOrganizations_describeTree(t *testing.T) {
 
 func TestCreateAccount_administratorRole(t *testing.T) {
 	inTree(t, func(o tree) {
-		asked := ok(o.client.CreateAccount(o.Context(), &organizations.CreateAccountInput{AccountName: aws.String("new"), Email: aws.String("new@example.com")}))(o).CreateAccountStatus
+		asked := requireOutput(o.client.CreateAccount(o.Context(), &organizations.CreateAccountInput{
+			AccountName: aws.String("new"), Email: aws.String("new@example.com"),
+		}))(o).CreateAccountStatus
 		if asked.State != orgtypes.CreateAccountStateInProgress || asked.AccountId != nil {
 			o.Errorf("%+v", asked)
 		}
+
 		time.Sleep(time.Minute)
-		made := ok(o.client.DescribeCreateAccountStatus(o.Context(), &organizations.DescribeCreateAccountStatusInput{CreateAccountRequestId: asked.Id}))(o).CreateAccountStatus
-		if made.State != orgtypes.CreateAccountStateSucceeded {
-			o.Fatalf("%+v", made)
+		created := requireOutput(o.client.DescribeCreateAccountStatus(
+			o.Context(), &organizations.DescribeCreateAccountStatusInput{CreateAccountRequestId: asked.Id},
+		))(o).CreateAccountStatus
+		if created.State != orgtypes.CreateAccountStateSucceeded {
+			o.Fatalf("%+v", created)
 		}
-		session := ok(o.assume(o.user(management, "admin", may(`"sts:AssumeRole"`)), "arn:aws:iam::"+*made.AccountId+":role/OrganizationAccountAccessRole"))(o)
-		if got := *session.AssumedRoleUser.Arn; !strings.HasPrefix(got, "arn:aws:sts::"+*made.AccountId) {
+
+		session := requireOutput(o.assume(
+			o.user(management, "admin", may(`"sts:AssumeRole"`)),
+			"arn:aws:iam::"+*created.AccountId+":role/OrganizationAccountAccessRole",
+		))(o)
+
+		if got := *session.AssumedRoleUser.Arn; !strings.HasPrefix(got, "arn:aws:sts::"+*created.AccountId) {
 			o.Errorf("assumed %s", got)
 		}
 	})
 }
 
-// An organization's policies bind even the root users of its accounts, but not its management account; each level has to allow.
+// An organization's policies bind even the root users of its accounts, but not its management account; each level has
+// to allow.
 func TestOrganizations_serviceControlPolicies(t *testing.T) {
 	inTree(t, func(o tree) {
 		look := func(account, region string) error {
-			_, err := ec2.NewFromConfig(o.world.Config(account, region)).DescribeImages(o.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+			_, err := ec2.NewFromConfig(o.world.Config(account, region)).DescribeImages(
+				o.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}},
+			)
 			return err
 		}
+
 		o.enable(orgtypes.PolicyTypeServiceControlPolicy)
 		for _, account := range []string{management, owner, member} {
 			if err := look(account, away); err != nil {
 				o.Errorf("FullAWSAccess: %s: %v", account, err)
 			}
 		}
+
 		o.attach(orgtypes.PolicyTypeServiceControlPolicy, "home only", o.unit,
-			`{"Effect":"Deny","Action":"ec2:*","Resource":"*","Condition":{"StringNotEquals":{"aws:RequestedRegion":"`+home+`"}}}`)
-		requireErrorMessage(o, look(member, away), "UnauthorizedOperation", "with an explicit deny in a service control policy") // A.4.11
+			`{"Effect":"Deny","Action":"ec2:*","Resource":"*","Condition":{"StringNotEquals":{"aws:RequestedRegion":"`+home+
+				`"}}}`)
+
+		// A.4.11
+		requireErrorMessage(
+			o, look(member, away), "UnauthorizedOperation", "with an explicit deny in a service control policy",
+		)
+
 		for account, region := range map[string]string{member: home, owner: away, management: away} {
 			if err := look(account, region); err != nil {
 				o.Errorf("%s in %s: %v", account, region, err)
 			}
 		}
+
 		o.attach(orgtypes.PolicyTypeServiceControlPolicy, "no images", o.unit, may(`"ec2:DescribeRegions"`))
-		must(o.client.DetachPolicy(o.Context(), &organizations.DetachPolicyInput{PolicyId: aws.String("p-FullAWSAccess"), TargetId: &o.unit}))(o)
-		requireErrorMessage(o, look(member, home), "UnauthorizedOperation", "because no service control policy allows the ec2:DescribeImages action") // A.4.11
+		requireNoError(o.client.DetachPolicy(o.Context(), &organizations.DetachPolicyInput{
+			PolicyId: aws.String("p-FullAWSAccess"), TargetId: &o.unit,
+		}))(o)
+
+		// A.4.11
+		requireErrorMessage(
+			o, look(member, home), "UnauthorizedOperation",
+			"because no service control policy allows the ec2:DescribeImages action",
+		)
 	})
 }
 
@@ -160,20 +245,24 @@ func TestOrganizations_resourceControlPolicies(t *testing.T) {
 		o.enable(orgtypes.PolicyTypeResourceControlPolicy)
 		key := o.openKey() // the owner's, open to the member
 		theirs := kms.NewFromConfig(o.world.Config(member, home))
-		must(theirs.DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: &key}))(o)
+		requireNoError(theirs.DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: &key}))(o)
 		o.attach(orgtypes.PolicyTypeResourceControlPolicy, "own accounts", owner,
-			`{"Effect":"Deny","Principal":"*","Action":"kms:*","Resource":"*","Condition":{"StringNotEquals":{"aws:PrincipalAccount":"`+owner+`"}}}`)
+			`{"Effect":"Deny","Principal":"*","Action":"kms:*","Resource":"*",`+
+				`"Condition":{"StringNotEquals":{"aws:PrincipalAccount":"`+owner+`"}}}`)
 		_, err := theirs.DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: &key})
 		requireErrorMessage(o, err, "AccessDeniedException", "with an explicit deny in a resource control policy") // A.4.11
-		must(o.kms.DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: &key}))(o)
-		must(o.kms.DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/ebs")}))(o)
+		requireNoError(o.kms.DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: &key}))(o)
+		requireNoError(o.kms.DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/ebs")}))(o)
 	})
 }
 
 // A key policy may admit an organization, or a part of it (2.2.6).
 func TestKeyPolicy_organizationConditions(t *testing.T) {
 	inTree(t, func(o tree) {
-		id := *ok(o.client.DescribeOrganization(o.Context(), &organizations.DescribeOrganizationInput{}))(o).Organization.Id
+		id := *requireOutput(o.client.DescribeOrganization(
+			o.Context(), &organizations.DescribeOrganizationInput{},
+		))(o).Organization.Id
+
 		o.join("222222222222")
 		for name, row := range map[string]struct {
 			condition string
@@ -182,12 +271,21 @@ func TestKeyPolicy_organizationConditions(t *testing.T) {
 		}{
 			"aws:PrincipalOrgID":            {`"StringEquals":{"aws:PrincipalOrgID":"` + id + `"}`, true, true},
 			"aws:PrincipalOrgID of another": {`"StringEquals":{"aws:PrincipalOrgID":"o-0000000000"}`, false, false},
-			"aws:PrincipalOrgPaths":         {`"ForAnyValue:StringLike":{"aws:PrincipalOrgPaths":"` + id + `/` + o.root + `/` + o.unit + `/*"}`, true, false},
+			"aws:PrincipalOrgPaths": {
+				`"ForAnyValue:StringLike":{"aws:PrincipalOrgPaths":"` + id + `/` + o.root + `/` + o.unit + `/*"}`, true, false,
+			},
 		} {
 			key := o.key()
-			o.setPolicy(key, `{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:DescribeKey","Resource":"*","Condition":{`+row.condition+`}}`)
+			o.setPolicy(
+				key,
+				`{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:DescribeKey","Resource":"*","Condition":{`+row.condition+
+					`}}`,
+			)
+
 			for account, allowed := range map[string]bool{member: row.member, "222222222222": row.other, "333333333333": false} {
-				_, err := kms.NewFromConfig(o.world.Config(account, home)).DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: &key})
+				_, err := kms.NewFromConfig(o.world.Config(account, home)).DescribeKey(o.Context(), &kms.DescribeKeyInput{
+					KeyId: &key,
+				})
 				if (err == nil) != allowed {
 					o.Errorf("%s: %s: %v", name, account, err)
 				}
@@ -200,18 +298,42 @@ func TestOrganizations_invalidRequests(t *testing.T) {
 	inTree(t, func(o tree) {
 		_, err := o.client.CreateOrganization(o.Context(), &organizations.CreateOrganizationInput{})
 		requireErrorCode(o, err, "AlreadyInOrganizationException")
-		_, err = o.client.CreatePolicy(o.Context(), &organizations.CreatePolicyInput{Name: aws.String("n"), Description: aws.String(""), Type: orgtypes.PolicyTypeServiceControlPolicy, Content: policyOf(may(`"*"`))})
+		_, err = o.client.CreatePolicy(o.Context(), &organizations.CreatePolicyInput{
+			Name:        aws.String("n"),
+			Description: aws.String(""),
+			Type:        orgtypes.PolicyTypeServiceControlPolicy,
+			Content:     policyOf(may(`"*"`)),
+		})
+
 		requireErrorCode(o, err, "PolicyTypeNotEnabledException")
 		o.enable(orgtypes.PolicyTypeServiceControlPolicy)
-		_, err = o.client.CreatePolicy(o.Context(), &organizations.CreatePolicyInput{Name: aws.String("n"), Description: aws.String(""), Type: orgtypes.PolicyTypeServiceControlPolicy, Content: aws.String("{}")})
+		_, err = o.client.CreatePolicy(o.Context(), &organizations.CreatePolicyInput{
+			Name:        aws.String("n"),
+			Description: aws.String(""),
+			Type:        orgtypes.PolicyTypeServiceControlPolicy,
+			Content:     aws.String("{}"),
+		})
+
 		requireErrorCode(o, err, "MalformedPolicyDocumentException")
-		_, err = o.client.DetachPolicy(o.Context(), &organizations.DetachPolicyInput{PolicyId: aws.String("p-FullAWSAccess"), TargetId: &o.unit})
+		_, err = o.client.DetachPolicy(o.Context(), &organizations.DetachPolicyInput{
+			PolicyId: aws.String("p-FullAWSAccess"), TargetId: &o.unit,
+		})
+
 		requireErrorCode(o, err, "ConstraintViolationException")
-		_, err = o.client.CreateOrganizationalUnit(o.Context(), &organizations.CreateOrganizationalUnitInput{ParentId: &o.root, Name: aws.String("unit")})
+		_, err = o.client.CreateOrganizationalUnit(o.Context(), &organizations.CreateOrganizationalUnitInput{
+			ParentId: &o.root, Name: aws.String("unit"),
+		})
+
 		requireErrorCode(o, err, "DuplicateOrganizationalUnitException")
-		_, err = o.client.MoveAccount(o.Context(), &organizations.MoveAccountInput{AccountId: aws.String(member), SourceParentId: &o.root, DestinationParentId: &o.unit})
+		_, err = o.client.MoveAccount(o.Context(), &organizations.MoveAccountInput{
+			AccountId: aws.String(member), SourceParentId: &o.root, DestinationParentId: &o.unit,
+		})
+
 		requireErrorCode(o, err, "SourceParentNotFoundException")
-		_, err = o.client.DescribeAccount(o.Context(), &organizations.DescribeAccountInput{AccountId: aws.String("222222222222")})
+		_, err = o.client.DescribeAccount(o.Context(), &organizations.DescribeAccountInput{
+			AccountId: aws.String("222222222222"),
+		})
+
 		requireErrorCode(o, err, "AccountNotFoundException")
 	})
 }

@@ -64,15 +64,23 @@ var accountNumber = regexp.MustCompile(`^[0-9]{12}$`)
 
 // account finds an account, or makes it.
 func (w *World) account(number, partition string) *account {
-	if found, there := w.accounts.get(number); there {
+	if found, ok := w.accounts.get(number); ok {
 		return found
 	}
-	made := &account{
-		number: number, partition: partition, name: "account " + number, email: "root@" + number + ".example",
-		roles: newOrderedMap[*role](), users: newOrderedMap[*user](), policies: newOrderedMap[*managedPolicy](), profiles: newOrderedMap[*instanceProfile](),
+
+	created := &account{
+		number:    number,
+		partition: partition,
+		name:      "account " + number,
+		email:     "root@" + number + ".example",
+		roles:     newOrderedMap[*role](),
+		users:     newOrderedMap[*user](),
+		policies:  newOrderedMap[*managedPolicy](),
+		profiles:  newOrderedMap[*instanceProfile](),
 	}
-	w.accounts.put(number, made)
-	return made
+
+	w.accounts.put(number, created)
+	return created
 }
 
 // arn is an ARN in the account's partition.
@@ -119,7 +127,7 @@ func (c *caller) tags() map[string]string {
 	return all
 }
 
-// place is the caller's account in the Region of the call.
+// location is the caller's account in the Region of the call.
 func (c *Call) location() location { return location{c.caller.account.number, c.Region} }
 
 // arn is the ARN of a resource of the caller's account in the Region of the call.
@@ -127,7 +135,7 @@ func (c *Call) arn(service, resource string) string {
 	return c.caller.account.arn(service, c.Region, resource)
 }
 
-// changed notes what a call has made or changed, for the recorder.
+// recordChange notes what a call has made or changed, for the recorder.
 func (c *Call) recordChange(ids ...string) { c.changedIDs = append(c.changedIDs, ids...) }
 
 // authenticate finds out who calls: the access key id is an account's 12 digits (its root), a user's or a session's.
@@ -148,18 +156,21 @@ func (w *World) authenticate(c *Call) error {
 	default:
 		return unknownCredentials(c)
 	}
+
 	// An account is of one partition: its credentials mean nothing in another.
 	if c.caller.account.suspended || c.caller.account.partition != partitionOf(c.Region) {
 		c.caller = nil
 		return unknownCredentials(c)
 	}
+
 	if w.violates(c, "5.8", c.Service != "iam" && c.Service != "organizations" && !w.regionEnabled(c.location())) {
 		return regionDisabled(c)
 	}
+
 	return w.checkSigningTime(c)
 }
 
-// expired refuses a session that is over, in the words of the service (5.4).
+// expiredTokenError refuses a session that is over, in the words of the service (5.4).
 func expiredTokenError(c *Call) *APIError {
 	switch c.Service {
 	case "ec2":
@@ -178,7 +189,9 @@ func unknownCredentials(c *Call) *APIError {
 	const text = "The security token included in the request is invalid."
 	switch c.Service {
 	case "ec2":
-		return newAPIError(http.StatusUnauthorized, "AuthFailure", "AWS was not able to validate the provided access credentials")
+		return newAPIError(
+			http.StatusUnauthorized, "AuthFailure", "AWS was not able to validate the provided access credentials",
+		)
 	case "sts", "iam":
 		return newAPIError(http.StatusForbidden, "InvalidClientTokenId", text)
 	}
@@ -189,13 +202,17 @@ func unknownCredentials(c *Call) *APIError {
 func regionDisabled(c *Call) *APIError {
 	if c.Service == "sts" {
 		return newAPIError(http.StatusForbidden, "RegionDisabledException",
-			"STS is not activated in this region for account:%s. Your account administrator can activate STS in this region using the IAM Console.", c.caller.account.number)
+			"STS is not activated in this region for account:%s. Your account administrator can activate STS in this region "+
+				"using the IAM Console.", c.caller.account.number)
 	}
 	return unknownCredentials(c)
 }
 
 func (w *World) rootCaller(a *account) *caller {
-	return &caller{account: a, principal: a.principal(a.rootARN()), policies: iampolicy.Policies{ServiceControl: a.policyLevels(orgtypes.PolicyTypeServiceControlPolicy)}}
+	return &caller{
+		account: a, principal: a.principal(a.rootARN()),
+		policies: iampolicy.Policies{ServiceControl: a.policyLevels(orgtypes.PolicyTypeServiceControlPolicy)},
+	}
 }
 
 // principal is one of the account's own.
@@ -204,25 +221,26 @@ func (a *account) principal(arn string) iampolicy.Principal {
 }
 
 func (w *World) userCaller(u *user) *caller {
-	made := w.rootCaller(u.account)
-	made.principal.ARN, made.iamPrincipal = u.arn, &u.iamPrincipal
-	u.addPolicies(&made.policies)
-	return made
+	created := w.rootCaller(u.account)
+	created.principal.ARN, created.iamPrincipal = u.arn, &u.iamPrincipal
+	u.addPolicies(&created.policies)
+	return created
 }
 
 func (w *World) sessionCaller(s *session) *caller {
-	var made *caller
+	var created *caller
 	switch {
 	case s.role != nil:
-		made = w.rootCaller(s.account)
-		made.principal.ARN, made.principal.Role, made.iamPrincipal = s.arn(), s.role.arn, &s.role.iamPrincipal
-		s.role.addPolicies(&made.policies)
-		made.policies.Session = s.policies
+		created = w.rootCaller(s.account)
+		created.principal.ARN, created.principal.Role, created.iamPrincipal = s.arn(), s.role.arn, &s.role.iamPrincipal
+		s.role.addPolicies(&created.policies)
+		created.policies.Session = s.policies
 	case s.user != nil:
-		made = w.userCaller(s.user)
+		created = w.userCaller(s.user)
 	default:
-		made = w.rootCaller(s.account)
+		created = w.rootCaller(s.account)
 	}
-	made.session = s
-	return made
+
+	created.session = s
+	return created
 }

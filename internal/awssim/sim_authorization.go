@@ -16,7 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// Ask is one question to the policies: may the caller do this action on this resource?
+// AuthorizationRequest is one question to the policies: may the caller do this action on this resource?
 type AuthorizationRequest struct {
 	Action       string // "ec2:CopySnapshot"
 	Resource     string // ARN; "*" where the action has no resource
@@ -27,7 +27,7 @@ type AuthorizationRequest struct {
 	resourcePolicies resourcePolicies
 }
 
-// guard is the resource's own side of a question: what a KMS key or a role says about who may use it.
+// resourcePolicies is the resource's own side of a question: what a KMS key or a role says about who may use it.
 type resourcePolicies struct {
 	policy *iampolicy.Document // nil: resources of this kind have none
 	grants []iampolicy.Grant   // on the key
@@ -35,33 +35,37 @@ type resourcePolicies struct {
 	exempt bool                // a key that AWS manages: no organization's policy bears on it
 }
 
-// authorise asks the policies all questions, in order, and returns the first refusal; where all is allowed and the call is a dry
-// run of EC2, DryRunOperation (6.1, 6.2). It is called once by each operation, between its checks of syntax and its checks of
-// state (6.4). A dry run of KMS checks the key's state as well, and ends in endDryRun (6.6).
-func (w *World) authorize(c *Call, asks ...AuthorizationRequest) error {
-	for _, ask := range asks {
-		decision, err := w.evaluate(c, ask)
+// authorize asks the policies all questions, in order, and returns the first refusal; where all is allowed and the call
+// is a dry run of EC2, DryRunOperation (6.1, 6.2). It is called once by each operation, between its checks of syntax
+// and its checks of state (6.4). A dry run of KMS checks the key's state as well, and ends in endDryRun (6.6).
+func (w *World) authorize(c *Call, requests ...AuthorizationRequest) error {
+	for _, request := range requests {
+		decision, err := w.evaluate(c, request)
 		if err != nil {
 			return err
 		}
-		if w.violates(c, c.ruleFor(ask), !decision.Allowed) {
-			return w.accessDenied(c, ask, decision)
+		if w.violates(c, c.ruleFor(request), !decision.Allowed) {
+			return w.accessDenied(c, request, decision)
 		}
 	}
+
 	if w.violates(c, "6.1", c.DryRun && c.Service == "ec2") {
-		return newAPIError(http.StatusPreconditionFailed, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+		return newAPIError(
+			http.StatusPreconditionFailed, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.",
+		)
 	}
+
 	return nil
 }
 
-// ruleOf is the rule by which a question that is answered no refuses the call.
-func (c *Call) ruleFor(ask AuthorizationRequest) string {
+// ruleFor is the rule by which a question that is answered no refuses the call.
+func (c *Call) ruleFor(request AuthorizationRequest) string {
 	switch {
 	case c.Service == "sts":
 		return "5.6"
-	case ask.resourcePolicies.exempt:
+	case request.resourcePolicies.exempt:
 		return "3.2.5"
-	case c.Service == "kms" && ask.isCrossAccount(c):
+	case c.Service == "kms" && request.isCrossAccount(c):
 		return "3.2.1"
 	case c.Service == "ssm":
 		return "7.6"
@@ -69,33 +73,42 @@ func (c *Call) ruleFor(ask AuthorizationRequest) string {
 	return "6.2"
 }
 
-// foreign reports whether a question is about what belongs to another account than the caller's.
+// isCrossAccount reports whether a question is about what belongs to another account than the caller's.
 func (a AuthorizationRequest) isCrossAccount(c *Call) bool {
 	return a.OwnerAccount != "" && a.OwnerAccount != c.caller.account.number
 }
 
-// decide answers one question, and notes it for the recorder.
-func (w *World) evaluate(c *Call, ask AuthorizationRequest) (iampolicy.Decision, error) {
+// evaluate answers one question, and notes it for the recorder.
+func (w *World) evaluate(c *Call, request AuthorizationRequest) (iampolicy.Decision, error) {
 	owner := c.caller.account
-	if ask.OwnerAccount != "" {
-		owner = w.account(ask.OwnerAccount, owner.partition)
+	if request.OwnerAccount != "" {
+		owner = w.account(request.OwnerAccount, owner.partition)
 	}
+
 	policies := c.caller.policies
-	policies.Resource, policies.Grants = ask.resourcePolicies.policy, w.arrivedGrants(c, ask.resourcePolicies.grants)
-	if !ask.resourcePolicies.exempt {
+	policies.Resource = request.resourcePolicies.policy
+	policies.Grants = w.arrivedGrants(c, request.resourcePolicies.grants)
+	if !request.resourcePolicies.exempt {
 		policies.ResourceControl = owner.policyLevels(orgtypes.PolicyTypeResourceControlPolicy)
 	}
+
 	context := w.globalContext(c)
-	maps.Copy(context, ask.Context)
+	maps.Copy(context, request.Context)
 	decision, err := iampolicy.Evaluate(iampolicy.Request{
-		Principal: c.caller.principal, Action: ask.Action, Resource: ask.Resource,
-		ResourceAccount: owner.number, ResourceMember: owner.membership(), Context: context, Grant: ask.resourcePolicies.grant,
+		Principal:       c.caller.principal,
+		Action:          request.Action,
+		Resource:        request.Resource,
+		ResourceAccount: owner.number,
+		ResourceMember:  owner.membership(),
+		Context:         context,
+		Grant:           request.resourcePolicies.grant,
 	}, policies)
 	if err != nil {
 		return decision, badRequest("UnsupportedOperation", "The simulated AWS cannot tell what the policies say: %v", err)
 	}
-	ask.Allowed = decision.Allowed
-	c.authorizations = append(c.authorizations, ask)
+
+	request.Allowed = decision.Allowed
+	c.authorizations = append(c.authorizations, request)
 	return decision, nil
 }
 
@@ -108,15 +121,19 @@ func (w *World) globalContext(c *Call) iampolicy.Context {
 		"aws:SecureTransport": {"true"},
 		"aws:userid":          {c.caller.userID()},
 	}
+
 	if c.Service == "ec2" {
 		context["ec2:Region"] = []string{c.Region}
 	}
+
 	for key, value := range c.caller.tags() {
 		context["aws:PrincipalTag/"+key] = []string{value}
 	}
+
 	if h := c.caller.iamPrincipal; h != nil && c.caller.isUser() {
 		context["aws:username"] = []string{h.name}
 	}
+
 	if s := c.caller.session; s != nil {
 		context["aws:TokenIssueTime"] = []string{s.issued.UTC().Format(time.RFC3339)}
 		context["aws:MultiFactorAuthPresent"] = []string{"false"}
@@ -124,10 +141,11 @@ func (w *World) globalContext(c *Call) iampolicy.Context {
 			context["aws:SourceIdentity"] = []string{s.sourceIdentity}
 		}
 	}
+
 	return context
 }
 
-// tagContext is the tags that a call is to put on what it makes.
+// requestTagContext is the tags that a call is to put on what it makes.
 func requestTagContext(tags map[string]string) iampolicy.Context {
 	context := iampolicy.Context{}
 	for _, key := range sortedKeys(tags) {
@@ -137,26 +155,34 @@ func requestTagContext(tags map[string]string) iampolicy.Context {
 	return context
 }
 
-// denied refuses in the words of the service, which name the kind of policy that refused (6.2, A.4.11).
-func (w *World) accessDenied(c *Call, ask AuthorizationRequest, decision iampolicy.Decision) *APIError {
-	resource, why := " on resource: "+ask.Resource, decision.Text()
-	if c.Service == "ec2" && ask.Resource == "*" {
+// accessDenied refuses in the words of the service, which name the kind of policy that refused (6.2, A.4.11).
+func (w *World) accessDenied(c *Call, request AuthorizationRequest, decision iampolicy.Decision) *APIError {
+	resource, why := " on resource: "+request.Resource, decision.Text()
+	if c.Service == "ec2" && request.Resource == "*" {
 		resource = ""
 	}
-	if c.Service == "kms" && ask.isCrossAccount(c) {
+
+	if c.Service == "kms" && request.isCrossAccount(c) {
 		// Another account's key: neither its ARN nor what its policy says is told.
 		resource = " on this resource"
 		if decision.By == iampolicy.Resource {
-			why = "because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
+			why = "because the resource does not exist in this Region, no resource-based policies allow access, or a " +
+				"resource-based policy explicitly denies access"
 		}
 	}
-	text := fmt.Sprintf("User: %s is not authorized to perform: %s%s %s", c.caller.principal.ARN, ask.Action, resource, why)
+
+	text := fmt.Sprintf(
+		"User: %s is not authorized to perform: %s%s %s", c.caller.principal.ARN, request.Action, resource, why,
+	)
+
 	switch c.Service {
 	case "ec2":
 		text = "You are not authorized to perform this operation. " + text
 		if resource != "" {
 			text += ". Encoded authorization failure message: " +
-				base64.RawURLEncoding.EncodeToString(w.randomBytes(96, "authorization failure", c.caller.principal.ARN, ask.Action, ask.Resource))
+				base64.RawURLEncoding.EncodeToString(w.randomBytes(
+					96, "authorization failure", c.caller.principal.ARN, request.Action, request.Resource,
+				))
 		}
 		return newAPIError(http.StatusForbidden, "UnauthorizedOperation", "%s", text)
 	case "sts", "iam":
@@ -164,5 +190,6 @@ func (w *World) accessDenied(c *Call, ask AuthorizationRequest, decision iampoli
 	case "ebs":
 		return newAPIError(http.StatusForbidden, "AccessDeniedException", "%s", text)
 	}
+
 	return badRequest("AccessDeniedException", "%s", text)
 }

@@ -42,7 +42,7 @@ type Call struct {
 // action is the call's name in policies, "ec2:CopySnapshot".
 func (c *Call) action() string { return c.Service + ":" + c.Operation }
 
-// Refusal is an error answer of AWS.
+// APIError is an error answer of AWS.
 type APIError struct {
 	Status  int // HTTP
 	Code    string
@@ -52,17 +52,18 @@ type APIError struct {
 
 func (r *APIError) Error() string { return r.Code + ": " + r.Message }
 
-// refuse makes a refusal; nearly all of EC2's are HTTP 400, but 403 for authorization and 412 for dry runs (A.3.2).
+// newAPIError makes a refusal; nearly all of EC2's are HTTP 400, but 403 for authorization and 412 for dry runs
+// (A.3.2).
 func newAPIError(status int, code, format string, arguments ...any) *APIError {
 	return &APIError{Status: status, Code: code, Message: fmt.Sprintf(format, arguments...)}
 }
 
-// invalid is the commonest refusal.
+// badRequest is the commonest refusal.
 func badRequest(code, format string, arguments ...any) *APIError {
 	return newAPIError(http.StatusBadRequest, code, format, arguments...)
 }
 
-// breaks reports whether a call breaks a rule of AWS. It is the one place where rules are enforced by number, can be
+// violates reports whether a call breaks a rule of AWS. It is the one place where rules are enforced by number, can be
 // switched off, and are noted for the recorder.
 func (w *World) violates(c *Call, rule string, broken bool) bool {
 	if !broken {

@@ -19,7 +19,7 @@ func (c Clock) Now() time.Time {
 	return c.start.Add(time.Duration(float64(time.Since(c.start)) * c.speed))
 }
 
-// Real is the real time when the clock shows a moment.
-func (c Clock) RealTime(shown time.Time) time.Time {
-	return c.start.Add(time.Duration(float64(shown.Sub(c.start)) / c.speed))
+// RealTime is the real time when the clock shows a moment.
+func (c Clock) RealTime(view time.Time) time.Time {
+	return c.start.Add(time.Duration(float64(view.Sub(c.start)) / c.speed))
 }

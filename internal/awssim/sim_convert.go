@@ -5,8 +5,8 @@ package awssim
 
 import "reflect"
 
-// reshape copies what two structures have in common, by the names of their members: EC2 has the same data in several types, one for
-// requests, one for answers, one for launch templates. What into lacks is left out.
+// convertFields copies what two structures have in common, by the names of their members: EC2 has the same data in
+// several types, one for requests, one for answers, one for launch templates. What into lacks is left out.
 func convertFields(from, into any) {
 	convertValue(reflect.ValueOf(from), reflect.ValueOf(into).Elem())
 }

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// ErrCut is what a client sees on a line that has been cut.
+// ErrCrashed is what a client sees on a line that has been cut.
 var ErrCrashed = errors.New("the line has been cut")
 
-// Line is one run's way to a world, an HTTP client of the SDK. Cut after a call, it is that run's death: nothing of the run reaches
-// the world any more, and no answer reaches the run. The next run takes a line of its own.
+// CrashingClient is one run's way to a world, an HTTP client of the SDK. Cut after a call, it is that run's death:
+// nothing of the run reaches the world any more, and no answer reaches the run. The next run takes a line of its own.
 type CrashingClient struct {
 	world        *World
 	crashAfter   int         // the call after which the line is cut; 0: never
@@ -29,10 +29,15 @@ type CrashingClient struct {
 	asleep time.Time // the whole client pauses until then
 }
 
-// Line makes a way to the world that is cut after a number of calls: right after the effect of the last one if its answer is to be
-// lost, else after the answer. Zero calls make a line that is never cut. Die may be nil.
+// NewCrashingClient makes a way to the world that is cut after a number of calls: right after the effect of the last
+// one if its answer is to be lost, else after the answer. Zero calls make a line that is never cut. Die may be nil.
 func (w *World) NewCrashingClient(calls int, lost bool, die func(error)) *CrashingClient {
-	return &CrashingClient{world: w, crashAfter: calls, responseLost: lost, onCrash: die}
+	return &CrashingClient{
+		world:        w,
+		crashAfter:   calls,
+		responseLost: lost,
+		onCrash:      die,
+	}
 }
 
 // Calls are the calls that were executed for the line.
@@ -51,15 +56,18 @@ func (l *CrashingClient) RoundTrip(r *http.Request) (*http.Response, error) {
 	if l.isCrashed() {
 		return nil, ErrCrashed
 	}
+
 	answer, err := l.world.RoundTrip(r.WithContext(context.WithValue(r.Context(), lineKey{}, l)))
 	l.awake()
 	dies, arrives := l.countCall()
 	if dies && l.onCrash != nil {
 		l.onCrash(ErrCrashed)
 	}
+
 	if !arrives {
 		return nil, ErrCrashed
 	}
+
 	return answer, err
 }
 
@@ -69,7 +77,7 @@ func (l *CrashingClient) isCrashed() bool {
 	return l.crashed
 }
 
-// count counts a call that was executed. It tells whether the line is cut by it, and whether its answer arrives.
+// countCall counts a call that was executed. It tells whether the line is cut by it, and whether its answer arrives.
 func (l *CrashingClient) countCall() (dies, arrives bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -56,9 +56,10 @@ const demoTargetPermissions = `{
   ]
 }`
 
-// buildDemo builds the world "demo": an account that encrypts with aws/ebs by default and owns a base image ("base-1") with two
-// unencrypted volumes; its user builder; its key alias/golden-source, which another account may use; that account's key
-// alias/golden-target, and its role golden-image-target, which the first may assume with the external id "hand-over-4711".
+// buildDemo builds the world "demo": an account that encrypts with aws/ebs by default and owns a base image ("base-1")
+// with two unencrypted volumes; its user builder; its key alias/golden-source, which another account may use; that
+// account's key alias/golden-target, and its role golden-image-target, which the first may assume with the external id
+// "hand-over-4711".
 func buildDemo(b *Builder) error {
 	ctx := context.Background()
 	source, target := b.Config(demoSource, demoRegion), b.Config(demoTarget, demoRegion)
@@ -73,13 +74,16 @@ func buildDemo(b *Builder) error {
 		},
 		func() error { return createDemoKey(ctx, kms.NewFromConfig(target), "alias/golden-target", nil) },
 		func() error {
-			return createDemoRole(ctx, iam.NewFromConfig(target), "golden-image-target", demoPolicy(demoTrust), demoPolicy(demoTargetPermissions))
+			return createDemoRole(
+				ctx, iam.NewFromConfig(target), "golden-image-target", demoPolicy(demoTrust), demoPolicy(demoTargetPermissions),
+			)
 		},
 	} {
 		if err := build(); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -87,33 +91,44 @@ func demoPolicy(text string) *string {
 	return aws.String(strings.NewReplacer("SOURCE", demoSource, "TARGET", demoTarget).Replace(text))
 }
 
-// image registers an image with volumes of the sizes in GiB, the first its root.
+// registerImage registers an image with volumes of the sizes in GiB, the first its root.
 func (b *Builder) registerImage(ctx context.Context, cloud *ec2.Client, name string, sizes ...int32) error {
 	var mappings []ec2types.BlockDeviceMapping
 	for i, size := range sizes {
 		volume, err := cloud.CreateVolume(ctx, &ec2.CreateVolumeInput{
-			AvailabilityZone: aws.String(cloud.Options().Region + "a"), Size: aws.Int32(size), VolumeType: ec2types.VolumeTypeGp3,
+			AvailabilityZone: aws.String(cloud.Options().Region +
+				"a"), Size: aws.Int32(size), VolumeType: ec2types.VolumeTypeGp3,
 		})
 		if err != nil {
 			return err
 		}
+
 		b.Wait(time.Minute)
 		snapshot, err := cloud.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
 		if err != nil {
 			return err
 		}
+
 		mappings = append(mappings, ec2types.BlockDeviceMapping{
-			DeviceName: aws.String("/dev/xvd" + string(rune('a'+i))), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId},
+			DeviceName: aws.String("/dev/xvd" + string(rune('a'+
+				i))), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId},
 		})
+
 		b.Wait(time.Hour)
 		if _, err := cloud.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: volume.VolumeId}); err != nil {
 			return err
 		}
 	}
+
 	_, err := cloud.RegisterImage(ctx, &ec2.RegisterImageInput{
-		Name: aws.String(name), Architecture: ec2types.ArchitectureValuesX8664, VirtualizationType: aws.String("hvm"),
-		RootDeviceName: mappings[0].DeviceName, EnaSupport: aws.Bool(true), BlockDeviceMappings: mappings,
+		Name:                aws.String(name),
+		Architecture:        ec2types.ArchitectureValuesX8664,
+		VirtualizationType:  aws.String("hvm"),
+		RootDeviceName:      mappings[0].DeviceName,
+		EnaSupport:          aws.Bool(true),
+		BlockDeviceMappings: mappings,
 	})
+
 	return err
 }
 
@@ -122,7 +137,7 @@ func encryptByDefault(ctx context.Context, cloud *ec2.Client) error {
 	return err
 }
 
-// demoKey makes a key with an alias; without a policy, it is its account's alone.
+// createDemoKey makes a key with an alias; without a policy, it is its account's alone.
 func createDemoKey(ctx context.Context, keys *kms.Client, alias string, policy *string) error {
 	key, err := keys.CreateKey(ctx, &kms.CreateKeyInput{Policy: policy})
 	if err != nil {
@@ -136,7 +151,9 @@ func createDemoUser(ctx context.Context, identities *iam.Client, name string, ri
 	if _, err := identities.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String(name)}); err != nil {
 		return err
 	}
-	_, err := identities.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: aws.String(name), PolicyName: aws.String("golden-image"), PolicyDocument: rights})
+	_, err := identities.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
+		UserName: aws.String(name), PolicyName: aws.String("golden-image"), PolicyDocument: rights,
+	})
 	return err
 }
 
@@ -145,6 +162,8 @@ func createDemoRole(ctx context.Context, identities *iam.Client, name string, tr
 	if err != nil {
 		return err
 	}
-	_, err = identities.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String(name), PolicyName: aws.String("golden-image"), PolicyDocument: rights})
+	_, err = identities.PutRolePolicy(ctx, &iam.PutRolePolicyInput{
+		RoleName: aws.String(name), PolicyName: aws.String("golden-image"), PolicyDocument: rights,
+	})
 	return err
 }

@@ -17,25 +17,28 @@ type Fault string
 
 // The faults. Those before the effect leave everything as it was; after a lost answer nobody but the world knows.
 const (
-	Throttled         Fault = "throttled"       // refused as RequestLimitExceeded, or what the service says; no effect
-	ServerError       Fault = "server-error"    // HTTP 500; no effect
-	Unavailable       Fault = "unavailable"     // HTTP 503; no effect
-	ConnectionReset   Fault = "reset"           // the connection breaks; no effect
-	LostResponse      Fault = "lost-answer"     // the effect, then the connection breaks
-	LateError         Fault = "late-error"      // the effect, then HTTP 500
-	TruncatedResponse Fault = "torn-answer"     // the effect, then half of the answer, and the connection breaks; refusals arrive
+	Throttled       Fault = "throttled"    // refused as RequestLimitExceeded, or what the service says; no effect
+	ServerError     Fault = "server-error" // HTTP 500; no effect
+	Unavailable     Fault = "unavailable"  // HTTP 503; no effect
+	ConnectionReset Fault = "reset"        // the connection breaks; no effect
+	LostResponse    Fault = "lost-answer"  // the effect, then the connection breaks
+	LateError       Fault = "late-error"   // the effect, then HTTP 500
+	// the effect, then half of the answer, and the connection breaks; refusals arrive
+	TruncatedResponse Fault = "torn-answer"
 	StaleRead         Fault = "stale-read"      // the answer misses what is younger than staleFor (4.4.1)
 	ExpiredSession    Fault = "expired-session" // the session is over from now on; long-term credentials are spared
 	LateCopyFailure   Fault = "late-failure"    // the copy is accepted and fails later; other calls are spared
-	LimitReached      Fault = "limit-reached"   // refused with ResourceLimitExceeded, as if more copies were under way (A.3)
+	// refused with ResourceLimitExceeded, as if more copies were under way (A.3)
+	LimitReached Fault = "limit-reached"
 
 	EmptyResponse Fault = "empty-answer" // the effect, then HTTP 200 with an empty body; refusals arrive
 	ProxyResponse Fault = "proxy-answer" // HTTP 200 with an empty body, from a proxy; no effect
-	MissingID     Fault = "missing-id"   // the effect, then an answer without the id of what was created; other calls are spared
+	// the effect, then an answer without the id of what was created; other calls are spared
+	MissingID Fault = "missing-id"
 
 	// PauseBeforeSend stops the client between signing and sending, for up to 3 hours.
 	PauseBeforeSend Fault = "pause-before-send"
-	// PauseAfterAnswer stops the client between the answer and its next instruction, for up to 3 hours.
+	// PauseAfterResponse stops the client between the answer and its next instruction, for up to 3 hours.
 	PauseAfterResponse Fault = "pause-after-answer"
 	// LateArrival breaks the connection at once, but the request arrives up to 3 hours later.
 	LateArrival Fault = "late-arrival"
@@ -43,17 +46,20 @@ const (
 
 // Faults are all of them.
 func Faults() []Fault {
-	return []Fault{Throttled, ServerError, Unavailable, ConnectionReset, LostResponse, LateError, TruncatedResponse, StaleRead, ExpiredSession, LateCopyFailure, LimitReached,
-		EmptyResponse, ProxyResponse, MissingID, PauseBeforeSend, PauseAfterResponse, LateArrival}
+	return []Fault{
+		Throttled, ServerError, Unavailable, ConnectionReset, LostResponse, LateError, TruncatedResponse,
+		StaleRead, ExpiredSession, LateCopyFailure, LimitReached,
+		EmptyResponse, ProxyResponse, MissingID, PauseBeforeSend, PauseAfterResponse, LateArrival,
+	}
 }
 
-// staleFor is how old a thing is before stale reads know of it (4.4.1).
+// staleReadWindow is how old a thing is before stale reads know of it (4.4.1).
 const staleReadWindow = time.Minute
 
-// errReset is what a client sees of a broken connection.
+// errConnectionReset is what a client sees of a broken connection.
 var errConnectionReset = errors.New("read: connection reset by peer")
 
-// Rule chooses calls that meet a fault. What is left empty chooses any call.
+// FaultRule chooses calls that meet a fault. What is left empty chooses any call.
 type FaultRule struct {
 	Fault     Fault
 	Account   string // the caller's
@@ -75,7 +81,7 @@ type faults struct {
 	chaos chaos
 }
 
-// chosen is a rule and the number of calls it has chosen.
+// activeFaultRule is a rule and the number of calls it has chosen.
 type activeFaultRule struct {
 	FaultRule
 	matched int
@@ -93,9 +99,9 @@ func (w *World) Inject(rule FaultRule) {
 	w.rules = append(w.rules, &activeFaultRule{FaultRule: rule})
 }
 
-// WithChaos lets a share of all calls, from 0 to 1, meet a fault of the kinds; without kinds, of those that leave a client
-// with a call to repeat or a place to look at. What a call meets depends on the seed and on what it is: principal, Region,
-// action, resources, how many-th. It never depends on the order in which calls of others arrive.
+// WithChaos lets a share of all calls, from 0 to 1, meet a fault of the kinds; without kinds, of those that leave a
+// client with a call to repeat or a place to look at. What a call meets depends on the seed and on what it is:
+// principal, Region, action, resources, how many-th. It never depends on the order in which calls of others arrive.
 func WithChaos(share float64, kinds ...Fault) Option {
 	if len(kinds) == 0 {
 		kinds = []Fault{Throttled, ServerError, Unavailable, ConnectionReset, LostResponse, LateError, TruncatedResponse}
@@ -108,6 +114,7 @@ func (w *World) chooseFault(c *Call) Fault {
 	if len(w.rules) == 0 && w.chaos.probability == 0 {
 		return ""
 	}
+
 	resources := resourcesIn(c.In)
 	for _, rule := range w.rules {
 		if fault := rule.match(c, resources); fault != "" {
@@ -115,13 +122,16 @@ func (w *World) chooseFault(c *Call) Fault {
 			return fault
 		}
 	}
+
 	if w.chaos.probability == 0 {
 		return ""
 	}
+
 	drawn := w.random(append([]string{"fault", c.caller.principal.ARN, c.Region, c.action()}, resources...)...)
 	if float64(drawn) >= w.chaos.probability*math.MaxUint64 {
 		return ""
 	}
+
 	return w.chaos.faults[mixBits(drawn)%uint64(len(w.chaos.faults))]
 }
 
@@ -134,6 +144,7 @@ func (r *activeFaultRule) match(c *Call, resources []string) Fault {
 	if !applies {
 		return ""
 	}
+
 	r.matched++
 	first, times := max(r.Nth, 1), r.Times
 	if times == 0 {
@@ -142,17 +153,20 @@ func (r *activeFaultRule) match(c *Call, resources []string) Fault {
 			times = math.MaxInt - first
 		}
 	}
+
 	if r.matched < first || r.matched >= first+times {
 		return ""
 	}
+
 	return r.Fault
 }
 
-// withFaults does a call, or what a fault makes of it.
+// executeWithFaults does a call, or what a fault makes of it.
 func (w *World) executeWithFaults(c *Call, execute func() (any, error)) (any, error) {
 	if c.resumed {
 		return execute()
 	}
+
 	c.fault = w.chooseFault(c)
 	switch c.fault {
 	case PauseBeforeSend:
@@ -165,7 +179,9 @@ func (w *World) executeWithFaults(c *Call, execute func() (any, error)) (any, er
 	case ServerError:
 		return nil, serverError(c)
 	case Unavailable:
-		return nil, newAPIError(http.StatusServiceUnavailable, "ServiceUnavailable", "The service is unavailable. Please try again shortly.")
+		return nil, newAPIError(
+			http.StatusServiceUnavailable, "ServiceUnavailable", "The service is unavailable. Please try again shortly.",
+		)
 	case ConnectionReset:
 		return nil, errConnectionReset
 	case ProxyResponse:
@@ -177,9 +193,13 @@ func (w *World) executeWithFaults(c *Call, execute func() (any, error)) (any, er
 		}
 	case LimitReached:
 		if strings.HasPrefix(c.Operation, "Copy") {
-			return nil, badRequest("ResourceLimitExceeded", "Too many snapshot copies in progress. The limit is %d for this destination region.", defaultSnapshotCopyQuota)
+			return nil, badRequest(
+				"ResourceLimitExceeded", "Too many snapshot copies in progress. The limit is %d for this destination region.",
+				defaultSnapshotCopyQuota,
+			)
 		}
 	}
+
 	out, err := execute()
 	switch {
 	case err != nil:
@@ -191,10 +211,11 @@ func (w *World) executeWithFaults(c *Call, execute func() (any, error)) (any, er
 	case c.fault == MissingID:
 		return withoutIDs(c.Operation, out), nil
 	}
+
 	return out, nil
 }
 
-// throttled is a service's refusal of a call that comes too fast (4.2.1).
+// throttlingError is a service's refusal of a call that comes too fast (4.2.1).
 func throttlingError(c *Call) *APIError {
 	switch c.Service {
 	case "ec2":
@@ -202,19 +223,24 @@ func throttlingError(c *Call) *APIError {
 	case "iam", "sts":
 		return badRequest("Throttling", "Rate exceeded")
 	case "ebs":
-		return badRequest("RequestThrottledException", "The number of API requests has exceeded the maximum allowed API request throttling limit.")
+		return badRequest(
+			"RequestThrottledException",
+			"The number of API requests has exceeded the maximum allowed API request throttling limit.",
+		)
 	case "organizations":
 		return badRequest("TooManyRequestsException", "You have exceeded the rate for this operation.")
 	case "license-manager":
 		return badRequest("RateLimitExceededException", "Too many requests have been submitted.")
 	}
+
 	return badRequest("ThrottlingException", "Rate exceeded")
 }
 
 // serverError is a service's answer when it breaks.
 func serverError(c *Call) *APIError {
 	code := map[string]string{
-		"ec2": "InternalError", "kms": "KMSInternalException", "ssm": "InternalServerError", "organizations": "ServiceException", "license-manager": "ServerInternalException",
+		"ec2": "InternalError", "kms": "KMSInternalException", "ssm": "InternalServerError",
+		"organizations": "ServiceException", "license-manager": "ServerInternalException",
 		"ebs": "InternalServerException",
 		"iam": "ServiceFailure", "sts": "InternalFailure",
 	}[c.Service]

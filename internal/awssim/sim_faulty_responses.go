@@ -14,7 +14,7 @@ import (
 // creatingVerbs begin the names of operations whose answer names what they created.
 var creatingVerbs = []string{"Copy", "Create", "Register", "Run", "StartSnapshot"}
 
-// emptied is an answer without a body, as some proxies send it. The SDK reads it as an output without members.
+// emptyBody is an answer without a body, as some proxies send it. The SDK reads it as an output without members.
 func emptyBody(answer *http.Response) *http.Response {
 	answer.Body, answer.ContentLength = io.NopCloser(bytes.NewReader(nil)), 0
 	answer.Header.Del("Content-Type")
@@ -49,6 +49,7 @@ func copyWithoutIDs(v reflect.Value) reflect.Value {
 	case v.Kind() == reflect.Struct:
 		return structWithoutIDs(v)
 	}
+
 	return v
 }
 
@@ -64,6 +65,7 @@ func structWithoutIDs(v reflect.Value) reflect.Value {
 			copied.Field(i).Set(copyWithoutIDs(v.Field(i)))
 		}
 	}
+
 	return copied
 }
 

@@ -15,16 +15,25 @@ import (
 )
 
 // creatingCalls create something and return its id as the SDK reads it.
-func creatingCalls(b fixture) map[string]func() (string, error) {
-	snapshot := b.settled(b.ec2, *ok(b.ec2.CreateSnapshot(b.Context(), &ec2.CreateSnapshotInput{VolumeId: aws.String(b.volume(""))}))(b).SnapshotId)
-	image, key := b.image(""), b.key()
+func creatingCalls(f fixture) map[string]func() (string, error) {
+	snapshot := f.settled(
+		f.ec2,
+		*requireOutput(f.ec2.CreateSnapshot(f.Context(), &ec2.CreateSnapshotInput{
+			VolumeId: aws.String(f.volume("")),
+		}))(f).SnapshotId,
+	)
+
+	image, key := f.image(""), f.key()
 	return map[string]func() (string, error){
 		"ec2:CopySnapshot": func() (string, error) {
-			out, err := b.ec2.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: snapshot.SnapshotId}, noRetries)
+			out, err := f.ec2.CopySnapshot(
+				f.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: snapshot.SnapshotId},
+				noRetries,
+			)
 			return read(out, err, func() *string { return out.SnapshotId })
 		},
 		"ec2:RegisterImage": func() (string, error) {
-			out, err := b.ec2.RegisterImage(b.Context(), &ec2.RegisterImageInput{
+			out, err := f.ec2.RegisterImage(f.Context(), &ec2.RegisterImageInput{
 				Name:               aws.String(time.Now().Format("image 150405.000000")),
 				RootDeviceName:     aws.String("/dev/sda1"),
 				VirtualizationType: aws.String("hvm"),
@@ -37,11 +46,11 @@ func creatingCalls(b fixture) map[string]func() (string, error) {
 		"ec2:CopyImage": func() (string, error) {
 			in := &ec2.CopyImageInput{SourceRegion: aws.String(home), SourceImageId: &image}
 			newName(in)
-			out, err := b.ec2.CopyImage(b.Context(), in, noRetries)
+			out, err := f.ec2.CopyImage(f.Context(), in, noRetries)
 			return read(out, err, func() *string { return out.ImageId })
 		},
 		"ec2:RunInstances": func() (string, error) {
-			out, err := b.ec2.RunInstances(b.Context(), oneOf(image), noRetries)
+			out, err := f.ec2.RunInstances(f.Context(), oneOf(image), noRetries)
 			return read(out, err, func() *string {
 				if len(out.Instances) == 0 {
 					return nil
@@ -50,12 +59,16 @@ func creatingCalls(b fixture) map[string]func() (string, error) {
 			})
 		},
 		"ec2:CreateVolume": func() (string, error) {
-			out, err := b.ec2.CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)}, noRetries)
+			out, err := f.ec2.CreateVolume(
+				f.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)}, noRetries,
+			)
 			return read(out, err, func() *string { return out.VolumeId })
 		},
 		"kms:CreateGrant": func() (string, error) {
-			out, err := b.kms.CreateGrant(b.Context(), &kms.CreateGrantInput{
-				KeyId: &key, GranteePrincipal: aws.String(rootOf(member)), Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt},
+			out, err := f.kms.CreateGrant(f.Context(), &kms.CreateGrantInput{
+				KeyId: &key, GranteePrincipal: aws.String(rootOf(member)), Operations: []kmstypes.GrantOperation{
+					kmstypes.GrantOperationDecrypt,
+				},
 			}, singly)
 			return read(out, err, func() *string { return out.GrantId })
 		},
@@ -72,14 +85,14 @@ func read[Out any](_ Out, err error, id func() *string) (string, error) {
 
 // An SDK reads an answer without body or id as a success without an id, whatever the effect.
 func TestFaultyAnswers_withoutID(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		calls := creatingCalls(b)
+	runWithFixture(t, func(f fixture) {
+		calls := creatingCalls(f)
 		for action, call := range calls {
 			var changes []Mutation
-			b.world.OnMutation(func(m Mutation) { changes = append(changes, m) })
+			f.world.OnMutation(func(m Mutation) { changes = append(changes, m) })
 			for fault, effects := range map[Fault]int{EmptyResponse: 1, MissingID: 1, ProxyResponse: 0} {
 				changes = nil
-				b.world.Inject(FaultRule{Fault: fault, Action: action, Times: 1})
+				f.world.Inject(FaultRule{Fault: fault, Action: action, Times: 1})
 				time.Sleep(time.Minute) // for the token bucket
 				id, err := call()
 				if err != nil || id != "" {
@@ -88,8 +101,9 @@ func TestFaultyAnswers_withoutID(t *testing.T) {
 				if len(changes) != effects {
 					t.Errorf("%s with %s: %d effects, want %d", action, fault, len(changes), effects)
 				}
-				b.world.rules = nil
+				f.world.rules = nil
 			}
+
 			if id, err := call(); err != nil || id == "" {
 				t.Errorf("%s without a fault: id %q, error %v", action, id, err)
 			}
@@ -99,13 +113,15 @@ func TestFaultyAnswers_withoutID(t *testing.T) {
 
 // A repeated call with the same client token is answered in full.
 func TestMissingID_clientTokenStillWorks(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1), ClientToken: aws.String("token")}
-		b.world.Inject(FaultRule{Fault: MissingID, Action: "ec2:CreateVolume", Nth: 1})
-		first := ok(b.ec2.CreateVolume(b.Context(), in))(b)
-		again := ok(b.ec2.CreateVolume(b.Context(), in))(b)
-		is(b, "the id of the first answer", first.VolumeId, nil)
-		if again.VolumeId == nil || b.valueOf(*again.VolumeId) != "" {
+	runWithFixture(t, func(f fixture) {
+		in := &ec2.CreateVolumeInput{
+			AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1), ClientToken: aws.String("token"),
+		}
+		f.world.Inject(FaultRule{Fault: MissingID, Action: "ec2:CreateVolume", Nth: 1})
+		first := requireOutput(f.ec2.CreateVolume(f.Context(), in))(f)
+		again := requireOutput(f.ec2.CreateVolume(f.Context(), in))(f)
+		expectEqual(f, "the id of the first answer", first.VolumeId, nil)
+		if again.VolumeId == nil || f.valueOf(*again.VolumeId) != "" {
 			t.Errorf("the second answer has the id %v", again.VolumeId)
 		}
 	})
@@ -113,14 +129,14 @@ func TestMissingID_clientTokenStillWorks(t *testing.T) {
 
 // Refusals arrive, and reading calls answer nothing.
 func TestEmptyAnswer_refusalsArrive(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		volume := b.volume("")
-		b.world.Inject(FaultRule{Fault: EmptyResponse})
-		_, err := b.ec2.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{"vol-0123456789abcdef0"}})
-		requireErrorCode(b, err, "InvalidVolume.NotFound")
-		seen := ok(b.ec2.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{volume}}))(b)
-		is(b, "the volumes seen", len(seen.Volumes), 0)
-		keys := ok(b.kms.ListKeys(b.Context(), &kms.ListKeysInput{}))(b)
-		is(b, "the keys seen", len(keys.Keys), 0)
+	runWithFixture(t, func(f fixture) {
+		volume := f.volume("")
+		f.world.Inject(FaultRule{Fault: EmptyResponse})
+		_, err := f.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{"vol-0123456789abcdef0"}})
+		requireErrorCode(f, err, "InvalidVolume.NotFound")
+		seen := requireOutput(f.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{volume}}))(f)
+		expectEqual(f, "the volumes seen", len(seen.Volumes), 0)
+		keys := requireOutput(f.kms.ListKeys(f.Context(), &kms.ListKeysInput{}))(f)
+		expectEqual(f, "the keys seen", len(keys.Keys), 0)
 	})
 }

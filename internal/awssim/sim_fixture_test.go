@@ -16,7 +16,7 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// bench is a world with clients of the owner, and what its tests start from.
+// fixture is a world with clients of the owner, and what its tests start from.
 type fixture struct {
 	*testing.T
 	world *World
@@ -24,8 +24,8 @@ type fixture struct {
 	kms   *kms.Client
 }
 
-// onBench runs a test in virtual time, without the rule that the mutation check has switched off.
-func runWithFixture(t *testing.T, test func(b fixture)) {
+// runWithFixture runs a test in virtual time, without the rule that the mutation check has switched off.
+func runWithFixture(t *testing.T, test func(f fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := New(WithoutRule(*without))
@@ -33,18 +33,18 @@ func runWithFixture(t *testing.T, test func(b fixture)) {
 	})
 }
 
-// of is the bench of another account or Region of the same world.
-func (b fixture) inLocation(account, region string) fixture {
-	return b.withConfig(b.world.Config(account, region))
+// inLocation is the bench of another account or Region of the same world.
+func (f fixture) inLocation(account, region string) fixture {
+	return f.withConfig(f.world.Config(account, region))
 }
 
-// by is the bench of another caller: a user, or a session.
-func (b fixture) withConfig(config aws.Config) fixture {
-	return fixture{b.T, b.world, ec2.NewFromConfig(config), kms.NewFromConfig(config)}
+// withConfig is the bench of another caller: a user, or a session.
+func (f fixture) withConfig(config aws.Config) fixture {
+	return fixture{f.T, f.world, ec2.NewFromConfig(config), kms.NewFromConfig(config)}
 }
 
-// ok is what a call gives, and stops the test if it fails: ok(client.Call(...))(t).
-func ok[Out any](out Out, err error) func(testing.TB) Out {
+// requireOutput is what a call gives, and stops the test if it fails: ok(client.Call(...))(t).
+func requireOutput[Out any](out Out, err error) func(testing.TB) Out {
 	return func(t testing.TB) Out {
 		t.Helper()
 		if err != nil {
@@ -54,7 +54,7 @@ func ok[Out any](out Out, err error) func(testing.TB) Out {
 	}
 }
 
-// refused checks the code of a refusal.
+// requireErrorCode checks the code of a refusal.
 func requireErrorCode(t testing.TB, err error, code string) smithy.APIError {
 	t.Helper()
 	var refusal smithy.APIError
@@ -65,62 +65,77 @@ func requireErrorCode(t testing.TB, err error, code string) smithy.APIError {
 }
 
 // key makes a customer key of the owner, and is its ARN.
-func (b fixture) key() string {
-	b.Helper()
-	return *ok(b.kms.CreateKey(b.Context(), &kms.CreateKeyInput{}))(b).KeyMetadata.Arn
+func (f fixture) key() string {
+	f.Helper()
+	return *requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{}))(f).KeyMetadata.Arn
 }
 
 // volume makes a volume of 8 GiB under a key; without one, unencrypted.
-func (b fixture) volume(key string) string {
-	b.Helper()
-	in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(b.ec2.Options().Region + "a"), Size: aws.Int32(8)}
+func (f fixture) volume(key string) string {
+	f.Helper()
+	in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(f.ec2.Options().Region + "a"), Size: aws.Int32(8)}
 	if key != "" {
 		in.Encrypted, in.KmsKeyId = aws.Bool(true), &key
 	}
-	made := ok(b.ec2.CreateVolume(b.Context(), in))(b)
+	created := requireOutput(f.ec2.CreateVolume(f.Context(), in))(f)
 	time.Sleep(time.Minute)
-	return *made.VolumeId
+	return *created.VolumeId
 }
 
-// image makes an image with a root snapshot of 8 GiB under a key; without one, unencrypted. Changes alter the registration.
-func (b fixture) image(key string, changes ...func(*ec2.RegisterImageInput)) string {
-	b.Helper()
-	snapshot := ok(b.ec2.CreateSnapshot(b.Context(), &ec2.CreateSnapshotInput{VolumeId: aws.String(b.volume(key))}))(b)
+// image makes an image with a root snapshot of 8 GiB under a key; without one, unencrypted. Changes alter the
+// registration.
+func (f fixture) image(key string, changes ...func(*ec2.RegisterImageInput)) string {
+	f.Helper()
+	snapshot := requireOutput(f.ec2.CreateSnapshot(f.Context(), &ec2.CreateSnapshotInput{
+		VolumeId: aws.String(f.volume(key)),
+	}))(f)
+
 	time.Sleep(time.Hour)
 	in := &ec2.RegisterImageInput{
-		Name: aws.String("image of " + *snapshot.SnapshotId), RootDeviceName: aws.String("/dev/sda1"), VirtualizationType: aws.String("hvm"),
-		Architecture: types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true),
-		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String("/dev/sda1"), Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}},
+		Name:               aws.String("image of " + *snapshot.SnapshotId),
+		RootDeviceName:     aws.String("/dev/sda1"),
+		VirtualizationType: aws.String("hvm"),
+		Architecture:       types.ArchitectureValuesX8664,
+		EnaSupport:         aws.Bool(true),
+		BlockDeviceMappings: []types.BlockDeviceMapping{
+			{DeviceName: aws.String("/dev/sda1"), Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}},
+		},
 	}
+
 	for _, change := range changes {
 		change(in)
 	}
-	return *ok(b.ec2.RegisterImage(b.Context(), in))(b).ImageId
+
+	return *requireOutput(f.ec2.RegisterImage(f.Context(), in))(f).ImageId
 }
 
 // launch launches one instance, and is its id. Changes alter the request.
-func (b fixture) launch(client *ec2.Client, image string, changes ...func(*ec2.RunInstancesInput)) string {
-	b.Helper()
+func (f fixture) launch(client *ec2.Client, image string, changes ...func(*ec2.RunInstancesInput)) string {
+	f.Helper()
 	in := oneOf(image)
 	for _, change := range changes {
 		change(in)
 	}
-	made := ok(client.RunInstances(b.Context(), in))(b).Instances[0]
-	if made.State.Name != types.InstanceStateNamePending {
-		b.Errorf("right after the launch the instance is %s", made.State.Name)
+	created := requireOutput(client.RunInstances(f.Context(), in))(f).Instances[0]
+	if created.State.Name != types.InstanceStateNamePending {
+		f.Errorf("right after the launch the instance is %s", created.State.Name)
 	}
-	return *made.InstanceId
+	return *created.InstanceId
 }
 
 // instance is an instance as it is described now.
-func (b fixture) instance(client *ec2.Client, id string) types.Instance {
-	b.Helper()
-	return ok(client.DescribeInstances(b.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{id}}))(b).Reservations[0].Instances[0]
+func (f fixture) instance(client *ec2.Client, id string) types.Instance {
+	f.Helper()
+	return requireOutput(client.DescribeInstances(f.Context(), &ec2.DescribeInstancesInput{
+		InstanceIds: []string{id},
+	}))(f).Reservations[0].Instances[0]
 }
 
 // rootVolume is the root volume of an instance.
-func (b fixture) rootVolume(client *ec2.Client, id string) types.Volume {
-	b.Helper()
-	root := b.instance(client, id).BlockDeviceMappings[0].Ebs.VolumeId
-	return ok(client.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*root}}))(b).Volumes[0]
+func (f fixture) rootVolume(client *ec2.Client, id string) types.Volume {
+	f.Helper()
+	root := f.instance(client, id).BlockDeviceMappings[0].Ebs.VolumeId
+	return requireOutput(client.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{
+		VolumeIds: []string{*root},
+	}))(f).Volumes[0]
 }

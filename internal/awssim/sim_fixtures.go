@@ -12,13 +12,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// worlds are the worlds that have a name. Each is built by ordinary AWS calls, so that nothing in it goes round the rules.
+// namedWorlds are the worlds that have a name. Each is built by ordinary AWS calls, so that nothing in it goes round
+// the rules.
 var namedWorlds = map[string]func(*Builder) error{"demo": buildDemo}
 
 // WorldNames are the names that Furnish takes.
 func WorldNames() []string { return slices.Sorted(maps.Keys(namedWorlds)) }
 
-// Furnish builds the things of a named world.
+// BuildNamed builds the things of a named world.
 func (w *World) BuildNamed(name string) error {
 	build, known := namedWorlds[name]
 	if !known {
@@ -33,19 +34,24 @@ type Builder struct {
 	now   time.Time
 }
 
-// buildingTime is how far in the past building begins.
+// buildAge is how far in the past building begins.
 const buildAge = 24 * time.Hour
 
-// Build lets make build things, as of the day before: without latency, limits and faults, and unrecorded. While it runs, nobody else
-// may use the world.
+// Build lets make build things, as of the day before: without latency, limits and faults, and unrecorded. While it
+// runs, nobody else may use the world.
 func (w *World) Build(make func(*Builder) error) error {
 	b := &Builder{world: w, now: w.now().Add(-buildAge)}
 	clock, quiet, unlimited, faulty, recording := w.now, w.latencyOff, w.throttlingOff, w.faults, w.recorder
-	w.now, w.latencyOff, w.throttlingOff, w.faults, w.recorder = func() time.Time { return b.now }, true, true, faults{}, recorder{}
+	w.now = func() time.Time { return b.now }
+	w.latencyOff = true
+	w.throttlingOff = true
+	w.faults = faults{}
+	w.recorder = recorder{}
 	w.anySigningTime = true
 	defer func() {
 		w.now, w.latencyOff, w.throttlingOff, w.faults, w.recorder = clock, quiet, unlimited, faulty, recording
 	}()
+
 	defer func() { w.anySigningTime = false }()
 	return make(b)
 }

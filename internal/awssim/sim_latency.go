@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// wait lets a call take 20 to 80 ms, drawn to the nanosecond from the seed and the call itself, so that no two calls share
-// a moment and a seed repeats a run call by call. It draws the call's request id, too.
+// delay lets a call take 20 to 80 ms, drawn to the nanosecond from the seed and the call itself, so that no two calls
+// share a moment and a seed repeats a run call by call. It draws the call's request id, too.
 func (w *World) delay(ctx context.Context, c *Call) error {
 	c.bodyDigest = digestBody(sdkClientToken.ReplaceAll(c.request.Body, nil))
 	w.mu.Lock()
@@ -23,6 +23,7 @@ func (w *World) delay(ctx context.Context, c *Call) error {
 	if quiet {
 		return nil
 	}
+
 	timer := time.NewTimer(20*time.Millisecond + time.Duration(drawn%uint64(60*time.Millisecond)))
 	defer timer.Stop()
 	select {
@@ -33,10 +34,12 @@ func (w *World) delay(ctx context.Context, c *Call) error {
 	}
 }
 
-// randomToken is the client token that the SDK makes up where a request gives none: it differs from run to run.
-var sdkClientToken = regexp.MustCompile(`ClientToken=[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
+// sdkClientToken is the client token that the SDK makes up where a request gives none: it differs from run to run.
+var sdkClientToken = regexp.MustCompile(
+	`ClientToken=[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`,
+)
 
-// digest is a short name for the body of a request, equal for equal requests of two runs.
+// digestBody is a short name for the body of a request, equal for equal requests of two runs.
 func digestBody(body []byte) string {
 	h := fnv.New64a()
 	h.Write(body)

@@ -20,14 +20,14 @@ var (
 	whole   = flag.Bool("whole", false, "mutation: every rule, not one of 64")
 )
 
-// missers are the tests that have to miss a rule, the cheapest first. Tests of the rule alone do not count.
+// detectors are the tests that have to miss a rule, the cheapest first. Tests of the rule alone do not count.
 var detectors = []struct{ what, tests string }{
 	{"observations", "^TestObservations$"},
 	{"whole runs", "^TestScenario_"},
 }
 
-// TestMutation_everyRuleIsDetected switches off each checked rule, one at a time, and demands that a recorded observation or a whole run fails
-// without it.
+// TestMutation_everyRuleIsDetected switches off each checked rule, one at a time, and demands that a recorded
+// observation or a whole run fails without it.
 func TestMutation_everyRuleIsDetected(t *testing.T) {
 	t.Parallel()
 	for _, m := range detectors {
@@ -35,6 +35,7 @@ func TestMutation_everyRuleIsDetected(t *testing.T) {
 			t.Fatalf("the %s fail with every rule", m.what)
 		}
 	}
+
 	enforced := checkedRules(t)
 	var mutex sync.Mutex
 	tried, missed := 0, map[string]int{}
@@ -46,6 +47,7 @@ func TestMutation_everyRuleIsDetected(t *testing.T) {
 			if tried++; !*whole && tried%64 != 0 {
 				continue
 			}
+
 			t.Run(rule.number, func(t *testing.T) {
 				t.Parallel()
 				for _, m := range detectors {
@@ -56,24 +58,30 @@ func TestMutation_everyRuleIsDetected(t *testing.T) {
 						return
 					}
 				}
-				t.Errorf("without rule %s (%s) all observations and whole runs pass: its own tests alone miss it", rule.number, rule.description)
+
+				t.Errorf(
+					"without rule %s (%s) all observations and whole runs pass: its own tests alone miss it", rule.number,
+					rule.description,
+				)
 			})
 		}
 	})
+
 	if *whole {
 		fmt.Printf("rules: %d, missed by observations: %d, by whole runs: %d, by their own tests alone: %d\n",
 			tried, missed["observations"], missed["whole runs"], tried-missed["observations"]-missed["whole runs"])
 	}
 }
 
-// fails reports whether tests fail without a rule, in a process of their own; the rule "" is none. A process that crashes or does not
-// end has shown nothing.
+// fails reports whether tests fail without a rule, in a process of their own; the rule "" is none. A process that
+// crashes or does not end has shown nothing.
 func fails(t *testing.T, tests, rule string) bool {
 	t.Helper()
 	itself, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	process := exec.CommandContext(ctx, itself, "-test.failfast", "-test.run", tests, "-without", rule)
@@ -87,5 +95,6 @@ func fails(t *testing.T, tests, rule string) bool {
 	case strings.Contains(text, "panic: ") || !strings.Contains(text, "--- FAIL: "):
 		t.Fatalf("without rule %q %s does not fail but crash: %v\n%s", rule, tests, err, text)
 	}
+
 	return true
 }

@@ -41,7 +41,9 @@ func (w *World) OnMutation(see func(Mutation)) {
 }
 
 // readingVerbs begin the names of operations that change nothing. Those of KMS that encrypt or decrypt are among them.
-var readingVerbs = []string{"Describe", "Get", "List", "Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "AssumeRole"}
+var readingVerbs = []string{
+	"Describe", "Get", "List", "Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "AssumeRole",
+}
 
 // isMutating reports whether an operation may change something that stays.
 func isMutating(operation string) bool {
@@ -53,18 +55,22 @@ func (w *World) observed(c *Call, operation operation) (any, error) {
 	if !isMutating(c.Operation) {
 		return operation.do(w, c, c.In)
 	}
+
 	var before View
 	if len(w.observers) > 0 {
 		before = w.viewOf(c)
 	}
+
 	out, err := operation.do(w, c, c.In)
 	if err != nil {
 		return nil, err
 	}
+
 	w.counts.Mutations++
 	if len(w.observers) > 0 {
 		w.notify(c, before, out)
 	}
+
 	return out, nil
 }
 
@@ -73,6 +79,7 @@ func (w *World) notify(c *Call, before View, out any) {
 	for _, id := range c.changedIDs {
 		before.exclude(id)
 	}
+
 	seen := Mutation{
 		Action:    c.action(),
 		Account:   c.caller.principal.Account,
@@ -88,9 +95,11 @@ func (w *World) notify(c *Call, before View, out any) {
 		Before:    before,
 		After:     View{world: w, at: c.At},
 	}
+
 	if c.caller.session != nil {
 		seen.Session = c.caller.session.name
 	}
+
 	for _, see := range w.observers {
 		see(seen)
 	}
@@ -99,7 +108,13 @@ func (w *World) notify(c *Call, before View, out any) {
 // viewOf keeps the state of what a call names, and of what goes with it: the snapshots of an image, the volumes of an
 // instance and the grants on a key. A call changes nothing else.
 func (w *World) viewOf(c *Call) View {
-	v := View{world: w, at: c.At, resources: map[string]*Resource{}, grants: map[string]*Grant{}}
+	v := View{
+		world:     w,
+		at:        c.At,
+		resources: map[string]*Resource{},
+		grants:    map[string]*Grant{},
+	}
+
 	for _, id := range resourcesIn(c.In) {
 		found := v.keep(id)
 		if found == nil {
@@ -109,16 +124,18 @@ func (w *World) viewOf(c *Call) View {
 			v.keep(part)
 		}
 	}
+
 	if c.Service == "kms" {
 		v.keepGrants()
 	}
+
 	return v
 }
 
 // keep copies a resource as it is now. It returns nil if there is none.
 func (v View) keep(id string) *Resource {
-	found, there := v.world.resource(id, v.at)
-	if !there {
+	found, ok := v.world.resource(id, v.at)
+	if !ok {
 		return nil
 	}
 	v.resources[id] = &found

@@ -16,7 +16,8 @@ type operation struct {
 	newOutput func() any
 }
 
-// operations is what the world knows: service -> operation. Each function goes from the SDK's own input to its own output.
+// operations is what the world knows: service -> operation. Each function goes from the SDK's own input to its own
+// output.
 var operations = map[string]map[string]operation{
 	"ec2":             operationsByName(ec2Operations),
 	"ebs":             operationsByName(ebsOperations),
@@ -33,7 +34,7 @@ type namedOperation struct {
 	operation
 }
 
-// op makes an operation of a function; its name is the input's without "Input".
+// newOperation makes an operation of a function; its name is the input's without "Input".
 func newOperation[In, Out any](do func(*World, *Call, *In) (*Out, error)) namedOperation {
 	return namedOperation{
 		name: strings.TrimSuffix(reflect.TypeFor[In]().Name(), "Input"),
@@ -47,14 +48,17 @@ func newOperation[In, Out any](do func(*World, *Call, *In) (*Out, error)) namedO
 }
 
 func operationsByName(list []namedOperation) map[string]operation {
-	made := make(map[string]operation, len(list))
+	created := make(map[string]operation, len(list))
 	for _, n := range list {
-		made[n.name] = n.operation
+		created[n.name] = n.operation
 	}
-	return made
+	return created
 }
 
-var ec2Operations = concat(snapshotOperations, imageOperations, volumeOperations, settingOperations, tagOperations, instanceOperations, networkOperations, keyPairOperations, launchTemplateOperations)
+var ec2Operations = concat(
+	snapshotOperations, imageOperations, volumeOperations, settingOperations, tagOperations, instanceOperations,
+	networkOperations, keyPairOperations, launchTemplateOperations,
+)
 
 func concat(lists ...[]namedOperation) (all []namedOperation) {
 	for _, list := range lists {

@@ -15,7 +15,8 @@ const longestPause = 3 * time.Hour
 // errPaused ends the first half of a call whose client stops between signing and sending.
 var errPaused = errors.New("the client pauses before it sends the request")
 
-// drawPause returns how long a pause or a delay takes. Half of them end while a signature may still be good (rule 5.11).
+// randomPause returns how long a pause or a delay takes. Half of them end while a signature may still be good (rule
+// 5.11).
 func (w *World) randomPause(c *Call) time.Duration {
 	if c.delay > 0 {
 		return c.delay
@@ -59,6 +60,7 @@ func (w *World) deliverLate(c *Call) {
 		fault:      LateArrival,
 		resumed:    true,
 	}
+
 	time.AfterFunc(w.randomPause(c), func() { _, _ = w.execute(late) })
 }
 

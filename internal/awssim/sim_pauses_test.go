@@ -13,9 +13,9 @@ import (
 )
 
 // aRun is a client of its own line, without retries.
-func (b fixture) aRun(calls int) (*CrashingClient, *ec2.Client) {
-	line := b.world.NewCrashingClient(calls, false, nil)
-	config := b.world.Config(owner, home)
+func (f fixture) aRun(calls int) (*CrashingClient, *ec2.Client) {
+	line := f.world.NewCrashingClient(calls, false, nil)
+	config := f.world.Config(owner, home)
 	config.HTTPClient = line
 	return line, ec2.NewFromConfig(config, noRetries)
 }
@@ -25,26 +25,34 @@ func (b fixture) aRun(calls int) (*CrashingClient, *ec2.Client) {
 func TestPauseBeforeSend_signatureExpires(t *testing.T) {
 	for pause, code := range map[time.Duration]string{14 * time.Minute: "", 16 * time.Minute: "RequestExpired"} {
 		t.Run(pause.String(), func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				volume := b.volume("")
-				_, client := b.aRun(0)
-				b.world.Inject(FaultRule{Fault: PauseBeforeSend, Action: "ec2:CreateTags", Nth: 1, Delay: pause})
+			runWithFixture(t, func(f fixture) {
+				volume := f.volume("")
+				_, client := f.aRun(0)
+				f.world.Inject(FaultRule{
+					Fault:  PauseBeforeSend,
+					Action: "ec2:CreateTags",
+					Nth:    1,
+					Delay:  pause,
+				})
+
 				began := time.Now()
-				time.AfterFunc(pause-time.Minute, func() { is(b, "the tag during the pause", b.valueOf(volume), "") })
-				err := b.tag(client, volume, "v")
+				time.AfterFunc(pause-time.Minute, func() { expectEqual(f, "the tag during the pause", f.valueOf(volume), "") })
+				err := f.tag(client, volume, "v")
 				if took := time.Since(began); took < pause || took > pause+time.Minute {
 					t.Errorf("the call took %s", took)
 				}
+
 				if code != "" {
-					requireErrorCode(b, err, code)
+					requireErrorCode(f, err, code)
 					return
 				}
-				must(0, err)(b)
-				is(b, "the tag", b.valueOf(volume), "v")
-				last := b.world.Records().Calls("ec2:CreateTags")
-				is(b, "the records", len(last), 1)
-				is(b, "the recorded fault", last[0].Fault, PauseBeforeSend)
-				is(b, "the pauses counted", b.world.Counts().Pauses, 1)
+
+				requireNoError(0, err)(f)
+				expectEqual(f, "the tag", f.valueOf(volume), "v")
+				last := f.world.Records().Calls("ec2:CreateTags")
+				expectEqual(f, "the records", len(last), 1)
+				expectEqual(f, "the recorded fault", last[0].Fault, PauseBeforeSend)
+				expectEqual(f, "the pauses counted", f.world.Counts().Pauses, 1)
 			})
 		})
 	}
@@ -52,30 +60,44 @@ func TestPauseBeforeSend_signatureExpires(t *testing.T) {
 
 // A client that dies in the pause sends nothing.
 func TestPauseBeforeSend_clientDies(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		volume := b.volume("")
-		line, client := b.aRun(1)
-		b.world.Inject(FaultRule{Fault: PauseBeforeSend, Action: "ec2:CreateTags", Nth: 1, Delay: 10 * time.Minute})
+	runWithFixture(t, func(f fixture) {
+		volume := f.volume("")
+		line, client := f.aRun(1)
+		f.world.Inject(FaultRule{
+			Fault:  PauseBeforeSend,
+			Action: "ec2:CreateTags",
+			Nth:    1,
+			Delay:  10 * time.Minute,
+		})
+
 		time.AfterFunc(5*time.Minute, func() {
 			line.mu.Lock()
 			defer line.mu.Unlock()
 			line.crashed = true
 		})
-		if err := b.tag(client, volume, "v"); !errors.Is(err, ErrCrashed) {
+
+		if err := f.tag(client, volume, "v"); !errors.Is(err, ErrCrashed) {
 			t.Errorf("the dead client saw %v", err)
 		}
-		is(b, "the tag", b.valueOf(volume), "")
+
+		expectEqual(f, "the tag", f.valueOf(volume), "")
 	})
 }
 
 func TestPauseAfterAnswer_effectFirst(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		volume := b.volume("")
-		_, client := b.aRun(0)
-		b.world.Inject(FaultRule{Fault: PauseAfterResponse, Action: "ec2:CreateTags", Nth: 1, Delay: 3 * time.Hour})
+	runWithFixture(t, func(f fixture) {
+		volume := f.volume("")
+		_, client := f.aRun(0)
+		f.world.Inject(FaultRule{
+			Fault:  PauseAfterResponse,
+			Action: "ec2:CreateTags",
+			Nth:    1,
+			Delay:  3 * time.Hour,
+		})
+
 		began := time.Now()
-		time.AfterFunc(time.Minute, func() { is(b, "the tag during the pause", b.valueOf(volume), "v") })
-		must(0, b.tag(client, volume, "v"))(b)
+		time.AfterFunc(time.Minute, func() { expectEqual(f, "the tag during the pause", f.valueOf(volume), "v") })
+		requireNoError(0, f.tag(client, volume, "v"))(f)
 		if took := time.Since(began); took < 3*time.Hour {
 			t.Errorf("the call took %s", took)
 		}
@@ -87,23 +109,31 @@ func TestPauseAfterAnswer_effectFirst(t *testing.T) {
 func TestLateArrival_signatureExpires(t *testing.T) {
 	for delay, want := range map[time.Duration]string{14 * time.Minute: "late", 16 * time.Minute: "first"} {
 		t.Run(delay.String(), func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				volume := b.volume("")
-				line, client := b.aRun(0)
+			runWithFixture(t, func(f fixture) {
+				volume := f.volume("")
+				line, client := f.aRun(0)
 				var seen []Mutation
-				b.world.OnMutation(func(m Mutation) { seen = append(seen, m) })
-				must(0, b.tag(client, volume, "first"))(b)
-				b.world.Inject(FaultRule{Fault: LateArrival, Action: "ec2:CreateTags", Nth: 1, Delay: delay})
-				if err := b.tag(client, volume, "late"); !errors.Is(err, errConnectionReset) {
+				f.world.OnMutation(func(m Mutation) { seen = append(seen, m) })
+				requireNoError(0, f.tag(client, volume, "first"))(f)
+				f.world.Inject(FaultRule{
+					Fault:  LateArrival,
+					Action: "ec2:CreateTags",
+					Nth:    1,
+					Delay:  delay,
+				})
+
+				if err := f.tag(client, volume, "late"); !errors.Is(err, errConnectionReset) {
 					t.Errorf("the client saw %v", err)
 				}
-				is(b, "the tag at first", b.valueOf(volume), "first")
+
+				expectEqual(f, "the tag at first", f.valueOf(volume), "first")
 				time.Sleep(delay + time.Second)
-				is(b, "the tag then", b.valueOf(volume), want)
+				expectEqual(f, "the tag then", f.valueOf(volume), want)
 				if last := seen[len(seen)-1]; want == "late" && (last.Fault != LateArrival || last.Client != line) {
 					t.Errorf("seen as %s of %p", last.Fault, last.Client)
 				}
-				is(b, "the records", len(b.world.Records().Calls("ec2:CreateTags")), 3)
+
+				expectEqual(f, "the records", len(f.world.Records().Calls("ec2:CreateTags")), 3)
 			})
 		})
 	}
@@ -111,15 +141,23 @@ func TestLateArrival_signatureExpires(t *testing.T) {
 
 // A pause of a line stops the whole client as often as the one call.
 func TestPauses_wholeClient(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		_, client := b.aRun(0)
+	runWithFixture(t, func(f fixture) {
+		_, client := f.aRun(0)
 		look := func() { // refused after a long pause, because it was signed before
-			_, _ = client.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
+			_, _ = client.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
 		}
+
 		stopped := 0
 		const pauses = 40
 		for range pauses {
-			b.world.Inject(FaultRule{Fault: PauseAfterResponse, Action: "ec2:DescribeRegions", Times: 1, Nth: 1, Delay: time.Hour})
+			f.world.Inject(FaultRule{
+				Fault:  PauseAfterResponse,
+				Action: "ec2:DescribeRegions",
+				Times:  1,
+				Nth:    1,
+				Delay:  time.Hour,
+			})
+
 			ended := make(chan struct{})
 			go func() { look(); close(ended) }()
 			time.Sleep(time.Minute)
@@ -129,23 +167,31 @@ func TestPauses_wholeClient(t *testing.T) {
 				stopped++
 			}
 			<-ended
-			b.world.rules = nil
+			f.world.rules = nil
 		}
+
 		if stopped < pauses/4 || stopped > pauses*3/4 {
 			t.Errorf("%d of %d pauses stopped the whole client", stopped, pauses)
 		}
-		is(b, "the pauses counted", b.world.Counts().Pauses, pauses)
+
+		expectEqual(f, "the pauses counted", f.world.Counts().Pauses, pauses)
 	})
 }
 
 // Drawn pauses lie between 0 and 3 hours, and half of them end before a signature does.
 func TestPauses_drawn(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		c := &Call{Service: "ec2", Operation: "CreateTags", Region: home, caller: b.world.rootCaller(b.world.account(owner, "aws"))}
+	runWithFixture(t, func(f fixture) {
+		c := &Call{
+			Service:   "ec2",
+			Operation: "CreateTags",
+			Region:    home,
+			caller:    f.world.rootCaller(f.world.account(owner, "aws")),
+		}
+
 		const drawn = 1000
 		short, long := 0, 0
 		for range drawn {
-			switch pause := b.world.randomPause(c); {
+			switch pause := f.world.randomPause(c); {
 			case pause < 0 || pause > longestPause:
 				t.Fatalf("a pause of %s", pause)
 			case pause < 15*time.Minute:
@@ -154,6 +200,7 @@ func TestPauses_drawn(t *testing.T) {
 				long++
 			}
 		}
+
 		if short < drawn/3 || long < drawn/4 {
 			t.Errorf("%d short and %d long pauses of %d", short, long, drawn)
 		}
@@ -163,23 +210,25 @@ func TestPauses_drawn(t *testing.T) {
 // All faults together: nothing hangs, and two runs of a seed are equal.
 func TestPauses_seedRepeats(t *testing.T) {
 	counts := func() (counts Counts) {
-		runWithFixture(t, func(b fixture) {
-			WithSeed(7)(b.world)
-			WithChaos(0.5, Faults()...)(b.world)
-			_, client := b.aRun(0)
+		runWithFixture(t, func(f fixture) {
+			WithSeed(7)(f.world)
+			WithChaos(0.5, Faults()...)(f.world)
+			_, client := f.aRun(0)
 			for range 100 {
 				_, _ = client.DescribeRegions(context.Background(), &ec2.DescribeRegionsInput{})
 			}
-			counts = b.world.Counts()
+			counts = f.world.Counts()
 		})
 		return counts
 	}
+
 	first, second := counts(), counts()
-	is(t, "the calls", second.Calls, first.Calls)
-	is(t, "the pauses", second.Pauses, first.Pauses)
+	expectEqual(t, "the calls", second.Calls, first.Calls)
+	expectEqual(t, "the pauses", second.Pauses, first.Pauses)
 	for _, fault := range Faults() {
-		is(t, "the calls with "+string(fault), second.Faults[fault], first.Faults[fault])
+		expectEqual(t, "the calls with "+string(fault), second.Faults[fault], first.Faults[fault])
 	}
+
 	if first.Pauses == 0 {
 		t.Error("nothing paused")
 	}

@@ -66,6 +66,7 @@ func (w *World) createdAt(id string) time.Time {
 	if i, is := w.instances.get(id); is {
 		return *i.attributes.LaunchTime
 	}
+
 	return time.Time{}
 }
 

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// drawText draws n letters and digits, as the unique ids of principals and keys have them.
+// randomText draws n letters and digits, as the unique ids of principals and keys have them.
 func (w *World) randomText(n int, what ...string) string {
 	text := ""
 	for len(text) < n {
@@ -22,7 +22,7 @@ func (w *World) randomText(n int, what ...string) string {
 	return text[:n]
 }
 
-// drawBytes draws n bytes.
+// randomBytes draws n bytes.
 func (w *World) randomBytes(n int, what ...string) []byte {
 	var bytes []byte
 	for len(bytes) < n {
@@ -31,12 +31,12 @@ func (w *World) randomBytes(n int, what ...string) []byte {
 	return bytes[:n]
 }
 
-// lowID draws an id of small letters and digits.
+// randomLowercase draws an id of small letters and digits.
 func (w *World) randomLowercase(n int, what ...string) string {
 	return strings.ToLower(w.randomText(n, what...))
 }
 
-// drawUUID draws an id of the form of a UUID.
+// randomUUID draws an id of the form of a UUID.
 func (w *World) randomUUID(what ...string) string {
 	b := w.randomBytes(16, what...)
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80

@@ -28,7 +28,8 @@ type Record struct {
 	Rules          []string               `json:",omitempty"` // rules that bore on the call
 	Fault          Fault                  `json:",omitempty"` // what went wrong on purpose
 	Status         int                    // HTTP; 0 when no answer arrived
-	Error          string                 `json:",omitempty"` // code of the refusal, or why no answer arrived; empty for success
+	// code of the refusal, or why no answer arrived; empty for success
+	Error string `json:",omitempty"`
 }
 
 // Records are calls in the order in which they were executed.
@@ -39,7 +40,7 @@ func (all Records) Calls(action string) Records {
 	return all.filter(func(r Record) bool { return matchesAction(action, r.Action) })
 }
 
-// By are the calls of an account.
+// ByAccount are the calls of an account.
 func (all Records) ByAccount(account string) Records {
 	return all.filter(func(r Record) bool { return r.Account == account })
 }
@@ -93,15 +94,29 @@ func (w *World) Records() Records {
 func (w *World) record(c *Call, err error) {
 	w.count(c)
 	r := Record{
-		At: c.At, ID: c.ID, Region: c.Region, Action: c.action(), DryRun: c.DryRun, RequestDigest: c.bodyDigest,
-		Resources: resourcesIn(c.In), Changed: c.changedIDs, Authorizations: c.authorizations, Rules: c.rules, Fault: c.fault, Status: c.status, Error: c.errorCode,
+		At:             c.At,
+		ID:             c.ID,
+		Region:         c.Region,
+		Action:         c.action(),
+		DryRun:         c.DryRun,
+		RequestDigest:  c.bodyDigest,
+		Resources:      resourcesIn(c.In),
+		Changed:        c.changedIDs,
+		Authorizations: c.authorizations,
+		Rules:          c.rules,
+		Fault:          c.fault,
+		Status:         c.status,
+		Error:          c.errorCode,
 	}
+
 	if c.caller != nil {
 		r.Principal, r.Account = c.caller.principal.ARN, c.caller.principal.Account
 	}
+
 	if err != nil {
 		r.Status, r.Error = 0, err.Error()
 	}
+
 	w.keepRecord(r)
 }
 
@@ -115,5 +130,7 @@ func (w *World) keepRecord(r Record) {
 }
 
 func newRequestID(drawn uint64) string {
-	return fmt.Sprintf("%08x-%04x-4%03x-a%03x-%012x", uint32(drawn>>32), uint16(drawn>>16), drawn&0xfff, drawn>>52, mixBits(drawn)>>16)
+	return fmt.Sprintf(
+		"%08x-%04x-4%03x-a%03x-%012x", uint32(drawn>>32), uint16(drawn>>16), drawn&0xfff, drawn>>52, mixBits(drawn)>>16,
+	)
 }

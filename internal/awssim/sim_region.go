@@ -16,10 +16,13 @@ type region struct {
 }
 
 var regions = slices.Concat(
-	newRegions("aws", false, "ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-southeast-1 ap-southeast-2 ca-central-1 "+
-		"eu-central-1 eu-north-1 eu-west-1 eu-west-2 eu-west-3 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2"),
-	newRegions("aws", true, "af-south-1 ap-east-1 ap-east-2 ap-south-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 ap-southeast-7 "+
-		"ca-west-1 eu-central-2 eu-south-1 eu-south-2 il-central-1 me-central-1 me-south-1 mx-central-1"),
+	newRegions("aws", false,
+		"ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-southeast-1 ap-southeast-2 ca-central-1 "+
+			"eu-central-1 eu-north-1 eu-west-1 eu-west-2 eu-west-3 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2"),
+	newRegions("aws", true,
+		"af-south-1 ap-east-1 ap-east-2 ap-south-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 "+
+			"ap-southeast-7 "+
+			"ca-west-1 eu-central-2 eu-south-1 eu-south-2 il-central-1 me-central-1 me-south-1 mx-central-1"),
 	newRegions("aws-us-gov", false, "us-gov-east-1 us-gov-west-1"),
 	newRegions("aws-cn", false, "cn-north-1 cn-northwest-1"),
 )
@@ -64,10 +67,10 @@ func (w *World) EnableRegion(account, region string) {
 }
 
 // regionEnabled reports whether an account may use a Region.
-func (w *World) regionEnabled(at location) bool {
-	found, known := findRegion(at.region)
-	return known && (!found.optIn || w.enabledRegions[at])
+func (w *World) regionEnabled(loc location) bool {
+	found, known := findRegion(loc.region)
+	return known && (!found.optIn || w.enabledRegions[loc])
 }
 
-// zones are the availability zones of a Region.
+// zonesOf are the availability zones of a Region.
 func zonesOf(region string) []string { return []string{region + "a", region + "b", region + "c"} }

@@ -32,20 +32,23 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// TestObservations replays what real AWS answered, case by case, each in a world of its own. The file says where the facts
-// come from and under which licence they stand.
+// TestObservations replays what real AWS answered, case by case, each in a world of its own. The file says where the
+// facts come from and under which licence they stand.
 func TestObservations(t *testing.T) {
 	text, err := os.ReadFile("testdata/observations.json")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var file struct{ Cases []observation }
 	if err := json.Unmarshal(text, &file); err != nil {
 		t.Fatal(err)
 	}
+
 	if len(file.Cases) == 0 {
 		t.Fatal("there are no cases")
 	}
+
 	for _, one := range file.Cases {
 		t.Run(one.ID, func(t *testing.T) {
 			t.Parallel()
@@ -120,7 +123,12 @@ type replay struct {
 }
 
 func newReplay(t *testing.T) *replay {
-	r := &replay{T: t, world: New(WithoutRule(*without)), names: map[string]any{"unique": "5eed"}, sessions: map[string]aws.CredentialsProvider{}}
+	r := &replay{
+		T:        t,
+		world:    New(WithoutRule(*without)),
+		names:    map[string]any{"unique": "5eed"},
+		sessions: map[string]aws.CredentialsProvider{},
+	}
 	for name, number := range accountsByName {
 		r.names["account."+name] = number
 	}
@@ -141,23 +149,29 @@ func (r *replay) build(one observation) {
 	for _, at := range one.World.Defaults {
 		r.must(at.Account, "ec2", at.Region, "EnableEbsEncryptionByDefault", nil)
 	}
+
 	for _, name := range sortedKeys(one.World.Keys) {
 		r.buildKey(name, one.World.Keys[name])
 	}
+
 	for _, name := range sortedKeys(one.World.Snapshots) {
 		r.buildSnapshot(name, one.World.Snapshots[name])
 	}
+
 	for _, name := range sortedKeys(one.World.Images) {
 		r.buildImage(name, one.World.Images[name])
 	}
+
 	for _, share := range one.World.Shares {
 		r.buildShare(one, share)
 	}
+
 	roles := sortedKeys(one.World.Roles)
 	slices.SortStableFunc(roles, func(a, b string) int { return len(one.World.Roles[a].Of) - len(one.World.Roles[b].Of) })
 	for _, name := range roles {
 		r.buildRole(name, one.World.Roles[name])
 	}
+
 	for _, name := range roles {
 		r.assume(name, one.World.Roles[name])
 	}
@@ -168,10 +182,11 @@ func (r *replay) buildKey(name string, key observedKey) {
 	if key.Policy != "default-root" {
 		in["Policy"] = r.document(key.Policy)
 	}
-	made := r.must(key.Account, "kms", key.Region, "CreateKey", in)
-	r.names["key."+name+".arn"], r.names["key."+name+".id"] = dig(made, "KeyMetadata.Arn"), dig(made, "KeyMetadata.KeyId")
+	created := r.must(key.Account, "kms", key.Region, "CreateKey", in)
+	r.names["key."+name+".arn"] = dig(created, "KeyMetadata.Arn")
+	r.names["key."+name+".id"] = dig(created, "KeyMetadata.KeyId")
 	if key.State == "Disabled" {
-		r.must(key.Account, "kms", key.Region, "DisableKey", map[string]any{"KeyId": dig(made, "KeyMetadata.KeyId")})
+		r.must(key.Account, "kms", key.Region, "DisableKey", map[string]any{"KeyId": dig(created, "KeyMetadata.KeyId")})
 	}
 }
 
@@ -180,16 +195,26 @@ func (r *replay) buildSnapshot(name string, s observedSnapshot) {
 	if s.Key != "" {
 		in["Encrypted"] = true
 	}
+
 	if s.Key != "" && s.Key != "aws/ebs" {
 		in["KmsKeyId"] = r.names["key."+s.Key+".arn"]
 	}
+
 	volume := dig(r.must(s.Account, "ec2", s.Region, "CreateVolume", in), "VolumeId").(string)
 	r.settle(s.Account, s.Region, "volume", volume, "available")
-	made := dig(r.must(s.Account, "ec2", s.Region, "CreateSnapshot", described("snapshot", s.Description, s.Tags, map[string]any{"VolumeId": volume})), "SnapshotId").(string)
+	created := dig(
+		r.must(
+			s.Account, "ec2", s.Region, "CreateSnapshot",
+			described("snapshot", s.Description, s.Tags, map[string]any{"VolumeId": volume}),
+		),
+		"SnapshotId",
+	).(string)
+
 	if s.State != "pending" {
-		r.settle(s.Account, s.Region, "snapshot", made, "completed")
+		r.settle(s.Account, s.Region, "snapshot", created, "completed")
 	}
-	r.names["snapshot."+name] = made
+
+	r.names["snapshot."+name] = created
 }
 
 func (r *replay) buildImage(name string, i observedImage) {
@@ -197,15 +222,21 @@ func (r *replay) buildImage(name string, i observedImage) {
 	maps.Copy(devices, i.Data)
 	var mappings []any
 	for _, device := range sortedKeys(devices) {
-		mappings = append(mappings, map[string]any{"DeviceName": device, "Ebs": map[string]any{"SnapshotId": r.names["snapshot."+devices[device]]}})
+		mappings = append(mappings, map[string]any{
+			"DeviceName": device, "Ebs": map[string]any{"SnapshotId": r.names["snapshot."+devices[device]]},
+		})
 	}
+
 	in := described("image", i.Description, i.Tags, map[string]any{
-		"Name": name + "-5eed", "Architecture": "x86_64", "VirtualizationType": "hvm", "RootDeviceName": "/dev/sda1", "BlockDeviceMappings": mappings,
+		"Name": name +
+			"-5eed", "Architecture": "x86_64", "VirtualizationType": "hvm", "RootDeviceName": "/dev/sda1",
+		"BlockDeviceMappings": mappings,
 	})
+
 	maps.Copy(in, i.Options)
-	made := dig(r.must(i.Account, "ec2", i.Region, "RegisterImage", in), "ImageId").(string)
-	r.settle(i.Account, i.Region, "image", made, "available")
-	r.names["image."+name] = made
+	created := dig(r.must(i.Account, "ec2", i.Region, "RegisterImage", in), "ImageId").(string)
+	r.settle(i.Account, i.Region, "image", created, "available")
+	r.names["image."+name] = created
 }
 
 func described(kind string, description *string, tags map[string]string, in map[string]any) map[string]any {
@@ -227,35 +258,50 @@ func (r *replay) buildShare(one observation, share observedShare) {
 	for _, name := range share.With {
 		users = append(users, map[string]any{"UserId": accountsByName[name]})
 	}
+
 	add := map[string]any{"Add": users}
 	if share.Snapshot != "" {
 		s := one.World.Snapshots[share.Snapshot]
-		r.must(s.Account, "ec2", s.Region, "ModifySnapshotAttribute", map[string]any{"SnapshotId": r.names["snapshot."+share.Snapshot], "CreateVolumePermission": add})
+		r.must(s.Account, "ec2", s.Region, "ModifySnapshotAttribute", map[string]any{
+			"SnapshotId": r.names["snapshot."+share.Snapshot], "CreateVolumePermission": add,
+		})
 		return
 	}
+
 	i := one.World.Images[share.Image]
-	r.must(i.Account, "ec2", i.Region, "ModifyImageAttribute", map[string]any{"ImageId": r.names["image."+share.Image], "LaunchPermission": add})
+	r.must(i.Account, "ec2", i.Region, "ModifyImageAttribute", map[string]any{
+		"ImageId": r.names["image."+share.Image], "LaunchPermission": add,
+	})
 }
 
 func (r *replay) buildRole(name string, role observedRole) {
-	number, made, session := accountsByName[role.Account], name, role.Session
+	number, created, session := accountsByName[role.Account], name, role.Session
 	if role.Of != "" {
-		made = r.names["role."+role.Of+".name"].(string)
+		created = r.names["role."+role.Of+".name"].(string)
 	}
+
 	if session == "" {
 		session = name
 	}
-	r.names["role."+name+".name"] = made
-	r.names["role."+name+".arn"] = "arn:aws:iam::" + number + ":role/" + made
-	r.names["role."+name+".session_arn"] = "arn:aws:sts::" + number + ":assumed-role/" + made + "/" + session
+
+	r.names["role."+name+".name"] = created
+	r.names["role."+name+".arn"] = "arn:aws:iam::" + number + ":role/" + created
+	r.names["role."+name+".session_arn"] = "arn:aws:sts::" + number + ":assumed-role/" + created + "/" + session
 	if role.Of != "" {
 		return
 	}
+
 	trust := map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{
 		"Effect": "Allow", "Principal": map[string]any{"AWS": "arn:aws:iam::" + number + ":root"}, "Action": "sts:AssumeRole",
 	}}}
-	r.must(role.Account, "iam", "us-east-1", "CreateRole", map[string]any{"RoleName": made, "AssumeRolePolicyDocument": r.document(trust)})
-	r.must(role.Account, "iam", "us-east-1", "PutRolePolicy", map[string]any{"RoleName": made, "PolicyName": "case", "PolicyDocument": r.document(role.Policy)})
+
+	r.must(role.Account, "iam", "us-east-1", "CreateRole", map[string]any{
+		"RoleName": created, "AssumeRolePolicyDocument": r.document(trust),
+	})
+
+	r.must(role.Account, "iam", "us-east-1", "PutRolePolicy", map[string]any{
+		"RoleName": created, "PolicyName": "case", "PolicyDocument": r.document(role.Policy),
+	})
 }
 
 // assume takes a session as a user who may assume every role: AWS lets no root user do that.
@@ -263,22 +309,34 @@ func (r *replay) assume(name string, role observedRole) {
 	user := "user:" + role.Account
 	if r.sessions[user] == nil {
 		r.must(role.Account, "iam", "us-east-1", "CreateUser", map[string]any{"UserName": "caller"})
-		everyRole := map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}}
-		r.must(role.Account, "iam", "us-east-1", "PutUserPolicy", map[string]any{"UserName": "caller", "PolicyName": "case", "PolicyDocument": r.document(everyRole)})
-		made := r.must(role.Account, "iam", "us-east-1", "CreateAccessKey", map[string]any{"UserName": "caller"})
-		r.sessions[user] = credentials.NewStaticCredentialsProvider(dig(made, "AccessKey.AccessKeyId").(string), dig(made, "AccessKey.SecretAccessKey").(string), "")
+		everyRole := map[string]any{
+			"Version":   "2012-10-17",
+			"Statement": []any{map[string]any{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}},
+		}
+		r.must(role.Account, "iam", "us-east-1", "PutUserPolicy", map[string]any{
+			"UserName": "caller", "PolicyName": "case", "PolicyDocument": r.document(everyRole),
+		})
+		created := r.must(role.Account, "iam", "us-east-1", "CreateAccessKey", map[string]any{"UserName": "caller"})
+		r.sessions[user] = credentials.NewStaticCredentialsProvider(
+			dig(created, "AccessKey.AccessKeyId").(string), dig(created, "AccessKey.SecretAccessKey").(string), "",
+		)
 	}
+
 	session, in := role.Session, map[string]any{"RoleArn": r.names["role."+name+".arn"]}
 	if session == "" {
 		session = name
 	}
+
 	in["RoleSessionName"] = session
 	if role.SessionPolicy != nil {
 		in["Policy"] = r.document(role.SessionPolicy)
 	}
-	made := r.must(user, "sts", "us-east-1", "AssumeRole", in)
-	part := func(name string) string { return dig(made, "Credentials."+name).(string) }
-	r.sessions["role:"+name] = credentials.NewStaticCredentialsProvider(part("AccessKeyId"), part("SecretAccessKey"), part("SessionToken"))
+
+	created := r.must(user, "sts", "us-east-1", "AssumeRole", in)
+	part := func(name string) string { return dig(created, "Credentials."+name).(string) }
+	r.sessions["role:"+name] = credentials.NewStaticCredentialsProvider(
+		part("AccessKeyId"), part("SecretAccessKey"), part("SessionToken"),
+	)
 }
 
 func (r *replay) document(policy any) string {
@@ -293,7 +351,7 @@ func (r *replay) document(policy any) string {
 func (r *replay) step(step observedStep) []string {
 	if step.Wait != nil {
 		for kind := range waitable {
-			if id, there := step.Wait[kind]; there {
+			if id, ok := step.Wait[kind]; ok {
 				var until []string
 				for _, state := range step.Wait["until"].([]any) {
 					until = append(until, state.(string))
@@ -303,26 +361,36 @@ func (r *replay) step(step observedStep) []string {
 		}
 		r.Fatalf("nothing to wait for: %v", step.Wait)
 	}
-	got := r.call(step.As, step.Service, step.Region, step.Operation, r.fill(step.Input).(map[string]any), step.Presign == nil || *step.Presign)
+
+	got := r.call(
+		step.As, step.Service, step.Region, step.Operation, r.fill(step.Input).(map[string]any),
+		step.Presign == nil || *step.Presign,
+	)
+
 	for name, path := range step.Save {
 		if value := dig(got.output, path); value != nil {
 			r.names[name] = value
 		}
 	}
+
 	expect := r.fill(step.Expect).(map[string]any)
 	found := differences(expect["http_status"], float64(got.status), "http_status")
 	if code, _ := expect["code"].(string); code != got.code {
 		found = append(found, fmt.Sprintf("code expected %q, is %q: %s", code, got.code, got.message))
 	}
-	if message, there := expect["message"]; there && message != got.message {
+
+	if message, ok := expect["message"]; ok && message != got.message {
 		found = append(found, fmt.Sprintf("message expected %q, is %q", message, got.message))
 	}
-	if part, there := expect["message_contains"]; there && !strings.Contains(got.message, part.(string)) {
+
+	if part, ok := expect["message_contains"]; ok && !strings.Contains(got.message, part.(string)) {
 		found = append(found, fmt.Sprintf("message expected to contain %q, is %q", part, got.message))
 	}
-	if output, there := expect["output"]; there {
+
+	if output, ok := expect["output"]; ok {
 		found = append(found, differences(output, got.output, "")...)
 	}
+
 	return found
 }
 
@@ -345,11 +413,12 @@ func (r *replay) settle(as, region, kind, id string, until ...string) map[string
 			}
 			r.Fatalf("%s gives %s: %s", how.operation, got.code, got.message)
 		}
-		thing, _ := dig(got.output, how.where).(map[string]any)
-		if state, _ := dig(thing, how.state).(string); slices.Contains(until, state) {
-			return thing
+		item, _ := dig(got.output, how.where).(map[string]any)
+		if state, _ := dig(item, how.state).(string); slices.Contains(until, state) {
+			return item
 		}
 	}
+
 	r.Fatalf("%s %s is not %v", kind, id, until)
 	return nil
 }
@@ -360,7 +429,7 @@ var placeholder = regexp.MustCompile(`\$\{([^}]+)\}`)
 func (r *replay) fill(value any) any {
 	switch value := value.(type) {
 	case map[string]any:
-		if times, there := value["$times"]; there {
+		if times, ok := value["$times"]; ok {
 			return slices.Repeat([]any{r.fill(value["$repeat"])}, int(times.(float64)))
 		}
 		filled := map[string]any{}
@@ -380,6 +449,7 @@ func (r *replay) fill(value any) any {
 		}
 		return placeholder.ReplaceAllStringFunc(value, func(found string) string { return fmt.Sprint(r.lookup(found)) })
 	}
+
 	return value
 }
 
@@ -388,14 +458,17 @@ func (r *replay) lookup(found string) any {
 	if text, ok := strings.CutPrefix(name, "bytes:"); ok {
 		return []byte(text)
 	}
+
 	if where, ok := strings.CutPrefix(name, "managed_key."); ok {
 		account, region, _ := strings.Cut(where, ".")
 		return dig(r.must(account, "kms", region, "DescribeKey", map[string]any{"KeyId": "alias/aws/ebs"}), "KeyMetadata.Arn")
 	}
-	value, there := r.names[name]
-	if !there {
+
+	value, ok := r.names[name]
+	if !ok {
 		r.Fatalf("nothing is named %s", name)
 	}
+
 	return value
 }
 
@@ -425,6 +498,7 @@ func (r *replay) call(as, service, region, operation string, in map[string]any, 
 	} else {
 		config.Credentials = r.sessions[as]
 	}
+
 	config.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
 	config.APIOptions = append(config.APIOptions, func(stack *middleware.Stack) error {
 		_, _ = stack.Initialize.Remove("OperationInputValidation") // not there where nothing is required
@@ -433,14 +507,17 @@ func (r *replay) call(as, service, region, operation string, in map[string]any, 
 		}
 		return nil
 	})
+
 	clients := map[string]any{
 		"ec2": ec2.NewFromConfig(config), "kms": kms.NewFromConfig(config), "sts": sts.NewFromConfig(config),
 		"iam": iam.NewFromConfig(config), "ssm": ssm.NewFromConfig(config),
 	}
+
 	method := reflect.ValueOf(clients[service]).MethodByName(operation)
 	if !method.IsValid() {
 		r.Fatalf("%s has no operation %s", service, operation)
 	}
+
 	input := reflect.New(method.Type().In(1).Elem())
 	r.pour(in, input.Elem(), operation)
 	results := method.Call([]reflect.Value{reflect.ValueOf(context.Background()), input})
@@ -452,6 +529,7 @@ func (r *replay) call(as, service, region, operation string, in map[string]any, 
 		}
 		return answer{status: response.HTTPStatusCode(), code: refusal.ErrorCode(), message: refusal.ErrorMessage()}
 	}
+
 	out := results[0].Elem()
 	raw := awsmiddleware.GetRawResponse(out.FieldByName("ResultMetadata").Interface().(middleware.Metadata))
 	return answer{status: raw.(*smithyhttp.Response).StatusCode, output: plainOf(out).(map[string]any)}
@@ -551,6 +629,7 @@ func plainOf(v reflect.Value) any {
 	case reflect.Int32, reflect.Int64:
 		return float64(v.Int())
 	}
+
 	return fmt.Sprint(v.Interface())
 }
 
@@ -570,11 +649,12 @@ func dig(value any, path string) any {
 			return nil
 		}
 	}
+
 	return value
 }
 
-// differences are what of an expectation a value does not meet. Only what is named is compared; lists have to be of the same
-// length, in any order. A member that the SDK does not have is a difference.
+// differences are what of an expectation a value does not meet. Only what is named is compared; lists have to be of the
+// same length, in any order. A member that the SDK does not have is a difference.
 func differences(expected, actual any, path string) []string {
 	switch want := expected.(type) {
 	case map[string]any:
@@ -614,9 +694,11 @@ func differences(expected, actual any, path string) []string {
 		}
 		return found
 	}
+
 	if !reflect.DeepEqual(expected, actual) {
 		return []string{fmt.Sprintf("%s expected %v, is %v", path, expected, actual)}
 	}
+
 	return nil
 }
 
@@ -644,5 +726,6 @@ func (m matching) holds(value, actual any) bool {
 	case "$not":
 		return !reflect.DeepEqual(actual, value)
 	}
+
 	return false
 }

@@ -9,8 +9,10 @@ import (
 	"slices"
 )
 
-// resourceName is the form of what names a resource of AWS: an ARN, an id of EC2, a key's id or alias.
-var resourcePattern = regexp.MustCompile(`^(arn:aws[a-z-]*:.+|[a-z]{1,6}-[0-9a-f]{8}([0-9a-f]{9})?|alias/.+|(mrk-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32})$`)
+// resourcePattern is the form of what names a resource of AWS: an ARN, an id of EC2, a key's id or alias.
+var resourcePattern = regexp.MustCompile(
+	`^(arn:aws[a-z-]*:.+|[a-z]{1,6}-[0-9a-f]{8}([0-9a-f]{9})?|alias/.+|(mrk-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32})$`,
+)
 
 // resourcesIn are the resources that a request names, sorted.
 func resourcesIn(in any) []string {
@@ -26,7 +28,7 @@ func resourcesIn(in any) []string {
 	return slices.Compact(found)
 }
 
-// gather tells each text in a value, but for client tokens, which name nothing.
+// walkStrings tells each text in a value, but for client tokens, which name nothing.
 func walkStrings(v reflect.Value, tell func(string)) {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:

@@ -13,7 +13,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim/wire"
 )
 
-// answer encodes what came of a call. An error that is no answer of AWS's, such as a connection cut by a fault, is returned.
+// respond encodes what came of a call. An error that is no answer of AWS's, such as a connection cut by a fault, is
+// returned.
 func (w *World) respond(c *Call, out any, err error) (*http.Response, error) {
 	var refusal *APIError
 	var malformed *wire.Error
@@ -34,30 +35,32 @@ func (w *World) respond(c *Call, out any, err error) (*http.Response, error) {
 	case !errors.As(err, &refusal):
 		return nil, err
 	}
+
 	c.status, c.errorCode = refusal.Status, refusal.Code
 	answer := c.request.RefuseWithReason(c.ID, refusal.Status, refusal.Code, refusal.Message, refusal.Reason)
 	w.setDate(c, answer)
 	return answer, nil
 }
 
-// copyAnswer writes an answer to a server's connection.
+// writeResponse writes an answer to a server's connection.
 func writeResponse(out http.ResponseWriter, answer *http.Response) {
 	maps.Copy(out.Header(), answer.Header)
 	out.WriteHeader(answer.StatusCode)
 	_, err := io.Copy(out, answer.Body)
 	_ = answer.Body.Close()
-	if errors.Is(err, io.ErrUnexpectedEOF) { // a fault that cuts the connection; a client that is gone has no use for the rest
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		// a fault that cuts the connection; a client that is gone has no use for the rest
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// torn is the first half of a body, behind which the connection breaks.
+// truncate is the first half of a body, behind which the connection breaks.
 func truncate(body io.Reader) io.ReadCloser {
 	whole, _ := io.ReadAll(body) // of memory
 	return io.NopCloser(truncatedReader{bytes.NewReader(whole[:len(whole)/2])})
 }
 
-// breaking has no end, but a break.
+// truncatedReader has no end, but a break.
 type truncatedReader struct{ io.Reader }
 
 func (b truncatedReader) Read(p []byte) (int, error) {

@@ -29,6 +29,7 @@ func readRules(t *testing.T) []awsRule {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var all []awsRule
 	for line := range strings.Lines(string(text)) {
 		if strings.HasPrefix(line, "#") {
@@ -40,11 +41,12 @@ func readRules(t *testing.T) []awsRule {
 		}
 		all = append(all, awsRule{strings.TrimSpace(parts[0]), strings.TrimSpace(parts[1]), strings.TrimSpace(parts[2])})
 	}
+
 	return all
 }
 
-// checkedRules are the numbers that the code enforces, with the places where it does: those written out in calls of breaks, and those
-// that a function returns which such a call asks for the number.
+// checkedRules are the numbers that the code enforces, with the places where it does: those written out in calls of
+// breaks, and those that a function returns which such a call asks for the number.
 func checkedRules(t *testing.T) map[string][]token.Position {
 	t.Helper()
 	found, choosers := map[string][]token.Position{}, map[string]bool{}
@@ -57,6 +59,7 @@ func checkedRules(t *testing.T) map[string][]token.Position {
 		}
 		trees = append(trees, tree)
 	}
+
 	note := func(e ast.Expr) {
 		switch e := e.(type) {
 		case *ast.BasicLit:
@@ -71,6 +74,7 @@ func checkedRules(t *testing.T) map[string][]token.Position {
 			t.Errorf("%s: the number of a rule is not written out", set.Position(e.Pos()))
 		}
 	}
+
 	inspectTrees(trees, func(n ast.Node) {
 		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 3 {
 			if callee, ok := call.Fun.(*ast.SelectorExpr); ok && callee.Sel.Name == "violates" {
@@ -78,6 +82,7 @@ func checkedRules(t *testing.T) map[string][]token.Position {
 			}
 		}
 	})
+
 	inspectTrees(trees, func(n ast.Node) {
 		if function, ok := n.(*ast.FuncDecl); ok && choosers[function.Name.Name] {
 			ast.Inspect(function, func(n ast.Node) bool {
@@ -88,6 +93,7 @@ func checkedRules(t *testing.T) map[string][]token.Position {
 			})
 		}
 	})
+
 	return found
 }
 
@@ -106,7 +112,8 @@ func sourceFiles(t *testing.T) []string {
 	return slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, "_test.go") })
 }
 
-// TestRules_listMatchesChecks compares the list of rules with the numbered checks in the code, and the page made of both.
+// TestRules_listMatchesChecks compares the list of rules with the numbered checks in the code, and the page made of
+// both.
 func TestRules_listMatchesChecks(t *testing.T) {
 	rules, enforced := readRules(t), checkedRules(t)
 	listed := map[string]bool{}
@@ -115,18 +122,20 @@ func TestRules_listMatchesChecks(t *testing.T) {
 			t.Errorf("rule %s is listed twice", rule.number)
 		}
 		listed[rule.number] = true
-		switch places, is := enforced[rule.number]; {
+		switch locations, is := enforced[rule.number]; {
 		case is && rule.enforcement != "":
-			t.Errorf("rule %s is checked at %s, and listed as %q", rule.number, places[0], rule.enforcement)
+			t.Errorf("rule %s is checked at %s, and listed as %q", rule.number, locations[0], rule.enforcement)
 		case !is && rule.enforcement == "":
 			t.Errorf("rule %s is listed as checked, and nothing does", rule.number)
 		}
 	}
-	for number, places := range enforced {
+
+	for number, locations := range enforced {
 		if !listed[number] {
-			t.Errorf("rule %s is checked at %s, and not listed", number, places[0])
+			t.Errorf("rule %s is checked at %s, and not listed", number, locations[0])
 		}
 	}
+
 	golden.Equal(t, "../../docs/simulated-aws.md", rulesPage(rules))
 }
 
@@ -179,12 +188,14 @@ func testedRules(t *testing.T, file string) (numbers []string) {
 		}
 		return true
 	})
+
 	return numbers
 }
 
 // sections are the parts of the list.
 var sections = map[string]string{
-	"1": "Encryption", "2": "Sharing, copying, registering", "3": "KMS", "4": "Limits, time, progress", "5": "Sessions", "6": "Dry runs and IAM",
+	"1": "Encryption", "2": "Sharing, copying, registering", "3": "KMS", "4": "Limits, time, progress", "5": "Sessions",
+	"6": "Dry runs and IAM",
 	"7": "Parameters", "8": "Launches and Auto Scaling", "9": "Newer features", "A": "Corrections",
 }
 
@@ -195,25 +206,31 @@ func rulesPage(rules []awsRule) string {
 	for _, rule := range rules {
 		counts[enforcementKind(rule.enforcement)]++
 	}
+
 	fmt.Fprintf(&page, `<!-- Made by go test ./internal/awssim -run TestRules_listMatchesChecks -update -->
 
 # The simulated AWS and its rules
 
-Tests, the demo and benchmarks run against a simulated AWS, `+"`internal/awssim`"+`. It is a Go package with an SDK HTTP client for use in
+Tests, the demo and benchmarks run against a simulated AWS, `+"`internal/awssim`"+
+		`. It is a Go package with an SDK HTTP client for use in
 process, and a server for everybody else:
 
     make awssim
     bin/awssim -listen 127.0.0.1:4599 -speed 60 -world demo -record calls.jsonl
 
 The first line that it prints is its address, which serves EC2, the EBS direct APIs, KMS, STS, IAM, SSM and Organizations. A 12-digit access key id is that
-account's root; what is there beside the accounts is made through the API, or by `+"`-world`"+`. Its clock runs at a multiple of the real one's
-speed; the ends of sessions are told in the client's time. `+"`-inject`"+` lets chosen calls go wrong. It listens on the loopback interface only.
+account's root; what is there beside the accounts is made through the API, or by `+"`-world`"+
+		`. Its clock runs at a multiple of the real one's
+speed; the ends of sessions are told in the client's time. `+"`-inject`"+
+		` lets chosen calls go wrong. It listens on the loopback interface only.
 
 It refuses operations, parameters, values and condition keys that it does not know, and holds its callers to the numbered rules below.
-A rule is **checked** where one numbered expression enforces it, which can be switched off by its number (`+"`WithoutRule`"+`): `+"`make mutation`"+`
+A rule is **checked** where one numbered expression enforces it, which can be switched off by its number (`+
+		"`WithoutRule`"+`): `+"`make mutation`"+`
 does so and demands that a recorded observation or a whole run fails; **made so** where what is done and shown follows from how the simulator is built; **left out** where it is not modelled; **advice** where it
 says what users should do, not what AWS does. There are %d, %d, %d and %d of these.
 `, counts["checked"], counts["made so"], counts["left out"], counts["advice"])
+
 	section := ""
 	for _, rule := range rules {
 		if begins, _, _ := strings.Cut(rule.number, "."); begins != section {
@@ -222,6 +239,7 @@ says what users should do, not what AWS does. There are %d, %d, %d and %d of the
 		}
 		fmt.Fprintf(&page, "| %s | %s | %s |\n", rule.number, rule.description, enforcementText(rule.enforcement))
 	}
+
 	return page.String()
 }
 

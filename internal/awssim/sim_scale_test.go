@@ -15,26 +15,32 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// TestAThousandAccountsFitInAProcess lets a thousand accounts copy a snapshot four times each and poll the copies for some hours: world, clients and
-// recording together stay below 1 GiB.
+// TestScale_thousandAccounts lets a thousand accounts copy a snapshot four times each and poll the copies for some
+// hours: world, clients and recording together stay below 1 GiB.
 func TestScale_thousandAccounts(t *testing.T) {
 	const accounts, volumes = 1000, 4
-	runWithFixture(t, func(b fixture) {
+	runWithFixture(t, func(f fixture) {
 		var group sync.WaitGroup
 		for i := range accounts {
 			group.Go(func() {
-				client := ec2.NewFromConfig(b.world.Config(fmt.Sprintf("%012d", i), home))
-				volume := ok(client.CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(500)}))(b)
+				client := ec2.NewFromConfig(f.world.Config(fmt.Sprintf("%012d", i), home))
+				volume := requireOutput(client.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
+					AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(500),
+				}))(f)
+
 				time.Sleep(time.Minute)
-				source := ok(client.CreateSnapshot(b.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId}))(b)
+				source := requireOutput(client.CreateSnapshot(f.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId}))(f)
 				time.Sleep(4 * time.Hour)
 				var copies []string
 				for range volumes {
-					copied := ok(client.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: source.SnapshotId, Encrypted: aws.Bool(true)}))(b)
+					copied := requireOutput(client.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+						SourceRegion: aws.String(home), SourceSnapshotId: source.SnapshotId, Encrypted: aws.Bool(true),
+					}))(f)
 					copies = append(copies, *copied.SnapshotId)
 				}
+
 				for pending := true; pending; time.Sleep(15 * time.Minute) {
-					seen := ok(client.DescribeSnapshots(b.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: copies}))(b)
+					seen := requireOutput(client.DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: copies}))(f)
 					pending = false
 					for _, s := range seen.Snapshots {
 						pending = pending || s.State == types.SnapshotStatePending
@@ -42,12 +48,16 @@ func TestScale_thousandAccounts(t *testing.T) {
 				}
 			})
 		}
+
 		group.Wait()
 		runtime.GC()
 		var memory runtime.MemStats
 		runtime.ReadMemStats(&memory)
-		records := b.world.Records()
-		t.Logf("%d calls, %s of virtual time, %d MiB", len(records), time.Since(records[0].At).Round(time.Minute), memory.Sys>>20)
+		records := f.world.Records()
+		t.Logf(
+			"%d calls, %s of virtual time, %d MiB", len(records), time.Since(records[0].At).Round(time.Minute), memory.Sys>>20,
+		)
+
 		if memory.Sys > 1<<30 {
 			t.Errorf("the process took %d MiB of the system", memory.Sys>>20)
 		}

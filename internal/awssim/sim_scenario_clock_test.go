@@ -12,17 +12,17 @@ import (
 
 // A laptop goes to sleep between signing and sending, and its clock is wrong when it wakes up.
 func TestScenario_laptopWakesUp(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		volume := b.volume("")
-		config := b.world.Config(owner, home)
-		config.HTTPClient = &signedAt{world: b.world, later: -16 * time.Minute}
-		denied(b, "a tag that was signed before (5.11)", b.tag(ec2.NewFromConfig(config, noRetries), volume, "late"))
-		is(b, "the tag (5.11)", b.valueOf(volume), "")
+	runWithFixture(t, func(f fixture) {
+		volume := f.volume("")
+		config := f.world.Config(owner, home)
+		config.HTTPClient = &signedAt{world: f.world, later: -16 * time.Minute}
+		expectDenied(f, "a tag that was signed before (5.11)", f.tag(ec2.NewFromConfig(config, noRetries), volume, "late"))
+		expectEqual(f, "the tag (5.11)", f.valueOf(volume), "")
 
-		WithClientSkew(-16 * time.Minute)(b.world)
-		skewed := b.inLocation(owner, home)
-		denied(b, "a tag by a clock that is behind (5.11)", b.tag(skewed.ec2, volume, "skewed"))
-		must(0, b.tag(skewed.ec2, volume, "corrected"))(b) // 5.12: the answer said the time
-		is(b, "the tag then", skewed.valueOf(volume), "corrected")
+		WithClientSkew(-16 * time.Minute)(f.world)
+		skewed := f.inLocation(owner, home)
+		expectDenied(f, "a tag by a clock that is behind (5.11)", f.tag(skewed.ec2, volume, "skewed"))
+		requireNoError(0, f.tag(skewed.ec2, volume, "corrected"))(f) // 5.12: the answer said the time
+		expectEqual(f, "the tag then", skewed.valueOf(volume), "corrected")
 	})
 }

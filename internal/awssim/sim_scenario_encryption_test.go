@@ -15,157 +15,258 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
-// A builder makes images of one base image, week by week. Then an administrator has everything encrypted by default: the same build comes
-// out under aws/ebs and can be given to nobody, until the account's default key is a customer key.
+// A builder makes images of one base image, week by week. Then an administrator has everything encrypted by default:
+// the same build comes out under aws/ebs and can be given to nobody, until the account's default key is a customer key.
 func TestScenario_encryptionByDefault(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		base := b.image("")
-		before, running := b.rebuilt(base), *b.launched(base).InstanceId
-		is(b, "a build before (1.1.2)", b.keyOfImage(before), "")
+	runWithFixture(t, func(f fixture) {
+		base := f.image("")
+		before, running := f.rebuilt(base), *f.launched(base).InstanceId
+		expectEqual(f, "a build before (1.1.2)", f.keyOfImage(before), "")
 
-		must(b.ec2.EnableEbsEncryptionByDefault(b.Context(), &ec2.EnableEbsEncryptionByDefaultInput{}))(b)
-		managed := b.managedKey(owner, home)
-		is(b, "what was there (1.6.3)", b.keyOfImage(before), "")
+		requireNoError(f.ec2.EnableEbsEncryptionByDefault(f.Context(), &ec2.EnableEbsEncryptionByDefaultInput{}))(f)
+		managed := f.managedKey(owner, home)
+		expectEqual(f, "what was there (1.6.3)", f.keyOfImage(before), "")
 		image := func(encrypted *bool) (string, error) {
-			made, err := b.ec2.CreateImage(b.Context(), &ec2.CreateImageInput{InstanceId: &running, Name: aws.String("of an old instance"), BlockDeviceMappings: []types.BlockDeviceMapping{
-				{DeviceName: aws.String("/dev/sda1"), Ebs: &types.EbsBlockDevice{Encrypted: encrypted}},
-			}})
+			created, err := f.ec2.CreateImage(f.Context(),
+				&ec2.CreateImageInput{InstanceId: &running, Name: aws.String(
+					"of an old instance",
+				), BlockDeviceMappings: []types.BlockDeviceMapping{
+					{DeviceName: aws.String("/dev/sda1"), Ebs: &types.EbsBlockDevice{Encrypted: encrypted}},
+				}})
 			if err != nil {
 				return "", err
 			}
-			return *made.ImageId, nil
+			return *created.ImageId, nil
 		}
-		_, err := image(yes)
-		denied(b, "encrypting a volume by CreateImage (1.2.1)", err)
-		is(b, "an image of an instance that ran before (1.2.1)", b.keyOfImage(ok(image(no))(b)), "")
 
-		built := b.rebuilt(base)
-		is(b, "the same build now (1.1.7, 1.2.2)", b.keyOfImage(built), managed)
-		is(b, "a snapshot's copy that says nothing (1.3.3)", b.keyOf(b.copySnapshot(b.ec2, b.root(b.ec2, before))), managed)
-		is(b, "an image's copy that says nothing (1.4.2)", b.keyOfImage(b.imageCopied(before)), managed)
-		is(b, "a copy to a Region without the setting (1.6.3)", b.inLocation(owner, away).keyOfImage(b.inLocation(owner, away).imageCopied(before)), "")
-		requireErrorMessage(b, b.launchPermission(built, types.LaunchPermission{UserId: aws.String(member)}), "InvalidParameter", "Snapshots encrypted with the AWS Managed CMK can") // 2.2.2
-		requireError(b, b.permission(b.root(b.ec2, built), true, toUser(member)), "OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared")               // 2.1.1
+		_, err := image(yes)
+		expectDenied(f, "encrypting a volume by CreateImage (1.2.1)", err)
+		expectEqual(f, "an image of an instance that ran before (1.2.1)", f.keyOfImage(requireOutput(image(no))(f)), "")
+
+		built := f.rebuilt(base)
+		expectEqual(f, "the same build now (1.1.7, 1.2.2)", f.keyOfImage(built), managed)
+		expectEqual(
+			f, "a snapshot's copy that says nothing (1.3.3)", f.keyOf(f.copySnapshot(f.ec2, f.root(f.ec2, before))), managed,
+		)
+
+		expectEqual(f, "an image's copy that says nothing (1.4.2)", f.keyOfImage(f.imageCopied(before)), managed)
+		expectEqual(
+			f, "a copy to a Region without the setting (1.6.3)",
+			f.inLocation(owner, away).keyOfImage(f.inLocation(owner, away).imageCopied(before)), "",
+		)
+
+		// 2.2.2
+		requireErrorMessage(
+			f, f.launchPermission(built, types.LaunchPermission{UserId: aws.String(member)}), "InvalidParameter",
+			"Snapshots encrypted with the AWS Managed CMK can",
+		)
+
+		// 2.1.1
+		requireError(
+			f, f.permission(f.root(f.ec2, built), true, toUser(member)), "OperationNotPermitted",
+			"Encrypted snapshots with EBS default key cannot be shared",
+		)
 
 		setDefault := func(key string) error {
-			_, err := b.ec2.ModifyEbsDefaultKmsKeyId(b.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: &key})
+			_, err := f.ec2.ModifyEbsDefaultKmsKeyId(f.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: &key})
 			return err
 		}
-		pair := ok(b.kms.CreateKey(b.Context(), &kms.CreateKeyInput{KeySpec: kmstypes.KeySpecRsa2048, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt}))(b).KeyMetadata
-		denied(b, "an RSA key as default key (1.7.4)", setDefault(*pair.Arn))
-		is(b, "the default key at first (1.7.1)", *ok(b.ec2.GetEbsDefaultKmsKeyId(b.Context(), &ec2.GetEbsDefaultKmsKeyIdInput{}))(b).KmsKeyId, "alias/aws/ebs")
-		golden := b.openKey()
-		must(b.kms.CreateAlias(b.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/golden"), TargetKeyId: &golden}))(b)
-		must(0, setDefault("alias/golden"))(b)
-		is(b, "the default key then (1.7.1)", *ok(b.ec2.GetEbsDefaultKmsKeyId(b.Context(), &ec2.GetEbsDefaultKmsKeyIdInput{}))(b).KmsKeyId, golden)
-		shareable := b.rebuilt(base)
-		is(b, "the build under the custom default key (1.2.2)", b.keyOfImage(shareable), golden)
-		is(b, "the earlier build (1.6.2)", b.keyOfImage(built), managed)
-		b.shareImage(shareable) // 2.2.1
-		b.share(b.root(b.ec2, shareable))
-		is(b, "the recipient's instance", b.inLocation(member, home).launched(shareable).State.Name, types.InstanceStateNameRunning)
+
+		pair := requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{
+			KeySpec: kmstypes.KeySpecRsa2048, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt,
+		}))(f).KeyMetadata
+
+		expectDenied(f, "an RSA key as default key (1.7.4)", setDefault(*pair.Arn))
+		expectEqual(
+			f, "the default key at first (1.7.1)",
+			*requireOutput(f.ec2.GetEbsDefaultKmsKeyId(f.Context(), &ec2.GetEbsDefaultKmsKeyIdInput{}))(f).KmsKeyId,
+			"alias/aws/ebs",
+		)
+
+		golden := f.openKey()
+		requireNoError(f.kms.CreateAlias(f.Context(), &kms.CreateAliasInput{
+			AliasName: aws.String("alias/golden"), TargetKeyId: &golden,
+		}))(f)
+
+		requireNoError(0, setDefault("alias/golden"))(f)
+		expectEqual(
+			f, "the default key then (1.7.1)",
+			*requireOutput(f.ec2.GetEbsDefaultKmsKeyId(f.Context(), &ec2.GetEbsDefaultKmsKeyIdInput{}))(f).KmsKeyId, golden,
+		)
+
+		shareable := f.rebuilt(base)
+		expectEqual(f, "the build under the custom default key (1.2.2)", f.keyOfImage(shareable), golden)
+		expectEqual(f, "the earlier build (1.6.2)", f.keyOfImage(built), managed)
+		f.shareImage(shareable) // 2.2.1
+		f.share(f.root(f.ec2, shareable))
+		expectEqual(
+			f, "the recipient's instance", f.inLocation(member, home).launched(shareable).State.Name,
+			types.InstanceStateNameRunning,
+		)
 	})
 }
 
-// A team copies its images through its Regions and accounts and trusts the defaults. Only where flag and key are both named is every copy
-// under the key that was meant.
+// A team copies its images through its Regions and accounts and trusts the defaults. Only where flag and key are both
+// named is every copy under the key that was meant.
 func TestScenario_copyWithDefaults(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		there, recipient := b.inLocation(owner, away), b.inLocation(member, home)
-		key, theirs := b.openKey(), b.keyAt(member, home)
-		plain, image := b.image(""), b.image(key)
-		root := b.root(b.ec2, image)
+	runWithFixture(t, func(f fixture) {
+		remote, recipient := f.inLocation(owner, away), f.inLocation(member, home)
+		key, theirs := f.openKey(), f.keyAt(member, home)
+		plain, image := f.image(""), f.image(key)
+		root := f.root(f.ec2, image)
 		flag := func(in *ec2.CopyImageInput) { in.Encrypted = yes }
 
-		is(b, "an unencrypted image, the flag alone (1.4.3)", b.keyOfImage(b.imageCopied(plain, flag)), b.managedKey(owner, home))
-		is(b, "its snapshot, the flag alone (1.3.2)", b.keyOf(b.copySnapshot(b.ec2, b.root(b.ec2, plain), func(in *ec2.CopySnapshotInput) { in.Encrypted = yes })), b.managedKey(owner, home))
-		is(b, "an own encrypted image in its Region (1.4.4)", b.keyOfImage(b.imageCopied(image)), key)
-		is(b, "its snapshot there (1.3.4)", b.keyOf(b.copySnapshot(b.ec2, root)), b.managedKey(owner, home))
-		is(b, "the image in another Region (1.4.9)", there.keyOfImage(there.imageCopied(image)), b.managedKey(owner, away))
-		b.shareImage(image)
-		b.share(root)
-		is(b, "the image at the recipient's (1.4.5)", recipient.keyOfImage(recipient.imageCopied(image)), b.managedKey(member, home))
-		is(b, "the image under the recipient's own key (1.4.6)", recipient.keyOfImage(recipient.imageCopied(image, imageUnder(theirs))), theirs)
+		expectEqual(
+			f, "an unencrypted image, the flag alone (1.4.3)", f.keyOfImage(f.imageCopied(plain, flag)),
+			f.managedKey(owner, home),
+		)
 
-		_, err := b.copyImage(b.ec2, image, func(in *ec2.CopyImageInput) { in.KmsKeyId = &key })
-		requireErrorCode(b, err, "InvalidParameterDependency") // 1.4.7
-		_, err = b.ec2.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &root, KmsKeyId: &key})
-		requireErrorCode(b, err, "InvalidParameterDependency") // 1.1.11
-		_, err = b.copyImage(b.ec2, image, func(in *ec2.CopyImageInput) { in.Encrypted = no })
-		requireError(b, err, "InvalidRequest", "Snapshot "+root+" is encrypted. Creating an unencrypted copy from an encrypted snapshot is not supported.") // 1.4.8
+		expectEqual(
+			f, "its snapshot, the flag alone (1.3.2)",
+			f.keyOf(f.copySnapshot(f.ec2, f.root(f.ec2, plain), func(in *ec2.CopySnapshotInput) { in.Encrypted = yes })),
+			f.managedKey(owner, home),
+		)
 
-		// The key of one Region is none in another: CopySnapshot says so at once, CopyImage later and vaguely (1.7.5, A.1.6, 1.8.2, 1.8.5).
-		_, err = there.ec2.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &root, Encrypted: yes, KmsKeyId: &key})
-		requireError(b, err, "InvalidParameterValue", "The specified keyId "+key+" is invalid")
-		failed := b.settledImage(there.ec2, ok(there.copyImage(there.ec2, image, newName, imageUnder(key)))(b))
-		is(b, "an image copy under a key of another Region (1.8.5)", failed.State, types.ImageStateFailed)
+		expectEqual(f, "an own encrypted image in its Region (1.4.4)", f.keyOfImage(f.imageCopied(image)), key)
+		expectEqual(f, "its snapshot there (1.3.4)", f.keyOf(f.copySnapshot(f.ec2, root)), f.managedKey(owner, home))
+		expectEqual(
+			f, "the image in another Region (1.4.9)", remote.keyOfImage(remote.imageCopied(image)), f.managedKey(owner, away),
+		)
+
+		f.shareImage(image)
+		f.share(root)
+		expectEqual(
+			f, "the image at the recipient's (1.4.5)", recipient.keyOfImage(recipient.imageCopied(image)),
+			f.managedKey(member, home),
+		)
+
+		expectEqual(
+			f, "the image under the recipient's own key (1.4.6)",
+			recipient.keyOfImage(recipient.imageCopied(image, imageUnder(theirs))), theirs,
+		)
+
+		_, err := f.copyImage(f.ec2, image, func(in *ec2.CopyImageInput) { in.KmsKeyId = &key })
+		requireErrorCode(f, err, "InvalidParameterDependency") // 1.4.7
+		_, err = f.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+			SourceRegion: aws.String(home), SourceSnapshotId: &root, KmsKeyId: &key,
+		})
+
+		requireErrorCode(f, err, "InvalidParameterDependency") // 1.1.11
+		_, err = f.copyImage(f.ec2, image, func(in *ec2.CopyImageInput) { in.Encrypted = no })
+		// 1.4.8
+		requireError(
+			f, err, "InvalidRequest",
+			"Snapshot "+root+" is encrypted. Creating an unencrypted copy from an encrypted snapshot is not supported.",
+		)
+
+		// The key of one Region is none in another: CopySnapshot says so at once, CopyImage later and vaguely (1.7.5, A.1.6,
+		// 1.8.2, 1.8.5).
+		_, err = remote.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+			SourceRegion:     aws.String(home),
+			SourceSnapshotId: &root,
+			Encrypted:        yes,
+			KmsKeyId:         &key,
+		})
+
+		requireError(f, err, "InvalidParameterValue", "The specified keyId "+key+" is invalid")
+		failed := f.settledImage(remote.ec2, requireOutput(remote.copyImage(remote.ec2, image, newName, imageUnder(key)))(f))
+		expectEqual(f, "an image copy under a key of another Region (1.8.5)", failed.State, types.ImageStateFailed)
 
 		// To register the snapshot anew encrypts nothing (1.5.1 to 1.5.3).
-		for what, ebs := range map[string]types.EbsBlockDevice{"encrypted (1.5.1)": {SnapshotId: &root, Encrypted: yes}, "under another key (1.5.2)": {SnapshotId: &root, KmsKeyId: aws.String(b.key())}} {
-			_, err := b.register(b.ec2, root, func(in *ec2.RegisterImageInput) { in.BlockDeviceMappings[0].Ebs = &ebs })
-			denied(b, "a registration "+what, err)
+		for what, ebs := range map[string]types.EbsBlockDevice{
+			"encrypted (1.5.1)":         {SnapshotId: &root, Encrypted: yes},
+			"under another key (1.5.2)": {SnapshotId: &root, KmsKeyId: aws.String(f.key())},
+		} {
+			_, err := f.register(f.ec2, root, func(in *ec2.RegisterImageInput) { in.BlockDeviceMappings[0].Ebs = &ebs })
+			expectDenied(f, "a registration "+what, err)
 		}
-		is(b, "the snapshot registered anew (1.5.3)", b.keyOfImage(ok(b.register(b.ec2, root))(b)), key)
+
+		expectEqual(f, "the snapshot registered anew (1.5.3)", f.keyOfImage(requireOutput(f.register(f.ec2, root))(f)), key)
 	})
 }
 
-// A role that copies what was shared with it loses one right on the keys after the other. What is missing shows at once, or minutes later
-// in the copy, or never (1.8, 3.1.8).
+// A role that copies what was shared with it loses one right on the keys after the other. What is missing shows at
+// once, or minutes later in the copy, or never (1.8, 3.1.8).
 func TestScenario_roleLosesPermissions(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		source := b.openKey()
-		shared := b.snapshot(source)
-		b.share(shared)
-		role := b.role(member, "copier", trusting(rootOf(member), `"sts:*"`), may(`"*"`))
-		copier := b.withConfig(b.session(role, lasting(time.Hour)))
+	runWithFixture(t, func(f fixture) {
+		source := f.openKey()
+		shared := f.snapshot(source)
+		f.share(shared)
+		role := f.role(member, "copier", trusting(rootOf(member), `"sts:*"`), may(`"*"`))
+		copier := f.withConfig(f.session(role, lasting(time.Hour)))
 		losing := func(action, key string) {
-			must(b.iam(member).PutRolePolicy(b.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("copier"), PolicyName: aws.String("own"),
-				PolicyDocument: policyOf(may(`"*"`), `{"Effect":"Deny","Action":"`+action+`","Resource":"`+key+`"}`)}))(b)
+			requireNoError(f.iam(member).PutRolePolicy(f.Context(),
+				&iam.PutRolePolicyInput{
+					RoleName: aws.String("copier"), PolicyName: aws.String("own"),
+					PolicyDocument: policyOf(may(`"*"`), `{"Effect":"Deny","Action":"`+action+`","Resource":"`+key+`"}`),
+				}))(f)
 		}
+
 		try := func(target string) (types.Snapshot, error) {
-			made, err := copier.ec2.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &shared, Encrypted: yes, KmsKeyId: &target}, noRetries)
+			created, err := copier.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+				SourceRegion:     aws.String(home),
+				SourceSnapshotId: &shared,
+				Encrypted:        yes,
+				KmsKeyId:         &target,
+			}, noRetries)
 			if err != nil {
 				return types.Snapshot{}, err
 			}
-			return b.settled(b.at(member, home), *made.SnapshotId), nil
+			return f.settled(f.at(member, home), *created.SnapshotId), nil
 		}
+
 		// Every copy is under a key of its own: a second one under the same key would need no new data key (3.1.9).
 		for _, harmless := range []string{"kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey"} {
-			target := b.keyAt(member, home)
+			target := f.keyAt(member, home)
 			losing(harmless, target)
-			is(b, "without "+harmless+" on its own key (3.1.8)", ok(try(target))(b).State, types.SnapshotStateCompleted)
+			expectEqual(
+				f, "without "+harmless+" on its own key (3.1.8)", requireOutput(try(target))(f).State, types.SnapshotStateCompleted,
+			)
 		}
-		target := b.keyAt(member, home)
+
+		target := f.keyAt(member, home)
 		losing("kms:DescribeKey", target)
 		_, err := try(target)
-		requireError(b, err, "AuthFailure", "Not authorized to use key "+target+" ") // 1.8.3
+		requireError(f, err, "AuthFailure", "Not authorized to use key "+target+" ") // 1.8.3
 		for what, lost := range map[string][2]string{
 			"grants on its own key (1.8.4)":     {"kms:CreateGrant", target},
 			"data keys of its own key (3.1.8)":  {"kms:GenerateDataKeyWithoutPlaintext", target},
 			"grants on the owner's key (3.1.3)": {"kms:CreateGrant", source},
 		} {
 			losing(lost[0], lost[1])
-			got := ok(try(target))(b)
-			is(b, "without "+what, got.State, types.SnapshotStateError)
-			is(b, "what it says without "+what, aws.ToString(got.StateMessage), "Given key ID is not accessible")
-			is(b, "its progress without "+what+" (4.6.2)", aws.ToString(got.Progress), "0%")
-			is(b, "its key without "+what+" (1.8.4)", aws.ToString(got.KmsKeyId), target)
+			got := requireOutput(try(target))(f)
+			expectEqual(f, "without "+what, got.State, types.SnapshotStateError)
+			expectEqual(f, "what it says without "+what, aws.ToString(got.StateMessage), "Given key ID is not accessible")
+			expectEqual(f, "its progress without "+what+" (4.6.2)", aws.ToString(got.Progress), "0%")
+			expectEqual(f, "its key without "+what+" (1.8.4)", aws.ToString(got.KmsKeyId), target)
 		}
+
 		losing("kms:DescribeKey", source)
-		is(b, "without a look at the owner's key (3.1.8)", ok(try(target))(b).State, types.SnapshotStateCompleted)
+		expectEqual(
+			f, "without a look at the owner's key (3.1.8)", requireOutput(try(target))(f).State, types.SnapshotStateCompleted,
+		)
+
 		losing("kms:GenerateDataKeyWithoutPlaintext", target)
-		is(b, "a second copy under the same key (3.1.9)", ok(try(target))(b).State, types.SnapshotStateCompleted)
+		expectEqual(
+			f, "a second copy under the same key (3.1.9)", requireOutput(try(target))(f).State, types.SnapshotStateCompleted,
+		)
 
 		// A volume of the shared snapshot vanishes (1.8.6, A.4.9), and so does an instance (8.6).
 		losing("kms:CreateGrant", target)
-		volume := ok(copier.ec2.CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), SnapshotId: &shared, Encrypted: yes, KmsKeyId: &target}))(b)
+		volume := requireOutput(copier.ec2.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
+			AvailabilityZone: aws.String(home + "a"),
+			SnapshotId:       &shared,
+			Encrypted:        yes,
+			KmsKeyId:         &target,
+		}))(f)
+
 		time.Sleep(time.Minute)
-		_, err = copier.ec2.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*volume.VolumeId}})
-		requireErrorCode(b, err, "InvalidVolume.NotFound")
+		_, err = copier.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*volume.VolumeId}})
+		requireErrorCode(f, err, "InvalidVolume.NotFound")
 
 		// The owner's policy no longer names the account: its own policies do not help (3.1.3, 3.2.1).
 		losing("ec2:DeleteVolume", target)
-		b.setPolicy(source)
-		is(b, "without a word in the owner's policy", ok(try(target))(b).State, types.SnapshotStateError)
+		f.setPolicy(source)
+		expectEqual(f, "without a word in the owner's policy", requireOutput(try(target))(f).State, types.SnapshotStateError)
 	})
 }

@@ -18,29 +18,38 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// busy is a run that keeps a world busy: a snapshot of the owner is shared with accounts that all copy it at once, poll their copy
-// and register it.
+// busy is a run that keeps a world busy: a snapshot of the owner is shared with accounts that all copy it at once, poll
+// their copy and register it.
 func busy(t *testing.T, w *World) {
 	ctx := t.Context()
 	owner := ec2.NewFromConfig(w.Config(owner, home))
-	volume, err := owner.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8)})
+	volume, err := owner.CreateVolume(ctx, &ec2.CreateVolumeInput{
+		AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	time.Sleep(time.Minute)
 	snapshot, err := owner.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var accounts []string
 	for i := range 5 {
 		accounts = append(accounts, fmt.Sprintf("99999999999%d", i))
 	}
+
 	if _, err := owner.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{
-		SnapshotId: snapshot.SnapshotId, Attribute: types.SnapshotAttributeNameCreateVolumePermission, OperationType: types.OperationTypeAdd, UserIds: accounts,
+		SnapshotId:    snapshot.SnapshotId,
+		Attribute:     types.SnapshotAttributeNameCreateVolumePermission,
+		OperationType: types.OperationTypeAdd,
+		UserIds:       accounts,
 	}); err != nil {
 		t.Fatal(err)
 	}
+
 	settle(t, owner, *snapshot.SnapshotId)
 	var group sync.WaitGroup
 	for _, account := range accounts {
@@ -48,6 +57,7 @@ func busy(t *testing.T, w *World) {
 			copyAndRegister(ctx, t, ec2.NewFromConfig(w.Config(account, "eu-west-1")), *snapshot.SnapshotId)
 		})
 	}
+
 	group.Wait()
 }
 
@@ -67,17 +77,26 @@ func settle(t *testing.T, client *ec2.Client, id string) types.Snapshot {
 }
 
 func copyAndRegister(ctx context.Context, t *testing.T, client *ec2.Client, source string) {
-	copied, err := client.CopySnapshot(ctx, &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &source, Encrypted: aws.Bool(true)})
+	copied, err := client.CopySnapshot(ctx, &ec2.CopySnapshotInput{
+		SourceRegion: aws.String(home), SourceSnapshotId: &source, Encrypted: aws.Bool(true),
+	})
 	if err != nil {
 		t.Error(err)
 		return
 	}
+
 	if state := settle(t, client, *copied.SnapshotId).State; state != types.SnapshotStateCompleted {
 		t.Errorf("the copy is %s", state)
 	}
+
 	if _, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{
-		Name: aws.String("golden"), RootDeviceName: aws.String("/dev/sda1"), VirtualizationType: aws.String("hvm"), Architecture: types.ArchitectureValuesX8664,
-		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String("/dev/sda1"), Ebs: &types.EbsBlockDevice{SnapshotId: copied.SnapshotId}}},
+		Name:               aws.String("golden"),
+		RootDeviceName:     aws.String("/dev/sda1"),
+		VirtualizationType: aws.String("hvm"),
+		Architecture:       types.ArchitectureValuesX8664,
+		BlockDeviceMappings: []types.BlockDeviceMapping{
+			{DeviceName: aws.String("/dev/sda1"), Ebs: &types.EbsBlockDevice{SnapshotId: copied.SnapshotId}},
+		},
 	}); err != nil {
 		t.Error(err)
 	}
@@ -90,7 +109,8 @@ const (
 	home   = "us-east-1"
 )
 
-// TestASeedRepeatsARun runs each of a hundred seeds twice, while a third of the calls is throttled: the recordings are equal call by call.
+// TestSeed_repeatsRun runs each of a hundred seeds twice, while a third of the calls is throttled: the recordings are
+// equal call by call.
 func TestSeed_repeatsRun(t *testing.T) {
 	for seed := range uint64(100) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -103,9 +123,11 @@ func TestSeed_repeatsRun(t *testing.T) {
 					runs[i] = w.Records()
 				})
 			}
+
 			if throttled := runs[0].filter(func(r Record) bool { return r.Fault == Throttled }); len(throttled) == 0 {
 				t.Error("nothing was throttled")
 			}
+
 			if difference := cmp.Diff(runs[0], runs[1], cmpopts.IgnoreUnexported(AuthorizationRequest{})); difference != "" {
 				t.Error(difference)
 			}
@@ -113,7 +135,7 @@ func TestSeed_repeatsRun(t *testing.T) {
 	}
 }
 
-// TestSeedsDiffer shows that the test before could fail: another seed is another run.
+// TestSeed_differentSeedsDiffer shows that the test before could fail: another seed is another run.
 func TestSeed_differentSeedsDiffer(t *testing.T) {
 	var runs [2]Records
 	for i := range runs {

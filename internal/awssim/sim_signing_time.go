@@ -58,14 +58,17 @@ func (w *World) checkSigningTime(c *Call) error {
 		}
 		return badRequest("RequestExpired", "Request has expired.")
 	}
+
 	text := skewText(c.request.SignedAt, now, window)
 	if c.Service == "sts" || c.Service == "iam" {
 		return newAPIError(http.StatusForbidden, "SignatureDoesNotMatch", "%s", text)
 	}
+
 	status := http.StatusBadRequest
 	if c.Service == "ebs" {
 		status = http.StatusForbidden
 	}
+
 	return newAPIError(status, "InvalidSignatureException", "%s", text)
 }
 

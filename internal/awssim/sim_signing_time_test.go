@@ -36,25 +36,27 @@ func (s *signedAt) Do(r *http.Request) (*http.Response, error) {
 }
 
 // aCallOf makes one harmless call of each service, without retries.
-var aCallOf = map[string]func(b fixture, config aws.Config) error{
-	"ec2": func(b fixture, config aws.Config) error {
-		_, err := ec2.NewFromConfig(config).DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
+var aCallOf = map[string]func(f fixture, config aws.Config) error{
+	"ec2": func(f fixture, config aws.Config) error {
+		_, err := ec2.NewFromConfig(config).DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
 		return err
 	},
-	"sts": func(b fixture, config aws.Config) error {
-		_, err := sts.NewFromConfig(config).GetCallerIdentity(b.Context(), &sts.GetCallerIdentityInput{})
+	"sts": func(f fixture, config aws.Config) error {
+		_, err := sts.NewFromConfig(config).GetCallerIdentity(f.Context(), &sts.GetCallerIdentityInput{})
 		return err
 	},
-	"iam": func(b fixture, config aws.Config) error {
-		_, err := iam.NewFromConfig(config).CreateUser(b.Context(), &iam.CreateUserInput{UserName: aws.String(time.Now().Format("user-150405.000000000"))})
+	"iam": func(f fixture, config aws.Config) error {
+		_, err := iam.NewFromConfig(config).CreateUser(f.Context(), &iam.CreateUserInput{
+			UserName: aws.String(time.Now().Format("user-150405.000000000")),
+		})
 		return err
 	},
-	"kms": func(b fixture, config aws.Config) error {
-		_, err := kms.NewFromConfig(config).ListKeys(b.Context(), &kms.ListKeysInput{})
+	"kms": func(f fixture, config aws.Config) error {
+		_, err := kms.NewFromConfig(config).ListKeys(f.Context(), &kms.ListKeysInput{})
 		return err
 	},
-	"ssm": func(b fixture, config aws.Config) error {
-		_, err := ssm.NewFromConfig(config).DescribeParameters(b.Context(), &ssm.DescribeParametersInput{})
+	"ssm": func(f fixture, config aws.Config) error {
+		_, err := ssm.NewFromConfig(config).DescribeParameters(f.Context(), &ssm.DescribeParametersInput{})
 		return err
 	},
 }
@@ -74,18 +76,20 @@ func TestSigningTime_window(t *testing.T) {
 		{"ssm", 5 * time.Minute, "InvalidSignatureException", " - 5 min.)", " + 5 min.)"},
 	} {
 		t.Run(row.service, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
+			runWithFixture(t, func(f fixture) {
 				call := func(later time.Duration) error {
-					config := b.world.Config(owner, home)
-					config.HTTPClient = &signedAt{world: b.world, later: later}
+					config := f.world.Config(owner, home)
+					config.HTTPClient = &signedAt{world: f.world, later: later}
 					config.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
-					return aCallOf[row.service](b, config)
+					return aCallOf[row.service](f, config)
 				}
+
 				for _, inside := range []time.Duration{0, 5*time.Second - row.window, row.window - 5*time.Second} {
 					if err := call(inside); err != nil {
 						t.Errorf("signed %s later: %v", inside, err)
 					}
 				}
+
 				requireErrorMessage(t, call(-5*time.Second-row.window), row.code, row.old)
 				requireErrorMessage(t, call(row.window+5*time.Second), row.code, row.early)
 			})
@@ -96,18 +100,18 @@ func TestSigningTime_window(t *testing.T) {
 // TestSigningTime_presignedURL covers rule 5.11.
 // A presigned URL may arrive until the window after its end.
 func TestSigningTime_presignedURL(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		client := sts.NewPresignClient(sts.NewFromConfig(b.world.Config(owner, home)))
-		signed := ok(client.PresignGetCallerIdentity(b.Context(), nil))(t)
+	runWithFixture(t, func(f fixture) {
+		client := sts.NewPresignClient(sts.NewFromConfig(f.world.Config(owner, home)))
+		signed := requireOutput(client.PresignGetCallerIdentity(f.Context(), nil))(t)
 		status := func() int {
 			request, err := http.NewRequest(signed.Method, signed.URL+"&X-Amz-Expires=600", nil)
-			must(request, err)(b)
-			return ok(b.world.RoundTrip(request))(b).StatusCode
+			requireNoError(request, err)(f)
+			return requireOutput(f.world.RoundTrip(request))(f).StatusCode
 		}
 		time.Sleep(24 * time.Minute)
-		is(b, "the status within the window", status(), http.StatusOK)
+		expectEqual(f, "the status within the window", status(), http.StatusOK)
 		time.Sleep(2 * time.Minute)
-		is(b, "the status after it", status(), http.StatusForbidden)
+		expectEqual(f, "the status after it", status(), http.StatusForbidden)
 	})
 }
 
@@ -116,32 +120,33 @@ func TestSigningTime_presignedURL(t *testing.T) {
 func TestClientSkew_isCorrectedBySDK(t *testing.T) {
 	for _, skew := range []time.Duration{-40 * 24 * time.Hour, -20 * time.Minute, 20 * time.Minute, 40 * 24 * time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				WithClientSkew(skew)(b.world)
-				is(b, "AWS's clock", b.world.Now(), time.Now().Add(-skew))
-				line := &signedAt{world: b.world}
-				config := b.world.Config(owner, home)
+			runWithFixture(t, func(f fixture) {
+				WithClientSkew(skew)(f.world)
+				expectEqual(f, "AWS's clock", f.world.Now(), time.Now().Add(-skew))
+				line := &signedAt{world: f.world}
+				config := f.world.Config(owner, home)
 				config.HTTPClient = line
 				for service, call := range aCallOf {
 					if service == "ec2" {
 						continue
 					}
-					if err := call(b, config); err != nil {
+					if err := call(f, config); err != nil {
 						t.Errorf("%s: %v", service, err)
 					}
-					said := ok(http.ParseTime(line.seen.Header.Get("Date")))(t)
-					if age := b.world.Now().Sub(said); age < 0 || age >= time.Second {
+					said := requireOutput(http.ParseTime(line.seen.Header.Get("Date")))(t)
+					if age := f.world.Now().Sub(said); age < 0 || age >= time.Second {
 						t.Errorf("%s: the Date header is %s old", service, age)
 					}
 				}
-				refusals := b.world.Records().filter(func(r Record) bool { return r.Error != "" })
-				is(b, "the number of refusals", len(refusals), len(aCallOf)-1)
+
+				refusals := f.world.Records().filter(func(r Record) bool { return r.Error != "" })
+				expectEqual(f, "the number of refusals", len(refusals), len(aCallOf)-1)
 
 				// The SDK does not know RequestExpired as a sign of a skewed clock, but corrects the next call.
 				client := ec2.NewFromConfig(config)
-				_, err := client.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
-				requireErrorCode(b, err, "RequestExpired")
-				must(client.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}))(b)
+				_, err := client.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
+				requireErrorCode(f, err, "RequestExpired")
+				requireNoError(client.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
 			})
 		})
 	}
@@ -149,36 +154,42 @@ func TestClientSkew_isCorrectedBySDK(t *testing.T) {
 
 // TestClientSkew_asAuthFailure covers rule 5.11.
 func TestClientSkew_asAuthFailure(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		WithClientSkew(time.Hour)(b.world)
-		WithAuthFailureForSkew()(b.world)
-		must(b.ec2.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}))(b)
-		records := b.world.Records()
-		is(b, "the number of attempts", len(records), 2)
-		is(b, "the first outcome", records[0].Error, "AuthFailure")
-		is(b, "the first status", records[0].Status, http.StatusUnauthorized)
+	runWithFixture(t, func(f fixture) {
+		WithClientSkew(time.Hour)(f.world)
+		WithAuthFailureForSkew()(f.world)
+		requireNoError(f.ec2.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
+		records := f.world.Records()
+		expectEqual(f, "the number of attempts", len(records), 2)
+		expectEqual(f, "the first outcome", records[0].Error, "AuthFailure")
+		expectEqual(f, "the first status", records[0].Status, http.StatusUnauthorized)
 	})
 }
 
 // A world that is built lies in the past of its clients, which no request is refused for.
 func TestBuild_ignoresSigningTime(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		WithClientSkew(-time.Hour)(b.world)
-		err := b.world.Build(func(builder *Builder) error {
-			_, err := kms.NewFromConfig(builder.Config(owner, home), singly).CreateKey(b.Context(), &kms.CreateKeyInput{})
+	runWithFixture(t, func(f fixture) {
+		WithClientSkew(-time.Hour)(f.world)
+		err := f.world.Build(func(builder *Builder) error {
+			_, err := kms.NewFromConfig(builder.Config(owner, home), singly).CreateKey(f.Context(), &kms.CreateKeyInput{})
 			return err
 		})
-		must(0, err)(b)
+		requireNoError(0, err)(f)
 	})
 }
 
 func TestSigningTime_missing(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
+	runWithFixture(t, func(f fixture) {
 		for _, date := range []string{"", "yesterday"} {
-			request := ok(http.NewRequest(http.MethodPost, "https://sts.amazonaws.com/", strings.NewReader("Action=GetCallerIdentity")))(t)
-			request.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+owner+"/20260203/us-east-1/sts/aws4_request, Signature=0")
+			request := requireOutput(http.NewRequest(
+				http.MethodPost, "https://sts.amazonaws.com/", strings.NewReader("Action=GetCallerIdentity"),
+			))(t)
+			request.Header.Set(
+				"Authorization", "AWS4-HMAC-SHA256 Credential="+owner+"/20260203/us-east-1/sts/aws4_request, Signature=0",
+			)
 			request.Header.Set("X-Amz-Date", date)
-			is(b, "the status without a date", ok(b.world.RoundTrip(request))(t).StatusCode, http.StatusBadRequest)
+			expectEqual(
+				f, "the status without a date", requireOutput(f.world.RoundTrip(request))(t).StatusCode, http.StatusBadRequest,
+			)
 			request.Header.Del("X-Amz-Date")
 			request.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 			request.Body = http.NoBody

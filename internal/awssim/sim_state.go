@@ -33,10 +33,10 @@ func newState() state {
 	}
 }
 
-// place is an account's part of a Region.
+// location is an account's part of a Region.
 type location struct{ account, region string }
 
-// shelf keeps things by id, in the order in which they were made.
+// orderedMap keeps things by id, in the order in which they were made.
 type orderedMap[T any] struct {
 	keys   []string
 	values map[string]T
@@ -44,17 +44,17 @@ type orderedMap[T any] struct {
 
 func newOrderedMap[T any]() orderedMap[T] { return orderedMap[T]{values: map[string]T{}} }
 
-func (s *orderedMap[T]) put(id string, thing T) {
-	if _, there := s.values[id]; !there {
+func (s *orderedMap[T]) put(id string, item T) {
+	if _, ok := s.values[id]; !ok {
 		s.keys = append(s.keys, id)
 	}
-	s.values[id] = thing
+	s.values[id] = item
 }
 
-func (s *orderedMap[T]) get(id string) (T, bool) { thing, there := s.values[id]; return thing, there }
+func (s *orderedMap[T]) get(id string) (T, bool) { item, ok := s.values[id]; return item, ok }
 
 func (s *orderedMap[T]) remove(id string) {
-	if _, there := s.values[id]; there {
+	if _, ok := s.values[id]; ok {
 		delete(s.values, id)
 		for i, kept := range s.keys {
 			if kept == id {
@@ -74,7 +74,7 @@ func (s *orderedMap[T]) all(yield func(string, T) bool) {
 	}
 }
 
-// stock is a shelf of things that belong to places.
+// regionalMap is a shelf of things that belong to places.
 type regionalMap[T located] struct {
 	orderedMap[T]
 	byLocation map[location]*orderedMap[T] // the same things by place
@@ -86,23 +86,24 @@ func newRegionalMap[T located]() regionalMap[T] {
 	return regionalMap[T]{newOrderedMap[T](), map[location]*orderedMap[T]{}}
 }
 
-func (s *regionalMap[T]) put(id string, thing T) {
-	s.orderedMap.put(id, thing)
-	if s.byLocation[thing.getLocation()] == nil {
+func (s *regionalMap[T]) put(id string, item T) {
+	s.orderedMap.put(id, item)
+	if s.byLocation[item.getLocation()] == nil {
 		fresh := newOrderedMap[T]()
-		s.byLocation[thing.getLocation()] = &fresh
+		s.byLocation[item.getLocation()] = &fresh
 	}
-	s.byLocation[thing.getLocation()].put(id, thing)
+	s.byLocation[item.getLocation()].put(id, item)
 }
 
 func (s *regionalMap[T]) remove(id string) {
-	if thing, there := s.get(id); there {
-		s.byLocation[thing.getLocation()].remove(id)
+	if item, ok := s.get(id); ok {
+		s.byLocation[item.getLocation()].remove(id)
 	}
 	s.orderedMap.remove(id)
 }
 
-// by are the things that a list with these owners may hold: where it asks for the caller's own, no others are gone through.
+// ownedBy are the things that a list with these owners may hold: where it asks for the caller's own, no others are gone
+// through.
 func (s *regionalMap[T]) ownedBy(owners []string, caller location) func(func(string, T) bool) {
 	if len(owners) != 1 || owners[0] != "self" {
 		return s.all
@@ -113,7 +114,8 @@ func (s *regionalMap[T]) ownedBy(owners []string, caller location) func(func(str
 	return func(func(string, T) bool) {}
 }
 
-// draw is a number that depends on the seed and on what it is drawn for, never on the order of arrival of other calls.
+// random is a number that depends on the seed and on what it is drawn for, never on the order of arrival of other
+// calls.
 func (w *World) random(what ...string) uint64 {
 	h := fnv.New64a()
 	io.WriteString(h, strconv.FormatUint(w.seed, 36))
@@ -126,7 +128,7 @@ func (w *World) random(what ...string) uint64 {
 	return mixBits(h.Sum64())
 }
 
-// mix spreads the bits of a hash over all its places.
+// mixBits spreads the bits of a hash over all its places.
 func mixBits(x uint64) uint64 {
 	x ^= x >> 30
 	x *= 0xbf58476d1ce4e5b9

@@ -68,7 +68,7 @@ func (v View) Resource(id string) (Resource, bool) {
 // Resources goes through all resources, in the order of their ids.
 func (v View) Resources(yield func(Resource) bool) {
 	for _, id := range slices.Sorted(maps.Keys(v.ids())) {
-		if found, there := v.Resource(id); there && !yield(found) {
+		if found, ok := v.Resource(id); ok && !yield(found) {
 			return
 		}
 	}
@@ -94,11 +94,13 @@ func (v View) Grant(id string) (Grant, bool) {
 		}
 		return *kept, true
 	}
+
 	for _, key := range v.world.keys.all {
-		if found, there := key.grants.get(id); there {
+		if found, ok := key.grants.get(id); ok {
 			return grantView(key, found), true
 		}
 	}
+
 	return Grant{}, false
 }
 
@@ -106,21 +108,24 @@ func (v View) Grant(id string) (Grant, bool) {
 func (v View) Grants(yield func(Grant) bool) {
 	for _, key := range v.world.keys.all {
 		for id := range key.grants.all {
-			if found, there := v.Grant(id); there && !yield(found) {
+			if found, ok := v.Grant(id); ok && !yield(found) {
 				return
 			}
 		}
 	}
+
 	for _, id := range slices.Sorted(maps.Keys(v.grants)) {
 		kept := v.grants[id]
 		if kept == nil {
 			continue
 		}
-		if key, there := v.world.keys.get(kept.KeyARN); there {
+
+		if key, ok := v.world.keys.get(kept.KeyARN); ok {
 			if _, still := key.grants.get(id); still {
 				continue
 			}
 		}
+
 		if !yield(*kept) {
 			return
 		}
@@ -142,10 +147,11 @@ func grantView(on *key, g *grant) Grant {
 
 // resource copies what is known of a resource.
 func (w *World) resource(id string, now time.Time) (Resource, bool) {
-	known, there := w.resources[id]
-	if !there {
+	known, ok := w.resources[id]
+	if !ok {
 		return Resource{}, false
 	}
+
 	seen := Resource{
 		ID:      id,
 		Kind:    known.resourceType,
@@ -156,14 +162,17 @@ func (w *World) resource(id string, now time.Time) (Resource, bool) {
 	if seen.Tags == nil {
 		seen.Tags = map[string]string{}
 	}
+
 	if s, is := w.snapshots.get(id); is {
 		seen.addSnapshot(s, now)
 		seen.Public = w.isPublicSnapshot(s)
 	}
+
 	if i, is := w.images.get(id); is {
 		seen.addImage(i, now)
 		seen.Public = w.isPublicImage(i)
 	}
+
 	if v, is := w.volumes.get(id); is {
 		if !v.exists(now) {
 			return Resource{}, false
@@ -171,12 +180,14 @@ func (w *World) resource(id string, now time.Time) (Resource, bool) {
 		seen.CreatedAt, seen.Source, seen.KeyARN, seen.SizeGiB = v.created, v.snapshot, v.keyARN, v.sizeGiB
 		seen.State = string(w.volumeState(v, now))
 	}
+
 	if i, is := w.instances.get(id); is {
 		if i.isExpired(now) {
 			return Resource{}, false
 		}
 		seen.addInstance(i, now)
 	}
+
 	return seen, true
 }
 
@@ -206,11 +217,13 @@ func (r *Resource) addImage(i *image, now time.Time) {
 			r.Snapshots = append(r.Snapshots, *device.Ebs.SnapshotId)
 		}
 	}
+
 	for _, permission := range i.launchPermissions {
 		if permission.UserId != nil {
 			r.Accounts = append(r.Accounts, *permission.UserId)
 		}
 	}
+
 	slices.Sort(r.Accounts)
 }
 

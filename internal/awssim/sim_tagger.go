@@ -20,8 +20,8 @@ type tagger struct {
 	seen  []map[string]string // the tags of one resource at one time
 }
 
-// WithTagger adds an automation to an account. After a share of the calls in the account, from 0 to 1, it copies tags that
-// it has seen on one resource of the account to another one. The tags of deleted resources stay seen.
+// WithTagger adds an automation to an account. After a share of the calls in the account, from 0 to 1, it copies tags
+// that it has seen on one resource of the account to another one. The tags of deleted resources stay seen.
 func WithTagger(account string, share float64) Option {
 	return func(w *World) {
 		if w.taggers == nil {
@@ -36,16 +36,19 @@ func (w *World) runTagger(c *Call) {
 	if c.caller == nil {
 		return
 	}
+
 	account := c.caller.account.number
 	automation := w.taggers[account]
 	if automation == nil {
 		return
 	}
+
 	for _, id := range c.changedIDs {
-		if known, there := w.resources[id]; there && known.location.account == account {
+		if known, ok := w.resources[id]; ok && known.location.account == account {
 			automation.see(known.tags)
 		}
 	}
+
 	if float64(w.random("tagger", account)) < automation.share*math.MaxUint64 {
 		w.copyTags(c, automation)
 	}
@@ -67,10 +70,12 @@ func (w *World) copyTags(c *Call, automation *tagger) {
 			ids = append(ids, id)
 		}
 	}
+
 	slices.Sort(ids)
 	for _, id := range ids {
 		automation.see(w.resources[id].tags)
 	}
+
 	if len(ids) == 0 || len(automation.seen) == 0 {
 		return
 	}
@@ -82,6 +87,7 @@ func (w *World) copyTags(c *Call, automation *tagger) {
 		key := sortedKeys(tags)[pick("key", len(tags))]
 		tags = map[string]string{key: tags[key]}
 	}
+
 	on := w.resources[id]
 	after := maps.Clone(on.tags)
 	maps.Copy(after, tags)

@@ -14,8 +14,8 @@ import (
 )
 
 // tagged creates a volume with tags.
-func (b fixture) tagged(pairs ...string) string {
-	b.Helper()
+func (f fixture) tagged(pairs ...string) string {
+	f.Helper()
 	var tags []types.Tag
 	for i := 0; i < len(pairs); i += 2 {
 		tags = append(tags, types.Tag{Key: &pairs[i], Value: &pairs[i+1]})
@@ -24,15 +24,15 @@ func (b fixture) tagged(pairs ...string) string {
 	if len(tags) > 0 {
 		in.TagSpecifications = []types.TagSpecification{{ResourceType: types.ResourceTypeVolume, Tags: tags}}
 	}
-	return *ok(b.ec2.CreateVolume(b.Context(), in))(b).VolumeId
+	return *requireOutput(f.ec2.CreateVolume(f.Context(), in))(f).VolumeId
 }
 
 // tagsOf are the tags of a volume.
-func (b fixture) tagsOf(id string) map[string]string {
-	b.Helper()
-	out := ok(b.ec2.DescribeTags(b.Context(), &ec2.DescribeTagsInput{
+func (f fixture) tagsOf(id string) map[string]string {
+	f.Helper()
+	out := requireOutput(f.ec2.DescribeTags(f.Context(), &ec2.DescribeTagsInput{
 		Filters: []types.Filter{{Name: aws.String("resource-id"), Values: []string{id}}},
-	}))(b)
+	}))(f)
 	tags := map[string]string{}
 	for _, tag := range out.Tags {
 		tags[*tag.Key] = *tag.Value
@@ -41,30 +41,31 @@ func (b fixture) tagsOf(id string) map[string]string {
 }
 
 func TestTagger_copiesWhatItHasSeen(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		WithTagger(owner, 0.5)(b.world)
-		other := b.inLocation(member, home)
+	runWithFixture(t, func(f fixture) {
+		WithTagger(owner, 0.5)(f.world)
+		other := f.inLocation(member, home)
 		foreign := other.tagged("secret", "of the member")
-		first := b.tagged("run", "1", "signature", "abc")
-		must(b.ec2.DeleteTags(b.Context(), &ec2.DeleteTagsInput{Resources: []string{first}}))(b)
-		second := b.tagged()
+		first := f.tagged("run", "1", "signature", "abc")
+		requireNoError(f.ec2.DeleteTags(f.Context(), &ec2.DeleteTagsInput{Resources: []string{first}}))(f)
+		second := f.tagged()
 		for range 100 {
 			time.Sleep(time.Minute) // for the token bucket
-			must(b.ec2.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}))(b)
+			requireNoError(f.ec2.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
 		}
 
 		// The tags that were deleted are back, on another resource too; those of another account are not.
 		for _, id := range []string{first, second} {
-			tags := b.tagsOf(id)
-			is(b, "the signature of "+id, tags["signature"], "abc")
-			is(b, "the run of "+id, tags["run"], "1")
-			is(b, "the number of tags of "+id, len(tags), 2)
+			tags := f.tagsOf(id)
+			expectEqual(f, "the signature of "+id, tags["signature"], "abc")
+			expectEqual(f, "the run of "+id, tags["run"], "1")
+			expectEqual(f, "the number of tags of "+id, len(tags), 2)
 		}
-		is(b, "the number of tags in the other account", len(other.tagsOf(foreign)), 1)
 
-		written := b.world.Records().Calls("ec2:CreateTags")
-		is(b, "the principal", written[0].Principal, "arn:aws:iam::"+owner+":role/tagger")
-		if got := b.world.Counts().ForeignTags; got < len(written) {
+		expectEqual(f, "the number of tags in the other account", len(other.tagsOf(foreign)), 1)
+
+		written := f.world.Records().Calls("ec2:CreateTags")
+		expectEqual(f, "the principal", written[0].Principal, "arn:aws:iam::"+owner+":role/tagger")
+		if got := f.world.Counts().ForeignTags; got < len(written) {
 			t.Errorf("%d tags counted in %d calls", got, len(written))
 		}
 	})
@@ -72,22 +73,24 @@ func TestTagger_copiesWhatItHasSeen(t *testing.T) {
 
 // A resource has at most 50 tags, whoever writes them.
 func TestTagger_tagLimit(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		WithTagger(owner, 1)(b.world)
+	runWithFixture(t, func(f fixture) {
+		WithTagger(owner, 1)(f.world)
 		pairs := func(prefix string) (all []string) {
 			for i := range 30 {
 				all = append(all, fmt.Sprint(prefix, i), "v")
 			}
 			return all
 		}
-		first := b.tagged(pairs("first-")...)
-		must(b.ec2.DeleteVolume(b.Context(), &ec2.DeleteVolumeInput{VolumeId: &first}))(b)
-		second := b.tagged(pairs("second-")...)
+
+		first := f.tagged(pairs("first-")...)
+		requireNoError(f.ec2.DeleteVolume(f.Context(), &ec2.DeleteVolumeInput{VolumeId: &first}))(f)
+		second := f.tagged(pairs("second-")...)
 		for range 500 {
 			time.Sleep(time.Minute) // for the token bucket
-			must(b.ec2.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}))(b)
+			requireNoError(f.ec2.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
 		}
-		if got := len(b.tagsOf(second)); got <= 30 || got > maxTags {
+
+		if got := len(f.tagsOf(second)); got <= 30 || got > maxTags {
 			t.Errorf("%d tags, want some of the other 30, and at most %d in all", got, maxTags)
 		}
 	})
@@ -95,17 +98,17 @@ func TestTagger_tagLimit(t *testing.T) {
 
 // Tags from before the tests began are seen, because an automation lists them.
 func TestTagger_seesWhatWasBuilt(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		WithTagger(owner, 1)(b.world)
-		err := b.world.Build(func(builder *Builder) error {
-			fixture{b.T, b.world, ec2.NewFromConfig(builder.Config(owner, home)), b.kms}.tagged("built", "yes")
+	runWithFixture(t, func(f fixture) {
+		WithTagger(owner, 1)(f.world)
+		err := f.world.Build(func(builder *Builder) error {
+			fixture{f.T, f.world, ec2.NewFromConfig(builder.Config(owner, home)), f.kms}.tagged("built", "yes")
 			return nil
 		})
-		must(0, err)(b)
-		fresh := b.tagged()
+		requireNoError(0, err)(f)
+		fresh := f.tagged()
 		for range 20 {
-			must(b.ec2.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}))(b)
+			requireNoError(f.ec2.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
 		}
-		is(b, "the tag of the fresh volume", b.tagsOf(fresh)["built"], "yes")
+		expectEqual(f, "the tag of the fresh volume", f.tagsOf(fresh)["built"], "yes")
 	})
 }

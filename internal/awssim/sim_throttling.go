@@ -17,66 +17,71 @@ const (
 	imageCopyQuota           = 300
 )
 
-// copies are the ends of the copies that are on their way to a place.
+// copyEndTimes are the ends of the copies that are on their way to a place.
 type copyEndTimes struct {
 	snapshots, images []time.Time
 }
 
-func (w *World) copyEndTimesIn(at location) *copyEndTimes {
-	made, there := w.copyQuotas[at]
-	if !there {
-		made = &copyEndTimes{}
-		w.copyQuotas[at] = made
+func (w *World) copyEndTimesIn(loc location) *copyEndTimes {
+	created, ok := w.copyQuotas[loc]
+	if !ok {
+		created = &copyEndTimes{}
+		w.copyQuotas[loc] = created
 	}
-	return made
+	return created
 }
 
-// running drops what is over and counts the rest.
+// countRunning drops what is over and counts the rest.
 func countRunning(ends *[]time.Time, now time.Time) int {
 	*ends = slices.DeleteFunc(*ends, func(end time.Time) bool { return !now.Before(end) })
 	return len(*ends)
 }
 
-// RaiseCopyLimit is what support does for an account: more snapshot copies at a time (4.1.1).
+// SetSnapshotCopyQuota is what support does for an account: more snapshot copies at a time (4.1.1).
 func (w *World) SetSnapshotCopyQuota(account string, limit int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.snapshotCopyQuotas[account] = limit
 }
 
-// admitSnapshotCopy refuses the copy that is one too many; nothing is made then (A.3.1, A.3.2).
+// checkSnapshotCopyQuota refuses the copy that is one too many; nothing is made then (A.3.1, A.3.2).
 func (w *World) checkSnapshotCopyQuota(c *Call) error {
 	limit, raised := w.snapshotCopyQuotas[c.location().account]
 	if !raised {
 		limit = defaultSnapshotCopyQuota
 	}
 	if w.violates(c, "4.1.1", countRunning(&w.copyEndTimesIn(c.location()).snapshots, c.At) >= limit) {
-		return badRequest("ResourceLimitExceeded", "Too many snapshot copies in progress. The limit is %d for this destination region.", limit)
+		return badRequest(
+			"ResourceLimitExceeded", "Too many snapshot copies in progress. The limit is %d for this destination region.", limit,
+		)
 	}
 	return nil
 }
 
-// admitImageCopy is admitSnapshotCopy for images. Its text is published nowhere (Q7).
+// checkImageCopyQuota is admitSnapshotCopy for images. Its text is published nowhere (Q7).
 func (w *World) checkImageCopyQuota(c *Call) error {
 	if w.violates(c, "4.1.2", countRunning(&w.copyEndTimesIn(c.location()).images, c.At) >= imageCopyQuota) {
-		return badRequest("ResourceLimitExceeded", "Too many image copies in progress. The limit is %d for this destination region.", imageCopyQuota)
+		return badRequest(
+			"ResourceLimitExceeded", "Too many image copies in progress. The limit is %d for this destination region.",
+			imageCopyQuota,
+		)
 	}
 	return nil
 }
 
-// bucketKey names a token bucket: each action of an account in a Region has its own (4.2).
+// tokenBucketKey names a token bucket: each action of an account in a Region has its own (4.2).
 type tokenBucketKey struct {
 	location location
 	action   string
 }
 
-// bucket is a token bucket as a function of the clock.
+// tokenBucket is a token bucket as a function of the clock.
 type tokenBucket struct {
 	tokens  float64
 	updated time.Time
 }
 
-// rate is what a bucket holds and what it gets back in a second.
+// rateLimit is what a bucket holds and what it gets back in a second.
 type rateLimit struct{ size, refill float64 }
 
 // rates of rule 4.2 for EC2 and 3.2.9 for KMS; mutating calls of EC2 that are not named have otherRate.
@@ -111,52 +116,61 @@ func (w *World) throttle(c *Call) error {
 	if w.throttlingOff || !limited {
 		return nil
 	}
+
 	key := tokenBucketKey{c.location(), c.Service + ":" + c.Operation}
 	if limit == listAllRateLimit {
 		key.action += " of all"
 	}
-	b, there := w.tokenBuckets[key]
-	if !there {
+
+	b, ok := w.tokenBuckets[key]
+	if !ok {
 		b = &tokenBucket{limit.size, c.At}
 		w.tokenBuckets[key] = b
 	}
+
 	b.tokens = min(limit.size, b.tokens+limit.refill*c.At.Sub(b.updated).Seconds())
 	b.updated = c.At
 	if w.violates(c, "4.2.1", b.tokens < 1) {
 		return throttlingError(c)
 	}
+
 	b.tokens--
 	return nil
 }
 
 func rateLimitOf(c *Call) (rateLimit, bool) {
-	if named, there := namedRateLimits[c.Service+":"+c.Operation]; there {
+	if named, ok := namedRateLimits[c.Service+":"+c.Operation]; ok {
 		return named, true
 	}
 	if c.Service != "ec2" {
 		return rateLimit{}, false
 	}
+
 	switch {
 	case strings.HasPrefix(c.Operation, "Describe") && describesAll(c.In):
 		return listAllRateLimit, true
 	case strings.HasPrefix(c.Operation, "Describe"), strings.HasPrefix(c.Operation, "Get"):
 		return readRateLimit, true
 	}
+
 	return mutatingRateLimit, true
 }
 
-// asksForAll reports a describe call that names no ids, no filter and no page.
+// describesAll reports a describe call that names no ids, no filter and no page.
 func describesAll(in any) bool {
 	value := reflect.ValueOf(in).Elem()
 	if !value.FieldByName("MaxResults").IsValid() {
 		return false
 	}
+
 	for i := range value.NumField() {
 		name := value.Type().Field(i).Name
-		narrows := name == "Filters" || name == "MaxResults" || name == "NextToken" || strings.HasSuffix(name, "Ids") || strings.HasSuffix(name, "Names")
+		narrows := name == "Filters" || name == "MaxResults" || name == "NextToken" || strings.HasSuffix(name, "Ids") ||
+			strings.HasSuffix(name, "Names")
 		if narrows && !value.Field(i).IsZero() {
 			return false
 		}
 	}
+
 	return true
 }

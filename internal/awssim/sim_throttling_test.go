@@ -19,13 +19,16 @@ import (
 // TestCopySnapshot_concurrentCopyQuota covers rules 4.1.1 and A.3.
 // Twenty copies at a time go to an account's Region; the next is refused, and makes nothing (4.1.1, A.3).
 func TestCopySnapshot_concurrentCopyQuota(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		source := b.snapshot("")
-		client := b.at(owner, away)
+	runWithFixture(t, func(f fixture) {
+		source := f.snapshot("")
+		client := f.at(owner, away)
 		try := func() error {
-			_, err := client.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &source})
+			_, err := client.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+				SourceRegion: aws.String(home), SourceSnapshotId: &source,
+			})
 			return err
 		}
+
 		fill := func(n int) {
 			t.Helper()
 			for i := range n {
@@ -34,80 +37,104 @@ func TestCopySnapshot_concurrentCopyQuota(t *testing.T) {
 				}
 			}
 		}
+
 		fill(20)
-		requireError(t, try(), "ResourceLimitExceeded", "Too many snapshot copies in progress. The limit is 20 for this destination region.")
-		b.copySnapshot(b.ec2, source) // another Region has its own limit
-		if got := ok(client.DescribeSnapshots(b.Context(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}}))(b).Snapshots; len(got) != 20 {
+		requireError(
+			t, try(), "ResourceLimitExceeded",
+			"Too many snapshot copies in progress. The limit is 20 for this destination region.",
+		)
+
+		f.copySnapshot(f.ec2, source) // another Region has its own limit
+		got := requireOutput(client.DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{
+			OwnerIds: []string{"self"},
+		}))(f).Snapshots
+		if len(got) != 20 {
 			t.Errorf("there are %d copies", len(got))
 		}
+
 		time.Sleep(10 * time.Minute)
 		fill(20) // those that ended made room
 		time.Sleep(10 * time.Minute)
-		b.world.SetSnapshotCopyQuota(owner, 25)
+		f.world.SetSnapshotCopyQuota(owner, 25)
 		fill(25)
-		requireError(t, try(), "ResourceLimitExceeded", "Too many snapshot copies in progress. The limit is 25 for this destination region.")
+		requireError(
+			t, try(), "ResourceLimitExceeded",
+			"Too many snapshot copies in progress. The limit is 25 for this destination region.",
+		)
 	})
 }
 
-// TestCopyImage_concurrentCopyQuota covers rule 4.1.2.
-// Three hundred image copies go to an account's Region at a time (4.1.2); they do not count as snapshot copies (4.1.3, an open
-// question: Q4).
+// TestCopyImage_concurrentCopyQuota covers rule 4.1.2. Three hundred image copies go to an account's Region at a time
+// (4.1.2); they do not count as snapshot copies (4.1.3, an open question: Q4).
 func TestCopyImage_concurrentCopyQuota(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		WithoutThrottling()(b.world)
-		WithSnapshotDuration(func(SnapshotJob) time.Duration { return time.Hour })(b.world)
-		image := b.image("")
-		client := b.at(owner, away)
+	runWithFixture(t, func(f fixture) {
+		WithoutThrottling()(f.world)
+		WithSnapshotDuration(func(SnapshotJob) time.Duration { return time.Hour })(f.world)
+		image := f.image("")
+		client := f.at(owner, away)
 		name := func(n int) func(*ec2.CopyImageInput) {
 			return func(in *ec2.CopyImageInput) { in.Name = aws.String("copy " + time.Duration(n).String()) }
 		}
+
 		for n := range 300 {
-			ok(b.copyImage(client, image, name(n)))(b)
+			requireOutput(f.copyImage(client, image, name(n)))(f)
 		}
-		_, err := b.copyImage(client, image, name(300))
+
+		_, err := f.copyImage(client, image, name(300))
 		requireErrorCode(t, err, "ResourceLimitExceeded")
-		b.copySnapshot(client, b.root(b.ec2, image))
+		f.copySnapshot(client, f.root(f.ec2, image))
 		time.Sleep(2 * time.Hour)
-		ok(b.copyImage(client, image, name(300)))(b)
+		requireOutput(f.copyImage(client, image, name(300)))(f)
 	})
 }
 
-// TestThrottling_tokenBucketPerAction covers rules 4.2 and 4.2.1.
-// Each action of an account in a Region has a bucket of its own: full at first, and filled again second by second (4.2, 4.2.1).
+// TestThrottling_tokenBucketPerAction covers rules 4.2 and 4.2.1. Each action of an account in a Region has a bucket of
+// its own: full at first, and filled again second by second (4.2, 4.2.1).
 func TestThrottling_tokenBucketPerAction(t *testing.T) {
 	for _, row := range []struct {
 		action       string
 		size, refill int
-		call         func(b fixture, client *ec2.Client) error
+		call         func(f fixture, client *ec2.Client) error
 	}{
-		{"CopyImage", 100, 1, func(b fixture, client *ec2.Client) error {
-			_, err := client.CopyImage(b.Context(), &ec2.CopyImageInput{Name: aws.String("copy"), SourceRegion: aws.String(home), SourceImageId: aws.String("ami-0ffffffffffffffff"), DryRun: aws.Bool(true)})
+		{"CopyImage", 100, 1, func(f fixture, client *ec2.Client) error {
+			_, err := client.CopyImage(f.Context(), &ec2.CopyImageInput{
+				Name:          aws.String("copy"),
+				SourceRegion:  aws.String(home),
+				SourceImageId: aws.String("ami-0ffffffffffffffff"),
+				DryRun:        aws.Bool(true),
+			})
 			return err
 		}},
-		{"CopySnapshot", 50, 5, func(b fixture, client *ec2.Client) error {
-			_, err := client.CopySnapshot(b.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0ffffffffffffffff"), DryRun: aws.Bool(true)})
+		{"CopySnapshot", 50, 5, func(f fixture, client *ec2.Client) error {
+			_, err := client.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+				SourceRegion: aws.String(home), SourceSnapshotId: aws.String("snap-0ffffffffffffffff"), DryRun: aws.Bool(true),
+			})
 			return err
 		}},
-		{"CreateTags", 100, 10, func(b fixture, client *ec2.Client) error {
-			_, err := client.CreateTags(b.Context(), &ec2.CreateTagsInput{Resources: []string{"snap-0ffffffffffffffff"}, Tags: []types.Tag{{Key: aws.String("k")}}, DryRun: aws.Bool(true)})
+		{"CreateTags", 100, 10, func(f fixture, client *ec2.Client) error {
+			_, err := client.CreateTags(f.Context(), &ec2.CreateTagsInput{
+				Resources: []string{"snap-0ffffffffffffffff"}, Tags: []types.Tag{{Key: aws.String("k")}}, DryRun: aws.Bool(true),
+			})
 			return err
 		}},
-		{"DescribeSnapshots with a filter", 100, 20, func(b fixture, client *ec2.Client) error {
-			_, err := client.DescribeSnapshots(b.Context(), &ec2.DescribeSnapshotsInput{MaxResults: aws.Int32(5), DryRun: aws.Bool(true)})
+		{"DescribeSnapshots with a filter", 100, 20, func(f fixture, client *ec2.Client) error {
+			_, err := client.DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{
+				MaxResults: aws.Int32(5), DryRun: aws.Bool(true),
+			})
 			return err
 		}},
-		{"DescribeSnapshots of all", 50, 10, func(b fixture, client *ec2.Client) error {
-			_, err := client.DescribeSnapshots(b.Context(), &ec2.DescribeSnapshotsInput{DryRun: aws.Bool(true)})
+		{"DescribeSnapshots of all", 50, 10, func(f fixture, client *ec2.Client) error {
+			_, err := client.DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{DryRun: aws.Bool(true)})
 			return err
 		}},
 	} {
 		t.Run(row.action, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				WithoutLatency()(b.world)
-				client := b.at(owner, home)
+			runWithFixture(t, func(f fixture) {
+				WithoutLatency()(f.world)
+				client := f.at(owner, home)
 				passed := func(most int) (n int) {
 					for range most {
-						err := row.call(b, client)
+						err := row.call(f, client)
 						if isThrottled(t, err) {
 							return n
 						}
@@ -115,14 +142,17 @@ func TestThrottling_tokenBucketPerAction(t *testing.T) {
 					}
 					return n
 				}
+
 				if n := passed(1000); n != row.size {
 					t.Errorf("%d calls at once, want %d", n, row.size)
 				}
+
 				time.Sleep(3 * time.Second)
 				if n := passed(1000); n != 3*row.refill {
 					t.Errorf("%d calls after three seconds, want %d", n, 3*row.refill)
 				}
-				if isThrottled(t, row.call(b, b.at(owner, away))) || isThrottled(t, row.call(b, b.at(member, home))) {
+
+				if isThrottled(t, row.call(f, f.at(owner, away))) || isThrottled(t, row.call(f, f.at(member, home))) {
 					t.Error("another Region or account is throttled too")
 				}
 			})
@@ -143,14 +173,14 @@ func isThrottled(t *testing.T, err error) bool {
 
 // TestThrottling_kmsError covers rule 3.2.9.
 func TestThrottling_kmsError(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		WithoutLatency()(b.world)
-		key := b.key()
-		client := kms.NewFromConfig(b.world.Config(owner, home), func(o *kms.Options) { o.Retryer = aws.NopRetryer{} })
+	runWithFixture(t, func(f fixture) {
+		WithoutLatency()(f.world)
+		key := f.key()
+		client := kms.NewFromConfig(f.world.Config(owner, home), func(o *kms.Options) { o.Retryer = aws.NopRetryer{} })
 		for range 100 {
-			ok(client.ListGrants(b.Context(), &kms.ListGrantsInput{KeyId: &key}))(b)
+			requireOutput(client.ListGrants(f.Context(), &kms.ListGrantsInput{KeyId: &key}))(f)
 		}
-		_, err := client.ListGrants(b.Context(), &kms.ListGrantsInput{KeyId: &key})
+		_, err := client.ListGrants(f.Context(), &kms.ListGrantsInput{KeyId: &key})
 		requireErrorCode(t, err, "ThrottlingException")
 	})
 }

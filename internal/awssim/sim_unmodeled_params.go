@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// only refuses an input, or a part of one, that sets a member which its operation does not model: ignored, it would make a
-// promise that nothing keeps. DryRun is always modelled. A pointer to an empty string, false or zero counts as not set.
+// refuseUnmodeled refuses an input, or a part of one, that sets a member which its operation does not model: ignored,
+// it would make a promise that nothing keeps. DryRun is always modelled. A pointer to an empty string, false or zero
+// counts as not set.
 func refuseUnmodeled(in any, members ...string) error {
 	value := reflect.ValueOf(in).Elem()
 	for i := range value.NumField() {
@@ -19,13 +20,14 @@ func refuseUnmodeled(in any, members ...string) error {
 		if !field.IsExported() || field.Name == "DryRun" || slices.Contains(members, field.Name) || isUnset(value.Field(i)) {
 			continue
 		}
-		return newAPIError(http.StatusBadRequest, "UnsupportedOperation", "The simulated AWS does not model the parameter %s of %s.",
+		return newAPIError(http.StatusBadRequest, "UnsupportedOperation",
+			"The simulated AWS does not model the parameter %s of %s.",
 			field.Name, strings.TrimSuffix(value.Type().Name(), "Input"))
 	}
 	return nil
 }
 
-// unset reports a member that says nothing; a structure of such members says nothing either.
+// isUnset reports a member that says nothing; a structure of such members says nothing either.
 func isUnset(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
@@ -40,5 +42,6 @@ func isUnset(v reflect.Value) bool {
 		}
 		return true
 	}
+
 	return v.IsZero()
 }

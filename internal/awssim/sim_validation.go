@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// matches reports whether a text is given and of a form.
+// matchesPattern reports whether a text is given and of a form.
 func matchesPattern(text *string, form *regexp.Regexp) bool {
 	return text != nil && form.MatchString(*text)
 }
 
-// ill refuses a member of an input that is not of the form the service asks for: query services say ValidationError, JSON
-// services ValidationException.
+// validationError refuses a member of an input that is not of the form the service asks for: query services say
+// ValidationError, JSON services ValidationException.
 func validationError(c *Call, member string, value any, constraint string) *APIError {
 	code := "ValidationException"
 	if c.Service == "iam" || c.Service == "sts" {
@@ -38,5 +38,6 @@ func formatValue(value any) string {
 		}
 		return fmt.Sprintf("'%d'", *v)
 	}
+
 	return fmt.Sprintf("'%v'", value)
 }

@@ -32,7 +32,8 @@ type Option func(*World)
 // WithClock gives the world another clock than package time's.
 func WithClock(now func() time.Time) Option { return func(w *World) { w.now = now } }
 
-// WithSeed chooses what is drawn: ids, latencies, durations of copies, faults. The same seed repeats a run call by call.
+// WithSeed chooses what is drawn: ids, latencies, durations of copies, faults. The same seed repeats a run call by
+// call.
 func WithSeed(seed uint64) Option { return func(w *World) { w.seed = seed } }
 
 // WithoutLatency answers at once.
@@ -53,7 +54,8 @@ func New(options ...Option) *World {
 // Do makes the world an HTTP client of the SDK.
 func (w *World) Do(r *http.Request) (*http.Response, error) { return w.RoundTrip(r) }
 
-// bodyLimit is the longest request that a server takes, in bytes. The longest of AWS's own are policies of 32 KiB and user data of 16 KiB.
+// maxBodySize is the longest request that a server takes, in bytes. The longest of AWS's own are policies of 32 KiB and
+// user data of 16 KiB.
 const maxBodySize = 1 << 20
 
 // ServeHTTP makes the world a server.
@@ -66,18 +68,27 @@ func (w *World) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	writeResponse(out, answer)
 }
 
-// RoundTrip is the way of a call: parse, wait, authenticate, decode, throttle, faults, execute (syntax, authorise, dry run, checks, effect: rule 6.4),
-// record, encode.
+// RoundTrip is the way of a call: parse, wait, authenticate, decode, throttle, faults, execute (syntax, authorise, dry
+// run, checks, effect: rule 6.4), record, encode.
 func (w *World) RoundTrip(r *http.Request) (*http.Response, error) {
 	request, err := wire.Parse(r)
-	c := &Call{Service: request.Service, Operation: request.Operation, Region: request.Region, request: request, line: lineOf(r)}
+	c := &Call{
+		Service:   request.Service,
+		Operation: request.Operation,
+		Region:    request.Region,
+		request:   request,
+		line:      lineOf(r),
+	}
+
 	if err != nil {
 		c.At = w.now()
 		return w.respond(c, nil, err)
 	}
+
 	if err := w.delay(r.Context(), c); err != nil {
 		return nil, err
 	}
+
 	answer, err := w.execute(c)
 	if errors.Is(err, errPaused) {
 		if !c.resume() {
@@ -85,6 +96,7 @@ func (w *World) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		answer, err = w.execute(c)
 	}
+
 	time.Sleep(c.pause)
 	return answer, err
 }
@@ -99,14 +111,17 @@ func (w *World) execute(c *Call) (*http.Response, error) {
 		w.beginPause(c)
 		return nil, err
 	}
+
 	answer, err := w.respond(c, out, err)
 	if c.fault == PauseAfterResponse && err == nil {
 		w.beginPause(c)
 	}
+
 	w.record(c, err)
 	if c.errorCode == "" {
 		w.runTagger(c)
 	}
+
 	return answer, err
 }
 
@@ -119,19 +134,22 @@ func (w *World) handle(c *Call) (any, error) {
 	if err := w.authenticate(c); err != nil {
 		return nil, err
 	}
+
 	c.In = operation.new()
 	extras, err := c.request.Decode(c.In)
 	if err != nil {
 		return nil, err
 	}
+
 	c.extraParameters, c.DryRun = extras, isDryRun(c.In)
 	if err := w.throttle(c); err != nil {
 		return nil, err
 	}
+
 	return w.executeWithFaults(c, func() (any, error) { return w.observed(c, operation) })
 }
 
-// wantsDryRun reads the DryRun member that most EC2 inputs and some of KMS have.
+// isDryRun reads the DryRun member that most EC2 inputs and some of KMS have.
 func isDryRun(in any) bool {
 	field := reflect.ValueOf(in).Elem().FieldByName("DryRun")
 	if !field.IsValid() {

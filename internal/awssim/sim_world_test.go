@@ -21,15 +21,19 @@ import (
 )
 
 // tags is a harmless call with an effect.
-func (b fixture) tag(client *ec2.Client, id, value string) error {
-	_, err := client.CreateTags(b.Context(), &ec2.CreateTagsInput{Resources: []string{id}, Tags: []types.Tag{{Key: aws.String("k"), Value: &value}}})
+func (f fixture) tag(client *ec2.Client, id, value string) error {
+	_, err := client.CreateTags(f.Context(), &ec2.CreateTagsInput{
+		Resources: []string{id}, Tags: []types.Tag{{Key: aws.String("k"), Value: &value}},
+	})
 	return err
 }
 
 // valueOf is what tag left.
-func (b fixture) valueOf(id string) string {
-	b.Helper()
-	volume := ok(b.ec2.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{id}}))(b).Volumes[0]
+func (f fixture) valueOf(id string) string {
+	f.Helper()
+	volume := requireOutput(f.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{
+		VolumeIds: []string{id},
+	}))(f).Volumes[0]
 	if len(volume.Tags) == 0 {
 		return ""
 	}
@@ -43,20 +47,33 @@ func TestInject_effectByFault(t *testing.T) {
 		code   string // empty: no answer
 		effect bool
 	}{
-		Throttled: {code: "RequestLimitExceeded"}, ServerError: {code: "InternalError"}, Unavailable: {code: "ServiceUnavailable"}, ConnectionReset: {},
-		LostResponse: {effect: true}, LateError: {code: "InternalError", effect: true}, TruncatedResponse: {effect: true},
+		Throttled:         {code: "RequestLimitExceeded"},
+		ServerError:       {code: "InternalError"},
+		Unavailable:       {code: "ServiceUnavailable"},
+		ConnectionReset:   {},
+		LostResponse:      {effect: true},
+		LateError:         {code: "InternalError", effect: true},
+		TruncatedResponse: {effect: true},
 	} {
 		t.Run(string(fault), func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				volume := b.volume("")
-				client := ec2.NewFromConfig(b.world.Config(owner, home), noRetries)
-				b.world.Inject(FaultRule{Fault: fault, Action: "ec2:CreateTags", Account: owner, Resource: volume, Nth: 3})
+			runWithFixture(t, func(f fixture) {
+				volume := f.volume("")
+				client := ec2.NewFromConfig(f.world.Config(owner, home), noRetries)
+				f.world.Inject(FaultRule{
+					Fault:    fault,
+					Action:   "ec2:CreateTags",
+					Account:  owner,
+					Resource: volume,
+					Nth:      3,
+				})
+
 				for n, value := range []string{"first", "second"} {
-					if err := b.tag(client, volume, value); err != nil {
+					if err := f.tag(client, volume, value); err != nil {
 						t.Fatalf("call %d: %v", n+1, err)
 					}
 				}
-				err := b.tag(client, volume, "third")
+
+				err := f.tag(client, volume, "third")
 				switch {
 				case err == nil:
 					t.Fatal("the third call succeeded")
@@ -65,17 +82,21 @@ func TestInject_effectByFault(t *testing.T) {
 				case !errors.Is(err, errConnectionReset) && !errors.Is(err, io.ErrUnexpectedEOF):
 					t.Errorf("error %v", err)
 				}
+
 				want := "second"
 				if row.effect {
 					want = "third"
 				}
-				if got := b.valueOf(volume); got != want {
+
+				if got := f.valueOf(volume); got != want {
 					t.Errorf("the tag is %q, want %q", got, want)
 				}
-				if err := b.tag(client, volume, "fourth"); err != nil {
+
+				if err := f.tag(client, volume, "fourth"); err != nil {
 					t.Errorf("the fourth call: %v", err)
 				}
-				last := b.world.Records().Calls("ec2:CreateTags")
+
+				last := f.world.Records().Calls("ec2:CreateTags")
 				if got := last[2]; got.Fault != fault || (len(got.Changed) > 0) != row.effect {
 					t.Errorf("recorded as %+v", got)
 				}
@@ -85,17 +106,21 @@ func TestInject_effectByFault(t *testing.T) {
 }
 
 func TestInject_accountAndRegion(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		b.world.Inject(FaultRule{Fault: Throttled, Account: member, Region: "eu-west-1"})
+	runWithFixture(t, func(f fixture) {
+		f.world.Inject(FaultRule{Fault: Throttled, Account: member, Region: "eu-west-1"})
 		look := func(account, region string) error {
-			_, err := ec2.NewFromConfig(b.world.Config(account, region), noRetries).DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
+			_, err := ec2.NewFromConfig(
+				f.world.Config(account, region), noRetries,
+			).DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
 			return err
 		}
+
 		for _, free := range [][2]string{{owner, "eu-west-1"}, {member, home}} {
 			if err := look(free[0], free[1]); err != nil {
 				t.Errorf("%v: %v", free, err)
 			}
 		}
+
 		for range 2 {
 			requireErrorCode(t, look(member, "eu-west-1"), "RequestLimitExceeded")
 		}
@@ -103,27 +128,30 @@ func TestInject_accountAndRegion(t *testing.T) {
 }
 
 func TestInject_throttlingErrorPerService(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		b.world.Inject(FaultRule{Fault: Throttled})
-		_, err := sts.NewFromConfig(b.world.Config(owner, home), func(o *sts.Options) { o.Retryer = aws.NopRetryer{} }).GetCallerIdentity(b.Context(), &sts.GetCallerIdentityInput{})
+	runWithFixture(t, func(f fixture) {
+		f.world.Inject(FaultRule{Fault: Throttled})
+		_, err := sts.NewFromConfig(f.world.Config(owner, home), func(o *sts.Options) {
+			o.Retryer = aws.NopRetryer{}
+		}).GetCallerIdentity(f.Context(), &sts.GetCallerIdentityInput{})
 		requireErrorCode(t, err, "Throttling")
-		_, err = b.ec2.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}, noRetries)
+		_, err = f.ec2.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}, noRetries)
 		requireErrorCode(t, err, "RequestLimitExceeded")
 	})
 }
 
 func TestWithChaos_share(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		b.world.chaos = chaos{0.3, []Fault{Throttled}}
+	runWithFixture(t, func(f fixture) {
+		f.world.chaos = chaos{0.3, []Fault{Throttled}}
 		const calls = 1000
 		failed := 0
-		client := ec2.NewFromConfig(b.world.Config(owner, home), noRetries)
+		client := ec2.NewFromConfig(f.world.Config(owner, home), noRetries)
 		for range calls {
 			time.Sleep(time.Second) // for the token bucket
-			if _, err := client.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}); err != nil {
+			if _, err := client.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}); err != nil {
 				failed++
 			}
 		}
+
 		if failed < calls*25/100 || failed > calls*35/100 {
 			t.Errorf("%d of %d calls were throttled, want 30 in a hundred", failed, calls)
 		}
@@ -133,26 +161,30 @@ func TestWithChaos_share(t *testing.T) {
 func TestCrashingClient_crashesAfterCall(t *testing.T) {
 	for name, lost := range map[string]bool{"answered": false, "lost": true} {
 		t.Run(name, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				volume := b.volume("")
-				run, cancel := context.WithCancelCause(b.Context())
-				line := b.world.NewCrashingClient(2, lost, cancel)
-				config := b.world.Config(owner, home)
+			runWithFixture(t, func(f fixture) {
+				volume := f.volume("")
+				run, cancel := context.WithCancelCause(f.Context())
+				line := f.world.NewCrashingClient(2, lost, cancel)
+				config := f.world.Config(owner, home)
 				config.HTTPClient = line
 				client := ec2.NewFromConfig(config, noRetries)
-				if err := b.tag(client, volume, "first"); err != nil {
+				if err := f.tag(client, volume, "first"); err != nil {
 					t.Fatal(err)
 				}
-				if err := b.tag(client, volume, "second"); lost != errors.Is(err, ErrCrashed) {
+
+				if err := f.tag(client, volume, "second"); lost != errors.Is(err, ErrCrashed) {
 					t.Errorf("the last call: %v", err)
 				}
+
 				if !errors.Is(context.Cause(run), ErrCrashed) {
 					t.Errorf("the run ended by %v", context.Cause(run))
 				}
-				if err := b.tag(client, volume, "third"); !errors.Is(err, ErrCrashed) {
+
+				if err := f.tag(client, volume, "third"); !errors.Is(err, ErrCrashed) {
 					t.Errorf("after the cut: %v", err)
 				}
-				if got := b.valueOf(volume); got != "second" || line.Calls() != 2 {
+
+				if got := f.valueOf(volume); got != "second" || line.Calls() != 2 {
 					t.Errorf("the tag is %q after %d calls", got, line.Calls())
 				}
 			})
@@ -164,8 +196,14 @@ func TestWithRecording_oneLinePerCall(t *testing.T) {
 	var file bytes.Buffer
 	w := New(WithRecording(&file), WithoutLatency())
 	client := ec2.NewFromConfig(w.Config(owner, home), noRetries)
-	ok(client.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{GroupName: aws.String("web"), Description: aws.String("web")}))(t)
-	_, err := client.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{GroupName: aws.String("web"), Description: aws.String("web")})
+	requireOutput(client.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{
+		GroupName: aws.String("web"), Description: aws.String("web"),
+	}))(t)
+
+	_, err := client.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{
+		GroupName: aws.String("web"), Description: aws.String("web"),
+	})
+
 	requireErrorCode(t, err, "InvalidGroup.Duplicate")
 	var records Records
 	for lines := bufio.NewScanner(&file); lines.Scan(); {
@@ -175,24 +213,30 @@ func TestWithRecording_oneLinePerCall(t *testing.T) {
 		}
 		records = append(records, r)
 	}
+
 	if len(records) != 2 {
 		t.Fatalf("%d records", len(records))
 	}
+
 	first, second := records[0], records[1]
-	if first.Action != "ec2:CreateSecurityGroup" || first.Account != owner || first.Principal != "arn:aws:iam::111111111111:root" || first.Region != home ||
+	if first.Action != "ec2:CreateSecurityGroup" || first.Account != owner ||
+		first.Principal != "arn:aws:iam::111111111111:root" || first.Region != home ||
 		first.Status != 200 || first.Error != "" || len(first.Changed) != 1 {
 		t.Errorf("first call %+v", first)
 	}
-	if second.Status != 400 || second.Error != "InvalidGroup.Duplicate" || len(second.Changed) != 0 || second.RequestDigest != first.RequestDigest {
+
+	if second.Status != 400 || second.Error != "InvalidGroup.Duplicate" || len(second.Changed) != 0 ||
+		second.RequestDigest != first.RequestDigest {
 		t.Errorf("second call %+v", second)
 	}
+
 	if got := len(records.Mutating()); got != 1 {
 		t.Errorf("%d calls changed something", got)
 	}
 }
 
 func TestClock_scaled(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
+	runWithFixture(t, func(f fixture) {
 		clock := StartClock(60)
 		began := time.Now()
 		time.Sleep(time.Minute)
@@ -206,22 +250,28 @@ func TestClock_scaled(t *testing.T) {
 }
 
 func TestBuild_takesNoTime(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
+	runWithFixture(t, func(f fixture) {
 		before := time.Now()
 		var volume string
-		err := b.world.Build(func(builder *Builder) error {
-			made, err := ec2.NewFromConfig(builder.Config(owner, home)).CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)})
+		err := f.world.Build(func(builder *Builder) error {
+			created, err := ec2.NewFromConfig(builder.Config(owner, home)).CreateVolume(
+				f.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)},
+			)
 			if err != nil {
 				return err
 			}
-			volume = *made.VolumeId
+			volume = *created.VolumeId
 			builder.Wait(time.Hour)
 			return nil
 		})
 		if err != nil || !time.Now().Equal(before) {
 			t.Errorf("building took %s: %v", time.Since(before), err)
 		}
-		if state := ok(b.ec2.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{volume}}))(b).Volumes[0].State; state != types.VolumeStateAvailable {
+
+		state := requireOutput(f.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{
+			VolumeIds: []string{volume},
+		}))(f).Volumes[0].State
+		if state != types.VolumeStateAvailable {
 			t.Errorf("the volume is %s", state)
 		}
 	})
@@ -230,15 +280,18 @@ func TestBuild_takesNoTime(t *testing.T) {
 // What a call meets depends on what it is: calls of others that come between change nothing.
 func TestWithChaos_independentOfOtherCallers(t *testing.T) {
 	fates := func(crowd bool) (met []string) {
-		runWithFixture(t, func(b fixture) {
-			b.world.chaos = chaos{0.5, []Fault{Throttled}}
+		runWithFixture(t, func(f fixture) {
+			f.world.chaos = chaos{0.5, []Fault{Throttled}}
 			look := func(account string) string {
-				_, err := ec2.NewFromConfig(b.world.Config(account, home), noRetries).DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
+				_, err := ec2.NewFromConfig(f.world.Config(account, home), noRetries).DescribeRegions(
+					f.Context(), &ec2.DescribeRegionsInput{},
+				)
 				if err == nil {
 					return "well"
 				}
 				return requireErrorCode(t, err, "RequestLimitExceeded").ErrorCode()
 			}
+
 			for n := range 40 {
 				if crowd && n%3 == 0 {
 					look(member)
@@ -246,8 +299,10 @@ func TestWithChaos_independentOfOtherCallers(t *testing.T) {
 				met = append(met, look(owner))
 			}
 		})
+
 		return met
 	}
+
 	if alone, crowded := fates(false), fates(true); !slices.Equal(alone, crowded) {
 		t.Errorf("alone %v, in a crowd %v", alone, crowded)
 	}
@@ -256,17 +311,22 @@ func TestWithChaos_independentOfOtherCallers(t *testing.T) {
 // TestInject_staleRead covers rule 4.4.1.
 // A stale read misses what is younger than a minute, and nothing else (4.4.1).
 func TestInject_staleRead(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		old := b.volume("")
-		fresh := *ok(b.ec2.CreateVolume(b.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)}))(b).VolumeId
-		b.world.Inject(FaultRule{Fault: StaleRead, Action: "ec2:DescribeVolumes", Times: 3})
+	runWithFixture(t, func(f fixture) {
+		old := f.volume("")
+		fresh := *requireOutput(f.ec2.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
+			AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1),
+		}))(f).VolumeId
+
+		f.world.Inject(FaultRule{Fault: StaleRead, Action: "ec2:DescribeVolumes", Times: 3})
 		seen := func(id string) error {
-			_, err := b.ec2.DescribeVolumes(b.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
+			_, err := f.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{id}})
 			return err
 		}
+
 		if err := seen(old); err != nil {
 			t.Errorf("the old volume: %v", err)
 		}
+
 		requireErrorCode(t, seen(fresh), "InvalidVolume.NotFound")
 		time.Sleep(2 * time.Minute)
 		if err := seen(fresh); err != nil {
@@ -278,34 +338,42 @@ func TestInject_staleRead(t *testing.T) {
 // TestInject_expiredSession covers rule 5.4.
 // An expired session stays so; the user behind it goes on (5.4).
 func TestInject_expiredSession(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		caller := b.user(owner, "caller", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}`)
-		role := b.role(owner, "builder", `{"Effect":"Allow","Principal":{"AWS":"111111111111"},"Action":"sts:AssumeRole"}`, `{"Effect":"Allow","Action":"*","Resource":"*"}`)
-		session := ok(b.assume(caller, role))(b).Credentials
-		client := ec2.NewFromConfig(b.as(*session.AccessKeyId, *session.SecretAccessKey, *session.SessionToken), noRetries)
-		b.world.Inject(FaultRule{Fault: ExpiredSession, Nth: 2})
-		ok(client.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}))(b)
+	runWithFixture(t, func(f fixture) {
+		caller := f.user(owner, "caller", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}`)
+		role := f.role(
+			owner, "builder", `{"Effect":"Allow","Principal":{"AWS":"111111111111"},"Action":"sts:AssumeRole"}`,
+			`{"Effect":"Allow","Action":"*","Resource":"*"}`,
+		)
+
+		session := requireOutput(f.assume(caller, role))(f).Credentials
+		client := ec2.NewFromConfig(f.as(*session.AccessKeyId, *session.SecretAccessKey, *session.SessionToken), noRetries)
+		f.world.Inject(FaultRule{Fault: ExpiredSession, Nth: 2})
+		requireOutput(client.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
 		for range 2 {
-			_, err := client.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
+			_, err := client.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
 			requireErrorCode(t, err, "RequestExpired")
 		}
-		ok(b.ec2.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}))(b)
+
+		requireOutput(f.ec2.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
 	})
 }
 
 func TestInject_lateFailureAndLimitReached(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		source := *ok(b.ec2.CreateSnapshot(b.Context(), &ec2.CreateSnapshotInput{VolumeId: aws.String(b.volume(""))}))(b).SnapshotId
+	runWithFixture(t, func(f fixture) {
+		source := *requireOutput(f.ec2.CreateSnapshot(f.Context(), &ec2.CreateSnapshotInput{
+			VolumeId: aws.String(f.volume("")),
+		}))(f).SnapshotId
+
 		time.Sleep(time.Hour)
-		b.world.Inject(FaultRule{Fault: LimitReached, Action: "ec2:CopySnapshot", Nth: 1})
-		b.world.Inject(FaultRule{Fault: LateCopyFailure, Action: "ec2:CopySnapshot", Nth: 1})
+		f.world.Inject(FaultRule{Fault: LimitReached, Action: "ec2:CopySnapshot", Nth: 1})
+		f.world.Inject(FaultRule{Fault: LateCopyFailure, Action: "ec2:CopySnapshot", Nth: 1})
 		in := &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &source}
-		_, err := b.ec2.CopySnapshot(b.Context(), in, noRetries)
+		_, err := f.ec2.CopySnapshot(f.Context(), in, noRetries)
 		requireErrorCode(t, err, "ResourceLimitExceeded")
 		for _, want := range []types.SnapshotState{types.SnapshotStateError, types.SnapshotStateCompleted} {
-			copied := ok(b.ec2.CopySnapshot(b.Context(), in))(b)
+			copied := requireOutput(f.ec2.CopySnapshot(f.Context(), in))(f)
 			time.Sleep(time.Hour)
-			if got := settle(b.T, b.ec2, *copied.SnapshotId).State; got != want {
+			if got := settle(f.T, f.ec2, *copied.SnapshotId).State; got != want {
 				t.Errorf("the copy is %s, want %s", got, want)
 			}
 		}

@@ -23,8 +23,8 @@ type parameterName struct {
 	selector string // ":3"
 }
 
-func parseParameterName(at location, given string) parameterName {
-	read := parameterName{location: at, name: given}
+func parseParameterName(loc location, given string) parameterName {
+	read := parameterName{location: loc, name: given}
 	if parts := strings.SplitN(given, ":", 6); parts[0] == "arn" && len(parts) == 6 {
 		read.location, read.name = location{parts[4], parts[3]}, strings.TrimPrefix(parts[5], "parameter")
 	}
@@ -36,22 +36,25 @@ func parseParameterName(at location, given string) parameterName {
 
 // find looks a parameter up; the ARN of one whose name has no slash looks as if it had one.
 func (n parameterName) find(w *World, c *Call) (*parameter, bool) {
-	if found, there := w.findParameter(c, n.location, n.name); there {
+	if found, ok := w.findParameter(c, n.location, n.name); ok {
 		return found, true
 	}
 	return w.findParameter(c, n.location, strings.TrimPrefix(n.name, "/"))
 }
 
-// ask is the question whether the caller may do the call's action on it. Other accounts' parameters are not shared here (7.11).
+// newAuthorization is the question whether the caller may do the call's action on it. Other accounts' parameters are
+// not shared here (7.11).
 func (n parameterName) newAuthorization(w *World, c *Call, action string) AuthorizationRequest {
-	asked := AuthorizationRequest{Action: action, Resource: parameterARN(n.location, n.name), OwnerAccount: n.location.account}
-	if found, there := n.find(w, c); there {
+	asked := AuthorizationRequest{
+		Action: action, Resource: parameterARN(n.location, n.name), OwnerAccount: n.location.account,
+	}
+	if found, ok := n.find(w, c); ok {
 		asked = asked.withContext(found.tagContext())
 	}
 	return asked
 }
 
-// show is a parameter as it is read: its newest version, or the one named.
+// showParameter is a parameter as it is read: its newest version, or the one named.
 func (w *World) showParameter(c *Call, p *parameter, selector string, decrypt bool) (*ssmtypes.Parameter, error) {
 	versions := p.visibleVersions(c.At)
 	at := len(versions) - 1
@@ -59,9 +62,13 @@ func (w *World) showParameter(c *Call, p *parameter, selector string, decrypt bo
 		number, err := strconv.ParseInt(selector[1:], 10, 64)
 		at = slices.IndexFunc(versions, func(v parameterVersion) bool { return err == nil && v.number == number })
 		if at < 0 {
-			return nil, badRequest("ParameterVersionNotFound", "Systems Manager could not find version %s of %s. Verify the version and try again.", selector[1:], p.name)
+			return nil, badRequest(
+				"ParameterVersionNotFound", "Systems Manager could not find version %s of %s. Verify the version and try again.",
+				selector[1:], p.name,
+			)
 		}
 	}
+
 	seen := versions[at]
 	if decrypt && p.kind == ssmtypes.ParameterTypeSecureString {
 		plain, err := w.decryptParameter(c, p, seen.value)
@@ -70,13 +77,22 @@ func (w *World) showParameter(c *Call, p *parameter, selector string, decrypt bo
 		}
 		seen.value = plain
 	}
-	shown := &ssmtypes.Parameter{
-		ARN: aws.String(p.arn()), DataType: &p.dataType, LastModifiedDate: aws.Time(seen.visibleAt), Name: &p.name, Type: p.kind, Value: &seen.value, Version: seen.number,
+
+	view := &ssmtypes.Parameter{
+		ARN:              aws.String(p.arn()),
+		DataType:         &p.dataType,
+		LastModifiedDate: aws.Time(seen.visibleAt),
+		Name:             &p.name,
+		Type:             p.kind,
+		Value:            &seen.value,
+		Version:          seen.number,
 	}
+
 	if selector != "" {
-		shown.Selector = &selector
+		view.Selector = &selector
 	}
-	return shown, nil
+
+	return view, nil
 }
 
 func parameterNotFound(name string) *APIError {
@@ -88,65 +104,78 @@ func (w *World) getParameter(c *Call, in *ssm.GetParameterInput) (*ssm.GetParame
 	if err := w.authorize(c, name.newAuthorization(w, c, "ssm:GetParameter")); err != nil {
 		return nil, err
 	}
-	found, there := name.find(w, c)
-	if !there || found.location != c.location() {
+
+	found, ok := name.find(w, c)
+	if !ok || found.location != c.location() {
 		return nil, parameterNotFound(name.name)
 	}
-	shown, err := w.showParameter(c, found, name.selector, aws.ToBool(in.WithDecryption))
+
+	view, err := w.showParameter(c, found, name.selector, aws.ToBool(in.WithDecryption))
 	if err != nil {
 		return nil, err
 	}
-	return &ssm.GetParameterOutput{Parameter: shown}, nil
+
+	return &ssm.GetParameterOutput{Parameter: view}, nil
 }
 
 func (w *World) getParameters(c *Call, in *ssm.GetParametersInput) (*ssm.GetParametersOutput, error) {
 	if len(in.Names) < 1 || len(in.Names) > 10 {
 		return nil, validationError(c, "Names", len(in.Names), "Member must have length between 1 and 10")
 	}
-	var asks []AuthorizationRequest
+
+	var requests []AuthorizationRequest
 	for _, given := range in.Names {
-		asks = append(asks, parseParameterName(c.location(), given).newAuthorization(w, c, "ssm:GetParameters"))
+		requests = append(requests, parseParameterName(c.location(), given).newAuthorization(w, c, "ssm:GetParameters"))
 	}
-	if err := w.authorize(c, asks...); err != nil {
+
+	if err := w.authorize(c, requests...); err != nil {
 		return nil, err
 	}
+
 	out := &ssm.GetParametersOutput{Parameters: []ssmtypes.Parameter{}, InvalidParameters: []string{}}
 	for _, given := range in.Names {
 		name := parseParameterName(c.location(), given)
-		found, there := name.find(w, c)
-		if !there || found.location != c.location() {
+		found, ok := name.find(w, c)
+		if !ok || found.location != c.location() {
 			out.InvalidParameters = append(out.InvalidParameters, given)
 			continue
 		}
-		shown, err := w.showParameter(c, found, name.selector, aws.ToBool(in.WithDecryption))
+		view, err := w.showParameter(c, found, name.selector, aws.ToBool(in.WithDecryption))
 		if err != nil {
 			return nil, err
 		}
-		out.Parameters = append(out.Parameters, *shown)
+		out.Parameters = append(out.Parameters, *view)
 	}
+
 	return out, nil
 }
 
-// imageParameter is the image that "resolve:ssm:" and a name stand for in a launch: the caller's own right to the parameter is asked.
+// imageParameter is the image that "resolve:ssm:" and a name stand for in a launch: the caller's own right to the
+// parameter is asked.
 func (w *World) imageParameter(c *Call, given string) (string, error) {
 	name := parseParameterName(c.location(), given)
-	ask := name.newAuthorization(w, c, "ssm:GetParameters")
-	decision, err := w.evaluate(c, ask)
+	request := name.newAuthorization(w, c, "ssm:GetParameters")
+	decision, err := w.evaluate(c, request)
 	if err != nil {
 		return "", err
 	}
 	if w.violates(c, "7.11", !decision.Allowed) {
-		return "", w.accessDenied(c, ask, decision)
+		return "", w.accessDenied(c, request, decision)
 	}
-	found, there := name.find(w, c)
-	if !there || found.location != c.location() || found.kind != ssmtypes.ParameterTypeString {
-		return "", badRequest("InvalidParameterValue", "The parameter %s does not exist, or is not of the type String.", given)
+
+	found, ok := name.find(w, c)
+	if !ok || found.location != c.location() || found.kind != ssmtypes.ParameterTypeString {
+		return "", badRequest(
+			"InvalidParameterValue", "The parameter %s does not exist, or is not of the type String.", given,
+		)
 	}
-	shown, err := w.showParameter(c, found, name.selector, false)
+
+	view, err := w.showParameter(c, found, name.selector, false)
 	if err != nil {
 		return "", badRequest("InvalidParameterValue", "%s", err.(*APIError).Message)
 	}
-	return *shown.Value, nil
+
+	return *view.Value, nil
 }
 
 // sorted are the parameters of the caller's place that are there, by name.
@@ -161,52 +190,70 @@ func (w *World) sortedParameters(c *Call, keep func(*parameter) bool) []*paramet
 	return all
 }
 
-// below reports whether a name is in a path, at once or anywhere.
+// isBelowPath reports whether a name is in a path, at once or anywhere.
 func isBelowPath(name, path string, anywhere bool) bool {
 	rest, ok := strings.CutPrefix(name, strings.TrimSuffix(path, "/")+"/")
 	return ok && (anywhere || !strings.Contains(rest, "/"))
 }
 
-// parameterPage is page with the limits of Parameter Store.
+// paginateParameters is page with the limits of Parameter Store.
 func paginateParameters[T any](c *Call, all []T, limit *int32, most int32, token *string) ([]T, *string, error) {
 	if limit == nil {
 		limit = &most
 	}
+
 	if *limit < 1 || *limit > most {
-		return nil, nil, validationError(c, "MaxResults", limit, "Member must have value between 1 and "+strconv.Itoa(int(most)))
+		return nil, nil, validationError(
+			c, "MaxResults", limit, "Member must have value between 1 and "+strconv.Itoa(int(most)),
+		)
 	}
-	cut, next, err := paginate(all, limit, token)
+
+	page, next, err := paginate(all, limit, token)
 	if err != nil {
 		return nil, nil, badRequest("InvalidNextToken", "The specified token is not valid.")
 	}
-	return cut, next, nil
+
+	return page, next, nil
 }
 
 func (w *World) getParametersByPath(c *Call, in *ssm.GetParametersByPathInput) (*ssm.GetParametersByPathOutput, error) {
 	if err := refuseUnmodeled(in, "Path", "MaxResults", "NextToken", "Recursive", "WithDecryption"); err != nil {
 		return nil, err
 	}
+
 	path := aws.ToString(in.Path)
 	if !strings.HasPrefix(path, "/") {
-		return nil, badRequest("ValidationException", "The parameter doesn't meet the parameter name requirements. The parameter name must begin with a forward slash \"/\".")
+		return nil, badRequest(
+			"ValidationException",
+			"The parameter doesn't meet the parameter name requirements. The parameter name must begin with a forward slash "+
+				"\"/\".",
+		)
 	}
-	ask := AuthorizationRequest{Action: "ssm:GetParametersByPath", Resource: parameterARN(c.location(), path), Context: iampolicy.Context{"ssm:Recursive": {strconv.FormatBool(aws.ToBool(in.Recursive))}}}
-	if err := w.authorize(c, ask); err != nil {
+
+	request := AuthorizationRequest{
+		Action: "ssm:GetParametersByPath", Resource: parameterARN(c.location(), path),
+		Context: iampolicy.Context{"ssm:Recursive": {strconv.FormatBool(aws.ToBool(in.Recursive))}},
+	}
+
+	if err := w.authorize(c, request); err != nil {
 		return nil, err
 	}
+
 	all := w.sortedParameters(c, func(p *parameter) bool { return isBelowPath(p.name, path, aws.ToBool(in.Recursive)) })
-	cut, next, err := paginateParameters(c, all, in.MaxResults, 10, in.NextToken)
+	page, next, err := paginateParameters(c, all, in.MaxResults, 10, in.NextToken)
 	if err != nil {
 		return nil, err
 	}
+
 	out := &ssm.GetParametersByPathOutput{Parameters: []ssmtypes.Parameter{}, NextToken: next}
-	for _, p := range cut {
-		shown, err := w.showParameter(c, p, "", aws.ToBool(in.WithDecryption))
+	for _, p := range page {
+		view, err := w.showParameter(c, p, "", aws.ToBool(in.WithDecryption))
 		if err != nil {
 			return nil, err
 		}
-		out.Parameters = append(out.Parameters, *shown)
+		out.Parameters = append(out.Parameters, *view)
 	}
+
 	return out, nil
 }
 
@@ -219,7 +266,7 @@ var parameterFilters = map[string]func(*parameter, parameterVersion) string{
 	"KeyId":    func(_ *parameter, v parameterVersion) string { return aws.ToString(v.keyID) },
 }
 
-// passes reports whether a parameter passes a filter on any of its values.
+// matchesFilter reports whether a parameter passes a filter on any of its values.
 func (p *parameter) matchesFilter(seen parameterVersion, f ssmtypes.ParameterStringFilter) (bool, error) {
 	key, option := aws.ToString(f.Key), aws.ToString(f.Option)
 	var compare func(wanted string) bool
@@ -229,7 +276,7 @@ func (p *parameter) matchesFilter(seen parameterVersion, f ssmtypes.ParameterStr
 	case key == "Path" && (option == "" || option == "OneLevel" || option == "Recursive"):
 		compare = func(wanted string) bool { return isBelowPath(p.name, wanted, option == "Recursive") }
 	case tagged && (option == "" || option == "Equals"):
-		compare = func(wanted string) bool { value, there := p.tags[tag]; return there && value == wanted }
+		compare = func(wanted string) bool { value, ok := p.tags[tag]; return ok && value == wanted }
 	case known && (option == "" || option == "Equals"):
 		compare = func(wanted string) bool { return look(p, seen) == wanted }
 	case known && option == "BeginsWith":
@@ -239,10 +286,15 @@ func (p *parameter) matchesFilter(seen parameterVersion, f ssmtypes.ParameterStr
 	case known && option == "Contains" && key == "Name":
 		compare = func(wanted string) bool { return strings.Contains(look(p, seen), wanted) }
 	case known || tagged || key == "Path":
-		return false, badRequest("InvalidFilterOption", "The following filter option is not valid: %s. Valid options include: [BeginsWith, Equals, Recursive, OneLevel].", option)
+		return false, badRequest(
+			"InvalidFilterOption",
+			"The following filter option is not valid: %s. Valid options include: [BeginsWith, Equals, Recursive, OneLevel].",
+			option,
+		)
 	default:
 		return false, badRequest("InvalidFilterKey", "The following filter key is not valid: %s.", key)
 	}
+
 	return slices.ContainsFunc(f.Values, compare), nil
 }
 
@@ -250,10 +302,13 @@ func (w *World) describeParameters(c *Call, in *ssm.DescribeParametersInput) (*s
 	if err := refuseUnmodeled(in, "MaxResults", "NextToken", "ParameterFilters"); err != nil {
 		return nil, err
 	}
-	if err := w.authorize(c, AuthorizationRequest{Action: "ssm:DescribeParameters", Resource: c.arn("ssm", "*")}); err != nil {
+
+	err := w.authorize(c, AuthorizationRequest{Action: "ssm:DescribeParameters", Resource: c.arn("ssm", "*")})
+	if err != nil {
 		return nil, err
 	}
-	shown := []ssmtypes.ParameterMetadata{}
+
+	view := []ssmtypes.ParameterMetadata{}
 	for _, p := range w.sortedParameters(c, func(*parameter) bool { return true }) {
 		versions := p.visibleVersions(c.At)
 		newest, fits := versions[len(versions)-1], true
@@ -264,19 +319,31 @@ func (w *World) describeParameters(c *Call, in *ssm.DescribeParametersInput) (*s
 			}
 			fits = fits && passes
 		}
+
 		if fits {
-			shown = append(shown, ssmtypes.ParameterMetadata{
-				ARN: aws.String(p.arn()), AllowedPattern: newest.pattern, DataType: &p.dataType, Description: newest.description, KeyId: newest.keyID,
-				LastModifiedDate: aws.Time(newest.visibleAt), LastModifiedUser: &newest.modifiedBy, Name: &p.name, Policies: []ssmtypes.ParameterInlinePolicy{},
-				Tier: newest.tier, Type: p.kind, Version: newest.number,
+			view = append(view, ssmtypes.ParameterMetadata{
+				ARN:              aws.String(p.arn()),
+				AllowedPattern:   newest.pattern,
+				DataType:         &p.dataType,
+				Description:      newest.description,
+				KeyId:            newest.keyID,
+				LastModifiedDate: aws.Time(newest.visibleAt),
+				LastModifiedUser: &newest.modifiedBy,
+				Name:             &p.name,
+				Policies:         []ssmtypes.ParameterInlinePolicy{},
+				Tier:             newest.tier,
+				Type:             p.kind,
+				Version:          newest.number,
 			})
 		}
 	}
-	cut, next, err := paginateParameters(c, shown, in.MaxResults, 50, in.NextToken)
+
+	page, next, err := paginateParameters(c, view, in.MaxResults, 50, in.NextToken)
 	if err != nil {
 		return nil, err
 	}
-	return &ssm.DescribeParametersOutput{Parameters: cut, NextToken: next}, nil
+
+	return &ssm.DescribeParametersOutput{Parameters: page, NextToken: next}, nil
 }
 
 func (w *World) deleteParameter(c *Call, in *ssm.DeleteParameterInput) (*ssm.DeleteParameterOutput, error) {
@@ -284,8 +351,8 @@ func (w *World) deleteParameter(c *Call, in *ssm.DeleteParameterInput) (*ssm.Del
 	if err := w.authorize(c, name.newAuthorization(w, c, "ssm:DeleteParameter")); err != nil {
 		return nil, err
 	}
-	found, there := name.find(w, c)
-	if !there || found.location != c.location() {
+	found, ok := name.find(w, c)
+	if !ok || found.location != c.location() {
 		return nil, parameterNotFound(name.name)
 	}
 	w.parameterState.inLocation(found.location).remove(found.name)
@@ -293,19 +360,26 @@ func (w *World) deleteParameter(c *Call, in *ssm.DeleteParameterInput) (*ssm.Del
 	return &ssm.DeleteParameterOutput{}, nil
 }
 
-// parameterTagged finds the parameter whose tags a call is about, and asks for the right.
-func (w *World) authorizeParameterTags(c *Call, kind ssmtypes.ResourceTypeForTagging, id *string, context iampolicy.Context) (*parameter, error) {
+// authorizeParameterTags finds the parameter whose tags a call is about, and asks for the right.
+func (w *World) authorizeParameterTags(
+	c *Call, kind ssmtypes.ResourceTypeForTagging, id *string, context iampolicy.Context,
+) (*parameter, error) {
 	if kind != ssmtypes.ResourceTypeForTaggingParameter {
 		return nil, badRequest("InvalidResourceType", "The simulated AWS knows tags of parameters only.")
 	}
+
 	name := parseParameterName(c.location(), aws.ToString(id))
 	if err := w.authorize(c, name.newAuthorization(w, c, "ssm:"+c.Operation).withContext(context)); err != nil {
 		return nil, err
 	}
-	found, there := name.find(w, c)
-	if !there || found.location != c.location() {
-		return nil, badRequest("InvalidResourceId", "The resource ID is not valid. Verify that you entered the correct ID and try again.")
+
+	found, ok := name.find(w, c)
+	if !ok || found.location != c.location() {
+		return nil, badRequest(
+			"InvalidResourceId", "The resource ID is not valid. Verify that you entered the correct ID and try again.",
+		)
 	}
+
 	return found, nil
 }
 
@@ -315,17 +389,21 @@ func (w *World) addTagsToResource(c *Call, in *ssm.AddTagsToResourceInput) (*ssm
 	if err != nil {
 		return nil, err
 	}
+
 	merged := maps.Clone(found.tags)
 	maps.Copy(merged, tags)
 	if w.violates(c, "7.8", len(merged) > 50) {
 		return nil, badRequest("TooManyTagsError", "The number of tags on the resource is more than 50.")
 	}
+
 	found.tags = merged
 	c.recordChange(found.arn())
 	return &ssm.AddTagsToResourceOutput{}, nil
 }
 
-func (w *World) removeTagsFromResource(c *Call, in *ssm.RemoveTagsFromResourceInput) (*ssm.RemoveTagsFromResourceOutput, error) {
+func (w *World) removeTagsFromResource(
+	c *Call, in *ssm.RemoveTagsFromResourceInput,
+) (*ssm.RemoveTagsFromResourceOutput, error) {
 	found, err := w.authorizeParameterTags(c, in.ResourceType, in.ResourceId, iampolicy.Context{"aws:TagKeys": in.TagKeys})
 	if err != nil {
 		return nil, err

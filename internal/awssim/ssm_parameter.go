@@ -41,8 +41,8 @@ func newParameterState() parameterState {
 
 func (s parameterState) inLocation(p location) *orderedMap[*parameter] {
 	if s.parameters[p] == nil {
-		made := newOrderedMap[*parameter]()
-		s.parameters[p] = &made
+		created := newOrderedMap[*parameter]()
+		s.parameters[p] = &created
 	}
 	return s.parameters[p]
 }
@@ -57,7 +57,7 @@ type parameter struct {
 	versions []parameterVersion
 }
 
-// version is a value of a parameter: what was put, and from when on it is there.
+// parameterVersion is a value of a parameter: what was put, and from when on it is there.
 type parameterVersion struct {
 	number      int64
 	value       string // of a SecureString its ciphertext in base64
@@ -72,19 +72,20 @@ type parameterVersion struct {
 func (p *parameter) arn() string { return parameterARN(p.location, p.name) }
 
 // parameterARN joins a name to the ARN: one that begins with a slash brings it along.
-func parameterARN(at location, name string) string {
-	return "arn:" + partitionOf(at.region) + ":ssm:" + at.region + ":" + at.account + ":parameter/" + strings.TrimPrefix(name, "/")
+func parameterARN(loc location, name string) string {
+	return "arn:" + partitionOf(loc.region) + ":ssm:" + loc.region + ":" + loc.account + ":parameter/" +
+		strings.TrimPrefix(name, "/")
 }
 
-// seen are the versions that are there at a moment.
+// visibleVersions are the versions that are there at a moment.
 func (p *parameter) visibleVersions(now time.Time) []parameterVersion {
 	return slices.DeleteFunc(slices.Clone(p.versions), func(v parameterVersion) bool { return now.Before(v.visibleAt) })
 }
 
 // findParameter looks a parameter up that is there at the moment of the call.
-func (w *World) findParameter(c *Call, at location, name string) (*parameter, bool) {
-	found, there := w.parameterState.inLocation(at).get(name)
-	return found, there && len(found.visibleVersions(c.At)) > 0
+func (w *World) findParameter(c *Call, loc location, name string) (*parameter, bool) {
+	found, ok := w.parameterState.inLocation(loc).get(name)
+	return found, ok && len(found.visibleVersions(c.At)) > 0
 }
 
 const (
@@ -96,28 +97,44 @@ const (
 
 var parameterNamePattern = regexp.MustCompile(`^[a-zA-Z0-9_.\-/]+$`)
 
-// checkParameterName is the syntax of a name (7.7).
+// validateParameterName is the syntax of a name (7.7).
 func (w *World) validateParameterName(c *Call, name string) error {
 	path := strings.Split(strings.TrimPrefix(name, "/"), "/")
 	first := strings.ToLower(path[0])
 	switch {
 	case w.violates(c, "7.7", strings.HasPrefix(first, "aws")):
 		return badRequest("AccessDeniedException", "No access to reserved parameter name: %s.", name)
-	case w.violates(c, "7.7", !parameterNamePattern.MatchString(name) || strings.HasPrefix(first, "ssm") || slices.Contains(path, "")):
-		return badRequest("ValidationException", `Parameter name: can't be prefixed with "ssm" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash symbol; each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_`)
+	case w.violates(
+		c, "7.7", !parameterNamePattern.MatchString(name) || strings.HasPrefix(first, "ssm") || slices.Contains(path, ""),
+	):
+		return badRequest(
+			"ValidationException",
+			`Parameter name: can't be prefixed with "ssm" (case-insensitive). If formed as a path, it can consist of `+
+				`sub-paths divided by slash symbol; each sub-path can be formed as a mix of letters, numbers and the following `+
+				`3 symbols .-_`,
+		)
 	case w.violates(c, "7.7", len(path) > 1 && !strings.HasPrefix(name, "/")):
 		return badRequest("ValidationException", "Parameter name must be a fully qualified name.")
 	case w.violates(c, "7.7", len(path) > maxParameterLevels):
-		return badRequest("HierarchyLevelLimitExceededException", "A hierarchy can have a maximum of %d levels.", maxParameterLevels)
+		return badRequest(
+			"HierarchyLevelLimitExceededException", "A hierarchy can have a maximum of %d levels.", maxParameterLevels,
+		)
 	case w.violates(c, "7.7", len(parameterARN(c.location(), name)) > maxParameterNameLength):
-		return badRequest("ValidationException", "Parameter name must not be longer than %d characters, the ARN before it counted.", maxParameterNameLength)
+		return badRequest(
+			"ValidationException", "Parameter name must not be longer than %d characters, the ARN before it counted.",
+			maxParameterNameLength,
+		)
 	}
+
 	return nil
 }
 
-// checkPut is the rest of the syntax of PutParameter, with the tier that the value needs.
+// validatePutParameter is the rest of the syntax of PutParameter, with the tier that the value needs.
 func (w *World) validatePutParameter(c *Call, in *ssm.PutParameterInput) (ssmtypes.ParameterTier, error) {
-	if err := refuseUnmodeled(in, "Name", "Value", "AllowedPattern", "DataType", "Description", "KeyId", "Overwrite", "Tags", "Tier", "Type"); err != nil {
+	err := refuseUnmodeled(
+		in, "Name", "Value", "AllowedPattern", "DataType", "Description", "KeyId", "Overwrite", "Tags", "Tier", "Type",
+	)
+	if err != nil {
 		return "", err
 	}
 	if err := w.validateParameterName(c, aws.ToString(in.Name)); err != nil {
@@ -127,12 +144,15 @@ func (w *World) validatePutParameter(c *Call, in *ssm.PutParameterInput) (ssmtyp
 		return "", validationError(c, "Value", in.Value, "Member must have length greater than or equal to 1")
 	}
 	if w.violates(c, "7.8", aws.ToBool(in.Overwrite) && len(in.Tags) > 0) {
-		return "", badRequest("ValidationException", "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please remove overwrite flag. "+
-			"To update tags for an existing parameter, please use AddTagsToResource or RemoveTagsFromResource.")
+		return "", badRequest("ValidationException",
+			"Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please remove "+
+				"overwrite flag. "+
+				"To update tags for an existing parameter, please use AddTagsToResource or RemoveTagsFromResource.")
 	}
 	if kind := aws.ToString(in.DataType); kind != "" && kind != "text" && kind != imageDataType {
 		return "", badRequest("ValidationException", "The following data type is not supported: %s", kind)
 	}
+
 	tier := in.Tier
 	switch {
 	case tier == ssmtypes.ParameterTierIntelligentTiering && len(*in.Value) > 4096:
@@ -140,22 +160,31 @@ func (w *World) validatePutParameter(c *Call, in *ssm.PutParameterInput) (ssmtyp
 	case tier == "" || tier == ssmtypes.ParameterTierIntelligentTiering:
 		tier = ssmtypes.ParameterTierStandard
 	}
+
 	switch size := len(*in.Value); {
 	case w.violates(c, "7.7", tier == ssmtypes.ParameterTierStandard && size > 4096):
-		return "", badRequest("ValidationException", "Standard tier parameters support a maximum parameter value of 4096 characters. "+
-			"To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier.")
+		return "", badRequest("ValidationException",
+			"Standard tier parameters support a maximum parameter value of 4096 characters. "+
+				"To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier.")
 	case w.violates(c, "7.7", size > 8192):
-		return "", badRequest("ValidationException", "Advanced tier parameters support a maximum parameter value of 8192 characters.")
+		return "", badRequest(
+			"ValidationException", "Advanced tier parameters support a maximum parameter value of 8192 characters.",
+		)
 	}
+
 	if in.AllowedPattern != nil {
 		pattern, err := regexp.Compile("^(?:" + *in.AllowedPattern + ")$")
 		if w.violates(c, "7.8", err != nil) {
 			return "", badRequest("InvalidAllowedPatternException", "The pattern %s is not valid.", *in.AllowedPattern)
 		}
 		if w.violates(c, "7.8", err == nil && !pattern.MatchString(*in.Value)) {
-			return "", badRequest("ParameterPatternMismatchException", "Parameter value, cannot be validated against allowedPattern: %s", *in.AllowedPattern)
+			return "", badRequest(
+				"ParameterPatternMismatchException", "Parameter value, cannot be validated against allowedPattern: %s",
+				*in.AllowedPattern,
+			)
 		}
 	}
+
 	return tier, nil
 }
 
@@ -164,88 +193,138 @@ func (w *World) putParameter(c *Call, in *ssm.PutParameterInput) (*ssm.PutParame
 	if err != nil {
 		return nil, err
 	}
+
 	tags := parseTags(in.Tags, func(t ssmtypes.Tag) (string, string) { return aws.ToString(t.Key), aws.ToString(t.Value) })
-	found, there := w.findParameter(c, c.location(), aws.ToString(in.Name))
-	put := AuthorizationRequest{Action: "ssm:PutParameter", Resource: parameterARN(c.location(), aws.ToString(in.Name)), Context: requestTagContext(tags)}
+	found, ok := w.findParameter(c, c.location(), aws.ToString(in.Name))
+	put := AuthorizationRequest{
+		Action: "ssm:PutParameter", Resource: parameterARN(c.location(), aws.ToString(in.Name)),
+		Context: requestTagContext(tags),
+	}
+
 	put = put.withContext(iampolicy.Context{"ssm:Overwrite": {strconv.FormatBool(aws.ToBool(in.Overwrite))}})
-	if there {
+	if ok {
 		put = put.withContext(found.tagContext())
 	}
-	asks := []AuthorizationRequest{put}
+
+	requests := []AuthorizationRequest{put}
 	if len(tags) > 0 {
-		asks = append(asks, AuthorizationRequest{Action: "ssm:AddTagsToResource", Resource: put.Resource, Context: put.Context})
+		requests = append(requests, AuthorizationRequest{
+			Action: "ssm:AddTagsToResource", Resource: put.Resource, Context: put.Context,
+		})
 	}
-	if err := w.authorize(c, asks...); err != nil {
+
+	if err := w.authorize(c, requests...); err != nil {
 		return nil, err
 	}
-	kind, dataType, err := w.resolveParameterType(c, in, found, there)
+
+	kind, dataType, err := w.resolveParameterType(c, in, found, ok)
 	if err != nil {
 		return nil, err
 	}
-	if w.violates(c, "7.7", !there && w.countParameters(c, tier) >= parameterLimits[tier]) {
+	if w.violates(c, "7.7", !ok && w.countParameters(c, tier) >= parameterLimits[tier]) {
 		return nil, badRequest("ParameterLimitExceeded", "You have exceeded the number of parameters for this AWS account.")
 	}
-	made := parameterVersion{number: 1, value: *in.Value, visibleAt: c.At, modifiedBy: c.caller.principal.ARN, tier: tier, description: in.Description, pattern: in.AllowedPattern}
+
+	created := parameterVersion{
+		number:      1,
+		value:       *in.Value,
+		visibleAt:   c.At,
+		modifiedBy:  c.caller.principal.ARN,
+		tier:        tier,
+		description: in.Description,
+		pattern:     in.AllowedPattern,
+	}
+
 	if kind == ssmtypes.ParameterTypeSecureString {
-		if err := w.encryptParameter(c, in, &made); err != nil {
+		if err := w.encryptParameter(c, in, &created); err != nil {
 			return nil, err
 		}
 	}
+
 	stored, known := w.parameterState.inLocation(c.location()).get(aws.ToString(in.Name))
 	if !known {
-		stored = &parameter{location: c.location(), name: aws.ToString(in.Name), kind: kind, dataType: dataType, tags: tags}
+		stored = &parameter{
+			location: c.location(),
+			name:     aws.ToString(in.Name),
+			kind:     kind,
+			dataType: dataType,
+			tags:     tags,
+		}
 	}
+
 	if n := len(stored.versions); n > 0 {
-		made.number = stored.versions[n-1].number + 1
+		created.number = stored.versions[n-1].number + 1
 	}
-	out := &ssm.PutParameterOutput{Version: made.number, Tier: tier}
+
+	out := &ssm.PutParameterOutput{Version: created.number, Tier: tier}
 	if dataType == imageDataType {
 		if w.violates(c, "7.2", !w.isValidImageParameter(c, *in.Value)) {
 			return out, nil // accepted, and nothing is written
 		}
 		// Seconds to a minute go by before the value can be read (7.3).
-		made.visibleAt = c.At.Add(time.Second + time.Duration(w.random("image parameter", stored.arn(), *in.Value)%uint64(59*time.Second)))
+		created.visibleAt = c.At.Add(time.Second +
+			time.Duration(w.random("image parameter", stored.arn(), *in.Value)%uint64(59*time.Second)))
 	}
-	stored.versions = append(stored.versions, made)
+
+	stored.versions = append(stored.versions, created)
 	if len(stored.versions) > maxParameterVersions {
 		stored.versions = stored.versions[1:]
 	}
+
 	w.parameterState.inLocation(c.location()).put(stored.name, stored)
 	c.recordChange(stored.arn())
 	return out, nil
 }
 
-// typeOfPut is the type and data type of what is put; neither can change afterwards (7.4).
-func (w *World) resolveParameterType(c *Call, in *ssm.PutParameterInput, found *parameter, there bool) (ssmtypes.ParameterType, string, error) {
+// resolveParameterType is the type and data type of what is put; neither can change afterwards (7.4).
+func (w *World) resolveParameterType(
+	c *Call, in *ssm.PutParameterInput, found *parameter, ok bool,
+) (ssmtypes.ParameterType, string, error) {
 	kind, dataType := in.Type, aws.ToString(in.DataType)
-	if there {
+	if ok {
 		if w.violates(c, "7.8", !aws.ToBool(in.Overwrite)) {
-			return "", "", badRequest("ParameterAlreadyExists", "The parameter already exists. To overwrite this value, set the overwrite option in the request to true.")
+			return "", "", badRequest(
+				"ParameterAlreadyExists",
+				"The parameter already exists. To overwrite this value, set the overwrite option in the request to true.",
+			)
 		}
 		if w.violates(c, "7.8", kind != "" && kind != found.kind) {
-			return "", "", badRequest("HierarchyTypeMismatchException", "The parameter type can't be changed from %s to %s. Delete the parameter and create it again.", found.kind, kind)
+			return "", "", badRequest(
+				"HierarchyTypeMismatchException",
+				"The parameter type can't be changed from %s to %s. Delete the parameter and create it again.", found.kind, kind,
+			)
 		}
 		if w.violates(c, "7.4", dataType != "" && dataType != found.dataType) {
-			return "", "", badRequest("ValidationException", "The data type of an existing parameter can't be changed. Delete the parameter and create it again.")
+			return "", "", badRequest(
+				"ValidationException",
+				"The data type of an existing parameter can't be changed. Delete the parameter and create it again.",
+			)
 		}
 		kind, dataType = found.kind, found.dataType
 	}
+
 	if dataType == "" {
 		dataType = "text"
 	}
+
 	switch {
 	case kind == "":
 		return "", "", badRequest("ValidationException", "A parameter type is required when you create a parameter.")
 	case w.violates(c, "7.1", dataType == imageDataType && kind != ssmtypes.ParameterTypeString):
-		return "", "", badRequest("ValidationException", "The data type %s is for parameters of the type String only.", dataType)
+		return "", "", badRequest(
+			"ValidationException", "The data type %s is for parameters of the type String only.", dataType,
+		)
 	case in.KeyId != nil && kind != ssmtypes.ParameterTypeSecureString:
 		return "", "", badRequest("ValidationException", "KeyId is for parameters of the type SecureString only.")
 	}
+
 	return kind, dataType, nil
 }
 
 // parameterLimits are numbers of parameters per account and Region (7.7).
-var parameterLimits = map[ssmtypes.ParameterTier]int{ssmtypes.ParameterTierStandard: 10000, ssmtypes.ParameterTierAdvanced: 100000}
+var parameterLimits = map[ssmtypes.ParameterTier]int{
+	ssmtypes.ParameterTierStandard: 10000, ssmtypes.ParameterTierAdvanced: 100000,
+}
 
 func (w *World) countParameters(c *Call, tier ssmtypes.ParameterTier) (n int) {
 	for _, p := range w.parameterState.inLocation(c.location()).all {
@@ -256,7 +335,8 @@ func (w *World) countParameters(c *Call, tier ssmtypes.ParameterTier) (n int) {
 	return n
 }
 
-// imageFits is what Parameter Store finds out about an image afterwards: it is there for the caller, who may describe it (7.2, 7.6).
+// isValidImageParameter is what Parameter Store finds out about an image afterwards: it is there for the caller, who
+// may describe it (7.2, 7.6).
 func (w *World) isValidImageParameter(c *Call, id string) bool {
 	decision, err := w.evaluate(c, AuthorizationRequest{Action: "ec2:DescribeImages", Resource: "*"})
 	if err != nil || !decision.Allowed {
@@ -266,47 +346,55 @@ func (w *World) isValidImageParameter(c *Call, id string) bool {
 	return err == nil
 }
 
-// secure encrypts a value: Encrypt for the standard tier, GenerateDataKey for the advanced (7.9).
-func (w *World) encryptParameter(c *Call, in *ssm.PutParameterInput, made *parameterVersion) error {
+// encryptParameter encrypts a value: Encrypt for the standard tier, GenerateDataKey for the advanced (7.9).
+func (w *World) encryptParameter(c *Call, in *ssm.PutParameterInput, created *parameterVersion) error {
 	name := aws.ToString(in.KeyId)
 	if name == "" {
 		name = "alias/aws/ssm"
 	}
-	with, there := w.findKey(c.location(), name)
-	if !there || w.violates(c, "7.8", !w.isUsable(with) || !isSymmetric(with)) || with.material.current() == nil {
+
+	with, ok := w.findKey(c.location(), name)
+	if !ok || w.violates(c, "7.8", !w.isUsable(with) || !isSymmetric(with)) || with.material.current() == nil {
 		return badRequest("InvalidKeyId", "Key %s is not there, or cannot encrypt now.", name)
 	}
+
 	action := "kms:Encrypt"
-	if made.tier == ssmtypes.ParameterTierAdvanced {
+	if created.tier == ssmtypes.ParameterTierAdvanced {
 		action = "kms:GenerateDataKey"
 	}
+
 	context := parameterContext(parameterARN(c.location(), aws.ToString(in.Name)))
-	ask := with.newAuthorization(keyUse{action: action, service: "ssm", context: encryptionContextKeys(context)})
-	decision, err := w.evaluate(c, ask)
+	request := with.newAuthorization(keyUse{action: action, service: "ssm", context: encryptionContextKeys(context)})
+	decision, err := w.evaluate(c, request)
 	if err != nil {
 		return err
 	}
 	if w.violates(c, "7.9", !decision.Allowed) {
-		return w.accessDenied(c, ask, decision)
+		return w.accessDenied(c, request, decision)
 	}
-	made.keyID = &name
-	made.value = base64.StdEncoding.EncodeToString(w.encryptData(with, []byte(made.value), context).encode())
+
+	created.keyID = &name
+	created.value = base64.StdEncoding.EncodeToString(w.encryptData(with, []byte(created.value), context).encode())
 	return nil
 }
 
 // parameterContext is the encryption context under which Parameter Store encrypts.
 func parameterContext(arn string) map[string]string { return map[string]string{"PARAMETER_ARN": arn} }
 
-// reveal decrypts a value. That the key may be used is asked now, not when the value was put (7.9), and KMS's refusal is passed on (7.10).
+// decryptParameter decrypts a value. That the key may be used is asked now, not when the value was put (7.9), and KMS's
+// refusal is passed on (7.10).
 func (w *World) decryptParameter(c *Call, p *parameter, ciphertext string) (string, error) {
 	blob, _ := base64.StdEncoding.DecodeString(ciphertext)
 	text, _ := decodeCiphertext(blob)
-	with, there := w.findKey(p.location, kmsARN(location{text.Account, p.location.region}, "key/"+text.KeyID))
-	if !there {
+	with, ok := w.findKey(p.location, kmsARN(location{text.Account, p.location.region}, "key/"+text.KeyID))
+	if !ok {
 		return "", badRequest("AccessDeniedException", inaccessibleKeyMessage)
 	}
+
 	context := parameterContext(p.arn())
-	decision, err := w.evaluate(c, with.newAuthorization(keyUse{action: "kms:Decrypt", service: "ssm", context: encryptionContextKeys(context)}))
+	decision, err := w.evaluate(
+		c, with.newAuthorization(keyUse{action: "kms:Decrypt", service: "ssm", context: encryptionContextKeys(context)}),
+	)
 	if err != nil {
 		return "", err
 	}
@@ -316,14 +404,16 @@ func (w *World) decryptParameter(c *Call, p *parameter, ciphertext string) (stri
 	if w.violates(c, "7.9", !w.isUsable(with)) {
 		return "", badRequest("InvalidKeyId", "%s cannot decrypt now.", *with.Arn)
 	}
+
 	plaintext, ok := with.decryptData(text, context)
 	if !ok {
 		return "", badRequest("InvalidKeyId", "%s cannot decrypt the parameter.", *with.Arn)
 	}
+
 	return string(plaintext), nil
 }
 
-// tagged is what policies may know of a parameter that is there.
+// tagContext is what policies may know of a parameter that is there.
 func (p *parameter) tagContext() iampolicy.Context {
 	context := iampolicy.Context{}
 	for key, value := range p.tags {

@@ -22,17 +22,19 @@ import (
 // singlySSM keeps a client from trying again.
 func singlySSM(o *ssm.Options) { o.Retryer = aws.NopRetryer{} }
 
-func (b fixture) ssm(account string) *ssm.Client {
-	return ssm.NewFromConfig(b.world.Config(account, home), singlySSM)
+func (f fixture) ssm(account string) *ssm.Client {
+	return ssm.NewFromConfig(f.world.Config(account, home), singlySSM)
 }
 
 // put puts a parameter of the type String. Changes alter the request.
-func (b fixture) put(client *ssm.Client, name, value string, changes ...func(*ssm.PutParameterInput)) (*ssm.PutParameterOutput, error) {
+func (f fixture) put(
+	client *ssm.Client, name, value string, changes ...func(*ssm.PutParameterInput),
+) (*ssm.PutParameterOutput, error) {
 	in := &ssm.PutParameterInput{Name: &name, Value: &value, Type: ssmtypes.ParameterTypeString}
 	for _, change := range changes {
 		change(in)
 	}
-	return client.PutParameter(b.Context(), in)
+	return client.PutParameter(f.Context(), in)
 }
 
 func overwriting(in *ssm.PutParameterInput) { in.Overwrite = aws.Bool(true) }
@@ -49,11 +51,11 @@ func securedBy(key string) func(*ssm.PutParameterInput) {
 }
 
 // value is what a parameter's value is now; empty when it is not there.
-func (b fixture) value(client *ssm.Client, name string) string {
-	b.Helper()
-	got, err := client.GetParameter(b.Context(), &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
+func (f fixture) value(client *ssm.Client, name string) string {
+	f.Helper()
+	got, err := client.GetParameter(f.Context(), &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
 	if err != nil {
-		requireErrorCode(b, err, "ParameterNotFound")
+		requireErrorCode(f, err, "ParameterNotFound")
 		return ""
 	}
 	return *got.Parameter.Value
@@ -67,92 +69,137 @@ func TestPutParameter_invalid(t *testing.T) {
 		change func(*ssm.PutParameterInput)
 		code   string // empty: accepted
 	}{
-		"7.1 an image as SecureString": {change: func(in *ssm.PutParameterInput) { ofImage(in); securedBy("")(in) }, code: "ValidationException"},
-		"7.1 an unknown data type":     {change: func(in *ssm.PutParameterInput) { in.DataType = aws.String("aws:ec2:snapshot") }, code: "ValidationException"},
-		"7.7 a name of AWS":            {name: "/aws/image", code: "AccessDeniedException"},
-		"7.7 a name like AWS":          {name: "AWSome", code: "AccessDeniedException"},
-		"7.7 a name of ssm":            {name: "ssm-image", code: "ValidationException"},
-		"7.7 a blank in the name":      {name: "a b", code: "ValidationException"},
-		"7.7 a path without slash":     {name: "golden/image", code: "ValidationException"},
-		"7.7 15 levels":                {name: deep(15)},
-		"7.7 16 levels":                {name: deep(16), code: "HierarchyLevelLimitExceededException"},
-		"7.7 1012 characters":          {name: strings.Repeat("x", 1012-len("arn:aws:ssm:us-east-1:111111111111:parameter/")), code: "ValidationException"},
-		"7.7 1011 characters":          {name: strings.Repeat("x", 1011-len("arn:aws:ssm:us-east-1:111111111111:parameter/"))},
-		"7.7 4 KB":                     {value: strings.Repeat("x", 4096)},
-		"7.7 more than 4 KB":           {value: strings.Repeat("x", 4097), code: "ValidationException"},
-		"7.7 8 KB, advanced":           {value: strings.Repeat("x", 8192), change: func(in *ssm.PutParameterInput) { in.Tier = ssmtypes.ParameterTierAdvanced }},
-		"7.7 more than 8 KB, advanced": {value: strings.Repeat("x", 8193), change: func(in *ssm.PutParameterInput) { in.Tier = ssmtypes.ParameterTierAdvanced }, code: "ValidationException"},
-		"7.8 no type":                  {change: func(in *ssm.PutParameterInput) { in.Type = "" }, code: "ValidationException"},
-		"7.8 a pattern that is none":   {change: func(in *ssm.PutParameterInput) { in.AllowedPattern = aws.String("(") }, code: "InvalidAllowedPatternException"},
-		"7.8 a value beside its pattern": {change: func(in *ssm.PutParameterInput) { in.AllowedPattern = aws.String("ami-.*") },
-			code: "ParameterPatternMismatchException"},
+		"7.1 an image as SecureString": {
+			change: func(in *ssm.PutParameterInput) { ofImage(in); securedBy("")(in) }, code: "ValidationException",
+		},
+		"7.1 an unknown data type": {
+			change: func(in *ssm.PutParameterInput) { in.DataType = aws.String("aws:ec2:snapshot") },
+			code:   "ValidationException",
+		},
+		"7.7 a name of AWS":        {name: "/aws/image", code: "AccessDeniedException"},
+		"7.7 a name like AWS":      {name: "AWSome", code: "AccessDeniedException"},
+		"7.7 a name of ssm":        {name: "ssm-image", code: "ValidationException"},
+		"7.7 a blank in the name":  {name: "a b", code: "ValidationException"},
+		"7.7 a path without slash": {name: "golden/image", code: "ValidationException"},
+		"7.7 15 levels":            {name: deep(15)},
+		"7.7 16 levels":            {name: deep(16), code: "HierarchyLevelLimitExceededException"},
+		"7.7 1012 characters": {
+			name: strings.Repeat("x", 1012-len("arn:aws:ssm:us-east-1:111111111111:parameter/")), code: "ValidationException",
+		},
+		"7.7 1011 characters": {
+			name: strings.Repeat("x", 1011-len("arn:aws:ssm:us-east-1:111111111111:parameter/")),
+		},
+		"7.7 4 KB":           {value: strings.Repeat("x", 4096)},
+		"7.7 more than 4 KB": {value: strings.Repeat("x", 4097), code: "ValidationException"},
+		"7.7 8 KB, advanced": {
+			value:  strings.Repeat("x", 8192),
+			change: func(in *ssm.PutParameterInput) { in.Tier = ssmtypes.ParameterTierAdvanced },
+		},
+		"7.7 more than 8 KB, advanced": {
+			value:  strings.Repeat("x", 8193),
+			change: func(in *ssm.PutParameterInput) { in.Tier = ssmtypes.ParameterTierAdvanced }, code: "ValidationException",
+		},
+		"7.8 no type": {change: func(in *ssm.PutParameterInput) { in.Type = "" }, code: "ValidationException"},
+		"7.8 a pattern that is none": {
+			change: func(in *ssm.PutParameterInput) { in.AllowedPattern = aws.String("(") },
+			code:   "InvalidAllowedPatternException",
+		},
+		"7.8 a value beside its pattern": {
+			change: func(in *ssm.PutParameterInput) {
+				in.AllowedPattern = aws.String("ami-.*")
+			},
+			code: "ParameterPatternMismatchException",
+		},
 		"7.8 tags and overwrite": {change: func(in *ssm.PutParameterInput) {
 			overwriting(in)
 			in.Tags = []ssmtypes.Tag{{Key: aws.String("k"), Value: aws.String("v")}}
 		}, code: "ValidationException"},
-		"7.8 a key that is not there":   {change: securedBy("alias/unknown"), code: "InvalidKeyId"},
-		"parameter policies of its own": {change: func(in *ssm.PutParameterInput) { in.Policies = aws.String("[]") }, code: "UnsupportedOperation"},
+		"7.8 a key that is not there": {change: securedBy("alias/unknown"), code: "InvalidKeyId"},
+		"parameter policies of its own": {
+			change: func(in *ssm.PutParameterInput) { in.Policies = aws.String("[]") }, code: "UnsupportedOperation",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
+			runWithFixture(t, func(f fixture) {
 				if row.name == "" {
 					row.name = "parameter"
 				}
+
 				if row.value == "" {
 					row.value = "value"
 				}
+
 				change := row.change
 				if change == nil {
 					change = func(*ssm.PutParameterInput) {}
 				}
-				_, err := b.put(b.ssm(owner), row.name, row.value, change)
+
+				_, err := f.put(f.ssm(owner), row.name, row.value, change)
 				if row.code == "" {
-					must(0, err)(b)
+					requireNoError(0, err)(f)
 					return
 				}
-				requireErrorCode(b, err, row.code)
+
+				requireErrorCode(f, err, row.code)
 			})
 		})
 	}
 }
 
 func TestPutParameter_overwrite(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		client := b.ssm(owner)
-		must(b.put(client, "p", "one", func(in *ssm.PutParameterInput) {
+	runWithFixture(t, func(f fixture) {
+		client := f.ssm(owner)
+		requireNoError(f.put(client, "p", "one", func(in *ssm.PutParameterInput) {
 			in.Tags = []ssmtypes.Tag{{Key: aws.String("k"), Value: aws.String("v")}}
-		}))(b)
-		_, err := b.put(client, "p", "two")
-		requireErrorCode(b, err, "ParameterAlreadyExists") // 7.8: Overwrite is false where nothing is said
-		if got := ok(b.put(client, "p", "two", overwriting))(b).Version; got != 2 {
-			b.Errorf("7.8: version %d", got)
+		}))(f)
+
+		_, err := f.put(client, "p", "two")
+		requireErrorCode(f, err, "ParameterAlreadyExists") // 7.8: Overwrite is false where nothing is said
+		if got := requireOutput(f.put(client, "p", "two", overwriting))(f).Version; got != 2 {
+			f.Errorf("7.8: version %d", got)
 		}
-		for name, change := range map[string]func(*ssm.PutParameterInput){"7.4 another data type": ofImage, "7.8 another type": securedBy("")} {
-			if _, err := b.put(client, "p", "three", overwriting, change); err == nil {
-				b.Errorf("%s was accepted", name)
+
+		for name, change := range map[string]func(*ssm.PutParameterInput){
+			"7.4 another data type": ofImage, "7.8 another type": securedBy(""),
+		} {
+			if _, err := f.put(client, "p", "three", overwriting, change); err == nil {
+				f.Errorf("%s was accepted", name)
 			}
 		}
-		must(client.AddTagsToResource(b.Context(), &ssm.AddTagsToResourceInput{ResourceType: ssmtypes.ResourceTypeForTaggingParameter, ResourceId: aws.String("p"),
-			Tags: []ssmtypes.Tag{{Key: aws.String("l"), Value: aws.String("w")}}}))(b)
-		tags := ok(client.ListTagsForResource(b.Context(), &ssm.ListTagsForResourceInput{ResourceType: ssmtypes.ResourceTypeForTaggingParameter, ResourceId: aws.String("p")}))(b).TagList
+
+		requireNoError(client.AddTagsToResource(f.Context(),
+			&ssm.AddTagsToResourceInput{
+				ResourceType: ssmtypes.ResourceTypeForTaggingParameter, ResourceId: aws.String("p"),
+				Tags: []ssmtypes.Tag{{Key: aws.String("l"), Value: aws.String("w")}},
+			}))(f)
+
+		tags := requireOutput(client.ListTagsForResource(f.Context(), &ssm.ListTagsForResourceInput{
+			ResourceType: ssmtypes.ResourceTypeForTaggingParameter, ResourceId: aws.String("p"),
+		}))(f).TagList
 		if len(tags) != 2 || *tags[0].Key != "k" || *tags[1].Value != "w" {
-			b.Errorf("7.8: tags %+v", tags)
+			f.Errorf("7.8: tags %+v", tags)
 		}
-		for name, want := range map[string]string{"p": "two", "p:1": "one", "arn:aws:ssm:" + home + ":" + owner + ":parameter/p": "two"} {
-			if got := b.value(client, name); got != want {
-				b.Errorf("%s is %q", name, got)
+
+		for name, want := range map[string]string{
+			"p": "two", "p:1": "one", "arn:aws:ssm:" + home + ":" + owner + ":parameter/p": "two",
+		} {
+			if got := f.value(client, name); got != want {
+				f.Errorf("%s is %q", name, got)
 			}
 		}
-		_, err = client.GetParameter(b.Context(), &ssm.GetParameterInput{Name: aws.String("p:3")})
-		requireErrorCode(b, err, "ParameterVersionNotFound")
+
+		_, err = client.GetParameter(f.Context(), &ssm.GetParameterInput{Name: aws.String("p:3")})
+		requireErrorCode(f, err, "ParameterVersionNotFound")
 		for range 100 { // 7.7: a hundred versions are kept
-			must(b.put(client, "p", "many", overwriting))(b)
+			requireNoError(f.put(client, "p", "many", overwriting))(f)
 		}
-		_, err = client.GetParameter(b.Context(), &ssm.GetParameterInput{Name: aws.String("p:2")})
-		requireErrorCode(b, err, "ParameterVersionNotFound")
-		must(client.DeleteParameter(b.Context(), &ssm.DeleteParameterInput{Name: aws.String("p")}))(b)
-		if got := ok(b.put(client, "p", "ami", ofImage))(b).Version; got != 1 { // 7.4: the way to another data type
-			b.Errorf("7.4: version %d", got)
+
+		_, err = client.GetParameter(f.Context(), &ssm.GetParameterInput{Name: aws.String("p:2")})
+		requireErrorCode(f, err, "ParameterVersionNotFound")
+		requireNoError(client.DeleteParameter(f.Context(), &ssm.DeleteParameterInput{Name: aws.String("p")}))(f)
+		if got := requireOutput(f.put(client, "p", "ami", ofImage))(f).Version; got != 1 {
+			// 7.4: the way to another data type
+			f.Errorf("7.4: version %d", got)
 		}
 	})
 }
@@ -160,47 +207,65 @@ func TestPutParameter_overwrite(t *testing.T) {
 // TestPutParameter_imageDataType covers rule 7.2.
 // Rule 7.2: an image parameter is accepted first and looked at afterwards.
 func TestPutParameter_imageDataType(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		client, image := b.ssm(owner), b.image("")
-		private := ok(b.ssm(member).PutParameter(b.Context(), &ssm.PutParameterInput{Name: aws.String("/golden"), Value: &image, Type: "String", DataType: aws.String("aws:ec2:image")}))(b)
-		blind := ssm.NewFromConfig(b.session(b.role(owner, "blind", trusting(rootOf(owner), `"sts:*"`), may(`"ssm:*"`))), singlySSM)
+	runWithFixture(t, func(f fixture) {
+		client, image := f.ssm(owner), f.image("")
+		private := requireOutput(f.ssm(member).PutParameter(f.Context(), &ssm.PutParameterInput{
+			Name:     aws.String("/golden"),
+			Value:    &image,
+			Type:     "String",
+			DataType: aws.String("aws:ec2:image"),
+		}))(f)
+
+		blind := ssm.NewFromConfig(
+			f.session(f.role(owner, "blind", trusting(rootOf(owner), `"sts:*"`), may(`"ssm:*"`))), singlySSM,
+		)
+
 		for name, put := range map[string]func() (*ssm.PutParameterOutput, error){
 			"/unknown": func() (*ssm.PutParameterOutput, error) {
-				return b.put(client, "/unknown", "ami-0123456789abcdef0", ofImage)
+				return f.put(client, "/unknown", "ami-0123456789abcdef0", ofImage)
 			},
-			"/no-image": func() (*ssm.PutParameterOutput, error) { return b.put(client, "/no-image", "text", ofImage) },
-			"/blind":    func() (*ssm.PutParameterOutput, error) { return b.put(blind, "/blind", image, ofImage) },
-			"/golden":   func() (*ssm.PutParameterOutput, error) { return b.put(client, "/golden", image, ofImage) },
+			"/no-image": func() (*ssm.PutParameterOutput, error) { return f.put(client, "/no-image", "text", ofImage) },
+			"/blind":    func() (*ssm.PutParameterOutput, error) { return f.put(blind, "/blind", image, ofImage) },
+			"/golden":   func() (*ssm.PutParameterOutput, error) { return f.put(client, "/golden", image, ofImage) },
 		} {
-			if got := ok(put())(b); got.Version != 1 || private.Version != 1 {
-				b.Errorf("7.2: %s: version %d", name, got.Version)
+			if got := requireOutput(put())(f); got.Version != 1 || private.Version != 1 {
+				f.Errorf("7.2: %s: version %d", name, got.Version)
 			}
 		}
-		if got := b.value(client, "/golden"); got != "" {
-			b.Errorf("7.2: at once the value is %q", got)
+
+		if got := f.value(client, "/golden"); got != "" {
+			f.Errorf("7.2: at once the value is %q", got)
 		}
+
 		time.Sleep(time.Minute) // 7.3
 		for name, want := range map[string]string{"/golden": image, "/unknown": "", "/no-image": "", "/blind": ""} {
-			if got := b.value(client, name); got != want {
-				b.Errorf("7.2: after a minute %s is %q", name, got)
+			if got := f.value(client, name); got != want {
+				f.Errorf("7.2: after a minute %s is %q", name, got)
 			}
 		}
-		if got := b.value(b.ssm(member), "/golden"); got != "" {
-			b.Errorf("7.2: an image that the account cannot see was written: %q", got)
+
+		if got := f.value(f.ssm(member), "/golden"); got != "" {
+			f.Errorf("7.2: an image that the account cannot see was written: %q", got)
 		}
-		other := b.image("")
-		must(b.put(client, "/golden", other, ofImage, overwriting))(b)
-		if got := b.value(client, "/golden"); got != image {
-			b.Errorf("7.2: until then the value is %q", got)
+
+		other := f.image("")
+		requireNoError(f.put(client, "/golden", other, ofImage, overwriting))(f)
+		if got := f.value(client, "/golden"); got != image {
+			f.Errorf("7.2: until then the value is %q", got)
 		}
+
 		time.Sleep(time.Minute)
-		if got := ok(client.GetParameter(b.Context(), &ssm.GetParameterInput{Name: aws.String("/golden")}))(b).Parameter; *got.Value != other || got.Version != 2 || *got.DataType != "aws:ec2:image" {
-			b.Errorf("7.2: %+v", got)
+		got := requireOutput(client.GetParameter(f.Context(), &ssm.GetParameterInput{
+			Name: aws.String("/golden"),
+		}))(f).Parameter
+		if *got.Value != other || got.Version != 2 || *got.DataType != "aws:ec2:image" {
+			f.Errorf("7.2: %+v", got)
 		}
-		must(b.put(client, "/golden", "ami-0123456789abcdef0", ofImage, overwriting))(b)
+
+		requireNoError(f.put(client, "/golden", "ami-0123456789abcdef0", ofImage, overwriting))(f)
 		time.Sleep(time.Minute)
-		if got := b.value(client, "/golden"); got != other {
-			b.Errorf("7.2: overwritten by an image that is not there: %q", got)
+		if got := f.value(client, "/golden"); got != other {
+			f.Errorf("7.2: overwritten by an image that is not there: %q", got)
 		}
 	})
 }
@@ -208,114 +273,176 @@ func TestPutParameter_imageDataType(t *testing.T) {
 // TestRunInstances_imageParameter covers rule 7.11.
 // Rule 7.11: a launch takes "resolve:ssm:" and the name of a parameter, if the caller may read it.
 func TestRunInstances_imageParameter(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		image := b.image("")
-		must(b.put(b.ssm(owner), "/golden", image))(b)
+	runWithFixture(t, func(f fixture) {
+		image := f.image("")
+		requireNoError(f.put(f.ssm(owner), "/golden", image))(f)
 		launch := func(client *ec2.Client, name string) (*ec2.RunInstancesOutput, error) {
-			return client.RunInstances(b.Context(), &ec2.RunInstancesInput{ImageId: aws.String("resolve:ssm:" + name), InstanceType: types.InstanceTypeT3Nano, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
+			return client.RunInstances(f.Context(), &ec2.RunInstancesInput{
+				ImageId:      aws.String("resolve:ssm:" + name),
+				InstanceType: types.InstanceTypeT3Nano,
+				MinCount:     aws.Int32(1),
+				MaxCount:     aws.Int32(1),
+			})
 		}
-		if got := ok(launch(b.ec2, "/golden"))(b).Instances[0]; *got.ImageId != image {
-			b.Errorf("launched %s", *got.ImageId)
+
+		if got := requireOutput(launch(f.ec2, "/golden"))(f).Instances[0]; *got.ImageId != image {
+			f.Errorf("launched %s", *got.ImageId)
 		}
-		_, err := launch(b.ec2, "/unknown")
-		requireErrorCode(b, err, "InvalidParameterValue")
-		_, err = launch(ec2Of(b.session(b.role(owner, "launcher", trusting(rootOf(owner), `"sts:*"`), may(`"ec2:*"`)))), "/golden")
-		requireErrorMessage(b, err, "UnauthorizedOperation", "ssm:GetParameters")
+
+		_, err := launch(f.ec2, "/unknown")
+		requireErrorCode(f, err, "InvalidParameterValue")
+		_, err = launch(
+			ec2Of(f.session(f.role(owner, "launcher", trusting(rootOf(owner), `"sts:*"`), may(`"ec2:*"`)))), "/golden",
+		)
+
+		requireErrorMessage(f, err, "UnauthorizedOperation", "ssm:GetParameters")
 	})
 }
 
 // TestParameter_secureString covers rules 7.9 and 7.10.
 func TestParameter_secureString(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		key := b.key()
-		writer := ssm.NewFromConfig(b.session(b.role(owner, "writer", trusting(rootOf(owner), `"sts:*"`), may(`"ssm:*","kms:Encrypt"`))), singlySSM)
-		reader := ssm.NewFromConfig(b.session(b.role(owner, "reader", trusting(rootOf(owner), `"sts:*"`), may(`"ssm:*","kms:Decrypt"`))), singlySSM)
-		must(b.put(writer, "/secret", "text", securedBy(key)))(b) // 7.9: the standard tier needs Encrypt
-		_, err := b.put(writer, "/large", "text", securedBy(key), func(in *ssm.PutParameterInput) { in.Tier = ssmtypes.ParameterTierAdvanced })
-		requireErrorMessage(b, err, "AccessDeniedException", "kms:GenerateDataKey") // 7.9: the advanced one a data key
-		_, err = b.put(reader, "/other", "text", securedBy(key))
-		requireErrorMessage(b, err, "AccessDeniedException", "kms:Encrypt")
+	runWithFixture(t, func(f fixture) {
+		key := f.key()
+		writer := ssm.NewFromConfig(
+			f.session(f.role(owner, "writer", trusting(rootOf(owner), `"sts:*"`), may(`"ssm:*","kms:Encrypt"`))), singlySSM,
+		)
 
-		if got := b.value(reader, "/secret"); got != "text" {
-			b.Errorf("7.9: decrypted %q", got)
+		reader := ssm.NewFromConfig(
+			f.session(f.role(owner, "reader", trusting(rootOf(owner), `"sts:*"`), may(`"ssm:*","kms:Decrypt"`))), singlySSM,
+		)
+
+		requireNoError(f.put(writer, "/secret", "text", securedBy(key)))(f) // 7.9: the standard tier needs Encrypt
+		_, err := f.put(writer, "/large", "text", securedBy(key), func(in *ssm.PutParameterInput) {
+			in.Tier = ssmtypes.ParameterTierAdvanced
+		})
+
+		requireErrorMessage(f, err, "AccessDeniedException", "kms:GenerateDataKey") // 7.9: the advanced one a data key
+		_, err = f.put(reader, "/other", "text", securedBy(key))
+		requireErrorMessage(f, err, "AccessDeniedException", "kms:Encrypt")
+
+		if got := f.value(reader, "/secret"); got != "text" {
+			f.Errorf("7.9: decrypted %q", got)
 		}
-		_, err = writer.GetParameter(b.Context(), &ssm.GetParameterInput{Name: aws.String("/secret"), WithDecryption: aws.Bool(true)})
-		requireErrorMessage(b, err, "AccessDeniedException", "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not allowed to access.") // 7.10
-		sealed := ok(writer.GetParameter(b.Context(), &ssm.GetParameterInput{Name: aws.String("/secret")}))(b).Parameter
+
+		_, err = writer.GetParameter(f.Context(), &ssm.GetParameterInput{
+			Name: aws.String("/secret"), WithDecryption: aws.Bool(true),
+		})
+
+		// 7.10
+		requireErrorMessage(
+			f, err, "AccessDeniedException",
+			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are "+
+				"not allowed to access.",
+		)
+
+		sealed := requireOutput(writer.GetParameter(f.Context(), &ssm.GetParameterInput{
+			Name: aws.String("/secret"),
+		}))(f).Parameter
 		if strings.Contains(*sealed.Value, "text") { // 7.9: the ciphertext, and no key right is asked
-			b.Errorf("7.9: without decryption %q", *sealed.Value)
+			f.Errorf("7.9: without decryption %q", *sealed.Value)
 		}
-		must(b.kms.DisableKey(b.Context(), &kms.DisableKeyInput{KeyId: &key}))(b)
-		_, err = reader.GetParameter(b.Context(), &ssm.GetParameterInput{Name: aws.String("/secret"), WithDecryption: aws.Bool(true)})
-		requireErrorCode(b, err, "InvalidKeyId") // 7.9
-		_, err = b.put(writer, "/another", "text", securedBy(key))
-		requireErrorCode(b, err, "InvalidKeyId") // 7.8
+
+		requireNoError(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &key}))(f)
+		_, err = reader.GetParameter(f.Context(), &ssm.GetParameterInput{
+			Name: aws.String("/secret"), WithDecryption: aws.Bool(true),
+		})
+
+		requireErrorCode(f, err, "InvalidKeyId") // 7.9
+		_, err = f.put(writer, "/another", "text", securedBy(key))
+		requireErrorCode(f, err, "InvalidKeyId") // 7.8
 		// 7.9: alias/aws/ssm where no key is named; it is open to all of the account through Parameter Store.
-		bare := ssm.NewFromConfig(b.session(b.role(owner, "bare", trusting(rootOf(owner), `"sts:*"`), may(`"ssm:*"`))), singlySSM)
-		must(b.put(bare, "/default", "text", securedBy("")))(b)
-		if got := b.value(bare, "/default"); got != "text" {
-			b.Errorf("7.9: %q", got)
+		bare := ssm.NewFromConfig(
+			f.session(f.role(owner, "bare", trusting(rootOf(owner), `"sts:*"`), may(`"ssm:*"`))), singlySSM,
+		)
+
+		requireNoError(f.put(bare, "/default", "text", securedBy("")))(f)
+		if got := f.value(bare, "/default"); got != "text" {
+			f.Errorf("7.9: %q", got)
 		}
-		if made := b.described(b.kms, "alias/aws/ssm"); made.KeyManager != kmstypes.KeyManagerTypeAws {
-			b.Errorf("7.9: %+v", made)
+
+		if created := f.described(f.kms, "alias/aws/ssm"); created.KeyManager != kmstypes.KeyManagerTypeAws {
+			f.Errorf("7.9: %+v", created)
 		}
 	})
 }
 
 // TestParameter_permissions covers rule 7.6.
 func TestParameter_permissions(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		config := b.session(b.role(owner, "publisher", trusting(rootOf(owner), `"sts:*"`),
-			`{"Effect":"Allow","Action":["ssm:PutParameter","ssm:GetParameter"],"Resource":"arn:aws:ssm:`+home+`:`+owner+`:parameter/golden/*"}`))
+	runWithFixture(t, func(f fixture) {
+		config := f.session(f.role(owner, "publisher", trusting(rootOf(owner), `"sts:*"`),
+			`{"Effect":"Allow","Action":["ssm:PutParameter","ssm:GetParameter"],"Resource":"arn:aws:ssm:`+home+`:`+owner+
+				`:parameter/golden/*"}`))
+
 		client := ssm.NewFromConfig(config, singlySSM)
-		must(b.put(client, "/golden/image", "value"))(b)
-		_, err := b.put(client, "/other/image", "value")
-		requireErrorMessage(b, err, "AccessDeniedException", "because no identity-based policy allows the ssm:PutParameter action") // 7.6
-		_, err = b.put(client, "/golden/tagged", "value", func(in *ssm.PutParameterInput) {
+		requireNoError(f.put(client, "/golden/image", "value"))(f)
+		_, err := f.put(client, "/other/image", "value")
+		// 7.6
+		requireErrorMessage(
+			f, err, "AccessDeniedException", "because no identity-based policy allows the ssm:PutParameter action",
+		)
+
+		_, err = f.put(client, "/golden/tagged", "value", func(in *ssm.PutParameterInput) {
 			in.Tags = []ssmtypes.Tag{{Key: aws.String("k"), Value: aws.String("v")}}
 		})
-		requireErrorMessage(b, err, "AccessDeniedException", "ssm:AddTagsToResource") // 7.6
-		records := b.world.Records()
+
+		requireErrorMessage(f, err, "AccessDeniedException", "ssm:AddTagsToResource") // 7.6
+		records := f.world.Records()
 		if last := records[len(records)-1]; !slices.Contains(last.Rules, "7.6") {
-			b.Errorf("recorded rules %v", last.Rules)
+			f.Errorf("recorded rules %v", last.Rules)
 		}
 	})
 }
 
 func TestGetParametersByPath_filters(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		client := b.ssm(owner)
+	runWithFixture(t, func(f fixture) {
+		client := f.ssm(owner)
 		for i := range 12 {
-			must(b.put(client, fmt.Sprintf("/golden/%02d", i), "value"))(b)
+			requireNoError(f.put(client, fmt.Sprintf("/golden/%02d", i), "value"))(f)
 		}
-		must(b.put(client, "/golden/deep/image", "value"))(b)
-		must(b.put(client, "/goldenrod", "value"))(b)
+
+		requireNoError(f.put(client, "/golden/deep/image", "value"))(f)
+		requireNoError(f.put(client, "/goldenrod", "value"))(f)
 		read := func(recursive bool) (names []string) {
-			pages := ssm.NewGetParametersByPathPaginator(client, &ssm.GetParametersByPathInput{Path: aws.String("/golden"), Recursive: &recursive})
+			pages := ssm.NewGetParametersByPathPaginator(client, &ssm.GetParametersByPathInput{
+				Path: aws.String("/golden"), Recursive: &recursive,
+			})
 			for pages.HasMorePages() {
-				for _, p := range ok(pages.NextPage(b.Context()))(b).Parameters {
+				for _, p := range requireOutput(pages.NextPage(f.Context()))(f).Parameters {
 					names = append(names, *p.Name)
 				}
 			}
 			return names
 		}
+
 		if got := read(false); len(got) != 12 || !slices.IsSorted(got) {
-			b.Errorf("one level: %v", got)
+			f.Errorf("one level: %v", got)
 		}
+
 		if got := read(true); len(got) != 13 {
-			b.Errorf("recursive: %v", got)
+			f.Errorf("recursive: %v", got)
 		}
+
 		for option, want := range map[string]int{"OneLevel": 12, "Recursive": 13} {
-			got := ok(client.DescribeParameters(b.Context(), &ssm.DescribeParametersInput{ParameterFilters: []ssmtypes.ParameterStringFilter{{Key: aws.String("Path"), Option: &option, Values: []string{"/golden"}}}}))(b).Parameters
+			got := requireOutput(client.DescribeParameters(f.Context(), &ssm.DescribeParametersInput{
+				ParameterFilters: []ssmtypes.ParameterStringFilter{
+					{Key: aws.String("Path"), Option: &option, Values: []string{"/golden"}},
+				},
+			}))(f).Parameters
 			if len(got) != want {
-				b.Errorf("%s: %d", option, len(got))
+				f.Errorf("%s: %d", option, len(got))
 			}
 		}
-		_, err := client.DescribeParameters(b.Context(), &ssm.DescribeParametersInput{ParameterFilters: []ssmtypes.ParameterStringFilter{{Key: aws.String("Shade"), Values: []string{"x"}}}})
-		requireErrorCode(b, err, "InvalidFilterKey")
-		both := ok(client.GetParameters(b.Context(), &ssm.GetParametersInput{Names: []string{"/golden/01", "/unknown"}}))(b)
+
+		_, err := client.DescribeParameters(f.Context(), &ssm.DescribeParametersInput{
+			ParameterFilters: []ssmtypes.ParameterStringFilter{{Key: aws.String("Shade"), Values: []string{"x"}}},
+		})
+
+		requireErrorCode(f, err, "InvalidFilterKey")
+		both := requireOutput(client.GetParameters(f.Context(), &ssm.GetParametersInput{
+			Names: []string{"/golden/01", "/unknown"},
+		}))(f)
 		if len(both.Parameters) != 1 || !slices.Equal(both.InvalidParameters, []string{"/unknown"}) {
-			b.Errorf("%+v", both)
+			f.Errorf("%+v", both)
 		}
 	})
 }

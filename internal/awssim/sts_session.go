@@ -64,7 +64,8 @@ var (
 	tagPattern            = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 )
 
-// tagText judges a key or value of a session tag; how long it may be is not part of the form, whose compilation would take megabytes.
+// isTagText judges a key or value of a session tag; how long it may be is not part of the form, whose compilation would
+// take megabytes.
 func isTagText(text *string, least, most int) bool {
 	n := utf8.RuneCountInString(aws.ToString(text))
 	return least <= n && n <= most && tagPattern.MatchString(aws.ToString(text))
@@ -72,12 +73,17 @@ func isTagText(text *string, least, most int) bool {
 
 const (
 	sessionNameConstraint = `Member must satisfy regular expression pattern: [\w+=,.@-]{2,64}`
-	maxPackedSize         = 4096 // characters of session policy and tags together; AWS packs and does not say how much fits
+	// characters of session policy and tags together; AWS packs and does not say how much fits
+	maxPackedSize = 4096
 )
 
-// checkAssumeRole is the syntax of AssumeRole (5.1, 5.5).
+// validateAssumeRole is the syntax of AssumeRole (5.1, 5.5).
 func (w *World) validateAssumeRole(c *Call, in *sts.AssumeRoleInput) error {
-	if err := refuseUnmodeled(in, "RoleArn", "RoleSessionName", "DurationSeconds", "ExternalId", "Policy", "PolicyArns", "SourceIdentity", "Tags", "TransitiveTagKeys"); err != nil {
+	err := refuseUnmodeled(
+		in, "RoleArn", "RoleSessionName", "DurationSeconds", "ExternalId", "Policy", "PolicyArns", "SourceIdentity", "Tags",
+		"TransitiveTagKeys",
+	)
+	if err != nil {
 		return err
 	}
 	if !matchesPattern(in.RoleArn, roleARNPattern) {
@@ -86,13 +92,23 @@ func (w *World) validateAssumeRole(c *Call, in *sts.AssumeRoleInput) error {
 	if w.violates(c, "5.1", in.DurationSeconds != nil && (*in.DurationSeconds < 900 || *in.DurationSeconds > 43200)) {
 		return validationError(c, "DurationSeconds", in.DurationSeconds, "Member must have value between 900 and 43200")
 	}
+
 	source, external := aws.ToString(in.SourceIdentity), len(aws.ToString(in.ExternalId))
 	switch {
 	case w.violates(c, "5.5", !matchesPattern(in.RoleSessionName, sessionNamePattern)):
 		return validationError(c, "RoleSessionName", in.RoleSessionName, sessionNameConstraint)
-	case w.violates(c, "5.5", in.ExternalId != nil && (!matchesPattern(in.ExternalId, externalIDPattern) || external < 2 || external > 1224)):
-		return validationError(c, "ExternalId", in.ExternalId, `Member must satisfy regular expression pattern: [\w+=,.@:\/-]{2,1224}`)
-	case w.violates(c, "5.5", in.SourceIdentity != nil && (!matchesPattern(in.SourceIdentity, sourceIdentityPattern) || strings.HasPrefix(source, "aws:"))):
+	case w.violates(
+		c, "5.5",
+		in.ExternalId != nil && (!matchesPattern(in.ExternalId, externalIDPattern) || external < 2 || external > 1224),
+	):
+		return validationError(
+			c, "ExternalId", in.ExternalId, `Member must satisfy regular expression pattern: [\w+=,.@:\/-]{2,1224}`,
+		)
+	case w.violates(
+		c, "5.5",
+		in.SourceIdentity != nil && (!matchesPattern(in.SourceIdentity, sourceIdentityPattern) ||
+			strings.HasPrefix(source, "aws:")),
+	):
 		return validationError(c, "SourceIdentity", in.SourceIdentity, sessionNameConstraint)
 	case w.violates(c, "5.5", len(aws.ToString(in.Policy)) > 2048):
 		return validationError(c, "Policy", in.Policy, "Member must have length less than or equal to 2048")
@@ -101,6 +117,7 @@ func (w *World) validateAssumeRole(c *Call, in *sts.AssumeRoleInput) error {
 	case w.violates(c, "5.5", len(in.Tags) > 50):
 		return validationError(c, "Tags", len(in.Tags), "Member must have length less than or equal to 50")
 	}
+
 	seen := map[string]bool{}
 	for _, tag := range in.Tags {
 		key := strings.ToLower(aws.ToString(tag.Key))
@@ -108,20 +125,26 @@ func (w *World) validateAssumeRole(c *Call, in *sts.AssumeRoleInput) error {
 			return validationError(c, "Tags", aws.ToString(tag.Key), "keys of 1 to 128 characters, values of 0 to 256")
 		}
 		if seen[key] {
-			return badRequest("InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+			return badRequest(
+				"InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+			)
 		}
 		seen[key] = true
 	}
+
 	for _, key := range in.TransitiveTagKeys {
 		if !seen[strings.ToLower(key)] {
-			return badRequest("InvalidParameterValue", "The specified transitive tag key must be included in the requested tags.")
+			return badRequest(
+				"InvalidParameterValue", "The specified transitive tag key must be included in the requested tags.",
+			)
 		}
 	}
+
 	return nil
 }
 
-// assumeRole gives a session of a role: its trust policy has to admit the caller, and the caller's own policies too where the
-// trust policy admits no more than the account, or another account asks.
+// assumeRole gives a session of a role: its trust policy has to admit the caller, and the caller's own policies too
+// where the trust policy admits no more than the account, or another account asks.
 func (w *World) assumeRole(c *Call, in *sts.AssumeRoleInput) (*sts.AssumeRoleOutput, error) {
 	if err := w.validateAssumeRole(c, in); err != nil {
 		return nil, err
@@ -129,144 +152,213 @@ func (w *World) assumeRole(c *Call, in *sts.AssumeRoleInput) (*sts.AssumeRoleOut
 	if c.caller.iamPrincipal == nil {
 		return nil, newAPIError(http.StatusForbidden, "AccessDenied", "Roles may not be assumed by root accounts.")
 	}
-	made, err := w.newSession(c, in)
+
+	created, err := w.newSession(c, in)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.authorize(c, newAssumeRoleAuthorizations(made, in)...); err != nil {
+	if err := w.authorize(c, newAssumeRoleAuthorizations(created, in)...); err != nil {
 		return nil, err
 	}
+
 	duration := time.Hour
 	if in.DurationSeconds != nil {
 		duration = time.Duration(*in.DurationSeconds) * time.Second
 	}
+
 	chained := c.caller.session != nil && c.caller.session.role != nil
 	if w.violates(c, "5.2", chained && duration > time.Hour) {
-		return nil, badRequest("ValidationError", "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
+		return nil, badRequest(
+			"ValidationError",
+			"The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.",
+		)
 	}
-	if w.violates(c, "5.1", duration > made.role.maxSessionDuration) {
-		return nil, badRequest("ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+	if w.violates(c, "5.1", duration > created.role.maxSessionDuration) {
+		return nil, badRequest(
+			"ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+		)
 	}
-	packed, err := w.applySessionPolicies(c, made, in)
+
+	packed, err := w.applySessionPolicies(c, created, in)
 	if err != nil {
 		return nil, err
 	}
-	made.expires = c.At.Add(duration)
+
+	created.expires = c.At.Add(duration)
 	out := &sts.AssumeRoleOutput{
-		AssumedRoleUser:  &ststypes.AssumedRoleUser{Arn: aws.String(made.arn()), AssumedRoleId: aws.String(made.role.id + ":" + made.name)},
-		Credentials:      w.issueCredentials(made, c.caller.principal.ARN, made.role.arn),
+		AssumedRoleUser: &ststypes.AssumedRoleUser{
+			Arn: aws.String(created.arn()), AssumedRoleId: aws.String(created.role.id + ":" + created.name),
+		},
+		Credentials:      w.issueCredentials(created, c.caller.principal.ARN, created.role.arn),
 		PackedPolicySize: packed,
 	}
-	out.SessionTokenSize, out.SessionTokenUtilization = tokenSize(made) // 5.7
-	if made.sourceIdentity != "" {
-		out.SourceIdentity = &made.sourceIdentity
+
+	out.SessionTokenSize, out.SessionTokenUtilization = tokenSize(created) // 5.7
+	if created.sourceIdentity != "" {
+		out.SourceIdentity = &created.sourceIdentity
 	}
+
 	return out, nil
 }
 
 // newSession is the session that an AssumeRole asks for, with what it inherits from the caller's (5.5).
 func (w *World) newSession(c *Call, in *sts.AssumeRoleInput) (*session, error) {
-	role, there := w.findRole(*in.RoleArn)
-	if !there || role.account.suspended || role.created.After(c.At) { // which of these is not told
-		return nil, newAPIError(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: sts:AssumeRole on resource: %s",
+	role, ok := w.findRole(*in.RoleArn)
+	if !ok || role.account.suspended || role.created.After(c.At) { // which of these is not told
+		return nil, newAPIError(http.StatusForbidden, "AccessDenied",
+			"User: %s is not authorized to perform: sts:AssumeRole on resource: %s",
 			c.caller.principal.ARN, *in.RoleArn)
 	}
-	made := &session{account: role.account, role: role, roleName: role.name, name: aws.ToString(in.RoleSessionName), issued: c.At,
-		tags: map[string]string{}, sourceIdentity: aws.ToString(in.SourceIdentity)}
+
+	created := &session{
+		account:        role.account,
+		role:           role,
+		roleName:       role.name,
+		name:           aws.ToString(in.RoleSessionName),
+		issued:         c.At,
+		tags:           map[string]string{},
+		sourceIdentity: aws.ToString(in.SourceIdentity),
+	}
+
 	if before := c.caller.session; before != nil {
-		if w.violates(c, "5.5", before.sourceIdentity != "" && made.sourceIdentity != "" && made.sourceIdentity != before.sourceIdentity) {
+		if w.violates(
+			c, "5.5",
+			before.sourceIdentity != "" && created.sourceIdentity != "" && created.sourceIdentity != before.sourceIdentity,
+		) {
 			return nil, newAPIError(http.StatusForbidden, "AccessDenied", "The source identity of a session cannot be changed.")
 		}
 		if before.sourceIdentity != "" {
-			made.sourceIdentity = before.sourceIdentity
+			created.sourceIdentity = before.sourceIdentity
 		}
 		for _, key := range before.transitive {
-			made.tags[key] = before.tags[key]
+			created.tags[key] = before.tags[key]
 		}
-		made.transitive = slices.Clone(before.transitive)
+		created.transitive = slices.Clone(before.transitive)
 	}
+
 	for _, tag := range in.Tags {
-		inherited := slices.ContainsFunc(made.transitive, func(key string) bool { return strings.EqualFold(key, aws.ToString(tag.Key)) })
+		inherited := slices.ContainsFunc(created.transitive, func(key string) bool {
+			return strings.EqualFold(key, aws.ToString(tag.Key))
+		})
 		if w.violates(c, "5.5", inherited) {
-			return nil, badRequest("InvalidParameterValue", "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
+			return nil, badRequest(
+				"InvalidParameterValue",
+				"One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the "+
+					"calling session.",
+			)
 		}
 	}
-	maps.Copy(made.tags, parseTags(in.Tags, func(t ststypes.Tag) (string, string) { return aws.ToString(t.Key), aws.ToString(t.Value) }))
-	made.transitive = append(made.transitive, in.TransitiveTagKeys...)
-	return made, nil
+
+	maps.Copy(
+		created.tags,
+		parseTags(in.Tags, func(t ststypes.Tag) (string, string) { return aws.ToString(t.Key), aws.ToString(t.Value) }),
+	)
+
+	created.transitive = append(created.transitive, in.TransitiveTagKeys...)
+	return created, nil
 }
 
-// assumeAsks are the questions to the trust policy and the caller's: passing tags and a source identity are rights of their own (5.6).
-func newAssumeRoleAuthorizations(made *session, in *sts.AssumeRoleInput) []AuthorizationRequest {
-	context := requestTagContext(made.tags)
-	context["sts:RoleSessionName"] = []string{made.name}
+// newAssumeRoleAuthorizations are the questions to the trust policy and the caller's: passing tags and a source
+// identity are rights of their own (5.6).
+func newAssumeRoleAuthorizations(created *session, in *sts.AssumeRoleInput) []AuthorizationRequest {
+	context := requestTagContext(created.tags)
+	context["sts:RoleSessionName"] = []string{created.name}
 	if in.ExternalId != nil {
 		context["sts:ExternalId"] = []string{*in.ExternalId}
 	}
-	if made.sourceIdentity != "" {
-		context["sts:SourceIdentity"] = []string{made.sourceIdentity}
+
+	if created.sourceIdentity != "" {
+		context["sts:SourceIdentity"] = []string{created.sourceIdentity}
 	}
-	if len(made.transitive) > 0 {
-		context["sts:TransitiveTagKeys"] = made.transitive
+
+	if len(created.transitive) > 0 {
+		context["sts:TransitiveTagKeys"] = created.transitive
 	}
+
 	actions := []string{"sts:AssumeRole"}
-	if len(made.tags) > 0 {
+	if len(created.tags) > 0 {
 		actions = append(actions, "sts:TagSession")
 	}
-	if made.sourceIdentity != "" {
+
+	if created.sourceIdentity != "" {
 		actions = append(actions, "sts:SetSourceIdentity")
 	}
-	var asks []AuthorizationRequest
+
+	var requests []AuthorizationRequest
 	for _, action := range actions {
-		asks = append(asks, AuthorizationRequest{Action: action, Resource: made.role.arn, OwnerAccount: made.account.number, Context: context, resourcePolicies: resourcePolicies{policy: made.role.trustPolicy.parsed}})
+		requests = append(requests, AuthorizationRequest{
+			Action:           action,
+			Resource:         created.role.arn,
+			OwnerAccount:     created.account.number,
+			Context:          context,
+			resourcePolicies: resourcePolicies{policy: created.role.trustPolicy.parsed},
+		})
 	}
-	return asks
+
+	return requests
 }
 
-// limitSession gives a session its policies; it answers how much of the room for them and the tags is taken, in percent.
-func (w *World) applySessionPolicies(c *Call, made *session, in *sts.AssumeRoleInput) (*int32, error) {
+// applySessionPolicies gives a session its policies; it answers how much of the room for them and the tags is taken, in
+// percent.
+func (w *World) applySessionPolicies(c *Call, created *session, in *sts.AssumeRoleInput) (*int32, error) {
 	size := 0
 	if in.Policy != nil {
 		inline, err := parseIAMPolicy(in.Policy, iampolicy.Session)
 		if err != nil {
 			return nil, err
 		}
-		made.policies = append(made.policies, inline.parsed)
+		created.policies = append(created.policies, inline.parsed)
 		size += len(inline.text)
 	}
+
 	for _, one := range in.PolicyArns {
-		managed, there := made.account.policies.get(aws.ToString(one.Arn))
-		if !there {
-			return nil, badRequest("ValidationError", "The specified managed policy %s does not exist in the account of the role.", aws.ToString(one.Arn))
+		managed, ok := created.account.policies.get(aws.ToString(one.Arn))
+		if !ok {
+			return nil, badRequest(
+				"ValidationError", "The specified managed policy %s does not exist in the account of the role.",
+				aws.ToString(one.Arn),
+			)
 		}
-		made.policies = append(made.policies, managed.parsed)
+		created.policies = append(created.policies, managed.parsed)
 		size += len(*one.Arn)
 	}
-	for key, value := range made.tags {
+
+	for key, value := range created.tags {
 		size += len(key) + len(value)
 	}
+
 	if w.violates(c, "5.6", size > maxPackedSize) {
-		return nil, badRequest("PackedPolicyTooLarge", "Packed size of session policies and session tags consumes %d%% of allotted space.", size*100/maxPackedSize)
+		return nil, badRequest(
+			"PackedPolicyTooLarge", "Packed size of session policies and session tags consumes %d%% of allotted space.",
+			size*100/maxPackedSize,
+		)
 	}
 	if size == 0 {
 		return nil, nil
 	}
+
 	return aws.Int32(int32(size * 100 / maxPackedSize)), nil
 }
 
-// issue gives a session its credentials. They depend on who asks for what and how often, not on the order of calls.
-func (w *World) issueCredentials(made *session, what ...string) *ststypes.Credentials {
-	id := "ASIA" + w.randomText(16, append([]string{"session", made.name}, what...)...)
+// issueCredentials gives a session its credentials. They depend on who asks for what and how often, not on the order of
+// calls.
+func (w *World) issueCredentials(created *session, what ...string) *ststypes.Credentials {
+	id := "ASIA" + w.randomText(16, append([]string{"session", created.name}, what...)...)
 	secret := base64.StdEncoding.EncodeToString(w.randomBytes(30, "session secret", id))
-	made.token = base64.StdEncoding.EncodeToString(w.randomBytes(96, "session token", id))
-	w.sessions[id] = made
-	return &ststypes.Credentials{AccessKeyId: &id, SecretAccessKey: &secret, SessionToken: &made.token, Expiration: aws.Time(w.clientTime(made.expires))}
+	created.token = base64.StdEncoding.EncodeToString(w.randomBytes(96, "session token", id))
+	w.sessions[id] = created
+	return &ststypes.Credentials{
+		AccessKeyId:     &id,
+		SecretAccessKey: &secret,
+		SessionToken:    &created.token,
+		Expiration:      aws.Time(w.clientTime(created.expires)),
+	}
 }
 
-// tokenLimit is the longest session token, in bytes.
+// maxTokenSize is the longest session token, in bytes.
 const maxTokenSize = 4096
 
-// tokenRoom is the size of a session's token, and how much of what is allowed it takes, in percent.
+// tokenSize is the size of a session's token, and how much of what is allowed it takes, in percent.
 func tokenSize(s *session) (size, percent *int32) {
 	n := int32(len(s.token))
 	return &n, aws.Int32(n * 100 / maxTokenSize)
@@ -282,34 +374,46 @@ func (w *World) getSessionToken(c *Call, in *sts.GetSessionTokenInput) (*sts.Get
 	if c.caller.session != nil {
 		return nil, newAPIError(http.StatusForbidden, "AccessDenied", "Cannot call GetSessionToken with session credentials")
 	}
+
 	duration := 12 * time.Hour
 	if in.DurationSeconds != nil {
 		duration = time.Duration(*in.DurationSeconds) * time.Second
 	}
-	made := &session{account: c.caller.account, issued: c.At}
+
+	created := &session{account: c.caller.account, issued: c.At}
 	if c.caller.iamPrincipal == nil {
 		duration = min(duration, time.Hour)
 	} else {
-		made.user, _ = c.caller.account.users.get(c.caller.iamPrincipal.name)
+		created.user, _ = c.caller.account.users.get(c.caller.iamPrincipal.name)
 	}
-	made.expires = c.At.Add(duration)
-	out := &sts.GetSessionTokenOutput{Credentials: w.issueCredentials(made, c.caller.principal.ARN)}
-	out.SessionTokenSize, out.SessionTokenUtilization = tokenSize(made) // 5.7
+
+	created.expires = c.At.Add(duration)
+	out := &sts.GetSessionTokenOutput{Credentials: w.issueCredentials(created, c.caller.principal.ARN)}
+	out.SessionTokenSize, out.SessionTokenUtilization = tokenSize(created) // 5.7
 	return out, nil
 }
 
-// ServiceConfig makes SDK clients that act in an account as an AWS service does, by its service-linked role: nobody else gets
-// a session of it (8.1).
+// ServiceConfig makes SDK clients that act in an account as an AWS service does, by its service-linked role: nobody
+// else gets a session of it (8.1).
 func (w *World) ServiceConfig(roleARN, region string) (aws.Config, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	linked, there := w.findRole(roleARN)
-	if !there || !linked.isServiceLinked() {
+	linked, ok := w.findRole(roleARN)
+	if !ok || !linked.isServiceLinked() {
 		return aws.Config{}, fmt.Errorf("no service-linked role has the ARN %q", roleARN)
 	}
-	made := &session{account: linked.account, role: linked, roleName: linked.name, name: linked.service, issued: w.now(), expires: w.now().AddDate(1, 0, 0)}
-	id := *w.issueCredentials(made, linked.arn).AccessKeyId
+
+	created := &session{
+		account:  linked.account,
+		role:     linked,
+		roleName: linked.name,
+		name:     linked.service,
+		issued:   w.now(),
+		expires:  w.now().AddDate(1, 0, 0),
+	}
+
+	id := *w.issueCredentials(created, linked.arn).AccessKeyId
 	config := w.Config(linked.account.number, region)
-	config.Credentials = credentials.NewStaticCredentialsProvider(id, "secret", made.token)
+	config.Credentials = credentials.NewStaticCredentialsProvider(id, "secret", created.token)
 	return config, nil
 }

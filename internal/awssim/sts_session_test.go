@@ -31,10 +31,12 @@ func may(actions string) string {
 
 // trusting is a trust policy's statement that lets a principal do something with a role, perhaps with a Condition.
 func trusting(principal, actions string, condition ...string) string {
-	return `{"Effect":"Allow","Principal":{"AWS":"` + principal + `"},"Action":[` + actions + `]` + strings.Join(append([]string{""}, condition...), ",") + `}`
+	return `{"Effect":"Allow","Principal":{"AWS":"` + principal + `"},"Action":[` + actions + `]` + strings.Join(
+		append([]string{""}, condition...), ",",
+	) + `}`
 }
 
-// saying checks the code of a refusal and a part of its text.
+// requireErrorMessage checks the code of a refusal and a part of its text.
 func requireErrorMessage(t testing.TB, err error, code, part string) {
 	t.Helper()
 	if got := requireErrorCode(t, err, code).ErrorMessage(); !strings.Contains(got, part) {
@@ -44,59 +46,71 @@ func requireErrorMessage(t testing.TB, err error, code, part string) {
 
 func rootOf(account string) string { return "arn:aws:iam::" + account + ":root" }
 
-func (b fixture) iam(account string) *iam.Client {
-	return iam.NewFromConfig(b.world.Config(account, home))
+func (f fixture) iam(account string) *iam.Client {
+	return iam.NewFromConfig(f.world.Config(account, home))
 }
 
 // as are credentials for another caller in the same Region.
-func (b fixture) as(id, secret, token string) aws.Config {
-	config := b.world.Config(owner, home)
+func (f fixture) as(id, secret, token string) aws.Config {
+	config := f.world.Config(owner, home)
 	config.Credentials = credentials.NewStaticCredentialsProvider(id, secret, token)
 	return config
 }
 
 // user makes a user with a policy, and is its credentials.
-func (b fixture) user(account, name string, statements ...string) aws.Config {
-	b.Helper()
-	client := b.iam(account)
-	ok(client.CreateUser(b.Context(), &iam.CreateUserInput{UserName: &name}))(b)
+func (f fixture) user(account, name string, statements ...string) aws.Config {
+	f.Helper()
+	client := f.iam(account)
+	requireOutput(client.CreateUser(f.Context(), &iam.CreateUserInput{UserName: &name}))(f)
 	if len(statements) > 0 {
-		ok(client.PutUserPolicy(b.Context(), &iam.PutUserPolicyInput{UserName: &name, PolicyName: aws.String("own"), PolicyDocument: policyOf(statements...)}))(b)
+		requireOutput(client.PutUserPolicy(f.Context(), &iam.PutUserPolicyInput{
+			UserName: &name, PolicyName: aws.String("own"), PolicyDocument: policyOf(statements...),
+		}))(f)
 	}
-	key := ok(client.CreateAccessKey(b.Context(), &iam.CreateAccessKeyInput{UserName: &name}))(b).AccessKey
-	return b.as(*key.AccessKeyId, *key.SecretAccessKey, "")
+	key := requireOutput(client.CreateAccessKey(f.Context(), &iam.CreateAccessKeyInput{UserName: &name}))(f).AccessKey
+	return f.as(*key.AccessKeyId, *key.SecretAccessKey, "")
 }
 
 // role makes a role with a trust policy and perhaps policies of its own, and is its ARN.
-func (b fixture) role(account, name, trust string, statements ...string) string {
-	b.Helper()
-	client := b.iam(account)
-	made := ok(client.CreateRole(b.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: policyOf(trust)}))(b)
+func (f fixture) role(account, name, trust string, statements ...string) string {
+	f.Helper()
+	client := f.iam(account)
+	created := requireOutput(client.CreateRole(f.Context(), &iam.CreateRoleInput{
+		RoleName: &name, AssumeRolePolicyDocument: policyOf(trust),
+	}))(f)
 	if len(statements) > 0 {
-		ok(client.PutRolePolicy(b.Context(), &iam.PutRolePolicyInput{RoleName: &name, PolicyName: aws.String("own"), PolicyDocument: policyOf(statements...)}))(b)
+		requireOutput(client.PutRolePolicy(f.Context(), &iam.PutRolePolicyInput{
+			RoleName: &name, PolicyName: aws.String("own"), PolicyDocument: policyOf(statements...),
+		}))(f)
 	}
-	return *made.Role.Arn
+	return *created.Role.Arn
 }
 
 // assume is a session of a role.
-func (b fixture) assume(caller aws.Config, role string, changes ...func(*sts.AssumeRoleInput)) (*sts.AssumeRoleOutput, error) {
+func (f fixture) assume(
+	caller aws.Config, role string, changes ...func(*sts.AssumeRoleInput),
+) (*sts.AssumeRoleOutput, error) {
 	in := &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("session")}
 	for _, change := range changes {
 		change(in)
 	}
-	return sts.NewFromConfig(caller).AssumeRole(b.Context(), in)
+	return sts.NewFromConfig(caller).AssumeRole(f.Context(), in)
 }
 
 // session is the credentials of a session of a role that a user of its account assumes who may assume any role.
-func (b fixture) session(role string, changes ...func(*sts.AssumeRoleInput)) aws.Config {
-	b.Helper()
+func (f fixture) session(role string, changes ...func(*sts.AssumeRoleInput)) aws.Config {
+	f.Helper()
 	account := strings.Split(role, ":")[4]
-	caller := b.user(account, "caller-"+strings.ReplaceAll(role[strings.LastIndex(role, "/")+1:], "/", "-")+time.Now().Format("150405.000000000"), may(`"sts:*"`))
-	return b.credentials(ok(b.assume(caller, role, changes...))(b).Credentials)
+	caller := f.user(
+		account,
+		"caller-"+strings.ReplaceAll(role[strings.LastIndex(role, "/")+1:], "/", "-")+time.Now().Format("150405.000000000"),
+		may(`"sts:*"`),
+	)
+	return f.credentials(requireOutput(f.assume(caller, role, changes...))(f).Credentials)
 }
 
-func (b fixture) credentials(c *ststypes.Credentials) aws.Config {
-	return b.as(*c.AccessKeyId, *c.SecretAccessKey, *c.SessionToken)
+func (f fixture) credentials(c *ststypes.Credentials) aws.Config {
+	return f.as(*c.AccessKeyId, *c.SecretAccessKey, *c.SessionToken)
 }
 
 func lasting(d time.Duration) func(*sts.AssumeRoleInput) {
@@ -108,10 +122,12 @@ func TestAssumeRole_trustPolicy(t *testing.T) {
 		caller = "arn:aws:iam::" + owner + ":user/caller"
 		other  = "arn:aws:iam::" + owner + ":user/other"
 	)
+
 	assume := `"sts:AssumeRole"`
 	external := func(id string) func(*sts.AssumeRoleInput) {
 		return func(in *sts.AssumeRoleInput) { in.ExternalId = &id }
 	}
+
 	named := `"Condition":{"StringEquals":{"sts:ExternalId":"handed-over"}}`
 	for name, row := range map[string]struct {
 		account string // of the role
@@ -120,51 +136,103 @@ func TestAssumeRole_trustPolicy(t *testing.T) {
 		change  []func(*sts.AssumeRoleInput)
 		refused string // part of the message
 	}{
-		"5.6 the account, and the caller may":                   {account: owner, trust: trusting(rootOf(owner), assume), policy: []string{may(assume)}},
-		"5.6 the account, and the caller may not":               {account: owner, trust: trusting(rootOf(owner), assume), refused: "no identity-based policy"},
-		"5.6 the caller itself, in its own account":             {account: owner, trust: trusting(caller, assume)},
-		"5.6 somebody else":                                     {account: owner, trust: trusting(other, assume), policy: []string{may(assume)}, refused: "no role trust policy"},
-		"5.6 across accounts, and the caller may":               {account: member, trust: trusting(rootOf(owner), assume), policy: []string{may(assume)}},
-		"5.6 across accounts, the caller itself, which may not": {account: member, trust: trusting(caller, assume), refused: "no identity-based policy"},
-		"5.6 across accounts, the role's own account only":      {account: member, trust: trusting(rootOf(member), assume), policy: []string{may(assume)}, refused: "no role trust policy"},
-		"5.6 the external id is missing":                        {account: member, trust: trusting(rootOf(owner), assume, named), policy: []string{may(assume)}, refused: "no role trust policy"},
-		"5.6 the external id is another":                        {account: member, trust: trusting(rootOf(owner), assume, named), policy: []string{may(assume)}, change: []func(*sts.AssumeRoleInput){external("guessed")}, refused: "no role trust policy"},
-		"5.6 the external id is right":                          {account: member, trust: trusting(rootOf(owner), assume, named), policy: []string{may(assume)}, change: []func(*sts.AssumeRoleInput){external("handed-over")}},
-		"5.6 tags need sts:TagSession in the trust policy": {account: member, trust: trusting(rootOf(owner), assume), policy: []string{may(`"sts:*"`)}, refused: "sts:TagSession",
+		"5.6 the account, and the caller may": {
+			account: owner, trust: trusting(rootOf(owner), assume), policy: []string{may(assume)},
+		},
+		"5.6 the account, and the caller may not": {
+			account: owner, trust: trusting(rootOf(owner), assume), refused: "no identity-based policy",
+		},
+		"5.6 the caller itself, in its own account": {account: owner, trust: trusting(caller, assume)},
+		"5.6 somebody else": {
+			account: owner,
+			trust:   trusting(other, assume),
+			policy:  []string{may(assume)},
+			refused: "no role trust policy",
+		},
+		"5.6 across accounts, and the caller may": {
+			account: member, trust: trusting(rootOf(owner), assume), policy: []string{may(assume)},
+		},
+		"5.6 across accounts, the caller itself, which may not": {
+			account: member, trust: trusting(caller, assume), refused: "no identity-based policy",
+		},
+		"5.6 across accounts, the role's own account only": {
+			account: member,
+			trust:   trusting(rootOf(member), assume),
+			policy:  []string{may(assume)},
+			refused: "no role trust policy",
+		},
+		"5.6 the external id is missing": {
+			account: member,
+			trust:   trusting(rootOf(owner), assume, named),
+			policy:  []string{may(assume)},
+			refused: "no role trust policy",
+		},
+		"5.6 the external id is another": {
+			account: member,
+			trust:   trusting(rootOf(owner), assume, named),
+			policy:  []string{may(assume)},
+			change:  []func(*sts.AssumeRoleInput){external("guessed")},
+			refused: "no role trust policy",
+		},
+		"5.6 the external id is right": {
+			account: member,
+			trust:   trusting(rootOf(owner), assume, named),
+			policy:  []string{may(assume)},
+			change:  []func(*sts.AssumeRoleInput){external("handed-over")},
+		},
+		"5.6 tags need sts:TagSession in the trust policy": {
+			account: member,
+			trust:   trusting(rootOf(owner), assume),
+			policy:  []string{may(`"sts:*"`)},
+			refused: "sts:TagSession",
 			change: []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) {
 				in.Tags = []ststypes.Tag{{Key: aws.String("team"), Value: aws.String("golden")}}
-			}}},
-		"5.6 tags with sts:TagSession": {account: member, trust: trusting(rootOf(owner), assume+`,"sts:TagSession"`), policy: []string{may(`"sts:*"`)},
+			}},
+		},
+		"5.6 tags with sts:TagSession": {
+			account: member,
+			trust:   trusting(rootOf(owner), assume+`,"sts:TagSession"`),
+			policy:  []string{may(`"sts:*"`)},
 			change: []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) {
 				in.Tags = []ststypes.Tag{{Key: aws.String("team"), Value: aws.String("golden")}}
-			}}},
-		"5.6 a source identity needs sts:SetSourceIdentity": {account: member, trust: trusting(rootOf(owner), assume), policy: []string{may(`"sts:*"`)}, refused: "sts:SetSourceIdentity",
-			change: []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("someone") }}},
-		"5.6 a source identity with sts:SetSourceIdentity": {account: member, trust: trusting(rootOf(owner), assume+`,"sts:SetSourceIdentity"`), policy: []string{may(`"sts:*"`)},
-			change: []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("someone") }}},
+			}},
+		},
+		"5.6 a source identity needs sts:SetSourceIdentity": {
+			account: member,
+			trust:   trusting(rootOf(owner), assume),
+			policy:  []string{may(`"sts:*"`)},
+			refused: "sts:SetSourceIdentity",
+			change:  []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("someone") }},
+		},
+		"5.6 a source identity with sts:SetSourceIdentity": {
+			account: member,
+			trust:   trusting(rootOf(owner), assume+`,"sts:SetSourceIdentity"`),
+			policy:  []string{may(`"sts:*"`)},
+			change:  []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("someone") }},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				config := b.user(owner, "caller", row.policy...)
-				b.user(owner, "other")
-				_, err := b.assume(config, b.role(row.account, "target", row.trust), row.change...)
+			runWithFixture(t, func(f fixture) {
+				config := f.user(owner, "caller", row.policy...)
+				f.user(owner, "other")
+				_, err := f.assume(config, f.role(row.account, "target", row.trust), row.change...)
 				if row.refused == "" {
-					ok(1, err)(b)
+					requireOutput(1, err)(f)
 					return
 				}
-				requireErrorMessage(b, err, "AccessDenied", row.refused)
+				requireErrorMessage(f, err, "AccessDenied", row.refused)
 			})
 		})
 	}
 }
 
 func TestAssumeRole_rootOrUnknownRole(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		role := b.role(owner, "target", trusting(rootOf(owner), `"sts:AssumeRole"`))
-		_, err := b.assume(b.world.Config(owner, home), role)
-		requireErrorMessage(b, err, "AccessDenied", "Roles may not be assumed by root accounts.")
-		_, err = b.assume(b.user(owner, "caller", may(`"sts:*"`)), strings.Replace(role, "target", "unknown", 1))
-		requireErrorCode(b, err, "AccessDenied") // 5.6: it looks like any other refusal
+	runWithFixture(t, func(f fixture) {
+		role := f.role(owner, "target", trusting(rootOf(owner), `"sts:AssumeRole"`))
+		_, err := f.assume(f.world.Config(owner, home), role)
+		requireErrorMessage(f, err, "AccessDenied", "Roles may not be assumed by root accounts.")
+		_, err = f.assume(f.user(owner, "caller", may(`"sts:*"`)), strings.Replace(role, "target", "unknown", 1))
+		requireErrorCode(f, err, "AccessDenied") // 5.6: it looks like any other refusal
 	})
 }
 
@@ -174,19 +242,37 @@ func TestAssumeRole_invalidParameters(t *testing.T) {
 		change func(*sts.AssumeRoleInput)
 		code   string
 	}{
-		"5.1 899 seconds":                      {lasting(899 * time.Second), "ValidationError"},
-		"5.1 43201 seconds":                    {lasting(43201 * time.Second), "ValidationError"},
-		"5.1 more than the role allows":        {lasting(time.Hour + time.Second), "ValidationError"},
-		"5.1 900 seconds":                      {lasting(900 * time.Second), ""},
-		"5.5 session name too short":           {func(in *sts.AssumeRoleInput) { in.RoleSessionName = aws.String("x") }, "ValidationError"},
-		"5.5 session name with a blank":        {func(in *sts.AssumeRoleInput) { in.RoleSessionName = aws.String("a b") }, "ValidationError"},
-		"5.5 external id of one character":     {func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("x") }, "ValidationError"},
-		"5.5 external id of 1225":              {func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String(strings.Repeat("x", 1225)) }, "ValidationError"},
-		"5.5 external id with a blank":         {func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("a b") }, "ValidationError"},
-		"5.5 external id of 1224":              {func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String(strings.Repeat(`x`, 1217) + `+=,.@:/`) }, ""},
-		"5.5 source identity of AWS":           {func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("aws:me") }, "ValidationError"},
-		"5.5 session policy of 2049":           {func(in *sts.AssumeRoleInput) { in.Policy = aws.String(long + "x") }, "ValidationError"},
-		"5.6 session policy that is no policy": {func(in *sts.AssumeRoleInput) { in.Policy = &long }, "MalformedPolicyDocument"},
+		"5.1 899 seconds":               {lasting(899 * time.Second), "ValidationError"},
+		"5.1 43201 seconds":             {lasting(43201 * time.Second), "ValidationError"},
+		"5.1 more than the role allows": {lasting(time.Hour + time.Second), "ValidationError"},
+		"5.1 900 seconds":               {lasting(900 * time.Second), ""},
+		"5.5 session name too short": {
+			func(in *sts.AssumeRoleInput) { in.RoleSessionName = aws.String("x") }, "ValidationError",
+		},
+		"5.5 session name with a blank": {
+			func(in *sts.AssumeRoleInput) { in.RoleSessionName = aws.String("a b") }, "ValidationError",
+		},
+		"5.5 external id of one character": {
+			func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("x") }, "ValidationError",
+		},
+		"5.5 external id of 1225": {
+			func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String(strings.Repeat("x", 1225)) }, "ValidationError",
+		},
+		"5.5 external id with a blank": {
+			func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("a b") }, "ValidationError",
+		},
+		"5.5 external id of 1224": {
+			func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String(strings.Repeat(`x`, 1217) + `+=,.@:/`) }, "",
+		},
+		"5.5 source identity of AWS": {
+			func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("aws:me") }, "ValidationError",
+		},
+		"5.5 session policy of 2049": {
+			func(in *sts.AssumeRoleInput) { in.Policy = aws.String(long + "x") }, "ValidationError",
+		},
+		"5.6 session policy that is no policy": {
+			func(in *sts.AssumeRoleInput) { in.Policy = &long }, "MalformedPolicyDocument",
+		},
 		"5.5 eleven managed policies": {func(in *sts.AssumeRoleInput) {
 			in.PolicyArns = slices.Repeat([]ststypes.PolicyDescriptorType{{Arn: aws.String("arn:aws:iam::aws:policy/X")}}, 11)
 		}, "ValidationError"},
@@ -198,23 +284,37 @@ func TestAssumeRole_invalidParameters(t *testing.T) {
 		}, "ValidationError"},
 		"5.5 51 tags": {func(in *sts.AssumeRoleInput) { in.Tags = numberedTags(51, "v") }, "ValidationError"},
 		"5.5 keys that differ in case only": {func(in *sts.AssumeRoleInput) {
-			in.Tags = []ststypes.Tag{{Key: aws.String("k"), Value: aws.String("v")}, {Key: aws.String("K"), Value: aws.String("v")}}
+			in.Tags = []ststypes.Tag{
+				{Key: aws.String("k"), Value: aws.String("v")}, {Key: aws.String("K"), Value: aws.String("v")},
+			}
 		}, "InvalidParameterValue"},
-		"5.5 a transitive key that is no tag's":    {func(in *sts.AssumeRoleInput) { in.TransitiveTagKeys = []string{"k"} }, "InvalidParameterValue"},
-		"5.6 more tags than a token can carry":     {func(in *sts.AssumeRoleInput) { in.Tags = numberedTags(50, strings.Repeat("v", 200)) }, "PackedPolicyTooLarge"},
-		"5.5 fifty tags, some of them transitive":  {func(in *sts.AssumeRoleInput) { in.Tags, in.TransitiveTagKeys = numberedTags(50, "v"), []string{"k07"} }, ""},
-		"5.5 an ARN that is no role's":             {func(in *sts.AssumeRoleInput) { in.RoleArn = aws.String("arn:aws:iam::" + owner + ":user/somebody") }, "ValidationError"},
-		"multi-factor authentication is not there": {func(in *sts.AssumeRoleInput) { in.SerialNumber = aws.String("arn:aws:iam::" + owner + ":mfa/x") }, "UnsupportedOperation"},
+		"5.5 a transitive key that is no tag's": {
+			func(in *sts.AssumeRoleInput) { in.TransitiveTagKeys = []string{"k"} }, "InvalidParameterValue",
+		},
+		"5.6 more tags than a token can carry": {
+			func(in *sts.AssumeRoleInput) { in.Tags = numberedTags(50, strings.Repeat("v", 200)) }, "PackedPolicyTooLarge",
+		},
+		"5.5 fifty tags, some of them transitive": {
+			func(in *sts.AssumeRoleInput) { in.Tags, in.TransitiveTagKeys = numberedTags(50, "v"), []string{"k07"} }, "",
+		},
+		"5.5 an ARN that is no role's": {
+			func(in *sts.AssumeRoleInput) { in.RoleArn = aws.String("arn:aws:iam::" + owner + ":user/somebody") },
+			"ValidationError",
+		},
+		"multi-factor authentication is not there": {
+			func(in *sts.AssumeRoleInput) { in.SerialNumber = aws.String("arn:aws:iam::" + owner + ":mfa/x") },
+			"UnsupportedOperation",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithFixture(t, func(b fixture) {
-				role := b.role(owner, "target", trusting(rootOf(owner), `"sts:*"`))
-				_, err := b.assume(b.user(owner, "caller", may(`"sts:*"`)), role, row.change)
+			runWithFixture(t, func(f fixture) {
+				role := f.role(owner, "target", trusting(rootOf(owner), `"sts:*"`))
+				_, err := f.assume(f.user(owner, "caller", may(`"sts:*"`)), role, row.change)
 				if row.code == "" {
-					ok(1, err)(b)
+					requireOutput(1, err)(f)
 					return
 				}
-				requireErrorCode(b, err, row.code)
+				requireErrorCode(f, err, row.code)
 			})
 		})
 	}
@@ -222,51 +322,69 @@ func TestAssumeRole_invalidParameters(t *testing.T) {
 
 func numberedTags(n int, value string) (tags []ststypes.Tag) {
 	for i := range n {
-		tags = append(tags, ststypes.Tag{Key: aws.String("k" + string(rune('0'+i/10)) + string(rune('0'+i%10))), Value: &value})
+		tags = append(tags, ststypes.Tag{
+			Key: aws.String("k" + string(rune('0'+i/10)) + string(rune('0'+i%10))), Value: &value,
+		})
 	}
 	return tags
 }
 
 // TestAssumeRole_roleChaining covers rule 5.2.
 func TestAssumeRole_roleChaining(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
+	runWithFixture(t, func(f fixture) {
 		trust := trusting("*", `"sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"`)
-		first, second := b.role(owner, "first", trust, may(`"sts:*"`)), b.role(member, "second", trust, may(`"*"`))
+		first, second := f.role(owner, "first", trust, may(`"sts:*"`)), f.role(member, "second", trust, may(`"*"`))
 		for name, account := range map[string]string{"first": owner, "second": member} {
-			ok(b.iam(account).UpdateRole(b.Context(), &iam.UpdateRoleInput{RoleName: &name, MaxSessionDuration: aws.Int32(43200)}))(b)
+			requireOutput(f.iam(account).UpdateRole(f.Context(), &iam.UpdateRoleInput{
+				RoleName: &name, MaxSessionDuration: aws.Int32(43200),
+			}))(f)
 		}
-		one := b.session(first, lasting(12*time.Hour), func(in *sts.AssumeRoleInput) {
+
+		one := f.session(first, lasting(12*time.Hour), func(in *sts.AssumeRoleInput) {
 			in.SourceIdentity, in.TransitiveTagKeys = aws.String("someone"), []string{"team"}
-			in.Tags = []ststypes.Tag{{Key: aws.String("team"), Value: aws.String("golden")}, {Key: aws.String("here"), Value: aws.String("only")}}
+			in.Tags = []ststypes.Tag{
+				{Key: aws.String("team"), Value: aws.String("golden")}, {Key: aws.String("here"), Value: aws.String("only")},
+			}
 		})
 
-		_, err := b.assume(one, second, lasting(time.Hour+time.Second))
-		requireErrorMessage(b, err, "ValidationError", "exceeds the 1 hour session limit for roles assumed by role chaining") // 5.2
-		_, err = b.assume(one, second, func(in *sts.AssumeRoleInput) {
+		_, err := f.assume(one, second, lasting(time.Hour+time.Second))
+		// 5.2
+		requireErrorMessage(f, err, "ValidationError", "exceeds the 1 hour session limit for roles assumed by role chaining")
+		_, err = f.assume(one, second, func(in *sts.AssumeRoleInput) {
 			in.Tags = []ststypes.Tag{{Key: aws.String("Team"), Value: aws.String("other")}}
 		})
-		requireErrorCode(b, err, "InvalidParameterValue") // 5.5: it is inherited
-		_, err = b.assume(one, second, func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("other") })
-		requireErrorCode(b, err, "AccessDenied") // 5.5: it cannot be changed
 
-		made := ok(b.assume(one, second, lasting(time.Hour)))(b)
-		if got := aws.ToString(made.SourceIdentity); got != "someone" {
-			b.Errorf("5.5: source identity %q does not persist", got)
+		requireErrorCode(f, err, "InvalidParameterValue") // 5.5: it is inherited
+		_, err = f.assume(one, second, func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("other") })
+		requireErrorCode(f, err, "AccessDenied") // 5.5: it cannot be changed
+
+		created := requireOutput(f.assume(one, second, lasting(time.Hour)))(f)
+		if got := aws.ToString(created.SourceIdentity); got != "someone" {
+			f.Errorf("5.5: source identity %q does not persist", got)
 		}
-		two := b.credentials(made.Credentials)
-		_, err = ssm.NewFromConfig(two).PutParameter(b.Context(), &ssm.PutParameterInput{Name: aws.String("p"), Value: aws.String("v"), Type: "String"})
-		ok(1, err)(b)
+
+		two := f.credentials(created.Credentials)
+		_, err = ssm.NewFromConfig(two).PutParameter(f.Context(), &ssm.PutParameterInput{
+			Name: aws.String("p"), Value: aws.String("v"), Type: "String",
+		})
+
+		requireOutput(1, err)(f)
 		// What the session carries is seen by a policy that asks for it.
 		for condition, allowed := range map[string]bool{
 			`"StringEquals":{"aws:PrincipalTag/team":"golden"}`: true,
 			`"StringEquals":{"aws:PrincipalTag/here":"only"}`:   false,
 			`"StringEquals":{"aws:SourceIdentity":"someone"}`:   true,
 		} {
-			ok(b.iam(member).PutRolePolicy(b.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("second"), PolicyName: aws.String("own"),
-				PolicyDocument: policyOf(`{"Effect":"Allow","Action":"ssm:GetParameter","Resource":"*","Condition":{` + condition + `}}`)}))(b)
-			_, err := ssm.NewFromConfig(two).GetParameter(b.Context(), &ssm.GetParameterInput{Name: aws.String("p")})
+			requireOutput(f.iam(member).PutRolePolicy(f.Context(),
+				&iam.PutRolePolicyInput{
+					RoleName: aws.String("second"), PolicyName: aws.String("own"),
+					PolicyDocument: policyOf(`{"Effect":"Allow","Action":"ssm:GetParameter","Resource":"*","Condition":{` + condition +
+						`}}`),
+				}))(f)
+
+			_, err := ssm.NewFromConfig(two).GetParameter(f.Context(), &ssm.GetParameterInput{Name: aws.String("p")})
 			if (err == nil) != allowed {
-				b.Errorf("%s: %v", condition, err)
+				f.Errorf("%s: %v", condition, err)
 			}
 		}
 	})
@@ -274,133 +392,161 @@ func TestAssumeRole_roleChaining(t *testing.T) {
 
 // TestAssumeRole_sessionPolicyOnlyLimits covers rules 6.2 and A.4.11.
 func TestAssumeRole_sessionPolicyOnlyLimits(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		role := b.role(owner, "target", trusting(rootOf(owner), `"sts:*"`), may(`"ec2:DescribeRegions","ec2:DescribeImages"`))
-		managed := ok(b.iam(owner).CreatePolicy(b.Context(), &iam.CreatePolicyInput{PolicyName: aws.String("images"), PolicyDocument: policyOf(may(`"ec2:DescribeImages","ec2:DescribeVpcs"`))}))(b)
-		limited := ec2.NewFromConfig(b.session(role, func(in *sts.AssumeRoleInput) {
+	runWithFixture(t, func(f fixture) {
+		role := f.role(owner, "target", trusting(rootOf(owner), `"sts:*"`), may(`"ec2:DescribeRegions","ec2:DescribeImages"`))
+		managed := requireOutput(f.iam(owner).CreatePolicy(f.Context(), &iam.CreatePolicyInput{
+			PolicyName: aws.String("images"), PolicyDocument: policyOf(may(`"ec2:DescribeImages","ec2:DescribeVpcs"`)),
+		}))(f)
+
+		limited := ec2.NewFromConfig(f.session(role, func(in *sts.AssumeRoleInput) {
 			in.PolicyArns = []ststypes.PolicyDescriptorType{{Arn: managed.Policy.Arn}}
 		}))
-		_, err := limited.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
-		requireErrorMessage(b, err, "UnauthorizedOperation", "because no session policy allows the ec2:DescribeRegions action") // A.4.11
-		_, err = limited.DescribeVpcs(b.Context(), &ec2.DescribeVpcsInput{})
-		requireErrorMessage(b, err, "UnauthorizedOperation", "because no identity-based policy allows the ec2:DescribeVpcs action")
-		ok(limited.DescribeImages(b.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}}))(b)
-		both := ec2.NewFromConfig(b.session(role, func(in *sts.AssumeRoleInput) {
-			in.PolicyArns, in.Policy = []ststypes.PolicyDescriptorType{{Arn: managed.Policy.Arn}}, policyOf(may(`"ec2:DescribeRegions"`))
+
+		_, err := limited.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
+		// A.4.11
+		requireErrorMessage(
+			f, err, "UnauthorizedOperation", "because no session policy allows the ec2:DescribeRegions action",
+		)
+
+		_, err = limited.DescribeVpcs(f.Context(), &ec2.DescribeVpcsInput{})
+		requireErrorMessage(
+			f, err, "UnauthorizedOperation", "because no identity-based policy allows the ec2:DescribeVpcs action",
+		)
+
+		requireOutput(limited.DescribeImages(f.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}}))(f)
+		both := ec2.NewFromConfig(f.session(role, func(in *sts.AssumeRoleInput) {
+			in.PolicyArns = []ststypes.PolicyDescriptorType{{Arn: managed.Policy.Arn}}
+			in.Policy = policyOf(may(`"ec2:DescribeRegions"`))
 		}))
-		ok(both.DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{}))(b)
+
+		requireOutput(both.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
 	})
 }
 
 // TestSession_expired covers rule 5.4.
 func TestSession_expired(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		config := b.session(b.role(owner, "target", trusting(rootOf(owner), `"sts:*"`), may(`"*"`)), lasting(15*time.Minute))
+	runWithFixture(t, func(f fixture) {
+		config := f.session(f.role(owner, "target", trusting(rootOf(owner), `"sts:*"`), may(`"*"`)), lasting(15*time.Minute))
 		call := map[string]func() error{
 			"RequestExpired": func() error { // 5.4
-				_, err := ec2.NewFromConfig(config).DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
+				_, err := ec2.NewFromConfig(config).DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
 				return err
 			},
 			"ExpiredToken": func() error {
-				_, err := sts.NewFromConfig(config).GetCallerIdentity(b.Context(), &sts.GetCallerIdentityInput{})
+				_, err := sts.NewFromConfig(config).GetCallerIdentity(f.Context(), &sts.GetCallerIdentityInput{})
 				return err
 			},
 			"ExpiredTokenException": func() error {
-				_, err := kms.NewFromConfig(config).ListKeys(b.Context(), &kms.ListKeysInput{})
+				_, err := kms.NewFromConfig(config).ListKeys(f.Context(), &kms.ListKeysInput{})
 				return err
 			},
 		}
+
 		time.Sleep(14 * time.Minute)
-		for code, ask := range call {
-			if err := ask(); err != nil {
-				b.Errorf("%s after 14 minutes: %v", code, err)
+		for code, request := range call {
+			if err := request(); err != nil {
+				f.Errorf("%s after 14 minutes: %v", code, err)
 			}
 		}
+
 		time.Sleep(time.Minute)
-		for code, ask := range call {
-			requireErrorCode(b, ask(), code)
+		for code, request := range call {
+			requireErrorCode(f, request(), code)
 		}
 	})
 }
 
 // TestGetCallerIdentity_principals covers rule 5.9.
 func TestGetCallerIdentity_principals(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
-		role := b.role(member, "target", trusting(rootOf(member), `"sts:*"`))
-		user := b.user(owner, "somebody") // without any right: 5.9 asks for none
+	runWithFixture(t, func(f fixture) {
+		role := f.role(member, "target", trusting(rootOf(member), `"sts:*"`))
+		user := f.user(owner, "somebody") // without any right: 5.9 asks for none
 		for arn, row := range map[string]struct {
 			config aws.Config
 			id     string
 		}{
-			rootOf(owner): {b.world.Config(owner, home), owner},
-			"arn:aws:iam::" + owner + ":user/somebody":                 {user, "AIDA"},
-			"arn:aws:sts::" + member + ":assumed-role/target/session":  {b.session(role), "AROA"},
-			"arn:aws:iam::" + owner + ":user/somebody#GetSessionToken": {b.credentials(ok(sts.NewFromConfig(user).GetSessionToken(b.Context(), &sts.GetSessionTokenInput{}))(b).Credentials), "AIDA"},
+			rootOf(owner): {f.world.Config(owner, home), owner},
+			"arn:aws:iam::" + owner + ":user/somebody":                {user, "AIDA"},
+			"arn:aws:sts::" + member + ":assumed-role/target/session": {f.session(role), "AROA"},
+			"arn:aws:iam::" + owner + ":user/somebody#GetSessionToken": {
+				f.credentials(requireOutput(sts.NewFromConfig(user).GetSessionToken(
+					f.Context(), &sts.GetSessionTokenInput{},
+				))(f).Credentials),
+				"AIDA",
+			},
 		} {
-			got := ok(sts.NewFromConfig(row.config).GetCallerIdentity(b.Context(), &sts.GetCallerIdentityInput{}))(b)
+			got := requireOutput(sts.NewFromConfig(row.config).GetCallerIdentity(f.Context(), &sts.GetCallerIdentityInput{}))(f)
 			arn, _, _ = strings.Cut(arn, "#")
 			if *got.Arn != arn || *got.Account != strings.Split(arn, ":")[4] || !strings.HasPrefix(*got.UserId, row.id) {
-				b.Errorf("5.9: %s is %s, %s, %s", arn, *got.Arn, *got.Account, *got.UserId)
+				f.Errorf("5.9: %s is %s, %s, %s", arn, *got.Arn, *got.Account, *got.UserId)
 			}
 		}
 	})
 }
 
 func TestCredentials_unknown(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
+	runWithFixture(t, func(f fixture) {
 		for _, config := range map[string]aws.Config{
-			"unknown key": b.as("AKIAAAAAAAAAAAAAAAAA", "secret", ""),
+			"unknown key": f.as("AKIAAAAAAAAAAAAAAAAA", "secret", ""),
 			"wrong token": func() aws.Config {
-				config := b.session(b.role(owner, "target", trusting(rootOf(owner), `"sts:*"`)))
-				got := ok(config.Credentials.Retrieve(b.Context()))(b)
-				return b.as(got.AccessKeyID, got.SecretAccessKey, "other")
+				config := f.session(f.role(owner, "target", trusting(rootOf(owner), `"sts:*"`)))
+				got := requireOutput(config.Credentials.Retrieve(f.Context()))(f)
+				return f.as(got.AccessKeyID, got.SecretAccessKey, "other")
 			}(),
 			"another partition's account": func() aws.Config {
-				config := b.world.Config("222222222222", "cn-north-1")
-				ok(sts.NewFromConfig(config).GetCallerIdentity(b.Context(), &sts.GetCallerIdentityInput{}))(b)
-				return b.world.Config("222222222222", home)
+				config := f.world.Config("222222222222", "cn-north-1")
+				requireOutput(sts.NewFromConfig(config).GetCallerIdentity(f.Context(), &sts.GetCallerIdentityInput{}))(f)
+				return f.world.Config("222222222222", home)
 			}(),
 		} {
-			_, err := ec2.NewFromConfig(config).DescribeRegions(b.Context(), &ec2.DescribeRegionsInput{})
-			requireErrorCode(b, err, "AuthFailure")
-			_, err = sts.NewFromConfig(config).GetCallerIdentity(b.Context(), &sts.GetCallerIdentityInput{})
-			requireErrorCode(b, err, "InvalidClientTokenId")
-			_, err = kms.NewFromConfig(config).ListKeys(b.Context(), &kms.ListKeysInput{})
-			requireErrorCode(b, err, "UnrecognizedClientException")
+			_, err := ec2.NewFromConfig(config).DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
+			requireErrorCode(f, err, "AuthFailure")
+			_, err = sts.NewFromConfig(config).GetCallerIdentity(f.Context(), &sts.GetCallerIdentityInput{})
+			requireErrorCode(f, err, "InvalidClientTokenId")
+			_, err = kms.NewFromConfig(config).ListKeys(f.Context(), &kms.ListKeysInput{})
+			requireErrorCode(f, err, "UnrecognizedClientException")
 		}
 	})
 }
 
 // TestRegion_optInPerAccount covers rule 5.8.
 func TestRegion_optInPerAccount(t *testing.T) {
-	runWithFixture(t, func(b fixture) {
+	runWithFixture(t, func(f fixture) {
 		const region = "eu-south-1"
 		look := func(account string) error {
-			_, err := ec2.NewFromConfig(b.world.Config(account, region)).DescribeImages(b.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+			_, err := ec2.NewFromConfig(f.world.Config(account, region)).DescribeImages(
+				f.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}},
+			)
 			return err
 		}
-		requireErrorCode(b, look(owner), "AuthFailure") // 5.8
-		_, err := sts.NewFromConfig(b.world.Config(owner, region)).GetCallerIdentity(b.Context(), &sts.GetCallerIdentityInput{})
-		requireErrorCode(b, err, "RegionDisabledException") // 5.6
-		b.world.EnableRegion(owner, region)
+
+		requireErrorCode(f, look(owner), "AuthFailure") // 5.8
+		_, err := sts.NewFromConfig(f.world.Config(owner, region)).GetCallerIdentity(
+			f.Context(), &sts.GetCallerIdentityInput{},
+		)
+
+		requireErrorCode(f, err, "RegionDisabledException") // 5.6
+		f.world.EnableRegion(owner, region)
 		if err := look(owner); err != nil {
-			b.Errorf("enabled: %v", err)
+			f.Errorf("enabled: %v", err)
 		}
-		requireErrorCode(b, look(member), "AuthFailure")
+
+		requireErrorCode(f, look(member), "AuthFailure")
 	})
 }
 
 func TestSeed_repeatsIDs(t *testing.T) {
 	var ids [2]string
 	for i := range ids {
-		runWithFixture(t, func(b fixture) {
-			role := b.role(owner, "target", trusting(rootOf(owner), `"sts:*"`))
-			caller := b.user(owner, "caller", may(`"sts:*"`))
+		runWithFixture(t, func(f fixture) {
+			role := f.role(owner, "target", trusting(rootOf(owner), `"sts:*"`))
+			caller := f.user(owner, "caller", may(`"sts:*"`))
 			for range 2 {
-				ids[i] += *ok(b.assume(caller, role))(b).Credentials.AccessKeyId + b.key()
+				ids[i] += *requireOutput(f.assume(caller, role))(f).Credentials.AccessKeyId + f.key()
 			}
 		})
 	}
+
 	if ids[0] != ids[1] {
 		t.Errorf("%s\n%s", ids[0], ids[1])
 	}

@@ -53,6 +53,7 @@ func (r *Request) setJSON(into reflect.Value, from any, path string) error {
 		into.SetBytes(blob)
 		return nil
 	}
+
 	switch into.Kind() {
 	case reflect.Pointer:
 		into.Set(reflect.New(into.Type().Elem()))
@@ -119,6 +120,7 @@ func (r *Request) setJSON(into reflect.Value, from any, path string) error {
 			return mistyped(path, "a number of "+into.Kind().String(), from)
 		}
 	}
+
 	return nil
 }
 
@@ -147,6 +149,7 @@ func plain(v reflect.Value) any {
 	case []byte:
 		return v // base64
 	}
+
 	switch v.Kind() {
 	case reflect.Pointer:
 		return plain(v.Elem())
@@ -173,5 +176,6 @@ func plain(v reflect.Value) any {
 	case reflect.Interface:
 		panic("wire: no JSON for the union " + v.Type().String())
 	}
+
 	return v.Interface()
 }

@@ -21,9 +21,20 @@ type api struct {
 }
 
 var apis = map[string]api{
-	"ec2":             {ec2: true, version: "2016-11-15", namespace: "http://ec2.amazonaws.com/doc/2016-11-15/", names: table(&ec2Names, lowerFirst, "item")},
-	"sts":             {version: "2011-06-15", namespace: "https://sts.amazonaws.com/doc/2011-06-15/", names: table(&stsNames, sameName, "member")},
-	"iam":             {version: "2010-05-08", namespace: "https://iam.amazonaws.com/doc/2010-05-08/", names: table(&iamNames, sameName, "member")},
+	"ec2": {
+		ec2:       true,
+		version:   "2016-11-15",
+		namespace: "http://ec2.amazonaws.com/doc/2016-11-15/",
+		names:     table(&ec2Names, lowerFirst, "item"),
+	},
+	"sts": {
+		version: "2011-06-15", namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
+		names: table(&stsNames, sameName, "member"),
+	},
+	"iam": {
+		version: "2010-05-08", namespace: "https://iam.amazonaws.com/doc/2010-05-08/",
+		names: table(&iamNames, sameName, "member"),
+	},
 	"ebs":             {rest: true},
 	"kms":             {json: true, target: "TrentService"},
 	"ssm":             {json: true, target: "AmazonSSM"},

@@ -28,7 +28,8 @@ type node struct {
 // a presigned URL.
 func (r *Request) readForm(query url.Values) error {
 	form := url.Values{}
-	for pair := range strings.SplitSeq(string(r.Body), "&") { // one by one: all at once, url.ParseQuery takes no more than 10,000
+	for pair := range strings.SplitSeq(string(r.Body), "&") {
+		// one by one: all at once, url.ParseQuery takes no more than 10,000
 		read, err := url.ParseQuery(pair)
 		if err != nil {
 			return malformedQuery(err)
@@ -37,18 +38,23 @@ func (r *Request) readForm(query url.Values) error {
 			form[name] = append(form[name], values...)
 		}
 	}
+
 	for name, values := range query {
 		if !strings.HasPrefix(name, "X-Amz-") { // the signature's own
 			form[name] = append(form[name], values...)
 		}
 	}
+
 	r.Operation = form.Get("Action")
 	if r.Operation == "" {
 		return &Error{http.StatusBadRequest, "MissingAction", "The request must contain the parameter Action."}
 	}
 	if version := form.Get("Version"); version != "" && version != r.api.version {
-		return &Error{http.StatusBadRequest, "InvalidAction", "Could not find operation " + r.Operation + " for version " + version}
+		return &Error{
+			http.StatusBadRequest, "InvalidAction", "Could not find operation " + r.Operation + " for version " + version,
+		}
 	}
+
 	delete(form, "Action")
 	delete(form, "Version")
 
@@ -57,6 +63,7 @@ func (r *Request) readForm(query url.Values) error {
 		if len(values) > 1 {
 			return malformedQuery(errors.New("the parameter " + name + " is given twice"))
 		}
+
 		at := r.form
 		for part := range strings.SplitSeq(name, ".") {
 			next := at.below[part]
@@ -69,9 +76,11 @@ func (r *Request) readForm(query url.Values) error {
 			}
 			at = next
 		}
+
 		value := strings.Clone(values[0]) // what is kept of it shall not keep the whole request
 		at.value = &value
 	}
+
 	return nil
 }
 
@@ -86,6 +95,7 @@ func (d *formDecoder) structure(into reflect.Value, from *node, path string) err
 	if from.value != nil {
 		return d.request.unknownParameter(path)
 	}
+
 	unread := maps.Clone(from.below)
 	for i := range into.NumField() {
 		field := into.Type().Field(i)
@@ -94,6 +104,7 @@ func (d *formDecoder) structure(into reflect.Value, from *node, path string) err
 		if child == nil || field.Anonymous {
 			continue
 		}
+
 		delete(unread, name)
 		var err error
 		if field.IsExported() {
@@ -101,14 +112,17 @@ func (d *formDecoder) structure(into reflect.Value, from *node, path string) err
 		} else {
 			err = d.extra(reflect.New(field.Type).Elem(), child, name)
 		}
+
 		if err != nil {
 			return err
 		}
 	}
+
 	if len(unread) > 0 {
 		name := slices.Min(slices.Collect(maps.Keys(unread)))
 		return d.request.unknownParameter(join(path, name) + unread[name].rest())
 	}
+
 	return nil
 }
 
@@ -140,13 +154,15 @@ func (d *formDecoder) value(into reflect.Value, from *node, path string) error {
 	case !setText(into, *from.value) && !(into.Kind() == reflect.String && slices.Contains(judging, d.request.Operation)):
 		return d.request.invalidValue(into, path, *from.value)
 	}
+
 	return nil
 }
 
-// judging are the operations that look at enumeration values themselves: unknown ones they ignore, or refuse in words of
-// their own (2.1.6, 2.2.10, A.4.3).
+// judging are the operations that look at enumeration values themselves: unknown ones they ignore, or refuse in words
+// of their own (2.1.6, 2.2.10, A.4.3).
 var judging = []string{
-	"DescribeSnapshotAttribute", "ModifySnapshotAttribute", "ResetSnapshotAttribute", "ModifyImageAttribute", "ResetImageAttribute",
+	"DescribeSnapshotAttribute", "ModifySnapshotAttribute", "ResetSnapshotAttribute", "ModifyImageAttribute",
+	"ResetImageAttribute",
 }
 
 // list reads Filter.1, Filter.2 (ec2query) or Tags.member.1, Tags.member.2 (query), numbered without a gap. A list
@@ -159,6 +175,7 @@ func (d *formDecoder) list(into reflect.Value, from *node, path string) error {
 		into.Set(reflect.MakeSlice(into.Type(), 0, 0))
 		return nil
 	}
+
 	if !d.request.api.ec2 {
 		member := from.below[d.names.item]
 		if member == nil || len(from.below) > 1 || member.value != nil {
@@ -166,6 +183,7 @@ func (d *formDecoder) list(into reflect.Value, from *node, path string) error {
 		}
 		from, path = member, join(path, d.names.item)
 	}
+
 	list := reflect.MakeSlice(into.Type(), len(from.below), len(from.below))
 	for _, number := range slices.Sorted(maps.Keys(from.below)) {
 		n, _ := strconv.Atoi(number)
@@ -176,6 +194,7 @@ func (d *formDecoder) list(into reflect.Value, from *node, path string) error {
 			return err
 		}
 	}
+
 	into.Set(list)
 	return nil
 }
@@ -209,6 +228,7 @@ func setText(into reflect.Value, text string) bool {
 		*v, err = base64.StdEncoding.DecodeString(text)
 		return err == nil
 	}
+
 	switch into.Kind() {
 	case reflect.String:
 		into.SetString(text)
@@ -225,6 +245,7 @@ func setText(into reflect.Value, text string) bool {
 		into.SetFloat(n)
 		return err == nil
 	}
+
 	return false
 }
 

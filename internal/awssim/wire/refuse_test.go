@@ -63,9 +63,12 @@ func TestParse_signedRequest(t *testing.T) {
 			got = r
 			return r.Refuse("request-1", 400, "Refused", "because"), err
 		}))
-		if got.Service != service || got.Region != "us-east-1" || got.AccessKeyID != "AKIDEXAMPLE" || got.SessionToken != "token" || got.Operation != want.operation {
+
+		if got.Service != service || got.Region != "us-east-1" || got.AccessKeyID != "AKIDEXAMPLE" ||
+			got.SessionToken != "token" || got.Operation != want.operation {
 			t.Errorf("%s: read %+v", service, got)
 		}
+
 		var refusal smithy.APIError
 		if !errors.As(err, &refusal) || refusal.ErrorCode() != "Refused" || refusal.ErrorMessage() != "because" {
 			t.Errorf("%s: the SDK reads the refusal as %v", service, err)
@@ -78,18 +81,24 @@ func TestParse_signedRequest(t *testing.T) {
 }
 
 func TestParse_presignedURL(t *testing.T) {
-	presigned, err := sts.NewPresignClient(sts.NewFromConfig(config(nil))).PresignGetCallerIdentity(context.Background(), nil)
+	presigned, err := sts.NewPresignClient(sts.NewFromConfig(config(
+		nil,
+	))).PresignGetCallerIdentity(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	h, _ := http.NewRequest(presigned.Method, presigned.URL, nil)
 	r, err := wire.Parse(h)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Service != "sts" || r.Region != "us-east-1" || r.AccessKeyID != "AKIDEXAMPLE" || r.SessionToken != "token" || r.Operation != "GetCallerIdentity" {
+
+	if r.Service != "sts" || r.Region != "us-east-1" || r.AccessKeyID != "AKIDEXAMPLE" || r.SessionToken != "token" ||
+		r.Operation != "GetCallerIdentity" {
 		t.Errorf("read %+v", r)
 	}
+
 	if _, err := r.Decode(&sts.GetCallerIdentityInput{}); err != nil {
 		t.Error(err)
 	}
@@ -108,32 +117,98 @@ func TestDecode_unknownNames(t *testing.T) {
 		{"version", "ec2", "", "Action=CopySnapshot&Version=2014-01-01", nil, "InvalidAction", "2014-01-01"},
 
 		{"parameter", "ec2", "", "Action=CopySnapshot&KmsKey=k", &ec2.CopySnapshotInput{}, "UnknownParameter", " KmsKey "},
-		{"parameter in small letters", "ec2", "", "Action=CopySnapshot&kmsKeyId=k", &ec2.CopySnapshotInput{}, "UnknownParameter", " kmsKeyId "},
-		{"parameter of a list's element", "ec2", "", "Action=DescribeImages&Filter.1.Names=n", &ec2.DescribeImagesInput{}, "UnknownParameter", " Filter.1.Names "},
-		{"parameter below a list of no known name", "ec2", "", "Action=DescribeImages&Filters.1.Name=n", &ec2.DescribeImagesInput{}, "UnknownParameter", " Filters.1.Name "},
-		{"parameter below a text", "ec2", "", "Action=CopySnapshot&KmsKeyId=k&KmsKeyId.1=l", &ec2.CopySnapshotInput{}, "UnknownParameter", " KmsKeyId "},
-		{"list with a gap", "ec2", "", "Action=DescribeImages&ImageId.1=a&ImageId.3=c", &ec2.DescribeImagesInput{}, "UnknownParameter", " ImageId.3 "},
-		{"list from 0", "ec2", "", "Action=DescribeImages&ImageId.0=a", &ec2.DescribeImagesInput{}, "UnknownParameter", " ImageId.0 "},
-		{"list with two numbers for one", "ec2", "", "Action=DescribeImages&ImageId.1=a&ImageId.01=b", &ec2.DescribeImagesInput{}, "UnknownParameter", " ImageId.01 "},
-		{"list without member", "sts", "", "Action=AssumeRole&Tags.1.Key=k", &sts.AssumeRoleInput{}, "UnknownParameter", " Tags.1.Key "},
-		{"embedded marker of the SDK", "ec2", "", "Action=CopySnapshot&noSmithyDocumentSerde=1", &ec2.CopySnapshotInput{}, "UnknownParameter", " noSmithyDocumentSerde "},
-		{"parameter", "kms", "CreateGrant", `{"Constraints":{"SourceArm":"a"}}`, &kms.CreateGrantInput{}, "UnknownParameter", " Constraints.SourceArm "},
-		{"parameter in small letters", "kms", "CreateGrant", `{"keyId":"k"}`, &kms.CreateGrantInput{}, "UnknownParameter", " keyId "},
-		{"parameter given twice", "ec2", "", "Action=CopySnapshot&KmsKeyId=k&KmsKeyId=l", nil, "MalformedQueryString", " KmsKeyId "},
+		{
+			"parameter in small letters", "ec2", "", "Action=CopySnapshot&kmsKeyId=k", &ec2.CopySnapshotInput{},
+			"UnknownParameter", " kmsKeyId ",
+		},
+		{
+			"parameter of a list's element", "ec2", "", "Action=DescribeImages&Filter.1.Names=n", &ec2.DescribeImagesInput{},
+			"UnknownParameter", " Filter.1.Names ",
+		},
+		{
+			"parameter below a list of no known name", "ec2", "", "Action=DescribeImages&Filters.1.Name=n",
+			&ec2.DescribeImagesInput{}, "UnknownParameter", " Filters.1.Name ",
+		},
+		{
+			"parameter below a text", "ec2", "", "Action=CopySnapshot&KmsKeyId=k&KmsKeyId.1=l", &ec2.CopySnapshotInput{},
+			"UnknownParameter", " KmsKeyId ",
+		},
+		{
+			"list with a gap", "ec2", "", "Action=DescribeImages&ImageId.1=a&ImageId.3=c", &ec2.DescribeImagesInput{},
+			"UnknownParameter", " ImageId.3 ",
+		},
+		{
+			"list from 0", "ec2", "", "Action=DescribeImages&ImageId.0=a", &ec2.DescribeImagesInput{}, "UnknownParameter",
+			" ImageId.0 ",
+		},
+		{
+			"list with two numbers for one", "ec2", "", "Action=DescribeImages&ImageId.1=a&ImageId.01=b",
+			&ec2.DescribeImagesInput{}, "UnknownParameter", " ImageId.01 ",
+		},
+		{
+			"list without member", "sts", "", "Action=AssumeRole&Tags.1.Key=k", &sts.AssumeRoleInput{}, "UnknownParameter",
+			" Tags.1.Key ",
+		},
+		{
+			"embedded marker of the SDK", "ec2", "", "Action=CopySnapshot&noSmithyDocumentSerde=1", &ec2.CopySnapshotInput{},
+			"UnknownParameter", " noSmithyDocumentSerde ",
+		},
+		{
+			"parameter", "kms", "CreateGrant", `{"Constraints":{"SourceArm":"a"}}`, &kms.CreateGrantInput{}, "UnknownParameter",
+			" Constraints.SourceArm ",
+		},
+		{
+			"parameter in small letters", "kms", "CreateGrant", `{"keyId":"k"}`, &kms.CreateGrantInput{}, "UnknownParameter",
+			" keyId ",
+		},
+		{
+			"parameter given twice", "ec2", "", "Action=CopySnapshot&KmsKeyId=k&KmsKeyId=l", nil, "MalformedQueryString",
+			" KmsKeyId ",
+		},
 
-		{"enumeration value", "ec2", "", "Action=CreateVolume&VolumeType=gp4", &ec2.CreateVolumeInput{}, "InvalidParameterValue", "(gp4) for parameter VolumeType"},
-		{"empty enumeration value", "ec2", "", "Action=CreateVolume&VolumeType=", &ec2.CreateVolumeInput{}, "InvalidParameterValue", "() for parameter VolumeType"},
-		{"enumeration value", "iam", "", "Action=ListPolicies&Scope=Some", &iam.ListPoliciesInput{}, "ValidationError", "'Some' at 'Scope' failed to satisfy constraint: Member must satisfy enum value set: [All, AWS, Local]"},
-		{"enumeration value", "kms", "CreateGrant", `{"Operations":["Decrypt","Decript"]}`, &kms.CreateGrantInput{}, "ValidationException", "'Decript' at 'Operations.2'"},
+		{
+			"enumeration value", "ec2", "", "Action=CreateVolume&VolumeType=gp4", &ec2.CreateVolumeInput{},
+			"InvalidParameterValue", "(gp4) for parameter VolumeType",
+		},
+		{
+			"empty enumeration value", "ec2", "", "Action=CreateVolume&VolumeType=", &ec2.CreateVolumeInput{},
+			"InvalidParameterValue", "() for parameter VolumeType",
+		},
+		{
+			"enumeration value", "iam", "", "Action=ListPolicies&Scope=Some", &iam.ListPoliciesInput{}, "ValidationError",
+			"'Some' at 'Scope' failed to satisfy constraint: Member must satisfy enum value set: [All, AWS, Local]",
+		},
+		{
+			"enumeration value", "kms", "CreateGrant", `{"Operations":["Decrypt","Decript"]}`, &kms.CreateGrantInput{},
+			"ValidationException", "'Decript' at 'Operations.2'",
+		},
 
-		{"truth value", "ec2", "", "Action=CopySnapshot&Encrypted=yes", &ec2.CopySnapshotInput{}, "InvalidParameterValue", "(yes) for parameter Encrypted"},
-		{"number", "ec2", "", "Action=CreateVolume&Size=4294967296", &ec2.CreateVolumeInput{}, "InvalidParameterValue", "(4294967296) for parameter Size"},
-		{"number", "sts", "", "Action=AssumeRole&DurationSeconds=1h", &sts.AssumeRoleInput{}, "ValidationError", "'1h' at 'DurationSeconds'"},
-		{"type", "kms", "CreateGrant", `{"KeyId":1}`, &kms.CreateGrantInput{}, "SerializationException", "KeyId must be a string"},
+		{
+			"truth value", "ec2", "", "Action=CopySnapshot&Encrypted=yes", &ec2.CopySnapshotInput{}, "InvalidParameterValue",
+			"(yes) for parameter Encrypted",
+		},
+		{
+			"number", "ec2", "", "Action=CreateVolume&Size=4294967296", &ec2.CreateVolumeInput{}, "InvalidParameterValue",
+			"(4294967296) for parameter Size",
+		},
+		{
+			"number", "sts", "", "Action=AssumeRole&DurationSeconds=1h", &sts.AssumeRoleInput{}, "ValidationError",
+			"'1h' at 'DurationSeconds'",
+		},
+		{
+			"type", "kms", "CreateGrant", `{"KeyId":1}`, &kms.CreateGrantInput{}, "SerializationException",
+			"KeyId must be a string",
+		},
 		{"no JSON", "kms", "CreateGrant", `{"KeyId":`, &kms.CreateGrantInput{}, "SerializationException", "JSON"},
-		{"no object", "kms", "CreateGrant", `null`, &kms.CreateGrantInput{}, "SerializationException", "the body must be an object"},
+		{
+			"no object", "kms", "CreateGrant", `null`, &kms.CreateGrantInput{}, "SerializationException",
+			"the body must be an object",
+		},
 		{"two objects", "kms", "CreateGrant", `{} {}`, &kms.CreateGrantInput{}, "SerializationException", "more than one"},
-		{"null in a list", "kms", "CreateGrant", `{"GrantTokens":[null]}`, &kms.CreateGrantInput{}, "SerializationException", "GrantTokens.1 must be a string"},
+		{
+			"null in a list", "kms", "CreateGrant", `{"GrantTokens":[null]}`, &kms.CreateGrantInput{}, "SerializationException",
+			"GrantTokens.1 must be a string",
+		},
 	} {
 		r, err := wire.Parse(signed(c.service, c.operation, c.body))
 		if err == nil {
@@ -152,20 +227,36 @@ func TestParse_invalidHeader(t *testing.T) {
 	}{
 		{"", "", "MissingAuthenticationToken", "text/xml;charset=UTF-8"},
 		{"", "TrentService.ListKeys", "MissingAuthenticationTokenException", "application/x-amz-json-1.1"},
-		{"AWS4-HMAC-SHA256 Credential=AKID/us-east-1/kms, Signature=0", "TrentService.ListKeys", "IncompleteSignatureException", "application/x-amz-json-1.1"},
-		{"AWS4-HMAC-SHA256 Credential=AKID/20260203/us-east-1/s3/aws4_request, Signature=0", "", "InvalidAction", "text/xml;charset=UTF-8"},
-		{"AWS4-HMAC-SHA256 Credential=AKID/20260203/us-east-1/ec2/aws4_request, Signature=0", "TrentService.ListKeys", "InvalidAction", "application/x-amz-json-1.1"},
-		{"AWS4-HMAC-SHA256 Credential=AKID/20260203/us-east-1/kms/aws4_request, Signature=0", "AmazonSSM.GetParameter", "UnknownOperationException", "application/x-amz-json-1.1"},
+		{
+			"AWS4-HMAC-SHA256 Credential=AKID/us-east-1/kms, Signature=0", "TrentService.ListKeys",
+			"IncompleteSignatureException", "application/x-amz-json-1.1",
+		},
+		{
+			"AWS4-HMAC-SHA256 Credential=AKID/20260203/us-east-1/s3/aws4_request, Signature=0", "", "InvalidAction",
+			"text/xml;charset=UTF-8",
+		},
+		{
+			"AWS4-HMAC-SHA256 Credential=AKID/20260203/us-east-1/ec2/aws4_request, Signature=0", "TrentService.ListKeys",
+			"InvalidAction", "application/x-amz-json-1.1",
+		},
+		{
+			"AWS4-HMAC-SHA256 Credential=AKID/20260203/us-east-1/kms/aws4_request, Signature=0", "AmazonSSM.GetParameter",
+			"UnknownOperationException", "application/x-amz-json-1.1",
+		},
 	} {
 		h := signed("ec2", "", "Action=DescribeRegions")
-		h.Header = http.Header{"Authorization": {c.authorization}, "X-Amz-Target": {c.target}, "X-Amz-Date": {"20260203T040506Z"}}
+		h.Header = http.Header{
+			"Authorization": {c.authorization}, "X-Amz-Target": {c.target}, "X-Amz-Date": {"20260203T040506Z"},
+		}
 		r, err := wire.Parse(h)
 		var refusal *wire.Error
 		if !errors.As(err, &refusal) || refusal.Code != c.code {
 			t.Errorf("%+v: got %v", c, err)
 			continue
 		}
-		if got := r.Refuse("id", refusal.Status, refusal.Code, refusal.Message).Header.Get("Content-Type"); got != c.contentType {
+
+		got := r.Refuse("id", refusal.Status, refusal.Code, refusal.Message).Header.Get("Content-Type")
+		if got != c.contentType {
 			t.Errorf("%+v: refused in %s", c, got)
 		}
 	}
@@ -241,16 +332,19 @@ func FuzzQuery(f *testing.F) {
 			f.Add(service, body)
 		}
 	}
+
 	f.Fuzz(func(t *testing.T, service, body string) {
 		r, err := wire.Parse(signed(service, "", body))
 		if err != nil {
 			checkRefusal(t, r, err)
 			return
 		}
+
 		client, known := services[service]
 		if !known {
 			return
 		}
+
 		var sent []byte
 		call := reflect.ValueOf(client(config(func(h *http.Request) (*http.Response, error) {
 			r, err := wire.Parse(h)
@@ -261,27 +355,33 @@ func FuzzQuery(f *testing.F) {
 			// the SDK has no such operation
 			return
 		}
+
 		in := reflect.New(call.Type().In(1).Elem())
 		if _, err := r.Decode(in.Interface()); err != nil {
 			checkRefusal(t, r, err)
 			return
 		}
+
 		again := func() string {
 			sent = nil
 			call.Call([]reflect.Value{reflect.ValueOf(context.Background()), in})
 			return string(sent)
 		}
+
 		first := again()
 		if first == "" {
 			return // the SDK refuses it: a required member is not there
 		}
+
 		if r, err = wire.Parse(signed(service, "", first)); err == nil {
 			in = reflect.New(in.Type().Elem())
 			_, err = r.Decode(in.Interface())
 		}
+
 		if err != nil {
 			t.Fatalf("accepted %q but not %q: %v", body, first, err)
 		}
+
 		if second := again(); second != first {
 			t.Fatalf("%q becomes %q", first, second)
 		}
@@ -306,6 +406,7 @@ func BenchmarkDescribeSnapshots(b *testing.B) {
 		fill(reflect.ValueOf(&snapshot).Elem(), nil)
 		out.Snapshots = append(out.Snapshots, snapshot)
 	}
+
 	for b.Loop() {
 		r, err := wire.Parse(signed("ec2", "", body.String()))
 		if err != nil {

@@ -45,6 +45,7 @@ func (r *Request) readRoute(h *http.Request) error {
 		if groups == nil || known.method != h.Method {
 			continue
 		}
+
 		r.Operation, r.rest = known.operation, rest{map[string]string{}, known.status}
 		if len(groups) > 1 {
 			r.rest.members["SnapshotId"] = groups[1]
@@ -54,8 +55,10 @@ func (r *Request) readRoute(h *http.Request) error {
 				r.rest.members[member] = values[0]
 			}
 		}
+
 		return nil
 	}
+
 	r.Operation = h.Method + " " + h.URL.Path
 	return r.UnknownOperation()
 }
@@ -67,6 +70,7 @@ func (r *Request) decodeREST(into reflect.Value) error {
 			return err
 		}
 	}
+
 	for name, text := range r.rest.members {
 		member := into.FieldByName(name)
 		if member.Kind() == reflect.Pointer {
@@ -77,6 +81,7 @@ func (r *Request) decodeREST(into reflect.Value) error {
 			return r.invalidValue(member, strings.ToLower(name[:1])+name[1:], text)
 		}
 	}
+
 	return nil
 }
 

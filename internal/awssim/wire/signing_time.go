@@ -33,9 +33,11 @@ func (r *Request) readSigningTime(header http.Header, query url.Values) error {
 		return r.unsigned(http.StatusBadRequest, "IncompleteSignature",
 			fmt.Sprintf("Date must be in ISO-8601 'basic format'. Got '%s'.", date))
 	}
+
 	r.SignedAt = at
 	if seconds, err := strconv.Atoi(query.Get("X-Amz-Expires")); err == nil {
 		r.Expires = time.Duration(seconds) * time.Second
 	}
+
 	return nil
 }

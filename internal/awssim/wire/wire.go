@@ -22,7 +22,8 @@ import (
 
 // Request is a signed AWS request: its head as fields, its parameters for Decode.
 type Request struct {
-	Service      string // ec2, ebs, sts, iam, kms, ssm, organizations, license-manager: from the credential scope of the signature
+	// ec2, ebs, sts, iam, kms, ssm, organizations, license-manager: from the credential scope of the signature
+	Service      string
 	Region       string // from the credential scope, such as us-east-1
 	AccessKeyID  string // from the credential scope
 	SessionToken string // X-Amz-Security-Token, empty for long-term credentials
@@ -57,6 +58,7 @@ func Parse(h *http.Request) (*Request, error) {
 		}
 		r.Body = body
 	}
+
 	query, err := url.ParseQuery(h.URL.RawQuery)
 	if err != nil {
 		return r, malformedQuery(err)
@@ -67,6 +69,7 @@ func Parse(h *http.Request) (*Request, error) {
 	if r.api.rest {
 		return r, r.readRoute(h)
 	}
+
 	if r.api.json {
 		prefix, operation, _ := strings.Cut(target, ".")
 		if prefix != r.api.target || operation == "" {
@@ -75,6 +78,7 @@ func Parse(h *http.Request) (*Request, error) {
 		r.Operation = operation
 		return r, nil
 	}
+
 	return r, r.readForm(query)
 }
 
@@ -89,15 +93,24 @@ func (r *Request) readSignature(header http.Header, query url.Values) error {
 	} else if credential == "" {
 		return r.unsigned(http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
 	}
+
 	scope := strings.Split(strings.TrimSpace(credential), "/")
 	if len(scope) != 5 || scope[4] != "aws4_request" {
-		return r.unsigned(http.StatusBadRequest, "IncompleteSignature", fmt.Sprintf("Credential must have the form KEY/DATE/REGION/SERVICE/aws4_request, got: %q", credential))
+		return r.unsigned(
+			http.StatusBadRequest, "IncompleteSignature",
+			fmt.Sprintf("Credential must have the form KEY/DATE/REGION/SERVICE/aws4_request, got: %q", credential),
+		)
 	}
+
 	r.AccessKeyID, r.Region, r.Service = scope[0], scope[2], scope[3]
 	api, known := apis[r.Service]
 	if !known || api.json != r.api.json {
-		return &Error{http.StatusBadRequest, "InvalidAction", fmt.Sprintf("The service %q does not take requests of this form.", r.Service)}
+		return &Error{
+			http.StatusBadRequest, "InvalidAction",
+			fmt.Sprintf("The service %q does not take requests of this form.", r.Service),
+		}
 	}
+
 	r.api = api
 	return r.readSigningTime(header, query)
 }
@@ -117,6 +130,7 @@ func (r *Request) Decode(in any) (extras map[string]string, err error) {
 	if r.api.json {
 		return nil, r.decodeJSON(into)
 	}
+
 	d := formDecoder{request: r, names: r.api.names()}
 	err = d.structure(into, r.form, "")
 	return d.extras, err
@@ -132,6 +146,7 @@ func (r *Request) Answer(requestID string, out any) *http.Response {
 	if r.api.json {
 		return r.response(http.StatusOK, requestID, encodeJSON(v))
 	}
+
 	w := xmlWriter{names: r.api.names()}
 	w.within(r.Operation+"Response", r.api.namespace, func() {
 		if r.api.ec2 {
@@ -142,6 +157,7 @@ func (r *Request) Answer(requestID string, out any) *http.Response {
 		w.within(r.Operation+"Result", "", func() { w.members(v) })
 		w.within("ResponseMetadata", "", func() { w.text("RequestId", requestID) })
 	})
+
 	return r.response(http.StatusOK, requestID, w.Bytes())
 }
 
@@ -150,11 +166,15 @@ func (r *Request) Refuse(requestID string, status int, code, message string) *ht
 	if r.api.rest {
 		return r.refuseREST(requestID, status, code, message, "")
 	}
+
 	if r.api.json {
-		resp := r.response(status, requestID, encodeJSON(reflect.ValueOf(map[string]string{"__type": code, "message": message})))
+		resp := r.response(
+			status, requestID, encodeJSON(reflect.ValueOf(map[string]string{"__type": code, "message": message})),
+		)
 		resp.Header.Set("X-Amzn-Errortype", code)
 		return resp
 	}
+
 	var w xmlWriter
 	w.refusal(r.api, requestID, code, message)
 	return r.response(status, requestID, w.Bytes())
@@ -164,11 +184,19 @@ func (r *Request) Refuse(requestID string, status int, code, message string) *ht
 func (r *Request) UnknownOperation() *Error {
 	switch {
 	case r.api.json || r.api.rest:
-		return &Error{http.StatusBadRequest, "UnknownOperationException", fmt.Sprintf("The operation %q is not known to %s.", r.Operation, r.Service)}
+		return &Error{
+			http.StatusBadRequest, "UnknownOperationException",
+			fmt.Sprintf("The operation %q is not known to %s.", r.Operation, r.Service),
+		}
 	case r.api.ec2:
-		return &Error{http.StatusBadRequest, "InvalidAction", fmt.Sprintf("The action %s is not valid for this web service.", r.Operation)}
+		return &Error{
+			http.StatusBadRequest, "InvalidAction", fmt.Sprintf("The action %s is not valid for this web service.", r.Operation),
+		}
 	default:
-		return &Error{http.StatusBadRequest, "InvalidAction", fmt.Sprintf("Could not find operation %s for version %s", r.Operation, r.api.version)}
+		return &Error{
+			http.StatusBadRequest, "InvalidAction",
+			fmt.Sprintf("Could not find operation %s for version %s", r.Operation, r.api.version),
+		}
 	}
 }
 
@@ -180,9 +208,13 @@ func (r *Request) response(status int, requestID string, body []byte) *http.Resp
 	case r.api.json:
 		contentType = "application/x-amz-json-1.1"
 	}
+
 	return &http.Response{
-		StatusCode: status, Status: fmt.Sprintf("%d %s", status, http.StatusText(status)),
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		StatusCode:    status,
+		Status:        fmt.Sprintf("%d %s", status, http.StatusText(status)),
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
 		Header:        http.Header{"Content-Type": {contentType}, "X-Amzn-Requestid": {requestID}},
 		Body:          io.NopCloser(bytes.NewReader(body)),
 		ContentLength: int64(len(body)),
@@ -198,16 +230,26 @@ func (r *Request) unknownParameter(path string) *Error {
 // invalidValue refuses a value that its member cannot hold: no such enumeration value, not a number, and so on.
 func (r *Request) invalidValue(of reflect.Value, path, value string) *Error {
 	if r.api.ec2 {
-		return &Error{http.StatusBadRequest, "InvalidParameterValue", fmt.Sprintf("Value (%s) for parameter %s is invalid.", value, path)}
+		return &Error{
+			http.StatusBadRequest, "InvalidParameterValue", fmt.Sprintf("Value (%s) for parameter %s is invalid.", value, path),
+		}
 	}
+
 	code, constraint := "ValidationError", "Member must be of type "+of.Type().String()
 	if r.api.json || r.api.rest {
 		code = "ValidationException"
 	}
+
 	if known, isEnum := enumValues(of); isEnum {
 		constraint = "Member must satisfy enum value set: [" + strings.Join(known, ", ") + "]"
 	}
-	return &Error{http.StatusBadRequest, code, fmt.Sprintf("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: %s", value, path, constraint)}
+
+	return &Error{
+		http.StatusBadRequest, code,
+		fmt.Sprintf(
+			"1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: %s", value, path, constraint,
+		),
+	}
 }
 
 // unsigned refuses a request before its service is known.

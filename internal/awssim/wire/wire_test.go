@@ -66,6 +66,7 @@ func TestWire_everyOperationRoundTrips(t *testing.T) {
 					t.Error(err)
 					continue
 				}
+
 				parts := strings.SplitN(string(fixture), "\n\n", 3) // request line, header, body
 				err = passThrough(service, operation, parts[2])
 				for reason, operations := range foreign {
@@ -76,6 +77,7 @@ func TestWire_everyOperationRoundTrips(t *testing.T) {
 						err = nil
 					}
 				}
+
 				if err != nil {
 					t.Errorf("%s: %v", operation, err)
 				}
@@ -89,18 +91,21 @@ func passThrough(service, operation, body string) error {
 	if err != nil {
 		return err
 	}
+
 	var sent []byte
 	var answer reflect.Value
 	client := services[service](config(func(h *http.Request) (*http.Response, error) {
 		sent, err = io.ReadAll(h.Body)
 		return r.Answer("id", answer.Interface()), err
 	}))
+
 	call := reflect.ValueOf(client).MethodByName(operation)
 	in := reflect.New(call.Type().In(1).Elem())
 	extras, err := r.Decode(in.Interface())
 	if err != nil {
 		return err
 	}
+
 	answer = reflect.New(call.Type().Out(0).Elem())
 	fill(answer.Elem(), nil)
 	results := call.Call([]reflect.Value{reflect.ValueOf(context.Background()), in})
@@ -110,11 +115,16 @@ func passThrough(service, operation, body string) error {
 	if got, want := canonical(string(sent), extras), canonical(body, nil); got != want {
 		return fmt.Errorf("the SDK writes the request as\n%s\nand not as\n%s", got, want)
 	}
+
 	out := results[0]
 	out.Elem().FieldByName("ResultMetadata").SetZero()
 	if !reflect.DeepEqual(out.Interface(), answer.Interface()) {
-		return fmt.Errorf("the answer changed on its way:\n%s", cmp.Diff(answer.Interface(), out.Interface(), cmp.Exporter(func(reflect.Type) bool { return true })))
+		return fmt.Errorf(
+			"the answer changed on its way:\n%s",
+			cmp.Diff(answer.Interface(), out.Interface(), cmp.Exporter(func(reflect.Type) bool { return true })),
+		)
 	}
+
 	return nil
 }
 
@@ -126,13 +136,16 @@ func canonical(body string, extras map[string]string) string {
 		sorted, _ := json.Marshal(object)
 		return string(sorted)
 	}
+
 	if len(extras) == 0 {
 		return body
 	}
+
 	form, _ := url.ParseQuery(body)
 	for name, value := range extras {
 		form.Set(name, value)
 	}
+
 	return form.Encode()
 }
 
@@ -157,7 +170,8 @@ func operations(client any) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		for m := range reflect.TypeOf(client).NumMethod() {
 			method := reflect.TypeOf(client).Method(m)
-			if method.Type.NumIn() == 4 && strings.HasSuffix(method.Type.In(2).String(), "."+method.Name+"Input") && !yield(method.Name) {
+			if method.Type.NumIn() == 4 && strings.HasSuffix(method.Type.In(2).String(), "."+method.Name+"Input") &&
+				!yield(method.Name) {
 				return
 			}
 		}
@@ -170,6 +184,7 @@ func fill(v reflect.Value, within []reflect.Type) {
 		v.Set(reflect.ValueOf(time.Date(2026, 2, 3, 4, 5, 6, 789e6, time.UTC)))
 		return
 	}
+
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
@@ -235,19 +250,29 @@ var targets = map[string]string{"kms": "TrentService", "ssm": "AmazonSSM", "orga
 
 // signed is a request as it arrives, for its service, Region us-east-1, access key AKIDEXAMPLE.
 func signed(service, operation, body string) *http.Request {
-	h := &http.Request{Method: "POST", URL: &url.URL{Path: "/"}, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{
-		"Authorization": {"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260203/us-east-1/" + service + "/aws4_request, SignedHeaders=host, Signature=0"},
-		"X-Amz-Date":    {"20260203T040506Z"},
-	}}
+	h := &http.Request{
+		Method: "POST",
+		URL:    &url.URL{Path: "/"},
+		Body:   io.NopCloser(strings.NewReader(body)),
+		Header: http.Header{
+			"Authorization": {"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260203/us-east-1/" + service +
+				"/aws4_request, SignedHeaders=host, Signature=0"},
+			"X-Amz-Date": {"20260203T040506Z"},
+		},
+	}
+
 	if target := targets[service]; target != "" {
 		h.Header.Set("X-Amz-Target", target+"."+operation)
 	}
+
 	return h
 }
 
 // module is the directory of a service's module.
 func module(t *testing.T, service string) string {
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2/service/"+service).Output()
+	dir, err := exec.Command(
+		"go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2/service/"+service,
+	).Output()
 	if err != nil {
 		t.Fatal(err)
 	}

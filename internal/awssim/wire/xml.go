@@ -53,10 +53,12 @@ func (w *xmlWriter) value(name, item string, v reflect.Value) {
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
 	}
+
 	if text, ok := textOf(v); ok {
 		w.text(name, text)
 		return
 	}
+
 	w.within(name, "", func() {
 		switch v.Kind() {
 		case reflect.Struct:
@@ -86,6 +88,7 @@ func (w *xmlWriter) refusal(api api, requestID, code, message string) {
 			w.text("Message", message)
 		})
 	}
+
 	if api.ec2 {
 		w.within("Response", "", func() {
 			w.within("Errors", "", err)
@@ -93,6 +96,7 @@ func (w *xmlWriter) refusal(api api, requestID, code, message string) {
 		})
 		return
 	}
+
 	w.within("ErrorResponse", api.namespace, func() {
 		err()
 		w.text("RequestId", requestID)
@@ -123,6 +127,7 @@ func textOf(v reflect.Value) (text string, ok bool) {
 	case []byte:
 		return base64.StdEncoding.EncodeToString(v), true
 	}
+
 	switch v.Kind() {
 	case reflect.String:
 		return v.String(), true
@@ -135,9 +140,12 @@ func textOf(v reflect.Value) (text string, ok bool) {
 	case reflect.Struct, reflect.Slice, reflect.Map:
 		return "", false
 	}
+
 	panic(fmt.Sprintf("wire: no text for a %s", v.Type()))
 }
 
 func sortedKeys(v reflect.Value) []reflect.Value {
-	return slices.SortedFunc(slices.Values(v.MapKeys()), func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	return slices.SortedFunc(slices.Values(v.MapKeys()), func(a, b reflect.Value) int {
+		return strings.Compare(a.String(), b.String())
+	})
 }

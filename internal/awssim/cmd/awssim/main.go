@@ -1,8 +1,8 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command awssim is the simulated AWS as a server on the loopback interface, for clients of any kind: every service is at the
-// one address. Its first line says where it listens. It stops on SIGTERM and SIGINT.
+// Command awssim is the simulated AWS as a server on the loopback interface, for clients of any kind: every service is
+// at the one address. Its first line says where it listens. It stops on SIGTERM and SIGINT.
 package main
 
 import (
@@ -53,13 +53,28 @@ func run(ctx context.Context, arguments []string, out, complaints io.Writer) (er
 	var o options
 	flags := flag.NewFlagSet("awssim", flag.ContinueOnError)
 	flags.SetOutput(complaints)
-	flags.StringVar(&o.listen, "listen", "127.0.0.1:0", "`address` to listen on, of the loopback interface; port 0 takes a free one")
+	flags.StringVar(
+		&o.listen, "listen", "127.0.0.1:0", "`address` to listen on, of the loopback interface; port 0 takes a free one",
+	)
+
 	flags.Float64Var(&o.speed, "speed", 1, "how many `times` faster than the real clock that of the simulated AWS runs")
-	flags.StringVar(&o.world, "world", "", "`name` of what is there at the start ("+strings.Join(awssim.WorldNames(), ", ")+"); nothing by default")
+	flags.StringVar(
+		&o.world, "world", "",
+		"`name` of what is there at the start ("+strings.Join(awssim.WorldNames(), ", ")+"); nothing by default",
+	)
+
 	flags.StringVar(&o.record, "record", "", "`file` to which each call is appended as a line of JSON")
 	flags.Uint64Var(&o.seed, "seed", 0, "`number` from which ids and durations are drawn")
-	flags.StringVar(&o.user, "user", "", "`account/name` of a user of the world; a new access key for it is printed, as a line for a shell")
-	flags.Func("inject", "`rule` of what goes wrong, as JSON, as {\"Fault\": \"throttled\", \"Action\": \"ec2:Copy*\"}; repeatable", o.inject)
+	flags.StringVar(
+		&o.user, "user", "",
+		"`account/name` of a user of the world; a new access key for it is printed, as a line for a shell",
+	)
+
+	flags.Func(
+		"inject", "`rule` of what goes wrong, as JSON, as {\"Fault\": \"throttled\", \"Action\": \"ec2:Copy*\"}; repeatable",
+		o.inject,
+	)
+
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
@@ -69,10 +84,12 @@ func run(ctx context.Context, arguments []string, out, complaints io.Writer) (er
 	if o.speed <= 0 {
 		return fmt.Errorf("-speed %g: must be more than 0", o.speed)
 	}
+
 	listener, err := listen(o.listen)
 	if err != nil {
 		return err
 	}
+
 	defer listener.Close() // again, when serving is over
 	recording := io.Discard
 	if o.record != "" {
@@ -83,34 +100,47 @@ func run(ctx context.Context, arguments []string, out, complaints io.Writer) (er
 		defer func() { err = errors.Join(err, file.Close()) }()
 		recording = file
 	}
+
 	clock := awssim.StartClock(o.speed)
 	world := awssim.New(awssim.WithClock(clock.Now), awssim.WithClientTime(clock.RealTime), awssim.WithoutLatency(),
-		awssim.WithSlowClients(time.Duration(o.speed*float64(50*time.Millisecond))), awssim.WithSeed(o.seed), awssim.WithRecording(recording))
+		awssim.WithSlowClients(time.Duration(o.speed*float64(
+			50*time.Millisecond,
+		))), awssim.WithSeed(o.seed), awssim.WithRecording(recording))
 	if o.world != "" {
 		if err := world.BuildNamed(o.world); err != nil {
 			return err
 		}
 	}
+
 	for _, rule := range o.faults {
 		world.Inject(rule)
 	}
+
 	fmt.Fprintf(out, "awssim listening on http://%s\n", listener.Addr())
 	if o.user != "" {
 		if err := printKey(ctx, out, world, listener.Addr(), o.user); err != nil {
 			return err
 		}
 	}
+
 	return serve(ctx, listener, world)
 }
 
 // printKey makes an access key for a user, "account/name", and prints what a shell needs to use it.
 func printKey(ctx context.Context, out io.Writer, world *awssim.World, address net.Addr, user string) error {
 	account, name, _ := strings.Cut(user, "/")
-	made, err := iam.NewFromConfig(world.Config(account, "us-east-1")).CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &name})
+	created, err := iam.NewFromConfig(world.Config(account, "us-east-1")).CreateAccessKey(
+		ctx, &iam.CreateAccessKeyInput{UserName: &name},
+	)
 	if err != nil {
 		return fmt.Errorf("-user %s: %w", user, err)
 	}
-	_, err = fmt.Fprintf(out, "export AWS_ENDPOINT_URL=http://%s AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s\n", address, *made.AccessKey.AccessKeyId, *made.AccessKey.SecretAccessKey)
+
+	_, err = fmt.Fprintf(
+		out, "export AWS_ENDPOINT_URL=http://%s AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s\n", address,
+		*created.AccessKey.AccessKeyId, *created.AccessKey.SecretAccessKey,
+	)
+
 	return err
 }
 
@@ -151,11 +181,13 @@ func serve(ctx context.Context, listener net.Listener, world http.Handler) error
 		return err
 	case <-ctx.Done():
 	}
+
 	// What is on its way may end; nobody needs to wait for idle connections.
 	leave, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if err := server.Shutdown(leave); err != nil {
 		return server.Close()
 	}
+
 	return nil
 }

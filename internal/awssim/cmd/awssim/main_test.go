@@ -38,18 +38,21 @@ func started(t *testing.T, arguments ...string) (string, *bufio.Reader) {
 		write.Close()
 		ended <- err
 	}()
+
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
+
 	out := bufio.NewReader(read)
 	line, err := out.ReadString('\n')
 	address, ok := strings.CutPrefix(strings.TrimSpace(line), "awssim listening on ")
 	if err != nil || !ok || !strings.HasPrefix(address, "http://127.0.0.1:") {
 		t.Fatalf("first line %q: %v", line, err)
 	}
+
 	return address, out
 }
 
@@ -60,9 +63,12 @@ func TestServer_printsAccessKey(t *testing.T) {
 	if err != nil || len(words) != 4 || words[0] != "export" || words[1] != "AWS_ENDPOINT_URL="+address {
 		t.Fatalf("second line %q: %v", line, err)
 	}
+
 	_, id, _ := strings.Cut(words[2], "AWS_ACCESS_KEY_ID=")
 	_, secret, _ := strings.Cut(words[3], "AWS_SECRET_ACCESS_KEY=")
-	who, err := sts.NewFromConfig(config(address, id, secret, "")).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	who, err := sts.NewFromConfig(config(address, id, secret, "")).GetCallerIdentity(
+		t.Context(), &sts.GetCallerIdentityInput{},
+	)
 	if err != nil || *who.Arn != "arn:aws:iam::111111111111:user/builder" {
 		t.Errorf("%+v, %v", who, err)
 	}
@@ -76,38 +82,51 @@ func TestServer_unknownUser(t *testing.T) {
 }
 
 func config(address, accessKey, secret, token string) aws.Config {
-	return aws.Config{Region: "us-east-1", BaseEndpoint: &address, Credentials: credentials.NewStaticCredentialsProvider(accessKey, secret, token)}
+	return aws.Config{
+		Region: "us-east-1", BaseEndpoint: &address,
+		Credentials: credentials.NewStaticCredentialsProvider(accessKey, secret, token),
+	}
 }
 
 func TestServer_servesAndRecords(t *testing.T) {
 	recording := filepath.Join(t.TempDir(), "calls.jsonl")
 	address := start(t, "-record", recording)
-	out, err := sts.NewFromConfig(config(address, "111111111111", "secret", "")).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	out, err := sts.NewFromConfig(config(
+		address, "111111111111", "secret", "",
+	)).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
 	if err != nil || *out.Arn != "arn:aws:iam::111111111111:root" {
 		t.Fatalf("%+v, %v", out, err)
 	}
+
 	lines, err := os.ReadFile(recording)
-	if err != nil || strings.Count(string(lines), "\n") != 1 || !strings.Contains(string(lines), `"Action":"sts:GetCallerIdentity"`) {
+	if err != nil || strings.Count(string(lines), "\n") != 1 ||
+		!strings.Contains(string(lines), `"Action":"sts:GetCallerIdentity"`) {
 		t.Errorf("recording %q, %v", lines, err)
 	}
 }
 
-// A session of an hour ends for the client after an hour of the server's clock: at 3,600 times the speed, after a second.
+// A session of an hour ends for the client after an hour of the server's clock: at 3,600 times the speed, after a
+// second.
 func TestServer_sessionExpiresInClientTime(t *testing.T) {
 	address := start(t, "-speed", "3600")
 	client := iam.NewFromConfig(config(address, "111111111111", "secret", ""))
 	if _, err := client.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("builder")}); err != nil {
 		t.Fatal(err)
 	}
+
 	key, err := client.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String("builder")})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	user := config(address, *key.AccessKey.AccessKeyId, *key.AccessKey.SecretAccessKey, "")
-	session, err := sts.NewFromConfig(user).GetSessionToken(t.Context(), &sts.GetSessionTokenInput{DurationSeconds: aws.Int32(3600)})
+	session, err := sts.NewFromConfig(user).GetSessionToken(t.Context(), &sts.GetSessionTokenInput{
+		DurationSeconds: aws.Int32(3600),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if left := time.Until(*session.Credentials.Expiration); left > 2*time.Second {
 		t.Errorf("the session ends in %s, want about a second", left)
 	}
@@ -116,17 +135,24 @@ func TestServer_sessionExpiresInClientTime(t *testing.T) {
 func TestServer_injectsFault(t *testing.T) {
 	address := start(t, "-inject", `{"Fault": "expired-session", "Action": "sts:GetCallerIdentity", "Nth": 2}`)
 	cfg := config(address, "111111111111", "secret", "")
-	made, err := sts.NewFromConfig(cfg).GetSessionToken(t.Context(), &sts.GetSessionTokenInput{})
+	created, err := sts.NewFromConfig(cfg).GetSessionToken(t.Context(), &sts.GetSessionTokenInput{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	session := sts.NewFromConfig(config(address, *made.Credentials.AccessKeyId, *made.Credentials.SecretAccessKey, *made.Credentials.SessionToken))
+
+	session := sts.NewFromConfig(config(
+		address, *created.Credentials.AccessKeyId, *created.Credentials.SecretAccessKey, *created.Credentials.SessionToken,
+	))
+
 	for _, want := range []bool{true, false, false} { // it stays over
 		if _, err := session.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{}); (err == nil) != want {
 			t.Errorf("got %v", err)
 		}
 	}
-	for _, rule := range []string{"expired", `{"Fault": "expired"}`, `{"Fault": "throttled", "Call": "ec2:CopySnapshot"}`} {
+
+	for _, rule := range []string{
+		"expired", `{"Fault": "expired"}`, `{"Fault": "throttled", "Call": "ec2:CopySnapshot"}`,
+	} {
 		if err := run(t.Context(), []string{"-inject", rule}, io.Discard, io.Discard); err == nil {
 			t.Errorf("%s was taken", rule)
 		}

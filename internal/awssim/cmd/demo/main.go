@@ -1,8 +1,9 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command demo shows the whole job on one machine: it starts a simulated AWS, lets the real packer build an image there and
-// hand it to another account, then asks that account what it has got. It ends with 1 unless all of it is as promised.
+// Command demo shows the whole job on one machine: it starts a simulated AWS, lets the real packer build an image there
+// and hand it to another account, then asks that account what it has got. It ends with 1 unless all of it is as
+// promised.
 package main
 
 import (
@@ -47,23 +48,28 @@ func demo(ctx context.Context, template string) (err error) {
 	if err != nil {
 		return err
 	}
+
 	path, err := filepath.Abs(template)
 	if err != nil {
 		return err
 	}
+
 	folder, err := os.MkdirTemp("", "demo")
 	if err != nil {
 		return err
 	}
+
 	defer os.RemoveAll(folder)
 	host := e2e.Host{Parts: parts, Folder: folder, Plugins: filepath.Join(folder, "plugins")}
 	if err := parts.Install(ctx, host.Plugins); err != nil {
 		return err
 	}
+
 	host.World, err = parts.StartWorld("-world", "demo", "-speed", "600")
 	if err != nil {
 		return err
 	}
+
 	defer func() { err = errors.Join(err, host.World.Stop()) }()
 	if host.User, err = host.World.AccessKey(ctx, source, "builder"); err != nil {
 		return err
@@ -72,7 +78,10 @@ func demo(ctx context.Context, template string) (err error) {
 	say("A simulated AWS listens on %s; nothing leaves this machine.", host.World.Endpoint)
 	say("Account %s builds an image. It encrypts by default with aws/ebs, a key that cannot be shared.", source)
 	say("Account %s shall get an image of its own, under its own key %s.", target, targetKey)
-	build := []string{"build", "-color=false", "-except=redo.*", "-var", "external_id=" + externalID, "-var", "poll_interval=1s", path}
+	build := []string{
+		"build", "-color=false", "-except=redo.*", "-var", "external_id=" + externalID, "-var", "poll_interval=1s", path,
+	}
+
 	say("\n$ packer build -except='redo.*' -var external_id=... -var poll_interval=1s %s", template)
 	packer := host.Command(ctx, build...)
 	packer.Stdout, packer.Stderr = os.Stdout, os.Stderr
@@ -84,6 +93,7 @@ func demo(ctx context.Context, template string) (err error) {
 	if err := inspect(ctx, host.World.Config(target, region)); err != nil {
 		return err
 	}
+
 	say("\nAll of it is as it should be.")
 	return nil
 }
@@ -95,6 +105,7 @@ func inspect(ctx context.Context, account aws.Config) error {
 	if err != nil {
 		return err
 	}
+
 	images, err := cloud.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}})
 	if err != nil {
 		return err
@@ -102,14 +113,18 @@ func inspect(ctx context.Context, account aws.Config) error {
 	if len(images.Images) != 1 {
 		return fmt.Errorf("%d images, want 1", len(images.Images))
 	}
+
 	image := images.Images[0]
 	say("  image     %s  %s  %s  owner %s", *image.ImageId, *image.Name, image.State, *image.OwnerId)
 	if image.State != types.ImageStateAvailable || *image.OwnerId != target {
-		return fmt.Errorf("%s of %s is %s, want %s's and %s", *image.ImageId, *image.OwnerId, image.State, target, types.ImageStateAvailable)
+		return fmt.Errorf(
+			"%s of %s is %s, want %s's and %s", *image.ImageId, *image.OwnerId, image.State, target, types.ImageStateAvailable,
+		)
 	}
 	if err := inspectSnapshots(ctx, cloud, image, *key.KeyMetadata.Arn); err != nil {
 		return err
 	}
+
 	return launch(ctx, cloud, *image.ImageId)
 }
 
@@ -117,42 +132,60 @@ func inspectSnapshots(ctx context.Context, cloud *ec2.Client, image types.Image,
 	if len(image.BlockDeviceMappings) != 2 {
 		return fmt.Errorf("%s has %d volumes, want 2", *image.ImageId, len(image.BlockDeviceMappings))
 	}
+
 	for _, mapping := range image.BlockDeviceMappings {
-		answer, err := cloud.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*mapping.Ebs.SnapshotId}})
+		answer, err := cloud.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{
+			SnapshotIds: []string{*mapping.Ebs.SnapshotId},
+		})
 		if err != nil {
 			return err
 		}
+
 		snapshot := answer.Snapshots[0]
-		say("  snapshot  %s  %s  %d GiB  %s  owner %s", *snapshot.SnapshotId, *mapping.DeviceName, *snapshot.VolumeSize, snapshot.State, *snapshot.OwnerId)
+		say(
+			"  snapshot  %s  %s  %d GiB  %s  owner %s", *snapshot.SnapshotId, *mapping.DeviceName, *snapshot.VolumeSize,
+			snapshot.State, *snapshot.OwnerId,
+		)
+
 		say("            under %s (%s)", aws.ToString(snapshot.KmsKeyId), targetKey)
-		if snapshot.State != types.SnapshotStateCompleted || *snapshot.OwnerId != target || aws.ToString(snapshot.KmsKeyId) != key {
+		if snapshot.State != types.SnapshotStateCompleted || *snapshot.OwnerId != target ||
+			aws.ToString(snapshot.KmsKeyId) != key {
 			return fmt.Errorf("%s is not %s's own, completed, under %s (%s)", *snapshot.SnapshotId, target, targetKey, key)
 		}
 	}
+
 	return nil
 }
 
 func launch(ctx context.Context, cloud *ec2.Client, image string) error {
 	launched, err := cloud.RunInstances(ctx, &ec2.RunInstancesInput{
-		ImageId: aws.String(image), InstanceType: types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
+		ImageId:      aws.String(image),
+		InstanceType: types.InstanceTypeT3Micro,
+		MinCount:     aws.Int32(1),
+		MaxCount:     aws.Int32(1),
 	})
 	if err != nil {
 		return err
 	}
+
 	asked := &ec2.DescribeInstancesInput{InstanceIds: []string{*launched.Instances[0].InstanceId}}
 	for tries := 0; ; tries++ {
 		answer, err := cloud.DescribeInstances(ctx, asked)
 		if err != nil {
 			return err
 		}
+
 		instance := answer.Reservations[0].Instances[0]
 		switch state := instance.State.Name; {
 		case state == types.InstanceStateNameRunning:
 			say("  instance  %s  launched from it: %s", *instance.InstanceId, state)
 			return nil
 		case state != types.InstanceStateNamePending || tries == 30:
-			return fmt.Errorf("%s launched from %s is %s: %s", *instance.InstanceId, image, state, aws.ToString(instance.StateTransitionReason))
+			return fmt.Errorf(
+				"%s launched from %s is %s: %s", *instance.InstanceId, image, state, aws.ToString(instance.StateTransitionReason),
+			)
 		}
+
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
