@@ -109,7 +109,7 @@ func (w *World) createLaunchTemplateVersion(
 			if err != nil {
 				return nil, err
 			}
-			data = overlay(from.data, data)
+			data = overlay(withoutSnapshots(from.data), data)
 		}
 		created := t.add(c, data, in.VersionDescription)
 		return &ec2.CreateLaunchTemplateVersionOutput{LaunchTemplateVersion: t.show(created)}, nil

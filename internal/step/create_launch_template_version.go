@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -71,7 +72,7 @@ func (s *CreateLaunchTemplateVersion) DryRuns(env Env) []DryRun {
 	client := env.Clients.EC2(s.Location)
 	var all []DryRun
 	if s.Version == 0 {
-		in := s.input(s.Source, imageOrStandIn(s.Image))
+		in := s.input(s.Source, nil, imageOrStandIn(s.Image))
 		in.DryRun = aws.Bool(true)
 		action := "ec2:CreateLaunchTemplateVersion " + s.TemplateID
 		all = append(all, newDryRun(s, action, client.CreateLaunchTemplateVersion, in))
@@ -101,12 +102,17 @@ func (s *CreateLaunchTemplateVersion) Start(env Env) Attempt {
 
 // input returns the call that creates a version with an image from another version. Its client token depends on nothing else, so
 // that a resumed run gets the version that the earlier one created (rule 4.2.3).
-func (s *CreateLaunchTemplateVersion) input(source int64, imageID string) *ec2.CreateLaunchTemplateVersionInput {
+func (s *CreateLaunchTemplateVersion) input(
+	source int64, mappings []ec2types.LaunchTemplateBlockDeviceMapping, imageID string,
+) *ec2.CreateLaunchTemplateVersionInput {
 	version := strconv.FormatInt(source, 10)
 	in := &ec2.CreateLaunchTemplateVersionInput{
-		LaunchTemplateId:   aws.String(s.TemplateID),
-		SourceVersion:      aws.String(version),
-		LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: aws.String(imageID)},
+		LaunchTemplateId: aws.String(s.TemplateID),
+		SourceVersion:    aws.String(version),
+		LaunchTemplateData: &ec2types.RequestLaunchTemplateData{
+			ImageId:             aws.String(imageID),
+			BlockDeviceMappings: requestMappings(mappings),
+		},
 		ClientToken: aws.String(clientToken(
 			"launch template", s.Location.String(), s.TemplateID, version, imageID, s.Description)),
 	}
@@ -128,8 +134,9 @@ type createLaunchTemplateVersion struct {
 	imageID    string
 	unsigned   bool
 	image      imageCheck
-	version    string // Empty until it is found or created
-	setDefault bool   // ModifyLaunchTemplate was called
+	version    string                               // Empty until it is found or created
+	source     *ec2types.ResponseLaunchTemplateData // of the version that it was created from
+	setDefault bool                                 // ModifyLaunchTemplate was called
 	wait       consistencyWait
 }
 
@@ -158,6 +165,9 @@ func (a *createLaunchTemplateVersion) Do(ctx context.Context) (Outcome, error) {
 		return outcome, err
 	case imageOf(shown) != a.imageID:
 		return outcome, fmt.Errorf("version %s of %s names %q", a.version, a.step.TemplateID, imageOf(shown))
+	case !DiffersOnlyInImage(shown.LaunchTemplateData, a.source):
+		return outcome, fmt.Errorf("version %s of %s has other launch parameters than the version that it was created from",
+			a.version, a.step.TemplateID)
 	case a.step.SetDefault:
 		return outcome, a.makeDefault(ctx)
 	}
@@ -170,12 +180,14 @@ func (a *createLaunchTemplateVersion) findOrCreate(ctx context.Context) (string,
 	if err != nil {
 		return "", err
 	}
+	a.source = source.LaunchTemplateData
 	existing, err := a.find(ctx, source)
 	if err != nil || existing > 0 {
 		return strconv.FormatInt(existing, 10), err
 	}
 
-	created, err := a.client.CreateLaunchTemplateVersion(ctx, a.step.input(aws.ToInt64(source.VersionNumber), a.imageID))
+	number, mappings := aws.ToInt64(source.VersionNumber), mappingsOf(source)
+	created, err := a.client.CreateLaunchTemplateVersion(ctx, a.step.input(number, mappings, a.imageID))
 	if err != nil {
 		return "", err
 	}
@@ -266,4 +278,50 @@ func imageOf(version ec2types.LaunchTemplateVersion) string {
 		return ""
 	}
 	return aws.ToString(version.LaunchTemplateData.ImageId)
+}
+
+func mappingsOf(version ec2types.LaunchTemplateVersion) []ec2types.LaunchTemplateBlockDeviceMapping {
+	if version.LaunchTemplateData == nil {
+		return nil
+	}
+	return version.LaunchTemplateData.BlockDeviceMappings
+}
+
+// requestMappings returns block device mappings as a request takes them. A version that is created from another one loses the
+// snapshots of its mappings unless they are given again (SDK, SourceVersion). Nil if no mapping names a snapshot.
+func requestMappings(shown []ec2types.LaunchTemplateBlockDeviceMapping) []ec2types.LaunchTemplateBlockDeviceMappingRequest {
+	if !slices.ContainsFunc(shown, func(m ec2types.LaunchTemplateBlockDeviceMapping) bool {
+		return m.Ebs != nil && m.Ebs.SnapshotId != nil
+	}) {
+		return nil
+	}
+
+	var mappings []ec2types.LaunchTemplateBlockDeviceMappingRequest
+	for _, m := range shown {
+		mappings = append(mappings, ec2types.LaunchTemplateBlockDeviceMappingRequest{
+			DeviceName:  m.DeviceName,
+			Ebs:         requestVolume(m.Ebs),
+			NoDevice:    m.NoDevice,
+			VirtualName: m.VirtualName,
+		})
+	}
+	return mappings
+}
+
+func requestVolume(shown *ec2types.LaunchTemplateEbsBlockDevice) *ec2types.LaunchTemplateEbsBlockDeviceRequest {
+	if shown == nil {
+		return nil
+	}
+	return &ec2types.LaunchTemplateEbsBlockDeviceRequest{
+		DeleteOnTermination:      shown.DeleteOnTermination,
+		EbsCardIndex:             shown.EbsCardIndex,
+		Encrypted:                shown.Encrypted,
+		Iops:                     shown.Iops,
+		KmsKeyId:                 shown.KmsKeyId,
+		SnapshotId:               shown.SnapshotId,
+		Throughput:               shown.Throughput,
+		VolumeInitializationRate: shown.VolumeInitializationRate,
+		VolumeSize:               shown.VolumeSize,
+		VolumeType:               shown.VolumeType,
+	}
 }
