@@ -30,17 +30,17 @@ var settingOperations = []namedOperation{
 	newOperation((*World).replaceImageCriteriaInAllowedImagesSettings),
 }
 
-// settings are what an account sets for a Region.
+// settings holds the EC2 settings of an account in a Region.
 type settings struct {
 	encryptByDefault bool
-	defaultKey       string // ARN of the default key for EBS; empty: aws/ebs
+	defaultKey       string // ARN of the EBS default key; empty for aws/ebs
 	blockSnapshots   types.SnapshotBlockPublicAccessState
-	imagesBlocked    *bool // nil: as the account began
+	imagesBlocked    *bool // nil for the default of the account
 	allowedImages    types.AllowedImagesSettingsEnabledState
 	imageCriteria    []types.ImageCriterion
 }
 
-// settingsOf finds, or makes at first use, an account's settings for a Region.
+// settingsOf returns the settings of an account in a Region. It creates them at first use.
 func (w *World) settingsOf(loc location) *settings {
 	created, ok := w.accountSettings[loc]
 	if !ok {
@@ -50,8 +50,8 @@ func (w *World) settingsOf(loc location) *settings {
 	return created
 }
 
-// blocksPublicImages reports whether images may not be made public: so it is for newer accounts from the start
-// (2.2.13), and not for those that publish images for a living.
+// blocksPublicImages reports whether images cannot be made public. New accounts block public images from the start
+// (rule 2.2.13). Publishers of public images do not.
 func (s *settings) blocksPublicImages(account string) bool {
 	if s.imagesBlocked == nil {
 		return ownerAlias(account) == nil
@@ -59,7 +59,7 @@ func (s *settings) blocksPublicImages(account string) bool {
 	return *s.imagesBlocked
 }
 
-// authorizeSettings asks IAM about a call on a setting, which has no resource, and finds the setting.
+// authorizeSettings authorizes a call on a setting, which has no resource, and returns the settings.
 func (w *World) authorizeSettings(c *Call) (*settings, error) {
 	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
 		return nil, err
@@ -103,7 +103,8 @@ func (w *World) disableEbsEncryptionByDefault(
 	return &ec2.DisableEbsEncryptionByDefaultOutput{EbsEncryptionByDefault: aws.Bool(false)}, nil
 }
 
-// defaultKeyName is what the setting answers: an alias where no key was set, else an ARN (1.7.1).
+// defaultKeyName returns the EBS default key as the API shows it: an alias if no key was set, otherwise an ARN (rule
+// 1.7.1).
 func (w *World) defaultKeyName(c *Call, s *settings) *string {
 	if w.violates(c, "1.7.1", s.defaultKey == "") {
 		return aws.String("alias/aws/ebs")
@@ -304,7 +305,8 @@ func (w *World) replaceImageCriteriaInAllowedImagesSettings(
 	return &ec2.ReplaceImageCriteriaInAllowedImagesSettingsOutput{ReturnValue: aws.Bool(true)}, nil
 }
 
-// meetsImageCriteria reports whether an image meets one of an account's criteria: all that the criterion names.
+// meetsImageCriteria reports whether an image meets one of the criteria of Allowed AMIs. An image must match every
+// member of a criterion.
 func (w *World) meetsImageCriteria(loc location, i *image) bool {
 	return slices.ContainsFunc(w.settingsOf(loc).imageCriteria, func(one types.ImageCriterion) bool {
 		provided := len(one.ImageProviders) == 0 || slices.ContainsFunc(one.ImageProviders, func(owner string) bool {
@@ -316,8 +318,8 @@ func (w *World) meetsImageCriteria(loc location, i *image) bool {
 	})
 }
 
-// isHiddenByAllowedImages reports whether Allowed AMIs keeps an image from an account. It never bears on the account's
-// own (2.2.14).
+// isHiddenByAllowedImages reports whether Allowed AMIs hides an image from an account. It never hides the account's own
+// images (rule 2.2.14).
 func (w *World) isHiddenByAllowedImages(loc location, i *image) bool {
 	return i.location.account != loc.account &&
 		w.settingsOf(loc).allowedImages == types.AllowedImagesSettingsEnabledStateEnabled && !w.meetsImageCriteria(loc, i)

@@ -14,8 +14,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// ec2ARN is the ARN of a resource of EC2, "volume/vol-..." of a place. Those of images and snapshots name no account
-// (2.5.5, 6.5).
+// ec2ARN returns the ARN of an EC2 resource such as "volume/vol-...". ARNs of images and snapshots name no account
+// (rules 2.5.5 and 6.5).
 func ec2ARN(loc location, resource string) string {
 	if kind := resourceTypeOf(resource); kind == "image" || kind == "snapshot" {
 		loc.account = ""
@@ -23,30 +23,29 @@ func ec2ARN(loc location, resource string) string {
 	return fmt.Sprintf("arn:%s:ec2:%s:%s:%s", partitionOf(loc.region), loc.region, loc.account, resource)
 }
 
-// resourceTypeOf is the kind of thing that a resource or an ARN of EC2 names: "volume".
+// resourceTypeOf returns the resource type in a resource or ARN, such as "volume".
 func resourceTypeOf(resource string) string {
 	kind, _, _ := strings.Cut(resource[strings.LastIndex(resource, ":")+1:], "/")
 	return kind
 }
 
-// newAuthorization is the question whether the caller may do the call's action on a resource of EC2 that belongs to a
-// place.
+// newAuthorization returns the request to perform the call's action on an EC2 resource in a location.
 func newAuthorization(c *Call, loc location, resource string) AuthorizationRequest {
 	return AuthorizationRequest{Action: c.action(), Resource: ec2ARN(loc, resource), OwnerAccount: loc.account}
 }
 
-// newAuthorizationOnOwn is ask about a resource of the caller, with its tags for the policies to look at.
+// newAuthorizationOnOwn returns the request for a resource of the caller, with the resource's tags as context.
 func (w *World) newAuthorizationOnOwn(c *Call, kind, id string) AuthorizationRequest {
 	return newAuthorization(c, c.location(), kind+"/"+id).withContext(w.resourceTagContext(id))
 }
 
-// newAuthorizationOnAll is the question whether the caller may do the call's action, which knows no resources.
+// newAuthorizationOnAll returns the request for an action that has no resource.
 func newAuthorizationOnAll(c *Call) AuthorizationRequest {
 	return AuthorizationRequest{Action: c.action(), Resource: "*"}
 }
 
-// addTagOnCreate adds to the questions of a call that makes things what their tags ask: the tags are known to every
-// question, and each kind of tagged thing needs ec2:CreateTags with ec2:CreateAction (6.5).
+// addTagOnCreate adds the requests that tag-on-create needs. The tags are context of the request for the tagged
+// resource. Each tagged resource type also needs ec2:CreateTags with ec2:CreateAction (rule 6.5).
 func addTagOnCreate(c *Call, specs []types.TagSpecification, requests ...AuthorizationRequest) []AuthorizationRequest {
 	for _, spec := range specs {
 		tags := requestTagContext(parseTags(spec.Tags, func(t types.Tag) (string, string) {
@@ -67,7 +66,7 @@ func addTagOnCreate(c *Call, specs []types.TagSpecification, requests ...Authori
 	return requests
 }
 
-// withContext adds to what the policies may look at.
+// withContext returns the request with more condition keys.
 func (a AuthorizationRequest) withContext(context iampolicy.Context) AuthorizationRequest {
 	both := maps.Clone(a.Context)
 	if both == nil {
@@ -78,7 +77,7 @@ func (a AuthorizationRequest) withContext(context iampolicy.Context) Authorizati
 	return a
 }
 
-// missingParameter refuses a request that lacks a parameter.
+// missingParameter returns the error for a missing required parameter.
 func missingParameter(parameter string) *APIError {
 	return badRequest("MissingParameter", "The request must contain the parameter %s", parameter)
 }

@@ -15,12 +15,12 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// copyImage copies an image that the caller may launch, and whose snapshots it may read, from any Region into this one,
-// in one call across accounts and Regions (A.1.8). What is wrong with keys shows later, as a failed image without a
-// reason (1.8.5; whether AWS still does so is an open question: Q1).
+// copyImage copies an image from any Region in one call. The caller needs launch permission and access to the snapshots
+// (rule A.1.8). A key that cannot be used ends in a failed image without a reason (rule 1.8.5). Whether AWS still does
+// so is open question Q1.
 func (w *World) copyImage(c *Call, in *ec2.CopyImageInput) (*ec2.CopyImageOutput, error) {
 	if aws.ToString(in.KmsKeyId) == "" {
-		in.KmsKeyId = nil // the amazon builder sends an empty one with every copy to another Region, which is none
+		in.KmsKeyId = nil // the amazon builder of Packer sends an empty key ID with every copy to another Region
 	}
 
 	if err := w.validateCopyImage(c, in); err != nil {
@@ -92,8 +92,8 @@ func (w *World) validateCopyImage(c *Call, in *ec2.CopyImageInput) error {
 	return w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeImage, types.ResourceTypeSnapshot)
 }
 
-// newCopyImageAuthorizations are the questions of CopyImage: the new image, its source, the source's snapshots and the
-// new ones (2.4.3).
+// newCopyImageAuthorizations returns the requests of CopyImage: the new image, the source image, its snapshots and the
+// new snapshots (rule 2.4.3).
 func (w *World) newCopyImageAuthorizations(c *Call, in *ec2.CopyImageInput) []AuthorizationRequest {
 	requests := []AuthorizationRequest{
 		newImageCreationAuthorization(c), w.newImageAuthorization(c, *in.SourceRegion, *in.SourceImageId),
@@ -117,7 +117,7 @@ func (w *World) newCopyImageAuthorizations(c *Call, in *ec2.CopyImageInput) []Au
 	return requests
 }
 
-// findImageToCopy finds the source of a copy and judges whether it may be copied.
+// findImageToCopy returns the source image, or the error that prevents the copy.
 func (w *World) findImageToCopy(c *Call, in *ec2.CopyImageInput) (*image, error) {
 	source, err := w.findLaunchableImage(c, *in.SourceRegion, *in.SourceImageId)
 	if err != nil {
@@ -146,7 +146,7 @@ func (w *World) findImageToCopy(c *Call, in *ec2.CopyImageInput) (*image, error)
 	return source, nil
 }
 
-// snapshotsOf are the snapshots of an image.
+// snapshotsOf returns the snapshots of an image.
 func (w *World) snapshotsOf(i *image) (all []*snapshot) {
 	for _, device := range i.attributes.BlockDeviceMappings {
 		if device.Ebs != nil && device.Ebs.SnapshotId != nil {
@@ -158,7 +158,7 @@ func (w *World) snapshotsOf(i *image) (all []*snapshot) {
 	return all
 }
 
-// chooseCopyKeys chooses the key of each new snapshot; a request names one key for all (1.4.12).
+// chooseCopyKeys returns the key choice for each snapshot. A request names one key for all snapshots (rule 1.4.12).
 func (w *World) chooseCopyKeys(c *Call, in *ec2.CopyImageInput, source *image) (map[string]keyChoice, error) {
 	choices := map[string]keyChoice{}
 	for _, part := range w.snapshotsOf(source) {
@@ -175,8 +175,7 @@ func (w *World) chooseCopyKeys(c *Call, in *ec2.CopyImageInput, source *image) (
 	return choices, nil
 }
 
-// startImageCopy begins the copies of the snapshots, with their share of the throughput that they ask for, and makes
-// the image, which keeps all that CopyImage keeps (2.4).
+// startImageCopy starts the snapshot copies and creates the image. The image keeps what CopyImage keeps (rule 2.4).
 func (w *World) startImageCopy(
 	c *Call, in *ec2.CopyImageInput, source *image, choices map[string]keyChoice, share float64,
 ) *image {
@@ -237,7 +236,7 @@ func (w *World) startImageCopy(
 	return created
 }
 
-// copyDescription is the description that EC2 gives the snapshots of a copied image.
+// copyDescription returns the description that EC2 gives to the snapshots of a copied image.
 func copyDescription(imageID, sourceID, snapshotID string, now time.Time) string {
 	return fmt.Sprintf(
 		"Copied for DestinationAmi %s from SourceAmi %s for SourceSnapshot %s. Task created on %d.", imageID, sourceID,
@@ -245,8 +244,8 @@ func copyDescription(imageID, sourceID, snapshotID string, now time.Time) string
 	)
 }
 
-// copyImageTags takes the source's tags along: with CopyImageTags the caller's own, and from others what is made to be
-// shared (2.4, 9.13). Tags of the request win.
+// copyImageTags copies tags of the source. With CopyImageTags these are all tags of the caller's own image, and the
+// shared tags of another account's image (rules 2.4 and 9.13). Tags of the request take precedence.
 func (w *World) copyImageTags(c *Call, in *ec2.CopyImageInput, source, created *image) {
 	from, ok := w.resources[source.id]
 	if !ok {

@@ -12,17 +12,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// How copies end in error.
+// State messages of failed copies.
 const (
-	sourceNotFound   = "Source snapshot is not found"       // 4.6.5
-	sourceNotReady   = "Source snapshot is not complete"    // 4.6.5
-	keyNotAccessible = "Given key ID is not accessible"     // 1.8.4
-	sourceArchived   = "Source snapshot is in archive tier" // not captured
-	copyInterrupted  = "Internal error"                     // not captured: a fault on purpose
+	sourceNotFound   = "Source snapshot is not found"       // rule 4.6.5
+	sourceNotReady   = "Source snapshot is not complete"    // rule 4.6.5
+	keyNotAccessible = "Given key ID is not accessible"     // rule 1.8.4
+	sourceArchived   = "Source snapshot is in archive tier" // not observed on AWS
+	copyInterrupted  = "Internal error"                     // not observed on AWS; the message of an injected failure
 )
 
-// copySnapshot accepts nearly everything: what is wrong with the source or the grants shows later, in the copy (4.6.5,
-// 1.8.4). The order of its checks is that of rule 6.4.
+// copySnapshot accepts most requests. Problems of the source or of the keys end in a failed copy (rules 4.6.5 and
+// 1.8.4). The checks follow the order of rule 6.4.
 func (w *World) copySnapshot(c *Call, in *ec2.CopySnapshotInput) (*ec2.CopySnapshotOutput, error) {
 	if err := w.validateCopySnapshot(c, in); err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func (w *World) copySnapshot(c *Call, in *ec2.CopySnapshotInput) (*ec2.CopySnaps
 	return &ec2.CopySnapshotOutput{SnapshotId: &created.id, Tags: w.tagsOf(created.id)}, nil
 }
 
-// validateCopySnapshot is what CopySnapshot refuses before it asks IAM (6.4).
+// validateCopySnapshot checks what CopySnapshot refuses before it authorizes the call (rule 6.4).
 func (w *World) validateCopySnapshot(c *Call, in *ec2.CopySnapshotInput) error {
 	err := refuseUnmodeled(
 		in, "SourceRegion", "SourceSnapshotId", "CompletionDurationMinutes", "Description", "Encrypted", "KmsKeyId",
@@ -104,7 +104,7 @@ func (w *World) validateCopySnapshot(c *Call, in *ec2.CopySnapshotInput) error {
 	if w.violates(c, "6.4", !isValidID(*in.SourceSnapshotId, "snap-")) {
 		return badRequest("InvalidParameterValue", "The specified snapshotId is invalid")
 	}
-	if in.SourceRegion == nil { // what AWS answers (NAT:copy_controls_contract)
+	if in.SourceRegion == nil { // what AWS returns (NAT:copy_controls_contract)
 		return newAPIError(http.StatusInternalServerError, "InternalError", "An internal error has occurred")
 	}
 
@@ -119,7 +119,7 @@ func (w *World) validateCopySnapshot(c *Call, in *ec2.CopySnapshotInput) error {
 	return w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeSnapshot)
 }
 
-// validateDestination compares what the request says twice (9.0: PresignedUrl). Signatures are not looked at.
+// validateDestination compares PresignedUrl with the other parameters (rule 9.0). It does not verify the signature.
 func (w *World) validateDestination(c *Call, in *ec2.CopySnapshotInput) error {
 	if said := c.extraParameters["DestinationRegion"]; w.violates(c, "6.4", said != "" && said != c.Region) {
 		return badRequest(
@@ -151,22 +151,22 @@ func (w *World) validateDestination(c *Call, in *ec2.CopySnapshotInput) error {
 	return nil
 }
 
-// snapshotCopyParams is a snapshot copy to be made, for CopySnapshot and for CopyImage.
+// snapshotCopyParams are the parameters of a snapshot copy, for CopySnapshot and CopyImage.
 type snapshotCopyParams struct {
 	source          *snapshot
-	readable        bool // the caller may read the source
+	readable        bool // the caller can read the source
 	sourceID        string
 	sourceRegion    string
 	keyChoice       keyChoice
-	keyID           *string // as the request names it
+	keyID           *string // the key in the request
 	description     string
 	durationMinutes *int32
-	throughputShare float64 // of the throughput that the minutes ask for (4.8.2)
+	throughputShare float64 // granted share of the requested throughput (rule 4.8.2)
 	tags            []types.TagSpecification
 }
 
-// startSnapshotCopy makes the new snapshot, which inherits data and size and nothing else (1.3.11), and decides how it
-// will end.
+// startSnapshotCopy creates the new snapshot, which inherits only data and size (rule 1.3.11). It also decides how the
+// copy ends.
 func (w *World) startSnapshotCopy(c *Call, order snapshotCopyParams) *snapshot {
 	loc := c.location()
 	created := &snapshot{
@@ -207,7 +207,7 @@ func (w *World) startSnapshotCopy(c *Call, order snapshotCopyParams) *snapshot {
 	return created
 }
 
-// copyFailure is how a copy ends in error; empty: it does not.
+// copyFailure returns the state message of a copy that will fail. Empty if it will succeed.
 func (w *World) copyFailure(c *Call, order snapshotCopyParams, created *snapshot, target *key) string {
 	switch {
 	case w.violates(c, "4.6.5", !order.readable), !order.readable:
@@ -228,7 +228,7 @@ func (w *World) copyFailure(c *Call, order snapshotCopyParams, created *snapshot
 	return ""
 }
 
-// scheduleCopy sets the course of a copy that ends well.
+// scheduleCopy sets the progress of a copy that will succeed.
 func (w *World) scheduleCopy(c *Call, order snapshotCopyParams, created *snapshot) {
 	job := SnapshotJob{
 		SnapshotID:  created.id,
@@ -250,7 +250,7 @@ func (w *World) scheduleCopy(c *Call, order snapshotCopyParams, created *snapsho
 	}
 }
 
-// addSnapshot keeps a snapshot and its place in the history of its data.
+// addSnapshot stores a snapshot and adds it to its lineage.
 func (w *World) addSnapshot(s *snapshot) {
 	w.snapshots.put(s.id, s)
 	w.lineages[s.lineageKey()] = append(w.lineages[s.lineageKey()], s.id)

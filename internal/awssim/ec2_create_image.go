@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// createImage makes an image of an instance: a snapshot of each of its volumes, under the volume's key (1.2.1), and
-// what the instance's own image was.
+// createImage creates an image of an instance. Each volume gets a snapshot under the volume's key (rule 1.2.1). Other
+// attributes come from the instance's own image.
 func (w *World) createImage(c *Call, in *ec2.CreateImageInput) (*ec2.CreateImageOutput, error) {
 	err := refuseUnmodeled(in, "InstanceId", "Name", "BlockDeviceMappings", "Description", "NoReboot", "TagSpecifications")
 	if err != nil {
@@ -70,7 +70,7 @@ func (w *World) createImage(c *Call, in *ec2.CreateImageInput) (*ec2.CreateImage
 	return &ec2.CreateImageOutput{ImageId: &created.id}, nil
 }
 
-// newImageFrom is an image with what an instance has of its own image.
+// newImageFrom returns an image with the attributes that an instance has from its image.
 func (w *World) newImageFrom(from *instance) *image {
 	created := &image{}
 	if base, ok := w.images.get(aws.ToString(from.attributes.ImageId)); ok {
@@ -94,8 +94,8 @@ func (w *World) newImageFrom(from *instance) *image {
 	return created
 }
 
-// validateDeviceOverrides judges the block devices of a CreateImage: they cannot change the encryption of a volume that
-// is there; for an unencrypted one Encrypted may be false, for an encrypted one the field is ignored (1.2.1).
+// validateDeviceOverrides checks the block device mappings of CreateImage. They cannot change the encryption of an
+// attached volume (rule 1.2.1).
 func (w *World) validateDeviceOverrides(c *Call, from *instance, overrides []types.BlockDeviceMapping) error {
 	for _, override := range overrides {
 		v, attached := w.findAttachedVolume(from, aws.ToString(override.DeviceName))
@@ -113,7 +113,7 @@ func (w *World) validateDeviceOverrides(c *Call, from *instance, overrides []typ
 	return nil
 }
 
-// findAttachedVolume is the volume that is attached to an instance under a name.
+// findAttachedVolume returns the volume that is attached to an instance under a device name.
 func (w *World) findAttachedVolume(from *instance, name string) (*volume, bool) {
 	for _, d := range from.devices {
 		if d.name == name {
@@ -123,7 +123,7 @@ func (w *World) findAttachedVolume(from *instance, name string) (*volume, bool) 
 	return nil, false
 }
 
-// snapshotVolumes begins the snapshots of an instance's volumes and tells the block devices of the new image.
+// snapshotVolumes starts the snapshots of an instance's volumes. It returns the block device mappings of the new image.
 func (w *World) snapshotVolumes(
 	c *Call, from *instance, in *ec2.CreateImageInput, created *image,
 ) (devices []types.BlockDeviceMapping) {

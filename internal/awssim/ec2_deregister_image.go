@@ -9,8 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// deregisterImage takes an image out of use. Its snapshots stay, unless they are asked to go: then each is deleted if
-// the caller may, and if no other image uses it (9.11).
+// deregisterImage deregisters an image. Its snapshots remain unless DeleteAssociatedSnapshots is set. Then it deletes
+// each snapshot that no other image uses and that the caller may delete (rule 9.11).
 func (w *World) deregisterImage(c *Call, in *ec2.DeregisterImageInput) (*ec2.DeregisterImageOutput, error) {
 	if in.ImageId == nil {
 		return nil, missingParameter("ImageId")
@@ -23,7 +23,7 @@ func (w *World) deregisterImage(c *Call, in *ec2.DeregisterImageInput) (*ec2.Der
 	if err != nil {
 		return nil, err
 	}
-	// The code is an inference (A.2.2, Q9); nobody may match on the text.
+	// The error code is inferred (rule A.2.2, Q9). Clients must not match the message.
 	if w.violates(c, "A.2.1", doomed.protection.status(c.At) != protectionDisabled) {
 		return nil, badRequest("OperationNotPermitted", "The image %s has deregistration protection enabled.", doomed.id)
 	}
@@ -43,7 +43,7 @@ func (w *World) deregisterImage(c *Call, in *ec2.DeregisterImageInput) (*ec2.Der
 	return out, nil
 }
 
-// deleteAssociatedSnapshot deletes a snapshot of a deregistered image and tells how that went.
+// deleteAssociatedSnapshot deletes a snapshot of a deregistered image and returns the result.
 func (w *World) deleteAssociatedSnapshot(c *Call, id string) types.SnapshotReturnCodes {
 	s, ok := w.snapshots.get(id)
 	question := w.newSnapshotAuthorization(c, id)

@@ -11,8 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// enableFastLaunch takes Windows images alone, and 6 launches at once or more (9.0). Codes of refusals are an
-// inference; the snapshots that AWS makes for it are not modelled: it stays "enabling".
+// enableFastLaunch accepts only Windows images and at least six parallel launches (rule 9.0). The error codes are
+// inferred. The snapshots that AWS would create are not modeled, so the state stays "enabling".
 func (w *World) enableFastLaunch(c *Call, in *ec2.EnableFastLaunchInput) (*ec2.EnableFastLaunchOutput, error) {
 	err := refuseUnmodeled(in, "ImageId", "LaunchTemplate", "MaxParallelLaunches", "ResourceType", "SnapshotConfiguration")
 	if err != nil {

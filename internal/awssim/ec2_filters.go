@@ -13,14 +13,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// filterFields are what the filters of a Describe call look at: the values of a thing by the name of the filter.
-// "tag:<key>" and "tag-key" look at what tags tells.
+// filterFields maps the filter names of a describe operation to the values of a resource. The filters "tag:<key>" and
+// "tag-key" use tags.
 type filterFields[T any] struct {
 	tags   func(T) []types.Tag
 	values map[string]func(T) []string
 }
 
-// filter keeps the things that pass every filter; a filter passes on any of its values, in which * and ? are wildcards.
+// filter returns the items that match every filter. An item matches a filter if it matches one of the filter's values.
 func (f filterFields[T]) filter(items []T, filters []types.Filter) ([]T, error) {
 	for _, one := range filters {
 		look, err := f.valuesFor(aws.ToString(one.Name))
@@ -63,19 +63,19 @@ func (f filterFields[T]) valuesFor(name string) (func(T) []string, error) {
 	return nil, badRequest("InvalidParameterValue", "The filter '%s' is invalid", name)
 }
 
-// matchesWildcard reports whether a value matches a filter's value: * is any text, ? any character, \ takes the next
-// one as it is.
+// matchesWildcard reports whether a value matches a filter value. In a filter value, * matches any text and ? any
+// character. A backslash escapes the next character.
 func matchesWildcard(pattern, value string) bool {
 	if !strings.ContainsAny(pattern, `*?\`) {
 		return pattern == value
 	}
-	// path.Match knows classes and stops at slashes; filters do neither.
+	// path.Match supports character classes and stops at slashes; EC2 filters do neither.
 	pattern = strings.NewReplacer(`\[`, `\[`, "[", `\[`, "/", "\x00").Replace(pattern)
 	matched, err := path.Match(pattern, strings.ReplaceAll(value, "/", "\x00"))
 	return err == nil && matched
 }
 
-// paginate cuts a list as MaxResults and NextToken ask. The token is the place in the list, so that pages stay stable.
+// paginate returns the page for MaxResults and NextToken. The token is the index of the next item, so pages are stable.
 func paginate[T any](all []T, limit *int32, token *string) ([]T, *string, error) {
 	from := 0
 	if token != nil {

@@ -36,29 +36,29 @@ var imageOperations = []namedOperation{
 	newOperation((*World).getImageAncestry),
 }
 
-// image is an AMI as it was made; what is seen of it is told by viewImage.
+// image is an AMI. viewImage returns what the caller sees of it.
 type image struct {
 	id                string
 	location          location
 	created           time.Time
-	attributes        types.Image // what time and viewer do not change; the block devices as registered
-	snapshots         []*snapshot // it is available when these are complete; those of CreateImage and CopyImage
-	isCopy            bool        // by CopyImage: nothing is told of its devices before it is available
+	attributes        types.Image // independent of time and caller; block devices as registered
+	snapshots         []*snapshot // created by CreateImage or CopyImage; the image is available when all are complete
+	isCopy            bool        // created by CopyImage; its devices are hidden until it is available
 	uefiData          *string
 	launchPermissions []types.LaunchPermission
 	platform          platform
 
-	deregistered bool // deregistered
+	deregistered bool
 	disabled     bool
-	deprecateAt  time.Time // zero: never
+	deprecateAt  time.Time // zero if not set
 	protection   protection
-	fastLaunch   *types.DescribeFastLaunchImagesSuccessItem // nil: off
+	fastLaunch   *types.DescribeFastLaunchImagesSuccessItem // nil if off
 	lastLaunched time.Time
 }
 
 func (i *image) getLocation() location { return i.location }
 
-// stateAt is the image's state; a reason goes with a failure.
+// stateAt returns the image's state and, for a failed image, the reason.
 func (i *image) stateAt(now time.Time) (types.ImageState, *types.StateReason) {
 	state := types.ImageStateAvailable
 	for _, part := range i.snapshots {
@@ -77,21 +77,22 @@ func (i *image) stateAt(now time.Time) (types.ImageState, *types.StateReason) {
 	return state, nil
 }
 
-// copyFailedReason is all that AWS tells of a failed copy (1.8.5).
+// copyFailedReason returns the only reason that AWS gives for a failed copy (rule 1.8.5).
 func copyFailedReason() *types.StateReason {
 	return &types.StateReason{
 		Code: aws.String("Server.InternalError"), Message: aws.String("Copy image failed with an internal error"),
 	}
 }
 
-// isPublicImage reports whether all may launch an image.
+// isPublicImage reports whether all accounts may launch an image.
 func (w *World) isPublicImage(i *image) bool {
 	return slices.ContainsFunc(i.launchPermissions, func(p types.LaunchPermission) bool { return p.Group == groupAll }) &&
 		!i.disabled
 }
 
-// canLaunch reports whether an account may launch an image and see it: its owner, whom it is shared with by account,
-// organization or unit, and all if it is public (2.2.4). Allowed AMIs may hide what is not the account's own (2.2.14).
+// canLaunch reports whether an account can see and launch an image. The owner can. Other accounts need launch
+// permission as account, organization or organizational unit, or a public image (rule 2.2.4). Allowed AMIs can hide
+// images of other accounts (rule 2.2.14).
 func (w *World) canLaunch(c *Call, account string, i *image) bool {
 	if i.location.account == account {
 		return true
@@ -100,10 +101,10 @@ func (w *World) canLaunch(c *Call, account string, i *image) bool {
 		(w.isPublicImage(i) || w.isSharedWith(account, i))
 }
 
-// isSharedWith reports whether an account is among the launch permissions, itself or as a member of an organization.
+// isSharedWith reports whether an account has launch permission, itself or as a member of an organization.
 func (w *World) isSharedWith(account string, i *image) bool {
 	if i.disabled {
-		return false // disabling takes the permissions away (9.2)
+		return false // DisableImage removes the launch permissions (rule 9.2)
 	}
 
 	member := w.account(account, partitionOf(i.location.region)).membership()
@@ -121,7 +122,7 @@ func (w *World) isSharedWith(account string, i *image) bool {
 	})
 }
 
-// findLaunchableImage finds an image of a Region that an account may launch.
+// findLaunchableImage returns an image that the caller can launch in a Region.
 func (w *World) findLaunchableImage(c *Call, region, id string) (*image, error) {
 	if !isValidID(id, "ami-") {
 		return nil, malformedImageID(id)
@@ -136,7 +137,7 @@ func (w *World) findLaunchableImage(c *Call, region, id string) (*image, error) 
 	return found, nil
 }
 
-// findOwnImage finds an image for a call that only its owner may make.
+// findOwnImage returns an image of the caller, for an operation that only the owner may perform.
 func (w *World) findOwnImage(c *Call, id *string) (*image, error) {
 	found, err := w.findLaunchableImage(c, c.Region, aws.ToString(id))
 	if err != nil {
@@ -160,10 +161,10 @@ func imageUnavailable(id string) *APIError {
 	return badRequest("InvalidAMIID.Unavailable", "The image ID '%s' is no longer available", id)
 }
 
-// imageNamePattern is what AWS takes for a name; its refusal tells less (2.5.3).
+// imageNamePattern matches valid image names. The error message lists fewer characters (rule 2.5.3).
 var imageNamePattern = regexp.MustCompile(`^[a-zA-Z0-9 ()\[\]./\-'@_]{3,128}$`)
 
-// validateImageName judges the form of a name.
+// validateImageName checks the syntax of an image name.
 func (w *World) validateImageName(c *Call, name *string) error {
 	if name == nil {
 		return missingParameter("Name")
@@ -176,7 +177,7 @@ func (w *World) validateImageName(c *Call, name *string) error {
 	return nil
 }
 
-// validateNameAvailable refuses a name that another image of the account has in the Region.
+// validateNameAvailable refuses a name that another image of the account in the Region has.
 func (w *World) validateNameAvailable(c *Call, name string) error {
 	for _, id := range w.imagesByName[imageNameKey{c.location(), name}] {
 		if i, ok := w.images.get(id); ok && w.violates(c, "2.5.2", !i.deregistered) {
@@ -186,13 +187,13 @@ func (w *World) validateNameAvailable(c *Call, name string) error {
 	return nil
 }
 
-// imageNameKey is an image's name in its place.
+// imageNameKey is the name of an image within an account and Region.
 type imageNameKey struct {
 	location location
 	name     string
 }
 
-// addImage keeps a new image of the caller.
+// addImage stores a new image of the caller.
 func (w *World) addImage(c *Call, i *image, tags []types.TagSpecification) {
 	i.location, i.created, i.id = c.location(), c.At, w.newID(c, "ami-")
 	i.attributes.ImageLocation = aws.String(i.location.account + "/" + *i.attributes.Name)
@@ -207,7 +208,7 @@ func (w *World) addImage(c *Call, i *image, tags []types.TagSpecification) {
 	w.tagNewResource(c, i.id, types.ResourceTypeImage, tags)
 }
 
-// imagesUsing are the images that use a snapshot, for whatever device, the newest first (2.5.8).
+// imagesUsing returns the images that use a snapshot, newest first (rule 2.5.8).
 func (w *World) imagesUsing(snapshotID string) (ids []string) {
 	for _, id := range slices.Backward(w.imagesBySnapshot[snapshotID]) {
 		if i, ok := w.images.get(id); ok && !i.deregistered {
@@ -217,7 +218,7 @@ func (w *World) imagesUsing(snapshotID string) (ids []string) {
 	return ids
 }
 
-// viewImage is an image as the caller sees it.
+// viewImage returns an image as the caller sees it.
 func (w *World) viewImage(c *Call, i *image) types.Image {
 	seen := i.attributes
 	seen.ImageId, seen.OwnerId, seen.ImageOwnerAlias = &i.id, &i.location.account, ownerAlias(i.location.account)
@@ -246,7 +247,7 @@ func (w *World) viewImage(c *Call, i *image) types.Image {
 		))
 	}
 
-	// A recipient sees neither tags nor protection (2.2.12), but for tags that are made to be shared (9.13).
+	// Other accounts see neither protection nor tags, except for shared tags (rules 2.2.12 and 9.13).
 	seen.Tags = w.tagsSeen(c, i.id)
 	if w.violates(c, "2.2.12", i.location.account != c.location().account) {
 		seen.Tags = slices.DeleteFunc(seen.Tags, func(t types.Tag) bool {
@@ -263,10 +264,12 @@ func (w *World) viewImage(c *Call, i *image) types.Image {
 	return seen
 }
 
-// sharedTagPrefix begins the keys of tags that accounts an image is shared with see, and CopyImage takes along (9.13).
+// sharedTagPrefix starts the keys of shared tags. Accounts with launch permission see them, and CopyImage copies them
+// (rule 9.13).
 const sharedTagPrefix = "ec2:SharedTag/"
 
-// viewDevices are the image's devices, with what their snapshots tell: encryption, but not the key (1.2.4).
+// viewDevices returns the block devices of an image. They show whether a snapshot is encrypted, but not its key (rule
+// 1.2.4).
 func (w *World) viewDevices(i *image) []types.BlockDeviceMapping {
 	devices := slices.Clone(i.attributes.BlockDeviceMappings)
 	for n, device := range devices {
@@ -306,7 +309,8 @@ func (w *World) describeImages(c *Call, in *ec2.DescribeImagesInput) (*ec2.Descr
 	var seen []types.Image
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(in.ImageIds))) {
 		i, ok := w.images.get(id)
-		// An image that is not shared, or deregistered, is left out; one that never was is an error (2.2.12, 2.5.9, 2.5.10).
+		// An image that is deregistered or not shared is left out. An ID that never existed is an error (rules 2.2.12, 2.5.9
+		// and 2.5.10).
 		if w.violates(c, "2.5.10", !ok || i.location.region != c.Region) || !ok || !w.isVisible(c, i.created) {
 			return nil, imageNotFound(id)
 		}
@@ -332,7 +336,7 @@ func (w *World) describeImages(c *Call, in *ec2.DescribeImagesInput) (*ec2.Descr
 		})
 }
 
-// isListed reports whether an image belongs in the answer to a describe call.
+// isListed reports whether DescribeImages returns an image.
 func (w *World) isListed(c *Call, i *image, in *ec2.DescribeImagesInput) bool {
 	caller := c.location().account
 	own := i.location.account == caller
@@ -353,7 +357,7 @@ func (w *World) isListed(c *Call, i *image, in *ec2.DescribeImagesInput) bool {
 			slices.ContainsFunc(in.ExecutableUsers, func(user string) bool { return w.isExecutableBy(user, caller, i) }))
 }
 
-// isExecutableBy judges one of ExecutableUsers: those with a launch permission of their own, or "all".
+// isExecutableBy reports whether an image matches one of ExecutableUsers.
 func (w *World) isExecutableBy(user, caller string, i *image) bool {
 	switch user {
 	case groupAll:

@@ -15,7 +15,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// Limits on sharing an image (2.2.5).
+// Limits of launch permissions (rule 2.2.5).
 const (
 	maxLaunchPermissions       = 1000
 	maxLaunchPermissionChanges = 10000
@@ -49,7 +49,7 @@ func (w *World) describeImageAttribute(
 		out.LaunchPermissions = i.launchPermissions
 	case types.ImageAttributeNameProductCodes:
 		out.ProductCodes = i.platform.productCodes
-	case types.ImageAttributeNameBlockDeviceMapping: // closed even to the owner (A.4.1)
+	case types.ImageAttributeNameBlockDeviceMapping: // refused even for the owner (rule A.4.1)
 		if w.violates(c, "A.4.1", true) {
 			return nil, badRequest("AuthFailure", "Unauthorized attempt to access restricted resource")
 		}
@@ -118,7 +118,7 @@ func (w *World) modifyImageAttribute(
 	return &ec2.ModifyImageAttributeOutput{}, err
 }
 
-// launchPermissionChange reads the launch permissions of the new form, or of the old one.
+// launchPermissionChange returns the launch permissions of a request, in the structured or the flat form.
 func launchPermissionChange(in *ec2.ModifyImageAttributeInput) (add, remove []types.LaunchPermission) {
 	said := func(p types.LaunchPermission) bool {
 		return p.UserId != nil || p.Group != "" || p.OrganizationArn != nil || p.OrganizationalUnitArn != nil
@@ -156,7 +156,8 @@ func launchPermissionChange(in *ec2.ModifyImageAttributeInput) (add, remove []ty
 	return list, nil
 }
 
-// validateAttributeChange is what ModifyImageAttribute refuses before it asks IAM: one attribute a call (2.2.10).
+// validateAttributeChange checks what ModifyImageAttribute refuses before it authorizes the call. A call changes one
+// attribute (rule 2.2.10).
 func (w *World) validateAttributeChange(
 	c *Call, in *ec2.ModifyImageAttributeInput, add, remove []types.LaunchPermission,
 ) error {
@@ -217,7 +218,7 @@ func (w *World) validateAttributeChange(
 	return nil
 }
 
-// newDescription is the description that a request sets, in the new form or the old one.
+// newDescription returns the new description in a request, in either form.
 func newDescription(in *ec2.ModifyImageAttributeInput) string {
 	if in.Description != nil {
 		return aws.ToString(in.Description.Value)
@@ -225,8 +226,8 @@ func newDescription(in *ec2.ModifyImageAttributeInput) string {
 	return aws.ToString(in.Value)
 }
 
-// launchPermissionContext is what a change of launch permissions says to conditions: there are keys for accounts and
-// groups, none for organizations and units.
+// launchPermissionContext returns the condition keys of a launch permission change. Accounts and groups have keys,
+// organizations and organizational units have none.
 func launchPermissionContext(verb string, list []types.LaunchPermission) iampolicy.Context {
 	context := iampolicy.Context{}
 	note := func(name, value string) {
@@ -241,8 +242,9 @@ func launchPermissionContext(verb string, list []types.LaunchPermission) iampoli
 	return context
 }
 
-// changeLaunchPermissions changes whom an image is shared with. Every snapshot in it decides: none may be under aws/ebs
-// (2.2.2), and an encrypted one cannot be public (2.2.3). The owner, once added, stays in the list (A.4.2).
+// changeLaunchPermissions adds or removes launch permissions. No snapshot may be encrypted with aws/ebs (rule 2.2.2),
+// and an image with an encrypted snapshot cannot be public (rule 2.2.3). The owner stays in the list once added (rule
+// A.4.2).
 func (w *World) changeLaunchPermissions(c *Call, i *image, add, remove []types.LaunchPermission) error {
 	if w.violates(c, "9.2", i.disabled && len(add) > 0) {
 		return badRequest("InvalidAMIID.Unavailable", "The image ID '%s' is disabled and cannot be shared", i.id)

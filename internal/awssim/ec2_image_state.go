@@ -14,13 +14,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// protection is an image's protection against deregistration; off on every new image (A.2.1).
+// protection is an image's deregistration protection. It is off for new images (rule A.2.1).
 type protection struct {
 	enabled, cooldown bool
-	cooldownEnds      time.Time // it still holds after it was switched off, with a cooldown
+	cooldownEnds      time.Time // end of the cooldown after the protection was disabled
 }
 
-// protectionDisabled is the only value that means so (A.2.3).
+// protectionDisabled is the only status of an unprotected image (rule A.2.3).
 const protectionDisabled = "disabled"
 
 func (p protection) status(now time.Time) string {
@@ -35,7 +35,7 @@ func (p protection) status(now time.Time) string {
 	return protectionDisabled
 }
 
-// authorizeImage finds the caller's own image for a call that names no more than that.
+// authorizeImage authorizes an operation on an image of the caller and returns the image.
 func (w *World) authorizeImage(c *Call, id *string) (*image, error) {
 	if id == nil {
 		return nil, missingParameter("ImageId")
@@ -61,8 +61,7 @@ func (w *World) enableImageDeregistrationProtection(
 	return &ec2.EnableImageDeregistrationProtectionOutput{Return: aws.String(i.protection.status(c.At))}, nil
 }
 
-// disableImageDeregistrationProtection takes the protection away: at once, or a day later where there is a cooldown
-// (9.5).
+// disableImageDeregistrationProtection disables the protection at once, or after a cooldown of a day (rule 9.5).
 func (w *World) disableImageDeregistrationProtection(
 	c *Call, in *ec2.DisableImageDeregistrationProtectionInput,
 ) (*ec2.DisableImageDeregistrationProtectionOutput, error) {
@@ -80,7 +79,7 @@ func (w *World) disableImageDeregistrationProtection(
 	return &ec2.DisableImageDeregistrationProtectionOutput{Return: aws.String(i.protection.status(c.At))}, nil
 }
 
-// disableImage takes an image out of use; its launch permissions are gone for good (9.2).
+// disableImage disables an image and removes its launch permissions permanently (rule 9.2).
 func (w *World) disableImage(c *Call, in *ec2.DisableImageInput) (*ec2.DisableImageOutput, error) {
 	i, err := w.authorizeImage(c, in.ImageId)
 	if err != nil {
@@ -102,8 +101,8 @@ func (w *World) enableImage(c *Call, in *ec2.EnableImageInput) (*ec2.EnableImage
 	return &ec2.EnableImageOutput{Return: aws.Bool(true)}, nil
 }
 
-// enableImageDeprecation sets the day, to the minute, from which on an image is deprecated: at most ten years ahead,
-// for a public image two years after its creation (9.21).
+// enableImageDeprecation sets the time of deprecation, rounded to minutes. The limit is ten years from now, or two
+// years after the creation of a public image (rule 9.21).
 func (w *World) enableImageDeprecation(
 	c *Call, in *ec2.EnableImageDeprecationInput,
 ) (*ec2.EnableImageDeprecationOutput, error) {
@@ -148,7 +147,7 @@ func (i *image) isDeprecated(now time.Time) bool {
 	return !i.deprecateAt.IsZero() && !now.Before(i.deprecateAt)
 }
 
-// describeImageReferences tells which of the caller's launch templates and instances name an image (9.12).
+// describeImageReferences returns the caller's launch templates and instances that name an image (rule 9.12).
 func (w *World) describeImageReferences(
 	c *Call, in *ec2.DescribeImageReferencesInput,
 ) (*ec2.DescribeImageReferencesOutput, error) {
@@ -198,8 +197,8 @@ func (w *World) describeImageReferences(
 	return out, nil
 }
 
-// versionDepth is how many of a launch template's newest versions are looked at. The state of instances changes nothing
-// here: those that are terminated are never told.
+// versionDepth returns how many of the newest versions of a launch template are searched. The state option of instances
+// has no effect, because terminated instances are never returned.
 func versionDepth(asked []types.ResourceTypeRequest) (int, error) {
 	depth := 10
 	for _, request := range asked {
@@ -228,8 +227,7 @@ func versionDepth(asked []types.ResourceTypeRequest) (int, error) {
 	return depth, nil
 }
 
-// getImageAncestry follows an image back to where it came from, as far as CreateImage and CopyImage noted it (9.6,
-// 9.14).
+// getImageAncestry returns the chain of source images that CreateImage and CopyImage recorded (rules 9.6 and 9.14).
 func (w *World) getImageAncestry(c *Call, in *ec2.GetImageAncestryInput) (*ec2.GetImageAncestryOutput, error) {
 	i, err := w.authorizeImage(c, in.ImageId)
 	if err != nil {

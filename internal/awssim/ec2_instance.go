@@ -25,15 +25,15 @@ var instanceOperations = []namedOperation{
 	newOperation((*World).describeInstanceTypeOfferings),
 }
 
-// instance is a virtual machine.
+// instance is an EC2 instance.
 type instance struct {
 	location             location
 	id                   string
 	reservationID        string
-	attributes           types.Instance // what the clock does not change
+	attributes           types.Instance // independent of time
 	devices              []device
-	transitions          []stateTransition // in the order of time
-	terminationProtected bool              // against TerminateInstances
+	transitions          []stateTransition // in chronological order
+	terminationProtected bool
 	shutdownBehavior     types.ShutdownBehavior
 	userData             string
 }
@@ -42,11 +42,11 @@ type instance struct {
 type device struct {
 	name                string
 	volume              string
-	attached            time.Time // when the instance first ran
+	attached            time.Time // time at which the instance was first running
 	deleteOnTermination bool
 }
 
-// stateTransition is a change of an instance's state: it is in the state of the last turn whose moment has come.
+// stateTransition is a change of an instance's state. The last transition in the past determines the state.
 type stateTransition struct {
 	time             time.Time
 	state            types.InstanceStateName
@@ -54,10 +54,10 @@ type stateTransition struct {
 	transitionReason string
 }
 
-// terminatedVisibility is how long a terminated instance is still described (8.7).
+// terminatedVisibility is how long a terminated instance is still described (rule 8.7).
 const terminatedVisibility = time.Hour
 
-// transitionAt is the last turn that has come at a moment.
+// transitionAt returns the last transition before a time.
 func (i *instance) transitionAt(now time.Time) stateTransition {
 	last := i.transitions[0]
 	for _, t := range i.transitions {
@@ -68,7 +68,7 @@ func (i *instance) transitionAt(now time.Time) stateTransition {
 	return last
 }
 
-// isInState reports whether an instance is in one of the states at a moment.
+// isInState reports whether an instance is in one of the states.
 func (i *instance) isInState(now time.Time, states ...types.InstanceStateName) bool {
 	return slices.Contains(states, i.transitionAt(now).state)
 }
@@ -79,19 +79,19 @@ func (i *instance) isExpired(now time.Time) bool {
 	return last.state == types.InstanceStateNameTerminated && now.Sub(last.time) >= terminatedVisibility
 }
 
-// setTransitions sets an instance on a way from now on; turns of an earlier way that have not come are given up.
+// setTransitions adds transitions and cancels earlier ones that are still in the future.
 func (i *instance) setTransitions(now time.Time, way ...stateTransition) {
 	i.transitions = append(
 		slices.DeleteFunc(i.transitions, func(t stateTransition) bool { return t.time.After(now) }), way...,
 	)
 }
 
-// randomTransitionTime draws how long an instance needs to get from one state to the next: 5 to 25 seconds.
+// randomTransitionTime returns the time that a transition takes: 5 to 25 seconds.
 func (w *World) randomTransitionTime(i *instance, what string) time.Duration {
 	return 5*time.Second + time.Duration(w.random("instance", what, i.id)%uint64(20*time.Second))
 }
 
-// stateCodes are the numbers of the states.
+// stateCodes maps instance states to their codes.
 var stateCodes = map[types.InstanceStateName]int32{
 	types.InstanceStateNamePending: 0, types.InstanceStateNameRunning: 16, types.InstanceStateNameShuttingDown: 32,
 	types.InstanceStateNameTerminated: 48, types.InstanceStateNameStopping: 64, types.InstanceStateNameStopped: 80,
@@ -101,7 +101,7 @@ func (t stateTransition) instanceState() *types.InstanceState {
 	return &types.InstanceState{Name: t.state, Code: aws.Int32(stateCodes[t.state])}
 }
 
-// showInstance is an instance as it is described at a moment.
+// showInstance returns an instance as DescribeInstances shows it.
 func (w *World) showInstance(i *instance, now time.Time) types.Instance {
 	view, last := i.attributes, i.transitionAt(now)
 	view.State = last.instanceState()
@@ -136,7 +136,7 @@ func (w *World) showInstance(i *instance, now time.Time) types.Instance {
 	return view
 }
 
-// findOwnInstances finds the caller's instances by their ids.
+// findOwnInstances returns the caller's instances with the IDs.
 func (w *World) findOwnInstances(c *Call, ids []string) ([]*instance, error) {
 	var found []*instance
 	for _, id := range ids {
@@ -183,7 +183,7 @@ func (w *World) describeInstances(c *Call, in *ec2.DescribeInstancesInput) (*ec2
 	return out, nil
 }
 
-// filterInstances are the caller's instances in the Region: those with the ids, or all, that pass the filters.
+// filterInstances returns the caller's instances in the Region that match the IDs and filters.
 func (w *World) filterInstances(c *Call, ids []string, filters []types.Filter) ([]*instance, error) {
 	seen, err := w.findOwnInstances(c, ids)
 	if err != nil {
@@ -236,7 +236,7 @@ func (w *World) describeInstanceStatus(
 		return nil, err
 	}
 
-	if !aws.ToBool(in.IncludeAllInstances) { // only running ones, unless all are asked for
+	if !aws.ToBool(in.IncludeAllInstances) { // without IncludeAllInstances, only running instances
 		seen = slices.DeleteFunc(seen, func(i *instance) bool { return !i.isInState(c.At, types.InstanceStateNameRunning) })
 	}
 

@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// Reasons that EC2 gives for the state of an instance.
+// State reasons of EC2.
 var (
 	userShutdown = types.StateReason{
 		Code:    aws.String("Client.UserInitiatedShutdown"),
@@ -65,7 +65,7 @@ func (w *World) startInstances(c *Call, in *ec2.StartInstancesInput) (*ec2.Start
 		}
 
 		then := c.At.Add(w.randomTransitionTime(i, "start"))
-		// The data keys are unwrapped again: a key that has become unusable stops the instance (3.1.12, 8.6).
+		// Starting decrypts the data keys again. A key that cannot be used stops the instance (rules 3.1.12 and 8.6).
 		if w.violates(c, "8.6", !w.canUseVolumeKeys(c, i)) {
 			i.setTransitions(c.At, stateTransition{time: c.At, state: types.InstanceStateNamePending}, stateTransition{
 				then, types.InstanceStateNameStopped, &clientError, *clientError.Code,
@@ -113,8 +113,8 @@ func (w *World) terminateInstances(c *Call, in *ec2.TerminateInstancesInput) (*e
 	return &ec2.TerminateInstancesOutput{TerminatingInstances: changes}, err
 }
 
-// changeStates sets each of the caller's instances on a way, and tells its states before and after. All of them are
-// there, or nothing is done.
+// changeStates starts a transition of each instance and returns the states before and after it. It changes nothing if
+// one of the instances does not exist.
 func (w *World) changeStates(c *Call, ids []string, set func(*instance) error) ([]types.InstanceStateChange, error) {
 	if len(ids) == 0 {
 		return nil, missingParameter("InstanceId")

@@ -12,12 +12,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// instanceFamily is what matters here of a family of instance types: the machine, and what an image has to support.
+// instanceFamily is a family of instance types with its requirements on an image.
 type instanceFamily struct {
 	name         string
 	architecture types.ArchitectureValues
-	nitro        bool // wants ENA (2.4.4) and full virtualization
-	paravirtual  bool // runs paravirtual images, too
+	nitro        bool // requires ENA (rule 2.4.4) and HVM
+	paravirtual  bool // also runs paravirtual images
 }
 
 var instanceFamilies = []instanceFamily{
@@ -42,7 +42,7 @@ var instanceFamilies = []instanceFamily{
 
 var instanceSizes = []string{"nano", "micro", "small", "medium", "large", "xlarge", "2xlarge"}
 
-// findInstanceFamily finds the family of an instance type; false for a type that there is not.
+// findInstanceFamily returns the family of an instance type. It reports false for an unknown type.
 func findInstanceFamily(instanceType types.InstanceType) (instanceFamily, bool) {
 	name, size, _ := strings.Cut(string(instanceType), ".")
 	i := slices.IndexFunc(instanceFamilies, func(f instanceFamily) bool { return f.name == name })
@@ -52,7 +52,7 @@ func findInstanceFamily(instanceType types.InstanceType) (instanceFamily, bool) 
 	return instanceFamilies[i], true
 }
 
-// allInstanceTypes are all sizes of all families.
+// allInstanceTypes returns all sizes of all families.
 func allInstanceTypes() (all []types.InstanceType) {
 	for _, f := range instanceFamilies {
 		for _, size := range instanceSizes {

@@ -24,8 +24,8 @@ var keyPairOperations = []namedOperation{
 	newOperation((*World).describeKeyPairs),
 }
 
-// createKeyPair answers a private key of Ed25519 whatever type was asked: nobody logs in to a simulated instance, and
-// making RSA keys takes real time.
+// createKeyPair always returns an Ed25519 private key. No client logs in to a simulated instance, and RSA keys take
+// time to generate.
 func (w *World) createKeyPair(c *Call, in *ec2.CreateKeyPairInput) (*ec2.CreateKeyPairOutput, error) {
 	if aws.ToString(in.KeyName) == "" {
 		return nil, missingParameter("KeyName")
@@ -101,7 +101,7 @@ func (w *World) deleteKeyPair(c *Call, in *ec2.DeleteKeyPairInput) (*ec2.DeleteK
 		return nil, err
 	}
 
-	out := &ec2.DeleteKeyPairOutput{Return: aws.Bool(true)} // deleting what is not there is no error
+	out := &ec2.DeleteKeyPairOutput{Return: aws.Bool(true)} // deleting an unknown key pair is not an error
 	if ok && pair.location == loc {
 		w.keyPairs.remove(*pair.KeyPairId)
 		delete(w.resources, *pair.KeyPairId)

@@ -21,14 +21,14 @@ var launchTemplateOperations = []namedOperation{
 	newOperation((*World).describeLaunchTemplateVersions),
 }
 
-// launchTemplate is a launch template with its versions; version n stands at n-1.
+// launchTemplate is a launch template. Version n has index n-1.
 type launchTemplate struct {
 	location location
 	metadata types.LaunchTemplate
 	versions []templateVersion
 }
 
-// templateVersion is a version as it was asked for: nothing in it is checked before a launch (A.4.12).
+// templateVersion is a version of a launch template. EC2 does not check its data before a launch (rule A.4.12).
 type templateVersion struct {
 	metadata types.LaunchTemplateVersion
 	data     types.RequestLaunchTemplateData
@@ -116,7 +116,7 @@ func (w *World) createLaunchTemplateVersion(
 	})
 }
 
-// add appends a version. One that names no source has what it says itself and nothing else (A.4.12).
+// add appends a version. Without a source version it inherits nothing (rule A.4.12).
 func (t *launchTemplate) add(c *Call, data types.RequestLaunchTemplateData, description *string) templateVersion {
 	*t.metadata.LatestVersionNumber++
 	created := templateVersion{data: data, metadata: types.LaunchTemplateVersion{
@@ -243,7 +243,7 @@ func (w *World) describeLaunchTemplateVersions(
 	}
 
 	var seen []types.LaunchTemplateVersion
-	for _, version := range slices.Backward(asked) { // the newest first
+	for _, version := range slices.Backward(asked) { // newest first
 		view := t.show(version)
 		if aws.ToBool(in.ResolveAlias) && view.LaunchTemplateData.ImageId != nil {
 			id, err := w.resolveImageID(c, *view.LaunchTemplateData.ImageId)
@@ -267,7 +267,7 @@ var templateVersionFilters = filterFields[types.LaunchTemplateVersion]{
 	},
 }
 
-// authorizeTemplate finds a launch template and asks whether the caller may do the call's action on it.
+// authorizeTemplate authorizes the call's action on a launch template and returns the template.
 func (w *World) authorizeTemplate(c *Call, id, name *string) (*launchTemplate, error) {
 	t, missing := w.findLaunchTemplate(c.location(), id, name)
 	question := newAuthorization(c, c.location(), "launch-template/*")
@@ -280,7 +280,7 @@ func (w *World) authorizeTemplate(c *Call, id, name *string) (*launchTemplate, e
 	return t, missing
 }
 
-// findLaunchTemplate finds a launch template by its id or its name.
+// findLaunchTemplate returns a launch template by ID or name.
 func (w *World) findLaunchTemplate(loc location, id, name *string) (*launchTemplate, error) {
 	if id != nil {
 		if t, ok := w.launchTemplates.get(*id); ok && t.location == loc {
@@ -303,7 +303,7 @@ func (w *World) findLaunchTemplate(loc location, id, name *string) (*launchTempl
 	)
 }
 
-// findVersion finds a version by its number, $Latest or $Default.
+// findVersion returns a version by number, $Latest or $Default.
 func (t *launchTemplate) findVersion(name string) (templateVersion, error) {
 	n, err := strconv.ParseInt(name, 10, 64)
 	switch name {

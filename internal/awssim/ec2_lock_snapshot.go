@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// snapshotLock keeps a snapshot from being deleted, by anybody (9.3).
+// snapshotLock prevents the deletion of a snapshot by any principal (rule 9.3).
 type snapshotLock struct {
 	mode         types.LockMode
 	created      time.Time
@@ -20,10 +20,10 @@ type snapshotLock struct {
 	durationDays int32
 }
 
-// isActive reports whether there is a lock and it has not expired.
+// isActive reports whether there is a lock that has not expired.
 func (l *snapshotLock) isActive(now time.Time) bool { return l != nil && now.Before(l.expires) }
 
-// snapshotLocked refuses to delete a locked snapshot; the text is published nowhere (Q7).
+// snapshotLocked returns the error for deleting a locked snapshot. AWS does not publish the message (Q7).
 func snapshotLocked(id string) *APIError {
 	return badRequest("OperationNotPermitted", "The snapshot %s is locked and cannot be deleted.", id)
 }
@@ -112,7 +112,7 @@ func (w *World) describeLockedSnapshots(
 	return out, nil
 }
 
-// modifySnapshotTier archives a complete snapshot, which takes hours; nothing can be made from it then.
+// modifySnapshotTier archives a complete snapshot, which takes hours. Nothing can be created from an archived snapshot.
 func (w *World) modifySnapshotTier(c *Call, in *ec2.ModifySnapshotTierInput) (*ec2.ModifySnapshotTierOutput, error) {
 	s, err := w.authorizeSnapshot(c, in.SnapshotId, nil)
 	if err != nil {

@@ -24,18 +24,18 @@ var networkOperations = []namedOperation{
 	newOperation((*World).authorizeSecurityGroupIngress),
 }
 
-// network is what an account has in a Region from the start: the default VPC, a subnet of it per zone, its default
-// security group. Security groups that the account makes are added.
+// network is the network of an account in a Region: the default VPC, its default subnets and security group, and the
+// security groups that the account creates.
 type network struct {
 	vpc     string
 	subnets []subnet
 	groups  orderedMap[*types.SecurityGroup]
 }
 
-// subnet is one of the default subnets.
+// subnet is a default subnet.
 type subnet struct{ id, zone, cidr string }
 
-// network finds, or makes at first use, an account's network in a Region.
+// network returns the network of an account in a Region. It creates the network at first use.
 func (w *World) network(loc location) *network {
 	created, ok := w.networks[loc]
 	if !ok {
@@ -69,7 +69,7 @@ func (n *network) addSecurityGroup(loc location, id, name, description string) *
 	return group
 }
 
-// newLocationID draws an id for what a place has without anybody's call, so that the order of calls does not change it.
+// newLocationID returns an ID for a resource that exists without a call. It does not depend on the order of calls.
 func (w *World) newLocationID(loc location, prefix string) string {
 	return prefix + fmt.Sprintf(
 		"%016x%01x", w.random("id", prefix, loc.account, loc.region), w.random("id tail", prefix, loc.account, loc.region)%16,
@@ -269,7 +269,7 @@ func (n *network) findSubnet(id string) (subnet, bool) {
 	return n.subnets[i], true
 }
 
-// defaultSubnet is the default subnet of a zone; of the first zone, when none is named.
+// defaultSubnet returns the default subnet of a zone, or of the first zone if zone is empty.
 func (n *network) defaultSubnet(zone string) (subnet, bool) {
 	i := slices.IndexFunc(n.subnets, func(s subnet) bool { return zone == "" || s.zone == zone })
 	if i < 0 {

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// validatePage judges ids and MaxResults of a describe call (4.3.1).
+// validatePage checks the IDs and MaxResults of a describe call (rule 4.3.1).
 func (w *World) validatePage(c *Call, idParameter string, ids int, limit *int32) error {
 	switch {
 	case limit == nil:
@@ -28,7 +28,7 @@ func (w *World) validatePage(c *Call, idParameter string, ids int, limit *int32)
 	return nil
 }
 
-// filterPage cuts a page and then filters it, so that a page may be short, even empty, and not be the last (4.3.2).
+// filterPage cuts a page and filters it afterwards. A page may be short or empty without being the last (rule 4.3.2).
 func filterPage[T, Out any](
 	all []T, limit *int32, token *string, filters []types.Filter, look filterFields[T], out func([]T, *string) *Out,
 ) (*Out, error) {
@@ -43,7 +43,7 @@ func filterPage[T, Out any](
 	return out(list, next), nil
 }
 
-// matchesOwner judges one of a call's owners: an account, an alias of AWS's, or "self".
+// matchesOwner reports whether an account matches an owner of a request: an account, an alias of AWS or "self".
 func matchesOwner(account, owner, caller string) bool {
 	if owner == "self" {
 		return account == caller
@@ -52,7 +52,7 @@ func matchesOwner(account, owner, caller string) bool {
 	return account == owner || alias != nil && *alias == owner
 }
 
-// ownerAlias is the alias of an account whose images AWS vouches for.
+// ownerAlias returns the owner alias of an account. Nil if it has none.
 func ownerAlias(account string) *string {
 	alias, known := ownerAliases[account]
 	if !known {
@@ -61,14 +61,14 @@ func ownerAlias(account string) *string {
 	return &alias
 }
 
-// Accounts that have published Amazon's and the Marketplace's images for years.
+// ownerAliases maps publishers of public images to their alias.
 var ownerAliases = map[string]string{
 	"137112412989": "amazon", // Amazon Linux
 	"801119661308": "amazon", // Windows
 	"679593333241": "aws-marketplace",
 }
 
-// optionalValues are the values of a member that may be missing.
+// optionalValues returns the value of an optional member as a list.
 func optionalValues(text *string) []string {
 	if text == nil {
 		return nil
@@ -76,12 +76,12 @@ func optionalValues(text *string) []string {
 	return []string{*text}
 }
 
-// formatTime is a moment as EC2 writes it.
+// formatTime returns a time in the format of EC2.
 func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
 func joinIDs(ids []string) string { return strings.Join(ids, ", ") }
 
-// regionOfARN is the Region that an ARN names.
+// regionOfARN returns the Region in an ARN.
 func regionOfARN(arn string) string {
 	parts := strings.SplitN(arn, ":", 5)
 	if len(parts) < 5 {

@@ -11,14 +11,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// platform is what the data of a snapshot is billed as. It goes with the data, through copies, volumes and images
-// (2.3.3, 2.3.5).
+// platform is the billing information of a snapshot's data. Copies, volumes and images inherit it (rules 2.3.3 and
+// 2.3.5).
 type platform struct {
-	usageOperation string // usage operation; empty: RunInstances
+	usageOperation string // empty for RunInstances
 	productCodes   []types.ProductCode
 }
 
-// platformDetails are the pairs of usage operation and platform details (2.3.4).
+// platformDetails maps usage operations to platform details (rule 2.3.4).
 var platformDetails = map[string]string{
 	"RunInstances":      "Linux/UNIX",
 	"RunInstances:0010": "Red Hat Enterprise Linux",
@@ -43,16 +43,16 @@ func (p platform) details() string { return platformDetails[p.operation()] }
 
 func (p platform) isWindows() bool { return strings.HasPrefix(p.details(), "Windows") }
 
-// isMarketplace reports whether the data was bought in AWS Marketplace.
+// isMarketplace reports whether the data has an AWS Marketplace product code.
 func (p platform) isMarketplace() bool {
 	return slices.ContainsFunc(p.productCodes, func(code types.ProductCode) bool {
 		return code.ProductCodeType == types.ProductCodeValuesMarketplace
 	})
 }
 
-// parseBillingProducts reads the BillingProducts of a RegisterImage. AWS lets only itself and Marketplace sellers name
-// them (2.3.3): here the accounts with an owner alias. "bp-0002" is taken for the usage operation RunInstances:0002;
-// all else is a product code.
+// parseBillingProducts returns the platform for the BillingProducts of RegisterImage. Only accounts with an owner alias
+// may use them, as on AWS only Amazon and Marketplace sellers may (rule 2.3.3). "bp-0002" means RunInstances:0002. Any
+// other value is a product code.
 func (w *World) parseBillingProducts(c *Call, products []string) (platform, error) {
 	var p platform
 	if w.violates(c, "2.3.3", len(products) > 0 && ownerAlias(c.location().account) == nil) {

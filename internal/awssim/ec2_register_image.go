@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// registerImage makes an image of the caller's own snapshots. It carries what the request says and nothing else: what
-// is left out gets the old defaults, i386 and paravirtual among them (2.4).
+// registerImage creates an image of the caller's own snapshots. It has only the attributes of the request. Defaults for
+// missing attributes are old, such as i386 and paravirtual (rule 2.4).
 func (w *World) registerImage(c *Call, in *ec2.RegisterImageInput) (*ec2.RegisterImageOutput, error) {
 	if err := w.validateRegisterImage(c, in); err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (w *World) registerImage(c *Call, in *ec2.RegisterImageInput) (*ec2.Registe
 	if root != nil {
 		created.attributes.RootDeviceType = types.DeviceTypeEbs
 		if len(in.BillingProducts) == 0 {
-			created.platform = root.platform // billing is read from the data, not from the request (2.3.3)
+			created.platform = root.platform // billing comes from the data, not from the request (rule 2.3.3)
 		} else {
 			root.platform = billing
 		}
@@ -87,7 +87,7 @@ func (w *World) registerImage(c *Call, in *ec2.RegisterImageInput) (*ec2.Registe
 	return &ec2.RegisterImageOutput{ImageId: &created.id}, nil
 }
 
-// nonZero is a member that says something.
+// nonZero returns value, or nil if it is the zero value.
 func nonZero[T comparable](value *T) *T {
 	var zero T
 	if value == nil || *value == zero {
@@ -96,7 +96,7 @@ func nonZero[T comparable](value *T) *T {
 	return value
 }
 
-// validateRegisterImage is what RegisterImage refuses before it asks IAM.
+// validateRegisterImage checks what RegisterImage refuses before it authorizes the call.
 func (w *World) validateRegisterImage(c *Call, in *ec2.RegisterImageInput) error {
 	if err := w.validateImageName(c, in.Name); err != nil {
 		return err
@@ -149,7 +149,7 @@ func isBase64(text string) bool {
 	return err == nil
 }
 
-// registeredDevices are the devices as the image keeps them, with their defaults, and the root's snapshot; nil for an
+// registeredDevices returns the block devices with their defaults, and the root snapshot. The snapshot is nil for an
 // instance-store image, which has an ImageLocation instead.
 func (w *World) registeredDevices(
 	c *Call, in *ec2.RegisterImageInput,
@@ -187,7 +187,8 @@ func (w *World) registeredDevices(
 	return devices, root, nil
 }
 
-// registeredVolume is one EBS device with its defaults: gp2, DeleteOnTermination, the size of the snapshot (2.4).
+// registeredVolume returns an EBS device with its defaults: gp2, DeleteOnTermination and the size of the snapshot (rule
+// 2.4).
 func (w *World) registeredVolume(c *Call, ebs types.EbsBlockDevice) (types.EbsBlockDevice, *snapshot, error) {
 	kept := types.EbsBlockDevice{
 		DeleteOnTermination:      ebs.DeleteOnTermination,

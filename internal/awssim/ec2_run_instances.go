@@ -17,8 +17,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// runInstances launches. Its order is that of rule 6.4: a dry run sees that there is an image id, not whether there is
-// an image.
+// runInstances launches instances. The order of checks is that of rule 6.4: a dry run does not check whether the image
+// exists.
 func (w *World) runInstances(c *Call, asked *ec2.RunInstancesInput) (*ec2.RunInstancesOutput, error) {
 	in, err := w.applyTemplate(c, asked)
 	if err != nil {
@@ -41,7 +41,7 @@ func (w *World) runInstances(c *Call, asked *ec2.RunInstancesInput) (*ec2.RunIns
 	})
 }
 
-// applyTemplate is a request with what it leaves out taken from the launch template that it names.
+// applyTemplate returns the request with missing parameters taken from its launch template.
 func (w *World) applyTemplate(c *Call, in *ec2.RunInstancesInput) (*ec2.RunInstancesInput, error) {
 	named := in.LaunchTemplate
 	if named == nil {
@@ -69,7 +69,7 @@ func (w *World) applyTemplate(c *Call, in *ec2.RunInstancesInput) (*ec2.RunInsta
 	return &whole, nil
 }
 
-// validateRunInstances is what RunInstances refuses before it asks IAM.
+// validateRunInstances checks what RunInstances refuses before it authorizes the call.
 func (w *World) validateRunInstances(c *Call, in *ec2.RunInstancesInput) error {
 	if err := refuseUnmodeledLaunch(in); err != nil {
 		return err
@@ -105,8 +105,8 @@ func (w *World) validateRunInstances(c *Call, in *ec2.RunInstancesInput) error {
 	)
 }
 
-// refuseUnmodeledLaunch refuses what a launch here would ignore. What a preference among capacity reservations or the
-// credits of a burstable instance would change cannot be seen: there are no reservations and no load.
+// refuseUnmodeledLaunch refuses parameters that the simulator would ignore. Capacity reservation preferences and CPU
+// credits are accepted, because they have no visible effect here.
 func refuseUnmodeledLaunch(in *ec2.RunInstancesInput) error {
 	err := refuseUnmodeled(in, "MaxCount", "MinCount", "BlockDeviceMappings", "CapacityReservationSpecification",
 		"ClientToken", "CreditSpecification",
@@ -131,22 +131,22 @@ func refuseUnmodeledLaunch(in *ec2.RunInstancesInput) error {
 	return err
 }
 
-// instanceTypeOf is the type asked for; EC2's default is an old one.
+// instanceTypeOf returns the requested instance type, or EC2's default.
 func instanceTypeOf(in *ec2.RunInstancesInput) types.InstanceType {
 	return cmp.Or(in.InstanceType, types.InstanceTypeM1Small)
 }
 
-// launchPlan is what a launch is made of.
+// launchPlan holds what a launch needs.
 type launchPlan struct {
 	image   *image
-	ami     types.Image // as the caller sees the image
+	ami     types.Image // the image as the caller sees it
 	devices []types.BlockDeviceMapping
 	subnet  subnet
 	groups  []string
 	profile *instanceProfile
 }
 
-// planLaunch looks up what a launch needs. What it finds before a problem is there for the questions to IAM.
+// planLaunch looks up what a launch needs. On an error the plan holds what was found so far, for the authorization.
 func (w *World) planLaunch(c *Call, in *ec2.RunInstancesInput) (plan launchPlan, err error) {
 	id, err := w.resolveImageID(c, aws.ToString(in.ImageId))
 	if err != nil {
@@ -179,7 +179,7 @@ func (w *World) planLaunch(c *Call, in *ec2.RunInstancesInput) (plan launchPlan,
 	return plan, nil
 }
 
-// findImageToLaunch finds an image that the caller may launch now.
+// findImageToLaunch returns an image that the caller can launch now.
 func (w *World) findImageToLaunch(c *Call, id string) (*image, error) {
 	found, err := w.findLaunchableImage(c, c.Region, id)
 	if err != nil {
@@ -198,7 +198,7 @@ func (w *World) findImageToLaunch(c *Call, id string) (*image, error) {
 	return found, nil
 }
 
-// chooseNetwork finds the subnet and the security groups of a launch: those named, or the defaults.
+// chooseNetwork returns the subnet and security groups of a launch: those in the request or the defaults.
 func chooseNetwork(n *network, in *ec2.RunInstancesInput) (subnet, []string, error) {
 	id, groups := aws.ToString(in.SubnetId), in.SecurityGroupIds
 	for _, card := range in.NetworkInterfaces {
@@ -212,7 +212,7 @@ func chooseNetwork(n *network, in *ec2.RunInstancesInput) (subnet, []string, err
 	}
 
 	if len(groups) == 0 {
-		groups = n.groups.keys[:1] // the default one
+		groups = n.groups.keys[:1] // the default security group
 	}
 
 	if id != "" {
@@ -236,7 +236,7 @@ func chooseNetwork(n *network, in *ec2.RunInstancesInput) (subnet, []string, err
 	return found, groups, nil
 }
 
-// findLaunchProfile finds the instance profile of a launch, by name or ARN; nil for none.
+// findLaunchProfile returns the instance profile of a launch by name or ARN. Nil if the request has none.
 func (w *World) findLaunchProfile(c *Call, named *types.IamInstanceProfileSpecification) (*instanceProfile, error) {
 	if named == nil || aws.ToString(named.Name)+aws.ToString(named.Arn) == "" {
 		return nil, nil
@@ -261,7 +261,7 @@ func (w *World) findLaunchProfile(c *Call, named *types.IamInstanceProfileSpecif
 	)
 }
 
-// mergeDevices lays the mappings of a request over those of an image, device by device.
+// mergeDevices merges the block device mappings of a request into those of an image.
 func mergeDevices(ofImage, ofRequest []types.BlockDeviceMapping) ([]types.BlockDeviceMapping, error) {
 	devices := withoutEncryptionFlags(ofImage)
 	for _, asked := range ofRequest {
@@ -286,8 +286,9 @@ func mergeDevices(ofImage, ofRequest []types.BlockDeviceMapping) ([]types.BlockD
 	return devices, nil
 }
 
-// withoutEncryptionFlags are the devices of an image without what it tells of their snapshots' encryption: that is no
-// wish (1.1.8). A device without a snapshot keeps its flag: it asks for an empty encrypted volume (1.5.5).
+// withoutEncryptionFlags returns the devices of an image without the Encrypted flag of their snapshots, which is not a
+// request for encryption (rule 1.1.8). A device without a snapshot keeps the flag, because it requests an empty
+// encrypted volume (rule 1.5.5).
 func withoutEncryptionFlags(ofImage []types.BlockDeviceMapping) []types.BlockDeviceMapping {
 	devices := slices.Clone(ofImage)
 	for i, device := range devices {
@@ -325,7 +326,7 @@ func (w *World) validateInstanceType(c *Call, asked types.InstanceType, ami type
 	return nil
 }
 
-// instanceArchitecture is the architecture of the machine that runs an image's.
+// instanceArchitecture returns the architecture of the instances that run images of an architecture.
 func instanceArchitecture(a types.ArchitectureValues) types.ArchitectureValues {
 	if a == types.ArchitectureValuesI386 {
 		return types.ArchitectureValuesX8664
@@ -333,7 +334,7 @@ func instanceArchitecture(a types.ArchitectureValues) types.ArchitectureValues {
 	return a
 }
 
-// newLaunchAuthorizations are what IAM is asked for a launch.
+// newLaunchAuthorizations returns the authorization requests of a launch.
 func (w *World) newLaunchAuthorizations(c *Call, in *ec2.RunInstancesInput, plan launchPlan) []AuthorizationRequest {
 	loc := c.location()
 	machine := iampolicy.Context{"ec2:InstanceType": {string(instanceTypeOf(in))}}
@@ -391,7 +392,7 @@ func volumeContext(ebs *types.EbsBlockDevice) iampolicy.Context {
 	return context
 }
 
-// launch makes the instances of one reservation.
+// launch creates the instances of one reservation.
 func (w *World) launch(c *Call, in *ec2.RunInstancesInput, plan launchPlan) (*ec2.RunInstancesOutput, error) {
 	out := &ec2.RunInstancesOutput{ReservationId: aws.String(w.newID(c, "r-")), OwnerId: aws.String(c.location().account)}
 	for index := range *in.MaxCount {
@@ -428,7 +429,7 @@ func (w *World) newInstance(c *Call, in *ec2.RunInstancesInput, plan launchPlan)
 		stateTransition{time: then, state: types.InstanceStateNameRunning},
 	)
 
-	// A key that cannot be used lets the launch be accepted, and the instance end (8.6, A.4.9).
+	// EC2 accepts a launch with a key that cannot be used, and the instance terminates (rules 8.6 and A.4.9).
 	if w.violates(c, "8.6", fails) {
 		created.setTransitions(c.At, stateTransition{
 			then, types.InstanceStateNameTerminated, &wrongKeyState, *clientError.Code,
@@ -454,8 +455,8 @@ type launchVolume struct {
 	deleteOnTermination bool
 }
 
-// launchVolumes makes the volumes of an instance. The snapshots of the image need not be shared with who launches
-// (2.2.7); those that the request names do.
+// launchVolumes creates the volumes of an instance. The snapshots of the image need not be shared with the caller (rule
+// 2.2.7), but the snapshots in the request must be.
 func (w *World) launchVolumes(c *Call, in *ec2.RunInstancesInput, plan launchPlan) (created []launchVolume, err error) {
 	for _, m := range plan.devices {
 		if m.Ebs == nil {
@@ -498,7 +499,7 @@ func (w *World) launchVolumes(c *Call, in *ec2.RunInstancesInput, plan launchPla
 	return created, nil
 }
 
-// describeLaunch fills in what DescribeInstances tells of an instance whatever its state.
+// describeLaunch sets the attributes of an instance that do not depend on its state.
 func (w *World) describeLaunch(c *Call, created *instance, in *ec2.RunInstancesInput, plan launchPlan) {
 	ami, network := plan.ami, w.network(c.location())
 	address := fmt.Sprintf("172.31.%d.%d", w.random("address", created.id)%48, 4+w.random("address", created.id)%250)
@@ -570,8 +571,8 @@ func (w *World) describeLaunch(c *Call, created *instance, in *ec2.RunInstancesI
 	}
 }
 
-// metadataOptions are those asked for; an image that supports IMDSv2 makes its tokens required unless the request says
-// otherwise.
+// metadataOptions returns the requested options. For an image with IMDS support v2.0, tokens are required unless the
+// request says otherwise.
 func metadataOptions(
 	asked *types.InstanceMetadataOptionsRequest, ami types.Image,
 ) *types.InstanceMetadataOptionsResponse {
@@ -592,7 +593,7 @@ func metadataOptions(
 	return &created
 }
 
-// canUseVolumeKeys reports whether the keys of an instance's volumes can be used by who starts it.
+// canUseVolumeKeys reports whether the caller can use the keys of an instance's volumes.
 func (w *World) canUseVolumeKeys(c *Call, i *instance) bool {
 	for _, d := range i.devices {
 		v, ok := w.volumes.get(d.volume)
@@ -607,7 +608,7 @@ func (w *World) canUseVolumeKeys(c *Call, i *instance) bool {
 	return true
 }
 
-// releaseVolumes lets the volumes of an instance end with it, except those that are to stay.
+// releaseVolumes schedules the deletion of an instance's volumes that have DeleteOnTermination.
 func (w *World) releaseVolumes(i *instance, then time.Time) {
 	for _, d := range i.devices {
 		if v, ok := w.volumes.get(d.volume); ok && d.deleteOnTermination {

@@ -163,7 +163,7 @@ func (w *World) authorizeSecurityGroupIngress(
 	return out, nil
 }
 
-// findSecurityGroup finds a security group by its id or its name.
+// findSecurityGroup returns a security group by ID or name.
 func (w *World) findSecurityGroup(c *Call, loc location, id, name *string) (*types.SecurityGroup, error) {
 	groups := &w.network(loc).groups
 	if id != nil {

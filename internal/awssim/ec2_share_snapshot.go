@@ -14,21 +14,21 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// groupAll is the one group that things are shared with: it makes them public.
+// groupAll is the only group. Sharing with it makes a resource public.
 const groupAll = "all"
 
-// snapshotSharing is whom a snapshot is shared with: accounts, or all (2.1.4).
+// snapshotSharing holds the create volume permissions of a snapshot (rule 2.1.4).
 type snapshotSharing struct {
-	accounts []string // sorted, never the owner (2.1.5)
+	accounts []string // sorted, without the owner (rule 2.1.5)
 	public   bool
 }
 
 func (s snapshotSharing) includes(account string) bool { return slices.Contains(s.accounts, account) }
 
-// maxPermissionChanges is how many items a change of permissions may have (2.1.6).
+// maxPermissionChanges is the maximum number of items in a change of permissions (rule 2.1.6).
 const maxPermissionChanges = 500
 
-// permissionChange is a change of whom a snapshot is shared with.
+// permissionChange is a change of create volume permissions.
 type permissionChange struct {
 	add   bool
 	items []types.CreateVolumePermission
@@ -48,8 +48,8 @@ func (w *World) modifySnapshotAttribute(
 	return &ec2.ModifySnapshotAttributeOutput{}, w.changeSharing(c, shared, wanted)
 }
 
-// parsePermissionChange reads a change in the new form or in the old one; where both are given the new one counts
-// (A.4.3).
+// parsePermissionChange returns the change in a request, in the structured or the flat form. The structured form takes
+// precedence (rule A.4.3).
 func (w *World) parsePermissionChange(c *Call, in *ec2.ModifySnapshotAttributeInput) (permissionChange, error) {
 	var wanted permissionChange
 	modification := in.CreateVolumePermission
@@ -108,8 +108,8 @@ func noAttributesSpecified() *APIError {
 	return badRequest("InvalidParameterCombination", "No attributes specified.")
 }
 
-// changeSharing changes whom a snapshot is shared with. It makes no grant on the key (2.1.8), does not wait for the
-// snapshot to be complete, and nothing is wrong with what changes nothing (2.1.5).
+// changeSharing changes create volume permissions. It creates no grant on the key (rule 2.1.8), also works for a
+// pending snapshot, and accepts a change without effect (rule 2.1.5).
 func (w *World) changeSharing(c *Call, s *snapshot, wanted permissionChange) error {
 	public := slices.ContainsFunc(wanted.items, func(item types.CreateVolumePermission) bool {
 		return item.Group == groupAll
@@ -207,9 +207,9 @@ func invalidRequest() *APIError {
 	return badRequest("InvalidRequest", "The request received was invalid.")
 }
 
-// authorizeSnapshot finds the caller's own snapshot for a call on its attributes. Somebody else's is absent even before
-// IAM is asked, but not to a dry run, which therefore proves nothing about it (2.1.7, A.4.4); an unknown one is absent
-// after IAM was asked about all snapshots.
+// authorizeSnapshot authorizes an operation on a snapshot's attributes and returns the snapshot. A snapshot of another
+// account is not found even before authorization. A dry run does not show this, so it proves nothing about the snapshot
+// (rules 2.1.7 and A.4.4).
 func (w *World) authorizeSnapshot(c *Call, id *string, context iampolicy.Context) (*snapshot, error) {
 	if id == nil {
 		return nil, missingParameter("SnapshotId")
@@ -230,7 +230,7 @@ func (w *World) authorizeSnapshot(c *Call, id *string, context iampolicy.Context
 	return w.findOwnSnapshot(c, id)
 }
 
-// permissionChangeContext is what the change says to conditions: ec2:Add/userId and the like.
+// permissionChangeContext returns the condition keys of a change, such as ec2:Add/userId.
 func permissionChangeContext(wanted permissionChange) iampolicy.Context {
 	verb := "ec2:Remove/"
 	if wanted.add {

@@ -27,38 +27,39 @@ var snapshotOperations = []namedOperation{
 	newOperation((*World).describeLockedSnapshots),
 }
 
-// copiedVolume is the volume that copies of snapshots name (1.3.11).
+// copiedVolume is the volume ID of copied snapshots (rule 1.3.11).
 const copiedVolume = "vol-ffffffff"
 
-// snapshot is a snapshot as it was made; what is seen of it is told by view.
+// snapshot is an EBS snapshot. viewSnapshot returns what an account sees of it.
 type snapshot struct {
-	id              string
-	location        location
-	created         time.Time
-	progress        progress
-	volume          string // its volume, or copiedVolume
-	source          string // the snapshot that it is a copy of; empty: made from a volume
-	description     string
-	sizeGiB         int32
-	lineage         string // the volume from which its data comes, through copies: what makes copies incremental (4.7.1)
+	id          string
+	location    location
+	created     time.Time
+	progress    progress
+	volume      string // volume ID; copiedVolume for a copy
+	source      string // source snapshot of a copy; empty for a snapshot of a volume
+	description string
+	sizeGiB     int32
+	// original volume of the data; copies within a lineage are incremental (rule 4.7.1)
+	lineage         string
 	incremental     bool
-	keyARN          string // empty: unencrypted
-	failure         string // how it ends in error; empty: well
+	keyARN          string // empty if unencrypted
+	failure         string // state message if it will fail; empty if it will succeed
 	sharing         snapshotSharing
-	durationMinutes *int32   // asked completion duration of a time-based copy (4.8.4)
-	platform        platform // what its data is billed as (2.3.3)
+	durationMinutes *int32   // CompletionDurationMinutes of a time-based copy (rule 4.8.4)
+	platform        platform // billing of the data (rule 2.3.3)
 	outpost         *string
 	archiving       *progress
 	lock            *snapshotLock
-	open            bool // by StartSnapshot, and not completed
+	open            bool // created by StartSnapshot and not yet completed
 }
 
 func (s *snapshot) getLocation() location { return s.location }
 
-// isEncrypted reports whether it will be encrypted when it is complete.
+// isEncrypted reports whether the snapshot is encrypted once it is complete.
 func (s *snapshot) isEncrypted() bool { return s.keyARN != "" }
 
-// lineageKey is where the snapshot belongs in the history of its data.
+// lineageKey returns the lineage of the snapshot's data in its account and Region.
 func (s *snapshot) lineageKey() lineageKey { return lineageKey{s.location, s.lineage} }
 
 func (s *snapshot) state(now time.Time) types.SnapshotState {
@@ -71,7 +72,7 @@ func (s *snapshot) state(now time.Time) types.SnapshotState {
 	return types.SnapshotStateCompleted
 }
 
-// view is the snapshot as an account sees it at a moment. Tags are the owner's alone (2.1.8).
+// viewSnapshot returns the snapshot as the caller sees it. Only the owner sees tags (rule 2.1.8).
 func (w *World) viewSnapshot(c *Call, s *snapshot) types.Snapshot {
 	seen := types.Snapshot{
 		SnapshotId:                &s.id,
@@ -113,7 +114,7 @@ func (w *World) viewSnapshot(c *Call, s *snapshot) types.Snapshot {
 		}
 	case types.SnapshotStatePending:
 		seen.Progress = aws.String(s.progress.percent(c.At))
-		// A pending copy says nothing of its size and encryption (4.6.1).
+		// A pending copy shows neither its size nor its encryption (rule 4.6.1).
 		if w.violates(c, "4.6.1", s.source != "") {
 			seen.VolumeSize = aws.Int32(0)
 			hideEncryption(&seen)
@@ -134,26 +135,26 @@ func hideEncryption(s *types.Snapshot) {
 	s.Encrypted, s.KmsKeyId = aws.Bool(false), nil
 }
 
-// isReadableBy reports whether an account may read a snapshot: its owner, whom it is shared with, or all.
+// isReadableBy reports whether an account can read a snapshot, as its owner or because it is shared.
 func (w *World) isReadableBy(account string, s *snapshot) bool {
 	shared := s.sharing.includes(account) && w.hasArrived(shareKey(s.id, account))
 	return s.location.account == account || shared || w.isPublicSnapshot(s)
 }
 
-// isPublicSnapshot reports whether all may read a snapshot. Blocking all public sharing hides what was shared before
-// (2.1.3).
+// isPublicSnapshot reports whether all accounts can read a snapshot. Blocking all public sharing also hides snapshots
+// that are already public (rule 2.1.3).
 func (w *World) isPublicSnapshot(s *snapshot) bool {
 	return s.sharing.public &&
 		w.settingsOf(s.location).blockSnapshots != types.SnapshotBlockPublicAccessStateBlockAllSharing
 }
 
-// findReadableSnapshot finds a snapshot of a Region that an account may read.
+// findReadableSnapshot returns a snapshot in a Region that an account can read.
 func (w *World) findReadableSnapshot(account, region, id string) (*snapshot, bool) {
 	found, ok := w.snapshots.get(id)
 	return found, ok && found.location.region == region && w.isReadableBy(account, found)
 }
 
-// findOwnSnapshot finds a snapshot of the caller; others' count as absent (2.1.7).
+// findOwnSnapshot returns a snapshot of the caller. Snapshots of other accounts are not found (rule 2.1.7).
 func (w *World) findOwnSnapshot(c *Call, id *string) (*snapshot, error) {
 	found, ok := w.snapshots.get(aws.ToString(id))
 	if w.violates(c, "2.1.7", !ok || found.location != c.location()) {
@@ -169,7 +170,7 @@ func snapshotNotFound(id string) *APIError {
 	return badRequest("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
 }
 
-// invalidSnapshotID and malformedSnapshot refuse what cannot be a snapshot's id (NAT:volume_controls_snapshot_ids).
+// invalidSnapshotID returns the error for a value that is not a snapshot ID (NAT:volume_controls_snapshot_ids).
 func invalidSnapshotID(id string) *APIError {
 	return badRequest("InvalidParameterValue", "Value (%s) for parameter snapshotId is invalid. Expected: 'snap-...'.", id)
 }
@@ -209,7 +210,7 @@ func (w *World) createSnapshot(c *Call, in *ec2.CreateSnapshotInput) (*ec2.Creat
 	if !ok {
 		return nil, volumeNotFound(*in.VolumeId)
 	}
-	// One volume takes one snapshot in fifteen seconds (EC2 API reference: error codes).
+	// A volume accepts one snapshot in 15 seconds (EC2 API reference, error codes).
 	if w.violates(c, "4.2", c.At.Sub(from.lastSnapshot) < 15*time.Second) {
 		return nil, badRequest("SnapshotCreationPerVolumeRateExceeded",
 			"The maximum per volume CreateSnapshot request rate has been exceeded. Use an increasing or variable sleep "+
@@ -235,7 +236,8 @@ func (w *World) createSnapshot(c *Call, in *ec2.CreateSnapshotInput) (*ec2.Creat
 	return out, nil
 }
 
-// startVolumeSnapshot begins a snapshot of a volume, under the volume's key (1.2.1). It needs no right on the key.
+// startVolumeSnapshot starts a snapshot of a volume under the volume's key (rule 1.2.1). It needs no permission on the
+// key.
 func (w *World) startVolumeSnapshot(
 	c *Call, from *volume, description string, tags []types.TagSpecification,
 ) *snapshot {
@@ -269,8 +271,8 @@ func (w *World) startVolumeSnapshot(
 	return created
 }
 
-// hasCompleteSnapshot reports whether a place has a complete snapshot of the same data under the same key: then a new
-// one is incremental and needs no new data key (3.1.9, 4.7.1).
+// hasCompleteSnapshot reports whether the account and Region have a complete snapshot of the same data under the same
+// key. Then a new snapshot is incremental and needs no new data key (rules 3.1.9 and 4.7.1).
 func (w *World) hasCompleteSnapshot(c *Call, loc location, data, keyARN string) bool {
 	for _, id := range w.lineages[lineageKey{loc, data}] {
 		one, ok := w.snapshots.get(id)
@@ -360,7 +362,7 @@ func (w *World) describeSnapshots(c *Call, in *ec2.DescribeSnapshotsInput) (*ec2
 		})
 }
 
-// matchesSnapshotRequest reports whether a snapshot is of the owners and for the users that a call names.
+// matchesSnapshotRequest reports whether a snapshot matches OwnerIds and RestorableByUserIds.
 func (w *World) matchesSnapshotRequest(s *snapshot, caller string, in *ec2.DescribeSnapshotsInput) bool {
 	return (len(in.OwnerIds) == 0 ||
 		slices.ContainsFunc(in.OwnerIds, func(owner string) bool {
@@ -370,8 +372,8 @@ func (w *World) matchesSnapshotRequest(s *snapshot, caller string, in *ec2.Descr
 			slices.ContainsFunc(in.RestorableByUserIds, func(user string) bool { return w.isRestorableBy(user, caller, s) }))
 }
 
-// isRestorableBy judges one of RestorableByUserIds. Another account than the caller's is taken for nobody: whom a
-// snapshot is shared with is not for others to see.
+// isRestorableBy reports whether a snapshot matches one of RestorableByUserIds. Only the owner can see which other
+// accounts a snapshot is shared with.
 func (w *World) isRestorableBy(user, caller string, s *snapshot) bool {
 	switch {
 	case user == "all":

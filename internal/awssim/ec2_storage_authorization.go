@@ -9,8 +9,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// newSnapshotAuthorization is the question about a snapshot of the Region of the call; one that is not there is asked
-// about as any (NAT:sharing_controls).
+// newSnapshotAuthorization returns the request for a snapshot in the call's Region. For an unknown snapshot the
+// resource is snapshot/* (NAT:sharing_controls).
 func (w *World) newSnapshotAuthorization(c *Call, id string) AuthorizationRequest {
 	s, ok := w.snapshots.get(id)
 	if !ok || s.location.region != c.Region {
@@ -19,8 +19,8 @@ func (w *World) newSnapshotAuthorization(c *Call, id string) AuthorizationReques
 	return newAuthorization(c, s.location, "snapshot/"+id).withContext(w.snapshotContext(s))
 }
 
-// newCopySourceAuthorization is the question about the source of a copy, which may be in another Region, another
-// account's, or not there at all; unlike in askSnapshot its id is always asked about (6.5).
+// newCopySourceAuthorization returns the request for the source of a copy, in any Region and account. Unlike
+// newSnapshotAuthorization it always contains the ID (rule 6.5).
 func (w *World) newCopySourceAuthorization(c *Call, region, id string) AuthorizationRequest {
 	s, ok := w.snapshots.get(id)
 	if !ok || s.location.region != region {
@@ -40,13 +40,12 @@ func (w *World) snapshotContext(s *snapshot) iampolicy.Context {
 	return context
 }
 
-// newImageCreationAuthorization is the question about an image that a call is to make: it belongs to the caller
-// already.
+// newImageCreationAuthorization returns the request for an image that the call creates. The caller is its owner.
 func newImageCreationAuthorization(c *Call) AuthorizationRequest {
 	return newAuthorization(c, c.location(), "image/*").withContext(iampolicy.Context{"ec2:Owner": {c.location().account}})
 }
 
-// newImageAuthorization is the question about an image of a Region.
+// newImageAuthorization returns the request for an image in a Region.
 func (w *World) newImageAuthorization(c *Call, region, id string) AuthorizationRequest {
 	i, ok := w.images.get(id)
 	if !ok || i.location.region != region {

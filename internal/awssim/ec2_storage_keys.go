@@ -10,7 +10,7 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
-// ebsDefaultKey is the account's default key for EBS in a Region: aws/ebs unless another was set (1.7.1).
+// ebsDefaultKey returns the account's EBS default key in a Region: aws/ebs unless another key was set (rule 1.7.1).
 func (w *World) ebsDefaultKey(loc location) *key {
 	if id := w.settingsOf(loc).defaultKey; id != "" {
 		if found, ok := w.findKey(loc, id); ok {
@@ -20,7 +20,7 @@ func (w *World) ebsDefaultKey(loc location) *key {
 	return w.awsManagedKey(loc, "ebs")
 }
 
-// findStorageKey is the key that a snapshot or volume is encrypted with; nil for none.
+// findStorageKey returns the key of a snapshot or volume. Nil if it is unencrypted or the key does not exist.
 func (w *World) findStorageKey(loc location, arn string) *key {
 	if arn == "" {
 		return nil
@@ -29,13 +29,13 @@ func (w *World) findStorageKey(loc location, arn string) *key {
 	return found
 }
 
-// isKeyDeleted reports whether data is under a key that has been deleted: nobody reads it again (3.4).
+// isKeyDeleted reports whether data is encrypted with a deleted key. No caller can decrypt it (rule 3.4).
 func (w *World) isKeyDeleted(c *Call, loc location, arn string) bool {
 	return w.violates(c, "3.4", arn != "" && w.findStorageKey(loc, arn) == nil)
 }
 
-// resolveKeyChoice is the key of a choice for new storage of the caller; nil for none, and for a named key that is not
-// there.
+// resolveKeyChoice returns the key of a choice. Nil for an unencrypted resource and for a requested key that does not
+// exist.
 func (w *World) resolveKeyChoice(c *Call, choice keyChoice, given *string, sourceARN string) *key {
 	switch choice {
 	case sourceKey:
@@ -49,8 +49,8 @@ func (w *World) resolveKeyChoice(c *Call, choice keyChoice, given *string, sourc
 	return nil
 }
 
-// findKeyInRegion finds a key that a request names for new storage: of any account, but of the Region of the call
-// (1.7.5, A.1.6).
+// findKeyInRegion returns the key that a request names for new storage. The key may belong to any account but must be
+// in the call's Region (rules 1.7.5 and A.1.6).
 func (w *World) findKeyInRegion(c *Call, id string) (*key, bool) {
 	found, ok := w.findKey(c.location(), id)
 	if !ok || w.violates(c, "1.7.5", regionOfARN(aws.ToString(found.Arn)) != c.Region) {
@@ -59,8 +59,8 @@ func (w *World) findKeyInRegion(c *Call, id string) (*key, bool) {
 	return found, true
 }
 
-// validateRequestedKey is what CopySnapshot checks of a key that it is given before it accepts the request: existence,
-// state, and DescribeKey (1.8.1 to 1.8.3). All else shows later.
+// validateRequestedKey checks the key of a CopySnapshot request: existence, state and DescribeKey (rules 1.8.1 to
+// 1.8.3). Other problems show only in the copy.
 func (w *World) validateRequestedKey(c *Call, id string) error {
 	found, ok := w.findKeyInRegion(c, id)
 	if w.violates(c, "1.8.2", !ok) {
@@ -77,7 +77,7 @@ func (w *World) validateRequestedKey(c *Call, id string) error {
 	switch {
 	case w.violates(c, "1.8.1", state == kmstypes.KeyStateDisabled):
 		return badRequest("InvalidParameterValue", "The specified keyId %s is disabled", id)
-	case w.violates(c, "3.4", state == kmstypes.KeyStatePendingDeletion): // not captured: an open question (Q3)
+	case w.violates(c, "3.4", state == kmstypes.KeyStatePendingDeletion): // not observed on AWS (Q3)
 		return badRequest("InvalidParameterValue", "The specified keyId %s is invalid", id)
 	case w.violates(c, "3.4.2", !isSymmetric(found)):
 		return badRequest("InvalidParameterValue", "The specified keyId %s is invalid", id)
@@ -86,14 +86,14 @@ func (w *World) validateRequestedKey(c *Call, id string) error {
 	return nil
 }
 
-// isSymmetric reports whether a key is of the kind that EBS takes (3.4.2).
+// isSymmetric reports whether EBS accepts the kind of a key (rule 3.4.2).
 func isSymmetric(k *key) bool {
 	return k.KeySpec == kmstypes.KeySpecSymmetricDefault && k.KeyUsage == kmstypes.KeyUsageTypeEncryptDecrypt
 }
 
-// isCopyKeyDenied reports whether a copy ends for want of a key or of rights on it. The rights are the observed ones,
-// not the documented (3.1.8): on the source's key CreateGrant; on the copy's CreateGrant and, where a new data key is
-// needed, GenerateDataKeyWithoutPlaintext. EC2 makes the grants for the caller.
+// isCopyKeyDenied reports whether a copy fails because of a key or a missing permission. The permissions are the
+// observed ones, not the documented ones (rule 3.1.8). EC2 needs CreateGrant on both keys. A new data key also needs
+// GenerateDataKeyWithoutPlaintext on the copy's key.
 func (w *World) isCopyKeyDenied(c *Call, source, target *key, incremental bool) bool {
 	allows := func(k *key, action string) bool {
 		return w.isKeyUseAllowed(c, k, action, "ec2", action == "kms:CreateGrant")
@@ -107,8 +107,8 @@ func (w *World) isCopyKeyDenied(c *Call, source, target *key, incremental bool) 
 		!incremental && w.violates(c, "3.1.8", !allows(target, "kms:GenerateDataKeyWithoutPlaintext")))
 }
 
-// isVolumeKeyDenied is copyKeysFail for a volume, which needs other rights: from a snapshot under another key
-// ReEncryptFrom on that key and not CreateGrant (A.4.8).
+// isVolumeKeyDenied is isCopyKeyDenied for a volume. If the keys differ, a volume needs ReEncryptFrom on the snapshot's
+// key instead of CreateGrant (rule A.4.8).
 func (w *World) isVolumeKeyDenied(c *Call, source, target *key) bool {
 	allows := func(k *key, action string) bool {
 		return w.isKeyUseAllowed(c, k, action, "ec2", action == "kms:CreateGrant")

@@ -22,19 +22,19 @@ var tagOperations = []namedOperation{
 	newOperation((*World).describeTags),
 }
 
-// ec2Resource is what is known of every resource of EC2: what it is, whose, and its tags.
+// ec2Resource holds the type, owner and tags of an EC2 resource.
 type ec2Resource struct {
 	resourceType types.ResourceType
 	location     location
 	tags         map[string]string
 
-	earlier []earlierTags // within staleFor
+	earlier []earlierTags // within staleReadWindow
 }
 
-// maxTags is how many tags a resource may have; those of aws: do not count.
+// maxTags is the maximum number of tags of a resource. Tags with the prefix aws: do not count.
 const maxTags = 50
 
-// tagNewResource notes a resource that the call makes, with the tags that its request gives to resources of that kind.
+// tagNewResource registers a resource that the call creates, with the tags for its type in the request.
 func (w *World) tagNewResource(
 	c *Call, id string, kind types.ResourceType, specs []types.TagSpecification,
 ) []types.Tag {
@@ -54,7 +54,7 @@ func tagsFor(kind types.ResourceType, specs []types.TagSpecification) map[string
 	return tags
 }
 
-// tagsOf are a resource's tags, sorted by key; nil for none.
+// tagsOf returns a resource's tags, sorted by key. Nil if it has none.
 func (w *World) tagsOf(id string) []types.Tag {
 	known, ok := w.resources[id]
 	if !ok {
@@ -83,7 +83,7 @@ func tagList(tags map[string]string) (list []types.Tag) {
 	return list
 }
 
-// validateTagSpecifications judges the tags of a request that makes something: each for a kind that the request makes.
+// validateTagSpecifications checks the tags of a request that creates resources.
 func (w *World) validateTagSpecifications(c *Call, specs []types.TagSpecification, kinds ...types.ResourceType) error {
 	for _, spec := range specs {
 		if w.violates(c, "2.5.7", !slices.Contains(kinds, spec.ResourceType)) {
@@ -109,7 +109,7 @@ func (w *World) validateTagSpecifications(c *Call, specs []types.TagSpecificatio
 	return nil
 }
 
-// validateTags judges tags by themselves (EC2-UG:Using_Tags).
+// validateTags checks the keys, values and number of tags (EC2-UG:Using_Tags).
 func validateTags(tags []types.Tag) error {
 	for _, tag := range tags {
 		key, value := aws.ToString(tag.Key), aws.ToString(tag.Value)
@@ -132,7 +132,7 @@ func validateTags(tags []types.Tag) error {
 	return nil
 }
 
-// resourceTagContext is what a resource's tags say to conditions.
+// resourceTagContext returns the condition keys of a resource's tags.
 func (w *World) resourceTagContext(id string) iampolicy.Context {
 	context := iampolicy.Context{}
 	if known, ok := w.resources[id]; ok {
@@ -143,7 +143,7 @@ func (w *World) resourceTagContext(id string) iampolicy.Context {
 	return context
 }
 
-// findTaggable finds the caller's resources that a call on tags names; nil for one that is not there.
+// findTaggable returns the caller's resources in a call on tags. An element is nil if the resource does not exist.
 func (w *World) findTaggable(c *Call, ids []string, tags []types.Tag) ([]*ec2Resource, []AuthorizationRequest) {
 	found, requests := make([]*ec2Resource, len(ids)), make([]AuthorizationRequest, len(ids))
 	requested := requestTagContext(parseTags(tags, func(t types.Tag) (string, string) {
@@ -161,7 +161,7 @@ func (w *World) findTaggable(c *Call, ids []string, tags []types.Tag) ([]*ec2Res
 	return found, requests
 }
 
-// resourceTypeOfID tells from an id what kind of resource it would be.
+// resourceTypeOfID returns the resource type that the prefix of an ID stands for.
 func resourceTypeOfID(id string) string {
 	prefix, _, _ := strings.Cut(id, "-")
 	kind, known := map[string]string{
@@ -180,7 +180,7 @@ func resourceTypeOfID(id string) string {
 	return "*"
 }
 
-// resourceNotFound refuses to tag what is not there, in the words of its kind.
+// resourceNotFound returns the error for tagging a resource that does not exist. It depends on the resource type.
 func resourceNotFound(id string) *APIError {
 	switch resourceTypeOfID(id) {
 	case "snapshot":
@@ -237,7 +237,7 @@ func (w *World) createTags(c *Call, in *ec2.CreateTagsInput) (*ec2.CreateTagsOut
 	return &ec2.CreateTagsOutput{}, nil
 }
 
-// deleteTags deletes the tags with the keys, and values if given; without any, all of them.
+// deleteTags deletes tags by key and, if given, by value. Without tags it deletes all.
 func (w *World) deleteTags(c *Call, in *ec2.DeleteTagsInput) (*ec2.DeleteTagsOutput, error) {
 	if len(in.Resources) == 0 {
 		return nil, missingParameter("resourceIdSet")

@@ -8,21 +8,22 @@ import (
 	"time"
 )
 
-// Throughput of time-based copies, in MiB a second: of one copy, and of all from one Region to another (4.8.2).
+// Throughput limits of time-based copies in MiB per second: for one copy, and for all copies between two Regions (rule
+// 4.8.2).
 const (
 	maxCopyThroughput       = 500.0
 	maxRegionPairThroughput = 2000.0
 )
 
-// timeBasedCopy is a time-based copy of an account's that is on its way.
+// timeBasedCopy is a time-based copy in progress.
 type timeBasedCopy struct {
-	source     string // snapshot
+	source     string // snapshot ID
 	from, to   string // Regions
 	ends       time.Time
-	throughput float64 // MiB a second that are reserved for it
+	throughput float64 // reserved MiB per second
 }
 
-// isValidDuration judges the completion duration of a time-based copy, in minutes (4.8.1).
+// isValidDuration reports whether a completion duration in minutes is valid (rule 4.8.1).
 func isValidDuration(minutes int64) bool { return minutes >= 15 && minutes <= 2880 && minutes%15 == 0 }
 
 func invalidDuration(minutes int64) *APIError {
@@ -31,14 +32,14 @@ func invalidDuration(minutes int64) *APIError {
 			"increments only", minutes)
 }
 
-// requiredThroughput is the throughput with which so much is copied in the time that is asked for.
+// requiredThroughput returns the throughput in MiB per second that a copy needs to end in time.
 func requiredThroughput(gib, minutes int32) float64 {
 	return float64(gib) * 1024 / (float64(minutes) * 60)
 }
 
-// checkThroughputQuota is how much of the throughput that the time-based copies of one request ask for they get; 1 is
-// all of it. Where less than one MiB a second is left the request is refused, and nothing is made (4.8.2). What does
-// not suffice is shared out in proportion, which is our choice.
+// checkThroughputQuota returns the share of the requested throughput that the copies of a request get. If less than 1
+// MiB per second is left, it refuses the request (rule 4.8.2). How AWS distributes the rest is unknown; here each copy
+// gets the same share.
 func (w *World) checkThroughputQuota(c *Call, from string, minutes int32, sources ...*snapshot) (float64, error) {
 	loc, left, wanted := c.location(), maxRegionPairThroughput, 0.0
 	w.timeBasedCopies[loc.account] = slices.DeleteFunc(
@@ -64,9 +65,9 @@ func (w *World) checkThroughputQuota(c *Call, from string, minutes int32, source
 	return min(1, left/wanted), nil
 }
 
-// scheduleTimeBasedCopy lets a time-based copy take the time that was asked for, or less if it takes less anyway; more
-// where the throughput that it gets does not suffice (4.8.2). The time of a second copy that an account makes of the
-// same snapshot begins when the first has ended (4.8.3).
+// scheduleTimeBasedCopy sets the duration of a time-based copy. It takes the requested time, or less if the data allows
+// it, or longer with reduced throughput (rule 4.8.2). The duration of a second copy of the same snapshot starts when
+// the first copy ends (rule 4.8.3).
 func (w *World) scheduleTimeBasedCopy(c *Call, order snapshotCopyParams, created *snapshot) {
 	asked := time.Duration(*order.durationMinutes) * time.Minute
 	wanted := requiredThroughput(created.sizeGiB, *order.durationMinutes)

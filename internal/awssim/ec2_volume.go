@@ -32,20 +32,21 @@ type volume struct {
 	volumeType           types.VolumeType
 	iops                 *int32
 	throughput           *int32
-	snapshot             string    // that it was made from; empty: none
-	lineage              string    // the volume from which its data comes
-	keyARN               string    // empty: unencrypted
-	failsToCreate        bool      // its key cannot be used: it is gone when it should be ready (1.8.6)
-	deletedAt            time.Time // its instance ends then and takes it along; zero: never
-	lastSnapshot         time.Time
-	platform             platform
+	snapshot             string // source snapshot; empty for an empty volume
+	lineage              string // original volume of the data
+	keyARN               string // empty if unencrypted
+	// the key cannot be used, so the volume disappears instead of becoming available (rule 1.8.6)
+	failsToCreate bool
+	deletedAt     time.Time // when its instance is terminated; zero for never
+	lastSnapshot  time.Time
+	platform      platform
 }
 
-// volumeSpec is what a volume is to be.
+// volumeSpec describes a volume to create.
 type volumeSpec struct {
 	zone       string
-	snapshot   *snapshot // nil: empty
-	sizeGiB    *int32    // nil: the snapshot's
+	snapshot   *snapshot // nil for an empty volume
+	sizeGiB    *int32    // nil for the size of the snapshot
 	volumeType types.VolumeType
 	iops       *int32
 	throughput *int32
@@ -53,8 +54,8 @@ type volumeSpec struct {
 	tags       []types.TagSpecification
 }
 
-// newVolume begins a volume of the caller, for CreateVolume and for a launch. The key is not checked before the volume
-// is to be ready: then one that cannot be used makes it vanish (1.8.6).
+// newVolume creates a volume, for CreateVolume and for a launch. The key is checked when the volume becomes available.
+// If it cannot be used, the volume disappears (rule 1.8.6).
 func (w *World) newVolume(c *Call, spec volumeSpec) (*volume, error) {
 	loc := c.location()
 	created := &volume{
@@ -121,7 +122,7 @@ func (w *World) newVolume(c *Call, spec volumeSpec) (*volume, error) {
 	return created, nil
 }
 
-// dataSourceOf is what a snapshot is to an account.
+// dataSourceOf returns what a snapshot is for an account.
 func dataSourceOf(s *snapshot, loc location) dataSource {
 	switch {
 	case !s.isEncrypted():
@@ -132,7 +133,7 @@ func dataSourceOf(s *snapshot, loc location) dataSource {
 	return sharedEncryptedSnapshot
 }
 
-// validatePerformance fills in and checks what a volume type allows (9.0: EbsBlockDevice).
+// validatePerformance checks IOPS and throughput against the volume type and sets defaults (rule 9.0, EbsBlockDevice).
 func (v *volume) validatePerformance() error {
 	switch v.volumeType {
 	case types.VolumeTypeGp3:
@@ -180,12 +181,12 @@ func validatePerformanceRange(kind string, iops *int32, least, most int32, throu
 	return nil
 }
 
-// exists reports whether the volume exists at a moment.
+// exists reports whether the volume exists at a time.
 func (v *volume) exists(now time.Time) bool {
 	return (!v.failsToCreate || now.Before(v.availableAt)) && (v.deletedAt.IsZero() || now.Before(v.deletedAt))
 }
 
-// findOwnVolume finds a volume of the caller.
+// findOwnVolume returns a volume of the caller.
 func (w *World) findOwnVolume(c *Call, id string) (*volume, bool) {
 	found, ok := w.volumes.get(id)
 	return found, ok && found.location == c.location() && found.exists(c.At)
@@ -227,7 +228,7 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 		newAuthorization(c, c.location(), "volume/*").withContext(newVolumeContext(c.Region, in)),
 	}
 
-	if in.SnapshotId != nil { // looked up even before IAM is asked
+	if in.SnapshotId != nil { // EC2 looks the snapshot up before it authorizes the call
 		found, ok := w.findReadableSnapshot(c.location().account, c.Region, *in.SnapshotId)
 		if w.violates(c, "A.4.7", !ok) || !ok {
 			return nil, badRequest("InvalidSnapshot.NotFound", "Snapshot does not exist")
@@ -269,14 +270,14 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 		if out.KmsKeyId = nil; spec.encryption.key != nil {
 			out.KmsKeyId = spec.encryption.key
 		} else if spec.snapshot != nil && spec.snapshot.keyARN == created.keyARN && created.keyARN != "" {
-			out.KmsKeyId = &created.keyARN // the account's default key is not named yet
+			out.KmsKeyId = &created.keyARN // EC2 does not name the EBS default key here
 		}
 
 		return out, nil
 	})
 }
 
-// newVolumeContext is what a request says to conditions about the volume that it is to make.
+// newVolumeContext returns the condition keys of the volume in a request.
 func newVolumeContext(region string, in *ec2.CreateVolumeInput) iampolicy.Context {
 	context := iampolicy.Context{
 		"ec2:AvailabilityZone": {*in.AvailabilityZone}, "ec2:Encrypted": {
@@ -328,13 +329,13 @@ func (w *World) deleteVolume(c *Call, in *ec2.DeleteVolumeInput) (*ec2.DeleteVol
 	return &ec2.DeleteVolumeOutput{}, nil
 }
 
-// removeVolume deletes a volume: for DeleteVolume and for the end of an instance.
+// removeVolume deletes a volume, for DeleteVolume and for the end of an instance.
 func (w *World) removeVolume(v *volume) {
 	w.volumes.remove(v.id)
 	delete(w.resources, v.id)
 }
 
-// findAttachment is where a volume is attached.
+// findAttachment returns the attachment of a volume.
 func (w *World) findAttachment(c *Call, v *volume) (types.VolumeAttachment, bool) {
 	for id, i := range w.instances.all {
 		for _, d := range i.devices {
