@@ -1,6 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
+// Command packer-plugin-encrypted-ami is the plugin: the post-processor encrypted-ami and its data source.
 package main
 
 import (

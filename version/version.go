@@ -1,13 +1,13 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package version is the version that the plugin tells Packer.
+// Package version holds the version that the plugin reports to Packer.
 package version
 
 import "github.com/hashicorp/packer-plugin-sdk/version"
 
-// Set at link time: -X .../version.VersionPrerelease=dev is a development build, and releases set Version from their tag.
-// Packer installs releases and the prerelease "dev", nothing else.
+// The linker sets them with -X: Version to the tag of a release, VersionPrerelease to "dev" in a development build.
+// Packer refuses all other prereleases.
 var (
 	Version           = "0.1.0"
 	VersionPrerelease = ""

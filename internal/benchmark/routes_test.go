@@ -308,7 +308,10 @@ func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.
 	cryptotest.SetGlobalRandom(t, seed)
 	synctest.Test(t, func(t *testing.T) {
 		var copies []awssim.CopySchedule
-		world := awssim.New(awssim.WithSeed(seed), awssim.WithCopyScheduleFunc(func(d awssim.CopySchedule) { copies = append(copies, d) }))
+		world := awssim.New(
+			awssim.WithSeed(seed),
+			awssim.WithCopyScheduleFunc(func(d awssim.CopySchedule) { copies = append(copies, d) }),
+		)
 		f := fixture{course: &course{}}
 		images, volumes := map[string]string{}, map[string]bool{}
 		if err := world.Build(func(b *awssim.Builder) error { return a.build(b, &f, images, volumes) }); err != nil {
@@ -428,8 +431,12 @@ func (a atlas) createImage(
 	}
 	b.Wait(4 * time.Hour)
 	made, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{
-		Name: aws.String("golden 1"), RootDeviceName: aws.String(device(0)), VirtualizationType: aws.String("hvm"),
-		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices,
+		Name:                aws.String("golden 1"),
+		RootDeviceName:      aws.String(device(0)),
+		VirtualizationType:  aws.String("hvm"),
+		Architecture:        ec2types.ArchitectureValuesX8664,
+		EnaSupport:          aws.Bool(true),
+		BlockDeviceMappings: devices,
 	})
 	if err == nil {
 		images[region] = *made.ImageId

@@ -222,7 +222,9 @@ func schedule(results map[scenario]series) (figures []figure) {
 				in = "another Region than the image's"
 			}
 			figures = append(figures, figure{
-				Name: name, Value: results[plain(n, regions)].makespan(), Limit: makespanLimit,
+				Name:  name,
+				Value: results[plain(n, regions)].makespan(),
+				Limit: makespanLimit,
 				Means: fmt.Sprintf("makespan over bound: %s in %s, 4 volumes of 8 to 500 GiB", targets(n), in),
 			})
 		}
@@ -241,15 +243,19 @@ func schedule(results map[scenario]series) (figures []figure) {
 			Means: "makespan over bound: 26 volumes of 8 to 500 GiB, four targets: more than the limit of 20 copies",
 		},
 		figure{
-			Name: "copies_at_once_bound", Value: results[full].worst(
+			Name: "copies_at_once_bound",
+			Value: results[full].worst(
 				func(s sample) float64 { return float64(s.AtOnce) },
-			), Limit: copiesAtOnce,
+			),
+			Limit: copiesAtOnce,
 			Means: "most concurrent copies from one account to one Region in those runs",
 		},
 		figure{
-			Name: "refused_copies_bound", Value: results[full].worst(
+			Name: "refused_copies_bound",
+			Value: results[full].worst(
 				func(s sample) float64 { return float64(s.OverLimit) },
-			), Exact: true,
+			),
+			Exact: true,
 			Means: "copies that AWS refused because of its limit in those runs",
 		},
 		figure{
@@ -331,7 +337,9 @@ func calls(results map[scenario]series) (figures []figure) {
 				Name: fmt.Sprintf(
 					"describe_ticks_volumes_%d",
 					volumes,
-				), Value: results[s].worst(func(m sample) float64 { return m.pollShare(s) }), Limit: pollShareLimit,
+				),
+				Value: results[s].worst(func(m sample) float64 { return m.pollShare(s) }),
+				Limit: pollShareLimit,
 				Means: "those calls, over accounts x Regions x poll intervals in the run",
 			})
 	}
@@ -358,7 +366,9 @@ func routed(t *testing.T) []figure {
 	ran := ofRuns(t, worldsRun)
 	return []figure{
 		{
-			Name: "cross_region_ratio", Value: max(planned.Across, ran.Across), Limit: 1,
+			Name:  "cross_region_ratio",
+			Value: max(planned.Across, ran.Across),
+			Limit: 1,
 			Means: fmt.Sprintf(
 				"GiB between Regions over the least of all routes: the worst of %d plans and %d runs",
 				worlds,
@@ -385,9 +395,11 @@ func light(t *testing.T, results map[scenario]series) []figure {
 	big := results[plain(1000, 1)]
 	figures := []figure{
 		{
-			Name: "peak_rss_mib_1000", Value: big.worst(
+			Name: "peak_rss_mib_1000",
+			Value: big.worst(
 				func(s sample) float64 { return float64(s.RSS) / (1 << 20) },
-			), Limit: memoryLimit,
+			),
+			Limit: memoryLimit,
 			Means: "peak memory in MiB of a process that distributes an image to 1000 targets, with the simulated AWS",
 		},
 		{

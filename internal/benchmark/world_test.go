@@ -333,8 +333,12 @@ func (f *fixture) createImage(b *awssim.Builder, client *ec2.Client) error {
 	}
 	b.Wait(4 * time.Hour)
 	made, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{
-		Name: aws.String("golden 1"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
-		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices,
+		Name:                aws.String("golden 1"),
+		RootDeviceName:      aws.String("/dev/xvda"),
+		VirtualizationType:  aws.String("hvm"),
+		Architecture:        ec2types.ArchitectureValuesX8664,
+		EnaSupport:          aws.Bool(true),
+		BlockDeviceMappings: devices,
 	})
 	if err == nil {
 		f.image = *made.ImageId

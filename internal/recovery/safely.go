@@ -1,7 +1,8 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package safely makes errors of panics: one in any goroutine would end the plugin, and Packer would destroy the image.
+// Package recovery converts panics to errors. A panic in any goroutine would end the plugin, and Packer would delete the
+// image.
 package recovery
 
 import (
@@ -10,7 +11,7 @@ import (
 	"runtime/debug"
 )
 
-// Do calls a function. The error is the function's, or its panic; the log has where that was.
+// Do calls a function and returns its error, or its panic as an error. It logs the stack of a panic.
 func Do(act func() error) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {

@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package offline keeps the environment of whoever runs the tests out of them.
+// Package awsenv clears the environment variables of AWS, so that they do not change the result of a test.
 package awsenv
 
 import (
