@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package golden holds what people read to the files that tests keep of it.
+// Package golden compares texts with golden files.
 package golden
 
 import (
