@@ -24,10 +24,12 @@ func (w *World) Config(account, region string) aws.Config {
 }
 
 func newRetryer() aws.Retryer {
-	return retry.AddWithMaxAttempts(retry.NewStandard(func(o *retry.StandardOptions) {
+	unlimited := retry.AddWithMaxAttempts(retry.NewStandard(func(o *retry.StandardOptions) {
 		o.RateLimiter = ratelimit.None
 		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) {
 			return min(time.Second<<min(attempt, 5), 20*time.Second), nil
 		})
 	}), 0)
+	// The SDK signs the next attempt by AWS's clock (rule 5.12).
+	return retry.AddWithErrorCodes(unlimited, "RequestExpired", "InvalidSignatureException")
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
 )
 
 // Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts, so that survey can
@@ -69,6 +70,9 @@ func expand(req distribution.Request, facts distribution.Facts, target distribut
 	}
 	if target.AMIName != "" {
 		d.Name = r.text("ami_name", target.AMIName)
+	}
+	if invariant.Names.IsOff() {
+		d.Name += " " + req.Build.RunID
 	}
 	if target.AMIDescription != "" {
 		d.Description = r.text("ami_description", target.AMIDescription)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
 )
 
 // Kind is a kind of resource.
@@ -188,7 +190,7 @@ func (j Judgment) Replacement(release time.Time) (DeletionProof, error) {
 	switch {
 	case j.Signed == nil:
 		return j.Deletion()
-	case j.Signed.Release.After(release):
+	case j.Signed.Release.After(release) && !invariant.ReleaseOrder.IsOff():
 		return DeletionProof{}, fmt.Errorf("image %s is not replaced: its release of %s is newer", j.id, formatTime(j.Signed.Release))
 	case j.Verdict == Working && !j.Signed.Release.Before(release):
 		return DeletionProof{}, fmt.Errorf("image %s is not replaced: %s", j.id, j.Reason)

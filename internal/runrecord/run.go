@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
 )
 
 const (
@@ -111,6 +113,9 @@ func (r *Run) put(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
 	for _, store := range r.options.Stores {
+		if invariant.Record.IsOff() {
+			break
+		}
 		if err := store.Put(ctx, record); err != nil {
 			return fmt.Errorf("write the record of the run: %w", err)
 		}

@@ -1,0 +1,39 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build switches
+
+package chaos_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
+)
+
+// enough is how many seeds show at least one violation of an invariant that is switched off.
+const enough = 60
+
+// Whichever invariant is switched off in the plugin, the auditor reports that it is violated.
+func TestAuditor_invariantOff(t *testing.T) {
+	for off := invariant.Ownership; off <= invariant.ReleaseOrder; off++ {
+		t.Run(fmt.Sprint(int(off)), func(t *testing.T) {
+			invariant.Off = off
+			defer func() { invariant.Off = 0 }()
+			var others []string
+			for seed := uint64(1); seed <= enough; seed++ {
+				var drawn counts
+				for _, violation := range tryScenario(t, seed, &drawn) {
+					if strings.Contains(violation, fmt.Sprintf("invariant %d:", off)) {
+						t.Logf("seed %d: %s", seed, violation)
+						return
+					}
+					others = append(others, fmt.Sprintf("seed %d: %s", seed, violation))
+				}
+			}
+			t.Errorf("%d seeds, and no violation of invariant %d; others:\n%s", enough, off, strings.Join(others, "\n"))
+		})
+	}
+}
