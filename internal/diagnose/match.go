@@ -5,6 +5,7 @@ package diagnose
 
 import (
 	"cmp"
+	"net/http"
 	"regexp"
 	"strings"
 
@@ -65,6 +66,11 @@ func (m *match) findStepKeys() {
 
 // rule returns the first rule that matches the error.
 func (m match) rule() *rule {
+	isNotImplemented := m.Refusal.Status == http.StatusNotImplemented // whatever code an emulator gives it
+	if isNotImplemented || foreignEndpoint.matches(m.Refusal) {
+		return &foreignEndpoint
+	}
+
 	for i := range rules {
 		if rules[i].matches(m.Refusal) {
 			return &rules[i]

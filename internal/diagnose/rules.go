@@ -13,7 +13,7 @@ import (
 // rule maps an error of AWS to the text of a finding. The texts may contain the placeholders of match.fillPlaceholders.
 type rule struct {
 	references      string   // numbers of the AWS rules it rests on, separated by spaces; a finding shows the first
-	operations      string   // separated by spaces; every operation if empty
+	operations      string   // separated by spaces, "kms:*" for all of a service; every operation if empty
 	codes           string   // separated by spaces; every error code if empty
 	messageContains []string // fragments of "Code: message", without apostrophes and limits, which vary (2.2.2, 4.1.1)
 
@@ -33,12 +33,18 @@ func (r *rule) reference() string {
 }
 
 func (r *rule) matches(e distribution.APIError) bool {
-	if !isListed(e.Operation, r.operations) || !isListed(e.Code, r.codes) {
+	if !r.isAbout(e.Operation) || !isListed(e.Code, r.codes) {
 		return false
 	}
 	text := e.Code + ": " + e.Message
 	isMissing := func(fragment string) bool { return !strings.Contains(text, fragment) }
 	return !slices.ContainsFunc(r.messageContains, isMissing)
+}
+
+// isAbout reports whether the rule explains errors of an operation.
+func (r *rule) isAbout(operation string) bool {
+	service, _, _ := strings.Cut(operation, ":")
+	return isListed(operation, r.operations) || isListed(service+":*", r.operations)
 }
 
 // isListed reports whether a name is in a list that is separated by spaces. An empty list has every name.
@@ -52,6 +58,19 @@ const (
 	assumeRoleOperations = "sts:AssumeRole sts:AssumeRoleWithWebIdentity sts:AssumeRoleWithSAML"
 	copyOperations       = "ec2:CopySnapshot ec2:CopyImage"
 	hiddenKeyMessage     = "ciphertext refers to a customer master key that does not exist"
+
+	sharingOperations        = "ec2:ModifySnapshotAttribute ec2:ModifyImageAttribute"
+	namingOperations         = "ec2:RegisterImage ec2:CopyImage"
+	encryptingOperations     = copyOperations + " ec2:CreateVolume ec2:RunInstances"
+	clientTokenOperations    = "ec2:CopyImage ec2:CreateVolume ec2:RunInstances ec2:CreateLaunchTemplateVersion"
+	launchTemplateOperations = "ec2:DescribeLaunchTemplates ec2:DescribeLaunchTemplateVersions " +
+		"ec2:CreateLaunchTemplateVersion ec2:ModifyLaunchTemplate"
+	ownerOperations = "ec2:DescribeImageAttribute ec2:ModifyImageAttribute ec2:DeregisterImage " +
+		"ec2:EnableImageDeprecation ec2:EnableImageDeregistrationProtection ec2:DisableImageDeregistrationProtection"
+	imageOperations = ownerOperations + " ec2:CopyImage ec2:CreateTags ec2:DeleteTags ec2:DescribeImages " +
+		"ec2:EnableFastLaunch ec2:RunInstances"
+	snapshotOperations = "ec2:CopySnapshot ec2:CreateTags ec2:CreateVolume ec2:DeleteSnapshot ec2:DeleteTags " +
+		"ec2:DescribeSnapshots ec2:RegisterImage ec2:RunInstances"
 )
 
 // Remediations that several rules share.
@@ -83,6 +102,16 @@ var fallbackRules = []rule{
 		detail:      "it does not say which policy is to blame",
 		remediation: "an encoded message tells more: `aws sts decode-authorization-message`",
 	},
+}
+
+// foreignEndpoint explains an operation that the endpoint does not have.
+var foreignEndpoint = rule{
+	codes:   "InvalidAction UnknownOperation UnknownOperationException",
+	summary: "the endpoint is not AWS",
+	detail: "AWS has {operation}; an emulator or a proxy may lack it, and a Region may lack a recent operation. The " +
+		"endpoint is set by custom_endpoint_ec2, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_<SERVICE> or endpoint_url of the " +
+		"AWS config file",
+	remediation: "remove the custom endpoint",
 }
 
 // unknownCode explains an error code that no rule names.

@@ -14,6 +14,7 @@ var credentialRules = []rule{
 	},
 	{
 		references:  "5.8",
+		operations:  "sts:*",
 		codes:       "RegionDisabledException",
 		summary:     "STS gives no sessions in {region}",
 		detail:      "the Region, or its STS endpoint, is switched off in account {account}",
@@ -28,6 +29,7 @@ var credentialRules = []rule{
 	},
 	{
 		references:      "5.8",
+		operations:      "ec2:*",
 		codes:           "AuthFailure",
 		messageContains: []string{"not able to validate the provided access credentials"},
 		summary:         "{region} does not know the credentials",
@@ -47,6 +49,7 @@ var credentialRules = []rule{
 	},
 	{
 		references:      "5.10 5.9",
+		operations:      "sts:*",
 		messageContains: []string{"they belong to account"},
 		summary:         "the credentials are not those of account {account}",
 		detail:          "what they sign would land in another account, so nothing was sent",
@@ -54,6 +57,7 @@ var credentialRules = []rule{
 	},
 	{
 		references:      "5.2",
+		operations:      assumeRoleOperations,
 		codes:           "ValidationError",
 		messageContains: []string{"role chaining"},
 		summary:         "the session is to last longer than an hour",
@@ -63,6 +67,7 @@ var credentialRules = []rule{
 	},
 	{
 		references:      "5.1",
+		operations:      assumeRoleOperations,
 		codes:           "ValidationError",
 		messageContains: []string{"exceeds the MaxSessionDuration"},
 		summary:         "the session is to last longer than the role allows",

@@ -78,6 +78,7 @@ var encryptionRules = []rule{
 	},
 	{
 		references:      "1.1.11 1.4.7 A.4.5",
+		operations:      encryptingOperations,
 		codes:           "InvalidParameterDependency",
 		messageContains: []string{"requires the parameter Encrypted"},
 		summary:         "a key was given without asking for encryption",
@@ -86,6 +87,7 @@ var encryptionRules = []rule{
 	},
 	{
 		references:      "1.4.8 1.6.1",
+		operations:      copyOperations,
 		codes:           "InvalidRequest",
 		messageContains: []string{"Creating an unencrypted copy from an encrypted snapshot"},
 		summary:         "what is encrypted cannot be copied unencrypted",
@@ -94,6 +96,7 @@ var encryptionRules = []rule{
 	},
 	{
 		references:      "A.4.6 1.1.12",
+		operations:      "ec2:CreateVolume",
 		codes:           "InvalidParameterCombination",
 		messageContains: []string{"inconsistent with snapshot encryption state"},
 		summary:         "an encrypted snapshot makes encrypted volumes only",
@@ -102,6 +105,7 @@ var encryptionRules = []rule{
 	},
 	{
 		references:      "1.5.1",
+		operations:      "ec2:RegisterImage",
 		codes:           "InvalidParameter InvalidBlockDeviceMapping",
 		messageContains: []string{"encrypted flag"},
 		summary:         "encryption cannot be given to a device that has a snapshot",
@@ -110,6 +114,7 @@ var encryptionRules = []rule{
 	},
 	{
 		references:      "1.5.6",
+		operations:      "ec2:RegisterImage",
 		codes:           "InvalidParameterValue",
 		messageContains: []string{"Snapshot does not belong to"},
 		summary:         "the snapshot is another account's",
@@ -122,6 +127,7 @@ var encryptionRules = []rule{
 var kmsRules = []rule{
 	{
 		references:  "3.4 1.8.1",
+		operations:  "kms:*",
 		codes:       "DisabledException",
 		aboutKey:    true,
 		summary:     "the key is disabled",
@@ -130,6 +136,7 @@ var kmsRules = []rule{
 	},
 	{
 		references:      "3.4",
+		operations:      "kms:*",
 		codes:           "KMSInvalidStateException",
 		messageContains: []string{"pending deletion"},
 		aboutKey:        true,
@@ -139,6 +146,7 @@ var kmsRules = []rule{
 	},
 	{
 		references:      "3.4 3.5.1",
+		operations:      "kms:*",
 		codes:           "KMSInvalidStateException",
 		messageContains: []string{"pending import"},
 		aboutKey:        true,
@@ -148,6 +156,7 @@ var kmsRules = []rule{
 	},
 	{
 		references: "3.4",
+		operations: "kms:*",
 		codes:      "KMSInvalidStateException",
 		aboutKey:   true,
 		summary:    "the key cannot be used now",
@@ -157,6 +166,7 @@ var kmsRules = []rule{
 	},
 	{
 		references:  "3.4.1",
+		operations:  "kms:*",
 		codes:       "NotFoundException",
 		aboutKey:    true,
 		summary:     "there is no such key in {region}",
@@ -176,6 +186,7 @@ var kmsRules = []rule{
 	},
 	{
 		references:  "3.4.1",
+		operations:  "kms:*",
 		codes:       "InvalidArnException",
 		aboutKey:    true,
 		summary:     "this is no ARN that KMS takes",
@@ -184,6 +195,7 @@ var kmsRules = []rule{
 	},
 	{
 		references:  "3.4.2",
+		operations:  "kms:*",
 		codes:       "InvalidKeyUsageException",
 		aboutKey:    true,
 		summary:     "the key is of another kind",
@@ -192,6 +204,7 @@ var kmsRules = []rule{
 	},
 	{
 		references:      "3.4.3",
+		operations:      "kms:*",
 		codes:           accessDeniedCodes,
 		messageContains: []string{hiddenKeyMessage},
 		aboutKey:        true,
@@ -202,6 +215,7 @@ var kmsRules = []rule{
 	},
 	{
 		references:  "3.2.7 3.7",
+		operations:  "kms:CreateGrant",
 		codes:       "LimitExceededException",
 		aboutKey:    true,
 		summary:     "the key has too many grants",
@@ -210,6 +224,7 @@ var kmsRules = []rule{
 	},
 	{
 		references:  "3.7",
+		operations:  "kms:RevokeGrant kms:RetireGrant",
 		codes:       "InvalidGrantIdException",
 		aboutKey:    true,
 		summary:     "there is no such grant",
@@ -218,6 +233,7 @@ var kmsRules = []rule{
 	},
 	{
 		references: "3.7",
+		operations: "kms:*",
 		codes: "InvalidGrantTokenException InvalidMarkerException InvalidCiphertextException " +
 			"IncorrectKeyException",
 		aboutKey:    true,

@@ -7,6 +7,7 @@ package diagnose
 var imageRules = []rule{
 	{
 		references:      "2.1.1 A.4.3",
+		operations:      "ec2:ModifySnapshotAttribute",
 		codes:           "OperationNotPermitted",
 		messageContains: []string{"Encrypted snapshots with EBS default key cannot be shared"},
 		summary:         "what is encrypted with aws/ebs cannot be shared",
@@ -16,6 +17,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.1.2",
+		operations:      "ec2:ModifySnapshotAttribute",
 		codes:           "OperationNotPermitted",
 		messageContains: []string{"Encrypted snapshots cannot be shared publicly"},
 		summary:         "an encrypted snapshot cannot be public",
@@ -24,6 +26,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.1.3",
+		operations:      "ec2:ModifySnapshotAttribute",
 		codes:           "OperationNotPermitted",
 		messageContains: []string{"Public sharing of snapshots is blocked"},
 		summary:         "account {account} blocks public snapshots",
@@ -32,6 +35,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.1.6",
+		operations:      "ec2:ModifySnapshotAttribute",
 		codes:           "InvalidParameterValue",
 		messageContains: []string{"Modification size must not be greater"},
 		summary:         "too many accounts in one call",
@@ -40,6 +44,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.1.6 A.4.3 2.2.10",
+		operations:      sharingOperations,
 		codes:           "InvalidParameterCombination",
 		messageContains: []string{"attribute"},
 		summary:         "one call changes too much, or nothing",
@@ -48,6 +53,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.1.6 A.4.3",
+		operations:      "ec2:ModifySnapshotAttribute",
 		codes:           "InvalidParameterCombination",
 		messageContains: []string{"createVolumePermission"},
 		summary:         "one call adds and removes",
@@ -56,6 +62,7 @@ var imageRules = []rule{
 	},
 	{
 		references:  "2.1.6 A.4.3 2.2.10",
+		operations:  sharingOperations,
 		codes:       "InvalidAMIAttributeItemValue",
 		summary:     "AWS does not know whom to share with",
 		detail:      "the account id is not one of 12 digits that exists, or the group not one that AWS has",
@@ -72,6 +79,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.2.2",
+		operations:      "ec2:ModifyImageAttribute",
 		codes:           "InvalidParameter",
 		messageContains: []string{"Snapshots encrypted with the AWS Managed CMK"},
 		summary:         "an image with a snapshot under aws/ebs cannot be shared",
@@ -81,6 +89,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.2.3",
+		operations:      "ec2:ModifyImageAttribute",
 		codes:           "UnsupportedOperation",
 		messageContains: []string{"be shared publicly"},
 		summary:         "an image with an encrypted snapshot cannot be public",
@@ -89,6 +98,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.2.8 2.2.9 A.1.4",
+		operations:      "ec2:CopyImage",
 		codes:           "InvalidRequest",
 		messageContains: []string{"permission to access the storage of this ami"},
 		eventual:        true,
@@ -99,6 +109,7 @@ var imageRules = []rule{
 	},
 	{
 		references:  "2.2.10",
+		operations:  "ec2:ModifyImageAttribute",
 		codes:       "MissingParameter",
 		summary:     "the call lacks a parameter",
 		detail:      "AWS takes no empty description, and imdsSupport can be set to v2.0 and not be reset",
@@ -106,6 +117,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.2.11 A.4.1",
+		operations:      ownerOperations,
 		codes:           "AuthFailure",
 		messageContains: []string{"Not authorized for image"},
 		summary:         "account {account} is not the owner of {on}",
@@ -114,6 +126,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.2.11 A.4.1",
+		operations:      "ec2:DescribeImageAttribute",
 		codes:           "AuthFailure",
 		messageContains: []string{"access restricted resource"},
 		summary:         "AWS shows this attribute to nobody",
@@ -122,6 +135,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.3.1 2.3.2",
+		operations:      "ec2:CopyImage",
 		codes:           "InvalidRequest",
 		messageContains: []string{"AWS Marketplace cannot be copied"},
 		summary:         "an image from AWS Marketplace cannot be copied to another account",
@@ -131,6 +145,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.3.1 2.3.2",
+		operations:      "ec2:CopyImage",
 		codes:           "InvalidRequest",
 		messageContains: []string{"BillingProduct codes cannot be copied"},
 		summary:         "an image with a billing code cannot be copied to another account",
@@ -140,6 +155,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.3.3",
+		operations:      "ec2:RegisterImage",
 		codes:           "AuthFailure",
 		messageContains: []string{"billing products"},
 		summary:         "billing information cannot be given to an image",
@@ -148,6 +164,7 @@ var imageRules = []rule{
 	},
 	{
 		references:      "2.5.1",
+		operations:      "ec2:RegisterImage",
 		codes:           "InvalidBlockDeviceMapping",
 		messageContains: []string{"No root snapshot"},
 		summary:         "the image has no snapshot for its root device",
@@ -156,6 +173,7 @@ var imageRules = []rule{
 	},
 	{
 		references:  "2.5.2",
+		operations:  namingOperations,
 		codes:       "InvalidAMIName.Duplicate",
 		summary:     "the name is taken",
 		detail:      "account {account} has an image of this name in {region}",
@@ -163,6 +181,7 @@ var imageRules = []rule{
 	},
 	{
 		references:  "2.5.3",
+		operations:  namingOperations,
 		codes:       "InvalidAMIName.Malformed",
 		summary:     "the name cannot be the name of an image",
 		detail:      "names have 3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _",
@@ -170,6 +189,7 @@ var imageRules = []rule{
 	},
 	{
 		references:  "2.5.4 2.5.10 4.4.1",
+		operations:  snapshotOperations,
 		codes:       "InvalidSnapshotID.NotFound InvalidSnapshot.NotFound",
 		summary:     "the snapshot is not there",
 		detail:      "it was deleted, is not shared with account {account}, or AWS does not show it yet in {region}",
@@ -177,6 +197,7 @@ var imageRules = []rule{
 	},
 	{
 		references:  "2.5.8",
+		operations:  "ec2:DeleteSnapshot",
 		codes:       "InvalidSnapshot.InUse",
 		summary:     "the snapshot belongs to an image",
 		detail:      "a snapshot can be deleted after the last image that uses it was deregistered",
@@ -184,6 +205,7 @@ var imageRules = []rule{
 	},
 	{
 		references:  "2.5.9",
+		operations:  imageOperations,
 		codes:       "InvalidAMIID.Unavailable",
 		summary:     "the image is gone or cannot be used",
 		detail:      "it was deregistered, disabled or failed",
@@ -191,6 +213,7 @@ var imageRules = []rule{
 	},
 	{
 		references: "2.5.10 2.2.12 2.2.14 4.4.1",
+		operations: imageOperations,
 		codes:      "InvalidAMIID.NotFound",
 		summary:    "AWS does not show the image to account {account}",
 		detail: "it does not exist in {region}, is not shared with the account, or the account's Allowed AMIs " +
@@ -199,6 +222,7 @@ var imageRules = []rule{
 	},
 	{
 		references:  "2.5.10",
+		operations:  imageOperations + " " + snapshotOperations,
 		codes:       "InvalidAMIID.Malformed InvalidSnapshotID.Malformed",
 		summary:     "this cannot be an id",
 		detail:      "ids have a check of their own: one that was made up is refused",

@@ -7,6 +7,7 @@ package diagnose
 var launchRules = []rule{
 	{
 		references:      "8.5 8.6 1.8.6 A.4.9",
+		operations:      "ec2:RunInstances",
 		messageContains: []string{"Client.InvalidKMSKey.InvalidState"},
 		aboutKey:        true,
 		summary:         "the instance ended because of a key",
@@ -19,6 +20,7 @@ var launchRules = []rule{
 	},
 	{
 		references:      "8.5 8.6 1.8.6",
+		operations:      "ec2:RunInstances",
 		messageContains: []string{"Client.InternalError"},
 		aboutKey:        true,
 		summary:         "the instance ended as soon as it began",

@@ -31,6 +31,7 @@ var parameterRules = []rule{
 	},
 	{
 		references:      "7.7",
+		operations:      "ssm:PutParameter",
 		codes:           "AccessDeniedException",
 		messageContains: []string{"reserved parameter name"},
 		summary:         "the name is reserved",
@@ -49,6 +50,7 @@ var parameterRules = []rule{
 	},
 	{
 		references:  "7.8",
+		operations:  "ssm:PutParameter",
 		codes:       "ParameterAlreadyExists",
 		summary:     "there is such a parameter already",
 		detail:      "without overwrite SSM does not touch it",
@@ -56,6 +58,7 @@ var parameterRules = []rule{
 	},
 	{
 		references:  "7.8",
+		operations:  "ssm:PutParameter",
 		codes:       "ParameterLimitExceeded",
 		summary:     "account {account} has too many parameters in {region}",
 		detail:      "AWS allows 10,000 standard and 100,000 advanced ones",
@@ -63,6 +66,7 @@ var parameterRules = []rule{
 	},
 	{
 		references:  "7.7 7.8",
+		operations:  "ssm:PutParameter",
 		codes:       "ParameterMaxVersionLimitExceeded",
 		summary:     "the parameter can have no further version",
 		detail:      "AWS keeps 100 versions, and the oldest bears a label, which protects it",
@@ -70,6 +74,7 @@ var parameterRules = []rule{
 	},
 	{
 		references:  "7.8 4.2.1",
+		operations:  "ssm:PutParameter ssm:AddTagsToResource",
 		codes:       "TooManyUpdates",
 		summary:     "somebody else writes the parameter",
 		detail:      "several writers are at it at once",
@@ -77,6 +82,7 @@ var parameterRules = []rule{
 	},
 	{
 		references:  "7.8",
+		operations:  "ssm:PutParameter",
 		codes:       "InvalidKeyId",
 		aboutKey:    true,
 		summary:     "SSM cannot use {key}",
@@ -85,6 +91,7 @@ var parameterRules = []rule{
 	},
 	{
 		references:  "7.8 7.7",
+		operations:  "ssm:PutParameter",
 		codes:       "HierarchyLevelLimitExceededException",
 		summary:     "the name has too many levels",
 		detail:      "AWS allows 15",
@@ -92,6 +99,7 @@ var parameterRules = []rule{
 	},
 	{
 		references:  "7.8",
+		operations:  "ssm:PutParameter",
 		codes:       "HierarchyTypeMismatchException",
 		summary:     "the parameter is of another type",
 		detail:      "the type of an existing parameter cannot be changed",
@@ -99,6 +107,7 @@ var parameterRules = []rule{
 	},
 	{
 		references:  "7.8",
+		operations:  "ssm:PutParameter",
 		codes:       "InvalidAllowedPatternException",
 		summary:     "the parameter's allowed pattern is no pattern",
 		detail:      "it is not a regular expression that SSM takes",
@@ -106,6 +115,7 @@ var parameterRules = []rule{
 	},
 	{
 		references:  "7.8",
+		operations:  "ssm:PutParameter",
 		codes:       "ParameterPatternMismatchException",
 		summary:     "the value does not fit the parameter's allowed pattern",
 		detail:      "the parameter was made with a pattern that an AMI id does not match",
@@ -113,6 +123,7 @@ var parameterRules = []rule{
 	},
 	{
 		references:  "7.8",
+		operations:  "ssm:PutParameter",
 		codes:       "UnsupportedParameterType",
 		summary:     "SSM does not know the type of the parameter",
 		detail:      "types are String, StringList and SecureString",
@@ -120,6 +131,7 @@ var parameterRules = []rule{
 	},
 	{
 		references:      "7.5",
+		operations:      "autoscaling:StartInstanceRefresh ec2:RunInstances",
 		messageContains: []string{"Unsupported data type"},
 		summary:         "the parameter is not of data type aws:ec2:image",
 		detail:          "launch templates that name it with resolve:ssm: take that data type only",

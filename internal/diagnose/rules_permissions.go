@@ -50,6 +50,7 @@ var permissionRules = []rule{
 	},
 	{
 		references:      "6.2 A.4.11 5.6",
+		operations:      assumeRoleOperations,
 		codes:           accessDeniedCodes,
 		messageContains: []string{"explicit deny", "role trust policy"},
 		summary:         "the role forbids to assume it",
@@ -84,6 +85,7 @@ var permissionRules = []rule{
 	},
 	{
 		references:      "3.2.1 3.4.3 1.7.6",
+		operations:      "kms:*",
 		codes:           accessDeniedCodes,
 		messageContains: []string{"no resource-based policies allow access"},
 		aboutKey:        true,
@@ -149,6 +151,7 @@ var permissionRules = []rule{
 	},
 	{
 		references:      "5.6 6.2 A.4.11",
+		operations:      assumeRoleOperations,
 		codes:           accessDeniedCodes,
 		messageContains: []string{"no role trust policy allows"},
 		summary:         "the role does not let {who} assume it",

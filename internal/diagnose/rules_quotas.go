@@ -23,6 +23,7 @@ var quotaRules = []rule{
 	},
 	{
 		references:  "4.1.2 4.1.3 4.1.5",
+		operations:  "ec2:CopyImage",
 		codes:       "ResourceLimitExceeded",
 		summary:     "too much is under way in {region}",
 		detail:      "account {account} may have {limit} at once, also those that others began",
@@ -30,6 +31,7 @@ var quotaRules = []rule{
 	},
 	{
 		references:  "4.1.4",
+		operations:  "ec2:CopySnapshot ec2:CopyImage ec2:CreateSnapshot",
 		codes:       "SnapshotLimitExceeded",
 		summary:     "account {account} has too many snapshots in {region}",
 		detail:      "AWS allows 100,000 unless it has raised the limit",
@@ -37,6 +39,7 @@ var quotaRules = []rule{
 	},
 	{
 		references:  "4.1.4",
+		operations:  "ec2:CopySnapshot ec2:CopyImage ec2:CreateSnapshot",
 		codes:       "PendingSnapshotLimitExceeded",
 		summary:     "too many snapshots of account {account} are pending",
 		detail:      "AWS limits how many are made at once",
@@ -59,6 +62,7 @@ var quotaRules = []rule{
 	},
 	{
 		references:  "4.2.3",
+		operations:  clientTokenOperations,
 		codes:       "IdempotentParameterMismatch",
 		summary:     "the same token came with another request",
 		detail:      "AWS remembers a token with all that came with it, and something of it was changed since",
@@ -76,6 +80,7 @@ var quotaRules = []rule{
 	},
 	{
 		references:      "4.6.5 A.4.7",
+		operations:      copyOperations,
 		messageContains: []string{"Source snapshot is not complete"},
 		eventual:        true,
 		summary:         "the snapshot to copy was not complete",
@@ -84,6 +89,7 @@ var quotaRules = []rule{
 	},
 	{
 		references:      "A.4.7",
+		operations:      "ec2:CreateVolume",
 		codes:           "IncorrectState",
 		messageContains: []string{"Snapshot is in invalid state"},
 		summary:         "the snapshot was not complete",
@@ -92,6 +98,7 @@ var quotaRules = []rule{
 	},
 	{
 		references:      "4.8.1",
+		operations:      "ec2:CopySnapshot",
 		codes:           "InvalidParameterValue",
 		messageContains: []string{"completion duration"},
 		summary:         "the copy cannot be asked to take so long",
@@ -100,6 +107,7 @@ var quotaRules = []rule{
 	},
 	{
 		references:  "A.4.12",
+		operations:  launchTemplateOperations,
 		codes:       "InvalidLaunchTemplateId.NotFound InvalidLaunchTemplateName.NotFoundException",
 		summary:     "there is no such launch template in {region}",
 		detail:      "launch templates are looked up in account {account}, and never shared",
@@ -107,6 +115,7 @@ var quotaRules = []rule{
 	},
 	{
 		references:  "A.4.12",
+		operations:  launchTemplateOperations,
 		codes:       "InvalidLaunchTemplateId.VersionNotFound",
 		summary:     "the launch template has no such version",
 		detail:      "versions are numbers, $Default and $Latest, and deleted ones do not come back",
