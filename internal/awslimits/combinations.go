@@ -35,7 +35,7 @@ func CheckJSON(policy string) error {
 func CheckSessionTagKeys(keys []string) error {
 	for i, key := range keys {
 		if j := slices.IndexFunc(keys[:i], func(k string) bool { return strings.EqualFold(k, key) }); j >= 0 {
-			return fmt.Errorf("%q and %q differ in upper and lower case only, which STS does not tell apart", keys[j], key)
+			return fmt.Errorf("%q and %q differ in upper and lower case only, which STS does not distinguish", keys[j], key)
 		}
 	}
 	return nil
