@@ -3,38 +3,38 @@
 
 package distribution
 
-// Intent is what amazon-ebs is told to build, in its own words: for a plan before there is an image. The build's Region is
-// Request.Build's, the Regions of the image are those of Request.Images, with the id Unbuilt.
+// BuildConfig holds the options of an amazon-ebs builder, for a plan before the image exists. The Region of the build
+// is that of Request.Build. The Regions of the image are those of Request.Images, which then have the id Unbuilt.
 type BuildConfig struct {
-	BaseAMI         string // ami-...; "": what Filter finds
+	BaseAMI         string // ami-...; that of Filter if empty
 	Filter          BaseFilter
-	AMIName         string            // "": not known
-	EncryptBoot     *bool             // nil: not given
+	AMIName         string            // empty if unknown
+	EncryptBoot     *bool             // nil if not set
 	KMSKeyID        string            // of encrypt_boot in the build's Region
 	RegionKMSKeyIDs map[string]string // of encrypt_boot, Region -> key
 	Launch          []LaunchVolume
 }
 
-// BaseFilter finds the image that a build starts from.
+// BaseFilter selects the base AMI of a build.
 type BaseFilter struct {
-	Filters           map[string]string // name -> value, as DescribeImages takes them
+	Filters           map[string]string // name -> value, as in DescribeImages
 	Owners            []string
-	MostRecent        bool // of several; else there must be one
+	MostRecent        bool // if several match; else exactly one must match
 	IncludeDeprecated bool
 }
 
-// LaunchVolume is an element of launch_block_device_mappings.
+// LaunchVolume is one of the launch_block_device_mappings.
 type LaunchVolume struct {
 	Device     string // /dev/xvda
-	Encrypted  *bool  // nil: not given
+	Encrypted  *bool  // nil if not set
 	KMSKeyID   string
 	SnapshotID string
-	GiB        int64 // 0: that of what it is made from
+	GiB        int64 // that of its snapshot if 0
 	NoDevice   bool
 }
 
-// Unbuilt is the id of an image that is not made yet.
+// Unbuilt is the id of an image that does not exist yet.
 const Unbuilt = "ami-to-be-built"
 
-// unbuiltName stands for a name that is not known.
+// UnbuiltName is the name of such an image if it is unknown.
 const UnbuiltName = "ami-to-be-built"

@@ -3,11 +3,9 @@
 
 package distribution
 
-import (
-	"strconv"
-)
+import "strconv"
 
-// Count is a number of things for people.
+// Count returns a number with its noun in the singular or plural.
 func Count(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one

@@ -3,27 +3,27 @@
 
 package distribution
 
-// Destination is one account in one Region of a target, which shall own one copy of the image: all templates rendered.
+// Destination is one account in one Region of a target, which will own a copy of the image. Its templates are rendered.
 type Destination struct {
 	At           Location
 	Target       string // name of the target block
 	Optional     bool
-	FromRegion   string   // Region of the image that it gets
+	FromRegion   string   // Region of the image that is copied
 	Method       Method   // BySnapshot or ByImage
-	MethodWhy    string   // why auto took ByImage
-	CopyMinutes  int      // 0: as long as it takes
+	MethodWhy    string   // why Auto has become ByImage
+	CopyMinutes  int      // 0 without time-based copy
 	Licenses     []string // ARNs of license configurations, sorted
 	Lifecycle    Lifecycle
 	Retention    Retention
-	Via          string // option that its credentials come from
-	Roles        []Role // rendered, each with its ARN; empty: the source credentials, or Profile
+	Via          string // option that sets its credentials
+	Roles        []Role // rendered, each with its ARN; if empty, Profile or the source credentials are used
 	Profile      string
-	KMSKeyID     string // as asked for; DefaultKey is possible
+	KMSKeyID     string // as in the template; may be DefaultKey
 	Name         string
 	Description  string
 	Tags         map[string]string
 	SnapshotTags map[string]string
-	Launch       *Launch          // nil: no launch check
+	Launch       *Launch          // nil without a launch check
 	Parameters   []Parameter      // rendered
 	Templates    []LaunchTemplate // rendered
 	Grants       []KeyGrant
@@ -31,14 +31,14 @@ type Destination struct {
 	SkipMissingRole bool
 }
 
-// KeyGrant is a grant for one account: all templates rendered.
+// KeyGrant is a grant for one account. Its templates are rendered.
 type KeyGrant struct {
 	Name       string
 	Grantee    string
 	Operations []string // sorted
 }
 
-// Launch is a launch check at one destination: all templates rendered.
+// Launch is a launch check at one destination. Its templates are rendered.
 type Launch struct {
 	InstanceType string
 	SubnetID     string

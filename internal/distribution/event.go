@@ -3,26 +3,25 @@
 
 package distribution
 
-import (
-	"time"
-)
+import "time"
 
-// Event is something that moved during a run.
+// Event reports the progress of a run.
 type Event struct {
 	Time     time.Time
 	Kind     EventKind
 	Step     StepID
 	At       Location
-	Resource string    // AWS id, "" when there is none yet
-	Percent  int       // 0 to 100; -1 when AWS shows none
-	GiB      int64     // size of what moves; 0 when it is no copy
-	ETA      time.Time // expected end; zero when unknown
-	Text     string    // one line for people
+	Resource string    // AWS id; empty if there is none yet
+	Percent  int       // 0 to 100; -1 if AWS reports none
+	GiB      int64     // size of a copy; 0 if it is not a copy
+	ETA      time.Time // expected end; zero if unknown
+	Text     string    // one line for the user
 }
 
-// EventKind says what an Event is about; it is also the name in Packer's machine-readable lines.
+// EventKind is the kind of an Event. Packer's machine-readable output contains it.
 type EventKind string
 
+// Kinds of events.
 const (
 	Begun      EventKind = "begun"
 	Progressed EventKind = "progress"
@@ -32,5 +31,5 @@ const (
 	Noted      EventKind = "note"
 )
 
-// ID names a step: "copy/999999999999/eu-west-1/xvda".
+// StepID identifies a step: "copy/999999999999/eu-west-1/xvda".
 type StepID string

@@ -14,125 +14,127 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
-// Identity is who some credentials are (rule 5.9).
+// CallerIdentity is the identity of credentials (rule 5.9, GetCallerIdentity).
 type CallerIdentity struct {
 	Account   string // 12 digits
 	ARN       string
 	Partition string // aws, aws-us-gov, aws-cn, ...
 }
 
-// Facts is what was seen, and what could not be seen. The SDK's own types, so that no attribute is lost on the way.
+// Facts holds what lookups found and which of them failed. It has the types of the SDK, so that no attribute is lost.
 type Facts struct {
-	At       time.Time // the only clock that plan has
+	At       time.Time // the only clock of the plan
 	Source   CallerIdentity
-	Regions  []string                       // of the partition, as AWS lists them for the source account; empty: not known
-	Units    map[string]Unit                // organizational unit or root, as a target names it -> who is in it
-	Images   map[string]Image               // Region -> the image of the request there
-	Defaults map[Location]Default           // EBS encryption-by-default of the source Regions, and where a target asks for the default key
-	Keys     map[Location]map[string]Key    // key as asked for -> what it is
-	Sites    map[Location]DestinationFacts  // what is at each destination
-	Earlier  map[Location]ExistingResources // what bears our source tag there
-	Unseen   []FailedLookup                 // looks that were refused
+	Regions  []string                       // of the partition, as AWS lists them for the source account; empty if unknown
+	Units    map[string]Unit                // by organizational unit or root, as a target names it
+	Images   map[string]Image               // by Region
+	Defaults map[Location]Default           // of the source Regions, and where a target uses the default key
+	Keys     map[Location]map[string]Key    // by the key as the template names it
+	Sites    map[Location]DestinationFacts  // of each destination
+	Earlier  map[Location]ExistingResources // with our source tag
+	Unseen   []FailedLookup                 // which failed
 
-	Releases map[Location][]ec2types.Image // own images that bear our source tag there, sorted by id; looked for where older ones are to go
-	Sources  map[string]ec2types.Image     // what Releases were made of, by id, as far as it is there
+	Releases map[Location][]ec2types.Image // own images with our source tag, sorted by id; empty without retention
+	Sources  map[string]ec2types.Image     // source images of Releases that still exist, by id
 
-	// temporary grants of the images on keys of the source account, by id; looked for where they are asked for
+	// Grants holds the temporary grants on keys of the source account, sorted by id. Empty unless the request uses them.
 	Grants map[Location][]kmstypes.GrantListEntry
 
-	Base        Image // of an Intent: what the build starts from, in the fields of that name
-	BaseMatches int   // of an Intent: how many images its filter finds
+	Base        Image // with Request.Intent: the base AMI, in the fields of that name
+	BaseMatches int   // with Request.Intent: how many images match the filter
 }
 
-// HasRegion reports whether a Region exists, enabled or not, as far as that is known.
+// HasRegion reports whether a Region exists, enabled or not. True if the Regions are unknown.
 func (f Facts) HasRegion(region string) bool {
 	return len(f.Regions) == 0 || slices.Contains(f.Regions, region)
 }
 
-// Unit is the accounts of an organizational unit, and of those below it.
+// Unit holds the accounts of an organizational unit and of its child units.
 type Unit struct {
 	Accounts []Member  // sorted by id
-	Err      *APIError // why they could not be listed
+	Err      *APIError // why they could not be listed; nil if they were
 }
 
 // Member is an account of an organization.
 type Member struct {
 	ID     string // 12 digits
-	Active bool   // neither suspended nor about to be closed
+	Active bool   // neither suspended nor pending closure
 }
 
-// Image is a source image with all that only its owner can read (rules 2.2.11, 2.2.12).
+// Image is a source image with the attributes that only its owner can read (rules 2.2.11, 2.2.12).
 type Image struct {
-	Image         *ec2types.Image   // nil: AWS does not show it to these credentials
-	UEFIData      string            // base64; "" for none
-	SealKey       origin.Key        // from its tags; nil: none yet
-	SharedWith    LaunchPermissions // who may launch it
+	Image         *ec2types.Image // nil if it is not visible to the source credentials
+	UEFIData      string          // base64; empty if there is none
+	SealKey       origin.Key      // from its tags; nil if there is none yet
+	SharedWith    LaunchPermissions
 	Snapshots     map[string]Snapshot
-	Base          *ec2types.Image              // the image that the build started from; nil when it cannot be seen
-	BaseSnapshots map[string]ec2types.Snapshot // of Base, where visible
-	Foretold      []string                     // why it is going to be encrypted; nil where the image is there
+	Base          *ec2types.Image              // base AMI of the build; nil if it is not visible
+	BaseSnapshots map[string]ec2types.Snapshot // of Base, if visible
+	Foretold      []string                     // why a planned image will be encrypted; nil if the image exists
 }
 
-// Snapshot is a snapshot of a source image, with those who may create volumes from it.
+// Snapshot is a snapshot of a source image with its create volume permissions.
 type Snapshot struct {
 	ec2types.Snapshot
-	SharedWith []string // account ids, sorted; nil when they could not be read
+	SharedWith []string // account ids, sorted; nil if they could not be read
 }
 
-// Default is what EBS does there on its own (rules 1.7.1, 1.7.3).
+// Default holds the EBS encryption settings of a location (rules 1.7.1, 1.7.3).
 type Default struct {
-	Encryption bool   // EBS encryption-by-default
-	KMSKeyID   string // as answered: "alias/aws/ebs" or an ARN. Look it up in Facts.Keys
+	Encryption bool   // encryption by default
+	KMSKeyID   string // "alias/aws/ebs" or an ARN, which is in Facts.Keys
 }
 
-// Key is what DescribeKey said of a key. Metadata nil: not found or refused; Err tells which.
+// Key is the response of DescribeKey. Metadata is nil if the key was not found or the call was denied; then Err is set.
 type Key struct {
 	Metadata *kmstypes.KeyMetadata
 	Err      *APIError
 }
 
-// Site is what was seen at one destination.
+// DestinationFacts holds the facts of one destination.
 type DestinationFacts struct {
-	Identity   CallerIdentity  // zero when the credentials could not be had
-	Err        *APIError       // why not, or why the Region cannot be used
-	ExternalID bool            // the last role is assumed with one
-	NameUsed   *ec2types.Image // the destination's own image that has the wanted name already; nil: free
+	Identity   CallerIdentity  // zero if the credentials could not be retrieved
+	Err        *APIError       // why not, or why the Region is not usable
+	ExternalID bool            // the last role is assumed with an external id
+	NameUsed   *ec2types.Image // own image that has the name of the copy; nil if the name is free
 
-	Parameters map[string]ParameterFacts      // by name: those that the destination asks for; absent: there is none yet
-	Templates  map[string]LaunchTemplateFacts // by id or name, as the destination asks for them
+	Parameters map[string]ParameterFacts      // by name; without those that do not exist yet
+	Templates  map[string]LaunchTemplateFacts // by id or name, as the destination names them
 }
 
-// TemplateStands is how a launch template stands.
+// LaunchTemplateFacts holds the versions of a launch template that matter.
 type LaunchTemplateFacts struct {
-	ID      string             // lt-...
-	Default int64              // the version that launches without a version take
-	Source  int64              // the version that new ones are to be made from
-	Naming  map[string][]int64 // image -> versions that name it, ascending: the default, and those that are as Source else; of the images that earlier runs left only
-	Err     *APIError          // why it, or the version, could not be looked at
+	ID      string // lt-...
+	Default int64  // the default version
+	Source  int64  // the source version of new versions
+	// Naming holds the versions that name an image of an earlier run, ascending, by image. They are the default version,
+	// and those that differ from Source in the image alone.
+	Naming map[string][]int64
+	Err    *APIError // why the template or a version could not be read
 }
 
-// Stored is what Parameter Store says of a parameter, without its value: that may be a secret.
+// ParameterFacts holds the attributes of an SSM parameter, but not its value, which may be a secret.
 type ParameterFacts struct {
 	Type     string // "String", "StringList", "SecureString"
 	DataType string
-	ImageID  string    // its value, where that is the id of an image; "" otherwise, and where its key does not let us read it (7.10)
-	Err      *APIError // why it could not be looked at
+	ImageID  string    // its value if that is an image id; empty if it is not, or if its key is not usable (7.10)
+	Err      *APIError // why it could not be read
 }
 
-// Earlier is what runs before this one left at a place, as far as the tags say. Seals are for plan to judge.
+// ExistingResources holds what earlier runs left at a location according to the tags. The plan checks the seals.
 type ExistingResources struct {
 	Snapshots  []ec2types.Snapshot // own, sorted by id
-	SharedWith map[string][]string // staged snapshot -> who may use it, sorted; looked for where staged snapshots are kept
+	SharedWith map[string][]string // account ids by staged snapshot, sorted; empty unless staged copies are kept
 	Images     []ec2types.Image    // own, sorted by id
-	Instances  []ec2types.Instance // own, not terminated, sorted by id; looked for where a launch check is asked for
-	Volumes    []ec2types.Volume   // own, sorted by id; looked for in the source account, where a canary may have been made
+	Instances  []ec2types.Instance // own, not terminated, sorted by id; empty without a launch check
+	Volumes    []ec2types.Volume   // own, sorted by id; in the source account only, for canaries
 }
 
-// Refusal is an AWS error as a fact.
+// APIError is an error of AWS as a fact.
 type APIError struct {
 	Operation string // "sts:AssumeRole"
 	Status    int    // HTTP
-	Code      string // "" where AWS gave no answer
+	Code      string // empty without a response of AWS
 	Message   string
 }
 
@@ -143,20 +145,21 @@ func (r *APIError) Error() string {
 	return r.Operation + ": " + r.Code + ": " + r.Message
 }
 
-// Unseen is a look that was refused: no more than a gap in the facts, until plan needs what would have been seen.
+// FailedLookup is a gap in the facts. It fails the plan only if the plan needs the missing fact.
 type FailedLookup struct {
 	At       Location
 	Resource string
 	Refusal  APIError
-	Vital    bool // what it would have shown decides what is taken away, or what an image loses: nothing is done without
+	Vital    bool // without the fact nothing can be done, because it decides what is deleted or what an image loses
 }
 
-// needs reports a place where nothing is done without seeing it: all but Regions in which the source account would only stage.
+// NeedsLookup reports whether nothing can be done at a location without its facts. That is so everywhere but in Regions
+// where the source account would only have staged copies.
 func (f Facts) NeedsLookup(at Location) bool {
 	return at.Account != f.Source.Account || f.Images[at.Region].Image != nil
 }
 
-// Hidden reports a place that could not be seen although something may be left there.
+// HasHiddenResources reports whether a lookup failed where resources of earlier runs may exist.
 func (f Facts) HasHiddenResources() bool {
 	for _, site := range f.Sites {
 		if site.Err != nil {
@@ -166,7 +169,7 @@ func (f Facts) HasHiddenResources() bool {
 	return slices.ContainsFunc(f.Unseen, func(u FailedLookup) bool { return u.Vital && f.NeedsLookup(u.At) })
 }
 
-// blind is a look at a place that nothing can be done without; nil: none was refused.
+// RequiredLookupFailure returns the failed lookup without which nothing can be done at a location. Nil if none failed.
 func (f Facts) RequiredLookupFailure(at Location) *FailedLookup {
 	i := slices.IndexFunc(f.Unseen, func(u FailedLookup) bool { return u.Vital && u.At == at })
 	if i < 0 {
@@ -175,12 +178,12 @@ func (f Facts) RequiredLookupFailure(at Location) *FailedLookup {
 	return &f.Unseen[i]
 }
 
-// managedByAWS reports whether a key is one of AWS's own, whose policy nobody can open to another account (3.2.5).
+// IsManagedByAWS reports whether a key is an AWS managed key, whose policy cannot allow another account (3.2.5).
 func (k Key) IsManagedByAWS() bool {
 	return k.Metadata != nil && k.Metadata.KeyManager == kmstypes.KeyManagerTypeAws
 }
 
-// arn is the key's ARN; "" while unknown.
+// ARN returns the ARN of the key. Empty if it is unknown.
 func (k Key) ARN() string {
 	if k.Metadata == nil {
 		return ""
@@ -188,13 +191,14 @@ func (k Key) ARN() string {
 	return aws.ToString(k.Metadata.Arn)
 }
 
-// hidden reports whether the key was refused to us, which does not mean that EC2 cannot use it for us: a key policy may admit
-// calls through EC2 only (3.2.4).
+// IsHidden reports whether DescribeKey was denied. EC2 may still be able to use the key for us, because a key policy
+// can allow calls through EC2 only (3.2.4).
 func (k Key) IsHidden() bool {
 	return k.Metadata == nil && k.Err != nil && strings.HasPrefix(k.Err.Code, "AccessDenied")
 }
 
-// concealed reports a key of a Region that is named by its ARN and hidden: EC2 may be let use it all the same.
-func (k Key) IsConcealed(asked, region string) bool {
-	return k.IsHidden() && ARNRegion(asked) == region && strings.Contains(asked, ":key/") // of an alias AWS shows another ARN later
+// IsConcealed reports whether a key is hidden, but its ARN is known. Then EC2 may still be able to use it. The ARN of
+// an alias is not enough, because AWS reports that of the key later.
+func (k Key) IsConcealed(name, region string) bool {
+	return k.IsHidden() && ARNRegion(name) == region && strings.Contains(name, ":key/")
 }

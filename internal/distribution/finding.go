@@ -3,26 +3,27 @@
 
 package distribution
 
-// Level of a finding.
+// Level is the severity of a finding.
 type Level string
 
+// Levels of findings. A plan with a refusal does not run.
 const (
 	Refused Level = "refusal"
 	Warning Level = "warning"
 	Note    Level = "note"
 )
 
-// Finding is a refusal before the run, a warning, or an AWS error explained.
+// Finding is an error, a warning or a note about the plan, or the explanation of an AWS error.
 type Finding struct {
 	Level            Level
 	Reference        string   // number of the AWS rule it rests on
 	Field            string   // option of the template: `target "prod": kms_key_id`
-	Location         Location // zero: not bound to a place
+	Location         Location // zero if it concerns no single location
 	Operation        string   // "ec2:CopySnapshot"
 	Principal        string   // ARN
 	Resource         string
-	Summary          string     // what is so
-	Detail           string     // why
-	Remediation      string     // what to do
-	PolicyStatements []Addition // what policies lack; none where adding does not help
+	Summary          string     // subject and problem
+	Detail           string     // the fact about AWS
+	Remediation      string     // the next step
+	PolicyStatements []Addition // missing statements; none if adding them does not help
 }

@@ -3,28 +3,29 @@
 
 package distribution
 
-// Carried says what becomes of one attribute of the source image (rule 2.4).
+// AttributeOutcome says what happens to one attribute of the source image in the copy (rule 2.4).
 type AttributeOutcome struct {
 	Attribute string
 	How       AttributeHandling
 	Why       string
 }
 
-// How an attribute gets into the target's image.
+// AttributeHandling is how the copy gets an attribute.
 type AttributeHandling string
 
+// Handling of attributes.
 const (
 	Kept       AttributeHandling = "kept"        // passed to RegisterImage, or a property of the snapshots
-	Set        AttributeHandling = "set"         // given by the template, or set after registering
-	Lost       AttributeHandling = "lost"        // no way to give it to a registered image
-	OutputOnly AttributeHandling = "output-only" // AWS's own finding about an image: nothing to carry
+	Set        AttributeHandling = "set"         // set by the template, or after registering
+	Lost       AttributeHandling = "lost"        // a registered image cannot have it
+	OutputOnly AttributeHandling = "output-only" // AWS derives it from the image
 )
 
-// Pointer is what names an image for others.
+// Pointer is a published reference to an image.
 type Pointer struct {
 	Kind string // "SSM parameter"
 	Name string
-	Set  bool // it names the image
+	Set  bool // it refers to the image
 }
 
 func (p Pointer) String() string { return p.Kind + " " + p.Name }

@@ -10,55 +10,65 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// Audience is who may launch an image: accounts, organizations, organizational units (rule 2.2.4). Each sorted.
+// LaunchPermissions holds who may launch an image (rule 2.2.4). Each list is sorted.
 type LaunchPermissions struct {
 	Accounts      []string
 	Organizations []string // ARNs
 	Units         []string // ARNs
 }
 
-// AudienceOf reads launch permissions. That everybody may launch is not among them.
+// NewLaunchPermissions returns launch permissions from those of EC2. It ignores public access.
 func NewLaunchPermissions(permissions []ec2types.LaunchPermission) LaunchPermissions {
-	var a LaunchPermissions
+	var l LaunchPermissions
 	for _, p := range permissions {
 		switch {
 		case p.UserId != nil:
-			a.Accounts = append(a.Accounts, *p.UserId)
+			l.Accounts = append(l.Accounts, *p.UserId)
 		case p.OrganizationArn != nil:
-			a.Organizations = append(a.Organizations, *p.OrganizationArn)
+			l.Organizations = append(l.Organizations, *p.OrganizationArn)
 		case p.OrganizationalUnitArn != nil:
-			a.Units = append(a.Units, *p.OrganizationalUnitArn)
+			l.Units = append(l.Units, *p.OrganizationalUnitArn)
 		}
 	}
-	return a.And(LaunchPermissions{})
+	return l.And(LaunchPermissions{})
 }
 
-// Nobody reports an empty audience.
-func (a LaunchPermissions) IsEmpty() bool {
-	return len(a.Accounts)+len(a.Organizations)+len(a.Units) == 0
+// IsEmpty reports whether there are no launch permissions.
+func (l LaunchPermissions) IsEmpty() bool {
+	return len(l.Accounts)+len(l.Organizations)+len(l.Units) == 0
 }
 
-// Size is how many of the 1,000 entities that an image can be shared with an audience takes (2.2.5).
-func (a LaunchPermissions) Size() int { return len(a.Accounts) + len(a.Organizations) + len(a.Units) }
+// Size returns how many launch permissions there are. AWS allows 1,000 for an image (2.2.5).
+func (l LaunchPermissions) Size() int { return len(l.Accounts) + len(l.Organizations) + len(l.Units) }
 
-// And is both audiences, sorted, each member once.
-func (a LaunchPermissions) And(b LaunchPermissions) LaunchPermissions {
-	return LaunchPermissions{Union(a.Accounts, b.Accounts), Union(a.Organizations, b.Organizations), Union(a.Units, b.Units)}
+// And returns the union, sorted and without duplicates.
+func (l LaunchPermissions) And(others LaunchPermissions) LaunchPermissions {
+	return LaunchPermissions{
+		Union(l.Accounts, others.Accounts),
+		Union(l.Organizations, others.Organizations),
+		Union(l.Units, others.Units),
+	}
 }
 
-// Without is an audience but for the members of another.
-func (a LaunchPermissions) Without(b LaunchPermissions) LaunchPermissions {
-	return LaunchPermissions{Without(a.Accounts, b.Accounts), Without(a.Organizations, b.Organizations), Without(a.Units, b.Units)}
+// Without returns the launch permissions that are not in others.
+func (l LaunchPermissions) Without(others LaunchPermissions) LaunchPermissions {
+	return LaunchPermissions{
+		Without(l.Accounts, others.Accounts),
+		Without(l.Organizations, others.Organizations),
+		Without(l.Units, others.Units),
+	}
 }
 
-func (a LaunchPermissions) String() string {
-	return strings.Join(slices.Concat(a.Accounts, a.Organizations, a.Units), ", ")
+func (l LaunchPermissions) String() string {
+	return strings.Join(slices.Concat(l.Accounts, l.Organizations, l.Units), ", ")
 }
 
+// Union returns the elements of both lists, sorted and without duplicates.
 func Union(a, b []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(a, b))))
 }
 
+// Without returns the elements of a that are not in b.
 func Without(a, b []string) []string {
-	return slices.DeleteFunc(slices.Clone(a), func(one string) bool { return slices.Contains(b, one) })
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
 }

@@ -11,41 +11,54 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 )
 
-// template is the ARN of a launch template there.
-func (p Location) LaunchTemplateARN(id string) string {
-	return "arn:" + PartitionOf(p.Region) + ":ec2:" + p.Region + ":" + p.Account + ":launch-template/" + id
-}
-
-// Place is an account in a Region: where a step happens, with that account's rights.
+// Location is an account in a Region. A step runs there with credentials of that account.
 type Location struct{ Account, Region string }
 
-func (p Location) String() string { return p.Account + " " + p.Region }
+func (l Location) String() string { return l.Account + " " + l.Region }
 
-// MarshalText lets a Place be the key of a JSON object.
-func (p Location) MarshalText() ([]byte, error) { return []byte(p.Key()), nil }
+// MarshalText returns Key, so that a Location can be the key of a JSON object.
+func (l Location) MarshalText() ([]byte, error) { return []byte(l.Key()), nil }
 
-func (p Location) Key() string { return p.Account + "/" + p.Region }
+// Key returns the location as part of a step id or JSON key: "999999999999/eu-west-1".
+func (l Location) Key() string { return l.Account + "/" + l.Region }
 
-// Compare orders places by account, then Region.
-func (p Location) Compare(o Location) int { return cmp.Compare(p.Key(), o.Key()) }
+// Compare orders locations by account, then by Region.
+func (l Location) Compare(o Location) int { return cmp.Compare(l.Key(), o.Key()) }
 
-// image is the ARN of an image there, as IAM asks for it; "" stands for any id (2.5.5).
-func (p Location) ImageARN(id string) string { return p.ResourceARN("image", id) }
+// ImageARN returns the ARN of an image in IAM policies (2.5.5). An empty id matches every image.
+func (l Location) ImageARN(id string) string { return l.ResourceARN("image", id) }
 
-// snapshot is the ARN of a snapshot there, as IAM asks for it; "" stands for any id (6.5).
-func (p Location) SnapshotARN(id string) string { return p.ResourceARN("snapshot", id) }
+// SnapshotARN returns the ARN of a snapshot in IAM policies (6.5). An empty id matches every snapshot.
+func (l Location) SnapshotARN(id string) string { return l.ResourceARN("snapshot", id) }
 
-// owned is the ARN of a thing that belongs to the account there, as IAM asks for it; "" stands for any id.
-func (p Location) OwnedARN(kind, id string) string {
-	return "arn:" + PartitionOf(p.Region) + ":ec2:" + p.Region + ":" + p.Account + ":" + kind + "/" + cmp.Or(id, "*")
+// OwnedARN returns the ARN of an EC2 resource with its account. An empty id matches every resource of the kind.
+func (l Location) OwnedARN(kind, id string) string {
+	return l.arn("ec2", l.Account, kind+"/"+cmp.Or(id, "*"))
 }
 
-func (p Location) ResourceARN(kind, id string) string {
-	return "arn:" + PartitionOf(p.Region) + ":ec2:" + p.Region + "::" + kind + "/" + cmp.Or(id, "*")
+// ResourceARN returns the ARN of an EC2 resource without an account, as for images and snapshots. An empty id matches
+// every resource of the kind.
+func (l Location) ResourceARN(kind, id string) string {
+	return l.arn("ec2", "", kind+"/"+cmp.Or(id, "*"))
 }
 
-// partitions are those of the SDK's own metadata, each with the names of its Regions. The form is judged, not a list of
-// names: Regions that are opened later are not refused.
+// LaunchTemplateARN returns the ARN of a launch template.
+func (l Location) LaunchTemplateARN(id string) string {
+	return l.arn("ec2", l.Account, "launch-template/"+id)
+}
+
+// ParameterARN returns the ARN of an SSM parameter. It has one slash before the name, whether the name begins with one
+// or not.
+func (l Location) ParameterARN(name string) string {
+	return l.arn("ssm", l.Account, "parameter/"+strings.TrimPrefix(name, "/"))
+}
+
+func (l Location) arn(service, account, resource string) string {
+	return strings.Join([]string{"arn", PartitionOf(l.Region), service, l.Region, account, resource}, ":")
+}
+
+// partitions are those of the SDK's metadata. They match names of Regions by their form, so that later Regions match
+// too.
 var partitions = []struct {
 	name    string
 	regions *regexp.Regexp
@@ -60,7 +73,7 @@ var partitions = []struct {
 	{"aws-us-gov", regexp.MustCompile(`^us\-gov\-\w+\-\d+$`)},
 }
 
-// PartitionOf is the partition of a Region, by the form of its name; "" for what is no name of a Region.
+// PartitionOf returns the partition of a Region by the form of its name. Empty if the text is not the name of a Region.
 func PartitionOf(region string) string {
 	for _, partition := range partitions {
 		if partition.regions.MatchString(region) {
@@ -70,12 +83,7 @@ func PartitionOf(region string) string {
 	return ""
 }
 
-// parameter is the ARN of an SSM parameter there: one whose name begins with a slash brings it along.
-func (p Location) ParameterARN(name string) string {
-	return "arn:" + PartitionOf(p.Region) + ":ssm:" + p.Region + ":" + p.Account + ":parameter/" + strings.TrimPrefix(name, "/")
-}
-
-// regionOf is the Region in an ARN; "" when the text is none.
+// ARNRegion returns the Region of an ARN. Empty if the text is not an ARN.
 func ARNRegion(text string) string {
 	parsed, err := arn.Parse(text)
 	if err != nil {
@@ -84,7 +92,7 @@ func ARNRegion(text string) string {
 	return parsed.Region
 }
 
-// accountOf is the account in an ARN; "" when the text is none.
+// ARNAccount returns the account of an ARN. Empty if the text is not an ARN.
 func ARNAccount(text string) string {
 	parsed, err := arn.Parse(text)
 	if err != nil {

@@ -12,13 +12,14 @@ import (
 	"testing"
 )
 
-// The SDK does not export its metadata of partitions, so ours is held against the file in its module.
-func TestPartitionsAreTheSDKs(t *testing.T) {
+// The SDK does not export its metadata of partitions, so the test reads the file in its module.
+func TestPartitionOf_sdkMetadata(t *testing.T) {
 	folder, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(folder)), "internal/endpoints/awsrulesfn/partitions.json"))
+	const file = "internal/endpoints/awsrulesfn/partitions.json"
+	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(folder)), file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,15 +33,15 @@ func TestPartitionsAreTheSDKs(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(metadata.Partitions) != len(partitions) {
-		t.Errorf("%d partitions, the SDK has %d", len(partitions), len(metadata.Partitions))
+		t.Errorf("got %d partitions, want %d", len(partitions), len(metadata.Partitions))
 	}
 	for _, partition := range metadata.Partitions {
 		for region := range partition.Regions {
-			if strings.HasSuffix(region, "-global") { // no Region: where global services sign
+			if strings.HasSuffix(region, "-global") { // not a Region, but the signing Region of global services
 				continue
 			}
 			if got := PartitionOf(region); got != partition.ID {
-				t.Errorf("%s is of %q, the SDK says %s", region, got, partition.ID)
+				t.Errorf("%s: got %q, want %s", region, got, partition.ID)
 			}
 		}
 	}

@@ -12,197 +12,212 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
-// FastLaunch asks for snapshots that Windows instances are launched from, made before they are needed (9.0: EnableFastLaunch).
+// FastLaunch holds the parameters of EnableFastLaunch, which creates snapshots for Windows launches in advance (9.0).
 type FastLaunch struct {
-	TemplateID, TemplateName string // of the launch template that AWS makes the snapshots with; both "": AWS's own
-	TemplateVersion          int    // of it
-	MaxParallelLaunches      int    // at least 6; 0: AWS's default
-	TargetResourceCount      int    // snapshots to keep ready; 0: AWS's default
+	TemplateID, TemplateName string // launch template for the snapshots; that of AWS if both are empty
+	TemplateVersion          int    // of the launch template
+	MaxParallelLaunches      int    // at least 6; the default of AWS if 0
+	TargetResourceCount      int    // snapshots to keep; the default of AWS if 0
 }
 
-// DefaultKey stands for the account's EBS default key in Target.KMSKeyID.
+// DefaultKey is the value of Target.KMSKeyID for the account's EBS default key.
 const DefaultKey = "default"
 
-// Grant lets a principal use a key (rule 8.3). Fields of type Text are templates.
+// Grant allows a principal to use a key (rule 8.3). Fields of type Text are templates.
 type Grant struct {
-	Name       Text     // "": made of the grantee's
-	Grantee    Text     // ARN of a principal; "": the account's service-linked role of Auto Scaling
-	Operations []string // sorted; empty: what a launch by Auto Scaling takes
+	Name       Text     // derived from the grantee if empty
+	Grantee    Text     // ARN of a principal; the service-linked role of Auto Scaling if empty
+	Operations []string // sorted; LaunchOperations if empty
 }
 
 // AutoScaling is the service-linked role of Auto Scaling in an account.
-const AutoScaling Text = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+const AutoScaling Text = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/" +
+	"aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 
-// GrantOperations are those that a grant on a symmetric encryption key can allow, sorted.
-var GrantOperations = []string{"CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext",
-	"GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo", "RetireGrant"}
+// GrantOperations are the operations that a grant on a symmetric encryption key can allow, sorted.
+var GrantOperations = []string{
+	"CreateGrant",
+	"Decrypt",
+	"DescribeKey",
+	"Encrypt",
+	"GenerateDataKey",
+	"GenerateDataKeyPair",
+	"GenerateDataKeyPairWithoutPlaintext",
+	"GenerateDataKeyWithoutPlaintext",
+	"ReEncryptFrom",
+	"ReEncryptTo",
+	"RetireGrant",
+}
 
-// LaunchCheck starts one instance of every image that a target gets.
+// LaunchCheck holds the parameters of the instance that tests every copy of a target.
 type LaunchCheck struct {
 	InstanceType string
-	SubnetID     string          // "": one of the account's default VPC
+	SubnetID     string          // one of the default VPC if empty
 	Tags         map[string]Text // of the instance and its volumes
 }
 
-// Lifecycle is what a target wants of its images beyond their being there.
+// Lifecycle holds the settings of a target's images after they are registered.
 type Lifecycle struct {
-	DeprecateAt    time.Time         // zero: DeprecateAfter
-	DeprecateAfter time.Duration     // after the run began; 0: never
-	Protection     *Protection       // against deregistration; nil: none
-	FastLaunch     *FastLaunch       // of a Windows image; nil: left as it is
-	Users          LaunchPermissions // who may launch them; they need the target's key
+	DeprecateAt    time.Time         // DeprecateAfter applies if zero
+	DeprecateAfter time.Duration     // after the start of the run; never if 0
+	Protection     *Protection       // against deregistration; nil for none
+	FastLaunch     *FastLaunch       // of a Windows image; nil for no change
+	Users          LaunchPermissions // launch permissions; the accounts also need the target's key
 
-	ForceDeregister     bool // another image that has the name makes way
-	ForceDeleteSnapshot bool // and its snapshots with it
+	ForceDeregister     bool // deregister another image with the same name
+	ForceDeleteSnapshot bool // and delete its snapshots
 }
 
-// Protection is an image's protection against deregistration (A.2).
+// Protection is the deregistration protection of an image (A.2).
 type Protection struct {
-	Cooldown bool // it still holds for a day after it was switched off
+	Cooldown bool // it stays in effect for 24 hours after it is disabled
 }
 
-// ImageParameter is the data type of parameters that launch templates can name (7.5).
+// ImageParameter is the data type of SSM parameters that launch templates can refer to (7.5).
 const ImageParameter = "aws:ec2:image"
 
-// SecureString is the type of encrypted parameters.
+// SecureString is the type of encrypted SSM parameters.
 const SecureString = "SecureString"
 
-// Request is what was asked: complete, defaults filled in, nothing looked up yet.
+// Request holds the options of a run, with their defaults. It contains nothing that was looked up.
 type Request struct {
 	Images                []SourceImage     // one per Region, sorted by Region
-	KMSKeyID              string            // key of everything shared: id, alias name or ARN of either; "" is none
-	RegionKMSKeyIDs       map[string]string // Region -> key; goes before KMSKeyID
-	AllowUnencryptedShare bool              // without a key: share unencrypted snapshots as they are
-	Canary                *bool             // try every destination with an empty snapshot while the stage goes on; nil: where there is more than one
-	SourceKeyAccess       SourceKeyAccess   // "" is ByPolicy
-	ProtectSource         bool              // deregistration protection for the images of this build
-	CleansUp              bool              // nothing is made: what runs have left is looked for, whatever options they had
+	KMSKeyID              string            // key of everything that is shared: id, alias or ARN; empty for none
+	RegionKMSKeyIDs       map[string]string // by Region; takes precedence over KMSKeyID
+	AllowUnencryptedShare bool              // without a key, share unencrypted snapshots
+	Canary                *bool             // copy an empty snapshot to every destination first; nil: if there are several
+	SourceKeyAccess       SourceKeyAccess   // ByPolicy if empty
+	ProtectSource         bool              // enable deregistration protection for the source images
+	CleansUp              bool              // create nothing, and find what runs with any options left
 	Targets               []Target          // in the order of the template
 	Shares                []Share           // in the order of the template
-	Strict                bool              // an attribute that would be lost is a refusal
-	PublishAll            bool              // nothing points at an image before those of all required destinations are proved
-	KeepShares            bool              // who was given permission to copy keeps it
-	ReleaseLine           string            // whose release the images are; "": none that older ones are known by
-	KeepStaged            bool              // what was staged stays when every target has its copy
-	MaxFailedTargets      int               // how many destinations of required targets may fail without failing the run
-	OrganizationRoles     []Role            // hops to credentials that may look at the organization; empty: the source credentials
-	AssumeRoleFrom        string            // "source" or "base": the credentials that target roles are assumed from
-	Timeout               time.Duration     // the whole run
-	CopyTimeout           time.Duration     // one copy, from its call to its end
-	PollInterval          time.Duration     // the shortest time between two looks at the same place
+	Strict                bool              // fail if an attribute would be lost
+	PublishAll            bool              // publish no image before those of all required destinations are verified
+	KeepShares            bool              // keep the permissions to copy
+	ReleaseLine           string            // image family of the images; empty for none
+	KeepStaged            bool              // keep staged copies after every target has its copy
+	MaxFailedTargets      int               // failed destinations of required targets that do not fail the run
+	OrganizationRoles     []Role            // role chain for the organization; the source credentials if empty
+	AssumeRoleFrom        string            // credentials that assume target roles: "source" or "base"
+	Timeout               time.Duration     // of the run
+	CopyTimeout           time.Duration     // of one copy
+	PollInterval          time.Duration     // minimum for one location
 	Build                 Build
-	Intent                *BuildConfig // nil: the images are there; else what is going to be built
+	Intent                *BuildConfig // nil if the images exist
 }
 
-// SourceImage names an image that the build made.
+// SourceImage is an image that the build created.
 type SourceImage struct {
 	Region  string
 	ImageID string     // ami-...
-	SealKey origin.Key `json:",omitempty"` // as it was given to the image, or found there; nil: not known
+	SealKey origin.Key `json:",omitempty"` // from the tags of the image; nil if unknown
 }
 
-// Build is what the artifact tells of the build. Nothing else of generated_data is kept: it holds passwords and keys.
+// Build is what the artifact reports about the build. It has nothing else of generated_data, which contains passwords
+// and keys.
 type Build struct {
 	Name    string // PackerBuildName
-	Region  string // where the build ran; "" when unknown
-	BaseAMI string // the image that the build started from; "" when unknown
-	RunID   string // PackerRunUUID, or one of our own
+	Region  string // of the build; empty if unknown
+	BaseAMI string // empty if unknown
+	RunID   string // PackerRunUUID, or a new one
 }
 
-// Target is a block of the template: accounts x Regions with one set of options. Fields of type Text are templates.
+// Target is a target block: accounts and Regions with the same options. Fields of type Text are templates.
 type Target struct {
-	Name            string // for messages; never empty: "target[0]" where the template gives none
-	Optional        bool   // its failure is reported and does not fail the run
+	Name            string // "target[0]" if the template has none
+	Optional        bool   // its failure does not fail the run
 	AccountIDs      []string
-	Units           []string // ids of organizational units or a root, whose accounts are targets as well, through child units
-	ExcludedIDs     []string // accounts of Units that are none
-	SkipMissingRole bool     // an account whose role cannot be assumed is left out
-	Regions         []string // empty: those of the images
-	Roles           []Role   // hops, in order; empty: the source credentials, or Profile
-	Profile         string   // shared configuration profile whose credentials own the target; "" is none
+	Units           []string // ids of organizational units or a root, whose accounts are targets too
+	ExcludedIDs     []string // accounts of Units that are not targets
+	SkipMissingRole bool     // skip an account whose role cannot be assumed
+	Regions         []string // those of the images if empty
+	Roles           []Role   // chain, in order; Profile or the source credentials if empty
+	Profile         string   // profile of the shared configuration; empty for none
 	Method          Method
-	CopyMinutes     int // 15 to 2880, in steps of 15: how long a copy into the target may take; 0: as long as it takes (4.8)
+	CopyMinutes     int // completion duration of copies, 15 to 2880 in steps of 15; 0 without time-based copy (4.8)
 	Lifecycle       Lifecycle
 	Retention       Retention
-	KMSKeyID        Text // "default": the account's EBS default key
+	KMSKeyID        Text // may be DefaultKey
 	RegionKMSKeyIDs map[string]Text
-	AMIName         Text // "": the source's name
-	AMIDescription  Text // "": the source's description
+	AMIName         Text // that of the source if empty
+	AMIDescription  Text // that of the source if empty
 	Tags            map[string]Text
 	SnapshotTags    map[string]Text
-	Licenses        []Text           // ARNs of license configurations that count its launches
-	LaunchCheck     *LaunchCheck     // nil: none
-	Grants          []Grant          // who may use its key
+	Licenses        []Text           // ARNs of license configurations
+	LaunchCheck     *LaunchCheck     // nil for none
+	Grants          []Grant          // on the key of the copies
 	Parameters      []Parameter      // in the order of the template
 	Templates       []LaunchTemplate // in the order of the template
 }
 
-// Publishes reports whether anything is to name the images.
+// Publishes reports whether the images are published.
 func (r Request) Publishes() bool {
 	return slices.ContainsFunc(r.Targets, func(t Target) bool { return len(t.Parameters)+len(t.Templates) > 0 })
 }
 
-// LaunchTemplate asks for a version of a launch template that names a destination's image. Fields of type Text are templates.
+// LaunchTemplate holds the parameters of a new launch template version with the image. Fields of type Text are
+// templates.
 type LaunchTemplate struct {
-	Template    Text   // id, lt-..., or name
-	Source      string // version that the new one is made from: a number, "$Default" or "$Latest"
+	Template    Text   // id (lt-...) or name
+	Source      string // source version: a number, "$Default" or "$Latest"
 	Description Text
-	SetDefault  bool // make the new version the default one
+	SetDefault  bool // make the new version the default
 }
 
-// Parameter asks for an SSM parameter that names a destination's image. Fields of type Text are templates.
+// Parameter holds the attributes of an SSM parameter with the image. Fields of type Text are templates.
 type Parameter struct {
 	Name        Text
 	Type        string // "String" or "SecureString"
-	DataType    string // "aws:ec2:image", of a String only (7.1), or "text"
-	KeyID       Text   // of a SecureString; "": the account's alias/aws/ssm (7.9)
-	Tier        string // "Standard", "Advanced" or "Intelligent-Tiering"; "": the account's default
+	DataType    string // ImageParameter, only with type String (7.1), or "text"
+	KeyID       Text   // of a SecureString; alias/aws/ssm if empty (7.9)
+	Tier        string // "Standard", "Advanced" or "Intelligent-Tiering"; the account's default if empty
 	Description Text
 	Tags        map[string]Text
-	Overwrite   bool // one that names something else already
+	Overwrite   bool // an existing parameter with another value
 }
 
-// Method is how a target gets its copy.
+// Method is how a copy is created.
 type Method string
 
+// Methods of a copy.
 const (
-	Auto       Method = "auto"     // BySnapshot, but ByImage where the image would lose something that way (2.3, 2.4)
+	Auto       Method = "auto"     // BySnapshot, or ByImage if the image would lose an attribute otherwise (2.3, 2.4)
 	BySnapshot Method = "snapshot" // CopySnapshot of each snapshot, then RegisterImage
 	ByImage    Method = "image"    // CopyImage
 )
 
-// Methods are all of them.
+// Methods are all methods.
 var Methods = []Method{Auto, BySnapshot, ByImage}
 
-// Share is a block of the template: who may launch the image without a copy of their own, in every Region of the artifact.
+// Share is a share block: who may launch the image without a copy of their own, in every Region of the artifact.
 type Share struct {
-	Name                string   // for messages; never empty: "share[0]" where the template gives none
+	Name                string   // "share[0]" if the template has none
 	AccountIDs          []string // sorted
 	OrganizationARNs    []string // sorted
 	OrganizationalUnits []string // ARNs, sorted
-	Grants              []Grant  // who may use the key of the shared image in each of AccountIDs; its account makes them
-	Roles               []Role   // hops to each of AccountIDs, in order; for Grants only
-	Profile             string   // likewise; "" is none
+	Grants              []Grant  // on the key of the shared image, created by each of AccountIDs
+	Roles               []Role   // chain to each of AccountIDs, for Grants only
+	Profile             string   // for Grants only; empty for none
 }
 
-// Text is template text, rendered for a destination by Expand.
+// Text is a template. Expand renders it for each destination.
 type Text string
 
-// Role is one hop of an assumed role (rules 5.1 to 5.6).
+// Role is one role of a chain (rules 5.1 to 5.6).
 type Role struct {
-	RoleName          Text // name in the destination's account; or
+	RoleName          Text // in the destination's account; or RoleARN
 	RoleARN           Text
 	ExternalID        Secret
 	SessionName       Text
 	SourceIdentity    Text
-	Duration          time.Duration // 0: one hour, the most that role chaining allows (5.2)
+	Duration          time.Duration // one hour if 0, the maximum under role chaining (5.2)
 	Policy            string        // session policy, JSON
 	PolicyARNs        []string
 	Tags              map[string]string
 	TransitiveTagKeys []string
 }
 
-// Secret is text that no message, file or log may show; it prints as "(secret)".
+// Secret is text that must not reach messages, files and logs. It prints as "(secret)".
 type Secret string
 
 func (Secret) String() string { return "(secret)" }
@@ -211,44 +226,47 @@ func (Secret) GoString() string { return "(secret)" }
 
 func (Secret) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
 
-// Retention is which older releases of its line a target keeps: those among the newest, and those that are young. The zero value keeps all.
+// Retention says which releases of an image family a target keeps: the newest, and those below an age. The zero value
+// keeps all.
 type Retention struct {
-	Releases int           // how many, the one of this run among them; 0: none for being among the newest
-	For      time.Duration // since AWS made the image at the destination; 0: none for its age
-	DryRun   bool          // tell what would go
+	Releases int           // number of newest releases, with that of this run; 0 to keep none by number
+	For      time.Duration // age since the creation of the image; 0 to keep none by age
+	DryRun   bool          // report what would be deleted
 }
 
-// On reports whether anything is to go.
+// On reports whether releases are deleted.
 func (r Retention) On() bool { return r.Releases > 0 || r.For > 0 }
 
-// SourceKeyAccess is how the targets come to use the source's keys.
+// SourceKeyAccess is what allows the targets to use the keys of the source.
 type SourceKeyAccess string
 
+// Kinds of source key access.
 const (
-	ByPolicy SourceKeyAccess = "policy" // their policies admit the targets already
-	ByGrant  SourceKeyAccess = "grant"  // grants for the time of the copies (rule 3.2.6)
+	ByPolicy SourceKeyAccess = "policy" // existing key policies
+	ByGrant  SourceKeyAccess = "grant"  // temporary grants (rule 3.2.6)
 )
 
-// Vars are what a Text may name. They are our own, because Packer's build variables do not exist under its null builder.
+// Vars are the variables of a Text. They are our own, because the null builder has none of Packer's build variables.
 type Vars struct {
-	AccountId     string // of the destination
+	AccountId     string //nolint:revive // the name in templates
 	Region        string // of the destination
 	Partition     string // aws, aws-us-gov, aws-cn
-	SourceAMI     string // the image that is copied
+	SourceAMI     string // image that is copied
 	SourceAMIName string
 	SourceRegion  string
-	BaseAMI       string // the image that the build started from
+	BaseAMI       string // of the build
 	BuildName     string
-	RunId         string
-	Date          string // of the run, 2006-01-02 in UTC
+	RunId         string //nolint:revive // the name in templates
+	Date          string // of the run in UTC, as 2006-01-02
 }
 
-// Check reports what is wrong with a template: its syntax, or a variable that does not exist.
+// Check returns an error if a template has a syntax error or an unknown variable.
 func (t Text) Check() error {
 	_, err := t.Render(Vars{})
 	return err
 }
 
+// Render returns the text with the values of the variables.
 func (t Text) Render(vars Vars) (string, error) {
 	if !strings.Contains(string(t), "{{") {
 		return string(t), nil
@@ -262,5 +280,14 @@ func (t Text) Render(vars Vars) (string, error) {
 	return out.String(), err
 }
 
-// launchOperations are what a service-linked role needs on the key of what it launches (8.3), sorted.
-var LaunchOperations = []string{"CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo"}
+// LaunchOperations are the operations that a service-linked role needs for a launch, sorted (8.3).
+var LaunchOperations = []string{
+	"CreateGrant",
+	"Decrypt",
+	"DescribeKey",
+	"Encrypt",
+	"GenerateDataKey",
+	"GenerateDataKeyWithoutPlaintext",
+	"ReEncryptFrom",
+	"ReEncryptTo",
+}

@@ -10,74 +10,75 @@ import (
 	"time"
 )
 
-// Result is what came of a run, or has come of it so far.
+// Result is the outcome of a run, or its state while it is in progress.
 type Result struct {
-	Begun, Ended time.Time // Ended is zero while it goes on
-	Failure      string    // why the run failed, as people read it; "" while it goes on and when it succeeded
+	Begun, Ended time.Time // Ended is zero while the run is in progress
+	Failure      string    // why the run failed; empty if it has not
 	Destinations []DestinationResult
 	Images       []CreatedImage
 	Shares       []Shared
 	Grants       []KeyGrantResult
 	Steps        []StepResult
 	Left         []RetainedResource
-	LeftUSD      float64 // what Left costs a month, as USDPerMonth has it
+	LeftUSD      float64 // USDPerMonth of Left
 	Source       []SourceImageResult
 	Findings     []Finding
 }
 
-// DestinationEnd is how far a destination has come.
+// DestinationResult is the state of a destination.
 type DestinationResult struct {
 	At       Location
 	Target   string
 	Optional bool
 	State    State
-	ImageID  string // "" until it is verified
+	ImageID  string // empty until it is verified
 }
 
 // State of a destination.
 type State string
 
+// States of destinations.
 const (
 	Waiting              State = "waiting"
-	Underway             State = "underway"
-	DestinationSucceeded State = "served" // has its image, verified, and what was to name it does
+	InProgress           State = "underway"
+	DestinationSucceeded State = "served" // its image is verified and published
 	DestinationFailed    State = "failed"
-	Excluded             State = "left out" // a finding forbade it before the run
+	Excluded             State = "left out" // a finding excluded it before the run
 )
 
-// Made is an image that a target owns now.
+// CreatedImage is an image that a target owns.
 type CreatedImage struct {
 	At        Location
 	Target    string
 	ImageID   string
 	Name      string
-	Snapshots []MadeSnapshot
+	Snapshots []CreatedSnapshot
 	Carried   []AttributeOutcome
-	Pointers  []Pointer // what names it for others, or should
-	Earlier   bool      `json:",omitempty"` // another run made it
+	Pointers  []Pointer // published references, created or not
+	Earlier   bool      `json:",omitempty"` // an earlier run created it
 }
 
-// Published reports whether everything that was to name the image does.
-func (m CreatedImage) Published() bool {
-	return !slices.ContainsFunc(m.Pointers, func(p Pointer) bool { return !p.Set })
+// Published reports whether all references to the image are published.
+func (i CreatedImage) Published() bool {
+	return !slices.ContainsFunc(i.Pointers, func(p Pointer) bool { return !p.Set })
 }
 
-// Shared is an image of the source account that share blocks let others launch now.
+// Shared is an image of the source account that share blocks have shared.
 type Shared struct {
 	At      Location
 	ImageID string
 	With    LaunchPermissions
 }
 
-// MadeSnapshot is a snapshot of a made image, as verified after its completion.
-type MadeSnapshot struct {
+// CreatedSnapshot is a verified snapshot of a created image.
+type CreatedSnapshot struct {
 	Device     string
 	SnapshotID string
 	KeyARN     string
 	GiB        int32
 }
 
-// Granted is a grant that stands, whether this run made it or one before it.
+// KeyGrantResult is an existing grant, created by this or an earlier run.
 type KeyGrantResult struct {
 	At         Location
 	KeyARN     string
@@ -87,7 +88,7 @@ type KeyGrantResult struct {
 	GrantID    string
 }
 
-// For is what the grant allows, as people read it: "launches", or its operations.
+// For returns what the grant allows: "launches", or its operations.
 func (g KeyGrantResult) For() string {
 	if slices.Equal(g.Operations, LaunchOperations) {
 		return "launches"
@@ -95,47 +96,47 @@ func (g KeyGrantResult) For() string {
 	return strings.Join(g.Operations, ", ")
 }
 
-// Text is the grant as people read it: `grant "audit" for Decrypt, DescribeKey`.
+// Text describes the grant: `grant "audit" for Decrypt, DescribeKey`.
 func (g KeyGrantResult) Text() string { return fmt.Sprintf("grant %q for %s", g.Name, g.For()) }
 
-// Ended is how a step ended: the time line.
+// StepResult is the outcome of a step, for the timeline.
 type StepResult struct {
 	Step         StepID
 	At           Location
 	Begun, Ended time.Time
 	Made         string   // AWS id
-	Skipped      bool     // something that it needs had failed
-	Failure      *Finding // nil: it succeeded
+	Skipped      bool     // a dependency failed
+	Failure      *Finding // nil if it succeeded
 }
 
-// Leftover is something that stayed and should not have.
+// RetainedResource is a resource that could not be deleted.
 type RetainedResource struct {
 	At       Location
 	Kind     string // share, grant, snapshot, image, instance, volume
 	Resource string
-	GiB      int64 // that are stored for it, at full size; 0 for what stores nothing, and where it is not known
+	GiB      int64 // full size; 0 if it stores nothing or the size is unknown
 	Why      string
 }
 
-// USDPerMonth is what leftovers cost at list price as long as they stay, if every block of them is in use.
-func USDPerMonth(left []RetainedResource) float64 {
+// USDPerMonth returns what retained resources cost at list price if every block is in use.
+func USDPerMonth(resources []RetainedResource) float64 {
 	var gib int64
-	for _, l := range left {
-		gib += l.GiB
+	for _, r := range resources {
+		gib += r.GiB
 	}
 	return float64(gib) * USDPerGiBMonth
 }
 
-// SourceEnd is in what state a source image was left.
+// SourceImageResult is the state of a source image after the run.
 type SourceImageResult struct {
 	Region    string
 	ImageID   string
-	Protected bool // still under the deregistration protection that the run switched on
-	Held      bool `json:",omitempty"` // by another block of the same build, which has failed: it stays
+	Protected bool // the deregistration protection that the run enabled is still on
+	Held      bool `json:",omitempty"` // protected for another block of the same build, which failed
 }
 
-// AWS's list prices of us-east-1 (Amazon EBS pricing, snapshots): they tell the order of magnitude, since other Regions differ and AWS
-// bills the blocks in use, not the size of the volume.
+// List prices of us-east-1 (Amazon EBS pricing, snapshots). They give the order of magnitude: other Regions differ, and
+// AWS bills the blocks in use, not the size of the volume.
 const (
 	USDPerGiBMonth       = 0.05
 	USDPerGiBTransferred = 0.02

@@ -13,43 +13,43 @@ import (
 
 // Addition is a statement that a policy lacks.
 type Addition struct {
-	Policy    string // whose: "identity policy of role golden-image-target in account 999999999999"
+	Policy    string // "identity policy of role golden-image-target in account 999999999999"
 	Statement Statement
 }
 
-// Statement of a policy, with its members in the order in which people write them.
+// Statement is a statement of a policy, with its members in the usual order.
 type Statement struct {
 	Sid       string
 	Effect    string
-	Principal Principals `json:",omitempty"` // policies of keys and of trust only
+	Principal Principals `json:",omitempty"` // in key policies and trust policies only
 	Action    []string
-	Resource  []string  `json:",omitempty"` // all but policies of trust
+	Resource  []string  `json:",omitempty"` // not in trust policies
 	Condition Condition `json:",omitempty"`
 }
 
 // Principals are ARNs, or "*" alone.
 type Principals []string
 
-// Condition is operator -> key -> values.
+// Condition holds values by operator and key.
 type Condition map[string]map[string][]string
 
-// ForAWS lets AWS's services alone make grants (3.2.3).
+// ForAWS returns the condition that only AWS services can create grants (3.2.3).
 func ForAWS() Condition { return Condition{"Bool": {"kms:GrantIsForAWSResource": {"true"}}} }
 
-// And is both conditions as one; they have no operator in common.
+// And returns both conditions as one. They must not have an operator in common.
 func (c Condition) And(other Condition) Condition {
 	if c == nil {
 		return other
 	}
-	all := maps.Clone(c)
-	maps.Copy(all, other)
-	return all
+	both := maps.Clone(c)
+	maps.Copy(both, other)
+	return both
 }
 
-// everybody is every principal: a condition has to say who is meant.
+// Everyone is every principal. Its statement must have a condition.
 var Everyone = Principals{"*"}
 
-// MarshalJSON is the element as policies take it.
+// MarshalJSON returns the Principal element of a policy.
 func (p Principals) MarshalJSON() ([]byte, error) {
 	if slices.Equal(p, Everyone) {
 		return json.Marshal(p[0])
@@ -57,13 +57,13 @@ func (p Principals) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string][]string{"AWS": p})
 }
 
-// String is the statement as JSON, in a line.
+// String returns the statement as JSON in one line.
 func (s Statement) String() string {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(s); err != nil {
-		panic(err) // texts only
+		panic(err) // strings only
 	}
 	return strings.TrimSpace(out.String())
 }

@@ -157,7 +157,7 @@ func made(p plan.Plan, s *step.VerifyImage, d StepOutcome) distribution.CreatedI
 	}
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		wanted := s.Snapshots[device]
-		m.Snapshots = append(m.Snapshots, distribution.MadeSnapshot{Device: device, SnapshotID: d.Uses[device], KeyARN: wanted.KeyARN, GiB: int32(wanted.GiB)})
+		m.Snapshots = append(m.Snapshots, distribution.CreatedSnapshot{Device: device, SnapshotID: d.Uses[device], KeyARN: wanted.KeyARN, GiB: int32(wanted.GiB)})
 	}
 	return m
 }

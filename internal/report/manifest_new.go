@@ -203,7 +203,7 @@ func stagedSnapshot(in Input, region, snapshotID string) string {
 // destinationStatus maps the states of destinations.
 var destinationStatus = map[distribution.State]Status{
 	distribution.Waiting:              Pending,
-	distribution.Underway:             InProgress,
+	distribution.InProgress:           InProgress,
 	distribution.DestinationSucceeded: Succeeded,
 	distribution.DestinationFailed:    Failed,
 	distribution.Excluded:             Skipped,

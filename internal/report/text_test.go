@@ -54,7 +54,7 @@ func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
 				Target:  "prod",
 				ImageID: "ami-0bbbbbbbbbbbbbbbb",
 				Name:    "golden 1",
-				Snapshots: []distribution.MadeSnapshot{
+				Snapshots: []distribution.CreatedSnapshot{
 					{Device: "/dev/xvda", SnapshotID: "snap-0c", KeyARN: reporttest.KeyARN(reporttest.Target), GiB: 8},
 				},
 			},

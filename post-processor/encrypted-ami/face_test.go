@@ -137,7 +137,7 @@ func result() distribution.Result {
 	made := func(account, region, id string) distribution.CreatedImage {
 		arn := "arn:aws:kms:" + region + ":" + account + ":key/own"
 		return distribution.CreatedImage{At: distribution.Location{Account: account, Region: region}, ImageID: id,
-			Snapshots: []distribution.MadeSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0a", KeyARN: arn, GiB: 8}, {Device: "/dev/xvdb", SnapshotID: "snap-0b", KeyARN: arn, GiB: 8}}}
+			Snapshots: []distribution.CreatedSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0a", KeyARN: arn, GiB: 8}, {Device: "/dev/xvdb", SnapshotID: "snap-0b", KeyARN: arn, GiB: 8}}}
 	}
 	return distribution.Result{Images: []distribution.CreatedImage{made("999999999999", "us-west-2", "ami-0c"), made("888888888888", "us-west-2", "ami-0d"), made("999999999999", "ap-northeast-1", "ami-0b")}}
 }

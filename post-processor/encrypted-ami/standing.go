@@ -83,7 +83,7 @@ func (r *run) advance(newStep step.Step, e distribution.Event) bool {
 	case e.Kind == distribution.Finished && r.pending[d.At] == 0 && d.ImageID != "":
 		d.State = distribution.DestinationSucceeded
 	case e.Kind == distribution.Begun && before == distribution.Waiting:
-		d.State = distribution.Underway
+		d.State = distribution.InProgress
 	}
 	return d.State != before
 }

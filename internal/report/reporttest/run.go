@@ -179,7 +179,7 @@ func (s sample) copy(account, i int, region string) {
 			time.Minute+stageTime(i, v.gib)+time.Duration(account%7)*10*time.Second,
 			time.Duration(v.gib)*4*time.Second+time.Duration(account%5)*20*time.Second,
 			fmt.Sprintf("snap-0%016x", 4096*account+i))
-		made.Snapshots = append(made.Snapshots, distribution.MadeSnapshot{
+		made.Snapshots = append(made.Snapshots, distribution.CreatedSnapshot{
 			Device:     v.device,
 			SnapshotID: "snap-0c",
 			KeyARN:     KeyARN(at),
