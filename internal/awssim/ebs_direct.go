@@ -29,8 +29,8 @@ var ebsOperations = []namedOperation{
 
 const (
 	snapshotBlockSize = 512 << 10
-	defaultTimeout    = 60                                       // minutes
-	timedOut          = "The snapshot was not completed in time" // not captured
+	defaultTimeout    = 60                                       // in minutes
+	timedOut          = "The snapshot was not completed in time" // not observed on AWS
 )
 
 // startSnapshot creates a pending snapshot. It fails unless it is completed before its timeout (rule 4.9.2).
@@ -64,7 +64,7 @@ func (w *World) startSnapshot(c *Call, in *ebs.StartSnapshotInput) (*ebs.StartSn
 	return out, err
 }
 
-// validateStart checks the members of a request by themselves.
+// validateStart checks the parameters of a request.
 func (w *World) validateStart(c *Call, in *ebs.StartSnapshotInput) error {
 	err := refuseUnmodeled(in, "VolumeSize", "ClientToken", "Description", "Encrypted", "KmsKeyArn", "Tags", "Timeout")
 	if err != nil {
@@ -113,8 +113,8 @@ func validateStartTags(tags []ebstypes.Tag) error {
 	return nil
 }
 
-// newStartAuthorizations returns what IAM decides: on the resource snapshot/null, and for tags ec2:CreateTags, which
-// has no ec2:CreateAction here (rule 4.9.6).
+// newStartAuthorizations returns the authorization requests: the resource snapshot/null, and ec2:CreateTags for tags.
+// There is no ec2:CreateAction here (rule 4.9.6).
 func newStartAuthorizations(c *Call, specs []types.TagSpecification) []AuthorizationRequest {
 	authorizations := addTagOnCreate(c, specs, newAuthorization(c, c.location(), "snapshot/null"))
 	for i := range authorizations {
@@ -262,7 +262,7 @@ var emptyChecksum = func() string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }()
 
-// validateComplete checks the members of a request by themselves.
+// validateComplete checks the parameters of a request.
 func (w *World) validateComplete(in *ebs.CompleteSnapshotInput) error {
 	count := aws.ToInt32(in.ChangedBlocksCount)
 	aggregated := in.ChecksumAlgorithm != "" || in.ChecksumAggregationMethod != ""
@@ -282,7 +282,7 @@ func (w *World) validateComplete(in *ebs.CompleteSnapshotInput) error {
 	return nil
 }
 
-// snapshotTags puts tags into the form that EC2 has for them. Nil for no tags.
+// snapshotTags converts tags to EC2's type. Nil for no tags.
 func snapshotTags(tags []ebstypes.Tag) []types.TagSpecification {
 	if len(tags) == 0 {
 		return nil

@@ -286,7 +286,7 @@ func (w *World) changeLaunchPermissions(c *Call, i *image, add, remove []types.L
 	for _, p := range add {
 		if !slices.ContainsFunc(launch, func(l types.LaunchPermission) bool { return isSamePermission(l, p) }) {
 			launch = append(launch, p)
-			w.propagate(c, shareKey(i.id, aws.ToString(p.UserId)))
+			w.startPropagation(c, shareKey(i.id, aws.ToString(p.UserId)))
 		}
 	}
 

@@ -80,9 +80,9 @@ func (i *instance) isExpired(now time.Time) bool {
 }
 
 // setTransitions adds transitions and cancels earlier ones that are still in the future.
-func (i *instance) setTransitions(now time.Time, way ...stateTransition) {
+func (i *instance) setTransitions(now time.Time, transitions ...stateTransition) {
 	i.transitions = append(
-		slices.DeleteFunc(i.transitions, func(t stateTransition) bool { return t.time.After(now) }), way...,
+		slices.DeleteFunc(i.transitions, func(t stateTransition) bool { return t.time.After(now) }), transitions...,
 	)
 }
 

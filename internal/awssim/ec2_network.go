@@ -92,7 +92,7 @@ func (w *World) describeRegions(c *Call, in *ec2.DescribeRegionsInput) (*ec2.Des
 	for _, r := range regions {
 		loc := location{c.location().account, r.name}
 		if r.partition != partitionOf(c.Region) || len(in.RegionNames) > 0 && !slices.Contains(in.RegionNames, r.name) ||
-			!aws.ToBool(in.AllRegions) && !w.regionEnabled(loc) {
+			!aws.ToBool(in.AllRegions) && !w.isRegionEnabled(loc) {
 			continue
 		}
 		seen = append(seen, types.Region{
@@ -115,7 +115,7 @@ func (w *World) optInStatus(loc location) string {
 	switch found, _ := findRegion(loc.region); {
 	case !found.optIn:
 		return "opt-in-not-required"
-	case w.regionEnabled(loc):
+	case w.isRegionEnabled(loc):
 		return "opted-in"
 	}
 	return "not-opted-in"

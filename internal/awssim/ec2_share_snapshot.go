@@ -140,7 +140,7 @@ func (w *World) changeSharing(c *Call, s *snapshot, wanted permissionChange) err
 	for _, item := range wanted.items {
 		if item.UserId != nil && !w.violates(c, "2.1.5", *item.UserId == s.location.account) {
 			if wanted.add && !s.sharing.includes(*item.UserId) {
-				w.propagate(c, shareKey(s.id, *item.UserId))
+				w.startPropagation(c, shareKey(s.id, *item.UserId))
 			}
 			s.sharing.accounts = slices.DeleteFunc(s.sharing.accounts, func(account string) bool {
 				return account == *item.UserId

@@ -15,11 +15,11 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// administratorAccessPolicy is the managed policy of AWS that the world knows; it knows no other.
+// administratorAccessPolicy is the only AWS managed policy that the simulator models.
 const administratorAccessPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*",` +
 	`"Resource":"*"}]}`
 
-// findManagedPolicy looks a managed policy up that the caller's account may attach; nil has none.
+// findManagedPolicy returns a managed policy that the caller's account can attach. Nil if arn is nil.
 func (w *World) findManagedPolicy(c *Call, arn *string) (*managedPolicy, error) {
 	if arn == nil {
 		return nil, nil
@@ -85,7 +85,7 @@ func (w *World) createPolicy(c *Call, in *iam.CreatePolicyInput) (*iam.CreatePol
 	return &iam.CreatePolicyOutput{Policy: &created.Policy}, nil
 }
 
-// putInlinePolicy puts a policy on a user or role under a name.
+// putInlinePolicy sets an inline policy of a user or role.
 func putInlinePolicy(c *Call, h *iamPrincipal, name, text *string) error {
 	if !matchesPattern(name, iamNamePattern) {
 		return validationError(c, "PolicyName", name, iamNameConstraint)

@@ -14,12 +14,12 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// iamPrincipal is what policies are put on: a user or a role.
+// iamPrincipal holds what a user and a role have in common.
 type iamPrincipal struct {
 	account             *account
 	path                string
 	name                string
-	id                  string // unique id, AIDA... or AROA...
+	id                  string // unique ID, AIDA... or AROA...
 	arn                 string
 	created             time.Time
 	tags                map[string]string
@@ -37,15 +37,15 @@ type role struct {
 	iamPrincipal
 	trustPolicy        *policyDocument
 	description        *string
-	maxSessionDuration time.Duration // of a session
-	service            string        // of a service-linked role: "autoscaling.amazonaws.com"
+	maxSessionDuration time.Duration // maximum duration of a session
+	service            string        // of a service-linked role, such as "autoscaling.amazonaws.com"
 }
 
-// isServiceLinked reports whether the role belongs to a service: no policy can be put on it, nor does an organization's
-// bear on it.
+// isServiceLinked reports whether the role is a service-linked role. No policy can be attached to it, and policies of
+// an organization do not apply to it.
 func (r *role) isServiceLinked() bool { return r.service != "" }
 
-// managedPolicy is a policy of its own, attached to users and roles.
+// managedPolicy is a customer managed policy.
 type managedPolicy struct {
 	iamtypes.Policy
 	*policyDocument
@@ -56,7 +56,7 @@ type instanceProfile struct {
 	role *role
 }
 
-// policyDocument is a policy as it was given and as it is evaluated.
+// policyDocument is a policy as text and parsed.
 type policyDocument struct {
 	text   string
 	parsed *iampolicy.Document
@@ -70,7 +70,7 @@ func parsePolicy(text string, kind iampolicy.Kind) (*policyDocument, error) {
 	return &policyDocument{text, parsed}, nil
 }
 
-// mustParsePolicy makes a document of a text of our own.
+// mustParsePolicy parses a policy of the simulator itself.
 func mustParsePolicy(text string, kind iampolicy.Kind) *policyDocument {
 	created, err := parsePolicy(text, kind)
 	if err != nil {
@@ -79,7 +79,7 @@ func mustParsePolicy(text string, kind iampolicy.Kind) *policyDocument {
 	return created
 }
 
-// addPolicies adds what a user or role holds to the policies of a caller.
+// addPolicies adds the policies of a user or role to the policies of a caller.
 func (h *iamPrincipal) addPolicies(to *iampolicy.Policies) {
 	for _, inline := range h.inlinePolicies.all {
 		to.Identity = append(to.Identity, inline.parsed)
@@ -92,7 +92,7 @@ func (h *iamPrincipal) addPolicies(to *iampolicy.Policies) {
 	}
 }
 
-// findRole looks a role up by its ARN.
+// findRole returns a role by ARN.
 func (w *World) findRole(arn string) (*role, bool) {
 	parts := strings.SplitN(arn, ":", 6)
 	if len(parts) < 6 {
@@ -106,7 +106,7 @@ func (w *World) findRole(arn string) (*role, bool) {
 	return found, ok && found.arn == arn
 }
 
-// principalExists reports whether a principal that a policy or a grant names is there: an account always is.
+// principalExists reports whether a principal in a policy or grant exists. Accounts always exist.
 func (w *World) principalExists(name string) bool {
 	if name == "*" || accountNumber.MatchString(name) {
 		return true
@@ -140,13 +140,13 @@ func (w *World) principalExists(name string) bool {
 	return false
 }
 
-// listPrincipals are the AWS principals that a policy names.
+// listPrincipals returns the AWS principals in a policy.
 func listPrincipals(text string) (names []string) {
 	mapPrincipals(text, func(name string) string { names = append(names, name); return name })
 	return names
 }
 
-// mapPrincipals puts every AWS principal that a policy names through change, and gives the changed policy.
+// mapPrincipals returns the policy with every AWS principal replaced by change(principal).
 func mapPrincipals(text string, change func(string) string) string {
 	var whole map[string]any
 	if json.Unmarshal([]byte(text), &whole) != nil {
@@ -181,7 +181,7 @@ func mapPrincipals(text string, change func(string) string) string {
 
 	changed, err := json.Marshal(whole)
 	if err != nil {
-		panic(err) // it came from JSON
+		panic(err) // the document came from JSON
 	}
 
 	return string(changed)
@@ -194,8 +194,8 @@ func asList(v any) []any {
 	return []any{v}
 }
 
-// replaceARNsByID lets what names a principal name its unique id from now on: a new one of the same name is somebody
-// else (8.3).
+// replaceARNsByID replaces the ARN of a deleted principal by its unique ID in all policies and grants. A new principal
+// with the same name gets no access from them (rule 8.3).
 func (w *World) replaceARNsByID(h *iamPrincipal) {
 	rename := func(name string) string {
 		if name == h.arn {
@@ -226,7 +226,7 @@ func (w *World) replaceARNsByID(h *iamPrincipal) {
 	h.arn = h.id
 }
 
-// parseTags reads a list of tags.
+// parseTags returns a list of tags as a map.
 func parseTags[T any](tags []T, read func(T) (key, value string)) map[string]string {
 	created := map[string]string{}
 	for _, tag := range tags {
@@ -236,7 +236,7 @@ func parseTags[T any](tags []T, read func(T) (key, value string)) map[string]str
 	return created
 }
 
-// sortedKeys are the keys of a map in order: what goes out never depends on the order of a map.
+// sortedKeys returns the keys of a map in order, so that no output depends on the order of a map.
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for key := range m {

@@ -71,7 +71,7 @@ func formatIAMTags(tags map[string]string) (view []iamtypes.Tag) {
 	return view
 }
 
-// newPrincipal makes what a user and a role have in common; what says whether its name is free.
+// newPrincipal creates the common part of a user or role.
 func (w *World) newPrincipal(c *Call, prefix, kind string, name, path *string, tags []iamtypes.Tag) iamPrincipal {
 	where := aws.ToString(path)
 	if where == "" {
@@ -90,7 +90,7 @@ func (w *World) newPrincipal(c *Call, prefix, kind string, name, path *string, t
 	}
 }
 
-// validateNewPrincipal is the syntax of a new user or role.
+// validateNewPrincipal checks the name and path of a new user or role.
 func validateNewPrincipal(c *Call, member string, name, path *string) error {
 	switch {
 	case !matchesPattern(name, iamNamePattern):
@@ -101,7 +101,7 @@ func validateNewPrincipal(c *Call, member string, name, path *string) error {
 	return nil
 }
 
-// parseIAMPolicy reads a policy that is put on something of IAM.
+// parseIAMPolicy parses a policy in an IAM request.
 func parseIAMPolicy(text *string, kind iampolicy.Kind) (*policyDocument, error) {
 	created, err := parsePolicy(aws.ToString(text), kind)
 	if err != nil {
@@ -110,7 +110,7 @@ func parseIAMPolicy(text *string, kind iampolicy.Kind) (*policyDocument, error) 
 	return created, nil
 }
 
-// parseTrustPolicy reads a trust policy: whom it names must be there.
+// parseTrustPolicy parses a trust policy. All principals in it must exist.
 func (w *World) parseTrustPolicy(text *string) (*policyDocument, error) {
 	created, err := parseIAMPolicy(text, iampolicy.Trust)
 	if err != nil {
@@ -192,7 +192,7 @@ func (w *World) createRole(c *Call, in *iam.CreateRoleInput) (*iam.CreateRoleOut
 	return &iam.CreateRoleOutput{Role: showRole(created)}, nil
 }
 
-// authorizeRole authorises an operation on a role of the caller's account and gives the role.
+// authorizeRole authorizes an operation on a role of the caller's account and returns the role.
 func (w *World) authorizeRole(c *Call, name *string) (*role, error) {
 	if !matchesPattern(name, iamNamePattern) {
 		return nil, validationError(c, "RoleName", name, iamNameConstraint)
@@ -214,7 +214,8 @@ func (w *World) authorizeRole(c *Call, name *string) (*role, error) {
 	return found, nil
 }
 
-// authorizeRoleChange is roleOf where the role's owner changes it: nobody changes a service-linked one (8.1).
+// authorizeRoleChange is authorizeRole for operations that change a role. A service-linked role cannot be changed (rule
+// 8.1).
 func (w *World) authorizeRoleChange(c *Call, name *string) (*role, error) {
 	found, err := w.authorizeRole(c, name)
 	if err == nil && w.violates(c, "8.1", found.isServiceLinked()) {
@@ -305,7 +306,8 @@ func (w *World) updateAssumeRolePolicy(
 	return &iam.UpdateAssumeRolePolicyOutput{}, nil
 }
 
-// serviceLinkedRoles are the services that have one here, its name, and what it may do: nothing with keys (8.1).
+// serviceLinkedRoles maps services to the name and the actions of their service-linked role. No role allows KMS actions
+// (rule 8.1).
 var serviceLinkedRoles = map[string]struct{ name, actions string }{
 	"autoscaling.amazonaws.com": {
 		"AWSServiceRoleForAutoScaling",
@@ -369,7 +371,7 @@ func (w *World) createServiceLinkedRole(
 	return &iam.CreateServiceLinkedRoleOutput{Role: showRole(created)}, nil
 }
 
-// deleteServiceLinkedRole deletes at once, though AWS asks the service first.
+// deleteServiceLinkedRole deletes the role at once. AWS asks the service first.
 func (w *World) deleteServiceLinkedRole(
 	c *Call, in *iam.DeleteServiceLinkedRoleInput,
 ) (*iam.DeleteServiceLinkedRoleOutput, error) {

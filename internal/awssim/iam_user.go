@@ -57,8 +57,8 @@ func (w *World) createUser(c *Call, in *iam.CreateUserInput) (*iam.CreateUserOut
 	return &iam.CreateUserOutput{User: showUser(created)}, nil
 }
 
-// authorizeUser authorises an operation on a user of the caller's account and gives the user: the caller where none is
-// named.
+// authorizeUser authorizes an operation on a user of the caller's account and returns the user. Without a name it is
+// the caller.
 func (w *World) authorizeUser(c *Call, name *string) (*user, error) {
 	if name == nil && c.caller.iamPrincipal != nil && c.caller.session == nil {
 		name = &c.caller.iamPrincipal.name
@@ -230,8 +230,7 @@ func showProfile(p *instanceProfile) *iamtypes.InstanceProfile {
 	return &view
 }
 
-// authorizeInstanceProfile authorises an operation on an instance profile of the caller's account and gives the
-// profile.
+// authorizeInstanceProfile authorizes an operation on an instance profile and returns the profile.
 func (w *World) authorizeInstanceProfile(c *Call, name *string) (*instanceProfile, error) {
 	if !matchesPattern(name, iamNamePattern) {
 		return nil, validationError(c, "InstanceProfileName", name, iamNameConstraint)

@@ -21,9 +21,9 @@ var aliasOperations = []namedOperation{
 	newOperation((*World).listAliases),
 }
 
-// alias is a name for a key of the same account and Region (3.3.1).
+// alias is the alias of a key in the same account and Region (rule 3.3.1).
 type alias struct {
-	name             string // "alias/golden"
+	name             string // such as "alias/golden"
 	arn              string
 	target           *key
 	created, updated time.Time
@@ -31,7 +31,7 @@ type alias struct {
 
 var aliasPattern = regexp.MustCompile(`^alias/[a-zA-Z0-9/_-]{1,250}$`)
 
-// setTarget lets an alias name a key, and no other any more; nil: none.
+// setTarget makes the alias point to a key, or to none if target is nil.
 func (a *alias) setTarget(target *key, now time.Time) {
 	if a.target != nil {
 		a.target.aliases = slices.DeleteFunc(slices.Clone(a.target.aliases), func(name string) bool { return name == a.name })
@@ -42,7 +42,7 @@ func (a *alias) setTarget(target *key, now time.Time) {
 	a.target, a.updated = target, now
 }
 
-// validateAlias is the syntax of an alias that a user makes or changes: those of AWS are its own (3.3.4).
+// validateAlias checks the alias name in a request. Names of AWS are reserved (rule 3.3.4).
 func (w *World) validateAlias(c *Call, name *string) error {
 	if !matchesPattern(name, aliasPattern) {
 		return validationError(
@@ -55,7 +55,7 @@ func (w *World) validateAlias(c *Call, name *string) error {
 	return nil
 }
 
-// findAlias looks an alias of the caller's account and Region up; one whose key has been deleted has gone with it.
+// findAlias returns an alias in the caller's account and Region. The alias of a deleted key is not found.
 func (w *World) findAlias(c *Call, name string) (*alias, bool) {
 	found, ok := w.aliases.get(kmsARN(c.location(), name))
 	if ok && found.target.isDeleted(c.At) {
@@ -64,7 +64,7 @@ func (w *World) findAlias(c *Call, name string) (*alias, bool) {
 	return found, ok
 }
 
-// newAliasAuthorization is the question whether the caller may do something with an alias: it has no policy of its own.
+// newAliasAuthorization returns the request to perform the call's action on an alias, which has no resource policy.
 func newAliasAuthorization(c *Call, name string) AuthorizationRequest {
 	return AuthorizationRequest{Action: "kms:" + c.Operation, Resource: kmsARN(c.location(), name)}
 }
@@ -98,7 +98,7 @@ func (w *World) createAlias(c *Call, in *kms.CreateAliasInput) (*kms.CreateAlias
 	return &kms.CreateAliasOutput{}, nil
 }
 
-// validateAliasTarget refuses a key that cannot be given an alias.
+// validateAliasTarget refuses a key that cannot have an alias.
 func (w *World) validateAliasTarget(c *Call, k *key) error {
 	if err := requireCustomerManaged(c, k); err != nil {
 		return err

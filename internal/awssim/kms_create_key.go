@@ -27,15 +27,15 @@ var keyOperations = []namedOperation{
 	newOperation((*World).listResourceTags),
 }
 
-// defaultKeyPolicy leaves it to the account's own policies who may use a key.
+// defaultKeyPolicy lets IAM policies of the account control access to the key.
 const defaultKeyPolicy = `{"Version":"2012-10-17","Id":"key-default-1",` +
 	`"Statement":[{"Sid":"Enable IAM User Permissions","Effect":"Allow",` +
 	`"Principal":{"AWS":"%s"},"Action":"kms:*","Resource":"*"}]}`
 
-// keyPolicyLimit is the length of a key policy in bytes (3.2.8).
+// keyPolicyLimit is the maximum size of a key policy in bytes (rule 3.2.8).
 const keyPolicyLimit = 32768
 
-// keyPolicyDocument reads a key policy; nil is the default one.
+// keyPolicyDocument parses a key policy. It returns the default key policy if text is nil.
 func (w *World) keyPolicyDocument(c *Call, text *string) (*policyDocument, error) {
 	if text == nil {
 		return mustParsePolicy(fmt.Sprintf(defaultKeyPolicy, c.caller.account.rootARN()), iampolicy.Resource), nil
@@ -60,8 +60,8 @@ func (w *World) keyPolicyDocument(c *Call, text *string) (*policyDocument, error
 	return created, nil
 }
 
-// checkPolicyLockout refuses a policy under which the caller could not change it again, unless that is what the caller
-// wants.
+// checkPolicyLockout refuses a policy that prevents the caller from changing it again, unless the request bypasses the
+// check.
 func (w *World) checkPolicyLockout(c *Call, k *key, text *policyDocument, bypass bool) error {
 	if bypass {
 		return nil
@@ -96,8 +96,8 @@ func formatKMSTags(tags map[string]string) []kmstypes.Tag {
 	return view
 }
 
-// asymmetricKeyUsages are the other key specs that can be made, with what they are for: such keys are there to be found
-// unusable (3.4.2).
+// asymmetricKeyUsages maps the other key specs to their key usages. Such keys exist here only to be refused by EBS
+// (rule 3.4.2).
 var asymmetricKeyUsages = map[kmstypes.KeySpec][]kmstypes.KeyUsageType{
 	kmstypes.KeySpecRsa2048:     {kmstypes.KeyUsageTypeEncryptDecrypt, kmstypes.KeyUsageTypeSignVerify},
 	kmstypes.KeySpecRsa4096:     {kmstypes.KeyUsageTypeEncryptDecrypt, kmstypes.KeyUsageTypeSignVerify},
@@ -194,7 +194,8 @@ func (w *World) createKey(c *Call, in *kms.CreateKeyInput) (*kms.CreateKeyOutput
 	return &kms.CreateKeyOutput{KeyMetadata: created.metadata(c.At)}, nil
 }
 
-// describeKey works in every state (3.4.1), and makes the AWS managed key of a predefined alias (1.7.2).
+// describeKey works in every key state (rule 3.4.1). It creates an AWS managed key that is named by its alias (rule
+// 1.7.2).
 func (w *World) describeKey(c *Call, in *kms.DescribeKeyInput) (*kms.DescribeKeyOutput, error) {
 	if err := w.validateGrantTokens(c, in.GrantTokens); err != nil {
 		return nil, err
@@ -226,7 +227,7 @@ func (w *World) listKeys(c *Call, in *kms.ListKeysInput) (*kms.ListKeysOutput, e
 	return &kms.ListKeysOutput{Keys: keys, NextMarker: next, Truncated: next != nil}, nil
 }
 
-// validateKeyPolicyName is the one name that a key policy can have.
+// validateKeyPolicyName accepts "default", the only name of a key policy.
 func validateKeyPolicyName(c *Call, name *string) error {
 	if name != nil && *name != "default" {
 		return kmsNotFound("No such policy exists")
@@ -294,7 +295,7 @@ func (w *World) updateKeyDescription(
 	return &kms.UpdateKeyDescriptionOutput{}, nil
 }
 
-// authorizeKeyChange finds a key of the caller's that is not about to be deleted.
+// authorizeKeyChange authorizes a change of a customer managed key that is not pending deletion.
 func (w *World) authorizeKeyChange(c *Call, id *string, action string, context iampolicy.Context) (*key, error) {
 	found, err := w.authorizeKey(c, id, keyUse{action: action, context: context})
 	if err != nil {

@@ -26,12 +26,11 @@ var cryptoOperations = []namedOperation{
 	newOperation((*World).generateDataKeyWithoutPlaintext),
 }
 
-// inaccessibleKeyMessage is what KMS says of a ciphertext whose key is not there for the caller (3.4.3).
+// inaccessibleKeyMessage is the message for a ciphertext whose key the caller cannot find (rule 3.4.3).
 const inaccessibleKeyMessage = "The ciphertext refers to a customer master key that does not exist, does not exist " +
 	"in this region, or you are not allowed to access."
 
-// ciphertext is a ciphertext: what it was encrypted with, and AES-GCM under that material, bound to the encryption
-// context.
+// ciphertext holds data that AES-GCM encrypted with a key material. The encryption context is authenticated.
 type ciphertext struct {
 	Account  string
 	KeyID    string
@@ -40,12 +39,12 @@ type ciphertext struct {
 	Text     []byte
 }
 
-var ciphertextPrefix = []byte{1, 2, 2, 0} // as ciphertexts of KMS begin
+var ciphertextPrefix = []byte{1, 2, 2, 0} // prefix of KMS ciphertexts
 
 func (s ciphertext) encode() []byte {
 	written, err := json.Marshal(s)
 	if err != nil {
-		panic(err) // strings and bytes only
+		panic(err) // marshals only strings and bytes
 	}
 	return append(slices.Clone(ciphertextPrefix), written...)
 }
@@ -55,7 +54,7 @@ func decodeCiphertext(blob []byte) (s ciphertext, ok bool) {
 	return s, ok && json.Unmarshal(written, &s) == nil
 }
 
-// encryptData encrypts with a key's current material.
+// encryptData encrypts data with the current key material.
 func (w *World) encryptData(k *key, plaintext []byte, context map[string]string) ciphertext {
 	with := k.material.current()
 	box := with.aead()
@@ -65,8 +64,8 @@ func (w *World) encryptData(k *key, plaintext []byte, context map[string]string)
 	}
 }
 
-// decryptData decrypts with the material that a ciphertext was made with; replicas open what their primary sealed
-// (3.6.1).
+// decryptData decrypts data with the key material that encrypted it. A replica decrypts data of its primary key (rule
+// 3.6.1).
 func (k *key) decryptData(s ciphertext, context map[string]string) ([]byte, bool) {
 	for _, with := range k.material.materials {
 		if with.id == s.Material && s.KeyID == *k.KeyId && len(s.Nonce) == with.aead().NonceSize() {
@@ -80,7 +79,7 @@ func (k *key) decryptData(s ciphertext, context map[string]string) ([]byte, bool
 func (m *keyMaterial) aead() cipher.AEAD {
 	block, err := aes.NewCipher(m.secret)
 	if err != nil {
-		panic(err) // materials have 32 bytes
+		panic(err) // key materials have 32 bytes
 	}
 	box, err := cipher.NewGCM(block)
 	if err != nil {
@@ -90,7 +89,7 @@ func (m *keyMaterial) aead() cipher.AEAD {
 }
 
 func encodeEncryptionContext(context map[string]string) []byte {
-	written, err := json.Marshal(context) // with its keys in order
+	written, err := json.Marshal(context) // sorts the keys
 	if err != nil {
 		panic(err)
 	}
@@ -100,7 +99,7 @@ func encodeEncryptionContext(context map[string]string) []byte {
 	return written
 }
 
-// encryptionContextKeys is what policies may know of an encryption.
+// encryptionContextKeys returns the condition keys of a cryptographic operation.
 func encryptionContextKeys(pairs map[string]string) iampolicy.Context {
 	context := iampolicy.Context{"kms:EncryptionAlgorithm": {string(kmstypes.EncryptionAlgorithmSpecSymmetricDefault)}}
 	for key, value := range pairs {
@@ -109,7 +108,7 @@ func encryptionContextKeys(pairs map[string]string) iampolicy.Context {
 	return context
 }
 
-// requireSymmetricAlgorithm refuses another algorithm than that of symmetric keys.
+// requireSymmetricAlgorithm refuses algorithms of asymmetric keys.
 func requireSymmetricAlgorithm(c *Call, algorithms ...kmstypes.EncryptionAlgorithmSpec) error {
 	for _, algorithm := range algorithms {
 		if algorithm != "" && algorithm != kmstypes.EncryptionAlgorithmSpecSymmetricDefault {
@@ -119,7 +118,7 @@ func requireSymmetricAlgorithm(c *Call, algorithms ...kmstypes.EncryptionAlgorit
 	return nil
 }
 
-// validateEncryptionKey refuses a key that cannot encrypt now: its state (3.4), and its kind (3.4.2).
+// validateEncryptionKey refuses a key whose state (rule 3.4) or kind (rule 3.4.2) prevents encryption.
 func (w *World) validateEncryptionKey(c *Call, k *key) error {
 	if err := w.requireKeyState(c, k, kmstypes.KeyStateEnabled); err != nil {
 		return err
@@ -138,7 +137,7 @@ func (w *World) validateEncryptionKey(c *Call, k *key) error {
 	return nil
 }
 
-// authorizeEncryption finds a key by which a call is to encrypt, asks for the right, and checks the key.
+// authorizeEncryption returns the key that a call encrypts with, after it authorized the call and checked the key.
 func (w *World) authorizeEncryption(
 	c *Call, id *string, action string, context map[string]string, tokens []string,
 ) (*key, error) {
@@ -177,7 +176,8 @@ func (w *World) encrypt(c *Call, in *kms.EncryptInput) (*kms.EncryptOutput, erro
 	}, nil
 }
 
-// decryptionParams is what a call gives to decrypt: a ciphertext, or, to try the rights alone, a key (6.7).
+// decryptionParams are the parameters of a call that decrypts: a ciphertext, or only a key for a dry run without
+// ciphertext (rule 6.7).
 type decryptionParams struct {
 	blob      []byte
 	keyID     *string
@@ -186,7 +186,8 @@ type decryptionParams struct {
 	action    string
 }
 
-// open finds the key that decrypts, asks for the right, and checks the key. The ciphertext is given back to be opened.
+// authorizeDecryption returns the key that decrypts and the decoded ciphertext, after it authorized the call and
+// checked the key.
 func (w *World) authorizeDecryption(c *Call, with decryptionParams) (*key, ciphertext, error) {
 	use := keyUse{action: with.action, context: encryptionContextKeys(with.context)}
 	ignore := slices.Contains(with.modifiers, kmstypes.DryRunModifierTypeIgnoreCiphertext)
@@ -202,7 +203,7 @@ func (w *World) authorizeDecryption(c *Call, with decryptionParams) (*key, ciphe
 		}
 	}
 
-	if with.keyID == nil { // the ciphertext tells which key, in the Region of the call
+	if with.keyID == nil { // the ciphertext names the key, in the call's Region
 		arn := kmsARN(location{text.Account, c.Region}, "key/"+text.KeyID)
 		if _, ok := w.findKey(c.location(), arn); w.violates(c, "3.4.3", !ok) {
 			return nil, text, badRequest("AccessDeniedException", inaccessibleKeyMessage)
@@ -306,7 +307,7 @@ func (w *World) reEncrypt(c *Call, in *kms.ReEncryptInput) (*kms.ReEncryptOutput
 	}, nil
 }
 
-// dataKeyLength is the length of a data key in bytes: a spec or a number says it.
+// dataKeyLength returns the length of a data key in bytes.
 func dataKeyLength(c *Call, spec kmstypes.DataKeySpec, number *int32) (int, error) {
 	switch {
 	case (spec == "") == (number == nil):

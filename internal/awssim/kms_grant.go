@@ -27,14 +27,14 @@ var grantOperations = []namedOperation{
 	newOperation((*World).revokeGrant),
 }
 
-// grant is a grant on a KMS key. One that was made by virtue of another does not end with it.
+// grant is a grant on a KMS key. Revoking it does not revoke grants that the grantee created.
 type grant struct {
 	iampolicy.Grant
 	name    string
 	created time.Time
 }
 
-// grantLimit is the number of grants on a customer's key (3.2.7).
+// grantLimit is the maximum number of grants on a customer managed key (rule 3.2.7).
 const grantLimit = 50000
 
 var (
@@ -43,8 +43,7 @@ var (
 	principalIDPattern = regexp.MustCompile(`^A(ROA|IDA)[A-Z0-9]{12,}$`)
 )
 
-// resolveGrantPrincipal is the principal that a grant is to name: by its ARN, or by its unique id, which stands for the
-// ARN.
+// resolveGrantPrincipal returns the ARN of a principal in a grant request, which may name a unique ID.
 func (w *World) resolveGrantPrincipal(name *string) (string, error) {
 	if name == nil {
 		return "", nil
@@ -72,7 +71,7 @@ func (w *World) resolveGrantPrincipal(name *string) (string, error) {
 	return *name, nil
 }
 
-// parseGrant reads a grant from a request.
+// parseGrant returns the grant in a request.
 func (w *World) parseGrant(c *Call, in *kms.CreateGrantInput) (*grant, error) {
 	err := refuseUnmodeled(
 		in, "KeyId", "Operations", "Constraints", "DryRun", "GrantTokens", "GranteePrincipal", "Name", "RetiringPrincipal",
@@ -173,11 +172,11 @@ func (w *World) createGrant(c *Call, in *kms.CreateGrantInput) (*kms.CreateGrant
 	created.ID = hex.EncodeToString(w.randomBytes(32, "grant", *on.Arn, c.caller.principal.ARN))
 	on.grants.put(created.ID, created)
 	c.recordChange(created.ID)
-	w.propagate(c, created.ID)
+	w.startPropagation(c, created.ID)
 	return &kms.CreateGrantOutput{GrantId: &created.ID, GrantToken: w.newGrantToken(on, created)}, nil
 }
 
-// equals reports whether a request repeats a grant: same name and same parameters (3.2.6).
+// equals reports whether a request repeats a grant with the same name and parameters (rule 3.2.6).
 func (g *grant) equals(other *grant) bool {
 	sorted := func(operations []string) []string { return slices.Sorted(slices.Values(operations)) }
 	return g.name == other.name && g.Grantee == other.Grantee && g.Retiring == other.Retiring &&
@@ -188,14 +187,14 @@ func (g *grant) equals(other *grant) bool {
 		maps.Equal(g.Constraints.EncryptionContextSubset, other.Constraints.EncryptionContextSubset)
 }
 
-// newGrantToken makes another token for a grant: every answer has one of its own, and all are as good.
+// newGrantToken returns a new token for a grant. Every response has its own token, and all are valid.
 func (w *World) newGrantToken(on *key, g *grant) *string {
 	token := base64.StdEncoding.EncodeToString(append(w.randomBytes(96, "grant token", g.ID), g.ID...))
 	w.grantTokens[token] = on
 	return &token
 }
 
-// findGrantByToken finds the grant of a token.
+// findGrantByToken returns the grant of a token.
 func (w *World) findGrantByToken(token string) (*key, *grant, bool) {
 	on, known := w.grantTokens[token]
 	if !known {
@@ -206,8 +205,7 @@ func (w *World) findGrantByToken(token string) (*key, *grant, bool) {
 	return on, found, ok
 }
 
-// validateGrantTokens refuses what is no token of a grant, and notes the grants of the others: they can be used at
-// once.
+// validateGrantTokens refuses invalid grant tokens. The grants of valid tokens take effect immediately in this call.
 func (w *World) validateGrantTokens(c *Call, tokens []string) error {
 	if len(tokens) > 10 {
 		return validationError(c, "GrantTokens", len(tokens), "Member must have length less than or equal to 10")
@@ -319,8 +317,7 @@ func (w *World) listRetirableGrants(c *Call, in *kms.ListRetirableGrantsInput) (
 	return &kms.ListRetirableGrantsOutput{Grants: grants, NextMarker: next, Truncated: next != nil}, nil
 }
 
-// retireGrant ends a grant for the one who has no use for it any more: the retiring principal, a grantee who may, or
-// the account that made it.
+// retireGrant deletes a grant. The retiring principal, a grantee with RetireGrant and the issuing account may do so.
 func (w *World) retireGrant(c *Call, in *kms.RetireGrantInput) (*kms.RetireGrantOutput, error) {
 	on, found, err := w.findGrantToRetire(c, in)
 	if err != nil {
@@ -338,7 +335,7 @@ func (w *World) retireGrant(c *Call, in *kms.RetireGrantInput) (*kms.RetireGrant
 	return &kms.RetireGrantOutput{}, nil
 }
 
-// findGrantToRetire finds the grant that a RetireGrant names: by a token, or by the key's ARN and an id.
+// findGrantToRetire returns the grant in a RetireGrant request, which names a token, or a key ARN and a grant ID.
 func (w *World) findGrantToRetire(c *Call, in *kms.RetireGrantInput) (*key, *grant, error) {
 	if in.GrantToken != nil {
 		on, found, ok := w.findGrantByToken(*in.GrantToken)

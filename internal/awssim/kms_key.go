@@ -20,7 +20,7 @@ var kmsOperations = concat(
 	replicaOperations,
 )
 
-// kmsState is KMS.
+// kmsState holds the resources of KMS.
 type kmsState struct {
 	keys         orderedMap[*key]   // by ARN
 	aliases      orderedMap[*alias] // by ARN
@@ -41,35 +41,35 @@ func newKMSState() kmsState {
 
 // key is a KMS key.
 type key struct {
-	kmstypes.KeyMetadata // as made; its state at a moment is told by stateAt
+	kmstypes.KeyMetadata // as created; stateAt returns the current state
 	location             location
 	policy               *policyDocument
 	aliases              []string
-	grants               orderedMap[*grant] // by id
+	grants               orderedMap[*grant] // by ID
 	tags                 map[string]string
 	disabled             bool
-	availableAt          time.Time // until then a replica is Creating
-	deletionWindow       int32     // days of a scheduled deletion; 0: none is scheduled
+	availableAt          time.Time // a replica is Creating until then
+	deletionWindow       int32     // in days; zero if no deletion is scheduled
 	deletionScheduled    time.Time
-	material             *keyMaterialSet // what it encrypts with
+	material             *keyMaterialSet
 	keySet               *multiRegionKeySet
-	rotationEnabled      bool // every year
+	rotationEnabled      bool // automatic yearly rotation
 }
 
-// keyMaterialSet is the materials of a key, the oldest first. Replicas share their primary's, but where material is
-// imported.
+// keyMaterialSet holds the key materials of a key, oldest first. A replica shares it with its primary key, except for
+// imported material.
 type keyMaterialSet struct {
 	materials         []*keyMaterial
-	onDemandRotations int // rotations so far
+	onDemandRotations int // number of rotations so far
 }
 
-// multiRegionKeySet is a key in all its Regions; one of a single Region is alone.
+// multiRegionKeySet holds a primary key and its replicas. A single-Region key is alone in its set.
 type multiRegionKeySet struct {
 	primary  *key
 	replicas []*key
 }
 
-// stateAt tells a key's state at a moment (3.4).
+// stateAt returns the key state at a time (rule 3.4).
 func (k *key) stateAt(now time.Time) kmstypes.KeyState {
 	switch {
 	case k.deletionWindow > 0 && len(k.existingReplicas(now)) > 0:
@@ -87,7 +87,7 @@ func (k *key) stateAt(now time.Time) kmstypes.KeyState {
 	return kmstypes.KeyStateEnabled
 }
 
-// deletionTime is when a scheduled deletion deletes the key. A primary key waits for its replicas (3.6.1).
+// deletionTime returns when a scheduled deletion takes effect. A primary key waits for its replicas (rule 3.6.1).
 func (k *key) deletionTime() time.Time {
 	from := k.deletionScheduled
 	for _, replica := range k.replicas() {
@@ -103,7 +103,7 @@ func (k *key) isDeleted(now time.Time) bool {
 	return k.deletionWindow > 0 && len(k.existingReplicas(now)) == 0 && !now.Before(k.deletionTime())
 }
 
-// isPrimary reports whether the key is no replica.
+// isPrimary reports whether the key is not a replica.
 func (k *key) isPrimary() bool { return k.keySet.primary == k }
 
 func (k *key) replicas() []*key {
@@ -117,7 +117,7 @@ func (k *key) existingReplicas(now time.Time) []*key {
 	return slices.DeleteFunc(slices.Clone(k.replicas()), func(r *key) bool { return r.isDeleted(now) })
 }
 
-// metadata is a key's metadata at a moment.
+// metadata returns the key's metadata at a time.
 func (k *key) metadata(now time.Time) *kmstypes.KeyMetadata {
 	view := k.KeyMetadata
 	view.KeyState = k.stateAt(now)
@@ -145,9 +145,8 @@ func (k *key) metadata(now time.Time) *kmstypes.KeyMetadata {
 	return &view
 }
 
-// findKey resolves a key id, alias name, key ARN or alias ARN as the account would in the Region: a bare name or id is
-// looked up in the caller's account and Region, an ARN where it says (1.7.5, 1.7.6, 3.3.2). It reports false when there
-// is none there.
+// findKey returns the key for a key ID, alias name, key ARN or alias ARN. A name or ID is looked up in the location, an
+// ARN in its own account and Region (rules 1.7.5, 1.7.6 and 3.3.2).
 func (w *World) findKey(loc location, idOrAlias string) (*key, bool) {
 	if !strings.HasPrefix(idOrAlias, "arn:") {
 		resource := idOrAlias
@@ -184,19 +183,19 @@ func (w *World) findKey(loc location, idOrAlias string) (*key, bool) {
 	return found, true
 }
 
-// kmsARN is the ARN of "key/..." or "alias/..." of a place.
+// kmsARN returns the ARN of "key/..." or "alias/..." in a location.
 func kmsARN(loc location, resource string) string {
 	return fmt.Sprintf("arn:%s:kms:%s:%s:%s", partitionOf(loc.region), loc.region, loc.account, resource)
 }
 
-// managedServices are the services whose AWS managed keys the world knows.
+// managedServices are the services whose AWS managed keys the simulator models.
 var managedServices = map[string]struct{ via, label, description string }{
 	"ebs": {"ec2", "EBS", "Default key that protects my EBS volumes when no other key is defined"},
 	"ssm": {"ssm", "SSM", "Default key that protects my SSM parameters when no other key is defined"},
 }
 
-// awsManagedKeyPolicy is the policy of an AWS managed key: everybody in the account, through the service only, and
-// nobody can edit it (3.2.5).
+// awsManagedKeyPolicy is the policy of an AWS managed key. It allows all principals of the account, but only through
+// the service, and cannot be changed (rule 3.2.5).
 const awsManagedKeyPolicy = `{"Version":"2012-10-17","Id":"auto-%[1]s-2","Statement":[` +
 	`{"Sid":"Allow access through %[2]s for all principals in the account that are authorized to use %[2]s",` +
 	`"Effect":"Allow","Principal":{"AWS":"*"},` +
@@ -207,7 +206,7 @@ const awsManagedKeyPolicy = `{"Version":"2012-10-17","Id":"auto-%[1]s-2","Statem
 	`"Principal":{"AWS":"arn:%[5]s:iam::%[3]s:root"},` +
 	`"Action":["kms:Describe*","kms:Get*","kms:List*","kms:RevokeGrant"],"Resource":"*"}]}`
 
-// awsManagedKey is the AWS managed key of a service ("ebs") there, made at its first use (1.7.2).
+// awsManagedKey returns the AWS managed key of a service, such as "ebs". It creates the key at first use (rule 1.7.2).
 func (w *World) awsManagedKey(loc location, service string) *key {
 	name := kmsARN(loc, "alias/aws/"+service)
 	if named, ok := w.aliases.get(name); ok {
@@ -234,7 +233,7 @@ func (w *World) awsManagedKey(loc location, service string) *key {
 	return created
 }
 
-// newKey puts a key on the shelf: of what is not given it has what a symmetric key of one Region has.
+// newKey stores a new key. Missing metadata default to those of a symmetric single-Region key.
 func (w *World) newKey(loc location, of kmstypes.KeyMetadata, text *policyDocument) *key {
 	of.AWSAccountId, of.Arn = aws.String(loc.account), aws.String(kmsARN(loc, "key/"+*of.KeyId))
 	if of.KeySpec == "" {
@@ -272,21 +271,21 @@ func (w *World) newKey(loc location, of kmstypes.KeyMetadata, text *policyDocume
 	return created
 }
 
-// isUsable reports whether a key's state lets it be used now (3.4).
+// isUsable reports whether the key state allows cryptographic operations (rule 3.4).
 func (w *World) isUsable(k *key) bool {
 	return k.stateAt(w.now()) == kmstypes.KeyStateEnabled && !k.isDeleted(w.now())
 }
 
-// keyUse is how a caller is to use a key.
+// keyUse describes how a call uses a key.
 type keyUse struct {
-	action       string            // "kms:Decrypt"
-	service      string            // the service that asks for the caller, "ec2"; "" when the caller asks KMS
-	requestAlias string            // by which the request named the key; "" when it did not
-	context      iampolicy.Context // what else the policies may look at
-	grant        *iampolicy.Grant  // what CreateGrant is to make, RetireGrant to retire
+	action       string            // such as "kms:Decrypt"
+	service      string            // AWS service that calls KMS for the caller, such as "ec2"; empty for a direct call
+	requestAlias string            // alias in the request; empty if it names none
+	context      iampolicy.Context // additional condition keys
+	grant        *iampolicy.Grant  // the grant that CreateGrant creates or RetireGrant retires
 }
 
-// newAuthorization is the question that a use of the key puts to the policies.
+// newAuthorization returns the request to use the key.
 func (k *key) newAuthorization(use keyUse) AuthorizationRequest {
 	context := iampolicy.Context{
 		"kms:KeySpec": {string(k.KeySpec)}, "kms:KeyUsage": {string(k.KeyUsage)}, "kms:KeyOrigin": {string(k.Origin)},
@@ -334,9 +333,8 @@ func viaService(service, region string) string {
 	return service + "." + region + "." + domainOf(region)
 }
 
-// isKeyUseAllowed asks key policy, grants and the caller's policies whether the caller may do a KMS action on a key,
-// through a service ("ec2") or directly (""). forResource is true where an AWS service makes the grant for the caller
-// (3.2.3).
+// isKeyUseAllowed reports whether the key policy, grants and the caller's policies allow a KMS action through a
+// service. forResource is true if an AWS service creates the grant for the caller (rule 3.2.3).
 func (w *World) isKeyUseAllowed(c *Call, k *key, action, through string, forResource bool) bool {
 	use := keyUse{action: action, service: through}
 	if action == "kms:CreateGrant" {

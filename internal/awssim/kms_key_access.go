@@ -16,7 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// operationsByAlias are the operations that know a key by its alias too (3.3.1).
+// operationsByAlias are the operations that accept an alias (rule 3.3.1).
 var operationsByAlias = []string{
 	"DescribeKey", "Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext",
 }
@@ -26,7 +26,7 @@ var (
 	keyARNPattern = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/.+$`)
 )
 
-// authorizeKey finds the key that a request of KMS names and asks whether the caller may use it so.
+// authorizeKey returns the key in a KMS request after it authorized its use.
 func (w *World) authorizeKey(c *Call, id *string, use keyUse) (*key, error) {
 	found, err := w.resolveKey(c, id, &use)
 	if err != nil {
@@ -35,7 +35,7 @@ func (w *World) authorizeKey(c *Call, id *string, use keyUse) (*key, error) {
 	return found, w.authorize(c, found.newAuthorization(use))
 }
 
-// resolveKey finds the key that a request of KMS names, in the forms that the operation knows (1.7.6, 3.3.1, 3.3.2,
+// resolveKey returns the key in a KMS request, in the formats that the operation accepts (rules 1.7.6, 3.3.1, 3.3.2 and
 // 3.4.1).
 func (w *World) resolveKey(c *Call, id *string, use *keyUse) (*key, error) {
 	name := aws.ToString(id)
@@ -67,7 +67,7 @@ func (w *World) resolveKey(c *Call, id *string, use *keyUse) (*key, error) {
 	}
 
 	if parts := strings.Split(name, ":"); isARN && len(parts) > 5 && parts[4] != c.caller.account.number {
-		// Whether another account has such a key is not told (3.4.3).
+		// KMS does not reveal whether another account has such a key (rule 3.4.3).
 		return nil, w.accessDenied(
 			c, AuthorizationRequest{Action: use.action, Resource: name, OwnerAccount: parts[4]},
 			iampolicy.Decision{By: iampolicy.Resource, Action: use.action},
@@ -88,7 +88,7 @@ func kmsNotFound(format string, arguments ...any) *APIError {
 	return badRequest("NotFoundException", format, arguments...)
 }
 
-// requireKeyState refuses a key in another state than those given, in the words of that state (3.4).
+// requireKeyState refuses a key that is in none of the states, with the error for its state (rule 3.4).
 func (w *World) requireKeyState(c *Call, k *key, states ...kmstypes.KeyState) error {
 	state := k.stateAt(c.At)
 	if !w.violates(c, "3.4", !slices.Contains(states, state)) {
@@ -112,7 +112,7 @@ func (w *World) requireKeyState(c *Call, k *key, states ...kmstypes.KeyState) er
 	return badRequest("KMSInvalidStateException", "%s is enabled.", arn)
 }
 
-// requireCustomerManaged refuses to change a key that AWS manages.
+// requireCustomerManaged refuses to change an AWS managed key.
 func requireCustomerManaged(c *Call, k *key) error {
 	if k.KeyManager == kmstypes.KeyManagerTypeAws {
 		return badRequest(
@@ -122,8 +122,7 @@ func requireCustomerManaged(c *Call, k *key) error {
 	return nil
 }
 
-// endKMSDryRun ends a dry run of KMS where the call would have had its effect: rights and the key's state are checked
-// (6.6).
+// endKMSDryRun ends a dry run of KMS, after authorization and the check of the key state (rule 6.6).
 func (w *World) endKMSDryRun(c *Call) error {
 	if w.violates(c, "6.6", c.DryRun) {
 		return newAPIError(
@@ -134,7 +133,7 @@ func (w *World) endKMSDryRun(c *Call) error {
 	return nil
 }
 
-// paginateKMS cuts a list as Limit and Marker ask.
+// paginateKMS returns the page for Limit and Marker.
 func paginateKMS[T any](
 	c *Call, all []T, limit *int32, standard, most int32, marker *string,
 ) (page []T, next *string, err error) {

@@ -28,23 +28,22 @@ var importOperations = []namedOperation{
 	newOperation((*World).listKeyRotations),
 }
 
-// keyMaterial is what a key encrypts with: 32 bytes.
+// keyMaterial is a 256-bit key material.
 type keyMaterial struct {
 	id              string
 	secret          []byte
 	description     *string
-	expires         *time.Time // of imported material; nil: never
+	expires         *time.Time // expiration of imported material; nil for never
 	deleted         bool
-	pendingRotation bool // imported, and not taken by a rotation yet
+	pendingRotation bool // imported, but not yet current
 }
 
-// isAvailable reports whether the material can be used at a moment: imported material can be deleted, and expires
-// (3.5.1).
+// isAvailable reports whether the material can be used. Imported material can be deleted and can expire (rule 3.5.1).
 func (m *keyMaterial) isAvailable(now time.Time) bool {
 	return !m.deleted && (m.expires == nil || now.Before(*m.expires))
 }
 
-// materialID is derived from key and material, so that the same material is known again.
+// materialID derives an ID from the key and the material, so that a repeated import is recognized.
 func materialID(k *key, secret []byte) string {
 	sum := sha256.Sum256(append([]byte(*k.KeyId), secret...))
 	return hex.EncodeToString(sum[:])
@@ -56,7 +55,7 @@ func (r *keyMaterialSet) add(k *key, secret []byte) *keyMaterial {
 	return created
 }
 
-// current is the material that encrypts; nil before the first import.
+// current returns the material that encrypts. Nil before the first import.
 func (r *keyMaterialSet) current() *keyMaterial {
 	for _, m := range slices.Backward(r.materials) {
 		if !m.pendingRotation {
@@ -66,14 +65,14 @@ func (r *keyMaterialSet) current() *keyMaterial {
 	return nil
 }
 
-// isIncomplete reports whether a key waits for material: it has none, or one of those it has used is not there (3.5.1,
-// 3.5.2).
+// isIncomplete reports whether the key is pending import. Either it has no material, or one of its materials is deleted
+// or expired (rules 3.5.1 and 3.5.2).
 func (r *keyMaterialSet) isIncomplete(now time.Time) bool {
 	return r.current() == nil ||
 		slices.ContainsFunc(r.materials, func(m *keyMaterial) bool { return !m.pendingRotation && !m.isAvailable(now) })
 }
 
-// expiration is the earliest of all materials' (3.5.2).
+// expiration returns the earliest expiration of all materials (rule 3.5.2).
 func (r *keyMaterialSet) expiration() (kmstypes.ExpirationModelType, *time.Time) {
 	var first *time.Time
 	for _, m := range r.materials {
@@ -87,7 +86,7 @@ func (r *keyMaterialSet) expiration() (kmstypes.ExpirationModelType, *time.Time)
 	return kmstypes.ExpirationModelTypeKeyMaterialExpires, first
 }
 
-// rotate lets the material that waits encrypt from now on.
+// rotate makes the pending material current. It reports false if there is none.
 func (r *keyMaterialSet) rotate() bool {
 	for _, m := range r.materials {
 		if m.pendingRotation {
@@ -98,7 +97,7 @@ func (r *keyMaterialSet) rotate() bool {
 	return false
 }
 
-// importParameters are what one GetParametersForImport gave out.
+// importParameters are the parameters that GetParametersForImport returned.
 type importParameters struct {
 	key       *key
 	algorithm kmstypes.AlgorithmSpec
@@ -106,11 +105,11 @@ type importParameters struct {
 	expires   time.Time
 }
 
-// importTokenLifetime is how long an import token and its public key can be used.
+// importTokenLifetime is the lifetime of an import token and its public key.
 const importTokenLifetime = 24 * time.Hour
 
-// wrappingKeys are the RSA keys under which materials come. One of a size serves the whole world, since making them is
-// slow.
+// wrappingKeys are the RSA keys that wrap imported material. All keys of a world share one per size, because generating
+// them is slow.
 type wrappingKeys map[kmstypes.WrappingKeySpec]*rsa.PrivateKey
 
 func (keys wrappingKeys) get(spec kmstypes.WrappingKeySpec) (*rsa.PrivateKey, error) {
@@ -132,13 +131,13 @@ func (keys wrappingKeys) get(spec kmstypes.WrappingKeySpec) (*rsa.PrivateKey, er
 	return keys[spec], nil
 }
 
-// wrappingHashes are the algorithms that wrap symmetric material (3.5.5).
+// wrappingHashes maps the algorithms that can wrap symmetric material to their hash (rule 3.5.5).
 var wrappingHashes = map[kmstypes.AlgorithmSpec]func() hash.Hash{
 	kmstypes.AlgorithmSpecRsaesOaepSha1:   sha1.New,
 	kmstypes.AlgorithmSpecRsaesOaepSha256: sha256.New,
 }
 
-// authorizeImport finds a key of the caller's into which material can come.
+// authorizeImport authorizes an operation on a key with imported material and returns the key.
 func (w *World) authorizeImport(c *Call, id *string, context iampolicy.Context) (*key, error) {
 	found, err := w.authorizeKey(c, id, keyUse{action: "kms:" + c.Operation, context: context})
 	if err != nil {
@@ -196,10 +195,10 @@ func (w *World) getParametersForImport(
 	}, nil
 }
 
-// maxMaterialLifetime is the longest time for which imported material can be used (3.5.2).
+// maxMaterialLifetime is the maximum lifetime of imported material (rule 3.5.2).
 const maxMaterialLifetime = 365 * 24 * time.Hour
 
-// validateExpiration is the syntax of how long material is to be valid.
+// validateExpiration checks the expiration in an import request.
 func (w *World) validateExpiration(c *Call, in *kms.ImportKeyMaterialInput) error {
 	never := in.ExpirationModel == kmstypes.ExpirationModelTypeKeyMaterialDoesNotExpire
 	switch {
@@ -257,7 +256,7 @@ func (w *World) importKeyMaterial(c *Call, in *kms.ImportKeyMaterialInput) (*kms
 	return &kms.ImportKeyMaterialOutput{KeyId: into.Arn, KeyMaterialId: &created.id}, nil
 }
 
-// unwrap reads the material with the private key whose public key the token came with.
+// unwrap decrypts the material with the private key of the import token.
 func (w *World) unwrap(c *Call, into *key, in *kms.ImportKeyMaterialInput) ([]byte, error) {
 	given, known := w.importTokens[string(in.ImportToken)]
 	switch {
@@ -287,8 +286,8 @@ func (w *World) unwrap(c *Call, into *key, in *kms.ImportKeyMaterialInput) ([]by
 	return secret, nil
 }
 
-// addImportedMaterial finds the material on the key's ring, or puts new material there: the first one is used at once,
-// a further one after a rotation.
+// addImportedMaterial returns the imported material, which may be known already. The first material of a key is current
+// at once, a further one after a rotation.
 func (w *World) addImportedMaterial(
 	c *Call, into *key, secret []byte, in *kms.ImportKeyMaterialInput,
 ) (*keyMaterial, error) {
@@ -318,7 +317,7 @@ func (w *World) addImportedMaterial(
 
 	known := at(into.material)
 	if !into.isPrimary() && known < 0 && at(into.keySet.primary.material) >= 0 {
-		return into.material.add(into, secret), nil // a replica takes what its primary has (3.6.3)
+		return into.material.add(into, secret), nil // a replica accepts the material of its primary key (rule 3.6.3)
 	}
 	if known < 0 || w.violates(c, "3.5.2", in.KeyMaterialId != nil && *in.KeyMaterialId != id) {
 		return nil, badRequest("IncorrectKeyMaterialException", other)
@@ -357,7 +356,7 @@ func (w *World) deleteImportedKeyMaterial(
 	return out, nil
 }
 
-// listKeyRotations tells of a key's materials, the oldest first.
+// listKeyRotations returns a key's materials, oldest first.
 func (w *World) listKeyRotations(c *Call, in *kms.ListKeyRotationsInput) (*kms.ListKeyRotationsOutput, error) {
 	of, err := w.authorizeKey(c, in.KeyId, keyUse{action: "kms:ListKeyRotations"})
 	if err != nil {

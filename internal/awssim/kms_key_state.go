@@ -24,8 +24,7 @@ var keyStateOperations = []namedOperation{
 	newOperation((*World).getKeyRotationStatus),
 }
 
-// authorizeKeyStateChange finds a key of the caller's to be enabled or disabled, which a key that waits for material or
-// deletion cannot be.
+// authorizeKeyStateChange authorizes enabling or disabling a key. A key that is pending import or deletion is refused.
 func (w *World) authorizeKeyStateChange(c *Call, id *string) (*key, error) {
 	found, err := w.authorizeKey(c, id, keyUse{action: "kms:" + c.Operation})
 	if err != nil {
@@ -85,7 +84,7 @@ func (w *World) scheduleKeyDeletion(c *Call, in *kms.ScheduleKeyDeletionInput) (
 	return out, nil
 }
 
-// cancelKeyDeletion gives a key back, disabled.
+// cancelKeyDeletion cancels the deletion and leaves the key disabled.
 func (w *World) cancelKeyDeletion(c *Call, in *kms.CancelKeyDeletionInput) (*kms.CancelKeyDeletionOutput, error) {
 	found, err := w.authorizeKey(c, in.KeyId, keyUse{action: "kms:CancelKeyDeletion"})
 	if err != nil {
@@ -99,8 +98,8 @@ func (w *World) cancelKeyDeletion(c *Call, in *kms.CancelKeyDeletionInput) (*kms
 	return &kms.CancelKeyDeletionOutput{KeyId: found.Arn}, nil
 }
 
-// authorizeRotationChange finds a key of the caller's whose rotation is to be changed: of AWS_KMS origin where AWS is
-// to rotate it (3.5.3).
+// authorizeRotationChange authorizes a change of a key's rotation. Automatic rotation needs the origin AWS_KMS (rule
+// 3.5.3).
 func (w *World) authorizeRotationChange(c *Call, id *string, automatic bool) (*key, error) {
 	found, err := w.authorizeKey(c, id, keyUse{action: "kms:" + c.Operation})
 	if err != nil {
@@ -149,11 +148,10 @@ func (w *World) disableKeyRotation(c *Call, in *kms.DisableKeyRotationInput) (*k
 	return &kms.DisableKeyRotationOutput{}, nil
 }
 
-// onDemandRotationLimit is how often a key can be rotated on demand (3.5.3).
+// onDemandRotationLimit is the maximum number of on-demand rotations of a key (rule 3.5.3).
 const onDemandRotationLimit = 25
 
-// rotateKeyOnDemand takes another material for what is encrypted from now on. Nothing else changes, and what was
-// encrypted stays readable (3.5.3).
+// rotateKeyOnDemand makes another material current. Existing ciphertexts can still be decrypted (rule 3.5.3).
 func (w *World) rotateKeyOnDemand(c *Call, in *kms.RotateKeyOnDemandInput) (*kms.RotateKeyOnDemandOutput, error) {
 	found, err := w.authorizeRotationChange(c, in.KeyId, false)
 	if err != nil {

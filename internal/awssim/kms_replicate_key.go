@@ -16,10 +16,10 @@ import (
 
 var replicaOperations = []namedOperation{newOperation((*World).replicateKey)}
 
-// multiRegionID is the id of a multi-Region key: "mrk-" and 32 digits (3.6.1).
+// multiRegionID returns the ID of a multi-Region key: "mrk-" and 32 digits (rule 3.6.1).
 func multiRegionID(uuid string) string { return "mrk-" + strings.ReplaceAll(uuid, "-", "") }
 
-// configuration tells where a multi-Region key is.
+// configuration returns the Regions of a multi-Region key.
 func (f *multiRegionKeySet) configuration(k *key, now time.Time) *kmstypes.MultiRegionConfiguration {
 	where := func(k *key) kmstypes.MultiRegionKey {
 		return kmstypes.MultiRegionKey{Arn: k.Arn, Region: &k.location.region}
@@ -45,7 +45,8 @@ func (f *multiRegionKeySet) configuration(k *key, now time.Time) *kmstypes.Multi
 // replicaCreationTime is how long a new replica is Creating.
 const replicaCreationTime = 10 * time.Second
 
-// replicateKey makes the same key in another Region: same id and material, everything else of its own (3.6.1).
+// replicateKey creates a replica in another Region. It has the ID and material of the primary key. All other properties
+// are its own (rule 3.6.1).
 func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.ReplicateKeyOutput, error) {
 	use := keyUse{
 		action: "kms:ReplicateKey", context: iampolicy.Context{"kms:ReplicaRegion": {aws.ToString(in.ReplicaRegion)}},
@@ -73,7 +74,7 @@ func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.Replicate
 	}
 
 	found, known := findRegion(to.region)
-	if !known || found.partition != c.caller.account.partition || !w.regionEnabled(to) {
+	if !known || found.partition != c.caller.account.partition || !w.isRegionEnabled(to) {
 		return nil, badRequest("ValidationException", "The Region %s is not available to this account.", to.region)
 	}
 	if _, ok := w.findKey(to, *primary.KeyId); ok {

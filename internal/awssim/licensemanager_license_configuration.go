@@ -13,19 +13,19 @@ import (
 	lmtypes "github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
 )
 
-// Of License Manager: license configurations, and which images are associated with them (SDK licensemanager). Codes of
-// refusals and the resources that policies are asked about are an inference; launches are not counted, nothing is taken
-// away, and no other account's configuration is known.
+// licenseOperations are the operations of License Manager: license configurations and their association with images.
+// Error codes and the resources of authorization requests are inferred. Launches are not counted, and associations
+// cannot be removed.
 var licenseOperations = []namedOperation{
 	newOperation((*World).createLicenseConfiguration),
 	newOperation((*World).updateLicenseSpecificationsForResource),
 	newOperation((*World).listLicenseSpecificationsForResource),
 }
 
-// licenseState is what License Manager knows.
+// licenseState holds the resources of License Manager.
 type licenseState struct {
-	licenses   orderedMap[location] // license configurations by ARN
-	associated map[string][]string  // image ARN -> license configurations, sorted
+	licenses   orderedMap[location] // by ARN
+	associated map[string][]string  // sorted ARNs of license configurations by image ARN
 }
 
 func newLicenseState() licenseState {
@@ -120,7 +120,7 @@ func (w *World) listLicenseSpecificationsForResource(
 		return nil, err
 	}
 
-	if in.MaxResults == nil { // AWS says nothing of the size of a page: the smallest
+	if in.MaxResults == nil { // AWS does not document the default page size, so it is the smallest
 		in.MaxResults = aws.Int32(1)
 	}
 
@@ -139,7 +139,7 @@ func (w *World) listLicenseSpecificationsForResource(
 	return out, nil
 }
 
-// findLicensedImage is the caller's own image of an ARN.
+// findLicensedImage returns the caller's own image with an ARN.
 func (w *World) findLicensedImage(c *Call, arn *string) (string, error) {
 	_, id, _ := strings.Cut(aws.ToString(arn), "::image/")
 	i, ok := w.images.get(id)

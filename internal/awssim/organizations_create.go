@@ -17,11 +17,11 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// handshake is an invitation into an organization.
+// handshake is an invitation to an organization.
 type handshake struct {
 	orgtypes.Handshake
 	organization *organization
-	invited      string // account
+	invited      string // account number
 }
 
 func (w *World) createOrganization(
@@ -95,10 +95,10 @@ func (w *World) createOrganizationalUnit(
 	return &organizations.CreateOrganizationalUnitOutput{OrganizationalUnit: &view}, nil
 }
 
-// accountCreationTime is how long a new account takes to come into being.
+// accountCreationTime is how long the creation of an account takes.
 const accountCreationTime = 45 * time.Second
 
-// createAccount begins an account; it is there, with its role for administrators, some seconds later.
+// createAccount starts the creation of an account. The account and its administrator role exist some time later.
 func (w *World) createAccount(
 	c *Call, in *organizations.CreateAccountInput,
 ) (*organizations.CreateAccountOutput, error) {
@@ -131,7 +131,7 @@ func (w *World) createAccount(
 	return &organizations.CreateAccountOutput{CreateAccountStatus: showRequest(id, created.node, c.At)}, nil
 }
 
-// createAdministratorRole makes the role by which the management account gets into an account that it created.
+// createAdministratorRole creates the role through which the management account accesses a new account.
 func (w *World) createAdministratorRole(in, of *account, name string, at time.Time) {
 	if name == "" {
 		name = "OrganizationAccountAccessRole"
@@ -286,7 +286,7 @@ func (w *World) moveAccount(c *Call, in *organizations.MoveAccountInput) (*organ
 	return &organizations.MoveAccountOutput{}, nil
 }
 
-// closeAccount suspends an account: it stays in the list, and its credentials mean nothing any more.
+// closeAccount suspends an account. It remains listed, and its credentials become invalid.
 func (w *World) closeAccount(c *Call, in *organizations.CloseAccountInput) (*organizations.CloseAccountOutput, error) {
 	closed, err := w.authorizeAccount(c, in.AccountId)
 	if err != nil {

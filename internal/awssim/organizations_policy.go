@@ -19,7 +19,7 @@ type organizationPolicy struct {
 	*policyDocument
 }
 
-// policyTypes are those that bear on what is allowed.
+// policyTypes are the policy types that affect authorization.
 var policyTypes = []orgtypes.PolicyType{
 	orgtypes.PolicyTypeServiceControlPolicy, orgtypes.PolicyTypeResourceControlPolicy,
 }
@@ -29,7 +29,8 @@ var policyKinds = map[orgtypes.PolicyType]iampolicy.Kind{
 	orgtypes.PolicyTypeResourceControlPolicy: iampolicy.ResourceControl,
 }
 
-// fullAccessPolicy is the policy of AWS that is attached everywhere where a policy type is switched on.
+// fullAccessPolicy returns the AWS policy that is attached to every root, organizational unit and account when a policy
+// type is enabled.
 func fullAccessPolicy(o *organization, kind orgtypes.PolicyType) *organizationPolicy {
 	name, text := "FullAWSAccess", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
 	if kind == orgtypes.PolicyTypeResourceControlPolicy {
@@ -86,7 +87,7 @@ func (w *World) enablePolicyType(
 	return &organizations.EnablePolicyTypeOutput{Root: &view}, nil
 }
 
-// attachToSubtree attaches a policy to a place and all places below it.
+// attachToSubtree attaches a policy to a node and all nodes below it.
 func (n *node) attachToSubtree(p *organizationPolicy) {
 	n.attached = append(n.attached, p)
 	for _, child := range n.children {
@@ -108,7 +109,7 @@ func parseOrganizationPolicy(text *string, kind orgtypes.PolicyType) (*policyDoc
 	return created, nil
 }
 
-// CreatePolicy and UpdatePolicy are operations of IAM too: their inputs tell them apart.
+// createOrganizationPolicy is CreatePolicy of Organizations. IAM has an operation of the same name with another input.
 func (w *World) createOrganizationPolicy(
 	c *Call, in *organizations.CreatePolicyInput,
 ) (*organizations.CreatePolicyOutput, error) {
@@ -160,7 +161,7 @@ func showPolicy(p *organizationPolicy) *orgtypes.Policy {
 	return &orgtypes.Policy{Content: &p.text, PolicySummary: &p.PolicySummary}
 }
 
-// authorizeOrganizationPolicy is manager, with the policy that an input names.
+// authorizeOrganizationPolicy is authorizeManager and returns the policy in a request.
 func (w *World) authorizeOrganizationPolicy(c *Call, id *string) (*organization, *organizationPolicy, error) {
 	o, err := w.authorizeManager(c, "*")
 	if err != nil {
@@ -214,7 +215,7 @@ func (w *World) updateOrganizationPolicy(
 	return &organizations.UpdatePolicyOutput{Policy: showPolicy(found)}, nil
 }
 
-// authorizeAttachment is policyOf with the place that an input names.
+// authorizeAttachment is authorizeOrganizationPolicy and also returns the target in a request.
 func (w *World) authorizeAttachment(c *Call, id, target *string) (*node, *organizationPolicy, error) {
 	o, found, err := w.authorizeOrganizationPolicy(c, id)
 	if err != nil {

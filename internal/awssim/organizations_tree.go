@@ -42,32 +42,32 @@ var organizationsOperations = []namedOperation{
 	newOperation((*World).listPoliciesForTarget),
 }
 
-// organization is a tree of a root, organizational units and accounts.
+// organization is a tree with a root, organizational units and accounts.
 type organization struct {
 	id         string
 	management *account
 	root       *node
-	policies   orderedMap[*organizationPolicy] // by id
+	policies   orderedMap[*organizationPolicy] // by ID
 	enabled    map[orgtypes.PolicyType]bool
-	delegates  map[string]bool // accounts that may look as the management account does
+	delegates  map[string]bool // delegated administrators
 	requests   map[string]*node
 }
 
-// node is a place in an organization: its root, a unit, or an account.
+// node is a root, an organizational unit or an account in an organization.
 type node struct {
 	organization *organization
 	id           string
 	name         string
-	parent       *node // nil: it is the root
+	parent       *node // nil for the root
 	children     []*node
-	account      *account // nil: it is the root or a unit
+	account      *account // nil for a root or organizational unit
 	createdAt    time.Time
 	requestedAt  time.Time
 	attached     []*organizationPolicy
 }
 
-// path is the place of a unit or root, or of what an account is in: "o-.../r-.../ou-.../", as aws:PrincipalOrgPaths has
-// it.
+// path returns the path of a root or unit, or of the parent of an account, in the form of aws:PrincipalOrgPaths:
+// "o-.../r-.../ou-.../".
 func (n *node) path() string {
 	if n == nil {
 		return ""
@@ -97,7 +97,7 @@ func (o *organization) arn() string {
 	return o.management.arn("organizations", "", "organization/"+o.id)
 }
 
-// find looks a place up below a node, the node among them.
+// find returns a node by ID in the subtree of n. Nil if there is none.
 func (n *node) find(id string) *node {
 	if n.id == id {
 		return n
@@ -110,7 +110,7 @@ func (n *node) find(id string) *node {
 	return nil
 }
 
-// childrenAt are the units or the accounts straight below a node, as they are at a moment.
+// childrenAt returns the direct children that are units or accounts, as of a time.
 func (n *node) childrenAt(accounts bool, at time.Time) (all []*node) {
 	for _, child := range n.children {
 		if (child.account != nil) == accounts && !child.createdAt.After(at) {
@@ -120,7 +120,7 @@ func (n *node) childrenAt(accounts bool, at time.Time) (all []*node) {
 	return all
 }
 
-// add puts a place below another; where policy types are on, everything is allowed there to begin with.
+// add adds a child. For each enabled policy type it attaches the policy that allows everything.
 func (n *node) add(child *node) *node {
 	child.organization, child.parent = n.organization, n
 	n.children = append(n.children, child)
@@ -132,7 +132,7 @@ func (n *node) add(child *node) *node {
 	return child
 }
 
-// membership is where in an organization an account is.
+// membership returns the account's position in its organization.
 func (a *account) membership() iampolicy.Membership {
 	if a.node == nil {
 		return iampolicy.Membership{}
@@ -141,7 +141,7 @@ func (a *account) membership() iampolicy.Membership {
 	return iampolicy.Membership{Organization: o.id, Path: a.node.path(), Management: o.management == a}
 }
 
-// policyLevels are the policies of a type that bear on an account, from the root of its organization to itself.
+// policyLevels returns the policies of a type that apply to an account, from the root to the account.
 func (a *account) policyLevels(kind orgtypes.PolicyType) (levels [][]*iampolicy.Document) {
 	if a.node == nil || !a.node.organization.enabled[kind] {
 		return nil
@@ -160,7 +160,7 @@ func (a *account) policyLevels(kind orgtypes.PolicyType) (levels [][]*iampolicy.
 	return levels
 }
 
-// authorizeMember authorises an operation that any account of the organization may make, and gives the organization.
+// authorizeMember authorizes an operation that any member account may perform, and returns the organization.
 func (w *World) authorizeMember(c *Call, resource string) (*organization, error) {
 	err := w.authorize(c, AuthorizationRequest{Action: "organizations:" + c.Operation, Resource: resource})
 	if err != nil {
@@ -172,8 +172,8 @@ func (w *World) authorizeMember(c *Call, resource string) (*organization, error)
 	return c.caller.account.node.organization, nil
 }
 
-// authorizeManager is member for operations that only the management account may make, or, where they only look, a
-// delegated administrator.
+// authorizeManager is authorizeMember for operations of the management account. A delegated administrator may perform
+// those that only read.
 func (w *World) authorizeManager(c *Call, resource string) (*organization, error) {
 	o, err := w.authorizeMember(c, resource)
 	if err != nil {
@@ -186,7 +186,7 @@ func (w *World) authorizeManager(c *Call, resource string) (*organization, error
 	return o, nil
 }
 
-// organizationARN is the ARN of a place of the caller's organization, for a policy; "*" where there is none.
+// organizationARN returns the ARN of a node in the caller's organization. "*" if there is none.
 func organizationARN(c *Call, id *string) string {
 	if n := c.caller.account.node; n != nil {
 		if found := n.organization.root.find(aws.ToString(id)); found != nil {
@@ -196,7 +196,7 @@ func organizationARN(c *Call, id *string) string {
 	return "*"
 }
 
-// authorizeParent is manager, with the root or unit that an input names.
+// authorizeParent is authorizeManager and returns the root or unit in a request.
 func (w *World) authorizeParent(c *Call, id *string) (*node, error) {
 	o, err := w.authorizeManager(c, organizationARN(c, id))
 	if err != nil {
@@ -209,7 +209,7 @@ func (w *World) authorizeParent(c *Call, id *string) (*node, error) {
 	return found, nil
 }
 
-// authorizeAccount is manager, with the account that an input names.
+// authorizeAccount is authorizeManager and returns the account in a request.
 func (w *World) authorizeAccount(c *Call, id *string) (*node, error) {
 	if !matchesPattern(id, accountNumber) {
 		return nil, badRequest("InvalidInputException", "You provided a value that does not match the required pattern.")
@@ -298,7 +298,7 @@ func showAll[T any](nodes []*node, show func(*node) T) []T {
 	return view
 }
 
-// paginateOrganizations is page with the limits of Organizations: 1 to 20 a page, 20 when nothing is said.
+// paginateOrganizations is paginate with the limits of Organizations: 1 to 20 items, 20 by default.
 func paginateOrganizations[T any](all []T, limit *int32, token *string) ([]T, *string, error) {
 	if limit == nil {
 		limit = aws.Int32(20)

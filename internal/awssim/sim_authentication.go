@@ -15,13 +15,13 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// identityState is who there is: accounts with their users and roles, sessions, organizations.
+// identityState holds accounts with their users and roles, sessions and organizations.
 type identityState struct {
 	accounts      orderedMap[*account]      // by number
-	accessKeys    map[string]*user          // long-term credentials, by access key id
-	sessions      map[string]*session       // temporary credentials, by access key id
-	organizations orderedMap[*organization] // by id
-	handshakes    orderedMap[*handshake]    // invitations, by id
+	accessKeys    map[string]*user          // long-term credentials by access key ID
+	sessions      map[string]*session       // temporary credentials by access key ID
+	organizations orderedMap[*organization] // by ID
+	handshakes    orderedMap[*handshake]    // by ID
 	toClientTime  func(time.Time) time.Time
 }
 
@@ -36,33 +36,33 @@ func newIdentityState() identityState {
 	}
 }
 
-// WithClientTime says what the client's clock shows at a moment of the world's: a server whose clock is scaled writes
-// the end of a session in the client's time, else sessions would end too early for it.
+// WithClientTime sets the conversion from the world's clock to the client's clock. A server with a scaled clock reports
+// the end of a session in the client's time. Otherwise sessions would end too early for the client.
 func WithClientTime(convert func(time.Time) time.Time) Option {
 	return func(w *World) { w.toClientTime = convert }
 }
 
-// clientTime is a moment of the world's clock on the client's.
+// clientTime returns the client's time at a time of the world's clock.
 func (w *World) clientTime(t time.Time) time.Time { return w.toClientTime(t) }
 
-// account is an AWS account. It comes into being when it is first named, and is of the partition where that happens.
+// account is an AWS account. It exists as soon as a call or option names it, in the partition of that call.
 type account struct {
 	number       string
 	partition    string
 	name         string
 	email        string
-	joinedMethod orgtypes.AccountJoinedMethod // how it came into its organization
+	joinedMethod orgtypes.AccountJoinedMethod // how the account joined its organization
 	suspended    bool
 	roles        orderedMap[*role] // by name
 	users        orderedMap[*user]
 	policies     orderedMap[*managedPolicy] // by ARN
 	profiles     orderedMap[*instanceProfile]
-	node         *node // its place in an organization; nil: in none
+	node         *node // position in an organization; nil if in none
 }
 
 var accountNumber = regexp.MustCompile(`^[0-9]{12}$`)
 
-// account finds an account, or makes it.
+// account returns an account. It creates the account at first use.
 func (w *World) account(number, partition string) *account {
 	if found, ok := w.accounts.get(number); ok {
 		return found
@@ -83,28 +83,28 @@ func (w *World) account(number, partition string) *account {
 	return created
 }
 
-// arn is an ARN in the account's partition.
+// arn returns an ARN in the account's partition.
 func (a *account) arn(service, region, resource string) string {
 	return fmt.Sprintf("arn:%s:%s:%s:%s:%s", a.partition, service, region, a.number, resource)
 }
 
 func (a *account) rootARN() string { return a.arn("iam", "", "root") }
 
-// caller is who makes a call: an account's root, a user or a session.
+// caller is the principal of a call: the root user of an account, a user or a session.
 type caller struct {
 	account      *account
 	principal    iampolicy.Principal
-	iamPrincipal *iamPrincipal // the user or the session's role; nil: root
-	session      *session      // nil: long-term credentials
+	iamPrincipal *iamPrincipal // the user, or the role of the session; nil for root
+	session      *session      // nil for long-term credentials
 	policies     iampolicy.Policies
 }
 
-// isUser reports whether the caller is a user of IAM, with long-term credentials or in a session of its own.
+// isUser reports whether the caller is an IAM user, with long-term credentials or with GetSessionToken.
 func (c *caller) isUser() bool {
 	return c.iamPrincipal != nil && c.principal.Role == "" && c.principal.ARN == c.iamPrincipal.arn
 }
 
-// userID is aws:userid: AIDA..., AROA...:session, or the account number of root.
+// userID returns aws:userid: AIDA..., AROA...:session, or the account number for root.
 func (c *caller) userID() string {
 	switch {
 	case c.iamPrincipal == nil:
@@ -115,7 +115,7 @@ func (c *caller) userID() string {
 	return c.iamPrincipal.id + ":" + c.session.name
 }
 
-// tags are the principal's: those of the user or role, and of the session, which win.
+// tags returns the principal's tags. Session tags override those of the user or role.
 func (c *caller) tags() map[string]string {
 	all := map[string]string{}
 	if c.iamPrincipal != nil {
@@ -127,18 +127,19 @@ func (c *caller) tags() map[string]string {
 	return all
 }
 
-// location is the caller's account in the Region of the call.
+// location returns the caller's account and the call's Region.
 func (c *Call) location() location { return location{c.caller.account.number, c.Region} }
 
-// arn is the ARN of a resource of the caller's account in the Region of the call.
+// arn returns the ARN of a resource in the caller's account and the call's Region.
 func (c *Call) arn(service, resource string) string {
 	return c.caller.account.arn(service, c.Region, resource)
 }
 
-// recordChange notes what a call has made or changed, for the recorder.
+// recordChange notes IDs that the call created or changed.
 func (c *Call) recordChange(ids ...string) { c.changedIDs = append(c.changedIDs, ids...) }
 
-// authenticate finds out who calls: the access key id is an account's 12 digits (its root), a user's or a session's.
+// authenticate sets the caller. An access key ID is an account number for the root user, or belongs to a user or
+// session.
 func (w *World) authenticate(c *Call) error {
 	id := c.request.AccessKeyID
 	user, long := w.accessKeys[id]
@@ -157,20 +158,20 @@ func (w *World) authenticate(c *Call) error {
 		return unknownCredentials(c)
 	}
 
-	// An account is of one partition: its credentials mean nothing in another.
+	// Credentials of an account are valid only in its partition.
 	if c.caller.account.suspended || c.caller.account.partition != partitionOf(c.Region) {
 		c.caller = nil
 		return unknownCredentials(c)
 	}
 
-	if w.violates(c, "5.8", c.Service != "iam" && c.Service != "organizations" && !w.regionEnabled(c.location())) {
+	if w.violates(c, "5.8", c.Service != "iam" && c.Service != "organizations" && !w.isRegionEnabled(c.location())) {
 		return regionDisabled(c)
 	}
 
 	return w.checkSigningTime(c)
 }
 
-// expiredTokenError refuses a session that is over, in the words of the service (5.4).
+// expiredTokenError returns the service's error for an expired session (rule 5.4).
 func expiredTokenError(c *Call) *APIError {
 	switch c.Service {
 	case "ec2":
@@ -198,7 +199,7 @@ func unknownCredentials(c *Call) *APIError {
 	return badRequest("UnrecognizedClientException", text)
 }
 
-// regionDisabled refuses a call in a Region that the account has not enabled (5.6, 5.8).
+// regionDisabled returns the error for a Region that the account has not enabled (rules 5.6 and 5.8).
 func regionDisabled(c *Call) *APIError {
 	if c.Service == "sts" {
 		return newAPIError(http.StatusForbidden, "RegionDisabledException",
@@ -215,7 +216,7 @@ func (w *World) rootCaller(a *account) *caller {
 	}
 }
 
-// principal is one of the account's own.
+// principal returns a principal of the account.
 func (a *account) principal(arn string) iampolicy.Principal {
 	return iampolicy.Principal{ARN: arn, Account: a.number, Member: a.membership()}
 }

@@ -16,28 +16,28 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// AuthorizationRequest is one question to the policies: may the caller do this action on this resource?
+// AuthorizationRequest asks the policies whether the caller may perform an action on a resource.
 type AuthorizationRequest struct {
-	Action       string // "ec2:CopySnapshot"
-	Resource     string // ARN; "*" where the action has no resource
-	OwnerAccount string // account of the resource; "" is the caller's own
+	Action       string // such as "ec2:CopySnapshot"
+	Resource     string // ARN; "*" if the action has no resource
+	OwnerAccount string // account of the resource; empty for the caller's account
 	Context      iampolicy.Context
-	Allowed      bool // the answer
+	Allowed      bool // set by the evaluation
 
 	resourcePolicies resourcePolicies
 }
 
-// resourcePolicies is the resource's own side of a question: what a KMS key or a role says about who may use it.
+// resourcePolicies holds what the resource itself allows: the policy of a key or role, and grants.
 type resourcePolicies struct {
-	policy *iampolicy.Document // nil: resources of this kind have none
+	policy *iampolicy.Document // nil if the resource type has none
 	grants []iampolicy.Grant   // on the key
-	grant  *iampolicy.Grant    // what kms:CreateGrant is to make, or kms:RetireGrant to retire
-	exempt bool                // a key that AWS manages: no organization's policy bears on it
+	grant  *iampolicy.Grant    // the grant that kms:CreateGrant creates or kms:RetireGrant retires
+	exempt bool                // AWS managed key; policies of an organization do not apply
 }
 
-// authorize asks the policies all questions, in order, and returns the first refusal; where all is allowed and the call
-// is a dry run of EC2, DryRunOperation (6.1, 6.2). It is called once by each operation, between its checks of syntax
-// and its checks of state (6.4). A dry run of KMS checks the key's state as well, and ends in endDryRun (6.6).
+// authorize evaluates the requests in order and returns the first refusal. If all are allowed, an EC2 dry run ends with
+// DryRunOperation (rules 6.1 and 6.2). Every operation calls it once, after it validated the parameters and before it
+// checks the state (rule 6.4). A KMS dry run also checks the key state and ends in endKMSDryRun (rule 6.6).
 func (w *World) authorize(c *Call, requests ...AuthorizationRequest) error {
 	for _, request := range requests {
 		decision, err := w.evaluate(c, request)
@@ -58,7 +58,7 @@ func (w *World) authorize(c *Call, requests ...AuthorizationRequest) error {
 	return nil
 }
 
-// ruleFor is the rule by which a question that is answered no refuses the call.
+// ruleFor returns the rule that refuses a request which the policies do not allow.
 func (c *Call) ruleFor(request AuthorizationRequest) string {
 	switch {
 	case c.Service == "sts":
@@ -73,12 +73,12 @@ func (c *Call) ruleFor(request AuthorizationRequest) string {
 	return "6.2"
 }
 
-// isCrossAccount reports whether a question is about what belongs to another account than the caller's.
+// isCrossAccount reports whether the resource belongs to another account than the caller.
 func (a AuthorizationRequest) isCrossAccount(c *Call) bool {
 	return a.OwnerAccount != "" && a.OwnerAccount != c.caller.account.number
 }
 
-// evaluate answers one question, and notes it for the recorder.
+// evaluate evaluates one request and records it.
 func (w *World) evaluate(c *Call, request AuthorizationRequest) (iampolicy.Decision, error) {
 	owner := c.caller.account
 	if request.OwnerAccount != "" {
@@ -112,7 +112,7 @@ func (w *World) evaluate(c *Call, request AuthorizationRequest) (iampolicy.Decis
 	return decision, nil
 }
 
-// globalContext is what is known of every call.
+// globalContext returns the condition keys of every call.
 func (w *World) globalContext(c *Call) iampolicy.Context {
 	context := iampolicy.Context{
 		"aws:CurrentTime":     {c.At.UTC().Format(time.RFC3339)},
@@ -145,7 +145,7 @@ func (w *World) globalContext(c *Call) iampolicy.Context {
 	return context
 }
 
-// requestTagContext is the tags that a call is to put on what it makes.
+// requestTagContext returns the condition keys of the tags in a request.
 func requestTagContext(tags map[string]string) iampolicy.Context {
 	context := iampolicy.Context{}
 	for _, key := range sortedKeys(tags) {
@@ -155,7 +155,8 @@ func requestTagContext(tags map[string]string) iampolicy.Context {
 	return context
 }
 
-// accessDenied refuses in the words of the service, which name the kind of policy that refused (6.2, A.4.11).
+// accessDenied returns the service's error, which names the type of the policy that denied the request (rules 6.2 and
+// A.4.11).
 func (w *World) accessDenied(c *Call, request AuthorizationRequest, decision iampolicy.Decision) *APIError {
 	resource, why := " on resource: "+request.Resource, decision.Text()
 	if c.Service == "ec2" && request.Resource == "*" {
@@ -163,7 +164,7 @@ func (w *World) accessDenied(c *Call, request AuthorizationRequest, decision iam
 	}
 
 	if c.Service == "kms" && request.isCrossAccount(c) {
-		// Another account's key: neither its ARN nor what its policy says is told.
+		// For a key of another account, KMS reveals neither the ARN nor the policy.
 		resource = " on this resource"
 		if decision.By == iampolicy.Resource {
 			why = "because the resource does not exist in this Region, no resource-based policies allow access, or a " +

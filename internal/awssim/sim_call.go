@@ -12,9 +12,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim/wire"
 )
 
-// Call is one request on its way through the world.
+// Call is a request and its handling.
 type Call struct {
-	ID        string // request id
+	ID        string // request ID
 	Service   string
 	Operation string
 	Region    string
@@ -22,49 +22,49 @@ type Call struct {
 	DryRun    bool
 	In        any // the SDK's input
 
-	caller          *caller                // who asks: set by authenticate
-	extraParameters map[string]string      // parameters that the SDK's input has no exported member for
-	authorizations  []AuthorizationRequest // what authorise was asked: for the recorder
-	changedIDs      []string               // ids that the call made or changed: for the recorder
-	rules           []string               // rules that bore on the call: for the recorder
-	fault           Fault                  // what goes wrong with the call on purpose
-	status          int                    // HTTP, of the answer
-	errorCode       string                 // code of the refusal
-	bodyDigest      string                 // of the request's body
+	caller          *caller                // set by authenticate
+	extraParameters map[string]string      // parameters without an exported member in the SDK's input
+	authorizations  []AuthorizationRequest // for the recorder
+	changedIDs      []string               // IDs of created or changed resources, for the recorder
+	rules           []string               // rules that applied, for the recorder
+	fault           Fault                  // injected fault
+	status          int                    // HTTP status of the response
+	errorCode       string                 // empty for success
+	bodyDigest      string                 // digest of the request body
 	request         *wire.Request
-	line            *CrashingClient // that sent the call
-	grantIDs        []string        // of the grant tokens in the request
-	delay           time.Duration   // of a pause or a late arrival, as a rule says
+	client          *CrashingClient // sender of the call; nil if another client sent it
+	grantIDs        []string        // grants of the grant tokens in the request
+	delay           time.Duration   // duration of a pause or late arrival; zero for random
 	pause           time.Duration   // how long the client pauses now
-	resumed         bool            // the pause or the delay is over
+	resumed         bool            // the pause or delay has ended
 }
 
-// action is the call's name in policies, "ec2:CopySnapshot".
+// action returns the IAM action, such as "ec2:CopySnapshot".
 func (c *Call) action() string { return c.Service + ":" + c.Operation }
 
-// APIError is an error answer of AWS.
+// APIError is an error response.
 type APIError struct {
-	Status  int // HTTP
+	Status  int // HTTP status
 	Code    string
 	Message string
-	Reason  string // of an error of the EBS direct APIs; empty for none
+	Reason  string // of an error of the EBS direct APIs; empty if none
 }
 
 func (r *APIError) Error() string { return r.Code + ": " + r.Message }
 
-// newAPIError makes a refusal; nearly all of EC2's are HTTP 400, but 403 for authorization and 412 for dry runs
-// (A.3.2).
+// newAPIError returns an error response. The status of most EC2 errors is 400. Authorization errors have 403 and dry
+// runs 412 (rule A.3.2).
 func newAPIError(status int, code, format string, arguments ...any) *APIError {
 	return &APIError{Status: status, Code: code, Message: fmt.Sprintf(format, arguments...)}
 }
 
-// badRequest is the commonest refusal.
+// badRequest returns an error response with status 400.
 func badRequest(code, format string, arguments ...any) *APIError {
 	return newAPIError(http.StatusBadRequest, code, format, arguments...)
 }
 
-// violates reports whether a call breaks a rule of AWS. It is the one place where rules are enforced by number, can be
-// switched off, and are noted for the recorder.
+// violates reports whether a call violates a rule of AWS. All numbered rules are enforced through it, so it can disable
+// and record them.
 func (w *World) violates(c *Call, rule string, broken bool) bool {
 	if !broken {
 		return false

@@ -5,21 +5,21 @@ package awssim
 
 import "time"
 
-// Clock is a clock that runs at a multiple of the real one's speed, from the moment it was started.
+// Clock runs at a multiple of real time from its start.
 type Clock struct {
 	start time.Time
 	speed float64
 }
 
-// StartClock starts a clock.
+// StartClock returns a clock that starts now.
 func StartClock(speed float64) Clock { return Clock{time.Now(), speed} }
 
-// Now is what the clock shows.
+// Now returns the time of the clock.
 func (c Clock) Now() time.Time {
 	return c.start.Add(time.Duration(float64(time.Since(c.start)) * c.speed))
 }
 
-// RealTime is the real time when the clock shows a moment.
+// RealTime returns the real time at a time of the clock.
 func (c Clock) RealTime(view time.Time) time.Time {
 	return c.start.Add(time.Duration(float64(view.Sub(c.start)) / c.speed))
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
-// Config makes SDK clients that reach the world in process: as an account's root, in a Region. They repeat what fails
-// as long as the context lasts, after pauses without jitter, which would make each run another.
+// Config returns an SDK config for the root user of an account in a Region. Its clients call the world in process. They
+// retry as long as the context lasts, without jitter, so that runs can be repeated.
 func (w *World) Config(account, region string) aws.Config {
 	return aws.Config{
 		Region:      region,

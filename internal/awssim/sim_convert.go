@@ -5,8 +5,8 @@ package awssim
 
 import "reflect"
 
-// convertFields copies what two structures have in common, by the names of their members: EC2 has the same data in
-// several types, one for requests, one for answers, one for launch templates. What into lacks is left out.
+// convertFields copies the fields that two structs have in common, by name. EC2 has the same data in several types: for
+// requests, responses and launch templates.
 func convertFields(from, into any) {
 	convertValue(reflect.ValueOf(from), reflect.ValueOf(into).Elem())
 }
@@ -39,7 +39,7 @@ func convertValue(from, into reflect.Value) {
 	}
 }
 
-// overlay is base with every member replaced that over sets.
+// overlay returns base with the non-zero fields of over.
 func overlay[T any](base, over T) T {
 	from, into := reflect.ValueOf(over), reflect.ValueOf(&base).Elem()
 	for i := range from.NumField() {

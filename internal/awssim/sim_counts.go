@@ -7,12 +7,12 @@ import "maps"
 
 // Counts says how much happened in a world, so that a test can show that it met what it was written for.
 type Counts struct {
-	Calls     int           // executed or refused
+	Calls     int
 	Mutations int           // mutating calls that succeeded
-	Faults    map[Fault]int // calls that met a fault, by its kind
-	Pauses    int           // of clients
+	Faults    map[Fault]int // calls by fault
+	Pauses    int           // pauses of clients
 
-	ForeignTags int // that automations wrote (WithTagger)
+	ForeignTags int // tags that automations wrote (WithTagger)
 }
 
 // Counts returns what happened so far. The calls that built the world are not counted.
@@ -24,7 +24,7 @@ func (w *World) Counts() Counts {
 	return counts
 }
 
-// count counts a call that is over.
+// count counts a finished call.
 func (w *World) count(c *Call) {
 	w.counts.Calls++
 	if c.fault == "" {

@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// ErrCrashed is what a client sees on a line that has been cut.
+// ErrCrashed is the error of a client that has crashed.
 var ErrCrashed = errors.New("the line has been cut")
 
-// CrashingClient is one run's way to a world, an HTTP client of the SDK. Cut after a call, it is that run's death:
-// nothing of the run reaches the world any more, and no answer reaches the run. The next run takes a line of its own.
+// CrashingClient is an HTTP client of the SDK for one run. It simulates the crash of that run after a number of calls.
+// After the crash no call reaches the world and no response reaches the run. The next run needs a client of its own.
 type CrashingClient struct {
 	world        *World
-	crashAfter   int         // the call after which the line is cut; 0: never
-	responseLost bool        // the answer of that call does not arrive
-	onCrash      func(error) // told once, when the line is cut
+	crashAfter   int         // number of calls before the crash; zero for never
+	responseLost bool        // the last call takes effect, but its response is lost
+	onCrash      func(error) // called once, at the crash
 
 	mu      sync.Mutex
 	calls   int
@@ -29,8 +29,8 @@ type CrashingClient struct {
 	asleep time.Time // the whole client pauses until then
 }
 
-// NewCrashingClient makes a way to the world that is cut after a number of calls: right after the effect of the last
-// one if its answer is to be lost, else after the answer. Zero calls make a line that is never cut. Die may be nil.
+// NewCrashingClient returns a client that crashes after a number of calls. If lost is set, it crashes before the last
+// response arrives, otherwise after it. With zero calls it never crashes. The function die may be nil.
 func (w *World) NewCrashingClient(calls int, lost bool, die func(error)) *CrashingClient {
 	return &CrashingClient{
 		world:        w,
@@ -40,7 +40,7 @@ func (w *World) NewCrashingClient(calls int, lost bool, die func(error)) *Crashi
 	}
 }
 
-// Calls are the calls that were executed for the line.
+// Calls returns the number of executed calls.
 func (l *CrashingClient) Calls() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,7 +57,7 @@ func (l *CrashingClient) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, ErrCrashed
 	}
 
-	answer, err := l.world.RoundTrip(r.WithContext(context.WithValue(r.Context(), lineKey{}, l)))
+	answer, err := l.world.RoundTrip(r.WithContext(context.WithValue(r.Context(), crashingClientKey{}, l)))
 	l.awake()
 	dies, arrives := l.countCall()
 	if dies && l.onCrash != nil {
@@ -77,11 +77,11 @@ func (l *CrashingClient) isCrashed() bool {
 	return l.crashed
 }
 
-// countCall counts a call that was executed. It tells whether the line is cut by it, and whether its answer arrives.
+// countCall counts an executed call. It reports whether the client crashes now and whether the response arrives.
 func (l *CrashingClient) countCall() (dies, arrives bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.crashed { // it was on its way when the line was cut
+	if l.crashed { // the call was in progress during the crash
 		return false, false
 	}
 	l.calls++
@@ -89,11 +89,11 @@ func (l *CrashingClient) countCall() (dies, arrives bool) {
 	return l.crashed, !l.crashed || !l.responseLost
 }
 
-// lineKey is the key of the context of a request, whose value is the line that sent it.
-type lineKey struct{}
+// lineKey is the context key of the client that sent a request.
+type crashingClientKey struct{}
 
-// lineOf returns the line that sent a request. Nil if another client sent it.
-func lineOf(r *http.Request) *CrashingClient {
-	sender, _ := r.Context().Value(lineKey{}).(*CrashingClient)
+// lineOf returns the client that sent a request. Nil if another client sent it.
+func crashingClientOf(r *http.Request) *CrashingClient {
+	sender, _ := r.Context().Value(crashingClientKey{}).(*CrashingClient)
 	return sender
 }

@@ -15,14 +15,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 )
 
-// The accounts of the world "demo", and its Region.
+// Accounts and Region of the world "demo".
 const (
 	demoSource = "111111111111"
 	demoTarget = "999999999999"
 	demoRegion = "ap-northeast-1"
 )
 
-// What the source account's key lets the target account do: copy what is encrypted with it (3.1.3).
+// demoSourceKeyPolicy allows the target account to copy what the source key encrypts (rule 3.1.3).
 const demoSourceKeyPolicy = `{
   "Version": "2012-10-17",
   "Statement": [
@@ -32,7 +32,7 @@ const demoSourceKeyPolicy = `{
   ]
 }`
 
-// What the builder's user may do: build and share images, and assume the target's role.
+// demoBuilderPermissions allow the builder to create and share images and to assume the target role.
 const demoBuilderPermissions = `{
   "Version": "2012-10-17",
   "Statement": [
@@ -56,10 +56,9 @@ const demoTargetPermissions = `{
   ]
 }`
 
-// buildDemo builds the world "demo": an account that encrypts with aws/ebs by default and owns a base image ("base-1")
-// with two unencrypted volumes; its user builder; its key alias/golden-source, which another account may use; that
-// account's key alias/golden-target, and its role golden-image-target, which the first may assume with the external id
-// "hand-over-4711".
+// buildDemo builds the world "demo". The source account encrypts by default and owns the unencrypted image base-1 with
+// two volumes, the user builder and the key alias/golden-source. The target account has the key alias/golden-target and
+// the role golden-image-target, which the source account can assume with an external ID.
 func buildDemo(b *Builder) error {
 	ctx := context.Background()
 	source, target := b.Config(demoSource, demoRegion), b.Config(demoTarget, demoRegion)
@@ -91,7 +90,7 @@ func demoPolicy(text string) *string {
 	return aws.String(strings.NewReplacer("SOURCE", demoSource, "TARGET", demoTarget).Replace(text))
 }
 
-// registerImage registers an image with volumes of the sizes in GiB, the first its root.
+// registerImage registers an image with volumes of the sizes in GiB. The first volume is the root volume.
 func (b *Builder) registerImage(ctx context.Context, cloud *ec2.Client, name string, sizes ...int32) error {
 	var mappings []ec2types.BlockDeviceMapping
 	for i, size := range sizes {
@@ -137,7 +136,7 @@ func encryptByDefault(ctx context.Context, cloud *ec2.Client) error {
 	return err
 }
 
-// createDemoKey makes a key with an alias; without a policy, it is its account's alone.
+// createDemoKey creates a key with an alias. Without a policy only the account's own IAM policies control the key.
 func createDemoKey(ctx context.Context, keys *kms.Client, alias string, policy *string) error {
 	key, err := keys.CreateKey(ctx, &kms.CreateKeyInput{Policy: policy})
 	if err != nil {

@@ -12,39 +12,39 @@ import (
 	"time"
 )
 
-// Fault is something that goes wrong with a call on purpose.
+// Fault is an injected failure of a call.
 type Fault string
 
-// The faults. Those before the effect leave everything as it was; after a lost answer nobody but the world knows.
+// Faults. In the comments, "effect" is what the call changes in the world.
 const (
-	Throttled       Fault = "throttled"    // refused as RequestLimitExceeded, or what the service says; no effect
-	ServerError     Fault = "server-error" // HTTP 500; no effect
-	Unavailable     Fault = "unavailable"  // HTTP 503; no effect
-	ConnectionReset Fault = "reset"        // the connection breaks; no effect
-	LostResponse    Fault = "lost-answer"  // the effect, then the connection breaks
-	LateError       Fault = "late-error"   // the effect, then HTTP 500
-	// the effect, then half of the answer, and the connection breaks; refusals arrive
-	TruncatedResponse Fault = "torn-answer"
-	StaleRead         Fault = "stale-read"      // the answer misses what is younger than staleFor (4.4.1)
-	ExpiredSession    Fault = "expired-session" // the session is over from now on; long-term credentials are spared
-	LateCopyFailure   Fault = "late-failure"    // the copy is accepted and fails later; other calls are spared
-	// refused with ResourceLimitExceeded, as if more copies were under way (A.3)
+	Throttled       Fault = "throttled"        // no effect; the service's throttling error
+	ServerError     Fault = "server-error"     // no effect; HTTP 500
+	Unavailable     Fault = "unavailable"      // no effect; HTTP 503
+	ConnectionReset Fault = "connection-reset" // no effect; the connection breaks
+	LostResponse    Fault = "lost-response"    // the effect, then the connection breaks
+	LateError       Fault = "late-error"       // the effect, then HTTP 500
+	// TruncatedResponse has the effect, then the connection breaks in the middle of the response. Errors arrive.
+	TruncatedResponse Fault = "truncated-response"
+	StaleRead         Fault = "stale-read"        // misses what is newer than staleReadWindow (rule 4.4.1)
+	ExpiredSession    Fault = "expired-session"   // the session expires now; long-term credentials are not affected
+	LateCopyFailure   Fault = "late-copy-failure" // the copy is accepted and fails later; only for copies
+	// LimitReached refuses a copy with ResourceLimitExceeded, as if more copies were in progress (rule A.3).
 	LimitReached Fault = "limit-reached"
 
-	EmptyResponse Fault = "empty-answer" // the effect, then HTTP 200 with an empty body; refusals arrive
-	ProxyResponse Fault = "proxy-answer" // HTTP 200 with an empty body, from a proxy; no effect
-	// the effect, then an answer without the id of what was created; other calls are spared
+	EmptyResponse Fault = "empty-response" // the effect, then HTTP 200 with an empty body; errors arrive
+	ProxyResponse Fault = "proxy-response" // no effect; HTTP 200 with an empty body, from a proxy
+	// MissingID has the effect, then a response without the ID of what was created. Only for creating calls.
 	MissingID Fault = "missing-id"
 
 	// PauseBeforeSend stops the client between signing and sending, for up to 3 hours.
 	PauseBeforeSend Fault = "pause-before-send"
-	// PauseAfterResponse stops the client between the answer and its next instruction, for up to 3 hours.
-	PauseAfterResponse Fault = "pause-after-answer"
+	// PauseAfterResponse stops the client after the response, for up to 3 hours.
+	PauseAfterResponse Fault = "pause-after-response"
 	// LateArrival breaks the connection at once, but the request arrives up to 3 hours later.
 	LateArrival Fault = "late-arrival"
 )
 
-// Faults are all of them.
+// Faults returns all faults.
 func Faults() []Fault {
 	return []Fault{
 		Throttled, ServerError, Unavailable, ConnectionReset, LostResponse, LateError, TruncatedResponse,
@@ -53,27 +53,27 @@ func Faults() []Fault {
 	}
 }
 
-// staleReadWindow is how old a thing is before stale reads know of it (4.4.1).
+// staleReadWindow is the age below which stale reads miss a resource (rule 4.4.1).
 const staleReadWindow = time.Minute
 
 // errConnectionReset is what a client sees of a broken connection.
 var errConnectionReset = errors.New("read: connection reset by peer")
 
-// FaultRule chooses calls that meet a fault. What is left empty chooses any call.
+// FaultRule selects calls for a fault. An empty field selects any call.
 type FaultRule struct {
 	Fault     Fault
-	Account   string // the caller's
-	Principal string // the caller's ARN
+	Account   string // of the caller
+	Principal string // ARN of the caller
 	Region    string
-	Action    string // "ec2:CopySnapshot"; may end in *
-	Resource  string // an id or ARN that the request names
-	Nth       int    // the first call that meets the fault, counted among the calls that the rule chooses; 0 is 1
-	Times     int    // how many calls meet it; 0: with Nth one, without all
+	Action    string // such as "ec2:CopySnapshot"; may end in *
+	Resource  string // ID or ARN in the request
+	Nth       int    // first selected call that gets the fault; zero means the first
+	Times     int    // number of calls; zero means one if Nth is set, otherwise all
 
-	Delay time.Duration // of a pause or a late arrival; 0: drawn
+	Delay time.Duration // of a pause or late arrival; zero for random
 }
 
-// faults is what goes wrong, by rule and by chance.
+// faults holds the fault rules and the random faults.
 type faults struct {
 	taggers taggers
 	propagationState
@@ -81,7 +81,7 @@ type faults struct {
 	chaos chaos
 }
 
-// activeFaultRule is a rule and the number of calls it has chosen.
+// activeFaultRule is a rule and the number of calls that it selected.
 type activeFaultRule struct {
 	FaultRule
 	matched int
@@ -92,16 +92,16 @@ type chaos struct {
 	faults      []Fault
 }
 
-// Inject adds a rule. The first rule that applies to a call decides.
+// Inject adds a rule. The first rule that selects a call applies.
 func (w *World) Inject(rule FaultRule) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rules = append(w.rules, &activeFaultRule{FaultRule: rule})
 }
 
-// WithChaos lets a share of all calls, from 0 to 1, meet a fault of the kinds; without kinds, of those that leave a
-// client with a call to repeat or a place to look at. What a call meets depends on the seed and on what it is:
-// principal, Region, action, resources, how many-th. It never depends on the order in which calls of others arrive.
+// WithChaos injects random faults into a share of all calls, from 0 to 1. The default kinds are those after which a
+// client must retry or look up the outcome. The fault of a call depends on the seed, principal, Region, action,
+// resources and repetition. It never depends on the order of other callers' calls.
 func WithChaos(share float64, kinds ...Fault) Option {
 	if len(kinds) == 0 {
 		kinds = []Fault{Throttled, ServerError, Unavailable, ConnectionReset, LostResponse, LateError, TruncatedResponse}
@@ -109,7 +109,7 @@ func WithChaos(share float64, kinds ...Fault) Option {
 	return func(w *World) { w.chaos = chaos{share, kinds} }
 }
 
-// chooseFault is what a call shall meet.
+// chooseFault returns the fault of a call.
 func (w *World) chooseFault(c *Call) Fault {
 	if len(w.rules) == 0 && w.chaos.probability == 0 {
 		return ""
@@ -161,7 +161,7 @@ func (r *activeFaultRule) match(c *Call, resources []string) Fault {
 	return r.Fault
 }
 
-// executeWithFaults does a call, or what a fault makes of it.
+// executeWithFaults executes a call with its fault.
 func (w *World) executeWithFaults(c *Call, execute func() (any, error)) (any, error) {
 	if c.resumed {
 		return execute()
@@ -215,7 +215,7 @@ func (w *World) executeWithFaults(c *Call, execute func() (any, error)) (any, er
 	return out, nil
 }
 
-// throttlingError is a service's refusal of a call that comes too fast (4.2.1).
+// throttlingError returns the service's throttling error (rule 4.2.1).
 func throttlingError(c *Call) *APIError {
 	switch c.Service {
 	case "ec2":
@@ -236,7 +236,7 @@ func throttlingError(c *Call) *APIError {
 	return badRequest("ThrottlingException", "Rate exceeded")
 }
 
-// serverError is a service's answer when it breaks.
+// serverError returns the service's internal error.
 func serverError(c *Call) *APIError {
 	code := map[string]string{
 		"ec2": "InternalError", "kms": "KMSInternalException", "ssm": "InternalServerError",

@@ -11,18 +11,18 @@ import (
 	"strings"
 )
 
-// creatingVerbs begin the names of operations whose answer names what they created.
+// creatingVerbs start the names of operations whose response names what they created.
 var creatingVerbs = []string{"Copy", "Create", "Register", "Run", "StartSnapshot"}
 
-// emptyBody is an answer without a body, as some proxies send it. The SDK reads it as an output without members.
+// emptyBody returns a response without a body, as some proxies send it. The SDK reads it as an output without members.
 func emptyBody(answer *http.Response) *http.Response {
 	answer.Body, answer.ContentLength = io.NopCloser(bytes.NewReader(nil)), 0
 	answer.Header.Del("Content-Type")
 	return answer
 }
 
-// withoutIDs returns a copy of an operation's output in which no member holds an id. What the world keeps of the output
-// stays as it is, because a repeated call with the same client token is answered with it.
+// withoutIDs returns a copy of an operation's output without IDs. The original must not change, because a repeated call
+// with the same client token gets it.
 func withoutIDs(operation string, out any) any {
 	for _, verb := range creatingVerbs {
 		if strings.HasPrefix(operation, verb) {
@@ -69,7 +69,7 @@ func structWithoutIDs(v reflect.Value) reflect.Value {
 	return copied
 }
 
-// isIDMember reports whether a member holds an id. The owner of a resource is no id of the resource.
+// isIDMember reports whether a member holds an ID. The owner of a resource is no ID of the resource.
 func isIDMember(field reflect.StructField) bool {
 	return field.Type == reflect.TypeFor[*string]() && strings.HasSuffix(field.Name, "Id") && field.Name != "OwnerId"
 }

@@ -12,14 +12,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// namedWorlds are the worlds that have a name. Each is built by ordinary AWS calls, so that nothing in it goes round
-// the rules.
+// namedWorlds maps names to builders. A builder uses ordinary AWS calls, so it follows the rules.
 var namedWorlds = map[string]func(*Builder) error{"demo": buildDemo}
 
-// WorldNames are the names that Furnish takes.
+// WorldNames returns the names that BuildNamed accepts.
 func WorldNames() []string { return slices.Sorted(maps.Keys(namedWorlds)) }
 
-// BuildNamed builds the things of a named world.
+// BuildNamed builds a named world.
 func (w *World) BuildNamed(name string) error {
 	build, known := namedWorlds[name]
 	if !known {
@@ -28,17 +27,17 @@ func (w *World) BuildNamed(name string) error {
 	return w.Build(build)
 }
 
-// Builder builds things in a world, with a clock of its own that lies in the past: waiting costs no time.
+// Builder builds resources in a world. Its clock lies in the past, so waiting takes no time.
 type Builder struct {
 	world *World
 	now   time.Time
 }
 
-// buildAge is how far in the past building begins.
+// buildAge is how far in the past a build starts.
 const buildAge = 24 * time.Hour
 
-// Build lets make build things, as of the day before: without latency, limits and faults, and unrecorded. While it
-// runs, nobody else may use the world.
+// Build calls make to build resources as of the day before, without latency, throttling, faults and recording.
+// Meanwhile no other client may use the world.
 func (w *World) Build(make func(*Builder) error) error {
 	b := &Builder{world: w, now: w.now().Add(-buildAge)}
 	clock, quiet, unlimited, faulty, recording := w.now, w.latencyOff, w.throttlingOff, w.faults, w.recorder
@@ -56,8 +55,8 @@ func (w *World) Build(make func(*Builder) error) error {
 	return make(b)
 }
 
-// Config makes SDK clients for building: as an account's root, in a Region.
+// Config returns an SDK config for the root user of an account in a Region.
 func (b *Builder) Config(account, region string) aws.Config { return b.world.Config(account, region) }
 
-// Wait lets time go by in the world that is being built.
+// Wait advances the clock of the build.
 func (b *Builder) Wait(d time.Duration) { b.now = b.now.Add(d) }

@@ -9,20 +9,20 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// clientTokenKey names a client token: each operation of an account in a Region has its own.
+// clientTokenKey identifies a client token of an operation in an account and Region.
 type clientTokenKey struct {
 	location         location
 	operation, token string
 }
 
-// idempotencyRecord is what a call with a client token asked, and what it was answered.
+// idempotencyRecord holds the request and the output of a call with a client token.
 type idempotencyRecord struct {
 	request string
 	output  any
 }
 
-// runIdempotent makes an effect once for each client token: the same request again gets the first answer, another
-// request with the same token is refused (4.2.3). Without a token the effect is made each time.
+// runIdempotent executes a call once for each client token. A repeated request gets the first output. Another request
+// with the same token is refused (rule 4.2.3). Without a token every call is executed.
 func runIdempotent[Out any](w *World, c *Call, token *string, do func() (*Out, error)) (*Out, error) {
 	if aws.ToString(token) == "" {
 		return do()

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// delay lets a call take 20 to 80 ms, drawn to the nanosecond from the seed and the call itself, so that no two calls
-// share a moment and a seed repeats a run call by call. It draws the call's request id, too.
+// delay delays a call by 20 to 80 ms. The delay depends on the seed and the call, so no two calls happen at the same
+// time and a seed repeats a run. It also sets the request ID.
 func (w *World) delay(ctx context.Context, c *Call) error {
 	c.bodyDigest = digestBody(sdkClientToken.ReplaceAll(c.request.Body, nil))
 	w.mu.Lock()
@@ -34,12 +34,12 @@ func (w *World) delay(ctx context.Context, c *Call) error {
 	}
 }
 
-// sdkClientToken is the client token that the SDK makes up where a request gives none: it differs from run to run.
+// sdkClientToken matches the client token that the SDK generates if a request has none. It differs from run to run.
 var sdkClientToken = regexp.MustCompile(
 	`ClientToken=[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`,
 )
 
-// digestBody is a short name for the body of a request, equal for equal requests of two runs.
+// digestBody returns a short digest that is equal for equal requests of two runs.
 func digestBody(body []byte) string {
 	h := fnv.New64a()
 	h.Write(body)

@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// Mutation is a mutating call that succeeded in AWS, whether or not its answer arrives.
+// Mutation is a mutating call that succeeded in AWS, whether or not its response arrives.
 type Mutation struct {
-	Action    string          // "ec2:CopySnapshot"
+	Action    string          // such as "ec2:CopySnapshot"
 	Account   string          // the caller's
 	Principal string          // ARN
 	Session   string          // name of the caller's session; empty for long-term credentials
-	Client    *CrashingClient // that sent the call; nil if another client did
+	Client    *CrashingClient // sender of the call; nil if another client sent it
 	Region    string
 	At        time.Time // of AWS's clock
 	SignedAt  time.Time // as the request says
 	Input     any       // the SDK's input, such as *ec2.CopySnapshotInput
-	Output    any       // the SDK's output, as AWS meant it
+	Output    any       // the SDK's output before faults
 	Changed   []string  // ids of what the call created or changed; empty if it had no effect
-	Fault     Fault     // what went wrong with the answer on purpose
+	Fault     Fault     // injected fault
 
 	Before, After View
 }
@@ -32,33 +32,33 @@ type mutations struct {
 	observers []func(Mutation)
 }
 
-// OnMutation calls see after each mutating call that succeeded, one at a time. See must neither call the world nor keep
-// Before and After: they read the world's state as it is during the call of see.
+// OnMutation calls see after each mutating call that succeeded, one at a time. The function must neither call the world
+// nor keep Before and After, which read the world's current state.
 func (w *World) OnMutation(see func(Mutation)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.observers = append(w.observers, see)
 }
 
-// readingVerbs begin the names of operations that change nothing. Those of KMS that encrypt or decrypt are among them.
+// readingVerbs start the names of operations without a lasting effect, including those of KMS that encrypt or decrypt.
 var readingVerbs = []string{
 	"Describe", "Get", "List", "Encrypt", "Decrypt", "ReEncrypt", "GenerateDataKey", "AssumeRole",
 }
 
-// isMutating reports whether an operation may change something that stays.
+// isMutating reports whether an operation may have a lasting effect.
 func isMutating(operation string) bool {
 	return !slices.ContainsFunc(readingVerbs, func(verb string) bool { return strings.HasPrefix(operation, verb) })
 }
 
-// observed executes a call and shows it to the functions that see mutations.
-func (w *World) observed(c *Call, operation operation) (any, error) {
+// observed executes a call and reports it to the observers.
+func (w *World) executeObserved(c *Call, operation operation) (any, error) {
 	if !isMutating(c.Operation) {
 		return operation.do(w, c, c.In)
 	}
 
 	var before View
 	if len(w.observers) > 0 {
-		before = w.viewOf(c)
+		before = w.viewBefore(c)
 	}
 
 	out, err := operation.do(w, c, c.In)
@@ -84,7 +84,7 @@ func (w *World) notify(c *Call, before View, out any) {
 		Action:    c.action(),
 		Account:   c.caller.principal.Account,
 		Principal: c.caller.principal.ARN,
-		Client:    c.line,
+		Client:    c.client,
 		Region:    c.Region,
 		At:        c.At,
 		SignedAt:  c.request.SignedAt,
@@ -105,9 +105,9 @@ func (w *World) notify(c *Call, before View, out any) {
 	}
 }
 
-// viewOf keeps the state of what a call names, and of what goes with it: the snapshots of an image, the volumes of an
-// instance and the grants on a key. A call changes nothing else.
-func (w *World) viewOf(c *Call) View {
+// viewOf copies the resources in a request and their parts: the snapshots of an image, the volumes of an instance and
+// the grants on a key. A call changes nothing else.
+func (w *World) viewBefore(c *Call) View {
 	v := View{
 		world:     w,
 		at:        c.At,
@@ -132,7 +132,7 @@ func (w *World) viewOf(c *Call) View {
 	return v
 }
 
-// keep copies a resource as it is now. It returns nil if there is none.
+// keep copies a resource. It returns nil if there is none.
 func (v View) keep(id string) *Resource {
 	found, ok := v.world.resource(id, v.at)
 	if !ok {
@@ -142,7 +142,7 @@ func (v View) keep(id string) *Resource {
 	return &found
 }
 
-// keepGrants copies all grants: a call may name one by a token that only KMS can read.
+// keepGrants copies all grants, because a call may name a grant by a token.
 func (v View) keepGrants() {
 	for _, key := range v.world.keys.all {
 		for id, found := range key.grants.all {
@@ -152,7 +152,7 @@ func (v View) keepGrants() {
 	}
 }
 
-// exclude notes that something did not exist if it was not kept.
+// exclude notes that an ID did not exist unless it was kept.
 func (v View) exclude(id string) {
 	if _, kept := v.resources[id]; !kept {
 		v.resources[id] = nil

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// operation is how a call of one kind is made and done.
+// operation creates the input of an API operation and executes it.
 type operation struct {
 	new func() any
 	do  func(w *World, c *Call, in any) (any, error)
@@ -16,8 +16,7 @@ type operation struct {
 	newOutput func() any
 }
 
-// operations is what the world knows: service -> operation. Each function goes from the SDK's own input to its own
-// output.
+// operations maps services and operation names to operations. Each goes from the SDK's input to its output.
 var operations = map[string]map[string]operation{
 	"ec2":             operationsByName(ec2Operations),
 	"ebs":             operationsByName(ebsOperations),
@@ -34,7 +33,7 @@ type namedOperation struct {
 	operation
 }
 
-// newOperation makes an operation of a function; its name is the input's without "Input".
+// newOperation returns an operation that calls do. Its name is the name of the input without "Input".
 func newOperation[In, Out any](do func(*World, *Call, *In) (*Out, error)) namedOperation {
 	return namedOperation{
 		name: strings.TrimSuffix(reflect.TypeFor[In]().Name(), "Input"),

@@ -9,42 +9,43 @@ import (
 	"time"
 )
 
-// longestPause is the longest pause or delay that is drawn.
-const longestPause = 3 * time.Hour
+// longestPause is the maximum random pause or delay.
+const maxPause = 3 * time.Hour
 
-// errPaused ends the first half of a call whose client stops between signing and sending.
+// errPaused ends the first half of a call whose client pauses between signing and sending.
 var errPaused = errors.New("the client pauses before it sends the request")
 
-// randomPause returns how long a pause or a delay takes. Half of them end while a signature may still be good (rule
+// randomPause returns the duration of a pause or delay. Half of them end while a signature may still be valid (rule
 // 5.11).
 func (w *World) randomPause(c *Call) time.Duration {
 	if c.delay > 0 {
 		return c.delay
 	}
 	drawn := w.random("pause", c.caller.principal.ARN, c.Region, c.action())
-	longest := longestPause
+	longest := maxPause
 	if drawn&1 == 0 {
 		longest = 20 * time.Minute
 	}
 	return time.Duration(float64(longest) * float64(mixBits(drawn)) / math.MaxUint64)
 }
 
-// beginPause notes the pause of a call. Half of the pauses of a Line stop the whole client, as a suspended laptop does.
+// beginPause sets the pause of a call. Half of the pauses of a CrashingClient stop the whole client, as a suspended
+// laptop does.
 func (w *World) beginPause(c *Call) {
 	c.pause = w.randomPause(c)
 	w.counts.Pauses++
-	if c.line != nil && w.random("suspend", c.caller.principal.ARN, c.Region, c.action())&1 == 0 {
-		c.line.suspend(c.pause)
+	if c.client != nil && w.random("suspend", c.caller.principal.ARN, c.Region, c.action())&1 == 0 {
+		c.client.suspend(c.pause)
 	}
 }
 
-// resume waits for the end of the pause. It reports whether the client still lives: one that was cut in the meantime
-// sends nothing.
+// resume waits for the end of the pause. It reports whether the client can still send. A client that crashed in the
+// meantime cannot.
 func (c *Call) resume() bool {
 	time.Sleep(c.pause)
 	c.resumed, c.pause = true, 0
 	c.authorizations, c.rules = nil, nil
-	return c.line == nil || !c.line.isCrashed()
+	return c.client == nil || !c.client.isCrashed()
 }
 
 // deliverLate executes a call later, although its client has seen the connection break.
@@ -56,7 +57,7 @@ func (w *World) deliverLate(c *Call) {
 		Region:     c.Region,
 		request:    c.request,
 		bodyDigest: c.bodyDigest,
-		line:       c.line,
+		client:     c.client,
 		fault:      LateArrival,
 		resumed:    true,
 	}
@@ -64,7 +65,7 @@ func (w *World) deliverLate(c *Call) {
 	time.AfterFunc(w.randomPause(c), func() { _, _ = w.execute(late) })
 }
 
-// suspend stops the whole client: its calls neither leave nor return before the pause is over.
+// suspend stops the whole client. Its calls neither leave nor return before the pause ends.
 func (l *CrashingClient) suspend(pause time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -73,7 +74,7 @@ func (l *CrashingClient) suspend(pause time.Duration) {
 	}
 }
 
-// awake waits until the client runs.
+// awake waits until the client is not suspended.
 func (l *CrashingClient) awake() {
 	for {
 		l.mu.Lock()

@@ -192,7 +192,7 @@ func TestPauses_drawn(t *testing.T) {
 		short, long := 0, 0
 		for range drawn {
 			switch pause := f.world.randomPause(c); {
-			case pause < 0 || pause > longestPause:
+			case pause < 0 || pause > maxPause:
 				t.Fatalf("a pause of %s", pause)
 			case pause < 15*time.Minute:
 				short++

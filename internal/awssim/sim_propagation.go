@@ -12,20 +12,20 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// propagationState holds what has not reached everyone yet.
+// propagationState holds permissions and grants that not every account can see yet.
 type propagationState struct {
-	longest time.Duration        // that a permission or a grant takes; 0: none takes time
-	arrives map[string]time.Time // when it is seen, by resource and account, or by the grant's id
+	longest time.Duration        // maximum delay; zero for none
+	arrives map[string]time.Time // by resource and account, or by grant ID
 }
 
-// WithPropagation lets new permissions and grants take a drawn time, up to longest, before those who received them can
-// use them (rules 4.4.2 and 4.4.4). Who gave them sees them at once. What is taken back is gone at once.
+// WithPropagation delays new permissions and grants by a random time, up to longest, before the recipients can use them
+// (rules 4.4.2 and 4.4.4). The account that gave them sees them at once. Revocations take effect at once.
 func WithPropagation(longest time.Duration) Option {
 	return func(w *World) { w.longest = longest }
 }
 
-// propagate draws when a permission or a grant arrives.
-func (w *World) propagate(c *Call, what string) {
+// propagate sets when a permission or grant takes effect.
+func (w *World) startPropagation(c *Call, what string) {
 	if w.longest == 0 {
 		return
 	}
@@ -36,13 +36,13 @@ func (w *World) propagate(c *Call, what string) {
 	w.arrives[what] = c.At.Add(time.Duration(drawn * float64(w.longest)))
 }
 
-// hasArrived reports whether a permission or a grant can be used.
+// hasArrived reports whether a permission or grant has taken effect.
 func (w *World) hasArrived(what string) bool { return !w.now().Before(w.arrives[what]) }
 
-// shareKey names the permission of an account for a snapshot or an image.
+// shareKey identifies the permission of an account for a snapshot or image.
 func shareKey(resource, account string) string { return resource + " for " + account }
 
-// arrivedGrants leaves out the grants that cannot be used yet. A grant token in the request makes its grant usable.
+// arrivedGrants returns the grants that have taken effect. A grant token in the request makes its grant effective.
 func (w *World) arrivedGrants(c *Call, grants []iampolicy.Grant) []iampolicy.Grant {
 	if len(w.arrives) == 0 {
 		return grants
@@ -70,20 +70,20 @@ func (w *World) createdAt(id string) time.Time {
 	return time.Time{}
 }
 
-// setTags replaces the tags of a resource, and keeps the ones before for stale reads.
+// setTags replaces the tags of a resource and keeps the previous ones for stale reads.
 func (l *ec2Resource) setTags(now time.Time, tags map[string]string) {
 	l.earlier = slices.DeleteFunc(l.earlier, func(e earlierTags) bool { return now.Sub(e.until) >= staleReadWindow })
 	l.earlier = append(l.earlier, earlierTags{now, l.tags})
 	l.tags = tags
 }
 
-// earlierTags are the tags that a resource had until some moment.
+// earlierTags are tags that a resource had until a time.
 type earlierTags struct {
 	until time.Time
 	tags  map[string]string
 }
 
-// tagsAt returns the tags that a resource had at a moment, as far back as stale reads go.
+// tagsAt returns the tags that a resource had at a time within staleReadWindow.
 func (l *ec2Resource) tagsAt(moment time.Time) map[string]string {
 	for _, e := range l.earlier {
 		if moment.Before(e.until) {

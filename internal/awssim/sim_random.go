@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// randomText draws n letters and digits, as the unique ids of principals and keys have them.
+// randomText returns n uppercase letters and digits, as in the unique IDs of principals.
 func (w *World) randomText(n int, what ...string) string {
 	text := ""
 	for len(text) < n {
@@ -22,7 +22,7 @@ func (w *World) randomText(n int, what ...string) string {
 	return text[:n]
 }
 
-// randomBytes draws n bytes.
+// randomBytes returns n bytes.
 func (w *World) randomBytes(n int, what ...string) []byte {
 	var bytes []byte
 	for len(bytes) < n {
@@ -31,12 +31,12 @@ func (w *World) randomBytes(n int, what ...string) []byte {
 	return bytes[:n]
 }
 
-// randomLowercase draws an id of small letters and digits.
+// randomLowercase returns n lowercase letters and digits.
 func (w *World) randomLowercase(n int, what ...string) string {
 	return strings.ToLower(w.randomText(n, what...))
 }
 
-// randomUUID draws an id of the form of a UUID.
+// randomUUID returns a string in the format of a UUID.
 func (w *World) randomUUID(what ...string) string {
 	b := w.randomBytes(16, what...)
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80

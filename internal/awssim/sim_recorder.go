@@ -12,40 +12,40 @@ import (
 	"time"
 )
 
-// Record is a call as the recorder keeps it.
+// Record is a recorded call.
 type Record struct {
 	At             time.Time
-	ID             string // of the request
-	Principal      string // ARN
-	Account        string // the caller's
+	ID             string // request ID
+	Principal      string // ARN of the caller
+	Account        string // of the caller
 	Region         string
-	Action         string                 // "ec2:CopySnapshot"
+	Action         string                 // such as "ec2:CopySnapshot"
 	DryRun         bool                   `json:",omitempty"`
-	RequestDigest  string                 // digest of the request: equal for equal requests
-	Resources      []string               `json:",omitempty"` // ids and ARNs in the request
-	Changed        []string               `json:",omitempty"` // ids of what the call made or changed
-	Authorizations []AuthorizationRequest `json:",omitempty"` // what was asked of the policies
-	Rules          []string               `json:",omitempty"` // rules that bore on the call
-	Fault          Fault                  `json:",omitempty"` // what went wrong on purpose
-	Status         int                    // HTTP; 0 when no answer arrived
-	// code of the refusal, or why no answer arrived; empty for success
+	RequestDigest  string                 // equal for equal requests
+	Resources      []string               `json:",omitempty"` // IDs and ARNs in the request
+	Changed        []string               `json:",omitempty"` // IDs of created or changed resources
+	Authorizations []AuthorizationRequest `json:",omitempty"`
+	Rules          []string               `json:",omitempty"` // rules that applied
+	Fault          Fault                  `json:",omitempty"` // injected fault
+	Status         int                    // HTTP status; zero if no response arrived
+	// Error is the error code, or why no response arrived. Empty for success.
 	Error string `json:",omitempty"`
 }
 
-// Records are calls in the order in which they were executed.
+// Records are calls in the order of their execution.
 type Records []Record
 
-// Calls are the calls of an action, such as "ec2:CopySnapshot"; the action may end in *.
+// Calls returns the calls of an action, such as "ec2:CopySnapshot". The action may end in *.
 func (all Records) Calls(action string) Records {
 	return all.filter(func(r Record) bool { return matchesAction(action, r.Action) })
 }
 
-// ByAccount are the calls of an account.
+// ByAccount returns the calls of an account.
 func (all Records) ByAccount(account string) Records {
 	return all.filter(func(r Record) bool { return r.Account == account })
 }
 
-// Mutating are the calls that changed something.
+// Mutating returns the calls that changed something.
 func (all Records) Mutating() Records {
 	return all.filter(func(r Record) bool { return len(r.Changed) > 0 })
 }
@@ -64,7 +64,7 @@ func matchesAction(pattern, action string) bool {
 	return pattern == action || open && strings.HasPrefix(action, prefix)
 }
 
-// recorder keeps calls, or passes them on.
+// recorder keeps records or passes them on.
 type recorder struct {
 	records Records
 	sink    func(Record)
@@ -72,25 +72,25 @@ type recorder struct {
 	counts Counts
 }
 
-// WithRecorder hands each call to take, one at a time, instead of keeping it. take must not call the world.
+// WithRecorder calls take with each record, one at a time, instead of keeping it. The function must not call the world.
 func WithRecorder(take func(Record)) Option {
 	return func(w *World) { w.sink = take }
 }
 
-// WithRecording writes each call as a line of JSON instead of keeping it.
+// WithRecording writes each record as a line of JSON instead of keeping it.
 func WithRecording(out io.Writer) Option {
 	writer := json.NewEncoder(out)
-	return WithRecorder(func(r Record) { _ = writer.Encode(r) }) // a full disk must not change what the world does
+	return WithRecorder(func(r Record) { _ = writer.Encode(r) }) // a full disk must not change the world's behavior
 }
 
-// Records are all calls so far.
+// Records returns all calls so far.
 func (w *World) Records() Records {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.records)
 }
 
-// record keeps a call; err says why no answer arrived.
+// record records a call. The error says why no response arrived.
 func (w *World) record(c *Call, err error) {
 	w.count(c)
 	r := Record{
@@ -120,7 +120,7 @@ func (w *World) record(c *Call, err error) {
 	w.keepRecord(r)
 }
 
-// keepRecord keeps a record, or passes it on.
+// keepRecord keeps a record or passes it on.
 func (w *World) keepRecord(r Record) {
 	if w.sink != nil {
 		w.sink(r)

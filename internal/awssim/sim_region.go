@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// region is a Region as all accounts see it.
+// region is an AWS Region.
 type region struct {
 	name      string
 	partition string
-	optIn     bool // an account has to enable it first (5.8)
+	optIn     bool // must be enabled per account (rule 5.8)
 }
 
 var regions = slices.Concat(
@@ -34,7 +34,7 @@ func newRegions(partition string, optIn bool, names string) (all []region) {
 	return all
 }
 
-// findRegion looks a Region up by its name.
+// findRegion returns a Region by name.
 func findRegion(name string) (region, bool) {
 	i := slices.IndexFunc(regions, func(r region) bool { return r.name == name })
 	if i < 0 {
@@ -43,7 +43,7 @@ func findRegion(name string) (region, bool) {
 	return regions[i], true
 }
 
-// partitionOf is the partition of a Region; of an unknown one, "aws".
+// partitionOf returns the partition of a Region, or "aws" for an unknown one.
 func partitionOf(name string) string {
 	if found, known := findRegion(name); known {
 		return found.partition
@@ -51,7 +51,7 @@ func partitionOf(name string) string {
 	return "aws"
 }
 
-// domainOf is the DNS suffix of a Region's partition.
+// domainOf returns the DNS suffix of a Region's partition.
 func domainOf(name string) string {
 	if partitionOf(name) == "aws-cn" {
 		return "amazonaws.com.cn"
@@ -59,18 +59,18 @@ func domainOf(name string) string {
 	return "amazonaws.com"
 }
 
-// EnableRegion lets an account use an opt-in Region (5.8).
+// EnableRegion enables an opt-in Region for an account (rule 5.8).
 func (w *World) EnableRegion(account, region string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.enabledRegions[location{account, region}] = true
 }
 
-// regionEnabled reports whether an account may use a Region.
-func (w *World) regionEnabled(loc location) bool {
+// regionEnabled reports whether an account can use a Region.
+func (w *World) isRegionEnabled(loc location) bool {
 	found, known := findRegion(loc.region)
 	return known && (!found.optIn || w.enabledRegions[loc])
 }
 
-// zonesOf are the availability zones of a Region.
+// zonesOf returns the Availability Zones of a Region.
 func zonesOf(region string) []string { return []string{region + "a", region + "b", region + "c"} }

@@ -9,12 +9,12 @@ import (
 	"slices"
 )
 
-// resourcePattern is the form of what names a resource of AWS: an ARN, an id of EC2, a key's id or alias.
+// resourcePattern matches names of AWS resources: ARNs, EC2 IDs, key IDs and aliases.
 var resourcePattern = regexp.MustCompile(
 	`^(arn:aws[a-z-]*:.+|[a-z]{1,6}-[0-9a-f]{8}([0-9a-f]{9})?|alias/.+|(mrk-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32})$`,
 )
 
-// resourcesIn are the resources that a request names, sorted.
+// resourcesIn returns the resources in a request, sorted.
 func resourcesIn(in any) []string {
 	var found []string
 	if in != nil {
@@ -28,24 +28,24 @@ func resourcesIn(in any) []string {
 	return slices.Compact(found)
 }
 
-// walkStrings tells each text in a value, but for client tokens, which name nothing.
-func walkStrings(v reflect.Value, tell func(string)) {
+// walkStrings calls visit with each string in a value, except for client tokens.
+func walkStrings(v reflect.Value, visit func(string)) {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
 		if !v.IsNil() {
-			walkStrings(v.Elem(), tell)
+			walkStrings(v.Elem(), visit)
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if field := v.Type().Field(i); field.IsExported() && field.Name != "ClientToken" {
-				walkStrings(v.Field(i), tell)
+				walkStrings(v.Field(i), visit)
 			}
 		}
 	case reflect.Slice:
 		for i := range v.Len() {
-			walkStrings(v.Index(i), tell)
+			walkStrings(v.Index(i), visit)
 		}
 	case reflect.String:
-		tell(v.String())
+		visit(v.String())
 	}
 }

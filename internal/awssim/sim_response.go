@@ -13,8 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim/wire"
 )
 
-// respond encodes what came of a call. An error that is no answer of AWS's, such as a connection cut by a fault, is
-// returned.
+// respond encodes the outcome of a call. It returns an error that is not a response, such as a broken connection.
 func (w *World) respond(c *Call, out any, err error) (*http.Response, error) {
 	var refusal *APIError
 	var malformed *wire.Error
@@ -42,25 +41,25 @@ func (w *World) respond(c *Call, out any, err error) (*http.Response, error) {
 	return answer, nil
 }
 
-// writeResponse writes an answer to a server's connection.
+// writeResponse writes a response to a server's connection.
 func writeResponse(out http.ResponseWriter, answer *http.Response) {
 	maps.Copy(out.Header(), answer.Header)
 	out.WriteHeader(answer.StatusCode)
 	_, err := io.Copy(out, answer.Body)
 	_ = answer.Body.Close()
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		// a fault that cuts the connection; a client that is gone has no use for the rest
+		// An injected fault breaks the connection. A client that has gone does not need the rest.
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// truncate is the first half of a body, behind which the connection breaks.
+// truncate returns the first half of a body, followed by an error of the connection.
 func truncate(body io.Reader) io.ReadCloser {
-	whole, _ := io.ReadAll(body) // of memory
+	whole, _ := io.ReadAll(body) // reads from memory
 	return io.NopCloser(truncatedReader{bytes.NewReader(whole[:len(whole)/2])})
 }
 
-// truncatedReader has no end, but a break.
+// truncatedReader returns an error instead of the end.
 type truncatedReader struct{ io.Reader }
 
 func (b truncatedReader) Read(p []byte) (int, error) {

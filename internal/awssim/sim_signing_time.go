@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// signingState holds the options about when requests are signed.
+// signingState holds the options for signing times.
 type signingState struct {
-	authFailure    bool // EC2 answers AuthFailure to a request outside the window
-	anySigningTime bool // no request is refused for its signing time: while a world is built
+	authFailure    bool // EC2 returns AuthFailure for a request outside the window
+	anySigningTime bool // no request is refused for its signing time, while a world is built
 }
 
-// WithClientSkew sets the clock of all clients ahead of AWS's clock; a negative skew sets it behind.
-// Everything that AWS says is in AWS's time: the Date header, creation dates and the end of sessions.
-// The clients' clock is that of package time, so the option moves AWS's clock. WithClock must come before it.
+// WithClientSkew sets the clock of all clients ahead of AWS's clock. A negative skew sets it behind. Everything that
+// AWS returns is in AWS's time: the Date header, creation times and the end of sessions. The clients use the real
+// clock, so the option moves AWS's clock. WithClock must come before it.
 func WithClientSkew(ahead time.Duration) Option {
 	return func(w *World) {
 		unskewed := w.now
@@ -25,8 +25,8 @@ func WithClientSkew(ahead time.Duration) Option {
 	}
 }
 
-// WithAuthFailureForSkew makes EC2 answer AuthFailure to a request outside the window, as users report
-// (terraform-provider-aws#1102, aws-sdk-java#519). The documented answer is RequestExpired.
+// WithAuthFailureForSkew makes EC2 return AuthFailure for a request outside the window, as users report
+// (terraform-provider-aws#1102, aws-sdk-java#519). The documented error is RequestExpired.
 func WithAuthFailureForSkew() Option {
 	return func(w *World) { w.authFailure = true }
 }
@@ -72,7 +72,7 @@ func (w *World) checkSigningTime(c *Call) error {
 	return newAPIError(status, "InvalidSignatureException", "%s", text)
 }
 
-// skewText returns the message of a refusal for the signing time.
+// skewText returns the error message for the signing time.
 func skewText(signed, now time.Time, window time.Duration) string {
 	const basic = "20060102T150405Z"
 	relation, sign, limit := "Signature expired: %s is now earlier than", "-", now.Add(-window)
@@ -86,7 +86,7 @@ func skewText(signed, now time.Time, window time.Duration) string {
 // setDate adds the Date header, from which the SDK learns the skew of its clock (rule 5.12).
 func (w *World) setDate(c *Call, answer *http.Response) {
 	if w.anySigningTime {
-		return // the clock of a world that is built lies in the past
+		return // the clock of a build lies in the past
 	}
 	answer.Header.Set("Date", w.clientTime(c.At).UTC().Format(http.TimeFormat))
 }

@@ -10,15 +10,15 @@ import (
 	"strconv"
 )
 
-// state is all that the world holds. Every file of operations has its own part.
+// state holds all resources of the world. Each service has its own part.
 type state struct {
-	storageState  // snapshots, volumes, images, settings of EBS
-	computeState  // instances and what they need
-	kmsState      // KMS
-	identityState // accounts, users, roles, sessions, organizations
+	storageState // snapshots, volumes, images and settings
+	computeState // instances and their dependencies
+	kmsState
+	identityState // accounts, users, roles, sessions and organizations
 	parameterState
 	licenseState
-	randomCounts map[uint64]int // how often a thing of a name was drawn, by the name's hash
+	randomCounts map[uint64]int // number of random values by the hash of their purpose
 }
 
 func newState() state {
@@ -33,10 +33,10 @@ func newState() state {
 	}
 }
 
-// location is an account's part of a Region.
+// location is an account and a Region.
 type location struct{ account, region string }
 
-// orderedMap keeps things by id, in the order in which they were made.
+// orderedMap is a map that keeps the order of insertion.
 type orderedMap[T any] struct {
 	keys   []string
 	values map[string]T
@@ -65,7 +65,7 @@ func (s *orderedMap[T]) remove(id string) {
 	}
 }
 
-// all goes through the things in the order in which they were made.
+// all iterates in the order of insertion.
 func (s *orderedMap[T]) all(yield func(string, T) bool) {
 	for _, id := range s.keys {
 		if !yield(id, s.values[id]) {
@@ -74,10 +74,10 @@ func (s *orderedMap[T]) all(yield func(string, T) bool) {
 	}
 }
 
-// regionalMap is a shelf of things that belong to places.
+// regionalMap is an orderedMap of resources that is also indexed by location.
 type regionalMap[T located] struct {
 	orderedMap[T]
-	byLocation map[location]*orderedMap[T] // the same things by place
+	byLocation map[location]*orderedMap[T]
 }
 
 type located interface{ getLocation() location }
@@ -102,8 +102,7 @@ func (s *regionalMap[T]) remove(id string) {
 	s.orderedMap.remove(id)
 }
 
-// ownedBy are the things that a list with these owners may hold: where it asks for the caller's own, no others are gone
-// through.
+// ownedBy returns an iterator over all resources, or only over the caller's own if owners is "self".
 func (s *regionalMap[T]) ownedBy(owners []string, caller location) func(func(string, T) bool) {
 	if len(owners) != 1 || owners[0] != "self" {
 		return s.all
@@ -114,7 +113,7 @@ func (s *regionalMap[T]) ownedBy(owners []string, caller location) func(func(str
 	return func(func(string, T) bool) {}
 }
 
-// random is a number that depends on the seed and on what it is drawn for, never on the order of arrival of other
+// random returns a number that depends on the seed, its purpose and its repetition, but never on the order of other
 // calls.
 func (w *World) random(what ...string) uint64 {
 	h := fnv.New64a()
@@ -128,7 +127,7 @@ func (w *World) random(what ...string) uint64 {
 	return mixBits(h.Sum64())
 }
 
-// mixBits spreads the bits of a hash over all its places.
+// mixBits spreads the bits of a hash over the whole number.
 func mixBits(x uint64) uint64 {
 	x ^= x >> 30
 	x *= 0xbf58476d1ce4e5b9
@@ -137,7 +136,8 @@ func mixBits(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// newID makes an id of EC2's long form, "snap-0" and 16 hexadecimal digits (2.5.10), for what the call makes.
+// newID returns an EC2 ID of 17 digits, such as "snap-0" and 16 hexadecimal digits (rule 2.5.10). It records the ID as
+// a change of the call.
 func (w *World) newID(c *Call, prefix string) string {
 	who := ""
 	if c.caller != nil {

@@ -12,18 +12,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// Resource is a resource of EC2 as it is, not as an account sees it. It is a copy: changing it changes nothing.
+// Resource is a copy of an EC2 resource as it is, independent of an account's view.
 type Resource struct {
 	ID          string
 	Kind        types.ResourceType
 	Account     string
 	Region      string
-	CreatedAt   time.Time // zero for kinds that no assertion needs so far
+	CreatedAt   time.Time // zero for kinds that no assertion needs
 	Name        string    // of an image
 	Description string
-	State       string            // as a describe call says it
-	Source      string            // what a copy or a volume was created from; empty: nothing
-	KeyARN      string            // empty: unencrypted, or an image
+	State       string            // as a describe call shows it
+	Source      string            // source of a copy or volume; empty if none
+	KeyARN      string            // empty if unencrypted, and for images
 	SizeGiB     int32             // of a snapshot or a volume
 	Snapshots   []string          // that an image uses
 	Volumes     []string          // of an instance
@@ -46,12 +46,12 @@ type Grant struct {
 	Operations     []string
 }
 
-// View is a read-only look at the state of a world, before or after a call.
+// View is a read-only view of the state of a world before or after a call.
 type View struct {
 	world     *World
 	at        time.Time
-	resources map[string]*Resource // as they were before the call; nil for one that did not exist
-	grants    map[string]*Grant    // the same
+	resources map[string]*Resource // state before the call; nil if it did not exist
+	grants    map[string]*Grant    // state before the call; nil if it did not exist
 }
 
 // Resource returns a resource by its id.
@@ -65,7 +65,7 @@ func (v View) Resource(id string) (Resource, bool) {
 	return v.world.resource(id, v.at)
 }
 
-// Resources goes through all resources, in the order of their ids.
+// Resources iterates over all resources in the order of their IDs.
 func (v View) Resources(yield func(Resource) bool) {
 	for _, id := range slices.Sorted(maps.Keys(v.ids())) {
 		if found, ok := v.Resource(id); ok && !yield(found) {
@@ -74,7 +74,7 @@ func (v View) Resources(yield func(Resource) bool) {
 	}
 }
 
-// ids returns what exists or existed before the call.
+// ids returns the IDs that exist or existed before the call.
 func (v View) ids() map[string]bool {
 	ids := map[string]bool{}
 	for id := range v.world.resources {
@@ -104,7 +104,7 @@ func (v View) Grant(id string) (Grant, bool) {
 	return Grant{}, false
 }
 
-// Grants goes through all grants, by key and in the order of their creation.
+// Grants iterates over all grants, by key and in the order of creation.
 func (v View) Grants(yield func(Grant) bool) {
 	for _, key := range v.world.keys.all {
 		for id := range key.grants.all {
@@ -145,7 +145,7 @@ func grantView(on *key, g *grant) Grant {
 	}
 }
 
-// resource copies what is known of a resource.
+// resource returns a copy of a resource.
 func (w *World) resource(id string, now time.Time) (Resource, bool) {
 	known, ok := w.resources[id]
 	if !ok {

@@ -10,18 +10,18 @@ import (
 	"slices"
 )
 
-// taggers are automations of accounts that copy tags, by account.
+// taggers maps accounts to their automation that copies tags.
 type taggers map[string]*tagger
 
-// tagger copies tags that it has seen in its account to other resources there. Whoever may tag resources can do so,
-// therefore no tag alone proves who created a resource.
+// tagger copies tags that it has seen in its account to other resources there. Any principal with CreateTags can do so,
+// so no tag alone proves who created a resource.
 type tagger struct {
-	share float64             // of the calls in its account after which it acts
-	seen  []map[string]string // the tags of one resource at one time
+	share float64             // share of calls after which it acts
+	seen  []map[string]string // tags of one resource at one time
 }
 
 // WithTagger adds an automation to an account. After a share of the calls in the account, from 0 to 1, it copies tags
-// that it has seen on one resource of the account to another one. The tags of deleted resources stay seen.
+// that it has seen on one resource of the account to another. It also remembers the tags of deleted resources.
 func WithTagger(account string, share float64) Option {
 	return func(w *World) {
 		if w.taggers == nil {
@@ -31,7 +31,7 @@ func WithTagger(account string, share float64) Option {
 	}
 }
 
-// runTagger lets the automation of the caller's account look and act, after a call that succeeded.
+// runTagger runs the automation of the caller's account after a call that succeeded.
 func (w *World) runTagger(c *Call) {
 	if c.caller == nil {
 		return
@@ -61,7 +61,7 @@ func (t *tagger) see(tags map[string]string) {
 	}
 }
 
-// copyTags writes tags that were seen on a resource that is drawn: one of them, or all that one resource had.
+// copyTags writes some tags that were seen earlier to a random resource.
 func (w *World) copyTags(c *Call, automation *tagger) {
 	account := c.caller.account
 	var ids []string

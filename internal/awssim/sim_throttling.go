@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// Limits on copies that are on their way to an account's Region at a time (4.1.1, 4.1.2). Whether a CopyImage counts
-// against the first is not documented; here it does not (4.1.3, an open question: Q4).
+// Quotas of concurrent copies to an account and Region (rules 4.1.1 and 4.1.2). AWS does not document whether CopyImage
+// counts against the quota of snapshot copies. Here it does not (rule 4.1.3, Q4).
 const (
 	defaultSnapshotCopyQuota = 20
 	imageCopyQuota           = 300
 )
 
-// copyEndTimes are the ends of the copies that are on their way to a place.
+// copyEndTimes holds the end times of copies in progress.
 type copyEndTimes struct {
 	snapshots, images []time.Time
 }
@@ -31,20 +31,20 @@ func (w *World) copyEndTimesIn(loc location) *copyEndTimes {
 	return created
 }
 
-// countRunning drops what is over and counts the rest.
+// countRunning removes past end times and returns the number of the others.
 func countRunning(ends *[]time.Time, now time.Time) int {
 	*ends = slices.DeleteFunc(*ends, func(end time.Time) bool { return !now.Before(end) })
 	return len(*ends)
 }
 
-// SetSnapshotCopyQuota is what support does for an account: more snapshot copies at a time (4.1.1).
+// SetSnapshotCopyQuota raises the quota of concurrent snapshot copies of an account, as AWS Support does (rule 4.1.1).
 func (w *World) SetSnapshotCopyQuota(account string, limit int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.snapshotCopyQuotas[account] = limit
 }
 
-// checkSnapshotCopyQuota refuses the copy that is one too many; nothing is made then (A.3.1, A.3.2).
+// checkSnapshotCopyQuota refuses a copy above the quota (rules A.3.1 and A.3.2).
 func (w *World) checkSnapshotCopyQuota(c *Call) error {
 	limit, raised := w.snapshotCopyQuotas[c.location().account]
 	if !raised {
@@ -58,7 +58,7 @@ func (w *World) checkSnapshotCopyQuota(c *Call) error {
 	return nil
 }
 
-// checkImageCopyQuota is admitSnapshotCopy for images. Its text is published nowhere (Q7).
+// checkImageCopyQuota refuses an image copy above the quota. AWS does not publish the message (Q7).
 func (w *World) checkImageCopyQuota(c *Call) error {
 	if w.violates(c, "4.1.2", countRunning(&w.copyEndTimesIn(c.location()).images, c.At) >= imageCopyQuota) {
 		return badRequest(
@@ -69,22 +69,22 @@ func (w *World) checkImageCopyQuota(c *Call) error {
 	return nil
 }
 
-// tokenBucketKey names a token bucket: each action of an account in a Region has its own (4.2).
+// tokenBucketKey identifies the token bucket of an action in an account and Region (rule 4.2).
 type tokenBucketKey struct {
 	location location
 	action   string
 }
 
-// tokenBucket is a token bucket as a function of the clock.
+// tokenBucket is a token bucket as a function of time.
 type tokenBucket struct {
 	tokens  float64
 	updated time.Time
 }
 
-// rateLimit is what a bucket holds and what it gets back in a second.
+// rateLimit is the size of a token bucket and its refill per second.
 type rateLimit struct{ size, refill float64 }
 
-// rates of rule 4.2 for EC2 and 3.2.9 for KMS; mutating calls of EC2 that are not named have otherRate.
+// Rate limits of rule 4.2 for EC2 and rule 3.2.9 for KMS.
 var (
 	namedRateLimits = map[string]rateLimit{
 		"ec2:CopyImage":               {100, 1},
@@ -104,13 +104,13 @@ var (
 	}
 	mutatingRateLimit = rateLimit{50, 5}
 	readRateLimit     = rateLimit{100, 20}
-	listAllRateLimit  = rateLimit{50, 10} // describe calls without ids, filters and pages
+	listAllRateLimit  = rateLimit{50, 10} // describe calls without IDs, filters and pagination
 )
 
-// WithoutThrottling leaves the token buckets out.
+// WithoutThrottling disables the token buckets.
 func WithoutThrottling() Option { return func(w *World) { w.throttlingOff = true } }
 
-// throttle takes a token for a call, and refuses the call when there is none (4.2.1).
+// throttle takes a token for a call. Without a token it refuses the call (rule 4.2.1).
 func (w *World) throttle(c *Call) error {
 	limit, limited := rateLimitOf(c)
 	if w.throttlingOff || !limited {
@@ -156,7 +156,7 @@ func rateLimitOf(c *Call) (rateLimit, bool) {
 	return mutatingRateLimit, true
 }
 
-// describesAll reports a describe call that names no ids, no filter and no page.
+// describesAll reports whether a describe call has neither IDs, filters nor pagination.
 func describesAll(in any) bool {
 	value := reflect.ValueOf(in).Elem()
 	if !value.FieldByName("MaxResults").IsValid() {

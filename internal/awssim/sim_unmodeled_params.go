@@ -10,9 +10,8 @@ import (
 	"strings"
 )
 
-// refuseUnmodeled refuses an input, or a part of one, that sets a member which its operation does not model: ignored,
-// it would make a promise that nothing keeps. DryRun is always modelled. A pointer to an empty string, false or zero
-// counts as not set.
+// refuseUnmodeled refuses an input that sets a member which the operation does not model. Ignoring it would hide a
+// difference from AWS. DryRun is always modeled. A pointer to a zero value counts as unset.
 func refuseUnmodeled(in any, members ...string) error {
 	value := reflect.ValueOf(in).Elem()
 	for i := range value.NumField() {
@@ -27,7 +26,7 @@ func refuseUnmodeled(in any, members ...string) error {
 	return nil
 }
 
-// isUnset reports a member that says nothing; a structure of such members says nothing either.
+// isUnset reports whether a member and all its own members are unset.
 func isUnset(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:

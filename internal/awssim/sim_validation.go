@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// matchesPattern reports whether a text is given and of a form.
+// matchesPattern reports whether a text is present and matches a pattern.
 func matchesPattern(text *string, form *regexp.Regexp) bool {
 	return text != nil && form.MatchString(*text)
 }
 
-// validationError refuses a member of an input that is not of the form the service asks for: query services say
-// ValidationError, JSON services ValidationException.
+// validationError returns the error for an invalid member of an input. Query services use the code ValidationError,
+// JSON services ValidationException.
 func validationError(c *Call, member string, value any, constraint string) *APIError {
 	code := "ValidationException"
 	if c.Service == "iam" || c.Service == "sts" {

@@ -13,36 +13,36 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim/wire"
 )
 
-// World is one simulated AWS: all its partitions, accounts and Regions.
+// World is a simulated AWS with all its partitions, accounts and Regions.
 type World struct {
-	mu            sync.Mutex // held round the execution of a call, never across a sleep
+	mu            sync.Mutex // held while a call is executed, never during a sleep
 	now           func() time.Time
 	seed          uint64
-	latencyOff    bool            // no latency: for a server, whose network has its own
-	disabledRules map[string]bool // rules switched off, by number
+	latencyOff    bool            // for a server, whose network has its own latency
+	disabledRules map[string]bool // by number
 	state
 	recorder
 	faults
 	signingState
 }
 
-// Option sets up a World.
+// Option configures a World.
 type Option func(*World)
 
-// WithClock gives the world another clock than package time's.
+// WithClock replaces the clock of package time.
 func WithClock(now func() time.Time) Option { return func(w *World) { w.now = now } }
 
-// WithSeed chooses what is drawn: ids, latencies, durations of copies, faults. The same seed repeats a run call by
+// WithSeed sets the seed of random values: IDs, latencies, durations of copies and faults. A seed repeats a run call by
 // call.
 func WithSeed(seed uint64) Option { return func(w *World) { w.seed = seed } }
 
-// WithoutLatency answers at once.
+// WithoutLatency disables the latency of calls.
 func WithoutLatency() Option { return func(w *World) { w.latencyOff = true } }
 
-// WithoutRule switches one enforced rule off: the mutation check shows that some test notices.
+// WithoutRule disables an enforced rule. The mutation test uses it to show that a test detects the missing rule.
 func WithoutRule(number string) Option { return func(w *World) { w.disabledRules[number] = true } }
 
-// New makes an empty world. Accounts come into being when they are first named.
+// New returns an empty world. An account exists as soon as a call names it.
 func New(options ...Option) *World {
 	w := &World{now: time.Now, disabledRules: map[string]bool{}, state: newState()}
 	for _, set := range options {
@@ -54,22 +54,23 @@ func New(options ...Option) *World {
 // Do makes the world an HTTP client of the SDK.
 func (w *World) Do(r *http.Request) (*http.Response, error) { return w.RoundTrip(r) }
 
-// maxBodySize is the longest request that a server takes, in bytes. The longest of AWS's own are policies of 32 KiB and
-// user data of 16 KiB.
+// maxBodySize is the maximum size of a request in bytes. The largest parameters of AWS are policies of 32 KiB and user
+// data of 16 KiB.
 const maxBodySize = 1 << 20
 
 // ServeHTTP makes the world a server.
 func (w *World) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(out, r.Body, maxBodySize)
 	answer, err := w.RoundTrip(r)
-	if err != nil { // a fault that cuts the connection
+	if err != nil { // an injected fault breaks the connection
 		panic(http.ErrAbortHandler)
 	}
 	writeResponse(out, answer)
 }
 
-// RoundTrip is the way of a call: parse, wait, authenticate, decode, throttle, faults, execute (syntax, authorise, dry
-// run, checks, effect: rule 6.4), record, encode.
+// RoundTrip handles a request in this order: parse, delay, authenticate, decode, throttle, inject faults, execute,
+// record, encode. An operation validates parameters, authorizes, ends a dry run and checks the state before it changes
+// anything (rule 6.4).
 func (w *World) RoundTrip(r *http.Request) (*http.Response, error) {
 	request, err := wire.Parse(r)
 	c := &Call{
@@ -77,7 +78,7 @@ func (w *World) RoundTrip(r *http.Request) (*http.Response, error) {
 		Operation: request.Operation,
 		Region:    request.Region,
 		request:   request,
-		line:      lineOf(r),
+		client:    crashingClientOf(r),
 	}
 
 	if err != nil {
@@ -101,7 +102,7 @@ func (w *World) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-// execute lets a call arrive. A client that pauses before it sends the call gets errPaused.
+// execute executes a call. It returns errPaused if the client pauses before it sends the call.
 func (w *World) execute(c *Call) (*http.Response, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -125,7 +126,7 @@ func (w *World) execute(c *Call) (*http.Response, error) {
 	return answer, err
 }
 
-// handle does a call under the lock.
+// handle executes a call under the lock.
 func (w *World) handle(c *Call) (any, error) {
 	operation, known := operations[c.Service][c.Operation]
 	if !known {
@@ -146,10 +147,10 @@ func (w *World) handle(c *Call) (any, error) {
 		return nil, err
 	}
 
-	return w.executeWithFaults(c, func() (any, error) { return w.observed(c, operation) })
+	return w.executeWithFaults(c, func() (any, error) { return w.executeObserved(c, operation) })
 }
 
-// isDryRun reads the DryRun member that most EC2 inputs and some of KMS have.
+// isDryRun returns the DryRun member of an input. It is false if the input has none.
 func isDryRun(in any) bool {
 	field := reflect.ValueOf(in).Elem().FieldByName("DryRun")
 	if !field.IsValid() {

@@ -16,11 +16,11 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// parameterName is what a request names: a parameter by name or ARN, and perhaps one of its versions, "name:3".
+// parameterName is a parameter in a request: a name or ARN with an optional version, such as "name:3".
 type parameterName struct {
 	location location
 	name     string
-	selector string // ":3"
+	selector string // such as ":3"
 }
 
 func parseParameterName(loc location, given string) parameterName {
@@ -34,7 +34,7 @@ func parseParameterName(loc location, given string) parameterName {
 	return read
 }
 
-// find looks a parameter up; the ARN of one whose name has no slash looks as if it had one.
+// find returns the parameter. In an ARN, a name without a slash looks as if it had one.
 func (n parameterName) find(w *World, c *Call) (*parameter, bool) {
 	if found, ok := w.findParameter(c, n.location, n.name); ok {
 		return found, true
@@ -42,8 +42,8 @@ func (n parameterName) find(w *World, c *Call) (*parameter, bool) {
 	return w.findParameter(c, n.location, strings.TrimPrefix(n.name, "/"))
 }
 
-// newAuthorization is the question whether the caller may do the call's action on it. Other accounts' parameters are
-// not shared here (7.11).
+// newAuthorization returns the request to perform an action on the parameter. Parameters of other accounts are not
+// shared here (rule 7.11).
 func (n parameterName) newAuthorization(w *World, c *Call, action string) AuthorizationRequest {
 	asked := AuthorizationRequest{
 		Action: action, Resource: parameterARN(n.location, n.name), OwnerAccount: n.location.account,
@@ -54,7 +54,7 @@ func (n parameterName) newAuthorization(w *World, c *Call, action string) Author
 	return asked
 }
 
-// showParameter is a parameter as it is read: its newest version, or the one named.
+// showParameter returns the newest version of a parameter, or the selected one.
 func (w *World) showParameter(c *Call, p *parameter, selector string, decrypt bool) (*ssmtypes.Parameter, error) {
 	versions := p.visibleVersions(c.At)
 	at := len(versions) - 1
@@ -150,8 +150,8 @@ func (w *World) getParameters(c *Call, in *ssm.GetParametersInput) (*ssm.GetPara
 	return out, nil
 }
 
-// imageParameter is the image that "resolve:ssm:" and a name stand for in a launch: the caller's own right to the
-// parameter is asked.
+// imageParameter returns the image ID behind "resolve:ssm:<name>" in a launch. The caller needs permission to read the
+// parameter.
 func (w *World) imageParameter(c *Call, given string) (string, error) {
 	name := parseParameterName(c.location(), given)
 	request := name.newAuthorization(w, c, "ssm:GetParameters")
@@ -178,7 +178,7 @@ func (w *World) imageParameter(c *Call, given string) (string, error) {
 	return *view.Value, nil
 }
 
-// sorted are the parameters of the caller's place that are there, by name.
+// sortedParameters returns the visible parameters of the caller's account and Region by name.
 func (w *World) sortedParameters(c *Call, keep func(*parameter) bool) []*parameter {
 	var all []*parameter
 	for _, p := range w.parameterState.inLocation(c.location()).all {
@@ -190,13 +190,13 @@ func (w *World) sortedParameters(c *Call, keep func(*parameter) bool) []*paramet
 	return all
 }
 
-// isBelowPath reports whether a name is in a path, at once or anywhere.
+// isBelowPath reports whether a name is in a path, directly or at any level.
 func isBelowPath(name, path string, anywhere bool) bool {
 	rest, ok := strings.CutPrefix(name, strings.TrimSuffix(path, "/")+"/")
 	return ok && (anywhere || !strings.Contains(rest, "/"))
 }
 
-// paginateParameters is page with the limits of Parameter Store.
+// paginateParameters is paginate with the limits of Parameter Store.
 func paginateParameters[T any](c *Call, all []T, limit *int32, most int32, token *string) ([]T, *string, error) {
 	if limit == nil {
 		limit = &most
@@ -257,7 +257,7 @@ func (w *World) getParametersByPath(c *Call, in *ssm.GetParametersByPathInput) (
 	return out, nil
 }
 
-// parameterFilters are what the filters of DescribeParameters look at.
+// parameterFilters maps the filters of DescribeParameters to the values of a parameter.
 var parameterFilters = map[string]func(*parameter, parameterVersion) string{
 	"Name":     func(p *parameter, _ parameterVersion) string { return p.name },
 	"Type":     func(p *parameter, _ parameterVersion) string { return string(p.kind) },
@@ -266,7 +266,7 @@ var parameterFilters = map[string]func(*parameter, parameterVersion) string{
 	"KeyId":    func(_ *parameter, v parameterVersion) string { return aws.ToString(v.keyID) },
 }
 
-// matchesFilter reports whether a parameter passes a filter on any of its values.
+// matchesFilter reports whether a parameter matches one of a filter's values.
 func (p *parameter) matchesFilter(seen parameterVersion, f ssmtypes.ParameterStringFilter) (bool, error) {
 	key, option := aws.ToString(f.Key), aws.ToString(f.Option)
 	var compare func(wanted string) bool
@@ -360,7 +360,7 @@ func (w *World) deleteParameter(c *Call, in *ssm.DeleteParameterInput) (*ssm.Del
 	return &ssm.DeleteParameterOutput{}, nil
 }
 
-// authorizeParameterTags finds the parameter whose tags a call is about, and asks for the right.
+// authorizeParameterTags authorizes a call on the tags of a parameter and returns the parameter.
 func (w *World) authorizeParameterTags(
 	c *Call, kind ssmtypes.ResourceTypeForTagging, id *string, context iampolicy.Context,
 ) (*parameter, error) {

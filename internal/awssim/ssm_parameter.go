@@ -30,7 +30,7 @@ var ssmOperations = []namedOperation{
 	newOperation((*World).listTagsForResource),
 }
 
-// parameterState is the SSM Parameter Store.
+// parameterState holds the parameters of Parameter Store.
 type parameterState struct {
 	parameters map[location]*orderedMap[*parameter] // by name
 }
@@ -47,7 +47,7 @@ func (s parameterState) inLocation(p location) *orderedMap[*parameter] {
 	return s.parameters[p]
 }
 
-// parameter is a parameter with its versions, the oldest first. One without a version that is there yet does not exist.
+// parameter is a parameter with its versions, oldest first. It does not exist before its first version is visible.
 type parameter struct {
 	location location
 	name     string
@@ -57,10 +57,10 @@ type parameter struct {
 	versions []parameterVersion
 }
 
-// parameterVersion is a value of a parameter: what was put, and from when on it is there.
+// parameterVersion is a version of a parameter.
 type parameterVersion struct {
 	number      int64
-	value       string // of a SecureString its ciphertext in base64
+	value       string // base64 ciphertext of a SecureString
 	visibleAt   time.Time
 	modifiedBy  string
 	tier        ssmtypes.ParameterTier
@@ -71,18 +71,18 @@ type parameterVersion struct {
 
 func (p *parameter) arn() string { return parameterARN(p.location, p.name) }
 
-// parameterARN joins a name to the ARN: one that begins with a slash brings it along.
+// parameterARN returns the ARN of a parameter. A name that starts with a slash replaces the slash before it.
 func parameterARN(loc location, name string) string {
 	return "arn:" + partitionOf(loc.region) + ":ssm:" + loc.region + ":" + loc.account + ":parameter/" +
 		strings.TrimPrefix(name, "/")
 }
 
-// visibleVersions are the versions that are there at a moment.
+// visibleVersions returns the versions that can be read at a time.
 func (p *parameter) visibleVersions(now time.Time) []parameterVersion {
 	return slices.DeleteFunc(slices.Clone(p.versions), func(v parameterVersion) bool { return now.Before(v.visibleAt) })
 }
 
-// findParameter looks a parameter up that is there at the moment of the call.
+// findParameter returns a parameter that is visible at the time of the call.
 func (w *World) findParameter(c *Call, loc location, name string) (*parameter, bool) {
 	found, ok := w.parameterState.inLocation(loc).get(name)
 	return found, ok && len(found.visibleVersions(c.At)) > 0
@@ -90,14 +90,14 @@ func (w *World) findParameter(c *Call, loc location, name string) (*parameter, b
 
 const (
 	imageDataType          = "aws:ec2:image"
-	maxParameterVersions   = 100 // 7.7
+	maxParameterVersions   = 100 // rule 7.7
 	maxParameterLevels     = 15
 	maxParameterNameLength = 1011
 )
 
 var parameterNamePattern = regexp.MustCompile(`^[a-zA-Z0-9_.\-/]+$`)
 
-// validateParameterName is the syntax of a name (7.7).
+// validateParameterName checks the syntax of a name (rule 7.7).
 func (w *World) validateParameterName(c *Call, name string) error {
 	path := strings.Split(strings.TrimPrefix(name, "/"), "/")
 	first := strings.ToLower(path[0])
@@ -129,7 +129,7 @@ func (w *World) validateParameterName(c *Call, name string) error {
 	return nil
 }
 
-// validatePutParameter is the rest of the syntax of PutParameter, with the tier that the value needs.
+// validatePutParameter checks the other parameters of PutParameter and returns the tier that the value needs.
 func (w *World) validatePutParameter(c *Call, in *ssm.PutParameterInput) (ssmtypes.ParameterTier, error) {
 	err := refuseUnmodeled(
 		in, "Name", "Value", "AllowedPattern", "DataType", "Description", "KeyId", "Overwrite", "Tags", "Tier", "Type",
@@ -259,9 +259,9 @@ func (w *World) putParameter(c *Call, in *ssm.PutParameterInput) (*ssm.PutParame
 	out := &ssm.PutParameterOutput{Version: created.number, Tier: tier}
 	if dataType == imageDataType {
 		if w.violates(c, "7.2", !w.isValidImageParameter(c, *in.Value)) {
-			return out, nil // accepted, and nothing is written
+			return out, nil // accepted, but never stored
 		}
-		// Seconds to a minute go by before the value can be read (7.3).
+		// The value can be read after a second to a minute (rule 7.3).
 		created.visibleAt = c.At.Add(time.Second +
 			time.Duration(w.random("image parameter", stored.arn(), *in.Value)%uint64(59*time.Second)))
 	}
@@ -276,7 +276,7 @@ func (w *World) putParameter(c *Call, in *ssm.PutParameterInput) (*ssm.PutParame
 	return out, nil
 }
 
-// resolveParameterType is the type and data type of what is put; neither can change afterwards (7.4).
+// resolveParameterType returns the type and data type of a put. Neither can change later (rule 7.4).
 func (w *World) resolveParameterType(
 	c *Call, in *ssm.PutParameterInput, found *parameter, ok bool,
 ) (ssmtypes.ParameterType, string, error) {
@@ -321,7 +321,7 @@ func (w *World) resolveParameterType(
 	return kind, dataType, nil
 }
 
-// parameterLimits are numbers of parameters per account and Region (7.7).
+// parameterLimits maps tiers to the maximum number of parameters in an account and Region (rule 7.7).
 var parameterLimits = map[ssmtypes.ParameterTier]int{
 	ssmtypes.ParameterTierStandard: 10000, ssmtypes.ParameterTierAdvanced: 100000,
 }
@@ -335,8 +335,8 @@ func (w *World) countParameters(c *Call, tier ssmtypes.ParameterTier) (n int) {
 	return n
 }
 
-// isValidImageParameter is what Parameter Store finds out about an image afterwards: it is there for the caller, who
-// may describe it (7.2, 7.6).
+// isValidImageParameter reports whether Parameter Store keeps an image ID. The image must exist, and the caller must
+// have permission to describe it (rules 7.2 and 7.6).
 func (w *World) isValidImageParameter(c *Call, id string) bool {
 	decision, err := w.evaluate(c, AuthorizationRequest{Action: "ec2:DescribeImages", Resource: "*"})
 	if err != nil || !decision.Allowed {
@@ -346,7 +346,8 @@ func (w *World) isValidImageParameter(c *Call, id string) bool {
 	return err == nil
 }
 
-// encryptParameter encrypts a value: Encrypt for the standard tier, GenerateDataKey for the advanced (7.9).
+// encryptParameter encrypts a value with Encrypt in the standard tier and GenerateDataKey in the advanced tier (rule
+// 7.9).
 func (w *World) encryptParameter(c *Call, in *ssm.PutParameterInput, created *parameterVersion) error {
 	name := aws.ToString(in.KeyId)
 	if name == "" {
@@ -378,11 +379,11 @@ func (w *World) encryptParameter(c *Call, in *ssm.PutParameterInput, created *pa
 	return nil
 }
 
-// parameterContext is the encryption context under which Parameter Store encrypts.
+// parameterContext returns the encryption context of Parameter Store.
 func parameterContext(arn string) map[string]string { return map[string]string{"PARAMETER_ARN": arn} }
 
-// decryptParameter decrypts a value. That the key may be used is asked now, not when the value was put (7.9), and KMS's
-// refusal is passed on (7.10).
+// decryptParameter decrypts a value. The permission on the key is checked at every read (rule 7.9), and errors of KMS
+// are passed on (rule 7.10).
 func (w *World) decryptParameter(c *Call, p *parameter, ciphertext string) (string, error) {
 	blob, _ := base64.StdEncoding.DecodeString(ciphertext)
 	text, _ := decodeCiphertext(blob)
@@ -413,7 +414,7 @@ func (w *World) decryptParameter(c *Call, p *parameter, ciphertext string) (stri
 	return string(plaintext), nil
 }
 
-// tagContext is what policies may know of a parameter that is there.
+// tagContext returns the condition keys of an existing parameter's tags.
 func (p *parameter) tagContext() iampolicy.Context {
 	context := iampolicy.Context{}
 	for key, value := range p.tags {

@@ -5,8 +5,8 @@ package awssim
 
 import "strings"
 
-// resolveImageID is the id of the image that a launch or a launch template names: itself, or the parameter behind
-// "resolve:ssm:<name>" (7.11).
+// resolveImageID returns the image ID of a launch or launch template. "resolve:ssm:<name>" stands for the value of a
+// parameter (rule 7.11).
 func (w *World) resolveImageID(c *Call, id string) (string, error) {
 	name, indirect := strings.CutPrefix(id, "resolve:ssm:")
 	if !indirect {

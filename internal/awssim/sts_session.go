@@ -28,34 +28,34 @@ var stsOperations = []namedOperation{
 	newOperation((*World).getSessionToken),
 }
 
-// session is temporary credentials.
+// session holds temporary credentials.
 type session struct {
 	account        *account
-	role           *role // assumed; nil after GetSessionToken
+	role           *role // assumed role; nil after GetSessionToken
 	roleName       string
-	user           *user  // whose session it is after GetSessionToken; nil: root's
+	user           *user  // user of GetSessionToken; nil for root
 	name           string // RoleSessionName
 	token          string
 	issued         time.Time
 	expires        time.Time
-	policies       []*iampolicy.Document // given to AssumeRole
+	policies       []*iampolicy.Document // session policies of AssumeRole
 	tags           map[string]string
 	transitive     []string // keys of the tags that sessions assumed from this one inherit
 	sourceIdentity string
 }
 
-// arn is a role session's; it knows no path of the role.
+// arn returns the ARN of a role session, which does not contain the path of the role.
 func (s *session) arn() string {
 	return s.account.arn("sts", "", "assumed-role/"+s.roleName+"/"+s.name)
 }
 
 func (w *World) getCallerIdentity(c *Call, _ *sts.GetCallerIdentityInput) (*sts.GetCallerIdentityOutput, error) {
-	return &sts.GetCallerIdentityOutput{ // 5.9: no right is needed
+	return &sts.GetCallerIdentityOutput{ // rule 5.9: needs no permission
 		Account: &c.caller.account.number, Arn: &c.caller.principal.ARN, UserId: aws.String(c.caller.userID()),
 	}, nil
 }
 
-// Forms of rule 5.5.
+// Patterns of rule 5.5.
 var (
 	roleARNPattern        = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]+$`)
 	sessionNamePattern    = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
@@ -64,8 +64,8 @@ var (
 	tagPattern            = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 )
 
-// isTagText judges a key or value of a session tag; how long it may be is not part of the form, whose compilation would
-// take megabytes.
+// isTagText reports whether a text is valid as the key or value of a session tag. The length is checked outside the
+// pattern, which would take megabytes to compile.
 func isTagText(text *string, least, most int) bool {
 	n := utf8.RuneCountInString(aws.ToString(text))
 	return least <= n && n <= most && tagPattern.MatchString(aws.ToString(text))
@@ -73,11 +73,11 @@ func isTagText(text *string, least, most int) bool {
 
 const (
 	sessionNameConstraint = `Member must satisfy regular expression pattern: [\w+=,.@-]{2,64}`
-	// characters of session policy and tags together; AWS packs and does not say how much fits
+	// characters of session policy and tags; AWS does not say how many fit
 	maxPackedSize = 4096
 )
 
-// validateAssumeRole is the syntax of AssumeRole (5.1, 5.5).
+// validateAssumeRole checks the parameters of AssumeRole (rules 5.1 and 5.5).
 func (w *World) validateAssumeRole(c *Call, in *sts.AssumeRoleInput) error {
 	err := refuseUnmodeled(
 		in, "RoleArn", "RoleSessionName", "DurationSeconds", "ExternalId", "Policy", "PolicyArns", "SourceIdentity", "Tags",
@@ -143,8 +143,8 @@ func (w *World) validateAssumeRole(c *Call, in *sts.AssumeRoleInput) error {
 	return nil
 }
 
-// assumeRole gives a session of a role: its trust policy has to admit the caller, and the caller's own policies too
-// where the trust policy admits no more than the account, or another account asks.
+// assumeRole creates a role session. The trust policy must allow the caller. If it allows only the account, or if the
+// account differs, the caller's own policies must allow it too.
 func (w *World) assumeRole(c *Call, in *sts.AssumeRoleInput) (*sts.AssumeRoleOutput, error) {
 	if err := w.validateAssumeRole(c, in); err != nil {
 		return nil, err
@@ -193,7 +193,7 @@ func (w *World) assumeRole(c *Call, in *sts.AssumeRoleInput) (*sts.AssumeRoleOut
 		PackedPolicySize: packed,
 	}
 
-	out.SessionTokenSize, out.SessionTokenUtilization = tokenSize(created) // 5.7
+	out.SessionTokenSize, out.SessionTokenUtilization = tokenSize(created) // rule 5.7
 	if created.sourceIdentity != "" {
 		out.SourceIdentity = &created.sourceIdentity
 	}
@@ -201,10 +201,10 @@ func (w *World) assumeRole(c *Call, in *sts.AssumeRoleInput) (*sts.AssumeRoleOut
 	return out, nil
 }
 
-// newSession is the session that an AssumeRole asks for, with what it inherits from the caller's (5.5).
+// newSession returns the session of an AssumeRole request. Some properties come from the caller's session (rule 5.5).
 func (w *World) newSession(c *Call, in *sts.AssumeRoleInput) (*session, error) {
 	role, ok := w.findRole(*in.RoleArn)
-	if !ok || role.account.suspended || role.created.After(c.At) { // which of these is not told
+	if !ok || role.account.suspended || role.created.After(c.At) { // the error is the same for each of these
 		return nil, newAPIError(http.StatusForbidden, "AccessDenied",
 			"User: %s is not authorized to perform: sts:AssumeRole on resource: %s",
 			c.caller.principal.ARN, *in.RoleArn)
@@ -258,8 +258,8 @@ func (w *World) newSession(c *Call, in *sts.AssumeRoleInput) (*session, error) {
 	return created, nil
 }
 
-// newAssumeRoleAuthorizations are the questions to the trust policy and the caller's: passing tags and a source
-// identity are rights of their own (5.6).
+// newAssumeRoleAuthorizations returns the requests of AssumeRole. Session tags and a source identity need permissions
+// of their own (rule 5.6).
 func newAssumeRoleAuthorizations(created *session, in *sts.AssumeRoleInput) []AuthorizationRequest {
 	context := requestTagContext(created.tags)
 	context["sts:RoleSessionName"] = []string{created.name}
@@ -298,8 +298,7 @@ func newAssumeRoleAuthorizations(created *session, in *sts.AssumeRoleInput) []Au
 	return requests
 }
 
-// applySessionPolicies gives a session its policies; it answers how much of the room for them and the tags is taken, in
-// percent.
+// applySessionPolicies sets the session policies. It returns the packed size of policies and tags in percent.
 func (w *World) applySessionPolicies(c *Call, created *session, in *sts.AssumeRoleInput) (*int32, error) {
 	size := 0
 	if in.Policy != nil {
@@ -340,8 +339,8 @@ func (w *World) applySessionPolicies(c *Call, created *session, in *sts.AssumeRo
 	return aws.Int32(int32(size * 100 / maxPackedSize)), nil
 }
 
-// issueCredentials gives a session its credentials. They depend on who asks for what and how often, not on the order of
-// calls.
+// issueCredentials creates the credentials of a session. They depend on the request and its repetitions, not on the
+// order of calls.
 func (w *World) issueCredentials(created *session, what ...string) *ststypes.Credentials {
 	id := "ASIA" + w.randomText(16, append([]string{"session", created.name}, what...)...)
 	secret := base64.StdEncoding.EncodeToString(w.randomBytes(30, "session secret", id))
@@ -355,10 +354,10 @@ func (w *World) issueCredentials(created *session, what ...string) *ststypes.Cre
 	}
 }
 
-// maxTokenSize is the longest session token, in bytes.
+// maxTokenSize is the maximum size of a session token in bytes.
 const maxTokenSize = 4096
 
-// tokenSize is the size of a session's token, and how much of what is allowed it takes, in percent.
+// tokenSize returns the size of a session's token, and that size in percent of the maximum.
 func tokenSize(s *session) (size, percent *int32) {
 	n := int32(len(s.token))
 	return &n, aws.Int32(n * 100 / maxTokenSize)
@@ -389,12 +388,12 @@ func (w *World) getSessionToken(c *Call, in *sts.GetSessionTokenInput) (*sts.Get
 
 	created.expires = c.At.Add(duration)
 	out := &sts.GetSessionTokenOutput{Credentials: w.issueCredentials(created, c.caller.principal.ARN)}
-	out.SessionTokenSize, out.SessionTokenUtilization = tokenSize(created) // 5.7
+	out.SessionTokenSize, out.SessionTokenUtilization = tokenSize(created) // rule 5.7
 	return out, nil
 }
 
-// ServiceConfig makes SDK clients that act in an account as an AWS service does, by its service-linked role: nobody
-// else gets a session of it (8.1).
+// ServiceConfig returns an SDK config that acts as an AWS service through its service-linked role. No other caller can
+// assume that role (rule 8.1).
 func (w *World) ServiceConfig(roleARN, region string) (aws.Config, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
