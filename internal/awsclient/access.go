@@ -53,6 +53,7 @@ func (a Access) load(ctx context.Context, profile string, jitter *jitter) (aws.C
 		config.WithAPIOptions([]func(*middleware.Stack) error{
 			awsmiddleware.AddUserAgentKeyValue("packer-plugin-encrypted-ami", a.Version),
 			useRejectedOnlyRetryer(jitter),
+			requireResponse,
 		}),
 	}
 	if a.Region != "" {

@@ -459,6 +459,9 @@ func TestRetryer_noClientToken(t *testing.T) {
 		awssim.LostResponse:      {1, true},
 		awssim.LateError:         {1, true},
 		awssim.TruncatedResponse: {1, true},
+		awssim.EmptyResponse:     {1, true},
+		awssim.ProxyResponse:     {1, true},
+		awssim.MissingID:         {1, true},
 		awssim.ConnectionReset:   {1, true},
 		awssim.Unavailable:       {1, true},
 		awssim.LimitReached:      {1, false},
@@ -584,15 +587,28 @@ func TestRefused_externalID(t *testing.T) {
 }
 
 // An idempotent call is retried after an incomplete response (4.2.3).
-func TestRetryer_truncatedResponse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		pool := w.pool(t)
-		w.Inject(awssim.FaultRule{Fault: awssim.TruncatedResponse, Action: "ec2:DescribeSnapshots", Nth: 1})
-		if err := describeSnapshots(t.Context(), pool.EC2(distribution.Location{Account: source, Region: home})); err != nil {
-			t.Error(err)
-		}
-	})
+func TestRetryer_incompleteResponse(t *testing.T) {
+	for _, fault := range []awssim.Fault{awssim.TruncatedResponse, awssim.EmptyResponse, awssim.ProxyResponse, awssim.MissingID} {
+		t.Run(string(fault), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.Inject(awssim.FaultRule{Fault: fault, Times: 2, Action: "ec2:*"})
+				pool := w.pool(t)
+				client := pool.EC2(distribution.Location{Account: source, Region: home})
+				created, err := client.CreateVolume(t.Context(), &ec2.CreateVolumeInput{
+					AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1),
+				})
+				if err != nil || created.VolumeId == nil {
+					t.Fatalf("got %+v, %v; want an id", created, err)
+				}
+				w.Inject(awssim.FaultRule{Fault: fault, Times: 2, Action: "ec2:*"})
+				found, err := client.DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{})
+				if err != nil || len(found.Volumes) != 1 {
+					t.Errorf("got %+v, %v; want one volume", found, err)
+				}
+			})
+		})
+	}
 }
 
 // A call that is not retried must not leave its endpoint unreachable.
