@@ -575,6 +575,11 @@ var cases = []titledCase{
 			"User: "+packerRole+" is not authorized to perform: sts:TagSession on resource: "+role),
 	},
 	{
+		"5.6 AssumeRole: a source identity",
+		inTarget(nil, "sts:AssumeRole", 403, "AccessDenied",
+			"User: "+packerRole+" is not authorized to perform: sts:SetSourceIdentity on resource: "+role),
+	},
+	{
 		"5.6 AssumeRole: the trust policy named",
 		inTarget(nil, "sts:AssumeRole", 403, "AccessDenied",
 			"User: "+packerRole+" is not authorized to perform: sts:AssumeRole on resource: "+role+

@@ -123,6 +123,17 @@ func withoutEmpty(texts []string) []string {
 	return slices.DeleteFunc(texts, func(text string) bool { return text == "" })
 }
 
+// externalIDProblem returns what may be wrong with the external id. Only a lookup has recorded whether one was given.
+func (m match) externalIDProblem() string {
+	switch {
+	case m.ExternalID:
+		return "does not match"
+	case m.Step == nil:
+		return "is missing"
+	}
+	return "is missing or does not match"
+}
+
 // fillPlaceholders returns the text of a rule with the values of this error.
 func (m match) fillPlaceholders(text string) string {
 	return strings.NewReplacer(
@@ -130,6 +141,7 @@ func (m match) fillPlaceholders(text string) string {
 		"{action}", cmp.Or(m.action, m.Refusal.Operation),
 		"{operation}", m.Refusal.Operation,
 		"{code}", m.Refusal.Code,
+		"{external_id}", m.externalIDProblem(),
 		"{on}", cmp.Or(m.Resource, "what it asks for"),
 		"{key}", cmp.Or(m.key, "the key"),
 		"{account}", cmp.Or(m.At.Account, "of the caller"),

@@ -242,11 +242,8 @@ func TestExplain_validStatements(t *testing.T) {
 		seen := map[string]bool{}
 		for _, a := range Explain(c.Case).PolicyStatements {
 			kind := iampolicy.Identity
-			switch {
-			case strings.HasPrefix(a.Policy, "key policy"):
+			if strings.HasPrefix(a.Policy, "key policy") {
 				kind = iampolicy.Resource
-			case strings.HasPrefix(a.Policy, "trust policy"):
-				kind = iampolicy.Trust
 			}
 			policy := `{"Version": "2012-10-17", "Statement": [` + a.Statement.String() + `]}`
 			if _, err := iampolicy.Parse([]byte(policy), kind); err != nil {

@@ -77,6 +77,8 @@ const (
 const (
 	reportDefect     = "no option of the template leads here: report it with this text"
 	retryLater       = "it passes: run again, what is done stays done"
+	trustRemediation = "set external_id to the value that sts:ExternalId has in the trust policy; without such a " +
+		"condition, compare the trust policy with docs/policies/target-role-trust.json"
 	explicitDenyNote = "an explicit deny goes before every allow, so no statement helps: "
 )
 

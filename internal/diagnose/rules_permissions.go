@@ -150,15 +150,34 @@ var permissionRules = []rule{
 		remediation:     "ask who keeps the endpoint to allow {action} in its policy",
 	},
 	{
+		references:      "5.6 5.5",
+		operations:      assumeRoleOperations,
+		codes:           "AccessDenied",
+		messageContains: []string{"perform: sts:TagSession on"},
+		summary:         "{who} cannot pass session tags to the role",
+		detail:          "with tags in assume_role, {on} must allow sts:TagSession beside sts:AssumeRole",
+		remediation: "add sts:TagSession to the statement that allows sts:AssumeRole, in the trust policy of the role " +
+			"and in the policy of {who}, or remove tags from assume_role",
+	},
+	{
+		references:      "5.6 5.5",
+		operations:      assumeRoleOperations,
+		codes:           "AccessDenied",
+		messageContains: []string{"perform: sts:SetSourceIdentity on"},
+		summary:         "{who} cannot pass a source identity to the role",
+		detail:          "with source_identity in assume_role, {on} must allow sts:SetSourceIdentity beside sts:AssumeRole",
+		remediation: "add sts:SetSourceIdentity to the statement that allows sts:AssumeRole, in the trust policy of the " +
+			"role and in the policy of {who}, or remove source_identity from assume_role",
+	},
+	{
 		references:      "5.6 6.2 A.4.11",
 		operations:      assumeRoleOperations,
 		codes:           accessDeniedCodes,
 		messageContains: []string{"no role trust policy allows"},
-		summary:         "the role does not let {who} assume it",
-		detail: "its trust policy has no statement that admits {who} to {action}, under the external id, tags and " +
-			"MFA that the call came with",
-		remediation: "compare external_id with the condition on sts:ExternalId in that policy, and keep the condition",
-		statements:  allowInResourcePolicy,
+		summary:         "external_id {external_id}, or the role does not trust {who}",
+		detail: "no statement of the trust policy of {on} allows {action} to {who} with the external id of this " +
+			"call and without MFA; AWS does not say which of them is wrong",
+		remediation: trustRemediation,
 	},
 	{
 		references:      "3.2.1 6.2 A.4.11",
@@ -172,13 +191,10 @@ var permissionRules = []rule{
 		references: "5.6",
 		operations: assumeRoleOperations,
 		codes:      "AccessDenied",
-		summary:    "the role cannot be assumed",
-		detail: "{who} of account {whose} was refused {action} on {on}, and AWS answers alike where there is no " +
-			"such role; where its trust policy does not admit the caller, or asks for another external id or for MFA, which a " +
-			"run cannot give; where tags are given and that policy does not allow sts:TagSession, or source_identity and it " +
-			"does not allow sts:SetSourceIdentity; and where the caller's own policies do not allow it",
-		remediation: "check role name and account; with external_id, keep the condition on sts:ExternalId; with tags " +
-			"or source_identity, allow sts:TagSession or sts:SetSourceIdentity in the same way",
-		statements: allowAssumeRole,
+		summary:    "external_id {external_id}, or the role does not trust {who}",
+		detail: "{who} of account {whose} was denied {action} on {on}; AWS answers alike if the role does not exist, " +
+			"if its trust policy does not allow {who} or asks for another external id or MFA, and if the policies of {who} " +
+			"do not allow it",
+		remediation: trustRemediation + ", and check the name and account of the role",
 	},
 }

@@ -32,12 +32,10 @@ func allowInSessionPolicy(m match) []distribution.Addition {
 	return m.allowDeniedAction("session policy that the source credentials were made with")
 }
 
-// allowInResourcePolicy allows the denied action in the key policy, or in the trust policy of the role.
+// allowInResourcePolicy allows the denied action in the key policy. It returns nothing for the trust policy of a role:
+// whether that lacks a statement or only the external id is wrong is unknown (5.6).
 func allowInResourcePolicy(m match) []distribution.Addition {
-	if strings.HasPrefix(m.action, "sts:") {
-		return m.allowInTrustPolicy(m.action)
-	}
-	if m.key == "" {
+	if m.key == "" || strings.HasPrefix(m.action, "sts:") {
 		return nil
 	}
 	return m.allowInKeyPolicy(m.key, m.action)
@@ -58,11 +56,6 @@ func allowForCaller(actions ...string) func(match) []distribution.Addition {
 		}
 		return []distribution.Addition{{Policy: policy, Statement: statement}}
 	}
-}
-
-// allowAssumeRole allows AssumeRole in both policies, because AWS does not report which one denied it (5.6).
-func allowAssumeRole(m match) []distribution.Addition {
-	return append(m.allowInTrustPolicy(cmp.Or(m.action, "sts:AssumeRole")), allowInIdentityPolicy(m)...)
 }
 
 // allowOnKey allows actions on the key that encrypts.
@@ -147,28 +140,6 @@ func (m match) allowDeniedAction(policy string) []distribution.Addition {
 
 // buildIDPattern matches the id in an ARN that differs with every build, so a statement must not name it.
 var buildIDPattern = regexp.MustCompile(`/(snap|ami)-[0-9a-f]+$`)
-
-// allowInTrustPolicy allows actions in the trust policy of the role that was to be assumed.
-func (m match) allowInTrustPolicy(actions ...string) []distribution.Addition {
-	role, ok := parseARN(m.Resource)
-	if !ok {
-		return nil
-	}
-	caller := m.caller()
-	statement := distribution.Statement{
-		Sid:       statementID(actions[0], caller.arn),
-		Effect:    "Allow",
-		Principal: distribution.Principals{caller.arn},
-		Action:    actions,
-	}
-
-	// Whether a step uses an external id is unknown. Without the condition, the statement would open the role.
-	if m.ExternalID || m.Step != nil {
-		statement.Condition = distribution.Condition{"StringEquals": {"sts:ExternalId": {"<external_id>"}}}
-	}
-	policy := "trust policy of " + newPrincipal(role).name + " in account " + role.account
-	return []distribution.Addition{{Policy: policy, Statement: statement}}
-}
 
 // allowOnKey allows actions on a key, in the identity policy and in the key policy. Within the key's account one of
 // them is enough. Across accounts both must allow (3.2.1).

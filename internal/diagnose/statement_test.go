@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 var (
@@ -202,28 +203,6 @@ var statementTests = []statementTest{
 			Resource:  "*",
 		},
 	},
-	{
-		title: "5.6 AssumeRole: trust",
-		key:   role,
-		request: iampolicy.Request{
-			Principal:       asPacker,
-			Action:          "sts:AssumeRole",
-			Resource:        role,
-			ResourceAccount: target,
-		},
-	},
-	{
-		title: "5.6 AssumeRole: the trust policy named",
-		key:   role,
-		omit:  "identity policy",
-		request: iampolicy.Request{
-			Principal:       asPacker,
-			Action:          "sts:AssumeRole",
-			Resource:        role,
-			ResourceAccount: target,
-		},
-		denied: true,
-	},
 }
 
 // The statements of a finding allow what was denied, and nothing else.
@@ -241,7 +220,7 @@ func TestExplain_statementsAllow(t *testing.T) {
 			case c.omit != "" && strings.HasPrefix(a.Policy, c.omit):
 			case strings.HasPrefix(a.Policy, "identity policy"):
 				identity = append(identity, a.Statement.String())
-			case strings.HasPrefix(a.Policy, "key policy of "+c.key), strings.HasPrefix(a.Policy, "trust policy"):
+			case strings.HasPrefix(a.Policy, "key policy of "+c.key):
 				resource = append(resource, a.Statement.String())
 			}
 		}
@@ -259,11 +238,7 @@ func (c statementTest) policies(t *testing.T, identity, resource []string) iampo
 	policies := iampolicy.Policies{
 		Identity: []*iampolicy.Document{parseStatements(t, iampolicy.Identity, identity)},
 	}
-	switch c.key {
-	case "":
-	case role:
-		policies.Resource = parseStatements(t, iampolicy.Trust, resource)
-	default:
+	if c.key != "" {
 		policies.Resource = parseStatements(t, iampolicy.Resource, resource)
 	}
 	return policies
@@ -273,7 +248,6 @@ func (c statementTest) policies(t *testing.T, identity, resource []string) iampo
 var unrelated = map[iampolicy.Kind]string{
 	iampolicy.Identity: `{"Effect": "Deny", "Action": "none:None", "Resource": "*"}`,
 	iampolicy.Resource: `{"Effect": "Deny", "Action": "none:None", "Principal": {"AWS": "*"}, "Resource": "*"}`,
-	iampolicy.Trust:    `{"Effect": "Deny", "Action": "none:None", "Principal": {"AWS": "*"}}`,
 }
 
 func parseStatements(t *testing.T, kind iampolicy.Kind, statements []string) *iampolicy.Document {
@@ -287,4 +261,53 @@ func parseStatements(t *testing.T, kind iampolicy.Kind, statements []string) *ia
 		t.Fatal(err)
 	}
 	return d
+}
+
+// The trust policy may demand another external id. A statement without the condition would open the role to every
+// caller of the account that it names (5.6).
+func TestExplain_externalIDForgottenOrWrong(t *testing.T) {
+	refused := []string{
+		"5.6 AssumeRole: trust",
+		"5.6 AssumeRole: the trust policy named",
+	}
+	problems := []struct {
+		name       string
+		externalID bool
+		step       step.Step
+		want       string
+	}{
+		{"forgotten", false, nil, "external_id is missing, or"},
+		{"wrong", true, nil, "external_id does not match, or"},
+		{"unknown", false, registerImage(), "external_id is missing or does not match, or"},
+	}
+	for _, title := range refused {
+		i := slices.IndexFunc(cases, func(c titledCase) bool { return strings.HasPrefix(c.title, title) })
+		for _, problem := range problems {
+			c := cases[i].Case
+			c.ExternalID, c.Step = problem.externalID, problem.step
+			f := Explain(c)
+			if !strings.Contains(f.Summary, problem.want) || !strings.Contains(f.Remediation, "sts:ExternalId") {
+				t.Errorf("%s, %s: got %q, next %q", title, problem.name, f.Summary, f.Remediation)
+			}
+			if f.PolicyStatements != nil {
+				t.Errorf("%s, %s: got statements %v", title, problem.name, f.PolicyStatements)
+			}
+		}
+	}
+}
+
+// AWS names the action that was denied, so the external id is not the cause.
+func TestExplain_sessionTagsDenied(t *testing.T) {
+	for _, c := range cases {
+		isTags := strings.HasPrefix(c.title, "5.6 AssumeRole: session tags")
+		isIdentity := strings.HasPrefix(c.title, "5.6 AssumeRole: a source identity")
+		f := Explain(c.Case)
+		if isTags && !strings.Contains(f.Remediation, "add sts:TagSession to the statement") ||
+			isIdentity && !strings.Contains(f.Remediation, "add sts:SetSourceIdentity to the statement") {
+			t.Errorf("%s: got next %q", c.title, f.Remediation)
+		}
+		if (isTags || isIdentity) && (strings.Contains(f.Summary, "external_id") || f.PolicyStatements != nil) {
+			t.Errorf("%s: got %q with statements %v", c.title, f.Summary, f.PolicyStatements)
+		}
+	}
 }

@@ -492,7 +492,8 @@ func TestNothingIsBegunWithoutTheFilesThatWereAskedFor(t *testing.T) {
 	}
 }
 
-func TestARefusedRoleIsAnsweredWithTheStatementToAdd(t *testing.T) {
+// The trust policy may demand another external id, so a statement to add could open the role (5.6).
+func TestPostProcess_refusedRoleAdvisesNoStatement(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.trust(prod, `{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:root"},"Action":"sts:AssumeRole"}`)
 		_, err := s.run(s.Context(), s.options(prod))
