@@ -248,7 +248,7 @@ const (
 
 // Vars are the variables of a Text. They are our own, because the null builder has none of Packer's build variables.
 type Vars struct {
-	AccountId     string //nolint:revive // the name in templates
+	AccountId     string //nolint:revive,staticcheck // the name in templates
 	Region        string // of the destination
 	Partition     string // aws, aws-us-gov, aws-cn
 	SourceAMI     string // image that is copied
@@ -256,7 +256,7 @@ type Vars struct {
 	SourceRegion  string
 	BaseAMI       string // of the build
 	BuildName     string
-	RunId         string //nolint:revive // the name in templates
+	RunId         string //nolint:revive,staticcheck // the name in templates
 	Date          string // of the run in UTC, as 2006-01-02
 }
 

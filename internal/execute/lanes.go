@@ -42,7 +42,7 @@ func newLane(first step.Step) *callQueue {
 }
 
 func (l *callQueue) open() bool {
-	return len(l.ready) > 0 && (l.free || l.ready[0].head.Admits(l.limit, l.used, l.rate))
+	return len(l.ready) > 0 && (l.free || l.ready[0].head.FitsInQueue(l.limit, l.used, l.rate))
 }
 
 func (l *callQueue) enter(j *stepRun) {

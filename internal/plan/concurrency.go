@@ -63,7 +63,7 @@ func (t *queueSimulation) enter(h *step.Base, ready time.Duration) time.Duration
 		for _, v := range t.in {
 			rate += v.rate
 		}
-		if h.Admits(step.QueueLimit(h.Queue), len(t.in), rate) {
+		if h.FitsInQueue(step.QueueLimit(h.Queue), len(t.in), rate) {
 			t.in = append(t.in, visit{h.Rate, t.begun + h.ExpectedDuration})
 			return t.begun
 		}

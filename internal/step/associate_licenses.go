@@ -14,7 +14,8 @@ import (
 	lmtypes "github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
 )
 
-// AssociateLicenseConfigurations associates an image with license configurations, so that License Manager counts its launches.
+// AssociateLicenseConfigurations associates an image with license configurations, so that License Manager counts its
+// launches.
 type AssociateLicenseConfigurations struct {
 	Base
 	Image Ref

@@ -84,7 +84,8 @@ func newDryRun[In, Out, Options any](
 	}
 }
 
-// StandInImage is the id in dry runs about an image that does not exist yet. A dry run does not look the id up (rule 6.3).
+// StandInImage is the id in dry runs about an image that does not exist yet. A dry run does not look the id up (rule
+// 6.3).
 const StandInImage = "ami-0123456789abcdef0"
 
 // imageOrStandIn returns the id of an image that exists, or StandInImage.

@@ -3,26 +3,24 @@
 
 package step
 
-import (
-	"fmt"
-)
+import "fmt"
 
-// Copying is a step that copies data to its place: all that takes long in a run.
+// Copying is a step that copies data to its location. Other steps are short.
 type Copying interface {
 	Step
 	Copies() CopyInfo
 }
 
-// Copied is what a copy moves.
+// CopyInfo describes a copy.
 type CopyInfo struct {
 	Source     Ref
 	FromRegion string
-	Device     string // "" for a whole image
+	Device     string // empty for an image
 	GiB        int64
-	Minutes    int // it may take; 0: as long as it takes
+	Minutes    int // completion duration; 0 without time-based copy
 }
 
-// within says for people how long a copy may take.
+// within returns the completion duration for the user. Empty without time-based copy.
 func within(minutes int) string {
 	if minutes == 0 {
 		return ""

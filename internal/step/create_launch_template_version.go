@@ -25,10 +25,10 @@ type CreateLaunchTemplateVersion struct {
 	Base
 	Template    string // as the target names it: lt-..., or a name
 	TemplateID  string // lt-...
-	From        string // version that the new one is created from: "$Default", "$Latest" or a number. Looked up when it is created
+	From        string // source version: "$Default", "$Latest" or a number; resolved again when the step runs
 	Source      int64  // its number when the plan was made
 	Version     int64  // that an earlier run created. Zero if there is none
-	SetDefault  bool   // make it the version that launches without a version use
+	SetDefault  bool   // make it the default version
 	Description string
 	Image       Ref
 }
@@ -100,8 +100,8 @@ func (s *CreateLaunchTemplateVersion) Start(env Env) Attempt {
 	}
 }
 
-// input returns the call that creates a version with an image from another version. Its client token depends on nothing else, so
-// that a resumed run gets the version that the earlier one created (rule 4.2.3).
+// input returns the call that creates a version with an image from another version. Its client token depends on nothing
+// else, so that a resumed run gets the version that the earlier one created (rule 4.2.3).
 func (s *CreateLaunchTemplateVersion) input(
 	source int64, mappings []ec2types.LaunchTemplateBlockDeviceMapping, imageID string,
 ) *ec2.CreateLaunchTemplateVersionInput {
@@ -174,7 +174,8 @@ func (a *createLaunchTemplateVersion) Do(ctx context.Context) (Outcome, error) {
 	return outcome, nil
 }
 
-// findOrCreate returns the number of a version that names the image and is otherwise like the version to create it from.
+// findOrCreate returns the number of a version that names the image and is otherwise like the version to create it
+// from.
 func (a *createLaunchTemplateVersion) findOrCreate(ctx context.Context) (string, error) {
 	source, err := a.describe(ctx, a.step.From)
 	if err != nil {
@@ -194,8 +195,8 @@ func (a *createLaunchTemplateVersion) findOrCreate(ctx context.Context) (string,
 	return strconv.FormatInt(aws.ToInt64(created.LaunchTemplateVersion.VersionNumber), 10), nil
 }
 
-// find returns the oldest version that differs from source only in naming the image. Later versions may be built on it. Zero if
-// there is none.
+// find returns the oldest version that differs from source only in naming the image. Later versions may be built on it.
+// Zero if there is none.
 func (a *createLaunchTemplateVersion) find(ctx context.Context, source ec2types.LaunchTemplateVersion) (int64, error) {
 	pages := ec2.NewDescribeLaunchTemplateVersionsPaginator(a.client, &ec2.DescribeLaunchTemplateVersionsInput{
 		LaunchTemplateId: aws.String(a.step.TemplateID),
@@ -219,7 +220,9 @@ func (a *createLaunchTemplateVersion) find(ctx context.Context, source ec2types.
 	return oldest, nil
 }
 
-func (a *createLaunchTemplateVersion) describe(ctx context.Context, version string) (ec2types.LaunchTemplateVersion, error) {
+func (a *createLaunchTemplateVersion) describe(
+	ctx context.Context, version string,
+) (ec2types.LaunchTemplateVersion, error) {
 	out, err := a.client.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
 		LaunchTemplateId: aws.String(a.step.TemplateID),
 		Versions:         []string{version},
@@ -287,9 +290,12 @@ func mappingsOf(version ec2types.LaunchTemplateVersion) []ec2types.LaunchTemplat
 	return version.LaunchTemplateData.BlockDeviceMappings
 }
 
-// requestMappings returns block device mappings as a request takes them. A version that is created from another one loses the
-// snapshots of its mappings unless they are given again (SDK, SourceVersion). Nil if no mapping names a snapshot.
-func requestMappings(shown []ec2types.LaunchTemplateBlockDeviceMapping) []ec2types.LaunchTemplateBlockDeviceMappingRequest {
+// requestMappings returns block device mappings as a request takes them. A version that is created from another one
+// loses the snapshots of its mappings unless they are given again (SDK, SourceVersion). Nil if no mapping names a
+// snapshot.
+func requestMappings(
+	shown []ec2types.LaunchTemplateBlockDeviceMapping,
+) []ec2types.LaunchTemplateBlockDeviceMappingRequest {
 	if !slices.ContainsFunc(shown, func(m ec2types.LaunchTemplateBlockDeviceMapping) bool {
 		return m.Ebs != nil && m.Ebs.SnapshotId != nil
 	}) {

@@ -27,7 +27,9 @@ func TestRequestMappings_everySetting(t *testing.T) {
 	}
 	requireAllSet(t, shown)
 
-	given := requestMappings([]ec2types.LaunchTemplateBlockDeviceMapping{{DeviceName: aws.String("/dev/sdh"), Ebs: &shown}})
+	given := requestMappings([]ec2types.LaunchTemplateBlockDeviceMapping{
+		{DeviceName: aws.String("/dev/sdh"), Ebs: &shown},
+	})
 	if len(given) != 1 || aws.ToString(given[0].DeviceName) != "/dev/sdh" {
 		t.Fatalf("got %+v, want one mapping of /dev/sdh", given)
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
-// DeprecateImage sets the time from which AWS hides an image from the lists of other accounts (rule 9.21). It can still be launched.
+// DeprecateImage sets the time from which AWS hides an image from the lists of other accounts (rule 9.21). It can still
+// be launched.
 type DeprecateImage struct {
 	Base
 	Image Ref

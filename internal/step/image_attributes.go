@@ -13,20 +13,22 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Attribute is one row of the carry-over table: a member of the SDK's Image, and what becomes of it in the target.
+// Attribute is a member of the SDK's Image with its handling in a copy.
 type Attribute struct {
 	Name string                         // of the member
 	How  distribution.AttributeHandling // with CopySnapshot and RegisterImage
 	Rule string
-	Why  string                      // for Lost: what the target's image lacks
-	Text func(ec2types.Image) string // its value for comparing; "" is absent; nil where it is not compared
+	Why  string                      // if Lost: what the copy lacks
+	Text func(ec2types.Image) string // value for comparisons, empty if absent; nil if it is not compared
 
-	Copied   distribution.AttributeHandling // with CopyImage; "": as with RegisterImage
-	Regional bool                           // its value means nothing in another Region, and CopyImage maps it
-	Weighs   func(ec2types.Image) string    // why an image is not to be registered from snapshots, as far as this attribute goes; "": it may be
+	Copied   distribution.AttributeHandling // with CopyImage; How applies if empty
+	Regional bool                           // the value is valid in one Region; CopyImage maps it
+
+	// Weighs returns why the attribute prevents registering an image from snapshots. Empty if it does not.
+	Weighs func(ec2types.Image) string
 }
 
-// By says what becomes of the attribute with a method.
+// By returns the handling of the attribute with a method.
 func (a Attribute) By(m distribution.Method) distribution.AttributeHandling {
 	if m == distribution.ByImage && a.Copied != "" {
 		return a.Copied
@@ -34,45 +36,174 @@ func (a Attribute) By(m distribution.Method) distribution.AttributeHandling {
 	return a.How
 }
 
-// CarryTable names every member of the pinned SDK's Image (rules 2.4, 9.0): an attribute that AWS adds is noticed when the SDK
-// is raised, instead of being lost. UEFI data is no member of Image; RegisterImage carries it as well.
+// CarryTable has every member of the pinned SDK's Image (rules 2.4, 9.0). A test reports a new member after an update
+// of the SDK, so that it is not lost. UEFI data is not a member of Image; RegisterImage keeps it too.
 var CarryTable = []Attribute{
-	{Name: "Architecture", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.Architecture) }},
-	{Name: "BlockDeviceMappings", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return devicesText(i.BlockDeviceMappings) }},
-	{Name: "BootMode", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.BootMode) }},
-	{Name: "EnaSupport", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return flagText(i.EnaSupport) }},
-	{Name: "ImdsSupport", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.ImdsSupport) }},
-	{Name: "KernelId", How: distribution.Kept, Rule: "2.4", Regional: true, Text: func(i ec2types.Image) string { return aws.ToString(i.KernelId) }},
-	{Name: "RamdiskId", How: distribution.Kept, Rule: "2.4", Regional: true, Text: func(i ec2types.Image) string { return aws.ToString(i.RamdiskId) }},
-	{Name: "RootDeviceName", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return aws.ToString(i.RootDeviceName) }},
-	{Name: "RootDeviceType", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.RootDeviceType) }},
-	{Name: "SriovNetSupport", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return aws.ToString(i.SriovNetSupport) }},
-	{Name: "TpmSupport", How: distribution.Kept, Rule: "2.4", Weighs: weighsTPM, Text: func(i ec2types.Image) string { return string(i.TpmSupport) }},
-	{Name: "VirtualizationType", How: distribution.Kept, Rule: "2.4", Text: func(i ec2types.Image) string { return string(i.VirtualizationType) }},
-	{Name: "Hypervisor", How: distribution.Kept, Rule: "2.5.6", Text: func(i ec2types.Image) string { return string(i.Hypervisor) }},
-	{Name: "ImageType", How: distribution.Kept, Rule: "2.5.6", Text: func(i ec2types.Image) string { return string(i.ImageType) }},
-	{Name: "Platform", How: distribution.Kept, Rule: "2.3.3", Text: func(i ec2types.Image) string { return string(i.Platform) }},
-	{Name: "ProductCodes", How: distribution.Kept, Rule: "2.3.5", Text: func(i ec2types.Image) string { return countText(len(i.ProductCodes)) }},
-	{Name: "PlatformDetails", How: distribution.Kept, Rule: "2.3.3", Text: func(i ec2types.Image) string { return aws.ToString(i.PlatformDetails) }},
-	{Name: "UsageOperation", How: distribution.Kept, Rule: "2.3.3", Weighs: weighsBilling, Text: func(i ec2types.Image) string { return aws.ToString(i.UsageOperation) }},
+	{
+		Name: "Architecture",
+		How:  distribution.Kept,
+		Rule: "2.4",
+		Text: func(i ec2types.Image) string { return string(i.Architecture) },
+	},
+	{
+		Name: "BlockDeviceMappings",
+		How:  distribution.Kept,
+		Rule: "2.4",
+		Text: func(i ec2types.Image) string { return devicesText(i.BlockDeviceMappings) },
+	},
+	{
+		Name: "BootMode",
+		How:  distribution.Kept,
+		Rule: "2.4",
+		Text: func(i ec2types.Image) string { return string(i.BootMode) },
+	},
+	{
+		Name: "EnaSupport",
+		How:  distribution.Kept,
+		Rule: "2.4",
+		Text: func(i ec2types.Image) string { return flagText(i.EnaSupport) },
+	},
+	{
+		Name: "ImdsSupport",
+		How:  distribution.Kept,
+		Rule: "2.4",
+		Text: func(i ec2types.Image) string { return string(i.ImdsSupport) },
+	},
+	{
+		Name:     "KernelId",
+		How:      distribution.Kept,
+		Rule:     "2.4",
+		Regional: true,
+		Text:     func(i ec2types.Image) string { return aws.ToString(i.KernelId) },
+	},
+	{
+		Name:     "RamdiskId",
+		How:      distribution.Kept,
+		Rule:     "2.4",
+		Regional: true,
+		Text:     func(i ec2types.Image) string { return aws.ToString(i.RamdiskId) },
+	},
+	{
+		Name: "RootDeviceName",
+		How:  distribution.Kept,
+		Rule: "2.4",
+		Text: func(i ec2types.Image) string { return aws.ToString(i.RootDeviceName) },
+	},
+	{
+		Name: "RootDeviceType",
+		How:  distribution.Kept,
+		Rule: "2.4",
+		Text: func(i ec2types.Image) string { return string(i.RootDeviceType) },
+	},
+	{
+		Name: "SriovNetSupport",
+		How:  distribution.Kept,
+		Rule: "2.4",
+		Text: func(i ec2types.Image) string { return aws.ToString(i.SriovNetSupport) },
+	},
+	{
+		Name:   "TpmSupport",
+		How:    distribution.Kept,
+		Rule:   "2.4",
+		Weighs: reasonTPM,
+		Text:   func(i ec2types.Image) string { return string(i.TpmSupport) },
+	},
+	{
+		Name: "VirtualizationType",
+		How:  distribution.Kept,
+		Rule: "2.4",
+		Text: func(i ec2types.Image) string { return string(i.VirtualizationType) },
+	},
+	{
+		Name: "Hypervisor",
+		How:  distribution.Kept,
+		Rule: "2.5.6",
+		Text: func(i ec2types.Image) string { return string(i.Hypervisor) },
+	},
+	{
+		Name: "ImageType",
+		How:  distribution.Kept,
+		Rule: "2.5.6",
+		Text: func(i ec2types.Image) string { return string(i.ImageType) },
+	},
+	{
+		Name: "Platform",
+		How:  distribution.Kept,
+		Rule: "2.3.3",
+		Text: func(i ec2types.Image) string { return string(i.Platform) },
+	},
+	{
+		Name: "ProductCodes",
+		How:  distribution.Kept,
+		Rule: "2.3.5",
+		Text: func(i ec2types.Image) string { return countText(len(i.ProductCodes)) },
+	},
+	{
+		Name: "PlatformDetails",
+		How:  distribution.Kept,
+		Rule: "2.3.3",
+		Text: func(i ec2types.Image) string { return aws.ToString(i.PlatformDetails) },
+	},
+	{
+		Name:   "UsageOperation",
+		How:    distribution.Kept,
+		Rule:   "2.3.3",
+		Weighs: reasonBilling,
+		Text:   func(i ec2types.Image) string { return aws.ToString(i.UsageOperation) },
+	},
 
 	{Name: "Name", How: distribution.Set, Rule: "2.5.2"},
 	{Name: "Description", How: distribution.Set, Rule: "2.4"},
 	{Name: "Tags", How: distribution.Set, Rule: "2.4"},
 
-	{Name: "DeprecationTime", How: distribution.Lost, Rule: "2.4", Why: "the date after which the image is deprecated", Text: func(i ec2types.Image) string { return aws.ToString(i.DeprecationTime) }},
-	{Name: "ImageWatermarks", How: distribution.Lost, Rule: "9.17", Why: "watermarks cannot be given to a registered image", Copied: distribution.Kept, Weighs: weighsWatermarks, Text: func(i ec2types.Image) string { return countText(len(i.ImageWatermarks)) }},
-	{Name: "InstanceTypeSpecification", How: distribution.Lost, Rule: "9.18", Why: "the instance types that the image allows cannot be given to a registered image", Copied: distribution.Kept, Weighs: weighsTypes, Text: func(i ec2types.Image) string {
-		if s := i.InstanceTypeSpecification; s != nil {
-			return countText(len(s.SupportedInstanceTypes) + len(s.UnsupportedInstanceTypes))
-		}
-		return ""
-	}},
-	{Name: "SourceImageId", How: distribution.Lost, Rule: "9.14", Why: "AWS keeps no ancestry of a registered image; its tags name the source", Copied: distribution.Set, Text: func(i ec2types.Image) string { return aws.ToString(i.SourceImageId) }},
-	{Name: "SourceImageRegion", How: distribution.Lost, Rule: "9.14", Why: "AWS keeps no ancestry of a registered image; its tags name the source", Copied: distribution.Set, Text: func(i ec2types.Image) string { return aws.ToString(i.SourceImageRegion) }},
+	{
+		Name: "DeprecationTime",
+		How:  distribution.Lost,
+		Rule: "2.4",
+		Why:  "the date after which the image is deprecated",
+		Text: func(i ec2types.Image) string { return aws.ToString(i.DeprecationTime) },
+	},
+	{
+		Name:   "ImageWatermarks",
+		How:    distribution.Lost,
+		Rule:   "9.17",
+		Why:    "watermarks cannot be given to a registered image",
+		Copied: distribution.Kept,
+		Weighs: reasonWatermarks,
+		Text:   func(i ec2types.Image) string { return countText(len(i.ImageWatermarks)) },
+	},
+	{
+		Name:   "InstanceTypeSpecification",
+		How:    distribution.Lost,
+		Rule:   "9.18",
+		Why:    "the instance types that the image allows cannot be given to a registered image",
+		Copied: distribution.Kept,
+		Weighs: reasonInstanceTypes,
+		Text:   instanceTypesText,
+	},
+	{
+		Name:   "SourceImageId",
+		How:    distribution.Lost,
+		Rule:   "9.14",
+		Why:    "AWS keeps no ancestry of a registered image; its tags name the source",
+		Copied: distribution.Set,
+		Text:   func(i ec2types.Image) string { return aws.ToString(i.SourceImageId) },
+	},
+	{
+		Name:   "SourceImageRegion",
+		How:    distribution.Lost,
+		Rule:   "9.14",
+		Why:    "AWS keeps no ancestry of a registered image; its tags name the source",
+		Copied: distribution.Set,
+		Text:   func(i ec2types.Image) string { return aws.ToString(i.SourceImageRegion) },
+	},
 
 	{Name: "CreationDate", How: distribution.OutputOnly, Rule: "9.0"},
-	{Name: "DeregistrationProtection", How: distribution.OutputOnly, Rule: "9.5"}, // off on every new image; ours protects the source only
+	{
+		Name: "DeregistrationProtection",
+		How:  distribution.OutputOnly,
+		Rule: "9.5",
+	}, // disabled for every new image
 	{Name: "FreeTierEligible", How: distribution.OutputOnly, Rule: "9.0"},
 	{Name: "ImageAllowed", How: distribution.OutputOnly, Rule: "9.8"},
 	{Name: "ImageId", How: distribution.OutputOnly, Rule: "9.0"},
@@ -100,8 +231,8 @@ var DeviceTable = []struct {
 	{"VolumeInitializationRate", distribution.Kept, "9.10"},
 	{"VolumeSize", distribution.Kept, "2.4"},
 	{"VolumeType", distribution.Kept, "2.4"},
-	{"SnapshotId", distribution.Set, "1.5.6"},            // the target's own copy
-	{"Encrypted", distribution.Set, "1.5.1"},             // must be absent; the snapshot carries it
+	{"SnapshotId", distribution.Set, "1.5.6"},            // that of the copied snapshot
+	{"Encrypted", distribution.Set, "1.5.1"},             // must be absent, because the snapshot determines it
 	{"KmsKeyId", distribution.Set, "1.5.2"},              // likewise
 	{"AvailabilityZone", distribution.OutputOnly, "9.0"}, // of launches
 	{"AvailabilityZoneId", distribution.OutputOnly, "9.0"},
@@ -109,36 +240,44 @@ var DeviceTable = []struct {
 	{"OutpostArn", distribution.OutputOnly, "9.0"}, // snapshots on an Outpost are refused
 }
 
-// Why an image is not to be registered from snapshots.
-func weighsTPM(i ec2types.Image) string {
+func instanceTypesText(i ec2types.Image) string {
+	s := i.InstanceTypeSpecification
+	if s == nil {
+		return ""
+	}
+	return countText(len(s.SupportedInstanceTypes) + len(s.UnsupportedInstanceTypes))
+}
+
+func reasonTPM(i ec2types.Image) string {
 	if i.TpmSupport == ec2types.TpmSupportValuesV20 && i.BootMode != ec2types.BootModeValuesUefi {
 		return fmt.Sprintf("RegisterImage takes TPM support v2.0 with boot mode uefi only; the image has %q", i.BootMode)
 	}
 	return ""
 }
 
-func weighsBilling(i ec2types.Image) string {
+func reasonBilling(i ec2types.Image) string {
 	if operation := aws.ToString(i.UsageOperation); operation != "" && operation != "RunInstances" {
-		return fmt.Sprintf("%s is billed as %s, and RegisterImage takes no billing information from its caller", aws.ToString(i.PlatformDetails), operation)
+		return fmt.Sprintf("%s is billed as %s, and RegisterImage takes no billing information from its caller",
+			aws.ToString(i.PlatformDetails), operation)
 	}
 	return ""
 }
 
-func weighsWatermarks(i ec2types.Image) string {
+func reasonWatermarks(i ec2types.Image) string {
 	if len(i.ImageWatermarks) > 0 {
 		return "RegisterImage takes no watermarks"
 	}
 	return ""
 }
 
-func weighsTypes(i ec2types.Image) string {
+func reasonInstanceTypes(i ec2types.Image) string {
 	if i.InstanceTypeSpecification != nil {
 		return "RegisterImage takes no instance types that the image allows"
 	}
 	return ""
 }
 
-// devicesText is all that RegisterImage keeps of the block devices, in an order of its own: AWS promises none (4.3.2).
+// devicesText returns what RegisterImage keeps of the block devices, sorted, because AWS guarantees no order (4.3.2).
 func devicesText(devices []ec2types.BlockDeviceMapping) string {
 	lines := make([]string, 0, len(devices))
 	for _, d := range devices {
@@ -150,16 +289,26 @@ func devicesText(devices []ec2types.BlockDeviceMapping) string {
 			line += " none"
 		}
 		if e := d.Ebs; e != nil {
-			line += fmt.Sprintf(" type=%s size=%s iops=%s throughput=%s rate=%s delete=%s", e.VolumeType, numberText(e.VolumeSize),
-				numberText(e.Iops), numberText(e.Throughput), numberText(e.VolumeInitializationRate), flagText(e.DeleteOnTermination))
-			if e.SnapshotId == nil { // an empty volume (1.5.5)
-				line += " encrypted=" + flagText(e.Encrypted)
-			}
+			line += volumeText(*e)
 		}
 		lines = append(lines, line)
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "; ")
+}
+
+func volumeText(e ec2types.EbsBlockDevice) string {
+	text := fmt.Sprintf(" type=%s size=%s iops=%s throughput=%s rate=%s delete=%s",
+		e.VolumeType,
+		numberText(e.VolumeSize),
+		numberText(e.Iops),
+		numberText(e.Throughput),
+		numberText(e.VolumeInitializationRate),
+		flagText(e.DeleteOnTermination))
+	if e.SnapshotId == nil { // an empty volume (1.5.5)
+		text += " encrypted=" + flagText(e.Encrypted)
+	}
+	return text
 }
 
 func flagText(flag *bool) string {
@@ -176,7 +325,7 @@ func numberText(number *int32) string {
 	return fmt.Sprint(*number)
 }
 
-// countText is "" for none.
+// countText returns a number. Empty if it is 0.
 func countText(n int) string {
 	if n == 0 {
 		return ""

@@ -13,10 +13,11 @@ import (
 )
 
 // ErrUnsigned keeps an image unpublished: an image without a signature may be somebody else's copy of our tags.
-var ErrUnsigned = errors.New("the image has no second seal, so nothing is pointed at it; the warning about the seal says why")
+var ErrUnsigned = errors.New("the image has no second seal, so nothing is pointed at it; " +
+	"the warning about the seal says why")
 
-// imageCheck makes sure that an image can be launched before something names it. Since it was verified, hours may have passed,
-// and somebody may have removed it.
+// imageCheck makes sure that an image can be launched before something names it. Since it was verified, hours may have
+// passed, and somebody may have removed it.
 type imageCheck struct {
 	client  *ec2.Client
 	imageID string
@@ -28,6 +29,6 @@ func (c *imageCheck) requireAvailable(ctx context.Context) error {
 	if err != nil || image != nil && image.State == ec2types.ImageStateAvailable {
 		return err
 	}
-	return c.wait.retry(fmt.Errorf(
-		"%s cannot be launched any more, and is named nowhere: somebody has removed or disabled it since it was verified", c.imageID))
+	return c.wait.retry(fmt.Errorf("%s cannot be launched any more, and is named nowhere: "+
+		"somebody has removed or disabled it since it was verified", c.imageID))
 }

@@ -8,8 +8,8 @@ import (
 	"fmt"
 )
 
-// PublishBarrier makes publish = "all" wait: no parameter and no launch template names an image before the images of all required
-// destinations are verified. It makes no call.
+// PublishBarrier implements publish = "all": no parameter and no launch template refers to an image before the images
+// of all required destinations are verified. It makes no call.
 type PublishBarrier struct {
 	Base
 	Destinations int

@@ -19,8 +19,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// PutParameter makes an SSM parameter name an image, and reads it back. AWS checks an image after it has answered, and writes
-// nothing if it does not see the image (rule 7.2).
+// PutParameter makes an SSM parameter name an image, and reads it back. AWS checks an image after it has answered, and
+// writes nothing if it does not see the image (rule 7.2).
 type PutParameter struct {
 	Base
 	Name        string
@@ -34,7 +34,8 @@ type PutParameter struct {
 	Image       Ref
 }
 
-// Permissions returns the actions that the step uses (rules 7.6 and 7.9). AWS looks the image up itself only for its own data type.
+// Permissions returns the actions that the step uses (rules 7.6 and 7.9). AWS looks the image up itself only for its
+// own data type.
 func (s *PutParameter) Permissions() []Permission {
 	parameter := s.Location.ParameterARN(s.Name)
 	needed := []Permission{

@@ -4,13 +4,14 @@
 package step
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// id makes a step's id of its kind and its place.
+// NewID returns the id of a step from its kind and its location, separated by slashes.
 func NewID(parts ...string) distribution.StepID {
 	for i, part := range parts {
 		parts[i] = strings.TrimPrefix(part, "/dev/")
@@ -18,42 +19,44 @@ func NewID(parts ...string) distribution.StepID {
 	return distribution.StepID(strings.Join(parts, "/"))
 }
 
-// imageLanes begins the names of the lanes of image copies: AWS has more room in them than in those of snapshot copies.
+// imageCopyQueues is the prefix of the queues of image copies. AWS allows more of them than of snapshot copies.
 const imageCopyQueues = "image/"
 
-// imageLane is where AWS counts concurrent image copies: per account and destination Region (4.1.2).
+// ImageCopyQueue returns the queue of image copies, which AWS limits per account and destination Region (4.1.2).
 func ImageCopyQueue(at distribution.Location) string {
 	return imageCopyQueues + at.Account + "/" + at.Region
 }
 
-// copyLane is where AWS counts concurrent snapshot copies: per account and destination Region (4.1.1).
+// SnapshotCopyQueue returns the queue of snapshot copies, which AWS limits per account and destination Region (4.1.1).
 func SnapshotCopyQueue(at distribution.Location) string {
 	return "copy/" + at.Account + "/" + at.Region
 }
 
-// RoomOf is how many copies AWS lets be on their way in a lane at once: of snapshots (4.1.1), of images (4.1.2).
-func QueueLimit(lane string) int {
-	if strings.HasPrefix(lane, imageCopyQueues) {
+// QueueLimit returns how many copies of a queue AWS allows at once: of snapshots (4.1.1) or of images (4.1.2).
+func QueueLimit(queue string) int {
+	if strings.HasPrefix(queue, imageCopyQueues) {
 		return 300
 	}
 	return 20
 }
 
-// RateOfLane is how many MiB a second an account's time-based copies to a Region move at most (4.8.2). AWS counts each Region that they come from
-// by itself; the copies of a destination all come from one.
+// QueueRate is the maximum MiB/s of an account's time-based copies to a Region (4.8.2). AWS applies it to each source
+// Region. All copies of a destination come from one.
 const QueueRate = 2000
 
-// Admits reports whether there is room in a lane for one more step beside so many that move so much. One that asks alone for more than there is gets
-// all of it, and takes longer than it was to.
-func (h *Base) Admits(room, steps, rate int) bool {
-	return steps < room && (h.Rate == 0 || rate == 0 || rate+h.Rate <= QueueRate)
+// FitsInQueue reports whether the step can start, given the limit of its queue and what its running steps use. A step
+// that needs more than QueueRate starts alone, and takes longer than expected.
+func (b *Base) FitsInQueue(limit, steps, rate int) bool {
+	fitsRate := b.Rate == 0 || rate == 0 || rate+b.Rate <= QueueRate
+	return steps < limit && fitsRate
 }
 
-// Ref is an AWS id, or the step that will have made it.
+// Ref refers to a resource: by its AWS id, or by the step that will create it.
 type Ref struct {
 	Known string
-	From  distribution.StepID // stands in Needs or After of the step that holds the Ref
-	// Device of the image that From made: the snapshot that it starts from. "": what From made itself.
+	From  distribution.StepID // a dependency of the step that has the Ref
+
+	// Device selects the snapshot of a device if From creates an image. Empty for the image itself.
 	Device string
 }
 
@@ -64,7 +67,7 @@ func (r Ref) String() string {
 	return strings.TrimSuffix("<"+string(r.From)+" "+r.Device, " ") + ">"
 }
 
-// of names a device's snapshot for people: by its id where there is one.
+// of describes the snapshot of a device for the user, with its id if there is one.
 func (r Ref) of(device string) string {
 	switch {
 	case r.Known != "" && device != "":
@@ -77,7 +80,7 @@ func (r Ref) of(device string) string {
 	return "the staged " + device
 }
 
-// image names an image for people.
+// image describes an image for the user.
 func (r Ref) image() string {
 	if r.Known != "" {
 		return r.Known
@@ -88,62 +91,62 @@ func (r Ref) image() string {
 	return "the new image"
 }
 
-// Right is a permission that a step takes: an IAM or KMS action on a resource.
+// Permission is a permission that a step needs: an IAM or KMS action on a resource.
 type Permission struct {
 	Action   string // "ec2:CopySnapshot"
-	Resource string // ARN, with wildcards where the id is not known before
+	Resource string // ARN, with wildcards if the id is not known in advance
 	Rule     string // source of the fact: "3.1.4"
 }
 
-// Head is all that the runner knows of a step.
+// Base holds everything that the runner knows about a step.
 type Base struct {
 	ID               distribution.StepID
 	Location         distribution.Location
-	Destination      distribution.Location // the destination whose failure stays its own; zero: every destination's
+	Destination      distribution.Location // that fails with the step; zero if all destinations do
 	DependsOn        []distribution.StepID // must have succeeded
-	RunsAfter        []distribution.StepID // must have ended, either way
-	ExpectedDuration time.Duration         // expected; the runner starts the longest remaining path first
-	Queue            string                // what AWS limits (4.1.1); "" is free
-	Rate             int                   // MiB a second that it takes of its lane (4.8.2); 0: that does not count
-	ResumeID         string                // an earlier run's unfinished work: wait for it, make nothing
-	NotRepeatable    bool                  // what was found cannot be made again: what it is made of is shared no more
+	RunsAfter        []distribution.StepID // must have ended, with or without success
+	ExpectedDuration time.Duration         // the runner starts the longest remaining path first
+	Queue            string                // limited by AWS (4.1.1); empty if nothing limits the step
+	Rate             int                   // MiB/s of its queue that the step uses (4.8.2); 0 without time-based copy
+	ResumeID         string                // unfinished resource of an earlier run to wait for; empty if there is none
+	NotRepeatable    bool                  // ResumeID cannot be created again, because its source is no longer shared
 }
 
-// Step is one act of a plan.
+// Step is one operation of a plan.
 type Step interface {
 	Meta() *Base
 	Permissions() []Permission
-	ResourceID() string // what a finding about it names: an AWS id, ARN or name; "" while there is none
+	ResourceID() string // AWS id, ARN or name for findings; empty if there is none yet
 	String() string     // its line in the plan
 }
 
-// Proves reports a step that has to succeed before its destination is served, and anything may point at its image.
+// IsVerification reports whether a step must succeed before its destination has succeeded and its image is published.
 func IsVerification(s Step) bool {
 	switch s := s.(type) {
-	case *VerifyImage, *RunInstance, *DeprecateImage, *EnableFastLaunch, *EnableDeregistrationProtection, *AssociateLicenseConfigurations:
+	case *VerifyImage, *RunInstance, *DeprecateImage, *EnableFastLaunch, *EnableDeregistrationProtection,
+		*AssociateLicenseConfigurations:
 		return true
 	case *ShareImage:
-		return s.Destination != (distribution.Location{}) // of the destination's own image
+		return s.Destination != (distribution.Location{}) // launch permissions of a copy
 	case *CreateGrant:
 		return s.Lasting
 	}
 	return false
 }
 
-// Base gives the runner its part of a step.
-func (h *Base) Meta() *Base { return h }
+// Meta returns the part of the step that the runner knows.
+func (b *Base) Meta() *Base { return b }
 
-// Remaining is the longest expected time from the start of each step to the end of the run.
+// Remaining returns the longest expected duration from the start of each step to the end of the run. The steps must be
+// sorted by their dependencies.
 func Remaining(steps []Step) map[distribution.StepID]time.Duration {
-	left := make(map[distribution.StepID]time.Duration, len(steps))
-	for i := len(steps) - 1; i >= 0; i-- { // every step stands after what it waits for
-		h := steps[i].Meta()
-		left[h.ID] += h.ExpectedDuration
-		for _, waited := range [][]distribution.StepID{h.DependsOn, h.RunsAfter} {
-			for _, id := range waited {
-				left[id] = max(left[id], left[h.ID])
-			}
+	remaining := make(map[distribution.StepID]time.Duration, len(steps))
+	for _, s := range slices.Backward(steps) {
+		b := s.Meta()
+		remaining[b.ID] += b.ExpectedDuration
+		for _, id := range slices.Concat(b.DependsOn, b.RunsAfter) {
+			remaining[id] = max(remaining[id], remaining[b.ID])
 		}
 	}
-	return left
+	return remaining
 }

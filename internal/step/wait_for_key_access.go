@@ -13,8 +13,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 )
 
-// WaitForKeyAccess waits until a destination's credentials can use a key of the source account: a new grant takes minutes to be
-// seen everywhere (rule 3.2.6).
+// WaitForKeyAccess waits until a destination's credentials can use a key of the source account: a new grant takes
+// minutes to be seen everywhere (rule 3.2.6).
 type WaitForKeyAccess struct {
 	Base
 	KeyARN string // in any Region
