@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -172,7 +173,7 @@ func (w *World) imageParameter(c *Call, given string) (string, error) {
 
 	view, err := w.showParameter(c, found, name.selector, false)
 	if err != nil {
-		return "", badRequest("InvalidParameterValue", "%s", err.(*APIError).Message)
+		return "", badRequest("InvalidParameterValue", "%s", messageOf(err))
 	}
 
 	return *view.Value, nil
@@ -425,4 +426,13 @@ func (w *World) listTagsForResource(c *Call, in *ssm.ListTagsForResourceInput) (
 		out.TagList = append(out.TagList, ssmtypes.Tag{Key: aws.String(key), Value: aws.String(found.tags[key])})
 	}
 	return out, nil
+}
+
+// messageOf returns the message of an API error, or the text of another error.
+func messageOf(err error) string {
+	var api *APIError
+	if errors.As(err, &api) {
+		return api.Message
+	}
+	return err.Error()
 }
