@@ -114,8 +114,8 @@ func (a *auditor) judgeRecorded(log *attemptLog, m awssim.Mutation) {
 	case run == nil:
 		a.violation(5, "run %d calls %s without a record", log.number, m.Action)
 		return
-	case len(created(m)) == 0:
-		return
+	case len(created(m)) == 0 || m.Fault == awssim.LateArrival || m.Fault == awssim.PauseBeforeSend:
+		return // a request that was signed before may arrive after the run has ended
 	case !run.ended.IsZero():
 		a.violation(5, "run %d calls %s after it has ended", log.number, m.Action)
 	}
@@ -179,7 +179,9 @@ func (a *auditor) judgeRead(log *attemptLog, m awssim.Mutation, id string) time.
 		read = log.reads[anyGrant]
 	}
 	for what, at := range map[string]time.Time{"the evidence": read, "the records": log.reads[log.image]} {
-		if awake := log.awakeSince(at); awake > sameAttempt {
+		if at.IsZero() {
+			a.violation(3, "run %d acts on %s by %s, and never read %s", log.number, id, m.Action, what)
+		} else if awake := log.awakeSince(at); awake > sameAttempt {
 			a.violation(
 				3,
 				"run %d acts on %s by %s, and read %s %v ago",
@@ -272,11 +274,11 @@ func (a *auditor) judgePermissions(log *attemptLog, m awssim.Mutation) {
 
 // judgeWithdrawal checks that accounts keep the permissions that are permanent, and those that another run needs.
 func (a *auditor) judgeWithdrawal(log *attemptLog, m awssim.Mutation, id string, accounts []string) {
-	read := a.judgeRead(log, m, id)
 	if found := a.resources[id]; found != nil {
-		a.judgeOwner(log, m, id, found, read)
+		a.judgeOwner(log, m, id, found, log.reads[log.image])
 		return
 	}
+	a.judgeRead(log, m, id)
 	image, _ := m.Before.Resource(log.image)
 	for _, account := range accounts {
 		if slices.Contains(a.permitted[id], account) || slices.Contains(permanent(image.Tags), account) {

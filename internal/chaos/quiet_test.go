@@ -26,9 +26,10 @@ func (a *auditor) judgeQuiet(w *fixture.World, cleanUps []*fixture.Run) {
 func (a *auditor) judgeLeft(w *fixture.World, cleanUps []*fixture.Run) {
 	w.Helper()
 	for _, item := range w.Leftovers(a.before) {
-		isListed := slices.ContainsFunc(cleanUps, func(run *fixture.Run) bool {
-			return run.Manifest().Lists(item) || item.Kind == fixture.Protection && strings.Contains(run.Text(), item.ID)
-		})
+		isListed := slices.ContainsFunc(cleanUps, func(run *fixture.Run) bool { return run.Manifest().Lists(item) })
+		if item.Kind == fixture.Protection {
+			isListed = a.isProtectionKnown(w, item.ID, cleanUps)
+		}
 		switch {
 		case !isListed:
 			a.violation(10, "left and not listed: %s", item)
@@ -38,6 +39,22 @@ func (a *auditor) judgeLeft(w *fixture.World, cleanUps []*fixture.Run) {
 			a.listed++
 		}
 	}
+}
+
+// isProtectionKnown reports whether a record holds the protection of an image, or a run names it. A failed run holds the
+// protection until it is resumed: Packer would deregister the image.
+func (a *auditor) isProtectionKnown(w *fixture.World, image string, cleanUps []*fixture.Run) bool {
+	w.Helper()
+	for key, value := range w.TagsOf(fixture.Source, fixture.Home, image) {
+		if strings.HasPrefix(key, tagRecord) && strings.Contains(value, "protection=held") {
+			return true
+		}
+	}
+	return slices.ContainsFunc(cleanUps, func(run *fixture.Run) bool {
+		return slices.ContainsFunc(strings.Split(run.Text(), "\n"), func(line string) bool {
+			return strings.Contains(line, image) && strings.Contains(line, "protect")
+		})
+	})
 }
 
 // isProvable reports whether a resource bears the signature that its last owner gave it.

@@ -108,9 +108,15 @@ func (s *scenario) runAll(w *fixture.World, a *auditor) {
 			for _, attempt := range attempts {
 				time.Sleep(attempt.after)
 				log := a.start(w, attempt, fixture.Attempt{Template: attempt.template(w), Existing: attempt.existing})
+				if attempt.cancel > 0 {
+					time.AfterFunc(attempt.cancel, log.run.Cancel)
+				}
 				if !log.run.EndsWithin(14 * 24 * time.Hour) {
 					w.Errorf("run %d has not ended after two weeks", log.number)
 					return
+				}
+				if text := log.run.Text(); strings.Contains(text, "the plugin failed, please report it") {
+					w.Errorf("run %d panicked:\n%s", log.number, text)
 				}
 			}
 		})

@@ -34,9 +34,10 @@ type scenario struct {
 type attempt struct {
 	after      time.Duration // the attempt before has ended, or the scenario has begun
 	release    int
-	existing   bool // after source "null" instead of after a build
-	killAt     int  // the call at which the process dies; 0: never
-	loseAnswer bool // of that call
+	existing   bool          // after source "null" instead of after a build
+	killAt     int           // the call at which the process dies; 0: never
+	loseAnswer bool          // of that call
+	cancel     time.Duration // when the user interrupts the run; 0: never
 	options    []option
 }
 
@@ -121,6 +122,9 @@ func (d drawer) attempts(s *scenario) (attempts []attempt) {
 		if d.oneIn(2) {
 			a.killAt, a.loseAnswer = 1+d.IntN(150), d.oneIn(2)
 		}
+		if d.oneIn(8) {
+			a.cancel = d.span(time.Hour)
+		}
 		attempts = append(attempts, a)
 	}
 	return attempts
@@ -164,6 +168,7 @@ func (d drawer) template(s *scenario) (options []option) {
 		{4, "launch permission", []fixture.Change{fixture.WithLaunchPermission(fixture.Friend)}},
 		{4, "family", []fixture.Change{fixture.WithFamily("web"), fixture.WithRetention(1)}},
 		{4, "launch check", []fixture.Change{fixture.WithLaunchCheck()}},
+		{10, "clean up only", []fixture.Change{fixture.WithCleanUp()}},
 		{4, "clean up on failure", []fixture.Change{fixture.WithCleanUpOnFailure()}},
 	} {
 		if d.oneIn(o.oneIn) {
@@ -207,6 +212,9 @@ func (a attempt) String() string {
 	}
 	if a.killAt > 0 {
 		text += fmt.Sprintf(", killed at call %d (answer lost: %v)", a.killAt, a.loseAnswer)
+	}
+	if a.cancel > 0 {
+		text += fmt.Sprintf(", canceled after %v", a.cancel)
 	}
 	return text + ": " + strings.Join(texts, ", ")
 }
