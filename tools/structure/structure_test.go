@@ -4,9 +4,11 @@
 package main
 
 import (
+	"go/build"
 	"go/importer"
 	"go/token"
 	"go/types"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -41,8 +43,14 @@ var share = ID("share/" + "x")
 // source is a package with one file.
 type source struct{ folder, text string }
 
-// standard imports the standard library, which takes a second for the first package.
-var standard = importer.ForCompiler(token.NewFileSet(), "source", nil)
+// standard imports the standard library, which takes a second for the first package. A binary that is built with -trimpath
+// does not know where it is.
+var standard = func() types.Importer {
+	if root, err := exec.Command("go", "env", "GOROOT").Output(); err == nil {
+		build.Default.GOROOT = strings.TrimSpace(string(root))
+	}
+	return importer.ForCompiler(token.NewFileSet(), "source", nil)
+}()
 
 // ours finds packages of the test, and the standard library.
 type ours struct{ c *code }
