@@ -11,13 +11,13 @@ import (
 )
 
 func TestLeavingAnOptionOutChangesTheOutcome(t *testing.T) {
-	optioncoverage.Hold(t, new(Datasource).ConfigSpec(), worlds)
+	optioncoverage.Check(t, new(Datasource).ConfigSpec(), worlds)
 }
 
 // An option comes into the first world in which it matters, or into one of its own. What only a run does with the images is handed on to the post-processor.
-var worlds = append(optioncoverage.Common(other, func(template func(optioncoverage.Stage) pairs) optioncoverage.Run {
+var worlds = append(optioncoverage.CommonWorlds(other, func(template func(optioncoverage.Setup) pairs) optioncoverage.Run {
 	return on(func(s *stage) pairs {
-		return template(optioncoverage.Stage{Fixtures: s.furniture(), Target: prod, Other: other, With: s.with})
+		return template(optioncoverage.Setup{Fixtures: s.furniture(), Target: prod, Other: other, With: s.with})
 	})
 }), []optioncoverage.World{
 	{Name: "a build", Run: on(aBuild), Cases: []optioncoverage.Case{
@@ -85,11 +85,11 @@ var worlds = append(optioncoverage.Common(other, func(template func(optioncovera
 		{Option: "share.profile", Without: "there are no credentials for account " + other},
 	}},
 	{Name: "roles", Run: on(roles), Cases: slices.Concat(
-		optioncoverage.OfRole("assume_role", source, "", "sts:AssumeRole"),
+		optioncoverage.AssumeRoleCases("assume_role", source, "", "sts:AssumeRole"),
 		[]optioncoverage.Case{{Option: "assume_role_from", Value: "base"}},
-		optioncoverage.OfRole("organizations.assume_role", management, "organizations: no effect without assume_role", "cannot be listed"),
-		optioncoverage.OfRole("target.assume_role", prod, "there are no credentials for account "+prod, "account "+prod+" cannot be worked in"),
-		optioncoverage.OfRole("share.assume_role", other, "there are no credentials for account "+other, "account "+other+" cannot be worked in"),
+		optioncoverage.AssumeRoleCases("organizations.assume_role", management, "organizations: no effect without assume_role", "cannot be listed"),
+		optioncoverage.AssumeRoleCases("target.assume_role", prod, "there are no credentials for account "+prod, "account "+prod+" cannot be worked in"),
+		optioncoverage.AssumeRoleCases("share.assume_role", other, "there are no credentials for account "+other, "account "+other+" cannot be worked in"),
 	)},
 	{Name: "an organization", Run: on(anOrganization), Cases: []optioncoverage.Case{
 		{Option: "organizations", Without: "cannot be listed"},
@@ -141,19 +141,19 @@ var worlds = append(optioncoverage.Common(other, func(template func(optioncovera
 		{Option: "target.deregistration_protection.with_cooldown", Value: true},
 	}},
 	{Name: "releases", Run: on(olderReleases), Cases: []optioncoverage.Case{
-		{Option: "target.keep_releases_dry_run", Value: true, HandedOn: true},
+		{Option: "target.keep_releases_dry_run", Value: true, PassedOn: true},
 	}},
-	{Name: "a Windows image", Run: on(windows("")), Cases: optioncoverage.OfFastLaunch("")},
-	{Name: "a Windows image with a launch template by its name", Run: on(windows("template_name")), Cases: optioncoverage.OfFastLaunch("template_name")},
-	{Name: "a Windows image with a launch template by its id", Run: on(windows("template_id")), Cases: optioncoverage.OfFastLaunch("template_id")},
+	{Name: "a Windows image", Run: on(windows("")), Cases: optioncoverage.FastLaunchCases("")},
+	{Name: "a Windows image with a launch template by its name", Run: on(windows("template_name")), Cases: optioncoverage.FastLaunchCases("template_name")},
+	{Name: "a Windows image with a launch template by its id", Run: on(windows("template_id")), Cases: optioncoverage.FastLaunchCases("template_id")},
 	{Name: "parameters", Run: on(aParameter), Cases: []optioncoverage.Case{
 		{Option: "publish", Value: "all"},
 		{Option: "target.ssm_parameter"},
 		{Option: "target.ssm_parameter.name", Without: "name: missing"},
-		{Option: "target.ssm_parameter.type", Value: "SecureString", HandedOn: true},
-		{Option: "target.ssm_parameter.data_type", Value: "text", HandedOn: true},
-		{Option: "target.ssm_parameter.tier", Value: "Advanced", HandedOn: true},
-		{Option: "target.ssm_parameter.description", Value: "the web", HandedOn: true},
+		{Option: "target.ssm_parameter.type", Value: "SecureString", PassedOn: true},
+		{Option: "target.ssm_parameter.data_type", Value: "text", PassedOn: true},
+		{Option: "target.ssm_parameter.tier", Value: "Advanced", PassedOn: true},
+		{Option: "target.ssm_parameter.description", Value: "the web", PassedOn: true},
 		{Option: "target.ssm_parameter.tags", Value: pairs{"Release": "1"}},
 	}},
 }...)

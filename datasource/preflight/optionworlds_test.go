@@ -34,7 +34,7 @@ func on(template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverag
 		onStage(t, func(s *stage) {
 			o := template(s)
 			change(o)
-			watch := optioncoverage.NewWatch(s.World)
+			watch := optioncoverage.NewCallRecorder(s.World)
 			d := &Datasource{client: watch, seed: 1}
 			if outcome.Err = d.Configure(o); outcome.Err != nil {
 				return
@@ -45,7 +45,7 @@ func on(template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverag
 				return
 			}
 			found := value.AsValueMap()
-			outcome.HandedOn = []string{found["targets_json"].AsString()}
+			outcome.PassedOn = []string{found["targets_json"].AsString()}
 			delete(found, "targets_json")
 			for name, value := range found {
 				for line := range strings.Lines(plain(value)) {
@@ -61,7 +61,7 @@ func on(template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverag
 func overTLS(t *testing.T, change func(pairs)) (outcome optioncoverage.Outcome) {
 	s := &stage{T: t, World: awssim.New(awssim.WithSeed(1), awssim.WithoutLatency())}
 	s.must(s.Build(s.furnish))
-	steady := optioncoverage.OverTLS(t, s.World)
+	steady := optioncoverage.ServeOverTLS(t, s.World)
 	o := s.options()
 	change(o)
 	d := &Datasource{seed: 1}
@@ -128,10 +128,10 @@ func roles(s *stage) pairs {
 	root := s.organize(prod)
 	s.furniture().Roles(source, source, management, prod, other)
 	o := s.options()
-	o["assume_role"] = optioncoverage.AssumeRole(source)
-	o["organizations"] = pairs{"assume_role": optioncoverage.AssumeRole(management)}
-	o["target"] = list{pairs{"organizational_unit_ids": list{root}, "exclude_account_ids": list{management}, "kms_key_id": "alias/golden", "assume_role": list{optioncoverage.AssumeRole(prod)}}}
-	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{optioncoverage.AssumeRole(other)}, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
+	o["assume_role"] = optioncoverage.AssumeRoleBlock(source)
+	o["organizations"] = pairs{"assume_role": optioncoverage.AssumeRoleBlock(management)}
+	o["target"] = list{pairs{"organizational_unit_ids": list{root}, "exclude_account_ids": list{management}, "kms_key_id": "alias/golden", "assume_role": list{optioncoverage.AssumeRoleBlock(prod)}}}
+	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{optioncoverage.AssumeRoleBlock(other)}, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
 	return o
 }
 
@@ -199,7 +199,7 @@ func windows(option string) func(*stage) pairs {
 	return func(s *stage) pairs {
 		f := s.furniture()
 		o := s.built(pairs{"source_ami": f.Windows(source)})
-		o["target"].(list)[0].(pairs)["fast_launch"] = optioncoverage.FastLaunch(option, f.LaunchTemplate(prod))
+		o["target"].(list)[0].(pairs)["fast_launch"] = optioncoverage.FastLaunchBlock(option, f.LaunchTemplate(prod))
 		return o
 	}
 }

@@ -17,25 +17,27 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// accountsAtOnce is how many accounts are looked at side by side before a build.
-const accountsAtOnce = 10
+// maxConcurrentAccounts is how many accounts are queried at the same time before a build.
+const maxConcurrentAccounts = 10
 
-// intent looks at what a build is going to start from, and at the settings and keys that decide what becomes of it.
+// intent looks up the base AMI of a build, and the settings and keys that determine the encryption of its image.
 func (s *survey) intent(ctx context.Context) error {
 	home := distribution.Location{Account: s.facts.Source.Account, Region: s.req.Build.Region}
 	s.base(ctx, home)
 	err := s.each(ctx, len(s.req.Images), func(ctx context.Context, i int) {
 		at := distribution.Location{Account: home.Account, Region: s.req.Images[i].Region}
-		s.keys(ctx, at, s.ebsDefaults(ctx, at).KMSKeyID, plan.SourceKey(s.req, at.Region), s.req.Intent.RegionKMSKeyIDs[at.Region])
+		defaultKey := s.ebsDefaults(ctx, at).KMSKeyID
+		s.keys(ctx, at, defaultKey, plan.SourceKey(s.req, at.Region), s.req.Intent.RegionKMSKeyIDs[at.Region])
 	})
 	if err != nil {
 		return err
 	}
+
 	s.keys(ctx, home, s.req.Intent.KMSKeyID)
 	for _, v := range s.req.Intent.Launch {
 		s.keys(ctx, home, v.KMSKeyID)
 	}
-	images, _ := plan.Predict(s.req, s.facts) // Decide tells what stands against it
+	images, _ := plan.Predict(s.req, s.facts) // Decide returns the findings
 	s.facts.Images = images
 	return s.each(ctx, len(s.req.Images), func(ctx context.Context, i int) {
 		at := distribution.Location{Account: home.Account, Region: s.req.Images[i].Region}
@@ -46,17 +48,10 @@ func (s *survey) intent(ctx context.Context) error {
 	})
 }
 
-// base finds the image that the build starts from as amazon-ebs does, and its snapshots.
+// base looks up the base AMI as amazon-ebs does, and its snapshots.
 func (s *survey) base(ctx context.Context, at distribution.Location) {
 	client, intent := s.pool.EC2(at), s.req.Intent
-	in := &ec2.DescribeImagesInput{ImageIds: []string{intent.BaseAMI}, IncludeDeprecated: aws.Bool(true)}
-	if intent.BaseAMI == "" {
-		in = &ec2.DescribeImagesInput{Owners: intent.Filter.Owners, IncludeDeprecated: aws.Bool(intent.Filter.IncludeDeprecated)}
-		for _, name := range slices.Sorted(maps.Keys(intent.Filter.Filters)) {
-			in.Filters = append(in.Filters, ec2types.Filter{Name: aws.String(name), Values: []string{intent.Filter.Filters[name]}})
-		}
-	}
-	out, err := client.DescribeImages(ctx, in)
+	out, err := client.DescribeImages(ctx, describeBaseInput(*intent))
 	if err != nil {
 		s.lookupFailed(at, intent.BaseAMI, "ec2:DescribeImages", err)
 		return
@@ -65,19 +60,48 @@ func (s *survey) base(ctx context.Context, at distribution.Location) {
 	if len(out.Images) == 0 || len(out.Images) > 1 && !intent.Filter.MostRecent {
 		return
 	}
-	image := slices.MaxFunc(out.Images, func(a, b ec2types.Image) int { // both dates are of one length
+
+	image := slices.MaxFunc(out.Images, func(a, b ec2types.Image) int { // the dates have the same length
 		return cmp.Compare(aws.ToString(a.CreationDate), aws.ToString(b.CreationDate))
 	})
-	launched := image
-	launched.BlockDeviceMappings = slices.Clone(image.BlockDeviceMappings)
-	for _, v := range intent.Launch {
-		if v.SnapshotID != "" {
-			launched.BlockDeviceMappings = append(launched.BlockDeviceMappings, ec2types.BlockDeviceMapping{Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String(v.SnapshotID)}})
-		}
-	}
+	launched := withLaunchSnapshots(image, intent.Launch)
 	s.facts.Base = distribution.Image{Base: &image, BaseSnapshots: s.snapshots(ctx, client, at, &launched)}
-	uefi, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameUefiData})
-	if err == nil && uefi.UefiData != nil { // of another account's image it is refused (2.2.11), and no image of ours has it then
+
+	// The call is denied for another account's image (2.2.11). Then no image of ours has UEFI data either.
+	uefi, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{
+		ImageId:   image.ImageId,
+		Attribute: ec2types.ImageAttributeNameUefiData,
+	})
+	if err == nil && uefi.UefiData != nil {
 		s.facts.Base.UEFIData = aws.ToString(uefi.UefiData.Value)
 	}
+}
+
+func describeBaseInput(c distribution.BuildConfig) *ec2.DescribeImagesInput {
+	if c.BaseAMI != "" {
+		return &ec2.DescribeImagesInput{ImageIds: []string{c.BaseAMI}, IncludeDeprecated: aws.Bool(true)}
+	}
+	in := &ec2.DescribeImagesInput{
+		Owners:            c.Filter.Owners,
+		IncludeDeprecated: aws.Bool(c.Filter.IncludeDeprecated),
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Filter.Filters)) {
+		filter := ec2types.Filter{Name: aws.String(name), Values: []string{c.Filter.Filters[name]}}
+		in.Filters = append(in.Filters, filter)
+	}
+	return in
+}
+
+// withLaunchSnapshots returns an image that also has the snapshots of launch_block_device_mappings.
+func withLaunchSnapshots(image ec2types.Image, volumes []distribution.LaunchVolume) ec2types.Image {
+	image.BlockDeviceMappings = slices.Clone(image.BlockDeviceMappings)
+	for _, v := range volumes {
+		if v.SnapshotID == "" {
+			continue
+		}
+		image.BlockDeviceMappings = append(image.BlockDeviceMappings, ec2types.BlockDeviceMapping{
+			Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String(v.SnapshotID)},
+		})
+	}
+	return image
 }

@@ -16,15 +16,15 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// units lists the accounts of the organizational units that targets name, each unit once.
-func (s *survey) units(ctx context.Context) {
+// organizationalUnits lists the accounts of the organizational units that targets name.
+func (s *survey) organizationalUnits(ctx context.Context) {
 	s.facts.Units = map[string]distribution.Unit{}
 	for _, target := range s.req.Targets {
 		for _, id := range target.Units {
 			if _, known := s.facts.Units[id]; known {
 				continue
 			}
-			accounts, err := members(ctx, s.pool.Organizations(s.req.OrganizationRoles), id)
+			accounts, err := listMembers(ctx, s.pool.Organizations(s.req.OrganizationRoles), id)
 			unit := distribution.Unit{Accounts: accounts}
 			if err != nil {
 				unit = distribution.Unit{Err: awsclient.Refused("organizations:ListAccountsForParent", err)}
@@ -34,33 +34,38 @@ func (s *survey) units(ctx context.Context) {
 	}
 }
 
-// members are the accounts of a unit and of all below it.
-func members(ctx context.Context, client *organizations.Client, parent string) ([]distribution.Member, error) {
-	var all []distribution.Member
-	accounts := organizations.NewListAccountsForParentPaginator(client, &organizations.ListAccountsForParentInput{ParentId: &parent})
+// listMembers returns the accounts of a unit and of its child units, sorted by id.
+func listMembers(ctx context.Context, client *organizations.Client, parent string) ([]distribution.Member, error) {
+	var members []distribution.Member
+	accounts := organizations.NewListAccountsForParentPaginator(client,
+		&organizations.ListAccountsForParentInput{ParentId: &parent})
 	for accounts.HasMorePages() {
 		page, err := accounts.NextPage(ctx)
 		if err != nil {
 			return nil, err
 		}
 		for _, account := range page.Accounts {
-			all = append(all, distribution.Member{ID: aws.ToString(account.Id), Active: account.State == orgtypes.AccountStateActive})
+			isActive := account.State == orgtypes.AccountStateActive
+			members = append(members, distribution.Member{ID: aws.ToString(account.Id), Active: isActive})
 		}
 	}
-	units := organizations.NewListOrganizationalUnitsForParentPaginator(client, &organizations.ListOrganizationalUnitsForParentInput{ParentId: &parent})
+
+	units := organizations.NewListOrganizationalUnitsForParentPaginator(client,
+		&organizations.ListOrganizationalUnitsForParentInput{ParentId: &parent})
 	for units.HasMorePages() {
 		page, err := units.NextPage(ctx)
 		if err != nil {
 			return nil, err
 		}
 		for _, unit := range page.OrganizationalUnits {
-			below, err := members(ctx, client, aws.ToString(unit.Id))
+			children, err := listMembers(ctx, client, aws.ToString(unit.Id))
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, below...)
+			members = append(members, children...)
 		}
 	}
-	slices.SortFunc(all, func(a, b distribution.Member) int { return cmp.Compare(a.ID, b.ID) })
-	return all, nil
+
+	slices.SortFunc(members, func(a, b distribution.Member) int { return cmp.Compare(a.ID, b.ID) })
+	return members, nil
 }

@@ -44,7 +44,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 		return distribution.Facts{}, fmt.Errorf("the source credentials cannot be used: %w", awsclient.Refused("ec2:DescribeRegions", err))
 	}
 	if req.Intent != nil {
-		s.atOnce = accountsAtOnce
+		s.atOnce = maxConcurrentAccounts
 		err = s.intent(ctx)
 	} else {
 		err = s.each(ctx, len(req.Images), func(ctx context.Context, i int) { s.image(ctx, req.Images[i]) })
@@ -52,7 +52,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 	if err != nil {
 		return s.facts, err
 	}
-	s.units(ctx)
+	s.organizationalUnits(ctx)
 	destinations := s.expand()
 	sharers, _ := plan.Sharers(req, s.facts)
 	sharers = slices.DeleteFunc(sharers, func(d distribution.Destination) bool {

@@ -11,13 +11,13 @@ import (
 )
 
 func TestLeavingAnOptionOutChangesTheOutcome(t *testing.T) {
-	optioncoverage.Hold(t, new(PostProcessor).ConfigSpec(), worlds)
+	optioncoverage.Check(t, new(PostProcessor).ConfigSpec(), worlds)
 }
 
 // An option comes into the first world in which it matters, or into one of its own.
-var worlds = append(optioncoverage.Common(other, func(template func(optioncoverage.Stage) pairs) optioncoverage.Run {
+var worlds = append(optioncoverage.CommonWorlds(other, func(template func(optioncoverage.Setup) pairs) optioncoverage.Run {
 	return afterBuild(func(s *stage) pairs {
-		return template(optioncoverage.Stage{Fixtures: s.furniture(), Target: prod, Other: other, With: s.furnished})
+		return template(optioncoverage.Setup{Fixtures: s.furniture(), Target: prod, Other: other, With: s.furnished})
 	})
 }), []optioncoverage.World{
 	{Name: "a target", Run: afterBuild(aTarget), Cases: []optioncoverage.Case{
@@ -68,11 +68,11 @@ var worlds = append(optioncoverage.Common(other, func(template func(optioncovera
 		{Option: "share.profile", Without: "there are no credentials for account " + other},
 	}},
 	{Name: "roles", Run: afterBuild(roles), Cases: slices.Concat(
-		optioncoverage.OfRole("assume_role", source, "", "the source credentials cannot be used"),
+		optioncoverage.AssumeRoleCases("assume_role", source, "", "the source credentials cannot be used"),
 		[]optioncoverage.Case{{Option: "assume_role_from", Value: "base"}},
-		optioncoverage.OfRole("organizations.assume_role", management, "organizations: no effect without assume_role", "cannot be listed"),
-		optioncoverage.OfRole("target.assume_role", prod, "there are no credentials for account "+prod, "account "+prod+" cannot be worked in"),
-		optioncoverage.OfRole("share.assume_role", other, "there are no credentials for account "+other, "account "+other+" cannot be worked in"),
+		optioncoverage.AssumeRoleCases("organizations.assume_role", management, "organizations: no effect without assume_role", "cannot be listed"),
+		optioncoverage.AssumeRoleCases("target.assume_role", prod, "there are no credentials for account "+prod, "account "+prod+" cannot be worked in"),
+		optioncoverage.AssumeRoleCases("share.assume_role", other, "there are no credentials for account "+other, "account "+other+" cannot be worked in"),
 	)},
 	{Name: "an organization", Run: afterBuild(anOrganization), Cases: []optioncoverage.Case{
 		{Option: "organizations", Without: "cannot be listed"},
@@ -118,9 +118,9 @@ var worlds = append(optioncoverage.Common(other, func(template func(optioncovera
 		{Option: "target.keep_for", Value: "72h"},
 		{Option: "target.keep_releases_dry_run", Value: true},
 	}},
-	{Name: "a Windows image", Run: afterBuild(windows("")), Cases: optioncoverage.OfFastLaunch("")},
-	{Name: "a Windows image with a launch template by its name", Run: afterBuild(windows("template_name")), Cases: optioncoverage.OfFastLaunch("template_name")},
-	{Name: "a Windows image with a launch template by its id", Run: afterBuild(windows("template_id")), Cases: optioncoverage.OfFastLaunch("template_id")},
+	{Name: "a Windows image", Run: afterBuild(windows("")), Cases: optioncoverage.FastLaunchCases("")},
+	{Name: "a Windows image with a launch template by its name", Run: afterBuild(windows("template_name")), Cases: optioncoverage.FastLaunchCases("template_name")},
+	{Name: "a Windows image with a launch template by its id", Run: afterBuild(windows("template_id")), Cases: optioncoverage.FastLaunchCases("template_id")},
 	{Name: "a parameter", Run: afterBuild(aParameter), Cases: []optioncoverage.Case{
 		{Option: "target.ssm_parameter"},
 		{Option: "target.ssm_parameter.name", Without: "name: missing"},

@@ -49,7 +49,7 @@ func onOptionStage(builder string, template func(*stage) pairs) func(*testing.T,
 			s.sealable()
 			o := template(s)
 			change(o)
-			watch := optioncoverage.NewWatch(s.world)
+			watch := optioncoverage.NewCallRecorder(s.world)
 			outcome = s.outcome(o, builder, watch)
 			outcome.Seen = append(outcome.Seen, watch.Seen()...)
 		})
@@ -62,7 +62,7 @@ func overTLS(t *testing.T, change func(pairs)) optioncoverage.Outcome {
 	s := &stage{T: t, world: awssim.New(awssim.WithSeed(1), awssim.WithoutLatency()), screen: new(screen)}
 	s.must(s.world.Build(s.furnish))
 	s.sealable()
-	steady := optioncoverage.OverTLS(t, s.world)
+	steady := optioncoverage.ServeOverTLS(t, s.world)
 	o := s.redo(prod)
 	o["cleanup_only"] = true
 	change(o)
@@ -174,10 +174,10 @@ func roles(s *stage) pairs {
 	tree := s.grow()
 	s.furniture().Roles(source, source, management, prod, other)
 	o := s.options(prod)
-	o["assume_role"] = optioncoverage.AssumeRole(source)
-	o["organizations"] = pairs{"assume_role": optioncoverage.AssumeRole(management)}
-	o["target"] = list{pairs{"organizational_unit_ids": list{tree.upper}, "exclude_account_ids": list{other, bare}, "kms_key_id": "alias/golden", "assume_role": list{optioncoverage.AssumeRole(prod)}}}
-	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{optioncoverage.AssumeRole(other)}, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
+	o["assume_role"] = optioncoverage.AssumeRoleBlock(source)
+	o["organizations"] = pairs{"assume_role": optioncoverage.AssumeRoleBlock(management)}
+	o["target"] = list{pairs{"organizational_unit_ids": list{tree.upper}, "exclude_account_ids": list{other, bare}, "kms_key_id": "alias/golden", "assume_role": list{optioncoverage.AssumeRoleBlock(prod)}}}
+	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{optioncoverage.AssumeRoleBlock(other)}, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
 	return o
 }
 
@@ -245,7 +245,7 @@ func windows(option string) func(*stage) pairs {
 	return func(s *stage) pairs {
 		f := s.furniture()
 		s.rebuilt(f.Copied(source, f.Windows(source)))
-		return s.with(pairs{"fast_launch": optioncoverage.FastLaunch(option, f.LaunchTemplate(prod))})
+		return s.with(pairs{"fast_launch": optioncoverage.FastLaunchBlock(option, f.LaunchTemplate(prod))})
 	}
 }
 

@@ -3,33 +3,42 @@
 
 package optioncoverage
 
-// OfRole are the cases of a block assume_role as AssumeRole gives it: what the run ends with without the block, "" for success, and without the external id.
-func OfRole(block, account, without, refused string) []Case {
+// AssumeRoleCases returns the cases of an AssumeRoleBlock. The errors are those without the block, empty for success,
+// and without the external id.
+func AssumeRoleCases(block, account, withoutBlock, withoutExternalID string) []Case {
 	return []Case{
-		{Option: block, Without: without},
+		{Option: block, Without: withoutBlock},
 		{Option: block + ".role_arn", Without: "role_arn: missing"},
-		{Option: block + ".external_id", Without: refused},
+		{Option: block + ".external_id", Without: withoutExternalID},
 		{Option: block + ".session_name"},
 		{Option: block + ".duration_seconds"},
 		{Option: block + ".policy"},
 		{Option: block + ".policy_arns"},
 		{Option: block + ".tags"},
-		{Option: block + ".transitive_tag_keys", Value: []any{tagOf(account)}},
+		{Option: block + ".transitive_tag_keys", Value: []any{sessionTag(account)}},
 		{Option: block + ".source_identity"},
 	}
 }
 
-// AssumeRole is a block for the role strict of an account.
-func AssumeRole(account string) map[string]any {
-	return map[string]any{"role_arn": "arn:aws:iam::" + account + ":role/strict", "session_name": "packer", "external_id": "hush-strict", "duration_seconds": 1800, "policy": everything,
-		"policy_arns": []any{"arn:aws:iam::" + account + ":policy/everything"}, "tags": map[string]any{tagOf(account): "yes"}, "source_identity": "somebody"}
+// AssumeRoleBlock returns a block for the role "strict" of an account.
+func AssumeRoleBlock(account string) map[string]any {
+	return map[string]any{
+		"role_arn":         "arn:aws:iam::" + account + ":role/strict",
+		"session_name":     "packer",
+		"external_id":      "hush-strict",
+		"duration_seconds": 1800,
+		"policy":           allowAllPolicy,
+		"policy_arns":      []any{"arn:aws:iam::" + account + ":policy/everything"},
+		"tags":             map[string]any{sessionTag(account): "yes"},
+		"source_identity":  "somebody",
+	}
 }
 
-// tagOf is another one for each account: what a session has inherited cannot be given once more.
-func tagOf(account string) string { return "for-" + account }
+// sessionTag returns a tag key for an account, because a session cannot pass a tag that it has inherited.
+func sessionTag(account string) string { return "for-" + account }
 
-// FastLaunch is a block by a launch template that one of its options names, by the name web or its id; "" for none.
-func FastLaunch(option, id string) map[string]any {
+// FastLaunchBlock returns a block whose option names a launch template: "template_name", "template_id" or none.
+func FastLaunchBlock(option, id string) map[string]any {
 	switch option {
 	case "template_name":
 		return map[string]any{option: "web", "template_version": 1}
@@ -39,8 +48,8 @@ func FastLaunch(option, id string) map[string]any {
 	return map[string]any{}
 }
 
-// OfFastLaunch are the cases of a block fast_launch as FastLaunch gives it.
-func OfFastLaunch(option string) []Case {
+// FastLaunchCases returns the cases of a FastLaunchBlock.
+func FastLaunchCases(option string) []Case {
 	const block = "target.fast_launch"
 	switch option {
 	case "template_name":

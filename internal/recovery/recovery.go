@@ -12,12 +12,12 @@ import (
 )
 
 // Do calls a function and returns its error, or its panic as an error. It logs the stack of a panic.
-func Do(act func() error) (err error) {
+func Do(call func() error) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			log.Printf("[ERROR] panic: %v\n%s", reason, debug.Stack())
 			err = fmt.Errorf("the plugin failed, please report it: %v", reason)
 		}
 	}()
-	return act()
+	return call()
 }

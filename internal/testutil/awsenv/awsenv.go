@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// Main runs the tests of a package in a cleared environment.
+// Main runs the tests of a package in a cleared environment, and exits.
 func Main(m *testing.M) {
 	Clear()
 	os.Exit(m.Run())
 }
 
-// Clear takes the AWS settings, files and instance roles of this machine out of the environment of the process.
+// Clear removes the AWS settings, files and instance roles of the machine from the environment of the process.
 func Clear() {
 	for _, pair := range os.Environ() {
 		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {

@@ -1,7 +1,8 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package options holds a component of the plugin to a promise: leaving an option out of a template changes what comes of it.
+// Package optioncoverage tests that every option of a component has an effect: omitting it changes the outcome of a
+// run.
 package optioncoverage
 
 import (
@@ -14,44 +15,45 @@ import (
 	"github.com/hashicorp/hcl/v2/hcldec"
 )
 
-// World is a simulated AWS with a template that is run in it.
+// World is a simulated AWS with a template that runs in it.
 type World struct {
 	Name string
-	// Run makes the world, always the same, lets change change the template, as Packer hands it over, and runs it.
+
+	// Run creates the same world each time, changes the template with change, and runs it.
 	Run   Run
 	Cases []Case
 }
 
-// Run is what a World does.
+// Run runs the template of a World.
 type Run = func(t *testing.T, change func(template map[string]any)) Outcome
 
 // Outcome is what a user or AWS can see of a run.
 type Outcome struct {
 	Err      error
-	Seen     []string // one thing each, in any order: calls, lines of the screen, artifact, files, outputs
-	HandedOn []string // what goes to another component as it was given
+	Seen     []string // calls, screen lines, artifact, files and outputs, in any order
+	PassedOn []string // options that go to another component unchanged
 }
 
-// Case is an option that stands in the template of its world, and is left out.
+// Case is an option of the template of a world that is omitted.
 type Case struct {
-	Option        string // its path: "target.ssm_parameter.key_id"; of repeated blocks, that in the first one
-	Value         any    // nil: as the world's template has it
-	With, Without string // in the error that the run ends with; "": it succeeds
-	HandedOn      bool   // it changes what is handed on, and nothing else
+	Option        string // path: "target.ssm_parameter.key_id"; in the first of repeated blocks
+	Value         any    // that of the template if nil
+	With, Without string // part of the error; empty if the run succeeds
+	PassedOn      bool   // it changes Outcome.PassedOn only
 }
 
-// Hold fails the test unless every option of a component has a case, every case an option, and leaving that out changes the outcome. Each is a test of
-// its own, whose log has what is then otherwise.
-func Hold(t *testing.T, spec hcldec.ObjectSpec, worlds []World) {
+// Check fails the test unless every option has a case, every case has an option, and omitting it changes the outcome.
+// Each case is a subtest that logs the difference.
+func Check(t *testing.T, spec hcldec.ObjectSpec, worlds []World) {
 	for _, gap := range gaps(spec, worlds) {
 		t.Error(gap)
 	}
 	for _, w := range worlds {
-		t.Run(w.Name, w.hold)
+		t.Run(w.Name, w.check)
 	}
 }
 
-// gaps are options without a case, and cases without an option.
+// gaps returns options without a case, and cases without an option.
 func gaps(spec hcldec.ObjectSpec, worlds []World) (found []string) {
 	tried := map[string]bool{}
 	options := paths(spec, "")
@@ -71,7 +73,7 @@ func gaps(spec hcldec.ObjectSpec, worlds []World) (found []string) {
 	return found
 }
 
-// paths are the options of a block, sorted, each before those within it. What Packer itself adds is none.
+// paths returns the options of a block, sorted, without those that Packer adds.
 func paths(spec hcldec.ObjectSpec, within string) (all []string) {
 	for _, name := range slices.Sorted(maps.Keys(spec)) {
 		if strings.HasPrefix(name, "packer_") {
@@ -88,15 +90,15 @@ func paths(spec hcldec.ObjectSpec, within string) (all []string) {
 	return all
 }
 
-func (w World) hold(t *testing.T) {
-	stands := map[string]bool{} // what the template has by itself
+func (w World) check(t *testing.T) {
+	inTemplate := map[string]bool{}
 	plain := w.Run(t, func(template map[string]any) {
 		for _, c := range w.Cases {
-			block, name := place(t, template, c.Option)
-			_, stands[c.Option] = block[name]
+			block, name := findOption(t, template, c.Option)
+			_, inTemplate[c.Option] = block[name]
 		}
 	})
-	if lines := apart(plain.lines(), w.Run(t, func(map[string]any) {}).lines()); len(lines) > 0 {
+	if lines := difference(plain.lines(), w.Run(t, func(map[string]any) {}).lines()); len(lines) > 0 {
 		t.Fatalf("two runs of one template differ, so that a difference means nothing:\n%s", strings.Join(lines, "\n"))
 	}
 	for _, c := range w.Cases {
@@ -104,26 +106,31 @@ func (w World) hold(t *testing.T) {
 			with, without := plain, plain
 			if c.Value != nil {
 				with = w.Run(t, func(template map[string]any) {
-					block, name := place(t, template, c.Option)
+					block, name := findOption(t, template, c.Option)
 					block[name] = c.Value
 				})
 			}
-			if stands[c.Option] {
+			if inTemplate[c.Option] {
 				without = w.Run(t, func(template map[string]any) {
-					block, name := place(t, template, c.Option)
+					block, name := findOption(t, template, c.Option)
 					delete(block, name)
 				})
 			}
-			for _, trouble := range c.troubles(with, without) {
-				t.Error(trouble)
+			for _, problem := range c.problems(with, without) {
+				t.Error(problem)
 			}
-			t.Logf("without it:\n%s", strings.Join(append(apart(with.lines(), without.lines()), apart(with.HandedOn, without.HandedOn)...), "\n"))
+			diff := slices.Concat(
+				difference(with.lines(), without.lines()),
+				difference(with.PassedOn, without.PassedOn),
+			)
+			t.Logf("without it:\n%s", strings.Join(diff, "\n"))
 		})
 	}
 }
 
-// place is the block of an option in a template, which nobody else has any more, and the option's name in it.
-func place(t *testing.T, template map[string]any, option string) (block map[string]any, name string) {
+// findOption returns the block of an option and its name in the block. It clones the block, so that a change affects
+// one run only.
+func findOption(t *testing.T, template map[string]any, option string) (block map[string]any, name string) {
 	t.Helper()
 	blocks := strings.Split(option, ".")
 	block, name = template, blocks[len(blocks)-1]
@@ -144,26 +151,36 @@ func place(t *testing.T, template map[string]any, option string) (block map[stri
 	return block, name
 }
 
-// troubles are what is not as the case says.
-func (c Case) troubles(with, without Outcome) (found []string) {
+// problems returns what differs from the expectation of the case.
+func (c Case) problems(with, without Outcome) (found []string) {
 	for _, run := range []struct {
-		kind, fails string
-		err         error
+		kind, want string
+		err        error
 	}{{"with", c.With, with.Err}, {"without", c.Without, without.Err}} {
-		if run.fails == "" && run.err != nil || run.fails != "" && (run.err == nil || !strings.Contains(run.err.Error(), run.fails)) {
-			found = append(found, fmt.Sprintf("%s it the run ends with %q, want %q", run.kind, errorText(run.err), run.fails))
+		if !isExpected(run.err, run.want) {
+			found = append(found, fmt.Sprintf("%s it the run ends with %q, want %q", run.kind, errorText(run.err), run.want))
 		}
 	}
-	seen, handed := len(apart(with.lines(), without.lines())) > 0, len(apart(with.HandedOn, without.HandedOn)) > 0
+
+	isSeen := len(difference(with.lines(), without.lines())) > 0
+	isPassedOn := len(difference(with.PassedOn, without.PassedOn)) > 0
 	switch {
-	case !c.HandedOn && !seen:
+	case !c.PassedOn && !isSeen:
 		found = append(found, "leaving it out changes nothing that a user or AWS can see")
-	case c.HandedOn && !handed:
-		found = append(found, "it is not handed on")
-	case c.HandedOn && seen:
-		found = append(found, "it is more than handed on")
+	case c.PassedOn && !isPassedOn:
+		found = append(found, "it is not passed on")
+	case c.PassedOn && isSeen:
+		found = append(found, "it is more than passed on")
 	}
 	return found
+}
+
+// isExpected reports whether an error contains a text. An empty text means no error.
+func isExpected(err error, text string) bool {
+	if text == "" || err == nil {
+		return text == "" && err == nil
+	}
+	return strings.Contains(err.Error(), text)
 }
 
 func errorText(err error) string {
@@ -173,7 +190,7 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// lines are all that is seen.
+// lines returns everything that a user or AWS sees.
 func (o Outcome) lines() []string {
 	all := slices.Clone(o.Seen)
 	for line := range strings.Lines(errorText(o.Err)) {
@@ -182,8 +199,8 @@ func (o Outcome) lines() []string {
 	return all
 }
 
-// apart are the lines that one of two has more often than the other, marked with - and +.
-func apart(one, other []string) (lines []string) {
+// difference returns the lines that one list has more often than the other, marked with - and +.
+func difference(one, other []string) (lines []string) {
 	more := map[string]int{}
 	for _, line := range one {
 		more[line]++

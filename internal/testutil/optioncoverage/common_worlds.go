@@ -8,28 +8,31 @@ import (
 	"slices"
 )
 
-// Options as Packer hands them over: maps and blocks, and lists.
+// Options as Packer passes them: maps and blocks, and lists.
 type (
 	pairs = map[string]any
 	list  = []any
 )
 
-// Others that launch what is shared with them.
+// Principals of share blocks.
 const (
 	Organization = "arn:aws:organizations::111111111111:organization/o-1234567890"
 	Unit         = "arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"
 )
 
-// Stage is where a component runs the templates that it has in common with others.
-type Stage struct {
+// Setup is the environment in which a component runs the templates of CommonWorlds.
+type Setup struct {
 	Fixtures
-	Target, Other string // accounts, which have the role plain
-	// With is a template for the target account alone, whose target block has more options. The account has the keys alias/golden and alias/second.
+	Target, Other string // accounts with the role "plain"
+
+	// With returns a template for the target account alone, with more options in its target block. The account has the
+	// keys alias/golden and alias/second.
 	With func(more pairs) pairs
 }
 
-// Common are the worlds that every component is held to alike; run is how one of them runs a template, and other the Other of its stage.
-func Common(other string, run func(template func(Stage) pairs) Run) []World {
+// CommonWorlds returns the worlds that test every component. run is how a component runs a template, and other is the
+// Other of its Setup.
+func CommonWorlds(other string, run func(template func(Setup) pairs) Run) []World {
 	return []World{
 		{Name: "targets in JSON", Run: run(inJSON), Cases: []Case{
 			{Option: "targets_json", Without: "target: missing"},
@@ -75,7 +78,7 @@ func Common(other string, run func(template func(Stage) pairs) Run) []World {
 	}
 }
 
-func inJSON(s Stage) pairs {
+func inJSON(s Setup) pairs {
 	o := s.With(nil)
 	text, err := json.Marshal(o["target"])
 	s.must(err)
@@ -84,35 +87,36 @@ func inJSON(s Stage) pairs {
 	return o
 }
 
-// takenName is that of an image of the target's own.
-func takenName(s Stage) pairs {
+// takenName returns a template with the name of an existing image of the target account.
+func takenName(s Setup) pairs {
 	s.Image(s.Target, "web", s.Snapshot(s.Target, ""))
 	return s.With(pairs{"ami_name": "web", "force_deregister": true})
 }
 
-func launchCheck(s Stage) pairs {
+func launchCheck(s Setup) pairs {
 	return s.With(pairs{"launch_check": pairs{"instance_type": "t3.micro", "subnet_id": s.Subnet(s.Target)}})
 }
 
-func secretParameter(s Stage) pairs {
-	return s.With(pairs{"ssm_parameter": list{pairs{"name": "/golden", "type": "SecureString", "key_id": "alias/second"}}})
+func secretParameter(s Setup) pairs {
+	parameter := pairs{"name": "/golden", "type": "SecureString", "key_id": "alias/second"}
+	return s.With(pairs{"ssm_parameter": list{parameter}})
 }
 
-func takenParameter(s Stage) pairs {
+func takenParameter(s Setup) pairs {
 	s.Parameter(s.Target, "/golden")
 	return s.With(pairs{"ssm_parameter": list{pairs{"name": "/golden", "data_type": "text"}}})
 }
 
-// launchTemplate is one that an option of its block names, by the name web or its id.
-func launchTemplate(option string) func(Stage) pairs {
-	return func(s Stage) pairs {
+// launchTemplate returns a template that names a launch template with an option: "name" or "id".
+func launchTemplate(option string) func(Setup) pairs {
+	return func(s Setup) pairs {
 		named := pairs{"name": "web", "id": s.LaunchTemplate(s.Target)}[option]
 		return s.With(pairs{"launch_template": list{pairs{option: named}}})
 	}
 }
 
-// grants are for Auto Scaling: of the target on its own key, and of another account on the source's.
-func grants(s Stage) pairs {
+// grants returns a template with grants for Auto Scaling, on the target's key and on the source's key.
+func grants(s Setup) pairs {
 	s.AutoScaling(s.Target)
 	s.AutoScaling(s.Other)
 	o := s.With(pairs{"grant": list{pairs{}}})
@@ -120,7 +124,7 @@ func grants(s Stage) pairs {
 	return o
 }
 
-// grantCases are those of a block grant that has no option: what the run ends with without the block, "" for success.
+// grantCases returns the cases of an empty grant block. The error is that without the block, empty for success.
 func grantCases(block, without string) []Case {
 	return []Case{
 		{Option: block, Without: without},
@@ -130,8 +134,13 @@ func grantCases(block, without string) []Case {
 	}
 }
 
-func shares(s Stage) pairs {
+func shares(s Setup) pairs {
 	o := s.With(nil)
-	o["share"] = list{pairs{"name": "ours", "account_ids": list{s.Other}, "organization_arns": list{Organization}, "organizational_unit_arns": list{Unit}}}
+	o["share"] = list{pairs{
+		"name":                     "ours",
+		"account_ids":              list{s.Other},
+		"organization_arns":        list{Organization},
+		"organizational_unit_arns": list{Unit},
+	}}
 	return o
 }
