@@ -51,6 +51,7 @@ type auditor struct {
 	adoptions int
 	deletions int
 	listed    int // resources that the last clean-up lists
+	repeats   int // of finished runs
 	violated  map[string]bool
 	report    func(format string, arguments ...any)
 }

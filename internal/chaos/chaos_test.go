@@ -100,13 +100,14 @@ func tryScenario(t *testing.T, seed uint64, drawn *counts) (violations []string)
 
 		cleanUps := s.cleanUp(w, a)
 		a.judgeQuiet(w, cleanUps)
+		a.judgeRepeat(w, s)
 		drawn.add(w, a)
 		time.Sleep(48 * time.Hour) // until calls of killed runs have returned
 	})
 }
 
 // counts show that the scenarios contain what they were written for.
-type counts struct{ runs, succeeded, kills, pauses, foreignTags, adoptions, deletions, listed int }
+type counts struct{ runs, succeeded, kills, pauses, foreignTags, adoptions, deletions, listed, repeats int }
 
 func (c *counts) add(w *fixture.World, a *auditor) {
 	simulated := w.Counts()
@@ -115,6 +116,7 @@ func (c *counts) add(w *fixture.World, a *auditor) {
 	c.adoptions += a.adoptions
 	c.deletions += a.deletions
 	c.listed += a.listed
+	c.repeats += a.repeats
 	for _, log := range a.attempts {
 		c.runs++
 		switch {
@@ -127,15 +129,7 @@ func (c *counts) add(w *fixture.World, a *auditor) {
 }
 
 func (c counts) String() string {
-	return fmt.Sprintf(
-		"runs: %d, succeeded: %d, kills: %d, pauses: %d, foreign tags: %d, adoptions: %d, deletions: %d, listed: %d",
-		c.runs,
-		c.succeeded,
-		c.kills,
-		c.pauses,
-		c.foreignTags,
-		c.adoptions,
-		c.deletions,
-		c.listed,
-	)
+	return fmt.Sprintf("runs: %d, succeeded: %d, kills: %d, pauses: %d, foreign tags: %d, ",
+		c.runs, c.succeeded, c.kills, c.pauses, c.foreignTags) +
+		fmt.Sprintf("adoptions: %d, deletions: %d, listed: %d, repeats: %d", c.adoptions, c.deletions, c.listed, c.repeats)
 }

@@ -41,8 +41,8 @@ func (a *auditor) judgeLeft(w *fixture.World, cleanUps []*fixture.Run) {
 	}
 }
 
-// isProtectionKnown reports whether a record holds the protection of an image, or a run names it. A failed run holds the
-// protection until it is resumed: Packer would deregister the image.
+// isProtectionKnown reports whether a record holds the protection of an image, or a run names it. A failed run holds
+// the protection until it is resumed: Packer would deregister the image.
 func (a *auditor) isProtectionKnown(w *fixture.World, image string, cleanUps []*fixture.Run) bool {
 	w.Helper()
 	for key, value := range w.TagsOf(fixture.Source, fixture.Home, image) {
@@ -144,6 +144,28 @@ func (a *auditor) judgeReleases(w *fixture.World) {
 					log.number,
 				)
 			}
+		}
+	}
+}
+
+// judgeRepeat checks that a run which repeats a finished one changes nothing. Foreign tags may keep a run from finishing.
+func (a *auditor) judgeRepeat(w *fixture.World, s *scenario) {
+	w.Helper()
+	first := s.templates[0][len(s.templates[0])-1]
+	if s.tagging > 0 || first.has("clean up only") {
+		return
+	}
+	repeated := attempt{release: first.release, existing: true, options: first.options}
+	run := func() *fixture.Run {
+		return a.start(w, repeated, fixture.Attempt{Template: repeated.template(w), Existing: true}).run.Wait()
+	}
+	if !run().Succeeded() {
+		return
+	}
+	a.repeats++
+	for _, call := range run().Calls() {
+		if call.Mutating() {
+			a.violation(5, "a run that repeats a finished one calls %s: %s", call.Action, first)
 		}
 	}
 }
