@@ -148,7 +148,7 @@ func (a *auditor) judgeReleases(w *fixture.World) {
 	}
 }
 
-// judgeRepeat checks that a run which repeats a finished one changes nothing. Foreign tags may keep a run from finishing.
+// judgeRepeat checks that a run which repeats a finished one changes nothing. Foreign tags may keep one from finishing.
 func (a *auditor) judgeRepeat(w *fixture.World, s *scenario) {
 	w.Helper()
 	first := s.templates[0][len(s.templates[0])-1]
