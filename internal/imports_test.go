@@ -42,7 +42,7 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/testutil/golden":          {nil, []string{"github.com/google/go-cmp/cmp"}},
 	"internal/testutil/optioncoverage":  {[]string{"internal/awssim"}, []string{hcl, aws}}, // for tests, as internal/testutil/awsenv
 	"internal/testutil/fixture":         {[]string{"internal/awssim"}, []string{packer, aws}},
-	"internal/diagnose":                 {[]string{"internal/distribution", "internal/step", "internal/plan"}, nil},
+	"internal/diagnose":                 {[]string{"internal/distribution", "internal/step", "internal/plan", "internal/origin"}, nil},
 	"internal/report":                   {[]string{"internal/distribution", "internal/step", "internal/plan"}, nil},
 	"internal/report/reporttest":        {[]string{"internal/distribution", "internal/step", "internal/plan", "internal/report"}, nil},
 	"internal/report/browsertest":       {nil, nil},

@@ -55,6 +55,9 @@ func Explain(c Case) distribution.Finding {
 
 	instructions := []string{m.statementInstruction(f.PolicyStatements), m.fillPlaceholders(r.remediation)}
 	f.Remediation = strings.Join(withoutEmpty(instructions), "; ")
+	if f.Remediation == "" { // the values of the documented condition are unknown
+		f.Remediation = m.fillPlaceholders("allow {action} to {who} under the conditions of docs/policies")
+	}
 	if m.isInconclusive() {
 		f.Level = distribution.Warning
 		f.Remediation += "; EC2 may be let through all the same, where the key policy admits calls through it alone: " +

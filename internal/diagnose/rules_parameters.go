@@ -15,7 +15,7 @@ var parameterRules = []rule{
 		detail: "SSM hands on the refusal of KMS, which does not tell whether the key does not exist in {region} " +
 			"or {who} may not use it: a standard parameter takes kms:Encrypt, an advanced one kms:GenerateDataKey",
 		remediation: "check the key; an AMI id needs no key as a String of data type aws:ec2:image",
-		statements:  allowOnKey("kms:Encrypt", "kms:GenerateDataKey"),
+		statements:  allowParameterKey,
 	},
 	{
 		references:      "7.10 7.9 3.4.3",

@@ -63,6 +63,20 @@ func allowOnKey(actions ...string) func(match) []distribution.Addition {
 	return func(m match) []distribution.Addition { return m.allowOnKey(m.key, actions...) }
 }
 
+// allowParameterKey allows what SSM uses to encrypt a parameter: the action that the step names, or that of the
+// standard tier (7.9).
+func allowParameterKey(m match) []distribution.Addition {
+	action := "kms:Encrypt"
+	if m.Step != nil {
+		for _, permission := range m.Step.Permissions() {
+			if permission.Action == "kms:GenerateDataKey" {
+				action = permission.Action
+			}
+		}
+	}
+	return m.allowOnKey(m.key, action)
+}
+
 // allowOperationOnKey allows the failed operation of KMS on the key of the call.
 func allowOperationOnKey(m match) []distribution.Addition {
 	return m.allowOnKey(m.key, m.Refusal.Operation)
@@ -94,17 +108,28 @@ var (
 )
 
 // allowLaunch allows a launch to use the key of a volume. A service-linked role can use another account's key only by a
-// grant that its own account creates, so the key policy must allow that account to create it (8.3).
+// grant that its own account creates, so the key policy must allow that account to create this grant (8.3).
 func allowLaunch(m match) []distribution.Addition {
 	caller := m.caller()
-	if !caller.isServiceLinkedRole() {
+	switch {
+	case !caller.isServiceLinkedRole():
 		return m.allowOnKey(m.key, launchActions...)
+	case m.key == "" || m.keyARN(m.key).account == caller.account:
+		return m.allowOnKey(m.key, serviceLinkedRoleActions...)
 	}
-	if m.key != "" && m.keyARN(m.key).account != caller.account {
-		m.Principal = accountPrincipal(arn{partition: m.partition(), account: caller.account}).arn
-		m.Refusal.Operation = "kms:CreateGrant"
-	}
-	return m.allowOnKey(m.key, serviceLinkedRoleActions...)
+
+	account := accountPrincipal(arn{partition: m.partition(), account: caller.account})
+	return []distribution.Addition{{
+		Policy: "key policy of " + m.key + ", " + m.keyOwner(m.key),
+		Statement: distribution.Statement{
+			Sid:       statementID("kms:CreateGrant", account.arn),
+			Effect:    "Allow",
+			Principal: distribution.Principals{account.arn},
+			Action:    []string{"kms:CreateGrant"},
+			Resource:  []string{"*"},
+			Condition: oneGrant(caller.arn, distribution.LaunchOperations),
+		},
+	}}
 }
 
 // allowDeniedAction allows the denied action on the resource that the message names, in a policy without principals.
@@ -112,20 +137,17 @@ func (m match) allowDeniedAction(policy string) []distribution.Addition {
 	if m.action == "" || policy == "" {
 		return nil
 	}
+	condition, known := m.actionCondition(m.action)
+	if !known || m.Resource == "" && !isRead(m.action) {
+		return nil
+	}
 	resource := cmp.Or(buildIDPattern.ReplaceAllString(m.Resource, "/*"), "*")
 	id := statementID(m.action, resource)
-	var condition distribution.Condition
 	if strings.HasPrefix(m.action, "kms:") {
 		id = statementID(m.action, m.keyARN(m.key).String())
-		resource, condition = m.keyResource(m.key)
-	}
-
-	ec2Call, isEC2 := strings.CutPrefix(m.Refusal.Operation, "ec2:")
-	switch {
-	case m.action == "ec2:CreateTags" && isEC2 && ec2Call != "CreateTags": // tags of a new resource (6.5)
-		condition = distribution.Condition{"StringEquals": {"ec2:CreateAction": {ec2Call}}}
-	case m.action == "kms:CreateGrant" && m.Refusal.Operation != m.action:
-		condition = distribution.ForAWS().And(condition)
+		var ofKey distribution.Condition
+		resource, ofKey = m.keyResource(m.key)
+		condition = condition.And(ofKey)
 	}
 
 	statement := distribution.Statement{
@@ -136,6 +158,12 @@ func (m match) allowDeniedAction(policy string) []distribution.Addition {
 		Condition: condition,
 	}
 	return []distribution.Addition{{Policy: policy, Statement: statement}}
+}
+
+// isRead reports whether an action changes nothing. Most of these have no resource.
+func isRead(action string) bool {
+	_, name, _ := strings.Cut(action, ":")
+	return strings.HasPrefix(name, "Describe") || strings.HasPrefix(name, "Get") || strings.HasPrefix(name, "List")
 }
 
 // buildIDPattern matches the id in an ARN that differs with every build, so a statement must not name it.
@@ -164,9 +192,13 @@ func (m match) allowOnKey(key string, actions ...string) []distribution.Addition
 	return append(additions, m.allowInKeyPolicy(key, actions...)...)
 }
 
-// allowInKeyPolicy allows actions on a key in its own policy.
+// allowInKeyPolicy allows actions on a key in its own policy. For an unknown caller of another account it returns
+// nothing, because the statement would allow every role of that account.
 func (m match) allowInKeyPolicy(key string, actions ...string) []distribution.Addition {
 	caller := m.caller()
+	if caller.name == "" && caller.account != m.keyARN(key).account {
+		return nil
+	}
 	policy := "key policy of " + key + ", " + m.keyOwner(key)
 	var additions []distribution.Addition
 	for _, s := range m.splitGrantAction(actions) {
@@ -190,20 +222,20 @@ func (m match) keyOwner(key string) string {
 	}
 }
 
-// splitGrantAction returns kms:CreateGrant in a statement of its own, unless it is called directly. AWS services create
-// those grants, so that statement has a condition (3.2.3).
+// splitGrantAction returns kms:CreateGrant in a statement of its own, with the condition on the grants that may be
+// created (3.2.3).
 func (m match) splitGrantAction(actions []string) []distribution.Statement {
 	var unconditional []string
 	var statements []distribution.Statement
 	for _, action := range actions {
-		if action != "kms:CreateGrant" || m.Refusal.Operation == action {
+		if action != "kms:CreateGrant" {
 			unconditional = append(unconditional, action)
 			continue
 		}
 		statements = append(statements, distribution.Statement{
 			Effect:    "Allow",
 			Action:    []string{action},
-			Condition: distribution.ForAWS(),
+			Condition: m.grantCondition(),
 		})
 	}
 	if unconditional != nil {
