@@ -36,22 +36,51 @@ func Alternatives(req distribution.Request, facts distribution.Facts) []Alternat
 	}
 	if intent := req.Intent; intent != nil && intent.EncryptBoot != nil && *intent.EncryptBoot && intent.KMSKeyID != "" {
 		others, supposed, lines := withoutBoot(req, facts)
-		choose(Alternative{What: "the volumes are under that key from birth, and the builder does not copy them for it", How: lines, Builder: true}, others, supposed)
+		choose(Alternative{
+			What:    "the volumes are under that key from birth, and the builder does not copy them for it",
+			How:     lines,
+			Builder: true,
+		}, others, supposed)
 	}
 	for _, s := range supplies {
 		if lines := s.bornUnderKey(req); len(lines) > 0 {
-			choose(Alternative{What: "the builder puts the volumes under the shared key from birth in " + s.at.Region, How: lines, Builder: true}, req, bornUnderKey(facts, s))
+			choose(Alternative{
+				What:    "the builder puts the volumes under the shared key from birth in " + s.at.Region,
+				How:     lines,
+				Builder: true,
+			}, req, bornUnderKey(facts, s))
 		}
-		if without := withKey(facts, s.at, SourceKey(req, s.at.Region), distribution.Key{}); s.from != s.at.Region && routeTo(req, without, destinations, s.at.Region) == s.from {
-			choose(Alternative{What: fmt.Sprintf("every account copies straight from %s to %s", s.from, s.at.Region),
-				How: []string{"give kms_key_id as the ARN of the key in " + s.from + ": then nothing is staged in another Region"}}, req, without)
+		if without := withKey(
+			facts,
+			s.at,
+			SourceKey(req, s.at.Region),
+			distribution.Key{},
+		); s.from != s.at.Region &&
+			routeTo(req, without, destinations, s.at.Region) == s.from {
+			choose(Alternative{
+				What: fmt.Sprintf("every account copies straight from %s to %s", s.from, s.at.Region),
+				How: []string{"give kms_key_id as the ARN of the key in " + s.from + ": then nothing is staged in another " +
+					"Region"},
+			}, req, without)
 		}
 	}
 	for _, region := range straight(req, facts, supplies) {
 		at := distribution.Location{Account: facts.Source.Account, Region: region}
-		if with := withKey(facts, at, SourceKey(req, region), supposedKey(at)); routeTo(req, with, destinations, region) == region {
-			choose(Alternative{What: "one transfer to " + region + " serves all its accounts",
-				How: []string{"make a key in the source account that " + SourceKey(req, region) + " names in " + region}}, req, with)
+		if with := withKey(
+			facts,
+			at,
+			SourceKey(req, region),
+			supposedKey(at),
+		); routeTo(
+			req,
+			with,
+			destinations,
+			region,
+		) == region {
+			choose(Alternative{
+				What: "one transfer to " + region + " serves all its accounts",
+				How:  []string{"make a key in the source account that " + SourceKey(req, region) + " names in " + region},
+			}, req, with)
 		}
 	}
 	return choices
@@ -59,7 +88,7 @@ func Alternatives(req distribution.Request, facts distribution.Facts) []Alternat
 
 // routeTo is where the accounts of a Region that has no image copy from.
 func routeTo(req distribution.Request, facts distribution.Facts, all []distribution.Destination, region string) string {
-	for _, w := range ways(req, facts, all) {
+	for _, w := range regionRoutes(req, facts, all) {
 		if w.Region == region {
 			return w.From
 		}
@@ -120,14 +149,26 @@ func straight(req distribution.Request, facts distribution.Facts, supplies []*sh
 // supposedKey is a key that is not there.
 func supposedKey(at distribution.Location) distribution.Key {
 	return distribution.Key{Metadata: &kmstypes.KeyMetadata{
-		Arn:      aws.String(strings.Join([]string{"arn", distribution.PartitionOf(at.Region), "kms", at.Region, at.Account, "key/supposed"}, ":")),
-		KeyState: kmstypes.KeyStateEnabled, KeyManager: kmstypes.KeyManagerTypeCustomer,
-		KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt,
+		Arn: aws.String(
+			strings.Join(
+				[]string{"arn", distribution.PartitionOf(at.Region), "kms", at.Region, at.Account, "key/supposed"},
+				":",
+			),
+		),
+		KeyState:   kmstypes.KeyStateEnabled,
+		KeyManager: kmstypes.KeyManagerTypeCustomer,
+		KeySpec:    kmstypes.KeySpecSymmetricDefault,
+		KeyUsage:   kmstypes.KeyUsageTypeEncryptDecrypt,
 	}}
 }
 
 // withKey supposes that a key is something else.
-func withKey(facts distribution.Facts, at distribution.Location, asked string, key distribution.Key) distribution.Facts {
+func withKey(
+	facts distribution.Facts,
+	at distribution.Location,
+	asked string,
+	key distribution.Key,
+) distribution.Facts {
 	keys := maps.Clone(facts.Keys[at])
 	if keys == nil {
 		keys = map[string]distribution.Key{}

@@ -39,7 +39,7 @@ func Decide(req distribution.Request, facts distribution.Facts) Plan {
 	if p.Refused() {
 		return p
 	}
-	p.Ways = ways(req, facts, destinations)
+	p.Ways = regionRoutes(req, facts, destinations)
 	p.Findings = append(p.Findings, validateDurations(facts, open)...)
 	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
 	p.Findings = append(p.Findings, foreignFindings(req, facts, destinations, supplies)...)

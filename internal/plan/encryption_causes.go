@@ -47,9 +47,11 @@ func volumeCauses(region string, v volume, image distribution.Image, facts distr
 			base := image.BaseSnapshots[aws.ToString(m.Ebs.SnapshotId)]
 			switch {
 			case own && aws.ToString(base.KmsKeyId) == v.key():
-				found = append(found, fmt.Sprintf("the base image %s is encrypted under this key already", aws.ToString(image.Base.ImageId)))
+				found = append(found, fmt.Sprintf("the base image %s is encrypted under this "+
+					"key already", aws.ToString(image.Base.ImageId)))
 			case !own && isDefault:
-				found = append(found, fmt.Sprintf("the base image %s is another account's and encrypted, so volumes from it take the default key", aws.ToString(image.Base.ImageId)))
+				found = append(found, fmt.Sprintf("the base image %s is another account's and encrypted, so volumes from it "+
+					"take the default key", aws.ToString(image.Base.ImageId)))
 			}
 		}
 	}

@@ -13,10 +13,11 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
 )
 
-// Expand makes the destinations of a request, in the order of the template. It needs the source's part of the facts, so that survey can
-// look at exactly the places that Decide will ask for; where there are several images, what was found in those places may change which they get.
+// Expand returns the destinations of a request, in the order of the template. It needs only the facts about the source, so
+// that discover can look up what Decide needs. With several source images, the facts about destinations may change which
+// image they get.
 func Expand(req distribution.Request, facts distribution.Facts) ([]distribution.Destination, []distribution.Finding) {
-	var orders []order
+	var requested []requestedLocation
 	var findings []distribution.Finding
 	for _, target := range req.Targets {
 		regions := target.Regions
@@ -27,45 +28,67 @@ func Expand(req distribution.Request, facts distribution.Facts) ([]distribution.
 		findings = append(findings, errs...)
 		for _, account := range accounts {
 			for _, region := range regions {
-				orders = append(orders, order{target, distribution.Location{Account: account, Region: region}})
+				requested = append(requested, requestedLocation{target, distribution.Location{Account: account, Region: region}})
 			}
 		}
 	}
-	abroad := defaultSourceRegion(req, facts, orders)
-	all := make([]distribution.Destination, len(orders))
-	for i, o := range orders {
-		from := abroad
-		if slices.Contains(regionsOf(req.Images), o.at.Region) {
-			from = o.at.Region
+	defaultRegion := defaultSourceRegion(req, facts, requested)
+	all := make([]distribution.Destination, len(requested))
+	for i, r := range requested {
+		from := defaultRegion
+		if slices.Contains(regionsOf(req.Images), r.at.Region) {
+			from = r.at.Region
 		}
-		d, errs := expand(req, facts, o.target, o.at, from)
+		d, errs := expand(req, facts, r.target, r.at, from)
 		all[i], findings = d, append(findings, errs...)
 	}
 	return all, append(findings, findDuplicateDestinations(all)...)
 }
 
-// order is a place that a target names.
-type order struct {
+// requestedLocation is an account and Region of a target.
+type requestedLocation struct {
 	target distribution.Target
 	at     distribution.Location
 }
 
-// expand renders what a target says for one place, and for the image that it gets.
-func expand(req distribution.Request, facts distribution.Facts, target distribution.Target, at distribution.Location, from string) (distribution.Destination, []distribution.Finding) {
+// expand renders a target for one account and Region, and the image that it gets.
+func expand(
+	req distribution.Request,
+	facts distribution.Facts,
+	target distribution.Target,
+	at distribution.Location,
+	from string,
+) (distribution.Destination, []distribution.Finding) {
 	image := facts.Images[from].Image
 	r := renderer{target: target.Name, at: at, vars: distribution.Vars{
-		AccountId: at.Account, Region: at.Region, Partition: facts.Source.Partition,
-		SourceRegion: from, BaseAMI: req.Build.BaseAMI, BuildName: req.Build.Name, RunId: req.Build.RunID,
-		Date: facts.At.UTC().Format("2006-01-02"),
+		AccountId:    at.Account,
+		Region:       at.Region,
+		Partition:    facts.Source.Partition,
+		SourceRegion: from,
+		BaseAMI:      req.Build.BaseAMI,
+		BuildName:    req.Build.Name,
+		RunId:        req.Build.RunID,
+		Date:         facts.At.UTC().Format("2006-01-02"),
 	}}
-	d := distribution.Destination{At: at, Target: target.Name, Optional: target.Optional, FromRegion: from, Via: credentialsOption(target), Profile: target.Profile, CopyMinutes: target.CopyMinutes, Lifecycle: target.Lifecycle, Retention: target.Retention, SkipMissingRole: target.SkipMissingRole}
+	d := distribution.Destination{
+		At:              at,
+		Target:          target.Name,
+		Optional:        target.Optional,
+		FromRegion:      from,
+		Via:             credentialsOption(target),
+		Profile:         target.Profile,
+		CopyMinutes:     target.CopyMinutes,
+		Lifecycle:       target.Lifecycle,
+		Retention:       target.Retention,
+		SkipMissingRole: target.SkipMissingRole,
+	}
 	if image != nil {
 		r.vars.SourceAMI, r.vars.SourceAMIName = aws.ToString(image.ImageId), aws.ToString(image.Name)
 		d.Name, d.Description = r.vars.SourceAMIName, aws.ToString(image.Description)
 		d.Tags = carriedTags(image.Tags)
 		d.Method, d.MethodWhy = copyMethod(target, *image, from, at.Region, req.Strict)
 		if at.Account == facts.Source.Account && target.AMIName == "" {
-			d.Name += " (encrypted)" // the builder's own image has the name already
+			d.Name += " (encrypted)" // because the builder's image has the name
 		}
 	}
 	if target.AMIName != "" {
@@ -90,7 +113,11 @@ func expand(req distribution.Request, facts distribution.Facts, target distribut
 	}
 	d.Licenses = distribution.Union(d.Licenses, nil)
 	if check := target.LaunchCheck; check != nil {
-		d.Launch = &distribution.Launch{InstanceType: check.InstanceType, SubnetID: check.SubnetID, Tags: r.texts("launch_check: run_tags", check.Tags, nil)}
+		d.Launch = &distribution.Launch{
+			InstanceType: check.InstanceType,
+			SubnetID:     check.SubnetID,
+			Tags:         r.texts("launch_check: run_tags", check.Tags, nil),
+		}
 	}
 	if at.Account != facts.Source.Account {
 		d.Roles = r.roles(target.Roles)
@@ -98,7 +125,7 @@ func expand(req distribution.Request, facts distribution.Facts, target distribut
 	return d, r.findings
 }
 
-// via is the option that a target's credentials come from.
+// credentialsOption returns the option that sets the credentials of a target.
 func credentialsOption(t distribution.Target) string {
 	switch {
 	case t.Profile != "":
@@ -109,10 +136,10 @@ func credentialsOption(t distribution.Target) string {
 	return "role_name"
 }
 
-// imageAbroad is the Region whose image goes to the Regions that have none: one with a key; of those the one that earlier runs took, because
-// what they made is found by the image that it was made of; else the one of which the least has to be staged before others copy from
-// there; where that is alike, the build's, else the first.
-func defaultSourceRegion(req distribution.Request, facts distribution.Facts, orders []order) string {
+// defaultSourceRegion returns the Region whose image is copied to Regions without one. It prefers a Region with a key, then
+// the Region that earlier runs used, because their copies are found by their source. Then it prefers the least staging, the
+// Region of the build, and the first.
+func defaultSourceRegion(req distribution.Request, facts distribution.Facts, requested []requestedLocation) string {
 	regions := regionsOf(req.Images)
 	if len(regions) < 2 {
 		return strings.Join(regions, "")
@@ -120,35 +147,54 @@ func defaultSourceRegion(req distribution.Request, facts distribution.Facts, ord
 	if i := slices.Index(regions, req.Build.Region); i > 0 {
 		regions = slices.Insert(slices.Delete(regions, i, i+1), 0, req.Build.Region)
 	}
-	places := make([]distribution.Location, len(orders))
-	for i, o := range orders {
-		places[i] = o.at
+	locations := make([]distribution.Location, len(requested))
+	for i, r := range requested {
+		locations[i] = r.at
 	}
 	rank := func(region string) []int64 {
-		g := gateOf(req, facts, places, region)
-		closed := int64(1)
-		if g.open {
-			closed = 0
+		g := newSourceRegion(req, facts, locations, region)
+		withoutKey := int64(1)
+		if g.canStage {
+			withoutKey = 0
 		}
-		return []int64{closed, -countStartedDestinations(req, facts, orders, region), g.first}
+		return []int64{withoutKey, -countStartedDestinations(req, facts, requested, region), g.stagedGiB}
 	}
 	return slices.MinFunc(regions, func(a, b string) int { return slices.Compare(rank(a), rank(b)) })
 }
 
-// begun is how many places, of those in Regions that have no image, earlier runs gave copies of a Region's image, or began to.
-func countStartedDestinations(req distribution.Request, facts distribution.Facts, orders []order, from string) (n int64) {
+// countStartedDestinations returns in how many locations earlier runs created or began copies of the image of a Region. It
+// counts Regions without a source image.
+func countStartedDestinations(
+	req distribution.Request,
+	facts distribution.Facts,
+	requested []requestedLocation,
+	from string,
+) (n int64) {
+	if facts.Images[from].Image == nil {
+		return 0
+	}
 	regions := regionsOf(req.Images)
-	for _, o := range orders {
-		if earlier := facts.Earlier[o.at]; slices.Contains(regions, o.at.Region) || len(earlier.Images)+len(earlier.Snapshots) == 0 || facts.Images[from].Image == nil {
+	for _, r := range requested {
+		existing := facts.Earlier[r.at]
+		if slices.Contains(regions, r.at.Region) || len(existing.Images)+len(existing.Snapshots) == 0 {
 			continue
 		}
-		d, _ := expand(req, facts, o.target, o.at, from)
-		image := imageAt(req, facts, d)
-		if len(image.all())+len(image.changed) > 0 || slices.ContainsFunc(volumes(facts.Images[from]), func(v volume) bool { return len(copiesAt(req, facts, d, v).all()) > 0 }) {
+		d, _ := expand(req, facts, r.target, r.at, from)
+		if hasStarted(req, facts, d) {
 			n++
 		}
 	}
 	return n
+}
+
+// hasStarted reports whether earlier runs created a copy of the image or of a snapshot for a destination.
+func hasStarted(req distribution.Request, facts distribution.Facts, d distribution.Destination) bool {
+	image := imageAt(req, facts, d)
+	if len(image.all())+len(image.changed) > 0 {
+		return true
+	}
+	hasCopy := func(v volume) bool { return len(copiesAt(req, facts, d, v).all()) > 0 }
+	return slices.ContainsFunc(volumes(facts.Images[d.FromRegion]), hasCopy)
 }
 
 func regionsOf(images []distribution.SourceImage) []string {
@@ -159,16 +205,20 @@ func regionsOf(images []distribution.SourceImage) []string {
 	return regions
 }
 
-// twice finds places that more than one destination names: they would make two images of one name.
+// findDuplicateDestinations returns findings for locations of several destinations, whose images would have the same name.
 func findDuplicateDestinations(all []distribution.Destination) []distribution.Finding {
 	var findings []distribution.Finding
 	first := map[distribution.Location]string{}
 	for _, d := range all {
 		if target, there := first[d.At]; there {
-			findings = append(findings, distribution.Finding{Level: distribution.Refused, Field: field(d.Target, "account_ids"), Location: d.At,
+			findings = append(findings, distribution.Finding{
+				Level:       distribution.Refused,
+				Field:       field(d.Target, "account_ids"),
+				Location:    d.At,
 				Summary:     fmt.Sprintf("account %s in %s is named twice", d.At.Account, d.At.Region),
 				Detail:      fmt.Sprintf("target %q names it already", target),
-				Remediation: "name each account and Region once"})
+				Remediation: "name each account and Region once",
+			})
 			continue
 		}
 		first[d.At] = d.Target
@@ -176,10 +226,10 @@ func findDuplicateDestinations(all []distribution.Destination) []distribution.Fi
 	return findings
 }
 
-// field is how messages name an option of a target.
+// field returns the name of a target's option in messages.
 func field(target, option string) string { return fmt.Sprintf("target %q: %s", target, option) }
 
-// renderer renders templates for one destination and keeps what went wrong.
+// renderer renders templates for one destination and collects the errors.
 type renderer struct {
 	target   string
 	at       distribution.Location
@@ -190,16 +240,22 @@ type renderer struct {
 func (r *renderer) text(option string, text distribution.Text) string {
 	out, err := text.Render(r.vars)
 	if err != nil {
-		r.findings = append(r.findings, distribution.Finding{Level: distribution.Refused, Field: field(r.target, option), Location: r.at,
-			Summary: "the template cannot be rendered", Detail: err.Error(), Remediation: "see the template variables in the documentation"})
+		r.findings = append(r.findings, distribution.Finding{
+			Level:       distribution.Refused,
+			Field:       field(r.target, option),
+			Location:    r.at,
+			Summary:     "the template cannot be rendered",
+			Detail:      err.Error(),
+			Remediation: "see the template variables in the documentation",
+		})
 	}
 	return out
 }
 
-// texts renders over what is there already.
-func (r *renderer) texts(option string, texts map[string]distribution.Text, under map[string]string) map[string]string {
-	out := make(map[string]string, len(under)+len(texts))
-	for key, value := range under {
+// texts renders texts and adds them to existing ones.
+func (r *renderer) texts(option string, texts map[string]distribution.Text, existing map[string]string) map[string]string {
+	out := make(map[string]string, len(existing)+len(texts))
+	for key, value := range existing {
 		out[key] = value
 	}
 	for key, text := range texts {
@@ -240,7 +296,9 @@ func (r *renderer) roles(roles []distribution.Role) []distribution.Role {
 		role.RoleARN = distribution.Text(r.text("role_arn", role.RoleARN))
 		if role.RoleARN == "" {
 			name := r.text("role_name", role.RoleName)
-			role.RoleARN = distribution.Text(fmt.Sprintf("arn:%s:iam::%s:role/%s", r.vars.Partition, r.at.Account, strings.TrimPrefix(name, "/")))
+			role.RoleARN = distribution.Text(
+				fmt.Sprintf("arn:%s:iam::%s:role/%s", r.vars.Partition, r.at.Account, strings.TrimPrefix(name, "/")),
+			)
 		}
 		role.ExternalID = distribution.Secret(r.text("external_id", distribution.Text(role.ExternalID)))
 		role.SessionName = distribution.Text(r.text("session_name", role.SessionName))

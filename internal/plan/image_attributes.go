@@ -18,14 +18,24 @@ func reasonsForImageCopy(image ec2types.Image, from, region string) (why, rules 
 			why, rules = append(why, a.Weighs(image)), append(rules, a.Rule)
 		}
 		if a.Regional && from != region && a.Text(image) != "" {
-			why, rules = append(why, fmt.Sprintf("%s %s means nothing in %s", a.Name, a.Text(image), region)), append(rules, a.Rule)
+			why, rules = append(
+				why,
+				fmt.Sprintf("%s %s means nothing in %s", a.Name, a.Text(image), region),
+			), append(
+				rules,
+				a.Rule,
+			)
 		}
 	}
 	return why, rules
 }
 
 // Carry says what becomes of every attribute that an image has.
-func Carry(image ec2types.Image, uefiData string, by func(step.Attribute) distribution.AttributeHandling) []distribution.AttributeOutcome {
+func Carry(
+	image ec2types.Image,
+	uefiData string,
+	by func(step.Attribute) distribution.AttributeHandling,
+) []distribution.AttributeOutcome {
 	var all []distribution.AttributeOutcome
 	for _, a := range step.CarryTable {
 		how := by(a)

@@ -15,7 +15,11 @@ import (
 )
 
 // likeness is what a destination's image has to be.
-func destinationImageSpec(d distribution.Destination, req distribution.Request, facts distribution.Facts) step.ImageSpec {
+func destinationImageSpec(
+	d distribution.Destination,
+	req distribution.Request,
+	facts distribution.Facts,
+) step.ImageSpec {
 	l := likenessOf(facts.Images[d.FromRegion])
 	l.Method, l.Abroad = d.Method, d.FromRegion != d.At.Region
 	l.Name, l.Description = d.Name, d.Description

@@ -23,7 +23,11 @@ func (r *renderer) grants(grants []distribution.Grant) []distribution.KeyGrant {
 		if grantee == "" {
 			grantee = distribution.AutoScaling
 		}
-		k := distribution.KeyGrant{Name: r.text("grant: name", g.Name), Grantee: r.text("grant: grantee_principal", grantee), Operations: g.Operations}
+		k := distribution.KeyGrant{
+			Name:       r.text("grant: name", g.Name),
+			Grantee:    r.text("grant: grantee_principal", grantee),
+			Operations: g.Operations,
+		}
 		if k.Name == "" {
 			k.Name = "encrypted-ami:" + notInGrantName.ReplaceAllString(k.Grantee[strings.LastIndex(k.Grantee, "/")+1:], "-")
 		}
@@ -41,9 +45,15 @@ func validateGrants(d distribution.Destination) []distribution.Finding {
 	for i, k := range d.Grants {
 		other := slices.IndexFunc(d.Grants[:i], func(o distribution.KeyGrant) bool { return o.Name == k.Name })
 		if other >= 0 {
-			found = append(found, distribution.Finding{Level: distribution.Refused, Field: field(d.Target, "grant: name"), Location: d.At, Resource: k.Grantee,
-				Summary: fmt.Sprintf("two grants have the name %q", k.Name), Detail: "the other is for " + d.Grants[other].Grantee + ", and a run knows a grant by its name",
-				Remediation: "give each grant block a name of its own"})
+			found = append(found, distribution.Finding{
+				Level:       distribution.Refused,
+				Field:       field(d.Target, "grant: name"),
+				Location:    d.At,
+				Resource:    k.Grantee,
+				Summary:     fmt.Sprintf("two grants have the name %q", k.Name),
+				Detail:      "the other is for " + d.Grants[other].Grantee + ", and a run knows a grant by its name",
+				Remediation: "give each grant block a name of its own",
+			})
 		}
 	}
 	return found
@@ -53,7 +63,12 @@ func validateGrants(d distribution.Destination) []distribution.Finding {
 func (b *builder) grant(g *destinationState) {
 	for i, k := range g.Grants {
 		g.proofs = append(g.proofs, b.add(&step.CreateGrant{
-			Base:       step.Base{ID: step.NewID("grant", g.At.Account, g.At.Region, k.Name), Location: g.At, Destination: g.At, ExpectedDuration: callTime},
+			Base: step.Base{
+				ID:               step.NewID("grant", g.At.Account, g.At.Region, k.Name),
+				Location:         g.At,
+				Destination:      g.At,
+				ExpectedDuration: callTime,
+			},
 			KeyARN:     g.keyARN,
 			Name:       k.Name,
 			Grantee:    k.Grantee,

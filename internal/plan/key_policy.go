@@ -13,8 +13,25 @@ import (
 )
 
 // unknownOfCallers are condition keys whose values nobody but AWS knows of a caller, or of what EC2 asks for.
-var unknownOfCallers = []string{"aws:CurrentTime", "aws:EpochTime", "aws:PrincipalOrgID", "aws:PrincipalOrgPaths", "aws:PrincipalTag/", "aws:RequestedRegion", "aws:SourceIdentity", "aws:SourceIp",
-	"aws:SourceVpc", "aws:SourceVpce", "aws:TokenIssueTime", "aws:userid", "aws:ViaAWSService", "kms:GrantConstraintType", "kms:GranteePrincipal", "kms:GrantOperations", "kms:ResourceAliases"}
+var unknownOfCallers = []string{
+	"aws:CurrentTime",
+	"aws:EpochTime",
+	"aws:PrincipalOrgID",
+	"aws:PrincipalOrgPaths",
+	"aws:PrincipalTag/",
+	"aws:RequestedRegion",
+	"aws:SourceIdentity",
+	"aws:SourceIp",
+	"aws:SourceVpc",
+	"aws:SourceVpce",
+	"aws:TokenIssueTime",
+	"aws:userid",
+	"aws:ViaAWSService",
+	"kms:GrantConstraintType",
+	"kms:GranteePrincipal",
+	"kms:GrantOperations",
+	"kms:ResourceAliases",
+}
 
 // rolePath is a principal of a policy that means roles by their path.
 var rolePath = regexp.MustCompile(`:role/[^"]*/[^"]*[*?]`)
@@ -35,16 +52,23 @@ func KeyAdmits(document, keyARN string, who distribution.CallerIdentity) (bool, 
 	}
 	role := principalARN(who.ARN)
 	d, err := iampolicy.Evaluate(iampolicy.Request{
-		Principal: iampolicy.Principal{ARN: who.ARN, Account: who.Account, Role: role},
-		Action:    "kms:CreateGrant", Resource: keyARN, ResourceAccount: distribution.ARNAccount(keyARN),
-		Context: iampolicy.Context{"kms:GrantIsForAWSResource": {"true"}, "kms:ViaService": {"ec2." + distribution.ARNRegion(keyARN) + ".amazonaws.com"}},
-		Unsure:  unknownOfCallers,
+		Principal:       iampolicy.Principal{ARN: who.ARN, Account: who.Account, Role: role},
+		Action:          "kms:CreateGrant",
+		Resource:        keyARN,
+		ResourceAccount: distribution.ARNAccount(keyARN),
+		Context: iampolicy.Context{
+			"kms:GrantIsForAWSResource": {"true"},
+			"kms:ViaService":            {"ec2." + distribution.ARNRegion(keyARN) + ".amazonaws.com"},
+		},
+		Unsure: unknownOfCallers,
 	}, iampolicy.Policies{Resource: key, Identity: []*iampolicy.Document{own}})
 	if err != nil {
 		return false, err
 	}
 	name := role[strings.LastIndex(role, "/")+1:]
-	if named := strings.Contains(document, "/"+name) && !strings.Contains(document, role); !d.Allowed && role != who.ARN && role != "" && (named || rolePath.MatchString(document)) {
+	if named := strings.Contains(document, "/"+name) &&
+		!strings.Contains(document, role); !d.Allowed && role != who.ARN && role != "" &&
+		(named || rolePath.MatchString(document)) {
 		return false, fmt.Errorf("the path of the role %s is not known", name) // a session does not tell it
 	}
 	return d.Allowed, nil

@@ -59,13 +59,26 @@ func keyUnusableReason(k distribution.Key) (why, rule string) {
 const expiresSoon = 30 * 24 * time.Hour
 
 // expiry warns of imported key material that is about to expire: what is encrypted under the key cannot be used from then on (3.5.1).
-func keyExpiryFindings(k distribution.Key, field string, at distribution.Location, now time.Time) []distribution.Finding {
+func keyExpiryFindings(
+	k distribution.Key,
+	field string,
+	at distribution.Location,
+	now time.Time,
+) []distribution.Finding {
 	if k.Metadata == nil || k.Metadata.ValidTo == nil || k.Metadata.ValidTo.Sub(now) > expiresSoon {
 		return nil
 	}
 	date := k.Metadata.ValidTo.UTC().Format("2006-01-02 15:04 MST")
-	return []distribution.Finding{{Level: distribution.Warning, Reference: "3.5.4", Field: field, Location: at, Resource: k.ARN(), Summary: "the imported material of the key " + k.ARN() + " expires on " + date,
-		Detail: "from then on nothing that is encrypted under it can be copied or launched", Remediation: "import the material again, with a later date or none"}}
+	return []distribution.Finding{{
+		Level:       distribution.Warning,
+		Reference:   "3.5.4",
+		Field:       field,
+		Location:    at,
+		Resource:    k.ARN(),
+		Summary:     "the imported material of the key " + k.ARN() + " expires on " + date,
+		Detail:      "from then on nothing that is encrypted under it can be copied or launched",
+		Remediation: "import the material again, with a later date or none",
+	}}
 }
 
 // remedy is what to do about a key that trouble names.

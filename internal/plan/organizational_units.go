@@ -19,9 +19,17 @@ func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, 
 	for _, id := range t.Units {
 		unit := facts.Units[id]
 		if unit.Err != nil {
-			findings = append(findings, distribution.Finding{Level: distribution.Refused, Field: field(t.Name, "organizational_unit_ids"), Resource: id, Principal: facts.Source.ARN, Operation: unit.Err.Operation,
-				Summary: "the accounts of " + id + " cannot be listed", Detail: unit.Err.Error(),
-				Remediation: "only the management account of an organization and its delegated administrators may look at it: give the organizations block a role there"})
+			findings = append(findings, distribution.Finding{
+				Level:     distribution.Refused,
+				Field:     field(t.Name, "organizational_unit_ids"),
+				Resource:  id,
+				Principal: facts.Source.ARN,
+				Operation: unit.Err.Operation,
+				Summary:   "the accounts of " + id + " cannot be listed",
+				Detail:    unit.Err.Error(),
+				Remediation: "only the management account of an organization and its delegated administrators may look at " +
+					"it: give the organizations block a role there",
+			})
 			continue
 		}
 		var dormant, active []string
@@ -35,12 +43,22 @@ func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, 
 			}
 		}
 		if len(dormant) > 0 {
-			findings = append(findings, distribution.Finding{Level: distribution.Note, Field: field(t.Name, "organizational_unit_ids"), Resource: id,
-				Summary: "accounts are left out: " + strings.Join(dormant, ", "), Detail: "they are suspended, or about to be closed"})
+			findings = append(findings, distribution.Finding{
+				Level:    distribution.Note,
+				Field:    field(t.Name, "organizational_unit_ids"),
+				Resource: id,
+				Summary:  "accounts are left out: " + strings.Join(dormant, ", "),
+				Detail:   "they are suspended, or about to be closed",
+			})
 		}
 		if len(active) == 0 {
-			findings = append(findings, distribution.Finding{Level: distribution.Warning, Field: field(t.Name, "organizational_unit_ids"), Resource: id,
-				Summary: id + " has no account to serve", Detail: fmt.Sprintf("it has %d accounts, and all are left out", len(unit.Accounts))})
+			findings = append(findings, distribution.Finding{
+				Level:    distribution.Warning,
+				Field:    field(t.Name, "organizational_unit_ids"),
+				Resource: id,
+				Summary:  id + " has no account to serve",
+				Detail:   fmt.Sprintf("it has %d accounts, and all are left out", len(unit.Accounts)),
+			})
 		}
 		accounts = append(accounts, active...)
 	}

@@ -17,8 +17,15 @@ import (
 // Predict tells the images that amazon-ebs is going to make, by Region, and what stands against it. It launches an instance, takes an
 // image of it, and copies that into the other Regions; with encrypt_boot into the build's own Region as well, from an image that it
 // then throws away. No image is told where AWS or the builder would refuse one.
-func Predict(req distribution.Request, facts distribution.Facts) (map[string]distribution.Image, []distribution.Finding) {
-	p := prediction{req: req, facts: facts, home: distribution.Location{Account: facts.Source.Account, Region: req.Build.Region}}
+func Predict(
+	req distribution.Request,
+	facts distribution.Facts,
+) (map[string]distribution.Image, []distribution.Finding) {
+	p := prediction{
+		req:   req,
+		facts: facts,
+		home:  distribution.Location{Account: facts.Source.Account, Region: req.Build.Region},
+	}
 	if p.validate(); len(p.findings) > 0 {
 		return nil, p.findings
 	}
@@ -58,7 +65,15 @@ type outcome struct {
 }
 
 func (p *prediction) refuse(rule, option, summary, because, next string) {
-	p.findings = append(p.findings, distribution.Finding{Level: distribution.Refused, Reference: rule, Field: "build: " + option, Location: p.home, Summary: summary, Detail: because, Remediation: next})
+	p.findings = append(p.findings, distribution.Finding{
+		Level:       distribution.Refused,
+		Reference:   rule,
+		Field:       "build: " + option,
+		Location:    p.home,
+		Summary:     summary,
+		Detail:      because,
+		Remediation: next,
+	})
 }
 
 // troubles are the reasons why nothing can be told: no image to start from, keys that cannot be used, options that amazon-ebs refuses.
@@ -66,13 +81,31 @@ func (p *prediction) validate() {
 	intent := p.req.Intent
 	switch {
 	case p.facts.Base.Base == nil && p.facts.BaseMatches > 1:
-		p.refuse("2.5.2", "source_ami_filter", fmt.Sprintf("%d images match", p.facts.BaseMatches), "amazon-ebs takes one", "set most_recent = true, or filter for one")
+		p.refuse(
+			"2.5.2",
+			"source_ami_filter",
+			fmt.Sprintf("%d images match", p.facts.BaseMatches),
+			"amazon-ebs takes one",
+			"set most_recent = true, or filter for one",
+		)
 	case p.facts.Base.Base == nil:
-		p.refuse("2.2.12", cmp.Or(given(intent.BaseAMI, "source_ami"), "source_ami_filter"), "there is no image to start from", "AWS shows none to the source credentials", "check id, owners, filters, Region and credentials")
+		p.refuse(
+			"2.2.12",
+			cmp.Or(given(intent.BaseAMI, "source_ami"), "source_ami_filter"),
+			"there is no image to start from",
+			"AWS shows none to the source credentials",
+			"check id, owners, filters, Region and credentials",
+		)
 	}
 	boot := intent.EncryptBoot != nil && *intent.EncryptBoot
 	if !boot && (intent.KMSKeyID != "" || len(intent.RegionKMSKeyIDs) > 0) {
-		p.refuse("1.4.7", "kms_key_id", "amazon-ebs refuses a key without encrypt_boot", "kms_key_id and region_kms_key_ids encrypt the copy that encrypt_boot makes", "set encrypt_boot = true, or leave the keys to launch_block_device_mappings")
+		p.refuse(
+			"1.4.7",
+			"kms_key_id",
+			"amazon-ebs refuses a key without encrypt_boot",
+			"kms_key_id and region_kms_key_ids encrypt the copy that encrypt_boot makes",
+			"set encrypt_boot = true, or leave the keys to launch_block_device_mappings",
+		)
 		return
 	}
 	for _, wanted := range p.req.Images {
@@ -105,7 +138,8 @@ func (p *prediction) key(at distribution.Location, option, asked string) {
 
 // bootKey is the key that the builder names for a copy into a Region; "" for none.
 func (p *prediction) bootKey(at distribution.Location) string {
-	if key, named := p.req.Intent.RegionKMSKeyIDs[at.Region]; named && (at != p.home || p.req.Intent.KMSKeyID == "" || key != "") {
+	if key, named := p.req.Intent.RegionKMSKeyIDs[at.Region]; named &&
+		(at != p.home || p.req.Intent.KMSKeyID == "" || key != "") {
 		return key
 	}
 	if at == p.home {
@@ -132,7 +166,10 @@ func (p *prediction) launch() []born {
 		if m.Ebs.SnapshotId == nil && wish.Encrypted == nil {
 			wish.Encrypted = m.Ebs.Encrypted // an empty volume that the image wants encrypted (1.5.5)
 		}
-		all = append(all, born{device, int32(wish.GiB), p.volume(wish, aws.ToString(m.Ebs.SnapshotId), aws.ToBool(m.Ebs.Encrypted))})
+		all = append(
+			all,
+			born{device, int32(wish.GiB), p.volume(wish, aws.ToString(m.Ebs.SnapshotId), aws.ToBool(m.Ebs.Encrypted))},
+		)
 	}
 	for _, v := range mappings {
 		if !v.NoDevice && !slices.ContainsFunc(all, func(b born) bool { return b.device == v.Device }) {
@@ -156,28 +193,43 @@ func (p *prediction) volume(wish distribution.LaunchVolume, snapshotID string, e
 	standard := p.facts.Defaults[p.home].Encryption
 	switch option := "launch_block_device_mappings " + wish.Device; {
 	case wish.KMSKeyID != "" && !on:
-		p.refuse("1.1.11", option, "AWS refuses a key without encrypted = true", "KmsKeyId requires the parameter Encrypted to be set", "set encrypted = true")
+		p.refuse("1.1.11", option, "AWS refuses a key without encrypted = true", "KmsKeyId requires the parameter "+
+			"Encrypted to be set", "set encrypted = true")
 		return outcome{}
 	case off && encrypted:
-		p.refuse("1.1.12", option, "an encrypted volume cannot become unencrypted", "the source AMI's snapshot of "+wish.Device+" is encrypted", "leave encrypted out")
+		p.refuse(
+			"1.1.12",
+			option,
+			"an encrypted volume cannot become unencrypted",
+			"the source AMI's snapshot of "+wish.Device+" is encrypted",
+			"leave encrypted out",
+		)
 		return outcome{}
 	case on && wish.KMSKeyID != "":
-		return outcome{true, p.facts.Keys[p.home][wish.KMSKeyID].ARN(), "launch_block_device_mappings names the key " + wish.KMSKeyID, "1.1.10"}
+		return outcome{true, p.facts.Keys[p.home][wish.KMSKeyID].ARN(), "launch_block_device_mappings " +
+			"names the key " + wish.KMSKeyID, "1.1.10"}
 	case encrypted && own:
 		return outcome{true, aws.ToString(snapshot.KmsKeyId), "the source AMI is encrypted under this key", "1.1.3"}
 	case encrypted:
 		return p.byDefault(p.home, "the source AMI is encrypted and another account's, so its volumes take", "1.1.5")
 	case on:
-		return p.byDefault(p.home, "launch_block_device_mappings asks for encryption and names no key, so the volume takes", "1.1.6")
+		return p.byDefault(p.home, "launch_block_device_mappings asks for encryption and names no key, so the volume "+
+			"takes", "1.1.6")
 	case standard:
-		return p.byDefault(p.home, "EBS encryption-by-default is on in "+p.home.Region+", which no option overrides; it takes", "1.1.7")
+		return p.byDefault(p.home, "EBS encryption-by-default is on in "+p.home.Region+", which no option overrides; "+
+			"it takes", "1.1.7")
 	}
 	return outcome{why: "nothing asks for encryption", rule: "1.1.2"}
 }
 
 // byDefault is under the default key of EBS.
 func (p *prediction) byDefault(at distribution.Location, why, rule string) outcome {
-	return outcome{true, p.facts.Keys[at][p.facts.Defaults[at].KMSKeyID].ARN(), why + " the default key of " + at.Region, rule}
+	return outcome{
+		true,
+		p.facts.Keys[at][p.facts.Defaults[at].KMSKeyID].ARN(),
+		why + " the default key of " + at.Region,
+		rule,
+	}
 }
 
 // copy tells the snapshots of the image in a Region; nil where they are refused. CreateImage changes nothing (1.2.1).
@@ -190,8 +242,13 @@ func (p *prediction) copy(volumes []born, at distribution.Location) []born {
 	for _, v := range volumes {
 		out, copied := p.copied(v.out, at)
 		if !copied {
-			p.refuse("1.4.8", "encrypt_boot", "the copy to "+at.Region+" would be refused", "the volume "+v.device+" is encrypted, and encrypt_boot = false asks for an unencrypted copy of it",
-				"leave encrypt_boot out, or set it to true")
+			p.refuse(
+				"1.4.8",
+				"encrypt_boot",
+				"the copy to "+at.Region+" would be refused",
+				"the volume "+v.device+" is encrypted, and encrypt_boot = false asks for an unencrypted copy of it",
+				"leave encrypt_boot out, or set it to true",
+			)
 			return nil
 		}
 		v.out = out
@@ -209,16 +266,19 @@ func (p *prediction) copied(from outcome, at distribution.Location) (outcome, bo
 	case off && from.encrypted:
 		return outcome{}, false
 	case on && asked != "":
-		return outcome{true, p.facts.Keys[at][asked].ARN(), "encrypt_boot copies the image under the key " + asked, "1.4.6"}, true
+		return outcome{true, p.facts.Keys[at][asked].ARN(), "encrypt_boot copies the image " +
+			"under the key " + asked, "1.4.6"}, true
 	case from.encrypted && at == p.home:
 		from.why += "; encrypt_boot names no other, and its copy keeps it"
 		return from, true
 	case from.encrypted:
-		return p.byDefault(at, "an encrypted image that is copied to another Region without a key of its own takes", "1.4.9"), true
+		return p.byDefault(at, "an encrypted image that is copied to another Region without a key of "+
+			"its own takes", "1.4.9"), true
 	case on:
 		return p.byDefault(at, "encrypt_boot names no key, so its copy takes", "1.4.3"), true
 	case p.facts.Defaults[at].Encryption:
-		return p.byDefault(at, "EBS encryption-by-default is on in "+at.Region+", which no option overrides; it takes", "1.4.2"), true
+		return p.byDefault(at, "EBS encryption-by-default is on in "+at.Region+", which no option "+
+			"overrides; it takes", "1.4.2"), true
 	}
 	return from, true
 }
@@ -226,15 +286,37 @@ func (p *prediction) copied(from outcome, at distribution.Location) (outcome, bo
 // image is what the survey would see of an image with these snapshots. What else it has comes from the image that the build starts from.
 func (p *prediction) image(of []born) distribution.Image {
 	image := *p.facts.Base.Base
-	image.ImageId, image.Name, image.Description = aws.String(distribution.Unbuilt), aws.String(cmp.Or(p.req.Intent.AMIName, distribution.UnbuiltName)), nil
+	image.ImageId, image.Name, image.Description = aws.String(
+		distribution.Unbuilt,
+	), aws.String(
+		cmp.Or(p.req.Intent.AMIName, distribution.UnbuiltName),
+	), nil
 	image.OwnerId, image.State, image.StateReason = aws.String(p.home.Account), ec2types.ImageStateAvailable, nil
 	image.Tags, image.DeprecationTime, image.BlockDeviceMappings = nil, nil, nil
-	seen := distribution.Image{Image: &image, Snapshots: map[string]distribution.Snapshot{}, UEFIData: p.facts.Base.UEFIData, Base: p.facts.Base.Base, BaseSnapshots: p.facts.Base.BaseSnapshots}
+	seen := distribution.Image{
+		Image:         &image,
+		Snapshots:     map[string]distribution.Snapshot{},
+		UEFIData:      p.facts.Base.UEFIData,
+		Base:          p.facts.Base.Base,
+		BaseSnapshots: p.facts.Base.BaseSnapshots,
+	}
 	for _, v := range of {
 		id := "snapshot-of" + strings.ReplaceAll(v.device, "/", "-")
-		image.BlockDeviceMappings = append(image.BlockDeviceMappings, ec2types.BlockDeviceMapping{DeviceName: aws.String(v.device),
-			Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String(id), VolumeSize: aws.Int32(v.gib), Encrypted: aws.Bool(v.out.encrypted)}})
-		snapshot := ec2types.Snapshot{SnapshotId: aws.String(id), VolumeSize: aws.Int32(v.gib), Encrypted: aws.Bool(v.out.encrypted), OwnerId: aws.String(p.home.Account), State: ec2types.SnapshotStateCompleted}
+		image.BlockDeviceMappings = append(image.BlockDeviceMappings, ec2types.BlockDeviceMapping{
+			DeviceName: aws.String(v.device),
+			Ebs: &ec2types.EbsBlockDevice{
+				SnapshotId: aws.String(id),
+				VolumeSize: aws.Int32(v.gib),
+				Encrypted:  aws.Bool(v.out.encrypted),
+			},
+		})
+		snapshot := ec2types.Snapshot{
+			SnapshotId: aws.String(id),
+			VolumeSize: aws.Int32(v.gib),
+			Encrypted:  aws.Bool(v.out.encrypted),
+			OwnerId:    aws.String(p.home.Account),
+			State:      ec2types.SnapshotStateCompleted,
+		}
 		if v.out.encrypted {
 			snapshot.KmsKeyId = aws.String(v.out.key)
 		}
@@ -250,7 +332,8 @@ func (p *prediction) image(of []born) distribution.Image {
 func builderCopies(req distribution.Request, facts distribution.Facts) int {
 	n := 0
 	for _, wanted := range req.Images {
-		if req.Intent != nil && (wanted.Region != req.Build.Region || req.Intent.EncryptBoot != nil && *req.Intent.EncryptBoot) {
+		if req.Intent != nil &&
+			(wanted.Region != req.Build.Region || req.Intent.EncryptBoot != nil && *req.Intent.EncryptBoot) {
 			n += len(facts.Images[wanted.Region].Snapshots)
 		}
 	}
@@ -258,14 +341,22 @@ func builderCopies(req distribution.Request, facts distribution.Facts) int {
 }
 
 // withoutBoot supposes that the volumes are put under the key of encrypt_boot at launch, and that the builder makes no copy for it.
-func withoutBoot(req distribution.Request, facts distribution.Facts) (distribution.Request, distribution.Facts, []string) {
+func withoutBoot(
+	req distribution.Request,
+	facts distribution.Facts,
+) (distribution.Request, distribution.Facts, []string) {
 	intent := *req.Intent
 	home := distribution.Location{Account: facts.Source.Account, Region: req.Build.Region}
 	key := (&prediction{req: req, facts: facts, home: home}).bootKey(home)
 	intent.EncryptBoot, intent.KMSKeyID, intent.RegionKMSKeyIDs, intent.Launch = nil, "", nil, nil
 	var lines []string
 	for _, v := range volumes(facts.Images[req.Build.Region]) {
-		intent.Launch = append(intent.Launch, distribution.LaunchVolume{Device: v.device(), Encrypted: aws.Bool(true), KMSKeyID: key, GiB: v.gib()})
+		intent.Launch = append(intent.Launch, distribution.LaunchVolume{
+			Device:    v.device(),
+			Encrypted: aws.Bool(true),
+			KMSKeyID:  key,
+			GiB:       v.gib(),
+		})
 		lines = append(lines, LaunchMapping(v.device(), key)...)
 	}
 	req.Intent = &intent

@@ -45,12 +45,20 @@ func pointers(req distribution.Request, facts distribution.Facts, d distribution
 	site := facts.Sites[d.At]
 	var all []distribution.Pointer
 	for _, p := range d.Parameters {
-		all = append(all, distribution.Pointer{Kind: parameterPointer, Name: string(p.Name), Set: image != nil && site.Parameters[string(p.Name)].ImageID == aws.ToString(image.ImageId)})
+		all = append(all, distribution.Pointer{
+			Kind: parameterPointer,
+			Name: string(p.Name),
+			Set:  image != nil && site.Parameters[string(p.Name)].ImageID == aws.ToString(image.ImageId),
+		})
 	}
 	for _, t := range d.Templates {
 		stands := site.Templates[string(t.Template)]
 		version := versionsNaming(stands, image)
-		all = append(all, distribution.Pointer{Kind: templatePointer, Name: string(t.Template), Set: version > 0 && (!t.SetDefault || version == stands.Default)})
+		all = append(all, distribution.Pointer{
+			Kind: templatePointer,
+			Name: string(t.Template),
+			Set:  version > 0 && (!t.SetDefault || version == stands.Default),
+		})
 	}
 	return all
 }
@@ -79,7 +87,13 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 			continue
 		}
 		newStep := &step.PutParameter{
-			Base:        step.Base{ID: distribution.StepID("parameter/" + g.At.Key() + "/" + strings.TrimPrefix(string(p.Name), "/")), Location: g.At, Destination: g.At, DependsOn: g.proofs, ExpectedDuration: callTime},
+			Base: step.Base{
+				ID:               distribution.StepID("parameter/" + g.At.Key() + "/" + strings.TrimPrefix(string(p.Name), "/")),
+				Location:         g.At,
+				Destination:      g.At,
+				DependsOn:        g.proofs,
+				ExpectedDuration: callTime,
+			},
 			Name:        string(p.Name),
 			Type:        p.Type,
 			DataType:    p.DataType,
@@ -101,7 +115,13 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 		}
 		stands := b.facts.Sites[g.At].Templates[string(t.Template)]
 		published = append(published, b.add(&step.CreateLaunchTemplateVersion{
-			Base:        step.Base{ID: distribution.StepID("template/" + g.At.Key() + "/" + string(t.Template)), Location: g.At, Destination: g.At, DependsOn: g.proofs, ExpectedDuration: callTime},
+			Base: step.Base{
+				ID:               distribution.StepID("template/" + g.At.Key() + "/" + string(t.Template)),
+				Location:         g.At,
+				Destination:      g.At,
+				DependsOn:        g.proofs,
+				ExpectedDuration: callTime,
+			},
 			Template:    string(t.Template),
 			TemplateID:  stands.ID,
 			From:        t.Source,
@@ -125,16 +145,31 @@ func rendered(texts map[string]distribution.Text) map[string]string {
 }
 
 // pointerTroubles are the reasons why nothing can point at a destination's image as asked.
-func validatePublication(req distribution.Request, d distribution.Destination, facts distribution.Facts) []distribution.Finding {
+func validatePublication(
+	req distribution.Request,
+	d distribution.Destination,
+	facts distribution.Facts,
+) []distribution.Finding {
 	if facts.Images[d.FromRegion].Image == nil {
 		return nil
 	}
 	var found []distribution.Finding
 	for i, p := range d.Parameters {
 		found = append(found, validateParameter(req, d, facts, p)...)
-		if slices.ContainsFunc(d.Parameters[:i], func(o distribution.Parameter) bool { return sameParameter(o.Name, p.Name) }) {
-			found = append(found, distribution.Finding{Level: distribution.Refused, Reference: "7.8", Field: parameterField(d.Target, p), Location: d.At, Resource: d.At.ParameterARN(string(p.Name)),
-				Summary: "the parameter is named twice", Detail: "both blocks come to one name", Remediation: "name each parameter once"})
+		if slices.ContainsFunc(
+			d.Parameters[:i],
+			func(o distribution.Parameter) bool { return sameParameter(o.Name, p.Name) },
+		) {
+			found = append(found, distribution.Finding{
+				Level:       distribution.Refused,
+				Reference:   "7.8",
+				Field:       parameterField(d.Target, p),
+				Location:    d.At,
+				Resource:    d.At.ParameterARN(string(p.Name)),
+				Summary:     "the parameter is named twice",
+				Detail:      "both blocks come to one name",
+				Remediation: "name each parameter once",
+			})
 		}
 	}
 	for i, t := range d.Templates {
@@ -144,20 +179,46 @@ func validatePublication(req distribution.Request, d distribution.Destination, f
 }
 
 // templateTroubles are the reasons why a launch template cannot name the image.
-func validateLaunchTemplate(d distribution.Destination, facts distribution.Facts, before []distribution.LaunchTemplate, t distribution.LaunchTemplate) []distribution.Finding {
+func validateLaunchTemplate(
+	d distribution.Destination,
+	facts distribution.Facts,
+	before []distribution.LaunchTemplate,
+	t distribution.LaunchTemplate,
+) []distribution.Finding {
 	site := facts.Sites[d.At]
 	stands := site.Templates[string(t.Template)]
 	refuse := func(summary, because, next string) []distribution.Finding {
-		return []distribution.Finding{{Level: distribution.Refused, Reference: "A.4.12", Field: field(d.Target, fmt.Sprintf("launch_template %q", t.Template)), Location: d.At, Principal: site.Identity.ARN, Resource: string(t.Template),
-			Summary: summary, Detail: because, Remediation: next}}
+		return []distribution.Finding{{
+			Level:       distribution.Refused,
+			Reference:   "A.4.12",
+			Field:       field(d.Target, fmt.Sprintf("launch_template %q", t.Template)),
+			Location:    d.At,
+			Principal:   site.Identity.ARN,
+			Resource:    string(t.Template),
+			Summary:     summary,
+			Detail:      because,
+			Remediation: next,
+		}}
 	}
 	switch {
 	case stands.Err != nil && strings.HasPrefix(stands.Err.Code, "InvalidLaunchTemplate"):
-		return refuse("there is no such launch template, or no version "+t.Source+" of it", stands.Err.Error(), "make it in account "+d.At.Account+" in "+d.At.Region+", or correct id, name and source_version")
+		return refuse(
+			"there is no such launch template, or no version "+t.Source+" of it",
+			stands.Err.Error(),
+			"make it in account "+d.At.Account+" in "+d.At.Region+", or correct id, name and source_version",
+		)
 	case stands.Err != nil:
-		return refuse("the launch template cannot be looked at", stands.Err.Error(), "allow "+stands.Err.Operation+" to "+site.Identity.ARN)
+		return refuse(
+			"the launch template cannot be looked at",
+			stands.Err.Error(),
+			"allow "+stands.Err.Operation+" to "+site.Identity.ARN,
+		)
 	case slices.ContainsFunc(before, func(o distribution.LaunchTemplate) bool { return site.Templates[string(o.Template)].ID == stands.ID }):
-		return refuse("the launch template is named twice", "both blocks come to "+stands.ID, "name each launch template once")
+		return refuse(
+			"the launch template is named twice",
+			"both blocks come to "+stands.ID,
+			"name each launch template once",
+		)
 	}
 	return nil
 }
@@ -171,11 +232,25 @@ func parameterField(target string, p distribution.Parameter) string {
 }
 
 // parameterTroubles are the reasons why a parameter cannot name the image. Type and data type of one that exists cannot be changed (7.4).
-func validateParameter(req distribution.Request, d distribution.Destination, facts distribution.Facts, p distribution.Parameter) []distribution.Finding {
+func validateParameter(
+	req distribution.Request,
+	d distribution.Destination,
+	facts distribution.Facts,
+	p distribution.Parameter,
+) []distribution.Finding {
 	site := facts.Sites[d.At]
 	refuse := func(rule, summary, because, next string) distribution.Finding {
-		return distribution.Finding{Level: distribution.Refused, Reference: rule, Field: parameterField(d.Target, p), Location: d.At, Principal: site.Identity.ARN, Resource: d.At.ParameterARN(string(p.Name)),
-			Summary: summary, Detail: because, Remediation: next}
+		return distribution.Finding{
+			Level:       distribution.Refused,
+			Reference:   rule,
+			Field:       parameterField(d.Target, p),
+			Location:    d.At,
+			Principal:   site.Identity.ARN,
+			Resource:    d.At.ParameterARN(string(p.Name)),
+			Summary:     summary,
+			Detail:      because,
+			Remediation: next,
+		}
 	}
 	if err := CheckParameterName(string(p.Name), d.At); err != nil {
 		return []distribution.Finding{refuse("7.7", "it cannot be the name of a parameter", err.Error(), "name it otherwise")}
@@ -189,14 +264,36 @@ func validateParameter(req distribution.Request, d distribution.Destination, fac
 	remake := "delete it and let it be made again, or name the parameter otherwise"
 	switch {
 	case stored.Err != nil:
-		found = append(found, refuse("7.6", "the parameter cannot be looked at", stored.Err.Error(), "allow ssm:GetParameter to "+site.Identity.ARN))
+		found = append(
+			found,
+			refuse(
+				"7.6",
+				"the parameter cannot be looked at",
+				stored.Err.Error(),
+				"allow ssm:GetParameter to "+site.Identity.ARN,
+			),
+		)
 	case !there:
 	case stored.Type != p.Type:
-		found = append(found, refuse("7.8", "the parameter is a "+stored.Type, "the type of an existing parameter cannot be changed to "+p.Type, remake+", or give type"))
+		found = append(found, refuse("7.8", "the parameter is a "+stored.Type, "the type of an existing parameter "+
+			"cannot be changed to "+p.Type, remake+", or give type"))
 	case stored.DataType != p.DataType:
-		found = append(found, refuse("7.4", "the parameter is of data type "+stored.DataType, "the data type of an existing parameter cannot be changed to "+p.DataType, remake+", or give data_type"))
-	case !p.Overwrite && !slices.Contains(pointers(req, facts, d), distribution.Pointer{Kind: parameterPointer, Name: string(p.Name), Set: true}):
-		found = append(found, refuse("7.8", "there is such a parameter already", "with overwrite = false it is not touched, and it does not name this image", "name it otherwise, or leave overwrite out"))
+		found = append(
+			found,
+			refuse(
+				"7.4",
+				"the parameter is of data type "+stored.DataType,
+				"the data type of an existing parameter cannot be changed to "+p.DataType,
+				remake+", or give data_type",
+			),
+		)
+	case !p.Overwrite && !slices.Contains(pointers(req, facts, d), distribution.Pointer{
+		Kind: parameterPointer,
+		Name: string(p.Name),
+		Set:  true,
+	}):
+		found = append(found, refuse("7.8", "there is such a parameter already", "with overwrite = false it is not "+
+			"touched, and it does not name this image", "name it otherwise, or leave overwrite out"))
 	}
 	return found
 }

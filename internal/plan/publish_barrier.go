@@ -13,7 +13,10 @@ import (
 // hold makes what is published wait for the proofs of all required destinations, where the request wants that and anything is left to publish.
 func (b *builder) addPublishBarrier(goals []destinationState) {
 	if !b.req.PublishAll || !slices.ContainsFunc(goals, func(g destinationState) bool {
-		return slices.ContainsFunc(pointers(b.req, b.facts, g.Destination), func(p distribution.Pointer) bool { return !p.Set })
+		return slices.ContainsFunc(
+			pointers(b.req, b.facts, g.Destination),
+			func(p distribution.Pointer) bool { return !p.Set },
+		)
 	}) {
 		return
 	}

@@ -11,184 +11,200 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Way is how copies get to the accounts of a Region that has no image of its own.
+// RegionRoute is the route of copies to a Region without a source image.
 type RegionRoute struct {
 	Region    string
-	Accounts  int    // that copy
-	Route            // the cheaper one
-	Otherwise *Route // staged there in place of straight, or the reverse; nil: that is closed, for want of a key of the source account
+	Accounts  int    // that get a copy
+	Route            // the cheaper route
+	Otherwise *Route // the other route; nil if the source account has no key for it
 }
 
-// Route is where the accounts of a Region copy from, and what that moves.
+// Route is where the accounts of a Region copy from, and how much that copies.
 type Route struct {
-	From           string // the Region itself: staged there once, for all of them; else each copies straight from there
+	From           string // the Region itself if one staged copy there serves all accounts
 	GiBTransferred int64  // between Regions
-	GiBCopied      int64  // altogether: less where the staging serves other Regions, too
+	GiBCopied      int64  // in total, without staged copies that other Regions share
 }
 
-// network is what leads from an image to the Regions that have none of their own.
+// routeGraph holds the Region of a source image and the Regions without one.
 type routeGraph struct {
 	sourceRegion
-	crowds []destinationRegion // sorted by Region
+	destinations []destinationRegion // sorted by Region
 }
 
-// gate is an image of the artifact as others copy from it.
+// sourceRegion is the Region of a source image that accounts copy from.
 type sourceRegion struct {
-	region string
-	open   bool  // the source account has a key there to stage under
-	usable bool  // it is, or nothing has to be staged
-	whole  int64 // GiB: the size of the image
-	first  int64 // GiB: how much of it has to be staged before, for them alone
+	region    string
+	canStage  bool  // the source account has a key there for staged copies
+	usable    bool  // canStage, or nothing must be staged
+	sizeGiB   int64 // of the image
+	stagedGiB int64 // of the image that must be staged first, for these accounts alone
 }
 
-// crowd is the accounts that shall have the image in a Region, others than the source account among them.
+// destinationRegion is a Region without a source image, with at least one account that is not the source account.
 type destinationRegion struct {
 	region   string
-	accounts int64
-	open     bool // the source account has a key there to stage under
+	accounts int64 // that get a copy
+	canStage bool  // the source account has a key there for staged copies
 }
 
-// shared reports whether one transfer to the Region serves several accounts. Then staging there saves the others; for a single one it saves nothing.
-func (c destinationRegion) shared() bool { return c.open && c.accounts > 1 }
+// savesTransfers reports whether one staged copy in the Region serves several accounts.
+func (d destinationRegion) savesTransfers() bool { return d.canStage && d.accounts > 1 }
 
-// ways chooses the cheaper route to every Region that has no image of its own, sorted by Region. It rests on all destinations of the
-// request and on the source, not on who is left out or served already: a run that is taken up goes the same way.
-func ways(req distribution.Request, facts distribution.Facts, all []distribution.Destination) []RegionRoute {
-	n := networkOf(req, facts, all)
-	tell := func(c destinationRegion, staged []string) Route {
-		r := n.route(c, staged)
-		if len(n.crowds) == 1 { // else it serves other Regions, too
-			r.GiBCopied += n.before(staged)
+// regionRoutes returns the cheaper route to every Region without a source image, sorted by Region. It depends on all destinations of
+// the request, not on those that are excluded or complete, so that a resumed run takes the same routes.
+func regionRoutes(req distribution.Request, facts distribution.Facts, all []distribution.Destination) []RegionRoute {
+	g := newRouteGraph(req, facts, all)
+	routeTo := func(d destinationRegion, staged []string) Route {
+		r := g.route(d, staged)
+		if len(g.destinations) == 1 { // else other Regions share the staged copy
+			r.GiBCopied += g.stagedAtSource(staged)
 		}
 		return r
 	}
-	staged := n.best()
-	var chosen []RegionRoute
-	for _, c := range n.crowds {
-		w := RegionRoute{Region: c.region, Accounts: int(c.accounts), Route: tell(c, staged)}
-		if other, open := n.otherwise(c, staged); open {
-			r := tell(c, other)
+
+	staged := g.cheapestStaging()
+	var routes []RegionRoute
+	for _, d := range g.destinations {
+		w := RegionRoute{Region: d.region, Accounts: int(d.accounts), Route: routeTo(d, staged)}
+		if other, possible := g.otherStaging(d, staged); possible {
+			r := routeTo(d, other)
 			w.Otherwise = &r
 		}
-		chosen = append(chosen, w)
+		routes = append(routes, w)
 	}
-	return chosen
+	return routes
 }
 
-// best is where to stage for the least between Regions, then the least to copy: wherever accounts share it, and in one Region more at
-// most, because all others can copy straight from one. Where all is alike, nobody copies by way of a third Region; then it is staged.
-func (n routeGraph) best() []string {
+// cheapestStaging returns the Regions to stage copies in. It minimizes the transfer between Regions, then the GiB copied,
+// then the accounts that copy from a third Region. It stages wherever several accounts share the copy, and in at most one
+// other Region, because all others can copy from that one.
+func (g routeGraph) cheapestStaging() []string {
 	var shared []string
-	for _, c := range n.crowds {
-		if c.shared() {
-			shared = append(shared, c.region)
+	for _, d := range g.destinations {
+		if d.savesTransfers() {
+			shared = append(shared, d.region)
 		}
 	}
 	var choices [][]string
-	for _, c := range n.crowds {
-		if c.open && !c.shared() {
-			choices = append(choices, distribution.Union(shared, []string{c.region}))
+	for _, d := range g.destinations {
+		if d.canStage && !d.savesTransfers() {
+			choices = append(choices, distribution.Union(shared, []string{d.region}))
 		}
 	}
-	return slices.MinFunc(append(choices, shared), func(a, b []string) int { return slices.Compare(n.cost(a), n.cost(b)) })
+	return slices.MinFunc(append(choices, shared), func(a, b []string) int { return slices.Compare(g.cost(a), g.cost(b)) })
 }
 
-// otherwise is where to stage where a Region is served the other way: best without it, or there as well.
-func (n routeGraph) otherwise(c destinationRegion, staged []string) (other []string, open bool) {
-	if !slices.Contains(staged, c.region) {
-		return distribution.Union(staged, []string{c.region}), c.open
+// otherStaging returns the Regions to stage in if a Region is served by its other route.
+func (g routeGraph) otherStaging(d destinationRegion, staged []string) (other []string, possible bool) {
+	if !slices.Contains(staged, d.region) {
+		return distribution.Union(staged, []string{d.region}), d.canStage
 	}
-	n.crowds = slices.Clone(n.crowds)
-	n.crowds[slices.Index(n.crowds, c)].open = false
-	other = n.best()
-	return other, n.leads(other)
+	g.destinations = slices.Clone(g.destinations)
+	g.destinations[slices.Index(g.destinations, d)].canStage = false
+	other = g.cheapestStaging()
+	return other, g.servesAll(other)
 }
 
-// cost is what a choice of Regions to stage in comes to: GiB between Regions, GiB copied, accounts that copy by way of a third Region.
-func (n routeGraph) cost(staged []string) []int64 {
-	if !n.leads(staged) {
+// cost returns what staging in some Regions costs: GiB between Regions, GiB copied, accounts that copy from a third Region.
+func (g routeGraph) cost(staged []string) []int64 {
+	if !g.servesAll(staged) {
 		return []int64{math.MaxInt64}
 	}
-	across, copied, around := int64(0), n.before(staged), int64(0)
-	for _, c := range n.crowds {
-		r := n.route(c, staged)
-		across, copied = across+r.GiBTransferred, copied+r.GiBCopied
-		if r.From != c.region && r.From != n.region {
-			around += c.accounts
+	transferred, copied, indirect := int64(0), g.stagedAtSource(staged), int64(0)
+	for _, d := range g.destinations {
+		r := g.route(d, staged)
+		transferred += r.GiBTransferred
+		copied += r.GiBCopied
+		if r.From != d.region && r.From != g.region {
+			indirect += d.accounts
 		}
 	}
-	return []int64{across, copied, around}
+	return []int64{transferred, copied, indirect}
 }
 
-// leads reports whether every Region is served where it is staged in some.
-func (n routeGraph) leads(staged []string) bool { return n.usable || len(staged) > 0 }
+// servesAll reports whether every Region has a route if copies are staged in some.
+func (g routeGraph) servesAll(staged []string) bool { return g.usable || len(staged) > 0 }
 
-// from is where the accounts of all other Regions copy straight from.
-func (n routeGraph) from(staged []string) string {
-	if len(staged) == 0 || n.usable && n.first == 0 {
-		return n.region
+// from returns the Region that accounts copy from if their own Region has no staged copy.
+func (g routeGraph) from(staged []string) string {
+	if len(staged) == 0 || g.usable && g.stagedGiB == 0 {
+		return g.region
 	}
 	return staged[0]
 }
 
-// before is what is staged in the image's own Region for copies straight from there, in GiB.
-func (n routeGraph) before(staged []string) int64 {
-	if len(staged) == len(n.crowds) || n.from(staged) != n.region {
+// stagedAtSource returns the GiB that must be staged in the Region of the source image.
+func (g routeGraph) stagedAtSource(staged []string) int64 {
+	if len(staged) == len(g.destinations) || g.from(staged) != g.region {
 		return 0
 	}
-	return n.first
+	return g.stagedGiB
 }
 
-// route is how a Region is served where it is staged in some.
-func (n routeGraph) route(c destinationRegion, staged []string) Route {
-	if slices.Contains(staged, c.region) {
-		return Route{From: c.region, GiBTransferred: n.whole, GiBCopied: n.whole * (1 + c.accounts)}
+// route returns the route to a Region if copies are staged in some Regions.
+func (g routeGraph) route(d destinationRegion, staged []string) Route {
+	if slices.Contains(staged, d.region) {
+		return Route{From: d.region, GiBTransferred: g.sizeGiB, GiBCopied: g.sizeGiB * (1 + d.accounts)}
 	}
-	return Route{From: n.from(staged), GiBTransferred: n.whole * c.accounts, GiBCopied: n.whole * c.accounts}
+	return Route{From: g.from(staged), GiBTransferred: g.sizeGiB * d.accounts, GiBCopied: g.sizeGiB * d.accounts}
 }
 
-// networkOf counts who shall have an image where there is none.
-func networkOf(req distribution.Request, facts distribution.Facts, all []distribution.Destination) routeGraph {
-	var n routeGraph
-	byImage, places := false, make([]distribution.Location, len(all))
-	crowds, others := map[string]destinationRegion{}, map[string]bool{}
+// newRouteGraph counts the accounts of every Region without a source image.
+func newRouteGraph(req distribution.Request, facts distribution.Facts, all []distribution.Destination) routeGraph {
+	var g routeGraph
+	byImage, locations := false, make([]distribution.Location, len(all))
+	byRegion, hasOtherAccount := map[string]destinationRegion{}, map[string]bool{}
 	for i, d := range all {
-		places[i] = d.At
+		locations[i] = d.At
 		if d.FromRegion == d.At.Region {
 			continue
 		}
 		byImage = byImage || d.Method == distribution.ByImage
-		n.region = d.FromRegion // one goes to all
-		c := crowds[d.At.Region]
-		c.region, c.accounts, c.open = d.At.Region, c.accounts+1, canStage(req, facts, d.At.Region)
-		crowds[c.region], others[c.region] = c, others[c.region] || d.At.Account != facts.Source.Account
+		g.region = d.FromRegion // the same for all
+		region := byRegion[d.At.Region]
+		region.region = d.At.Region
+		region.accounts++
+		region.canStage = canStage(req, facts, d.At.Region)
+		byRegion[region.region] = region
+		hasOtherAccount[region.region] = hasOtherAccount[region.region] || d.At.Account != facts.Source.Account
 	}
-	for _, region := range slices.Sorted(maps.Keys(crowds)) {
-		if others[region] {
-			n.crowds = append(n.crowds, crowds[region])
-		}
-	}
-	n.sourceRegion = gateOf(req, facts, places, n.region)
-	if byImage && n.first > 0 {
-		n.first = n.whole
-	}
-	return n
-}
 
-// gateOf looks at the image of a Region as others copy from it: what is staged there anyway costs nothing.
-func gateOf(req distribution.Request, facts distribution.Facts, places []distribution.Location, region string) sourceRegion {
-	s := &shareSource{at: distribution.Location{Account: facts.Source.Account, Region: region}, from: region}
-	s.keyARN = sourceKeyARN(req, facts, s.at)
-	g := sourceRegion{region: region, open: canStage(req, facts, region)}
-	for _, v := range volumes(facts.Images[region]) {
-		g.whole += v.gib()
-		if it, _ := s.item(req, facts, v); it.staged {
-			g.first += v.gib()
+	for _, region := range slices.Sorted(maps.Keys(byRegion)) {
+		if hasOtherAccount[region] {
+			g.destinations = append(g.destinations, byRegion[region])
 		}
 	}
-	g.usable = g.open || g.first == 0
-	if len(req.Shares) > 0 || slices.ContainsFunc(places, func(at distribution.Location) bool { return at.Region == region && at.Account != facts.Source.Account }) {
-		g.first = 0
+	g.sourceRegion = newSourceRegion(req, facts, locations, g.region)
+	if byImage && g.stagedGiB > 0 {
+		g.stagedGiB = g.sizeGiB
 	}
 	return g
+}
+
+// newSourceRegion returns the Region of a source image. What is staged there for other reasons costs nothing.
+func newSourceRegion(
+	req distribution.Request,
+	facts distribution.Facts,
+	locations []distribution.Location,
+	region string,
+) sourceRegion {
+	s := &shareSource{at: distribution.Location{Account: facts.Source.Account, Region: region}, from: region}
+	s.keyARN = sourceKeyARN(req, facts, s.at)
+	r := sourceRegion{region: region, canStage: canStage(req, facts, region)}
+	for _, v := range volumes(facts.Images[region]) {
+		r.sizeGiB += v.gib()
+		if it, _ := s.item(req, facts, v); it.staged {
+			r.stagedGiB += v.gib()
+		}
+	}
+	r.usable = r.canStage || r.stagedGiB == 0
+
+	copiesWithinRegion := func(at distribution.Location) bool {
+		return at.Region == region && at.Account != facts.Source.Account
+	}
+	if len(req.Shares) > 0 || slices.ContainsFunc(locations, copiesWithinRegion) {
+		r.stagedGiB = 0
+	}
+	return r
 }

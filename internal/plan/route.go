@@ -60,7 +60,7 @@ func route(req distribution.Request, facts distribution.Facts, all, destinations
 	}
 	whom := origin.Whom(places)
 	from := map[string]string{}
-	for _, w := range ways(req, facts, all) {
+	for _, w := range regionRoutes(req, facts, all) {
 		from[w.Region] = w.From
 	}
 	supplyIn := func(region, from string) *shareSource {

@@ -98,10 +98,16 @@ func queueFindings(steps []step.Step) []distribution.Finding {
 	if copies[most] < 2 {
 		return nil
 	}
-	return []distribution.Finding{{Level: distribution.Note, Reference: "4.8.3", Field: "snapshot_copy_duration_minutes", Resource: most.Known,
-		Summary:     fmt.Sprintf("%d copies of the same snapshot may wait for each other", copies[most]),
-		Detail:      fmt.Sprintf("AWS begins the time of a second one when the first has ended, and does not say whether that holds between accounts; if so, all take %d minutes", int(together[most].Minutes())),
-		Remediation: "leave it out where many accounts copy: only time-based copies wait so"}}
+	return []distribution.Finding{{
+		Level:     distribution.Note,
+		Reference: "4.8.3",
+		Field:     "snapshot_copy_duration_minutes",
+		Resource:  most.Known,
+		Summary:   fmt.Sprintf("%d copies of the same snapshot may wait for each other", copies[most]),
+		Detail: fmt.Sprintf("AWS begins the time of a second one when the first has ended, and does not say "+
+			"whether that holds between accounts; if so, all take %d minutes", int(together[most].Minutes())),
+		Remediation: "leave it out where many accounts copy: only time-based copies wait so",
+	}}
 }
 
 // paceTroubles warn, once for each target and Region that its copies come from, of times in which AWS cannot copy the image.
@@ -120,10 +126,16 @@ func validateDurations(facts distribution.Facts, destinations []distribution.Des
 				return false
 			}
 			const newStep = 15 * time.Minute // 4.8.1
-			found = append(found, distribution.Finding{Level: distribution.Warning, Reference: "4.8.2", Field: field(d.Target, "snapshot_copy_duration_minutes"), Resource: resource,
-				Summary:     fmt.Sprintf("%s, %d GiB, cannot be copied in %d minutes", what, over(mib, 1<<10), d.CopyMinutes),
-				Detail:      fmt.Sprintf("AWS copies %d MiB a second at most, so that it takes %d minutes; what it took is paid for", rate, over(int64(least), int64(time.Minute))),
-				Remediation: fmt.Sprintf("set %d", (least+newStep-1)/newStep*newStep/time.Minute)})
+			found = append(found, distribution.Finding{
+				Level:     distribution.Warning,
+				Reference: "4.8.2",
+				Field:     field(d.Target, "snapshot_copy_duration_minutes"),
+				Resource:  resource,
+				Summary:   fmt.Sprintf("%s, %d GiB, cannot be copied in %d minutes", what, over(mib, 1<<10), d.CopyMinutes),
+				Detail: fmt.Sprintf("AWS copies %d MiB a second at most, so that it takes %d minutes; what it took is "+
+					"paid for", rate, over(int64(least), int64(time.Minute))),
+				Remediation: fmt.Sprintf("set %d", (least+newStep-1)/newStep*newStep/time.Minute),
+			})
 			return true
 		}
 		var largest volume
@@ -136,7 +148,8 @@ func validateDurations(facts distribution.Facts, destinations []distribution.Des
 		if most == 0 {
 			continue
 		}
-		if !warned(largest.device(), largest.id(), most, rateOfCopy) && d.Method == distribution.ByImage { // snapshots take turns, an image's cannot
+		if !warned(largest.device(), largest.id(), most, rateOfCopy) &&
+			d.Method == distribution.ByImage { // snapshots take turns, an image's cannot
 			warned("the image", aws.ToString(facts.Images[d.FromRegion].Image.ImageId), all, step.QueueRate)
 		}
 	}

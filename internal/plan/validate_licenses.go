@@ -20,10 +20,20 @@ func IsLicenseConfiguration(arn string) bool { return licenseARN.MatchString(arn
 func validateLicenses(d distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
 	for _, arn := range d.Licenses {
-		f := distribution.Finding{Level: distribution.Refused, Reference: "9.0", Field: field(d.Target, "license_configuration_arns"), Location: d.At, Resource: arn, Remediation: "name one of " + d.At.Region + ", by {{ .Region }} where they differ by nothing else"}
+		f := distribution.Finding{
+			Level:       distribution.Refused,
+			Reference:   "9.0",
+			Field:       field(d.Target, "license_configuration_arns"),
+			Location:    d.At,
+			Resource:    arn,
+			Remediation: "name one of " + d.At.Region + ", by {{ .Region }} where they differ by nothing else",
+		}
 		switch region := licenseARN.FindStringSubmatch(arn); {
 		case region == nil:
-			f.Summary, f.Detail = fmt.Sprintf("%q is no ARN of a license configuration", arn), "it is not like arn:aws:license-manager:"+d.At.Region+":"+d.At.Account+":license-configuration:lic-0123456789abcdef0123456789abcdef"
+			f.Summary, f.Detail = fmt.Sprintf(
+				"%q is no ARN of a license configuration",
+				arn,
+			), "it is not like arn:aws:license-manager:"+d.At.Region+":"+d.At.Account+":license-configuration:lic-0123456789abcdef0123456789abcdef"
 		case region[1] != d.At.Region:
 			f.Summary, f.Detail = "the license configuration is of another Region", arn+" is not in "+d.At.Region
 		default:

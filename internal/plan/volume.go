@@ -54,26 +54,52 @@ func volumes(image distribution.Image) []volume {
 func validateImage(source distribution.SourceImage, image distribution.Image, account string) []distribution.Finding {
 	at := distribution.Location{Account: account, Region: source.Region}
 	refuse := func(rule, summary, because, next string) distribution.Finding {
-		return distribution.Finding{Level: distribution.Refused, Reference: rule, Location: at, Resource: source.ImageID, Summary: summary, Detail: because, Remediation: next}
+		return distribution.Finding{
+			Level:       distribution.Refused,
+			Reference:   rule,
+			Location:    at,
+			Resource:    source.ImageID,
+			Summary:     summary,
+			Detail:      because,
+			Remediation: next,
+		}
 	}
 	i := image.Image
 	if i == nil {
-		return []distribution.Finding{refuse("2.2.12", "the image is not there", "AWS shows no image of this id to the source credentials: it was deregistered, or belongs to another account or Region",
+		return []distribution.Finding{refuse("2.2.12", "the image is not there", "AWS shows no image of this id to the "+
+			"source credentials: it was deregistered, or belongs to another account or Region",
 			"check the region and the credentials of the post-processor against the builder's")}
 	}
 	var found []distribution.Finding
 	if owner := aws.ToString(i.OwnerId); owner != account {
-		found = append(found, refuse("2.1.7", "the image belongs to another account", "its owner is "+owner+"; only an owner can share its snapshots", "use the credentials of account "+owner))
+		found = append(
+			found,
+			refuse(
+				"2.1.7",
+				"the image belongs to another account",
+				"its owner is "+owner+"; only an owner can share its snapshots",
+				"use the credentials of account "+owner,
+			),
+		)
 	}
 	if i.State != ec2types.ImageStateAvailable {
 		because := "its state is " + string(i.State)
 		if i.StateReason != nil {
 			because += ": " + aws.ToString(i.StateReason.Message)
 		}
-		found = append(found, refuse("4.5.4", "the image is not available", because, "build it again, or enable it if it was disabled"))
+		found = append(found, refuse("4.5.4", "the image is not available", because, "build it again, or enable it if "+
+			"it was disabled"))
 	}
 	if i.RootDeviceType != ec2types.DeviceTypeEbs {
-		found = append(found, refuse("2.4", "the image is not backed by EBS", "its root device is of type "+string(i.RootDeviceType)+"; there is no snapshot to copy", "build it with amazon-ebs"))
+		found = append(
+			found,
+			refuse(
+				"2.4",
+				"the image is not backed by EBS",
+				"its root device is of type "+string(i.RootDeviceType)+"; there is no snapshot to copy",
+				"build it with amazon-ebs",
+			),
+		)
 		return found
 	}
 	for _, m := range i.BlockDeviceMappings {
@@ -89,22 +115,54 @@ func validateImage(source distribution.SourceImage, image distribution.Image, ac
 
 // marketplace reports whether an image was bought in AWS Marketplace.
 func marketplace(i ec2types.Image) bool {
-	return slices.ContainsFunc(i.ProductCodes, func(c ec2types.ProductCode) bool { return c.ProductCodeType == ec2types.ProductCodeValuesMarketplace })
+	return slices.ContainsFunc(
+		i.ProductCodes,
+		func(c ec2types.ProductCode) bool { return c.ProductCodeType == ec2types.ProductCodeValuesMarketplace },
+	)
 }
 
-func validateSnapshot(at distribution.Location, device, id string, s distribution.Snapshot, seen bool) []distribution.Finding {
+func validateSnapshot(
+	at distribution.Location,
+	device, id string,
+	s distribution.Snapshot,
+	seen bool,
+) []distribution.Finding {
 	refuse := func(rule, summary, because, next string) []distribution.Finding {
-		return []distribution.Finding{{Level: distribution.Refused, Reference: rule, Location: at, Resource: id, Summary: "the snapshot of " + device + " " + summary, Detail: because, Remediation: next}}
+		return []distribution.Finding{{
+			Level:       distribution.Refused,
+			Reference:   rule,
+			Location:    at,
+			Resource:    id,
+			Summary:     "the snapshot of " + device + " " + summary,
+			Detail:      because,
+			Remediation: next,
+		}}
 	}
 	switch {
 	case !seen:
-		return refuse("2.5.4", "is not there", "AWS shows no snapshot of this id to the source credentials", "allow ec2:DescribeSnapshots, or build the image again")
+		return refuse(
+			"2.5.4",
+			"is not there",
+			"AWS shows no snapshot of this id to the source credentials",
+			"allow ec2:DescribeSnapshots, or build the image again",
+		)
 	case s.OutpostArn != nil:
-		return refuse("9.0", "is on an Outpost", "snapshots on an Outpost cannot be shared or copied to another account", "build the image in the Region")
+		return refuse("9.0", "is on an Outpost", "snapshots on an Outpost cannot be shared or copied to "+
+			"another account", "build the image in the Region")
 	case s.StorageTier == ec2types.StorageTierArchive:
-		return refuse("4.7.1", "is in the archive tier", "an archived snapshot cannot be copied", "restore it with `aws ec2 restore-snapshot-tier` and run again")
+		return refuse(
+			"4.7.1",
+			"is in the archive tier",
+			"an archived snapshot cannot be copied",
+			"restore it with `aws ec2 restore-snapshot-tier` and run again",
+		)
 	case s.State != ec2types.SnapshotStateCompleted:
-		return refuse("4.6.5", "is not complete", fmt.Sprintf("its state is %s %s", s.State, aws.ToString(s.StateMessage)), "build the image again")
+		return refuse(
+			"4.6.5",
+			"is not complete",
+			fmt.Sprintf("its state is %s %s", s.State, aws.ToString(s.StateMessage)),
+			"build the image again",
+		)
 	}
 	return nil
 }
