@@ -22,7 +22,8 @@ type Alternative struct {
 	Estimate Estimate
 }
 
-// Otherwise tells the choices that a plan leaves, each with the estimate of the plan that would then be made. None of a refused plan.
+// Otherwise tells the choices that a plan leaves, each with the estimate of the plan that would then be made. None of a
+// refused plan.
 func Alternatives(req distribution.Request, facts distribution.Facts) []Alternative {
 	destinations, _ := Expand(req, facts)
 	open, _ := openDestinations(req, facts, destinations)
@@ -133,7 +134,8 @@ func bornUnderKey(facts distribution.Facts, s *shareSource) distribution.Facts {
 	return facts
 }
 
-// straight are the Regions of other accounts that are served across Regions from one where something is staged or shared under a key.
+// straight are the Regions of other accounts that are served across Regions from one where something is staged or
+// shared under a key.
 func straight(req distribution.Request, facts distribution.Facts, supplies []*shareSource) []string {
 	regions := map[string]bool{}
 	for _, s := range supplies {

@@ -268,7 +268,7 @@ func (b *builder) stageImage(s *shareSource) snapshotRef {
 	}
 	return b.copyImage(s.from, found.pending, step.CopyImage{
 		Base:         step.Base{ID: step.NewID("stage", s.at.Region, origin.Whole), Location: s.at},
-		ImageSpec:    s.likeness(b.req, b.facts),
+		ImageSpec:    s.imageSpec(b.req, b.facts),
 		Image:        step.Ref{Known: imageID(b.req, s.from)},
 		FromRegion:   s.from,
 		FromKeyARNs:  keysOf(b.facts.Images[s.from]),

@@ -12,61 +12,66 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// expected is how long steps take if each takes what it is expected to, and begins as soon as its lane has room: the longest remaining path first, as
-// the runner does it. Where nothing waits for room it is the longest path.
+// expected returns the expected duration of all steps. Each step starts as soon as its dependencies have ended and its
+// queue has capacity. The longest remaining path goes first, as in the runner.
 func expected(steps []step.Step) time.Duration {
-	left := step.Remaining(steps)
-	order := slices.Clone(steps) // what a step waits for has no less left, and stands before it
-	slices.SortStableFunc(order, func(a, b step.Step) int { return cmp.Compare(left[b.Meta().ID], left[a.Meta().ID]) })
-	ends, lanes, copied := map[distribution.StepID]time.Duration{}, map[string]*queueSimulation{}, map[original]time.Duration{}
+	remaining := step.Remaining(steps)
+	order := slices.Clone(steps) // stays sorted by dependencies, because a dependency has at least as much remaining
+	slices.SortStableFunc(order, func(a, b step.Step) int {
+		return cmp.Compare(remaining[b.Meta().ID], remaining[a.Meta().ID])
+	})
+
+	ends := map[distribution.StepID]time.Duration{}
+	queues := map[string]*queueSimulation{}
+	copied := map[original]time.Duration{}
 	var last time.Duration
 	for _, s := range order {
-		h := s.Meta()
-		of, timed := originalOf(s)
-		begin := copied[of] // no time where it is no time-based copy
-		for _, waited := range [][]distribution.StepID{h.DependsOn, h.RunsAfter} {
-			for _, id := range waited {
-				begin = max(begin, ends[id])
+		b := s.Meta()
+		source, isTimed := originalOf(s)
+		start := copied[source] // zero without time-based copy
+		for _, id := range slices.Concat(b.DependsOn, b.RunsAfter) {
+			start = max(start, ends[id])
+		}
+		if b.Queue != "" {
+			if queues[b.Queue] == nil {
+				queues[b.Queue] = &queueSimulation{}
 			}
+			start = queues[b.Queue].add(b, start)
 		}
-		if h.Queue != "" {
-			if lanes[h.Queue] == nil {
-				lanes[h.Queue] = &queueSimulation{}
-			}
-			begin = lanes[h.Queue].enter(h, begin)
+
+		ends[b.ID] = start + b.ExpectedDuration
+		if isTimed {
+			copied[source] = ends[b.ID]
 		}
-		ends[h.ID] = begin + h.ExpectedDuration
-		if timed {
-			copied[of] = ends[h.ID]
-		}
-		last = max(last, ends[h.ID])
+		last = max(last, ends[b.ID])
 	}
 	return last
 }
 
-// traffic is what is in a lane when the last step has entered.
+// queueSimulation holds the steps of a queue that run when the last one starts.
 type queueSimulation struct {
-	begun time.Duration // of that step
-	in    []visit
+	lastStart time.Duration
+	running   []queuedStep
 }
 
-type visit struct {
+type queuedStep struct {
 	rate int
 	ends time.Duration
 }
 
-// enter is when a step begins that is ready at a time, and comes after those that have entered.
-func (t *queueSimulation) enter(h *step.Base, ready time.Duration) time.Duration {
-	for t.begun = max(t.begun, ready); ; {
-		t.in = slices.DeleteFunc(t.in, func(v visit) bool { return v.ends <= t.begun })
+// add returns when a step starts that is ready at a time. Steps start in the order in which they are added.
+func (q *queueSimulation) add(b *step.Base, ready time.Duration) time.Duration {
+	for q.lastStart = max(q.lastStart, ready); ; {
+		q.running = slices.DeleteFunc(q.running, func(s queuedStep) bool { return s.ends <= q.lastStart })
 		rate := 0
-		for _, v := range t.in {
-			rate += v.rate
+		for _, s := range q.running {
+			rate += s.rate
 		}
-		if h.FitsInQueue(step.QueueLimit(h.Queue), len(t.in), rate) {
-			t.in = append(t.in, visit{h.Rate, t.begun + h.ExpectedDuration})
-			return t.begun
+		if b.FitsInQueue(step.QueueLimit(b.Queue), len(q.running), rate) {
+			q.running = append(q.running, queuedStep{b.Rate, q.lastStart + b.ExpectedDuration})
+			return q.lastStart
 		}
-		t.begun = slices.MinFunc(t.in, func(a, b visit) int { return cmp.Compare(a.ends, b.ends) }).ends
+		next := slices.MinFunc(q.running, func(x, y queuedStep) int { return cmp.Compare(x.ends, y.ends) })
+		q.lastStart = next.ends
 	}
 }

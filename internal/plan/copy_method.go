@@ -11,8 +11,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// methodOf is how a destination gets its copy, and why it is not the target's plain wish for snapshots. CopySnapshot tells exactly what is
-// wrong, shows progress and takes a key for each device, so CopyImage is chosen only for what a registered image would lose.
+// methodOf is how a destination gets its copy, and why it is not the target's plain wish for snapshots. CopySnapshot
+// tells exactly what is wrong, shows progress and takes a key for each device, so CopyImage is chosen only for what a
+// registered image would lose.
 func copyMethod(
 	t distribution.Target,
 	image ec2types.Image,
@@ -37,8 +38,8 @@ func copyMethod(
 	return distribution.BySnapshot, ""
 }
 
-// methodTroubles are what stands against a destination's method: what a registered image cannot be, and what AWS lets nobody copy to
-// another account.
+// methodTroubles are what stands against a destination's method: what a registered image cannot be, and what AWS lets
+// nobody copy to another account.
 func validateMethod(
 	req distribution.Request,
 	d distribution.Destination,

@@ -1,6 +1,6 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package plan owns the nouns of the product and decides: from a Request (what was asked) and Facts (what was
-// seen) it makes a Plan (typed steps, and findings). It is pure: no client, no clock, no Packer.
+// Package plan decides what a run does. It returns a Plan, with steps and findings, from a Request (the options) and
+// Facts (the results of lookups). It is pure: it has no client, no clock and no Packer.
 package plan

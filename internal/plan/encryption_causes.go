@@ -11,7 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// causes are the explanations of an image's encryption that all facts agree with: several, where it cannot be told which.
+// causes returns the possible reasons why an image is encrypted. There are several if the facts do not exclude all but
+// one.
 func causes(region string, image distribution.Image, facts distribution.Facts) []string {
 	found := slices.Clone(image.Foretold)
 	if len(found) > 0 {
@@ -29,27 +30,27 @@ func causes(region string, image distribution.Image, facts distribution.Facts) [
 	return found
 }
 
-// volumeCauses explains one encrypted volume (rules 1.1.3 to 1.1.10, 1.2.2).
+// volumeCauses returns the possible reasons why a volume is encrypted (rules 1.1.3 to 1.1.10, 1.2.2).
 func volumeCauses(region string, v volume, image distribution.Image, facts distribution.Facts) []string {
 	at := distribution.Location{Account: facts.Source.Account, Region: region}
-	standard := facts.Defaults[at]
-	isDefault := v.key() == facts.Keys[at][standard.KMSKeyID].ARN()
+	defaults := facts.Defaults[at]
+	isDefault := v.key() == facts.Keys[at][defaults.KMSKeyID].ARN()
 	var found []string
-	if standard.Encryption && isDefault {
+	if defaults.Encryption && isDefault {
 		found = append(found, fmt.Sprintf("EBS encryption-by-default is on in %s, with this default key", region))
 	}
 	if image.Base != nil {
-		own := aws.ToString(image.Base.OwnerId) == facts.Source.Account
+		isOwn := aws.ToString(image.Base.OwnerId) == facts.Source.Account
 		for _, m := range image.Base.BlockDeviceMappings {
 			if !slices.Contains(v.devices, aws.ToString(m.DeviceName)) || m.Ebs == nil || !aws.ToBool(m.Ebs.Encrypted) {
 				continue
 			}
 			base := image.BaseSnapshots[aws.ToString(m.Ebs.SnapshotId)]
 			switch {
-			case own && aws.ToString(base.KmsKeyId) == v.key():
+			case isOwn && aws.ToString(base.KmsKeyId) == v.key():
 				found = append(found, fmt.Sprintf("the base image %s is encrypted under this "+
 					"key already", aws.ToString(image.Base.ImageId)))
-			case !own && isDefault:
+			case !isOwn && isDefault:
 				found = append(found, fmt.Sprintf("the base image %s is another account's and encrypted, so volumes from it "+
 					"take the default key", aws.ToString(image.Base.ImageId)))
 			}

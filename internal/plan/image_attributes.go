@@ -11,26 +11,21 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// weighty are the reasons why an image is not to be registered from snapshots in a Region, with their rules.
-func reasonsForImageCopy(image ec2types.Image, from, region string) (why, rules []string) {
+// reasonsForImageCopy returns why an image cannot be registered from snapshots in a Region, with the rules that say so.
+func reasonsForImageCopy(image ec2types.Image, from, region string) (reasons, rules []string) {
 	for _, a := range step.CarryTable {
 		if a.Weighs != nil && a.Weighs(image) != "" {
-			why, rules = append(why, a.Weighs(image)), append(rules, a.Rule)
+			reasons, rules = append(reasons, a.Weighs(image)), append(rules, a.Rule)
 		}
 		if a.Regional && from != region && a.Text(image) != "" {
-			why, rules = append(
-				why,
-				fmt.Sprintf("%s %s means nothing in %s", a.Name, a.Text(image), region),
-			), append(
-				rules,
-				a.Rule,
-			)
+			reasons = append(reasons, fmt.Sprintf("%s %s means nothing in %s", a.Name, a.Text(image), region))
+			rules = append(rules, a.Rule)
 		}
 	}
-	return why, rules
+	return reasons, rules
 }
 
-// Carry says what becomes of every attribute that an image has.
+// Carry returns the outcome of every attribute of an image.
 func Carry(
 	image ec2types.Image,
 	uefiData string,

@@ -14,13 +14,13 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// likeness is what a destination's image has to be.
+// destinationImageSpec returns the expected image of a destination.
 func destinationImageSpec(
 	d distribution.Destination,
 	req distribution.Request,
 	facts distribution.Facts,
 ) step.ImageSpec {
-	l := likenessOf(facts.Images[d.FromRegion])
+	l := newImageSpec(facts.Images[d.FromRegion])
 	l.Method, l.Abroad = d.Method, d.FromRegion != d.At.Region
 	l.Name, l.Description = d.Name, d.Description
 	l.Mark = destinationMark(d, req, facts, "")
@@ -28,13 +28,13 @@ func destinationImageSpec(
 	return l
 }
 
-// likeness is what a staged image has to be.
-func (s *shareSource) likeness(req distribution.Request, facts distribution.Facts) step.ImageSpec {
-	l := likenessOf(facts.Images[s.from])
+// imageSpec returns the expected staged image.
+func (s *shareSource) imageSpec(req distribution.Request, facts distribution.Facts) step.ImageSpec {
+	l := newImageSpec(facts.Images[s.from])
 	l.Method, l.Abroad = distribution.ByImage, s.from != s.at.Region
 	l.Mark = s.mark(req, facts, "")
 	run := l.Mark.Run
-	if s.whom == origin.Sharers { // one for all runs, so that two at once make one: AWS gives a name once
+	if s.whom == origin.Sharers { // the same for all runs, so that concurrent runs create one image
 		run = ""
 	}
 	l.Name = stagedName(aws.ToString(l.Source.Name), step.Digest(run, s.at.Key(), l.Mark.Source(), s.keyARN))
@@ -43,7 +43,7 @@ func (s *shareSource) likeness(req distribution.Request, facts distribution.Fact
 	return l
 }
 
-func likenessOf(image distribution.Image) step.ImageSpec {
+func newImageSpec(image distribution.Image) step.ImageSpec {
 	l := step.ImageSpec{UEFIData: image.UEFIData, SealKey: image.SealKey}
 	if image.Image != nil {
 		l.Source = *image.Image
@@ -51,8 +51,8 @@ func likenessOf(image distribution.Image) step.ImageSpec {
 	return l
 }
 
-// token makes a run's copy of an image one and the same for AWS, however often it is asked for (4.2.3), and no other's: a build of several
-// post-processors has one id, and what one of them removed would be the answer to another.
+// token returns the client token of a CopyImage call (4.2.3). It contains the start of the run, because the
+// post-processors of one build share an id, and AWS would return an image that another of them has deleted.
 func token(s step.CopyImage, begun time.Time) string {
 	return step.Digest(s.Mark.Run, s.Location.Key(), s.Mark.Source(), s.Name, s.KeyARN, begun.Format(time.RFC3339Nano))
 }

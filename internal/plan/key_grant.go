@@ -39,7 +39,7 @@ func (r *renderer) grants(grants []distribution.Grant) []distribution.KeyGrant {
 	return rendered
 }
 
-// grantTroubles are grants of an account that have one name: a run knows them by it.
+// validateGrants returns findings for grants with the same name, because a run identifies a grant by its name.
 func validateGrants(d distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
 	for i, k := range d.Grants {
@@ -59,7 +59,7 @@ func validateGrants(d distribution.Destination) []distribution.Finding {
 	return found
 }
 
-// grant lets principals use a destination's key. What stands already is not made twice (3.2.6), and no run takes any of it back.
+// grant adds the grants on a destination's key. Existing grants are not created again (3.2.6), and no run revokes them.
 func (b *builder) grant(g *destinationState) {
 	for i, k := range g.Grants {
 		g.proofs = append(g.proofs, b.add(&step.CreateGrant{

@@ -12,7 +12,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// unknownOfCallers are condition keys whose values nobody but AWS knows of a caller, or of what EC2 asks for.
+// unknownOfCallers are condition keys whose values only AWS knows, for a caller or for the request of EC2.
 var unknownOfCallers = []string{
 	"aws:CurrentTime",
 	"aws:EpochTime",
@@ -33,20 +33,20 @@ var unknownOfCallers = []string{
 	"kms:ResourceAliases",
 }
 
-// rolePath is a principal of a policy that means roles by their path.
+// rolePath matches a principal of a policy that selects roles by their path.
 var rolePath = regexp.MustCompile(`:role/[^"]*/[^"]*[*?]`)
 
-// everything lets its principal do all: beside it, the key's policy decides alone.
-const everything = `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}`
+// allowAllPolicy is an identity policy with which the key policy alone decides.
+const allowAllPolicy = `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}`
 
-// KeyAdmits reports whether a key's policy admits what EC2 does for a caller who copies from it: making a grant for itself (3.1.8, 3.2.1,
-// 3.2.3). The error is that it cannot be told.
+// KeyAdmits reports whether a key policy allows EC2 to create a grant for itself when the caller copies (3.1.8, 3.2.1,
+// 3.2.3). It returns an error if that cannot be determined.
 func KeyAdmits(document, keyARN string, who distribution.CallerIdentity) (bool, error) {
 	key, err := iampolicy.Parse([]byte(document), iampolicy.Resource)
 	if err != nil {
 		return false, err
 	}
-	own, err := iampolicy.Parse([]byte(everything), iampolicy.Identity)
+	identity, err := iampolicy.Parse([]byte(allowAllPolicy), iampolicy.Identity)
 	if err != nil {
 		return false, err
 	}
@@ -61,7 +61,7 @@ func KeyAdmits(document, keyARN string, who distribution.CallerIdentity) (bool, 
 			"kms:ViaService":            {"ec2." + distribution.ARNRegion(keyARN) + ".amazonaws.com"},
 		},
 		Unsure: unknownOfCallers,
-	}, iampolicy.Policies{Resource: key, Identity: []*iampolicy.Document{own}})
+	}, iampolicy.Policies{Resource: key, Identity: []*iampolicy.Document{identity}})
 	if err != nil {
 		return false, err
 	}
@@ -69,7 +69,7 @@ func KeyAdmits(document, keyARN string, who distribution.CallerIdentity) (bool, 
 	if named := strings.Contains(document, "/"+name) &&
 		!strings.Contains(document, role); !d.Allowed && role != who.ARN && role != "" &&
 		(named || rolePath.MatchString(document)) {
-		return false, fmt.Errorf("the path of the role %s is not known", name) // a session does not tell it
+		return false, fmt.Errorf("the path of the role %s is not known", name) // the ARN of a session lacks it
 	}
 	return d.Allowed, nil
 }

@@ -12,12 +12,13 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// SourceKey is the key that the request names for a Region of the source account, as asked for. An alias, a key id and a
-// multi-Region key's id are looked up in every Region, an ARN only in its own (rules 1.7.6, 3.6.4). "" is none.
+// SourceKey returns the key that the request names for a Region of the source account. Empty if it names none. An alias
+// and a key id, also that of a multi-Region key, are valid in every Region, an ARN only in its own (rules 1.7.6,
+// 3.6.4).
 func SourceKey(req distribution.Request, region string) string {
 	key := req.KMSKeyID
-	if own, given := req.RegionKMSKeyIDs[region]; given {
-		key = own
+	if regionKey, found := req.RegionKMSKeyIDs[region]; found {
+		key = regionKey
 	}
 	if parsed, err := arn.Parse(key); err == nil && parsed.Region != region {
 		return ""
@@ -25,7 +26,7 @@ func SourceKey(req distribution.Request, region string) string {
 	return key
 }
 
-// DestinationKey is the key of a destination, as it has to be asked for there.
+// DestinationKey returns the key of a destination as KMS must be asked for it.
 func DestinationKey(d distribution.Destination, facts distribution.Facts) string {
 	if d.KMSKeyID == distribution.DefaultKey {
 		return facts.Defaults[d.At].KMSKeyID
@@ -33,8 +34,8 @@ func DestinationKey(d distribution.Destination, facts distribution.Facts) string
 	return d.KMSKeyID
 }
 
-// trouble is why a key cannot encrypt EBS snapshots, and the rule that says so; "" when it can. The one table of key usability.
-func keyUnusableReason(k distribution.Key) (why, rule string) {
+// keyUnusableReason returns why a key cannot encrypt EBS snapshots, and the rule that says so. Empty if it can.
+func keyUnusableReason(k distribution.Key) (reason, rule string) {
 	m := k.Metadata
 	switch {
 	case m == nil && k.Err != nil:
@@ -55,10 +56,11 @@ func keyUnusableReason(k distribution.Key) (why, rule string) {
 	return "", ""
 }
 
-// expiresSoon is how long before its end imported key material is warned of (3.5.4).
+// expiresSoon is how long before the expiry of imported key material a warning begins (3.5.4).
 const expiresSoon = 30 * 24 * time.Hour
 
-// expiry warns of imported key material that is about to expire: what is encrypted under the key cannot be used from then on (3.5.1).
+// keyExpiryFindings warns about imported key material that expires soon. After that, nothing encrypted with the key can
+// be used (3.5.1).
 func keyExpiryFindings(
 	k distribution.Key,
 	field string,
@@ -81,7 +83,7 @@ func keyExpiryFindings(
 	}}
 }
 
-// remedy is what to do about a key that trouble names.
+// keyRemedy returns the next step for a key that is not usable.
 func keyRemedy(k distribution.Key) string {
 	if k.Metadata == nil {
 		return "check the id, its account and Region, and that kms:DescribeKey is allowed"

@@ -11,8 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// accounts are all that a target names: one by one, and by organizational units. The source account is no target by its unit, nor
-// is an account that is not active.
+// targetAccounts returns the accounts of a target: its account_ids, and those of its organizational units. It excludes
+// the source account and inactive accounts of units.
 func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, []distribution.Finding) {
 	accounts := slices.Clone(t.AccountIDs)
 	var findings []distribution.Finding
@@ -32,22 +32,22 @@ func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, 
 			})
 			continue
 		}
-		var dormant, active []string
+		var inactive, active []string
 		for _, member := range unit.Accounts {
 			switch {
 			case member.ID == facts.Source.Account || slices.Contains(t.ExcludedIDs, member.ID):
 			case member.Active:
 				active = append(active, member.ID)
 			default:
-				dormant = append(dormant, member.ID)
+				inactive = append(inactive, member.ID)
 			}
 		}
-		if len(dormant) > 0 {
+		if len(inactive) > 0 {
 			findings = append(findings, distribution.Finding{
 				Level:    distribution.Note,
 				Field:    field(t.Name, "organizational_unit_ids"),
 				Resource: id,
-				Summary:  "accounts are left out: " + strings.Join(dormant, ", "),
+				Summary:  "accounts are left out: " + strings.Join(inactive, ", "),
 				Detail:   "they are suspended, or about to be closed",
 			})
 		}
@@ -66,7 +66,7 @@ func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, 
 	return slices.Compact(accounts), findings
 }
 
-// skips reports a destination that is left out because its account has no such role, or does not let us assume it (5.6).
+// skipsMissingRole reports whether a destination is excluded because its role is missing or cannot be assumed (5.6).
 func skipsMissingRole(d distribution.Destination, facts distribution.Facts) bool {
 	err := facts.Sites[d.At].Err
 	return d.SkipMissingRole && err != nil && err.Operation == "sts:AssumeRole" && err.Code == "AccessDenied"

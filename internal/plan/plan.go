@@ -10,18 +10,18 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Plan is what is going to happen, and what stands against it.
+// Plan holds the steps of a run, and the findings about them.
 type Plan struct {
 	Images       []ImagePlan       // per source Region
 	Destinations []DestinationPlan // per account and Region of the targets
 	Ways         []RegionRoute     // per Region of the targets that has no image of its own
-	Shares       []SharePlan       // per source Region: what comes of the share blocks
-	Steps        []step.Step       // each after all that it waits for
+	Shares       []SharePlan       // per source Region: the result of the share blocks
+	Steps        []step.Step       // sorted by their dependencies
 	Findings     []distribution.Finding
 	Estimate     Estimate
 }
 
-// Refused reports whether a finding forbids to begin.
+// Refused reports whether a finding prevents the run.
 func (p Plan) Refused() bool {
 	for _, f := range p.Findings {
 		if f.Level == distribution.Refused {
@@ -31,62 +31,62 @@ func (p Plan) Refused() bool {
 	return false
 }
 
-// ImagePlan says what becomes of a source image.
+// ImagePlan describes the handling of a source image.
 type ImagePlan struct {
-	Account string // that owns it
+	Account string // owner
 	Region  string
 	ImageID string
 	Devices []DevicePlan
-	Causes  []string // consistent explanations of the encryption that was found; several: it cannot be told which
+	Causes  []string // possible reasons why it is encrypted
 }
 
-// DevicePlan says what becomes of one volume of an image, and why.
+// DevicePlan describes the handling of one volume of an image.
 type DevicePlan struct {
 	Device      string // /dev/xvda
 	SnapshotID  string
 	GiB         int32
 	Encrypted   bool
-	KeyARN      string // "" when unencrypted
-	Staged      bool   // copied in the source account first
-	StageKeyARN string // under this key
-	Why         string // "" where nothing is planned for it
+	KeyARN      string // empty if not encrypted
+	Staged      bool   // copied within the source account first
+	StageKeyARN string // key of the staged copy
+	Why         string // why it is staged or not; empty if nothing is planned
 }
 
-// DestinationPlan says how one account gets its copy in one Region.
+// DestinationPlan describes the copy for one account and Region.
 type DestinationPlan struct {
 	At         distribution.Location
 	Target     string              // name of the target block
 	Optional   bool                // its failure does not fail the run
-	LeftOut    bool                // a finding forbids it, and the run goes on without it
-	FromRegion string              // where the copies come from
+	LeftOut    bool                // a finding excludes it, and the run continues without it
+	FromRegion string              // of the source image
 	Method     distribution.Method // BySnapshot or ByImage
-	MethodWhy  string              // why auto took ByImage; "" where it did not
+	MethodWhy  string              // why Auto has become ByImage; empty if it has not
 	Name       string
 	KeyARN     string
 	Carried    []distribution.AttributeOutcome
-	Pointers   []distribution.Pointer // what shall name the image for others
-	Stands     string                 `json:",omitempty"` // of Check: the image that is there; "" for none
-	Sound      bool                   `json:",omitempty"` // of Check: all is as a finished run leaves it
+	Pointers   []distribution.Pointer // references to publish
+	Stands     string                 `json:",omitempty"` // in verify_only: the existing image; empty if there is none
+	Sound      bool                   `json:",omitempty"` // in verify_only: everything is as after a successful run
 }
 
-// Estimate is what the plan costs.
+// Estimate holds the cost and duration of a plan.
 type Estimate struct {
 	Copies         int
-	BuilderCopies  int            // full copies that amazon-ebs makes before, of a build that is yet to come
+	BuilderCopies  int            // full copies of amazon-ebs, if the build has not run yet
 	GiBStored      int64          // full size of all copies
-	GiBStaged      int64          // of them, those that the run deletes again
+	GiBStaged      int64          // of which staged copies are deleted
 	GiBTransferred int64          // between Regions
-	USDTimed       float64        // once, for the time that AWS promises for copies, if every block of them is in use
-	Calls          map[string]int // how often each action is called that makes or changes something: "ec2:CopySnapshot"
-	Takes          time.Duration  // as expected, with what waits for room in its lane
+	USDTimed       float64        // once, for time-based copies, if every block is in use
+	Calls          map[string]int // number of mutating calls by action: "ec2:CopySnapshot"
+	Takes          time.Duration  // expected duration, including waits in queues
 }
 
-// USDPerMonth is what the copies that stay cost at list price, if every block of them is in use.
+// USDPerMonth returns what the permanent copies cost at list price if every block is in use.
 func (e Estimate) USDPerMonth() float64 {
 	return float64(e.GiBStored-e.GiBStaged) * distribution.USDPerGiBMonth
 }
 
-// USDOnce is what the transfer between Regions costs at list price (4.7.3).
+// USDOnce returns what the transfer between Regions costs at list price (4.7.3).
 func (e Estimate) USDOnce() float64 {
 	return float64(e.GiBTransferred) * distribution.USDPerGiBTransferred
 }

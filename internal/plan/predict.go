@@ -14,9 +14,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Predict tells the images that amazon-ebs is going to make, by Region, and what stands against it. It launches an instance, takes an
-// image of it, and copies that into the other Regions; with encrypt_boot into the build's own Region as well, from an image that it
-// then throws away. No image is told where AWS or the builder would refuse one.
+// Predict tells the images that amazon-ebs is going to make, by Region, and what stands against it. It launches an
+// instance, takes an image of it, and copies that into the other Regions; with encrypt_boot into the build's own Region
+// as well, from an image that it then throws away. No image is told where AWS or the builder would refuse one.
 func Predict(
 	req distribution.Request,
 	facts distribution.Facts,
@@ -76,7 +76,8 @@ func (p *prediction) refuse(rule, option, summary, because, next string) {
 	})
 }
 
-// troubles are the reasons why nothing can be told: no image to start from, keys that cannot be used, options that amazon-ebs refuses.
+// troubles are the reasons why nothing can be told: no image to start from, keys that cannot be used, options that
+// amazon-ebs refuses.
 func (p *prediction) validate() {
 	intent := p.req.Intent
 	switch {
@@ -181,7 +182,8 @@ func (p *prediction) launch() []born {
 	return all
 }
 
-// volume is the table of rule 1.1. encrypted is what the image tells of a snapshot that is not visible itself: another account's.
+// volume is the table of rule 1.1. encrypted is what the image tells of a snapshot that is not visible itself: another
+// account's.
 func (p *prediction) volume(wish distribution.LaunchVolume, snapshotID string, encrypted bool) outcome {
 	snapshot, seen := p.facts.Base.BaseSnapshots[snapshotID]
 	own := seen && aws.ToString(snapshot.OwnerId) == p.home.Account
@@ -283,7 +285,8 @@ func (p *prediction) copied(from outcome, at distribution.Location) (outcome, bo
 	return from, true
 }
 
-// image is what the survey would see of an image with these snapshots. What else it has comes from the image that the build starts from.
+// image is what the survey would see of an image with these snapshots. What else it has comes from the image that the
+// build starts from.
 func (p *prediction) image(of []born) distribution.Image {
 	image := *p.facts.Base.Base
 	image.ImageId, image.Name, image.Description = aws.String(
@@ -328,7 +331,8 @@ func (p *prediction) image(of []born) distribution.Image {
 	return seen
 }
 
-// builderCopies counts the full copies that the builder makes: one of each volume for every other Region, and with encrypt_boot one more.
+// builderCopies counts the full copies that the builder makes: one of each volume for every other Region, and with
+// encrypt_boot one more.
 func builderCopies(req distribution.Request, facts distribution.Facts) int {
 	n := 0
 	for _, wanted := range req.Images {
@@ -340,7 +344,8 @@ func builderCopies(req distribution.Request, facts distribution.Facts) int {
 	return n
 }
 
-// withoutBoot supposes that the volumes are put under the key of encrypt_boot at launch, and that the builder makes no copy for it.
+// withoutBoot supposes that the volumes are put under the key of encrypt_boot at launch, and that the builder makes no
+// copy for it.
 func withoutBoot(
 	req distribution.Request,
 	facts distribution.Facts,

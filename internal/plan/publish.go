@@ -33,7 +33,8 @@ func PointerOf(s step.Step) (distribution.Pointer, bool) {
 	return distribution.Pointer{}, false
 }
 
-// Serves reports whether a destination is served only when the step has succeeded: it proves its image, or points at it.
+// Serves reports whether a destination is served only when the step has succeeded: it proves its image, or points at
+// it.
 func CountsForDestination(s step.Step) bool {
 	_, points := PointerOf(s)
 	return points || step.IsVerification(s)
@@ -63,8 +64,8 @@ func pointers(req distribution.Request, facts distribution.Facts, d distribution
 	return all
 }
 
-// naming is the version of a launch template that names an image: the default one where that does, else the first that was made, because
-// others may build on it; 0: none does.
+// naming is the version of a launch template that names an image: the default one where that does, else the first that
+// was made, because others may build on it; 0: none does.
 func versionsNaming(t distribution.LaunchTemplateFacts, image *ec2types.Image) int64 {
 	if image == nil {
 		return 0
@@ -231,7 +232,8 @@ func parameterField(target string, p distribution.Parameter) string {
 	return field(target, fmt.Sprintf("ssm_parameter %q", p.Name))
 }
 
-// parameterTroubles are the reasons why a parameter cannot name the image. Type and data type of one that exists cannot be changed (7.4).
+// parameterTroubles are the reasons why a parameter cannot name the image. Type and data type of one that exists cannot
+// be changed (7.4).
 func validateParameter(
 	req distribution.Request,
 	d distribution.Destination,
@@ -300,7 +302,8 @@ func validateParameter(
 
 var parameterNames = regexp.MustCompile(`^/?[\w.-]+(/[\w.-]+)*$`)
 
-// CheckParameterName reports why AWS takes no parameter of a name in an account and Region; a zero Place stands for any (7.7).
+// CheckParameterName reports why AWS takes no parameter of a name in an account and Region; a zero Place stands for any
+// (7.7).
 func CheckParameterName(name string, at distribution.Location) error {
 	levels := strings.Split(strings.TrimPrefix(name, "/"), "/")
 	first := strings.ToLower(levels[0])

@@ -10,7 +10,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// hold makes what is published wait for the proofs of all required destinations, where the request wants that and anything is left to publish.
+// addPublishBarrier makes publishing wait for the verification of all required destinations if publish is "all".
 func (b *builder) addPublishBarrier(goals []destinationState) {
 	if !b.req.PublishAll || !slices.ContainsFunc(goals, func(g destinationState) bool {
 		return slices.ContainsFunc(
@@ -20,18 +20,18 @@ func (b *builder) addPublishBarrier(goals []destinationState) {
 	}) {
 		return
 	}
-	gate := &step.PublishBarrier{Base: step.Base{ID: "publish/all"}}
+	barrier := &step.PublishBarrier{Base: step.Base{ID: "publish/all"}}
 	for _, g := range goals {
 		if !g.Optional {
-			gate.DependsOn = append(gate.DependsOn, g.proofs...)
-			gate.Destinations++
+			barrier.DependsOn = append(barrier.DependsOn, g.proofs...)
+			barrier.Destinations++
 		}
 	}
-	if gate.Destinations == 0 {
+	if barrier.Destinations == 0 {
 		return
 	}
-	b.add(gate)
+	b.add(barrier)
 	for i := range goals {
-		goals[i].proofs = append(slices.Clone(goals[i].proofs), gate.ID)
+		goals[i].proofs = append(slices.Clone(goals[i].proofs), barrier.ID)
 	}
 }

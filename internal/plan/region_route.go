@@ -51,8 +51,8 @@ type destinationRegion struct {
 // savesTransfers reports whether one staged copy in the Region serves several accounts.
 func (d destinationRegion) savesTransfers() bool { return d.canStage && d.accounts > 1 }
 
-// regionRoutes returns the cheaper route to every Region without a source image, sorted by Region. It depends on all destinations of
-// the request, not on those that are excluded or complete, so that a resumed run takes the same routes.
+// regionRoutes returns the cheaper route to every Region without a source image, sorted by Region. It depends on all
+// destinations of the request, not on those that are excluded or complete, so that a resumed run takes the same routes.
 func regionRoutes(req distribution.Request, facts distribution.Facts, all []distribution.Destination) []RegionRoute {
 	g := newRouteGraph(req, facts, all)
 	routeTo := func(d destinationRegion, staged []string) Route {
@@ -76,9 +76,9 @@ func regionRoutes(req distribution.Request, facts distribution.Facts, all []dist
 	return routes
 }
 
-// cheapestStaging returns the Regions to stage copies in. It minimizes the transfer between Regions, then the GiB copied,
-// then the accounts that copy from a third Region. It stages wherever several accounts share the copy, and in at most one
-// other Region, because all others can copy from that one.
+// cheapestStaging returns the Regions to stage copies in. It minimizes the transfer between Regions, then the GiB
+// copied, then the accounts that copy from a third Region. It stages wherever several accounts share the copy, and in
+// at most one other Region, because all others can copy from that one.
 func (g routeGraph) cheapestStaging() []string {
 	var shared []string
 	for _, d := range g.destinations {
@@ -106,7 +106,8 @@ func (g routeGraph) otherStaging(d destinationRegion, staged []string) (other []
 	return other, g.servesAll(other)
 }
 
-// cost returns what staging in some Regions costs: GiB between Regions, GiB copied, accounts that copy from a third Region.
+// cost returns what staging in some Regions costs: GiB between Regions, GiB copied, accounts that copy from a third
+// Region.
 func (g routeGraph) cost(staged []string) []int64 {
 	if !g.servesAll(staged) {
 		return []int64{math.MaxInt64}

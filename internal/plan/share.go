@@ -154,7 +154,7 @@ func stagedName(name, whose string) string {
 
 // stagedImages are what earlier runs left of a supply's staged image.
 func stagedImages(req distribution.Request, facts distribution.Facts, s *shareSource) existingImages {
-	like := s.likeness(req, facts)
+	like := s.imageSpec(req, facts)
 	return earlierImages(facts, s.at, like.Mark, "", func(image ec2types.Image) bool {
 		return len(like.Differences(image)) == 0 && !slices.ContainsFunc(volumes(facts.Images[s.from]), func(v volume) bool {
 			return !wasCopiedWith(facts, s.at, s.mark(req, facts, origin.Whole), snapshotOf(image, v.device()), v)

@@ -13,10 +13,10 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
-// maxTags is how many tags AWS lets one resource have.
+// maxTags is the number of tags that AWS allows for one resource.
 const maxTags = 50
 
-// carriedTags are a source's own tags: neither AWS's (reserved) nor ours (of another thing).
+// carriedTags returns the tags of a source without reserved tags of AWS and without ours, which belong to the source.
 func carriedTags(tags []ec2types.Tag) map[string]string {
 	carried := map[string]string{}
 	for _, tag := range tags {
@@ -27,11 +27,11 @@ func carriedTags(tags []ec2types.Tag) map[string]string {
 	return carried
 }
 
-// joined lays tags over tags: the later go before the earlier.
-func joined(layers ...map[string]string) map[string]string {
+// joined returns all tags. Later tags take precedence.
+func joined(sources ...map[string]string) map[string]string {
 	all := map[string]string{}
-	for _, layer := range layers {
-		maps.Copy(all, layer)
+	for _, source := range sources {
+		maps.Copy(all, source)
 	}
 	return all
 }

@@ -12,31 +12,31 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// rateOfCopy is how many MiB a second one time-based copy of a snapshot moves at most (4.8.2).
+// rateOfCopy is the maximum MiB/s of one time-based copy of a snapshot (4.8.2).
 const rateOfCopy = 500
 
-// mib is how much data a copy of a volume moves: the blocks that were ever written, as AWS shows them for a snapshot, else the whole volume (EBS user
-// guide, time-based copies).
+// mib returns how much a copy of a volume copies: the blocks that were ever written, if AWS reports them, else the
+// whole volume (EBS User Guide, time-based copies).
 func (v volume) mib() int64 {
 	if bytes := aws.ToInt64(v.snapshot.FullSnapshotSizeInBytes); bytes > 0 {
-		return over(bytes, 1<<20)
+		return divideRoundingUp(bytes, 1<<20)
 	}
 	return v.gib() << 10
 }
 
-// over divides and rounds up.
-func over(n, by int64) int64 { return (n + by - 1) / by }
+// divideRoundingUp divides and rounds up.
+func divideRoundingUp(n, by int64) int64 { return (n + by - 1) / by }
 
-// rate is how many MiB a second a snapshot's copy takes of its lane, to be complete in so many minutes; 0 for one that may take as long as it takes.
+// rate returns the MiB/s of its queue that a snapshot copy uses to complete in some minutes. 0 without time-based copy.
 func rate(mib int64, minutes int) int {
 	if minutes == 0 {
 		return 0
 	}
-	return int(min(over(mib, int64(minutes)*60), rateOfCopy))
+	return int(min(divideRoundingUp(mib, int64(minutes)*60), rateOfCopy))
 }
 
-// copyTime is what a copy is expected to take: the minutes that it may take, where there is a limit (4.8); else AWS promises no figure (4.6.4), and
-// it is for the order of steps and for people.
+// copyTime returns the expected duration of a copy. For a time-based copy it is the completion duration (4.8).
+// Otherwise AWS guarantees nothing (4.6.4), and it is an estimate for the order of steps and the user.
 func copyTime(v volume, minutes int) time.Duration {
 	if minutes == 0 {
 		return time.Minute + time.Duration(v.gib())*8*time.Second
@@ -44,10 +44,13 @@ func copyTime(v volume, minutes int) time.Duration {
 	return max(time.Duration(minutes)*time.Minute, leastTime(v.mib(), rateOfCopy))
 }
 
-// leastTime is what so much takes with so many MiB a second.
-func leastTime(mib, rate int64) time.Duration { return time.Duration(over(mib, rate)) * time.Second }
+// leastTime returns how long a copy takes at a rate in MiB/s.
+func leastTime(mib, rate int64) time.Duration {
+	return time.Duration(divideRoundingUp(mib, rate)) * time.Second
+}
 
-// usdPerGiBTimed is what a GiB costs that is copied within a promised time (4.8.3; EBS user guide, time-based copies, which names no Region).
+// usdPerGiBTimed returns the price of a GiB of a time-based copy (4.8.3; EBS User Guide, time-based copies, for no
+// Region in particular).
 func usdPerGiBTimed(minutes int) float64 {
 	switch hours := minutes / 60; {
 	case minutes == 0:
@@ -68,29 +71,30 @@ func usdPerGiBTimed(minutes int) float64 {
 	return 0.020
 }
 
-// original is what an account makes time-based copies of.
+// original is the source of an account's time-based copies.
 type original struct {
 	account string
 	source  step.Ref
 }
 
-// originalOf is that of a time-based copy that is yet to begin; false: the step is none.
+// originalOf returns the source of a time-based copy that has not begun. False if the step is not one.
 func originalOf(s step.Step) (original, bool) {
-	if c, is := s.(step.Copying); is && c.Copies().Minutes > 0 && s.Meta().ResumeID == "" {
+	if c, isCopy := s.(step.Copying); isCopy && c.Copies().Minutes > 0 && s.Meta().ResumeID == "" {
 		return original{s.Meta().Location.Account, c.Copies().Source}, true
 	}
 	return original{}, false
 }
 
-// queueFindings tell of time-based copies of one snapshot or image: the time of a second begins when the first has ended (4.8.3). AWS says so of whoever
-// makes both; the expected time supposes that accounts do not wait for each other.
+// queueFindings returns a note about several time-based copies of a snapshot or image. The duration of the second
+// begins when the first has ended (4.8.3). AWS documents that for one account; the estimate assumes that accounts do
+// not wait for each other.
 func queueFindings(steps []step.Step) []distribution.Finding {
-	copies, together, most := map[step.Ref]int{}, map[step.Ref]time.Duration{}, step.Ref{}
+	copies, total, most := map[step.Ref]int{}, map[step.Ref]time.Duration{}, step.Ref{}
 	for _, s := range steps {
-		if of, timed := originalOf(s); timed {
+		if of, isTimed := originalOf(s); isTimed {
 			copies[of.source]++
-			together[of.source] += s.Meta().ExpectedDuration
-			if copies[of.source] > 1 && together[of.source] > together[most] {
+			total[of.source] += s.Meta().ExpectedDuration
+			if copies[of.source] > 1 && total[of.source] > total[most] {
 				most = of.source
 			}
 		}
@@ -105,53 +109,65 @@ func queueFindings(steps []step.Step) []distribution.Finding {
 		Resource:  most.Known,
 		Summary:   fmt.Sprintf("%d copies of the same snapshot may wait for each other", copies[most]),
 		Detail: fmt.Sprintf("AWS begins the time of a second one when the first has ended, and does not say "+
-			"whether that holds between accounts; if so, all take %d minutes", int(together[most].Minutes())),
+			"whether that holds between accounts; if so, all take %d minutes", int(total[most].Minutes())),
 		Remediation: "leave it out where many accounts copy: only time-based copies wait so",
 	}}
 }
 
-// paceTroubles warn, once for each target and Region that its copies come from, of times in which AWS cannot copy the image.
+// validateDurations returns warnings about completion durations that AWS cannot meet, one for each target and source
+// Region.
 func validateDurations(facts distribution.Facts, destinations []distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
-	told := map[[2]string]bool{}
+	validated := map[[2]string]bool{}
 	for _, d := range destinations {
-		of := [2]string{d.Target, d.FromRegion}
-		if told[of] || d.CopyMinutes == 0 {
+		key := [2]string{d.Target, d.FromRegion}
+		if validated[key] || d.CopyMinutes == 0 {
 			continue
 		}
-		told[of] = true
-		warned := func(what, resource string, mib, rate int64) bool {
-			least := leastTime(mib, rate)
-			if least <= time.Duration(d.CopyMinutes)*time.Minute {
-				return false
-			}
-			const newStep = 15 * time.Minute // 4.8.1
-			found = append(found, distribution.Finding{
-				Level:     distribution.Warning,
-				Reference: "4.8.2",
-				Field:     field(d.Target, "snapshot_copy_duration_minutes"),
-				Resource:  resource,
-				Summary:   fmt.Sprintf("%s, %d GiB, cannot be copied in %d minutes", what, over(mib, 1<<10), d.CopyMinutes),
-				Detail: fmt.Sprintf("AWS copies %d MiB a second at most, so that it takes %d minutes; what it took is "+
-					"paid for", rate, over(int64(least), int64(time.Minute))),
-				Remediation: fmt.Sprintf("set %d", (least+newStep-1)/newStep*newStep/time.Minute),
-			})
-			return true
-		}
-		var largest volume
-		var most, all int64
-		for _, v := range volumes(facts.Images[d.FromRegion]) {
-			if all += v.mib(); v.mib() > most {
-				largest, most = v, v.mib()
-			}
-		}
-		if most == 0 {
-			continue
-		}
-		if !warned(largest.device(), largest.id(), most, rateOfCopy) &&
-			d.Method == distribution.ByImage { // snapshots take turns, an image's cannot
-			warned("the image", aws.ToString(facts.Images[d.FromRegion].Image.ImageId), all, step.QueueRate)
-		}
+		validated[key] = true
+		found = append(found, validateDuration(facts, d)...)
 	}
 	return found
+}
+
+// validateDuration warns about the largest snapshot. CopyImage cannot copy the snapshots one after the other, so it
+// warns about the whole image too.
+func validateDuration(facts distribution.Facts, d distribution.Destination) []distribution.Finding {
+	image := facts.Images[d.FromRegion]
+	var largest volume
+	var largestMiB, totalMiB int64
+	for _, v := range volumes(image) {
+		totalMiB += v.mib()
+		if v.mib() > largestMiB {
+			largest, largestMiB = v, v.mib()
+		}
+	}
+	if largestMiB == 0 {
+		return nil
+	}
+	found := durationFindings(d, largest.device(), largest.id(), largestMiB, rateOfCopy)
+	if len(found) > 0 || d.Method != distribution.ByImage {
+		return found
+	}
+	return durationFindings(d, "the image", aws.ToString(image.Image.ImageId), totalMiB, step.QueueRate)
+}
+
+// durationFindings returns a warning if a copy takes longer than the completion duration.
+func durationFindings(d distribution.Destination, subject, resource string, mib, rate int64) []distribution.Finding {
+	least := leastTime(mib, rate)
+	if least <= time.Duration(d.CopyMinutes)*time.Minute {
+		return nil
+	}
+	const increment = 15 * time.Minute // 4.8.1
+	return []distribution.Finding{{
+		Level:     distribution.Warning,
+		Reference: "4.8.2",
+		Field:     field(d.Target, "snapshot_copy_duration_minutes"),
+		Resource:  resource,
+		Summary: fmt.Sprintf("%s, %d GiB, cannot be copied in %d minutes",
+			subject, divideRoundingUp(mib, 1<<10), d.CopyMinutes),
+		Detail: fmt.Sprintf("AWS copies %d MiB a second at most, so that it takes %d minutes; what it took is paid for",
+			rate, divideRoundingUp(int64(least), int64(time.Minute))),
+		Remediation: fmt.Sprintf("set %d", (least+increment-1)/increment*increment/time.Minute),
+	}}
 }
