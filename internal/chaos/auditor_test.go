@@ -184,6 +184,10 @@ func (a *auditor) seeMutation(m awssim.Mutation) {
 	if log == nil {
 		return // a call of the test's own
 	}
+	if *seed != 0 {
+		fmt.Printf("%s run %d %s by %s in %s: %v %s\n",
+			m.At.Format(time.DateTime), log.number, m.Action, m.Account, m.Region, m.Changed, m.Fault)
+	}
 	a.judge(log, m)
 	a.noteRecord(log, m)
 	a.noteCreated(log, m)

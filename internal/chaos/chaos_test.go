@@ -23,7 +23,7 @@ import (
 var (
 	whole = flag.Bool("whole", false, "try as many seeds as -seeds says, not only a sample")
 	seeds = flag.Int("seeds", 1000, "how many seeds -whole tries")
-	seed  = flag.Uint64("seed", 0, "the one seed to try; it also prints its scenario")
+	seed  = flag.Uint64("seed", 0, "the one seed to try; it also prints the scenario and its mutating calls")
 )
 
 // sample is how many seeds every test run tries.
@@ -84,12 +84,12 @@ func TestChaos(t *testing.T) {
 }
 
 // tryScenario draws a scenario, runs it and judges it.
-func tryScenario(t *testing.T, seed uint64, drawn *counts) (violations []string) {
+func tryScenario(t *testing.T, number uint64, drawn *counts) (violations []string) {
 	t.Helper()
-	cryptotest.SetGlobalRandom(t, seed) // for the ids of runs, so that a seed repeats a scenario call by call
-	s := drawScenario(seed)
-	if testing.Verbose() {
-		t.Log(s)
+	cryptotest.SetGlobalRandom(t, number) // for the ids of runs, so that a seed repeats a scenario call by call
+	s := drawScenario(number)
+	if *seed != 0 {
+		fmt.Println(s)
 	}
 	return fixture.Failures(t, s.setup, func(w *fixture.World) {
 		a := prepare(w, s)

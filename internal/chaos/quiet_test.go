@@ -163,9 +163,13 @@ func (a *auditor) judgeRepeat(w *fixture.World, s *scenario) {
 		return
 	}
 	a.repeats++
+	var actions []string
 	for _, call := range run().Calls() {
 		if call.Mutating() {
-			a.violation(5, "a run that repeats a finished one calls %s: %s", call.Action, first)
+			actions = append(actions, call.Action)
 		}
+	}
+	if len(actions) > 0 {
+		a.violation(5, "a run that repeats a finished one calls %v: %v", actions, repeated)
 	}
 }
