@@ -8,6 +8,8 @@ package integration_test
 import (
 	"flag"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"slices"
 	"strings"
@@ -27,6 +29,7 @@ var whole = flag.Bool("whole", false, "try every case of the generated tests, no
 func TestMain(m *testing.M) {
 	flag.Parse()
 	awsenv.Clear()
+	log.SetOutput(io.Discard) // what the plugin logs for Packer's developers
 	code := m.Run()
 	if everything := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""; everything {
 		if unused := unusedFailures(); len(unused) > 0 {

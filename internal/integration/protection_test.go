@@ -57,10 +57,10 @@ func TestConfigure_missingProfile(t *testing.T) {
 
 // The protection needs EC2 alone: the image is protected also where STS does not answer.
 func TestProtect_withoutSTS(t *testing.T) {
-	for name, rule := range map[string]awssim.Rule{
-		"no endpoint": {Fault: awssim.Reset, Action: "sts:*"},
+	for name, rule := range map[string]awssim.FaultRule{
+		"no endpoint": {Fault: awssim.ConnectionReset, Action: "sts:*"},
 		"throttled":   {Fault: awssim.Throttled, Action: "sts:*"},
-		"15 minutes":  {Fault: awssim.Reset, Action: "sts:GetCallerIdentity"},
+		"15 minutes":  {Fault: awssim.ConnectionReset, Action: "sts:GetCallerIdentity"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(t, fixture.Setup{}, func(w *fixture.World) {

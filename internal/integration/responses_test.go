@@ -39,28 +39,35 @@ func TestEmptyResponse_runCompletes(t *testing.T) {
 	}
 	for method, actions := range actions {
 		for _, action := range actions {
-			for _, times := range []int{1, 2} {
-				t.Run(fmt.Sprintf("%s %d", action, times), func(t *testing.T) {
-					setup := fixture.Setup{Volumes: slices.Repeat([]fixture.Volume{{GiB: 8, Key: fixture.AWSManaged}}, 2)}
-					test(t, setup, func(w *fixture.World) {
-						createLaunchTemplate(w, fixture.Prod)
-						before := w.Inventory()
-						run := w.Start(fixture.Attempt{
-							Template: richTemplate(w, method), Through: w.EmptyResponses(action, times),
-						})
-						if !endsInTime(run) {
-							w.Fatal("the run has not ended an hour after its timeout")
-						}
-						w.RequireSuccess(run)
-						w.RequireImage(fixture.Prod, fixture.Home)
-						time.Sleep(time.Hour)
-						w.ExpectNoLeftovers(before)
+			t.Run(action, func(t *testing.T) {
+				setup := fixture.Setup{Volumes: slices.Repeat([]fixture.Volume{{GiB: 8, Key: fixture.AWSManaged}}, 2)}
+				testEach(t, setup, emptyResponses, func(w *fixture.World, empty emptyResponse) {
+					createLaunchTemplate(w, fixture.Prod)
+					before := w.Inventory()
+					run := w.Start(fixture.Attempt{
+						Template: richTemplate(w, method),
+						Through:  w.EmptyResponses(action, empty.times, empty.forwards),
 					})
+					if !endsInTime(run) {
+						w.Fatal("the run has not ended an hour after its timeout")
+					}
+					w.RequireSuccess(run)
+					w.RequireImage(fixture.Prod, fixture.Home)
+					time.Sleep(time.Hour)
+					w.ExpectNoLeftovers(before)
 				})
-			}
+			})
 		}
 	}
 }
+
+// emptyResponse is how often a proxy returns no body, and whether it forwards these requests.
+type emptyResponse struct {
+	times    int
+	forwards bool
+}
+
+var emptyResponses = []emptyResponse{{1, true}, {2, true}, {1, false}, {2, false}}
 
 // Device names that differ by /dev/ alone are two devices.
 func TestDeviceNames_withAndWithoutPrefix(t *testing.T) {

@@ -18,18 +18,18 @@ type outage struct {
 }
 
 // rule returns the rule for the role of a target account.
-func (o outage) rule(account string) awssim.Rule {
+func (o outage) rule(account string) awssim.FaultRule {
 	if o.action == "sts:AssumeRole" { // the source account calls it
-		return awssim.Rule{Fault: o.fault, Action: o.action, Resource: fixture.TargetRole(account)}
+		return awssim.FaultRule{Fault: o.fault, Action: o.action, Resource: fixture.TargetRole(account)}
 	}
-	return awssim.Rule{Fault: o.fault, Action: o.action, Principal: fixture.TargetSession(account)}
+	return awssim.FaultRule{Fault: o.fault, Action: o.action, Principal: fixture.TargetSession(account)}
 }
 
 // A destination that does not answer costs the others nothing: they are served in the time that they take.
 func TestUnreachableTarget_othersServed(t *testing.T) {
 	for _, action := range []string{"ec2:DescribeImages", "ec2:*", "kms:*", "sts:AssumeRole", "ec2:CopySnapshot"} {
 		t.Run(action, func(t *testing.T) {
-			faults := []awssim.Fault{awssim.Reset, awssim.Unavailable, awssim.ServerError, awssim.Throttled}
+			faults := []awssim.Fault{awssim.ConnectionReset, awssim.Unavailable, awssim.ServerError, awssim.Throttled}
 			testEach(t, fixture.Setup{Targets: twoTargets}, faults, func(w *fixture.World, fault awssim.Fault) {
 				w.Inject(outage{fault, action}.rule(fixture.Stage))
 				run := w.Start(fixture.Attempt{Template: w.Template(
@@ -44,10 +44,10 @@ func TestUnreachableTarget_othersServed(t *testing.T) {
 
 // One Region that does not answer costs the other Region nothing.
 func TestUnreachableRegion_othersServed(t *testing.T) {
-	faults := []awssim.Fault{awssim.Reset, awssim.Unavailable}
+	faults := []awssim.Fault{awssim.ConnectionReset, awssim.Unavailable}
 	setup := fixture.Setup{Targets: twoTargets, Regions: twoRegions}
 	testEach(t, setup, faults, func(w *fixture.World, fault awssim.Fault) {
-		w.Inject(awssim.Rule{Fault: fault, Region: fixture.Away})
+		w.Inject(awssim.FaultRule{Fault: fault, Region: fixture.Away})
 		run := w.Start(fixture.Attempt{Template: w.Template(fixture.WithTestCopy(false), fixture.WithMaxFailures(2))})
 		run.EndsWithin(2 * time.Hour)
 		w.RequireImage(fixture.Prod, fixture.Home)
@@ -90,17 +90,17 @@ func TestProgress_neverSilent(t *testing.T) {
 		},
 		"throttled": {
 			prepare: func(w *fixture.World) {
-				w.Inject(awssim.Rule{Fault: awssim.Throttled, Action: "ec2:CopySnapshot", Nth: 1, Times: 20})
+				w.Inject(awssim.FaultRule{Fault: awssim.Throttled, Action: "ec2:CopySnapshot", Nth: 1, Times: 20})
 			},
 		},
 		"quota": {
 			prepare: func(w *fixture.World) {
-				w.Inject(awssim.Rule{Fault: awssim.LimitReached, Action: "ec2:CopySnapshot", Nth: 1, Times: 20})
+				w.Inject(awssim.FaultRule{Fault: awssim.LimitReached, Action: "ec2:CopySnapshot", Nth: 1, Times: 20})
 			},
 		},
 		"server error": {
 			prepare: func(w *fixture.World) {
-				w.Inject(awssim.Rule{Fault: awssim.ServerError, Action: "ec2:DescribeSnapshots", Nth: 3, Times: 20})
+				w.Inject(awssim.FaultRule{Fault: awssim.ServerError, Action: "ec2:DescribeSnapshots", Nth: 3, Times: 20})
 			},
 		},
 	} {
