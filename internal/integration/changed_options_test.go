@@ -32,9 +32,17 @@ var (
 
 var changedOptions = []changedOption{
 	{name: "target key", second: changes(fixture.WithTargetKey(fixture.SecondTargetKey))},
-	{name: "target key, method image", common: changes(byImage), second: changes(fixture.WithTargetKey(fixture.SecondTargetKey))},
+	{
+		name:   "target key, method image",
+		common: changes(byImage),
+		second: changes(fixture.WithTargetKey(fixture.SecondTargetKey)),
+	},
 	{name: "source key", second: changes(fixture.WithSourceKey(fixture.SecondSourceKey))},
-	{name: "source key, method image", common: changes(byImage), second: changes(fixture.WithSourceKey(fixture.SecondSourceKey))},
+	{
+		name:   "source key, method image",
+		common: changes(byImage),
+		second: changes(fixture.WithSourceKey(fixture.SecondSourceKey)),
+	},
 	{name: "snapshot to image", first: changes(fixture.WithMethod("snapshot")), second: changes(byImage)},
 	{name: "image to snapshot", first: changes(byImage), second: changes(fixture.WithMethod("snapshot"))},
 	{name: "key policy to grant", second: changes(fixture.WithGrants())},
@@ -132,7 +140,7 @@ func (d death) attempt(template fixture.Template) fixture.Attempt {
 	return attempt
 }
 
-// sameKind reports whether two calls change the same thing in accounts of the same role.
+// sameKind reports whether two calls make the same kind of change, both or neither with the source credentials.
 func sameKind(a, b fixture.Call) bool {
 	return a.Action == b.Action && a.Source == b.Source && a.Mutating() && b.Mutating()
 }

@@ -100,7 +100,8 @@ func TestShare_baselineShrinks(t *testing.T) {
 		snapshot := fixture.SnapshotsOf(w.SourceImage())[0]
 		var permissions []ec2types.CreateVolumePermission
 		for i := range 24 {
-			permissions = append(permissions, ec2types.CreateVolumePermission{UserId: aws.String(fmt.Sprintf("3000000000%02d", i))})
+			account := fmt.Sprintf("3000000000%02d", i)
+			permissions = append(permissions, ec2types.CreateVolumePermission{UserId: &account})
 		}
 		permissions = append(permissions, ec2types.CreateVolumePermission{UserId: aws.String(fixture.Stage)})
 		modify := func(change *ec2types.CreateVolumePermissionModifications) {

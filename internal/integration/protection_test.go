@@ -18,7 +18,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// Packer destroys the image of a build whose post-processor fails, unless the image is protected against deregistration.
+// Packer destroys the image of a build whose post-processor fails, unless the image has deregistration protection.
 
 // expectProtected reports a source image that Packer destroys after this run.
 func expectProtected(w *fixture.World, run *fixture.Run) {

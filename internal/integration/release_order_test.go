@@ -17,7 +17,7 @@ import (
 // Releases of one image family have the order of the creation dates of their source images. An older one never replaces
 // or removes a newer one.
 
-// published returns the image that /golden names in an account, and the one that the launch template web uses by default.
+// published returns the image that /golden names in an account, and that of the default version of launch template web.
 func published(w *fixture.World, account string) (parameter, template string) {
 	w.Helper()
 	out, err := w.EC2(account, fixture.Home).DescribeLaunchTemplateVersions(w.Context(),
@@ -25,7 +25,8 @@ func published(w *fixture.World, account string) (parameter, template string) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	return w.Parameter(account, fixture.Home, "/golden"), aws.ToString(out.LaunchTemplateVersions[0].LaunchTemplateData.ImageId)
+	template = aws.ToString(out.LaunchTemplateVersions[0].LaunchTemplateData.ImageId)
+	return w.Parameter(account, fixture.Home, "/golden"), template
 }
 
 // createLaunchTemplate creates web, without an image.
@@ -42,7 +43,7 @@ func createLaunchTemplate(w *fixture.World, accounts ...string) {
 	}
 }
 
-// A failed build that is resumed after a newer build was published takes no name from the newer image, and removes none.
+// A failed build that is resumed after a newer build was published neither renames nor removes the newer images.
 func TestResume_afterNewerRelease(t *testing.T) {
 	for name, changes := range map[string][]fixture.Change{
 		"own names": nil,
