@@ -26,4 +26,12 @@ type Finding struct {
 	Detail           string     // the fact about AWS
 	Remediation      string     // the next step
 	PolicyStatements []Addition // missing statements; none if adding them does not help
+	Also             []Failure  // further failures with the same cause
+	Refusals         []Finding  // denied dry runs that a note sums up
+}
+
+// Failure is a failed step.
+type Failure struct {
+	At      Location
+	Summary string
 }

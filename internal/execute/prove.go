@@ -87,6 +87,7 @@ func unproved(open []distribution.Finding) []distribution.Finding {
 		keys = append(keys[:shown:shown], fmt.Sprintf("%d more", len(keys)-shown))
 	}
 	note := open[0]
+	note.Refusals = open
 	note.Location, note.Principal, note.Resource, note.PolicyStatements = distribution.Location{}, "", "", nil
 	note.Summary = "not provable before the copies: that EC2 may use " + strings.Join(keys, ", ")
 	note.Detail = "making a grant directly is refused, as it is by policies that let AWS's services alone make grants, and by a missing right: " + open[0].Detail

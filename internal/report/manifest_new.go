@@ -436,10 +436,25 @@ func (m *Manifest) addFindings(findings []distribution.Finding, details bool) {
 		finding := newFinding(fmt.Sprintf("f%d", i+1), f, details)
 		if d := at[f.Location]; d != nil {
 			finding.Target = OptionalString(d.Target)
-			d.FindingIDs = append(d.FindingIDs, finding.ID)
+		}
+		for _, location := range locations(f) {
+			if d := at[location]; d != nil {
+				d.FindingIDs = append(d.FindingIDs, finding.ID)
+			}
 		}
 		m.Findings = append(m.Findings, finding)
 	}
+}
+
+// locations returns where a finding and the failures with the same cause are, each once.
+func locations(f distribution.Finding) []distribution.Location {
+	all := []distribution.Location{f.Location}
+	for _, failure := range f.Also {
+		if !slices.Contains(all, failure.At) {
+			all = append(all, failure.At)
+		}
+	}
+	return all
 }
 
 func newFinding(id string, f distribution.Finding, details bool) Finding {
@@ -534,7 +549,9 @@ func (s *Step) addResult(e distribution.StepResult, r distribution.Result, findi
 	}
 	s.Error = OptionalString(e.Failure.Summary)
 	for i, f := range bySeverity(r.Findings) {
-		if f.Location == e.At && f.Operation == e.Failure.Operation && f.Summary == e.Failure.Summary {
+		failures := append([]distribution.Failure{{At: f.Location, Summary: f.Summary}}, f.Also...)
+		isCause := slices.Contains(failures, distribution.Failure{At: e.At, Summary: e.Failure.Summary})
+		if isCause && f.Operation == e.Failure.Operation {
 			s.FindingID = OptionalString(findings[i].ID)
 			return
 		}

@@ -187,6 +187,31 @@ func TestManifest_findingIDs(t *testing.T) {
 	}
 }
 
+// A cause that several destinations share has one finding, which all of them refer to.
+func TestManifest_findingOfTwoDestinations(t *testing.T) {
+	p, r := reporttest.Run(2)
+	first, second := p.Destinations[0].At, p.Destinations[1].At
+	r.Findings = []distribution.Finding{{
+		Level:    distribution.Refused,
+		Location: first,
+		Summary:  "could not copy",
+		Also:     []distribution.Failure{{At: second, Summary: "could not copy either"}, {At: second, Summary: "nor that"}},
+	}}
+	failure := distribution.Finding{Level: distribution.Refused, Location: second, Summary: "nor that"}
+	r.Steps = []distribution.StepResult{{Step: p.Steps[0].Meta().ID, At: second, Failure: &failure}}
+
+	m := report.NewManifest(report.Input{Plan: p, Result: r})
+	for _, d := range m.Destinations {
+		at := distribution.Location{Account: d.AccountID, Region: d.Region}
+		if isHit := at == first || at == second; isHit && !slices.Equal(d.FindingIDs, []string{"f1"}) {
+			t.Errorf("%s %s: got findings %q, want f1 once", d.AccountID, d.Region, d.FindingIDs)
+		}
+	}
+	if got := m.Steps[0].FindingID; got != "f1" {
+		t.Errorf("got finding %q of the failed step, want f1", got)
+	}
+}
+
 func TestManifest_withoutDetails(t *testing.T) {
 	p, r := reporttest.Run(1)
 	for details, want := range map[bool]int{false: 0, true: 1} {

@@ -196,6 +196,7 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 	if failed && r.config.CleansUp() {
 		result = r.clean(ctx, request, result)
 	}
+	result.Findings = diagnose.JoinFindings(p.Findings, result.Findings)
 	text := report.Result(p, result)
 	result.Findings = append(p.Findings, result.Findings...)
 	r.keep(result)

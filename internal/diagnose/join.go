@@ -1,0 +1,146 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package diagnose
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+)
+
+// JoinFindings returns the findings of a run, each cause once. The findings of its plan are known: what the dry run was
+// denied narrows the advice for copies whose cause EC2 does not name.
+func JoinFindings(known, failed []distribution.Finding) []distribution.Finding {
+	var joined []distribution.Finding
+	for _, f := range failed {
+		f = connectDryRun(f, deniedGrants(known, f))
+		i := slices.IndexFunc(joined, func(other distribution.Finding) bool { return hasSameCause(f, other) })
+		if i < 0 {
+			joined = append(joined, f)
+			continue
+		}
+		joined[i] = merge(joined[i], f)
+	}
+
+	for i := range joined {
+		joined[i].Detail += hits(joined[i])
+	}
+	return joined
+}
+
+// deniedGrants returns the denied dry runs of kms:CreateGrant on the keys of a failed copy, by the caller of the copy.
+func deniedGrants(known []distribution.Finding, failed distribution.Finding) []distribution.Finding {
+	isCopyKeyFailure := failed.Reference == "1.8.4" || failed.Reference == "1.8.5"
+	if !isCopyKeyFailure || failed.Level != distribution.Refused {
+		return nil
+	}
+
+	var denied []distribution.Finding
+	for _, f := range known {
+		for _, refusal := range append([]distribution.Finding{f}, f.Refusals...) {
+			isByCaller := refusal.Principal == failed.Principal && refusal.Location == failed.Location
+			isAboutKey := refusal.Operation == "kms:CreateGrant" && namesKey(failed, refusal.Resource)
+			if isByCaller && isAboutKey {
+				denied = append(denied, refusal)
+			}
+		}
+	}
+	return denied
+}
+
+// namesKey reports whether a finding is about a key, or has a statement for it.
+func namesKey(f distribution.Finding, key string) bool {
+	return f.Resource == key || slices.ContainsFunc(f.PolicyStatements, func(a distribution.Addition) bool {
+		return slices.Contains(a.Statement.Resource, key) || strings.HasPrefix(a.Policy, "key policy of "+key+",")
+	})
+}
+
+// awsPart matches the message of AWS at the end of a detail.
+var awsPart = regexp.MustCompile(` \(AWS: .*\)$`)
+
+// connectDryRun limits the advice for a failed copy to the grants that the dry run was denied. The dry run could not
+// prove them, because a policy may let only EC2 create them (6.8).
+func connectDryRun(failed distribution.Finding, denied []distribution.Finding) distribution.Finding {
+	if len(denied) == 0 {
+		return failed
+	}
+
+	var grants, steps []string
+	failed.PolicyStatements = nil
+	for _, d := range denied {
+		grants = append(grants, "kms:CreateGrant on "+d.Resource+awsPart.FindString(d.Detail))
+		if len(d.PolicyStatements) == 0 {
+			steps = append(steps, d.Remediation)
+		}
+		failed.PolicyStatements = appendMissing(failed.PolicyStatements, d.PolicyStatements)
+	}
+	failed.Detail = "the dry run was denied " + strings.Join(grants, " and ") +
+		", so it could not prove that EC2 may create the grant" + awsPart.FindString(failed.Detail)
+	switch n := len(failed.PolicyStatements); {
+	case n == 1:
+		steps = append([]string{"add the statement to the " + failed.PolicyStatements[0].Policy}, steps...)
+	case n > 1:
+		steps = append([]string{"add the statements, each to the policy that it is for"}, steps...)
+	}
+	failed.Remediation = strings.Join(slices.Compact(steps), "; ") + "; if the policies allow it already, allow " +
+		"kms:GenerateDataKeyWithoutPlaintext on the key of the copy, and check the state of the keys"
+	return failed
+}
+
+// appendMissing appends the additions that a list lacks.
+func appendMissing(list, more []distribution.Addition) []distribution.Addition {
+	for _, a := range more {
+		has := func(b distribution.Addition) bool { return reflect.DeepEqual(a, b) }
+		if !slices.ContainsFunc(list, has) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// hasSameCause reports whether two failures have the same cause and the same next step, or are the same finding. Their
+// summaries begin with different steps.
+func hasSameCause(a, b distribution.Finding) bool {
+	if a.Level != distribution.Refused || a.Detail == "" {
+		return reflect.DeepEqual(a, b)
+	}
+	b.Location, b.Resource, b.Summary = a.Location, a.Resource, a.Summary
+	b.PolicyStatements, b.Also = a.PolicyStatements, a.Also
+	return reflect.DeepEqual(a, b)
+}
+
+// merge adds a failure to a finding with the same cause.
+func merge(f, other distribution.Finding) distribution.Finding {
+	f.PolicyStatements = appendMissing(slices.Clip(f.PolicyStatements), other.PolicyStatements)
+	if f.Level == distribution.Refused && (f.Location != other.Location || f.Summary != other.Summary) {
+		f.Also = append(slices.Clip(f.Also), distribution.Failure{At: other.Location, Summary: other.Summary})
+	}
+	return f
+}
+
+// mostHits is the number of locations that a finding names.
+const mostHits = 10
+
+// hits returns which destinations a cause has hit. Empty if it has hit one step.
+func hits(f distribution.Finding) string {
+	if len(f.Also) == 0 {
+		return ""
+	}
+
+	var locations []string
+	for _, failure := range append([]distribution.Failure{{At: f.Location}}, f.Also...) {
+		if at := failure.At.String(); !slices.Contains(locations, at) {
+			locations = append(locations, at)
+		}
+	}
+	slices.Sort(locations)
+	if more := len(locations) - mostHits; more > 0 {
+		locations = append(locations[:mostHits], fmt.Sprintf("%d more", more))
+	}
+	return fmt.Sprintf("; %d steps failed for this cause, in %s", len(f.Also)+1, strings.Join(locations, ", "))
+}

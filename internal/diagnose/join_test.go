@@ -1,0 +1,149 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package diagnose
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
+)
+
+// deniedDryRun returns the finding for a dry run of kms:CreateGrant that was denied to the target's role.
+func deniedDryRun(key, reason string) distribution.Finding {
+	message := "User: " + targetRole + " is not authorized to perform: kms:CreateGrant on resource: " + key + " " + reason
+	f := Explain(inTarget(nil, "kms:CreateGrant", 400, "AccessDeniedException", message).about(key))
+	f.Level = distribution.Note
+	return f
+}
+
+// failedCopies returns the findings for the copies of two devices, for which EC2 does not name the missing permission.
+func failedCopies() []distribution.Finding {
+	var all []distribution.Finding
+	for _, device := range []string{"/dev/xvda", "/dev/xvdb"} {
+		s := copySnapshot(targetKey, sourceKey)
+		s.Device = device
+		all = append(all, Explain(inTarget(s, "ec2:CopySnapshot", 0, "", "Given key ID is not accessible")))
+	}
+	return all
+}
+
+// The failure half an hour later was explained with six statements, although the dry run had named the missing one.
+func TestJoinFindings_dryRunNamedTheStatement(t *testing.T) {
+	denied := deniedDryRun(targetKey, noIdentityPolicy+"kms:CreateGrant action")
+	note := distribution.Finding{Level: distribution.Note, Refusals: []distribution.Finding{denied}}
+	joined := JoinFindings([]distribution.Finding{note}, failedCopies())
+	if len(joined) != 1 {
+		t.Fatalf("got %d findings, want 1: %v", len(joined), joined)
+	}
+
+	f := joined[0]
+	if !reflect.DeepEqual(f.PolicyStatements, denied.PolicyStatements) {
+		t.Errorf("got statements %v, want that of the dry run %v", f.PolicyStatements, denied.PolicyStatements)
+	}
+	for _, part := range []string{
+		"the dry run was denied kms:CreateGrant on " + targetKey,
+		"no identity-based policy allows the kms:CreateGrant action",
+		"could not prove",
+		"Given key ID is not accessible",
+		"2 steps failed for this cause, in " + atTarget.String(),
+	} {
+		if !strings.Contains(f.Detail, part) {
+			t.Errorf("got detail %q, want %q in it", f.Detail, part)
+		}
+	}
+}
+
+// A statement does not lift an explicit deny that the dry run met.
+func TestJoinFindings_dryRunMetExplicitDeny(t *testing.T) {
+	known := []distribution.Finding{deniedDryRun(sourceKey, "with an explicit deny in a resource-based policy")}
+	joined := JoinFindings(known, failedCopies())
+	if len(joined) != 1 || joined[0].PolicyStatements != nil {
+		t.Fatalf("got %v", joined)
+	}
+	if got := joined[0].Remediation; !strings.Contains(got, "no statement helps") {
+		t.Errorf("got next step %q", got)
+	}
+}
+
+// What a dry run says of another caller, account or key explains nothing.
+func TestJoinFindings_dryRunOfSomethingElse(t *testing.T) {
+	otherKey := deniedDryRun(thirdKey, noIdentityPolicy+"kms:CreateGrant action")
+	otherCaller := deniedDryRun(targetKey, noIdentityPolicy+"kms:CreateGrant action")
+	otherCaller.Principal = packerRole
+	elsewhere := deniedDryRun(targetKey, noIdentityPolicy+"kms:CreateGrant action")
+	elsewhere.Location.Region = "us-west-2"
+
+	failed := failedCopies()[:1]
+	for _, known := range []distribution.Finding{otherKey, otherCaller, elsewhere} {
+		if joined := JoinFindings([]distribution.Finding{known}, failed); !reflect.DeepEqual(joined, failed) {
+			t.Errorf("known %q at %s: got %v", known.Summary, known.Location, joined)
+		}
+	}
+}
+
+// One cause was printed once for every device and every Region.
+func TestJoinFindings_eachCauseOnce(t *testing.T) {
+	var failed []distribution.Finding
+	for _, region := range []string{"eu-west-1", "us-west-2"} {
+		at := distribution.Location{Account: target, Region: region}
+		for _, device := range []string{"/dev/xvda", "/dev/xvdb"} {
+			s := copySnapshot(targetKey, sourceKey)
+			s.Location, s.Device = at, device
+			c := inTarget(s, "ec2:CopySnapshot", 403, "UnauthorizedOperation",
+				ec2Denial(targetRole, "ec2:CopySnapshot", snapshots, "with an explicit deny in a service control policy"))
+			c.At = at
+			failed = append(failed, Explain(c))
+		}
+	}
+	other := Explain(inTarget(registerImage(), "ec2:RegisterImage", 400, "InvalidAMIName.Duplicate", "taken"))
+	joined := JoinFindings(nil, append(slices.Clone(failed), other))
+	if len(joined) != 2 {
+		t.Fatalf("got %d findings, want 2: %v", len(joined), joined)
+	}
+	want := "; 4 steps failed for this cause, in 999999999999 eu-west-1, 999999999999 us-west-2"
+	if !strings.HasSuffix(joined[0].Detail, want) {
+		t.Errorf("got detail %q, want %q at its end", joined[0].Detail, want)
+	}
+	also := []distribution.Failure{
+		{At: failed[1].Location, Summary: failed[1].Summary},
+		{At: failed[2].Location, Summary: failed[2].Summary},
+		{At: failed[3].Location, Summary: failed[3].Summary},
+	}
+	if !reflect.DeepEqual(joined[0].Also, also) {
+		t.Errorf("got further failures %v, want %v", joined[0].Also, also)
+	}
+	if !reflect.DeepEqual(joined[1], other) {
+		t.Errorf("another cause: got %v", joined[1])
+	}
+}
+
+// Copies under several keys need a statement for each of the keys.
+func TestJoinFindings_keepsStatementsOfOtherKeys(t *testing.T) {
+	otherKey := strings.Replace(targetKey, "eu-west-1", "us-west-2", 1)
+	var failed []distribution.Finding
+	for _, key := range []string{targetKey, otherKey} {
+		var s step.Step = copySnapshot(key, "")
+		failed = append(failed, Explain(inTarget(s, "ec2:CopySnapshot", 0, "", "Given key ID is not accessible")))
+	}
+	joined := JoinFindings(nil, failed)
+	if len(joined) != 1 || !namesKey(joined[0], targetKey) || !namesKey(joined[0], otherKey) {
+		t.Errorf("got %v", joined)
+	}
+}
+
+// Notes about different resources often have the same detail.
+func TestJoinFindings_keepsNotes(t *testing.T) {
+	notes := []distribution.Finding{
+		{Level: distribution.Note, Summary: "image a was kept", Detail: "it is in use"},
+		{Level: distribution.Note, Summary: "image b was kept", Detail: "it is in use"},
+		{Level: distribution.Note, Summary: "image b was kept", Detail: "it is in use"},
+	}
+	if joined := JoinFindings(nil, notes); !reflect.DeepEqual(joined, notes[:2]) {
+		t.Errorf("got %v", joined)
+	}
+}
