@@ -14,81 +14,84 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Choice is another way to the same images, and what it would cost.
+// Alternative is another template for the same images, with its cost.
 type Alternative struct {
-	What     string   // "the volumes are under the key from birth"
-	How      []string // what to do for it, line by line
-	Builder  bool     // they are lines for amazon-ebs
+	What     string   // the difference
+	How      []string // what to change, line by line
+	Builder  bool     // the lines are for amazon-ebs
 	Estimate Estimate
 }
 
-// Otherwise tells the choices that a plan leaves, each with the estimate of the plan that would then be made. None of a
-// refused plan.
+// Alternatives returns the alternatives to a plan, each with the estimate of its own plan. It skips those whose plan
+// would be refused.
 func Alternatives(req distribution.Request, facts distribution.Facts) []Alternative {
 	destinations, _ := Expand(req, facts)
 	open, _ := openDestinations(req, facts, destinations)
-	supplies, _ := route(req, facts, destinations, open)
-	var choices []Alternative
-	choose := func(c Alternative, req distribution.Request, facts distribution.Facts) {
-		if p := Decide(req, facts); !p.Refused() {
-			c.Estimate = p.Estimate
-			choices = append(choices, c)
-		}
-	}
-	if intent := req.Intent; intent != nil && intent.EncryptBoot != nil && *intent.EncryptBoot && intent.KMSKeyID != "" {
-		others, supposed, lines := withoutBoot(req, facts)
-		choose(Alternative{
+	sources, _ := route(req, facts, destinations, open)
+	var found alternatives
+	if intent := req.Intent; intent != nil && isTrue(intent.EncryptBoot) && intent.KMSKeyID != "" {
+		changed, predicted, lines := withoutEncryptBoot(req, facts)
+		found.add(Alternative{
 			What:    "the volumes are under that key from birth, and the builder does not copy them for it",
 			How:     lines,
 			Builder: true,
-		}, others, supposed)
+		}, changed, predicted)
 	}
-	for _, s := range supplies {
-		if lines := s.bornUnderKey(req); len(lines) > 0 {
-			choose(Alternative{
-				What:    "the builder puts the volumes under the shared key from birth in " + s.at.Region,
-				How:     lines,
-				Builder: true,
-			}, req, bornUnderKey(facts, s))
-		}
-		if without := withKey(
-			facts,
-			s.at,
-			SourceKey(req, s.at.Region),
-			distribution.Key{},
-		); s.from != s.at.Region &&
-			routeTo(req, without, destinations, s.at.Region) == s.from {
-			choose(Alternative{
-				What: fmt.Sprintf("every account copies straight from %s to %s", s.from, s.at.Region),
-				How: []string{"give kms_key_id as the ARN of the key in " + s.from + ": then nothing is staged in another " +
-					"Region"},
-			}, req, without)
-		}
+	for _, s := range sources {
+		found.addForSource(req, facts, destinations, s)
 	}
-	for _, region := range straight(req, facts, supplies) {
+	for _, region := range transferRegions(req, facts, sources) {
 		at := distribution.Location{Account: facts.Source.Account, Region: region}
-		if with := withKey(
-			facts,
-			at,
-			SourceKey(req, region),
-			supposedKey(at),
-		); routeTo(
-			req,
-			with,
-			destinations,
-			region,
-		) == region {
-			choose(Alternative{
+		key := SourceKey(req, region)
+		withNewKey := withKey(facts, at, key, assumedKey(at))
+		if sourceRegionOf(req, withNewKey, destinations, region) == region {
+			found.add(Alternative{
 				What: "one transfer to " + region + " serves all its accounts",
-				How:  []string{"make a key in the source account that " + SourceKey(req, region) + " names in " + region},
-			}, req, with)
+				How:  []string{"make a key in the source account that " + key + " names in " + region},
+			}, req, withNewKey)
 		}
 	}
-	return choices
+	return found
 }
 
-// routeTo is where the accounts of a Region that has no image copy from.
-func routeTo(req distribution.Request, facts distribution.Facts, all []distribution.Destination, region string) string {
+type alternatives []Alternative
+
+// add adds an alternative with the estimate of its plan, unless that plan is refused.
+func (all *alternatives) add(a Alternative, req distribution.Request, facts distribution.Facts) {
+	if p := Decide(req, facts); !p.Refused() {
+		a.Estimate = p.Estimate
+		*all = append(*all, a)
+	}
+}
+
+// addForSource adds the alternatives to what is staged for one Region.
+func (all *alternatives) addForSource(
+	req distribution.Request, facts distribution.Facts, destinations []distribution.Destination, s *shareSource,
+) {
+	if lines := s.launchMappings(req); len(lines) > 0 {
+		all.add(Alternative{
+			What:    "the builder puts the volumes under the shared key from birth in " + s.at.Region,
+			How:     lines,
+			Builder: true,
+		}, req, withVolumesUnderKey(facts, s))
+	}
+
+	withoutKey := withKey(facts, s.at, SourceKey(req, s.at.Region), distribution.Key{})
+	if s.from != s.at.Region && sourceRegionOf(req, withoutKey, destinations, s.at.Region) == s.from {
+		all.add(Alternative{
+			What: fmt.Sprintf("every account copies straight from %s to %s", s.from, s.at.Region),
+			How: []string{
+				"give kms_key_id as the ARN of the key in " + s.from + ": then nothing is staged in another Region",
+			},
+		}, req, withoutKey)
+	}
+}
+
+// sourceRegionOf returns the Region that the accounts of a Region without a source image copy from. Empty if the Region
+// has an image.
+func sourceRegionOf(
+	req distribution.Request, facts distribution.Facts, all []distribution.Destination, region string,
+) string {
 	for _, w := range regionRoutes(req, facts, all) {
 		if w.Region == region {
 			return w.From
@@ -97,8 +100,8 @@ func routeTo(req distribution.Request, facts distribution.Facts, all []distribut
 	return ""
 }
 
-// bornUnderKey are the lines for amazon-ebs that make its volumes what need not be staged; none where nothing is.
-func (s *shareSource) bornUnderKey(req distribution.Request) []string {
+// launchMappings returns the lines for amazon-ebs that make staged copies unnecessary. Nil if nothing is staged.
+func (s *shareSource) launchMappings(req distribution.Request) []string {
 	var lines []string
 	for _, it := range s.items {
 		if it.staged && s.from == s.at.Region {
@@ -108,7 +111,7 @@ func (s *shareSource) bornUnderKey(req distribution.Request) []string {
 	return lines
 }
 
-// LaunchMapping are the lines for amazon-ebs by which a volume is under a key from birth (1.1.10, 1.2.1).
+// LaunchMapping returns the lines for amazon-ebs that encrypt a volume with a key at launch (1.1.10, 1.2.1).
 func LaunchMapping(device, key string) []string {
 	return []string{
 		"launch_block_device_mappings {",
@@ -120,8 +123,8 @@ func LaunchMapping(device, key string) []string {
 	}
 }
 
-// bornUnderKey supposes that the volumes of a supply are under its key.
-func bornUnderKey(facts distribution.Facts, s *shareSource) distribution.Facts {
+// withVolumesUnderKey returns facts in which the volumes of a source have its key.
+func withVolumesUnderKey(facts distribution.Facts, s *shareSource) distribution.Facts {
 	image := facts.Images[s.from]
 	image.Snapshots = maps.Clone(image.Snapshots)
 	for _, it := range s.items {
@@ -134,11 +137,11 @@ func bornUnderKey(facts distribution.Facts, s *shareSource) distribution.Facts {
 	return facts
 }
 
-// straight are the Regions of other accounts that are served across Regions from one where something is staged or
-// shared under a key.
-func straight(req distribution.Request, facts distribution.Facts, supplies []*shareSource) []string {
+// transferRegions returns the Regions without a staged copy that other accounts copy to from another Region, if the
+// request names a key for them.
+func transferRegions(req distribution.Request, facts distribution.Facts, sources []*shareSource) []string {
 	regions := map[string]bool{}
-	for _, s := range supplies {
+	for _, s := range sources {
 		for _, d := range s.consumers {
 			if d.At.Region != s.at.Region && d.At.Account != facts.Source.Account && SourceKey(req, d.At.Region) != "" {
 				regions[d.At.Region] = true
@@ -148,15 +151,12 @@ func straight(req distribution.Request, facts distribution.Facts, supplies []*sh
 	return slices.Sorted(maps.Keys(regions))
 }
 
-// supposedKey is a key that is not there.
-func supposedKey(at distribution.Location) distribution.Key {
+// assumedKey returns a usable key that does not exist.
+func assumedKey(at distribution.Location) distribution.Key {
+	partition := distribution.PartitionOf(at.Region)
+	arn := strings.Join([]string{"arn", partition, "kms", at.Region, at.Account, "key/supposed"}, ":")
 	return distribution.Key{Metadata: &kmstypes.KeyMetadata{
-		Arn: aws.String(
-			strings.Join(
-				[]string{"arn", distribution.PartitionOf(at.Region), "kms", at.Region, at.Account, "key/supposed"},
-				":",
-			),
-		),
+		Arn:        aws.String(arn),
 		KeyState:   kmstypes.KeyStateEnabled,
 		KeyManager: kmstypes.KeyManagerTypeCustomer,
 		KeySpec:    kmstypes.KeySpecSymmetricDefault,
@@ -164,7 +164,7 @@ func supposedKey(at distribution.Location) distribution.Key {
 	}}
 }
 
-// withKey supposes that a key is something else.
+// withKey returns facts with another key.
 func withKey(
 	facts distribution.Facts,
 	at distribution.Location,

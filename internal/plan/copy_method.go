@@ -11,126 +11,126 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// methodOf is how a destination gets its copy, and why it is not the target's plain wish for snapshots. CopySnapshot
-// tells exactly what is wrong, shows progress and takes a key for each device, so CopyImage is chosen only for what a
-// registered image would lose.
+// copyMethod returns how a destination gets its copy, and why Auto has become ByImage. CopySnapshot reports errors and
+// progress and takes a key for each device. So CopyImage is chosen only for what a registered image would lose.
 func copyMethod(
-	t distribution.Target,
-	image ec2types.Image,
-	from, region string,
-	strict bool,
+	t distribution.Target, image ec2types.Image, from, region string, strict bool,
 ) (distribution.Method, string) {
 	if t.Method == distribution.ByImage || t.Method == distribution.BySnapshot {
 		return t.Method, ""
 	}
-	why, _ := reasonsForImageCopy(image, from, region)
+	reasons, _ := reasonsForImageCopy(image, from, region)
 	if strict {
 		for _, a := range step.CarryTable {
-			if a.How == distribution.Lost && a.By(distribution.ByImage) != distribution.Lost && a.Text(image) != "" &&
-				a.Weighs == nil {
-				why = append(why, "fidelity is strict, and "+a.Name+" would be lost")
+			isKeptByCopyImage := a.How == distribution.Lost && a.By(distribution.ByImage) != distribution.Lost
+			if isKeptByCopyImage && a.Text(image) != "" && a.Weighs == nil {
+				reasons = append(reasons, "fidelity is strict, and "+a.Name+" would be lost")
 			}
 		}
 	}
-	if len(why) > 0 {
-		return distribution.ByImage, strings.Join(why, "; ")
+	if len(reasons) > 0 {
+		return distribution.ByImage, strings.Join(reasons, "; ")
 	}
 	return distribution.BySnapshot, ""
 }
 
-// methodTroubles are what stands against a destination's method: what a registered image cannot be, and what AWS lets
-// nobody copy to another account.
+// validateMethod returns findings about what a registered image cannot have, and what AWS does not copy to another
+// account.
 func validateMethod(
-	req distribution.Request,
-	d distribution.Destination,
-	facts distribution.Facts,
+	req distribution.Request, d distribution.Destination, facts distribution.Facts,
 ) []distribution.Finding {
-	image := facts.Images[d.FromRegion]
-	if image.Image == nil {
+	image := facts.Images[d.FromRegion].Image
+	if image == nil {
 		return nil
 	}
-	finding := func(level distribution.Level, rule, option, summary, because, next string) distribution.Finding {
-		return distribution.Finding{
-			Level:       level,
-			Reference:   rule,
-			Field:       option,
-			Location:    d.At,
-			Resource:    imageID(req, d.FromRegion),
-			Summary:     summary,
-			Detail:      because,
-			Remediation: next,
-		}
-	}
 	var found []distribution.Finding
-	if d.At.Account != facts.Source.Account && marketplace(*image.Image) {
-		found = append(
-			found,
-			finding(
-				distribution.Refused,
-				"2.3.1",
-				field(d.Target, "account_ids"),
-				"the image carries an AWS Marketplace product code",
-				"AWS does not let such images be copied to another account",
-				"subscribe in account "+d.At.Account+", launch an instance from the image there, and make an image of that (2.3.2)",
-			),
-		)
+	add := func(f distribution.Finding) {
+		f.Location, f.Resource = d.At, imageID(req, d.FromRegion)
+		found = append(found, f)
 	}
-	abroad := d.FromRegion != d.At.Region
+
+	if d.At.Account != facts.Source.Account && isFromMarketplace(*image) {
+		add(distribution.Finding{
+			Level:     distribution.Refused,
+			Reference: "2.3.1",
+			Field:     field(d.Target, "account_ids"),
+			Summary:   "the image carries an AWS Marketplace product code",
+			Detail:    "AWS does not let such images be copied to another account",
+			Remediation: "subscribe in account " + d.At.Account + ", launch an instance from the image there, " +
+				"and make an image of that (2.3.2)",
+		})
+	}
 	for _, a := range step.CarryTable {
-		option := field(d.Target, "method")
-		switch {
-		case d.Method == distribution.BySnapshot && a.Regional && abroad && a.Text(*image.Image) != "":
-			found = append(
-				found,
-				finding(
-					distribution.Refused,
-					a.Rule,
-					option,
-					a.Name+" cannot be registered in "+d.At.Region,
-					a.Text(*image.Image)+" is of "+d.FromRegion+", and its id means nothing elsewhere",
-					`set method = "image", or build the image in that Region`,
-				),
-			)
-		case d.Method == distribution.ByImage && a.Regional && abroad && a.Text(*image.Image) != "":
-			found = append(
-				found,
-				finding(
-					distribution.Warning,
-					a.Rule,
-					option,
-					a.Name+" is mapped by AWS",
-					a.Text(*image.Image)+" is of "+d.FromRegion+"; CopyImage maps it to one of "+d.At.Region+", or fails",
-					"",
-				),
-			)
-		case d.Method == distribution.BySnapshot && a.Name == "TpmSupport" && a.Weighs(*image.Image) != "":
-			found = append(found, finding(distribution.Refused, a.Rule, option, "the image's TPM support cannot be "+
-				"registered with its boot mode", a.Weighs(*image.Image),
-				`set method = "image", or build the image with boot mode uefi`))
-		case d.Method == distribution.BySnapshot && a.Name == "UsageOperation" && a.Weighs(*image.Image) != "":
-			found = append(
-				found,
-				finding(
-					distribution.Warning,
-					a.Rule,
-					option,
-					"the image's billing may be lost",
-					a.Weighs(*image.Image)+"; it comes from the snapshots, or it does not",
-					`the image is discarded if its billing is another than the source's; method = "image" keeps it`,
-				),
-			)
-		case req.Strict && attributeHandling(d, a) == distribution.Lost && a.Text(*image.Image) != "":
-			found = append(
-				found,
-				finding(distribution.Refused, a.Rule, "fidelity", a.Name+" would be lost", a.Why, remedy(a, d.Method)),
-			)
+		if f, ok := regionalFinding(d, a, *image); ok {
+			add(f)
+			continue
+		}
+		if f, ok := registerFinding(d, a, *image); ok {
+			add(f)
+			continue
+		}
+		if req.Strict && attributeHandling(d, a) == distribution.Lost && a.Text(*image) != "" {
+			add(distribution.Finding{
+				Level:       distribution.Refused,
+				Reference:   a.Rule,
+				Field:       "fidelity",
+				Summary:     a.Name + " would be lost",
+				Detail:      a.Why,
+				Remediation: lostAttributeRemedy(a, d.Method),
+			})
 		}
 	}
 	return found
 }
 
-// remedy is what to do where nothing may be lost.
-func remedy(a step.Attribute, m distribution.Method) string {
+// regionalFinding returns a finding if an attribute is valid in the source Region only.
+func regionalFinding(d distribution.Destination, a step.Attribute, image ec2types.Image) (distribution.Finding, bool) {
+	if !a.Regional || d.FromRegion == d.At.Region || a.Text(image) == "" {
+		return distribution.Finding{}, false
+	}
+	value := a.Text(image) + " is of " + d.FromRegion
+	f := distribution.Finding{Reference: a.Rule, Field: field(d.Target, "method")}
+	switch d.Method {
+	case distribution.BySnapshot:
+		f.Level = distribution.Refused
+		f.Summary = a.Name + " cannot be registered in " + d.At.Region
+		f.Detail = value + ", and its id means nothing elsewhere"
+		f.Remediation = `set method = "image", or build the image in that Region`
+	case distribution.ByImage:
+		f.Level = distribution.Warning
+		f.Summary = a.Name + " is mapped by AWS"
+		f.Detail = value + "; CopyImage maps it to one of " + d.At.Region + ", or fails"
+	default:
+		return distribution.Finding{}, false
+	}
+	return f, true
+}
+
+// registerFinding returns a finding if RegisterImage cannot take the value of an attribute.
+func registerFinding(d distribution.Destination, a step.Attribute, image ec2types.Image) (distribution.Finding, bool) {
+	if d.Method != distribution.BySnapshot || a.Weighs == nil || a.Weighs(image) == "" {
+		return distribution.Finding{}, false
+	}
+	f := distribution.Finding{Reference: a.Rule, Field: field(d.Target, "method")}
+	switch a.Name {
+	case "TpmSupport":
+		f.Level = distribution.Refused
+		f.Summary = "the image's TPM support cannot be registered with its boot mode"
+		f.Detail = a.Weighs(image)
+		f.Remediation = `set method = "image", or build the image with boot mode uefi`
+	case "UsageOperation":
+		f.Level = distribution.Warning
+		f.Summary = "the image's billing may be lost"
+		f.Detail = a.Weighs(image) + "; it comes from the snapshots, or it does not"
+		f.Remediation = `the image is discarded if its billing is another than the source's; method = "image" keeps it`
+	default:
+		return distribution.Finding{}, false
+	}
+	return f, true
+}
+
+// lostAttributeRemedy returns the next step for an attribute that must not be lost.
+func lostAttributeRemedy(a step.Attribute, m distribution.Method) string {
 	if m == distribution.BySnapshot && a.By(distribution.ByImage) != distribution.Lost {
 		return `set method = "image", or fidelity = "report"`
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// deprecation is when an image of a run is deprecated, to the minute (9.21); zero: never.
+// deprecationTime returns when an image is deprecated, to the minute (9.21). Zero if it is not.
 func deprecationTime(l distribution.Lifecycle, now time.Time) time.Time {
 	at := l.DeprecateAt
 	if at.IsZero() && l.DeprecateAfter > 0 {
@@ -22,14 +22,11 @@ func deprecationTime(l distribution.Lifecycle, now time.Time) time.Time {
 	return at.UTC().Truncate(time.Minute)
 }
 
-// lifecycleTroubles are the reasons why a destination's image cannot be what its target wants.
+// validateLifecycle returns findings for settings that the image of a destination cannot have.
 func validateLifecycle(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
 	var found []distribution.Finding
-	if at := deprecationTime(
-		d.Lifecycle,
-		facts.At,
-	); !at.IsZero() &&
-		(at.Before(facts.At) || at.After(facts.At.AddDate(10, 0, 0))) {
+	at := deprecationTime(d.Lifecycle, facts.At)
+	if !at.IsZero() && !isValidDeprecation(at, facts.At) {
 		found = append(found, distribution.Finding{
 			Level:       distribution.Refused,
 			Reference:   "9.21",
@@ -53,8 +50,8 @@ func validateLifecycle(d distribution.Destination, facts distribution.Facts) []d
 			Remediation: "set kms_key_id to a customer managed key of the target account",
 		})
 	}
-	if image := facts.Images[d.FromRegion].Image; d.Lifecycle.FastLaunch != nil && image != nil &&
-		image.Platform != ec2types.PlatformValuesWindows {
+	image := facts.Images[d.FromRegion].Image
+	if d.Lifecycle.FastLaunch != nil && image != nil && image.Platform != ec2types.PlatformValuesWindows {
 		found = append(found, distribution.Finding{
 			Level:       distribution.Refused,
 			Reference:   "9.0",
@@ -69,18 +66,25 @@ func validateLifecycle(d distribution.Destination, facts distribution.Facts) []d
 	return found
 }
 
-// by says what becomes of an attribute at a destination.
+// isValidDeprecation reports whether AWS accepts a deprecation time: in the future, at most ten years ahead.
+func isValidDeprecation(at, now time.Time) bool {
+	return !at.Before(now) && !at.After(now.AddDate(10, 0, 0))
+}
+
+// attributeHandling returns the handling of an attribute at a destination.
 func attributeHandling(d distribution.Destination, a step.Attribute) distribution.AttributeHandling {
-	if a.Name == "DeprecationTime" && (!d.Lifecycle.DeprecateAt.IsZero() || d.Lifecycle.DeprecateAfter > 0) {
+	isDeprecated := !d.Lifecycle.DeprecateAt.IsZero() || d.Lifecycle.DeprecateAfter > 0
+	if a.Name == "DeprecationTime" && isDeprecated {
 		return distribution.Set
 	}
 	return a.By(d.Method)
 }
 
-// settle makes a proved image what its target wants of it, before anything points at it.
+// addImageSettings adds the steps that apply the lifecycle settings to a verified image. They run before it is
+// published.
 func (b *builder) addImageSettings(g *destinationState) {
-	head := func(kind string) step.Base {
-		h := step.Base{
+	base := func(kind string) step.Base {
+		settings := step.Base{
 			ID:               step.NewID(kind, g.At.Account, g.At.Region),
 			Location:         g.At,
 			Destination:      g.At,
@@ -88,47 +92,46 @@ func (b *builder) addImageSettings(g *destinationState) {
 			ExpectedDuration: callTime,
 		}
 		if g.ami.From != "" {
-			h.DependsOn = append(h.DependsOn, g.ami.From)
+			settings.DependsOn = append(settings.DependsOn, g.ami.From)
 		}
-		return h
+		return settings
 	}
-	var settled []distribution.StepID
+	var ids []distribution.StepID
 	if at := deprecationTime(g.Lifecycle, b.facts.At); !at.IsZero() {
-		settled = append(settled, b.add(&step.DeprecateImage{
-			Base:  head("deprecate"),
+		ids = append(ids, b.add(&step.DeprecateImage{
+			Base:  base("deprecate"),
 			Image: g.ami,
 			Name:  g.Name,
 			After: at,
 		}))
 	}
 	if p := g.Lifecycle.Protection; p != nil {
-		settled = append(settled, b.add(&step.EnableDeregistrationProtection{
-			Base:     head("lock"),
+		ids = append(ids, b.add(&step.EnableDeregistrationProtection{
+			Base:     base("lock"),
 			Image:    g.ami,
 			Name:     g.Name,
 			Cooldown: p.Cooldown,
 		}))
 	}
 	if f := g.Lifecycle.FastLaunch; f != nil {
-		settled = append(settled, b.add(&step.EnableFastLaunch{
-			Base:       head("fast-launch"),
+		ids = append(ids, b.add(&step.EnableFastLaunch{
+			Base:       base("fast-launch"),
 			FastLaunch: *f,
 			Image:      g.ami,
 			Name:       g.Name,
 		}))
 	}
 	if len(g.Licenses) > 0 {
-		settled = append(settled, b.add(&step.AssociateLicenseConfigurations{
-			Base:  head("licenses"),
+		ids = append(ids, b.add(&step.AssociateLicenseConfigurations{
+			Base:  base("licenses"),
 			Image: g.ami,
 			Name:  g.Name,
 			ARNs:  g.Licenses,
 		}))
 	}
-	if users := g.Lifecycle.Users.Without(distribution.LaunchPermissions{
-		Accounts: []string{g.At.Account},
-	}); !users.IsEmpty() {
-		settled = append(settled, b.add(&step.ShareImage{Base: head("users"), Image: g.ami, With: users}))
+	owner := distribution.LaunchPermissions{Accounts: []string{g.At.Account}}
+	if users := g.Lifecycle.Users.Without(owner); !users.IsEmpty() {
+		ids = append(ids, b.add(&step.ShareImage{Base: base("users"), Image: g.ami, With: users}))
 	}
-	g.proofs = append(g.proofs, settled...)
+	g.proofs = append(g.proofs, ids...)
 }

@@ -14,12 +14,11 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Predict tells the images that amazon-ebs is going to make, by Region, and what stands against it. It launches an
-// instance, takes an image of it, and copies that into the other Regions; with encrypt_boot into the build's own Region
-// as well, from an image that it then throws away. No image is told where AWS or the builder would refuse one.
+// Predict returns the images that amazon-ebs will create, by Region, and findings about them. It returns no images if
+// AWS or the builder would refuse one. amazon-ebs launches an instance, creates an image of it, and copies that to the
+// other Regions. With encrypt_boot it also copies it within the Region of the build, and deregisters the first image.
 func Predict(
-	req distribution.Request,
-	facts distribution.Facts,
+	req distribution.Request, facts distribution.Facts,
 ) (map[string]distribution.Image, []distribution.Finding) {
 	p := prediction{
 		req:   req,
@@ -31,9 +30,10 @@ func Predict(
 	}
 	volumes := p.launch()
 	images := map[string]distribution.Image{}
-	for _, wanted := range req.Images {
-		if of := p.copy(volumes, distribution.Location{Account: facts.Source.Account, Region: wanted.Region}); of != nil {
-			images[wanted.Region] = p.image(of)
+	for _, image := range req.Images {
+		at := distribution.Location{Account: facts.Source.Account, Region: image.Region}
+		if copied := p.copy(volumes, at); copied != nil {
+			images[image.Region] = p.image(copied)
 		}
 	}
 	if slices.ContainsFunc(p.findings, func(f distribution.Finding) bool { return f.Level == distribution.Refused }) {
@@ -45,113 +45,106 @@ func Predict(
 type prediction struct {
 	req      distribution.Request
 	facts    distribution.Facts
-	home     distribution.Location // where it is built
+	home     distribution.Location // of the build
 	findings []distribution.Finding
 }
 
-// born is a volume, or the snapshot of one, as it comes out.
-type born struct {
-	device string
-	gib    int32
-	out    outcome
+// predictedVolume is a volume, or its snapshot, as AWS will create it.
+type predictedVolume struct {
+	device     string
+	gib        int32
+	encryption encryption
 }
 
-// outcome is how something comes to be encrypted.
-type outcome struct {
+// encryption is the encryption of a volume, and the rule that determines it.
+type encryption struct {
 	encrypted bool
-	key       string // ARN; "" when it is not encrypted, and where the key is not known
-	why       string
+	key       string // ARN; empty if it is not encrypted or the key is unknown
+	reason    string
 	rule      string
 }
 
-func (p *prediction) refuse(rule, option, summary, because, next string) {
+func (p *prediction) refuse(rule, option, summary, detail, remediation string) {
 	p.findings = append(p.findings, distribution.Finding{
 		Level:       distribution.Refused,
 		Reference:   rule,
 		Field:       "build: " + option,
 		Location:    p.home,
 		Summary:     summary,
-		Detail:      because,
-		Remediation: next,
+		Detail:      detail,
+		Remediation: remediation,
 	})
 }
 
-// troubles are the reasons why nothing can be told: no image to start from, keys that cannot be used, options that
-// amazon-ebs refuses.
+// validate adds findings if there is no base AMI, a key is not usable, or amazon-ebs refuses the options.
 func (p *prediction) validate() {
 	intent := p.req.Intent
-	switch {
-	case p.facts.Base.Base == nil && p.facts.BaseMatches > 1:
-		p.refuse(
-			"2.5.2",
-			"source_ami_filter",
-			fmt.Sprintf("%d images match", p.facts.BaseMatches),
-			"amazon-ebs takes one",
-			"set most_recent = true, or filter for one",
-		)
-	case p.facts.Base.Base == nil:
-		p.refuse(
-			"2.2.12",
-			cmp.Or(given(intent.BaseAMI, "source_ami"), "source_ami_filter"),
-			"there is no image to start from",
-			"AWS shows none to the source credentials",
-			"check id, owners, filters, Region and credentials",
-		)
-	}
-	boot := intent.EncryptBoot != nil && *intent.EncryptBoot
-	if !boot && (intent.KMSKeyID != "" || len(intent.RegionKMSKeyIDs) > 0) {
-		p.refuse(
-			"1.4.7",
-			"kms_key_id",
+	p.validateBase()
+	if !isTrue(intent.EncryptBoot) && (intent.KMSKeyID != "" || len(intent.RegionKMSKeyIDs) > 0) {
+		p.refuse("1.4.7", "kms_key_id",
 			"amazon-ebs refuses a key without encrypt_boot",
 			"kms_key_id and region_kms_key_ids encrypt the copy that encrypt_boot makes",
-			"set encrypt_boot = true, or leave the keys to launch_block_device_mappings",
-		)
+			"set encrypt_boot = true, or leave the keys to launch_block_device_mappings")
 		return
 	}
-	for _, wanted := range p.req.Images {
-		at := distribution.Location{Account: p.home.Account, Region: wanted.Region}
-		p.key(at, "kms_key_id", p.bootKey(at))
+	for _, image := range p.req.Images {
+		at := distribution.Location{Account: p.home.Account, Region: image.Region}
+		p.validateKey(at, "kms_key_id", p.bootKey(at))
 	}
 	for _, v := range intent.Launch {
-		p.key(p.home, fmt.Sprintf("launch_block_device_mappings %s: kms_key_id", v.Device), v.KMSKeyID)
+		p.validateKey(p.home, fmt.Sprintf("launch_block_device_mappings %s: kms_key_id", v.Device), v.KMSKeyID)
 	}
 }
 
-func given(value, option string) string {
-	if value == "" {
-		return ""
-	}
-	return option
-}
-
-// key judges a key that the builder names at a place.
-func (p *prediction) key(at distribution.Location, option, asked string) {
-	if asked == "" {
+func (p *prediction) validateBase() {
+	if p.facts.Base.Base != nil {
 		return
 	}
-	key := p.facts.Keys[at][asked]
-	if why, rule := keyUnusableReason(key); why != "" && !key.IsHidden() {
-		p.refuse(rule, option, fmt.Sprintf("the key %s cannot be used", asked), why, keyRemedy(key))
+	if p.facts.BaseMatches > 1 {
+		p.refuse("2.5.2", "source_ami_filter",
+			fmt.Sprintf("%d images match", p.facts.BaseMatches),
+			"amazon-ebs takes one",
+			"set most_recent = true, or filter for one")
+		return
+	}
+	option := "source_ami_filter"
+	if p.req.Intent.BaseAMI != "" {
+		option = "source_ami"
+	}
+	p.refuse("2.2.12", option,
+		"there is no image to start from",
+		"AWS shows none to the source credentials",
+		"check id, owners, filters, Region and credentials")
+}
+
+// validateKey adds a finding if a key of the builder is not usable.
+func (p *prediction) validateKey(at distribution.Location, option, name string) {
+	if name == "" {
+		return
+	}
+	key := p.facts.Keys[at][name]
+	if reason, rule := keyUnusableReason(key); reason != "" && !key.IsHidden() {
+		p.refuse(rule, option, fmt.Sprintf("the key %s cannot be used", name), reason, keyRemedy(key))
 		p.findings[len(p.findings)-1].Location = at
 	}
 }
 
-// bootKey is the key that the builder names for a copy into a Region; "" for none.
+// bootKey returns the key that the builder names for a copy to a Region. Empty if it names none.
 func (p *prediction) bootKey(at distribution.Location) string {
-	if key, named := p.req.Intent.RegionKMSKeyIDs[at.Region]; named &&
-		(at != p.home || p.req.Intent.KMSKeyID == "" || key != "") {
+	intent := p.req.Intent
+	key, found := intent.RegionKMSKeyIDs[at.Region]
+	if found && (at != p.home || intent.KMSKeyID == "" || key != "") {
 		return key
 	}
 	if at == p.home {
-		return p.req.Intent.KMSKeyID
+		return intent.KMSKeyID
 	}
 	return ""
 }
 
-// launch tells the volumes of the instance.
-func (p *prediction) launch() []born {
-	var all []born
+// launch returns the volumes of the instance, sorted by device.
+func (p *prediction) launch() []predictedVolume {
+	var predicted []predictedVolume
 	mappings := p.req.Intent.Launch
 	for _, m := range p.facts.Base.Base.BlockDeviceMappings {
 		device := aws.ToString(m.DeviceName)
@@ -159,202 +152,213 @@ func (p *prediction) launch() []born {
 		if m.Ebs == nil || i >= 0 && mappings[i].NoDevice {
 			continue
 		}
-		wish := distribution.LaunchVolume{Device: device, GiB: int64(aws.ToInt32(m.Ebs.VolumeSize))}
+		size := int64(aws.ToInt32(m.Ebs.VolumeSize))
+		requested := distribution.LaunchVolume{Device: device, GiB: size}
 		if i >= 0 {
-			wish = mappings[i]
-			wish.GiB = cmp.Or(wish.GiB, int64(aws.ToInt32(m.Ebs.VolumeSize)))
+			requested = mappings[i]
+			requested.GiB = cmp.Or(requested.GiB, size)
 		}
-		if m.Ebs.SnapshotId == nil && wish.Encrypted == nil {
-			wish.Encrypted = m.Ebs.Encrypted // an empty volume that the image wants encrypted (1.5.5)
+		if m.Ebs.SnapshotId == nil && requested.Encrypted == nil {
+			requested.Encrypted = m.Ebs.Encrypted // of an empty volume (1.5.5)
 		}
-		all = append(
-			all,
-			born{device, int32(wish.GiB), p.volume(wish, aws.ToString(m.Ebs.SnapshotId), aws.ToBool(m.Ebs.Encrypted))},
-		)
+		e := p.volumeEncryption(requested, aws.ToString(m.Ebs.SnapshotId), aws.ToBool(m.Ebs.Encrypted))
+		predicted = append(predicted, predictedVolume{device, int32(requested.GiB), e})
 	}
+
 	for _, v := range mappings {
-		if !v.NoDevice && !slices.ContainsFunc(all, func(b born) bool { return b.device == v.Device }) {
-			gib := cmp.Or(v.GiB, int64(aws.ToInt32(p.facts.Base.BaseSnapshots[v.SnapshotID].VolumeSize)))
-			all = append(all, born{v.Device, int32(gib), p.volume(v, v.SnapshotID, false)})
+		hasDevice := func(other predictedVolume) bool { return other.device == v.Device }
+		if v.NoDevice || slices.ContainsFunc(predicted, hasDevice) {
+			continue
 		}
+		gib := cmp.Or(v.GiB, int64(aws.ToInt32(p.facts.Base.BaseSnapshots[v.SnapshotID].VolumeSize)))
+		predicted = append(predicted, predictedVolume{v.Device, int32(gib), p.volumeEncryption(v, v.SnapshotID, false)})
 	}
-	slices.SortFunc(all, func(a, b born) int { return strings.Compare(a.device, b.device) })
-	return all
+	slices.SortFunc(predicted, func(a, b predictedVolume) int { return strings.Compare(a.device, b.device) })
+	return predicted
 }
 
-// volume is the table of rule 1.1. encrypted is what the image tells of a snapshot that is not visible itself: another
-// account's.
-func (p *prediction) volume(wish distribution.LaunchVolume, snapshotID string, encrypted bool) outcome {
-	snapshot, seen := p.facts.Base.BaseSnapshots[snapshotID]
-	own := seen && aws.ToString(snapshot.OwnerId) == p.home.Account
-	if seen {
-		encrypted = aws.ToBool(snapshot.Encrypted)
+// volumeEncryption applies rule 1.1 to a volume. The argument isEncrypted is from the base AMI, for a snapshot of
+// another account that is not visible.
+func (p *prediction) volumeEncryption(v distribution.LaunchVolume, snapshotID string, isEncrypted bool) encryption {
+	snapshot, isVisible := p.facts.Base.BaseSnapshots[snapshotID]
+	isOwn := isVisible && aws.ToString(snapshot.OwnerId) == p.home.Account
+	if isVisible {
+		isEncrypted = aws.ToBool(snapshot.Encrypted)
 	}
-	encrypted = encrypted && snapshotID != ""
-	on, off := wish.Encrypted != nil && *wish.Encrypted, wish.Encrypted != nil && !*wish.Encrypted
-	standard := p.facts.Defaults[p.home].Encryption
-	switch option := "launch_block_device_mappings " + wish.Device; {
-	case wish.KMSKeyID != "" && !on:
-		p.refuse("1.1.11", option, "AWS refuses a key without encrypted = true", "KmsKeyId requires the parameter "+
-			"Encrypted to be set", "set encrypted = true")
-		return outcome{}
-	case off && encrypted:
-		p.refuse(
-			"1.1.12",
-			option,
+	isEncrypted = isEncrypted && snapshotID != ""
+	if !p.isValidVolume(v, isEncrypted) {
+		return encryption{}
+	}
+
+	switch {
+	case isTrue(v.Encrypted) && v.KMSKeyID != "":
+		reason := "launch_block_device_mappings names the key " + v.KMSKeyID
+		return encryption{true, p.facts.Keys[p.home][v.KMSKeyID].ARN(), reason, "1.1.10"}
+	case isEncrypted && isOwn:
+		return encryption{true, aws.ToString(snapshot.KmsKeyId), "the source AMI is encrypted under this key", "1.1.3"}
+	case isEncrypted:
+		return p.withDefaultKey(p.home, "1.1.5",
+			"the source AMI is encrypted and another account's, so its volumes take")
+	case isTrue(v.Encrypted):
+		return p.withDefaultKey(p.home, "1.1.6",
+			"launch_block_device_mappings asks for encryption and names no key, so the volume takes")
+	case p.facts.Defaults[p.home].Encryption:
+		return p.withDefaultKey(p.home, "1.1.7",
+			"EBS encryption-by-default is on in "+p.home.Region+", which no option overrides; it takes")
+	}
+	return encryption{reason: "nothing asks for encryption", rule: "1.1.2"}
+}
+
+// isValidVolume reports whether AWS accepts the encryption options of a volume. It adds a finding if not.
+func (p *prediction) isValidVolume(v distribution.LaunchVolume, isEncrypted bool) bool {
+	option := "launch_block_device_mappings " + v.Device
+	switch {
+	case v.KMSKeyID != "" && !isTrue(v.Encrypted):
+		p.refuse("1.1.11", option,
+			"AWS refuses a key without encrypted = true",
+			"KmsKeyId requires the parameter Encrypted to be set",
+			"set encrypted = true")
+		return false
+	case isFalse(v.Encrypted) && isEncrypted:
+		p.refuse("1.1.12", option,
 			"an encrypted volume cannot become unencrypted",
-			"the source AMI's snapshot of "+wish.Device+" is encrypted",
-			"leave encrypted out",
-		)
-		return outcome{}
-	case on && wish.KMSKeyID != "":
-		return outcome{true, p.facts.Keys[p.home][wish.KMSKeyID].ARN(), "launch_block_device_mappings " +
-			"names the key " + wish.KMSKeyID, "1.1.10"}
-	case encrypted && own:
-		return outcome{true, aws.ToString(snapshot.KmsKeyId), "the source AMI is encrypted under this key", "1.1.3"}
-	case encrypted:
-		return p.byDefault(p.home, "the source AMI is encrypted and another account's, so its volumes take", "1.1.5")
-	case on:
-		return p.byDefault(p.home, "launch_block_device_mappings asks for encryption and names no key, so the volume "+
-			"takes", "1.1.6")
-	case standard:
-		return p.byDefault(p.home, "EBS encryption-by-default is on in "+p.home.Region+", which no option overrides; "+
-			"it takes", "1.1.7")
+			"the source AMI's snapshot of "+v.Device+" is encrypted",
+			"leave encrypted out")
+		return false
 	}
-	return outcome{why: "nothing asks for encryption", rule: "1.1.2"}
+	return true
 }
 
-// byDefault is under the default key of EBS.
-func (p *prediction) byDefault(at distribution.Location, why, rule string) outcome {
-	return outcome{
-		true,
-		p.facts.Keys[at][p.facts.Defaults[at].KMSKeyID].ARN(),
-		why + " the default key of " + at.Region,
-		rule,
-	}
+// withDefaultKey returns an encryption with the EBS default key.
+func (p *prediction) withDefaultKey(at distribution.Location, rule, reason string) encryption {
+	key := p.facts.Keys[at][p.facts.Defaults[at].KMSKeyID].ARN()
+	return encryption{true, key, reason + " the default key of " + at.Region, rule}
 }
 
-// copy tells the snapshots of the image in a Region; nil where they are refused. CreateImage changes nothing (1.2.1).
-func (p *prediction) copy(volumes []born, at distribution.Location) []born {
-	boot := p.req.Intent.EncryptBoot
-	if at == p.home && (boot == nil || !*boot) {
+// copy returns the snapshots of the image in a Region. Nil if AWS refuses the copy. CreateImage changes no encryption
+// (1.2.1).
+func (p *prediction) copy(volumes []predictedVolume, at distribution.Location) []predictedVolume {
+	if at == p.home && !isTrue(p.req.Intent.EncryptBoot) {
 		return volumes
 	}
-	var all []born
+	var copies []predictedVolume
 	for _, v := range volumes {
-		out, copied := p.copied(v.out, at)
-		if !copied {
-			p.refuse(
-				"1.4.8",
-				"encrypt_boot",
+		e, isPossible := p.copyEncryption(v.encryption, at)
+		if !isPossible {
+			p.refuse("1.4.8", "encrypt_boot",
 				"the copy to "+at.Region+" would be refused",
 				"the volume "+v.device+" is encrypted, and encrypt_boot = false asks for an unencrypted copy of it",
-				"leave encrypt_boot out, or set it to true",
-			)
+				"leave encrypt_boot out, or set it to true")
 			return nil
 		}
-		v.out = out
-		all = append(all, v)
+		v.encryption = e
+		copies = append(copies, v)
 	}
-	return all
+	return copies
 }
 
-// copied is the table of rule 1.4, for an image of one's own.
-func (p *prediction) copied(from outcome, at distribution.Location) (outcome, bool) {
-	boot := p.req.Intent.EncryptBoot
-	on, off := boot != nil && *boot, boot != nil && !*boot
-	asked := p.bootKey(at)
+// copyEncryption applies rule 1.4 to the copy of an own image. False if AWS refuses it.
+func (p *prediction) copyEncryption(from encryption, at distribution.Location) (encryption, bool) {
+	boot, key := p.req.Intent.EncryptBoot, p.bootKey(at)
 	switch {
-	case off && from.encrypted:
-		return outcome{}, false
-	case on && asked != "":
-		return outcome{true, p.facts.Keys[at][asked].ARN(), "encrypt_boot copies the image " +
-			"under the key " + asked, "1.4.6"}, true
+	case isFalse(boot) && from.encrypted:
+		return encryption{}, false
+	case isTrue(boot) && key != "":
+		reason := "encrypt_boot copies the image under the key " + key
+		return encryption{true, p.facts.Keys[at][key].ARN(), reason, "1.4.6"}, true
 	case from.encrypted && at == p.home:
-		from.why += "; encrypt_boot names no other, and its copy keeps it"
+		from.reason += "; encrypt_boot names no other, and its copy keeps it"
 		return from, true
 	case from.encrypted:
-		return p.byDefault(at, "an encrypted image that is copied to another Region without a key of "+
-			"its own takes", "1.4.9"), true
-	case on:
-		return p.byDefault(at, "encrypt_boot names no key, so its copy takes", "1.4.3"), true
+		return p.withDefaultKey(at, "1.4.9",
+			"an encrypted image that is copied to another Region without a key of its own takes"), true
+	case isTrue(boot):
+		return p.withDefaultKey(at, "1.4.3", "encrypt_boot names no key, so its copy takes"), true
 	case p.facts.Defaults[at].Encryption:
-		return p.byDefault(at, "EBS encryption-by-default is on in "+at.Region+", which no option "+
-			"overrides; it takes", "1.4.2"), true
+		return p.withDefaultKey(at, "1.4.2",
+			"EBS encryption-by-default is on in "+at.Region+", which no option overrides; it takes"), true
 	}
 	return from, true
 }
 
-// image is what the survey would see of an image with these snapshots. What else it has comes from the image that the
-// build starts from.
-func (p *prediction) image(of []born) distribution.Image {
+func isTrue(option *bool) bool { return option != nil && *option }
+
+func isFalse(option *bool) bool { return option != nil && !*option }
+
+// image returns the facts of an image with these snapshots. Its other attributes are those of the base AMI.
+func (p *prediction) image(volumes []predictedVolume) distribution.Image {
 	image := *p.facts.Base.Base
-	image.ImageId, image.Name, image.Description = aws.String(
-		distribution.Unbuilt,
-	), aws.String(
-		cmp.Or(p.req.Intent.AMIName, distribution.UnbuiltName),
-	), nil
-	image.OwnerId, image.State, image.StateReason = aws.String(p.home.Account), ec2types.ImageStateAvailable, nil
-	image.Tags, image.DeprecationTime, image.BlockDeviceMappings = nil, nil, nil
-	seen := distribution.Image{
+	image.ImageId = aws.String(distribution.Unbuilt)
+	image.Name = aws.String(cmp.Or(p.req.Intent.AMIName, distribution.UnbuiltName))
+	image.OwnerId = aws.String(p.home.Account)
+	image.State = ec2types.ImageStateAvailable
+	image.Description, image.StateReason, image.DeprecationTime = nil, nil, nil
+	image.Tags, image.BlockDeviceMappings = nil, nil
+
+	facts := distribution.Image{
 		Image:         &image,
 		Snapshots:     map[string]distribution.Snapshot{},
 		UEFIData:      p.facts.Base.UEFIData,
 		Base:          p.facts.Base.Base,
 		BaseSnapshots: p.facts.Base.BaseSnapshots,
 	}
-	for _, v := range of {
-		id := "snapshot-of" + strings.ReplaceAll(v.device, "/", "-")
+	for _, v := range volumes {
+		snapshot := p.snapshot(v)
 		image.BlockDeviceMappings = append(image.BlockDeviceMappings, ec2types.BlockDeviceMapping{
 			DeviceName: aws.String(v.device),
 			Ebs: &ec2types.EbsBlockDevice{
-				SnapshotId: aws.String(id),
-				VolumeSize: aws.Int32(v.gib),
-				Encrypted:  aws.Bool(v.out.encrypted),
+				SnapshotId: snapshot.SnapshotId,
+				VolumeSize: snapshot.VolumeSize,
+				Encrypted:  snapshot.Encrypted,
 			},
 		})
-		snapshot := ec2types.Snapshot{
-			SnapshotId: aws.String(id),
-			VolumeSize: aws.Int32(v.gib),
-			Encrypted:  aws.Bool(v.out.encrypted),
-			OwnerId:    aws.String(p.home.Account),
-			State:      ec2types.SnapshotStateCompleted,
-		}
-		if v.out.encrypted {
-			snapshot.KmsKeyId = aws.String(v.out.key)
-		}
-		seen.Snapshots[id] = distribution.Snapshot{Snapshot: snapshot, SharedWith: []string{}}
-		if why := v.out.why; v.out.encrypted && !slices.Contains(seen.Foretold, why) {
-			seen.Foretold = append(seen.Foretold, why)
+		facts.Snapshots[*snapshot.SnapshotId] = distribution.Snapshot{Snapshot: snapshot, SharedWith: []string{}}
+		if reason := v.encryption.reason; v.encryption.encrypted && !slices.Contains(facts.Foretold, reason) {
+			facts.Foretold = append(facts.Foretold, reason)
 		}
 	}
-	return seen
+	return facts
 }
 
-// builderCopies counts the full copies that the builder makes: one of each volume for every other Region, and with
-// encrypt_boot one more.
+func (p *prediction) snapshot(v predictedVolume) ec2types.Snapshot {
+	snapshot := ec2types.Snapshot{
+		SnapshotId: aws.String("snapshot-of" + strings.ReplaceAll(v.device, "/", "-")),
+		VolumeSize: aws.Int32(v.gib),
+		Encrypted:  aws.Bool(v.encryption.encrypted),
+		OwnerId:    aws.String(p.home.Account),
+		State:      ec2types.SnapshotStateCompleted,
+	}
+	if v.encryption.encrypted {
+		snapshot.KmsKeyId = aws.String(v.encryption.key)
+	}
+	return snapshot
+}
+
+// builderCopies returns the number of full copies that the builder creates: one of each volume for every other Region,
+// and one more with encrypt_boot.
 func builderCopies(req distribution.Request, facts distribution.Facts) int {
+	if req.Intent == nil {
+		return 0
+	}
 	n := 0
-	for _, wanted := range req.Images {
-		if req.Intent != nil &&
-			(wanted.Region != req.Build.Region || req.Intent.EncryptBoot != nil && *req.Intent.EncryptBoot) {
-			n += len(facts.Images[wanted.Region].Snapshots)
+	for _, image := range req.Images {
+		if image.Region != req.Build.Region || isTrue(req.Intent.EncryptBoot) {
+			n += len(facts.Images[image.Region].Snapshots)
 		}
 	}
 	return n
 }
 
-// withoutBoot supposes that the volumes are put under the key of encrypt_boot at launch, and that the builder makes no
-// copy for it.
-func withoutBoot(
-	req distribution.Request,
-	facts distribution.Facts,
+// withoutEncryptBoot returns a request whose volumes are encrypted at launch, so that encrypt_boot creates no copy. It
+// also returns its facts, and the lines for the builder.
+func withoutEncryptBoot(
+	req distribution.Request, facts distribution.Facts,
 ) (distribution.Request, distribution.Facts, []string) {
 	intent := *req.Intent
 	home := distribution.Location{Account: facts.Source.Account, Region: req.Build.Region}
 	key := (&prediction{req: req, facts: facts, home: home}).bootKey(home)
 	intent.EncryptBoot, intent.KMSKeyID, intent.RegionKMSKeyIDs, intent.Launch = nil, "", nil, nil
-	var lines []string
+	lines := []string{"# in place of encrypt_boot and kms_key_id"}
 	for _, v := range volumes(facts.Images[req.Build.Region]) {
 		intent.Launch = append(intent.Launch, distribution.LaunchVolume{
 			Device:    v.device(),
@@ -366,5 +370,5 @@ func withoutBoot(
 	}
 	req.Intent = &intent
 	facts.Images, _ = Predict(req, facts)
-	return req, facts, append([]string{"# in place of encrypt_boot and kms_key_id"}, lines...)
+	return req, facts, lines
 }

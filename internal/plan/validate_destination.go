@@ -4,144 +4,164 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// imageName is what AWS takes as the name of an image (rule 2.5.3).
+// imageName matches valid names of images (rule 2.5.3).
 var imageName = regexp.MustCompile(`^[A-Za-z0-9()\[\] ./'@_-]{3,128}$`)
 
-// destinationTroubles are the reasons why a destination cannot get its copy.
-func validateDestination(
-	req distribution.Request,
+// destinationFinding returns a finding about an option of a destination.
+func destinationFinding(
 	d distribution.Destination,
 	facts distribution.Facts,
+	level distribution.Level,
+	rule, option string,
+) distribution.Finding {
+	return distribution.Finding{
+		Level:     level,
+		Reference: rule,
+		Field:     field(d.Target, option),
+		Location:  d.At,
+		Principal: facts.Sites[d.At].Identity.ARN,
+	}
+}
+
+// validateDestination returns findings for a destination that cannot get its copy.
+func validateDestination(
+	req distribution.Request, d distribution.Destination, facts distribution.Facts,
 ) []distribution.Finding {
-	site := facts.Sites[d.At]
-	finding := func(level distribution.Level, rule, option, summary, because, next string) distribution.Finding {
-		return distribution.Finding{
-			Level:       level,
-			Reference:   rule,
-			Field:       field(d.Target, option),
-			Location:    d.At,
-			Principal:   site.Identity.ARN,
-			Summary:     summary,
-			Detail:      because,
-			Remediation: next,
-		}
-	}
-	if !facts.HasRegion(d.At.Region) {
-		return []distribution.Finding{
-			finding(
-				distribution.Refused,
-				"5.8",
-				"regions",
-				"there is no Region "+d.At.Region,
-				"AWS does not list it for the partition "+facts.Source.Partition,
-				"correct the name",
-			),
-		}
-	}
-	if d.At.Account != facts.Source.Account && len(d.Roles) == 0 && d.Profile == "" {
-		return []distribution.Finding{
-			finding(
-				distribution.Refused,
-				"5.10",
-				"role_name",
-				"there are no credentials for account "+d.At.Account,
-				"the source credentials belong to account "+facts.Source.Account,
-				"give role_name, an assume_role block or profile",
-			),
-		}
+	if f := missingAccess(d, facts); f != nil {
+		return []distribution.Finding{*f}
 	}
 	if f := unreachableReason(d, facts); f != nil {
 		return []distribution.Finding{*f}
 	}
-	var found []distribution.Finding
-	key := facts.Keys[d.At][DestinationKey(d, facts)]
-	why, rule := keyUnusableReason(key)
-	switch {
-	case key.IsConcealed(d.KMSKeyID, d.At.Region):
-		found = append(found, finding(distribution.Warning, "3.2.4", "kms_key_id", "the key could not be looked at", why,
-			"the copy will show whether it can be used; to know before, allow kms:DescribeKey to "+site.Identity.ARN))
-	case distribution.ARNRegion(d.KMSKeyID) != "" && distribution.ARNRegion(d.KMSKeyID) != d.At.Region:
-		found = append(
-			found,
-			finding(
-				distribution.Refused,
-				"1.7.5",
-				"kms_key_id",
-				"the key is of another Region",
-				d.KMSKeyID+" is not in "+d.At.Region,
-				"use an alias that exists in every Region, or region_kms_key_ids",
-			),
-		)
-	case why != "":
-		f := finding(distribution.Refused, rule, "kms_key_id", "the key "+d.KMSKeyID+" cannot be used", why, keyRemedy(key))
-		f.Resource = key.ARN()
-		found = append(found, f)
-	}
-	found = append(found, keyExpiryFindings(key, field(d.Target, "kms_key_id"), d.At, facts.At)...)
-	found = append(found, validateKeyAccess(req, d, facts)...)
-	if len(d.Grants) > 0 && key.IsManagedByAWS() {
-		f := finding(
-			distribution.Refused,
-			"8.1",
-			"grant",
-			"nobody can give grants on the key "+d.KMSKeyID,
-			"AWS manages it; the service-linked roles of its account may use it as it is",
-			"leave out grant, or name a customer managed key",
-		)
-		f.Resource = key.ARN()
-		found = append(found, f)
-	}
-	found = append(found, validateGrants(d)...)
-	if facts.Images[d.FromRegion].Image != nil && !imageName.MatchString(d.Name) {
-		found = append(
-			found,
-			finding(distribution.Refused, "2.5.3", "ami_name", fmt.Sprintf("%q cannot be the name of an image", d.Name),
-				"names have 3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _", "set ami_name"),
-		)
-	}
-	found = append(found, validateName(req, d, facts)...)
-	found = append(found, validateMethod(req, d, facts)...)
-	found = append(found, validateLifecycle(d, facts)...)
-	found = append(found, validateLicenses(d)...)
-	if n := len(d.Tags) + ownTags; n > maxTags {
-		found = append(found, finding(distribution.Refused, "9.4", "tags", fmt.Sprintf("the image would have %d tags", n),
-			fmt.Sprintf("AWS lets a resource have %d, and %d of them say where "+
-				"ours come from", maxTags, ownTags), "give fewer tags"))
-	}
-	if n := len(d.SnapshotTags) + ownTags; n > maxTags {
-		found = append(
-			found,
-			finding(distribution.Refused, "9.4", "snapshot_tags", fmt.Sprintf("the snapshots would have %d tags", n),
-				fmt.Sprintf("AWS lets a resource have %d, and %d of them say where "+
-					"ours come from", maxTags, ownTags), "give fewer tags"),
-		)
-	}
-	return append(found, validatePublication(req, d, facts)...)
+	return slices.Concat(
+		validateDestinationKey(d, facts),
+		keyExpiryFindings(facts.Keys[d.At][DestinationKey(d, facts)], field(d.Target, "kms_key_id"), d.At, facts.At),
+		validateKeyAccess(req, d, facts),
+		validateManagedKeyGrants(d, facts),
+		validateGrants(d),
+		validateImageName(d, facts),
+		validateName(req, d, facts),
+		validateMethod(req, d, facts),
+		validateLifecycle(d, facts),
+		validateLicenses(d),
+		validateTagCount(d, facts, "tags", "the image", len(d.Tags)),
+		validateTagCount(d, facts, "snapshot_tags", "the snapshots", len(d.SnapshotTags)),
+		validatePublication(req, d, facts),
+	)
 }
 
-// closed says why nothing at all can be done at a destination; nil: something can.
+func validateDestinationKey(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
+	key := facts.Keys[d.At][DestinationKey(d, facts)]
+	reason, rule := keyUnusableReason(key)
+	keyRegion := distribution.ARNRegion(d.KMSKeyID)
+	switch {
+	case key.IsConcealed(d.KMSKeyID, d.At.Region):
+		f := destinationFinding(d, facts, distribution.Warning, "3.2.4", "kms_key_id")
+		f.Summary = "the key could not be looked at"
+		f.Detail = reason
+		f.Remediation = "the copy will show whether it can be used; to know before, allow kms:DescribeKey to " + f.Principal
+		return []distribution.Finding{f}
+	case keyRegion != "" && keyRegion != d.At.Region:
+		f := destinationFinding(d, facts, distribution.Refused, "1.7.5", "kms_key_id")
+		f.Summary = "the key is of another Region"
+		f.Detail = d.KMSKeyID + " is not in " + d.At.Region
+		f.Remediation = "use an alias that exists in every Region, or region_kms_key_ids"
+		return []distribution.Finding{f}
+	case reason != "":
+		f := destinationFinding(d, facts, distribution.Refused, rule, "kms_key_id")
+		f.Resource = key.ARN()
+		f.Summary = "the key " + d.KMSKeyID + " cannot be used"
+		f.Detail = reason
+		f.Remediation = keyRemedy(key)
+		return []distribution.Finding{f}
+	}
+	return nil
+}
+
+// validateManagedKeyGrants returns a finding for grants on an AWS managed key.
+func validateManagedKeyGrants(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
+	key := facts.Keys[d.At][DestinationKey(d, facts)]
+	if len(d.Grants) == 0 || !key.IsManagedByAWS() {
+		return nil
+	}
+	f := destinationFinding(d, facts, distribution.Refused, "8.1", "grant")
+	f.Resource = key.ARN()
+	f.Summary = "nobody can give grants on the key " + d.KMSKeyID
+	f.Detail = "AWS manages it; the service-linked roles of its account may use it as it is"
+	f.Remediation = "leave out grant, or name a customer managed key"
+	return []distribution.Finding{f}
+}
+
+func validateImageName(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
+	if facts.Images[d.FromRegion].Image == nil || imageName.MatchString(d.Name) {
+		return nil
+	}
+	f := destinationFinding(d, facts, distribution.Refused, "2.5.3", "ami_name")
+	f.Summary = fmt.Sprintf("%q cannot be the name of an image", d.Name)
+	f.Detail = "names have 3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _"
+	f.Remediation = "set ami_name"
+	return []distribution.Finding{f}
+}
+
+func validateTagCount(
+	d distribution.Destination, facts distribution.Facts, option, subject string, count int,
+) []distribution.Finding {
+	total := count + ownTags
+	if total <= maxTags {
+		return nil
+	}
+	f := destinationFinding(d, facts, distribution.Refused, "9.4", option)
+	f.Summary = fmt.Sprintf("%s would have %d tags", subject, total)
+	f.Detail = fmt.Sprintf("AWS lets a resource have %d, and %d of them say where ours come from", maxTags, ownTags)
+	f.Remediation = "give fewer tags"
+	return []distribution.Finding{f}
+}
+
+// missingAccess returns a finding if the Region does not exist or there are no credentials for the account. Nil
+// otherwise.
+func missingAccess(d distribution.Destination, facts distribution.Facts) *distribution.Finding {
+	if !facts.HasRegion(d.At.Region) {
+		f := destinationFinding(d, facts, distribution.Refused, "5.8", "regions")
+		f.Summary = "there is no Region " + d.At.Region
+		f.Detail = "AWS does not list it for the partition " + facts.Source.Partition
+		f.Remediation = "correct the name"
+		return &f
+	}
+	if d.At.Account != facts.Source.Account && len(d.Roles) == 0 && d.Profile == "" {
+		f := destinationFinding(d, facts, distribution.Refused, "5.10", "role_name")
+		f.Summary = "there are no credentials for account " + d.At.Account
+		f.Detail = "the source credentials belong to account " + facts.Source.Account
+		f.Remediation = "give role_name, an assume_role block or profile"
+		return &f
+	}
+	return nil
+}
+
+// unreachableReason returns why nothing can be done at a destination. Nil if something can be done.
 func unreachableReason(d distribution.Destination, facts distribution.Facts) *distribution.Finding {
 	if site := facts.Sites[d.At]; site.Err != nil {
 		f := lookupFinding(d, site, facts)
 		return &f
 	}
-	unseen := facts.RequiredLookupFailure(d.At)
-	if unseen == nil ||
-		d.At.Account == facts.Source.Account && facts.NeedsLookup(d.At) { // told of the source account as a whole
+	failed := facts.RequiredLookupFailure(d.At)
+	isReportedForSource := d.At.Account == facts.Source.Account && facts.NeedsLookup(d.At)
+	if failed == nil || isReportedForSource {
 		return nil
 	}
-	f := failedLookupFinding(*unseen)
+	f := failedLookupFinding(*failed)
 	f.Field, f.Principal = field(d.Target, d.Via), facts.Sites[d.At].Identity.ARN
 	return &f
 }
 
-// siteTrouble says why nothing can be done at a destination.
+// lookupFinding returns the finding for a destination whose lookup failed.
 func lookupFinding(
 	d distribution.Destination,
 	site distribution.DestinationFacts,
@@ -165,14 +185,14 @@ func lookupFinding(
 	}
 }
 
-// siteRemedy says what to do when an account's credentials could not be had, or its Region not be used.
+// siteRemedy returns the next step if the credentials or the Region of a destination cannot be used.
 func siteRemedy(d distribution.Destination, site distribution.DestinationFacts, facts distribution.Facts) string {
 	switch {
 	case site.Err.Code == "UnauthorizedOperation":
 		return fmt.Sprintf("allow %s to %s", site.Err.Operation, site.Identity.ARN)
 	case site.Identity.Account != "":
 		return fmt.Sprintf("enable the Region %s in account %s, or leave it out of regions", d.At.Region, d.At.Account)
-	case site.Err.Code == "": // not AWS's answer: the credentials are not this account's (5.10)
+	case site.Err.Code == "": // not an error of AWS: the credentials belong to another account (5.10)
 		return "name a role or profile of account " + d.At.Account
 	case len(d.Roles) > 0:
 		return fmt.Sprintf("check that the role exists, that its trust policy admits %s, the external id, and that "+
@@ -188,11 +208,8 @@ func lastRole(d distribution.Destination) string {
 	return string(d.Roles[len(d.Roles)-1].RoleARN)
 }
 
-// destinationKeyARN is the key that a destination's copies are encrypted with.
+// destinationKeyARN returns the key of the copies of a destination.
 func destinationKeyARN(d distribution.Destination, facts distribution.Facts) string {
-	asked := DestinationKey(d, facts)
-	if known := facts.Keys[d.At][asked].ARN(); known != "" {
-		return known
-	}
-	return asked
+	name := DestinationKey(d, facts)
+	return cmp.Or(facts.Keys[d.At][name].ARN(), name)
 }

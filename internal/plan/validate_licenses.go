@@ -10,13 +10,13 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// licenseARN is that of a license configuration, with its Region.
+// licenseARN matches the ARN of a license configuration, with its Region as a group.
 var licenseARN = regexp.MustCompile(`^arn:[\w-]+:license-manager:([\w-]+):\d{12}:license-configuration:lic-[0-9a-f]+$`)
 
 // IsLicenseConfiguration reports whether a text is the ARN of a license configuration.
 func IsLicenseConfiguration(arn string) bool { return licenseARN.MatchString(arn) }
 
-// licenseTroubles are license configurations that no image of a destination can be associated with.
+// validateLicenses returns findings for license configurations that a destination cannot use.
 func validateLicenses(d distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
 	for _, arn := range d.Licenses {
@@ -30,12 +30,12 @@ func validateLicenses(d distribution.Destination) []distribution.Finding {
 		}
 		switch region := licenseARN.FindStringSubmatch(arn); {
 		case region == nil:
-			f.Summary, f.Detail = fmt.Sprintf(
-				"%q is no ARN of a license configuration",
-				arn,
-			), "it is not like arn:aws:license-manager:"+d.At.Region+":"+d.At.Account+":license-configuration:lic-0123456789abcdef0123456789abcdef"
+			f.Summary = fmt.Sprintf("%q is no ARN of a license configuration", arn)
+			f.Detail = "it is not like arn:aws:license-manager:" + d.At.Region + ":" + d.At.Account +
+				":license-configuration:lic-0123456789abcdef0123456789abcdef"
 		case region[1] != d.At.Region:
-			f.Summary, f.Detail = "the license configuration is of another Region", arn+" is not in "+d.At.Region
+			f.Summary = "the license configuration is of another Region"
+			f.Detail = arn + " is not in " + d.At.Region
 		default:
 			continue
 		}

@@ -13,9 +13,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// volume is a snapshot of a source image, and the devices that start from it.
+// volume is a snapshot of a source image, with the devices that use it.
 type volume struct {
-	devices  []string // sorted; nearly always one
+	devices  []string // sorted; usually one
 	snapshot distribution.Snapshot
 }
 
@@ -24,7 +24,7 @@ func (v volume) id() string     { return aws.ToString(v.snapshot.SnapshotId) }
 func (v volume) gib() int64     { return int64(aws.ToInt32(v.snapshot.VolumeSize)) }
 func (v volume) key() string    { return aws.ToString(v.snapshot.KmsKeyId) }
 
-// volumes are an image's snapshots by device name, each once: AWS promises no order (4.3.2).
+// volumes returns the snapshots of an image, each once, sorted by device because AWS guarantees no order (4.3.2).
 func volumes(image distribution.Image) []volume {
 	var all []volume
 	if image.Image == nil {
@@ -50,18 +50,18 @@ func volumes(image distribution.Image) []volume {
 	return all
 }
 
-// imageTroubles are the reasons why an image cannot be handed on, whatever the targets.
+// validateImage returns findings for an image that cannot be shared or copied to any target.
 func validateImage(source distribution.SourceImage, image distribution.Image, account string) []distribution.Finding {
 	at := distribution.Location{Account: account, Region: source.Region}
-	refuse := func(rule, summary, because, next string) distribution.Finding {
+	refuse := func(rule, summary, detail, remediation string) distribution.Finding {
 		return distribution.Finding{
 			Level:       distribution.Refused,
 			Reference:   rule,
 			Location:    at,
 			Resource:    source.ImageID,
 			Summary:     summary,
-			Detail:      because,
-			Remediation: next,
+			Detail:      detail,
+			Remediation: remediation,
 		}
 	}
 	i := image.Image
@@ -83,11 +83,11 @@ func validateImage(source distribution.SourceImage, image distribution.Image, ac
 		)
 	}
 	if i.State != ec2types.ImageStateAvailable {
-		because := "its state is " + string(i.State)
+		detail := "its state is " + string(i.State)
 		if i.StateReason != nil {
-			because += ": " + aws.ToString(i.StateReason.Message)
+			detail += ": " + aws.ToString(i.StateReason.Message)
 		}
-		found = append(found, refuse("4.5.4", "the image is not available", because, "build it again, or enable it if "+
+		found = append(found, refuse("4.5.4", "the image is not available", detail, "build it again, or enable it if "+
 			"it was disabled"))
 	}
 	if i.RootDeviceType != ec2types.DeviceTypeEbs {
@@ -113,12 +113,11 @@ func validateImage(source distribution.SourceImage, image distribution.Image, ac
 	return found
 }
 
-// marketplace reports whether an image was bought in AWS Marketplace.
-func marketplace(i ec2types.Image) bool {
-	return slices.ContainsFunc(
-		i.ProductCodes,
-		func(c ec2types.ProductCode) bool { return c.ProductCodeType == ec2types.ProductCodeValuesMarketplace },
-	)
+// isFromMarketplace reports whether an image has a product code of AWS Marketplace.
+func isFromMarketplace(i ec2types.Image) bool {
+	return slices.ContainsFunc(i.ProductCodes, func(c ec2types.ProductCode) bool {
+		return c.ProductCodeType == ec2types.ProductCodeValuesMarketplace
+	})
 }
 
 func validateSnapshot(
@@ -127,15 +126,15 @@ func validateSnapshot(
 	s distribution.Snapshot,
 	seen bool,
 ) []distribution.Finding {
-	refuse := func(rule, summary, because, next string) []distribution.Finding {
+	refuse := func(rule, summary, detail, remediation string) []distribution.Finding {
 		return []distribution.Finding{{
 			Level:       distribution.Refused,
 			Reference:   rule,
 			Location:    at,
 			Resource:    id,
 			Summary:     "the snapshot of " + device + " " + summary,
-			Detail:      because,
-			Remediation: next,
+			Detail:      detail,
+			Remediation: remediation,
 		}}
 	}
 	switch {
