@@ -90,6 +90,17 @@ func CheckTime(subject Subject, at, now time.Time) error {
 	return check(subject, func(l Limit) error { return l.time(at, now) })
 }
 
+// Match returns what the groups of a subject's format match in a text, after the whole text. Nil if the text has another
+// format.
+func Match(subject Subject, value string) []string {
+	for _, limit := range limitsOf[subject] {
+		if limit.Kind == Format {
+			return limit.Pattern.FindStringSubmatch(value)
+		}
+	}
+	panic("awslimits: no format of " + string(subject))
+}
+
 // check returns the first failure of a subject's limits.
 func check(subject Subject, one func(Limit) error) error {
 	limits, known := limitsOf[subject]

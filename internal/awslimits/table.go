@@ -239,8 +239,9 @@ var Table = []Limit{
 	// KMS.
 	{
 		Subject: KeyID, Kind: Format, Words: "a key: write an alias (alias/golden), a key ID, or the ARN of either",
-		Pattern: regexp.MustCompile(`^(?:arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(?:key/)?)?` +
-			`(?:mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|alias/.+)$`),
+		Pattern: regexp.MustCompile(`^(?:(?:arn:aws[a-z-]*:kms:([a-z0-9-]+):\d{12}:)?(alias/.+)|` +
+			`(?:arn:aws[a-z-]*:kms:([a-z0-9-]+):\d{12}:key/)?` +
+			`(mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))$`),
 		Refused: "golden", Source: "EC2 API reference, CopySnapshot and CopyImage, KmsKeyId; rules 1.7.5, 3.6.1",
 	},
 	{Subject: KeyAlias, Kind: MaxLength, Number: 256, Source: createAlias + ", AliasName"},
@@ -421,7 +422,6 @@ var Table = []Limit{
 		Source:  putParameter + ", Tier",
 	},
 	{Subject: ParameterDescription, Kind: MaxLength, Number: 1024, Source: putParameter + ", Description"},
-	{Subject: ParameterKeyID, Kind: MinLength, Number: 1, Source: putParameter + ", KeyId"},
 	{Subject: ParameterKeyID, Kind: MaxLength, Number: 256, Source: putParameter + ", KeyId"},
 	{
 		Subject: ParameterKeyID, Kind: Characters, Words: "letters, digits and :/_-", Pattern: keyText,

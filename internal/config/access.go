@@ -83,7 +83,7 @@ func (a *Access) check(p *diagnostics) {
 		}
 	}
 	if a.AssumeRole != nil {
-		a.AssumeRole.check(p.in("assume_role"), maxSession)
+		a.AssumeRole.check(p.in("assume_role"), false)
 	}
 	if literal(a.CustomEndpointEC2) {
 		if endpoint, err := url.Parse(a.CustomEndpointEC2); err != nil || endpoint.Host == "" || endpoint.Scheme != "https" && endpoint.Scheme != "http" {

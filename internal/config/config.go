@@ -13,7 +13,6 @@ import (
 	"math"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +23,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
@@ -185,7 +185,10 @@ func decode(into any, raws []any) error {
 		rest = append(rest, options)
 	}
 	hooks := append([]mapstructure.DecodeHookFunc{unknownDuration}, config.DefaultDecodeHookFuncs...)
-	err := config.Decode(into, &config.DecodeOpts{PluginType: "encrypted-ami-share", Interpolate: true, DecodeHooks: hooks}, rest...)
+	err := config.Decode(
+		into,
+		&config.DecodeOpts{PluginType: "encrypted-ami-share", Interpolate: true, DecodeHooks: hooks},
+		rest...)
 	if err != nil {
 		return err
 	}
@@ -276,7 +279,10 @@ func (c *Config) check(p *diagnostics) {
 		p.add("fidelity", "%q is neither %q nor %q", c.Fidelity, reportLosses, refuseLosses)
 	}
 	c.Organizations.check(p)
-	if access := distribution.SourceKeyAccess(c.SourceKeyAccess); literal(c.SourceKeyAccess) && access != distribution.ByPolicy && access != distribution.ByGrant {
+	if access := distribution.SourceKeyAccess(
+		c.SourceKeyAccess,
+	); literal(c.SourceKeyAccess) && access != distribution.ByPolicy &&
+		access != distribution.ByGrant {
 		p.add("source_key_access", "%q is neither %q nor %q", access, distribution.ByPolicy, distribution.ByGrant)
 	}
 	c.checkImages(p)
@@ -298,17 +304,16 @@ func (c *Config) check(p *diagnostics) {
 	for i := range c.Shares {
 		c.Shares[i].check(p.in(c.Shares[i].label(i)), chained)
 	}
+	c.checkRequired(p)
 }
-
-var amiIDs = regexp.MustCompile(`^ami-[0-9a-f]{8}(?:[0-9a-f]{9})?$`)
 
 // checkImages judges the images that are named in place of a build's.
 func (c *Config) checkImages(p *diagnostics) {
 	for _, region := range sorted(c.SourceAMIs) {
 		field, id := element("source_amis", region), c.SourceAMIs[region]
 		p.region(field, region)
-		if !strings.Contains(id, unknown) && !amiIDs.MatchString(id) {
-			p.add(field, "%q is no id of an image, such as ami-0123456789abcdef0", id)
+		if err := awslimits.Check(awslimits.ImageID, id); err != nil && !strings.Contains(id, unknown) {
+			p.add(field, "%s %w", abridged(id), err)
 		}
 	}
 	if len(c.SourceAMIs) > 0 && strings.HasPrefix(c.PackerBuilderType, "amazon-") {
@@ -320,9 +325,7 @@ func (c *Config) checkFailures(p *diagnostics) {
 	if c.KeepStaged && c.KMSKeyID == "" && len(c.RegionKMSKeyIDs) == 0 {
 		p.add("keep_staged", "no effect without kms_key_id: nothing is staged")
 	}
-	if len(c.ReleaseLine) > 256 {
-		p.add("release_line", "longer than the 256 characters of a tag")
-	}
+	p.limit("release_line", awslimits.TagValue, c.ReleaseLine)
 	for i := range c.Targets {
 		if t := &c.Targets[i]; c.ReleaseLine == "" && (t.KeepReleases != 0 || t.KeepFor != 0) {
 			p.in(t.label()).add("keep_releases", "no effect without release_line: older releases are known by it")
@@ -333,7 +336,11 @@ func (c *Config) checkFailures(p *diagnostics) {
 	}
 	p.oneOf("publish", c.Publish, []string{publishEach, publishAll})
 	if c.Publish == publishAll && c.MaxFailedTargets > 0 {
-		p.add("max_failed_targets", "no effect beside publish = %q: without all images nothing is published, and nobody served", publishAll)
+		p.add(
+			"max_failed_targets",
+			"no effect beside publish = %q: without all images nothing is published, and nobody served",
+			publishAll,
+		)
 	}
 	if c.MaxFailedTargets < 0 {
 		p.add("max_failed_targets", "%d is negative", c.MaxFailedTargets)
@@ -345,7 +352,11 @@ func (c *Config) checkFailures(p *diagnostics) {
 		p.add("verify_only", "no effect beside cleanup_only or plan_only; give one of them")
 	}
 	if c.VerifyOnly && strings.HasPrefix(c.PackerBuilderType, "amazon-") {
-		p.add("verify_only", "no effect on the image that %s makes, which no target has yet; it is for source \"null\"", c.PackerBuilderType)
+		p.add(
+			"verify_only",
+			"no effect on the image that %s makes, which no target has yet; it is for source \"null\"",
+			c.PackerBuilderType,
+		)
 	}
 	if !c.CleanupOnly {
 		return
@@ -453,7 +464,10 @@ func (c *Config) Request(images []distribution.SourceImage, build distribution.B
 	p := newProblems()
 	p.unknowns(c)
 	if len(c.Targets)+len(c.Shares) == 0 {
-		p.add("target", "missing, and share as well; nobody is to get the image (where dynamic blocks make them, their list was empty)")
+		p.add(
+			"target",
+			"missing, and share as well; nobody is to get the image (where dynamic blocks make them, their list was empty)",
+		)
 	}
 	for i := range c.Targets {
 		t := &c.Targets[i]
@@ -466,7 +480,8 @@ func (c *Config) Request(images []distribution.SourceImage, build distribution.B
 	}
 	for i := range c.Shares {
 		if s := &c.Shares[i]; s.nobody() {
-			p.in(s.label(i)).add("account_ids", "empty, as organization_arns and organizational_unit_arns are; nobody is to launch the image")
+			p.in(s.label(i)).
+				add("account_ids", "empty, as organization_arns and organizational_unit_arns are; nobody is to launch the image")
 		}
 		if s := &c.Shares[i]; len(s.Grants) > 0 && len(s.AccountIDs) == 0 {
 			p.in(s.label(i)).add("grant", "no effect without account_ids: it is an account that makes the grants")

@@ -354,10 +354,21 @@ func TestValuesMayBeUnknownUntilTheRun(t *testing.T) {
 	golden.Equal(t, "testdata/unknown.golden", err.Error()+"\n")
 }
 
-// A list that is still unknown arrives empty, and with it all targets that are made from one: so emptiness is no mistake before the run.
+// Packer passes blocks over an unknown list as it passes none at all, so both are refused before the build. Targets from
+// a data source belong in targets_json, which Packer passes as unknown.
+func TestPrepare_dynamicTargetsOfUnknownList(t *testing.T) {
+	body := "dynamic \"target\" {\nfor_each = unknown_list\ncontent {\naccount_ids = [target.value]\n}\n}"
+	if _, err := prepare(t, body, unknownValues); err == nil || !strings.Contains(err.Error(), "-evaluate-datasources") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := prepare(t, "targets_json = unknown", unknownValues); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A list that is still unknown arrives empty, so that an empty list is no mistake before the run.
 func TestNothingToDoIsToldByTheRun(t *testing.T) {
 	for name, body := range map[string]string{
-		"target":                         "dynamic \"target\" {\nfor_each = unknown_list\ncontent {\naccount_ids = [target.value]\n}\n}",
 		"share[0]":                       "share {\norganization_arns = unknown_list\n}",
 		"share[0]: grant: no effect":     "share {\norganization_arns = [\"arn:aws:organizations::111111111111:organization/o-1234567890\"]\nrole_name = \"fleet\"\ngrant {}\n}",
 		"account_ids":                    "target {\nkms_key_id = \"default\"\naccount_ids = unknown_list\n}",

@@ -8,6 +8,7 @@ package config
 import (
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
@@ -35,8 +36,10 @@ func (t *Target) fastLaunch() *distribution.FastLaunch {
 	if f == nil || f.EnableFastLaunch.False() {
 		return nil
 	}
-	return &distribution.FastLaunch{TemplateID: f.TemplateID, TemplateName: f.TemplateName, TemplateVersion: f.TemplateVersion,
-		MaxParallelLaunches: f.MaxParallelLaunches, TargetResourceCount: f.TargetResourceCount}
+	return &distribution.FastLaunch{
+		TemplateID: f.TemplateID, TemplateName: f.TemplateName, TemplateVersion: f.TemplateVersion,
+		MaxParallelLaunches: f.MaxParallelLaunches, TargetResourceCount: f.TargetResourceCount,
+	}
 }
 
 // check judges the fast launch of a target with one place or many.
@@ -48,24 +51,19 @@ func (f *FastLaunch) check(p *diagnostics, many bool) {
 	case f.TemplateID != "" && f.TemplateName != "":
 		p.add("template_name", "no effect beside template_id; give one of them")
 	case f.TemplateID != "" && many:
-		p.add("template_id", "a launch template belongs to one account and Region, and the target has several; give template_name, or targets of their own")
+		p.add(
+			"template_id",
+			"a launch template belongs to one account and Region, and the target has several; give template_name, or targets of their own",
+		)
 	case named && f.TemplateVersion == 0:
 		p.add("template_version", "missing")
 	case !named && f.TemplateVersion != 0:
 		p.add("template_version", "no effect without template_id or template_name")
 	}
-	if literal(f.TemplateID) && !templateIDs.MatchString(f.TemplateID) {
-		p.add("template_id", "%q is no id of a launch template, such as lt-0123456789abcdef0", f.TemplateID)
-	}
-	if literal(f.TemplateName) && !templateNames.MatchString(f.TemplateName) {
-		p.add("template_name", "%q is not 3 to 128 letters, digits and ( ) . / - _", f.TemplateName)
-	}
-	if f.TemplateVersion < 0 {
-		p.add("template_version", "%d is no version", f.TemplateVersion)
-	}
-	if f.MaxParallelLaunches != 0 && f.MaxParallelLaunches < 6 {
-		p.add("max_parallel_launches", "%d is less than 6", f.MaxParallelLaunches)
-	}
+	p.limit("template_id", awslimits.TemplateID, f.TemplateID)
+	p.limit("template_name", awslimits.TemplateName, f.TemplateName)
+	p.numberLimit("template_version", awslimits.FastLaunchVersion, f.TemplateVersion)
+	p.numberLimit("max_parallel_launches", awslimits.ParallelLaunches, f.MaxParallelLaunches)
 	if f.TargetResourceCount < 0 {
 		p.add("target_resource_count", "%d is no number of snapshots", f.TargetResourceCount)
 	}

@@ -6,9 +6,9 @@
 package config
 
 import (
-	"regexp"
 	"slices"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
@@ -29,32 +29,22 @@ type Grant struct {
 }
 
 func (g *Grant) grant() distribution.Grant {
-	return distribution.Grant{Name: distribution.Text(g.Name), Grantee: distribution.Text(g.GranteePrincipal), Operations: slices.Sorted(slices.Values(g.Operations))}
+	return distribution.Grant{
+		Name:       distribution.Text(g.Name),
+		Grantee:    distribution.Text(g.GranteePrincipal),
+		Operations: slices.Sorted(slices.Values(g.Operations)),
+	}
 }
 
-// Forms of KMS (CreateGrant, API reference).
-var (
-	principalARNs = regexp.MustCompile(`^arn:(aws[a-z-]*):iam::\d{12}:(?:root|user/\S+|role/\S+)$`)
-	grantNames    = regexp.MustCompile(`^[a-zA-Z0-9:/_-]{1,256}$`)
-)
-
 func (g *Grant) check(p *diagnostics) {
-	if literal(g.GranteePrincipal) {
-		if arn := principalARNs.FindStringSubmatch(g.GranteePrincipal); arn == nil {
-			p.add("grantee_principal", "%q is no ARN of a role, a user or an account's root", g.GranteePrincipal)
-		} else {
-			p.partition("grantee_principal", arn[1])
-		}
+	if p.limit("grantee_principal", awslimits.Grantee, g.GranteePrincipal) && literal(g.GranteePrincipal) {
+		p.partition("grantee_principal", awslimits.Match(awslimits.Grantee, g.GranteePrincipal)[1])
 	}
 	p.template("grantee_principal", g.GranteePrincipal, false)
 	for i, operation := range g.Operations {
-		if literal(operation) && !slices.Contains(distribution.GrantOperations, operation) {
-			p.add(index("operations", i), "%q is none of %q", operation, distribution.GrantOperations)
-		}
+		p.limit(index("operations", i), awslimits.GrantOperation, operation)
 	}
 	p.twice("operations", g.Operations)
 	p.template("name", g.Name, false)
-	if literal(g.Name) && !grantNames.MatchString(g.Name) {
-		p.add("name", "%q is not 1 to 256 letters, digits and :/_-", g.Name)
-	}
+	p.limit("name", awslimits.GrantName, g.Name)
 }

@@ -4,18 +4,11 @@
 package config
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-)
-
-// Forms of a key that AWS takes (rules 1.7.5, 3.6.1). An alias without its prefix is taken too, and fails later (1.7.7).
-var (
-	keyIDs  = regexp.MustCompile(`^(?:mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
-	aliases = regexp.MustCompile(`^alias/[\w/-]{1,250}$`)
-	keyARNs = regexp.MustCompile(`^arn:(aws[a-z-]*):kms:([a-z0-9-]+):\d{12}:(?:key/(.+)|(alias/.+))$`)
 )
 
 // key is what the form of a key tells about it.
@@ -25,21 +18,20 @@ type key struct {
 	single bool   // a plain key id: a key of one Region, whichever
 }
 
-// key judges the form of a key.
+// key checks the form of a key. An alias without its prefix would be accepted by AWS and fail later (rule 1.7.7).
 func (p *diagnostics) key(field, text string) key {
-	switch arn := keyARNs.FindStringSubmatch(text); {
-	case !literal(text):
-	case keyIDs.MatchString(text):
-		return key{single: !strings.HasPrefix(text, "mrk-")}
-	case aliases.MatchString(text):
-		return key{alias: text}
-	case arn != nil && (keyIDs.MatchString(arn[3]) || aliases.MatchString(arn[4])):
-		p.region(field, arn[2])
-		return key{alias: arn[4], region: arn[2]}
-	default:
-		p.add(field, "%q is no key: write an alias (alias/golden), a key id, or the ARN of either", text)
+	if !p.limit(field, awslimits.KeyID, text) || !literal(text) {
+		return key{}
 	}
-	return key{}
+	parts := awslimits.Match(awslimits.KeyID, text)
+	alias, region, id := parts[2], parts[1]+parts[3], parts[4]
+	if alias != "" && !p.limit(field, awslimits.KeyAlias, alias) {
+		return key{}
+	}
+	if region != "" {
+		p.region(field, region)
+	}
+	return key{alias: alias, region: region, single: id != "" && region == "" && !strings.HasPrefix(id, "mrk-")}
 }
 
 // sharedKeys judges the keys of what is shared with other accounts.
@@ -68,7 +60,11 @@ func (p *diagnostics) targetKeys(common string, exceptions map[string]string, re
 	var own key
 	switch {
 	case common == "":
-		p.add("kms_key_id", "missing; name the target's own key, or %q for the account's EBS default key", distribution.DefaultKey)
+		p.add(
+			"kms_key_id",
+			"missing; name the target's own key, or %q for the account's EBS default key",
+			distribution.DefaultKey,
+		)
 	case common != distribution.DefaultKey:
 		p.template("kms_key_id", common, false)
 		own = p.key("kms_key_id", common)
@@ -81,7 +77,12 @@ func (p *diagnostics) targetKeys(common string, exceptions map[string]string, re
 		}
 	}
 	if own.single && len(served) > 1 {
-		p.add("kms_key_id", "%q is a key of one Region, but %s need one each; give an alias or region_kms_key_ids", common, strings.Join(served, ", "))
+		p.add(
+			"kms_key_id",
+			"%q is a key of one Region, but %s need one each; give an alias or region_kms_key_ids",
+			common,
+			strings.Join(served, ", "),
+		)
 	}
 	for _, region := range sorted(exceptions) {
 		field, text := element("region_kms_key_ids", region), exceptions[region]
@@ -99,6 +100,11 @@ func (p *diagnostics) targetKeys(common string, exceptions map[string]string, re
 // keyIn judges that a key given by ARN is in the Region where it shall encrypt (rule 1.7.5).
 func (p *diagnostics) keyIn(field string, k key, region string) {
 	if k.region != "" && region != "" && k.region != region {
-		p.add(field, "a key of %s cannot encrypt in %s; give an alias, or the Region's own key in region_kms_key_ids", k.region, region)
+		p.add(
+			field,
+			"a key of %s cannot encrypt in %s; give an alias, or the Region's own key in region_kms_key_ids",
+			k.region,
+			region,
+		)
 	}
 }

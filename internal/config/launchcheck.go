@@ -5,7 +5,9 @@
 
 package config
 
-import "regexp"
+import (
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
+)
 
 // LaunchCheck launches one instance of every image that a target gets, with the target's own credentials, and waits until it runs. The instance takes
 // nothing from the network and needs no way to it; its metadata service asks for tokens (IMDSv2). It and its volumes are terminated in every outcome,
@@ -19,26 +21,16 @@ type LaunchCheck struct {
 	RunTags map[string]string `mapstructure:"run_tags"`
 }
 
-var (
-	instanceTypes = regexp.MustCompile(`^[a-z0-9-]+\.[a-z0-9-]+$`)
-	subnetIDs     = regexp.MustCompile(`^subnet-[0-9a-f]{8}(?:[0-9a-f]{9})?$`)
-)
-
 // check judges a launch check; many: in more than one account or Region.
 func (l *LaunchCheck) check(p *diagnostics, many bool) {
 	if l.InstanceType == "" {
 		p.add("instance_type", "missing")
 	}
-	if literal(l.InstanceType) && !instanceTypes.MatchString(l.InstanceType) {
-		p.add("instance_type", "%q is no type of an instance, such as t3.micro", l.InstanceType)
-	}
-	switch {
-	case literal(l.SubnetID) && !subnetIDs.MatchString(l.SubnetID):
-		p.add("subnet_id", "%q is no id of a subnet, such as subnet-0123456789abcdef0", l.SubnetID)
-	case l.SubnetID != "" && many:
+	p.limit("instance_type", awslimits.InstanceType, l.InstanceType)
+	if p.limit("subnet_id", awslimits.SubnetID, l.SubnetID) && l.SubnetID != "" && many {
 		p.add("subnet_id", "a subnet is of one account and Region; write a target for each")
 	}
-	p.tags("run_tags", l.RunTags)
+	p.tags("run_tags", l.RunTags, imageTags)
 	for _, key := range sorted(l.RunTags) {
 		p.template(element("run_tags", key), l.RunTags[key], false)
 	}

@@ -11,8 +11,8 @@ import (
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // DeregistrationProtection keeps everybody from deregistering the copy, whatever they are allowed, until somebody switches it off. This plugin never does.
@@ -24,7 +24,12 @@ type DeregistrationProtection struct {
 }
 
 func (t *Target) lifecycle() distribution.Lifecycle {
-	l := distribution.Lifecycle{DeprecateAfter: t.DeprecateAfter, Users: distribution.LaunchPermissions{}.And(distribution.LaunchPermissions{Accounts: t.AMIUsers, Organizations: t.AMIOrgARNs, Units: t.AMIOUARNs})}
+	l := distribution.Lifecycle{
+		DeprecateAfter: t.DeprecateAfter,
+		Users: distribution.LaunchPermissions{}.And(
+			distribution.LaunchPermissions{Accounts: t.AMIUsers, Organizations: t.AMIOrgARNs, Units: t.AMIOUARNs},
+		),
+	}
 	l.ForceDeregister, l.ForceDeleteSnapshot = t.ForceDeregister, t.ForceDeleteSnapshot
 	l.FastLaunch = t.fastLaunch()
 	l.DeprecateAt, _ = time.Parse(time.RFC3339, t.DeprecateAt)
@@ -36,20 +41,8 @@ func (t *Target) lifecycle() distribution.Lifecycle {
 
 // checkLifecycle judges what the target wants of its images beyond their being there.
 func (t *Target) checkLifecycle(p *diagnostics) {
-	if m := t.SnapshotCopyDurationMinutes; m != 0 && (m < 15 || m > 2880 || m%15 != 0) {
-		p.add("snapshot_copy_duration_minutes", "%d is not 15 to 2880, in steps of 15", m)
-	}
-	if literal(t.DeprecateAt) {
-		if _, err := time.Parse(time.RFC3339, t.DeprecateAt); err != nil {
-			p.add("deprecate_at", "%q is no time such as 2027-06-30T00:00:00Z", t.DeprecateAt)
-		}
-	}
-	if t.DeprecateAfter != notKnown && t.DeprecateAfter < 0 {
-		p.add("deprecate_after", "%s is no time to wait", t.DeprecateAfter)
-	}
-	if t.DeprecateAt != "" && t.DeprecateAfter != 0 {
-		p.add("deprecate_after", "no effect beside deprecate_at; give one of them")
-	}
+	p.numberLimit("snapshot_copy_duration_minutes", awslimits.CopyMinutes, t.SnapshotCopyDurationMinutes)
+	t.checkDeprecation(p)
 	if t.KeepReleases < 0 {
 		p.add("keep_releases", "%d is no number of releases: the new one counts, so 1 is the least", t.KeepReleases)
 	}
@@ -73,9 +66,7 @@ func (t *Target) checkLifecycle(p *diagnostics) {
 	}
 	for i, arn := range t.LicenseConfigurationARNs {
 		p.template(index("license_configuration_arns", i), arn, false)
-		if literal(arn) && !plan.IsLicenseConfiguration(arn) {
-			p.add(index("license_configuration_arns", i), "%q is no ARN of a license configuration", arn)
-		}
+		p.limit(index("license_configuration_arns", i), awslimits.LicenseARN, arn)
 	}
 	p.twice("license_configuration_arns", t.LicenseConfigurationARNs)
 	for i, account := range t.AMIUsers {
@@ -85,6 +76,32 @@ func (t *Target) checkLifecycle(p *diagnostics) {
 		}
 	}
 	p.twice("ami_users", t.AMIUsers)
-	p.organizations("ami_org_arns", t.AMIOrgARNs, organizationARNs, "an organization")
-	p.organizations("ami_ou_arns", t.AMIOUARNs, unitARNs, "an organizational unit")
+	p.organizations("ami_org_arns", t.AMIOrgARNs, awslimits.OrganizationARN)
+	p.organizations("ami_ou_arns", t.AMIOUARNs, awslimits.OrganizationalUnitARN)
+	p.launchPermissions("ami_users", t.AMIUsers, t.AMIOrgARNs, t.AMIOUARNs)
+}
+
+// clock is the time of the check; tests set it.
+var clock = time.Now
+
+// checkDeprecation checks when the copy is deprecated. A time that is past when the template is validated is past in
+// the run as well.
+func (t *Target) checkDeprecation(p *diagnostics) {
+	now := clock()
+	if literal(t.DeprecateAt) {
+		at, err := time.Parse(time.RFC3339, t.DeprecateAt)
+		if err != nil {
+			p.add("deprecate_at", "%s is not a time such as 2027-06-30T00:00:00Z", abridged(t.DeprecateAt))
+		} else if err := awslimits.CheckTime(awslimits.DeprecationTime, at, now); err != nil {
+			p.add("deprecate_at", "%q %w", t.DeprecateAt, err)
+		}
+	}
+	if t.DeprecateAfter != notKnown && t.DeprecateAfter != 0 {
+		if err := awslimits.CheckTime(awslimits.DeprecationTime, now.Add(t.DeprecateAfter), now); err != nil {
+			p.add("deprecate_after", "the time in %s %w", t.DeprecateAfter, err)
+		}
+	}
+	if t.DeprecateAt != "" && t.DeprecateAfter != 0 {
+		p.add("deprecate_after", "no effect beside deprecate_at; give one of them")
+	}
 }

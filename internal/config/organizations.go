@@ -33,5 +33,5 @@ func (o *Organizations) check(p *diagnostics) {
 		p.add("organizations", "no effect without assume_role")
 		return
 	}
-	o.AssumeRole.check(p.in("organizations").in("assume_role"), maxSession)
+	o.AssumeRole.check(p.in("organizations").in("assume_role"), false)
 }

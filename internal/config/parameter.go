@@ -8,13 +8,11 @@ package config
 
 import (
 	"cmp"
-	"slices"
-	"unicode/utf8"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // SSMParameter is a parameter of the SSM Parameter Store, in each account and Region of the target, that names the image once it is
@@ -42,16 +40,13 @@ type SSMParameter struct {
 	Overwrite config.Trilean `mapstructure:"overwrite"`
 }
 
-var (
-	parameterTypes = []string{"String", distribution.SecureString}
-	dataTypes      = []string{distribution.ImageParameter, "text"}
-	tiers          = []string{"Standard", "Advanced", "Intelligent-Tiering"}
-)
+// stringParameter is the default type of a parameter.
+const stringParameter = "String"
 
 func (s *SSMParameter) parameter() distribution.Parameter {
 	p := distribution.Parameter{
 		Name:        distribution.Text(s.Name),
-		Type:        cmp.Or(s.Type, parameterTypes[0]),
+		Type:        cmp.Or(s.Type, stringParameter),
 		DataType:    cmp.Or(s.DataType, distribution.ImageParameter),
 		KeyID:       distribution.Text(s.KeyID),
 		Tier:        s.Tier,
@@ -72,35 +67,33 @@ func (s *SSMParameter) check(p *diagnostics) {
 		p.add("name", "missing")
 	}
 	if literal(s.Name) {
-		if err := plan.CheckParameterName(s.Name, distribution.Location{}); err != nil {
-			p.add("name", "%q: %v", s.Name, err)
+		if err := awslimits.CheckParameterName(s.Name, shortestParameterARN); err != nil {
+			p.add("name", "%s %w", abridged(s.Name), err)
 		}
 	}
-	p.oneOf("type", s.Type, parameterTypes)
-	p.oneOf("data_type", s.DataType, dataTypes)
-	p.oneOf("tier", s.Tier, tiers)
+	p.limit("type", awslimits.ParameterType, s.Type)
+	p.limit("data_type", awslimits.ParameterDataType, s.DataType)
+	p.limit("tier", awslimits.ParameterTier, s.Tier)
 	secure := s.Type == distribution.SecureString
-	if secure && s.DataType == distribution.ImageParameter { // rule 7.1
-		p.add("data_type", "%q is for the type String only", s.DataType)
+	if literal(s.Type) {
+		if err := awslimits.CheckParameterType(s.Type, s.DataType); err != nil {
+			p.add("data_type", "%q %w", s.DataType, err)
+		}
 	}
 	if !secure && (literal(s.Type) || s.Type == "") && s.KeyID != "" {
 		p.add("key_id", "no effect on a String, which is not encrypted; give type = %q", distribution.SecureString)
 	}
 	p.template("key_id", s.KeyID, false)
 	p.key("key_id", s.KeyID)
+	p.limit("key_id", awslimits.ParameterKeyID, s.KeyID)
 	p.template("description", s.Description, false)
-	if literal(s.Description) && utf8.RuneCountInString(s.Description) > 1024 {
-		p.add("description", "%d characters, AWS allows 1024", utf8.RuneCountInString(s.Description))
-	}
-	p.tags("tags", s.Tags)
+	p.limit("description", awslimits.ParameterDescription, s.Description)
+	p.tags("tags", s.Tags, parameterTags)
 	for _, key := range sorted(s.Tags) {
 		p.template(element("tags", key), s.Tags[key], false)
 	}
 }
 
-// oneOf judges a value of which there are few.
-func (p *diagnostics) oneOf(field, value string, all []string) {
-	if literal(value) && !slices.Contains(all, value) {
-		p.add(field, "%q is none of %q", value, all)
-	}
-}
+// shortestParameterARN is what precedes the name in the shortest ARN of a parameter. The plan checks the name with the
+// ARN of its own account and Region.
+const shortestParameterARN = "arn:aws:ssm:us-east-1:123456789012:parameter/"

@@ -11,10 +11,12 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
@@ -89,7 +91,20 @@ const (
 )
 
 // onlyForRuns are options that only have a meaning where something is made.
-var onlyForRuns = []string{"source_amis", "protect_source", "on_failure", "cleanup_only", "plan_only", "verify_only", "hcp_packer", "manifest_path", "report_path", "report_details", "copy_timeout", "poll_interval"}
+var onlyForRuns = []string{
+	"source_amis",
+	"protect_source",
+	"on_failure",
+	"cleanup_only",
+	"plan_only",
+	"verify_only",
+	"hcp_packer",
+	"manifest_path",
+	"report_path",
+	"report_details",
+	"copy_timeout",
+	"poll_interval",
+}
 
 // Prepare is as that of Config.
 func (f *Preflight) Prepare(raws ...any) error {
@@ -132,12 +147,12 @@ func (f *Preflight) checkBuild(p *diagnostics) {
 		p.add("source_ami_filter", "no effect beside source_ami; give one of them")
 	case filter != nil && len(filter.Owners) == 0:
 		p.in("source_ami_filter").add("owners", "missing; amazon-ebs takes nobody's image")
-	case literal(b.SourceAMI) && !amiIDs.MatchString(b.SourceAMI):
-		p.add("source_ami", "%q is no id of an image, such as ami-0123456789abcdef0", b.SourceAMI)
 	}
-	if literal(b.AMIName) && !amiNames.MatchString(b.AMIName) {
-		p.add("ami_name", "%q is not 3 to 128 letters, digits, blanks and ()[]./-'@_", b.AMIName)
+	p.limit("source_ami", awslimits.ImageID, b.SourceAMI)
+	if b.SourceAMIFilter != nil {
+		b.SourceAMIFilter.check(p.in("source_ami_filter"))
 	}
+	p.limit("ami_name", awslimits.ImageName, b.AMIName)
 	for i, region := range b.AMIRegions {
 		p.region(index("ami_regions", i), region)
 	}
@@ -159,6 +174,21 @@ func (f *Preflight) checkBuild(p *diagnostics) {
 	}
 }
 
+// check checks the filters.
+func (f *SourceAMIFilter) check(p *diagnostics) {
+	p.countLimit("filters", awslimits.FilterNames, len(f.Filters))
+	for _, name := range sorted(f.Filters) {
+		if strings.Contains(name, unknown) {
+			continue
+		}
+		if err := awslimits.Check(awslimits.FilterName, name); err != nil {
+			p.add("filters", "the name %s %w", abridged(name), err)
+			continue
+		}
+		p.limit(element("filters", name), awslimits.FilterValue, f.Filters[name])
+	}
+}
+
 // Request is as that of Config, for the images that the build is going to make.
 func (f *Preflight) Request() (distribution.Request, error) {
 	b := &f.Build
@@ -174,13 +204,26 @@ func (f *Preflight) Request() (distribution.Request, error) {
 	if err != nil {
 		p.take(err)
 	}
-	request.Intent = &distribution.BuildConfig{BaseAMI: b.SourceAMI, AMIName: b.AMIName, EncryptBoot: b.EncryptBoot.ToBoolPointer(), KMSKeyID: b.KMSKeyID, RegionKMSKeyIDs: b.RegionKMSKeyIDs}
+	request.Intent = &distribution.BuildConfig{
+		BaseAMI:         b.SourceAMI,
+		AMIName:         b.AMIName,
+		EncryptBoot:     b.EncryptBoot.ToBoolPointer(),
+		KMSKeyID:        b.KMSKeyID,
+		RegionKMSKeyIDs: b.RegionKMSKeyIDs,
+	}
 	if filter := b.SourceAMIFilter; filter != nil {
-		request.Intent.Filter = distribution.BaseFilter{Filters: filter.Filters, Owners: slices.Sorted(slices.Values(filter.Owners)), MostRecent: filter.MostRecent, IncludeDeprecated: filter.IncludeDeprecated}
+		request.Intent.Filter = distribution.BaseFilter{
+			Filters:           filter.Filters,
+			Owners:            slices.Sorted(slices.Values(filter.Owners)),
+			MostRecent:        filter.MostRecent,
+			IncludeDeprecated: filter.IncludeDeprecated,
+		}
 	}
 	for _, v := range b.LaunchVolumes {
-		request.Intent.Launch = append(request.Intent.Launch, distribution.LaunchVolume{Device: v.DeviceName, Encrypted: v.Encrypted.ToBoolPointer(), KMSKeyID: v.KMSKeyID,
-			SnapshotID: v.SnapshotID, GiB: v.VolumeSize, NoDevice: v.NoDevice})
+		request.Intent.Launch = append(request.Intent.Launch, distribution.LaunchVolume{
+			Device: v.DeviceName, Encrypted: v.Encrypted.ToBoolPointer(), KMSKeyID: v.KMSKeyID,
+			SnapshotID: v.SnapshotID, GiB: v.VolumeSize, NoDevice: v.NoDevice,
+		})
 	}
 	return request, p.err()
 }

@@ -9,12 +9,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // problems collects all that is wrong with a template, each with the path of its option.
@@ -84,8 +83,8 @@ func (p *diagnostics) region(field, region string) {
 		return
 	}
 	partition := distribution.PartitionOf(region)
-	if partition == "" {
-		p.add(field, "%q is no name of a Region, such as eu-west-1", region)
+	if err := awslimits.Check(awslimits.Region, region); err != nil || partition == "" {
+		p.add(field, "%q is not the name of a Region, such as eu-west-1", region)
 		return
 	}
 	p.partition(field, partition)
@@ -98,28 +97,19 @@ func (p *diagnostics) partition(field, partition string) {
 		*p.first = where{partition, p.path + field}
 	case partition:
 	default:
-		p.add(field, "the partition is %s, but that of %s is %s: nothing can be copied between partitions", partition, p.first.field, p.first.partition)
+		p.add(
+			field,
+			"the partition is %s, but that of %s is %s: nothing can be copied between partitions",
+			partition,
+			p.first.field,
+			p.first.partition,
+		)
 	}
 }
 
-// maxTags is how many tags AWS lets a resource or a session have (rule 5.5).
-const maxTags = 50
-
-// tags judges tags that AWS shall take (the lengths of rule 5.5 hold for resources as well).
-func (p *diagnostics) tags(field string, tags map[string]string) {
-	if len(tags) > maxTags {
-		p.add(field, "%d tags, AWS allows %d", len(tags), maxTags)
-	}
-	for _, key := range sorted(tags) {
-		switch value := tags[key]; {
-		case strings.HasPrefix(key, "aws:"):
-			p.add(element(field, key), "AWS keeps aws: to itself")
-		case origin.Ours(key):
-			p.add(element(field, key), "this plugin keeps %s to itself", origin.Prefix)
-		case utf8.RuneCountInString(key) > 128 || key == "":
-			p.add(element(field, key), "a tag's key has 1 to 128 characters")
-		case literal(value) && utf8.RuneCountInString(value) > 256:
-			p.add(element(field, key), "%d characters, AWS allows 256", utf8.RuneCountInString(value))
-		}
+// oneOf checks a value of which there are few.
+func (p *diagnostics) oneOf(field, value string, all []string) {
+	if literal(value) && !slices.Contains(all, value) {
+		p.add(field, "%q is none of %q", value, all)
 	}
 }

@@ -6,13 +6,11 @@
 package config
 
 import (
-	"encoding/json"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
@@ -42,13 +40,6 @@ type AssumeRole struct {
 	SourceIdentity string `mapstructure:"source_identity"`
 }
 
-// Limits of sessions (rules 5.1, 5.2).
-const (
-	minSession        = 15 * time.Minute
-	maxSession        = 12 * time.Hour
-	maxChainedSession = time.Hour
-)
-
 func (a *AssumeRole) role() distribution.Role {
 	return distribution.Role{
 		RoleARN:           distribution.Text(a.RoleARN),
@@ -63,59 +54,66 @@ func (a *AssumeRole) role() distribution.Role {
 	}
 }
 
-// Forms of STS (rule 5.5) and IAM.
-var (
-	sessionNames = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
-	externalIDs  = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`)
-	roleARNs     = regexp.MustCompile(`^arn:(aws[a-z-]*):iam::(\d{12}):role/(?:[!-~]+/)?[\w+=,.@-]{1,64}$`)
-	policyARNs   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(?:\d{12}|aws):policy/[!-~]+$`)
-)
+// check checks a role. chained: it is assumed with the session of another role.
+func (a *AssumeRole) check(p *diagnostics, chained bool) {
+	a.checkARN(p)
+	p.limit("session_name", awslimits.RoleSessionName, a.SessionName)
+	p.secret("external_id", awslimits.ExternalID, a.ExternalID)
+	p.limit("source_identity", awslimits.SourceIdentity, a.SourceIdentity)
+	p.numberLimit("duration_seconds", awslimits.SessionDuration, a.DurationSeconds)
+	if chained {
+		p.numberLimit("duration_seconds", awslimits.ChainedSessionDuration, a.DurationSeconds)
+	}
+	a.checkPolicies(p)
+	p.sessionTags(a.Tags, a.TransitiveTagKeys)
+}
 
-// check judges a role whose sessions may last so long.
-func (a *AssumeRole) check(p *diagnostics, longest time.Duration) {
+// checkARN checks the ARN of the role, and the path and the name in it.
+func (a *AssumeRole) checkARN(p *diagnostics) {
 	if a.RoleARN == "" {
 		p.add("role_arn", "missing")
-	} else if literal(a.RoleARN) {
-		if arn := roleARNs.FindStringSubmatch(a.RoleARN); arn == nil {
-			p.add("role_arn", "%q is no ARN of a role, such as arn:aws:iam::123456789012:role/golden-image-target", a.RoleARN)
-		} else {
-			p.partition("role_arn", arn[1])
-		}
+		return
 	}
-	if literal(a.SessionName) && !sessionNames.MatchString(a.SessionName) {
-		p.add("session_name", "%q is not 2 to 64 letters, digits and _+=,.@-", a.SessionName)
+	if !p.limit("role_arn", awslimits.RoleARN, a.RoleARN) || !literal(a.RoleARN) {
+		return
 	}
-	if literal(a.ExternalID) && (!externalIDs.MatchString(a.ExternalID) || len(a.ExternalID) > 1224) { // a secret: never shown
-		p.add("external_id", "not 2 to 1224 letters, digits and _+=,.@:/-")
+	p.partition("role_arn", awslimits.Match(awslimits.RoleARN, a.RoleARN)[1])
+	_, name, _ := strings.Cut(a.RoleARN, ":role/")
+	p.roleName("role_arn", name)
+}
+
+// roleName checks the name of a role, with its path where it has one.
+func (p *diagnostics) roleName(field, text string) {
+	text = strings.TrimPrefix(text, "/")
+	path, name := "/", text
+	if i := strings.LastIndex(text, "/"); i >= 0 {
+		path, name = "/"+text[:i+1], text[i+1:]
 	}
-	if literal(a.SourceIdentity) && (!sessionNames.MatchString(a.SourceIdentity) || strings.HasPrefix(a.SourceIdentity, "aws:")) {
-		p.add("source_identity", "%q is not 2 to 64 letters, digits and _+=,.@-", a.SourceIdentity)
+	if err := awslimits.Check(awslimits.RolePath, path); err != nil {
+		p.add(field, "the path of the role, %s, %w", abridged(path), err)
+		return
 	}
-	if d := time.Duration(a.DurationSeconds) * time.Second; d != 0 && (d < minSession || d > maxSession) {
-		p.add("duration_seconds", "%d is not between 900 and 43200", a.DurationSeconds)
-	} else if d > longest {
-		p.add("duration_seconds", "%d is more than 3600, the most that AWS allows where a role's session assumes the next role", a.DurationSeconds)
+	if err := awslimits.Check(awslimits.RoleName, name); err != nil {
+		p.add(field, "the name of the role, %s, %w", abridged(name), err)
 	}
+}
+
+// checkPolicies checks the policies of a session.
+func (a *AssumeRole) checkPolicies(p *diagnostics) {
 	if literal(a.Policy) {
-		if !json.Valid([]byte(a.Policy)) {
-			p.add("policy", "not JSON")
+		if err := awslimits.CheckJSON(a.Policy); err != nil {
+			p.add("policy", "%w", err)
 		}
-		if n := utf8.RuneCountInString(a.Policy); n > 2048 {
-			p.add("policy", "%d characters, AWS allows 2048", n)
-		}
+		p.secret("policy", awslimits.SessionPolicy, a.Policy)
 	}
-	if n := len(a.PolicyARNs); n > 10 {
-		p.add("policy_arns", "%d ARNs, AWS allows 10", n)
-	}
+	p.countLimit("policy_arns", awslimits.SessionPolicyARNs, len(a.PolicyARNs))
 	for i, arn := range a.PolicyARNs {
-		if literal(arn) && !policyARNs.MatchString(arn) {
-			p.add(index("policy_arns", i), "%q is no ARN of a managed policy", arn)
-		}
+		p.limit(index("policy_arns", i), awslimits.SessionPolicyARN, arn)
 	}
-	p.tags("tags", a.Tags)
-	for i, key := range a.TransitiveTagKeys {
-		if _, tagged := a.Tags[key]; literal(key) && len(a.Tags) > 0 && !tagged {
-			p.add(index("transitive_tag_keys", i), "%q is no key of tags", key)
-		}
+	if len(a.PolicyARNs) == 0 || !literal(strings.Join(a.PolicyARNs, "")) || a.Policy != "" && !literal(a.Policy) {
+		return
+	}
+	if err := awslimits.CheckSessionPolicies(a.Policy, a.PolicyARNs); err != nil {
+		p.add("policy_arns", "%w", err)
 	}
 }

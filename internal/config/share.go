@@ -6,9 +6,9 @@
 package config
 
 import (
-	"regexp"
 	"slices"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
@@ -68,20 +68,15 @@ func (s *Share) nobody() bool {
 	return len(s.AccountIDs)+len(s.OrganizationARNs)+len(s.OrganizationalUnitARNs) == 0
 }
 
-// Forms of AWS Organizations (rule 2.2.4).
-var (
-	organizationARNs = regexp.MustCompile(`^arn:(aws[a-z-]*):organizations::\d{12}:organization/o-[a-z0-9]{10,32}$`)
-	unitARNs         = regexp.MustCompile(`^arn:(aws[a-z-]*):organizations::\d{12}:ou/o-[a-z0-9]{10,32}/ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}$`)
-)
-
 // check judges a share block. chained: its roles are assumed with the session of a role.
 func (s *Share) check(p *diagnostics, chained bool) {
 	for i, account := range s.AccountIDs {
 		p.account(index("account_ids", i), account)
 	}
 	p.twice("account_ids", s.AccountIDs)
-	p.organizations("organization_arns", s.OrganizationARNs, organizationARNs, "an organization")
-	p.organizations("organizational_unit_arns", s.OrganizationalUnitARNs, unitARNs, "an organizational unit")
+	p.organizations("organization_arns", s.OrganizationARNs, awslimits.OrganizationARN)
+	p.organizations("organizational_unit_arns", s.OrganizationalUnitARNs, awslimits.OrganizationalUnitARN)
+	p.launchPermissions("account_ids", s.AccountIDs, s.OrganizationARNs, s.OrganizationalUnitARNs)
 	for i := range s.Grants {
 		s.Grants[i].check(p.in(index("grant", i)))
 	}
@@ -98,15 +93,10 @@ func (s *Share) check(p *diagnostics, chained bool) {
 }
 
 // organizations judges ARNs of organizations or of their units.
-func (p *diagnostics) organizations(field string, arns []string, form *regexp.Regexp, what string) {
+func (p *diagnostics) organizations(field string, arns []string, subject awslimits.Subject) {
 	for i, arn := range arns {
-		if !literal(arn) {
-			continue
-		}
-		if parts := form.FindStringSubmatch(arn); parts == nil {
-			p.add(index(field, i), "%q is no ARN of %s", arn, what)
-		} else {
-			p.partition(index(field, i), parts[1])
+		if p.limit(index(field, i), subject, arn) && literal(arn) {
+			p.partition(index(field, i), awslimits.Match(subject, arn)[1])
 		}
 	}
 	p.twice(field, arns)

@@ -6,7 +6,6 @@
 package config
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
@@ -60,7 +60,7 @@ type Target struct {
 	Method string `mapstructure:"method"`
 	// The name of the copy, 3 to 128 characters. Default: the name of the image that is copied. May name [template variables](#template-variables).
 	AMIName string `mapstructure:"ami_name"`
-	// The description of the copy. Default: that of the image that is copied. May name [template variables](#template-variables).
+	// The description of the copy, at most 255 ASCII characters. Default: that of the image that is copied. May name [template variables](#template-variables).
 	AMIDescription string `mapstructure:"ami_description"`
 	// Tags of the copy, given in the call that makes it. They are added to the tags of the image that is copied, and override them.
 	// The values may name [template variables](#template-variables).
@@ -153,7 +153,11 @@ func (t *Target) target() distribution.Target {
 		target.Grants = append(target.Grants, grant.grant())
 	}
 	if check := t.LaunchCheck; check != nil {
-		target.LaunchCheck = &distribution.LaunchCheck{InstanceType: check.InstanceType, SubnetID: check.SubnetID, Tags: texts(check.RunTags)}
+		target.LaunchCheck = &distribution.LaunchCheck{
+			InstanceType: check.InstanceType,
+			SubnetID:     check.SubnetID,
+			Tags:         texts(check.RunTags),
+		}
 	}
 	for _, parameter := range t.SSMParameters {
 		target.Parameters = append(target.Parameters, parameter.parameter())
@@ -186,12 +190,6 @@ func texts(values map[string]string) map[string]distribution.Text {
 	return out
 }
 
-var (
-	accountIDs = regexp.MustCompile(`^\d{12}$`)
-	roleNames  = regexp.MustCompile(`^/?(?:[!-.0-~]+/)*[\w+=,.@-]{1,64}$`)
-	amiNames   = regexp.MustCompile(`^[A-Za-z0-9 ()\[\]./\-'@_]{3,128}$`) // rule 2.5.3
-)
-
 // check judges a target. chained: its roles are assumed with the session of a role.
 func (t *Target) check(p *diagnostics, chained bool) {
 	for i, account := range t.AccountIDs {
@@ -210,10 +208,9 @@ func (t *Target) check(p *diagnostics, chained bool) {
 	t.checkCredentials(p, chained)
 	p.targetKeys(t.KMSKeyID, t.RegionKMSKeyIDs, t.Regions)
 	p.template("ami_name", t.AMIName, false)
-	if literal(t.AMIName) && !amiNames.MatchString(t.AMIName) {
-		p.add("ami_name", "%q is not 3 to 128 letters, digits, blanks and ()[]./-'@_", t.AMIName)
-	}
+	p.limit("ami_name", awslimits.ImageName, t.AMIName)
 	p.template("ami_description", t.AMIDescription, false)
+	p.limit("ami_description", awslimits.Description, t.AMIDescription)
 	for i := range t.Grants {
 		t.Grants[i].check(p.in(index("grant", i)))
 	}
@@ -221,8 +218,8 @@ func (t *Target) check(p *diagnostics, chained bool) {
 		t.LaunchCheck.check(p.in("launch_check"), len(t.AccountIDs) > 1 || len(t.Regions) > 1)
 	}
 	t.checkPointers(p)
-	p.tags("tags", t.Tags)
-	p.tags("snapshot_tags", t.SnapshotTags)
+	p.tags("tags", t.Tags, imageTags)
+	p.tags("snapshot_tags", t.SnapshotTags, imageTags)
 	for _, field := range []struct {
 		name string
 		tags map[string]string
@@ -248,7 +245,10 @@ func (t *Target) checkPointers(p *diagnostics) {
 	for i, template := range t.LaunchTemplates {
 		in := p.in(index("launch_template", i))
 		template.check(in, len(t.AccountIDs) > 1 || len(t.Regions) > 1)
-		if slices.ContainsFunc(t.LaunchTemplates[:i], func(o LaunchTemplate) bool { return literal(o.Name) && o.Name == template.Name }) {
+		if slices.ContainsFunc(
+			t.LaunchTemplates[:i],
+			func(o LaunchTemplate) bool { return literal(o.Name) && o.Name == template.Name },
+		) {
 			in.add("name", "%q is named twice", template.Name)
 		}
 	}
@@ -260,15 +260,10 @@ const (
 	skipMissingRole = "skip"
 )
 
-// unitIDs are the forms of AWS Organizations.
-var unitIDs = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
-
 // checkUnits judges who is named by organizational units.
 func (t *Target) checkUnits(p *diagnostics) {
 	for i, unit := range t.OrganizationalUnitIDs {
-		if literal(unit) && !unitIDs.MatchString(unit) {
-			p.add(index("organizational_unit_ids", i), "%q is no id of an organizational unit or a root, such as ou-ab12-cdef3456", unit)
-		}
+		p.limit(index("organizational_unit_ids", i), awslimits.RootOrUnitID, unit)
 	}
 	p.twice("organizational_unit_ids", t.OrganizationalUnitIDs)
 	for i, account := range t.ExcludeAccountIDs {
@@ -296,15 +291,15 @@ func (t *Target) checkCredentials(p *diagnostics, chained bool) {
 		p.add(ways[len(ways)-1], "no effect beside %s; give one of them", strings.Join(ways[:len(ways)-1], " and "))
 	}
 	p.template("role_name", t.RoleName, false)
-	if literal(t.RoleName) && (!roleNames.MatchString(t.RoleName) || strings.HasPrefix(t.RoleName, "arn:")) {
-		p.add("role_name", "%q is no name of a role; an ARN goes to assume_role { role_arn }", t.RoleName)
+	switch {
+	case strings.HasPrefix(t.RoleName, "arn:"):
+		p.add("role_name", "%s is not the name of a role; write an ARN in assume_role { role_arn }", abridged(t.RoleName))
+	case literal(t.RoleName):
+		p.roleName("role_name", t.RoleName)
 	}
 	for i, role := range t.AssumeRole {
-		in, longest := p.in(index("assume_role", i)), maxSession
-		if chained || i > 0 {
-			longest = maxChainedSession
-		}
-		role.check(in, longest)
+		in := p.in(index("assume_role", i))
+		role.check(in, chained || i > 0)
 		in.template("role_arn", role.RoleARN, false)
 		in.template("session_name", role.SessionName, false)
 		in.template("external_id", role.ExternalID, true)
@@ -317,13 +312,19 @@ func (t *Target) checkCredentials(p *diagnostics, chained bool) {
 
 // checkOwner judges that the last role is the target account's own: what it makes belongs to its account (rule 5.10).
 func (t *Target) checkOwner(p *diagnostics, role string) {
-	arn := roleARNs.FindStringSubmatch(role)
+	arn := awslimits.Match(awslimits.RoleARN, role)
 	if arn == nil {
 		return
 	}
 	for _, account := range t.AccountIDs {
-		if accountIDs.MatchString(account) && account != arn[2] {
-			p.add("role_arn", "%q is a role of account %s, not of %s: write {{ .AccountId }} for the account", role, arn[2], account)
+		if awslimits.Check(awslimits.AccountID, account) == nil && account != arn[2] {
+			p.add(
+				"role_arn",
+				"%q is a role of account %s, not of %s: write {{ .AccountId }} for the account",
+				role,
+				arn[2],
+				account,
+			)
 			return
 		}
 	}
@@ -331,7 +332,8 @@ func (t *Target) checkOwner(p *diagnostics, role string) {
 
 // account judges an account id.
 func (p *diagnostics) account(field, account string) {
-	if account != "" && !literal(account) && !strings.Contains(account, "{{") || accountIDs.MatchString(account) {
+	if account != "" && !literal(account) && !strings.Contains(account, "{{") ||
+		awslimits.Check(awslimits.AccountID, account) == nil {
 		return
 	}
 	if _, err := strconv.ParseFloat(account, 64); err == nil && len(account) < 12 {

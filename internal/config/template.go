@@ -8,9 +8,8 @@ package config
 
 import (
 	"cmp"
-	"regexp"
-	"unicode/utf8"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
@@ -29,12 +28,6 @@ type LaunchTemplate struct {
 	SetDefault bool `mapstructure:"set_default"`
 }
 
-var (
-	templateIDs      = regexp.MustCompile(`^lt-[0-9a-f]{8}(?:[0-9a-f]{9})?$`)
-	templateNames    = regexp.MustCompile(`^[\w().\-/]{3,128}$`)
-	templateVersions = regexp.MustCompile(`^(?:[1-9][0-9]{0,9}|\$Default|\$Latest)$`)
-)
-
 func (l *LaunchTemplate) template() distribution.LaunchTemplate {
 	return distribution.LaunchTemplate{
 		Template:    distribution.Text(cmp.Or(l.ID, l.Name)),
@@ -52,20 +45,18 @@ func (l *LaunchTemplate) check(p *diagnostics, many bool) {
 	case l.Name != "" && l.ID != "":
 		p.add("id", "no effect beside name; give one of them")
 	case l.ID != "" && many:
-		p.add("id", "a launch template belongs to one account and Region, and the target has several; give name, or targets of their own")
+		p.add(
+			"id",
+			"a launch template belongs to one account and Region, and the target has several; give name, or targets of their own",
+		)
 	}
-	if literal(l.ID) && !templateIDs.MatchString(l.ID) {
-		p.add("id", "%q is no id of a launch template, such as lt-0123456789abcdef0", l.ID)
-	}
+	p.limit("id", awslimits.TemplateID, l.ID)
 	p.template("name", l.Name, false)
-	if literal(l.Name) && (!templateNames.MatchString(l.Name) || templateIDs.MatchString(l.Name)) {
-		p.add("name", "%q is not 3 to 128 letters, digits and ( ) . / - _, or it is an id", l.Name)
+	p.limit("name", awslimits.TemplateName, l.Name)
+	if literal(l.Name) && awslimits.Match(awslimits.TemplateID, l.Name) != nil {
+		p.add("name", "%q is the ID of a launch template; write it in id", l.Name)
 	}
-	if literal(l.SourceVersion) && !templateVersions.MatchString(l.SourceVersion) {
-		p.add("source_version", "%q is no version: write a number, $Default or $Latest", l.SourceVersion)
-	}
+	p.limit("source_version", awslimits.TemplateVersion, l.SourceVersion)
 	p.template("description", l.Description, false)
-	if literal(l.Description) && utf8.RuneCountInString(l.Description) > 255 {
-		p.add("description", "%d characters, AWS allows 255", utf8.RuneCountInString(l.Description))
-	}
+	p.limit("description", awslimits.VersionDescription, l.Description)
 }

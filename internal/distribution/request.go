@@ -34,21 +34,6 @@ type Grant struct {
 const AutoScaling Text = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/" +
 	"aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 
-// GrantOperations are the operations that a grant on a symmetric encryption key can allow, sorted.
-var GrantOperations = []string{
-	"CreateGrant",
-	"Decrypt",
-	"DescribeKey",
-	"Encrypt",
-	"GenerateDataKey",
-	"GenerateDataKeyPair",
-	"GenerateDataKeyPairWithoutPlaintext",
-	"GenerateDataKeyWithoutPlaintext",
-	"ReEncryptFrom",
-	"ReEncryptTo",
-	"RetireGrant",
-}
-
 // LaunchCheck holds the parameters of the instance that tests every copy of a target.
 type LaunchCheck struct {
 	InstanceType string

@@ -19,12 +19,14 @@ func TestAllMistakesOfATemplateAreToldAtOnceAndByField(t *testing.T) {
 	says(t, output, "account_ids", "quote", "regions", "nowhere-1", "kms_key_id")
 }
 
-func TestTargetsFromADataSourcePassPlainValidate(t *testing.T) {
-	h := newHost(t, `
+// Packer passes dynamic blocks over an unknown list as no blocks at all. A list in targets_json passes as unknown.
+func TestValidate_targetsFromDataSource(t *testing.T) {
+	data := `
 data "null" "accounts" {
   input = "999999999999,888888888888"
 }
-`+template("", `
+`
+	h := newHost(t, data+template("", `
   post-processor "encrypted-ami-share" {
     region     = "ap-northeast-1"
     kms_key_id = "alias/golden-source"
@@ -38,8 +40,42 @@ data "null" "accounts" {
     }
   }
 `))
+	says(t, h.packer(t, 1, "validate", "."), "target: missing", "-evaluate-datasources", "targets_json")
+	h.packer(t, 0, "validate", "-evaluate-datasources", ".")
+
+	h.write(t, data+template("", `
+  post-processor "encrypted-ami-share" {
+    region       = "ap-northeast-1"
+    kms_key_id   = "alias/golden-source"
+    targets_json = jsonencode([for account in split(",", data.null.accounts.output) : {
+      account_ids = [account]
+      kms_key_id  = "alias/golden-target"
+      role_name   = "golden-image-target"
+    }])
+  }
+`))
 	h.packer(t, 0, "validate", ".")
 	h.packer(t, 0, "validate", "-evaluate-datasources", ".")
+}
+
+func TestValidate_nothingToDo(t *testing.T) {
+	h := newHost(t, template("", `
+  post-processor "encrypted-ami-share" {
+    region     = "ap-northeast-1"
+    kms_key_id = "alias/golden-source"
+  }
+`))
+	says(t, h.packer(t, 1, "validate", "."), "target: missing", "share")
+}
+
+// What AWS would refuse after the copies is refused before the build.
+func TestValidate_limitsOfAWS(t *testing.T) {
+	h := newHost(t, template("", sharing(prod+`
+      ami_name        = "golden*"
+      ami_description = "Golden — image"
+      tags            = { team = "`+strings.Repeat("x", 257)+`" }
+`)))
+	says(t, h.packer(t, 1, "validate", "."), "ami_name", "ami_description", "ASCII", "257 characters")
 }
 
 func TestThreeHundredTargetsFromOneListPassValidate(t *testing.T) {

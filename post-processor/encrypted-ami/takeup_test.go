@@ -436,11 +436,11 @@ func TestManifest_everyOutcome(t *testing.T) {
 			return m.Status == report.Canceled && m.Error != "" && m.Destinations[0].Status == report.Failed
 		}},
 		"invalid": {func(s *stage, o map[string]any) error {
-			o["target"] = []any{}
+			o["target"].([]any)[0].(map[string]any)["account_ids"] = []any{}
 			_, err := s.run(s.Context(), o)
 			return err
 		}, func(m report.Manifest) bool {
-			return m.Status == report.Failed && contains(m.Error, "target: missing") && isProtected(m)
+			return m.Status == report.Failed && contains(m.Error, "account_ids: empty") && isProtected(m)
 		}},
 		"panic": {func(s *stage, o map[string]any) error {
 			p := &PostProcessor{client: panicking{}}

@@ -292,7 +292,9 @@ func TestWhatOnlyTheRunCanTellLeavesTheImageAlone(t *testing.T) {
 		change func(map[string]any)
 		want   string
 	}{
-		"no target":     {func(o map[string]any) { delete(o, "target") }, "target: missing"},
+		"no account": {func(o map[string]any) {
+			o["target"].([]any)[0].(map[string]any)["account_ids"] = []any{}
+		}, "account_ids: empty"},
 		"still unknown": {func(o map[string]any) { o["kms_key_id"] = "<unknown>" }, "kms_key_id: no value"},
 		"no such key":   {func(o map[string]any) { o["kms_key_id"] = "alias/nothing" }, "alias/nothing"},
 	} {

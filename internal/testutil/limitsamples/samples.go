@@ -42,6 +42,7 @@ var ends = map[awslimits.Subject][2]string{
 	awslimits.SessionPolicy:    {`"`, `"`},
 	awslimits.SessionPolicyARN: {"arn:aws:iam::aws:policy/", ""},
 	awslimits.KeyAlias:         {"alias/", ""},
+	awslimits.ParameterKeyID:   {"alias/", ""},
 	awslimits.Grantee:          {"arn:aws:iam::999999999999:role/", "/app"},
 	awslimits.InstanceType:     {"", ".micro"},
 }

@@ -1,6 +1,7 @@
 # launch checks
 target {
   name        = "prod"
+  role_name   = "golden-image-target"
   account_ids = ["999999999999", "888888888888"]
   kms_key_id  = "alias/golden"
   launch_check {
@@ -11,6 +12,7 @@ target {
 
 target {
   name        = "test"
+  role_name   = "golden-image-target"
   account_ids = ["777777777777"]
   kms_key_id  = "alias/golden"
   launch_check {

@@ -1,6 +1,7 @@
 # what names the image
 target {
   name        = "prod"
+  role_name   = "golden-image-target"
   account_ids = ["999999999999"]
   kms_key_id  = "alias/golden-target"
   ssm_parameter {
@@ -56,6 +57,7 @@ target {
 
 target {
   name        = "everybody"
+  role_name   = "golden-image-target"
   account_ids = ["888888888888", "777777777777"]
   kms_key_id  = "default"
   launch_template {

@@ -1,0 +1,134 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// limit checks a text against the limits of AWS. A text that is not literal is checked when the run is planned. It
+// reports whether the text may be used.
+func (p *diagnostics) limit(field string, subject awslimits.Subject, value string) bool {
+	if !literal(value) {
+		return true
+	}
+	err := awslimits.Check(subject, value)
+	if err != nil {
+		p.add(field, "%s %w", abridged(value), err)
+	}
+	return err == nil
+}
+
+// secret checks a text against the limits of AWS and does not show it.
+func (p *diagnostics) secret(field string, subject awslimits.Subject, value string) {
+	if !literal(value) {
+		return
+	}
+	if err := awslimits.Check(subject, value); err != nil {
+		p.add(field, "%w", err)
+	}
+}
+
+// numberLimit checks a number against the limits of AWS. Zero means that the option is not given.
+func (p *diagnostics) numberLimit(field string, subject awslimits.Subject, n int) {
+	if n == 0 {
+		return
+	}
+	if err := awslimits.CheckNumber(subject, n); err != nil {
+		p.add(field, "%d %w", n, err)
+	}
+}
+
+// countLimit checks the length of a list against the limit of AWS.
+func (p *diagnostics) countLimit(field string, subject awslimits.Subject, n int) {
+	if err := awslimits.CheckCount(subject, n); err != nil {
+		p.add(field, "%w", err)
+	}
+}
+
+// abridged quotes a text, and of a long one its beginning.
+func abridged(value string) string {
+	const most = 60
+	if runes := []rune(value); len(runes) > most {
+		return fmt.Sprintf("%q...", string(runes[:most]))
+	}
+	return fmt.Sprintf("%q", value)
+}
+
+// tagLimits holds what AWS limits of the tags of one kind of resource.
+type tagLimits struct {
+	count, key, value awslimits.Subject
+	own               int // tags that this plugin adds
+}
+
+// Limits of the tags of images, snapshots and instances, of volumes, of parameters and of sessions.
+var (
+	imageTags     = tagLimits{awslimits.Tags, awslimits.TagKey, awslimits.TagValue, plan.OwnTags}
+	parameterTags = tagLimits{awslimits.ParameterTags, awslimits.ParameterTagKey, awslimits.ParameterTagValue, 0}
+	sessionTags   = tagLimits{awslimits.SessionTags, awslimits.SessionTagKey, awslimits.SessionTagValue, 0}
+)
+
+// tags checks the keys and the literal values of tags, and how many there are.
+func (p *diagnostics) tags(field string, tags map[string]string, limits tagLimits) {
+	if err := awslimits.CheckCount(limits.count, len(tags)+limits.own); err != nil {
+		if limits.own > 0 {
+			p.add(field, "%w, of which this plugin needs %d", err, limits.own)
+		} else {
+			p.add(field, "%w", err)
+		}
+	}
+	for _, key := range sorted(tags) {
+		p.tag(element(field, key), key, tags[key], limits)
+	}
+}
+
+// tag checks one tag.
+func (p *diagnostics) tag(field, key, value string, limits tagLimits) {
+	if strings.Contains(key, unknown) {
+		return
+	}
+	if origin.Ours(key) {
+		p.add(field, "this plugin reserves the prefix %s", origin.Prefix)
+		return
+	}
+	if err := awslimits.Check(limits.key, key); err != nil {
+		p.add(field, "the key %w", err)
+		return
+	}
+	if !literal(value) {
+		return
+	}
+	if err := awslimits.Check(limits.value, value); err != nil {
+		p.add(field, "the value %w", err)
+	}
+}
+
+// sessionTags checks what holds for the tags of sessions only.
+func (p *diagnostics) sessionTags(tags map[string]string, transitive []string) {
+	p.tags("tags", tags, sessionTags)
+	if err := awslimits.CheckSessionTagKeys(sorted(tags)); err != nil {
+		p.add("tags", "%w", err)
+	}
+	p.countLimit("transitive_tag_keys", awslimits.TransitiveTagKeys, len(transitive))
+	for i, key := range transitive {
+		field := index("transitive_tag_keys", i)
+		if !p.limit(field, awslimits.SessionTagKey, key) || !literal(key) || len(tags) == 0 {
+			continue
+		}
+		if _, tagged := tags[key]; !tagged {
+			p.add(field, "%q is not a key of tags", key)
+		}
+	}
+}
+
+// launchPermissions checks how many launch permissions one block gives on an image.
+func (p *diagnostics) launchPermissions(field string, lists ...[]string) {
+	p.countLimit(field, awslimits.ImageShares, len(slices.Concat(lists...)))
+}

@@ -1,0 +1,79 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package config
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
+)
+
+// checkRequired checks that there is something to do, and that each block says for whom and with which credentials.
+//
+// Packer passes a list that is not known yet as an empty list, and a list that is not given as none at all. Only the
+// latter is refused here. Packer makes no such difference for blocks: none at all and dynamic blocks over an unknown
+// list look alike, and both are refused.
+func (c *Config) checkRequired(p *diagnostics) {
+	noJSON := c.TargetsJSON == "" || strings.TrimSpace(c.TargetsJSON) == "[]"
+	if len(c.Targets)+len(c.Shares) == 0 && noJSON {
+		p.add("target", "missing, and share as well: no account gets the image; where dynamic blocks read a data source, "+
+			"validate with -evaluate-datasources, or give targets_json")
+	}
+	for i := range c.Targets {
+		t := &c.Targets[i]
+		if t.AccountIDs == nil && t.OrganizationalUnitIDs == nil {
+			p.in(t.label()).add("account_ids", "missing, and organizational_unit_ids as well")
+		}
+	}
+	for i := range c.Shares {
+		s := &c.Shares[i]
+		if s.AccountIDs == nil && s.OrganizationARNs == nil && s.OrganizationalUnitARNs == nil {
+			p.in(s.label(i)).add("account_ids", "missing, and organization_arns and organizational_unit_arns as well")
+		}
+	}
+	c.checkCredentials(p)
+}
+
+// checkCredentials checks that every account has credentials. Only the source account needs none of its own, so at most
+// one account may be without.
+func (c *Config) checkCredentials(p *diagnostics) {
+	var source string // the account that the source credentials belong to, if the template shows it
+	if c.AssumeRole != nil {
+		if arn := awslimits.Match(awslimits.RoleARN, c.AssumeRole.RoleARN); arn != nil {
+			source = arn[2]
+		}
+	}
+	require := func(in *diagnostics, accounts []string) {
+		for _, account := range accounts {
+			if awslimits.Check(awslimits.AccountID, account) != nil {
+				continue // unknown, or refused already
+			}
+			if source == "" {
+				source = account
+			}
+			if account != source {
+				in.add("role_name", "missing for account %s: give role_name, assume_role or profile; "+
+					"only the source account needs none", account)
+				return
+			}
+		}
+	}
+	for i := range c.Targets {
+		t := &c.Targets[i]
+		switch in := p.in(t.label()); {
+		case t.RoleName != "" || len(t.AssumeRole) > 0 || t.Profile != "":
+		case slices.ContainsFunc(t.OrganizationalUnitIDs, literal):
+			in.add("role_name", "missing: give role_name, assume_role or profile for the accounts of organizational_unit_ids")
+		default:
+			require(in, t.AccountIDs)
+		}
+	}
+	for i := range c.Shares {
+		s := &c.Shares[i]
+		if len(s.Grants) > 0 && s.RoleName == "" && len(s.AssumeRole) == 0 && s.Profile == "" {
+			require(p.in(s.label(i)), s.AccountIDs)
+		}
+	}
+}

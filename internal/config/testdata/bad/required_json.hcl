@@ -1,0 +1,2 @@
+# a list that is known to be empty
+targets_json = "[]"

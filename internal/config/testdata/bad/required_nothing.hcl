@@ -1,0 +1,2 @@
+# neither a target nor a share
+kms_key_id = "alias/golden"
