@@ -547,6 +547,23 @@ var cases = []titledCase{
 			"The security token included in the request is expired").about(targetKey),
 	},
 	{
+		"5.11 STS: the clock is behind",
+		inTarget(nil, "sts:AssumeRole", 403, "SignatureDoesNotMatch",
+			"Signature expired: 20261130T090000Z is now earlier than 20261130T091500Z (20261130T093000Z - 15 "+
+				"min.)").calledBy(packerRole).about(role),
+	},
+	{
+		"5.11 KMS: the clock is ahead",
+		inTarget(nil, "kms:DescribeKey", 400, "InvalidSignatureException",
+			"Signature not yet current: 20261130T094000Z is still later than 20261130T093500Z (20261130T093000Z + 5 "+
+				"min.)").about(targetKey),
+	},
+	{
+		"5.11 STS: the secret access key is wrong",
+		inTarget(nil, "sts:GetCallerIdentity", 403, "SignatureDoesNotMatch",
+			"The request signature we calculated does not match the signature you provided.").about(""),
+	},
+	{
 		"5.5 an external id that is none",
 		inTarget(nil, "sts:AssumeRole", 400, "ValidationError",
 			"1 validation error detected: Value '(secret)' at 'externalId' failed to "+

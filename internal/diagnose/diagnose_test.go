@@ -109,7 +109,7 @@ var sections = []struct {
 	{"2.3", 6},
 	{"3.4", 3},
 	{"4.1", 5},
-	{"5", 10},
+	{"5", 12},
 	{"6", 9},
 	{"7", 13},
 	{"8", 8},
@@ -134,6 +134,7 @@ var unexplained = map[string]string{
 	"2.3.4":  "a table of billing codes",
 	"2.3.5":  "about public snapshots",
 	"2.3.6":  "a parameter that is not supported and not sent",
+	"5.12":   "what SDKs do with the time of an answer",
 	"6.1":    "lists calls that can be dry",
 	"6.3":    "a dry run fails as 6.2",
 	"6.4":    "an order of checks",
@@ -257,6 +258,21 @@ func TestExplain_validStatements(t *testing.T) {
 				t.Errorf("%s: two statements with the same Sid in the %s", c.title, a.Policy)
 			}
 			seen[id] = true
+		}
+	}
+}
+
+// EC2 answers AuthFailure to a wrong clock too, so the credentials alone cannot be blamed (5.11).
+func TestExplain_wrongClock(t *testing.T) {
+	for _, c := range cases {
+		isAboutTime := strings.HasPrefix(c.title, "5.8 EC2 does not know") || strings.HasPrefix(c.title, "5.4 EC2") ||
+			strings.HasPrefix(c.title, "5.11 ") && strings.Contains(c.title, "the clock")
+		f := Explain(c.Case)
+		if isAboutTime && (!strings.Contains(f.Detail, "15 minutes") || !strings.Contains(f.Remediation, "clock")) {
+			t.Errorf("%s: got detail %q, next step %q", c.title, f.Detail, f.Remediation)
+		}
+		if !isAboutTime && strings.Contains(f.Remediation, "clock") {
+			t.Errorf("%s: got next step %q", c.title, f.Remediation)
 		}
 	}
 }

@@ -3,8 +3,49 @@
 
 package diagnose
 
+// Texts of the rules for the time of a signature (5.11).
+const (
+	signatureCodes   = "SignatureDoesNotMatch InvalidSignatureException"
+	clockSummary     = "the clock of this machine is wrong"
+	clockDetail      = "AWS refuses a signature that is more than 15 minutes, for some services 5, off its own clock"
+	clockRemediation = "synchronize the clock of this machine, and run again"
+)
+
 // credentialRules explain errors of credentials and sessions, for every operation (section 5).
 var credentialRules = []rule{
+	{
+		references: "5.4 5.3 5.11",
+		operations: "ec2:*",
+		codes:      "RequestExpired",
+		summary:    "the credentials have expired, or the clock is wrong",
+		detail: "EC2 answers alike if the session has ended and if the clock of this machine differs from AWS's by more " +
+			"than 15 minutes",
+		remediation: "renew the credentials that the run began with, or correct the clock, and run again: what is done " +
+			"stays done",
+	},
+	{
+		references:      "5.11",
+		codes:           signatureCodes,
+		messageContains: []string{"Signature expired"},
+		summary:         clockSummary,
+		detail:          clockDetail,
+		remediation:     clockRemediation,
+	},
+	{
+		references:      "5.11",
+		codes:           signatureCodes,
+		messageContains: []string{"Signature not yet current"},
+		summary:         clockSummary,
+		detail:          clockDetail,
+		remediation:     clockRemediation,
+	},
+	{
+		references:  "5.11",
+		codes:       signatureCodes,
+		summary:     "the secret access key is wrong",
+		detail:      "the signature of the request is not that of the access key, or a proxy changed the request",
+		remediation: "check the secret access key",
+	},
 	{
 		references:  "5.4 5.3",
 		codes:       "RequestExpired ExpiredToken ExpiredTokenException",
@@ -28,15 +69,16 @@ var credentialRules = []rule{
 		remediation: "enable the Region in account {account}, or leave it out of regions",
 	},
 	{
-		references:      "5.8",
+		references:      "5.8 5.11",
 		operations:      "ec2:*",
 		codes:           "AuthFailure",
 		messageContains: []string{"not able to validate the provided access credentials"},
 		summary:         "{region} does not know the credentials",
 		detail: "one of these is so: the Region is not enabled in account {account}; their token is of the global " +
-			"STS endpoint, which Regions to opt in to do not take; the keys are wrong or deleted",
-		remediation: "enable the Region in account {account} or leave it out of regions; if the source credentials " +
-			"were issued by another tool, have it use the regional STS endpoint",
+			"STS endpoint, which Regions to opt in to do not take; the keys are wrong or deleted; the clock of this machine " +
+			"differs from AWS's by more than 15 minutes",
+		remediation: "check the clock of this machine; enable the Region in account {account} or leave it out of " +
+			"regions; if the source credentials were issued by another tool, have it use the regional STS endpoint",
 	},
 	{
 		references: "5.8",

@@ -87,6 +87,8 @@ var sharedExplanations = map[string]string{
 	"4.6.5 ":                               copying,
 	"5.1 ":                                 assumingARole,
 	"5.2 ":                                 assumingARole,
+	"5.4 EC2":                              "ec2:*",
+	"5.11 ":                                "*",
 	"5.4 ":                                 "*",
 	"5.5 ":                                 assumingARole,
 	"5.6 AssumeRole: the trust policy":     assumingARole,
