@@ -59,8 +59,40 @@ func expand(
 	at distribution.Location,
 	from string,
 ) (distribution.Destination, []distribution.Finding) {
-	image := facts.Images[from].Image
-	r := renderer{target: target.Name, at: at, vars: distribution.Vars{
+	r := renderer{target: target.Name, at: at, vars: newVars(req, facts, at, from)}
+	d := newDestination(req, facts, target, at, from)
+	if target.AMIName != "" {
+		d.Name = r.text("ami_name", target.AMIName)
+	}
+	if invariant.Names.IsOff() {
+		d.Name += " " + req.Build.RunID
+	}
+	if target.AMIDescription != "" {
+		d.Description = r.text("ami_description", target.AMIDescription)
+	}
+
+	d.Tags = r.texts("tags", target.Tags, d.Tags)
+	d.SnapshotTags = r.texts("snapshot_tags", target.SnapshotTags, nil)
+	d.Parameters = r.parameters(target.Parameters)
+	d.Templates = r.templates(target.Templates)
+	d.KMSKeyID = r.text("kms_key_id", target.KMSKeyID)
+	if key, found := target.RegionKMSKeyIDs[at.Region]; found {
+		d.KMSKeyID = r.text("region_kms_key_ids", key)
+	}
+	d.Grants = r.grants(target.Grants)
+	d.Licenses = r.licenses(target.Licenses)
+	d.Launch = r.launch(target.LaunchCheck)
+	if at.Account != facts.Source.Account {
+		d.Roles = r.roles(target.Roles)
+	}
+	return d, r.findings
+}
+
+// newVars returns the variables of templates. Those of the image are empty if it does not exist.
+func newVars(
+	req distribution.Request, facts distribution.Facts, at distribution.Location, from string,
+) distribution.Vars {
+	vars := distribution.Vars{
 		AccountId:    at.Account,
 		Region:       at.Region,
 		Partition:    facts.Source.Partition,
@@ -69,7 +101,23 @@ func expand(
 		BuildName:    req.Build.Name,
 		RunId:        req.Build.RunID,
 		Date:         facts.At.UTC().Format("2006-01-02"),
-	}}
+	}
+	if image := facts.Images[from].Image; image != nil {
+		vars.SourceAMI = aws.ToString(image.ImageId)
+		vars.SourceAMIName = aws.ToString(image.Name)
+	}
+	return vars
+}
+
+// newDestination returns a destination with the options of the target that are not templates, and the attributes of the
+// image.
+func newDestination(
+	req distribution.Request,
+	facts distribution.Facts,
+	target distribution.Target,
+	at distribution.Location,
+	from string,
+) distribution.Destination {
 	d := distribution.Destination{
 		At:              at,
 		Target:          target.Name,
@@ -82,47 +130,18 @@ func expand(
 		Retention:       target.Retention,
 		SkipMissingRole: target.SkipMissingRole,
 	}
-	if image != nil {
-		r.vars.SourceAMI, r.vars.SourceAMIName = aws.ToString(image.ImageId), aws.ToString(image.Name)
-		d.Name, d.Description = r.vars.SourceAMIName, aws.ToString(image.Description)
-		d.Tags = carriedTags(image.Tags)
-		d.Method, d.MethodWhy = copyMethod(target, *image, from, at.Region, req.Strict)
-		if at.Account == facts.Source.Account && target.AMIName == "" {
-			d.Name += " (encrypted)" // because the builder's image has the name
-		}
+	image := facts.Images[from].Image
+	if image == nil {
+		return d
 	}
-	if target.AMIName != "" {
-		d.Name = r.text("ami_name", target.AMIName)
+	d.Name = aws.ToString(image.Name)
+	d.Description = aws.ToString(image.Description)
+	d.Tags = carriedTags(image.Tags)
+	d.Method, d.MethodWhy = copyMethod(target, *image, from, at.Region, req.Strict)
+	if at.Account == facts.Source.Account && target.AMIName == "" {
+		d.Name += " (encrypted)" // because the builder's image has the name
 	}
-	if invariant.Names.IsOff() {
-		d.Name += " " + req.Build.RunID
-	}
-	if target.AMIDescription != "" {
-		d.Description = r.text("ami_description", target.AMIDescription)
-	}
-	d.Tags = r.texts("tags", target.Tags, d.Tags)
-	d.SnapshotTags = r.texts("snapshot_tags", target.SnapshotTags, nil)
-	d.Parameters, d.Templates = r.parameters(target.Parameters), r.templates(target.Templates)
-	d.KMSKeyID = r.text("kms_key_id", target.KMSKeyID)
-	if key, given := target.RegionKMSKeyIDs[at.Region]; given {
-		d.KMSKeyID = r.text("region_kms_key_ids", key)
-	}
-	d.Grants = r.grants(target.Grants)
-	for i, arn := range target.Licenses {
-		d.Licenses = append(d.Licenses, r.text(fmt.Sprintf("license_configuration_arns[%d]", i), arn))
-	}
-	d.Licenses = distribution.Union(d.Licenses, nil)
-	if check := target.LaunchCheck; check != nil {
-		d.Launch = &distribution.Launch{
-			InstanceType: check.InstanceType,
-			SubnetID:     check.SubnetID,
-			Tags:         r.texts("launch_check: run_tags", check.Tags, nil),
-		}
-	}
-	if at.Account != facts.Source.Account {
-		d.Roles = r.roles(target.Roles)
-	}
-	return d, r.findings
+	return d
 }
 
 // credentialsOption returns the option that sets the credentials of a target.
@@ -254,7 +273,9 @@ func (r *renderer) text(option string, text distribution.Text) string {
 }
 
 // texts renders texts and adds them to existing ones.
-func (r *renderer) texts(option string, texts map[string]distribution.Text, existing map[string]string) map[string]string {
+func (r *renderer) texts(
+	option string, texts map[string]distribution.Text, existing map[string]string,
+) map[string]string {
 	out := make(map[string]string, len(existing)+len(texts))
 	for key, value := range existing {
 		out[key] = value
@@ -263,6 +284,25 @@ func (r *renderer) texts(option string, texts map[string]distribution.Text, exis
 		out[key] = r.text(option, text)
 	}
 	return out
+}
+
+func (r *renderer) licenses(arns []distribution.Text) []string {
+	var rendered []string
+	for i, arn := range arns {
+		rendered = append(rendered, r.text(fmt.Sprintf("license_configuration_arns[%d]", i), arn))
+	}
+	return distribution.Union(rendered, nil)
+}
+
+func (r *renderer) launch(check *distribution.LaunchCheck) *distribution.Launch {
+	if check == nil {
+		return nil
+	}
+	return &distribution.Launch{
+		InstanceType: check.InstanceType,
+		SubnetID:     check.SubnetID,
+		Tags:         r.texts("launch_check: run_tags", check.Tags, nil),
+	}
 }
 
 func (r *renderer) parameters(parameters []distribution.Parameter) []distribution.Parameter {

@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -22,7 +23,7 @@ const (
 	templatePointer  = "launch template"
 )
 
-// PointerOf is what a step makes name an image; false where that is not what it does.
+// PointerOf returns the reference that a step publishes. False if it publishes none.
 func PointerOf(s step.Step) (distribution.Pointer, bool) {
 	switch s := s.(type) {
 	case *step.PutParameter:
@@ -33,14 +34,14 @@ func PointerOf(s step.Step) (distribution.Pointer, bool) {
 	return distribution.Pointer{}, false
 }
 
-// Serves reports whether a destination is served only when the step has succeeded: it proves its image, or points at
-// it.
+// CountsForDestination reports whether a destination succeeds only if the step does: it verifies or publishes the
+// image.
 func CountsForDestination(s step.Step) bool {
-	_, points := PointerOf(s)
-	return points || step.IsVerification(s)
+	_, isPublication := PointerOf(s)
+	return isPublication || step.IsVerification(s)
 }
 
-// pointers are what a destination asks for to name its image. One that names it already is left as it is.
+// pointers returns the references that a destination publishes. Set is true for those that refer to the existing image.
 func pointers(req distribution.Request, facts distribution.Facts, d distribution.Destination) []distribution.Pointer {
 	image := imageAt(req, facts, d).use
 	site := facts.Sites[d.At]
@@ -53,20 +54,20 @@ func pointers(req distribution.Request, facts distribution.Facts, d distribution
 		})
 	}
 	for _, t := range d.Templates {
-		stands := site.Templates[string(t.Template)]
-		version := versionsNaming(stands, image)
+		template := site.Templates[string(t.Template)]
+		version := versionNaming(template, image)
 		all = append(all, distribution.Pointer{
 			Kind: templatePointer,
 			Name: string(t.Template),
-			Set:  version > 0 && (!t.SetDefault || version == stands.Default),
+			Set:  version > 0 && (!t.SetDefault || version == template.Default),
 		})
 	}
 	return all
 }
 
-// naming is the version of a launch template that names an image: the default one where that does, else the first that
-// was made, because others may build on it; 0: none does.
-func versionsNaming(t distribution.LaunchTemplateFacts, image *ec2types.Image) int64 {
+// versionNaming returns the version of a launch template that names an image. It prefers the default version, then the
+// oldest, because other versions may derive from it. 0 if none does.
+func versionNaming(t distribution.LaunchTemplateFacts, image *ec2types.Image) int64 {
 	if image == nil {
 		return 0
 	}
@@ -80,21 +81,15 @@ func versionsNaming(t distribution.LaunchTemplateFacts, image *ec2types.Image) i
 	return versions[0]
 }
 
-// publish lets others be pointed at the image of a destination, once it is proved.
+// publish adds the steps that publish the verified image of a destination.
 func (b *builder) publish(g destinationState) (published []distribution.StepID) {
-	set := pointers(b.req, b.facts, g.Destination)
+	existing := pointers(b.req, b.facts, g.Destination)
 	for _, p := range g.Parameters {
-		if slices.Contains(set, distribution.Pointer{Kind: parameterPointer, Name: string(p.Name), Set: true}) {
+		if isPublished(existing, parameterPointer, string(p.Name)) {
 			continue
 		}
 		newStep := &step.PutParameter{
-			Base: step.Base{
-				ID:               distribution.StepID("parameter/" + g.At.Key() + "/" + strings.TrimPrefix(string(p.Name), "/")),
-				Location:         g.At,
-				Destination:      g.At,
-				DependsOn:        g.proofs,
-				ExpectedDuration: callTime,
-			},
+			Base:        publishBase(g, "parameter", strings.TrimPrefix(string(p.Name), "/")),
 			Name:        string(p.Name),
 			Type:        p.Type,
 			DataType:    p.DataType,
@@ -105,29 +100,21 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 			Overwrite:   p.Overwrite,
 			Image:       g.verified,
 		}
-		if known := b.facts.Keys[g.At][newStep.KeyID].ARN(); known != "" {
-			newStep.KeyID = known
-		}
+		newStep.KeyID = cmp.Or(b.facts.Keys[g.At][newStep.KeyID].ARN(), newStep.KeyID)
 		published = append(published, b.add(newStep))
 	}
 	for _, t := range g.Templates {
-		if slices.Contains(set, distribution.Pointer{Kind: templatePointer, Name: string(t.Template), Set: true}) {
+		if isPublished(existing, templatePointer, string(t.Template)) {
 			continue
 		}
-		stands := b.facts.Sites[g.At].Templates[string(t.Template)]
+		template := b.facts.Sites[g.At].Templates[string(t.Template)]
 		published = append(published, b.add(&step.CreateLaunchTemplateVersion{
-			Base: step.Base{
-				ID:               distribution.StepID("template/" + g.At.Key() + "/" + string(t.Template)),
-				Location:         g.At,
-				Destination:      g.At,
-				DependsOn:        g.proofs,
-				ExpectedDuration: callTime,
-			},
+			Base:        publishBase(g, "template", string(t.Template)),
 			Template:    string(t.Template),
-			TemplateID:  stands.ID,
+			TemplateID:  template.ID,
 			From:        t.Source,
-			Source:      stands.Source,
-			Version:     versionsNaming(stands, g.image),
+			Source:      template.Source,
+			Version:     versionNaming(template, g.image),
 			SetDefault:  t.SetDefault,
 			Description: string(t.Description),
 			Image:       g.verified,
@@ -136,7 +123,17 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 	return published
 }
 
-// rendered are texts that have been rendered, as what they are.
+func publishBase(g destinationState, kind, name string) step.Base {
+	return step.Base{
+		ID:               distribution.StepID(kind + "/" + g.At.Key() + "/" + name),
+		Location:         g.At,
+		Destination:      g.At,
+		DependsOn:        g.proofs,
+		ExpectedDuration: callTime,
+	}
+}
+
+// rendered returns texts that are rendered as strings.
 func rendered(texts map[string]distribution.Text) map[string]string {
 	out := make(map[string]string, len(texts))
 	for key, text := range texts {
@@ -145,7 +142,7 @@ func rendered(texts map[string]distribution.Text) map[string]string {
 	return out
 }
 
-// pointerTroubles are the reasons why nothing can point at a destination's image as asked.
+// validatePublication returns findings for parameters and launch templates that cannot refer to the image.
 func validatePublication(
 	req distribution.Request,
 	d distribution.Destination,
@@ -157,10 +154,8 @@ func validatePublication(
 	var found []distribution.Finding
 	for i, p := range d.Parameters {
 		found = append(found, validateParameter(req, d, facts, p)...)
-		if slices.ContainsFunc(
-			d.Parameters[:i],
-			func(o distribution.Parameter) bool { return sameParameter(o.Name, p.Name) },
-		) {
+		hasSameName := func(o distribution.Parameter) bool { return sameParameter(o.Name, p.Name) }
+		if slices.ContainsFunc(d.Parameters[:i], hasSameName) {
 			found = append(found, distribution.Finding{
 				Level:       distribution.Refused,
 				Reference:   "7.8",
@@ -179,7 +174,7 @@ func validatePublication(
 	return found
 }
 
-// templateTroubles are the reasons why a launch template cannot name the image.
+// validateLaunchTemplate returns findings for a launch template that cannot get a version with the image.
 func validateLaunchTemplate(
 	d distribution.Destination,
 	facts distribution.Facts,
@@ -187,8 +182,8 @@ func validateLaunchTemplate(
 	t distribution.LaunchTemplate,
 ) []distribution.Finding {
 	site := facts.Sites[d.At]
-	stands := site.Templates[string(t.Template)]
-	refuse := func(summary, because, next string) []distribution.Finding {
+	template := site.Templates[string(t.Template)]
+	refuse := func(summary, detail, remediation string) []distribution.Finding {
 		return []distribution.Finding{{
 			Level:       distribution.Refused,
 			Reference:   "A.4.12",
@@ -197,31 +192,39 @@ func validateLaunchTemplate(
 			Principal:   site.Identity.ARN,
 			Resource:    string(t.Template),
 			Summary:     summary,
-			Detail:      because,
-			Remediation: next,
+			Detail:      detail,
+			Remediation: remediation,
 		}}
 	}
+	isSameTemplate := func(o distribution.LaunchTemplate) bool {
+		return site.Templates[string(o.Template)].ID == template.ID
+	}
 	switch {
-	case stands.Err != nil && strings.HasPrefix(stands.Err.Code, "InvalidLaunchTemplate"):
+	case template.Err != nil && strings.HasPrefix(template.Err.Code, "InvalidLaunchTemplate"):
 		return refuse(
 			"there is no such launch template, or no version "+t.Source+" of it",
-			stands.Err.Error(),
+			template.Err.Error(),
 			"make it in account "+d.At.Account+" in "+d.At.Region+", or correct id, name and source_version",
 		)
-	case stands.Err != nil:
+	case template.Err != nil:
 		return refuse(
 			"the launch template cannot be looked at",
-			stands.Err.Error(),
-			"allow "+stands.Err.Operation+" to "+site.Identity.ARN,
+			template.Err.Error(),
+			"allow "+template.Err.Operation+" to "+site.Identity.ARN,
 		)
-	case slices.ContainsFunc(before, func(o distribution.LaunchTemplate) bool { return site.Templates[string(o.Template)].ID == stands.ID }):
+	case slices.ContainsFunc(before, isSameTemplate):
 		return refuse(
 			"the launch template is named twice",
-			"both blocks come to "+stands.ID,
+			"both blocks come to "+template.ID,
 			"name each launch template once",
 		)
 	}
 	return nil
+}
+
+// isPublished reports whether a reference exists and refers to the image.
+func isPublished(pointers []distribution.Pointer, kind, name string) bool {
+	return slices.Contains(pointers, distribution.Pointer{Kind: kind, Name: name, Set: true})
 }
 
 func sameParameter(a, b distribution.Text) bool {
@@ -232,8 +235,8 @@ func parameterField(target string, p distribution.Parameter) string {
 	return field(target, fmt.Sprintf("ssm_parameter %q", p.Name))
 }
 
-// parameterTroubles are the reasons why a parameter cannot name the image. Type and data type of one that exists cannot
-// be changed (7.4).
+// validateParameter returns findings for a parameter that cannot refer to the image. The type and data type of an
+// existing parameter cannot be changed (7.4).
 func validateParameter(
 	req distribution.Request,
 	d distribution.Destination,
@@ -241,7 +244,7 @@ func validateParameter(
 	p distribution.Parameter,
 ) []distribution.Finding {
 	site := facts.Sites[d.At]
-	refuse := func(rule, summary, because, next string) distribution.Finding {
+	refuse := func(rule, summary, detail, remediation string) distribution.Finding {
 		return distribution.Finding{
 			Level:       distribution.Refused,
 			Reference:   rule,
@@ -250,8 +253,8 @@ func validateParameter(
 			Principal:   site.Identity.ARN,
 			Resource:    d.At.ParameterARN(string(p.Name)),
 			Summary:     summary,
-			Detail:      because,
-			Remediation: next,
+			Detail:      detail,
+			Remediation: remediation,
 		}
 	}
 	if err := CheckParameterName(string(p.Name), d.At); err != nil {
@@ -259,10 +262,12 @@ func validateParameter(
 	}
 	var found []distribution.Finding
 	key := facts.Keys[d.At][string(p.KeyID)]
-	if why, rule := keyUnusableReason(key); p.KeyID != "" && why != "" && !key.IsHidden() {
-		found = append(found, refuse(rule, "the key "+string(p.KeyID)+" cannot be used", why, keyRemedy(key)))
+	reason, rule := keyUnusableReason(key)
+	if p.KeyID != "" && reason != "" && !key.IsHidden() {
+		found = append(found, refuse(rule, "the key "+string(p.KeyID)+" cannot be used", reason, keyRemedy(key)))
 	}
-	stored, there := site.Parameters[string(p.Name)]
+
+	stored, exists := site.Parameters[string(p.Name)]
 	remake := "delete it and let it be made again, or name the parameter otherwise"
 	switch {
 	case stored.Err != nil:
@@ -275,7 +280,7 @@ func validateParameter(
 				"allow ssm:GetParameter to "+site.Identity.ARN,
 			),
 		)
-	case !there:
+	case !exists:
 	case stored.Type != p.Type:
 		found = append(found, refuse("7.8", "the parameter is a "+stored.Type, "the type of an existing parameter "+
 			"cannot be changed to "+p.Type, remake+", or give type"))
@@ -289,11 +294,7 @@ func validateParameter(
 				remake+", or give data_type",
 			),
 		)
-	case !p.Overwrite && !slices.Contains(pointers(req, facts, d), distribution.Pointer{
-		Kind: parameterPointer,
-		Name: string(p.Name),
-		Set:  true,
-	}):
+	case !p.Overwrite && !isPublished(pointers(req, facts, d), parameterPointer, string(p.Name)):
 		found = append(found, refuse("7.8", "there is such a parameter already", "with overwrite = false it is not "+
 			"touched, and it does not name this image", "name it otherwise, or leave overwrite out"))
 	}
@@ -302,8 +303,8 @@ func validateParameter(
 
 var parameterNames = regexp.MustCompile(`^/?[\w.-]+(/[\w.-]+)*$`)
 
-// CheckParameterName reports why AWS takes no parameter of a name in an account and Region; a zero Place stands for any
-// (7.7).
+// CheckParameterName returns why AWS refuses the name of a parameter in an account and Region (7.7). A zero Location
+// means any.
 func CheckParameterName(name string, at distribution.Location) error {
 	levels := strings.Split(strings.TrimPrefix(name, "/"), "/")
 	first := strings.ToLower(levels[0])
