@@ -60,7 +60,7 @@ func validateSources(req distribution.Request, facts distribution.Facts) []distr
 	}
 	for _, source := range req.Images {
 		if image := facts.Images[source.Region]; req.Intent == nil || image.Image != nil {
-			found = append(found, validateImage(source, image, facts.Source.Account)...)
+			found = append(found, validateImage(source, image, facts.Source.Account, req.Targets)...)
 		}
 	}
 	return found

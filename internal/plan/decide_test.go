@@ -341,6 +341,11 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		}},
 		{"source key of another Region", func(r *distribution.Request, _ *distribution.Facts) { r.KMSKeyID = keyARN(source, oregon, "cust") }},
 		{"image gone", func(_ *distribution.Request, f *distribution.Facts) { f.Images[tokyo] = distribution.Image{} }},
+		{"image gone, with the credentials of the target", func(r *distribution.Request, f *distribution.Facts) {
+			f.Images[tokyo] = distribution.Image{}
+			f.Source.Account = r.Targets[0].AccountIDs[0]
+		}},
+		{"image pending", sourceImage(func(i *ec2types.Image) { i.State = ec2types.ImageStatePending })},
 		{"image failed", sourceImage(func(i *ec2types.Image) {
 			i.State, i.StateReason = ec2types.ImageStateFailed, &ec2types.StateReason{Message: aws.String("Copy image failed with an internal error")}
 		})},

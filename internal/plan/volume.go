@@ -50,8 +50,23 @@ func volumes(image distribution.Image) []volume {
 	return all
 }
 
+// unavailableNextStep returns what to do about an image that is not available.
+func unavailableNextStep(source distribution.SourceImage, state ec2types.ImageState) string {
+	image := " --region " + source.Region + " --image-id " + source.ImageID
+	switch state {
+	case ec2types.ImageStatePending:
+		return "wait with `aws ec2 wait image-available" + strings.Replace(image, "--image-id", "--image-ids", 1) +
+			"`, then run again"
+	case ec2types.ImageStateDisabled:
+		return "enable it with `aws ec2 enable-image" + image + "`, then run again"
+	}
+	return "build it again"
+}
+
 // validateImage returns findings for an image that cannot be shared or copied to any target.
-func validateImage(source distribution.SourceImage, image distribution.Image, account string) []distribution.Finding {
+func validateImage(
+	source distribution.SourceImage, image distribution.Image, account string, targets []distribution.Target,
+) []distribution.Finding {
 	at := distribution.Location{Account: account, Region: source.Region}
 	refuse := func(rule, summary, detail, remediation string) distribution.Finding {
 		return distribution.Finding{
@@ -65,6 +80,12 @@ func validateImage(source distribution.SourceImage, image distribution.Image, ac
 		}
 	}
 	i := image.Image
+	isOfAccount := func(t distribution.Target) bool { return slices.Contains(t.AccountIDs, account) }
+	if target := slices.IndexFunc(targets, isOfAccount); i == nil && target >= 0 {
+		return []distribution.Finding{refuse("2.2.12", "the source credentials are those of a target account",
+			fmt.Sprintf("target %q copies to account %s, to which AWS shows no image of this id", targets[target].Name, account),
+			"use the credentials of the account that built the image")}
+	}
 	if i == nil {
 		return []distribution.Finding{refuse("2.2.12", "the image is not there", "AWS shows no image of this id to the "+
 			"source credentials: it was deregistered, or belongs to another account or Region",
@@ -87,8 +108,7 @@ func validateImage(source distribution.SourceImage, image distribution.Image, ac
 		if i.StateReason != nil {
 			detail += ": " + aws.ToString(i.StateReason.Message)
 		}
-		found = append(found, refuse("4.5.4", "the image is not available", detail, "build it again, or enable it if "+
-			"it was disabled"))
+		found = append(found, refuse("4.5.4", "the image is not available", detail, unavailableNextStep(source, i.State)))
 	}
 	if i.RootDeviceType != ec2types.DeviceTypeEbs {
 		found = append(

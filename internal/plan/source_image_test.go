@@ -1,0 +1,50 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+)
+
+// Each state needs another next step: to build a pending image again does not help.
+func TestValidateImage_unavailable(t *testing.T) {
+	nextSteps := map[ec2types.ImageState]string{
+		ec2types.ImageStatePending:  "wait with `aws ec2 wait image-available --region us-west-2 --image-ids ami-0a`, then",
+		ec2types.ImageStateDisabled: "enable it with `aws ec2 enable-image --region us-west-2 --image-id ami-0a`, then",
+		ec2types.ImageStateFailed:   "build it again",
+		ec2types.ImageStateError:    "build it again",
+	}
+	for state, want := range nextSteps {
+		image := &ec2types.Image{
+			OwnerId:        aws.String("111111111111"),
+			State:          state,
+			RootDeviceType: ec2types.DeviceTypeEbs,
+		}
+		source := distribution.SourceImage{Region: "us-west-2", ImageID: "ami-0a"}
+		findings := validateImage(source, distribution.Image{Image: image}, "111111111111", nil)
+		if len(findings) != 1 || !strings.HasPrefix(findings[0].Remediation, want) {
+			t.Errorf("%s: got %v, want next step %q", state, findings, want)
+		}
+	}
+}
+
+// AWS hides the image from the credentials of a target, so it seemed to be missing.
+func TestValidateImage_credentialsOfTarget(t *testing.T) {
+	targets := []distribution.Target{{Name: "prod", AccountIDs: []string{"999999999999"}}}
+	for account, want := range map[string]string{
+		"999999999999": "use the credentials of the account that built the image",
+		"333333333333": "check the region and the credentials of the post-processor against the builder's",
+	} {
+		findings := validateImage(distribution.SourceImage{}, distribution.Image{}, account, targets)
+		if len(findings) != 1 || findings[0].Remediation != want {
+			t.Errorf("%s: got %v, want next step %q", account, findings, want)
+		}
+	}
+}
