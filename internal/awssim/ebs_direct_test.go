@@ -20,8 +20,8 @@ func singlyEBS(o *ebs.Options) { o.Retryer = aws.NopRetryer{} }
 
 func (f fixture) ebs() *ebs.Client { return ebs.NewFromConfig(f.world.Config(owner, home), singlyEBS) }
 
-// started starts a snapshot of 1 GiB.
-func (f fixture) started(
+// startSnapshot starts a snapshot of 1 GiB.
+func (f fixture) startSnapshot(
 	client *ebs.Client, changes ...func(*ebs.StartSnapshotInput),
 ) (*ebs.StartSnapshotOutput, error) {
 	in := &ebs.StartSnapshotInput{VolumeSize: aws.Int64(1)}
@@ -45,8 +45,8 @@ func startsUnder(key string) func(*ebs.StartSnapshotInput) {
 // TestStartSnapshot_withoutBlocks covers rule 4.9.1. The snapshot can be shared and copied.
 func TestStartSnapshot_withoutBlocks(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
-		out := requireOutput(f.started(f.ebs(), startsUnder(key), func(in *ebs.StartSnapshotInput) {
+		key := f.createKey()
+		out := requireOutput(f.startSnapshot(f.ebs(), startsUnder(key), func(in *ebs.StartSnapshotInput) {
 			in.Description, in.Tags = aws.String("test copy"), []ebstypes.Tag{{Key: aws.String("run"), Value: aws.String("1")}}
 		}))(f)
 
@@ -54,24 +54,24 @@ func TestStartSnapshot_withoutBlocks(t *testing.T) {
 		expectEqual(f, "the key", aws.ToString(out.KmsKeyArn), key)
 		expectEqual(f, "the block size", *out.BlockSize, 524288)
 		expectEqual(f, "the owner", *out.OwnerId, owner)
-		pending := f.seen(f.ec2, *out.SnapshotId)
+		pending := f.describeSnapshot(f.ec2, *out.SnapshotId)
 		expectEqual(f, "the state at first", pending.State, types.SnapshotStatePending)
 		expectEqual(f, "the progress at first", *pending.Progress, "0%")
 		expectEqual(f, "the volume", *pending.VolumeId, "vol-ffffffff")
 
 		requireNoError(0, f.completed(f.ebs(), *out.SnapshotId))(f)
-		done := f.settled(f.ec2, *out.SnapshotId)
+		done := f.waitForSnapshot(f.ec2, *out.SnapshotId)
 		expectEqual(f, "the state", done.State, types.SnapshotStateCompleted)
 		expectEqual(f, "the size", *done.VolumeSize, 1)
 		expectEqual(f, "the key that EC2 shows", aws.ToString(done.KmsKeyId), key)
 		expectEqual(f, "the description", *done.Description, "test copy")
 		expectEqual(f, "the tag", *done.Tags[0].Value, "1")
 
-		f.setPolicy(
+		f.setKeyPolicy(
 			key, strings.ReplaceAll(usesKey, "WHO", rootOf(member)), strings.ReplaceAll(makesGrant, "WHO", rootOf(member)),
 		)
 
-		f.share(*out.SnapshotId)
+		f.shareSnapshot(*out.SnapshotId)
 		recipient := f.inLocation(member, home)
 		own := *requireOutput(recipient.kms.CreateKey(f.Context(), &kms.CreateKeyInput{}))(f).KeyMetadata.Arn
 		copied := requireOutput(recipient.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
@@ -82,7 +82,7 @@ func TestStartSnapshot_withoutBlocks(t *testing.T) {
 		}))(f)
 
 		expectEqual(
-			f, "the state of the copy", f.settled(recipient.ec2, *copied.SnapshotId).State, types.SnapshotStateCompleted,
+			f, "the state of the copy", f.waitForSnapshot(recipient.ec2, *copied.SnapshotId).State, types.SnapshotStateCompleted,
 		)
 	})
 }
@@ -90,15 +90,21 @@ func TestStartSnapshot_withoutBlocks(t *testing.T) {
 // TestStartSnapshot_timeout covers rule 4.9.2.
 func TestStartSnapshot_timeout(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		ten := requireOutput(f.started(f.ebs(), func(in *ebs.StartSnapshotInput) { in.Timeout = aws.Int32(10) }))(f)
-		hour := requireOutput(f.started(f.ebs()))(f)
+		ten := requireOutput(f.startSnapshot(f.ebs(), func(in *ebs.StartSnapshotInput) { in.Timeout = aws.Int32(10) }))(f)
+		hour := requireOutput(f.startSnapshot(f.ebs()))(f)
 		time.Sleep(11 * time.Minute)
-		expectEqual(f, "the state after 11 of 10 minutes", f.seen(f.ec2, *ten.SnapshotId).State, types.SnapshotStateError)
-		expectEqual(f, "the state after 11 of 60 minutes", f.seen(f.ec2, *hour.SnapshotId).State, types.SnapshotStatePending)
+		expectEqual(
+			f, "the state after 11 of 10 minutes", f.describeSnapshot(f.ec2, *ten.SnapshotId).State, types.SnapshotStateError,
+		)
+
+		expectEqual(
+			f, "the state after 11 of 60 minutes", f.describeSnapshot(f.ec2, *hour.SnapshotId).State, types.SnapshotStatePending,
+		)
+
 		requireErrorCode(f, f.completed(f.ebs(), *ten.SnapshotId), "ValidationException")
 		requireNoError(0, f.completed(f.ebs(), *hour.SnapshotId))(f)
 		for _, minutes := range []int32{9, 61} {
-			_, err := f.started(f.ebs(), func(in *ebs.StartSnapshotInput) { in.Timeout = &minutes })
+			_, err := f.startSnapshot(f.ebs(), func(in *ebs.StartSnapshotInput) { in.Timeout = &minutes })
 			requireErrorCode(f, err, "ValidationException")
 		}
 	})
@@ -107,14 +113,17 @@ func TestStartSnapshot_timeout(t *testing.T) {
 // TestStartSnapshot_encryption covers rule 4.9.3.
 func TestStartSnapshot_encryption(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
-		_, err := f.started(f.ebs(), func(in *ebs.StartSnapshotInput) { in.Encrypted, in.KmsKeyArn = aws.Bool(false), &key })
+		key := f.createKey()
+		_, err := f.startSnapshot(f.ebs(), func(in *ebs.StartSnapshotInput) {
+			in.Encrypted, in.KmsKeyArn = aws.Bool(false), &key
+		})
+
 		requireError(f, err, "ValidationException", "Encrypt cannot be false when KmsKeyArn is specified")
 		keyOf := func(change func(*ebs.StartSnapshotInput)) string {
-			return aws.ToString(requireOutput(f.started(f.ebs(), change))(f).KmsKeyArn)
+			return aws.ToString(requireOutput(f.startSnapshot(f.ebs(), change))(f).KmsKeyArn)
 		}
 
-		managed := f.managedKey(owner, home)
+		managed := f.awsManagedKeyARN(owner, home)
 		expectEqual(f, "the key without a word", keyOf(func(*ebs.StartSnapshotInput) {}), "")
 		expectEqual(f, "the key with false", keyOf(func(in *ebs.StartSnapshotInput) { in.Encrypted = aws.Bool(false) }), "")
 		expectEqual(
@@ -124,7 +133,7 @@ func TestStartSnapshot_encryption(t *testing.T) {
 		expectEqual(f, "the key with a key alone", keyOf(func(in *ebs.StartSnapshotInput) { in.KmsKeyArn = &key }), key)
 		requireNoError(f.ec2.EnableEbsEncryptionByDefault(f.Context(), &ec2.EnableEbsEncryptionByDefaultInput{}))(f)
 		expectEqual(f, "the key by default", keyOf(func(*ebs.StartSnapshotInput) {}), managed)
-		_, err = f.started(
+		_, err = f.startSnapshot(
 			f.ebs(), startsUnder("arn:aws:kms:us-east-1:111111111111:key/00000000-0000-0000-0000-000000000000"),
 		)
 
@@ -135,19 +144,19 @@ func TestStartSnapshot_encryption(t *testing.T) {
 // TestStartSnapshot_keyPermission covers rule 4.9.4.
 func TestStartSnapshot_keyPermission(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
+		key := f.createKey()
 		start := func(name string, statements ...string) error {
-			config := f.user(owner, name, append(statements, may(`"ebs:*"`))...)
-			_, err := f.started(ebs.NewFromConfig(config, singlyEBS), startsUnder(key))
+			config := f.createUser(owner, name, append(statements, allowStatement(`"ebs:*"`))...)
+			_, err := f.startSnapshot(ebs.NewFromConfig(config, singlyEBS), startsUnder(key))
 			return err
 		}
 
 		requireErrorMessage(
-			t, start("nothing", may(`"kms:Decrypt"`)), "ValidationException",
+			t, start("nothing", allowStatement(`"kms:Decrypt"`)), "ValidationException",
 			"is not authorized to perform: kms:GenerateDataKey on resource: "+key,
 		)
 
-		requireNoError(0, start("generates", may(`"kms:GenerateDataKey"`)))(f)
+		requireNoError(0, start("generates", allowStatement(`"kms:GenerateDataKey"`)))(f)
 		const through = `{"Effect":"Allow","Action":"kms:GenerateDataKey","Resource":"*",` +
 			`"Condition":{"StringEquals":{"kms:ViaService":"WHO"}}}`
 
@@ -162,7 +171,7 @@ func TestStartSnapshot_keyPermission(t *testing.T) {
 		requireNoError(0, start("context", strings.ReplaceAll(context, "WHO", "snap-*")))(f)
 		requireErrorCode(f, start("wrong-context", strings.ReplaceAll(context, "WHO", "vol-*")), "ValidationException")
 		requireNoError(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &key}))(f)
-		_, err := f.started(f.ebs(), startsUnder(key))
+		_, err := f.startSnapshot(f.ebs(), startsUnder(key))
 		requireErrorMessage(t, err, "ValidationException", "DisabledException")
 	})
 }
@@ -170,7 +179,7 @@ func TestStartSnapshot_keyPermission(t *testing.T) {
 // TestCompleteSnapshot_refusals covers rule 4.9.5.
 func TestCompleteSnapshot_refusals(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		id := *requireOutput(f.started(f.ebs()))(f).SnapshotId
+		id := *requireOutput(f.startSnapshot(f.ebs()))(f).SnapshotId
 		other := ebs.NewFromConfig(f.world.Config(member, home), singlyEBS)
 		requireError(f, f.completed(other, id), "ResourceNotFoundException", "The snapshot '"+id+"' does not exist.")
 		complete := func(change func(*ebs.CompleteSnapshotInput)) error {
@@ -207,7 +216,7 @@ func TestCompleteSnapshot_refusals(t *testing.T) {
 		}))(f)
 
 		requireErrorCode(f, f.completed(f.ebs(), id), "ValidationException")
-		volume := f.snapshot("")
+		volume := f.createSnapshot("")
 		requireErrorCode(f, f.completed(f.ebs(), volume), "ValidationException")
 	})
 }
@@ -216,37 +225,37 @@ func TestCompleteSnapshot_refusals(t *testing.T) {
 func TestStartSnapshot_permissions(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		client := func(name string, statements ...string) *ebs.Client {
-			return ebs.NewFromConfig(f.user(owner, name, statements...), singlyEBS)
+			return ebs.NewFromConfig(f.createUser(owner, name, statements...), singlyEBS)
 		}
 
 		tagged := func(in *ebs.StartSnapshotInput) {
 			in.Tags = []ebstypes.Tag{{Key: aws.String("run"), Value: aws.String("1")}}
 		}
 
-		_, err := f.started(client("nothing"))
+		_, err := f.startSnapshot(client("nothing"))
 		requireErrorMessage(
 			t, err, "AccessDeniedException", "ebs:StartSnapshot on resource: arn:aws:ec2:us-east-1::snapshot/null",
 		)
 
-		starter := client("starter", may(`"ebs:StartSnapshot"`))
-		id := *requireOutput(f.started(starter))(f).SnapshotId
-		_, err = f.started(starter, tagged)
+		starter := client("starter", allowStatement(`"ebs:StartSnapshot"`))
+		id := *requireOutput(f.startSnapshot(starter))(f).SnapshotId
+		_, err = f.startSnapshot(starter, tagged)
 		requireErrorMessage(t, err, "AccessDeniedException", "ec2:CreateTags on resource: arn:aws:ec2:us-east-1::snapshot/*")
 		requireErrorMessage(
 			t, f.completed(starter, id), "AccessDeniedException",
 			"ebs:CompleteSnapshot on resource: arn:aws:ec2:us-east-1::snapshot/"+id,
 		)
 
-		requireNoError(f.started(client("tagger", may(`"ebs:StartSnapshot","ec2:CreateTags"`)), tagged))(f)
+		requireNoError(f.startSnapshot(client("tagger", allowStatement(`"ebs:StartSnapshot","ec2:CreateTags"`)), tagged))(f)
 		byAction := `{"Effect":"Allow","Action":"ec2:CreateTags","Resource":"*",` +
 			`"Condition":{"StringEquals":{"ec2:CreateAction":"StartSnapshot"}}}`
 
-		_, err = f.started(client("by-action", may(`"ebs:StartSnapshot"`), byAction), tagged)
+		_, err = f.startSnapshot(client("by-action", allowStatement(`"ebs:StartSnapshot"`), byAction), tagged)
 		requireErrorCode(f, err, "AccessDeniedException")
 		byTag := `{"Effect":"Allow","Action":["ebs:StartSnapshot","ec2:CreateTags"],"Resource":"*",` +
 			`"Condition":{"StringEquals":{"aws:RequestTag/run":"1"}}}`
 
-		requireNoError(f.started(client("by-tag", byTag), tagged))(f)
+		requireNoError(f.startSnapshot(client("by-tag", byTag), tagged))(f)
 	})
 }
 
@@ -256,9 +265,10 @@ func TestStartSnapshot_clientToken(t *testing.T) {
 		with := func(description string) func(*ebs.StartSnapshotInput) {
 			return func(in *ebs.StartSnapshotInput) { in.ClientToken, in.Description = aws.String("token"), &description }
 		}
-		first, again := requireOutput(f.started(f.ebs(), with("a")))(f), requireOutput(f.started(f.ebs(), with("a")))(f)
+		first := requireOutput(f.startSnapshot(f.ebs(), with("a")))(f)
+		again := requireOutput(f.startSnapshot(f.ebs(), with("a")))(f)
 		expectEqual(f, "the id of the repeated call", *again.SnapshotId, *first.SnapshotId)
-		_, err := f.started(f.ebs(), with("b"))
+		_, err := f.startSnapshot(f.ebs(), with("b"))
 		requireError(f, err, "ConflictException", "Current request does not match request stored with this token.")
 	})
 }
@@ -268,10 +278,10 @@ func TestStartSnapshot_faults(t *testing.T) {
 		f.world.Inject(FaultRule{Fault: MissingID, Action: "ebs:StartSnapshot", Nth: 1})
 		f.world.Inject(FaultRule{Fault: EmptyResponse, Action: "ebs:StartSnapshot", Nth: 1})
 		for range 2 {
-			expectEqual(f, "the id", requireOutput(f.started(f.ebs()))(f).SnapshotId, nil)
+			expectEqual(f, "the id", requireOutput(f.startSnapshot(f.ebs()))(f).SnapshotId, nil)
 		}
 		f.world.Inject(FaultRule{Fault: Throttled, Action: "ebs:StartSnapshot", Nth: 1})
-		_, err := f.started(f.ebs())
+		_, err := f.startSnapshot(f.ebs())
 		requireErrorCode(f, err, "RequestThrottledException")
 	})
 }

@@ -13,8 +13,8 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
-// TestEBSDefaultKey_aliasOrARN covers rules 1.7.1 and 1.7.4.
-// The default key is told as an alias until one is set, then as an ARN, whatever form it was set in (1.7.1, 1.7.4).
+// TestEBSDefaultKey_aliasOrARN covers rules 1.7.1 and 1.7.4. The API shows an alias until a key is set, then an ARN,
+// whatever identifier set it.
 func TestEBSDefaultKey_aliasOrARN(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		reported := func() string {
@@ -25,7 +25,7 @@ func TestEBSDefaultKey_aliasOrARN(t *testing.T) {
 			t.Errorf("at first it is %s", got)
 		}
 
-		key := f.key()
+		key := f.createKey()
 		requireOutput(f.kms.CreateAlias(f.Context(), &kms.CreateAliasInput{
 			AliasName: aws.String("alias/golden"), TargetKeyId: &key,
 		}))(f)
@@ -56,21 +56,21 @@ func TestEBSDefaultKey_mustBeSymmetric(t *testing.T) {
 	})
 }
 
-// TestEncryptionByDefault_perRegion covers rules 1.6.3 and 1.7.3.
-// Encryption by default is of one Region, and bears on nothing that is there (1.6.3, 1.7.3).
+// TestEncryptionByDefault_perRegion covers rules 1.6.3 and 1.7.3. The setting applies to one Region and not to existing
+// resources.
 func TestEncryptionByDefault_perRegion(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		before := f.snapshot("")
+		before := f.createSnapshot("")
 		requireOutput(f.ec2.EnableEbsEncryptionByDefault(f.Context(), &ec2.EnableEbsEncryptionByDefaultInput{}))(f)
 		here := requireOutput(f.ec2.GetEbsEncryptionByDefault(f.Context(), &ec2.GetEbsEncryptionByDefaultInput{}))(f)
-		there := requireOutput(f.at(owner, away).GetEbsEncryptionByDefault(
+		there := requireOutput(f.ec2At(owner, away).GetEbsEncryptionByDefault(
 			f.Context(), &ec2.GetEbsEncryptionByDefaultInput{},
 		))(f)
 		if !*here.EbsEncryptionByDefault || here.SseType != types.SSETypeSseKms || *there.EbsEncryptionByDefault {
 			t.Errorf("here %t (%s), there %t", *here.EbsEncryptionByDefault, here.SseType, *there.EbsEncryptionByDefault)
 		}
 
-		if *f.seen(f.ec2, before).Encrypted {
+		if *f.describeSnapshot(f.ec2, before).Encrypted {
 			t.Error("what was there is encrypted now")
 		}
 	})

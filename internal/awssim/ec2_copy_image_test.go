@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 )
 
-// copyImage copies an image from home. Changes alter the request.
+// copyImage copies an image from the home Region and returns the new image ID.
 func (f fixture) copyImage(client *ec2.Client, source string, changes ...func(*ec2.CopyImageInput)) (string, error) {
 	in := &ec2.CopyImageInput{Name: aws.String("copied"), SourceRegion: aws.String(home), SourceImageId: &source}
 	for _, change := range changes {
@@ -30,68 +30,69 @@ func imageUnder(key string) func(*ec2.CopyImageInput) {
 	return func(in *ec2.CopyImageInput) { in.Encrypted, in.KmsKeyId = aws.Bool(true), &key }
 }
 
-// The amazon builder copies to other Regions (ami_regions) so, whether it encrypts or not.
+// TestCopyImage_emptyKey shows that an empty key ID means none. The amazon builder sends it when it copies to other
+// Regions (ami_regions).
 func TestCopyImage_emptyKey(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		copied := requireOutput(f.copyImage(f.at(owner, away), f.image(""), func(in *ec2.CopyImageInput) {
+		copied := requireOutput(f.copyImage(f.ec2At(owner, away), f.createImage(""), func(in *ec2.CopyImageInput) {
 			in.KmsKeyId = aws.String("")
 		}))(f)
-		if got := f.settledImage(f.at(owner, away), copied); got.State != types.ImageStateAvailable {
+		if got := f.waitForImage(f.ec2At(owner, away), copied); got.State != types.ImageStateAvailable {
 			t.Errorf("the copy is %s", got.State)
 		}
 	})
 }
 
-// TestCopyImage_snapshotsNotShared covers rule 2.2.8.
-// Copying a shared image needs the launch permission, every snapshot and the key (2.2.8).
+// TestCopyImage_snapshotsNotShared covers rule 2.2.8. A copy of a shared image needs launch permission, all snapshots
+// and the key.
 func TestCopyImage_snapshotsNotShared(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		data := f.snapshot("")
-		image := f.image(f.openKey(), func(in *ec2.RegisterImageInput) {
+		data := f.createSnapshot("")
+		image := f.createImage(f.createSharedKey(), func(in *ec2.RegisterImageInput) {
 			in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{
 				DeviceName: aws.String("/dev/sdb"), Ebs: &types.EbsBlockDevice{SnapshotId: &data},
 			})
 		})
 
-		others := f.at(member, away)
+		others := f.ec2At(member, away)
 		_, err := f.copyImage(others, image)
 		requireErrorCode(t, err, "InvalidAMIID.NotFound")
 		f.shareImage(image)
-		for _, snapshot := range []string{f.root(f.ec2, image), data} {
+		for _, snapshot := range []string{f.rootSnapshot(f.ec2, image), data} {
 			_, err := f.copyImage(others, image)
 			requireError(t, err, "InvalidRequest", "You do not have permission to access the storage of this ami")
-			f.share(snapshot)
+			f.shareSnapshot(snapshot)
 		}
 
-		key := f.keyAt(member, away)
+		key := f.createKeyIn(member, away)
 		id := requireOutput(f.copyImage(others, image, imageUnder(key)))(f)
-		got := f.settledImage(others, id)
+		got := f.waitForImage(others, id)
 		if got.State != types.ImageStateAvailable {
 			t.Fatalf("the copy is %s", got.State)
 		}
 
 		for _, device := range got.BlockDeviceMappings { // one key for all (1.4.12)
-			if s := f.seen(others, *device.Ebs.SnapshotId); *s.KmsKeyId != key || *s.OwnerId != member {
+			if s := f.describeSnapshot(others, *device.Ebs.SnapshotId); *s.KmsKeyId != key || *s.OwnerId != member {
 				t.Errorf("%s: %+v", *device.DeviceName, s)
 			}
 		}
 	})
 }
 
-// TestCopyImage_unusableKey covers rule 1.8.5. A copy whose key cannot be used is accepted, and ends failed without a
-// useful reason (1.8.5, 1.7.7; an open question: Q1).
+// TestCopyImage_unusableKey covers rule 1.8.5. CopyImage accepts a key that cannot be used, and the image fails without
+// a useful reason (rule 1.7.7, Q1).
 func TestCopyImage_unusableKey(t *testing.T) {
 	for what, key := range map[string]func(f fixture) string{
 		"missing (1.7.7)": func(fixture) string { return "golden" },
 		"disabled": func(f fixture) string {
-			key := f.key()
+			key := f.createKey()
 			requireOutput(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &key}))(f)
 			return key
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				got := f.settledImage(f.ec2, requireOutput(f.copyImage(f.ec2, f.image(""), imageUnder(key(f))))(f))
+				got := f.waitForImage(f.ec2, requireOutput(f.copyImage(f.ec2, f.createImage(""), imageUnder(key(f))))(f))
 				if got.State != types.ImageStateFailed || got.StateReason == nil ||
 					*got.StateReason.Message != "Copy image failed with an internal error" {
 					t.Errorf("the copy is %s, %+v", got.State, got.StateReason)
@@ -101,11 +102,11 @@ func TestCopyImage_unusableKey(t *testing.T) {
 	}
 }
 
-// TestCopyImage_keepsImageAttributes covers rule 2.4.
-// CopyImage keeps what the image is, and not whom it is shared with, its tags, protection or deprecation (2.4).
+// TestCopyImage_keepsImageAttributes covers rule 2.4. Launch permissions, tags, protection and deprecation are not
+// copied.
 func TestCopyImage_keepsImageAttributes(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		source := requireOutput(f.register(f.ec2, f.snapshot(""), everything))(f)
+		source := requireOutput(f.registerImage(f.ec2, f.createSnapshot(""), setAllAttributes))(f)
 		f.shareImage(source)
 		requireOutput(f.ec2.CreateTags(f.Context(), &ec2.CreateTagsInput{
 			Resources: []string{source}, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}},
@@ -119,15 +120,16 @@ func TestCopyImage_keepsImageAttributes(t *testing.T) {
 			ImageId: &source, DeprecateAt: aws.Time(time.Now().Add(time.Hour)),
 		}))(f)
 
-		client := f.at(owner, away)
+		client := f.ec2At(owner, away)
 		id := requireOutput(f.copyImage(client, source))(f)
-		if early := f.seenImage(client, id); early.State != types.ImageStatePending || len(early.BlockDeviceMappings) != 0 {
+		early := f.describeImage(client, id)
+		if early.State != types.ImageStatePending || len(early.BlockDeviceMappings) != 0 {
 			// 4.6.3
 			t.Errorf("at first the copy is %s with %v", early.State, early.BlockDeviceMappings)
 		}
 
-		got := f.settledImage(client, id)
-		checkEverything(t, got)
+		got := f.waitForImage(client, id)
+		checkAllAttributes(t, got)
 		if got.Description != nil || len(got.Tags) != 0 || *got.DeregistrationProtection != "disabled" ||
 			got.DeprecationTime != nil ||
 			*got.SourceImageId != source || *got.SourceImageRegion != home { // 9.6
@@ -145,7 +147,7 @@ func TestCopyImage_keepsImageAttributes(t *testing.T) {
 			t.Errorf("permissions %v, UEFI data %v", permissions.LaunchPermissions, data.UefiData)
 		}
 
-		root := f.seen(client, *got.BlockDeviceMappings[0].Ebs.SnapshotId)
+		root := f.describeSnapshot(client, *got.BlockDeviceMappings[0].Ebs.SnapshotId)
 		if *root.VolumeId != "vol-ffffffff" || *root.Description == "" {
 			t.Errorf("the snapshot is %+v", root)
 		}
@@ -160,21 +162,21 @@ func TestCopyImage_keepsImageAttributes(t *testing.T) {
 	})
 }
 
-// TestCopyImage_tags covers rules 2.4 and 9.13. Tags travel when they are asked for: with CopyImageTags the caller's
-// own, from others what is made to be shared (2.4, 9.13).
+// TestCopyImage_tags covers rules 2.4 and 9.13. CopyImageTags copies all tags of the caller's own image, but only
+// shared tags of another account's image.
 func TestCopyImage_tags(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		requireOutput(f.ec2.CreateTags(f.Context(), &ec2.CreateTagsInput{Resources: []string{image}, Tags: []types.Tag{
 			{Key: aws.String("own"), Value: aws.String("1")}, {Key: aws.String("ec2:SharedTag/team"), Value: aws.String("2")},
 		}}))(f)
 
 		f.shareImage(image)
-		f.share(f.root(f.ec2, image))
-		others := f.at(member, home)
-		got := f.seenImage(others, image)
+		f.shareSnapshot(f.rootSnapshot(f.ec2, image))
+		others := f.ec2At(member, home)
+		got := f.describeImage(others, image)
 		if len(got.Tags) != 1 || *got.Tags[0].Key != "ec2:SharedTag/team" || got.DeregistrationProtection != nil {
-			// 2.2.12
+			// rule 2.2.12
 			t.Errorf("the recipient sees %v", got.Tags)
 		}
 
@@ -193,13 +195,13 @@ func TestCopyImage_tags(t *testing.T) {
 			return all
 		}
 
-		own := f.settledImage(f.ec2, requireOutput(f.copyImage(f.ec2, image, withTags))(f))
+		own := f.waitForImage(f.ec2, requireOutput(f.copyImage(f.ec2, image, withTags))(f))
 		if keys(own.Tags) != "asked ec2:SharedTag/team own " ||
-			keys(f.seen(f.ec2, *own.BlockDeviceMappings[0].Ebs.SnapshotId).Tags) != "part " {
+			keys(f.describeSnapshot(f.ec2, *own.BlockDeviceMappings[0].Ebs.SnapshotId).Tags) != "part " {
 			t.Errorf("the owner's copy has %s", keys(own.Tags))
 		}
 
-		theirs := f.settledImage(others, requireOutput(f.copyImage(others, image, withTags))(f))
+		theirs := f.waitForImage(others, requireOutput(f.copyImage(others, image, withTags))(f))
 		if keys(theirs.Tags) != "asked ec2:SharedTag/team " {
 			t.Errorf("the recipient's copy has %s", keys(theirs.Tags))
 		}
@@ -209,11 +211,11 @@ func TestCopyImage_tags(t *testing.T) {
 // TestCopyImage_marketplaceImage covers rule 2.3.1.
 func TestCopyImage_marketplaceImage(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.marketplaceImage()
+		image := f.createMarketplaceImage()
 		requireOutput(f.copyImage(f.ec2, image))(f)
 		f.shareImage(image)
-		f.share(f.root(f.ec2, image))
-		_, err := f.copyImage(f.at(member, home), image)
+		f.shareSnapshot(f.rootSnapshot(f.ec2, image))
+		_, err := f.copyImage(f.ec2At(member, home), image)
 		requireError(t, err, "InvalidRequest", "Images from AWS Marketplace cannot be copied to another AWS account")
 	})
 }
@@ -221,7 +223,7 @@ func TestCopyImage_marketplaceImage(t *testing.T) {
 // TestCopyImage_clientToken covers rule 4.2.3.
 func TestCopyImage_clientToken(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		with := func(name string) func(*ec2.CopyImageInput) {
 			return func(in *ec2.CopyImageInput) { in.Name, in.ClientToken = &name, aws.String("token") }
 		}
@@ -235,15 +237,15 @@ func TestCopyImage_clientToken(t *testing.T) {
 	})
 }
 
-// TestAllowedImages_hideImagesOfOthers covers rule 2.2.14.
-// Allowed AMIs hides shared images that do not match, never the account's own (2.2.14, 9.8).
+// TestAllowedImages_hideImagesOfOthers covers rule 2.2.14. Allowed AMIs hides shared images that do not match, but
+// never the account's own (rule 9.8).
 func TestAllowedImages_hideImagesOfOthers(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		f.shareImage(image)
-		f.share(f.root(f.ec2, image))
-		others := f.at(member, home)
-		own := f.settledImage(others, requireOutput(f.copyImage(others, image))(f))
+		f.shareSnapshot(f.rootSnapshot(f.ec2, image))
+		others := f.ec2At(member, home)
+		own := f.waitForImage(others, requireOutput(f.copyImage(others, image))(f))
 		set := func(providers ...string) {
 			requireOutput(others.ReplaceImageCriteriaInAllowedImagesSettings(f.Context(),
 				&ec2.ReplaceImageCriteriaInAllowedImagesSettingsInput{
@@ -261,7 +263,7 @@ func TestAllowedImages_hideImagesOfOthers(t *testing.T) {
 			AllowedImagesSettingsState: types.AllowedImagesSettingsEnabledStateAuditMode,
 		}))(f)
 
-		if got := f.seenImage(others, image); *got.ImageAllowed {
+		if got := f.describeImage(others, image); *got.ImageAllowed {
 			t.Error("in audit mode the image counts as allowed")
 		}
 
@@ -286,9 +288,9 @@ func TestAllowedImages_hideImagesOfOthers(t *testing.T) {
 // TestCopyImage_withoutCopySnapshotPermission covers rule 2.4.3.
 func TestCopyImage_withoutCopySnapshotPermission(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
-		root := f.root(f.ec2, image)
-		requireOutput(f.copyImage(f.at(owner, away), image))(f)
+		image := f.createImage("")
+		root := f.rootSnapshot(f.ec2, image)
+		requireOutput(f.copyImage(f.ec2At(owner, away), image))(f)
 		var got []string
 		for _, one := range f.world.Records().Calls("ec2:CopyImage")[0].Authorizations {
 			if one.Action != "ec2:CopyImage" {

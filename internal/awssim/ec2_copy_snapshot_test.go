@@ -17,21 +17,22 @@ import (
 // TestCopySnapshot_inheritsOnlyDataAndSize covers rule 1.3.11.
 func TestCopySnapshot_inheritsOnlyDataAndSize(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		source := f.snapshot("")
+		source := f.createSnapshot("")
 		requireOutput(f.ec2.CreateTags(f.Context(), &ec2.CreateTagsInput{
 			Resources: []string{source}, Tags: []types.Tag{{Key: aws.String("a"), Value: aws.String("b")}},
 		}))(f)
 
-		f.share(source)
-		got := f.settled(f.at(member, home), f.copySnapshot(f.at(member, home), source))
+		f.shareSnapshot(source)
+		got := f.waitForSnapshot(f.ec2At(member, home), f.copySnapshot(f.ec2At(member, home), source))
 		if *got.OwnerId != member || *got.VolumeId != "vol-ffffffff" || *got.Description != "" || len(got.Tags) != 0 ||
 			*got.VolumeSize != 8 {
 			t.Errorf("the copy is %+v", got)
 		}
 
-		shared := requireOutput(f.at(member, home).DescribeSnapshotAttribute(f.Context(), &ec2.DescribeSnapshotAttributeInput{
-			SnapshotId: got.SnapshotId, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
-		}))(f)
+		shared := requireOutput(f.ec2At(member, home).DescribeSnapshotAttribute(f.Context(),
+			&ec2.DescribeSnapshotAttributeInput{
+				SnapshotId: got.SnapshotId, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
+			}))(f)
 		if len(shared.CreateVolumePermissions) != 0 {
 			t.Errorf("the copy is shared with %v", shared.CreateVolumePermissions)
 		}
@@ -41,7 +42,7 @@ func TestCopySnapshot_inheritsOnlyDataAndSize(t *testing.T) {
 // TestCopySnapshot_eachRequestCreatesASnapshot covers rule 1.3.12.
 func TestCopySnapshot_eachRequestCreatesASnapshot(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		source := f.snapshot("")
+		source := f.createSnapshot("")
 		if first, second := f.copySnapshot(f.ec2, source), f.copySnapshot(f.ec2, source); first == second {
 			t.Error("the second request made nothing")
 		}
@@ -51,19 +52,20 @@ func TestCopySnapshot_eachRequestCreatesASnapshot(t *testing.T) {
 // TestCopySnapshot_shareRevokedDuringCopy covers rule 1.3.13.
 func TestCopySnapshot_shareRevokedDuringCopy(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		source := f.snapshot("")
-		f.share(source)
-		copied := f.copySnapshot(f.at(member, home), source)
+		source := f.createSnapshot("")
+		f.shareSnapshot(source)
+		copied := f.copySnapshot(f.ec2At(member, home), source)
 		requireOutput(f.ec2.ResetSnapshotAttribute(f.Context(), &ec2.ResetSnapshotAttributeInput{
 			SnapshotId: &source, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
 		}))(f)
-		if got := f.settled(f.at(member, home), copied); got.State != types.SnapshotStateCompleted {
+		if got := f.waitForSnapshot(f.ec2At(member, home), copied); got.State != types.SnapshotStateCompleted {
 			t.Errorf("the copy is %s: %s", got.State, aws.ToString(got.StateMessage))
 		}
 	})
 }
 
-// A key that is named is checked at once for existence, state, and kind; the rest shows later (1.8).
+// TestCopySnapshot_requestedKeyRefused checks rules 1.8. CopySnapshot checks existence, state and kind of the key at
+// once. Other problems show in the copy.
 func TestCopySnapshot_requestedKeyRefused(t *testing.T) {
 	for _, row := range []struct {
 		rule string
@@ -71,27 +73,27 @@ func TestCopySnapshot_requestedKeyRefused(t *testing.T) {
 		says string
 	}{
 		{"1.8.1", func(f fixture) string {
-			key := f.key()
+			key := f.createKey()
 			requireOutput(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &key}))(f)
 			return key
 		}, "disabled"},
 		{"1.8.2", func(fixture) string { return "alias/nope" }, "invalid"},
 		{"1.8.2 id", func(fixture) string { return "6f4d2634-186d-4adc-8a7f-ca163060dafc" }, "invalid"},
-		{"1.7.5 other Region (A.1.6, 3.6.2)", func(f fixture) string { return f.keyAt(owner, away) }, "invalid"},
+		{"1.7.5 other Region (A.1.6, 3.6.2)", func(f fixture) string { return f.createKeyIn(owner, away) }, "invalid"},
 		{"3.4.2 asymmetric", func(f fixture) string {
 			return *requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{
 				KeySpec: kmstypes.KeySpecRsa2048, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt,
 			}))(f).KeyMetadata.Arn
 		}, "invalid"},
 		{"3.4 pending deletion (Q3)", func(f fixture) string {
-			key := f.key()
+			key := f.createKey()
 			requireOutput(f.kms.ScheduleKeyDeletion(f.Context(), &kms.ScheduleKeyDeletionInput{KeyId: &key}))(f)
 			return key
 		}, "invalid"},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				source, key := f.snapshot(""), row.key(f)
+				source, key := f.createSnapshot(""), row.key(f)
 				_, err := f.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
 					SourceRegion:     aws.String(home),
 					SourceSnapshotId: &source,
@@ -104,74 +106,74 @@ func TestCopySnapshot_requestedKeyRefused(t *testing.T) {
 	}
 }
 
-// TestCopySnapshot_keyPendingImport covers rule 3.4.
-// A key in PendingImport is no synchronous refusal (3.4); it is an open question what AWS does (Q3).
+// TestCopySnapshot_keyPendingImport covers rule 3.4. CopySnapshot accepts a key that is pending import. Whether AWS
+// does is open question Q3.
 func TestCopySnapshot_keyPendingImport(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		key := *requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{
 			Origin: kmstypes.OriginTypeExternal,
 		}))(f).KeyMetadata.Arn
-		got := f.settled(f.ec2, f.copySnapshot(f.ec2, f.snapshot(""), under(key)))
+		got := f.waitForSnapshot(f.ec2, f.copySnapshot(f.ec2, f.createSnapshot(""), withKey(key)))
 		if got.State != types.SnapshotStateError || aws.ToString(got.StateMessage) != "Given key ID is not accessible" {
 			t.Errorf("the copy is %s: %s", got.State, aws.ToString(got.StateMessage))
 		}
 	})
 }
 
-// TestCopySnapshot_sourceKeyUnusable covers rule 3.4.
-// A copy of a snapshot whose key has been disabled since ends in error.
+// TestCopySnapshot_sourceKeyUnusable covers rule 3.4. The copy fails if the source's key has been disabled.
 func TestCopySnapshot_sourceKeyUnusable(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
-		source := f.snapshot(key)
+		key := f.createKey()
+		source := f.createSnapshot(key)
 		requireOutput(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &key}))(f)
-		got := f.settled(f.ec2, f.copySnapshot(f.ec2, source, under(f.key())))
+		got := f.waitForSnapshot(f.ec2, f.copySnapshot(f.ec2, source, withKey(f.createKey())))
 		if got.State != types.SnapshotStateError || aws.ToString(got.StateMessage) != "Given key ID is not accessible" {
 			t.Errorf("the copy is %s: %s", got.State, aws.ToString(got.StateMessage))
 		}
 	})
 }
 
-// What is wrong with the source is told by the copy, late and without its size (4.6.2, 4.6.5).
+// TestCopySnapshot_sourceUnreadable checks rules 4.6.2 and 4.6.5. Problems of the source show later, in a failed copy
+// without a size.
 func TestCopySnapshot_sourceUnreadable(t *testing.T) {
 	for _, row := range []struct {
 		rule   string
 		source func(f fixture) string
-		region string // that the request names as the source's
+		region string // SourceRegion of the request
 		says   string
 	}{
-		{"4.6.5 not shared", func(f fixture) string { return f.snapshot("") }, home, "Source snapshot is not found"},
+		{"4.6.5 not shared", func(f fixture) string { return f.createSnapshot("") }, home, "Source snapshot is not found"},
 		{"4.6.5 other Region", func(f fixture) string {
-			id := f.snapshot("")
-			f.share(id)
+			id := f.createSnapshot("")
+			f.shareSnapshot(id)
 			return id
 		}, away, "Source snapshot is not found"},
 		{"4.6.5 deleted", func(f fixture) string {
-			id := f.snapshot("")
+			id := f.createSnapshot("")
 			requireOutput(f.ec2.DeleteSnapshot(f.Context(), &ec2.DeleteSnapshotInput{SnapshotId: &id}))(f)
 			return id
 		}, home, "Source snapshot is not found"},
 		{"4.6.5 pending", func(f fixture) string {
 			id := *requireOutput(f.ec2.CreateSnapshot(f.Context(), &ec2.CreateSnapshotInput{
-				VolumeId: aws.String(f.volume("")),
+				VolumeId: aws.String(f.createVolume("")),
 			}))(f).SnapshotId
-			f.share(id)
+			f.shareSnapshot(id)
 			return id
 		}, home, "Source snapshot is not complete"},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				others := f.at(member, home)
+				others := f.ec2At(member, home)
 				source := row.source(f)
 				created := requireOutput(others.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
 					SourceRegion: aws.String(row.region), SourceSnapshotId: &source,
 				}))(f)
 
-				if early := f.seen(others, *created.SnapshotId); early.State != types.SnapshotStatePending {
+				if early := f.describeSnapshot(others, *created.SnapshotId); early.State != types.SnapshotStatePending {
 					t.Errorf("the copy is %s at once", early.State)
 				}
 
-				got := f.settled(others, *created.SnapshotId)
+				got := f.waitForSnapshot(others, *created.SnapshotId)
 				if got.State != types.SnapshotStateError || aws.ToString(got.StateMessage) != row.says {
 					t.Errorf("the copy is %s: %s", got.State, aws.ToString(got.StateMessage))
 				}
@@ -184,29 +186,29 @@ func TestCopySnapshot_sourceUnreadable(t *testing.T) {
 	}
 }
 
-// TestDescribeSnapshots_pendingCopy covers rule 4.6.1.
-// A pending copy tells neither size nor encryption nor key; the complete one does (4.6.1, 4.6.2).
+// TestDescribeSnapshots_pendingCopy covers rule 4.6.1. A pending copy shows neither size nor encryption, a complete one
+// does (rule 4.6.2).
 func TestDescribeSnapshots_pendingCopy(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
-		created := f.copySnapshot(f.ec2, f.snapshot(key), under(f.key()))
-		first := f.seen(f.ec2, created)
+		key := f.createKey()
+		created := f.copySnapshot(f.ec2, f.createSnapshot(key), withKey(f.createKey()))
+		first := f.describeSnapshot(f.ec2, created)
 		if aws.ToString(first.StateMessage) != "Metadata not updated" || *first.Progress != "0%" {
 			t.Errorf("at first the copy says %q at %s", aws.ToString(first.StateMessage), *first.Progress)
 		}
 
 		moved := false
-		for f.seen(f.ec2, created).State == types.SnapshotStatePending {
-			seen := f.seen(f.ec2, created)
+		for f.describeSnapshot(f.ec2, created).State == types.SnapshotStatePending {
+			seen := f.describeSnapshot(f.ec2, created)
 			if seen.State == types.SnapshotStatePending && (*seen.VolumeSize != 0 || *seen.Encrypted || seen.KmsKeyId != nil ||
 				seen.CompletionTime != nil) {
-				t.Fatalf("the pending copy tells %+v", seen)
+				t.Fatalf("the pending copy shows %+v", seen)
 			}
 			moved = moved || *seen.Progress != "0%" && *seen.Progress != "100%"
 			time.Sleep(time.Second)
 		}
 
-		done := f.seen(f.ec2, created)
+		done := f.describeSnapshot(f.ec2, created)
 		if !moved || *done.VolumeSize != 8 || !*done.Encrypted || done.KmsKeyId == nil || done.StateMessage != nil ||
 			*done.Progress != "100%" || *done.FullSnapshotSizeInBytes != 8<<30 {
 			t.Errorf("the complete copy is %+v (progress seen: %t)", done, moved)
@@ -214,8 +216,8 @@ func TestDescribeSnapshots_pendingCopy(t *testing.T) {
 	})
 }
 
-// TestCopySnapshot_durationGrowsWithSize covers rule 4.6.4. Copies of 1 GiB take 4 to 25 seconds (4.6.4), larger ones
-// in proportion; what is there already is not moved again (4.7.1).
+// TestCopySnapshot_durationGrowsWithSize covers rule 4.6.4. Copies of 1 GiB take 4 to 25 seconds, larger copies longer.
+// Incremental copies take no longer (rule 4.7.1).
 func TestCopySnapshot_durationGrowsWithSize(t *testing.T) {
 	took := func(seed uint64, job SnapshotJob) time.Duration {
 		w := New(WithSeed(seed))
@@ -243,34 +245,35 @@ func TestCopySnapshot_durationGrowsWithSize(t *testing.T) {
 	}
 }
 
-// A server whose clock runs faster than its clients can call lets them see a snapshot pending.
+// TestWithSlowClients_pendingIsVisible shows that a snapshot stays pending long enough for a client of a server whose
+// clock runs faster.
 func TestWithSlowClients_pendingIsVisible(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		WithSlowClients(10 * time.Second)(f.world)
-		volume := f.volume("")
+		volume := f.createVolume("")
 		id := *requireOutput(f.ec2.CreateSnapshot(f.Context(), &ec2.CreateSnapshotInput{VolumeId: &volume}))(f).SnapshotId
 		time.Sleep(8 * time.Minute)
-		if got := f.seen(f.ec2, id).State; got != types.SnapshotStatePending {
+		if got := f.describeSnapshot(f.ec2, id).State; got != types.SnapshotStatePending {
 			t.Errorf("after 48 calls the snapshot is %s", got)
 		}
 	})
 }
 
-// TestCopySnapshot_incremental covers rule 4.7.1.
-// Another key, account or Region makes a full copy; the second one there, under the same key, is incremental (4.7.1).
+// TestCopySnapshot_incremental covers rule 4.7.1. A second copy under the same key in the same account and Region is
+// incremental.
 func TestCopySnapshot_incremental(t *testing.T) {
 	runWithSnapshotJobs(t, func(f fixture, jobs *[]SnapshotJob) {
-		source, key := f.snapshot(""), f.keyAt(member, away)
-		f.share(source)
-		others := f.at(member, away)
+		source, key := f.createSnapshot(""), f.createKeyIn(member, away)
+		f.shareSnapshot(source)
+		others := f.ec2At(member, away)
 		for _, row := range []struct {
 			what        string
 			client      *ec2.Client
 			key         string
 			incremental bool
 		}{
-			{"same place, no key", f.ec2, "", true},
-			{"same place, new key", f.ec2, f.key(), false},
+			{"same location, no key", f.ec2, "", true},
+			{"same location, new key", f.ec2, f.createKey(), false},
 			{"other account and Region", others, "", false},
 			{"there again", others, "", true},
 			{"there under a key", others, key, false},
@@ -278,9 +281,9 @@ func TestCopySnapshot_incremental(t *testing.T) {
 		} {
 			var changes []func(*ec2.CopySnapshotInput)
 			if row.key != "" {
-				changes = append(changes, under(row.key))
+				changes = append(changes, withKey(row.key))
 			}
-			f.settled(row.client, f.copySnapshot(row.client, source, changes...))
+			f.waitForSnapshot(row.client, f.copySnapshot(row.client, source, changes...))
 			if last := (*jobs)[len(*jobs)-1]; last.Incremental != row.incremental {
 				t.Errorf("%s: incremental is %t", row.what, last.Incremental)
 			}
@@ -288,8 +291,8 @@ func TestCopySnapshot_incremental(t *testing.T) {
 	})
 }
 
-// TestCopySnapshot_presignedURLMismatch covers rule 9.0.
-// PresignedUrl and DestinationRegion have to agree with the request; signatures are not looked at (9.0).
+// TestCopySnapshot_presignedURLMismatch covers rule 9.0. PresignedUrl and DestinationRegion must match the request.
+// Signatures are not verified.
 func TestCopySnapshot_presignedURLMismatch(t *testing.T) {
 	for _, row := range []struct{ url, says string }{
 		{"ftp://ec2.us-east-1.amazonaws.com/", "The protocol in PresignedUrl should be http or https"},
@@ -300,9 +303,9 @@ func TestCopySnapshot_presignedURLMismatch(t *testing.T) {
 		{"https://ec2.us-east-1.amazonaws.com/?SourceSnapshotId=SOURCE&DestinationRegion=us-west-2", ""},
 	} {
 		runWithFixture(t, func(f fixture) {
-			source := f.snapshot("")
+			source := f.createSnapshot("")
 			url := replaceSource(row.url, source)
-			_, err := f.at(owner, away).CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+			_, err := f.ec2At(owner, away).CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
 				SourceRegion: aws.String(home), SourceSnapshotId: &source, PresignedUrl: &url,
 			})
 			if row.says == "" && err == nil {
@@ -316,7 +319,7 @@ func TestCopySnapshot_presignedURLMismatch(t *testing.T) {
 // TestCopySnapshot_unknownSourceRegion covers rule 6.4. The Region is checked before a dry run ends.
 func TestCopySnapshot_unknownSourceRegion(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		source := f.snapshot("")
+		source := f.createSnapshot("")
 		_, err := f.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
 			SourceRegion:     aws.String("eu-central-9"),
 			SourceSnapshotId: &source,

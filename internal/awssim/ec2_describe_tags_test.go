@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// filteredTags counts the tags that filters let pass.
-func (f fixture) filteredTags(pairs ...string) int {
+// countTags returns the number of tags that match the filters.
+func (f fixture) countTags(pairs ...string) int {
 	f.Helper()
 	var filters []types.Filter
 	for i := 0; i < len(pairs); i += 2 {
@@ -30,9 +30,9 @@ func (f fixture) filteredTags(pairs ...string) int {
 // TestDescribeTags_filters covers rule 4.3.4.
 func TestDescribeTags_filters(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		first := f.tagged("source", "ami-1", "run", "a*b")
-		f.tagged("source", "ami-12", "run", "axb")
-		f.inLocation(member, home).tagged("source", "ami-1")
+		first := f.createTaggedVolume("source", "ami-1", "run", "a*b")
+		f.createTaggedVolume("source", "ami-12", "run", "axb")
+		f.inLocation(member, home).createTaggedVolume("source", "ami-1")
 		f.inLocation(owner, "eu-west-1")
 		for _, row := range []struct {
 			filters []string
@@ -51,7 +51,7 @@ func TestDescribeTags_filters(t *testing.T) {
 			{[]string{"resource-type", "volume"}, 4},
 			{[]string{"resource-type", "snapshot"}, 0},
 		} {
-			expectEqual(f, fmt.Sprint(row.filters), f.filteredTags(row.filters...), row.want)
+			expectEqual(f, fmt.Sprint(row.filters), f.countTags(row.filters...), row.want)
 		}
 
 		for _, name := range []string{"tag-key", "owner-id"} {
@@ -63,8 +63,7 @@ func TestDescribeTags_filters(t *testing.T) {
 	})
 }
 
-// TestDescribeTags_pages covers rule 4.3.4.
-// An answer has at most 1,000 tags, without MaxResults too.
+// TestDescribeTags_pages covers rule 4.3.4. A page has at most 1,000 tags, even without MaxResults.
 func TestDescribeTags_pages(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		err := f.world.Build(func(builder *Builder) error {
@@ -74,7 +73,7 @@ func TestDescribeTags_pages(t *testing.T) {
 				for i := range maxTags {
 					pairs = append(pairs, fmt.Sprint("key-", i), "v")
 				}
-				builtBy.tagged(pairs...)
+				builtBy.createTaggedVolume(pairs...)
 			}
 			return nil
 		})
@@ -82,7 +81,7 @@ func TestDescribeTags_pages(t *testing.T) {
 		requireNoError(0, err)(f)
 		first := requireOutput(f.ec2.DescribeTags(f.Context(), &ec2.DescribeTagsInput{}))(f)
 		expectEqual(f, "the tags of the first page", len(first.Tags), 1000)
-		expectEqual(f, "the tags of all pages", f.filteredTags(), 42*maxTags)
+		expectEqual(f, "the tags of all pages", f.countTags(), 42*maxTags)
 		few := requireOutput(f.ec2.DescribeTags(f.Context(), &ec2.DescribeTagsInput{MaxResults: aws.Int32(5)}))(f)
 		expectEqual(f, "the tags of a short page", len(few.Tags), 5)
 		_, err = f.ec2.DescribeTags(f.Context(), &ec2.DescribeTagsInput{MaxResults: aws.Int32(4)})

@@ -12,28 +12,28 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// encryptionRow is a row of the tables 1.1, 1.3 and 1.4: what is asked, and the key that comes of it.
+// encryptionRow is a row of the tables of rules 1.1, 1.3 and 1.4: the parameters and the resulting key.
 type encryptionRow struct {
 	rule      string
-	source    string // "plain", "own", "shared plain", "shared encrypted"; "": none
+	source    string // "plain", "own", "shared plain", "shared encrypted"; empty for none
 	flag      *bool
 	given     bool
 	byDefault bool
-	region    string // "": home
-	want      string // "", "source", "default", "given", or the code of the refusal
+	region    string // empty for home
+	want      string // "", "source", "default", "given", or an error code
 }
 
 var yes, no = aws.Bool(true), aws.Bool(false)
 
-// setUp builds what a row starts from: a client of who asks, the source's id, and the keys by what they are in the
-// table.
+// setUp creates the resources of a row. It returns a client of the caller, the source ID and the keys by their name in
+// the table.
 func (row encryptionRow) setUp(f fixture, asImage bool) (client *ec2.Client, source string, keys map[string]string) {
 	account, region := owner, home
 	if row.region != "" {
 		region = row.region
 	}
 
-	keys = map[string]string{"": "", "source": f.openKey()}
+	keys = map[string]string{"": "", "source": f.createSharedKey()}
 	sourceKey := ""
 	if row.source == "own" || row.source == "shared encrypted" {
 		sourceKey = keys["source"]
@@ -44,20 +44,20 @@ func (row encryptionRow) setUp(f fixture, asImage bool) (client *ec2.Client, sou
 	}
 
 	if asImage {
-		source = f.image(sourceKey)
+		source = f.createImage(sourceKey)
 		if account == member {
 			f.shareImage(source)
-			f.share(f.root(f.ec2, source))
+			f.shareSnapshot(f.rootSnapshot(f.ec2, source))
 		}
 	} else if row.source != "" {
-		source = f.snapshot(sourceKey)
+		source = f.createSnapshot(sourceKey)
 		if account == member {
-			f.share(source)
+			f.shareSnapshot(source)
 		}
 	}
 
-	client = f.at(account, region)
-	keys["given"], keys["default"] = f.keyAt(account, region), f.managedKey(account, region)
+	client = f.ec2At(account, region)
+	keys["given"], keys["default"] = f.createKeyIn(account, region), f.awsManagedKeyARN(account, region)
 	if row.byDefault {
 		requireOutput(client.EnableEbsEncryptionByDefault(f.Context(), &ec2.EnableEbsEncryptionByDefaultInput{}))(f)
 	}
@@ -65,8 +65,8 @@ func (row encryptionRow) setUp(f fixture, asImage bool) (client *ec2.Client, sou
 	return client, source, keys
 }
 
-// judge compares the key that came of a row, or the refusal, with the table.
-func (row encryptionRow) judge(f fixture, keys map[string]string, got *string, err error) {
+// check compares the resulting key or error with the table.
+func (row encryptionRow) check(f fixture, keys map[string]string, got *string, err error) {
 	f.Helper()
 	want, isKey := keys[row.want]
 	if !isKey {
@@ -204,7 +204,7 @@ func TestCreateVolume_encryption(t *testing.T) {
 					}))(f).Volumes[0].KmsKeyId
 				}
 
-				row.judge(f, keys, got, err)
+				row.check(f, keys, got, err)
 			})
 		})
 	}
@@ -306,10 +306,10 @@ func TestCopySnapshot_encryption(t *testing.T) {
 
 				var got *string
 				if err == nil {
-					got = f.settled(client, *created.SnapshotId).KmsKeyId
+					got = f.waitForSnapshot(client, *created.SnapshotId).KmsKeyId
 				}
 
-				row.judge(f, keys, got, err)
+				row.check(f, keys, got, err)
 			})
 		})
 	}
@@ -404,27 +404,26 @@ func TestCopyImage_encryption(t *testing.T) {
 
 				var got *string
 				if err == nil {
-					image := f.settledImage(client, *created.ImageId)
+					image := f.waitForImage(client, *created.ImageId)
 					if image.State != types.ImageStateAvailable {
 						f.Fatalf("the copy is %s", image.State)
 					}
-					got = f.seen(client, *image.BlockDeviceMappings[0].Ebs.SnapshotId).KmsKeyId
+					got = f.describeSnapshot(client, *image.BlockDeviceMappings[0].Ebs.SnapshotId).KmsKeyId
 				}
 
-				row.judge(f, keys, got, err)
+				row.check(f, keys, got, err)
 			})
 		})
 	}
 }
 
-// TestCopySnapshot_customDefaultKey covers rule 1.3.10. An open question (Q2) is pinned: where the account's default
-// key is a customer key and encryption by default is off, a copy of an encrypted snapshot is under that key; the
-// documentation says aws/ebs.
+// TestCopySnapshot_customDefaultKey covers rule 1.3.10. It pins the answer to open question Q2: without encryption by
+// default, a copy of an encrypted snapshot is under the account's EBS default key. The documentation says aws/ebs.
 func TestCopySnapshot_customDefaultKey(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		custom, source := f.key(), f.snapshot(f.key())
+		custom, source := f.createKey(), f.createSnapshot(f.createKey())
 		requireOutput(f.ec2.ModifyEbsDefaultKmsKeyId(f.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: &custom}))(f)
-		if got := f.settled(f.ec2, f.copySnapshot(f.ec2, source)); *got.KmsKeyId != custom {
+		if got := f.waitForSnapshot(f.ec2, f.copySnapshot(f.ec2, source)); *got.KmsKeyId != custom {
 			t.Errorf("the copy is under %s, want %s", *got.KmsKeyId, custom)
 		}
 	})

@@ -11,12 +11,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// TestEnableFastLaunch_onlyWindowsImages covers rule 9.0.
-// Fast launch is for Windows images, with six launches at once or more (9.0).
+// TestEnableFastLaunch_onlyWindowsImages covers rule 9.0. Fast launch needs a Windows image and at least six parallel
+// launches.
 func TestEnableFastLaunch_onlyWindowsImages(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		linux := requireOutput(f.register(f.ec2, f.snapshot("")))(f)
-		windows := f.rebuilt(f.vendorImage("801119661308", "bp-0002"))
+		linux := requireOutput(f.registerImage(f.ec2, f.createSnapshot("")))(f)
+		windows := f.rebuildImage(f.createVendorImage("801119661308", "bp-0002"))
 		enable := func(image string, launches int32) error {
 			_, err := f.ec2.EnableFastLaunch(f.Context(), &ec2.EnableFastLaunchInput{
 				ImageId: &image, MaxParallelLaunches: aws.Int32(launches),

@@ -14,28 +14,28 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 )
 
-// away is another Region than home.
+// away is a Region other than home.
 const away = "us-west-2"
 
-// at are clients of an account's root in a Region. They do not try again.
-func (f fixture) at(account, region string) *ec2.Client {
-	return ec2.NewFromConfig(f.world.Config(account, region), noRetries)
+// ec2At returns a client for the root user of an account, without retries.
+func (f fixture) ec2At(account, region string) *ec2.Client {
+	return ec2.NewFromConfig(f.world.Config(account, region), withoutEC2Retries)
 }
 
-// snapshot makes a complete snapshot of a new volume under a key; without one, unencrypted.
-func (f fixture) snapshot(key string) string {
+// createSnapshot creates a complete snapshot of a new volume. An empty key means unencrypted.
+func (f fixture) createSnapshot(key string) string {
 	f.Helper()
 	created := requireOutput(f.ec2.CreateSnapshot(f.Context(), &ec2.CreateSnapshotInput{
-		VolumeId: aws.String(f.volume(key)),
+		VolumeId: aws.String(f.createVolume(key)),
 	}))(f)
-	return *f.settled(f.ec2, *created.SnapshotId).SnapshotId
+	return *f.waitForSnapshot(f.ec2, *created.SnapshotId).SnapshotId
 }
 
-// settled waits until a snapshot is complete or in error, and is what is seen of it then.
-func (f fixture) settled(client *ec2.Client, id string) types.Snapshot {
+// waitForSnapshot waits until a snapshot is no longer pending and returns it.
+func (f fixture) waitForSnapshot(client *ec2.Client, id string) types.Snapshot {
 	f.Helper()
 	for range 1000 {
-		seen := f.seen(client, id)
+		seen := f.describeSnapshot(client, id)
 		if seen.State != types.SnapshotStatePending {
 			return seen
 		}
@@ -45,25 +45,25 @@ func (f fixture) settled(client *ec2.Client, id string) types.Snapshot {
 	return types.Snapshot{}
 }
 
-// seen is a snapshot as it is described now.
-func (f fixture) seen(client *ec2.Client, id string) types.Snapshot {
+// describeSnapshot returns a snapshot as DescribeSnapshots shows it.
+func (f fixture) describeSnapshot(client *ec2.Client, id string) types.Snapshot {
 	f.Helper()
 	return requireOutput(client.DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{
 		SnapshotIds: []string{id},
 	}))(f).Snapshots[0]
 }
 
-// seenImage is an image as it is described now.
-func (f fixture) seenImage(client *ec2.Client, id string) types.Image {
+// describeImage returns an image as DescribeImages shows it.
+func (f fixture) describeImage(client *ec2.Client, id string) types.Image {
 	f.Helper()
 	return requireOutput(client.DescribeImages(f.Context(), &ec2.DescribeImagesInput{ImageIds: []string{id}}))(f).Images[0]
 }
 
-// settledImage waits until an image is no longer pending.
-func (f fixture) settledImage(client *ec2.Client, id string) types.Image {
+// waitForImage waits until an image is no longer pending.
+func (f fixture) waitForImage(client *ec2.Client, id string) types.Image {
 	f.Helper()
 	for range 1000 {
-		seen := f.seenImage(client, id)
+		seen := f.describeImage(client, id)
 		if seen.State != types.ImageStatePending {
 			return seen
 		}
@@ -73,34 +73,34 @@ func (f fixture) settledImage(client *ec2.Client, id string) types.Image {
 	return types.Image{}
 }
 
-// openKey makes a customer key of the owner at home that the member's account may use, as far as the policy goes.
-func (f fixture) openKey() string {
+// createSharedKey creates a key of the owner whose policy allows the member account.
+func (f fixture) createSharedKey() string {
 	f.Helper()
-	key := f.key()
+	key := f.createKey()
 	requireOutput(f.kms.PutKeyPolicy(f.Context(),
 		&kms.PutKeyPolicyInput{KeyId: &key, Policy: aws.String(`{"Version":"2012-10-17","Statement":[
 		{"Effect":"Allow","Principal":{"AWS":["` + owner + `","` + member + `"]},"Action":"kms:*","Resource":"*"}]}`)}))(f)
 	return key
 }
 
-// keyOf makes a customer key of an account in a Region.
-func (f fixture) keyAt(account, region string) string {
+// createKeyIn creates a key of an account in a Region.
+func (f fixture) createKeyIn(account, region string) string {
 	f.Helper()
 	return *requireOutput(kms.NewFromConfig(f.world.Config(account, region)).CreateKey(
 		f.Context(), &kms.CreateKeyInput{},
 	))(f).KeyMetadata.Arn
 }
 
-// managedKey is the ARN of aws/ebs of an account in a Region.
-func (f fixture) managedKey(account, region string) string {
+// awsManagedKeyARN returns the ARN of aws/ebs of an account in a Region.
+func (f fixture) awsManagedKeyARN(account, region string) string {
 	f.Helper()
 	return *requireOutput(kms.NewFromConfig(f.world.Config(account, region)).DescribeKey(
 		f.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/ebs")},
 	))(f).KeyMetadata.Arn
 }
 
-// share shares a snapshot of the owner with the member.
-func (f fixture) share(snapshot string) {
+// shareSnapshot shares a snapshot of the owner with the member.
+func (f fixture) shareSnapshot(snapshot string) {
 	f.Helper()
 	requireOutput(f.ec2.ModifySnapshotAttribute(f.Context(), &ec2.ModifySnapshotAttributeInput{
 		SnapshotId: &snapshot, CreateVolumePermission: &types.CreateVolumePermissionModifications{
@@ -119,13 +119,13 @@ func (f fixture) shareImage(image string) {
 	}))(f)
 }
 
-// root is the root snapshot of an image.
-func (f fixture) root(client *ec2.Client, image string) string {
+// rootSnapshot returns the root snapshot of an image.
+func (f fixture) rootSnapshot(client *ec2.Client, image string) string {
 	f.Helper()
-	return *f.seenImage(client, image).BlockDeviceMappings[0].Ebs.SnapshotId
+	return *f.describeImage(client, image).BlockDeviceMappings[0].Ebs.SnapshotId
 }
 
-// copySnapshot copies a snapshot from home, and is the id of the copy. Changes alter the request.
+// copySnapshot copies a snapshot from the home Region and returns the ID of the copy.
 func (f fixture) copySnapshot(client *ec2.Client, source string, changes ...func(*ec2.CopySnapshotInput)) string {
 	f.Helper()
 	in := &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &source}
@@ -135,12 +135,12 @@ func (f fixture) copySnapshot(client *ec2.Client, source string, changes ...func
 	return *requireOutput(client.CopySnapshot(f.Context(), in))(f).SnapshotId
 }
 
-// under asks for a key.
-func under(key string) func(*ec2.CopySnapshotInput) {
+// withKey requests encryption with a key.
+func withKey(key string) func(*ec2.CopySnapshotInput) {
 	return func(in *ec2.CopySnapshotInput) { in.Encrypted, in.KmsKeyId = aws.Bool(true), &key }
 }
 
-// requireError checks code and text of a refusal.
+// requireError requires an error code and message.
 func requireError(t testing.TB, err error, code, text string) {
 	t.Helper()
 	if got := requireErrorCode(t, err, code).ErrorMessage(); got != text {
@@ -148,7 +148,7 @@ func requireError(t testing.TB, err error, code, text string) {
 	}
 }
 
-// runWithSnapshotJobs runs a test on a bench that notes every snapshot job.
+// runWithSnapshotJobs is runWithFixture and passes all snapshot jobs to the test.
 func runWithSnapshotJobs(t *testing.T, test func(f fixture, jobs *[]SnapshotJob)) {
 	t.Helper()
 	runWithFixture(t, func(f fixture) {

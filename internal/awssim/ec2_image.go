@@ -317,6 +317,7 @@ func (w *World) describeImages(c *Call, in *ec2.DescribeImagesInput) (*ec2.Descr
 		if w.violates(c, "2.2.14", i.location.account != c.location().account && w.isHiddenByAllowedImages(c.location(), i)) {
 			return nil, imageNotFound(id)
 		}
+
 		if w.isListed(c, i, in) {
 			seen = append(seen, w.viewImage(c, i))
 		}

@@ -12,15 +12,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// launchPermission adds launch permissions to an image of the owner.
-func (f fixture) launchPermission(image string, add ...types.LaunchPermission) error {
+// addLaunchPermission adds launch permissions to an image of the owner.
+func (f fixture) addLaunchPermission(image string, add ...types.LaunchPermission) error {
 	_, err := f.ec2.ModifyImageAttribute(f.Context(), &ec2.ModifyImageAttributeInput{
 		ImageId: &image, LaunchPermission: &types.LaunchPermissionModifications{Add: add},
 	})
 	return err
 }
 
-// Every snapshot in an image decides whether it may be shared, and with whom (2.2).
+// TestModifyImageAttribute_whoMayLaunch checks rules 2.2. Every snapshot of an image decides with which accounts it can
+// be shared.
 func TestModifyImageAttribute_whoMayLaunch(t *testing.T) {
 	toMember := types.LaunchPermission{UserId: aws.String(member)}
 	toEverybody := types.LaunchPermission{Group: types.PermissionGroupAll}
@@ -30,13 +31,13 @@ func TestModifyImageAttribute_whoMayLaunch(t *testing.T) {
 		with       types.LaunchPermission
 		code, says string
 	}{
-		{"2.2.1 customer key", fixture.key, toMember, "", ""},
+		{"2.2.1 customer key", fixture.createKey, toMember, "", ""},
 		{
-			"2.2.2 aws/ebs", func(f fixture) string { return f.managedKey(owner, home) }, toMember, "InvalidParameter",
+			"2.2.2 aws/ebs", func(f fixture) string { return f.awsManagedKeyARN(owner, home) }, toMember, "InvalidParameter",
 			"Snapshots encrypted with the AWS Managed CMK can’t be shared. Specify another snapshot.",
 		},
 		{
-			"2.2.3 public", fixture.key, toEverybody, "UnsupportedOperation",
+			"2.2.3 public", fixture.createKey, toEverybody, "UnsupportedOperation",
 			"Encrypted snapshots can’t be shared publicly. Specify another snapshot.",
 		},
 		{
@@ -64,14 +65,14 @@ func TestModifyImageAttribute_whoMayLaunch(t *testing.T) {
 					key = row.key(f)
 				}
 
-				data := f.snapshot(key) // not the root: any snapshot counts
-				image := f.image("", func(in *ec2.RegisterImageInput) {
+				data := f.createSnapshot(key) // not the root: every snapshot counts
+				image := f.createImage("", func(in *ec2.RegisterImageInput) {
 					in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{
 						DeviceName: aws.String("/dev/sdb"), Ebs: &types.EbsBlockDevice{SnapshotId: &data},
 					})
 				})
 
-				err := f.launchPermission(image, row.with)
+				err := f.addLaunchPermission(image, row.with)
 				if row.code == "" && err == nil {
 					return
 				}
@@ -82,18 +83,17 @@ func TestModifyImageAttribute_whoMayLaunch(t *testing.T) {
 	}
 }
 
-// TestModifyImageAttribute_publicAccessBlocked covers rule 2.2.13.
-// Newer accounts block public images from the start (2.2.13).
+// TestModifyImageAttribute_publicAccessBlocked covers rule 2.2.13. New accounts block public images from the start.
 func TestModifyImageAttribute_publicAccessBlocked(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		public := types.LaunchPermission{Group: types.PermissionGroupAll}
-		requireErrorCode(t, f.launchPermission(image, public), "OperationNotPermitted")
+		requireErrorCode(t, f.addLaunchPermission(image, public), "OperationNotPermitted")
 		requireOutput(f.ec2.DisableImageBlockPublicAccess(f.Context(), &ec2.DisableImageBlockPublicAccessInput{}))(f)
-		if err := f.launchPermission(image, public); err != nil {
+		if err := f.addLaunchPermission(image, public); err != nil {
 			t.Fatal(err)
 		}
-		if got := f.seenImage(f.at(member, home), image); !*got.Public {
+		if got := f.describeImage(f.ec2At(member, home), image); !*got.Public {
 			t.Errorf("the image is %+v", got)
 		}
 	})
@@ -102,24 +102,24 @@ func TestModifyImageAttribute_publicAccessBlocked(t *testing.T) {
 // TestModifyImageAttribute_launchPermissionLimit covers rule 2.2.5.
 func TestModifyImageAttribute_launchPermissionLimit(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		var many []types.LaunchPermission
 		for i := range 1001 {
 			many = append(many, types.LaunchPermission{UserId: aws.String(fmt.Sprintf("2%011d", i))})
 		}
-		if err := f.launchPermission(image, many[:1000]...); err != nil {
+		if err := f.addLaunchPermission(image, many[:1000]...); err != nil {
 			t.Error(err)
 		}
-		requireErrorCode(t, f.launchPermission(image, many[1000]), "ResourceLimitExceeded")
+		requireErrorCode(t, f.addLaunchPermission(image, many[1000]), "ResourceLimitExceeded")
 	})
 }
 
-// TestDescribeImages_asRecipient covers rules 2.2.11, 2.2.12 and A.4.1.
-// Sharing an image shares neither its tags nor its attributes nor its snapshots (2.2.7, 2.2.11, 2.2.12, 2.2.15).
+// TestDescribeImages_asRecipient covers rules 2.2.11, 2.2.12 and A.4.1. Sharing an image shares neither its tags, its
+// attributes nor its snapshots (rules 2.2.7 and 2.2.15).
 func TestDescribeImages_asRecipient(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
-		others := f.at(member, home)
+		image := f.createImage("")
+		others := f.ec2At(member, home)
 		got := requireOutput(others.DescribeImages(f.Context(), &ec2.DescribeImagesInput{
 			ImageIds: []string{image},
 		}))(f).Images
@@ -128,7 +128,7 @@ func TestDescribeImages_asRecipient(t *testing.T) {
 		}
 
 		f.shareImage(image)
-		if got := f.seenImage(others, image); got.DeregistrationProtection != nil || len(got.Tags) != 0 {
+		if got := f.describeImage(others, image); got.DeregistrationProtection != nil || len(got.Tags) != 0 {
 			t.Errorf("shared it shows %+v", got)
 		}
 
@@ -145,10 +145,10 @@ func TestDescribeImages_asRecipient(t *testing.T) {
 			ImageId: &image, Attribute: types.ImageAttributeNameBlockDeviceMapping,
 		})
 
-		// A.4.1: to the owner as well
+		// rule A.4.1: even to the owner
 		requireError(t, err, "AuthFailure", "Unauthorized attempt to access restricted resource")
 		_, err = others.DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{
-			SnapshotIds: []string{f.root(f.ec2, image)},
+			SnapshotIds: []string{f.rootSnapshot(f.ec2, image)},
 		})
 
 		requireErrorCode(t, err, "InvalidSnapshot.NotFound")
@@ -181,7 +181,7 @@ func TestModifyImageAttribute_invalid(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				image := f.image("")
+				image := f.createImage("")
 				in := &ec2.ModifyImageAttributeInput{ImageId: &image}
 				row.change(in)
 				_, err := f.ec2.ModifyImageAttribute(f.Context(), in)

@@ -123,7 +123,7 @@ func (w *World) enableImageDeprecation(
 
 	switch {
 	case w.violates(c, "9.21", !at.After(c.At)):
-		return nil, badRequest("InvalidParameterValue", "The deprecation date has to be in the future.")
+		return nil, badRequest("InvalidParameterValue", "The deprecation date must be in the future.")
 	case w.violates(c, "9.21", at.After(latest)):
 		return nil, badRequest("InvalidParameterValue", "The deprecation date %s is too far ahead.", formatTime(at))
 	}

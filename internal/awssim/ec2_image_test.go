@@ -13,20 +13,20 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// seller is the account that AWS Marketplace sells images from.
+// seller is an account that sells images in AWS Marketplace.
 const seller = "679593333241"
 
-// vendorImage makes a public image of an account that may name billing products.
-func (f fixture) vendorImage(account string, products ...string) string {
+// createVendorImage creates a public image of an account that may use billing products.
+func (f fixture) createVendorImage(account string, products ...string) string {
 	f.Helper()
-	client := f.at(account, home)
+	client := f.ec2At(account, home)
 	volume := requireOutput(client.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
 		AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8),
 	}))(f)
 
 	time.Sleep(time.Minute)
 	root := requireOutput(client.CreateSnapshot(f.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId}))(f)
-	f.settled(client, *root.SnapshotId)
+	f.waitForSnapshot(client, *root.SnapshotId)
 	image := requireOutput(client.RegisterImage(f.Context(), &ec2.RegisterImageInput{
 		Name:               aws.String("vendor's"),
 		RootDeviceName:     aws.String("/dev/sda1"),
@@ -48,8 +48,8 @@ func (f fixture) vendorImage(account string, products ...string) string {
 	return *image.ImageId
 }
 
-// rebuilt launches an image as the owner and makes an image of the instance.
-func (f fixture) rebuilt(image string, changes ...func(*ec2.CreateImageInput)) string {
+// rebuildImage launches an image as the owner and creates an image of the instance.
+func (f fixture) rebuildImage(image string, changes ...func(*ec2.CreateImageInput)) string {
 	f.Helper()
 	id := f.launch(f.ec2, image)
 	time.Sleep(time.Minute)
@@ -57,24 +57,27 @@ func (f fixture) rebuilt(image string, changes ...func(*ec2.CreateImageInput)) s
 	for _, change := range changes {
 		change(in)
 	}
-	return *f.settledImage(f.ec2, *requireOutput(f.ec2.CreateImage(f.Context(), in))(f).ImageId).ImageId
+	return *f.waitForImage(f.ec2, *requireOutput(f.ec2.CreateImage(f.Context(), in))(f).ImageId).ImageId
 }
 
-// marketplaceImage is an image of the owner that was built on one from AWS Marketplace.
-func (f fixture) marketplaceImage() string { return f.rebuilt(f.vendorImage(seller, "code")) }
+// createMarketplaceImage creates an image of the owner from a Marketplace image.
+func (f fixture) createMarketplaceImage() string {
+	return f.rebuildImage(f.createVendorImage(seller, "code"))
+}
 
-// TestCreateImage_keepsVolumeKeys covers rule 1.2.1.
-// An image made of an instance has its volumes' keys; the request cannot change them (1.2.1, 1.2.2).
+// TestCreateImage_keepsVolumeKeys covers rule 1.2.1. The snapshots keep the volumes' keys, and the request cannot
+// change them (rule 1.2.2).
 func TestCreateImage_keepsVolumeKeys(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
-		created := f.rebuilt(f.image(key))
-		if root := f.seen(f.ec2, f.root(f.ec2, created)); *root.KmsKeyId != key {
+		key := f.createKey()
+		created := f.rebuildImage(f.createImage(key))
+		if root := f.describeSnapshot(f.ec2, f.rootSnapshot(f.ec2, created)); *root.KmsKeyId != key {
 			t.Errorf("the new snapshot is under %s, want %s", *root.KmsKeyId, key)
 		}
 		requireOutput(f.ec2.EnableEbsEncryptionByDefault(f.Context(), &ec2.EnableEbsEncryptionByDefaultInput{}))(f)
-		byDefault := f.rebuilt(f.image(""))
-		if root := f.seen(f.ec2, f.root(f.ec2, byDefault)); aws.ToString(root.KmsKeyId) != f.managedKey(owner, home) {
+		byDefault := f.rebuildImage(f.createImage(""))
+		root := f.describeSnapshot(f.ec2, f.rootSnapshot(f.ec2, byDefault))
+		if aws.ToString(root.KmsKeyId) != f.awsManagedKeyARN(owner, home) {
 			t.Errorf("with encryption by default the new snapshot is under %q", aws.ToString(root.KmsKeyId))
 		}
 	})
@@ -83,7 +86,7 @@ func TestCreateImage_keepsVolumeKeys(t *testing.T) {
 // TestCreateImage_cannotEncryptVolume covers rule 1.2.1.
 func TestCreateImage_cannotEncryptVolume(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		id := f.launch(f.ec2, f.image(""))
+		id := f.launch(f.ec2, f.createImage(""))
 		time.Sleep(time.Minute)
 		for _, encrypted := range []bool{true, false} {
 			_, err := f.ec2.CreateImage(f.Context(), &ec2.CreateImageInput{
@@ -100,17 +103,17 @@ func TestCreateImage_cannotEncryptVolume(t *testing.T) {
 	})
 }
 
-// TestDescribeImages_showsEncryptionWithoutKey covers rule 1.2.4.
-// An image tells for each device whether it is encrypted, not under which key; it may mix both (1.2.3, 1.2.4).
+// TestDescribeImages_showsEncryptionWithoutKey covers rule 1.2.4. An image shows for each device whether it is
+// encrypted, but not the key. It can have both kinds of devices (rule 1.2.3).
 func TestDescribeImages_showsEncryptionWithoutKey(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		data := f.snapshot("")
-		image := f.image(f.key(), func(in *ec2.RegisterImageInput) {
+		data := f.createSnapshot("")
+		image := f.createImage(f.createKey(), func(in *ec2.RegisterImageInput) {
 			in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{
 				DeviceName: aws.String("/dev/sdb"), Ebs: &types.EbsBlockDevice{SnapshotId: &data},
 			})
 		})
-		for _, device := range f.seenImage(f.ec2, image).BlockDeviceMappings {
+		for _, device := range f.describeImage(f.ec2, image).BlockDeviceMappings {
 			if device.Ebs.KmsKeyId != nil || *device.Ebs.Encrypted != (*device.DeviceName == "/dev/sda1") {
 				t.Errorf("%s: %+v", *device.DeviceName, *device.Ebs)
 			}
@@ -121,7 +124,7 @@ func TestDescribeImages_showsEncryptionWithoutKey(t *testing.T) {
 // TestDeregisterImage_imageUnavailable covers rule 2.5.9.
 func TestDeregisterImage_imageUnavailable(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		requireOutput(f.ec2.DeregisterImage(f.Context(), &ec2.DeregisterImageInput{ImageId: &image}))(f)
 		left := requireOutput(f.ec2.DescribeImages(f.Context(), &ec2.DescribeImagesInput{
 			ImageIds: []string{image},
@@ -137,8 +140,8 @@ func TestDeregisterImage_imageUnavailable(t *testing.T) {
 // TestDeleteSnapshot_inUse covers rule 2.5.8.
 func TestDeleteSnapshot_inUse(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		data := f.snapshot("")
-		image := f.image("", func(in *ec2.RegisterImageInput) {
+		data := f.createSnapshot("")
+		image := f.createImage("", func(in *ec2.RegisterImageInput) {
 			in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{
 				DeviceName: aws.String("/dev/sdb"), Ebs: &types.EbsBlockDevice{SnapshotId: &data},
 			})
@@ -150,19 +153,19 @@ func TestDeleteSnapshot_inUse(t *testing.T) {
 	})
 }
 
-// TestDeregisterImage_deletesSnapshots covers rule 9.11.
-// DeleteAssociatedSnapshots deletes what no other image uses, and tells how each went (9.11).
+// TestDeregisterImage_deletesSnapshots covers rule 9.11. DeleteAssociatedSnapshots deletes snapshots that no other
+// image uses and returns the results.
 func TestDeregisterImage_deletesSnapshots(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		shared := f.snapshot("")
+		shared := f.createSnapshot("")
 		withShared := func(in *ec2.RegisterImageInput) {
 			in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{
 				DeviceName: aws.String("/dev/sdb"), Ebs: &types.EbsBlockDevice{SnapshotId: &shared},
 			})
 		}
 
-		first, second := f.image("", withShared), f.image("", withShared)
-		root := f.root(f.ec2, first)
+		first, second := f.createImage("", withShared), f.createImage("", withShared)
+		root := f.rootSnapshot(f.ec2, first)
 		want := map[string]types.SnapshotReturnCodes{
 			root: types.SnapshotReturnCodesSuccess, shared: types.SnapshotReturnCodesWarnSkipped,
 		}
@@ -181,8 +184,8 @@ func TestDeregisterImage_deletesSnapshots(t *testing.T) {
 			t.Errorf("results %v", got)
 		}
 
-		f.seenImage(f.ec2, second)
-		f.seen(f.ec2, shared)
+		f.describeImage(f.ec2, second)
+		f.describeSnapshot(f.ec2, shared)
 		_, err := f.ec2.DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{root}})
 		requireErrorCode(t, err, "InvalidSnapshot.NotFound")
 	})
@@ -191,7 +194,7 @@ func TestDeregisterImage_deletesSnapshots(t *testing.T) {
 // TestDeregisterImage_protected covers rules 9.5 and A.2.1.
 func TestDeregisterImage_protected(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		deregister := func() error {
 			_, err := f.ec2.DeregisterImage(f.Context(), &ec2.DeregisterImageInput{ImageId: &image})
 			return err
@@ -209,18 +212,18 @@ func TestDeregisterImage_protected(t *testing.T) {
 			))(f)
 		}
 
-		view := func() string { return *f.seenImage(f.ec2, image).DeregistrationProtection }
+		view := func() string { return *f.describeImage(f.ec2, image).DeregistrationProtection }
 		if got := view(); got != "disabled" {
 			t.Errorf("a new image is %s (2.5.6)", got)
 		}
 
-		if got := protect(false); got != "enabled-without-cooldown" || view() != got { // A.2.4
+		if got := protect(false); got != "enabled-without-cooldown" || view() != got { // rule A.2.4
 			t.Errorf("protected: %s, %s", got, view())
 		}
 
 		requireErrorCode(t, deregister(), "OperationNotPermitted")
 		lift()
-		if got := view(); got != "disabled" { // A.2.5: without a cooldown at once
+		if got := view(); got != "disabled" { // rule A.2.5: at once without a cooldown
 			t.Errorf("lifted: %s", got)
 		}
 
@@ -229,7 +232,7 @@ func TestDeregisterImage_protected(t *testing.T) {
 		}
 
 		lift()
-		if got := view(); len(got) < 15 || got[:15] != "disabled after " { // A.2.3
+		if got := view(); len(got) < 15 || got[:15] != "disabled after " { // rule A.2.3
 			t.Errorf("in the cooldown: %s", got)
 		}
 
@@ -244,7 +247,7 @@ func TestDeregisterImage_protected(t *testing.T) {
 // TestDisableImage_effects covers rule 9.2.
 func TestDisableImage_effects(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		f.shareImage(image)
 		requireOutput(f.ec2.DisableImage(f.Context(), &ec2.DisableImageInput{ImageId: &image}))(f)
 		got := requireOutput(f.ec2.DescribeImages(f.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}}))(f).Images
@@ -267,7 +270,7 @@ func TestDisableImage_effects(t *testing.T) {
 
 		requireErrorCode(t, err, "InvalidAMIID.Unavailable")
 		requireOutput(f.ec2.EnableImage(f.Context(), &ec2.EnableImageInput{ImageId: &image}))(f)
-		got = requireOutput(f.at(member, home).DescribeImages(f.Context(), &ec2.DescribeImagesInput{
+		got = requireOutput(f.ec2At(member, home).DescribeImages(f.Context(), &ec2.DescribeImagesInput{
 			ImageIds: []string{image},
 		}))(f).Images
 		if len(got) != 0 {
@@ -279,7 +282,7 @@ func TestDisableImage_effects(t *testing.T) {
 // TestDescribeImages_deprecated covers rule 9.21.
 func TestDescribeImages_deprecated(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		f.shareImage(image)
 		deprecate := func(at time.Time) error {
 			_, err := f.ec2.EnableImageDeprecation(f.Context(), &ec2.EnableImageDeprecationInput{
@@ -295,7 +298,7 @@ func TestDescribeImages_deprecated(t *testing.T) {
 		}
 
 		listed := func(account string, deprecated bool) int {
-			return len(requireOutput(f.at(account, home).DescribeImages(f.Context(), &ec2.DescribeImagesInput{
+			return len(requireOutput(f.ec2At(account, home).DescribeImages(f.Context(), &ec2.DescribeImagesInput{
 				Owners: []string{owner}, IncludeDeprecated: &deprecated,
 			}))(f).Images)
 		}
@@ -311,7 +314,7 @@ func TestDescribeImages_deprecated(t *testing.T) {
 			)
 		}
 
-		f.launch(f.at(member, home), image)
+		f.launch(f.ec2At(member, home), image)
 	})
 }
 
@@ -323,7 +326,7 @@ func TestEC2_malformedIDs(t *testing.T) {
 			"ami-11111111111111111": "InvalidAMIID.Malformed",
 			"ami-0ffffffffffffffff": "InvalidAMIID.NotFound", "ami-01234567": "InvalidAMIID.NotFound",
 		} {
-			_, err := f.at(owner, home).DescribeImages(f.Context(), &ec2.DescribeImagesInput{ImageIds: []string{id}})
+			_, err := f.ec2At(owner, home).DescribeImages(f.Context(), &ec2.DescribeImagesInput{ImageIds: []string{id}})
 			requireErrorCode(t, err, code)
 		}
 
@@ -331,13 +334,13 @@ func TestEC2_malformedIDs(t *testing.T) {
 			"nope": "InvalidParameterValue", "snap-00000000000000000": "InvalidSnapshotID.Malformed",
 			"snap-0ffffffffffffffff": "InvalidSnapshot.NotFound", "snap-00000000": "InvalidSnapshot.NotFound",
 		} {
-			_, err := f.at(owner, home).DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}})
+			_, err := f.ec2At(owner, home).DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}})
 			requireErrorCode(t, err, code)
-			_, err = f.at(owner, home).DescribeSnapshotAttribute(f.Context(), &ec2.DescribeSnapshotAttributeInput{
+			_, err = f.ec2At(owner, home).DescribeSnapshotAttribute(f.Context(), &ec2.DescribeSnapshotAttributeInput{
 				SnapshotId: &id, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
 			})
 			requireErrorCode(t, err, code)
-			_, err = f.at(owner, home).CreateVolume(f.Context(), &ec2.CreateVolumeInput{
+			_, err = f.ec2At(owner, home).CreateVolume(f.Context(), &ec2.CreateVolumeInput{
 				SnapshotId: &id, AvailabilityZone: aws.String(home + "a"), DryRun: aws.Bool(true),
 			})
 			requireErrorCode(t, err, code)
@@ -347,7 +350,7 @@ func TestEC2_malformedIDs(t *testing.T) {
 
 func TestDescribeImages_owners(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		own, amazons := f.image(""), f.vendorImage("137112412989")
+		own, amazons := f.createImage(""), f.createVendorImage("137112412989")
 		for owner, want := range map[string]string{
 			"self":         own,
 			"111111111111": own,
@@ -371,15 +374,15 @@ func TestDescribeImages_owners(t *testing.T) {
 	})
 }
 
-// TestDescribeImages_pages covers rules 4.3.1 and 4.3.2. Pages are cut before filters are applied: one may be empty and
-// not the last (4.3.2); ids do not go with pages (4.3.1).
+// TestDescribeImages_pages covers rules 4.3.1 and 4.3.2. Pages are cut before filters apply, so a page can be empty
+// without being the last. IDs cannot be combined with pages.
 func TestDescribeImages_pages(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		for range 6 {
-			f.snapshot("")
+			f.createSnapshot("")
 		}
 
-		tagged := f.snapshot("")
+		tagged := f.createSnapshot("")
 		requireOutput(f.ec2.CreateTags(f.Context(), &ec2.CreateTagsInput{
 			Resources: []string{tagged}, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}},
 		}))(f)
@@ -412,41 +415,40 @@ func TestDescribeImages_pages(t *testing.T) {
 // TestDescribeSnapshots_withoutOwner covers rule 4.3.3.
 func TestDescribeSnapshots_withoutOwner(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		f.share(f.snapshot(""))
+		f.shareSnapshot(f.createSnapshot(""))
 		for owners, want := range map[string]int{"": 1, "self": 0, owner: 1} {
 			in := &ec2.DescribeSnapshotsInput{}
 			if owners != "" {
 				in.OwnerIds = []string{owners}
 			}
-			if got := requireOutput(f.at(member, home).DescribeSnapshots(f.Context(), in))(f).Snapshots; len(got) != want {
+			if got := requireOutput(f.ec2At(member, home).DescribeSnapshots(f.Context(), in))(f).Snapshots; len(got) != want {
 				t.Errorf("owner %q: %v", owners, got)
 			}
 		}
 	})
 }
 
-// TestStaleRead_missesNewResources covers rule 4.4.1.
-// For some moments a describe call may not know what was just made (4.4.1).
+// TestStaleRead_missesNewResources covers rule 4.4.1. A describe call may miss a resource that was just created.
 func TestStaleRead_missesNewResources(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		id := f.copySnapshot(f.ec2, f.snapshot(""))
+		id := f.copySnapshot(f.ec2, f.createSnapshot(""))
 		f.world.Inject(FaultRule{Fault: StaleRead, Action: "ec2:Describe*", Times: 2})
 		for range 2 {
-			_, err := f.at(owner, home).DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}})
+			_, err := f.ec2At(owner, home).DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}})
 			requireErrorCode(t, err, "InvalidSnapshot.NotFound")
 		}
-		f.seen(f.ec2, id)
+		f.describeSnapshot(f.ec2, id)
 		time.Sleep(time.Minute)
 		f.world.Inject(FaultRule{Fault: StaleRead, Action: "ec2:Describe*"})
-		f.seen(f.ec2, id)
+		f.describeSnapshot(f.ec2, id)
 	})
 }
 
-// TestDescribeImageReferences_templatesAndInstances covers rule 9.12.
-// What names an image is told: instances that are not terminated, and launch templates (9.12).
+// TestDescribeImageReferences_templatesAndInstances covers rule 9.12. Launch templates and instances that are not
+// terminated are references.
 func TestDescribeImageReferences_templatesAndInstances(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		instance := f.launch(f.ec2, image)
 		template := *requireOutput(f.ec2.CreateLaunchTemplate(f.Context(), &ec2.CreateLaunchTemplateInput{
 			LaunchTemplateName: aws.String("golden"), LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: &image},
@@ -467,7 +469,7 @@ func TestDescribeImageReferences_templatesAndInstances(t *testing.T) {
 			}))(f)
 		}
 
-		for depth, want := range map[string]int{"10": 1, "11": 2} { // as many of the newest versions as are asked for
+		for depth, want := range map[string]int{"10": 1, "11": 2} { // number of newest versions to search
 			got := requireOutput(f.ec2.DescribeImageReferences(f.Context(),
 				&ec2.DescribeImageReferencesInput{ImageIds: []string{
 					image,

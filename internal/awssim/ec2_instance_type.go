@@ -127,7 +127,7 @@ func (w *World) describeInstanceTypeOfferings(
 	case types.LocationTypeAvailabilityZone:
 		locations, kind = zonesOf(c.Region), in.LocationType
 	default:
-		return nil, badRequest("InvalidParameterValue", "The location type '%s' is not modelled", in.LocationType)
+		return nil, badRequest("InvalidParameterValue", "The location type '%s' is not modeled", in.LocationType)
 	}
 
 	var seen []types.InstanceTypeOffering

@@ -9,8 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// withoutSnapshots returns the data that a new version inherits: the snapshots of its block device mapping are ignored unless the
-// request gives them (SDK, SourceVersion of CreateLaunchTemplateVersion).
+// withoutSnapshots returns the data that a new version inherits: the snapshots of its block device mapping are ignored
+// unless the request gives them (SDK, SourceVersion of CreateLaunchTemplateVersion).
 func withoutSnapshots(data types.RequestLaunchTemplateData) types.RequestLaunchTemplateData {
 	data.BlockDeviceMappings = slices.Clone(data.BlockDeviceMappings)
 	for i, mapping := range data.BlockDeviceMappings {

@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// template makes a launch template with data as its first version.
-func (f fixture) template(data *types.RequestLaunchTemplateData) string {
+// createLaunchTemplate creates a launch template with data as its first version.
+func (f fixture) createLaunchTemplate(data *types.RequestLaunchTemplateData) string {
 	f.Helper()
 	created := requireOutput(f.ec2.CreateLaunchTemplate(f.Context(), &ec2.CreateLaunchTemplateInput{
 		LaunchTemplateName: aws.String("fleet"), LaunchTemplateData: data,
@@ -21,11 +21,11 @@ func (f fixture) template(data *types.RequestLaunchTemplateData) string {
 	return *created.LaunchTemplate.LaunchTemplateId
 }
 
-// TestCreateLaunchTemplateVersion_sourceVersion covers rule A.4.12.
-// The image of a version is not looked at, and comes from another version only where that is named (A.4.12).
+// TestCreateLaunchTemplateVersion_sourceVersion covers rule A.4.12. The image of a version is not checked. It is
+// inherited only from an explicit source version.
 func TestCreateLaunchTemplateVersion_sourceVersion(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		id := f.template(&types.RequestLaunchTemplateData{
+		id := f.createLaunchTemplate(&types.RequestLaunchTemplateData{
 			ImageId: aws.String("ami-00000000000000001"), InstanceType: types.InstanceTypeT3Nano,
 		})
 
@@ -54,7 +54,7 @@ func TestCreateLaunchTemplateVersion_sourceVersion(t *testing.T) {
 // TestCreateLaunchTemplateVersion_clientToken covers rule 4.2.3.
 func TestCreateLaunchTemplateVersion_clientToken(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		id := f.template(&types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Nano})
+		id := f.createLaunchTemplate(&types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Nano})
 		in := &ec2.CreateLaunchTemplateVersionInput{
 			LaunchTemplateId: &id, ClientToken: aws.String("release-1"), LaunchTemplateData: &types.RequestLaunchTemplateData{
 				InstanceType: types.InstanceTypeT3Micro,
@@ -74,11 +74,12 @@ func TestCreateLaunchTemplateVersion_clientToken(t *testing.T) {
 	})
 }
 
-// A launch takes from the template what it does not say itself; without a version named, from the default one.
+// TestRunInstances_fromTemplate shows that a launch takes missing parameters from its template, by default from the
+// default version.
 func TestRunInstances_fromTemplate(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		old, fresh := f.image(""), f.image("")
-		id := f.template(&types.RequestLaunchTemplateData{ImageId: &old, InstanceType: types.InstanceTypeT3Nano})
+		old, fresh := f.createImage(""), f.createImage("")
+		id := f.createLaunchTemplate(&types.RequestLaunchTemplateData{ImageId: &old, InstanceType: types.InstanceTypeT3Nano})
 		requireOutput(f.ec2.CreateLaunchTemplateVersion(f.Context(), &ec2.CreateLaunchTemplateVersionInput{
 			LaunchTemplateId: &id, SourceVersion: aws.String("$Default"), LaunchTemplateData: &types.RequestLaunchTemplateData{
 				ImageId: &fresh,
@@ -129,7 +130,7 @@ func TestRunInstances_fromTemplate(t *testing.T) {
 // TestRunInstances_templateWithoutImage covers rule A.4.12.
 func TestRunInstances_templateWithoutImage(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		id := f.template(&types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro})
+		id := f.createLaunchTemplate(&types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro})
 		_, err := f.ec2.RunInstances(f.Context(), &ec2.RunInstancesInput{
 			LaunchTemplate: &types.LaunchTemplateSpecification{LaunchTemplateId: &id},
 			MinCount:       aws.Int32(1),
@@ -142,11 +143,12 @@ func TestRunInstances_templateWithoutImage(t *testing.T) {
 
 func TestDescribeLaunchTemplateVersions_byImage(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		old, fresh := f.image(""), f.image("")
-		id := f.template(&types.RequestLaunchTemplateData{ImageId: &old})
+		old, fresh := f.createImage(""), f.createImage("")
+		id := f.createLaunchTemplate(&types.RequestLaunchTemplateData{ImageId: &old})
 		requireOutput(f.ec2.CreateLaunchTemplateVersion(f.Context(), &ec2.CreateLaunchTemplateVersionInput{
 			LaunchTemplateId: &id, LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: &fresh},
 		}))(f)
+
 		out := requireOutput(f.ec2.DescribeLaunchTemplateVersions(f.Context(),
 			&ec2.DescribeLaunchTemplateVersionsInput{
 				LaunchTemplateId: &id,

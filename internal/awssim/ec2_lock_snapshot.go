@@ -44,7 +44,7 @@ func (w *World) lockSnapshot(c *Call, in *ec2.LockSnapshotInput) (*ec2.LockSnaps
 	case in.LockMode == "":
 		return nil, missingParameter("LockMode")
 	case in.LockDuration == nil || *in.LockDuration < 1 || *in.LockDuration > 36500:
-		return nil, badRequest("InvalidParameterValue", "The lock duration has to be between 1 and 36500 days.")
+		return nil, badRequest("InvalidParameterValue", "The lock duration must be between 1 and 36500 days.")
 	}
 
 	s, err := w.authorizeSnapshot(c, in.SnapshotId, nil)

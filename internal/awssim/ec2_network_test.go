@@ -13,8 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// TestDescribeRegions_optIn covers rule 5.8.
-// An opt-in Region works for an account when it has enabled it, and is listed then (5.8).
+// TestDescribeRegions_optIn covers rule 5.8. An opt-in Region must be enabled before the account can use it.
 func TestDescribeRegions_optIn(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		const optIn = "eu-south-1"
@@ -25,7 +24,7 @@ func TestDescribeRegions_optIn(t *testing.T) {
 			)
 		}
 
-		remote := ec2.NewFromConfig(f.world.Config(owner, optIn), noRetries)
+		remote := ec2.NewFromConfig(f.world.Config(owner, optIn), withoutEC2Retries)
 		_, err := remote.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{})
 		requireErrorCode(t, err, "AuthFailure")
 		if listed() {
@@ -38,7 +37,7 @@ func TestDescribeRegions_optIn(t *testing.T) {
 			t.Error("an enabled Region is not listed")
 		}
 
-		_, err = ec2.NewFromConfig(f.world.Config(member, optIn), noRetries).DescribeVolumes(
+		_, err = ec2.NewFromConfig(f.world.Config(member, optIn), withoutEC2Retries).DescribeVolumes(
 			f.Context(), &ec2.DescribeVolumesInput{},
 		)
 
@@ -71,7 +70,7 @@ func TestNetwork_defaultVPC(t *testing.T) {
 	})
 }
 
-// What the amazon-ebs builder makes and takes away round an instance.
+// TestNetwork_temporaryBuildResources creates and deletes what the amazon-ebs builder needs besides an instance.
 func TestNetwork_temporaryBuildResources(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		pair := requireOutput(f.ec2.CreateKeyPair(f.Context(), &ec2.CreateKeyPairInput{
@@ -94,7 +93,7 @@ func TestNetwork_temporaryBuildResources(t *testing.T) {
 			}},
 		}))(f)
 
-		id := f.launch(f.ec2, f.image(""), func(in *ec2.RunInstancesInput) {
+		id := f.launch(f.ec2, f.createImage(""), func(in *ec2.RunInstancesInput) {
 			in.KeyName = aws.String("packer")
 			in.SecurityGroupIds = []string{*group.GroupId}
 			in.SubnetId = aws.String("")
@@ -115,7 +114,7 @@ func TestNetwork_temporaryBuildResources(t *testing.T) {
 		requireErrorCode(t, err, "DependencyViolation")
 		requireOutput(f.ec2.StopInstances(f.Context(), &ec2.StopInstancesInput{InstanceIds: []string{id}}))(f)
 		time.Sleep(time.Minute)
-		if state := f.instance(f.ec2, id).State.Name; state != types.InstanceStateNameStopped {
+		if state := f.describeInstance(f.ec2, id).State.Name; state != types.InstanceStateNameStopped {
 			t.Errorf("the instance is %s", state)
 		}
 

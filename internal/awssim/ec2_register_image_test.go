@@ -11,8 +11,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// register asks for an image with a root snapshot. Changes alter the request.
-func (f fixture) register(client *ec2.Client, root string, changes ...func(*ec2.RegisterImageInput)) (string, error) {
+// registerImage registers an image with a root snapshot.
+func (f fixture) registerImage(
+	client *ec2.Client, root string, changes ...func(*ec2.RegisterImageInput),
+) (string, error) {
 	in := &ec2.RegisterImageInput{
 		Name:               aws.String("registered"),
 		RootDeviceName:     aws.String("/dev/sda1"),
@@ -94,7 +96,7 @@ func TestRegisterImage_invalid(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				_, err := f.register(f.ec2, f.snapshot(""), row.change)
+				_, err := f.registerImage(f.ec2, f.createSnapshot(""), row.change)
 				requireErrorCode(t, err, row.code)
 			})
 		})
@@ -104,44 +106,44 @@ func TestRegisterImage_invalid(t *testing.T) {
 // TestRegisterImage_nameTaken covers rule 2.5.2.
 func TestRegisterImage_nameTaken(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		root := f.snapshot("")
-		first := requireOutput(f.register(f.ec2, root))(f)
-		_, err := f.register(f.ec2, root)
+		root := f.createSnapshot("")
+		first := requireOutput(f.registerImage(f.ec2, root))(f)
+		_, err := f.registerImage(f.ec2, root)
 		requireError(t, err, "InvalidAMIName.Duplicate", "AMI name registered is already in use by AMI "+first)
 		_, err = f.ec2.CopyImage(f.Context(), &ec2.CopyImageInput{
 			Name: aws.String("registered"), SourceRegion: aws.String(home), SourceImageId: &first,
 		})
 
 		requireErrorCode(t, err, "InvalidAMIName.Duplicate")
-		requireOutput(f.at(owner, away).CopyImage(f.Context(), &ec2.CopyImageInput{
+		requireOutput(f.ec2At(owner, away).CopyImage(f.Context(), &ec2.CopyImageInput{
 			Name: aws.String("registered"), SourceRegion: aws.String(home), SourceImageId: &first,
 		}))(f)
 
 		requireOutput(f.ec2.DeregisterImage(f.Context(), &ec2.DeregisterImageInput{ImageId: &first}))(f)
-		requireOutput(f.register(f.ec2, root))(f)
+		requireOutput(f.registerImage(f.ec2, root))(f)
 	})
 }
 
 // TestRegisterImage_snapshotOfOtherAccount covers rule 1.5.6.
 func TestRegisterImage_snapshotOfOtherAccount(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		root := f.snapshot("")
-		_, err := f.register(f.at(member, home), root)
+		root := f.createSnapshot("")
+		_, err := f.registerImage(f.ec2At(member, home), root)
 		requireErrorCode(t, err, "InvalidSnapshotID.NotFound")
-		f.share(root)
-		_, err = f.register(f.at(member, home), root)
+		f.shareSnapshot(root)
+		_, err = f.registerImage(f.ec2At(member, home), root)
 		requireError(
 			t, err, "InvalidParameterValue", "Invalid value '"+root+"' for snapshotId. Snapshot does not belong to "+member,
 		)
 	})
 }
 
-// TestRegisterImage_defaults covers rules 2.4.2 and 5.6. What the request leaves out gets the old defaults; the size is
-// the snapshot's, and the image is available at once (2.4, 2.5.6).
+// TestRegisterImage_defaults covers rules 2.4 and 2.5.6. Missing attributes get old defaults, the size comes from the
+// snapshot, and the image is available at once.
 func TestRegisterImage_defaults(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		root := f.snapshot("")
-		id := requireOutput(f.register(f.ec2, root, func(in *ec2.RegisterImageInput) {
+		root := f.createSnapshot("")
+		id := requireOutput(f.registerImage(f.ec2, root, func(in *ec2.RegisterImageInput) {
 			in.Architecture, in.VirtualizationType = "", nil
 			in.BlockDeviceMappings = append(in.BlockDeviceMappings,
 				types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdb"), VirtualName: aws.String("ephemeral0")},
@@ -153,7 +155,7 @@ func TestRegisterImage_defaults(t *testing.T) {
 				})
 		}))(f)
 
-		got := f.seenImage(f.ec2, id)
+		got := f.describeImage(f.ec2, id)
 		ebs := got.BlockDeviceMappings[0].Ebs
 		if got.Architecture != types.ArchitectureValuesI386 ||
 			got.VirtualizationType != types.VirtualizationTypeParavirtual || got.State != types.ImageStateAvailable ||
@@ -179,8 +181,8 @@ func TestRegisterImage_defaults(t *testing.T) {
 // TestRegisterImage_keepsRequestedAttributes covers rule 2.4.
 func TestRegisterImage_keepsRequestedAttributes(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		id := requireOutput(f.register(f.ec2, f.snapshot(""), everything))(f)
-		checkEverything(t, f.seenImage(f.ec2, id))
+		id := requireOutput(f.registerImage(f.ec2, f.createSnapshot(""), setAllAttributes))(f)
+		checkAllAttributes(t, f.describeImage(f.ec2, id))
 		data := requireOutput(f.ec2.DescribeImageAttribute(f.Context(), &ec2.DescribeImageAttributeInput{
 			ImageId: &id, Attribute: types.ImageAttributeNameUefiData,
 		}))(f).UefiData
@@ -190,8 +192,8 @@ func TestRegisterImage_keepsRequestedAttributes(t *testing.T) {
 	})
 }
 
-// everything asks RegisterImage for all that it can carry.
-func everything(in *ec2.RegisterImageInput) {
+// setAllAttributes sets all attributes that RegisterImage can set.
+func setAllAttributes(in *ec2.RegisterImageInput) {
 	in.Description, in.EnaSupport, in.SriovNetSupport = aws.String("all"), aws.Bool(true), aws.String("simple")
 	in.BootMode = types.BootModeValuesUefi
 	in.TpmSupport = types.TpmSupportValuesV20
@@ -211,8 +213,8 @@ func everything(in *ec2.RegisterImageInput) {
 	})
 }
 
-// checkEverything checks that an image has what everything asks for, except the description.
-func checkEverything(t *testing.T, got types.Image) {
+// checkAllAttributes checks that an image has all attributes of everything, except the description.
+func checkAllAttributes(t *testing.T, got types.Image) {
 	t.Helper()
 	ebs := got.BlockDeviceMappings[0].Ebs
 	if got.Architecture != types.ArchitectureValuesX8664 || got.VirtualizationType != types.VirtualizationTypeHvm ||
@@ -232,16 +234,18 @@ func checkEverything(t *testing.T, got types.Image) {
 	}
 }
 
-// TestRegisterImage_billingFollowsSnapshot covers rule 2.3.3.
-// Billing is read from the data: a copy of a Windows snapshot, registered, is Windows again (2.3.3, 2.3.4).
+// TestRegisterImage_billingFollowsSnapshot covers rule 2.3.3. An image registered from a copy of a Windows snapshot is
+// a Windows image (rule 2.3.4).
 func TestRegisterImage_billingFollowsSnapshot(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		built := f.rebuilt(f.vendorImage("801119661308", "bp-0002"))
+		built := f.rebuildImage(f.createVendorImage("801119661308", "bp-0002"))
 		for _, id := range []string{
 			built,
-			requireOutput(f.register(f.ec2, *f.settled(f.ec2, f.copySnapshot(f.ec2, f.root(f.ec2, built))).SnapshotId))(f),
+			requireOutput(f.registerImage(
+				f.ec2, *f.waitForSnapshot(f.ec2, f.copySnapshot(f.ec2, f.rootSnapshot(f.ec2, built))).SnapshotId,
+			))(f),
 		} {
-			got := f.seenImage(f.ec2, id)
+			got := f.describeImage(f.ec2, id)
 			if *got.PlatformDetails != "Windows" || *got.UsageOperation != "RunInstances:0002" ||
 				got.Platform != types.PlatformValuesWindows {
 				t.Errorf("%s is %s (%s)", id, *got.PlatformDetails, *got.UsageOperation)
@@ -253,8 +257,8 @@ func TestRegisterImage_billingFollowsSnapshot(t *testing.T) {
 // TestRegisterImage_authorizedResources covers rule 2.5.5.
 func TestRegisterImage_authorizedResources(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		root := f.snapshot("")
-		requireOutput(f.register(f.ec2, root, func(in *ec2.RegisterImageInput) {
+		root := f.createSnapshot("")
+		requireOutput(f.registerImage(f.ec2, root, func(in *ec2.RegisterImageInput) {
 			in.TagSpecifications = []types.TagSpecification{
 				{ResourceType: types.ResourceTypeImage, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}}},
 			}

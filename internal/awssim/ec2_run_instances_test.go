@@ -16,8 +16,8 @@ import (
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
 
-// oneOf asks for one instance of an image.
-func oneOf(image string) *ec2.RunInstancesInput {
+// oneInstance requests one instance of an image.
+func oneInstance(image string) *ec2.RunInstancesInput {
 	return &ec2.RunInstancesInput{
 		ImageId:      &image,
 		InstanceType: types.InstanceTypeT3Nano,
@@ -26,7 +26,7 @@ func oneOf(image string) *ec2.RunInstancesInput {
 	}
 }
 
-// encryptRoot asks for an encrypted root volume; nil: under the default key.
+// encryptRoot requests an encrypted root volume. A nil key means the default key.
 func encryptRoot(key *string) func(*ec2.RunInstancesInput) {
 	return func(in *ec2.RunInstancesInput) {
 		in.BlockDeviceMappings = []types.BlockDeviceMapping{
@@ -35,11 +35,11 @@ func encryptRoot(key *string) func(*ec2.RunInstancesInput) {
 	}
 }
 
-// TestRunInstances_encryption is the rows of table 1.1 that a launch can meet.
+// TestRunInstances_encryption checks the rows of table 1.1 that apply to a launch.
 func TestRunInstances_encryption(t *testing.T) {
 	for _, row := range []struct {
 		rule      string
-		ofImage   bool // the image's snapshot is under a customer key
+		ofImage   bool // the image's snapshot is encrypted with a customer managed key
 		byDefault bool
 		flag      bool
 		given     bool
@@ -77,13 +77,13 @@ func TestRunInstances_encryption(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				keys := map[string]string{"image's": f.key(), "given": f.key()}
+				keys := map[string]string{"image's": f.createKey(), "given": f.createKey()}
 				ofImage := ""
 				if row.ofImage {
 					ofImage = keys["image's"]
 				}
 
-				image := f.image(ofImage)
+				image := f.createImage(ofImage)
 				if row.byDefault {
 					requireOutput(f.ec2.EnableEbsEncryptionByDefault(f.Context(), &ec2.EnableEbsEncryptionByDefaultInput{}))(f)
 				}
@@ -111,16 +111,16 @@ func TestRunInstances_encryption(t *testing.T) {
 	}
 }
 
-// TestRunInstances_sharedImageUsesOwnKey covers rules 2.2.7 and 1.1.5. A shared image is launched without its snapshots
-// being shared (2.2.7), and its volumes are under the default key of who launches (1.1.5).
+// TestRunInstances_sharedImageUsesOwnKey covers rules 2.2.7 and 1.1.5. The snapshots of a shared image need not be
+// shared. The volumes are encrypted with the caller's default key.
 func TestRunInstances_sharedImageUsesOwnKey(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
+		key := f.createKey()
 		requireOutput(f.kms.PutKeyPolicy(f.Context(),
 			&kms.PutKeyPolicyInput{KeyId: &key, Policy: aws.String(`{"Version":"2012-10-17","Statement":[
 			{"Effect":"Allow","Principal":{"AWS":["111111111111","999999999999"]},"Action":"kms:*","Resource":"*"}]}`)}))(f)
 
-		image := f.image(key)
+		image := f.createImage(key)
 		others := ec2.NewFromConfig(f.world.Config(member, home))
 		in := &ec2.RunInstancesInput{
 			ImageId:      &image,
@@ -148,16 +148,16 @@ func TestRunInstances_sharedImageUsesOwnKey(t *testing.T) {
 	})
 }
 
-// TestRunInstances_unusableKey covers rule 8.6.
-// A launch with a key that cannot be used is accepted; the instance ends, and says why (1.8.6, 8.5, 8.6, A.4.9).
+// TestRunInstances_unusableKey covers rule 8.6. EC2 accepts the launch, and the instance terminates with a reason
+// (rules 1.8.6, 8.5 and A.4.9).
 func TestRunInstances_unusableKey(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
-		image := f.image(key)
+		key := f.createKey()
+		image := f.createImage(key)
 		requireOutput(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &key}))(f)
 		id := f.launch(f.ec2, image)
 		time.Sleep(time.Minute)
-		got := f.instance(f.ec2, id)
+		got := f.describeInstance(f.ec2, id)
 		if got.State.Name != types.InstanceStateNameTerminated || *got.State.Code != 48 {
 			t.Errorf("the instance is %s (%d)", got.State.Name, *got.State.Code)
 		}
@@ -179,16 +179,16 @@ func TestRunInstances_unusableKey(t *testing.T) {
 	})
 }
 
-// TestStartInstances_unusableKey covers rule 8.6. An existing instance whose key was disabled runs on, but does not
-// start again: it is stopped with the older text (3.1.12, 8.6).
+// TestStartInstances_unusableKey covers rule 8.6. An instance whose key is disabled keeps running but cannot be started
+// again (rule 3.1.12).
 func TestStartInstances_unusableKey(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
-		id := f.launch(f.ec2, f.image(key))
+		key := f.createKey()
+		id := f.launch(f.ec2, f.createImage(key))
 		time.Sleep(time.Minute)
 		requireOutput(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &key}))(f)
 		time.Sleep(time.Hour)
-		if state := f.instance(f.ec2, id).State.Name; state != types.InstanceStateNameRunning {
+		if state := f.describeInstance(f.ec2, id).State.Name; state != types.InstanceStateNameRunning {
 			t.Errorf("with its key disabled, the running instance is %s", state)
 		}
 
@@ -196,7 +196,7 @@ func TestStartInstances_unusableKey(t *testing.T) {
 		time.Sleep(time.Minute)
 		requireOutput(f.ec2.StartInstances(f.Context(), &ec2.StartInstancesInput{InstanceIds: []string{id}}))(f)
 		time.Sleep(time.Minute)
-		got := f.instance(f.ec2, id)
+		got := f.describeInstance(f.ec2, id)
 		if got.State.Name != types.InstanceStateNameStopped ||
 			*got.StateReason.Message != "Client.InternalError: Client error on launch" {
 			t.Errorf("started without its key, the instance is %s: %+v", got.State.Name, got.StateReason)
@@ -205,7 +205,7 @@ func TestStartInstances_unusableKey(t *testing.T) {
 		requireOutput(f.kms.EnableKey(f.Context(), &kms.EnableKeyInput{KeyId: &key}))(f)
 		requireOutput(f.ec2.StartInstances(f.Context(), &ec2.StartInstancesInput{InstanceIds: []string{id}}))(f)
 		time.Sleep(time.Minute)
-		if state := f.instance(f.ec2, id).State.Name; state != types.InstanceStateNameRunning {
+		if state := f.describeInstance(f.ec2, id).State.Name; state != types.InstanceStateNameRunning {
 			t.Errorf("with its key back, the instance is %s", state)
 		}
 	})
@@ -214,12 +214,12 @@ func TestStartInstances_unusableKey(t *testing.T) {
 // TestDescribeInstances_terminatedForAnHour covers rule 8.7.
 func TestDescribeInstances_terminatedForAnHour(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		id := f.launch(f.ec2, f.image(""))
+		id := f.launch(f.ec2, f.createImage(""))
 		time.Sleep(time.Minute)
 		root := f.rootVolume(f.ec2, id)
 		requireOutput(f.ec2.TerminateInstances(f.Context(), &ec2.TerminateInstancesInput{InstanceIds: []string{id}}))(f)
 		time.Sleep(50 * time.Minute)
-		if state := f.instance(f.ec2, id).State.Name; state != types.InstanceStateNameTerminated {
+		if state := f.describeInstance(f.ec2, id).State.Name; state != types.InstanceStateNameTerminated {
 			t.Errorf("the instance is %s", state)
 		}
 
@@ -231,8 +231,8 @@ func TestDescribeInstances_terminatedForAnHour(t *testing.T) {
 	})
 }
 
-// TestRunInstances_unsupportedInstanceType covers rule 2.4.
-// An image must support what the instance type needs: the losses of a careless registration show here (2.4, 2.4.4).
+// TestRunInstances_unsupportedInstanceType covers rule 2.4. A launch reveals attributes that a registration lost (rule
+// 2.4.4).
 func TestRunInstances_unsupportedInstanceType(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(*ec2.RegisterImageInput)
@@ -250,7 +250,7 @@ func TestRunInstances_unsupportedInstanceType(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				image := f.image("", row.change)
+				image := f.createImage("", row.change)
 				_, err := f.ec2.RunInstances(f.Context(), &ec2.RunInstancesInput{
 					ImageId:      &image,
 					InstanceType: row.kind,
@@ -266,7 +266,7 @@ func TestRunInstances_unsupportedInstanceType(t *testing.T) {
 // TestRunInstances_keyWithoutEncrypted covers rule 1.1.11.
 func TestRunInstances_keyWithoutEncrypted(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image, key := f.image(""), f.key()
+		image, key := f.createImage(""), f.createKey()
 		_, err := f.ec2.RunInstances(f.Context(), &ec2.RunInstancesInput{
 			ImageId:      &image,
 			InstanceType: types.InstanceTypeT3Nano,
@@ -284,8 +284,8 @@ func TestRunInstances_keyWithoutEncrypted(t *testing.T) {
 	})
 }
 
-// TestRunInstances_dryRunUnknownImage covers rules 6.1 and 6.3.
-// A dry run proves rights, not that there is an image; but an image has to be named (6.2, 6.3, A.4.12).
+// TestRunInstances_dryRunUnknownImage covers rules 6.1 and 6.3. A dry run proves permissions, not that the image
+// exists. The request must still name an image (rules 6.2 and A.4.12).
 func TestRunInstances_dryRunUnknownImage(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		in := &ec2.RunInstancesInput{
@@ -310,7 +310,7 @@ func TestRunInstances_dryRunUnknownImage(t *testing.T) {
 // TestRunInstances_clientToken covers rule 4.2.3.
 func TestRunInstances_clientToken(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		with := func(token string) func(*ec2.RunInstancesInput) {
 			return func(in *ec2.RunInstancesInput) { in.ClientToken = &token }
 		}
@@ -336,7 +336,7 @@ func TestRunInstances_clientToken(t *testing.T) {
 
 func TestRunInstances_unmodeledParameter(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		_, err := f.ec2.RunInstances(f.Context(), &ec2.RunInstancesInput{
 			ImageId:            &image,
 			MinCount:           aws.Int32(1),
@@ -350,11 +350,11 @@ func TestRunInstances_unmodeledParameter(t *testing.T) {
 	})
 }
 
-// What a launch needs of the keys: grants on the new volume's, and where the data goes from one key to another,
-// re-encryption from the first (A.4.8, A.4.9). A missing right ends the instance; Decrypt is not among them.
+// TestRunInstances_permissions checks rules A.4.8 and A.4.9. A launch needs grants on the key of the new volume, and
+// re-encryption if the keys differ. A missing permission terminates the instance. Decrypt is not needed.
 func TestRunInstances_permissions(t *testing.T) {
 	for _, row := range []struct {
-		rule, denied, on string // on: "image's" or "given"
+		rule, denied, on string // on is "image's" or "given"
 		ends             types.InstanceStateName
 	}{
 		{"A.4.9", "kms:CreateGrant", "given", types.InstanceStateNameTerminated},
@@ -365,13 +365,13 @@ func TestRunInstances_permissions(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				keys := map[string]string{"image's": f.key(), "given": f.key()}
+				keys := map[string]string{"image's": f.createKey(), "given": f.createKey()}
 				given := keys["given"]
-				launcher := ec2.NewFromConfig(f.user(owner, "launcher", `{"Effect":"Allow","Action":"*","Resource":"*"}`,
+				launcher := ec2.NewFromConfig(f.createUser(owner, "launcher", `{"Effect":"Allow","Action":"*","Resource":"*"}`,
 					`{"Effect":"Deny","Action":"`+row.denied+`","Resource":"`+keys[row.on]+`"}`))
-				id := f.launch(launcher, f.image(keys["image's"]), encryptRoot(&given))
+				id := f.launch(launcher, f.createImage(keys["image's"]), encryptRoot(&given))
 				time.Sleep(time.Minute)
-				if state := f.instance(f.ec2, id).State.Name; state != row.ends {
+				if state := f.describeInstance(f.ec2, id).State.Name; state != row.ends {
 					t.Errorf("without %s on the key the instance is %s, want %s", row.denied, state, row.ends)
 				}
 			})
@@ -379,13 +379,13 @@ func TestRunInstances_permissions(t *testing.T) {
 	}
 }
 
-// TestRunInstances_authorizedResources covers rule 6.5.
-// What IAM is asked by a launch: each resource that it uses or makes, and tags of their own (6.5).
+// TestRunInstances_authorizedResources covers rule 6.5. IAM authorizes each resource that a launch uses or creates, and
+// the tags separately.
 func TestRunInstances_authorizedResources(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		may := func(name, resources string) *ec2.Client {
-			return ec2.NewFromConfig(f.user(
+			return ec2.NewFromConfig(f.createUser(
 				owner, name, `{"Effect":"Allow","Action":"ec2:RunInstances","Resource":[`+resources+`]}`,
 			))
 		}
@@ -393,11 +393,11 @@ func TestRunInstances_authorizedResources(t *testing.T) {
 		const created = `"arn:aws:ec2:*:*:instance/*","arn:aws:ec2:*:*:volume/*","arn:aws:ec2:*:*:network-interface/*",` +
 			`"arn:aws:ec2:*:*:subnet/*","arn:aws:ec2:*:*:security-group/*"`
 
-		_, err := may("without-image", created).RunInstances(f.Context(), oneOf(image))
+		_, err := may("without-image", created).RunInstances(f.Context(), oneInstance(image))
 		requireErrorCode(t, err, "UnauthorizedOperation")
 		client := may("with-image", created+`,"arn:aws:ec2:us-east-1::image/`+image+`"`)
 		f.launch(client, image)
-		tagged := oneOf(image)
+		tagged := oneInstance(image)
 		tagged.TagSpecifications = []types.TagSpecification{
 			{ResourceType: types.ResourceTypeInstance, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}}},
 		}
@@ -410,11 +410,11 @@ func TestRunInstances_authorizedResources(t *testing.T) {
 	})
 }
 
-// TestRunInstances_resolvesParameter covers rule 7.11.
-// A launch follows "resolve:ssm:" to the image that a parameter names, if the caller may read it (7.11).
+// TestRunInstances_resolvesParameter covers rule 7.11. A caller that can read the parameter can launch
+// "resolve:ssm:<name>".
 func TestRunInstances_resolvesParameter(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
+		image := f.createImage("")
 		parameters := ssm.NewFromConfig(f.world.Config(owner, home))
 		requireOutput(parameters.PutParameter(f.Context(), &ssm.PutParameterInput{
 			Name:     aws.String("/golden/web"),
@@ -424,11 +424,11 @@ func TestRunInstances_resolvesParameter(t *testing.T) {
 		}))(f)
 
 		time.Sleep(5 * time.Minute)
-		if got := f.instance(f.ec2, f.launch(f.ec2, "resolve:ssm:/golden/web")).ImageId; *got != image {
+		if got := f.describeInstance(f.ec2, f.launch(f.ec2, "resolve:ssm:/golden/web")).ImageId; *got != image {
 			t.Errorf("launched %s, want %s", *got, image)
 		}
 
-		id := f.template(&types.RequestLaunchTemplateData{ImageId: aws.String("resolve:ssm:/golden/web")})
+		id := f.createLaunchTemplate(&types.RequestLaunchTemplateData{ImageId: aws.String("resolve:ssm:/golden/web")})
 		view := requireOutput(f.ec2.DescribeLaunchTemplateVersions(
 			f.Context(), &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &id, ResolveAlias: aws.Bool(true)},
 		))(f)
@@ -437,10 +437,10 @@ func TestRunInstances_resolvesParameter(t *testing.T) {
 			t.Errorf("the template shows %s, want %s", got, image)
 		}
 
-		blind := ec2.NewFromConfig(f.user(owner, "blind", `{"Effect":"Allow","Action":"ec2:*","Resource":"*"}`))
-		_, err := blind.RunInstances(f.Context(), oneOf("resolve:ssm:/golden/web"))
+		blind := ec2.NewFromConfig(f.createUser(owner, "blind", `{"Effect":"Allow","Action":"ec2:*","Resource":"*"}`))
+		_, err := blind.RunInstances(f.Context(), oneInstance("resolve:ssm:/golden/web"))
 		requireErrorCode(t, err, "UnauthorizedOperation")
-		_, err = f.ec2.RunInstances(f.Context(), oneOf("resolve:ssm:/golden/none"))
+		_, err = f.ec2.RunInstances(f.Context(), oneInstance("resolve:ssm:/golden/none"))
 		requireErrorCode(t, err, "InvalidParameterValue")
 	})
 }

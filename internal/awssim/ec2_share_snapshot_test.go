@@ -13,8 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 )
 
-// permission changes whom a snapshot of the owner is shared with.
-func (f fixture) permission(snapshot string, add bool, items ...types.CreateVolumePermission) error {
+// modifyPermission changes the create volume permissions of a snapshot of the owner.
+func (f fixture) modifyPermission(snapshot string, add bool, items ...types.CreateVolumePermission) error {
 	change := &types.CreateVolumePermissionModifications{Remove: items}
 	if add {
 		change = &types.CreateVolumePermissionModifications{Add: items}
@@ -34,16 +34,16 @@ var toAll = types.CreateVolumePermission{Group: types.PermissionGroupAll}
 func TestModifySnapshotAttribute_whoMayShare(t *testing.T) {
 	for _, row := range []struct {
 		rule       string
-		key        func(f fixture) string // nil: unencrypted
+		key        func(f fixture) string // nil for unencrypted
 		with       types.CreateVolumePermission
 		code, says string
 	}{
 		{
-			"2.1.1 aws/ebs", func(f fixture) string { return f.managedKey(owner, home) }, toUser(member),
+			"2.1.1 aws/ebs", func(f fixture) string { return f.awsManagedKeyARN(owner, home) }, toUser(member),
 			"OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared",
 		},
-		{"2.1.2 public", fixture.key, toAll, "OperationNotPermitted", "Encrypted snapshots cannot be shared publicly."},
-		{"2.1.9 customer key", fixture.key, toUser(member), "", ""},
+		{"2.1.2 public", fixture.createKey, toAll, "OperationNotPermitted", "Encrypted snapshots cannot be shared publicly."},
+		{"2.1.9 customer key", fixture.createKey, toUser(member), "", ""},
 		{"2.1.4 public, unencrypted", nil, toAll, "", ""},
 		{"A.4.3 account", nil, toUser("123"), "InvalidAMIAttributeItemValue", "UserId 123"},
 		{
@@ -59,7 +59,7 @@ func TestModifySnapshotAttribute_whoMayShare(t *testing.T) {
 				if row.key != nil {
 					key = row.key(f)
 				}
-				err := f.permission(f.snapshot(key), true, row.with)
+				err := f.modifyPermission(f.createSnapshot(key), true, row.with)
 				if row.code == "" && err == nil {
 					return
 				}
@@ -72,13 +72,13 @@ func TestModifySnapshotAttribute_whoMayShare(t *testing.T) {
 // TestModifySnapshotAttribute_publicAccessBlocked covers rule 2.1.3.
 func TestModifySnapshotAttribute_publicAccessBlocked(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		shared, other := f.snapshot(""), f.snapshot("")
-		if err := f.permission(shared, true, toAll); err != nil {
+		shared, other := f.createSnapshot(""), f.createSnapshot("")
+		if err := f.modifyPermission(shared, true, toAll); err != nil {
 			t.Fatal(err)
 		}
 
 		look := func() error {
-			_, err := f.at(member, home).DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{
+			_, err := f.ec2At(member, home).DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{
 				SnapshotIds: []string{shared},
 			})
 			return err
@@ -93,7 +93,7 @@ func TestModifySnapshotAttribute_publicAccessBlocked(t *testing.T) {
 		}))(f)
 
 		requireError(
-			t, f.permission(other, true, toAll), "OperationNotPermitted",
+			t, f.modifyPermission(other, true, toAll), "OperationNotPermitted",
 			"Public sharing of snapshots is blocked for this account.",
 		)
 
@@ -112,14 +112,14 @@ func TestModifySnapshotAttribute_publicAccessBlocked(t *testing.T) {
 // TestModifySnapshotAttribute_owner covers rule 2.1.5.
 func TestModifySnapshotAttribute_owner(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		snapshot := f.snapshot("")
+		snapshot := f.createSnapshot("")
 		for _, items := range [][]types.CreateVolumePermission{{toUser(member), toUser(owner)}, {toUser(member)}} {
-			if err := f.permission(snapshot, true, items...); err != nil {
+			if err := f.modifyPermission(snapshot, true, items...); err != nil {
 				t.Fatal(err)
 			}
 		}
 
-		if err := f.permission(snapshot, false, toUser("888888888888")); err != nil {
+		if err := f.modifyPermission(snapshot, false, toUser("888888888888")); err != nil {
 			t.Fatal(err)
 		}
 
@@ -135,41 +135,41 @@ func TestModifySnapshotAttribute_owner(t *testing.T) {
 // TestModifySnapshotAttribute_tooManyItems covers rule 2.1.6.
 func TestModifySnapshotAttribute_tooManyItems(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		snapshot := f.snapshot("")
-		err := f.permission(snapshot, true, slices.Repeat([]types.CreateVolumePermission{toUser(member)}, 500)...)
+		snapshot := f.createSnapshot("")
+		err := f.modifyPermission(snapshot, true, slices.Repeat([]types.CreateVolumePermission{toUser(member)}, 500)...)
 		if err != nil {
 			t.Error(err)
 		}
-		requireError(t, f.permission(snapshot, true, slices.Repeat([]types.CreateVolumePermission{toUser(member)}, 501)...),
+		requireError(t,
+			f.modifyPermission(snapshot, true, slices.Repeat([]types.CreateVolumePermission{toUser(member)}, 501)...),
 			"InvalidParameterValue", "Modification size must not be greater than 500.")
 	})
 }
 
-// TestModifySnapshotAttribute_keyNotShared covers rule 2.1.8. Sharing an encrypted snapshot makes no grant on its key;
-// the recipient sees the snapshot with the owner's key and without tags, and cannot copy it until the key admits it
-// (1.2.4, 2.1.8, 2.1.9, 3.1.3).
+// TestModifySnapshotAttribute_keyNotShared covers rule 2.1.8. Sharing creates no grant on the key. The recipient sees
+// the key but no tags, and cannot copy the snapshot until the key policy allows it (rules 1.2.4, 2.1.9 and 3.1.3).
 func TestModifySnapshotAttribute_keyNotShared(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
-		snapshot := f.snapshot(key)
+		key := f.createKey()
+		snapshot := f.createSnapshot(key)
 		requireOutput(f.ec2.CreateTags(f.Context(), &ec2.CreateTagsInput{
 			Resources: []string{snapshot}, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}},
 		}))(f)
 
-		f.share(snapshot)
+		f.shareSnapshot(snapshot)
 		grants := requireOutput(f.kms.ListGrants(f.Context(), &kms.ListGrantsInput{KeyId: &key}))(f).Grants
 		if len(grants) != 0 {
 			t.Errorf("there are grants: %v", grants)
 		}
 
-		others := f.at(member, home)
-		if seen := f.seen(others, snapshot); *seen.KmsKeyId != key || len(seen.Tags) != 0 {
+		others := f.ec2At(member, home)
+		if seen := f.describeSnapshot(others, snapshot); *seen.KmsKeyId != key || len(seen.Tags) != 0 {
 			t.Errorf("the recipient sees %+v", seen)
 		}
 
-		target := f.keyAt(member, home)
-		if got := f.settled(
-			others, f.copySnapshot(others, snapshot, under(target)),
+		target := f.createKeyIn(member, home)
+		if got := f.waitForSnapshot(
+			others, f.copySnapshot(others, snapshot, withKey(target)),
 		); aws.ToString(got.StateMessage) != "Given key ID is not accessible" ||
 			!*got.Encrypted || *got.KmsKeyId != target || *got.VolumeSize != 8 {
 			t.Errorf("without the key the copy is %+v", got)
@@ -179,7 +179,7 @@ func TestModifySnapshotAttribute_keyNotShared(t *testing.T) {
 			&kms.PutKeyPolicyInput{KeyId: &key, Policy: aws.String(`{"Version":"2012-10-17","Statement":[
 			{"Effect":"Allow","Principal":{"AWS":["` + owner + `","` + member + `"]},"Action":"kms:*","Resource":"*"}]}`)}))(f)
 
-		got := f.settled(others, f.copySnapshot(others, snapshot, under(target)))
+		got := f.waitForSnapshot(others, f.copySnapshot(others, snapshot, withKey(target)))
 		if got.State != types.SnapshotStateCompleted {
 			t.Errorf("with the key the copy is %s: %s", got.State, aws.ToString(got.StateMessage))
 		}
@@ -189,8 +189,8 @@ func TestModifySnapshotAttribute_keyNotShared(t *testing.T) {
 // TestSnapshotAttribute_onlyForOwner covers rule 2.1.7.
 func TestSnapshotAttribute_onlyForOwner(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		snapshot := f.snapshot("")
-		f.share(snapshot)
+		snapshot := f.createSnapshot("")
+		f.shareSnapshot(snapshot)
 		in := &ec2.ModifySnapshotAttributeInput{
 			SnapshotId: &snapshot,
 			CreateVolumePermission: &types.CreateVolumePermissionModifications{
@@ -198,23 +198,23 @@ func TestSnapshotAttribute_onlyForOwner(t *testing.T) {
 			},
 		}
 
-		_, err := f.at(member, home).ModifySnapshotAttribute(f.Context(), in)
+		_, err := f.ec2At(member, home).ModifySnapshotAttribute(f.Context(), in)
 		requireErrorCode(t, err, "InvalidSnapshot.NotFound")
 		in.DryRun = aws.Bool(true) // a dry run proves nothing about the snapshot (A.4.4)
-		_, err = f.at(member, home).ModifySnapshotAttribute(f.Context(), in)
+		_, err = f.ec2At(member, home).ModifySnapshotAttribute(f.Context(), in)
 		requireErrorCode(t, err, "DryRunOperation")
 	})
 }
 
-// TestSnapshotAttribute_productCodes covers rules 2.1.10 and 2.3.5.
-// Data bought in AWS Marketplace carries its product code along, and cannot be made public (2.1.10, 2.3.5).
+// TestSnapshotAttribute_productCodes covers rules 2.1.10 and 2.3.5. Copies of Marketplace data keep its product code
+// and cannot be made public.
 func TestSnapshotAttribute_productCodes(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.marketplaceImage()
-		root := f.root(f.ec2, image)
-		requireErrorCode(t, f.permission(root, true, toAll), "OperationNotPermitted")
+		image := f.createMarketplaceImage()
+		root := f.rootSnapshot(f.ec2, image)
+		requireErrorCode(t, f.modifyPermission(root, true, toAll), "OperationNotPermitted")
 		copied := f.copySnapshot(f.ec2, root)
-		f.settled(f.ec2, copied)
+		f.waitForSnapshot(f.ec2, copied)
 		got := requireOutput(f.ec2.DescribeSnapshotAttribute(f.Context(), &ec2.DescribeSnapshotAttributeInput{
 			SnapshotId: &copied, Attribute: types.SnapshotAttributeNameProductCodes,
 		}))(f)

@@ -18,8 +18,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// without is a client at home of a user of the member who may do everything but one action on one key.
-func (f fixture) without(action, key string) *ec2.Client {
+// clientWithout returns a client of a member user with all permissions except one action on one key.
+func (f fixture) clientWithout(action, key string) *ec2.Client {
 	f.Helper()
 	config := f.world.Config(member, home)
 	users := iam.NewFromConfig(config)
@@ -38,10 +38,11 @@ func (f fixture) without(action, key string) *ec2.Client {
 
 	created := requireOutput(users.CreateAccessKey(f.Context(), &iam.CreateAccessKeyInput{UserName: name}))(f).AccessKey
 	config.Credentials = credentials.NewStaticCredentialsProvider(*created.AccessKeyId, *created.SecretAccessKey, "")
-	return ec2.NewFromConfig(config, noRetries)
+	return ec2.NewFromConfig(config, withoutEC2Retries)
 }
 
-// What CopySnapshot asks of the two keys, and when a missing right shows (1.8.3, 1.8.4, 3.1.3, 3.1.8).
+// TestCopySnapshot_permissions checks rules 1.8.3, 1.8.4, 3.1.3 and 3.1.8: which permissions CopySnapshot needs on the
+// two keys, and when a missing one shows.
 func TestCopySnapshot_permissions(t *testing.T) {
 	const atOnce, later, never = "at once", "later", "never"
 	for _, row := range []struct {
@@ -59,10 +60,10 @@ func TestCopySnapshot_permissions(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				keys := map[string]string{"source": f.openKey(), "target": f.keyAt(member, home)}
-				source := f.snapshot(keys["source"])
-				f.share(source)
-				created, err := f.without(row.action, keys[row.on]).CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+				keys := map[string]string{"source": f.createSharedKey(), "target": f.createKeyIn(member, home)}
+				source := f.createSnapshot(keys["source"])
+				f.shareSnapshot(source)
+				created, err := f.clientWithout(row.action, keys[row.on]).CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
 					SourceRegion:     aws.String(home),
 					SourceSnapshotId: &source,
 					Encrypted:        aws.Bool(true),
@@ -82,7 +83,7 @@ func TestCopySnapshot_permissions(t *testing.T) {
 					t.Fatal(err)
 				}
 
-				got := f.settled(f.at(member, home), *created.SnapshotId)
+				got := f.waitForSnapshot(f.ec2At(member, home), *created.SnapshotId)
 				want := types.SnapshotStateCompleted
 				if row.shows == later {
 					want = types.SnapshotStateError
@@ -96,23 +97,23 @@ func TestCopySnapshot_permissions(t *testing.T) {
 	}
 }
 
-// TestCopySnapshot_secondCopyReusesDataKey covers rule 3.1.9.
-// The second copy of the same data under the same key uses the data key of the first (3.1.9).
+// TestCopySnapshot_secondCopyReusesDataKey covers rule 3.1.9. A second copy of the same data under the same key needs
+// no new data key.
 func TestCopySnapshot_secondCopyReusesDataKey(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		target := f.keyAt(member, home)
-		source := f.snapshot(f.openKey())
-		f.share(source)
-		limited := f.without("kms:GenerateDataKeyWithoutPlaintext", target)
-		f.settled(f.at(member, home), f.copySnapshot(f.at(member, home), source, under(target)))
-		got := f.settled(limited, f.copySnapshot(limited, source, under(target)))
+		target := f.createKeyIn(member, home)
+		source := f.createSnapshot(f.createSharedKey())
+		f.shareSnapshot(source)
+		limited := f.clientWithout("kms:GenerateDataKeyWithoutPlaintext", target)
+		f.waitForSnapshot(f.ec2At(member, home), f.copySnapshot(f.ec2At(member, home), source, withKey(target)))
+		got := f.waitForSnapshot(limited, f.copySnapshot(limited, source, withKey(target)))
 		if got.State != types.SnapshotStateCompleted {
 			t.Errorf("the second copy is %s: %s", got.State, aws.ToString(got.StateMessage))
 		}
 	})
 }
 
-// CreateVolume asks for other rights than CopySnapshot; without one the volume vanishes (A.4.8, A.4.9).
+// TestCreateVolume_permissions checks rules A.4.8 and A.4.9. Without one of its permissions the volume disappears.
 func TestCreateVolume_permissions(t *testing.T) {
 	for _, row := range []struct {
 		rule, action, on string
@@ -127,10 +128,10 @@ func TestCreateVolume_permissions(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				keys := map[string]string{"source": f.openKey(), "target": f.keyAt(member, home)}
-				source := f.snapshot(keys["source"])
-				f.share(source)
-				client := f.without(row.action, keys[row.on])
+				keys := map[string]string{"source": f.createSharedKey(), "target": f.createKeyIn(member, home)}
+				source := f.createSnapshot(keys["source"])
+				f.shareSnapshot(source)
+				client := f.clientWithout(row.action, keys[row.on])
 				created := requireOutput(client.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
 					AvailabilityZone: aws.String(home + "a"),
 					SnapshotId:       &source,

@@ -17,7 +17,7 @@ func tag(key, value string) types.Tag { return types.Tag{Key: &key, Value: &valu
 
 func TestTags_createUpdateFindDelete(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		id := f.snapshot("")
+		id := f.createSnapshot("")
 		set := func(tags ...types.Tag) error {
 			_, err := f.ec2.CreateTags(f.Context(), &ec2.CreateTagsInput{Resources: []string{id}, Tags: tags})
 			return err
@@ -29,7 +29,7 @@ func TestTags_createUpdateFindDelete(t *testing.T) {
 
 		view := func() string {
 			var all []string
-			for _, one := range f.seen(f.ec2, id).Tags {
+			for _, one := range f.describeSnapshot(f.ec2, id).Tags {
 				all = append(all, *one.Key+"="+*one.Value)
 			}
 			return strings.Join(all, " ")
@@ -80,7 +80,7 @@ func TestTags_invalid(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				id := f.snapshot("")
+				id := f.createSnapshot("")
 				_, err := f.ec2.CreateTags(f.Context(), &ec2.CreateTagsInput{Resources: []string{id}, Tags: row.tags})
 				requireErrorCode(t, err, row.code)
 				_, err = f.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
@@ -94,13 +94,13 @@ func TestTags_invalid(t *testing.T) {
 	}
 }
 
-// TestTags_onlyForOwner covers rule 2.1.8.
-// Nobody tags what is another's, and nobody sees the tags another put on it (2.1.8).
+// TestTags_onlyForOwner covers rule 2.1.8. An account can neither tag resources of another account nor see tags that
+// the other account set.
 func TestTags_onlyForOwner(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		id := f.snapshot("")
-		f.share(id)
-		_, err := f.at(member, home).CreateTags(f.Context(), &ec2.CreateTagsInput{
+		id := f.createSnapshot("")
+		f.shareSnapshot(id)
+		_, err := f.ec2At(member, home).CreateTags(f.Context(), &ec2.CreateTagsInput{
 			Resources: []string{id}, Tags: []types.Tag{tag("k", "v")},
 		})
 		requireErrorCode(t, err, "InvalidSnapshot.NotFound")

@@ -33,9 +33,9 @@ func TestCopySnapshot_timeBased(t *testing.T) {
 
 	t.Run("4.8.4 shows its type and keeps its time", func(t *testing.T) {
 		runWithFixture(t, func(f fixture) {
-			source := f.snapshot("")
+			source := f.createSnapshot("")
 			begun := time.Now()
-			got := f.settled(f.ec2, f.copySnapshot(f.at(owner, home), source, asking(15)))
+			got := f.waitForSnapshot(f.ec2, f.copySnapshot(f.ec2At(owner, home), source, asking(15)))
 			if got.TransferType != types.TransferTypeTimeBased || aws.ToInt32(got.CompletionDurationMinutes) != 15 ||
 				got.CompletionTime.Sub(begun) > 15*time.Minute {
 				t.Errorf("the copy is %+v", got)
@@ -46,8 +46,8 @@ func TestCopySnapshot_timeBased(t *testing.T) {
 	t.Run("4.8.3 the time of a second that an account makes of the same snapshot begins when the first has ended",
 		func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				source := f.disks(400)[0]
-				f.share(source)
+				source := f.createSnapshots(400)[0]
+				f.shareSnapshot(source)
 				for _, row := range []struct {
 					account, region string
 					ends            time.Duration
@@ -57,7 +57,7 @@ func TestCopySnapshot_timeBased(t *testing.T) {
 					{owner, "eu-west-1", 45 * time.Minute},
 					{member, home, 15 * time.Minute},
 				} {
-					got := f.taken(f.copySnapshot(f.at(row.account, row.region), source, asking(15)))
+					got := f.copyDuration(f.copySnapshot(f.ec2At(row.account, row.region), source, asking(15)))
 					if got.Round(time.Minute) != row.ends {
 						t.Errorf("the copy of %s to %s takes %s, want %s", row.account, row.region, got, row.ends)
 					}
@@ -67,9 +67,9 @@ func TestCopySnapshot_timeBased(t *testing.T) {
 
 	t.Run("4.8.2 the throughput of a pair of Regions is limited", func(t *testing.T) {
 		runWithFixture(t, func(f fixture) {
-			// 440 GiB in 15 minutes take all of a copy's 500 MiB a second; four of them all that the Regions have.
-			sources := f.disks(440, 440, 440, 440, 440)
-			client := f.at(owner, away)
+			// A copy of 440 GiB in 15 minutes takes the maximum of 500 MiB per second. Four of them take the whole quota.
+			sources := f.createSnapshots(440, 440, 440, 440, 440)
+			client := f.ec2At(owner, away)
 			for _, id := range sources[:4] {
 				f.copySnapshot(client, id, asking(15))
 			}
@@ -77,18 +77,18 @@ func TestCopySnapshot_timeBased(t *testing.T) {
 				SourceRegion: aws.String(home), SourceSnapshotId: &sources[4], CompletionDurationMinutes: aws.Int32(15),
 			})
 			requireErrorCode(t, err, "ResourceLimitExceeded")
-			f.copySnapshot(f.ec2, sources[4], asking(15)) // another pair of Regions has its own
+			f.copySnapshot(f.ec2, sources[4], asking(15)) // another pair of Regions has its own quota
 		})
 	})
 
 	t.Run("4.8.2 a copy that gets less than it asks for takes longer", func(t *testing.T) {
 		runWithFixture(t, func(f fixture) {
-			for i, id := range f.disks(400, 400, 400, 400, 400) { // each asks for 455 MiB a second
+			for i, id := range f.createSnapshots(400, 400, 400, 400, 400) { // each requests 455 MiB per second
 				want := 15 * time.Minute
 				if i == 4 {
-					want = 38 * time.Minute // there are 180
+					want = 38 * time.Minute // 180 MiB per second are left
 				}
-				if got := f.taken(f.copySnapshot(f.at(owner, away), id, asking(15))); got.Round(time.Minute) != want {
+				if got := f.copyDuration(f.copySnapshot(f.ec2At(owner, away), id, asking(15))); got.Round(time.Minute) != want {
 					t.Errorf("copy %d takes %s, want %s", i+1, got, want)
 				}
 			}
@@ -98,23 +98,23 @@ func TestCopySnapshot_timeBased(t *testing.T) {
 	t.Run("4.8.2 the snapshots of an image share what there is, and where there is none nothing is made",
 		func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				image := f.image("", func(in *ec2.RegisterImageInput) {
+				image := f.createImage("", func(in *ec2.RegisterImageInput) {
 					in.BlockDeviceMappings = nil
-					for i, id := range f.disks(400, 400, 400, 400, 400, 400) {
+					for i, id := range f.createSnapshots(400, 400, 400, 400, 400, 400) {
 						in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{
 							DeviceName: aws.String("/dev/sda" + string(rune('1'+i))), Ebs: &types.EbsBlockDevice{SnapshotId: &id},
 						})
 					}
 				})
 
-				client, begun := f.at(owner, away), time.Now()
+				client, begun := f.ec2At(owner, away), time.Now()
 				within := func(in *ec2.CopyImageInput) { in.SnapshotCopyCompletionDurationMinutes = aws.Int64(15) }
 				copied := requireOutput(f.copyImage(client, image, within))(f)
-				_, err := f.copyImage(client, image, within, newName)
+				_, err := f.copyImage(client, image, within, withUniqueName)
 				requireErrorCode(t, err, "ResourceLimitExceeded")
-				f.settledImage(client, copied)
+				f.waitForImage(client, copied)
 				if took := time.Since(begun); took < 20*time.Minute || took > 21*time.Minute {
-					// 2730 MiB a second are asked for, there are 2000
+					// 2730 MiB per second are requested, 2000 are available
 					t.Errorf("the copy took %s", took)
 				}
 
@@ -128,8 +128,8 @@ func TestCopySnapshot_timeBased(t *testing.T) {
 		})
 }
 
-// disks are complete snapshots of new volumes of these sizes.
-func (f fixture) disks(gib ...int32) (all []string) {
+// createSnapshots creates complete snapshots of new volumes.
+func (f fixture) createSnapshots(gib ...int32) (all []string) {
 	f.Helper()
 	for _, size := range gib {
 		volume := requireOutput(f.ec2.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
@@ -143,14 +143,14 @@ func (f fixture) disks(gib ...int32) (all []string) {
 	}
 
 	for _, id := range all {
-		f.settled(f.ec2, id)
+		f.waitForSnapshot(f.ec2, id)
 	}
 
 	return all
 }
 
-// taken is how long a copy takes that has just begun, by the world's own course of it.
-func (f fixture) taken(id string) time.Duration {
+// copyDuration returns the scheduled duration of a copy that just started.
+func (f fixture) copyDuration(id string) time.Duration {
 	f.Helper()
 	created, ok := f.world.snapshots.get(id)
 	if !ok {

@@ -17,7 +17,7 @@ import (
 func TestCreateRole_keepsAttributes(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		client, name := f.iam(owner), "target"
-		trust := policyOf(trusting(rootOf(member), `"sts:AssumeRole"`))
+		trust := newPolicy(trustStatement(rootOf(member), `"sts:AssumeRole"`))
 		created := requireOutput(client.CreateRole(f.Context(), &iam.CreateRoleInput{
 			RoleName:                 &name,
 			Path:                     aws.String("/golden/"),
@@ -34,14 +34,14 @@ func TestCreateRole_keepsAttributes(t *testing.T) {
 		}
 
 		requireNoError(client.PutRolePolicy(f.Context(), &iam.PutRolePolicyInput{
-			RoleName: &name, PolicyName: aws.String("own"), PolicyDocument: policyOf(may(`"ec2:*"`)),
+			RoleName: &name, PolicyName: aws.String("own"), PolicyDocument: newPolicy(allowStatement(`"ec2:*"`)),
 		}))(f)
 
 		own := requireOutput(client.GetRolePolicy(f.Context(), &iam.GetRolePolicyInput{
 			RoleName: &name, PolicyName: aws.String("own"),
 		}))(f)
 
-		if text := requireOutput(url.QueryUnescape(*own.PolicyDocument))(f); text != *policyOf(may(`"ec2:*"`)) {
+		if text := requireOutput(url.QueryUnescape(*own.PolicyDocument))(f); text != *newPolicy(allowStatement(`"ec2:*"`)) {
 			f.Errorf("%s", text)
 		}
 	})
@@ -50,7 +50,7 @@ func TestCreateRole_keepsAttributes(t *testing.T) {
 func TestIAM_invalidRequests(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		client := f.iam(owner)
-		f.role(owner, "role", trusting(rootOf(owner), `"sts:*"`))
+		f.createRole(owner, "role", trustStatement(rootOf(owner), `"sts:*"`))
 		create := func(name, trust string, changes ...func(*iam.CreateRoleInput)) error {
 			in := &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust}
 			for _, change := range changes {
@@ -60,7 +60,7 @@ func TestIAM_invalidRequests(t *testing.T) {
 			return err
 		}
 
-		trust := *policyOf(trusting(rootOf(owner), `"sts:*"`))
+		trust := *newPolicy(trustStatement(rootOf(owner), `"sts:*"`))
 		longest := func(seconds int32) func(*iam.CreateRoleInput) {
 			return func(in *iam.CreateRoleInput) { in.MaxSessionDuration = &seconds }
 		}
@@ -85,10 +85,12 @@ func TestIAM_invalidRequests(t *testing.T) {
 			},
 			"a trust policy that is none": {create("x", "{}"), "MalformedPolicyDocument"},
 			"a trust policy with a resource": {
-				create("x", *policyOf(trustingKey(rootOf(owner), `"sts:*"`))), "MalformedPolicyDocument",
+				create("x", *newPolicy(keyStatement(rootOf(owner), `"sts:*"`))), "MalformedPolicyDocument",
 			},
 			"trust in somebody who is not there": {
-				create("x", *policyOf(trusting("arn:aws:iam::"+owner+":role/unknown", `"sts:*"`))), "MalformedPolicyDocument",
+				create(
+					"x", *newPolicy(trustStatement("arn:aws:iam::"+owner+":role/unknown", `"sts:*"`)),
+				), "MalformedPolicyDocument",
 			},
 			"5.1 sessions shorter than an hour":     {create("x", trust, longest(3599)), "ValidationError"},
 			"5.1 sessions longer than twelve hours": {create("x", trust, longest(43201)), "ValidationError"},
@@ -105,8 +107,8 @@ func TestIAM_invalidRequests(t *testing.T) {
 func TestIAM_boundariesAndManagedPolicies(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		client, name := f.iam(owner), aws.String("target")
-		role := f.role(owner, "target", trusting(rootOf(owner), `"sts:*"`))
-		session := ec2Of(f.session(role))
+		role := f.createRole(owner, "target", trustStatement(rootOf(owner), `"sts:*"`))
+		session := ec2Of(f.sessionCredentials(role))
 		look := func() error {
 			_, err := session.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
 			return err
@@ -123,7 +125,7 @@ func TestIAM_boundariesAndManagedPolicies(t *testing.T) {
 		}
 
 		bound := requireOutput(client.CreatePolicy(f.Context(), &iam.CreatePolicyInput{
-			PolicyName: aws.String("bound"), PolicyDocument: policyOf(may(`"kms:*"`)),
+			PolicyName: aws.String("bound"), PolicyDocument: newPolicy(allowStatement(`"kms:*"`)),
 		}))(f).Policy.Arn
 
 		requireNoError(client.PutRolePermissionsBoundary(f.Context(), &iam.PutRolePermissionsBoundaryInput{
@@ -150,7 +152,7 @@ func TestIAM_boundariesAndManagedPolicies(t *testing.T) {
 		}))(f)
 
 		requireNoError(client.DeleteRole(f.Context(), &iam.DeleteRoleInput{RoleName: name}))(f)
-		// its session lives on, without rights
+		// the session continues without permissions
 		requireErrorMessage(f, look(), "UnauthorizedOperation", "because no identity-based policy allows")
 	})
 }
@@ -158,12 +160,12 @@ func TestIAM_boundariesAndManagedPolicies(t *testing.T) {
 func TestIAM_usersAndAccessKeys(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		client, name := f.iam(owner), aws.String("somebody")
-		look := ec2Of(f.user(owner, *name, may(`"ec2:*"`)))
+		look := ec2Of(f.createUser(owner, *name, allowStatement(`"ec2:*"`)))
 		requireNoError(look.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
 		second := requireOutput(client.CreateAccessKey(f.Context(), &iam.CreateAccessKeyInput{UserName: name}))(f).AccessKey
 		_, err := client.CreateAccessKey(f.Context(), &iam.CreateAccessKeyInput{UserName: name})
 		requireErrorCode(f, err, "LimitExceeded")
-		config := f.as(*second.AccessKeyId, *second.SecretAccessKey, "")
+		config := f.withCredentials(*second.AccessKeyId, *second.SecretAccessKey, "")
 		_, err = iam.NewFromConfig(config).CreateUser(f.Context(), &iam.CreateUserInput{UserName: aws.String("other")})
 		requireErrorMessage(f, err, "AccessDenied", "because no identity-based policy allows the iam:CreateUser action")
 		requireNoError(client.DeleteAccessKey(f.Context(), &iam.DeleteAccessKeyInput{
@@ -195,11 +197,11 @@ func TestServiceLinkedRole_cannotBeChanged(t *testing.T) {
 		_, err := create("autoscaling.amazonaws.com", aws.String("blue"))
 		requireErrorCode(f, err, "InvalidInput")
 		_, err = client.PutRolePolicy(f.Context(), &iam.PutRolePolicyInput{
-			RoleName: created.RoleName, PolicyName: aws.String("own"), PolicyDocument: policyOf(may(`"kms:*"`)),
+			RoleName: created.RoleName, PolicyName: aws.String("own"), PolicyDocument: newPolicy(allowStatement(`"kms:*"`)),
 		})
 
-		requireErrorCode(f, err, "UnmodifiableEntity") // 8.1: no IAM policy can be put on it
-		_, err = f.assume(f.user(owner, "caller", may(`"sts:*"`)), *created.Arn)
+		requireErrorCode(f, err, "UnmodifiableEntity") // rule 8.1: no IAM policy can be attached
+		_, err = f.assumeRole(f.createUser(owner, "caller", allowStatement(`"sts:*"`)), *created.Arn)
 		requireErrorCode(f, err, "AccessDenied")
 	})
 }

@@ -16,8 +16,9 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
-// autoScaling makes the service-linked role of Auto Scaling in an account, and is its ARN and a client in its name.
-func (f fixture) autoScaling(account string) (string, *ec2.Client) {
+// assumeAutoScalingRole creates the service-linked role of Auto Scaling in an account. It returns its ARN and a client
+// of its session.
+func (f fixture) assumeAutoScalingRole(account string) (string, *ec2.Client) {
 	f.Helper()
 	created := requireOutput(iam.NewFromConfig(f.world.Config(account, home)).CreateServiceLinkedRole(f.Context(),
 		&iam.CreateServiceLinkedRoleInput{
@@ -27,16 +28,16 @@ func (f fixture) autoScaling(account string) (string, *ec2.Client) {
 	return *created.Role.Arn, ec2.NewFromConfig(config)
 }
 
-// ends is the state that an instance of an image comes to when the service launches it.
-func (f fixture) ends(service *ec2.Client, image string) types.InstanceStateName {
+// launchedState returns the state of an instance some time after the service launched it.
+func (f fixture) launchedState(service *ec2.Client, image string) types.InstanceStateName {
 	f.Helper()
 	id := f.launch(service, image)
 	time.Sleep(time.Minute)
-	return f.instance(service, id).State.Name
+	return f.describeInstance(service, id).State.Name
 }
 
-// setPolicy gives a key the default statement, and others.
-func (f fixture) setPolicy(key string, statements ...string) {
+// setKeyPolicy sets a key policy with the default statement and others.
+func (f fixture) setKeyPolicy(key string, statements ...string) {
 	f.Helper()
 	all := append(
 		[]string{`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111111111111:root"},"Action":"kms:*","Resource":"*"}`},
@@ -54,53 +55,52 @@ const (
 		`"Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}}`
 )
 
-// TestAutoScaling_needsKeyPolicy covers rules 8.1 and 8.2. The service-linked role may use aws/ebs, and a customer key
-// only where the key policy says so: using it, and making grants for AWS's own resources (8.1, 8.2).
+// TestAutoScaling_needsKeyPolicy covers rules 8.1 and 8.2. The role can use aws/ebs. A customer managed key must allow
+// its use and grants for AWS resources in its key policy.
 func TestAutoScaling_needsKeyPolicy(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		role, service := f.autoScaling(owner)
-		if state := f.ends(service, f.image("alias/aws/ebs")); state != types.InstanceStateNameRunning {
+		role, service := f.assumeAutoScalingRole(owner)
+		if state := f.launchedState(service, f.createImage("alias/aws/ebs")); state != types.InstanceStateNameRunning {
 			t.Errorf("under aws/ebs the instance is %s", state)
 		}
 
-		key := f.key()
-		image := f.image(key)
-		if state := f.ends(service, image); state != types.InstanceStateNameTerminated {
+		key := f.createKey()
+		image := f.createImage(key)
+		if state := f.launchedState(service, image); state != types.InstanceStateNameTerminated {
 			t.Errorf("without a word in the key policy the instance is %s", state)
 		}
 
 		named := func(statement string) string { return strings.ReplaceAll(statement, "WHO", role) }
-		f.setPolicy(key, named(usesKey))
-		if state := f.ends(service, image); state != types.InstanceStateNameTerminated {
-			t.Errorf("without the right to make grants the instance is %s", state)
+		f.setKeyPolicy(key, named(usesKey))
+		if state := f.launchedState(service, image); state != types.InstanceStateNameTerminated {
+			t.Errorf("without the permission to create grants the instance is %s", state)
 		}
 
-		f.setPolicy(key, named(usesKey), named(makesGrant))
-		if state := f.ends(service, image); state != types.InstanceStateNameRunning {
+		f.setKeyPolicy(key, named(usesKey), named(makesGrant))
+		if state := f.launchedState(service, image); state != types.InstanceStateNameRunning {
 			t.Errorf("with both statements the instance is %s", state)
 		}
 	})
 }
 
-// TestAutoScaling_keyOfOtherAccount covers rule 8.3.
-// For a key of another account, its policy admits the account of the group, and somebody there makes a grant for the
-// service-linked role (8.3).
+// TestAutoScaling_keyOfOtherAccount covers rule 8.3. The key policy allows the account of the group, and a principal
+// there creates a grant for the service-linked role.
 func TestAutoScaling_keyOfOtherAccount(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		role, service := f.autoScaling(member)
-		key := f.key()
-		f.setPolicy(key,
+		role, service := f.assumeAutoScalingRole(member)
+		key := f.createKey()
+		f.setKeyPolicy(key,
 			strings.ReplaceAll(usesKey, "WHO", "arn:aws:iam::999999999999:root"),
 			`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999999999999:root"},"Action":"kms:CreateGrant","Resource":"*"}`)
 
-		image := f.image(key)
+		image := f.createImage(key)
 		requireOutput(f.ec2.ModifyImageAttribute(f.Context(), &ec2.ModifyImageAttributeInput{
 			ImageId: &image, LaunchPermission: &types.LaunchPermissionModifications{
 				Add: []types.LaunchPermission{{UserId: aws.String(member)}},
 			},
 		}))(f)
 
-		if state := f.ends(service, image); state != types.InstanceStateNameTerminated {
+		if state := f.launchedState(service, image); state != types.InstanceStateNameTerminated {
 			t.Errorf("without a grant the instance is %s", state)
 		}
 
@@ -114,7 +114,7 @@ func TestAutoScaling_keyOfOtherAccount(t *testing.T) {
 			},
 		}))(f)
 
-		if state := f.ends(service, image); state != types.InstanceStateNameRunning {
+		if state := f.launchedState(service, image); state != types.InstanceStateNameRunning {
 			t.Errorf("with the grant the instance is %s", state)
 		}
 	})

@@ -347,7 +347,7 @@ func (w *World) findGrantToRetire(c *Call, in *kms.RetireGrantInput) (*key, *gra
 
 	if in.KeyId == nil || in.GrantId == nil {
 		return nil, nil, badRequest(
-			"ValidationException", "Either a grant token, or a key ARN and a grant ID have to be given.",
+			"ValidationException", "Either a grant token, or a key ARN and a grant ID must be given.",
 		)
 	}
 	if !keyARNPattern.MatchString(*in.KeyId) {

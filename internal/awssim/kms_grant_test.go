@@ -15,15 +15,15 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// grant makes a grant on a key. Changes alter the request.
-func (f fixture) grant(
+// createGrant creates a grant on a key.
+func (f fixture) createGrant(
 	client *kms.Client, key, grantee string, operations []kmstypes.GrantOperation, changes ...func(*kms.CreateGrantInput),
 ) (*kms.CreateGrantOutput, error) {
 	in := &kms.CreateGrantInput{KeyId: &key, GranteePrincipal: &grantee, Operations: operations}
 	for _, change := range changes {
 		change(in)
 	}
-	return client.CreateGrant(f.Context(), in, singly)
+	return client.CreateGrant(f.Context(), in, withoutKMSRetries)
 }
 
 func called(name string) func(*kms.CreateGrantInput) {
@@ -38,11 +38,11 @@ func constrained(to kmstypes.GrantConstraints) func(*kms.CreateGrantInput) {
 	return func(in *kms.CreateGrantInput) { in.Constraints = &to }
 }
 
-// bare makes a role without any policy, and is its ARN and a client of its session.
-func (f fixture) bare(account, name string) (string, *kms.Client) {
+// createBareRole creates a role without policies. It returns its ARN and a client of its session.
+func (f fixture) createBareRole(account, name string) (string, *kms.Client) {
 	f.Helper()
-	role := f.role(account, name, trusting(rootOf(account), `"sts:*"`))
-	return role, kms.NewFromConfig(f.session(role))
+	role := f.createRole(account, name, trustStatement(rootOf(account), `"sts:*"`))
+	return role, kms.NewFromConfig(f.sessionCredentials(role))
 }
 
 var (
@@ -53,13 +53,13 @@ var (
 // TestCreateGrant_sameName covers rule 3.2.6.
 func TestCreateGrant_sameName(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
-		role, _ := f.bare(owner, "user")
+		key := f.createKey()
+		role, _ := f.createBareRole(owner, "user")
 		id := *requireOutput(f.iam(owner).GetRole(f.Context(), &iam.GetRoleInput{
 			RoleName: aws.String("user"),
 		}))(f).Role.RoleId
 
-		first := requireOutput(f.grant(f.kms, key, role, decrypts, called("one")))(f)
+		first := requireOutput(f.createGrant(f.kms, key, role, decrypts, called("one")))(f)
 		for name, row := range map[string]struct {
 			grantee string
 			change  []func(*kms.CreateGrantInput)
@@ -73,7 +73,7 @@ func TestCreateGrant_sameName(t *testing.T) {
 			},
 			"3.2.6 without a name": {role, nil, false},
 		} {
-			again := requireOutput(f.grant(f.kms, key, row.grantee, decrypts, row.change...))(f)
+			again := requireOutput(f.createGrant(f.kms, key, row.grantee, decrypts, row.change...))(f)
 			if (*again.GrantId == *first.GrantId) != row.same {
 				f.Errorf("%s: %s and %s", name, *first.GrantId, *again.GrantId)
 			}
@@ -86,8 +86,8 @@ func TestCreateGrant_sameName(t *testing.T) {
 
 func TestCreateGrant_invalid(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
-		role, _ := f.bare(owner, "user")
+		key := f.createKey()
+		role, _ := f.createBareRole(owner, "user")
 		for name, row := range map[string]struct {
 			grantee    string
 			operations []kmstypes.GrantOperation
@@ -122,7 +122,7 @@ func TestCreateGrant_invalid(t *testing.T) {
 				change:     func(in *kms.CreateGrantInput) { in.GrantTokens = []string{"token"} },
 				code:       "InvalidGrantTokenException",
 			},
-			"a service principal is not modelled": {
+			"a service principal is not modeled": {
 				grantee:    role,
 				operations: decrypts,
 				change:     func(in *kms.CreateGrantInput) { in.GranteeServicePrincipal = aws.String("ec2.amazonaws.com") },
@@ -131,7 +131,7 @@ func TestCreateGrant_invalid(t *testing.T) {
 			"3.4 a disabled key": {
 				grantee:    role,
 				operations: decrypts,
-				change:     func(in *kms.CreateGrantInput) { in.KeyId = aws.String(f.keyIn(kmstypes.KeyStateDisabled)) },
+				change:     func(in *kms.CreateGrantInput) { in.KeyId = aws.String(f.createKeyInState(kmstypes.KeyStateDisabled)) },
 				code:       "DisabledException",
 			},
 			"3.2.6 more operations than there are": {
@@ -143,7 +143,7 @@ func TestCreateGrant_invalid(t *testing.T) {
 			if change == nil {
 				change = func(*kms.CreateGrantInput) {}
 			}
-			_, err := f.grant(f.kms, key, row.grantee, row.operations, change)
+			_, err := f.createGrant(f.kms, key, row.grantee, row.operations, change)
 			requireErrorCode(f, err, row.code)
 		}
 	})
@@ -152,23 +152,23 @@ func TestCreateGrant_invalid(t *testing.T) {
 // TestCreateGrant_grantLimit covers rule 3.2.7.
 func TestCreateGrant_grantLimit(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		arn, id := f.key(), ""
+		arn, id := f.createKey(), ""
 		key, _ := f.world.keys.get(arn)
-		for n := range grantLimit { // through the API it would take long
+		for n := range grantLimit { // through the API this would take too long
 			id = fmt.Sprintf("%064x", n)
 			key.grants.put(id, &grant{Grant: iampolicy.Grant{ID: id}})
 		}
-		_, err := f.grant(f.kms, arn, rootOf(owner), decrypts)
+		_, err := f.createGrant(f.kms, arn, rootOf(owner), decrypts)
 		requireErrorCode(f, err, "LimitExceededException") // 3.2.7
 		requireNoError(f.kms.RevokeGrant(f.Context(), &kms.RevokeGrantInput{KeyId: &arn, GrantId: &id}))(f)
-		requireNoError(f.grant(f.kms, arn, rootOf(owner), decrypts))(f)
+		requireNoError(f.createGrant(f.kms, arn, rootOf(owner), decrypts))(f)
 	})
 }
 
 func TestGrant_constraints(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
-		role, client := f.bare(owner, "user")
+		key := f.createKey()
+		role, client := f.createBareRole(owner, "user")
 		both, one := map[string]string{"team": "golden", "image": "ami"}, map[string]string{"team": "golden"}
 		sealed := func(context map[string]string) *kms.DecryptInput {
 			return &kms.DecryptInput{
@@ -181,13 +181,13 @@ func TestGrant_constraints(t *testing.T) {
 
 		for name, row := range map[string]struct {
 			constraints   kmstypes.GrantConstraints
-			one, both, no bool // which contexts it lets pass
+			one, both, no bool // allowed encryption contexts
 		}{
 			"3.2.6 equals": {kmstypes.GrantConstraints{EncryptionContextEquals: one}, true, false, false},
 			"3.2.6 subset": {kmstypes.GrantConstraints{EncryptionContextSubset: one}, true, true, false},
 			"3.2.6 none":   {kmstypes.GrantConstraints{}, true, true, true},
 		} {
-			created := requireOutput(f.grant(f.kms, key, role, decrypts, constrained(row.constraints)))(f)
+			created := requireOutput(f.createGrant(f.kms, key, role, decrypts, constrained(row.constraints)))(f)
 			for _, try := range []struct {
 				context map[string]string
 				allowed bool
@@ -204,16 +204,16 @@ func TestGrant_constraints(t *testing.T) {
 
 func TestRevokeGrant_childGrantRemains(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
-		parent, delegate := f.bare(owner, "delegate")
-		grandchild, user := f.bare(owner, "user")
-		above := requireOutput(f.grant(f.kms, key, parent, []kmstypes.GrantOperation{
+		key := f.createKey()
+		parent, delegate := f.createBareRole(owner, "delegate")
+		grandchild, user := f.createBareRole(owner, "user")
+		above := requireOutput(f.createGrant(f.kms, key, parent, []kmstypes.GrantOperation{
 			kmstypes.GrantOperationCreateGrant, kmstypes.GrantOperationDescribeKey,
 		}))(f)
 
-		_, err := f.grant(delegate, key, grandchild, decrypts)
-		requireErrorCode(f, err, "AccessDeniedException") // 3.2.6: a child holds a subset
-		requireNoError(f.grant(delegate, key, grandchild, describes))(f)
+		_, err := f.createGrant(delegate, key, grandchild, decrypts)
+		requireErrorCode(f, err, "AccessDeniedException") // rule 3.2.6: a child grant allows a subset
+		requireNoError(f.createGrant(delegate, key, grandchild, describes))(f)
 		requireNoError(f.kms.RevokeGrant(f.Context(), &kms.RevokeGrantInput{KeyId: &key, GrantId: above.GrantId}))(f)
 		if _, err := user.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &key}); err != nil {
 			f.Errorf("the child ended with its parent: %v", err)
@@ -226,12 +226,12 @@ func TestRevokeGrant_childGrantRemains(t *testing.T) {
 
 func TestRetireGrant_whoMayRetire(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
-		grantee, asGrantee := f.bare(owner, "grantee")
-		retiring, asRetiring := f.bare(owner, "retiring")
-		_, stranger := f.bare(owner, "stranger")
+		key := f.createKey()
+		grantee, asGrantee := f.createBareRole(owner, "grantee")
+		retiring, asRetiring := f.createBareRole(owner, "retiring")
+		_, stranger := f.createBareRole(owner, "stranger")
 		created := func(operations ...kmstypes.GrantOperation) string {
-			return *requireOutput(f.grant(
+			return *requireOutput(f.createGrant(
 				f.kms, key, grantee, append(operations, kmstypes.GrantOperationDecrypt), retiredBy(retiring),
 			))(f).GrantId
 		}
@@ -273,7 +273,7 @@ func TestRetireGrant_whoMayRetire(t *testing.T) {
 		left := requireOutput(f.kms.ListRetirableGrants(f.Context(), &kms.ListRetirableGrantsInput{
 			RetiringPrincipal: &retiring,
 		}))(f).Grants
-		if len(left) != 2 { // those that the stranger and the grantee could not retire
+		if len(left) != 2 { // those that neither the other role nor the grantee could retire
 			f.Errorf("%d grants are left to be retired", len(left))
 		}
 	})
@@ -282,9 +282,9 @@ func TestRetireGrant_whoMayRetire(t *testing.T) {
 // TestListGrants_pages covers rule 3.2.9.
 func TestListGrants_pages(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
+		key := f.createKey()
 		for range 7 {
-			requireNoError(f.grant(f.kms, key, rootOf(member), decrypts))(f)
+			requireNoError(f.createGrant(f.kms, key, rootOf(member), decrypts))(f)
 		}
 
 		pages, seen := 0, map[string]bool{}
@@ -307,41 +307,41 @@ func TestListGrants_pages(t *testing.T) {
 	})
 }
 
-// TestCreateGrant_onlyForAWSResources covers rule 3.2.3. Rule 3.2.3: a statement for AWS's own resources forbids the
-// direct call that Auto Scaling needs across accounts (8.3).
+// TestCreateGrant_onlyForAWSResources covers rule 3.2.3. A statement with kms:GrantIsForAWSResource forbids the direct
+// call that Auto Scaling needs across accounts (rule 8.3).
 func TestCreateGrant_onlyForAWSResources(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		role := f.role(owner, "user", trusting(rootOf(owner), `"sts:*"`),
-			may(`"ec2:*","kms:DescribeKey","kms:GenerateDataKey*"`),
+		role := f.createRole(owner, "user", trustStatement(rootOf(owner), `"sts:*"`),
+			allowStatement(`"ec2:*","kms:DescribeKey","kms:GenerateDataKey*"`),
 			`{"Effect":"Allow","Action":"kms:CreateGrant","Resource":"*",`+
 				`"Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}}`)
 
-		key := f.key()
-		config := f.session(role)
-		_, err := f.grant(kms.NewFromConfig(config), key, role, decrypts)
+		key := f.createKey()
+		config := f.sessionCredentials(role)
+		_, err := f.createGrant(kms.NewFromConfig(config), key, role, decrypts)
 		requireErrorCode(f, err, "AccessDeniedException")
-		source := f.snapshot("")
-		copied := f.copySnapshot(ec2Of(config), source, under(key))
-		if got := f.settled(f.ec2, copied); got.State != "completed" {
+		source := f.createSnapshot("")
+		copied := f.copySnapshot(ec2Of(config), source, withKey(key))
+		if got := f.waitForSnapshot(f.ec2, copied); got.State != "completed" {
 			f.Errorf("3.2.3: the copy by EC2 is %s: %s", got.State, aws.ToString(got.StateMessage))
 		}
 	})
 }
 
-// TestCreateGrant_crossAccount covers rule A.4.10. Rule A.4.10: a grant that the key's account makes to a role of
-// another account is not enough alone; inside one account it is.
+// TestCreateGrant_crossAccount covers rule A.4.10. For a role of another account a grant of the key's account is not
+// enough. Within one account it is.
 func TestCreateGrant_crossAccount(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
+		key := f.createKey()
 		look := func(client *kms.Client) error {
 			_, err := client.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &key})
 			return err
 		}
 
-		theirs, asTheirs := f.bare(member, "theirs")
-		ours, asOurs := f.bare(owner, "ours")
+		theirs, asTheirs := f.createBareRole(member, "theirs")
+		ours, asOurs := f.createBareRole(owner, "ours")
 		for _, grantee := range []string{theirs, ours} {
-			requireNoError(f.grant(f.kms, key, grantee, describes))(f)
+			requireNoError(f.createGrant(f.kms, key, grantee, describes))(f)
 		}
 
 		if err := look(asOurs); err != nil {
@@ -353,15 +353,17 @@ func TestCreateGrant_crossAccount(t *testing.T) {
 		)
 
 		requireNoError(f.iam(member).PutRolePolicy(f.Context(), &iam.PutRolePolicyInput{
-			RoleName: aws.String("theirs"), PolicyName: aws.String("own"), PolicyDocument: policyOf(may(`"kms:DescribeKey"`)),
+			RoleName: aws.String("theirs"), PolicyName: aws.String("own"), PolicyDocument: newPolicy(allowStatement(
+				`"kms:DescribeKey"`,
+			)),
 		}))(f)
 
 		if err := look(asTheirs); err != nil {
 			f.Errorf("A.4.10: with an identity policy: %v", err)
 		}
 
-		// 3.2.6: a grant to the account is enough for those whom the account lets.
-		requireNoError(f.grant(f.kms, key, rootOf(member), decrypts))(f)
+		// Rule 3.2.6: a grant to the account allows principals that the account's policies allow.
+		requireNoError(f.createGrant(f.kms, key, rootOf(member), decrypts))(f)
 		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: &key, Plaintext: []byte("x"),
 		}))(f).CiphertextBlob
@@ -369,15 +371,15 @@ func TestCreateGrant_crossAccount(t *testing.T) {
 		_, err := asTheirs.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed})
 		requireErrorCode(f, err, "AccessDeniedException")
 		requireNoError(
-			kms.NewFromConfig(f.session(f.role(
-				member, "allowed", trusting(rootOf(member), `"sts:*"`), may(`"kms:*"`),
+			kms.NewFromConfig(f.sessionCredentials(f.createRole(
+				member, "allowed", trustStatement(rootOf(member), `"sts:*"`), allowStatement(`"kms:*"`),
 			))).Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}),
 		)(f)
 	})
 }
 
-// TestGrant_recreatedRole covers rule 8.3.
-// Rule 8.3: a grant, a key policy and a trust policy mean one role; another of the same name is somebody else.
+// TestGrant_recreatedRole covers rule 8.3. A grant, key policy or trust policy does not apply to a new role with the
+// same name.
 func TestGrant_recreatedRole(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		linked := func() string {
@@ -392,9 +394,9 @@ func TestGrant_recreatedRole(t *testing.T) {
 			return err
 		}
 
-		role, granted, named := linked(), f.key(), f.key()
-		requireNoError(f.grant(f.kms, granted, role, describes))(f)
-		f.setPolicy(named, trustingKey(role, `"kms:DescribeKey"`))
+		role, granted, named := linked(), f.createKey(), f.createKey()
+		requireNoError(f.createGrant(f.kms, granted, role, describes))(f)
+		f.setKeyPolicy(named, keyStatement(role, `"kms:DescribeKey"`))
 		for _, key := range []string{granted, named} {
 			if err := act(role, key); err != nil {
 				f.Fatal(err)
@@ -405,7 +407,7 @@ func TestGrant_recreatedRole(t *testing.T) {
 			RoleName: aws.String("AWSServiceRoleForAutoScaling"),
 		}))(f)
 
-		_, err := f.grant(f.kms, granted, role, describes)
+		_, err := f.createGrant(f.kms, granted, role, describes)
 		requireErrorCode(f, err, "InvalidArnException") // the role must exist first
 		if again := linked(); again != role {
 			f.Fatalf("made again as %s", again)

@@ -339,7 +339,7 @@ func (w *World) isKeyUseAllowed(c *Call, k *key, action, through string, forReso
 	use := keyUse{action: action, service: through}
 	if action == "kms:CreateGrant" {
 		use.context = iampolicy.Context{"kms:GrantIsForAWSResource": {fmt.Sprint(forResource)}}
-		// What a service grants itself: it works for the caller where the caller has no more than a grant of its own (3.2.6).
+		// The grant of the service itself. The caller may have only a grant of its own (rule 3.2.6).
 		use.grant = &iampolicy.Grant{Grantee: viaService(through, k.location.region), Operations: []string{"Decrypt"}}
 	}
 	decision, err := w.evaluate(c, k.newAuthorization(use))

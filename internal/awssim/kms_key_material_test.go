@@ -21,8 +21,8 @@ import (
 
 const year = 365 * 24 * time.Hour
 
-// wrapped gets import parameters for a key and wraps material under them, as somebody who imports does.
-func (f fixture) wrapped(
+// wrapMaterial gets import parameters for a key and wraps the material.
+func (f fixture) wrapMaterial(
 	client *kms.Client, key string, material []byte, changes ...func(*kms.ImportKeyMaterialInput),
 ) *kms.ImportKeyMaterialInput {
 	f.Helper()
@@ -51,8 +51,8 @@ func (f fixture) wrap(public []byte, with hash.Hash, material []byte) []byte {
 	return requireOutput(rsa.EncryptOAEP(with, rand.Reader, parsed.(*rsa.PublicKey), material, nil))(f)
 }
 
-// until lets material expire.
-func until(moment time.Time) func(*kms.ImportKeyMaterialInput) {
+// withExpiration sets the expiration of the material.
+func withExpiration(moment time.Time) func(*kms.ImportKeyMaterialInput) {
 	return func(in *kms.ImportKeyMaterialInput) {
 		in.ExpirationModel, in.ValidTo = kmstypes.ExpirationModelTypeKeyMaterialExpires, &moment
 	}
@@ -60,23 +60,26 @@ func until(moment time.Time) func(*kms.ImportKeyMaterialInput) {
 
 func fresh(in *kms.ImportKeyMaterialInput) { in.ImportType = kmstypes.ImportTypeNewKeyMaterial }
 
-// someMaterial is 32 bytes, other ones for another number.
-func someMaterial(n byte) []byte { return bytes.Repeat([]byte{n}, 32) }
+// newMaterial returns 32 bytes that differ for each n.
+func newMaterial(n byte) []byte { return bytes.Repeat([]byte{n}, 32) }
 
-// importedKey makes a key of the owner with imported material that does not expire.
-func (f fixture) importedKey() string {
+// createImportedKey creates a key of the owner with imported material that does not expire.
+func (f fixture) createImportedKey() string {
 	f.Helper()
-	key := f.keyIn(kmstypes.KeyStatePendingImport)
-	requireNoError(f.kms.ImportKeyMaterial(f.Context(), f.wrapped(f.kms, key, someMaterial(1))))(f)
+	key := f.createKeyInState(kmstypes.KeyStatePendingImport)
+	requireNoError(f.kms.ImportKeyMaterial(f.Context(), f.wrapMaterial(f.kms, key, newMaterial(1))))(f)
 	return key
 }
 
 func TestImportKeyMaterial_usableUntilExpiredOrDeleted(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.keyIn(kmstypes.KeyStatePendingImport)
+		key := f.createKeyInState(kmstypes.KeyStatePendingImport)
 		expires := time.Now().Add(24 * time.Hour).Truncate(time.Second)
-		requireNoError(f.kms.ImportKeyMaterial(f.Context(), f.wrapped(f.kms, key, someMaterial(1), until(expires))))(f)
-		got := f.described(f.kms, key)
+		requireNoError(f.kms.ImportKeyMaterial(
+			f.Context(), f.wrapMaterial(f.kms, key, newMaterial(1), withExpiration(expires)),
+		))(f)
+
+		got := f.describeKey(f.kms, key)
 		if got.KeyState != kmstypes.KeyStateEnabled || !got.ValidTo.Equal(expires) ||
 			got.ExpirationModel != kmstypes.ExpirationModelTypeKeyMaterialExpires {
 			f.Errorf("3.5.1: %+v", got)
@@ -88,7 +91,7 @@ func TestImportKeyMaterial_usableUntilExpiredOrDeleted(t *testing.T) {
 
 		waits := func(after string) {
 			f.Helper()
-			if got := f.described(f.kms, key); got.KeyState != kmstypes.KeyStatePendingImport || got.ValidTo != nil {
+			if got := f.describeKey(f.kms, key); got.KeyState != kmstypes.KeyStatePendingImport || got.ValidTo != nil {
 				f.Errorf("3.5.1: after %s the key is %+v", after, got)
 			}
 			requireErrorCode(f, keyCalls["Encrypt"](f, key), "KMSInvalidStateException")
@@ -101,9 +104,9 @@ func TestImportKeyMaterial_usableUntilExpiredOrDeleted(t *testing.T) {
 
 		time.Sleep(time.Minute)
 		waits("the expiry")
-		_, err := f.kms.ImportKeyMaterial(f.Context(), f.wrapped(f.kms, key, someMaterial(2)))
+		_, err := f.kms.ImportKeyMaterial(f.Context(), f.wrapMaterial(f.kms, key, newMaterial(2)))
 		requireErrorCode(f, err, "IncorrectKeyMaterialException")
-		requireNoError(f.kms.ImportKeyMaterial(f.Context(), f.wrapped(f.kms, key, someMaterial(1))))(f)
+		requireNoError(f.kms.ImportKeyMaterial(f.Context(), f.wrapMaterial(f.kms, key, newMaterial(1))))(f)
 		decrypted := requireOutput(f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(f)
 		if string(decrypted.Plaintext) != "text" {
 			f.Errorf("3.5.1: decrypted %q", decrypted.Plaintext)
@@ -127,14 +130,20 @@ func TestImportKeyMaterial_invalid(t *testing.T) {
 			"ValidationException",
 		},
 		"3.5.2 a date in the past": {
-			func(_ fixture, in *kms.ImportKeyMaterialInput) { until(time.Now().Add(-time.Second))(in) }, "ValidationException",
+			func(_ fixture, in *kms.ImportKeyMaterialInput) {
+				withExpiration(time.Now().Add(-time.Second))(in)
+			}, "ValidationException",
 		},
 		"3.5.2 more than a year": {
-			func(_ fixture, in *kms.ImportKeyMaterialInput) { until(time.Now().Add(year + time.Minute))(in) },
+			func(_ fixture, in *kms.ImportKeyMaterialInput) {
+				withExpiration(time.Now().Add(year + time.Minute))(in)
+			},
 			"ValidationException",
 		},
 		"3.5.1 another key's token": {func(f fixture, in *kms.ImportKeyMaterialInput) {
-			in.ImportToken = f.wrapped(f.kms, f.keyIn(kmstypes.KeyStatePendingImport), someMaterial(1)).ImportToken
+			in.ImportToken = f.wrapMaterial(
+				f.kms, f.createKeyInState(kmstypes.KeyStatePendingImport), newMaterial(1),
+			).ImportToken
 		}, "InvalidImportTokenException"},
 		"3.5.1 no token": {
 			func(_ fixture, in *kms.ImportKeyMaterialInput) { in.ImportToken = []byte("token") }, "InvalidImportTokenException",
@@ -147,12 +156,14 @@ func TestImportKeyMaterial_invalid(t *testing.T) {
 			in.EncryptedKeyMaterial[7] ^= 1
 		}, "InvalidCiphertextException"},
 		"3.5.1 an origin of AWS": {
-			func(f fixture, in *kms.ImportKeyMaterialInput) { in.KeyId = aws.String(f.key()) }, "UnsupportedOperationException",
+			func(f fixture, in *kms.ImportKeyMaterialInput) {
+				in.KeyId = aws.String(f.createKey())
+			}, "UnsupportedOperationException",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				in := f.wrapped(f.kms, f.keyIn(kmstypes.KeyStatePendingImport), someMaterial(1))
+				in := f.wrapMaterial(f.kms, f.createKeyInState(kmstypes.KeyStatePendingImport), newMaterial(1))
 				row.spoil(f, in)
 				_, err := f.kms.ImportKeyMaterial(f.Context(), in)
 				requireErrorCode(f, err, row.code)
@@ -167,7 +178,7 @@ func TestImportKeyMaterial_wrappingAlgorithms(t *testing.T) {
 			kmstypes.AlgorithmSpecRsaesOaepSha1: sha1.New, kmstypes.AlgorithmSpecRsaesOaepSha256: sha256.New,
 			kmstypes.AlgorithmSpecRsaesPkcs1V15: nil,
 		} {
-			key := f.keyIn(kmstypes.KeyStatePendingImport)
+			key := f.createKeyInState(kmstypes.KeyStatePendingImport)
 			given, err := f.kms.GetParametersForImport(f.Context(), &kms.GetParametersForImportInput{
 				KeyId: &key, WrappingAlgorithm: algorithm, WrappingKeySpec: kmstypes.WrappingKeySpecRsa3072,
 			})
@@ -180,10 +191,10 @@ func TestImportKeyMaterial_wrappingAlgorithms(t *testing.T) {
 			_, err = f.kms.ImportKeyMaterial(f.Context(), &kms.ImportKeyMaterialInput{
 				KeyId:                &key,
 				ImportToken:          given.ImportToken,
-				EncryptedKeyMaterial: f.wrap(given.PublicKey, hashing(), someMaterial(1)),
+				EncryptedKeyMaterial: f.wrap(given.PublicKey, hashing(), newMaterial(1)),
 				ExpirationModel:      kmstypes.ExpirationModelTypeKeyMaterialDoesNotExpire,
 			})
-			if err != nil || f.described(f.kms, key).KeyState != kmstypes.KeyStateEnabled {
+			if err != nil || f.describeKey(f.kms, key).KeyState != kmstypes.KeyStateEnabled {
 				f.Errorf("3.5.5: %s: %v", algorithm, err)
 			}
 		}
@@ -192,17 +203,20 @@ func TestImportKeyMaterial_wrappingAlgorithms(t *testing.T) {
 
 func TestImportKeyMaterial_oneOfSeveralExpired(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.keyIn(kmstypes.KeyStatePendingImport)
+		key := f.createKeyInState(kmstypes.KeyStatePendingImport)
 		first := time.Now().Add(24 * time.Hour).Truncate(time.Second)
-		requireNoError(f.kms.ImportKeyMaterial(f.Context(), f.wrapped(f.kms, key, someMaterial(1), until(first))))(f)
-		requireErrorCode(f, keyCalls["RotateKeyOnDemand"](f, key), "KMSInvalidStateException") // nothing waits for it
 		requireNoError(f.kms.ImportKeyMaterial(
-			f.Context(), f.wrapped(f.kms, key, someMaterial(2), until(first.Add(year/2)), fresh),
+			f.Context(), f.wrapMaterial(f.kms, key, newMaterial(1), withExpiration(first)),
 		))(f)
 
-		before := *f.described(f.kms, key).CurrentKeyMaterialId
+		requireErrorCode(f, keyCalls["RotateKeyOnDemand"](f, key), "KMSInvalidStateException") // no material is pending
+		requireNoError(f.kms.ImportKeyMaterial(
+			f.Context(), f.wrapMaterial(f.kms, key, newMaterial(2), withExpiration(first.Add(year/2)), fresh),
+		))(f)
+
+		before := *f.describeKey(f.kms, key).CurrentKeyMaterialId
 		requireNoError(f.kms.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: &key}))(f) // 3.5.3
-		got := f.described(f.kms, key)
+		got := f.describeKey(f.kms, key)
 		if *got.CurrentKeyMaterialId == before || !got.ValidTo.Equal(first) { // 3.5.2: the earliest of all
 			f.Errorf("3.5.2: %+v", got)
 		}
@@ -216,19 +230,19 @@ func TestImportKeyMaterial_oneOfSeveralExpired(t *testing.T) {
 		}
 
 		time.Sleep(25 * time.Hour)
-		if state := f.described(f.kms, key).KeyState; state != kmstypes.KeyStatePendingImport {
+		if state := f.describeKey(f.kms, key).KeyState; state != kmstypes.KeyStatePendingImport {
 			f.Errorf("3.5.2: the key is %s", state)
 		}
 
-		in := f.wrapped(f.kms, key, someMaterial(1), func(in *kms.ImportKeyMaterialInput) {
+		in := f.wrapMaterial(f.kms, key, newMaterial(1), func(in *kms.ImportKeyMaterialInput) {
 			in.KeyMaterialId = got.CurrentKeyMaterialId
 		})
 
 		_, err := f.kms.ImportKeyMaterial(f.Context(), in)
-		requireErrorCode(f, err, "IncorrectKeyMaterialException") // 3.5.2: it is the other one's id
+		requireErrorCode(f, err, "IncorrectKeyMaterialException") // rule 3.5.2: the ID of the other material
 		requireNoError(f.kms.ImportKeyMaterial(
 			f.Context(),
-			f.wrapped(f.kms, key, someMaterial(1), func(in *kms.ImportKeyMaterialInput) { in.KeyMaterialId = &before }),
+			f.wrapMaterial(f.kms, key, newMaterial(1), func(in *kms.ImportKeyMaterialInput) { in.KeyMaterialId = &before }),
 		))(f)
 
 		if err := keyCalls["Encrypt"](f, key); err != nil {
@@ -243,20 +257,20 @@ func TestReplicateKey_importedMaterial(t *testing.T) {
 			Origin: kmstypes.OriginTypeExternal, MultiRegion: aws.Bool(true),
 		}))(f).KeyMetadata.KeyId
 
-		requireNoError(f.kms.ImportKeyMaterial(f.Context(), f.wrapped(f.kms, primary, someMaterial(1))))(f)
+		requireNoError(f.kms.ImportKeyMaterial(f.Context(), f.wrapMaterial(f.kms, primary, newMaterial(1))))(f)
 		requireNoError(f.kms.ReplicateKey(f.Context(), &kms.ReplicateKeyInput{
 			KeyId: &primary, ReplicaRegion: aws.String(away),
 		}))(f)
 
 		time.Sleep(time.Minute)
 		remote := kms.NewFromConfig(f.world.Config(owner, away))
-		if state := f.described(remote, primary).KeyState; state != kmstypes.KeyStatePendingImport { // 3.6.3
+		if state := f.describeKey(remote, primary).KeyState; state != kmstypes.KeyStatePendingImport { // 3.6.3
 			f.Errorf("3.6.3: the replica is %s", state)
 		}
 
-		_, err := remote.ImportKeyMaterial(f.Context(), f.wrapped(remote, primary, someMaterial(2)))
+		_, err := remote.ImportKeyMaterial(f.Context(), f.wrapMaterial(remote, primary, newMaterial(2)))
 		requireErrorCode(f, err, "IncorrectKeyMaterialException")
-		requireNoError(remote.ImportKeyMaterial(f.Context(), f.wrapped(remote, primary, someMaterial(1))))(f)
+		requireNoError(remote.ImportKeyMaterial(f.Context(), f.wrapMaterial(remote, primary, newMaterial(1))))(f)
 		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: &primary, Plaintext: []byte("same"),
 		}))(f).CiphertextBlob

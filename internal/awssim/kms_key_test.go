@@ -16,21 +16,21 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// described is a key's metadata now.
-func (f fixture) described(client *kms.Client, id string) kmstypes.KeyMetadata {
+// describeKey returns a key's metadata.
+func (f fixture) describeKey(client *kms.Client, id string) kmstypes.KeyMetadata {
 	f.Helper()
 	return *requireOutput(client.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &id}))(f).KeyMetadata
 }
 
-// singly keeps a client from trying again: a reached limit looks like throttling to the SDK.
-func singly(o *kms.Options) { o.Retryer = aws.NopRetryer{} }
+// withoutKMSRetries disables retries: the SDK treats a reached quota as throttling.
+func withoutKMSRetries(o *kms.Options) { o.Retryer = aws.NopRetryer{} }
 
-// requireNoError stops the test if a call fails.
+// requireNoError stops the test if a call failed.
 func requireNoError[Out any](out Out, err error) func(testing.TB) {
 	return func(t testing.TB) { t.Helper(); requireOutput(out, err)(t) }
 }
 
-// keyCalls are calls of KMS on a key.
+// keyCalls are KMS calls on a key.
 var keyCalls = map[string]func(f fixture, id string) error{
 	"DescribeKey": func(f fixture, id string) error {
 		_, err := f.kms.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &id})
@@ -77,7 +77,7 @@ var keyCalls = map[string]func(f fixture, id string) error{
 		return err
 	},
 	"RotateKeyOnDemand": func(f fixture, id string) error {
-		_, err := f.kms.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: &id}, singly)
+		_, err := f.kms.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: &id}, withoutKMSRetries)
 		return err
 	},
 	"ScheduleKeyDeletion": func(f fixture, id string) error {
@@ -92,7 +92,7 @@ var keyCalls = map[string]func(f fixture, id string) error{
 	},
 }
 
-// Rule 3.4: what can be done with a key in which state, and in which words it is refused.
+// TestKey_callsByState checks rule 3.4: which calls work in which key state, and the errors of the others.
 func TestKey_callsByState(t *testing.T) {
 	const (
 		works    = ""
@@ -104,7 +104,7 @@ func TestKey_callsByState(t *testing.T) {
 
 	type states struct{ Enabled, Disabled, PendingDeletion, PendingImport string }
 	for call, row := range map[string]states{
-		"DescribeKey":                     {}, // 3.4.1: it works in every state
+		"DescribeKey":                     {}, // rule 3.4.1: works in every state
 		"GetKeyPolicy":                    {},
 		"ListGrants":                      {},
 		"Encrypt":                         {works, disabled, deletion, pending},
@@ -123,8 +123,8 @@ func TestKey_callsByState(t *testing.T) {
 		} {
 			t.Run("3.4 "+call+" "+string(state), func(t *testing.T) {
 				runWithFixture(t, func(f fixture) {
-					key := f.keyIn(state)
-					if got := f.described(f.kms, key); got.KeyState != state || got.Enabled != (state == kmstypes.KeyStateEnabled) {
+					key := f.createKeyInState(state)
+					if got := f.describeKey(f.kms, key); got.KeyState != state || got.Enabled != (state == kmstypes.KeyStateEnabled) {
 						f.Fatalf("the key is %s, enabled %t", got.KeyState, got.Enabled)
 					}
 					err := keyCalls[call](f, key)
@@ -139,8 +139,8 @@ func TestKey_callsByState(t *testing.T) {
 	}
 }
 
-// keyIn makes a key of the owner in a state.
-func (f fixture) keyIn(state kmstypes.KeyState) string {
+// createKeyInState creates a key of the owner in a state.
+func (f fixture) createKeyInState(state kmstypes.KeyState) string {
 	f.Helper()
 	in := &kms.CreateKeyInput{}
 	if state == kmstypes.KeyStatePendingImport {
@@ -160,7 +160,7 @@ func (f fixture) keyIn(state kmstypes.KeyState) string {
 
 func TestScheduleKeyDeletion_deletedOrCanceled(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		kept, gone := f.key(), f.key()
+		kept, gone := f.createKey(), f.createKey()
 		requireNoError(f.kms.CreateAlias(f.Context(), &kms.CreateAliasInput{
 			AliasName: aws.String("alias/gone"), TargetKeyId: &gone,
 		}))(f)
@@ -173,12 +173,12 @@ func TestScheduleKeyDeletion_deletedOrCanceled(t *testing.T) {
 
 		time.Sleep(6 * 24 * time.Hour)
 		requireNoError(f.kms.CancelKeyDeletion(f.Context(), &kms.CancelKeyDeletionInput{KeyId: &kept}))(f)
-		if got := f.described(f.kms, gone); got.DeletionDate == nil || time.Until(*got.DeletionDate) > 24*time.Hour {
+		if got := f.describeKey(f.kms, gone); got.DeletionDate == nil || time.Until(*got.DeletionDate) > 24*time.Hour {
 			f.Errorf("3.4.1: deletion at %v", got.DeletionDate)
 		}
 
 		time.Sleep(24 * time.Hour)
-		if got := f.described(f.kms, kept).KeyState; got != kmstypes.KeyStateDisabled {
+		if got := f.describeKey(f.kms, kept).KeyState; got != kmstypes.KeyStateDisabled {
 			f.Errorf("3.4: after the cancellation the key is %s", got)
 		}
 
@@ -190,7 +190,7 @@ func TestScheduleKeyDeletion_deletedOrCanceled(t *testing.T) {
 
 func TestKey_identifiers(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
+		key := f.createKey()
 		id := key[strings.LastIndex(key, "/")+1:]
 		requireNoError(f.kms.CreateAlias(f.Context(), &kms.CreateAliasInput{
 			AliasName: aws.String("alias/golden"), TargetKeyId: &id,
@@ -198,7 +198,7 @@ func TestKey_identifiers(t *testing.T) {
 
 		alias := "arn:aws:kms:" + home + ":" + owner + ":alias/golden"
 		for _, name := range []string{id, key, "alias/golden", alias} { // 3.3.1
-			if got := *f.described(f.kms, name).Arn; got != key {
+			if got := *f.describeKey(f.kms, name).Arn; got != key {
 				f.Errorf("%s is %s", name, got)
 			}
 		}
@@ -236,19 +236,19 @@ func TestKey_identifiers(t *testing.T) {
 			requireErrorMessage(f, keyCalls[call](f, on), row.code, row.text)
 		}
 
-		// 1.7.6, 3.3.2: a bare alias or id is looked up in the caller's account, an ARN where it says.
+		// Rules 1.7.6 and 3.3.2: an alias name or key ID is looked up in the caller's account, an ARN in its own.
 		theirs := kms.NewFromConfig(f.world.Config(member, home))
 		for _, name := range []string{id, "alias/golden"} {
 			_, err := theirs.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &name})
 			requireErrorCode(f, err, "NotFoundException")
 		}
 
-		open := f.openKey()
+		open := f.createSharedKey()
 		requireNoError(f.kms.UpdateAlias(f.Context(), &kms.UpdateAliasInput{
 			AliasName: aws.String("alias/golden"), TargetKeyId: &open,
 		}))(f)
 
-		if got := *f.described(theirs, alias).Arn; got != open {
+		if got := *f.describeKey(theirs, alias).Arn; got != open {
 			f.Errorf("the alias ARN is %s", got)
 		}
 	})
@@ -257,7 +257,7 @@ func TestKey_identifiers(t *testing.T) {
 // TestAlias_createUpdateDelete covers rule 3.3.4.
 func TestAlias_createUpdateDelete(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		one, two := f.key(), f.key()
+		one, two := f.createKey(), f.createKey()
 		create := func(name, key string) error {
 			_, err := f.kms.CreateAlias(f.Context(), &kms.CreateAliasInput{AliasName: &name, TargetKeyId: &key})
 			return err
@@ -270,7 +270,10 @@ func TestAlias_createUpdateDelete(t *testing.T) {
 		}
 
 		requireErrorCode(f, create("alias/golden", two), "AlreadyExistsException")
-		requireErrorCode(f, create("alias/other", f.keyIn(kmstypes.KeyStatePendingDeletion)), "KMSInvalidStateException")
+		requireErrorCode(
+			f, create("alias/other", f.createKeyInState(kmstypes.KeyStatePendingDeletion)), "KMSInvalidStateException",
+		)
+
 		_, err := f.kms.UpdateAlias(f.Context(), &kms.UpdateAliasInput{
 			AliasName: aws.String("alias/aws/ebs"), TargetKeyId: &one,
 		})
@@ -306,26 +309,26 @@ func TestKey_awsManaged(t *testing.T) {
 			f.Fatalf("%d keys before", len(keys))
 		}
 
-		created := f.described(f.kms, "alias/aws/ebs") // 1.7.2: looking makes it
-		again := f.described(f.kms, *created.Arn)
+		created := f.describeKey(f.kms, "alias/aws/ebs") // rule 1.7.2: DescribeKey creates it
+		again := f.describeKey(f.kms, *created.Arn)
 		if created.KeyManager != kmstypes.KeyManagerTypeAws || *again.Arn != *created.Arn {
 			f.Errorf("1.7.2: %+v", again)
 		}
 
-		if elsewhere := f.managedKey(owner, away); elsewhere == *created.Arn {
+		if elsewhere := f.awsManagedKeyARN(owner, away); elsewhere == *created.Arn {
 			f.Error("1.7.2: the same key in two Regions")
 		}
 
-		// 3.2.5: through EC2 all of the account may use it, directly nobody; and nobody can change that.
+		// Rule 3.2.5: the account can use the key through EC2 only, and cannot change that.
 		requireErrorCode(f, keyCalls["Encrypt"](f, "alias/aws/ebs"), "AccessDeniedException")
 		requireErrorCode(f, keyCalls["CreateGrant"](f, *created.Arn), "AccessDeniedException")
 		_, err := f.kms.PutKeyPolicy(f.Context(), &kms.PutKeyPolicyInput{
-			KeyId: created.Arn, Policy: policyOf(`{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"}`),
+			KeyId: created.Arn, Policy: newPolicy(`{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"}`),
 		})
 
 		requireErrorCode(f, err, "AccessDeniedException")
-		role := f.role(owner, "copier", trusting(rootOf(owner), `"sts:*"`), may(`"ec2:*"`))
-		copier := ec2.NewFromConfig(f.session(role), noRetries)
+		role := f.createRole(owner, "copier", trustStatement(rootOf(owner), `"sts:*"`), allowStatement(`"ec2:*"`))
+		copier := ec2.NewFromConfig(f.sessionCredentials(role), withoutEC2Retries)
 		volume := requireOutput(copier.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
 			AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8), Encrypted: aws.Bool(true),
 		}))(f)
@@ -349,22 +352,22 @@ func TestKey_awsManaged(t *testing.T) {
 // TestKeyPolicy_access covers rules 3.2.1 and 3.2.8.
 func TestKeyPolicy_access(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
+		key := f.createKey()
 		put := func(bypass bool, statements ...string) error {
 			_, err := f.kms.PutKeyPolicy(f.Context(), &kms.PutKeyPolicyInput{
-				KeyId: &key, Policy: policyOf(statements...), BypassPolicyLockoutSafetyCheck: bypass,
+				KeyId: &key, Policy: newPolicy(statements...), BypassPolicyLockoutSafetyCheck: bypass,
 			})
 			return err
 		}
 
-		all := trustingKey(rootOf(owner), `"kms:*"`)
+		all := keyStatement(rootOf(owner), `"kms:*"`)
 		requireErrorMessage(
-			f, put(false, trustingKey(rootOf(member), `"kms:*"`)), "MalformedPolicyDocumentException",
+			f, put(false, keyStatement(rootOf(member), `"kms:*"`)), "MalformedPolicyDocumentException",
 			"will not allow you to update the key policy",
 		)
 
 		requireErrorCode(
-			f, put(false, trustingKey("arn:aws:iam::"+owner+":role/unknown", `"kms:*"`), all),
+			f, put(false, keyStatement("arn:aws:iam::"+owner+":role/unknown", `"kms:*"`), all),
 			"MalformedPolicyDocumentException",
 		)
 
@@ -379,12 +382,12 @@ func TestKeyPolicy_access(t *testing.T) {
 		)
 
 		_, err := f.kms.PutKeyPolicy(
-			f.Context(), &kms.PutKeyPolicyInput{KeyId: &key, Policy: aws.String(*policyOf(all) + strings.Repeat(" ", 32768))},
-			singly,
+			f.Context(), &kms.PutKeyPolicyInput{KeyId: &key, Policy: aws.String(*newPolicy(all) + strings.Repeat(" ", 32768))},
+			withoutKMSRetries,
 		)
 
 		requireErrorCode(f, err, "LimitExceededException") // 3.2.8
-		err = put(false, all, trustingKey(rootOf(member), `"kms:DescribeKey","kms:GetKeyPolicy","kms:ListAliases"`))
+		err = put(false, all, keyStatement(rootOf(member), `"kms:DescribeKey","kms:GetKeyPolicy","kms:ListAliases"`))
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -399,26 +402,26 @@ func TestKeyPolicy_access(t *testing.T) {
 		theirs := kms.NewFromConfig(f.world.Config(member, home))
 		requireNoError(theirs.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &key}))(f)
 		_, err = theirs.GetKeyPolicy(f.Context(), &kms.GetKeyPolicyInput{KeyId: &key})
-		requireErrorCode(f, err, "AccessDeniedException") // 3.2.2: never across accounts
+		requireErrorCode(f, err, "AccessDeniedException") // rule 3.2.2: never across accounts
 		_, err = theirs.Encrypt(f.Context(), &kms.EncryptInput{KeyId: &key, Plaintext: []byte("x")})
 		requireErrorMessage(f, err, "AccessDeniedException", "no resource-based policies allow access") // 3.2.1
 
-		// 3.2.1: the key's policy alone is not enough for a role of another account, nor is the role's own.
-		role := f.role(member, "target", trusting(rootOf(member), `"sts:*"`), may(`"ec2:*"`))
-		bare := kms.NewFromConfig(f.session(role))
+		// Rule 3.2.1: a role of another account needs both the key policy and its own policy.
+		role := f.createRole(member, "target", trustStatement(rootOf(member), `"sts:*"`), allowStatement(`"ec2:*"`))
+		bare := kms.NewFromConfig(f.sessionCredentials(role))
 		_, err = bare.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &key})
 		requireErrorMessage(
 			f, err, "AccessDeniedException",
 			"on this resource because no identity-based policy allows the kms:DescribeKey action",
 		)
 
-		allowed := kms.NewFromConfig(f.session(f.role(
-			member, "allowed", trusting(rootOf(member), `"sts:*"`), may(`"kms:*"`),
+		allowed := kms.NewFromConfig(f.sessionCredentials(f.createRole(
+			member, "allowed", trustStatement(rootOf(member), `"sts:*"`), allowStatement(`"kms:*"`),
 		)))
 
 		requireNoError(allowed.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &key}))(f)
 
-		// 3.2.4: a policy limited to EC2 blocks the direct DescribeKey.
+		// Rule 3.2.4: a policy limited to EC2 denies a direct DescribeKey.
 		limited := `{"Effect":"Allow","Principal":{"AWS":"` + member +
 			`"},"Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"kms:ViaService":"ec2.` + home +
 			`.amazonaws.com"}}}`
@@ -430,8 +433,8 @@ func TestKeyPolicy_access(t *testing.T) {
 		_, err = allowed.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &key})
 		requireErrorCode(f, err, "AccessDeniedException")
 
-		// Whoever wants to, locks everybody out.
-		if err := put(true, trustingKey(rootOf(member), `"kms:*"`)); err != nil {
+		// The bypass allows a policy that locks all principals out.
+		if err := put(true, keyStatement(rootOf(member), `"kms:*"`)); err != nil {
 			f.Error(err)
 		}
 
@@ -439,8 +442,8 @@ func TestKeyPolicy_access(t *testing.T) {
 	})
 }
 
-// trustingKey is a key policy's statement.
-func trustingKey(principal, actions string) string {
+// keyStatement returns a statement of a key policy.
+func keyStatement(principal, actions string) string {
 	return `{"Effect":"Allow","Principal":{"AWS":"` + principal + `"},"Action":[` + actions + `],"Resource":"*"}`
 }
 
@@ -475,12 +478,12 @@ func TestKeyPolicy_conditions(t *testing.T) {
 					AliasName: aws.String("alias/golden"), TargetKeyId: key.KeyId,
 				}))(f)
 
-				role := f.role(
-					owner, "tester", trusting(rootOf(owner), `"sts:*"`),
+				role := f.createRole(
+					owner, "tester", trustStatement(rootOf(owner), `"sts:*"`),
 					`{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*","Condition":{`+row.condition+`}}`,
 				)
 
-				_, err := kms.NewFromConfig(f.session(role)).Encrypt(f.Context(), &kms.EncryptInput{
+				_, err := kms.NewFromConfig(f.sessionCredentials(role)).Encrypt(f.Context(), &kms.EncryptInput{
 					KeyId: aws.String("alias/golden"), Plaintext: []byte("x"), EncryptionContext: map[string]string{"team": "golden"},
 				})
 
@@ -496,7 +499,7 @@ func TestKeyPolicy_conditions(t *testing.T) {
 
 func TestEncrypt_roundTrip(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		one, two := f.key(), f.key()
+		one, two := f.createKey(), f.createKey()
 		context := map[string]string{"team": "golden", "image": "ami"}
 		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: &one, Plaintext: []byte("secret"), EncryptionContext: context,
@@ -565,11 +568,11 @@ func TestEncrypt_roundTrip(t *testing.T) {
 	})
 }
 
-// TestKMS_dryRuns covers rules 6.6 and 6.7.
-// Rules 6.6 and 6.7: a dry run of KMS checks the rights and the key's state, ends with 412, and leaves nothing.
+// TestKMS_dryRuns covers rules 6.6 and 6.7. A dry run of KMS checks permissions and the key state, ends with status 412
+// and changes nothing.
 func TestKMS_dryRuns(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key, off := f.key(), f.keyIn(kmstypes.KeyStateDisabled)
+		key, off := f.createKey(), f.createKeyInState(kmstypes.KeyStateDisabled)
 		grant := &kms.CreateGrantInput{
 			KeyId:            &key,
 			GranteePrincipal: aws.String(rootOf(member)),
@@ -591,8 +594,8 @@ func TestKMS_dryRuns(t *testing.T) {
 		grant.KeyId = &off
 		_, err = f.kms.CreateGrant(f.Context(), grant)
 		requireErrorCode(f, err, "DisabledException")
-		role := f.role(owner, "target", trusting(rootOf(owner), `"sts:*"`), may(`"kms:DescribeKey"`))
-		_, err = kms.NewFromConfig(f.session(role)).CreateGrant(f.Context(), &kms.CreateGrantInput{
+		role := f.createRole(owner, "target", trustStatement(rootOf(owner), `"sts:*"`), allowStatement(`"kms:DescribeKey"`))
+		_, err = kms.NewFromConfig(f.sessionCredentials(role)).CreateGrant(f.Context(), &kms.CreateGrantInput{
 			KeyId:            &key,
 			GranteePrincipal: &role,
 			Operations:       grant.Operations,
@@ -606,7 +609,7 @@ func TestKMS_dryRuns(t *testing.T) {
 
 		requireErrorCode(f, err, "DryRunOperationException")
 
-		// 6.7: without any ciphertext
+		// rule 6.7: without a ciphertext
 		ignore := []kmstypes.DryRunModifierType{kmstypes.DryRunModifierTypeIgnoreCiphertext}
 		_, err = f.kms.Decrypt(f.Context(), &kms.DecryptInput{KeyId: &key, DryRun: aws.Bool(true), DryRunModifiers: ignore})
 		requireErrorCode(f, err, "DryRunOperationException")
@@ -630,18 +633,18 @@ func TestKMS_dryRuns(t *testing.T) {
 // TestRotateKeyOnDemand_keepsARNAndCiphertexts covers rule 3.5.3.
 func TestRotateKeyOnDemand_keepsARNAndCiphertexts(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
+		key := f.createKey()
 		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: &key, Plaintext: []byte("old"),
 		}))(f).CiphertextBlob
 
-		before := f.described(f.kms, key)
+		before := f.describeKey(f.kms, key)
 		for range 25 {
 			requireNoError(f.kms.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: &key}))(f)
 		}
 
 		requireErrorCode(f, keyCalls["RotateKeyOnDemand"](f, key), "LimitExceededException") // 3.5.3
-		after := f.described(f.kms, key)
+		after := f.describeKey(f.kms, key)
 		if *after.Arn != *before.Arn || *after.CurrentKeyMaterialId == *before.CurrentKeyMaterialId {
 			f.Errorf("3.5.3: %+v", after)
 		}
@@ -657,9 +660,9 @@ func TestRotateKeyOnDemand_keepsARNAndCiphertexts(t *testing.T) {
 			f.Error("rotation is off")
 		}
 
-		external := f.importedKey()
+		external := f.createImportedKey()
 		_, err := f.kms.EnableKeyRotation(f.Context(), &kms.EnableKeyRotationInput{KeyId: &external})
-		requireErrorCode(f, err, "UnsupportedOperationException") // 3.5.3: of AWS_KMS origin only
+		requireErrorCode(f, err, "UnsupportedOperationException") // rule 3.5.3: only with the origin AWS_KMS
 	})
 }
 
@@ -673,14 +676,14 @@ func TestReplicateKey_multiRegionKeys(t *testing.T) {
 			f.Errorf("3.6.1: id %s", *primary.KeyId)
 		}
 
-		single := f.key()
+		single := f.createKey()
 		_, err := f.kms.ReplicateKey(f.Context(), &kms.ReplicateKeyInput{KeyId: &single, ReplicaRegion: aws.String(away)})
 		requireErrorCode(f, err, "UnsupportedOperationException") // 3.6.3
 		_, err = f.kms.ReplicateKey(f.Context(), &kms.ReplicateKeyInput{
 			KeyId: primary.KeyId, ReplicaRegion: aws.String("eu-south-1"),
 		})
 
-		requireErrorCode(f, err, "ValidationException") // 5.8: not enabled
+		requireErrorCode(f, err, "ValidationException") // rule 5.8: the Region is not enabled
 		requireNoError(f.kms.ReplicateKey(f.Context(), &kms.ReplicateKeyInput{
 			KeyId: primary.KeyId, ReplicaRegion: aws.String(away),
 		}))(f)
@@ -695,7 +698,7 @@ func TestReplicateKey_multiRegionKeys(t *testing.T) {
 		_, err = remote.Encrypt(f.Context(), &kms.EncryptInput{KeyId: primary.KeyId, Plaintext: []byte("x")})
 		requireErrorMessage(f, err, "KMSInvalidStateException", "is creating") // 3.4
 		time.Sleep(time.Minute)
-		replica := f.described(remote, *primary.KeyId) // 3.6.4: the bare id is the replica's here
+		replica := f.describeKey(remote, *primary.KeyId) // rule 3.6.4: here the key ID means the replica
 		if *replica.Arn != strings.Replace(*primary.Arn, home, away, 1) ||
 			replica.MultiRegionConfiguration.MultiRegionKeyType != kmstypes.MultiRegionKeyTypeReplica ||
 			*replica.Description != "" {
@@ -712,20 +715,20 @@ func TestReplicateKey_multiRegionKeys(t *testing.T) {
 		}
 
 		requireNoError(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: primary.KeyId}))(f)
-		if state := f.described(remote, *primary.KeyId).KeyState; state != kmstypes.KeyStateEnabled {
+		if state := f.describeKey(remote, *primary.KeyId).KeyState; state != kmstypes.KeyStateEnabled {
 			f.Errorf("3.6.1: the replica is %s", state)
 		}
 
 		_, err = remote.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: primary.KeyId})
 		requireErrorCode(f, err, "UnsupportedOperationException")
 
-		// 3.4: a primary waits for its replicas.
+		// Rule 3.4: a primary key waits for its replicas.
 		requireNoError(f.kms.ScheduleKeyDeletion(f.Context(), &kms.ScheduleKeyDeletionInput{
 			KeyId: primary.KeyId, PendingWindowInDays: aws.Int32(7),
 		}))(f)
 
 		time.Sleep(10 * 24 * time.Hour)
-		if state := f.described(f.kms, *primary.KeyId).KeyState; state != kmstypes.KeyStatePendingReplicaDeletion {
+		if state := f.describeKey(f.kms, *primary.KeyId).KeyState; state != kmstypes.KeyStatePendingReplicaDeletion {
 			f.Errorf("3.4: the primary is %s", state)
 		}
 
@@ -734,7 +737,7 @@ func TestReplicateKey_multiRegionKeys(t *testing.T) {
 		}))(f)
 
 		time.Sleep(8 * 24 * time.Hour)
-		if state := f.described(f.kms, *primary.KeyId).KeyState; state != kmstypes.KeyStatePendingDeletion {
+		if state := f.describeKey(f.kms, *primary.KeyId).KeyState; state != kmstypes.KeyStatePendingDeletion {
 			f.Errorf("3.4: the primary is %s", state)
 		}
 

@@ -13,12 +13,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
 )
 
-// An account's own images are associated with its own license configurations, each once; a list comes in pages (SDK
-// licensemanager).
+// TestLicenseConfiguration_associateImage shows that an account associates its own images with its own license
+// configurations. Lists have pages.
 func TestLicenseConfiguration_associateImage(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		manager := licensemanager.NewFromConfig(f.world.Config(owner, home))
-		image := "arn:aws:ec2:" + home + "::image/" + requireOutput(f.register(f.ec2, f.snapshot("")))(f)
+		image := "arn:aws:ec2:" + home + "::image/" + requireOutput(f.registerImage(f.ec2, f.createSnapshot("")))(f)
 		license := func() string {
 			created := requireOutput(manager.CreateLicenseConfiguration(
 				f.Context(),

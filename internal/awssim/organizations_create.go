@@ -200,7 +200,7 @@ func (w *World) inviteAccountToOrganization(
 	}
 	if in.Target == nil || in.Target.Type != orgtypes.HandshakePartyTypeAccount ||
 		!matchesPattern(in.Target.Id, accountNumber) {
-		return nil, badRequest("InvalidInputException", "The target has to be the number of an account.")
+		return nil, badRequest("InvalidInputException", "The target must be an account number.")
 	}
 
 	o, err := w.authorizeManager(c, "*")

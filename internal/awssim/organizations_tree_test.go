@@ -16,10 +16,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// management is the account of the organization in these tests.
+// management is the management account in these tests.
 const management = "000000000001"
 
-// tree is an organization with a unit, in which the owner and the member are; the owner's account stands in the root.
+// tree is an organization whose root contains the owner, and whose unit contains the member.
 type tree struct {
 	fixture
 	client     *organizations.Client
@@ -55,7 +55,7 @@ func inTree(t *testing.T, test func(tree)) {
 	})
 }
 
-// join takes an account into the organization.
+// join invites an account into the organization and accepts.
 func (o tree) join(account string) {
 	o.Helper()
 	invited := requireOutput(o.client.InviteAccountToOrganization(o.Context(),
@@ -67,14 +67,14 @@ func (o tree) join(account string) {
 	}))(o)
 }
 
-// attach makes a policy and attaches it.
+// attach creates a policy and attaches it.
 func (o tree) attach(kind orgtypes.PolicyType, name, target string, statements ...string) {
 	o.Helper()
 	created := requireOutput(o.client.CreatePolicy(o.Context(), &organizations.CreatePolicyInput{
 		Name:        &name,
 		Description: aws.String(""),
 		Type:        kind,
-		Content:     policyOf(statements...),
+		Content:     newPolicy(statements...),
 	}))(o)
 	requireNoError(o.client.AttachPolicy(o.Context(), &organizations.AttachPolicyInput{
 		PolicyId: created.Policy.PolicySummary.Id, TargetId: &target,
@@ -125,7 +125,7 @@ func TestOrganizations_describeTree(t *testing.T) {
 		requireErrorCode(o, err, "ParentNotFoundException")
 		_, err = o.orgs("222222222222").DescribeOrganization(o.Context(), &organizations.DescribeOrganizationInput{})
 		requireErrorCode(o, err, "AWSOrganizationsNotInUseException")
-		// Members see the organization; its tree is for the management account, and whom it lets look.
+		// Member accounts see the organization. Only the management account and delegated administrators see the tree.
 		got := requireOutput(o.orgs(owner).DescribeOrganization(
 			o.Context(), &organizations.DescribeOrganizationInput{},
 		))(o).Organization
@@ -182,8 +182,8 @@ func TestCreateAccount_administratorRole(t *testing.T) {
 			o.Fatalf("%+v", created)
 		}
 
-		session := requireOutput(o.assume(
-			o.user(management, "admin", may(`"sts:AssumeRole"`)),
+		session := requireOutput(o.assumeRole(
+			o.createUser(management, "admin", allowStatement(`"sts:AssumeRole"`)),
 			"arn:aws:iam::"+*created.AccountId+":role/OrganizationAccountAccessRole",
 		))(o)
 
@@ -193,8 +193,8 @@ func TestCreateAccount_administratorRole(t *testing.T) {
 	})
 }
 
-// An organization's policies bind even the root users of its accounts, but not its management account; each level has
-// to allow.
+// TestOrganizations_serviceControlPolicies shows that policies restrict even root users of member accounts, but not the
+// management account. Every level must allow the action.
 func TestOrganizations_serviceControlPolicies(t *testing.T) {
 	inTree(t, func(o tree) {
 		look := func(account, region string) error {
@@ -226,7 +226,7 @@ func TestOrganizations_serviceControlPolicies(t *testing.T) {
 			}
 		}
 
-		o.attach(orgtypes.PolicyTypeServiceControlPolicy, "no images", o.unit, may(`"ec2:DescribeRegions"`))
+		o.attach(orgtypes.PolicyTypeServiceControlPolicy, "no images", o.unit, allowStatement(`"ec2:DescribeRegions"`))
 		requireNoError(o.client.DetachPolicy(o.Context(), &organizations.DetachPolicyInput{
 			PolicyId: aws.String("p-FullAWSAccess"), TargetId: &o.unit,
 		}))(o)
@@ -239,11 +239,12 @@ func TestOrganizations_serviceControlPolicies(t *testing.T) {
 	})
 }
 
-// Resource control policies bind whoever uses what belongs to an account; keys that AWS manages are spared.
+// TestOrganizations_resourceControlPolicies shows that policies restrict all access to resources of an account, except
+// to AWS managed keys.
 func TestOrganizations_resourceControlPolicies(t *testing.T) {
 	inTree(t, func(o tree) {
 		o.enable(orgtypes.PolicyTypeResourceControlPolicy)
-		key := o.openKey() // the owner's, open to the member
+		key := o.createSharedKey() // owned by the owner, open to the member
 		theirs := kms.NewFromConfig(o.world.Config(member, home))
 		requireNoError(theirs.DescribeKey(o.Context(), &kms.DescribeKeyInput{KeyId: &key}))(o)
 		o.attach(orgtypes.PolicyTypeResourceControlPolicy, "own accounts", owner,
@@ -256,7 +257,7 @@ func TestOrganizations_resourceControlPolicies(t *testing.T) {
 	})
 }
 
-// A key policy may admit an organization, or a part of it (2.2.6).
+// TestKeyPolicy_organizationConditions shows that a key policy can allow an organization or a part of it (rule 2.2.6).
 func TestKeyPolicy_organizationConditions(t *testing.T) {
 	inTree(t, func(o tree) {
 		id := *requireOutput(o.client.DescribeOrganization(
@@ -275,8 +276,8 @@ func TestKeyPolicy_organizationConditions(t *testing.T) {
 				`"ForAnyValue:StringLike":{"aws:PrincipalOrgPaths":"` + id + `/` + o.root + `/` + o.unit + `/*"}`, true, false,
 			},
 		} {
-			key := o.key()
-			o.setPolicy(
+			key := o.createKey()
+			o.setKeyPolicy(
 				key,
 				`{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:DescribeKey","Resource":"*","Condition":{`+row.condition+
 					`}}`,
@@ -302,7 +303,7 @@ func TestOrganizations_invalidRequests(t *testing.T) {
 			Name:        aws.String("n"),
 			Description: aws.String(""),
 			Type:        orgtypes.PolicyTypeServiceControlPolicy,
-			Content:     policyOf(may(`"*"`)),
+			Content:     newPolicy(allowStatement(`"*"`)),
 		})
 
 		requireErrorCode(o, err, "PolicyTypeNotEnabledException")

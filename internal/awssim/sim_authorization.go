@@ -104,7 +104,7 @@ func (w *World) evaluate(c *Call, request AuthorizationRequest) (iampolicy.Decis
 		Grant:           request.resourcePolicies.grant,
 	}, policies)
 	if err != nil {
-		return decision, badRequest("UnsupportedOperation", "The simulated AWS cannot tell what the policies say: %v", err)
+		return decision, badRequest("UnsupportedOperation", "The simulated AWS cannot evaluate the policies: %v", err)
 	}
 
 	request.Allowed = decision.Allowed

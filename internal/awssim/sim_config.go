@@ -19,17 +19,22 @@ func (w *World) Config(account, region string) aws.Config {
 		Region:      region,
 		HTTPClient:  w,
 		Credentials: credentials.NewStaticCredentialsProvider(account, "secret", ""),
-		Retryer:     newRetryer,
+		Retryer:     newSkewRetryer,
 	}
 }
 
+// newRetryer returns a retryer without a maximum number of attempts.
 func newRetryer() aws.Retryer {
-	unlimited := retry.AddWithMaxAttempts(retry.NewStandard(func(o *retry.StandardOptions) {
+	return retry.AddWithMaxAttempts(retry.NewStandard(func(o *retry.StandardOptions) {
 		o.RateLimiter = ratelimit.None
 		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) {
 			return min(time.Second<<min(attempt, 5), 20*time.Second), nil
 		})
 	}), 0)
-	// The SDK signs the next attempt by AWS's clock (rule 5.12).
-	return retry.AddWithErrorCodes(unlimited, "RequestExpired", "InvalidSignatureException")
+}
+
+// newSkewRetryer also retries refused signing times, because the SDK signs the next attempt by AWS's clock (rule 5.12).
+// It must not be used with a session: an expired one returns the same error forever.
+func newSkewRetryer() aws.Retryer {
+	return retry.AddWithErrorCodes(newRetryer(), "RequestExpired", "InvalidSignatureException")
 }

@@ -89,10 +89,10 @@ func (l *CrashingClient) countCall() (dies, arrives bool) {
 	return l.crashed, !l.crashed || !l.responseLost
 }
 
-// lineKey is the context key of the client that sent a request.
+// crashingClientKey is the context key of the client that sent a request.
 type crashingClientKey struct{}
 
-// lineOf returns the client that sent a request. Nil if another client sent it.
+// crashingClientOf returns the client that sent a request. Nil if another client sent it.
 func crashingClientOf(r *http.Request) *CrashingClient {
 	sender, _ := r.Context().Value(crashingClientKey{}).(*CrashingClient)
 	return sender

@@ -45,7 +45,7 @@ const demoTrust = `{
   "Version": "2012-10-17",
   "Statement": [
     {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::SOURCE:root"}, "Action": "sts:AssumeRole",
-      "Condition": {"StringEquals": {"sts:ExternalId": "hand-over-4711"}}}
+      "Condition": {"StringEquals": {"sts:ExternalId": "golden-images-4711"}}}
   ]
 }`
 
@@ -146,23 +146,23 @@ func createDemoKey(ctx context.Context, keys *kms.Client, alias string, policy *
 	return err
 }
 
-func createDemoUser(ctx context.Context, identities *iam.Client, name string, rights *string) error {
+func createDemoUser(ctx context.Context, identities *iam.Client, name string, permissions *string) error {
 	if _, err := identities.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String(name)}); err != nil {
 		return err
 	}
 	_, err := identities.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
-		UserName: aws.String(name), PolicyName: aws.String("golden-image"), PolicyDocument: rights,
+		UserName: aws.String(name), PolicyName: aws.String("golden-image"), PolicyDocument: permissions,
 	})
 	return err
 }
 
-func createDemoRole(ctx context.Context, identities *iam.Client, name string, trust, rights *string) error {
+func createDemoRole(ctx context.Context, identities *iam.Client, name string, trust, permissions *string) error {
 	_, err := identities.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String(name), AssumeRolePolicyDocument: trust})
 	if err != nil {
 		return err
 	}
 	_, err = identities.PutRolePolicy(ctx, &iam.PutRolePolicyInput{
-		RoleName: aws.String(name), PolicyName: aws.String("golden-image"), PolicyDocument: rights,
+		RoleName: aws.String(name), PolicyName: aws.String("golden-image"), PolicyDocument: permissions,
 	})
 	return err
 }

@@ -14,23 +14,23 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
-// creatingCalls create something and return its id as the SDK reads it.
+// creatingCalls create a resource and return its ID as the SDK reads it.
 func creatingCalls(f fixture) map[string]func() (string, error) {
-	snapshot := f.settled(
+	snapshot := f.waitForSnapshot(
 		f.ec2,
 		*requireOutput(f.ec2.CreateSnapshot(f.Context(), &ec2.CreateSnapshotInput{
-			VolumeId: aws.String(f.volume("")),
+			VolumeId: aws.String(f.createVolume("")),
 		}))(f).SnapshotId,
 	)
 
-	image, key := f.image(""), f.key()
+	image, key := f.createImage(""), f.createKey()
 	return map[string]func() (string, error){
 		"ec2:CopySnapshot": func() (string, error) {
 			out, err := f.ec2.CopySnapshot(
 				f.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: snapshot.SnapshotId},
-				noRetries,
+				withoutEC2Retries,
 			)
-			return read(out, err, func() *string { return out.SnapshotId })
+			return readID(out, err, func() *string { return out.SnapshotId })
 		},
 		"ec2:RegisterImage": func() (string, error) {
 			out, err := f.ec2.RegisterImage(f.Context(), &ec2.RegisterImageInput{
@@ -40,18 +40,18 @@ func creatingCalls(f fixture) map[string]func() (string, error) {
 				BlockDeviceMappings: []types.BlockDeviceMapping{
 					{DeviceName: aws.String("/dev/sda1"), Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}},
 				},
-			}, noRetries)
-			return read(out, err, func() *string { return out.ImageId })
+			}, withoutEC2Retries)
+			return readID(out, err, func() *string { return out.ImageId })
 		},
 		"ec2:CopyImage": func() (string, error) {
 			in := &ec2.CopyImageInput{SourceRegion: aws.String(home), SourceImageId: &image}
-			newName(in)
-			out, err := f.ec2.CopyImage(f.Context(), in, noRetries)
-			return read(out, err, func() *string { return out.ImageId })
+			withUniqueName(in)
+			out, err := f.ec2.CopyImage(f.Context(), in, withoutEC2Retries)
+			return readID(out, err, func() *string { return out.ImageId })
 		},
 		"ec2:RunInstances": func() (string, error) {
-			out, err := f.ec2.RunInstances(f.Context(), oneOf(image), noRetries)
-			return read(out, err, func() *string {
+			out, err := f.ec2.RunInstances(f.Context(), oneInstance(image), withoutEC2Retries)
+			return readID(out, err, func() *string {
 				if len(out.Instances) == 0 {
 					return nil
 				}
@@ -60,30 +60,32 @@ func creatingCalls(f fixture) map[string]func() (string, error) {
 		},
 		"ec2:CreateVolume": func() (string, error) {
 			out, err := f.ec2.CreateVolume(
-				f.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)}, noRetries,
+				f.Context(), &ec2.CreateVolumeInput{
+					AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1),
+				}, withoutEC2Retries,
 			)
-			return read(out, err, func() *string { return out.VolumeId })
+			return readID(out, err, func() *string { return out.VolumeId })
 		},
 		"kms:CreateGrant": func() (string, error) {
 			out, err := f.kms.CreateGrant(f.Context(), &kms.CreateGrantInput{
 				KeyId: &key, GranteePrincipal: aws.String(rootOf(member)), Operations: []kmstypes.GrantOperation{
 					kmstypes.GrantOperationDecrypt,
 				},
-			}, singly)
-			return read(out, err, func() *string { return out.GrantId })
+			}, withoutKMSRetries)
+			return readID(out, err, func() *string { return out.GrantId })
 		},
 	}
 }
 
-// read returns what id returns, unless the call failed.
-func read[Out any](_ Out, err error, id func() *string) (string, error) {
+// readID returns what id returns, unless the call failed.
+func readID[Out any](_ Out, err error, id func() *string) (string, error) {
 	if err != nil {
 		return "", err
 	}
 	return aws.ToString(id()), nil
 }
 
-// An SDK reads an answer without body or id as a success without an id, whatever the effect.
+// TestFaultyAnswers_withoutID shows that the SDK reads a response without body or ID as a success, whatever the effect.
 func TestFaultyAnswers_withoutID(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		calls := creatingCalls(f)
@@ -111,7 +113,7 @@ func TestFaultyAnswers_withoutID(t *testing.T) {
 	})
 }
 
-// A repeated call with the same client token is answered in full.
+// TestMissingID_clientTokenStillWorks shows that a repeated call with the same client token gets the full response.
 func TestMissingID_clientTokenStillWorks(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		in := &ec2.CreateVolumeInput{
@@ -121,16 +123,16 @@ func TestMissingID_clientTokenStillWorks(t *testing.T) {
 		first := requireOutput(f.ec2.CreateVolume(f.Context(), in))(f)
 		again := requireOutput(f.ec2.CreateVolume(f.Context(), in))(f)
 		expectEqual(f, "the id of the first answer", first.VolumeId, nil)
-		if again.VolumeId == nil || f.valueOf(*again.VolumeId) != "" {
+		if again.VolumeId == nil || f.tagValue(*again.VolumeId) != "" {
 			t.Errorf("the second answer has the id %v", again.VolumeId)
 		}
 	})
 }
 
-// Refusals arrive, and reading calls answer nothing.
+// TestEmptyAnswer_refusalsArrive shows that errors arrive, and that reading calls return nothing.
 func TestEmptyAnswer_refusalsArrive(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		volume := f.volume("")
+		volume := f.createVolume("")
 		f.world.Inject(FaultRule{Fault: EmptyResponse})
 		_, err := f.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{"vol-0123456789abcdef0"}})
 		requireErrorCode(f, err, "InvalidVolume.NotFound")

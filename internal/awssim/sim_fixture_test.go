@@ -16,7 +16,7 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// fixture is a world with clients of the owner, and what its tests start from.
+// fixture is a world with clients of the owner.
 type fixture struct {
 	*testing.T
 	world *World
@@ -24,7 +24,7 @@ type fixture struct {
 	kms   *kms.Client
 }
 
-// runWithFixture runs a test in virtual time, without the rule that the mutation check has switched off.
+// runWithFixture runs a test in virtual time, without the rule that the mutation test disabled.
 func runWithFixture(t *testing.T, test func(f fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -33,17 +33,17 @@ func runWithFixture(t *testing.T, test func(f fixture)) {
 	})
 }
 
-// inLocation is the bench of another account or Region of the same world.
+// inLocation returns the fixture for another account or Region of the same world.
 func (f fixture) inLocation(account, region string) fixture {
 	return f.withConfig(f.world.Config(account, region))
 }
 
-// withConfig is the bench of another caller: a user, or a session.
+// withConfig returns the fixture for another caller.
 func (f fixture) withConfig(config aws.Config) fixture {
 	return fixture{f.T, f.world, ec2.NewFromConfig(config), kms.NewFromConfig(config)}
 }
 
-// requireOutput is what a call gives, and stops the test if it fails: ok(client.Call(...))(t).
+// requireOutput returns a call's output and stops the test if it failed: requireOutput(client.Call(...))(t).
 func requireOutput[Out any](out Out, err error) func(testing.TB) Out {
 	return func(t testing.TB) Out {
 		t.Helper()
@@ -54,7 +54,7 @@ func requireOutput[Out any](out Out, err error) func(testing.TB) Out {
 	}
 }
 
-// requireErrorCode checks the code of a refusal.
+// requireErrorCode requires an error code.
 func requireErrorCode(t testing.TB, err error, code string) smithy.APIError {
 	t.Helper()
 	var refusal smithy.APIError
@@ -64,14 +64,14 @@ func requireErrorCode(t testing.TB, err error, code string) smithy.APIError {
 	return refusal
 }
 
-// key makes a customer key of the owner, and is its ARN.
-func (f fixture) key() string {
+// createKey creates a customer managed key of the owner and returns its ARN.
+func (f fixture) createKey() string {
 	f.Helper()
 	return *requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{}))(f).KeyMetadata.Arn
 }
 
-// volume makes a volume of 8 GiB under a key; without one, unencrypted.
-func (f fixture) volume(key string) string {
+// createVolume creates a volume of 8 GiB. An empty key means unencrypted.
+func (f fixture) createVolume(key string) string {
 	f.Helper()
 	in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(f.ec2.Options().Region + "a"), Size: aws.Int32(8)}
 	if key != "" {
@@ -82,12 +82,11 @@ func (f fixture) volume(key string) string {
 	return *created.VolumeId
 }
 
-// image makes an image with a root snapshot of 8 GiB under a key; without one, unencrypted. Changes alter the
-// registration.
-func (f fixture) image(key string, changes ...func(*ec2.RegisterImageInput)) string {
+// createImage creates an image with a root snapshot of 8 GiB. An empty key means unencrypted.
+func (f fixture) createImage(key string, changes ...func(*ec2.RegisterImageInput)) string {
 	f.Helper()
 	snapshot := requireOutput(f.ec2.CreateSnapshot(f.Context(), &ec2.CreateSnapshotInput{
-		VolumeId: aws.String(f.volume(key)),
+		VolumeId: aws.String(f.createVolume(key)),
 	}))(f)
 
 	time.Sleep(time.Hour)
@@ -109,10 +108,10 @@ func (f fixture) image(key string, changes ...func(*ec2.RegisterImageInput)) str
 	return *requireOutput(f.ec2.RegisterImage(f.Context(), in))(f).ImageId
 }
 
-// launch launches one instance, and is its id. Changes alter the request.
+// launch launches one instance and returns its ID.
 func (f fixture) launch(client *ec2.Client, image string, changes ...func(*ec2.RunInstancesInput)) string {
 	f.Helper()
-	in := oneOf(image)
+	in := oneInstance(image)
 	for _, change := range changes {
 		change(in)
 	}
@@ -123,18 +122,18 @@ func (f fixture) launch(client *ec2.Client, image string, changes ...func(*ec2.R
 	return *created.InstanceId
 }
 
-// instance is an instance as it is described now.
-func (f fixture) instance(client *ec2.Client, id string) types.Instance {
+// describeInstance returns an instance as DescribeInstances shows it.
+func (f fixture) describeInstance(client *ec2.Client, id string) types.Instance {
 	f.Helper()
 	return requireOutput(client.DescribeInstances(f.Context(), &ec2.DescribeInstancesInput{
 		InstanceIds: []string{id},
 	}))(f).Reservations[0].Instances[0]
 }
 
-// rootVolume is the root volume of an instance.
+// rootVolume returns the root volume of an instance.
 func (f fixture) rootVolume(client *ec2.Client, id string) types.Volume {
 	f.Helper()
-	root := f.instance(client, id).BlockDeviceMappings[0].Ebs.VolumeId
+	root := f.describeInstance(client, id).BlockDeviceMappings[0].Ebs.VolumeId
 	return requireOutput(client.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{
 		VolumeIds: []string{*root},
 	}))(f).Volumes[0]

@@ -20,18 +20,18 @@ var (
 	whole   = flag.Bool("whole", false, "mutation: every rule, not one of 64")
 )
 
-// detectors are the tests that have to miss a rule, the cheapest first. Tests of the rule alone do not count.
+// detectors are the tests that must detect a disabled rule, fastest first. A rule's own test does not count.
 var detectors = []struct{ what, tests string }{
 	{"observations", "^TestObservations$"},
 	{"whole runs", "^TestScenario_"},
 }
 
-// TestMutation_everyRuleIsDetected switches off each checked rule, one at a time, and demands that a recorded
-// observation or a whole run fails without it.
+// TestMutation_everyRuleIsDetected disables each checked rule, one at a time. A recorded observation or a scenario must
+// fail without it.
 func TestMutation_everyRuleIsDetected(t *testing.T) {
 	t.Parallel()
 	for _, m := range detectors {
-		if fails(t, m.tests, "") {
+		if testsFail(t, m.tests, "") {
 			t.Fatalf("the %s fail with every rule", m.what)
 		}
 	}
@@ -51,7 +51,7 @@ func TestMutation_everyRuleIsDetected(t *testing.T) {
 			t.Run(rule.number, func(t *testing.T) {
 				t.Parallel()
 				for _, m := range detectors {
-					if fails(t, m.tests, rule.number) {
+					if testsFail(t, m.tests, rule.number) {
 						mutex.Lock()
 						defer mutex.Unlock()
 						missed[m.what]++
@@ -73,9 +73,9 @@ func TestMutation_everyRuleIsDetected(t *testing.T) {
 	}
 }
 
-// fails reports whether tests fail without a rule, in a process of their own; the rule "" is none. A process that
-// crashes or does not end has shown nothing.
-func fails(t *testing.T, tests, rule string) bool {
+// testsFail reports whether tests fail without a rule. It runs them in a process of their own, and a crash or timeout
+// stops the test. An empty rule disables none.
+func testsFail(t *testing.T, tests, rule string) bool {
 	t.Helper()
 	itself, err := os.Executable()
 	if err != nil {
@@ -85,7 +85,7 @@ func fails(t *testing.T, tests, rule string) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	process := exec.CommandContext(ctx, itself, "-test.failfast", "-test.run", tests, "-without", rule)
-	process.Env = append(os.Environ(), "GOMAXPROCS=1") // the others run beside it
+	process.Env = append(os.Environ(), "GOMAXPROCS=1") // other processes run at the same time
 	written, err := process.CombinedOutput()
 	switch text := string(written); {
 	case err == nil:

@@ -50,7 +50,7 @@ func isMutating(operation string) bool {
 	return !slices.ContainsFunc(readingVerbs, func(verb string) bool { return strings.HasPrefix(operation, verb) })
 }
 
-// observed executes a call and reports it to the observers.
+// executeObserved executes a call and reports it to the observers.
 func (w *World) executeObserved(c *Call, operation operation) (any, error) {
 	if !isMutating(c.Operation) {
 		return operation.do(w, c, c.In)
@@ -105,8 +105,8 @@ func (w *World) notify(c *Call, before View, out any) {
 	}
 }
 
-// viewOf copies the resources in a request and their parts: the snapshots of an image, the volumes of an instance and
-// the grants on a key. A call changes nothing else.
+// viewBefore copies the resources in a request and their parts: the snapshots of an image, the volumes of an instance
+// and the grants on a key. A call changes nothing else.
 func (w *World) viewBefore(c *Call) View {
 	v := View{
 		world:     w,

@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Operations that change something are those that an observer sees, and no others.
+// TestIsMutating_everyOperation shows that isMutating matches what observers see.
 func TestIsMutating_everyOperation(t *testing.T) {
 	reads := regexp.MustCompile("^(Describe|Get|List)")
 	var others []string
@@ -42,13 +42,13 @@ func TestIsMutating_everyOperation(t *testing.T) {
 	}
 }
 
-// A run of several accounts: what the recorder calls a change is seen by the observer.
+// TestOnMutation_seesEveryChange shows that an observer sees every change that the recorder records.
 func TestOnMutation_seesEveryChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := New()
 		seen := map[string]int{}
 		w.OnMutation(func(m Mutation) { seen[m.Action] += len(m.Changed) })
-		busy(t, w)
+		shareAndCopy(t, w)
 		changed := map[string]int{}
 		for _, r := range w.Records().Mutating() {
 			changed[r.Action] += len(r.Changed)
@@ -68,8 +68,8 @@ func TestOnMutation_seesEveryChange(t *testing.T) {
 
 func TestOnMutation_stateBeforeAndAfter(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
-		snapshot := f.root(f.ec2, image)
+		image := f.createImage("")
+		snapshot := f.rootSnapshot(f.ec2, image)
 		var last Mutation
 		check := func(Mutation) {}
 		f.world.OnMutation(func(m Mutation) { last = m; check(m) })
@@ -83,7 +83,7 @@ func TestOnMutation_stateBeforeAndAfter(t *testing.T) {
 			expectEqual(f, "the owner", after.Account, owner)
 		}
 
-		requireNoError(0, f.tag(f.ec2, snapshot, "v"))(f)
+		requireNoError(0, f.setTag(f.ec2, snapshot, "v"))(f)
 		expectEqual(f, "the action", last.Action, "ec2:CreateTags")
 		expectEqual(f, "the Region", last.Region, home)
 		expectEqual(f, "the input", last.Input.(*ec2.CreateTagsInput).Resources[0], snapshot)
@@ -98,9 +98,9 @@ func TestOnMutation_stateBeforeAndAfter(t *testing.T) {
 			expectEqual(f, "the accounts after", slices.Equal(after.Accounts, []string{member}), true)
 		}
 
-		f.share(snapshot)
+		f.shareSnapshot(snapshot)
 
-		// What goes with the image is kept as it was.
+		// The parts of the image are unchanged.
 		check = func(m Mutation) {
 			was, existed := m.Before.Resource(snapshot)
 			_, exists := m.After.Resource(snapshot)
@@ -147,7 +147,7 @@ func TestOnMutation_stateBeforeAndAfter(t *testing.T) {
 
 func TestOnMutation_grants(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
+		key := f.createKey()
 		check := func(Mutation) {}
 		f.world.OnMutation(func(m Mutation) { check(m) })
 		grants := func(v View) (n int) {
@@ -183,10 +183,11 @@ func TestOnMutation_grants(t *testing.T) {
 	})
 }
 
-// Refused calls, dry runs and reading calls are not seen; one whose answer is lost is.
+// TestOnMutation_onlyEffects shows that an observer does not see refused calls, dry runs and reading calls. It does see
+// a call whose response is lost.
 func TestOnMutation_onlyEffects(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		volume := f.volume("")
+		volume := f.createVolume("")
 		var seen []Mutation
 		f.world.OnMutation(func(m Mutation) { seen = append(seen, m) })
 		_, err := f.ec2.CreateTags(f.Context(), &ec2.CreateTagsInput{
@@ -194,15 +195,15 @@ func TestOnMutation_onlyEffects(t *testing.T) {
 		})
 
 		requireErrorCode(f, err, "DryRunOperation")
-		expectDenied(f, "a tag of what does not exist", f.tag(f.ec2, "vol-0123456789abcdef0", "v"))
-		expectEqual(f, "the tag", f.valueOf(volume), "")
+		expectDenied(f, "a tag of what does not exist", f.setTag(f.ec2, "vol-0123456789abcdef0", "v"))
+		expectEqual(f, "the tag", f.tagValue(volume), "")
 		expectEqual(f, "the mutations without an effect", len(seen), 0)
 
 		f.world.Inject(FaultRule{Fault: LostResponse, Action: "ec2:CreateTags", Nth: 1})
 		line := f.world.NewCrashingClient(0, false, nil)
 		config := f.world.Config(owner, home)
 		config.HTTPClient = line
-		if f.tag(ec2.NewFromConfig(config, noRetries), volume, "v") == nil {
+		if f.setTag(ec2.NewFromConfig(config, withoutEC2Retries), volume, "v") == nil {
 			t.Error("the answer arrived")
 		}
 

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// longestPause is the maximum random pause or delay.
+// maxPause is the maximum random pause or delay.
 const maxPause = 3 * time.Hour
 
 // errPaused ends the first half of a call whose client pauses between signing and sending.

@@ -12,22 +12,22 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
-// aRun is a client of its own line, without retries.
-func (f fixture) aRun(calls int) (*CrashingClient, *ec2.Client) {
+// newCrashingClient returns a CrashingClient and an EC2 client that uses it, without retries.
+func (f fixture) newCrashingClient(calls int) (*CrashingClient, *ec2.Client) {
 	line := f.world.NewCrashingClient(calls, false, nil)
 	config := f.world.Config(owner, home)
 	config.HTTPClient = line
-	return line, ec2.NewFromConfig(config, noRetries)
+	return line, ec2.NewFromConfig(config, withoutEC2Retries)
 }
 
-// TestPauseBeforeSend_signatureExpires covers rule 5.11.
-// A request that leaves late arrives late, and is refused when its signature is too old (5.11).
+// TestPauseBeforeSend_signatureExpires covers rule 5.11. A request that is sent late is refused if its signature is too
+// old.
 func TestPauseBeforeSend_signatureExpires(t *testing.T) {
 	for pause, code := range map[time.Duration]string{14 * time.Minute: "", 16 * time.Minute: "RequestExpired"} {
 		t.Run(pause.String(), func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				volume := f.volume("")
-				_, client := f.aRun(0)
+				volume := f.createVolume("")
+				_, client := f.newCrashingClient(0)
 				f.world.Inject(FaultRule{
 					Fault:  PauseBeforeSend,
 					Action: "ec2:CreateTags",
@@ -36,8 +36,8 @@ func TestPauseBeforeSend_signatureExpires(t *testing.T) {
 				})
 
 				began := time.Now()
-				time.AfterFunc(pause-time.Minute, func() { expectEqual(f, "the tag during the pause", f.valueOf(volume), "") })
-				err := f.tag(client, volume, "v")
+				time.AfterFunc(pause-time.Minute, func() { expectEqual(f, "the tag during the pause", f.tagValue(volume), "") })
+				err := f.setTag(client, volume, "v")
 				if took := time.Since(began); took < pause || took > pause+time.Minute {
 					t.Errorf("the call took %s", took)
 				}
@@ -48,7 +48,7 @@ func TestPauseBeforeSend_signatureExpires(t *testing.T) {
 				}
 
 				requireNoError(0, err)(f)
-				expectEqual(f, "the tag", f.valueOf(volume), "v")
+				expectEqual(f, "the tag", f.tagValue(volume), "v")
 				last := f.world.Records().Calls("ec2:CreateTags")
 				expectEqual(f, "the records", len(last), 1)
 				expectEqual(f, "the recorded fault", last[0].Fault, PauseBeforeSend)
@@ -58,11 +58,11 @@ func TestPauseBeforeSend_signatureExpires(t *testing.T) {
 	}
 }
 
-// A client that dies in the pause sends nothing.
+// TestPauseBeforeSend_clientDies shows that a client that crashes during the pause sends nothing.
 func TestPauseBeforeSend_clientDies(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		volume := f.volume("")
-		line, client := f.aRun(1)
+		volume := f.createVolume("")
+		line, client := f.newCrashingClient(1)
 		f.world.Inject(FaultRule{
 			Fault:  PauseBeforeSend,
 			Action: "ec2:CreateTags",
@@ -76,18 +76,18 @@ func TestPauseBeforeSend_clientDies(t *testing.T) {
 			line.crashed = true
 		})
 
-		if err := f.tag(client, volume, "v"); !errors.Is(err, ErrCrashed) {
+		if err := f.setTag(client, volume, "v"); !errors.Is(err, ErrCrashed) {
 			t.Errorf("the dead client saw %v", err)
 		}
 
-		expectEqual(f, "the tag", f.valueOf(volume), "")
+		expectEqual(f, "the tag", f.tagValue(volume), "")
 	})
 }
 
 func TestPauseAfterAnswer_effectFirst(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		volume := f.volume("")
-		_, client := f.aRun(0)
+		volume := f.createVolume("")
+		_, client := f.newCrashingClient(0)
 		f.world.Inject(FaultRule{
 			Fault:  PauseAfterResponse,
 			Action: "ec2:CreateTags",
@@ -96,25 +96,25 @@ func TestPauseAfterAnswer_effectFirst(t *testing.T) {
 		})
 
 		began := time.Now()
-		time.AfterFunc(time.Minute, func() { expectEqual(f, "the tag during the pause", f.valueOf(volume), "v") })
-		requireNoError(0, f.tag(client, volume, "v"))(f)
+		time.AfterFunc(time.Minute, func() { expectEqual(f, "the tag during the pause", f.tagValue(volume), "v") })
+		requireNoError(0, f.setTag(client, volume, "v"))(f)
 		if took := time.Since(began); took < 3*time.Hour {
 			t.Errorf("the call took %s", took)
 		}
 	})
 }
 
-// TestLateArrival_signatureExpires covers rule 5.11.
-// A request may arrive after its client has seen the connection break, unless its signature is too old (5.11).
+// TestLateArrival_signatureExpires covers rule 5.11. A request may arrive after its client has seen the connection
+// break, unless its signature is too old.
 func TestLateArrival_signatureExpires(t *testing.T) {
 	for delay, want := range map[time.Duration]string{14 * time.Minute: "late", 16 * time.Minute: "first"} {
 		t.Run(delay.String(), func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				volume := f.volume("")
-				line, client := f.aRun(0)
+				volume := f.createVolume("")
+				line, client := f.newCrashingClient(0)
 				var seen []Mutation
 				f.world.OnMutation(func(m Mutation) { seen = append(seen, m) })
-				requireNoError(0, f.tag(client, volume, "first"))(f)
+				requireNoError(0, f.setTag(client, volume, "first"))(f)
 				f.world.Inject(FaultRule{
 					Fault:  LateArrival,
 					Action: "ec2:CreateTags",
@@ -122,13 +122,13 @@ func TestLateArrival_signatureExpires(t *testing.T) {
 					Delay:  delay,
 				})
 
-				if err := f.tag(client, volume, "late"); !errors.Is(err, errConnectionReset) {
+				if err := f.setTag(client, volume, "late"); !errors.Is(err, errConnectionReset) {
 					t.Errorf("the client saw %v", err)
 				}
 
-				expectEqual(f, "the tag at first", f.valueOf(volume), "first")
+				expectEqual(f, "the tag at first", f.tagValue(volume), "first")
 				time.Sleep(delay + time.Second)
-				expectEqual(f, "the tag then", f.valueOf(volume), want)
+				expectEqual(f, "the tag then", f.tagValue(volume), want)
 				if last := seen[len(seen)-1]; want == "late" && (last.Fault != LateArrival || last.Client != line) {
 					t.Errorf("seen as %s of %p", last.Fault, last.Client)
 				}
@@ -139,11 +139,11 @@ func TestLateArrival_signatureExpires(t *testing.T) {
 	}
 }
 
-// A pause of a line stops the whole client as often as the one call.
+// TestPauses_wholeClient shows that a pause stops the whole client in half of the cases.
 func TestPauses_wholeClient(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		_, client := f.aRun(0)
-		look := func() { // refused after a long pause, because it was signed before
+		_, client := f.newCrashingClient(0)
+		look := func() { // refused after a long pause, because of its old signature
 			_, _ = client.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
 		}
 
@@ -178,7 +178,7 @@ func TestPauses_wholeClient(t *testing.T) {
 	})
 }
 
-// Drawn pauses lie between 0 and 3 hours, and half of them end before a signature does.
+// TestPauses_drawn shows that random pauses last up to 3 hours, and that half of them end before a signature expires.
 func TestPauses_drawn(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		c := &Call{
@@ -207,13 +207,13 @@ func TestPauses_drawn(t *testing.T) {
 	})
 }
 
-// All faults together: nothing hangs, and two runs of a seed are equal.
+// TestPauses_seedRepeats shows that two runs of a seed are equal and end, with all faults together.
 func TestPauses_seedRepeats(t *testing.T) {
 	counts := func() (counts Counts) {
 		runWithFixture(t, func(f fixture) {
 			WithSeed(7)(f.world)
 			WithChaos(0.5, Faults()...)(f.world)
-			_, client := f.aRun(0)
+			_, client := f.newCrashingClient(0)
 			for range 100 {
 				_, _ = client.DescribeRegions(context.Background(), &ec2.DescribeRegionsInput{})
 			}

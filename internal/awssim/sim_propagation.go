@@ -24,7 +24,7 @@ func WithPropagation(longest time.Duration) Option {
 	return func(w *World) { w.longest = longest }
 }
 
-// propagate sets when a permission or grant takes effect.
+// startPropagation sets when a permission or grant takes effect.
 func (w *World) startPropagation(c *Call, what string) {
 	if w.longest == 0 {
 		return

@@ -14,8 +14,8 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
-// waits returns how long it takes until something succeeds, in seconds.
-func waits(try func() error) time.Duration {
+// waitUntilSuccess returns how many seconds it takes until a call succeeds.
+func waitUntilSuccess(try func() error) time.Duration {
 	began := time.Now()
 	for time.Since(began) < time.Hour && try() != nil {
 		time.Sleep(time.Second)
@@ -23,33 +23,33 @@ func waits(try func() error) time.Duration {
 	return time.Since(began)
 }
 
-// TestPropagation_shares covers rule 4.4.2.
-// A recipient sees a share after a while; its owner at once; what is taken back is gone at once (4.4.2).
+// TestPropagation_shares covers rule 4.4.2. A recipient sees a share later than its owner. A revocation takes effect at
+// once.
 func TestPropagation_shares(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		recipient := f.inLocation(member, home)
 		seesSnapshot := func(id string) error {
 			_, err := recipient.ec2.DescribeSnapshots(
-				f.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}}, noRetries,
+				f.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}}, withoutEC2Retries,
 			)
 			return err
 		}
 
-		at := f.snapshot("")
-		f.share(at)
+		at := f.createSnapshot("")
+		f.shareSnapshot(at)
 		requireNoError(0, seesSnapshot(at))(f)
 
 		WithPropagation(30 * time.Second)(f.world)
 		var longest time.Duration
 		for range 10 {
-			id := f.snapshot("")
-			f.share(id)
+			id := f.createSnapshot("")
+			f.shareSnapshot(id)
 			attribute := requireOutput(f.ec2.DescribeSnapshotAttribute(f.Context(), &ec2.DescribeSnapshotAttributeInput{
 				SnapshotId: &id, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
 			}))(f)
 			expectEqual(f, "the permissions that the owner sees", len(attribute.CreateVolumePermissions), 1)
-			longest = max(longest, waits(func() error { return seesSnapshot(id) }))
-			f.share(id) // once more changes nothing
+			longest = max(longest, waitUntilSuccess(func() error { return seesSnapshot(id) }))
+			f.shareSnapshot(id) // repeating it changes nothing
 			requireNoError(0, seesSnapshot(id))(f)
 		}
 
@@ -57,12 +57,12 @@ func TestPropagation_shares(t *testing.T) {
 			t.Errorf("the slowest share took %s", longest)
 		}
 
-		// Of an image too.
+		// The same for an image.
 		longest = 0
 		for range 5 {
-			image := f.image("")
+			image := f.createImage("")
 			f.shareImage(image)
-			longest = max(longest, waits(func() error {
+			longest = max(longest, waitUntilSuccess(func() error {
 				out, err := recipient.ec2.DescribeImages(f.Context(), &ec2.DescribeImagesInput{ImageIds: []string{image}})
 				if err == nil && len(out.Images) == 0 {
 					return errConnectionReset
@@ -85,36 +85,35 @@ func TestPropagation_shares(t *testing.T) {
 	})
 }
 
-// TestPropagation_earlyCopy covers rule 4.4.2.
-// A copy that comes before the share ends as if the snapshot were not there (4.4.2, 4.6.5).
+// TestPropagation_earlyCopy covers rule 4.4.2. A copy before the share takes effect fails as if the snapshot did not
+// exist (rule 4.6.5).
 func TestPropagation_earlyCopy(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		recipient := f.inLocation(member, home)
 		WithPropagation(10 * time.Minute)(f.world)
-		id := f.snapshot("")
-		f.share(id)
+		id := f.createSnapshot("")
+		f.shareSnapshot(id)
 		copied := requireOutput(recipient.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
 			SourceRegion: aws.String(home), SourceSnapshotId: &id,
 		}))(f)
-		seen := f.settled(recipient.ec2, *copied.SnapshotId)
+		seen := f.waitForSnapshot(recipient.ec2, *copied.SnapshotId)
 		expectEqual(f, "how the copy ends", aws.ToString(seen.StateMessage), sourceNotFound)
 	})
 }
 
-// TestPropagation_grants covers rule 4.4.4.
-// A grant works after a while, and at once with its token (4.4.4, 8.8).
+// TestPropagation_grants covers rule 4.4.4. A grant takes effect later, or at once with its grant token (rule 8.8).
 func TestPropagation_grants(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		WithPropagation(5 * time.Minute)(f.world)
-		key := f.key()
-		worker := f.user(owner, "worker")
+		key := f.createKey()
+		worker := f.createUser(owner, "worker")
 		user := "arn:aws:iam::" + owner + ":user/worker"
 		granted := requireOutput(f.kms.CreateGrant(f.Context(), &kms.CreateGrantInput{
 			KeyId: &key, GranteePrincipal: &user, Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationGenerateDataKey},
 		}))(f)
 
 		use := func(tokens ...string) error {
-			_, err := kms.NewFromConfig(worker, singly).GenerateDataKey(f.Context(), &kms.GenerateDataKeyInput{
+			_, err := kms.NewFromConfig(worker, withoutKMSRetries).GenerateDataKey(f.Context(), &kms.GenerateDataKeyInput{
 				KeyId: &key, KeySpec: kmstypes.DataKeySpecAes256, GrantTokens: tokens,
 			})
 			return err
@@ -122,18 +121,17 @@ func TestPropagation_grants(t *testing.T) {
 
 		requireErrorCode(f, use(), "AccessDeniedException")
 		requireNoError(0, use(*granted.GrantToken))(f)
-		if took := waits(func() error { return use() }); took < time.Second || took > 5*time.Minute {
+		if took := waitUntilSuccess(func() error { return use() }); took < time.Second || took > 5*time.Minute {
 			t.Errorf("the grant took %s", took)
 		}
 	})
 }
 
-// TestStaleRead_tags covers rule 4.4.1.
-// A stale read misses the tags of the last minute, in each call that shows them (4.4.1).
+// TestStaleRead_tags covers rule 4.4.1. A stale read misses tags of the last minute in every call that shows tags.
 func TestStaleRead_tags(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
-		snapshot := f.root(f.ec2, image)
+		image := f.createImage("")
+		snapshot := f.rootSnapshot(f.ec2, image)
 		set := func(value string) {
 			requireNoError(f.ec2.CreateTags(f.Context(), &ec2.CreateTagsInput{
 				Resources: []string{image, snapshot}, Tags: []types.Tag{tag("k", value)},
@@ -187,11 +185,10 @@ func TestStaleRead_tags(t *testing.T) {
 	})
 }
 
-// TestStaleRead_describeTags covers rule 4.4.1.
-// A stale DescribeTags misses new resources (4.4.1).
+// TestStaleRead_describeTags covers rule 4.4.1. A stale DescribeTags misses new resources.
 func TestStaleRead_describeTags(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		id := f.tagged("k", "v")
+		id := f.createTaggedVolume("k", "v")
 		f.world.Inject(FaultRule{Fault: StaleRead, Action: "ec2:DescribeTags"})
 		expectEqual(f, "the tags of a new resource", len(f.tagsOf(id)), 0)
 		time.Sleep(2 * time.Minute)

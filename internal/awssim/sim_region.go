@@ -66,7 +66,7 @@ func (w *World) EnableRegion(account, region string) {
 	w.enabledRegions[location{account, region}] = true
 }
 
-// regionEnabled reports whether an account can use a Region.
+// isRegionEnabled reports whether an account can use a Region.
 func (w *World) isRegionEnabled(loc location) bool {
 	found, known := findRegion(loc.region)
 	return known && (!found.optIn || w.enabledRegions[loc])

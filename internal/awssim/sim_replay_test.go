@@ -32,8 +32,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// TestObservations replays what real AWS answered, case by case, each in a world of its own. The file says where the
-// facts come from and under which licence they stand.
+// TestObservations replays recorded responses of AWS, case by case, each in its own world. The file states the sources
+// and their license.
 func TestObservations(t *testing.T) {
 	text, err := os.ReadFile("testdata/observations.json")
 	if err != nil {
@@ -57,7 +57,7 @@ func TestObservations(t *testing.T) {
 	}
 }
 
-// observation is a case: things to build, then steps to take, each with what is expected of it.
+// observation is a case: resources to create, and steps with the expected responses.
 type observation struct {
 	ID    string
 	World struct {
@@ -85,7 +85,7 @@ type observedSnapshot struct {
 
 type observedImage struct {
 	Account, Region, Root string
-	Data                  map[string]string // device -> snapshot
+	Data                  map[string]string // snapshots by device
 	Description           *string
 	Tags                  map[string]string
 	Options               map[string]any
@@ -114,7 +114,7 @@ type observedStep struct {
 // accountsByName are the two accounts of the observations.
 var accountsByName = map[string]string{"owner": "111111111111", "member": "999999999999"}
 
-// replay is a case under way: its world and the names of what is in it.
+// replay runs a case.
 type replay struct {
 	*testing.T
 	world    *World
@@ -144,7 +144,7 @@ func (r *replay) run(one observation) {
 	}
 }
 
-// build makes the things of the case, by plain calls.
+// build creates the resources of the case with ordinary calls.
 func (r *replay) build(one observation) {
 	for _, at := range one.World.Defaults {
 		r.must(at.Account, "ec2", at.Region, "EnableEbsEncryptionByDefault", nil)
@@ -182,11 +182,14 @@ func (r *replay) buildKey(name string, key observedKey) {
 	if key.Policy != "default-root" {
 		in["Policy"] = r.document(key.Policy)
 	}
+
 	created := r.must(key.Account, "kms", key.Region, "CreateKey", in)
-	r.names["key."+name+".arn"] = dig(created, "KeyMetadata.Arn")
-	r.names["key."+name+".id"] = dig(created, "KeyMetadata.KeyId")
+	r.names["key."+name+".arn"] = lookupPath(created, "KeyMetadata.Arn")
+	r.names["key."+name+".id"] = lookupPath(created, "KeyMetadata.KeyId")
 	if key.State == "Disabled" {
-		r.must(key.Account, "kms", key.Region, "DisableKey", map[string]any{"KeyId": dig(created, "KeyMetadata.KeyId")})
+		r.must(key.Account, "kms", key.Region, "DisableKey", map[string]any{
+			"KeyId": lookupPath(created, "KeyMetadata.KeyId"),
+		})
 	}
 }
 
@@ -200,9 +203,9 @@ func (r *replay) buildSnapshot(name string, s observedSnapshot) {
 		in["KmsKeyId"] = r.names["key."+s.Key+".arn"]
 	}
 
-	volume := dig(r.must(s.Account, "ec2", s.Region, "CreateVolume", in), "VolumeId").(string)
-	r.settle(s.Account, s.Region, "volume", volume, "available")
-	created := dig(
+	volume := lookupPath(r.must(s.Account, "ec2", s.Region, "CreateVolume", in), "VolumeId").(string)
+	r.waitForState(s.Account, s.Region, "volume", volume, "available")
+	created := lookupPath(
 		r.must(
 			s.Account, "ec2", s.Region, "CreateSnapshot",
 			described("snapshot", s.Description, s.Tags, map[string]any{"VolumeId": volume}),
@@ -211,7 +214,7 @@ func (r *replay) buildSnapshot(name string, s observedSnapshot) {
 	).(string)
 
 	if s.State != "pending" {
-		r.settle(s.Account, s.Region, "snapshot", created, "completed")
+		r.waitForState(s.Account, s.Region, "snapshot", created, "completed")
 	}
 
 	r.names["snapshot."+name] = created
@@ -234,8 +237,8 @@ func (r *replay) buildImage(name string, i observedImage) {
 	})
 
 	maps.Copy(in, i.Options)
-	created := dig(r.must(i.Account, "ec2", i.Region, "RegisterImage", in), "ImageId").(string)
-	r.settle(i.Account, i.Region, "image", created, "available")
+	created := lookupPath(r.must(i.Account, "ec2", i.Region, "RegisterImage", in), "ImageId").(string)
+	r.waitForState(i.Account, i.Region, "image", created, "available")
 	r.names["image."+name] = created
 }
 
@@ -304,7 +307,7 @@ func (r *replay) buildRole(name string, role observedRole) {
 	})
 }
 
-// assume takes a session as a user who may assume every role: AWS lets no root user do that.
+// assume creates a session as a user who may assume every role. AWS does not let a root user assume a role.
 func (r *replay) assume(name string, role observedRole) {
 	user := "user:" + role.Account
 	if r.sessions[user] == nil {
@@ -318,7 +321,7 @@ func (r *replay) assume(name string, role observedRole) {
 		})
 		created := r.must(role.Account, "iam", "us-east-1", "CreateAccessKey", map[string]any{"UserName": "caller"})
 		r.sessions[user] = credentials.NewStaticCredentialsProvider(
-			dig(created, "AccessKey.AccessKeyId").(string), dig(created, "AccessKey.SecretAccessKey").(string), "",
+			lookupPath(created, "AccessKey.AccessKeyId").(string), lookupPath(created, "AccessKey.SecretAccessKey").(string), "",
 		)
 	}
 
@@ -333,21 +336,21 @@ func (r *replay) assume(name string, role observedRole) {
 	}
 
 	created := r.must(user, "sts", "us-east-1", "AssumeRole", in)
-	part := func(name string) string { return dig(created, "Credentials."+name).(string) }
+	part := func(name string) string { return lookupPath(created, "Credentials."+name).(string) }
 	r.sessions["role:"+name] = credentials.NewStaticCredentialsProvider(
 		part("AccessKeyId"), part("SecretAccessKey"), part("SessionToken"),
 	)
 }
 
 func (r *replay) document(policy any) string {
-	text, err := json.Marshal(r.fill(policy))
+	text, err := json.Marshal(r.resolvePlaceholders(policy))
 	if err != nil {
 		r.Fatal(err)
 	}
 	return string(text)
 }
 
-// step takes a step and tells what is not as expected.
+// step runs a step and returns the differences from its expectation.
 func (r *replay) step(step observedStep) []string {
 	if step.Wait != nil {
 		for kind := range waitable {
@@ -356,24 +359,27 @@ func (r *replay) step(step observedStep) []string {
 				for _, state := range step.Wait["until"].([]any) {
 					until = append(until, state.(string))
 				}
-				return differences(r.fill(step.Expect), r.settle(step.As, step.Region, kind, r.fill(id).(string), until...), "")
+				return differences(
+					r.resolvePlaceholders(step.Expect),
+					r.waitForState(step.As, step.Region, kind, r.resolvePlaceholders(id).(string), until...), "",
+				)
 			}
 		}
 		r.Fatalf("nothing to wait for: %v", step.Wait)
 	}
 
 	got := r.call(
-		step.As, step.Service, step.Region, step.Operation, r.fill(step.Input).(map[string]any),
+		step.As, step.Service, step.Region, step.Operation, r.resolvePlaceholders(step.Input).(map[string]any),
 		step.Presign == nil || *step.Presign,
 	)
 
 	for name, path := range step.Save {
-		if value := dig(got.output, path); value != nil {
+		if value := lookupPath(got.output, path); value != nil {
 			r.names[name] = value
 		}
 	}
 
-	expect := r.fill(step.Expect).(map[string]any)
+	expect := r.resolvePlaceholders(step.Expect).(map[string]any)
 	found := differences(expect["http_status"], float64(got.status), "http_status")
 	if code, _ := expect["code"].(string); code != got.code {
 		found = append(found, fmt.Sprintf("code expected %q, is %q: %s", code, got.code, got.message))
@@ -394,7 +400,7 @@ func (r *replay) step(step observedStep) []string {
 	return found
 }
 
-// waitable is what can be waited for: how it is described, and where its state stands.
+// waitable maps kinds of resources to the call that describes them and the path of their state.
 var waitable = map[string]struct{ operation, ids, where, state string }{
 	"snapshot": {"DescribeSnapshots", "SnapshotIds", "Snapshots.0", "State"},
 	"volume":   {"DescribeVolumes", "VolumeIds", "Volumes.0", "State"},
@@ -402,8 +408,8 @@ var waitable = map[string]struct{ operation, ids, where, state string }{
 	"instance": {"DescribeInstances", "InstanceIds", "Reservations.0.Instances.0", "State.Name"},
 }
 
-// settle waits until a thing is in one of the states; "not-found" is the state of what has vanished.
-func (r *replay) settle(as, region, kind, id string, until ...string) map[string]any {
+// waitForState waits until a resource is in one of the states. "not-found" means that it has disappeared.
+func (r *replay) waitForState(as, region, kind, id string, until ...string) map[string]any {
 	how := waitable[kind]
 	for deadline := time.Now().Add(3 * time.Hour); time.Now().Before(deadline); time.Sleep(5 * time.Second) {
 		got := r.call(as, "ec2", region, how.operation, map[string]any{how.ids: []any{id}}, true)
@@ -413,8 +419,8 @@ func (r *replay) settle(as, region, kind, id string, until ...string) map[string
 			}
 			r.Fatalf("%s gives %s: %s", how.operation, got.code, got.message)
 		}
-		item, _ := dig(got.output, how.where).(map[string]any)
-		if state, _ := dig(item, how.state).(string); slices.Contains(until, state) {
+		item, _ := lookupPath(got.output, how.where).(map[string]any)
+		if state, _ := lookupPath(item, how.state).(string); slices.Contains(until, state) {
 			return item
 		}
 	}
@@ -425,22 +431,22 @@ func (r *replay) settle(as, region, kind, id string, until ...string) map[string
 
 var placeholder = regexp.MustCompile(`\$\{([^}]+)\}`)
 
-// fill replaces the placeholders of a value; one that is all of a text keeps its type.
-func (r *replay) fill(value any) any {
+// resolvePlaceholders replaces the placeholders in a value. A placeholder that is the whole text keeps its type.
+func (r *replay) resolvePlaceholders(value any) any {
 	switch value := value.(type) {
 	case map[string]any:
 		if times, ok := value["$times"]; ok {
-			return slices.Repeat([]any{r.fill(value["$repeat"])}, int(times.(float64)))
+			return slices.Repeat([]any{r.resolvePlaceholders(value["$repeat"])}, int(times.(float64)))
 		}
 		filled := map[string]any{}
 		for name, item := range value {
-			filled[name] = r.fill(item)
+			filled[name] = r.resolvePlaceholders(item)
 		}
 		return filled
 	case []any:
 		filled := []any{}
 		for _, item := range value {
-			filled = append(filled, r.fill(item))
+			filled = append(filled, r.resolvePlaceholders(item))
 		}
 		return filled
 	case string:
@@ -461,7 +467,9 @@ func (r *replay) lookup(found string) any {
 
 	if where, ok := strings.CutPrefix(name, "managed_key."); ok {
 		account, region, _ := strings.Cut(where, ".")
-		return dig(r.must(account, "kms", region, "DescribeKey", map[string]any{"KeyId": "alias/aws/ebs"}), "KeyMetadata.Arn")
+		return lookupPath(
+			r.must(account, "kms", region, "DescribeKey", map[string]any{"KeyId": "alias/aws/ebs"}), "KeyMetadata.Arn",
+		)
 	}
 
 	value, ok := r.names[name]
@@ -472,14 +480,14 @@ func (r *replay) lookup(found string) any {
 	return value
 }
 
-// answer is what came back from a call: output as plain maps, lists, texts, numbers.
+// answer is a response, with the output as maps, lists, strings and numbers.
 type answer struct {
 	status        int
 	code, message string
 	output        map[string]any
 }
 
-// must makes a call that has to succeed.
+// must makes a call that must succeed.
 func (r *replay) must(as, service, region, operation string, in map[string]any) map[string]any {
 	r.Helper()
 	got := r.call(as, service, region, operation, in, true)
@@ -489,7 +497,7 @@ func (r *replay) must(as, service, region, operation string, in map[string]any) 
 	return got.output
 }
 
-// call sends a request whose input is given by the names of the SDK's members. The SDK does not check it.
+// call sends a request whose input is given by member names of the SDK. The SDK does not validate it.
 func (r *replay) call(as, service, region, operation string, in map[string]any, presign bool) answer {
 	r.Helper()
 	config := r.world.Config(accountsByName[as], region)
@@ -501,7 +509,7 @@ func (r *replay) call(as, service, region, operation string, in map[string]any, 
 
 	config.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
 	config.APIOptions = append(config.APIOptions, func(stack *middleware.Stack) error {
-		_, _ = stack.Initialize.Remove("OperationInputValidation") // not there where nothing is required
+		_, _ = stack.Initialize.Remove("OperationInputValidation") // absent if no member is required
 		if !presign {
 			_, _ = stack.Initialize.Remove("Presign")
 		}
@@ -519,7 +527,7 @@ func (r *replay) call(as, service, region, operation string, in map[string]any, 
 	}
 
 	input := reflect.New(method.Type().In(1).Elem())
-	r.pour(in, input.Elem(), operation)
+	r.setFields(in, input.Elem(), operation)
 	results := method.Call([]reflect.Value{reflect.ValueOf(context.Background()), input})
 	if err, failed := results[1].Interface().(error); failed {
 		var refusal smithy.APIError
@@ -532,30 +540,30 @@ func (r *replay) call(as, service, region, operation string, in map[string]any, 
 
 	out := results[0].Elem()
 	raw := awsmiddleware.GetRawResponse(out.FieldByName("ResultMetadata").Interface().(middleware.Metadata))
-	return answer{status: raw.(*smithyhttp.Response).StatusCode, output: plainOf(out).(map[string]any)}
+	return answer{status: raw.(*smithyhttp.Response).StatusCode, output: toPlain(out).(map[string]any)}
 }
 
-// pour fills an input from plain values, by the names of its members.
-func (r *replay) pour(from any, into reflect.Value, path string) {
+// setFields sets an input from plain values by member names.
+func (r *replay) setFields(from any, into reflect.Value, path string) {
 	r.Helper()
 	switch {
 	case from == nil:
 	case into.Kind() == reflect.Pointer:
 		into.Set(reflect.New(into.Type().Elem()))
-		r.pour(from, into.Elem(), path)
+		r.setFields(from, into.Elem(), path)
 	case into.Kind() == reflect.Struct:
 		for name, value := range from.(map[string]any) {
 			member := into.FieldByName(name)
 			if !member.IsValid() {
 				r.Fatalf("%s has no member %s", path, name)
 			}
-			r.pour(value, member, path+"."+name)
+			r.setFields(value, member, path+"."+name)
 		}
 	case into.Kind() == reflect.Map:
 		into.Set(reflect.MakeMap(into.Type()))
 		for name, value := range from.(map[string]any) {
 			item := reflect.New(into.Type().Elem()).Elem()
-			r.pour(value, item, path+"."+name)
+			r.setFields(value, item, path+"."+name)
 			into.SetMapIndex(reflect.ValueOf(name).Convert(into.Type().Key()), item)
 		}
 	case into.Kind() == reflect.Slice && into.Type().Elem().Kind() == reflect.Uint8:
@@ -569,7 +577,7 @@ func (r *replay) pour(from any, into reflect.Value, path string) {
 		list := from.([]any)
 		into.Set(reflect.MakeSlice(into.Type(), len(list), len(list)))
 		for n, value := range list {
-			r.pour(value, into.Index(n), path+"."+strconv.Itoa(n))
+			r.setFields(value, into.Index(n), path+"."+strconv.Itoa(n))
 		}
 	case into.Kind() == reflect.String:
 		into.SetString(from.(string))
@@ -582,17 +590,17 @@ func (r *replay) pour(from any, into reflect.Value, path string) {
 	}
 }
 
-// plainOf is an output as JSON has values: numbers as float64; members that say nothing are nil. Blobs stay bytes.
-func plainOf(v reflect.Value) any {
+// toPlain returns an output as plain JSON values. Unset members are nil, blobs remain bytes.
+func toPlain(v reflect.Value) any {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
 		if v.IsNil() {
 			return nil
 		}
 		if text, ok := v.Interface().(*string); ok {
-			return *text // an empty text is a text
+			return *text // an empty string is a value
 		}
-		return plainOf(v.Elem())
+		return toPlain(v.Elem())
 	case reflect.Struct:
 		if when, ok := v.Interface().(time.Time); ok {
 			return when.Format(time.RFC3339Nano)
@@ -600,7 +608,7 @@ func plainOf(v reflect.Value) any {
 		members := map[string]any{}
 		for n := range v.NumField() {
 			if field := v.Type().Field(n); field.IsExported() && field.Name != "ResultMetadata" {
-				members[field.Name] = plainOf(v.Field(n))
+				members[field.Name] = toPlain(v.Field(n))
 			}
 		}
 		return members
@@ -610,18 +618,18 @@ func plainOf(v reflect.Value) any {
 		}
 		list := []any{}
 		for n := range v.Len() {
-			list = append(list, plainOf(v.Index(n)))
+			list = append(list, toPlain(v.Index(n)))
 		}
 		return list
 	case reflect.Map:
 		members := map[string]any{}
 		for _, name := range v.MapKeys() {
-			members[name.String()] = plainOf(v.MapIndex(name))
+			members[name.String()] = toPlain(v.MapIndex(name))
 		}
 		return members
 	case reflect.String:
 		if v.Len() == 0 {
-			return nil // an enumeration that is not set
+			return nil // an enumeration without a value
 		}
 		return v.String()
 	case reflect.Bool:
@@ -633,8 +641,8 @@ func plainOf(v reflect.Value) any {
 	return fmt.Sprint(v.Interface())
 }
 
-// dig follows names and numbers; nil when one is missing.
-func dig(value any, path string) any {
+// lookupPath follows a path of names and indexes. Nil if an element is missing.
+func lookupPath(value any, path string) any {
 	for part := range strings.SplitSeq(path, ".") {
 		switch at := value.(type) {
 		case map[string]any:
@@ -653,8 +661,8 @@ func dig(value any, path string) any {
 	return value
 }
 
-// differences are what of an expectation a value does not meet. Only what is named is compared; lists have to be of the
-// same length, in any order. A member that the SDK does not have is a difference.
+// differences returns what a value lacks from an expectation. Only named members are compared. Lists must have the same
+// length, in any order. A member that the SDK does not have is a difference.
 func differences(expected, actual any, path string) []string {
 	switch want := expected.(type) {
 	case map[string]any:
@@ -702,7 +710,7 @@ func differences(expected, actual any, path string) []string {
 	return nil
 }
 
-// matching is a way of comparing that is not equality.
+// matching is a comparison other than equality.
 type matching string
 
 func matcher(want map[string]any) (matching, any, bool) {

@@ -45,8 +45,8 @@ func readRules(t *testing.T) []awsRule {
 	return all
 }
 
-// checkedRules are the numbers that the code enforces, with the places where it does: those written out in calls of
-// breaks, and those that a function returns which such a call asks for the number.
+// checkedRules returns the rules that the code enforces, with positions. A number is a literal in a call of violates,
+// or a result of a function that such a call uses.
 func checkedRules(t *testing.T) map[string][]token.Position {
 	t.Helper()
 	found, choosers := map[string][]token.Position{}, map[string]bool{}
@@ -112,8 +112,7 @@ func sourceFiles(t *testing.T) []string {
 	return slices.DeleteFunc(files, func(file string) bool { return strings.HasSuffix(file, "_test.go") })
 }
 
-// TestRules_listMatchesChecks compares the list of rules with the numbered checks in the code, and the page made of
-// both.
+// TestRules_listMatchesChecks compares rules.txt with the numbered checks in the code, and with docs/simulated-aws.md.
 func TestRules_listMatchesChecks(t *testing.T) {
 	rules, enforced := readRules(t), checkedRules(t)
 	listed := map[string]bool{}
@@ -150,7 +149,7 @@ func TestRules_everyCheckHasATest(t *testing.T) {
 	tested := map[string]bool{}
 	for _, file := range files {
 		if strings.HasPrefix(file, "sim_scenario") {
-			continue // a rule needs a test of its own beside the scenarios
+			continue // a rule needs a test of its own besides the scenarios
 		}
 		for _, number := range testedRules(t, file) {
 			tested[number] = true
@@ -192,14 +191,14 @@ func testedRules(t *testing.T, file string) (numbers []string) {
 	return numbers
 }
 
-// sections are the parts of the list.
+// sections are the titles of the sections by first number.
 var sections = map[string]string{
 	"1": "Encryption", "2": "Sharing, copying, registering", "3": "KMS", "4": "Limits, time, progress", "5": "Sessions",
 	"6": "Dry runs and IAM",
 	"7": "Parameters", "8": "Launches and Auto Scaling", "9": "Newer features", "A": "Corrections",
 }
 
-// rulesPage is docs/simulated-aws.md.
+// rulesPage returns the content of docs/simulated-aws.md.
 func rulesPage(rules []awsRule) string {
 	var page strings.Builder
 	counts := map[string]int{}

@@ -15,8 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// TestScale_thousandAccounts lets a thousand accounts copy a snapshot four times each and poll the copies for some
-// hours: world, clients and recording together stay below 1 GiB.
+// TestScale_thousandAccounts lets a thousand accounts copy a snapshot four times each and poll for hours. World,
+// clients and recording together use less than 1 GiB.
 func TestScale_thousandAccounts(t *testing.T) {
 	const accounts, volumes = 1000, 4
 	runWithFixture(t, func(f fixture) {

@@ -10,19 +10,24 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
-// A laptop goes to sleep between signing and sending, and its clock is wrong when it wakes up.
+// TestScenario_laptopWakesUp suspends a client between signing and sending, and then its clock is wrong.
 func TestScenario_laptopWakesUp(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		volume := f.volume("")
+		volume := f.createVolume("")
 		config := f.world.Config(owner, home)
-		config.HTTPClient = &signedAt{world: f.world, later: -16 * time.Minute}
-		expectDenied(f, "a tag that was signed before (5.11)", f.tag(ec2.NewFromConfig(config, noRetries), volume, "late"))
-		expectEqual(f, "the tag (5.11)", f.valueOf(volume), "")
+		config.HTTPClient = &signingTimeClient{world: f.world, shift: -16 * time.Minute}
+		expectDenied(
+			f, "a tag that was signed before (5.11)", f.setTag(ec2.NewFromConfig(config, withoutEC2Retries), volume, "late"),
+		)
+
+		expectEqual(f, "the tag (5.11)", f.tagValue(volume), "")
 
 		WithClientSkew(-16 * time.Minute)(f.world)
-		skewed := f.inLocation(owner, home)
-		expectDenied(f, "a tag by a clock that is behind (5.11)", f.tag(skewed.ec2, volume, "skewed"))
-		requireNoError(0, f.tag(skewed.ec2, volume, "corrected"))(f) // 5.12: the answer said the time
-		expectEqual(f, "the tag then", skewed.valueOf(volume), "corrected")
+		config = f.world.Config(owner, home)
+		config.Retryer = newRetryer // as the SDK does, which does not retry RequestExpired
+		skewed := f.withConfig(config)
+		expectDenied(f, "a tag by a clock that is behind (5.11)", f.setTag(skewed.ec2, volume, "skewed"))
+		requireNoError(0, f.setTag(skewed.ec2, volume, "corrected"))(f) // rule 5.12: the response contained the time
+		expectEqual(f, "the tag then", skewed.tagValue(volume), "corrected")
 	})
 }

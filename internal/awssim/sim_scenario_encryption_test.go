@@ -15,17 +15,17 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
-// A builder makes images of one base image, week by week. Then an administrator has everything encrypted by default:
-// the same build comes out under aws/ebs and can be given to nobody, until the account's default key is a customer key.
+// TestScenario_encryptionByDefault builds the same image weekly. After an administrator turns on encryption by default,
+// images are encrypted with aws/ebs and cannot be shared, until the EBS default key is a customer managed key.
 func TestScenario_encryptionByDefault(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		base := f.image("")
-		before, running := f.rebuilt(base), *f.launched(base).InstanceId
-		expectEqual(f, "a build before (1.1.2)", f.keyOfImage(before), "")
+		base := f.createImage("")
+		before, running := f.rebuildImage(base), *f.launchAndWait(base).InstanceId
+		expectEqual(f, "a build before (1.1.2)", f.imageKey(before), "")
 
 		requireNoError(f.ec2.EnableEbsEncryptionByDefault(f.Context(), &ec2.EnableEbsEncryptionByDefaultInput{}))(f)
-		managed := f.managedKey(owner, home)
-		expectEqual(f, "what was there (1.6.3)", f.keyOfImage(before), "")
+		managed := f.awsManagedKeyARN(owner, home)
+		expectEqual(f, "what was there (1.6.3)", f.imageKey(before), "")
 		image := func(encrypted *bool) (string, error) {
 			created, err := f.ec2.CreateImage(f.Context(),
 				&ec2.CreateImageInput{InstanceId: &running, Name: aws.String(
@@ -41,29 +41,31 @@ func TestScenario_encryptionByDefault(t *testing.T) {
 
 		_, err := image(yes)
 		expectDenied(f, "encrypting a volume by CreateImage (1.2.1)", err)
-		expectEqual(f, "an image of an instance that ran before (1.2.1)", f.keyOfImage(requireOutput(image(no))(f)), "")
+		expectEqual(f, "an image of an instance that ran before (1.2.1)", f.imageKey(requireOutput(image(no))(f)), "")
 
-		built := f.rebuilt(base)
-		expectEqual(f, "the same build now (1.1.7, 1.2.2)", f.keyOfImage(built), managed)
+		built := f.rebuildImage(base)
+		expectEqual(f, "the same build now (1.1.7, 1.2.2)", f.imageKey(built), managed)
 		expectEqual(
-			f, "a snapshot's copy that says nothing (1.3.3)", f.keyOf(f.copySnapshot(f.ec2, f.root(f.ec2, before))), managed,
+			f, "a snapshot's copy that says nothing (1.3.3)", f.snapshotKey(f.copySnapshot(
+				f.ec2, f.rootSnapshot(f.ec2, before),
+			)), managed,
 		)
 
-		expectEqual(f, "an image's copy that says nothing (1.4.2)", f.keyOfImage(f.imageCopied(before)), managed)
+		expectEqual(f, "an image's copy that says nothing (1.4.2)", f.imageKey(f.copyImageAndWait(before)), managed)
 		expectEqual(
 			f, "a copy to a Region without the setting (1.6.3)",
-			f.inLocation(owner, away).keyOfImage(f.inLocation(owner, away).imageCopied(before)), "",
+			f.inLocation(owner, away).imageKey(f.inLocation(owner, away).copyImageAndWait(before)), "",
 		)
 
 		// 2.2.2
 		requireErrorMessage(
-			f, f.launchPermission(built, types.LaunchPermission{UserId: aws.String(member)}), "InvalidParameter",
+			f, f.addLaunchPermission(built, types.LaunchPermission{UserId: aws.String(member)}), "InvalidParameter",
 			"Snapshots encrypted with the AWS Managed CMK can",
 		)
 
 		// 2.1.1
 		requireError(
-			f, f.permission(f.root(f.ec2, built), true, toUser(member)), "OperationNotPermitted",
+			f, f.modifyPermission(f.rootSnapshot(f.ec2, built), true, toUser(member)), "OperationNotPermitted",
 			"Encrypted snapshots with EBS default key cannot be shared",
 		)
 
@@ -83,7 +85,7 @@ func TestScenario_encryptionByDefault(t *testing.T) {
 			"alias/aws/ebs",
 		)
 
-		golden := f.openKey()
+		golden := f.createSharedKey()
 		requireNoError(f.kms.CreateAlias(f.Context(), &kms.CreateAliasInput{
 			AliasName: aws.String("alias/golden"), TargetKeyId: &golden,
 		}))(f)
@@ -94,55 +96,62 @@ func TestScenario_encryptionByDefault(t *testing.T) {
 			*requireOutput(f.ec2.GetEbsDefaultKmsKeyId(f.Context(), &ec2.GetEbsDefaultKmsKeyIdInput{}))(f).KmsKeyId, golden,
 		)
 
-		shareable := f.rebuilt(base)
-		expectEqual(f, "the build under the custom default key (1.2.2)", f.keyOfImage(shareable), golden)
-		expectEqual(f, "the earlier build (1.6.2)", f.keyOfImage(built), managed)
+		shareable := f.rebuildImage(base)
+		expectEqual(f, "the build under the custom default key (1.2.2)", f.imageKey(shareable), golden)
+		expectEqual(f, "the earlier build (1.6.2)", f.imageKey(built), managed)
 		f.shareImage(shareable) // 2.2.1
-		f.share(f.root(f.ec2, shareable))
+		f.shareSnapshot(f.rootSnapshot(f.ec2, shareable))
 		expectEqual(
-			f, "the recipient's instance", f.inLocation(member, home).launched(shareable).State.Name,
+			f, "the recipient's instance", f.inLocation(member, home).launchAndWait(shareable).State.Name,
 			types.InstanceStateNameRunning,
 		)
 	})
 }
 
-// A team copies its images through its Regions and accounts and trusts the defaults. Only where flag and key are both
-// named is every copy under the key that was meant.
+// TestScenario_copyWithDefaults copies images through Regions and accounts with default parameters. Only with flag and
+// key is every copy under the intended key.
 func TestScenario_copyWithDefaults(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		remote, recipient := f.inLocation(owner, away), f.inLocation(member, home)
-		key, theirs := f.openKey(), f.keyAt(member, home)
-		plain, image := f.image(""), f.image(key)
-		root := f.root(f.ec2, image)
+		key, theirs := f.createSharedKey(), f.createKeyIn(member, home)
+		plain, image := f.createImage(""), f.createImage(key)
+		root := f.rootSnapshot(f.ec2, image)
 		flag := func(in *ec2.CopyImageInput) { in.Encrypted = yes }
 
 		expectEqual(
-			f, "an unencrypted image, the flag alone (1.4.3)", f.keyOfImage(f.imageCopied(plain, flag)),
-			f.managedKey(owner, home),
+			f, "an unencrypted image, the flag alone (1.4.3)", f.imageKey(f.copyImageAndWait(plain, flag)),
+			f.awsManagedKeyARN(owner, home),
 		)
 
 		expectEqual(
 			f, "its snapshot, the flag alone (1.3.2)",
-			f.keyOf(f.copySnapshot(f.ec2, f.root(f.ec2, plain), func(in *ec2.CopySnapshotInput) { in.Encrypted = yes })),
-			f.managedKey(owner, home),
+			f.snapshotKey(f.copySnapshot(f.ec2, f.rootSnapshot(f.ec2, plain), func(in *ec2.CopySnapshotInput) {
+				in.Encrypted = yes
+			})),
+			f.awsManagedKeyARN(owner, home),
 		)
 
-		expectEqual(f, "an own encrypted image in its Region (1.4.4)", f.keyOfImage(f.imageCopied(image)), key)
-		expectEqual(f, "its snapshot there (1.3.4)", f.keyOf(f.copySnapshot(f.ec2, root)), f.managedKey(owner, home))
+		expectEqual(f, "an own encrypted image in its Region (1.4.4)", f.imageKey(f.copyImageAndWait(image)), key)
 		expectEqual(
-			f, "the image in another Region (1.4.9)", remote.keyOfImage(remote.imageCopied(image)), f.managedKey(owner, away),
+			f, "its snapshot there (1.3.4)", f.snapshotKey(f.copySnapshot(f.ec2, root)), f.awsManagedKeyARN(owner, home),
+		)
+
+		expectEqual(
+			f, "the image in another Region (1.4.9)", remote.imageKey(remote.copyImageAndWait(
+				image,
+			)), f.awsManagedKeyARN(owner, away),
 		)
 
 		f.shareImage(image)
-		f.share(root)
+		f.shareSnapshot(root)
 		expectEqual(
-			f, "the image at the recipient's (1.4.5)", recipient.keyOfImage(recipient.imageCopied(image)),
-			f.managedKey(member, home),
+			f, "the image at the recipient's (1.4.5)", recipient.imageKey(recipient.copyImageAndWait(image)),
+			f.awsManagedKeyARN(member, home),
 		)
 
 		expectEqual(
 			f, "the image under the recipient's own key (1.4.6)",
-			recipient.keyOfImage(recipient.imageCopied(image, imageUnder(theirs))), theirs,
+			recipient.imageKey(recipient.copyImageAndWait(image, imageUnder(theirs))), theirs,
 		)
 
 		_, err := f.copyImage(f.ec2, image, func(in *ec2.CopyImageInput) { in.KmsKeyId = &key })
@@ -159,8 +168,7 @@ func TestScenario_copyWithDefaults(t *testing.T) {
 			"Snapshot "+root+" is encrypted. Creating an unencrypted copy from an encrypted snapshot is not supported.",
 		)
 
-		// The key of one Region is none in another: CopySnapshot says so at once, CopyImage later and vaguely (1.7.5, A.1.6,
-		// 1.8.2, 1.8.5).
+		// CopySnapshot refuses a key of another Region at once, CopyImage only later (rules 1.7.5, A.1.6, 1.8.2 and 1.8.5).
 		_, err = remote.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
 			SourceRegion:     aws.String(home),
 			SourceSnapshotId: &root,
@@ -169,36 +177,41 @@ func TestScenario_copyWithDefaults(t *testing.T) {
 		})
 
 		requireError(f, err, "InvalidParameterValue", "The specified keyId "+key+" is invalid")
-		failed := f.settledImage(remote.ec2, requireOutput(remote.copyImage(remote.ec2, image, newName, imageUnder(key)))(f))
+		failed := f.waitForImage(
+			remote.ec2, requireOutput(remote.copyImage(remote.ec2, image, withUniqueName, imageUnder(key)))(f),
+		)
+
 		expectEqual(f, "an image copy under a key of another Region (1.8.5)", failed.State, types.ImageStateFailed)
 
-		// To register the snapshot anew encrypts nothing (1.5.1 to 1.5.3).
+		// Registering a snapshot again does not encrypt it (rules 1.5.1 to 1.5.3).
 		for what, ebs := range map[string]types.EbsBlockDevice{
 			"encrypted (1.5.1)":         {SnapshotId: &root, Encrypted: yes},
-			"under another key (1.5.2)": {SnapshotId: &root, KmsKeyId: aws.String(f.key())},
+			"under another key (1.5.2)": {SnapshotId: &root, KmsKeyId: aws.String(f.createKey())},
 		} {
-			_, err := f.register(f.ec2, root, func(in *ec2.RegisterImageInput) { in.BlockDeviceMappings[0].Ebs = &ebs })
+			_, err := f.registerImage(f.ec2, root, func(in *ec2.RegisterImageInput) { in.BlockDeviceMappings[0].Ebs = &ebs })
 			expectDenied(f, "a registration "+what, err)
 		}
 
-		expectEqual(f, "the snapshot registered anew (1.5.3)", f.keyOfImage(requireOutput(f.register(f.ec2, root))(f)), key)
+		expectEqual(
+			f, "the snapshot registered anew (1.5.3)", f.imageKey(requireOutput(f.registerImage(f.ec2, root))(f)), key,
+		)
 	})
 }
 
-// A role that copies what was shared with it loses one right on the keys after the other. What is missing shows at
-// once, or minutes later in the copy, or never (1.8, 3.1.8).
+// TestScenario_roleLosesPermissions removes one permission after the other from a role that copies a shared snapshot. A
+// missing permission shows at once, in the copy, or never (rules 1.8 and 3.1.8).
 func TestScenario_roleLosesPermissions(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		source := f.openKey()
-		shared := f.snapshot(source)
-		f.share(shared)
-		role := f.role(member, "copier", trusting(rootOf(member), `"sts:*"`), may(`"*"`))
-		copier := f.withConfig(f.session(role, lasting(time.Hour)))
+		source := f.createSharedKey()
+		shared := f.createSnapshot(source)
+		f.shareSnapshot(shared)
+		role := f.createRole(member, "copier", trustStatement(rootOf(member), `"sts:*"`), allowStatement(`"*"`))
+		copier := f.withConfig(f.sessionCredentials(role, lasting(time.Hour)))
 		losing := func(action, key string) {
 			requireNoError(f.iam(member).PutRolePolicy(f.Context(),
 				&iam.PutRolePolicyInput{
 					RoleName: aws.String("copier"), PolicyName: aws.String("own"),
-					PolicyDocument: policyOf(may(`"*"`), `{"Effect":"Deny","Action":"`+action+`","Resource":"`+key+`"}`),
+					PolicyDocument: newPolicy(allowStatement(`"*"`), `{"Effect":"Deny","Action":"`+action+`","Resource":"`+key+`"}`),
 				}))(f)
 		}
 
@@ -208,23 +221,23 @@ func TestScenario_roleLosesPermissions(t *testing.T) {
 				SourceSnapshotId: &shared,
 				Encrypted:        yes,
 				KmsKeyId:         &target,
-			}, noRetries)
+			}, withoutEC2Retries)
 			if err != nil {
 				return types.Snapshot{}, err
 			}
-			return f.settled(f.at(member, home), *created.SnapshotId), nil
+			return f.waitForSnapshot(f.ec2At(member, home), *created.SnapshotId), nil
 		}
 
-		// Every copy is under a key of its own: a second one under the same key would need no new data key (3.1.9).
+		// Each copy has its own key, because a second copy under the same key would need no new data key (rule 3.1.9).
 		for _, harmless := range []string{"kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey"} {
-			target := f.keyAt(member, home)
+			target := f.createKeyIn(member, home)
 			losing(harmless, target)
 			expectEqual(
 				f, "without "+harmless+" on its own key (3.1.8)", requireOutput(try(target))(f).State, types.SnapshotStateCompleted,
 			)
 		}
 
-		target := f.keyAt(member, home)
+		target := f.createKeyIn(member, home)
 		losing("kms:DescribeKey", target)
 		_, err := try(target)
 		requireError(f, err, "AuthFailure", "Not authorized to use key "+target+" ") // 1.8.3
@@ -251,7 +264,7 @@ func TestScenario_roleLosesPermissions(t *testing.T) {
 			f, "a second copy under the same key (3.1.9)", requireOutput(try(target))(f).State, types.SnapshotStateCompleted,
 		)
 
-		// A volume of the shared snapshot vanishes (1.8.6, A.4.9), and so does an instance (8.6).
+		// A volume of the shared snapshot disappears (rules 1.8.6 and A.4.9), and so does an instance (rule 8.6).
 		losing("kms:CreateGrant", target)
 		volume := requireOutput(copier.ec2.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
 			AvailabilityZone: aws.String(home + "a"),
@@ -264,9 +277,9 @@ func TestScenario_roleLosesPermissions(t *testing.T) {
 		_, err = copier.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*volume.VolumeId}})
 		requireErrorCode(f, err, "InvalidVolume.NotFound")
 
-		// The owner's policy no longer names the account: its own policies do not help (3.1.3, 3.2.1).
+		// Without the key policy the recipient's own policies do not help (rules 3.1.3 and 3.2.1).
 		losing("ec2:DeleteVolume", target)
-		f.setPolicy(source)
+		f.setKeyPolicy(source)
 		expectEqual(f, "without a word in the owner's policy", requireOutput(try(target))(f).State, types.SnapshotStateError)
 	})
 }

@@ -18,20 +18,20 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/iampolicy"
 )
 
-// An owner imports the material of its key, lets it expire, brings it back, disables the key and schedules its
-// deletion, while a recipient copies what is under it.
+// TestScenario_importedKeyChangesState imports key material, lets it expire, imports it again, disables the key and
+// schedules its deletion, while a recipient copies a snapshot.
 func TestScenario_importedKeyChangesState(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		recipient := f.inLocation(member, home)
 		key := *requireOutput(f.kms.CreateKey(f.Context(),
-			&kms.CreateKeyInput{Origin: kmstypes.OriginTypeExternal, Policy: policyOf(
-				trustingKey(rootOf(owner), `"kms:*"`), trustingKey(
+			&kms.CreateKeyInput{Origin: kmstypes.OriginTypeExternal, Policy: newPolicy(
+				keyStatement(rootOf(owner), `"kms:*"`), keyStatement(
 					rootOf(member), `"kms:DescribeKey","kms:Decrypt","kms:ReEncrypt*","kms:CreateGrant"`,
 				))}))(f).KeyMetadata.Arn
 
 		in := func(state kmstypes.KeyState, when string) {
 			f.Helper()
-			got := f.described(recipient.kms, key) // 3.4.1: in every state, also to the recipient
+			got := f.describeKey(recipient.kms, key) // rule 3.4.1: in every state, also for the recipient
 			expectEqual(f, "the key "+when, got.KeyState, state)
 			expectEqual(f, "whether it is enabled "+when, got.Enabled, state == kmstypes.KeyStateEnabled)
 		}
@@ -44,7 +44,7 @@ func TestScenario_importedKeyChangesState(t *testing.T) {
 
 		expectDenied(f, "wrapping by RSAES_PKCS1_V1_5 (3.5.5)", err)
 		bringing := func(n byte, expires time.Time) error {
-			_, err := f.kms.ImportKeyMaterial(f.Context(), f.wrapped(f.kms, key, someMaterial(n), until(expires)))
+			_, err := f.kms.ImportKeyMaterial(f.Context(), f.wrapMaterial(f.kms, key, newMaterial(n), withExpiration(expires)))
 			return err
 		}
 
@@ -58,10 +58,12 @@ func TestScenario_importedKeyChangesState(t *testing.T) {
 			},
 			"material by a token of yesterday (3.5.1)": func(*kms.ImportKeyMaterialInput) { time.Sleep(25 * time.Hour) },
 			"material by another key's token (3.5.1)": func(in *kms.ImportKeyMaterialInput) {
-				in.ImportToken = f.wrapped(f.kms, f.keyIn(kmstypes.KeyStatePendingImport), someMaterial(1)).ImportToken
+				in.ImportToken = f.wrapMaterial(
+					f.kms, f.createKeyInState(kmstypes.KeyStatePendingImport), newMaterial(1),
+				).ImportToken
 			},
 		} {
-			material := f.wrapped(f.kms, key, someMaterial(1))
+			material := f.wrapMaterial(f.kms, key, newMaterial(1))
 			wrong(material)
 			_, err := f.kms.ImportKeyMaterial(f.Context(), material)
 			expectDenied(f, what, err)
@@ -70,12 +72,14 @@ func TestScenario_importedKeyChangesState(t *testing.T) {
 		requireNoError(0, bringing(1, time.Now().Add(48*time.Hour)))(f)
 		in(kmstypes.KeyStateEnabled, "with its material (3.5.1)")
 
-		shared := f.snapshot(key)
-		f.share(shared)
-		image := requireOutput(f.register(f.ec2, shared, func(in *ec2.RegisterImageInput) { in.EnaSupport = yes }))(f)
-		running := *f.launched(image).InstanceId
+		shared := f.createSnapshot(key)
+		f.shareSnapshot(shared)
+		image := requireOutput(f.registerImage(f.ec2, shared, func(in *ec2.RegisterImageInput) { in.EnaSupport = yes }))(f)
+		running := *f.launchAndWait(image).InstanceId
 		ends := func() (types.SnapshotState, string) {
-			got := recipient.settled(recipient.ec2, f.copySnapshot(recipient.ec2, shared, under(f.keyAt(member, home))))
+			got := recipient.waitForSnapshot(
+				recipient.ec2, f.copySnapshot(recipient.ec2, shared, withKey(f.createKeyIn(member, home))),
+			)
 			return got.State, aws.ToString(got.StateMessage)
 		}
 
@@ -97,14 +101,14 @@ func TestScenario_importedKeyChangesState(t *testing.T) {
 		in(kmstypes.KeyStatePendingImport, "after its material expired (3.5.1)")
 		failing("after the material expired (3.4)")
 		expectEqual(
-			f, "an instance that runs (3.1.12)", f.instance(f.ec2, running).State.Name, types.InstanceStateNameRunning,
+			f, "an instance that runs (3.1.12)", f.describeInstance(f.ec2, running).State.Name, types.InstanceStateNameRunning,
 		)
 
 		expectDenied(f, "other material (3.5.1)", bringing(2, time.Now().Add(time.Hour)))
 		requireNoError(0, bringing(1, time.Now().Add(year-time.Hour)))(f)
 		working("with the same material again (3.5.1)")
 
-		// Neither rotation by AWS nor another name changes anything for those who copy (3.5.3).
+		// Neither rotation nor a new alias affects recipients (rule 3.5.3).
 		_, err = f.kms.EnableKeyRotation(f.Context(), &kms.EnableKeyRotationInput{KeyId: &key})
 		expectDenied(f, "automatic rotation of imported material (3.5.3)", err)
 		requireNoError(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &key}))(f)
@@ -114,7 +118,7 @@ func TestScenario_importedKeyChangesState(t *testing.T) {
 		requireNoError(f.ec2.StartInstances(f.Context(), &ec2.StartInstancesInput{InstanceIds: []string{running}}))(f)
 		time.Sleep(time.Minute)
 		expectEqual(
-			f, "the instance, started again (3.1.12, 8.6)", f.instance(f.ec2, running).State.Name,
+			f, "the instance, started again (3.1.12, 8.6)", f.describeInstance(f.ec2, running).State.Name,
 			types.InstanceStateNameStopped,
 		)
 
@@ -135,7 +139,7 @@ func TestScenario_importedKeyChangesState(t *testing.T) {
 
 		in(kmstypes.KeyStatePendingDeletion, "about to be deleted (3.4)")
 		failing("while the key is about to be deleted (3.4)")
-		plain := f.snapshot("")
+		plain := f.createSnapshot("")
 		if created, err := f.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
 			SourceRegion:     aws.String(home),
 			SourceSnapshotId: &plain,
@@ -143,7 +147,7 @@ func TestScenario_importedKeyChangesState(t *testing.T) {
 			KmsKeyId:         &key,
 		}); err == nil {
 			expectEqual(
-				f, "a copy under the key about to be deleted (3.4)", f.settled(f.ec2, *created.SnapshotId).State,
+				f, "a copy under the key about to be deleted (3.4)", f.waitForSnapshot(f.ec2, *created.SnapshotId).State,
 				types.SnapshotStateError,
 			)
 		}
@@ -154,7 +158,7 @@ func TestScenario_importedKeyChangesState(t *testing.T) {
 		requireNoError(f.kms.EnableKey(f.Context(), &kms.EnableKeyInput{KeyId: &key}))(f)
 		working("with the key back")
 		_, err = f.kms.CancelKeyDeletion(f.Context(), &kms.CancelKeyDeletionInput{KeyId: &key})
-		requireErrorCode(f, err, "KMSInvalidStateException") // 3.4: nothing is scheduled any more
+		requireErrorCode(f, err, "KMSInvalidStateException") // rule 3.4: no deletion is scheduled
 		requireNoError(f.kms.ScheduleKeyDeletion(f.Context(), &kms.ScheduleKeyDeletionInput{
 			KeyId: &key, PendingWindowInDays: aws.Int32(7),
 		}))(f)
@@ -166,35 +170,37 @@ func TestScenario_importedKeyChangesState(t *testing.T) {
 	})
 }
 
-// A platform team lends its key by grants, for years. Grants are made once by name, there is an end to their number,
-// and to the length of a policy that would replace them.
+// TestScenario_keyAccessByGrants gives access to a key by grants. A grant with a name is created once. The number of
+// grants and the size of a key policy are limited.
 func TestScenario_keyAccessByGrants(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
+		key := f.createKey()
 		requireNoError(f.kms.CreateAlias(f.Context(), &kms.CreateAliasInput{
 			AliasName: aws.String("alias/golden"), TargetKeyId: &key,
 		}))(f)
 
-		target := f.role(member, "target", trusting(rootOf(member), `"sts:*"`), may(`"ec2:*","kms:*"`))
+		target := f.createRole(member, "target", trustStatement(rootOf(member), `"sts:*"`), allowStatement(`"ec2:*","kms:*"`))
 		lent := []kmstypes.GrantOperation{
 			kmstypes.GrantOperationDescribeKey, kmstypes.GrantOperationDecrypt, kmstypes.GrantOperationCreateGrant,
 		}
 
-		copier := f.withConfig(f.session(target))
-		shared := f.snapshot(key)
-		f.share(shared)
+		copier := f.withConfig(f.sessionCredentials(target))
+		shared := f.createSnapshot(key)
+		f.shareSnapshot(shared)
 		ends := func() types.SnapshotState {
-			return f.settled(f.at(member, home), f.copySnapshot(copier.ec2, shared, under(f.keyAt(member, home)))).State
+			return f.waitForSnapshot(
+				f.ec2At(member, home), f.copySnapshot(copier.ec2, shared, withKey(f.createKeyIn(member, home))),
+			).State
 		}
 
 		expectEqual(f, "a copy before the grant (3.1.3)", ends(), types.SnapshotStateError)
 		_, err := copier.kms.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &key})
 		requireErrorCode(f, err, "AccessDeniedException") // 3.2.1
 
-		_, err = f.grant(f.kms, "alias/golden", target, lent, called("copies"))
+		_, err = f.createGrant(f.kms, "alias/golden", target, lent, called("copies"))
 		requireErrorCode(f, err, "NotFoundException") // 3.3.1
-		first := requireOutput(f.grant(f.kms, key, target, lent, called("copies")))(f)
-		again := requireOutput(f.grant(f.kms, key, target, lent, called("copies")))(f)
+		first := requireOutput(f.createGrant(f.kms, key, target, lent, called("copies")))(f)
+		again := requireOutput(f.createGrant(f.kms, key, target, lent, called("copies")))(f)
 		expectEqual(f, "the same grant again (3.2.6)", *again.GrantId, *first.GrantId)
 		expectEqual(
 			f, "the grants on the key (3.2.6)",
@@ -211,14 +217,14 @@ func TestScenario_keyAccessByGrants(t *testing.T) {
 		var everyone []string
 		for n := range 300 {
 			everyone = append(
-				everyone, trustingKey(fmt.Sprintf("arn:aws:iam::4%011d:root", n), `"kms:DescribeKey","kms:CreateGrant"`),
+				everyone, keyStatement(fmt.Sprintf("arn:aws:iam::4%011d:root", n), `"kms:DescribeKey","kms:CreateGrant"`),
 			)
 		}
 
 		_, err = f.kms.PutKeyPolicy(
 			f.Context(),
-			&kms.PutKeyPolicyInput{KeyId: &key, Policy: policyOf(append(everyone, trustingKey(rootOf(owner), `"kms:*"`))...)},
-			singly,
+			&kms.PutKeyPolicyInput{KeyId: &key, Policy: newPolicy(append(everyone, keyStatement(rootOf(owner), `"kms:*"`))...)},
+			withoutKMSRetries,
 		)
 
 		expectDenied(f, "a policy of more than 32 KB (3.2.8)", err)
@@ -228,38 +234,40 @@ func TestScenario_keyAccessByGrants(t *testing.T) {
 
 		expectDenied(f, "an alias of AWS (3.3.4)", err)
 
-		// What Auto Scaling and others left behind in years; made through the API, it would take long.
+		// Grants that other services created over the years; through the API this would take too long.
 		old, _ := f.world.keys.get(key)
 		for n := range grantLimit - 2 {
 			id := fmt.Sprintf("%064x", n)
 			old.grants.put(id, &grant{Grant: iampolicy.Grant{ID: id}})
 		}
 
-		requireNoError(f.grant(f.kms, key, target, describes))(f)
-		_, err = f.grant(f.kms, key, target, describes)
+		requireNoError(f.createGrant(f.kms, key, target, describes))(f)
+		_, err = f.createGrant(f.kms, key, target, describes)
 		requireErrorCode(f, err, "LimitExceededException") // 3.2.7
 		requireNoError(f.kms.RevokeGrant(f.Context(), &kms.RevokeGrantInput{KeyId: &key, GrantId: first.GrantId}))(f)
-		requireNoError(f.grant(f.kms, key, target, describes))(f)
+		requireNoError(f.createGrant(f.kms, key, target, describes))(f)
 	})
 }
 
-// Somebody finds out what kinds of keys there are: AWS's own, asymmetric ones, keys of other Regions, and keys that
-// nobody says are there.
+// TestScenario_keyKinds uses AWS managed keys, asymmetric keys, keys of other Regions and keys that do not exist.
 func TestScenario_keyKinds(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		remote := f.inLocation(owner, away)
-		plain := f.snapshot("")
-		// aws/ebs works through EC2 alone (3.2.5).
-		expectEqual(f, "a volume under aws/ebs", f.keyOf(f.snapshot("alias/aws/ebs")), f.managedKey(owner, home))
+		plain := f.createSnapshot("")
+		// aws/ebs works only through EC2 (rule 3.2.5).
+		expectEqual(
+			f, "a volume under aws/ebs", f.snapshotKey(f.createSnapshot("alias/aws/ebs")), f.awsManagedKeyARN(owner, home),
+		)
+
 		_, err := f.kms.Encrypt(f.Context(), &kms.EncryptInput{KeyId: aws.String("alias/aws/ebs"), Plaintext: []byte("text")})
 		requireErrorCode(f, err, "AccessDeniedException")
 		_, err = f.inLocation(member, home).kms.DescribeKey(f.Context(), &kms.DescribeKeyInput{
-			KeyId: aws.String(f.managedKey(owner, home)),
+			KeyId: aws.String(f.awsManagedKeyARN(owner, home)),
 		})
 
 		requireErrorCode(f, err, "AccessDeniedException")
 
-		// An RSA key encrypts no storage, whichever way it is named (3.4.2).
+		// An RSA key cannot encrypt storage (rule 3.4.2).
 		pair := *requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{
 			KeySpec: kmstypes.KeySpecRsa2048, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt,
 		}))(f).KeyMetadata.Arn
@@ -271,13 +279,15 @@ func TestScenario_keyKinds(t *testing.T) {
 			KmsKeyId:         &pair,
 		}); err == nil {
 			expectEqual(
-				f, "a copy under an RSA key (3.4.2)", f.settled(f.ec2, *created.SnapshotId).State, types.SnapshotStateError,
+				f, "a copy under an RSA key (3.4.2)", f.waitForSnapshot(f.ec2, *created.SnapshotId).State, types.SnapshotStateError,
 			)
 		}
 
 		expectEqual(
 			f, "an image copy under an RSA key (3.4.2)",
-			f.settledImage(f.ec2, requireOutput(f.copyImage(f.ec2, f.image(""), newName, imageUnder(pair)))(f)).State,
+			f.waitForImage(
+				f.ec2, requireOutput(f.copyImage(f.ec2, f.createImage(""), withUniqueName, imageUnder(pair)))(f),
+			).State,
 			types.ImageStateFailed,
 		)
 
@@ -288,21 +298,23 @@ func TestScenario_keyKinds(t *testing.T) {
 		_, err = f.kms.Encrypt(f.Context(), &kms.EncryptInput{KeyId: &signs, Plaintext: []byte("text")})
 		requireErrorCode(f, err, "InvalidKeyUsageException") // 3.4.2, 3.7
 
-		// A multi-Region key is in each Region a key of its own with the same material (3.6).
+		// A multi-Region key is a separate key in each Region with the same material (rules 3.6).
 		multi := *requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{MultiRegion: yes}))(f).KeyMetadata
 		requireNoError(f.kms.ReplicateKey(f.Context(), &kms.ReplicateKeyInput{
 			KeyId: multi.KeyId, ReplicaRegion: aws.String(away),
 		}))(f)
 
 		_, err = f.kms.ReplicateKey(f.Context(), &kms.ReplicateKeyInput{
-			KeyId: aws.String(f.key()), ReplicaRegion: aws.String(away),
+			KeyId: aws.String(f.createKey()), ReplicaRegion: aws.String(away),
 		})
 
 		expectDenied(f, "a replica of a key of one Region (3.6.3)", err)
 		time.Sleep(time.Minute)
 		replica := strings.Replace(*multi.Arn, home, away, 1)
 		expectEqual(
-			f, "a copy under the bare id (3.6.4)", remote.keyOf(f.copySnapshot(remote.ec2, plain, under(*multi.KeyId))), replica,
+			f, "a copy under the bare id (3.6.4)", remote.snapshotKey(f.copySnapshot(
+				remote.ec2, plain, withKey(*multi.KeyId),
+			)), replica,
 		)
 
 		_, err = remote.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
@@ -312,7 +324,8 @@ func TestScenario_keyKinds(t *testing.T) {
 			KmsKeyId:         multi.Arn,
 		})
 
-		requireErrorCode(f, err, "InvalidParameterValue") // 3.6.2, 1.7.5: the primary's ARN is none there
+		// rules 3.6.2 and 1.7.5: the ARN of the primary key does not work there
+		requireErrorCode(f, err, "InvalidParameterValue")
 		_, err = remote.kms.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: &replica})
 		expectDenied(f, "rotating a replica (3.6.1)", err)
 		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
@@ -327,11 +340,11 @@ func TestScenario_keyKinds(t *testing.T) {
 
 		requireNoError(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: multi.KeyId}))(f)
 		expectEqual(
-			f, "the replica of a disabled key (3.6.1)", f.described(remote.kms, replica).KeyState, kmstypes.KeyStateEnabled,
+			f, "the replica of a disabled key (3.6.1)", f.describeKey(remote.kms, replica).KeyState, kmstypes.KeyStateEnabled,
 		)
 
-		// A key is rotated, and what it sealed stays readable under the same ARN (3.5.3).
-		key := f.key()
+		// After a rotation, ciphertexts can still be decrypted under the same ARN (rule 3.5.3).
+		key := f.createKey()
 		sealed = requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: &key, Plaintext: []byte("old"),
 		}))(f).CiphertextBlob
@@ -340,14 +353,14 @@ func TestScenario_keyKinds(t *testing.T) {
 			requireNoError(f.kms.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: &key}))(f)
 		}
 
-		_, err = f.kms.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: &key}, singly)
+		_, err = f.kms.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: &key}, withoutKMSRetries)
 		expectDenied(f, "rotation 26 (3.5.3)", err)
 		expectEqual(
 			f, "what it sealed before",
 			string(requireOutput(f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(f).Plaintext), "old",
 		)
 
-		// What KMS says of what is not there (3.4.1, 3.4.3, 3.7).
+		// Errors of KMS for what does not exist (rules 3.4.1, 3.4.3 and 3.7).
 		_, err = remote.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed})
 		requireError(
 			f, err, "AccessDeniedException",
@@ -355,26 +368,29 @@ func TestScenario_keyKinds(t *testing.T) {
 				"not allowed to access.",
 		)
 
-		_, err = f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed, KeyId: aws.String(f.key())})
+		_, err = f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed, KeyId: aws.String(f.createKey())})
 		requireErrorCode(f, err, "IncorrectKeyException")
 		_, err = f.kms.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: aws.String("arn:aws:kms:golden")})
 		requireErrorCode(f, err, "InvalidArnException")
 		_, err = remote.kms.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: &key})
-		requireErrorCode(f, err, "NotFoundException") // 3.3.1: an ARN of another Region
+		requireErrorCode(f, err, "NotFoundException") // rule 3.3.1: the ARN of another Region
 		_, err = f.kms.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/unknown")})
 		requireErrorCode(f, err, "NotFoundException")
 	})
 }
 
-// Before a run its rights on keys are tried: dry runs of KMS prove them without any effect (6.6, 6.7).
+// TestScenario_kmsDryRuns proves permissions on keys with dry runs, without any effect (rules 6.6 and 6.7).
 func TestScenario_kmsDryRuns(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.openKey()
-		role := f.role(member, "target", trusting(rootOf(member), `"sts:*"`), may(`"kms:CreateGrant","kms:Decrypt"`))
-		caller := f.withConfig(f.session(role))
+		key := f.createSharedKey()
+		role := f.createRole(
+			member, "target", trustStatement(rootOf(member), `"sts:*"`), allowStatement(`"kms:CreateGrant","kms:Decrypt"`),
+		)
+
+		caller := f.withConfig(f.sessionCredentials(role))
 		try := func(in *kms.CreateGrantInput) error {
 			in.KeyId, in.DryRun, in.Operations = &key, yes, decrypts
-			_, err := caller.kms.CreateGrant(f.Context(), in, singly)
+			_, err := caller.kms.CreateGrant(f.Context(), in, withoutKMSRetries)
 			return err
 		}
 
@@ -391,14 +407,14 @@ func TestScenario_kmsDryRuns(t *testing.T) {
 		}
 
 		requireErrorCode(f, opens(&kms.DecryptInput{KeyId: &key}), "DryRunOperationException")
-		requireErrorCode(f, opens(&kms.DecryptInput{}), "ValidationException") // 6.7: the key is required
-		f.setPolicy(key)
+		requireErrorCode(f, opens(&kms.DecryptInput{}), "ValidationException") // rule 6.7: the key is required
+		f.setKeyPolicy(key)
 		requireErrorCode(f, try(&kms.CreateGrantInput{GranteePrincipal: &role}), "AccessDeniedException") // 3.2.1
 		requireNoError(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &key}))(f)
 		_, err := f.kms.GenerateDataKeyWithoutPlaintext(f.Context(), &kms.GenerateDataKeyWithoutPlaintextInput{
 			KeyId: &key, NumberOfBytes: aws.Int32(32), DryRun: yes,
 		})
 
-		requireErrorCode(f, err, "DisabledException") // 6.6: the state is looked at
+		requireErrorCode(f, err, "DisabledException") // rule 6.6: the key state is checked
 	})
 }

@@ -16,16 +16,16 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// A script copies an image 301 times to a Region and its snapshot 21 times, as fast as it is let.
+// TestScenario_copyQuotas copies an image 301 times to a Region, and a snapshot 21 times.
 func TestScenario_copyQuotas(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		WithoutLatency()(f.world)
 		WithSnapshotDuration(func(SnapshotJob) time.Duration { return time.Hour })(f.world)
 		remote := f.inLocation(owner, away)
-		image := f.image("")
-		root := f.root(f.ec2, image)
+		image := f.createImage("")
+		root := f.rootSnapshot(f.ec2, image)
 		copying := func(n int) (string, error) {
-			return f.copyImage(f.at(owner, away), image, func(in *ec2.CopyImageInput) {
+			return f.copyImage(f.ec2At(owner, away), image, func(in *ec2.CopyImageInput) {
 				in.Name, in.ClientToken = aws.String(fmt.Sprintf("copy %d", n)), aws.String(fmt.Sprint("token ", n))
 			})
 		}
@@ -59,9 +59,9 @@ func TestScenario_copyQuotas(t *testing.T) {
 			300,
 		)
 
-		expectEqual(f, "the image of a call again (4.2.3)", *f.seenImage(remote.ec2, first).Name, "copy 0")
+		expectEqual(f, "the image of a call again (4.2.3)", *f.describeImage(remote.ec2, first).Name, "copy 0")
 		time.Sleep(time.Second)
-		_, err := f.copyImage(f.at(owner, away), image, newName, func(in *ec2.CopyImageInput) {
+		_, err := f.copyImage(f.ec2At(owner, away), image, withUniqueName, func(in *ec2.CopyImageInput) {
 			in.ClientToken = aws.String("token 0")
 		})
 
@@ -76,29 +76,29 @@ func TestScenario_copyQuotas(t *testing.T) {
 		}
 
 		_, err = remote.ec2.CopySnapshot(
-			f.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &root}, noRetries,
+			f.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &root}, withoutEC2Retries,
 		)
 
 		requireErrorCode(f, err, "ResourceLimitExceeded") // 4.1.1
-		f.copySnapshot(f.ec2, root)                       // another Region has its own limit
-		remote.keyOf(copies[0])                           // it is complete, and makes room
+		f.copySnapshot(f.ec2, root)                       // another Region has its own quota
+		remote.snapshotKey(copies[0])                     // it is complete and frees the quota
 		f.copySnapshot(remote.ec2, root)
 		time.Sleep(time.Hour)
 		requireNoError(copying(300))(f)
 	})
 }
 
-// A poller looks right after each creating call: what is new may be missing for a while, in lists and by its id, and
-// only for a while (4.4.1); what was there before never is.
+// TestScenario_eventualConsistency polls right after each creating call. A new resource may be missing for some time,
+// in lists and by ID (rule 4.4.1). An older one never is.
 func TestScenario_eventualConsistency(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		before := f.snapshot("")
-		older := f.image("")
+		before := f.createSnapshot("")
+		older := f.createImage("")
 		time.Sleep(time.Hour)
 		f.world.Inject(FaultRule{Fault: StaleRead, Action: "ec2:Describe*"})
 		snapshot := f.copySnapshot(f.ec2, before)
-		registered := requireOutput(f.register(f.ec2, before))(f)
-		copied := requireOutput(f.copyImage(f.ec2, older, newName))(f)
+		registered := requireOutput(f.registerImage(f.ec2, before))(f)
+		copied := requireOutput(f.copyImage(f.ec2, older, withUniqueName))(f)
 		images := func(id string) error {
 			_, err := f.ec2.DescribeImages(f.Context(), &ec2.DescribeImagesInput{ImageIds: []string{id}})
 			return err
@@ -114,7 +114,7 @@ func TestScenario_eventualConsistency(t *testing.T) {
 			1,
 		)
 
-		expectEqual(f, "what was there before", f.seen(f.ec2, before).State, types.SnapshotStateCompleted)
+		expectEqual(f, "what was there before", f.describeSnapshot(f.ec2, before).State, types.SnapshotStateCompleted)
 		for tries := 0; ; tries++ {
 			if images(registered) == nil {
 				break
@@ -125,7 +125,7 @@ func TestScenario_eventualConsistency(t *testing.T) {
 			time.Sleep(15 * time.Second)
 		}
 
-		f.keyOf(snapshot)
+		f.snapshotKey(snapshot)
 		expectEqual(
 			f, "the images of the owner in the end",
 			len(requireOutput(f.ec2.DescribeImages(f.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}}))(f).Images),
@@ -134,7 +134,8 @@ func TestScenario_eventualConsistency(t *testing.T) {
 	})
 }
 
-// A user watches copies from their first moment to their end, good and bad (4.6), and copies in a hurry (4.8).
+// TestScenario_copyProgress watches copies from start to end, successful and failed (rules 4.6), and time-based copies
+// (rules 4.8).
 func TestScenario_copyProgress(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		recipient, remote := f.inLocation(member, home), f.inLocation(owner, away)
@@ -152,26 +153,26 @@ func TestScenario_copyProgress(t *testing.T) {
 		}
 
 		early := disk(8, nil)
-		f.share(early) // 2.1.5: it may be shared before it is complete
+		f.shareSnapshot(early) // rule 2.1.5: a pending snapshot can be shared
 		for what, copied := range map[string]string{
 			"Source snapshot is not complete": f.copySnapshot(recipient.ec2, early),
 			"Source snapshot is not found":    f.copySnapshot(recipient.ec2, "snap-0123456789abcdef0"),
 		} {
-			got := recipient.settled(recipient.ec2, copied)
+			got := recipient.waitForSnapshot(recipient.ec2, copied)
 			expectEqual(f, "a copy: "+what+" (4.6.5)", got.State, types.SnapshotStateError)
 			expectEqual(f, "its message (4.6.5)", aws.ToString(got.StateMessage), what)
 			expectEqual(f, "its size (4.6.2)", aws.ToInt32(got.VolumeSize), 0)
 		}
 
-		key, target := f.openKey(), f.keyAt(member, home)
-		small := f.settled(f.ec2, disk(1, &key))
-		f.share(*small.SnapshotId)
+		key, target := f.createSharedKey(), f.createKeyIn(member, home)
+		small := f.waitForSnapshot(f.ec2, disk(1, &key))
+		f.shareSnapshot(*small.SnapshotId)
 		began := time.Now()
-		copied := f.copySnapshot(recipient.ec2, *small.SnapshotId, under(target), func(in *ec2.CopySnapshotInput) {
+		copied := f.copySnapshot(recipient.ec2, *small.SnapshotId, withKey(target), func(in *ec2.CopySnapshotInput) {
 			in.Description = aws.String("mine")
 		})
 
-		pending := f.seen(recipient.ec2, copied)
+		pending := f.describeSnapshot(recipient.ec2, copied)
 		expectEqual(f, "a copy at first (4.6.1)", pending.State, types.SnapshotStatePending)
 		expectEqual(f, "its message (4.6.1)", aws.ToString(pending.StateMessage), "Metadata not updated")
 		expectEqual(f, "its size (4.6.1)", aws.ToInt32(pending.VolumeSize), 0)
@@ -180,7 +181,7 @@ func TestScenario_copyProgress(t *testing.T) {
 		expectEqual(f, "its progress (4.6.1)", aws.ToString(pending.Progress), "0%")
 		expectEqual(f, "its volume (4.6.1)", aws.ToString(pending.VolumeId), "vol-ffffffff")
 		expectEqual(f, "its description (4.6.1)", aws.ToString(pending.Description), "mine")
-		done := recipient.settled(recipient.ec2, copied)
+		done := recipient.waitForSnapshot(recipient.ec2, copied)
 		expectEqual(f, "the copy in the end (4.6.2)", done.State, types.SnapshotStateCompleted)
 		expectEqual(f, "its progress (4.6.2)", aws.ToString(done.Progress), "100%")
 		expectEqual(f, "its size (4.6.2)", aws.ToInt32(done.VolumeSize), 1)
@@ -190,14 +191,15 @@ func TestScenario_copyProgress(t *testing.T) {
 			t.Errorf("4.6.4: a copy of 1 GiB took %s", took)
 		}
 
-		// In a hurry: 440 GiB in 15 minutes take all that one copy gets, four such copies all that two Regions have (4.8.2).
+		// A copy of 440 GiB in 15 minutes takes the maximum throughput of a copy, and four of them the quota of two Regions
+		// (rule 4.8.2).
 		in15 := func(source string, minutes int32) (string, error) {
 			created, err := remote.ec2.CopySnapshot(
 				f.Context(),
 				&ec2.CopySnapshotInput{
 					SourceRegion: aws.String(home), SourceSnapshotId: &source, CompletionDurationMinutes: &minutes,
 				},
-				noRetries,
+				withoutEC2Retries,
 			)
 			if err != nil {
 				return "", err
@@ -211,7 +213,7 @@ func TestScenario_copyProgress(t *testing.T) {
 		}
 
 		for _, source := range large {
-			f.keyOf(source) // it is complete
+			f.snapshotKey(source) // it is complete
 		}
 
 		_, err := in15(large[0], 20)
@@ -225,7 +227,7 @@ func TestScenario_copyProgress(t *testing.T) {
 		_, err = in15(large[4], 15)
 		expectDenied(f, "a fifth copy in a hurry (4.8.2)", err)
 		for _, id := range hurried {
-			got := remote.settled(remote.ec2, id)
+			got := remote.waitForSnapshot(remote.ec2, id)
 			expectEqual(f, "the transfer of a copy in a hurry (4.8.4)", got.TransferType, types.TransferTypeTimeBased)
 			if took := got.CompletionTime.Sub(began); took > 16*time.Minute {
 				t.Errorf("4.8.2: 440 GiB took %s of 15 minutes", took)

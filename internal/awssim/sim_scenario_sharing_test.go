@@ -15,49 +15,53 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 )
 
-// An image of two devices is handed over: shared piece by piece, launched by the recipient, copied under its own key
-// into another Region, and used there after the owner has taken everything back.
+// TestScenario_shareAndCopyImage shares an image with two devices. The recipient launches it and copies it under its
+// own key to another Region. The copy still works after the owner revoked everything.
 func TestScenario_shareAndCopyImage(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		recipient, remote := f.inLocation(member, home), f.inLocation(member, away)
-		data := f.snapshot(f.openKey())
-		source := f.openKey()
-		image := f.image(source, alsoWith(data))
-		root := f.root(f.ec2, image)
-		requireNoError(0, f.tag(f.ec2, image, "secret"))(f)
-		target := f.keyAt(member, away)
+		data := f.createSnapshot(f.createSharedKey())
+		source := f.createSharedKey()
+		image := f.createImage(source, withDataDevice(data))
+		root := f.rootSnapshot(f.ec2, image)
+		requireNoError(0, f.setTag(f.ec2, image, "secret"))(f)
+		target := f.createKeyIn(member, away)
 		_, err := remote.copyImage(remote.ec2, image, imageUnder(target))
 		requireErrorCode(f, err, "InvalidAMIID.NotFound")
 
 		f.shareImage(image)
-		seen := f.seenImage(recipient.ec2, image)
+		seen := f.describeImage(recipient.ec2, image)
 		expectEqual(f, "tags that the recipient sees (2.2.12)", len(seen.Tags), 0)
 		expectEqual(f, "protection that the recipient sees (2.2.12)", seen.DeregistrationProtection, nil)
 		expectEqual(
-			f, "the recipient's instance of the shared image (2.2.7)", recipient.launched(image).State.Name,
+			f, "the recipient's instance of the shared image (2.2.7)", recipient.launchAndWait(image).State.Name,
 			types.InstanceStateNameRunning,
 		)
 
 		for _, part := range []string{root, data} {
 			_, err := remote.copyImage(remote.ec2, image, imageUnder(target))
 			requireError(f, err, "InvalidRequest", "You do not have permission to access the storage of this ami") // 2.2.8
-			f.share(part)
+			f.shareSnapshot(part)
 		}
 
-		copied := remote.imageCopied(image, imageUnder(target))
-		for _, device := range f.seenImage(remote.ec2, copied).BlockDeviceMappings {
-			expectEqual(f, "the key of "+*device.DeviceName+" (1.4.6, 1.4.12)", remote.keyOf(*device.Ebs.SnapshotId), target)
-			expectEqual(f, "the owner of "+*device.DeviceName, *f.seen(remote.ec2, *device.Ebs.SnapshotId).OwnerId, member)
+		copied := remote.copyImageAndWait(image, imageUnder(target))
+		for _, device := range f.describeImage(remote.ec2, copied).BlockDeviceMappings {
+			expectEqual(
+				f, "the key of "+*device.DeviceName+" (1.4.6, 1.4.12)", remote.snapshotKey(*device.Ebs.SnapshotId), target,
+			)
+			expectEqual(
+				f, "the owner of "+*device.DeviceName, *f.describeSnapshot(remote.ec2, *device.Ebs.SnapshotId).OwnerId, member,
+			)
 		}
 
-		// What is only shared cannot be registered (1.5.6), and a snapshot of another Region is none (2.5.4).
-		_, err = recipient.register(recipient.ec2, root)
+		// A snapshot that is only shared cannot be registered (rule 1.5.6), nor one of another Region (rule 2.5.4).
+		_, err = recipient.registerImage(recipient.ec2, root)
 		requireError(
 			f, err, "InvalidParameterValue", "Invalid value '"+root+"' for snapshotId. Snapshot does not belong to "+member,
 		)
 
-		part := remote.root(remote.ec2, copied)
-		_, err = recipient.register(recipient.ec2, part)
+		part := remote.rootSnapshot(remote.ec2, copied)
+		_, err = recipient.registerImage(recipient.ec2, part)
 		requireError(f, err, "InvalidSnapshotID.NotFound", "The snapshot ID '"+part+"' does not exist")
 		tagged := func(kind types.ResourceType) func(*ec2.RegisterImageInput) {
 			return func(in *ec2.RegisterImageInput) {
@@ -65,11 +69,11 @@ func TestScenario_shareAndCopyImage(t *testing.T) {
 			}
 		}
 
-		_, err = remote.register(remote.ec2, part, tagged(types.ResourceTypeSnapshot))
+		_, err = remote.registerImage(remote.ec2, part, tagged(types.ResourceTypeSnapshot))
 		expectDenied(f, "a registration that tags snapshots (2.5.7)", err)
-		requireNoError(remote.register(remote.ec2, part, tagged(types.ResourceTypeImage)))(f)
+		requireNoError(remote.registerImage(remote.ec2, part, tagged(types.ResourceTypeImage)))(f)
 
-		// Allowed AMIs hides what others share, never the account's own (2.2.14).
+		// Allowed AMIs hides images of other accounts, never the account's own (rule 2.2.14).
 		for _, in := range []fixture{recipient, remote} {
 			requireNoError(in.ec2.ReplaceImageCriteriaInAllowedImagesSettings(f.Context(),
 				&ec2.ReplaceImageCriteriaInAllowedImagesSettingsInput{
@@ -80,61 +84,64 @@ func TestScenario_shareAndCopyImage(t *testing.T) {
 			}))(f)
 		}
 
-		_, err = recipient.ec2.RunInstances(f.Context(), oneOf(image), noRetries)
+		_, err = recipient.ec2.RunInstances(f.Context(), oneInstance(image), withoutEC2Retries)
 		requireErrorCode(f, err, "InvalidAMIID.NotFound")
 		_, err = recipient.ec2.DescribeImages(f.Context(), &ec2.DescribeImagesInput{ImageIds: []string{image}})
 		requireErrorCode(f, err, "InvalidAMIID.NotFound")
 
-		// The owner takes everything back, and the key too. The recipient's copy is its own (1.3.13).
-		f.launchPermissionEnds(image)
+		// The owner revokes all access, including the key. The recipient's copy is not affected (rule 1.3.13).
+		f.removeLaunchPermissions(image)
 		for _, part := range []string{root, data} {
-			requireNoError(0, f.permission(part, false, toUser(member)))(f)
+			requireNoError(0, f.modifyPermission(part, false, toUser(member)))(f)
 		}
 
 		requireNoError(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &source}))(f)
 		expectEqual(
-			f, "the recipient's instance of its copy", remote.launched(copied).State.Name, types.InstanceStateNameRunning,
+			f, "the recipient's instance of its copy", remote.launchAndWait(copied).State.Name, types.InstanceStateNameRunning,
 		)
 	})
 }
 
-// launchPermissionEnds takes all launch permissions of an image back.
-func (f fixture) launchPermissionEnds(image string) {
+// removeLaunchPermissions removes all launch permissions of an image.
+func (f fixture) removeLaunchPermissions(image string) {
 	f.Helper()
 	requireNoError(f.ec2.ResetImageAttribute(f.Context(), &ec2.ResetImageAttributeInput{
 		ImageId: &image, Attribute: types.ResetImageAttributeNameLaunchPermission,
 	}))(f)
 }
 
-// An account wants to publish an image. Newer accounts are kept from it at first; encrypted things never become public.
+// TestScenario_publicAccessBlocked publishes an image. New accounts block this at first, and encrypted resources cannot
+// become public.
 func TestScenario_publicAccessBlocked(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		stranger := f.inLocation("222222222222", home)
 		everyone := types.LaunchPermission{Group: types.PermissionGroupAll}
-		image, encrypted := f.image(""), f.image(f.key())
+		image, encrypted := f.createImage(""), f.createImage(f.createKey())
 		sees := func() int {
 			return len(requireOutput(stranger.ec2.DescribeImages(f.Context(), &ec2.DescribeImagesInput{
 				ImageIds: []string{image},
 			}))(f).Images)
 		}
 
-		expectDenied(f, "a public image of a newer account (2.2.13)", f.launchPermission(image, everyone))
+		expectDenied(f, "a public image of a newer account (2.2.13)", f.addLaunchPermission(image, everyone))
 		expectEqual(f, "what a stranger sees then", sees(), 0)
 		requireNoError(f.ec2.DisableImageBlockPublicAccess(f.Context(), &ec2.DisableImageBlockPublicAccessInput{}))(f)
-		time.Sleep(10 * time.Minute) // a change takes so long (2.2.13)
-		requireNoError(0, f.launchPermission(image, everyone))(f)
+		time.Sleep(10 * time.Minute) // a change takes that long (rule 2.2.13)
+		requireNoError(0, f.addLaunchPermission(image, everyone))(f)
 		expectEqual(f, "what a stranger sees of the public image", sees(), 1)
 		// 2.2.3
 		requireErrorMessage(
-			f, f.launchPermission(encrypted, everyone), "UnsupportedOperation", "be shared publicly. Specify another snapshot.",
+			f, f.addLaunchPermission(
+				encrypted, everyone,
+			), "UnsupportedOperation", "be shared publicly. Specify another snapshot.",
 		)
 
-		root := f.root(f.ec2, image)
-		requireNoError(0, f.permission(root, true, toAll))(f)
-		stranger.imageCopied(image)
+		root := f.rootSnapshot(f.ec2, image)
+		requireNoError(0, f.modifyPermission(root, true, toAll))(f)
+		stranger.copyImageAndWait(image)
 		// 2.1.2
 		requireError(
-			f, f.permission(f.root(f.ec2, encrypted), true, toAll), "OperationNotPermitted",
+			f, f.modifyPermission(f.rootSnapshot(f.ec2, encrypted), true, toAll), "OperationNotPermitted",
 			"Encrypted snapshots cannot be shared publicly.",
 		)
 
@@ -144,51 +151,51 @@ func TestScenario_publicAccessBlocked(t *testing.T) {
 
 		// 2.1.3
 		requireError(
-			f, f.permission(f.snapshot(""), true, toAll), "OperationNotPermitted",
+			f, f.modifyPermission(f.createSnapshot(""), true, toAll), "OperationNotPermitted",
 			"Public sharing of snapshots is blocked for this account.",
 		)
 
-		_, err := stranger.copyImage(stranger.ec2, image, newName)
-		requireErrorCode(f, err, "InvalidRequest") // 2.2.8: the storage is not public any more
+		_, err := stranger.copyImage(stranger.ec2, image, withUniqueName)
+		requireErrorCode(f, err, "InvalidRequest") // rule 2.2.8: the snapshots are no longer public
 		expectEqual(
-			f, "what a stranger launches of the public image (2.2.7)", stranger.launched(image).State.Name,
+			f, "what a stranger launches of the public image (2.2.7)", stranger.launchAndWait(image).State.Name,
 			types.InstanceStateNameRunning,
 		)
 	})
 }
 
-// What is billed goes with the data: through launches, copies and registrations, and into no other account where it was
-// bought in AWS Marketplace.
+// TestScenario_billing shows that billing follows the data through launches, copies and registrations. Marketplace
+// images cannot be copied to another account.
 func TestScenario_billing(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		recipient, remote := f.inLocation(member, home), f.inLocation(owner, away)
-		windows := f.rebuilt(f.vendorImage("801119661308", "bp-0002"))
-		data := f.copySnapshot(remote.ec2, f.root(f.ec2, windows), under(f.keyAt(owner, away)))
-		remote.settled(remote.ec2, data)
-		for way, id := range map[string]string{
-			"CopyImage":                      remote.imageCopied(windows),
-			"CopySnapshot and RegisterImage": requireOutput(remote.register(remote.ec2, data))(f),
+		windows := f.rebuildImage(f.createVendorImage("801119661308", "bp-0002"))
+		data := f.copySnapshot(remote.ec2, f.rootSnapshot(f.ec2, windows), withKey(f.createKeyIn(owner, away)))
+		remote.waitForSnapshot(remote.ec2, data)
+		for method, id := range map[string]string{
+			"CopyImage":                      remote.copyImageAndWait(windows),
+			"CopySnapshot and RegisterImage": requireOutput(remote.registerImage(remote.ec2, data))(f),
 		} {
-			got := f.seenImage(remote.ec2, id)
-			expectEqual(f, "the details after "+way+" (2.3.3)", *got.PlatformDetails, "Windows")
-			expectEqual(f, "the operation after "+way+" (2.3.4)", *got.UsageOperation, "RunInstances:0002")
+			got := f.describeImage(remote.ec2, id)
+			expectEqual(f, "the details after "+method+" (2.3.3)", *got.PlatformDetails, "Windows")
+			expectEqual(f, "the operation after "+method+" (2.3.4)", *got.UsageOperation, "RunInstances:0002")
 		}
 
-		_, err := f.register(f.ec2, f.snapshot(""), func(in *ec2.RegisterImageInput) {
+		_, err := f.registerImage(f.ec2, f.createSnapshot(""), func(in *ec2.RegisterImageInput) {
 			in.BillingProducts = []string{"bp-0002"}
 		})
 
 		expectDenied(f, "a registration with billing products (2.3.3)", err)
 
-		bought := f.marketplaceImage()
-		root := f.root(f.ec2, bought)
-		remote.imageCopied(bought) // inside the account it may be copied
+		bought := f.createMarketplaceImage()
+		root := f.rootSnapshot(f.ec2, bought)
+		remote.copyImageAndWait(bought) // within the account it can be copied
 		f.shareImage(bought)
-		f.share(root)
+		f.shareSnapshot(root)
 		_, err = recipient.copyImage(recipient.ec2, bought)
 		requireError(f, err, "InvalidRequest", "Images from AWS Marketplace cannot be copied to another AWS account") // 2.3.1
-		// 2.3.2: the way that is left
-		created := f.seenImage(recipient.ec2, recipient.rebuilt(bought))
+		// rule 2.3.2: the remaining method
+		created := f.describeImage(recipient.ec2, recipient.rebuildImage(bought))
 		if len(created.ProductCodes) != 1 || created.ProductCodes[0].ProductCodeType != types.ProductCodeValuesMarketplace {
 			t.Errorf("2.3.5: what the recipient built has the codes %v", created.ProductCodes)
 		}
@@ -196,12 +203,15 @@ func TestScenario_billing(t *testing.T) {
 		requireNoError(f.ec2.DisableImageBlockPublicAccess(f.Context(), &ec2.DisableImageBlockPublicAccessInput{}))(f)
 		expectDenied(
 			f, "a public image with a product code (2.3.5)",
-			f.launchPermission(bought, types.LaunchPermission{Group: types.PermissionGroupAll}),
+			f.addLaunchPermission(bought, types.LaunchPermission{Group: types.PermissionGroupAll}),
 		)
 
 		copied := f.copySnapshot(f.ec2, root)
-		f.settled(f.ec2, copied)
-		expectDenied(f, "a public copy of a snapshot with a product code (2.1.10, 2.3.5)", f.permission(copied, true, toAll))
+		f.waitForSnapshot(f.ec2, copied)
+		expectDenied(
+			f, "a public copy of a snapshot with a product code (2.1.10, 2.3.5)", f.modifyPermission(copied, true, toAll),
+		)
+
 		_, err = f.ec2.ModifyImageAttribute(f.Context(), &ec2.ModifyImageAttributeInput{
 			ImageId: &bought, ProductCodes: []string{"other"}, Description: &types.AttributeValue{Value: aws.String("free")},
 		})
@@ -210,35 +220,35 @@ func TestScenario_billing(t *testing.T) {
 	})
 }
 
-// An image boots with UEFI and a TPM. CopyImage keeps that; by CopySnapshot and RegisterImage everything has to be said
-// again, and what is forgotten shows at the launch (2.4).
+// TestScenario_firmware copies an image with UEFI and a TPM. CopyImage keeps both. With CopySnapshot and RegisterImage
+// every attribute must be set again, and a missing one shows at the launch (rule 2.4).
 func TestScenario_firmware(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		recipient := f.inLocation(member, home)
-		root := f.snapshot("")
-		_, err := f.register(f.ec2, root, everything, func(in *ec2.RegisterImageInput) {
+		root := f.createSnapshot("")
+		_, err := f.registerImage(f.ec2, root, setAllAttributes, func(in *ec2.RegisterImageInput) {
 			in.BootMode = types.BootModeValuesUefiPreferred
 		})
 
 		expectDenied(f, "a TPM with uefi-preferred (2.4)", err)
-		_, err = f.register(f.ec2, root, func(in *ec2.RegisterImageInput) { in.KernelId = aws.String("aki-12345678") })
+		_, err = f.registerImage(f.ec2, root, func(in *ec2.RegisterImageInput) { in.KernelId = aws.String("aki-12345678") })
 		expectDenied(f, "a kernel for hardware virtualization (2.4)", err)
 		for what, wrong := range map[string]func(*ec2.RegisterImageInput){
 			"UEFI data for a legacy BIOS": func(in *ec2.RegisterImageInput) { in.UefiData = aws.String("QU1aTlVFRkk=") },
 			"UEFI data that is no base64": func(in *ec2.RegisterImageInput) {
-				everything(in)
+				setAllAttributes(in)
 				in.UefiData = aws.String("AMZNUEFI!")
 			},
 			"another enhanced networking mode": func(in *ec2.RegisterImageInput) { in.SriovNetSupport = aws.String("double") },
 		} {
-			_, err := f.register(f.ec2, root, wrong)
+			_, err := f.registerImage(f.ec2, root, wrong)
 			expectDenied(f, what+" (2.4)", err)
 		}
 
-		image := requireOutput(f.register(f.ec2, root, everything))(f)
-		requireNoError(0, f.tag(f.ec2, image, "golden"))(f)
+		image := requireOutput(f.registerImage(f.ec2, root, setAllAttributes))(f)
+		requireNoError(0, f.setTag(f.ec2, image, "golden"))(f)
 		f.shareImage(image)
-		f.share(root)
+		f.shareSnapshot(root)
 
 		uefi := func(by *ec2.Client, id string) (string, error) {
 			got, err := by.DescribeImageAttribute(f.Context(), &ec2.DescribeImageAttributeInput{
@@ -252,24 +262,26 @@ func TestScenario_firmware(t *testing.T) {
 
 		_, err = uefi(recipient.ec2, image)
 		requireError(f, err, "AuthFailure", "Not authorized for image:"+image) // 2.2.11
-		copied := recipient.imageCopied(image, func(in *ec2.CopyImageInput) { in.CopyImageTags = yes })
-		checkEverything(t, f.seenImage(recipient.ec2, copied))
+		copied := recipient.copyImageAndWait(image, func(in *ec2.CopyImageInput) { in.CopyImageTags = yes })
+		checkAllAttributes(t, f.describeImage(recipient.ec2, copied))
 		expectEqual(f, "the variable store of the copy", requireOutput(uefi(recipient.ec2, copied))(f), "QU1aTlVFRkk=")
-		expectEqual(f, "another account's tags at the copy", len(f.seenImage(recipient.ec2, copied).Tags), 0)
+		expectEqual(f, "another account's tags at the copy", len(f.describeImage(recipient.ec2, copied).Tags), 0)
 		expectEqual(
 			f, "own tags at the owner's copy",
-			len(f.seenImage(f.ec2, f.imageCopied(image, func(in *ec2.CopyImageInput) { in.CopyImageTags = yes })).Tags), 1,
+			len(f.describeImage(
+				f.ec2, f.copyImageAndWait(image, func(in *ec2.CopyImageInput) { in.CopyImageTags = yes }),
+			).Tags), 1,
 		)
 
 		part := f.copySnapshot(recipient.ec2, root)
-		recipient.settled(recipient.ec2, part)
+		recipient.waitForSnapshot(recipient.ec2, part)
 		forgetting := func(name string, change func(*ec2.RegisterImageInput)) error {
-			id := requireOutput(recipient.register(recipient.ec2, part, func(in *ec2.RegisterImageInput) {
+			id := requireOutput(recipient.registerImage(recipient.ec2, part, func(in *ec2.RegisterImageInput) {
 				in.Name, in.EnaSupport = aws.String("without "+name), aws.Bool(true)
 				change(in)
 			}))(f)
-			expectEqual(f, "the boot mode, without "+name, f.seenImage(recipient.ec2, id).BootMode, "")
-			_, err := recipient.ec2.RunInstances(f.Context(), oneOf(id), noRetries)
+			expectEqual(f, "the boot mode, without "+name, f.describeImage(recipient.ec2, id).BootMode, "")
+			_, err := recipient.ec2.RunInstances(f.Context(), oneInstance(id), withoutEC2Retries)
 			return err
 		}
 
@@ -284,7 +296,7 @@ func TestScenario_firmware(t *testing.T) {
 
 		expectDenied(
 			f, "a launch of an ARM image on an x86 type (2.4)",
-			forgetting("the right architecture", func(in *ec2.RegisterImageInput) {
+			forgetting("the architecture", func(in *ec2.RegisterImageInput) {
 				in.Architecture = types.ArchitectureValuesArm64
 			}),
 		)
@@ -293,8 +305,8 @@ func TestScenario_firmware(t *testing.T) {
 	})
 }
 
-// An image is shared with a part of an organization: its accounts launch it, but cannot copy it until the snapshots are
-// shared account by account (2.2.4, 2.2.9).
+// TestScenario_organization shares an image with an organizational unit. Its accounts can launch the image, but cannot
+// copy it until the snapshots are shared with each account (rules 2.2.4 and 2.2.9).
 func TestScenario_organization(t *testing.T) {
 	inTree(t, func(o tree) {
 		recipient := o.inLocation(member, home)
@@ -302,32 +314,32 @@ func TestScenario_organization(t *testing.T) {
 			o.Context(), &organizations.DescribeOrganizationalUnitInput{OrganizationalUnitId: &o.unit},
 		))(o).OrganizationalUnit.Arn
 
-		image := o.image("")
+		image := o.createImage("")
 		for what, wrong := range map[string]types.LaunchPermission{
 			"an organization's id": {
 				OrganizationArn: aws.String("o-exampleorgid"),
 			}, "a unit's id": {OrganizationalUnitArn: &o.unit},
 		} {
-			expectDenied(o, "a share with "+what+" (2.2.4)", o.launchPermission(image, wrong))
+			expectDenied(o, "a share with "+what+" (2.2.4)", o.addLaunchPermission(image, wrong))
 		}
 
-		requireNoError(0, o.launchPermission(image, types.LaunchPermission{OrganizationalUnitArn: &unit}))(o)
-		expectEqual(o, "a launch in the unit", recipient.launched(image).State.Name, types.InstanceStateNameRunning)
-		_, err := o.inLocation("222222222222", home).ec2.RunInstances(o.Context(), oneOf(image), noRetries)
+		requireNoError(0, o.addLaunchPermission(image, types.LaunchPermission{OrganizationalUnitArn: &unit}))(o)
+		expectEqual(o, "a launch in the unit", recipient.launchAndWait(image).State.Name, types.InstanceStateNameRunning)
+		_, err := o.inLocation("222222222222", home).ec2.RunInstances(o.Context(), oneInstance(image), withoutEC2Retries)
 		requireErrorCode(o, err, "InvalidAMIID.NotFound")
-		_, err = recipient.copyImage(recipient.ec2, image, newName)
+		_, err = recipient.copyImage(recipient.ec2, image, withUniqueName)
 		requireErrorCode(o, err, "InvalidRequest") // 2.2.9
-		o.share(o.fixture.root(o.ec2, image))
-		recipient.imageCopied(image)
+		o.shareSnapshot(o.fixture.rootSnapshot(o.ec2, image))
+		recipient.copyImageAndWait(image)
 
-		// The unit counts as one of a thousand (2.2.5).
+		// The unit counts as one of a thousand permissions (rule 2.2.5).
 		var accounts []types.LaunchPermission
 		for n := range 1000 {
 			accounts = append(accounts, types.LaunchPermission{UserId: aws.String(fmt.Sprintf("3%011d", n))})
 		}
 
-		requireNoError(0, o.launchPermission(image, accounts[:999]...))(o)
-		expectDenied(o, "entity 1,001 (2.2.5)", o.launchPermission(image, accounts[999]))
+		requireNoError(0, o.addLaunchPermission(image, accounts[:999]...))(o)
+		expectDenied(o, "entity 1,001 (2.2.5)", o.addLaunchPermission(image, accounts[999]))
 		var many []types.LaunchPermission
 		for n := range 10001 {
 			many = append(many, types.LaunchPermission{UserId: aws.String(fmt.Sprintf("5%011d", n))})
@@ -345,20 +357,20 @@ func TestScenario_organization(t *testing.T) {
 	})
 }
 
-// An image grows old: it is protected, deprecated, disabled and at last deregistered; its snapshots go with it, but for
-// those that something else needs or that are locked.
+// TestScenario_imageLifecycle protects, deprecates, disables and deregisters an image. Its snapshots are deleted unless
+// another image uses them or they are locked.
 func TestScenario_imageLifecycle(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		recipient := f.inLocation(member, home)
-		common, locked := f.snapshot(""), f.snapshot("")
-		image := f.image("", alsoWith(common), func(in *ec2.RegisterImageInput) {
+		common, locked := f.createSnapshot(""), f.createSnapshot("")
+		image := f.createImage("", withDataDevice(common), func(in *ec2.RegisterImageInput) {
 			in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{
 				DeviceName: aws.String("/dev/sdc"), Ebs: &types.EbsBlockDevice{SnapshotId: &locked},
 			})
 		})
 
-		younger := f.image("", alsoWith(common))
-		root := f.root(f.ec2, image)
+		younger := f.createImage("", withDataDevice(common))
+		root := f.rootSnapshot(f.ec2, image)
 		f.shareImage(image)
 		requireNoError(f.ec2.LockSnapshot(f.Context(), &ec2.LockSnapshotInput{
 			SnapshotId: &locked, LockMode: types.LockModeCompliance, LockDuration: aws.Int32(365),
@@ -383,19 +395,21 @@ func TestScenario_imageLifecycle(t *testing.T) {
 		expectEqual(f, "what the recipient lists before (9.21)", listed(recipient), 1)
 		time.Sleep(2 * time.Hour)
 		expectEqual(f, "what the recipient lists after (9.21)", listed(recipient), 0)
-		expectEqual(f, "a launch by its id (9.21)", recipient.launched(image).State.Name, types.InstanceStateNameRunning)
+		expectEqual(f, "a launch by its id (9.21)", recipient.launchAndWait(image).State.Name, types.InstanceStateNameRunning)
 
 		requireNoError(f.ec2.DisableImage(f.Context(), &ec2.DisableImageInput{ImageId: &image}))(f)
 		expectEqual(f, "what the owner lists of two, one of them disabled (9.2)", listed(f), 1)
 		expectDenied(
-			f, "sharing a disabled image (9.2)", f.launchPermission(image, types.LaunchPermission{UserId: aws.String(member)}),
+			f, "sharing a disabled image (9.2)", f.addLaunchPermission(image, types.LaunchPermission{
+				UserId: aws.String(member),
+			}),
 		)
 
-		_, err := f.ec2.RunInstances(f.Context(), oneOf(image), noRetries)
+		_, err := f.ec2.RunInstances(f.Context(), oneInstance(image), withoutEC2Retries)
 		expectDenied(f, "launching a disabled image (9.2)", err)
 		requireNoError(f.ec2.EnableImage(f.Context(), &ec2.EnableImageInput{ImageId: &image}))(f)
-		_, err = recipient.ec2.RunInstances(f.Context(), oneOf(image), noRetries)
-		requireErrorCode(f, err, "InvalidAMIID.NotFound") // 9.2: the permissions do not come back
+		_, err = recipient.ec2.RunInstances(f.Context(), oneInstance(image), withoutEC2Retries)
+		requireErrorCode(f, err, "InvalidAMIID.NotFound") // rule 9.2: the permissions are not restored
 
 		deregister := func() (*ec2.DeregisterImageOutput, error) {
 			return f.ec2.DeregisterImage(f.Context(), &ec2.DeregisterImageInput{ImageId: &image, DeleteAssociatedSnapshots: yes})
@@ -422,13 +436,14 @@ func TestScenario_imageLifecycle(t *testing.T) {
 
 		expectEqual(f, "the root (9.11)", results[root], types.SnapshotReturnCodesSuccess)
 		expectEqual(f, "what the younger image uses (9.11)", results[common], types.SnapshotReturnCodesWarnSkipped)
-		if results[locked] == types.SnapshotReturnCodesSuccess { // 9.3: the image could be deregistered, its snapshot stays
+		// rule 9.3: the image is deregistered, but the snapshot remains
+		if results[locked] == types.SnapshotReturnCodesSuccess {
 			t.Error("9.3: the locked snapshot is gone")
 		}
 
 		_, err = f.ec2.DeregisterImage(f.Context(), &ec2.DeregisterImageInput{ImageId: &image})
 		requireErrorCode(f, err, "InvalidAMIID.Unavailable") // 2.5.9
-		expectEqual(f, "a launch of the younger image", f.launched(younger).State.Name, types.InstanceStateNameRunning)
+		expectEqual(f, "a launch of the younger image", f.launchAndWait(younger).State.Name, types.InstanceStateNameRunning)
 		_, err = f.ec2.UnlockSnapshot(f.Context(), &ec2.UnlockSnapshotInput{SnapshotId: &locked})
 		expectDenied(f, "unlocking in compliance mode (9.3)", err)
 		_, err = f.ec2.DeleteSnapshot(f.Context(), &ec2.DeleteSnapshotInput{SnapshotId: &locked})
@@ -438,25 +453,27 @@ func TestScenario_imageLifecycle(t *testing.T) {
 	})
 }
 
-// Somebody who shares by hand mistypes nearly everything once; what is refused has changed nothing.
+// TestScenario_mistypedRequests sends invalid requests. A refused request changes nothing.
 func TestScenario_mistypedRequests(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
-		root := f.root(f.ec2, image)
+		image := f.createImage("")
+		root := f.rootSnapshot(f.ec2, image)
 		for what, err := range map[string]error{
-			"an account's number, for an image (2.2.10)": f.launchPermission(image, types.LaunchPermission{
+			"an account's number, for an image (2.2.10)": f.addLaunchPermission(image, types.LaunchPermission{
 				UserId: aws.String("99999999999"),
 			}),
-			"the group, for an image (2.2.10)":            f.launchPermission(image, types.LaunchPermission{Group: "everyone"}),
-			"an account's number, for a snapshot (A.4.3)": f.permission(root, true, toUser("99999999999")),
-			"the group, for a snapshot (A.4.3)": f.permission(root, true, types.CreateVolumePermission{
+			"the group, for an image (2.2.10)": f.addLaunchPermission(image, types.LaunchPermission{
 				Group: "everyone",
 			}),
-			"an empty entry, for a snapshot (2.1.6)":       f.permission(root, true, types.CreateVolumePermission{}),
-			"nobody, for an image (2.2.10)":                f.launchPermission(image),
-			"the snapshot's id (2.5.10)":                   f.permission("snap-00000000000000000", true, toUser(member)),
-			"the snapshot's prefix (2.5.10)":               f.permission("snp"+root[4:], true, toUser(member)),
-			"a snapshot that is not there (2.1.7, 2.5.10)": f.permission("snap-0fedcba9876543210", true, toUser(member)),
+			"an account's number, for a snapshot (A.4.3)": f.modifyPermission(root, true, toUser("99999999999")),
+			"the group, for a snapshot (A.4.3)": f.modifyPermission(root, true, types.CreateVolumePermission{
+				Group: "everyone",
+			}),
+			"an empty entry, for a snapshot (2.1.6)":       f.modifyPermission(root, true, types.CreateVolumePermission{}),
+			"no account, for an image (2.2.10)":            f.addLaunchPermission(image),
+			"the snapshot's id (2.5.10)":                   f.modifyPermission("snap-00000000000000000", true, toUser(member)),
+			"the snapshot's prefix (2.5.10)":               f.modifyPermission("snp"+root[4:], true, toUser(member)),
+			"a snapshot that is not there (2.1.7, 2.5.10)": f.modifyPermission("snap-0fedcba9876543210", true, toUser(member)),
 		} {
 			expectDenied(f, what, err)
 		}

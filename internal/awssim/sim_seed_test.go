@@ -18,9 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// busy is a run that keeps a world busy: a snapshot of the owner is shared with accounts that all copy it at once, poll
-// their copy and register it.
-func busy(t *testing.T, w *World) {
+// shareAndCopy shares a snapshot with accounts that copy it at the same time, poll the copy and register it.
+func shareAndCopy(t *testing.T, w *World) {
 	ctx := t.Context()
 	owner := ec2.NewFromConfig(w.Config(owner, home))
 	volume, err := owner.CreateVolume(ctx, &ec2.CreateVolumeInput{
@@ -50,7 +49,7 @@ func busy(t *testing.T, w *World) {
 		t.Fatal(err)
 	}
 
-	settle(t, owner, *snapshot.SnapshotId)
+	waitForSnapshotState(t, owner, *snapshot.SnapshotId)
 	var group sync.WaitGroup
 	for _, account := range accounts {
 		group.Go(func() {
@@ -61,8 +60,8 @@ func busy(t *testing.T, w *World) {
 	group.Wait()
 }
 
-// settle waits until a snapshot has ended, and is its state then.
-func settle(t *testing.T, client *ec2.Client, id string) types.Snapshot {
+// waitForSnapshotState waits until a snapshot is no longer pending and returns its state.
+func waitForSnapshotState(t *testing.T, client *ec2.Client, id string) types.Snapshot {
 	for {
 		seen, err := client.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}})
 		if err != nil {
@@ -85,7 +84,7 @@ func copyAndRegister(ctx context.Context, t *testing.T, client *ec2.Client, sour
 		return
 	}
 
-	if state := settle(t, client, *copied.SnapshotId).State; state != types.SnapshotStateCompleted {
+	if state := waitForSnapshotState(t, client, *copied.SnapshotId).State; state != types.SnapshotStateCompleted {
 		t.Errorf("the copy is %s", state)
 	}
 
@@ -102,15 +101,15 @@ func copyAndRegister(ctx context.Context, t *testing.T, client *ec2.Client, sour
 	}
 }
 
-// Facts of the tests' worlds.
+// Accounts and Regions of the tests.
 const (
 	owner  = "111111111111"
 	member = "999999999999"
 	home   = "us-east-1"
 )
 
-// TestSeed_repeatsRun runs each of a hundred seeds twice, while a third of the calls is throttled: the recordings are
-// equal call by call.
+// TestSeed_repeatsRun runs each of a hundred seeds twice, with a third of the calls throttled. The recordings are equal
+// call by call.
 func TestSeed_repeatsRun(t *testing.T) {
 	for seed := range uint64(100) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -119,7 +118,7 @@ func TestSeed_repeatsRun(t *testing.T) {
 			for i := range runs {
 				synctest.Test(t, func(t *testing.T) {
 					w := New(WithSeed(seed), WithChaos(0.3, Throttled))
-					busy(t, w)
+					shareAndCopy(t, w)
 					runs[i] = w.Records()
 				})
 			}
@@ -135,13 +134,13 @@ func TestSeed_repeatsRun(t *testing.T) {
 	}
 }
 
-// TestSeed_differentSeedsDiffer shows that the test before could fail: another seed is another run.
+// TestSeed_differentSeedsDiffer shows that TestSeed_repeatsRun can fail.
 func TestSeed_differentSeedsDiffer(t *testing.T) {
 	var runs [2]Records
 	for i := range runs {
 		synctest.Test(t, func(t *testing.T) {
 			w := New(WithSeed(uint64(i)))
-			busy(t, w)
+			shareAndCopy(t, w)
 			runs[i] = w.Records()
 		})
 	}

@@ -17,26 +17,26 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// signedAt is an HTTP client whose requests carry another signing time than the SDK gave them.
-type signedAt struct {
-	world *World
-	later time.Duration
-	seen  *http.Response // the last answer
+// signingTimeClient is an HTTP client that changes the signing time of its requests.
+type signingTimeClient struct {
+	world        *World
+	shift        time.Duration
+	lastResponse *http.Response // last response
 }
 
-func (s *signedAt) Do(r *http.Request) (*http.Response, error) {
+func (s *signingTimeClient) Do(r *http.Request) (*http.Response, error) {
 	const basic = "20060102T150405Z"
 	at, err := time.Parse(basic, r.Header.Get("X-Amz-Date"))
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("X-Amz-Date", at.Add(s.later).Format(basic))
-	s.seen, err = s.world.RoundTrip(r)
-	return s.seen, err
+	r.Header.Set("X-Amz-Date", at.Add(s.shift).Format(basic))
+	s.lastResponse, err = s.world.RoundTrip(r)
+	return s.lastResponse, err
 }
 
-// aCallOf makes one harmless call of each service, without retries.
-var aCallOf = map[string]func(f fixture, config aws.Config) error{
+// harmlessCalls makes one harmless call of each service.
+var harmlessCalls = map[string]func(f fixture, config aws.Config) error{
 	"ec2": func(f fixture, config aws.Config) error {
 		_, err := ec2.NewFromConfig(config).DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
 		return err
@@ -79,9 +79,9 @@ func TestSigningTime_window(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
 				call := func(later time.Duration) error {
 					config := f.world.Config(owner, home)
-					config.HTTPClient = &signedAt{world: f.world, later: later}
+					config.HTTPClient = &signingTimeClient{world: f.world, shift: later}
 					config.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
-					return aCallOf[row.service](f, config)
+					return harmlessCalls[row.service](f, config)
 				}
 
 				for _, inside := range []time.Duration{0, 5*time.Second - row.window, row.window - 5*time.Second} {
@@ -97,8 +97,7 @@ func TestSigningTime_window(t *testing.T) {
 	}
 }
 
-// TestSigningTime_presignedURL covers rule 5.11.
-// A presigned URL may arrive until the window after its end.
+// TestSigningTime_presignedURL covers rule 5.11. A presigned URL is valid until the window after its expiration.
 func TestSigningTime_presignedURL(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		client := sts.NewPresignClient(sts.NewFromConfig(f.world.Config(owner, home)))
@@ -115,34 +114,34 @@ func TestSigningTime_presignedURL(t *testing.T) {
 	})
 }
 
-// TestClientSkew_isCorrectedBySDK covers rule 5.12.
-// The answers say AWS's time, refusals too, and a client with a skewed clock works as the SDK lets it (5.12).
+// TestClientSkew_isCorrectedBySDK covers rule 5.12. Every response has AWS's time, so the SDK corrects a skewed clock.
 func TestClientSkew_isCorrectedBySDK(t *testing.T) {
 	for _, skew := range []time.Duration{-40 * 24 * time.Hour, -20 * time.Minute, 20 * time.Minute, 40 * 24 * time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
 				WithClientSkew(skew)(f.world)
 				expectEqual(f, "AWS's clock", f.world.Now(), time.Now().Add(-skew))
-				line := &signedAt{world: f.world}
+				line := &signingTimeClient{world: f.world}
 				config := f.world.Config(owner, home)
 				config.HTTPClient = line
-				for service, call := range aCallOf {
+				config.Retryer = newRetryer
+				for service, call := range harmlessCalls {
 					if service == "ec2" {
 						continue
 					}
 					if err := call(f, config); err != nil {
 						t.Errorf("%s: %v", service, err)
 					}
-					said := requireOutput(http.ParseTime(line.seen.Header.Get("Date")))(t)
+					said := requireOutput(http.ParseTime(line.lastResponse.Header.Get("Date")))(t)
 					if age := f.world.Now().Sub(said); age < 0 || age >= time.Second {
 						t.Errorf("%s: the Date header is %s old", service, age)
 					}
 				}
 
 				refusals := f.world.Records().filter(func(r Record) bool { return r.Error != "" })
-				expectEqual(f, "the number of refusals", len(refusals), len(aCallOf)-1)
+				expectEqual(f, "the number of refusals", len(refusals), len(harmlessCalls)-1)
 
-				// The SDK does not know RequestExpired as a sign of a skewed clock, but corrects the next call.
+				// The SDK does not recognize RequestExpired as a skewed clock, but corrects the next call.
 				client := ec2.NewFromConfig(config)
 				_, err := client.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
 				requireErrorCode(f, err, "RequestExpired")
@@ -165,12 +164,14 @@ func TestClientSkew_asAuthFailure(t *testing.T) {
 	})
 }
 
-// A world that is built lies in the past of its clients, which no request is refused for.
+// TestBuild_ignoresSigningTime shows that no request is refused during a build, whose clock lies in the past.
 func TestBuild_ignoresSigningTime(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		WithClientSkew(-time.Hour)(f.world)
 		err := f.world.Build(func(builder *Builder) error {
-			_, err := kms.NewFromConfig(builder.Config(owner, home), singly).CreateKey(f.Context(), &kms.CreateKeyInput{})
+			_, err := kms.NewFromConfig(
+				builder.Config(owner, home), withoutKMSRetries,
+			).CreateKey(f.Context(), &kms.CreateKeyInput{})
 			return err
 		})
 		requireNoError(0, err)(f)

@@ -13,8 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// tagged creates a volume with tags.
-func (f fixture) tagged(pairs ...string) string {
+// createTaggedVolume creates a volume with tags.
+func (f fixture) createTaggedVolume(pairs ...string) string {
 	f.Helper()
 	var tags []types.Tag
 	for i := 0; i < len(pairs); i += 2 {
@@ -27,7 +27,7 @@ func (f fixture) tagged(pairs ...string) string {
 	return *requireOutput(f.ec2.CreateVolume(f.Context(), in))(f).VolumeId
 }
 
-// tagsOf are the tags of a volume.
+// tagsOf returns the tags of a volume.
 func (f fixture) tagsOf(id string) map[string]string {
 	f.Helper()
 	out := requireOutput(f.ec2.DescribeTags(f.Context(), &ec2.DescribeTagsInput{
@@ -44,16 +44,16 @@ func TestTagger_copiesWhatItHasSeen(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		WithTagger(owner, 0.5)(f.world)
 		other := f.inLocation(member, home)
-		foreign := other.tagged("secret", "of the member")
-		first := f.tagged("run", "1", "signature", "abc")
+		foreign := other.createTaggedVolume("secret", "of the member")
+		first := f.createTaggedVolume("run", "1", "signature", "abc")
 		requireNoError(f.ec2.DeleteTags(f.Context(), &ec2.DeleteTagsInput{Resources: []string{first}}))(f)
-		second := f.tagged()
+		second := f.createTaggedVolume()
 		for range 100 {
 			time.Sleep(time.Minute) // for the token bucket
 			requireNoError(f.ec2.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
 		}
 
-		// The tags that were deleted are back, on another resource too; those of another account are not.
+		// The deleted tags are back, also on another resource. Tags of another account are not.
 		for _, id := range []string{first, second} {
 			tags := f.tagsOf(id)
 			expectEqual(f, "the signature of "+id, tags["signature"], "abc")
@@ -71,7 +71,7 @@ func TestTagger_copiesWhatItHasSeen(t *testing.T) {
 	})
 }
 
-// A resource has at most 50 tags, whoever writes them.
+// TestTagger_tagLimit shows that an automation cannot exceed 50 tags.
 func TestTagger_tagLimit(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		WithTagger(owner, 1)(f.world)
@@ -82,9 +82,9 @@ func TestTagger_tagLimit(t *testing.T) {
 			return all
 		}
 
-		first := f.tagged(pairs("first-")...)
+		first := f.createTaggedVolume(pairs("first-")...)
 		requireNoError(f.ec2.DeleteVolume(f.Context(), &ec2.DeleteVolumeInput{VolumeId: &first}))(f)
-		second := f.tagged(pairs("second-")...)
+		second := f.createTaggedVolume(pairs("second-")...)
 		for range 500 {
 			time.Sleep(time.Minute) // for the token bucket
 			requireNoError(f.ec2.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
@@ -96,16 +96,16 @@ func TestTagger_tagLimit(t *testing.T) {
 	})
 }
 
-// Tags from before the tests began are seen, because an automation lists them.
+// TestTagger_seesWhatWasBuilt shows that an automation knows tags of resources that were built before the test.
 func TestTagger_seesWhatWasBuilt(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		WithTagger(owner, 1)(f.world)
 		err := f.world.Build(func(builder *Builder) error {
-			fixture{f.T, f.world, ec2.NewFromConfig(builder.Config(owner, home)), f.kms}.tagged("built", "yes")
+			fixture{f.T, f.world, ec2.NewFromConfig(builder.Config(owner, home)), f.kms}.createTaggedVolume("built", "yes")
 			return nil
 		})
 		requireNoError(0, err)(f)
-		fresh := f.tagged()
+		fresh := f.createTaggedVolume()
 		for range 20 {
 			requireNoError(f.ec2.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
 		}

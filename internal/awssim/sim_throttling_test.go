@@ -16,12 +16,12 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// TestCopySnapshot_concurrentCopyQuota covers rules 4.1.1 and A.3.
-// Twenty copies at a time go to an account's Region; the next is refused, and makes nothing (4.1.1, A.3).
+// TestCopySnapshot_concurrentCopyQuota covers rules 4.1.1 and A.3. The 21st concurrent copy to an account and Region is
+// refused and creates nothing.
 func TestCopySnapshot_concurrentCopyQuota(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		source := f.snapshot("")
-		client := f.at(owner, away)
+		source := f.createSnapshot("")
+		client := f.ec2At(owner, away)
 		try := func() error {
 			_, err := client.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
 				SourceRegion: aws.String(home), SourceSnapshotId: &source,
@@ -44,7 +44,7 @@ func TestCopySnapshot_concurrentCopyQuota(t *testing.T) {
 			"Too many snapshot copies in progress. The limit is 20 for this destination region.",
 		)
 
-		f.copySnapshot(f.ec2, source) // another Region has its own limit
+		f.copySnapshot(f.ec2, source) // another Region has its own quota
 		got := requireOutput(client.DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{
 			OwnerIds: []string{"self"},
 		}))(f).Snapshots
@@ -53,7 +53,7 @@ func TestCopySnapshot_concurrentCopyQuota(t *testing.T) {
 		}
 
 		time.Sleep(10 * time.Minute)
-		fill(20) // those that ended made room
+		fill(20) // completed copies free the quota
 		time.Sleep(10 * time.Minute)
 		f.world.SetSnapshotCopyQuota(owner, 25)
 		fill(25)
@@ -64,14 +64,14 @@ func TestCopySnapshot_concurrentCopyQuota(t *testing.T) {
 	})
 }
 
-// TestCopyImage_concurrentCopyQuota covers rule 4.1.2. Three hundred image copies go to an account's Region at a time
-// (4.1.2); they do not count as snapshot copies (4.1.3, an open question: Q4).
+// TestCopyImage_concurrentCopyQuota covers rule 4.1.2. The quota is 300 image copies. They do not count as snapshot
+// copies (rule 4.1.3, Q4).
 func TestCopyImage_concurrentCopyQuota(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		WithoutThrottling()(f.world)
 		WithSnapshotDuration(func(SnapshotJob) time.Duration { return time.Hour })(f.world)
-		image := f.image("")
-		client := f.at(owner, away)
+		image := f.createImage("")
+		client := f.ec2At(owner, away)
 		name := func(n int) func(*ec2.CopyImageInput) {
 			return func(in *ec2.CopyImageInput) { in.Name = aws.String("copy " + time.Duration(n).String()) }
 		}
@@ -82,14 +82,14 @@ func TestCopyImage_concurrentCopyQuota(t *testing.T) {
 
 		_, err := f.copyImage(client, image, name(300))
 		requireErrorCode(t, err, "ResourceLimitExceeded")
-		f.copySnapshot(client, f.root(f.ec2, image))
+		f.copySnapshot(client, f.rootSnapshot(f.ec2, image))
 		time.Sleep(2 * time.Hour)
 		requireOutput(f.copyImage(client, image, name(300)))(f)
 	})
 }
 
-// TestThrottling_tokenBucketPerAction covers rules 4.2 and 4.2.1. Each action of an account in a Region has a bucket of
-// its own: full at first, and filled again second by second (4.2, 4.2.1).
+// TestThrottling_tokenBucketPerAction covers rules 4.2 and 4.2.1. Each action in an account and Region has its own
+// token bucket, which is full at first.
 func TestThrottling_tokenBucketPerAction(t *testing.T) {
 	for _, row := range []struct {
 		action       string
@@ -131,7 +131,7 @@ func TestThrottling_tokenBucketPerAction(t *testing.T) {
 		t.Run(row.action, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
 				WithoutLatency()(f.world)
-				client := f.at(owner, home)
+				client := f.ec2At(owner, home)
 				passed := func(most int) (n int) {
 					for range most {
 						err := row.call(f, client)
@@ -152,7 +152,7 @@ func TestThrottling_tokenBucketPerAction(t *testing.T) {
 					t.Errorf("%d calls after three seconds, want %d", n, 3*row.refill)
 				}
 
-				if isThrottled(t, row.call(f, f.at(owner, away))) || isThrottled(t, row.call(f, f.at(member, home))) {
+				if isThrottled(t, row.call(f, f.ec2At(owner, away))) || isThrottled(t, row.call(f, f.ec2At(member, home))) {
 					t.Error("another Region or account is throttled too")
 				}
 			})
@@ -160,7 +160,7 @@ func TestThrottling_tokenBucketPerAction(t *testing.T) {
 	}
 }
 
-// isThrottled reports a refusal for want of a token: its code and status (4.2.1).
+// isThrottled reports whether an error is a throttling error with its code and status (rule 4.2.1).
 func isThrottled(t *testing.T, err error) bool {
 	t.Helper()
 	var response *smithyhttp.ResponseError
@@ -175,7 +175,7 @@ func isThrottled(t *testing.T, err error) bool {
 func TestThrottling_kmsError(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		WithoutLatency()(f.world)
-		key := f.key()
+		key := f.createKey()
 		client := kms.NewFromConfig(f.world.Config(owner, home), func(o *kms.Options) { o.Retryer = aws.NopRetryer{} })
 		for range 100 {
 			requireOutput(client.ListGrants(f.Context(), &kms.ListGrantsInput{KeyId: &key}))(f)

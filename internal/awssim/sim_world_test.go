@@ -20,16 +20,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// tags is a harmless call with an effect.
-func (f fixture) tag(client *ec2.Client, id, value string) error {
+// setTag sets a tag as a harmless call with an effect.
+func (f fixture) setTag(client *ec2.Client, id, value string) error {
 	_, err := client.CreateTags(f.Context(), &ec2.CreateTagsInput{
 		Resources: []string{id}, Tags: []types.Tag{{Key: aws.String("k"), Value: &value}},
 	})
 	return err
 }
 
-// valueOf is what tag left.
-func (f fixture) valueOf(id string) string {
+// tagValue returns the value that tag set.
+func (f fixture) tagValue(id string) string {
 	f.Helper()
 	volume := requireOutput(f.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{
 		VolumeIds: []string{id},
@@ -40,11 +40,11 @@ func (f fixture) valueOf(id string) string {
 	return *volume.Tags[0].Value
 }
 
-func noRetries(o *ec2.Options) { o.Retryer = aws.NopRetryer{} }
+func withoutEC2Retries(o *ec2.Options) { o.Retryer = aws.NopRetryer{} }
 
 func TestInject_effectByFault(t *testing.T) {
 	for fault, row := range map[Fault]struct {
-		code   string // empty: no answer
+		code   string // empty for no response
 		effect bool
 	}{
 		Throttled:         {code: "RequestLimitExceeded"},
@@ -57,8 +57,8 @@ func TestInject_effectByFault(t *testing.T) {
 	} {
 		t.Run(string(fault), func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				volume := f.volume("")
-				client := ec2.NewFromConfig(f.world.Config(owner, home), noRetries)
+				volume := f.createVolume("")
+				client := ec2.NewFromConfig(f.world.Config(owner, home), withoutEC2Retries)
 				f.world.Inject(FaultRule{
 					Fault:    fault,
 					Action:   "ec2:CreateTags",
@@ -68,12 +68,12 @@ func TestInject_effectByFault(t *testing.T) {
 				})
 
 				for n, value := range []string{"first", "second"} {
-					if err := f.tag(client, volume, value); err != nil {
+					if err := f.setTag(client, volume, value); err != nil {
 						t.Fatalf("call %d: %v", n+1, err)
 					}
 				}
 
-				err := f.tag(client, volume, "third")
+				err := f.setTag(client, volume, "third")
 				switch {
 				case err == nil:
 					t.Fatal("the third call succeeded")
@@ -88,11 +88,11 @@ func TestInject_effectByFault(t *testing.T) {
 					want = "third"
 				}
 
-				if got := f.valueOf(volume); got != want {
+				if got := f.tagValue(volume); got != want {
 					t.Errorf("the tag is %q, want %q", got, want)
 				}
 
-				if err := f.tag(client, volume, "fourth"); err != nil {
+				if err := f.setTag(client, volume, "fourth"); err != nil {
 					t.Errorf("the fourth call: %v", err)
 				}
 
@@ -110,7 +110,7 @@ func TestInject_accountAndRegion(t *testing.T) {
 		f.world.Inject(FaultRule{Fault: Throttled, Account: member, Region: "eu-west-1"})
 		look := func(account, region string) error {
 			_, err := ec2.NewFromConfig(
-				f.world.Config(account, region), noRetries,
+				f.world.Config(account, region), withoutEC2Retries,
 			).DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
 			return err
 		}
@@ -134,7 +134,7 @@ func TestInject_throttlingErrorPerService(t *testing.T) {
 			o.Retryer = aws.NopRetryer{}
 		}).GetCallerIdentity(f.Context(), &sts.GetCallerIdentityInput{})
 		requireErrorCode(t, err, "Throttling")
-		_, err = f.ec2.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}, noRetries)
+		_, err = f.ec2.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}, withoutEC2Retries)
 		requireErrorCode(t, err, "RequestLimitExceeded")
 	})
 }
@@ -144,7 +144,7 @@ func TestWithChaos_share(t *testing.T) {
 		f.world.chaos = chaos{0.3, []Fault{Throttled}}
 		const calls = 1000
 		failed := 0
-		client := ec2.NewFromConfig(f.world.Config(owner, home), noRetries)
+		client := ec2.NewFromConfig(f.world.Config(owner, home), withoutEC2Retries)
 		for range calls {
 			time.Sleep(time.Second) // for the token bucket
 			if _, err := client.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}); err != nil {
@@ -162,17 +162,17 @@ func TestCrashingClient_crashesAfterCall(t *testing.T) {
 	for name, lost := range map[string]bool{"answered": false, "lost": true} {
 		t.Run(name, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				volume := f.volume("")
+				volume := f.createVolume("")
 				run, cancel := context.WithCancelCause(f.Context())
 				line := f.world.NewCrashingClient(2, lost, cancel)
 				config := f.world.Config(owner, home)
 				config.HTTPClient = line
-				client := ec2.NewFromConfig(config, noRetries)
-				if err := f.tag(client, volume, "first"); err != nil {
+				client := ec2.NewFromConfig(config, withoutEC2Retries)
+				if err := f.setTag(client, volume, "first"); err != nil {
 					t.Fatal(err)
 				}
 
-				if err := f.tag(client, volume, "second"); lost != errors.Is(err, ErrCrashed) {
+				if err := f.setTag(client, volume, "second"); lost != errors.Is(err, ErrCrashed) {
 					t.Errorf("the last call: %v", err)
 				}
 
@@ -180,11 +180,11 @@ func TestCrashingClient_crashesAfterCall(t *testing.T) {
 					t.Errorf("the run ended by %v", context.Cause(run))
 				}
 
-				if err := f.tag(client, volume, "third"); !errors.Is(err, ErrCrashed) {
+				if err := f.setTag(client, volume, "third"); !errors.Is(err, ErrCrashed) {
 					t.Errorf("after the cut: %v", err)
 				}
 
-				if got := f.valueOf(volume); got != "second" || line.Calls() != 2 {
+				if got := f.tagValue(volume); got != "second" || line.Calls() != 2 {
 					t.Errorf("the tag is %q after %d calls", got, line.Calls())
 				}
 			})
@@ -195,7 +195,7 @@ func TestCrashingClient_crashesAfterCall(t *testing.T) {
 func TestWithRecording_oneLinePerCall(t *testing.T) {
 	var file bytes.Buffer
 	w := New(WithRecording(&file), WithoutLatency())
-	client := ec2.NewFromConfig(w.Config(owner, home), noRetries)
+	client := ec2.NewFromConfig(w.Config(owner, home), withoutEC2Retries)
 	requireOutput(client.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{
 		GroupName: aws.String("web"), Description: aws.String("web"),
 	}))(t)
@@ -277,13 +277,13 @@ func TestBuild_takesNoTime(t *testing.T) {
 	})
 }
 
-// What a call meets depends on what it is: calls of others that come between change nothing.
+// TestWithChaos_independentOfOtherCallers shows that other callers' calls do not change the faults of a call.
 func TestWithChaos_independentOfOtherCallers(t *testing.T) {
-	fates := func(crowd bool) (met []string) {
+	fates := func(others bool) (met []string) {
 		runWithFixture(t, func(f fixture) {
 			f.world.chaos = chaos{0.5, []Fault{Throttled}}
 			look := func(account string) string {
-				_, err := ec2.NewFromConfig(f.world.Config(account, home), noRetries).DescribeRegions(
+				_, err := ec2.NewFromConfig(f.world.Config(account, home), withoutEC2Retries).DescribeRegions(
 					f.Context(), &ec2.DescribeRegionsInput{},
 				)
 				if err == nil {
@@ -293,7 +293,7 @@ func TestWithChaos_independentOfOtherCallers(t *testing.T) {
 			}
 
 			for n := range 40 {
-				if crowd && n%3 == 0 {
+				if others && n%3 == 0 {
 					look(member)
 				}
 				met = append(met, look(owner))
@@ -303,16 +303,15 @@ func TestWithChaos_independentOfOtherCallers(t *testing.T) {
 		return met
 	}
 
-	if alone, crowded := fates(false), fates(true); !slices.Equal(alone, crowded) {
-		t.Errorf("alone %v, in a crowd %v", alone, crowded)
+	if alone, together := fates(false), fates(true); !slices.Equal(alone, together) {
+		t.Errorf("alone %v, with other callers %v", alone, together)
 	}
 }
 
-// TestInject_staleRead covers rule 4.4.1.
-// A stale read misses what is younger than a minute, and nothing else (4.4.1).
+// TestInject_staleRead covers rule 4.4.1. A stale read misses what is less than a minute old, but nothing else.
 func TestInject_staleRead(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		old := f.volume("")
+		old := f.createVolume("")
 		fresh := *requireOutput(f.ec2.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
 			AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1),
 		}))(f).VolumeId
@@ -335,18 +334,20 @@ func TestInject_staleRead(t *testing.T) {
 	})
 }
 
-// TestInject_expiredSession covers rule 5.4.
-// An expired session stays so; the user behind it goes on (5.4).
+// TestInject_expiredSession covers rule 5.4. The session stays expired. Its user is not affected.
 func TestInject_expiredSession(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		caller := f.user(owner, "caller", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}`)
-		role := f.role(
+		caller := f.createUser(owner, "caller", `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}`)
+		role := f.createRole(
 			owner, "builder", `{"Effect":"Allow","Principal":{"AWS":"111111111111"},"Action":"sts:AssumeRole"}`,
 			`{"Effect":"Allow","Action":"*","Resource":"*"}`,
 		)
 
-		session := requireOutput(f.assume(caller, role))(f).Credentials
-		client := ec2.NewFromConfig(f.as(*session.AccessKeyId, *session.SecretAccessKey, *session.SessionToken), noRetries)
+		session := requireOutput(f.assumeRole(caller, role))(f).Credentials
+		client := ec2.NewFromConfig(
+			f.withCredentials(*session.AccessKeyId, *session.SecretAccessKey, *session.SessionToken), withoutEC2Retries,
+		)
+
 		f.world.Inject(FaultRule{Fault: ExpiredSession, Nth: 2})
 		requireOutput(client.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
 		for range 2 {
@@ -361,19 +362,19 @@ func TestInject_expiredSession(t *testing.T) {
 func TestInject_lateFailureAndLimitReached(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		source := *requireOutput(f.ec2.CreateSnapshot(f.Context(), &ec2.CreateSnapshotInput{
-			VolumeId: aws.String(f.volume("")),
+			VolumeId: aws.String(f.createVolume("")),
 		}))(f).SnapshotId
 
 		time.Sleep(time.Hour)
 		f.world.Inject(FaultRule{Fault: LimitReached, Action: "ec2:CopySnapshot", Nth: 1})
 		f.world.Inject(FaultRule{Fault: LateCopyFailure, Action: "ec2:CopySnapshot", Nth: 1})
 		in := &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &source}
-		_, err := f.ec2.CopySnapshot(f.Context(), in, noRetries)
+		_, err := f.ec2.CopySnapshot(f.Context(), in, withoutEC2Retries)
 		requireErrorCode(t, err, "ResourceLimitExceeded")
 		for _, want := range []types.SnapshotState{types.SnapshotStateError, types.SnapshotStateCompleted} {
 			copied := requireOutput(f.ec2.CopySnapshot(f.Context(), in))(f)
 			time.Sleep(time.Hour)
-			if got := settle(f.T, f.ec2, *copied.SnapshotId).State; got != want {
+			if got := waitForSnapshotState(f.T, f.ec2, *copied.SnapshotId).State; got != want {
 				t.Errorf("the copy is %s, want %s", got, want)
 			}
 		}

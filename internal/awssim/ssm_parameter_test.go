@@ -19,15 +19,15 @@ import (
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
 
-// singlySSM keeps a client from trying again.
-func singlySSM(o *ssm.Options) { o.Retryer = aws.NopRetryer{} }
+// withoutSSMRetries disables retries.
+func withoutSSMRetries(o *ssm.Options) { o.Retryer = aws.NopRetryer{} }
 
 func (f fixture) ssm(account string) *ssm.Client {
-	return ssm.NewFromConfig(f.world.Config(account, home), singlySSM)
+	return ssm.NewFromConfig(f.world.Config(account, home), withoutSSMRetries)
 }
 
-// put puts a parameter of the type String. Changes alter the request.
-func (f fixture) put(
+// putParameter sets a parameter of the type String.
+func (f fixture) putParameter(
 	client *ssm.Client, name, value string, changes ...func(*ssm.PutParameterInput),
 ) (*ssm.PutParameterOutput, error) {
 	in := &ssm.PutParameterInput{Name: &name, Value: &value, Type: ssmtypes.ParameterTypeString}
@@ -50,8 +50,8 @@ func securedBy(key string) func(*ssm.PutParameterInput) {
 	}
 }
 
-// value is what a parameter's value is now; empty when it is not there.
-func (f fixture) value(client *ssm.Client, name string) string {
+// parameterValue returns a parameter's value. Empty if it does not exist.
+func (f fixture) parameterValue(client *ssm.Client, name string) string {
 	f.Helper()
 	got, err := client.GetParameter(f.Context(), &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
 	if err != nil {
@@ -67,7 +67,7 @@ func TestPutParameter_invalid(t *testing.T) {
 		name   string
 		value  string
 		change func(*ssm.PutParameterInput)
-		code   string // empty: accepted
+		code   string // empty for accepted
 	}{
 		"7.1 an image as SecureString": {
 			change: func(in *ssm.PutParameterInput) { ofImage(in); securedBy("")(in) }, code: "ValidationException",
@@ -134,7 +134,7 @@ func TestPutParameter_invalid(t *testing.T) {
 					change = func(*ssm.PutParameterInput) {}
 				}
 
-				_, err := f.put(f.ssm(owner), row.name, row.value, change)
+				_, err := f.putParameter(f.ssm(owner), row.name, row.value, change)
 				if row.code == "" {
 					requireNoError(0, err)(f)
 					return
@@ -149,20 +149,20 @@ func TestPutParameter_invalid(t *testing.T) {
 func TestPutParameter_overwrite(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		client := f.ssm(owner)
-		requireNoError(f.put(client, "p", "one", func(in *ssm.PutParameterInput) {
+		requireNoError(f.putParameter(client, "p", "one", func(in *ssm.PutParameterInput) {
 			in.Tags = []ssmtypes.Tag{{Key: aws.String("k"), Value: aws.String("v")}}
 		}))(f)
 
-		_, err := f.put(client, "p", "two")
-		requireErrorCode(f, err, "ParameterAlreadyExists") // 7.8: Overwrite is false where nothing is said
-		if got := requireOutput(f.put(client, "p", "two", overwriting))(f).Version; got != 2 {
+		_, err := f.putParameter(client, "p", "two")
+		requireErrorCode(f, err, "ParameterAlreadyExists") // rule 7.8: Overwrite is false by default
+		if got := requireOutput(f.putParameter(client, "p", "two", overwriting))(f).Version; got != 2 {
 			f.Errorf("7.8: version %d", got)
 		}
 
 		for name, change := range map[string]func(*ssm.PutParameterInput){
 			"7.4 another data type": ofImage, "7.8 another type": securedBy(""),
 		} {
-			if _, err := f.put(client, "p", "three", overwriting, change); err == nil {
+			if _, err := f.putParameter(client, "p", "three", overwriting, change); err == nil {
 				f.Errorf("%s was accepted", name)
 			}
 		}
@@ -183,32 +183,31 @@ func TestPutParameter_overwrite(t *testing.T) {
 		for name, want := range map[string]string{
 			"p": "two", "p:1": "one", "arn:aws:ssm:" + home + ":" + owner + ":parameter/p": "two",
 		} {
-			if got := f.value(client, name); got != want {
+			if got := f.parameterValue(client, name); got != want {
 				f.Errorf("%s is %q", name, got)
 			}
 		}
 
 		_, err = client.GetParameter(f.Context(), &ssm.GetParameterInput{Name: aws.String("p:3")})
 		requireErrorCode(f, err, "ParameterVersionNotFound")
-		for range 100 { // 7.7: a hundred versions are kept
-			requireNoError(f.put(client, "p", "many", overwriting))(f)
+		for range 100 { // rule 7.7: the maximum number of versions
+			requireNoError(f.putParameter(client, "p", "many", overwriting))(f)
 		}
 
 		_, err = client.GetParameter(f.Context(), &ssm.GetParameterInput{Name: aws.String("p:2")})
 		requireErrorCode(f, err, "ParameterVersionNotFound")
 		requireNoError(client.DeleteParameter(f.Context(), &ssm.DeleteParameterInput{Name: aws.String("p")}))(f)
-		if got := requireOutput(f.put(client, "p", "ami", ofImage))(f).Version; got != 1 {
-			// 7.4: the way to another data type
+		if got := requireOutput(f.putParameter(client, "p", "ami", ofImage))(f).Version; got != 1 {
+			// rule 7.4: deleting the parameter allows another data type
 			f.Errorf("7.4: version %d", got)
 		}
 	})
 }
 
-// TestPutParameter_imageDataType covers rule 7.2.
-// Rule 7.2: an image parameter is accepted first and looked at afterwards.
+// TestPutParameter_imageDataType covers rule 7.2. An image parameter is accepted first and checked later.
 func TestPutParameter_imageDataType(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		client, image := f.ssm(owner), f.image("")
+		client, image := f.ssm(owner), f.createImage("")
 		private := requireOutput(f.ssm(member).PutParameter(f.Context(), &ssm.PutParameterInput{
 			Name:     aws.String("/golden"),
 			Value:    &image,
@@ -217,40 +216,42 @@ func TestPutParameter_imageDataType(t *testing.T) {
 		}))(f)
 
 		blind := ssm.NewFromConfig(
-			f.session(f.role(owner, "blind", trusting(rootOf(owner), `"sts:*"`), may(`"ssm:*"`))), singlySSM,
+			f.sessionCredentials(f.createRole(
+				owner, "blind", trustStatement(rootOf(owner), `"sts:*"`), allowStatement(`"ssm:*"`),
+			)), withoutSSMRetries,
 		)
 
 		for name, put := range map[string]func() (*ssm.PutParameterOutput, error){
 			"/unknown": func() (*ssm.PutParameterOutput, error) {
-				return f.put(client, "/unknown", "ami-0123456789abcdef0", ofImage)
+				return f.putParameter(client, "/unknown", "ami-0123456789abcdef0", ofImage)
 			},
-			"/no-image": func() (*ssm.PutParameterOutput, error) { return f.put(client, "/no-image", "text", ofImage) },
-			"/blind":    func() (*ssm.PutParameterOutput, error) { return f.put(blind, "/blind", image, ofImage) },
-			"/golden":   func() (*ssm.PutParameterOutput, error) { return f.put(client, "/golden", image, ofImage) },
+			"/no-image": func() (*ssm.PutParameterOutput, error) { return f.putParameter(client, "/no-image", "text", ofImage) },
+			"/blind":    func() (*ssm.PutParameterOutput, error) { return f.putParameter(blind, "/blind", image, ofImage) },
+			"/golden":   func() (*ssm.PutParameterOutput, error) { return f.putParameter(client, "/golden", image, ofImage) },
 		} {
 			if got := requireOutput(put())(f); got.Version != 1 || private.Version != 1 {
 				f.Errorf("7.2: %s: version %d", name, got.Version)
 			}
 		}
 
-		if got := f.value(client, "/golden"); got != "" {
+		if got := f.parameterValue(client, "/golden"); got != "" {
 			f.Errorf("7.2: at once the value is %q", got)
 		}
 
 		time.Sleep(time.Minute) // 7.3
 		for name, want := range map[string]string{"/golden": image, "/unknown": "", "/no-image": "", "/blind": ""} {
-			if got := f.value(client, name); got != want {
+			if got := f.parameterValue(client, name); got != want {
 				f.Errorf("7.2: after a minute %s is %q", name, got)
 			}
 		}
 
-		if got := f.value(f.ssm(member), "/golden"); got != "" {
+		if got := f.parameterValue(f.ssm(member), "/golden"); got != "" {
 			f.Errorf("7.2: an image that the account cannot see was written: %q", got)
 		}
 
-		other := f.image("")
-		requireNoError(f.put(client, "/golden", other, ofImage, overwriting))(f)
-		if got := f.value(client, "/golden"); got != image {
+		other := f.createImage("")
+		requireNoError(f.putParameter(client, "/golden", other, ofImage, overwriting))(f)
+		if got := f.parameterValue(client, "/golden"); got != image {
 			f.Errorf("7.2: until then the value is %q", got)
 		}
 
@@ -262,20 +263,20 @@ func TestPutParameter_imageDataType(t *testing.T) {
 			f.Errorf("7.2: %+v", got)
 		}
 
-		requireNoError(f.put(client, "/golden", "ami-0123456789abcdef0", ofImage, overwriting))(f)
+		requireNoError(f.putParameter(client, "/golden", "ami-0123456789abcdef0", ofImage, overwriting))(f)
 		time.Sleep(time.Minute)
-		if got := f.value(client, "/golden"); got != other {
+		if got := f.parameterValue(client, "/golden"); got != other {
 			f.Errorf("7.2: overwritten by an image that is not there: %q", got)
 		}
 	})
 }
 
-// TestRunInstances_imageParameter covers rule 7.11.
-// Rule 7.11: a launch takes "resolve:ssm:" and the name of a parameter, if the caller may read it.
+// TestRunInstances_imageParameter covers rule 7.11. A launch accepts "resolve:ssm:<name>" if the caller can read the
+// parameter.
 func TestRunInstances_imageParameter(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		image := f.image("")
-		requireNoError(f.put(f.ssm(owner), "/golden", image))(f)
+		image := f.createImage("")
+		requireNoError(f.putParameter(f.ssm(owner), "/golden", image))(f)
 		launch := func(client *ec2.Client, name string) (*ec2.RunInstancesOutput, error) {
 			return client.RunInstances(f.Context(), &ec2.RunInstancesInput{
 				ImageId:      aws.String("resolve:ssm:" + name),
@@ -292,7 +293,9 @@ func TestRunInstances_imageParameter(t *testing.T) {
 		_, err := launch(f.ec2, "/unknown")
 		requireErrorCode(f, err, "InvalidParameterValue")
 		_, err = launch(
-			ec2Of(f.session(f.role(owner, "launcher", trusting(rootOf(owner), `"sts:*"`), may(`"ec2:*"`)))), "/golden",
+			ec2Of(f.sessionCredentials(f.createRole(
+				owner, "launcher", trustStatement(rootOf(owner), `"sts:*"`), allowStatement(`"ec2:*"`),
+			))), "/golden",
 		)
 
 		requireErrorMessage(f, err, "UnauthorizedOperation", "ssm:GetParameters")
@@ -302,25 +305,31 @@ func TestRunInstances_imageParameter(t *testing.T) {
 // TestParameter_secureString covers rules 7.9 and 7.10.
 func TestParameter_secureString(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		key := f.key()
+		key := f.createKey()
 		writer := ssm.NewFromConfig(
-			f.session(f.role(owner, "writer", trusting(rootOf(owner), `"sts:*"`), may(`"ssm:*","kms:Encrypt"`))), singlySSM,
+			f.sessionCredentials(f.createRole(
+				owner, "writer", trustStatement(rootOf(owner), `"sts:*"`), allowStatement(`"ssm:*","kms:Encrypt"`),
+			)), withoutSSMRetries,
 		)
 
 		reader := ssm.NewFromConfig(
-			f.session(f.role(owner, "reader", trusting(rootOf(owner), `"sts:*"`), may(`"ssm:*","kms:Decrypt"`))), singlySSM,
+			f.sessionCredentials(f.createRole(
+				owner, "reader", trustStatement(rootOf(owner), `"sts:*"`), allowStatement(`"ssm:*","kms:Decrypt"`),
+			)), withoutSSMRetries,
 		)
 
-		requireNoError(f.put(writer, "/secret", "text", securedBy(key)))(f) // 7.9: the standard tier needs Encrypt
-		_, err := f.put(writer, "/large", "text", securedBy(key), func(in *ssm.PutParameterInput) {
+		// rule 7.9: the standard tier needs Encrypt
+		requireNoError(f.putParameter(writer, "/secret", "text", securedBy(key)))(f)
+		_, err := f.putParameter(writer, "/large", "text", securedBy(key), func(in *ssm.PutParameterInput) {
 			in.Tier = ssmtypes.ParameterTierAdvanced
 		})
 
-		requireErrorMessage(f, err, "AccessDeniedException", "kms:GenerateDataKey") // 7.9: the advanced one a data key
-		_, err = f.put(reader, "/other", "text", securedBy(key))
+		// rule 7.9: the advanced tier needs a data key
+		requireErrorMessage(f, err, "AccessDeniedException", "kms:GenerateDataKey")
+		_, err = f.putParameter(reader, "/other", "text", securedBy(key))
 		requireErrorMessage(f, err, "AccessDeniedException", "kms:Encrypt")
 
-		if got := f.value(reader, "/secret"); got != "text" {
+		if got := f.parameterValue(reader, "/secret"); got != "text" {
 			f.Errorf("7.9: decrypted %q", got)
 		}
 
@@ -338,7 +347,7 @@ func TestParameter_secureString(t *testing.T) {
 		sealed := requireOutput(writer.GetParameter(f.Context(), &ssm.GetParameterInput{
 			Name: aws.String("/secret"),
 		}))(f).Parameter
-		if strings.Contains(*sealed.Value, "text") { // 7.9: the ciphertext, and no key right is asked
+		if strings.Contains(*sealed.Value, "text") { // rule 7.9: the ciphertext, without a permission on the key
 			f.Errorf("7.9: without decryption %q", *sealed.Value)
 		}
 
@@ -348,19 +357,22 @@ func TestParameter_secureString(t *testing.T) {
 		})
 
 		requireErrorCode(f, err, "InvalidKeyId") // 7.9
-		_, err = f.put(writer, "/another", "text", securedBy(key))
+		_, err = f.putParameter(writer, "/another", "text", securedBy(key))
 		requireErrorCode(f, err, "InvalidKeyId") // 7.8
-		// 7.9: alias/aws/ssm where no key is named; it is open to all of the account through Parameter Store.
+		// Rule 7.9: without a key, alias/aws/ssm is used, which all principals of the account can use through Parameter
+		// Store.
 		bare := ssm.NewFromConfig(
-			f.session(f.role(owner, "bare", trusting(rootOf(owner), `"sts:*"`), may(`"ssm:*"`))), singlySSM,
+			f.sessionCredentials(f.createRole(
+				owner, "bare", trustStatement(rootOf(owner), `"sts:*"`), allowStatement(`"ssm:*"`),
+			)), withoutSSMRetries,
 		)
 
-		requireNoError(f.put(bare, "/default", "text", securedBy("")))(f)
-		if got := f.value(bare, "/default"); got != "text" {
+		requireNoError(f.putParameter(bare, "/default", "text", securedBy("")))(f)
+		if got := f.parameterValue(bare, "/default"); got != "text" {
 			f.Errorf("7.9: %q", got)
 		}
 
-		if created := f.described(f.kms, "alias/aws/ssm"); created.KeyManager != kmstypes.KeyManagerTypeAws {
+		if created := f.describeKey(f.kms, "alias/aws/ssm"); created.KeyManager != kmstypes.KeyManagerTypeAws {
 			f.Errorf("7.9: %+v", created)
 		}
 	})
@@ -369,19 +381,19 @@ func TestParameter_secureString(t *testing.T) {
 // TestParameter_permissions covers rule 7.6.
 func TestParameter_permissions(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		config := f.session(f.role(owner, "publisher", trusting(rootOf(owner), `"sts:*"`),
+		config := f.sessionCredentials(f.createRole(owner, "publisher", trustStatement(rootOf(owner), `"sts:*"`),
 			`{"Effect":"Allow","Action":["ssm:PutParameter","ssm:GetParameter"],"Resource":"arn:aws:ssm:`+home+`:`+owner+
 				`:parameter/golden/*"}`))
 
-		client := ssm.NewFromConfig(config, singlySSM)
-		requireNoError(f.put(client, "/golden/image", "value"))(f)
-		_, err := f.put(client, "/other/image", "value")
+		client := ssm.NewFromConfig(config, withoutSSMRetries)
+		requireNoError(f.putParameter(client, "/golden/image", "value"))(f)
+		_, err := f.putParameter(client, "/other/image", "value")
 		// 7.6
 		requireErrorMessage(
 			f, err, "AccessDeniedException", "because no identity-based policy allows the ssm:PutParameter action",
 		)
 
-		_, err = f.put(client, "/golden/tagged", "value", func(in *ssm.PutParameterInput) {
+		_, err = f.putParameter(client, "/golden/tagged", "value", func(in *ssm.PutParameterInput) {
 			in.Tags = []ssmtypes.Tag{{Key: aws.String("k"), Value: aws.String("v")}}
 		})
 
@@ -397,11 +409,11 @@ func TestGetParametersByPath_filters(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		client := f.ssm(owner)
 		for i := range 12 {
-			requireNoError(f.put(client, fmt.Sprintf("/golden/%02d", i), "value"))(f)
+			requireNoError(f.putParameter(client, fmt.Sprintf("/golden/%02d", i), "value"))(f)
 		}
 
-		requireNoError(f.put(client, "/golden/deep/image", "value"))(f)
-		requireNoError(f.put(client, "/goldenrod", "value"))(f)
+		requireNoError(f.putParameter(client, "/golden/deep/image", "value"))(f)
+		requireNoError(f.putParameter(client, "/goldenrod", "value"))(f)
 		read := func(recursive bool) (names []string) {
 			pages := ssm.NewGetParametersByPathPaginator(client, &ssm.GetParametersByPathInput{
 				Path: aws.String("/golden"), Recursive: &recursive,

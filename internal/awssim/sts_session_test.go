@@ -19,24 +19,24 @@ import (
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 )
 
-// policyOf is a policy of some statements.
-func policyOf(statements ...string) *string {
+// newPolicy returns a policy with statements.
+func newPolicy(statements ...string) *string {
 	return aws.String(`{"Version":"2012-10-17","Statement":[` + strings.Join(statements, ",") + `]}`)
 }
 
-// may is a statement that allows actions everywhere; quoted actions, with commas.
-func may(actions string) string {
+// allowStatement returns a statement that allows actions on all resources.
+func allowStatement(actions string) string {
 	return `{"Effect":"Allow","Action":[` + actions + `],"Resource":"*"}`
 }
 
-// trusting is a trust policy's statement that lets a principal do something with a role, perhaps with a Condition.
-func trusting(principal, actions string, condition ...string) string {
+// trustStatement returns a statement of a trust policy, with an optional Condition.
+func trustStatement(principal, actions string, condition ...string) string {
 	return `{"Effect":"Allow","Principal":{"AWS":"` + principal + `"},"Action":[` + actions + `]` + strings.Join(
 		append([]string{""}, condition...), ",",
 	) + `}`
 }
 
-// requireErrorMessage checks the code of a refusal and a part of its text.
+// requireErrorMessage requires an error code and a part of the message.
 func requireErrorMessage(t testing.TB, err error, code, part string) {
 	t.Helper()
 	if got := requireErrorCode(t, err, code).ErrorMessage(); !strings.Contains(got, part) {
@@ -50,44 +50,45 @@ func (f fixture) iam(account string) *iam.Client {
 	return iam.NewFromConfig(f.world.Config(account, home))
 }
 
-// as are credentials for another caller in the same Region.
-func (f fixture) as(id, secret, token string) aws.Config {
+// withCredentials returns an SDK config for other credentials in the same Region.
+func (f fixture) withCredentials(id, secret, token string) aws.Config {
 	config := f.world.Config(owner, home)
 	config.Credentials = credentials.NewStaticCredentialsProvider(id, secret, token)
+	config.Retryer = newRetryer
 	return config
 }
 
-// user makes a user with a policy, and is its credentials.
-func (f fixture) user(account, name string, statements ...string) aws.Config {
+// createUser creates a user with a policy and returns its credentials.
+func (f fixture) createUser(account, name string, statements ...string) aws.Config {
 	f.Helper()
 	client := f.iam(account)
 	requireOutput(client.CreateUser(f.Context(), &iam.CreateUserInput{UserName: &name}))(f)
 	if len(statements) > 0 {
 		requireOutput(client.PutUserPolicy(f.Context(), &iam.PutUserPolicyInput{
-			UserName: &name, PolicyName: aws.String("own"), PolicyDocument: policyOf(statements...),
+			UserName: &name, PolicyName: aws.String("own"), PolicyDocument: newPolicy(statements...),
 		}))(f)
 	}
 	key := requireOutput(client.CreateAccessKey(f.Context(), &iam.CreateAccessKeyInput{UserName: &name}))(f).AccessKey
-	return f.as(*key.AccessKeyId, *key.SecretAccessKey, "")
+	return f.withCredentials(*key.AccessKeyId, *key.SecretAccessKey, "")
 }
 
-// role makes a role with a trust policy and perhaps policies of its own, and is its ARN.
-func (f fixture) role(account, name, trust string, statements ...string) string {
+// createRole creates a role with a trust policy and optional other policies, and returns its ARN.
+func (f fixture) createRole(account, name, trust string, statements ...string) string {
 	f.Helper()
 	client := f.iam(account)
 	created := requireOutput(client.CreateRole(f.Context(), &iam.CreateRoleInput{
-		RoleName: &name, AssumeRolePolicyDocument: policyOf(trust),
+		RoleName: &name, AssumeRolePolicyDocument: newPolicy(trust),
 	}))(f)
 	if len(statements) > 0 {
 		requireOutput(client.PutRolePolicy(f.Context(), &iam.PutRolePolicyInput{
-			RoleName: &name, PolicyName: aws.String("own"), PolicyDocument: policyOf(statements...),
+			RoleName: &name, PolicyName: aws.String("own"), PolicyDocument: newPolicy(statements...),
 		}))(f)
 	}
 	return *created.Role.Arn
 }
 
-// assume is a session of a role.
-func (f fixture) assume(
+// assumeRole assumes a role.
+func (f fixture) assumeRole(
 	caller aws.Config, role string, changes ...func(*sts.AssumeRoleInput),
 ) (*sts.AssumeRoleOutput, error) {
 	in := &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("session")}
@@ -97,20 +98,20 @@ func (f fixture) assume(
 	return sts.NewFromConfig(caller).AssumeRole(f.Context(), in)
 }
 
-// session is the credentials of a session of a role that a user of its account assumes who may assume any role.
-func (f fixture) session(role string, changes ...func(*sts.AssumeRoleInput)) aws.Config {
+// sessionCredentials returns credentials of a role session. A user of the role's account assumes the role.
+func (f fixture) sessionCredentials(role string, changes ...func(*sts.AssumeRoleInput)) aws.Config {
 	f.Helper()
 	account := strings.Split(role, ":")[4]
-	caller := f.user(
+	caller := f.createUser(
 		account,
 		"caller-"+strings.ReplaceAll(role[strings.LastIndex(role, "/")+1:], "/", "-")+time.Now().Format("150405.000000000"),
-		may(`"sts:*"`),
+		allowStatement(`"sts:*"`),
 	)
-	return f.credentials(requireOutput(f.assume(caller, role, changes...))(f).Credentials)
+	return f.credentials(requireOutput(f.assumeRole(caller, role, changes...))(f).Credentials)
 }
 
 func (f fixture) credentials(c *ststypes.Credentials) aws.Config {
-	return f.as(*c.AccessKeyId, *c.SecretAccessKey, *c.SessionToken)
+	return f.withCredentials(*c.AccessKeyId, *c.SecretAccessKey, *c.SessionToken)
 }
 
 func lasting(d time.Duration) func(*sts.AssumeRoleInput) {
@@ -128,62 +129,62 @@ func TestAssumeRole_trustPolicy(t *testing.T) {
 		return func(in *sts.AssumeRoleInput) { in.ExternalId = &id }
 	}
 
-	named := `"Condition":{"StringEquals":{"sts:ExternalId":"handed-over"}}`
+	named := `"Condition":{"StringEquals":{"sts:ExternalId":"golden"}}`
 	for name, row := range map[string]struct {
 		account string // of the role
 		trust   string
-		policy  []string // the caller's own
+		policy  []string // policies of the caller
 		change  []func(*sts.AssumeRoleInput)
-		refused string // part of the message
+		refused string // part of the error message
 	}{
 		"5.6 the account, and the caller may": {
-			account: owner, trust: trusting(rootOf(owner), assume), policy: []string{may(assume)},
+			account: owner, trust: trustStatement(rootOf(owner), assume), policy: []string{allowStatement(assume)},
 		},
 		"5.6 the account, and the caller may not": {
-			account: owner, trust: trusting(rootOf(owner), assume), refused: "no identity-based policy",
+			account: owner, trust: trustStatement(rootOf(owner), assume), refused: "no identity-based policy",
 		},
-		"5.6 the caller itself, in its own account": {account: owner, trust: trusting(caller, assume)},
+		"5.6 the caller itself, in its own account": {account: owner, trust: trustStatement(caller, assume)},
 		"5.6 somebody else": {
 			account: owner,
-			trust:   trusting(other, assume),
-			policy:  []string{may(assume)},
+			trust:   trustStatement(other, assume),
+			policy:  []string{allowStatement(assume)},
 			refused: "no role trust policy",
 		},
 		"5.6 across accounts, and the caller may": {
-			account: member, trust: trusting(rootOf(owner), assume), policy: []string{may(assume)},
+			account: member, trust: trustStatement(rootOf(owner), assume), policy: []string{allowStatement(assume)},
 		},
 		"5.6 across accounts, the caller itself, which may not": {
-			account: member, trust: trusting(caller, assume), refused: "no identity-based policy",
+			account: member, trust: trustStatement(caller, assume), refused: "no identity-based policy",
 		},
 		"5.6 across accounts, the role's own account only": {
 			account: member,
-			trust:   trusting(rootOf(member), assume),
-			policy:  []string{may(assume)},
+			trust:   trustStatement(rootOf(member), assume),
+			policy:  []string{allowStatement(assume)},
 			refused: "no role trust policy",
 		},
 		"5.6 the external id is missing": {
 			account: member,
-			trust:   trusting(rootOf(owner), assume, named),
-			policy:  []string{may(assume)},
+			trust:   trustStatement(rootOf(owner), assume, named),
+			policy:  []string{allowStatement(assume)},
 			refused: "no role trust policy",
 		},
 		"5.6 the external id is another": {
 			account: member,
-			trust:   trusting(rootOf(owner), assume, named),
-			policy:  []string{may(assume)},
+			trust:   trustStatement(rootOf(owner), assume, named),
+			policy:  []string{allowStatement(assume)},
 			change:  []func(*sts.AssumeRoleInput){external("guessed")},
 			refused: "no role trust policy",
 		},
-		"5.6 the external id is right": {
+		"5.6 the external id matches": {
 			account: member,
-			trust:   trusting(rootOf(owner), assume, named),
-			policy:  []string{may(assume)},
-			change:  []func(*sts.AssumeRoleInput){external("handed-over")},
+			trust:   trustStatement(rootOf(owner), assume, named),
+			policy:  []string{allowStatement(assume)},
+			change:  []func(*sts.AssumeRoleInput){external("golden")},
 		},
 		"5.6 tags need sts:TagSession in the trust policy": {
 			account: member,
-			trust:   trusting(rootOf(owner), assume),
-			policy:  []string{may(`"sts:*"`)},
+			trust:   trustStatement(rootOf(owner), assume),
+			policy:  []string{allowStatement(`"sts:*"`)},
 			refused: "sts:TagSession",
 			change: []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) {
 				in.Tags = []ststypes.Tag{{Key: aws.String("team"), Value: aws.String("golden")}}
@@ -191,31 +192,31 @@ func TestAssumeRole_trustPolicy(t *testing.T) {
 		},
 		"5.6 tags with sts:TagSession": {
 			account: member,
-			trust:   trusting(rootOf(owner), assume+`,"sts:TagSession"`),
-			policy:  []string{may(`"sts:*"`)},
+			trust:   trustStatement(rootOf(owner), assume+`,"sts:TagSession"`),
+			policy:  []string{allowStatement(`"sts:*"`)},
 			change: []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) {
 				in.Tags = []ststypes.Tag{{Key: aws.String("team"), Value: aws.String("golden")}}
 			}},
 		},
 		"5.6 a source identity needs sts:SetSourceIdentity": {
 			account: member,
-			trust:   trusting(rootOf(owner), assume),
-			policy:  []string{may(`"sts:*"`)},
+			trust:   trustStatement(rootOf(owner), assume),
+			policy:  []string{allowStatement(`"sts:*"`)},
 			refused: "sts:SetSourceIdentity",
 			change:  []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("someone") }},
 		},
 		"5.6 a source identity with sts:SetSourceIdentity": {
 			account: member,
-			trust:   trusting(rootOf(owner), assume+`,"sts:SetSourceIdentity"`),
-			policy:  []string{may(`"sts:*"`)},
+			trust:   trustStatement(rootOf(owner), assume+`,"sts:SetSourceIdentity"`),
+			policy:  []string{allowStatement(`"sts:*"`)},
 			change:  []func(*sts.AssumeRoleInput){func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("someone") }},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				config := f.user(owner, "caller", row.policy...)
-				f.user(owner, "other")
-				_, err := f.assume(config, f.role(row.account, "target", row.trust), row.change...)
+				config := f.createUser(owner, "caller", row.policy...)
+				f.createUser(owner, "other")
+				_, err := f.assumeRole(config, f.createRole(row.account, "target", row.trust), row.change...)
 				if row.refused == "" {
 					requireOutput(1, err)(f)
 					return
@@ -228,11 +229,13 @@ func TestAssumeRole_trustPolicy(t *testing.T) {
 
 func TestAssumeRole_rootOrUnknownRole(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		role := f.role(owner, "target", trusting(rootOf(owner), `"sts:AssumeRole"`))
-		_, err := f.assume(f.world.Config(owner, home), role)
+		role := f.createRole(owner, "target", trustStatement(rootOf(owner), `"sts:AssumeRole"`))
+		_, err := f.assumeRole(f.world.Config(owner, home), role)
 		requireErrorMessage(f, err, "AccessDenied", "Roles may not be assumed by root accounts.")
-		_, err = f.assume(f.user(owner, "caller", may(`"sts:*"`)), strings.Replace(role, "target", "unknown", 1))
-		requireErrorCode(f, err, "AccessDenied") // 5.6: it looks like any other refusal
+		_, err = f.assumeRole(
+			f.createUser(owner, "caller", allowStatement(`"sts:*"`)), strings.Replace(role, "target", "unknown", 1),
+		)
+		requireErrorCode(f, err, "AccessDenied") // rule 5.6: looks like any other refusal
 	})
 }
 
@@ -308,8 +311,8 @@ func TestAssumeRole_invalidParameters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {
-				role := f.role(owner, "target", trusting(rootOf(owner), `"sts:*"`))
-				_, err := f.assume(f.user(owner, "caller", may(`"sts:*"`)), role, row.change)
+				role := f.createRole(owner, "target", trustStatement(rootOf(owner), `"sts:*"`))
+				_, err := f.assumeRole(f.createUser(owner, "caller", allowStatement(`"sts:*"`)), role, row.change)
 				if row.code == "" {
 					requireOutput(1, err)(f)
 					return
@@ -332,33 +335,34 @@ func numberedTags(n int, value string) (tags []ststypes.Tag) {
 // TestAssumeRole_roleChaining covers rule 5.2.
 func TestAssumeRole_roleChaining(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		trust := trusting("*", `"sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"`)
-		first, second := f.role(owner, "first", trust, may(`"sts:*"`)), f.role(member, "second", trust, may(`"*"`))
+		trust := trustStatement("*", `"sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"`)
+		first := f.createRole(owner, "first", trust, allowStatement(`"sts:*"`))
+		second := f.createRole(member, "second", trust, allowStatement(`"*"`))
 		for name, account := range map[string]string{"first": owner, "second": member} {
 			requireOutput(f.iam(account).UpdateRole(f.Context(), &iam.UpdateRoleInput{
 				RoleName: &name, MaxSessionDuration: aws.Int32(43200),
 			}))(f)
 		}
 
-		one := f.session(first, lasting(12*time.Hour), func(in *sts.AssumeRoleInput) {
+		one := f.sessionCredentials(first, lasting(12*time.Hour), func(in *sts.AssumeRoleInput) {
 			in.SourceIdentity, in.TransitiveTagKeys = aws.String("someone"), []string{"team"}
 			in.Tags = []ststypes.Tag{
 				{Key: aws.String("team"), Value: aws.String("golden")}, {Key: aws.String("here"), Value: aws.String("only")},
 			}
 		})
 
-		_, err := f.assume(one, second, lasting(time.Hour+time.Second))
+		_, err := f.assumeRole(one, second, lasting(time.Hour+time.Second))
 		// 5.2
 		requireErrorMessage(f, err, "ValidationError", "exceeds the 1 hour session limit for roles assumed by role chaining")
-		_, err = f.assume(one, second, func(in *sts.AssumeRoleInput) {
+		_, err = f.assumeRole(one, second, func(in *sts.AssumeRoleInput) {
 			in.Tags = []ststypes.Tag{{Key: aws.String("Team"), Value: aws.String("other")}}
 		})
 
-		requireErrorCode(f, err, "InvalidParameterValue") // 5.5: it is inherited
-		_, err = f.assume(one, second, func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("other") })
-		requireErrorCode(f, err, "AccessDenied") // 5.5: it cannot be changed
+		requireErrorCode(f, err, "InvalidParameterValue") // rule 5.5: the tag is inherited
+		_, err = f.assumeRole(one, second, func(in *sts.AssumeRoleInput) { in.SourceIdentity = aws.String("other") })
+		requireErrorCode(f, err, "AccessDenied") // rule 5.5: the tag cannot be changed
 
-		created := requireOutput(f.assume(one, second, lasting(time.Hour)))(f)
+		created := requireOutput(f.assumeRole(one, second, lasting(time.Hour)))(f)
 		if got := aws.ToString(created.SourceIdentity); got != "someone" {
 			f.Errorf("5.5: source identity %q does not persist", got)
 		}
@@ -369,7 +373,7 @@ func TestAssumeRole_roleChaining(t *testing.T) {
 		})
 
 		requireOutput(1, err)(f)
-		// What the session carries is seen by a policy that asks for it.
+		// Policies can check the tags of the session.
 		for condition, allowed := range map[string]bool{
 			`"StringEquals":{"aws:PrincipalTag/team":"golden"}`: true,
 			`"StringEquals":{"aws:PrincipalTag/here":"only"}`:   false,
@@ -378,7 +382,8 @@ func TestAssumeRole_roleChaining(t *testing.T) {
 			requireOutput(f.iam(member).PutRolePolicy(f.Context(),
 				&iam.PutRolePolicyInput{
 					RoleName: aws.String("second"), PolicyName: aws.String("own"),
-					PolicyDocument: policyOf(`{"Effect":"Allow","Action":"ssm:GetParameter","Resource":"*","Condition":{` + condition +
+					PolicyDocument: newPolicy(`{"Effect":"Allow","Action":"ssm:GetParameter","Resource":"*","Condition":{` +
+						condition +
 						`}}`),
 				}))(f)
 
@@ -393,12 +398,18 @@ func TestAssumeRole_roleChaining(t *testing.T) {
 // TestAssumeRole_sessionPolicyOnlyLimits covers rules 6.2 and A.4.11.
 func TestAssumeRole_sessionPolicyOnlyLimits(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		role := f.role(owner, "target", trusting(rootOf(owner), `"sts:*"`), may(`"ec2:DescribeRegions","ec2:DescribeImages"`))
+		role := f.createRole(
+			owner, "target", trustStatement(rootOf(owner), `"sts:*"`),
+			allowStatement(`"ec2:DescribeRegions","ec2:DescribeImages"`),
+		)
+
 		managed := requireOutput(f.iam(owner).CreatePolicy(f.Context(), &iam.CreatePolicyInput{
-			PolicyName: aws.String("images"), PolicyDocument: policyOf(may(`"ec2:DescribeImages","ec2:DescribeVpcs"`)),
+			PolicyName: aws.String("images"), PolicyDocument: newPolicy(allowStatement(
+				`"ec2:DescribeImages","ec2:DescribeVpcs"`,
+			)),
 		}))(f)
 
-		limited := ec2.NewFromConfig(f.session(role, func(in *sts.AssumeRoleInput) {
+		limited := ec2.NewFromConfig(f.sessionCredentials(role, func(in *sts.AssumeRoleInput) {
 			in.PolicyArns = []ststypes.PolicyDescriptorType{{Arn: managed.Policy.Arn}}
 		}))
 
@@ -414,9 +425,9 @@ func TestAssumeRole_sessionPolicyOnlyLimits(t *testing.T) {
 		)
 
 		requireOutput(limited.DescribeImages(f.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}}))(f)
-		both := ec2.NewFromConfig(f.session(role, func(in *sts.AssumeRoleInput) {
+		both := ec2.NewFromConfig(f.sessionCredentials(role, func(in *sts.AssumeRoleInput) {
 			in.PolicyArns = []ststypes.PolicyDescriptorType{{Arn: managed.Policy.Arn}}
-			in.Policy = policyOf(may(`"ec2:DescribeRegions"`))
+			in.Policy = newPolicy(allowStatement(`"ec2:DescribeRegions"`))
 		}))
 
 		requireOutput(both.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{}))(f)
@@ -426,7 +437,11 @@ func TestAssumeRole_sessionPolicyOnlyLimits(t *testing.T) {
 // TestSession_expired covers rule 5.4.
 func TestSession_expired(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		config := f.session(f.role(owner, "target", trusting(rootOf(owner), `"sts:*"`), may(`"*"`)), lasting(15*time.Minute))
+		config := f.sessionCredentials(
+			f.createRole(owner, "target", trustStatement(rootOf(owner), `"sts:*"`), allowStatement(`"*"`)),
+			lasting(15*time.Minute),
+		)
+
 		call := map[string]func() error{
 			"RequestExpired": func() error { // 5.4
 				_, err := ec2.NewFromConfig(config).DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
@@ -459,15 +474,15 @@ func TestSession_expired(t *testing.T) {
 // TestGetCallerIdentity_principals covers rule 5.9.
 func TestGetCallerIdentity_principals(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		role := f.role(member, "target", trusting(rootOf(member), `"sts:*"`))
-		user := f.user(owner, "somebody") // without any right: 5.9 asks for none
+		role := f.createRole(member, "target", trustStatement(rootOf(member), `"sts:*"`))
+		user := f.createUser(owner, "somebody") // rule 5.9: needs no permission
 		for arn, row := range map[string]struct {
 			config aws.Config
 			id     string
 		}{
 			rootOf(owner): {f.world.Config(owner, home), owner},
 			"arn:aws:iam::" + owner + ":user/somebody":                {user, "AIDA"},
-			"arn:aws:sts::" + member + ":assumed-role/target/session": {f.session(role), "AROA"},
+			"arn:aws:sts::" + member + ":assumed-role/target/session": {f.sessionCredentials(role), "AROA"},
 			"arn:aws:iam::" + owner + ":user/somebody#GetSessionToken": {
 				f.credentials(requireOutput(sts.NewFromConfig(user).GetSessionToken(
 					f.Context(), &sts.GetSessionTokenInput{},
@@ -487,11 +502,11 @@ func TestGetCallerIdentity_principals(t *testing.T) {
 func TestCredentials_unknown(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		for _, config := range map[string]aws.Config{
-			"unknown key": f.as("AKIAAAAAAAAAAAAAAAAA", "secret", ""),
+			"unknown key": f.withCredentials("AKIAAAAAAAAAAAAAAAAA", "secret", ""),
 			"wrong token": func() aws.Config {
-				config := f.session(f.role(owner, "target", trusting(rootOf(owner), `"sts:*"`)))
+				config := f.sessionCredentials(f.createRole(owner, "target", trustStatement(rootOf(owner), `"sts:*"`)))
 				got := requireOutput(config.Credentials.Retrieve(f.Context()))(f)
-				return f.as(got.AccessKeyID, got.SecretAccessKey, "other")
+				return f.withCredentials(got.AccessKeyID, got.SecretAccessKey, "other")
 			}(),
 			"another partition's account": func() aws.Config {
 				config := f.world.Config("222222222222", "cn-north-1")
@@ -539,10 +554,10 @@ func TestSeed_repeatsIDs(t *testing.T) {
 	var ids [2]string
 	for i := range ids {
 		runWithFixture(t, func(f fixture) {
-			role := f.role(owner, "target", trusting(rootOf(owner), `"sts:*"`))
-			caller := f.user(owner, "caller", may(`"sts:*"`))
+			role := f.createRole(owner, "target", trustStatement(rootOf(owner), `"sts:*"`))
+			caller := f.createUser(owner, "caller", allowStatement(`"sts:*"`))
 			for range 2 {
-				ids[i] += *requireOutput(f.assume(caller, role))(f).Credentials.AccessKeyId + f.key()
+				ids[i] += *requireOutput(f.assumeRole(caller, role))(f).Credentials.AccessKeyId + f.createKey()
 			}
 		})
 	}
@@ -552,4 +567,4 @@ func TestSeed_repeatsIDs(t *testing.T) {
 	}
 }
 
-func ec2Of(config aws.Config) *ec2.Client { return ec2.NewFromConfig(config, noRetries) }
+func ec2Of(config aws.Config) *ec2.Client { return ec2.NewFromConfig(config, withoutEC2Retries) }

@@ -95,7 +95,7 @@ const prod = `
 const prodRole = `
       assume_role {
         role_arn    = "arn:aws:iam::999999999999:role/golden-image-target"
-        external_id = "hand-over-4711"
+        external_id = "golden-images-4711"
       }
 `
 

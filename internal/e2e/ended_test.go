@@ -34,7 +34,7 @@ func TestASessionThatEndsForGoodIsToldAndWhatItLeavesIsTakenUpToTheEnd(t *testin
 	h := newHost(t, processor, "-inject", `{"Fault": "expired-session", "Action": "ec2:ModifySnapshotAttribute", "Account": "`+source+`", "Nth": 2}`)
 	sessions := []AccessKey{must(h.World.Session(t.Context(), h.User))(t), must(h.World.Session(t.Context(), h.User))(t)}
 	logged := filepath.Join(h.Folder, "packer.log")
-	secrets := []string{"hand-over-4711", h.User.Secret, privateKey(t, filepath.Join(h.Folder, "build.pem"))}
+	secrets := []string{"golden-images-4711", h.User.Secret, privateKey(t, filepath.Join(h.Folder, "build.pem"))}
 	as := func(s AccessKey) {
 		secrets = append(secrets, s.Secret, s.Token)
 		h.Env = []string{"PACKER_LOG=1", "PACKER_LOG_PATH=" + logged, "PKR_VAR_access_key=" + s.ID, "PKR_VAR_secret_key=" + s.Secret, "PKR_VAR_token=" + s.Token}

@@ -32,17 +32,17 @@ var examples = map[string]struct {
 	delivered func(t *testing.T, w *World)
 }{
 	"single-account": {
-		func(*testing.T, Host) []string { return []string{"-except=redo.*", "-var=external_id=hand-over-4711"} },
+		func(*testing.T, Host) []string { return []string{"-except=redo.*", "-var=external_id=golden-images-4711"} },
 		func(t *testing.T, w *World) { owns(t, w, target, "golden-target") },
 	},
 	"organization": {
 		func(t *testing.T, h Host) []string {
-			return []string{"-except=redo.*", "-var=external_id=hand-over-4711", "-var=organizational_unit_id=" + unit(t, h.World)}
+			return []string{"-except=redo.*", "-var=external_id=golden-images-4711", "-var=organizational_unit_id=" + unit(t, h.World)}
 		},
 		func(t *testing.T, w *World) { owns(t, w, target, "golden-target") },
 	},
 	"preflight": {
-		func(*testing.T, Host) []string { return []string{"-var=external_id=hand-over-4711"} },
+		func(*testing.T, Host) []string { return []string{"-var=external_id=golden-images-4711"} },
 		func(t *testing.T, w *World) { owns(t, w, target, "golden-target") },
 	},
 	"auto-scaling": {
@@ -63,7 +63,7 @@ var examples = map[string]struct {
 			must(h.World.ec2(target).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
 				LaunchTemplateName: aws.String("web"), LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro},
 			}))(t)
-			return []string{"-var=external_id=hand-over-4711"}
+			return []string{"-var=external_id=golden-images-4711"}
 		},
 		func(t *testing.T, w *World) {
 			image := owns(t, w, target, "golden-target")
@@ -117,7 +117,7 @@ func TestTheTemplateOfTheREADMEHandsAnImageOn(t *testing.T) {
 		t.Fatal("README.md has no HCL block")
 	}
 	h := newHost(t, strings.Replace(template, "post-processor \"encrypted-ami-share\" {", "post-processor \"encrypted-ami-share\" {\n    poll_interval = \"1s\"", 1))
-	h.packer(t, 0, "build", "-color=false", "-var=external_id=hand-over-4711", ".")
+	h.packer(t, 0, "build", "-color=false", "-var=external_id=golden-images-4711", ".")
 	owns(t, h.World, target, "golden-target")
 }
 
@@ -140,7 +140,7 @@ func owns(t *testing.T, w *World, account, alias string) string {
 // existing names an image of the source account that no build has made here.
 func existing(t *testing.T, h Host) []string {
 	t.Helper()
-	return []string{fmt.Sprintf(`-var=source_amis={%q=%q}`, region, *image(t, h.World, source, "base-1").ImageId), "-var=external_id=hand-over-4711"}
+	return []string{fmt.Sprintf(`-var=source_amis={%q=%q}`, region, *image(t, h.World, source, "base-1").ImageId), "-var=external_id=golden-images-4711"}
 }
 
 // unit makes an organization of the source account, with the target account in a unit, and returns the unit.

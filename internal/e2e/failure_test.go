@@ -38,7 +38,7 @@ func TestABadTargetKeyStopsTheBuildBeforeAnInstanceStarts(t *testing.T) {
 }
 
 func TestARefusedRoleLeavesTheImageAlone(t *testing.T) {
-	h := newHost(t, template("", sharing(strings.ReplaceAll(prod, "hand-over-4711", "another-one"))))
+	h := newHost(t, template("", sharing(strings.ReplaceAll(prod, "golden-images-4711", "another-one"))))
 	output := h.packer(t, 1, "build", "-color=false", ".")
 	says(t, output, "AssumeRole", "999999999999", "prod")
 	if strings.Contains(output, "another-one") {

@@ -20,7 +20,7 @@ import (
 	smithytime "github.com/aws/smithy-go/time"
 )
 
-// decodeJSON reads JSON 1.1, where members are called as the SDK calls them.
+// decodeJSON reads JSON 1.1. Members have the names of the SDK's fields.
 func (r *Request) decodeJSON(into reflect.Value) error {
 	decoder := json.NewDecoder(bytes.NewReader(r.Body))
 	decoder.UseNumber()
@@ -69,7 +69,7 @@ func (r *Request) setJSON(into reflect.Value, from any, path string) error {
 				return r.unknownParameter(join(path, name))
 			}
 			if object[name] == nil {
-				continue // null is as good as absent
+				continue // null means absent
 			}
 			if err := r.setJSON(into.FieldByIndex(field.Index), object[name], join(path, name)); err != nil {
 				return err
@@ -132,17 +132,17 @@ func serialization(message string) *Error {
 	return &Error{http.StatusBadRequest, "SerializationException", message}
 }
 
-// encodeJSON writes a struct or a map.
+// encodeJSON writes a struct or map.
 func encodeJSON(v reflect.Value) []byte {
-	body, err := json.Marshal(plain(v))
+	body, err := json.Marshal(toPlain(v))
 	if err != nil {
 		panic(err) // only maps, lists and scalars reach Marshal
 	}
 	return body
 }
 
-// plain is a value in terms that encoding/json writes as AWS does.
-func plain(v reflect.Value) any {
+// toPlain returns a value that encoding/json writes as AWS does.
+func toPlain(v reflect.Value) any {
 	switch v := v.Interface().(type) {
 	case time.Time:
 		return smithytime.FormatEpochSeconds(v)
@@ -152,25 +152,25 @@ func plain(v reflect.Value) any {
 
 	switch v.Kind() {
 	case reflect.Pointer:
-		return plain(v.Elem())
+		return toPlain(v.Elem())
 	case reflect.Struct:
 		object := map[string]any{}
 		for i := range v.NumField() {
 			if field := v.Type().Field(i); isMember(field) && !isAbsent(v.Field(i)) {
-				object[field.Name] = plain(v.Field(i))
+				object[field.Name] = toPlain(v.Field(i))
 			}
 		}
 		return object
 	case reflect.Slice:
 		list := make([]any, v.Len())
 		for i := range list {
-			list[i] = plain(v.Index(i))
+			list[i] = toPlain(v.Index(i))
 		}
 		return list
 	case reflect.Map:
 		object := map[string]any{}
 		for key, value := range v.Seq2() {
-			object[key.String()] = plain(value)
+			object[key.String()] = toPlain(value)
 		}
 		return object
 	case reflect.Interface:

@@ -10,13 +10,13 @@ import (
 	"sync"
 )
 
-// api is what tells one service's protocol from another's.
+// api describes the protocol of a service.
 type api struct {
-	ec2, json bool   // the protocol; none of the three is query
+	ec2, json bool   // the protocol; query if neither these nor rest is set
 	rest      bool   // REST-JSON
 	version   string // the parameter Version
-	namespace string // of the answers in XML
-	target    string // what X-Amz-Target begins with
+	namespace string // of XML responses
+	target    string // prefix of X-Amz-Target
 	names     func() names
 }
 
@@ -51,19 +51,19 @@ var (
 	iamNames string
 )
 
-// names knows how the members of a service's structs are called in requests and answers: by rule, with exceptions.
+// names holds the wire names of a service's members: a general rule and exceptions.
 type names struct {
 	exceptions map[member]string
-	element    func(field string) string // the rule for answers; in requests it is the field's own name
-	item       string                    // what the elements of a list are called
+	element    func(field string) string // rule for responses; in requests the name is the field's name
+	item       string                    // name of list elements
 }
 
 type member struct {
 	direction, owner, field string
 }
 
-// table reads a file of exceptions when it is first needed. Its lines: in|out Struct.Field name, where the name in
-// an answer may be followed by a slash and the name of the list's elements.
+// table parses a file of exceptions at first use. A line has the form: in|out Struct.Field name. The name in a response
+// may be followed by a slash and the name of the list elements.
 func table(text *string, element func(string) string, item string) func() names {
 	return sync.OnceValue(func() names {
 		exceptions := map[member]string{}
@@ -77,7 +77,7 @@ func table(text *string, element func(string) string, item string) func() names 
 	})
 }
 
-// in is the parameter of a member.
+// in returns the parameter of a member.
 func (n names) in(owner reflect.Type, field string) string {
 	if name, ok := n.exceptions[member{"in", owner.Name(), field}]; ok {
 		return name
@@ -85,7 +85,7 @@ func (n names) in(owner reflect.Type, field string) string {
 	return field
 }
 
-// out is the element of a member and, if it is a list, that of its items.
+// out returns the element of a member and, for a list, the element of its items.
 func (n names) out(owner reflect.Type, field string) (element, item string) {
 	name, ok := n.exceptions[member{"out", owner.Name(), field}]
 	if !ok {

@@ -18,18 +18,18 @@ import (
 	smithytime "github.com/aws/smithy-go/time"
 )
 
-// node is a parameter with those below it: Filter.1.Name is the child Name of the child 1 of Filter.
+// node is a parameter with its children. In Filter.1.Name, Name is a child of 1, which is a child of Filter.
 type node struct {
 	value *string
 	below map[string]*node
 }
 
-// readForm takes the parameters of a query request apart. They come in the body, or in the query string of a GET or
-// a presigned URL.
+// readForm parses the parameters of a query request. They are in the body, or in the query string of a GET request or
+// presigned URL.
 func (r *Request) readForm(query url.Values) error {
 	form := url.Values{}
 	for pair := range strings.SplitSeq(string(r.Body), "&") {
-		// one by one: all at once, url.ParseQuery takes no more than 10,000
+		// one by one, because url.ParseQuery accepts at most 10,000 parameters
 		read, err := url.ParseQuery(pair)
 		if err != nil {
 			return malformedQuery(err)
@@ -40,7 +40,7 @@ func (r *Request) readForm(query url.Values) error {
 	}
 
 	for name, values := range query {
-		if !strings.HasPrefix(name, "X-Amz-") { // the signature's own
+		if !strings.HasPrefix(name, "X-Amz-") { // not a parameter of the signature
 			form[name] = append(form[name], values...)
 		}
 	}
@@ -77,14 +77,14 @@ func (r *Request) readForm(query url.Values) error {
 			at = next
 		}
 
-		value := strings.Clone(values[0]) // what is kept of it shall not keep the whole request
+		value := strings.Clone(values[0]) // so that a kept value does not keep the whole request in memory
 		at.value = &value
 	}
 
 	return nil
 }
 
-// formDecoder fills structs from nodes. Every node is read by one member or refused.
+// formDecoder sets structs from nodes. A node that no member reads is an error.
 type formDecoder struct {
 	request *Request
 	names   names
@@ -120,13 +120,13 @@ func (d *formDecoder) structure(into reflect.Value, from *node, path string) err
 
 	if len(unread) > 0 {
 		name := slices.Min(slices.Collect(maps.Keys(unread)))
-		return d.request.unknownParameter(join(path, name) + unread[name].rest())
+		return d.request.unknownParameter(join(path, name) + unread[name].firstPath())
 	}
 
 	return nil
 }
 
-// extra keeps the text of a member that the SDK does not let others set.
+// extra keeps the text of a member that the SDK does not export.
 func (d *formDecoder) extra(v reflect.Value, from *node, name string) error {
 	if err := d.value(v, from, name); err != nil {
 		return err
@@ -150,23 +150,24 @@ func (d *formDecoder) value(into reflect.Value, from *node, path string) error {
 	case into.Kind() == reflect.Slice && !isBlob:
 		return d.list(into, from, path)
 	case from.value == nil || from.below != nil:
-		return d.request.unknownParameter(path + from.rest())
-	case !setText(into, *from.value) && !(into.Kind() == reflect.String && slices.Contains(judging, d.request.Operation)):
+		return d.request.unknownParameter(path + from.firstPath())
+	case !setText(into, *from.value) && !(into.Kind() == reflect.String &&
+		slices.Contains(operationsThatCheckEnums, d.request.Operation)):
 		return d.request.invalidValue(into, path, *from.value)
 	}
 
 	return nil
 }
 
-// judging are the operations that look at enumeration values themselves: unknown ones they ignore, or refuse in words
-// of their own (2.1.6, 2.2.10, A.4.3).
-var judging = []string{
+// operationsThatCheckEnums are the operations that check enumeration values themselves. They ignore unknown values or
+// have errors of their own (rules 2.1.6, 2.2.10 and A.4.3).
+var operationsThatCheckEnums = []string{
 	"DescribeSnapshotAttribute", "ModifySnapshotAttribute", "ResetSnapshotAttribute", "ModifyImageAttribute",
 	"ResetImageAttribute",
 }
 
-// list reads Filter.1, Filter.2 (ec2query) or Tags.member.1, Tags.member.2 (query), numbered without a gap. A list
-// given as an empty string is empty, not nil.
+// list reads Filter.1, Filter.2 (ec2query) or Tags.member.1, Tags.member.2 (query), numbered without gaps. A list given
+// as an empty string is empty, not nil.
 func (d *formDecoder) list(into reflect.Value, from *node, path string) error {
 	if from.value != nil {
 		if *from.value != "" || from.below != nil {
@@ -179,7 +180,7 @@ func (d *formDecoder) list(into reflect.Value, from *node, path string) error {
 	if !d.request.api.ec2 {
 		member := from.below[d.names.item]
 		if member == nil || len(from.below) > 1 || member.value != nil {
-			return d.request.unknownParameter(path + from.rest())
+			return d.request.unknownParameter(path + from.firstPath())
 		}
 		from, path = member, join(path, d.names.item)
 	}
@@ -188,7 +189,7 @@ func (d *formDecoder) list(into reflect.Value, from *node, path string) error {
 	for _, number := range slices.Sorted(maps.Keys(from.below)) {
 		n, _ := strconv.Atoi(number)
 		if n < 1 || n > list.Len() || strconv.Itoa(n) != number {
-			return d.request.unknownParameter(join(path, number) + from.below[number].rest())
+			return d.request.unknownParameter(join(path, number) + from.below[number].firstPath())
 		}
 		if err := d.value(list.Index(n-1), from.below[number], join(path, number)); err != nil {
 			return err
@@ -199,15 +200,15 @@ func (d *formDecoder) list(into reflect.Value, from *node, path string) error {
 	return nil
 }
 
-// rest is the way from a node to the first parameter below it, to name the parameter in a refusal.
-func (n *node) rest() string {
-	var way strings.Builder
+// firstPath returns the path from a node to its first parameter, for error messages.
+func (n *node) firstPath() string {
+	var path strings.Builder
 	for n.value == nil && len(n.below) > 0 {
 		name := slices.Min(slices.Collect(maps.Keys(n.below)))
-		way.WriteString("." + name)
+		path.WriteString("." + name)
 		n = n.below[name]
 	}
-	return way.String()
+	return path.String()
 }
 
 func join(path, name string) string {
@@ -217,7 +218,7 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// setText sets a scalar from its text and reports whether the text is one of its values.
+// setText sets a scalar from text. It reports whether the text is valid.
 func setText(into reflect.Value, text string) bool {
 	var err error
 	switch v := into.Addr().Interface().(type) {
@@ -249,13 +250,13 @@ func setText(into reflect.Value, text string) bool {
 	return false
 }
 
-// isEnumValue reports whether a string is one its type knows; a type that is no enumeration takes any string.
+// isEnumValue reports whether a string is a value of its type. A type that is not an enumeration accepts any string.
 func isEnumValue(v reflect.Value) bool {
 	known, isEnum := enumValues(v)
 	return !isEnum || slices.Contains(known, v.String())
 }
 
-// enumValues are the values that the SDK knows for the type of v, if that is an enumeration.
+// enumValues returns the values of an enumeration that the SDK knows, and whether the type is one.
 func enumValues(v reflect.Value) (known []string, isEnum bool) {
 	values := v.MethodByName("Values")
 	if !values.IsValid() {

@@ -262,7 +262,7 @@ func TestParse_invalidHeader(t *testing.T) {
 	}
 }
 
-// Rule 1.1.11: an empty key counts as given.
+// TestDecode_emptyString shows that an empty key counts as present (rule 1.1.11).
 func TestDecode_emptyString(t *testing.T) {
 	for body, want := range map[string]*string{
 		"Action=CopySnapshot":           nil,
@@ -307,7 +307,7 @@ func TestEncode_nilAndEmptyDiffer(t *testing.T) {
 	}
 }
 
-// CopySnapshot's DestinationRegion is a member that the SDK does not show.
+// TestDecode_hiddenParameter reads DestinationRegion of CopySnapshot, which the SDK does not export.
 func TestDecode_hiddenParameter(t *testing.T) {
 	r, _ := wire.Parse(signed("ec2", "", "Action=CopySnapshot&DestinationRegion=eu-west-1&SourceRegion=us-east-1"))
 	var in ec2.CopySnapshotInput
@@ -317,7 +317,8 @@ func TestDecode_hiddenParameter(t *testing.T) {
 	}
 }
 
-// Whatever the query parser accepts, the SDK sends in a form that it accepts again, with the same meaning.
+// FuzzQuery shows that the SDK sends whatever the parser accepts in a form that the parser accepts again, with the same
+// meaning.
 func FuzzQuery(f *testing.F) {
 	for _, body := range []string{
 		"Action=CopySnapshot&KmsKeyId=&Encrypted=true&DestinationRegion=eu-west-1&SourceSnapshotId=snap-1&SourceRegion=us-east-1&Version=2016-11-15",
@@ -352,7 +353,7 @@ func FuzzQuery(f *testing.F) {
 			return r.Refuse("id", 400, "Done", "done"), err
 		}))).MethodByName(r.Operation)
 		if !call.IsValid() || call.Type().NumIn() != 3 {
-			// the SDK has no such operation
+			// The SDK has no such operation.
 			return
 		}
 
@@ -370,7 +371,7 @@ func FuzzQuery(f *testing.F) {
 
 		first := again()
 		if first == "" {
-			return // the SDK refuses it: a required member is not there
+			return // the SDK refuses it because a required member is missing
 		}
 
 		if r, err = wire.Parse(signed(service, "", first)); err == nil {
@@ -395,7 +396,7 @@ func checkRefusal(t *testing.T, r *wire.Request, err error) {
 	}
 }
 
-// One poll of a run with a thousand copies: 1,000 snapshots asked for and answered.
+// BenchmarkDescribeSnapshots measures one poll of a run with a thousand copies.
 func BenchmarkDescribeSnapshots(b *testing.B) {
 	var body strings.Builder
 	body.WriteString("Action=DescribeSnapshots&Version=2016-11-15")

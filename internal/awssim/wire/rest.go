@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// rest holds what a REST request says outside of its body, and what its answer needs.
+// rest holds the parts of a REST request outside its body, and what its response needs.
 type rest struct {
-	members map[string]string // texts of members by their names, from path and header
-	status  int               // HTTP, of a success
+	members map[string]string // members in path and headers
+	status  int               // HTTP status of a success
 }
 
 // route is an operation of the EBS direct APIs.
@@ -22,7 +22,7 @@ type route struct {
 	path      *regexp.Regexp // its group is the SnapshotId
 	operation string
 	status    int
-	headers   map[string]string // member by header
+	headers   map[string]string // members by header
 }
 
 var routes = []route{
@@ -63,7 +63,7 @@ func (r *Request) readRoute(h *http.Request) error {
 	return r.UnknownOperation()
 }
 
-// decodeREST reads the body, and what stands in path and header.
+// decodeREST reads the body and the members in path and headers.
 func (r *Request) decodeREST(into reflect.Value) error {
 	if strings.TrimSpace(string(r.Body)) != "" {
 		if err := r.decodeJSON(into); err != nil {
@@ -85,7 +85,7 @@ func (r *Request) decodeREST(into reflect.Value) error {
 	return nil
 }
 
-// RefuseWithReason is Refuse with the reason that some errors of the EBS direct APIs carry.
+// RefuseWithReason is Refuse with the reason that some errors of the EBS direct APIs have.
 func (r *Request) RefuseWithReason(requestID string, status int, code, message, reason string) *http.Response {
 	if !r.api.rest || reason == "" {
 		return r.Refuse(requestID, status, code, message)

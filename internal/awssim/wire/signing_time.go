@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// basicFormat is the form of X-Amz-Date.
+// basicFormat is the format of X-Amz-Date.
 const basicFormat = "20060102T150405Z"
 
 // readSigningTime reads when the request was signed, from the header or from a presigned URL.

@@ -1,10 +1,11 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package wire reads AWS requests into the SDK's own input structs and writes answers from its output structs.
+// Package wire reads AWS requests into the SDK's input structs and writes responses from its output structs.
 //
-// One codec, by reflection, serves the three protocols: ec2query (EC2), query (STS, IAM) and JSON 1.1 (KMS, SSM,
-// Organizations). The names of parameters and elements are generated from the SDK's serialisers (see names).
+// One codec, by reflection, serves the protocols ec2query (EC2), query (STS, IAM), JSON 1.1 (KMS, SSM, Organizations)
+// and REST-JSON (EBS direct APIs). Command names generates the names of parameters and elements from the SDK's
+// serializers.
 package wire
 
 //go:generate go run ./names
@@ -20,34 +21,33 @@ import (
 	"time"
 )
 
-// Request is a signed AWS request: its head as fields, its parameters for Decode.
+// Request is a signed AWS request. Decode reads its parameters.
 type Request struct {
-	// ec2, ebs, sts, iam, kms, ssm, organizations, license-manager: from the credential scope of the signature
+	// Service is the service in the credential scope: ec2, ebs, sts, iam, kms, ssm, organizations or license-manager.
 	Service      string
 	Region       string // from the credential scope, such as us-east-1
 	AccessKeyID  string // from the credential scope
-	SessionToken string // X-Amz-Security-Token, empty for long-term credentials
+	SessionToken string // empty for long-term credentials
 	SignedAt     time.Time
 	Expires      time.Duration // X-Amz-Expires of a presigned URL
 	Operation    string        // the parameter Action, or the last part of X-Amz-Target
 	Body         []byte        // as sent
 
 	api  api
-	form *node // the parameters of a query request; nil in JSON
-	rest rest  // those outside the body of a REST request
+	form *node // parameters of a query request; nil in JSON
+	rest rest  // members outside the body of a REST request
 }
 
-// Error is a refusal as AWS words it; Request.Refuse sends it.
+// Error is an error response of AWS. Request.Refuse sends it.
 type Error struct {
-	Status        int // HTTP
+	Status        int // HTTP status
 	Code, Message string
 }
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
-// Parse reads the head of a request and takes its parameters apart; it does not verify the signature. The error is
-// an *Error fit to be sent; the Request then holds what could be read, and its Refuse answers in the caller's
-// protocol as far as that is known.
+// Parse reads a request. It does not verify the signature. An error is an *Error that can be sent. Then the Request
+// holds what could be read, so that Refuse can use the caller's protocol.
 func Parse(h *http.Request) (*Request, error) {
 	target := h.Header.Get("X-Amz-Target")
 	r := &Request{api: api{json: target != ""}}
@@ -82,7 +82,7 @@ func Parse(h *http.Request) (*Request, error) {
 	return r, r.readForm(query)
 }
 
-// readSignature reads who signs, for which service and Region, from the header or from a presigned URL.
+// readSignature reads the credential scope from the header or from a presigned URL.
 func (r *Request) readSignature(header http.Header, query url.Values) error {
 	credential := query.Get("X-Amz-Credential")
 	r.SessionToken = query.Get("X-Amz-Security-Token")
@@ -115,10 +115,9 @@ func (r *Request) readSignature(header http.Header, query url.Values) error {
 	return r.readSigningTime(header, query)
 }
 
-// Decode fills in, a pointer to the SDK's input struct of the operation. Extras holds, by wire name, the parameters
-// that the SDK keeps in unexported members (DestinationRegion of CopySnapshot); it is nil if there are none. A
-// parameter that nothing reads, or an enumeration value the SDK does not know, is refused by name, with an *Error.
-// A parameter sent as an empty string is a pointer to "", not nil (rule 1.1.11).
+// Decode sets in, a pointer to the SDK's input struct of the operation. It returns parameters that the SDK keeps in
+// unexported members by wire name, such as DestinationRegion of CopySnapshot. It refuses unknown parameters and
+// enumeration values with an *Error. An empty string is a pointer to "", not nil (rule 1.1.11).
 func (r *Request) Decode(in any) (extras map[string]string, err error) {
 	into := reflect.ValueOf(in).Elem()
 	if into.Type().Name() != r.Operation+"Input" {
@@ -136,8 +135,8 @@ func (r *Request) Decode(in any) (extras map[string]string, err error) {
 	return d.extras, err
 }
 
-// Answer is the HTTP response for out, a pointer to the SDK's output struct of the operation. Nil members are left
-// out; the body is never empty, because the SDK takes an empty body for an empty output.
+// Answer returns the HTTP response for out, a pointer to the SDK's output struct of the operation. Nil members are left
+// out. The body is never empty, because the SDK reads an empty body as an empty output.
 func (r *Request) Answer(requestID string, out any) *http.Response {
 	v := reflect.ValueOf(out).Elem()
 	if r.api.rest {
@@ -161,7 +160,7 @@ func (r *Request) Answer(requestID string, out any) *http.Response {
 	return r.response(http.StatusOK, requestID, w.Bytes())
 }
 
-// Refuse is the HTTP response for an error, in the protocol of the service.
+// Refuse returns the HTTP response for an error, in the protocol of the service.
 func (r *Request) Refuse(requestID string, status int, code, message string) *http.Response {
 	if r.api.rest {
 		return r.refuseREST(requestID, status, code, message, "")
@@ -180,7 +179,7 @@ func (r *Request) Refuse(requestID string, status int, code, message string) *ht
 	return r.response(status, requestID, w.Bytes())
 }
 
-// UnknownOperation is the refusal of an operation that the service does not have.
+// UnknownOperation returns the error for an operation that the service does not have.
 func (r *Request) UnknownOperation() *Error {
 	switch {
 	case r.api.json || r.api.rest:
@@ -221,13 +220,13 @@ func (r *Request) response(status int, requestID string, body []byte) *http.Resp
 	}
 }
 
-// unknownParameter refuses a parameter that no member reads. AWS says so in EC2 and looks away elsewhere; a
-// simulator that looked away would let tests pass that check nothing.
+// unknownParameter returns the error for a parameter that no member reads. Only EC2 refuses it on AWS. The simulator
+// refuses it in every service, so that no test passes without checking anything.
 func (r *Request) unknownParameter(path string) *Error {
 	return &Error{http.StatusBadRequest, "UnknownParameter", fmt.Sprintf("The parameter %s is not recognized", path)}
 }
 
-// invalidValue refuses a value that its member cannot hold: no such enumeration value, not a number, and so on.
+// invalidValue returns the error for a value that its member cannot hold.
 func (r *Request) invalidValue(of reflect.Value, path, value string) *Error {
 	if r.api.ec2 {
 		return &Error{
@@ -252,7 +251,7 @@ func (r *Request) invalidValue(of reflect.Value, path, value string) *Error {
 	}
 }
 
-// unsigned refuses a request before its service is known.
+// unsigned returns the error for a request whose service is not known.
 func (r *Request) unsigned(status int, code, message string) *Error {
 	if r.api.json {
 		return &Error{http.StatusBadRequest, code + "Exception", message}

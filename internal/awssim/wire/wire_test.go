@@ -32,7 +32,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim/wire"
 )
 
-// services are the SDK's clients.
+// services are constructors of the SDK's clients.
 var services = map[string]func(aws.Config) any{
 	"ec2":           func(c aws.Config) any { return ec2.NewFromConfig(c) },
 	"sts":           func(c aws.Config) any { return sts.NewFromConfig(c) },
@@ -42,9 +42,10 @@ var services = map[string]func(aws.Config) any{
 	"organizations": func(c aws.Config) any { return organizations.NewFromConfig(c) },
 }
 
-// foreign are the operations of SSM, none of them simulated, that package wire does not read, by what stops it.
-var foreign = map[string][]string{
-	".key is not recognized": { // members with a small first letter
+// unsupportedOperations maps a reason to the operations of SSM that package wire does not read. None of them is
+// simulated.
+var unsupportedOperations = map[string][]string{
+	".key is not recognized": { // members with a lowercase first letter
 		"DescribeInstanceInformation", "DescribeInstanceProperties", "DescribeSessions",
 		"ListAssociations", "ListCommandInvocations", "ListCommands", "ListDocuments",
 	},
@@ -53,8 +54,8 @@ var foreign = map[string][]string{
 	"missing required field":            {"ListNodesSummary"}, // the SDK does not send its own fixture
 }
 
-// Every operation of every service: the SDK's own fixture is read with nothing left over and written again by the
-// SDK as it was, and a filled output comes back through the SDK's deserialiser deeply equal.
+// TestWire_everyOperationRoundTrips reads the SDK's fixture of every operation without a rest and writes it again
+// unchanged. A filled output passes through the SDK's deserializer unchanged.
 func TestWire_everyOperationRoundTrips(t *testing.T) {
 	for service, client := range services {
 		t.Run(service, func(t *testing.T) {
@@ -69,7 +70,7 @@ func TestWire_everyOperationRoundTrips(t *testing.T) {
 
 				parts := strings.SplitN(string(fixture), "\n\n", 3) // request line, header, body
 				err = passThrough(service, operation, parts[2])
-				for reason, operations := range foreign {
+				for reason, operations := range unsupportedOperations {
 					if service == "ssm" && slices.Contains(operations, operation) {
 						if err == nil || !strings.Contains(err.Error(), reason) {
 							t.Errorf("%s: got %v, want %s", operation, err, reason)
@@ -120,7 +121,7 @@ func passThrough(service, operation, body string) error {
 	out.Elem().FieldByName("ResultMetadata").SetZero()
 	if !reflect.DeepEqual(out.Interface(), answer.Interface()) {
 		return fmt.Errorf(
-			"the answer changed on its way:\n%s",
+			"the response changed:\n%s",
 			cmp.Diff(answer.Interface(), out.Interface(), cmp.Exporter(func(reflect.Type) bool { return true })),
 		)
 	}
@@ -128,8 +129,8 @@ func passThrough(service, operation, body string) error {
 	return nil
 }
 
-// canonical is a body together with the extras, which the SDK sends of its own accord only. JSON gets its members in
-// alphabetical order, because the fixtures sort them without regard to case and the SDK does not.
+// canonical returns a body with its extra parameters. JSON members are sorted, because the fixtures are sorted without
+// regard to case.
 func canonical(body string, extras map[string]string) string {
 	var object any
 	if json.Unmarshal([]byte(body), &object) == nil {
@@ -149,7 +150,7 @@ func canonical(body string, extras map[string]string) string {
 	return form.Encode()
 }
 
-// The SDK takes an empty body for an empty output, so that a forgotten answer would pass for a good one.
+// TestEncode_emptyOutput shows that a response is never empty. The SDK would read a missing response as a success.
 func TestEncode_emptyOutput(t *testing.T) {
 	for service, client := range services {
 		for operation := range operations(client(aws.Config{})) {
@@ -165,7 +166,7 @@ func TestEncode_emptyOutput(t *testing.T) {
 	}
 }
 
-// operations are the names of a client's operations.
+// operations iterates over the names of a client's operations.
 func operations(client any) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		for m := range reflect.TypeOf(client).NumMethod() {
@@ -178,7 +179,7 @@ func operations(client any) func(func(string) bool) {
 	}
 }
 
-// fill gives every member a value, every list two elements; types within themselves end at the second turn.
+// fill sets every member and gives every list two elements. Recursive types end at the second level.
 func fill(v reflect.Value, within []reflect.Type) {
 	if v.Type() == reflect.TypeFor[time.Time]() {
 		v.Set(reflect.ValueOf(time.Date(2026, 2, 3, 4, 5, 6, 789e6, time.UTC)))
@@ -220,7 +221,7 @@ func fill(v reflect.Value, within []reflect.Type) {
 		v.SetInt(-1 << 31)
 	case reflect.Float32, reflect.Float64:
 		v.SetFloat(1.5e-7)
-	case reflect.Interface: // unions are not known to package wire
+	case reflect.Interface: // package wire does not support unions
 	default:
 		panic("no value for a " + v.Type().String())
 	}
@@ -248,7 +249,7 @@ func config(do exchange) aws.Config {
 
 var targets = map[string]string{"kms": "TrentService", "ssm": "AmazonSSM", "organizations": "AWSOrganizationsV20161128"}
 
-// signed is a request as it arrives, for its service, Region us-east-1, access key AKIDEXAMPLE.
+// signed returns a request as it arrives, for its service in us-east-1.
 func signed(service, operation, body string) *http.Request {
 	h := &http.Request{
 		Method: "POST",
@@ -268,7 +269,7 @@ func signed(service, operation, body string) *http.Request {
 	return h
 }
 
-// module is the directory of a service's module.
+// module returns the directory of a service's module.
 func module(t *testing.T, service string) string {
 	dir, err := exec.Command(
 		"go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2/service/"+service,

@@ -17,7 +17,7 @@ import (
 	smithytime "github.com/aws/smithy-go/time"
 )
 
-// xmlWriter writes the answers of ec2query and query.
+// xmlWriter writes responses of ec2query and query.
 type xmlWriter struct {
 	bytes.Buffer
 	names names
@@ -103,7 +103,7 @@ func (w *xmlWriter) refusal(api api, requestID, code, message string) {
 	})
 }
 
-// isMember reports whether a field of an SDK struct goes over the wire.
+// isMember reports whether a field of an SDK struct is sent.
 func isMember(field reflect.StructField) bool {
 	return field.IsExported() && field.Name != "ResultMetadata"
 }
@@ -119,7 +119,7 @@ func isAbsent(v reflect.Value) bool {
 	return false
 }
 
-// textOf is the text of a scalar.
+// textOf returns the text of a scalar.
 func textOf(v reflect.Value) (text string, ok bool) {
 	switch v := v.Interface().(type) {
 	case time.Time:

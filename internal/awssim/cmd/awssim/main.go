@@ -1,8 +1,8 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command awssim is the simulated AWS as a server on the loopback interface, for clients of any kind: every service is
-// at the one address. Its first line says where it listens. It stops on SIGTERM and SIGINT.
+// Command awssim serves the simulated AWS on the loopback interface, with all services at one address. Its first line
+// of output is the address. It stops on SIGTERM and SIGINT.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 )
 
-// options are what the command line says.
+// options are the command line options.
 type options struct {
 	listen string
 	speed  float64
@@ -90,7 +90,7 @@ func run(ctx context.Context, arguments []string, out, complaints io.Writer) (er
 		return err
 	}
 
-	defer listener.Close() // again, when serving is over
+	defer listener.Close() // closes it again after serving
 	recording := io.Discard
 	if o.record != "" {
 		file, err := os.OpenFile(o.record, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -126,7 +126,7 @@ func run(ctx context.Context, arguments []string, out, complaints io.Writer) (er
 	return serve(ctx, listener, world)
 }
 
-// printKey makes an access key for a user, "account/name", and prints what a shell needs to use it.
+// printKey creates an access key for a user, "account/name", and prints the shell commands to use it.
 func printKey(ctx context.Context, out io.Writer, world *awssim.World, address net.Addr, user string) error {
 	account, name, _ := strings.Cut(user, "/")
 	created, err := iam.NewFromConfig(world.Config(account, "us-east-1")).CreateAccessKey(
@@ -144,7 +144,7 @@ func printKey(ctx context.Context, out io.Writer, world *awssim.World, address n
 	return err
 }
 
-// inject takes the rule of a fault.
+// inject parses and adds a fault rule.
 func (o *options) inject(text string) error {
 	var rule awssim.FaultRule
 	decoder := json.NewDecoder(strings.NewReader(text))
@@ -159,7 +159,8 @@ func (o *options) inject(text string) error {
 	return nil
 }
 
-// listen opens an address of the loopback interface, and no other: whoever reaches a simulated AWS is root in it.
+// listen opens an address of the loopback interface. It refuses others, because every client of a simulated AWS can act
+// as root.
 func listen(address string) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -171,7 +172,7 @@ func listen(address string) (net.Listener, error) {
 	return net.Listen("tcp", address)
 }
 
-// serve answers until the context ends.
+// serve handles requests until the context ends.
 func serve(ctx context.Context, listener net.Listener, world http.Handler) error {
 	server := &http.Server{Handler: world, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 1 << 16}
 	ended := make(chan error, 1)
@@ -182,7 +183,7 @@ func serve(ctx context.Context, listener net.Listener, world http.Handler) error
 	case <-ctx.Done():
 	}
 
-	// What is on its way may end; nobody needs to wait for idle connections.
+	// Running calls may end. Idle connections are closed.
 	leave, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if err := server.Shutdown(leave); err != nil {

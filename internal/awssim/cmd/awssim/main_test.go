@@ -20,14 +20,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// start runs a server until the test ends, and is its address.
+// start runs a server until the test ends and returns its address.
 func start(t *testing.T, arguments ...string) string {
 	t.Helper()
 	address, _ := started(t, arguments...)
 	return address
 }
 
-// started is start, with what the server prints after its address.
+// started is start, and also returns the server's further output.
 func started(t *testing.T, arguments ...string) (string, *bufio.Reader) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -75,8 +75,8 @@ func TestServer_printsAccessKey(t *testing.T) {
 }
 
 func TestServer_unknownUser(t *testing.T) {
-	err := run(t.Context(), []string{"-user", "111111111111/nobody"}, io.Discard, io.Discard)
-	if err == nil || !strings.Contains(err.Error(), "nobody") {
+	err := run(t.Context(), []string{"-user", "111111111111/missing-user"}, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "missing-user") {
 		t.Errorf("%v", err)
 	}
 }
@@ -105,8 +105,8 @@ func TestServer_servesAndRecords(t *testing.T) {
 	}
 }
 
-// A session of an hour ends for the client after an hour of the server's clock: at 3,600 times the speed, after a
-// second.
+// TestServer_sessionExpiresInClientTime shows that a session of an hour expires after an hour of the server's clock. At
+// 3,600 times real time that is a second.
 func TestServer_sessionExpiresInClientTime(t *testing.T) {
 	address := start(t, "-speed", "3600")
 	client := iam.NewFromConfig(config(address, "111111111111", "secret", ""))
@@ -144,7 +144,7 @@ func TestServer_injectsFault(t *testing.T) {
 		address, *created.Credentials.AccessKeyId, *created.Credentials.SecretAccessKey, *created.Credentials.SessionToken,
 	))
 
-	for _, want := range []bool{true, false, false} { // it stays over
+	for _, want := range []bool{true, false, false} { // it stays expired
 		if _, err := session.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{}); (err == nil) != want {
 			t.Errorf("got %v", err)
 		}
@@ -172,7 +172,7 @@ func TestServer_requestTooLong(t *testing.T) {
 	address := start(t)
 	answer, err := http.Post(address, "application/x-www-form-urlencoded", strings.NewReader(strings.Repeat("a", 2<<20)))
 	if err != nil {
-		return // cut off while it was sent
+		return // the connection was closed while sending
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode < 400 {

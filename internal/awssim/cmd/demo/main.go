@@ -1,9 +1,9 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command demo shows the whole job on one machine: it starts a simulated AWS, lets the real packer build an image there
-// and hand it to another account, then asks that account what it has got. It ends with 1 unless all of it is as
-// promised.
+// Command demo shows a complete run on one machine. It starts a simulated AWS, builds an image there with packer,
+// shares and copies it to another account, and inspects the result in that account. It exits with 1 if the result is
+// not as expected.
 package main
 
 import (
@@ -25,13 +25,13 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/e2e"
 )
 
-// What `awssim -world demo` holds.
+// Resources of the world "demo".
 const (
 	source     = "111111111111"
 	target     = "999999999999"
 	region     = "ap-northeast-1"
 	targetKey  = "alias/golden-target"
-	externalID = "hand-over-4711"
+	externalID = "golden-images-4711"
 )
 
 func main() {
@@ -77,7 +77,7 @@ func demo(ctx context.Context, template string) (err error) {
 
 	say("A simulated AWS listens on %s; nothing leaves this machine.", host.World.Endpoint)
 	say("Account %s builds an image. It encrypts by default with aws/ebs, a key that cannot be shared.", source)
-	say("Account %s shall get an image of its own, under its own key %s.", target, targetKey)
+	say("Account %s gets an image of its own, under its own key %s.", target, targetKey)
 	build := []string{
 		"build", "-color=false", "-except=redo.*", "-var", "external_id=" + externalID, "-var", "poll_interval=1s", path,
 	}
@@ -98,7 +98,7 @@ func demo(ctx context.Context, template string) (err error) {
 	return nil
 }
 
-// inspect shows what the target account has got, and launches it.
+// inspect prints the image in the target account and launches it.
 func inspect(ctx context.Context, account aws.Config) error {
 	cloud := ec2.NewFromConfig(account)
 	key, err := kms.NewFromConfig(account).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String(targetKey)})

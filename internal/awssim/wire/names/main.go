@@ -29,7 +29,7 @@ import (
 
 const modules = "github.com/aws/aws-sdk-go-v2/service/"
 
-// services are those whose protocol has names of its own: ec2query and query.
+// services are those whose protocol has its own names: ec2query and query.
 var services = []string{"ec2", "sts", "iam"}
 
 func main() {
@@ -45,7 +45,7 @@ func main() {
 	}
 }
 
-// generate is the content of a service's file of names, from the version of the SDK in go.mod.
+// generate returns the names file of a service, from the SDK version in go.mod.
 func generate(service string) ([]byte, error) {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", modules+service).Output()
 	if err != nil {
@@ -83,7 +83,7 @@ func generate(service string) ([]byte, error) {
 	return file.Bytes(), nil
 }
 
-// functions are the functions of a file whose first parameter is v: one for each struct, list and map.
+// functions returns the functions of a file whose first parameter is v. There is one for each struct, list and map.
 func functions(dir, name string) ([]*ast.FuncDecl, error) {
 	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, name), nil, parser.SkipObjectResolution)
 	if err != nil {
@@ -105,9 +105,9 @@ func functions(dir, name string) ([]*ast.FuncDecl, error) {
 // generator collects the lines of one service.
 type generator struct {
 	ec2   bool
-	item  string // what the elements of a list are called by rule
+	item  string // general name of list elements
 	lines []string
-	err   error // what neither the rule nor package wire foresees
+	err   error // an exception that neither the rule nor package wire supports
 }
 
 // parameters reads, in the function of each struct, statements such as
@@ -116,29 +116,29 @@ type generator struct {
 //
 // Package wire takes lists to be flat in ec2query and of member in query, and knows no maps: it must be so.
 func (g *generator) parameters(functions []*ast.FuncDecl) {
-	items := map[string]string{} // the name of the elements, by the function of the list
+	items := map[string]string{} // names of list elements by the function of the list
 	for _, f := range functions {
-		if _, kind := subject(f); kind == "list" {
-			_, item := called(f.Body, "Array")
+		if _, kind := serializedType(f); kind == "list" {
+			_, item := findCallWithLiteral(f.Body, "Array")
 			if items[f.Name.Name] = item; item != g.item && !g.ec2 {
-				g.unforeseen(f, "elements called "+item)
+				g.unsupported(f, "elements called "+item)
 			}
 		} else if kind == "map" {
-			g.unforeseen(f, "a map")
+			g.unsupported(f, "a map")
 		}
 	}
 
 	for _, f := range functions {
-		owner, kind := subject(f)
+		owner, kind := serializedType(f)
 		for _, statement := range f.Body.List {
-			method, key := called(statement, "Key", "FlatKey")
+			method, key := findCallWithLiteral(statement, "Key", "FlatKey")
 			if kind != "struct" || method == "" {
 				continue
 			}
-			if isList := callee(statement, items) != ""; (method == "FlatKey") != (isList && g.ec2) {
-				g.unforeseen(f, method+" "+key)
+			if isList := findCallee(statement, items) != ""; (method == "FlatKey") != (isList && g.ec2) {
+				g.unsupported(f, method+" "+key)
 			}
-			if field := member(statement, "v"); field != key {
+			if field := findMember(statement, "v"); field != key {
 				g.lines = append(g.lines, fmt.Sprintf("in %s.%s %s", owner, field, key))
 			}
 		}
@@ -149,29 +149,29 @@ func (g *generator) parameters(functions []*ast.FuncDecl) {
 //
 //	case strings.EqualFold("regionInfo", t.Name.Local): ... deserializeRegionList(&sv.Regions, nodeDecoder)
 func (g *generator) elements(functions []*ast.FuncDecl) {
-	items := map[string]string{} // the name of the elements, by the function of the list
+	items := map[string]string{} // names of list elements by the function of the list
 	for _, f := range functions {
-		if _, kind := subject(f); kind == "list" {
-			for _, clause := range clauses(f) {
-				_, items[f.Name.Name] = called(clause, "EqualFold")
+		if _, kind := serializedType(f); kind == "list" {
+			for _, clause := range findCases(f) {
+				_, items[f.Name.Name] = findCallWithLiteral(clause, "EqualFold")
 			}
 		}
 	}
 
 	for _, f := range functions {
-		owner, kind := subject(f)
+		owner, kind := serializedType(f)
 		if kind != "struct" || strings.HasSuffix(owner, "Exception") {
 			continue
 		}
 
-		for _, clause := range clauses(f) {
-			field := member(clause, "sv")
-			_, name := called(clause, "EqualFold")
+		for _, clause := range findCases(f) {
+			field := findMember(clause, "sv")
+			_, name := findCallWithLiteral(clause, "EqualFold")
 			rule := field
 			if g.ec2 {
 				rule = strings.ToLower(field[:1]) + field[1:]
 			}
-			if item := items[callee(clause, items)]; item != "" && item != g.item {
+			if item := items[findCallee(clause, items)]; item != "" && item != g.item {
 				rule, name = rule+"/"+g.item, name+"/"+item
 			}
 			if name != rule {
@@ -181,14 +181,14 @@ func (g *generator) elements(functions []*ast.FuncDecl) {
 	}
 }
 
-func (g *generator) unforeseen(f *ast.FuncDecl, what string) {
+func (g *generator) unsupported(f *ast.FuncDecl, what string) {
 	if g.err == nil {
 		g.err = fmt.Errorf("%s: unforeseen: %s", f.Name.Name, what)
 	}
 }
 
-// subject is what a function serialises: a struct and its name, a list or a map.
-func subject(f *ast.FuncDecl) (name, kind string) {
+// serializedType returns what a function serializes: a struct and its name, a list or a map.
+func serializedType(f *ast.FuncDecl) (name, kind string) {
 	t := f.Type.Params.List[0].Type
 	for {
 		switch x := t.(type) {
@@ -208,8 +208,8 @@ func subject(f *ast.FuncDecl) (name, kind string) {
 	}
 }
 
-// find is the first node of its kind within n, depth first, for which it holds.
-func find[N ast.Node](n ast.Node, holds func(N) bool) (found N, ok bool) {
+// findFirst returns the first node within n, depth first, for which holds is true.
+func findFirst[N ast.Node](n ast.Node, holds func(N) bool) (found N, ok bool) {
 	for m := range ast.Preorder(n) {
 		if m, is := m.(N); is && holds(m) {
 			return m, true
@@ -218,9 +218,9 @@ func find[N ast.Node](n ast.Node, holds func(N) bool) (found N, ok bool) {
 	return found, false
 }
 
-// called is the first call of one of the methods with a literal, and that literal: "Key", "Region".
-func called(n ast.Node, methods ...string) (method, literal string) {
-	find(n, func(c *ast.CallExpr) bool {
+// findCallWithLiteral returns the first call of one of the methods with a literal, and the literal: "Key", "Region".
+func findCallWithLiteral(n ast.Node, methods ...string) (method, literal string) {
+	findFirst(n, func(c *ast.CallExpr) bool {
 		f, isMethod := c.Fun.(*ast.SelectorExpr)
 		if !isMethod || !slices.Contains(methods, f.Sel.Name) {
 			return false
@@ -236,9 +236,9 @@ func called(n ast.Node, methods ...string) (method, literal string) {
 	return method, literal
 }
 
-// callee is the first of the functions that is called within n.
-func callee(n ast.Node, functions map[string]string) string {
-	call, ok := find(n, func(c *ast.CallExpr) bool {
+// findCallee returns the first of the functions that is called within n.
+func findCallee(n ast.Node, functions map[string]string) string {
+	call, ok := findFirst(n, func(c *ast.CallExpr) bool {
 		f, isName := c.Fun.(*ast.Ident)
 		return isName && functions[f.Name] != ""
 	})
@@ -248,9 +248,9 @@ func callee(n ast.Node, functions map[string]string) string {
 	return call.Fun.(*ast.Ident).Name
 }
 
-// member is the first member of the variable that is mentioned within n.
-func member(n ast.Node, variable string) string {
-	mention, ok := find(n, func(s *ast.SelectorExpr) bool {
+// findMember returns the first member of the variable within n.
+func findMember(n ast.Node, variable string) string {
+	mention, ok := findFirst(n, func(s *ast.SelectorExpr) bool {
 		x, isName := s.X.(*ast.Ident)
 		return isName && x.Name == variable
 	})
@@ -260,8 +260,8 @@ func member(n ast.Node, variable string) string {
 	return mention.Sel.Name
 }
 
-// clauses are the cases of the function's switch that compare with a name.
-func clauses(f *ast.FuncDecl) (found []*ast.CaseClause) {
+// findCases returns the cases of the function's switch that compare with a name.
+func findCases(f *ast.FuncDecl) (found []*ast.CaseClause) {
 	for n := range ast.Preorder(f) {
 		if clause, ok := n.(*ast.CaseClause); ok && clause.List != nil {
 			found = append(found, clause)
