@@ -13,7 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-func TestOtherChoicesAreToldWithTheirEstimates(t *testing.T) {
+func TestAlternatives_golden(t *testing.T) {
 	var out strings.Builder
 	for _, c := range []struct {
 		name   string
@@ -21,7 +21,10 @@ func TestOtherChoicesAreToldWithTheirEstimates(t *testing.T) {
 	}{
 		{"staged in both Regions", func(*distribution.Request, *distribution.Facts) {}},
 		{"straight into the other Region", func(_ *distribution.Request, f *distribution.Facts) {
-			f.Keys[distribution.Location{Account: source, Region: oregon}] = map[string]distribution.Key{"alias/golden-source": {}}
+			f.Keys[distribution.Location{
+				Account: source,
+				Region:  oregon,
+			}] = map[string]distribution.Key{"alias/golden-source": {}}
 		}},
 		{"nothing is staged", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Regions = nil
@@ -35,13 +38,20 @@ func TestOtherChoicesAreToldWithTheirEstimates(t *testing.T) {
 		c.change(&req, &facts)
 		fmt.Fprintf(&out, "# %s\n%s\n", c.name, estimate(plan.Decide(req, facts).Estimate))
 		for _, choice := range plan.Alternatives(req, facts) {
-			fmt.Fprintf(&out, "where %s:\n  %s\n  %s\n", choice.What, estimate(choice.Estimate), strings.Join(choice.How, "\n  "))
+			fmt.Fprintf(
+				&out,
+				"where %s:\n  %s\n  %s\n",
+				choice.What,
+				estimate(choice.Estimate),
+				strings.Join(choice.How, "\n  "),
+			)
 		}
 	}
 	golden.Equal(t, "testdata/otherwise.golden", out.String())
 }
 
 func estimate(e plan.Estimate) string {
-	return fmt.Sprintf("%d copies, %d GiB stored, %d of them staged, %d between Regions, %s, $%.2f a month, $%.2f once, %v",
+	return fmt.Sprintf("%d copies, %d GiB stored, %d of them staged, %d between Regions, %s, $%.2f a month, $%.2f "+
+		"once, %v",
 		e.Copies, e.GiBStored, e.GiBStaged, e.GiBTransferred, e.Takes, e.USDPerMonth(), e.USDOnce(), e.Calls)
 }

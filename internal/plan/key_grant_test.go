@@ -10,20 +10,30 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// Of roles that differ by their path alone the names that grants get by default are equal.
-func TestGrantsOfOneNameAreRefused(t *testing.T) {
-	deployers := []distribution.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/a/deployer"}, {Grantee: "arn:aws:iam::{{ .AccountId }}:role/b/deployer"}}
+// Roles that differ only in their path get the same default grant name.
+func TestValidateGrants_sameName(t *testing.T) {
+	deployers := []distribution.Grant{{
+		Grantee: "arn:aws:iam::{{ .AccountId }}:role/a/deployer",
+	}, {Grantee: "arn:aws:iam::{{ .AccountId }}:role/b/deployer"}}
 	named := []distribution.Grant{deployers[0], {Grantee: deployers[1].Grantee, Name: "another"}}
 	for wanted, ask := range map[string]func(req *distribution.Request, grants []distribution.Grant){
 		`target "prod": grant: name`: func(req *distribution.Request, grants []distribution.Grant) { req.Targets[0].Grants = grants },
 		`share "fleet": grant: name`: func(req *distribution.Request, grants []distribution.Grant) {
-			req.Shares = []distribution.Share{{Name: "fleet", AccountIDs: others[:1], Roles: []distribution.Role{{RoleName: "granter"}}, Grants: grants}}
+			req.Shares = []distribution.Share{{
+				Name:       "fleet",
+				AccountIDs: others[:1],
+				Roles:      []distribution.Role{{RoleName: "granter"}},
+				Grants:     grants,
+			}}
 		},
 	} {
 		for _, grants := range [][]distribution.Grant{deployers, named} {
 			req, facts := world()
 			for _, account := range others {
-				facts.Sites[distribution.Location{Account: account, Region: tokyo}] = distribution.DestinationFacts{Identity: distribution.CallerIdentity{Account: account}}
+				facts.Sites[distribution.Location{
+					Account: account,
+					Region:  tokyo,
+				}] = distribution.DestinationFacts{Identity: distribution.CallerIdentity{Account: account}}
 			}
 			ask(&req, grants)
 			refused := false

@@ -10,9 +10,13 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-func TestAKeysPolicyAdmitsRefusesOrCannotTell(t *testing.T) {
+func TestKeyAdmits(t *testing.T) {
 	const key = "arn:aws:kms:ap-northeast-1:111111111111:key/0a1b2c3d-0000-4000-8000-0123456789ab"
-	who := distribution.CallerIdentity{Account: "999999999999", ARN: "arn:aws:sts::999999999999:assumed-role/golden-image-target/encrypted-ami", Partition: "aws"}
+	who := distribution.CallerIdentity{
+		Account:   "999999999999",
+		ARN:       "arn:aws:sts::999999999999:assumed-role/golden-image-target/encrypted-ami",
+		Partition: "aws",
+	}
 	policy := func(principal, condition string) string {
 		return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + principal + `"},"Action":"kms:*","Resource":"*"` + condition + `}]}`
 	}

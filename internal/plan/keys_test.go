@@ -14,7 +14,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-func TestSourceKeysAreLookedUpWhereTheyBelong(t *testing.T) { // 1.7.5, 1.7.6, 3.6.2, 3.6.4
+// 1.7.5, 1.7.6, 3.6.2, 3.6.4.
+func TestSourceKey(t *testing.T) {
 	const there, elsewhere = tokyo, oregon
 	for _, c := range []struct {
 		name            string
@@ -30,7 +31,9 @@ func TestSourceKeysAreLookedUpWhereTheyBelong(t *testing.T) { // 1.7.5, 1.7.6, 3
 		{"key ARN of a third account", keyARN("222222222222", there, "k"), nil, keyARN("222222222222", there, "k"), ""},
 		{"alias ARN", "arn:aws:kms:" + there + ":111111111111:alias/golden", nil, "arn:aws:kms:" + there + ":111111111111:alias/golden", ""},
 		{"primary of a multi-Region key by ARN", keyARN(source, there, "mrk-0123"), nil, keyARN(source, there, "mrk-0123"), ""},
-		{"a Region of its own goes before", "alias/golden", map[string]string{elsewhere: "alias/other"}, "alias/golden", "alias/other"},
+		{"a Region of its own goes before", "alias/golden", map[string]string{
+			elsewhere: "alias/other",
+		}, "alias/golden", "alias/other"},
 		{"only a Region of its own", "", map[string]string{there: "alias/other"}, "alias/other", ""},
 	} {
 		req := distribution.Request{KMSKeyID: c.key, RegionKMSKeyIDs: c.byRegion}
@@ -43,13 +46,22 @@ func TestSourceKeysAreLookedUpWhereTheyBelong(t *testing.T) { // 1.7.5, 1.7.6, 3
 	}
 }
 
-// Encryption by default, an encrypted base image, a key of one's own: told apart as far as the facts allow.
-func TestCausesOfEncryptionAreThoseThatAllFactsAgreeWith(t *testing.T) {
+// Causes are encryption by default, an encrypted base image or a key of the build. The facts may not exclude all but
+// one.
+func TestDecide_encryptionCauses(t *testing.T) {
 	standard := keyARN(source, tokyo, "aws-ebs")
 	base := func(owner, key string) func(*distribution.Image) {
 		return func(i *distribution.Image) {
-			i.Base = &ec2types.Image{ImageId: aws.String("ami-0base"), OwnerId: aws.String(owner), BlockDeviceMappings: []ec2types.BlockDeviceMapping{
-				{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-0base"), Encrypted: aws.Bool(key != "")}}}}
+			i.Base = &ec2types.Image{
+				ImageId: aws.String("ami-0base"),
+				OwnerId: aws.String(owner),
+				BlockDeviceMappings: []ec2types.BlockDeviceMapping{
+					{
+						DeviceName: aws.String("/dev/xvda"),
+						Ebs:        &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-0base"), Encrypted: aws.Bool(key != "")},
+					},
+				},
+			}
 			i.BaseSnapshots = map[string]ec2types.Snapshot{"snap-0base": snapshot("snap-0base", 8, key).Snapshot}
 		}
 	}
@@ -74,11 +86,17 @@ func TestCausesOfEncryptionAreThoseThatAllFactsAgreeWith(t *testing.T) {
 		{"base image that cannot be seen", false, standard, func(*distribution.Image) {}, []string{byBuild}},
 	} {
 		req, facts := world()
-		facts.Defaults = map[distribution.Location]distribution.Default{home: {Encryption: c.byDefault, KMSKeyID: "alias/aws/ebs"}}
+		facts.Defaults = map[distribution.Location]distribution.Default{
+			home: {Encryption: c.byDefault, KMSKeyID: "alias/aws/ebs"},
+		}
 		facts.Keys[home]["alias/aws/ebs"] = managed(key(source, tokyo, "aws-ebs"))
 		facts.Keys[home][standard] = managed(key(source, tokyo, "aws-ebs"))
 		i := facts.Images[tokyo]
-		i.Snapshots = map[string]distribution.Snapshot{"snap-0a": snapshot("snap-0a", 8, c.key), "snap-0b": snapshot("snap-0b", 100, ""), "snap-0c": snapshot("snap-0c", 20, "")}
+		i.Snapshots = map[string]distribution.Snapshot{
+			"snap-0a": snapshot("snap-0a", 8, c.key),
+			"snap-0b": snapshot("snap-0b", 100, ""),
+			"snap-0c": snapshot("snap-0c", 20, ""),
+		}
 		c.base(&i)
 		facts.Images[tokyo] = i
 		if got := plan.Decide(req, facts).Images[0].Causes; !slices.Equal(got, c.want) {

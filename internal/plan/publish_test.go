@@ -17,11 +17,24 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-// What names an image is set behind its proof, left as it is where it names the image already, and refused before anything is copied
-// where it cannot be set.
-func TestPointersAreSetBehindTheProofOrRefusedBeforeTheRun(t *testing.T) {
-	name := distribution.Parameter{Name: "/golden/{{ .Region }}/ami", Type: "String", DataType: "aws:ec2:image", Overwrite: true}
-	secret := distribution.Parameter{Name: "/golden/secret", Type: "SecureString", DataType: "text", KeyID: "alias/golden-" + tokyo, Tier: "Advanced", Tags: map[string]distribution.Text{"from": "{{ .SourceAMI }}"}, Overwrite: true}
+// What names an image is set behind its proof, left as it is where it names the image already, and refused before
+// anything is copied where it cannot be set.
+func TestDecide_publication(t *testing.T) {
+	name := distribution.Parameter{
+		Name:      "/golden/{{ .Region }}/ami",
+		Type:      "String",
+		DataType:  "aws:ec2:image",
+		Overwrite: true,
+	}
+	secret := distribution.Parameter{
+		Name:      "/golden/secret",
+		Type:      "SecureString",
+		DataType:  "text",
+		KeyID:     "alias/golden-" + tokyo,
+		Tier:      "Advanced",
+		Tags:      map[string]distribution.Text{"from": "{{ .SourceAMI }}"},
+		Overwrite: true,
+	}
 	strict := name
 	strict.Overwrite = false
 	stored := func(seen distribution.ParameterFacts) func(*distribution.Request, *distribution.Facts) {
@@ -41,21 +54,63 @@ func TestPointersAreSetBehindTheProofOrRefusedBeforeTheRun(t *testing.T) {
 	}{
 		{"none yet", finished, []distribution.Parameter{name, secret}, stored(distribution.ParameterFacts{})},
 		{"before there is an image", earlier, []distribution.Parameter{name}, func(*distribution.Request, *distribution.Facts) {}},
-		{"it names the image of the release before", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{Type: "String", DataType: "aws:ec2:image", ImageID: older})},
-		{"it names the image already", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{Type: "String", DataType: "aws:ec2:image", ImageID: ours})},
-		{"it names the image already, and must not be overwritten", finished, []distribution.Parameter{strict}, stored(distribution.ParameterFacts{Type: "String", DataType: "aws:ec2:image", ImageID: ours})},
-		{"it names another image, and must not be overwritten", finished, []distribution.Parameter{strict}, stored(distribution.ParameterFacts{Type: "String", DataType: "aws:ec2:image", ImageID: older})},
-		{"of another data type", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{Type: "String", DataType: "text", ImageID: older})},
-		{"of another type", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{Type: "SecureString", DataType: "text"})},
-		{"it may not be looked at", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{Err: &distribution.APIError{Operation: "ssm:GetParameter", Status: 400, Code: "AccessDeniedException", Message: "no"}})},
+		{"it names the image of the release before", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{
+			Type:     "String",
+			DataType: "aws:ec2:image",
+			ImageID:  older,
+		})},
+		{"it names the image already", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{
+			Type:     "String",
+			DataType: "aws:ec2:image",
+			ImageID:  ours,
+		})},
+		{"it names the image already, and must not be overwritten", finished, []distribution.Parameter{strict}, stored(distribution.ParameterFacts{
+			Type:     "String",
+			DataType: "aws:ec2:image",
+			ImageID:  ours,
+		})},
+		{"it names another image, and must not be overwritten", finished, []distribution.Parameter{strict}, stored(distribution.ParameterFacts{
+			Type:     "String",
+			DataType: "aws:ec2:image",
+			ImageID:  older,
+		})},
+		{"of another data type", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{
+			Type:     "String",
+			DataType: "text",
+			ImageID:  older,
+		})},
+		{"of another type", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{
+			Type:     "SecureString",
+			DataType: "text",
+		})},
+		{"it may not be looked at", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{
+			Err: &distribution.APIError{
+				Operation: "ssm:GetParameter",
+				Status:    400,
+				Code:      "AccessDeniedException",
+				Message:   "no",
+			},
+		})},
 		{"its key is disabled", finished, []distribution.Parameter{secret}, func(r *distribution.Request, f *distribution.Facts) {
 			disabled := key(there.Account, tokyo, "own")
 			disabled.Metadata.KeyState = kmstypes.KeyStateDisabled
 			f.Keys[there]["alias/parameters"] = disabled
 			r.Targets[0].Parameters[0].KeyID = "alias/parameters"
 		}},
-		{"a rendered name that AWS does not take", finished, []distribution.Parameter{{Name: "/golden/{{ .SourceAMIName }}", Type: "String", DataType: "text"}}, func(*distribution.Request, *distribution.Facts) {}},
-		{"one name twice", finished, []distribution.Parameter{secret, {Name: "golden-{{ .Region }}", Type: "String", DataType: "text"}, {Name: "/golden-" + tokyo, Type: "String", DataType: "text"}}, func(*distribution.Request, *distribution.Facts) {}},
+		{"a rendered name that AWS does not take", finished, []distribution.Parameter{{
+			Name:     "/golden/{{ .SourceAMIName }}",
+			Type:     "String",
+			DataType: "text",
+		}}, func(*distribution.Request, *distribution.Facts) {}},
+		{"one name twice", finished, []distribution.Parameter{secret, {
+			Name:     "golden-{{ .Region }}",
+			Type:     "String",
+			DataType: "text",
+		}, {
+			Name:     "/golden-" + tokyo,
+			Type:     "String",
+			DataType: "text",
+		}}, func(*distribution.Request, *distribution.Facts) {}},
 	} {
 		req, facts := c.world()
 		req.Targets[0].Parameters = c.parameters
@@ -86,9 +141,13 @@ func pointed(t *testing.T, out *strings.Builder, p plan.Plan) {
 	}
 }
 
-func TestALaunchTemplateGetsOneVersionWithTheImage(t *testing.T) {
+func TestDecide_launchTemplateVersion(t *testing.T) {
 	const ours, id = "ami-0ccccccccccccccc1", "lt-0123456789abcdef0"
-	asked := distribution.LaunchTemplate{Template: "web-{{ .Region }}", Source: "$Default", Description: "of {{ .SourceAMI }}"}
+	asked := distribution.LaunchTemplate{
+		Template:    "web-{{ .Region }}",
+		Source:      "$Default",
+		Description: "of {{ .SourceAMI }}",
+	}
 	first := asked
 	first.SetDefault = true
 	var out strings.Builder
@@ -98,15 +157,61 @@ func TestALaunchTemplateGetsOneVersionWithTheImage(t *testing.T) {
 		templates []distribution.LaunchTemplate
 		stands    distribution.LaunchTemplateFacts
 	}{
-		{"before there is an image", earlier, []distribution.LaunchTemplate{asked}, distribution.LaunchTemplateFacts{ID: id, Default: 3, Source: 3}},
-		{"and the default", earlier, []distribution.LaunchTemplate{first}, distribution.LaunchTemplateFacts{ID: id, Default: 3, Source: 3}},
-		{"a version names it already", finished, []distribution.LaunchTemplate{asked}, distribution.LaunchTemplateFacts{ID: id, Default: 3, Source: 3, Naming: map[string][]int64{ours: {5, 6}}}},
-		{"a version names it already, and is not the default", finished, []distribution.LaunchTemplate{first}, distribution.LaunchTemplateFacts{ID: id, Default: 3, Source: 3, Naming: map[string][]int64{ours: {5, 6}}}},
-		{"the default names it already", finished, []distribution.LaunchTemplate{first}, distribution.LaunchTemplateFacts{ID: id, Default: 6, Source: 6, Naming: map[string][]int64{ours: {5, 6}}}},
-		{"another image is named", finished, []distribution.LaunchTemplate{asked}, distribution.LaunchTemplateFacts{ID: id, Default: 6, Source: 6, Naming: map[string][]int64{"ami-0ddddddddddddddd1": {6}}}},
-		{"there is none", earlier, []distribution.LaunchTemplate{asked}, distribution.LaunchTemplateFacts{Err: &distribution.APIError{Operation: "ec2:DescribeLaunchTemplates", Status: 400, Code: "InvalidLaunchTemplateName.NotFoundException", Message: "does not exist"}}},
-		{"it may not be looked at", earlier, []distribution.LaunchTemplate{asked}, distribution.LaunchTemplateFacts{Err: &distribution.APIError{Operation: "ec2:DescribeLaunchTemplates", Status: 403, Code: "UnauthorizedOperation", Message: "no"}}},
-		{"named twice", earlier, []distribution.LaunchTemplate{asked, first}, distribution.LaunchTemplateFacts{ID: id, Default: 3, Source: 3}},
+		{"before there is an image", earlier, []distribution.LaunchTemplate{asked}, distribution.LaunchTemplateFacts{
+			ID:      id,
+			Default: 3,
+			Source:  3,
+		}},
+		{"and the default", earlier, []distribution.LaunchTemplate{first}, distribution.LaunchTemplateFacts{
+			ID:      id,
+			Default: 3,
+			Source:  3,
+		}},
+		{"a version names it already", finished, []distribution.LaunchTemplate{asked}, distribution.LaunchTemplateFacts{
+			ID:      id,
+			Default: 3,
+			Source:  3,
+			Naming:  map[string][]int64{ours: {5, 6}},
+		}},
+		{"a version names it already, and is not the default", finished, []distribution.LaunchTemplate{first}, distribution.LaunchTemplateFacts{
+			ID:      id,
+			Default: 3,
+			Source:  3,
+			Naming:  map[string][]int64{ours: {5, 6}},
+		}},
+		{"the default names it already", finished, []distribution.LaunchTemplate{first}, distribution.LaunchTemplateFacts{
+			ID:      id,
+			Default: 6,
+			Source:  6,
+			Naming:  map[string][]int64{ours: {5, 6}},
+		}},
+		{"another image is named", finished, []distribution.LaunchTemplate{asked}, distribution.LaunchTemplateFacts{
+			ID:      id,
+			Default: 6,
+			Source:  6,
+			Naming:  map[string][]int64{"ami-0ddddddddddddddd1": {6}},
+		}},
+		{"there is none", earlier, []distribution.LaunchTemplate{asked}, distribution.LaunchTemplateFacts{
+			Err: &distribution.APIError{
+				Operation: "ec2:DescribeLaunchTemplates",
+				Status:    400,
+				Code:      "InvalidLaunchTemplateName.NotFoundException",
+				Message:   "does not exist",
+			},
+		}},
+		{"it may not be looked at", earlier, []distribution.LaunchTemplate{asked}, distribution.LaunchTemplateFacts{
+			Err: &distribution.APIError{
+				Operation: "ec2:DescribeLaunchTemplates",
+				Status:    403,
+				Code:      "UnauthorizedOperation",
+				Message:   "no",
+			},
+		}},
+		{"named twice", earlier, []distribution.LaunchTemplate{asked, first}, distribution.LaunchTemplateFacts{
+			ID:      id,
+			Default: 3,
+			Source:  3,
+		}},
 	} {
 		req, facts := c.world()
 		req.Targets[0].Templates = c.templates
@@ -119,8 +224,9 @@ func TestALaunchTemplateGetsOneVersionWithTheImage(t *testing.T) {
 	golden.Equal(t, "testdata/templates.golden", out.String())
 }
 
-// With publish = "all" every pointer waits for one step that needs the proofs of all required destinations; where all is published there is none.
-func TestPublishingAllWaitsForTheProofsOfRequiredDestinations(t *testing.T) {
+// With publish = "all", every publication waits for one step that depends on the verification of all required
+// destinations. There is no such step if everything is published.
+func TestDecide_publishAll(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		all  bool
@@ -131,7 +237,12 @@ func TestPublishingAllWaitsForTheProofsOfRequiredDestinations(t *testing.T) {
 	} {
 		req, facts := world()
 		req.PublishAll = c.all
-		req.Targets[0].Regions, req.Targets[0].Parameters = nil, []distribution.Parameter{{Name: "golden", Type: "String", DataType: "text", Overwrite: true}}
+		req.Targets[0].Regions, req.Targets[0].Parameters = nil, []distribution.Parameter{{
+			Name:      "golden",
+			Type:      "String",
+			DataType:  "text",
+			Overwrite: true,
+		}}
 		optional := req.Targets[0]
 		optional.Name, optional.Optional, optional.AccountIDs = "optional", true, others[2:]
 		req.Targets[0].AccountIDs = others[:2]
@@ -152,9 +263,18 @@ func TestPublishingAllWaitsForTheProofsOfRequiredDestinations(t *testing.T) {
 		}
 	}
 	req, facts := finished()
-	req.PublishAll, req.Targets[0].Parameters = true, []distribution.Parameter{{Name: "golden", Type: "String", DataType: "text", Overwrite: true}}
+	req.PublishAll, req.Targets[0].Parameters = true, []distribution.Parameter{{
+		Name:      "golden",
+		Type:      "String",
+		DataType:  "text",
+		Overwrite: true,
+	}}
 	site := facts.Sites[there]
-	site.Parameters = map[string]distribution.ParameterFacts{"golden": {Type: "String", DataType: "text", ImageID: "ami-0ccccccccccccccc1"}}
+	site.Parameters = map[string]distribution.ParameterFacts{"golden": {
+		Type:     "String",
+		DataType: "text",
+		ImageID:  "ami-0ccccccccccccccc1",
+	}}
 	facts.Sites[there] = site
 	if steps := plan.Decide(req, facts).Steps; len(steps) != 1 {
 		t.Errorf("all is published: %v", steps)

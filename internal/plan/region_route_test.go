@@ -18,7 +18,8 @@ const (
 	virginia  = "us-east-1"
 )
 
-// abroad is an unencrypted image of 100 GiB in Tokyo that one account each shall have in some Regions, and the source's keys elsewhere.
+// abroad is an unencrypted image of 100 GiB in Tokyo that one account each shall have in some Regions, and the source's
+// keys elsewhere.
 func abroad(keys []string, targets ...string) (distribution.Request, distribution.Facts) {
 	req, facts := world()
 	req.Targets[0].AccountIDs, req.Targets[0].Regions = others[:1], targets
@@ -28,12 +29,17 @@ func abroad(keys []string, targets ...string) (distribution.Request, distributio
 	image.Snapshots["snap-0b"] = snapshot("snap-0b", 100, "")
 	facts.Keys = map[distribution.Location]map[string]distribution.Key{}
 	for _, region := range keys {
-		facts.Keys[distribution.Location{Account: source, Region: region}] = map[string]distribution.Key{"alias/golden-source": key(source, region, "cust")}
+		facts.Keys[distribution.Location{
+			Account: source,
+			Region:  region,
+		}] = map[string]distribution.Key{"alias/golden-source": key(source, region, "cust")}
 	}
 	for _, region := range targets {
 		at := distribution.Location{Account: others[0], Region: region}
 		facts.Keys[at] = map[string]distribution.Key{"alias/own": key(others[0], region, "own")}
-		facts.Sites[at] = distribution.DestinationFacts{Identity: distribution.CallerIdentity{Account: others[0], Partition: "aws"}}
+		facts.Sites[at] = distribution.DestinationFacts{
+			Identity: distribution.CallerIdentity{Account: others[0], Partition: "aws"},
+		}
 	}
 	return req, facts
 }
@@ -48,7 +54,7 @@ func second(req *distribution.Request, facts *distribution.Facts, key string) {
 	facts.Images[frankfurt] = image
 }
 
-func TestEachRegionIsServedByTheCheapestRouteAndTheOtherOneIsTold(t *testing.T) {
+func TestRegionRoutes_cheapest(t *testing.T) {
 	route := func(from string, transferred, copied int64) plan.Route {
 		return plan.Route{From: from, GiBTransferred: transferred, GiBCopied: copied}
 	}
@@ -58,17 +64,29 @@ func TestEachRegionIsServedByTheCheapestRouteAndTheOtherOneIsTold(t *testing.T) 
 		want          []plan.RegionRoute
 	}{
 		"from the image that is under the source's key already, not from the build's": {
-			[]string{tokyo, frankfurt}, []string{oregon}, keyARN(source, frankfurt, "cust"),
-			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 100)}}},
+			[]string{tokyo, frankfurt},
+			[]string{oregon},
+			keyARN(source, frankfurt, "cust"),
+			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 100)}},
+		},
 		"from the build's where both have to be staged": {
-			[]string{tokyo, frankfurt}, []string{oregon}, "",
-			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(tokyo, 100, 200)}}},
+			[]string{tokyo, frankfurt},
+			[]string{oregon},
+			"",
+			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(tokyo, 100, 200)}},
+		},
 		"from the image that is staged for others in its Region": {
-			[]string{tokyo, frankfurt}, []string{frankfurt, oregon}, "",
-			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 100)}}},
+			[]string{tokyo, frankfurt},
+			[]string{frankfurt, oregon},
+			"",
+			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 100)}},
+		},
 		"from the image whose Region has a key": {
-			[]string{frankfurt}, []string{oregon}, "",
-			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 200)}}},
+			[]string{frankfurt},
+			[]string{oregon},
+			"",
+			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 200)}},
+		},
 	} {
 		req, facts := abroad(c.keys, c.targets...)
 		second(&req, &facts, c.second)
@@ -78,14 +96,24 @@ func TestEachRegionIsServedByTheCheapestRouteAndTheOtherOneIsTold(t *testing.T) 
 	}
 }
 
-func TestWithoutAKeyWhereTheImageIsItIsStagedInOneRegionForAll(t *testing.T) {
+func TestRegionRoutes_noKeyAtSource(t *testing.T) {
 	req, facts := abroad([]string{frankfurt, oregon}, frankfurt, virginia, oregon)
 	p := plan.Decide(req, facts)
 	staged := plan.Route{From: oregon, GiBTransferred: 100, GiBCopied: 200}
 	want := []plan.RegionRoute{
-		{Region: frankfurt, Accounts: 1, Route: plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 200}, Otherwise: &plan.Route{From: oregon, GiBTransferred: 100, GiBCopied: 100}},
+		{
+			Region:    frankfurt,
+			Accounts:  1,
+			Route:     plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 200},
+			Otherwise: &plan.Route{From: oregon, GiBTransferred: 100, GiBCopied: 100},
+		},
 		{Region: virginia, Accounts: 1, Route: plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 100}},
-		{Region: oregon, Accounts: 1, Route: plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 100}, Otherwise: &staged},
+		{
+			Region:    oregon,
+			Accounts:  1,
+			Route:     plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 100},
+			Otherwise: &staged,
+		},
 	}
 	if p.Refused() || !reflect.DeepEqual(p.Ways, want) {
 		t.Errorf("%+v %+v", p.Ways, p.Findings)

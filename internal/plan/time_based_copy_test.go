@@ -19,7 +19,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-// sized is the world with volumes of these sizes in GiB that nothing is staged for, which one account shall have within minutes.
+// sized is the world with volumes of these sizes in GiB that nothing is staged for, which one account shall have within
+// minutes.
 func sized(minutes int, gib ...int32) (distribution.Request, distribution.Facts) {
 	req, facts := world()
 	req.Targets[0].AccountIDs, req.Targets[0].Regions, req.Targets[0].CopyMinutes = others[:1], []string{tokyo}, minutes
@@ -28,15 +29,20 @@ func sized(minutes int, gib ...int32) (distribution.Request, distribution.Facts)
 	for i, size := range gib {
 		id := "snap-0" + string(rune('a'+i))
 		image.Image.BlockDeviceMappings = append(image.Image.BlockDeviceMappings, ec2types.BlockDeviceMapping{
-			DeviceName: aws.String("/dev/xvd" + string(rune('a'+i))), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &id, VolumeSize: &size}})
+			DeviceName: aws.String("/dev/xvd" + string(rune('a'+i))), Ebs: &ec2types.EbsBlockDevice{
+				SnapshotId: &id,
+				VolumeSize: &size,
+			},
+		})
 		image.Snapshots[id] = snapshot(id, size, keyARN(source, tokyo, "cust"))
 	}
 	facts.Images[tokyo] = image
 	return req, facts
 }
 
-// A time in which AWS cannot copy the image is told with the least that it can, and copies that may wait for each other are.
-func TestTheTimeThatCopiesMayTakeIsJudged_4_8(t *testing.T) {
+// A completion duration that AWS cannot meet is reported with the shortest possible one. Copies that may wait for each
+// other are reported too (4.8).
+func TestDecide_completionDuration(t *testing.T) {
 	byImage := func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].Method = distribution.ByImage }
 	var out strings.Builder
 	for _, c := range []struct {
@@ -58,7 +64,10 @@ func TestTheTimeThatCopiesMayTakeIsJudged_4_8(t *testing.T) {
 		{"three accounts copy the same snapshot", 30, []int32{100}, func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].AccountIDs = others }},
 		{"one account copies it to two Regions", 30, []int32{100}, func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Regions = []string{tokyo, oregon}
-			f.Keys[distribution.Location{Account: source, Region: oregon}] = map[string]distribution.Key{"alias/golden-source": {}}
+			f.Keys[distribution.Location{
+				Account: source,
+				Region:  oregon,
+			}] = map[string]distribution.Key{"alias/golden-source": {}}
 		}},
 		{"three accounts, without a time", 0, []int32{100}, func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].AccountIDs = others }},
 	} {
@@ -70,7 +79,17 @@ func TestTheTimeThatCopiesMayTakeIsJudged_4_8(t *testing.T) {
 		fmt.Fprintf(&out, "# %s\n", c.name)
 		for _, f := range p.Findings {
 			if strings.HasPrefix(f.Reference, "4.8") {
-				fmt.Fprintf(&out, "%s %s: %s %s: %s, because %s: %s\n", f.Level, f.Reference, f.Field, f.Resource, f.Summary, f.Detail, f.Remediation)
+				fmt.Fprintf(
+					&out,
+					"%s %s: %s %s: %s, because %s: %s\n",
+					f.Level,
+					f.Reference,
+					f.Field,
+					f.Resource,
+					f.Summary,
+					f.Detail,
+					f.Remediation,
+				)
 			}
 		}
 		for _, s := range p.Steps {
@@ -83,8 +102,8 @@ func TestTheTimeThatCopiesMayTakeIsJudged_4_8(t *testing.T) {
 	golden.Equal(t, "testdata/timed.golden", out.String())
 }
 
-// The prices of EBS's user guide, time-based copies.
-func TestCopiesWithinATimeHaveTheirPrice_4_8_3(t *testing.T) {
+// The prices are those of the EBS User Guide, time-based copies (4.8.3).
+func TestEstimate_timeBasedCopyPrice(t *testing.T) {
 	for minutes, usd := range map[int]float64{
 		0: 0, 15: 0.020, 30: 0.018, 45: 0.018, 60: 0.016, 105: 0.016, 120: 0.014, 225: 0.014, 240: 0.012, 465: 0.012, 480: 0.010, 945: 0.010, 960: 0.005, 2880: 0.005,
 	} {
@@ -99,8 +118,8 @@ func TestCopiesWithinATimeHaveTheirPrice_4_8_3(t *testing.T) {
 	}
 }
 
-// The run is expected to take as long as its copies wait for room.
-func TestTheExpectedTimeKnowsWhatWaits(t *testing.T) {
+// The expected duration includes the time that copies wait in queues.
+func TestEstimate_queues(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		minutes int
