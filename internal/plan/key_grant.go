@@ -56,7 +56,7 @@ func validateGrants(d distribution.Destination) []distribution.Finding {
 			})
 		}
 	}
-	return found
+	return append(found, limitFindings(d, distribution.Facts{}, grantValues(d))...)
 }
 
 // grant adds the grants on a destination's key. Existing grants are not created again (3.2.6), and no run revokes them.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
@@ -68,7 +69,7 @@ func validateLifecycle(d distribution.Destination, facts distribution.Facts) []d
 
 // isValidDeprecation reports whether AWS accepts a deprecation time: in the future, at most ten years ahead.
 func isValidDeprecation(at, now time.Time) bool {
-	return !at.Before(now) && !at.After(now.AddDate(10, 0, 0))
+	return awslimits.CheckTime(awslimits.DeprecationTime, at, now) == nil
 }
 
 // attributeHandling returns the handling of an attribute at a destination.

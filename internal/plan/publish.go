@@ -5,14 +5,13 @@ package plan
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
@@ -258,7 +257,9 @@ func validateParameter(
 		}
 	}
 	if err := CheckParameterName(string(p.Name), d.At); err != nil {
-		return []distribution.Finding{refuse("7.7", "it cannot be the name of a parameter", err.Error(), "name it otherwise")}
+		return []distribution.Finding{
+			refuse("7.7", "it cannot be the name of a parameter", "it "+err.Error(), "name it otherwise"),
+		}
 	}
 	var found []distribution.Finding
 	key := facts.Keys[d.At][string(p.KeyID)]
@@ -301,24 +302,7 @@ func validateParameter(
 	return found
 }
 
-var parameterNames = regexp.MustCompile(`^/?[\w.-]+(/[\w.-]+)*$`)
-
-// CheckParameterName returns why AWS refuses the name of a parameter in an account and Region (7.7). A zero Location
-// means any.
+// CheckParameterName returns why the Parameter Store refuses a name in an account and Region (7.7).
 func CheckParameterName(name string, at distribution.Location) error {
-	levels := strings.Split(strings.TrimPrefix(name, "/"), "/")
-	first := strings.ToLower(levels[0])
-	switch {
-	case !parameterNames.MatchString(name):
-		return errors.New("a name has letters, digits and . - _, in levels that begin with a slash each")
-	case len(levels) > 1 && name[0] != '/':
-		return errors.New("a name with levels begins with a slash")
-	case strings.HasPrefix(first, "aws"), strings.HasPrefix(first, "ssm"):
-		return errors.New("AWS keeps names that begin with aws or ssm to itself")
-	case len(levels) > 15:
-		return fmt.Errorf("it has %d levels, AWS allows 15", len(levels))
-	case len(at.ParameterARN(name)) > 1011:
-		return errors.New("with the ARN before it, it is longer than 1011 characters")
-	}
-	return nil
+	return awslimits.CheckParameterName(name, at.ParameterARN(""))
 }

@@ -10,11 +10,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // maxTags is the number of tags that AWS allows for one resource.
-const maxTags = 50
+var maxTags = awslimits.Number(awslimits.Tags, awslimits.MaxCount)
 
 // carriedTags returns the tags of a source without reserved tags of AWS and without ours, which belong to the source.
 func carriedTags(tags []ec2types.Tag) map[string]string {

@@ -6,14 +6,10 @@ package plan
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
-
-// imageName matches valid names of images (rule 2.5.3).
-var imageName = regexp.MustCompile(`^[A-Za-z0-9()\[\] ./'@_-]{3,128}$`)
 
 // destinationFinding returns a finding about an option of a destination.
 func destinationFinding(
@@ -38,6 +34,9 @@ func validateDestination(
 	if f := missingAccess(d, facts); f != nil {
 		return []distribution.Finding{*f}
 	}
+	if found := validateRoleLimits(d, facts); len(found) > 0 {
+		return found
+	}
 	if f := unreachableReason(d, facts); f != nil {
 		return []distribution.Finding{*f}
 	}
@@ -47,13 +46,11 @@ func validateDestination(
 		validateKeyAccess(req, d, facts),
 		validateManagedKeyGrants(d, facts),
 		validateGrants(d),
-		validateImageName(d, facts),
 		validateName(req, d, facts),
 		validateMethod(req, d, facts),
 		validateLifecycle(d, facts),
 		validateLicenses(d),
-		validateTagCount(d, facts, "tags", "the image", len(d.Tags)),
-		validateTagCount(d, facts, "snapshot_tags", "the snapshots", len(d.SnapshotTags)),
+		validateLimits(d, facts),
 		validatePublication(req, d, facts),
 	)
 }
@@ -97,31 +94,6 @@ func validateManagedKeyGrants(d distribution.Destination, facts distribution.Fac
 	f.Summary = "nobody can give grants on the key " + d.KMSKeyID
 	f.Detail = "AWS manages it; the service-linked roles of its account may use it as it is"
 	f.Remediation = "leave out grant, or name a customer managed key"
-	return []distribution.Finding{f}
-}
-
-func validateImageName(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
-	if facts.Images[d.FromRegion].Image == nil || imageName.MatchString(d.Name) {
-		return nil
-	}
-	f := destinationFinding(d, facts, distribution.Refused, "2.5.3", "ami_name")
-	f.Summary = fmt.Sprintf("%q cannot be the name of an image", d.Name)
-	f.Detail = "names have 3 to 128 letters, digits, blanks and ( ) [ ] . / - ' @ _"
-	f.Remediation = "set ami_name"
-	return []distribution.Finding{f}
-}
-
-func validateTagCount(
-	d distribution.Destination, facts distribution.Facts, option, subject string, count int,
-) []distribution.Finding {
-	total := count + ownTags
-	if total <= maxTags {
-		return nil
-	}
-	f := destinationFinding(d, facts, distribution.Refused, "9.4", option)
-	f.Summary = fmt.Sprintf("%s would have %d tags", subject, total)
-	f.Detail = fmt.Sprintf("AWS lets a resource have %d, and %d of them say where ours come from", maxTags, ownTags)
-	f.Remediation = "give fewer tags"
 	return []distribution.Finding{f}
 }
 

@@ -5,16 +5,10 @@ package plan
 
 import (
 	"fmt"
-	"regexp"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
-
-// licenseARN matches the ARN of a license configuration, with its Region as a group.
-var licenseARN = regexp.MustCompile(`^arn:[\w-]+:license-manager:([\w-]+):\d{12}:license-configuration:lic-[0-9a-f]+$`)
-
-// IsLicenseConfiguration reports whether a text is the ARN of a license configuration.
-func IsLicenseConfiguration(arn string) bool { return licenseARN.MatchString(arn) }
 
 // validateLicenses returns findings for license configurations that a destination cannot use.
 func validateLicenses(d distribution.Destination) []distribution.Finding {
@@ -28,9 +22,9 @@ func validateLicenses(d distribution.Destination) []distribution.Finding {
 			Resource:    arn,
 			Remediation: "name one of " + d.At.Region + ", by {{ .Region }} where they differ by nothing else",
 		}
-		switch region := licenseARN.FindStringSubmatch(arn); {
+		switch region := awslimits.Match(awslimits.LicenseARN, arn); {
 		case region == nil:
-			f.Summary = fmt.Sprintf("%q is no ARN of a license configuration", arn)
+			f.Summary = fmt.Sprintf("%q is not the ARN of a license configuration", arn)
 			f.Detail = "it is not like arn:aws:license-manager:" + d.At.Region + ":" + d.At.Account +
 				":license-configuration:lic-0123456789abcdef0123456789abcdef"
 		case region[1] != d.At.Region:

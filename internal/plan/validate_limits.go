@@ -3,5 +3,258 @@
 
 package plan
 
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+)
+
 // OwnTags is how many tags of its own this plugin puts on each image, snapshot and instance that it creates.
 const OwnTags = ownTags
+
+// limited is a rendered or carried value that AWS limits.
+type limited struct {
+	option  string // of the target
+	rule    string
+	subject awslimits.Subject
+	value   string
+	next    string // what to do if AWS refuses the value
+	hidden  bool   // the value is not shown
+}
+
+// validateLimits returns a finding for each value of a destination that AWS would refuse, often after the copies. What
+// is literal in the template has been checked by package config.
+func validateLimits(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
+	values := slices.Concat(
+		imageValues(d, facts),
+		tagValues("tags", d.Tags),
+		tagValues("snapshot_tags", d.SnapshotTags),
+		launchValues(d),
+		pointerValues(d),
+	)
+	return slices.Concat(limitFindings(d, facts, values), validateCounts(d, facts))
+}
+
+// validateRoleLimits returns a finding for each rendered value that STS refuses.
+func validateRoleLimits(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
+	var values []limited
+	for _, role := range d.Roles {
+		_, path, _ := strings.Cut(string(role.RoleARN), ":role/")
+		name := path[strings.LastIndex(path, "/")+1:]
+		values = append(
+			values,
+			limited{option: d.Via, rule: "5.6", subject: awslimits.RoleARN, value: string(role.RoleARN)},
+			limited{option: d.Via, rule: "5.6", subject: awslimits.RoleName, value: name},
+			limited{option: d.Via, rule: "5.6", subject: awslimits.RolePath, value: "/" + strings.TrimSuffix(path, name)},
+		)
+		for _, given := range []limited{
+			{subject: awslimits.RoleSessionName, value: string(role.SessionName)},
+			{subject: awslimits.ExternalID, value: string(role.ExternalID), hidden: true},
+			{subject: awslimits.SourceIdentity, value: string(role.SourceIdentity)},
+		} {
+			if given.value != "" {
+				given.option, given.rule = d.Via, "5.5"
+				values = append(values, given)
+			}
+		}
+	}
+	return limitFindings(d, facts, values)
+}
+
+// limitFindings returns a finding for each value that exceeds its limits.
+func limitFindings(
+	d distribution.Destination, facts distribution.Facts, values []limited,
+) []distribution.Finding {
+	var found []distribution.Finding
+	for _, v := range values {
+		err := awslimits.Check(v.subject, v.value)
+		if err != nil {
+			found = append(found, limitFinding(d, facts, v, err))
+		}
+	}
+	return found
+}
+
+func limitFinding(
+	d distribution.Destination, facts distribution.Facts, v limited, err error,
+) distribution.Finding {
+	f := destinationFinding(d, facts, distribution.Refused, v.rule, v.option)
+	f.Summary = fmt.Sprintf("the %s cannot be used", v.subject)
+	if !v.hidden {
+		f.Summary = fmt.Sprintf("the %s %s cannot be used", v.subject, abridged(v.value))
+	}
+	f.Detail = "it " + err.Error()
+	f.Remediation = v.next
+	if f.Remediation == "" {
+		f.Remediation = "correct " + v.option
+	}
+	return f
+}
+
+// abridged quotes a text, and of a long one its beginning.
+func abridged(value string) string {
+	const most = 40
+	if runes := []rune(value); len(runes) > most {
+		return fmt.Sprintf("%q...", string(runes[:most]))
+	}
+	return fmt.Sprintf("%q", value)
+}
+
+// imageValues returns what RegisterImage and the copies take. A prediction knows no image and no name.
+func imageValues(d distribution.Destination, facts distribution.Facts) []limited {
+	image := facts.Images[d.FromRegion]
+	if image.Image == nil {
+		return nil
+	}
+	values := []limited{
+		{option: "ami_name", rule: "2.5.3", subject: awslimits.ImageName, value: d.Name, next: "set ami_name"},
+		{
+			option: "ami_description", rule: "9.16", subject: awslimits.Description, value: d.Description,
+			next: "set ami_description",
+		},
+		{
+			option: "method", rule: "2.4", subject: awslimits.UEFIData, value: image.UEFIData,
+			next: `set method = "image"`,
+		},
+	}
+	for _, v := range volumes(image) {
+		values = append(values, limited{
+			option: "ami_name", rule: "9.16", subject: awslimits.SnapshotText, value: copyDescription(v, d),
+			next: "set a shorter ami_name",
+		})
+	}
+	return values
+}
+
+// copyDescription returns the description of a destination's copy of a volume.
+func copyDescription(v volume, d distribution.Destination) string {
+	return fmt.Sprintf("%s of %s", v.device(), d.Name)
+}
+
+// tagValues returns the keys and values of tags that EC2 takes.
+func tagValues(option string, tags map[string]string) []limited {
+	var values []limited
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		values = append(
+			values,
+			limited{option: option, rule: "9.4", subject: awslimits.TagKey, value: key},
+			limited{option: fmt.Sprintf("%s[%q]", option, key), rule: "9.4", subject: awslimits.TagValue, value: tags[key]},
+		)
+	}
+	return values
+}
+
+// launchValues returns what RunInstances takes.
+func launchValues(d distribution.Destination) []limited {
+	if d.Launch == nil {
+		return nil
+	}
+	values := tagValues("launch_check: run_tags", d.Launch.Tags)
+	values = append(values, limited{
+		option: "launch_check: instance_type", rule: "9.0", subject: awslimits.InstanceType, value: d.Launch.InstanceType,
+	})
+	if d.Launch.SubnetID != "" {
+		values = append(values, limited{
+			option: "launch_check: subnet_id", rule: "9.0", subject: awslimits.SubnetID, value: d.Launch.SubnetID,
+		})
+	}
+	return values
+}
+
+// grantValues returns what CreateGrant takes.
+func grantValues(d distribution.Destination) []limited {
+	var values []limited
+	for _, grant := range d.Grants {
+		values = append(
+			values,
+			limited{option: "grant: name", rule: "3.2.6", subject: awslimits.GrantName, value: grant.Name},
+			limited{option: "grant: grantee_principal", rule: "3.2.6", subject: awslimits.Grantee, value: grant.Grantee},
+		)
+	}
+	return values
+}
+
+// pointerValues returns what PutParameter and CreateLaunchTemplateVersion take.
+func pointerValues(d distribution.Destination) []limited {
+	var values []limited
+	for _, p := range d.Parameters {
+		in := fmt.Sprintf("ssm_parameter %q: ", p.Name)
+		values = append(values, limited{
+			option: in + "description", rule: "7.7", subject: awslimits.ParameterDescription, value: string(p.Description),
+		})
+		if p.KeyID != "" {
+			values = append(values, limited{
+				option: in + "key_id", rule: "7.9", subject: awslimits.ParameterKeyID, value: string(p.KeyID),
+			})
+		}
+		for _, key := range slices.Sorted(maps.Keys(p.Tags)) {
+			values = append(
+				values,
+				limited{option: in + "tags", rule: "7.8", subject: awslimits.ParameterTagKey, value: key},
+				limited{
+					option: in + fmt.Sprintf("tags[%q]", key), rule: "7.8", subject: awslimits.ParameterTagValue,
+					value: string(p.Tags[key]),
+				},
+			)
+		}
+	}
+	for _, t := range d.Templates {
+		in := fmt.Sprintf("launch_template %q: ", t.Template)
+		if awslimits.Match(awslimits.TemplateID, string(t.Template)) == nil {
+			values = append(values, limited{
+				option: in + "name", rule: "A.4.12", subject: awslimits.TemplateName, value: string(t.Template),
+			})
+		}
+		values = append(values, limited{
+			option: in + "description", rule: "A.4.12", subject: awslimits.VersionDescription, value: string(t.Description),
+		})
+	}
+	return values
+}
+
+// validateCounts returns a finding for each list of a destination that AWS would refuse for its length.
+func validateCounts(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
+	found := slices.Concat(
+		validateTagCount(d, facts, "tags", "the image", len(d.Tags)),
+		validateTagCount(d, facts, "snapshot_tags", "the snapshots", len(d.SnapshotTags)),
+	)
+	if d.Launch != nil {
+		found = append(
+			found, validateTagCount(d, facts, "launch_check: run_tags", "the instance", len(d.Launch.Tags))...)
+	}
+	for _, p := range d.Parameters {
+		if err := awslimits.CheckCount(awslimits.ParameterTags, len(p.Tags)); err != nil {
+			f := destinationFinding(d, facts, distribution.Refused, "7.8", fmt.Sprintf("ssm_parameter %q: tags", p.Name))
+			f.Summary, f.Detail, f.Remediation = "the parameter cannot have so many tags", err.Error(), "give fewer tags"
+			found = append(found, f)
+		}
+	}
+	if err := awslimits.CheckCount(awslimits.ImageShares, d.Lifecycle.Users.Size()); err != nil {
+		f := destinationFinding(d, facts, distribution.Refused, "2.2.5", "ami_users")
+		f.Summary, f.Detail, f.Remediation = "the image cannot be shared with so many", err.Error(),
+			"name organizations or organizational units in place of accounts"
+		found = append(found, f)
+	}
+	return found
+}
+
+// validateTagCount returns a finding if a resource would have more tags than AWS allows: its own, those that are carried
+// over, and the plugin's.
+func validateTagCount(
+	d distribution.Destination, facts distribution.Facts, option, resource string, count int,
+) []distribution.Finding {
+	total := count + OwnTags
+	if awslimits.CheckCount(awslimits.Tags, total) == nil {
+		return nil
+	}
+	f := destinationFinding(d, facts, distribution.Refused, "9.4", option)
+	f.Summary = fmt.Sprintf("%s would have %d tags", resource, total)
+	f.Detail = fmt.Sprintf("AWS allows %d tags for a resource, and this plugin needs %d of them",
+		awslimits.Number(awslimits.Tags, awslimits.MaxCount), OwnTags)
+	f.Remediation = "give fewer tags, or remove tags from the image that is copied"
+	return []distribution.Finding{f}
+}
