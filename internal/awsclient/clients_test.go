@@ -588,7 +588,9 @@ func TestRefused_externalID(t *testing.T) {
 
 // An idempotent call is retried after an incomplete response (4.2.3).
 func TestRetryer_incompleteResponse(t *testing.T) {
-	for _, fault := range []awssim.Fault{awssim.TruncatedResponse, awssim.EmptyResponse, awssim.ProxyResponse, awssim.MissingID} {
+	for _, fault := range []awssim.Fault{
+		awssim.TruncatedResponse, awssim.EmptyResponse, awssim.ProxyResponse, awssim.MissingID,
+	} {
 		t.Run(string(fault), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
