@@ -18,7 +18,7 @@ import (
 func JoinFindings(known, failed []distribution.Finding) []distribution.Finding {
 	var joined []distribution.Finding
 	for _, f := range failed {
-		f = connectDryRun(f, deniedGrants(known, f))
+		f = connectDryRun(explainInterruption(f), deniedGrants(known, f))
 		i := slices.IndexFunc(joined, func(other distribution.Finding) bool { return hasSameCause(f, other) })
 		if i < 0 {
 			joined = append(joined, f)
@@ -31,6 +31,20 @@ func JoinFindings(known, failed []distribution.Finding) []distribution.Finding {
 		joined[i].Detail += hits(joined[i])
 	}
 	return joined
+}
+
+// explainInterruption returns the finding for a step that the end of the run interrupted. The error of the step is that
+// of the context, which names neither the cause nor a next step.
+func explainInterruption(f distribution.Finding) distribution.Finding {
+	switch {
+	case f.Level != distribution.Refused:
+	case strings.Contains(f.Detail, "context canceled"):
+		f.Detail = "the run was canceled while this step was in progress"
+		f.Remediation = "resume the run: it keeps what is completed"
+	case strings.HasPrefix(f.Detail, "timeout: "):
+		f.Remediation = "resume the run, with a longer timeout if the copies need it: it keeps what is completed"
+	}
+	return f
 }
 
 // deniedGrants returns the denied dry runs of kms:CreateGrant on the keys of a failed copy, by the caller of the copy.

@@ -147,3 +147,33 @@ func TestJoinFindings_keepsNotes(t *testing.T) {
 		t.Errorf("got %v", joined)
 	}
 }
+
+// A canceled run said "context canceled" twice.
+func TestJoinFindings_interruptedSteps(t *testing.T) {
+	for detail, want := range map[string]struct{ detail, nextStep string }{
+		"context canceled": {
+			"the run was canceled while this step was in progress",
+			"resume the run: it keeps what is completed",
+		},
+		"operation error EC2: CopySnapshot, canceled, context canceled": {
+			"the run was canceled while this step was in progress",
+			"resume the run: it keeps what is completed",
+		},
+		"timeout: the run has taken 12h0m0s": {
+			"timeout: the run has taken 12h0m0s",
+			"resume the run, with a longer timeout if the copies need it: it keeps what is completed",
+		},
+		"the disk is full": {"the disk is full", "run again"},
+	} {
+		failed := distribution.Finding{
+			Level:       distribution.Refused,
+			Summary:     "could not copy",
+			Detail:      detail,
+			Remediation: "run again",
+		}
+		joined := JoinFindings(nil, []distribution.Finding{failed})
+		if len(joined) != 1 || joined[0].Detail != want.detail || joined[0].Remediation != want.nextStep {
+			t.Errorf("%s: got %v, want %v", detail, joined, want)
+		}
+	}
+}

@@ -4,8 +4,13 @@
 package encryptedami
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // EC2 does not say which permission a copy lacked, but the dry run had been denied one. Six statements for four
@@ -33,4 +38,37 @@ func TestPostProcess_oneMissingPermissionIsAdvisedOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A canceled run blamed the source credentials, or said "context canceled" twice.
+func TestPostProcess_canceledRunSaysSo(t *testing.T) {
+	wants := map[time.Duration]string{
+		0:               "the run was canceled before its plan was ready",
+		2 * time.Second: "the run was canceled before its plan was ready",
+		time.Minute:     "because: the run was canceled while this step was in progress",
+	}
+	for after, want := range wants {
+		onStage(t, func(s *stage) {
+			ctx, cancel := context.WithCancel(s.Context())
+			time.AfterFunc(after, cancel)
+			_, err := s.run(ctx, s.options(prod))
+			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "context canceled") {
+				s.Errorf("canceled after %s: got %v, want %q", after, err, want)
+			}
+		})
+	}
+}
+
+// The same command cannot succeed with the same template.
+func TestWithWayOut_configurationError(t *testing.T) {
+	r := &run{PostProcessor: &PostProcessor{}, userSupplied: true}
+	r.images = []distribution.SourceImage{{Region: tokyo, ImageID: "ami-0a"}}
+	for err, want := range map[error]string{
+		&configurationError{errors.New("region: unknown")}: "correct the template; then run the same command again.",
+		errors.New("a copy failed"):                        "To go on from here, run the same command again.",
+	} {
+		if got := r.withWayOut(err).Error(); !strings.Contains(got, want) {
+			t.Errorf("got %q, want %q in it", got, want)
+		}
+	}
 }

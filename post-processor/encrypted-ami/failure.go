@@ -32,6 +32,9 @@ the protection at work.`, strings.Join(images, ", ")))
 		if r.unprotected {
 			from = "If it was kept, to go on from here, "
 		}
+		if isConfigurationError(err) {
+			from += "correct the template; then "
+		}
 		parts = append(parts, from+r.resumeHint())
 	}
 	if len(images) > 0 {

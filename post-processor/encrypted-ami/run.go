@@ -62,7 +62,7 @@ func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
 // run does all of it, and leaves the result behind in every outcome.
 func (r *run) run(ctx context.Context) error {
 	r.result.Begun = time.Now()
-	err := recovery.Do(func() error { return r.do(ctx) })
+	err := explainCancel(recovery.Do(func() error { return r.do(ctx) }))
 	if err == nil && len(r.images) == 0 {
 		return nil // there was nothing to do: a manifest may be another build's
 	}
@@ -92,11 +92,11 @@ func (r *run) do(ctx context.Context) error {
 	}
 	r.protect(ctx)
 	if err := cmp.Or(r.invalid, r.validateSourceImages()); err != nil {
-		return err
+		return &configurationError{err}
 	}
 	request, err := r.config.Request(r.images, r.build)
 	if err != nil {
-		return err
+		return &configurationError{err}
 	}
 	r.write()
 	if option := r.unwritten(); option != "" {

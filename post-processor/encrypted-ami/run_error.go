@@ -1,0 +1,36 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"context"
+	"errors"
+	"strings"
+)
+
+// configurationError is an error of the template. Running the same command again cannot help.
+type configurationError struct{ err error }
+
+func (e *configurationError) Error() string { return e.err.Error() }
+func (e *configurationError) Unwrap() error { return e.err }
+
+func isConfigurationError(err error) bool {
+	var configuration *configurationError
+	return errors.As(err, &configuration)
+}
+
+// canceledError is the error of a run that was canceled before its plan was ready.
+type canceledError struct{ err error }
+
+func (*canceledError) Error() string   { return "the run was canceled before its plan was ready" }
+func (e *canceledError) Unwrap() error { return e.err }
+
+// explainCancel returns the error of a run. That of a canceled look-up would blame the call that was canceled.
+func explainCancel(err error) error {
+	isCanceled := errors.Is(err, context.Canceled)
+	if isCanceled && strings.HasSuffix(err.Error(), context.Canceled.Error()) {
+		return &canceledError{err}
+	}
+	return err
+}
