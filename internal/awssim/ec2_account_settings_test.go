@@ -69,7 +69,6 @@ func TestEncryptionByDefault_perRegion(t *testing.T) {
 		if !*here.EbsEncryptionByDefault || here.SseType != types.SSETypeSseKms || *there.EbsEncryptionByDefault {
 			t.Errorf("here %t (%s), there %t", *here.EbsEncryptionByDefault, here.SseType, *there.EbsEncryptionByDefault)
 		}
-
 		if *f.describeSnapshot(f.ec2, before).Encrypted {
 			t.Error("what was there is encrypted now")
 		}

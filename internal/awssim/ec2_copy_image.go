@@ -22,7 +22,6 @@ func (w *World) copyImage(c *Call, in *ec2.CopyImageInput) (*ec2.CopyImageOutput
 	if aws.ToString(in.KmsKeyId) == "" {
 		in.KmsKeyId = nil // the amazon builder of Packer sends an empty key ID with every copy to another Region
 	}
-
 	if err := w.validateCopyImage(c, in); err != nil {
 		return nil, err
 	}
@@ -162,10 +161,12 @@ func (w *World) snapshotsOf(i *image) (all []*snapshot) {
 func (w *World) chooseCopyKeys(c *Call, in *ec2.CopyImageInput, source *image) (map[string]keyChoice, error) {
 	choices := map[string]keyChoice{}
 	for _, part := range w.snapshotsOf(source) {
-		choice, err := w.chooseEncryptionKey(
-			c, imageCopy, dataSourceOf(part, c.location()), part.id, *in.SourceRegion == c.Region,
-			encryptionParams{in.Encrypted, in.KmsKeyId},
-		)
+		choice, err := w.chooseEncryptionKey(c, imageCopy, encryptionRequest{
+			encryptionParams: encryptionParams{in.Encrypted, in.KmsKeyId},
+			source:           dataSourceOf(part, c.location()),
+			sourceID:         part.id,
+			sameRegion:       *in.SourceRegion == c.Region,
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -55,9 +55,12 @@ func (w *World) copySnapshot(c *Call, in *ec2.CopySnapshotInput) (*ec2.CopySnaps
 		from = dataSourceOf(source, loc)
 	}
 
-	choice, err := w.chooseEncryptionKey(
-		c, snapshotCopy, from, id, loc.region == *in.SourceRegion, encryptionParams{in.Encrypted, in.KmsKeyId},
-	)
+	choice, err := w.chooseEncryptionKey(c, snapshotCopy, encryptionRequest{
+		encryptionParams: encryptionParams{in.Encrypted, in.KmsKeyId},
+		source:           from,
+		sourceID:         id,
+		sameRegion:       loc.region == *in.SourceRegion,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +247,6 @@ func (w *World) scheduleCopy(c *Call, order snapshotCopyParams, created *snapsho
 	if order.durationMinutes != nil {
 		w.scheduleTimeBasedCopy(c, order, created)
 	}
-
 	if w.onCopyScheduled != nil {
 		w.onCopyScheduled(CopySchedule{job, c.At, created.progress.starts, created.progress.ends})
 	}

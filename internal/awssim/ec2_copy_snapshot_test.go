@@ -177,13 +177,17 @@ func TestCopySnapshot_sourceUnreadable(t *testing.T) {
 				if got.State != types.SnapshotStateError || aws.ToString(got.StateMessage) != row.says {
 					t.Errorf("the copy is %s: %s", got.State, aws.ToString(got.StateMessage))
 				}
-
 				if *got.Progress != "0%" || got.CompletionTime != nil || *got.VolumeSize != 0 || *got.Encrypted {
 					t.Errorf("of the failed copy is seen %+v", got)
 				}
 			})
 		})
 	}
+}
+
+// showsResult reports whether a snapshot shows what a pending copy must hide.
+func showsResult(s types.Snapshot) bool {
+	return *s.VolumeSize != 0 || *s.Encrypted || s.KmsKeyId != nil || s.CompletionTime != nil
 }
 
 // TestDescribeSnapshots_pendingCopy covers rule 4.6.1. A pending copy shows neither size nor encryption, a complete one
@@ -200,8 +204,7 @@ func TestDescribeSnapshots_pendingCopy(t *testing.T) {
 		moved := false
 		for f.describeSnapshot(f.ec2, created).State == types.SnapshotStatePending {
 			seen := f.describeSnapshot(f.ec2, created)
-			if seen.State == types.SnapshotStatePending && (*seen.VolumeSize != 0 || *seen.Encrypted || seen.KmsKeyId != nil ||
-				seen.CompletionTime != nil) {
+			if seen.State == types.SnapshotStatePending && showsResult(seen) {
 				t.Fatalf("the pending copy shows %+v", seen)
 			}
 			moved = moved || *seen.Progress != "0%" && *seen.Progress != "100%"
@@ -209,10 +212,13 @@ func TestDescribeSnapshots_pendingCopy(t *testing.T) {
 		}
 
 		done := f.describeSnapshot(f.ec2, created)
-		if !moved || *done.VolumeSize != 8 || !*done.Encrypted || done.KmsKeyId == nil || done.StateMessage != nil ||
-			*done.Progress != "100%" || *done.FullSnapshotSizeInBytes != 8<<30 {
-			t.Errorf("the complete copy is %+v (progress seen: %t)", done, moved)
-		}
+		expectEqual(f, "whether progress was seen", moved, true)
+		expectEqual(f, "the size", *done.VolumeSize, 8)
+		expectEqual(f, "the full size", *done.FullSnapshotSizeInBytes, 8<<30)
+		expectEqual(f, "the encryption", *done.Encrypted, true)
+		expectEqual(f, "whether a key is shown", done.KmsKeyId != nil, true)
+		expectEqual(f, "the message", done.StateMessage, nil)
+		expectEqual(f, "the progress", *done.Progress, "100%")
 	})
 }
 

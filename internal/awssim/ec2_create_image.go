@@ -82,11 +82,9 @@ func (w *World) newImageFrom(from *instance) *image {
 	if name := aws.ToString(from.attributes.RootDeviceName); name != "" {
 		created.attributes.RootDeviceName = &name
 	}
-
 	if from.attributes.EnaSupport != nil {
 		created.attributes.EnaSupport = nonZero(from.attributes.EnaSupport)
 	}
-
 	if from.attributes.SriovNetSupport != nil {
 		created.attributes.SriovNetSupport = nonZero(from.attributes.SriovNetSupport)
 	}

@@ -45,70 +45,105 @@ type encryptionParams struct {
 func (e encryptionParams) isRequested() bool { return e.encrypted != nil && *e.encrypted }
 func (e encryptionParams) isDeclined() bool  { return e.encrypted != nil && !*e.encrypted }
 
-// chooseEncryptionKey implements the tables of rules 1.1, 1.3 and 1.4. CopyImage keeps the key of an own snapshot only
-// within a Region (rules 1.4.4 and 1.4.9). sourceID appears in error messages.
-func (w *World) chooseEncryptionKey(
-	c *Call, by storageOperation, from dataSource, sourceID string, sameRegion bool, encryption encryptionParams,
-) (keyChoice, error) {
-	byDefault := w.settingsOf(c.location()).encryptByDefault
+// hasKey reports whether the request names a key with the Encrypted flag.
+func (e encryptionParams) hasKey() bool { return e.key != nil && e.isRequested() }
+
+// hasKeyWithoutFlag reports whether the request names a key without the Encrypted flag.
+func (e encryptionParams) hasKeyWithoutFlag() bool { return e.key != nil && !e.isRequested() }
+
+// encryptionRequest is a request for new EBS storage, as far as encryption is concerned.
+type encryptionRequest struct {
+	encryptionParams
+	source     dataSource
+	sourceID   string // appears in error messages
+	sameRegion bool   // the source is in the Region of the request
+}
+
+// chooseEncryptionKey returns which key encrypts new storage. Each operation has its own table.
+func (w *World) chooseEncryptionKey(c *Call, by storageOperation, request encryptionRequest) (keyChoice, error) {
+	switch by {
+	case snapshotCopy:
+		return w.chooseSnapshotKey(c, request)
+	case imageCopy:
+		return w.chooseImageKey(c, request)
+	}
+	return w.chooseVolumeKey(c, request)
+}
+
+// chooseVolumeKey implements the table of rules 1.1.
+func (w *World) chooseVolumeKey(c *Call, request encryptionRequest) (keyChoice, error) {
 	switch {
-	// Errors: a key without the Encrypted flag, and an unencrypted copy of an encrypted source.
-	case by == volumeCreation && w.violates(c, "1.1.11", encryption.key != nil && !encryption.isRequested()):
+	case w.violates(c, "1.1.11", request.hasKeyWithoutFlag()):
 		return noKey, keyWithoutEncrypted(c)
-	case by == snapshotCopy && w.violates(c, "1.1.11", encryption.key != nil && !encryption.isRequested()):
-		return noKey, keyWithoutEncrypted(c)
-	case by == imageCopy && w.violates(c, "1.4.7", encryption.key != nil && !encryption.isRequested()):
-		return noKey, keyWithoutEncrypted(c)
-	case by == volumeCreation && w.violates(c, "1.1.12", encryption.isDeclined() && from.isEncrypted()):
+	case w.violates(c, "1.1.12", request.isDeclined() && request.source.isEncrypted()):
 		return noKey, badRequest(
 			"InvalidParameterCombination",
 			"EncryptedVolume parameter [false] is inconsistent with snapshot encryption state [true]",
 		)
-	case by == imageCopy && w.violates(c, "1.4.8", encryption.isDeclined() && from.isEncrypted()):
-		return noKey, badRequest(
-			"InvalidRequest",
-			"Snapshot %s is encrypted. Creating an unencrypted copy from an encrypted snapshot is not supported.", sourceID,
-		)
-
-	// A key in the request takes precedence in every operation (rules 1.1.10, 1.3.8 and 1.4.6).
-	case by == volumeCreation && w.violates(c, "1.1.10", encryption.isRequested() && encryption.key != nil):
+	case w.violates(c, "1.1.10", request.hasKey()):
 		return requestedKey, nil
-	case by == snapshotCopy && w.violates(c, "1.3.8", encryption.isRequested() && encryption.key != nil):
-		return requestedKey, nil
-	case by == imageCopy && w.violates(c, "1.4.6", encryption.isRequested() && encryption.key != nil):
-		return requestedKey, nil
-
-	// Encrypted sources: volumes and images keep the caller's own key, snapshots never do.
-	case by == volumeCreation && w.violates(c, "1.1.8", from == ownEncryptedSnapshot):
+	case w.violates(c, "1.1.8", request.source == ownEncryptedSnapshot):
 		return sourceKey, nil
-	case by == volumeCreation && w.violates(c, "1.1.9", from == sharedEncryptedSnapshot):
+	case w.violates(c, "1.1.9", request.source == sharedEncryptedSnapshot):
 		return defaultKey, nil
-	case by == snapshotCopy && w.violates(c, "1.3.4", from.isEncrypted()):
-		return defaultKey, nil // also if the EBS default key is not aws/ebs: rule 1.3.10, open question Q2
-	case by == imageCopy && w.violates(c, "1.4.4", from == ownEncryptedSnapshot && sameRegion):
-		return sourceKey, nil
-	case by == imageCopy && w.violates(c, "1.4.9", from == ownEncryptedSnapshot && !sameRegion):
+	case w.violates(c, "1.1.6", request.isRequested()):
 		return defaultKey, nil
-	case by == imageCopy && w.violates(c, "1.4.5", from == sharedEncryptedSnapshot):
-		return defaultKey, nil
-
-	// Unencrypted sources and empty volumes: the flag or the account's setting decides.
-	case by == volumeCreation && w.violates(c, "1.1.6", encryption.isRequested()):
-		return defaultKey, nil
-	case by == volumeCreation && w.violates(c, "1.1.7", byDefault):
-		return defaultKey, nil
-	case by == snapshotCopy && w.violates(c, "1.3.2", encryption.isRequested()):
-		return defaultKey, nil
-	case by == snapshotCopy && w.violates(c, "1.3.3", byDefault):
-		return defaultKey, nil
-	case by == imageCopy && w.violates(c, "1.4.3", encryption.isRequested()):
-		return defaultKey, nil
-	case by == imageCopy && w.violates(c, "1.4.2", byDefault):
+	case w.violates(c, "1.1.7", w.encryptsByDefault(c)):
 		return defaultKey, nil
 	}
 
 	return noKey, nil
 }
+
+// chooseSnapshotKey implements the table of rules 1.3. A copy never keeps the source's key.
+func (w *World) chooseSnapshotKey(c *Call, request encryptionRequest) (keyChoice, error) {
+	switch {
+	case w.violates(c, "1.1.11", request.hasKeyWithoutFlag()):
+		return noKey, keyWithoutEncrypted(c)
+	case w.violates(c, "1.3.8", request.hasKey()):
+		return requestedKey, nil
+	case w.violates(c, "1.3.4", request.source.isEncrypted()):
+		return defaultKey, nil // also if the EBS default key is not aws/ebs: rule 1.3.10, open question Q2
+	case w.violates(c, "1.3.2", request.isRequested()):
+		return defaultKey, nil
+	case w.violates(c, "1.3.3", w.encryptsByDefault(c)):
+		return defaultKey, nil
+	}
+
+	return noKey, nil
+}
+
+// chooseImageKey implements the table of rules 1.4. Within a Region a copy keeps the key of the caller's own snapshot.
+func (w *World) chooseImageKey(c *Call, request encryptionRequest) (keyChoice, error) {
+	own := request.source == ownEncryptedSnapshot
+	switch {
+	case w.violates(c, "1.4.7", request.hasKeyWithoutFlag()):
+		return noKey, keyWithoutEncrypted(c)
+	case w.violates(c, "1.4.8", request.isDeclined() && request.source.isEncrypted()):
+		return noKey, badRequest(
+			"InvalidRequest",
+			"Snapshot %s is encrypted. Creating an unencrypted copy from an encrypted snapshot is not supported.",
+			request.sourceID,
+		)
+	case w.violates(c, "1.4.6", request.hasKey()):
+		return requestedKey, nil
+	case w.violates(c, "1.4.4", own && request.sameRegion):
+		return sourceKey, nil
+	case w.violates(c, "1.4.9", own && !request.sameRegion):
+		return defaultKey, nil
+	case w.violates(c, "1.4.5", request.source == sharedEncryptedSnapshot):
+		return defaultKey, nil
+	case w.violates(c, "1.4.3", request.isRequested()):
+		return defaultKey, nil
+	case w.violates(c, "1.4.2", w.encryptsByDefault(c)):
+		return defaultKey, nil
+	}
+
+	return noKey, nil
+}
+
+// encryptsByDefault reports whether encryption by default is on.
+func (w *World) encryptsByDefault(c *Call) bool { return w.settingsOf(c.location()).encryptByDefault }
 
 // keyWithoutEncrypted returns the error for a key without Encrypted. CreateVolume puts the parameter in brackets (rule
 // A.4.5).

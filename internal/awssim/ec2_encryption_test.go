@@ -38,7 +38,6 @@ func (row encryptionRow) setUp(f fixture, asImage bool) (client *ec2.Client, sou
 	if row.source == "own" || row.source == "shared encrypted" {
 		sourceKey = keys["source"]
 	}
-
 	if row.source == "shared plain" || row.source == "shared encrypted" {
 		account = member
 	}
@@ -77,7 +76,6 @@ func (row encryptionRow) check(f fixture, keys map[string]string, got *string, e
 	if err != nil {
 		f.Fatal(err)
 	}
-
 	if aws.ToString(got) != want {
 		f.Errorf("it is under %q, want %q (%s)", aws.ToString(got), want, row.want)
 	}

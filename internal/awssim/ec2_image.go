@@ -231,7 +231,6 @@ func (w *World) viewImage(c *Call, i *image) types.Image {
 	if i.platform.isWindows() {
 		seen.Platform = types.PlatformValuesWindows
 	}
-
 	if !i.deprecateAt.IsZero() {
 		seen.DeprecationTime = aws.String(formatTime(i.deprecateAt))
 	}
@@ -306,7 +305,28 @@ func (w *World) describeImages(c *Call, in *ec2.DescribeImagesInput) (*ec2.Descr
 		return nil, err
 	}
 
-	var seen []types.Image
+	seen, err := w.findImages(c, in)
+	if err != nil {
+		return nil, err
+	}
+
+	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, imageFilters,
+		func(list []types.Image, next *string) *ec2.DescribeImagesOutput {
+			return &ec2.DescribeImagesOutput{Images: list, NextToken: next}
+		})
+}
+
+// findImages returns the images with the IDs in a request, or all that the caller can launch.
+func (w *World) findImages(c *Call, in *ec2.DescribeImagesInput) (seen []types.Image, err error) {
+	if len(in.ImageIds) == 0 {
+		for _, i := range w.images.ownedBy(in.Owners, c.location()) {
+			if w.isListed(c, i, in) && w.isVisible(c, i.created) {
+				seen = append(seen, w.viewImage(c, i))
+			}
+		}
+		return seen, nil
+	}
+
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(in.ImageIds))) {
 		i, ok := w.images.get(id)
 		// An image that is deregistered or not shared is left out. An ID that never existed is an error (rules 2.2.12, 2.5.9
@@ -314,27 +334,17 @@ func (w *World) describeImages(c *Call, in *ec2.DescribeImagesInput) (*ec2.Descr
 		if w.violates(c, "2.5.10", !ok || i.location.region != c.Region) || !ok || !w.isVisible(c, i.created) {
 			return nil, imageNotFound(id)
 		}
-		if w.violates(c, "2.2.14", i.location.account != c.location().account && w.isHiddenByAllowedImages(c.location(), i)) {
+
+		foreign := i.location.account != c.location().account
+		if w.violates(c, "2.2.14", foreign && w.isHiddenByAllowedImages(c.location(), i)) {
 			return nil, imageNotFound(id)
 		}
-
 		if w.isListed(c, i, in) {
 			seen = append(seen, w.viewImage(c, i))
 		}
 	}
 
-	if len(in.ImageIds) == 0 {
-		for _, i := range w.images.ownedBy(in.Owners, c.location()) {
-			if w.isListed(c, i, in) && w.isVisible(c, i.created) {
-				seen = append(seen, w.viewImage(c, i))
-			}
-		}
-	}
-
-	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, imageFilters,
-		func(list []types.Image, next *string) *ec2.DescribeImagesOutput {
-			return &ec2.DescribeImagesOutput{Images: list, NextToken: next}
-		})
+	return seen, nil
 }
 
 // isListed reports whether DescribeImages returns an image.

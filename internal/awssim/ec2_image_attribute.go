@@ -6,6 +6,7 @@ package awssim
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -36,15 +37,8 @@ func (w *World) describeImageAttribute(
 		return nil, err
 	}
 
-	value := func(text string) *types.AttributeValue { return &types.AttributeValue{Value: nonZero(&text)} }
 	out := &ec2.DescribeImageAttributeOutput{ImageId: &i.id}
 	switch in.Attribute {
-	case types.ImageAttributeNameDescription:
-		out.Description = value(aws.ToString(i.attributes.Description))
-	case types.ImageAttributeNameKernel:
-		out.KernelId = value(aws.ToString(i.attributes.KernelId))
-	case types.ImageAttributeNameRamdisk:
-		out.RamdiskId = value(aws.ToString(i.attributes.RamdiskId))
 	case types.ImageAttributeNameLaunchPermission:
 		out.LaunchPermissions = i.launchPermissions
 	case types.ImageAttributeNameProductCodes:
@@ -54,6 +48,27 @@ func (w *World) describeImageAttribute(
 			return nil, badRequest("AuthFailure", "Unauthorized attempt to access restricted resource")
 		}
 		out.BlockDeviceMappings = w.viewDevices(i)
+	default:
+		if !showAttributeValue(out, i, in.Attribute, c.At) {
+			return nil, invalidRequest()
+		}
+	}
+
+	return out, nil
+}
+
+// showAttributeValue sets an attribute that is a single value. It reports false for an unknown attribute.
+func showAttributeValue(
+	out *ec2.DescribeImageAttributeOutput, i *image, name types.ImageAttributeName, now time.Time,
+) bool {
+	value := func(text string) *types.AttributeValue { return &types.AttributeValue{Value: nonZero(&text)} }
+	switch name {
+	case types.ImageAttributeNameDescription:
+		out.Description = value(aws.ToString(i.attributes.Description))
+	case types.ImageAttributeNameKernel:
+		out.KernelId = value(aws.ToString(i.attributes.KernelId))
+	case types.ImageAttributeNameRamdisk:
+		out.RamdiskId = value(aws.ToString(i.attributes.RamdiskId))
 	case types.ImageAttributeNameSriovNetSupport:
 		out.SriovNetSupport = value(aws.ToString(i.attributes.SriovNetSupport))
 	case types.ImageAttributeNameBootMode:
@@ -70,12 +85,12 @@ func (w *World) describeImageAttribute(
 			out.LastLaunchedTime = value(formatTime(i.lastLaunched))
 		}
 	case types.ImageAttributeNameDeregistrationProtection:
-		out.DeregistrationProtection = value(i.protection.status(c.At))
+		out.DeregistrationProtection = value(i.protection.status(now))
 	default:
-		return nil, invalidRequest()
+		return false
 	}
 
-	return out, nil
+	return true
 }
 
 func (w *World) modifyImageAttribute(
@@ -161,19 +176,7 @@ func launchPermissionChange(in *ec2.ModifyImageAttributeInput) (add, remove []ty
 func (w *World) validateAttributeChange(
 	c *Call, in *ec2.ModifyImageAttributeInput, add, remove []types.LaunchPermission,
 ) error {
-	var named []string
-	if in.Description != nil || aws.ToString(in.Attribute) == "description" {
-		named = append(named, "description")
-	}
-
-	if in.ImdsSupport != nil {
-		named = append(named, "imdsSupport")
-	}
-
-	if len(add)+len(remove) > 0 {
-		named = append(named, "launchPermission")
-	}
-
+	named := changedAttributes(in, len(add)+len(remove))
 	switch {
 	case w.violates(c, "2.3.6", len(in.ProductCodes) > 0):
 		return badRequest("InvalidParameterValue", "Product codes cannot be set.")
@@ -195,24 +198,47 @@ func (w *World) validateAttributeChange(
 	}
 
 	for _, p := range slices.Concat(add, remove) {
-		switch {
-		case w.violates(c, "2.2.10", p.UserId != nil && !accountNumber.MatchString(*p.UserId)):
-			return badRequest(
-				"InvalidAMIAttributeItemValue", "Invalid attribute item value \"%s \" for userId item type.", *p.UserId,
-			)
-		case w.violates(c, "2.2.10", p.Group != "" && p.Group != groupAll):
-			return badRequest("InvalidAMIAttributeItemValue", "Invalid attribute item value %q for group item type.", p.Group)
-		case w.violates(c, "2.2.4", p.OrganizationArn != nil && !strings.Contains(*p.OrganizationArn, ":organization/o-")):
-			return badRequest(
-				"InvalidAMIAttributeItemValue", "Invalid attribute item value %q for organizationArn item type.",
-				*p.OrganizationArn,
-			)
-		case w.violates(c, "2.2.4", p.OrganizationalUnitArn != nil && !strings.Contains(*p.OrganizationalUnitArn, ":ou/o-")):
-			return badRequest(
-				"InvalidAMIAttributeItemValue", "Invalid attribute item value %q for organizationalUnitArn item type.",
-				*p.OrganizationalUnitArn,
-			)
+		if err := w.validateLaunchPermission(c, p); err != nil {
+			return err
 		}
+	}
+
+	return nil
+}
+
+// changedAttributes returns the names of the attributes that a request changes.
+func changedAttributes(in *ec2.ModifyImageAttributeInput, permissions int) (named []string) {
+	if in.Description != nil || aws.ToString(in.Attribute) == "description" {
+		named = append(named, "description")
+	}
+	if in.ImdsSupport != nil {
+		named = append(named, "imdsSupport")
+	}
+	if permissions > 0 {
+		named = append(named, "launchPermission")
+	}
+	return named
+}
+
+// validateLaunchPermission checks the syntax of a launch permission (rules 2.2.4 and 2.2.10).
+func (w *World) validateLaunchPermission(c *Call, p types.LaunchPermission) error {
+	switch {
+	case w.violates(c, "2.2.10", p.UserId != nil && !accountNumber.MatchString(*p.UserId)):
+		return badRequest(
+			"InvalidAMIAttributeItemValue", "Invalid attribute item value \"%s \" for userId item type.", *p.UserId,
+		)
+	case w.violates(c, "2.2.10", p.Group != "" && p.Group != groupAll):
+		return badRequest("InvalidAMIAttributeItemValue", "Invalid attribute item value %q for group item type.", p.Group)
+	case w.violates(c, "2.2.4", p.OrganizationArn != nil && !strings.Contains(*p.OrganizationArn, ":organization/o-")):
+		return badRequest(
+			"InvalidAMIAttributeItemValue", "Invalid attribute item value %q for organizationArn item type.",
+			*p.OrganizationArn,
+		)
+	case w.violates(c, "2.2.4", p.OrganizationalUnitArn != nil && !strings.Contains(*p.OrganizationalUnitArn, ":ou/o-")):
+		return badRequest(
+			"InvalidAMIAttributeItemValue", "Invalid attribute item value %q for organizationalUnitArn item type.",
+			*p.OrganizationalUnitArn,
+		)
 	}
 
 	return nil
@@ -250,11 +276,35 @@ func (w *World) changeLaunchPermissions(c *Call, i *image, add, remove []types.L
 		return badRequest("InvalidAMIID.Unavailable", "The image ID '%s' is disabled and cannot be shared", i.id)
 	}
 
+	if len(add) > 0 {
+		if err := w.validateSharing(c, i, add); err != nil {
+			return err
+		}
+	}
+
+	launch := slices.DeleteFunc(slices.Clone(i.launchPermissions), func(p types.LaunchPermission) bool {
+		return slices.ContainsFunc(remove, func(r types.LaunchPermission) bool { return isSamePermission(p, r) })
+	})
+
+	for _, p := range add {
+		if !slices.ContainsFunc(launch, func(l types.LaunchPermission) bool { return isSamePermission(l, p) }) {
+			launch = append(launch, p)
+			w.startPropagation(c, shareKey(i.id, aws.ToString(p.UserId)))
+		}
+	}
+
+	if w.violates(c, "2.2.5", len(launch) > maxLaunchPermissions) {
+		return badRequest("ResourceLimitExceeded", "An image can be shared with %d entities.", maxLaunchPermissions)
+	}
+
+	i.launchPermissions = launch
+	return nil
+}
+
+// validateSharing checks whether an image can get launch permissions.
+func (w *World) validateSharing(c *Call, i *image, add []types.LaunchPermission) error {
 	public := slices.ContainsFunc(add, func(p types.LaunchPermission) bool { return p.Group == groupAll })
 	for _, part := range w.snapshotsOf(i) {
-		if len(add) == 0 {
-			break
-		}
 		if w.violates(c, "2.2.3", public && part.isEncrypted()) {
 			return badRequest(
 				"UnsupportedOperation", "Encrypted snapshots can’t be shared publicly. Specify another snapshot.",
@@ -279,22 +329,6 @@ func (w *World) changeLaunchPermissions(c *Call, i *image, add, remove []types.L
 		return badRequest("OperationNotPermitted", "Images with AWS Marketplace product codes cannot be shared publicly.")
 	}
 
-	launch := slices.DeleteFunc(slices.Clone(i.launchPermissions), func(p types.LaunchPermission) bool {
-		return slices.ContainsFunc(remove, func(r types.LaunchPermission) bool { return isSamePermission(p, r) })
-	})
-
-	for _, p := range add {
-		if !slices.ContainsFunc(launch, func(l types.LaunchPermission) bool { return isSamePermission(l, p) }) {
-			launch = append(launch, p)
-			w.startPropagation(c, shareKey(i.id, aws.ToString(p.UserId)))
-		}
-	}
-
-	if w.violates(c, "2.2.5", len(launch) > maxLaunchPermissions) {
-		return badRequest("ResourceLimitExceeded", "An image can be shared with %d entities.", maxLaunchPermissions)
-	}
-
-	i.launchPermissions = launch
 	return nil
 }
 

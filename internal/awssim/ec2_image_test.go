@@ -216,7 +216,6 @@ func TestDeregisterImage_protected(t *testing.T) {
 		if got := view(); got != "disabled" {
 			t.Errorf("a new image is %s (2.5.6)", got)
 		}
-
 		if got := protect(false); got != "enabled-without-cooldown" || view() != got { // rule A.2.4
 			t.Errorf("protected: %s, %s", got, view())
 		}
@@ -226,7 +225,6 @@ func TestDeregisterImage_protected(t *testing.T) {
 		if got := view(); got != "disabled" { // rule A.2.5: at once without a cooldown
 			t.Errorf("lifted: %s", got)
 		}
-
 		if got := protect(true); got != "enabled-with-cooldown" {
 			t.Errorf("protected with a cooldown: %s", got)
 		}

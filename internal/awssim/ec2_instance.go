@@ -235,7 +235,6 @@ func (w *World) describeInstanceStatus(
 	if err != nil {
 		return nil, err
 	}
-
 	if !aws.ToBool(in.IncludeAllInstances) { // without IncludeAllInstances, only running instances
 		seen = slices.DeleteFunc(seen, func(i *instance) bool { return !i.isInState(c.At, types.InstanceStateNameRunning) })
 	}

@@ -96,7 +96,6 @@ func (w *World) deleteKeyPair(c *Call, in *ec2.DeleteKeyPairInput) (*ec2.DeleteK
 	if ok {
 		resource = *pair.KeyName
 	}
-
 	if err := w.authorize(c, newAuthorization(c, loc, "key-pair/"+resource)); err != nil {
 		return nil, err
 	}

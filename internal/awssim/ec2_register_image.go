@@ -65,7 +65,6 @@ func (w *World) registerImage(c *Call, in *ec2.RegisterImageInput) (*ec2.Registe
 	if in.Architecture != "" {
 		created.attributes.Architecture = in.Architecture
 	}
-
 	if in.VirtualizationType != nil {
 		created.attributes.VirtualizationType = types.VirtualizationType(*in.VirtualizationType)
 	}
@@ -103,23 +102,40 @@ func (w *World) validateRegisterImage(c *Call, in *ec2.RegisterImageInput) error
 	}
 
 	for _, device := range in.BlockDeviceMappings {
-		ebs := device.Ebs
-		if ebs == nil {
+		if device.Ebs == nil {
 			continue
 		}
-		if w.violates(c, "1.5.1", ebs.SnapshotId != nil && ebs.Encrypted != nil) {
-			return badRequest("InvalidParameter",
-				"Parameter encrypted is invalid. You cannot specify the encrypted flag if specifying a snapshot id in a block "+
-					"device mapping.")
-		}
-		if w.violates(c, "1.5.2", ebs.KmsKeyId != nil) {
-			return badRequest(
-				"InvalidParameter",
-				"Parameter KmsKeyId is invalid. You cannot specify a KMS key in a block device mapping of RegisterImage.",
-			)
+		if err := w.validateRegisteredEncryption(c, device.Ebs); err != nil {
+			return err
 		}
 	}
 
+	if err := w.validateFirmware(c, in); err != nil {
+		return err
+	}
+
+	return w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeImage)
+}
+
+// validateRegisteredEncryption refuses encryption parameters in a mapping of RegisterImage.
+func (w *World) validateRegisteredEncryption(c *Call, ebs *types.EbsBlockDevice) error {
+	if w.violates(c, "1.5.1", ebs.SnapshotId != nil && ebs.Encrypted != nil) {
+		return badRequest("InvalidParameter",
+			"Parameter encrypted is invalid. You cannot specify the encrypted flag if specifying a snapshot id in a block "+
+				"device mapping.")
+	}
+	if w.violates(c, "1.5.2", ebs.KmsKeyId != nil) {
+		return badRequest(
+			"InvalidParameter",
+			"Parameter KmsKeyId is invalid. You cannot specify a KMS key in a block device mapping of RegisterImage.",
+		)
+	}
+
+	return nil
+}
+
+// validateFirmware checks the attributes that depend on the boot mode and the virtualization type (rule 2.4).
+func (w *World) validateFirmware(c *Call, in *ec2.RegisterImageInput) error {
 	uefi := in.BootMode == types.BootModeValuesUefi || in.BootMode == types.BootModeValuesUefiPreferred
 	switch {
 	case w.violates(c, "2.4", in.TpmSupport != "" && in.BootMode != types.BootModeValuesUefi):
@@ -141,7 +157,7 @@ func (w *World) validateRegisterImage(c *Call, in *ec2.RegisterImageInput) error
 		)
 	}
 
-	return w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeImage)
+	return nil
 }
 
 func isBase64(text string) bool {
@@ -173,7 +189,6 @@ func (w *World) registeredDevices(
 		if err != nil {
 			return nil, nil, err
 		}
-
 		if name == aws.ToString(in.RootDeviceName) {
 			root = s
 		}
@@ -203,7 +218,6 @@ func (w *World) registeredVolume(c *Call, ebs types.EbsBlockDevice) (types.EbsBl
 	if kept.DeleteOnTermination == nil {
 		kept.DeleteOnTermination = aws.Bool(true)
 	}
-
 	if kept.VolumeType == "" {
 		kept.VolumeType = types.VolumeTypeGp2
 	}
@@ -231,7 +245,6 @@ func (w *World) registeredVolume(c *Call, ebs types.EbsBlockDevice) (types.EbsBl
 	if state := s.state(c.At); state != types.SnapshotStateCompleted {
 		return kept, nil, badRequest("InvalidParameterValue", "Snapshot %s is in invalid state - %s", s.id, state)
 	}
-
 	if kept.VolumeSize == nil {
 		kept.VolumeSize = &s.sizeGiB
 	}

@@ -157,15 +157,18 @@ func TestRegisterImage_defaults(t *testing.T) {
 
 		got := f.describeImage(f.ec2, id)
 		ebs := got.BlockDeviceMappings[0].Ebs
-		if got.Architecture != types.ArchitectureValuesI386 ||
-			got.VirtualizationType != types.VirtualizationTypeParavirtual || got.State != types.ImageStateAvailable ||
-			*got.ImageLocation != owner+"/registered" || *got.DeregistrationProtection != "disabled" ||
-			got.Hypervisor != types.HypervisorTypeXen ||
-			got.ImageType != types.ImageTypeValuesMachine || *got.PlatformDetails != "Linux/UNIX" ||
-			*got.UsageOperation != "RunInstances" ||
-			got.EnaSupport != nil || got.SourceImageId != nil || got.RootDeviceType != types.DeviceTypeEbs {
-			t.Errorf("the image is %+v", got)
-		}
+		expectEqual(f, "the architecture", got.Architecture, types.ArchitectureValuesI386)
+		expectEqual(f, "the virtualization type", got.VirtualizationType, types.VirtualizationTypeParavirtual)
+		expectEqual(f, "the state", got.State, types.ImageStateAvailable)
+		expectEqual(f, "the location", *got.ImageLocation, owner+"/registered")
+		expectEqual(f, "the protection", *got.DeregistrationProtection, "disabled")
+		expectEqual(f, "the hypervisor", got.Hypervisor, types.HypervisorTypeXen)
+		expectEqual(f, "the image type", got.ImageType, types.ImageTypeValuesMachine)
+		expectEqual(f, "the platform details", *got.PlatformDetails, "Linux/UNIX")
+		expectEqual(f, "the usage operation", *got.UsageOperation, "RunInstances")
+		expectEqual(f, "the root device type", got.RootDeviceType, types.DeviceTypeEbs)
+		expectEqual(f, "ENA support", got.EnaSupport, nil)
+		expectEqual(f, "the source image", got.SourceImageId, nil)
 
 		if ebs.VolumeType != types.VolumeTypeGp2 || !*ebs.DeleteOnTermination || *ebs.VolumeSize != 8 || *ebs.Encrypted {
 			t.Errorf("the root is %+v", *ebs)
@@ -217,17 +220,20 @@ func setAllAttributes(in *ec2.RegisterImageInput) {
 func checkAllAttributes(t *testing.T, got types.Image) {
 	t.Helper()
 	ebs := got.BlockDeviceMappings[0].Ebs
-	if got.Architecture != types.ArchitectureValuesX8664 || got.VirtualizationType != types.VirtualizationTypeHvm ||
-		*got.RootDeviceName != "/dev/sda1" || !*got.EnaSupport ||
-		*got.SriovNetSupport != "simple" || got.BootMode != types.BootModeValuesUefi ||
-		got.TpmSupport != types.TpmSupportValuesV20 || got.ImdsSupport != types.ImdsSupportValuesV20 {
-		t.Errorf("the image is %+v", got)
-	}
+	expectEqual(t, "the architecture", got.Architecture, types.ArchitectureValuesX8664)
+	expectEqual(t, "the virtualization type", got.VirtualizationType, types.VirtualizationTypeHvm)
+	expectEqual(t, "the root device", *got.RootDeviceName, "/dev/sda1")
+	expectEqual(t, "ENA support", *got.EnaSupport, true)
+	expectEqual(t, "SR-IOV support", *got.SriovNetSupport, "simple")
+	expectEqual(t, "the boot mode", got.BootMode, types.BootModeValuesUefi)
+	expectEqual(t, "TPM support", got.TpmSupport, types.TpmSupportValuesV20)
+	expectEqual(t, "IMDS support", got.ImdsSupport, types.ImdsSupportValuesV20)
 
-	if ebs.VolumeType != types.VolumeTypeGp3 || *ebs.Iops != 4000 || *ebs.Throughput != 250 || *ebs.DeleteOnTermination ||
-		*ebs.VolumeSize != 20 {
-		t.Errorf("the root is %+v", *ebs)
-	}
+	expectEqual(t, "the volume type", ebs.VolumeType, types.VolumeTypeGp3)
+	expectEqual(t, "the IOPS", *ebs.Iops, 4000)
+	expectEqual(t, "the throughput", *ebs.Throughput, 250)
+	expectEqual(t, "the size", *ebs.VolumeSize, 20)
+	expectEqual(t, "DeleteOnTermination", *ebs.DeleteOnTermination, false)
 
 	if len(got.BlockDeviceMappings) != 2 || aws.ToString(got.BlockDeviceMappings[1].VirtualName) != "ephemeral0" {
 		t.Errorf("the devices are %+v", got.BlockDeviceMappings)

@@ -117,7 +117,6 @@ func refuseUnmodeledLaunch(in *ec2.RunInstancesInput) error {
 	if reservation := in.CapacityReservationSpecification; err == nil && reservation != nil {
 		err = refuseUnmodeled(reservation, "CapacityReservationPreference")
 	}
-
 	if in.Placement != nil && err == nil {
 		err = refuseUnmodeled(in.Placement, "AvailabilityZone")
 	}
@@ -360,7 +359,6 @@ func (w *World) newLaunchAuthorizations(c *Call, in *ec2.RunInstancesInput, plan
 	if name := aws.ToString(in.KeyName); name != "" {
 		requests = append(requests, newAuthorization(c, loc, "key-pair/"+name))
 	}
-
 	if in.LaunchTemplate != nil {
 		requests = append(requests, newAuthorization(c, loc, "launch-template/"+*in.LaunchTemplate.LaunchTemplateId))
 	}

@@ -51,57 +51,84 @@ func (w *World) modifySnapshotAttribute(
 // parsePermissionChange returns the change in a request, in the structured or the flat form. The structured form takes
 // precedence (rule A.4.3).
 func (w *World) parsePermissionChange(c *Call, in *ec2.ModifySnapshotAttributeInput) (permissionChange, error) {
-	var wanted permissionChange
-	modification := in.CreateVolumePermission
-	if modification != nil && len(modification.Add)+len(modification.Remove) > 0 {
-		if w.violates(c, "2.1.6", len(modification.Add) > 0 && len(modification.Remove) > 0) {
-			return wanted, badRequest(
-				"InvalidParameterCombination", "One and only one operation type may be specified for createVolumePermissions",
-			)
-		}
-		wanted = permissionChange{len(modification.Add) > 0, append(modification.Add, modification.Remove...)}
-		wanted.items = slices.DeleteFunc(wanted.items, func(item types.CreateVolumePermission) bool {
-			return item.UserId == nil && item.Group == ""
-		})
-		if w.violates(c, "2.1.6", len(wanted.items) == 0) {
-			return wanted, noAttributesSpecified()
-		}
-	} else {
-		if w.violates(c, "2.1.6", in.Attribute == "") {
-			return wanted, noAttributesSpecified()
-		}
-		if w.violates(
-			c, "A.4.3", in.OperationType != types.OperationTypeAdd && in.OperationType != types.OperationTypeRemove,
-		) {
-			return wanted, badRequest(
-				"InvalidParameterCombination", "No operation specified for createVolumePermission attribute.",
-			)
-		}
-		wanted.add = in.OperationType == types.OperationTypeAdd
-		for _, user := range in.UserIds {
-			wanted.items = append(wanted.items, types.CreateVolumePermission{UserId: &user})
-		}
-		for _, group := range in.GroupNames {
-			wanted.items = append(wanted.items, types.CreateVolumePermission{Group: types.PermissionGroup(group)})
-		}
+	parse := w.parseFlatPermissions
+	if m := in.CreateVolumePermission; m != nil && len(m.Add)+len(m.Remove) > 0 {
+		parse = w.parseStructuredPermissions
 	}
 
-	if w.violates(c, "2.1.6", len(wanted.items) > maxPermissionChanges) {
+	wanted, err := parse(c, in)
+	if err != nil {
+		return wanted, err
+	}
+	return wanted, w.validatePermissionItems(c, wanted.items)
+}
+
+// parseStructuredPermissions returns the change in CreateVolumePermission.
+func (w *World) parseStructuredPermissions(c *Call, in *ec2.ModifySnapshotAttributeInput) (permissionChange, error) {
+	add, remove := in.CreateVolumePermission.Add, in.CreateVolumePermission.Remove
+	if w.violates(c, "2.1.6", len(add) > 0 && len(remove) > 0) {
+		return permissionChange{}, badRequest(
+			"InvalidParameterCombination", "One and only one operation type may be specified for createVolumePermissions",
+		)
+	}
+
+	wanted := permissionChange{len(add) > 0, append(add, remove...)}
+	wanted.items = slices.DeleteFunc(wanted.items, func(item types.CreateVolumePermission) bool {
+		return item.UserId == nil && item.Group == ""
+	})
+
+	if w.violates(c, "2.1.6", len(wanted.items) == 0) {
+		return wanted, noAttributesSpecified()
+	}
+
+	return wanted, nil
+}
+
+// parseFlatPermissions returns the change in OperationType, UserIds and GroupNames.
+func (w *World) parseFlatPermissions(
+	c *Call, in *ec2.ModifySnapshotAttributeInput,
+) (wanted permissionChange, err error) {
+	if w.violates(c, "2.1.6", in.Attribute == "") {
+		return wanted, noAttributesSpecified()
+	}
+
+	known := in.OperationType == types.OperationTypeAdd || in.OperationType == types.OperationTypeRemove
+	if w.violates(c, "A.4.3", !known) {
 		return wanted, badRequest(
+			"InvalidParameterCombination", "No operation specified for createVolumePermission attribute.",
+		)
+	}
+
+	wanted.add = in.OperationType == types.OperationTypeAdd
+	for _, user := range in.UserIds {
+		wanted.items = append(wanted.items, types.CreateVolumePermission{UserId: &user})
+	}
+
+	for _, group := range in.GroupNames {
+		wanted.items = append(wanted.items, types.CreateVolumePermission{Group: types.PermissionGroup(group)})
+	}
+
+	return wanted, nil
+}
+
+// validatePermissionItems checks the number and the syntax of accounts and groups.
+func (w *World) validatePermissionItems(c *Call, items []types.CreateVolumePermission) error {
+	if w.violates(c, "2.1.6", len(items) > maxPermissionChanges) {
+		return badRequest(
 			"InvalidParameterValue", "Modification size must not be greater than %d.", maxPermissionChanges,
 		)
 	}
 
-	for _, item := range wanted.items {
+	for _, item := range items {
 		if w.violates(c, "A.4.3", item.UserId != nil && !accountNumber.MatchString(*item.UserId)) {
-			return wanted, badRequest("InvalidAMIAttributeItemValue", "UserId %s", *item.UserId)
+			return badRequest("InvalidAMIAttributeItemValue", "UserId %s", *item.UserId)
 		}
 		if w.violates(c, "A.4.3", item.Group != "" && item.Group != groupAll) {
-			return wanted, badRequest("InvalidAMIAttributeItemValue", "UserGroup %s", item.Group)
+			return badRequest("InvalidAMIAttributeItemValue", "UserGroup %s", item.Group)
 		}
 	}
 
-	return wanted, nil
+	return nil
 }
 
 func noAttributesSpecified() *APIError {
@@ -116,20 +143,8 @@ func (w *World) changeSharing(c *Call, s *snapshot, wanted permissionChange) err
 	})
 
 	if wanted.add {
-		if w.violates(c, "2.1.2", public && s.isEncrypted()) {
-			return badRequest("OperationNotPermitted", "Encrypted snapshots cannot be shared publicly.")
-		}
-		k := w.findStorageKey(s.location, s.keyARN)
-		if w.violates(c, "2.1.1", k != nil && k.KeyManager == kmstypes.KeyManagerTypeAws) {
-			return badRequest("OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared")
-		}
-		if w.violates(
-			c, "2.1.3", public && w.settingsOf(s.location).blockSnapshots != types.SnapshotBlockPublicAccessStateUnblocked,
-		) {
-			return badRequest("OperationNotPermitted", "Public sharing of snapshots is blocked for this account.")
-		}
-		if w.violates(c, "2.1.10", public && s.platform.isMarketplace()) {
-			return badRequest("OperationNotPermitted", "Snapshots with AWS Marketplace product codes cannot be shared publicly.")
+		if err := w.validateSnapshotSharing(c, s, public); err != nil {
+			return err
 		}
 	}
 
@@ -139,21 +154,47 @@ func (w *World) changeSharing(c *Call, s *snapshot, wanted permissionChange) err
 
 	for _, item := range wanted.items {
 		if item.UserId != nil && !w.violates(c, "2.1.5", *item.UserId == s.location.account) {
-			if wanted.add && !s.sharing.includes(*item.UserId) {
-				w.startPropagation(c, shareKey(s.id, *item.UserId))
-			}
-			s.sharing.accounts = slices.DeleteFunc(s.sharing.accounts, func(account string) bool {
-				return account == *item.UserId
-			})
-			if wanted.add {
-				s.sharing.accounts = append(s.sharing.accounts, *item.UserId)
-			}
+			w.changeAccountSharing(c, s, *item.UserId, wanted.add)
 		}
 	}
 
 	slices.Sort(s.sharing.accounts)
 	c.changedIDs = append(c.changedIDs, s.id)
 	return nil
+}
+
+// validateSnapshotSharing checks whether a snapshot can be shared, or made public.
+func (w *World) validateSnapshotSharing(c *Call, s *snapshot, public bool) error {
+	if w.violates(c, "2.1.2", public && s.isEncrypted()) {
+		return badRequest("OperationNotPermitted", "Encrypted snapshots cannot be shared publicly.")
+	}
+
+	k := w.findStorageKey(s.location, s.keyARN)
+	if w.violates(c, "2.1.1", k != nil && k.KeyManager == kmstypes.KeyManagerTypeAws) {
+		return badRequest("OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared")
+	}
+
+	blocked := w.settingsOf(s.location).blockSnapshots != types.SnapshotBlockPublicAccessStateUnblocked
+	if w.violates(c, "2.1.3", public && blocked) {
+		return badRequest("OperationNotPermitted", "Public sharing of snapshots is blocked for this account.")
+	}
+	if w.violates(c, "2.1.10", public && s.platform.isMarketplace()) {
+		return badRequest("OperationNotPermitted", "Snapshots with AWS Marketplace product codes cannot be shared publicly.")
+	}
+
+	return nil
+}
+
+// changeAccountSharing adds or removes an account. A new permission takes effect after its propagation.
+func (w *World) changeAccountSharing(c *Call, s *snapshot, account string, add bool) {
+	if add && !s.sharing.includes(account) {
+		w.startPropagation(c, shareKey(s.id, account))
+	}
+
+	s.sharing.accounts = slices.DeleteFunc(s.sharing.accounts, func(other string) bool { return other == account })
+	if add {
+		s.sharing.accounts = append(s.sharing.accounts, account)
+	}
 }
 
 func (w *World) describeSnapshotAttribute(

@@ -93,11 +93,9 @@ func (w *World) viewSnapshot(c *Call, s *snapshot) types.Snapshot {
 	if s.durationMinutes != nil {
 		seen.TransferType = types.TransferTypeTimeBased
 	}
-
 	if s.location.account == c.location().account {
 		seen.Tags = w.tagsSeen(c, s.id)
 	}
-
 	if s.isEncrypted() {
 		seen.KmsKeyId = &s.keyARN
 	}
@@ -193,7 +191,6 @@ func (w *World) createSnapshot(c *Call, in *ec2.CreateSnapshotInput) (*ec2.Creat
 	if ok {
 		volumeARN = "volume/" + *in.VolumeId
 	}
-
 	if err := w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeSnapshot); err != nil {
 		return nil, err
 	}
@@ -333,33 +330,42 @@ func (w *World) describeSnapshots(c *Call, in *ec2.DescribeSnapshotsInput) (*ec2
 		return nil, err
 	}
 
-	account := c.location().account
-	var seen []types.Snapshot
-	show := func(s *snapshot) { seen = append(seen, w.viewSnapshot(c, s)) }
-	if len(in.SnapshotIds) > 0 {
-		for _, id := range slices.Compact(slices.Sorted(slices.Values(in.SnapshotIds))) {
-			s, ok := w.snapshots.get(id)
-			ok = ok && s.location.region == c.Region && w.isVisible(c, s.created)
-			if w.violates(c, "2.1.7", !ok || !w.isReadableBy(account, s)) || !ok {
-				return nil, snapshotNotFound(id)
-			}
-			if w.matchesSnapshotRequest(s, account, in) {
-				show(s)
-			}
-		}
-	} else {
-		for _, s := range w.snapshots.ownedBy(in.OwnerIds, c.location()) {
-			if s.location.region == c.Region && w.isReadableBy(account, s) && w.matchesSnapshotRequest(s, account, in) &&
-				w.isVisible(c, s.created) {
-				show(s)
-			}
-		}
+	seen, err := w.findSnapshots(c, in)
+	if err != nil {
+		return nil, err
 	}
 
 	return filterPage(seen, in.MaxResults, in.NextToken, in.Filters, snapshotFilters,
 		func(list []types.Snapshot, next *string) *ec2.DescribeSnapshotsOutput {
 			return &ec2.DescribeSnapshotsOutput{Snapshots: list, NextToken: next}
 		})
+}
+
+// findSnapshots returns the snapshots with the IDs in a request, or all that the caller can read.
+func (w *World) findSnapshots(c *Call, in *ec2.DescribeSnapshotsInput) (seen []types.Snapshot, err error) {
+	account := c.location().account
+	if len(in.SnapshotIds) == 0 {
+		for _, s := range w.snapshots.ownedBy(in.OwnerIds, c.location()) {
+			readable := s.location.region == c.Region && w.isReadableBy(account, s)
+			if readable && w.matchesSnapshotRequest(s, account, in) && w.isVisible(c, s.created) {
+				seen = append(seen, w.viewSnapshot(c, s))
+			}
+		}
+		return seen, nil
+	}
+
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(in.SnapshotIds))) {
+		s, ok := w.snapshots.get(id)
+		ok = ok && s.location.region == c.Region && w.isVisible(c, s.created)
+		if w.violates(c, "2.1.7", !ok || !w.isReadableBy(account, s)) || !ok {
+			return nil, snapshotNotFound(id)
+		}
+		if w.matchesSnapshotRequest(s, account, in) {
+			seen = append(seen, w.viewSnapshot(c, s))
+		}
+	}
+
+	return seen, nil
 }
 
 // matchesSnapshotRequest reports whether a snapshot matches OwnerIds and RestorableByUserIds.

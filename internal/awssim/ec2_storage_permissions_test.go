@@ -88,7 +88,6 @@ func TestCopySnapshot_permissions(t *testing.T) {
 				if row.shows == later {
 					want = types.SnapshotStateError
 				}
-
 				if got.State != want || row.shows == later && *got.StateMessage != "Given key ID is not accessible" {
 					t.Errorf("the copy is %s: %s", got.State, aws.ToString(got.StateMessage))
 				}

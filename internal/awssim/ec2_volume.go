@@ -93,7 +93,12 @@ func (w *World) newVolume(c *Call, spec volumeSpec) (*volume, error) {
 		return nil, err
 	}
 
-	choice, err := w.chooseEncryptionKey(c, volumeCreation, from, created.snapshot, true, spec.encryption)
+	choice, err := w.chooseEncryptionKey(c, volumeCreation, encryptionRequest{
+		encryptionParams: spec.encryption,
+		source:           from,
+		sourceID:         created.snapshot,
+		sameRegion:       true,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -204,22 +209,7 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 	if err != nil {
 		return nil, err
 	}
-
-	zone := aws.ToString(in.AvailabilityZone)
-	switch {
-	case zone == "":
-		return nil, missingParameter("zone")
-	case in.SnapshotId == nil && in.Size == nil:
-		return nil, missingParameter("size/snapshot")
-	case !slices.Contains(zonesOf(c.Region), zone):
-		return nil, badRequest("InvalidZone.NotFound", "The zone '%s' does not exist.", zone)
-	case in.SnapshotId != nil && w.violates(c, "2.5.10", !hasIDFormat(*in.SnapshotId, "snap-")):
-		return nil, invalidSnapshotID(*in.SnapshotId)
-	case in.SnapshotId != nil && w.violates(c, "2.5.10", !isValidID(*in.SnapshotId, "snap-")):
-		return nil, malformedSnapshotID(*in.SnapshotId)
-	}
-
-	if err := w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeVolume); err != nil {
+	if err := w.validateCreateVolume(c, in); err != nil {
 		return nil, err
 	}
 
@@ -242,7 +232,7 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 
 	return runIdempotent(w, c, in.ClientToken, func() (*ec2.CreateVolumeOutput, error) {
 		spec := volumeSpec{
-			zone:       zone,
+			zone:       *in.AvailabilityZone,
 			sizeGiB:    in.Size,
 			volumeType: in.VolumeType,
 			iops:       in.Iops,
@@ -263,18 +253,42 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 			return nil, err
 		}
 
-		out := &ec2.CreateVolumeOutput{}
-		convertFields(w.viewVolume(c, created), out)
-		out.OwnerId, out.VolumeArn, out.Operator, out.Attachments = nil, nil, nil, nil
-		out.Encrypted = aws.Bool(created.keyARN != "" || spec.encryption.isRequested())
-		if out.KmsKeyId = nil; spec.encryption.key != nil {
-			out.KmsKeyId = spec.encryption.key
-		} else if spec.snapshot != nil && spec.snapshot.keyARN == created.keyARN && created.keyARN != "" {
-			out.KmsKeyId = &created.keyARN // EC2 does not name the EBS default key here
-		}
-
-		return out, nil
+		return w.createVolumeOutput(c, created, spec), nil
 	})
+}
+
+// validateCreateVolume checks what CreateVolume refuses before it authorizes the call.
+func (w *World) validateCreateVolume(c *Call, in *ec2.CreateVolumeInput) error {
+	zone := aws.ToString(in.AvailabilityZone)
+	switch {
+	case zone == "":
+		return missingParameter("zone")
+	case in.SnapshotId == nil && in.Size == nil:
+		return missingParameter("size/snapshot")
+	case !slices.Contains(zonesOf(c.Region), zone):
+		return badRequest("InvalidZone.NotFound", "The zone '%s' does not exist.", zone)
+	case in.SnapshotId != nil && w.violates(c, "2.5.10", !hasIDFormat(*in.SnapshotId, "snap-")):
+		return invalidSnapshotID(*in.SnapshotId)
+	case in.SnapshotId != nil && w.violates(c, "2.5.10", !isValidID(*in.SnapshotId, "snap-")):
+		return malformedSnapshotID(*in.SnapshotId)
+	}
+
+	return w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeVolume)
+}
+
+// createVolumeOutput returns a volume as CreateVolume shows it. The EBS default key is not shown.
+func (w *World) createVolumeOutput(c *Call, created *volume, spec volumeSpec) *ec2.CreateVolumeOutput {
+	out := &ec2.CreateVolumeOutput{}
+	convertFields(w.viewVolume(c, created), out)
+	out.OwnerId, out.VolumeArn, out.Operator, out.Attachments = nil, nil, nil, nil
+	out.Encrypted = aws.Bool(created.keyARN != "" || spec.encryption.isRequested())
+
+	out.KmsKeyId = spec.encryption.key
+	keepsKey := spec.snapshot != nil && spec.snapshot.keyARN == created.keyARN
+	if out.KmsKeyId == nil && keepsKey && created.keyARN != "" {
+		out.KmsKeyId = &created.keyARN
+	}
+	return out
 }
 
 // newVolumeContext returns the condition keys of the volume in a request.
@@ -290,7 +304,6 @@ func newVolumeContext(region string, in *ec2.CreateVolumeInput) iampolicy.Contex
 	if in.Size != nil {
 		context["ec2:VolumeSize"] = []string{strconv.Itoa(int(*in.Size))}
 	}
-
 	if in.SnapshotId != nil {
 		context["ec2:ParentSnapshot"] = []string{ec2ARN(location{region: region}, "snapshot/"+*in.SnapshotId)}
 	}
@@ -313,7 +326,6 @@ func (w *World) deleteVolume(c *Call, in *ec2.DeleteVolumeInput) (*ec2.DeleteVol
 	if ok {
 		which = w.newAuthorizationOnOwn(c, "volume", doomed.id)
 	}
-
 	if err := w.authorize(c, which); err != nil {
 		return nil, err
 	}
@@ -377,11 +389,9 @@ func (w *World) viewVolume(c *Call, v *volume) types.Volume {
 	if v.keyARN != "" {
 		seen.KmsKeyId = &v.keyARN
 	}
-
 	if holder, attached := w.findAttachment(c, v); attached {
 		seen.State, seen.Attachments = types.VolumeStateInUse, []types.VolumeAttachment{holder}
 	}
-
 	if c.At.Before(v.availableAt) {
 		seen.State = types.VolumeStateCreating
 	}

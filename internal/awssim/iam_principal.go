@@ -117,23 +117,29 @@ func (w *World) principalExists(name string) bool {
 		return false
 	}
 
-	account, ok := w.accounts.get(parts[4])
-	kind, rest, _ := strings.Cut(parts[5], "/")
-	last := rest[strings.LastIndex(rest, "/")+1:]
-	switch {
-	case parts[2] == "iam" && parts[5] == "root":
+	service, resource := parts[2], parts[5]
+	if service == "iam" && resource == "root" {
 		return true
-	case !ok:
-		return false
-	case parts[2] == "iam" && kind == "role":
-		role, ok := account.roles.get(last)
-		return ok && role.arn == name
-	case parts[2] == "iam" && kind == "user":
-		user, ok := account.users.get(last)
-		return ok && user.arn == name
-	case parts[2] == "sts" && kind == "assumed-role":
+	}
+
+	account, ok := w.accounts.get(parts[4])
+	return ok && account.hasPrincipal(name, service, resource)
+}
+
+// hasPrincipal reports whether the account has the role, user or role session of an ARN.
+func (a *account) hasPrincipal(arn, service, resource string) bool {
+	kind, rest, _ := strings.Cut(resource, "/")
+	last := rest[strings.LastIndex(rest, "/")+1:]
+	switch service + ":" + kind {
+	case "iam:role":
+		role, ok := a.roles.get(last)
+		return ok && role.arn == arn
+	case "iam:user":
+		user, ok := a.users.get(last)
+		return ok && user.arn == arn
+	case "sts:assumed-role":
 		role, _, _ := strings.Cut(rest, "/")
-		_, ok := account.roles.get(role)
+		_, ok := a.roles.get(role)
 		return ok
 	}
 

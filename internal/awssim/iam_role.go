@@ -203,7 +203,6 @@ func (w *World) authorizeRole(c *Call, name *string) (*role, error) {
 	if ok {
 		arn = found.arn
 	}
-
 	if err := w.authorize(c, AuthorizationRequest{Action: "iam:" + c.Operation, Resource: arn}); err != nil {
 		return nil, err
 	}
@@ -247,11 +246,9 @@ func (w *World) updateRole(c *Call, in *iam.UpdateRoleInput) (*iam.UpdateRoleOut
 	if err != nil {
 		return nil, err
 	}
-
 	if in.MaxSessionDuration != nil {
 		found.maxSessionDuration = longest
 	}
-
 	if in.Description != nil {
 		found.description = in.Description
 	}

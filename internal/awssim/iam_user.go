@@ -63,7 +63,6 @@ func (w *World) authorizeUser(c *Call, name *string) (*user, error) {
 	if name == nil && c.caller.iamPrincipal != nil && c.caller.session == nil {
 		name = &c.caller.iamPrincipal.name
 	}
-
 	if !matchesPattern(name, iamNamePattern) {
 		return nil, validationError(c, "UserName", name, iamNameConstraint)
 	}
@@ -73,7 +72,6 @@ func (w *World) authorizeUser(c *Call, name *string) (*user, error) {
 	if ok {
 		arn = found.arn
 	}
-
 	if err := w.authorize(c, AuthorizationRequest{Action: "iam:" + c.Operation, Resource: arn}); err != nil {
 		return nil, err
 	}
@@ -241,7 +239,6 @@ func (w *World) authorizeInstanceProfile(c *Call, name *string) (*instanceProfil
 	if ok {
 		arn = *found.Arn
 	}
-
 	if err := w.authorize(c, AuthorizationRequest{Action: "iam:" + c.Operation, Resource: arn}); err != nil {
 		return nil, err
 	}

@@ -122,7 +122,6 @@ func (w *World) updateAlias(c *Call, in *kms.UpdateAliasInput) (*kms.UpdateAlias
 	if ok {
 		requests = append(requests, found.target.newAuthorization(use))
 	}
-
 	if err := w.authorize(c, requests...); err != nil {
 		return nil, err
 	}
@@ -154,7 +153,6 @@ func (w *World) deleteAlias(c *Call, in *kms.DeleteAliasInput) (*kms.DeleteAlias
 	if ok {
 		requests = append(requests, found.target.newAuthorization(keyUse{action: "kms:DeleteAlias"}))
 	}
-
 	if err := w.authorize(c, requests...); err != nil {
 		return nil, err
 	}

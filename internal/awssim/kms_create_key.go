@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -114,35 +115,9 @@ func (w *World) createKey(c *Call, in *kms.CreateKeyInput) (*kms.CreateKeyOutput
 		return nil, err
 	}
 
-	spec, usage, origin := in.KeySpec, in.KeyUsage, in.Origin
-	if spec == "" {
-		spec = kmstypes.KeySpec(in.CustomerMasterKeySpec)
-	}
-
-	if spec == "" {
-		spec = kmstypes.KeySpecSymmetricDefault
-	}
-
-	if usage == "" {
-		usage = kmstypes.KeyUsageTypeEncryptDecrypt
-	}
-
-	if origin == "" {
-		origin = kmstypes.OriginTypeAwsKms
-	}
-
-	symmetric := spec == kmstypes.KeySpecSymmetricDefault
-	if uses, known := asymmetricKeyUsages[spec]; !symmetric && !known {
-		return nil, badRequest("UnsupportedOperationException", "The simulated AWS does not make keys of the spec %s.", spec)
-	} else if symmetric && usage != kmstypes.KeyUsageTypeEncryptDecrypt || !symmetric && !slices.Contains(uses, usage) {
-		return nil, badRequest(
-			"ValidationException",
-			"The operation failed because the KeyUsage value of the key is not valid for the KeySpec value: %s.", spec,
-		)
-	}
-
-	if origin != kmstypes.OriginTypeAwsKms && origin != kmstypes.OriginTypeExternal {
-		return nil, badRequest("UnsupportedOperationException", "The simulated AWS has no custom key stores.")
+	spec, usage, origin, err := resolveKeyKind(in)
+	if err != nil {
+		return nil, err
 	}
 
 	tags := parseKMSTags(in.Tags)
@@ -192,6 +167,34 @@ func (w *World) createKey(c *Call, in *kms.CreateKeyInput) (*kms.CreateKeyOutput
 	created.tags = tags
 	c.recordChange(*created.Arn)
 	return &kms.CreateKeyOutput{KeyMetadata: created.metadata(c.At)}, nil
+}
+
+// resolveKeyKind returns the key spec, key usage and origin in a request, or their defaults.
+func resolveKeyKind(in *kms.CreateKeyInput) (kmstypes.KeySpec, kmstypes.KeyUsageType, kmstypes.OriginType, error) {
+	spec := cmp.Or(in.KeySpec, kmstypes.KeySpec(in.CustomerMasterKeySpec), kmstypes.KeySpecSymmetricDefault)
+	usage := cmp.Or(in.KeyUsage, kmstypes.KeyUsageTypeEncryptDecrypt)
+	origin := cmp.Or(in.Origin, kmstypes.OriginTypeAwsKms)
+
+	usages, known := asymmetricKeyUsages[spec]
+	if spec == kmstypes.KeySpecSymmetricDefault {
+		usages, known = []kmstypes.KeyUsageType{kmstypes.KeyUsageTypeEncryptDecrypt}, true
+	}
+
+	switch {
+	case !known:
+		return "", "", "", badRequest(
+			"UnsupportedOperationException", "The simulated AWS does not make keys of the spec %s.", spec,
+		)
+	case !slices.Contains(usages, usage):
+		return "", "", "", badRequest(
+			"ValidationException",
+			"The operation failed because the KeyUsage value of the key is not valid for the KeySpec value: %s.", spec,
+		)
+	case origin != kmstypes.OriginTypeAwsKms && origin != kmstypes.OriginTypeExternal:
+		return "", "", "", badRequest("UnsupportedOperationException", "The simulated AWS has no custom key stores.")
+	}
+
+	return spec, usage, origin, nil
 }
 
 // describeKey works in every key state (rule 3.4.1). It creates an AWS managed key that is named by its alias (rule

@@ -235,7 +235,6 @@ func showGrant(on *key, g *grant) kmstypes.GrantListEntry {
 	if g.name != "" {
 		view.Name = &g.name
 	}
-
 	if g.Retiring != "" {
 		view.RetiringPrincipal = &g.Retiring
 	}

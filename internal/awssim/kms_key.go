@@ -239,15 +239,12 @@ func (w *World) newKey(loc location, of kmstypes.KeyMetadata, text *policyDocume
 	if of.KeySpec == "" {
 		of.KeySpec = kmstypes.KeySpecSymmetricDefault
 	}
-
 	if of.KeyUsage == "" {
 		of.KeyUsage = kmstypes.KeyUsageTypeEncryptDecrypt
 	}
-
 	if of.KeySpec == kmstypes.KeySpecSymmetricDefault {
 		of.EncryptionAlgorithms = []kmstypes.EncryptionAlgorithmSpec{kmstypes.EncryptionAlgorithmSpecSymmetricDefault}
 	}
-
 	if of.MultiRegion == nil {
 		of.MultiRegion = aws.Bool(false)
 	}

@@ -74,14 +74,18 @@ func (w *World) resolveKey(c *Call, id *string, use *keyUse) (*key, error) {
 		)
 	}
 
-	switch {
-	case aliased:
-		return nil, kmsNotFound("Alias %s is not found.", kmsARN(c.location(), resource))
-	case isARN || keyIDPattern.MatchString(name):
-		return nil, kmsNotFound("Key '%s' does not exist", kmsARN(c.location(), "key/"+strings.TrimPrefix(resource, "key/")))
-	}
+	return nil, keyNotFound(c.location(), name, resource)
+}
 
-	return nil, kmsNotFound("Invalid keyId '%s'", name)
+// keyNotFound returns the error for a key of the caller's account that does not exist.
+func keyNotFound(loc location, name, resource string) *APIError {
+	switch {
+	case strings.HasPrefix(resource, "alias/"):
+		return kmsNotFound("Alias %s is not found.", kmsARN(loc, resource))
+	case strings.HasPrefix(name, "arn:") || keyIDPattern.MatchString(name):
+		return kmsNotFound("Key '%s' does not exist", kmsARN(loc, "key/"+strings.TrimPrefix(resource, "key/")))
+	}
+	return kmsNotFound("Invalid keyId '%s'", name)
 }
 
 func kmsNotFound(format string, arguments ...any) *APIError {
@@ -140,7 +144,6 @@ func paginateKMS[T any](
 	if limit == nil {
 		limit = &standard
 	}
-
 	if *limit < 1 || *limit > most {
 		return nil, nil, validationError(c, "Limit", limit, "Member must have value between 1 and "+strconv.Itoa(int(most)))
 	}

@@ -314,7 +314,6 @@ func TestKey_awsManaged(t *testing.T) {
 		if created.KeyManager != kmstypes.KeyManagerTypeAws || *again.Arn != *created.Arn {
 			f.Errorf("1.7.2: %+v", again)
 		}
-
 		if elsewhere := f.awsManagedKeyARN(owner, away); elsewhere == *created.Arn {
 			f.Error("1.7.2: the same key in two Regions")
 		}
@@ -552,7 +551,6 @@ func TestEncrypt_roundTrip(t *testing.T) {
 		if *moved.SourceKeyId != one || *moved.KeyId != two {
 			f.Errorf("from %s to %s", *moved.SourceKeyId, *moved.KeyId)
 		}
-
 		if err := open(f.kms, &kms.DecryptInput{CiphertextBlob: moved.CiphertextBlob, KeyId: &two}); err != nil {
 			f.Error(err)
 		}
@@ -586,7 +584,6 @@ func TestKMS_dryRuns(t *testing.T) {
 		if len(grants) != 0 {
 			f.Errorf("6.6: the dry run made %d grants", len(grants))
 		}
-
 		if records := f.world.Records(); records[len(records)-2].Status != 412 {
 			f.Errorf("6.6: status %d", records[len(records)-2].Status)
 		}

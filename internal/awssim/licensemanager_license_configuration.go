@@ -119,7 +119,6 @@ func (w *World) listLicenseSpecificationsForResource(
 	if err != nil {
 		return nil, err
 	}
-
 	if in.MaxResults == nil { // AWS does not document the default page size, so it is the smallest
 		in.MaxResults = aws.Int32(1)
 	}

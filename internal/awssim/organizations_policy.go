@@ -206,7 +206,6 @@ func (w *World) updateOrganizationPolicy(
 	if in.Name != nil {
 		found.Name = in.Name
 	}
-
 	if in.Description != nil {
 		found.Description = in.Description
 	}

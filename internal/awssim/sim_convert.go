@@ -12,30 +12,39 @@ func convertFields(from, into any) {
 }
 
 func convertValue(from, into reflect.Value) {
-	switch {
-	case from.Type() == into.Type():
+	if from.Type() == into.Type() {
 		into.Set(from)
-	case from.Kind() == reflect.Pointer && into.Kind() == reflect.Pointer:
+		return
+	}
+
+	if from.Kind() != into.Kind() {
+		return
+	}
+
+	switch from.Kind() {
+	case reflect.Pointer:
 		if !from.IsNil() {
 			into.Set(reflect.New(into.Type().Elem()))
 			convertValue(from.Elem(), into.Elem())
 		}
-	case from.Kind() == reflect.Slice && into.Kind() == reflect.Slice:
+	case reflect.Slice:
 		if !from.IsNil() {
 			into.Set(reflect.MakeSlice(into.Type(), from.Len(), from.Len()))
 			for i := range from.Len() {
 				convertValue(from.Index(i), into.Index(i))
 			}
 		}
-	case from.Kind() == reflect.Struct && into.Kind() == reflect.Struct:
+	case reflect.Struct:
 		for i := range into.NumField() {
 			field := into.Type().Field(i)
 			if member := from.FieldByName(field.Name); field.IsExported() && member.IsValid() {
 				convertValue(member, into.Field(i))
 			}
 		}
-	case from.CanConvert(into.Type()) && from.Kind() == into.Kind():
-		into.Set(from.Convert(into.Type()))
+	default:
+		if from.CanConvert(into.Type()) {
+			into.Set(from.Convert(into.Type()))
+		}
 	}
 }
 

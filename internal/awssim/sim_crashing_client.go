@@ -63,7 +63,6 @@ func (l *CrashingClient) RoundTrip(r *http.Request) (*http.Response, error) {
 	if dies && l.onCrash != nil {
 		l.onCrash(ErrCrashed)
 	}
-
 	if !arrives {
 		return nil, ErrCrashed
 	}

@@ -26,7 +26,8 @@ const (
 const demoSourceKeyPolicy = `{
   "Version": "2012-10-17",
   "Statement": [
-    {"Sid": "Owner", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::SOURCE:root"}, "Action": "kms:*", "Resource": "*"},
+    {"Sid": "Owner", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::SOURCE:root"},
+      "Action": "kms:*", "Resource": "*"},
     {"Sid": "TargetReads", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::TARGET:root"},
       "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncrypt*", "kms:CreateGrant"], "Resource": "*"}
   ]

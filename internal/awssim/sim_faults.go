@@ -168,6 +168,27 @@ func (w *World) executeWithFaults(c *Call, execute func() (any, error)) (any, er
 	}
 
 	c.fault = w.chooseFault(c)
+	if out, err := w.failBeforeEffect(c); out != nil || err != nil {
+		return out, err
+	}
+
+	out, err := execute()
+	switch {
+	case err != nil:
+		return nil, err
+	case c.fault == LostResponse:
+		return nil, errConnectionReset
+	case c.fault == LateError:
+		return nil, serverError(c)
+	case c.fault == MissingID:
+		return withoutIDs(c.Operation, out), nil
+	}
+
+	return out, nil
+}
+
+// failBeforeEffect returns the response or error of a fault without effect. Both are nil for other faults.
+func (w *World) failBeforeEffect(c *Call) (any, error) {
 	switch c.fault {
 	case PauseBeforeSend:
 		return nil, errPaused
@@ -200,19 +221,7 @@ func (w *World) executeWithFaults(c *Call, execute func() (any, error)) (any, er
 		}
 	}
 
-	out, err := execute()
-	switch {
-	case err != nil:
-		return nil, err
-	case c.fault == LostResponse:
-		return nil, errConnectionReset
-	case c.fault == LateError:
-		return nil, serverError(c)
-	case c.fault == MissingID:
-		return withoutIDs(c.Operation, out), nil
-	}
-
-	return out, nil
+	return nil, nil
 }
 
 // throttlingError returns the service's throttling error (rule 4.2.1).

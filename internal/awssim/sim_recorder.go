@@ -112,7 +112,6 @@ func (w *World) record(c *Call, err error) {
 	if c.caller != nil {
 		r.Principal, r.Account = c.caller.principal.ARN, c.caller.principal.Account
 	}
-
 	if err != nil {
 		r.Status, r.Error = 0, err.Error()
 	}

@@ -44,7 +44,6 @@ func TestObservations(t *testing.T) {
 	if err := json.Unmarshal(text, &file); err != nil {
 		t.Fatal(err)
 	}
-
 	if len(file.Cases) == 0 {
 		t.Fatal("there are no cases")
 	}
@@ -198,7 +197,6 @@ func (r *replay) buildSnapshot(name string, s observedSnapshot) {
 	if s.Key != "" {
 		in["Encrypted"] = true
 	}
-
 	if s.Key != "" && s.Key != "aws/ebs" {
 		in["KmsKeyId"] = r.names["key."+s.Key+".arn"]
 	}
@@ -282,7 +280,6 @@ func (r *replay) buildRole(name string, role observedRole) {
 	if role.Of != "" {
 		created = r.names["role."+role.Of+".name"].(string)
 	}
-
 	if session == "" {
 		session = name
 	}
@@ -384,15 +381,12 @@ func (r *replay) step(step observedStep) []string {
 	if code, _ := expect["code"].(string); code != got.code {
 		found = append(found, fmt.Sprintf("code expected %q, is %q: %s", code, got.code, got.message))
 	}
-
 	if message, ok := expect["message"]; ok && message != got.message {
 		found = append(found, fmt.Sprintf("message expected %q, is %q", message, got.message))
 	}
-
 	if part, ok := expect["message_contains"]; ok && !strings.Contains(got.message, part.(string)) {
 		found = append(found, fmt.Sprintf("message expected to contain %q, is %q", part, got.message))
 	}
-
 	if output, ok := expect["output"]; ok {
 		found = append(found, differences(output, got.output, "")...)
 	}
@@ -552,13 +546,7 @@ func (r *replay) setFields(from any, into reflect.Value, path string) {
 		into.Set(reflect.New(into.Type().Elem()))
 		r.setFields(from, into.Elem(), path)
 	case into.Kind() == reflect.Struct:
-		for name, value := range from.(map[string]any) {
-			member := into.FieldByName(name)
-			if !member.IsValid() {
-				r.Fatalf("%s has no member %s", path, name)
-			}
-			r.setFields(value, member, path+"."+name)
-		}
+		r.setMembers(from.(map[string]any), into, path)
 	case into.Kind() == reflect.Map:
 		into.Set(reflect.MakeMap(into.Type()))
 		for name, value := range from.(map[string]any) {
@@ -590,6 +578,18 @@ func (r *replay) setFields(from any, into reflect.Value, path string) {
 	}
 }
 
+// setMembers sets the members of a struct.
+func (r *replay) setMembers(from map[string]any, into reflect.Value, path string) {
+	r.Helper()
+	for name, value := range from {
+		member := into.FieldByName(name)
+		if !member.IsValid() {
+			r.Fatalf("%s has no member %s", path, name)
+		}
+		r.setFields(value, member, path+"."+name)
+	}
+}
+
 // toPlain returns an output as plain JSON values. Unset members are nil, blobs remain bytes.
 func toPlain(v reflect.Value) any {
 	switch v.Kind() {
@@ -605,22 +605,9 @@ func toPlain(v reflect.Value) any {
 		if when, ok := v.Interface().(time.Time); ok {
 			return when.Format(time.RFC3339Nano)
 		}
-		members := map[string]any{}
-		for n := range v.NumField() {
-			if field := v.Type().Field(n); field.IsExported() && field.Name != "ResultMetadata" {
-				members[field.Name] = toPlain(v.Field(n))
-			}
-		}
-		return members
+		return plainMembers(v)
 	case reflect.Slice:
-		if blob, ok := v.Interface().([]byte); ok {
-			return blob
-		}
-		list := []any{}
-		for n := range v.Len() {
-			list = append(list, toPlain(v.Index(n)))
-		}
-		return list
+		return plainList(v)
 	case reflect.Map:
 		members := map[string]any{}
 		for _, name := range v.MapKeys() {
@@ -639,6 +626,29 @@ func toPlain(v reflect.Value) any {
 	}
 
 	return fmt.Sprint(v.Interface())
+}
+
+// plainMembers returns the members of a struct as plain values.
+func plainMembers(v reflect.Value) map[string]any {
+	members := map[string]any{}
+	for n := range v.NumField() {
+		if field := v.Type().Field(n); field.IsExported() && field.Name != "ResultMetadata" {
+			members[field.Name] = toPlain(v.Field(n))
+		}
+	}
+	return members
+}
+
+// plainList returns a list of plain values, or the bytes of a blob.
+func plainList(v reflect.Value) any {
+	if blob, ok := v.Interface().([]byte); ok {
+		return blob
+	}
+	list := []any{}
+	for n := range v.Len() {
+		list = append(list, toPlain(v.Index(n)))
+	}
+	return list
 }
 
 // lookupPath follows a path of names and indexes. Nil if an element is missing.

@@ -11,7 +11,8 @@ import (
 
 // resourcePattern matches names of AWS resources: ARNs, EC2 IDs, key IDs and aliases.
 var resourcePattern = regexp.MustCompile(
-	`^(arn:aws[a-z-]*:.+|[a-z]{1,6}-[0-9a-f]{8}([0-9a-f]{9})?|alias/.+|(mrk-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32})$`,
+	`^(arn:aws[a-z-]*:.+|[a-z]{1,6}-[0-9a-f]{8}([0-9a-f]{9})?|alias/.+|` +
+		`(mrk-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32})$`,
 )
 
 // resourcesIn returns the resources in a request, sorted.

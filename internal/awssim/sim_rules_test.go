@@ -198,6 +198,35 @@ var sections = map[string]string{
 	"7": "Parameters", "8": "Launches and Auto Scaling", "9": "Newer features", "A": "Corrections",
 }
 
+// pageHead is the text above the rules, with the number of rules of each kind. A tilde stands for a backtick.
+const pageHead = "<!-- Made by go test ./internal/awssim -run TestRules_listMatchesChecks -update -->" + `
+
+# The simulated AWS and its rules
+
+Tests, the demo and benchmarks run against a simulated AWS, the Go package ~internal/awssim~. In process it is an HTTP
+client for the SDK. Other clients use its server:
+
+    make awssim
+    bin/awssim -listen 127.0.0.1:4599 -speed 60 -world demo -record calls.jsonl
+
+The first line of output is the server's address. The address serves EC2, the EBS direct APIs, KMS, STS, IAM,
+Organizations, SSM and License Manager, on the loopback interface only.
+
+- An access key ID of 12 digits is the root user of that account. An account exists as soon as a request names it.
+- Other resources are created through the API, or with ~-world~.
+- With ~-speed~, the clock runs at a multiple of real time. The end of a session is in the client's time.
+- With ~-inject~, selected calls fail.
+
+The simulator refuses operations, parameters, values and condition keys that it does not model. It follows the numbered
+rules below:
+
+- **checked**: one numbered check enforces the rule. The option ~WithoutRule~ disables it. ~make mutation~ disables
+  each of them, and a recorded observation or a scenario must fail without it. %d rules.
+- **by design**: the simulator behaves so without a check. %d rules.
+- **not modeled**: %d rules.
+- **advice**: what users should do. %d rules.
+`
+
 // rulesPage returns the content of docs/simulated-aws.md.
 func rulesPage(rules []awsRule) string {
 	var page strings.Builder
@@ -206,29 +235,10 @@ func rulesPage(rules []awsRule) string {
 		counts[enforcementKind(rule.enforcement)]++
 	}
 
-	fmt.Fprintf(&page, `<!-- Made by go test ./internal/awssim -run TestRules_listMatchesChecks -update -->
-
-# The simulated AWS and its rules
-
-Tests, the demo and benchmarks run against a simulated AWS, `+"`internal/awssim`"+
-		`. It is a Go package with an SDK HTTP client for use in
-process, and a server for everybody else:
-
-    make awssim
-    bin/awssim -listen 127.0.0.1:4599 -speed 60 -world demo -record calls.jsonl
-
-The first line that it prints is its address, which serves EC2, the EBS direct APIs, KMS, STS, IAM, SSM and Organizations. A 12-digit access key id is that
-account's root; what is there beside the accounts is made through the API, or by `+"`-world`"+
-		`. Its clock runs at a multiple of the real one's
-speed; the ends of sessions are told in the client's time. `+"`-inject`"+
-		` lets chosen calls go wrong. It listens on the loopback interface only.
-
-It refuses operations, parameters, values and condition keys that it does not know, and holds its callers to the numbered rules below.
-A rule is **checked** where one numbered expression enforces it, which can be switched off by its number (`+
-		"`WithoutRule`"+`): `+"`make mutation`"+`
-does so and demands that a recorded observation or a whole run fails; **made so** where what is done and shown follows from how the simulator is built; **left out** where it is not modelled; **advice** where it
-says what users should do, not what AWS does. There are %d, %d, %d and %d of these.
-`, counts["checked"], counts["made so"], counts["left out"], counts["advice"])
+	fmt.Fprintf(
+		&page, strings.ReplaceAll(pageHead, "~", "`"), counts["checked"], counts["by design"], counts["not modeled"],
+		counts["advice"],
+	)
 
 	section := ""
 	for _, rule := range rules {
@@ -246,10 +256,10 @@ func enforcementKind(how string) string {
 	switch {
 	case how == "":
 		return "checked"
-	case strings.HasPrefix(how, "by its make"):
-		return "made so"
-	case strings.HasPrefix(how, "left out"):
-		return "left out"
+	case strings.HasPrefix(how, "by design"):
+		return "by design"
+	case strings.HasPrefix(how, "not modeled"):
+		return "not modeled"
 	}
 	return "advice"
 }

@@ -126,7 +126,6 @@ func TestSeed_repeatsRun(t *testing.T) {
 			if throttled := runs[0].filter(func(r Record) bool { return r.Fault == Throttled }); len(throttled) == 0 {
 				t.Error("nothing was throttled")
 			}
-
 			if difference := cmp.Diff(runs[0], runs[1], cmpopts.IgnoreUnexported(AuthorizationRequest{})); difference != "" {
 				t.Error(difference)
 			}

@@ -151,7 +151,6 @@ func TestThrottling_tokenBucketPerAction(t *testing.T) {
 				if n := passed(1000); n != 3*row.refill {
 					t.Errorf("%d calls after three seconds, want %d", n, 3*row.refill)
 				}
-
 				if isThrottled(t, row.call(f, f.ec2At(owner, away))) || isThrottled(t, row.call(f, f.ec2At(member, home))) {
 					t.Error("another Region or account is throttled too")
 				}

@@ -87,11 +87,9 @@ func TestInject_effectByFault(t *testing.T) {
 				if row.effect {
 					want = "third"
 				}
-
 				if got := f.tagValue(volume); got != want {
 					t.Errorf("the tag is %q, want %q", got, want)
 				}
-
 				if err := f.setTag(client, volume, "fourth"); err != nil {
 					t.Errorf("the fourth call: %v", err)
 				}
@@ -171,19 +169,15 @@ func TestCrashingClient_crashesAfterCall(t *testing.T) {
 				if err := f.setTag(client, volume, "first"); err != nil {
 					t.Fatal(err)
 				}
-
 				if err := f.setTag(client, volume, "second"); lost != errors.Is(err, ErrCrashed) {
 					t.Errorf("the last call: %v", err)
 				}
-
 				if !errors.Is(context.Cause(run), ErrCrashed) {
 					t.Errorf("the run ended by %v", context.Cause(run))
 				}
-
 				if err := f.setTag(client, volume, "third"); !errors.Is(err, ErrCrashed) {
 					t.Errorf("after the cut: %v", err)
 				}
-
 				if got := f.tagValue(volume); got != "second" || line.Calls() != 2 {
 					t.Errorf("the tag is %q after %d calls", got, line.Calls())
 				}
@@ -219,16 +213,18 @@ func TestWithRecording_oneLinePerCall(t *testing.T) {
 	}
 
 	first, second := records[0], records[1]
-	if first.Action != "ec2:CreateSecurityGroup" || first.Account != owner ||
-		first.Principal != "arn:aws:iam::111111111111:root" || first.Region != home ||
-		first.Status != 200 || first.Error != "" || len(first.Changed) != 1 {
-		t.Errorf("first call %+v", first)
-	}
+	expectEqual(t, "the action", first.Action, "ec2:CreateSecurityGroup")
+	expectEqual(t, "the account", first.Account, owner)
+	expectEqual(t, "the principal", first.Principal, "arn:aws:iam::111111111111:root")
+	expectEqual(t, "the Region", first.Region, home)
+	expectEqual(t, "the status", first.Status, 200)
+	expectEqual(t, "the error", first.Error, "")
+	expectEqual(t, "the number of changes", len(first.Changed), 1)
 
-	if second.Status != 400 || second.Error != "InvalidGroup.Duplicate" || len(second.Changed) != 0 ||
-		second.RequestDigest != first.RequestDigest {
-		t.Errorf("second call %+v", second)
-	}
+	expectEqual(t, "the status of the second call", second.Status, 400)
+	expectEqual(t, "its error", second.Error, "InvalidGroup.Duplicate")
+	expectEqual(t, "its number of changes", len(second.Changed), 0)
+	expectEqual(t, "its digest", second.RequestDigest, first.RequestDigest)
 
 	if got := len(records.Mutating()); got != 1 {
 		t.Errorf("%d calls changed something", got)

@@ -270,33 +270,60 @@ var parameterFilters = map[string]func(*parameter, parameterVersion) string{
 // matchesFilter reports whether a parameter matches one of a filter's values.
 func (p *parameter) matchesFilter(seen parameterVersion, f ssmtypes.ParameterStringFilter) (bool, error) {
 	key, option := aws.ToString(f.Key), aws.ToString(f.Option)
-	var compare func(wanted string) bool
-	look, known := parameterFilters[key]
-	tag, tagged := strings.CutPrefix(key, "tag:")
-	switch {
-	case key == "Path" && (option == "" || option == "OneLevel" || option == "Recursive"):
-		compare = func(wanted string) bool { return isBelowPath(p.name, wanted, option == "Recursive") }
-	case tagged && (option == "" || option == "Equals"):
-		compare = func(wanted string) bool { value, ok := p.tags[tag]; return ok && value == wanted }
-	case known && (option == "" || option == "Equals"):
-		compare = func(wanted string) bool { return look(p, seen) == wanted }
-	case known && option == "BeginsWith":
-		compare = func(wanted string) bool {
-			return strings.HasPrefix(strings.TrimPrefix(look(p, seen), "/"), strings.TrimPrefix(wanted, "/"))
-		}
-	case known && option == "Contains" && key == "Name":
-		compare = func(wanted string) bool { return strings.Contains(look(p, seen), wanted) }
-	case known || tagged || key == "Path":
+	_, known := parameterFilters[key]
+	if !known && !strings.HasPrefix(key, "tag:") && key != "Path" {
+		return false, badRequest("InvalidFilterKey", "The following filter key is not valid: %s.", key)
+	}
+
+	compare := p.filterComparison(seen, key, option)
+	if compare == nil {
 		return false, badRequest(
 			"InvalidFilterOption",
 			"The following filter option is not valid: %s. Valid options include: [BeginsWith, Equals, Recursive, OneLevel].",
 			option,
 		)
-	default:
-		return false, badRequest("InvalidFilterKey", "The following filter key is not valid: %s.", key)
 	}
 
 	return slices.ContainsFunc(f.Values, compare), nil
+}
+
+// filterComparison returns the comparison of a filter. Nil if the key does not support the option.
+func (p *parameter) filterComparison(seen parameterVersion, key, option string) func(wanted string) bool {
+	if key == "Path" {
+		return p.pathComparison(option)
+	}
+
+	if tag, ok := strings.CutPrefix(key, "tag:"); ok {
+		if option != "" && option != "Equals" {
+			return nil
+		}
+		return func(wanted string) bool { value, ok := p.tags[tag]; return ok && value == wanted }
+	}
+
+	value := parameterFilters[key](p, seen)
+	switch option {
+	case "", "Equals":
+		return func(wanted string) bool { return value == wanted }
+	case "BeginsWith":
+		return func(wanted string) bool {
+			return strings.HasPrefix(strings.TrimPrefix(value, "/"), strings.TrimPrefix(wanted, "/"))
+		}
+	case "Contains":
+		if key == "Name" {
+			return func(wanted string) bool { return strings.Contains(value, wanted) }
+		}
+	}
+
+	return nil
+}
+
+// pathComparison returns the comparison of a Path filter. Nil for an unknown option.
+func (p *parameter) pathComparison(option string) func(wanted string) bool {
+	switch option {
+	case "", "OneLevel", "Recursive":
+		return func(wanted string) bool { return isBelowPath(p.name, wanted, option == "Recursive") }
+	}
+	return nil
 }
 
 func (w *World) describeParameters(c *Call, in *ssm.DescribeParametersInput) (*ssm.DescribeParametersOutput, error) {

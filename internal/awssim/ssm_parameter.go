@@ -153,6 +153,16 @@ func (w *World) validatePutParameter(c *Call, in *ssm.PutParameterInput) (ssmtyp
 		return "", badRequest("ValidationException", "The following data type is not supported: %s", kind)
 	}
 
+	tier, err := w.resolveTier(c, in)
+	if err != nil {
+		return "", err
+	}
+
+	return tier, w.validateAllowedPattern(c, in)
+}
+
+// resolveTier returns the tier that a value needs. It refuses a value that is too long for the tier.
+func (w *World) resolveTier(c *Call, in *ssm.PutParameterInput) (ssmtypes.ParameterTier, error) {
 	tier := in.Tier
 	switch {
 	case tier == ssmtypes.ParameterTierIntelligentTiering && len(*in.Value) > 4096:
@@ -172,20 +182,27 @@ func (w *World) validatePutParameter(c *Call, in *ssm.PutParameterInput) (ssmtyp
 		)
 	}
 
-	if in.AllowedPattern != nil {
-		pattern, err := regexp.Compile("^(?:" + *in.AllowedPattern + ")$")
-		if w.violates(c, "7.8", err != nil) {
-			return "", badRequest("InvalidAllowedPatternException", "The pattern %s is not valid.", *in.AllowedPattern)
-		}
-		if w.violates(c, "7.8", err == nil && !pattern.MatchString(*in.Value)) {
-			return "", badRequest(
-				"ParameterPatternMismatchException", "Parameter value, cannot be validated against allowedPattern: %s",
-				*in.AllowedPattern,
-			)
-		}
+	return tier, nil
+}
+
+// validateAllowedPattern checks the pattern of a parameter, and its value against the pattern.
+func (w *World) validateAllowedPattern(c *Call, in *ssm.PutParameterInput) error {
+	if in.AllowedPattern == nil {
+		return nil
 	}
 
-	return tier, nil
+	pattern, err := regexp.Compile("^(?:" + *in.AllowedPattern + ")$")
+	if w.violates(c, "7.8", err != nil) {
+		return badRequest("InvalidAllowedPatternException", "The pattern %s is not valid.", *in.AllowedPattern)
+	}
+	if w.violates(c, "7.8", err == nil && !pattern.MatchString(*in.Value)) {
+		return badRequest(
+			"ParameterPatternMismatchException", "Parameter value, cannot be validated against allowedPattern: %s",
+			*in.AllowedPattern,
+		)
+	}
+
+	return nil
 }
 
 func (w *World) putParameter(c *Call, in *ssm.PutParameterInput) (*ssm.PutParameterOutput, error) {

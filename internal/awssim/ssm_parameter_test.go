@@ -124,7 +124,6 @@ func TestPutParameter_invalid(t *testing.T) {
 				if row.name == "" {
 					row.name = "parameter"
 				}
-
 				if row.value == "" {
 					row.value = "value"
 				}
@@ -371,7 +370,6 @@ func TestParameter_secureString(t *testing.T) {
 		if got := f.parameterValue(bare, "/default"); got != "text" {
 			f.Errorf("7.9: %q", got)
 		}
-
 		if created := f.describeKey(f.kms, "alias/aws/ssm"); created.KeyManager != kmstypes.KeyManagerTypeAws {
 			f.Errorf("7.9: %+v", created)
 		}
@@ -429,7 +427,6 @@ func TestGetParametersByPath_filters(t *testing.T) {
 		if got := read(false); len(got) != 12 || !slices.IsSorted(got) {
 			f.Errorf("one level: %v", got)
 		}
-
 		if got := read(true); len(got) != 13 {
 			f.Errorf("recursive: %v", got)
 		}

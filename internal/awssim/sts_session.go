@@ -93,22 +93,14 @@ func (w *World) validateAssumeRole(c *Call, in *sts.AssumeRoleInput) error {
 		return validationError(c, "DurationSeconds", in.DurationSeconds, "Member must have value between 900 and 43200")
 	}
 
-	source, external := aws.ToString(in.SourceIdentity), len(aws.ToString(in.ExternalId))
 	switch {
 	case w.violates(c, "5.5", !matchesPattern(in.RoleSessionName, sessionNamePattern)):
 		return validationError(c, "RoleSessionName", in.RoleSessionName, sessionNameConstraint)
-	case w.violates(
-		c, "5.5",
-		in.ExternalId != nil && (!matchesPattern(in.ExternalId, externalIDPattern) || external < 2 || external > 1224),
-	):
+	case w.violates(c, "5.5", in.ExternalId != nil && !isExternalID(*in.ExternalId)):
 		return validationError(
 			c, "ExternalId", in.ExternalId, `Member must satisfy regular expression pattern: [\w+=,.@:\/-]{2,1224}`,
 		)
-	case w.violates(
-		c, "5.5",
-		in.SourceIdentity != nil && (!matchesPattern(in.SourceIdentity, sourceIdentityPattern) ||
-			strings.HasPrefix(source, "aws:")),
-	):
+	case w.violates(c, "5.5", in.SourceIdentity != nil && !isSourceIdentity(*in.SourceIdentity)):
 		return validationError(c, "SourceIdentity", in.SourceIdentity, sessionNameConstraint)
 	case w.violates(c, "5.5", len(aws.ToString(in.Policy)) > 2048):
 		return validationError(c, "Policy", in.Policy, "Member must have length less than or equal to 2048")
@@ -118,6 +110,21 @@ func (w *World) validateAssumeRole(c *Call, in *sts.AssumeRoleInput) error {
 		return validationError(c, "Tags", len(in.Tags), "Member must have length less than or equal to 50")
 	}
 
+	return w.validateSessionTags(c, in)
+}
+
+// isExternalID reports whether an external ID is valid.
+func isExternalID(id string) bool {
+	return externalIDPattern.MatchString(id) && len(id) >= 2 && len(id) <= 1224
+}
+
+// isSourceIdentity reports whether a source identity is valid.
+func isSourceIdentity(name string) bool {
+	return sourceIdentityPattern.MatchString(name) && !strings.HasPrefix(name, "aws:")
+}
+
+// validateSessionTags checks the tags and the transitive tag keys of AssumeRole (rule 5.5).
+func (w *World) validateSessionTags(c *Call, in *sts.AssumeRoleInput) error {
 	seen := map[string]bool{}
 	for _, tag := range in.Tags {
 		key := strings.ToLower(aws.ToString(tag.Key))
@@ -266,11 +273,9 @@ func newAssumeRoleAuthorizations(created *session, in *sts.AssumeRoleInput) []Au
 	if in.ExternalId != nil {
 		context["sts:ExternalId"] = []string{*in.ExternalId}
 	}
-
 	if created.sourceIdentity != "" {
 		context["sts:SourceIdentity"] = []string{created.sourceIdentity}
 	}
-
 	if len(created.transitive) > 0 {
 		context["sts:TransitiveTagKeys"] = created.transitive
 	}
@@ -279,7 +284,6 @@ func newAssumeRoleAuthorizations(created *session, in *sts.AssumeRoleInput) []Au
 	if len(created.tags) > 0 {
 		actions = append(actions, "sts:TagSession")
 	}
-
 	if created.sourceIdentity != "" {
 		actions = append(actions, "sts:SetSourceIdentity")
 	}

@@ -59,46 +59,78 @@ func (r *Request) setJSON(into reflect.Value, from any, path string) error {
 		into.Set(reflect.New(into.Type().Elem()))
 		return r.setJSON(into.Elem(), from, path)
 	case reflect.Struct:
-		object, ok := from.(map[string]any)
-		if !ok {
-			return mistyped(path, "an object", from)
-		}
-		for _, name := range slices.Sorted(maps.Keys(object)) {
-			field, ok := into.Type().FieldByName(name)
-			if !ok || !isMember(field) || field.Type.Kind() == reflect.Interface {
-				return r.unknownParameter(join(path, name))
-			}
-			if object[name] == nil {
-				continue // null means absent
-			}
-			if err := r.setJSON(into.FieldByIndex(field.Index), object[name], join(path, name)); err != nil {
-				return err
-			}
-		}
+		return r.setJSONStruct(into, from, path)
 	case reflect.Slice:
-		list, ok := from.([]any)
-		if !ok {
-			return mistyped(path, "a list", from)
-		}
-		into.Set(reflect.MakeSlice(into.Type(), len(list), len(list)))
-		for i, element := range list {
-			if err := r.setJSON(into.Index(i), element, join(path, strconv.Itoa(i+1))); err != nil {
-				return err
-			}
-		}
+		return r.setJSONList(into, from, path)
 	case reflect.Map:
-		object, ok := from.(map[string]any)
-		if !ok {
-			return mistyped(path, "an object", from)
+		return r.setJSONMap(into, from, path)
+	}
+
+	return r.setJSONScalar(into, from, path)
+}
+
+// setJSONStruct sets the members of a struct from an object. A member that the struct does not have is an error.
+func (r *Request) setJSONStruct(into reflect.Value, from any, path string) error {
+	object, ok := from.(map[string]any)
+	if !ok {
+		return mistyped(path, "an object", from)
+	}
+
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		field, ok := into.Type().FieldByName(name)
+		if !ok || !isMember(field) || field.Type.Kind() == reflect.Interface {
+			return r.unknownParameter(join(path, name))
 		}
-		into.Set(reflect.MakeMap(into.Type()))
-		for _, key := range slices.Sorted(maps.Keys(object)) {
-			value := reflect.New(into.Type().Elem()).Elem()
-			if err := r.setJSON(value, object[key], join(path, key)); err != nil {
-				return err
-			}
-			into.SetMapIndex(reflect.ValueOf(key).Convert(into.Type().Key()), value)
+		if object[name] == nil {
+			continue // null means absent
 		}
+		if err := r.setJSON(into.FieldByIndex(field.Index), object[name], join(path, name)); err != nil {
+			return err
+		}
+	}
+
+	return nil
+}
+
+// setJSONList sets a slice from a list.
+func (r *Request) setJSONList(into reflect.Value, from any, path string) error {
+	list, ok := from.([]any)
+	if !ok {
+		return mistyped(path, "a list", from)
+	}
+
+	into.Set(reflect.MakeSlice(into.Type(), len(list), len(list)))
+	for i, element := range list {
+		if err := r.setJSON(into.Index(i), element, join(path, strconv.Itoa(i+1))); err != nil {
+			return err
+		}
+	}
+
+	return nil
+}
+
+// setJSONMap sets a map from an object.
+func (r *Request) setJSONMap(into reflect.Value, from any, path string) error {
+	object, ok := from.(map[string]any)
+	if !ok {
+		return mistyped(path, "an object", from)
+	}
+
+	into.Set(reflect.MakeMap(into.Type()))
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		value := reflect.New(into.Type().Elem()).Elem()
+		if err := r.setJSON(value, object[key], join(path, key)); err != nil {
+			return err
+		}
+		into.SetMapIndex(reflect.ValueOf(key).Convert(into.Type().Key()), value)
+	}
+
+	return nil
+}
+
+// setJSONScalar sets a string, a bool or a number.
+func (r *Request) setJSONScalar(into reflect.Value, from any, path string) error {
+	switch into.Kind() {
 	case reflect.String:
 		text, ok := from.(string)
 		if !ok {

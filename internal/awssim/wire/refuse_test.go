@@ -321,12 +321,17 @@ func TestDecode_hiddenParameter(t *testing.T) {
 // meaning.
 func FuzzQuery(f *testing.F) {
 	for _, body := range []string{
-		"Action=CopySnapshot&KmsKeyId=&Encrypted=true&DestinationRegion=eu-west-1&SourceSnapshotId=snap-1&SourceRegion=us-east-1&Version=2016-11-15",
+		"Action=CopySnapshot&KmsKeyId=&Encrypted=true&DestinationRegion=eu-west-1&SourceSnapshotId=snap-1" +
+			"&SourceRegion=us-east-1&Version=2016-11-15",
 		"Action=DescribeImages&Filter.1.Name=name&Filter.1.Value.1=a&Filter.1.Value.2=b&Owner.1=self&MaxResults=7",
-		"Action=RegisterImage&Name=n&BlockDeviceMapping.1.DeviceName=/dev/sda1&BlockDeviceMapping.1.Ebs.SnapshotId=snap-1&TagSpecification.1.Tag.1.Key=k",
-		"Action=RunInstances&InstanceMarketOptions.SpotOptions.ValidUntil=2000-01-01T00%3A00%3A00.5Z&MinCount=1&MaxCount=1&UserData=eA%3D%3D",
-		"Action=AssumeRole&RoleArn=arn&RoleSessionName=s&Tags.member.1.Key=k&Tags.member.1.Value=&TransitiveTagKeys=&PolicyArns.member.1.arn=a",
-		"Action=SimulatePrincipalPolicy&ActionNames.member.1=a&PolicySourceArn=p&ContextEntries.member.1.ContextKeyType=string",
+		"Action=RegisterImage&Name=n&BlockDeviceMapping.1.DeviceName=/dev/sda1" +
+			"&BlockDeviceMapping.1.Ebs.SnapshotId=snap-1&TagSpecification.1.Tag.1.Key=k",
+		"Action=RunInstances&InstanceMarketOptions.SpotOptions.ValidUntil=2000-01-01T00%3A00%3A00.5Z&MinCount=1" +
+			"&MaxCount=1&UserData=eA%3D%3D",
+		"Action=AssumeRole&RoleArn=arn&RoleSessionName=s&Tags.member.1.Key=k&Tags.member.1.Value=&TransitiveTagKeys=" +
+			"&PolicyArns.member.1.arn=a",
+		"Action=SimulatePrincipalPolicy&ActionNames.member.1=a&PolicySourceArn=p" +
+			"&ContextEntries.member.1.ContextKeyType=string",
 		"Action=DescribeImages&ImageId.1&ImageId.01=;&=&.=.&%",
 	} {
 		for _, service := range []string{"ec2", "sts", "iam"} {
@@ -382,7 +387,6 @@ func FuzzQuery(f *testing.F) {
 		if err != nil {
 			t.Fatalf("accepted %q but not %q: %v", body, first, err)
 		}
-
 		if second := again(); second != first {
 			t.Fatalf("%q becomes %q", first, second)
 		}

@@ -238,7 +238,6 @@ func (r *Request) invalidValue(of reflect.Value, path, value string) *Error {
 	if r.api.json || r.api.rest {
 		code = "ValidationException"
 	}
-
 	if known, isEnum := enumValues(of); isEnum {
 		constraint = "Member must satisfy enum value set: [" + strings.Join(known, ", ") + "]"
 	}

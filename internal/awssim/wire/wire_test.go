@@ -191,12 +191,7 @@ func fill(v reflect.Value, within []reflect.Type) {
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(v.Elem(), within)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			field := v.Type().Field(i)
-			if field.IsExported() && field.Name != "ResultMetadata" && !slices.Contains(within, element(field.Type)) {
-				fill(v.Field(i), append(slices.Clip(within), v.Type()))
-			}
-		}
+		fillStruct(v, within)
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		fill(v.Index(0), within)
@@ -208,6 +203,24 @@ func fill(v reflect.Value, within []reflect.Type) {
 			fill(value, within)
 			v.SetMapIndex(reflect.ValueOf(key).Convert(v.Type().Key()), value)
 		}
+	default:
+		fillScalar(v)
+	}
+}
+
+// fillStruct sets the members of a struct whose types do not contain themselves.
+func fillStruct(v reflect.Value, within []reflect.Type) {
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		if field.IsExported() && field.Name != "ResultMetadata" && !slices.Contains(within, element(field.Type)) {
+			fill(v.Field(i), append(slices.Clip(within), v.Type()))
+		}
+	}
+}
+
+// fillScalar sets a value without parts. An enumeration gets its first value.
+func fillScalar(v reflect.Value) {
+	switch v.Kind() {
 	case reflect.String:
 		v.SetString("text <&> \"é\"\n")
 		if values := v.MethodByName("Values"); values.IsValid() {

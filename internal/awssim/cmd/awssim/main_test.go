@@ -126,7 +126,6 @@ func TestServer_sessionExpiresInClientTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-
 	if left := time.Until(*session.Credentials.Expiration); left > 2*time.Second {
 		t.Errorf("the session ends in %s, want about a second", left)
 	}
