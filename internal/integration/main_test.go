@@ -51,7 +51,7 @@ var (
 
 func unusedFailures() (unused []string) {
 	for name := range knownFailures {
-		if !tried[name] {
+		if !tried[name] && !strings.HasSuffix(name, onlyWhole) {
 			unused = append(unused, name)
 		}
 	}
@@ -87,6 +87,9 @@ func verdict(t *testing.T, failures []string) {
 	triedMu.Unlock()
 
 	fault, known := knownFailures[t.Name()]
+	if *whole && !known {
+		fault, known = knownFailures[t.Name()+onlyWhole]
+	}
 	switch {
 	case !known:
 		for _, failure := range failures {
