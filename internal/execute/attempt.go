@@ -12,10 +12,7 @@ import (
 )
 
 // attempt calls the attempt of a step once. The step's state keeps the attempt between calls.
-func (t *transfer) attempt(ctx context.Context, j *stepRun, s step.Runnable) StepOutcome {
-	if j.memo.attempt == nil {
-		j.memo.attempt = s.Start(t.env(j))
-	}
+func (t *transfer) attempt(ctx context.Context, j *stepRun) StepOutcome {
 	outcome, err := j.memo.attempt.Do(ctx)
 	if again := (step.RetryAfter{}); errors.As(err, &again) {
 		return StepOutcome{Err: retryAfter{again.Delay}}
@@ -35,9 +32,9 @@ func (t *transfer) env(j *stepRun) step.Env {
 }
 
 // dryRuns returns the dry runs of a step.
-func (t *transfer) dryRuns(s step.Runnable) []proof {
+func (t *transfer) dryRuns(s step.Step) []proof {
 	var all []proof
-	for _, d := range s.DryRuns(t.env(nil)) {
+	for _, d := range step.DryRuns(s, t.env(nil)) {
 		all = append(all, proof{step: s, at: d.Location, about: d.Action, resource: d.Resource, call: d.Call})
 	}
 	return all

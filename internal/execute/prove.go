@@ -176,7 +176,7 @@ func (t *transfer) proofs(steps []step.Step) []proof {
 			}
 		case *step.RunInstance:
 			add(t.proveLaunch(s))
-		case step.Runnable:
+		default:
 			add(t.dryRuns(s)...)
 		}
 	}

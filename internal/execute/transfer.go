@@ -64,8 +64,11 @@ type transfer struct {
 
 // act finds the act of a step: a file of this package has it, by the name of the step's type.
 func (t *transfer) act(ctx context.Context, j *stepRun, end func(StepOutcome)) {
-	if s, ok := j.step.(step.Runnable); ok {
-		end(t.attempt(ctx, j, s))
+	if j.memo.attempt == nil {
+		j.memo.attempt = step.Start(j.step, t.env(j))
+	}
+	if j.memo.attempt != nil {
+		end(t.attempt(ctx, j))
 		return
 	}
 	switch s := j.step.(type) {

@@ -39,17 +39,33 @@ func (s *AssociateLicenseConfigurations) String() string {
 	return fmt.Sprintf("associate %q in %s with %s", s.Name, s.Location, strings.Join(s.ARNs, ", "))
 }
 
-// DryRuns returns nothing: License Manager has no dry runs.
-func (s *AssociateLicenseConfigurations) DryRuns(Env) []DryRun { return nil }
+// dryRuns returns nothing: License Manager has no dry runs.
+func (s *AssociateLicenseConfigurations) dryRuns(Env) []DryRun { return nil }
 
-// Start returns an attempt.
-func (s *AssociateLicenseConfigurations) Start(env Env) Attempt {
-	return &associateLicenses{step: s, client: env.Clients.LicenseManager(s.Location), imageID: env.ID(s.Image)}
+// start returns an attempt.
+func (s *AssociateLicenseConfigurations) start(env Env) Attempt {
+	client := env.Clients.LicenseManager(s.Location)
+	return &associateLicenses{
+		step:       s,
+		listCall:   client.ListLicenseSpecificationsForResource,
+		updateCall: client.UpdateLicenseSpecificationsForResource,
+		imageID:    env.ID(s.Image),
+	}
 }
 
+// licenseCall is one operation of a client. An attempt that held the client itself would link all its operations into the plugin.
+type licenseCall[In, Out any] func(context.Context, In, ...func(*licensemanager.Options)) (Out, error)
+
 type associateLicenses struct {
-	step    *AssociateLicenseConfigurations
-	client  *licensemanager.Client
+	step     *AssociateLicenseConfigurations
+	listCall licenseCall[
+		*licensemanager.ListLicenseSpecificationsForResourceInput,
+		*licensemanager.ListLicenseSpecificationsForResourceOutput,
+	]
+	updateCall licenseCall[
+		*licensemanager.UpdateLicenseSpecificationsForResourceInput,
+		*licensemanager.UpdateLicenseSpecificationsForResourceOutput,
+	]
 	imageID string
 	changed bool
 	wait    consistencyWait
@@ -72,7 +88,7 @@ func (a *associateLicenses) Do(ctx context.Context) (Outcome, error) {
 		added := lmtypes.LicenseSpecification{LicenseConfigurationArn: aws.String(arn)}
 		in.AddLicenseSpecifications = append(in.AddLicenseSpecifications, added)
 	}
-	if _, err := a.client.UpdateLicenseSpecificationsForResource(ctx, in); err != nil {
+	if _, err := a.updateCall(ctx, in); err != nil {
 		return outcome, err
 	}
 	a.changed = true
@@ -84,7 +100,7 @@ func (a *associateLicenses) missing(ctx context.Context) ([]string, error) {
 	missing := slices.Clone(a.step.ARNs)
 	in := &licensemanager.ListLicenseSpecificationsForResourceInput{ResourceArn: aws.String(a.imageARN())}
 	for {
-		page, err := a.client.ListLicenseSpecificationsForResource(ctx, in)
+		page, err := a.listCall(ctx, in)
 		if err != nil {
 			return nil, err
 		}

@@ -15,15 +15,53 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Runnable is a step that executes itself. Its attempt keeps the state of one execution.
-type Runnable interface {
-	Step
+// DryRuns returns the calls of a step as dry runs. Empty where AWS has none, and for a kind that execute still runs itself.
+//
+// Start and DryRuns are functions and not methods of an interface. The linker keeps all operations of every client that the
+// signature of an interface's method can reach.
+func DryRuns(s Step, env Env) []DryRun {
+	switch s := s.(type) {
+	case *AssociateLicenseConfigurations:
+		return s.dryRuns(env)
+	case *CreateLaunchTemplateVersion:
+		return s.dryRuns(env)
+	case *DeprecateImage:
+		return s.dryRuns(env)
+	case *EnableDeregistrationProtection:
+		return s.dryRuns(env)
+	case *EnableFastLaunch:
+		return s.dryRuns(env)
+	case *PublishBarrier:
+		return s.dryRuns(env)
+	case *PutParameter:
+		return s.dryRuns(env)
+	case *WaitForKeyAccess:
+		return s.dryRuns(env)
+	}
+	return nil
+}
 
-	// DryRuns returns the calls of the step as dry runs. Empty where AWS has none.
-	DryRuns(env Env) []DryRun
-
-	// Start returns an attempt. It makes no call.
-	Start(env Env) Attempt
+// Start returns an attempt of a step. It makes no call. Nil for a kind that execute still runs itself.
+func Start(s Step, env Env) Attempt {
+	switch s := s.(type) {
+	case *AssociateLicenseConfigurations:
+		return s.start(env)
+	case *CreateLaunchTemplateVersion:
+		return s.start(env)
+	case *DeprecateImage:
+		return s.start(env)
+	case *EnableDeregistrationProtection:
+		return s.start(env)
+	case *EnableFastLaunch:
+		return s.start(env)
+	case *PublishBarrier:
+		return s.start(env)
+	case *PutParameter:
+		return s.start(env)
+	case *WaitForKeyAccess:
+		return s.start(env)
+	}
+	return nil
 }
 
 // Attempt is the execution of a step.

@@ -67,8 +67,8 @@ func (s *CreateLaunchTemplateVersion) String() string {
 	return text
 }
 
-// DryRuns returns the dry runs of CreateLaunchTemplateVersion and ModifyLaunchTemplate, as far as the step calls them.
-func (s *CreateLaunchTemplateVersion) DryRuns(env Env) []DryRun {
+// dryRuns returns the dry runs of CreateLaunchTemplateVersion and ModifyLaunchTemplate, as far as the step calls them.
+func (s *CreateLaunchTemplateVersion) dryRuns(env Env) []DryRun {
 	client := env.Clients.EC2(s.Location)
 	var all []DryRun
 	if s.Version == 0 {
@@ -88,8 +88,8 @@ func (s *CreateLaunchTemplateVersion) DryRuns(env Env) []DryRun {
 	return all
 }
 
-// Start returns an attempt.
-func (s *CreateLaunchTemplateVersion) Start(env Env) Attempt {
+// start returns an attempt.
+func (s *CreateLaunchTemplateVersion) start(env Env) Attempt {
 	client, imageID := env.Clients.EC2(s.Location), env.ID(s.Image)
 	return &createLaunchTemplateVersion{
 		step:     s,

@@ -36,15 +36,15 @@ func (s *DeprecateImage) String() string {
 	return fmt.Sprintf("deprecate %q in %s from %s on", s.Name, s.Location, s.After.Format(time.RFC3339))
 }
 
-// DryRuns returns the dry run of EnableImageDeprecation.
-func (s *DeprecateImage) DryRuns(env Env) []DryRun {
+// dryRuns returns the dry run of EnableImageDeprecation.
+func (s *DeprecateImage) dryRuns(env Env) []DryRun {
 	in := s.input(imageOrStandIn(s.Image))
 	in.DryRun = aws.Bool(true)
 	return []DryRun{newDryRun(s, "ec2:EnableImageDeprecation", env.Clients.EC2(s.Location).EnableImageDeprecation, in)}
 }
 
-// Start returns an attempt.
-func (s *DeprecateImage) Start(env Env) Attempt {
+// start returns an attempt.
+func (s *DeprecateImage) start(env Env) Attempt {
 	return &deprecateImage{step: s, client: env.Clients.EC2(s.Location), imageID: env.ID(s.Image)}
 }
 

@@ -44,16 +44,16 @@ func (s *EnableDeregistrationProtection) String() string {
 	return fmt.Sprintf("protect %q in %s against deregistration%s", s.Name, s.Location, cooldown)
 }
 
-// DryRuns returns the dry run of EnableImageDeregistrationProtection.
-func (s *EnableDeregistrationProtection) DryRuns(env Env) []DryRun {
+// dryRuns returns the dry run of EnableImageDeregistrationProtection.
+func (s *EnableDeregistrationProtection) dryRuns(env Env) []DryRun {
 	in := s.input(imageOrStandIn(s.Image))
 	in.DryRun = aws.Bool(true)
 	call := env.Clients.EC2(s.Location).EnableImageDeregistrationProtection
 	return []DryRun{newDryRun(s, "ec2:EnableImageDeregistrationProtection", call, in)}
 }
 
-// Start returns an attempt.
-func (s *EnableDeregistrationProtection) Start(env Env) Attempt {
+// start returns an attempt.
+func (s *EnableDeregistrationProtection) start(env Env) Attempt {
 	return &enableProtection{step: s, client: env.Clients.EC2(s.Location), imageID: env.ID(s.Image)}
 }
 

@@ -43,15 +43,15 @@ func (s *EnableFastLaunch) String() string {
 	return fmt.Sprintf("enable fast launch of %q in %s", s.Name, s.Location)
 }
 
-// DryRuns returns the dry run of EnableFastLaunch.
-func (s *EnableFastLaunch) DryRuns(env Env) []DryRun {
+// dryRuns returns the dry run of EnableFastLaunch.
+func (s *EnableFastLaunch) dryRuns(env Env) []DryRun {
 	in := s.input(imageOrStandIn(s.Image))
 	in.DryRun = aws.Bool(true)
 	return []DryRun{newDryRun(s, "ec2:EnableFastLaunch", env.Clients.EC2(s.Location).EnableFastLaunch, in)}
 }
 
-// Start returns an attempt.
-func (s *EnableFastLaunch) Start(env Env) Attempt {
+// start returns an attempt.
+func (s *EnableFastLaunch) start(env Env) Attempt {
 	return &enableFastLaunch{step: s, client: env.Clients.EC2(s.Location), imageID: env.ID(s.Image)}
 }
 

@@ -28,11 +28,11 @@ func (s *PublishBarrier) String() string {
 	return fmt.Sprintf("let nothing name an image before those of all %d required destinations are proved", s.Destinations)
 }
 
-// DryRuns returns nothing.
-func (s *PublishBarrier) DryRuns(Env) []DryRun { return nil }
+// dryRuns returns nothing.
+func (s *PublishBarrier) dryRuns(Env) []DryRun { return nil }
 
-// Start returns an attempt.
-func (s *PublishBarrier) Start(Env) Attempt { return publishBarrier{} }
+// start returns an attempt.
+func (s *PublishBarrier) start(Env) Attempt { return publishBarrier{} }
 
 type publishBarrier struct{}
 

@@ -63,24 +63,32 @@ func (s *PutParameter) String() string {
 	return fmt.Sprintf("let the SSM parameter %s in %s name the image", s.Name, s.Location)
 }
 
-// DryRuns returns nothing: SSM has no dry runs.
-func (s *PutParameter) DryRuns(Env) []DryRun { return nil }
+// dryRuns returns nothing: SSM has no dry runs.
+func (s *PutParameter) dryRuns(Env) []DryRun { return nil }
 
-// Start returns an attempt.
-func (s *PutParameter) Start(env Env) Attempt {
+// start returns an attempt.
+func (s *PutParameter) start(env Env) Attempt {
 	imageID := env.ID(s.Image)
+	client := env.Clients.SSM(s.Location)
 	return &putParameter{
 		step:     s,
-		client:   env.Clients.SSM(s.Location),
+		putCall:  client.PutParameter,
+		getCall:  client.GetParameter,
+		tagCall:  client.AddTagsToResource,
 		imageID:  imageID,
 		unsigned: env.Outcome(s.Image.From).Unsigned,
 		image:    imageCheck{client: env.Clients.EC2(s.Location), imageID: imageID},
 	}
 }
 
+// ssmCall is one operation of a client. An attempt that held the client itself would link all its operations into the plugin.
+type ssmCall[In, Out any] func(context.Context, In, ...func(*ssm.Options)) (Out, error)
+
 type putParameter struct {
 	step     *PutParameter
-	client   *ssm.Client
+	putCall  ssmCall[*ssm.PutParameterInput, *ssm.PutParameterOutput]
+	getCall  ssmCall[*ssm.GetParameterInput, *ssm.GetParameterOutput]
+	tagCall  ssmCall[*ssm.AddTagsToResourceInput, *ssm.AddTagsToResourceOutput]
 	imageID  string
 	unsigned bool
 	image    imageCheck
@@ -130,7 +138,7 @@ func (a *putParameter) write(ctx context.Context) error {
 // put writes the parameter and returns its version. Tags can be given only when a parameter is created (rule 7.8).
 func (a *putParameter) put(ctx context.Context) (int64, error) {
 	in := a.step.input(a.imageID)
-	out, err := a.client.PutParameter(ctx, in)
+	out, err := a.putCall(ctx, in)
 	if err == nil {
 		return out.Version, nil
 	}
@@ -151,7 +159,7 @@ func (a *putParameter) put(ctx context.Context) (int64, error) {
 
 func (a *putParameter) overwrite(ctx context.Context, in *ssm.PutParameterInput) (int64, error) {
 	if len(in.Tags) > 0 {
-		_, err := a.client.AddTagsToResource(ctx, &ssm.AddTagsToResourceInput{
+		_, err := a.tagCall(ctx, &ssm.AddTagsToResourceInput{
 			ResourceType: ssmtypes.ResourceTypeForTaggingParameter,
 			ResourceId:   aws.String(a.step.Name),
 			Tags:         in.Tags,
@@ -162,7 +170,7 @@ func (a *putParameter) overwrite(ctx context.Context, in *ssm.PutParameterInput)
 	}
 
 	in.Tags, in.Overwrite = nil, aws.Bool(true)
-	out, err := a.client.PutParameter(ctx, in)
+	out, err := a.putCall(ctx, in)
 	if err != nil {
 		return 0, err
 	}
@@ -191,7 +199,7 @@ func (s *PutParameter) input(imageID string) *ssm.PutParameterInput {
 
 // get reads a parameter, or one version of it by "name:version".
 func (a *putParameter) get(ctx context.Context, name string, decrypt bool) (*ssmtypes.Parameter, error) {
-	out, err := a.client.GetParameter(ctx, &ssm.GetParameterInput{
+	out, err := a.getCall(ctx, &ssm.GetParameterInput{
 		Name:           aws.String(name),
 		WithDecryption: aws.Bool(decrypt),
 	})

@@ -32,26 +32,36 @@ func (s *WaitForKeyAccess) String() string {
 	return "wait until account " + s.Location.Account + " may use " + s.KeyARN
 }
 
-// DryRuns returns nothing: the grant does not exist yet.
-func (s *WaitForKeyAccess) DryRuns(Env) []DryRun { return nil }
+// dryRuns returns nothing: the grant does not exist yet.
+func (s *WaitForKeyAccess) dryRuns(Env) []DryRun { return nil }
 
-// Start returns an attempt.
-func (s *WaitForKeyAccess) Start(env Env) Attempt { return &waitForKeyAccess{step: s, env: env} }
+// start returns an attempt.
+func (s *WaitForKeyAccess) start(env Env) Attempt {
+	attempt := &waitForKeyAccess{step: s}
+	key, err := arn.Parse(s.KeyARN)
+	if err != nil {
+		attempt.describe = func(context.Context) error { return err }
+		return attempt
+	}
 
-type waitForKeyAccess struct {
-	step *WaitForKeyAccess
-	env  Env
-	wait consistencyWait
+	client := env.Clients.KMSIn(s.Location, key.Region)
+	attempt.describe = func(ctx context.Context) error {
+		_, err := client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String(s.KeyARN)})
+		return err
+	}
+	return attempt
 }
 
-// Do describes the key with the destination's credentials, in the Region of the key.
+// waitForKeyAccess holds no client: what is converted to an interface links all operations of the clients that it can reach.
+type waitForKeyAccess struct {
+	step     *WaitForKeyAccess
+	describe func(context.Context) error // with the destination's credentials, in the Region of the key
+	wait     consistencyWait
+}
+
+// Do describes the key until that is allowed.
 func (a *waitForKeyAccess) Do(ctx context.Context) (Outcome, error) {
-	key, err := arn.Parse(a.step.KeyARN)
-	if err != nil {
-		return Outcome{}, err
-	}
-	client := a.env.Clients.KMSIn(a.step.Location, key.Region)
-	_, err = client.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String(a.step.KeyARN)})
+	err := a.describe(ctx)
 	if awsclient.IsUnauthorized(err) || awsclient.IsNotFound(err) {
 		return Outcome{}, a.wait.retry(err)
 	}
