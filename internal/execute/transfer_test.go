@@ -49,6 +49,24 @@ func (h *house) complete(result distribution.Result) {
 	}
 }
 
+// dropUnproven checks that a run lists nothing but snapshots that bear the first seal alone, and deletes them. What it does not
+// list is found by completeAt.
+func (h *house) dropUnproven(result *distribution.Result) {
+	h.t.Helper()
+	unproven := h.unproven()
+	for _, left := range result.Left {
+		if left.Kind != "snapshot" || !slices.Contains(unproven, left.Resource) {
+			h.t.Errorf("left behind: %+v", left)
+			continue
+		}
+		_, err := h.ec2(left.At.Account, left.At.Region).DeleteSnapshot(h.t.Context(), &ec2.DeleteSnapshotInput{
+			SnapshotId: aws.String(left.Resource),
+		})
+		h.must(err)
+	}
+	result.Left = nil
+}
+
 func (h *house) completeAt(account, region string) {
 	h.t.Helper()
 	images, snapshots := h.ownImages(account, region), h.ownSnapshots(account, region)
@@ -305,8 +323,9 @@ func (w without) Do(r *http.Request) (*http.Response, error) {
 	return w.World.Do(r)
 }
 
-// Throttling, 5xx, resets, lost and torn answers and stale reads fail no run and make nothing twice.
-func TestWeatherFailsNoRun(t *testing.T) {
+// Throttling, 5xx, resets, lost and torn answers and stale reads fail no run. What is created twice is listed: of two snapshots
+// with the first seal alone, none is proved to be ours.
+func TestRun_transientErrors(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away}, awssim.WithSeed(seed))
@@ -314,6 +333,7 @@ func TestWeatherFailsNoRun(t *testing.T) {
 				awssim.TruncatedResponse, awssim.StaleRead, awssim.ExpiredSession, awssim.LimitReached)(h.World)
 			_, result := h.run(t.Context(), h.request())
 			awssim.WithChaos(0)(h.World)
+			h.dropUnproven(&result)
 			h.complete(result)
 			h.unshared()
 			if t.Failed() {
