@@ -32,7 +32,9 @@ var examples = map[string]struct {
 	delivered func(t *testing.T, w *World)
 }{
 	"single-account": {
-		func(*testing.T, Host) []string { return []string{"-except=redo.*", "-var=external_id=golden-images-4711"} },
+		func(*testing.T, Host) []string {
+			return []string{"-except=redo.*", "-var=external_id=golden-images-4711"}
+		},
 		func(t *testing.T, w *World) { owns(t, w, target, "golden-target") },
 	},
 	"organization": {
