@@ -154,18 +154,18 @@ func (w *World) authorizeStartKey(c *Call, name, id string) error {
 		}
 	}
 
-	question := found.newAuthorization(keyUse{
+	request := found.newAuthorization(keyUse{
 		action: "kms:GenerateDataKey", service: "ec2", context: iampolicy.Context{"kms:EncryptionContext:aws:ebs:id": {id}},
 	})
 
-	decision, err := w.evaluate(c, question)
+	decision, err := w.evaluate(c, request)
 	if err != nil {
 		return err
 	}
 
 	if w.violates(c, "4.9.4", !decision.Allowed) {
 		why := fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %s %s",
-			c.caller.principal.ARN, question.Action, question.Resource, decision.Text())
+			c.caller.principal.ARN, request.Action, request.Resource, decision.Text())
 		return kmsRefused(c, why, "AccessDeniedException")
 	}
 

@@ -199,7 +199,7 @@ func (w *World) startImageCopy(
 		}
 
 		part, ok := w.snapshots.get(*device.Ebs.SnapshotId)
-		order := snapshotCopyParams{
+		params := snapshotCopyParams{
 			source:          part,
 			readable:        ok,
 			sourceID:        *device.Ebs.SnapshotId,
@@ -211,9 +211,9 @@ func (w *World) startImageCopy(
 		}
 
 		if in.SnapshotCopyCompletionDurationMinutes != nil {
-			order.durationMinutes = aws.Int32(int32(*in.SnapshotCopyCompletionDurationMinutes))
+			params.durationMinutes = aws.Int32(int32(*in.SnapshotCopyCompletionDurationMinutes))
 		}
-		copied := w.startSnapshotCopy(c, order)
+		copied := w.startSnapshotCopy(c, params)
 		ebs := *device.Ebs
 		ebs.SnapshotId, ebs.Encrypted = &copied.id, nil
 		created.snapshots = append(created.snapshots, copied)

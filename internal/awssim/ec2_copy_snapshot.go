@@ -68,7 +68,7 @@ func (w *World) copySnapshot(c *Call, in *ec2.CopySnapshotInput) (*ec2.CopySnaps
 		return nil, err
 	}
 
-	order := snapshotCopyParams{
+	params := snapshotCopyParams{
 		source:          source,
 		readable:        readable,
 		sourceID:        id,
@@ -79,14 +79,14 @@ func (w *World) copySnapshot(c *Call, in *ec2.CopySnapshotInput) (*ec2.CopySnaps
 		durationMinutes: in.CompletionDurationMinutes,
 		tags:            in.TagSpecifications,
 	}
-	if order.durationMinutes != nil && readable {
-		order.throughputShare, err = w.checkThroughputQuota(c, order.sourceRegion, *order.durationMinutes, source)
+	if params.durationMinutes != nil && readable {
+		params.throughputShare, err = w.checkThroughputQuota(c, params.sourceRegion, *params.durationMinutes, source)
 		if err != nil {
 			return nil, err
 		}
 	}
 
-	created := w.startSnapshotCopy(c, order)
+	created := w.startSnapshotCopy(c, params)
 	ends := &w.copyEndTimesIn(loc).snapshots
 	*ends = append(*ends, created.progress.ends)
 	return &ec2.CopySnapshotOutput{SnapshotId: &created.id, Tags: w.tagsOf(created.id)}, nil
@@ -170,61 +170,61 @@ type snapshotCopyParams struct {
 
 // startSnapshotCopy creates the new snapshot, which inherits only data and size (rule 1.3.11). It also decides how the
 // copy ends.
-func (w *World) startSnapshotCopy(c *Call, order snapshotCopyParams) *snapshot {
+func (w *World) startSnapshotCopy(c *Call, params snapshotCopyParams) *snapshot {
 	loc := c.location()
 	created := &snapshot{
 		id:              w.newID(c, "snap-"),
 		location:        loc,
 		created:         c.At,
 		volume:          copiedVolume,
-		source:          order.sourceID,
-		description:     order.description,
-		durationMinutes: order.durationMinutes,
+		source:          params.sourceID,
+		description:     params.description,
+		durationMinutes: params.durationMinutes,
 	}
 
 	sourceARN := ""
-	if order.readable {
-		created.sizeGiB = order.source.sizeGiB
-		created.lineage = order.source.lineage
-		created.platform = order.source.platform
-		sourceARN = order.source.keyARN
+	if params.readable {
+		created.sizeGiB = params.source.sizeGiB
+		created.lineage = params.source.lineage
+		created.platform = params.source.platform
+		sourceARN = params.source.keyARN
 	}
 
-	target := w.resolveKeyChoice(c, order.keyChoice, order.keyID, sourceARN)
+	target := w.resolveKeyChoice(c, params.keyChoice, params.keyID, sourceARN)
 	if target != nil {
 		created.keyARN = *target.Arn
 	}
 
-	created.failure = w.copyFailure(c, order, created, target)
+	created.failure = w.copyFailure(c, params, created, target)
 	if created.failure != "" {
 		created.progress = w.newFailureProgress(c.At, created.id)
 	} else {
-		w.scheduleCopy(c, order, created)
+		w.scheduleCopy(c, params, created)
 		if c.fault == LateCopyFailure {
 			created.failure = copyInterrupted
 		}
 	}
 
 	w.addSnapshot(created)
-	w.tagNewResource(c, created.id, types.ResourceTypeSnapshot, order.tags)
+	w.tagNewResource(c, created.id, types.ResourceTypeSnapshot, params.tags)
 	return created
 }
 
 // copyFailure returns the state message of a copy that will fail. Empty if it will succeed.
-func (w *World) copyFailure(c *Call, order snapshotCopyParams, created *snapshot, target *key) string {
+func (w *World) copyFailure(c *Call, params snapshotCopyParams, created *snapshot, target *key) string {
 	switch {
-	case w.violates(c, "4.6.5", !order.readable), !order.readable:
+	case w.violates(c, "4.6.5", !params.readable), !params.readable:
 		return sourceNotFound
-	case w.violates(c, "4.6.5", order.source.state(c.At) != types.SnapshotStateCompleted):
+	case w.violates(c, "4.6.5", params.source.state(c.At) != types.SnapshotStateCompleted):
 		return sourceNotReady
-	case order.source.archiving != nil:
+	case params.source.archiving != nil:
 		return sourceArchived
 	}
 
 	created.incremental = w.hasCompleteSnapshot(c, created.location, created.lineage, created.keyARN)
-	lost := w.isKeyDeleted(c, order.source.location, order.source.keyARN)
-	if lost || order.keyChoice != noKey && target == nil ||
-		w.isCopyKeyDenied(c, w.findStorageKey(order.source.location, order.source.keyARN), target, created.incremental) {
+	lost := w.isKeyDeleted(c, params.source.location, params.source.keyARN)
+	if lost || params.keyChoice != noKey && target == nil ||
+		w.isCopyKeyDenied(c, w.findStorageKey(params.source.location, params.source.keyARN), target, created.incremental) {
 		return keyNotAccessible
 	}
 
@@ -232,20 +232,20 @@ func (w *World) copyFailure(c *Call, order snapshotCopyParams, created *snapshot
 }
 
 // scheduleCopy sets the progress of a copy that will succeed.
-func (w *World) scheduleCopy(c *Call, order snapshotCopyParams, created *snapshot) {
+func (w *World) scheduleCopy(c *Call, params snapshotCopyParams, created *snapshot) {
 	job := SnapshotJob{
 		SnapshotID:  created.id,
-		SourceID:    order.sourceID,
+		SourceID:    params.sourceID,
 		Account:     created.location.account,
 		Region:      created.location.region,
-		FromRegion:  order.sourceRegion,
+		FromRegion:  params.sourceRegion,
 		GiB:         created.sizeGiB,
 		Incremental: created.incremental,
 	}
 
 	created.progress = w.newProgress(c.At, job)
-	if order.durationMinutes != nil {
-		w.scheduleTimeBasedCopy(c, order, created)
+	if params.durationMinutes != nil {
+		w.scheduleTimeBasedCopy(c, params, created)
 	}
 	if w.onCopyScheduled != nil {
 		w.onCopyScheduled(CopySchedule{job, c.At, created.progress.starts, created.progress.ends})

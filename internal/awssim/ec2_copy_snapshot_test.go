@@ -203,11 +203,11 @@ func TestDescribeSnapshots_pendingCopy(t *testing.T) {
 
 		moved := false
 		for f.describeSnapshot(f.ec2, created).State == types.SnapshotStatePending {
-			seen := f.describeSnapshot(f.ec2, created)
-			if seen.State == types.SnapshotStatePending && showsResult(seen) {
-				t.Fatalf("the pending copy shows %+v", seen)
+			view := f.describeSnapshot(f.ec2, created)
+			if view.State == types.SnapshotStatePending && showsResult(view) {
+				t.Fatalf("the pending copy shows %+v", view)
 			}
-			moved = moved || *seen.Progress != "0%" && *seen.Progress != "100%"
+			moved = moved || *view.Progress != "0%" && *view.Progress != "100%"
 			time.Sleep(time.Second)
 		}
 
@@ -231,12 +231,13 @@ func TestCopySnapshot_durationGrowsWithSize(t *testing.T) {
 	}
 
 	for seed := range uint64(200) {
-		for gib, limits := range map[int32][2]time.Duration{
+		for sizeGiB, limits := range map[int32][2]time.Duration{
 			1: {4 * time.Second, 25 * time.Second}, 8: {40 * time.Second, 3 * time.Minute},
 			500: {40 * time.Minute, 130 * time.Minute},
 		} {
-			if d := took(seed, SnapshotJob{SnapshotID: "snap-a", SourceID: "snap-b", GiB: gib}); d < limits[0] || d > limits[1] {
-				t.Errorf("seed %d: a copy of %d GiB takes %s", seed, gib, d)
+			d := took(seed, SnapshotJob{SnapshotID: "snap-a", SourceID: "snap-b", GiB: sizeGiB})
+			if d < limits[0] || d > limits[1] {
+				t.Errorf("seed %d: a copy of %d GiB takes %s", seed, sizeGiB, d)
 			}
 		}
 

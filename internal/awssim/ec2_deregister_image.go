@@ -19,20 +19,20 @@ func (w *World) deregisterImage(c *Call, in *ec2.DeregisterImageInput) (*ec2.Der
 		return nil, err
 	}
 
-	doomed, err := w.findOwnImage(c, in.ImageId)
+	deleted, err := w.findOwnImage(c, in.ImageId)
 	if err != nil {
 		return nil, err
 	}
 	// The error code is inferred (rule A.2.2, Q9). Clients must not match the message.
-	if w.violates(c, "A.2.1", doomed.protection.status(c.At) != protectionDisabled) {
-		return nil, badRequest("OperationNotPermitted", "The image %s has deregistration protection enabled.", doomed.id)
+	if w.violates(c, "A.2.1", deleted.protection.status(c.At) != protectionDisabled) {
+		return nil, badRequest("OperationNotPermitted", "The image %s has deregistration protection enabled.", deleted.id)
 	}
 
-	doomed.deregistered = true
-	delete(w.resources, doomed.id)
-	c.recordChange(doomed.id)
+	deleted.deregistered = true
+	delete(w.resources, deleted.id)
+	c.recordChange(deleted.id)
 	out := &ec2.DeregisterImageOutput{Return: aws.Bool(true)}
-	for _, device := range doomed.attributes.BlockDeviceMappings {
+	for _, device := range deleted.attributes.BlockDeviceMappings {
 		if aws.ToBool(in.DeleteAssociatedSnapshots) && device.Ebs != nil && device.Ebs.SnapshotId != nil {
 			out.DeleteSnapshotResults = append(out.DeleteSnapshotResults, types.DeleteSnapshotReturnCode{
 				SnapshotId: device.Ebs.SnapshotId, ReturnCode: w.deleteAssociatedSnapshot(c, *device.Ebs.SnapshotId),
@@ -46,14 +46,14 @@ func (w *World) deregisterImage(c *Call, in *ec2.DeregisterImageInput) (*ec2.Der
 // deleteAssociatedSnapshot deletes a snapshot of a deregistered image and returns the result.
 func (w *World) deleteAssociatedSnapshot(c *Call, id string) types.SnapshotReturnCodes {
 	s, ok := w.snapshots.get(id)
-	question := w.newSnapshotAuthorization(c, id)
-	question.Action = "ec2:DeleteSnapshot"
+	request := w.newSnapshotAuthorization(c, id)
+	request.Action = "ec2:DeleteSnapshot"
 	switch {
 	case !ok:
 		return types.SnapshotReturnCodesErrorCodeInternalError
 	case w.violates(c, "9.11", len(w.imagesUsing(id)) > 0):
 		return types.SnapshotReturnCodesWarnSkipped
-	case w.violates(c, "9.11", w.authorize(c, question) != nil):
+	case w.violates(c, "9.11", w.authorize(c, request) != nil):
 		return types.SnapshotReturnCodesErrorMissingPermissions
 	case w.violates(c, "9.3", s.lock.isActive(c.At)):
 		return types.SnapshotReturnCodesErrorCodeClientError

@@ -22,14 +22,14 @@ type filterFields[T any] struct {
 
 // filter returns the items that match every filter. An item matches a filter if it matches one of the filter's values.
 func (f filterFields[T]) filter(items []T, filters []types.Filter) ([]T, error) {
-	for _, one := range filters {
-		look, err := f.valuesFor(aws.ToString(one.Name))
+	for _, filter := range filters {
+		look, err := f.valuesFor(aws.ToString(filter.Name))
 		if err != nil {
 			return nil, err
 		}
 		items = slices.DeleteFunc(slices.Clone(items), func(item T) bool {
 			return !slices.ContainsFunc(look(item), func(value string) bool {
-				return slices.ContainsFunc(one.Values, func(pattern string) bool { return matchesWildcard(pattern, value) })
+				return slices.ContainsFunc(filter.Values, func(pattern string) bool { return matchesWildcard(pattern, value) })
 			})
 		})
 	}

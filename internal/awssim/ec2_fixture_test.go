@@ -35,9 +35,9 @@ func (f fixture) createSnapshot(key string) string {
 func (f fixture) waitForSnapshot(client *ec2.Client, id string) types.Snapshot {
 	f.Helper()
 	for range 1000 {
-		seen := f.describeSnapshot(client, id)
-		if seen.State != types.SnapshotStatePending {
-			return seen
+		view := f.describeSnapshot(client, id)
+		if view.State != types.SnapshotStatePending {
+			return view
 		}
 		time.Sleep(15 * time.Second)
 	}
@@ -63,9 +63,9 @@ func (f fixture) describeImage(client *ec2.Client, id string) types.Image {
 func (f fixture) waitForImage(client *ec2.Client, id string) types.Image {
 	f.Helper()
 	for range 1000 {
-		seen := f.describeImage(client, id)
-		if seen.State != types.ImageStatePending {
-			return seen
+		view := f.describeImage(client, id)
+		if view.State != types.ImageStatePending {
+			return view
 		}
 		time.Sleep(15 * time.Second)
 	}

@@ -220,47 +220,47 @@ func (w *World) imagesUsing(snapshotID string) (ids []string) {
 
 // viewImage returns an image as the caller sees it.
 func (w *World) viewImage(c *Call, i *image) types.Image {
-	seen := i.attributes
-	seen.ImageId, seen.OwnerId, seen.ImageOwnerAlias = &i.id, &i.location.account, ownerAlias(i.location.account)
-	seen.CreationDate, seen.Public = aws.String(formatTime(i.created.Truncate(time.Second))), aws.Bool(w.isPublicImage(i))
-	seen.FreeTierEligible = aws.Bool(i.platform.operation() == "RunInstances")
-	seen.State, seen.StateReason = i.stateAt(c.At)
-	seen.PlatformDetails = aws.String(i.platform.details())
-	seen.UsageOperation = aws.String(i.platform.operation())
-	seen.ProductCodes = i.platform.productCodes
+	view := i.attributes
+	view.ImageId, view.OwnerId, view.ImageOwnerAlias = &i.id, &i.location.account, ownerAlias(i.location.account)
+	view.CreationDate, view.Public = aws.String(formatTime(i.created.Truncate(time.Second))), aws.Bool(w.isPublicImage(i))
+	view.FreeTierEligible = aws.Bool(i.platform.operation() == "RunInstances")
+	view.State, view.StateReason = i.stateAt(c.At)
+	view.PlatformDetails = aws.String(i.platform.details())
+	view.UsageOperation = aws.String(i.platform.operation())
+	view.ProductCodes = i.platform.productCodes
 	if i.platform.isWindows() {
-		seen.Platform = types.PlatformValuesWindows
+		view.Platform = types.PlatformValuesWindows
 	}
 	if !i.deprecateAt.IsZero() {
-		seen.DeprecationTime = aws.String(formatTime(i.deprecateAt))
+		view.DeprecationTime = aws.String(formatTime(i.deprecateAt))
 	}
 
-	seen.BlockDeviceMappings = nil
-	if !i.isCopy || seen.State == types.ImageStateAvailable || seen.State == types.ImageStateDisabled {
-		seen.BlockDeviceMappings = w.viewDevices(i)
+	view.BlockDeviceMappings = nil
+	if !i.isCopy || view.State == types.ImageStateAvailable || view.State == types.ImageStateDisabled {
+		view.BlockDeviceMappings = w.viewDevices(i)
 	}
 
 	if w.settingsOf(location{c.location().account, i.location.region}).allowedImages != "" {
-		seen.ImageAllowed = aws.Bool(i.location.account == c.location().account || w.meetsImageCriteria(
+		view.ImageAllowed = aws.Bool(i.location.account == c.location().account || w.meetsImageCriteria(
 			location{c.location().account, i.location.region}, i,
 		))
 	}
 
 	// Other accounts see neither protection nor tags, except for shared tags (rules 2.2.12 and 9.13).
-	seen.Tags = w.tagsSeen(c, i.id)
+	view.Tags = w.tagsSeen(c, i.id)
 	if w.violates(c, "2.2.12", i.location.account != c.location().account) {
-		seen.Tags = slices.DeleteFunc(seen.Tags, func(t types.Tag) bool {
+		view.Tags = slices.DeleteFunc(view.Tags, func(t types.Tag) bool {
 			return !strings.HasPrefix(*t.Key, sharedTagPrefix)
 		})
-		return seen
+		return view
 	}
 
-	seen.DeregistrationProtection = aws.String(i.protection.status(c.At))
+	view.DeregistrationProtection = aws.String(i.protection.status(c.At))
 	if !i.lastLaunched.IsZero() {
-		seen.LastLaunchedTime = aws.String(formatTime(i.lastLaunched))
+		view.LastLaunchedTime = aws.String(formatTime(i.lastLaunched))
 	}
 
-	return seen
+	return view
 }
 
 // sharedTagPrefix starts the keys of shared tags. Accounts with launch permission see them, and CopyImage copies them

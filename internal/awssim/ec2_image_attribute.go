@@ -105,13 +105,13 @@ func (w *World) modifyImageAttribute(
 		return nil, err
 	}
 
-	question := w.newImageAuthorization(c, c.Region, *in.ImageId).withContext(launchPermissionContext(
+	request := w.newImageAuthorization(c, c.Region, *in.ImageId).withContext(launchPermissionContext(
 		"ec2:Add/", add,
 	)).withContext(
 		launchPermissionContext("ec2:Remove/", remove),
 	)
 
-	if err := w.authorize(c, question); err != nil {
+	if err := w.authorize(c, request); err != nil {
 		return nil, err
 	}
 

@@ -270,11 +270,11 @@ var templateVersionFilters = filterFields[types.LaunchTemplateVersion]{
 // authorizeTemplate authorizes the call's action on a launch template and returns the template.
 func (w *World) authorizeTemplate(c *Call, id, name *string) (*launchTemplate, error) {
 	t, missing := w.findLaunchTemplate(c.location(), id, name)
-	question := newAuthorization(c, c.location(), "launch-template/*")
+	request := newAuthorization(c, c.location(), "launch-template/*")
 	if missing == nil {
-		question = w.newAuthorizationOnOwn(c, "launch-template", *t.metadata.LaunchTemplateId)
+		request = w.newAuthorizationOnOwn(c, "launch-template", *t.metadata.LaunchTemplateId)
 	}
-	if err := w.authorize(c, question); err != nil {
+	if err := w.authorize(c, request); err != nil {
 		return nil, err
 	}
 	return t, missing

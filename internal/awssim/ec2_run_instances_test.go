@@ -246,7 +246,7 @@ func TestRunInstances_unsupportedInstanceType(t *testing.T) {
 			func(in *ec2.RegisterImageInput) { in.VirtualizationType = nil }, types.InstanceTypeT2Micro,
 			"InvalidParameterCombination",
 		},
-		"architecture": {func(in *ec2.RegisterImageInput) {}, types.InstanceTypeT4gNano, "InvalidParameterValue"},
+		"architecture": {func(*ec2.RegisterImageInput) {}, types.InstanceTypeT4gNano, "InvalidParameterValue"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runWithFixture(t, func(f fixture) {

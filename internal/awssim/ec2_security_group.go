@@ -94,7 +94,7 @@ func (w *World) createSecurityGroup(c *Call, in *ec2.CreateSecurityGroupInput) (
 
 func (w *World) deleteSecurityGroup(c *Call, in *ec2.DeleteSecurityGroupInput) (*ec2.DeleteSecurityGroupOutput, error) {
 	loc := c.location()
-	group, err := w.findSecurityGroup(c, loc, in.GroupId, in.GroupName)
+	group, err := w.findSecurityGroup(loc, in.GroupId, in.GroupName)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func (w *World) authorizeSecurityGroupIngress(
 	c *Call, in *ec2.AuthorizeSecurityGroupIngressInput,
 ) (*ec2.AuthorizeSecurityGroupIngressOutput, error) {
 	loc := c.location()
-	group, err := w.findSecurityGroup(c, loc, in.GroupId, in.GroupName)
+	group, err := w.findSecurityGroup(loc, in.GroupId, in.GroupName)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func (w *World) authorizeSecurityGroupIngress(
 }
 
 // findSecurityGroup returns a security group by ID or name.
-func (w *World) findSecurityGroup(c *Call, loc location, id, name *string) (*types.SecurityGroup, error) {
+func (w *World) findSecurityGroup(loc location, id, name *string) (*types.SecurityGroup, error) {
 	groups := &w.network(loc).groups
 	if id != nil {
 		if group, ok := groups.get(*id); ok {

@@ -163,8 +163,8 @@ func TestModifySnapshotAttribute_keyNotShared(t *testing.T) {
 		}
 
 		others := f.ec2At(member, home)
-		if seen := f.describeSnapshot(others, snapshot); *seen.KmsKeyId != key || len(seen.Tags) != 0 {
-			t.Errorf("the recipient sees %+v", seen)
+		if view := f.describeSnapshot(others, snapshot); *view.KmsKeyId != key || len(view.Tags) != 0 {
+			t.Errorf("the recipient sees %+v", view)
 		}
 
 		target := f.createKeyIn(member, home)

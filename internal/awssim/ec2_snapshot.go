@@ -74,7 +74,7 @@ func (s *snapshot) state(now time.Time) types.SnapshotState {
 
 // viewSnapshot returns the snapshot as the caller sees it. Only the owner sees tags (rule 2.1.8).
 func (w *World) viewSnapshot(c *Call, s *snapshot) types.Snapshot {
-	seen := types.Snapshot{
+	view := types.Snapshot{
 		SnapshotId:                &s.id,
 		OwnerId:                   &s.location.account,
 		OwnerAlias:                ownerAlias(s.location.account),
@@ -91,42 +91,42 @@ func (w *World) viewSnapshot(c *Call, s *snapshot) types.Snapshot {
 	}
 
 	if s.durationMinutes != nil {
-		seen.TransferType = types.TransferTypeTimeBased
+		view.TransferType = types.TransferTypeTimeBased
 	}
 	if s.location.account == c.location().account {
-		seen.Tags = w.tagsSeen(c, s.id)
+		view.Tags = w.tagsSeen(c, s.id)
 	}
 	if s.isEncrypted() {
-		seen.KmsKeyId = &s.keyARN
+		view.KmsKeyId = &s.keyARN
 	}
 
-	switch seen.State {
+	switch view.State {
 	case types.SnapshotStateCompleted:
-		seen.Progress, seen.CompletionTime = aws.String("100%"), toMilliseconds(s.progress.ends)
-		seen.FullSnapshotSizeInBytes = aws.Int64(int64(s.sizeGiB) << 30)
+		view.Progress, view.CompletionTime = aws.String("100%"), toMilliseconds(s.progress.ends)
+		view.FullSnapshotSizeInBytes = aws.Int64(int64(s.sizeGiB) << 30)
 	case types.SnapshotStateError:
-		seen.Progress, seen.StateMessage = aws.String("0%"), &s.failure
+		view.Progress, view.StateMessage = aws.String("0%"), &s.failure
 		if s.failure != keyNotAccessible {
-			seen.VolumeSize = aws.Int32(0)
-			hideEncryption(&seen)
+			view.VolumeSize = aws.Int32(0)
+			hideEncryption(&view)
 		}
 	case types.SnapshotStatePending:
-		seen.Progress = aws.String(s.progress.percent(c.At))
+		view.Progress = aws.String(s.progress.percent(c.At))
 		// A pending copy shows neither its size nor its encryption (rule 4.6.1).
 		if w.violates(c, "4.6.1", s.source != "") {
-			seen.VolumeSize = aws.Int32(0)
-			hideEncryption(&seen)
+			view.VolumeSize = aws.Int32(0)
+			hideEncryption(&view)
 			if !s.progress.hasStarted(c.At) {
-				seen.StateMessage = aws.String("Metadata not updated")
+				view.StateMessage = aws.String("Metadata not updated")
 			}
 		}
 	}
 
 	if s.archiving != nil && s.archiving.isDone(c.At) {
-		seen.StorageTier = types.StorageTierArchive
+		view.StorageTier = types.StorageTierArchive
 	}
 
-	return seen
+	return view
 }
 
 func hideEncryption(s *types.Snapshot) {
@@ -288,20 +288,20 @@ func (w *World) deleteSnapshot(c *Call, in *ec2.DeleteSnapshotInput) (*ec2.Delet
 		return nil, err
 	}
 
-	doomed, err := w.findOwnSnapshot(c, in.SnapshotId)
+	deleted, err := w.findOwnSnapshot(c, in.SnapshotId)
 	if err != nil {
 		return nil, err
 	}
-	if users := w.imagesUsing(doomed.id); w.violates(c, "2.5.8", len(users) > 0) {
+	if users := w.imagesUsing(deleted.id); w.violates(c, "2.5.8", len(users) > 0) {
 		return nil, badRequest(
-			"InvalidSnapshot.InUse", "The snapshot %s is currently in use by %s", doomed.id, joinIDs(users),
+			"InvalidSnapshot.InUse", "The snapshot %s is currently in use by %s", deleted.id, joinIDs(users),
 		)
 	}
-	if w.violates(c, "9.3", doomed.lock.isActive(c.At)) {
-		return nil, snapshotLocked(doomed.id)
+	if w.violates(c, "9.3", deleted.lock.isActive(c.At)) {
+		return nil, snapshotLocked(deleted.id)
 	}
 
-	w.removeSnapshot(c, doomed)
+	w.removeSnapshot(c, deleted)
 	return &ec2.DeleteSnapshotOutput{}, nil
 }
 
@@ -381,10 +381,10 @@ func (w *World) matchesSnapshotRequest(s *snapshot, caller string, in *ec2.Descr
 // isRestorableBy reports whether a snapshot matches one of RestorableByUserIds. Only the owner can see which other
 // accounts a snapshot is shared with.
 func (w *World) isRestorableBy(user, caller string, s *snapshot) bool {
-	switch {
-	case user == "all":
+	switch user {
+	case "all":
 		return w.isPublicSnapshot(s)
-	case user == "self" || user == caller:
+	case "self", caller:
 		return w.isReadableBy(caller, s)
 	}
 	return s.location.account == caller && s.sharing.includes(user)

@@ -33,8 +33,8 @@ func invalidDuration(minutes int64) *APIError {
 }
 
 // requiredThroughput returns the throughput in MiB per second that a copy needs to end in time.
-func requiredThroughput(gib, minutes int32) float64 {
-	return float64(gib) * 1024 / (float64(minutes) * 60)
+func requiredThroughput(sizeGiB, minutes int32) float64 {
+	return float64(sizeGiB) * 1024 / (float64(minutes) * 60)
 }
 
 // checkThroughputQuota returns the share of the requested throughput that the copies of a request get. If less than 1
@@ -68,17 +68,17 @@ func (w *World) checkThroughputQuota(c *Call, from string, minutes int32, source
 // scheduleTimeBasedCopy sets the duration of a time-based copy. It takes the requested time, or less if the data allows
 // it, or longer with reduced throughput (rule 4.8.2). The duration of a second copy of the same snapshot starts when
 // the first copy ends (rule 4.8.3).
-func (w *World) scheduleTimeBasedCopy(c *Call, order snapshotCopyParams, created *snapshot) {
-	asked := time.Duration(*order.durationMinutes) * time.Minute
-	wanted := requiredThroughput(created.sizeGiB, *order.durationMinutes)
-	took, speed := min(asked, created.progress.ends.Sub(c.At)), min(maxCopyThroughput, wanted)*order.throughputShare
+func (w *World) scheduleTimeBasedCopy(c *Call, params snapshotCopyParams, created *snapshot) {
+	asked := time.Duration(*params.durationMinutes) * time.Minute
+	wanted := requiredThroughput(created.sizeGiB, *params.durationMinutes)
+	took, speed := min(asked, created.progress.ends.Sub(c.At)), min(maxCopyThroughput, wanted)*params.throughputShare
 	if speed < wanted {
 		took = time.Duration(float64(created.sizeGiB) * 1024 / speed * float64(time.Second))
 	}
 
 	begins := c.At
 	for _, other := range w.timeBasedCopies[created.location.account] {
-		if other.source == order.sourceID && other.ends.After(begins) {
+		if other.source == params.sourceID && other.ends.After(begins) {
 			begins = other.ends
 		}
 	}
@@ -89,6 +89,6 @@ func (w *World) scheduleTimeBasedCopy(c *Call, order snapshotCopyParams, created
 
 	w.timeBasedCopies[created.location.account] = append(
 		w.timeBasedCopies[created.location.account],
-		timeBasedCopy{order.sourceID, order.sourceRegion, created.location.region, created.progress.ends, speed},
+		timeBasedCopy{params.sourceID, params.sourceRegion, created.location.region, created.progress.ends, speed},
 	)
 }

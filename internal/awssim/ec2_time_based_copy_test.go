@@ -129,9 +129,9 @@ func TestCopySnapshot_timeBased(t *testing.T) {
 }
 
 // createSnapshots creates complete snapshots of new volumes.
-func (f fixture) createSnapshots(gib ...int32) (all []string) {
+func (f fixture) createSnapshots(sizeGiB ...int32) (all []string) {
 	f.Helper()
-	for _, size := range gib {
+	for _, size := range sizeGiB {
 		volume := requireOutput(f.ec2.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
 			AvailabilityZone: aws.String(home + "a"), Size: &size, VolumeType: types.VolumeTypeGp3,
 		}))(f)

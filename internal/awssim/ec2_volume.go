@@ -321,10 +321,10 @@ func (w *World) deleteVolume(c *Call, in *ec2.DeleteVolumeInput) (*ec2.DeleteVol
 		)
 	}
 
-	doomed, ok := w.findOwnVolume(c, *in.VolumeId)
+	deleted, ok := w.findOwnVolume(c, *in.VolumeId)
 	which := newAuthorization(c, c.location(), "volume/*")
 	if ok {
-		which = w.newAuthorizationOnOwn(c, "volume", doomed.id)
+		which = w.newAuthorizationOnOwn(c, "volume", deleted.id)
 	}
 	if err := w.authorize(c, which); err != nil {
 		return nil, err
@@ -332,12 +332,12 @@ func (w *World) deleteVolume(c *Call, in *ec2.DeleteVolumeInput) (*ec2.DeleteVol
 	if !ok {
 		return nil, volumeNotFound(*in.VolumeId)
 	}
-	if holder, attached := w.findAttachment(c, doomed); attached {
-		return nil, badRequest("VolumeInUse", "Volume %s is currently attached to %s", doomed.id, *holder.InstanceId)
+	if holder, attached := w.findAttachment(c, deleted); attached {
+		return nil, badRequest("VolumeInUse", "Volume %s is currently attached to %s", deleted.id, *holder.InstanceId)
 	}
 
-	w.removeVolume(doomed)
-	c.recordChange(doomed.id)
+	w.removeVolume(deleted)
+	c.recordChange(deleted.id)
 	return &ec2.DeleteVolumeOutput{}, nil
 }
 
@@ -368,7 +368,7 @@ func (w *World) findAttachment(c *Call, v *volume) (types.VolumeAttachment, bool
 }
 
 func (w *World) viewVolume(c *Call, v *volume) types.Volume {
-	seen := types.Volume{
+	view := types.Volume{
 		VolumeId:           &v.id,
 		VolumeArn:          aws.String(ec2ARN(v.location, "volume/"+v.id)),
 		OwnerId:            &v.location.account,
@@ -387,16 +387,16 @@ func (w *World) viewVolume(c *Call, v *volume) types.Volume {
 	}
 
 	if v.keyARN != "" {
-		seen.KmsKeyId = &v.keyARN
+		view.KmsKeyId = &v.keyARN
 	}
 	if holder, attached := w.findAttachment(c, v); attached {
-		seen.State, seen.Attachments = types.VolumeStateInUse, []types.VolumeAttachment{holder}
+		view.State, view.Attachments = types.VolumeStateInUse, []types.VolumeAttachment{holder}
 	}
 	if c.At.Before(v.availableAt) {
-		seen.State = types.VolumeStateCreating
+		view.State = types.VolumeStateCreating
 	}
 
-	return seen
+	return view
 }
 
 func (w *World) describeVolumes(c *Call, in *ec2.DescribeVolumesInput) (*ec2.DescribeVolumesOutput, error) {

@@ -167,14 +167,14 @@ func (w *World) deleteAlias(c *Call, in *kms.DeleteAliasInput) (*kms.DeleteAlias
 }
 
 func (w *World) listAliases(c *Call, in *kms.ListAliasesInput) (*kms.ListAliasesOutput, error) {
-	var of *key
+	var k *key
 	use := keyUse{action: "kms:ListAliases"}
 	if in.KeyId != nil {
 		found, err := w.resolveKey(c, in.KeyId, &use)
 		if err != nil {
 			return nil, err
 		}
-		of = found
+		k = found
 	}
 
 	if err := w.authorize(c, AuthorizationRequest{Action: use.action, Resource: "*"}); err != nil {
@@ -183,7 +183,7 @@ func (w *World) listAliases(c *Call, in *kms.ListAliasesInput) (*kms.ListAliases
 
 	all := []kmstypes.AliasListEntry{}
 	for _, a := range w.aliases.all {
-		if a.target.location == c.location() && !a.target.isDeleted(c.At) && (of == nil || of == a.target) {
+		if a.target.location == c.location() && !a.target.isDeleted(c.At) && (k == nil || k == a.target) {
 			all = append(all, kmstypes.AliasListEntry{
 				AliasName:       &a.name,
 				AliasArn:        &a.arn,

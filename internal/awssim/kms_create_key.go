@@ -231,7 +231,7 @@ func (w *World) listKeys(c *Call, in *kms.ListKeysInput) (*kms.ListKeysOutput, e
 }
 
 // validateKeyPolicyName accepts "default", the only name of a key policy.
-func validateKeyPolicyName(c *Call, name *string) error {
+func validateKeyPolicyName(name *string) error {
 	if name != nil && *name != "default" {
 		return kmsNotFound("No such policy exists")
 	}
@@ -243,7 +243,7 @@ func (w *World) getKeyPolicy(c *Call, in *kms.GetKeyPolicyInput) (*kms.GetKeyPol
 	if err != nil {
 		return nil, err
 	}
-	if err := validateKeyPolicyName(c, in.PolicyName); err != nil {
+	if err := validateKeyPolicyName(in.PolicyName); err != nil {
 		return nil, err
 	}
 	return &kms.GetKeyPolicyOutput{Policy: &found.policy.text, PolicyName: aws.String("default")}, nil
@@ -269,7 +269,7 @@ func (w *World) putKeyPolicy(c *Call, in *kms.PutKeyPolicyInput) (*kms.PutKeyPol
 	if err := requireCustomerManaged(c, found); err != nil {
 		return nil, err
 	}
-	if err := validateKeyPolicyName(c, in.PolicyName); err != nil {
+	if err := validateKeyPolicyName(in.PolicyName); err != nil {
 		return nil, err
 	}
 

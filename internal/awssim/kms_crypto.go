@@ -109,7 +109,7 @@ func encryptionContextKeys(pairs map[string]string) iampolicy.Context {
 }
 
 // requireSymmetricAlgorithm refuses algorithms of asymmetric keys.
-func requireSymmetricAlgorithm(c *Call, algorithms ...kmstypes.EncryptionAlgorithmSpec) error {
+func requireSymmetricAlgorithm(algorithms ...kmstypes.EncryptionAlgorithmSpec) error {
 	for _, algorithm := range algorithms {
 		if algorithm != "" && algorithm != kmstypes.EncryptionAlgorithmSpecSymmetricDefault {
 			return badRequest("InvalidKeyUsageException", "The simulated AWS does not encrypt with %s.", algorithm)
@@ -152,7 +152,7 @@ func (w *World) authorizeEncryption(
 }
 
 func (w *World) encrypt(c *Call, in *kms.EncryptInput) (*kms.EncryptOutput, error) {
-	if err := requireSymmetricAlgorithm(c, in.EncryptionAlgorithm); err != nil {
+	if err := requireSymmetricAlgorithm(in.EncryptionAlgorithm); err != nil {
 		return nil, err
 	}
 	if len(in.Plaintext) < 1 || len(in.Plaintext) > 4096 {
@@ -161,7 +161,7 @@ func (w *World) encrypt(c *Call, in *kms.EncryptInput) (*kms.EncryptOutput, erro
 		)
 	}
 
-	with, err := w.authorizeEncryption(c, in.KeyId, "kms:Encrypt", in.EncryptionContext, in.GrantTokens)
+	k, err := w.authorizeEncryption(c, in.KeyId, "kms:Encrypt", in.EncryptionContext, in.GrantTokens)
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +171,8 @@ func (w *World) encrypt(c *Call, in *kms.EncryptInput) (*kms.EncryptOutput, erro
 
 	return &kms.EncryptOutput{
 		CiphertextBlob: w.encryptData(
-			with, in.Plaintext, in.EncryptionContext,
-		).encode(), KeyId: with.Arn, EncryptionAlgorithm: kmstypes.EncryptionAlgorithmSpecSymmetricDefault,
+			k, in.Plaintext, in.EncryptionContext,
+		).encode(), KeyId: k.Arn, EncryptionAlgorithm: kmstypes.EncryptionAlgorithmSpecSymmetricDefault,
 	}, nil
 }
 
@@ -237,14 +237,14 @@ func (w *World) decrypt(c *Call, in *kms.DecryptInput) (*kms.DecryptOutput, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := requireSymmetricAlgorithm(c, in.EncryptionAlgorithm); err != nil {
+	if err := requireSymmetricAlgorithm(in.EncryptionAlgorithm); err != nil {
 		return nil, err
 	}
 	if err := w.validateGrantTokens(c, in.GrantTokens); err != nil {
 		return nil, err
 	}
 
-	with, text, err := w.authorizeDecryption(c, decryptionParams{
+	k, text, err := w.authorizeDecryption(c, decryptionParams{
 		in.CiphertextBlob, in.KeyId, in.EncryptionContext, in.DryRunModifiers, "kms:Decrypt",
 	})
 	if err != nil {
@@ -254,21 +254,21 @@ func (w *World) decrypt(c *Call, in *kms.DecryptInput) (*kms.DecryptOutput, erro
 		return nil, err
 	}
 
-	plaintext, ok := with.decryptData(text, in.EncryptionContext)
+	plaintext, ok := k.decryptData(text, in.EncryptionContext)
 	if !ok {
 		return nil, badRequest("InvalidCiphertextException", "")
 	}
 
 	return &kms.DecryptOutput{
 		Plaintext:           plaintext,
-		KeyId:               with.Arn,
+		KeyId:               k.Arn,
 		EncryptionAlgorithm: kmstypes.EncryptionAlgorithmSpecSymmetricDefault,
 		KeyMaterialId:       &text.Material,
 	}, nil
 }
 
 func (w *World) reEncrypt(c *Call, in *kms.ReEncryptInput) (*kms.ReEncryptOutput, error) {
-	if err := requireSymmetricAlgorithm(c, in.SourceEncryptionAlgorithm, in.DestinationEncryptionAlgorithm); err != nil {
+	if err := requireSymmetricAlgorithm(in.SourceEncryptionAlgorithm, in.DestinationEncryptionAlgorithm); err != nil {
 		return nil, err
 	}
 
@@ -332,7 +332,7 @@ func (w *World) generateDataKey(c *Call, in *kms.GenerateDataKeyInput) (*kms.Gen
 		return nil, err
 	}
 
-	with, err := w.authorizeEncryption(c, in.KeyId, "kms:GenerateDataKey", in.EncryptionContext, in.GrantTokens)
+	k, err := w.authorizeEncryption(c, in.KeyId, "kms:GenerateDataKey", in.EncryptionContext, in.GrantTokens)
 	if err != nil {
 		return nil, err
 	}
@@ -340,12 +340,12 @@ func (w *World) generateDataKey(c *Call, in *kms.GenerateDataKeyInput) (*kms.Gen
 		return nil, err
 	}
 
-	plaintext := w.randomBytes(length, "data key", *with.Arn, c.caller.principal.ARN)
-	created := w.encryptData(with, plaintext, in.EncryptionContext)
+	plaintext := w.randomBytes(length, "data key", *k.Arn, c.caller.principal.ARN)
+	created := w.encryptData(k, plaintext, in.EncryptionContext)
 	return &kms.GenerateDataKeyOutput{
 		CiphertextBlob: created.encode(),
 		Plaintext:      plaintext,
-		KeyId:          with.Arn,
+		KeyId:          k.Arn,
 		KeyMaterialId:  &created.Material,
 	}, nil
 }
@@ -358,7 +358,7 @@ func (w *World) generateDataKeyWithoutPlaintext(
 		return nil, err
 	}
 
-	with, err := w.authorizeEncryption(
+	k, err := w.authorizeEncryption(
 		c, in.KeyId, "kms:GenerateDataKeyWithoutPlaintext", in.EncryptionContext, in.GrantTokens,
 	)
 	if err != nil {
@@ -369,10 +369,10 @@ func (w *World) generateDataKeyWithoutPlaintext(
 	}
 
 	created := w.encryptData(
-		with, w.randomBytes(length, "data key", *with.Arn, c.caller.principal.ARN), in.EncryptionContext,
+		k, w.randomBytes(length, "data key", *k.Arn, c.caller.principal.ARN), in.EncryptionContext,
 	)
 
 	return &kms.GenerateDataKeyWithoutPlaintextOutput{
-		CiphertextBlob: created.encode(), KeyId: with.Arn, KeyMaterialId: &created.Material,
+		CiphertextBlob: created.encode(), KeyId: k.Arn, KeyMaterialId: &created.Material,
 	}, nil
 }

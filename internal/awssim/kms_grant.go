@@ -139,41 +139,41 @@ func (w *World) createGrant(c *Call, in *kms.CreateGrantInput) (*kms.CreateGrant
 		return nil, err
 	}
 
-	on, err := w.authorizeKey(c, in.KeyId, keyUse{
+	k, err := w.authorizeKey(c, in.KeyId, keyUse{
 		action: "kms:CreateGrant", grant: &created.Grant, context: iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}},
 	})
 	if err != nil {
 		return nil, err
 	}
-	if on.KeySpec == kmstypes.KeySpecSymmetricDefault &&
+	if k.KeySpec == kmstypes.KeySpecSymmetricDefault &&
 		slices.ContainsFunc(created.Operations, func(o string) bool {
 			return slices.Contains(asymmetricGrantOperations, o)
 		}) {
 		return nil, badRequest("ValidationException", "Unsupported operation in grant for a symmetric encryption key.")
 	}
-	if err := w.requireKeyState(c, on, kmstypes.KeyStateEnabled); err != nil {
+	if err := w.requireKeyState(c, k, kmstypes.KeyStateEnabled); err != nil {
 		return nil, err
 	}
-	if w.violates(c, "3.2.7", len(on.grants.keys) >= grantLimit && on.KeyManager == kmstypes.KeyManagerTypeCustomer) {
+	if w.violates(c, "3.2.7", len(k.grants.keys) >= grantLimit && k.KeyManager == kmstypes.KeyManagerTypeCustomer) {
 		return nil, badRequest(
-			"LimitExceededException", "You have reached the limit of %d grants on %s.", grantLimit, *on.Arn,
+			"LimitExceededException", "You have reached the limit of %d grants on %s.", grantLimit, *k.Arn,
 		)
 	}
 	if err := w.endKMSDryRun(c); err != nil {
 		return nil, err
 	}
 
-	for _, other := range on.grants.all {
+	for _, other := range k.grants.all {
 		if w.violates(c, "3.2.6", created.name != "" && created.equals(other)) {
-			return &kms.CreateGrantOutput{GrantId: &other.ID, GrantToken: w.newGrantToken(on, other)}, nil
+			return &kms.CreateGrantOutput{GrantId: &other.ID, GrantToken: w.newGrantToken(k, other)}, nil
 		}
 	}
 
-	created.ID = hex.EncodeToString(w.randomBytes(32, "grant", *on.Arn, c.caller.principal.ARN))
-	on.grants.put(created.ID, created)
+	created.ID = hex.EncodeToString(w.randomBytes(32, "grant", *k.Arn, c.caller.principal.ARN))
+	k.grants.put(created.ID, created)
 	c.recordChange(created.ID)
 	w.startPropagation(c, created.ID)
-	return &kms.CreateGrantOutput{GrantId: &created.ID, GrantToken: w.newGrantToken(on, created)}, nil
+	return &kms.CreateGrantOutput{GrantId: &created.ID, GrantToken: w.newGrantToken(k, created)}, nil
 }
 
 // equals reports whether a request repeats a grant with the same name and parameters (rule 3.2.6).
@@ -188,21 +188,21 @@ func (g *grant) equals(other *grant) bool {
 }
 
 // newGrantToken returns a new token for a grant. Every response has its own token, and all are valid.
-func (w *World) newGrantToken(on *key, g *grant) *string {
+func (w *World) newGrantToken(k *key, g *grant) *string {
 	token := base64.StdEncoding.EncodeToString(append(w.randomBytes(96, "grant token", g.ID), g.ID...))
-	w.grantTokens[token] = on
+	w.grantTokens[token] = k
 	return &token
 }
 
 // findGrantByToken returns the grant of a token.
 func (w *World) findGrantByToken(token string) (*key, *grant, bool) {
-	on, known := w.grantTokens[token]
+	k, known := w.grantTokens[token]
 	if !known {
 		return nil, nil, false
 	}
 	raw, _ := base64.StdEncoding.DecodeString(token)
-	found, ok := on.grants.get(string(raw[96:]))
-	return on, found, ok
+	found, ok := k.grants.get(string(raw[96:]))
+	return k, found, ok
 }
 
 // validateGrantTokens refuses invalid grant tokens. The grants of valid tokens take effect immediately in this call.
@@ -223,13 +223,13 @@ func (w *World) validateGrantTokens(c *Call, tokens []string) error {
 	return nil
 }
 
-func showGrant(on *key, g *grant) kmstypes.GrantListEntry {
+func showGrant(k *key, g *grant) kmstypes.GrantListEntry {
 	view := kmstypes.GrantListEntry{
-		KeyId:            on.Arn,
+		KeyId:            k.Arn,
 		GrantId:          &g.ID,
 		GranteePrincipal: &g.Grantee,
 		CreationDate:     aws.Time(g.created),
-		IssuingAccount:   aws.String(fmt.Sprintf("arn:%s:iam::%s:root", partitionOf(on.location.region), g.IssuingAccount)),
+		IssuingAccount:   aws.String(fmt.Sprintf("arn:%s:iam::%s:root", partitionOf(k.location.region), g.IssuingAccount)),
 	}
 
 	if g.name != "" {
@@ -261,7 +261,7 @@ func (w *World) listGrants(c *Call, in *kms.ListGrantsInput) (*kms.ListGrantsOut
 		return nil, err
 	}
 
-	on, err := w.authorizeKey(c, in.KeyId, keyUse{
+	k, err := w.authorizeKey(c, in.KeyId, keyUse{
 		action: "kms:ListGrants", context: iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}},
 	})
 	if err != nil {
@@ -272,9 +272,9 @@ func (w *World) listGrants(c *Call, in *kms.ListGrantsInput) (*kms.ListGrantsOut
 	}
 
 	all := []kmstypes.GrantListEntry{}
-	for _, g := range on.grants.all {
+	for _, g := range k.grants.all {
 		if (in.GrantId == nil || *in.GrantId == g.ID) && (in.GranteePrincipal == nil || *in.GranteePrincipal == g.Grantee) {
-			all = append(all, showGrant(on, g))
+			all = append(all, showGrant(k, g))
 		}
 	}
 
@@ -300,10 +300,10 @@ func (w *World) listRetirableGrants(c *Call, in *kms.ListRetirableGrantsInput) (
 	}
 
 	all := []kmstypes.GrantListEntry{}
-	for _, on := range w.keys.all {
-		for _, g := range on.grants.all {
-			if on.location.region == c.Region && !on.isDeleted(c.At) && retiring != "" && g.Retiring == retiring {
-				all = append(all, showGrant(on, g))
+	for _, k := range w.keys.all {
+		for _, g := range k.grants.all {
+			if k.location.region == c.Region && !k.isDeleted(c.At) && retiring != "" && g.Retiring == retiring {
+				all = append(all, showGrant(k, g))
 			}
 		}
 	}
@@ -318,18 +318,18 @@ func (w *World) listRetirableGrants(c *Call, in *kms.ListRetirableGrantsInput) (
 
 // retireGrant deletes a grant. The retiring principal, a grantee with RetireGrant and the issuing account may do so.
 func (w *World) retireGrant(c *Call, in *kms.RetireGrantInput) (*kms.RetireGrantOutput, error) {
-	on, found, err := w.findGrantToRetire(c, in)
+	k, found, err := w.findGrantToRetire(c, in)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.authorize(c, on.newAuthorization(keyUse{action: "kms:RetireGrant", grant: &found.Grant})); err != nil {
+	if err := w.authorize(c, k.newAuthorization(keyUse{action: "kms:RetireGrant", grant: &found.Grant})); err != nil {
 		return nil, err
 	}
 	if err := w.endKMSDryRun(c); err != nil {
 		return nil, err
 	}
 
-	on.grants.remove(found.ID)
+	k.grants.remove(found.ID)
 	c.recordChange(found.ID)
 	return &kms.RetireGrantOutput{}, nil
 }
@@ -337,11 +337,11 @@ func (w *World) retireGrant(c *Call, in *kms.RetireGrantInput) (*kms.RetireGrant
 // findGrantToRetire returns the grant in a RetireGrant request, which names a token, or a key ARN and a grant ID.
 func (w *World) findGrantToRetire(c *Call, in *kms.RetireGrantInput) (*key, *grant, error) {
 	if in.GrantToken != nil {
-		on, found, ok := w.findGrantByToken(*in.GrantToken)
+		k, found, ok := w.findGrantByToken(*in.GrantToken)
 		if !ok {
 			return nil, nil, badRequest("InvalidGrantTokenException", "Invalid grant token.")
 		}
-		return on, found, nil
+		return k, found, nil
 	}
 
 	if in.KeyId == nil || in.GrantId == nil {
@@ -354,20 +354,20 @@ func (w *World) findGrantToRetire(c *Call, in *kms.RetireGrantInput) (*key, *gra
 	}
 
 	use := keyUse{action: "kms:RetireGrant"}
-	on, err := w.resolveKey(c, in.KeyId, &use)
+	k, err := w.resolveKey(c, in.KeyId, &use)
 	if err != nil {
 		return nil, nil, err
 	}
 
-	found, err := findGrant(on, in.GrantId)
-	return on, found, err
+	found, err := findGrant(k, in.GrantId)
+	return k, found, err
 }
 
-func findGrant(on *key, id *string) (*grant, error) {
+func findGrant(k *key, id *string) (*grant, error) {
 	if !matchesPattern(id, grantIDPattern) {
 		return nil, badRequest("InvalidGrantIdException", "Invalid grant id %s", aws.ToString(id))
 	}
-	found, ok := on.grants.get(*id)
+	found, ok := k.grants.get(*id)
 	if !ok {
 		return nil, kmsNotFound("Grant ID %s not found", *id)
 	}
@@ -375,14 +375,14 @@ func findGrant(on *key, id *string) (*grant, error) {
 }
 
 func (w *World) revokeGrant(c *Call, in *kms.RevokeGrantInput) (*kms.RevokeGrantOutput, error) {
-	on, err := w.authorizeKey(c, in.KeyId, keyUse{
+	k, err := w.authorizeKey(c, in.KeyId, keyUse{
 		action: "kms:RevokeGrant", context: iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}},
 	})
 	if err != nil {
 		return nil, err
 	}
 
-	found, err := findGrant(on, in.GrantId)
+	found, err := findGrant(k, in.GrantId)
 	if err != nil {
 		return nil, err
 	}
@@ -390,7 +390,7 @@ func (w *World) revokeGrant(c *Call, in *kms.RevokeGrantInput) (*kms.RevokeGrant
 		return nil, err
 	}
 
-	on.grants.remove(found.ID)
+	k.grants.remove(found.ID)
 	c.recordChange(found.ID)
 	return &kms.RevokeGrantOutput{}, nil
 }

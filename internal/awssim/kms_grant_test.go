@@ -229,7 +229,7 @@ func TestRetireGrant_whoMayRetire(t *testing.T) {
 		key := f.createKey()
 		grantee, asGrantee := f.createBareRole(owner, "grantee")
 		retiring, asRetiring := f.createBareRole(owner, "retiring")
-		_, stranger := f.createBareRole(owner, "stranger")
+		_, otherRole := f.createBareRole(owner, "stranger")
 		created := func(operations ...kmstypes.GrantOperation) string {
 			return *requireOutput(f.createGrant(
 				f.kms, key, grantee, append(operations, kmstypes.GrantOperationDecrypt), retiredBy(retiring),
@@ -241,7 +241,7 @@ func TestRetireGrant_whoMayRetire(t *testing.T) {
 			return err
 		}
 
-		requireErrorCode(f, retire(stranger, created()), "AccessDeniedException")
+		requireErrorCode(f, retire(otherRole, created()), "AccessDeniedException")
 		requireErrorCode(f, retire(asGrantee, created()), "AccessDeniedException")
 		for name, err := range map[string]error{
 			"the grantee who may":      retire(asGrantee, created(kmstypes.GrantOperationRetireGrant)),

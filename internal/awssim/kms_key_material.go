@@ -227,22 +227,22 @@ func (w *World) importKeyMaterial(c *Call, in *kms.ImportKeyMaterialInput) (*kms
 		context["kms:ValidTo"] = []string{in.ValidTo.UTC().Format(time.RFC3339)}
 	}
 
-	into, err := w.authorizeImport(c, in.KeyId, context)
+	k, err := w.authorizeImport(c, in.KeyId, context)
 	if err != nil {
 		return nil, err
 	}
 
-	err = w.requireKeyState(c, into, kmstypes.KeyStateEnabled, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingImport)
+	err = w.requireKeyState(c, k, kmstypes.KeyStateEnabled, kmstypes.KeyStateDisabled, kmstypes.KeyStatePendingImport)
 	if err != nil {
 		return nil, err
 	}
 
-	secret, err := w.unwrap(c, into, in)
+	secret, err := w.unwrap(c, k, in)
 	if err != nil {
 		return nil, err
 	}
 
-	created, err := w.addImportedMaterial(c, into, secret, in)
+	created, err := w.addImportedMaterial(c, k, secret, in)
 	if err != nil {
 		return nil, err
 	}
@@ -252,17 +252,17 @@ func (w *World) importKeyMaterial(c *Call, in *kms.ImportKeyMaterialInput) (*kms
 		created.description = in.KeyMaterialDescription
 	}
 
-	c.recordChange(*into.Arn)
-	return &kms.ImportKeyMaterialOutput{KeyId: into.Arn, KeyMaterialId: &created.id}, nil
+	c.recordChange(*k.Arn)
+	return &kms.ImportKeyMaterialOutput{KeyId: k.Arn, KeyMaterialId: &created.id}, nil
 }
 
 // unwrap decrypts the material with the private key of the import token.
-func (w *World) unwrap(c *Call, into *key, in *kms.ImportKeyMaterialInput) ([]byte, error) {
+func (w *World) unwrap(c *Call, k *key, in *kms.ImportKeyMaterialInput) ([]byte, error) {
 	given, known := w.importTokens[string(in.ImportToken)]
 	switch {
 	case !known:
 		return nil, badRequest("InvalidImportTokenException", "The import token is not valid.")
-	case w.violates(c, "3.5.1", given.key != into):
+	case w.violates(c, "3.5.1", given.key != k):
 		return nil, badRequest("InvalidImportTokenException", "The import token is not of this key.")
 	case w.violates(c, "3.5.1", !c.At.Before(given.expires)):
 		return nil, badRequest("ExpiredImportTokenException", "The import token has expired.")
@@ -289,13 +289,13 @@ func (w *World) unwrap(c *Call, into *key, in *kms.ImportKeyMaterialInput) ([]by
 // addImportedMaterial returns the imported material, which may be known already. The first material of a key is current
 // at once, a further one after a rotation.
 func (w *World) addImportedMaterial(
-	c *Call, into *key, secret []byte, in *kms.ImportKeyMaterialInput,
+	c *Call, k *key, secret []byte, in *kms.ImportKeyMaterialInput,
 ) (*keyMaterial, error) {
 	const other = "The key material in the request is not identical to a key material that was previously imported " +
 		"into this KMS key."
 
-	id, kind := materialID(into, secret), in.ImportType
-	if kind == "" && into.material.current() == nil && into.isPrimary() {
+	id, kind := materialID(k, secret), in.ImportType
+	if kind == "" && k.material.current() == nil && k.isPrimary() {
 		kind = kmstypes.ImportTypeNewKeyMaterial
 	} else if kind == "" {
 		kind = kmstypes.ImportTypeExistingKeyMaterial
@@ -306,51 +306,51 @@ func (w *World) addImportedMaterial(
 	}
 
 	if kind == kmstypes.ImportTypeNewKeyMaterial {
-		if at(into.material) >= 0 || !into.isPrimary() {
+		if at(k.material) >= 0 || !k.isPrimary() {
 			return nil, badRequest("IncorrectKeyMaterialException", "The key material was imported into this KMS key before.")
 		}
-		first := into.material.current() == nil
-		created := into.material.add(into, secret)
+		first := k.material.current() == nil
+		created := k.material.add(k, secret)
 		created.pendingRotation = !first
 		return created, nil
 	}
 
-	known := at(into.material)
-	if !into.isPrimary() && known < 0 && at(into.keySet.primary.material) >= 0 {
-		return into.material.add(into, secret), nil // a replica accepts the material of its primary key (rule 3.6.3)
+	known := at(k.material)
+	if !k.isPrimary() && known < 0 && at(k.keySet.primary.material) >= 0 {
+		return k.material.add(k, secret), nil // a replica accepts the material of its primary key (rule 3.6.3)
 	}
 	if known < 0 || w.violates(c, "3.5.2", in.KeyMaterialId != nil && *in.KeyMaterialId != id) {
 		return nil, badRequest("IncorrectKeyMaterialException", other)
 	}
 
-	return into.material.materials[known], nil
+	return k.material.materials[known], nil
 }
 
 func (w *World) deleteImportedKeyMaterial(
 	c *Call, in *kms.DeleteImportedKeyMaterialInput,
 ) (*kms.DeleteImportedKeyMaterialOutput, error) {
-	from, err := w.authorizeImport(c, in.KeyId, nil)
+	k, err := w.authorizeImport(c, in.KeyId, nil)
 	if err != nil {
 		return nil, err
 	}
 
-	deleted := from.material.current()
+	deleted := k.material.current()
 	if in.KeyMaterialId != nil {
 		deleted = nil
-		for _, m := range from.material.materials {
+		for _, m := range k.material.materials {
 			if m.id == *in.KeyMaterialId {
 				deleted = m
 			}
 		}
 		if deleted == nil {
-			return nil, kmsNotFound("The key material %s is not of %s", *in.KeyMaterialId, *from.Arn)
+			return nil, kmsNotFound("The key material %s is not of %s", *in.KeyMaterialId, *k.Arn)
 		}
 	}
 
-	out := &kms.DeleteImportedKeyMaterialOutput{KeyId: from.Arn}
+	out := &kms.DeleteImportedKeyMaterialOutput{KeyId: k.Arn}
 	if deleted != nil {
 		deleted.deleted, out.KeyMaterialId = true, &deleted.id
-		c.recordChange(*from.Arn)
+		c.recordChange(*k.Arn)
 	}
 
 	return out, nil
@@ -358,28 +358,28 @@ func (w *World) deleteImportedKeyMaterial(
 
 // listKeyRotations returns a key's materials, oldest first.
 func (w *World) listKeyRotations(c *Call, in *kms.ListKeyRotationsInput) (*kms.ListKeyRotationsOutput, error) {
-	of, err := w.authorizeKey(c, in.KeyId, keyUse{action: "kms:ListKeyRotations"})
+	k, err := w.authorizeKey(c, in.KeyId, keyUse{action: "kms:ListKeyRotations"})
 	if err != nil {
 		return nil, err
 	}
 
 	all := []kmstypes.RotationsListEntry{}
-	for _, m := range of.material.materials {
+	for _, m := range k.material.materials {
 		view := kmstypes.RotationsListEntry{
-			KeyId:                  of.Arn,
+			KeyId:                  k.Arn,
 			KeyMaterialId:          &m.id,
 			KeyMaterialDescription: m.description,
 			KeyMaterialState:       kmstypes.KeyMaterialStateNonCurrent,
 		}
 
 		switch {
-		case m == of.material.current():
+		case m == k.material.current():
 			view.KeyMaterialState = kmstypes.KeyMaterialStateCurrent
 		case m.pendingRotation:
 			view.KeyMaterialState = kmstypes.KeyMaterialStatePendingRotation
 		}
 
-		if of.Origin == kmstypes.OriginTypeExternal {
+		if k.Origin == kmstypes.OriginTypeExternal {
 			view.ImportState = kmstypes.ImportStateImported
 			view.ExpirationModel = kmstypes.ExpirationModelTypeKeyMaterialDoesNotExpire
 			if m.expires != nil {
@@ -391,7 +391,7 @@ func (w *World) listKeyRotations(c *Call, in *kms.ListKeyRotationsInput) (*kms.L
 		}
 
 		if in.IncludeKeyMaterial == kmstypes.IncludeKeyMaterialAllKeyMaterial ||
-			view.KeyMaterialState != kmstypes.KeyMaterialStatePendingRotation && m != of.material.materials[0] {
+			view.KeyMaterialState != kmstypes.KeyMaterialStatePendingRotation && m != k.material.materials[0] {
 			all = append(all, view)
 		}
 	}

@@ -179,8 +179,10 @@ func (w *World) authorizeManager(c *Call, resource string) (*organization, error
 	if err != nil {
 		return nil, err
 	}
-	looks := strings.HasPrefix(c.Operation, "Describe") || strings.HasPrefix(c.Operation, "List")
-	if o.management != c.caller.account && !(looks && o.delegates[c.caller.account.number]) {
+
+	reads := strings.HasPrefix(c.Operation, "Describe") || strings.HasPrefix(c.Operation, "List")
+	delegated := reads && o.delegates[c.caller.account.number]
+	if o.management != c.caller.account && !delegated {
 		return nil, badRequest("AccessDeniedException", "You don't have permissions to access this resource.")
 	}
 	return o, nil

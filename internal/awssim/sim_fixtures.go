@@ -36,9 +36,9 @@ type Builder struct {
 // buildAge is how far in the past a build starts.
 const buildAge = 24 * time.Hour
 
-// Build calls make to build resources as of the day before, without latency, throttling, faults and recording.
+// Build calls build to create resources as of the day before, without latency, throttling, faults and recording.
 // Meanwhile no other client may use the world.
-func (w *World) Build(make func(*Builder) error) error {
+func (w *World) Build(build func(*Builder) error) error {
 	b := &Builder{world: w, now: w.now().Add(-buildAge)}
 	clock, quiet, unlimited, faulty, recording := w.now, w.latencyOff, w.throttlingOff, w.faults, w.recorder
 	w.now = func() time.Time { return b.now }
@@ -52,7 +52,7 @@ func (w *World) Build(make func(*Builder) error) error {
 	}()
 
 	defer func() { w.anySigningTime = false }()
-	return make(b)
+	return build(b)
 }
 
 // Config returns an SDK config for the root user of an account in a Region.

@@ -96,8 +96,8 @@ func TestPropagation_earlyCopy(t *testing.T) {
 		copied := requireOutput(recipient.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
 			SourceRegion: aws.String(home), SourceSnapshotId: &id,
 		}))(f)
-		seen := f.waitForSnapshot(recipient.ec2, *copied.SnapshotId)
-		expectEqual(f, "how the copy ends", aws.ToString(seen.StateMessage), sourceNotFound)
+		view := f.waitForSnapshot(recipient.ec2, *copied.SnapshotId)
+		expectEqual(f, "how the copy ends", aws.ToString(view.StateMessage), sourceNotFound)
 	})
 }
 

@@ -139,10 +139,10 @@ func TestScenario_eventualConsistency(t *testing.T) {
 func TestScenario_copyProgress(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		recipient, remote := f.inLocation(member, home), f.inLocation(owner, away)
-		disk := func(gib int32, key *string) string {
+		disk := func(sizeGiB int32, key *string) string {
 			created := requireOutput(f.ec2.CreateVolume(f.Context(), &ec2.CreateVolumeInput{
 				AvailabilityZone: aws.String(home + "a"),
-				Size:             &gib,
+				Size:             &sizeGiB,
 				VolumeType:       types.VolumeTypeGp3,
 				Encrypted:        aws.Bool(key != nil),
 				KmsKeyId:         key,

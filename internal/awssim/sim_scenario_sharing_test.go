@@ -30,9 +30,9 @@ func TestScenario_shareAndCopyImage(t *testing.T) {
 		requireErrorCode(f, err, "InvalidAMIID.NotFound")
 
 		f.shareImage(image)
-		seen := f.describeImage(recipient.ec2, image)
-		expectEqual(f, "tags that the recipient sees (2.2.12)", len(seen.Tags), 0)
-		expectEqual(f, "protection that the recipient sees (2.2.12)", seen.DeregistrationProtection, nil)
+		view := f.describeImage(recipient.ec2, image)
+		expectEqual(f, "tags that the recipient sees (2.2.12)", len(view.Tags), 0)
+		expectEqual(f, "protection that the recipient sees (2.2.12)", view.DeregistrationProtection, nil)
 		expectEqual(
 			f, "the recipient's instance of the shared image (2.2.7)", recipient.launchAndWait(image).State.Name,
 			types.InstanceStateNameRunning,
@@ -114,11 +114,11 @@ func (f fixture) removeLaunchPermissions(image string) {
 // become public.
 func TestScenario_publicAccessBlocked(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		stranger := f.inLocation("222222222222", home)
+		otherRole := f.inLocation("222222222222", home)
 		everyone := types.LaunchPermission{Group: types.PermissionGroupAll}
 		image, encrypted := f.createImage(""), f.createImage(f.createKey())
 		sees := func() int {
-			return len(requireOutput(stranger.ec2.DescribeImages(f.Context(), &ec2.DescribeImagesInput{
+			return len(requireOutput(otherRole.ec2.DescribeImages(f.Context(), &ec2.DescribeImagesInput{
 				ImageIds: []string{image},
 			}))(f).Images)
 		}
@@ -138,7 +138,7 @@ func TestScenario_publicAccessBlocked(t *testing.T) {
 
 		root := f.rootSnapshot(f.ec2, image)
 		requireNoError(0, f.modifyPermission(root, true, toAll))(f)
-		stranger.copyImageAndWait(image)
+		otherRole.copyImageAndWait(image)
 		// 2.1.2
 		requireError(
 			f, f.modifyPermission(f.rootSnapshot(f.ec2, encrypted), true, toAll), "OperationNotPermitted",
@@ -155,10 +155,10 @@ func TestScenario_publicAccessBlocked(t *testing.T) {
 			"Public sharing of snapshots is blocked for this account.",
 		)
 
-		_, err := stranger.copyImage(stranger.ec2, image, withUniqueName)
+		_, err := otherRole.copyImage(otherRole.ec2, image, withUniqueName)
 		requireErrorCode(f, err, "InvalidRequest") // rule 2.2.8: the snapshots are no longer public
 		expectEqual(
-			f, "what a stranger launches of the public image (2.2.7)", stranger.launchAndWait(image).State.Name,
+			f, "what a stranger launches of the public image (2.2.7)", otherRole.launchAndWait(image).State.Name,
 			types.InstanceStateNameRunning,
 		)
 	})
@@ -301,7 +301,7 @@ func TestScenario_firmware(t *testing.T) {
 			}),
 		)
 
-		requireNoError(0, forgetting("firmware", func(in *ec2.RegisterImageInput) {}))(f)
+		requireNoError(0, forgetting("firmware", func(*ec2.RegisterImageInput) {}))(f)
 	})
 }
 

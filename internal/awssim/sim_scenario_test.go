@@ -38,10 +38,10 @@ func expectDenied(t testing.TB, what string, err error) {
 // snapshotKey returns the key of a complete snapshot. Empty if it is unencrypted.
 func (f fixture) snapshotKey(snapshot string) string {
 	f.Helper()
-	seen := f.waitForSnapshot(f.ec2, snapshot)
-	expectEqual(f, "the state of "+snapshot, seen.State, types.SnapshotStateCompleted)
-	expectEqual(f, "the encryption of "+snapshot, aws.ToBool(seen.Encrypted), seen.KmsKeyId != nil)
-	return aws.ToString(seen.KmsKeyId)
+	view := f.waitForSnapshot(f.ec2, snapshot)
+	expectEqual(f, "the state of "+snapshot, view.State, types.SnapshotStateCompleted)
+	expectEqual(f, "the encryption of "+snapshot, aws.ToBool(view.Encrypted), view.KmsKeyId != nil)
+	return aws.ToString(view.KmsKeyId)
 }
 
 // imageKey returns the key of an image's root snapshot.

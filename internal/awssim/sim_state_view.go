@@ -132,10 +132,10 @@ func (v View) Grants(yield func(Grant) bool) {
 	}
 }
 
-func grantView(on *key, g *grant) Grant {
+func grantView(k *key, g *grant) Grant {
 	return Grant{
 		ID:             g.ID,
-		KeyARN:         aws.ToString(on.Arn),
+		KeyARN:         aws.ToString(k.Arn),
 		Name:           g.name,
 		Grantee:        g.Grantee,
 		Retiring:       g.Retiring,

@@ -232,7 +232,7 @@ func TestWithRecording_oneLinePerCall(t *testing.T) {
 }
 
 func TestClock_scaled(t *testing.T) {
-	runWithFixture(t, func(f fixture) {
+	runWithFixture(t, func(fixture) {
 		clock := StartClock(60)
 		began := time.Now()
 		time.Sleep(time.Minute)
@@ -275,7 +275,7 @@ func TestBuild_takesNoTime(t *testing.T) {
 
 // TestWithChaos_independentOfOtherCallers shows that other callers' calls do not change the faults of a call.
 func TestWithChaos_independentOfOtherCallers(t *testing.T) {
-	fates := func(others bool) (met []string) {
+	outcomes := func(others bool) (met []string) {
 		runWithFixture(t, func(f fixture) {
 			f.world.chaos = chaos{0.5, []Fault{Throttled}}
 			look := func(account string) string {
@@ -299,7 +299,7 @@ func TestWithChaos_independentOfOtherCallers(t *testing.T) {
 		return met
 	}
 
-	if alone, together := fates(false), fates(true); !slices.Equal(alone, together) {
+	if alone, together := outcomes(false), outcomes(true); !slices.Equal(alone, together) {
 		t.Errorf("alone %v, with other callers %v", alone, together)
 	}
 }

@@ -70,23 +70,23 @@ func (w *World) showParameter(c *Call, p *parameter, selector string, decrypt bo
 		}
 	}
 
-	seen := versions[at]
+	version := versions[at]
 	if decrypt && p.kind == ssmtypes.ParameterTypeSecureString {
-		plain, err := w.decryptParameter(c, p, seen.value)
+		plain, err := w.decryptParameter(c, p, version.value)
 		if err != nil {
 			return nil, err
 		}
-		seen.value = plain
+		version.value = plain
 	}
 
 	view := &ssmtypes.Parameter{
 		ARN:              aws.String(p.arn()),
 		DataType:         &p.dataType,
-		LastModifiedDate: aws.Time(seen.visibleAt),
+		LastModifiedDate: aws.Time(version.visibleAt),
 		Name:             &p.name,
 		Type:             p.kind,
-		Value:            &seen.value,
-		Version:          seen.number,
+		Value:            &version.value,
+		Version:          version.number,
 	}
 
 	if selector != "" {
@@ -268,14 +268,14 @@ var parameterFilters = map[string]func(*parameter, parameterVersion) string{
 }
 
 // matchesFilter reports whether a parameter matches one of a filter's values.
-func (p *parameter) matchesFilter(seen parameterVersion, f ssmtypes.ParameterStringFilter) (bool, error) {
+func (p *parameter) matchesFilter(version parameterVersion, f ssmtypes.ParameterStringFilter) (bool, error) {
 	key, option := aws.ToString(f.Key), aws.ToString(f.Option)
 	_, known := parameterFilters[key]
 	if !known && !strings.HasPrefix(key, "tag:") && key != "Path" {
 		return false, badRequest("InvalidFilterKey", "The following filter key is not valid: %s.", key)
 	}
 
-	compare := p.filterComparison(seen, key, option)
+	compare := p.filterComparison(version, key, option)
 	if compare == nil {
 		return false, badRequest(
 			"InvalidFilterOption",
@@ -288,7 +288,7 @@ func (p *parameter) matchesFilter(seen parameterVersion, f ssmtypes.ParameterStr
 }
 
 // filterComparison returns the comparison of a filter. Nil if the key does not support the option.
-func (p *parameter) filterComparison(seen parameterVersion, key, option string) func(wanted string) bool {
+func (p *parameter) filterComparison(version parameterVersion, key, option string) func(wanted string) bool {
 	if key == "Path" {
 		return p.pathComparison(option)
 	}
@@ -300,7 +300,7 @@ func (p *parameter) filterComparison(seen parameterVersion, key, option string) 
 		return func(wanted string) bool { value, ok := p.tags[tag]; return ok && value == wanted }
 	}
 
-	value := parameterFilters[key](p, seen)
+	value := parameterFilters[key](p, version)
 	switch option {
 	case "", "Equals":
 		return func(wanted string) bool { return value == wanted }

@@ -371,8 +371,8 @@ func (w *World) encryptParameter(c *Call, in *ssm.PutParameterInput, created *pa
 		name = "alias/aws/ssm"
 	}
 
-	with, ok := w.findKey(c.location(), name)
-	if !ok || w.violates(c, "7.8", !w.isUsable(with) || !isSymmetric(with)) || with.material.current() == nil {
+	k, ok := w.findKey(c.location(), name)
+	if !ok || w.violates(c, "7.8", !w.isUsable(k) || !isSymmetric(k)) || k.material.current() == nil {
 		return badRequest("InvalidKeyId", "Key %s is not there, or cannot encrypt now.", name)
 	}
 
@@ -382,7 +382,7 @@ func (w *World) encryptParameter(c *Call, in *ssm.PutParameterInput, created *pa
 	}
 
 	context := parameterContext(parameterARN(c.location(), aws.ToString(in.Name)))
-	request := with.newAuthorization(keyUse{action: action, service: "ssm", context: encryptionContextKeys(context)})
+	request := k.newAuthorization(keyUse{action: action, service: "ssm", context: encryptionContextKeys(context)})
 	decision, err := w.evaluate(c, request)
 	if err != nil {
 		return err
@@ -392,7 +392,7 @@ func (w *World) encryptParameter(c *Call, in *ssm.PutParameterInput, created *pa
 	}
 
 	created.keyID = &name
-	created.value = base64.StdEncoding.EncodeToString(w.encryptData(with, []byte(created.value), context).encode())
+	created.value = base64.StdEncoding.EncodeToString(w.encryptData(k, []byte(created.value), context).encode())
 	return nil
 }
 
@@ -404,14 +404,14 @@ func parameterContext(arn string) map[string]string { return map[string]string{"
 func (w *World) decryptParameter(c *Call, p *parameter, ciphertext string) (string, error) {
 	blob, _ := base64.StdEncoding.DecodeString(ciphertext)
 	text, _ := decodeCiphertext(blob)
-	with, ok := w.findKey(p.location, kmsARN(location{text.Account, p.location.region}, "key/"+text.KeyID))
+	k, ok := w.findKey(p.location, kmsARN(location{text.Account, p.location.region}, "key/"+text.KeyID))
 	if !ok {
 		return "", badRequest("AccessDeniedException", inaccessibleKeyMessage)
 	}
 
 	context := parameterContext(p.arn())
 	decision, err := w.evaluate(
-		c, with.newAuthorization(keyUse{action: "kms:Decrypt", service: "ssm", context: encryptionContextKeys(context)}),
+		c, k.newAuthorization(keyUse{action: "kms:Decrypt", service: "ssm", context: encryptionContextKeys(context)}),
 	)
 	if err != nil {
 		return "", err
@@ -419,13 +419,13 @@ func (w *World) decryptParameter(c *Call, p *parameter, ciphertext string) (stri
 	if w.violates(c, "7.10", !decision.Allowed) {
 		return "", badRequest("AccessDeniedException", inaccessibleKeyMessage)
 	}
-	if w.violates(c, "7.9", !w.isUsable(with)) {
-		return "", badRequest("InvalidKeyId", "%s cannot decrypt now.", *with.Arn)
+	if w.violates(c, "7.9", !w.isUsable(k)) {
+		return "", badRequest("InvalidKeyId", "%s cannot decrypt now.", *k.Arn)
 	}
 
-	plaintext, ok := with.decryptData(text, context)
+	plaintext, ok := k.decryptData(text, context)
 	if !ok {
-		return "", badRequest("InvalidKeyId", "%s cannot decrypt the parameter.", *with.Arn)
+		return "", badRequest("InvalidKeyId", "%s cannot decrypt the parameter.", *k.Arn)
 	}
 
 	return string(plaintext), nil

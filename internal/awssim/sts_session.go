@@ -73,7 +73,7 @@ func isTagText(text *string, least, most int) bool {
 
 const (
 	sessionNameConstraint = `Member must satisfy regular expression pattern: [\w+=,.@-]{2,64}`
-	// characters of session policy and tags; AWS does not say how many fit
+	// maxPackedSize is the maximum number of characters of session policy and tags. AWS does not say how many fit.
 	maxPackedSize = 4096
 )
 

@@ -151,11 +151,13 @@ func (d *formDecoder) value(into reflect.Value, from *node, path string) error {
 		return d.list(into, from, path)
 	case from.value == nil || from.below != nil:
 		return d.request.unknownParameter(path + from.firstPath())
-	case !setText(into, *from.value) && !(into.Kind() == reflect.String &&
-		slices.Contains(operationsThatCheckEnums, d.request.Operation)):
-		return d.request.invalidValue(into, path, *from.value)
 	}
 
+	// Some operations check an enumeration value themselves.
+	checked := into.Kind() == reflect.String && slices.Contains(operationsThatCheckEnums, d.request.Operation)
+	if !setText(into, *from.value) && !checked {
+		return d.request.invalidValue(into, path, *from.value)
+	}
 	return nil
 }
 
