@@ -85,11 +85,11 @@ func (t *transfer) beginImage(ctx context.Context, j *stepRun, s *step.CopyImage
 		return t.sharedName(ctx, j, s, err)
 	case awsclient.IsOutcomeUnknown(err):
 		j.memo.looks++
-		return retryAfter{backoff(j.memo.looks)}
+		return retryAfter{step.Backoff(j.memo.looks)}
 	}
 	refusal, _ := refusalOf(err)
 	if (awsclient.IsNotFound(err) || diagnose.IsEventualConsistency(refusal)) && j.patient() { // a share that AWS has not seen yet (4.4.2)
-		return retryAfter{backoff(j.memo.looks)}
+		return retryAfter{step.Backoff(j.memo.looks)}
 	}
 	return err
 }
@@ -117,7 +117,7 @@ func imageCopy(s *step.CopyImage, image string, try int) *ec2.CopyImageInput {
 }
 
 func (t *transfer) proveImageCopy(s *step.CopyImage) proof {
-	in := imageCopy(s, existing(s.Image, standInImage), 1)
+	in := imageCopy(s, existing(s.Image, step.StandInImage), 1)
 	in.DryRun = aws.Bool(true)
 	return proofBy(t.pool.EC2(s.Location).CopyImage, in, s, "ec2:CopyImage")
 }
@@ -130,7 +130,7 @@ func (t *transfer) sharedName(ctx context.Context, j *stepRun, s *step.CopyImage
 	case err != nil || j.memo.adopted:
 		return err
 	case ours && j.patient():
-		return retryAfter{backoff(j.memo.looks)}
+		return retryAfter{step.Backoff(j.memo.looks)}
 	}
 	return taken
 }

@@ -139,7 +139,7 @@ func (t *transfer) copied(j *stepRun, id string, seen *copyStatus, err error) St
 	if !adopted {
 		j.memo.failedCopy = seen
 	}
-	if again := len(j.memo.discardedIDs); !last && again <= len(repeats) && diagnose.IsEventualConsistency(refusal) && time.Since(t.dependsOn(j)) < eventualConsistencyTimeout+repeats[again-1] {
+	if again := len(j.memo.discardedIDs); !last && again <= len(repeats) && diagnose.IsEventualConsistency(refusal) && time.Since(t.dependsOn(j)) < step.EventualConsistencyTimeout+repeats[again-1] {
 		return StepOutcome{Err: retryAfter{repeats[again-1]}}
 	}
 	if adopted {

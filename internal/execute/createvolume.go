@@ -40,11 +40,11 @@ func (t *transfer) createVolume(ctx context.Context, j *stepRun, s *step.CreateV
 	case err != nil:
 	case len(out.Volumes) == 1 && out.Volumes[0].State == ec2types.VolumeStateAvailable:
 		return StepOutcome{}
-	case time.Since(j.memo.unconfirmedSince) < eventualConsistencyTimeout:
+	case time.Since(j.memo.unconfirmedSince) < step.EventualConsistencyTimeout:
 		return StepOutcome{Err: retryAfter{volumeLook}}
 	}
 	if err == nil {
-		err = fmt.Errorf("AWS has not shown %s as available for %v: a right on the key may be missing", id, eventualConsistencyTimeout)
+		err = fmt.Errorf("AWS has not shown %s as available for %v: a right on the key may be missing", id, step.EventualConsistencyTimeout)
 	}
 	done := t.without(ctx, j, err)
 	done.Made = id // it is there, or may be, and has to go

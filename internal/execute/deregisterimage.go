@@ -50,7 +50,7 @@ func (t *transfer) rightByNow(ctx context.Context, j *stepRun, s *step.VerifyIma
 		}
 	}
 	if !right && j.doubtful() {
-		return false, retryAfter{backoff(j.memo.looks)}
+		return false, retryAfter{step.Backoff(j.memo.looks)}
 	}
 	return right, nil
 }

@@ -33,12 +33,6 @@ type stepState struct {
 	attempt          step.Attempt                    // of a step that executes itself
 }
 
-// patience is how long eventual consistency is waited for (4.4.1, 4.4.4).
-const eventualConsistencyTimeout = 5 * time.Minute
-
-// pause before the nth look or repeat: 2 s, doubling to a minute.
-func backoff(n int) time.Duration { return min(2*time.Second<<min(n, 10), time.Minute) }
-
 // throw forgets a copy that came to nothing.
 func (m *stepState) throw(id string) {
 	m.made, m.sealed, m.adopted = "", false, false

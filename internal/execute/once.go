@@ -15,6 +15,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // once makes a call that has no token (4.2.3). After a reset, a time-out or 5xx nobody knows whether it had its effect: the place
@@ -25,9 +26,9 @@ func (t *transfer) once(ctx context.Context, j *stepRun, find, call func(context
 		if err != nil {
 			return "", err
 		}
-		if id == "" && time.Since(j.memo.unconfirmedSince) < eventualConsistencyTimeout {
+		if id == "" && time.Since(j.memo.unconfirmedSince) < step.EventualConsistencyTimeout {
 			j.memo.looks++
-			return "", retryAfter{backoff(j.memo.looks)}
+			return "", retryAfter{step.Backoff(j.memo.looks)}
 		}
 		j.memo.unconfirmedSince = time.Time{}
 		if id != "" {
@@ -43,7 +44,7 @@ func (t *transfer) once(ctx context.Context, j *stepRun, find, call func(context
 	id, err := call(lasting)
 	if awsclient.IsOutcomeUnknown(err) {
 		j.memo.unconfirmedSince, j.memo.looks, j.memo.lost = asked, 0, true
-		return "", retryAfter{backoff(0)}
+		return "", retryAfter{step.Backoff(0)}
 	}
 	return id, err
 }

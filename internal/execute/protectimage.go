@@ -95,7 +95,7 @@ func (t *transfer) protectImage(ctx context.Context, j *stepRun, s *step.EnableS
 	}
 	if image == nil {
 		if j.patient() && j.memo.looks < 5 { // the builder has seen it as available: it is hardly late
-			return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+			return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 		}
 		return StepOutcome{Err: fmt.Errorf("AWS does not show %s", s.ImageID)}
 	}
@@ -108,7 +108,7 @@ func (t *transfer) protectImage(ctx context.Context, j *stepRun, s *step.EnableS
 		return StepOutcome{}
 	case j.memo.changed: // switched on, and not seen yet
 		if j.patient() {
-			return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+			return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 		}
 		return StepOutcome{Made: s.ImageID, Err: step.ErrNotProtected}
 	}
@@ -143,7 +143,7 @@ func (t *transfer) sealImage(ctx context.Context, j *stepRun, s *step.SealImage)
 		}
 		return d
 	case j.memo.changed && j.patient() && j.memo.looks < 5, image == nil && j.patient() && j.memo.looks < 3:
-		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 	case j.memo.changed: // AWS has taken it
 		return StepOutcome{Made: s.ImageID, SealKey: s.Key}
 	case image == nil: // that is told by who looks at everything

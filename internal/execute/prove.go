@@ -186,7 +186,6 @@ func (t *transfer) proofs(steps []step.Step) []proof {
 // Ids of what is not made yet: a dry run does not look whether there is such a thing (6.3).
 const (
 	standInSnapshot = "snap-0123456789abcdef0"
-	standInImage    = "ami-0123456789abcdef0"
 )
 
 // existing is the id of a reference that is known, or one that stands in for it.
@@ -295,7 +294,7 @@ func (f proof) judge(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err
 		default:
 			e.Summary = "not provable that EC2 may use the key " + f.resource + ": " + e.Summary
 		}
-	case strings.Contains(refusal.Message, standInSnapshot), strings.Contains(refusal.Message, standInImage): // the policy may ask for what only the real snapshot has
+	case strings.Contains(refusal.Message, standInSnapshot), strings.Contains(refusal.Message, step.StandInImage): // the policy may ask for what only the real snapshot has
 		e.Level, e.Summary = distribution.Warning, "not provable before it is there: "+e.Summary
 	default:
 		e.Level = distribution.Refused

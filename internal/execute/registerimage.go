@@ -62,10 +62,10 @@ func (t *transfer) register(ctx context.Context, j *stepRun, s *step.RegisterIma
 		case errors.As(lookErr, new(retryAfter)):
 			err = lookErr
 		case (j.memo.lost || unproven) && j.patient():
-			err = retryAfter{backoff(j.memo.looks)}
+			err = retryAfter{step.Backoff(j.memo.looks)}
 		}
 	case awsclient.IsNotFound(err) && j.patient(): // a copy that AWS shows as completed and does not know yet (4.4.3)
-		err = retryAfter{backoff(j.memo.looks)}
+		err = retryAfter{step.Backoff(j.memo.looks)}
 	}
 	return id, err
 }

@@ -51,7 +51,7 @@ func (t *transfer) revokeGrant(ctx context.Context, j *stepRun, s *step.RevokeGr
 	case err != nil && !awsclient.IsNotFound(err):
 		return StepOutcome{Made: id, Err: err, Left: left("revoked, but it could not be read back: " + err.Error())}
 	case len(still) > 0 && j.patient(): // 4.4.4
-		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 	case len(still) > 0:
 		return StepOutcome{Made: id, Left: left("revoked, and still shown")}
 	}
@@ -74,7 +74,7 @@ func (t *transfer) lostGrant(ctx context.Context, j *stepRun, s *step.RevokeGran
 	}
 	if time.Since(j.memo.missing) < lostGrant {
 		j.memo.looks++
-		return "", retryAfter{backoff(j.memo.looks)}
+		return "", retryAfter{step.Backoff(j.memo.looks)}
 	}
 	return "", nil
 }

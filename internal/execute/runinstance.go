@@ -38,7 +38,7 @@ func (t *transfer) runInstance(ctx context.Context, j *stepRun, s *step.RunInsta
 		id, err := t.launch(ctx, j, s)
 		switch {
 		case awsclient.IsNotFound(err) && j.patient(): // the image was registered just now (4.4.1)
-			return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+			return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 		case err != nil:
 			return StepOutcome{Err: err}
 		}
@@ -54,7 +54,7 @@ func (t *transfer) runInstance(ctx context.Context, j *stepRun, s *step.RunInsta
 	case seen == nil && j.patient(): // 4.4.1
 		return StepOutcome{Err: retryAfter{launchLook}}
 	case seen == nil:
-		return StepOutcome{Err: fmt.Errorf("AWS has not shown %s for %v", j.memo.made, eventualConsistencyTimeout)}
+		return StepOutcome{Err: fmt.Errorf("AWS has not shown %s for %v", j.memo.made, step.EventualConsistencyTimeout)}
 	}
 	switch state := seen.State.Name; {
 	case state == ec2types.InstanceStateNameRunning:
@@ -94,7 +94,7 @@ func (t *transfer) launch(ctx context.Context, j *stepRun, s *step.RunInstance) 
 }
 
 func (t *transfer) proveLaunch(s *step.RunInstance) proof {
-	in := instanceOf(s, existing(s.Image, standInImage))
+	in := instanceOf(s, existing(s.Image, step.StandInImage))
 	in.DryRun = aws.Bool(true)
 	return proofBy(t.pool.EC2(s.Location).RunInstances, in, s, "ec2:RunInstances")
 }

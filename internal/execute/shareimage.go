@@ -32,7 +32,7 @@ func (t *transfer) shareImage(ctx context.Context, j *stepRun, s *step.ShareImag
 		}
 		err := t.modifyLaunch(ctx, s.Location, id, &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)})
 		if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
-			return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+			return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 		}
 		if err != nil {
 			return StepOutcome{Made: id, Err: err}
@@ -45,13 +45,13 @@ func (t *transfer) shareImage(ctx context.Context, j *stepRun, s *step.ShareImag
 	case err != nil || missing.IsEmpty():
 		return StepOutcome{Made: id, Err: err}
 	case j.patient(): // 4.4.2
-		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 	}
 	return StepOutcome{Made: id, Err: fmt.Errorf("AWS does not show that %s may launch %s", missing, id)}
 }
 
 func (t *transfer) proveImageShare(s *step.ShareImage) proof {
-	in := &ec2.ModifyImageAttributeInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, standInImage)),
+	in := &ec2.ModifyImageAttributeInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, step.StandInImage)),
 		LaunchPermission: &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)}}
 	return proofBy(t.pool.EC2(s.Location).ModifyImageAttribute, in, s, "ec2:ModifyImageAttribute")
 }
@@ -87,7 +87,7 @@ func (t *transfer) withdrawImageShare(ctx context.Context, j *stepRun, s *step.U
 	case err != nil:
 		return StepOutcome{Made: id, Err: err, Left: left("withdrawn, but it could not be read back: " + reason(err))}
 	case !still.IsEmpty() && j.patient(): // 4.4.2
-		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 	case !still.IsEmpty():
 		return StepOutcome{Made: id, Left: left("withdrawn, and still shown for " + strings.Join(still.Accounts, ", "))}
 	case s.Forget:

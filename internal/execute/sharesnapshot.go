@@ -36,7 +36,7 @@ func (t *transfer) shareSnapshot(ctx context.Context, j *stepRun, s *step.ShareS
 	}
 	err := t.modifyShare(ctx, s.Location, id, &ec2types.CreateVolumePermissionModifications{Add: permissions(s.Accounts)})
 	if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
-		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 	}
 	return StepOutcome{Made: id, Err: err}
 }
@@ -67,7 +67,7 @@ func (t *transfer) withdrawShare(ctx context.Context, j *stepRun, s *step.Unshar
 	case err != nil:
 		return StepOutcome{Made: id, Err: err, Left: []distribution.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: "withdrawn, but it could not be read back: " + reason(err)}}}
 	case len(still) > 0 && j.patient(): // 4.4.2
-		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 	case len(still) > 0:
 		return StepOutcome{Made: id, Left: []distribution.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: "withdrawn, and still shown for " + strings.Join(still, ", ")}}}
 	case s.Forget:
@@ -140,5 +140,5 @@ func (j *stepRun) patient() bool {
 		j.memo.missing = time.Now()
 	}
 	j.memo.looks++
-	return time.Since(j.memo.missing) < eventualConsistencyTimeout
+	return time.Since(j.memo.missing) < step.EventualConsistencyTimeout
 }

@@ -22,7 +22,7 @@ func (t *transfer) tagResource(ctx context.Context, j *stepRun, s *step.TagResou
 	id := j.id(s.Resource)
 	err := t.tag(ctx, s.Location, id, s.Tags)
 	if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
-		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 	}
 	return StepOutcome{Made: id, Err: err}
 }
@@ -38,7 +38,7 @@ func (t *transfer) seal(ctx context.Context, j *stepRun, at distribution.Locatio
 	id := j.memo.made
 	err := t.tag(lasting, at, id, map[string]string{origin.SealedID: key.SealID(id, tags[origin.Sealed])})
 	if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
-		return retryAfter{backoff(j.memo.looks)}
+		return retryAfter{step.Backoff(j.memo.looks)}
 	}
 	j.memo.sealed = true
 	t.unsealed(ctx, j, id, err)

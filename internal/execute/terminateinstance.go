@@ -42,7 +42,7 @@ func (t *transfer) terminateInstance(ctx context.Context, j *stepRun, s *step.Te
 	_, err := t.pool.EC2(s.Location).TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
 	switch {
 	case awsclient.IsNotFound(err) && j.ended[s.Instance.From].Err != nil && j.patient(): // launched just now (4.4.1)
-		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 	case err == nil, awsclient.IsNotFound(err):
 		return StepOutcome{Made: id}
 	}
@@ -81,7 +81,7 @@ func (t *transfer) lostInstance(ctx context.Context, j *stepRun, s *step.Termina
 	}
 	if len(found) == 0 && time.Since(j.memo.missing) < lostLaunch {
 		j.memo.looks++
-		return "", retryAfter{backoff(j.memo.looks)}
+		return "", retryAfter{step.Backoff(j.memo.looks)}
 	}
 	j.list(s.Location, "instance", found)
 	return "", nil

@@ -111,7 +111,7 @@ func (t *transfer) adoptImage(ctx context.Context, j *stepRun, s *step.RegisterI
 	}
 	if taken.State == ec2types.ImageStatePending { // a copy, which shows no devices yet, and may fail
 		j.memo.looks++
-		return "", false, retryAfter{backoff(j.memo.looks)}
+		return "", false, retryAfter{step.Backoff(j.memo.looks)}
 	}
 	unused := map[string]bool{}
 	for _, ref := range s.Snapshots {

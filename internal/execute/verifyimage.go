@@ -69,9 +69,9 @@ func (t *transfer) verifyImage(ctx context.Context, j *stepRun, s *step.VerifyIm
 		return StepOutcome{Made: id, Err: err}
 	case image == nil || image.State == ec2types.ImageStatePending: // 4.4.1
 		if j.patient() {
-			return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+			return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 		}
-		return StepOutcome{Made: id, Err: fmt.Errorf("AWS has not shown %s as available for %v", id, eventualConsistencyTimeout)}
+		return StepOutcome{Made: id, Err: fmt.Errorf("AWS has not shown %s as available for %v", id, step.EventualConsistencyTimeout)}
 	}
 	snapshots, err := t.snapshotsOf(ctx, j, s)
 	if err != nil {
@@ -93,7 +93,7 @@ func (t *transfer) verifyImage(ctx context.Context, j *stepRun, s *step.VerifyIm
 		return StepOutcome{Made: id, Uses: j.allUses(s), Unsealed: j.unsealed()}
 	}
 	if j.doubtful() {
-		return StepOutcome{Err: retryAfter{backoff(j.memo.looks)}}
+		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 	}
 	if misbilled(differences) { // it comes from the snapshots' own data: no image of theirs will be another
 		wrong = j.copiedFor(s)

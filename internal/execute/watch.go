@@ -16,6 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // rarest is the longest time between two looks at a place.
@@ -287,7 +288,7 @@ func (v *locationWatch) judgeLook(now time.Time, err error) error {
 	if v.refused.IsZero() {
 		v.refused = now
 	}
-	if awsclient.IsExpired(err) || now.Sub(v.refused) >= eventualConsistencyTimeout {
+	if awsclient.IsExpired(err) || now.Sub(v.refused) >= step.EventualConsistencyTimeout {
 		return err
 	}
 	return nil
@@ -317,7 +318,7 @@ func (e *notFoundError) Error() string {
 // verdict on a copy as last seen.
 func (p *watchedCopy) verdict(now time.Time) (error, bool) {
 	if !p.missing.IsZero() {
-		if now.Sub(p.missing) < eventualConsistencyTimeout { // 4.4.1
+		if now.Sub(p.missing) < step.EventualConsistencyTimeout { // 4.4.1
 			return nil, false
 		}
 		return &notFoundError{p.id, now.Sub(p.missing)}, true

@@ -26,7 +26,7 @@ type CopyImage struct {
 	SnapshotTags map[string]string // all of them, origin's among them
 }
 
-// Rights of the step: EC2 asks for the image, for its source and for the snapshots of both (2.4.3); of KMS the documented set
+// Permissions returns the actions that the step uses. EC2 asks for the image, for its source and for the snapshots of both (2.4.3); of KMS the documented set
 // (3.1.2 to 3.1.4, 3.1.10).
 func (s *CopyImage) Permissions() []Permission {
 	from := distribution.Location{Region: s.FromRegion}

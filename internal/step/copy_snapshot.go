@@ -28,7 +28,7 @@ type CopySnapshot struct {
 	Trial       bool              // of the canary: it is verified and removed
 }
 
-// Rights of the step: EC2 asks for the copy and for its source (6.5); of KMS the documented set (3.1.2 to 3.1.4, 3.1.10).
+// Permissions returns the actions that the step uses. EC2 asks for the copy and for its source (6.5); of KMS the documented set (3.1.2 to 3.1.4, 3.1.10).
 func (s *CopySnapshot) Permissions() []Permission {
 	rights := []Permission{
 		{"ec2:CopySnapshot", s.Location.SnapshotARN("*"), "6.5"},

@@ -20,7 +20,7 @@ type CreateGrant struct {
 	Lasting    bool     // it stays: an outcome of the run
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *CreateGrant) Permissions() []Permission {
 	if s.Lasting {
 		return []Permission{{"kms:CreateGrant", s.KeyARN, "8.3"}}

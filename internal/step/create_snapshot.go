@@ -22,7 +22,7 @@ type CreateSnapshot struct {
 	SealKey     origin.Key  // for the second seal; nil: none
 }
 
-// Rights of the step. A snapshot takes none on the key.
+// Permissions returns the actions that the step uses. A snapshot takes none on the key.
 func (s *CreateSnapshot) Permissions() []Permission {
 	return []Permission{
 		{"ec2:CreateSnapshot", s.Location.SnapshotARN(""), "1.2.1"},

@@ -20,7 +20,7 @@ type CreateVolume struct {
 	SealKey origin.Key  // for the second seal; nil: none
 }
 
-// Rights of the step; of KMS those that a new volume was observed to take (A.4.8).
+// Permissions returns the actions that the step uses. Of KMS those that a new volume was observed to take (A.4.8).
 func (s *CreateVolume) Permissions() []Permission {
 	return []Permission{
 		{"ec2:CreateVolume", s.Location.OwnedARN("volume", ""), "1.1.10"},

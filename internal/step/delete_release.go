@@ -20,7 +20,7 @@ type DeleteRelease struct {
 var referenceRights = []string{"ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions", "imagebuilder:GetContainerRecipe", "imagebuilder:ListContainerRecipes",
 	"imagebuilder:ListImageRecipes", "ssm:DescribeParameters", "ssm:GetParameters"}
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *DeleteRelease) Permissions() []Permission {
 	looks := []Permission{{"ec2:DescribeImages", "*", "4.4.1"}, {"ec2:DescribeImageReferences", "*", "9.12"}, {"ec2:DescribeInstances", "*", "8.7"},
 		{"ec2:DescribeImageAttribute", s.Location.ImageARN(s.ImageID), "2.2.11"}}

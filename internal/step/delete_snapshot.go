@@ -14,7 +14,7 @@ type DeleteSnapshot struct {
 	Device   string // for messages; "" where the id says it
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *DeleteSnapshot) Permissions() []Permission {
 	return []Permission{{"ec2:DeleteSnapshot", s.Location.SnapshotARN(s.Snapshot.Known), "2.5.8"}}
 }

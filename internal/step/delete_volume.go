@@ -13,7 +13,7 @@ type DeleteVolume struct {
 	Volume Ref
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *DeleteVolume) Permissions() []Permission {
 	return []Permission{{"ec2:DeleteVolume", s.Location.OwnedARN("volume", s.Volume.Known), "2.5.8"}}
 }

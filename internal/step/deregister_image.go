@@ -18,7 +18,7 @@ type DeregisterImage struct {
 	Unless        *VerifyImage // what the image may turn out to be, and stays then; nil: it goes whatever it is
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *DeregisterImage) Permissions() []Permission {
 	rights := []Permission{{"ec2:DeregisterImage", s.Location.ImageARN(s.Image.Known), "2.5.9"}}
 	if s.Unless != nil {

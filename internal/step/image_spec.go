@@ -14,7 +14,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
-// Likeness is what an image that we make has to be: its source's equal, under a name of its own.
+// ImageSpec is what an image that we make has to be: its source's equal, under a name of its own.
 type ImageSpec struct {
 	Source      ec2types.Image      // whose attributes are carried over
 	UEFIData    string              // base64; "" for none

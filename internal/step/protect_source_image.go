@@ -15,7 +15,7 @@ type EnableSourceProtection struct {
 	Tags    map[string]string
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *EnableSourceProtection) Permissions() []Permission {
 	image := s.Location.ImageARN(s.ImageID)
 	return []Permission{
@@ -31,13 +31,13 @@ func (s *EnableSourceProtection) String() string {
 	return fmt.Sprintf("protect %s in %s against deregistration", s.ImageID, s.Location.Region)
 }
 
-// LiftProtection switches off what ProtectImage switched on, and takes the tag away: the last act of a run that succeeded.
+// DisableSourceProtection switches off what ProtectImage switched on, and takes the tag away: the last act of a run that succeeded.
 type DisableSourceProtection struct {
 	Base
 	ImageID string
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *DisableSourceProtection) Permissions() []Permission {
 	image := s.Location.ImageARN(s.ImageID)
 	return []Permission{{"ec2:DisableImageDeregistrationProtection", image, "A.2.1"}, {"ec2:DeleteTags", image, "A.2.1"}}

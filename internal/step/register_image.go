@@ -17,7 +17,7 @@ type RegisterImage struct {
 	Snapshots map[string]Ref // device name -> snapshot
 }
 
-// Rights of the step (rule 2.5.5).
+// Permissions returns the actions that the step uses (rule 2.5.5).
 func (s *RegisterImage) Permissions() []Permission {
 	return []Permission{
 		{"ec2:RegisterImage", s.Location.ImageARN("*"), "2.5.5"},

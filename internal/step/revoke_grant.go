@@ -17,7 +17,7 @@ type RevokeGrant struct {
 	Grantee string // ARN
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *RevokeGrant) Permissions() []Permission {
 	return []Permission{{"kms:RevokeGrant", s.KeyARN, "3.2.7"}, {"kms:ListGrants", s.KeyARN, "3.2.9"}}
 }
@@ -37,7 +37,7 @@ type VerifyGrantsRevoked struct {
 	Since    time.Time // when the first of them was
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *VerifyGrantsRevoked) Permissions() []Permission {
 	return []Permission{{"kms:ListGrants", s.KeyARN, "3.2.9"}}
 }

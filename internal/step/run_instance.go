@@ -25,7 +25,7 @@ type RunInstance struct {
 	SealKey      origin.Key  // for the second seal; nil: none
 }
 
-// Rights of the step: EC2 asks for all that a launch is made of; of KMS the documented set (3.1.5, 3.1.10).
+// Permissions returns the actions that the step uses. EC2 asks for all that a launch is made of; of KMS the documented set (3.1.5, 3.1.10).
 func (s *RunInstance) Permissions() []Permission {
 	subnet := "*"
 	if s.SubnetID != "" {

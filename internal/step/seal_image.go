@@ -16,7 +16,7 @@ type SealImage struct {
 	Key     origin.Key
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *SealImage) Permissions() []Permission {
 	return []Permission{{"ec2:DescribeImages", "*", "2.2.12"}, {"ec2:CreateTags", s.Location.ImageARN(s.ImageID), "2.2.12"}}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // ShareImage lets others launch an image (rules 2.2.1, 2.2.4), and copy it, where its snapshots are shared as well (2.2.8). Undone by
-// WithdrawImageShare.
+// UnshareImage.
 type ShareImage struct {
 	Base
 	Image    Ref
@@ -20,7 +20,7 @@ type ShareImage struct {
 	Lasting  bool              // asked for by share blocks: it is the result, and stays
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *ShareImage) Permissions() []Permission {
 	rights := []Permission{
 		{"ec2:ModifyImageAttribute", s.Location.ImageARN(s.Image.Known), "2.2.4"},
@@ -38,7 +38,7 @@ func (s *ShareImage) String() string {
 	return fmt.Sprintf("let %s launch %s in %s", s.With, s.Image.image(), s.Location.Region)
 }
 
-// WithdrawImageShare takes the launch permission of accounts away again, once no copy needs it.
+// UnshareImage takes the launch permission of accounts away again, once no copy needs it.
 type UnshareImage struct {
 	Base
 	Image    Ref
@@ -49,7 +49,7 @@ type UnshareImage struct {
 // Spares reports that accounts which the image's tags remember by then keep the permission: a run may have given it to them for good meanwhile.
 func (s *UnshareImage) Spares() bool { return s.Image.Known != "" }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *UnshareImage) Permissions() []Permission {
 	rights := []Permission{
 		{"ec2:ModifyImageAttribute", s.Location.ImageARN(s.Image.Known), "2.2.4"},

@@ -17,7 +17,7 @@ type ShareSnapshot struct {
 	Remember map[string]string // tags for the snapshot before anything else: who might use it already; nil: none
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *ShareSnapshot) Permissions() []Permission {
 	rights := []Permission{{"ec2:ModifySnapshotAttribute", s.Location.SnapshotARN(s.Snapshot.Known), "2.1.4"}}
 	if s.Remember != nil {
@@ -32,7 +32,7 @@ func (s *ShareSnapshot) String() string {
 	return fmt.Sprintf("share %s in %s with %s", s.Snapshot.of(s.Device), s.Location.Region, strings.Join(s.Accounts, ", "))
 }
 
-// WithdrawShare takes the permission of accounts away again, once no copy needs it.
+// UnshareSnapshot takes the permission of accounts away again, once no copy needs it.
 type UnshareSnapshot struct {
 	Base
 	Snapshot Ref
@@ -44,7 +44,7 @@ type UnshareSnapshot struct {
 // Spares reports that accounts which the snapshot's tags remember by then keep the permission: a run may have given it to them for good meanwhile.
 func (s *UnshareSnapshot) Spares() bool { return s.Snapshot.Known != "" }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *UnshareSnapshot) Permissions() []Permission {
 	rights := []Permission{
 		{"ec2:ModifySnapshotAttribute", s.Location.SnapshotARN(s.Snapshot.Known), "2.1.4"},

@@ -18,7 +18,7 @@ type TagResource struct {
 	Tags     map[string]string
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *TagResource) Permissions() []Permission {
 	kind := "*"
 	if strings.HasPrefix(s.Resource.Known, "ami-") {

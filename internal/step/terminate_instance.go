@@ -15,7 +15,7 @@ type TerminateInstance struct {
 	Awaited  bool              // another run may be waiting until it runs
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *TerminateInstance) Permissions() []Permission {
 	return []Permission{{"ec2:TerminateInstances", s.Location.OwnedARN("instance", s.Instance.Known), "8.7"}, {"ec2:DescribeInstances", "*", "8.7"}}
 }

@@ -24,7 +24,7 @@ type ExpectedSnapshot struct {
 	GiB      int64
 }
 
-// Rights of the step.
+// Permissions returns the actions that the step uses.
 func (s *VerifyImage) Permissions() []Permission {
 	rights := []Permission{{"ec2:DescribeImages", "*", "4.2.2"}, {"ec2:DescribeSnapshots", "*", "4.2.2"}}
 	if s.UEFIData != "" {

@@ -9,7 +9,7 @@ type VerifySnapshot struct {
 	ExpectedSnapshot
 }
 
-// Rights of the step: those of the look at the copy's end.
+// Permissions returns the actions that the step uses. Those of the look at the copy's end.
 func (s *VerifySnapshot) Permissions() []Permission {
 	return []Permission{{"ec2:DescribeSnapshots", "*", "4.6.1"}}
 }
