@@ -30,8 +30,6 @@ var worlds = append(optioncoverage.CommonWorlds(other, func(template func(option
 		{Option: "region_kms_key_ids", Value: pairs{tokyo: "alias/second"}},
 		{Option: "source_key_access", Value: "grant"},
 		{Option: "canary", Value: true},
-		{Option: "keep_staged", Value: true},
-		{Option: "revoke_shares", Value: false},
 		{Option: "release_line"},
 		{Option: "target", Without: "target: missing"},
 		{Option: "target.name"},

@@ -192,7 +192,8 @@ func (a atlas) request() distribution.Request {
 	req := distribution.Request{
 		KMSKeyID: alias,
 		Canary:   new(bool),
-		Build:    distribution.Build{Region: home, RunID: "run-1"},
+		RunID:    "run-1",
+		Build:    distribution.Build{Region: home},
 	}
 	for i, region := range regions {
 		if a.asIs[region] != nil {

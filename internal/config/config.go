@@ -70,13 +70,6 @@ type Config struct {
 	// When parameters and launch templates may name the new images: `each`, as soon as the image of the same account and Region is verified and,
 	// where asked, launched; or `all`, when those of all required targets are. Targets with `required = false` hold nobody back. Default: `each`.
 	Publish string `mapstructure:"publish"`
-	// `false` leaves the target accounts the permission to copy the image, or its own snapshots, when a run ends; what was staged takes it along when it is
-	// removed. Who had a permission before a run keeps it in any case. Default: `true`, permissions that a run gives are taken back in every outcome.
-	RevokeShares config.Trilean `mapstructure:"revoke_shares"`
-	// `true` keeps the snapshots that were staged in the source account, for further runs of the same image and targets, which then copy less.
-	// They cost storage until they are deleted. A staged image (`method = "image"`) is removed all the same. Default: `false`, they are removed once every
-	// target has its copy.
-	KeepStaged bool `mapstructure:"keep_staged"`
 	// The line of images that this one is a release of, such as `web-server`, up to 256 characters: it is kept in a tag of the source image, and tells the targets' older releases
 	// (`keep_releases`, `keep_for`) from images of other templates. Default: none.
 	ReleaseLine string `mapstructure:"release_line"`
@@ -322,17 +315,11 @@ func (c *Config) checkImages(p *diagnostics) {
 }
 
 func (c *Config) checkFailures(p *diagnostics) {
-	if c.KeepStaged && c.KMSKeyID == "" && len(c.RegionKMSKeyIDs) == 0 {
-		p.add("keep_staged", "no effect without kms_key_id: nothing is staged")
-	}
 	p.limit("release_line", awslimits.TagValue, c.ReleaseLine)
 	for i := range c.Targets {
 		if t := &c.Targets[i]; c.ReleaseLine == "" && (t.KeepReleases != 0 || t.KeepFor != 0) {
 			p.in(t.label()).add("keep_releases", "no effect without release_line: older releases are known by it")
 		}
-	}
-	if c.KeepStaged && c.CleanupOnly {
-		p.add("keep_staged", "no effect beside cleanup_only, which removes what was staged")
 	}
 	p.oneOf("publish", c.Publish, []string{publishEach, publishAll})
 	if c.Publish == publishAll && c.MaxFailedTargets > 0 {
@@ -497,9 +484,7 @@ func (c *Config) Request(images []distribution.SourceImage, build distribution.B
 		ProtectSource:         c.ProtectSource.True(),
 		MaxFailedTargets:      c.MaxFailedTargets,
 		PublishAll:            c.Publish == publishAll,
-		KeepShares:            c.RevokeShares.False(),
 		ReleaseLine:           c.ReleaseLine,
-		KeepStaged:            c.KeepStaged,
 		OrganizationRoles:     c.Organizations.roles(),
 		AssumeRoleFrom:        c.AssumeRoleFrom,
 		Strict:                c.Fidelity == refuseLosses,

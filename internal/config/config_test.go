@@ -158,8 +158,6 @@ var options = []struct {
 	{"fidelity", prod + "\nfidelity = \"strict\"", func(r run) any { return r.Strict }, true},
 	{"max_failed_targets", prod + "\nmax_failed_targets = 3", func(r run) any { return r.MaxFailedTargets }, 3},
 	{"publish", parameter("") + "\npublish = \"all\"", func(r run) any { return r.PublishAll }, true},
-	{"revoke_shares", prod + "\nrevoke_shares = false", func(r run) any { return r.KeepShares }, true},
-	{"keep_staged", prod + "\nkms_key_id = \"alias/golden\"\nkeep_staged = true", func(r run) any { return r.KeepStaged }, true},
 	{"release_line", prod + "\nrelease_line = \"web\"", func(r run) any { return r.ReleaseLine }, "web"},
 	{"hcp_packer", prod + "\nhcp_packer = true", func(r run) any { return r.config.HCPPacker }, true},
 	{"verify_only", prod + "\nverify_only = true", func(r run) any { return r.config.VerifyOnly }, true},

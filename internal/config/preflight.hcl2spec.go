@@ -109,8 +109,6 @@ type FlatPreflight struct {
 	Fidelity              *string            `mapstructure:"fidelity" cty:"fidelity" hcl:"fidelity"`
 	MaxFailedTargets      *int               `mapstructure:"max_failed_targets" cty:"max_failed_targets" hcl:"max_failed_targets"`
 	Publish               *string            `mapstructure:"publish" cty:"publish" hcl:"publish"`
-	RevokeShares          *bool              `mapstructure:"revoke_shares" cty:"revoke_shares" hcl:"revoke_shares"`
-	KeepStaged            *bool              `mapstructure:"keep_staged" cty:"keep_staged" hcl:"keep_staged"`
 	ReleaseLine           *string            `mapstructure:"release_line" cty:"release_line" hcl:"release_line"`
 	HCPPacker             *bool              `mapstructure:"hcp_packer" cty:"hcp_packer" hcl:"hcp_packer"`
 	OnFailure             *string            `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
@@ -172,8 +170,6 @@ func (*FlatPreflight) HCL2Spec() map[string]hcldec.Spec {
 		"fidelity":                   &hcldec.AttrSpec{Name: "fidelity", Type: cty.String, Required: false},
 		"max_failed_targets":         &hcldec.AttrSpec{Name: "max_failed_targets", Type: cty.Number, Required: false},
 		"publish":                    &hcldec.AttrSpec{Name: "publish", Type: cty.String, Required: false},
-		"revoke_shares":              &hcldec.AttrSpec{Name: "revoke_shares", Type: cty.Bool, Required: false},
-		"keep_staged":                &hcldec.AttrSpec{Name: "keep_staged", Type: cty.Bool, Required: false},
 		"release_line":               &hcldec.AttrSpec{Name: "release_line", Type: cty.String, Required: false},
 		"hcp_packer":                 &hcldec.AttrSpec{Name: "hcp_packer", Type: cty.Bool, Required: false},
 		"on_failure":                 &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},

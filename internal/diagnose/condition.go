@@ -18,7 +18,7 @@ func (m match) actionCondition(action string) (condition distribution.Condition,
 	case "ec2:DeleteSnapshot", "ec2:DeleteVolume", "ec2:DeregisterImage", "ec2:TerminateInstances":
 		return m.removalCondition(), true
 	case "ec2:DisableImageDeregistrationProtection":
-		return resourceHasTag(origin.Protected), true
+		return nil, true
 	case "ec2:ModifySnapshotAttribute", "ec2:ModifyImageAttribute":
 		return m.sharingCondition()
 	case "ec2:CreateTags":

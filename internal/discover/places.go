@@ -64,24 +64,12 @@ func (s *survey) image(ctx context.Context, source distribution.SourceImage) {
 	} else {
 		seen.SharedWith = distribution.NewLaunchPermissions(launch.LaunchPermissions)
 	}
-	if len(seen.SharedWith.Accounts) > 0 {
-		if again := s.describeImage(ctx, client, at, source.ImageID); again != nil {
-			image.Tags = remembering(image.Tags, again.Tags)
-		}
-	}
 	keys := []string{plan.SourceKey(s.req, source.Region), s.ebsDefaults(ctx, at).KMSKeyID}
-	snapshots, shared := s.snapshots(ctx, client, at, image), false
+	snapshots := s.snapshots(ctx, client, at, image)
 	for _, id := range slices.Sorted(maps.Keys(snapshots)) { // requests in a repeatable order
 		snapshot := distribution.Snapshot{Snapshot: snapshots[id], SharedWith: s.sharedWith(ctx, client, at, id)}
-		seen.Snapshots[id], shared = snapshot, shared || len(snapshot.SharedWith) > 0
+		seen.Snapshots[id] = snapshot
 		keys = append(keys, aws.ToString(snapshot.KmsKeyId))
-	}
-	if shared {
-		for id, again := range s.snapshots(ctx, client, at, image) {
-			snapshot := seen.Snapshots[id]
-			snapshot.Tags = remembering(snapshot.Tags, again.Tags)
-			seen.Snapshots[id] = snapshot
-		}
 	}
 	slices.Sort(keys)
 	s.keys(ctx, at, keys...)
@@ -91,15 +79,6 @@ func (s *survey) image(ctx context.Context, source distribution.SourceImage) {
 		}
 	}
 	s.keep(func(f *distribution.Facts) { f.Images[source.Region] = seen })
-}
-
-// remembering are a thing's tags from before or after the look who may use it. A run remembers who might before it lets others, and forgets that after
-// it took their permission back: what it gave for a while is never seen without the memory.
-func remembering(before, after []ec2types.Tag) []ec2types.Tag {
-	if slices.ContainsFunc(before, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Before }) {
-		return before
-	}
-	return after
 }
 
 // describeImage is nil where AWS shows none.
@@ -397,24 +376,6 @@ func (s *survey) grantsOn(ctx context.Context, at distribution.Location, key str
 	}
 	slices.SortFunc(ours, func(a, b kmstypes.GrantListEntry) int { return cmp.Compare(*a.GrantId, *b.GrantId) })
 	return ours
-}
-
-// stagedShares looks who may use what earlier runs staged at a place, and kept.
-func (s *survey) stagedShares(ctx context.Context, at distribution.Location) {
-	s.mu.Lock()
-	snapshots := s.facts.Earlier[at].Snapshots
-	s.mu.Unlock()
-	shared := map[string][]string{}
-	for _, snapshot := range snapshots {
-		if id := aws.ToString(snapshot.SnapshotId); snapshot.State == ec2types.SnapshotStateCompleted {
-			shared[id] = s.sharedWith(ctx, s.pool.EC2(at), at, id)
-		}
-	}
-	s.keep(func(f *distribution.Facts) {
-		earlier := f.Earlier[at]
-		earlier.SharedWith = shared
-		f.Earlier[at] = earlier
-	})
 }
 
 // sealKey reads the sealing key from the tags of a source image.

@@ -17,6 +17,7 @@ func Rights(requests ...distribution.Request) (source, target []step.Permission)
 	}
 	source = []step.Permission{
 		{Action: "ec2:DescribeRegions", Resource: "*", Rule: "5.8"},
+		{Action: "ec2:DescribeTags", Resource: "*", Rule: "2.2.12"}, // the records of runs
 		{Action: "ec2:DescribeImages", Resource: "*", Rule: "2.2.12"},
 		{Action: "ec2:DescribeSnapshots", Resource: "*", Rule: "1.2.4"},
 		{Action: "ec2:DescribeImageAttribute", Resource: "*", Rule: "2.2.11"},

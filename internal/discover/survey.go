@@ -52,6 +52,9 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 	if err != nil {
 		return s.facts, err
 	}
+	if s.facts.Runs, err = req.Records.Read(ctx); err != nil {
+		return s.facts, err
+	}
 	s.organizationalUnits(ctx)
 	destinations := s.expand()
 	sharers, _ := plan.Sharers(req, s.facts)
@@ -137,9 +140,6 @@ func (s *survey) staging(ctx context.Context, destinations []distribution.Destin
 		s.keys(ctx, at, plan.SourceKey(s.req, at.Region))
 		s.earlier(ctx, at, from[at.Region])
 		s.volumes(ctx, at, from[at.Region])
-		if s.req.KeepStaged {
-			s.stagedShares(ctx, at)
-		}
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // CallerIdentity is the identity of credentials (rule 5.9, GetCallerIdentity).
@@ -32,6 +33,7 @@ type Facts struct {
 	Keys     map[Location]map[string]Key    // by the key as the template names it
 	Sites    map[Location]DestinationFacts  // of each destination
 	Earlier  map[Location]ExistingResources // with our source tag
+	Runs     provenance.Runs                `json:"-"` // which runs work; nil if no other run does
 	Unseen   []FailedLookup                 // which failed
 
 	Releases map[Location][]ec2types.Image // own images with our source tag, sorted by id; empty without retention
@@ -42,6 +44,26 @@ type Facts struct {
 
 	Base        Image // with Request.Intent: the base AMI, in the fields of that name
 	BaseMatches int   // with Request.Intent: how many images match the filter
+}
+
+// IsWorking reports whether another run works with a resource that it created.
+func (f Facts) IsWorking(run string, created time.Time) bool {
+	return f.Runs != nil && !f.Runs.IsOver(run, created)
+}
+
+// HasUnfinishedRuns reports whether the source images hold records: a run that ended well, and that no other run needed, leaves none.
+func (f Facts) HasUnfinishedRuns() bool {
+	for _, image := range f.Images {
+		if image.Image == nil {
+			continue
+		}
+		for _, tag := range image.Image.Tags {
+			if _, ok := provenance.ParseRecordKey(aws.ToString(tag.Key)); ok {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // HasRegion reports whether a Region exists, enabled or not. True if the Regions are unknown.
@@ -123,11 +145,10 @@ type ParameterFacts struct {
 
 // ExistingResources holds what earlier runs left at a location according to the tags. The plan checks the seals.
 type ExistingResources struct {
-	Snapshots  []ec2types.Snapshot // own, sorted by id
-	SharedWith map[string][]string // account ids by staged snapshot, sorted; empty unless staged copies are kept
-	Images     []ec2types.Image    // own, sorted by id
-	Instances  []ec2types.Instance // own, not terminated, sorted by id; empty without a launch check
-	Volumes    []ec2types.Volume   // own, sorted by id; in the source account only, for canaries
+	Snapshots []ec2types.Snapshot // own, sorted by id
+	Images    []ec2types.Image    // own, sorted by id
+	Instances []ec2types.Instance // own, not terminated, sorted by id; empty without a launch check
+	Volumes   []ec2types.Volume   // own, sorted by id; in the source account only, for canaries
 }
 
 // APIError is an error of AWS as a fact.

@@ -4,12 +4,14 @@
 package distribution
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"text/template"
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // FastLaunch holds the parameters of EnableFastLaunch, which creates snapshots for Windows launches in advance (9.0).
@@ -66,6 +68,8 @@ const SecureString = "SecureString"
 
 // Request holds the options of a run, with their defaults. It contains nothing that was looked up.
 type Request struct {
+	RunID                 string            // of this run, as its record has it
+	Records               Records           `json:"-"` // reads which runs work. Nil if no other run does
 	Images                []SourceImage     // one per Region, sorted by Region
 	KMSKeyID              string            // key of everything that is shared: id, alias or ARN; empty for none
 	RegionKMSKeyIDs       map[string]string // by Region; takes precedence over KMSKeyID
@@ -78,9 +82,7 @@ type Request struct {
 	Shares                []Share           // in the order of the template
 	Strict                bool              // fail if an attribute would be lost
 	PublishAll            bool              // publish no image before those of all required destinations are verified
-	KeepShares            bool              // keep the permissions to copy
 	ReleaseLine           string            // image family of the images; empty for none
-	KeepStaged            bool              // keep staged copies after every target has its copy
 	MaxFailedTargets      int               // failed destinations of required targets that do not fail the run
 	OrganizationRoles     []Role            // role chain for the organization; the source credentials if empty
 	AssumeRoleFrom        string            // credentials that assume target roles: "source" or "base"
@@ -90,6 +92,23 @@ type Request struct {
 	Build                 Build
 	Intent                *BuildConfig // nil if the images exist
 }
+
+// Records reads the records of runs on the source images.
+type Records func(ctx context.Context) (provenance.Runs, error)
+
+// Read returns which runs work. Without records, no other run does.
+func (r Records) Read(ctx context.Context) (provenance.Runs, error) {
+	if r == nil {
+		return noOtherRun{}, nil
+	}
+	return r(ctx)
+}
+
+// noOtherRun is for requests without records: whatever another run created, that run is over.
+type noOtherRun struct{}
+
+func (noOtherRun) IsOver(string, time.Time) bool { return true }
+func (noOtherRun) Covers(string, time.Time) bool { return true }
 
 // SourceImage is an image that the build created.
 type SourceImage struct {

@@ -132,7 +132,7 @@ type SourceImageResult struct {
 	Region    string
 	ImageID   string
 	Protected bool // the deregistration protection that the run enabled is still on
-	Held      bool `json:",omitempty"` // protected for another block of the same build, which failed
+	Held      bool `json:",omitempty"` // another run needs the protection, so it stays
 }
 
 // List prices of us-east-1 (Amazon EBS pricing, snapshots). They give the order of magnitude: other Regions differ, and

@@ -16,7 +16,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
 // template makes a launch template in an account, of one version.
@@ -94,7 +93,7 @@ func TestAVersionOfARunThatDiedIsTaken(t *testing.T) {
 		}
 		h.hasOneVersion(false)
 		h.forgive(target)
-		req.Build.RunID = "run-2"
+		req.RunID = "run-2"
 		_, result = h.run(t.Context(), req)
 		h.complete(result)
 		h.hasOneVersion(true)
@@ -117,7 +116,7 @@ func TestAVersionIsMadeOfTheDefaultOneOfItsMoment(t *testing.T) {
 			pool := h.pool(t.Context(), h.World)
 			p := h.decide(t.Context(), pool, req)
 			h.version(ec2types.InstanceTypeM7gXlarge, "", true)
-			result := execute.Run(t.Context(), pool, p, options(req), func(distribution.Event) {})
+			result := runPlan(t.Context(), pool, p, options(req), func(distribution.Event) {})
 			h.complete(result)
 			version := h.versions()[0]
 			if version.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gXlarge || !aws.ToBool(version.DefaultVersion) {
@@ -154,7 +153,7 @@ func TestAnImageThatIsGoneIsNamedNowhere(t *testing.T) {
 		req.Targets[0].Parameters = []distribution.Parameter{text}
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, req)
-		result := execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+		result := runPlan(t.Context(), pool, p, options(req), func(e distribution.Event) {
 			if strings.HasPrefix(string(e.Step), "verify/") && e.Kind == distribution.Finished {
 				_, err := h.ec2(target, home).DeregisterImage(t.Context(), &ec2.DeregisterImageInput{ImageId: h.ownImages(target, home)[0].ImageId})
 				h.must(err)
@@ -200,7 +199,7 @@ func TestAnImageWithoutItsSecondSealIsInNoLaunchTemplate(t *testing.T) {
 		h, req := templated(t, web)
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, req)
-		result := execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+		result := runPlan(t.Context(), pool, p, options(req), func(e distribution.Event) {
 			if strings.HasPrefix(string(e.Step), "register/") && e.Kind == distribution.Begun {
 				h.forbidSealing(target)
 			}

@@ -18,7 +18,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -43,7 +42,7 @@ func TestADestinationThatCannotCopyIsToldLongBeforeTheStageEnds(t *testing.T) {
 		h.forbid("222222222222", "kms:CreateGrant")
 		begun := time.Now()
 		var told, staged time.Duration
-		result := execute.Run(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
+		result := runPlan(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
 			switch {
 			case e.Kind == distribution.Failed && strings.HasPrefix(string(e.Step), "canary-copy/222222222222"):
 				told = time.Since(begun)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -28,7 +27,7 @@ func (h *house) clean() (plan.Plan, distribution.Result) {
 	facts, err := discover.Look(h.t.Context(), pool, req)
 	h.must(err)
 	p := plan.Clean(req, facts)
-	return p, execute.Run(h.t.Context(), pool, p, options(req), func(distribution.Event) {})
+	return p, runPlan(h.t.Context(), pool, p, options(req), func(distribution.Event) {})
 }
 
 // The snapshots that CopyImage creates have no second seal: without their image nothing proves whose they are.

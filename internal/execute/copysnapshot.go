@@ -115,6 +115,12 @@ func (t *transfer) findSnapshot(ctx context.Context, j *stepRun, at distribution
 			found = append(found, id)
 		}
 	})
+	if len(found) > 1 { // one may be another's with a copied token: none is used, and all may be deleted
+		for _, id := range found {
+			j.memo.left = append(j.memo.left, t.discard(ctx, at, id)...)
+		}
+		return "", err
+	}
 	return j.adopt(at, "snapshot", tags, found), err
 }
 

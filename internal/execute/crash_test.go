@@ -16,36 +16,63 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
 )
 
 // attempt is a run that may die at any call. Its targets are all of the house where none are given.
 func (h *house) attempt(ctx context.Context, client *awssim.CrashingClient, id string, targets ...string) (distribution.Result, error) {
 	req := h.request()
-	req.Build.RunID = id
+	req.RunID = id
 	if len(targets) > 0 {
 		req.Targets[0].AccountIDs = targets
 	}
 	return h.attemptOf(ctx, client, req)
 }
 
-// attemptOf is an attempt at a request.
-func (h *house) attemptOf(ctx context.Context, client *awssim.CrashingClient, req distribution.Request) (distribution.Result, error) {
-	pool := h.pool(ctx, client)
+// attemptOf is an attempt at a request, with the record of a run as the post-processor keeps it.
+func (h *house) attemptOf(ctx context.Context, client aws.HTTPClient, req distribution.Request) (result distribution.Result, err error) {
+	clock := &runrecord.Clock{}
+	run := runrecord.New(clock)
+	access := h.access
+	access.HTTPClient, access.Guard = client, awsclient.Guard{Fence: run.Check, Observe: clock.Observe}
+	pool, err := awsclient.New(ctx, access)
+	if err != nil {
+		return result, err
+	}
+	at := distribution.Location{Account: source, Region: h.home}
+	defer func() {
+		lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), 6*time.Minute)
+		defer cancel()
+		records, endErr := run.End(lasting, err != nil)
+		if endErr == nil && len(records.Working()) == 0 {
+			result.Left = append(result.Left, execute.WithdrawShares(lasting, pool, source, h.images)...)
+			_ = run.Clear(lasting)
+		}
+	}()
+	store := runrecord.TagStore{Client: pool.EC2(at), ImageID: h.images[0].ImageID}
+	if ctx, err = run.Begin(ctx, runrecord.Options{Stores: []runrecord.Store{store}, TakesOver: true}); err != nil {
+		return result, err
+	}
+	req.RunID = run.ID
+	req.Records = func(ctx context.Context) (provenance.Runs, error) { return run.Records(ctx) }
+
 	say := func(distribution.Event) {}
 	execute.Seal(ctx, pool, source, h.sealKey, h.images, say)
 	facts, err := discover.Look(ctx, pool, req)
 	if err != nil {
-		return distribution.Result{}, err
+		return result, err
 	}
 	p := plan.Decide(req, facts)
 	if p.Refused() {
-		return distribution.Result{}, fmt.Errorf("refused: %+v", p.Findings)
+		return result, fmt.Errorf("refused: %+v", p.Findings)
 	}
 	return execute.Run(ctx, pool, p, options(req), say), nil
 }
@@ -110,8 +137,8 @@ func (h *house) census() (missing, duplicates, orphans int) {
 	return missing, duplicates, orphans
 }
 
-// unproven are the resources that bear our tags without the second seal: their run died before it gave them one. The snapshots of a
-// copied image never have one.
+// unproven are the images and volumes that bear our tags without the second seal: their run died before it gave them one. A snapshot and an
+// instance have evidence of the call that created them.
 func (h *house) unproven() (ids []string) {
 	regions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), home))))
 	add := func(id *string, tags []ec2types.Tag) {
@@ -126,14 +153,6 @@ func (h *house) unproven() (ids []string) {
 		for _, region := range regions {
 			for _, image := range h.ownImages(account, region) {
 				add(image.ImageId, image.Tags)
-			}
-			for _, s := range h.ownSnapshots(account, region) {
-				if origin.MadeFor(aws.ToString(s.Description)) == "" {
-					add(s.SnapshotId, s.Tags)
-				}
-			}
-			for _, i := range h.instances(account, region) {
-				add(i.InstanceId, i.Tags)
 			}
 			for _, v := range h.canaryVolumes(region) {
 				add(v.VolumeId, v.Tags)

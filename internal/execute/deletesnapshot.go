@@ -29,7 +29,8 @@ func (t *transfer) deleteSnapshot(ctx context.Context, j *stepRun, s *step.Delet
 // drop deletes a snapshot. That it is gone already is what was wanted.
 func (t *transfer) drop(ctx context.Context, at distribution.Location, id string) error {
 	_, err := t.pool.EC2(at).DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(id)})
-	if awsclient.IsNotFound(err) {
+	if err == nil || awsclient.IsNotFound(err) {
+		t.deleted.Store(id, true)
 		return nil
 	}
 	return err

@@ -19,7 +19,6 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -64,7 +63,7 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 					}
 					facts, err := discover.Look(t.Context(), pool, h.request())
 					h.must(err)
-					execute.Run(t.Context(), pool, plan.Clean(h.request(), facts), options(h.request()), func(distribution.Event) {})
+					runPlan(t.Context(), pool, plan.Clean(h.request(), facts), options(h.request()), func(distribution.Event) {})
 					h.stands(image)
 				})
 			})
@@ -102,7 +101,7 @@ func TestAnImageOfAnotherRunThatDoesNotPassStaysAndIsTold(t *testing.T) {
 		defer cancel()
 		pool := h.pool(ctx, h.World)
 		p := h.decide(ctx, pool, byImage(h.request()))
-		execute.Run(ctx, pool, p, options(h.request()), func(e distribution.Event) {
+		runPlan(ctx, pool, p, options(h.request()), func(e distribution.Event) {
 			if e.Kind == distribution.Progressed && e.At.Account == target {
 				cancel()
 			}
@@ -146,7 +145,7 @@ func TestSecondSeal_refused(t *testing.T) {
 					t.Errorf("found %+v", result.Findings)
 				}
 				image := h.ownImages(target, home)[0]
-				req.Build.RunID = "run-2"
+				req.RunID = "run-2"
 				if p := h.decided(t.Context(), h.pool(t.Context(), h.World), req); !p.Refused() {
 					t.Errorf("the image without second seal is adopted: %+v", p.Findings)
 				}

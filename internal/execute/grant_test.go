@@ -81,7 +81,7 @@ func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
 		}
 		req := h.granting()
 		for _, run := range []string{"run-2", "run-3"} {
-			req.Build.RunID = run
+			req.RunID = run
 			_, result = h.run(t.Context(), req)
 			h.complete(result)
 			grants := h.grants(account, home, targetAlias)
@@ -121,7 +121,7 @@ func TestAutoScalingLaunchesUnderAnotherAccountsKeyByItsGrant_8_3_8_5(t *testing
 			{"run-2", []distribution.Grant{{}}, ec2types.InstanceStateNameRunning, ""},
 		} {
 			req := h.request()
-			req.Targets[0].KMSKeyID, req.Targets[0].Grants, req.Build.RunID = distribution.Text(key), row.grants, row.run
+			req.Targets[0].KMSKeyID, req.Targets[0].Grants, req.RunID = distribution.Text(key), row.grants, row.run
 			_, result := h.run(t.Context(), req)
 			h.complete(result)
 			if state, reason := h.scaled(service, result.Images[0].ImageID); state != row.ends || reason != row.reason {
@@ -183,7 +183,7 @@ func TestAGrantOnAKeyOfAWSIsRefused_8_1(t *testing.T) {
 // sharingOnly is a request that lets an account launch the source's own image, and have grants on its key.
 func (h *house) sharingOnly(account, run string, grants ...distribution.Grant) distribution.Request {
 	req := h.request()
-	req.Targets, req.Build.RunID = nil, run
+	req.Targets, req.RunID = nil, run
 	share := distribution.Share{Name: "fleet", AccountIDs: []string{account}, Grants: grants}
 	if len(grants) > 0 {
 		share.Roles = []distribution.Role{{RoleName: roleName, ExternalID: "golden"}}

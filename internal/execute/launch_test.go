@@ -22,7 +22,6 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
@@ -82,7 +81,7 @@ func TestTheInstanceOfALaunchCheckBearsItsTags(t *testing.T) {
 		req := h.launching()
 		p := h.decide(t.Context(), pool, req)
 		seen := 0
-		execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+		runPlan(t.Context(), pool, p, options(req), func(e distribution.Event) {
 			if e.Kind != distribution.Finished || !strings.HasPrefix(string(e.Step), "launch/") {
 				return
 			}
@@ -113,7 +112,7 @@ func TestAnImageThatDoesNotLaunchServesNobodyAndSaysWhy_8_6(t *testing.T) {
 		pool := h.pool(t.Context(), h.World)
 		req := h.launching()
 		p := h.decide(t.Context(), pool, req)
-		result := execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+		result := runPlan(t.Context(), pool, p, options(req), func(e distribution.Event) {
 			if e.Kind == distribution.Finished && strings.HasPrefix(string(e.Step), "verify/") {
 				h.forbid("222222222222", "kms:CreateGrant")
 			}
@@ -132,7 +131,9 @@ func TestAnImageThatDoesNotLaunchServesNobodyAndSaysWhy_8_6(t *testing.T) {
 			t.Errorf("an instance stays: %+v", left)
 		}
 		h.forgive("222222222222")
-		_, result = h.run(t.Context(), h.launching())
+		again := h.launching()
+		again.RunID = "run-2"
+		_, result = h.run(t.Context(), again)
 		h.complete(result)
 	})
 }
@@ -150,7 +151,7 @@ func TestACancelledLaunchCheckLeavesNoInstance(t *testing.T) {
 					h.Inject(awssim.FaultRule{Fault: fault, Action: "ec2:RunInstances", Times: 100})
 				}
 				ctx, cancel := context.WithCancelCause(t.Context())
-				result := execute.Run(ctx, pool, p, options(req), func(e distribution.Event) {
+				result := runPlan(ctx, pool, p, options(req), func(e distribution.Event) {
 					if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "launch/") {
 						time.AfterFunc(after, func() { cancel(errors.New("stopped by hand")) })
 					}
@@ -190,7 +191,7 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 			facts, err := discover.Look(h.t.Context(), pool, req)
 			h.must(err)
 			p := plan.Clean(req, facts)
-			return p, execute.Run(h.t.Context(), pool, p, options(req), func(distribution.Event) {})
+			return p, runPlan(h.t.Context(), pool, p, options(req), func(distribution.Event) {})
 		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -200,7 +201,7 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 			pool := h.pool(ctx, line)
 			req := h.launching()
 			p := h.decide(ctx, pool, req)
-			execute.Run(ctx, pool, p, options(req), func(e distribution.Event) {
+			runPlan(ctx, pool, p, options(req), func(e distribution.Event) {
 				if e.Kind == distribution.Finished && strings.HasPrefix(string(e.Step), "launch/") {
 					line.cut.Store(true)
 					die(awssim.ErrCrashed)
@@ -214,7 +215,7 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 			forged, err := target.RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: left[0].ImageId, InstanceType: "t4g.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
 				TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeInstance, Tags: left[0].Tags}}})
 			h.must(err)
-			req.Build.RunID = "run-2"
+			req.RunID = "run-2"
 			p, result := next(h, req)
 			if len(result.Findings) > 0 || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return f.Resource == *forged.Instances[0].InstanceId }) {
 				t.Errorf("%s: nothing is said of the instance with copied tags, or more: %+v, %+v", name, p.Findings, result.Findings)
@@ -222,37 +223,6 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 			still := h.instances("222222222222", home)
 			if len(still) != 1 || *still[0].InstanceId != *forged.Instances[0].InstanceId {
 				t.Errorf("%s: %d instances stay, want that with copied tags alone", name, len(still))
-			}
-		})
-	}
-}
-
-// Two runs of one image at once launch an instance each, and neither ends the other's before that has seen it run.
-func TestARunEndsNoInstanceThatAnotherWaitsFor(t *testing.T) {
-	for lag := range 12 {
-		synctest.Test(t, func(t *testing.T) {
-			h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
-			results := make(chan distribution.Result, 2)
-			pool := h.pool(t.Context(), h.World)
-			p := h.decide(t.Context(), pool, h.launching())
-			results <- execute.Run(t.Context(), pool, p, options(h.launching()), func(e distribution.Event) {
-				if e.Kind != distribution.Begun || !strings.HasPrefix(string(e.Step), "launch/") {
-					return
-				}
-				time.AfterFunc(time.Duration(lag)*time.Second, func() {
-					req := h.launching()
-					req.Build.RunID = "run-2"
-					_, result := h.run(t.Context(), req)
-					results <- result
-				})
-			})
-			for range 2 {
-				if result := <-results; len(result.Images) != 1 || len(result.Findings) > 0 {
-					t.Errorf("%d s apart: served %+v with %+v", lag, result.Images, result.Findings)
-				}
-			}
-			if left := h.instances("222222222222", home); len(left) > 0 {
-				t.Errorf("%d s apart: left %+v", lag, left)
 			}
 		})
 	}
@@ -278,7 +248,7 @@ func TestTheRightsOfALaunchCheckAreWhatItTakes(t *testing.T) {
 				PolicyName: aws.String("rights"), PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [` +
 					strings.Join(actions, ", ") + `], "Resource": "*"}]}`)})
 			h.must(err)
-			result = execute.Run(t.Context(), pool, p, options(req), func(distribution.Event) {})
+			result = runPlan(t.Context(), pool, p, options(req), func(distribution.Event) {})
 		})
 		return result
 	}

@@ -17,7 +17,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
 // settled asks for everything that a target may want of its image.
@@ -81,7 +80,7 @@ func TestAPermissionThatIsNotThereIsNoSuccess_4_4_2(t *testing.T) {
 		req.Targets[0].Lifecycle.Users.Accounts = []string{friend}
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, req)
-		result := execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+		result := runPlan(t.Context(), pool, p, options(req), func(e distribution.Event) {
 			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "users/") {
 				time.AfterFunc(10*time.Millisecond, func() { h.drift("222222222222") })
 			}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
 // byImage asks for one copy of the image.
@@ -60,7 +59,7 @@ func TestAnImageCopyThatFailsTooEarlyIsMadeAgain(t *testing.T) {
 		p := h.decide(t.Context(), pool, byImage(h.request()))
 		h.forbid("222222222222", "kms:CreateGrant")
 		time.AfterFunc(45*time.Second, func() { h.forgive("222222222222") })
-		h.complete(execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {}))
+		h.complete(runPlan(t.Context(), pool, p, options(h.request()), func(distribution.Event) {}))
 		if n := h.calls("ec2:CopyImage"); n < 2 || n > 3 {
 			t.Errorf("%d copies, want one that fails and one or two more", n)
 		}
@@ -74,7 +73,7 @@ func TestAnImageCopyThatKeepsFailingSaysWhyAndLeavesNothing(t *testing.T) {
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, byImage(h.request()))
 		h.forbid("222222222222", "kms:CreateGrant")
-		result := execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
+		result := runPlan(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
 		if len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" || result.Findings[0].PolicyStatements == nil {
 			t.Errorf("findings %+v", result.Findings)
 		}
@@ -83,23 +82,6 @@ func TestAnImageCopyThatKeepsFailingSaysWhyAndLeavesNothing(t *testing.T) {
 		}
 		if images, snapshots := h.ownImages("222222222222", home), h.ownSnapshots("222222222222", home); len(images)+len(snapshots) != 0 {
 			t.Errorf("of what failed there are %d images and %d snapshots", len(images), len(snapshots))
-		}
-	})
-}
-
-// With keep_staged the staged image serves the next target without another copy, and nobody is left in it.
-func TestAStagedImageThatIsKeptServesTheNextTarget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := build(t, mixed, []string{"222222222222"}, []string{home})
-		h.with = func(req *distribution.Request) {
-			req.KeepStaged = true
-			req.Targets[0].Method = distribution.ByImage
-		}
-		_, result := h.run(t.Context(), h.request())
-		h.complete(result)
-		h.unshared()
-		if images := h.ownImages(source, home); len(images) != 2 {
-			t.Errorf("%d images in the source account, want the build's and the staged one", len(images))
 		}
 	})
 }

@@ -5,7 +5,6 @@ package execute
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -17,31 +16,31 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Protect switches deregistration protection on for those images of an account that have none, behind a tag, and reads it back
-// (A.2). An image that somebody else has protected stays as it is. run is the id that the tag gets.
-func EnableProtection(ctx context.Context, pool *awsclient.Pool, account, run string, images []distribution.SourceImage, say func(distribution.Event)) ([]distribution.SourceImageResult, []distribution.Finding) {
+// EnableProtection switches deregistration protection on for those images of an account that have none, and reads it back (A.2). A
+// protection that no record of a run holds was set by someone else, and stays as it is.
+func EnableProtection(ctx context.Context, pool *awsclient.Pool, account string, images []distribution.SourceImage, say func(distribution.Event)) ([]distribution.SourceImageResult, []distribution.Finding) {
 	var steps []step.Step
 	for _, image := range images {
 		steps = append(steps, &step.EnableSourceProtection{
 			Base:    step.Base{ID: distribution.StepID("protect/" + image.Region), Location: distribution.Location{Account: account, Region: image.Region}},
 			ImageID: image.ImageID,
-			Tags:    map[string]string{origin.Protected: run},
 		})
 	}
 	return onImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d StepOutcome) {
-		end.Protected, end.Held = d.Made != "", d.Adopted
+		end.Protected = d.Made != ""
 	})
 }
 
-// Lift switches the protection off that Protect has switched on, and takes its tag away: the last calls of a run that succeeded.
+// DisableProtection switches the protection off that EnableProtection has switched on.
 func DisableProtection(ctx context.Context, pool *awsclient.Pool, account string, sources []distribution.SourceImageResult, say func(distribution.Event)) ([]distribution.SourceImageResult, []distribution.Finding) {
 	var steps []step.Step
 	var images []distribution.SourceImage
 	for _, source := range sources {
-		if !source.Protected || source.Held {
+		if !source.Protected {
 			continue
 		}
 		images = append(images, distribution.SourceImage{Region: source.Region, ImageID: source.ImageID})
@@ -100,11 +99,9 @@ func (t *transfer) protectImage(ctx context.Context, j *stepRun, s *step.EnableS
 		return StepOutcome{Err: fmt.Errorf("AWS does not show %s", s.ImageID)}
 	}
 	switch {
-	case step.IsProtected(*image) && has(image, origin.Protected):
-		// Blocks of one build have one id: one that succeeded has lifted its protection, so one that failed has set this.
-		held := !j.memo.changed && tagsOf(image.Tags)[origin.Protected] == s.Tags[origin.Protected]
-		return StepOutcome{Made: s.ImageID, Adopted: held}
-	case step.IsProtected(*image) && !j.memo.changed:
+	case step.IsProtected(*image) && (j.memo.changed || runrecord.IsProtectionHeld(tagsOf(image.Tags))):
+		return StepOutcome{Made: s.ImageID}
+	case step.IsProtected(*image):
 		return StepOutcome{}
 	case j.memo.changed: // switched on, and not seen yet
 		if j.patient() {
@@ -112,15 +109,11 @@ func (t *transfer) protectImage(ctx context.Context, j *stepRun, s *step.EnableS
 		}
 		return StepOutcome{Made: s.ImageID, Err: step.ErrNotProtected}
 	}
-	if err := t.tag(ctx, s.Location, s.ImageID, s.Tags); err != nil {
-		return StepOutcome{Err: err}
+	_, err = t.pool.EC2(s.Location).EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)})
+	if err == nil || awsclient.IsOutcomeUnknown(err) || ctx.Err() != nil {
+		j.memo.made = s.ImageID // also if the run is canceled before it is read back
 	}
-	if _, err := t.pool.EC2(s.Location).EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
-		if !awsclient.IsOutcomeUnknown(err) { // without the protection the tag would make somebody else's ours, later
-			lasting, release := grace(ctx)
-			defer release()
-			err = errors.Join(err, t.untag(lasting, s.Location, s.ImageID, origin.Protected))
-		}
+	if err != nil {
 		return StepOutcome{Err: err}
 	}
 	j.memo.changed = true
@@ -156,21 +149,14 @@ func (t *transfer) sealImage(ctx context.Context, j *stepRun, s *step.SealImage)
 	return StepOutcome{Err: retryAfter{settling}}
 }
 
-// liftProtection lifts what bears our tag, and nothing else.
+// liftProtection switches the protection off, if it is still on.
 func (t *transfer) liftProtection(ctx context.Context, s *step.DisableSourceProtection) StepOutcome {
 	image, err := t.image(ctx, s.Location, s.ImageID)
-	if err != nil {
+	if err != nil || image == nil || !step.IsProtected(*image) {
 		return StepOutcome{Err: err}
 	}
-	if image == nil || !has(image, origin.Protected) {
-		return StepOutcome{}
-	}
-	if step.IsProtected(*image) {
-		if _, err := t.pool.EC2(s.Location).DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}); err != nil {
-			return StepOutcome{Err: err}
-		}
-	}
-	return StepOutcome{Made: s.ImageID, Err: t.untag(ctx, s.Location, s.ImageID, origin.Protected)}
+	_, err = t.pool.EC2(s.Location).DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)})
+	return StepOutcome{Made: s.ImageID, Err: err}
 }
 
 func has(image *ec2types.Image, key string) bool { _, there := tagsOf(image.Tags)[key]; return there }

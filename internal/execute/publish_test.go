@@ -131,7 +131,7 @@ func TestPublishingThatDiesAnywhereIsTakenUp(t *testing.T) {
 						t.Errorf("dies at call %d of %d, its answer lost %v: %s is published while there are %d images", call, calls, lost, account, images)
 					}
 				}
-				req.Build.RunID = "run-2"
+				req.RunID = "run-2"
 				unproven := h.unproven()
 				result, err := h.attemptOf(t.Context(), h.NewCrashingClient(0, false, nil), req)
 				if h.untouched(unproven) {

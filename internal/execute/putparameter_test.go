@@ -15,7 +15,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
 const target = "222222222222"
@@ -126,7 +125,7 @@ func TestAParameterThatAWSDoesNotWriteFailsTheDestination(t *testing.T) {
 		h, req := published(t, named)
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, req)
-		result := execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+		result := runPlan(t.Context(), pool, p, options(req), func(e distribution.Event) {
 			if strings.HasPrefix(string(e.Step), "verify/") && e.Kind == distribution.Finished {
 				h.forbid(target, "ec2:DescribeImages")
 			}
@@ -179,7 +178,7 @@ func unsealedStaysUnpublished(t *testing.T, method distribution.Method) {
 		req.Targets[0].Method = method
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, req)
-		result := execute.Run(t.Context(), pool, p, options(req), func(e distribution.Event) {
+		result := runPlan(t.Context(), pool, p, options(req), func(e distribution.Event) {
 			if (strings.HasPrefix(string(e.Step), "register/") || strings.HasPrefix(string(e.Step), "copy/")) && e.Kind == distribution.Begun {
 				h.forbidSealing(target)
 			}

@@ -192,7 +192,7 @@ func unfinished(s step.Step, d StepOutcome, verified map[distribution.Location]b
 			left.Why = "still under way; the next run goes on with it"
 		}
 		if s.Destination == (distribution.Location{}) || s.Trial {
-			return left, !removed[d.Made] && (!s.Kept || d.Err != nil)
+			return left, !removed[d.Made]
 		}
 		return left, !verified[s.Destination]
 	case *step.CopyImage:
@@ -201,7 +201,7 @@ func unfinished(s step.Step, d StepOutcome, verified map[distribution.Location]b
 			left.Why = "still being copied; the next run goes on with it"
 		}
 		if s.Destination == (distribution.Location{}) {
-			return left, !removed[d.Made] && !lasting[d.Made] && (!s.Kept || d.Err != nil)
+			return left, !removed[d.Made] && !lasting[d.Made]
 		}
 		return left, !verified[s.Destination] && !removed[d.Made]
 	case *step.RegisterImage:

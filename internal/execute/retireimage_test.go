@@ -18,7 +18,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
@@ -45,7 +44,7 @@ func (h *house) released(n int, with func(*distribution.Request)) distribution.R
 		time.Sleep(5 * time.Minute)
 	}
 	req := h.request()
-	req.Build.RunID = fmt.Sprintf("run-%d", n)
+	req.RunID = fmt.Sprintf("run-%d", n)
 	if with != nil {
 		with(&req)
 	}
@@ -273,7 +272,7 @@ func TestARunThatDiesWhileReleasesGoIsTakenUp(t *testing.T) {
 		way := &cord{World: h.World}
 		pool, req := h.pool(ctx, way), h.request()
 		req.Targets[0].Retention.Releases = 1
-		execute.Run(ctx, pool, h.decide(ctx, pool, req), options(req), func(e distribution.Event) {
+		runPlan(ctx, pool, h.decide(ctx, pool, req), options(req), func(e distribution.Event) {
 			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "retire/") {
 				way.cut.Store(true)
 				die(awssim.ErrCrashed)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -82,7 +83,7 @@ func (t *transfer) launch(ctx context.Context, j *stepRun, s *step.RunInstance) 
 	lasting, release := grace(ctx)
 	defer release()
 	in := instanceOf(s, j.id(s.Image))
-	in.ClientToken = aws.String(token(s.Mark.Source(), s.Mark.Place, s.Mark.Run, t.begun.Format(time.RFC3339Nano), j.id(s.Image)))
+	in.ClientToken = aws.String(launchToken(s.SealKey, s.Mark))
 	out, err := t.pool.EC2(s.Location).RunInstances(lasting, in)
 	if err != nil {
 		return "", err
@@ -119,6 +120,9 @@ func instanceOf(s *step.RunInstance, image string) *ec2.RunInstancesInput {
 	}
 	return in
 }
+
+// launchToken is the client token of a launch: one instance for a run and a place, and evidence of the call.
+func launchToken(key origin.Key, m origin.Mark) string { return key.Token(m, "launch") }
 
 // token is a client token: the same for the same fields, of 32 characters (4.2.3).
 func token(fields ...string) string {

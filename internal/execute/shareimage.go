@@ -4,6 +4,7 @@
 package execute
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -14,7 +15,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -25,10 +25,8 @@ func (t *transfer) shareImage(ctx context.Context, j *stepRun, s *step.ShareImag
 	}
 	id := j.id(s.Image)
 	if !j.memo.changed {
-		if s.Remember != nil {
-			if err := t.tag(ctx, s.Location, id, s.Remember); err != nil {
-				return StepOutcome{Err: err}
-			}
+		if err := t.rememberImage(ctx, s, id); err != nil {
+			return StepOutcome{Err: err}
 		}
 		err := t.modifyLaunch(ctx, s.Location, id, &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)})
 		if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
@@ -56,23 +54,41 @@ func (t *transfer) proveImageShare(s *step.ShareImage) proof {
 	return proofBy(t.pool.EC2(s.Location).ModifyImageAttribute, in, s, "ec2:ModifyImageAttribute")
 }
 
-// withdrawImageShare takes back what shareImage added, but for what a run has given for good meanwhile, and reads it back. A copy under way goes on.
+// rememberImage writes the tags that an image gets before it is shared.
+func (t *transfer) rememberImage(ctx context.Context, s *step.ShareImage, id string) error {
+	if s.Tags != nil {
+		return t.tag(ctx, s.Location, id, s.Tags)
+	}
+	if !s.Baseline {
+		return nil
+	}
+	if s.Lasting {
+		if err := t.rememberPermanent(ctx, s.Location, id, s.With.Accounts); err != nil {
+			return err
+		}
+	}
+	admitted, err := t.audience(ctx, s.Location, id)
+	if err != nil {
+		return err
+	}
+	image, err := t.image(ctx, s.Location, id)
+	if err != nil || image == nil {
+		return cmp.Or(err, fmt.Errorf("AWS does not show %s", id))
+	}
+	return t.writeBaseline(ctx, s.Location, id, admitted.Accounts, tagsOf(image.Tags))
+}
+
+// withdrawImageShare withdraws what shareImage added to a staged image, and reads it back. A copy under way goes on.
 func (t *transfer) withdrawImageShare(ctx context.Context, j *stepRun, s *step.UnshareImage) StepOutcome {
 	id := j.id(s.Image)
 	gone := distribution.LaunchPermissions{Accounts: s.Accounts}
 	left := func(why string) []distribution.RetainedResource {
 		return []distribution.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: why}}
 	}
-	var err error
-	if s.Spares() && !gone.IsEmpty() {
-		gone = t.withoutRememberedOf(ctx, s.Location, id, gone)
+	if err := guardAudience(gone); err != nil {
+		return StepOutcome{Err: err}
 	}
-	if !gone.IsEmpty() {
-		if err := guardAudience(gone); err != nil {
-			return StepOutcome{Err: err}
-		}
-		err = t.modifyLaunch(ctx, s.Location, id, &ec2types.LaunchPermissionModifications{Remove: launchPermissions(gone)})
-	}
+	err := t.modifyLaunch(ctx, s.Location, id, &ec2types.LaunchPermissionModifications{Remove: launchPermissions(gone)})
 	switch {
 	case awsclient.IsNotFound(err):
 		return StepOutcome{Made: id}
@@ -90,35 +106,8 @@ func (t *transfer) withdrawImageShare(ctx context.Context, j *stepRun, s *step.U
 		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 	case !still.IsEmpty():
 		return StepOutcome{Made: id, Left: left("withdrawn, and still shown for " + strings.Join(still.Accounts, ", "))}
-	case s.Forget:
-		return StepOutcome{Made: id, Err: t.forgetImage(ctx, s.Location, id, admitted)}
 	}
 	return StepOutcome{Made: id}
-}
-
-// withoutRememberedOf is an audience but for the accounts that an image's tags remember. A look that fails spares nobody: no share may stay for it.
-func (t *transfer) withoutRememberedOf(ctx context.Context, at distribution.Location, id string, a distribution.LaunchPermissions) distribution.LaunchPermissions {
-	image, err := t.image(ctx, at, id)
-	if err != nil || image == nil {
-		return a
-	}
-	before, _ := origin.Remembered(tagsOf(image.Tags))
-	return a.Without(distribution.LaunchPermissions{Accounts: before})
-}
-
-// forgetImage takes the tags away that remember which accounts might launch an image before we shared it, unless another may launch it now: another
-// run has let it, and needs the memory.
-func (t *transfer) forgetImage(ctx context.Context, at distribution.Location, id string, admitted distribution.LaunchPermissions) error {
-	image, err := t.image(ctx, at, id)
-	if err != nil || image == nil {
-		return err
-	}
-	tags := tagsOf(image.Tags)
-	before, known := origin.Remembered(tags)
-	if !known || len(admitted.Without(distribution.LaunchPermissions{Accounts: before}).Accounts) > 0 {
-		return nil
-	}
-	return t.untag(ctx, at, id, origin.RememberKeys(tags)...)
 }
 
 // audience is who may launch an image of the account's own.

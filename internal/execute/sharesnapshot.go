@@ -4,7 +4,9 @@
 package execute
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +17,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -28,8 +30,8 @@ func (t *transfer) shareSnapshot(ctx context.Context, j *stepRun, s *step.ShareS
 	if id == "" { // the canary could not be made
 		return StepOutcome{}
 	}
-	if s.Remember != nil && !j.memo.changed {
-		if err := t.tag(ctx, s.Location, id, s.Remember); err != nil {
+	if !j.memo.changed {
+		if err := t.remember(ctx, s, id); err != nil {
 			return StepOutcome{Err: err}
 		}
 		j.memo.changed = true
@@ -41,46 +43,81 @@ func (t *transfer) shareSnapshot(ctx context.Context, j *stepRun, s *step.ShareS
 	return StepOutcome{Made: id, Err: err}
 }
 
-// withdrawShare takes back what shareSnapshot added, but for what a run has given for good meanwhile, and reads it back. Removing what is not
-// there is no error (2.1.5); a copy under way goes on (1.3.13).
-func (t *transfer) withdrawShare(ctx context.Context, j *stepRun, s *step.UnshareSnapshot) StepOutcome {
-	id, from := j.id(s.Snapshot), s.Accounts
-	if len(from) > 0 && s.Spares() {
-		from = t.withoutRemembered(ctx, s.Location, id, from)
-	}
-	var err error
-	if len(from) > 0 {
-		if err := guardShare(from); err != nil {
-			return StepOutcome{Err: err}
+// remember writes the tags that tell a temporary permission on a source snapshot from the others: which accounts had one before any run,
+// and which keep it. Both are written once, before the permission.
+func (t *transfer) remember(ctx context.Context, s *step.ShareSnapshot, id string) error {
+	if s.PermanentOn != "" {
+		if err := t.rememberPermanent(ctx, s.Location, s.PermanentOn, s.Accounts); err != nil {
+			return err
 		}
-		err = t.modifyShare(ctx, s.Location, id, &ec2types.CreateVolumePermissionModifications{Remove: permissions(from)})
 	}
+	if !s.Baseline {
+		return nil
+	}
+	permitted, err := t.permitted(ctx, s.Location, id)
+	if err != nil {
+		return err
+	}
+	seen, err := describe(ctx, t.pool.EC2(s.Location), []string{id})
+	if err != nil {
+		return err
+	}
+	return t.writeBaseline(ctx, s.Location, id, permitted, tagsOf(seen[id].Tags))
+}
+
+// writeBaseline writes the accounts with a permission to the tags of a resource, unless a run has done so before.
+func (t *transfer) writeBaseline(ctx context.Context, at distribution.Location, id string, permitted []string, tags map[string]string) error {
+	if _, known, err := provenance.Baseline(tags); known || err != nil {
+		return err
+	}
+	baseline, err := provenance.BaselineTags(permitted)
+	if err != nil {
+		return err
+	}
+	return t.tag(ctx, at, id, baseline)
+}
+
+// rememberPermanent writes accounts that keep a permission to the tags of the source image.
+func (t *transfer) rememberPermanent(ctx context.Context, at distribution.Location, imageID string, accounts []string) error {
+	image, err := t.image(ctx, at, imageID)
+	if err != nil || image == nil {
+		return cmp.Or(err, fmt.Errorf("AWS does not show %s", imageID))
+	}
+	tags, err := provenance.PermanentTags(accounts, tagsOf(image.Tags))
+	if err != nil || len(tags) == 0 {
+		return err
+	}
+	return t.tag(ctx, at, imageID, tags)
+}
+
+// withdrawShare withdraws what shareSnapshot added to a staged snapshot, and reads it back. Removing what is not there is no error (2.1.5);
+// a copy under way goes on (1.3.13).
+func (t *transfer) withdrawShare(ctx context.Context, j *stepRun, s *step.UnshareSnapshot) StepOutcome {
+	id := j.id(s.Snapshot)
+	if err := guardShare(s.Accounts); err != nil {
+		return StepOutcome{Err: err}
+	}
+	left := func(why string) []distribution.RetainedResource {
+		return []distribution.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: why}}
+	}
+	err := t.modifyShare(ctx, s.Location, id, &ec2types.CreateVolumePermissionModifications{Remove: permissions(s.Accounts)})
 	switch {
 	case awsclient.IsNotFound(err):
 		return StepOutcome{Made: id}
 	case err != nil:
-		return StepOutcome{Made: id, Err: err, Left: []distribution.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: reason(err)}}}
+		return StepOutcome{Made: id, Err: err, Left: left(reason(err))}
 	}
 	permitted, err := t.permitted(ctx, s.Location, id)
-	still := slices.DeleteFunc(slices.Clone(permitted), func(account string) bool { return !slices.Contains(from, account) })
+	still := slices.DeleteFunc(permitted, func(account string) bool { return !slices.Contains(s.Accounts, account) })
 	switch {
 	case err != nil:
-		return StepOutcome{Made: id, Err: err, Left: []distribution.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: "withdrawn, but it could not be read back: " + reason(err)}}}
+		return StepOutcome{Made: id, Err: err, Left: left("withdrawn, but it could not be read back: " + reason(err))}
 	case len(still) > 0 && j.patient(): // 4.4.2
 		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 	case len(still) > 0:
-		return StepOutcome{Made: id, Left: []distribution.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: "withdrawn, and still shown for " + strings.Join(still, ", ")}}}
-	case s.Forget:
-		return StepOutcome{Made: id, Err: t.forget(ctx, s.Location, id, permitted)}
+		return StepOutcome{Made: id, Left: left("withdrawn, and still shown for " + strings.Join(still, ", "))}
 	}
 	return StepOutcome{Made: id}
-}
-
-// withoutRemembered are the accounts but for those that a snapshot's tags remember. A look that fails spares nobody: no share may stay for it.
-func (t *transfer) withoutRemembered(ctx context.Context, at distribution.Location, id string, accounts []string) []string {
-	seen, _ := describe(ctx, t.pool.EC2(at), []string{id})
-	before, _ := origin.Remembered(tagsOf(seen[id].Tags))
-	return slices.DeleteFunc(slices.Clone(accounts), func(account string) bool { return slices.Contains(before, account) })
 }
 
 // permitted are the accounts that AWS shows among who may use a snapshot. A snapshot that is gone is shared with nobody.
@@ -101,22 +138,6 @@ func (t *transfer) permitted(ctx context.Context, at distribution.Location, id s
 		}
 	}
 	return accounts, nil
-}
-
-// forget takes the tags away that remember who might use a snapshot before we shared it, unless somebody else may use it now: another
-// run has let them, and needs the memory.
-func (t *transfer) forget(ctx context.Context, at distribution.Location, id string, permitted []string) error {
-	seen, err := describe(ctx, t.pool.EC2(at), []string{id})
-	if err != nil {
-		return err
-	}
-	tags := tagsOf(seen[id].Tags)
-	before, known := origin.Remembered(tags)
-	if !known || slices.ContainsFunc(permitted, func(account string) bool { return !slices.Contains(before, account) }) {
-		return nil
-	}
-	keys := origin.RememberKeys(tags)
-	return t.untag(ctx, at, id, keys...)
 }
 
 func (t *transfer) modifyShare(ctx context.Context, at distribution.Location, id string, change *ec2types.CreateVolumePermissionModifications) error {

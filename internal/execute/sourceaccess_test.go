@@ -17,11 +17,7 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // admit writes the policies of the source's keys: they admit friends, and targets unless the request lets them in by grants.
@@ -66,7 +62,7 @@ func TestAGrantLetsATargetCopyAndIsGoneAfterwards_3_2_6(t *testing.T) {
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, h.request())
 		seen := map[string]kmstypes.GrantListEntry{}
-		result := execute.Run(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
+		result := runPlan(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
 			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "copy/") {
 				for _, g := range append(h.temporary(home), h.temporary(away)...) {
 					seen[*g.GrantId] = g
@@ -130,7 +126,7 @@ func TestAGrantIsWaitedForUntilItWorks_4_4_4(t *testing.T) {
 			h.forbid("222222222222", "kms:DescribeKey")
 			time.AfterFunc(late, func() { h.forgive("222222222222") })
 			begun := time.Now()
-			result := execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
+			result := runPlan(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
 			if late < 5*time.Minute {
 				h.complete(result)
 				if n := h.calls("ec2:CopySnapshot"); n != 1 || time.Since(begun) < late {
@@ -166,7 +162,7 @@ func TestGrantsEndInEveryOutcome(t *testing.T) {
 			pool := h.pool(ctx, h.World)
 			p := h.decide(ctx, pool, h.request())
 			spoil(h, cancel)
-			result := execute.Run(ctx, pool, p, options(h.request()), func(distribution.Event) {})
+			result := runPlan(ctx, pool, p, options(h.request()), func(distribution.Event) {})
 			if left := h.temporary(home); len(left) > 0 {
 				t.Errorf("%s: grants stay: %+v", name, left)
 			}
@@ -178,49 +174,6 @@ func TestGrantsEndInEveryOutcome(t *testing.T) {
 	}
 }
 
-// A run for other accounts may still copy with its grants: another leaves them alone for a day.
-func TestGrantsForOtherDestinationsAreTheirRunsToEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := closed(t, mixed[:1], []string{"222222222222", "333333333333"}, []string{home})
-		pool := h.pool(t.Context(), h.World)
-		only := func(account string) distribution.Request {
-			req := h.request()
-			req.Targets[0].AccountIDs, req.Build.RunID = []string{account}, "run-"+account
-			return req
-		}
-		first := make(chan distribution.Result, 1)
-		p := h.decide(t.Context(), pool, only("222222222222"))
-		go func() { first <- execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {}) }()
-		time.Sleep(20 * time.Second) // it stages, and its grant stands
-		facts, err := discover.Look(t.Context(), pool, only("333333333333"))
-		h.must(err)
-		if len(h.temporary(home)) != 1 {
-			t.Fatalf("grants %+v", h.temporary(home))
-		}
-		for age, want := range map[time.Duration]int{0: 0, 25 * time.Hour: 1} {
-			facts.At = time.Now().Add(age)
-			revoked := 0
-			for _, s := range plan.Clean(only("333333333333"), facts).Steps {
-				if _, is := s.(*step.RevokeGrant); is {
-					revoked++
-				}
-			}
-			if revoked != want {
-				t.Errorf("after %v %d grants are revoked", age, revoked)
-			}
-		}
-		_, second := h.run(t.Context(), only("333333333333"))
-		for _, result := range []distribution.Result{<-first, second} {
-			if len(result.Images) != 1 || len(result.Findings) > 0 {
-				t.Errorf("%+v", result.Findings)
-			}
-		}
-		if left := h.temporary(home); len(left) > 0 {
-			t.Errorf("grants stay: %+v", left)
-		}
-	})
-}
-
 // Whom an admitted account lets in stays admitted: it is told, with the call that ends it.
 func TestWhomAnAdmittedAccountLetsInIsTold_3_2_6(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -228,7 +181,7 @@ func TestWhomAnAdmittedAccountLetsInIsTold_3_2_6(t *testing.T) {
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, h.request())
 		child := ""
-		result := execute.Run(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
+		result := runPlan(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
 			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "copy/222222222222") {
 				key := h.temporary(home)[0].KeyId
 				made, err := pool.KMS(distribution.Location{Account: "222222222222", Region: home}).CreateGrant(t.Context(), &kms.CreateGrantInput{

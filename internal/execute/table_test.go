@@ -83,8 +83,6 @@ var features = []struct {
 		r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "taken", true
 	}},
 	{"canary", func(r *distribution.Request) { r.Canary = aws.Bool(true) }},
-	{"revoke_shares = false", func(r *distribution.Request) { r.KeepShares = true }},
-	{"keep_staged", func(r *distribution.Request) { r.KeepStaged = true }},
 }
 
 // What each method takes of calls, and each feature beyond that, for one account and for many, in the image's own Region and in another.

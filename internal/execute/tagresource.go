@@ -59,15 +59,6 @@ func (t *transfer) tag(ctx context.Context, at distribution.Location, id string,
 	return err
 }
 
-func (t *transfer) untag(ctx context.Context, at distribution.Location, id string, keys ...string) error {
-	list := make([]ec2types.Tag, len(keys))
-	for i, key := range keys {
-		list[i].Key = aws.String(key)
-	}
-	_, err := t.pool.EC2(at).DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{id}, Tags: list})
-	return err
-}
-
 func tagsOf(list []ec2types.Tag) map[string]string {
 	tags := make(map[string]string, len(list))
 	for _, tag := range list {

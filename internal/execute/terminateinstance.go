@@ -4,7 +4,6 @@
 package execute
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -34,11 +33,6 @@ func (t *transfer) terminateInstance(ctx context.Context, j *stepRun, s *step.Te
 			return StepOutcome{Err: err}
 		}
 	}
-	if s.Awaited {
-		if awaited, err := t.awaited(ctx, j, s.Location, id); err != nil || awaited {
-			return StepOutcome{Err: cmp.Or(err, error(retryAfter{launchLook}))}
-		}
-	}
 	_, err := t.pool.EC2(s.Location).TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
 	switch {
 	case awsclient.IsNotFound(err) && j.ended[s.Instance.From].Err != nil && j.patient(): // launched just now (4.4.1)
@@ -49,40 +43,23 @@ func (t *transfer) terminateInstance(ctx context.Context, j *stepRun, s *step.Te
 	return StepOutcome{Made: id, Err: err, Left: []distribution.RetainedResource{{At: s.Location, Kind: "instance", Resource: id, Why: err.Error()}}}
 }
 
-// awaited reports an instance that another run may be waiting for: it starts, or that it runs may not have been seen yet.
-func (t *transfer) awaited(ctx context.Context, j *stepRun, at distribution.Location, id string) (bool, error) {
-	seen, err := t.instance(ctx, at, id)
-	if err != nil || seen == nil {
-		return false, err
-	}
-	switch seen.State.Name {
-	case ec2types.InstanceStateNamePending:
-		return time.Since(aws.ToTime(seen.LaunchTime)) < launchPatience, nil
-	case ec2types.InstanceStateNameRunning:
-		return j.doubtful(), nil
-	}
-	return false, nil
-}
-
-// lostInstance lists the instances with the tags of a launch whose answer was lost. It returns none of them: tags can be copied.
+// lostInstance finds the instance whose id never came, by the client token of its launch.
 func (t *transfer) lostInstance(ctx context.Context, j *stepRun, s *step.TerminateInstance) (string, error) {
-	seen, err := t.instances(ctx, s.Location, origins(s.Tags)...)
+	seen, err := t.instances(ctx, s.Location, ec2types.Filter{Name: aws.String("client-token"), Values: []string{launchToken(s.SealKey, s.Mark)}})
 	if err != nil {
 		return "", err
 	}
-	var found []string
 	for _, i := range seen {
-		if i.State.Name != ec2types.InstanceStateNameTerminated && unsealed(i.Tags) {
-			found = append(found, aws.ToString(i.InstanceId))
+		if i.State.Name != ec2types.InstanceStateNameTerminated {
+			return aws.ToString(i.InstanceId), nil
 		}
 	}
 	if j.memo.missing.IsZero() {
 		j.memo.missing = time.Now()
 	}
-	if len(found) == 0 && time.Since(j.memo.missing) < lostLaunch {
+	if time.Since(j.memo.missing) < lostLaunch {
 		j.memo.looks++
 		return "", retryAfter{step.Backoff(j.memo.looks)}
 	}
-	j.list(s.Location, "instance", found)
 	return "", nil
 }

@@ -198,7 +198,7 @@ func TestCopiesInAHurryWaitWhereOthersHaveUsedUpTheThroughput_4_1_5(t *testing.T
 				pool := h.pool(t.Context(), h.World)
 				p := h.decide(t.Context(), pool, h.request())
 				h.uses("222222222222", 440, 440, 440, 440)
-				result := execute.Run(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
+				result := runPlan(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
 				if n := h.refusedCopies("222222222222"); len(result.Images) != 1 || len(result.Findings) > 0 || n == 0 {
 					t.Errorf("%d images, findings %+v, %d refused copies", len(result.Images), result.Findings, n)
 				}
@@ -227,10 +227,7 @@ func TestCopiesInAHurryThatAreTakenUpComeFirst_4_8_2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var copies []awssim.CopySchedule
 		h := build(t, slices.Repeat(sized(240), 8), []string{"222222222222"}, []string{home}, awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }))
-		h.with = func(req *distribution.Request) {
-			hurried(req)
-			req.KeepShares = true // so that the second run could begin at once
-		}
+		h.with = hurried
 		h.Inject(awssim.FaultRule{Fault: awssim.Unavailable, Account: "222222222222", Action: "ec2:CopySnapshot", Nth: 1}) // it is looked for, for five minutes
 		ctx, cancel := context.WithCancelCause(t.Context())
 		pool := h.pool(ctx, h.World)

@@ -6,6 +6,8 @@ package execute
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
@@ -50,7 +52,15 @@ func run(ctx context.Context, pool *awsclient.Pool, steps []step.Step, o Options
 	t.watcher = newWatcher(ctx, pool, r.slots, r.emit, o)
 	r.onQueueSaturated = t.watcher.crowd
 	defer t.watcher.close()
-	return r.run(ctx)
+	done := r.run(ctx)
+	for id, d := range done {
+		d.Left = slices.DeleteFunc(d.Left, func(l distribution.RetainedResource) bool {
+			_, gone := t.deleted.Load(l.Resource)
+			return gone
+		})
+		done[id] = d
+	}
+	return done
 }
 
 // transfer is a run of steps against AWS.
@@ -60,6 +70,7 @@ type transfer struct {
 	begun   time.Time
 	copies  map[distribution.StepID]*step.CopySnapshot // of the run
 	granted []*step.CreateGrant                        // likewise
+	deleted sync.Map                                   // ids of snapshots, so that none of them is listed as left behind
 }
 
 // act finds the act of a step: a file of this package has it, by the name of the step's type.

@@ -4,7 +4,6 @@
 package execute
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -50,46 +49,21 @@ func (t *transfer) choose(ctx context.Context, j *stepRun, s *step.RegisterImage
 	for _, source := range slices.Sorted(maps.Keys(bySource)) {
 		c := bySource[source]
 		own := j.ended[c.ID].Snapshot
-		kept := t.keepOldest(ctx, j, c, *own, families[c])
-		for device, ref := range s.Snapshots {
-			if ref.From == c.ID {
-				uses[device] = kept
-			}
-		}
+		t.deleteDuplicates(ctx, j, c, *own, families[c])
 	}
 	return nil
 }
 
-// keepOldest chooses among a copy of this run and its provable twins, and removes the others. A twin that another run
-// made later stays beside, for that run may not have noticed yet that it is complete: it gives it up itself when it comes to choose, or meets the image. So does
-// an older one that is still under way: a later run settles it.
-func (t *transfer) keepOldest(ctx context.Context, j *stepRun, c *step.CopySnapshot, own ec2types.Snapshot, family []ec2types.Snapshot) string {
-	kept := own
-	slices.SortFunc(family, older)
+// deleteDuplicates deletes what a call of this run created beside the copy that it uses: its effect was seen too late. Copies of other runs are
+// theirs.
+func (t *transfer) deleteDuplicates(ctx context.Context, j *stepRun, c *step.CopySnapshot, own ec2types.Snapshot, family []ec2types.Snapshot) {
 	for _, twin := range family {
 		id := aws.ToString(twin.SnapshotId)
-		if id == aws.ToString(own.SnapshotId) || !genuine(c, twin) {
-			continue
+		sameRun := tagsOf(twin.Tags)[origin.Run] == tagsOf(own.Tags)[origin.Run]
+		if id != aws.ToString(own.SnapshotId) && sameRun && genuine(c, twin) {
+			j.memo.left = append(j.memo.left, t.discard(ctx, c.Location, id)...)
 		}
-		useful := twin.State == ec2types.SnapshotStateCompleted && aws.ToString(twin.KmsKeyId) == c.KeyARN && int64(aws.ToInt32(twin.VolumeSize)) == c.GiB
-		gone := id
-		switch {
-		case older(twin, kept) > 0 && tagsOf(twin.Tags)[origin.Run] != tagsOf(own.Tags)[origin.Run]:
-			continue
-		case older(twin, kept) > 0 || twin.State == ec2types.SnapshotStateError:
-		case useful:
-			kept, gone = twin, aws.ToString(kept.SnapshotId)
-		case twin.State == ec2types.SnapshotStatePending:
-			continue
-		}
-		j.memo.left = append(j.memo.left, t.discard(ctx, c.Location, gone)...)
 	}
-	return aws.ToString(kept.SnapshotId)
-}
-
-// older puts what was begun first in front.
-func older(a, b ec2types.Snapshot) int {
-	return cmp.Or(aws.ToTime(a.StartTime).Compare(aws.ToTime(b.StartTime)), cmp.Compare(aws.ToString(a.SnapshotId), aws.ToString(b.SnapshotId)))
 }
 
 // genuine reports whether both seals prove that a run created a snapshot.
@@ -98,7 +72,7 @@ func genuine(c *step.CopySnapshot, twin ec2types.Snapshot) bool {
 	if twin.State == ec2types.SnapshotStateCompleted { // a pending copy shows no key yet (4.6.1)
 		mark.KeyARN = aws.ToString(twin.KmsKeyId)
 	}
-	return mark.Prove(c.SealKey, aws.ToString(twin.SnapshotId), tags) == origin.Both
+	return mark.Prove(c.SealKey, aws.ToString(twin.SnapshotId), tags) == origin.Both || mark.WasCalled(c.SealKey, aws.ToString(twin.Description), tags)
 }
 
 // adoptImage takes the image that has the name already, when another run of ours registered it: its seals prove that. This run's

@@ -11,7 +11,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
 // Of two runs at once one sees first that its copy is complete, and the other's as well. With these seeds the other has not noticed yet.
@@ -22,10 +21,10 @@ func TestACopyOfAnotherRunStaysUntilThatRunGivesItUp(t *testing.T) {
 			results := make(chan distribution.Result, 2)
 			for i := range 2 {
 				req := h.request()
-				req.Build.RunID = fmt.Sprint("run-", i)
+				req.RunID = fmt.Sprint("run-", i)
 				time.AfterFunc(time.Duration(i)*time.Second, func() {
-					pool := h.pool(t.Context(), h.World)
-					results <- execute.Run(t.Context(), pool, h.decide(t.Context(), pool, req), options(req), func(distribution.Event) {})
+					result, _ := h.attemptOf(t.Context(), h.World, req)
+					results <- result
 				})
 			}
 			for _, result := range []distribution.Result{<-results, <-results} {
@@ -45,10 +44,10 @@ func TestTwoMethodsAtOnceMakeOneImage(t *testing.T) {
 					results := make(chan distribution.Result, 2)
 					for i, method := range methods {
 						req := h.request()
-						req.Build.RunID, req.Targets[0].Method = fmt.Sprint("run-", i), method
+						req.RunID, req.Targets[0].Method = fmt.Sprint("run-", i), method
 						time.AfterFunc(time.Duration(i)*lag, func() {
-							pool := h.pool(t.Context(), h.World)
-							results <- execute.Run(t.Context(), pool, h.decide(t.Context(), pool, req), options(req), func(distribution.Event) {})
+							result, _ := h.attemptOf(t.Context(), h.World, req)
+							results <- result
 						})
 					}
 					for _, result := range []distribution.Result{<-results, <-results} {

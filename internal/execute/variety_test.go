@@ -185,7 +185,7 @@ func TestAnImageThatLosesItsBillingIsDiscarded_2_3_3(t *testing.T) {
 		if images := h.ownImages(account, away); len(images) != 0 {
 			t.Errorf("%d images of another billing are left", len(images))
 		}
-		h.with = func(r *distribution.Request) { r.Build.RunID = "run-2" }
+		h.with = func(r *distribution.Request) { r.RunID = "run-2" }
 		_, result = h.run(t.Context(), h.request())
 		h.complete(result)
 	})

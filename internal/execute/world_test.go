@@ -245,7 +245,7 @@ func (h *house) request() distribution.Request {
 			Roles: []distribution.Role{{RoleName: roleName, ExternalID: "golden"}},
 		}},
 		Timeout: 12 * time.Hour, CopyTimeout: 6 * time.Hour, PollInterval: 15 * time.Second,
-		Build: distribution.Build{Name: "golden", Region: h.home, RunID: "run-1"},
+		Build: distribution.Build{Name: "golden", Region: h.home}, RunID: "run-1",
 	}
 	if h.with != nil {
 		h.with(&req)
@@ -276,8 +276,15 @@ func (h *house) decide(ctx context.Context, pool *awsclient.Pool, req distributi
 // decided seals the image, looks, and makes the plan.
 func (h *house) decided(ctx context.Context, pool *awsclient.Pool, req distribution.Request) plan.Plan {
 	h.t.Helper()
-	if _, findings := execute.Seal(ctx, pool, source, h.sealKey, h.images, func(distribution.Event) {}); len(findings) > 0 {
+	images, findings := execute.Seal(ctx, pool, source, h.sealKey, h.images, func(distribution.Event) {})
+	if len(findings) > 0 {
 		h.t.Fatal(findings)
+	}
+	for i, image := range req.Images { // as the post-processor does: the tag may not be seen yet
+		if j := slices.IndexFunc(images, func(s distribution.SourceImage) bool { return s.Region == image.Region && s.ImageID == image.ImageID }); j >= 0 {
+			req.Images = slices.Clone(req.Images)
+			req.Images[i] = images[j]
+		}
 	}
 	facts, err := discover.Look(ctx, pool, req)
 	h.must(err)
@@ -289,7 +296,20 @@ func (h *house) run(ctx context.Context, req distribution.Request) (plan.Plan, d
 	h.t.Helper()
 	pool := h.pool(ctx, h.World)
 	p := h.decide(ctx, pool, req)
-	return p, execute.Run(ctx, pool, p, options(req), func(distribution.Event) {})
+	return p, runPlan(ctx, pool, p, options(req), func(distribution.Event) {})
+}
+
+// runPlan runs a plan, and withdraws at its end what is shared until then, as a run without others does.
+func runPlan(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o execute.Options, say func(distribution.Event)) distribution.Result {
+	result := execute.Run(ctx, pool, p, o, say)
+	lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), 6*time.Minute)
+	defer cancel()
+	var images []distribution.SourceImage
+	for _, image := range p.Images {
+		images = append(images, distribution.SourceImage{Region: image.Region, ImageID: image.ImageID})
+	}
+	result.Left = append(result.Left, execute.WithdrawShares(lasting, pool, source, images)...)
+	return result
 }
 
 func options(req distribution.Request) execute.Options {

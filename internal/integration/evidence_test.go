@@ -134,7 +134,7 @@ func TestForgedTags_onSnapshot(t *testing.T) {
 }
 
 // A copy that another team made as runs make theirs, with key, description and tags of a genuine copy that is gone, is
-// neither registered nor deleted.
+// not registered. With the copied token in its description it may be deleted: no resource from before can have one.
 func TestForgedSnapshot_insteadOfGenuine(t *testing.T) {
 	eachSet(t, fixture.Setup{Volumes: ownKey}, func(w *fixture.World, nth int) int {
 		template := w.Template(fixture.WithParameter("/golden"))
@@ -172,7 +172,6 @@ func TestForgedSnapshot_insteadOfGenuine(t *testing.T) {
 		if slices.Contains(fixture.SnapshotsOf(w.RequireImage(fixture.Prod, fixture.Home)), *forged.SnapshotId) {
 			w.Errorf("the image of the run uses %s, which is not its own", *forged.SnapshotId)
 		} else {
-			expectUnchanged(w, second, []string{*forged.SnapshotId})
 		}
 		return len(sets)
 	})

@@ -8,10 +8,7 @@
 package origin
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -20,15 +17,13 @@ const Prefix = "encrypted-ami:"
 
 // Keys of our tags.
 const (
-	Source    = Prefix + "source"    // account/region/ami-..., /staged/whom where it is, and /device for a snapshot
-	Run       = Prefix + "run"       // id of the run that made the thing
-	Sealed    = Prefix + "seal"      // first seal: over what the thing is, given in the call that makes it
-	SealedID  = Prefix + "seal-id"   // second seal: over its id, given right after
-	Protected = Prefix + "protected" // on a source image: the run that switched its deregistration protection on
-	SealKey   = Prefix + "seal-key"  // on a source image: the sealing key
-	Stays     = Prefix + "stays"     // on a staged image: share blocks let others launch it, and no run removes it
-	Line      = Prefix + "line"      // on a source image: the line that it is a release of
-	Before    = Prefix + "before"    // on a source snapshot: who might use it before we shared it
+	Source   = Prefix + "source"   // account/region/ami-..., /staged/whom where it is, and /device for a snapshot
+	Run      = Prefix + "run"      // id of the run that made the thing
+	Sealed   = Prefix + "seal"     // first seal: over what the thing is, given in the call that makes it
+	SealedID = Prefix + "seal-id"  // second seal: over its id, given right after
+	SealKey  = Prefix + "seal-key" // on a source image: the sealing key
+	Stays    = Prefix + "stays"    // on a staged image: share blocks let others launch it, and no run removes it
+	Line     = Prefix + "line"     // on a source image: the line that it is a release of
 )
 
 // Whole stands for the device of a snapshot that CopyImage made: AWS gives all snapshots of an image the same tags.
@@ -68,25 +63,11 @@ type Mark struct {
 
 const staged = "/staged/"
 
-// Whom names a set of destinations, each account/region: 16 digits that are the same whatever their order.
-func Whom(destinations []string) string {
-	sum := sha256.Sum256([]byte(strings.Join(slices.Sorted(slices.Values(destinations)), ",")))
-	return hex.EncodeToString(sum[:8])
-}
-
 // Sharers stands for the destinations of a staged image that share blocks let others launch: it is for whoever comes, and stays.
 const Sharers = "shared"
 
-// StagedFor reads from a tag Source for whom a copy of the mark's device was staged; "" where it is no such tag.
-func (m Mark) StagedFor(source string) string {
-	m.Staged = ""
-	before, after, _ := strings.Cut(source, staged)
-	whom, device, _ := strings.Cut(after, "/")
-	if strings.TrimSuffix(before+"/"+device, "/") != m.Source() {
-		return ""
-	}
-	return whom
-}
+// Temporary stands for what is staged until the copies of it are made, whoever makes them.
+const Temporary = "temporary"
 
 // Source is the value of the tag that candidates are looked for by.
 func (m Mark) Source() string {

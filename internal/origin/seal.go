@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -57,4 +58,38 @@ func (k Key) over(fields ...string) string {
 
 func (k Key) right(given, wanted string) bool {
 	return hmac.Equal([]byte(strings.ToLower(given)), []byte(wanted))
+}
+
+// Token is evidence of one creating call: a digest of its purpose, and a seal over that, the source, the run and the place. It stands where AWS
+// lets no caller change it later: the description of a snapshot, the client token of an instance. No existing resource can acquire one.
+func (k Key) Token(m Mark, purpose string) string {
+	if k == nil {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(purpose))
+	nonce := hex.EncodeToString(sum[:sealLength/2])
+	return nonce + "-" + k.over("call", m.Source(), m.Place, m.Run, nonce)
+}
+
+// Description returns a text with the token of a call at its end, in the 255 characters of a description.
+func (k Key) Description(text string, m Mark, purpose string) string {
+	token := k.Token(m, purpose)
+	if token == "" {
+		return text
+	}
+	end := " [" + token + "]"
+	if len(text)+len(end) > 255 {
+		text = strings.ToValidUTF8(text[:255-len(end)], "")
+	}
+	return text + end
+}
+
+var tokenPattern = regexp.MustCompile(`([0-9a-f]{16})-([0-9a-f]{32})\]?$`)
+
+// WasCalled reports whether a description or a client token proves that a run created a resource: it may be deleted, and never adopted. The run is
+// taken from the tags.
+func (m Mark) WasCalled(key Key, text string, tags map[string]string) bool {
+	found := tokenPattern.FindStringSubmatch(text)
+	m.Run = tags[Run]
+	return key != nil && found != nil && tags[SealedID] == "" && tags[Source] == m.Source() && key.right(found[2], key.over("call", m.Source(), m.Place, m.Run, found[1]))
 }

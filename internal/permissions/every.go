@@ -67,7 +67,7 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 			Name: "every option", AccountIDs: s.Targets, Regions: s.regions(), KMSKeyID: distribution.Text(s.TargetAlias),
 			Roles: []distribution.Role{{RoleName: distribution.Text(s.TargetRole)}},
 		}},
-		Build: distribution.Build{Name: "golden", Region: home.Region, RunID: "run"},
+		RunID: "run", Build: distribution.Build{Name: "golden", Region: home.Region},
 	}
 	target := &req.Targets[0]
 	if s.with("keep_releases") {

@@ -173,7 +173,7 @@ func (h *holder) terms() []term {
 		{"LookAtLicenses", is("license-manager:ListLicenseSpecificationsForResource"), whole, nil},
 		{"AssociateLicenses", is("license-manager:UpdateLicenseSpecificationsForResource"), everywhere, nil},
 		{"AddTemplateVersion", is("ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"), here, nil},
-		{"LiftOurProtection", is("ec2:DisableImageDeregistrationProtection"), anywhere, distribution.Condition{"Null": {"aws:ResourceTag/" + origin.Protected: {"false"}}}},
+		{"LiftProtection", is("ec2:DisableImageDeregistrationProtection"), anywhere, nil},
 	}
 	if h.target && h.with("force_deregister") { // whatever has the name: IAM knows no names of images
 		terms = append(terms, term{"ImagesMakeWay", is("ec2:DeregisterImage"), anywhere, nil})

@@ -238,7 +238,7 @@ func (s *site) tells() string {
 		pool, err := awsclient.New(s.Context(), s.access)
 		s.must(err)
 		req := requests(s.Setup)[of]
-		req.Images[0].ImageID, req.Build.RunID = s.image, name
+		req.Images[0].ImageID, req.RunID = s.image, name
 		req.Targets[0].Roles[0].ExternalID = distribution.Secret(s.ExternalID)
 		if len(req.Targets[0].Licenses) > 0 {
 			req.Targets[0].Licenses[0] = distribution.Text(s.license)
@@ -258,7 +258,7 @@ func (s *site) tells() string {
 				}
 			}
 		}
-		sources, findings := execute.EnableProtection(s.Context(), pool, s.SourceAccount, name, req.Images, quiet)
+		sources, findings := execute.EnableProtection(s.Context(), pool, s.SourceAccount, req.Images, quiet)
 		show(findings)
 		req.Images, findings = execute.Seal(s.Context(), pool, s.SourceAccount, origin.ParseKey(strings.Repeat("5a", 16)), req.Images, quiet)
 		show(findings)

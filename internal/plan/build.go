@@ -15,6 +15,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -42,6 +43,7 @@ type destinationState struct {
 	pending  *ec2types.Image              // on its way, by CopyImage
 	changed  []ec2types.Image             // finished, but not what the image has to be: it makes way, or stays
 	broken   []ec2types.Image             // ours, and never finished
+	foreign  bool                         // pending is another run's that works
 	gone     []distribution.StepID        // steps that deregister those
 	copies   map[string]existingSnapshots // by the id of the volume's own snapshot
 	ami      step.Ref                     // its image, finished or to be
@@ -74,7 +76,7 @@ func cleaning(req distribution.Request, facts distribution.Facts, all, destinati
 	b := &builder{req: req, facts: facts, all: all}
 	for _, d := range destinations {
 		g := b.goal(d)
-		if g.pending != nil {
+		if g.pending != nil && !g.foreign {
 			g.broken = append(g.broken, *g.pending)
 		}
 		b.deregister(&g)
@@ -139,6 +141,7 @@ func (b *builder) add(s step.Step) distribution.StepID {
 func (b *builder) goal(d distribution.Destination) destinationState {
 	g := destinationState{Destination: d, keyARN: destinationKeyARN(d, b.facts), copies: map[string]existingSnapshots{}}
 	found := imageAt(b.req, b.facts, d)
+	g.foreign = found.pending != nil && has(found.working, *found.pending)
 	g.image, g.pending, g.broken = found.use, found.pending, found.broken
 	g.changed = slices.Concat(found.changed, found.alien) // AWS would refuse to delete their snapshots
 	if g.pending != nil {
@@ -171,7 +174,7 @@ func (g destinationState) wants(volume string) bool {
 
 // mark says where a destination's image, or the copy of one device, comes from and belongs.
 func destinationMark(d distribution.Destination, req distribution.Request, facts distribution.Facts, device string) origin.Mark {
-	m := origin.Mark{Account: facts.Source.Account, Region: d.FromRegion, ImageID: imageID(req, d.FromRegion), Run: req.Build.RunID,
+	m := origin.Mark{Account: facts.Source.Account, Region: d.FromRegion, ImageID: imageID(req, d.FromRegion), Run: req.RunID,
 		Place: d.At.Key(), Device: device}
 	if device != "" {
 		m.KeyARN = destinationKeyARN(d, facts)
@@ -181,7 +184,7 @@ func destinationMark(d distribution.Destination, req distribution.Request, facts
 
 // mark says where a staged image, or a staged snapshot, comes from and belongs.
 func (s *shareSource) mark(req distribution.Request, facts distribution.Facts, device string) origin.Mark {
-	m := origin.Mark{Account: facts.Source.Account, Region: s.from, ImageID: imageID(req, s.from), Run: req.Build.RunID,
+	m := origin.Mark{Account: facts.Source.Account, Region: s.from, ImageID: imageID(req, s.from), Run: req.RunID,
 		Place: s.at.Key(), Device: device, Staged: s.whom}
 	if device != "" {
 		m.KeyARN = s.keyARN
@@ -220,12 +223,12 @@ func (b *builder) offer(s *shareSource, goals []destinationState) *preparedSourc
 			continue
 		}
 		source := b.source(o, it)
-		stays := b.share(o, it, source, distribution.Without(s.lasting.Accounts, it.permanentAccounts()), "lasting")
+		stays := b.share(o, it, source, s.lasting.Accounts, "lasting")
 		lasting = append(lasting, stays...)
-		needed := accountsOf(wanting[i])
-		o.given[it.id()] = distribution.Without(distribution.Without(needed, s.lasting.Accounts), append(it.permanentAccounts(), o.at.Account))
+		needed := distribution.Without(accountsOf(wanting[i]), append(it.permanentAccounts(), o.at.Account))
+		o.given[it.id()] = distribution.Without(needed, s.lasting.Accounts)
 		shares := b.share(o, it, source, o.given[it.id()])
-		if len(o.given[it.id()]) < len(distribution.Without(needed, it.permanentAccounts())) {
+		if len(o.given[it.id()]) < len(needed) {
 			shares = append(shares, stays...)
 		}
 		source.needs = append(slices.Clone(source.needs), shares...)
@@ -247,11 +250,10 @@ func (b *builder) source(o *preparedSource, it sourceVolume) snapshotRef {
 			Base:        step.Base{ID: step.NewID("stage", o.at.Region, it.device()), Location: o.at},
 			FromRegion:  o.from,
 			KeyARN:      o.keyARN,
-			Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, o.from)),
+			Description: b.facts.Images[o.from].SealKey.Description(fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, o.from)), mark, "stage"),
 			Tags:        mark.Tags(b.facts.Images[o.from].SealKey),
 			Mark:        mark,
 			SealKey:     b.facts.Images[o.from].SealKey,
-			Kept:        b.req.KeepStaged,
 		}, stagedAt(b.req, b.facts, o.shareSource, it.volume).use)
 	case o.whole.ref.Known != "":
 		use := stagedImages(b.req, b.facts, o.shareSource).use
@@ -273,7 +275,6 @@ func (b *builder) stageImage(s *shareSource) snapshotRef {
 		FromRegion:   s.from,
 		FromKeyARNs:  keysOf(b.facts.Images[s.from]),
 		KeyARN:       s.keyARN,
-		Kept:         b.req.KeepStaged,
 		SnapshotTags: s.mark(b.req, b.facts, origin.Whole).Tags(b.facts.Images[s.from].SealKey),
 	})
 }
@@ -311,26 +312,23 @@ func keysOf(image distribution.Image) []string {
 	return distribution.Union(keys, nil)
 }
 
-// open lets those launch the shared image that copy it, and those that share blocks name, once its snapshots are shared with them. Who
-// might launch the artifact's own image before is remembered on it first.
+// shareImage lets those launch the shared image that copy it, and those that share blocks name, once its snapshots are shared with them.
 func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, lasting []distribution.StepID) {
 	if o.whole.ref == (step.Ref{}) {
 		return
 	}
-	var before []string
-	image := b.facts.Images[o.from]
-	if !o.staged {
-		before = forGood(image.SharedWith.Accounts, image.Image.Tags)
+	var permanent []string
+	if image := b.facts.Images[o.from]; !o.staged {
+		permanent = permanentAccounts(image.SharedWith.Accounts, image.Image.Tags, provenance.Permanent(tagMap(image.Image.Tags)))
 	}
 	head := step.Base{ID: step.NewID("share", o.at.Region, origin.Whole, "lasting"), Location: o.at, DependsOn: slices.Concat(o.whole.needs, lasting), ExpectedDuration: callTime}
 	var stays []distribution.StepID
 	if !o.lasting.IsEmpty() {
 		newStep := &step.ShareImage{Base: head, Image: o.whole.ref, With: o.lasting, Lasting: true}
-		switch {
-		case o.staged:
-			newStep.Remember = map[string]string{origin.Stays: b.req.Build.RunID}
-		case remembers(image.Image.Tags):
-			newStep.Remember = origin.Remember(distribution.Union(before, o.lasting.Accounts))
+		if o.staged {
+			newStep.Tags = map[string]string{origin.Stays: b.req.RunID}
+		} else {
+			newStep.Baseline = true
 		}
 		stays = append(stays, b.add(newStep))
 	}
@@ -338,7 +336,7 @@ func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, la
 	for _, goals := range wanting {
 		copying = append(copying, slices.DeleteFunc(goals, func(g destinationState) bool { return g.Method != distribution.ByImage })...)
 	}
-	needed := distribution.Without(accountsOf(copying), append(slices.Clone(before), o.at.Account))
+	needed := distribution.Without(accountsOf(copying), append(permanent, o.at.Account))
 	o.admitted = distribution.Without(needed, o.lasting.Accounts)
 	shared := slices.Clone(o.whole.needs)
 	if len(o.admitted) < len(needed) {
@@ -346,27 +344,9 @@ func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, la
 	}
 	if len(o.admitted) > 0 {
 		head.ID, head.DependsOn = step.NewID("share", o.at.Region, origin.Whole), slices.Clone(o.whole.needs)
-		newStep := &step.ShareImage{Base: head, Image: o.whole.ref, With: distribution.LaunchPermissions{Accounts: o.admitted}}
-		if !o.staged {
-			newStep.Remember = origin.Remember(distribution.Union(before, o.lasting.Accounts))
-		}
-		shared = append(shared, b.add(newStep))
+		shared = append(shared, b.add(&step.ShareImage{Base: head, Image: o.whole.ref, With: distribution.LaunchPermissions{Accounts: o.admitted}, Baseline: !o.staged}))
 	}
 	o.whole.needs = shared
-}
-
-// accountsAt are the accounts of destinations, sorted.
-func accountsAt(destinations []distribution.Destination) []string {
-	var accounts []string
-	for _, d := range destinations {
-		accounts = append(accounts, d.At.Account)
-	}
-	return distribution.Union(accounts, nil)
-}
-
-// isDestination reports whether an account is one of the request's, open or not. Others are left to the runs that serve them.
-func (b *builder) isDestination(account string) bool {
-	return slices.ContainsFunc(b.all, func(d distribution.Destination) bool { return d.At.Account == account })
 }
 
 // accountsOf are the accounts of destinations, sorted.
@@ -398,14 +378,19 @@ func (b *builder) isCrossAccount(at distribution.Location) bool {
 	return at.Account != b.facts.Source.Account
 }
 
-// share lets accounts use a snapshot. Who might use one of the image's own snapshots before is remembered on it first, also where that is known: the
-// run that remembered it may have ended by then, and forgotten it. Who gets it for good is added to what is known: that run takes nothing back from them.
+// share lets accounts use a snapshot. All of them are added, also those that another run has given the permission: that run may withdraw it.
 func (b *builder) share(o *preparedSource, it sourceVolume, source snapshotRef, accounts []string, kind ...string) []distribution.StepID {
 	var shares []distribution.StepID
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
-		newStep := &step.ShareSnapshot{Base: step.Base{ID: step.NewID(append([]string{"share", o.at.Region, it.device()}, kind...)...), Location: o.at, DependsOn: slices.Clone(source.needs), ExpectedDuration: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: chunk}
-		if i == 0 && !it.staged && (len(kind) == 0 || remembers(it.snapshot.Tags)) {
-			newStep.Remember = origin.Remember(distribution.Union(it.permanentAccounts(), o.lasting.Accounts))
+		newStep := &step.ShareSnapshot{
+			Base:     step.Base{ID: step.NewID(append([]string{"share", o.at.Region, it.device()}, kind...)...), Location: o.at, DependsOn: slices.Clone(source.needs), ExpectedDuration: callTime},
+			Snapshot: source.ref,
+			Device:   it.device(),
+			Accounts: chunk,
+			Baseline: !it.staged,
+		}
+		if len(kind) > 0 && !it.staged {
+			newStep.PermanentOn = imageID(b.req, o.from)
 		}
 		if i > 0 {
 			newStep.ID += distribution.StepID(fmt.Sprintf("/%d", i+1))
@@ -416,25 +401,24 @@ func (b *builder) share(o *preparedSource, it sourceVolume, source snapshotRef, 
 	return shares
 }
 
-// forGood are the accounts that may use what stands for a volume for good.
+// permanentAccounts returns the accounts whose permission on what stands for a volume no run withdraws.
 func (it sourceVolume) permanentAccounts() []string {
 	if it.staged {
 		return nil
 	}
-	return forGood(it.snapshot.SharedWith, it.snapshot.Tags)
+	return permanentAccounts(it.snapshot.SharedWith, it.snapshot.Tags, it.permanent)
 }
 
-// forGood are those of the accounts that may use a thing which have that for good: all, but where its tags remember who had it before a run gave it to
-// others for a while.
-func forGood(accounts []string, tags []ec2types.Tag) []string {
-	before, known := origin.Remembered(tagMap(tags))
-	return slices.DeleteFunc(slices.Clone(accounts), func(account string) bool { return known && !slices.Contains(before, account) })
-}
-
-// remembers reports tags that say who might use a thing before runs gave it to others.
-func remembers(tags []ec2types.Tag) bool {
-	_, known := origin.Remembered(tagMap(tags))
-	return known
+// permanentAccounts returns the accounts whose access predates our runs, and those of share blocks. Without a baseline tag, all of them
+// count as permanent.
+func permanentAccounts(permitted []string, tags []ec2types.Tag, shared []string) []string {
+	baseline, known, err := provenance.Baseline(tagMap(tags))
+	if !known || err != nil {
+		return slices.Clone(permitted)
+	}
+	return slices.DeleteFunc(slices.Clone(permitted), func(account string) bool {
+		return !slices.Contains(baseline, account) && !slices.Contains(shared, account)
+	})
 }
 
 // copies makes a destination's own snapshots, each as soon as it is to be had, with no barrier per image; or its image in one copy.
@@ -467,7 +451,7 @@ func (b *builder) copies(g *destinationState, offers []*preparedSource) map[stri
 			FromRegion:  from,
 			KeyARN:      g.keyARN,
 			Minutes:     g.CopyMinutes,
-			Description: fmt.Sprintf("%s of %s", v.device(), g.Name),
+			Description: b.facts.Images[g.FromRegion].SealKey.Description(fmt.Sprintf("%s of %s", v.device(), g.Name), destinationMark(g.Destination, b.req, b.facts, v.device()), "copy"),
 			Tags:        joined(g.SnapshotTags, destinationMark(g.Destination, b.req, b.facts, v.device()).Tags(b.facts.Images[g.FromRegion].SealKey)),
 			Mark:        destinationMark(g.Destination, b.req, b.facts, v.device()),
 			SealKey:     b.facts.Images[g.FromRegion].SealKey,
@@ -584,19 +568,10 @@ func (b *builder) deregister(g *destinationState) []distribution.StepID {
 // tidy removes what earlier runs left at a destination and nothing needs. That it stays is no failure of the destination.
 func (b *builder) deleteStaleResources(g destinationState) {
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-		surplus := g.unused(g.copies[v.id()].surplus)
-		if g.image == nil && g.Method == distribution.ByImage {
-			surplus = slices.DeleteFunc(surplus, b.mayBelongToConcurrentRun)
-		}
-		b.deleteSnapshots(g.At, distribution.Location{}, surplus, g.gone...)
+		b.deleteSnapshots(g.At, distribution.Location{}, g.unused(g.copies[v.id()].surplus), g.gone...)
 	}
 	b.endLaunches(g.Destination)
 	b.deleteCanaries(g.At, destinationMark(g.Destination, b.req, b.facts, origin.Canary), b.facts.Images[g.FromRegion].SealKey)
-}
-
-// anothers reports a copy with which another run may be making the image by another method.
-func (b *builder) mayBelongToConcurrentRun(c existingSnapshot) bool {
-	return !c.failed() && tagMap(c.Tags)[origin.Run] != b.req.Build.RunID && b.facts.At.Sub(aws.ToTime(c.StartTime)) < outlived
 }
 
 // drop deletes snapshots that are provably ours and of no use.
@@ -606,29 +581,22 @@ func (b *builder) deleteSnapshots(at, destination distribution.Location, surplus
 	}
 }
 
-// takeBack withdraws, in every outcome, the permissions that this plan and runs before it gave until copies were made, and removes what is
-// staged once every copy of it has succeeded: after a failure it stays for the next run, and what share blocks name stays for good.
+// revokeShares removes what is staged, and withdraws in every outcome what this plan gave of it. The shares of the image's own snapshots are
+// withdrawn when the run has ended, because other runs may need them. After a failure what is staged stays for the next run.
 func (b *builder) revokeShares(o *preparedSource) {
 	b.deleteCanaries(o.at, o.mark(b.req, b.facts, origin.Canary), b.facts.Images[o.from].SealKey)
 	var withdrawn []distribution.StepID
 	for _, it := range o.items {
-		source, used := o.ready[it.id()], o.used[it.id()]
-		if it.staged && !o.staged && b.req.KeepStaged {
-			b.keepStaged(o, it)
-			continue
-		}
-		gone := b.withdraw(o, it, used)
-		withdrawn = append(withdrawn, gone...)
 		if !it.staged {
 			continue
 		}
-		_, old := stagedForOthers(b.req, b.facts, o.shareSource, it.volume)
-		b.deleteSnapshots(o.at, distribution.Location{}, old)
+		source, used := o.ready[it.id()], o.used[it.id()]
+		gone := b.withdraw(o, it, used)
+		withdrawn = append(withdrawn, gone...)
 		left := stagedAt(b.req, b.facts, o.shareSource, it.volume)
-		if o.staged || source.ref == (step.Ref{}) { // nobody has to copy it any more, once the copies that earlier runs began are there
+		if o.staged || source.ref == (step.Ref{}) { // none has to copy it any more, once the copies that earlier runs began are there
 			for _, c := range left.all() {
-				back := b.revokeEarlierShares(o, it.device(), c.id(), used)
-				b.add(&step.DeleteSnapshot{Base: closing(step.NewID("delete", o.at.Account, o.at.Region, c.id()), o.at, step.Ref{}, used, back), Snapshot: step.Ref{Known: c.id()}})
+				b.add(&step.DeleteSnapshot{Base: closing(step.NewID("delete", o.at.Account, o.at.Region, c.id()), o.at, step.Ref{}, nil, slices.Clone(used)), Snapshot: step.Ref{Known: c.id()}})
 			}
 			continue
 		}
@@ -637,49 +605,6 @@ func (b *builder) revokeShares(o *preparedSource) {
 	}
 	withdrawn = append(withdrawn, b.revokeImageShare(o)...)
 	b.unstage(o, withdrawn)
-}
-
-// reclaim takes back what an earlier run may have given of a snapshot that it staged for these destinations: that stays where a copy of it fails.
-func (b *builder) revokeEarlierShares(o *preparedSource, device, snapshot string, used []distribution.StepID) []distribution.StepID {
-	if b.req.KeepShares {
-		return nil
-	}
-	return b.withdrawEach(step.UnshareSnapshot{Base: step.Base{ID: step.NewID("withdraw", o.at.Account, o.at.Region, snapshot), Location: o.at, ExpectedDuration: callTime}, Snapshot: step.Ref{Known: snapshot}, Device: device},
-		slices.Collect(slices.Chunk(b.served(o), maxShared)), used)
-}
-
-// withdrawEach adds a step for each chunk of accounts, one after the other. The last one forgets, if any is to.
-func (b *builder) withdrawEach(newStep step.UnshareSnapshot, chunks [][]string, used []distribution.StepID) (withdrawn []distribution.StepID) {
-	first, forget := newStep.ID, newStep.Forget
-	for i, accounts := range chunks {
-		one := newStep
-		one.RunsAfter, one.Accounts, one.Forget = slices.Concat(used, withdrawn), accounts, forget && i == len(chunks)-1
-		if i > 0 {
-			one.ID = first + distribution.StepID(fmt.Sprintf("/%d", i+1))
-		}
-		withdrawn = append(withdrawn, b.add(&one))
-	}
-	return withdrawn
-}
-
-// reclaimImage takes back what an earlier run may have given of an image that it staged for these destinations, and of its snapshots.
-func (b *builder) reclaimImage(o *preparedSource, image ec2types.Image, used []distribution.StepID) []distribution.StepID {
-	accounts, ref := b.served(o), aws.ToString(image.ImageId)
-	if b.req.KeepShares || len(accounts) == 0 {
-		return nil
-	}
-	withdrawn := []distribution.StepID{b.add(&step.UnshareImage{Base: step.Base{ID: step.NewID("withdraw", o.at.Account, o.at.Region, ref), Location: o.at, RunsAfter: slices.Clone(used), ExpectedDuration: callTime}, Image: step.Ref{Known: ref}, Accounts: accounts})}
-	for _, it := range o.items {
-		if snapshot := snapshotOf(image, it.device()); snapshot != "" {
-			withdrawn = append(withdrawn, b.revokeEarlierShares(o, it.device(), snapshot, used)...)
-		}
-	}
-	return withdrawn
-}
-
-// served are the accounts that an earlier run of the same destinations may have let use what it staged for a while.
-func (b *builder) served(o *preparedSource) []string {
-	return distribution.Without(accountsAt(b.all), append(slices.Clone(o.lasting.Accounts), o.at.Account))
 }
 
 // closing is the head of a step that removes what was staged: once every copy has succeeded, and the permissions are taken back.
@@ -691,7 +616,7 @@ func closing(newStep distribution.StepID, at distribution.Location, staged step.
 	return head
 }
 
-// unstage removes staged images: what earlier runs left of them, and this run's when it is of no use any more.
+// unstage removes staged images: what earlier runs left of them, and this run's when no copy needs it any more.
 func (b *builder) unstage(o *preparedSource, withdrawn []distribution.StepID) {
 	left := stagedImages(b.req, b.facts, o.shareSource)
 	stays := step.Ref{}
@@ -705,111 +630,51 @@ func (b *builder) unstage(o *preparedSource, withdrawn []distribution.StepID) {
 	slices.Sort(used)
 	used = slices.Compact(used)
 	for _, image := range left.all() {
-		kept := b.req.KeepStaged && left.use != nil && aws.ToString(image.ImageId) == aws.ToString(left.use.ImageId)
-		if kept || tagMap(image.Tags)[origin.Stays] != "" {
-			continue
-		}
-		if gone := aws.ToString(image.ImageId); gone != stays.Known && (stays.From == "" || left.pending == nil || gone != aws.ToString(left.pending.ImageId)) {
-			b.discardImage(o.at, gone, used, append(b.reclaimImage(o, image, used), withdrawn...))
+		gone := aws.ToString(image.ImageId)
+		resumed := stays.From != "" && left.pending != nil && gone == aws.ToString(left.pending.ImageId)
+		if tagMap(image.Tags)[origin.Stays] == "" && gone != stays.Known && !resumed {
+			b.add(&step.DeregisterImage{Base: step.Base{ID: step.NewID("deregister", o.at.Account, o.at.Region, gone), Location: o.at, RunsAfter: slices.Concat(used, withdrawn), ExpectedDuration: callTime}, Image: step.Ref{Known: gone}, WithSnapshots: true})
 		}
 	}
-	_, old := stagedImagesForOthers(b.req, b.facts, o.shareSource)
-	for _, image := range old {
-		if tagMap(image.Tags)[origin.Stays] == "" {
-			b.discardImage(o.at, aws.ToString(image.ImageId), nil, withdrawn)
-		}
-	}
-	if !o.staged || stays == (step.Ref{}) || !o.lasting.IsEmpty() || b.req.KeepStaged {
+	if !o.staged || stays == (step.Ref{}) || !o.lasting.IsEmpty() {
 		return
 	}
 	b.add(&step.DeregisterImage{Base: closing(step.NewID("deregister", o.at.Region, origin.Whole), o.at, stays, used, withdrawn), Image: stays, WithSnapshots: true})
 }
 
-// discardImage removes a staged image of an earlier run.
-func (b *builder) discardImage(at distribution.Location, image string, needs, after []distribution.StepID) {
-	b.add(&step.DeregisterImage{Base: step.Base{ID: step.NewID("deregister", at.Account, at.Region, image), Location: at, DependsOn: needs, RunsAfter: after, ExpectedDuration: callTime}, Image: step.Ref{Known: image}, WithSnapshots: true})
-}
-
-// close takes launch permissions back, and with the last of them the memory of who had one before.
+// revokeImageShare withdraws the launch permissions of a staged image.
 func (b *builder) revokeImageShare(o *preparedSource) []distribution.StepID {
-	if b.req.KeepShares {
-		return nil
-	}
-	image, ref := b.facts.Images[o.from], o.whole.ref
-	accounts, forget := slices.Clone(o.admitted), false
-	if !o.staged && o.from == o.at.Region && image.Image != nil {
-		given := distribution.Without(image.SharedWith.Accounts, forGood(image.SharedWith.Accounts, image.Image.Tags))
-		accounts = distribution.Union(accounts, slices.DeleteFunc(distribution.Without(given, o.lasting.Accounts), func(account string) bool { return !b.isDestination(account) }))
-		ref, forget = step.Ref{Known: aws.ToString(image.Image.ImageId)}, (remembers(image.Image.Tags) || len(accounts) > 0) && !o.sharedPermanently(given)
-	} else if o.staged && ref.Known != "" && (!o.lasting.IsEmpty() || b.req.KeepStaged) { // an earlier run's, which may have died before it took them back
+	accounts := slices.Clone(o.admitted)
+	if o.staged && o.whole.ref.Known != "" { // an earlier run's, which may have died before it withdrew them
 		accounts = distribution.Union(accounts, distribution.Without(o.accounts(distribution.ByImage), o.lasting.Accounts))
 	}
-	if len(accounts) == 0 && !forget {
+	if !o.staged || len(accounts) == 0 {
 		return nil
 	}
-	newStep := &step.UnshareImage{Base: step.Base{ID: step.NewID("withdraw", o.at.Region, origin.Whole), Location: o.at, RunsAfter: slices.Clone(o.copied), ExpectedDuration: callTime}, Image: ref, Accounts: accounts, Forget: forget}
-	if ref.From != "" {
-		newStep.DependsOn = []distribution.StepID{ref.From}
+	newStep := &step.UnshareImage{Base: step.Base{ID: step.NewID("withdraw", o.at.Region, origin.Whole), Location: o.at, RunsAfter: slices.Clone(o.copied), ExpectedDuration: callTime}, Image: o.whole.ref, Accounts: accounts}
+	if o.whole.ref.From != "" {
+		newStep.DependsOn = []distribution.StepID{o.whole.ref.From}
 	}
 	return []distribution.StepID{b.add(newStep)}
 }
 
-// keepStaged takes permissions back and removes what was staged twice; one staged snapshot stays.
-func (b *builder) keepStaged(o *preparedSource, it sourceVolume) {
-	left := stagedAt(b.req, b.facts, o.shareSource, it.volume)
-	if o.ready[it.id()].ref == (step.Ref{}) && left.use != nil { // a run before this one kept it, or died before it took the permissions back
-		o.ready[it.id()] = snapshotRef{ref: step.Ref{Known: left.use.id()}}
+// withdraw withdraws what this plan gave of a staged snapshot.
+func (b *builder) withdraw(o *preparedSource, it sourceVolume, used []distribution.StepID) (withdrawn []distribution.StepID) {
+	source, accounts := o.ready[it.id()], slices.Clone(o.given[it.id()])
+	if o.staged && o.whole.ref.Known != "" { // an earlier run's, which may have died before it withdrew them
+		accounts = distribution.Union(accounts, distribution.Without(o.accounts(distribution.ByImage), o.lasting.Accounts))
 	}
-	if o.ready[it.id()].ref != (step.Ref{}) {
-		b.withdraw(o, it, o.used[it.id()])
-	}
-	b.deleteSnapshots(o.at, distribution.Location{}, left.surplus)
-}
-
-// withdraw takes permissions back, and with the last of them the memory of who had one before.
-func (b *builder) withdraw(o *preparedSource, it sourceVolume, used []distribution.StepID) []distribution.StepID {
-	if b.req.KeepShares {
-		return nil
-	}
-	source := o.ready[it.id()]
-	if !it.staged {
-		source = snapshotRef{ref: step.Ref{Known: it.id()}}
-	}
-	chunks, forget := slices.Collect(slices.Chunk(b.toWithdraw(o, it), maxShared)), !it.staged && !o.sharedPermanently(it.givenBefore())
-	if len(chunks) == 0 && forget && remembers(it.snapshot.Tags) {
-		chunks = [][]string{nil}
-	}
-	newStep := step.UnshareSnapshot{Base: step.Base{ID: step.NewID("withdraw", o.at.Region, it.device()), Location: o.at, ExpectedDuration: callTime}, Snapshot: source.ref, Device: it.device(), Forget: forget}
-	if source.ref.From != "" {
-		newStep.DependsOn = []distribution.StepID{source.ref.From}
-	}
-	return b.withdrawEach(newStep, chunks, used)
-}
-
-// turns reports accounts among those which share blocks name: another run let them for a while, and may want to take that back. It needs the memory, which
-// tells it not to.
-func (o *preparedSource) sharedPermanently(given []string) bool {
-	return len(distribution.Without(given, o.lasting.Accounts)) < len(given)
-}
-
-// toWithdraw are the accounts whose permission on a snapshot is ours: what this plan gives, and what an earlier run gave to one of
-// the image's own snapshots, which remembers who had it before. Accounts that are no destination's here are left to the runs that serve
-// them.
-func (b *builder) toWithdraw(o *preparedSource, it sourceVolume) []string {
-	accounts := slices.Clone(o.given[it.id()])
-	known := it.givenBefore()
-	if it.staged { // whoever may use it has that from us
-		known = slices.Clone(b.facts.Earlier[o.at].SharedWith[o.ready[it.id()].ref.Known])
-	}
-	if o.staged && o.whole.ref.Known != "" && (!o.lasting.IsEmpty() || b.req.KeepStaged) { // an earlier run's, which may have died before it took them back
-		known = append(known, accountsAt(o.consumers)...)
-	}
-	for _, account := range distribution.Without(known, append(slices.Clone(o.lasting.Accounts), o.at.Account)) {
-		if b.isDestination(account) {
-			accounts = append(accounts, account)
+	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
+		newStep := &step.UnshareSnapshot{Base: step.Base{ID: step.NewID("withdraw", o.at.Region, it.device()), Location: o.at, RunsAfter: slices.Concat(used, withdrawn), ExpectedDuration: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: chunk}
+		if source.ref.From != "" {
+			newStep.DependsOn = []distribution.StepID{source.ref.From}
 		}
+		if i > 0 {
+			newStep.ID += distribution.StepID(fmt.Sprintf("/%d", i+1))
+		}
+		withdrawn = append(withdrawn, b.add(newStep))
 	}
-	return distribution.Union(accounts, nil)
+	return withdrawn
 }
 
 const callTime = time.Second // one call and its round trip, roughly

@@ -38,7 +38,7 @@ func (b *builder) canary(o *preparedSource, goals []destinationState) {
 	volume.ExpectedDuration = canaryTime
 	b.add(volume)
 	source := &step.CreateSnapshot{Base: head("canary"), Volume: step.Ref{From: volume.ID}, KeyARN: o.keyARN, GiB: canaryGiB,
-		Description: "Empty, to try copies to other accounts with", Tags: mark.Tags(key), Mark: mark, SealKey: key}
+		Description: key.Description("Empty, to try copies to other accounts with", mark, "canary"), Tags: mark.Tags(key), Mark: mark, SealKey: key}
 	source.DependsOn, source.ExpectedDuration = []distribution.StepID{volume.ID}, canaryTime
 	b.add(source)
 	drop := &step.DeleteVolume{Base: head("canary-volume-delete"), Volume: step.Ref{From: volume.ID}}
@@ -97,7 +97,7 @@ func (b *builder) tryCanary(o *preparedSource, g destinationState, source *step.
 		return step.Base{ID: step.NewID(kind, g.At.Account, g.At.Region), Location: g.At, Destination: g.At, ExpectedDuration: callTime}
 	}
 	copied := &step.CopySnapshot{Base: head("canary-copy"), Source: step.Ref{From: source.ID}, FromRegion: o.at.Region, FromKeyARN: o.keyARN, Device: origin.Canary, KeyARN: g.keyARN, GiB: canaryGiB,
-		Description: "Empty, to try copies to this account with", Tags: joined(g.SnapshotTags, mark.Tags(key)), Mark: mark, SealKey: key, Trial: true}
+		Description: key.Description("Empty, to try copies to this account with", mark, "canary copy"), Tags: joined(g.SnapshotTags, mark.Tags(key)), Mark: mark, SealKey: key, Trial: true}
 	copied.DependsOn, copied.ExpectedDuration, copied.Queue = slices.Clone(ready), canaryTime, step.SnapshotCopyQueue(g.At)
 	if a := b.grantSourceKey(g, o.shareSource, o.keyARN); a != nil {
 		copied.DependsOn, a.users = append(copied.DependsOn, a.await), append(a.users, copied.ID)
@@ -124,8 +124,8 @@ func (b *builder) deleteCanaries(at distribution.Location, mark origin.Mark, key
 
 // earlierCanaries are the snapshots that canaries of earlier runs left at a place.
 func earlierCanaries(facts distribution.Facts, at distribution.Location, wanted origin.Mark, key origin.Key) (ours, alien []existingSnapshot) {
-	mine, others := proven(facts.Earlier[at].Snapshots, wanted, key, func(s ec2types.Snapshot) (string, []ec2types.Tag, string) {
-		return aws.ToString(s.SnapshotId), s.Tags, aws.ToString(s.KmsKeyId)
+	mine, others := proven(facts, facts.Earlier[at].Snapshots, wanted, key, func(s ec2types.Snapshot) (string, []ec2types.Tag, string, string, time.Time) {
+		return aws.ToString(s.SnapshotId), s.Tags, aws.ToString(s.KmsKeyId), aws.ToString(s.Description), aws.ToTime(s.StartTime)
 	})
 	for _, s := range mine {
 		ours = append(ours, existingSnapshot{Snapshot: s})
@@ -138,17 +138,17 @@ func earlierCanaries(facts distribution.Facts, at distribution.Location, wanted 
 
 // earlierVolumes are the volumes that canaries of earlier runs left at a place.
 func earlierVolumes(facts distribution.Facts, at distribution.Location, wanted origin.Mark, key origin.Key) (ours, alien []ec2types.Volume) {
-	return proven(facts.Earlier[at].Volumes, wanted, key, func(v ec2types.Volume) (string, []ec2types.Tag, string) {
-		return aws.ToString(v.VolumeId), v.Tags, aws.ToString(v.KmsKeyId)
+	return proven(facts, facts.Earlier[at].Volumes, wanted, key, func(v ec2types.Volume) (string, []ec2types.Tag, string, string, time.Time) {
+		return aws.ToString(v.VolumeId), v.Tags, aws.ToString(v.KmsKeyId), "", aws.ToTime(v.CreateTime)
 	})
 }
 
-// proven sorts things with the tags of a mark: ours, and those that only look like it. With the first seal alone a thing is ours only where
-// there is no second of its run. read is a thing's id, its tags, and the key it is under; "" for none, and while AWS shows none (4.6.1).
-func proven[T any](all []T, wanted origin.Mark, key origin.Key, read func(T) (id string, tags []ec2types.Tag, keyARN string)) (ours, alien []T) {
+// proven sorts things with the tags of a mark: ours, and those that only look like it. What belongs
+// to another run that works is left out. read returns id, tags, key (empty while AWS shows none, 4.6.1), evidence of the creating call, and the time of creation.
+func proven[T any](facts distribution.Facts, all []T, wanted origin.Mark, key origin.Key, read func(T) (id string, tags []ec2types.Tag, keyARN, evidence string, created time.Time)) (ours, alien []T) {
 	proofs := make([]origin.Proof, len(all))
 	for i, one := range all {
-		id, list, keyARN := read(one)
+		id, list, keyARN, evidence, _ := read(one)
 		tags, mark := tagMap(list), wanted
 		if tags[origin.Source] != wanted.Source() {
 			continue
@@ -156,15 +156,18 @@ func proven[T any](all []T, wanted origin.Mark, key origin.Key, read func(T) (id
 		if keyARN != "" {
 			mark.KeyARN = keyARN
 		}
-		proofs[i] = mark.Prove(key, id, tags)
+		if proofs[i] = mark.Prove(key, id, tags); mark.WasCalled(key, evidence, tags) {
+			proofs[i] = origin.Both // it may be deleted, which is all that is done with it
+		}
 	}
 	for i, one := range all {
-		_, list, _ := read(one)
+		_, list, _, _, created := read(one)
 		tags := tagMap(list)
 		switch {
 		case tags[origin.Source] != wanted.Source():
 		case proofs[i] != origin.Both:
 			alien = append(alien, one)
+		case facts.IsWorking(tags[origin.Run], created):
 		default:
 			ours = append(ours, one)
 		}

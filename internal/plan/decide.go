@@ -42,7 +42,7 @@ func Decide(req distribution.Request, facts distribution.Facts) Plan {
 	p.Ways = regionRoutes(req, facts, destinations)
 	p.Findings = append(p.Findings, validateDurations(facts, open)...)
 	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
-	p.Findings = append(p.Findings, foreignFindings(req, facts, destinations, supplies)...)
+	p.Findings = append(p.Findings, workingFindings(req, facts, open, supplies)...)
 	p.Findings = append(p.Findings, retentionFindings(req, facts, open)...)
 	p.Findings = append(p.Findings, launchNeeds(facts, supplies, sharers)...)
 	p.Steps = steps(req, facts, destinations, open, supplies)
@@ -120,7 +120,7 @@ func Clean(req distribution.Request, facts distribution.Facts) Plan {
 	}
 	supplies, _ := route(req, facts, destinations, open)
 	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
-	p.Findings = append(p.Findings, foreignFindings(req, facts, destinations, supplies)...)
+	p.Findings = append(p.Findings, workingFindings(req, facts, open, supplies)...)
 	p.Steps = cleaning(req, facts, destinations, open, supplies)
 	p.Estimate = estimate(p.Steps)
 	return p

@@ -16,7 +16,7 @@ import (
 
 // besides is what is left when an image has one of the snapshots already: all others are of no use.
 func (l existingSnapshots) besides(id string) existingSnapshots {
-	rest := existingSnapshots{alien: l.alien}
+	rest := existingSnapshots{alien: l.alien, working: l.working}
 	for _, c := range l.all() {
 		if c.id() != id {
 			rest.surplus = append(rest.surplus, c)
@@ -46,6 +46,7 @@ type existingSnapshots struct {
 	use     *existingSnapshot  // to be taken over: completed, or still under way
 	surplus []existingSnapshot // ours, and of no use: failed, or a second one
 	alien   []existingSnapshot // bears our tags without proof: never used, never removed
+	working []existingSnapshot // of another run that works: never used, never removed
 }
 
 // earlierCopies judges the snapshots that earlier runs left of a volume at a place. One is taken over only if owner, size, key,
@@ -64,8 +65,17 @@ func earlierCopies(facts distribution.Facts, v volume, at distribution.Location,
 			own.KeyARN = aws.ToString(s.KmsKeyId)
 		}
 		c := existingSnapshot{s, own.Prove(facts.Images[wanted.Region].SealKey, aws.ToString(s.SnapshotId), tags)}
-		if c.proof != origin.Both || aws.ToString(s.OwnerId) != at.Account || aws.ToString(s.VolumeId) != copiedVolume || aws.ToTime(s.StartTime).Before(aws.ToTime(v.snapshot.StartTime)) {
+		created := own.WasCalled(facts.Images[wanted.Region].SealKey, aws.ToString(s.Description), tags)
+		if created && !facts.IsWorking(tags[origin.Run], aws.ToTime(s.StartTime)) { // the run died before it could sign it
+			found.surplus = append(found.surplus, c)
+			continue
+		}
+		if c.proof != origin.Both && !created || aws.ToString(s.OwnerId) != at.Account || aws.ToString(s.VolumeId) != copiedVolume || aws.ToTime(s.StartTime).Before(aws.ToTime(v.snapshot.StartTime)) {
 			found.alien = append(found.alien, c)
+			continue
+		}
+		if facts.IsWorking(tags[origin.Run], aws.ToTime(s.StartTime)) {
+			found.working = append(found.working, c)
 			continue
 		}
 		ours = append(ours, c)
@@ -134,6 +144,7 @@ type existingImages struct {
 	changed []ec2types.Image // it stands, and is not what it has to be now: somebody changed it or its key, or the template has
 	broken  []ec2types.Image // ours, and never finished, or a second one
 	alien   []ec2types.Image // bears our tags without proof: never used, never removed
+	working []ec2types.Image // of another run that works: never removed; one that is to be a destination's is waited for, or used
 }
 
 // all are the images that are ours to go on with, or to remove.
@@ -158,7 +169,13 @@ func earlierImages(facts distribution.Facts, at distribution.Location, wanted or
 			continue
 		}
 		ours := wanted.Prove(key, aws.ToString(image.ImageId), tagMap(image.Tags)) == origin.Both && aws.ToString(image.OwnerId) == at.Account
+		working := facts.IsWorking(tagMap(image.Tags)[origin.Run], parseTime(image.CreationDate))
+		if ours && working {
+			found.working = append(found.working, image)
+		}
 		switch {
+		case ours && working && (wanted.Staged == origin.Temporary || image.State != ec2types.ImageStatePending && !right(image)):
+			// the other run removes it, or completes it
 		case !ours:
 			found.alien = append(found.alien, image)
 		case name != "" && aws.ToString(image.Name) != name:
@@ -174,7 +191,10 @@ func earlierImages(facts distribution.Facts, at distribution.Location, wanted or
 		}
 	}
 	if found.use != nil && found.pending != nil {
-		found.broken, found.pending = append(found.broken, *found.pending), nil
+		if !has(found.working, *found.pending) {
+			found.broken = append(found.broken, *found.pending)
+		}
+		found.pending = nil
 	}
 	return found
 }
@@ -192,20 +212,21 @@ func imageAt(req distribution.Request, facts distribution.Facts, d distribution.
 
 // misfits are what an image is not as it has to be in: its attributes, and that every volume starts from a copy that is ours, under the wanted key.
 func imageDifferences(req distribution.Request, facts distribution.Facts, d distribution.Destination, image ec2types.Image) []string {
-	found := destinationImageSpec(d, req, facts).Differences(image)
+	differences := destinationImageSpec(d, req, facts).Differences(image)
 	for _, v := range volumes(facts.Images[d.FromRegion]) {
-		copies := copiesAt(req, facts, d, v).all()
+		found := copiesAt(req, facts, d, v)
+		copies := slices.Concat(found.all(), found.working)
 		for _, device := range v.devices {
 			id := snapshotOf(image, device)
 			single := slices.ContainsFunc(copies, func(c existingSnapshot) bool {
 				return c.id() == id && c.done() && aws.ToString(c.KmsKeyId) == destinationKeyARN(d, facts)
 			})
 			if !single && !wasCopiedWith(facts, d.At, destinationMark(d, req, facts, origin.Whole), id, v) {
-				found = append(found, fmt.Sprintf("%s: not from a copy of ours under %s", device, destinationKeyARN(d, facts)))
+				differences = append(differences, fmt.Sprintf("%s: not from a copy of ours under %s", device, destinationKeyARN(d, facts)))
 			}
 		}
 	}
-	return found
+	return differences
 }
 
 // copiedWith reports whether a snapshot was made by CopyImage with an image of ours: AWS lets that give all snapshots the same tags only, so
@@ -248,6 +269,33 @@ func snapshotOf(image ec2types.Image, device string) string {
 		}
 	}
 	return ""
+}
+
+// workingFindings name what belongs to other runs that work.
+func workingFindings(req distribution.Request, facts distribution.Facts, destinations []distribution.Destination, supplies []*shareSource) []distribution.Finding {
+	var findings []distribution.Finding
+	add := func(at distribution.Location, kind, id string) {
+		findings = append(findings, distribution.Finding{Level: distribution.Note, Location: at, Resource: id,
+			Summary: fmt.Sprintf("the %s %s belongs to another run that works on the same image", kind, id), Detail: "that run removes it, or a run after it does"})
+	}
+	for _, d := range destinations {
+		for _, v := range volumes(facts.Images[d.FromRegion]) {
+			for _, c := range copiesAt(req, facts, d, v).working {
+				add(d.At, "snapshot", c.id())
+			}
+		}
+	}
+	for _, s := range supplies {
+		for _, image := range stagedImages(req, facts, s).working {
+			add(s.at, "image", aws.ToString(image.ImageId))
+		}
+		for _, it := range s.items {
+			for _, c := range stagedAt(req, facts, s, it.volume).working {
+				add(s.at, "snapshot", c.id())
+			}
+		}
+	}
+	return findings
 }
 
 // alienFindings name everything that bears our tags without proof.

@@ -72,7 +72,7 @@ func left(at distribution.Location, id, device, key string, gib int32, state ec2
 func staging(at distribution.Location, id, device, key string, gib int32, state ec2types.SnapshotState, proof origin.Proof, run string) ec2types.Snapshot {
 	s := left(at, id, device, key, gib, state, proof, run)
 	m := ownMark(at, device, key, run)
-	m.Staged = origin.Whom([]string{there.Account + "/" + there.Region})
+	m.Staged = origin.Temporary
 	s.Tags = tags(m, id, proof)
 	return s
 }
@@ -132,18 +132,6 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 			facts.Earlier[home] = distribution.ExistingResources{Snapshots: []ec2types.Snapshot{staging(home, "snap-0staged", "/dev/xvda", staged, 8, completed, origin.Both, "run-0")}}
 			s := facts.Images[tokyo].Snapshots["snap-0b"]
 			s.SharedWith = []string{"777777777777", there.Account}
-			for key, value := range origin.Remember([]string{"777777777777"}) {
-				s.Tags = append(s.Tags, ec2types.Tag{Key: &key, Value: &value})
-			}
-			facts.Images[tokyo].Snapshots["snap-0b"] = s
-			return req, facts
-		}},
-		{"a finished run that died before it forgot who might use a snapshot", func() (distribution.Request, distribution.Facts) {
-			req, facts := finished()
-			s := facts.Images[tokyo].Snapshots["snap-0b"]
-			for key, value := range origin.Remember(nil) {
-				s.Tags = append(s.Tags, ec2types.Tag{Key: &key, Value: &value})
-			}
 			facts.Images[tokyo].Snapshots["snap-0b"] = s
 			return req, facts
 		}},
@@ -191,24 +179,6 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 			req.Targets[0].Lifecycle.ForceDeregister = true
 			return req, facts
 		}},
-		{"staged and shared for other destinations, and staged for them a day ago", func() (distribution.Request, distribution.Facts) {
-			req, facts := finished()
-			others := func(id string, proof origin.Proof, since time.Duration) ec2types.Snapshot {
-				m := ownMark(home, "/dev/xvda", staged, "run-9")
-				m.Staged = origin.Whom([]string{"777777777777/" + tokyo})
-				s := left(home, id, "/dev/xvda", staged, 8, completed, proof, "run-9")
-				s.Tags, s.StartTime = tags(m, id, proof), aws.Time(facts.At.Add(-since))
-				return s
-			}
-			facts.Earlier[home] = distribution.ExistingResources{Snapshots: []ec2types.Snapshot{others("snap-0new", origin.Both, 23*time.Hour), others("snap-0old", origin.Both, 25*time.Hour), others("snap-0forged", origin.None, 25*time.Hour)}}
-			s := facts.Images[tokyo].Snapshots["snap-0b"]
-			s.SharedWith = []string{"777777777777", there.Account}
-			for key, value := range origin.Remember(nil) {
-				s.Tags = append(s.Tags, ec2types.Tag{Key: &key, Value: &value})
-			}
-			facts.Images[tokyo].Snapshots["snap-0b"] = s
-			return req, facts
-		}},
 		{"a prepared image under the predictable name", func() (distribution.Request, distribution.Facts) {
 			req, facts := finished()
 			facts.Earlier[there].Images[0].Tags = tags(ownMark(there, "", "", "run-0"), "ami-0other", origin.Both)
@@ -248,9 +218,6 @@ func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
 			f.Earlier[home] = distribution.ExistingResources{Snapshots: []ec2types.Snapshot{staging(home, "snap-0staged", "/dev/xvda", staged, 8, ec2types.SnapshotStateCompleted, origin.Both, "run-0")}}
 			s := f.Images[tokyo].Snapshots["snap-0b"]
 			s.SharedWith = []string{there.Account}
-			for key, value := range origin.Remember(nil) {
-				s.Tags = append(s.Tags, ec2types.Tag{Key: &key, Value: &value})
-			}
 			f.Images[tokyo].Snapshots["snap-0b"] = s
 		}},
 		{"not what it has to be, and with the first seal alone: stays with its snapshots", finished, unsealed},

@@ -18,9 +18,6 @@ import (
 // launchTime is what an instance is expected to take until it runs.
 const launchTime = time.Minute
 
-// launchOver is how old an instance is that no launch check waits for any more.
-const launchOver = 20 * time.Minute
-
 // launchMark says where the instance of a launch check comes from and belongs. Its key is its image's.
 func launchMark(d distribution.Destination, req distribution.Request, facts distribution.Facts) origin.Mark {
 	m := destinationMark(d, req, facts, "")
@@ -58,22 +55,21 @@ func (b *builder) launch(g *destinationState) {
 	slices.Sort(run.Devices)
 	g.proofs = append(g.proofs, b.add(run))
 	b.add(&step.TerminateInstance{Base: step.Base{ID: step.NewID("terminate", g.At.Account, g.At.Region), Location: g.At, RunsAfter: []distribution.StepID{run.ID}, ExpectedDuration: callTime},
-		Instance: step.Ref{From: run.ID}, Tags: run.Tags})
+		Instance: step.Ref{From: run.ID}, Mark: mark, SealKey: image.SealKey})
 }
 
-// endLaunches terminates the instances that launch checks of earlier runs left at a destination. Another run may be waiting for a young one.
+// endLaunches terminates the instances that launch checks of earlier runs left at a destination.
 func (b *builder) endLaunches(d distribution.Destination) {
 	left, _ := earlierLaunches(b.req, b.facts, d)
 	for _, i := range left {
 		instance := aws.ToString(i.InstanceId)
-		b.add(&step.TerminateInstance{Base: step.Base{ID: step.NewID("terminate", d.At.Account, d.At.Region, instance), Location: d.At, ExpectedDuration: callTime}, Instance: step.Ref{Known: instance},
-			Awaited: !b.req.CleansUp && b.facts.At.Sub(aws.ToTime(i.LaunchTime)) < launchOver})
+		b.add(&step.TerminateInstance{Base: step.Base{ID: step.NewID("terminate", d.At.Account, d.At.Region, instance), Location: d.At, ExpectedDuration: callTime}, Instance: step.Ref{Known: instance}})
 	}
 }
 
 // earlierLaunches are the instances that launch checks of earlier runs left at a destination. Others that bear our tags come back as alien.
 func earlierLaunches(req distribution.Request, facts distribution.Facts, d distribution.Destination) (ours, alien []ec2types.Instance) {
-	return proven(facts.Earlier[d.At].Instances, launchMark(d, req, facts), facts.Images[d.FromRegion].SealKey, func(i ec2types.Instance) (string, []ec2types.Tag, string) {
-		return aws.ToString(i.InstanceId), i.Tags, ""
+	return proven(facts, facts.Earlier[d.At].Instances, launchMark(d, req, facts), facts.Images[d.FromRegion].SealKey, func(i ec2types.Instance) (string, []ec2types.Tag, string, string, time.Time) {
+		return aws.ToString(i.InstanceId), i.Tags, "", aws.ToString(i.ClientToken), aws.ToTime(i.LaunchTime)
 	})
 }

@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
@@ -29,6 +30,28 @@ func (p Plan) Refused() bool {
 		}
 	}
 	return false
+}
+
+// Mutates reports whether a step makes or changes something.
+func (p Plan) Mutates() bool {
+	return slices.ContainsFunc(p.Steps, func(s step.Step) bool { return len(calls(s)) > 0 })
+}
+
+// Audience returns with whom the steps share: account ids, and ARNs of organizations and units.
+func (p Plan) Audience() []string {
+	var all []string
+	for _, s := range p.Steps {
+		all = append(all, s.Meta().Location.Account)
+		switch s := s.(type) {
+		case *step.ShareSnapshot:
+			all = append(all, s.Accounts...)
+		case *step.ShareImage:
+			all = slices.Concat(all, s.With.Accounts, s.With.Organizations, s.With.Units)
+		case *step.CreateGrant:
+			all = append(all, distribution.ARNAccount(s.Grantee))
+		}
+	}
+	return distribution.Union(all, nil)
 }
 
 // ImagePlan describes the handling of a source image.

@@ -19,10 +19,15 @@ import (
 // nameTaken is the image that has a destination's name and is not one that an earlier run made for it; nil: the name is free, or ours.
 func nameTaken(req distribution.Request, d distribution.Destination, facts distribution.Facts) *ec2types.Image {
 	taken := facts.Sites[d.At].NameUsed
-	if taken == nil || facts.Images[d.FromRegion].Image != nil && has(imageAt(req, facts, d).all(), *taken) {
+	if taken == nil || facts.Images[d.FromRegion].Image != nil && isOurs(imageAt(req, facts, d), *taken) {
 		return nil
 	}
 	return taken
+}
+
+// isOurs reports an image that a run made for the destination: this run goes on with it, or waits for its run.
+func isOurs(found existingImages, image ec2types.Image) bool {
+	return has(found.all(), image) || has(found.working, image) && !has(found.changed, image)
 }
 
 // nameTroubles are the reasons why a destination's image cannot get its name. What has the name makes way only where the target says so

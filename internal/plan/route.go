@@ -14,6 +14,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // supply is what destinations copy from, and what share blocks let others launch: the source account's snapshots and image in one
@@ -22,7 +23,7 @@ type shareSource struct {
 	at        distribution.Location
 	from      string // Region of the image that it is made of
 	keyARN    string // of staged snapshots
-	whom      string // they are staged for, as origin.Whom has it
+	whom      string // what they are staged for: origin.Temporary or origin.Sharers
 	items     []sourceVolume
 	staged    bool                           // as an image: all items are its snapshots
 	lasting   distribution.LaunchPermissions // of share blocks
@@ -34,6 +35,8 @@ type sourceVolume struct {
 	volume
 	staged bool
 	why    string
+
+	permanent []string // accounts that share blocks gave a permission
 }
 
 // image reports whether somebody copies or launches an image of the supply, and not its snapshots alone.
@@ -50,15 +53,10 @@ func (s *shareSource) serves(at distribution.Location) bool {
 
 // route chooses for every destination where it copies from: an image of the artifact in its Region; else, whichever is cheaper, copies
 // staged there, because one transfer then serves all accounts, or straight across account and Region (rule A.1), see ways. Share blocks have the
-// artifact's images. Supplies come in the order of their Regions. What is staged is for all the destinations of the request, whichever of
-// them are open now: a run of the same request takes it up.
+// artifact's images. Supplies come in the order of their Regions. What is staged
+// is known by its source and key: a run with other destinations uses it as well.
 func route(req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination) ([]*shareSource, []distribution.Finding) {
 	var supplies []*shareSource
-	places := make([]string, len(all))
-	for i, d := range all {
-		places[i] = d.At.Key()
-	}
-	whom := origin.Whom(places)
 	from := map[string]string{}
 	for _, w := range regionRoutes(req, facts, all) {
 		from[w.Region] = w.From
@@ -66,7 +64,7 @@ func route(req distribution.Request, facts distribution.Facts, all, destinations
 	supplyIn := func(region, from string) *shareSource {
 		i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.at.Region == region })
 		if i < 0 {
-			supplies = append(supplies, &shareSource{at: distribution.Location{Account: facts.Source.Account, Region: region}, from: from, whom: whom})
+			supplies = append(supplies, &shareSource{at: distribution.Location{Account: facts.Source.Account, Region: region}, from: from, whom: origin.Temporary})
 			i = len(supplies) - 1
 		}
 		return supplies[i]
@@ -145,6 +143,7 @@ func (s *shareSource) decide(req distribution.Request, facts distribution.Facts)
 			findings = append(findings, distribution.Finding{Level: distribution.Refused, Reference: rule, Field: "kms_key_id", Location: s.at, Resource: v.id(),
 				Summary: "the snapshot of " + v.device() + " cannot be shared", Detail: it.why, Remediation: shareRemedy(rule)})
 		}
+		it.permanent = provenance.Permanent(tagMap(facts.Images[s.from].Image.Tags))
 		s.items = append(s.items, it)
 	}
 	if s.staged = s.image(facts.Source.Account) && slices.ContainsFunc(s.items, func(it sourceVolume) bool { return it.staged }); s.staged {
@@ -156,7 +155,7 @@ func (s *shareSource) decide(req distribution.Request, facts distribution.Facts)
 	}
 	for _, it := range s.items {
 		if !it.staged {
-			findings = append(findings, s.validateSharingBaseline("the snapshot of "+it.device(), it.id(), it.snapshot.Tags, it.permanentAccounts(), accountsAt(s.consumers))...)
+			findings = append(findings, s.validateBaseline("the snapshot of "+it.device(), it.id(), it.snapshot.Tags, it.snapshot.SharedWith)...)
 		}
 	}
 	if asked == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
@@ -186,7 +185,7 @@ func (s *shareSource) validateImageShare(facts distribution.Facts) []distributio
 	}
 	var found []distribution.Finding
 	if !s.staged {
-		found = s.validateSharingBaseline("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, forGood(image.SharedWith.Accounts, image.Image.Tags), s.accounts(distribution.ByImage))
+		found = s.validateBaseline("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, image.SharedWith.Accounts)
 	}
 	if n := all.Size(); n > maxEntities {
 		return []distribution.Finding{{Level: distribution.Refused, Reference: "2.2.5", Location: s.at, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
@@ -195,20 +194,25 @@ func (s *shareSource) validateImageShare(facts distribution.Facts) []distributio
 	return found
 }
 
-// memoryTroubles are that the accounts which may use something for good do not fit into its tags: a run remembers them there before it lets others copy.
-func (s *shareSource) validateSharingBaseline(what, id string, tags []ec2types.Tag, shared, copying []string) []distribution.Finding {
-	if len(distribution.Without(copying, append(distribution.Union(shared, s.lasting.Accounts), s.at.Account))) == 0 {
+// validateBaseline refuses to share what too many accounts have a permission on already: a run remembers them in tags before it shares.
+func (s *shareSource) validateBaseline(what, id string, tags []ec2types.Tag, permitted []string) []distribution.Finding {
+	_, known, _ := provenance.Baseline(tagMap(tags))
+	copying := distribution.Union(s.accounts(distribution.ByImage), s.accounts(distribution.BySnapshot))
+	if known || len(distribution.Without(copying, permitted)) == 0 {
 		return nil
 	}
-	own := slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { // AWS's own do not count, and what is remembered is written anew
-		return strings.HasPrefix(aws.ToString(tag.Key), "aws:") || strings.HasPrefix(aws.ToString(tag.Key), origin.Before)
+	own := slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { // AWS's own do not count
+		return strings.HasPrefix(aws.ToString(tag.Key), "aws:")
 	})
-	n := len(own) + len(origin.Remember(distribution.Union(shared, s.lasting.Accounts)))
-	if n <= maxTags {
+	baseline, err := provenance.BaselineTags(permitted)
+	if n := len(own) + len(baseline); err == nil && n > maxTags {
+		err = fmt.Errorf("it would have %d tags of %d", n, maxTags)
+	}
+	if err == nil {
 		return nil
 	}
-	return []distribution.Finding{{Level: distribution.Refused, Reference: "9.4", Location: s.at, Resource: id, Summary: what + " cannot be shared for the time of copies: too many accounts may use it",
-		Detail:      fmt.Sprintf("to be given back, they are remembered in its tags, of which there would be %d; AWS lets a resource have %d", n, maxTags),
+	return []distribution.Finding{{Level: distribution.Refused, Reference: "9.4", Location: s.at, Resource: id,
+		Summary: what + " cannot be shared for the time of copies", Detail: "to leave them as they are, tags remember the accounts that may use it: " + err.Error(),
 		Remediation: "share with an organization in place of its accounts, or name another kms_key_id: of a staged copy nothing has to be remembered"}}
 }
 
@@ -228,8 +232,8 @@ func (s *shareSource) item(req distribution.Request, facts distribution.Facts, v
 	encrypted := aws.ToBool(v.snapshot.Encrypted)
 	managed := encrypted && distribution.ARNAccount(v.key()) == facts.Source.Account && facts.Keys[s.at][v.key()].IsManagedByAWS()
 	withKey := req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0
-	stage := func(why string) (sourceVolume, string) { return sourceVolume{v, true, why}, "" }
-	share := func(why string) (sourceVolume, string) { return sourceVolume{v, false, why}, "" }
+	stage := func(why string) (sourceVolume, string) { return sourceVolume{volume: v, staged: true, why: why}, "" }
+	share := func(why string) (sourceVolume, string) { return sourceVolume{volume: v, why: why}, "" }
 	switch {
 	case s.from != s.at.Region:
 		return stage("one transfer to " + s.at.Region + " serves all its accounts")

@@ -73,7 +73,7 @@ func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN
 		grant: &step.CreateGrant{
 			Base:       step.Base{ID: "admit/" + place, Location: source.at, ExpectedDuration: callTime},
 			KeyARN:     keyARN,
-			Name:       notInGrantName.ReplaceAllString(GrantsOf(imageID(b.req, source.from))+g.At.Account+"/"+b.req.Build.RunID, "-"),
+			Name:       notInGrantName.ReplaceAllString(GrantsOf(imageID(b.req, source.from))+g.At.Account+"/"+b.req.RunID, "-"),
 			Grantee:    grantee,
 			Operations: copyOperations,
 			Retiring:   principalARN(b.facts.Source.ARN),
@@ -124,7 +124,7 @@ func (b *builder) revokeGrants() {
 // revoke ends a temporary grant of an earlier run, once no copy of this plan needs the key.
 func (b *builder) revoke(at distribution.Location, left kmstypes.GrantListEntry, audit func(distribution.Location, string, string, time.Time, distribution.StepID)) {
 	name, keyARN := aws.ToString(left.Name), aws.ToString(left.KeyId)
-	if isGrantForOtherRun(b.facts, left, b.all) {
+	if isWorkingGrant(b.facts, left) {
 		return
 	}
 	var users []distribution.StepID
@@ -142,9 +142,10 @@ func (b *builder) revoke(at distribution.Location, left kmstypes.GrantListEntry,
 	audit(at, keyARN, accountOfGrant(name), aws.ToTime(left.CreationDate).Add(-clockSkew), newStep)
 }
 
-// forOthers reports a temporary grant that a run for other destinations may still copy with.
-func isGrantForOtherRun(f distribution.Facts, left kmstypes.GrantListEntry, all []distribution.Destination) bool {
-	return !slices.Contains(accountsAt(all), accountOfGrant(aws.ToString(left.Name))) && f.At.Sub(aws.ToTime(left.CreationDate)) < outlived
+// isWorkingGrant reports a temporary grant of another run that works.
+func isWorkingGrant(f distribution.Facts, g kmstypes.GrantListEntry) bool {
+	name := aws.ToString(g.Name)
+	return f.IsWorking(name[strings.LastIndex(name, "/")+1:], aws.ToTime(g.CreationDate))
 }
 
 // accountOfGrant is the account in the name of a temporary grant: encrypted-ami/image/account/run.

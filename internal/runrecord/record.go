@@ -107,6 +107,7 @@ type Records struct {
 	all          []Record // sorted by id
 	now          time.Time
 	own, resumed string
+	takesOver    bool
 }
 
 // IsOver reports whether a run owns its resources no longer. It is also true for the run that asks and the one that it resumes.
@@ -143,12 +144,24 @@ func (rs Records) Over() []Record {
 // OtherHoldsProtection reports whether the record of another run holds the protection of the source image. A failed run holds it until it
 // is resumed: without protection Packer would deregister the image.
 func (rs Records) OtherHoldsProtection() bool {
-	return len(rs.where(func(r Record) bool { return r.HoldsProtection && !rs.isOurs(r.ID) })) > 0
+	return len(rs.where(func(r Record) bool {
+		return r.HoldsProtection && !rs.isOurs(r.ID) && (!rs.takesOver || r.isWorking(rs.now))
+	})) > 0
 }
 
 // AnyHoldsProtection reports whether any record holds the protection. A protection that no record holds was set by somebody else.
 func (rs Records) AnyHoldsProtection() bool {
 	return len(rs.where(func(r Record) bool { return r.HoldsProtection })) > 0
+}
+
+// IsProtectionHeld reports whether a record among the tags of a source image holds its protection.
+func IsProtectionHeld(tags map[string]string) bool {
+	for key, value := range tags {
+		if r, ok, err := parseRecord(key, value); ok && (err != nil || r.HoldsProtection) {
+			return true
+		}
+	}
+	return false
 }
 
 // Regions returns the Regions of all records, sorted: earlier runs may have left resources there.

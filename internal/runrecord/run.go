@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 )
 
 const (
@@ -45,6 +46,7 @@ type Run struct {
 type Options struct {
 	Stores          []Store  // one for each source image that is used
 	Resumes         string   // id of the run that this one resumes. Empty if none
+	TakesOver       bool     // the run completes what every run that is over left, and lifts the protection that they hold
 	Regions         []string // where the run creates resources
 	HoldsProtection bool
 	Report          func(text string) // receives what the run waits for, from any goroutine. Nil if nothing listens
@@ -60,6 +62,16 @@ func newID() string {
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
+
+// IsRecorded reports whether the record was written, or tried to: the answer may have been lost.
+func (r *Run) IsRecorded() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.began.IsZero()
+}
+
+// Use sets where the records are and what the record of this run will say. Begin does so as well: Use is for reading the records before.
+func (r *Run) Use(options Options) { r.options = options }
 
 // Begin writes the record, renews it from then on, and waits until every other run's record is renewed, ended or lapsed. The
 // returned context ends with ErrLapsed if the record cannot be renewed. End must be called after Begin, also if Begin fails.
@@ -144,7 +156,7 @@ func (r *Run) renew(ctx context.Context) error {
 		if sleep(ctx, wait) != nil {
 			return nil
 		}
-		err := r.put(ctx)
+		err := recovery.Do(func() error { return r.put(ctx) })
 		switch {
 		case errors.Is(err, ErrLapsed):
 			return err
@@ -193,7 +205,7 @@ func (r *Run) report(format string, arguments ...any) {
 
 // Records reads the records of all runs. Each deletion, withdrawal and adoption reads them again.
 func (r *Run) Records(ctx context.Context) (Records, error) {
-	result := Records{own: r.ID, resumed: r.options.Resumes}
+	result := Records{own: r.ID, resumed: r.options.Resumes, takesOver: r.options.TakesOver}
 	merged := map[string]Record{}
 	for _, store := range r.options.Stores {
 		records, err := store.List(ctx)
@@ -226,11 +238,15 @@ func (r *Run) End(ctx context.Context, holdsProtection bool) (Records, error) {
 		r.stop()
 		<-r.stopped
 	}
+	now, _ := r.clock.Now()
 	r.mu.Lock()
 	record, wasTried := r.record(r.until), !r.began.IsZero()
 	r.mu.Unlock()
 	record.HoldsProtection = holdsProtection && r.options.HoldsProtection
-	if wasTried { // the answer of the first call may have been lost
+	if !wasTried { // the run failed before Begin: all that a record can say is that the image must stay protected
+		record.Began, record.Until = now, now.UTC().Truncate(time.Second)
+	}
+	if wasTried || record.HoldsProtection { // the answer of the first call may have been lost
 		for _, store := range r.options.Stores {
 			if err := store.End(ctx, record); err != nil {
 				return Records{}, fmt.Errorf("write that the run has ended: %w", err)
@@ -253,7 +269,7 @@ func (r *Run) Clear(ctx context.Context) error {
 			return fmt.Errorf("read the records of runs: %w", err)
 		}
 		for _, record := range all {
-			kept := record.HoldsProtection && !records.isOurs(record.ID)
+			kept := record.HoldsProtection && !records.isOurs(record.ID) && !r.options.TakesOver
 			if kept || !records.IsOver(record.ID, record.Began) {
 				continue
 			}

@@ -22,7 +22,6 @@ type CopyImage struct {
 	Devices      []string // those that start from snapshots, sorted
 	GiB          int64
 	Minutes      int               // it may take, for a price; 0: as long as it takes (4.8)
-	Kept         bool              // it is to stay when the run ends
 	SnapshotTags map[string]string // all of them, origin's among them
 }
 

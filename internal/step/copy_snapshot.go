@@ -24,7 +24,6 @@ type CopySnapshot struct {
 	Tags        map[string]string // all of them, origin's among them
 	Mark        origin.Mark       // what the tags say
 	SealKey     origin.Key        // for the second seal; nil: none
-	Kept        bool              // it is to stay when the run ends
 	Trial       bool              // of the canary: it is verified and removed
 }
 

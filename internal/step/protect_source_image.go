@@ -7,12 +7,11 @@ import (
 	"fmt"
 )
 
-// ProtectImage switches deregistration protection on, without cool-down, and leaves a tag that says so (A.2). It runs before
-// anything is looked at: an error of a post-processor makes Packer deregister the image.
+// EnableSourceProtection switches deregistration protection on, without cool-down (A.2). It runs before anything that can fail: an error
+// of a post-processor makes Packer deregister the image.
 type EnableSourceProtection struct {
 	Base
 	ImageID string
-	Tags    map[string]string
 }
 
 // Permissions returns the actions that the step uses.
@@ -20,7 +19,6 @@ func (s *EnableSourceProtection) Permissions() []Permission {
 	image := s.Location.ImageARN(s.ImageID)
 	return []Permission{
 		{"ec2:DescribeImages", "*", "A.2.3"},
-		{"ec2:CreateTags", image, "A.2.1"},
 		{"ec2:EnableImageDeregistrationProtection", image, "A.2.1"},
 	}
 }
@@ -31,7 +29,7 @@ func (s *EnableSourceProtection) String() string {
 	return fmt.Sprintf("protect %s in %s against deregistration", s.ImageID, s.Location.Region)
 }
 
-// DisableSourceProtection switches off what ProtectImage switched on, and takes the tag away: the last act of a run that succeeded.
+// DisableSourceProtection switches off what EnableSourceProtection switched on, as the last act of a run that succeeded.
 type DisableSourceProtection struct {
 	Base
 	ImageID string
@@ -40,7 +38,7 @@ type DisableSourceProtection struct {
 // Permissions returns the actions that the step uses.
 func (s *DisableSourceProtection) Permissions() []Permission {
 	image := s.Location.ImageARN(s.ImageID)
-	return []Permission{{"ec2:DisableImageDeregistrationProtection", image, "A.2.1"}, {"ec2:DeleteTags", image, "A.2.1"}}
+	return []Permission{{"ec2:DisableImageDeregistrationProtection", image, "A.2.1"}}
 }
 
 func (s *DisableSourceProtection) ResourceID() string { return s.ImageID }

@@ -16,7 +16,8 @@ type ShareImage struct {
 	Base
 	Image    Ref
 	With     distribution.LaunchPermissions
-	Remember map[string]string // tags for the image before anything else: which accounts might launch it already, or that it stays; nil: none
+	Tags     map[string]string // that the image gets first. Nil if none
+	Baseline bool              // it is the source image: tags remember first who may launch it
 	Lasting  bool              // asked for by share blocks: it is the result, and stays
 }
 
@@ -26,7 +27,7 @@ func (s *ShareImage) Permissions() []Permission {
 		{"ec2:ModifyImageAttribute", s.Location.ImageARN(s.Image.Known), "2.2.4"},
 		{"ec2:DescribeImageAttribute", s.Location.ImageARN(s.Image.Known), "4.4.2"},
 	}
-	if s.Remember != nil {
+	if s.Baseline || s.Tags != nil {
 		rights = append(rights, Permission{"ec2:CreateTags", s.Location.ImageARN(s.Image.Known), "2.2.4"})
 	}
 	return rights
@@ -38,37 +39,23 @@ func (s *ShareImage) String() string {
 	return fmt.Sprintf("let %s launch %s in %s", s.With, s.Image.image(), s.Location.Region)
 }
 
-// UnshareImage takes the launch permission of accounts away again, once no copy needs it.
+// UnshareImage withdraws the launch permission of accounts on a staged image, once no copy needs it.
 type UnshareImage struct {
 	Base
 	Image    Ref
-	Accounts []string // sorted; never one that had the permission before; none where only Forget is left to do
-	Forget   bool     // take away the tags of ShareImage.Remember afterwards
+	Accounts []string // sorted
 }
-
-// Spares reports that accounts which the image's tags remember by then keep the permission: a run may have given it to them for good meanwhile.
-func (s *UnshareImage) Spares() bool { return s.Image.Known != "" }
 
 // Permissions returns the actions that the step uses.
 func (s *UnshareImage) Permissions() []Permission {
-	rights := []Permission{
+	return []Permission{
 		{"ec2:ModifyImageAttribute", s.Location.ImageARN(s.Image.Known), "2.2.4"},
 		{"ec2:DescribeImageAttribute", s.Location.ImageARN(s.Image.Known), "4.4.2"},
 	}
-	if s.Spares() {
-		rights = append(rights, Permission{"ec2:DescribeImages", "*", "2.2.4"})
-	}
-	if s.Forget {
-		rights = append(rights, Permission{"ec2:DeleteTags", s.Location.ImageARN(s.Image.Known), "2.2.4"})
-	}
-	return rights
 }
 
 func (s *UnshareImage) ResourceID() string { return s.Image.Known }
 
 func (s *UnshareImage) String() string {
-	if len(s.Accounts) == 0 {
-		return fmt.Sprintf("forget who might launch %s in %s before", s.Image.image(), s.Location.Region)
-	}
 	return fmt.Sprintf("withdraw %s in %s from %s", s.Image.image(), s.Location.Region, strings.Join(s.Accounts, ", "))
 }

@@ -5,14 +5,16 @@ package step
 
 import (
 	"fmt"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // TerminateInstance ends an instance that a launch check started.
 type TerminateInstance struct {
 	Base
 	Instance Ref
-	Tags     map[string]string // what it is found by where its id never came; nil where the id is known
-	Awaited  bool              // another run may be waiting until it runs
+	Mark     origin.Mark // of the launch: an instance whose id never came is found by its client token
+	SealKey  origin.Key
 }
 
 // Permissions returns the actions that the step uses.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
@@ -20,17 +21,21 @@ import (
 
 // cleanUp is the whole of a run with cleanup_only.
 func (r *run) cleanUp(ctx context.Context, request distribution.Request) error {
+	ctx, err := r.begin(ctx)
+	if err != nil && !awsclient.IsNotFound(err) { // of an image that is gone, the plan says more
+		return err
+	}
 	result, err := r.sweep(ctx, request)
+	result.Left = append(result.Left, r.end(ctx, err != nil)...)
 	r.keep(result)
 	if err != nil {
 		return fmt.Errorf("%w:\n%s", err, report.Findings(result.Findings))
 	}
 	r.ui.Say(report.Result(plan.Plan{}, result))
-	if !r.userSupplied {
-		r.lift(ctx)
-	} else if len(protected(r.result.Source)) > 0 {
+	if r.userSupplied && len(protected(r.result.Source)) > 0 {
 		r.ui.Say("A run has protected the image. Once it is not needed any more:\n" + howToLift(r.result.Source))
 	}
+	r.conclude(ctx)
 	return nil
 }
 
@@ -64,6 +69,7 @@ func (r *run) sweep(ctx context.Context, request distribution.Request) (distribu
 		return distribution.Result{}, err
 	}
 	p := plan.Clean(request, facts)
+	r.audience.Allow(p.Audience()...)
 	p.Findings = diagnose.ExplainFindings(p.Findings, facts)
 	for _, image := range request.Images {
 		if facts.Images[image.Region].Image == nil {

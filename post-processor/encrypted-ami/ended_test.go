@@ -30,7 +30,7 @@ func (s *stage) session(accounts ...string) map[string]any {
 // comes to the end.
 func TestSourceCredentialsThatEndAreToldOnceAndTheRunIsTakenUp(t *testing.T) {
 	for _, call := range []awssim.FaultRule{
-		{Action: "ec2:DescribeImages", Nth: 3}, // the two before protect the image
+		{Action: "ec2:DescribeImages", Nth: 5}, // those before protect the image, and give it a key
 		{Action: "ec2:CopySnapshot"},
 		{Action: "ec2:DescribeSnapshots", Nth: 5},
 		{Action: "ec2:ModifySnapshotAttribute"},
@@ -131,7 +131,7 @@ func TestAPanicAtAnyCallIsAnError(t *testing.T) {
 				s.Errorf("nothing is told of a panic at call %d: %v\n%s", call, err, s.screen)
 			}
 			if _, ours := s.protected(); !s.tells("is not protected", err) && !ours {
-				s.Errorf("the image is not protected after a panic at call %d", call)
+				s.Errorf("the image is not protected after a panic at call %d: %v", call, err)
 			}
 			if _, err := s.after(s.Context(), nullBuilder, s.redo(prod)); err != nil && !strings.Contains(err.Error(), "find out where that image comes from") { // it died before the second seal
 				s.Errorf("after a panic at call %d: %v", call, err)

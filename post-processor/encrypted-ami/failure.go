@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // withWayOut says, under an error, what becomes of the source images and how to go on. An error of a post-processor makes Packer
@@ -69,24 +68,19 @@ func protected(source []distribution.SourceImageResult) []string {
 	return images
 }
 
-// howToLift is the commands that take the protection away by hand, and the tag that the run left with it.
+// howToLift returns the commands that switch the protection off by hand.
 func howToLift(source []distribution.SourceImageResult) string {
 	var lines []string
 	for _, image := range source {
 		if image.Protected {
-			at := "--region " + image.Region
-			lines = append(lines,
-				fmt.Sprintf("  aws ec2 disable-image-deregistration-protection %s --image-id %s", at, image.ImageID),
-				fmt.Sprintf("  aws ec2 delete-tags %s --resources %s --tags Key=%s", at, image.ImageID, origin.Protected))
+			lines = append(lines, fmt.Sprintf("  aws ec2 disable-image-deregistration-protection --region %s --image-id %s", image.Region, image.ImageID))
 		}
 	}
 	return strings.Join(lines, "\n")
 }
 
-// unprotected says what to do where the protection is refused, unsealed what it means where the key of the seals is.
+// unprotected says what to do where the protection is refused.
 const (
 	unprotected = `The image is not protected: if this post-processor fails, Packer will destroy it. A post-processor "manifest" before this one, in
 the same post-processors block, keeps the image in every case and takes no right.`
-	unsealed = `Without that tag nothing that this run makes can be proved to be its own: a later run cannot take it up, and nothing is
-pointed at it.`
 )

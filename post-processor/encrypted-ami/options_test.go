@@ -30,7 +30,6 @@ var worlds = append(optioncoverage.CommonWorlds(other, func(template func(option
 		{Option: "source_key_access", Value: "grant"},
 		{Option: "canary", Value: true},
 		{Option: "protect_source", Value: false},
-		{Option: "keep_staged", Value: true},
 		{Option: "release_line", Value: "web"},
 		{Option: "hcp_packer", Value: true},
 		{Option: "cleanup_only", Value: true},
@@ -95,9 +94,6 @@ var worlds = append(optioncoverage.CommonWorlds(other, func(template func(option
 	}},
 	{Name: "an image that is not encrypted", Run: afterBuild(unencrypted), Cases: []optioncoverage.Case{
 		{Option: "allow_unencrypted_share", Value: true, Without: "allow_unencrypted_share"},
-	}},
-	{Name: "an image under the key that is shared", Run: afterBuild(shareable), Cases: []optioncoverage.Case{
-		{Option: "revoke_shares", Value: false},
 	}},
 	{Name: "an image that loses something", Run: afterBuild(deprecated), Cases: []optioncoverage.Case{
 		{Option: "fidelity", Value: "strict", With: "DeprecationTime"},

@@ -82,7 +82,7 @@ func (s *stage) sealable() {
 // outcome is what a user sees of a template.
 func (s *stage) outcome(o pairs, builder string, way aws.HTTPClient) (seen optioncoverage.Outcome) {
 	s.Helper()
-	p := &PostProcessor{client: way, seed: 1}
+	p := &PostProcessor{client: way, seed: 1, runID: "run-1"}
 	for range 2 {
 		if err := p.Configure(pairs{"packer_build_name": "golden"}, o); err != nil {
 			return optioncoverage.Outcome{Err: err}

@@ -23,6 +23,7 @@ type PostProcessor struct {
 	invalid    error          // what a later Configure found wrong
 	client     aws.HTTPClient // nil: the network
 	seed       uint64         // of the jitter between repeats; 0: drawn
+	runID      string         // of the next run. Empty: drawn
 }
 
 var _ packersdk.PostProcessor = (*PostProcessor)(nil)

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
@@ -26,6 +24,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
 )
@@ -43,6 +42,13 @@ type run struct {
 	unprotected  bool // an image of the build is without protection
 	pool         *awsclient.Pool
 	account      string // of the source
+	clock        *runrecord.Clock
+	record       *runrecord.Run
+	audience     *awsclient.Audience
+	begun        bool // the record was written, or tried to
+	ended        bool // the record says that the run has ended, or was tried to
+	held         bool // another run needs the protection
+	others       bool // another run works
 	plan         plan.Plan
 	steps        map[distribution.StepID]step.Step
 	pending      map[distribution.Location]int // how many steps a destination still has to succeed in to be served
@@ -56,6 +62,9 @@ func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
 	data := generated(input)
 	r := &run{PostProcessor: p, ui: ui, progress: newProgress(ui), input: input, data: data, build: buildOf(data, p.config.PackerBuildName)}
 	r.files = r.newFiles()
+	r.clock, r.audience = &runrecord.Clock{}, &awsclient.Audience{}
+	r.record = runrecord.New(r.clock)
+	r.record.ID = cmp.Or(p.runID, r.record.ID)
 	return r
 }
 
@@ -69,6 +78,13 @@ func (r *run) run(ctx context.Context) error {
 	r.result.Ended = time.Now()
 	if err != nil {
 		_ = recovery.Do(func() error { return r.protectAgain(ctx) }) // where it cannot, the image is told to be as it was known
+		_ = recovery.Do(func() error {
+			if !r.begun && r.pool != nil {
+				r.record.Use(r.recordOptions())
+			}
+			r.end(ctx, true)
+			return nil
+		})
 		r.result.Failure = err.Error()
 		r.canceled = ctx.Err() != nil
 	}
@@ -98,6 +114,8 @@ func (r *run) do(ctx context.Context) error {
 	if err != nil {
 		return &configurationError{err}
 	}
+	request.RunID, request.Records = r.record.ID, r.records
+	r.record.Use(r.recordOptions())
 	r.write()
 	if option := r.unwritten(); option != "" {
 		return errors.New(option + ": the file cannot be written; nothing was begun")
@@ -119,6 +137,7 @@ func (r *run) open(ctx context.Context) error {
 	access := r.config.Credentials()
 	access.Region = cmp.Or(access.Region, r.images[0].Region)
 	access.Version, access.HTTPClient, access.Seed, access.OnUnreachable = version.Version, r.client, r.seed, r.ui.Say
+	access.Guard = awsclient.Guard{Fence: r.record.Check, Observe: r.clock.Observe, Audience: r.audience}
 	var err error
 	if r.pool, err = awsclient.New(ctx, access); err != nil {
 		return err
@@ -142,7 +161,7 @@ func (r *run) protect(ctx context.Context) {
 		return
 	}
 	var findings []distribution.Finding
-	r.result.Source, findings = execute.EnableProtection(ctx, r.pool, r.account, r.build.RunID, r.images, r.say)
+	r.result.Source, findings = execute.EnableProtection(ctx, r.pool, r.account, r.images, r.say)
 	r.unprotected = len(findings) > 0 || ctx.Err() != nil // a step that was not begun has no finding
 	if len(findings) > 0 {
 		r.ui.Error(report.Findings(findings) + "\n" + unprotected)
@@ -162,10 +181,10 @@ func (r *run) protectAgain(ctx context.Context) error {
 			return err
 		}
 	}
-	ends, findings := execute.EnableProtection(ctx, r.pool, r.account, r.build.RunID, r.images, func(distribution.Event) {})
+	ends, findings := execute.EnableProtection(ctx, r.pool, r.account, r.images, func(distribution.Event) {})
 	unseen := len(findings) > 0 || ctx.Err() != nil
 	for i, known := range r.result.Source { // of the same images; what was known stays so where nothing can be seen any more, as with credentials that have ended
-		if known.Protected && (unseen || ends[i].Protected) {
+		if known.Protected { // set again, if another run has lifted it
 			ends[i] = known
 		}
 	}
@@ -176,19 +195,16 @@ func (r *run) protectAgain(ctx context.Context) error {
 // lastLook is how long the protection of the image of a failed build is looked after.
 const lastLook = 20 * time.Second
 
-// handOn looks, decides, shows and does.
+// share looks, decides, shows and does.
 func (r *run) share(ctx context.Context, request distribution.Request) error {
-	var sealed bool
-	if request.Images, sealed = r.seal(ctx); !sealed && request.Publishes() {
-		return errors.New("nothing was begun: what cannot be proved to be this plugin's is never published; allow ec2:CreateTags on the source image, or leave out what shall name the images")
-	}
-	p, _, err := r.decide(ctx, request)
+	ctx, request, p, err := r.prepare(ctx, request)
 	if err != nil {
-		return err
+		return lapsed(ctx, err)
 	}
 	r.ui.Say(report.Plan(p) + "\nShould this run be cut off, " + r.resumeHint())
 	r.write()
 	result := execute.Run(ctx, r.pool, p, optionsOf(request), r.say)
+
 	missing := report.Missing(p, result)
 	required := slices.DeleteFunc(slices.Clone(missing), func(d plan.DestinationPlan) bool { return d.Optional })
 	unshared := report.Unshared(p, result)
@@ -197,18 +213,40 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 		result = r.clean(ctx, request, result)
 	}
 	result.Findings = diagnose.JoinFindings(p.Findings, result.Findings)
+	result.Left = append(result.Left, r.end(ctx, failed)...)
 	text := report.Result(p, result)
 	result.Findings = append(p.Findings, result.Findings...)
 	r.keep(result)
 	if failed {
-		return fmt.Errorf("%s:\n%s", failureSummary(p, missing, unshared), text)
+		return lapsed(ctx, fmt.Errorf("%s:\n%s", failureSummary(p, missing, unshared), text))
 	}
 	r.ui.Say(text)
 	if len(missing) > 0 {
 		r.ui.Say("To serve them as well, " + r.resumeHint())
 	}
-	r.lift(ctx)
+	r.conclude(ctx)
 	return nil
+}
+
+// prepare makes the plan. The record of a build's run is written before anything is looked at. For existing images it is written only if
+// the plan has something to do, so that a run which finds everything finished changes nothing.
+func (r *run) prepare(ctx context.Context, request distribution.Request) (context.Context, distribution.Request, plan.Plan, error) {
+	if r.userSupplied {
+		p, facts, err := r.decide(ctx, request)
+		if err != nil || !p.Mutates() && !facts.HasUnfinishedRuns() {
+			return ctx, request, p, err
+		}
+		r.result.Destinations = nil
+	}
+	ctx, err := r.begin(ctx)
+	if err != nil {
+		return ctx, request, plan.Plan{}, err
+	}
+	if request.Images, err = r.seal(ctx); err != nil {
+		return ctx, request, plan.Plan{}, err
+	}
+	p, _, err := r.decide(ctx, request)
+	return ctx, request, p, err
 }
 
 // decide looks, decides and proves. The error is that it could not look, or that the plan is refused.
@@ -218,6 +256,8 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 		return plan.Plan{}, facts, err
 	}
 	p := plan.Decide(request, facts)
+	r.audience.Allow(p.Audience()...)
+	r.audience.Allow(r.account)
 	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), execute.Prove(ctx, r.pool, p, request.MaxFailedTargets)...)
 	r.trackPlan(p)
 	if p.Refused() {
@@ -226,13 +266,13 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 	return p, facts, err
 }
 
-// seal gives the images the key that proves what is ours. Without it the run goes on, and no later one can take it up.
-func (r *run) seal(ctx context.Context) (images []distribution.SourceImage, sealed bool) {
+// seal gives the images the key that proves what runs create.
+func (r *run) seal(ctx context.Context) ([]distribution.SourceImage, error) {
 	images, findings := execute.Seal(ctx, r.pool, r.account, origin.NewKey(), r.images, r.say)
 	if len(findings) > 0 {
-		r.ui.Error(report.Findings(findings) + "\n" + unsealed)
+		return nil, fmt.Errorf("nothing was begun: without a tag on the source image nothing that this run creates could be recognized:\n%s", report.Findings(findings))
 	}
-	return images, len(findings) == 0
+	return images, nil
 }
 
 // look surveys, and sees which images of the caller's bear a protection that a run before this one has set.
@@ -250,13 +290,13 @@ func (r *run) look(ctx context.Context, request distribution.Request) (distribut
 	return facts, nil
 }
 
-// bearsProtection reports whether an image is protected, and has the tag that a run of ours left with its protection.
+// bearsProtection reports whether an image is protected, and the record of a run holds that protection.
 func bearsProtection(image distribution.Image) bool {
-	return image.Image != nil && step.IsProtected(*image.Image) && slices.ContainsFunc(image.Image.Tags, func(tag ec2types.Tag) bool { return aws.ToString(tag.Key) == origin.Protected })
+	return image.Image != nil && step.IsProtected(*image.Image) && runrecord.IsProtectionHeld(tagsOf(image.Image.Tags))
 }
 
-// lift takes away, as the last act of a run that succeeded, the protection that this run has set, or one before it that it has taken
-// up: also where somebody cancels it behind its last step. Where that fails the images stay protected, and nothing is lost.
+// lift switches the protection off that this run has set, or one before it that it completed, also if the run is canceled after its last
+// step. If that fails, the images stay protected, and nothing is lost.
 func (r *run) lift(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTime)
 	defer cancel()

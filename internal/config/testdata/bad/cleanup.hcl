@@ -1,5 +1,4 @@
 cleanup_only       = true
-keep_staged        = true
 plan_only          = true
 verify_only        = true
 max_failed_targets = 1

@@ -1,0 +1,178 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
+)
+
+// stores returns where the records are: on each source image.
+func (r *run) stores() []runrecord.Store {
+	var stores []runrecord.Store
+	for _, image := range r.images {
+		stores = append(stores, r.tagStore(image))
+	}
+	return stores
+}
+
+func (r *run) tagStore(image distribution.SourceImage) runrecord.TagStore {
+	at := distribution.Location{Account: r.account, Region: image.Region}
+	return runrecord.TagStore{Client: r.pool.EC2(at), ImageID: image.ImageID}
+}
+
+// recordOptions returns what the record of this run says.
+func (r *run) recordOptions() runrecord.Options {
+	var regions []string
+	for _, image := range r.images {
+		regions = append(regions, image.Region)
+	}
+	for _, target := range r.config.Targets {
+		regions = append(regions, target.Regions...)
+	}
+	return runrecord.Options{
+		Stores:          r.stores(),
+		TakesOver:       r.userSupplied && !r.config.CleanupOnly,
+		Regions:         distribution.Union(regions, nil),
+		HoldsProtection: len(protected(r.result.Source)) > 0,
+		Report:          r.ui.Say,
+	}
+}
+
+// records reads which runs work.
+func (r *run) records(ctx context.Context) (provenance.Runs, error) {
+	records, err := r.record.Records(ctx)
+	if awsclient.HasEnded(err) {
+		err = credentialsEnded(err)
+	}
+	return records, err
+}
+
+// begin writes the record of this run and waits for others. The context that it returns ends if the record lapses.
+func (r *run) begin(ctx context.Context) (context.Context, error) {
+	for _, image := range r.images {
+		tags, err := r.tagStore(image).Tags(ctx)
+		if err == nil {
+			err = runrecord.CheckFreeTags(tags)
+		}
+		if awsclient.HasEnded(err) {
+			return ctx, credentialsEnded(err)
+		}
+		if err != nil {
+			return ctx, fmt.Errorf("nothing was begun: %s in %s: %w", image.ImageID, image.Region, err)
+		}
+	}
+	running, err := r.record.Begin(ctx, r.recordOptions())
+	r.begun = r.record.IsRecorded()
+	switch {
+	case err == nil, context.Cause(ctx) != nil:
+	case awsclient.HasEnded(err):
+		err = credentialsEnded(err)
+	case awsclient.IsUnauthorized(err):
+		err = fmt.Errorf("nothing was begun: a run records itself in a tag of the source image; allow ec2:CreateTags on it: %w", err)
+	default:
+		err = fmt.Errorf("nothing was begun: %w", err)
+	}
+	return running, err
+}
+
+func credentialsEnded(err error) error {
+	return fmt.Errorf("nothing was begun: the source credentials have ended: %w", err)
+}
+
+// end writes that the run has ended and, if no other run works, withdraws what runs shared for the time of copies. It returns what is still
+// shared. It does nothing the second time, and nothing for a run without a record.
+func (r *run) end(ctx context.Context, failed bool) (left []distribution.RetainedResource) {
+	holds := failed && !r.userSupplied && len(protected(r.result.Source)) > 0
+	if r.ended || !r.begun && !holds {
+		return nil
+	}
+	r.ended = true
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	var records runrecord.Records
+	err := recovery.Do(func() (err error) {
+		records, err = r.record.End(ctx, failed)
+		return err
+	})
+	r.held = err != nil || records.OtherHoldsProtection()
+	r.others = err != nil || len(records.Working()) > 0
+	switch {
+	case err != nil:
+		r.ui.Error("The end of the run could not be recorded. Other runs wait until its record lapses: " + err.Error())
+	case r.others:
+		for _, other := range records.Working() {
+			r.ui.Say("Run " + other.ID + " works on the same image. What is shared until copies are made stays, and that run withdraws it.")
+		}
+	case r.begun:
+		err := recovery.Do(func() error {
+			left = execute.WithdrawShares(ctx, r.pool, r.account, r.images)
+			return nil
+		})
+		if err != nil {
+			at := distribution.Location{Account: r.account, Region: r.images[0].Region}
+			left = append(left, distribution.RetainedResource{At: at, Kind: "share", Resource: r.images[0].ImageID, Why: err.Error()})
+		}
+	}
+	return left
+}
+
+// endTime is how long the end of a run may last: withdrawals are read back.
+const endTime = 6 * time.Minute
+
+// conclude lifts the protection after a success, unless another run needs it, and deletes the records of runs that are over.
+func (r *run) conclude(ctx context.Context) {
+	if r.held {
+		r.ui.Say("Another run needs the protection of the source image: it stays.")
+		for i := range r.result.Source {
+			r.result.Source[i].Held = r.result.Source[i].Protected
+		}
+	} else {
+		r.lift(ctx)
+	}
+	if !r.begun || r.others {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTime)
+	defer cancel()
+	err := recovery.Do(func() error {
+		if !r.held && len(protected(r.result.Source)) > 0 { // a later run lifts it
+			_, err := r.record.End(ctx, true)
+			return err
+		}
+		return r.record.Clear(ctx)
+	})
+	if err != nil {
+		r.ui.Error("The records of runs that are over could not be deleted from the source image: " + err.Error())
+	}
+}
+
+// lapsed adds to an error that the record of the run could not be renewed, if that is why the context ended.
+func lapsed(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, runrecord.ErrLapsed) && !errors.Is(err, cause) {
+		return fmt.Errorf("%w\n%w", cause, err)
+	}
+	return err
+}
+
+// tagsOf returns tags by key.
+func tagsOf(list []ec2types.Tag) map[string]string {
+	tags := map[string]string{}
+	for _, tag := range list {
+		tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
+	}
+	return tags
+}
