@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/licensemanager"
@@ -256,6 +257,13 @@ func (p *Pool) KMS(at distribution.Location) *kms.Client {
 		p.kms[at] = kms.NewFromConfig(p.locationConfig(at), p.limitKMSRate(at))
 	}
 	return p.kms[at]
+}
+
+// EBS returns the client of the EBS direct APIs for a location.
+func (p *Pool) EBS(at distribution.Location) *ebs.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return ebs.NewFromConfig(p.locationConfig(at))
 }
 
 // KMSIn returns a client with the credentials of a location for another Region.

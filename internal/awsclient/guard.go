@@ -102,7 +102,7 @@ func isRead(operation string) bool {
 // changesResources reports whether a service has resources that the guard protects. STS, for credentials, has none.
 func changesResources(service string) bool {
 	switch service {
-	case "EC2", "KMS", "SSM", "License Manager":
+	case "EBS", "EC2", "KMS", "SSM", "License Manager":
 		return true
 	}
 	return false

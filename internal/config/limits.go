@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // limit checks a text against the limits of AWS. A text that is not literal is checked when the run is planned. It
@@ -94,8 +94,8 @@ func (p *diagnostics) tag(field, key, value string, limits tagLimits) {
 	if strings.Contains(key, unknown) {
 		return
 	}
-	if origin.Ours(key) {
-		p.add(field, "this plugin reserves the prefix %s", origin.Prefix)
+	if provenance.IsOwnTag(key) {
+		p.add(field, "this plugin reserves the prefix %s", provenance.TagPrefix)
 		return
 	}
 	if err := awslimits.Check(limits.key, key); err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -15,7 +15,7 @@ import (
 // returns false if the values of that condition are unknown.
 func (m match) actionCondition(action string) (condition distribution.Condition, known bool) {
 	switch action {
-	case "ec2:DeleteSnapshot", "ec2:DeleteVolume", "ec2:DeregisterImage", "ec2:TerminateInstances":
+	case "ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:TerminateInstances":
 		return m.removalCondition(), true
 	case "ec2:DisableImageDeregistrationProtection":
 		return nil, true
@@ -24,7 +24,7 @@ func (m match) actionCondition(action string) (condition distribution.Condition,
 	case "ec2:CreateTags":
 		return m.taggingCondition(), true
 	case "ec2:DeleteTags":
-		return tagKeysAreLike(origin.Prefix + "*"), true
+		return tagKeysAreLike(provenance.TagPrefix + "*"), true
 	case "kms:CreateGrant":
 		return m.grantCondition(), true
 	}
@@ -41,7 +41,7 @@ func (m match) removalCondition() distribution.Condition {
 	if s, ok := m.Step.(*step.DeregisterImage); ok && s.Name != "" {
 		return nil
 	}
-	return resourceHasTag(origin.Source)
+	return resourceHasTag(provenance.TagSource)
 }
 
 // sharingCondition limits sharing to the accounts of the step, and never allows to share with the public.
@@ -74,12 +74,12 @@ func shareWith(accounts []string) (condition distribution.Condition, known bool)
 // taggingCondition limits tags to our own in the source account, and to those of new resources in a target (6.5).
 func (m match) taggingCondition() distribution.Condition {
 	if m.At.Account == m.SourceAccount {
-		return tagKeysAreLike(origin.Prefix + "*")
+		return tagKeysAreLike(provenance.TagPrefix + "*")
 	}
 	if call, isEC2 := strings.CutPrefix(m.Refusal.Operation, "ec2:"); isEC2 && call != "CreateTags" {
 		return distribution.Condition{"StringEquals": {"ec2:CreateAction": {call}}}
 	}
-	return tagKeysAreLike(origin.SealedID)
+	return tagKeysAreLike(provenance.TagPrefix + "*")
 }
 
 // grantCondition limits grants to those of AWS services (3.2.3), or to the grant that the step itself creates.

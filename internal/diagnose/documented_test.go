@@ -167,10 +167,7 @@ func TestExplain_neverLooserThanDocumented(t *testing.T) {
 
 // deniedActions returns cases of a denial of each action that the roles need, by the step that takes it.
 func deniedActions() []titledCase {
-	const (
-		instances = "arn:aws:ec2:eu-west-1:999999999999:instance/*"
-		volumes   = "arn:aws:ec2:eu-west-1:111111111111:volume/*"
-	)
+	const instances = "arn:aws:ec2:eu-west-1:999999999999:instance/*"
 	grantee := "arn:aws:iam::999999999999:role/golden-image-target"
 	inSourceAccount := step.Base{Location: atSource}
 	denials := []struct {
@@ -180,7 +177,6 @@ func deniedActions() []titledCase {
 		{deleteSnapshot(), "ec2:DeleteSnapshot", "ec2:DeleteSnapshot", oneSnapshot},
 		{deregisterImage(), "ec2:DeregisterImage", "ec2:DeregisterImage", images},
 		{&step.TerminateInstance{Base: baseInTarget("end")}, "ec2:TerminateInstances", "ec2:TerminateInstances", instances},
-		{&step.DeleteVolume{Base: inSourceAccount}, "ec2:DeleteVolume", "ec2:DeleteVolume", volumes},
 		{shareSnapshot(), "ec2:ModifySnapshotAttribute", "ec2:ModifySnapshotAttribute", oneSnapshot},
 		{
 			&step.UnshareSnapshot{Base: inSourceAccount, Accounts: []string{target}},

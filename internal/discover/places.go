@@ -18,8 +18,8 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // regions lists those of the partition: the name of one that does not exist has no endpoint to answer.
@@ -48,9 +48,13 @@ func (s *survey) image(ctx context.Context, source distribution.SourceImage) {
 	if image == nil {
 		return
 	}
-	seen := distribution.Image{Image: image, Snapshots: map[string]distribution.Snapshot{}, SealKey: sealKey(image)}
-	if seen.SealKey == nil { // given just now, and not shown yet (4.4.1)
-		seen.SealKey = source.SealKey
+	seen := distribution.Image{
+		Image:     image,
+		Snapshots: map[string]distribution.Snapshot{},
+		Keys:      provenance.ParseSigningKeys(distribution.TagMap(image.Tags)),
+	}
+	if len(seen.Keys) < len(source.Keys) { // written just now, and not shown yet (4.4.1)
+		seen.Keys = source.Keys
 	}
 	uefi, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameUefiData})
 	if err != nil {
@@ -171,8 +175,7 @@ func (s *survey) destination(ctx context.Context, d distribution.Destination) {
 	if site.Err != nil {
 		return
 	}
-	s.earlier(ctx, d.At, d.FromRegion)
-	s.launches(ctx, d)
+	s.existing(ctx, d.At, true)
 	s.pointers(ctx, d)
 	s.releases(ctx, d)
 	key := d.KMSKeyID
@@ -224,119 +227,10 @@ func (s *survey) site(ctx context.Context, d distribution.Destination) distribut
 	return site
 }
 
-// earlier looks for what runs before this one left at a place of a Region's image; where a Region has none, they may have taken any.
-// Without a sealing key there was no such run.
-func (s *survey) earlier(ctx context.Context, at distribution.Location, from string) {
-	var sources []string
-	s.mu.Lock()
-	_, seen := s.facts.Earlier[at]
-	for _, region := range slices.Sorted(maps.Keys(s.facts.Images)) {
-		if image := s.facts.Images[region]; image.SealKey != nil && (region == from || from != at.Region) {
-			sources = append(sources, origin.Mark{Account: s.facts.Source.Account, Region: region, ImageID: aws.ToString(image.Image.ImageId)}.Source())
-		}
-	}
-	s.mu.Unlock()
-	if len(sources) == 0 || seen {
-		return
-	}
-	ours := func(endings ...string) []ec2types.Filter {
-		var values []string
-		for _, source := range sources {
-			for _, ending := range endings {
-				values = append(values, source+ending)
-			}
-		}
-		return []ec2types.Filter{{Name: aws.String("tag:" + origin.Source), Values: values}}
-	}
-	var found distribution.ExistingResources
-	// Images first: what one that is seen is built on was complete before.
-	images := ec2.NewDescribeImagesPaginator(s.pool.EC2(at), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: ours("", "/staged/*"),
-		IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true)})
-	for images.HasMorePages() {
-		page, err := images.NextPage(ctx)
-		if err != nil {
-			s.requiredLookupFailed(at, "", "ec2:DescribeImages", err)
-			break
-		}
-		found.Images = append(found.Images, page.Images...)
-	}
-	snapshots := ec2.NewDescribeSnapshotsPaginator(s.pool.EC2(at), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: ours("/*")})
-	for snapshots.HasMorePages() {
-		page, err := snapshots.NextPage(ctx)
-		if err != nil {
-			s.requiredLookupFailed(at, "", "ec2:DescribeSnapshots", err)
-			break
-		}
-		found.Snapshots = append(found.Snapshots, page.Snapshots...)
-	}
-	slices.SortFunc(found.Snapshots, func(a, b ec2types.Snapshot) int { return cmp.Compare(*a.SnapshotId, *b.SnapshotId) })
-	slices.SortFunc(found.Images, func(a, b ec2types.Image) int { return cmp.Compare(*a.ImageId, *b.ImageId) })
-	s.keep(func(f *distribution.Facts) { f.Earlier[at] = found })
-}
-
-// volumes looks for those that canaries of earlier runs left at a place of the source account.
-func (s *survey) volumes(ctx context.Context, at distribution.Location, from string) {
-	s.mu.Lock()
-	image := s.facts.Images[from]
-	s.mu.Unlock()
-	if image.SealKey == nil || s.req.Canary != nil && !*s.req.Canary && !s.req.CleansUp {
-		return
-	}
-	mark := origin.Mark{Account: s.facts.Source.Account, Region: from, ImageID: aws.ToString(image.Image.ImageId)}
-	var found []ec2types.Volume
-	pages := ec2.NewDescribeVolumesPaginator(s.pool.EC2(at), &ec2.DescribeVolumesInput{MaxResults: aws.Int32(500),
-		Filters: []ec2types.Filter{{Name: aws.String("tag:" + origin.Source), Values: []string{mark.Source() + "/*"}}}})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			s.lookupFailed(at, "", "ec2:DescribeVolumes", err)
-			break
-		}
-		found = append(found, page.Volumes...)
-	}
-	slices.SortFunc(found, func(a, b ec2types.Volume) int { return cmp.Compare(*a.VolumeId, *b.VolumeId) })
-	s.keep(func(f *distribution.Facts) {
-		earlier := f.Earlier[at]
-		earlier.Volumes = found
-		f.Earlier[at] = earlier
-	})
-}
-
-// launches looks for the instances that launch checks of earlier runs left at a destination.
-func (s *survey) launches(ctx context.Context, d distribution.Destination) {
-	s.mu.Lock()
-	image := s.facts.Images[d.FromRegion]
-	s.mu.Unlock()
-	if d.Launch == nil && !s.req.CleansUp || image.SealKey == nil {
-		return
-	}
-	mark := origin.Mark{Account: s.facts.Source.Account, Region: d.FromRegion, ImageID: aws.ToString(image.Image.ImageId), Device: origin.LaunchCheck}
-	var found []ec2types.Instance
-	pages := ec2.NewDescribeInstancesPaginator(s.pool.EC2(d.At), &ec2.DescribeInstancesInput{Filters: []ec2types.Filter{
-		{Name: aws.String("tag:" + origin.Source), Values: []string{mark.Source()}},
-		{Name: aws.String("instance-state-name"), Values: []string{"pending", "running", "stopping", "stopped"}},
-	}})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			s.lookupFailed(d.At, "", "ec2:DescribeInstances", err)
-			break
-		}
-		for _, r := range page.Reservations {
-			found = append(found, r.Instances...)
-		}
-	}
-	slices.SortFunc(found, func(a, b ec2types.Instance) int { return cmp.Compare(*a.InstanceId, *b.InstanceId) })
-	s.keep(func(f *distribution.Facts) {
-		earlier := f.Earlier[d.At]
-		earlier.Instances = found
-		f.Earlier[d.At] = earlier
-	})
-}
-
-// grants looks for the temporary grants that runs have left on the keys of the source account; a clean-up also where the template makes none any more.
+// grants looks for the temporary grants that runs have left on the keys of the source account, also if the template
+// creates none: an earlier run may have had other options.
 func (s *survey) grants(ctx context.Context) {
-	if s.req.SourceKeyAccess != distribution.ByGrant && !s.req.CleansUp {
+	if s.req.SourceKeyAccess != distribution.ByGrant && !s.req.CleansUp && !s.facts.HasUnfinishedRuns() {
 		return
 	}
 	s.facts.Grants = map[distribution.Location][]kmstypes.GrantListEntry{}
@@ -368,7 +262,7 @@ func (s *survey) grantsOn(ctx context.Context, at distribution.Location, key str
 		}
 		for _, g := range page.Grants {
 			if slices.ContainsFunc(s.req.Images, func(i distribution.SourceImage) bool {
-				return strings.HasPrefix(aws.ToString(g.Name), plan.GrantsOf(i.ImageID))
+				return provenance.IsGrantOf(s.facts.SourceOf(i.Region), aws.ToString(g.Name))
 			}) {
 				ours = append(ours, g)
 			}
@@ -376,16 +270,6 @@ func (s *survey) grantsOn(ctx context.Context, at distribution.Location, key str
 	}
 	slices.SortFunc(ours, func(a, b kmstypes.GrantListEntry) int { return cmp.Compare(*a.GrantId, *b.GrantId) })
 	return ours
-}
-
-// sealKey reads the sealing key from the tags of a source image.
-func sealKey(image *ec2types.Image) origin.Key {
-	for _, tag := range image.Tags {
-		if aws.ToString(tag.Key) == origin.SealKey {
-			return origin.ParseKey(aws.ToString(tag.Value))
-		}
-	}
-	return nil
 }
 
 // literal writes a filter's value so that it matches itself alone: * and ? are wildcards there.

@@ -14,7 +14,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // filterValues is how many values one filter takes.
@@ -25,7 +25,7 @@ func (s *survey) releases(ctx context.Context, d distribution.Destination) {
 	if !d.Retention.On() {
 		return
 	}
-	found, err := images(ctx, s.pool.EC2(d.At), ec2types.Filter{Name: aws.String("tag:" + origin.Source), Values: []string{s.facts.Source.Account + "/*"}})
+	found, err := images(ctx, s.pool.EC2(d.At), ec2types.Filter{Name: aws.String("tag:" + provenance.TagSource), Values: []string{s.facts.Source.Account + "/*"}})
 	if err != nil {
 		s.lookupFailed(d.At, "", "ec2:DescribeImages", err)
 	}
@@ -37,30 +37,37 @@ func (s *survey) releases(ctx context.Context, d distribution.Destination) {
 	})
 }
 
-// sources looks at what the releases were made of, each once.
+// sources looks up the source images of older releases, and of the images that have a destination's name or are published:
+// their signing keys prove what runs created, and the release order.
 func (s *survey) sources(ctx context.Context) {
 	wanted := map[string][]string{} // Region -> images
-	for _, found := range s.facts.Releases {
-		for _, image := range found {
-			for _, tag := range image.Tags {
-				if mark, is := origin.ParseSource(aws.ToString(tag.Value)); is && aws.ToString(tag.Key) == origin.Source && mark.Account == s.facts.Source.Account && s.facts.HasRegion(mark.Region) {
-					wanted[mark.Region] = append(wanted[mark.Region], mark.ImageID)
-				}
-			}
+	add := func(image ec2types.Image) {
+		source, ok := provenance.ParseSourceImage(distribution.TagMap(image.Tags)[provenance.TagSource])
+		if ok && source.Account == s.facts.Source.Account && s.facts.HasRegion(source.Region) {
+			wanted[source.Region] = append(wanted[source.Region], source.ImageID)
 		}
 	}
-	s.facts.Sources = map[string]ec2types.Image{}
+	for _, found := range s.facts.Releases {
+		for _, image := range found {
+			add(image)
+		}
+	}
+	for _, site := range s.facts.Sites {
+		if site.NameUsed != nil {
+			add(*site.NameUsed)
+		}
+	}
+
+	s.facts.Sources = map[provenance.SourceImage]ec2types.Image{}
 	for _, region := range slices.Sorted(maps.Keys(wanted)) {
 		at := distribution.Location{Account: s.facts.Source.Account, Region: region}
-		slices.Sort(wanted[region])
-		for ids := range slices.Chunk(slices.Compact(wanted[region]), filterValues) {
-			found, err := images(ctx, s.pool.EC2(at), ec2types.Filter{Name: aws.String("image-id"), Values: ids})
-			if err != nil {
-				s.lookupFailed(at, "", "ec2:DescribeImages", err)
-			}
-			for _, image := range found {
-				s.facts.Sources[aws.ToString(image.ImageId)] = image
-			}
+		found, err := imagesByID(ctx, s.pool.EC2(at), wanted[region])
+		if err != nil {
+			s.lookupFailed(at, "", "ec2:DescribeImages", err)
+		}
+		for _, image := range found {
+			source := provenance.SourceImage{Account: at.Account, Region: region, ImageID: aws.ToString(image.ImageId)}
+			s.facts.Sources[source] = image
 		}
 	}
 }

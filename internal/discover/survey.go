@@ -70,6 +70,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 	}
 	destinations, err = s.places(ctx, destinations)
 	err = errors.Join(err, s.staging(ctx, destinations), s.each(ctx, len(sharers), func(ctx context.Context, i int) { s.sharer(ctx, sharers[i]) }))
+	err = errors.Join(err, s.existingElsewhere(ctx, destinations))
 	s.grants(ctx)
 	s.sources(ctx)
 	return s.facts, err
@@ -138,8 +139,7 @@ func (s *survey) staging(ctx context.Context, destinations []distribution.Destin
 	return s.each(ctx, len(regions), func(ctx context.Context, i int) {
 		at := distribution.Location{Account: s.facts.Source.Account, Region: regions[i]}
 		s.keys(ctx, at, plan.SourceKey(s.req, at.Region))
-		s.earlier(ctx, at, from[at.Region])
-		s.volumes(ctx, at, from[at.Region])
+		s.existing(ctx, at, true)
 	})
 }
 

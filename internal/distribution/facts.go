@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
@@ -33,11 +32,12 @@ type Facts struct {
 	Keys     map[Location]map[string]Key    // by the key as the template names it
 	Sites    map[Location]DestinationFacts  // of each destination
 	Earlier  map[Location]ExistingResources // with our source tag
-	Runs     provenance.Runs                `json:"-"` // which runs work; nil if no other run does
+	Runs     Runs                           `json:"-"` // which runs work; nil if no other run does
 	Unseen   []FailedLookup                 // which failed
 
 	Releases map[Location][]ec2types.Image // own images with our source tag, sorted by id; empty without retention
-	Sources  map[string]ec2types.Image     // source images of Releases that still exist, by id
+	// Sources holds the source images of Releases and of other images that may have to be replaced, as far as they exist.
+	Sources map[provenance.SourceImage]ec2types.Image
 
 	// Grants holds the temporary grants on keys of the source account, sorted by id. Empty unless the request uses them.
 	Grants map[Location][]kmstypes.GrantListEntry
@@ -49,6 +49,39 @@ type Facts struct {
 // IsWorking reports whether another run works with a resource that it created.
 func (f Facts) IsWorking(run string, created time.Time) bool {
 	return f.Runs != nil && !f.Runs.IsOver(run, created)
+}
+
+// SigningKeys returns the signing keys of the source images: of the request's, and of those in Sources.
+func (f Facts) SigningKeys() map[provenance.SourceImage]provenance.SigningKeys {
+	all := map[provenance.SourceImage]provenance.SigningKeys{}
+	for source, image := range f.Sources {
+		all[source] = provenance.ParseSigningKeys(TagMap(image.Tags))
+	}
+	for region, image := range f.Images {
+		if image.Image != nil {
+			all[f.SourceOf(region)] = image.Keys
+		}
+	}
+	return all
+}
+
+// SourceOf returns the source image of a Region.
+func (f Facts) SourceOf(region string) provenance.SourceImage {
+	source := provenance.SourceImage{Account: f.Source.Account, Region: region}
+	if image := f.Images[region].Image; image != nil {
+		source.ImageID = aws.ToString(image.ImageId)
+	}
+	return source
+}
+
+// Judge returns what judges the resources that come from a source image. False if its signing keys are unknown.
+func (f Facts) Judge(source provenance.SourceImage) (provenance.Judge, bool) {
+	keys := f.SigningKeys()[source]
+	runs := f.Runs
+	if runs == nil {
+		runs = noOtherRun{}
+	}
+	return provenance.Judge{Source: source, Keys: keys, Runs: runs}, len(keys) > 0
 }
 
 // HasUnfinishedRuns reports whether the source images hold records: a run that ended well, and that no other run needed, leaves none.
@@ -85,9 +118,9 @@ type Member struct {
 
 // Image is a source image with the attributes that only its owner can read (rules 2.2.11, 2.2.12).
 type Image struct {
-	Image         *ec2types.Image // nil if it is not visible to the source credentials
-	UEFIData      string          // base64; empty if there is none
-	SealKey       origin.Key      // from its tags; nil if there is none yet
+	Image         *ec2types.Image        // nil if it is not visible to the source credentials
+	UEFIData      string                 // base64; empty if there is none
+	Keys          provenance.SigningKeys `json:"-"` // from its tags; empty before the first run
 	SharedWith    LaunchPermissions
 	Snapshots     map[string]Snapshot
 	Base          *ec2types.Image              // base AMI of the build; nil if it is not visible
@@ -143,13 +176,17 @@ type ParameterFacts struct {
 	Err      *APIError // why it could not be read
 }
 
-// ExistingResources holds what earlier runs left at a location according to the tags. The plan checks the seals.
+// ExistingResources holds what bears the source tag of an image at a location, and the snapshots of such images. The
+// plan judges what of it runs created.
 type ExistingResources struct {
 	Snapshots []ec2types.Snapshot // own, sorted by id
 	Images    []ec2types.Image    // own, sorted by id
-	Instances []ec2types.Instance // own, not terminated, sorted by id; empty without a launch check
-	Volumes   []ec2types.Volume   // own, sorted by id; in the source account only, for canaries
+	Instances []ec2types.Instance // own, not terminated, sorted by id
+	Others    []OtherResource     // of kinds that no run creates, sorted by id
 }
+
+// OtherResource is a resource with the source tag of which nothing but its id and its kind is known.
+type OtherResource struct{ Kind, ID string }
 
 // APIError is an error of AWS as a fact.
 type APIError struct {

@@ -10,7 +10,6 @@ import (
 	"text/template"
 	"time"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
@@ -94,10 +93,17 @@ type Request struct {
 }
 
 // Records reads the records of runs on the source images.
-type Records func(ctx context.Context) (provenance.Runs, error)
+type Records func(ctx context.Context) (Runs, error)
+
+// Runs holds the records of runs.
+type Runs interface {
+	provenance.Runs
+	// Regions returns where earlier runs may have created resources, sorted. "*" stands for Regions that are not recorded.
+	Regions() []string
+}
 
 // Read returns which runs work. Without records, no other run does.
-func (r Records) Read(ctx context.Context) (provenance.Runs, error) {
+func (r Records) Read(ctx context.Context) (Runs, error) {
 	if r == nil {
 		return noOtherRun{}, nil
 	}
@@ -109,12 +115,13 @@ type noOtherRun struct{}
 
 func (noOtherRun) IsOver(string, time.Time) bool { return true }
 func (noOtherRun) Covers(string, time.Time) bool { return true }
+func (noOtherRun) Regions() []string             { return nil }
 
 // SourceImage is an image that the build created.
 type SourceImage struct {
 	Region  string
-	ImageID string     // ami-...
-	SealKey origin.Key `json:",omitempty"` // from the tags of the image; nil if unknown
+	ImageID string                 // ami-...
+	Keys    provenance.SigningKeys `json:"-"` // from the tags of the image; empty if unknown
 }
 
 // Build is what the artifact reports about the build. It has nothing else of generated_data, which contains passwords

@@ -5,6 +5,7 @@ package execute
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -23,7 +25,7 @@ import (
 func (t *transfer) copyImage(ctx context.Context, j *stepRun, s *step.CopyImage, end func(StepOutcome)) {
 	if broken := j.memo.failedCopy; broken != nil {
 		_, id := broken.what()
-		j.memo.left = append(j.memo.left, t.deregisterWithSnapshots(ctx, s.Location, id)...)
+		j.memo.left = append(j.memo.left, t.deregisterWithSnapshots(ctx, s, id)...)
 		j.memo.failedCopy = nil
 		if j.memo.failure != nil {
 			end(StepOutcome{Err: j.memo.failure})
@@ -34,7 +36,7 @@ func (t *transfer) copyImage(ctx context.Context, j *stepRun, s *step.CopyImage,
 	}
 	err := t.beginImage(ctx, j, s)
 	if err == nil && !j.memo.adopted {
-		err = t.seal(ctx, j, s.Location, s.SealKey, s.Tags)
+		err = t.sign(ctx, j, s.Signing)
 	}
 	if err != nil {
 		end(StepOutcome{Err: err})
@@ -46,7 +48,7 @@ func (t *transfer) copyImage(ctx context.Context, j *stepRun, s *step.CopyImage,
 		end: func(seen *copyStatus, err error) {
 			guarded(end, func() {
 				d := t.copied(j, id, seen, err)
-				d.Adopted, d.Unsealed = j.memo.adopted || id == s.ResumeID, s.SealKey == nil || j.memo.refused
+				d.Adopted, d.Unsealed = j.memo.adopted || id == s.ResumeID, j.memo.refused
 				end(d)
 			})
 		},
@@ -55,11 +57,8 @@ func (t *transfer) copyImage(ctx context.Context, j *stepRun, s *step.CopyImage,
 
 // beginImage sees to it that there is a copy on its way: an earlier run's, one of this step, or another run's under the same name.
 func (t *transfer) beginImage(ctx context.Context, j *stepRun, s *step.CopyImage) error {
-	if j.memo.made == "" && len(j.memo.discardedIDs) == 0 && s.ResumeID != "" {
-		j.memo.made, j.memo.sealed = s.ResumeID, true // plan has it sealed where it is not
-	}
-	if j.memo.made != "" {
-		return nil
+	if err := t.resume(ctx, j, s.Signing, t.imageLook(ctx, s)); err != nil || j.memo.made != "" {
+		return err
 	}
 	if err := guardCopy(j, s.Image, s.KeyARN); err != nil {
 		return err
@@ -78,6 +77,7 @@ func (t *transfer) beginImage(ctx context.Context, j *stepRun, s *step.CopyImage
 	switch {
 	case err == nil:
 		j.memo.made = aws.ToString(made.ImageId)
+		t.noteAnswer(j.memo.made)
 		return nil
 	case awsclient.IsResourceLimit(err):
 		return quotaExceeded{limitOf(err), err}
@@ -101,7 +101,7 @@ func imageCopy(s *step.CopyImage, image string, try int) *ec2.CopyImageInput {
 		Name:              aws.String(s.Name),
 		SourceImageId:     aws.String(image),
 		SourceRegion:      aws.String(s.FromRegion),
-		ClientToken:       aws.String(fmt.Sprintf("%s-%d", s.Token, try)),
+		ClientToken:       aws.String(string(s.Signing.Token(fmt.Sprintf("%s %d", s.ID, try)))),
 		CopyImageTags:     aws.Bool(false),
 		Encrypted:         aws.Bool(true),
 		KmsKeyId:          aws.String(s.KeyARN),
@@ -122,8 +122,8 @@ func (t *transfer) proveImageCopy(s *step.CopyImage) proof {
 	return proofBy(t.pool.EC2(s.Location).CopyImage, in, s, "ec2:CopyImage")
 }
 
-// sharedName takes the image that has the name already for this step's, if another run of ours is making it. One without its second
-// seal yet is given the time for it, and one that failed the time to go.
+// sharedName takes the image that has the name already for this step's, if another run is making it. One without a
+// signature yet is given the time for it, and one that failed the time to go.
 func (t *transfer) sharedName(ctx context.Context, j *stepRun, s *step.CopyImage, taken error) error {
 	ours, err := t.adoptNamesake(ctx, j, s)
 	switch {
@@ -135,24 +135,56 @@ func (t *transfer) sharedName(ctx context.Context, j *stepRun, s *step.CopyImage
 	return taken
 }
 
-// adoptNamesake takes an image of the wanted name for this step's, if its seals prove that a run of ours makes it and it has not failed. ours: there is one
-// that may be.
+// adoptNamesake takes an image of the wanted name for this step's, if its signature proves that a run makes it and it has
+// not failed. ours: an image has the name, and may become one.
 func (t *transfer) adoptNamesake(ctx context.Context, j *stepRun, s *step.CopyImage) (ours bool, err error) {
-	image, proven, err := t.namesake(ctx, s.Location, s.ImageSpec)
+	image, isSigned, err := t.namesake(ctx, s.ImageSpec)
 	if err != nil || image == nil {
 		return false, err
 	}
-	if id := aws.ToString(image.ImageId); proven && !slices.Contains(j.memo.discardedIDs, id) {
-		j.memo.made, j.memo.adopted = id, true
+	if id := aws.ToString(image.ImageId); isSigned && !slices.Contains(j.memo.discardedIDs, id) {
+		j.memo.made, j.memo.adopted, j.memo.sealed = id, true, true
 	}
 	return true, nil
 }
 
-// dismantle removes an image of ours with the snapshots that were made with it, and says what stayed.
-func (t *transfer) deregisterWithSnapshots(ctx context.Context, at distribution.Location, id string) []distribution.RetainedResource {
-	left, err := t.deregisterAll(ctx, at, id)
+// imageLook returns what reads the image of an earlier run that a step resumes.
+func (t *transfer) imageLook(ctx context.Context, s *step.CopyImage) func() (*provenance.Resource, error) {
+	return func() (*provenance.Resource, error) {
+		image, err := t.image(ctx, s.Location, s.ResumeID)
+		if err != nil || image == nil {
+			return nil, err
+		}
+		resource := distribution.ImageResource(s.Location, *image, nil, provenance.Expected{})
+		return &resource, nil
+	}
+}
+
+// resume adopts what an earlier run created. Without an error and without an id in the memo, the step creates its own.
+func (t *transfer) resume(
+	ctx context.Context, j *stepRun, signing step.Signing, look func() (*provenance.Resource, error),
+) error {
+	if j.memo.made != "" || len(j.memo.discardedIDs) > 0 || j.head.ResumeID == "" {
+		return nil
+	}
+	err := t.adopt(ctx, j, signing, j.head.ResumeID, look)
+	refused := notAdoptableError{}
+	switch {
+	case errors.As(err, &refused) && !j.head.NotRepeatable:
+		j.memo.throw(j.head.ResumeID)
+		return nil
+	case err != nil:
+		return err
+	}
+	j.memo.made = j.head.ResumeID
+	return nil
+}
+
+// deregisterWithSnapshots removes an image of a step with its snapshots, and returns what stayed.
+func (t *transfer) deregisterWithSnapshots(ctx context.Context, s *step.CopyImage, id string) []distribution.RetainedResource {
+	left, err := t.deregister(ctx, imageDeletion{at: s.Location, id: id, release: s.Signing.Statement.Release}, true)
 	if err != nil {
-		return []distribution.RetainedResource{{At: at, Kind: "image", Resource: id, Why: err.Error()}}
+		return []distribution.RetainedResource{{At: s.Location, Kind: "image", Resource: id, Why: reason(err)}}
 	}
 	return left
 }

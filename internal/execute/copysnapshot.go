@@ -4,8 +4,10 @@
 package execute
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -39,7 +42,7 @@ func (t *transfer) copySnapshot(ctx context.Context, j *stepRun, s *step.CopySna
 	}
 	err := t.begin(ctx, j, s)
 	if err == nil {
-		err = t.seal(ctx, j, s.Location, s.SealKey, s.Tags)
+		err = t.sign(ctx, j, s.Signing)
 	}
 	if err != nil {
 		end(StepOutcome{Err: err})
@@ -65,8 +68,8 @@ func (t *transfer) copySnapshot(ctx context.Context, j *stepRun, s *step.CopySna
 
 // begin sees to it that there is a copy on its way: an earlier run's, or one of this step.
 func (t *transfer) begin(ctx context.Context, j *stepRun, s *step.CopySnapshot) (err error) {
-	if j.memo.made == "" && len(j.memo.discardedIDs) == 0 && s.ResumeID != "" {
-		j.memo.made, j.memo.sealed = s.ResumeID, true // plan has it sealed where it is not
+	if err := t.resume(ctx, j, s.Signing, t.snapshotLook(ctx, s.Location, s.ResumeID)); err != nil {
+		return err
 	}
 	if j.memo.made == "" {
 		j.memo.made, err = t.copyOf(ctx, j, s)
@@ -79,14 +82,15 @@ func (t *transfer) copyOf(ctx context.Context, j *stepRun, s *step.CopySnapshot)
 	if err := guardCopy(j, s.Source, s.KeyARN); err != nil {
 		return "", err
 	}
+	token := s.Signing.Token(fmt.Sprintf("%s %d", s.ID, len(j.memo.discardedIDs)+1))
 	id, err := t.once(ctx, j, func(ctx context.Context) (string, error) {
-		return t.findSnapshot(ctx, j, s.Location, s.Tags, s.Description)
+		return t.findSnapshot(ctx, j, s.Location, s.Signing, token)
 	},
 		func(ctx context.Context) (string, error) {
 			in := &ec2.CopySnapshotInput{
 				SourceRegion:      aws.String(s.FromRegion),
 				SourceSnapshotId:  aws.String(j.id(s.Source)),
-				Description:       aws.String(s.Description),
+				Description:       aws.String(token.Description(s.Description)),
 				Encrypted:         aws.Bool(true), // never left to defaults: 1.3.9
 				KmsKeyId:          aws.String(s.KeyARN),
 				TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags),
@@ -106,22 +110,52 @@ func (t *transfer) copyOf(ctx context.Context, j *stepRun, s *step.CopySnapshot)
 	return id, err
 }
 
-// findSnapshot looks for the snapshot whose answer was lost: with this step's first seal, and not a failed one.
-func (t *transfer) findSnapshot(ctx context.Context, j *stepRun, at distribution.Location, tags map[string]string, description string) (string, error) {
-	var found []string
-	err := snapshots(ctx, t.pool.EC2(at), origins(tags), func(one ec2types.Snapshot) {
-		id := aws.ToString(one.SnapshotId)
-		if aws.ToString(one.Description) == description && !slices.Contains(j.memo.discardedIDs, id) && unsealed(one.Tags) {
-			found = append(found, id)
+// findSnapshot looks for the snapshot whose answer was lost: the one with the evidence of the call. Of several, which are
+// duplicates, it takes the oldest; those that are left are deleted before the image is registered.
+func (t *transfer) findSnapshot(
+	ctx context.Context, j *stepRun, at distribution.Location, signing step.Signing, token provenance.CallToken,
+) (string, error) {
+	found, err := t.snapshotsOfCall(ctx, at, signing, token)
+	for _, s := range found {
+		if id := aws.ToString(s.SnapshotId); !slices.Contains(j.memo.discardedIDs, id) {
+			t.noteAnswer(id)
+			return id, nil
+		}
+	}
+	return "", err
+}
+
+// snapshotsOfCall returns the snapshots with the evidence of a call, the oldest first.
+func (t *transfer) snapshotsOfCall(
+	ctx context.Context, at distribution.Location, signing step.Signing, token provenance.CallToken,
+) ([]ec2types.Snapshot, error) {
+	source := signing.Statement.Source.String()
+	filters := []ec2types.Filter{{Name: aws.String("tag:" + provenance.TagSource), Values: []string{source}}}
+	var found []ec2types.Snapshot
+	err := snapshots(ctx, t.pool.EC2(at), filters, func(one ec2types.Snapshot) {
+		if token.IsIn(aws.ToString(one.Description)) {
+			found = append(found, one)
 		}
 	})
-	if len(found) > 1 { // one may be another's with a copied token: none is used, and all may be deleted
-		for _, id := range found {
-			j.memo.left = append(j.memo.left, t.discard(ctx, at, id)...)
+	slices.SortFunc(found, func(a, b ec2types.Snapshot) int {
+		return cmp.Or(aws.ToTime(a.StartTime).Compare(aws.ToTime(b.StartTime)), cmp.Compare(*a.SnapshotId, *b.SnapshotId))
+	})
+	return found, err
+}
+
+// snapshotLook returns what reads the snapshot of an earlier run that a step resumes.
+func (t *transfer) snapshotLook(
+	ctx context.Context, at distribution.Location, id string,
+) func() (*provenance.Resource, error) {
+	return func() (*provenance.Resource, error) {
+		seen, err := describe(ctx, t.pool.EC2(at), []string{id})
+		snapshot, ok := seen[id]
+		if err != nil || !ok {
+			return nil, err
 		}
-		return "", err
+		resource := distribution.SnapshotResource(at, snapshot)
+		return &resource, nil
 	}
-	return j.adopt(at, "snapshot", tags, found), err
 }
 
 // copied is how a copy ended: well, for good, or to be made again.

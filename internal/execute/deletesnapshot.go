@@ -5,6 +5,7 @@ package execute
 
 import (
 	"context"
+	"errors"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -14,32 +15,51 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
+// deleteSnapshot deletes a snapshot. One that is gone, or that an image uses, is a success.
 func (t *transfer) deleteSnapshot(ctx context.Context, j *stepRun, s *step.DeleteSnapshot) StepOutcome {
 	id := j.id(s.Snapshot)
-	if id == "" { // it could not be made
+	if id == "" { // it could not be created
 		return StepOutcome{}
 	}
 	err := t.drop(ctx, s.Location, id)
-	if err == nil {
+	switch {
+	case errors.Is(err, errNotShown) && j.patient(): // created just now (rule 4.4.1)
+		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+	case err == nil, awsclient.IsInUse(err):
 		return StepOutcome{Made: id}
 	}
 	return StepOutcome{Made: id, Err: err, Left: []distribution.RetainedResource{{At: s.Location, Kind: "snapshot", Resource: id, Why: reason(err)}}}
 }
 
-// drop deletes a snapshot. That it is gone already is what was wanted.
+// drop deletes a snapshot if this run may. One that is gone is a success.
 func (t *transfer) drop(ctx context.Context, at distribution.Location, id string) error {
-	_, err := t.pool.EC2(at).DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(id)})
-	if err == nil || awsclient.IsNotFound(err) {
+	proof, err := t.snapshotProof(ctx, at, id)
+	if errors.Is(err, errNotShown) && !t.wasAnswered(id) {
 		t.deleted.Store(id, true)
 		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = t.pool.EC2(at).DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(proof.ID())})
+	if err = ignoreNotFound(err); err == nil {
+		t.deleted.Store(id, true)
 	}
 	return err
 }
 
-// discard deletes what is of no use, and says what stayed. It is no failure of its own.
+// discard deletes a snapshot that nothing needs, and returns it if it stayed.
 func (t *transfer) discard(ctx context.Context, at distribution.Location, id string) []distribution.RetainedResource {
-	if err := t.drop(ctx, at, id); err != nil && !awsclient.IsInUse(err) { // what an image uses is not left over
+	if err := t.drop(ctx, at, id); err != nil && !awsclient.IsInUse(err) {
 		return []distribution.RetainedResource{{At: at, Kind: "snapshot", Resource: id, Why: reason(err)}}
 	}
 	return nil
+}
+
+// ignoreNotFound returns nil if an error says that a resource is gone.
+func ignoreNotFound(err error) error {
+	if awsclient.IsNotFound(err) {
+		return nil
+	}
+	return err
 }

@@ -5,12 +5,10 @@ package execute
 
 import (
 	"context"
+	"errors"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
@@ -26,12 +24,18 @@ func (t *transfer) deregisterImage(ctx context.Context, j *stepRun, s *step.Dere
 			return StepOutcome{Notes: []distribution.Finding{{Level: distribution.Note, Location: s.Location, Resource: id, Summary: "the image " + id + " stays", Detail: "it is what was asked for: it had not been seen whole when the plan was made"}}}
 		}
 	}
-	if !s.WithSnapshots {
-		return StepOutcome{Made: id, Err: t.deregister(ctx, s.Location, id)}
+	left, err := t.deregister(ctx, imageDeletion{
+		at:         s.Location,
+		id:         id,
+		expected:   s.Expected,
+		release:    s.Release,
+		isReplaced: s.Name != "",
+	}, s.WithSnapshots)
+	if errors.Is(err, errNotShown) && j.patient() { // created just now (rule 4.4.1)
+		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
 	}
-	left, err := t.deregisterAll(ctx, s.Location, id)
 	if err != nil {
-		left = append(left, distribution.RetainedResource{At: s.Location, Kind: "image", Resource: id, Why: err.Error()})
+		left = append(left, distribution.RetainedResource{At: s.Location, Kind: "image", Resource: id, Why: reason(err)})
 	}
 	return StepOutcome{Made: id, Left: left, Err: err}
 }
@@ -73,31 +77,4 @@ func (t *transfer) fits(ctx context.Context, j *stepRun, s *step.VerifyImage, im
 	}
 	_, wrong := wrongSnapshots(&seen, j, snapshots)
 	return len(differencesOf(&seen, j, image, snapshots))+len(wrong) == 0, nil
-}
-
-// deregisterAll takes an image away that is ours, with its snapshots, and says which of them stayed (9.11). Those that other images use are not left over.
-func (t *transfer) deregisterAll(ctx context.Context, at distribution.Location, id string) ([]distribution.RetainedResource, error) {
-	out, err := t.pool.EC2(at).DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: aws.String(id), DeleteAssociatedSnapshots: aws.Bool(true)})
-	if awsclient.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var left []distribution.RetainedResource
-	for _, r := range out.DeleteSnapshotResults {
-		if r.ReturnCode != ec2types.SnapshotReturnCodesSuccess && r.ReturnCode != ec2types.SnapshotReturnCodesWarnSkipped {
-			left = append(left, distribution.RetainedResource{At: at, Kind: "snapshot", Resource: aws.ToString(r.SnapshotId), Why: "its image is gone; AWS says " + string(r.ReturnCode)})
-		}
-	}
-	return left, nil
-}
-
-// deregister takes an image away that is ours. That it is gone already is what was wanted (2.5.9).
-func (t *transfer) deregister(ctx context.Context, at distribution.Location, id string) error {
-	_, err := t.pool.EC2(at).DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: aws.String(id)})
-	if awsclient.IsNotFound(err) {
-		return nil
-	}
-	return err
 }

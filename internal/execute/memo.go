@@ -18,8 +18,9 @@ type stepState struct {
 	lost             bool                            // such a call was made at some time
 	made             string                          // id of what the step made
 	uses             map[string]string               // device -> snapshot to register with; nil: not looked for yet
+	adopting         bool                            // it is signed for this run, and was not read back yet
 	adopted          bool                            // what was made is another run's
-	sealed           bool                            // it has its second seal, or cannot get it
+	sealed           bool                            // it has its signature, or cannot get it
 	refused          bool                            // it cannot get it
 	notes            []distribution.Finding          // what is worth telling although the step went on
 	left             []distribution.RetainedResource // what could not be removed

@@ -207,7 +207,7 @@ func proofBy[In, Out, Options any](call func(context.Context, In, ...func(*Optio
 
 func (t *transfer) proveCopy(s *step.CopySnapshot) proof {
 	in := &ec2.CopySnapshotInput{DryRun: aws.Bool(true), SourceRegion: aws.String(s.FromRegion), SourceSnapshotId: aws.String(existing(s.Source, standInSnapshot)),
-		Description: aws.String(s.Description), Encrypted: aws.Bool(true), KmsKeyId: aws.String(s.KeyARN), TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags)}
+		Description: aws.String(s.Signing.Token(string(s.ID)).Description(s.Description)), Encrypted: aws.Bool(true), KmsKeyId: aws.String(s.KeyARN), TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags)}
 	return proofBy(t.pool.EC2(s.Location).CopySnapshot, in, s, "ec2:CopySnapshot")
 }
 

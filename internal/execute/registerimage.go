@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,12 +16,13 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // registerImage makes the image from the destination's own copies. The image is available at once (2.5.6).
 func (t *transfer) registerImage(ctx context.Context, j *stepRun, s *step.RegisterImage) StepOutcome {
-	if err := t.choose(ctx, j, s); err != nil {
+	if err := t.deleteDuplicates(ctx, j, s); err != nil {
 		return StepOutcome{Err: err}
 	}
 	in, err := registration(s, j.memo.uses)
@@ -35,8 +37,8 @@ func (t *transfer) registerImage(ctx context.Context, j *stepRun, s *step.Regist
 	if j.memo.adopted {
 		return StepOutcome{Made: j.memo.made, Uses: j.memo.uses, Adopted: true}
 	}
-	err = t.seal(ctx, j, s.Location, s.SealKey, s.Tags)
-	return StepOutcome{Made: j.memo.made, Uses: j.memo.uses, Unsealed: s.SealKey == nil || j.memo.refused, Err: err}
+	err = t.sign(ctx, j, s.Signing)
+	return StepOutcome{Made: j.memo.made, Uses: j.memo.uses, Unsealed: j.memo.refused, Err: err}
 }
 
 func (t *transfer) register(ctx context.Context, j *stepRun, s *step.RegisterImage, in *ec2.RegisterImageInput) (string, error) {
@@ -70,15 +72,25 @@ func (t *transfer) register(ctx context.Context, j *stepRun, s *step.RegisterIma
 	return id, err
 }
 
-// findImage looks for the image whose answer was lost: with this step's first seal.
+// findImage looks for the image whose answer was lost: it has the name, the tags of this run, and exactly this step's
+// snapshots. What else of it may differ is verified before it is published.
 func (t *transfer) findImage(ctx context.Context, j *stepRun, s *step.RegisterImage) (string, error) {
-	var found []string
-	err := images(ctx, t.pool.EC2(s.Location), origins(s.Tags), func(image ec2types.Image) {
-		if aws.ToString(image.Name) == s.Name && unsealed(image.Tags) {
-			found = append(found, aws.ToString(image.ImageId))
+	tags := s.Signing.CreationTags()
+	filters := []ec2types.Filter{
+		{Name: aws.String("tag:" + provenance.TagSource), Values: []string{tags[provenance.TagSource]}},
+		{Name: aws.String("tag:" + provenance.TagRun), Values: []string{tags[provenance.TagRun]}},
+	}
+	found := ""
+	err := images(ctx, t.pool.EC2(s.Location), filters, func(image ec2types.Image) {
+		isOwn := aws.ToString(image.Name) == s.Name && image.SourceImageId == nil && maps.Equal(usesOf(image), j.memo.uses)
+		if _, isSigned := tagsOf(image.Tags)[provenance.TagSignature]; isOwn && !isSigned {
+			found = aws.ToString(image.ImageId)
 		}
 	})
-	return j.adopt(s.Location, "image", s.Tags, found), err
+	if found != "" {
+		t.noteAnswer(found)
+	}
+	return found, err
 }
 
 // registration carries every attribute over that RegisterImage takes (rule 2.4), with the destination's snapshots by device.

@@ -183,7 +183,7 @@ func unfinished(s step.Step, d StepOutcome, verified map[distribution.Location]b
 		return left, false
 	}
 	switch s := s.(type) {
-	case *step.CreateSnapshot:
+	case *step.CreateEmptySnapshot:
 		left.Kind, left.Why = "snapshot", "the canary; the next run removes it"
 		return left, !removed[d.Made]
 	case *step.CopySnapshot:

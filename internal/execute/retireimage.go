@@ -36,7 +36,7 @@ func (t *transfer) retireImage(ctx context.Context, s *step.DeleteRelease) StepO
 	case s.DryRun:
 		return StepOutcome{Notes: []distribution.Finding{tell(distribution.Note, "the older release "+s.ImageID+" would be removed with its snapshots", "nothing needs it; keep_releases_dry_run is set")}}
 	}
-	left, err := t.deregisterAll(ctx, s.Location, s.ImageID)
+	left, err := t.deregister(ctx, imageDeletion{at: s.Location, id: s.ImageID, release: s.Release}, true)
 	if err != nil {
 		return StepOutcome{Left: left, Notes: []distribution.Finding{tell(distribution.Warning, "the older release "+s.ImageID+" stays", reason(err))}}
 	}

@@ -18,7 +18,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // line is a house of which each day brings a release; two are kept.
@@ -91,7 +91,7 @@ func TestOlderReleasesGoWithTheirSnapshotsOnceTheNewOneIsThere(t *testing.T) {
 				t.Errorf("after release %d there are %s, want %s", n+1, got, want)
 			}
 		}
-		if line, of := h.named("golden 4").Tags, len(h.Records().Calls("ec2:DeregisterImage")); of != 2 || slices.ContainsFunc(line, func(tag ec2types.Tag) bool { return *tag.Key == origin.Line }) {
+		if line, of := h.named("golden 4").Tags, len(h.Records().Calls("ec2:DeregisterImage")); of != 2 || slices.ContainsFunc(line, func(tag ec2types.Tag) bool { return *tag.Key == provenance.TagImageFamily }) {
 			t.Errorf("%d images were deregistered; the target's has the tags %+v", of, line)
 		}
 	})
@@ -151,7 +151,7 @@ func TestAnOlderReleaseThatIsNeededStays(t *testing.T) {
 		{"its line is not known", func(h *house, _ ec2types.Image) { h.relined("") }, "not provably ours"},
 		{"of another line", func(h *house, _ ec2types.Image) { h.relined("db") }, ""},
 		{"a seal that is not right", func(h *house, old ec2types.Image) {
-			_, err := h.ec2(target, home).CreateTags(h.t.Context(), &ec2.CreateTagsInput{Resources: []string{*old.ImageId}, Tags: []ec2types.Tag{{Key: aws.String(origin.SealedID), Value: aws.String("00")}}})
+			_, err := h.ec2(target, home).CreateTags(h.t.Context(), &ec2.CreateTagsInput{Resources: []string{*old.ImageId}, Tags: []ec2types.Tag{{Key: aws.String(provenance.TagSignature), Value: aws.String("00")}}})
 			h.must(err)
 		}, "not provably ours"},
 	} {
@@ -185,7 +185,7 @@ func (h *house) unmake() {
 // relined writes another line on the source image of the first release; "" none.
 func (h *house) relined(to string) {
 	h.t.Helper()
-	tag := ec2types.Tag{Key: aws.String(origin.Line), Value: aws.String(to)}
+	tag := ec2types.Tag{Key: aws.String(provenance.TagImageFamily), Value: aws.String(to)}
 	client := h.ec2(source, home)
 	if to == "" {
 		_, err := client.DeleteTags(h.t.Context(), &ec2.DeleteTagsInput{Resources: []string{h.oldest()}, Tags: []ec2types.Tag{{Key: tag.Key}}})

@@ -40,9 +40,18 @@ func (t *transfer) revokeGrant(ctx context.Context, j *stepRun, s *step.RevokeGr
 		return []distribution.RetainedResource{{At: s.Location, Kind: "grant", Resource: id, Why: fmt.Sprintf("%q on %s for %s: %s", s.Name, s.KeyARN, s.Grantee, why)}}
 	}
 	if !j.memo.changed {
-		_, err := t.pool.KMS(s.Location).RevokeGrant(ctx, &kms.RevokeGrantInput{KeyId: aws.String(s.KeyARN), GrantId: aws.String(id)})
+		proof, err := t.grantProof(ctx, s.Location, s.KeyARN, id)
+		switch {
+		case errors.Is(err, errNotShown) && s.Grant.From != "" && j.patient() && j.memo.looks < 5: // 4.4.4
+			return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+		case errors.Is(err, errNotShown), awsclient.IsNotFound(err):
+			return StepOutcome{Made: id}
+		case err == nil:
+			in := &kms.RevokeGrantInput{KeyId: aws.String(s.KeyARN), GrantId: aws.String(proof.ID())}
+			_, err = t.pool.KMS(s.Location).RevokeGrant(ctx, in)
+		}
 		if err != nil && !awsclient.IsNotFound(err) {
-			return StepOutcome{Made: id, Err: err, Left: left(err.Error())}
+			return StepOutcome{Made: id, Err: err, Left: left(reason(err))}
 		}
 		j.memo.changed = true
 	}

@@ -5,8 +5,6 @@ package execute
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
@@ -17,7 +15,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -44,9 +41,6 @@ func (t *transfer) runInstance(ctx context.Context, j *stepRun, s *step.RunInsta
 			return StepOutcome{Err: err}
 		}
 		j.memo.made, j.memo.unconfirmedSince, j.memo.missing = id, time.Now(), time.Time{}
-	}
-	if err := t.seal(ctx, j, s.Location, s.SealKey, s.Tags); err != nil {
-		return StepOutcome{Err: err}
 	}
 	seen, err := t.instance(ctx, s.Location, j.memo.made)
 	switch {
@@ -83,7 +77,7 @@ func (t *transfer) launch(ctx context.Context, j *stepRun, s *step.RunInstance) 
 	lasting, release := grace(ctx)
 	defer release()
 	in := instanceOf(s, j.id(s.Image))
-	in.ClientToken = aws.String(launchToken(s.SealKey, s.Mark))
+	in.ClientToken = aws.String(s.ClientToken())
 	out, err := t.pool.EC2(s.Location).RunInstances(lasting, in)
 	if err != nil {
 		return "", err
@@ -119,15 +113,6 @@ func instanceOf(s *step.RunInstance, image string) *ec2.RunInstancesInput {
 			DeviceName: aws.String(device), Ebs: &ec2types.EbsBlockDevice{DeleteOnTermination: aws.Bool(true)}})
 	}
 	return in
-}
-
-// launchToken is the client token of a launch: one instance for a run and a place, and evidence of the call.
-func launchToken(key origin.Key, m origin.Mark) string { return key.Token(m, "launch") }
-
-// token is a client token: the same for the same fields, of 32 characters (4.2.3).
-func token(fields ...string) string {
-	sum := sha256.Sum256([]byte(strings.Join(fields, "\n")))
-	return hex.EncodeToString(sum[:16])
 }
 
 // instance is an account's own instance; nil where AWS does not show it. By filter: an id that is not shown yet is no error.

@@ -15,7 +15,6 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
@@ -29,9 +28,9 @@ type StepOutcome struct {
 	Made         string             // AWS id
 	Snapshot     *ec2types.Snapshot // as last seen
 	Uses         map[string]string  // device -> snapshot that the image starts from
-	SealKey      origin.Key         // that the source image has
 	Adopted      bool               // the image is another run's
-	Unsealed     bool               // the image could not get its second seal: nothing may point at it
+	Repeated     bool               // the creating call was repeated after a lost answer
+	Unsealed     bool               // the image could not be signed: nothing may name it
 	Left         []distribution.RetainedResource
 	Notes        []distribution.Finding
 	Err          error
@@ -348,7 +347,7 @@ func (r *runner) stop(cause error) {
 func (r *runner) finish(j *stepRun, d StepOutcome) {
 	d.Begun, d.Ended = j.begun, time.Now()
 	if j.memo != nil {
-		d.Made = cmp.Or(d.Made, j.memo.made)
+		d.Made, d.Repeated = cmp.Or(d.Made, j.memo.made), j.memo.lost
 		d.Left = slices.Concat(d.Left, j.memo.leftovers(j.head.Location))
 		d.Notes = append(d.Notes, j.memo.notes...)
 	}

@@ -56,16 +56,13 @@ func (t *transfer) proveImageShare(s *step.ShareImage) proof {
 
 // rememberImage writes the tags that an image gets before it is shared.
 func (t *transfer) rememberImage(ctx context.Context, s *step.ShareImage, id string) error {
-	if s.Tags != nil {
-		return t.tag(ctx, s.Location, id, s.Tags)
+	if s.PermanentOn != "" {
+		if err := t.rememberPermanent(ctx, s.Location, s.PermanentOn, s.With.Accounts); err != nil {
+			return err
+		}
 	}
 	if !s.Baseline {
 		return nil
-	}
-	if s.Lasting {
-		if err := t.rememberPermanent(ctx, s.Location, id, s.With.Accounts); err != nil {
-			return err
-		}
 	}
 	admitted, err := t.audience(ctx, s.Location, id)
 	if err != nil {

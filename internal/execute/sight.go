@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // sight is a copy as AWS shows it.
@@ -117,7 +117,8 @@ func lookAtImages(ctx context.Context, client *ec2.Client, ids []string) (map[st
 					s.text = aws.ToString(image.StateReason.Message)
 				}
 			}
-			if source := tagsOf(image.Tags)[origin.Source] + "/" + origin.Whole; s.state != complete && !slices.Contains(sources, source) {
+			source := tagsOf(image.Tags)[provenance.TagSource]
+			if s.state != complete && source != "" && !slices.Contains(sources, source) {
 				sources = append(sources, source)
 			}
 			seen[aws.ToString(image.ImageId)] = s
@@ -131,8 +132,8 @@ func lookAtImages(ctx context.Context, client *ec2.Client, ids []string) (map[st
 	}
 	slices.Sort(sources)
 	parts := map[string][]copyStatus{}
-	err := snapshots(ctx, client, []ec2types.Filter{{Name: aws.String("tag:" + origin.Source), Values: sources}}, func(s ec2types.Snapshot) {
-		if image := origin.MadeFor(aws.ToString(s.Description)); image != "" {
+	err := snapshots(ctx, client, []ec2types.Filter{{Name: aws.String("tag:" + provenance.TagSource), Values: sources}}, func(s ec2types.Snapshot) {
+		if image := provenance.ImageOfCopy(aws.ToString(s.Description)); image != "" {
 			parts[image] = append(parts[image], sightOf(s))
 		}
 	})

@@ -14,7 +14,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -27,29 +26,29 @@ func (t *transfer) tagResource(ctx context.Context, j *stepRun, s *step.TagResou
 	return StepOutcome{Made: id, Err: err}
 }
 
-// seal gives what a step has made its second seal, over its id. A refusal does not undo what is done, but is told: without the seal
-// the thing is never published, and taken over by a later run only if it is alone.
-func (t *transfer) seal(ctx context.Context, j *stepRun, at distribution.Location, key origin.Key, tags map[string]string) error {
-	if key == nil || j.memo.sealed {
+// sign signs what a step has created, as soon as its id is known. If that is denied, the run goes on and says so: a
+// resource without a signature is never published, and no later run uses it.
+func (t *transfer) sign(ctx context.Context, j *stepRun, signing step.Signing) error {
+	if j.memo.sealed {
 		return nil
 	}
 	lasting, release := grace(ctx)
 	defer release()
 	id := j.memo.made
-	err := t.tag(lasting, at, id, map[string]string{origin.SealedID: key.SealID(id, tags[origin.Sealed])})
+	err := t.tag(lasting, j.head.Location, id, signing.Tags(id))
 	if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
 		return retryAfter{step.Backoff(j.memo.looks)}
 	}
 	j.memo.sealed = true
-	t.unsealed(ctx, j, id, err)
+	t.noteUnsigned(ctx, j, id, err)
 	return nil
 }
 
-// unsealed tells that a thing could not get its second seal; nil: it has got it.
-func (t *transfer) unsealed(ctx context.Context, j *stepRun, id string, err error) {
+// noteUnsigned notes that a resource could not be signed. Nil means that it was.
+func (t *transfer) noteUnsigned(ctx context.Context, j *stepRun, id string, err error) {
 	if f := explain(ctx, t.pool, "", j.step, err); f != nil {
 		j.memo.refused = true
-		f.Level, f.Resource, f.Summary = distribution.Warning, id, "the second seal could not be put on "+id
+		f.Level, f.Resource, f.Summary = distribution.Warning, id, "the signature could not be written to "+id
 		j.memo.notes = append(j.memo.notes, *f)
 	}
 }

@@ -33,11 +33,15 @@ func (t *transfer) terminateInstance(ctx context.Context, j *stepRun, s *step.Te
 			return StepOutcome{Err: err}
 		}
 	}
-	_, err := t.pool.EC2(s.Location).TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
+	proof, err := t.instanceProof(ctx, s.Location, id)
+	if err == nil {
+		_, err = t.pool.EC2(s.Location).TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{proof.ID()}})
+	}
+	isMissing := errors.Is(err, errNotShown) || awsclient.IsNotFound(err)
 	switch {
-	case awsclient.IsNotFound(err) && j.ended[s.Instance.From].Err != nil && j.patient(): // launched just now (4.4.1)
+	case isMissing && s.Instance.From != "" && j.patient() && j.memo.looks < 5: // launched just now (4.4.1)
 		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
-	case err == nil, awsclient.IsNotFound(err):
+	case err == nil, isMissing:
 		return StepOutcome{Made: id}
 	}
 	return StepOutcome{Made: id, Err: err, Left: []distribution.RetainedResource{{At: s.Location, Kind: "instance", Resource: id, Why: err.Error()}}}
@@ -45,7 +49,7 @@ func (t *transfer) terminateInstance(ctx context.Context, j *stepRun, s *step.Te
 
 // lostInstance finds the instance whose id never came, by the client token of its launch.
 func (t *transfer) lostInstance(ctx context.Context, j *stepRun, s *step.TerminateInstance) (string, error) {
-	seen, err := t.instances(ctx, s.Location, ec2types.Filter{Name: aws.String("client-token"), Values: []string{launchToken(s.SealKey, s.Mark)}})
+	seen, err := t.instances(ctx, s.Location, ec2types.Filter{Name: aws.String("client-token"), Values: []string{s.ClientToken}})
 	if err != nil {
 		return "", err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -20,6 +21,7 @@ import (
 type Options struct {
 	CopyTimeout  time.Duration // the wait for one copy; 0: none of its own
 	PollInterval time.Duration // the shortest time between two looks at a place
+	Evidence     Evidence
 }
 
 // closingTime is what closing steps have after a cancel or time-out of the run.
@@ -32,14 +34,14 @@ const graceTime = 5 * time.Second
 // what was shared is withdrawn within a time of its own. say is called by one goroutine at a time, in the order of events.
 func Run(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o Options, say func(distribution.Event)) distribution.Result {
 	begun := time.Now()
-	done := run(ctx, pool, p.Steps, o, say)
+	done := run(ctx, pool, p.Steps, p.Keys, o, say)
 	result := resultOf(ctx, pool, p, done)
 	result.Begun, result.Ended = begun, time.Now()
 	return result
 }
 
-func run(ctx context.Context, pool *awsclient.Pool, steps []step.Step, o Options, say func(distribution.Event)) map[distribution.StepID]StepOutcome {
-	t := &transfer{pool: pool, begun: time.Now(), copies: map[distribution.StepID]*step.CopySnapshot{}}
+func run(ctx context.Context, pool *awsclient.Pool, steps []step.Step, keys map[provenance.SourceImage]provenance.SigningKeys, o Options, say func(distribution.Event)) map[distribution.StepID]StepOutcome {
+	t := &transfer{pool: pool, evidence: o.Evidence, keys: keys, begun: time.Now(), copies: map[distribution.StepID]*step.CopySnapshot{}}
 	for _, s := range steps {
 		switch s := s.(type) {
 		case *step.CopySnapshot:
@@ -65,12 +67,18 @@ func run(ctx context.Context, pool *awsclient.Pool, steps []step.Step, o Options
 
 // transfer is a run of steps against AWS.
 type transfer struct {
-	pool    *awsclient.Pool
-	watcher *watcher
-	begun   time.Time
-	copies  map[distribution.StepID]*step.CopySnapshot // of the run
-	granted []*step.CreateGrant                        // likewise
-	deleted sync.Map                                   // ids of snapshots, so that none of them is listed as left behind
+	pool     *awsclient.Pool
+	evidence Evidence
+	keys     map[provenance.SourceImage]provenance.SigningKeys // of the source images
+	watcher  *watcher
+	begun    time.Time
+	copies   map[distribution.StepID]*step.CopySnapshot // of the run
+	granted  []*step.CreateGrant                        // likewise
+	deleted  sync.Map                                   // ids of snapshots, so that none of them is listed as left behind
+
+	mu        sync.Mutex // of all below
+	answered  []string   // ids that AWS returned to creating calls
+	knownRuns distribution.Runs
 }
 
 // act finds the act of a step: a file of this package has it, by the name of the step's type.
@@ -109,14 +117,10 @@ func (t *transfer) act(ctx context.Context, j *stepRun, end func(StepOutcome)) {
 		end(t.runInstance(ctx, j, s))
 	case *step.TerminateInstance:
 		end(t.terminateInstance(ctx, j, s))
-	case *step.CreateVolume:
-		end(t.createVolume(ctx, j, s))
-	case *step.CreateSnapshot:
-		t.createSnapshot(ctx, j, s, end)
+	case *step.CreateEmptySnapshot:
+		t.createEmptySnapshot(ctx, j, s, end)
 	case *step.VerifySnapshot:
 		end(t.verifySnapshot(j, s))
-	case *step.DeleteVolume:
-		end(t.deleteVolume(ctx, j, s))
 	case *step.RevokeGrant:
 		end(t.revokeGrant(ctx, j, s))
 	case *step.VerifyGrantsRevoked:
@@ -127,8 +131,6 @@ func (t *transfer) act(ctx context.Context, j *stepRun, end func(StepOutcome)) {
 		end(t.tagResource(ctx, j, s))
 	case *step.EnableSourceProtection:
 		end(t.protectImage(ctx, j, s))
-	case *step.SealImage:
-		end(t.sealImage(ctx, j, s))
 	case *step.DisableSourceProtection:
 		end(t.liftProtection(ctx, s))
 	default:

@@ -22,7 +22,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
@@ -47,24 +47,6 @@ func (h *house) complete(result distribution.Result) {
 			h.completeAt(account, region)
 		}
 	}
-}
-
-// dropUnproven checks that a run lists nothing but snapshots that bear the first seal alone, and deletes them. What it does not
-// list is found by completeAt.
-func (h *house) dropUnproven(result *distribution.Result) {
-	h.t.Helper()
-	unproven := h.unproven()
-	for _, left := range result.Left {
-		if left.Kind != "snapshot" || !slices.Contains(unproven, left.Resource) {
-			h.t.Errorf("left behind: %+v", left)
-			continue
-		}
-		_, err := h.ec2(left.At.Account, left.At.Region).DeleteSnapshot(h.t.Context(), &ec2.DeleteSnapshotInput{
-			SnapshotId: aws.String(left.Resource),
-		})
-		h.must(err)
-	}
-	result.Left = nil
 }
 
 func (h *house) completeAt(account, region string) {
@@ -333,7 +315,6 @@ func TestRun_transientErrors(t *testing.T) {
 				awssim.TruncatedResponse, awssim.StaleRead, awssim.ExpiredSession, awssim.LimitReached)(h.World)
 			_, result := h.run(t.Context(), h.request())
 			awssim.WithChaos(0)(h.World)
-			h.dropUnproven(&result)
 			h.complete(result)
 			h.unshared()
 			if t.Failed() {
@@ -456,7 +437,7 @@ func TestOfTwoRunsOneMakesTheImageHoweverOftenItFails(t *testing.T) {
 				}
 			}
 			images := h.ownImages("222222222222", home)
-			if len(images) != 1 || !slices.ContainsFunc(images[0].Tags, func(tag ec2types.Tag) bool { return *tag.Key == origin.SealedID }) {
+			if len(images) != 1 || !slices.ContainsFunc(images[0].Tags, func(tag ec2types.Tag) bool { return *tag.Key == provenance.TagSignature }) {
 				t.Errorf("late by %v, apart by %v: %+v", late, lag, images)
 			}
 		})

@@ -16,6 +16,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -156,13 +157,18 @@ func (t *transfer) reject(ctx context.Context, j *stepRun, s *step.VerifyImage, 
 	id := j.id(s.Image)
 	lasting, release := grace(ctx)
 	defer release()
-	if s.Method == distribution.ByImage {
-		return t.deregisterWithSnapshots(lasting, s.Location, id)
-	}
-	if err := t.deregister(lasting, s.Location, id); err != nil {
+	left, err := t.deregister(lasting, imageDeletion{
+		at:       s.Location,
+		id:       id,
+		expected: provenance.Expected{Names: []string{s.Name}},
+		release:  s.Signing.Statement.Release,
+	}, s.Method == distribution.ByImage)
+	if err != nil {
 		return []distribution.RetainedResource{{At: s.Location, Kind: "image", Resource: id, Why: reason(err)}}
 	}
-	var left []distribution.RetainedResource
+	if s.Method == distribution.ByImage {
+		return left
+	}
 	for _, snapshot := range wrong {
 		left = append(left, t.discard(lasting, s.Location, snapshot)...)
 	}

@@ -19,62 +19,106 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// WithdrawShares withdraws what runs gave of source images and of their snapshots for the time of copies: the permissions of all accounts but
-// those that had one before any run, and those of share blocks. It reads back, and returns what could not be withdrawn. Call it only when
-// no run works on the images.
-func WithdrawShares(ctx context.Context, pool *awsclient.Pool, account string, images []distribution.SourceImage) []distribution.RetainedResource {
-	t := &transfer{pool: pool}
-	var left []distribution.RetainedResource
+// WithdrawShares withdraws what runs gave for the time of copies: of source images and their snapshots all permissions but
+// those that accounts had before any run and those of share blocks, and of images that share blocks hand out all but the
+// latter. It reads back, and returns what could not be withdrawn. isLast reads the records of runs again.
+func WithdrawShares(
+	ctx context.Context,
+	pool *awsclient.Pool,
+	account string,
+	images []distribution.SourceImage,
+	keys map[provenance.SourceImage]provenance.SigningKeys,
+	isLast func(context.Context) (bool, error),
+) []distribution.RetainedResource {
+	w := &withdrawal{transfer: &transfer{pool: pool, keys: keys}, isLast: isLast}
 	for _, source := range images {
 		at := distribution.Location{Account: account, Region: source.Region}
-		image, err := t.image(ctx, at, source.ImageID)
-		if err != nil {
-			left = append(left, distribution.RetainedResource{At: at, Kind: "share", Resource: source.ImageID, Why: "it could not be looked at: " + reason(err)})
-		}
-		if err != nil || image == nil {
+		image, err := w.image(ctx, at, source.ImageID)
+		if w.note(at, source.ImageID, err); err != nil || image == nil {
 			continue
 		}
-		left = append(left, t.withdrawShares(ctx, at, *image)...)
+		permanent := permanentTags(image.Tags)
+		w.permissions(ctx, at, *image, nil, tagsOf(image.Tags), permanent)
+		w.handedOut(ctx, at, source.ImageID, permanent)
 	}
-	return left
+	return w.left
 }
 
-// withdrawShares withdraws the shares of one source image: first those of the image, then those of its snapshots.
-func (t *transfer) withdrawShares(ctx context.Context, at distribution.Location, image ec2types.Image) []distribution.RetainedResource {
-	tags, id := tagsOf(image.Tags), aws.ToString(image.ImageId)
-	failed := func(id string, err error) []distribution.RetainedResource {
-		if err == nil || awsclient.IsNotFound(err) {
-			return nil
-		}
-		return []distribution.RetainedResource{{At: at, Kind: "share", Resource: id, Why: reason(err)}}
+// withdrawal withdraws permissions and collects what could not be withdrawn.
+type withdrawal struct {
+	*transfer
+	isLast func(context.Context) (bool, error)
+	left   []distribution.RetainedResource
+}
+
+func (w *withdrawal) note(at distribution.Location, id string, err error) {
+	if err != nil && !awsclient.IsNotFound(err) {
+		w.left = append(w.left, distribution.RetainedResource{At: at, Kind: "share", Resource: id, Why: reason(err)})
 	}
-	left := failed(id, t.withdrawUntilGone(ctx, at, tags,
+}
+
+// permanentTags returns the tags that name the accounts of share blocks. They are on the source image alone.
+func permanentTags(tags []ec2types.Tag) map[string]string {
+	permanent := map[string]string{}
+	for key, value := range tagsOf(tags) {
+		if !strings.HasPrefix(key, provenance.TagBaseline) {
+			permanent[key] = value
+		}
+	}
+	return permanent
+}
+
+// handedOut withdraws the temporary permissions of the images that share blocks hand out: nobody had one before.
+func (w *withdrawal) handedOut(ctx context.Context, at distribution.Location, sourceID string, permanent map[string]string) {
+	source := provenance.SourceImage{Account: at.Account, Region: at.Region, ImageID: sourceID}
+	var found []ec2types.Image
+	filter := ec2types.Filter{Name: aws.String("tag:" + provenance.TagSource), Values: []string{source.String()}}
+	err := images(ctx, w.pool.EC2(at), []ec2types.Filter{filter}, func(image ec2types.Image) { found = append(found, image) })
+	w.note(at, sourceID, err)
+	none, _ := provenance.BaselineTags(nil)
+	for _, image := range found {
+		j, err := w.judge(ctx, distribution.ImageResource(at, image, nil, provenance.Expected{}))
+		w.note(at, aws.ToString(image.ImageId), err)
+		if j.Signed != nil && j.Signed.Device == provenance.SharedImage {
+			w.permissions(ctx, at, image, none, joinTags(none, permanent), permanent)
+		}
+	}
+}
+
+// permissions withdraws those of one image, and then those of its snapshots.
+func (w *withdrawal) permissions(
+	ctx context.Context, at distribution.Location, image ec2types.Image, snapshotBaseline, tags, permanent map[string]string,
+) {
+	id := aws.ToString(image.ImageId)
+	w.note(at, id, w.untilGone(ctx, at, tags,
 		func() ([]string, error) {
-			admitted, err := t.audience(ctx, at, id)
+			admitted, err := w.audience(ctx, at, id)
 			return admitted.Accounts, err
 		},
 		func(accounts []string) error {
 			gone := distribution.LaunchPermissions{Accounts: accounts}
-			return t.modifyLaunch(ctx, at, id, &ec2types.LaunchPermissionModifications{Remove: launchPermissions(gone)})
+			return w.modifyLaunch(ctx, at, id, &ec2types.LaunchPermissionModifications{Remove: launchPermissions(gone)})
 		}))
 
 	used := slices.Sorted(maps.Values(usesOf(image)))
-	seen, err := describe(ctx, t.pool.EC2(at), slices.Compact(used))
-	left = append(left, failed(id, err)...)
+	seen, err := describe(ctx, w.pool.EC2(at), slices.Compact(used))
+	w.note(at, id, err)
 	for _, snapshot := range slices.Sorted(maps.Keys(seen)) {
-		own := tagsOf(seen[snapshot].Tags)
-		for key, value := range tags { // which accounts keep a permission stands on the image alone
-			if !strings.HasPrefix(key, provenance.TagBaseline) {
-				own[key] = value
-			}
-		}
-		left = append(left, failed(snapshot, t.withdrawUntilGone(ctx, at, own,
-			func() ([]string, error) { return t.permitted(ctx, at, snapshot) },
+		own := joinTags(tagsOf(seen[snapshot].Tags), snapshotBaseline, permanent)
+		w.note(at, snapshot, w.untilGone(ctx, at, own,
+			func() ([]string, error) { return w.permitted(ctx, at, snapshot) },
 			func(accounts []string) error {
-				return t.modifyShare(ctx, at, snapshot, &ec2types.CreateVolumePermissionModifications{Remove: permissions(accounts)})
-			}))...)
+				return w.modifyShare(ctx, at, snapshot, &ec2types.CreateVolumePermissionModifications{Remove: permissions(accounts)})
+			}))
 	}
-	return left
+}
+
+func joinTags(all ...map[string]string) map[string]string {
+	joined := map[string]string{}
+	for _, tags := range all {
+		maps.Copy(joined, tags)
+	}
+	return joined
 }
 
 // stillSharedError says that AWS shows permissions which were withdrawn.
@@ -84,8 +128,15 @@ func (e stillSharedError) Error() string {
 	return "withdrawn, and still shown for " + strings.Join(e.accounts, ", ")
 }
 
-// withdrawUntilGone withdraws the temporary permissions of a resource, and looks until AWS shows none of them.
-func (t *transfer) withdrawUntilGone(ctx context.Context, at distribution.Location, tags map[string]string, look func() ([]string, error), withdraw func([]string) error) error {
+// untilGone withdraws the temporary permissions of a resource, and looks until AWS shows none of them. It stops without an
+// error when another run works: that run withdraws them.
+func (w *withdrawal) untilGone(
+	ctx context.Context,
+	at distribution.Location,
+	tags map[string]string,
+	look func() ([]string, error),
+	withdraw func([]string) error,
+) error {
 	if _, known, err := provenance.Baseline(tags); !known {
 		return err
 	}
@@ -101,6 +152,9 @@ func (t *transfer) withdrawUntilGone(ctx context.Context, at distribution.Locati
 			return err
 		case time.Since(begun) > step.EventualConsistencyTimeout:
 			return stillSharedError{temporary}
+		}
+		if last, err := w.isLast(ctx); err != nil || !last {
+			return err
 		}
 		for chunk := range slices.Chunk(temporary, maxSharedAccounts) {
 			if err := withdraw(chunk); err != nil {

@@ -22,8 +22,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 )
 
@@ -50,7 +50,6 @@ type house struct {
 	images  []distribution.SourceImage
 	targets []string
 	regions []string
-	sealKey origin.Key
 	with    func(*distribution.Request) // what the request has beside; nil: nothing
 	friends []string                    // accounts that a share block of the request names
 	older   []string                    // images of the source account that are not handed on
@@ -74,7 +73,7 @@ func build(t *testing.T, volumes []volume, targets, regions []string, options ..
 // buildIn furnishes a world whose home Region is another one, as those of other partitions.
 func buildIn(t *testing.T, home string, volumes []volume, targets, regions []string, options ...awssim.Option) *house {
 	t.Helper()
-	h := &house{World: awssim.New(options...), t: t, home: home, targets: targets, regions: regions, sealKey: origin.ParseKey(strings.Repeat("5a", 16))}
+	h := &house{World: awssim.New(options...), t: t, home: home, targets: targets, regions: regions}
 	err := h.World.Build(func(b *awssim.Builder) error {
 		ctx := t.Context()
 		keyRegions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(regions), home))))
@@ -276,10 +275,7 @@ func (h *house) decide(ctx context.Context, pool *awsclient.Pool, req distributi
 // decided seals the image, looks, and makes the plan.
 func (h *house) decided(ctx context.Context, pool *awsclient.Pool, req distribution.Request) plan.Plan {
 	h.t.Helper()
-	images, findings := execute.Seal(ctx, pool, source, h.sealKey, h.images, func(distribution.Event) {})
-	if len(findings) > 0 {
-		h.t.Fatal(findings)
-	}
+	images := h.signed(ctx, pool)
 	for i, image := range req.Images { // as the post-processor does: the tag may not be seen yet
 		if j := slices.IndexFunc(images, func(s distribution.SourceImage) bool { return s.Region == image.Region && s.ImageID == image.ImageID }); j >= 0 {
 			req.Images = slices.Clone(req.Images)
@@ -289,6 +285,21 @@ func (h *house) decided(ctx context.Context, pool *awsclient.Pool, req distribut
 	facts, err := discover.Look(ctx, pool, req)
 	h.must(err)
 	return plan.Decide(req, facts)
+}
+
+// signed returns the source images with their signing keys, which it writes if there are none.
+func (h *house) signed(ctx context.Context, pool *awsclient.Pool) []distribution.SourceImage {
+	h.t.Helper()
+	images := slices.Clone(h.images)
+	for i, image := range images {
+		at := distribution.Location{Account: source, Region: image.Region}
+		created, err := execute.CreationDate(ctx, pool, at, image.ImageID)
+		h.must(err)
+		store := runrecord.TagStore{Client: pool.EC2(at), ImageID: image.ImageID}
+		images[i].Keys, err = store.EnsureSigningKey(ctx, created)
+		h.must(err)
+	}
+	return images
 }
 
 // run is a whole run, from looking to the result.
@@ -308,12 +319,19 @@ func runPlan(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o execute.O
 	for _, image := range p.Images {
 		images = append(images, distribution.SourceImage{Region: image.Region, ImageID: image.ImageID})
 	}
-	result.Left = append(result.Left, execute.WithdrawShares(lasting, pool, source, images)...)
+	result.Left = append(result.Left, execute.WithdrawShares(lasting, pool, source, images, p.Keys, isLast)...)
 	return result
 }
 
+// isLast is for worlds without another run.
+func isLast(context.Context) (bool, error) { return true, nil }
+
 func options(req distribution.Request) execute.Options {
-	return execute.Options{CopyTimeout: req.CopyTimeout, PollInterval: req.PollInterval}
+	return execute.Options{
+		CopyTimeout:  req.CopyTimeout,
+		PollInterval: req.PollInterval,
+		Evidence:     execute.Evidence{Run: req.RunID, Records: req.Records},
+	}
 }
 
 // calls counts the calls of an action that the world has executed.

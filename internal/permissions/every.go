@@ -13,8 +13,8 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -27,7 +27,6 @@ func everyStep(s Setup) []step.Step {
 		at := distribution.Location{Account: s.SourceAccount, Region: image.Region}
 		steps = append(steps,
 			&step.EnableSourceProtection{Base: step.Base{Location: at}, ImageID: image.ImageID},
-			&step.SealImage{Base: step.Base{Location: at}, ImageID: image.ImageID},
 			&step.DisableSourceProtection{Base: step.Base{Location: at}, ImageID: image.ImageID})
 	}
 	for _, region := range s.regions() { // what failed, or does not pass, goes
@@ -130,7 +129,7 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 					{DeviceName: aws.String("/dev/xvdb"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String(shared), VolumeSize: aws.Int32(8)}},
 				},
 			},
-			UEFIData: "AA==", SealKey: origin.NewKey(),
+			UEFIData: "AA==", Keys: provenance.SigningKeys{provenance.NewSigningKey(time.Unix(0, 0))},
 			Snapshots: map[string]distribution.Snapshot{staged: s.snapshot(staged, other), shared: s.snapshot(shared, source)},
 		}},
 		Keys:  map[distribution.Location]map[string]distribution.Key{},

@@ -10,7 +10,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -148,7 +148,7 @@ func (h *holder) terms() []term {
 	for i, maker := range makers {
 		makers[i] = strings.TrimPrefix(maker, "ec2:")
 	}
-	ours := distribution.Condition{"Null": {"aws:ResourceTag/" + origin.Source: {"false"}}}
+	ours := distribution.Condition{"Null": {"aws:ResourceTag/" + provenance.TagSource: {"false"}}}
 	allowed := h.Targets
 	if h.target {
 		allowed = nil
@@ -161,11 +161,11 @@ func (h *holder) terms() []term {
 	terms := []term{
 		{"Look", has("ec2:Describe", "ec2:Get"), anything, nil},
 		{"AssumeTargetRole", is("sts:AssumeRole"), whole, nil},
-		{"Make", has("ec2:Copy", "ec2:CreateSnapshot", "ec2:CreateVolume", "ec2:Register", "ec2:EnableImage", "ec2:EnableFastLaunch"), anywhere, nil},
+		{"Make", has("ebs:", "ec2:Copy", "ec2:Register", "ec2:EnableImage", "ec2:EnableFastLaunch"), anywhere, nil},
 		{"Share", is("ec2:ModifySnapshotAttribute"), anywhere, share},
 		{"ShareImage", is("ec2:ModifyImageAttribute"), anywhere, share},
 		{"Withdraw", is("ec2:ModifySnapshotAttribute"), anywhere, withdraw},
-		{"RemoveWhatIsOurs", is("ec2:DeleteSnapshot", "ec2:DeleteVolume", "ec2:DeregisterImage", "ec2:TerminateInstances"), anywhere, ours},
+		{"RemoveWhatIsOurs", is("ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:TerminateInstances"), anywhere, ours},
 		{"Launch", is("ec2:RunInstances"), anywhere, nil},
 		{"Publish", is("ssm:PutParameter", "ssm:GetParameter", "ssm:AddTagsToResource"), here, nil},
 		{"LetAWSLookWhatNamesImages", is("imagebuilder:GetContainerRecipe", "imagebuilder:ListContainerRecipes", "imagebuilder:ListImageRecipes", "ssm:DescribeParameters", "ssm:GetParameters"), whole,
@@ -184,11 +184,11 @@ func (h *holder) terms() []term {
 	if h.target {
 		terms = append(terms,
 			term{"TagWhatIsMade", is("ec2:CreateTags"), anywhere, distribution.Condition{"StringEquals": {"ec2:CreateAction": makers}}},
-			term{"SealWhatIsMade", is("ec2:CreateTags"), anywhere, tagged(origin.SealedID)})
+			term{"SignWhatIsMade", is("ec2:CreateTags"), anywhere, tagged(provenance.TagPrefix + "*")})
 	} else {
 		terms = append(terms,
 			term{"WithdrawImage", is("ec2:ModifyImageAttribute"), anywhere, withdraw},
-			term{"TagAsOurs", is("ec2:CreateTags", "ec2:DeleteTags"), anywhere, tagged(origin.Prefix + "*")}) // what is staged has no other tags
+			term{"TagAsOurs", is("ec2:CreateTags", "ec2:DeleteTags"), anywhere, tagged(provenance.TagPrefix + "*")}) // what is staged has no other tags
 	}
 	return append(terms, h.keyTerms()...)
 }

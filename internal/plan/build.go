@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -14,7 +15,6 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
@@ -22,8 +22,8 @@ import (
 // maxShared is how many accounts one sharing call takes (rule 2.1.6).
 const maxShared = 500
 
-// ownTags is how many tags of ours a thing gets: source, run, two seals.
-const ownTags = 4
+// ownTags is how many tags of this plugin a resource gets: source, run and signature.
+const ownTags = 3
 
 // builder puts the steps of a plan together, each after all that it waits for.
 type builder struct {
@@ -33,22 +33,45 @@ type builder struct {
 	steps []step.Step
 
 	accesses []*keyGrant // temporary grants on source keys
+	findings []distribution.Finding
+
+	onlyCleansUp bool
+	imageNames   map[distribution.Location][]string // that runs give images
+	used         map[string]bool                    // existing images and snapshots that the plan uses
+	gone         map[string]distribution.StepID     // existing images that steps deregister
+}
+
+func newBuilder(
+	req distribution.Request, facts distribution.Facts, all []distribution.Destination, supplies []*shareSource,
+) *builder {
+	b := &builder{
+		req:        req,
+		facts:      facts,
+		all:        all,
+		imageNames: map[distribution.Location][]string{},
+		used:       map[string]bool{},
+		gone:       map[string]distribution.StepID{},
+	}
+	for _, d := range all {
+		b.imageNames[d.At] = append(b.imageNames[d.At], d.Name)
+	}
+	for _, s := range supplies {
+		b.imageNames[s.at] = append(b.imageNames[s.at], s.imageSpec(req, facts).Name)
+	}
+	return b
 }
 
 // goal is a destination, and what earlier runs left of its copy.
 type destinationState struct {
 	distribution.Destination
 	keyARN   string
-	image    *ec2types.Image              // finished: nothing is left to do but to verify
-	pending  *ec2types.Image              // on its way, by CopyImage
-	changed  []ec2types.Image             // finished, but not what the image has to be: it makes way, or stays
-	broken   []ec2types.Image             // ours, and never finished
-	foreign  bool                         // pending is another run's that works
-	gone     []distribution.StepID        // steps that deregister those
-	copies   map[string]existingSnapshots // by the id of the volume's own snapshot
-	ami      step.Ref                     // its image, finished or to be
-	verified step.Ref                     // its image, as the step that verifies it gives it
-	proofs   []distribution.StepID        // steps that have to succeed before anything may point at the image
+	image    *ec2types.Image               // complete: it only has to be verified
+	pending  *ec2types.Image               // being copied by CopyImage
+	broken   []ec2types.Image              // never finished
+	copies   map[string]*ec2types.Snapshot // reusable ones, by the id of the volume's own snapshot
+	ami      step.Ref                      // its image, finished or to be
+	verified step.Ref                      // its image, as the step that verifies it gives it
+	proofs   []distribution.StepID         // steps that have to succeed before anything may point at the image
 }
 
 // ready is a snapshot or an image that can be copied or registered, and the steps that have to succeed before.
@@ -70,33 +93,23 @@ type preparedSource struct {
 	copied   []distribution.StepID // copies that the plan makes of the image
 }
 
-// cleaning are the acts that remove what runs before this one left unfinished: copies of no image, images that are not what they have
-// to be, staged snapshots, permissions. What is finished stays.
-func cleaning(req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination, supplies []*shareSource) []step.Step {
-	b := &builder{req: req, facts: facts, all: all}
-	for _, d := range destinations {
-		g := b.goal(d)
-		if g.pending != nil && !g.foreign {
-			g.broken = append(g.broken, *g.pending)
-		}
-		b.deregister(&g)
-		for _, v := range volumes(facts.Images[d.FromRegion]) {
-			b.deleteSnapshots(d.At, d.At, g.unused(g.copies[v.id()].all()), g.gone...)
-		}
-		b.endLaunches(d)
-		b.deleteCanaries(d.At, destinationMark(d, req, facts, origin.Canary), facts.Images[d.FromRegion].SealKey)
-	}
-	for _, s := range supplies {
-		b.revokeShares(&preparedSource{shareSource: s})
-	}
+// cleaning returns the steps that remove what earlier runs left unfinished. What is finished stays.
+func cleaning(
+	req distribution.Request, facts distribution.Facts, all []distribution.Destination, supplies []*shareSource,
+) ([]step.Step, []distribution.Finding) {
+	b := newBuilder(req, facts, all, supplies)
+	b.onlyCleansUp = true
+	b.deleteUnused()
 	b.revokeGrants()
-	return b.steps
+	return b.steps, b.findings
 }
 
 // steps are the acts that hand every destination its copy: stage and share what has to be copied, copy, register and verify at each
 // destination, then take back what no copy needs any more.
-func steps(req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination, supplies []*shareSource) []step.Step {
-	b := &builder{req: req, facts: facts, all: all}
+func steps(
+	req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination, supplies []*shareSource,
+) ([]step.Step, []distribution.Finding) {
+	b := newBuilder(req, facts, all, supplies)
 	b.tagReleaseLine()
 	goals := make([]destinationState, len(destinations))
 	for i, d := range destinations {
@@ -119,7 +132,6 @@ func steps(req distribution.Request, facts distribution.Facts, all, destinations
 		b.complete(&goals[i], copies[i])
 		b.launch(&goals[i])
 		b.addImageSettings(&goals[i])
-		b.deleteStaleResources(goals[i])
 	}
 	b.addPublishBarrier(goals)
 	for _, g := range goals {
@@ -128,8 +140,9 @@ func steps(req distribution.Request, facts distribution.Facts, all, destinations
 	for _, o := range offers {
 		b.revokeShares(o)
 	}
+	b.deleteUnused()
 	b.revokeGrants()
-	return b.steps
+	return b.steps, b.findings
 }
 
 func (b *builder) add(s step.Step) distribution.StepID {
@@ -137,59 +150,47 @@ func (b *builder) add(s step.Step) distribution.StepID {
 	return s.Meta().ID
 }
 
-// goal looks what is left to do at a destination.
+// goal returns what is left to do at a destination.
 func (b *builder) goal(d distribution.Destination) destinationState {
-	g := destinationState{Destination: d, keyARN: destinationKeyARN(d, b.facts), copies: map[string]existingSnapshots{}}
+	g := destinationState{
+		Destination: d,
+		keyARN:      destinationKeyARN(d, b.facts),
+		copies:      map[string]*ec2types.Snapshot{},
+	}
 	found := imageAt(b.req, b.facts, d)
-	g.foreign = found.pending != nil && has(found.working, *found.pending)
 	g.image, g.pending, g.broken = found.use, found.pending, found.broken
-	g.changed = slices.Concat(found.changed, found.alien) // AWS would refuse to delete their snapshots
+	for _, image := range []*ec2types.Image{g.image, g.pending} {
+		if image != nil {
+			b.used[aws.ToString(image.ImageId)] = true
+		}
+	}
 	if g.pending != nil {
 		g.Method = distribution.ByImage
 	}
+	if g.image != nil || g.Method == distribution.ByImage {
+		return g
+	}
 	for _, v := range volumes(b.facts.Images[d.FromRegion]) {
-		found := copiesAt(b.req, b.facts, d, v)
-		switch {
-		case g.image != nil:
-			found = found.besides(snapshotOf(*g.image, v.device()))
-		case g.Method == distribution.ByImage:
-			found = found.besides("")
-		}
-		g.copies[v.id()] = found
+		g.copies[v.id()] = reusableCopy(b.facts, v, copySigning(b.req, b.facts, d, v.device()), d.Name)
 	}
 	return g
 }
 
-// unused are snapshots that no finished image is built on.
-func (g destinationState) unused(all []existingSnapshot) []existingSnapshot {
-	return slices.DeleteFunc(slices.Clone(all), func(c existingSnapshot) bool {
-		return slices.ContainsFunc(g.changed, func(image ec2types.Image) bool { return builtOn(image, c.id()) })
-	})
-}
-
 // wants reports whether a destination still has to copy a volume.
 func (g destinationState) wants(volume string) bool {
-	return g.image == nil && g.pending == nil && g.copies[volume].use == nil
+	return g.image == nil && g.pending == nil && g.copies[volume] == nil
 }
 
-// mark says where a destination's image, or the copy of one device, comes from and belongs.
-func destinationMark(d distribution.Destination, req distribution.Request, facts distribution.Facts, device string) origin.Mark {
-	m := origin.Mark{Account: facts.Source.Account, Region: d.FromRegion, ImageID: imageID(req, d.FromRegion), Run: req.RunID,
-		Place: d.At.Key(), Device: device}
-	if device != "" {
-		m.KeyARN = destinationKeyARN(d, facts)
+// signing returns what the tags of a staged snapshot or image say.
+func (s *shareSource) signing(
+	req distribution.Request, facts distribution.Facts, kind provenance.Kind, device string,
+) step.Signing {
+	signing := newSigning(req, facts, s.at, s.from, kind)
+	signing.Statement.KeyARN, signing.Statement.Device = s.keyARN, device
+	if kind == provenance.Image && !s.lasting.IsEmpty() {
+		signing.Statement.Role, signing.Statement.Device = provenance.Delivery, provenance.SharedImage
 	}
-	return m
-}
-
-// mark says where a staged image, or a staged snapshot, comes from and belongs.
-func (s *shareSource) mark(req distribution.Request, facts distribution.Facts, device string) origin.Mark {
-	m := origin.Mark{Account: facts.Source.Account, Region: s.from, ImageID: imageID(req, s.from), Run: req.RunID,
-		Place: s.at.Key(), Device: device, Staged: s.whom}
-	if device != "" {
-		m.KeyARN = s.keyARN
-	}
-	return m
+	return signing
 }
 
 // imageID is the source image of a Region.
@@ -245,16 +246,15 @@ func (b *builder) source(o *preparedSource, it sourceVolume) snapshotRef {
 	case !it.staged:
 		return own
 	case !o.staged:
-		mark := o.mark(b.req, b.facts, it.device())
+		signing := o.signing(b.req, b.facts, provenance.Snapshot, it.device())
 		return b.copy(it.volume, own, step.CopySnapshot{
 			Base:        step.Base{ID: step.NewID("stage", o.at.Region, it.device()), Location: o.at},
 			FromRegion:  o.from,
 			KeyARN:      o.keyARN,
-			Description: b.facts.Images[o.from].SealKey.Description(fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, o.from)), mark, "stage"),
-			Tags:        mark.Tags(b.facts.Images[o.from].SealKey),
-			Mark:        mark,
-			SealKey:     b.facts.Images[o.from].SealKey,
-		}, stagedAt(b.req, b.facts, o.shareSource, it.volume).use)
+			Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, o.from)),
+			Tags:        signing.CreationTags(),
+			Signing:     signing,
+		}, reusableCopy(b.facts, it.volume, signing, ""))
 	case o.whole.ref.Known != "":
 		use := stagedImages(b.req, b.facts, o.shareSource).use
 		return snapshotRef{ref: step.Ref{Known: snapshotOf(*use, it.device())}, key: o.keyARN, needs: o.whole.needs}
@@ -264,23 +264,28 @@ func (b *builder) source(o *preparedSource, it sourceVolume) snapshotRef {
 
 // stageImage makes an image in the source account that can be shared, or takes over what an earlier run made or began.
 func (b *builder) stageImage(s *shareSource) snapshotRef {
+	spec := s.imageSpec(b.req, b.facts)
 	found := stagedImages(b.req, b.facts, s)
-	if found.use != nil {
+	if found.use != nil && spec.Signing.Statement.Role == provenance.Delivery { // it is not signed again
+		b.used[aws.ToString(found.use.ImageId)] = true
 		return snapshotRef{ref: step.Ref{Known: aws.ToString(found.use.ImageId)}}
 	}
-	return b.copyImage(s.from, found.pending, step.CopyImage{
-		Base:         step.Base{ID: step.NewID("stage", s.at.Region, origin.Whole), Location: s.at},
-		ImageSpec:    s.imageSpec(b.req, b.facts),
+	return b.copyImage(s.from, cmp.Or(found.use, found.pending), step.CopyImage{
+		Base:         step.Base{ID: step.NewID("stage", s.at.Region, wholeImage), Location: s.at},
+		ImageSpec:    spec,
 		Image:        step.Ref{Known: imageID(b.req, s.from)},
 		FromRegion:   s.from,
 		FromKeyARNs:  keysOf(b.facts.Images[s.from]),
 		KeyARN:       s.keyARN,
-		SnapshotTags: s.mark(b.req, b.facts, origin.Whole).Tags(b.facts.Images[s.from].SealKey),
+		SnapshotTags: spec.Signing.CreationTags(),
 	})
 }
 
-// copyImage adds a copy of a Region's image; one that an earlier run began is waited for.
-func (b *builder) copyImage(of string, pending *ec2types.Image, newStep step.CopyImage) snapshotRef {
+// wholeImage stands for the device in the id of a step for a whole image.
+const wholeImage = "image"
+
+// copyImage adds a copy of a Region's image. One that an earlier run began is signed again, and waited for.
+func (b *builder) copyImage(of string, existing *ec2types.Image, newStep step.CopyImage) snapshotRef {
 	var all int64 // MiB
 	for _, v := range volumes(b.facts.Images[of]) {
 		newStep.Devices = append(newStep.Devices, v.devices...)
@@ -293,10 +298,11 @@ func (b *builder) copyImage(of string, pending *ec2types.Image, newStep step.Cop
 		newStep.ExpectedDuration = max(newStep.ExpectedDuration, leastTime(all, step.QueueRate))
 	}
 	slices.Sort(newStep.Devices)
-	newStep.Token = token(newStep, b.facts.At)
 	newStep.Queue = step.ImageCopyQueue(newStep.Location)
-	if pending != nil {
-		newStep.ResumeID, newStep.DependsOn, newStep.NotRepeatable = aws.ToString(pending.ImageId), nil, b.isCrossAccount(newStep.Location)
+	if existing != nil {
+		newStep.ResumeID, newStep.DependsOn = aws.ToString(existing.ImageId), nil
+		newStep.NotRepeatable = b.isCrossAccount(newStep.Location)
+		b.used[newStep.ResumeID] = true
 	}
 	return snapshotRef{ref: step.Ref{From: b.add(&newStep)}, key: newStep.KeyARN, needs: []distribution.StepID{newStep.ID}}
 }
@@ -321,15 +327,12 @@ func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, la
 	if image := b.facts.Images[o.from]; !o.staged {
 		permanent = permanentAccounts(image.SharedWith.Accounts, image.Image.Tags, provenance.Permanent(tagMap(image.Image.Tags)))
 	}
-	head := step.Base{ID: step.NewID("share", o.at.Region, origin.Whole, "lasting"), Location: o.at, DependsOn: slices.Concat(o.whole.needs, lasting), ExpectedDuration: callTime}
+	head := step.Base{ID: step.NewID("share", o.at.Region, wholeImage, "lasting"), Location: o.at, DependsOn: slices.Concat(o.whole.needs, lasting), ExpectedDuration: callTime}
 	var stays []distribution.StepID
 	if !o.lasting.IsEmpty() {
 		newStep := &step.ShareImage{Base: head, Image: o.whole.ref, With: o.lasting, Lasting: true}
-		if o.staged {
-			newStep.Tags = map[string]string{origin.Stays: b.req.RunID}
-		} else {
-			newStep.Baseline = true
-		}
+		newStep.PermanentOn = imageID(b.req, o.from)
+		newStep.Baseline = !o.staged
 		stays = append(stays, b.add(newStep))
 	}
 	var copying []destinationState
@@ -343,7 +346,7 @@ func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, la
 		shared = append(shared, stays...)
 	}
 	if len(o.admitted) > 0 {
-		head.ID, head.DependsOn = step.NewID("share", o.at.Region, origin.Whole), slices.Clone(o.whole.needs)
+		head.ID, head.DependsOn = step.NewID("share", o.at.Region, wholeImage), slices.Clone(o.whole.needs)
 		shared = append(shared, b.add(&step.ShareImage{Base: head, Image: o.whole.ref, With: distribution.LaunchPermissions{Accounts: o.admitted}, Baseline: !o.staged}))
 	}
 	o.whole.needs = shared
@@ -358,17 +361,18 @@ func accountsOf(goals []destinationState) []string {
 	return distribution.Union(accounts, nil)
 }
 
-// copy adds a copy of a volume, and says how it is to be had: what an earlier run completed is taken over, what it began is waited for.
-func (b *builder) copy(v volume, source snapshotRef, newStep step.CopySnapshot, earlier *existingSnapshot) snapshotRef {
-	if earlier != nil && earlier.done() {
-		return snapshotRef{ref: step.Ref{Known: earlier.id()}, key: newStep.KeyARN}
-	}
+// copy adds a copy of a volume. One of an earlier run is signed again, and waited for unless it is complete.
+func (b *builder) copy(
+	v volume, source snapshotRef, newStep step.CopySnapshot, existing *ec2types.Snapshot,
+) snapshotRef {
 	newStep.Source, newStep.FromKeyARN = source.ref, source.key
 	newStep.Device, newStep.GiB = v.device(), v.gib()
 	newStep.DependsOn, newStep.ExpectedDuration = source.needs, copyTime(v, newStep.Minutes)
 	newStep.Queue, newStep.Rate = step.SnapshotCopyQueue(newStep.Location), rate(v.mib(), newStep.Minutes)
-	if earlier != nil {
-		newStep.ResumeID, newStep.DependsOn, newStep.NotRepeatable = earlier.id(), nil, b.isCrossAccount(newStep.Location)
+	if existing != nil {
+		newStep.ResumeID, newStep.DependsOn = aws.ToString(existing.SnapshotId), nil
+		newStep.NotRepeatable = b.isCrossAccount(newStep.Location)
+		b.used[newStep.ResumeID] = true
 	}
 	return snapshotRef{step.Ref{From: b.add(&newStep)}, newStep.KeyARN, []distribution.StepID{newStep.ID}}
 }
@@ -389,7 +393,7 @@ func (b *builder) share(o *preparedSource, it sourceVolume, source snapshotRef, 
 			Accounts: chunk,
 			Baseline: !it.staged,
 		}
-		if len(kind) > 0 && !it.staged {
+		if len(kind) > 0 {
 			newStep.PermanentOn = imageID(b.req, o.from)
 		}
 		if i > 0 {
@@ -446,16 +450,16 @@ func (b *builder) copies(g *destinationState, offers []*preparedSource) map[stri
 				source.needs = append(slices.Clone(source.needs), access.await)
 			}
 		}
+		signing := copySigning(b.req, b.facts, g.Destination, v.device())
 		made[v.id()] = b.copy(v, source, step.CopySnapshot{
 			Base:        step.Base{ID: step.NewID("copy", g.At.Account, g.At.Region, v.device()), Location: g.At, Destination: g.At},
 			FromRegion:  from,
 			KeyARN:      g.keyARN,
 			Minutes:     g.CopyMinutes,
-			Description: b.facts.Images[g.FromRegion].SealKey.Description(fmt.Sprintf("%s of %s", v.device(), g.Name), destinationMark(g.Destination, b.req, b.facts, v.device()), "copy"),
-			Tags:        joined(g.SnapshotTags, destinationMark(g.Destination, b.req, b.facts, v.device()).Tags(b.facts.Images[g.FromRegion].SealKey)),
-			Mark:        destinationMark(g.Destination, b.req, b.facts, v.device()),
-			SealKey:     b.facts.Images[g.FromRegion].SealKey,
-		}, g.copies[v.id()].use)
+			Description: fmt.Sprintf("%s of %s", v.device(), g.Name),
+			Tags:        joined(g.SnapshotTags, signing.CreationTags()),
+			Signing:     signing,
+		}, g.copies[v.id()])
 		if access != nil {
 			access.users = append(access.users, made[v.id()].needs...)
 		}
@@ -469,14 +473,14 @@ func (b *builder) copies(g *destinationState, offers []*preparedSource) map[stri
 // copyWhole copies a destination's image in one call, from the source account's offer or, as its owner, from the artifact's image.
 func (b *builder) copyWhole(g *destinationState, from *preparedSource) map[string]snapshotRef {
 	newStep := step.CopyImage{
-		Base:         step.Base{ID: step.NewID("copy", g.At.Account, g.At.Region, origin.Whole), Location: g.At, Destination: g.At, DependsOn: b.deregister(g)},
+		Base:         step.Base{ID: step.NewID("copy", g.At.Account, g.At.Region, wholeImage), Location: g.At, Destination: g.At, DependsOn: b.deregister(g)},
 		ImageSpec:    destinationImageSpec(g.Destination, b.req, b.facts),
 		Image:        step.Ref{Known: imageID(b.req, g.FromRegion)},
 		FromRegion:   g.FromRegion,
 		FromKeyARNs:  keysOf(b.facts.Images[g.FromRegion]),
 		KeyARN:       g.keyARN,
 		Minutes:      g.CopyMinutes,
-		SnapshotTags: joined(g.SnapshotTags, destinationMark(g.Destination, b.req, b.facts, origin.Whole).Tags(b.facts.Images[g.FromRegion].SealKey)),
+		SnapshotTags: joined(g.SnapshotTags, deliverySigning(b.req, b.facts, g.Destination).CreationTags()),
 	}
 	var accesses []*keyGrant
 	if from != nil && from.whole.ref != (step.Ref{}) && g.pending == nil {
@@ -552,56 +556,53 @@ func (b *builder) complete(g *destinationState, copies map[string]snapshotRef) {
 	g.ami, g.proofs = verify.Image, append(g.proofs, g.verified.From)
 }
 
-// deregister removes images that are ours, and were never finished. One that CopyImage made, which AWS has noted in it
-// (9.6), goes with its snapshots: they are of no use without it.
+// deregister adds the steps that deregister images of a destination which were never finished. Those that CopyImage
+// created (rule 9.6) go with their snapshots.
 func (b *builder) deregister(g *destinationState) []distribution.StepID {
+	var ids []distribution.StepID
 	for _, broken := range g.broken {
-		g.gone = append(g.gone, b.add(&step.DeregisterImage{
-			Base:          step.Base{ID: step.NewID("deregister", g.At.Account, g.At.Region, aws.ToString(broken.ImageId)), Location: g.At, Destination: g.At, ExpectedDuration: callTime},
-			Image:         step.Ref{Known: aws.ToString(broken.ImageId)},
-			WithSnapshots: broken.SourceImageId != nil,
-		}))
+		id := aws.ToString(broken.ImageId)
+		if b.gone[id] == "" {
+			b.gone[id] = b.add(&step.DeregisterImage{
+				Base: step.Base{
+					ID:               step.NewID("deregister", g.At.Account, g.At.Region, id),
+					Location:         g.At,
+					Destination:      g.At,
+					ExpectedDuration: callTime,
+				},
+				Image:         step.Ref{Known: id},
+				WithSnapshots: broken.SourceImageId != nil,
+				Expected:      expectedImage(b.facts, b.imageNames[g.At]),
+				Release:       b.releaseOf(broken.Tags),
+			})
+		}
+		ids = append(ids, b.gone[id])
 	}
-	return slices.Clone(g.gone)
+	return ids
 }
 
-// tidy removes what earlier runs left at a destination and nothing needs. That it stays is no failure of the destination.
-func (b *builder) deleteStaleResources(g destinationState) {
-	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-		b.deleteSnapshots(g.At, distribution.Location{}, g.unused(g.copies[v.id()].surplus), g.gone...)
-	}
-	b.endLaunches(g.Destination)
-	b.deleteCanaries(g.At, destinationMark(g.Destination, b.req, b.facts, origin.Canary), b.facts.Images[g.FromRegion].SealKey)
-}
-
-// drop deletes snapshots that are provably ours and of no use.
-func (b *builder) deleteSnapshots(at, destination distribution.Location, surplus []existingSnapshot, after ...distribution.StepID) {
-	for _, c := range surplus {
-		b.add(&step.DeleteSnapshot{Base: step.Base{ID: step.NewID("delete", at.Account, at.Region, c.id()), Location: at, Destination: destination, DependsOn: after, ExpectedDuration: callTime}, Snapshot: step.Ref{Known: c.id()}})
-	}
-}
-
-// revokeShares removes what is staged, and withdraws in every outcome what this plan gave of it. The shares of the image's own snapshots are
-// withdrawn when the run has ended, because other runs may need them. After a failure what is staged stays for the next run.
+// revokeShares removes what this plan stages, and withdraws in every outcome what it gave of it. The shares of the image's
+// own snapshots, and of an image that share blocks hand out, are withdrawn when the run has ended, because other runs may
+// need them. After a failure what is staged stays for the next run.
 func (b *builder) revokeShares(o *preparedSource) {
-	b.deleteCanaries(o.at, o.mark(b.req, b.facts, origin.Canary), b.facts.Images[o.from].SealKey)
+	if o.staged && !o.lasting.IsEmpty() {
+		return
+	}
 	var withdrawn []distribution.StepID
 	for _, it := range o.items {
-		if !it.staged {
+		source, used := o.ready[it.id()], o.used[it.id()]
+		if !it.staged || source.ref == (step.Ref{}) {
 			continue
 		}
-		source, used := o.ready[it.id()], o.used[it.id()]
 		gone := b.withdraw(o, it, used)
 		withdrawn = append(withdrawn, gone...)
-		left := stagedAt(b.req, b.facts, o.shareSource, it.volume)
-		if o.staged || source.ref == (step.Ref{}) { // none has to copy it any more, once the copies that earlier runs began are there
-			for _, c := range left.all() {
-				b.add(&step.DeleteSnapshot{Base: closing(step.NewID("delete", o.at.Account, o.at.Region, c.id()), o.at, step.Ref{}, nil, slices.Clone(used)), Snapshot: step.Ref{Known: c.id()}})
-			}
-			continue
+		if !o.staged {
+			b.add(&step.DeleteSnapshot{
+				Base:     closing(step.NewID("delete", o.at.Region, it.device()), o.at, source.ref, used, gone),
+				Snapshot: source.ref,
+				Device:   it.device(),
+			})
 		}
-		b.add(&step.DeleteSnapshot{Base: closing(step.NewID("delete", o.at.Region, it.device()), o.at, source.ref, used, gone), Snapshot: source.ref, Device: it.device()})
-		b.deleteSnapshots(o.at, distribution.Location{}, left.surplus)
 	}
 	withdrawn = append(withdrawn, b.revokeImageShare(o)...)
 	b.unstage(o, withdrawn)
@@ -616,58 +617,58 @@ func closing(newStep distribution.StepID, at distribution.Location, staged step.
 	return head
 }
 
-// unstage removes staged images: what earlier runs left of them, and this run's when no copy needs it any more.
+// unstage removes the staged image of this plan when no copy needs it any more.
 func (b *builder) unstage(o *preparedSource, withdrawn []distribution.StepID) {
-	left := stagedImages(b.req, b.facts, o.shareSource)
-	stays := step.Ref{}
-	if o.staged {
-		stays = o.whole.ref
+	if !o.staged || o.whole.ref == (step.Ref{}) {
+		return
 	}
 	var used []distribution.StepID
 	for _, it := range o.items {
 		used = append(used, o.used[it.id()]...)
 	}
 	slices.Sort(used)
-	used = slices.Compact(used)
-	for _, image := range left.all() {
-		gone := aws.ToString(image.ImageId)
-		resumed := stays.From != "" && left.pending != nil && gone == aws.ToString(left.pending.ImageId)
-		if tagMap(image.Tags)[origin.Stays] == "" && gone != stays.Known && !resumed {
-			b.add(&step.DeregisterImage{Base: step.Base{ID: step.NewID("deregister", o.at.Account, o.at.Region, gone), Location: o.at, RunsAfter: slices.Concat(used, withdrawn), ExpectedDuration: callTime}, Image: step.Ref{Known: gone}, WithSnapshots: true})
-		}
-	}
-	if !o.staged || stays == (step.Ref{}) || !o.lasting.IsEmpty() {
-		return
-	}
-	b.add(&step.DeregisterImage{Base: closing(step.NewID("deregister", o.at.Region, origin.Whole), o.at, stays, used, withdrawn), Image: stays, WithSnapshots: true})
+	b.add(&step.DeregisterImage{
+		Base:          closing(step.NewID("deregister", o.at.Region, wholeImage), o.at, o.whole.ref, slices.Compact(used), withdrawn),
+		Image:         o.whole.ref,
+		WithSnapshots: true,
+		Expected:      expectedImage(b.facts, b.imageNames[o.at]),
+	})
 }
 
 // revokeImageShare withdraws the launch permissions of a staged image.
 func (b *builder) revokeImageShare(o *preparedSource) []distribution.StepID {
-	accounts := slices.Clone(o.admitted)
-	if o.staged && o.whole.ref.Known != "" { // an earlier run's, which may have died before it withdrew them
-		accounts = distribution.Union(accounts, distribution.Without(o.accounts(distribution.ByImage), o.lasting.Accounts))
-	}
-	if !o.staged || len(accounts) == 0 {
+	if !o.staged || len(o.admitted) == 0 {
 		return nil
 	}
-	newStep := &step.UnshareImage{Base: step.Base{ID: step.NewID("withdraw", o.at.Region, origin.Whole), Location: o.at, RunsAfter: slices.Clone(o.copied), ExpectedDuration: callTime}, Image: o.whole.ref, Accounts: accounts}
-	if o.whole.ref.From != "" {
-		newStep.DependsOn = []distribution.StepID{o.whole.ref.From}
-	}
-	return []distribution.StepID{b.add(newStep)}
+	return []distribution.StepID{b.add(&step.UnshareImage{
+		Base: step.Base{
+			ID:               step.NewID("withdraw", o.at.Region, wholeImage),
+			Location:         o.at,
+			DependsOn:        []distribution.StepID{o.whole.ref.From},
+			RunsAfter:        slices.Clone(o.copied),
+			ExpectedDuration: callTime,
+		},
+		Image:    o.whole.ref,
+		Accounts: o.admitted,
+	})}
 }
 
 // withdraw withdraws what this plan gave of a staged snapshot.
-func (b *builder) withdraw(o *preparedSource, it sourceVolume, used []distribution.StepID) (withdrawn []distribution.StepID) {
-	source, accounts := o.ready[it.id()], slices.Clone(o.given[it.id()])
-	if o.staged && o.whole.ref.Known != "" { // an earlier run's, which may have died before it withdrew them
-		accounts = distribution.Union(accounts, distribution.Without(o.accounts(distribution.ByImage), o.lasting.Accounts))
-	}
-	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
-		newStep := &step.UnshareSnapshot{Base: step.Base{ID: step.NewID("withdraw", o.at.Region, it.device()), Location: o.at, RunsAfter: slices.Concat(used, withdrawn), ExpectedDuration: callTime}, Snapshot: source.ref, Device: it.device(), Accounts: chunk}
-		if source.ref.From != "" {
-			newStep.DependsOn = []distribution.StepID{source.ref.From}
+func (b *builder) withdraw(o *preparedSource, it sourceVolume, used []distribution.StepID) []distribution.StepID {
+	source := o.ready[it.id()]
+	var withdrawn []distribution.StepID
+	for i, chunk := range slices.Collect(slices.Chunk(o.given[it.id()], maxShared)) {
+		newStep := &step.UnshareSnapshot{
+			Base: step.Base{
+				ID:               step.NewID("withdraw", o.at.Region, it.device()),
+				Location:         o.at,
+				DependsOn:        []distribution.StepID{source.ref.From},
+				RunsAfter:        slices.Concat(used, withdrawn),
+				ExpectedDuration: callTime,
+			},
+			Snapshot: source.ref,
+			Device:   it.device(),
+			Accounts: chunk,
 		}
 		if i > 0 {
 			newStep.ID += distribution.StepID(fmt.Sprintf("/%d", i+1))

@@ -41,13 +41,12 @@ func Decide(req distribution.Request, facts distribution.Facts) Plan {
 	}
 	p.Ways = regionRoutes(req, facts, destinations)
 	p.Findings = append(p.Findings, validateDurations(facts, open)...)
-	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
-	p.Findings = append(p.Findings, workingFindings(req, facts, open, supplies)...)
 	p.Findings = append(p.Findings, retentionFindings(req, facts, open)...)
 	p.Findings = append(p.Findings, launchNeeds(facts, supplies, sharers)...)
-	p.Steps = steps(req, facts, destinations, open, supplies)
+	p.Steps, findings = steps(req, facts, destinations, open, supplies)
+	p.Findings = append(p.Findings, findings...)
 	p.Findings = append(p.Findings, queueFindings(p.Steps)...)
-	p.Estimate = estimate(p.Steps)
+	p.Estimate, p.Keys = estimate(p.Steps), facts.SigningKeys()
 	p.Estimate.BuilderCopies = builderCopies(req, facts)
 	return p
 }
@@ -119,10 +118,9 @@ func Clean(req distribution.Request, facts distribution.Facts) Plan {
 		return p
 	}
 	supplies, _ := route(req, facts, destinations, open)
-	p.Findings = append(p.Findings, alienFindings(req, facts, open, supplies)...)
-	p.Findings = append(p.Findings, workingFindings(req, facts, open, supplies)...)
-	p.Steps = cleaning(req, facts, destinations, open, supplies)
-	p.Estimate = estimate(p.Steps)
+	p.Steps, findings = cleaning(req, facts, destinations, supplies)
+	p.Findings = append(p.Findings, findings...)
+	p.Estimate, p.Keys = estimate(p.Steps), facts.SigningKeys()
 	return p
 }
 

@@ -16,8 +16,8 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
@@ -298,9 +298,8 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		}},
 		{"name taken by an image with our tags that is not provably ours", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
-			mark := origin.Mark{Account: source, Region: tokyo, ImageID: "ami-0aaaaaaaaaaaaaaaa", Place: at.Account + "/" + at.Region}
 			taken := ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), OwnerId: aws.String(at.Account), Name: aws.String("golden"),
-				Tags: []ec2types.Tag{{Key: aws.String(origin.Source), Value: aws.String(mark.Source())}}}
+				Tags: []ec2types.Tag{{Key: aws.String(provenance.TagSource), Value: aws.String(ownSource.String())}}}
 			s := f.Sites[at]
 			s.NameUsed, f.Earlier = &taken, map[distribution.Location]distribution.ExistingResources{at: {Images: []ec2types.Image{taken}}}
 			f.Sites[at] = s

@@ -6,192 +6,168 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// besides is what is left when an image has one of the snapshots already: all others are of no use.
-func (l existingSnapshots) besides(id string) existingSnapshots {
-	rest := existingSnapshots{alien: l.alien, working: l.working}
-	for _, c := range l.all() {
-		if c.id() != id {
-			rest.surplus = append(rest.surplus, c)
-		}
+// newSigning returns what the tags of a resource say that this run creates at a location from the image of a Region.
+func newSigning(
+	req distribution.Request, facts distribution.Facts, at distribution.Location, from string, kind provenance.Kind,
+) step.Signing {
+	keys := facts.Images[from].Keys
+	key, _ := keys.Signer()
+	return step.Signing{
+		Kind: kind,
+		Key:  key,
+		Statement: provenance.Statement{
+			Account: at.Account,
+			Region:  at.Region,
+			Source:  sourceOf(req, facts, from),
+			Run:     req.RunID,
+			Role:    provenance.Temporary,
+			Release: keys.Release(),
+		},
 	}
-	return rest
 }
 
-// all are the snapshots that are ours.
-func (l existingSnapshots) all() []existingSnapshot {
-	if l.use == nil {
-		return l.surplus
-	}
-	return append([]existingSnapshot{*l.use}, l.surplus...)
+// sourceOf returns the source image of a Region.
+func sourceOf(req distribution.Request, facts distribution.Facts, region string) provenance.SourceImage {
+	return provenance.SourceImage{Account: facts.Source.Account, Region: region, ImageID: imageID(req, region)}
 }
 
-// candidate is a snapshot that bears our tags, at the place of a copy.
-type existingSnapshot struct {
-	ec2types.Snapshot
-	proof origin.Proof
+// copySigning returns what the tags of a destination's copy of a volume say.
+func copySigning(
+	req distribution.Request, facts distribution.Facts, d distribution.Destination, device string,
+) step.Signing {
+	s := newSigning(req, facts, d.At, d.FromRegion, provenance.Snapshot)
+	s.Statement.KeyARN, s.Statement.Device = destinationKeyARN(d, facts), device
+	return s
 }
 
-func (c existingSnapshot) id() string { return aws.ToString(c.SnapshotId) }
-
-// leftovers are what earlier runs left of one copy.
-type existingSnapshots struct {
-	use     *existingSnapshot  // to be taken over: completed, or still under way
-	surplus []existingSnapshot // ours, and of no use: failed, or a second one
-	alien   []existingSnapshot // bears our tags without proof: never used, never removed
-	working []existingSnapshot // of another run that works: never used, never removed
+// deliverySigning returns what the tags of a destination's image say.
+func deliverySigning(req distribution.Request, facts distribution.Facts, d distribution.Destination) step.Signing {
+	s := newSigning(req, facts, d.At, d.FromRegion, provenance.Image)
+	s.Statement.KeyARN, s.Statement.Role = destinationKeyARN(d, facts), provenance.Delivery
+	return s
 }
 
-// earlierCopies judges the snapshots that earlier runs left of a volume at a place. One is taken over only if owner, size, key,
-// start and seal are right; with the first seal alone, only where there is no second of its run. What belongs to an image under
-// another name than the given one is left out: it is that image's.
-func earlierCopies(facts distribution.Facts, v volume, at distribution.Location, wanted origin.Mark, name string) existingSnapshots {
-	var found existingSnapshots
-	var ours []existingSnapshot
+// judge returns the judgment of a resource by the keys of the source image that its tag names.
+func judge(facts distribution.Facts, r provenance.Resource) provenance.Judgment {
+	source, _ := provenance.ParseSourceImage(r.Tags[provenance.TagSource])
+	j, _ := facts.Judge(source)
+	return j.Judge(r)
+}
+
+// hasSource reports whether the tag of a resource names a source image.
+func hasSource(tags []ec2types.Tag, source provenance.SourceImage) bool {
+	return tagMap(tags)[provenance.TagSource] == source.String()
+}
+
+// isComplete reports whether a snapshot can be copied and registered.
+func isComplete(s ec2types.Snapshot) bool { return s.State == ec2types.SnapshotStateCompleted }
+
+// reusableCopy returns the snapshot of an earlier run that is the wanted copy of a volume, complete or on its way. It does
+// not belong to an image under another name. Nil if there is none.
+func reusableCopy(facts distribution.Facts, v volume, wanted step.Signing, name string) *ec2types.Snapshot {
+	at := distribution.Location{Account: wanted.Statement.Account, Region: wanted.Statement.Region}
+	var best *ec2types.Snapshot
 	for _, s := range facts.Earlier[at].Snapshots {
-		tags := tagMap(s.Tags)
-		if tags[origin.Source] != wanted.Source() || belongsToImage(facts.Earlier[at], aws.ToString(s.SnapshotId), name) {
+		if !hasSource(s.Tags, wanted.Statement.Source) || belongsToImage(facts.Earlier[at], aws.ToString(s.SnapshotId), name) {
 			continue
 		}
-		own := wanted
-		if s.State == ec2types.SnapshotStateCompleted { // a pending copy shows no key yet (4.6.1)
-			own.KeyARN = aws.ToString(s.KmsKeyId)
-		}
-		c := existingSnapshot{s, own.Prove(facts.Images[wanted.Region].SealKey, aws.ToString(s.SnapshotId), tags)}
-		created := own.WasCalled(facts.Images[wanted.Region].SealKey, aws.ToString(s.Description), tags)
-		if created && !facts.IsWorking(tags[origin.Run], aws.ToTime(s.StartTime)) { // the run died before it could sign it
-			found.surplus = append(found.surplus, c)
-			continue
-		}
-		if c.proof != origin.Both && !created || aws.ToString(s.OwnerId) != at.Account || aws.ToString(s.VolumeId) != copiedVolume || aws.ToTime(s.StartTime).Before(aws.ToTime(v.snapshot.StartTime)) {
-			found.alien = append(found.alien, c)
-			continue
-		}
-		if facts.IsWorking(tags[origin.Run], aws.ToTime(s.StartTime)) {
-			found.working = append(found.working, c)
-			continue
-		}
-		ours = append(ours, c)
-	}
-	for _, c := range ours {
-		switch {
-		case c.failed() || c.done() && (aws.ToString(c.KmsKeyId) != wanted.KeyARN || int64(aws.ToInt32(c.VolumeSize)) != v.gib()):
-			found.surplus = append(found.surplus, c)
-		case found.use == nil:
-			found.use = &c
-		case c.before(*found.use):
-			found.surplus = append(found.surplus, *found.use)
-			found.use = &c
-		default:
-			found.surplus = append(found.surplus, c)
+		if isReusable(facts, v, wanted, s) && (best == nil || isBetterCopy(s, *best)) {
+			best = &s
 		}
 	}
-	return found
+	return best
 }
 
-// copiesAt are the copies of a volume that earlier runs left at a destination.
-func copiesAt(req distribution.Request, facts distribution.Facts, d distribution.Destination, v volume) existingSnapshots {
-	return earlierCopies(facts, v, d.At, destinationMark(d, req, facts, v.device()), d.Name)
-}
-
-// stagedAt are the copies of a volume that earlier runs staged.
-func stagedAt(req distribution.Request, facts distribution.Facts, s *shareSource, v volume) existingSnapshots {
-	return earlierCopies(facts, v, s.at, s.mark(req, facts, v.device()), "")
-}
-
-// belongs reports whether a snapshot is part of an image under another name.
-func belongsToImage(e distribution.ExistingResources, snapshot, name string) bool {
-	return slices.ContainsFunc(e.Images, func(i ec2types.Image) bool {
-		return aws.ToString(i.Name) != name && builtOn(i, snapshot)
-	})
-}
-
-// builtOn reports an image of which a device starts from a snapshot.
-func builtOn(image ec2types.Image, snapshot string) bool {
-	return slices.ContainsFunc(image.BlockDeviceMappings, func(m ec2types.BlockDeviceMapping) bool {
-		return m.Ebs != nil && aws.ToString(m.Ebs.SnapshotId) == snapshot
-	})
-}
-
-// copiedVolume is the volume id of every copied snapshot (1.3.11).
-const copiedVolume = "vol-ffffffff"
-
-func (c existingSnapshot) done() bool   { return c.State == ec2types.SnapshotStateCompleted }
-func (c existingSnapshot) failed() bool { return c.State == ec2types.SnapshotStateError }
-
-// before prefers what is done, then what was begun first.
-func (c existingSnapshot) before(o existingSnapshot) bool {
-	if c.done() != o.done() {
-		return c.done()
+// isReusable reports whether a snapshot is signed as the wanted copy of a volume, is not failed, and its run is over.
+func isReusable(facts distribution.Facts, v volume, wanted step.Signing, s ec2types.Snapshot) bool {
+	at := distribution.Location{Account: wanted.Statement.Account, Region: wanted.Statement.Region}
+	j := judge(facts, distribution.SnapshotResource(at, s))
+	switch {
+	case j.Verdict != provenance.Adoptable || !isSignedAs(*j.Signed, wanted.Statement):
+		return false
+	case s.State == ec2types.SnapshotStateError || aws.ToString(s.OwnerId) != at.Account:
+		return false
 	}
-	if begun, other := aws.ToTime(c.StartTime), aws.ToTime(o.StartTime); !begun.Equal(other) {
+	return !isComplete(s) || int64(aws.ToInt32(s.VolumeSize)) == v.gib()
+}
+
+// isSignedAs reports whether a signature says what a run wants, whichever run signed.
+func isSignedAs(signed, wanted provenance.Statement) bool {
+	return signed.Source == wanted.Source && signed.Role == wanted.Role && signed.KeyARN == wanted.KeyARN &&
+		signed.Device == wanted.Device
+}
+
+// isBetterCopy prefers what is complete, then what was begun first.
+func isBetterCopy(a, b ec2types.Snapshot) bool {
+	if isComplete(a) != isComplete(b) {
+		return isComplete(a)
+	}
+	begun, other := aws.ToTime(a.StartTime), aws.ToTime(b.StartTime)
+	if !begun.Equal(other) {
 		return begun.Before(other)
 	}
-	return c.id() < o.id()
+	return aws.ToString(a.SnapshotId) < aws.ToString(b.SnapshotId)
 }
 
-// remains are what earlier runs left of one image.
+// belongsToImage reports whether a snapshot is part of an image under another name.
+func belongsToImage(existing distribution.ExistingResources, snapshotID, name string) bool {
+	return slices.ContainsFunc(existing.Images, func(i ec2types.Image) bool {
+		return aws.ToString(i.Name) != name && uses(i, snapshotID)
+	})
+}
+
+// uses reports whether a device of an image starts from a snapshot.
+func uses(image ec2types.Image, snapshotID string) bool {
+	return slices.ContainsFunc(image.BlockDeviceMappings, func(m ec2types.BlockDeviceMapping) bool {
+		return m.Ebs != nil && aws.ToString(m.Ebs.SnapshotId) == snapshotID
+	})
+}
+
+// existingImages holds the images that earlier runs created for one purpose.
 type existingImages struct {
-	use     *ec2types.Image  // finished
-	pending *ec2types.Image  // still being copied
-	changed []ec2types.Image // it stands, and is not what it has to be now: somebody changed it or its key, or the template has
-	broken  []ec2types.Image // ours, and never finished, or a second one
-	alien   []ec2types.Image // bears our tags without proof: never used, never removed
-	working []ec2types.Image // of another run that works: never removed; one that is to be a destination's is waited for, or used
+	use      *ec2types.Image  // complete, with the wanted attributes
+	pending  *ec2types.Image  // still being copied
+	changed  []ec2types.Image // delivered, and not as wanted: somebody changed them or their key, or the template has changed
+	broken   []ec2types.Image // failed, or not signed: they can be deleted
+	unproven []ec2types.Image // with our tags: never used, never deleted
+	working  []ec2types.Image // of another run that works: never deleted
 }
 
-// all are the images that are ours to go on with, or to remove.
-func (r existingImages) all() []ec2types.Image {
-	all := slices.Clone(r.broken)
-	for _, image := range []*ec2types.Image{r.use, r.pending} {
-		if image != nil {
-			all = append(all, *image)
-		}
-	}
-	return all
+// isStarted reports whether a run created any of the images.
+func (e existingImages) isStarted() bool {
+	return e.use != nil || e.pending != nil || len(e.changed)+len(e.broken)+len(e.working) > 0
 }
 
-// earlierImages judges the images that earlier runs left at a place: one is taken over if it is ours, of the wanted name, and right.
-// One that is still being copied shows no devices yet. Any name will do where none is wanted. What stands under a wanted name may be in use, whether
-// its run could give it the second seal or not: one that died before it did looks like one whose role may not tag what is there.
-func earlierImages(facts distribution.Facts, at distribution.Location, wanted origin.Mark, name string, right func(ec2types.Image) bool) existingImages {
+// findImages sorts the images that come from the source image of a purpose. name is the wanted one, and empty if any will
+// do. isWanted reports whether the attributes of an available image are as wanted.
+func findImages(
+	facts distribution.Facts, wanted step.ImageSpec, name string, isWanted func(ec2types.Image) bool,
+) existingImages {
+	statement := wanted.Signing.Statement
+	at := distribution.Location{Account: statement.Account, Region: statement.Region}
 	var found existingImages
-	key := facts.Images[wanted.Region].SealKey
 	for _, image := range facts.Earlier[at].Images {
-		if tagMap(image.Tags)[origin.Source] != wanted.Source() {
+		if !hasSource(image.Tags, statement.Source) || name != "" && aws.ToString(image.Name) != name {
 			continue
 		}
-		ours := wanted.Prove(key, aws.ToString(image.ImageId), tagMap(image.Tags)) == origin.Both && aws.ToString(image.OwnerId) == at.Account
-		working := facts.IsWorking(tagMap(image.Tags)[origin.Run], parseTime(image.CreationDate))
-		if ours && working {
-			found.working = append(found.working, image)
+		j := judge(facts, imageResource(facts, at, image, []string{wanted.Name}))
+		if j.Signed != nil && (j.Signed.Role != statement.Role || j.Signed.Device != statement.Device) {
+			continue // for another purpose
 		}
-		switch {
-		case ours && working && (wanted.Staged == origin.Temporary || image.State != ec2types.ImageStatePending && !right(image)):
-			// the other run removes it, or completes it
-		case !ours:
-			found.alien = append(found.alien, image)
-		case name != "" && aws.ToString(image.Name) != name:
-			// an earlier release under another name: not in the way
-		case image.State == ec2types.ImageStatePending && found.pending == nil:
-			found.pending = &image
-		case name != "" && isUsable(image) && !right(image):
-			found.changed = append(found.changed, image)
-		case image.State == ec2types.ImageStatePending || !right(image) || found.use != nil:
-			found.broken = append(found.broken, image)
-		default:
-			found.use = &image
-		}
+		found.add(image, j, isWanted)
 	}
 	if found.use != nil && found.pending != nil {
-		if !has(found.working, *found.pending) {
+		if !hasImage(found.working, *found.pending) {
 			found.broken = append(found.broken, *found.pending)
 		}
 		found.pending = nil
@@ -199,69 +175,115 @@ func earlierImages(facts distribution.Facts, at distribution.Location, wanted or
 	return found
 }
 
-// stands reports an image that can be launched, or could until it was disabled.
+// add sorts one image in.
+func (e *existingImages) add(image ec2types.Image, j provenance.Judgment, isWanted func(ec2types.Image) bool) {
+	isPending := image.State == ec2types.ImageStatePending
+	if j.Verdict == provenance.Working {
+		e.working = append(e.working, image)
+	}
+	switch {
+	case j.Verdict == provenance.Unproven:
+		e.unproven = append(e.unproven, image)
+	case j.Verdict == provenance.Working && (j.Signed == nil || j.Signed.Role == provenance.Temporary):
+		// the other run signs it, or deletes it
+	case j.Verdict == provenance.Deletable:
+		e.broken = append(e.broken, image)
+	case isPending && e.pending == nil:
+		e.pending = &image
+	case isPending && j.Verdict == provenance.Working:
+		// the other run completes it
+	case isPending:
+		e.broken = append(e.broken, image)
+	case isUsable(image) && isWanted(image) && e.use == nil:
+		e.use = &image
+	case isUsable(image) && j.Signed.Role == provenance.Delivery:
+		e.changed = append(e.changed, image)
+	case j.Verdict != provenance.Working:
+		e.broken = append(e.broken, image)
+	}
+}
+
+// isUsable reports whether an image can be launched, or could until it was disabled.
 func isUsable(image ec2types.Image) bool {
 	return image.State == ec2types.ImageStateAvailable || image.State == ec2types.ImageStateDisabled
 }
 
-// imageAt is what earlier runs left of a destination's image.
-func imageAt(req distribution.Request, facts distribution.Facts, d distribution.Destination) existingImages {
-	like := destinationImageSpec(d, req, facts)
-	return earlierImages(facts, d.At, like.Mark, d.Name, func(image ec2types.Image) bool { return len(imageDifferences(req, facts, d, image)) == 0 })
+// imageResource returns an image as provenance judges it. names are those that runs give images there.
+func imageResource(
+	facts distribution.Facts, at distribution.Location, image ec2types.Image, names []string,
+) provenance.Resource {
+	return distribution.ImageResource(at, image, snapshotsByID(facts.Earlier[at]), expectedImage(facts, names))
 }
 
-// misfits are what an image is not as it has to be in: its attributes, and that every volume starts from a copy that is ours, under the wanted key.
-func imageDifferences(req distribution.Request, facts distribution.Facts, d distribution.Destination, image ec2types.Image) []string {
+// expectedImage returns what a run would give an image under one of some names.
+func expectedImage(facts distribution.Facts, names []string) provenance.Expected {
+	expected := provenance.Expected{Names: names}
+	for _, region := range sortedKeys(facts.Images) {
+		if image := facts.Images[region].Image; image != nil {
+			expected.SourceImageIDs = append(expected.SourceImageIDs, aws.ToString(image.ImageId))
+		}
+	}
+	for _, at := range sortedLocations(facts.Earlier) {
+		if at.Account != facts.Source.Account {
+			continue
+		}
+		for _, image := range facts.Earlier[at].Images { // staged
+			expected.SourceImageIDs = append(expected.SourceImageIDs, aws.ToString(image.ImageId))
+		}
+	}
+	return expected
+}
+
+func snapshotsByID(existing distribution.ExistingResources) map[string]ec2types.Snapshot {
+	all := make(map[string]ec2types.Snapshot, len(existing.Snapshots))
+	for _, s := range existing.Snapshots {
+		all[aws.ToString(s.SnapshotId)] = s
+	}
+	return all
+}
+
+// imageAt returns the images that earlier runs created for a destination.
+func imageAt(req distribution.Request, facts distribution.Facts, d distribution.Destination) existingImages {
+	return findImages(facts, destinationImageSpec(d, req, facts), d.Name, func(image ec2types.Image) bool {
+		return len(imageDifferences(req, facts, d, image)) == 0
+	})
+}
+
+// imageDifferences returns what of a destination's image is not as wanted: attributes, and the snapshots of its volumes.
+func imageDifferences(
+	req distribution.Request, facts distribution.Facts, d distribution.Destination, image ec2types.Image,
+) []string {
 	differences := destinationImageSpec(d, req, facts).Differences(image)
+	snapshots := snapshotsByID(facts.Earlier[d.At])
 	for _, v := range volumes(facts.Images[d.FromRegion]) {
-		found := copiesAt(req, facts, d, v)
-		copies := slices.Concat(found.all(), found.working)
 		for _, device := range v.devices {
-			id := snapshotOf(image, device)
-			single := slices.ContainsFunc(copies, func(c existingSnapshot) bool {
-				return c.id() == id && c.done() && aws.ToString(c.KmsKeyId) == destinationKeyARN(d, facts)
-			})
-			if !single && !wasCopiedWith(facts, d.At, destinationMark(d, req, facts, origin.Whole), id, v) {
-				differences = append(differences, fmt.Sprintf("%s: not from a copy of ours under %s", device, destinationKeyARN(d, facts)))
+			why := snapshotDifference(snapshots[snapshotOf(image, device)], v, d.At.Account, destinationKeyARN(d, facts))
+			if why != "" {
+				differences = append(differences, device+": "+why)
 			}
 		}
 	}
 	return differences
 }
 
-// copiedWith reports whether a snapshot was made by CopyImage with an image of ours: AWS lets that give all snapshots the same tags only, so
-// their seal is one over the whole image.
-func wasCopiedWith(f distribution.Facts, at distribution.Location, wanted origin.Mark, id string, v volume) bool {
-	i := slices.IndexFunc(f.Earlier[at].Snapshots, func(s ec2types.Snapshot) bool { return aws.ToString(s.SnapshotId) == id })
-	if i < 0 {
-		return false
+// snapshotDifference returns why a snapshot is not a copy of a volume under a key. Empty if it is one.
+func snapshotDifference(s ec2types.Snapshot, v volume, owner, keyARN string) string {
+	switch {
+	case s.SnapshotId == nil:
+		return "AWS does not show its snapshot"
+	case aws.ToString(s.OwnerId) != owner:
+		return "its snapshot belongs to account " + aws.ToString(s.OwnerId)
+	case !isComplete(s):
+		return "its snapshot is not complete"
+	case aws.ToString(s.KmsKeyId) != keyARN:
+		return "its snapshot is not encrypted with " + keyARN
+	case int64(aws.ToInt32(s.VolumeSize)) != v.gib():
+		return fmt.Sprintf("its snapshot has %d GiB and not %d", aws.ToInt32(s.VolumeSize), v.gib())
 	}
-	s := f.Earlier[at].Snapshots[i]
-	return wanted.Prove(f.Images[wanted.Region].SealKey, id, tagMap(s.Tags)) != origin.None && aws.ToString(s.OwnerId) == at.Account && aws.ToString(s.VolumeId) == copiedVolume &&
-		s.State == ec2types.SnapshotStateCompleted && aws.ToString(s.KmsKeyId) == wanted.KeyARN && int64(aws.ToInt32(s.VolumeSize)) == v.gib()
+	return ""
 }
 
-// strays are snapshots that CopyImage made for an image of ours that is no more. One that is under way may be of an image that was begun between the looks.
-func orphanedSnapshots(f distribution.Facts, at distribution.Location, wanted origin.Mark) []existingSnapshot {
-	var found []existingSnapshot
-	for _, s := range f.Earlier[at].Snapshots {
-		tags, image := tagMap(s.Tags), origin.MadeFor(aws.ToString(s.Description))
-		if tags[origin.Source] != wanted.Source() || image == "" || s.State == ec2types.SnapshotStatePending {
-			continue
-		}
-		own := wanted
-		if s.State == ec2types.SnapshotStateCompleted { // another shows no key (4.6.1)
-			own.KeyARN = aws.ToString(s.KmsKeyId)
-		}
-		there := slices.ContainsFunc(f.Earlier[at].Images, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) == image })
-		if c := (existingSnapshot{s, own.Prove(f.Images[wanted.Region].SealKey, aws.ToString(s.SnapshotId), tags)}); !there && c.proof != origin.None && aws.ToString(s.OwnerId) == at.Account {
-			found = append(found, c)
-		}
-	}
-	return found
-}
-
-// snapshotOf is the snapshot that a device of an image starts from; "" for none.
+// snapshotOf returns the snapshot that a device of an image starts from. Empty if there is none.
 func snapshotOf(image ec2types.Image, device string) string {
 	for _, m := range image.BlockDeviceMappings {
 		if aws.ToString(m.DeviceName) == device && m.Ebs != nil {
@@ -271,97 +293,16 @@ func snapshotOf(image ec2types.Image, device string) string {
 	return ""
 }
 
-// workingFindings name what belongs to other runs that work.
-func workingFindings(req distribution.Request, facts distribution.Facts, destinations []distribution.Destination, supplies []*shareSource) []distribution.Finding {
-	var findings []distribution.Finding
-	add := func(at distribution.Location, kind, id string) {
-		findings = append(findings, distribution.Finding{Level: distribution.Note, Location: at, Resource: id,
-			Summary: fmt.Sprintf("the %s %s belongs to another run that works on the same image", kind, id), Detail: "that run removes it, or a run after it does"})
-	}
-	for _, d := range destinations {
-		for _, v := range volumes(facts.Images[d.FromRegion]) {
-			for _, c := range copiesAt(req, facts, d, v).working {
-				add(d.At, "snapshot", c.id())
-			}
-		}
-	}
-	for _, s := range supplies {
-		for _, image := range stagedImages(req, facts, s).working {
-			add(s.at, "image", aws.ToString(image.ImageId))
-		}
-		for _, it := range s.items {
-			for _, c := range stagedAt(req, facts, s, it.volume).working {
-				add(s.at, "snapshot", c.id())
-			}
-		}
-	}
-	return findings
+func hasImage(images []ec2types.Image, image ec2types.Image) bool {
+	return slices.ContainsFunc(images, func(i ec2types.Image) bool {
+		return aws.ToString(i.ImageId) == aws.ToString(image.ImageId)
+	})
 }
 
-// alienFindings name everything that bears our tags without proof.
-func alienFindings(req distribution.Request, facts distribution.Facts, destinations []distribution.Destination, supplies []*shareSource) []distribution.Finding {
-	var findings []distribution.Finding
-	for _, d := range destinations {
-		for _, image := range imageAt(req, facts, d).alien {
-			findings = append(findings, alien(d.At, "image", aws.ToString(image.ImageId)))
-		}
-		_, instances := earlierLaunches(req, facts, d)
-		for _, i := range instances {
-			findings = append(findings, alien(d.At, "instance", aws.ToString(i.InstanceId)))
-		}
-		for _, v := range volumes(facts.Images[d.FromRegion]) {
-			for _, c := range copiesAt(req, facts, d, v).alien {
-				findings = append(findings, alien(d.At, "snapshot", c.id()))
-			}
-		}
-	}
-	for _, d := range destinations {
-		for _, c := range orphanedSnapshots(facts, d.At, destinationMark(d, req, facts, origin.Whole)) {
-			findings = append(findings, alien(d.At, "snapshot", c.id()))
-		}
-		_, canaries := earlierCanaries(facts, d.At, destinationMark(d, req, facts, origin.Canary), facts.Images[d.FromRegion].SealKey)
-		for _, c := range canaries {
-			findings = append(findings, alien(d.At, "snapshot", c.id()))
-		}
-	}
-	for _, s := range supplies {
-		mark, key := s.mark(req, facts, origin.Canary), facts.Images[s.from].SealKey
-		_, canaries := earlierCanaries(facts, s.at, mark, key)
-		for _, c := range canaries {
-			findings = append(findings, alien(s.at, "snapshot", c.id()))
-		}
-		_, volumes := earlierVolumes(facts, s.at, mark, key)
-		for _, v := range volumes {
-			findings = append(findings, alien(s.at, "volume", aws.ToString(v.VolumeId)))
-		}
-	}
-	for _, s := range supplies {
-		for _, c := range orphanedSnapshots(facts, s.at, s.mark(req, facts, origin.Whole)) {
-			findings = append(findings, alien(s.at, "snapshot", c.id()))
-		}
-		for _, image := range stagedImages(req, facts, s).alien {
-			findings = append(findings, alien(s.at, "image", aws.ToString(image.ImageId)))
-		}
-		for _, it := range s.items {
-			for _, c := range stagedAt(req, facts, s, it.volume).alien {
-				findings = append(findings, alien(s.at, "snapshot", c.id()))
-			}
-		}
-	}
-	return findings
-}
+func tagMap(tags []ec2types.Tag) map[string]string { return distribution.TagMap(tags) }
 
-func alien(at distribution.Location, kind, id string) distribution.Finding {
-	return distribution.Finding{Level: distribution.Warning, Reference: "2.1.8", Location: at, Resource: id,
-		Summary:     fmt.Sprintf("the %s %s bears our tags, but is not provably ours", kind, id),
-		Detail:      "its seal is missing, wrong or copied; whoever may tag in the account can write tags",
-		Remediation: "it is neither used nor removed; find out where it comes from, and delete it if it is not wanted"}
-}
-
-func tagMap(tags []ec2types.Tag) map[string]string {
-	all := make(map[string]string, len(tags))
-	for _, tag := range tags {
-		all[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
-	}
-	return all
+// parseTime reads a date as EC2 writes it. Zero if there is none.
+func parseTime(date *string) time.Time {
+	at, _ := time.Parse(time.RFC3339, aws.ToString(date))
+	return at
 }

@@ -208,12 +208,10 @@ func countStartedDestinations(
 
 // hasStarted reports whether earlier runs created a copy of the image or of a snapshot for a destination.
 func hasStarted(req distribution.Request, facts distribution.Facts, d distribution.Destination) bool {
-	image := imageAt(req, facts, d)
-	if len(image.all())+len(image.changed) > 0 {
-		return true
+	hasCopy := func(v volume) bool {
+		return reusableCopy(facts, v, copySigning(req, facts, d, v.device()), d.Name) != nil
 	}
-	hasCopy := func(v volume) bool { return len(copiesAt(req, facts, d, v).all()) > 0 }
-	return slices.ContainsFunc(volumes(facts.Images[d.FromRegion]), hasCopy)
+	return imageAt(req, facts, d).isStarted() || slices.ContainsFunc(volumes(facts.Images[d.FromRegion]), hasCopy)
 }
 
 func regionsOf(images []distribution.SourceImage) []string {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -20,6 +21,8 @@ type Plan struct {
 	Steps        []step.Step       // sorted by their dependencies
 	Findings     []distribution.Finding
 	Estimate     Estimate
+
+	Keys map[provenance.SourceImage]provenance.SigningKeys `json:"-"` // prove what runs created
 }
 
 // Refused reports whether a finding prevents the run.

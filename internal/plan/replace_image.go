@@ -12,7 +12,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -27,7 +27,12 @@ func nameTaken(req distribution.Request, d distribution.Destination, facts distr
 
 // isOurs reports an image that a run made for the destination: this run goes on with it, or waits for its run.
 func isOurs(found existingImages, image ec2types.Image) bool {
-	return has(found.all(), image) || has(found.working, image) && !has(found.changed, image)
+	for _, i := range []*ec2types.Image{found.use, found.pending} {
+		if i != nil && aws.ToString(i.ImageId) == aws.ToString(image.ImageId) {
+			return true
+		}
+	}
+	return hasImage(found.broken, image) || hasImage(found.working, image) && !hasImage(found.changed, image)
 }
 
 // nameTroubles are the reasons why a destination's image cannot get its name. What has the name makes way only where the target says so
@@ -45,7 +50,7 @@ func validateName(req distribution.Request, d distribution.Destination, facts di
 	f := distribution.Finding{Level: distribution.Refused, Reference: "2.5.2", Field: field(d.Target, "force_deregister"), Location: d.At, Principal: facts.Sites[d.At].Identity.ARN, Resource: id,
 		Summary: fmt.Sprintf("the image %s, which has the name %q, is not deregistered", id, d.Name)}
 	switch {
-	case !d.Lifecycle.ForceDeregister && has(ours.changed, *taken):
+	case !d.Lifecycle.ForceDeregister && hasImage(ours.changed, *taken):
 		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the image %s, which an earlier run made, is not what it has to be now", id)
 		f.Detail = strings.Join(imageDifferences(req, facts, d, *taken), "; ")
 		f.Remediation = "put back what was changed; or set another ami_name; or, to replace that image, set ami_name to its name and force_deregister = true"
@@ -53,7 +58,7 @@ func validateName(req distribution.Request, d distribution.Destination, facts di
 		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the name %q is taken", d.Name)
 		f.Detail = fmt.Sprintf("image %s of account %s in %s has it", id, d.At.Account, d.At.Region)
 		f.Remediation = "set another ami_name; or deregister that image; or, to replace it, set ami_name to its name and force_deregister = true"
-		if has(ours.alien, *taken) { // which force_deregister would not remove
+		if hasImage(ours.unproven, *taken) { // which force_deregister would not remove
 			f.Remediation = "find out where that image comes from; then deregister it, or set another ami_name"
 		}
 	case slices.ContainsFunc(req.Images, func(i distribution.SourceImage) bool { return i.ImageID == id }):
@@ -61,7 +66,7 @@ func validateName(req distribution.Request, d distribution.Destination, facts di
 	case step.IsProtected(*taken):
 		f.Reference, f.Detail = "A.2.1", "it is protected against deregistration"
 		f.Remediation = "switch the protection off with `aws ec2 disable-image-deregistration-protection`, with a cool-down a day before, or set another ami_name"
-	case has(ours.alien, *taken):
+	case hasImage(ours.unproven, *taken):
 		f.Reference, f.Detail = "2.1.8", "it bears our tags, and is not provably ours: another run may be making it"
 		f.Remediation = "find out where it comes from, and deregister it if it is not wanted"
 	case req.PublishAll && len(d.Parameters)+len(d.Templates) > 0:
@@ -72,10 +77,6 @@ func validateName(req distribution.Request, d distribution.Destination, facts di
 		return nil
 	}
 	return []distribution.Finding{f}
-}
-
-func has(images []ec2types.Image, image ec2types.Image) bool {
-	return slices.ContainsFunc(images, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) == aws.ToString(image.ImageId) })
 }
 
 // makeWay deregisters what has a destination's name, as late as can be: when all is there that its own image waits for. Snapshots that the
@@ -100,20 +101,25 @@ func (b *builder) deregisterNamesake(g destinationState, needs []distribution.St
 	if !along {
 		snapshots = nil
 	}
-	return []distribution.StepID{b.add(&step.DeregisterImage{
+	id := aws.ToString(taken.ImageId)
+	b.gone[id] = b.add(&step.DeregisterImage{
 		Base:          step.Base{ID: step.NewID("deregister", g.At.Account, g.At.Region, aws.ToString(taken.ImageId)), Location: g.At, Destination: g.At, DependsOn: slices.Clone(needs), ExpectedDuration: callTime},
 		Image:         step.Ref{Known: aws.ToString(taken.ImageId)},
 		Name:          g.Name,
 		WithSnapshots: along,
 		Snapshots:     distribution.Union(snapshots, nil),
 		Unless:        b.unless(g, *taken),
-	})}
+		Expected:      expectedImage(b.facts, b.imageNames[g.At]),
+		Release:       b.facts.Images[g.FromRegion].Keys.Release(),
+	})
+	return []distribution.StepID{b.gone[id]}
 }
 
 // unless is what an image that has to make way stays for: an earlier run made it for this destination, and a later look may find it right. nil: no run did.
 func (b *builder) unless(g destinationState, taken ec2types.Image) *step.VerifyImage {
 	like, id := destinationImageSpec(g.Destination, b.req, b.facts), aws.ToString(taken.ImageId)
-	if like.Mark.Prove(like.SealKey, id, tagMap(taken.Tags)) != origin.Both {
+	signed := judge(b.facts, imageResource(b.facts, g.At, taken, nil)).Signed
+	if signed == nil || signed.Source != like.Signing.Statement.Source || signed.Role != provenance.Delivery {
 		return nil
 	}
 	right := &step.VerifyImage{Base: step.Base{Location: g.At}, ImageSpec: like, Target: g.Target, Image: step.Ref{Known: id}, Snapshots: map[string]step.ExpectedSnapshot{}}

@@ -13,7 +13,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -33,31 +33,30 @@ func retired(req distribution.Request, facts distribution.Facts, d distribution.
 	}
 	var others []release
 	for _, image := range facts.Releases[d.At] {
-		mark, is := origin.ParseSource(tagMap(image.Tags)[origin.Source])
-		if !is || mark.Account != facts.Source.Account || mark.ImageID == imageID(req, d.FromRegion) || image.State != ec2types.ImageStateAvailable {
+		from, is := provenance.ParseSourceImage(tagMap(image.Tags)[provenance.TagSource])
+		if !is || from.Account != facts.Source.Account || from.ImageID == imageID(req, d.FromRegion) || image.State != ec2types.ImageStateAvailable {
 			continue
 		}
-		source, there := facts.Sources[mark.ImageID]
-		mark.Place = d.At.Key()
-		tags := tagMap(source.Tags)
+		source, isKnown := facts.Sources[from]
+		family := tagMap(source.Tags)[provenance.TagImageFamily]
+		signed := judge(facts, distribution.ImageResource(d.At, image, nil, provenance.Expected{})).Signed
 		switch {
-		case there && tags[origin.Line] != "" && tags[origin.Line] != req.ReleaseLine:
-			// another line's
-		case !there, tags[origin.Line] == "", aws.ToString(image.OwnerId) != d.At.Account,
-			mark.Prove(origin.ParseKey(tags[origin.SealKey]), aws.ToString(image.ImageId), tagMap(image.Tags)) != origin.Both:
+		case isKnown && family != "" && family != req.ReleaseLine:
+			// of another image family
+		case !isKnown, family == "", aws.ToString(image.OwnerId) != d.At.Account, signed == nil, signed.Role != provenance.Delivery:
 			unproved = append(unproved, image)
 		default:
-			i := slices.IndexFunc(others, func(r release) bool { return r.source == mark.ImageID })
+			i := slices.IndexFunc(others, func(r release) bool { return r.source == from.ImageID })
 			if i < 0 {
 				i = len(others)
-				others = append(others, release{built: parseTime(source.CreationDate), source: mark.ImageID})
+				others = append(others, release{built: signed.Release, source: from.ImageID})
 			}
 			others[i].images = append(others[i].images, image)
 		}
 	}
 	slices.SortFunc(others, func(a, b release) int { return cmp.Or(b.built.Compare(a.built), cmp.Compare(a.source, b.source)) })
 	for i, r := range others {
-		if i+1 < d.Retention.Releases || !r.built.Before(parseTime(this.Image.CreationDate)) {
+		if i+1 < d.Retention.Releases || !r.built.Before(this.Keys.Release()) {
 			continue
 		}
 		for _, image := range r.images {
@@ -69,19 +68,13 @@ func retired(req distribution.Request, facts distribution.Facts, d distribution.
 	return gone, unproved
 }
 
-// moment reads a date as EC2 writes it.
-func parseTime(date *string) time.Time {
-	at, _ := time.Parse(time.RFC3339, aws.ToString(date))
-	return at
-}
-
 // retire removes older releases once the new one is proved and everything names it.
 func (b *builder) retire(g destinationState, published []distribution.StepID) {
 	gone, _ := retired(b.req, b.facts, g.Destination)
 	for _, image := range gone {
 		old := aws.ToString(image.ImageId)
 		b.add(&step.DeleteRelease{Base: step.Base{ID: step.NewID("retire", g.At.Account, g.At.Region, old), Location: g.At, Destination: g.At, DependsOn: slices.Concat(g.proofs, published), ExpectedDuration: callTime},
-			ImageID: old, Name: aws.ToString(image.Name), DryRun: g.Retention.DryRun})
+			ImageID: old, Name: aws.ToString(image.Name), Release: b.facts.Images[g.FromRegion].Keys.Release(), DryRun: g.Retention.DryRun})
 	}
 }
 
@@ -89,8 +82,8 @@ func (b *builder) retire(g destinationState, published []distribution.StepID) {
 func (b *builder) tagReleaseLine() {
 	for _, source := range b.req.Images {
 		at := distribution.Location{Account: b.facts.Source.Account, Region: source.Region}
-		if image := b.facts.Images[source.Region].Image; b.req.ReleaseLine != "" && image != nil && tagMap(image.Tags)[origin.Line] != b.req.ReleaseLine {
-			b.add(&step.TagResource{Base: step.Base{ID: step.NewID("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime}, Resource: step.Ref{Known: source.ImageID}, Tags: map[string]string{origin.Line: b.req.ReleaseLine}})
+		if image := b.facts.Images[source.Region].Image; b.req.ReleaseLine != "" && image != nil && tagMap(image.Tags)[provenance.TagImageFamily] != b.req.ReleaseLine {
+			b.add(&step.TagResource{Base: step.Base{ID: step.NewID("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime}, Resource: step.Ref{Known: source.ImageID}, Tags: map[string]string{provenance.TagImageFamily: b.req.ReleaseLine}})
 		}
 	}
 }

@@ -13,7 +13,6 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
@@ -23,7 +22,6 @@ type shareSource struct {
 	at        distribution.Location
 	from      string // Region of the image that it is made of
 	keyARN    string // of staged snapshots
-	whom      string // what they are staged for: origin.Temporary or origin.Sharers
 	items     []sourceVolume
 	staged    bool                           // as an image: all items are its snapshots
 	lasting   distribution.LaunchPermissions // of share blocks
@@ -64,7 +62,7 @@ func route(req distribution.Request, facts distribution.Facts, all, destinations
 	supplyIn := func(region, from string) *shareSource {
 		i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.at.Region == region })
 		if i < 0 {
-			supplies = append(supplies, &shareSource{at: distribution.Location{Account: facts.Source.Account, Region: region}, from: from, whom: origin.Temporary})
+			supplies = append(supplies, &shareSource{at: distribution.Location{Account: facts.Source.Account, Region: region}, from: from})
 			i = len(supplies) - 1
 		}
 		return supplies[i]
@@ -79,7 +77,7 @@ func route(req distribution.Request, facts distribution.Facts, all, destinations
 	for _, source := range req.Images {
 		for _, share := range req.Shares {
 			s := supplyIn(source.Region, source.Region)
-			s.lasting, s.whom = s.lasting.And(shareLaunchPermissions(share)), origin.Sharers
+			s.lasting = s.lasting.And(shareLaunchPermissions(share))
 		}
 	}
 	slices.SortFunc(supplies, func(a, b *shareSource) int { return strings.Compare(a.at.Region, b.at.Region) })

@@ -12,7 +12,6 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // SharePlan says whom the share blocks let launch an image in one Region.
@@ -152,12 +151,14 @@ func stagedName(name, whose string) string {
 	return name[:min(len(name), 128-len(mark))] + mark
 }
 
-// stagedImages are what earlier runs left of a supply's staged image.
+// stagedImages returns the staged images of a share source that earlier runs created.
 func stagedImages(req distribution.Request, facts distribution.Facts, s *shareSource) existingImages {
-	like := s.imageSpec(req, facts)
-	return earlierImages(facts, s.at, like.Mark, "", func(image ec2types.Image) bool {
-		return len(like.Differences(image)) == 0 && !slices.ContainsFunc(volumes(facts.Images[s.from]), func(v volume) bool {
-			return !wasCopiedWith(facts, s.at, s.mark(req, facts, origin.Whole), snapshotOf(image, v.device()), v)
+	spec := s.imageSpec(req, facts)
+	snapshots := snapshotsByID(facts.Earlier[s.at])
+	isWanted := func(image ec2types.Image) bool {
+		return len(spec.Differences(image)) == 0 && !slices.ContainsFunc(volumes(facts.Images[s.from]), func(v volume) bool {
+			return snapshotDifference(snapshots[snapshotOf(image, v.device())], v, s.at.Account, s.keyARN) != ""
 		})
-	})
+	}
+	return findImages(facts, spec, "", isWanted)
 }

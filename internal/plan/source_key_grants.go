@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -22,9 +23,6 @@ var copyOperations = []string{"CreateGrant", "Decrypt", "DescribeKey", "ReEncryp
 
 // clockSkew is how far AWS's clock and ours may be apart.
 const clockSkew = 15 * time.Minute
-
-// GrantsOf is how the names of all temporary grants of an image begin.
-func GrantsOf(imageID string) string { return "encrypted-ami/" + imageID + "/" }
 
 // access is the temporary right of a destination's role to use a source key.
 type keyGrant struct {
@@ -73,7 +71,7 @@ func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN
 		grant: &step.CreateGrant{
 			Base:       step.Base{ID: "admit/" + place, Location: source.at, ExpectedDuration: callTime},
 			KeyARN:     keyARN,
-			Name:       notInGrantName.ReplaceAllString(GrantsOf(imageID(b.req, source.from))+g.At.Account+"/"+b.req.RunID, "-"),
+			Name:       b.grantName(source, "admit/"+place),
 			Grantee:    grantee,
 			Operations: copyOperations,
 			Retiring:   principalARN(b.facts.Source.ARN),
@@ -83,6 +81,12 @@ func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN
 	a.await = b.add(&step.WaitForKeyAccess{Base: step.Base{ID: "await/" + place, Location: g.At, DependsOn: []distribution.StepID{a.grant.ID}, ExpectedDuration: callTime}, KeyARN: keyARN})
 	b.accesses = append(b.accesses, a)
 	return a
+}
+
+// grantName returns the name of a temporary grant, which is evidence of the call that creates it.
+func (b *builder) grantName(source *shareSource, id distribution.StepID) string {
+	signing := newSigning(b.req, b.facts, source.at, source.from, provenance.Grant)
+	return signing.Token(string(id)).GrantName(signing.Statement.Source, b.req.RunID)
 }
 
 // dismiss revokes, in every outcome, the temporary grants of this plan and those that runs before it left, and then looks who was let in
@@ -107,7 +111,7 @@ func (b *builder) revokeGrants() {
 		place := strings.TrimPrefix(string(a.grant.ID), "admit/")
 		revoke := &step.RevokeGrant{Base: step.Base{ID: distribution.StepID("revoke/" + place), Location: a.grant.Location, RunsAfter: append([]distribution.StepID{a.grant.ID, a.await}, a.users...), ExpectedDuration: callTime},
 			KeyARN: a.grant.KeyARN, Grant: step.Ref{From: a.grant.ID}, Name: a.grant.Name, Grantee: a.grant.Grantee}
-		audit(a.grant.Location, a.grant.KeyARN, accountOfGrant(a.grant.Name), b.facts.At.Add(-clockSkew), b.add(revoke))
+		audit(a.grant.Location, a.grant.KeyARN, distribution.ARNAccount(a.grant.Grantee), b.facts.At.Add(-clockSkew), b.add(revoke))
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(b.facts.Grants), distribution.Location.Compare) {
 		for _, left := range b.facts.Grants[at] {
@@ -124,7 +128,9 @@ func (b *builder) revokeGrants() {
 // revoke ends a temporary grant of an earlier run, once no copy of this plan needs the key.
 func (b *builder) revoke(at distribution.Location, left kmstypes.GrantListEntry, audit func(distribution.Location, string, string, time.Time, distribution.StepID)) {
 	name, keyARN := aws.ToString(left.Name), aws.ToString(left.KeyId)
-	if isWorkingGrant(b.facts, left) {
+	j := b.judgeGrant(at, left)
+	if j.Verdict != provenance.Deletable {
+		b.listGrant(at, left, j)
 		return
 	}
 	var users []distribution.StepID
@@ -139,19 +145,29 @@ func (b *builder) revoke(at distribution.Location, left kmstypes.GrantListEntry,
 	grant := aws.ToString(left.GrantId)
 	newStep := b.add(&step.RevokeGrant{Base: step.Base{ID: step.NewID("revoke", at.Region, grant), Location: at, RunsAfter: users, ExpectedDuration: callTime},
 		KeyARN: keyARN, Grant: step.Ref{Known: grant}, Name: name, Grantee: aws.ToString(left.GranteePrincipal)})
-	audit(at, keyARN, accountOfGrant(name), aws.ToTime(left.CreationDate).Add(-clockSkew), newStep)
+	audit(at, keyARN, distribution.ARNAccount(aws.ToString(left.GranteePrincipal)), aws.ToTime(left.CreationDate).Add(-clockSkew), newStep)
 }
 
-// isWorkingGrant reports a temporary grant of another run that works.
-func isWorkingGrant(f distribution.Facts, g kmstypes.GrantListEntry) bool {
-	name := aws.ToString(g.Name)
-	return f.IsWorking(name[strings.LastIndex(name, "/")+1:], aws.ToTime(g.CreationDate))
+// judgeGrant judges a grant whose name says that it was created for an image of the request.
+func (b *builder) judgeGrant(at distribution.Location, g kmstypes.GrantListEntry) provenance.Judgment {
+	resource := distribution.GrantResource(at, g)
+	for _, image := range b.req.Images {
+		source := sourceOf(b.req, b.facts, image.Region)
+		if j, ok := b.facts.Judge(source); ok && provenance.IsGrantOf(source, resource.Name) {
+			return j.Judge(resource)
+		}
+	}
+	return provenance.Judgment{Reason: "no image of this run has a signing key"}
 }
 
-// accountOfGrant is the account in the name of a temporary grant: encrypted-ami/image/account/run.
-func accountOfGrant(name string) string {
-	parts := strings.Split(name, "/")
-	return parts[min(2, len(parts)-1)]
+// listGrant adds a finding about a grant that is not revoked.
+func (b *builder) listGrant(at distribution.Location, g kmstypes.GrantListEntry, j provenance.Judgment) {
+	f := unprovenFinding(at, "grant", aws.ToString(g.GrantId))
+	if j.Verdict == provenance.Working {
+		f.Level, f.Summary = distribution.Note, fmt.Sprintf("grant %s belongs to run %s, which works on the same image", f.Resource, j.Run)
+		f.Detail, f.Remediation = "that run revokes it, or a later run does", ""
+	}
+	b.findings = append(b.findings, f)
 }
 
 // accessTroubles are the reasons why a destination's role cannot be given a grant.

@@ -11,7 +11,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // maxTags is the number of tags that AWS allows for one resource.
@@ -21,7 +21,7 @@ var maxTags = awslimits.Number(awslimits.Tags, awslimits.MaxCount)
 func carriedTags(tags []ec2types.Tag) map[string]string {
 	carried := map[string]string{}
 	for _, tag := range tags {
-		if key := aws.ToString(tag.Key); !strings.HasPrefix(key, "aws:") && !origin.Ours(key) {
+		if key := aws.ToString(tag.Key); !strings.HasPrefix(key, "aws:") && !provenance.IsOwnTag(key) {
 			carried[key] = aws.ToString(tag.Value)
 		}
 	}

@@ -311,7 +311,7 @@ func TestDecide_ownValuesKeepLimits(t *testing.T) {
 			}
 		case *step.CopyImage:
 			copies++
-			if err := awslimits.Check(awslimits.CopyToken, s.Token); err != nil {
+			if err := awslimits.Check(awslimits.CopyToken, string(s.Signing.Token("copy"))); err != nil {
 				t.Errorf("%s: %v", s.ID, err)
 			}
 			if err := awslimits.Check(awslimits.ImageName, s.Name); err != nil {

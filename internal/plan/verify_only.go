@@ -112,7 +112,7 @@ func missing(req distribution.Request, d distribution.Destination, facts distrib
 	for _, image := range at.changed {
 		because = append(because, aws.ToString(image.ImageId)+" is not what it has to be: "+strings.Join(imageDifferences(req, facts, d, image), "; "))
 	}
-	for _, image := range at.alien {
+	for _, image := range at.unproven {
 		because = append(because, aws.ToString(image.ImageId)+" bears our tags, but is not provably ours")
 	}
 	if at.pending != nil {

@@ -14,7 +14,6 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
@@ -35,10 +34,10 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 		}},
 		{"an attribute was changed", true, func(_ *distribution.Request, f *distribution.Facts) { f.Earlier[there].Images[0].EnaSupport = nil }},
 		{"its seal is another's", true, func(_ *distribution.Request, f *distribution.Facts) {
-			f.Earlier[there].Images[0].Tags = tags(ownMark(there, "", "", "run-0"), "ami-0other", origin.Both)
+			f.Earlier[there].Images[0].Tags = delivered("ami-0other", keyARN(there.Account, tokyo, "own"), signed)
 		}},
 		{"the second seal is missing", true, func(_ *distribution.Request, f *distribution.Facts) {
-			f.Earlier[there].Images[0].Tags = tags(ownMark(there, "", "", "run-0"), "ami-0ccccccccccccccc1", origin.First)
+			f.Earlier[there].Images[0].Tags = delivered("ami-0ccccccccccccccc1", keyARN(there.Account, tokyo, "own"), unsigned)
 		}},
 		{"it was disabled", true, func(_ *distribution.Request, f *distribution.Facts) {
 			f.Earlier[there].Images[0].State = ec2types.ImageStateDisabled

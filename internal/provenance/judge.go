@@ -46,7 +46,7 @@ type Resource struct {
 
 // Expected is what a run would give an image in this account and Region.
 type Expected struct {
-	Name           string
+	Names          []string
 	SourceImageIDs []string // the source image and the staged images, for CopyImage
 }
 
@@ -143,13 +143,13 @@ func (j Judge) evidence(r Resource) string {
 
 // wasCopied reports whether an image has the name and source that CopyImage would have given it, and was created during its run.
 func (j Judge) wasCopied(r Resource, run string) bool {
-	return r.Name != "" && r.Name == r.Expected.Name && r.SourceImageID != "" &&
+	return slices.Contains(r.Expected.Names, r.Name) && r.SourceImageID != "" &&
 		slices.Contains(r.Expected.SourceImageIDs, r.SourceImageID) && j.Runs.Covers(run, r.Created)
 }
 
 // wasRegistered reports whether an image has the name that RegisterImage would have given it, and all its snapshots are signed.
 func (j Judge) wasRegistered(r Resource) bool {
-	return r.Name != "" && r.Name == r.Expected.Name && len(r.Snapshots) > 0 &&
+	return slices.Contains(r.Expected.Names, r.Name) && r.SourceImageID == "" && len(r.Snapshots) > 0 &&
 		!slices.ContainsFunc(r.Snapshots, func(s Resource) bool {
 			_, err := j.Keys.verify(j.Source, s)
 			return err != nil
@@ -196,6 +196,17 @@ func (j Judgment) Replacement(release time.Time) (DeletionProof, error) {
 		return DeletionProof{}, fmt.Errorf("image %s is not replaced: %s", j.id, j.Reason)
 	}
 	return DeletionProof{j.id, j.kind}, nil
+}
+
+// ReplacementByName returns the proof for an image that the template asks to replace by its name (force_deregister). judge
+// returns the Judge for a source image, and false if its signing keys are unknown: then nothing is known against the image.
+func ReplacementByName(r Resource, judge func(SourceImage) (Judge, bool), release time.Time) (DeletionProof, error) {
+	if source, ok := ParseSourceImage(r.Tags[TagSource]); ok {
+		if j, isKnown := judge(source); isKnown {
+			return j.Judge(r).Replacement(release)
+		}
+	}
+	return DeletionProof{r.ID, r.Kind}, nil
 }
 
 // Adoption returns what the signature must say for the run to adopt the resource: the same, with another run.

@@ -156,13 +156,13 @@ func TestJudge_evidence(t *testing.T) {
 	copied := func(change func(*provenance.Resource)) provenance.Resource {
 		return resource(provenance.Image, "old", func(r *provenance.Resource) {
 			r.Name, r.SourceImageID = "golden", source.ImageID
-			r.Expected = provenance.Expected{Name: "golden", SourceImageIDs: []string{source.ImageID}}
+			r.Expected = provenance.Expected{Names: []string{"golden"}, SourceImageIDs: []string{source.ImageID}}
 			change(r)
 		})
 	}
 	registered := func(snapshots ...provenance.Resource) provenance.Resource {
 		return resource(provenance.Image, "old", func(r *provenance.Resource) {
-			r.Name, r.Expected.Name, r.Snapshots = "golden", "golden", snapshots
+			r.Name, r.Expected.Names, r.Snapshots = "golden", []string{"golden"}, snapshots
 		})
 	}
 	unsigned := signed()

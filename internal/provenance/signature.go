@@ -28,8 +28,11 @@ type Statement struct {
 	Role       Role
 	Release    time.Time
 	KeyARN     string // that encrypts the resource. Empty for an image whose snapshots have different keys
-	Device     string // of the source image. Empty for an image
+	Device     string // of the source image. Empty for an image, or SharedImage
 }
+
+// SharedImage stands for the device in the signature of an image of the source account that share blocks hand out.
+const SharedImage = "shared"
 
 // SignedTags returns the tags that prove who created a resource. They are written in one call, when it was created and when it is adopted.
 func (k SigningKey) SignedTags(s Statement) map[string]string {

@@ -26,6 +26,12 @@ const (
 	tagRunRecord  = TagPrefix + "run:"         // and the id of the run
 )
 
+// TagImageFamily is the key of the tag that names the image family of a source image.
+const TagImageFamily = TagPrefix + "image-family"
+
+// IsOwnTag reports whether this plugin writes tags with a key.
+func IsOwnTag(key string) bool { return strings.HasPrefix(key, TagPrefix) }
+
 // maxTagValue is how many characters the value of a tag has at most.
 const maxTagValue = 256
 
@@ -65,4 +71,15 @@ func ParseSourceImage(tag string) (SourceImage, bool) {
 // CreationTags returns the tags for the creating call: they find a resource and name its run, and prove nothing.
 func CreationTags(source SourceImage, run string) map[string]string {
 	return map[string]string{TagSource: source.String(), TagRun: run}
+}
+
+// copiedFor is the description that EC2 gives the snapshots of a copied image. Nobody can change it.
+var copiedFor = regexp.MustCompile(`^Copied for DestinationAmi (ami-[0-9a-f]+) `)
+
+// ImageOfCopy returns the image that EC2 created a snapshot for, according to its description. Empty if it names none.
+func ImageOfCopy(description string) string {
+	if found := copiedFor.FindStringSubmatch(description); found != nil {
+		return found[1]
+	}
+	return ""
 }

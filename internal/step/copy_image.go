@@ -14,15 +14,14 @@ import (
 type CopyImage struct {
 	Base
 	ImageSpec
-	Image        Ref    // what is copied
-	Token        string // of the call; 32 characters. A copy that is made again takes another (4.2.3)
+	Image        Ref // what is copied
 	FromRegion   string
 	FromKeyARNs  []string // what its snapshots are encrypted with, sorted; none that steps make
 	KeyARN       string   // a key in At's Region
 	Devices      []string // those that start from snapshots, sorted
 	GiB          int64
 	Minutes      int               // it may take, for a price; 0: as long as it takes (4.8)
-	SnapshotTags map[string]string // all of them, origin's among them
+	SnapshotTags map[string]string // all of the creating call
 }
 
 // Permissions returns the actions that the step uses. EC2 asks for the image, for its source and for the snapshots of both (2.4.3); of KMS the documented set

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // CopySnapshot makes an encrypted copy in At (rules 1.3.8, 4.1.1). It ends when the copy is completed. Undone by deleting it.
@@ -19,12 +18,11 @@ type CopySnapshot struct {
 	Device      string // for messages
 	KeyARN      string // a key in At's Region
 	GiB         int64
-	Minutes     int // it may take, for a price; 0: as long as it takes (4.8)
-	Description string
-	Tags        map[string]string // all of them, origin's among them
-	Mark        origin.Mark       // what the tags say
-	SealKey     origin.Key        // for the second seal; nil: none
-	Trial       bool              // of the canary: it is verified and removed
+	Minutes     int               // it may take, for a price; 0: as long as it takes (4.8)
+	Description string            // without the evidence of the call
+	Tags        map[string]string // all of the creating call
+	Signing     Signing
+	Trial       bool // of the canary: it is verified and removed
 }
 
 // Permissions returns the actions that the step uses. EC2 asks for the copy and for its source (6.5); of KMS the documented set (3.1.2 to 3.1.4, 3.1.10).

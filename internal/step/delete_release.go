@@ -5,15 +5,17 @@ package step
 
 import (
 	"fmt"
+	"time"
 )
 
 // RetireImage removes an older release with its snapshots (9.11), unless it is protected, or something names or may launch it (9.12): that
 // is looked at right before. What stays is told, and is no failure.
 type DeleteRelease struct {
 	Base
-	ImageID string // ami-...
-	Name    string // for messages
-	DryRun  bool   // tell, and leave it
+	ImageID string    // ami-...
+	Name    string    // for messages
+	Release time.Time // of the image that replaces it. A newer release stays
+	DryRun  bool      // tell, and leave it
 }
 
 // referenceRights are what AWS looks with, as who asks, for all that may name an image: without one, it may leave that kind out (EC2-UG:ec2-ami-references).

@@ -5,6 +5,9 @@ package step
 
 import (
 	"fmt"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // DeregisterImage removes an image of ours: a staged one that nobody needs any more, or one that an earlier run made wrongly, and that its
@@ -12,10 +15,12 @@ import (
 type DeregisterImage struct {
 	Base
 	Image         Ref
-	Name          string       // that another image has to leave (2.5.2); "": the image is ours
-	WithSnapshots bool         // they were made with it, and are of no use without it (9.11), or the template asks for it
-	Snapshots     []string     // ids of those that go with an image that is not ours, sorted; nil: ours, by whatever ids
-	Unless        *VerifyImage // what the image may turn out to be, and stays then; nil: it goes whatever it is
+	Name          string              // that another image has to leave (2.5.2); "": the image is ours
+	WithSnapshots bool                // they were made with it, and are of no use without it (9.11), or the template asks for it
+	Snapshots     []string            // ids of those that go with an image that is not ours, sorted; nil: ours, by whatever ids
+	Unless        *VerifyImage        // what the image may turn out to be, and stays then; nil: it goes whatever it is
+	Expected      provenance.Expected // what runs give an image there: evidence for one without a signature
+	Release       time.Time           // of the image that replaces it; zero: it is temporary, or was never finished
 }
 
 // Permissions returns the actions that the step uses.

@@ -11,7 +11,6 @@ import (
 
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // ImageSpec is what an image that we make has to be: its source's equal, under a name of its own.
@@ -22,9 +21,8 @@ type ImageSpec struct {
 	Abroad      bool                // it is of another Region than its source
 	Name        string
 	Description string
-	Tags        map[string]string // all of them, origin's among them
-	Mark        origin.Mark       // what the tags say
-	SealKey     origin.Key        // for the second seal; nil: none
+	Tags        map[string]string // all of the creating call
+	Signing     Signing
 }
 
 func Digest(parts ...string) string {

@@ -5,8 +5,6 @@ package step
 
 import (
 	"fmt"
-
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // RunInstance starts one instance of a destination's image, and ends when it runs (rules 8.5, 8.6): the launch check. Undone by
@@ -21,9 +19,11 @@ type RunInstance struct {
 	KeyARN       string   // of the volumes
 	Tags         map[string]string
 	VolumeTags   map[string]string
-	Mark         origin.Mark // what the tags say
-	SealKey      origin.Key  // for the second seal; nil: none
+	Signing      Signing
 }
+
+// ClientToken returns the client token of the launch. It is evidence of the call, and lets it be repeated (rule 4.2.3).
+func (s *RunInstance) ClientToken() string { return string(s.Signing.Token(string(s.ID))) }
 
 // Permissions returns the actions that the step uses. EC2 asks for all that a launch is made of; of KMS the documented set (3.1.5, 3.1.10).
 func (s *RunInstance) Permissions() []Permission {

@@ -16,9 +16,11 @@ type ShareImage struct {
 	Base
 	Image    Ref
 	With     distribution.LaunchPermissions
-	Tags     map[string]string // that the image gets first. Nil if none
-	Baseline bool              // it is the source image: tags remember first who may launch it
-	Lasting  bool              // asked for by share blocks: it is the result, and stays
+	Baseline bool // it is the source image: tags remember first who may launch it
+	Lasting  bool // asked for by share blocks: it is the result, and stays
+
+	// PermanentOn is the source image whose tags remember first that the accounts keep the permission. Empty for a temporary one.
+	PermanentOn string
 }
 
 // Permissions returns the actions that the step uses.
@@ -27,7 +29,10 @@ func (s *ShareImage) Permissions() []Permission {
 		{"ec2:ModifyImageAttribute", s.Location.ImageARN(s.Image.Known), "2.2.4"},
 		{"ec2:DescribeImageAttribute", s.Location.ImageARN(s.Image.Known), "4.4.2"},
 	}
-	if s.Baseline || s.Tags != nil {
+	if s.PermanentOn != "" {
+		rights = append(rights, Permission{"ec2:CreateTags", s.Location.ImageARN(s.PermanentOn), "2.2.4"})
+	}
+	if s.Baseline {
 		rights = append(rights, Permission{"ec2:CreateTags", s.Location.ImageARN(s.Image.Known), "2.2.4"})
 	}
 	return rights

@@ -5,16 +5,13 @@ package step
 
 import (
 	"fmt"
-
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 )
 
 // TerminateInstance ends an instance that a launch check started.
 type TerminateInstance struct {
 	Base
-	Instance Ref
-	Mark     origin.Mark // of the launch: an instance whose id never came is found by its client token
-	SealKey  origin.Key
+	Instance    Ref
+	ClientToken string // of the launch. It finds the instance if the response was lost
 }
 
 // Permissions returns the actions that the step uses.

@@ -14,8 +14,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
@@ -69,6 +69,7 @@ func (r *run) sweep(ctx context.Context, request distribution.Request) (distribu
 		return distribution.Result{}, err
 	}
 	p := plan.Clean(request, facts)
+	r.keys = p.Keys
 	r.audience.Allow(p.Audience()...)
 	p.Findings = diagnose.ExplainFindings(p.Findings, facts)
 	for _, image := range request.Images {
@@ -76,7 +77,7 @@ func (r *run) sweep(ctx context.Context, request distribution.Request) (distribu
 			p.Findings = append(p.Findings, distribution.Finding{Level: distribution.Refused, Reference: "2.2.12", Resource: image.ImageID,
 				Location: distribution.Location{Account: r.account, Region: image.Region}, Summary: image.ImageID + " is not there",
 				Detail:      "what runs have made of it is proved by a tag that it bears",
-				Remediation: "look in the target accounts for snapshots with tags " + origin.Prefix + "* and delete by hand what is not wanted"})
+				Remediation: "look in the target accounts for snapshots with tags " + provenance.TagPrefix + "* and delete by hand what is not wanted"})
 		}
 	}
 	if steps := report.Plan(plan.Plan{Steps: p.Steps}); steps != "" {

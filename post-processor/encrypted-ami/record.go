@@ -15,7 +15,6 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
 )
@@ -53,7 +52,7 @@ func (r *run) recordOptions() runrecord.Options {
 }
 
 // records reads which runs work.
-func (r *run) records(ctx context.Context) (provenance.Runs, error) {
+func (r *run) records(ctx context.Context) (distribution.Runs, error) {
 	records, err := r.record.Records(ctx)
 	if awsclient.HasEnded(err) {
 		err = credentialsEnded(err)
@@ -119,7 +118,7 @@ func (r *run) end(ctx context.Context, failed bool) (left []distribution.Retaine
 		}
 	case r.begun:
 		err := recovery.Do(func() error {
-			left = execute.WithdrawShares(ctx, r.pool, r.account, r.images)
+			left = execute.WithdrawShares(ctx, r.pool, r.account, r.images, r.keys, r.isLast)
 			return nil
 		})
 		if err != nil {
@@ -128,6 +127,12 @@ func (r *run) end(ctx context.Context, failed bool) (left []distribution.Retaine
 		}
 	}
 	return left
+}
+
+// isLast reports whether no other run works on the images.
+func (r *run) isLast(ctx context.Context) (bool, error) {
+	records, err := r.record.Records(ctx)
+	return err == nil && len(records.Working()) == 0, err
 }
 
 // endTime is how long the end of a run may last: withdrawals are read back.

@@ -20,8 +20,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
@@ -45,6 +45,7 @@ type run struct {
 	clock        *runrecord.Clock
 	record       *runrecord.Run
 	audience     *awsclient.Audience
+	keys         map[provenance.SourceImage]provenance.SigningKeys
 	begun        bool // the record was written, or tried to
 	ended        bool // the record says that the run has ended, or was tried to
 	held         bool // another run needs the protection
@@ -230,7 +231,9 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 
 // prepare makes the plan. The record of a build's run is written before anything is looked at. For existing images it is written only if
 // the plan has something to do, so that a run which finds everything finished changes nothing.
-func (r *run) prepare(ctx context.Context, request distribution.Request) (context.Context, distribution.Request, plan.Plan, error) {
+func (r *run) prepare(
+	ctx context.Context, request distribution.Request,
+) (context.Context, distribution.Request, plan.Plan, error) {
 	if r.userSupplied {
 		p, facts, err := r.decide(ctx, request)
 		if err != nil || !p.Mutates() && !facts.HasUnfinishedRuns() {
@@ -242,7 +245,7 @@ func (r *run) prepare(ctx context.Context, request distribution.Request) (contex
 	if err != nil {
 		return ctx, request, plan.Plan{}, err
 	}
-	if request.Images, err = r.seal(ctx); err != nil {
+	if request.Images, err = r.ensureSigningKeys(ctx); err != nil {
 		return ctx, request, plan.Plan{}, err
 	}
 	p, _, err := r.decide(ctx, request)
@@ -256,6 +259,7 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 		return plan.Plan{}, facts, err
 	}
 	p := plan.Decide(request, facts)
+	r.keys = p.Keys
 	r.audience.Allow(p.Audience()...)
 	r.audience.Allow(r.account)
 	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), execute.Prove(ctx, r.pool, p, request.MaxFailedTargets)...)
@@ -266,11 +270,26 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 	return p, facts, err
 }
 
-// seal gives the images the key that proves what runs create.
-func (r *run) seal(ctx context.Context) ([]distribution.SourceImage, error) {
-	images, findings := execute.Seal(ctx, r.pool, r.account, origin.NewKey(), r.images, r.say)
-	if len(findings) > 0 {
-		return nil, fmt.Errorf("nothing was begun: without a tag on the source image nothing that this run creates could be recognized:\n%s", report.Findings(findings))
+// ensureSigningKeys returns the images with the keys that sign what runs create. It writes a key to an image without one.
+func (r *run) ensureSigningKeys(ctx context.Context) ([]distribution.SourceImage, error) {
+	created := make([]time.Time, 0, len(r.images))
+	for _, image := range r.images {
+		at := distribution.Location{Account: r.account, Region: image.Region}
+		date, err := execute.CreationDate(ctx, r.pool, at, image.ImageID)
+		if err != nil {
+			return nil, fmt.Errorf("nothing was begun: read the creation date of %s: %w", image.ImageID, err)
+		}
+		created = append(created, date)
+	}
+	release := slices.MinFunc(created, time.Time.Compare)
+
+	images := slices.Clone(r.images)
+	for i, image := range images {
+		keys, err := r.tagStore(image).EnsureSigningKey(ctx, release)
+		if err != nil {
+			return nil, fmt.Errorf("nothing was begun: write the signing key to a tag of %s in %s: %w", image.ImageID, image.Region, err)
+		}
+		images[i].Keys = keys
 	}
 	return images, nil
 }
@@ -333,5 +352,9 @@ func areOf[T any](things []T) string {
 }
 
 func optionsOf(request distribution.Request) execute.Options {
-	return execute.Options{CopyTimeout: request.CopyTimeout, PollInterval: request.PollInterval}
+	return execute.Options{
+		CopyTimeout:  request.CopyTimeout,
+		PollInterval: request.PollInterval,
+		Evidence:     execute.Evidence{Run: request.RunID, Records: request.Records},
+	}
 }

@@ -1,0 +1,280 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
+)
+
+// Evidence is what decides which resources a run may delete and adopt.
+type Evidence struct {
+	Run     string               // id of this run
+	Records distribution.Records // reads the records of runs. Nil if no other run uses the source images
+}
+
+// judges reads the records of runs again. It returns what judges the resources that come from a source image.
+func (t *transfer) judges(ctx context.Context) (func(provenance.SourceImage) (provenance.Judge, bool), error) {
+	runs, err := t.runs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	answered := append([]string(nil), t.answered...)
+	return func(source provenance.SourceImage) (provenance.Judge, bool) {
+		keys := t.keys[source]
+		return provenance.Judge{Source: source, Keys: keys, Runs: runs, Answered: answered}, len(keys) > 0
+	}, nil
+}
+
+// runs reads the records of runs.
+func (t *transfer) runs(ctx context.Context) (distribution.Runs, error) {
+	t.mu.Lock()
+	known := t.knownRuns
+	t.mu.Unlock()
+	if invariant.FreshEvidence.IsOff() && known != nil {
+		return known, nil
+	}
+	runs, err := t.evidence.Records.Read(ctx)
+	t.mu.Lock()
+	t.knownRuns = runs
+	t.mu.Unlock()
+	return runs, err
+}
+
+// judge judges a resource by the source image that its tags name.
+func (t *transfer) judge(ctx context.Context, r provenance.Resource) (provenance.Judgment, error) {
+	judges, err := t.judges(ctx)
+	if err != nil {
+		return provenance.Judgment{}, err
+	}
+	source, _ := provenance.ParseSourceImage(r.Tags[provenance.TagSource])
+	j, _ := judges(source)
+	return j.Judge(r), nil
+}
+
+// noteAnswer remembers an id that AWS returned to a creating call of this process.
+func (t *transfer) noteAnswer(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.answered = append(t.answered, id)
+}
+
+func (t *transfer) wasAnswered(id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, known := range t.answered {
+		if known == id {
+			return true
+		}
+	}
+	return false
+}
+
+// errNotShown says that AWS does not show a resource: it is gone, or too new.
+var errNotShown = errors.New("AWS does not show it")
+
+// snapshotProof reads a snapshot and the records again, and returns the proof that it may be deleted.
+func (t *transfer) snapshotProof(ctx context.Context, at distribution.Location, id string) (provenance.DeletionProof, error) {
+	seen, err := describe(ctx, t.pool.EC2(at), []string{id})
+	if err != nil {
+		return provenance.DeletionProof{}, err
+	}
+	snapshot, ok := seen[id]
+	if !ok {
+		return provenance.DeletionProof{}, errNotShown
+	}
+	j, err := t.judge(ctx, distribution.SnapshotResource(at, snapshot))
+	if err != nil {
+		return provenance.DeletionProof{}, err
+	}
+	return j.Deletion()
+}
+
+// imageProof reads an image and the records again, and returns the proof that it may be deregistered. A delivered image may
+// be for a release: an unfinished one for its own, and one that is replaced for that of its successor.
+func (t *transfer) imageProof(ctx context.Context, s imageDeletion) (provenance.DeletionProof, error) {
+	image, err := t.image(ctx, s.at, s.id)
+	if err != nil {
+		return provenance.DeletionProof{}, err
+	}
+	if image == nil {
+		return provenance.DeletionProof{}, errNotShown
+	}
+	snapshots, err := describe(ctx, t.pool.EC2(s.at), snapshotIDs(*image))
+	if err != nil {
+		return provenance.DeletionProof{}, err
+	}
+	judges, err := t.judges(ctx)
+	if err != nil {
+		return provenance.DeletionProof{}, err
+	}
+	resource := distribution.ImageResource(s.at, *image, snapshots, s.expected)
+	if s.isReplaced {
+		return provenance.ReplacementByName(resource, judges, s.release)
+	}
+	source, _ := provenance.ParseSourceImage(resource.Tags[provenance.TagSource])
+	judge, _ := judges(source)
+	j := judge.Judge(resource)
+	if j.Signed != nil && j.Signed.Role == provenance.Delivery && !s.release.IsZero() {
+		return j.Replacement(s.release)
+	}
+	return j.Deletion()
+}
+
+// imageDeletion is an image to deregister.
+type imageDeletion struct {
+	at         distribution.Location
+	id         string
+	expected   provenance.Expected
+	release    time.Time // of the image that takes its place, or its own if it was never finished. Zero if it is temporary
+	isReplaced bool      // by its name, as force_deregister asks
+}
+
+// instanceProof reads an instance and the records again, and returns the proof that it may be terminated.
+func (t *transfer) instanceProof(ctx context.Context, at distribution.Location, id string) (provenance.DeletionProof, error) {
+	instance, err := t.instance(ctx, at, id)
+	if err != nil {
+		return provenance.DeletionProof{}, err
+	}
+	if instance == nil {
+		return provenance.DeletionProof{}, errNotShown
+	}
+	j, err := t.judge(ctx, distribution.InstanceResource(at, *instance))
+	if err != nil {
+		return provenance.DeletionProof{}, err
+	}
+	return j.Deletion()
+}
+
+// grantProof reads a grant and the records again, and returns the proof that it may be revoked.
+func (t *transfer) grantProof(
+	ctx context.Context, at distribution.Location, keyARN, id string,
+) (provenance.DeletionProof, error) {
+	seen, err := t.grants(ctx, at, &kms.ListGrantsInput{KeyId: aws.String(keyARN), GrantId: aws.String(id)})
+	if err != nil {
+		return provenance.DeletionProof{}, err
+	}
+	if len(seen) == 0 {
+		return provenance.DeletionProof{}, errNotShown
+	}
+	judges, err := t.judges(ctx)
+	if err != nil {
+		return provenance.DeletionProof{}, err
+	}
+	resource := distribution.GrantResource(at, seen[0])
+	for source := range t.keys {
+		if judge, ok := judges(source); ok && provenance.IsGrantOf(source, resource.Name) {
+			return judge.Judge(resource).Deletion()
+		}
+	}
+	return provenance.DeletionProof{}, fmt.Errorf("grant %s is not revoked: no run provably created it", id)
+}
+
+// settling is how long after signing an existing resource it is read again: of two runs that adopt it at once, the last
+// signature stands.
+const settling = 3 * time.Second
+
+// adopt signs an existing resource for this run and reads it back. It returns why the resource cannot be used, or
+// retryAfter while it is being adopted. An image that another run delivers, and still works on, is used as it is.
+func (t *transfer) adopt(
+	ctx context.Context, j *stepRun, signing step.Signing, id string, look func() (*provenance.Resource, error),
+) error {
+	resource, err := look()
+	if err != nil {
+		return err
+	}
+	if resource == nil {
+		return notAdoptableError{id, "AWS does not show it"}
+	}
+	judgment, err := t.judge(ctx, *resource)
+	if err != nil {
+		return err
+	}
+	isSigned := judgment.Signed != nil && judgment.Signed.Role == signing.Statement.Role
+	switch {
+	case isSigned && judgment.Run == t.evidence.Run:
+		j.memo.sealed = true
+		return nil
+	case j.memo.adopting:
+		return notAdoptableError{id, "another run has adopted it"}
+	case isSigned && judgment.Verdict == provenance.Working && signing.Statement.Role == provenance.Delivery:
+		j.memo.sealed, j.memo.adopted = true, true
+		return nil
+	}
+
+	statement, err := judgment.Adoption(t.evidence.Run)
+	if err != nil {
+		return notAdoptableError{id, err.Error()}
+	}
+	lasting, release := grace(ctx)
+	defer release()
+	if err := t.tag(lasting, j.head.Location, id, signing.Key.SignedTags(statement)); err != nil {
+		return err
+	}
+	j.memo.adopting = true
+	return retryAfter{settling}
+}
+
+// notAdoptableError says why this run cannot use a resource of an earlier one.
+type notAdoptableError struct{ id, why string }
+
+func (e notAdoptableError) Error() string {
+	return e.id + " of an earlier run cannot be used: " + e.why
+}
+
+func snapshotIDs(image ec2types.Image) []string {
+	var ids []string
+	for _, id := range usesOf(image) {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// deregister deregisters an image, with its snapshots if asked (rule 9.11). It returns the snapshots that stayed and that
+// no other image uses. An image that is gone is a success.
+func (t *transfer) deregister(
+	ctx context.Context, s imageDeletion, withSnapshots bool,
+) ([]distribution.RetainedResource, error) {
+	proof, err := t.imageProof(ctx, s)
+	switch {
+	case errors.Is(err, errNotShown) && !t.wasAnswered(s.id):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	in := &ec2.DeregisterImageInput{ImageId: aws.String(proof.ID())}
+	if withSnapshots {
+		in.DeleteAssociatedSnapshots = aws.Bool(true)
+	}
+	out, err := t.pool.EC2(s.at).DeregisterImage(ctx, in)
+	if err != nil {
+		return nil, ignoreNotFound(err)
+	}
+	var left []distribution.RetainedResource
+	for _, r := range out.DeleteSnapshotResults {
+		if r.ReturnCode != ec2types.SnapshotReturnCodesSuccess && r.ReturnCode != ec2types.SnapshotReturnCodesWarnSkipped {
+			left = append(left, distribution.RetainedResource{
+				At:       s.at,
+				Kind:     "snapshot",
+				Resource: aws.ToString(r.SnapshotId),
+				Why:      "its image is gone; AWS says " + string(r.ReturnCode),
+			})
+		}
+	}
+	return left, nil
+}

@@ -1,0 +1,220 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
+)
+
+// deleteUnused deletes what earlier runs left anywhere and this plan does not use, whatever their options were. What is
+// not provably theirs, and what belongs to a run that works, is listed. A failure here fails no destination.
+func (b *builder) deleteUnused() {
+	for _, at := range sortedLocations(b.facts.Earlier) {
+		c := cleanUp{builder: b, at: at, existing: b.facts.Earlier[at], kept: map[string]bool{}}
+		c.images()
+		c.snapshots()
+		c.instances()
+		for _, other := range c.existing.Others {
+			b.findings = append(b.findings, unprovenFinding(at, other.Kind, other.ID))
+		}
+	}
+}
+
+// cleanUp deletes what is not used at one location.
+type cleanUp struct {
+	*builder
+	at       distribution.Location
+	existing distribution.ExistingResources
+	deleted  []distribution.StepID // that deregister images and leave their snapshots
+	kept     map[string]bool       // snapshots that an image uses, or that are deleted with it
+}
+
+// images deregisters temporary images, and those that were never finished. Delivered images stay.
+func (c *cleanUp) images() {
+	for _, image := range c.existing.Images {
+		id := aws.ToString(image.ImageId)
+		j := judge(c.facts, imageResource(c.facts, c.at, image, c.imageNames[c.at]))
+		isDeleted := false
+		switch {
+		case c.used[id]:
+		case c.gone[id] != "":
+			isDeleted = true
+		case j.Verdict == provenance.Unproven:
+			c.findings = append(c.findings, unprovenFinding(c.at, "image", id))
+		case j.Verdict == provenance.Working:
+			c.list("image", id, j)
+		case isDelivered(j) && !c.isUnfinished(image):
+		default:
+			isDeleted = true
+			c.deregister(image)
+		}
+		if !isDeleted || image.SourceImageId != nil {
+			c.keepSnapshots(image)
+		}
+	}
+}
+
+// isDelivered reports whether a judgment is that of an image that was delivered.
+func isDelivered(j provenance.Judgment) bool {
+	return j.Signed != nil && j.Signed.Role == provenance.Delivery
+}
+
+// isUnfinished reports whether a delivered image has failed or, if the plan only cleans up, is still being copied.
+func (c *cleanUp) isUnfinished(image ec2types.Image) bool {
+	return image.State == ec2types.ImageStateFailed || c.onlyCleansUp && image.State == ec2types.ImageStatePending
+}
+
+// deregister adds the step for an image that no run needs. Copies of it that are on their way end before.
+func (c *cleanUp) deregister(image ec2types.Image) {
+	id := aws.ToString(image.ImageId)
+	s := &step.DeregisterImage{
+		Base: step.Base{
+			ID:               step.NewID("deregister", c.at.Account, c.at.Region, id),
+			Location:         c.at,
+			DependsOn:        c.resumedCopies(),
+			ExpectedDuration: callTime,
+		},
+		Image:         step.Ref{Known: id},
+		WithSnapshots: image.SourceImageId != nil, // CopyImage created them with it (rule 9.6)
+		Expected:      expectedImage(c.facts, c.imageNames[c.at]),
+		Release:       c.releaseOf(image.Tags),
+	}
+	c.gone[id] = c.add(s)
+}
+
+// releaseOf returns the release of the source image that the tags of a resource name.
+func (b *builder) releaseOf(tags []ec2types.Tag) time.Time {
+	source, _ := provenance.ParseSourceImage(tagMap(tags)[provenance.TagSource])
+	return b.facts.SigningKeys()[source].Release()
+}
+
+// keepSnapshots notes that the snapshots of an image are not deleted by themselves.
+func (c *cleanUp) keepSnapshots(image ec2types.Image) {
+	for _, m := range image.BlockDeviceMappings {
+		if m.Ebs != nil {
+			c.kept[aws.ToString(m.Ebs.SnapshotId)] = true
+		}
+	}
+	for _, s := range c.existing.Snapshots { // a pending copy shows no devices (rule 1.8.5)
+		if provenance.ImageOfCopy(aws.ToString(s.Description)) == aws.ToString(image.ImageId) {
+			c.kept[aws.ToString(s.SnapshotId)] = true
+		}
+	}
+}
+
+// snapshots deletes the temporary snapshots that no image and no step uses.
+func (c *cleanUp) snapshots() {
+	for _, s := range c.existing.Snapshots {
+		id := aws.ToString(s.SnapshotId)
+		if c.used[id] || c.kept[id] || tagMap(s.Tags)[provenance.TagSource] == "" {
+			continue
+		}
+		j := judge(c.facts, distribution.SnapshotResource(c.at, s))
+		switch j.Verdict {
+		case provenance.Unproven:
+			c.findings = append(c.findings, unprovenFinding(c.at, "snapshot", id))
+		case provenance.Working:
+			c.list("snapshot", id, j)
+		default:
+			c.add(&step.DeleteSnapshot{
+				Base: step.Base{
+					ID:               step.NewID("delete", c.at.Account, c.at.Region, id),
+					Location:         c.at,
+					DependsOn:        slices.Concat(c.resumedCopies(), c.deregistered()),
+					ExpectedDuration: callTime,
+				},
+				Snapshot: step.Ref{Known: id},
+			})
+		}
+	}
+}
+
+// deregistered returns the steps that deregister images at the location, sorted.
+func (c *cleanUp) deregistered() []distribution.StepID {
+	var ids []distribution.StepID
+	for _, image := range c.existing.Images {
+		if id := c.gone[aws.ToString(image.ImageId)]; id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// resumedCopies returns the copies that earlier runs began: what they copy from may be at the location.
+func (c *cleanUp) resumedCopies() []distribution.StepID {
+	if c.at.Account != c.facts.Source.Account {
+		return nil
+	}
+	var ids []distribution.StepID
+	for _, s := range c.steps {
+		copying, ok := s.(step.Copying)
+		if ok && s.Meta().ResumeID != "" && copying.Copies().FromRegion == c.at.Region {
+			ids = append(ids, s.Meta().ID)
+		}
+	}
+	return ids
+}
+
+// instances terminates the instances of launch checks.
+func (c *cleanUp) instances() {
+	for _, i := range c.existing.Instances {
+		id := aws.ToString(i.InstanceId)
+		j := judge(c.facts, distribution.InstanceResource(c.at, i))
+		switch j.Verdict {
+		case provenance.Unproven:
+			c.findings = append(c.findings, unprovenFinding(c.at, "instance", id))
+		case provenance.Working:
+			c.list("instance", id, j)
+		default:
+			c.add(&step.TerminateInstance{
+				Base: step.Base{
+					ID:               step.NewID("terminate", c.at.Account, c.at.Region, id),
+					Location:         c.at,
+					ExpectedDuration: callTime,
+				},
+				Instance: step.Ref{Known: id},
+			})
+		}
+	}
+}
+
+// list adds a note about a resource of a run that works.
+func (c *cleanUp) list(kind, id string, j provenance.Judgment) {
+	c.findings = append(c.findings, distribution.Finding{
+		Level:    distribution.Note,
+		Location: c.at,
+		Resource: id,
+		Summary:  fmt.Sprintf("%s %s belongs to run %s, which works on the same image", kind, id, j.Run),
+		Detail:   "that run deletes it, or a later run does",
+	})
+}
+
+// unprovenFinding returns the warning about a resource with our tags that no run provably created.
+func unprovenFinding(at distribution.Location, kind, id string) distribution.Finding {
+	return distribution.Finding{
+		Level:       distribution.Warning,
+		Reference:   "2.1.8",
+		Location:    at,
+		Resource:    id,
+		Summary:     fmt.Sprintf("%s %s has the tags of this plugin, but no run provably created it", kind, id),
+		Detail:      "its signature is missing, wrong or copied; everyone who may tag resources in the account can write tags",
+		Remediation: "it is not used and not deleted; delete it yourself if you do not need it",
+	}
+}
+
+func sortedLocations[V any](byLocation map[distribution.Location]V) []distribution.Location {
+	return slices.SortedFunc(maps.Keys(byLocation), distribution.Location.Compare)
+}
+
+func sortedKeys[V any](byName map[string]V) []string { return slices.Sorted(maps.Keys(byName)) }

@@ -1,0 +1,35 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package step
+
+import "fmt"
+
+// CreateEmptySnapshot creates a snapshot without blocks, for test copies (rule 4.9.1). It ends when EC2 shows the snapshot
+// as completed. If it fails, the run goes on without test copies. Undone by DeleteSnapshot.
+type CreateEmptySnapshot struct {
+	Base
+	KeyARN      string
+	GiB         int64
+	Description string            // without the evidence of the call
+	Tags        map[string]string // all of the creating call
+	Signing     Signing
+}
+
+// Permissions returns the actions that the step uses.
+func (s *CreateEmptySnapshot) Permissions() []Permission {
+	return []Permission{
+		{"ebs:StartSnapshot", s.Location.SnapshotARN(""), "4.9.6"},
+		{"ebs:CompleteSnapshot", s.Location.SnapshotARN("*"), "4.9.5"},
+		{"ec2:CreateTags", s.Location.SnapshotARN("*"), "4.9.6"},
+		{"ec2:DescribeSnapshots", "*", "4.2.2"},
+		{"kms:GenerateDataKey", s.KeyARN, "4.9.4"},
+	}
+}
+
+// ResourceID returns the key.
+func (s *CreateEmptySnapshot) ResourceID() string { return s.KeyARN }
+
+func (s *CreateEmptySnapshot) String() string {
+	return fmt.Sprintf("create an empty snapshot of %d GiB in %s under %s", s.GiB, s.Location, s.KeyARN)
+}
