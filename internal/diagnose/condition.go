@@ -79,7 +79,7 @@ func (m match) taggingCondition() distribution.Condition {
 	if call, isEC2 := strings.CutPrefix(m.Refusal.Operation, "ec2:"); isEC2 && call != "CreateTags" {
 		return distribution.Condition{"StringEquals": {"ec2:CreateAction": {call}}}
 	}
-	return tagKeysAreLike(provenance.TagPrefix + "*")
+	return tagKeysAreLike(provenance.TagPrefix + "*").And(resourceHasTag(provenance.TagSource))
 }
 
 // grantCondition limits grants to those of AWS services (3.2.3), or to the grant that the step itself creates.

@@ -26,6 +26,7 @@ func Rights(requests ...distribution.Request) (source, target []step.Permission)
 		{Action: "ec2:GetEbsDefaultKmsKeyId", Resource: "*", Rule: "1.7.1"},
 	}
 	target = []step.Permission{
+		{Action: "ec2:DescribeTags", Resource: "*", Rule: "4.3.4"}, // what earlier runs left
 		{Action: "ec2:DescribeImages", Resource: "*", Rule: "2.5.2"},
 		{Action: "ec2:DescribeSnapshots", Resource: "*", Rule: "4.2.2"},
 		{Action: "ec2:GetEbsEncryptionByDefault", Resource: "*", Rule: "1.7.3"},

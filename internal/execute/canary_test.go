@@ -101,7 +101,7 @@ func TestWithoutAStageThereIsNoCanary(t *testing.T) {
 
 // A canary that cannot be made is told, and keeps nobody from their copies.
 func TestARunWithoutTheRightToMakeACanaryGoesOn(t *testing.T) {
-	for _, action := range []string{"ec2:CreateVolume", "ec2:CreateSnapshot", "ec2:DescribeAvailabilityZones"} {
+	for _, action := range []string{"ebs:StartSnapshot", "ebs:CompleteSnapshot", "kms:GenerateDataKey"} {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, big, []string{"222222222222", "333333333333"}, []string{home})
 			_, err := iam.NewFromConfig(h.Config(source, home)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("builder"), PolicyName: aws.String("but-not"),

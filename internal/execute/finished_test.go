@@ -20,6 +20,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Instances may run from what an earlier run has finished: neither a change of it, of its key or of the source image, nor a look that was refused, lets
@@ -119,6 +120,7 @@ func TestAnImageOfAnotherRunThatDoesNotPassStaysAndIsTold(t *testing.T) {
 		}
 		h.stands(h.ownImages(target, home)[0])
 		replaced := byImage(h.request())
+		replaced.RunID = "run-2"
 		replaced.Targets[0].AMIName, replaced.Targets[0].Lifecycle.ForceDeregister = distribution.Text(*begun[0].Name), true
 		if _, result := h.run(t.Context(), replaced); len(result.Images) != 1 || result.Images[0].ImageID == *begun[0].ImageId {
 			t.Errorf("%+v", result)
@@ -126,8 +128,8 @@ func TestAnImageOfAnotherRunThatDoesNotPassStaysAndIsTold(t *testing.T) {
 	})
 }
 
-// A role that may tag only what it makes serves its account once. Nothing is pointed at the image, and no later run adopts it.
-func TestSecondSeal_refused(t *testing.T) {
+// A role that may tag resources only when it creates them cannot sign. The image is not published, and no later run uses it.
+func TestSignature_denied(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -140,16 +142,20 @@ func TestSecondSeal_refused(t *testing.T) {
 					t.Errorf("%+v", result)
 				}
 				if !slices.ContainsFunc(result.Findings, func(f distribution.Finding) bool {
-					return f.Level == distribution.Warning && strings.Contains(f.Summary, "second seal could not be put on ")
+					return f.Level == distribution.Warning && strings.Contains(f.Summary, "signature could not be written to ")
 				}) {
 					t.Errorf("found %+v", result.Findings)
 				}
 				image := h.ownImages(target, home)[0]
 				req.RunID = "run-2"
-				if p := h.decided(t.Context(), h.pool(t.Context(), h.World), req); !p.Refused() {
-					t.Errorf("the image without second seal is adopted: %+v", p.Findings)
+				p := h.decided(t.Context(), h.pool(t.Context(), h.World), req)
+				isUsed := slices.ContainsFunc(p.Steps, func(s step.Step) bool {
+					v, ok := s.(*step.VerifyImage)
+					return ok && v.Image.Known == *image.ImageId
+				})
+				if isUsed || method == distribution.BySnapshot && !p.Refused() {
+					t.Errorf("the unsigned image is used: %+v %v", p.Findings, p.Steps)
 				}
-				h.stands(image)
 			})
 		})
 	}

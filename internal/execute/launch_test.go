@@ -91,7 +91,7 @@ func TestTheInstanceOfALaunchCheckBearsItsTags(t *testing.T) {
 				for _, tag := range i.Tags {
 					tags[*tag.Key] = *tag.Value
 				}
-				if tags["purpose"] != "check of "+h.images[0].ImageID || tags["encrypted-ami:seal"] == "" || tags["encrypted-ami:seal-id"] == "" {
+				if tags["purpose"] != "check of "+h.images[0].ImageID || tags["encrypted-ami:source"] == "" || tags["encrypted-ami:run"] == "" {
 					t.Errorf("tags %v", tags)
 				}
 				if i.MetadataOptions.HttpTokens != ec2types.HttpTokensStateRequired {

@@ -150,7 +150,9 @@ func TestAFinishedImageStaysWhateverOneLookShowedOfIt(t *testing.T) {
 						h.turn(target, targetAlias)
 					}
 					h.Inject(awssim.FaultRule{Fault: awssim.StaleRead, Account: target, Action: "ec2:DescribeSnapshots", Nth: 1})
-					_, result := h.run(t.Context(), h.request())
+					req := h.request()
+					req.RunID = "run-2"
+					_, result := h.run(t.Context(), req)
 					if len(result.Images) != 1 || (result.Images[0].ImageID == *image.ImageId) == changed {
 						t.Errorf("served %+v with %+v", result.Images, result.Findings)
 					}

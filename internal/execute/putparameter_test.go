@@ -165,8 +165,8 @@ func TestAParameterNamesTheImageBesideGrants(t *testing.T) {
 	})
 }
 
-// Nothing points at an image that could not get its second seal: its tags may be copied.
-func TestAnImageWithoutItsSecondSealIsNotPublished(t *testing.T) {
+// Nothing names an image that could not be signed: its tags may be copied.
+func TestPublish_unsignedImage(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		unsealedStaysUnpublished(t, method)
 	}
@@ -186,7 +186,7 @@ func unsealedStaysUnpublished(t *testing.T, method distribution.Method) {
 		if len(result.Images) != 1 || result.Images[0].Published() || h.calls("ssm:PutParameter") > 0 {
 			t.Errorf("images %+v, %d parameters put", result.Images, h.calls("ssm:PutParameter"))
 		}
-		if n := len(result.Findings); n < 2 || !strings.Contains(result.Findings[n-2].Summary, "second seal could not be put on ami-") || !strings.Contains(result.Findings[n-1].Detail, "second seal") {
+		if n := len(result.Findings); n < 2 || !strings.Contains(result.Findings[n-2].Summary, "signature could not be written to ami-") || !strings.Contains(result.Findings[n-1].Detail, "signature") {
 			t.Errorf("found %+v", result.Findings)
 		}
 	})

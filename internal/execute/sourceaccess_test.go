@@ -51,7 +51,7 @@ func closed(t *testing.T, volumes []volume, targets, regions []string) *house {
 func (h *house) temporary(region string) []kmstypes.GrantListEntry {
 	h.t.Helper()
 	return slices.DeleteFunc(h.grants(source, region, sourceAlias), func(g kmstypes.GrantListEntry) bool {
-		return !strings.HasPrefix(aws.ToString(g.Name), "encrypted-ami/")
+		return !strings.HasPrefix(aws.ToString(g.Name), "encrypted-ami:ami-")
 	})
 }
 
@@ -78,8 +78,8 @@ func TestAGrantLetsATargetCopyAndIsGoneAfterwards_3_2_6(t *testing.T) {
 			t.Errorf("%d grants, want one for each account on the key of each Region", len(seen))
 		}
 		for _, g := range seen {
-			account := strings.Split(*g.Name, "/")[2]
-			if *g.Name != "encrypted-ami/"+h.images[0].ImageID+"/"+account+"/run-1" || *g.GranteePrincipal != "arn:aws:iam::"+account+":role/"+roleName ||
+			account := strings.Split(*g.GranteePrincipal, ":")[4]
+			if !strings.HasPrefix(*g.Name, "encrypted-ami:"+h.images[0].ImageID+":run-1:") || *g.GranteePrincipal != "arn:aws:iam::"+account+":role/"+roleName ||
 				*g.RetiringPrincipal != "arn:aws:iam::"+source+":user/builder" || !slices.Equal(g.Operations, []kmstypes.GrantOperation{"CreateGrant", "Decrypt", "DescribeKey", "ReEncryptFrom"}) {
 				t.Errorf("grant %+v", g)
 			}

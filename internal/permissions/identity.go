@@ -28,6 +28,11 @@ func (s Setup) build() *holder {
 	for _, key := range s.SourceKeyARNs { // so that a run tells beforehand whom a key does not admit (3.2.2)
 		h.need("kms:GetKeyPolicy", key)
 	}
+	for _, region := range s.regions() { // the records of runs, and the signing key
+		image := distribution.Location{Account: s.SourceAccount, Region: region}.ImageARN("")
+		h.need("ec2:CreateTags", image)
+		h.need("ec2:DeleteTags", image)
+	}
 	h.gather(source, everyStep(s), func(at distribution.Location) bool { return at.Account == s.SourceAccount })
 	assumed := s.Targets
 	if s.with("share") {
@@ -184,7 +189,7 @@ func (h *holder) terms() []term {
 	if h.target {
 		terms = append(terms,
 			term{"TagWhatIsMade", is("ec2:CreateTags"), anywhere, distribution.Condition{"StringEquals": {"ec2:CreateAction": makers}}},
-			term{"SignWhatIsMade", is("ec2:CreateTags"), anywhere, tagged(provenance.TagPrefix + "*")})
+			term{"SignWhatIsMade", is("ec2:CreateTags"), anywhere, tagged(provenance.TagPrefix + "*").And(ours)})
 	} else {
 		terms = append(terms,
 			term{"WithdrawImage", is("ec2:ModifyImageAttribute"), anywhere, withdraw},

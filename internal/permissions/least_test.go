@@ -91,10 +91,6 @@ func TestThePoliciesAllowNoMoreThanTheJobTakes(t *testing.T) {
 				_, err := build.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{SnapshotId: snapshot})
 				return err
 			}(),
-			"the build role switches off a protection that is not ours": func() error {
-				_, err := build.DisableImageDeregistrationProtection(t.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: &s.image})
-				return err
-			}(),
 			"the build role tags with other keys": tag(build, snapshot, "team"),
 			"the target role deletes what is not ours": func() error {
 				_, err := work.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{SnapshotId: foreign.SnapshotId})

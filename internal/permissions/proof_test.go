@@ -4,6 +4,7 @@
 package permissions
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -27,8 +28,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/discover"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 )
 
@@ -235,7 +236,11 @@ func (s *site) tells() string {
 	s.Helper()
 	var told strings.Builder
 	run := func(name string, of int, change ...func(*distribution.Request)) {
-		pool, err := awsclient.New(s.Context(), s.access)
+		clock := &runrecord.Clock{}
+		record := runrecord.New(clock)
+		access := s.access
+		access.Guard = awsclient.Guard{Fence: record.Check, Observe: clock.Observe}
+		pool, err := awsclient.New(s.Context(), access)
 		s.must(err)
 		req := requests(s.Setup)[of]
 		req.Images[0].ImageID, req.RunID = s.image, name
@@ -260,8 +265,38 @@ func (s *site) tells() string {
 		}
 		sources, findings := execute.EnableProtection(s.Context(), pool, s.SourceAccount, req.Images, quiet)
 		show(findings)
-		req.Images, findings = execute.Seal(s.Context(), pool, s.SourceAccount, origin.ParseKey(strings.Repeat("5a", 16)), req.Images, quiet)
-		show(findings)
+		store := runrecord.TagStore{
+			Client:  pool.EC2(distribution.Location{Account: s.SourceAccount, Region: req.Images[0].Region}),
+			ImageID: req.Images[0].ImageID,
+		}
+		failed := func(err error) bool {
+			if err != nil {
+				fmt.Fprintln(&told, err)
+			}
+			return err != nil
+		}
+		at := distribution.Location{Account: s.SourceAccount, Region: req.Images[0].Region}
+		created, err := execute.CreationDate(s.Context(), pool, at, req.Images[0].ImageID)
+		if failed(err) {
+			return
+		}
+		_, err = record.Begin(s.Context(), runrecord.Options{Stores: []runrecord.Store{store}, TakesOver: true})
+		defer func() {
+			_, endErr := record.End(context.WithoutCancel(s.Context()), false)
+			failed(endErr)
+			failed(record.Clear(context.WithoutCancel(s.Context())))
+		}()
+		if failed(err) {
+			return
+		}
+		keys, err := store.EnsureSigningKey(s.Context(), created)
+		if failed(err) {
+			return
+		}
+		req.RunID = record.ID
+		req.Records = func(ctx context.Context) (distribution.Runs, error) { return record.Records(ctx) }
+		req.Images = slices.Clone(req.Images)
+		req.Images[0].Keys = keys
 		facts, err := discover.Look(s.Context(), pool, req)
 		if err != nil {
 			fmt.Fprintln(&told, err)
@@ -273,7 +308,7 @@ func (s *site) tells() string {
 		if p.Refused() {
 			return
 		}
-		result := execute.Run(s.Context(), pool, p, execute.Options{CopyTimeout: req.CopyTimeout, PollInterval: req.PollInterval}, quiet)
+		result := execute.Run(s.Context(), pool, p, execute.Options{CopyTimeout: req.CopyTimeout, PollInterval: req.PollInterval, Evidence: execute.Evidence{Run: req.RunID, Records: req.Records}}, quiet)
 		show(result.Findings)
 		for _, left := range result.Left {
 			fmt.Fprintf(&told, "left: %+v\n", left)

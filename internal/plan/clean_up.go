@@ -82,7 +82,7 @@ func (c *cleanUp) deregister(image ec2types.Image) {
 		Base: step.Base{
 			ID:               step.NewID("deregister", c.at.Account, c.at.Region, id),
 			Location:         c.at,
-			DependsOn:        c.resumedCopies(),
+			RunsAfter:        c.resumedCopies(),
 			ExpectedDuration: callTime,
 		},
 		Image:         step.Ref{Known: id},
@@ -131,7 +131,8 @@ func (c *cleanUp) snapshots() {
 				Base: step.Base{
 					ID:               step.NewID("delete", c.at.Account, c.at.Region, id),
 					Location:         c.at,
-					DependsOn:        slices.Concat(c.resumedCopies(), c.deregistered()),
+					DependsOn:        c.deregistered(),
+					RunsAfter:        c.resumedCopies(),
 					ExpectedDuration: callTime,
 				},
 				Snapshot: step.Ref{Known: id},

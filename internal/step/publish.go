@@ -12,9 +12,8 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// ErrUnsigned keeps an image unpublished: an image without a signature may be somebody else's copy of our tags.
-var ErrUnsigned = errors.New("the image has no second seal, so nothing is pointed at it; " +
-	"the warning about the seal says why")
+// ErrUnsigned keeps an image unpublished: an image without a signature may be somebody else's, with copied tags.
+var ErrUnsigned = errors.New("the image has no signature, so it is not published; the warning about the signature says why")
 
 // imageCheck makes sure that an image can be launched before something names it. Since it was verified, hours may have
 // passed, and somebody may have removed it.

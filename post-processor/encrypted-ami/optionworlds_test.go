@@ -4,6 +4,8 @@
 package encryptedami
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"os"
@@ -18,7 +20,7 @@ import (
 	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/optioncoverage"
 )
 
@@ -46,7 +48,7 @@ func underNull(template func(*stage) pairs) func(*testing.T, func(pairs)) option
 func onOptionStage(builder string, template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverage.Outcome {
 	return func(t *testing.T, change func(pairs)) (outcome optioncoverage.Outcome) {
 		onStage(t, func(s *stage) {
-			s.sealable()
+			s.addSigningKey()
 			o := template(s)
 			change(o)
 			watch := optioncoverage.NewCallRecorder(s.world)
@@ -61,7 +63,7 @@ func onOptionStage(builder string, template func(*stage) pairs) func(*testing.T,
 func overTLS(t *testing.T, change func(pairs)) optioncoverage.Outcome {
 	s := &stage{T: t, world: awssim.New(awssim.WithSeed(1), awssim.WithoutLatency()), screen: new(screen)}
 	s.must(s.world.Build(s.furnish))
-	s.sealable()
+	s.addSigningKey()
 	steady := optioncoverage.ServeOverTLS(t, s.world)
 	o := s.redo(prod)
 	o["cleanup_only"] = true
@@ -71,11 +73,16 @@ func overTLS(t *testing.T, change func(pairs)) optioncoverage.Outcome {
 	return outcome
 }
 
-// sealable gives the image a key of seals that is always the same: everything else in a run follows from the seed.
-func (s *stage) sealable() {
+// addSigningKey gives the image a signing key that is always the same: everything else in a run follows from the seed.
+func (s *stage) addSigningKey() {
 	s.Helper()
-	key := origin.ParseKey(strings.Repeat("5a", 16)).Tag()
-	_, err := s.cloud(source).CreateTags(s.Context(), &ec2.CreateTagsInput{Resources: []string{s.image}, Tags: []ec2types.Tag{{Key: aws.String(origin.SealKey), Value: &key}}})
+	secret := strings.Repeat("5a", 16)
+	id := sha256.Sum256([]byte("signing key " + secret))
+	tag := ec2types.Tag{
+		Key:   aws.String(provenance.TagPrefix + "signing-key:" + hex.EncodeToString(id[:4])),
+		Value: aws.String(secret + " release=2000-01-01T00:00:00Z"),
+	}
+	_, err := s.cloud(source).CreateTags(s.Context(), &ec2.CreateTagsInput{Resources: []string{s.image}, Tags: []ec2types.Tag{tag}})
 	s.must(err)
 }
 
@@ -130,7 +137,7 @@ func (s *stage) furniture() optioncoverage.Fixtures {
 // rebuilt makes another image that of the build.
 func (s *stage) rebuilt(image string) {
 	s.image = image
-	s.sealable()
+	s.addSigningKey()
 }
 
 // target is the first target of a template.

@@ -22,7 +22,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/origin"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
@@ -562,12 +562,12 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 				fmt.Fprintln(&written, err, s.screen, &logged, manifest, string(page))
 				secrets := []string{"hush", *s.key.SecretAccessKey}
 				for _, tag := range s.images(source)[0].Tags {
-					if *tag.Key == origin.SealKey {
-						secrets = append(secrets, *tag.Value)
+					if provenance.IsSigningKey(*tag.Key) {
+						secrets = append(secrets, strings.Fields(*tag.Value)[0])
 					}
 				}
 				if sealed := len(secrets) == 3; !sealed && name == "success" {
-					s.Error("the image has no key for seals")
+					s.Error("the image has no signing key")
 				}
 				for _, secret := range secrets {
 					if at := strings.Index(written.String(), secret); at >= 0 {
