@@ -107,7 +107,7 @@ func (j Judge) Judge(r Resource) Judgment {
 	case result.Verdict == Unproven:
 		result.Reason = err.Error()
 	case !j.Runs.IsOver(result.Run, r.Created):
-		result.Verdict, result.Reason = Working, fmt.Sprintf("run %s works with it", result.Run)
+		result.Verdict, result.Reason = Working, fmt.Sprintf("run %s may still work with it", result.Run)
 	case result.Verdict == Deletable:
 		result.Reason = "it is not signed, so it can only be deleted"
 	}
