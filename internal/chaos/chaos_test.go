@@ -91,6 +91,11 @@ func tryScenario(t *testing.T, number uint64, drawn *counts) (violations []strin
 		a.judgeQuiet(w, cleanUps)
 		a.judgeRepeat(w, s)
 		drawn.add(w, a)
+		if *seed != 0 {
+			for _, log := range a.attempts {
+				fmt.Printf("run %d printed:\n%s\n", log.number, log.run.Text())
+			}
+		}
 		time.Sleep(48 * time.Hour) // until calls of killed runs have returned
 	})
 }

@@ -58,6 +58,49 @@ func (s *survey) existing(ctx context.Context, at distribution.Location, isVital
 	s.keep(func(f *distribution.Facts) { f.Earlier[at] = found })
 }
 
+// permissions looks up who may launch the images of a location that isWanted selects, and use their snapshots.
+func (s *survey) permissions(ctx context.Context, at distribution.Location, isWanted func(ec2types.Image) bool) {
+	s.mu.Lock()
+	found, isKnown := s.facts.Earlier[at]
+	s.mu.Unlock()
+	if !isKnown {
+		return
+	}
+	launch, volumes := map[string]distribution.LaunchPermissions{}, map[string][]string{}
+	maps.Copy(launch, found.LaunchPermissions)
+	maps.Copy(volumes, found.VolumePermissions)
+	client := s.pool.EC2(at)
+	for _, image := range found.Images {
+		id := aws.ToString(image.ImageId)
+		if !isWanted(image) {
+			continue
+		}
+		out, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{
+			ImageId:   image.ImageId,
+			Attribute: ec2types.ImageAttributeNameLaunchPermission,
+		})
+		if err != nil {
+			s.lookupFailed(at, id, "ec2:DescribeImageAttribute", err)
+			continue
+		}
+		launch[id] = distribution.NewLaunchPermissions(out.LaunchPermissions)
+		if at.Account != s.facts.Source.Account {
+			continue
+		}
+		for _, snapshot := range sortedSet(snapshotsOf([]ec2types.Image{image})) {
+			volumes[snapshot] = s.sharedWith(ctx, client, at, snapshot)
+		}
+	}
+	found.LaunchPermissions, found.VolumePermissions = launch, volumes
+	s.keep(func(f *distribution.Facts) { f.Earlier[at] = found })
+}
+
+// isHandedOut reports whether the signature of an image says that share blocks hand it out. The plan verifies it.
+func isHandedOut(image ec2types.Image) bool {
+	signature := distribution.TagMap(image.Tags)[provenance.TagSignature]
+	return strings.HasSuffix(signature, " device="+provenance.SharedImage)
+}
+
 // existingElsewhere looks in the Regions of earlier runs that this run does not use, in the source account and in the
 // accounts of the destinations.
 func (s *survey) existingElsewhere(ctx context.Context, destinations []distribution.Destination) error {

@@ -176,6 +176,9 @@ func (s *survey) destination(ctx context.Context, d distribution.Destination) {
 		return
 	}
 	s.existing(ctx, d.At, true)
+	if !d.Lifecycle.Users.IsEmpty() {
+		s.permissions(ctx, d.At, func(image ec2types.Image) bool { return aws.ToString(image.Name) == d.Name })
+	}
 	s.pointers(ctx, d)
 	s.releases(ctx, d)
 	key := d.KMSKeyID
@@ -230,7 +233,7 @@ func (s *survey) site(ctx context.Context, d distribution.Destination) distribut
 // grants looks for the temporary grants that runs have left on the keys of the source account, also if the template
 // creates none: an earlier run may have had other options.
 func (s *survey) grants(ctx context.Context) {
-	if s.req.SourceKeyAccess != distribution.ByGrant && !s.req.CleansUp && !s.facts.HasUnfinishedRuns() {
+	if s.req.SourceKeyAccess != distribution.ByGrant && !s.req.CleansUp && !s.facts.HasUnfinishedRuns(s.req.RunID) {
 		return
 	}
 	s.facts.Grants = map[distribution.Location][]kmstypes.GrantListEntry{}

@@ -140,6 +140,7 @@ func (s *survey) staging(ctx context.Context, destinations []distribution.Destin
 		at := distribution.Location{Account: s.facts.Source.Account, Region: regions[i]}
 		s.keys(ctx, at, plan.SourceKey(s.req, at.Region))
 		s.existing(ctx, at, true)
+		s.permissions(ctx, at, isHandedOut)
 	})
 }
 

@@ -84,14 +84,15 @@ func (f Facts) Judge(source provenance.SourceImage) (provenance.Judge, bool) {
 	return provenance.Judge{Source: source, Keys: keys, Runs: runs}, len(keys) > 0
 }
 
-// HasUnfinishedRuns reports whether the source images hold records: a run that ended well, and that no other run needed, leaves none.
-func (f Facts) HasUnfinishedRuns() bool {
+// HasUnfinishedRuns reports whether the source images hold records of other runs than this one: a run that ended well, and
+// that no other run needed, leaves none.
+func (f Facts) HasUnfinishedRuns(own string) bool {
 	for _, image := range f.Images {
 		if image.Image == nil {
 			continue
 		}
 		for _, tag := range image.Image.Tags {
-			if _, ok := provenance.ParseRecordKey(aws.ToString(tag.Key)); ok {
+			if run, ok := provenance.ParseRecordKey(aws.ToString(tag.Key)); ok && run != own {
 				return true
 			}
 		}
@@ -182,7 +183,12 @@ type ExistingResources struct {
 	Snapshots []ec2types.Snapshot // own, sorted by id
 	Images    []ec2types.Image    // own, sorted by id
 	Instances []ec2types.Instance // own, not terminated, sorted by id
-	Others    []OtherResource     // of kinds that no run creates, sorted by id
+
+	// LaunchPermissions and VolumePermissions are looked up for the images of destinations with launch permissions, and for
+	// those that share blocks hand out, with their snapshots. By id.
+	LaunchPermissions map[string]LaunchPermissions
+	VolumePermissions map[string][]string
+	Others            []OtherResource // of kinds that no run creates, sorted by id
 }
 
 // OtherResource is a resource with the source tag of which nothing but its id and its kind is known.

@@ -86,6 +86,11 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[d
 			removed[d.Made] = d.Err == nil
 		}
 	}
+	for _, s := range p.Shares {
+		if s.Shared != "" {
+			r.Shares = append(r.Shares, distribution.Shared{At: s.At, ImageID: s.Shared, With: s.With})
+		}
+	}
 	for _, s := range p.Steps {
 		if pointer, is := plan.PointerOf(s); is && done[s.Meta().ID].Err == nil {
 			set(r.Images, s.Meta().Location, pointer)

@@ -204,12 +204,13 @@ func (b *builder) offer(s *shareSource, goals []destinationState) *preparedSourc
 	o := &preparedSource{shareSource: s, ready: map[string]snapshotRef{}, given: map[string][]string{}, used: map[string][]distribution.StepID{}}
 	consumers := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return !s.serves(g.At) })
 	wanting := make([][]destinationState, len(s.items))
-	wanted := !s.lasting.IsEmpty()
+	wanted := !s.lasting.IsEmpty() && s.shared == ""
 	for i, it := range s.items {
 		wanting[i] = slices.DeleteFunc(slices.Clone(consumers), func(g destinationState) bool { return !g.wants(it.id()) })
 		wanted = wanted || len(wanting[i]) > 0
 	}
 	if !wanted {
+		b.used[s.shared] = true
 		return o
 	}
 	if s.image(b.facts.Source.Account) {
@@ -220,11 +221,14 @@ func (b *builder) offer(s *shareSource, goals []destinationState) *preparedSourc
 	}
 	var lasting []distribution.StepID
 	for i, it := range s.items {
-		if len(wanting[i]) == 0 && s.lasting.IsEmpty() {
+		if len(wanting[i]) == 0 && (s.lasting.IsEmpty() || s.shared != "") {
 			continue
 		}
 		source := b.source(o, it)
-		stays := b.share(o, it, source, s.lasting.Accounts, "lasting")
+		var stays []distribution.StepID
+		if s.shared == "" {
+			stays = b.share(o, it, source, s.lasting.Accounts, "lasting")
+		}
 		lasting = append(lasting, stays...)
 		needed := distribution.Without(accountsOf(wanting[i]), append(it.permanentAccounts(), o.at.Account))
 		o.given[it.id()] = distribution.Without(needed, s.lasting.Accounts)
@@ -329,7 +333,7 @@ func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, la
 	}
 	head := step.Base{ID: step.NewID("share", o.at.Region, wholeImage, "lasting"), Location: o.at, DependsOn: slices.Concat(o.whole.needs, lasting), ExpectedDuration: callTime}
 	var stays []distribution.StepID
-	if !o.lasting.IsEmpty() {
+	if !o.lasting.IsEmpty() && o.shared == "" {
 		newStep := &step.ShareImage{Base: head, Image: o.whole.ref, With: o.lasting, Lasting: true}
 		newStep.PermanentOn = imageID(b.req, o.from)
 		newStep.Baseline = !o.staged

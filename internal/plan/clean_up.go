@@ -55,6 +55,7 @@ func (c *cleanUp) images() {
 		case j.Verdict == provenance.Working:
 			c.list("image", id, j)
 		case isDelivered(j) && !c.isUnfinished(image):
+			c.listUnshared(id, j)
 		default:
 			isDeleted = true
 			c.deregister(image)
@@ -63,6 +64,22 @@ func (c *cleanUp) images() {
 			c.keepSnapshots(image)
 		}
 	}
+}
+
+// listUnshared adds a note about an image for share blocks that was never shared: its run has ended before.
+func (c *cleanUp) listUnshared(id string, j provenance.Judgment) {
+	with, isKnown := c.existing.LaunchPermissions[id]
+	if j.Signed.Device != provenance.SharedImage || !isKnown || !with.IsEmpty() {
+		return
+	}
+	c.findings = append(c.findings, distribution.Finding{
+		Level:       distribution.Note,
+		Location:    c.at,
+		Resource:    id,
+		Summary:     "image " + id + " was created for a share block and is not shared",
+		Detail:      "the run that created it ended before it shared the image",
+		Remediation: "run again with the share block, or deregister the image",
+	})
 }
 
 // isDelivered reports whether a judgment is that of an image that was delivered.

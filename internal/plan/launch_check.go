@@ -17,9 +17,13 @@ import (
 // launchTime is what an instance is expected to take until it runs.
 const launchTime = time.Minute
 
+// isUnfinished reports whether a run before this one has a record: it did not end well, or works. Only then an image that
+// is there already may lack its launch check.
+func (b *builder) isUnfinished() bool { return b.facts.HasUnfinishedRuns(b.req.RunID) }
+
 // launch adds the launch check, and the end of its instance in every outcome.
 func (b *builder) launch(g *destinationState) {
-	if g.Launch == nil {
+	if g.Launch == nil || g.image != nil && !b.isUnfinished() {
 		return
 	}
 	image := b.facts.Images[g.FromRegion]

@@ -81,6 +81,14 @@ func attributeHandling(d distribution.Destination, a step.Attribute) distributio
 	return a.By(d.Method)
 }
 
+// existingPermissions returns who may launch the image of a destination that an earlier run created.
+func (b *builder) existingPermissions(g *destinationState) distribution.LaunchPermissions {
+	if g.image == nil {
+		return distribution.LaunchPermissions{}
+	}
+	return b.facts.Earlier[g.At].LaunchPermissions[aws.ToString(g.image.ImageId)]
+}
+
 // addImageSettings adds the steps that apply the lifecycle settings to a verified image. They run before it is
 // published.
 func (b *builder) addImageSettings(g *destinationState) {
@@ -131,7 +139,7 @@ func (b *builder) addImageSettings(g *destinationState) {
 		}))
 	}
 	owner := distribution.LaunchPermissions{Accounts: []string{g.At.Account}}
-	if users := g.Lifecycle.Users.Without(owner); !users.IsEmpty() {
+	if users := g.Lifecycle.Users.Without(owner).Without(b.existingPermissions(g)); !users.IsEmpty() {
 		ids = append(ids, b.add(&step.ShareImage{Base: base("users"), Image: g.ami, With: users}))
 	}
 	g.proofs = append(g.proofs, ids...)

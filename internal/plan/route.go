@@ -25,6 +25,7 @@ type shareSource struct {
 	items     []sourceVolume
 	staged    bool                           // as an image: all items are its snapshots
 	lasting   distribution.LaunchPermissions // of share blocks
+	shared    string                         // image that is shared with all of them already; empty if it is not
 	consumers []distribution.Destination
 }
 
@@ -156,6 +157,7 @@ func (s *shareSource) decide(req distribution.Request, facts distribution.Facts)
 			findings = append(findings, s.validateBaseline("the snapshot of "+it.device(), it.id(), it.snapshot.Tags, it.snapshot.SharedWith)...)
 		}
 	}
+	s.shared = s.sharedImage(req, facts)
 	if asked == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
 		findings = append(findings, distribution.Finding{Level: distribution.Refused, Reference: "1.7.5", Field: "kms_key_id", Location: s.at,
 			Summary: "there is no key for " + s.at.Region, Detail: req.KMSKeyID + " is of another Region",

@@ -9,9 +9,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // SharePlan says whom the share blocks let launch an image in one Region.
@@ -21,6 +23,7 @@ type SharePlan struct {
 	ImageID string
 	Staged  bool // not this image, but a copy of it under another key
 	With    distribution.LaunchPermissions
+	Shared  string                        // image that is shared with all of them already; empty if it is not
 	Grants  []distribution.KeyGrantResult // that its accounts make on its keys; without ids
 }
 
@@ -37,7 +40,7 @@ func sharePlans(req distribution.Request, supplies []*shareSource, sharers []dis
 	var plans []SharePlan
 	for _, s := range supplies {
 		if !s.lasting.IsEmpty() {
-			planned := SharePlan{At: s.at, Names: names, ImageID: imageID(req, s.from), Staged: s.staged, With: s.lasting}
+			planned := SharePlan{At: s.at, Names: names, ImageID: imageID(req, s.from), Staged: s.staged, With: s.lasting, Shared: s.shared}
 			for _, d := range sharers {
 				planned.Grants = append(planned.Grants, grantsShared(d, []*shareSource{s})...)
 			}
@@ -149,6 +152,43 @@ func lastParts(arns []string) []string {
 func stagedName(name, whose string) string {
 	mark := " (staged " + whose[:12] + ")"
 	return name[:min(len(name), 128-len(mark))] + mark
+}
+
+// sharedImage returns the image that is shared for good with everyone whom share blocks name, and its snapshots with their
+// accounts. Empty if it is not, or if there are no share blocks.
+func (s *shareSource) sharedImage(req distribution.Request, facts distribution.Facts) string {
+	source := facts.Images[s.from]
+	if s.lasting.IsEmpty() || source.Image == nil {
+		return ""
+	}
+	permanent := provenance.Permanent(tagMap(source.Image.Tags))
+	image, with := aws.ToString(source.Image.ImageId), source.SharedWith
+	with.Accounts = permanentAccounts(with.Accounts, source.Image.Tags, permanent)
+	snapshots := map[string][]string{}
+	for _, it := range s.items {
+		snapshots[it.id()] = it.permanentAccounts()
+	}
+	if s.staged {
+		use := stagedImages(req, facts, s).use
+		if use == nil || len(distribution.Without(s.lasting.Accounts, permanent)) > 0 {
+			return ""
+		}
+		image, snapshots = aws.ToString(use.ImageId), map[string][]string{}
+		with = facts.Earlier[s.at].LaunchPermissions[image]
+		for _, it := range s.items {
+			id := snapshotOf(*use, it.device())
+			snapshots[id] = facts.Earlier[s.at].VolumePermissions[id]
+		}
+	}
+
+	isMissing := !s.lasting.Without(with).IsEmpty()
+	for _, permitted := range snapshots {
+		isMissing = isMissing || len(distribution.Without(s.lasting.Accounts, permitted)) > 0
+	}
+	if isMissing {
+		return ""
+	}
+	return image
 }
 
 // stagedImages returns the staged images of a share source that earlier runs created.

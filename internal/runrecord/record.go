@@ -21,6 +21,7 @@ type Record struct {
 	Began           time.Time
 	Until           time.Time // when the record lapses, unless the run renews it before
 	HoldsProtection bool      // the run needs the image's deregistration protection
+	LiftsProtection bool      // the run has succeeded and lifts the protection, unless another run needs it
 	Regions         []string  // where the run creates resources. AllRegions if they do not fit
 }
 
@@ -29,7 +30,7 @@ const AllRegions = "*"
 
 const maxTagValue = 256
 
-var recordValue = regexp.MustCompile(`^(working|ended) began=(\S+) until=(\S+) protection=(held|none) regions=(\S*)$`)
+var recordValue = regexp.MustCompile(`^(working|ended) began=(\S+) until=(\S+) protection=(held|lifting|none) regions=(\S*)$`)
 
 // tag returns the tag that stores a record.
 func (r Record) tag() (key, value string) {
@@ -37,8 +38,11 @@ func (r Record) tag() (key, value string) {
 	if r.Ended {
 		state = "ended"
 	}
-	if r.HoldsProtection {
+	switch {
+	case r.HoldsProtection:
 		protection = "held"
+	case r.LiftsProtection:
+		protection = "lifting"
 	}
 	value = fmt.Sprintf("%s began=%s until=%s protection=%s regions=", state, formatTime(r.Began), formatTime(r.Until), protection)
 	regions := strings.Join(r.Regions, ",")
@@ -66,7 +70,14 @@ func parseRecord(key, value string) (Record, bool, error) {
 	if err != nil {
 		return Record{}, true, unreadable(key, value)
 	}
-	r := Record{ID: id, Ended: found[1] == "ended", Began: began, Until: until, HoldsProtection: found[4] == "held"}
+	r := Record{
+		ID:              id,
+		Ended:           found[1] == "ended",
+		Began:           began,
+		Until:           until,
+		HoldsProtection: found[4] == "held",
+		LiftsProtection: found[4] == "lifting",
+	}
 	if found[5] != "" {
 		r.Regions = strings.Split(found[5], ",")
 	}
@@ -83,6 +94,7 @@ func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 func (r Record) merge(o Record) Record {
 	r.Ended = r.Ended && o.Ended
 	r.HoldsProtection = r.HoldsProtection || o.HoldsProtection
+	r.LiftsProtection = r.LiftsProtection || o.LiftsProtection
 	if o.Until.Before(r.Until) {
 		r.Until = o.Until
 	}
@@ -151,13 +163,14 @@ func (rs Records) OtherHoldsProtection() bool {
 
 // AnyHoldsProtection reports whether any record holds the protection. A protection that no record holds was set by somebody else.
 func (rs Records) AnyHoldsProtection() bool {
-	return len(rs.where(func(r Record) bool { return r.HoldsProtection })) > 0
+	return len(rs.where(func(r Record) bool { return r.HoldsProtection || r.LiftsProtection })) > 0
 }
 
-// IsProtectionHeld reports whether a record among the tags of a source image holds its protection.
+// IsProtectionHeld reports whether a record among the tags of a source image holds its protection, or says that its run was
+// about to lift it.
 func IsProtectionHeld(tags map[string]string) bool {
 	for key, value := range tags {
-		if r, ok, err := parseRecord(key, value); ok && (err != nil || r.HoldsProtection) {
+		if r, ok, err := parseRecord(key, value); ok && (err != nil || r.HoldsProtection || r.LiftsProtection) {
 			return true
 		}
 	}

@@ -232,7 +232,8 @@ func (r *Run) Records(ctx context.Context) (Records, error) {
 }
 
 // End stops the renewal, writes that the run has ended, and reads the records of the others. The fence stays as it is, so that the
-// run can clean up. holdsProtection is true after a failure: whoever resumes the run then needs the protection.
+// run can clean up. holdsProtection is true after a failure: whoever resumes the run then needs the protection. After a
+// success the record says that the run lifts it: if the run is killed before, a later one does.
 func (r *Run) End(ctx context.Context, holdsProtection bool) (Records, error) {
 	if r.stop != nil {
 		r.stop()
@@ -243,6 +244,7 @@ func (r *Run) End(ctx context.Context, holdsProtection bool) (Records, error) {
 	record, wasTried := r.record(r.until), !r.began.IsZero()
 	r.mu.Unlock()
 	record.HoldsProtection = holdsProtection && r.options.HoldsProtection
+	record.LiftsProtection = !holdsProtection && r.options.HoldsProtection
 	if !wasTried { // the run failed before Begin: all that a record can say is that the image must stay protected
 		record.Began, record.Until = now, now.UTC().Truncate(time.Second)
 	}

@@ -236,7 +236,7 @@ func (r *run) prepare(
 ) (context.Context, distribution.Request, plan.Plan, error) {
 	if r.userSupplied {
 		p, facts, err := r.decide(ctx, request)
-		if err != nil || !p.Mutates() && !facts.HasUnfinishedRuns() {
+		if err != nil || !p.Mutates() && !facts.HasUnfinishedRuns(request.RunID) {
 			return ctx, request, p, err
 		}
 		r.result.Destinations = nil
