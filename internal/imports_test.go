@@ -25,7 +25,7 @@ var house = map[string]struct{ ours, others []string }{
 	"internal/awsclient":                {[]string{"internal/distribution", "internal/step", "internal/plan", "internal/recovery"}, []string{aws, smithy, "golang.org/x/"}},
 	"internal/discover":                 {[]string{"internal/distribution", "internal/step", "internal/plan", "internal/awsclient", "internal/provenance", "internal/recovery"}, []string{aws, "golang.org/x/"}},
 	"internal/distribution":             {[]string{"internal/provenance"}, []string{aws + "/aws", aws + "/service/ec2/types", aws + "/service/kms/types"}},
-	"internal/step":                     {[]string{"internal/distribution", "internal/awsclient", "internal/provenance", "internal/iampolicy"}, []string{aws}},
+	"internal/step":                     {[]string{"internal/distribution", "internal/invariant", "internal/awsclient", "internal/provenance", "internal/iampolicy"}, []string{aws}},
 	"internal/plan":                     {[]string{"internal/awslimits", "internal/invariant", "internal/distribution", "internal/step", "internal/iampolicy", "internal/provenance"}, []string{aws + "/aws", aws + "/service/ec2/types", aws + "/service/kms/types"}},
 	"internal/execute":                  {[]string{"internal/distribution", "internal/step", "internal/plan", "internal/awsclient", "internal/provenance", "internal/invariant", "internal/runrecord", "internal/diagnose", "internal/recovery"}, []string{aws, smithy, "golang.org/x/"}},
 	"internal/awslimits":                {nil, nil},

@@ -17,12 +17,12 @@ func (t *transfer) attempt(ctx context.Context, j *stepRun) StepOutcome {
 	if again := (step.RetryAfter{}); errors.As(err, &again) {
 		return StepOutcome{Err: retryAfter{again.Delay}}
 	}
-	return StepOutcome{Made: outcome.ID, Uses: outcome.SnapshotIDs, Unsealed: outcome.Unsigned, Err: err}
+	return StepOutcome{Made: outcome.ID, Uses: outcome.SnapshotIDs, Unsealed: outcome.Unsigned, Notes: outcome.Notes, Err: err}
 }
 
 // env returns what a step can reach. j is nil for dry runs, which depend on no step.
 func (t *transfer) env(j *stepRun) step.Env {
-	return step.Env{Clients: t.pool, Outcome: func(id distribution.StepID) step.Outcome {
+	return step.Env{Clients: t.pool, ReleaseOf: t.releaseOf, Outcome: func(id distribution.StepID) step.Outcome {
 		if j == nil {
 			return step.Outcome{}
 		}

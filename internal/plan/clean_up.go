@@ -55,7 +55,6 @@ func (c *cleanUp) images() {
 		case j.Verdict == provenance.Working:
 			c.list("image", id, j)
 		case isDelivered(j) && !c.isUnfinished(image):
-			c.listUnshared(id, j)
 		default:
 			isDeleted = true
 			c.deregister(image)
@@ -66,20 +65,11 @@ func (c *cleanUp) images() {
 	}
 }
 
-// listUnshared adds a note about an image for share blocks that was never shared: its run has ended before.
-func (c *cleanUp) listUnshared(id string, j provenance.Judgment) {
-	with, isKnown := c.existing.LaunchPermissions[id]
-	if j.Signed.Device != provenance.SharedImage || !isKnown || !with.IsEmpty() {
-		return
-	}
-	c.findings = append(c.findings, distribution.Finding{
-		Level:       distribution.Note,
-		Location:    c.at,
-		Resource:    id,
-		Summary:     "image " + id + " was created for a share block and is not shared",
-		Detail:      "the run that created it ended before it shared the image",
-		Remediation: "run again with the share block, or deregister the image",
-	})
+// isUnshared reports whether an image was created for share blocks, and nobody may launch it: its run ended before.
+func (c *cleanUp) isUnshared(image ec2types.Image) bool {
+	with, isKnown := c.existing.LaunchPermissions[aws.ToString(image.ImageId)]
+	j := judge(c.facts, imageResource(c.facts, c.at, image, nil))
+	return j.Signed != nil && j.Signed.Device == provenance.SharedImage && isKnown && with.IsEmpty()
 }
 
 // isDelivered reports whether a judgment is that of an image that was delivered.
@@ -87,9 +77,13 @@ func isDelivered(j provenance.Judgment) bool {
 	return j.Signed != nil && j.Signed.Role == provenance.Delivery
 }
 
-// isUnfinished reports whether a delivered image has failed or, if the plan only cleans up, is still being copied.
+// isUnfinished reports whether a delivered image has failed or, if the plan only cleans up, is still being copied, or was
+// created for share blocks and never shared.
 func (c *cleanUp) isUnfinished(image ec2types.Image) bool {
-	return image.State == ec2types.ImageStateFailed || c.onlyCleansUp && image.State == ec2types.ImageStatePending
+	if image.State == ec2types.ImageStateFailed {
+		return true
+	}
+	return c.onlyCleansUp && (image.State == ec2types.ImageStatePending || c.isUnshared(image))
 }
 
 // deregister adds the step for an image that no run needs. Copies of it that are on their way end before.

@@ -98,6 +98,7 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 			Tags:        rendered(p.Tags),
 			Overwrite:   p.Overwrite,
 			Image:       g.verified,
+			Release:     b.facts.Images[g.FromRegion].Keys.Release(),
 		}
 		newStep.KeyID = cmp.Or(b.facts.Keys[g.At][newStep.KeyID].ARN(), newStep.KeyID)
 		published = append(published, b.add(newStep))
@@ -117,6 +118,7 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 			SetDefault:  t.SetDefault,
 			Description: string(t.Description),
 			Image:       g.verified,
+			Release:     b.facts.Images[g.FromRegion].Keys.Release(),
 		}))
 	}
 	return published

@@ -74,6 +74,9 @@ type Attempt interface {
 type Env struct {
 	Clients *awsclient.Pool
 	Outcome func(distribution.StepID) Outcome // of a step that this one depends on
+
+	// ReleaseOf returns the release that an image of a location was delivered for. Zero if no run provably delivered it.
+	ReleaseOf func(ctx context.Context, at distribution.Location, imageID string) (time.Time, error)
 }
 
 // ID returns the AWS id that a reference stands for. Empty if its step created nothing.
@@ -92,6 +95,7 @@ type Outcome struct {
 	ID          string            // AWS id of what it created or changed
 	SnapshotIDs map[string]string // of an image, by device
 	Unsigned    bool              // the image has no signature, so nothing may name it
+	Notes       []distribution.Finding
 }
 
 // DryRun is a call that AWS checks and does not execute (rule 6.1, dry runs of EC2).

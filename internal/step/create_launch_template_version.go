@@ -12,12 +12,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // CreateLaunchTemplateVersion gives a launch template a version that names an image, and makes it the default if asked.
@@ -31,6 +33,7 @@ type CreateLaunchTemplateVersion struct {
 	SetDefault  bool   // make it the default version
 	Description string
 	Image       Ref
+	Release     time.Time // of the image
 }
 
 // Permissions returns the actions that the step uses.
@@ -97,6 +100,7 @@ func (s *CreateLaunchTemplateVersion) start(env Env) Attempt {
 		imageID:  imageID,
 		unsigned: env.Outcome(s.Image.From).Unsigned,
 		image:    imageCheck{client: client, imageID: imageID},
+		releases: releaseCheck{at: s.Location, release: s.Release, releaseOf: env.ReleaseOf},
 	}
 }
 
@@ -134,6 +138,7 @@ type createLaunchTemplateVersion struct {
 	imageID    string
 	unsigned   bool
 	image      imageCheck
+	releases   releaseCheck
 	version    string                               // Empty until it is found or created
 	source     *ec2types.ResponseLaunchTemplateData // of the version that it was created from
 	setDefault bool                                 // ModifyLaunchTemplate was called
@@ -169,7 +174,8 @@ func (a *createLaunchTemplateVersion) Do(ctx context.Context) (Outcome, error) {
 		return outcome, fmt.Errorf("version %s of %s has other launch parameters than the version that it was created from",
 			a.version, a.step.TemplateID)
 	case a.step.SetDefault:
-		return outcome, a.makeDefault(ctx)
+		outcome.Notes, err = a.makeDefault(ctx)
+		return outcome, err
 	}
 	return outcome, nil
 }
@@ -237,14 +243,23 @@ func (a *createLaunchTemplateVersion) describe(
 	return out.LaunchTemplateVersions[0], nil
 }
 
-func (a *createLaunchTemplateVersion) makeDefault(ctx context.Context) error {
+// makeDefault makes the version the default, unless the default names an image of a newer release.
+func (a *createLaunchTemplateVersion) makeDefault(ctx context.Context) ([]distribution.Finding, error) {
 	if !a.setDefault {
-		_, err := a.client.ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{
+		current, err := a.describe(ctx, "$Default")
+		if err != nil {
+			return nil, err
+		}
+		notes, err := a.releases.note(ctx, a.step.Template, imageOf(current))
+		if err != nil || len(notes) > 0 {
+			return notes, err
+		}
+		_, err = a.client.ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{
 			LaunchTemplateId: aws.String(a.step.TemplateID),
 			DefaultVersion:   aws.String(a.version),
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		a.setDefault = true
 	}
@@ -253,16 +268,16 @@ func (a *createLaunchTemplateVersion) makeDefault(ctx context.Context) error {
 		LaunchTemplateIds: []string{a.step.TemplateID},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	shown := ""
 	if len(out.LaunchTemplates) == 1 {
 		shown = strconv.FormatInt(aws.ToInt64(out.LaunchTemplates[0].DefaultVersionNumber), 10)
 	}
 	if shown == a.version {
-		return nil
+		return nil, nil
 	}
-	return a.wait.retry(fmt.Errorf(
+	return nil, a.wait.retry(fmt.Errorf(
 		"the default of %s is version %s and not %s: somebody else has set it", a.step.TemplateID, shown, a.version))
 }
 

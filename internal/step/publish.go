@@ -7,13 +7,41 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
 )
 
 // ErrUnsigned keeps an image unpublished: an image without a signature may be somebody else's, with copied tags.
 var ErrUnsigned = errors.New("the image has no signature, so it is not published; the warning about the signature says why")
+
+// releaseCheck keeps what names an image of a newer release as it is.
+type releaseCheck struct {
+	at        distribution.Location
+	release   time.Time // of the image to publish
+	releaseOf func(ctx context.Context, at distribution.Location, imageID string) (time.Time, error)
+}
+
+// note returns a note if a published image belongs to a newer release. Nil if the image may be replaced.
+func (c releaseCheck) note(ctx context.Context, name, imageID string) ([]distribution.Finding, error) {
+	if !isImageID(imageID) || invariant.ReleaseOrder.IsOff() {
+		return nil, nil
+	}
+	release, err := c.releaseOf(ctx, c.at, imageID)
+	if err != nil || !release.After(c.release) {
+		return nil, err
+	}
+	return []distribution.Finding{{
+		Level:    distribution.Note,
+		Location: c.at,
+		Resource: name,
+		Summary:  fmt.Sprintf("%s still names %s", name, imageID),
+		Detail:   fmt.Sprintf("that image is of a newer release, of %s", release.UTC().Format(time.RFC3339)),
+	}}, nil
+}
 
 // imageCheck makes sure that an image can be launched before something names it. Since it was verified, hours may have
 // passed, and somebody may have removed it.

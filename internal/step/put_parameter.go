@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -32,6 +33,7 @@ type PutParameter struct {
 	Tags        map[string]string
 	Overwrite   bool
 	Image       Ref
+	Release     time.Time // of the image
 }
 
 // Permissions returns the actions that the step uses (rules 7.6 and 7.9). AWS looks the image up itself only for its
@@ -78,6 +80,7 @@ func (s *PutParameter) start(env Env) Attempt {
 		imageID:  imageID,
 		unsigned: env.Outcome(s.Image.From).Unsigned,
 		image:    imageCheck{client: env.Clients.EC2(s.Location), imageID: imageID},
+		releases: releaseCheck{at: s.Location, release: s.Release, releaseOf: env.ReleaseOf},
 	}
 }
 
@@ -92,7 +95,9 @@ type putParameter struct {
 	imageID  string
 	unsigned bool
 	image    imageCheck
-	written  string // "name:version". Empty until it is written
+	releases releaseCheck
+	notes    []distribution.Finding // why the parameter stays as it is. Empty if it was written
+	written  string                 // "name:version". Empty until it is written
 	wait     consistencyWait
 }
 
@@ -102,8 +107,8 @@ func (a *putParameter) Do(ctx context.Context) (Outcome, error) {
 		return Outcome{}, ErrUnsigned
 	}
 	if a.written == "" {
-		if err := a.write(ctx); err != nil {
-			return Outcome{}, err
+		if err := a.write(ctx); err != nil || len(a.notes) > 0 {
+			return Outcome{Notes: a.notes}, err
 		}
 	}
 
@@ -128,7 +133,7 @@ func (a *putParameter) write(ctx context.Context) error {
 		}
 	}
 	version, err := a.put(ctx)
-	if err != nil {
+	if err != nil || len(a.notes) > 0 {
 		return err
 	}
 	a.written = a.step.Name + ":" + strconv.FormatInt(version, 10)
@@ -153,6 +158,11 @@ func (a *putParameter) put(ctx context.Context) (int64, error) {
 	}
 	if !a.step.Overwrite {
 		return 0, err
+	}
+	if lookupErr == nil {
+		if a.notes, err = a.releases.note(ctx, a.step.Name, aws.ToString(shown.Value)); err != nil || len(a.notes) > 0 {
+			return 0, err
+		}
 	}
 	return a.overwrite(ctx, in)
 }

@@ -1,0 +1,60 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute
+
+import (
+	"context"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
+)
+
+// releaseOf returns the release that an image was delivered for. Its source image, if it still exists, has the signing key.
+// Zero if no run provably delivered the image.
+func (t *transfer) releaseOf(ctx context.Context, at distribution.Location, imageID string) (time.Time, error) {
+	image, err := t.image(ctx, at, imageID)
+	if err != nil || image == nil {
+		return time.Time{}, err
+	}
+	resource := distribution.ImageResource(at, *image, nil, provenance.Expected{})
+	source, ok := provenance.ParseSourceImage(resource.Tags[provenance.TagSource])
+	if !ok {
+		return time.Time{}, nil
+	}
+	keys, err := t.keysOf(ctx, source)
+	if err != nil {
+		return time.Time{}, err
+	}
+	signed := provenance.Judge{Source: source, Keys: keys, Runs: noRuns{}}.Judge(resource).Signed
+	if signed == nil || signed.Role != provenance.Delivery {
+		return time.Time{}, nil
+	}
+	return signed.Release, nil
+}
+
+// keysOf returns the signing keys of a source image of the source account.
+func (t *transfer) keysOf(ctx context.Context, source provenance.SourceImage) (provenance.SigningKeys, error) {
+	if keys, ok := t.keys[source]; ok {
+		return keys, nil
+	}
+	isOwn := false
+	for known := range t.keys {
+		isOwn = isOwn || known.Account == source.Account
+	}
+	if !isOwn {
+		return nil, nil
+	}
+	image, err := t.image(ctx, distribution.Location{Account: source.Account, Region: source.Region}, source.ImageID)
+	if err != nil || image == nil {
+		return nil, err
+	}
+	return provenance.ParseSigningKeys(distribution.TagMap(image.Tags)), nil
+}
+
+// noRuns is for a judgment that does not depend on runs.
+type noRuns struct{}
+
+func (noRuns) IsOver(string, time.Time) bool { return true }
+func (noRuns) Covers(string, time.Time) bool { return false }
