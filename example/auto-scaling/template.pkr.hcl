@@ -54,7 +54,7 @@ source "amazon-ebs" "golden" {
 build {
   sources = ["source.amazon-ebs.golden"]
 
-  post-processor "encrypted-ami-share" {
+  post-processor "encrypted-ami" {
     region        = var.region
     kms_key_id    = "alias/golden-source"
     poll_interval = var.poll_interval

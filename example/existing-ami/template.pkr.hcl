@@ -43,7 +43,7 @@ source "null" "image" {
 build {
   sources = ["source.null.image"]
 
-  post-processor "encrypted-ami-share" {
+  post-processor "encrypted-ami" {
     source_amis   = var.source_amis
     region        = var.region
     kms_key_id    = "alias/golden-source"

@@ -98,7 +98,7 @@ source "null" "redo" {
 build {
   sources = ["source.amazon-ebs.golden"]
 
-  post-processor "encrypted-ami-share" {
+  post-processor "encrypted-ami" {
     region        = var.region
     kms_key_id    = "alias/golden-source"
     targets_json  = data.encrypted-ami-preflight.golden.targets_json
@@ -111,7 +111,7 @@ build {
   name    = "redo"
   sources = ["source.null.redo"]
 
-  post-processor "encrypted-ami-share" {
+  post-processor "encrypted-ami" {
     source_amis   = var.source_amis
     region        = var.region
     kms_key_id    = "alias/golden-source"

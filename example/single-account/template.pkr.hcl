@@ -67,7 +67,7 @@ source "null" "redo" {
 build {
   sources = ["source.amazon-ebs.golden"]
 
-  post-processor "encrypted-ami-share" {
+  post-processor "encrypted-ami" {
     region        = var.region
     kms_key_id    = "alias/golden-source"
     poll_interval = var.poll_interval
@@ -90,7 +90,7 @@ build {
   name    = "redo"
   sources = ["source.null.redo"]
 
-  post-processor "encrypted-ami-share" {
+  post-processor "encrypted-ami" {
     source_amis   = var.source_amis
     region        = var.region
     kms_key_id    = "alias/golden-source"

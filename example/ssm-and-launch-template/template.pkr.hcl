@@ -54,7 +54,7 @@ source "amazon-ebs" "golden" {
 build {
   sources = ["source.amazon-ebs.golden"]
 
-  post-processor "encrypted-ami-share" {
+  post-processor "encrypted-ami" {
     region        = var.region
     kms_key_id    = "alias/golden-source"
     publish       = "all" # no name moves before the images of all required targets are proved

@@ -180,7 +180,7 @@ func decode(into any, raws []any) error {
 	hooks := append([]mapstructure.DecodeHookFunc{unknownDuration}, config.DefaultDecodeHookFuncs...)
 	err := config.Decode(
 		into,
-		&config.DecodeOpts{PluginType: "encrypted-ami-share", Interpolate: true, DecodeHooks: hooks},
+		&config.DecodeOpts{PluginType: "encrypted-ami", Interpolate: true, DecodeHooks: hooks},
 		rest...)
 	if err != nil {
 		return err

@@ -53,7 +53,7 @@ build {
 // sharing hands the image to a target, whose lines are given.
 func sharing(target string) string {
 	return `
-  post-processor "encrypted-ami-share" {
+  post-processor "encrypted-ami" {
     region        = "ap-northeast-1"
     kms_key_id    = "alias/golden-source"
     poll_interval = "1s"
@@ -170,7 +170,7 @@ source "null" "golden" {
 build {
   sources = ["source.null.golden"]
 
-  post-processor "encrypted-ami-share" {`
+  post-processor "encrypted-ami" {`
 
 // encryptedBase switches encryption by default off and makes the newest base image one under aws/ebs.
 func encryptedBase(t *testing.T, w *World) {

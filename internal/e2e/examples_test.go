@@ -118,7 +118,7 @@ func TestTheTemplateOfTheREADMEHandsAnImageOn(t *testing.T) {
 	if !found {
 		t.Fatal("README.md has no HCL block")
 	}
-	h := newHost(t, strings.Replace(template, "post-processor \"encrypted-ami-share\" {", "post-processor \"encrypted-ami-share\" {\n    poll_interval = \"1s\"", 1))
+	h := newHost(t, strings.Replace(template, "post-processor \"encrypted-ami\" {", "post-processor \"encrypted-ami\" {\n    poll_interval = \"1s\"", 1))
 	h.packer(t, 0, "build", "-color=false", "-var=external_id=golden-images-4711", ".")
 	owns(t, h.World, target, "golden-target")
 }

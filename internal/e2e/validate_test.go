@@ -27,7 +27,7 @@ data "null" "accounts" {
 }
 `
 	h := newHost(t, data+template("", `
-  post-processor "encrypted-ami-share" {
+  post-processor "encrypted-ami" {
     region     = "ap-northeast-1"
     kms_key_id = "alias/golden-source"
     dynamic "target" {
@@ -44,7 +44,7 @@ data "null" "accounts" {
 	h.packer(t, 0, "validate", "-evaluate-datasources", ".")
 
 	h.write(t, data+template("", `
-  post-processor "encrypted-ami-share" {
+  post-processor "encrypted-ami" {
     region       = "ap-northeast-1"
     kms_key_id   = "alias/golden-source"
     targets_json = jsonencode([for account in split(",", data.null.accounts.output) : {
@@ -60,7 +60,7 @@ data "null" "accounts" {
 
 func TestValidate_nothingToDo(t *testing.T) {
 	h := newHost(t, template("", `
-  post-processor "encrypted-ami-share" {
+  post-processor "encrypted-ami" {
     region     = "ap-northeast-1"
     kms_key_id = "alias/golden-source"
   }
@@ -89,7 +89,7 @@ locals {
   }]
 }
 `+template("", `
-  post-processor "encrypted-ami-share" {
+  post-processor "encrypted-ami" {
     region       = "ap-northeast-1"
     kms_key_id   = "alias/golden-source"
     targets_json = jsonencode(local.targets)

@@ -17,8 +17,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// BuilderID tells our artifacts from others.
-const BuilderID = "encrypted-ami.share"
+// BuilderID identifies the artifacts of this post-processor.
+const BuilderID = "packer.post-processor.encrypted-ami"
 
 // Keys of an artifact's state.
 const (

@@ -16,7 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 )
 
-// PostProcessor is encrypted-ami-share.
+// PostProcessor is the post-processor encrypted-ami.
 type PostProcessor struct {
 	config     config.Config
 	configured bool           // Configure has been called before
