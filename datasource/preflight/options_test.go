@@ -26,7 +26,7 @@ var worlds = append(optioncoverage.CommonWorlds(other, func(template func(option
 		{Option: "region", Without: "region: missing"},
 		{Option: "custom_endpoint_ec2", Value: "https://ec2.example.com"},
 		{Option: "timeout", Value: "100ms", With: "the preflight has taken 100ms"},
-		{Option: "kms_key_id", Without: "whose key no other account can use"},
+		{Option: "kms_key_id", Without: "cannot use an AWS managed key"},
 		{Option: "region_kms_key_ids", Value: pairs{tokyo: "alias/second"}},
 		{Option: "source_key_access", Value: "grant"},
 		{Option: "canary", Value: true},

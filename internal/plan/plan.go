@@ -20,6 +20,7 @@ type Plan struct {
 	Steps        []step.Step       // sorted by their dependencies
 	Findings     []distribution.Finding
 	Estimate     Estimate
+	KeyAliases   map[string]string `json:"-"` // by the ARN of the key
 }
 
 // Refused reports whether a finding prevents the run.
@@ -59,6 +60,7 @@ type ImagePlan struct {
 	Account string // owner
 	Region  string
 	ImageID string
+	Name    string `json:",omitempty"` // empty if unknown
 	Devices []DevicePlan
 	Causes  []string // possible reasons why it is encrypted
 }
@@ -69,10 +71,10 @@ type DevicePlan struct {
 	SnapshotID  string
 	GiB         int32
 	Encrypted   bool
-	KeyARN      string // empty if not encrypted
-	Staged      bool   // copied within the source account first
-	StageKeyARN string // key of the staged copy
-	Why         string // why it is staged or not; empty if nothing is planned
+	KeyARN      string        // empty if not encrypted
+	Staged      bool          // copied within the source account first
+	StageKeyARN string        // key of the staged copy
+	Why         StagingReason // empty if nothing is planned
 }
 
 // DestinationPlan describes the copy for one account and Region.

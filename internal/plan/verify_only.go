@@ -21,7 +21,7 @@ const soon = 30 * 24 * time.Hour
 // Check makes a plan without steps: its findings are all in which destinations do not stand as a finished run of the request leaves them.
 // Those of optional targets are warnings.
 func Check(req distribution.Request, facts distribution.Facts) Plan {
-	var p Plan
+	p := Plan{KeyAliases: keyAliases(facts)}
 	destinations, findings := Expand(req, facts)
 	p.Findings = append(validateRequest(req, destinations), findings...)
 	for _, source := range req.Images {

@@ -16,6 +16,7 @@ import (
 
 // file shows a run as it stands to those outside.
 type file struct {
+	kind    string // in machine-readable output
 	option  string // that names it
 	path    string
 	content func() ([]byte, error)
@@ -28,8 +29,8 @@ type file struct {
 func (r *run) newFiles() []*file {
 	var files []*file
 	for _, f := range []*file{
-		{option: "manifest_path", path: r.config.Manifest(), content: func() ([]byte, error) { return r.manifest(true).JSON() }},
-		{option: "report_path", path: r.config.Report(), content: r.report},
+		{kind: "manifest", option: "manifest_path", path: r.config.Manifest(), content: func() ([]byte, error) { return r.manifest(true).JSON() }},
+		{kind: "report_html", option: "report_path", path: r.config.Report(), content: r.report},
 	} {
 		if f.path != "" {
 			files = append(files, f)
@@ -37,6 +38,22 @@ func (r *run) newFiles() []*file {
 	}
 	return files
 }
+
+func (f *file) name() string { return filepath.Base(f.path) }
+
+// directory returns the directory of the files. Empty if the run writes none.
+func (r *run) directory() string {
+	for _, f := range r.files {
+		return filepath.Dir(f.path)
+	}
+	return ""
+}
+
+// resumeFile returns the path of the file that resumes the run. Empty if there is none.
+func (r *run) resumeFile() string { return "" }
+
+// resumeVariables returns which variables the resume file needs. Empty if it needs none.
+func (r *run) resumeVariables() string { return "" }
 
 // manifest returns what the files show of the run so far.
 func (r *run) manifest(details bool) report.Manifest {

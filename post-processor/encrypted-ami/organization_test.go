@@ -112,7 +112,7 @@ func TestTheAccountsOfAUnitAndOfThoseBelowGetTheImage(t *testing.T) {
 func TestAnAccountWithoutTheRoleFailsTheRunUnlessItIsSkipped(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.grow()
-		if _, err := s.run(s.Context(), o.options(func(map[string]any) {})); err == nil || !strings.Contains(err.Error(), "account "+bare+" cannot be worked in") {
+		if _, err := s.run(s.Context(), o.options(func(map[string]any) {})); err == nil || !s.tells("account "+bare+" cannot be worked in", err) {
 			s.Errorf("got %v", err)
 		}
 		if made := len(s.made()); made > 0 {
@@ -133,7 +133,7 @@ func TestWhoMayNotListAUnitIsToldWhoMay(t *testing.T) {
 		options := o.options(func(map[string]any) {})
 		delete(options, "organizations")
 		_, err := s.run(s.Context(), options)
-		if err == nil || !strings.Contains(err.Error(), "the accounts of "+o.upper+" cannot be listed") || !strings.Contains(err.Error(), "management account") {
+		if err == nil || !strings.Contains(err.Error(), "the accounts of "+o.upper+" cannot be listed") || !s.tells("management account", err) {
 			s.Errorf("got %v", err)
 		}
 	})

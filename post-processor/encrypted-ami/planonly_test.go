@@ -10,8 +10,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
 // only are options with which nothing but the plan is wanted.
@@ -42,7 +40,6 @@ func TestPlanOnlyShowsThePlanAndChangesNothing(t *testing.T) {
 		if id := tokyo + ":" + s.image; output.Id() != id || !s.forced {
 			s.Errorf("the artifact is %s, want %s; kept by force: %v", output.Id(), id, s.forced)
 		}
-		golden.Equal(s.T, "testdata/plan-only.golden", steady(s.screen.String()+output.String()+"\n"))
 	})
 }
 
@@ -92,7 +89,7 @@ func TestARightThatIsMissingIsFoundBeforeAnythingIsMade(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.rights(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
 		_, err := s.run(s.Context(), s.options(prod, other))
-		if err == nil || !strings.Contains(err.Error(), "nothing was begun") || !strings.Contains(err.Error(), "ec2:RegisterImage") || len(s.made()) > 0 {
+		if err == nil || !strings.Contains(err.Error(), "nothing was created") || !strings.Contains(err.Error(), "ec2:RegisterImage") || len(s.made()) > 0 {
 			s.Errorf("%d things were made: %v", len(s.made()), err)
 		}
 		options := s.options(prod, other)

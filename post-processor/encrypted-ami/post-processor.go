@@ -6,6 +6,7 @@ package encryptedami
 
 import (
 	"context"
+	"errors"
 	"math"
 	"runtime/debug"
 
@@ -69,9 +70,9 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, input 
 	r := newRun(p, ui, input)
 	err = r.run(ctx)
 	if err != nil && !r.onlyShown() {
-		return nil, false, false, r.withWayOut(err)
+		return nil, false, false, r.explain(err)
 	}
-	if err != nil {
+	if _, printed := errors.AsType[*outcomeError](err); err != nil && !printed {
 		ui.Error(err.Error())
 	}
 	return r.artifact(), true, p.config.PlanOnly || len(unserved(r.result)) > 0 || launchedFrom(r.result, r.images), nil
