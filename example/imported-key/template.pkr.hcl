@@ -22,7 +22,7 @@ variable "external_id" {
   sensitive = true
 }
 
-variable "source_amis" {
+variable "existing_amis" {
   type    = map(string)
   default = {}
 }
@@ -46,7 +46,7 @@ build {
   sources = ["source.null.image"]
 
   post-processor "encrypted-ami" {
-    source_amis   = var.source_amis
+    existing_amis   = var.existing_amis
     region        = var.region
     kms_key_id    = "alias/golden-imported"
     poll_interval = var.poll_interval

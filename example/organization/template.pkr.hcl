@@ -30,7 +30,7 @@ variable "organizational_unit_id" {
 }
 
 # Images to go on with: given by the command that a failed run prints.
-variable "source_amis" {
+variable "existing_amis" {
   type    = map(string)
   default = {}
 }
@@ -47,7 +47,7 @@ locals {
     {
       name                    = "workloads"
       organizational_unit_ids = [var.organizational_unit_id]
-      missing_role            = "skip" # an account that has no role yet is told of, and left out
+      on_missing_role            = "skip" # an account that has no role yet is told of, and left out
       kms_key_id              = "alias/golden-target"
       assume_role = [{
         role_arn    = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/golden-image-target"
@@ -63,7 +63,7 @@ data "encrypted-ami-preflight" "golden" {
   region       = var.region
   kms_key_id   = "alias/golden-source"
   targets_json = jsonencode(local.targets)
-  fail_on      = length(var.source_amis) > 0 ? "never" : "refusal"
+  fail_on      = length(var.existing_amis) > 0 ? "never" : "refusal"
 
   build {
     source_ami_filter {
@@ -112,7 +112,7 @@ build {
   sources = ["source.null.redo"]
 
   post-processor "encrypted-ami" {
-    source_amis   = var.source_amis
+    existing_amis   = var.existing_amis
     region        = var.region
     kms_key_id    = "alias/golden-source"
     targets_json  = jsonencode(local.targets)

@@ -34,7 +34,7 @@ variable "external_id" {
 }
 
 # Images to go on with: given by that command only.
-variable "source_amis" {
+variable "existing_amis" {
   type    = map(string)
   default = {}
 }
@@ -91,7 +91,7 @@ build {
   sources = ["source.null.redo"]
 
   post-processor "encrypted-ami" {
-    source_amis   = var.source_amis
+    existing_amis   = var.existing_amis
     region        = var.region
     kms_key_id    = "alias/golden-source"
     poll_interval = var.poll_interval

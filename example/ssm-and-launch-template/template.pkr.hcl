@@ -82,7 +82,7 @@ build {
       # A further version, made from the default one, is the default from then on.
       launch_template {
         name        = "web"
-        set_default = true
+        set_default_version = true
       }
     }
   }

@@ -279,7 +279,7 @@ func (s *survey) volumes(ctx context.Context, at distribution.Location, from str
 	s.mu.Lock()
 	image := s.facts.Images[from]
 	s.mu.Unlock()
-	if image.SealKey == nil || s.req.Canary != nil && !*s.req.Canary && !s.req.CleansUp {
+	if image.SealKey == nil || s.req.TestCopy != nil && !*s.req.TestCopy && !s.req.CleansUp {
 		return
 	}
 	mark := origin.Mark{Account: s.facts.Source.Account, Region: from, ImageID: aws.ToString(image.Image.ImageId)}

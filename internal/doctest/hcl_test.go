@@ -126,7 +126,7 @@ var variableValues = map[string]string{
 	"accounts":    `{ prod = "999999999999" }`,
 	"external_id": `"golden-images"`,
 	"plan_only":   `false`,
-	"source_amis": `{}`,
+	"existing_amis": `{}`,
 }
 
 // declareVariables returns declarations of the variables that a text uses and does not declare.
@@ -170,7 +170,7 @@ func (s sample) wrapInBuild(t *testing.T) string {
 		t.Fatalf("%s: got blocks %v, want a template or a part of a build", s.name, slices.Sorted(maps.Keys(s.blocks)))
 	}
 	source := "amazon-ebs.golden"
-	if strings.Contains(body, "source_amis") {
+	if strings.Contains(body, "existing_amis") {
 		source = "null.image"
 	}
 	return fmt.Sprintf("build {\nname = %q\nsources = [\"source.%s\"]\n%s}\n", s.name, source, body)

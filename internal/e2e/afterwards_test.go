@@ -36,17 +36,17 @@ variable "only_verify" {
 ` + underNull + `
     region            = "ap-northeast-1"
     kms_key_id        = "alias/golden-source"
-    source_amis       = { "ap-northeast-1" = var.image }
+    existing_amis       = { "ap-northeast-1" = var.image }
     poll_interval     = "1s"
     verify_only       = var.only_verify
-    source_key_access = var.only_verify ? "policy" : "grant"
+    source_key_access = var.only_verify ? "key_policy" : "grant"
     publish           = var.only_verify ? "each" : "all"
-    fidelity          = var.only_verify ? "report" : "strict"
+    on_attribute_loss          = var.only_verify ? "report" : "strict"
     manifest_path     = var.only_verify ? "" : "manifest.json"
 
     target {
 ` + prod + `
-      method                         = "image"
+      copy_method                         = "image"
       ami_name                       = "windows"
       force_deregister               = true
       force_delete_snapshot          = true
@@ -72,7 +72,7 @@ variable "only_verify" {
       }
       launch_template {
         name        = "web"
-        set_default = true
+        set_default_version = true
       }
     }
   }
@@ -152,8 +152,8 @@ variable "image" { type = string }
 ` + underNull + `
     region        = "ap-northeast-1"
     kms_key_id    = "alias/golden-source"
-    source_amis   = { "ap-northeast-1" = var.image }
-    release_line  = "web"
+    existing_amis   = { "ap-northeast-1" = var.image }
+    image_family  = "web"
     poll_interval = "1s"
 
     target {

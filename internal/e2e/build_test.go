@@ -148,7 +148,7 @@ func TestWhateverTheBuilderMakesReachesTheTarget(t *testing.T) {
 	} {
 		t.Run(experiment.name, func(t *testing.T) {
 			h := newHost(t, preflight(experiment.builder, prod)+template(experiment.builder, sharing(prod+`
-      tags = { predicted = data.encrypted-ami-preflight.golden.predicted_kms_key_arn }
+      tags = { predicted = data.encrypted-ami-preflight.golden.kms_key_arn }
 `)))
 			experiment.prepare(t, h.World)
 			h.packer(t, 0, "build", "-color=false", ".")

@@ -142,7 +142,7 @@ func owns(t *testing.T, w *World, account, alias string) string {
 // existing names an image of the source account that no build has made here.
 func existing(t *testing.T, h Host) []string {
 	t.Helper()
-	return []string{fmt.Sprintf(`-var=source_amis={%q=%q}`, region, *image(t, h.World, source, "base-1").ImageId), "-var=external_id=golden-images-4711"}
+	return []string{fmt.Sprintf(`-var=existing_amis={%q=%q}`, region, *image(t, h.World, source, "base-1").ImageId), "-var=external_id=golden-images-4711"}
 }
 
 // unit makes an organization of the source account, with the target account in a unit, and returns the unit.

@@ -24,7 +24,7 @@ locals {
     name        = "account ${i}"
     account_ids = [format("2%011d", i)]
     kms_key_id  = "alias/golden-target"
-    role_name   = "golden-image-target"
+    assume_role = [{ role_name = "golden-image-target" }]
   }]
 }
 
@@ -40,7 +40,7 @@ data "encrypted-ami-preflight" "golden" {
 ` + underNull + `
     region       = "ap-northeast-1"
     kms_key_id   = "alias/golden-source"
-    source_amis  = { "ap-northeast-1" = var.base }
+    existing_amis  = { "ap-northeast-1" = var.base }
     targets_json = data.encrypted-ami-preflight.golden.targets_json
     plan_only    = true
   }

@@ -35,7 +35,7 @@ data "null" "accounts" {
       content {
         account_ids = [target.value]
         kms_key_id  = "alias/golden-target"
-        role_name   = "golden-image-target"
+        assume_role { role_name = "golden-image-target" }
       }
     }
   }
@@ -50,7 +50,7 @@ data "null" "accounts" {
     targets_json = jsonencode([for account in split(",", data.null.accounts.output) : {
       account_ids = [account]
       kms_key_id  = "alias/golden-target"
-      role_name   = "golden-image-target"
+      assume_role = [{ role_name = "golden-image-target" }]
     }])
   }
 `))

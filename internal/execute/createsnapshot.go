@@ -69,7 +69,7 @@ func lostTrial(err error) *distribution.Finding {
 	if missing := (*notFoundError)(nil); !errors.As(err, &missing) && (!errors.As(err, &failed) || !strings.Contains(failed.text, "Source snapshot is not")) {
 		return nil
 	}
-	return &distribution.Finding{Level: distribution.Note, Reference: "4.6.5", Field: "canary", Summary: "the canary tells nothing", Detail: err.Error() + ": another run of the same destinations may have removed it"}
+	return &distribution.Finding{Level: distribution.Note, Reference: "4.6.5", Field: "test_copy", Summary: "the canary tells nothing", Detail: err.Error() + ": another run of the same destinations may have removed it"}
 }
 
 // verifySnapshot compares a copy, as last seen, with what was wanted.

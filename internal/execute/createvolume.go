@@ -89,7 +89,7 @@ func (t *transfer) without(ctx context.Context, j *stepRun, err error) StepOutco
 	}
 	j.memo.made = ""
 	f := explain(ctx, t.pool, "", j.step, err)
-	f.Level, f.Field = distribution.Warning, "canary"
+	f.Level, f.Field = distribution.Warning, "test_copy"
 	return StepOutcome{Notes: []distribution.Finding{*f}}
 }
 

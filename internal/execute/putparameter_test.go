@@ -28,7 +28,7 @@ func published(t *testing.T, parameters ...distribution.Parameter) (*house, dist
 }
 
 var (
-	named  = distribution.Parameter{Name: "/golden/{{ .Region }}", Type: "String", DataType: distribution.ImageParameter, Tags: map[string]distribution.Text{"from": "{{ .SourceAMIName }}"}, Overwrite: true}
+	named  = distribution.Parameter{Name: "/golden/{{ .Region }}", Type: "String", DataType: distribution.ImageParameter, Tags: map[string]distribution.Text{"from": "{{ .AMIName }}"}, Overwrite: true}
 	hidden = distribution.Parameter{Name: "golden", Type: distribution.SecureString, DataType: "text", KeyID: targetAlias, Overwrite: true}
 )
 

@@ -97,7 +97,7 @@ func cleaning(req distribution.Request, facts distribution.Facts, all, destinati
 // destination, then take back what no copy needs any more.
 func steps(req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination, supplies []*shareSource) []step.Step {
 	b := &builder{req: req, facts: facts, all: all}
-	b.tagReleaseLine()
+	b.tagImageFamily()
 	goals := make([]destinationState, len(destinations))
 	for i, d := range destinations {
 		goals[i] = b.goal(d)

@@ -56,8 +56,8 @@ func (b *builder) canary(o *preparedSource, goals []destinationState) {
 
 // tries reports whether canaries are wanted: as the request says, else where there is more than one destination to copy to.
 func (b *builder) tries(goals []destinationState) bool {
-	if b.req.Canary != nil {
-		return *b.req.Canary
+	if b.req.TestCopy != nil {
+		return *b.req.TestCopy
 	}
 	copying := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return g.image != nil })
 	return len(copying) > 1

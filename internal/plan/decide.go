@@ -69,7 +69,7 @@ func validateSources(req distribution.Request, facts distribution.Facts) []distr
 // openDestinations are those that nothing forbids. A refusal of an optional target, or of as many others as may fail, is a warning:
 // the run goes on without them, if any destination is left.
 func openDestinations(req distribution.Request, facts distribution.Facts, destinations []distribution.Destination) (open []distribution.Destination, findings []distribution.Finding) {
-	tolerated := req.MaxFailedTargets
+	tolerated := req.MaxFailedDestinations
 	type refusal struct {
 		optional bool
 		troubles []distribution.Finding

@@ -90,8 +90,8 @@ type DestinationPlan struct {
 	KeyARN     string
 	Carried    []distribution.AttributeOutcome
 	Pointers   []distribution.Pointer // references to publish
-	Stands     string                 `json:",omitempty"` // in verify_only: the existing image; empty if there is none
-	Sound      bool                   `json:",omitempty"` // in verify_only: everything is as after a successful run
+	Stands     string                 `json:",omitempty"` // with mode = "verify": the existing image; empty if there is none
+	Sound      bool                   `json:",omitempty"` // with mode = "verify": everything is as after a successful run
 }
 
 // Estimate holds the cost and duration of a plan.

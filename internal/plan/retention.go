@@ -41,7 +41,7 @@ func retired(req distribution.Request, facts distribution.Facts, d distribution.
 		mark.Place = d.At.Key()
 		tags := tagMap(source.Tags)
 		switch {
-		case there && tags[origin.Line] != "" && tags[origin.Line] != req.ReleaseLine:
+		case there && tags[origin.Line] != "" && tags[origin.Line] != req.ImageFamily:
 			// another line's
 		case !there, tags[origin.Line] == "", aws.ToString(image.OwnerId) != d.At.Account,
 			mark.Prove(origin.ParseKey(tags[origin.SealKey]), aws.ToString(image.ImageId), tagMap(image.Tags)) != origin.Both:
@@ -86,11 +86,11 @@ func (b *builder) retire(g destinationState, published []distribution.StepID) {
 }
 
 // enlist writes the line of the source images on them, for the runs to come.
-func (b *builder) tagReleaseLine() {
+func (b *builder) tagImageFamily() {
 	for _, source := range b.req.Images {
 		at := distribution.Location{Account: b.facts.Source.Account, Region: source.Region}
-		if image := b.facts.Images[source.Region].Image; b.req.ReleaseLine != "" && image != nil && tagMap(image.Tags)[origin.Line] != b.req.ReleaseLine {
-			b.add(&step.TagResource{Base: step.Base{ID: step.NewID("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime}, Resource: step.Ref{Known: source.ImageID}, Tags: map[string]string{origin.Line: b.req.ReleaseLine}})
+		if image := b.facts.Images[source.Region].Image; b.req.ImageFamily != "" && image != nil && tagMap(image.Tags)[origin.Line] != b.req.ImageFamily {
+			b.add(&step.TagResource{Base: step.Base{ID: step.NewID("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime}, Resource: step.Ref{Known: source.ImageID}, Tags: map[string]string{origin.Line: b.req.ImageFamily}})
 		}
 	}
 }
@@ -104,8 +104,8 @@ func retentionFindings(req distribution.Request, facts distribution.Facts, open 
 			for i, image := range unproved {
 				ids[i] = aws.ToString(image.ImageId)
 			}
-			found = append(found, distribution.Finding{Level: distribution.Note, Reference: "2.1.8", Field: field(d.Target, "keep_releases"), Location: d.At, Resource: strings.Join(ids, ", "),
-				Summary: "images that may be older releases stay", Detail: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked at, or has no release_line in its tags, or their seals are not right",
+			found = append(found, distribution.Finding{Level: distribution.Note, Reference: "2.1.8", Field: field(d.Target, "retention"), Location: d.At, Resource: strings.Join(ids, ", "),
+				Summary: "images that may be older releases stay", Detail: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked at, or has no image_family in its tags, or their seals are not right",
 				Remediation: "remove by hand what is not needed"})
 		}
 	}

@@ -188,7 +188,7 @@ func (s *shareSource) validateImageShare(facts distribution.Facts) []distributio
 	}
 	if n := all.Size(); n > maxEntities {
 		return []distribution.Finding{{Level: distribution.Refused, Reference: "2.2.5", Location: s.at, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
-			Detail: fmt.Sprintf("AWS allows %d", maxEntities), Remediation: `serve some of the accounts with method = "snapshot", or share with an organization`}}
+			Detail: fmt.Sprintf("AWS allows %d", maxEntities), Remediation: `serve some of the accounts with copy_method = "snapshot", or share with an organization`}}
 	}
 	return found
 }

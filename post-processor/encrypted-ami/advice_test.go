@@ -16,7 +16,7 @@ func TestPostProcess_oneMissingPermissionIsAdvisedOnce(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.rights(prod, `["ec2:*","kms:DescribeKey","kms:Decrypt","kms:ReEncryptFrom","kms:GenerateDataKeyWithoutPlaintext"]`)
 		options := s.options(prod)
-		options["canary"] = false
+		options["test_copy"] = false
 		_, err := s.run(s.Context(), options)
 		if err == nil {
 			s.Fatal("got no error, want that of the copies")

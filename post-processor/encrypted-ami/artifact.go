@@ -22,8 +22,8 @@ const BuilderID = "packer.post-processor.encrypted-ami"
 
 // Keys of an artifact's state.
 const (
-	stateGenerated = "generated_data"       // the build's own data, handed on
-	stateResult    = "encrypted-ami.result" // the manifest, as in the file of manifest_path
+	stateGenerated = "generated_data"         // the build's own data, handed on
+	stateManifest  = "encrypted-ami.manifest" // the manifest as JSON
 )
 
 // artifact is the images that the targets own now; where there is no target, those of the source account that others may launch.
@@ -131,7 +131,7 @@ func (a *artifact) State(name string) any {
 		if a.hcp {
 			return a.registered()
 		}
-	case stateResult:
+	case stateManifest:
 		text, err := a.manifest.JSON()
 		if err != nil {
 			log.Printf("[ERROR] marshal the manifest: %v", err)

@@ -139,7 +139,7 @@ func TestSnapshotsWithCopiedTagsAreNeitherUsedNorRemoved(t *testing.T) {
 
 				// and cleaning up leaves it alone
 				o := s.redo(prod)
-				o["cleanup_only"] = true
+				o["mode"] = "cleanup"
 				if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
 					s.Error(err)
 				}
@@ -188,7 +188,7 @@ func TestAnImageUnderThePredictableNameIsNeitherAdoptedNorRemoved(t *testing.T) 
 					s.Errorf("%s is not named: %v", image, err)
 				}
 				o := s.redo(prod)
-				o["cleanup_only"] = true
+				o["mode"] = "cleanup"
 				if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
 					s.Error(err)
 				}

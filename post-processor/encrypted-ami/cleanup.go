@@ -16,7 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// cleanUp is the whole of a run with cleanup_only.
+// cleanUp is the whole of a run with mode = "cleanup".
 func (r *run) cleanUp(ctx context.Context, request distribution.Request) error {
 	ctx, err := r.begin(ctx)
 	if err != nil && !awsclient.IsNotFound(err) { // of an image that is gone, the plan says more

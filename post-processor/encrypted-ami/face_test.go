@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
@@ -132,7 +133,7 @@ func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
 	}
 	a.manifest.PluginVersion = "0.1.0"
 	var m report.Manifest
-	if err := json.Unmarshal([]byte(a.State("encrypted-ami.result").(string)), &m); err != nil || m.PluginVersion != "0.1.0" {
+	if err := json.Unmarshal([]byte(a.State("encrypted-ami.manifest").(string)), &m); err != nil || m.PluginVersion != "0.1.0" {
 		t.Errorf("got the state %+v, %v, want the manifest", m, err)
 	}
 	if a.State("par.artifact.metadata") != nil || a.Files() != nil {
@@ -158,7 +159,8 @@ func (panicking) Do(*http.Request) (*http.Response, error) { panic("out of luck"
 func TestAPanicBecomesAnError(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "111111111111")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	p := &PostProcessor{client: panicking{}}
+	none := ""
+	p := &PostProcessor{client: panicking{}, config: config.Config{OutputDirectory: &none}}
 	_, _, _, err := p.PostProcess(t.Context(), new(screen), built("mitchellh.amazonebs", "us-east-1:ami-0123456789abcdef0", nil))
 	if err == nil || !strings.Contains(err.Error(), "out of luck") {
 		t.Errorf("got %v", err)
@@ -167,7 +169,7 @@ func TestAPanicBecomesAnError(t *testing.T) {
 
 func TestOnlyTheFirstConfigureFails(t *testing.T) {
 	good := map[string]any{"target": []any{map[string]any{"account_ids": []any{"999999999999"}, "kms_key_id": "default"}}}
-	bad := map[string]any{"region": "Ireland"}
+	bad := map[string]any{"kms_key_id": "golden"}
 	p := new(PostProcessor)
 	if err := p.Configure(bad); err == nil {
 		t.Error("the first Configure accepts a bad option")

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
@@ -58,4 +59,4 @@ func destinationsAt(p plan.Plan, locations map[distribution.Location]bool) (n in
 
 // onlyShown reports whether an error is shown and does not fail the build: a plan does not protect the AMI of a build, so Packer would
 // deregister it.
-func (r *run) onlyShown() bool { return r.config.PlanOnly && !r.userSupplied }
+func (r *run) onlyShown() bool { return r.config.Mode == config.ModePlan && !r.userSupplied }

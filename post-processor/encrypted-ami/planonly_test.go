@@ -15,7 +15,7 @@ import (
 // only are options with which nothing but the plan is wanted.
 func (s *stage) only(accounts ...string) map[string]any {
 	options := s.options(accounts...)
-	options["plan_only"] = true
+	options["mode"] = "plan"
 	return options
 }
 
@@ -66,7 +66,7 @@ func TestTheCallsOfAPlanAreThoseThatItsRunMakes(t *testing.T) {
 	})
 }
 
-// With plan_only the image of a build has no protection, and Packer would destroy it after an error.
+// With mode = "plan" the image of a build has no protection, and Packer would destroy it after an error.
 func TestPlanOnlyFailsOnlyWhereNothingOfABuildCanBeLost(t *testing.T) {
 	onStage(t, func(s *stage) {
 		options := s.only(prod)
@@ -77,7 +77,7 @@ func TestPlanOnlyFailsOnlyWhereNothingOfABuildCanBeLost(t *testing.T) {
 		if !s.tells("alias/missing cannot be used", nil) {
 			s.Errorf("the refusal is not shown:\n%s", s.screen.String())
 		}
-		options["source_amis"] = map[string]any{tokyo: s.image}
+		options["existing_amis"] = map[string]any{tokyo: s.image}
 		if _, err := s.after(s.Context(), nullBuilder, options); err == nil || !strings.Contains(err.Error(), "alias/missing cannot be used") {
 			s.Errorf("with an image of the caller's: %v", err)
 		}
@@ -93,7 +93,7 @@ func TestARightThatIsMissingIsFoundBeforeAnythingIsMade(t *testing.T) {
 			s.Errorf("%d things were made: %v", len(s.made()), err)
 		}
 		options := s.options(prod, other)
-		options["max_failed_targets"] = 1
+		options["max_failed_destinations"] = 1
 		if _, err := s.run(s.Context(), options); err != nil {
 			s.Errorf("where one may fail: %v", err)
 		}

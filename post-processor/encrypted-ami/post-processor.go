@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package share is Packer's face of the main job: the post-processor that hands an AMI to other accounts.
+// Package encryptedami implements the post-processor encrypted-ami, which distributes an AMI to other accounts.
 package encryptedami
 
 import (
@@ -75,5 +75,5 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, input 
 	if _, printed := errors.AsType[*outcomeError](err); err != nil && !printed {
 		ui.Error(err.Error())
 	}
-	return r.artifact(), true, p.config.PlanOnly || len(unserved(r.result)) > 0 || launchedFrom(r.result, r.images), nil
+	return r.artifact(), true, p.config.Mode == config.ModePlan || len(unserved(r.result)) > 0 || launchedFrom(r.result, r.images), nil
 }

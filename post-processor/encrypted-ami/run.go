@@ -6,7 +6,6 @@ package encryptedami
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,7 +39,7 @@ type run struct {
 	data         map[string]any // what the build told: handed on, never shown
 	build        distribution.Build
 	images       []distribution.SourceImage
-	userSupplied bool // the images are those of source_amis: never protected, never removed
+	userSupplied bool // the images are those of existing_amis: never protected, never removed
 	unprotected  bool // an image of the build is without protection
 	pool         *awsclient.Pool
 	account      string // of the source
@@ -72,7 +71,6 @@ func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
 		data:          data,
 		build:         buildOf(data, p.config.PackerBuildName),
 	}
-	r.files = r.newFiles()
 	r.clock, r.audience = &runrecord.Clock{}, &awsclient.Audience{}
 	r.record = runrecord.New(r.clock)
 	r.record.ID = cmp.Or(p.runID, r.record.ID)
@@ -114,6 +112,7 @@ func (r *run) do(ctx context.Context) error {
 		r.ui.Say("There is nothing to distribute: existing_amis names no AMI.")
 		return r.invalid
 	}
+	r.files = r.newFiles()
 	limit := cmp.Or(max(r.config.Timeout, 0), config.DefaultTimeout) // also where the options are invalid
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("timeout: the run has taken %s", limit))
 	defer cancel()
@@ -136,15 +135,12 @@ func (r *run) do(ctx context.Context) error {
 	request.RunID, request.Records = r.record.ID, r.records
 	r.record.Use(r.recordOptions())
 	r.write()
-	if option := r.unwritten(); option != "" {
-		return errors.New(option + ": the file cannot be written; nothing was begun")
-	}
-	switch {
-	case r.config.CleanupOnly:
+	switch r.config.Mode {
+	case config.ModeCleanup:
 		return r.cleanUp(ctx, request)
-	case r.config.VerifyOnly:
+	case config.ModeVerify:
 		return r.check(ctx, request)
-	case r.config.PlanOnly:
+	case config.ModePlan:
 		return r.show(ctx, request)
 	}
 	return r.share(ctx, request)
@@ -171,7 +167,7 @@ func (r *run) open(ctx context.Context) error {
 
 // protects reports whether the run protects its images at all.
 func (r *run) protects() bool {
-	return len(r.images) > 0 && !r.userSupplied && !r.config.PlanOnly && !r.config.ProtectSource.False()
+	return len(r.images) > 0 && !r.userSupplied && r.config.Mode != config.ModePlan
 }
 
 // protect protects the images of the build, unless the template forbids it. A refusal is told at once and does not end the run.
@@ -230,7 +226,7 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 	missing := report.Missing(p, result)
 	required := slices.DeleteFunc(slices.Clone(missing), func(d plan.DestinationPlan) bool { return d.Optional })
 	unshared := report.Unshared(p, result)
-	failed := len(required) > request.MaxFailedTargets || len(unshared) > 0 || len(missing) > 0 && ctx.Err() != nil // who cancels has not got what was asked for
+	failed := len(required) > request.MaxFailedDestinations || len(unshared) > 0 || len(missing) > 0 && ctx.Err() != nil // who cancels has not got what was asked for
 	if failed && r.config.CleansUp() {
 		result = r.clean(ctx, request, result)
 	}
@@ -279,7 +275,7 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 	r.audience.Allow(r.account)
 	p.Findings = diagnose.ExplainFindings(p.Findings, facts)
 	r.printPlan(p, request, facts)
-	p.Findings = append(p.Findings, execute.Prove(ctx, r.pool, p, request.MaxFailedTargets)...)
+	p.Findings = append(p.Findings, execute.Prove(ctx, r.pool, p, request.MaxFailedDestinations)...)
 	r.trackPlan(p)
 	r.printPlanFindings(p)
 	if p.Refused() {
@@ -356,5 +352,5 @@ func failureSummary(p plan.Plan, missing []plan.DestinationPlan, unshared []plan
 }
 
 func optionsOf(request distribution.Request) execute.Options {
-	return execute.Options{CopyTimeout: request.CopyTimeout, PollInterval: request.PollInterval}
+	return execute.Options{PollInterval: request.PollInterval}
 }

@@ -160,13 +160,13 @@ func TestScreen_cleanup(t *testing.T) {
 
 func (s *stage) verifying(accounts ...string) map[string]any {
 	o := s.options(accounts...)
-	o["verify_only"], o["source_amis"] = true, map[string]any{tokyo: s.image}
+	o["mode"], o["existing_amis"] = "verify", map[string]any{tokyo: s.image}
 	return o
 }
 
 func (s *stage) cleaning(accounts ...string) map[string]any {
 	o := s.options(accounts...)
-	o["cleanup_only"], o["source_amis"] = true, map[string]any{tokyo: s.image}
+	o["mode"], o["existing_amis"] = "cleanup", map[string]any{tokyo: s.image}
 	return o
 }
 

@@ -78,7 +78,7 @@ func TestWhatIsSharedStaysShared(t *testing.T) {
 			s.Errorf("shared is %+v, the artifact %s", again.result.Shares, again.Id())
 		}
 		cleanup := s.options(prod)
-		cleanup["cleanup_only"] = true
+		cleanup["mode"] = "cleanup"
 		for _, options := range []map[string]any{s.options(prod), cleanup} {
 			if _, err := s.run(s.Context(), options); err != nil {
 				s.Fatal(err)

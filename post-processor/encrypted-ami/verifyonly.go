@@ -13,10 +13,10 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// check is the whole of a run with verify_only: it looks whether all still stands, and changes nothing.
+// check is the whole of a run with mode = "verify": it looks whether all still stands, and changes nothing.
 func (r *run) check(ctx context.Context, request distribution.Request) error {
 	if !r.userSupplied {
-		return errors.New("verify_only: no effect on the image of a build, which no target has yet; name the image that they have in source_amis")
+		return errors.New("mode: \"verify\" has no effect on the image of a build, which no target has yet; name the image that they have in existing_amis")
 	}
 	facts, err := r.look(ctx, request)
 	if err != nil {

@@ -127,7 +127,7 @@ func (s *stage) options(accounts ...string) map[string]any {
 		targets = append(targets, map[string]any{"name": "to " + account, "account_ids": []any{account}, "kms_key_id": "alias/golden",
 			"assume_role": []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/golden-image-target", "external_id": "hush-external"}}})
 	}
-	return map[string]any{"access_key": *s.key.AccessKeyId, "secret_key": *s.key.SecretAccessKey, "kms_key_id": "alias/golden", "target": targets}
+	return map[string]any{"output_directory": "", "access_key": *s.key.AccessKeyId, "secret_key": *s.key.SecretAccessKey, "kms_key_id": "alias/golden", "target": targets}
 }
 
 // run configures as Packer does after a build, and post-processes.
@@ -304,19 +304,6 @@ func TestAnImageWithoutSnapshotsIsRefusedAndLeftAlone(t *testing.T) {
 			s.Errorf("got %v", err)
 		}
 		s.safe()
-	})
-}
-
-func TestWithoutProtectionNothingOfItIsTouched(t *testing.T) {
-	onStage(t, func(s *stage) {
-		o := s.options(prod)
-		o["protect_source"] = false
-		if _, err := s.run(s.Context(), o); err != nil {
-			s.Fatal(err)
-		}
-		if calls := s.world.Records().Calls("ec2:EnableImageDeregistrationProtection"); len(calls) > 0 {
-			s.Error("the image was protected")
-		}
 	})
 }
 

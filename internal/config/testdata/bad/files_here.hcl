@@ -1,4 +1,4 @@
-report_details = true
+output_directory = "./"
 
 target {
   account_ids = ["999999999999"]
