@@ -55,7 +55,6 @@ build {
   sources = ["source.amazon-ebs.golden"]
 
   post-processor "encrypted-ami" {
-    region        = var.region
     kms_key_id    = "alias/golden-source"
     poll_interval = var.poll_interval
 

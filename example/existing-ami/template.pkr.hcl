@@ -44,8 +44,7 @@ build {
   sources = ["source.null.image"]
 
   post-processor "encrypted-ami" {
-    existing_amis   = var.existing_amis
-    region        = var.region
+    existing_amis = var.existing_amis
     kms_key_id    = "alias/golden-source"
     poll_interval = var.poll_interval
 

@@ -43,11 +43,11 @@ locals {
 }
 
 data "encrypted-ami-preflight" "golden" {
-  region       = local.region
   kms_key_id   = "alias/golden-source"
   targets_json = jsonencode(local.targets)
 
-  build {
+  amazon_ebs {
+    region = local.region
     source_ami_filter {
       owners      = ["self"]
       most_recent = true
@@ -80,7 +80,6 @@ build {
   sources = ["source.amazon-ebs.golden"]
 
   post-processor "encrypted-ami" {
-    region        = local.region
     kms_key_id    = "alias/golden-source"
     targets_json  = data.encrypted-ami-preflight.golden.targets_json
     poll_interval = var.poll_interval

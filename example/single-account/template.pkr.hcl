@@ -68,7 +68,6 @@ build {
   sources = ["source.amazon-ebs.golden"]
 
   post-processor "encrypted-ami" {
-    region        = var.region
     kms_key_id    = "alias/golden-source"
     poll_interval = var.poll_interval
 
@@ -91,8 +90,7 @@ build {
   sources = ["source.null.redo"]
 
   post-processor "encrypted-ami" {
-    existing_amis   = var.existing_amis
-    region        = var.region
+    existing_amis = var.existing_amis
     kms_key_id    = "alias/golden-source"
     poll_interval = var.poll_interval
 

@@ -55,7 +55,6 @@ build {
   sources = ["source.amazon-ebs.golden"]
 
   post-processor "encrypted-ami" {
-    region        = var.region
     kms_key_id    = "alias/golden-source"
     publish       = "all" # no name moves before the images of all required targets are proved
     poll_interval = var.poll_interval
@@ -81,7 +80,7 @@ build {
 
       # A further version, made from the default one, is the default from then on.
       launch_template {
-        name        = "web"
+        name                = "web"
         set_default_version = true
       }
     }

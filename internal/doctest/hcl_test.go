@@ -125,7 +125,7 @@ var variableValues = map[string]string{
 	"account_ids": `["999999999999"]`,
 	"accounts":    `{ prod = "999999999999" }`,
 	"external_id": `"golden-images"`,
-	"plan_only":   `false`,
+	"mode":        `"distribute"`,
 	"existing_amis": `{}`,
 }
 

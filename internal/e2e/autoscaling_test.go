@@ -19,9 +19,8 @@ const fleet = `
 variable "base" { type = string }
 variable "grants" { type = list(string) }
 ` + underNull + `
-    region        = "ap-northeast-1"
     kms_key_id    = "alias/golden-source"
-    existing_amis   = { "ap-northeast-1" = var.base }
+    existing_amis = { "ap-northeast-1" = var.base }
     poll_interval = "1s"
 
     target {

@@ -54,7 +54,6 @@ build {
 func sharing(target string) string {
 	return `
   post-processor "encrypted-ami" {
-    region        = "ap-northeast-1"
     kms_key_id    = "alias/golden-source"
     poll_interval = "1s"
     target {
@@ -68,9 +67,9 @@ func sharing(target string) string {
 func preflight(builder, target string) string {
 	return `
 data "encrypted-ami-preflight" "golden" {
-  region     = "ap-northeast-1"
   kms_key_id = "alias/golden-source"
-  build {
+  amazon_ebs {
+    region = "ap-northeast-1"
     source_ami_filter {
       owners      = ["self"]
       most_recent = true

@@ -28,7 +28,6 @@ data "null" "accounts" {
 `
 	h := newHost(t, data+template("", `
   post-processor "encrypted-ami" {
-    region     = "ap-northeast-1"
     kms_key_id = "alias/golden-source"
     dynamic "target" {
       for_each = split(",", data.null.accounts.output)
@@ -45,7 +44,6 @@ data "null" "accounts" {
 
 	h.write(t, data+template("", `
   post-processor "encrypted-ami" {
-    region       = "ap-northeast-1"
     kms_key_id   = "alias/golden-source"
     targets_json = jsonencode([for account in split(",", data.null.accounts.output) : {
       account_ids = [account]
@@ -61,7 +59,6 @@ data "null" "accounts" {
 func TestValidate_nothingToDo(t *testing.T) {
 	h := newHost(t, template("", `
   post-processor "encrypted-ami" {
-    region     = "ap-northeast-1"
     kms_key_id = "alias/golden-source"
   }
 `))
@@ -90,7 +87,6 @@ locals {
 }
 `+template("", `
   post-processor "encrypted-ami" {
-    region       = "ap-northeast-1"
     kms_key_id   = "alias/golden-source"
     targets_json = jsonencode(local.targets)
   }
