@@ -17,8 +17,8 @@ import (
 
 func main() {
 	set := plugin.NewSet()
-	set.RegisterPostProcessor("share", new(encryptedami.PostProcessor)) // encrypted-ami-share
-	set.RegisterDatasource("preflight", new(preflight.Datasource))      // encrypted-ami-preflight
+	set.RegisterPostProcessor(plugin.DEFAULT_NAME, new(encryptedami.PostProcessor)) // encrypted-ami
+	set.RegisterDatasource("preflight", new(preflight.Datasource))                  // encrypted-ami-preflight
 	set.SetVersion(version.PluginVersion)
 	if err := set.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -6,15 +6,14 @@ integration {
   name        = "Encrypted AMI"
   description = "Hands AMIs with encrypted snapshots to other AWS accounts, each of which gets an image of its own under its own key."
   identifier  = "packer/encrypted-ami/encrypted-ami"
-  flags       = ["hcp-ready"]
   license {
     type = "MPL-2.0"
     url  = "https://github.com/encrypted-ami/packer-plugin-encrypted-ami/blob/main/LICENSE"
   }
   component {
     type = "post-processor"
-    name = "Share"
-    slug = "share"
+    name = "Encrypted AMI"
+    slug = "encrypted-ami"
   }
   component {
     type = "data-source"

@@ -75,9 +75,9 @@ func (d *Datasource) look(ctx context.Context) (Output, error) {
 		return Output{}, pool.TimeoutError(ctx, err)
 	}
 	p := plan.Decide(request, facts)
-	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), execute.Prove(ctx, pool, p, request.MaxFailedTargets)...)
+	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), execute.Prove(ctx, pool, p, request.MaxFailedDestinations)...)
 	if slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return d.config.Fails(f.Level) }) {
-		return Output{}, fmt.Errorf("nothing was begun:\n%s", report.Plan(p))
+		return Output{}, fmt.Errorf("the preflight found problems; nothing was changed:\n%s", report.Findings(p.Findings))
 	}
 	targets, err := d.config.TargetsAsJSON(request, p.Destinations)
 	if err != nil {

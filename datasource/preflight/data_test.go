@@ -103,8 +103,8 @@ func (s *stage) furnish(b *awssim.Builder) error {
 
 // options are a build from the image base-*, for the target account.
 func (s *stage) options() map[string]any {
-	options := map[string]any{"region": tokyo, "kms_key_id": "alias/golden",
-		"build": map[string]any{"source_ami_filter": map[string]any{"owners": []any{"self"}, "most_recent": true, "filters": map[string]any{"name": "base-*"}}},
+	options := map[string]any{"kms_key_id": "alias/golden",
+		"amazon_ebs": map[string]any{"region": tokyo, "source_ami_filter": map[string]any{"owners": []any{"self"}, "most_recent": true, "filters": map[string]any{"name": "base-*"}}},
 		"target": []any{map[string]any{"name": "prod", "account_ids": []any{prod}, "kms_key_id": "alias/golden",
 			"assume_role": []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/golden-image-target", "external_id": "hush-external"}}}}}
 	for name, value := range s.access {
@@ -144,7 +144,7 @@ func TestAPreflightTellsWhatTheImageWillBeAndWhatBecomesOfIt(t *testing.T) {
 func TestEncryptBootIsACopyThatCanBeSaved(t *testing.T) {
 	onStage(t, func(s *stage) {
 		options := s.options()
-		build := options["build"].(map[string]any)
+		build := options["amazon_ebs"].(map[string]any)
 		build["encrypt_boot"], build["kms_key_id"] = true, "alias/golden"
 		found, err := s.execute(options)
 		s.must(err)
@@ -155,8 +155,8 @@ func TestEncryptBootIsACopyThatCanBeSaved(t *testing.T) {
 // shown are values by name, without what AWS draws.
 func shown(found map[string]cty.Value) string {
 	var text strings.Builder
-	for _, name := range []string{"predicted_encrypted", "predicted_kms_key_arn", "shareable", "reason", "source_ami", "volumes", "builder_copies", "copies", "builder_lines",
-		"findings", "refusals", "warnings", "targets_json", "plan"} {
+	for _, name := range []string{"encrypted", "kms_key_arn", "shareable", "encryption_reason", "source_ami", "volumes", "builder_copy_count", "copy_count", "amazon_ebs_suggestion",
+		"findings", "error_count", "warning_count", "targets_json", "plan"} {
 		fmt.Fprintf(&text, "%s:\n%s\n", name, plain(found[name]))
 	}
 	drawn := regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{17}`)
@@ -193,7 +193,7 @@ func TestABadKeyOrRoleFailsThePreflightAndAllIsToldAtOnce(t *testing.T) {
 		options := s.options()
 		target := options["target"].([]any)[0].(map[string]any)
 		target["kms_key_id"] = "alias/missing"
-		options["target"] = append(options["target"].([]any), map[string]any{"name": "lab", "account_ids": []any{"888888888888"}, "kms_key_id": "default", "role_name": "nobody"})
+		options["target"] = append(options["target"].([]any), map[string]any{"name": "lab", "account_ids": []any{"888888888888"}, "kms_key_id": "default", "assume_role": list{pairs{"role_name": "nobody"}}})
 		_, err := s.execute(options)
 		if err == nil || !strings.Contains(err.Error(), "alias/missing cannot be used") || !strings.Contains(err.Error(), "arn:aws:iam::888888888888:role/nobody") {
 			s.Errorf("got %v", err)
@@ -201,8 +201,8 @@ func TestABadKeyOrRoleFailsThePreflightAndAllIsToldAtOnce(t *testing.T) {
 		options["fail_on"] = "never"
 		found, err := s.execute(options)
 		s.must(err)
-		if plain(found["refusals"]) != "2" || !strings.Contains(plain(found["findings"]), "alias/missing cannot be used") {
-			s.Errorf("%s refusals:\n%s", plain(found["refusals"]), plain(found["findings"]))
+		if plain(found["error_count"]) != "2" || !strings.Contains(plain(found["findings"]), "alias/missing cannot be used") {
+			s.Errorf("%s refusals:\n%s", plain(found["error_count"]), plain(found["findings"]))
 		}
 	})
 }
@@ -223,7 +223,7 @@ func TestANameThatIsTakenFailsThePreflightUnlessToldOtherwise(t *testing.T) {
 		s.must(err)
 		s.begun = len(s.Records())
 		options := s.options()
-		options["build"].(map[string]any)["ami_name"] = "golden-1"
+		options["amazon_ebs"].(map[string]any)["ami_name"] = "golden-1"
 		if _, err := s.execute(options); err == nil || !strings.Contains(err.Error(), `the name "golden-1" is taken`) {
 			s.Errorf("got %v", err)
 		}
@@ -236,11 +236,11 @@ func TestANameThatIsTakenFailsThePreflightUnlessToldOtherwise(t *testing.T) {
 func TestAWarningFailsThePreflightWhereAsked(t *testing.T) {
 	onStage(t, func(s *stage) {
 		options := s.options()
-		options["target"] = append(options["target"].([]any), map[string]any{"name": "lab", "account_ids": []any{"888888888888"}, "kms_key_id": "default", "role_name": "nobody", "required": false})
+		options["target"] = append(options["target"].([]any), map[string]any{"name": "lab", "account_ids": []any{"888888888888"}, "kms_key_id": "default", "assume_role": list{pairs{"role_name": "nobody"}}, "required": false})
 		found, err := s.execute(options)
 		s.must(err)
-		if plain(found["warnings"]) != "1" {
-			s.Errorf("%s warnings", plain(found["warnings"]))
+		if plain(found["warning_count"]) != "1" {
+			s.Errorf("%s warnings", plain(found["warning_count"]))
 		}
 		options["fail_on"] = "warning"
 		if _, err := s.execute(options); err == nil {
@@ -266,7 +266,7 @@ func TestThreeHundredTargetsAreLookedAtInTime(t *testing.T) {
 	onStage(t, func(s *stage) {
 		elements := make([]string, 300)
 		for i := range elements {
-			elements[i] = fmt.Sprintf(`{"name": "account %d", "account_ids": ["%012d"], "kms_key_id": "default", "role_name": "nobody"}`, i, i+1)
+			elements[i] = fmt.Sprintf(`{"name": "account %d", "account_ids": ["%012d"], "kms_key_id": "default", "assume_role": [{"role_name": "nobody"}]}`, i, i+1)
 		}
 		options := s.options()
 		delete(options, "target")
@@ -275,8 +275,8 @@ func TestThreeHundredTargetsAreLookedAtInTime(t *testing.T) {
 		begun := time.Now()
 		found, err := s.execute(options)
 		s.must(err)
-		if took := time.Since(begun); plain(found["refusals"]) != "300" || took > time.Minute {
-			s.Errorf("%s refusals after %s", plain(found["refusals"]), took)
+		if took := time.Since(begun); plain(found["error_count"]) != "300" || took > time.Minute {
+			s.Errorf("%s refusals after %s", plain(found["error_count"]), took)
 		}
 	})
 }

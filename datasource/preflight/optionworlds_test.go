@@ -11,7 +11,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/optioncoverage"
 )
 
@@ -25,7 +24,7 @@ const (
 	management  = "000000000001"
 	other       = "888888888888"
 	bare        = "777777777777" // an account without a role
-	nothingMade = "no effect in a preflight, which makes nothing"
+	nothingMade = "no effect in a preflight, which creates nothing"
 )
 
 // on executes a template on a stage that it sets itself.
@@ -57,19 +56,6 @@ func on(template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverag
 	}
 }
 
-// overTLS is the only one over the network, to a certificate that nobody vouches for.
-func overTLS(t *testing.T, change func(pairs)) (outcome optioncoverage.Outcome) {
-	s := &stage{T: t, World: awssim.New(awssim.WithSeed(1), awssim.WithoutLatency())}
-	s.must(s.Build(s.furnish))
-	steady := optioncoverage.ServeOverTLS(t, s.World)
-	o := s.options()
-	change(o)
-	d := &Datasource{seed: 1}
-	s.must(d.Configure(o))
-	_, err := d.Execute()
-	return optioncoverage.Outcome{Err: steady(err)}
-}
-
 // furniture makes things on the stage.
 func (s *stage) furniture() optioncoverage.Fixtures {
 	return optioncoverage.Fixtures{T: s.T, World: s.World, Region: tokyo}
@@ -85,10 +71,9 @@ func (s *stage) with(more pairs) pairs {
 	}
 	f.Roles(source, prod, other)
 	o := s.options()
-	o["release_line"] = "web"
+	o["image_family"] = "web"
 	t := o["target"].(list)[0].(pairs)
-	delete(t, "assume_role")
-	t["role_name"] = "plain"
+	t["assume_role"] = list{pairs{"role_name": "plain"}}
 	maps.Copy(t, more)
 	return o
 }
@@ -97,9 +82,9 @@ func (s *stage) with(more pairs) pairs {
 func (s *stage) built(more pairs) pairs {
 	o := s.with(nil)
 	if more["source_ami"] != nil {
-		o["build"] = pairs{}
+		o["amazon_ebs"] = pairs{"region": tokyo}
 	}
-	maps.Copy(o["build"].(pairs), more)
+	maps.Copy(o["amazon_ebs"].(pairs), more)
 	return o
 }
 
@@ -119,7 +104,7 @@ func aCredentialsFile(s *stage) pairs {
 	delete(o, "access_key")
 	delete(o, "secret_key")
 	o["target"] = list{pairs{"account_ids": list{prod}, "kms_key_id": "alias/golden", "profile": prod}}
-	o["share"] = list{pairs{"account_ids": list{other}, "profile": other, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
+	o["share"] = list{pairs{"account_ids": list{other}, "profile": other, "kms_grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
 	return o
 }
 
@@ -129,9 +114,9 @@ func roles(s *stage) pairs {
 	s.furniture().Roles(source, source, management, prod, other)
 	o := s.options()
 	o["assume_role"] = optioncoverage.AssumeRoleBlock(source)
-	o["organizations"] = pairs{"assume_role": optioncoverage.AssumeRoleBlock(management)}
+	o["organizations_role"] = optioncoverage.AssumeRoleBlock(management)
 	o["target"] = list{pairs{"organizational_unit_ids": list{root}, "exclude_account_ids": list{management}, "kms_key_id": "alias/golden", "assume_role": list{optioncoverage.AssumeRoleBlock(prod)}}}
-	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{optioncoverage.AssumeRoleBlock(other)}, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
+	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{optioncoverage.AssumeRoleBlock(other)}, "kms_grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
 	return o
 }
 
@@ -141,8 +126,8 @@ func anOrganization(s *stage) pairs {
 	f.Roles(source, management)
 	f.Key(management, tokyo, "alias/golden", management)
 	s.sourceKey(`{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` + prod + `:root","arn:aws:iam::` + management + `:root"]},"Action":"kms:*","Resource":"*"}`)
-	o := s.with(pairs{"organizational_unit_ids": list{root}, "missing_role": "skip"})
-	o["organizations"] = pairs{"assume_role": pairs{"role_arn": "arn:aws:iam::" + management + ":role/plain"}}
+	o := s.with(pairs{"organizational_unit_ids": list{root}, "on_missing_role": "skip"})
+	o["organizations_role"] = pairs{"role_arn": "arn:aws:iam::" + management + ":role/plain"}
 	return o
 }
 
@@ -185,14 +170,9 @@ func aCopiedSourceAMI(s *stage) pairs {
 	return s.built(pairs{"source_ami": s.furniture().Copied(source, s.base)})
 }
 
-func badWeather(s *stage) pairs {
-	s.Inject(awssim.FaultRule{Fault: awssim.ServerError, Action: "ec2:DescribeSnapshots", Times: 5})
-	return s.with(nil)
-}
-
 func protectedTarget(s *stage) pairs { return s.with(pairs{"deregistration_protection": pairs{}}) }
 
-func olderReleases(s *stage) pairs { return s.with(pairs{"keep_releases": 1}) }
+func olderReleases(s *stage) pairs { return s.with(pairs{"retention": pairs{"keep_releases": 1}}) }
 
 // windows is a build from an image of AWS's; the target has fast launch by a launch template that an option names, "" for none.
 func windows(option string) func(*stage) pairs {

@@ -10,20 +10,20 @@ import (
 // FlatOutput is an auto-generated flat version of Output.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatOutput struct {
-	PredictedEncrypted *bool        `mapstructure:"predicted_encrypted" cty:"predicted_encrypted" hcl:"predicted_encrypted"`
-	PredictedKMSKeyARN *string      `mapstructure:"predicted_kms_key_arn" cty:"predicted_kms_key_arn" hcl:"predicted_kms_key_arn"`
-	Shareable          *bool        `mapstructure:"shareable" cty:"shareable" hcl:"shareable"`
-	Reason             *string      `mapstructure:"reason" cty:"reason" hcl:"reason"`
-	SourceAMI          *string      `mapstructure:"source_ami" cty:"source_ami" hcl:"source_ami"`
-	Volumes            []FlatVolume `mapstructure:"volumes" cty:"volumes" hcl:"volumes"`
-	BuilderCopies      *int         `mapstructure:"builder_copies" cty:"builder_copies" hcl:"builder_copies"`
-	Copies             *int         `mapstructure:"copies" cty:"copies" hcl:"copies"`
-	BuilderLines       *string      `mapstructure:"builder_lines" cty:"builder_lines" hcl:"builder_lines"`
-	Findings           []string     `mapstructure:"findings" cty:"findings" hcl:"findings"`
-	Refusals           *int         `mapstructure:"refusals" cty:"refusals" hcl:"refusals"`
-	Warnings           *int         `mapstructure:"warnings" cty:"warnings" hcl:"warnings"`
-	Plan               *string      `mapstructure:"plan" cty:"plan" hcl:"plan"`
-	TargetsJSON        *string      `mapstructure:"targets_json" cty:"targets_json" hcl:"targets_json"`
+	Encrypted           *bool        `mapstructure:"encrypted" cty:"encrypted" hcl:"encrypted"`
+	KMSKeyARN           *string      `mapstructure:"kms_key_arn" cty:"kms_key_arn" hcl:"kms_key_arn"`
+	EncryptionReason    *string      `mapstructure:"encryption_reason" cty:"encryption_reason" hcl:"encryption_reason"`
+	Shareable           *bool        `mapstructure:"shareable" cty:"shareable" hcl:"shareable"`
+	SourceAMI           *string      `mapstructure:"source_ami" cty:"source_ami" hcl:"source_ami"`
+	Volumes             []FlatVolume `mapstructure:"volumes" cty:"volumes" hcl:"volumes"`
+	BuilderCopyCount    *int         `mapstructure:"builder_copy_count" cty:"builder_copy_count" hcl:"builder_copy_count"`
+	CopyCount           *int         `mapstructure:"copy_count" cty:"copy_count" hcl:"copy_count"`
+	AmazonEBSSuggestion *string      `mapstructure:"amazon_ebs_suggestion" cty:"amazon_ebs_suggestion" hcl:"amazon_ebs_suggestion"`
+	Findings            []string     `mapstructure:"findings" cty:"findings" hcl:"findings"`
+	ErrorCount          *int         `mapstructure:"error_count" cty:"error_count" hcl:"error_count"`
+	WarningCount        *int         `mapstructure:"warning_count" cty:"warning_count" hcl:"warning_count"`
+	Plan                *string      `mapstructure:"plan" cty:"plan" hcl:"plan"`
+	TargetsJSON         *string      `mapstructure:"targets_json" cty:"targets_json" hcl:"targets_json"`
 }
 
 // FlatMapstructure returns a new FlatOutput.
@@ -38,18 +38,18 @@ func (*Output) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec }
 // The decoded values from this spec will then be applied to a FlatOutput.
 func (*FlatOutput) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"predicted_encrypted":   &hcldec.AttrSpec{Name: "predicted_encrypted", Type: cty.Bool, Required: false},
-		"predicted_kms_key_arn": &hcldec.AttrSpec{Name: "predicted_kms_key_arn", Type: cty.String, Required: false},
+		"encrypted":             &hcldec.AttrSpec{Name: "encrypted", Type: cty.Bool, Required: false},
+		"kms_key_arn":           &hcldec.AttrSpec{Name: "kms_key_arn", Type: cty.String, Required: false},
+		"encryption_reason":     &hcldec.AttrSpec{Name: "encryption_reason", Type: cty.String, Required: false},
 		"shareable":             &hcldec.AttrSpec{Name: "shareable", Type: cty.Bool, Required: false},
-		"reason":                &hcldec.AttrSpec{Name: "reason", Type: cty.String, Required: false},
 		"source_ami":            &hcldec.AttrSpec{Name: "source_ami", Type: cty.String, Required: false},
 		"volumes":               &hcldec.BlockListSpec{TypeName: "volumes", Nested: hcldec.ObjectSpec((*FlatVolume)(nil).HCL2Spec())},
-		"builder_copies":        &hcldec.AttrSpec{Name: "builder_copies", Type: cty.Number, Required: false},
-		"copies":                &hcldec.AttrSpec{Name: "copies", Type: cty.Number, Required: false},
-		"builder_lines":         &hcldec.AttrSpec{Name: "builder_lines", Type: cty.String, Required: false},
+		"builder_copy_count":    &hcldec.AttrSpec{Name: "builder_copy_count", Type: cty.Number, Required: false},
+		"copy_count":            &hcldec.AttrSpec{Name: "copy_count", Type: cty.Number, Required: false},
+		"amazon_ebs_suggestion": &hcldec.AttrSpec{Name: "amazon_ebs_suggestion", Type: cty.String, Required: false},
 		"findings":              &hcldec.AttrSpec{Name: "findings", Type: cty.List(cty.String), Required: false},
-		"refusals":              &hcldec.AttrSpec{Name: "refusals", Type: cty.Number, Required: false},
-		"warnings":              &hcldec.AttrSpec{Name: "warnings", Type: cty.Number, Required: false},
+		"error_count":           &hcldec.AttrSpec{Name: "error_count", Type: cty.Number, Required: false},
+		"warning_count":         &hcldec.AttrSpec{Name: "warning_count", Type: cty.Number, Required: false},
 		"plan":                  &hcldec.AttrSpec{Name: "plan", Type: cty.String, Required: false},
 		"targets_json":          &hcldec.AttrSpec{Name: "targets_json", Type: cty.String, Required: false},
 	}
@@ -59,12 +59,12 @@ func (*FlatOutput) HCL2Spec() map[string]hcldec.Spec {
 // FlatVolume is an auto-generated flat version of Volume.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatVolume struct {
-	Region    *string `mapstructure:"region" cty:"region" hcl:"region"`
-	Device    *string `mapstructure:"device" cty:"device" hcl:"device"`
-	GiB       *int    `mapstructure:"gib" cty:"gib" hcl:"gib"`
-	Encrypted *bool   `mapstructure:"encrypted" cty:"encrypted" hcl:"encrypted"`
-	KMSKeyARN *string `mapstructure:"kms_key_arn" cty:"kms_key_arn" hcl:"kms_key_arn"`
-	Staged    *bool   `mapstructure:"staged" cty:"staged" hcl:"staged"`
+	Region          *string `mapstructure:"region" cty:"region" hcl:"region"`
+	DeviceName      *string `mapstructure:"device_name" cty:"device_name" hcl:"device_name"`
+	SizeGiB         *int    `mapstructure:"size_gib" cty:"size_gib" hcl:"size_gib"`
+	Encrypted       *bool   `mapstructure:"encrypted" cty:"encrypted" hcl:"encrypted"`
+	KMSKeyARN       *string `mapstructure:"kms_key_arn" cty:"kms_key_arn" hcl:"kms_key_arn"`
+	NeedsStagedCopy *bool   `mapstructure:"needs_staged_copy" cty:"needs_staged_copy" hcl:"needs_staged_copy"`
 }
 
 // FlatMapstructure returns a new FlatVolume.
@@ -79,12 +79,12 @@ func (*Volume) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec }
 // The decoded values from this spec will then be applied to a FlatVolume.
 func (*FlatVolume) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"region":      &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
-		"device":      &hcldec.AttrSpec{Name: "device", Type: cty.String, Required: false},
-		"gib":         &hcldec.AttrSpec{Name: "gib", Type: cty.Number, Required: false},
-		"encrypted":   &hcldec.AttrSpec{Name: "encrypted", Type: cty.Bool, Required: false},
-		"kms_key_arn": &hcldec.AttrSpec{Name: "kms_key_arn", Type: cty.String, Required: false},
-		"staged":      &hcldec.AttrSpec{Name: "staged", Type: cty.Bool, Required: false},
+		"region":            &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
+		"device_name":       &hcldec.AttrSpec{Name: "device_name", Type: cty.String, Required: false},
+		"size_gib":          &hcldec.AttrSpec{Name: "size_gib", Type: cty.Number, Required: false},
+		"encrypted":         &hcldec.AttrSpec{Name: "encrypted", Type: cty.Bool, Required: false},
+		"kms_key_arn":       &hcldec.AttrSpec{Name: "kms_key_arn", Type: cty.String, Required: false},
+		"needs_staged_copy": &hcldec.AttrSpec{Name: "needs_staged_copy", Type: cty.Bool, Required: false},
 	}
 	return s
 }

@@ -95,9 +95,8 @@ func (s *stage) organizations(account string) *organizations.Client {
 
 // denied puts the target account under a service control policy.
 func (s *stage) denied(statement string) {
-	root, client := s.organize(prod), s.organizations(management)
-	_, err := client.EnablePolicyType(s.Context(), &organizations.EnablePolicyTypeInput{RootId: &root, PolicyType: orgtypes.PolicyTypeServiceControlPolicy})
-	s.must(err)
+	s.organize(prod)
+	client := s.organizations(management)
 	made, err := client.CreatePolicy(s.Context(), &organizations.CreatePolicyInput{Name: aws.String("guardrail"), Description: aws.String(""), Type: orgtypes.PolicyTypeServiceControlPolicy,
 		Content: aws.String(`{"Version":"2012-10-17","Statement":[` + statement + `]}`)})
 	s.must(err)

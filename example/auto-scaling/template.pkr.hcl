@@ -54,8 +54,7 @@ source "amazon-ebs" "golden" {
 build {
   sources = ["source.amazon-ebs.golden"]
 
-  post-processor "encrypted-ami-share" {
-    region        = var.region
+  post-processor "encrypted-ami" {
     kms_key_id    = "alias/golden-source"
     poll_interval = var.poll_interval
 

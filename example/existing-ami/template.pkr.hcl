@@ -20,7 +20,7 @@ variable "external_id" {
 }
 
 # The image in each Region that has one; it has to be the source account's own.
-variable "source_amis" {
+variable "existing_amis" {
   type    = map(string)
   default = {}
 }
@@ -43,9 +43,8 @@ source "null" "image" {
 build {
   sources = ["source.null.image"]
 
-  post-processor "encrypted-ami-share" {
-    source_amis   = var.source_amis
-    region        = var.region
+  post-processor "encrypted-ami" {
+    existing_amis = var.existing_amis
     kms_key_id    = "alias/golden-source"
     poll_interval = var.poll_interval
 
@@ -53,7 +52,7 @@ build {
       name        = "prod"
       account_ids = [var.target_account]
       kms_key_id  = "alias/golden-target"
-      ami_name    = "{{ .SourceAMIName }} from {{ .SourceAMI }}"
+      ami_name    = "{{ .AMIName }} from {{ .AMI }}"
 
       assume_role {
         role_arn    = "arn:aws:iam::${var.target_account}:role/golden-image-target"

@@ -22,7 +22,7 @@ variable "external_id" {
   sensitive = true
 }
 
-variable "source_amis" {
+variable "existing_amis" {
   type    = map(string)
   default = {}
 }
@@ -45,9 +45,8 @@ source "null" "image" {
 build {
   sources = ["source.null.image"]
 
-  post-processor "encrypted-ami-share" {
-    source_amis   = var.source_amis
-    region        = var.region
+  post-processor "encrypted-ami" {
+    existing_amis = var.existing_amis
     kms_key_id    = "alias/golden-imported"
     poll_interval = var.poll_interval
 

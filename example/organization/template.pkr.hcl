@@ -30,7 +30,7 @@ variable "organizational_unit_id" {
 }
 
 # Images to go on with: given by the command that a failed run prints.
-variable "source_amis" {
+variable "existing_amis" {
   type    = map(string)
   default = {}
 }
@@ -47,7 +47,7 @@ locals {
     {
       name                    = "workloads"
       organizational_unit_ids = [var.organizational_unit_id]
-      missing_role            = "skip" # an account that has no role yet is told of, and left out
+      on_missing_role         = "skip" # an account that has no role yet is told of, and left out
       kms_key_id              = "alias/golden-target"
       assume_role = [{
         role_arn    = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/golden-image-target"
@@ -60,12 +60,12 @@ locals {
 # Before an instance starts: the accounts, their roles and keys, and how the image will be encrypted. What the run would refuse stops Packer here,
 # but for the build redo, which looks itself.
 data "encrypted-ami-preflight" "golden" {
-  region       = var.region
   kms_key_id   = "alias/golden-source"
   targets_json = jsonencode(local.targets)
-  fail_on      = length(var.source_amis) > 0 ? "never" : "refusal"
+  fail_on      = length(var.existing_amis) > 0 ? "never" : "error"
 
-  build {
+  amazon_ebs {
+    region = var.region
     source_ami_filter {
       owners      = ["self"]
       most_recent = true
@@ -98,8 +98,7 @@ source "null" "redo" {
 build {
   sources = ["source.amazon-ebs.golden"]
 
-  post-processor "encrypted-ami-share" {
-    region        = var.region
+  post-processor "encrypted-ami" {
     kms_key_id    = "alias/golden-source"
     targets_json  = data.encrypted-ami-preflight.golden.targets_json
     poll_interval = var.poll_interval
@@ -111,9 +110,8 @@ build {
   name    = "redo"
   sources = ["source.null.redo"]
 
-  post-processor "encrypted-ami-share" {
-    source_amis   = var.source_amis
-    region        = var.region
+  post-processor "encrypted-ami" {
+    existing_amis = var.existing_amis
     kms_key_id    = "alias/golden-source"
     targets_json  = jsonencode(local.targets)
     poll_interval = var.poll_interval

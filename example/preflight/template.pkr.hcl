@@ -43,11 +43,11 @@ locals {
 }
 
 data "encrypted-ami-preflight" "golden" {
-  region       = local.region
   kms_key_id   = "alias/golden-source"
   targets_json = jsonencode(local.targets)
 
-  build {
+  amazon_ebs {
+    region = local.region
     source_ami_filter {
       owners      = ["self"]
       most_recent = true
@@ -79,8 +79,7 @@ source "amazon-ebs" "golden" {
 build {
   sources = ["source.amazon-ebs.golden"]
 
-  post-processor "encrypted-ami-share" {
-    region        = local.region
+  post-processor "encrypted-ami" {
     kms_key_id    = "alias/golden-source"
     targets_json  = data.encrypted-ami-preflight.golden.targets_json
     poll_interval = var.poll_interval

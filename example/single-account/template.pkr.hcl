@@ -34,7 +34,7 @@ variable "external_id" {
 }
 
 # Images to go on with: given by that command only.
-variable "source_amis" {
+variable "existing_amis" {
   type    = map(string)
   default = {}
 }
@@ -67,8 +67,7 @@ source "null" "redo" {
 build {
   sources = ["source.amazon-ebs.golden"]
 
-  post-processor "encrypted-ami-share" {
-    region        = var.region
+  post-processor "encrypted-ami" {
     kms_key_id    = "alias/golden-source"
     poll_interval = var.poll_interval
 
@@ -90,9 +89,8 @@ build {
   name    = "redo"
   sources = ["source.null.redo"]
 
-  post-processor "encrypted-ami-share" {
-    source_amis   = var.source_amis
-    region        = var.region
+  post-processor "encrypted-ami" {
+    existing_amis = var.existing_amis
     kms_key_id    = "alias/golden-source"
     poll_interval = var.poll_interval
 

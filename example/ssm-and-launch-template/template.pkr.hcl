@@ -54,8 +54,7 @@ source "amazon-ebs" "golden" {
 build {
   sources = ["source.amazon-ebs.golden"]
 
-  post-processor "encrypted-ami-share" {
-    region        = var.region
+  post-processor "encrypted-ami" {
     kms_key_id    = "alias/golden-source"
     publish       = "all" # no name moves before the images of all required targets are proved
     poll_interval = var.poll_interval
@@ -81,8 +80,8 @@ build {
 
       # A further version, made from the default one, is the default from then on.
       launch_template {
-        name        = "web"
-        set_default = true
+        name                = "web"
+        set_default_version = true
       }
     }
   }

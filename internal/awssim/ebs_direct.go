@@ -76,7 +76,7 @@ func (w *World) validateStart(c *Call, in *ebs.StartSnapshotInput) error {
 	if err := validateStartRanges(in); err != nil {
 		return err
 	}
-	return validateStartTags(in.Tags)
+	return w.validateStartTags(c, in.Tags)
 }
 
 // validateStartRanges checks sizes and lengths (API_StartSnapshot).
@@ -103,10 +103,10 @@ func validateStartRanges(in *ebs.StartSnapshotInput) error {
 }
 
 // validateStartTags refuses tags as EC2 does, in the form of the EBS direct APIs.
-func validateStartTags(tags []ebstypes.Tag) error {
+func (w *World) validateStartTags(c *Call, tags []ebstypes.Tag) error {
 	var refusal *APIError
 	for _, spec := range snapshotTags(tags) {
-		if err := validateTags(spec.Tags); errors.As(err, &refusal) {
+		if err := w.validateTags(c, spec.Tags); errors.As(err, &refusal) {
 			return ebsInvalid("INVALID_TAG", "%s", refusal.Message)
 		}
 	}

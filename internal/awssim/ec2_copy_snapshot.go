@@ -111,6 +111,10 @@ func (w *World) validateCopySnapshot(c *Call, in *ec2.CopySnapshotInput) error {
 		return newAPIError(http.StatusInternalServerError, "InternalError", "An internal error has occurred")
 	}
 
+	if err := w.validateDescription(c, in.Description, false); err != nil {
+		return err
+	}
+
 	_, known := findRegion(*in.SourceRegion)
 	if w.violates(c, "6.4", !known || partitionOf(*in.SourceRegion) != partitionOf(c.Region)) {
 		return badRequest("InvalidRegion", "%s is not a valid region name.", *in.SourceRegion)

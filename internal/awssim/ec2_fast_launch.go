@@ -57,7 +57,7 @@ func (w *World) enableFastLaunch(c *Call, in *ec2.EnableFastLaunchInput) (*ec2.E
 		if err != nil {
 			return nil, err
 		}
-		if _, err := t.findVersion(aws.ToString(named.Version)); err != nil {
+		if _, err := t.findVersion(w, c, aws.ToString(named.Version)); err != nil {
 			return nil, err
 		}
 		on.LaunchTemplate = &types.FastLaunchLaunchTemplateSpecificationResponse{

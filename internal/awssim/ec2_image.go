@@ -150,6 +150,9 @@ func (w *World) findOwnImage(c *Call, id *string) (*image, error) {
 }
 
 func malformedImageID(id string) *APIError {
+	if !hasIDFormat(id, "ami-") {
+		return badRequest("InvalidAMIID.Malformed", `Invalid id: %q (expecting "ami-...")`, id)
+	}
 	return badRequest("InvalidAMIID.Malformed", "Invalid id: %q", id)
 }
 
@@ -246,12 +249,13 @@ func (w *World) viewImage(c *Call, i *image) types.Image {
 		))
 	}
 
-	// Other accounts see neither protection nor tags, except for shared tags (rules 2.2.12 and 9.13).
+	// Other accounts see neither protection nor tags, except for shared tags and their own (rules 2.2.12, 9.13 and B.7.2).
 	view.Tags = w.tagsSeen(c, i.id)
 	if w.violates(c, "2.2.12", i.location.account != c.location().account) {
-		view.Tags = slices.DeleteFunc(view.Tags, func(t types.Tag) bool {
+		shared := slices.DeleteFunc(w.tagsOf(i.id), func(t types.Tag) bool {
 			return !strings.HasPrefix(*t.Key, sharedTagPrefix)
 		})
+		view.Tags = append(shared, view.Tags...)
 		return view
 	}
 

@@ -40,9 +40,9 @@ func (w *World) describeImageAttribute(
 	out := &ec2.DescribeImageAttributeOutput{ImageId: &i.id}
 	switch in.Attribute {
 	case types.ImageAttributeNameLaunchPermission:
-		out.LaunchPermissions = i.launchPermissions
+		out.LaunchPermissions = append([]types.LaunchPermission{}, i.launchPermissions...)
 	case types.ImageAttributeNameProductCodes:
-		out.ProductCodes = i.platform.productCodes
+		out.ProductCodes = append([]types.ProductCode{}, i.platform.productCodes...)
 	case types.ImageAttributeNameBlockDeviceMapping: // refused even for the owner (rule A.4.1)
 		if w.violates(c, "A.4.1", true) {
 			return nil, badRequest("AuthFailure", "Unauthorized attempt to access restricted resource")

@@ -21,7 +21,7 @@ var launchTemplateOperations = []namedOperation{
 	newOperation((*World).describeLaunchTemplateVersions),
 }
 
-// launchTemplate is a launch template. Version n has index n-1.
+// launchTemplate is a launch template with its versions, oldest first.
 type launchTemplate struct {
 	location location
 	metadata types.LaunchTemplate
@@ -44,11 +44,18 @@ func (w *World) createLaunchTemplate(
 		return nil, err
 	}
 
-	switch {
-	case aws.ToString(in.LaunchTemplateName) == "":
+	if aws.ToString(in.LaunchTemplateName) == "" {
 		return nil, missingParameter("LaunchTemplateName")
-	case in.LaunchTemplateData == nil:
-		return nil, missingParameter("LaunchTemplateData")
+	}
+	if w.violates(c, "B.4.1", !launchTemplateNamePattern.MatchString(*in.LaunchTemplateName)) {
+		return nil, badRequest(
+			"InvalidLaunchTemplateName.MalformedException",
+			"A launch template name must be between 3 and 128 characters, and may contain letters, numbers, and the following "+
+				"characters: - ( ) . / _.",
+		)
+	}
+	if err := w.validateTemplateData(c, in.LaunchTemplateData); err != nil {
+		return nil, err
 	}
 
 	loc := c.location()
@@ -66,6 +73,10 @@ func (w *World) createLaunchTemplate(
 			return nil, badRequest("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
 		}
 
+		if in.LaunchTemplateData == nil {
+			return nil, noTemplateData()
+		}
+
 		id := w.newID(c, "lt-")
 		t := &launchTemplate{location: loc, metadata: types.LaunchTemplate{
 			LaunchTemplateId:     &id,
@@ -79,7 +90,9 @@ func (w *World) createLaunchTemplate(
 		w.launchTemplates.put(id, t)
 		t.add(c, *in.LaunchTemplateData, in.VersionDescription)
 		w.tagNewResource(c, id, types.ResourceTypeLaunchTemplate, in.TagSpecifications)
-		return &ec2.CreateLaunchTemplateOutput{LaunchTemplate: w.showTemplate(t)}, nil
+		return &ec2.CreateLaunchTemplateOutput{
+			LaunchTemplate: w.showTemplate(t), Warning: w.templateWarning(c, *in.LaunchTemplateData),
+		}, nil
 	})
 }
 
@@ -93,8 +106,8 @@ func (w *World) createLaunchTemplateVersion(
 	if err != nil {
 		return nil, err
 	}
-	if in.LaunchTemplateData == nil {
-		return nil, missingParameter("LaunchTemplateData")
+	if err := w.validateTemplateData(c, in.LaunchTemplateData); err != nil {
+		return nil, err
 	}
 
 	t, err := w.authorizeTemplate(c, in.LaunchTemplateId, in.LaunchTemplateName)
@@ -103,16 +116,22 @@ func (w *World) createLaunchTemplateVersion(
 	}
 
 	return runIdempotent(w, c, in.ClientToken, func() (*ec2.CreateLaunchTemplateVersionOutput, error) {
+		if in.LaunchTemplateData == nil {
+			return nil, noTemplateData()
+		}
+
 		data := *in.LaunchTemplateData
 		if source := aws.ToString(in.SourceVersion); source != "" {
-			from, err := t.findVersion(source)
+			from, err := t.findVersion(w, c, source)
 			if err != nil {
 				return nil, err
 			}
 			data = overlay(withoutSnapshots(from.data), data)
 		}
 		created := t.add(c, data, in.VersionDescription)
-		return &ec2.CreateLaunchTemplateVersionOutput{LaunchTemplateVersion: t.show(created)}, nil
+		return &ec2.CreateLaunchTemplateVersionOutput{
+			LaunchTemplateVersion: t.show(created), Warning: w.templateWarning(c, data),
+		}, nil
 	})
 }
 
@@ -136,6 +155,9 @@ func (t *launchTemplate) add(c *Call, data types.RequestLaunchTemplateData, desc
 func (w *World) modifyLaunchTemplate(
 	c *Call, in *ec2.ModifyLaunchTemplateInput,
 ) (*ec2.ModifyLaunchTemplateOutput, error) {
+	if err := w.refuseNameAndID(c, in.LaunchTemplateId, in.LaunchTemplateName, "modify"); err != nil {
+		return nil, err
+	}
 	if aws.ToString(in.DefaultVersion) == "" {
 		return nil, missingParameter("SetDefaultVersion")
 	}
@@ -146,7 +168,7 @@ func (w *World) modifyLaunchTemplate(
 	}
 
 	return runIdempotent(w, c, in.ClientToken, func() (*ec2.ModifyLaunchTemplateOutput, error) {
-		version, err := t.findVersion(*in.DefaultVersion)
+		version, err := t.findVersion(w, c, *in.DefaultVersion)
 		if err != nil {
 			return nil, err
 		}
@@ -159,6 +181,9 @@ func (w *World) modifyLaunchTemplate(
 func (w *World) deleteLaunchTemplate(
 	c *Call, in *ec2.DeleteLaunchTemplateInput,
 ) (*ec2.DeleteLaunchTemplateOutput, error) {
+	if err := w.refuseNameAndID(c, in.LaunchTemplateId, in.LaunchTemplateName, "delete"); err != nil {
+		return nil, err
+	}
 	t, err := w.authorizeTemplate(c, in.LaunchTemplateId, in.LaunchTemplateName)
 	if err != nil {
 		return nil, err
@@ -178,16 +203,8 @@ func (w *World) describeLaunchTemplates(
 	}
 
 	loc := c.location()
-	for _, id := range in.LaunchTemplateIds {
-		if _, err := w.findLaunchTemplate(loc, &id, nil); err != nil {
-			return nil, err
-		}
-	}
-
-	for _, name := range in.LaunchTemplateNames {
-		if _, err := w.findLaunchTemplate(loc, nil, &name); err != nil {
-			return nil, err
-		}
+	if err := w.requireLaunchTemplates(c, in.LaunchTemplateIds, in.LaunchTemplateNames); err != nil {
+		return nil, err
 	}
 
 	var seen []types.LaunchTemplate
@@ -234,7 +251,7 @@ func (w *World) describeLaunchTemplateVersions(
 	if len(in.Versions) > 0 {
 		asked = nil
 		for _, name := range in.Versions {
-			version, err := t.findVersion(name)
+			version, err := t.findVersion(w, c, name)
 			if err != nil {
 				return nil, err
 			}
@@ -304,7 +321,7 @@ func (w *World) findLaunchTemplate(loc location, id, name *string) (*launchTempl
 }
 
 // findVersion returns a version by number, $Latest or $Default.
-func (t *launchTemplate) findVersion(name string) (templateVersion, error) {
+func (t *launchTemplate) findVersion(w *World, c *Call, name string) (templateVersion, error) {
 	n, err := strconv.ParseInt(name, 10, 64)
 	switch name {
 	case "$Latest":
@@ -313,13 +330,22 @@ func (t *launchTemplate) findVersion(name string) (templateVersion, error) {
 		n, err = *t.metadata.DefaultVersionNumber, nil
 	}
 
-	if err != nil || n < 1 || n > int64(len(t.versions)) {
+	if w.violates(c, "B.4.2", err != nil || n < 1) {
 		return templateVersion{}, badRequest(
-			"InvalidLaunchTemplateId.VersionNotFound", "Could not find launch template version %s", name,
+			"InvalidParameterValue",
+			"Invalid launch template version: either '$Default', '$Latest', or a numeric version are allowed.",
 		)
 	}
 
-	return t.versions[n-1], nil
+	i := slices.IndexFunc(t.versions, func(v templateVersion) bool { return *v.metadata.VersionNumber == n })
+	if i < 0 {
+		return templateVersion{}, badRequest(
+			"InvalidLaunchTemplateId.VersionNotFound",
+			"Could not find the specified version %s for the launch template with ID %s.", name, *t.metadata.LaunchTemplateId,
+		)
+	}
+
+	return t.versions[i], nil
 }
 
 func (t *launchTemplate) show(version templateVersion) *types.LaunchTemplateVersion {

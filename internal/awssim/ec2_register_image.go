@@ -100,12 +100,18 @@ func (w *World) validateRegisterImage(c *Call, in *ec2.RegisterImageInput) error
 	if err := w.validateImageName(c, in.Name); err != nil {
 		return err
 	}
+	if err := w.validateDescription(c, in.Description, true); err != nil {
+		return err
+	}
 
 	for _, device := range in.BlockDeviceMappings {
 		if device.Ebs == nil {
 			continue
 		}
 		if err := w.validateRegisteredEncryption(c, device.Ebs); err != nil {
+			return err
+		}
+		if err := w.validateVolumeRequest(c, volumeRequestOf(*device.Ebs)); err != nil {
 			return err
 		}
 	}
@@ -189,7 +195,7 @@ func (w *World) registeredDevices(
 		if err != nil {
 			return nil, nil, err
 		}
-		if name == aws.ToString(in.RootDeviceName) {
+		if w.isRootDevice(c, name, aws.ToString(in.RootDeviceName)) {
 			root = s
 		}
 		devices = append(devices, types.BlockDeviceMapping{DeviceName: device.DeviceName, Ebs: &kept})
@@ -200,6 +206,12 @@ func (w *World) registeredDevices(
 	}
 
 	return devices, root, nil
+}
+
+// isRootDevice reports whether a mapping is of the root device. The mapping of a disk, such as /dev/sda, also serves as
+// the one of the disk's first partition, such as /dev/sda1.
+func (w *World) isRootDevice(c *Call, name, root string) bool {
+	return name == root || w.violates(c, "B.8.3", name != "" && root == name+"1")
 }
 
 // registeredVolume returns an EBS device with its defaults: gp2, DeleteOnTermination and the size of the snapshot (rule
@@ -256,5 +268,5 @@ func (w *World) registeredVolume(c *Call, ebs types.EbsBlockDevice) (types.EbsBl
 		)
 	}
 
-	return kept, s, nil
+	return kept, s, w.validateVolumeRequest(c, volumeRequestOf(kept))
 }

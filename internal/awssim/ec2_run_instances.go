@@ -53,7 +53,7 @@ func (w *World) applyTemplate(c *Call, in *ec2.RunInstancesInput) (*ec2.RunInsta
 		return nil, err
 	}
 
-	version, err := t.findVersion(aws.ToString(named.Version))
+	version, err := t.findVersion(w, c, aws.ToString(named.Version))
 	if err != nil {
 		return nil, err
 	}
@@ -98,11 +98,25 @@ func (w *World) validateRunInstances(c *Call, in *ec2.RunInstancesInput) error {
 		if aws.ToString(m.DeviceName) == "" {
 			return missingParameter("DeviceName")
 		}
+		if m.Ebs == nil {
+			continue
+		}
+		if err := w.validateVolumeRequest(c, launchVolumeRequest(*m.Ebs)); err != nil {
+			return err
+		}
 	}
 
 	return w.validateTagSpecifications(
 		c, in.TagSpecifications, types.ResourceTypeInstance, types.ResourceTypeVolume, types.ResourceTypeNetworkInterface,
 	)
+}
+
+// launchVolumeRequest returns the parameters of a mapping that have bounds. The mapping of the image may have the
+// snapshot, the size and the volume type that the request leaves out.
+func launchVolumeRequest(ebs types.EbsBlockDevice) volumeRequest {
+	asked := volumeRequestOf(ebs)
+	asked.snapshot = asked.snapshot || asked.sizeGiB == 0
+	return asked
 }
 
 // refuseUnmodeledLaunch refuses parameters that the simulator would ignore. Capacity reservation preferences and CPU
@@ -478,6 +492,12 @@ func (w *World) launchVolumes(c *Call, in *ec2.RunInstancesInput, plan launchPla
 			})
 			if !ok || !ofImage && !w.isReadableBy(c.location().account, from) {
 				return nil, badRequest("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
+			}
+			if size := m.Ebs.VolumeSize; w.violates(c, "B.3.6", size != nil && *size < from.sizeGiB) {
+				return nil, badRequest(
+					"InvalidBlockDeviceMapping", "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", *size, id,
+					from.sizeGiB,
+				)
 			}
 			spec.snapshot = from
 		} else if m.Ebs.VolumeSize == nil {

@@ -289,7 +289,7 @@ func TestRunInstances_keyWithoutEncrypted(t *testing.T) {
 func TestRunInstances_dryRunUnknownImage(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		in := &ec2.RunInstancesInput{
-			ImageId:      aws.String("ami-0123456789abcdef0"),
+			ImageId:      aws.String("ami-0fedcba9876543210"),
 			InstanceType: types.InstanceTypeT3Nano,
 			MinCount:     aws.Int32(1),
 			MaxCount:     aws.Int32(1),

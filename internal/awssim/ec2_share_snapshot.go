@@ -212,9 +212,11 @@ func (w *World) describeSnapshotAttribute(
 
 	out := &ec2.DescribeSnapshotAttributeOutput{SnapshotId: &s.id}
 	if in.Attribute == types.SnapshotAttributeNameProductCodes {
-		out.ProductCodes = s.platform.productCodes
+		out.ProductCodes = append([]types.ProductCode{}, s.platform.productCodes...)
 		return out, nil
 	}
+
+	out.CreateVolumePermissions = []types.CreateVolumePermission{}
 
 	if s.sharing.public {
 		out.CreateVolumePermissions = append(out.CreateVolumePermissions, types.CreateVolumePermission{Group: groupAll})

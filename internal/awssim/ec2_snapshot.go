@@ -72,7 +72,7 @@ func (s *snapshot) state(now time.Time) types.SnapshotState {
 	return types.SnapshotStateCompleted
 }
 
-// viewSnapshot returns the snapshot as the caller sees it. Only the owner sees tags (rule 2.1.8).
+// viewSnapshot returns the snapshot as the caller sees it, with the caller's own tags (rules 2.1.8 and B.7.2).
 func (w *World) viewSnapshot(c *Call, s *snapshot) types.Snapshot {
 	view := types.Snapshot{
 		SnapshotId:                &s.id,
@@ -93,9 +93,7 @@ func (w *World) viewSnapshot(c *Call, s *snapshot) types.Snapshot {
 	if s.durationMinutes != nil {
 		view.TransferType = types.TransferTypeTimeBased
 	}
-	if s.location.account == c.location().account {
-		view.Tags = w.tagsSeen(c, s.id)
-	}
+	view.Tags = w.tagsSeen(c, s.id)
 	if s.isEncrypted() {
 		view.KmsKeyId = &s.keyARN
 	}
@@ -183,6 +181,13 @@ func (w *World) createSnapshot(c *Call, in *ec2.CreateSnapshotInput) (*ec2.Creat
 	}
 	if in.VolumeId == nil {
 		return nil, missingParameter("VolumeId")
+	}
+
+	if err := w.validateVolumeID(c, *in.VolumeId); err != nil {
+		return nil, err
+	}
+	if err := w.validateDescription(c, in.Description, false); err != nil {
+		return nil, err
 	}
 
 	loc := c.location()

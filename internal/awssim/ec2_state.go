@@ -21,7 +21,8 @@ type storageState struct {
 	imagesByName     map[imageNameKey][]string // image IDs
 	imagesBySnapshot map[string][]string       // image IDs by snapshot ID
 	accountSettings  map[location]*settings
-	resources        map[string]*ec2Resource    // by ID
+	resources        map[string]*ec2Resource // by ID
+	recipientTags    map[recipientTagsKey]*ec2Resource
 	copyQuotas       map[location]*copyEndTimes // end times of copies in progress
 	timeBasedCopies  map[string][]timeBasedCopy // by account (rule 4.8.2)
 	tokenBuckets     map[tokenBucketKey]*tokenBucket
@@ -43,6 +44,7 @@ func newStorageState() storageState {
 		imagesBySnapshot:   map[string][]string{},
 		accountSettings:    map[location]*settings{},
 		resources:          map[string]*ec2Resource{},
+		recipientTags:      map[recipientTagsKey]*ec2Resource{},
 		copyQuotas:         map[location]*copyEndTimes{},
 		timeBasedCopies:    map[string][]timeBasedCopy{},
 		tokenBuckets:       map[tokenBucketKey]*tokenBucket{},
@@ -65,11 +67,15 @@ func hasIDFormat(id, prefix string) bool {
 	return ok && idPattern.MatchString(digits)
 }
 
-// isValidID reports whether an ID also passes EC2's checksum as far as it is known. The first of 17 digits is 0, and
-// not all digits are (rule 2.5.10).
+// exampleDigits are the digits of IDs in AWS's documentation. EC2 refuses them as malformed.
+const exampleDigits = "0123456789abcdef0"
+
+// isValidID reports whether an ID also passes EC2's checksum as far as it is known. The first of 17 digits is 0, not
+// all digits are 0, and the ID is not the example of the documentation (rule 2.5.10).
 func isValidID(id, prefix string) bool {
 	digits := strings.TrimPrefix(id, prefix)
-	return hasIDFormat(id, prefix) && (len(digits) == 8 || digits[0] == '0' && strings.Trim(digits, "0") != "")
+	return hasIDFormat(id, prefix) &&
+		(len(digits) == 8 || digits[0] == '0' && strings.Trim(digits, "0") != "" && digits != exampleDigits)
 }
 
 // isVisible reports whether a describe call returns a resource. A stale read misses new resources (rule 4.4.1).

@@ -31,8 +31,12 @@ type ec2Resource struct {
 	earlier []earlierTags // within staleReadWindow
 }
 
-// maxTags is the maximum number of tags of a resource. Tags with the prefix aws: do not count.
-const maxTags = 50
+// Limits of tags in EC2, KMS and SSM. Tags with the prefix aws: do not count.
+const (
+	maxTags           = 50
+	maxTagKeyLength   = 128 // in characters
+	maxTagValueLength = 256
+)
 
 // tagNewResource registers a resource that the call creates, with the tags for its type in the request.
 func (w *World) tagNewResource(
@@ -65,7 +69,7 @@ func (w *World) tagsOf(id string) []types.Tag {
 
 // tagsSeen returns a resource's tags as a describe call sees them. A stale read misses the latest changes (4.4.1).
 func (w *World) tagsSeen(c *Call, id string) []types.Tag {
-	known, ok := w.resources[id]
+	known, ok := w.taggedBy(c, id)
 	if !ok {
 		return nil
 	}
@@ -73,6 +77,54 @@ func (w *World) tagsSeen(c *Call, id string) []types.Tag {
 		return tagList(known.tagsAt(c.At.Add(-staleReadWindow)))
 	}
 	return tagList(known.tags)
+}
+
+// recipientTagsKey identifies the tags that an account assigned to a resource of another account.
+type recipientTagsKey struct{ account, id string }
+
+// taggedBy returns the tags that the caller assigned to a resource. Owner and recipients of a shared resource see only
+// their own tags.
+func (w *World) taggedBy(c *Call, id string) (*ec2Resource, bool) {
+	known, ok := w.resources[id]
+	if !ok {
+		return nil, false
+	}
+	if w.violates(c, "B.7.2", known.location.account != c.location().account) {
+		known, ok = w.recipientTags[recipientTagsKey{c.location().account, id}]
+	}
+	return known, ok
+}
+
+// taggableBy returns what the caller can tag: its own resource, or a snapshot or image that it can read.
+func (w *World) taggableBy(c *Call, id string) *ec2Resource {
+	known, ok := w.resources[id]
+	switch {
+	case !ok || known.location.region != c.Region:
+		return nil
+	case known.location == c.location():
+		return known
+	case !w.canReadResource(c, id):
+		return nil
+	}
+
+	key := recipientTagsKey{c.location().account, id}
+	if w.recipientTags[key] == nil {
+		w.recipientTags[key] = &ec2Resource{
+			resourceType: known.resourceType,
+			location:     c.location(),
+			tags:         map[string]string{},
+		}
+	}
+	return w.recipientTags[key]
+}
+
+// canReadResource reports whether the caller can read a snapshot or image of another account.
+func (w *World) canReadResource(c *Call, id string) bool {
+	if _, ok := w.findReadableSnapshot(c.location().account, c.Region, id); ok {
+		return true
+	}
+	i, ok := w.images.get(id)
+	return ok && i.location.region == c.Region && w.canLaunch(c, c.location().account, i)
 }
 
 // tagList returns tags in the order of their keys. Nil for none.
@@ -101,7 +153,7 @@ func (w *World) validateTagSpecifications(c *Call, specs []types.TagSpecificatio
 			seen[key] = true
 		}
 
-		if err := validateTags(spec.Tags); err != nil {
+		if err := w.validateTags(c, spec.Tags); err != nil {
 			return err
 		}
 	}
@@ -110,7 +162,7 @@ func (w *World) validateTagSpecifications(c *Call, specs []types.TagSpecificatio
 }
 
 // validateTags checks the keys, values and number of tags (EC2-UG:Using_Tags).
-func validateTags(tags []types.Tag) error {
+func (w *World) validateTags(c *Call, tags []types.Tag) error {
 	for _, tag := range tags {
 		key, value := aws.ToString(tag.Key), aws.ToString(tag.Value)
 		switch {
@@ -118,10 +170,14 @@ func validateTags(tags []types.Tag) error {
 			return badRequest("InvalidParameterValue", "Tag key cannot be empty.")
 		case strings.HasPrefix(strings.ToLower(key), "aws:"):
 			return badRequest("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use")
-		case len([]rune(key)) > 127:
-			return badRequest("InvalidParameterValue", "Tag key exceeds the maximum length of 127 characters")
-		case len([]rune(value)) > 255:
-			return badRequest("InvalidParameterValue", "Tag value exceeds the maximum length of 255 characters")
+		case w.violates(c, "B.7.1", len([]rune(key)) > maxTagKeyLength):
+			return badRequest(
+				"InvalidParameterValue", "Tag key exceeds the maximum length of %d characters", maxTagKeyLength,
+			)
+		case w.violates(c, "B.7.1", len([]rune(value)) > maxTagValueLength):
+			return badRequest(
+				"InvalidParameterValue", "Tag value exceeds the maximum length of %d characters", maxTagValueLength,
+			)
 		}
 	}
 
@@ -134,11 +190,16 @@ func validateTags(tags []types.Tag) error {
 
 // resourceTagContext returns the condition keys of a resource's tags.
 func (w *World) resourceTagContext(id string) iampolicy.Context {
-	context := iampolicy.Context{}
 	if known, ok := w.resources[id]; ok {
-		for key, value := range known.tags {
-			context["aws:ResourceTag/"+key], context["ec2:ResourceTag/"+key] = []string{value}, []string{value}
-		}
+		return known.tagContext()
+	}
+	return iampolicy.Context{}
+}
+
+func (l *ec2Resource) tagContext() iampolicy.Context {
+	context := iampolicy.Context{}
+	for key, value := range l.tags {
+		context["aws:ResourceTag/"+key], context["ec2:ResourceTag/"+key] = []string{value}, []string{value}
 	}
 	return context
 }
@@ -152,10 +213,12 @@ func (w *World) findTaggable(c *Call, ids []string, tags []types.Tag) ([]*ec2Res
 
 	for i, id := range ids {
 		resource := resourceTypeOfID(id) + "/" + id
-		if known, ok := w.resources[id]; ok && known.location == c.location() {
-			found[i], resource = known, string(known.resourceType)+"/"+id
+		requests[i] = newAuthorization(c, c.location(), resource)
+		if known := w.taggableBy(c, id); known != nil {
+			found[i] = known
+			requests[i] = newAuthorization(c, c.location(), string(known.resourceType)+"/"+id).withContext(known.tagContext())
 		}
-		requests[i] = newAuthorization(c, c.location(), resource).withContext(w.resourceTagContext(id)).withContext(requested)
+		requests[i] = requests[i].withContext(requested)
 	}
 
 	return found, requests
@@ -203,7 +266,7 @@ func (w *World) createTags(c *Call, in *ec2.CreateTagsInput) (*ec2.CreateTagsOut
 		return nil, missingParameter("tagSet")
 	}
 
-	if err := validateTags(in.Tags); err != nil {
+	if err := w.validateTags(c, in.Tags); err != nil {
 		return nil, err
 	}
 
@@ -291,8 +354,8 @@ func (w *World) describeTags(c *Call, in *ec2.DescribeTagsInput) (*ec2.DescribeT
 
 	var all []types.TagDescription
 	for _, id := range slices.Sorted(maps.Keys(w.resources)) {
-		known := w.resources[id]
-		if known.location != c.location() || !w.isVisible(c, w.createdAt(id)) {
+		known, ok := w.taggedBy(c, id)
+		if !ok || known.location != c.location() || !w.isVisible(c, w.createdAt(id)) {
 			continue
 		}
 

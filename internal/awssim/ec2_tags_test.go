@@ -94,15 +94,35 @@ func TestTags_invalid(t *testing.T) {
 	}
 }
 
-// TestTags_onlyForOwner covers rule 2.1.8. An account can neither tag resources of another account nor see tags that
-// the other account set.
-func TestTags_onlyForOwner(t *testing.T) {
+// TestTags_ofRecipient covers rules 2.1.8 and B.7.2. Owner and recipient can both tag a shared snapshot, and each sees
+// only its own tags. A snapshot that is not shared cannot be tagged.
+func TestTags_ofRecipient(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
-		id := f.createSnapshot("")
+		id, theirs := f.createSnapshot(""), f.ec2At(member, home)
+		tagAs := func(client *ec2.Client, value string) error {
+			_, err := client.CreateTags(f.Context(), &ec2.CreateTagsInput{
+				Resources: []string{id}, Tags: []types.Tag{tag("who", value)},
+			})
+			return err
+		}
+
+		requireErrorCode(t, tagAs(theirs, "recipient"), "InvalidSnapshot.NotFound")
 		f.shareSnapshot(id)
-		_, err := f.ec2At(member, home).CreateTags(f.Context(), &ec2.CreateTagsInput{
-			Resources: []string{id}, Tags: []types.Tag{tag("k", "v")},
-		})
-		requireErrorCode(t, err, "InvalidSnapshot.NotFound")
+		for _, err := range []error{tagAs(f.ec2, "owner"), tagAs(theirs, "recipient")} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		for client, want := range map[*ec2.Client]string{f.ec2: "owner", theirs: "recipient"} {
+			tags := f.describeSnapshot(client, id).Tags
+			if len(tags) != 1 || *tags[0].Value != want {
+				t.Errorf("the %s sees %d tags: %+v", want, len(tags), tags)
+			}
+			listed := requireOutput(client.DescribeTags(f.Context(), &ec2.DescribeTagsInput{}))(f).Tags
+			if len(listed) != 1 || *listed[0].Value != want {
+				t.Errorf("DescribeTags of the %s returns %+v", want, listed)
+			}
+		}
 	})
 }

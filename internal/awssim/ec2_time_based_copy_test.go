@@ -22,7 +22,7 @@ func TestCopySnapshot_timeBased(t *testing.T) {
 			for _, minutes := range []int32{-1, 0, 14, 16, 2881} {
 				_, err := f.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
 					SourceRegion:              aws.String(home),
-					SourceSnapshotId:          aws.String("snap-0123456789abcdef0"),
+					SourceSnapshotId:          aws.String("snap-0fedcba9876543210"),
 					CompletionDurationMinutes: &minutes,
 					DryRun:                    aws.Bool(true),
 				})

@@ -79,19 +79,8 @@ func (w *World) newVolume(c *Call, spec volumeSpec) (*volume, error) {
 		created.platform = spec.snapshot.platform
 	}
 
-	if spec.sizeGiB != nil {
-		if *spec.sizeGiB < created.sizeGiB {
-			return nil, badRequest(
-				"InvalidParameterValue", "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", *spec.sizeGiB,
-				created.snapshot, created.sizeGiB,
-			)
-		}
-		created.sizeGiB = *spec.sizeGiB
-	}
-
-	if err := created.validatePerformance(); err != nil {
-		return nil, err
-	}
+	created.sizeGiB = max(created.sizeGiB, aws.ToInt32(spec.sizeGiB))
+	created.setPerformance()
 
 	choice, err := w.chooseEncryptionKey(c, volumeCreation, encryptionRequest{
 		encryptionParams: spec.encryption,
@@ -138,54 +127,6 @@ func dataSourceOf(s *snapshot, loc location) dataSource {
 	return sharedEncryptedSnapshot
 }
 
-// validatePerformance checks IOPS and throughput against the volume type and sets defaults (rule 9.0, EbsBlockDevice).
-func (v *volume) validatePerformance() error {
-	switch v.volumeType {
-	case types.VolumeTypeGp3:
-		if v.iops == nil {
-			v.iops = aws.Int32(3000)
-		}
-		if v.throughput == nil {
-			v.throughput = aws.Int32(125)
-		}
-		return validatePerformanceRange("gp3", v.iops, 3000, 80000, v.throughput, 125, 2000)
-	case types.VolumeTypeIo1:
-		return validatePerformanceRange("io1", v.iops, 100, 64000, v.throughput, 0, 0)
-	case types.VolumeTypeIo2:
-		return validatePerformanceRange("io2", v.iops, 100, 256000, v.throughput, 0, 0)
-	}
-
-	if v.iops != nil || v.throughput != nil {
-		return badRequest(
-			"InvalidParameterCombination", "The parameter iops and throughput are not supported for %s volumes.", v.volumeType,
-		)
-	}
-
-	if v.volumeType == types.VolumeTypeGp2 {
-		v.iops = aws.Int32(min(max(100, 3*v.sizeGiB), 16000))
-	}
-
-	return nil
-}
-
-func validatePerformanceRange(kind string, iops *int32, least, most int32, throughput *int32, slow, fast int32) error {
-	switch {
-	case iops == nil:
-		return badRequest("MissingParameter", "The parameter iops must be specified for %s volumes.", kind)
-	case *iops < least || *iops > most:
-		return badRequest(
-			"InvalidParameterValue", "Volume iops of %d is out of range for volume type %s; the range is %d to %d.", *iops, kind,
-			least, most,
-		)
-	case throughput != nil && (*throughput < slow || *throughput > fast):
-		return badRequest(
-			"InvalidParameterValue", "Throughput of %d MiB/s is out of range for volume type %s.", *throughput, kind,
-		)
-	}
-
-	return nil
-}
-
 // exists reports whether the volume exists at a time.
 func (v *volume) exists(now time.Time) bool {
 	return (!v.failsToCreate || now.Before(v.availableAt)) && (v.deletedAt.IsZero() || now.Before(v.deletedAt))
@@ -201,10 +142,21 @@ func volumeNotFound(id string) *APIError {
 	return badRequest("InvalidVolume.NotFound", "The volume '%s' does not exist.", id)
 }
 
+// validateVolumeID refuses a malformed volume ID. EC2 checks the format before it looks the volume up.
+func (w *World) validateVolumeID(c *Call, id string) error {
+	if w.violates(c, "B.2.1", !hasIDFormat(id, "vol-")) {
+		return badRequest("InvalidParameterValue", "Value (%s) for parameter volumeId is invalid. Expected: 'vol-...'.", id)
+	}
+	if w.violates(c, "B.2.1", !isValidID(id, "vol-")) {
+		return badRequest("InvalidVolumeID.Malformed", "Invalid id: %q", id)
+	}
+	return nil
+}
+
 func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVolumeOutput, error) {
 	err := refuseUnmodeled(
 		in, "AvailabilityZone", "ClientToken", "Encrypted", "Iops", "KmsKeyId", "Size", "SnapshotId", "TagSpecifications",
-		"Throughput", "VolumeType",
+		"Throughput", "VolumeInitializationRate", "VolumeType",
 	)
 	if err != nil {
 		return nil, err
@@ -224,6 +176,10 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 			return nil, badRequest("InvalidSnapshot.NotFound", "Snapshot does not exist")
 		}
 		from, requests = found, append(requests, w.newSnapshotAuthorization(c, found.id))
+	}
+
+	if err := w.validateVolumeRequest(c, newVolumeRequest(in, from)); err != nil {
+		return nil, err
 	}
 
 	if err := w.authorize(c, addTagOnCreate(c, in.TagSpecifications, requests...)...); err != nil {
@@ -255,6 +211,23 @@ func (w *World) createVolume(c *Call, in *ec2.CreateVolumeInput) (*ec2.CreateVol
 
 		return w.createVolumeOutput(c, created, spec), nil
 	})
+}
+
+// newVolumeRequest returns the parameters of CreateVolume that have bounds. A size below the size of the snapshot is
+// raised to it.
+func newVolumeRequest(in *ec2.CreateVolumeInput, from *snapshot) volumeRequest {
+	asked := volumeRequest{
+		volumeType: in.VolumeType,
+		sizeGiB:    aws.ToInt32(in.Size),
+		iops:       in.Iops,
+		throughput: in.Throughput,
+		rate:       in.VolumeInitializationRate,
+		snapshot:   in.SnapshotId != nil,
+	}
+	if from != nil {
+		asked.sizeGiB = max(asked.sizeGiB, from.sizeGiB)
+	}
+	return asked
 }
 
 // validateCreateVolume checks what CreateVolume refuses before it authorizes the call.
@@ -315,10 +288,8 @@ func (w *World) deleteVolume(c *Call, in *ec2.DeleteVolumeInput) (*ec2.DeleteVol
 	if in.VolumeId == nil {
 		return nil, missingParameter("VolumeId")
 	}
-	if !hasIDFormat(*in.VolumeId, "vol-") {
-		return nil, badRequest(
-			"InvalidParameterValue", "Value (%s) for parameter volumeId is invalid. Expected: 'vol-...'.", *in.VolumeId,
-		)
+	if err := w.validateVolumeID(c, *in.VolumeId); err != nil {
+		return nil, err
 	}
 
 	deleted, ok := w.findOwnVolume(c, *in.VolumeId)
@@ -412,6 +383,9 @@ func (w *World) describeVolumes(c *Call, in *ec2.DescribeVolumesInput) (*ec2.Des
 
 	var seen []types.Volume
 	for _, id := range in.VolumeIds {
+		if err := w.validateVolumeID(c, id); err != nil {
+			return nil, err
+		}
 		found, ok := w.findOwnVolume(c, id)
 		if !ok || !w.isVisible(c, found.created) {
 			return nil, volumeNotFound(id)

@@ -5,8 +5,8 @@ package awssim
 
 import (
 	"net/http"
-	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -29,6 +29,10 @@ func (w *World) findManagedPolicy(c *Call, arn *string) (*managedPolicy, error) 
 			iamtypes.Policy{Arn: arn, PolicyName: aws.String("AdministratorAccess")},
 			mustParsePolicy(administratorAccessPolicy, iampolicy.Identity),
 		}, nil
+	}
+
+	if w.violates(c, "B.9.5", !strings.HasPrefix(*arn, "arn:")) {
+		return nil, badRequest("ValidationError", "Invalid ARN:  Could not be parsed!")
 	}
 
 	found, ok := c.caller.account.policies.get(*arn)
@@ -57,11 +61,11 @@ func (w *World) createPolicy(c *Call, in *iam.CreatePolicyInput) (*iam.CreatePol
 		return nil, err
 	}
 
-	text, err := parseIAMPolicy(in.PolicyDocument, iampolicy.Identity)
+	text, err := w.parseIAMPolicy(c, in.PolicyDocument, iampolicy.Identity)
 	if err != nil {
 		return nil, err
 	}
-	if _, taken := c.caller.account.policies.get(arn); taken {
+	if c.caller.account.hasPolicy(*in.PolicyName) {
 		return nil, newAPIError(
 			http.StatusConflict, "EntityAlreadyExists", "A policy called %s already exists. Duplicate names are not allowed.",
 			*in.PolicyName,
@@ -77,7 +81,10 @@ func (w *World) createPolicy(c *Call, in *iam.CreatePolicyInput) (*iam.CreatePol
 		PolicyId:         aws.String("ANPA" + w.randomText(17, "policy", arn)),
 		DefaultVersionId: aws.String("v1"),
 		IsAttachable:     true,
-		Description:      in.Description,
+		// Counted when the policy is shown.
+		AttachmentCount:               aws.Int32(0),
+		PermissionsBoundaryUsageCount: aws.Int32(0),
+		Description:                   in.Description,
 	}}
 
 	c.caller.account.policies.put(arn, created)
@@ -85,25 +92,35 @@ func (w *World) createPolicy(c *Call, in *iam.CreatePolicyInput) (*iam.CreatePol
 	return &iam.CreatePolicyOutput{Policy: &created.Policy}, nil
 }
 
+// hasPolicy reports whether the account has a customer managed policy with a name.
+func (a *account) hasPolicy(name string) bool {
+	for _, p := range a.policies.all {
+		if strings.EqualFold(*p.PolicyName, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // putInlinePolicy sets an inline policy of a user or role.
-func putInlinePolicy(c *Call, h *iamPrincipal, name, text *string) error {
+func (w *World) putInlinePolicy(c *Call, h *iamPrincipal, name, text *string) error {
 	if !matchesPattern(name, iamNamePattern) {
 		return validationError(c, "PolicyName", name, iamNameConstraint)
 	}
-	created, err := parseIAMPolicy(text, iampolicy.Identity)
+	created, err := w.parseIAMPolicy(c, text, iampolicy.Identity)
 	if err != nil {
 		return err
 	}
-	h.inlinePolicies.put(*name, created)
+	h.inlinePolicies.put(iamKey(*name), created)
 	c.recordChange(h.arn)
 	return nil
 }
 
 func deleteInlinePolicy(c *Call, h *iamPrincipal, name *string) error {
-	if _, ok := h.inlinePolicies.get(aws.ToString(name)); !ok {
+	if _, ok := h.inlinePolicies.get(iamKey(aws.ToString(name))); !ok {
 		return noSuchEntity("policy", aws.ToString(name))
 	}
-	h.inlinePolicies.remove(*name)
+	h.inlinePolicies.remove(iamKey(*name))
 	c.recordChange(h.arn)
 	return nil
 }
@@ -125,7 +142,7 @@ func (w *World) putRolePolicy(c *Call, in *iam.PutRolePolicyInput) (*iam.PutRole
 	if err != nil {
 		return nil, err
 	}
-	return &iam.PutRolePolicyOutput{}, putInlinePolicy(c, &found.iamPrincipal, in.PolicyName, in.PolicyDocument)
+	return &iam.PutRolePolicyOutput{}, w.putInlinePolicy(c, &found.iamPrincipal, in.PolicyName, in.PolicyDocument)
 }
 
 func (w *World) getRolePolicy(c *Call, in *iam.GetRolePolicyInput) (*iam.GetRolePolicyOutput, error) {
@@ -134,7 +151,7 @@ func (w *World) getRolePolicy(c *Call, in *iam.GetRolePolicyInput) (*iam.GetRole
 		return nil, err
 	}
 
-	text, ok := found.inlinePolicies.get(aws.ToString(in.PolicyName))
+	text, ok := found.inlinePolicies.get(iamKey(aws.ToString(in.PolicyName)))
 	if !ok {
 		return nil, newAPIError(
 			http.StatusNotFound, "NoSuchEntity", "The role policy with name %s cannot be found.", aws.ToString(in.PolicyName),
@@ -142,7 +159,7 @@ func (w *World) getRolePolicy(c *Call, in *iam.GetRolePolicyInput) (*iam.GetRole
 	}
 
 	return &iam.GetRolePolicyOutput{
-		RoleName: in.RoleName, PolicyName: in.PolicyName, PolicyDocument: aws.String(url.QueryEscape(text.text)),
+		RoleName: in.RoleName, PolicyName: in.PolicyName, PolicyDocument: encodeDocument(text.text),
 	}, nil
 }
 
@@ -204,6 +221,11 @@ func (w *World) deleteRolePermissionsBoundary(
 	found, err := w.authorizeRoleChange(c, in.RoleName)
 	if err != nil {
 		return nil, err
+	}
+	if w.violates(c, "B.9.6", found.permissionsBoundary == nil) {
+		return nil, newAPIError(
+			http.StatusNotFound, "NoSuchEntity", "The role with name %s has no permissions boundary.", found.name,
+		)
 	}
 	found.permissionsBoundary = nil
 	c.recordChange(found.arn)

@@ -41,6 +41,9 @@ type role struct {
 	service            string        // of a service-linked role, such as "autoscaling.amazonaws.com"
 }
 
+// iamKey returns the key of a name in IAM. Names that differ only in case are the same name.
+func iamKey(name string) string { return strings.ToLower(name) }
+
 // isServiceLinked reports whether the role is a service-linked role. No policy can be attached to it, and policies of
 // an organization do not apply to it.
 func (r *role) isServiceLinked() bool { return r.service != "" }
@@ -102,7 +105,7 @@ func (w *World) findRole(arn string) (*role, bool) {
 	if !ok {
 		return nil, false
 	}
-	found, ok := account.roles.get(arn[strings.LastIndex(arn, "/")+1:])
+	found, ok := account.roles.get(iamKey(arn[strings.LastIndex(arn, "/")+1:]))
 	return found, ok && found.arn == arn
 }
 
@@ -132,14 +135,14 @@ func (a *account) hasPrincipal(arn, service, resource string) bool {
 	last := rest[strings.LastIndex(rest, "/")+1:]
 	switch service + ":" + kind {
 	case "iam:role":
-		role, ok := a.roles.get(last)
+		role, ok := a.roles.get(iamKey(last))
 		return ok && role.arn == arn
 	case "iam:user":
-		user, ok := a.users.get(last)
+		user, ok := a.users.get(iamKey(last))
 		return ok && user.arn == arn
 	case "sts:assumed-role":
 		role, _, _ := strings.Cut(rest, "/")
-		_, ok := a.roles.get(role)
+		_, ok := a.roles.get(iamKey(role))
 		return ok
 	}
 

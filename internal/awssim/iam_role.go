@@ -4,9 +4,11 @@
 package awssim
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -102,17 +104,20 @@ func validateNewPrincipal(c *Call, member string, name, path *string) error {
 }
 
 // parseIAMPolicy parses a policy in an IAM request.
-func parseIAMPolicy(text *string, kind iampolicy.Kind) (*policyDocument, error) {
+func (w *World) parseIAMPolicy(c *Call, text *string, kind iampolicy.Kind) (*policyDocument, error) {
 	created, err := parsePolicy(aws.ToString(text), kind)
 	if err != nil {
+		if w.violates(c, "B.9.3", !json.Valid([]byte(aws.ToString(text)))) {
+			return nil, badRequest("MalformedPolicyDocument", "This policy contains invalid Json")
+		}
 		return nil, badRequest("MalformedPolicyDocument", "Syntax errors in policy. (%v)", err)
 	}
 	return created, nil
 }
 
 // parseTrustPolicy parses a trust policy. All principals in it must exist.
-func (w *World) parseTrustPolicy(text *string) (*policyDocument, error) {
-	created, err := parseIAMPolicy(text, iampolicy.Trust)
+func (w *World) parseTrustPolicy(c *Call, text *string) (*policyDocument, error) {
+	created, err := w.parseIAMPolicy(c, text, iampolicy.Trust)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +136,7 @@ func showRole(r *role) *iamtypes.Role {
 		Path:                     aws.String(r.path),
 		RoleId:                   aws.String(r.id),
 		RoleName:                 aws.String(r.name),
-		AssumeRolePolicyDocument: aws.String(url.QueryEscape(r.trustPolicy.text)),
+		AssumeRolePolicyDocument: encodeDocument(r.trustPolicy.text),
 		Description:              r.description,
 		MaxSessionDuration:       aws.Int32(int32(r.maxSessionDuration.Seconds())),
 		Tags:                     formatIAMTags(r.tags),
@@ -144,10 +149,29 @@ func showRole(r *role) *iamtypes.Role {
 	return view
 }
 
+// encodeDocument returns a policy document as IAM sends it: percent-encoded (RFC 3986), with %20 for a space.
+func encodeDocument(text string) *string {
+	return aws.String(strings.ReplaceAll(url.QueryEscape(text), "+", "%20"))
+}
+
 func showBoundary(p *managedPolicy) *iamtypes.AttachedPermissionsBoundary {
 	return &iamtypes.AttachedPermissionsBoundary{
-		PermissionsBoundaryArn: p.Arn, PermissionsBoundaryType: iamtypes.PermissionsBoundaryAttachmentTypePolicy,
+		PermissionsBoundaryArn: p.Arn, PermissionsBoundaryType: "Policy", // the SDK's value is not what AWS sends
 	}
+}
+
+// maxRoleDescription is the maximum length of a role's description in characters.
+const maxRoleDescription = 1000
+
+// validateRoleLimits checks the description and the maximum session duration of a role.
+func (w *World) validateRoleLimits(c *Call, description *string, duration *int32) error {
+	if err := validateLength(c, "Description", description, 0, maxRoleDescription); w.violates(c, "B.9.4", err != nil) {
+		return err
+	}
+	if err := validateRange(c, "MaxSessionDuration", duration, 3600, 43200); w.violates(c, "5.1", err != nil) {
+		return err
+	}
+	return nil
 }
 
 func (w *World) createRole(c *Call, in *iam.CreateRoleInput) (*iam.CreateRoleOutput, error) {
@@ -160,10 +184,8 @@ func (w *World) createRole(c *Call, in *iam.CreateRoleInput) (*iam.CreateRoleOut
 		longest = time.Hour
 	}
 
-	if w.violates(c, "5.1", longest < time.Hour || longest > 12*time.Hour) {
-		return nil, validationError(
-			c, "MaxSessionDuration", in.MaxSessionDuration, "Member must have value between 3600 and 43200",
-		)
+	if err := w.validateRoleLimits(c, in.Description, in.MaxSessionDuration); err != nil {
+		return nil, err
 	}
 
 	created := &role{
@@ -177,19 +199,21 @@ func (w *World) createRole(c *Call, in *iam.CreateRoleInput) (*iam.CreateRoleOut
 	if err != nil {
 		return nil, err
 	}
-	if _, taken := created.account.roles.get(created.name); taken {
+	if _, taken := created.account.roles.get(iamKey(created.name)); taken {
 		return nil, entityExists("Role", created.name)
 	}
-	if created.trustPolicy, err = w.parseTrustPolicy(in.AssumeRolePolicyDocument); err != nil {
+	if created.trustPolicy, err = w.parseTrustPolicy(c, in.AssumeRolePolicyDocument); err != nil {
 		return nil, err
 	}
 	if created.permissionsBoundary, err = w.findManagedPolicy(c, in.PermissionsBoundary); err != nil {
 		return nil, err
 	}
 
-	created.account.roles.put(created.name, created)
+	created.account.roles.put(iamKey(created.name), created)
 	c.recordChange(created.arn)
-	return &iam.CreateRoleOutput{Role: showRole(created)}, nil
+	view := showRole(created)
+	view.MaxSessionDuration = nil // CreateRole does not show it
+	return &iam.CreateRoleOutput{Role: view}, nil
 }
 
 // authorizeRole authorizes an operation on a role of the caller's account and returns the role.
@@ -198,7 +222,7 @@ func (w *World) authorizeRole(c *Call, name *string) (*role, error) {
 		return nil, validationError(c, "RoleName", name, iamNameConstraint)
 	}
 
-	found, ok := c.caller.account.roles.get(*name)
+	found, ok := c.caller.account.roles.get(iamKey(*name))
 	arn := c.caller.account.arn("iam", "", "role/"+*name)
 	if ok {
 		arn = found.arn
@@ -231,15 +255,15 @@ func (w *World) getRole(c *Call, in *iam.GetRoleInput) (*iam.GetRoleOutput, erro
 	if err != nil {
 		return nil, err
 	}
-	return &iam.GetRoleOutput{Role: showRole(found)}, nil
+	view := showRole(found)
+	view.RoleLastUsed = &iamtypes.RoleLastUsed{} // no role was ever used
+	return &iam.GetRoleOutput{Role: view}, nil
 }
 
 func (w *World) updateRole(c *Call, in *iam.UpdateRoleInput) (*iam.UpdateRoleOutput, error) {
 	longest := time.Duration(aws.ToInt32(in.MaxSessionDuration)) * time.Second
-	if w.violates(c, "5.1", in.MaxSessionDuration != nil && (longest < time.Hour || longest > 12*time.Hour)) {
-		return nil, validationError(
-			c, "MaxSessionDuration", in.MaxSessionDuration, "Member must have value between 3600 and 43200",
-		)
+	if err := w.validateRoleLimits(c, in.Description, in.MaxSessionDuration); err != nil {
+		return nil, err
 	}
 
 	found, err := w.authorizeRoleChange(c, in.RoleName)
@@ -280,7 +304,7 @@ func (w *World) deleteRole(c *Call, in *iam.DeleteRoleInput) (*iam.DeleteRoleOut
 	}
 
 	c.recordChange(found.arn)
-	found.account.roles.remove(found.name)
+	found.account.roles.remove(iamKey(found.name))
 	w.replaceARNsByID(&found.iamPrincipal)
 	return &iam.DeleteRoleOutput{}, nil
 }
@@ -293,7 +317,7 @@ func (w *World) updateAssumeRolePolicy(
 		return nil, err
 	}
 
-	trust, err := w.parseTrustPolicy(in.PolicyDocument)
+	trust, err := w.parseTrustPolicy(c, in.PolicyDocument)
 	if err != nil {
 		return nil, err
 	}
@@ -355,15 +379,15 @@ func (w *World) createServiceLinkedRole(
 	if in.CustomSuffix != nil && service != "autoscaling.amazonaws.com" {
 		return nil, badRequest("InvalidInput", "Custom suffix is not allowed for %s", service)
 	}
-	if _, taken := created.account.roles.get(name); taken {
+	if _, taken := created.account.roles.get(iamKey(name)); taken {
 		return nil, badRequest(
 			"InvalidInput", "Service role name %s has been taken in this account, please try a different suffix.", name,
 		)
 	}
 
 	may := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":[` + linked.actions + `],"Resource":"*"}]}`
-	created.inlinePolicies.put(name, mustParsePolicy(may, iampolicy.Identity))
-	created.account.roles.put(name, created)
+	created.inlinePolicies.put(iamKey(name), mustParsePolicy(may, iampolicy.Identity))
+	created.account.roles.put(iamKey(name), created)
 	c.recordChange(created.arn)
 	return &iam.CreateServiceLinkedRoleOutput{Role: showRole(created)}, nil
 }
@@ -381,7 +405,7 @@ func (w *World) deleteServiceLinkedRole(
 	}
 
 	c.recordChange(found.arn)
-	found.account.roles.remove(found.name)
+	found.account.roles.remove(iamKey(found.name))
 	w.replaceARNsByID(&found.iamPrincipal)
 	task := "task" + found.path + found.name + "/" + w.randomUUID("deletion", found.id)
 	return &iam.DeleteServiceLinkedRoleOutput{DeletionTaskId: &task}, nil

@@ -42,7 +42,7 @@ func (w *World) createUser(c *Call, in *iam.CreateUserInput) (*iam.CreateUserOut
 	if err != nil {
 		return nil, err
 	}
-	if _, taken := created.account.users.get(created.name); taken {
+	if _, taken := created.account.users.get(iamKey(created.name)); taken {
 		return nil, entityExists("User", created.name)
 	}
 
@@ -52,7 +52,7 @@ func (w *World) createUser(c *Call, in *iam.CreateUserInput) (*iam.CreateUserOut
 	}
 
 	created.permissionsBoundary = boundary
-	created.account.users.put(created.name, created)
+	created.account.users.put(iamKey(created.name), created)
 	c.recordChange(created.arn)
 	return &iam.CreateUserOutput{User: showUser(created)}, nil
 }
@@ -67,7 +67,7 @@ func (w *World) authorizeUser(c *Call, name *string) (*user, error) {
 		return nil, validationError(c, "UserName", name, iamNameConstraint)
 	}
 
-	found, ok := c.caller.account.users.get(*name)
+	found, ok := c.caller.account.users.get(iamKey(*name))
 	arn := c.caller.account.arn("iam", "", "user/"+*name)
 	if ok {
 		arn = found.arn
@@ -95,7 +95,7 @@ func (w *World) putUserPolicy(c *Call, in *iam.PutUserPolicyInput) (*iam.PutUser
 	if err != nil {
 		return nil, err
 	}
-	return &iam.PutUserPolicyOutput{}, putInlinePolicy(c, &found.iamPrincipal, in.PolicyName, in.PolicyDocument)
+	return &iam.PutUserPolicyOutput{}, w.putInlinePolicy(c, &found.iamPrincipal, in.PolicyName, in.PolicyDocument)
 }
 
 func (w *World) deleteUserPolicy(c *Call, in *iam.DeleteUserPolicyInput) (*iam.DeleteUserPolicyOutput, error) {
@@ -201,7 +201,7 @@ func (w *World) createInstanceProfile(
 	if err := w.authorize(c, AuthorizationRequest{Action: "iam:CreateInstanceProfile", Resource: arn}); err != nil {
 		return nil, err
 	}
-	if _, taken := c.caller.account.profiles.get(*in.InstanceProfileName); taken {
+	if _, taken := c.caller.account.profiles.get(iamKey(*in.InstanceProfileName)); taken {
 		return nil, newAPIError(
 			http.StatusConflict, "EntityAlreadyExists", "Instance Profile %s already exists.", *in.InstanceProfileName,
 		)
@@ -215,7 +215,7 @@ func (w *World) createInstanceProfile(
 		InstanceProfileId:   aws.String("AIPA" + w.randomText(17, "instance profile", arn)),
 	}}
 
-	c.caller.account.profiles.put(*in.InstanceProfileName, created)
+	c.caller.account.profiles.put(iamKey(*in.InstanceProfileName), created)
 	c.recordChange(arn)
 	return &iam.CreateInstanceProfileOutput{InstanceProfile: showProfile(created)}, nil
 }
@@ -234,7 +234,7 @@ func (w *World) authorizeInstanceProfile(c *Call, name *string) (*instanceProfil
 		return nil, validationError(c, "InstanceProfileName", name, iamNameConstraint)
 	}
 
-	found, ok := c.caller.account.profiles.get(*name)
+	found, ok := c.caller.account.profiles.get(iamKey(*name))
 	arn := c.caller.account.arn("iam", "", "instance-profile/"+*name)
 	if ok {
 		arn = *found.Arn
@@ -265,7 +265,7 @@ func (w *World) addRoleToInstanceProfile(
 		return nil, err
 	}
 
-	added, ok := c.caller.account.roles.get(aws.ToString(in.RoleName))
+	added, ok := c.caller.account.roles.get(iamKey(aws.ToString(in.RoleName)))
 	if !ok {
 		return nil, noSuchEntity("role", aws.ToString(in.RoleName))
 	}

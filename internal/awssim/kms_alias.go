@@ -44,6 +44,12 @@ func (a *alias) setTarget(target *key, now time.Time) {
 
 // validateAlias checks the alias name in a request. Names of AWS are reserved (rule 3.3.4).
 func (w *World) validateAlias(c *Call, name *string) error {
+	if w.violates(c, "B.5.10", !strings.HasPrefix(aws.ToString(name), "alias/")) {
+		return badRequest(
+			"ValidationException", `Alias must start with the prefix "alias/". Please see `+
+				"https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html",
+		)
+	}
 	if !matchesPattern(name, aliasPattern) {
 		return validationError(
 			c, "AliasName", name, "Member must satisfy regular expression pattern: ^alias/[a-zA-Z0-9/_-]+$",

@@ -6,7 +6,9 @@ package awssim
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -89,6 +91,41 @@ func parseKMSTags(tags []kmstypes.Tag) map[string]string {
 	})
 }
 
+// validateKMSTags checks the tags in a request. Tags of the key that the request does not name count towards the limit.
+func (w *World) validateKMSTags(c *Call, tags []kmstypes.Tag, existing map[string]string) error {
+	all := maps.Clone(existing)
+	if all == nil {
+		all = map[string]string{}
+	}
+
+	seen := map[string]bool{}
+	for i, tag := range tags {
+		member := fmt.Sprintf("tags.%d.member.", i+1)
+		err := cmp.Or(
+			validateLength(c, member+"tagKey", tag.TagKey, 1, maxTagKeyLength),
+			validateLength(c, member+"tagValue", tag.TagValue, 0, maxTagValueLength),
+		)
+		if w.violates(c, "B.5.1", err != nil) {
+			return err
+		}
+
+		key := aws.ToString(tag.TagKey)
+		if w.violates(c, "B.5.1", seen[key]) {
+			return badRequest("TagException", "Duplicate tag keys")
+		}
+		if w.violates(c, "B.5.1", strings.HasPrefix(strings.ToLower(key), "aws:")) {
+			return badRequest("TagException", "Tags beginning with aws: are reserved")
+		}
+		seen[key], all[key] = true, ""
+	}
+
+	if w.violates(c, "B.5.1", len(all) > maxTags) {
+		return badRequest("TagException", "Too many tags")
+	}
+
+	return nil
+}
+
 func formatKMSTags(tags map[string]string) []kmstypes.Tag {
 	view := []kmstypes.Tag{}
 	for _, key := range sortedKeys(tags) {
@@ -97,13 +134,62 @@ func formatKMSTags(tags map[string]string) []kmstypes.Tag {
 	return view
 }
 
-// asymmetricKeyUsages maps the other key specs to their key usages. Such keys exist here only to be refused by EBS
-// (rule 3.4.2).
+// Key usages of the other key specs. Such keys exist here only to be refused by EBS (rule 3.4.2).
+var (
+	rsaKeyUsages = []kmstypes.KeyUsageType{kmstypes.KeyUsageTypeEncryptDecrypt, kmstypes.KeyUsageTypeSignVerify}
+	eccKeyUsages = []kmstypes.KeyUsageType{kmstypes.KeyUsageTypeSignVerify, kmstypes.KeyUsageTypeKeyAgreement}
+	macKeyUsages = []kmstypes.KeyUsageType{kmstypes.KeyUsageTypeGenerateVerifyMac}
+)
+
 var asymmetricKeyUsages = map[kmstypes.KeySpec][]kmstypes.KeyUsageType{
-	kmstypes.KeySpecRsa2048:     {kmstypes.KeyUsageTypeEncryptDecrypt, kmstypes.KeyUsageTypeSignVerify},
-	kmstypes.KeySpecRsa4096:     {kmstypes.KeyUsageTypeEncryptDecrypt, kmstypes.KeyUsageTypeSignVerify},
-	kmstypes.KeySpecEccNistP256: {kmstypes.KeyUsageTypeSignVerify},
-	kmstypes.KeySpecHmac256:     {kmstypes.KeyUsageTypeGenerateVerifyMac},
+	kmstypes.KeySpecRsa2048:       rsaKeyUsages,
+	kmstypes.KeySpecRsa3072:       rsaKeyUsages,
+	kmstypes.KeySpecRsa4096:       rsaKeyUsages,
+	kmstypes.KeySpecEccNistP256:   eccKeyUsages,
+	kmstypes.KeySpecEccNistP384:   eccKeyUsages,
+	kmstypes.KeySpecEccNistP521:   eccKeyUsages,
+	kmstypes.KeySpecEccSecgP256k1: {kmstypes.KeyUsageTypeSignVerify},
+	kmstypes.KeySpecHmac224:       macKeyUsages,
+	kmstypes.KeySpecHmac256:       macKeyUsages,
+	kmstypes.KeySpecHmac384:       macKeyUsages,
+	kmstypes.KeySpecHmac512:       macKeyUsages,
+}
+
+// setAlgorithms sets the algorithms in a key's metadata. They depend on the key spec and the key usage.
+func setAlgorithms(of *kmstypes.KeyMetadata) {
+	spec := string(of.KeySpec)
+	switch {
+	case of.KeySpec == kmstypes.KeySpecSymmetricDefault:
+		of.EncryptionAlgorithms = []kmstypes.EncryptionAlgorithmSpec{kmstypes.EncryptionAlgorithmSpecSymmetricDefault}
+	case of.KeyUsage == kmstypes.KeyUsageTypeGenerateVerifyMac:
+		size := strings.TrimPrefix(spec, "HMAC_")
+		of.MacAlgorithms = []kmstypes.MacAlgorithmSpec{kmstypes.MacAlgorithmSpec("HMAC_SHA_" + size)}
+	case of.KeyUsage == kmstypes.KeyUsageTypeKeyAgreement:
+		of.KeyAgreementAlgorithms = []kmstypes.KeyAgreementAlgorithmSpec{kmstypes.KeyAgreementAlgorithmSpecEcdh}
+	case of.KeyUsage == kmstypes.KeyUsageTypeEncryptDecrypt:
+		of.EncryptionAlgorithms = []kmstypes.EncryptionAlgorithmSpec{
+			kmstypes.EncryptionAlgorithmSpecRsaesOaepSha1, kmstypes.EncryptionAlgorithmSpecRsaesOaepSha256,
+		}
+	case strings.HasPrefix(spec, "RSA_"):
+		of.SigningAlgorithms = []kmstypes.SigningAlgorithmSpec{
+			kmstypes.SigningAlgorithmSpecRsassaPkcs1V15Sha256,
+			kmstypes.SigningAlgorithmSpecRsassaPkcs1V15Sha384,
+			kmstypes.SigningAlgorithmSpecRsassaPkcs1V15Sha512,
+			kmstypes.SigningAlgorithmSpecRsassaPssSha256,
+			kmstypes.SigningAlgorithmSpecRsassaPssSha384,
+			kmstypes.SigningAlgorithmSpecRsassaPssSha512,
+		}
+	default:
+		of.SigningAlgorithms = []kmstypes.SigningAlgorithmSpec{ecdsaAlgorithms[of.KeySpec]}
+	}
+}
+
+// ecdsaAlgorithms maps elliptic curves to their signing algorithm.
+var ecdsaAlgorithms = map[kmstypes.KeySpec]kmstypes.SigningAlgorithmSpec{
+	kmstypes.KeySpecEccNistP256:   kmstypes.SigningAlgorithmSpecEcdsaSha256,
+	kmstypes.KeySpecEccNistP384:   kmstypes.SigningAlgorithmSpecEcdsaSha384,
+	kmstypes.KeySpecEccNistP521:   kmstypes.SigningAlgorithmSpecEcdsaSha512,
+	kmstypes.KeySpecEccSecgP256k1: kmstypes.SigningAlgorithmSpecEcdsaSha256,
 }
 
 func (w *World) createKey(c *Call, in *kms.CreateKeyInput) (*kms.CreateKeyOutput, error) {
@@ -115,8 +201,11 @@ func (w *World) createKey(c *Call, in *kms.CreateKeyInput) (*kms.CreateKeyOutput
 		return nil, err
 	}
 
-	spec, usage, origin, err := resolveKeyKind(in)
+	spec, usage, origin, err := w.resolveKeyKind(c, in)
 	if err != nil {
+		return nil, err
+	}
+	if err := w.validateKMSTags(c, in.Tags, nil); err != nil {
 		return nil, err
 	}
 
@@ -170,7 +259,9 @@ func (w *World) createKey(c *Call, in *kms.CreateKeyInput) (*kms.CreateKeyOutput
 }
 
 // resolveKeyKind returns the key spec, key usage and origin in a request, or their defaults.
-func resolveKeyKind(in *kms.CreateKeyInput) (kmstypes.KeySpec, kmstypes.KeyUsageType, kmstypes.OriginType, error) {
+func (w *World) resolveKeyKind(
+	c *Call, in *kms.CreateKeyInput,
+) (kmstypes.KeySpec, kmstypes.KeyUsageType, kmstypes.OriginType, error) {
 	spec := cmp.Or(in.KeySpec, kmstypes.KeySpec(in.CustomerMasterKeySpec), kmstypes.KeySpecSymmetricDefault)
 	usage := cmp.Or(in.KeyUsage, kmstypes.KeyUsageTypeEncryptDecrypt)
 	origin := cmp.Or(in.Origin, kmstypes.OriginTypeAwsKms)
@@ -181,14 +272,18 @@ func resolveKeyKind(in *kms.CreateKeyInput) (kmstypes.KeySpec, kmstypes.KeyUsage
 	}
 
 	switch {
+	case w.violates(c, "B.5.2", spec != kmstypes.KeySpecSymmetricDefault && in.KeyUsage == ""):
+		return "", "", "", badRequest(
+			"ValidationException",
+			"You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.",
+		)
 	case !known:
 		return "", "", "", badRequest(
 			"UnsupportedOperationException", "The simulated AWS does not make keys of the spec %s.", spec,
 		)
-	case !slices.Contains(usages, usage):
+	case w.violates(c, "B.5.2", !slices.Contains(usages, usage)):
 		return "", "", "", badRequest(
-			"ValidationException",
-			"The operation failed because the KeyUsage value of the key is not valid for the KeySpec value: %s.", spec,
+			"ValidationException", "KeyUsage %s is not compatible with KeySpec %s", usage, spec,
 		)
 	case origin != kmstypes.OriginTypeAwsKms && origin != kmstypes.OriginTypeExternal:
 		return "", "", "", badRequest("UnsupportedOperationException", "The simulated AWS has no custom key stores.")
@@ -316,6 +411,9 @@ func (w *World) tagKey(c *Call, in *kms.TagResourceInput) (*kms.TagResourceOutpu
 	tags := parseKMSTags(in.Tags)
 	found, err := w.authorizeKeyChange(c, in.KeyId, "kms:TagResource", requestTagContext(tags))
 	if err != nil {
+		return nil, err
+	}
+	if err := w.validateKMSTags(c, in.Tags, found.tags); err != nil {
 		return nil, err
 	}
 	for key, value := range tags {

@@ -151,14 +151,28 @@ func (w *World) authorizeEncryption(
 	return found, w.validateEncryptionKey(c, found)
 }
 
+// maxPlaintextSize is the maximum number of bytes that Encrypt encrypts.
+const maxPlaintextSize = 4096
+
+// validatePlaintext checks the size of a plaintext. The message does not contain the plaintext.
+func (w *World) validatePlaintext(c *Call, size int) error {
+	const message = "1 validation error detected: Value at 'plaintext' failed to satisfy constraint: Member must have " +
+		"length %s than or equal to %d"
+	switch {
+	case w.violates(c, "B.5.7", size < 1):
+		return badRequest("ValidationException", message, "greater", 1)
+	case w.violates(c, "B.5.7", size > maxPlaintextSize):
+		return badRequest("ValidationException", message, "less", maxPlaintextSize)
+	}
+	return nil
+}
+
 func (w *World) encrypt(c *Call, in *kms.EncryptInput) (*kms.EncryptOutput, error) {
 	if err := requireSymmetricAlgorithm(in.EncryptionAlgorithm); err != nil {
 		return nil, err
 	}
-	if len(in.Plaintext) < 1 || len(in.Plaintext) > 4096 {
-		return nil, validationError(
-			c, "Plaintext", "*** Sensitive Data Redacted ***", "Member must have length between 1 and 4096",
-		)
+	if err := w.validatePlaintext(c, len(in.Plaintext)); err != nil {
+		return nil, err
 	}
 
 	k, err := w.authorizeEncryption(c, in.KeyId, "kms:Encrypt", in.EncryptionContext, in.GrantTokens)
@@ -203,6 +217,10 @@ func (w *World) authorizeDecryption(c *Call, with decryptionParams) (*key, ciphe
 		}
 	}
 
+	if w.violates(c, "B.5.8", !ignore && isOtherRegionsReplica(c, with.keyID, text.KeyID)) {
+		return nil, text, incorrectKey()
+	}
+
 	if with.keyID == nil { // the ciphertext names the key, in the call's Region
 		arn := kmsARN(location{text.Account, c.Region}, "key/"+text.KeyID)
 		if _, ok := w.findKey(c.location(), arn); w.violates(c, "3.4.3", !ok) {
@@ -222,12 +240,23 @@ func (w *World) authorizeDecryption(c *Call, with decryptionParams) (*key, ciphe
 		return nil, text, err
 	}
 	if w.violates(c, "3.7", !ignore && *found.KeyId != text.KeyID) {
-		return nil, text, badRequest(
-			"IncorrectKeyException", "The key ID in the request does not identify a CMK that can perform this operation.",
-		)
+		return nil, text, incorrectKey()
 	}
 
 	return found, text, nil
+}
+
+// isOtherRegionsReplica reports whether a request names the key of the ciphertext in another Region. KMS compares the
+// keys before it looks the ARN up.
+func isOtherRegionsReplica(c *Call, name *string, id string) bool {
+	return name != nil && strings.HasPrefix(*name, "arn:") && strings.HasSuffix(*name, ":key/"+id) &&
+		regionOfARN(*name) != c.Region
+}
+
+func incorrectKey() *APIError {
+	return badRequest(
+		"IncorrectKeyException", "The key ID in the request does not identify a CMK that can perform this operation.",
+	)
 }
 
 func (w *World) decrypt(c *Call, in *kms.DecryptInput) (*kms.DecryptOutput, error) {
@@ -312,10 +341,8 @@ func dataKeyLength(c *Call, spec kmstypes.DataKeySpec, number *int32) (int, erro
 	switch {
 	case (spec == "") == (number == nil):
 		return 0, badRequest("ValidationException", "Please specify either number of bytes or key spec.")
-	case number != nil && (*number < 1 || *number > 1024):
-		return 0, validationError(c, "NumberOfBytes", number, "Member must have value between 1 and 1024")
 	case number != nil:
-		return int(*number), nil
+		return int(*number), validateRange(c, "NumberOfBytes", number, 1, 1024)
 	case strings.HasSuffix(string(spec), "128"):
 		return 16, nil
 	}

@@ -27,6 +27,8 @@ type kmsState struct {
 	grantTokens  map[string]*key
 	importTokens map[string]*importParameters
 	wrappingKeys wrappingKeys
+	// how long a new replica is Creating (WithReplicaCreation)
+	replicaCreationTime time.Duration
 }
 
 func newKMSState() kmsState {
@@ -53,7 +55,9 @@ type key struct {
 	deletionScheduled    time.Time
 	material             *keyMaterialSet
 	keySet               *multiRegionKeySet
-	rotationEnabled      bool // automatic yearly rotation
+	rotationPeriod       int32     // in days; zero if automatic rotation is off
+	rotationStarted      time.Time // start of the last automatic rotation period
+	onDemandRotation     time.Time // start of the last on-demand rotation
 }
 
 // keyMaterialSet holds the key materials of a key, oldest first. A replica shares it with its primary key, except for
@@ -226,7 +230,7 @@ func (w *World) awsManagedKey(loc location, service string) *key {
 		CreationDate: aws.Time(w.now()),
 	}, mustParsePolicy(text, iampolicy.Resource))
 
-	created.rotationEnabled = true
+	created.rotationPeriod, created.rotationStarted = standardRotationPeriod, w.now()
 	named := &alias{name: "alias/aws/" + service, arn: name, created: w.now()}
 	w.aliases.put(name, named)
 	named.setTarget(created, w.now())
@@ -242,9 +246,8 @@ func (w *World) newKey(loc location, of kmstypes.KeyMetadata, text *policyDocume
 	if of.KeyUsage == "" {
 		of.KeyUsage = kmstypes.KeyUsageTypeEncryptDecrypt
 	}
-	if of.KeySpec == kmstypes.KeySpecSymmetricDefault {
-		of.EncryptionAlgorithms = []kmstypes.EncryptionAlgorithmSpec{kmstypes.EncryptionAlgorithmSpecSymmetricDefault}
-	}
+
+	setAlgorithms(&of)
 	if of.MultiRegion == nil {
 		of.MultiRegion = aws.Bool(false)
 	}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -49,7 +48,7 @@ func (w *World) resolveKey(c *Call, id *string, use *keyUse) (*key, error) {
 		return nil, badRequest("InvalidArnException", "Invalid arn %s", name)
 	}
 	if w.violates(c, "3.3.1", aliased && !slices.Contains(operationsByAlias, c.Operation)) {
-		return nil, kmsNotFound("Invalid keyId '%s'", name)
+		return nil, badRequest("InvalidArnException", "Key Aliases are not supported for this operation.")
 	}
 
 	if isARN {
@@ -130,8 +129,8 @@ func requireCustomerManaged(c *Call, k *key) error {
 func (w *World) endKMSDryRun(c *Call) error {
 	if w.violates(c, "6.6", c.DryRun) {
 		return newAPIError(
-			http.StatusPreconditionFailed, "DryRunOperationException",
-			"The request would have succeeded, but the DryRun parameter is set.",
+			http.StatusBadRequest, "DryRunOperationException",
+			"The request would have succeeded, but the DryRun option is set.",
 		)
 	}
 	return nil
@@ -144,8 +143,8 @@ func paginateKMS[T any](
 	if limit == nil {
 		limit = &standard
 	}
-	if *limit < 1 || *limit > most {
-		return nil, nil, validationError(c, "Limit", limit, "Member must have value between 1 and "+strconv.Itoa(int(most)))
+	if err := validateRange(c, "Limit", limit, 1, most); err != nil {
+		return nil, nil, err
 	}
 
 	page, next, err = paginate(all, limit, marker)

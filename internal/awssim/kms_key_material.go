@@ -86,15 +86,24 @@ func (r *keyMaterialSet) expiration() (kmstypes.ExpirationModelType, *time.Time)
 	return kmstypes.ExpirationModelTypeKeyMaterialExpires, first
 }
 
-// rotate makes the pending material current. It reports false if there is none.
-func (r *keyMaterialSet) rotate() bool {
+// pending returns the material that waits for a rotation. Nil if there is none.
+func (r *keyMaterialSet) pending() *keyMaterial {
 	for _, m := range r.materials {
 		if m.pendingRotation {
-			m.pendingRotation = false
-			return true
+			return m
 		}
 	}
-	return false
+	return nil
+}
+
+// rotate makes the pending material current. It reports false if there is none.
+func (r *keyMaterialSet) rotate() bool {
+	waiting := r.pending()
+	if waiting == nil {
+		return false
+	}
+	waiting.pendingRotation = false
+	return true
 }
 
 // importParameters are the parameters that GetParametersForImport returned.
@@ -207,7 +216,7 @@ func (w *World) validateExpiration(c *Call, in *kms.ImportKeyMaterialInput) erro
 			"ValidationException", "A validTo date cannot be specified if the expiration model is KEY_MATERIAL_DOES_NOT_EXPIRE.",
 		)
 	case w.violates(c, "3.5.2", !never && in.ValidTo == nil):
-		return badRequest("ValidationException", "A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES.")
+		return badRequest("ValidationException", "A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES")
 	case w.violates(
 		c, "3.5.2", in.ValidTo != nil && (!in.ValidTo.After(c.At) || in.ValidTo.After(c.At.Add(maxMaterialLifetime))),
 	):
@@ -308,6 +317,13 @@ func (w *World) addImportedMaterial(
 	if kind == kmstypes.ImportTypeNewKeyMaterial {
 		if at(k.material) >= 0 || !k.isPrimary() {
 			return nil, badRequest("IncorrectKeyMaterialException", "The key material was imported into this KMS key before.")
+		}
+		if waiting := k.material.pending(); w.violates(c, "B.5.6", waiting != nil) {
+			return nil, badRequest(
+				"KMSInvalidStateException",
+				"New key material (id: %s) cannot be imported into KMS key %s, because another key material (id: %s) is pending "+
+					"rotation.", id, *k.KeyId, waiting.id,
+			)
 		}
 		first := k.material.current() == nil
 		created := k.material.add(k, secret)

@@ -201,6 +201,7 @@ func TestImportKeyMaterial_wrappingAlgorithms(t *testing.T) {
 	})
 }
 
+// TestImportKeyMaterial_oneOfSeveralExpired covers rule B.5.6.
 func TestImportKeyMaterial_oneOfSeveralExpired(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		key := f.createKeyInState(kmstypes.KeyStatePendingImport)
@@ -214,6 +215,8 @@ func TestImportKeyMaterial_oneOfSeveralExpired(t *testing.T) {
 			f.Context(), f.wrapMaterial(f.kms, key, newMaterial(2), withExpiration(first.Add(year/2)), fresh),
 		))(f)
 
+		_, err := f.kms.ImportKeyMaterial(f.Context(), f.wrapMaterial(f.kms, key, newMaterial(3), fresh))
+		requireErrorMessage(f, err, "KMSInvalidStateException", "is pending rotation") // B.5.6
 		before := *f.describeKey(f.kms, key).CurrentKeyMaterialId
 		requireNoError(f.kms.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: &key}))(f) // 3.5.3
 		got := f.describeKey(f.kms, key)
@@ -238,7 +241,7 @@ func TestImportKeyMaterial_oneOfSeveralExpired(t *testing.T) {
 			in.KeyMaterialId = got.CurrentKeyMaterialId
 		})
 
-		_, err := f.kms.ImportKeyMaterial(f.Context(), in)
+		_, err = f.kms.ImportKeyMaterial(f.Context(), in)
 		requireErrorCode(f, err, "IncorrectKeyMaterialException") // rule 3.5.2: the ID of the other material
 		requireNoError(f.kms.ImportKeyMaterial(
 			f.Context(),

@@ -4,7 +4,9 @@
 package awssim
 
 import (
+	"cmp"
 	"strconv"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -62,10 +64,8 @@ func (w *World) scheduleKeyDeletion(c *Call, in *kms.ScheduleKeyDeletionInput) (
 		window = *in.PendingWindowInDays
 	}
 
-	if window < 7 || window > 30 {
-		return nil, validationError(
-			c, "PendingWindowInDays", in.PendingWindowInDays, "Member must have value between 7 and 30",
-		)
+	if err := validateRange(c, "PendingWindowInDays", in.PendingWindowInDays, 7, 30); err != nil {
+		return nil, err
 	}
 
 	context := iampolicy.Context{"kms:ScheduleKeyDeletionPendingWindowInDays": {strconv.Itoa(int(window))}}
@@ -100,8 +100,10 @@ func (w *World) cancelKeyDeletion(c *Call, in *kms.CancelKeyDeletionInput) (*kms
 
 // authorizeRotationChange authorizes a change of a key's rotation. Automatic rotation needs the origin AWS_KMS (rule
 // 3.5.3).
-func (w *World) authorizeRotationChange(c *Call, id *string, automatic bool) (*key, error) {
-	found, err := w.authorizeKey(c, id, keyUse{action: "kms:" + c.Operation})
+func (w *World) authorizeRotationChange(
+	c *Call, id *string, automatic bool, context iampolicy.Context,
+) (*key, error) {
+	found, err := w.authorizeKey(c, id, keyUse{action: "kms:" + c.Operation, context: context})
 	if err != nil {
 		return nil, err
 	}
@@ -112,62 +114,87 @@ func (w *World) authorizeRotationChange(c *Call, id *string, automatic bool) (*k
 		return nil, err
 	}
 
+	if w.violates(c, "3.6.1", !found.isPrimary()) {
+		return nil, badRequest(
+			"UnsupportedOperationException", "%s is a multi-region replica key which is not valid for %s.", *found.Arn,
+			c.Operation,
+		)
+	}
+
 	external := found.Origin != kmstypes.OriginTypeAwsKms
-	if w.violates(c, "3.5.3", found.KeySpec != kmstypes.KeySpecSymmetricDefault || automatic && external) {
+	switch off := c.Operation == "DisableKeyRotation"; {
+	case w.violates(c, "B.5.4", found.KeySpec != kmstypes.KeySpecSymmetricDefault && !off):
+		return nil, badRequest("UnsupportedOperationException", "")
+	case w.violates(c, "3.5.3", automatic && external && !off):
 		return nil, badRequest(
 			"UnsupportedOperationException", "%s origin is %s which is not valid for this operation.", *found.Arn, found.Origin,
 		)
-	}
-	if w.violates(c, "3.6.1", !found.isPrimary()) {
-		return nil, badRequest("UnsupportedOperationException", "%s is a replica: its primary key is rotated.", *found.Arn)
 	}
 
 	return found, nil
 }
 
+// Bounds of the period of automatic rotation in days (SDK EnableKeyRotation, RotationPeriodInDays).
+const (
+	shortestRotationPeriod = 90
+	standardRotationPeriod = 365
+	longestRotationPeriod  = 2560
+)
+
 func (w *World) enableKeyRotation(c *Call, in *kms.EnableKeyRotationInput) (*kms.EnableKeyRotationOutput, error) {
-	if err := refuseUnmodeled(in, "KeyId"); err != nil {
+	err := validateRange(c, "RotationPeriodInDays", in.RotationPeriodInDays, shortestRotationPeriod, longestRotationPeriod)
+	if w.violates(c, "B.5.3", err != nil) {
 		return nil, err
 	}
-	found, err := w.authorizeRotationChange(c, in.KeyId, true)
+
+	context := iampolicy.Context{}
+	if in.RotationPeriodInDays != nil {
+		context["kms:RotationPeriodInDays"] = []string{strconv.Itoa(int(*in.RotationPeriodInDays))}
+	}
+
+	found, err := w.authorizeRotationChange(c, in.KeyId, true, context)
 	if err != nil {
 		return nil, err
 	}
-	found.rotationEnabled = true
+	found.rotationPeriod, found.rotationStarted = cmp.Or(aws.ToInt32(in.RotationPeriodInDays), standardRotationPeriod), c.At
 	c.recordChange(*found.Arn)
 	return &kms.EnableKeyRotationOutput{}, nil
 }
 
 func (w *World) disableKeyRotation(c *Call, in *kms.DisableKeyRotationInput) (*kms.DisableKeyRotationOutput, error) {
-	found, err := w.authorizeRotationChange(c, in.KeyId, true)
+	found, err := w.authorizeRotationChange(c, in.KeyId, true, nil)
 	if err != nil {
 		return nil, err
 	}
-	found.rotationEnabled = false
+	found.rotationPeriod = 0
 	c.recordChange(*found.Arn)
 	return &kms.DisableKeyRotationOutput{}, nil
 }
+
+// onDemandRotationTime is how long an on-demand rotation is in progress. An observed rotation took 100 seconds.
+const onDemandRotationTime = 100 * time.Second
 
 // onDemandRotationLimit is the maximum number of on-demand rotations of a key (rule 3.5.3).
 const onDemandRotationLimit = 25
 
 // rotateKeyOnDemand makes another material current. Existing ciphertexts can still be decrypted (rule 3.5.3).
 func (w *World) rotateKeyOnDemand(c *Call, in *kms.RotateKeyOnDemandInput) (*kms.RotateKeyOnDemandOutput, error) {
-	found, err := w.authorizeRotationChange(c, in.KeyId, false)
+	found, err := w.authorizeRotationChange(c, in.KeyId, false, nil)
 	if err != nil {
 		return nil, err
 	}
 	if w.violates(c, "3.5.3", found.material.onDemandRotations >= onDemandRotationLimit) {
 		return nil, badRequest(
-			"LimitExceededException", "You have reached the limit of %d on-demand rotations of %s.", onDemandRotationLimit,
-			*found.Arn,
+			"LimitExceededException",
+			"The on-demand rotations limit has been reached for the given keyId. No more on-demand rotations can be performed "+
+				"for this key: %s", *found.Arn,
 		)
 	}
 
 	if found.Origin == kmstypes.OriginTypeExternal {
 		if !found.material.rotate() {
 			return nil, badRequest(
-				"KMSInvalidStateException", "%s has no imported key material that waits for rotation.", *found.Arn,
+				"KMSInvalidStateException", "No available key material pending rotation for the key: %s.", *found.Arn,
 			)
 		}
 	} else {
@@ -175,6 +202,7 @@ func (w *World) rotateKeyOnDemand(c *Call, in *kms.RotateKeyOnDemandInput) (*kms
 	}
 
 	found.material.onDemandRotations++
+	found.onDemandRotation = c.At
 	c.recordChange(*found.Arn)
 	return &kms.RotateKeyOnDemandOutput{KeyId: found.Arn}, nil
 }
@@ -187,14 +215,19 @@ func (w *World) getKeyRotationStatus(
 		return nil, err
 	}
 
-	out := &kms.GetKeyRotationStatusOutput{KeyId: found.Arn, KeyRotationEnabled: found.rotationEnabled}
-	if found.rotationEnabled {
-		out.RotationPeriodInDays = aws.Int32(365)
-		next := *found.CreationDate
+	out := &kms.GetKeyRotationStatusOutput{KeyId: found.Arn, KeyRotationEnabled: found.rotationPeriod > 0}
+	if found.rotationPeriod > 0 {
+		out.RotationPeriodInDays = aws.Int32(found.rotationPeriod)
+		next := found.rotationStarted
 		for !next.After(c.At) {
-			next = next.AddDate(0, 0, 365)
+			next = next.AddDate(0, 0, int(found.rotationPeriod))
 		}
 		out.NextRotationDate = &next
+	}
+
+	inProgress := !found.onDemandRotation.IsZero() && c.At.Before(found.onDemandRotation.Add(onDemandRotationTime))
+	if w.violates(c, "B.5.5", inProgress) {
+		out.OnDemandRotationStartDate = aws.Time(found.onDemandRotation)
 	}
 
 	return out, nil

@@ -205,10 +205,10 @@ func TestKey_identifiers(t *testing.T) {
 
 		for name, row := range map[string]struct{ call, code, text string }{
 			"3.3.1 CreateGrant takes no alias": {
-				"CreateGrant alias/golden", "NotFoundException", "Invalid keyId 'alias/golden'",
+				"CreateGrant alias/golden", "InvalidArnException", "Key Aliases are not supported for this operation.",
 			},
-			"3.3.1 GetKeyPolicy takes no alias": {"GetKeyPolicy " + alias, "NotFoundException", "Invalid keyId"},
-			"3.3.1 ListGrants takes no alias":   {"ListGrants alias/golden", "NotFoundException", "Invalid keyId"},
+			"3.3.1 GetKeyPolicy takes no alias": {"GetKeyPolicy " + alias, "InvalidArnException", "Key Aliases"},
+			"3.3.1 ListGrants takes no alias":   {"ListGrants alias/golden", "InvalidArnException", "Key Aliases"},
 			"3.3.1 a key of another Region": {
 				"DescribeKey " + strings.Replace(key, home, away, 1), "NotFoundException", "Invalid arn " + away,
 			},
@@ -264,7 +264,8 @@ func TestAlias_createUpdateDelete(t *testing.T) {
 		}
 
 		requireErrorMessage(f, create("alias/aws/ebs", one), "InvalidAliasNameException", "") // 3.3.4
-		requireErrorMessage(f, create("golden", one), "ValidationException", "'aliasName'")
+		requireErrorMessage(f, create("golden", one), "ValidationException", "Alias must start with the prefix") // B.5.10
+		requireErrorMessage(f, create("alias/golden image", one), "ValidationException", "'aliasName'")
 		if err := create("alias/golden", one); err != nil {
 			f.Fatal(err)
 		}
@@ -584,7 +585,7 @@ func TestKMS_dryRuns(t *testing.T) {
 		if len(grants) != 0 {
 			f.Errorf("6.6: the dry run made %d grants", len(grants))
 		}
-		if records := f.world.Records(); records[len(records)-2].Status != 412 {
+		if records := f.world.Records(); records[len(records)-2].Status != 400 {
 			f.Errorf("6.6: status %d", records[len(records)-2].Status)
 		}
 
@@ -666,6 +667,7 @@ func TestRotateKeyOnDemand_keepsARNAndCiphertexts(t *testing.T) {
 // TestReplicateKey_multiRegionKeys covers rule 3.6.1.
 func TestReplicateKey_multiRegionKeys(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
+		WithReplicaCreation(10 * time.Second)(f.world)
 		primary := *requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{
 			MultiRegion: aws.Bool(true), Description: aws.String("both"),
 		}))(f).KeyMetadata

@@ -42,8 +42,10 @@ func (f *multiRegionKeySet) configuration(k *key, now time.Time) *kmstypes.Multi
 	return view
 }
 
-// replicaCreationTime is how long a new replica is Creating.
-const replicaCreationTime = 10 * time.Second
+// WithReplicaCreation sets how long a new replica is Creating. By default, it is Enabled before the next call.
+func WithReplicaCreation(duration time.Duration) Option {
+	return func(w *World) { w.replicaCreationTime = duration }
+}
 
 // replicateKey creates a replica in another Region. It has the ID and material of the primary key. All other properties
 // are its own (rule 3.6.1).
@@ -66,16 +68,14 @@ func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.Replicate
 	if err := w.authorize(c, primary.newAuthorization(use), create); err != nil {
 		return nil, err
 	}
+	if w.violates(c, "3.6.3", !*primary.MultiRegion || !primary.isPrimary()) {
+		return nil, badRequest("UnsupportedOperationException", "%s is not a multi-region primary key.", *primary.Arn)
+	}
 	if err := w.requireKeyState(c, primary, kmstypes.KeyStateEnabled, kmstypes.KeyStatePendingImport); err != nil {
 		return nil, err
 	}
-	if w.violates(c, "3.6.3", !*primary.MultiRegion || !primary.isPrimary()) {
-		return nil, badRequest("UnsupportedOperationException", "%s is not a multi-Region primary key.", *primary.Arn)
-	}
-
-	found, known := findRegion(to.region)
-	if !known || found.partition != c.caller.account.partition || !w.isRegionEnabled(to) {
-		return nil, badRequest("ValidationException", "The Region %s is not available to this account.", to.region)
+	if err := w.validateReplicaRegion(c, primary, to); err != nil {
+		return nil, err
 	}
 	if _, ok := w.findKey(to, *primary.KeyId); ok {
 		return nil, badRequest("AlreadyExistsException", "A key with the ID %s is in %s already.", *primary.KeyId, to.region)
@@ -103,7 +103,7 @@ func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.Replicate
 		return nil, err
 	}
 
-	created.tags, created.keySet, created.availableAt = tags, primary.keySet, c.At.Add(replicaCreationTime)
+	created.tags, created.keySet, created.availableAt = tags, primary.keySet, c.At.Add(max(w.replicaCreationTime, time.Millisecond))
 	if created.Origin == kmstypes.OriginTypeAwsKms {
 		created.material = primary.material
 	}
@@ -113,4 +113,23 @@ func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.Replicate
 	return &kms.ReplicateKeyOutput{
 		ReplicaKeyMetadata: created.metadata(c.At), ReplicaPolicy: &text.text, ReplicaTags: formatKMSTags(tags),
 	}, nil
+}
+
+// validateReplicaRegion refuses a Region that cannot have a replica.
+func (w *World) validateReplicaRegion(c *Call, primary *key, to location) error {
+	found, known := findRegion(to.region)
+	switch {
+	case w.violates(c, "B.5.9", to.region == primary.location.region):
+		return badRequest(
+			"ValidationException", "%s cannot have a replica because it contains the primary.", to.region,
+		)
+	case w.violates(c, "B.5.9", known && found.partition != c.caller.account.partition):
+		return badRequest(
+			"ValidationException",
+			"The replica key Region must be in the same AWS partition as the primary key Region.",
+		)
+	case !known || !w.isRegionEnabled(to):
+		return badRequest("ValidationException", "The Region %s is not available to this account.", to.region)
+	}
+	return nil
 }

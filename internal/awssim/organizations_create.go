@@ -57,6 +57,12 @@ func (w *World) createOrganization(
 		createdAt:    c.At,
 	}
 
+	// The API reference of CreateOrganization: with all features, service control policies are enabled in the root.
+	if w.violates(c, "B.11.1", true) {
+		created.enabled[orgtypes.PolicyTypeServiceControlPolicy] = true
+		created.root.attachToSubtree(fullAccessPolicy(created, orgtypes.PolicyTypeServiceControlPolicy))
+	}
+
 	w.organizations.put(created.id, created)
 	management.node = created.root.add(&node{id: management.number, account: management, createdAt: c.At})
 	management.joinedMethod = orgtypes.AccountJoinedMethodInvited
@@ -152,8 +158,8 @@ func (w *World) createAdministratorRole(in, of *account, name string, at time.Ti
 		arn:            in.arn("iam", "", "role/"+name),
 	}}
 
-	created.inlinePolicies.put("AdministratorAccess", mustParsePolicy(administratorAccessPolicy, iampolicy.Identity))
-	in.roles.put(name, created)
+	created.inlinePolicies.put(iamKey("AdministratorAccess"), mustParsePolicy(administratorAccessPolicy, iampolicy.Identity))
+	in.roles.put(iamKey(name), created)
 }
 
 func showRequest(id string, n *node, at time.Time) *orgtypes.CreateAccountStatus {

@@ -193,7 +193,7 @@ func TestCreateAccount_administratorRole(t *testing.T) {
 	})
 }
 
-// TestOrganizations_serviceControlPolicies shows that policies restrict even root users of member accounts, but not the
+// TestOrganizations_serviceControlPolicies covers rule B.11.1. It shows that policies restrict even root users of member accounts, but not the
 // management account. Every level must allow the action.
 func TestOrganizations_serviceControlPolicies(t *testing.T) {
 	inTree(t, func(o tree) {
@@ -204,7 +204,6 @@ func TestOrganizations_serviceControlPolicies(t *testing.T) {
 			return err
 		}
 
-		o.enable(orgtypes.PolicyTypeServiceControlPolicy)
 		for _, account := range []string{management, owner, member} {
 			if err := look(account, away); err != nil {
 				o.Errorf("FullAWSAccess: %s: %v", account, err)
@@ -302,12 +301,11 @@ func TestOrganizations_invalidRequests(t *testing.T) {
 		_, err = o.client.CreatePolicy(o.Context(), &organizations.CreatePolicyInput{
 			Name:        aws.String("n"),
 			Description: aws.String(""),
-			Type:        orgtypes.PolicyTypeServiceControlPolicy,
+			Type:        orgtypes.PolicyTypeResourceControlPolicy,
 			Content:     newPolicy(allowStatement(`"*"`)),
 		})
 
 		requireErrorCode(o, err, "PolicyTypeNotEnabledException")
-		o.enable(orgtypes.PolicyTypeServiceControlPolicy)
 		_, err = o.client.CreatePolicy(o.Context(), &organizations.CreatePolicyInput{
 			Name:        aws.String("n"),
 			Description: aws.String(""),

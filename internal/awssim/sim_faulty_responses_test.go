@@ -134,7 +134,7 @@ func TestEmptyAnswer_refusalsArrive(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		volume := f.createVolume("")
 		f.world.Inject(FaultRule{Fault: EmptyResponse})
-		_, err := f.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{"vol-0123456789abcdef0"}})
+		_, err := f.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{"vol-0fedcba9876543210"}})
 		requireErrorCode(f, err, "InvalidVolume.NotFound")
 		seen := requireOutput(f.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{volume}}))(f)
 		expectEqual(f, "the volumes seen", len(seen.Volumes), 0)

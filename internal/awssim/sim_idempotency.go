@@ -36,10 +36,7 @@ func runIdempotent[Out any](w *World, c *Call, token *string, do func() (*Out, e
 	key := clientTokenKey{c.location(), c.Operation, *token}
 	if before, ok := w.clientTokens[key]; ok {
 		if w.violates(c, "4.2.3", before.request != string(asked)) {
-			return nil, badRequest(
-				"IdempotentParameterMismatch",
-				"Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
-			)
+			return nil, badRequest("IdempotentParameterMismatch", "%s", tokenMismatchMessage(c.Operation))
 		}
 		return before.output.(*Out), nil
 	}
@@ -50,4 +47,15 @@ func runIdempotent[Out any](w *World, c *Call, token *string, do func() (*Out, e
 	}
 
 	return out, err
+}
+
+// tokenMismatchMessage returns the message for a client token that another request used. It depends on the operation.
+func tokenMismatchMessage(operation string) string {
+	switch operation {
+	case "CreateLaunchTemplate":
+		return "Client token already used before."
+	case "CreateLaunchTemplateVersion":
+		return "Client token already used before"
+	}
+	return "Arguments on this idempotent request are inconsistent with arguments used in previous request(s)."
 }

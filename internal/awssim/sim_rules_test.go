@@ -164,7 +164,7 @@ func TestRules_everyCheckHasATest(t *testing.T) {
 }
 
 var (
-	ruleNumber   = regexp.MustCompile(`(A\.)?[1-9][0-9]*(\.[0-9]+)+`)
+	ruleNumber   = regexp.MustCompile(`([AB]\.)?[1-9][0-9]*(\.[0-9]+)+`)
 	coveredRules = regexp.MustCompile(`covers rules? .*`)
 )
 
@@ -195,7 +195,7 @@ func testedRules(t *testing.T, file string) (numbers []string) {
 var sections = map[string]string{
 	"1": "Encryption", "2": "Sharing, copying, registering", "3": "KMS", "4": "Limits, time, progress", "5": "Sessions",
 	"6": "Dry runs and IAM",
-	"7": "Parameters", "8": "Launches and Auto Scaling", "9": "Newer features", "A": "Corrections",
+	"7": "Parameters", "8": "Launches and Auto Scaling", "9": "Newer features", "A": "Corrections", "B": "Requests and responses",
 }
 
 // pageHead is the text above the rules, with the number of rules of each kind. A tilde stands for a backtick.

@@ -198,7 +198,7 @@ func TestScenario_keyAccessByGrants(t *testing.T) {
 		requireErrorCode(f, err, "AccessDeniedException") // 3.2.1
 
 		_, err = f.createGrant(f.kms, "alias/golden", target, lent, called("copies"))
-		requireErrorCode(f, err, "NotFoundException") // 3.3.1
+		requireErrorCode(f, err, "InvalidArnException") // 3.3.1
 		first := requireOutput(f.createGrant(f.kms, key, target, lent, called("copies")))(f)
 		again := requireOutput(f.createGrant(f.kms, key, target, lent, called("copies")))(f)
 		expectEqual(f, "the same grant again (3.2.6)", *again.GrantId, *first.GrantId)

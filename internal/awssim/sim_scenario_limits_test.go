@@ -156,7 +156,7 @@ func TestScenario_copyProgress(t *testing.T) {
 		f.shareSnapshot(early) // rule 2.1.5: a pending snapshot can be shared
 		for what, copied := range map[string]string{
 			"Source snapshot is not complete": f.copySnapshot(recipient.ec2, early),
-			"Source snapshot is not found":    f.copySnapshot(recipient.ec2, "snap-0123456789abcdef0"),
+			"Source snapshot is not found":    f.copySnapshot(recipient.ec2, "snap-0fedcba9876543210"),
 		} {
 			got := recipient.waitForSnapshot(recipient.ec2, copied)
 			expectEqual(f, "a copy: "+what+" (4.6.5)", got.State, types.SnapshotStateError)

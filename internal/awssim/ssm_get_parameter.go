@@ -43,6 +43,15 @@ func (n parameterName) find(w *World, c *Call) (*parameter, bool) {
 	return w.findParameter(c, n.location, strings.TrimPrefix(n.name, "/"))
 }
 
+// findTagged returns the parameter in a call on tags, which may leave out the slash at the start of the name.
+func (n parameterName) findTagged(w *World, c *Call) (*parameter, bool) {
+	if found, ok := n.find(w, c); ok {
+		return found, true
+	}
+	found, ok := w.findParameter(c, n.location, "/"+n.name)
+	return found, w.violates(c, "B.6.4", ok)
+}
+
 // newAuthorization returns the request to perform an action on the parameter. Parameters of other accounts are not
 // shared here (rule 7.11).
 func (n parameterName) newAuthorization(w *World, c *Call, action string) AuthorizationRequest {
@@ -60,13 +69,10 @@ func (w *World) showParameter(c *Call, p *parameter, selector string, decrypt bo
 	versions := p.visibleVersions(c.At)
 	at := len(versions) - 1
 	if selector != "" {
-		number, err := strconv.ParseInt(selector[1:], 10, 64)
-		at = slices.IndexFunc(versions, func(v parameterVersion) bool { return err == nil && v.number == number })
+		number, err := strconv.ParseUint(selector[1:], 10, 63)
+		at = slices.IndexFunc(versions, func(v parameterVersion) bool { return err == nil && v.number == int64(number) })
 		if at < 0 {
-			return nil, badRequest(
-				"ParameterVersionNotFound", "Systems Manager could not find version %s of %s. Verify the version and try again.",
-				selector[1:], p.name,
-			)
+			return nil, w.versionNotFound(c, p.name, selector[1:], err == nil)
 		}
 	}
 
@@ -96,11 +102,41 @@ func (w *World) showParameter(c *Call, p *parameter, selector string, decrypt bo
 	return view, nil
 }
 
+// versionNotFound returns the error for a selector of a parameter. A selector that is not a number is a label.
+func (w *World) versionNotFound(c *Call, name, selector string, isVersion bool) error {
+	if w.violates(c, "B.6.2", !isVersion) {
+		return badRequest(
+			"ParameterVersionNotFound",
+			"Systems Manager could not find a version of %s that has the specified label, %s. Verify the parameter label and "+
+				"try again.", name, selector,
+		)
+	}
+	return badRequest(
+		"ParameterVersionNotFound", "Systems Manager could not find version %s of %s. Verify the version and try again.",
+		selector, name,
+	)
+}
+
+// validateSelector refuses a name that ends with a colon.
+func (w *World) validateSelector(c *Call, name string) error {
+	if w.violates(c, "B.6.2", strings.HasSuffix(name, ":")) {
+		return badRequest(
+			"ValidationException",
+			"Invalid parameter name. Please use correct syntax for referencing a version/label  <name>:<version/label>",
+		)
+	}
+	return nil
+}
+
 func parameterNotFound(name string) *APIError {
 	return badRequest("ParameterNotFound", "Parameter %s not found.", name)
 }
 
 func (w *World) getParameter(c *Call, in *ssm.GetParameterInput) (*ssm.GetParameterOutput, error) {
+	if err := w.validateSelector(c, aws.ToString(in.Name)); err != nil {
+		return nil, err
+	}
+
 	name := parseParameterName(c.location(), aws.ToString(in.Name))
 	if err := w.authorize(c, name.newAuthorization(w, c, "ssm:GetParameter")); err != nil {
 		return nil, err
@@ -126,6 +162,9 @@ func (w *World) getParameters(c *Call, in *ssm.GetParametersInput) (*ssm.GetPara
 
 	var requests []AuthorizationRequest
 	for _, given := range in.Names {
+		if err := w.validateSelector(c, given); err != nil {
+			return nil, err
+		}
 		requests = append(requests, parseParameterName(c.location(), given).newAuthorization(w, c, "ssm:GetParameters"))
 	}
 
@@ -134,7 +173,10 @@ func (w *World) getParameters(c *Call, in *ssm.GetParametersInput) (*ssm.GetPara
 	}
 
 	out := &ssm.GetParametersOutput{Parameters: []ssmtypes.Parameter{}, InvalidParameters: []string{}}
-	for _, given := range in.Names {
+	for i, given := range in.Names {
+		if slices.Contains(in.Names[:i], given) {
+			continue
+		}
 		name := parseParameterName(c.location(), given)
 		found, ok := name.find(w, c)
 		if !ok || found.location != c.location() {
@@ -142,6 +184,10 @@ func (w *World) getParameters(c *Call, in *ssm.GetParametersInput) (*ssm.GetPara
 			continue
 		}
 		view, err := w.showParameter(c, found, name.selector, aws.ToBool(in.WithDecryption))
+		if w.violates(c, "B.6.3", hasErrorCode(err, "ParameterVersionNotFound")) {
+			out.InvalidParameters = append(out.InvalidParameters, given)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -401,7 +447,7 @@ func (w *World) authorizeParameterTags(
 		return nil, err
 	}
 
-	found, ok := name.find(w, c)
+	found, ok := name.findTagged(w, c)
 	if !ok || found.location != c.location() {
 		return nil, badRequest(
 			"InvalidResourceId", "The resource ID is not valid. Verify that you entered the correct ID and try again.",
@@ -453,6 +499,12 @@ func (w *World) listTagsForResource(c *Call, in *ssm.ListTagsForResourceInput) (
 		out.TagList = append(out.TagList, ssmtypes.Tag{Key: aws.String(key), Value: aws.String(found.tags[key])})
 	}
 	return out, nil
+}
+
+// hasErrorCode reports whether an error is an API error with a code.
+func hasErrorCode(err error, code string) bool {
+	var api *APIError
+	return errors.As(err, &api) && api.Code == code
 }
 
 // messageOf returns the message of an API error, or the text of another error.

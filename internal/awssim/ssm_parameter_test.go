@@ -222,7 +222,7 @@ func TestPutParameter_imageDataType(t *testing.T) {
 
 		for name, put := range map[string]func() (*ssm.PutParameterOutput, error){
 			"/unknown": func() (*ssm.PutParameterOutput, error) {
-				return f.putParameter(client, "/unknown", "ami-0123456789abcdef0", ofImage)
+				return f.putParameter(client, "/unknown", "ami-0fedcba9876543210", ofImage)
 			},
 			"/no-image": func() (*ssm.PutParameterOutput, error) { return f.putParameter(client, "/no-image", "text", ofImage) },
 			"/blind":    func() (*ssm.PutParameterOutput, error) { return f.putParameter(blind, "/blind", image, ofImage) },
@@ -262,7 +262,7 @@ func TestPutParameter_imageDataType(t *testing.T) {
 			f.Errorf("7.2: %+v", got)
 		}
 
-		requireNoError(f.putParameter(client, "/golden", "ami-0123456789abcdef0", ofImage, overwriting))(f)
+		requireNoError(f.putParameter(client, "/golden", "ami-0fedcba9876543210", ofImage, overwriting))(f)
 		time.Sleep(time.Minute)
 		if got := f.parameterValue(client, "/golden"); got != other {
 			f.Errorf("7.2: overwritten by an image that is not there: %q", got)

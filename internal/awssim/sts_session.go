@@ -58,7 +58,7 @@ func (w *World) getCallerIdentity(c *Call, _ *sts.GetCallerIdentityInput) (*sts.
 // Patterns of rule 5.5.
 var (
 	roleARNPattern        = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]+$`)
-	sessionNamePattern    = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+	sessionNamePattern    = regexp.MustCompile(`^[\w+=,.@-]*$`)
 	externalIDPattern     = regexp.MustCompile(`^[\w+=,.@:\\/-]+$`)
 	sourceIdentityPattern = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 	tagPattern            = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
@@ -72,7 +72,7 @@ func isTagText(text *string, least, most int) bool {
 }
 
 const (
-	sessionNameConstraint = `Member must satisfy regular expression pattern: [\w+=,.@-]{2,64}`
+	sessionNameConstraint = `Member must satisfy regular expression pattern: [\w+=,.@-]*`
 	// maxPackedSize is the maximum number of characters of session policy and tags. AWS does not say how many fit.
 	maxPackedSize = 4096
 )
@@ -86,16 +86,14 @@ func (w *World) validateAssumeRole(c *Call, in *sts.AssumeRoleInput) error {
 	if err != nil {
 		return err
 	}
-	if !matchesPattern(in.RoleArn, roleARNPattern) {
-		return badRequest("ValidationError", "%s is invalid", aws.ToString(in.RoleArn))
+	if err := validateRange(c, "DurationSeconds", in.DurationSeconds, 900, 43200); w.violates(c, "5.1", err != nil) {
+		return err
 	}
-	if w.violates(c, "5.1", in.DurationSeconds != nil && (*in.DurationSeconds < 900 || *in.DurationSeconds > 43200)) {
-		return validationError(c, "DurationSeconds", in.DurationSeconds, "Member must have value between 900 and 43200")
+	if err := w.validateSessionName(c, in.RoleSessionName); err != nil {
+		return err
 	}
 
 	switch {
-	case w.violates(c, "5.5", !matchesPattern(in.RoleSessionName, sessionNamePattern)):
-		return validationError(c, "RoleSessionName", in.RoleSessionName, sessionNameConstraint)
 	case w.violates(c, "5.5", in.ExternalId != nil && !isExternalID(*in.ExternalId)):
 		return validationError(
 			c, "ExternalId", in.ExternalId, `Member must satisfy regular expression pattern: [\w+=,.@:\/-]{2,1224}`,
@@ -110,7 +108,23 @@ func (w *World) validateAssumeRole(c *Call, in *sts.AssumeRoleInput) error {
 		return validationError(c, "Tags", len(in.Tags), "Member must have length less than or equal to 50")
 	}
 
+	// The constraints of all members are checked before the ARN is parsed.
+	if !matchesPattern(in.RoleArn, roleARNPattern) {
+		return badRequest("ValidationError", "%s is invalid", aws.ToString(in.RoleArn))
+	}
+
 	return w.validateSessionTags(c, in)
+}
+
+// validateSessionName checks the name of a session. Its characters and its length have messages of their own.
+func (w *World) validateSessionName(c *Call, name *string) error {
+	if w.violates(c, "5.5", !matchesPattern(name, sessionNamePattern)) {
+		return validationError(c, "RoleSessionName", name, sessionNameConstraint)
+	}
+	if err := validateLength(c, "RoleSessionName", name, 2, 64); w.violates(c, "5.5", err != nil) {
+		return err
+	}
+	return nil
 }
 
 // isExternalID reports whether an external ID is valid.
@@ -306,7 +320,7 @@ func newAssumeRoleAuthorizations(created *session, in *sts.AssumeRoleInput) []Au
 func (w *World) applySessionPolicies(c *Call, created *session, in *sts.AssumeRoleInput) (*int32, error) {
 	size := 0
 	if in.Policy != nil {
-		inline, err := parseIAMPolicy(in.Policy, iampolicy.Session)
+		inline, err := w.parseIAMPolicy(c, in.Policy, iampolicy.Session)
 		if err != nil {
 			return nil, err
 		}
@@ -371,8 +385,8 @@ func (w *World) getSessionToken(c *Call, in *sts.GetSessionTokenInput) (*sts.Get
 	if err := refuseUnmodeled(in, "DurationSeconds"); err != nil {
 		return nil, err
 	}
-	if in.DurationSeconds != nil && (*in.DurationSeconds < 900 || *in.DurationSeconds > 129600) {
-		return nil, validationError(c, "DurationSeconds", in.DurationSeconds, "Member must have value between 900 and 129600")
+	if err := validateRange(c, "DurationSeconds", in.DurationSeconds, 900, 129600); err != nil {
+		return nil, err
 	}
 	if c.caller.session != nil {
 		return nil, newAPIError(http.StatusForbidden, "AccessDenied", "Cannot call GetSessionToken with session credentials")
@@ -387,7 +401,7 @@ func (w *World) getSessionToken(c *Call, in *sts.GetSessionTokenInput) (*sts.Get
 	if c.caller.iamPrincipal == nil {
 		duration = min(duration, time.Hour)
 	} else {
-		created.user, _ = c.caller.account.users.get(c.caller.iamPrincipal.name)
+		created.user, _ = c.caller.account.users.get(iamKey(c.caller.iamPrincipal.name))
 	}
 
 	created.expires = c.At.Add(duration)

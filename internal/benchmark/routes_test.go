@@ -191,7 +191,7 @@ func imageID(i int) string { return fmt.Sprintf("ami-0%016x", i) }
 func (a atlas) request() distribution.Request {
 	req := distribution.Request{
 		KMSKeyID: alias,
-		Canary:   new(bool),
+		TestCopy: new(bool),
 		RunID:    "run-1",
 		Build:    distribution.Build{Region: home},
 	}
@@ -474,11 +474,11 @@ func (a atlas) options(f fixture) map[string]any {
 		}
 	}
 	return map[string]any{
-		"region":     home,
-		"access_key": *f.key.AccessKey.AccessKeyId,
-		"secret_key": *f.key.AccessKey.SecretAccessKey,
-		"kms_key_id": alias,
-		"target":     targets,
+		"output_directory": "",
+		"access_key":       *f.key.AccessKey.AccessKeyId,
+		"secret_key":       *f.key.AccessKey.SecretAccessKey,
+		"kms_key_id":       alias,
+		"target":           targets,
 	}
 }
 

@@ -372,14 +372,14 @@ func (f *fixture) options() map[string]any {
 		targets = append(targets, target)
 	}
 	o := map[string]any{
-		"region":     home,
-		"access_key": *f.key.AccessKey.AccessKeyId,
-		"secret_key": *f.key.AccessKey.SecretAccessKey,
-		"kms_key_id": alias,
-		"target":     targets,
+		"output_directory": "",
+		"access_key":       *f.key.AccessKey.AccessKeyId,
+		"secret_key":       *f.key.AccessKey.SecretAccessKey,
+		"kms_key_id":       alias,
+		"target":           targets,
 	}
 	if f.Bare {
-		o["canary"] = false
+		o["test_copy"] = false
 	}
 	return o
 }

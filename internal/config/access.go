@@ -6,8 +6,6 @@
 package config
 
 import (
-	"net/url"
-
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
@@ -16,8 +14,6 @@ import (
 // so one local value can serve the builder and the post-processor. Where none is given, the AWS SDK looks at its usual places:
 // environment variables, the shared configuration and credentials files, IAM Identity Center, web identity, the roles of containers and instances.
 type Access struct {
-	// The Region of the first calls, such as `eu-west-1`; it also tells the partition. Default: the first of the artifact's Regions.
-	Region string `mapstructure:"region"`
 	// The profile of the shared configuration and credentials files. Every kind of profile works, `credential_process` and
 	// `sso_session` included.
 	Profile string `mapstructure:"profile"`
@@ -33,28 +29,16 @@ type Access struct {
 	SharedCredentialsFile string `mapstructure:"shared_credentials_file"`
 	// A role of the source account, assumed with the credentials above. See [assume_role](#assume_role).
 	AssumeRole *AssumeRole `mapstructure:"assume_role"`
-	// The URL of another EC2 endpoint, such as `https://ec2.custom.endpoint.com`, for all Regions and accounts. The SDK's own
-	// `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_KMS` (`_STS`, ...) work as well.
-	CustomEndpointEC2 string `mapstructure:"custom_endpoint_ec2"`
-	// How often a throttled or transiently failing call is repeated. Default: until `timeout`, because throttling is expected where
-	// many accounts are served.
-	MaxRetries int `mapstructure:"max_retries"`
-	// `true` accepts any TLS certificate of the endpoints. For test endpoints only.
-	InsecureSkipTLSVerify bool `mapstructure:"insecure_skip_tls_verify"`
 }
 
-// Credentials are the options as package awsclient takes them.
+// Credentials returns the source credentials.
 func (a *Access) Credentials() awsclient.Access {
 	access := awsclient.Access{
-		Region:                a.Region,
 		Profile:               a.Profile,
 		AccessKey:             a.AccessKey,
 		SecretKey:             distribution.Secret(a.SecretKey),
 		Token:                 distribution.Secret(a.Token),
 		SharedCredentialsFile: a.SharedCredentialsFile,
-		CustomEndpointEC2:     a.CustomEndpointEC2,
-		MaxRetries:            a.MaxRetries,
-		InsecureSkipTLSVerify: a.InsecureSkipTLSVerify,
 	}
 	if a.AssumeRole != nil {
 		access.AssumeRole = []distribution.Role{a.AssumeRole.role()}
@@ -63,7 +47,6 @@ func (a *Access) Credentials() awsclient.Access {
 }
 
 func (a *Access) check(p *diagnostics) {
-	p.region("region", a.Region)
 	if a.AccessKey != "" && a.SecretKey == "" {
 		p.add("secret_key", "missing; access_key needs it")
 	}
@@ -83,14 +66,6 @@ func (a *Access) check(p *diagnostics) {
 		}
 	}
 	if a.AssumeRole != nil {
-		a.AssumeRole.check(p.in("assume_role"), false)
-	}
-	if literal(a.CustomEndpointEC2) {
-		if endpoint, err := url.Parse(a.CustomEndpointEC2); err != nil || endpoint.Host == "" || endpoint.Scheme != "https" && endpoint.Scheme != "http" {
-			p.add("custom_endpoint_ec2", "%q is no URL such as https://ec2.custom.endpoint.com", a.CustomEndpointEC2)
-		}
-	}
-	if a.MaxRetries < 0 {
-		p.add("max_retries", "%d is negative", a.MaxRetries)
+		a.AssumeRole.checkTopLevel(p.in("assume_role"))
 	}
 }

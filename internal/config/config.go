@@ -1,16 +1,18 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Organizations,Target,Share,AssumeRole,LaunchCheck,Grant,DeregistrationProtection,FastLaunch
+//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,Share,AssumeRole,LaunchCheck,KMSGrant,DeregistrationProtection,FastLaunch,Retention
 //go:generate packer-sdc struct-markdown
 
 // Package config holds the options of a template, judges them, and turns them into a request.
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"math"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -39,107 +41,107 @@ type Config struct {
 	KMSKeyID string `mapstructure:"kms_key_id"`
 	// Keys for some Regions, instead of `kms_key_id`: `{ "eu-west-1" = "alias/other" }`.
 	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids"`
-	// Images to hand on in place of a build's, one for each Region: `{ "eu-west-1" = "ami-0123456789abcdef0" }`. For `source "null"`, or another builder that
-	// makes no image: to go on after a run that failed, or with any image of your own. They stay yours: they are neither protected nor ever
-	// removed. Empty under `source "null"`, there is nothing to do, and that is no failure. See [Taking up a failed run](#taking-up-a-failed-run).
-	SourceAMIs map[string]string `mapstructure:"source_amis"`
+	// The accounts that own a copy. See [target](#target).
+	Targets []Target `mapstructure:"target"`
+	// Accounts, organizations and organizational units that may launch the image as it is, without a copy of their own. See [share](#share).
+	Shares []Share `mapstructure:"share"`
+	// The AMIs to distribute in place of a build's, one for each Region: `{ "eu-west-1" = "ami-0123456789abcdef0" }`. For `source "null"`. They are tagged,
+	// never protected and never removed. Default: the AMIs of the build.
+	ExistingAMIs map[string]string `mapstructure:"existing_amis"`
+	// What a run does:
+	//
+	//   - `distribute` copies, shares and publishes.
+	//   - `plan` prints the plan and what it costs, and changes nothing in AWS. The AMI of the build is kept.
+	//   - `verify` compares what the targets own with `existing_amis`, and changes nothing in AWS.
+	//   - `cleanup` removes what earlier runs of the AMI left unfinished, and keeps the AMI.
+	//
+	// Default: `distribute`.
+	Mode string `mapstructure:"mode"`
+	// The credentials that the roles of the targets are assumed with: `source`, the source credentials; or `base`, the credentials from before the
+	// top-level `assume_role`. Default: `source`.
+	AssumeRoleFrom string `mapstructure:"assume_role_from"`
+	// A role to assume with the source credentials, in the management account of the organization or in a delegated administrator's. It lists the accounts of
+	// `organizational_unit_ids`. See [assume_role](#assume_role). Default: the source credentials list them.
+	OrganizationsRole *AssumeRole `mapstructure:"organizations_role"`
+	// How the targets come to use the source account's keys while they copy. `key_policy`: the key policies allow it. `grant`: the run gives each target's role a
+	// grant of its own before its copies, and revokes it after them. See [Access to the source's keys](#access-to-the-sources-keys). Default: `key_policy`.
+	SourceKeyAccess string `mapstructure:"source_key_access"`
 	// `true` shares unencrypted snapshots as they are, where no key is given; the targets' copies are encrypted all the
 	// same. Default: `false`, unencrypted snapshots are refused.
 	AllowUnencryptedShare bool `mapstructure:"allow_unencrypted_share"`
-	// How the targets come to use the source account's keys while they copy. `policy`: the key policies admit them. `grant`: the run gives each target's role a
-	// grant of its own before its copies, and revokes it after them, whatever comes of the run; one that was cut off leaves that to the next. See
-	// [Access to the source's keys](#access-to-the-sources-keys). Default: `policy`.
-	SourceKeyAccess string `mapstructure:"source_key_access"`
-	// `true` tries every destination before its copies can begin: while the source account copies its snapshots, an empty snapshot of 1 GiB under the same key is
-	// made, shared with the targets, copied by each under its own key, looked at and removed. A destination that fails this is told within minutes, and nothing else
-	// is done for it. Nothing is tried where nothing has to be copied in the source account first: there the copies themselves show it as soon. Default: `true` where
-	// more than one destination is to be served.
-	Canary config.Trilean `mapstructure:"canary"`
-	// `false` leaves the image without protection during the run. Packer deregisters the image of a build whose post-processor
-	// fails; therefore the image gets deregistration protection first, and loses it as the last act of a run that succeeds.
-	// Images that are protected already stay so. Default: `true`.
-	ProtectSource config.Trilean `mapstructure:"protect_source"`
-	// What the targets' roles are assumed with: `source`, the source credentials; or `base`, the credentials that the
-	// top-level `assume_role` itself was assumed with. Default: `source`.
-	AssumeRoleFrom string `mapstructure:"assume_role_from"`
-	// What becomes of attributes that a target's image cannot have: `report` lists them in the plan, `strict` refuses the run. Which those are depends
-	// on the target's `method`. Default: `report`.
-	Fidelity string `mapstructure:"fidelity"`
-	// How many destinations, each an account in a Region, may fail without failing the run. Those of targets with `required = false` are not counted. Default: `0`.
-	MaxFailedTargets int `mapstructure:"max_failed_targets"`
+	// The targets as a list in JSON, in place of the blocks: `jsonencode(local.targets)`. Each element has the options of a [target](#target), and `assume_role`
+	// is a list of objects. One list can serve the data source `encrypted-ami-preflight`, where `dynamic` blocks are not possible, and the post-processor.
+	TargetsJSON string `mapstructure:"targets_json"`
+	// What happens if a copy cannot have an attribute of the AMI: `warn` lists it in the plan, `fail` refuses the run. Which attributes those are depends
+	// on the target's `copy_method`. Default: `warn`.
+	OnAttributeLoss string `mapstructure:"on_attribute_loss"`
 	// When parameters and launch templates may name the new images: `each`, as soon as the image of the same account and Region is verified and,
-	// where asked, launched; or `all`, when those of all required targets are. Targets with `required = false` hold nobody back. Default: `each`.
+	// where asked, launched; or `all`, when those of all required targets are. Default: `each`.
 	Publish string `mapstructure:"publish"`
-	// The line of images that this one is a release of, such as `web-server`, up to 256 characters: it is kept in a tag of the source image, and tells the targets' older releases
-	// (`keep_releases`, `keep_for`) from images of other templates. Default: none.
-	ReleaseLine string `mapstructure:"release_line"`
+	// The family of images that this AMI is a release of, such as `web-server`, 1 to 256 characters. It is kept in a tag of the source image. `retention` finds older
+	// releases by it. Default: none.
+	ImageFamily string `mapstructure:"image_family"`
+	// The longest time for the whole run. Default: `12h`.
+	Timeout time.Duration `mapstructure:"timeout"`
+	// How many destinations, each an account in a Region, may fail without failing the run. Those of targets with `required = false` are not counted. Default: `0`.
+	MaxFailedDestinations int `mapstructure:"max_failed_destinations"`
+	// What happens to unfinished work when a run fails: `keep` leaves completed and pending copies for the next run to resume, listed
+	// as left behind; `cleanup` removes everything that is unfinished, as `mode = "cleanup"` does. What targets own stays theirs. Default: `keep`.
+	OnFailure string `mapstructure:"on_failure"`
+	// The directory for `manifest.json`, `report.html` and `report.md`. It is created if it is missing. `""` writes no files. May contain `{{ .AMI }}`,
+	// `{{ .SourceAMI }}` and `{{ .PackerRunUUID }}`: see [template variables](#template-variables). Default: `encrypted-ami/{{ .AMI }}`.
+	OutputDirectory *string `mapstructure:"output_directory"`
 	// `true` gives the images of the targets to HCP Packer as well, each with a label `account_<image>` that names its account. Labels belong to the whole
 	// build there, and a look-up by Region takes whichever image comes first: the builder's or a target's. Default: `false`.
 	HCPPacker bool `mapstructure:"hcp_packer"`
-	// What becomes of unfinished work when a run fails: `keep` leaves completed and pending copies for the next run to go on with, listed
-	// as left behind; `clean` removes everything that is unfinished, as `cleanup_only` does. What targets have got stays theirs. Default: `keep`.
-	OnFailure string `mapstructure:"on_failure"`
-	// `true` hands nothing on: what earlier runs of this image have left unfinished in the targets and the source account is removed,
-	// as far as it is provably theirs, and the image is kept. Default: `false`.
-	CleanupOnly bool `mapstructure:"cleanup_only"`
-	// `true` prints the plan, what it costs and what other choices would cost, and changes nothing in AWS: nothing is made, shared or tagged, and the
-	// image gets no protection. The image is kept, whatever comes of it. See [Only the plan](#only-the-plan). Default: `false`.
-	PlanOnly bool `mapstructure:"plan_only"`
-	// `true` copies nothing, and looks whether every target still has the image that `source_amis` names: sealed, as its source is, its key enabled and not
-	// expiring within 30 days, with all parameters and launch templates of the template naming it. Whatever is not so is listed, and fails
-	// the run. Nothing is changed in AWS. Default: `false`.
-	VerifyOnly bool `mapstructure:"verify_only"`
-	// A file for the result as JSON. Its folder has to exist. It is replaced as a whole whenever a destination gets on and at the end, whatever that is; a build
-	// of several sources takes one for each, as `manifest-${source.name}.json`. See [Manifest](#manifest).
-	ManifestPath string `mapstructure:"manifest_path"`
-	// A file for a report of the run, by its ending: `.html`, a page that needs nothing else; `.md`, for the summary of a CI job; or `.json`. Its folder has
-	// to exist. It is replaced as a whole, as that of `manifest_path` is. See [Report](#report).
-	ReportPath string `mapstructure:"report_path"`
-	// `true` shows in the report the ARNs of roles and users, and the policy statements to add, which name them. External ids are never shown. Default: `false`.
-	ReportDetails bool `mapstructure:"report_details"`
-	// The longest time for the whole run. Default: `12h`.
-	Timeout time.Duration `mapstructure:"timeout"`
-	// The longest time for the copy of one snapshot. Default: `6h`, or `timeout` where that is shorter.
-	CopyTimeout time.Duration `mapstructure:"copy_timeout"`
+	// Tags of everything temporary, in the call that creates it: staged copies, test copies, instances, and their volumes and network interfaces. Use it where a policy
+	// requires tags at creation. The values may contain [template variables](#template-variables). Default: none.
+	RunTags map[string]string `mapstructure:"run_tags"`
+	// `true` tries every destination before its copies can begin: while the source account copies its snapshots, each destination copies an empty
+	// snapshot of 1 GiB under the same keys. A destination that fails this is reported within minutes, and nothing else
+	// is done for it. Default: `true` with more than one destination, where something has to be copied in the source account first.
+	TestCopy config.Trilean `mapstructure:"test_copy"`
 	// The shortest time between two looks at the copies of an account in a Region, between `1s` and `5m`. Long copies are looked at
 	// less often. Default: `15s`.
 	PollInterval time.Duration `mapstructure:"poll_interval"`
-	// Who may list the accounts of organizational units that targets name. See [organizations](#organizations).
-	Organizations *Organizations `mapstructure:"organizations"`
-	// The accounts that shall own a copy. See [target](#target).
-	Targets []Target `mapstructure:"target"`
-	// The same as a list in JSON, in place of the blocks: `jsonencode(local.targets)`, where each element has the fields of a [target](#target), and `assume_role`
-	// is a list of objects. One list can so serve the data source `encrypted-ami-preflight`, where `dynamic` blocks are not possible, and the post-processor.
-	TargetsJSON string `mapstructure:"targets_json"`
-	// Accounts, organizations and organizational units that may launch the image as it is, without a copy of their own. See [share](#share).
-	Shares []Share `mapstructure:"share"`
 }
 
-// DefaultTimeout is the longest time for a run where the template says nothing.
+// DefaultTimeout is the default of timeout.
 const DefaultTimeout = 12 * time.Hour
 
-// Where the credentials of targets' roles start from.
+// DefaultOutputDirectory is the default of output_directory.
+const DefaultOutputDirectory = "encrypted-ami/{{ .AMI }}"
+
+// Values of mode.
+const (
+	ModeDistribute = "distribute"
+	ModePlan       = "plan"
+	ModeVerify     = "verify"
+	ModeCleanup    = "cleanup"
+)
+
+// Values of assume_role_from.
 const (
 	fromSource = "source"
 	fromBase   = "base"
 )
 
-// When images are published.
+// Values of publish.
 const (
 	publishEach = "each"
 	publishAll  = "all"
 )
 
-// What becomes of unfinished work.
+// Values of on_failure.
 const (
-	keepOnFailure  = "keep"
-	cleanOnFailure = "clean"
+	keepOnFailure    = "keep"
+	cleanupOnFailure = "cleanup"
 )
 
-// What becomes of attributes that cannot be carried over.
+// Values of on_attribute_loss.
 const (
-	reportLosses = "report"
-	refuseLosses = "strict"
+	warnOfLosses = "warn"
+	failOnLosses = "fail"
 )
 
 // Prepare decodes what Packer gives, fills in the defaults and judges all that can be judged before a run: not what is still
@@ -156,8 +158,8 @@ func (c *Config) Prepare(raws ...any) error {
 	return p.err()
 }
 
-// blocks are decoded apart, so that Packer neither reads nor renders the templates in them.
-var blocks = []string{"target", "targets_json", "share"}
+// ownTemplates are options with templates of ours. They are decoded apart, because Packer would render them too early.
+var ownTemplates = []string{"target", "targets_json", "share", "output_directory", "run_tags"}
 
 // decode reads the raw values into a Config or a Preflight.
 func decode(into any, raws []any) error {
@@ -171,16 +173,16 @@ func decode(into any, raws []any) error {
 			rest = append(rest, raw)
 			continue
 		}
-		for _, block := range blocks {
-			apart = append(apart, map[string]any{block: options[block]})
-			delete(options, block)
+		for _, option := range ownTemplates {
+			apart = append(apart, map[string]any{option: options[option]})
+			delete(options, option)
 		}
 		rest = append(rest, options)
 	}
 	hooks := append([]mapstructure.DecodeHookFunc{unknownDuration}, config.DefaultDecodeHookFuncs...)
 	err := config.Decode(
 		into,
-		&config.DecodeOpts{PluginType: "encrypted-ami-share", Interpolate: true, DecodeHooks: hooks},
+		&config.DecodeOpts{PluginType: "encrypted-ami", Interpolate: true, DecodeHooks: hooks},
 		rest...)
 	if err != nil {
 		return err
@@ -202,7 +204,7 @@ func optionsOf(raw any) (map[string]any, error) {
 	case map[string]any:
 		return maps.Clone(raw), nil
 	case map[any]any: // a map[string]any that came over the wire
-		if !slices.ContainsFunc(blocks, func(block string) bool { return raw[block] != nil }) {
+		if !slices.ContainsFunc(ownTemplates, func(option string) bool { return raw[option] != nil }) {
 			return nil, nil
 		}
 		return options, mapstructure.Decode(raw, &options)
@@ -223,72 +225,50 @@ func unknownDuration(_, to reflect.Type, value any) (any, error) {
 
 // fill sets the defaults.
 func (c *Config) fill() {
-	if c.ProtectSource == config.TriUnset {
-		c.ProtectSource = config.TriTrue
-	}
-	if c.AssumeRoleFrom == "" {
-		c.AssumeRoleFrom = fromSource
-	}
-	if c.SourceKeyAccess == "" {
-		c.SourceKeyAccess = string(distribution.ByPolicy)
-	}
-	if c.Publish == "" {
-		c.Publish = publishEach
-	}
-	if c.OnFailure == "" {
-		c.OnFailure = keepOnFailure
-	}
-	if c.Fidelity == "" {
-		c.Fidelity = reportLosses
-	}
-	if c.Timeout == 0 {
-		c.Timeout = DefaultTimeout
-	}
-	if c.CopyTimeout == 0 {
-		c.CopyTimeout = 6 * time.Hour
-		if c.Timeout > 0 {
-			c.CopyTimeout = min(c.CopyTimeout, c.Timeout)
-		}
-	}
-	if c.PollInterval == 0 {
-		c.PollInterval = 15 * time.Second
-	}
+	c.Mode = cmp.Or(c.Mode, ModeDistribute)
+	c.AssumeRoleFrom = cmp.Or(c.AssumeRoleFrom, fromSource)
+	c.SourceKeyAccess = cmp.Or(c.SourceKeyAccess, string(distribution.ByPolicy))
+	c.Publish = cmp.Or(c.Publish, publishEach)
+	c.OnFailure = cmp.Or(c.OnFailure, keepOnFailure)
+	c.OnAttributeLoss = cmp.Or(c.OnAttributeLoss, warnOfLosses)
+	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
+	c.PollInterval = cmp.Or(c.PollInterval, 15*time.Second)
 }
 
-// check judges all options.
+// check adds an error for each option that cannot be used.
 func (c *Config) check(p *diagnostics) {
 	c.Access.check(p)
 	p.sharedKeys(c.KMSKeyID, c.RegionKMSKeyIDs)
 	if c.AllowUnencryptedShare && c.KMSKeyID != "" {
 		p.add("allow_unencrypted_share", "no effect beside kms_key_id, with which everything shared is encrypted")
 	}
-	switch {
-	case literal(c.AssumeRoleFrom) && c.AssumeRoleFrom != fromSource && c.AssumeRoleFrom != fromBase:
-		p.add("assume_role_from", "%q is neither %q nor %q", c.AssumeRoleFrom, fromSource, fromBase)
-	case c.AssumeRoleFrom == fromBase && c.AssumeRole == nil:
+	p.oneOf("assume_role_from", c.AssumeRoleFrom, fromSource, fromBase)
+	if c.AssumeRoleFrom == fromBase && c.AssumeRole == nil {
 		p.add("assume_role_from", "%q has no effect without the top-level assume_role", fromBase)
 	}
-	if literal(c.Fidelity) && c.Fidelity != reportLosses && c.Fidelity != refuseLosses {
-		p.add("fidelity", "%q is neither %q nor %q", c.Fidelity, reportLosses, refuseLosses)
+	p.oneOf("on_attribute_loss", c.OnAttributeLoss, warnOfLosses, failOnLosses)
+	if c.OrganizationsRole != nil {
+		c.OrganizationsRole.checkTopLevel(p.in("organizations_role"))
 	}
-	c.Organizations.check(p)
-	if access := distribution.SourceKeyAccess(
-		c.SourceKeyAccess,
-	); literal(c.SourceKeyAccess) && access != distribution.ByPolicy &&
-		access != distribution.ByGrant {
-		p.add("source_key_access", "%q is neither %q nor %q", access, distribution.ByPolicy, distribution.ByGrant)
-	}
-	c.checkImages(p)
+	p.oneOf("source_key_access", c.SourceKeyAccess, string(distribution.ByPolicy), string(distribution.ByGrant))
+	c.checkExistingAMIs(p)
+	c.checkMode(p)
 	c.checkFailures(p)
-	c.checkFiles(p)
+	c.checkFamily(p)
+	c.checkOutputDirectory(p)
+	p.tags("run_tags", c.RunTags, imageTags)
+	for _, key := range sorted(c.RunTags) {
+		p.template(element("run_tags", key), c.RunTags[key], runTagFields)
+	}
 	c.checkTimes(p)
+
 	chained := c.AssumeRole != nil && c.AssumeRoleFrom == fromSource
 	named := map[string]string{}
 	for i := range c.Targets {
 		t := &c.Targets[i]
 		in := p.in(t.label())
 		if other, there := named[t.Name]; there && literal(t.Name) {
-			in.add("name", "%s has it as well", other)
+			in.add("name", "%q is the name of %s too; give each target its own name", t.Name, other)
 		}
 		named[t.Name] = t.place
 		t.check(in, chained)
@@ -300,111 +280,83 @@ func (c *Config) check(p *diagnostics) {
 	c.checkRequired(p)
 }
 
-// checkImages judges the images that are named in place of a build's.
-func (c *Config) checkImages(p *diagnostics) {
-	for _, region := range sorted(c.SourceAMIs) {
-		field, id := element("source_amis", region), c.SourceAMIs[region]
+// checkExistingAMIs checks the AMIs that are named in place of a build's.
+func (c *Config) checkExistingAMIs(p *diagnostics) {
+	for _, region := range sorted(c.ExistingAMIs) {
+		field, id := element("existing_amis", region), c.ExistingAMIs[region]
 		p.region(field, region)
 		if err := awslimits.Check(awslimits.ImageID, id); err != nil && !strings.Contains(id, unknown) {
 			p.add(field, "%s %w", abridged(id), err)
 		}
 	}
-	if len(c.SourceAMIs) > 0 && strings.HasPrefix(c.PackerBuilderType, "amazon-") {
-		p.add("source_amis", "no effect beside the image that %s makes; it is for source \"null\"", c.PackerBuilderType)
+	if len(c.ExistingAMIs) > 0 && c.hasAmazonBuilder() {
+		p.add("existing_amis", "no effect beside the AMI that %s builds; use it with source \"null\"", c.PackerBuilderType)
 	}
 }
 
+// hasAmazonBuilder reports whether the template's builder is known to build AMIs.
+func (c *Config) hasAmazonBuilder() bool { return strings.HasPrefix(c.PackerBuilderType, "amazon-") }
+
+// checkMode checks mode, and which options have an effect in it.
+func (c *Config) checkMode(p *diagnostics) {
+	p.oneOf("mode", c.Mode, ModeDistribute, ModePlan, ModeVerify, ModeCleanup)
+	if c.Mode == ModeVerify && c.hasAmazonBuilder() {
+		p.add("mode", "%q has no effect on the AMI that %s builds, which no target owns yet; use it with source \"null\" and existing_amis",
+			ModeVerify, c.PackerBuilderType)
+	}
+	if c.Mode != ModeCleanup {
+		return
+	}
+	if c.MaxFailedDestinations > 0 {
+		p.add("max_failed_destinations", "no effect with mode = %q, which distributes nothing", ModeCleanup)
+	}
+	if c.OnFailure == cleanupOnFailure {
+		p.add("on_failure", "%q has no effect with mode = %q, which distributes nothing", cleanupOnFailure, ModeCleanup)
+	}
+}
+
+// checkFailures checks what happens when destinations fail.
 func (c *Config) checkFailures(p *diagnostics) {
-	p.limit("release_line", awslimits.TagValue, c.ReleaseLine)
+	p.oneOf("publish", c.Publish, publishEach, publishAll)
+	p.oneOf("on_failure", c.OnFailure, keepOnFailure, cleanupOnFailure)
+	if c.MaxFailedDestinations < 0 {
+		p.add("max_failed_destinations", "%d is negative; give 0 or more", c.MaxFailedDestinations)
+	}
+	if c.Publish == publishAll && c.MaxFailedDestinations > 0 {
+		p.add("max_failed_destinations", "no effect beside publish = %q, which publishes nothing unless all required images are complete", publishAll)
+	}
+}
+
+// checkFamily checks image_family and what needs it.
+func (c *Config) checkFamily(p *diagnostics) {
+	p.limit("image_family", awslimits.TagValue, c.ImageFamily)
 	for i := range c.Targets {
-		if t := &c.Targets[i]; c.ReleaseLine == "" && (t.KeepReleases != 0 || t.KeepFor != 0) {
-			p.in(t.label()).add("keep_releases", "no effect without release_line: older releases are known by it")
+		if t := &c.Targets[i]; c.ImageFamily == "" && t.Retention != nil {
+			p.in(t.label()).add("retention", "no effect without image_family, by which older releases are found; set image_family")
 		}
 	}
-	p.oneOf("publish", c.Publish, []string{publishEach, publishAll})
-	if c.Publish == publishAll && c.MaxFailedTargets > 0 {
-		p.add(
-			"max_failed_targets",
-			"no effect beside publish = %q: without all images nothing is published, and nobody served",
-			publishAll,
-		)
-	}
-	if c.MaxFailedTargets < 0 {
-		p.add("max_failed_targets", "%d is negative", c.MaxFailedTargets)
-	}
-	if literal(c.OnFailure) && c.OnFailure != keepOnFailure && c.OnFailure != cleanOnFailure {
-		p.add("on_failure", "%q is neither %q nor %q", c.OnFailure, keepOnFailure, cleanOnFailure)
-	}
-	if c.VerifyOnly && (c.CleanupOnly || c.PlanOnly) {
-		p.add("verify_only", "no effect beside cleanup_only or plan_only; give one of them")
-	}
-	if c.VerifyOnly && strings.HasPrefix(c.PackerBuilderType, "amazon-") {
-		p.add(
-			"verify_only",
-			"no effect on the image that %s makes, which no target has yet; it is for source \"null\"",
-			c.PackerBuilderType,
-		)
-	}
-	if !c.CleanupOnly {
-		return
-	}
-	if c.PlanOnly {
-		p.add("plan_only", "no effect beside cleanup_only, which hands nothing on")
-	}
-	if c.MaxFailedTargets > 0 {
-		p.add("max_failed_targets", "no effect beside cleanup_only, which hands nothing on")
-	}
-	if c.OnFailure == cleanOnFailure {
-		p.add("on_failure", "%q has no effect beside cleanup_only, which hands nothing on", cleanOnFailure)
-	}
 }
-
-// checkFiles judges the files that a run writes.
-func (c *Config) checkFiles(p *diagnostics) {
-	if c.ReportPath == "" && c.ReportDetails {
-		p.add("report_details", "no effect without report_path")
-	}
-	if c.ReportPath == "" || strings.Contains(c.ReportPath, unknown) {
-		return
-	}
-	if ending := filepath.Ext(c.ReportPath); !slices.Contains(reportEndings, ending) {
-		p.add("report_path", "%q ends in none of %s", c.ReportPath, strings.Join(reportEndings, ", "))
-	}
-	if filepath.Clean(c.ReportPath) == filepath.Clean(c.ManifestPath) {
-		p.add("report_path", "%q is manifest_path as well", c.ReportPath)
-	}
-}
-
-// reportEndings are the media of a report.
-var reportEndings = []string{".html", ".md", ".json"}
 
 func (c *Config) checkTimes(p *diagnostics) {
-	positive := func(field string, d time.Duration) {
-		if d != notKnown && d <= 0 {
-			p.add(field, "%s is no time to wait", d)
-		}
-	}
-	positive("timeout", c.Timeout)
-	positive("copy_timeout", c.CopyTimeout)
-	if c.CopyTimeout > c.Timeout && c.Timeout > 0 {
-		p.add("copy_timeout", "%s is longer than timeout, %s", c.CopyTimeout, c.Timeout)
+	if c.Timeout != notKnown && c.Timeout <= 0 {
+		p.add("timeout", "%s is not a positive duration; write it as \"12h\"", c.Timeout)
 	}
 	if c.PollInterval != notKnown && (c.PollInterval < time.Second || c.PollInterval > 5*time.Minute) {
 		p.add("poll_interval", "%s is not between 1s and 5m", c.PollInterval)
 	}
 }
 
-// checkPlaces judges that no account and Region is named by two targets. Where a target has the artifact's Regions, this is found when it runs.
+// checkPlaces checks that no account and Region is in two targets. A target without regions is checked when it runs.
 func (c *Config) checkPlaces(p *diagnostics) {
 	first := map[distribution.Location]string{}
 	for i := range c.Targets {
 		t := &c.Targets[i]
-		places := map[distribution.Location]bool{} // a target's own repetitions have been told
+		places := map[distribution.Location]bool{} // a target's own repetitions are reported by its own check
 		for j, account := range t.AccountIDs {
 			for _, region := range t.Regions {
 				at := distribution.Location{Account: account, Region: region}
 				if other, there := first[at]; there && literal(account) && literal(region) && !places[at] {
-					p.in(t.label()).add(index("account_ids", j), "%s already serves %s in %s", other, account, region)
+					p.in(t.label()).add(index("account_ids", j), "%s has %s in %s already; name each account and Region once", other, account, region)
 				}
 				places[at] = true
 			}
@@ -417,81 +369,85 @@ func (c *Config) checkPlaces(p *diagnostics) {
 	}
 }
 
-// optional is an option that may be left to the plan: nil.
+// optional returns nil for an option that the plan decides.
 func optional(option config.Trilean) *bool { return option.ToBoolPointer() }
 
-// SourceImages are those of source_amis, sorted by Region.
+// SourceImages returns the images of existing_amis, sorted by Region.
 func (c *Config) SourceImages() []distribution.SourceImage {
 	var images []distribution.SourceImage
-	for _, region := range sorted(c.SourceAMIs) {
-		images = append(images, distribution.SourceImage{Region: region, ImageID: c.SourceAMIs[region]})
+	for _, region := range sorted(c.ExistingAMIs) {
+		images = append(images, distribution.SourceImage{Region: region, ImageID: c.ExistingAMIs[region]})
 	}
 	return images
 }
 
-// Manifest is manifest_path; "" for none, and while it is unknown.
-func (c *Config) Manifest() string { return known(c.ManifestPath) }
+// outputDirectoryFields are the template variables that are known before anything is looked up.
+var outputDirectoryFields = []string{"AMI", "PackerRunUUID", "SourceAMI"}
 
-// Report is report_path; "" for none, and while it is unknown.
-func (c *Config) Report() string { return known(c.ReportPath) }
+// runTagFields are the template variables of everything temporary, which several targets may share.
+var runTagFields = []string{"AMI", "AMIName", "AccountId", "PackerRunUUID", "Partition", "Region", "SourceAMI"}
 
-func known(path string) string {
-	if strings.Contains(path, unknown) {
-		return ""
+// checkOutputDirectory checks the template of output_directory. In the working directory, "packer build ." would load the resume file.
+func (c *Config) checkOutputDirectory(p *diagnostics) {
+	directory := c.outputDirectory()
+	p.template("output_directory", directory, outputDirectoryFields)
+	if literal(directory) && filepath.Clean(directory) == "." {
+		p.add("output_directory", "%q is the working directory; give a directory below it, such as \"dist\"", directory)
 	}
-	return path
 }
 
-// CleansUp reports whether a run that failed removes what it leaves unfinished.
-func (c *Config) CleansUp() bool { return c.OnFailure == cleanOnFailure }
+// outputDirectory returns the template of output_directory, which is empty if no files are wanted.
+func (c *Config) outputDirectory() string {
+	if c.OutputDirectory == nil {
+		return DefaultOutputDirectory
+	}
+	return *c.OutputDirectory
+}
 
-// Request is what the template asks for of these images. Its errors are what only a run can tell: values that are still
-// unknown, and nothing to do.
+// RenderOutputDirectory returns the directory of the files. It is empty if no files are wanted, or while the option is unknown.
+func (c *Config) RenderOutputDirectory(images []distribution.SourceImage, build distribution.Build) (string, error) {
+	directory := c.outputDirectory()
+	if strings.Contains(directory, unknown) {
+		return "", nil
+	}
+	vars := distribution.Vars{SourceAMI: build.BaseAMI, PackerRunUUID: build.RunID}
+	for _, image := range images {
+		if vars.AMI == "" || image.Region == build.Region {
+			vars.AMI = image.ImageID
+		}
+	}
+	return distribution.Text(directory).Render(vars, c.functions(build))
+}
+
+// CleansUp reports whether a run that fails removes what it leaves unfinished.
+func (c *Config) CleansUp() bool { return c.OnFailure == cleanupOnFailure }
+
+// Request returns what the template asks for with these images. Its errors are those that only a run can find: values that are still
+// unknown, and a template that asks for nothing.
 func (c *Config) Request(images []distribution.SourceImage, build distribution.Build) (distribution.Request, error) {
 	p := newProblems()
 	p.unknowns(c)
-	if len(c.Targets)+len(c.Shares) == 0 {
-		p.add(
-			"target",
-			"missing, and share as well; nobody is to get the image (where dynamic blocks make them, their list was empty)",
-		)
-	}
-	for i := range c.Targets {
-		t := &c.Targets[i]
-		if len(t.AccountIDs)+len(t.OrganizationalUnitIDs) == 0 {
-			p.in(t.label()).add("account_ids", "empty, as organizational_unit_ids is; no account is to get a copy")
-		}
-		if len(t.ExcludeAccountIDs) > 0 && len(t.OrganizationalUnitIDs) == 0 {
-			p.in(t.label()).add("exclude_account_ids", "no effect without organizational_unit_ids")
-		}
-	}
-	for i := range c.Shares {
-		if s := &c.Shares[i]; s.nobody() {
-			p.in(s.label(i)).
-				add("account_ids", "empty, as organization_arns and organizational_unit_arns are; nobody is to launch the image")
-		}
-		if s := &c.Shares[i]; len(s.Grants) > 0 && len(s.AccountIDs) == 0 {
-			p.in(s.label(i)).add("grant", "no effect without account_ids: it is an account that makes the grants")
-		}
-	}
+	c.checkNotEmpty(p)
 	request := distribution.Request{
 		Images:                slices.Clone(images),
 		KMSKeyID:              c.KMSKeyID,
 		RegionKMSKeyIDs:       c.RegionKMSKeyIDs,
 		AllowUnencryptedShare: c.AllowUnencryptedShare,
-		Canary:                optional(c.Canary),
+		TestCopy:              optional(c.TestCopy),
 		SourceKeyAccess:       distribution.SourceKeyAccess(c.SourceKeyAccess),
-		ProtectSource:         c.ProtectSource.True(),
-		MaxFailedTargets:      c.MaxFailedTargets,
+		MaxFailedDestinations: c.MaxFailedDestinations,
 		PublishAll:            c.Publish == publishAll,
-		ReleaseLine:           c.ReleaseLine,
-		OrganizationRoles:     c.Organizations.roles(),
+		ImageFamily:           c.ImageFamily,
 		AssumeRoleFrom:        c.AssumeRoleFrom,
-		Strict:                c.Fidelity == refuseLosses,
+		Strict:                c.OnAttributeLoss == failOnLosses,
 		Timeout:               c.Timeout,
-		CopyTimeout:           c.CopyTimeout,
 		PollInterval:          c.PollInterval,
 		Build:                 build,
+		RunTags:               texts(c.RunTags),
+		Functions:             c.functions(build),
+	}
+	if c.OrganizationsRole != nil {
+		request.OrganizationRoles = []distribution.Role{c.OrganizationsRole.role()}
 	}
 	for i := range c.Targets {
 		request.Targets = append(request.Targets, c.Targets[i].target())
@@ -500,4 +456,35 @@ func (c *Config) Request(images []distribution.SourceImage, build distribution.B
 		request.Shares = append(request.Shares, c.Shares[i].share(i))
 	}
 	return request, p.err()
+}
+
+// functions returns what Packer's template functions know of this template.
+func (c *Config) functions(build distribution.Build) distribution.TemplateFunctions {
+	return distribution.TemplateFunctions{BuildName: cmp.Or(build.Name, c.PackerBuildName), UserVariables: c.PackerUserVars, Getenv: os.Getenv}
+}
+
+// checkNotEmpty checks lists that were unknown when the template was validated.
+func (c *Config) checkNotEmpty(p *diagnostics) {
+	if len(c.Targets)+len(c.Shares) == 0 {
+		p.add("target", "missing, and share as well: no account gets the AMI. If dynamic blocks make them, their list was empty")
+	}
+	for i := range c.Targets {
+		t := &c.Targets[i]
+		if len(t.AccountIDs)+len(t.OrganizationalUnitIDs) == 0 {
+			p.in(t.label()).add("account_ids", "empty, and organizational_unit_ids as well: no account gets a copy")
+		}
+		if len(t.ExcludeAccountIDs) > 0 && len(t.OrganizationalUnitIDs) == 0 {
+			p.in(t.label()).add("exclude_account_ids", "no effect without organizational_unit_ids")
+		}
+	}
+	for i := range c.Shares {
+		s := &c.Shares[i]
+		if s.isEmpty() {
+			p.in(s.label(i)).
+				add("account_ids", "empty, and organization_arns and organizational_unit_arns as well: no account may launch the AMI")
+		}
+		if len(s.KMSGrants) > 0 && len(s.AccountIDs) == 0 {
+			p.in(s.label(i)).add("kms_grant", "no effect without account_ids: each account creates its own grants")
+		}
+	}
 }

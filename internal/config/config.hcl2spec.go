@@ -10,7 +10,8 @@ import (
 // FlatAssumeRole is an auto-generated flat version of AssumeRole.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatAssumeRole struct {
-	RoleARN           *string           `mapstructure:"role_arn" required:"true" cty:"role_arn" hcl:"role_arn"`
+	RoleARN           *string           `mapstructure:"role_arn" cty:"role_arn" hcl:"role_arn"`
+	RoleName          *string           `mapstructure:"role_name" cty:"role_name" hcl:"role_name"`
 	SessionName       *string           `mapstructure:"session_name" cty:"session_name" hcl:"session_name"`
 	ExternalID        *string           `mapstructure:"external_id" cty:"external_id" hcl:"external_id"`
 	DurationSeconds   *int              `mapstructure:"duration_seconds" cty:"duration_seconds" hcl:"duration_seconds"`
@@ -34,6 +35,7 @@ func (*AssumeRole) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Sp
 func (*FlatAssumeRole) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
 		"role_arn":            &hcldec.AttrSpec{Name: "role_arn", Type: cty.String, Required: false},
+		"role_name":           &hcldec.AttrSpec{Name: "role_name", Type: cty.String, Required: false},
 		"session_name":        &hcldec.AttrSpec{Name: "session_name", Type: cty.String, Required: false},
 		"external_id":         &hcldec.AttrSpec{Name: "external_id", Type: cty.String, Required: false},
 		"duration_seconds":    &hcldec.AttrSpec{Name: "duration_seconds", Type: cty.Number, Required: false},
@@ -49,51 +51,42 @@ func (*FlatAssumeRole) HCL2Spec() map[string]hcldec.Spec {
 // FlatConfig is an auto-generated flat version of Config.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatConfig struct {
-	PackerBuildName       *string            `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
-	PackerBuilderType     *string            `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
-	PackerCoreVersion     *string            `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
-	PackerDebug           *bool              `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
-	PackerForce           *bool              `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
-	PackerOnError         *string            `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
-	PackerUserVars        map[string]string  `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
-	PackerSensitiveVars   []string           `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
-	Region                *string            `mapstructure:"region" cty:"region" hcl:"region"`
-	Profile               *string            `mapstructure:"profile" cty:"profile" hcl:"profile"`
-	AccessKey             *string            `mapstructure:"access_key" cty:"access_key" hcl:"access_key"`
-	SecretKey             *string            `mapstructure:"secret_key" cty:"secret_key" hcl:"secret_key"`
-	Token                 *string            `mapstructure:"token" cty:"token" hcl:"token"`
-	SharedCredentialsFile *string            `mapstructure:"shared_credentials_file" cty:"shared_credentials_file" hcl:"shared_credentials_file"`
-	AssumeRole            *FlatAssumeRole    `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
-	CustomEndpointEC2     *string            `mapstructure:"custom_endpoint_ec2" cty:"custom_endpoint_ec2" hcl:"custom_endpoint_ec2"`
-	MaxRetries            *int               `mapstructure:"max_retries" cty:"max_retries" hcl:"max_retries"`
-	InsecureSkipTLSVerify *bool              `mapstructure:"insecure_skip_tls_verify" cty:"insecure_skip_tls_verify" hcl:"insecure_skip_tls_verify"`
-	KMSKeyID              *string            `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
-	RegionKMSKeyIDs       map[string]string  `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
-	SourceAMIs            map[string]string  `mapstructure:"source_amis" cty:"source_amis" hcl:"source_amis"`
-	AllowUnencryptedShare *bool              `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
-	SourceKeyAccess       *string            `mapstructure:"source_key_access" cty:"source_key_access" hcl:"source_key_access"`
-	Canary                *bool              `mapstructure:"canary" cty:"canary" hcl:"canary"`
-	ProtectSource         *bool              `mapstructure:"protect_source" cty:"protect_source" hcl:"protect_source"`
-	AssumeRoleFrom        *string            `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
-	Fidelity              *string            `mapstructure:"fidelity" cty:"fidelity" hcl:"fidelity"`
-	MaxFailedTargets      *int               `mapstructure:"max_failed_targets" cty:"max_failed_targets" hcl:"max_failed_targets"`
-	Publish               *string            `mapstructure:"publish" cty:"publish" hcl:"publish"`
-	ReleaseLine           *string            `mapstructure:"release_line" cty:"release_line" hcl:"release_line"`
-	HCPPacker             *bool              `mapstructure:"hcp_packer" cty:"hcp_packer" hcl:"hcp_packer"`
-	OnFailure             *string            `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
-	CleanupOnly           *bool              `mapstructure:"cleanup_only" cty:"cleanup_only" hcl:"cleanup_only"`
-	PlanOnly              *bool              `mapstructure:"plan_only" cty:"plan_only" hcl:"plan_only"`
-	VerifyOnly            *bool              `mapstructure:"verify_only" cty:"verify_only" hcl:"verify_only"`
-	ManifestPath          *string            `mapstructure:"manifest_path" cty:"manifest_path" hcl:"manifest_path"`
-	ReportPath            *string            `mapstructure:"report_path" cty:"report_path" hcl:"report_path"`
-	ReportDetails         *bool              `mapstructure:"report_details" cty:"report_details" hcl:"report_details"`
-	Timeout               *string            `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
-	CopyTimeout           *string            `mapstructure:"copy_timeout" cty:"copy_timeout" hcl:"copy_timeout"`
-	PollInterval          *string            `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
-	Organizations         *FlatOrganizations `mapstructure:"organizations" cty:"organizations" hcl:"organizations"`
-	Targets               []FlatTarget       `mapstructure:"target" cty:"target" hcl:"target"`
-	TargetsJSON           *string            `mapstructure:"targets_json" cty:"targets_json" hcl:"targets_json"`
-	Shares                []FlatShare        `mapstructure:"share" cty:"share" hcl:"share"`
+	PackerBuildName       *string           `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
+	PackerBuilderType     *string           `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
+	PackerCoreVersion     *string           `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
+	PackerDebug           *bool             `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
+	PackerForce           *bool             `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
+	PackerOnError         *string           `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
+	PackerUserVars        map[string]string `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
+	PackerSensitiveVars   []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	Profile               *string           `mapstructure:"profile" cty:"profile" hcl:"profile"`
+	AccessKey             *string           `mapstructure:"access_key" cty:"access_key" hcl:"access_key"`
+	SecretKey             *string           `mapstructure:"secret_key" cty:"secret_key" hcl:"secret_key"`
+	Token                 *string           `mapstructure:"token" cty:"token" hcl:"token"`
+	SharedCredentialsFile *string           `mapstructure:"shared_credentials_file" cty:"shared_credentials_file" hcl:"shared_credentials_file"`
+	AssumeRole            *FlatAssumeRole   `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
+	KMSKeyID              *string           `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
+	RegionKMSKeyIDs       map[string]string `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
+	Targets               []FlatTarget      `mapstructure:"target" cty:"target" hcl:"target"`
+	Shares                []FlatShare       `mapstructure:"share" cty:"share" hcl:"share"`
+	ExistingAMIs          map[string]string `mapstructure:"existing_amis" cty:"existing_amis" hcl:"existing_amis"`
+	Mode                  *string           `mapstructure:"mode" cty:"mode" hcl:"mode"`
+	AssumeRoleFrom        *string           `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
+	OrganizationsRole     *FlatAssumeRole   `mapstructure:"organizations_role" cty:"organizations_role" hcl:"organizations_role"`
+	SourceKeyAccess       *string           `mapstructure:"source_key_access" cty:"source_key_access" hcl:"source_key_access"`
+	AllowUnencryptedShare *bool             `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
+	TargetsJSON           *string           `mapstructure:"targets_json" cty:"targets_json" hcl:"targets_json"`
+	OnAttributeLoss       *string           `mapstructure:"on_attribute_loss" cty:"on_attribute_loss" hcl:"on_attribute_loss"`
+	Publish               *string           `mapstructure:"publish" cty:"publish" hcl:"publish"`
+	ImageFamily           *string           `mapstructure:"image_family" cty:"image_family" hcl:"image_family"`
+	Timeout               *string           `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
+	MaxFailedDestinations *int              `mapstructure:"max_failed_destinations" cty:"max_failed_destinations" hcl:"max_failed_destinations"`
+	OnFailure             *string           `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
+	OutputDirectory       *string           `mapstructure:"output_directory" cty:"output_directory" hcl:"output_directory"`
+	HCPPacker             *bool             `mapstructure:"hcp_packer" cty:"hcp_packer" hcl:"hcp_packer"`
+	RunTags               map[string]string `mapstructure:"run_tags" cty:"run_tags" hcl:"run_tags"`
+	TestCopy              *bool             `mapstructure:"test_copy" cty:"test_copy" hcl:"test_copy"`
+	PollInterval          *string           `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -116,43 +109,34 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"packer_on_error":            &hcldec.AttrSpec{Name: "packer_on_error", Type: cty.String, Required: false},
 		"packer_user_variables":      &hcldec.AttrSpec{Name: "packer_user_variables", Type: cty.Map(cty.String), Required: false},
 		"packer_sensitive_variables": &hcldec.AttrSpec{Name: "packer_sensitive_variables", Type: cty.List(cty.String), Required: false},
-		"region":                     &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
 		"profile":                    &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
 		"access_key":                 &hcldec.AttrSpec{Name: "access_key", Type: cty.String, Required: false},
 		"secret_key":                 &hcldec.AttrSpec{Name: "secret_key", Type: cty.String, Required: false},
 		"token":                      &hcldec.AttrSpec{Name: "token", Type: cty.String, Required: false},
 		"shared_credentials_file":    &hcldec.AttrSpec{Name: "shared_credentials_file", Type: cty.String, Required: false},
 		"assume_role":                &hcldec.BlockSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
-		"custom_endpoint_ec2":        &hcldec.AttrSpec{Name: "custom_endpoint_ec2", Type: cty.String, Required: false},
-		"max_retries":                &hcldec.AttrSpec{Name: "max_retries", Type: cty.Number, Required: false},
-		"insecure_skip_tls_verify":   &hcldec.AttrSpec{Name: "insecure_skip_tls_verify", Type: cty.Bool, Required: false},
 		"kms_key_id":                 &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
 		"region_kms_key_ids":         &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},
-		"source_amis":                &hcldec.AttrSpec{Name: "source_amis", Type: cty.Map(cty.String), Required: false},
-		"allow_unencrypted_share":    &hcldec.AttrSpec{Name: "allow_unencrypted_share", Type: cty.Bool, Required: false},
-		"source_key_access":          &hcldec.AttrSpec{Name: "source_key_access", Type: cty.String, Required: false},
-		"canary":                     &hcldec.AttrSpec{Name: "canary", Type: cty.Bool, Required: false},
-		"protect_source":             &hcldec.AttrSpec{Name: "protect_source", Type: cty.Bool, Required: false},
-		"assume_role_from":           &hcldec.AttrSpec{Name: "assume_role_from", Type: cty.String, Required: false},
-		"fidelity":                   &hcldec.AttrSpec{Name: "fidelity", Type: cty.String, Required: false},
-		"max_failed_targets":         &hcldec.AttrSpec{Name: "max_failed_targets", Type: cty.Number, Required: false},
-		"publish":                    &hcldec.AttrSpec{Name: "publish", Type: cty.String, Required: false},
-		"release_line":               &hcldec.AttrSpec{Name: "release_line", Type: cty.String, Required: false},
-		"hcp_packer":                 &hcldec.AttrSpec{Name: "hcp_packer", Type: cty.Bool, Required: false},
-		"on_failure":                 &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},
-		"cleanup_only":               &hcldec.AttrSpec{Name: "cleanup_only", Type: cty.Bool, Required: false},
-		"plan_only":                  &hcldec.AttrSpec{Name: "plan_only", Type: cty.Bool, Required: false},
-		"verify_only":                &hcldec.AttrSpec{Name: "verify_only", Type: cty.Bool, Required: false},
-		"manifest_path":              &hcldec.AttrSpec{Name: "manifest_path", Type: cty.String, Required: false},
-		"report_path":                &hcldec.AttrSpec{Name: "report_path", Type: cty.String, Required: false},
-		"report_details":             &hcldec.AttrSpec{Name: "report_details", Type: cty.Bool, Required: false},
-		"timeout":                    &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
-		"copy_timeout":               &hcldec.AttrSpec{Name: "copy_timeout", Type: cty.String, Required: false},
-		"poll_interval":              &hcldec.AttrSpec{Name: "poll_interval", Type: cty.String, Required: false},
-		"organizations":              &hcldec.BlockSpec{TypeName: "organizations", Nested: hcldec.ObjectSpec((*FlatOrganizations)(nil).HCL2Spec())},
 		"target":                     &hcldec.BlockListSpec{TypeName: "target", Nested: hcldec.ObjectSpec((*FlatTarget)(nil).HCL2Spec())},
-		"targets_json":               &hcldec.AttrSpec{Name: "targets_json", Type: cty.String, Required: false},
 		"share":                      &hcldec.BlockListSpec{TypeName: "share", Nested: hcldec.ObjectSpec((*FlatShare)(nil).HCL2Spec())},
+		"existing_amis":              &hcldec.AttrSpec{Name: "existing_amis", Type: cty.Map(cty.String), Required: false},
+		"mode":                       &hcldec.AttrSpec{Name: "mode", Type: cty.String, Required: false},
+		"assume_role_from":           &hcldec.AttrSpec{Name: "assume_role_from", Type: cty.String, Required: false},
+		"organizations_role":         &hcldec.BlockSpec{TypeName: "organizations_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
+		"source_key_access":          &hcldec.AttrSpec{Name: "source_key_access", Type: cty.String, Required: false},
+		"allow_unencrypted_share":    &hcldec.AttrSpec{Name: "allow_unencrypted_share", Type: cty.Bool, Required: false},
+		"targets_json":               &hcldec.AttrSpec{Name: "targets_json", Type: cty.String, Required: false},
+		"on_attribute_loss":          &hcldec.AttrSpec{Name: "on_attribute_loss", Type: cty.String, Required: false},
+		"publish":                    &hcldec.AttrSpec{Name: "publish", Type: cty.String, Required: false},
+		"image_family":               &hcldec.AttrSpec{Name: "image_family", Type: cty.String, Required: false},
+		"timeout":                    &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
+		"max_failed_destinations":    &hcldec.AttrSpec{Name: "max_failed_destinations", Type: cty.Number, Required: false},
+		"on_failure":                 &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},
+		"output_directory":           &hcldec.AttrSpec{Name: "output_directory", Type: cty.String, Required: false},
+		"hcp_packer":                 &hcldec.AttrSpec{Name: "hcp_packer", Type: cty.Bool, Required: false},
+		"run_tags":                   &hcldec.AttrSpec{Name: "run_tags", Type: cty.Map(cty.String), Required: false},
+		"test_copy":                  &hcldec.AttrSpec{Name: "test_copy", Type: cty.Bool, Required: false},
+		"poll_interval":              &hcldec.AttrSpec{Name: "poll_interval", Type: cty.String, Required: false},
 	}
 	return s
 }
@@ -215,25 +199,25 @@ func (*FlatFastLaunch) HCL2Spec() map[string]hcldec.Spec {
 	return s
 }
 
-// FlatGrant is an auto-generated flat version of Grant.
+// FlatKMSGrant is an auto-generated flat version of KMSGrant.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatGrant struct {
+type FlatKMSGrant struct {
 	GranteePrincipal *string  `mapstructure:"grantee_principal" cty:"grantee_principal" hcl:"grantee_principal"`
 	Operations       []string `mapstructure:"operations" cty:"operations" hcl:"operations"`
 	Name             *string  `mapstructure:"name" cty:"name" hcl:"name"`
 }
 
-// FlatMapstructure returns a new FlatGrant.
-// FlatGrant is an auto-generated flat version of Grant.
+// FlatMapstructure returns a new FlatKMSGrant.
+// FlatKMSGrant is an auto-generated flat version of KMSGrant.
 // Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*Grant) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatGrant)
+func (*KMSGrant) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatKMSGrant)
 }
 
-// HCL2Spec returns the hcl spec of a Grant.
-// This spec is used by HCL to read the fields of Grant.
-// The decoded values from this spec will then be applied to a FlatGrant.
-func (*FlatGrant) HCL2Spec() map[string]hcldec.Spec {
+// HCL2Spec returns the hcl spec of a KMSGrant.
+// This spec is used by HCL to read the fields of KMSGrant.
+// The decoded values from this spec will then be applied to a FlatKMSGrant.
+func (*FlatKMSGrant) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
 		"grantee_principal": &hcldec.AttrSpec{Name: "grantee_principal", Type: cty.String, Required: false},
 		"operations":        &hcldec.AttrSpec{Name: "operations", Type: cty.List(cty.String), Required: false},
@@ -245,9 +229,8 @@ func (*FlatGrant) HCL2Spec() map[string]hcldec.Spec {
 // FlatLaunchCheck is an auto-generated flat version of LaunchCheck.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatLaunchCheck struct {
-	InstanceType *string           `mapstructure:"instance_type" required:"true" cty:"instance_type" hcl:"instance_type"`
-	SubnetID     *string           `mapstructure:"subnet_id" cty:"subnet_id" hcl:"subnet_id"`
-	RunTags      map[string]string `mapstructure:"run_tags" cty:"run_tags" hcl:"run_tags"`
+	InstanceType *string `mapstructure:"instance_type" required:"true" cty:"instance_type" hcl:"instance_type"`
+	SubnetID     *string `mapstructure:"subnet_id" cty:"subnet_id" hcl:"subnet_id"`
 }
 
 // FlatMapstructure returns a new FlatLaunchCheck.
@@ -264,30 +247,33 @@ func (*FlatLaunchCheck) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
 		"instance_type": &hcldec.AttrSpec{Name: "instance_type", Type: cty.String, Required: false},
 		"subnet_id":     &hcldec.AttrSpec{Name: "subnet_id", Type: cty.String, Required: false},
-		"run_tags":      &hcldec.AttrSpec{Name: "run_tags", Type: cty.Map(cty.String), Required: false},
 	}
 	return s
 }
 
-// FlatOrganizations is an auto-generated flat version of Organizations.
+// FlatRetention is an auto-generated flat version of Retention.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatOrganizations struct {
-	AssumeRole *FlatAssumeRole `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
+type FlatRetention struct {
+	KeepReleases *int    `mapstructure:"keep_releases" cty:"keep_releases" hcl:"keep_releases"`
+	KeepFor      *string `mapstructure:"keep_for" cty:"keep_for" hcl:"keep_for"`
+	DryRun       *bool   `mapstructure:"dry_run" cty:"dry_run" hcl:"dry_run"`
 }
 
-// FlatMapstructure returns a new FlatOrganizations.
-// FlatOrganizations is an auto-generated flat version of Organizations.
+// FlatMapstructure returns a new FlatRetention.
+// FlatRetention is an auto-generated flat version of Retention.
 // Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*Organizations) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatOrganizations)
+func (*Retention) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatRetention)
 }
 
-// HCL2Spec returns the hcl spec of a Organizations.
-// This spec is used by HCL to read the fields of Organizations.
-// The decoded values from this spec will then be applied to a FlatOrganizations.
-func (*FlatOrganizations) HCL2Spec() map[string]hcldec.Spec {
+// HCL2Spec returns the hcl spec of a Retention.
+// This spec is used by HCL to read the fields of Retention.
+// The decoded values from this spec will then be applied to a FlatRetention.
+func (*FlatRetention) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"assume_role": &hcldec.BlockSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
+		"keep_releases": &hcldec.AttrSpec{Name: "keep_releases", Type: cty.Number, Required: false},
+		"keep_for":      &hcldec.AttrSpec{Name: "keep_for", Type: cty.String, Required: false},
+		"dry_run":       &hcldec.AttrSpec{Name: "dry_run", Type: cty.Bool, Required: false},
 	}
 	return s
 }
@@ -299,8 +285,7 @@ type FlatShare struct {
 	AccountIDs             []string         `mapstructure:"account_ids" cty:"account_ids" hcl:"account_ids"`
 	OrganizationARNs       []string         `mapstructure:"organization_arns" cty:"organization_arns" hcl:"organization_arns"`
 	OrganizationalUnitARNs []string         `mapstructure:"organizational_unit_arns" cty:"organizational_unit_arns" hcl:"organizational_unit_arns"`
-	Grants                 []FlatGrant      `mapstructure:"grant" cty:"grant" hcl:"grant"`
-	RoleName               *string          `mapstructure:"role_name" cty:"role_name" hcl:"role_name"`
+	KMSGrants              []FlatKMSGrant   `mapstructure:"kms_grant" cty:"kms_grant" hcl:"kms_grant"`
 	AssumeRole             []FlatAssumeRole `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
 	Profile                *string          `mapstructure:"profile" cty:"profile" hcl:"profile"`
 }
@@ -321,8 +306,7 @@ func (*FlatShare) HCL2Spec() map[string]hcldec.Spec {
 		"account_ids":              &hcldec.AttrSpec{Name: "account_ids", Type: cty.List(cty.String), Required: false},
 		"organization_arns":        &hcldec.AttrSpec{Name: "organization_arns", Type: cty.List(cty.String), Required: false},
 		"organizational_unit_arns": &hcldec.AttrSpec{Name: "organizational_unit_arns", Type: cty.List(cty.String), Required: false},
-		"grant":                    &hcldec.BlockListSpec{TypeName: "grant", Nested: hcldec.ObjectSpec((*FlatGrant)(nil).HCL2Spec())},
-		"role_name":                &hcldec.AttrSpec{Name: "role_name", Type: cty.String, Required: false},
+		"kms_grant":                &hcldec.BlockListSpec{TypeName: "kms_grant", Nested: hcldec.ObjectSpec((*FlatKMSGrant)(nil).HCL2Spec())},
 		"assume_role":              &hcldec.BlockListSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
 		"profile":                  &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
 	}
@@ -336,36 +320,32 @@ type FlatTarget struct {
 	AccountIDs                  []string                      `mapstructure:"account_ids" cty:"account_ids" hcl:"account_ids"`
 	OrganizationalUnitIDs       []string                      `mapstructure:"organizational_unit_ids" cty:"organizational_unit_ids" hcl:"organizational_unit_ids"`
 	ExcludeAccountIDs           []string                      `mapstructure:"exclude_account_ids" cty:"exclude_account_ids" hcl:"exclude_account_ids"`
-	MissingRole                 *string                       `mapstructure:"missing_role" cty:"missing_role" hcl:"missing_role"`
 	Regions                     []string                      `mapstructure:"regions" cty:"regions" hcl:"regions"`
-	Required                    *bool                         `mapstructure:"required" cty:"required" hcl:"required"`
-	RoleName                    *string                       `mapstructure:"role_name" cty:"role_name" hcl:"role_name"`
 	AssumeRole                  []FlatAssumeRole              `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
 	Profile                     *string                       `mapstructure:"profile" cty:"profile" hcl:"profile"`
 	KMSKeyID                    *string                       `mapstructure:"kms_key_id" required:"true" cty:"kms_key_id" hcl:"kms_key_id"`
 	RegionKMSKeyIDs             map[string]string             `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
-	Method                      *string                       `mapstructure:"method" cty:"method" hcl:"method"`
+	KMSGrants                   []FlatKMSGrant                `mapstructure:"kms_grant" cty:"kms_grant" hcl:"kms_grant"`
 	AMIName                     *string                       `mapstructure:"ami_name" cty:"ami_name" hcl:"ami_name"`
 	AMIDescription              *string                       `mapstructure:"ami_description" cty:"ami_description" hcl:"ami_description"`
 	Tags                        map[string]string             `mapstructure:"tags" cty:"tags" hcl:"tags"`
 	SnapshotTags                map[string]string             `mapstructure:"snapshot_tags" cty:"snapshot_tags" hcl:"snapshot_tags"`
+	CopyMethod                  *string                       `mapstructure:"copy_method" cty:"copy_method" hcl:"copy_method"`
 	SnapshotCopyDurationMinutes *int                          `mapstructure:"snapshot_copy_duration_minutes" cty:"snapshot_copy_duration_minutes" hcl:"snapshot_copy_duration_minutes"`
-	DeprecateAt                 *string                       `mapstructure:"deprecate_at" cty:"deprecate_at" hcl:"deprecate_at"`
-	DeprecateAfter              *string                       `mapstructure:"deprecate_after" cty:"deprecate_after" hcl:"deprecate_after"`
-	DeregistrationProtection    *FlatDeregistrationProtection `mapstructure:"deregistration_protection" cty:"deregistration_protection" hcl:"deregistration_protection"`
 	ForceDeregister             *bool                         `mapstructure:"force_deregister" cty:"force_deregister" hcl:"force_deregister"`
 	ForceDeleteSnapshot         *bool                         `mapstructure:"force_delete_snapshot" cty:"force_delete_snapshot" hcl:"force_delete_snapshot"`
-	FastLaunch                  *FlatFastLaunch               `mapstructure:"fast_launch" cty:"fast_launch" hcl:"fast_launch"`
 	LicenseConfigurationARNs    []string                      `mapstructure:"license_configuration_arns" cty:"license_configuration_arns" hcl:"license_configuration_arns"`
-	KeepReleases                *int                          `mapstructure:"keep_releases" cty:"keep_releases" hcl:"keep_releases"`
-	KeepFor                     *string                       `mapstructure:"keep_for" cty:"keep_for" hcl:"keep_for"`
-	KeepReleasesDryRun          *bool                         `mapstructure:"keep_releases_dry_run" cty:"keep_releases_dry_run" hcl:"keep_releases_dry_run"`
+	FastLaunch                  *FlatFastLaunch               `mapstructure:"fast_launch" cty:"fast_launch" hcl:"fast_launch"`
 	AMIUsers                    []string                      `mapstructure:"ami_users" cty:"ami_users" hcl:"ami_users"`
 	AMIOrgARNs                  []string                      `mapstructure:"ami_org_arns" cty:"ami_org_arns" hcl:"ami_org_arns"`
 	AMIOUARNs                   []string                      `mapstructure:"ami_ou_arns" cty:"ami_ou_arns" hcl:"ami_ou_arns"`
+	Required                    *bool                         `mapstructure:"required" cty:"required" hcl:"required"`
+	OnMissingRole               *string                       `mapstructure:"on_missing_role" cty:"on_missing_role" hcl:"on_missing_role"`
+	DeprecateAt                 *string                       `mapstructure:"deprecate_at" cty:"deprecate_at" hcl:"deprecate_at"`
+	DeregistrationProtection    *FlatDeregistrationProtection `mapstructure:"deregistration_protection" cty:"deregistration_protection" hcl:"deregistration_protection"`
+	Retention                   *FlatRetention                `mapstructure:"retention" cty:"retention" hcl:"retention"`
 	LaunchCheck                 *FlatLaunchCheck              `mapstructure:"launch_check" cty:"launch_check" hcl:"launch_check"`
 	SSMParameters               []FlatSSMParameter            `mapstructure:"ssm_parameter" cty:"ssm_parameter" hcl:"ssm_parameter"`
-	Grants                      []FlatGrant                   `mapstructure:"grant" cty:"grant" hcl:"grant"`
 	LaunchTemplates             []FlatLaunchTemplate          `mapstructure:"launch_template" cty:"launch_template" hcl:"launch_template"`
 }
 
@@ -385,36 +365,32 @@ func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 		"account_ids":                    &hcldec.AttrSpec{Name: "account_ids", Type: cty.List(cty.String), Required: false},
 		"organizational_unit_ids":        &hcldec.AttrSpec{Name: "organizational_unit_ids", Type: cty.List(cty.String), Required: false},
 		"exclude_account_ids":            &hcldec.AttrSpec{Name: "exclude_account_ids", Type: cty.List(cty.String), Required: false},
-		"missing_role":                   &hcldec.AttrSpec{Name: "missing_role", Type: cty.String, Required: false},
 		"regions":                        &hcldec.AttrSpec{Name: "regions", Type: cty.List(cty.String), Required: false},
-		"required":                       &hcldec.AttrSpec{Name: "required", Type: cty.Bool, Required: false},
-		"role_name":                      &hcldec.AttrSpec{Name: "role_name", Type: cty.String, Required: false},
 		"assume_role":                    &hcldec.BlockListSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
 		"profile":                        &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
 		"kms_key_id":                     &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
 		"region_kms_key_ids":             &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},
-		"method":                         &hcldec.AttrSpec{Name: "method", Type: cty.String, Required: false},
+		"kms_grant":                      &hcldec.BlockListSpec{TypeName: "kms_grant", Nested: hcldec.ObjectSpec((*FlatKMSGrant)(nil).HCL2Spec())},
 		"ami_name":                       &hcldec.AttrSpec{Name: "ami_name", Type: cty.String, Required: false},
 		"ami_description":                &hcldec.AttrSpec{Name: "ami_description", Type: cty.String, Required: false},
 		"tags":                           &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
 		"snapshot_tags":                  &hcldec.AttrSpec{Name: "snapshot_tags", Type: cty.Map(cty.String), Required: false},
+		"copy_method":                    &hcldec.AttrSpec{Name: "copy_method", Type: cty.String, Required: false},
 		"snapshot_copy_duration_minutes": &hcldec.AttrSpec{Name: "snapshot_copy_duration_minutes", Type: cty.Number, Required: false},
-		"deprecate_at":                   &hcldec.AttrSpec{Name: "deprecate_at", Type: cty.String, Required: false},
-		"deprecate_after":                &hcldec.AttrSpec{Name: "deprecate_after", Type: cty.String, Required: false},
-		"deregistration_protection":      &hcldec.BlockSpec{TypeName: "deregistration_protection", Nested: hcldec.ObjectSpec((*FlatDeregistrationProtection)(nil).HCL2Spec())},
 		"force_deregister":               &hcldec.AttrSpec{Name: "force_deregister", Type: cty.Bool, Required: false},
 		"force_delete_snapshot":          &hcldec.AttrSpec{Name: "force_delete_snapshot", Type: cty.Bool, Required: false},
-		"fast_launch":                    &hcldec.BlockSpec{TypeName: "fast_launch", Nested: hcldec.ObjectSpec((*FlatFastLaunch)(nil).HCL2Spec())},
 		"license_configuration_arns":     &hcldec.AttrSpec{Name: "license_configuration_arns", Type: cty.List(cty.String), Required: false},
-		"keep_releases":                  &hcldec.AttrSpec{Name: "keep_releases", Type: cty.Number, Required: false},
-		"keep_for":                       &hcldec.AttrSpec{Name: "keep_for", Type: cty.String, Required: false},
-		"keep_releases_dry_run":          &hcldec.AttrSpec{Name: "keep_releases_dry_run", Type: cty.Bool, Required: false},
+		"fast_launch":                    &hcldec.BlockSpec{TypeName: "fast_launch", Nested: hcldec.ObjectSpec((*FlatFastLaunch)(nil).HCL2Spec())},
 		"ami_users":                      &hcldec.AttrSpec{Name: "ami_users", Type: cty.List(cty.String), Required: false},
 		"ami_org_arns":                   &hcldec.AttrSpec{Name: "ami_org_arns", Type: cty.List(cty.String), Required: false},
 		"ami_ou_arns":                    &hcldec.AttrSpec{Name: "ami_ou_arns", Type: cty.List(cty.String), Required: false},
+		"required":                       &hcldec.AttrSpec{Name: "required", Type: cty.Bool, Required: false},
+		"on_missing_role":                &hcldec.AttrSpec{Name: "on_missing_role", Type: cty.String, Required: false},
+		"deprecate_at":                   &hcldec.AttrSpec{Name: "deprecate_at", Type: cty.String, Required: false},
+		"deregistration_protection":      &hcldec.BlockSpec{TypeName: "deregistration_protection", Nested: hcldec.ObjectSpec((*FlatDeregistrationProtection)(nil).HCL2Spec())},
+		"retention":                      &hcldec.BlockSpec{TypeName: "retention", Nested: hcldec.ObjectSpec((*FlatRetention)(nil).HCL2Spec())},
 		"launch_check":                   &hcldec.BlockSpec{TypeName: "launch_check", Nested: hcldec.ObjectSpec((*FlatLaunchCheck)(nil).HCL2Spec())},
 		"ssm_parameter":                  &hcldec.BlockListSpec{TypeName: "ssm_parameter", Nested: hcldec.ObjectSpec((*FlatSSMParameter)(nil).HCL2Spec())},
-		"grant":                          &hcldec.BlockListSpec{TypeName: "grant", Nested: hcldec.ObjectSpec((*FlatGrant)(nil).HCL2Spec())},
 		"launch_template":                &hcldec.BlockListSpec{TypeName: "launch_template", Nested: hcldec.ObjectSpec((*FlatLaunchTemplate)(nil).HCL2Spec())},
 	}
 	return s

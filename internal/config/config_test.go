@@ -26,7 +26,7 @@ var images = []distribution.SourceImage{{Region: "ap-northeast-1", ImageID: "ami
 const prod = `
 	target {
 		account_ids = ["999999999999"]
-		role_name   = "golden-image-target"
+		assume_role { role_name = "golden-image-target" }
 		kms_key_id  = "alias/golden-target"
 	}`
 
@@ -66,11 +66,10 @@ func TestDefaults(t *testing.T) {
 	want := distribution.Request{
 		Images:          images,
 		SourceKeyAccess: distribution.ByPolicy,
-		ProtectSource:   true,
 		AssumeRoleFrom:  "source",
 		Timeout:         12 * time.Hour,
-		CopyTimeout:     6 * time.Hour,
 		PollInterval:    15 * time.Second,
+		Functions:       distribution.TemplateFunctions{UserVariables: map[string]string{}, BuildName: "golden", Getenv: os.Getenv},
 		Build:           distribution.Build{Name: "golden"},
 		Targets: []distribution.Target{{
 			Name:       "target[0]",
@@ -80,22 +79,33 @@ func TestDefaults(t *testing.T) {
 			Method:     distribution.Auto,
 		}},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, sameFunctions); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if diff := cmp.Diff(awsclient.Access{}, c.Credentials()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if c.CleansUp() || c.CleanupOnly || c.ManifestPath != "" || len(c.SourceImages()) > 0 {
+	if c.CleansUp() || c.Mode != config.ModeDistribute || len(c.SourceImages()) > 0 {
 		t.Errorf("got %+v", c)
 	}
 }
+
+// sameFunctions compares functions that read the environment, which have no names.
+var sameFunctions = cmp.Comparer(func(a, b func(string) string) bool { return (a == nil) == (b == nil) })
 
 // run is all that a template says to a run.
 type run struct {
 	distribution.Request
 	awsclient.Access
 	config *config.Config
+}
+
+func (r run) directory() string {
+	directory, err := r.config.RenderOutputDirectory(images, r.Build)
+	if err != nil {
+		return err.Error()
+	}
+	return directory
 }
 
 func (r run) target() distribution.Target { return r.Targets[0] }
@@ -129,15 +139,12 @@ var options = []struct {
 	got          func(run) any
 	want         any
 }{
-	{"region", prod + "\nregion = \"eu-west-1\"", func(r run) any { return r.Region }, "eu-west-1"},
 	{"profile", prod + "\nprofile = \"golden\"", func(r run) any { return r.Access.Profile }, "golden"},
 	{"access_key", prod + "\naccess_key = \"AKIA\"\nsecret_key = \"s\"", func(r run) any { return r.AccessKey }, "AKIA"},
 	{"secret_key", prod + "\naccess_key = \"AKIA\"\nsecret_key = \"s\"", func(r run) any { return r.SecretKey }, distribution.Secret("s")},
 	{"token", prod + "\naccess_key = \"AKIA\"\nsecret_key = \"s\"\ntoken = \"t\"", func(r run) any { return r.Token }, distribution.Secret("t")},
 	{"shared_credentials_file", prod + "\nshared_credentials_file = \"/c\"", func(r run) any { return r.SharedCredentialsFile }, "/c"},
-	{"custom_endpoint_ec2", prod + "\ncustom_endpoint_ec2 = \"https://ec2.example.com\"", func(r run) any { return r.CustomEndpointEC2 }, "https://ec2.example.com"},
-	{"max_retries", prod + "\nmax_retries = 7", func(r run) any { return r.MaxRetries }, 7},
-	{"insecure_skip_tls_verify", prod + "\ninsecure_skip_tls_verify = true", func(r run) any { return r.InsecureSkipTLSVerify }, true},
+	{"assume_role.role_name", prod, func(r run) any { return r.target().Roles }, []distribution.Role{{RoleName: "golden-image-target"}}},
 	{"assume_role.role_arn", assumeRole(""), func(r run) any { return r.role().RoleARN }, distribution.Text("arn:aws:iam::111111111111:role/builder")},
 	{"assume_role.session_name", assumeRole(`session_name = "golden"`), func(r run) any { return r.role().SessionName }, distribution.Text("golden")},
 	{"assume_role.external_id", assumeRole(`external_id = "x-1"`), func(r run) any { return r.role().ExternalID }, distribution.Secret("x-1")},
@@ -151,26 +158,21 @@ var options = []struct {
 	{"kms_key_id", prod + "\nkms_key_id = \"alias/golden\"", func(r run) any { return r.KMSKeyID }, "alias/golden"},
 	{"region_kms_key_ids", prod + "\nregion_kms_key_ids = { eu-west-1 = \"alias/golden\" }", func(r run) any { return r.RegionKMSKeyIDs }, map[string]string{"eu-west-1": "alias/golden"}},
 	{"allow_unencrypted_share", prod + "\nallow_unencrypted_share = true", func(r run) any { return r.AllowUnencryptedShare }, true},
-	{"canary", prod + "\ncanary = false", func(r run) any { return *r.Canary }, false},
+	{"test_copy", prod + "\ntest_copy = false", func(r run) any { return *r.TestCopy }, false},
 	{"source_key_access", prod + "\nsource_key_access = \"grant\"", func(r run) any { return r.SourceKeyAccess }, distribution.ByGrant},
-	{"protect_source", prod + "\nprotect_source = false", func(r run) any { return r.ProtectSource }, false},
-	{"source_amis", prod + "\nsource_amis = { us-east-1 = \"ami-01234567\", eu-west-1 = \"ami-0123456789abcdef0\" }", func(r run) any { return r.config.SourceImages() }, []distribution.SourceImage{{Region: "eu-west-1", ImageID: "ami-0123456789abcdef0"}, {Region: "us-east-1", ImageID: "ami-01234567"}}},
-	{"fidelity", prod + "\nfidelity = \"strict\"", func(r run) any { return r.Strict }, true},
-	{"max_failed_targets", prod + "\nmax_failed_targets = 3", func(r run) any { return r.MaxFailedTargets }, 3},
+	{"existing_amis", prod + "\nexisting_amis = { us-east-1 = \"ami-01234567\", eu-west-1 = \"ami-0123456789abcdef0\" }", func(r run) any { return r.config.SourceImages() }, []distribution.SourceImage{{Region: "eu-west-1", ImageID: "ami-0123456789abcdef0"}, {Region: "us-east-1", ImageID: "ami-01234567"}}},
+	{"on_attribute_loss", prod + "\non_attribute_loss = \"fail\"", func(r run) any { return r.Strict }, true},
+	{"max_failed_destinations", prod + "\nmax_failed_destinations = 3", func(r run) any { return r.MaxFailedDestinations }, 3},
 	{"publish", parameter("") + "\npublish = \"all\"", func(r run) any { return r.PublishAll }, true},
-	{"release_line", prod + "\nrelease_line = \"web\"", func(r run) any { return r.ReleaseLine }, "web"},
+	{"image_family", prod + "\nimage_family = \"web\"", func(r run) any { return r.ImageFamily }, "web"},
 	{"hcp_packer", prod + "\nhcp_packer = true", func(r run) any { return r.config.HCPPacker }, true},
-	{"verify_only", prod + "\nverify_only = true", func(r run) any { return r.config.VerifyOnly }, true},
-	{"on_failure", prod + "\non_failure = \"clean\"", func(r run) any { return r.config.CleansUp() }, true},
-	{"cleanup_only", prod + "\ncleanup_only = true", func(r run) any { return r.config.CleanupOnly }, true},
-	{"plan_only", prod + "\nplan_only = true", func(r run) any { return r.config.PlanOnly }, true},
-	{"manifest_path", prod + "\nmanifest_path = \"{{ build_name }}.json\"", func(r run) any { return r.config.ManifestPath }, "golden.json"},
-	{"report_path", prod + "\nreport_path = \"{{ build_name }}.html\"", func(r run) any { return r.config.Report() }, "golden.html"},
-	{"report_details", prod + "\nreport_path = \"r.md\"\nreport_details = true", func(r run) any { return r.config.ReportDetails }, true},
-	{"organizations.assume_role", prod + "\norganizations {\nassume_role {\n" + role + "}\n}", func(r run) any { return r.OrganizationRoles }, []distribution.Role{{RoleARN: "arn:aws:iam::111111111111:role/builder"}}},
+	{"mode", prod + "\nmode = \"plan\"", func(r run) any { return r.config.Mode }, config.ModePlan},
+	{"output_directory", prod + "\noutput_directory = \"{{ build_name }}/{{ .AMI }}\"", func(r run) any { return r.directory() }, "golden/ami-0123456789abcdef0"},
+	{"run_tags", prod + "\nrun_tags = { purpose = \"distribution of {{ .AMI }}\" }", func(r run) any { return r.RunTags }, map[string]distribution.Text{"purpose": "distribution of {{ .AMI }}"}},
+	{"organizations_role", prod + "\norganizations_role {\n" + role + "}", func(r run) any { return r.OrganizationRoles }, []distribution.Role{{RoleARN: "arn:aws:iam::111111111111:role/builder"}}},
+	{"on_failure", prod + "\non_failure = \"cleanup\"", func(r run) any { return r.config.CleansUp() }, true},
 	{"assume_role_from", assumeRole("") + "\nassume_role_from = \"base\"", func(r run) any { return r.AssumeRoleFrom }, "base"},
-	{"timeout", prod + "\ntimeout = \"90m\"", func(r run) any { return []time.Duration{r.Timeout, r.CopyTimeout} }, []time.Duration{90 * time.Minute, 90 * time.Minute}},
-	{"copy_timeout", prod + "\ncopy_timeout = \"2h\"", func(r run) any { return r.CopyTimeout }, 2 * time.Hour},
+	{"timeout", prod + "\ntimeout = \"90m\"", func(r run) any { return r.Timeout }, 90 * time.Minute},
 	{"poll_interval", prod + "\npoll_interval = \"1s\"", func(r run) any { return r.PollInterval }, time.Second},
 
 	{"targets_json", "targets_json = \"[{\\\"account_ids\\\": [\\\"999999999999\\\"], \\\"kms_key_id\\\": \\\"default\\\"}]\"", func(r run) any { return r.target() }, distribution.Target{Name: "targets_json[0]", AccountIDs: []string{"999999999999"}, KMSKeyID: "default", Method: distribution.Auto}},
@@ -178,13 +180,12 @@ var options = []struct {
 	{"target.account_ids", prod, func(r run) any { return r.target().AccountIDs }, []string{"999999999999"}},
 	{"target.organizational_unit_ids", target(`organizational_unit_ids = ["r-ab12", "ou-ab12-cdef3456"]`), func(r run) any { return r.target().Units }, []string{"ou-ab12-cdef3456", "r-ab12"}},
 	{"target.exclude_account_ids", target("organizational_unit_ids = [\"r-ab12\"]\nexclude_account_ids = [\"888888888888\"]"), func(r run) any { return r.target().ExcludedIDs }, []string{"888888888888"}},
-	{"target.missing_role", target(`missing_role = "skip"`), func(r run) any { return r.target().SkipMissingRole }, true},
+	{"target.on_missing_role", target(`on_missing_role = "skip"`), func(r run) any { return r.target().SkipMissingRole }, true},
 	{"target.regions", target(`regions = ["us-east-1", "eu-west-1"]`), func(r run) any { return r.target().Regions }, []string{"eu-west-1", "us-east-1"}},
 	{"target.required", target(`required = false`), func(r run) any { return r.target().Optional }, true},
-	{"target.method", target(`method = "image"`), func(r run) any { return r.target().Method }, distribution.ByImage},
+	{"target.copy_method", target(`copy_method = "image"`), func(r run) any { return r.target().Method }, distribution.ByImage},
 	{"target.snapshot_copy_duration_minutes", target(`snapshot_copy_duration_minutes = 30`), func(r run) any { return r.target().CopyMinutes }, 30},
-	{"target.deprecate_at", target(`deprecate_at = "2027-06-30T00:00:00Z"`), func(r run) any { return r.target().Lifecycle.DeprecateAt }, time.Date(2027, 6, 30, 0, 0, 0, 0, time.UTC)},
-	{"target.deprecate_after", target(`deprecate_after = "2160h"`), func(r run) any { return r.target().Lifecycle.DeprecateAfter }, 2160 * time.Hour},
+	{"target.deprecate_at", target(`deprecate_at = "2027-06-30T00:00:00Z"`), func(r run) any { return r.target().DeprecateAt }, distribution.Text("2027-06-30T00:00:00Z")},
 	{"target.license_configuration_arns", target(`license_configuration_arns = ["arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"]`), func(r run) any { return r.target().Licenses }, []distribution.Text{"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"}},
 	{"target.fast_launch.enable_fast_launch", target("fast_launch {\nenable_fast_launch = false\n}"), func(r run) any { return r.target().Lifecycle.FastLaunch }, (*distribution.FastLaunch)(nil)},
 	{"target.fast_launch.template_id", target("fast_launch {\ntemplate_id = \"lt-0123456789abcdef0\"\ntemplate_version = 3\n}"), func(r run) any { return r.target().Lifecycle.FastLaunch.TemplateID }, "lt-0123456789abcdef0"},
@@ -196,51 +197,47 @@ var options = []struct {
 	{"target.force_delete_snapshot", target("ami_name = \"golden\"\nforce_deregister = true\nforce_delete_snapshot = true"), func(r run) any { return r.target().Lifecycle.ForceDeleteSnapshot }, true},
 	{"target.deregistration_protection.enabled", target("deregistration_protection {\nenabled = false\n}"), func(r run) any { return r.target().Lifecycle.Protection }, (*distribution.Protection)(nil)},
 	{"target.deregistration_protection.with_cooldown", target("deregistration_protection {\nwith_cooldown = true\n}"), func(r run) any { return r.target().Lifecycle.Protection }, &distribution.Protection{Cooldown: true}},
-	{"target.keep_releases", target("keep_releases = 3") + "\nrelease_line = \"web\"", func(r run) any { return r.target().Retention }, distribution.Retention{Releases: 3}},
-	{"target.keep_for", target("keep_for = \"2160h\"") + "\nrelease_line = \"web\"", func(r run) any { return r.target().Retention }, distribution.Retention{For: 2160 * time.Hour}},
-	{"target.keep_releases_dry_run", target("keep_releases = 1\nkeep_releases_dry_run = true") + "\nrelease_line = \"web\"", func(r run) any { return r.target().Retention }, distribution.Retention{Releases: 1, DryRun: true}},
+	{"target.retention.keep_releases", target("retention {\nkeep_releases = 3\n}") + "\nimage_family = \"web\"", func(r run) any { return r.target().Retention }, distribution.Retention{Releases: 3}},
+	{"target.retention.keep_for", target("retention {\nkeep_for = \"2160h\"\n}") + "\nimage_family = \"web\"", func(r run) any { return r.target().Retention }, distribution.Retention{For: 2160 * time.Hour}},
+	{"target.retention.dry_run", target("retention {\nkeep_releases = 1\ndry_run = true\n}") + "\nimage_family = \"web\"", func(r run) any { return r.target().Retention }, distribution.Retention{Releases: 1, DryRun: true}},
 	{"target.ami_users", target(`ami_users = ["888888888888", "777777777777"]`), func(r run) any { return r.target().Lifecycle.Users.Accounts }, []string{"777777777777", "888888888888"}},
 	{"target.ami_org_arns", target(`ami_org_arns = ["arn:aws:organizations::111111111111:organization/o-1234567890"]`), func(r run) any { return r.target().Lifecycle.Users.Organizations }, []string{"arn:aws:organizations::111111111111:organization/o-1234567890"}},
 	{"target.ami_ou_arns", target(`ami_ou_arns = ["arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"]`), func(r run) any { return r.target().Lifecycle.Users.Units }, []string{"arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"}},
-	{"target.role_name", prod, func(r run) any { return r.target().Roles }, []distribution.Role{{RoleName: "golden-image-target"}}},
-	{"target.assume_role", strings.Replace(prod, `role_name   = "golden-image-target"`, "assume_role {\n"+role+"}\nassume_role {\nrole_arn = \"arn:aws:iam::{{ .AccountId }}:role/t\"\n}", 1), func(r run) any { return r.target().Roles }, []distribution.Role{{RoleARN: "arn:aws:iam::111111111111:role/builder"}, {RoleARN: "arn:aws:iam::{{ .AccountId }}:role/t"}}},
-	{"target.profile", strings.Replace(prod, "role_name  ", "profile", 1), func(r run) any { return r.target().Profile }, "golden-image-target"},
+	{"target.assume_role", strings.Replace(prod, `assume_role { role_name = "golden-image-target" }`, "assume_role {\n"+role+"}\nassume_role {\nrole_arn = \"arn:aws:iam::{{ .AccountId }}:role/t\"\n}", 1), func(r run) any { return r.target().Roles }, []distribution.Role{{RoleARN: "arn:aws:iam::111111111111:role/builder"}, {RoleARN: "arn:aws:iam::{{ .AccountId }}:role/t"}}},
+	{"target.profile", strings.Replace(prod, `assume_role { role_name = "golden-image-target" }`, `profile = "golden-image-target"`, 1), func(r run) any { return r.target().Profile }, "golden-image-target"},
 	{"target.kms_key_id", prod, func(r run) any { return r.target().KMSKeyID }, distribution.Text("alias/golden-target")},
 	{"target.region_kms_key_ids", target(`region_kms_key_ids = { eu-west-1 = "default" }`), func(r run) any { return r.target().RegionKMSKeyIDs }, map[string]distribution.Text{"eu-west-1": "default"}},
-	{"target.ami_name", target(`ami_name = "golden {{ .Date }}"`), func(r run) any { return r.target().AMIName }, distribution.Text("golden {{ .Date }}")},
-	{"target.ami_description", target(`ami_description = "of {{ .SourceAMI }}"`), func(r run) any { return r.target().AMIDescription }, distribution.Text("of {{ .SourceAMI }}")},
-	{"target.tags", target(`tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.target().Tags }, map[string]distribution.Text{"from": "{{ .SourceAMI }}"}},
+	{"target.ami_name", target("ami_name = \"golden {{ isotime `2006-01-02` }}\""), func(r run) any { return r.target().AMIName }, distribution.Text("golden {{ isotime `2006-01-02` }}")},
+	{"target.ami_description", target(`ami_description = "of {{ .AMI }}"`), func(r run) any { return r.target().AMIDescription }, distribution.Text("of {{ .AMI }}")},
+	{"target.tags", target(`tags = { from = "{{ .AMI }}" }`), func(r run) any { return r.target().Tags }, map[string]distribution.Text{"from": "{{ .AMI }}"}},
 	{"target.ssm_parameter.name", target(`ssm_parameter { name = "/golden/{{ .Region }}" }`), func(r run) any { return r.target().Parameters }, []distribution.Parameter{{Name: "/golden/{{ .Region }}", Type: "String", DataType: "aws:ec2:image", Overwrite: true}}},
 	{"target.ssm_parameter.type", parameter(`type = "SecureString"`), func(r run) any { return []string{r.parameter().Type, r.parameter().DataType} }, []string{"SecureString", "text"}},
 	{"target.ssm_parameter.data_type", parameter(`data_type = "text"`), func(r run) any { return r.parameter().DataType }, "text"},
 	{"target.ssm_parameter.key_id", parameter("type = \"SecureString\"\nkey_id = \"alias/{{ .Region }}\""), func(r run) any { return r.parameter().KeyID }, distribution.Text("alias/{{ .Region }}")},
 	{"target.ssm_parameter.tier", parameter(`tier = "Advanced"`), func(r run) any { return r.parameter().Tier }, "Advanced"},
-	{"target.ssm_parameter.description", parameter(`description = "of {{ .Date }}"`), func(r run) any { return r.parameter().Description }, distribution.Text("of {{ .Date }}")},
-	{"target.ssm_parameter.tags", parameter(`tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.parameter().Tags }, map[string]distribution.Text{"from": "{{ .SourceAMI }}"}},
+	{"target.ssm_parameter.description", parameter("description = \"of {{ isotime `2006-01-02` }}\""), func(r run) any { return r.parameter().Description }, distribution.Text("of {{ isotime `2006-01-02` }}")},
+	{"target.ssm_parameter.tags", parameter(`tags = { from = "{{ .AMI }}" }`), func(r run) any { return r.parameter().Tags }, map[string]distribution.Text{"from": "{{ .AMI }}"}},
 	{"target.ssm_parameter.overwrite", parameter(`overwrite = false`), func(r run) any { return r.parameter().Overwrite }, false},
 	{"target.launch_template.name", target(`launch_template { name = "web-{{ .Region }}" }`), func(r run) any { return r.target().Templates }, []distribution.LaunchTemplate{{Template: "web-{{ .Region }}", Source: "$Default"}}},
-	{"target.launch_template.id", target(`launch_template { id = "lt-0123456789abcdef0" }`), func(r run) any { return r.target().Templates[0].Template }, distribution.Text("lt-0123456789abcdef0")},
 	{"target.launch_template.source_version", template(`source_version = "7"`), func(r run) any { return r.target().Templates[0].Source }, "7"},
-	{"target.launch_template.description", template(`description = "of {{ .Date }}"`), func(r run) any { return r.target().Templates[0].Description }, distribution.Text("of {{ .Date }}")},
-	{"target.launch_template.set_default", template(`set_default = true`), func(r run) any { return r.target().Templates[0].SetDefault }, true},
-	{"target.snapshot_tags", target(`snapshot_tags = { from = "{{ .SourceAMI }}" }`), func(r run) any { return r.target().SnapshotTags }, map[string]distribution.Text{"from": "{{ .SourceAMI }}"}},
+	{"target.launch_template.description", template("description = \"of {{ isotime `2006-01-02` }}\""), func(r run) any { return r.target().Templates[0].Description }, distribution.Text("of {{ isotime `2006-01-02` }}")},
+	{"target.launch_template.set_default_version", template(`set_default_version = true`), func(r run) any { return r.target().Templates[0].SetDefault }, true},
+	{"target.snapshot_tags", target(`snapshot_tags = { from = "{{ .AMI }}" }`), func(r run) any { return r.target().SnapshotTags }, map[string]distribution.Text{"from": "{{ .AMI }}"}},
 
 	{"share.name", share(`name = "ours"`), func(r run) any { return r.Shares[0].Name }, "ours"},
 	{"share.account_ids", share(""), func(r run) any { return r.Shares[0].AccountIDs }, []string{"777777777777", "888888888888"}},
 	{"share.organization_arns", share(`organization_arns = ["arn:aws:organizations::111111111111:organization/o-1234567890"]`), func(r run) any { return r.Shares[0].OrganizationARNs }, []string{"arn:aws:organizations::111111111111:organization/o-1234567890"}},
 	{"share.organizational_unit_arns", share(`organizational_unit_arns = ["arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"]`), func(r run) any { return r.Shares[0].OrganizationalUnits }, []string{"arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"}},
-	{"share.grant.grantee_principal", share("role_name = \"fleet\"\ngrant {\ngrantee_principal = \"arn:aws:iam::{{ .AccountId }}:role/app\"\n}"), func(r run) any { return r.Shares[0].Grants }, []distribution.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/app"}}},
-	{"share.grant.operations", share("role_name = \"fleet\"\ngrant {\noperations = [\"Encrypt\", \"Decrypt\"]\n}"), func(r run) any { return r.Shares[0].Grants[0].Operations }, []string{"Decrypt", "Encrypt"}},
-	{"share.grant.name", share("role_name = \"fleet\"\ngrant {\nname = \"asg\"\n}"), func(r run) any { return r.Shares[0].Grants[0].Name }, distribution.Text("asg")},
-	{"share.role_name", share("role_name = \"fleet\"\ngrant {}"), func(r run) any { return r.Shares[0].Roles }, []distribution.Role{{RoleName: "fleet"}}},
-	{"share.assume_role", share("assume_role {\nrole_arn = \"arn:aws:iam::{{ .AccountId }}:role/fleet\"\n}\ngrant {}"), func(r run) any { return r.Shares[0].Roles }, []distribution.Role{{RoleARN: "arn:aws:iam::{{ .AccountId }}:role/fleet"}}},
-	{"share.profile", share("profile = \"fleet\"\ngrant {}"), func(r run) any { return r.Shares[0].Profile }, "fleet"},
-	{"target.grant.grantee_principal", target("grant {\ngrantee_principal = \"arn:aws:iam::999999999999:role/app\"\n}\n"), func(r run) any { return r.target().Grants }, []distribution.Grant{{Grantee: "arn:aws:iam::999999999999:role/app"}}},
-	{"target.grant.operations", target("grant {\noperations = [\"Encrypt\", \"Decrypt\"]\n}\n"), func(r run) any { return r.target().Grants[0].Operations }, []string{"Decrypt", "Encrypt"}},
-	{"target.grant.name", target("grant {\nname = \"asg/{{ .Region }}\"\n}\n"), func(r run) any { return r.target().Grants[0].Name }, distribution.Text("asg/{{ .Region }}")},
+	{"share.kms_grant.grantee_principal", share("assume_role {\nrole_name = \"fleet\"\n}\nkms_grant {\ngrantee_principal = \"arn:aws:iam::{{ .AccountId }}:role/app\"\n}"), func(r run) any { return r.Shares[0].Grants }, []distribution.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/app"}}},
+	{"share.kms_grant.operations", share("assume_role {\nrole_name = \"fleet\"\n}\nkms_grant {\noperations = [\"Encrypt\", \"Decrypt\"]\n}"), func(r run) any { return r.Shares[0].Grants[0].Operations }, []string{"Decrypt", "Encrypt"}},
+	{"share.kms_grant.name", share("assume_role {\nrole_name = \"fleet\"\n}\nkms_grant {\nname = \"asg\"\n}"), func(r run) any { return r.Shares[0].Grants[0].Name }, distribution.Text("asg")},
+	{"share.assume_role", share("assume_role {\nrole_arn = \"arn:aws:iam::{{ .AccountId }}:role/fleet\"\n}\nkms_grant {}"), func(r run) any { return r.Shares[0].Roles }, []distribution.Role{{RoleARN: "arn:aws:iam::{{ .AccountId }}:role/fleet"}}},
+	{"share.profile", share("profile = \"fleet\"\nkms_grant {}"), func(r run) any { return r.Shares[0].Profile }, "fleet"},
+	{"target.kms_grant.grantee_principal", target("kms_grant {\ngrantee_principal = \"arn:aws:iam::999999999999:role/app\"\n}\n"), func(r run) any { return r.target().Grants }, []distribution.Grant{{Grantee: "arn:aws:iam::999999999999:role/app"}}},
+	{"target.kms_grant.operations", target("kms_grant {\noperations = [\"Encrypt\", \"Decrypt\"]\n}\n"), func(r run) any { return r.target().Grants[0].Operations }, []string{"Decrypt", "Encrypt"}},
+	{"target.kms_grant.name", target("kms_grant {\nname = \"asg/{{ .Region }}\"\n}\n"), func(r run) any { return r.target().Grants[0].Name }, distribution.Text("asg/{{ .Region }}")},
 	{"target.launch_check.instance_type", launchCheck(""), func(r run) any { return r.target().LaunchCheck.InstanceType }, "t3.micro"},
 	{"target.launch_check.subnet_id", launchCheck(`subnet_id = "subnet-0123456789abcdef0"`), func(r run) any { return r.target().LaunchCheck.SubnetID }, "subnet-0123456789abcdef0"},
-	{"target.launch_check.run_tags", launchCheck(`run_tags = { purpose = "check of {{ .SourceAMI }}" }`), func(r run) any { return r.target().LaunchCheck.Tags }, map[string]distribution.Text{"purpose": "check of {{ .SourceAMI }}"}},
 }
 
 func TestEveryOptionReachesTheRun(t *testing.T) {
@@ -268,7 +265,7 @@ func TestEveryOptionHasATest(t *testing.T) {
 		tested[o.option] = true
 	}
 	named(reflect.TypeFor[config.Config](), "", func(option string) {
-		inherited := strings.HasPrefix(option, "target.assume_role.") || strings.HasPrefix(option, "organizations.assume_role.") || strings.HasPrefix(option, "share.assume_role.") // the same struct as at the top level
+		inherited := strings.HasPrefix(option, "target.assume_role.") || strings.HasPrefix(option, "organizations_role.") || strings.HasPrefix(option, "share.assume_role.") // the same struct as at the top level
 		if !tested[option] && !inherited {
 			t.Errorf("no test of %s", option)
 		}
@@ -296,24 +293,22 @@ func named(of reflect.Type, path string, yield func(string)) {
 
 // Configure meets unknown values first: they are no mistakes then, and mistakes when they stay unknown.
 const laterKnown = `
-	region       = unknown
 	timeout      = unknown
 	kms_key_id   = unknown
 	on_failure   = unknown
 	publish      = unknown
-	source_amis  = { (build) = unknown }
-	max_retries  = unknown_number
+	existing_amis  = { (build) = unknown }
 	assume_role  { role_arn = "arn:aws:iam::${build}:role/builder" }
 	target {
 		name          = unknown
 		account_ids   = [unknown, "${build}"]
-		role_name     = "golden-${build}"
+		assume_role { role_name = "golden-${build}" }
 		kms_key_id    = unknown
 		regions       = unknown_list
 		ami_name      = build
 		tags          = { from = unknown }
 		snapshot_tags = { (build) = "x" }
-		method        = unknown
+		copy_method        = unknown
 		ssm_parameter {
 			name        = unknown
 			type        = unknown
@@ -368,7 +363,7 @@ func TestPrepare_dynamicTargetsOfUnknownList(t *testing.T) {
 func TestNothingToDoIsToldByTheRun(t *testing.T) {
 	for name, body := range map[string]string{
 		"share[0]":                       "share {\norganization_arns = unknown_list\n}",
-		"share[0]: grant: no effect":     "share {\norganization_arns = [\"arn:aws:organizations::111111111111:organization/o-1234567890\"]\nrole_name = \"fleet\"\ngrant {}\n}",
+		"share[0]: kms_grant: no effect": "share {\norganization_arns = [\"arn:aws:organizations::111111111111:organization/o-1234567890\"]\nassume_role {\nrole_name = \"fleet\"\n}\nkms_grant {}\n}",
 		"account_ids":                    "target {\nkms_key_id = \"default\"\naccount_ids = unknown_list\n}",
 		"exclude_account_ids: no effect": "target {\nkms_key_id = \"default\"\naccount_ids = [\"999999999999\"]\nexclude_account_ids = [\"888888888888\"]\n}",
 	} {
@@ -384,11 +379,11 @@ func TestNothingToDoIsToldByTheRun(t *testing.T) {
 
 // What the build makes is known when the template is read; the images of other post-processors only in the run.
 func TestImagesInPlaceOfABuildsAreRefusedBesideABuilderThatMakesSome(t *testing.T) {
-	body := prod + "\nsource_amis = { eu-west-1 = \"ami-0123456789abcdef0\" }"
+	body := prod + "\nexisting_amis = { eu-west-1 = \"ami-0123456789abcdef0\" }"
 	for builder, refused := range map[string]bool{"amazon-ebs": true, "amazon-chroot": true, "null": false, "virtualbox-iso": false} {
 		c := new(config.Config)
 		err := c.Prepare(map[string]any{"packer_builder_type": builder}, decoded(t, body, nil))
-		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "source_amis: no effect") {
+		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "existing_amis: no effect") {
 			t.Errorf("%s: %v", builder, err)
 		}
 	}
@@ -396,7 +391,7 @@ func TestImagesInPlaceOfABuildsAreRefusedBesideABuilderThatMakesSome(t *testing.
 
 // Packer renders its own templates at the top level, and leaves those of targets to us.
 func TestTargetTemplatesAreNotPackers(t *testing.T) {
-	c, err := prepare(t, target(`tags = { v = "{{ .SourceAMI }}" }`)+"\nkms_key_id = \"alias/{{ build_name }}\"", nil)
+	c, err := prepare(t, target(`tags = { v = "{{ .AMI }}" }`)+"\nkms_key_id = \"alias/{{ build_name }}\"", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -407,7 +402,7 @@ func TestTargetTemplatesAreNotPackers(t *testing.T) {
 	if got := request.KMSKeyID; got != "alias/golden" {
 		t.Errorf("kms_key_id is %q", got)
 	}
-	if got := request.Targets[0].Tags["v"]; got != "{{ .SourceAMI }}" {
+	if got := request.Targets[0].Tags["v"]; got != "{{ .AMI }}" {
 		t.Errorf("tag is %q", got)
 	}
 }

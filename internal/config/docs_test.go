@@ -13,7 +13,7 @@ import (
 )
 
 func TestPage_variablesAndEvents(t *testing.T) {
-	text, err := os.ReadFile("../../docs/post-processors/share.mdx")
+	text, err := os.ReadFile("../../docs/post-processors/encrypted-ami.mdx")
 	if err != nil {
 		t.Fatal(err)
 	}

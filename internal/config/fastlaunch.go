@@ -14,7 +14,7 @@ import (
 
 // FastLaunch has AWS launch instances of the copy, a Windows image prepared by Sysprep, and keep snapshots of them ready from which others launch sooner. AWS
 // makes them after the run, in the target account, at its cost, and makes new ones as they are used; the run sees that it is switched on, and does not wait for
-// them. Under a customer managed key the service-linked role `AWSServiceRoleForEC2FastLaunch` has to be allowed to use the key: see [grant](#grant).
+// them. Under a customer managed key the service-linked role `AWSServiceRoleForEC2FastLaunch` has to be allowed to use the key: see [kms_grant](#kms_grant).
 type FastLaunch struct {
 	// `false` leaves it as it is. Default: `true`.
 	EnableFastLaunch config.Trilean `mapstructure:"enable_fast_launch"`

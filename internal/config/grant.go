@@ -12,11 +12,11 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Grant lets a principal use the key of every copy of a target, or, in a `share` block, the key of the shared image: without any option, the account's service-linked role of Auto Scaling, which may use a
+// KMSGrant lets a principal use the key of every copy of a target, or, in a `share` block, the key of the shared image: without any option, the account's service-linked role of Auto Scaling, which may use a
 // customer managed key only by its key policy or by a grant. An image that it may not use cannot be launched by an Auto Scaling group. The role of the target, or of
 // the share block, makes the grant (`kms:CreateGrant`) before anything is copied. A run that finds the grant makes no second one, and no run takes it back: see the manifest for its id.
 // The block may be repeated.
-type Grant struct {
+type KMSGrant struct {
 	// The ARN of who shall use the key: a role, a user, or an account's root. It has to exist. May name [template variables](#template-variables). Default: the
 	// service-linked role of Auto Scaling, `arn:{{ .Partition }}:iam::{{ .AccountId }}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling`.
 	GranteePrincipal string `mapstructure:"grantee_principal"`
@@ -28,7 +28,7 @@ type Grant struct {
 	Name string `mapstructure:"name"`
 }
 
-func (g *Grant) grant() distribution.Grant {
+func (g *KMSGrant) grant() distribution.Grant {
 	return distribution.Grant{
 		Name:       distribution.Text(g.Name),
 		Grantee:    distribution.Text(g.GranteePrincipal),
@@ -36,15 +36,15 @@ func (g *Grant) grant() distribution.Grant {
 	}
 }
 
-func (g *Grant) check(p *diagnostics) {
+func (g *KMSGrant) check(p *diagnostics) {
 	if p.limit("grantee_principal", awslimits.Grantee, g.GranteePrincipal) && literal(g.GranteePrincipal) {
 		p.partition("grantee_principal", awslimits.Match(awslimits.Grantee, g.GranteePrincipal)[1])
 	}
-	p.template("grantee_principal", g.GranteePrincipal, false)
+	p.text("grantee_principal", g.GranteePrincipal)
 	for i, operation := range g.Operations {
 		p.limit(index("operations", i), awslimits.GrantOperation, operation)
 	}
 	p.twice("operations", g.Operations)
-	p.template("name", g.Name, false)
+	p.text("name", g.Name)
 	p.limit("name", awslimits.GrantName, g.Name)
 }

@@ -4,6 +4,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -20,7 +21,11 @@ type key struct {
 
 // key checks the form of a key. An alias without its prefix would be accepted by AWS and fail later (rule 1.7.7).
 func (p *diagnostics) key(field, text string) key {
-	if !p.limit(field, awslimits.KeyID, text) || !literal(text) {
+	if !literal(text) {
+		return key{}
+	}
+	if err := awslimits.Check(awslimits.KeyID, text); err != nil {
+		p.add(field, "%s %w%s", abridged(text), err, aliasMeant(text))
 		return key{}
 	}
 	parts := awslimits.Match(awslimits.KeyID, text)
@@ -32,6 +37,15 @@ func (p *diagnostics) key(field, text string) key {
 		p.region(field, region)
 	}
 	return key{alias: alias, region: region, single: id != "" && region == "" && !strings.HasPrefix(id, "mrk-")}
+}
+
+// aliasMeant returns a question if a text is the name of an alias without its prefix.
+func aliasMeant(text string) string {
+	alias := "alias/" + text
+	if strings.ContainsAny(text, ":/") || awslimits.Check(awslimits.KeyID, alias) != nil || awslimits.Check(awslimits.KeyAlias, alias) != nil {
+		return ""
+	}
+	return fmt.Sprintf(". Did you mean %q?", alias)
 }
 
 // sharedKeys judges the keys of what is shared with other accounts.
@@ -66,7 +80,7 @@ func (p *diagnostics) targetKeys(common string, exceptions map[string]string, re
 			distribution.DefaultKey,
 		)
 	case common != distribution.DefaultKey:
-		p.template("kms_key_id", common, false)
+		p.text("kms_key_id", common)
 		own = p.key("kms_key_id", common)
 	}
 	var served []string // by the common key
@@ -91,7 +105,7 @@ func (p *diagnostics) targetKeys(common string, exceptions map[string]string, re
 			p.add(field, "no effect: the target has no such Region")
 		}
 		if text != distribution.DefaultKey {
-			p.template(field, text, false)
+			p.text(field, text)
 			p.keyIn(field, p.key(field, text), region)
 		}
 	}

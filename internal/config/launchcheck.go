@@ -17,21 +17,15 @@ type LaunchCheck struct {
 	InstanceType string `mapstructure:"instance_type" required:"true"`
 	// The subnet to launch in: for a target of one account and one Region. Default: one of the account's default VPC.
 	SubnetID string `mapstructure:"subnet_id"`
-	// Tags of the instance and its volumes. The values may name [template variables](#template-variables).
-	RunTags map[string]string `mapstructure:"run_tags"`
 }
 
 // check judges a launch check; many: in more than one account or Region.
 func (l *LaunchCheck) check(p *diagnostics, many bool) {
 	if l.InstanceType == "" {
-		p.add("instance_type", "missing")
+		p.add("instance_type", "missing; give a type that the architecture of the AMI runs on, such as \"t3.micro\"")
 	}
 	p.limit("instance_type", awslimits.InstanceType, l.InstanceType)
 	if p.limit("subnet_id", awslimits.SubnetID, l.SubnetID) && l.SubnetID != "" && many {
 		p.add("subnet_id", "a subnet is of one account and Region; write a target for each")
-	}
-	p.tags("run_tags", l.RunTags, imageTags)
-	for _, key := range sorted(l.RunTags) {
-		p.template(element("run_tags", key), l.RunTags[key], false)
 	}
 }

@@ -25,14 +25,12 @@ type DeregistrationProtection struct {
 
 func (t *Target) lifecycle() distribution.Lifecycle {
 	l := distribution.Lifecycle{
-		DeprecateAfter: t.DeprecateAfter,
 		Users: distribution.LaunchPermissions{}.And(
 			distribution.LaunchPermissions{Accounts: t.AMIUsers, Organizations: t.AMIOrgARNs, Units: t.AMIOUARNs},
 		),
 	}
 	l.ForceDeregister, l.ForceDeleteSnapshot = t.ForceDeregister, t.ForceDeleteSnapshot
 	l.FastLaunch = t.fastLaunch()
-	l.DeprecateAt, _ = time.Parse(time.RFC3339, t.DeprecateAt)
 	if d := t.DeregistrationProtection; d != nil && !d.Enabled.False() {
 		l.Protection = &distribution.Protection{Cooldown: d.WithCooldown}
 	}
@@ -43,14 +41,8 @@ func (t *Target) lifecycle() distribution.Lifecycle {
 func (t *Target) checkLifecycle(p *diagnostics) {
 	p.numberLimit("snapshot_copy_duration_minutes", awslimits.CopyMinutes, t.SnapshotCopyDurationMinutes)
 	t.checkDeprecation(p)
-	if t.KeepReleases < 0 {
-		p.add("keep_releases", "%d is no number of releases: the new one counts, so 1 is the least", t.KeepReleases)
-	}
-	if t.KeepFor != notKnown && t.KeepFor < 0 {
-		p.add("keep_for", "%s is no time to keep a release", t.KeepFor)
-	}
-	if t.KeepReleasesDryRun && t.KeepReleases == 0 && t.KeepFor == 0 {
-		p.add("keep_releases_dry_run", "no effect without keep_releases or keep_for")
+	if t.Retention != nil {
+		t.Retention.check(p.in("retention"))
 	}
 	if d := t.DeregistrationProtection; d != nil && d.Enabled.False() && d.WithCooldown {
 		p.in("deregistration_protection").add("with_cooldown", "no effect with enabled = false")
@@ -65,7 +57,7 @@ func (t *Target) checkLifecycle(p *diagnostics) {
 		p.add("force_delete_snapshot", "no effect without force_deregister")
 	}
 	for i, arn := range t.LicenseConfigurationARNs {
-		p.template(index("license_configuration_arns", i), arn, false)
+		p.text(index("license_configuration_arns", i), arn)
 		p.limit(index("license_configuration_arns", i), awslimits.LicenseARN, arn)
 	}
 	p.twice("license_configuration_arns", t.LicenseConfigurationARNs)
@@ -81,27 +73,53 @@ func (t *Target) checkLifecycle(p *diagnostics) {
 	p.launchPermissions("ami_users", t.AMIUsers, t.AMIOrgARNs, t.AMIOUARNs)
 }
 
-// clock is the time of the check; tests set it.
+// clock is the time of the check. Tests set it.
 var clock = time.Now
 
 // checkDeprecation checks when the copy is deprecated. A time that is past when the template is validated is past in
 // the run as well.
 func (t *Target) checkDeprecation(p *diagnostics) {
-	now := clock()
-	if literal(t.DeprecateAt) {
-		at, err := time.Parse(time.RFC3339, t.DeprecateAt)
-		if err != nil {
-			p.add("deprecate_at", "%s is not a time such as 2027-06-30T00:00:00Z", abridged(t.DeprecateAt))
-		} else if err := awslimits.CheckTime(awslimits.DeprecationTime, at, now); err != nil {
-			p.add("deprecate_at", "%q %w", t.DeprecateAt, err)
-		}
+	p.text("deprecate_at", t.DeprecateAt)
+	if !literal(t.DeprecateAt) {
+		return
 	}
-	if t.DeprecateAfter != notKnown && t.DeprecateAfter != 0 {
-		if err := awslimits.CheckTime(awslimits.DeprecationTime, now.Add(t.DeprecateAfter), now); err != nil {
-			p.add("deprecate_after", "the time in %s %w", t.DeprecateAfter, err)
-		}
+	at, err := time.Parse(time.RFC3339, t.DeprecateAt)
+	if err != nil {
+		p.add("deprecate_at", "%s is not a time such as 2027-06-30T00:00:00Z; for 90 days from now write timeadd(timestamp(), \"2160h\")",
+			abridged(t.DeprecateAt))
+		return
 	}
-	if t.DeprecateAt != "" && t.DeprecateAfter != 0 {
-		p.add("deprecate_after", "no effect beside deprecate_at; give one of them")
+	if err := awslimits.CheckTime(awslimits.DeprecationTime, at, clock()); err != nil {
+		p.add("deprecate_at", "%q %w", t.DeprecateAt, err)
+	}
+}
+
+// Retention deregisters older releases of the AMI in the target, with their snapshots. It does so after the new copy is registered, verified and
+// published. An older release is an image of the same `image_family` that an earlier run copied from another AMI. See [Older releases](#older-releases).
+type Retention struct {
+	// How many releases are kept in each account and Region, with the one of this run.
+	KeepReleases int `mapstructure:"keep_releases"`
+	// How long releases are kept after their creation, such as `2160h` for 90 days. With `keep_releases`, a release is kept that either option keeps.
+	KeepFor time.Duration `mapstructure:"keep_for"`
+	// `true` reports what would be removed, and removes nothing. Default: `false`.
+	DryRun bool `mapstructure:"dry_run"`
+}
+
+func (r *Retention) retention() distribution.Retention {
+	if r == nil {
+		return distribution.Retention{}
+	}
+	return distribution.Retention{Releases: r.KeepReleases, For: r.KeepFor, DryRun: r.DryRun}
+}
+
+func (r *Retention) check(p *diagnostics) {
+	if r.KeepReleases == 0 && r.KeepFor == 0 {
+		p.add("keep_releases", "missing, and keep_for as well; give one of them")
+	}
+	if r.KeepReleases < 0 {
+		p.add("keep_releases", "%d is not a number of releases; the new one counts, so give 1 or more", r.KeepReleases)
+	}
+	if r.KeepFor != notKnown && r.KeepFor < 0 {
+		p.add("keep_for", "%s is negative; write a duration such as \"2160h\"", r.KeepFor)
 	}
 }

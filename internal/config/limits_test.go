@@ -25,7 +25,7 @@ var plannedOnly = map[awslimits.Subject]bool{
 
 // role is a target whose role is given by an assume_role block with these lines.
 func roleLines(lines string) string {
-	return strings.Replace(prod, `role_name   = "golden-image-target"`, "assume_role {\n"+lines+"\n}", 1)
+	return strings.Replace(prod, `assume_role { role_name = "golden-image-target" }`, "assume_role {\n"+lines+"\n}", 1)
 }
 
 func targetRole(line string) string {
@@ -35,7 +35,7 @@ func targetRole(line string) string {
 // withValue are templates that give a subject one text, and nothing else that AWS limits.
 var withValue = map[awslimits.Subject]func(value string) string{
 	awslimits.AccountID: func(v string) string {
-		return fmt.Sprintf("target {\naccount_ids = [%q]\nrole_name = \"r\"\nkms_key_id = \"default\"\n}", v)
+		return fmt.Sprintf("target {\naccount_ids = [%q]\nassume_role {\nrole_name = \"r\"\n}\nkms_key_id = \"default\"\n}", v)
 	},
 	awslimits.Region: func(v string) string { return target(fmt.Sprintf("regions = [%q]", v)) },
 	awslimits.RootOrUnitID: func(v string) string {
@@ -65,12 +65,12 @@ var withValue = map[awslimits.Subject]func(value string) string{
 
 	awslimits.KeyID:          func(v string) string { return key(v) },
 	awslimits.KeyAlias:       func(v string) string { return key(v) },
-	awslimits.GrantName:      func(v string) string { return target(fmt.Sprintf("grant {\nname = %q\n}", v)) },
-	awslimits.Grantee:        func(v string) string { return target(fmt.Sprintf("grant {\ngrantee_principal = %q\n}", v)) },
-	awslimits.GrantOperation: func(v string) string { return target(fmt.Sprintf("grant {\noperations = [%q]\n}", v)) },
+	awslimits.GrantName:      func(v string) string { return target(fmt.Sprintf("kms_grant {\nname = %q\n}", v)) },
+	awslimits.Grantee:        func(v string) string { return target(fmt.Sprintf("kms_grant {\ngrantee_principal = %q\n}", v)) },
+	awslimits.GrantOperation: func(v string) string { return target(fmt.Sprintf("kms_grant {\noperations = [%q]\n}", v)) },
 
 	awslimits.ImageID: func(v string) string {
-		return prod + fmt.Sprintf("\nsource_amis = { eu-west-1 = %q }", v)
+		return prod + fmt.Sprintf("\nexisting_amis = { eu-west-1 = %q }", v)
 	},
 	awslimits.ImageName:   func(v string) string { return target(fmt.Sprintf("ami_name = %q", v)) },
 	awslimits.Description: func(v string) string { return target(fmt.Sprintf("ami_description = %q", v)) },
@@ -85,8 +85,10 @@ var withValue = map[awslimits.Subject]func(value string) string{
 	awslimits.InstanceType: func(v string) string {
 		return target(fmt.Sprintf("launch_check {\ninstance_type = %q\n}", v))
 	},
-	awslimits.SubnetID:           func(v string) string { return launchCheck(fmt.Sprintf("subnet_id = %q", v)) },
-	awslimits.TemplateID:         func(v string) string { return target(fmt.Sprintf("launch_template {\nid = %q\n}", v)) },
+	awslimits.SubnetID: func(v string) string { return launchCheck(fmt.Sprintf("subnet_id = %q", v)) },
+	awslimits.TemplateID: func(v string) string {
+		return target(fmt.Sprintf("fast_launch {\ntemplate_id = %q\ntemplate_version = 1\n}", v))
+	},
 	awslimits.TemplateName:       func(v string) string { return target(fmt.Sprintf("launch_template {\nname = %q\n}", v)) },
 	awslimits.TemplateVersion:    func(v string) string { return template(fmt.Sprintf("source_version = %q", v)) },
 	awslimits.VersionDescription: func(v string) string { return template(fmt.Sprintf("description = %q", v)) },
@@ -154,7 +156,7 @@ var withNumber = map[awslimits.Subject]func(n int) string{
 const filtersMark = "# preflight\n"
 
 func filters(lines string) string {
-	return filtersMark + prod + "\nregion = \"eu-west-1\"\nbuild {\nsource_ami_filter {\nowners = [\"self\"]\nfilters = { " + lines + " }\n}\n}"
+	return filtersMark + prod + "\namazon_ebs {\nregion = \"eu-west-1\"\nsource_ami_filter {\nowners = [\"self\"]\nfilters = { " + lines + " }\n}\n}"
 }
 
 func key(value string) string {

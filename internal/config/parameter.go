@@ -62,7 +62,7 @@ func (s *SSMParameter) parameter() distribution.Parameter {
 
 // check judges a parameter.
 func (s *SSMParameter) check(p *diagnostics) {
-	p.template("name", s.Name, false)
+	p.text("name", s.Name)
 	if s.Name == "" {
 		p.add("name", "missing")
 	}
@@ -83,15 +83,13 @@ func (s *SSMParameter) check(p *diagnostics) {
 	if !secure && (literal(s.Type) || s.Type == "") && s.KeyID != "" {
 		p.add("key_id", "no effect on a String, which is not encrypted; give type = %q", distribution.SecureString)
 	}
-	p.template("key_id", s.KeyID, false)
+	p.text("key_id", s.KeyID)
 	p.key("key_id", s.KeyID)
 	p.limit("key_id", awslimits.ParameterKeyID, s.KeyID)
-	p.template("description", s.Description, false)
+	p.text("description", s.Description)
 	p.limit("description", awslimits.ParameterDescription, s.Description)
 	p.tags("tags", s.Tags, parameterTags)
-	for _, key := range sorted(s.Tags) {
-		p.template(element("tags", key), s.Tags[key], false)
-	}
+	p.texts("tags", s.Tags)
 }
 
 // shortestParameterARN is what precedes the name in the shortest ARN of a parameter. The plan checks the name with the

@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-//go:generate packer-sdc mapstructure-to-hcl2 -type Preflight,Build,SourceAMIFilter,LaunchVolume
+//go:generate packer-sdc mapstructure-to-hcl2 -type Preflight,AmazonEBS,SourceAMIFilter,LaunchVolume
 //go:generate packer-sdc struct-markdown
 
 package config
@@ -16,24 +16,27 @@ import (
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// Preflight is the block of the data source in a template: the options of the post-processor, and what amazon-ebs is told.
+// Preflight is the block of the data source in a template: the options of the post-processor, and those of amazon-ebs.
 type Preflight struct {
 	Config `mapstructure:",squash"`
 
-	// What `amazon-ebs` is told. See [build](#build).
-	Build Build `mapstructure:"build" required:"true"`
-	// What makes the data source fail, and so stops Packer before an instance starts: `refusal`, something that the post-processor would refuse;
-	// `warning`, also what it would warn of; `never`, nothing that is found. Default: `refusal`.
+	// The options of the `amazon-ebs` builder, under its own names. See [amazon_ebs](#amazon_ebs).
+	AmazonEBS AmazonEBS `mapstructure:"amazon_ebs" required:"true"`
+	// What makes the data source fail, which stops Packer before an instance starts: `error`, something that the post-processor would refuse;
+	// `warning`, also what it would warn of; `never`, nothing. Default: `error`.
 	FailOn string `mapstructure:"fail_on"`
 }
 
-// Build is what `amazon-ebs` is told, in its own words, as far as it has a say in how the image comes out. Its Region is the top-level `region`.
-type Build struct {
+// AmazonEBS holds the options of the `amazon-ebs` builder that decide how the AMI is encrypted.
+type AmazonEBS struct {
+	// The Region that the AMI is built in.
+	Region string `mapstructure:"region" required:"true"`
 	// The name that the AMI will have. Without it, it is not known whether a target has an image of that name already.
 	AMIName string `mapstructure:"ami_name"`
 	// The AMI that the build starts from.
@@ -42,7 +45,7 @@ type Build struct {
 	SourceAMIFilter *SourceAMIFilter `mapstructure:"source_ami_filter"`
 	// Whether the builder copies the image once more, encrypted. Default: not given.
 	EncryptBoot config.Trilean `mapstructure:"encrypt_boot"`
-	// The key of that copy: the builder's `kms_key_id`, not the one beside `build`.
+	// The key of that copy: the builder's `kms_key_id`, not the one beside `amazon_ebs`.
 	KMSKeyID string `mapstructure:"kms_key_id"`
 	// The keys of the copies in other Regions.
 	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids"`
@@ -83,26 +86,20 @@ type LaunchVolume struct {
 // DefaultPreflightTimeout is the longest time for a preflight where the template says nothing.
 const DefaultPreflightTimeout = 2 * time.Minute
 
-// When a preflight fails.
+// Values of fail_on.
 const (
-	failOnRefusal = "refusal"
+	failOnError   = "error"
 	failOnWarning = "warning"
 	failNever     = "never"
 )
 
-// onlyForRuns are options that only have a meaning where something is made.
+// onlyForRuns are options without an effect on a preflight, which creates nothing.
 var onlyForRuns = []string{
-	"source_amis",
-	"protect_source",
+	"existing_amis",
+	"mode",
 	"on_failure",
-	"cleanup_only",
-	"plan_only",
-	"verify_only",
+	"output_directory",
 	"hcp_packer",
-	"manifest_path",
-	"report_path",
-	"report_details",
-	"copy_timeout",
 	"poll_interval",
 }
 
@@ -115,38 +112,37 @@ func (f *Preflight) Prepare(raws ...any) error {
 	p := newProblems()
 	f.place(p)
 	f.checkIdle(p)
-	f.Timeout, f.FailOn = cmp.Or(f.Timeout, DefaultPreflightTimeout), cmp.Or(f.FailOn, failOnRefusal)
+	f.Timeout, f.FailOn = cmp.Or(f.Timeout, DefaultPreflightTimeout), cmp.Or(f.FailOn, failOnError)
 	f.fill()
 	f.check(p)
-	f.checkBuild(p.in("build"))
-	if f.Region == "" {
-		p.add("region", "missing; it is where amazon-ebs builds")
-	}
-	if literal(f.FailOn) && !slices.Contains([]string{failOnRefusal, failOnWarning, failNever}, f.FailOn) {
-		p.add("fail_on", "%q is neither %q nor %q nor %q", f.FailOn, failOnRefusal, failOnWarning, failNever)
-	}
+	f.checkAmazonEBS(p.in("amazon_ebs"))
+	p.oneOf("fail_on", f.FailOn, failOnError, failOnWarning, failNever)
 	return p.err()
 }
 
-// checkIdle judges that nothing is asked for that a look cannot do.
+// checkIdle checks that no option is given that has no effect on a preflight.
 func (f *Preflight) checkIdle(p *diagnostics) {
 	fields := reflect.ValueOf(&f.Config).Elem()
 	for _, field := range reflect.VisibleFields(fields.Type()) {
 		if name := optionOf(field); slices.Contains(onlyForRuns, name) && !fields.FieldByIndex(field.Index).IsZero() {
-			p.add(name, "no effect in a preflight, which makes nothing")
+			p.add(name, "no effect in a preflight, which creates nothing; leave it out")
 		}
 	}
 }
 
-func (f *Preflight) checkBuild(p *diagnostics) {
-	b := &f.Build
+func (f *Preflight) checkAmazonEBS(p *diagnostics) {
+	b := &f.AmazonEBS
+	if b.Region == "" {
+		p.add("region", "missing; give the Region that amazon-ebs builds in")
+	}
+	p.region("region", b.Region)
 	switch filter := b.SourceAMIFilter; {
 	case b.SourceAMI == "" && filter == nil:
-		p.add("source_ami", "missing, and source_ami_filter as well")
+		p.add("source_ami", "missing, and source_ami_filter as well; give one of them")
 	case b.SourceAMI != "" && filter != nil:
 		p.add("source_ami_filter", "no effect beside source_ami; give one of them")
 	case filter != nil && len(filter.Owners) == 0:
-		p.in("source_ami_filter").add("owners", "missing; amazon-ebs takes nobody's image")
+		p.in("source_ami_filter").add("owners", "missing; give account IDs, \"self\" or \"amazon\"")
 	}
 	p.limit("source_ami", awslimits.ImageID, b.SourceAMI)
 	if b.SourceAMIFilter != nil {
@@ -161,14 +157,14 @@ func (f *Preflight) checkBuild(p *diagnostics) {
 		field := element("region_kms_key_ids", region)
 		p.region(field, region)
 		p.keyIn(field, p.key(field, b.RegionKMSKeyIDs[region]), region)
-		if len(b.AMIRegions) > 0 && region != f.Region && !slices.Contains(b.AMIRegions, region) {
-			p.add(field, "amazon-ebs refuses a Region that is not in ami_regions")
+		if len(b.AMIRegions) > 0 && region != b.Region && !slices.Contains(b.AMIRegions, region) {
+			p.add(field, "amazon-ebs refuses a Region that is not in ami_regions; add it there")
 		}
 	}
 	for i, v := range b.LaunchVolumes {
 		in := p.in(index("launch_block_device_mappings", i))
 		if v.DeviceName == "" {
-			in.add("device_name", "missing")
+			in.add("device_name", "missing; give a device such as \"/dev/xvda\"")
 		}
 		in.key("kms_key_id", v.KMSKeyID)
 	}
@@ -189,18 +185,25 @@ func (f *SourceAMIFilter) check(p *diagnostics) {
 	}
 }
 
+// Credentials returns the source credentials, with the Region of the builder.
+func (f *Preflight) Credentials() awsclient.Access {
+	access := f.Config.Credentials()
+	access.Region = f.AmazonEBS.Region
+	return access
+}
+
 // Request is as that of Config, for the images that the build is going to make.
 func (f *Preflight) Request() (distribution.Request, error) {
-	b := &f.Build
+	b := &f.AmazonEBS
 	p := newProblems()
-	p.unknownsIn("build", reflect.ValueOf(b))
-	regions := append([]string{f.Region}, b.AMIRegions...)
+	p.unknownsIn("amazon_ebs", reflect.ValueOf(b))
+	regions := append([]string{b.Region}, b.AMIRegions...)
 	slices.Sort(regions)
 	var images []distribution.SourceImage
 	for _, region := range slices.Compact(regions) {
 		images = append(images, distribution.SourceImage{Region: region, ImageID: distribution.Unbuilt})
 	}
-	request, err := f.Config.Request(images, distribution.Build{Region: f.Region, BaseAMI: b.SourceAMI})
+	request, err := f.Config.Request(images, distribution.Build{Region: b.Region, BaseAMI: b.SourceAMI})
 	if err != nil {
 		p.take(err)
 	}
@@ -249,7 +252,7 @@ func (f *Preflight) TargetsAsJSON(request distribution.Request, found []plan.Des
 	list := []any{}
 	for _, t := range f.Targets {
 		t.Name = cmp.Or(t.Name, t.place)
-		t.Method = cmp.Or(t.Method, string(distribution.Auto))
+		t.CopyMethod = cmp.Or(t.CopyMethod, string(distribution.Auto))
 		if t.Required == config.TriUnset {
 			t.Required = config.TriTrue
 		}

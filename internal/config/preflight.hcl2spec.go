@@ -7,9 +7,10 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// FlatBuild is an auto-generated flat version of Build.
+// FlatAmazonEBS is an auto-generated flat version of AmazonEBS.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
-type FlatBuild struct {
+type FlatAmazonEBS struct {
+	Region          *string              `mapstructure:"region" required:"true" cty:"region" hcl:"region"`
 	AMIName         *string              `mapstructure:"ami_name" cty:"ami_name" hcl:"ami_name"`
 	SourceAMI       *string              `mapstructure:"source_ami" cty:"source_ami" hcl:"source_ami"`
 	SourceAMIFilter *FlatSourceAMIFilter `mapstructure:"source_ami_filter" cty:"source_ami_filter" hcl:"source_ami_filter"`
@@ -20,18 +21,19 @@ type FlatBuild struct {
 	LaunchVolumes   []FlatLaunchVolume   `mapstructure:"launch_block_device_mappings" cty:"launch_block_device_mappings" hcl:"launch_block_device_mappings"`
 }
 
-// FlatMapstructure returns a new FlatBuild.
-// FlatBuild is an auto-generated flat version of Build.
+// FlatMapstructure returns a new FlatAmazonEBS.
+// FlatAmazonEBS is an auto-generated flat version of AmazonEBS.
 // Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
-func (*Build) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
-	return new(FlatBuild)
+func (*AmazonEBS) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatAmazonEBS)
 }
 
-// HCL2Spec returns the hcl spec of a Build.
-// This spec is used by HCL to read the fields of Build.
-// The decoded values from this spec will then be applied to a FlatBuild.
-func (*FlatBuild) HCL2Spec() map[string]hcldec.Spec {
+// HCL2Spec returns the hcl spec of a AmazonEBS.
+// This spec is used by HCL to read the fields of AmazonEBS.
+// The decoded values from this spec will then be applied to a FlatAmazonEBS.
+func (*FlatAmazonEBS) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
+		"region":                       &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
 		"ami_name":                     &hcldec.AttrSpec{Name: "ami_name", Type: cty.String, Required: false},
 		"source_ami":                   &hcldec.AttrSpec{Name: "source_ami", Type: cty.String, Required: false},
 		"source_ami_filter":            &hcldec.BlockSpec{TypeName: "source_ami_filter", Nested: hcldec.ObjectSpec((*FlatSourceAMIFilter)(nil).HCL2Spec())},
@@ -80,53 +82,44 @@ func (*FlatLaunchVolume) HCL2Spec() map[string]hcldec.Spec {
 // FlatPreflight is an auto-generated flat version of Preflight.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatPreflight struct {
-	PackerBuildName       *string            `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
-	PackerBuilderType     *string            `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
-	PackerCoreVersion     *string            `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
-	PackerDebug           *bool              `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
-	PackerForce           *bool              `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
-	PackerOnError         *string            `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
-	PackerUserVars        map[string]string  `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
-	PackerSensitiveVars   []string           `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
-	Region                *string            `mapstructure:"region" cty:"region" hcl:"region"`
-	Profile               *string            `mapstructure:"profile" cty:"profile" hcl:"profile"`
-	AccessKey             *string            `mapstructure:"access_key" cty:"access_key" hcl:"access_key"`
-	SecretKey             *string            `mapstructure:"secret_key" cty:"secret_key" hcl:"secret_key"`
-	Token                 *string            `mapstructure:"token" cty:"token" hcl:"token"`
-	SharedCredentialsFile *string            `mapstructure:"shared_credentials_file" cty:"shared_credentials_file" hcl:"shared_credentials_file"`
-	AssumeRole            *FlatAssumeRole    `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
-	CustomEndpointEC2     *string            `mapstructure:"custom_endpoint_ec2" cty:"custom_endpoint_ec2" hcl:"custom_endpoint_ec2"`
-	MaxRetries            *int               `mapstructure:"max_retries" cty:"max_retries" hcl:"max_retries"`
-	InsecureSkipTLSVerify *bool              `mapstructure:"insecure_skip_tls_verify" cty:"insecure_skip_tls_verify" hcl:"insecure_skip_tls_verify"`
-	KMSKeyID              *string            `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
-	RegionKMSKeyIDs       map[string]string  `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
-	SourceAMIs            map[string]string  `mapstructure:"source_amis" cty:"source_amis" hcl:"source_amis"`
-	AllowUnencryptedShare *bool              `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
-	SourceKeyAccess       *string            `mapstructure:"source_key_access" cty:"source_key_access" hcl:"source_key_access"`
-	Canary                *bool              `mapstructure:"canary" cty:"canary" hcl:"canary"`
-	ProtectSource         *bool              `mapstructure:"protect_source" cty:"protect_source" hcl:"protect_source"`
-	AssumeRoleFrom        *string            `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
-	Fidelity              *string            `mapstructure:"fidelity" cty:"fidelity" hcl:"fidelity"`
-	MaxFailedTargets      *int               `mapstructure:"max_failed_targets" cty:"max_failed_targets" hcl:"max_failed_targets"`
-	Publish               *string            `mapstructure:"publish" cty:"publish" hcl:"publish"`
-	ReleaseLine           *string            `mapstructure:"release_line" cty:"release_line" hcl:"release_line"`
-	HCPPacker             *bool              `mapstructure:"hcp_packer" cty:"hcp_packer" hcl:"hcp_packer"`
-	OnFailure             *string            `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
-	CleanupOnly           *bool              `mapstructure:"cleanup_only" cty:"cleanup_only" hcl:"cleanup_only"`
-	PlanOnly              *bool              `mapstructure:"plan_only" cty:"plan_only" hcl:"plan_only"`
-	VerifyOnly            *bool              `mapstructure:"verify_only" cty:"verify_only" hcl:"verify_only"`
-	ManifestPath          *string            `mapstructure:"manifest_path" cty:"manifest_path" hcl:"manifest_path"`
-	ReportPath            *string            `mapstructure:"report_path" cty:"report_path" hcl:"report_path"`
-	ReportDetails         *bool              `mapstructure:"report_details" cty:"report_details" hcl:"report_details"`
-	Timeout               *string            `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
-	CopyTimeout           *string            `mapstructure:"copy_timeout" cty:"copy_timeout" hcl:"copy_timeout"`
-	PollInterval          *string            `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
-	Organizations         *FlatOrganizations `mapstructure:"organizations" cty:"organizations" hcl:"organizations"`
-	Targets               []FlatTarget       `mapstructure:"target" cty:"target" hcl:"target"`
-	TargetsJSON           *string            `mapstructure:"targets_json" cty:"targets_json" hcl:"targets_json"`
-	Shares                []FlatShare        `mapstructure:"share" cty:"share" hcl:"share"`
-	Build                 *FlatBuild         `mapstructure:"build" required:"true" cty:"build" hcl:"build"`
-	FailOn                *string            `mapstructure:"fail_on" cty:"fail_on" hcl:"fail_on"`
+	PackerBuildName       *string           `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
+	PackerBuilderType     *string           `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
+	PackerCoreVersion     *string           `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
+	PackerDebug           *bool             `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
+	PackerForce           *bool             `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
+	PackerOnError         *string           `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
+	PackerUserVars        map[string]string `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
+	PackerSensitiveVars   []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	Profile               *string           `mapstructure:"profile" cty:"profile" hcl:"profile"`
+	AccessKey             *string           `mapstructure:"access_key" cty:"access_key" hcl:"access_key"`
+	SecretKey             *string           `mapstructure:"secret_key" cty:"secret_key" hcl:"secret_key"`
+	Token                 *string           `mapstructure:"token" cty:"token" hcl:"token"`
+	SharedCredentialsFile *string           `mapstructure:"shared_credentials_file" cty:"shared_credentials_file" hcl:"shared_credentials_file"`
+	AssumeRole            *FlatAssumeRole   `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
+	KMSKeyID              *string           `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
+	RegionKMSKeyIDs       map[string]string `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
+	Targets               []FlatTarget      `mapstructure:"target" cty:"target" hcl:"target"`
+	Shares                []FlatShare       `mapstructure:"share" cty:"share" hcl:"share"`
+	ExistingAMIs          map[string]string `mapstructure:"existing_amis" cty:"existing_amis" hcl:"existing_amis"`
+	Mode                  *string           `mapstructure:"mode" cty:"mode" hcl:"mode"`
+	AssumeRoleFrom        *string           `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
+	OrganizationsRole     *FlatAssumeRole   `mapstructure:"organizations_role" cty:"organizations_role" hcl:"organizations_role"`
+	SourceKeyAccess       *string           `mapstructure:"source_key_access" cty:"source_key_access" hcl:"source_key_access"`
+	AllowUnencryptedShare *bool             `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
+	TargetsJSON           *string           `mapstructure:"targets_json" cty:"targets_json" hcl:"targets_json"`
+	OnAttributeLoss       *string           `mapstructure:"on_attribute_loss" cty:"on_attribute_loss" hcl:"on_attribute_loss"`
+	Publish               *string           `mapstructure:"publish" cty:"publish" hcl:"publish"`
+	ImageFamily           *string           `mapstructure:"image_family" cty:"image_family" hcl:"image_family"`
+	Timeout               *string           `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
+	MaxFailedDestinations *int              `mapstructure:"max_failed_destinations" cty:"max_failed_destinations" hcl:"max_failed_destinations"`
+	OnFailure             *string           `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
+	OutputDirectory       *string           `mapstructure:"output_directory" cty:"output_directory" hcl:"output_directory"`
+	HCPPacker             *bool             `mapstructure:"hcp_packer" cty:"hcp_packer" hcl:"hcp_packer"`
+	RunTags               map[string]string `mapstructure:"run_tags" cty:"run_tags" hcl:"run_tags"`
+	TestCopy              *bool             `mapstructure:"test_copy" cty:"test_copy" hcl:"test_copy"`
+	PollInterval          *string           `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
+	AmazonEBS             *FlatAmazonEBS    `mapstructure:"amazon_ebs" required:"true" cty:"amazon_ebs" hcl:"amazon_ebs"`
+	FailOn                *string           `mapstructure:"fail_on" cty:"fail_on" hcl:"fail_on"`
 }
 
 // FlatMapstructure returns a new FlatPreflight.
@@ -149,44 +142,35 @@ func (*FlatPreflight) HCL2Spec() map[string]hcldec.Spec {
 		"packer_on_error":            &hcldec.AttrSpec{Name: "packer_on_error", Type: cty.String, Required: false},
 		"packer_user_variables":      &hcldec.AttrSpec{Name: "packer_user_variables", Type: cty.Map(cty.String), Required: false},
 		"packer_sensitive_variables": &hcldec.AttrSpec{Name: "packer_sensitive_variables", Type: cty.List(cty.String), Required: false},
-		"region":                     &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
 		"profile":                    &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
 		"access_key":                 &hcldec.AttrSpec{Name: "access_key", Type: cty.String, Required: false},
 		"secret_key":                 &hcldec.AttrSpec{Name: "secret_key", Type: cty.String, Required: false},
 		"token":                      &hcldec.AttrSpec{Name: "token", Type: cty.String, Required: false},
 		"shared_credentials_file":    &hcldec.AttrSpec{Name: "shared_credentials_file", Type: cty.String, Required: false},
 		"assume_role":                &hcldec.BlockSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
-		"custom_endpoint_ec2":        &hcldec.AttrSpec{Name: "custom_endpoint_ec2", Type: cty.String, Required: false},
-		"max_retries":                &hcldec.AttrSpec{Name: "max_retries", Type: cty.Number, Required: false},
-		"insecure_skip_tls_verify":   &hcldec.AttrSpec{Name: "insecure_skip_tls_verify", Type: cty.Bool, Required: false},
 		"kms_key_id":                 &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
 		"region_kms_key_ids":         &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},
-		"source_amis":                &hcldec.AttrSpec{Name: "source_amis", Type: cty.Map(cty.String), Required: false},
-		"allow_unencrypted_share":    &hcldec.AttrSpec{Name: "allow_unencrypted_share", Type: cty.Bool, Required: false},
-		"source_key_access":          &hcldec.AttrSpec{Name: "source_key_access", Type: cty.String, Required: false},
-		"canary":                     &hcldec.AttrSpec{Name: "canary", Type: cty.Bool, Required: false},
-		"protect_source":             &hcldec.AttrSpec{Name: "protect_source", Type: cty.Bool, Required: false},
-		"assume_role_from":           &hcldec.AttrSpec{Name: "assume_role_from", Type: cty.String, Required: false},
-		"fidelity":                   &hcldec.AttrSpec{Name: "fidelity", Type: cty.String, Required: false},
-		"max_failed_targets":         &hcldec.AttrSpec{Name: "max_failed_targets", Type: cty.Number, Required: false},
-		"publish":                    &hcldec.AttrSpec{Name: "publish", Type: cty.String, Required: false},
-		"release_line":               &hcldec.AttrSpec{Name: "release_line", Type: cty.String, Required: false},
-		"hcp_packer":                 &hcldec.AttrSpec{Name: "hcp_packer", Type: cty.Bool, Required: false},
-		"on_failure":                 &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},
-		"cleanup_only":               &hcldec.AttrSpec{Name: "cleanup_only", Type: cty.Bool, Required: false},
-		"plan_only":                  &hcldec.AttrSpec{Name: "plan_only", Type: cty.Bool, Required: false},
-		"verify_only":                &hcldec.AttrSpec{Name: "verify_only", Type: cty.Bool, Required: false},
-		"manifest_path":              &hcldec.AttrSpec{Name: "manifest_path", Type: cty.String, Required: false},
-		"report_path":                &hcldec.AttrSpec{Name: "report_path", Type: cty.String, Required: false},
-		"report_details":             &hcldec.AttrSpec{Name: "report_details", Type: cty.Bool, Required: false},
-		"timeout":                    &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
-		"copy_timeout":               &hcldec.AttrSpec{Name: "copy_timeout", Type: cty.String, Required: false},
-		"poll_interval":              &hcldec.AttrSpec{Name: "poll_interval", Type: cty.String, Required: false},
-		"organizations":              &hcldec.BlockSpec{TypeName: "organizations", Nested: hcldec.ObjectSpec((*FlatOrganizations)(nil).HCL2Spec())},
 		"target":                     &hcldec.BlockListSpec{TypeName: "target", Nested: hcldec.ObjectSpec((*FlatTarget)(nil).HCL2Spec())},
-		"targets_json":               &hcldec.AttrSpec{Name: "targets_json", Type: cty.String, Required: false},
 		"share":                      &hcldec.BlockListSpec{TypeName: "share", Nested: hcldec.ObjectSpec((*FlatShare)(nil).HCL2Spec())},
-		"build":                      &hcldec.BlockSpec{TypeName: "build", Nested: hcldec.ObjectSpec((*FlatBuild)(nil).HCL2Spec())},
+		"existing_amis":              &hcldec.AttrSpec{Name: "existing_amis", Type: cty.Map(cty.String), Required: false},
+		"mode":                       &hcldec.AttrSpec{Name: "mode", Type: cty.String, Required: false},
+		"assume_role_from":           &hcldec.AttrSpec{Name: "assume_role_from", Type: cty.String, Required: false},
+		"organizations_role":         &hcldec.BlockSpec{TypeName: "organizations_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
+		"source_key_access":          &hcldec.AttrSpec{Name: "source_key_access", Type: cty.String, Required: false},
+		"allow_unencrypted_share":    &hcldec.AttrSpec{Name: "allow_unencrypted_share", Type: cty.Bool, Required: false},
+		"targets_json":               &hcldec.AttrSpec{Name: "targets_json", Type: cty.String, Required: false},
+		"on_attribute_loss":          &hcldec.AttrSpec{Name: "on_attribute_loss", Type: cty.String, Required: false},
+		"publish":                    &hcldec.AttrSpec{Name: "publish", Type: cty.String, Required: false},
+		"image_family":               &hcldec.AttrSpec{Name: "image_family", Type: cty.String, Required: false},
+		"timeout":                    &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
+		"max_failed_destinations":    &hcldec.AttrSpec{Name: "max_failed_destinations", Type: cty.Number, Required: false},
+		"on_failure":                 &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},
+		"output_directory":           &hcldec.AttrSpec{Name: "output_directory", Type: cty.String, Required: false},
+		"hcp_packer":                 &hcldec.AttrSpec{Name: "hcp_packer", Type: cty.Bool, Required: false},
+		"run_tags":                   &hcldec.AttrSpec{Name: "run_tags", Type: cty.Map(cty.String), Required: false},
+		"test_copy":                  &hcldec.AttrSpec{Name: "test_copy", Type: cty.Bool, Required: false},
+		"poll_interval":              &hcldec.AttrSpec{Name: "poll_interval", Type: cty.String, Required: false},
+		"amazon_ebs":                 &hcldec.BlockSpec{TypeName: "amazon_ebs", Nested: hcldec.ObjectSpec((*FlatAmazonEBS)(nil).HCL2Spec())},
 		"fail_on":                    &hcldec.AttrSpec{Name: "fail_on", Type: cty.String, Required: false},
 	}
 	return s

@@ -36,9 +36,9 @@ func preflight(t *testing.T, body string) (*config.Preflight, error) {
 
 func TestWhatTheBuilderIsToldReachesTheRequest(t *testing.T) {
 	f, err := preflight(t, prod+`
-	region     = "eu-west-1"
 	kms_key_id = "alias/shared"
-	build {
+	amazon_ebs {
+		region = "eu-west-1"
 		ami_name           = "golden"
 		encrypt_boot       = true
 		kms_key_id         = "alias/boot"
@@ -84,7 +84,7 @@ func TestWhatTheBuilderIsToldReachesTheRequest(t *testing.T) {
 	if diff := cmp.Diff(images, request.Images); diff != "" || request.Build.Region != "eu-west-1" || request.KMSKeyID != "alias/shared" || f.Timeout != 2*time.Minute {
 		t.Errorf("%s\nbuilt in %s, shared under %s, within %s", diff, request.Build.Region, request.KMSKeyID, f.Timeout)
 	}
-	given := reflect.ValueOf(f.Build)
+	given := reflect.ValueOf(f.AmazonEBS)
 	for i := range given.NumField() {
 		if given.Field(i).IsZero() && given.Type().Field(i).Name != "SourceAMI" {
 			t.Errorf("no test of %s", given.Type().Field(i).Name)
@@ -92,16 +92,19 @@ func TestWhatTheBuilderIsToldReachesTheRequest(t *testing.T) {
 	}
 }
 
-const started = "region = \"eu-west-1\"\nbuild {\nsource_ami = \"ami-0123456789abcdef0\"\n}\n"
+const started = "amazon_ebs {\nregion = \"eu-west-1\"\nsource_ami = \"ami-0123456789abcdef0\"\n}\n"
 
 func TestWhatAPreflightCannotDoIsRefused(t *testing.T) {
 	_, err := preflight(t, prod+`
-	source_amis   = { eu-west-1 = "ami-0123456789abcdef0" }
-	plan_only     = true
-	manifest_path = "x.json"
+	existing_amis   = { eu-west-1 = "ami-0123456789abcdef0" }
+	mode          = "plan"
+	output_directory = "x"
+	hcp_packer = true
+	on_failure = "cleanup"
 	poll_interval = "1s"
 	fail_on       = "everything"
-	build {
+	amazon_ebs {
+		region = "eu-west-1"
 		source_ami         = "golden"
 		kms_key_id         = "boot"
 		ami_regions        = ["us-east-1"]
@@ -115,13 +118,13 @@ func TestWhatAPreflightCannotDoIsRefused(t *testing.T) {
 		t.Fatal("accepted")
 	}
 	golden.Equal(t, "testdata/preflight.golden", err.Error()+"\n")
-	if _, err := preflight(t, prod+"\nregion = \"eu-west-1\"\nbuild {}"); err == nil || !strings.Contains(err.Error(), "build: source_ami: missing") {
+	if _, err := preflight(t, prod+"\namazon_ebs {}"); err == nil || !strings.Contains(err.Error(), "amazon_ebs: source_ami: missing") {
 		t.Errorf("without a source AMI: %v", err)
 	}
 }
 
 func TestAPreflightFailsOnWhatIsAsked(t *testing.T) {
-	for option, want := range map[string][]bool{"": {true, false, false}, "fail_on = \"refusal\"": {true, false, false}, "fail_on = \"warning\"": {true, true, false}, "fail_on = \"never\"": {false, false, false}} {
+	for option, want := range map[string][]bool{"": {true, false, false}, "fail_on = \"error\"": {true, false, false}, "fail_on = \"warning\"": {true, true, false}, "fail_on = \"never\"": {false, false, false}} {
 		f, err := preflight(t, prod+"\n"+started+option)
 		if err != nil {
 			t.Fatal(err)
@@ -151,7 +154,7 @@ func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := new(config.Config)
-		if err := c.Prepare(packer, map[string]any{"targets_json": list, "release_line": "web"}); err != nil {
+		if err := c.Prepare(packer, map[string]any{"targets_json": list, "image_family": "web"}); err != nil {
 			t.Fatalf("%s: %v", o.option, err)
 		}
 		again, err := c.Request(request.Images, distribution.Build{})
@@ -173,7 +176,7 @@ func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
 
 // Units may be empty, and that is a warning: the post-processor serves the others.
 func TestATargetWhoseUnitsHaveNobodyIsNotGivenBack(t *testing.T) {
-	f, err := preflight(t, prod+"\ntarget {\nname = \"sandbox\"\nkms_key_id = \"default\"\nrole_name = \"copier\"\norganizational_unit_ids = [\"ou-ab12-12345678\"]\n}\n"+started)
+	f, err := preflight(t, prod+"\ntarget {\nname = \"sandbox\"\nkms_key_id = \"default\"\nassume_role {\nrole_name = \"copier\"\n}\norganizational_unit_ids = [\"ou-ab12-12345678\"]\n}\n"+started)
 	if err != nil {
 		t.Fatal(err)
 	}

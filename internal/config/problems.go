@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/suggest"
 )
 
 // problems collects all that is wrong with a template, each with the path of its option.
@@ -67,13 +69,20 @@ func index(field string, i int) string        { return fmt.Sprintf("%s[%d]", fie
 func element(field, key string) string        { return fmt.Sprintf("%s[%q]", field, key) }
 func sorted(texts map[string]string) []string { return slices.Sorted(maps.Keys(texts)) }
 
-// template judges a text that is rendered for each destination. A secret is not shown.
-func (p *diagnostics) template(field, text string, secret bool) {
-	switch err := distribution.Text(text).Check(); {
-	case err != nil && secret:
-		p.add(field, "the template cannot be read")
-	case err != nil:
-		p.add(field, "the template cannot be read: %v", err)
+// text checks a text that is rendered for each destination.
+func (p *diagnostics) text(field, text string) { p.template(field, text, distribution.DestinationVars) }
+
+// template checks a text with the variables that are known where it is rendered. The error does not show the text, which may be secret.
+func (p *diagnostics) template(field, text string, variables []string) {
+	if err := distribution.Text(text).Check(variables); err != nil {
+		p.add(field, "%w", err)
+	}
+}
+
+// texts checks the values of tags.
+func (p *diagnostics) texts(field string, texts map[string]string) {
+	for _, key := range sorted(texts) {
+		p.text(element(field, key), texts[key])
 	}
 }
 
@@ -107,9 +116,24 @@ func (p *diagnostics) partition(field, partition string) {
 	}
 }
 
-// oneOf checks a value of which there are few.
-func (p *diagnostics) oneOf(field, value string, all []string) {
-	if literal(value) && !slices.Contains(all, value) {
-		p.add(field, "%q is none of %q", value, all)
+// oneOf checks an option that has a few values.
+func (p *diagnostics) oneOf(field, value string, all ...string) {
+	if !literal(value) || slices.Contains(all, value) {
+		return
 	}
+	quoted := make([]string, len(all))
+	for i, one := range all {
+		quoted[i] = strconv.Quote(one)
+	}
+	last := len(quoted) - 1
+	p.add(field, "%q is not a value of this option; give %s or %s%s", value, strings.Join(quoted[:last], ", "), quoted[last], didYouMean(value, all))
+}
+
+// didYouMean returns a question with the most similar name, or nothing.
+func didYouMean(name string, known []string) string {
+	closest := suggest.Closest(name, known)
+	if closest == "" {
+		return ""
+	}
+	return fmt.Sprintf(". Did you mean %q?", closest)
 }

@@ -18,7 +18,7 @@ import (
 func (c *Config) checkRequired(p *diagnostics) {
 	noJSON := c.TargetsJSON == "" || strings.TrimSpace(c.TargetsJSON) == "[]"
 	if len(c.Targets)+len(c.Shares) == 0 && noJSON {
-		p.add("target", "missing, and share as well: no account gets the image; where dynamic blocks read a data source, "+
+		p.add("target", "missing, and share as well: no account gets the AMI. If dynamic blocks read a data source, "+
 			"validate with -evaluate-datasources, or give targets_json")
 	}
 	for i := range c.Targets {
@@ -35,6 +35,8 @@ func (c *Config) checkRequired(p *diagnostics) {
 	}
 	c.checkCredentials(p)
 }
+
+const roleExample = `Example: assume_role { role_name = "golden-image-target" }`
 
 // checkCredentials checks that every account has credentials. Only the source account needs none of its own, so at most
 // one account may be without.
@@ -54,8 +56,8 @@ func (c *Config) checkCredentials(p *diagnostics) {
 				source = account
 			}
 			if account != source {
-				in.add("role_name", "missing for account %s: give role_name, assume_role or profile; "+
-					"only the source account needs none", account)
+				in.add("assume_role", "missing for account %s, and profile as well; one of them is required, except for the source account. "+
+					roleExample, account)
 				return
 			}
 		}
@@ -63,16 +65,16 @@ func (c *Config) checkCredentials(p *diagnostics) {
 	for i := range c.Targets {
 		t := &c.Targets[i]
 		switch in := p.in(t.label()); {
-		case t.RoleName != "" || len(t.AssumeRole) > 0 || t.Profile != "":
+		case len(t.AssumeRole) > 0 || t.Profile != "":
 		case slices.ContainsFunc(t.OrganizationalUnitIDs, literal):
-			in.add("role_name", "missing: give role_name, assume_role or profile for the accounts of organizational_unit_ids")
+			in.add("assume_role", "missing, and profile as well; one of them is required with organizational_unit_ids. "+roleExample)
 		default:
 			require(in, t.AccountIDs)
 		}
 	}
 	for i := range c.Shares {
 		s := &c.Shares[i]
-		if len(s.Grants) > 0 && s.RoleName == "" && len(s.AssumeRole) == 0 && s.Profile == "" {
+		if len(s.KMSGrants) > 0 && len(s.AssumeRole) == 0 && s.Profile == "" {
 			require(p.in(s.label(i)), s.AccountIDs)
 		}
 	}

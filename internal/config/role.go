@@ -20,7 +20,10 @@ import (
 type AssumeRole struct {
 	// The ARN of the role. In a `target` one text can serve many accounts:
 	// `arn:{{ .Partition }}:iam::{{ .AccountId }}:role/golden-image-target`. The last role has to be the target account's own.
-	RoleARN string `mapstructure:"role_arn" required:"true"`
+	RoleARN string `mapstructure:"role_arn"`
+	// The name of a role in the account itself, with its path if it has one, such as `golden-image-target`: short for
+	// `arn:{{ .Partition }}:iam::{{ .AccountId }}:role/golden-image-target`. Only in `target` and `share`. One of `role_arn` and `role_name`.
+	RoleName string `mapstructure:"role_name"`
 	// The name of the session, as CloudTrail shows it: 2 to 64 letters, digits and `_+=,.@-`. Default: `encrypted-ami`.
 	SessionName string `mapstructure:"session_name"`
 	// The external id that the role's trust policy asks for. It is never printed.
@@ -43,6 +46,7 @@ type AssumeRole struct {
 func (a *AssumeRole) role() distribution.Role {
 	return distribution.Role{
 		RoleARN:           distribution.Text(a.RoleARN),
+		RoleName:          distribution.Text(a.RoleName),
 		SessionName:       distribution.Text(a.SessionName),
 		ExternalID:        distribution.Secret(a.ExternalID),
 		SourceIdentity:    distribution.Text(a.SourceIdentity),
@@ -52,6 +56,40 @@ func (a *AssumeRole) role() distribution.Role {
 		Tags:              a.Tags,
 		TransitiveTagKeys: slices.Sorted(slices.Values(a.TransitiveTagKeys)),
 	}
+}
+
+// checkTopLevel checks a role outside of target and share, which has one account and no destination.
+func (a *AssumeRole) checkTopLevel(p *diagnostics) {
+	if a.RoleName != "" {
+		p.add("role_name", "%q has no account here; write its ARN in role_arn", a.RoleName)
+		return
+	}
+	if a.RoleARN == "" {
+		p.add("role_arn", "missing; write an ARN such as arn:aws:iam::123456789012:role/builder")
+	}
+	a.check(p, false)
+}
+
+// checkInDestination checks a role of a target or share. chained: it is assumed with the session of another role.
+func (a *AssumeRole) checkInDestination(p *diagnostics, chained bool) {
+	switch {
+	case a.RoleARN == "" && a.RoleName == "":
+		p.add("role_name", "missing, and role_arn as well; give one of them")
+	case a.RoleARN != "" && a.RoleName != "":
+		p.add("role_name", "no effect beside role_arn; give one of them")
+	case strings.HasPrefix(a.RoleName, "arn:"):
+		p.add("role_name", "%s is the ARN of a role; write it in role_arn", abridged(a.RoleName))
+	case literal(a.RoleName):
+		p.roleName("role_name", a.RoleName)
+	}
+	p.text("role_arn", a.RoleARN)
+	p.text("role_name", a.RoleName)
+	p.template("session_name", a.SessionName, distribution.SessionVars)
+	if distribution.Text(a.ExternalID).Check(distribution.DestinationVars) != nil { // whose text could show the secret
+		p.add("external_id", "the template cannot be rendered; see the template variables in the documentation")
+	}
+	p.text("source_identity", a.SourceIdentity)
+	a.check(p, chained)
 }
 
 // check checks a role. chained: it is assumed with the session of another role.
@@ -70,10 +108,6 @@ func (a *AssumeRole) check(p *diagnostics, chained bool) {
 
 // checkARN checks the ARN of the role, and the path and the name in it.
 func (a *AssumeRole) checkARN(p *diagnostics) {
-	if a.RoleARN == "" {
-		p.add("role_arn", "missing")
-		return
-	}
 	if !p.limit("role_arn", awslimits.RoleARN, a.RoleARN) || !literal(a.RoleARN) {
 		return
 	}

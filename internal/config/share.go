@@ -30,14 +30,11 @@ type Share struct {
 	OrganizationalUnitARNs []string `mapstructure:"organizational_unit_arns"`
 	// Who may use the key of the shared image in each of `account_ids`, such as the service-linked role of Auto Scaling, which launches under another account's key
 	// by a grant only. The account itself makes the grant, on the source account's key, whose policy has to admit it with `kms:CreateGrant` and without the condition
-	// `kms:GrantIsForAWSResource`. It stays. The block may be repeated. See [grant](#grant).
-	Grants []Grant `mapstructure:"grant"`
-	// The name of the role in each of `account_ids` that makes the grants. It is assumed for nothing else. May name [template variables](#template-variables). One of
-	// `role_name`, `assume_role` and `profile`, and none without `grant`.
-	RoleName string `mapstructure:"role_name"`
-	// The role that makes the grants, where more than its name is to be said. See [assume_role](#assume_role).
+	// `kms:GrantIsForAWSResource`. It stays. The block may be repeated. See [kms_grant](#kms_grant).
+	KMSGrants []KMSGrant `mapstructure:"kms_grant"`
+	// A role in each of `account_ids` that creates the grants. See [assume_role](#assume_role). One of `assume_role` and `profile`, and neither without `kms_grant`.
 	AssumeRole []AssumeRole `mapstructure:"assume_role"`
-	// The profile of the shared configuration and credentials files whose credentials make the grants.
+	// The profile of the shared configuration and credentials files whose credentials create the grants.
 	Profile string `mapstructure:"profile"`
 }
 
@@ -56,15 +53,15 @@ func (s *Share) share(i int) distribution.Share {
 	if s.Name == "" {
 		share.Name = index("share", i)
 	}
-	for _, grant := range s.Grants {
+	for _, grant := range s.KMSGrants {
 		share.Grants = append(share.Grants, grant.grant())
 	}
-	share.Roles, share.Profile = rolesOf(s.RoleName, s.AssumeRole), s.Profile
+	share.Roles, share.Profile = rolesOf(s.AssumeRole), s.Profile
 	return share
 }
 
-// nobody reports a block that names no one.
-func (s *Share) nobody() bool {
+// isEmpty reports whether the block names no account, organization or unit.
+func (s *Share) isEmpty() bool {
 	return len(s.AccountIDs)+len(s.OrganizationARNs)+len(s.OrganizationalUnitARNs) == 0
 }
 
@@ -77,18 +74,18 @@ func (s *Share) check(p *diagnostics, chained bool) {
 	p.organizations("organization_arns", s.OrganizationARNs, awslimits.OrganizationARN)
 	p.organizations("organizational_unit_arns", s.OrganizationalUnitARNs, awslimits.OrganizationalUnitARN)
 	p.launchPermissions("account_ids", s.AccountIDs, s.OrganizationARNs, s.OrganizationalUnitARNs)
-	for i := range s.Grants {
-		s.Grants[i].check(p.in(index("grant", i)))
+	for i := range s.KMSGrants {
+		s.KMSGrants[i].check(p.in(index("kms_grant", i)))
 	}
 	for _, option := range []struct {
 		name  string
 		given bool
-	}{{"role_name", s.RoleName != ""}, {"assume_role", len(s.AssumeRole) > 0}, {"profile", s.Profile != ""}} {
-		if option.given && len(s.Grants) == 0 {
-			p.add(option.name, "no effect without grant")
+	}{{"assume_role", len(s.AssumeRole) > 0}, {"profile", s.Profile != ""}} {
+		if option.given && len(s.KMSGrants) == 0 {
+			p.add(option.name, "no effect without kms_grant")
 		}
 	}
-	by := Target{AccountIDs: s.AccountIDs, RoleName: s.RoleName, AssumeRole: s.AssumeRole, Profile: s.Profile}
+	by := Target{AccountIDs: s.AccountIDs, AssumeRole: s.AssumeRole, Profile: s.Profile}
 	by.checkCredentials(p, chained)
 }
 

@@ -6,10 +6,9 @@
 package config
 
 import (
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
@@ -27,77 +26,56 @@ type Target struct {
 	// The accounts, 12 digits each, as strings: a number would lose its leading zeros. The source account itself is possible; it
 	// needs no role, and the default name of its copy gets ` (encrypted)` appended.
 	AccountIDs []string `mapstructure:"account_ids"`
-	// Organizational units (`ou-...`), or the root of an organization (`r-...`), all of whose active accounts are targets as well, those of units
-	// below among them, but never the source account. They are listed in every run with the source credentials, or with those of the block
-	// [organizations](#organizations). One of `account_ids` and `organizational_unit_ids` has to name an account.
+	// Organizational units (`ou-...`), or the root of an organization (`r-...`), all of whose active accounts are targets as well, with those of units
+	// below, but never the source account. They are listed in every run with the source credentials, or with those of
+	// `organizations_role`. One of `account_ids` and `organizational_unit_ids` is required.
 	OrganizationalUnitIDs []string `mapstructure:"organizational_unit_ids"`
-	// Accounts of `organizational_unit_ids` that are no targets.
+	// Accounts of `organizational_unit_ids` that are not targets.
 	ExcludeAccountIDs []string `mapstructure:"exclude_account_ids"`
-	// What becomes of an account that does not let us assume its role: `fail`, or `skip`, which tells of it and goes on without the account. Default: `fail`.
-	MissingRole string `mapstructure:"missing_role"`
 	// The Regions. Default: those of the artifact. A Region without an image of the artifact is served from the one of which the least has to be staged first, or that an earlier run took.
 	Regions []string `mapstructure:"regions"`
-	// `false` lets the run succeed without this target: that it did not get its copy is told, and is no failure. Default: `true`.
-	Required config.Trilean `mapstructure:"required"`
-	// The name of the role to assume in the target account, with its path where it has one, such as `golden-image-target`. May name [template
-	// variables](#template-variables).
-	RoleName string `mapstructure:"role_name"`
-	// A role to assume, where more than its name is to be said: an external id, session tags, several roles one after the other
-	// (repeat the block). See [assume_role](#assume_role). One of `role_name`, `assume_role` and `profile`.
+	// A role to assume in the target account. Repeat the block for a chain of roles: each is assumed with the session of the one before. See [assume_role](#assume_role).
+	// One of `assume_role` and `profile`; only the source account needs neither.
 	AssumeRole []AssumeRole `mapstructure:"assume_role"`
 	// The profile of the shared configuration and credentials files whose credentials are the target account's.
 	Profile string `mapstructure:"profile"`
 	// The target account's key that its copies are encrypted with: an alias is looked up in every Region of the target; so is the id of a multi-Region key
 	// (`mrk-...`); another key id, or an ARN, serves its own Region only. A key of a third account is given by ARN.
-	// `default` is the account's default key of EBS encryption in each Region, whatever it is. May name [template variables](#template-variables).
+	// `default` is the account's default key of EBS encryption in each Region, whatever it is. May contain [template variables](#template-variables).
 	KMSKeyID string `mapstructure:"kms_key_id" required:"true"`
-	// Keys for some Regions, instead of `kms_key_id`: `{ "eu-west-1" = "alias/other" }`. The keys may name [template variables](#template-variables).
+	// Keys for some Regions, instead of `kms_key_id`: `{ "eu-west-1" = "alias/other" }`. May contain [template variables](#template-variables).
 	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids"`
+	// Grants on the key of the copies, for principals such as the service-linked role of Auto Scaling. See [kms_grant](#kms_grant).
+	KMSGrants []KMSGrant `mapstructure:"kms_grant"`
+	// The name of the copy, 3 to 128 characters. Default: the name of the image that is copied. May contain [template variables](#template-variables).
+	AMIName string `mapstructure:"ami_name"`
+	// The description of the copy, at most 255 ASCII characters. Default: that of the image that is copied. May contain [template variables](#template-variables).
+	AMIDescription string `mapstructure:"ami_description"`
+	// Tags of the copy, given in the call that makes it. They are added to the tags of the image that is copied, and override them.
+	// The values may contain [template variables](#template-variables).
+	Tags map[string]string `mapstructure:"tags"`
+	// Tags of the snapshots of the copy, given in the call that makes each.
+	// The values may contain [template variables](#template-variables).
+	SnapshotTags map[string]string `mapstructure:"snapshot_tags"`
 	// How the accounts get their copy. `snapshot`: each snapshot is copied, and the image registered from them: AWS tells exactly what is wrong where that fails, and
 	// progress is seen. `image`: the image is copied in one call, which keeps what cannot be registered: the billing of Windows, RHEL and SUSE,
 	// watermarks, the instance types that it allows; the image itself is shared for that time, or a staged copy of it. `auto`:
 	// `snapshot`, and `image` where the image has something that it would lose otherwise. See [Methods](#methods). Default: `auto`.
-	Method string `mapstructure:"method"`
-	// The name of the copy, 3 to 128 characters. Default: the name of the image that is copied. May name [template variables](#template-variables).
-	AMIName string `mapstructure:"ami_name"`
-	// The description of the copy, at most 255 ASCII characters. Default: that of the image that is copied. May name [template variables](#template-variables).
-	AMIDescription string `mapstructure:"ami_description"`
-	// Tags of the copy, given in the call that makes it. They are added to the tags of the image that is copied, and override them.
-	// The values may name [template variables](#template-variables).
-	Tags map[string]string `mapstructure:"tags"`
-	// Tags of the snapshots of the copy, given in the call that makes each.
-	// The values may name [template variables](#template-variables).
-	SnapshotTags map[string]string `mapstructure:"snapshot_tags"`
+	CopyMethod string `mapstructure:"copy_method"`
 	// How long the copies into the target may take, in minutes: 15 to 2880, in steps of 15. AWS then promises it, for a price for each GiB. A copy moves
 	// at most 500 MiB a second, and those of an account from one Region to another 2,000 together: no more are begun at once than AWS can complete in time. Default: as long as they take.
 	SnapshotCopyDurationMinutes int `mapstructure:"snapshot_copy_duration_minutes"`
-	// When the copy is deprecated, as `2027-06-30T00:00:00Z`: it is then hidden from the lists of other accounts, and can still be launched. At most ten
-	// years ahead. Default: never; the source's own date is not copied.
-	DeprecateAt string `mapstructure:"deprecate_at"`
-	// The time after which the copy is deprecated, from the beginning of the run, such as `2160h` for 90 days. One of `deprecate_at` and `deprecate_after`.
-	DeprecateAfter time.Duration `mapstructure:"deprecate_after"`
-	// Protects the copy against deregistration. See [deregistration_protection](#deregistration_protection). Default: none.
-	DeregistrationProtection *DeregistrationProtection `mapstructure:"deregistration_protection"`
 	// Deregisters the account's image that has the name of `ami_name` already, right before the copy is registered under it. See
 	// [A name that is taken](#a-name-that-is-taken). Default: `false`: a name that is taken is refused.
 	ForceDeregister bool `mapstructure:"force_deregister"`
 	// With `force_deregister`: deletes the snapshots of that image as well; those that other images use stay. Default: `false`.
 	ForceDeleteSnapshot bool `mapstructure:"force_delete_snapshot"`
-	// Lets Windows instances of the copy launch sooner. See [fast_launch](#fast_launch). Default: it is left as it is.
-	FastLaunch *FastLaunch `mapstructure:"fast_launch"`
 	// ARNs of license configurations of AWS License Manager that count launches of the copy, in its Region. They may name
 	// [template variables](#template-variables). License Manager counts every launch from then on, that of a `launch_check` as well, and refuses it where a hard limit is reached or a rule is broken.
 	// What the image is associated with besides stays. Default: none.
 	LicenseConfigurationARNs []string `mapstructure:"license_configuration_arns"`
-	// How many releases the accounts keep in each Region, the one of this run among them. Once a destination is served, and everything that shall name the
-	// image does, older images of the same `release_line` are deregistered with their snapshots. An image stays that is protected, that others may launch, or that an
-	// instance, a launch template in any version, a parameter or a recipe names, and so does one of which the source image is gone: it cannot be proved to be
-	// a release of the line. See [Older releases](#older-releases). Default: all are kept.
-	KeepReleases int `mapstructure:"keep_releases"`
-	// How long the accounts keep releases, such as `2160h` for 90 days, since the copy was made. With `keep_releases`, a release goes that neither keeps.
-	KeepFor time.Duration `mapstructure:"keep_for"`
-	// `true` tells what `keep_releases` and `keep_for` would remove, and removes nothing. Default: `false`.
-	KeepReleasesDryRun bool `mapstructure:"keep_releases_dry_run"`
+	// Lets Windows instances of the copy launch sooner. See [fast_launch](#fast_launch). Default: it is left as it is.
+	FastLaunch *FastLaunch `mapstructure:"fast_launch"`
 	// Other accounts that may launch the copy, 12 digits each. They need the right to use the target's key, which has to be a customer managed one. What
 	// was permitted before is never taken back.
 	AMIUsers []string `mapstructure:"ami_users"`
@@ -105,13 +83,22 @@ type Target struct {
 	AMIOrgARNs []string `mapstructure:"ami_org_arns"`
 	// ARNs of organizational units whose accounts may launch the copy.
 	AMIOUARNs []string `mapstructure:"ami_ou_arns"`
+	// `false` lets the run succeed without this target: that it did not get its copy is told, and is no failure. Default: `true`.
+	Required config.Trilean `mapstructure:"required"`
+	// What happens to an account whose role cannot be assumed: `fail`, or `skip`, which reports it and continues without the account. Default: `fail`.
+	OnMissingRole string `mapstructure:"on_missing_role"`
+	// When the copy is deprecated, as `2027-06-30T00:00:00Z`: it is then hidden from the lists of other accounts, and can still be launched. At most ten
+	// years ahead. For 90 days from now write `timeadd(timestamp(), "2160h")`. May contain [template variables](#template-variables). Default: never.
+	DeprecateAt string `mapstructure:"deprecate_at"`
+	// Protects the copy against deregistration. See [deregistration_protection](#deregistration_protection). Default: none.
+	DeregistrationProtection *DeregistrationProtection `mapstructure:"deregistration_protection"`
+	// Removes older releases of the AMI. See [retention](#retention). Requires `image_family`. Default: all are kept.
+	Retention *Retention `mapstructure:"retention"`
 	// Launches one instance of every image that the target gets, waits until it runs, and terminates it whatever comes of it. An image that does not launch
 	// fails its destination, with AWS's reason. See [launch_check](#launch_check). Default: none is launched.
 	LaunchCheck *LaunchCheck `mapstructure:"launch_check"`
 	// A parameter of the SSM Parameter Store that shall name the image. The block may be repeated. See [ssm_parameter](#ssm_parameter).
 	SSMParameters []SSMParameter `mapstructure:"ssm_parameter"`
-	// Who may use the key of the copies, such as the service-linked role of Auto Scaling. See [grant](#grant).
-	Grants []Grant `mapstructure:"grant"`
 	// A launch template that shall get a version with the image. The block may be repeated. See [launch_template](#launch_template).
 	LaunchTemplates []LaunchTemplate `mapstructure:"launch_template"`
 }
@@ -127,36 +114,37 @@ func (t *Target) target() distribution.Target {
 		Regions:         slices.Sorted(slices.Values(t.Regions)),
 		Units:           slices.Sorted(slices.Values(t.OrganizationalUnitIDs)),
 		ExcludedIDs:     slices.Sorted(slices.Values(t.ExcludeAccountIDs)),
-		SkipMissingRole: t.MissingRole == skipMissingRole,
+		SkipMissingRole: t.OnMissingRole == skipMissingRole,
 		Profile:         t.Profile,
-		Method:          distribution.Method(t.Method),
+		Method:          distribution.Method(t.CopyMethod),
 		KMSKeyID:        distribution.Text(t.KMSKeyID),
 		RegionKMSKeyIDs: texts(t.RegionKMSKeyIDs),
 		AMIName:         distribution.Text(t.AMIName),
 		AMIDescription:  distribution.Text(t.AMIDescription),
 		Tags:            texts(t.Tags),
 		SnapshotTags:    texts(t.SnapshotTags),
+		CopyMinutes:     t.SnapshotCopyDurationMinutes,
+		Lifecycle:       t.lifecycle(),
+		DeprecateAt:     distribution.Text(t.DeprecateAt),
+		Retention:       t.Retention.retention(),
+		Roles:           rolesOf(t.AssumeRole),
 	}
-	target.CopyMinutes, target.Lifecycle = t.SnapshotCopyDurationMinutes, t.lifecycle()
-	target.Retention = distribution.Retention{Releases: t.KeepReleases, For: t.KeepFor, DryRun: t.KeepReleasesDryRun}
 	if t.Name == "" {
 		target.Name = t.place
 	}
-	if t.Method == "" {
+	if t.CopyMethod == "" {
 		target.Method = distribution.Auto
 	}
 	for _, arn := range t.LicenseConfigurationARNs {
 		target.Licenses = append(target.Licenses, distribution.Text(arn))
 	}
-	target.Roles = rolesOf(t.RoleName, t.AssumeRole)
-	for _, grant := range t.Grants {
+	for _, grant := range t.KMSGrants {
 		target.Grants = append(target.Grants, grant.grant())
 	}
 	if check := t.LaunchCheck; check != nil {
 		target.LaunchCheck = &distribution.LaunchCheck{
 			InstanceType: check.InstanceType,
 			SubnetID:     check.SubnetID,
-			Tags:         texts(check.RunTags),
 		}
 	}
 	for _, parameter := range t.SSMParameters {
@@ -168,11 +156,8 @@ func (t *Target) target() distribution.Target {
 	return target
 }
 
-// rolesOf are the hops to an account, in order: a role's name, or assume_role blocks.
-func rolesOf(name string, blocks []AssumeRole) (roles []distribution.Role) {
-	if name != "" {
-		roles = append(roles, distribution.Role{RoleName: distribution.Text(name)})
-	}
+// rolesOf returns the chain of roles to an account, in order.
+func rolesOf(blocks []AssumeRole) (roles []distribution.Role) {
 	for _, role := range blocks {
 		roles = append(roles, role.role())
 	}
@@ -201,33 +186,25 @@ func (t *Target) check(p *diagnostics, chained bool) {
 		p.region(index("regions", i), region)
 	}
 	p.twice("regions", t.Regions)
-	if literal(t.Method) && !slices.Contains(distribution.Methods, distribution.Method(t.Method)) {
-		p.add("method", "%q is none of %q", t.Method, distribution.Methods)
-	}
+	p.oneOf("copy_method", t.CopyMethod, string(distribution.Auto), string(distribution.BySnapshot), string(distribution.ByImage))
 	t.checkLifecycle(p)
 	t.checkCredentials(p, chained)
 	p.targetKeys(t.KMSKeyID, t.RegionKMSKeyIDs, t.Regions)
-	p.template("ami_name", t.AMIName, false)
+	p.text("ami_name", t.AMIName)
 	p.limit("ami_name", awslimits.ImageName, t.AMIName)
-	p.template("ami_description", t.AMIDescription, false)
+	p.text("ami_description", t.AMIDescription)
 	p.limit("ami_description", awslimits.Description, t.AMIDescription)
-	for i := range t.Grants {
-		t.Grants[i].check(p.in(index("grant", i)))
+	for i := range t.KMSGrants {
+		t.KMSGrants[i].check(p.in(index("kms_grant", i)))
 	}
 	if t.LaunchCheck != nil {
 		t.LaunchCheck.check(p.in("launch_check"), len(t.AccountIDs) > 1 || len(t.Regions) > 1)
 	}
 	t.checkPointers(p)
 	p.tags("tags", t.Tags, imageTags)
+	p.texts("tags", t.Tags)
 	p.tags("snapshot_tags", t.SnapshotTags, imageTags)
-	for _, field := range []struct {
-		name string
-		tags map[string]string
-	}{{"tags", t.Tags}, {"snapshot_tags", t.SnapshotTags}} {
-		for _, key := range sorted(field.tags) {
-			p.template(element(field.name, key), field.tags[key], false)
-		}
-	}
+	p.texts("snapshot_tags", t.SnapshotTags)
 }
 
 // checkPointers judges what shall name the target's images.
@@ -244,7 +221,7 @@ func (t *Target) checkPointers(p *diagnostics) {
 	}
 	for i, template := range t.LaunchTemplates {
 		in := p.in(index("launch_template", i))
-		template.check(in, len(t.AccountIDs) > 1 || len(t.Regions) > 1)
+		template.check(in)
 		if slices.ContainsFunc(
 			t.LaunchTemplates[:i],
 			func(o LaunchTemplate) bool { return literal(o.Name) && o.Name == template.Name },
@@ -270,47 +247,27 @@ func (t *Target) checkUnits(p *diagnostics) {
 		p.account(index("exclude_account_ids", i), account)
 	}
 	p.twice("exclude_account_ids", t.ExcludeAccountIDs)
-	switch {
-	case literal(t.MissingRole) && t.MissingRole != failMissingRole && t.MissingRole != skipMissingRole:
-		p.add("missing_role", "%q is neither %q nor %q", t.MissingRole, failMissingRole, skipMissingRole)
-	case t.MissingRole == skipMissingRole && t.RoleName == "" && len(t.AssumeRole) == 0:
-		p.add("missing_role", "no effect without role_name or assume_role")
+	p.oneOf("on_missing_role", t.OnMissingRole, failMissingRole, skipMissingRole)
+	if t.OnMissingRole == skipMissingRole && len(t.AssumeRole) == 0 {
+		p.add("on_missing_role", "no effect without assume_role")
 	}
 }
 
-// checkCredentials judges how the target's credentials are come by.
+// checkCredentials checks the credentials of the target accounts.
 func (t *Target) checkCredentials(p *diagnostics, chained bool) {
-	var ways []string
-	for way, given := range map[string]bool{"role_name": t.RoleName != "", "assume_role": len(t.AssumeRole) > 0, "profile": t.Profile != ""} {
-		if given {
-			ways = append(ways, way)
-		}
-	}
-	if len(ways) > 1 {
-		slices.Sort(ways)
-		p.add(ways[len(ways)-1], "no effect beside %s; give one of them", strings.Join(ways[:len(ways)-1], " and "))
-	}
-	p.template("role_name", t.RoleName, false)
-	switch {
-	case strings.HasPrefix(t.RoleName, "arn:"):
-		p.add("role_name", "%s is not the name of a role; write an ARN in assume_role { role_arn }", abridged(t.RoleName))
-	case literal(t.RoleName):
-		p.roleName("role_name", t.RoleName)
+	if len(t.AssumeRole) > 0 && t.Profile != "" {
+		p.add("profile", "no effect beside assume_role; give one of them")
 	}
 	for i, role := range t.AssumeRole {
 		in := p.in(index("assume_role", i))
-		role.check(in, chained || i > 0)
-		in.template("role_arn", role.RoleARN, false)
-		in.template("session_name", role.SessionName, false)
-		in.template("external_id", role.ExternalID, true)
-		in.template("source_identity", role.SourceIdentity, false)
+		role.checkInDestination(in, chained || i > 0)
 		if i == len(t.AssumeRole)-1 {
 			t.checkOwner(in, role.RoleARN)
 		}
 	}
 }
 
-// checkOwner judges that the last role is the target account's own: what it makes belongs to its account (rule 5.10).
+// checkOwner checks that the last role belongs to the target account, because the account owns what its role creates (rule 5.10).
 func (t *Target) checkOwner(p *diagnostics, role string) {
 	arn := awslimits.Match(awslimits.RoleARN, role)
 	if arn == nil {
@@ -318,27 +275,28 @@ func (t *Target) checkOwner(p *diagnostics, role string) {
 	}
 	for _, account := range t.AccountIDs {
 		if awslimits.Check(awslimits.AccountID, account) == nil && account != arn[2] {
-			p.add(
-				"role_arn",
-				"%q is a role of account %s, not of %s: write {{ .AccountId }} for the account",
-				role,
-				arn[2],
-				account,
-			)
+			p.add("role_arn", "%q is a role of account %s, not of %s; give role_name, or write {{ .AccountId }} for the account", role, arn[2], account)
 			return
 		}
 	}
 }
 
-// account judges an account id.
+// account checks an account ID.
 func (p *diagnostics) account(field, account string) {
 	if account != "" && !literal(account) && !strings.Contains(account, "{{") ||
 		awslimits.Check(awslimits.AccountID, account) == nil {
 		return
 	}
-	if _, err := strconv.ParseFloat(account, 64); err == nil && len(account) < 12 {
-		p.add(field, "%q is not 12 digits: quote it, because a number loses its leading zeros", account)
-		return
+	digits := strings.ReplaceAll(strings.ReplaceAll(account, "-", ""), " ", "")
+	switch {
+	case len(digits) == 12 && awslimits.Check(awslimits.AccountID, digits) == nil:
+		p.add(field, "%q is not 12 digits. Did you mean %q?", account, digits)
+	case onlyDigits.MatchString(account):
+		p.add(field, "%q has %s; an account ID has 12. Write it as a string to keep a leading zero",
+			account, distribution.Count(len(account), "digit", "digits"))
+	default:
+		p.add(field, "%q is not an account ID, which has 12 digits", account)
 	}
-	p.add(field, "%q is not 12 digits", account)
 }
+
+var onlyDigits = regexp.MustCompile(`^[0-9]+$`)

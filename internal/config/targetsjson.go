@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
@@ -51,12 +54,35 @@ func targetOf(object []byte) (t Target, _ error) {
 	value, err := ctyjson.Unmarshal(object, hcldec.ImpliedType(spec))
 	var at cty.PathError
 	if errors.As(err, &at) {
-		return t, fmt.Errorf("%s%w", pathText(at.Path), err)
+		return t, fmt.Errorf("%s%w%s", pathText(at.Path), err, optionMeant(err, hcldec.ImpliedType(spec), at.Path))
 	}
 	if err != nil {
 		return t, err
 	}
 	return t, config.Decode(&t, &config.DecodeOpts{}, value)
+}
+
+// unsupportedOption matches the error of package cty for an option that a block does not have.
+var unsupportedOption = regexp.MustCompile(`^unsupported attribute "([^"]+)"$`)
+
+// optionMeant returns a question if an option is misspelled.
+func optionMeant(err error, block cty.Type, path cty.Path) string {
+	found := unsupportedOption.FindStringSubmatch(err.Error())
+	if found == nil {
+		return ""
+	}
+	for _, step := range path {
+		if attribute, ok := step.(cty.GetAttrStep); ok && block.IsObjectType() && block.HasAttribute(attribute.Name) {
+			block = block.AttributeType(attribute.Name)
+		}
+		if _, ok := step.(cty.IndexStep); ok && block.IsCollectionType() {
+			block = block.ElementType()
+		}
+	}
+	if !block.IsObjectType() {
+		return ""
+	}
+	return didYouMean(found[1], slices.Sorted(maps.Keys(block.AttributeTypes())))
 }
 
 // pathText is a path as messages name it: "assume_role[0].role_arn: ".

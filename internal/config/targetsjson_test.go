@@ -41,7 +41,7 @@ func TestEveryFieldOfATargetMeansTheSameInJSON(t *testing.T) {
 		}
 		asJSON := options.AsValueMap()
 		asJSON["target"], asJSON["targets_json"] = cty.ListValEmpty(options.GetAttr("target").Type().ElementType()), cty.StringVal(string(list))
-		if diff := cmp.Diff(request(options), request(cty.ObjectVal(asJSON))); diff != "" {
+		if diff := cmp.Diff(request(options), request(cty.ObjectVal(asJSON)), sameFunctions); diff != "" {
 			t.Errorf("%s: -block +JSON:\n%s", o.option, diff)
 		}
 	}
@@ -85,7 +85,7 @@ func TestAJSONListMayBeUnknownUntilTheRun(t *testing.T) {
 func TestThreeHundredTargetsComeFromOneList(t *testing.T) {
 	elements := make([]string, 300)
 	for i := range elements {
-		elements[i] = fmt.Sprintf(`{"name": "account %d", "account_ids": ["%012d"], "role_name": "golden-image-target", "kms_key_id": "alias/golden-{{ .Region }}"}`, i, i)
+		elements[i] = fmt.Sprintf(`{"name": "account %d", "account_ids": ["%012d"], "assume_role": [{"role_name": "golden-image-target"}], "kms_key_id": "alias/golden-{{ .Region }}"}`, i, i)
 	}
 	list := "[" + strings.Join(elements, ",") + "]"
 	c := new(config.Config)
@@ -99,7 +99,7 @@ func TestThreeHundredTargetsComeFromOneList(t *testing.T) {
 	if err := c.Prepare(packer, map[string]any{"targets_json": strings.Replace(list, `"000000000299"`, `"000000000298"`, 1)}); err != nil {
 		t.Error(err) // the artifact's Regions are not known yet: it is the plan that finds an account named twice
 	}
-	if err := c.Prepare(packer, map[string]any{"targets_json": strings.Replace(list, `account 299`, `account 298`, 1)}); err == nil || !strings.Contains(err.Error(), "targets_json[298] has it as well") {
+	if err := c.Prepare(packer, map[string]any{"targets_json": strings.Replace(list, `account 299`, `account 298`, 1)}); err == nil || !strings.Contains(err.Error(), "\"account 298\" is the name of targets_json[298] too") {
 		t.Errorf("a name given twice: %v", err)
 	}
 }

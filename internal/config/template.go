@@ -16,47 +16,36 @@ import (
 // LaunchTemplate is a launch template, in each account and Region of the target, that gets a version with the image once that is verified:
 // all else is as in another of its versions. The block may be repeated. Where a version names the image already, no other is made.
 type LaunchTemplate struct {
-	// The name of the launch template. May name [template variables](#template-variables). One of `name` and `id`.
-	Name string `mapstructure:"name"`
-	// The id of the launch template, `lt-...`: for a target of one account and Region.
-	ID string `mapstructure:"id"`
+	// The name of the launch template. May contain [template variables](#template-variables).
+	Name string `mapstructure:"name" required:"true"`
 	// The version that the new one is made from: a number, `$Default` or `$Latest`. Default: `$Default`.
 	SourceVersion string `mapstructure:"source_version"`
 	// The description of the new version, at most 255 characters. Default: none. May name [template variables](#template-variables).
 	Description string `mapstructure:"description"`
 	// `true` makes the new version the default one: what launches without naming a version takes the image from then on. Default: `false`.
-	SetDefault bool `mapstructure:"set_default"`
+	SetDefaultVersion bool `mapstructure:"set_default_version"`
 }
 
 func (l *LaunchTemplate) template() distribution.LaunchTemplate {
 	return distribution.LaunchTemplate{
-		Template:    distribution.Text(cmp.Or(l.ID, l.Name)),
+		Template:    distribution.Text(l.Name),
 		Source:      cmp.Or(l.SourceVersion, "$Default"),
 		Description: distribution.Text(l.Description),
-		SetDefault:  l.SetDefault,
+		SetDefault:  l.SetDefaultVersion,
 	}
 }
 
-// check judges a launch template of a target with one place or many.
-func (l *LaunchTemplate) check(p *diagnostics, many bool) {
-	switch {
-	case l.Name == "" && l.ID == "":
-		p.add("name", "missing; or give id")
-	case l.Name != "" && l.ID != "":
-		p.add("id", "no effect beside name; give one of them")
-	case l.ID != "" && many:
-		p.add(
-			"id",
-			"a launch template belongs to one account and Region, and the target has several; give name, or targets of their own",
-		)
+// check adds an error for each option that cannot be used.
+func (l *LaunchTemplate) check(p *diagnostics) {
+	if l.Name == "" {
+		p.add("name", "missing; give the name of the launch template")
 	}
-	p.limit("id", awslimits.TemplateID, l.ID)
-	p.template("name", l.Name, false)
+	p.text("name", l.Name)
 	p.limit("name", awslimits.TemplateName, l.Name)
 	if literal(l.Name) && awslimits.Match(awslimits.TemplateID, l.Name) != nil {
-		p.add("name", "%q is the ID of a launch template; write it in id", l.Name)
+		p.add("name", "%q is the ID of a launch template, which exists in one account and Region only; give its name", l.Name)
 	}
 	p.limit("source_version", awslimits.TemplateVersion, l.SourceVersion)
-	p.template("description", l.Description, false)
+	p.text("description", l.Description)
 	p.limit("description", awslimits.VersionDescription, l.Description)
 }

@@ -10,11 +10,10 @@ import (
 // FlatLaunchTemplate is an auto-generated flat version of LaunchTemplate.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatLaunchTemplate struct {
-	Name          *string `mapstructure:"name" cty:"name" hcl:"name"`
-	ID            *string `mapstructure:"id" cty:"id" hcl:"id"`
-	SourceVersion *string `mapstructure:"source_version" cty:"source_version" hcl:"source_version"`
-	Description   *string `mapstructure:"description" cty:"description" hcl:"description"`
-	SetDefault    *bool   `mapstructure:"set_default" cty:"set_default" hcl:"set_default"`
+	Name              *string `mapstructure:"name" required:"true" cty:"name" hcl:"name"`
+	SourceVersion     *string `mapstructure:"source_version" cty:"source_version" hcl:"source_version"`
+	Description       *string `mapstructure:"description" cty:"description" hcl:"description"`
+	SetDefaultVersion *bool   `mapstructure:"set_default_version" cty:"set_default_version" hcl:"set_default_version"`
 }
 
 // FlatMapstructure returns a new FlatLaunchTemplate.
@@ -29,11 +28,10 @@ func (*LaunchTemplate) FlatMapstructure() interface{ HCL2Spec() map[string]hclde
 // The decoded values from this spec will then be applied to a FlatLaunchTemplate.
 func (*FlatLaunchTemplate) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"name":           &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
-		"id":             &hcldec.AttrSpec{Name: "id", Type: cty.String, Required: false},
-		"source_version": &hcldec.AttrSpec{Name: "source_version", Type: cty.String, Required: false},
-		"description":    &hcldec.AttrSpec{Name: "description", Type: cty.String, Required: false},
-		"set_default":    &hcldec.AttrSpec{Name: "set_default", Type: cty.Bool, Required: false},
+		"name":                &hcldec.AttrSpec{Name: "name", Type: cty.String, Required: false},
+		"source_version":      &hcldec.AttrSpec{Name: "source_version", Type: cty.String, Required: false},
+		"description":         &hcldec.AttrSpec{Name: "description", Type: cty.String, Required: false},
+		"set_default_version": &hcldec.AttrSpec{Name: "set_default_version", Type: cty.Bool, Required: false},
 	}
 	return s
 }

@@ -43,7 +43,7 @@ func Explain(c Case) distribution.Finding {
 		Operation: m.Refusal.Operation,
 		Principal: m.Principal,
 		Resource:  m.Resource,
-		Summary:   m.subject() + m.fillPlaceholders(r.summary),
+		Summary:   m.fillPlaceholders(r.summary),
 		Detail:    m.detail(r),
 	}
 	if r.aboutKey && m.key != "" {
@@ -70,19 +70,6 @@ func Explain(c Case) distribution.Finding {
 // a share, a completed snapshot, a policy or a grant (4.4.4).
 func IsEventualConsistency(e distribution.APIError) bool {
 	return newMatch(Case{Refusal: e}).rule().eventual
-}
-
-// subject returns the beginning of a summary: the step or the operation that failed.
-func (m match) subject() string {
-	switch {
-	case m.Step != nil && m.Dry:
-		return "cannot " + m.Step.String() + ": "
-	case m.Step != nil:
-		return "could not " + m.Step.String() + ": "
-	case m.Refusal.Operation != "":
-		return m.Refusal.Operation + ": "
-	}
-	return ""
 }
 
 // detail returns the cause and the message of AWS, which users search for.

@@ -39,9 +39,10 @@ func explainInterruption(f distribution.Finding) distribution.Finding {
 	switch {
 	case f.Level != distribution.Refused:
 	case strings.Contains(f.Detail, "context canceled"):
-		f.Detail = "the run was canceled while this step was in progress"
+		f.Summary, f.Detail = "the run was canceled while a step was in progress", "the run was canceled"
 		f.Remediation = "resume the run: it keeps what is completed"
 	case strings.HasPrefix(f.Detail, "timeout: "):
+		f.Summary = f.Detail
 		f.Remediation = "resume the run, with a longer timeout if the copies need it: it keeps what is completed"
 	}
 	return f
@@ -131,8 +132,10 @@ func hasSameCause(a, b distribution.Finding) bool {
 // merge adds a failure to a finding with the same cause.
 func merge(f, other distribution.Finding) distribution.Finding {
 	f.PolicyStatements = appendMissing(slices.Clip(f.PolicyStatements), other.PolicyStatements)
-	if f.Level == distribution.Refused && (f.Location != other.Location || f.Summary != other.Summary) {
-		f.Also = append(slices.Clip(f.Also), distribution.Failure{At: other.Location, Summary: other.Summary})
+	failure := distribution.Failure{At: other.Location, Summary: other.Summary}
+	isFirst := failure == distribution.Failure{At: f.Location, Summary: f.Summary}
+	if f.Level == distribution.Refused && !isFirst && !slices.Contains(f.Also, failure) {
+		f.Also = append(slices.Clip(f.Also), failure)
 	}
 	return f
 }
@@ -140,21 +143,20 @@ func merge(f, other distribution.Finding) distribution.Finding {
 // mostHits is the number of locations that a finding names.
 const mostHits = 10
 
-// hits returns which destinations a cause has hit. Empty if it has hit one step.
+// hits returns where a cause has hit. Empty if that is one location.
 func hits(f distribution.Finding) string {
-	if len(f.Also) == 0 {
-		return ""
-	}
-
-	var locations []string
-	for _, failure := range append([]distribution.Failure{{At: f.Location}}, f.Also...) {
+	locations := []string{f.Location.String()}
+	for _, failure := range f.Also {
 		if at := failure.At.String(); !slices.Contains(locations, at) {
 			locations = append(locations, at)
 		}
+	}
+	if len(locations) == 1 {
+		return ""
 	}
 	slices.Sort(locations)
 	if more := len(locations) - mostHits; more > 0 {
 		locations = append(locations[:mostHits], fmt.Sprintf("%d more", more))
 	}
-	return fmt.Sprintf("; %d steps failed for this cause, in %s", len(f.Also)+1, strings.Join(locations, ", "))
+	return "; in " + strings.Join(locations, ", ")
 }

@@ -100,9 +100,9 @@ var fallbackRules = []rule{
 	{
 		references:  "6.2",
 		codes:       accessDeniedCodes,
-		summary:     "AWS refused",
-		detail:      "it does not say which policy is to blame",
-		remediation: "an encoded message tells more: `aws sts decode-authorization-message`",
+		summary:     "{who} may not {action}",
+		detail:      "AWS does not say which policy denies it",
+		remediation: "decode the message: `aws sts decode-authorization-message --encoded-message MESSAGE`",
 	},
 }
 
@@ -118,12 +118,12 @@ var foreignEndpoint = rule{
 
 // unknownCode explains an error code that no rule names.
 var unknownCode = rule{
-	summary:     "AWS refused",
+	summary:     "{operation} failed with {code}",
 	remediation: "look up the code {code} of {operation} in AWS's reference; then run again, what is done stays done",
 }
 
 // noCode explains a failure without an error code: a state of a resource, or a call without a response.
 var noCode = rule{
-	summary:     "it failed",
+	summary:     "{operation} failed",
 	remediation: "run again: what is done stays done",
 }

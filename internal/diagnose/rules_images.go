@@ -226,7 +226,7 @@ var imageRules = []rule{
 		codes:       "InvalidAMIID.Malformed InvalidSnapshotID.Malformed",
 		summary:     "this cannot be an id",
 		detail:      "ids have a check of their own: one that was made up is refused",
-		remediation: "check the id in source_amis",
+		remediation: "check the id in existing_amis",
 	},
 	{
 		references: "A.2.1 A.2.2 A.2.3 A.2.5",

@@ -16,6 +16,7 @@ const (
 // Finding is an error, a warning or a note about the plan, or the explanation of an AWS error.
 type Finding struct {
 	Level            Level
+	Code             string   // stable name of the problem: "kms_create_grant_denied"; empty if it has none
 	Reference        string   // number of the AWS rule it rests on
 	Field            string   // option of the template: `target "prod": kms_key_id`
 	Location         Location // zero if it concerns no single location

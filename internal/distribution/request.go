@@ -6,8 +6,6 @@ package distribution
 import (
 	"context"
 	"slices"
-	"strings"
-	"text/template"
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
@@ -38,17 +36,15 @@ const AutoScaling Text = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/" +
 // LaunchCheck holds the parameters of the instance that tests every copy of a target.
 type LaunchCheck struct {
 	InstanceType string
-	SubnetID     string          // one of the default VPC if empty
-	Tags         map[string]Text // of the instance and its volumes
+	SubnetID     string // one of the default VPC if empty
 }
 
 // Lifecycle holds the settings of a target's images after they are registered.
 type Lifecycle struct {
-	DeprecateAt    time.Time         // DeprecateAfter applies if zero
-	DeprecateAfter time.Duration     // after the start of the run; never if 0
-	Protection     *Protection       // against deregistration; nil for none
-	FastLaunch     *FastLaunch       // of a Windows image; nil for no change
-	Users          LaunchPermissions // launch permissions; the accounts also need the target's key
+	DeprecateAt time.Time         // never if zero
+	Protection  *Protection       // against deregistration; nil for none
+	FastLaunch  *FastLaunch       // of a Windows image; nil for no change
+	Users       LaunchPermissions // launch permissions; the accounts also need the target's key
 
 	ForceDeregister     bool // deregister another image with the same name
 	ForceDeleteSnapshot bool // and delete its snapshots
@@ -73,23 +69,24 @@ type Request struct {
 	KMSKeyID              string            // key of everything that is shared: id, alias or ARN; empty for none
 	RegionKMSKeyIDs       map[string]string // by Region; takes precedence over KMSKeyID
 	AllowUnencryptedShare bool              // without a key, share unencrypted snapshots
-	Canary                *bool             // copy an empty snapshot to every destination first; nil: if there are several
+	TestCopy              *bool             // copy an empty snapshot to every destination first; nil: if there are several
 	SourceKeyAccess       SourceKeyAccess   // ByPolicy if empty
-	ProtectSource         bool              // enable deregistration protection for the source images
 	CleansUp              bool              // create nothing, and find what runs with any options left
 	Targets               []Target          // in the order of the template
 	Shares                []Share           // in the order of the template
 	Strict                bool              // fail if an attribute would be lost
 	PublishAll            bool              // publish no image before those of all required destinations are verified
-	ReleaseLine           string            // image family of the images; empty for none
-	MaxFailedTargets      int               // failed destinations of required targets that do not fail the run
+	ImageFamily           string            // of the images; empty for none
+	MaxFailedDestinations int               // failed destinations of required targets that do not fail the run
 	OrganizationRoles     []Role            // role chain for the organization; the source credentials if empty
 	AssumeRoleFrom        string            // credentials that assume target roles: "source" or "base"
 	Timeout               time.Duration     // of the run
 	CopyTimeout           time.Duration     // of one copy
 	PollInterval          time.Duration     // minimum for one location
 	Build                 Build
-	Intent                *BuildConfig // nil if the images exist
+	RunTags               map[string]Text   // of everything temporary
+	Functions             TemplateFunctions // but Created, which depends on the image
+	Intent                *BuildConfig      // nil if the images exist
 }
 
 // Records reads the records of runs on the source images.
@@ -145,8 +142,9 @@ type Target struct {
 	Roles           []Role   // chain, in order; Profile or the source credentials if empty
 	Profile         string   // profile of the shared configuration; empty for none
 	Method          Method
-	CopyMinutes     int // completion duration of copies, 15 to 2880 in steps of 15; 0 without time-based copy (4.8)
-	Lifecycle       Lifecycle
+	CopyMinutes     int       // completion duration of copies, 15 to 2880 in steps of 15; 0 without time-based copy (4.8)
+	Lifecycle       Lifecycle // DeprecateAt is that of the destination, rendered from the next field
+	DeprecateAt     Text      // RFC 3339; never if empty
 	Retention       Retention
 	KMSKeyID        Text // may be DefaultKey
 	RegionKMSKeyIDs map[string]Text
@@ -169,7 +167,7 @@ func (r Request) Publishes() bool {
 // LaunchTemplate holds the parameters of a new launch template version with the image. Fields of type Text are
 // templates.
 type LaunchTemplate struct {
-	Template    Text   // id (lt-...) or name
+	Template    Text   // name
 	Source      string // source version: a number, "$Default" or "$Latest"
 	Description Text
 	SetDefault  bool // make the new version the default
@@ -211,9 +209,6 @@ type Share struct {
 	Profile             string   // for Grants only; empty for none
 }
 
-// Text is a template. Expand renders it for each destination.
-type Text string
-
 // Role is one role of a chain (rules 5.1 to 5.6).
 type Role struct {
 	RoleName          Text // in the destination's account; or RoleARN
@@ -253,43 +248,9 @@ type SourceKeyAccess string
 
 // Kinds of source key access.
 const (
-	ByPolicy SourceKeyAccess = "policy" // existing key policies
-	ByGrant  SourceKeyAccess = "grant"  // temporary grants (rule 3.2.6)
+	ByPolicy SourceKeyAccess = "key_policy" // existing key policies
+	ByGrant  SourceKeyAccess = "grant"      // temporary grants (rule 3.2.6)
 )
-
-// Vars are the variables of a Text. They are our own, because the null builder has none of Packer's build variables.
-type Vars struct {
-	AccountId     string //nolint:revive,staticcheck // the name in templates
-	Region        string // of the destination
-	Partition     string // aws, aws-us-gov, aws-cn
-	SourceAMI     string // image that is copied
-	SourceAMIName string
-	SourceRegion  string
-	BaseAMI       string // of the build
-	BuildName     string
-	RunId         string //nolint:revive,staticcheck // the name in templates
-	Date          string // of the run in UTC, as 2006-01-02
-}
-
-// Check returns an error if a template has a syntax error or an unknown variable.
-func (t Text) Check() error {
-	_, err := t.Render(Vars{})
-	return err
-}
-
-// Render returns the text with the values of the variables.
-func (t Text) Render(vars Vars) (string, error) {
-	if !strings.Contains(string(t), "{{") {
-		return string(t), nil
-	}
-	parsed, err := template.New("").Option("missingkey=error").Parse(string(t))
-	if err != nil {
-		return "", err
-	}
-	var out strings.Builder
-	err = parsed.Execute(&out, vars)
-	return out.String(), err
-}
 
 // LaunchOperations are the operations that a service-linked role needs for a launch, sorted (8.3).
 var LaunchOperations = []string{

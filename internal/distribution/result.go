@@ -118,6 +118,18 @@ type RetainedResource struct {
 	Why      string
 }
 
+// Reasons why a resource is kept for a resumed run.
+const (
+	KeptCompleted  = "completed; a resumed run continues with it"
+	KeptPending    = "AWS is still creating it; a resumed run continues with it"
+	KeptRegistered = "verified, but not by a launch; a resumed run continues with it"
+)
+
+// IsKept reports whether the resource stays because a resumed run continues with it.
+func (r RetainedResource) IsKept() bool {
+	return strings.HasSuffix(r.Why, "a resumed run continues with it")
+}
+
 // USDPerMonth returns what retained resources cost at list price if every block is in use.
 func USDPerMonth(resources []RetainedResource) float64 {
 	var gib int64

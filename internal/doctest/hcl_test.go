@@ -125,8 +125,8 @@ var variableValues = map[string]string{
 	"account_ids": `["999999999999"]`,
 	"accounts":    `{ prod = "999999999999" }`,
 	"external_id": `"golden-images"`,
-	"plan_only":   `false`,
-	"source_amis": `{}`,
+	"mode":        `"distribute"`,
+	"existing_amis": `{}`,
 }
 
 // declareVariables returns declarations of the variables that a text uses and does not declare.
@@ -165,12 +165,12 @@ func (s sample) wrapInBuild(t *testing.T) string {
 	case s.blocks["post-processor"], s.blocks["post-processors"]:
 	case s.blocks["target"], s.blocks["share"]:
 		options := "region = \"ap-northeast-1\"\nkms_key_id = \"alias/golden-source\"\n"
-		body = "post-processor \"encrypted-ami-share\" {\n" + options + body + "}\n"
+		body = "post-processor \"encrypted-ami\" {\n" + options + body + "}\n"
 	default:
 		t.Fatalf("%s: got blocks %v, want a template or a part of a build", s.name, slices.Sorted(maps.Keys(s.blocks)))
 	}
 	source := "amazon-ebs.golden"
-	if strings.Contains(body, "source_amis") {
+	if strings.Contains(body, "existing_amis") {
 		source = "null.image"
 	}
 	return fmt.Sprintf("build {\nname = %q\nsources = [\"source.%s\"]\n%s}\n", s.name, source, body)

@@ -68,7 +68,7 @@ func TestManifestSchema_acceptsManifests(t *testing.T) {
 
 // The page of the post-processor explains every key of the manifest.
 func TestManifestSchema_documented(t *testing.T) {
-	_, section, _ := strings.Cut(read(t, root+"/docs/post-processors/share.mdx"), "\n## Manifest\n")
+	_, section, _ := strings.Cut(read(t, root+"/docs/post-processors/encrypted-ami.mdx"), "\n## Manifest\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	documented := map[string]bool{}
 	for _, span := range parseMarkdown(section).codeSpans() {

@@ -34,24 +34,23 @@ variable "only_verify" {
   default = false
 }
 ` + underNull + `
-    region            = "ap-northeast-1"
     kms_key_id        = "alias/golden-source"
-    source_amis       = { "ap-northeast-1" = var.image }
+    existing_amis     = { "ap-northeast-1" = var.image }
     poll_interval     = "1s"
-    verify_only       = var.only_verify
-    source_key_access = var.only_verify ? "policy" : "grant"
+    mode              = var.only_verify ? "verify" : "distribute"
+    source_key_access = var.only_verify ? "key_policy" : "grant"
     publish           = var.only_verify ? "each" : "all"
-    fidelity          = var.only_verify ? "report" : "strict"
-    manifest_path     = var.only_verify ? "" : "manifest.json"
+    on_attribute_loss = var.only_verify ? "warn" : "fail"
+    output_directory  = var.only_verify ? "" : "dist"
 
     target {
 ` + prod + `
-      method                         = "image"
+      copy_method                    = "image"
       ami_name                       = "windows"
       force_deregister               = true
       force_delete_snapshot          = true
       snapshot_copy_duration_minutes = 30
-      deprecate_after                = "2160h"
+      deprecate_at                   = timeadd(timestamp(), "2160h")
       ami_users                      = ["777777777777"]
       tags                           = { "ec2:SharedTag/team" = "web" }
       license_configuration_arns     = [var.license]
@@ -72,14 +71,14 @@ variable "only_verify" {
       }
       launch_template {
         name        = "web"
-        set_default = true
+        set_default_version = true
       }
     }
   }
 }
 `
 
-// A Windows image that may be copied by no key policy, under a name that is taken: what the target wants of it is so, nothing is left, and verify_only tells of what no longer stands.
+// A Windows image that may be copied by no key policy, under a name that is taken: what the target wants of it is so, nothing is left, and mode = "verify" reports of what no longer stands.
 func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	h := newHost(t, after)
 	w, ctx := h.World, t.Context()
@@ -135,7 +134,7 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	var manifest struct {
 		LeftBehind []any `json:"left_behind"`
 	}
-	text := must(os.ReadFile(filepath.Join(h.Folder, "manifest.json")))(t)
+	text := must(os.ReadFile(filepath.Join(h.Folder, "dist", "manifest.json")))(t)
 	if err := json.Unmarshal(text, &manifest); err != nil || manifest.LeftBehind == nil || len(manifest.LeftBehind) != 0 {
 		t.Errorf("got %+v left behind and %v, want an empty list", manifest.LeftBehind, err)
 	}
@@ -150,15 +149,16 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 const releases = `
 variable "image" { type = string }
 ` + underNull + `
-    region        = "ap-northeast-1"
     kms_key_id    = "alias/golden-source"
-    source_amis   = { "ap-northeast-1" = var.image }
-    release_line  = "web"
+    existing_amis = { "ap-northeast-1" = var.image }
+    image_family  = "web"
     poll_interval = "1s"
 
     target {
 ` + prod + `
-      keep_releases = 1
+      retention {
+        keep_releases = 1
+      }
       ssm_parameter {
         name      = "/golden/web"
         overwrite = true

@@ -19,14 +19,13 @@ const fleet = `
 variable "base" { type = string }
 variable "grants" { type = list(string) }
 ` + underNull + `
-    region        = "ap-northeast-1"
     kms_key_id    = "alias/golden-source"
-    source_amis   = { "ap-northeast-1" = var.base }
+    existing_amis = { "ap-northeast-1" = var.base }
     poll_interval = "1s"
 
     target {
 ` + prod + `
-      dynamic "grant" {
+      dynamic "kms_grant" {
         for_each = var.grants
         content {
           name = grant.value
@@ -43,7 +42,7 @@ variable "grants" { type = list(string) }
       content {
         account_ids = ["999999999999"]
 ` + prodRole + `
-        grant {
+        kms_grant {
           name = share.value
         }
       }

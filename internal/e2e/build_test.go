@@ -53,8 +53,7 @@ build {
 // sharing hands the image to a target, whose lines are given.
 func sharing(target string) string {
 	return `
-  post-processor "encrypted-ami-share" {
-    region        = "ap-northeast-1"
+  post-processor "encrypted-ami" {
     kms_key_id    = "alias/golden-source"
     poll_interval = "1s"
     target {
@@ -68,9 +67,9 @@ func sharing(target string) string {
 func preflight(builder, target string) string {
 	return `
 data "encrypted-ami-preflight" "golden" {
-  region     = "ap-northeast-1"
   kms_key_id = "alias/golden-source"
-  build {
+  amazon_ebs {
+    region = "ap-northeast-1"
     source_ami_filter {
       owners      = ["self"]
       most_recent = true
@@ -148,7 +147,7 @@ func TestWhateverTheBuilderMakesReachesTheTarget(t *testing.T) {
 	} {
 		t.Run(experiment.name, func(t *testing.T) {
 			h := newHost(t, preflight(experiment.builder, prod)+template(experiment.builder, sharing(prod+`
-      tags = { predicted = data.encrypted-ami-preflight.golden.predicted_kms_key_arn }
+      tags = { predicted = data.encrypted-ami-preflight.golden.kms_key_arn }
 `)))
 			experiment.prepare(t, h.World)
 			h.packer(t, 0, "build", "-color=false", ".")
@@ -170,7 +169,7 @@ source "null" "golden" {
 build {
   sources = ["source.null.golden"]
 
-  post-processor "encrypted-ami-share" {`
+  post-processor "encrypted-ami" {`
 
 // encryptedBase switches encryption by default off and makes the newest base image one under aws/ebs.
 func encryptedBase(t *testing.T, w *World) {

@@ -26,7 +26,7 @@ func TestASessionThatEndsForGoodIsToldAndWhatItLeavesIsTakenUpToTheEnd(t *testin
     access_key    = var.access_key
     secret_key    = var.secret_key
     token         = var.token
-    manifest_path = "result.json"
+    output_directory = "dist"
     poll_interval`)
 	for _, name := range []string{"access_key", "secret_key", "token"} {
 		processor += "variable \"" + name + "\" {}\n"
@@ -44,12 +44,12 @@ func TestASessionThatEndsForGoodIsToldAndWhatItLeavesIsTakenUpToTheEnd(t *testin
 	output := h.packer(t, 1, "build", "-color=false", ".")
 	says(t, output, "the source credentials have ended", "renew the credentials")
 	intact(t, h.World, region)
-	written := map[string]string{"first manifest": read(t, filepath.Join(h.Folder, "result.json")), "first log": read(t, logged)}
+	written := map[string]string{"first manifest": read(t, filepath.Join(h.Folder, "dist", "manifest.json")), "first log": read(t, logged)}
 	as(sessions[1])
 	written["screen"] = output + h.takeUp(t, output)
 	handedOn(t, h.World, region)
 
-	written["manifest"], written["log"] = read(t, filepath.Join(h.Folder, "result.json")), read(t, logged)
+	written["manifest"], written["log"] = read(t, filepath.Join(h.Folder, "dist", "manifest.json")), read(t, logged)
 	secrets = append(secrets, sealingKey(t, h.World))
 	for name, text := range written {
 		if !strings.Contains(text, "snap-") {

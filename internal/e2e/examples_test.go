@@ -118,7 +118,7 @@ func TestTheTemplateOfTheREADMEHandsAnImageOn(t *testing.T) {
 	if !found {
 		t.Fatal("README.md has no HCL block")
 	}
-	h := newHost(t, strings.Replace(template, "post-processor \"encrypted-ami-share\" {", "post-processor \"encrypted-ami-share\" {\n    poll_interval = \"1s\"", 1))
+	h := newHost(t, strings.Replace(template, "post-processor \"encrypted-ami\" {", "post-processor \"encrypted-ami\" {\n    poll_interval = \"1s\"", 1))
 	h.packer(t, 0, "build", "-color=false", "-var=external_id=golden-images-4711", ".")
 	owns(t, h.World, target, "golden-target")
 }
@@ -142,7 +142,7 @@ func owns(t *testing.T, w *World, account, alias string) string {
 // existing names an image of the source account that no build has made here.
 func existing(t *testing.T, h Host) []string {
 	t.Helper()
-	return []string{fmt.Sprintf(`-var=source_amis={%q=%q}`, region, *image(t, h.World, source, "base-1").ImageId), "-var=external_id=golden-images-4711"}
+	return []string{fmt.Sprintf(`-var=existing_amis={%q=%q}`, region, *image(t, h.World, source, "base-1").ImageId), "-var=external_id=golden-images-4711"}
 }
 
 // unit makes an organization of the source account, with the target account in a unit, and returns the unit.

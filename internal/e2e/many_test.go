@@ -24,25 +24,24 @@ locals {
     name        = "account ${i}"
     account_ids = [format("2%011d", i)]
     kms_key_id  = "alias/golden-target"
-    role_name   = "golden-image-target"
+    assume_role = [{ role_name = "golden-image-target" }]
   }]
 }
 
 data "encrypted-ami-preflight" "golden" {
-  region       = "ap-northeast-1"
   kms_key_id   = "alias/golden-source"
   targets_json = jsonencode(local.targets)
 
-  build {
+  amazon_ebs {
+    region = "ap-northeast-1"
     source_ami = var.base
   }
 }
 ` + underNull + `
-    region       = "ap-northeast-1"
-    kms_key_id   = "alias/golden-source"
-    source_amis  = { "ap-northeast-1" = var.base }
+    kms_key_id    = "alias/golden-source"
+    existing_amis = { "ap-northeast-1" = var.base }
     targets_json = data.encrypted-ami-preflight.golden.targets_json
-    plan_only    = true
+    mode         = "plan"
   }
 }
 `

@@ -202,7 +202,7 @@ source "null" "redo" {
 }
 build {
   sources = ["source.null.redo"]
-  post-processor "encrypted-ami-share" {
+  post-processor "encrypted-ami" {
     target {
       account_ids = ["999999999999"]
       kms_key_id  = "default"

@@ -26,9 +26,9 @@ const second = "us-west-2"
 // resumable is a template as documented: a build that hands its image on, and one that goes on after a run that failed.
 func resumable(builder string) string {
 	shared := sharing(prod)
-	redo := strings.Replace(shared, "{\n", "{\n    source_amis   = var.source_amis\n", 1)
+	redo := strings.Replace(shared, "{\n", "{\n    existing_amis   = var.existing_amis\n", 1)
 	return template(builder, shared) + `
-variable "source_amis" {
+variable "existing_amis" {
   type    = map(string)
   default = {}
 }

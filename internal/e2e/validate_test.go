@@ -27,15 +27,14 @@ data "null" "accounts" {
 }
 `
 	h := newHost(t, data+template("", `
-  post-processor "encrypted-ami-share" {
-    region     = "ap-northeast-1"
+  post-processor "encrypted-ami" {
     kms_key_id = "alias/golden-source"
     dynamic "target" {
       for_each = split(",", data.null.accounts.output)
       content {
         account_ids = [target.value]
         kms_key_id  = "alias/golden-target"
-        role_name   = "golden-image-target"
+        assume_role { role_name = "golden-image-target" }
       }
     }
   }
@@ -44,13 +43,12 @@ data "null" "accounts" {
 	h.packer(t, 0, "validate", "-evaluate-datasources", ".")
 
 	h.write(t, data+template("", `
-  post-processor "encrypted-ami-share" {
-    region       = "ap-northeast-1"
+  post-processor "encrypted-ami" {
     kms_key_id   = "alias/golden-source"
     targets_json = jsonencode([for account in split(",", data.null.accounts.output) : {
       account_ids = [account]
       kms_key_id  = "alias/golden-target"
-      role_name   = "golden-image-target"
+      assume_role = [{ role_name = "golden-image-target" }]
     }])
   }
 `))
@@ -60,8 +58,7 @@ data "null" "accounts" {
 
 func TestValidate_nothingToDo(t *testing.T) {
 	h := newHost(t, template("", `
-  post-processor "encrypted-ami-share" {
-    region     = "ap-northeast-1"
+  post-processor "encrypted-ami" {
     kms_key_id = "alias/golden-source"
   }
 `))
@@ -89,8 +86,7 @@ locals {
   }]
 }
 `+template("", `
-  post-processor "encrypted-ami-share" {
-    region       = "ap-northeast-1"
+  post-processor "encrypted-ami" {
     kms_key_id   = "alias/golden-source"
     targets_json = jsonencode(local.targets)
   }

@@ -57,8 +57,8 @@ func (h *house) hasOneVersion(byDefault bool) {
 }
 
 var (
-	web        = distribution.LaunchTemplate{Template: "web", Source: "$Default", Description: "{{ .SourceAMIName }}"}
-	webDefault = distribution.LaunchTemplate{Template: "web", Source: "1", Description: "{{ .SourceAMIName }}", SetDefault: true}
+	web        = distribution.LaunchTemplate{Template: "web", Source: "$Default", Description: "{{ .AMIName }}"}
+	webDefault = distribution.LaunchTemplate{Template: "web", Source: "1", Description: "{{ .AMIName }}", SetDefault: true}
 )
 
 // The next run finds the version, and changes nothing.

@@ -70,7 +70,7 @@ func TestACanaryIsBesideTheStage(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, big, row.targets, []string{home})
 			req := h.request()
-			req.Canary = row.canary
+			req.TestCopy = row.canary
 			begun := time.Now()
 			_, result := h.run(t.Context(), req)
 			took[row.name] = time.Since(begun)
@@ -90,7 +90,7 @@ func TestWithoutAStageThereIsNoCanary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222", "333333333333"}, []string{home})
 		req := h.request()
-		req.Canary = aws.Bool(true)
+		req.TestCopy = aws.Bool(true)
 		p, result := h.run(t.Context(), req)
 		h.complete(result)
 		if slices.ContainsFunc(p.Steps, func(s step.Step) bool { return strings.HasPrefix(string(s.Meta().ID), "canary") }) {
@@ -108,7 +108,7 @@ func TestARunWithoutTheRightToMakeACanaryGoesOn(t *testing.T) {
 				PolicyDocument: aws.String(fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s", "Resource": "*"}]}`, action))})
 			h.must(err)
 			_, result := h.run(t.Context(), h.request())
-			if len(result.Images) != 2 || len(result.Left) > 0 || len(result.Findings) != 1 || result.Findings[0].Level != distribution.Warning || result.Findings[0].Field != "canary" {
+			if len(result.Images) != 2 || len(result.Left) > 0 || len(result.Findings) != 1 || result.Findings[0].Level != distribution.Warning || result.Findings[0].Field != "test_copy" {
 				t.Errorf("without %s: images %+v, left %+v, findings %+v", action, result.Images, result.Left, result.Findings)
 			}
 		})

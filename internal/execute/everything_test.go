@@ -22,7 +22,7 @@ import (
 // before, an image of somebody else's under the wanted name, and a launch template; and a friend who launches what is shared.
 func everything(t *testing.T, method distribution.Method) *house {
 	h := build(t, mixed[:1], []string{target}, []string{home})
-	h.with = func(req *distribution.Request) { req.ReleaseLine = "web" }
+	h.with = func(req *distribution.Request) { req.ImageFamily = "web" }
 	h.released(1, nil)
 	h.older = []string{h.images[0].ImageID}
 	h.bought("bp-0002") // fast launch is for Windows
@@ -44,14 +44,14 @@ func everything(t *testing.T, method distribution.Method) *house {
 
 // everyWish switches everything on.
 func everyWish(req *distribution.Request, method distribution.Method) {
-	req.Canary, req.SourceKeyAccess, req.PublishAll, req.ReleaseLine = aws.Bool(true), distribution.ByGrant, true, "web"
+	req.TestCopy, req.SourceKeyAccess, req.PublishAll, req.ImageFamily = aws.Bool(true), distribution.ByGrant, true, "web"
 	req.Shares = []distribution.Share{{Name: "friends", AccountIDs: []string{friend}, Grants: []distribution.Grant{{}}, Roles: []distribution.Role{{RoleName: roleName, ExternalID: "golden"}}}}
 	wanted := &req.Targets[0]
 	wanted.Method, wanted.AMIName, wanted.CopyMinutes = method, "web", 30
 	wanted.Tags, wanted.SnapshotTags = map[string]distribution.Text{"Team": "web"}, map[string]distribution.Text{"Team": "web"}
 	wanted.Grants = []distribution.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
 	wanted.LaunchCheck = &distribution.LaunchCheck{InstanceType: "t2.micro"} // the image has no ENA support
-	wanted.Lifecycle = distribution.Lifecycle{DeprecateAfter: 24 * time.Hour, Protection: &distribution.Protection{}, FastLaunch: &distribution.FastLaunch{TargetResourceCount: 10},
+	wanted.Lifecycle = distribution.Lifecycle{DeprecateAt: time.Now().Add(24 * time.Hour), Protection: &distribution.Protection{}, FastLaunch: &distribution.FastLaunch{TargetResourceCount: 10},
 		Users: distribution.LaunchPermissions{Accounts: []string{friend}}, ForceDeregister: true, ForceDeleteSnapshot: true}
 	wanted.Retention = distribution.Retention{Releases: 1}
 	wanted.Parameters, wanted.Templates = []distribution.Parameter{named, hidden}, []distribution.LaunchTemplate{webDefault}

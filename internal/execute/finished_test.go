@@ -33,11 +33,11 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 		"its instances were made to use IMDSv2": {func(h *house, image string) { h.demandIMDSv2(target, image) }, "ami_name"},
 		"the source's were":                     {func(h *house, _ string) { h.demandIMDSv2(source, h.images[0].ImageID) }, "ami_name"},
 		"the alias leads to another key":        {func(h *house, _ string) { h.turn(target, targetAlias) }, "ami_name"},
-		"its snapshots are not to be seen":      {func(h *house, _ string) { h.forbid(target, "ec2:DescribeSnapshots") }, "role_name"},
+		"its snapshots are not to be seen":      {func(h *house, _ string) { h.forbid(target, "ec2:DescribeSnapshots") }, "assume_role"},
 		"its snapshots were asked for too often": {func(h *house, _ string) {
 			h.access.MaxRetries = 1
 			h.Inject(awssim.FaultRule{Fault: awssim.Throttled, Account: target, Action: "ec2:DescribeSnapshots", Times: 4})
-		}, "role_name"},
+		}, "assume_role"},
 	} {
 		for _, way := range []string{"snapshot", "image", "snapshot, of one seal", "image, of one seal"} {
 			t.Run(name+", by "+way, func(t *testing.T) {

@@ -272,11 +272,11 @@ func TestGrantsOfSharesThatCannotBeMadeAreRefused(t *testing.T) {
 		field string
 		rule  string
 	}{
-		{"without credentials", func(r *distribution.Request) { r.Shares[0].Roles = nil }, `share "fleet": role_name`, "5.10"},
-		{"with a role that is not there", func(r *distribution.Request) { r.Shares[0].Roles[0].RoleName = "nobody" }, `share "fleet": role_name`, "5.6"},
+		{"without credentials", func(r *distribution.Request) { r.Shares[0].Roles = nil }, `share "fleet": assume_role`, "5.10"},
+		{"with a role that is not there", func(r *distribution.Request) { r.Shares[0].Roles[0].RoleName = "nobody" }, `share "fleet": assume_role`, "5.6"},
 		{"on the key of an image that is not encrypted", func(r *distribution.Request) { r.KMSKeyID, r.AllowUnencryptedShare = "", true }, `share "fleet": grant`, "8.3"},
 		{"by two blocks", func(r *distribution.Request) { r.Shares = append(r.Shares, r.Shares[0]) }, `share "fleet": account_ids`, ""},
-		{"with a template that is none", func(r *distribution.Request) { r.Shares[0].Grants[0].Name = "{{ .Nothing }}" }, `share "fleet": grant: name`, ""},
+		{"with a template that is none", func(r *distribution.Request) { r.Shares[0].Grants[0].Name = "{{ .Nothing }}" }, `share "fleet": kms_grant: name`, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -28,7 +28,8 @@ import (
 // launching is the request with a launch check in every target.
 func (h *house) launching() distribution.Request {
 	req := h.request()
-	req.Targets[0].LaunchCheck = &distribution.LaunchCheck{InstanceType: "t4g.micro", Tags: map[string]distribution.Text{"purpose": "check of {{ .SourceAMI }}"}}
+	req.Targets[0].LaunchCheck = &distribution.LaunchCheck{InstanceType: "t4g.micro"}
+	req.RunTags = map[string]distribution.Text{"purpose": "check of {{ .AMI }}"}
 	return req
 }
 

@@ -24,7 +24,7 @@ func settled(req *distribution.Request) {
 	req.Targets[0].CopyMinutes = 30
 	req.Targets[0].Tags = map[string]distribution.Text{"ec2:SharedTag/Release": "1"}
 	req.Targets[0].Lifecycle = distribution.Lifecycle{
-		DeprecateAfter: 90 * 24 * time.Hour, Protection: &distribution.Protection{Cooldown: true},
+		DeprecateAt: time.Now().Add(90 * 24 * time.Hour), Protection: &distribution.Protection{Cooldown: true},
 		Users: distribution.LaunchPermissions{Accounts: []string{friend}, Organizations: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"},
 			Units: []string{"arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"}},
 	}

@@ -23,7 +23,7 @@ func byImage(req distribution.Request) distribution.Request {
 func TestAnImageIsCopiedInOneCallAndNothingIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away})
-		h.with = func(req *distribution.Request) { req.Canary = aws.Bool(false) }
+		h.with = func(req *distribution.Request) { req.TestCopy = aws.Bool(false) }
 		_, result := h.run(t.Context(), byImage(h.request()))
 		h.complete(result)
 		h.unshared()

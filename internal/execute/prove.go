@@ -183,10 +183,9 @@ func (t *transfer) proofs(steps []step.Step) []proof {
 	return all
 }
 
-// Ids of what is not made yet: a dry run does not look whether there is such a thing (6.3).
-const (
-	standInSnapshot = "snap-0123456789abcdef0"
-)
+// standInSnapshot is the ID in dry runs about a snapshot that does not exist yet. A dry run does not look the ID up (rule
+// 6.3), but EC2 refuses a malformed one (rule 2.5.10). It knows this ID as well-formed, unlike snap-0123456789abcdef0.
+const standInSnapshot = "snap-0fedcba9876543210"
 
 // existing is the id of a reference that is known, or one that stands in for it.
 func existing(r step.Ref, standIn string) string {

@@ -5,7 +5,6 @@ package execute_test
 
 import (
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -41,7 +40,7 @@ func TestEveryMissingRightOfATargetIsToldByADryRun_6_1(t *testing.T) {
 				h.forbid(account, "kms:CreateGrant")
 				found := execute.Prove(t.Context(), pool, p, 0)
 				if !slices.ContainsFunc(found, func(f distribution.Finding) bool {
-					return f.Level == distribution.Refused && f.Operation == "kms:CreateGrant" && f.Location.Account == account && strings.Contains(f.Summary, "by the grant")
+					return f.Level == distribution.Refused && f.Operation == "kms:CreateGrant" && f.Location.Account == account
 				}) {
 					t.Errorf("%s may make no grant, and it tells %+v", account, found)
 				}

@@ -58,7 +58,7 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[d
 			switch {
 			case d.Err != nil:
 			case unproved[s.Location]:
-				r.Left = append(r.Left, distribution.RetainedResource{At: s.Location, Kind: "image", Resource: d.Made, Why: "verified, but not proved to launch; the next run goes on with it"})
+				r.Left = append(r.Left, distribution.RetainedResource{At: s.Location, Kind: "image", Resource: d.Made, Why: distribution.KeptRegistered})
 			default:
 				image, from := made(p, s, d), done[s.Image.From]
 				image.Earlier = s.Image.From == "" || from.Adopted
@@ -192,25 +192,25 @@ func unfinished(s step.Step, d StepOutcome, verified map[distribution.Location]b
 		left.Kind, left.Why = "snapshot", "the canary; the next run removes it"
 		return left, !removed[d.Made]
 	case *step.CopySnapshot:
-		left.Kind, left.Why = "snapshot", "completed; the next run goes on with it"
+		left.Kind, left.Why = "snapshot", distribution.KeptCompleted
 		if d.Err != nil {
-			left.Why = "still under way; the next run goes on with it"
+			left.Why = distribution.KeptPending
 		}
 		if s.Destination == (distribution.Location{}) || s.Trial {
 			return left, !removed[d.Made]
 		}
 		return left, !verified[s.Destination]
 	case *step.CopyImage:
-		left.Kind, left.Why = "image", "copied; the next run goes on with it"
+		left.Kind, left.Why = "image", distribution.KeptCompleted
 		if d.Err != nil {
-			left.Why = "still being copied; the next run goes on with it"
+			left.Why = distribution.KeptPending
 		}
 		if s.Destination == (distribution.Location{}) {
 			return left, !removed[d.Made] && !lasting[d.Made]
 		}
 		return left, !verified[s.Destination] && !removed[d.Made]
 	case *step.RegisterImage:
-		left.Kind, left.Why = "image", "registered, and not verified"
+		left.Kind, left.Why = "image", "registered, but not verified"
 		return left, !verified[s.Location]
 	}
 	return left, false
@@ -218,7 +218,7 @@ func unfinished(s step.Step, d StepOutcome, verified map[distribution.Location]b
 
 // unremoved is what earlier runs left and a step that was skipped was to remove.
 func unremoved(s step.Step) (distribution.RetainedResource, bool) {
-	left := distribution.RetainedResource{At: s.Meta().Location, Why: "of an earlier run; the next one goes on with it, or removes it"}
+	left := distribution.RetainedResource{At: s.Meta().Location, Why: "of an earlier run; the next run continues with it or deletes it"}
 	switch s := s.(type) {
 	case *step.DeleteSnapshot:
 		left.Kind, left.Resource = "snapshot", s.Snapshot.Known

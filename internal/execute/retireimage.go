@@ -18,7 +18,7 @@ import (
 // retireImage removes an older release that nothing needs. That it stays is told: its destination is served either way.
 func (t *transfer) retireImage(ctx context.Context, s *step.DeleteRelease) StepOutcome {
 	tell := func(level distribution.Level, summary, because string) distribution.Finding {
-		return distribution.Finding{Level: level, Reference: "9.12", Field: "keep_releases", Location: s.Location, Resource: s.ImageID, Summary: summary, Detail: because}
+		return distribution.Finding{Level: level, Reference: "9.12", Field: "retention", Location: s.Location, Resource: s.ImageID, Summary: summary, Detail: because}
 	}
 	image, err := t.image(ctx, s.Location, s.ImageID)
 	if err == nil && image == nil {

@@ -25,7 +25,7 @@ import (
 func line(t *testing.T) *house {
 	h := build(t, mixed[1:2], []string{target}, []string{home})
 	h.with = func(req *distribution.Request) {
-		req.ReleaseLine = "web"
+		req.ImageFamily = "web"
 		req.Targets[0].Retention.Releases = 2
 	}
 	return h

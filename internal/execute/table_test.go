@@ -66,14 +66,14 @@ var features = []struct {
 	{"ssm_parameter", func(r *distribution.Request) { r.Targets[0].Parameters = []distribution.Parameter{named} }},
 	{"ssm_parameter, SecureString", func(r *distribution.Request) { r.Targets[0].Parameters = []distribution.Parameter{hidden} }},
 	{"launch_template", func(r *distribution.Request) { r.Targets[0].Templates = []distribution.LaunchTemplate{web} }},
-	{"launch_template, set_default", func(r *distribution.Request) { r.Targets[0].Templates = []distribution.LaunchTemplate{webDefault} }},
+	{"launch_template, set_default_version", func(r *distribution.Request) { r.Targets[0].Templates = []distribution.LaunchTemplate{webDefault} }},
 	{"publish = all, ssm_parameter", func(r *distribution.Request) {
 		r.PublishAll, r.Targets[0].Parameters = true, []distribution.Parameter{named}
 	}},
 	{"launch_check", func(r *distribution.Request) {
 		r.Targets[0].LaunchCheck = &distribution.LaunchCheck{InstanceType: "t4g.micro"}
 	}},
-	{"deprecate_after", func(r *distribution.Request) { r.Targets[0].Lifecycle.DeprecateAfter = 24 * time.Hour }},
+	{"deprecate_at", func(r *distribution.Request) { r.Targets[0].Lifecycle.DeprecateAt = time.Now().Add(24 * time.Hour) }},
 	{"deregistration_protection", func(r *distribution.Request) { r.Targets[0].Lifecycle.Protection = &distribution.Protection{} }},
 	{"ami_users", func(r *distribution.Request) { r.Targets[0].Lifecycle.Users.Accounts = []string{friend} }},
 	{"tags, snapshot_tags, snapshot_copy_duration_minutes", func(r *distribution.Request) {
@@ -82,7 +82,7 @@ var features = []struct {
 	{"force_deregister", func(r *distribution.Request) {
 		r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "taken", true
 	}},
-	{"canary", func(r *distribution.Request) { r.Canary = aws.Bool(true) }},
+	{"test_copy", func(r *distribution.Request) { r.TestCopy = aws.Bool(true) }},
 }
 
 // What each method takes of calls, and each feature beyond that, for one account and for many, in the image's own Region and in another.

@@ -134,7 +134,7 @@ func TestWhatCannotBeBroughtOverIsRefused(t *testing.T) {
 		rule   string
 		next   string
 	}{
-		{"a kernel that means nothing in the other Region", func(h *house) { h.remade(paravirtual) }, distribution.BySnapshot, "2.4", `method = "image"`},
+		{"a kernel that means nothing in the other Region", func(h *house) { h.remade(paravirtual) }, distribution.BySnapshot, "2.4", `copy_method = "image"`},
 		{"an AWS Marketplace product code", func(h *house) { h.sold("prod-47") }, distribution.Auto, "2.3.1", "subscribe in account 222222222222"},
 		{"an AWS Marketplace product code, by snapshots", func(h *house) { h.sold("prod-47") }, distribution.BySnapshot, "2.3.1", "subscribe in account 222222222222"},
 	} {

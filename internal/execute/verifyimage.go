@@ -54,7 +54,7 @@ func (e *verificationError) finding(s step.Step) *distribution.Finding {
 	if verify, is := s.(*step.VerifyImage); is && misbilled(e.differences) {
 		f.Reference, f.Remediation = "2.3.3", "an image of another billing may not be launched: build the image in the target account from AWS's own image of that platform"
 		if verify.Method == distribution.BySnapshot {
-			f.Remediation = `set method = "image" in the target, which keeps the billing`
+			f.Remediation = `set copy_method = "image" in the target, which keeps the billing`
 		}
 	}
 	return f

@@ -211,7 +211,7 @@ func (h *house) image(ctx context.Context, b *awssim.Builder, client *ec2.Client
 		h.must(err)
 		b.Wait(time.Hour)
 		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/xvd" + string(rune('a'+i))), Ebs: &ec2types.EbsBlockDevice{
-			SnapshotId: snapshot.SnapshotId, VolumeType: ec2types.VolumeTypeGp3, Iops: aws.Int32(4000), Throughput: aws.Int32(250), DeleteOnTermination: aws.Bool(i == 0)}})
+			SnapshotId: snapshot.SnapshotId, VolumeType: ec2types.VolumeTypeGp3, Iops: aws.Int32(max(3000, min(4000, 500*v.gib))), Throughput: aws.Int32(250), DeleteOnTermination: aws.Bool(i == 0)}})
 	}
 	devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdz"), VirtualName: aws.String("ephemeral0")})
 	made, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{

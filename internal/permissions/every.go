@@ -35,7 +35,7 @@ func everyStep(s Setup) []step.Step {
 			steps = append(steps, &step.DeleteSnapshot{Base: step.Base{Location: at}}, &step.DeregisterImage{Base: step.Base{Location: at}})
 		}
 	}
-	if s.with("keep_releases") {
+	if s.with("retention") {
 		for _, region := range s.regions() {
 			for _, target := range s.Targets {
 				steps = append(steps, &step.DeleteRelease{Base: step.Base{Location: distribution.Location{Account: target, Region: region}}})
@@ -58,10 +58,9 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	home := s.home()
 	source, other := s.sourceKeyOf(home.Region), s.other(home)
 	req := distribution.Request{
-		Images:        []distribution.SourceImage{{Region: home.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
-		KMSKeyID:      sourceAlias,
-		ProtectSource: true,
-		Canary:        aws.Bool(s.with("canary")),
+		Images:   []distribution.SourceImage{{Region: home.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
+		KMSKeyID: sourceAlias,
+		TestCopy: aws.Bool(s.with("test_copy")),
 		Targets: []distribution.Target{{
 			Name: "every option", AccountIDs: s.Targets, Regions: s.regions(), KMSKeyID: distribution.Text(s.TargetAlias),
 			Roles: []distribution.Role{{RoleName: distribution.Text(s.TargetRole)}},
@@ -69,11 +68,12 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 		RunID: "run", Build: distribution.Build{Name: "golden", Region: home.Region},
 	}
 	target := &req.Targets[0]
-	if s.with("keep_releases") {
-		req.ReleaseLine, target.Retention.Releases = "golden", 1
+	if s.with("retention") {
+		req.ImageFamily, target.Retention.Releases = "golden", 1
 	}
 	if s.with("launch_check") {
-		target.LaunchCheck = &distribution.LaunchCheck{InstanceType: "t3.nano", Tags: map[string]distribution.Text{"purpose": "launch check"}}
+		target.LaunchCheck = &distribution.LaunchCheck{InstanceType: "t3.nano"}
+		req.RunTags = map[string]distribution.Text{"purpose": "launch check"}
 	}
 	if s.with("ami_users") {
 		target.Lifecycle.Users.Accounts = s.Users
@@ -81,13 +81,13 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	if s.with("license_configuration_arns") {
 		target.Licenses = []distribution.Text{"arn:{{ .Partition }}:license-manager:{{ .Region }}:{{ .AccountId }}:license-configuration:lic-0"}
 	}
-	if s.with("deprecate_after") {
-		target.Lifecycle.DeprecateAfter = 90 * 24 * time.Hour
+	if s.with("deprecate_at") {
+		target.Lifecycle.DeprecateAt = time.Time{}.AddDate(0, 0, 90) // after the time of the facts
 	}
 	if s.with("deregistration_protection") {
 		target.Lifecycle.Protection = &distribution.Protection{}
 	}
-	if s.with("grant") {
+	if s.with("kms_grant") {
 		target.Grants = []distribution.Grant{{}}
 	}
 	if s.with("ssm_parameter") {
@@ -100,7 +100,7 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 		target.Templates = []distribution.LaunchTemplate{{Template: distribution.Text(s.Template), Source: "$Latest", SetDefault: true}}
 	}
 	requests := []distribution.Request{req}
-	if s.with("method = image") {
+	if s.with("copy_method = image") {
 		requests = append(requests, named(req, "by image"))
 		requests[len(requests)-1].Targets[0].Method = distribution.ByImage
 	}

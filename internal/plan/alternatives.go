@@ -32,7 +32,7 @@ func Alternatives(req distribution.Request, facts distribution.Facts) []Alternat
 	if intent := req.Intent; intent != nil && isTrue(intent.EncryptBoot) && intent.KMSKeyID != "" {
 		changed, predicted, lines := withoutEncryptBoot(req, facts)
 		found.add(Alternative{
-			What:    "the volumes are under that key from birth, and the builder does not copy them for it",
+			What:    "encrypt the volumes at launch, so that the builder does not copy them",
 			How:     lines,
 			Builder: true,
 		}, changed, predicted)
@@ -46,8 +46,8 @@ func Alternatives(req distribution.Request, facts distribution.Facts) []Alternat
 		withNewKey := withKey(facts, at, key, assumedKey(at))
 		if sourceRegionOf(req, withNewKey, destinations, region) == region {
 			found.add(Alternative{
-				What: "one transfer to " + region + " serves all its accounts",
-				How:  []string{"make a key in the source account that " + key + " names in " + region},
+				What: "transfer once to " + region + " for all its accounts",
+				How:  []string{"create a key in the source account that is called " + key + " in " + region},
 			}, req, withNewKey)
 		}
 	}
@@ -70,7 +70,7 @@ func (all *alternatives) addForSource(
 ) {
 	if lines := s.launchMappings(req); len(lines) > 0 {
 		all.add(Alternative{
-			What:    "the builder puts the volumes under the shared key from birth in " + s.at.Region,
+			What:    "build with " + SourceKey(req, s.at.Region) + " in " + s.at.Region,
 			How:     lines,
 			Builder: true,
 		}, req, withVolumesUnderKey(facts, s))
@@ -79,9 +79,9 @@ func (all *alternatives) addForSource(
 	withoutKey := withKey(facts, s.at, SourceKey(req, s.at.Region), distribution.Key{})
 	if s.from != s.at.Region && sourceRegionOf(req, withoutKey, destinations, s.at.Region) == s.from {
 		all.add(Alternative{
-			What: fmt.Sprintf("every account copies straight from %s to %s", s.from, s.at.Region),
+			What: fmt.Sprintf("copy from %s to %s in each account", s.from, s.at.Region),
 			How: []string{
-				"give kms_key_id as the ARN of the key in " + s.from + ": then nothing is staged in another Region",
+				"set kms_key_id to the ARN of the key in " + s.from,
 			},
 		}, req, withoutKey)
 	}

@@ -110,7 +110,7 @@ func steps(
 	req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination, supplies []*shareSource,
 ) ([]step.Step, []distribution.Finding) {
 	b := newBuilder(req, facts, all, supplies)
-	b.tagReleaseLine()
+	b.tagImageFamily()
 	goals := make([]destinationState, len(destinations))
 	for i, d := range destinations {
 		goals[i] = b.goal(d)
@@ -694,7 +694,9 @@ func calls(s step.Step) []string {
 	service, _, _ := strings.Cut(rights[0].Action, ":")
 	var actions []string
 	for _, r := range rights {
-		if name, own := strings.CutPrefix(r.Action, service+":"); own && !looking.MatchString(name) && !slices.Contains(actions, r.Action) {
+		name, own := strings.CutPrefix(r.Action, service+":")
+		own = own || r.Action == "ec2:CreateTags" // signs what another service created
+		if own && !looking.MatchString(name) && !slices.Contains(actions, r.Action) {
 			actions = append(actions, r.Action)
 		}
 	}

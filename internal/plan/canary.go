@@ -60,8 +60,8 @@ func (b *builder) canary(o *preparedSource, goals []destinationState) {
 
 // tries reports whether test copies are wanted: as the request says, else if there are several destinations to copy to.
 func (b *builder) tries(goals []destinationState) bool {
-	if b.req.Canary != nil {
-		return *b.req.Canary
+	if b.req.TestCopy != nil {
+		return *b.req.TestCopy
 	}
 	copying := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return g.image != nil })
 	return len(copying) > 1

@@ -24,7 +24,7 @@ func copyMethod(
 		for _, a := range step.CarryTable {
 			isKeptByCopyImage := a.How == distribution.Lost && a.By(distribution.ByImage) != distribution.Lost
 			if isKeptByCopyImage && a.Text(image) != "" && a.Weighs == nil {
-				reasons = append(reasons, "fidelity is strict, and "+a.Name+" would be lost")
+				reasons = append(reasons, `on_attribute_loss = "fail", and `+a.Name+" would be lost")
 			}
 		}
 	}
@@ -73,7 +73,7 @@ func validateMethod(
 			add(distribution.Finding{
 				Level:       distribution.Refused,
 				Reference:   a.Rule,
-				Field:       "fidelity",
+				Field:       "on_attribute_loss",
 				Summary:     a.Name + " would be lost",
 				Detail:      a.Why,
 				Remediation: lostAttributeRemedy(a, d.Method),
@@ -89,13 +89,13 @@ func regionalFinding(d distribution.Destination, a step.Attribute, image ec2type
 		return distribution.Finding{}, false
 	}
 	value := a.Text(image) + " is of " + d.FromRegion
-	f := distribution.Finding{Reference: a.Rule, Field: field(d.Target, "method")}
+	f := distribution.Finding{Reference: a.Rule, Field: field(d.Target, "copy_method")}
 	switch d.Method {
 	case distribution.BySnapshot:
 		f.Level = distribution.Refused
 		f.Summary = a.Name + " cannot be registered in " + d.At.Region
 		f.Detail = value + ", and its id means nothing elsewhere"
-		f.Remediation = `set method = "image", or build the image in that Region`
+		f.Remediation = `set copy_method = "image", or build the image in that Region`
 	case distribution.ByImage:
 		f.Level = distribution.Warning
 		f.Summary = a.Name + " is mapped by AWS"
@@ -111,18 +111,18 @@ func registerFinding(d distribution.Destination, a step.Attribute, image ec2type
 	if d.Method != distribution.BySnapshot || a.Weighs == nil || a.Weighs(image) == "" {
 		return distribution.Finding{}, false
 	}
-	f := distribution.Finding{Reference: a.Rule, Field: field(d.Target, "method")}
+	f := distribution.Finding{Reference: a.Rule, Field: field(d.Target, "copy_method")}
 	switch a.Name {
 	case "TpmSupport":
 		f.Level = distribution.Refused
 		f.Summary = "the image's TPM support cannot be registered with its boot mode"
 		f.Detail = a.Weighs(image)
-		f.Remediation = `set method = "image", or build the image with boot mode uefi`
+		f.Remediation = `set copy_method = "image", or build the image with boot mode uefi`
 	case "UsageOperation":
 		f.Level = distribution.Warning
 		f.Summary = "the image's billing may be lost"
 		f.Detail = a.Weighs(image) + "; it comes from the snapshots, or it does not"
-		f.Remediation = `the image is discarded if its billing is another than the source's; method = "image" keeps it`
+		f.Remediation = `the image is discarded if its billing is another than the source's; copy_method = "image" keeps it`
 	default:
 		return distribution.Finding{}, false
 	}
@@ -132,10 +132,10 @@ func registerFinding(d distribution.Destination, a step.Attribute, image ec2type
 // lostAttributeRemedy returns the next step for an attribute that must not be lost.
 func lostAttributeRemedy(a step.Attribute, m distribution.Method) string {
 	if m == distribution.BySnapshot && a.By(distribution.ByImage) != distribution.Lost {
-		return `set method = "image", or fidelity = "report"`
+		return `set copy_method = "image", or on_attribute_loss = "warn"`
 	}
 	if a.Name == "DeprecationTime" {
-		return `set deprecate_at or deprecate_after in the target, or fidelity = "report"`
+		return `set deprecate_at in the target, or on_attribute_loss = "warn"`
 	}
-	return `set fidelity = "report"`
+	return `set on_attribute_loss = "warn"`
 }

@@ -13,7 +13,7 @@ import (
 
 // Decide makes the plan of a request from what was seen. A refused plan has findings and no steps.
 func Decide(req distribution.Request, facts distribution.Facts) Plan {
-	var p Plan
+	p := Plan{KeyAliases: keyAliases(facts)}
 	destinations, findings := Expand(req, facts)
 	for i := range destinations {
 		destinations[i].Optional = destinations[i].Optional || skipsMissingRole(destinations[i], facts)
@@ -68,7 +68,7 @@ func validateSources(req distribution.Request, facts distribution.Facts) []distr
 // openDestinations are those that nothing forbids. A refusal of an optional target, or of as many others as may fail, is a warning:
 // the run goes on without them, if any destination is left.
 func openDestinations(req distribution.Request, facts distribution.Facts, destinations []distribution.Destination) (open []distribution.Destination, findings []distribution.Finding) {
-	tolerated := req.MaxFailedTargets
+	tolerated := req.MaxFailedDestinations
 	type refusal struct {
 		optional bool
 		troubles []distribution.Finding
@@ -99,7 +99,7 @@ func openDestinations(req distribution.Request, facts distribution.Facts, destin
 // Clean makes the plan that removes what runs of this image before this one left unfinished. What is finished stays, and what is not
 // provably ours is named and left alone. Destinations that cannot be worked in are findings and no reason to leave the others as they are.
 func Clean(req distribution.Request, facts distribution.Facts) Plan {
-	var p Plan
+	p := Plan{KeyAliases: keyAliases(facts)}
 	destinations, findings := Expand(req, facts)
 	p.Findings = append(validateRequest(req, destinations), findings...)
 	var open []distribution.Destination
@@ -174,12 +174,15 @@ func failedLookupFinding(u distribution.FailedLookup) distribution.Finding {
 func imagePlan(source distribution.SourceImage, facts distribution.Facts, supplies []*shareSource, open []distribution.Destination) ImagePlan {
 	image := facts.Images[source.Region]
 	p := ImagePlan{Account: facts.Source.Account, Region: source.Region, ImageID: source.ImageID, Causes: causes(source.Region, image, facts)}
+	if image.Image != nil {
+		p.Name = aws.ToString(image.Image.Name)
+	}
 	for _, v := range volumes(image) {
 		device := DevicePlan{Device: v.device(), SnapshotID: v.id(), GiB: int32(v.gib()), Encrypted: aws.ToBool(v.snapshot.Encrypted), KeyARN: v.key()}
 		if slices.ContainsFunc(open, func(d distribution.Destination) bool {
 			return d.At.Account == facts.Source.Account && d.FromRegion == source.Region
 		}) {
-			device.Why = "copied by its owner"
+			device.Why = CopiedByOwner
 		}
 		if i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.at.Region == source.Region }); i >= 0 {
 			item := supplies[i].items[slices.IndexFunc(supplies[i].items, func(item sourceVolume) bool { return item.id() == v.id() })]

@@ -441,7 +441,7 @@ func TestRunGoesOnWithoutWhatMayFail(t *testing.T) {
 		{"all of an optional target", 3, true, 0, false},
 	} {
 		req, facts := world()
-		req.Targets[0].Regions, req.Targets[0].Optional, req.MaxFailedTargets = nil, c.optional, c.max
+		req.Targets[0].Regions, req.Targets[0].Optional, req.MaxFailedDestinations = nil, c.optional, c.max
 		for _, account := range others[:c.refused] {
 			facts.Sites[distribution.Location{Account: account, Region: tokyo}] = distribution.DestinationFacts{Err: &distribution.APIError{Operation: "sts:AssumeRole", Code: "AccessDenied"}}
 		}

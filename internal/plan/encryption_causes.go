@@ -37,7 +37,7 @@ func volumeCauses(region string, v volume, image distribution.Image, facts distr
 	isDefault := v.key() == facts.Keys[at][defaults.KMSKeyID].ARN()
 	var found []string
 	if defaults.Encryption && isDefault {
-		found = append(found, fmt.Sprintf("EBS encryption-by-default is on in %s, with this default key", region))
+		found = append(found, "EBS encryption by default is on in "+region)
 	}
 	if image.Base != nil {
 		isOwn := aws.ToString(image.Base.OwnerId) == facts.Source.Account
@@ -48,16 +48,15 @@ func volumeCauses(region string, v volume, image distribution.Image, facts distr
 			base := image.BaseSnapshots[aws.ToString(m.Ebs.SnapshotId)]
 			switch {
 			case isOwn && aws.ToString(base.KmsKeyId) == v.key():
-				found = append(found, fmt.Sprintf("the base image %s is encrypted under this "+
-					"key already", aws.ToString(image.Base.ImageId)))
+				found = append(found, fmt.Sprintf("the base AMI %s has the same key", aws.ToString(image.Base.ImageId)))
 			case !isOwn && isDefault:
-				found = append(found, fmt.Sprintf("the base image %s is another account's and encrypted, so volumes from it "+
-					"take the default key", aws.ToString(image.Base.ImageId)))
+				found = append(found, fmt.Sprintf("the base AMI %s of another account is encrypted, "+
+					"and its volumes get the default key", aws.ToString(image.Base.ImageId)))
 			}
 		}
 	}
 	if len(found) == 0 {
-		found = append(found, "the build asked for it: encrypt_boot, kms_key_id or launch_block_device_mappings")
+		found = append(found, "the builder was told to (encrypt_boot, kms_key_id or launch_block_device_mappings)")
 	}
 	return found
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
@@ -59,7 +60,7 @@ func expand(
 	at distribution.Location,
 	from string,
 ) (distribution.Destination, []distribution.Finding) {
-	r := renderer{target: target.Name, at: at, vars: newVars(req, facts, at, from)}
+	r := newRenderer(req, facts, target.Name, at, from)
 	d := newDestination(req, facts, target, at, from)
 	if target.AMIName != "" {
 		d.Name = r.text("ami_name", target.AMIName)
@@ -81,32 +82,42 @@ func expand(
 	}
 	d.Grants = r.grants(target.Grants)
 	d.Licenses = r.licenses(target.Licenses)
-	d.Launch = r.launch(target.LaunchCheck)
+	d.Launch = r.launch(target.LaunchCheck, req.RunTags)
+	if target.DeprecateAt != "" {
+		d.Lifecycle.DeprecateAt = r.time("deprecate_at", target.DeprecateAt)
+	}
 	if at.Account != facts.Source.Account {
 		d.Roles = r.roles(target.Roles)
 	}
 	return d, r.findings
 }
 
-// newVars returns the variables of templates. Those of the image are empty if it does not exist.
-func newVars(
-	req distribution.Request, facts distribution.Facts, at distribution.Location, from string,
-) distribution.Vars {
-	vars := distribution.Vars{
-		AccountId:    at.Account,
-		Region:       at.Region,
-		Partition:    facts.Source.Partition,
-		SourceRegion: from,
-		BaseAMI:      req.Build.BaseAMI,
-		BuildName:    req.Build.Name,
-		RunId:        req.Build.RunID,
-		Date:         facts.At.UTC().Format("2006-01-02"),
+// newRenderer returns a renderer with the variables of a destination. Those of the image are empty if it does not exist.
+func newRenderer(
+	req distribution.Request,
+	facts distribution.Facts,
+	target string,
+	at distribution.Location,
+	from string,
+) renderer {
+	r := renderer{target: target, at: at, functions: req.Functions}
+	r.functions.BuildName, r.functions.Created = req.Build.Name, facts.At
+	r.vars = distribution.Vars{
+		AccountId:     at.Account,
+		Region:        at.Region,
+		Partition:     facts.Source.Partition,
+		Target:        target,
+		SourceAMI:     req.Build.BaseAMI,
+		PackerRunUUID: req.Build.RunID,
 	}
 	if image := facts.Images[from].Image; image != nil {
-		vars.SourceAMI = aws.ToString(image.ImageId)
-		vars.SourceAMIName = aws.ToString(image.Name)
+		r.vars.AMI = aws.ToString(image.ImageId)
+		r.vars.AMIName = aws.ToString(image.Name)
+		if created, err := time.Parse(time.RFC3339, aws.ToString(image.CreationDate)); err == nil {
+			r.functions.Created = created
+		}
 	}
-	return vars
+	return r
 }
 
 // newDestination returns a destination with the options of the target that are not templates, and the attributes of the
@@ -146,13 +157,10 @@ func newDestination(
 
 // credentialsOption returns the option that sets the credentials of a target.
 func credentialsOption(t distribution.Target) string {
-	switch {
-	case t.Profile != "":
+	if t.Profile != "" {
 		return "profile"
-	case len(t.Roles) > 1 || len(t.Roles) == 1 && t.Roles[0].RoleARN != "":
-		return "assume_role"
 	}
-	return "role_name"
+	return "assume_role"
 }
 
 // defaultSourceRegion returns the Region whose image is copied to Regions without one. It prefers a Region with a key,
@@ -249,25 +257,41 @@ func field(target, option string) string { return fmt.Sprintf("target %q: %s", t
 
 // renderer renders templates for one destination and collects the errors.
 type renderer struct {
-	target   string
-	at       distribution.Location
-	vars     distribution.Vars
-	findings []distribution.Finding
+	target    string
+	at        distribution.Location
+	vars      distribution.Vars
+	functions distribution.TemplateFunctions
+	findings  []distribution.Finding
 }
 
 func (r *renderer) text(option string, text distribution.Text) string {
-	out, err := text.Render(r.vars)
+	out, err := text.Render(r.vars, r.functions)
 	if err != nil {
-		r.findings = append(r.findings, distribution.Finding{
-			Level:       distribution.Refused,
-			Field:       field(r.target, option),
-			Location:    r.at,
-			Summary:     "the template cannot be rendered",
-			Detail:      err.Error(),
-			Remediation: "see the template variables in the documentation",
-		})
+		r.refuse(option, "the template cannot be rendered", err.Error(), "see the template variables in the documentation")
 	}
 	return out
+}
+
+// time renders a time in the format of RFC 3339.
+func (r *renderer) time(option string, text distribution.Text) time.Time {
+	rendered := r.text(option, text)
+	at, err := time.Parse(time.RFC3339, rendered)
+	if err != nil {
+		summary := fmt.Sprintf("%s is not a time", abridged(rendered))
+		r.refuse(option, summary, "a time is written in the format of RFC 3339", "write a time such as 2027-06-30T00:00:00Z")
+	}
+	return at
+}
+
+func (r *renderer) refuse(option, summary, detail, remediation string) {
+	r.findings = append(r.findings, distribution.Finding{
+		Level:       distribution.Refused,
+		Field:       field(r.target, option),
+		Location:    r.at,
+		Summary:     summary,
+		Detail:      detail,
+		Remediation: remediation,
+	})
 }
 
 // texts renders texts and adds them to existing ones.
@@ -292,14 +316,14 @@ func (r *renderer) licenses(arns []distribution.Text) []string {
 	return distribution.Union(rendered, nil)
 }
 
-func (r *renderer) launch(check *distribution.LaunchCheck) *distribution.Launch {
+func (r *renderer) launch(check *distribution.LaunchCheck, tags map[string]distribution.Text) *distribution.Launch {
 	if check == nil {
 		return nil
 	}
 	return &distribution.Launch{
 		InstanceType: check.InstanceType,
 		SubnetID:     check.SubnetID,
-		Tags:         r.texts("launch_check: run_tags", check.Tags, nil),
+		Tags:         r.texts("run_tags", tags, nil),
 	}
 }
 
@@ -322,7 +346,7 @@ func (r *renderer) parameters(parameters []distribution.Parameter) []distributio
 func (r *renderer) templates(templates []distribution.LaunchTemplate) []distribution.LaunchTemplate {
 	rendered := make([]distribution.LaunchTemplate, 0, len(templates))
 	for _, t := range templates {
-		t.Template = distribution.Text(r.text("launch_template: id or name", t.Template))
+		t.Template = distribution.Text(r.text("launch_template: name", t.Template))
 		t.Description = distribution.Text(r.text("launch_template: description", t.Description))
 		rendered = append(rendered, t)
 	}
@@ -332,16 +356,16 @@ func (r *renderer) templates(templates []distribution.LaunchTemplate) []distribu
 func (r *renderer) roles(roles []distribution.Role) []distribution.Role {
 	rendered := make([]distribution.Role, 0, len(roles))
 	for _, role := range roles {
-		role.RoleARN = distribution.Text(r.text("role_arn", role.RoleARN))
+		role.RoleARN = distribution.Text(r.text("assume_role: role_arn", role.RoleARN))
 		if role.RoleARN == "" {
-			name := r.text("role_name", role.RoleName)
+			name := r.text("assume_role: role_name", role.RoleName)
 			role.RoleARN = distribution.Text(
 				fmt.Sprintf("arn:%s:iam::%s:role/%s", r.vars.Partition, r.at.Account, strings.TrimPrefix(name, "/")),
 			)
 		}
-		role.ExternalID = distribution.Secret(r.text("external_id", distribution.Text(role.ExternalID)))
-		role.SessionName = distribution.Text(r.text("session_name", role.SessionName))
-		role.SourceIdentity = distribution.Text(r.text("source_identity", role.SourceIdentity))
+		role.ExternalID = distribution.Secret(r.text("assume_role: external_id", distribution.Text(role.ExternalID)))
+		role.SessionName = distribution.Text(r.text("assume_role: session_name", role.SessionName))
+		role.SourceIdentity = distribution.Text(r.text("assume_role: source_identity", role.SourceIdentity))
 		rendered = append(rendered, role)
 	}
 	return rendered

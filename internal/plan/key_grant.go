@@ -24,8 +24,8 @@ func (r *renderer) grants(grants []distribution.Grant) []distribution.KeyGrant {
 			grantee = distribution.AutoScaling
 		}
 		k := distribution.KeyGrant{
-			Name:       r.text("grant: name", g.Name),
-			Grantee:    r.text("grant: grantee_principal", grantee),
+			Name:       r.text("kms_grant: name", g.Name),
+			Grantee:    r.text("kms_grant: grantee_principal", grantee),
 			Operations: g.Operations,
 		}
 		if k.Name == "" {
@@ -47,12 +47,12 @@ func validateGrants(d distribution.Destination) []distribution.Finding {
 		if other >= 0 {
 			found = append(found, distribution.Finding{
 				Level:       distribution.Refused,
-				Field:       field(d.Target, "grant: name"),
+				Field:       field(d.Target, "kms_grant: name"),
 				Location:    d.At,
 				Resource:    k.Grantee,
 				Summary:     fmt.Sprintf("two grants have the name %q", k.Name),
 				Detail:      "the other is for " + d.Grants[other].Grantee + ", and a run knows a grant by its name",
-				Remediation: "give each grant block a name of its own",
+				Remediation: "give each kms_grant block its own name",
 			})
 		}
 	}

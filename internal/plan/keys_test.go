@@ -66,10 +66,10 @@ func TestDecide_encryptionCauses(t *testing.T) {
 		}
 	}
 	const (
-		byDefault = "EBS encryption-by-default is on in ap-northeast-1, with this default key"
-		byBase    = "the base image ami-0base is encrypted under this key already"
-		byOthers  = "the base image ami-0base is another account's and encrypted, so volumes from it take the default key"
-		byBuild   = "the build asked for it: encrypt_boot, kms_key_id or launch_block_device_mappings"
+		byDefault = "EBS encryption by default is on in ap-northeast-1"
+		byBase    = "the base AMI ami-0base has the same key"
+		byOthers  = "the base AMI ami-0base of another account is encrypted, and its volumes get the default key"
+		byBuild   = "the builder was told to (encrypt_boot, kms_key_id or launch_block_device_mappings)"
 	)
 	for _, c := range []struct {
 		name      string

@@ -15,18 +15,14 @@ import (
 )
 
 // deprecationTime returns when an image is deprecated, to the minute (9.21). Zero if it is not.
-func deprecationTime(l distribution.Lifecycle, now time.Time) time.Time {
-	at := l.DeprecateAt
-	if at.IsZero() && l.DeprecateAfter > 0 {
-		at = now.Add(l.DeprecateAfter)
-	}
-	return at.UTC().Truncate(time.Minute)
+func deprecationTime(l distribution.Lifecycle) time.Time {
+	return l.DeprecateAt.UTC().Truncate(time.Minute)
 }
 
 // validateLifecycle returns findings for settings that the image of a destination cannot have.
 func validateLifecycle(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
 	var found []distribution.Finding
-	at := deprecationTime(d.Lifecycle, facts.At)
+	at := deprecationTime(d.Lifecycle)
 	if !at.IsZero() && !isValidDeprecation(at, facts.At) {
 		found = append(found, distribution.Finding{
 			Level:       distribution.Refused,
@@ -74,8 +70,7 @@ func isValidDeprecation(at, now time.Time) bool {
 
 // attributeHandling returns the handling of an attribute at a destination.
 func attributeHandling(d distribution.Destination, a step.Attribute) distribution.AttributeHandling {
-	isDeprecated := !d.Lifecycle.DeprecateAt.IsZero() || d.Lifecycle.DeprecateAfter > 0
-	if a.Name == "DeprecationTime" && isDeprecated {
+	if a.Name == "DeprecationTime" && !d.Lifecycle.DeprecateAt.IsZero() {
 		return distribution.Set
 	}
 	return a.By(d.Method)
@@ -106,7 +101,7 @@ func (b *builder) addImageSettings(g *destinationState) {
 		return settings
 	}
 	var ids []distribution.StepID
-	if at := deprecationTime(g.Lifecycle, b.facts.At); !at.IsZero() {
+	if at := deprecationTime(g.Lifecycle); !at.IsZero() {
 		ids = append(ids, b.add(&step.DeprecateImage{
 			Base:  base("deprecate"),
 			Image: g.ami,

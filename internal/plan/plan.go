@@ -21,6 +21,7 @@ type Plan struct {
 	Steps        []step.Step       // sorted by their dependencies
 	Findings     []distribution.Finding
 	Estimate     Estimate
+	KeyAliases   map[string]string `json:"-"` // by the ARN of the key
 
 	Keys map[provenance.SourceImage]provenance.SigningKeys `json:"-"` // prove what runs created
 }
@@ -62,6 +63,7 @@ type ImagePlan struct {
 	Account string // owner
 	Region  string
 	ImageID string
+	Name    string `json:",omitempty"` // empty if unknown
 	Devices []DevicePlan
 	Causes  []string // possible reasons why it is encrypted
 }
@@ -72,10 +74,10 @@ type DevicePlan struct {
 	SnapshotID  string
 	GiB         int32
 	Encrypted   bool
-	KeyARN      string // empty if not encrypted
-	Staged      bool   // copied within the source account first
-	StageKeyARN string // key of the staged copy
-	Why         string // why it is staged or not; empty if nothing is planned
+	KeyARN      string        // empty if not encrypted
+	Staged      bool          // copied within the source account first
+	StageKeyARN string        // key of the staged copy
+	Why         StagingReason // empty if nothing is planned
 }
 
 // DestinationPlan describes the copy for one account and Region.
@@ -91,8 +93,8 @@ type DestinationPlan struct {
 	KeyARN     string
 	Carried    []distribution.AttributeOutcome
 	Pointers   []distribution.Pointer // references to publish
-	Stands     string                 `json:",omitempty"` // in verify_only: the existing image; empty if there is none
-	Sound      bool                   `json:",omitempty"` // in verify_only: everything is as after a successful run
+	Stands     string                 `json:",omitempty"` // with mode = "verify": the existing image; empty if there is none
+	Sound      bool                   `json:",omitempty"` // with mode = "verify": everything is as after a successful run
 }
 
 // Estimate holds the cost and duration of a plan.

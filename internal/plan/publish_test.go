@@ -32,7 +32,7 @@ func TestDecide_publication(t *testing.T) {
 		DataType:  "text",
 		KeyID:     "alias/golden-" + tokyo,
 		Tier:      "Advanced",
-		Tags:      map[string]distribution.Text{"from": "{{ .SourceAMI }}"},
+		Tags:      map[string]distribution.Text{"from": "{{ .AMI }}"},
 		Overwrite: true,
 	}
 	strict := name
@@ -98,7 +98,7 @@ func TestDecide_publication(t *testing.T) {
 			r.Targets[0].Parameters[0].KeyID = "alias/parameters"
 		}},
 		{"a rendered name that AWS does not take", finished, []distribution.Parameter{{
-			Name:     "/golden/{{ .SourceAMIName }}",
+			Name:     "/golden/{{ .AMIName }}",
 			Type:     "String",
 			DataType: "text",
 		}}, func(*distribution.Request, *distribution.Facts) {}},
@@ -146,7 +146,7 @@ func TestDecide_launchTemplateVersion(t *testing.T) {
 	asked := distribution.LaunchTemplate{
 		Template:    "web-{{ .Region }}",
 		Source:      "$Default",
-		Description: "of {{ .SourceAMI }}",
+		Description: "of {{ .AMI }}",
 	}
 	first := asked
 	first.SetDefault = true

@@ -72,7 +72,7 @@ func validateName(req distribution.Request, d distribution.Destination, facts di
 	case req.PublishAll && len(d.Parameters)+len(d.Templates) > 0:
 		f.Level, f.Summary = distribution.Warning, fmt.Sprintf("the image %s makes way before anything names the new one", id)
 		f.Detail = `publish = "all" waits until all images are proved, and two images cannot have one name: what names this one until then launches nothing`
-		f.Remediation = "give every release a name of its own by ami_name, and let keep_releases remove the older ones"
+		f.Remediation = "give every release a name of its own by ami_name, and let retention remove the older ones"
 	default:
 		return nil
 	}

@@ -41,7 +41,7 @@ func retired(req distribution.Request, facts distribution.Facts, d distribution.
 		family := tagMap(source.Tags)[provenance.TagImageFamily]
 		signed := judge(facts, distribution.ImageResource(d.At, image, nil, provenance.Expected{})).Signed
 		switch {
-		case isKnown && family != "" && family != req.ReleaseLine:
+		case isKnown && family != "" && family != req.ImageFamily:
 			// of another image family
 		case !isKnown, family == "", aws.ToString(image.OwnerId) != d.At.Account, signed == nil, signed.Role != provenance.Delivery:
 			unproved = append(unproved, image)
@@ -79,11 +79,11 @@ func (b *builder) retire(g destinationState, published []distribution.StepID) {
 }
 
 // enlist writes the line of the source images on them, for the runs to come.
-func (b *builder) tagReleaseLine() {
+func (b *builder) tagImageFamily() {
 	for _, source := range b.req.Images {
 		at := distribution.Location{Account: b.facts.Source.Account, Region: source.Region}
-		if image := b.facts.Images[source.Region].Image; b.req.ReleaseLine != "" && image != nil && tagMap(image.Tags)[provenance.TagImageFamily] != b.req.ReleaseLine {
-			b.add(&step.TagResource{Base: step.Base{ID: step.NewID("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime}, Resource: step.Ref{Known: source.ImageID}, Tags: map[string]string{provenance.TagImageFamily: b.req.ReleaseLine}})
+		if image := b.facts.Images[source.Region].Image; b.req.ImageFamily != "" && image != nil && tagMap(image.Tags)[provenance.TagImageFamily] != b.req.ImageFamily {
+			b.add(&step.TagResource{Base: step.Base{ID: step.NewID("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime}, Resource: step.Ref{Known: source.ImageID}, Tags: map[string]string{provenance.TagImageFamily: b.req.ImageFamily}})
 		}
 	}
 }
@@ -97,8 +97,8 @@ func retentionFindings(req distribution.Request, facts distribution.Facts, open 
 			for i, image := range unproved {
 				ids[i] = aws.ToString(image.ImageId)
 			}
-			found = append(found, distribution.Finding{Level: distribution.Note, Reference: "2.1.8", Field: field(d.Target, "keep_releases"), Location: d.At, Resource: strings.Join(ids, ", "),
-				Summary: "images that may be older releases stay", Detail: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked at, or has no release_line in its tags, or their seals are not right",
+			found = append(found, distribution.Finding{Level: distribution.Note, Reference: "2.1.8", Field: field(d.Target, "retention"), Location: d.At, Resource: strings.Join(ids, ", "),
+				Summary: "images that may be older releases stay", Detail: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked at, or has no image_family in its tags, or their seals are not right",
 				Remediation: "remove by hand what is not needed"})
 		}
 	}

@@ -33,7 +33,7 @@ type shareSource struct {
 type sourceVolume struct {
 	volume
 	staged bool
-	why    string
+	why    StagingReason
 
 	permanent []string // accounts that share blocks gave a permission
 }
@@ -139,8 +139,7 @@ func (s *shareSource) decide(req distribution.Request, facts distribution.Facts)
 	for _, v := range volumes(facts.Images[s.from]) {
 		it, rule := s.item(req, facts, v)
 		if rule != "" {
-			findings = append(findings, distribution.Finding{Level: distribution.Refused, Reference: rule, Field: "kms_key_id", Location: s.at, Resource: v.id(),
-				Summary: "the snapshot of " + v.device() + " cannot be shared", Detail: it.why, Remediation: shareRemedy(rule)})
+			findings = append(findings, unsharable(s, v, rule))
 		}
 		it.permanent = provenance.Permanent(tagMap(facts.Images[s.from].Image.Tags))
 		s.items = append(s.items, it)
@@ -148,7 +147,7 @@ func (s *shareSource) decide(req distribution.Request, facts distribution.Facts)
 	if s.staged = s.image(facts.Source.Account) && slices.ContainsFunc(s.items, func(it sourceVolume) bool { return it.staged }); s.staged {
 		for i := range s.items {
 			if it := &s.items[i]; !it.staged {
-				it.staged, it.why = true, "part of an image of which another volume has to be"
+				it.staged, it.why = true, PartOfStagedImage
 			}
 		}
 	}
@@ -189,7 +188,7 @@ func (s *shareSource) validateImageShare(facts distribution.Facts) []distributio
 	}
 	if n := all.Size(); n > maxEntities {
 		return []distribution.Finding{{Level: distribution.Refused, Reference: "2.2.5", Location: s.at, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
-			Detail: fmt.Sprintf("AWS allows %d", maxEntities), Remediation: `serve some of the accounts with method = "snapshot", or share with an organization`}}
+			Detail: fmt.Sprintf("AWS allows %d", maxEntities), Remediation: `serve some of the accounts with copy_method = "snapshot", or share with an organization`}}
 	}
 	return found
 }
@@ -232,28 +231,30 @@ func (s *shareSource) item(req distribution.Request, facts distribution.Facts, v
 	encrypted := aws.ToBool(v.snapshot.Encrypted)
 	managed := encrypted && distribution.ARNAccount(v.key()) == facts.Source.Account && facts.Keys[s.at][v.key()].IsManagedByAWS()
 	withKey := req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0
-	stage := func(why string) (sourceVolume, string) { return sourceVolume{volume: v, staged: true, why: why}, "" }
-	share := func(why string) (sourceVolume, string) { return sourceVolume{volume: v, why: why}, "" }
+	stage := func(why StagingReason) (sourceVolume, string) {
+		return sourceVolume{volume: v, staged: true, why: why}, ""
+	}
+	share := func(why StagingReason) (sourceVolume, string) { return sourceVolume{volume: v, why: why}, "" }
 	switch {
 	case s.from != s.at.Region:
-		return stage("one transfer to " + s.at.Region + " serves all its accounts")
+		return stage(OneTransfer)
 	case encrypted && withKey && v.key() == s.keyARN:
-		return share("under the configured key already")
+		return share(ConfiguredKey)
 	case withKey && managed:
-		return stage("under aws/ebs, which cannot be shared")
+		return stage(AWSManagedKey)
 	case withKey && encrypted:
-		return stage("under another key than the configured one")
+		return stage(OtherKey)
 	case withKey:
-		return stage("not encrypted")
+		return stage(NotEncrypted)
 	case managed:
-		it, _ = stage("it is encrypted with aws/ebs, whose key no other account can use")
+		it, _ = stage(AWSManagedKey)
 		return it, "2.1.1"
 	case encrypted:
-		return share("under a customer managed key")
+		return share(CustomerManagedKey)
 	case req.AllowUnencryptedShare:
-		return share("not encrypted, and allow_unencrypted_share is set")
+		return share(UnencryptedAllowed)
 	}
-	it, _ = stage("it is not encrypted")
+	it, _ = stage(NotEncrypted)
 	return it, "2.1.4"
 }
 

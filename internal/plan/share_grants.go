@@ -49,18 +49,18 @@ func validateSharers(facts distribution.Facts, sharers, destinations []distribut
 		other := slices.IndexFunc(destinations, same)
 		switch {
 		case slices.ContainsFunc(sharers[:i], same):
-			add("", "account_ids", "two share blocks with grant name account "+d.At.Account, "each account makes its grants with one role", "name the account in one of them, with all its grants")
+			add("", "account_ids", "two share blocks with kms_grant name account "+d.At.Account, "each account makes its grants with one role", "name the account in one of them, with all its grants")
 		case other >= 0 && !(reflect.DeepEqual(destinations[other].Roles, d.Roles) && destinations[other].Profile == d.Profile):
 			add("", d.Via, "account "+d.At.Account+" has other credentials in "+field(destinations[other].Target, d.Via), "a run acts in an account with one role", "name the same role")
 		case d.At.Account != facts.Source.Account && len(d.Roles) == 0 && d.Profile == "":
-			add("5.10", "role_name", "there are no credentials for account "+d.At.Account, "the source credentials belong to account "+facts.Source.Account, "give role_name, an assume_role block or profile")
+			add("5.10", "assume_role", "there are no credentials for account "+d.At.Account, "the source credentials belong to account "+facts.Source.Account, "give assume_role or profile")
 		case facts.Sites[d.At].Err != nil:
 			found = append(found, lookupFinding(d, facts.Sites[d.At], facts))
 		}
 		found = append(found, validateGrants(d)...)
 		for _, s := range supplies {
 			if s.at.Region == d.At.Region && len(s.keys()) == 0 {
-				add("8.3", "grant", "there is no key to give grants on", "the image that is shared is not encrypted", "leave out grant, or give kms_key_id")
+				add("8.3", "kms_grant", "there is no key to give grants on", "the image that is shared is not encrypted", "leave out kms_grant, or give kms_key_id")
 			}
 		}
 	}

@@ -177,5 +177,5 @@ func validateKeyAccess(req distribution.Request, d distribution.Destination, fac
 	}
 	return []distribution.Finding{{Level: distribution.Refused, Reference: "3.2.6", Field: "source_key_access", Location: d.At, Principal: facts.Sites[d.At].Identity.ARN,
 		Summary: "nobody in account " + d.At.Account + " can be given a grant", Detail: "its credentials are those of its root user, and a grant for that is one for the whole account",
-		Remediation: "give role_name or an assume_role block"}}
+		Remediation: "give an assume_role block"}}
 }

@@ -89,7 +89,7 @@ func validateManagedKeyGrants(d distribution.Destination, facts distribution.Fac
 	if len(d.Grants) == 0 || !key.IsManagedByAWS() {
 		return nil
 	}
-	f := destinationFinding(d, facts, distribution.Refused, "8.1", "grant")
+	f := destinationFinding(d, facts, distribution.Refused, "8.1", "kms_grant")
 	f.Resource = key.ARN()
 	f.Summary = "nobody can give grants on the key " + d.KMSKeyID
 	f.Detail = "AWS manages it; the service-linked roles of its account may use it as it is"
@@ -108,10 +108,10 @@ func missingAccess(d distribution.Destination, facts distribution.Facts) *distri
 		return &f
 	}
 	if d.At.Account != facts.Source.Account && len(d.Roles) == 0 && d.Profile == "" {
-		f := destinationFinding(d, facts, distribution.Refused, "5.10", "role_name")
+		f := destinationFinding(d, facts, distribution.Refused, "5.10", "assume_role")
 		f.Summary = "there are no credentials for account " + d.At.Account
 		f.Detail = "the source credentials belong to account " + facts.Source.Account
-		f.Remediation = "give role_name, an assume_role block or profile"
+		f.Remediation = "give assume_role or profile"
 		return &f
 	}
 	return nil

@@ -117,8 +117,8 @@ func imageValues(d distribution.Destination, facts distribution.Facts) []limited
 			next: "set ami_description",
 		},
 		{
-			option: "method", rule: "2.4", subject: awslimits.UEFIData, value: image.UEFIData,
-			next: `set method = "image"`,
+			option: "copy_method", rule: "2.4", subject: awslimits.UEFIData, value: image.UEFIData,
+			next: `set copy_method = "image"`,
 		},
 	}
 	for _, v := range volumes(image) {
@@ -153,7 +153,7 @@ func launchValues(d distribution.Destination) []limited {
 	if d.Launch == nil {
 		return nil
 	}
-	values := tagValues("launch_check: run_tags", d.Launch.Tags)
+	values := tagValues("run_tags", d.Launch.Tags)
 	values = append(values, limited{
 		option: "launch_check: instance_type", rule: "9.0", subject: awslimits.InstanceType, value: d.Launch.InstanceType,
 	})
@@ -171,8 +171,8 @@ func grantValues(d distribution.Destination) []limited {
 	for _, grant := range d.Grants {
 		values = append(
 			values,
-			limited{option: "grant: name", rule: "3.2.6", subject: awslimits.GrantName, value: grant.Name},
-			limited{option: "grant: grantee_principal", rule: "3.2.6", subject: awslimits.Grantee, value: grant.Grantee},
+			limited{option: "kms_grant: name", rule: "3.2.6", subject: awslimits.GrantName, value: grant.Name},
+			limited{option: "kms_grant: grantee_principal", rule: "3.2.6", subject: awslimits.Grantee, value: grant.Grantee},
 		)
 	}
 	return values
@@ -224,7 +224,7 @@ func validateCounts(d distribution.Destination, facts distribution.Facts) []dist
 	)
 	if d.Launch != nil {
 		found = append(
-			found, validateTagCount(d, facts, "launch_check: run_tags", "the instance", len(d.Launch.Tags))...)
+			found, validateTagCount(d, facts, "run_tags", "the instance", len(d.Launch.Tags))...)
 	}
 	for _, p := range d.Parameters {
 		if err := awslimits.CheckCount(awslimits.ParameterTags, len(p.Tags)); err != nil {

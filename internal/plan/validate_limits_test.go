@@ -20,7 +20,7 @@ import (
 )
 
 // renderedText is an option of the template that takes its value from the build.
-const renderedText distribution.Text = "{{ .BuildName }}"
+const renderedText distribution.Text = "{{ build_name }}"
 
 // limitWorld is a world with one destination.
 type limitWorld struct {
@@ -56,7 +56,7 @@ func (w *limitWorld) parameter(p distribution.Parameter) {
 var withRendered = map[awslimits.Subject]func(w *limitWorld, value string){
 	awslimits.ImageName: func(w *limitWorld, v string) {
 		w.facts.Images[tokyo].Image.Name = &v
-		w.target().AMIName = "{{ .SourceAMIName }}"
+		w.target().AMIName = "{{ .AMIName }}"
 	},
 	awslimits.Description: func(w *limitWorld, v string) { w.facts.Images[tokyo].Image.Description = &v },
 	awslimits.UEFIData: func(w *limitWorld, v string) {
@@ -81,7 +81,7 @@ var withRendered = map[awslimits.Subject]func(w *limitWorld, value string){
 	},
 	awslimits.RolePath: func(w *limitWorld, v string) {
 		w.req.Build.Name = v
-		w.role().RoleARN = "arn:aws:iam::999999999999:role{{ .BuildName }}golden"
+		w.role().RoleARN = "arn:aws:iam::999999999999:role{{ build_name }}golden"
 	},
 	awslimits.RoleARN:         func(w *limitWorld, v string) { w.role().RoleARN = distribution.Text(v) },
 	awslimits.RoleSessionName: func(w *limitWorld, v string) { w.role().SessionName = distribution.Text(v) },

@@ -21,7 +21,7 @@ const soon = 30 * 24 * time.Hour
 // Check makes a plan without steps: its findings are all in which destinations do not stand as a finished run of the request leaves them.
 // Those of optional targets are warnings.
 func Check(req distribution.Request, facts distribution.Facts) Plan {
-	var p Plan
+	p := Plan{KeyAliases: keyAliases(facts)}
 	destinations, findings := Expand(req, facts)
 	p.Findings = append(validateRequest(req, destinations), findings...)
 	for _, source := range req.Images {
@@ -60,11 +60,11 @@ func Check(req distribution.Request, facts distribution.Facts) Plan {
 // standing is what is not as it should be at a destination: its key, its image, what names the image.
 func standing(req distribution.Request, facts distribution.Facts, d distribution.Destination) []distribution.Finding {
 	found := validateDestination(req, d, facts)
-	if unreachableReason(d, facts) != nil || facts.RequiredLookupFailure(d.At) != nil || slices.ContainsFunc(found, func(f distribution.Finding) bool { return f.Field == field(d.Target, "role_name") }) {
+	if unreachableReason(d, facts) != nil || facts.RequiredLookupFailure(d.At) != nil || slices.ContainsFunc(found, func(f distribution.Finding) bool { return f.Field == field(d.Target, "assume_role") }) {
 		return found
 	}
 	wrong := func(rule, resource, summary, because, next string) {
-		found = append(found, distribution.Finding{Level: distribution.Refused, Reference: rule, Field: field(d.Target, "verify_only"), Location: d.At, Resource: resource, Summary: summary, Detail: because, Remediation: next})
+		found = append(found, distribution.Finding{Level: distribution.Refused, Reference: rule, Field: field(d.Target, "mode"), Location: d.At, Resource: resource, Summary: summary, Detail: because, Remediation: next})
 	}
 	if m := facts.Keys[d.At][DestinationKey(d, facts)].Metadata; m != nil && m.ValidTo != nil && m.ValidTo.Sub(facts.At) < soon {
 		wrong("3.5.1", aws.ToString(m.Arn), "the key's material expires at "+m.ValidTo.UTC().Format(time.RFC3339), "from then on nothing that it encrypts can be launched", "import it again with a later date, or none")
@@ -87,7 +87,7 @@ func standing(req distribution.Request, facts distribution.Facts, d distribution
 			if p.Kind == templatePointer {
 				rule = "A.4.12"
 			}
-			wrong(rule, id, "the "+p.String()+" does not name "+id, "it was changed, or never set", "run again without verify_only")
+			wrong(rule, id, "the "+p.String()+" does not name "+id, "it was changed, or never set", `run again without mode = "verify"`)
 		}
 	}
 	return found
@@ -100,7 +100,7 @@ func remade(req distribution.Request, d distribution.Destination, facts distribu
 			return f.Remediation
 		}
 	}
-	return "run again without verify_only"
+	return `run again without mode = "verify"`
 }
 
 // missing says why no image of a destination stands.

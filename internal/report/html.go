@@ -64,6 +64,7 @@ func (m Manifest) HTML() ([]byte, error) {
 		"audience": Share.audience,
 		"purpose":  KMSGrant.purpose,
 		"label":    Publication.label,
+		"staging":  Volume.reason,
 	}).Parse(pageText)
 	if err != nil {
 		return nil, err

@@ -223,6 +223,7 @@ const (
 type Finding struct {
 	ID               string            `json:"id"`
 	Severity         Severity          `json:"severity"`
+	Code             OptionalString    `json:"code"` // stable; the heading in the troubleshooting guide
 	Summary          string            `json:"summary"`
 	Detail           OptionalString    `json:"detail"`
 	NextStep         OptionalString    `json:"next_step"`

@@ -461,6 +461,7 @@ func newFinding(id string, f distribution.Finding, details bool) Finding {
 	finding := Finding{
 		ID:               id,
 		Severity:         severities[f.Level],
+		Code:             OptionalString(f.Code),
 		Summary:          f.Summary,
 		Detail:           OptionalString(f.Detail),
 		NextStep:         OptionalString(f.Remediation),

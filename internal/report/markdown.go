@@ -148,7 +148,7 @@ func (t *text) decisions(all []SourceAMI) {
 }
 
 func decision(s SourceAMI, v Volume) string {
-	reason := words(string(v.StagingReason))
+	reason := words(v.reason())
 	switch {
 	case v.Staged:
 		return "staged under " + code(keyName(v.StagedKMSKeyARN, string(s.AccountID), s.Region)) + ": " + reason

@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package report shows plans and results to people.
+// Package report renders plans, progress and results: as text for the screen, and as files.
 package report
 
 import (
@@ -15,44 +15,16 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Plan is a plan as text: what becomes of each volume, what each destination gets, and the steps. A refused plan has its
-// refusals in place of steps.
-func Plan(p plan.Plan) string {
-	var t text
-	for _, image := range p.Images {
-		t.image(image)
-	}
-	t.destinations(p.Destinations)
-	t.ways(p.Ways)
-	t.lost(p.Destinations)
-	t.shares(p.Shares)
-	if !p.Refused() { // by a dry run, where there are steps
-		if len(p.Steps) > 0 {
-			t.steps(p.Steps)
-		}
-		if e := p.Estimate; e.Copies > 0 {
-			t.line("%s", estimateText(e))
-		}
-	}
-	t.findings(p.Findings, nil)
-	return t.text()
-}
+// Findings returns findings as text, the most severe first. Empty for none.
+func Findings(findings []distribution.Finding) string { return strings.Join(Each(findings), "\n") }
 
-// Findings are findings as text, the graver first. "" for none.
-func Findings(findings []distribution.Finding) string {
-	var t text
-	t.findings(findings, nil)
-	return t.text()
-}
-
-// Each is every finding as a text of its own, the graver first.
+// Each returns every finding as a text of its own, the most severe first.
 func Each(findings []distribution.Finding) []string {
 	var all []string
 	for _, f := range bySeverity(findings) {
-		all = append(all, Findings([]distribution.Finding{f}))
+		all = append(all, NewLabels(plan.Plan{}).Finding(f))
 	}
 	return all
 }
@@ -61,84 +33,67 @@ func bySeverity(findings []distribution.Finding) []distribution.Finding {
 	sorted := slices.Clone(findings)
 	slices.SortStableFunc(
 		sorted,
-		func(a, b distribution.Finding) int { return cmp.Compare(gravity[a.Level], gravity[b.Level]) },
+		func(a, b distribution.Finding) int {
+			return cmp.Compare(severityOrder[a.Level], severityOrder[b.Level])
+		},
 	)
 	return sorted
 }
 
-// findings are sorted by gravity; a level may have another name.
-func (t *text) findings(findings []distribution.Finding, names map[distribution.Level]string) {
-	for _, f := range bySeverity(findings) {
-		t.finding(cmp.Or(names[f.Level], string(f.Level)), f)
-	}
+var severityOrder = map[distribution.Level]int{distribution.Refused: 0, distribution.Warning: 1, distribution.Note: 2}
+
+var severityLabels = map[distribution.Level]string{
+	distribution.Refused: "Error",
+	distribution.Warning: "Warning",
+	distribution.Note:    "Note",
 }
 
-var gravity = map[distribution.Level]int{distribution.Refused: 0, distribution.Warning: 1, distribution.Note: 2}
-
-// Result is what came of a plan as text: the images that the targets own now, what failed and why, and what was left behind.
-func Result(p plan.Plan, r distribution.Result) string {
+// Finding returns a finding as text: where and what, the detail, the next step, and the statements to add.
+func (l Labels) Finding(f distribution.Finding) string {
 	var t text
-	for _, made := range r.Images {
-		t.line("%s in %s: %s %q", made.At.Account, made.At.Region, made.ImageID, made.Name)
-		for _, s := range made.Snapshots {
-			t.line("  %s: %s, %d GiB, %s", clean(s.Device), s.SnapshotID, s.GiB, s.KeyARN)
-		}
-		for _, p := range made.Pointers {
-			names := "does not name it"
-			if p.Set {
-				names = "names it"
-			}
-			t.line("  %s %s", p, names)
-		}
+	head := []string{severityLabels[f.Level]}
+	if f.Field != "" {
+		head = append(head, f.Field)
 	}
-	for _, g := range r.Grants {
-		t.line("%s in %s: %s may use %s by the %s", g.At.Account, g.At.Region, g.Grantee, g.KeyARN, g.Text())
+	if where := l.Where(f); where != "" {
+		head = append(head, where)
 	}
-	for _, s := range r.Shares {
-		t.line("%s in %s may be launched by %s", s.ImageID, s.At, clean(s.With.String()))
+	t.line("%s: %s", strings.Join(head, ": "), l.summary(f))
+	if f.Detail != "" {
+		t.line("  %s", clean(f.Detail))
 	}
-	for _, s := range Unshared(p, r) {
-		if !isShared(s, r) {
-			t.line("%s in %s: could not be shared with %s", s.ImageID, s.At, clean(s.With.String()))
-		}
-		for _, g := range s.Grants {
-			t.line(
-				"%s in %s: %s may not use %s: the grant %q is missing",
-				g.At.Account,
-				g.At.Region,
-				g.Grantee,
-				g.KeyARN,
-				g.Name,
-			)
-		}
+	if f.Remediation != "" {
+		t.line("  Next step: %s", clean(f.Remediation))
 	}
-	for _, d := range Missing(p, r) {
-		optional := ""
-		if d.Optional {
-			optional = ", which is not required"
-		}
-		lacks := "no image"
-		if slices.ContainsFunc(r.Images, func(made distribution.CreatedImage) bool { return made.At == d.At }) {
-			lacks = "not published"
-		}
-		t.line("%s in %s: %s (target %q%s)", d.At.Account, d.At.Region, lacks, d.Target, optional)
-	}
-	t.findings(r.Findings, map[distribution.Level]string{distribution.Refused: "failed"})
-	t.left(r.Left)
+	t.statements(f)
 	return t.text()
 }
 
-// Missing are the destinations that have no image, or one that not everything names that was to.
+// Where returns the account and Region of a finding, or their number if the same cause hit several.
+func (l Labels) Where(f distribution.Finding) string {
+	all := locations(f)
+	switch {
+	case f.Location == (distribution.Location{}):
+		return ""
+	case len(all) == 1:
+		return l.Location(f.Location)
+	}
+	return fmt.Sprintf("%s in %s",
+		distribution.Count(len(all), "destination", "destinations"),
+		distribution.Count(len(accountsOf(all)), "account", "accounts"))
+}
+
+// Missing returns the destinations that have no image, or one that is not published.
 func Missing(p plan.Plan, r distribution.Result) []plan.DestinationPlan {
 	return slices.DeleteFunc(slices.Clone(p.Destinations), func(d plan.DestinationPlan) bool {
 		return slices.ContainsFunc(
 			r.Images,
-			func(made distribution.CreatedImage) bool { return made.At == d.At && made.Published() },
+			func(created distribution.CreatedImage) bool { return created.At == d.At && created.Published() },
 		)
 	})
 }
 
-// Unshared are the images that share blocks name people for who cannot launch them, each with the grants that are missing.
+// Unshared returns the images that share blocks name and that are not shared, each with the grants that are missing.
 func Unshared(p plan.Plan, r distribution.Result) []plan.SharePlan {
 	var all []plan.SharePlan
 	for _, s := range p.Shares {
@@ -158,7 +113,30 @@ func isShared(s plan.SharePlan, r distribution.Result) bool {
 	return slices.ContainsFunc(r.Shares, func(shared distribution.Shared) bool { return shared.At == s.At })
 }
 
-// Duration is a time for people: to the minute, below a minute to the second.
+// Left returns what a run leaves behind, a line each, or one line that says that nothing is left.
+func (l Labels) Left(left []distribution.RetainedResource, accounts int) []string {
+	if len(left) == 0 {
+		return []string{"Nothing is left behind (checked in " + distribution.Count(accounts, "account", "accounts") + ")"}
+	}
+	const shown = 20
+	var lines []string
+	for _, r := range left[:min(len(left), shown)] {
+		size := ""
+		if r.GiB > 0 {
+			size = fmt.Sprintf(" (%d GiB)", r.GiB)
+		}
+		lines = append(lines, fmt.Sprintf("Left behind: %s %s%s in %s: %s", r.Kind, r.Resource, size, l.Location(r.At), clean(r.Why)))
+	}
+	if more := len(left) - shown; more > 0 {
+		lines = append(lines, fmt.Sprintf("Left behind: %d more, see the report", more))
+	}
+	if cost := monthlyCost(distribution.USDPerMonth(left)); cost != "" {
+		lines = append(lines, "What is left behind costs "+cost)
+	}
+	return lines
+}
+
+// Duration returns a duration to the minute, and below a minute to the second.
 func Duration(d time.Duration) string {
 	if d < time.Minute {
 		return d.Round(time.Second).String()
@@ -166,216 +144,61 @@ func Duration(d time.Duration) string {
 	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
 }
 
-// text is what is being written.
+// minutes returns a duration in words: "9 minutes".
+func minutes(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return distribution.Count(int(d.Round(time.Second).Seconds()), "second", "seconds")
+	case d < 2*time.Hour:
+		return distribution.Count(int(d.Round(time.Minute).Minutes()), "minute", "minutes")
+	}
+	return Duration(d)
+}
+
+// Remaining returns the time left of a copy: "40s", "1m10s", "9m".
+func Remaining(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		d = max(d.Round(5*time.Second), 5*time.Second)
+	case d < 5*time.Minute:
+		d = d.Round(10 * time.Second)
+	default:
+		d = d.Round(time.Minute)
+	}
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	return text
+}
+
+// text is a text that grows line by line.
 type text struct{ strings.Builder }
 
-// text is what has been written, without the last end of line.
+// text returns the lines without the last line break.
 func (t *text) text() string { return strings.TrimSuffix(t.String(), "\n") }
 
 func (t *text) line(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
 
-func (t *text) image(image plan.ImagePlan) {
-	t.line("%s in %s:", image.ImageID, image.Region)
-	for _, d := range image.Devices {
-		encrypted := "not encrypted"
-		if d.Encrypted {
-			encrypted = d.KeyARN
-		}
-		t.line("  %s: %s, %d GiB, %s", clean(d.Device), d.SnapshotID, d.GiB, encrypted)
-		switch {
-		case d.Staged:
-			t.line("    %s: copied in the source account first, under %s", d.Why, d.StageKeyARN)
-		case d.Why != "":
-			t.line("    %s: used as it is", d.Why)
-		}
-	}
-	if len(image.Causes) == 1 {
-		t.line("  encrypted because %s", clean(image.Causes[0]))
-	}
-	if len(image.Causes) > 1 {
-		t.line("  encrypted; it cannot be told which of these is the cause:")
-		for _, cause := range image.Causes {
-			t.line("    %s", clean(cause))
-		}
-	}
-}
-
-// destinations are listed by target, in the order of the template.
-func (t *text) destinations(all []plan.DestinationPlan) {
-	target := ""
-	for i, d := range all {
-		if i == 0 || d.Target != target {
-			target = d.Target
-			t.line("Target %q:", target)
-		}
-		from := ""
-		if d.FromRegion != d.At.Region {
-			from = ", from " + d.FromRegion
-		}
-		t.line(
-			"  %s in %s: %q under %s%s",
-			d.At.Account,
-			d.At.Region,
-			d.Name,
-			cmp.Or(d.KeyARN, "a key that is not known"),
-			from,
-		)
-		if d.MethodWhy != "" {
-			t.line("    by a copy of the image: %s", clean(d.MethodWhy))
-		}
-	}
-}
-
-// shares are whom share blocks let launch what.
-func (t *text) shares(all []plan.SharePlan) {
-	for _, s := range all {
-		what := s.ImageID
-		if s.Staged {
-			what = "a copy of " + s.ImageID + " that stays"
-		}
-		t.line("Share %s in %s: %s, to be launched by %s", quoted(s.Names), s.At.Region, what, clean(s.With.String()))
-		for _, g := range s.Grants {
-			t.line("  %s lets %s use %s by the %s", g.At.Account, g.Grantee, g.KeyARN, g.Text())
-		}
-	}
-}
-
-// quoted are names, `"ours", "theirs"`.
-func quoted(names []string) string {
-	quotes := make([]string, len(names))
-	for i, name := range names {
-		quotes[i] = strconv.Quote(name)
-	}
-	return strings.Join(quotes, ", ")
-}
-
-// ways tell what is moved to Regions that have no image, and what it would be the other way.
-func (t *text) ways(ways []plan.RegionRoute) {
-	for _, w := range ways {
-		other := "; the source account has no key to stage it there"
-		switch {
-		case w.Otherwise != nil:
-			other = fmt.Sprintf("; %s it would be %s", routeText(w.Region, *w.Otherwise), movedText(*w.Otherwise))
-		case w.From == w.Region:
-			other = "; straight there is no way, for want of a key of the source account"
-		}
-		t.line("To %s: %s, %s%s", w.Region, routeText(w.Region, w.Route), movedText(w.Route), other)
-	}
-}
-
-func routeText(to string, r plan.Route) string {
-	if r.From == to {
-		return "staged there once"
-	}
-	return "straight from " + r.From
-}
-
-func movedText(r plan.Route) string {
-	return fmt.Sprintf("%d GiB between Regions and %d GiB copied", r.GiBTransferred, r.GiBCopied)
-}
-
-// lost names, once for all destinations, what a target's image will not have.
-func (t *text) lost(all []plan.DestinationPlan) {
-	var told []distribution.AttributeOutcome
-	for _, d := range all {
-		for _, c := range d.Carried {
-			if c.How == distribution.Lost && !slices.Contains(told, c) {
-				told = append(told, c)
-			}
-		}
-	}
-	if len(told) > 0 {
-		t.line("Not carried over:")
-	}
-	for _, c := range told {
-		t.line("  %s: %s", c.Attribute, c.Why)
-	}
-}
-
-// mostSteps is how many steps are told one by one.
-const mostSteps = 100
-
-func (t *text) steps(steps []step.Step) {
-	if len(steps) > mostSteps {
-		t.line("Steps: %s", kinds(steps))
-		return
-	}
-	t.line("Steps:")
-	for _, step := range steps {
-		t.line("  %s", step)
-	}
-}
-
-// kinds counts steps by what they do, which is the first part of their ids.
-func kinds(steps []step.Step) string {
-	var order []string
-	counts := map[string]int{}
-	for _, step := range steps {
-		kind, _, _ := strings.Cut(string(step.Meta().ID), "/")
-		if counts[kind] == 0 {
-			order = append(order, kind)
-		}
-		counts[kind]++
-	}
-	for i, kind := range order {
-		order[i] = fmt.Sprintf("%d %s", counts[kind], kind)
-	}
-	return strings.Join(order, ", ")
-}
-
-func (t *text) finding(level string, f distribution.Finding) {
-	head := []string{level}
-	if f.Field != "" {
-		head = append(head, f.Field)
-	}
-	if f.Location != (distribution.Location{}) {
-		head = append(head, f.Location.String())
-	}
-	t.line("%s: %s", strings.Join(head, ": "), clean(f.Summary))
-	if f.Detail != "" {
-		t.line("  because: %s", clean(f.Detail))
-	}
-	if f.Remediation != "" {
-		t.line("  next: %s", clean(f.Remediation))
-	}
-	t.statements(f)
-}
-
-// statements prints the statements that policies lack.
+// statements writes the statements that policies lack.
 func (t *text) statements(f distribution.Finding) {
 	for _, lack := range newFinding("", f, true).lacks() {
-		t.line("  add to the %s:", clean(lack.AttachTo))
+		t.line("  Add to the %s:", clean(lack.AttachTo))
 		for _, statement := range lack.Statements {
 			t.line("    %s", statement)
 		}
 	}
 }
 
-// left is the last of a result: that nothing was left behind, or what was.
-func (t *text) left(left []distribution.RetainedResource) {
-	if len(left) == 0 {
-		t.line("left behind: 0 shares, 0 grants, 0 staged GiB")
-		return
-	}
-	t.line("left behind%s:", monthlyCost(distribution.USDPerMonth(left)))
-	for _, l := range left {
-		size := ""
-		if l.GiB > 0 {
-			size = fmt.Sprintf(", %d GiB", l.GiB)
-		}
-		t.line("  %s %s in %s%s: %s", l.Kind, l.Resource, l.At, size, clean(l.Why))
-	}
-}
-
-// monthlyCost returns what resources cost a month, at the list price that package plan names. Empty if nothing is known.
+// monthlyCost returns what resources cost a month, at the list price that package distribution names. Empty for nothing.
 func monthlyCost(usd float64) string {
 	if usd > 0 {
-		return fmt.Sprintf(", up to $%.2f a month (list price of us-east-1)", usd)
+		return fmt.Sprintf("up to $%.2f a month (list price, us-east-1)", usd)
 	}
 	return ""
 }
 
-// clean shows foreign text on a terminal: what is not printable is escaped, so that nothing in it acts.
+// clean escapes what is not printable in a foreign text, so that a terminal does not act on it.
 func clean(foreign string) string {
 	if strings.IndexFunc(foreign, unprintable) < 0 {
 		return foreign

@@ -31,55 +31,14 @@ func TestAForecastTellsAttributesCallsCostAndOtherChoices(t *testing.T) {
 	}})+"\n")
 }
 
-func TestARefusedPlanShowsWhyInPlaceOfSteps(t *testing.T) {
-	p := reporttest.Plan()
-	p.Steps, p.Estimate = nil, plan.Estimate{}
-	p.Findings = append(p.Findings, distribution.Finding{
-		Level:       distribution.Refused,
-		Reference:   "2.1.1",
-		Field:       "kms_key_id",
-		Location:    reporttest.Source,
-		Summary:     "the snapshot of /dev/xvda cannot be shared",
-		Detail:      "it is encrypted with aws/ebs, whose key no other account can use",
-		Remediation: "set kms_key_id",
-	})
-	golden.Equal(t, "testdata/refused.golden", report.Plan(p)+"\n")
-}
-
-func TestAResultNamesWhatIsThereWhatFailedAndWhatWasLeft(t *testing.T) {
-	r := distribution.Result{
-		Images: []distribution.CreatedImage{
-			{
-				At:      reporttest.Target,
-				Target:  "prod",
-				ImageID: "ami-0bbbbbbbbbbbbbbbb",
-				Name:    "golden 1",
-				Snapshots: []distribution.CreatedSnapshot{
-					{Device: "/dev/xvda", SnapshotID: "snap-0c", KeyARN: reporttest.KeyARN(reporttest.Target), GiB: 8},
-				},
-			},
-		},
-		Shares: []distribution.Shared{{At: reporttest.Source, ImageID: "ami-0ffffffffffffffff", With: reporttest.Audience()}},
-		Findings: []distribution.Finding{{
-			Level: distribution.Refused, Location: reporttest.TargetWest, Operation: "ec2:CopySnapshot",
-			Summary: "could not copy snap-0a", Detail: "Given key ID is not accessible", Remediation: "let the role use the key",
-		}},
-		Left: []distribution.RetainedResource{
-			{At: reporttest.Source, Kind: "share", Resource: "snap-0a", Why: "refused"},
-			{At: reporttest.Source, Kind: "snapshot", Resource: "snap-0d", GiB: 8, Why: "for the next run"},
-		},
+func TestLeft_resourcesAndNothing(t *testing.T) {
+	labels := report.NewLabels(reporttest.Plan())
+	left := []distribution.RetainedResource{
+		{At: reporttest.Source, Kind: "share", Resource: "snap-0a", Why: "AccessDenied"},
+		{At: reporttest.Target, Kind: "snapshot", Resource: "snap-0d", GiB: 8, Why: "registered, but not verified"},
 	}
-	golden.Equal(t, "testdata/result.golden", report.Result(reporttest.Plan(), r)+"\n")
-	r.Left = nil
-	if text := report.Result(
-		reporttest.Plan(),
-		r,
-	); !strings.HasSuffix(
-		text,
-		"left behind: 0 shares, 0 grants, 0 staged GiB",
-	) {
-		t.Error(text)
-	}
+	text := strings.Join(append(labels.Left(left, 3), labels.Left(nil, 3)...), "\n")
+	golden.Equal(t, "testdata/left.golden", text+"\n")
 }
 
 func TestStatementsStandUnderThePolicyThatTheyBelongIn(t *testing.T) {
@@ -130,8 +89,9 @@ func TestAPlanForManyAccountsCountsItsSteps(t *testing.T) {
 	for range 98 {
 		p.Steps = append(p.Steps, p.Steps[2])
 	}
-	if text := report.Plan(p); !strings.Contains(text, "Steps: 1 stage, 1 share, 99 copy\n") {
-		t.Error(text)
+	const want = "    Copy 99 snapshots to 999999999999 (prod) in ap-northeast-1\n"
+	if text := report.Forecast(p, nil); !strings.Contains(text, want) {
+		t.Errorf("got %s, want %q in it", text, want)
 	}
 }
 

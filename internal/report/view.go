@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // Headline returns the outcome of the run in one line.
@@ -197,7 +198,12 @@ func (p Publication) label() string {
 	return kind + " " + p.Name
 }
 
-// costText returns the cost of the plan, at the list prices that package plan has.
-func (e Estimate) costText() string { return priceText(e.USDPerMonth, e.USDOnce, e.USDTimeBasedCopy) }
+// reason returns why the volume is staged, or why it is shared as it is.
+func (v Volume) reason() string { return plan.StagingReason(v.StagingReason).Text() }
+
+// costText returns the cost of the plan, at the list prices that package distribution has.
+func (e Estimate) costText() string {
+	return priceText(e.USDPerMonth, e.StoredGiB, e.USDOnce, e.USDTimeBasedCopy)
+}
 
 func (e Estimate) duration() time.Duration { return time.Duration(e.DurationSeconds) * time.Second }

@@ -126,9 +126,9 @@ func newDryRun[In, Out, Options any](
 	}
 }
 
-// StandInImage is the id in dry runs about an image that does not exist yet. A dry run does not look the id up (rule
-// 6.3).
-const StandInImage = "ami-0123456789abcdef0"
+// StandInImage is the ID in dry runs about an image that does not exist yet. A dry run does not look the ID up (rule
+// 6.3), but EC2 refuses a malformed one (rule 2.5.10), such as the example of its documentation.
+const StandInImage = "ami-0fedcba9876543210"
 
 // imageOrStandIn returns the id of an image that exists, or StandInImage.
 func imageOrStandIn(ref Ref) string {

@@ -5,12 +5,9 @@ package encryptedami
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // EC2 does not say which permission a copy lacked, but the dry run had been denied one. Six statements for four
@@ -19,15 +16,15 @@ func TestPostProcess_oneMissingPermissionIsAdvisedOnce(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.rights(prod, `["ec2:*","kms:DescribeKey","kms:Decrypt","kms:ReEncryptFrom","kms:GenerateDataKeyWithoutPlaintext"]`)
 		options := s.options(prod)
-		options["canary"] = false
+		options["test_copy"] = false
 		_, err := s.run(s.Context(), options)
 		if err == nil {
 			s.Fatal("got no error, want that of the copies")
 		}
 
-		text := err.Error()
+		text := s.screen.String()
 		for part, want := range map[string]int{
-			"failed: ": 1,
+			"Error: ": 1,
 			"the dry run was denied kms:CreateGrant on arn:aws:kms:": 1,
 			`"Action":["kms:CreateGrant"]`:                           2, // for the source key and for that of the copies
 			`"Effect":"Allow"`:                                       2,
@@ -43,9 +40,9 @@ func TestPostProcess_oneMissingPermissionIsAdvisedOnce(t *testing.T) {
 // A canceled run blamed the source credentials, or said "context canceled" twice.
 func TestPostProcess_canceledRunSaysSo(t *testing.T) {
 	wants := map[time.Duration]string{
-		0:               "the run was canceled before its plan was ready",
-		2 * time.Second: "the run was canceled before its plan was ready",
-		time.Minute:     "because: the run was canceled while this step was in progress",
+		0:               "canceled: nothing was created",
+		2 * time.Second: "canceled: nothing was created",
+		time.Minute:     "canceled: 0 of 1 destination finished",
 	}
 	for after, want := range wants {
 		onStage(t, func(s *stage) {
@@ -56,19 +53,5 @@ func TestPostProcess_canceledRunSaysSo(t *testing.T) {
 				s.Errorf("canceled after %s: got %v, want %q", after, err, want)
 			}
 		})
-	}
-}
-
-// The same command cannot succeed with the same template.
-func TestWithWayOut_configurationError(t *testing.T) {
-	r := &run{PostProcessor: &PostProcessor{}, userSupplied: true}
-	r.images = []distribution.SourceImage{{Region: tokyo, ImageID: "ami-0a"}}
-	for err, want := range map[error]string{
-		&configurationError{errors.New("region: unknown")}: "correct the template; then run the same command again.",
-		errors.New("a copy failed"):                        "To go on from here, run the same command again.",
-	} {
-		if got := r.withWayOut(err).Error(); !strings.Contains(got, want) {
-			t.Errorf("got %q, want %q in it", got, want)
-		}
 	}
 }

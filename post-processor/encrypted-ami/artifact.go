@@ -17,19 +17,20 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// BuilderID tells our artifacts from others.
-const BuilderID = "encrypted-ami.share"
+// BuilderID identifies the artifacts of this post-processor.
+const BuilderID = "packer.post-processor.encrypted-ami"
 
 // Keys of an artifact's state.
 const (
-	stateGenerated = "generated_data"       // the build's own data, handed on
-	stateResult    = "encrypted-ami.result" // the manifest, as in the file of manifest_path
+	stateGenerated = "generated_data"         // the build's own data, handed on
+	stateManifest  = "encrypted-ami.manifest" // the manifest as JSON
 )
 
 // artifact is the images that the targets own now; where there is no target, those of the source account that others may launch.
 type artifact struct {
 	input     string // id of the input artifact
-	planned   bool   // nothing but a plan was asked for
+	mode      report.Mode
+	sources   string // ids of the source AMIs
 	result    distribution.Result
 	manifest  report.Manifest
 	generated map[string]any
@@ -43,7 +44,8 @@ var _ packersdk.Artifact = (*artifact)(nil)
 func (r *run) artifact() *artifact {
 	return &artifact{
 		input:     r.input.Id(),
-		planned:   r.config.PlanOnly,
+		mode:      r.mode(),
+		sources:   r.sourceIDs(),
 		result:    r.result,
 		manifest:  r.manifest(true),
 		generated: r.data,
@@ -74,33 +76,41 @@ func (a *artifact) Id() string {
 	return strings.Join(ids, ",")
 }
 
-// String is a line for each image, and for each destination that has none.
+// String lists the AMIs, the required destinations that have none, and what was shared.
 func (a *artifact) String() string {
-	if a.planned {
-		return "Only the plan was asked for: nothing was made."
+	switch a.mode {
+	case report.PlanOnly:
+		return "Plan only: no AMI was distributed."
+	case report.Verify:
+		all := len(a.result.Destinations)
+		return unchangedText(all-len(unserved(a.result)), all) + "."
+	case report.CleanUp:
+		return "Cleaned up after " + a.sources + "."
 	}
-	lines := []string{"Encrypted AMIs are owned by their target accounts:"}
-	if len(a.result.Images) == 0 {
-		lines[0] = "No AMI was handed on."
-	}
-	if len(a.result.Destinations) == 0 && len(a.result.Shares) > 0 {
+	lines := []string{"AMIs were created in target accounts:"}
+	switch {
+	case len(a.result.Images) == 0 && len(a.result.Shares) > 0:
 		lines = nil
+	case len(a.result.Images) == 0:
+		lines[0] = "No AMI was distributed."
 	}
-	images := slices.SortedFunc(slices.Values(a.result.Images), func(a, b distribution.CreatedImage) int {
-		return cmp.Or(cmp.Compare(a.At.Account, b.At.Account), cmp.Compare(a.At.Region, b.At.Region))
-	})
-	for _, made := range images {
-		lines = append(lines, fmt.Sprintf("%s %s: %s under %s", made.At.Account, made.At.Region, made.ImageID, strings.Join(keysOf(made), ", ")))
+	images := slices.SortedFunc(slices.Values(a.result.Images), func(a, b distribution.CreatedImage) int { return a.At.Compare(b.At) })
+	for _, created := range images {
+		lines = append(lines, fmt.Sprintf("%s: %s", created.At, created.ImageID))
 	}
 	for _, d := range unserved(a.result) {
-		lacks := "no image"
+		lacks := "none"
 		if d.ImageID != "" {
 			lacks = d.ImageID + " is not published"
 		}
-		lines = append(lines, fmt.Sprintf("%s %s: %s (target %q)", d.At.Account, d.At.Region, lacks, d.Target))
+		optional := ""
+		if d.Optional {
+			optional = ", not required"
+		}
+		lines = append(lines, fmt.Sprintf("%s: %s (target %q%s)", d.At, lacks, d.Target, optional))
 	}
 	for _, shared := range a.result.Shares {
-		lines = append(lines, fmt.Sprintf("%s %s: %s may be launched by %s", shared.At.Account, shared.At.Region, shared.ImageID, shared.With))
+		lines = append(lines, fmt.Sprintf("Shared with %s: %s: %s", shared.With, shared.At.Region, shared.ImageID))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -112,15 +122,6 @@ func launchedFrom(result distribution.Result, images []distribution.SourceImage)
 	})
 }
 
-func keysOf(made distribution.CreatedImage) []string {
-	var keys []string
-	for _, s := range made.Snapshots {
-		keys = append(keys, s.KeyARN)
-	}
-	slices.Sort(keys)
-	return slices.Compact(keys)
-}
-
 // State hands on what the build told, so that later post-processors can use it, and gives the result.
 func (a *artifact) State(name string) any {
 	switch name {
@@ -130,7 +131,7 @@ func (a *artifact) State(name string) any {
 		if a.hcp {
 			return a.registered()
 		}
-	case stateResult:
+	case stateManifest:
 		text, err := a.manifest.JSON()
 		if err != nil {
 			log.Printf("[ERROR] marshal the manifest: %v", err)

@@ -99,11 +99,12 @@ func uses(image ec2types.Image, id string) bool {
 
 func TestSnapshotsWithCopiedTagsAreNeitherUsedNorRemoved(t *testing.T) {
 	for name, forge := range map[string]func(tags []ec2types.Tag) []ec2types.Tag{
-		"all tags of a genuine copy, both seals among them": slices.Clone[[]ec2types.Tag],
-		"without any seal": func(tags []ec2types.Tag) []ec2types.Tag { return untagged(untagged(tags, ":seal-id"), ":seal") },
-		"seals of zeroes": func(tags []ec2types.Tag) []ec2types.Tag {
-			tags = untagged(untagged(tags, ":seal-id"), ":seal")
-			return append(tags, ec2types.Tag{Key: aws.String("encrypted-ami:seal"), Value: aws.String(strings.Repeat("0", 32))})
+		"all tags of a genuine copy": slices.Clone[[]ec2types.Tag],
+		"without a signature":        func(tags []ec2types.Tag) []ec2types.Tag { return untagged(tags, ":signature") },
+		"a signature of zeroes": func(tags []ec2types.Tag) []ec2types.Tag {
+			value := "kid=00000000 mac=" + strings.Repeat("0", 32) + " role=temporary release=2000-01-01T00:00:00Z key= device=/dev/xvda"
+			forged := ec2types.Tag{Key: aws.String("encrypted-ami:signature"), Value: aws.String(value)}
+			return append(untagged(tags, ":signature"), forged)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -139,7 +140,7 @@ func TestSnapshotsWithCopiedTagsAreNeitherUsedNorRemoved(t *testing.T) {
 
 				// and cleaning up leaves it alone
 				o := s.redo(prod)
-				o["cleanup_only"] = true
+				o["mode"] = "cleanup"
 				if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
 					s.Error(err)
 				}
@@ -153,7 +154,7 @@ func TestSnapshotsWithCopiedTagsAreNeitherUsedNorRemoved(t *testing.T) {
 func (s *stage) named(id string, output *artifact) {
 	s.Helper()
 	for _, f := range output.result.Findings {
-		if f.Resource == id && strings.Contains(f.Summary, "not provably ours") {
+		if f.Resource == id && strings.Contains(f.Summary, "no run provably created it") {
 			return
 		}
 	}
@@ -188,7 +189,7 @@ func TestAnImageUnderThePredictableNameIsNeitherAdoptedNorRemoved(t *testing.T) 
 					s.Errorf("%s is not named: %v", image, err)
 				}
 				o := s.redo(prod)
-				o["cleanup_only"] = true
+				o["mode"] = "cleanup"
 				if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
 					s.Error(err)
 				}

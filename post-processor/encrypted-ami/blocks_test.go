@@ -9,7 +9,7 @@ import "testing"
 func byImage(options map[string]any, last map[string]any) map[string]any {
 	targets := options["target"].([]any)
 	for _, target := range targets {
-		target.(map[string]any)["method"] = "image"
+		target.(map[string]any)["copy_method"] = "image"
 	}
 	for option, value := range last {
 		targets[len(targets)-1].(map[string]any)[option] = value

@@ -5,8 +5,6 @@ package encryptedami
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -16,10 +14,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// cleanUp is the whole of a run with cleanup_only.
+// cleanUp is the whole of a run with mode = "cleanup".
 func (r *run) cleanUp(ctx context.Context, request distribution.Request) error {
 	ctx, err := r.begin(ctx)
 	if err != nil && !awsclient.IsNotFound(err) { // of an image that is gone, the plan says more
@@ -28,14 +25,14 @@ func (r *run) cleanUp(ctx context.Context, request distribution.Request) error {
 	result, err := r.sweep(ctx, request)
 	result.Left = append(result.Left, r.end(ctx, err != nil)...)
 	r.keep(result)
+	r.printResult(result)
 	if err != nil {
-		return fmt.Errorf("%w:\n%s", err, report.Findings(result.Findings))
-	}
-	r.ui.Say(report.Result(plan.Plan{}, result))
-	if r.userSupplied && len(protected(r.result.Source)) > 0 {
-		r.ui.Say("A run has protected the image. Once it is not needed any more:\n" + howToLift(r.result.Source))
+		return err
 	}
 	r.conclude(ctx)
+	for _, line := range r.howToDelete() {
+		r.ui.Say(line)
+	}
 	return nil
 }
 
@@ -44,7 +41,7 @@ const sweepingTime = 10 * time.Minute
 
 // clean removes what a failed run has left unfinished, and adds what came of that to its result.
 func (r *run) clean(ctx context.Context, request distribution.Request, failed distribution.Result) distribution.Result {
-	r.ui.Say(`The run has failed. What it leaves unfinished is removed now, as on_failure = "clean" asks for; this may take some minutes.`)
+	r.ui.Say(`Cleaning up what this run did not finish (on_failure = "cleanup")...`)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepingTime)
 	defer cancel()
 	swept, err := r.sweep(ctx, request)
@@ -80,15 +77,13 @@ func (r *run) sweep(ctx context.Context, request distribution.Request) (distribu
 				Remediation: "look in the target accounts for snapshots with tags " + provenance.TagPrefix + "* and delete by hand what is not wanted"})
 		}
 	}
-	if steps := report.Plan(plan.Plan{Steps: p.Steps}); steps != "" {
-		r.ui.Say(steps)
-	}
+	r.followCleanup(p)
 	if p.Refused() {
-		return distribution.Result{Findings: p.Findings}, errors.New("nothing was removed")
+		return distribution.Result{Findings: p.Findings}, &outcomeError{"nothing was removed"}
 	}
 	result := execute.Run(ctx, r.pool, p, optionsOf(request), r.say)
 	if facts.HasHiddenResources() || slices.ContainsFunc(result.Findings, isRefusal) {
-		err = errors.New("not everything that is unfinished could be removed")
+		err = &outcomeError{"some unfinished resources could not be removed"}
 	}
 	result.Findings = append(p.Findings, result.Findings...)
 	return result, err

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -112,27 +111,6 @@ func TestOfTheBuildsDataOnlyFourThingsAreTaken(t *testing.T) {
 	}
 }
 
-func TestProgressIsALineForEachEndAndEachTenthOfACopy(t *testing.T) {
-	ui := new(screen)
-	at := distribution.Location{Account: "999999999999", Region: "eu-west-1"}
-	p := newProgress(ui)
-	for _, e := range []distribution.Event{
-		{Kind: distribution.Begun, Step: "copy", At: at, Percent: -1, Text: "copy snap-0a"},
-		{Kind: distribution.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 4, GiB: 8, Text: "snap-0c: 4% of 8 GiB, about 5m0s left"},
-		{Kind: distribution.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 12, GiB: 8, ETA: time.Date(2026, 1, 2, 15, 4, 0, 0, time.UTC), Text: "snap-0c: 12% of 8 GiB, about 5m0s left"},
-		{Kind: distribution.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 21, GiB: 8, Text: "snap-0c: 21% of 8 GiB, about 5m0s left"},
-		{Kind: distribution.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 22, GiB: 8, Text: "snap-0c: 22% of 8 GiB, about 5m0s left"},
-		{Kind: distribution.Progressed, Step: "copy", At: at, Resource: "snap-0c", Percent: 100, GiB: 8, Text: "snap-0c: 100% of 8 GiB, about 0s left"},
-		{Kind: distribution.Finished, Step: "copy", At: at, Resource: "snap-0c", Percent: 100, GiB: 8, Text: "copy snap-0a"},
-		{Kind: distribution.Failed, Step: "register", At: at, Percent: -1, Text: "register: no"},
-		{Kind: distribution.Skipped, Step: "verify", At: at, Percent: -1, Text: "verify"},
-		{Kind: distribution.Noted, At: at, Percent: -1, Text: "too many copies on their way"},
-	} {
-		p.say(e)
-	}
-	golden.Equal(t, "testdata/progress.golden", ui.String())
-}
-
 func result() distribution.Result {
 	made := func(account, region, id string) distribution.CreatedImage {
 		arn := "arn:aws:kms:" + region + ":" + account + ":key/own"
@@ -155,7 +133,7 @@ func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
 	}
 	a.manifest.PluginVersion = "0.1.0"
 	var m report.Manifest
-	if err := json.Unmarshal([]byte(a.State("encrypted-ami.result").(string)), &m); err != nil || m.PluginVersion != "0.1.0" {
+	if err := json.Unmarshal([]byte(a.State("encrypted-ami.manifest").(string)), &m); err != nil || m.PluginVersion != "0.1.0" {
 		t.Errorf("got the state %+v, %v, want the manifest", m, err)
 	}
 	if a.State("par.artifact.metadata") != nil || a.Files() != nil {
@@ -174,29 +152,6 @@ func TestDestroyRemovesTheImagesAndIsNoError(t *testing.T) {
 	}
 }
 
-func TestAFailureTellsWhatBecomesOfTheImageAndHowToGoOn(t *testing.T) {
-	var text strings.Builder
-	two := []distribution.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-0a"}, {Region: "us-west-2", ImageID: "ami-0b"}}
-	ours := []distribution.SourceImageResult{{Region: "ap-northeast-1", ImageID: "ami-0a", Protected: true}, {Region: "us-west-2", ImageID: "ami-0b"}}
-	for _, c := range []struct {
-		title string
-		run   run
-	}{
-		{"protected by this run", run{images: two, result: distribution.Result{Source: ours}}},
-		{"not protected", run{images: two[:1], unprotected: true}},
-		{"the caller's", run{images: two, userSupplied: true}},
-		{"the caller's, protected by a run before this one", run{images: two, userSupplied: true, result: distribution.Result{Source: ours}}},
-		{"the caller's, only looked at", run{images: two, userSupplied: true, PostProcessor: &PostProcessor{config: config.Config{VerifyOnly: true}}}},
-		{"no image", run{}},
-	} {
-		if c.run.PostProcessor == nil {
-			c.run.PostProcessor = new(PostProcessor)
-		}
-		fmt.Fprintf(&text, "# %s\n%s\n\n", c.title, c.run.withWayOut(errors.New("1 of 2 destinations is not served")))
-	}
-	golden.Equal(t, "testdata/failure.golden", text.String())
-}
-
 type panicking struct{}
 
 func (panicking) Do(*http.Request) (*http.Response, error) { panic("out of luck") }
@@ -204,7 +159,8 @@ func (panicking) Do(*http.Request) (*http.Response, error) { panic("out of luck"
 func TestAPanicBecomesAnError(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "111111111111")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	p := &PostProcessor{client: panicking{}}
+	none := ""
+	p := &PostProcessor{client: panicking{}, config: config.Config{OutputDirectory: &none}}
 	_, _, _, err := p.PostProcess(t.Context(), new(screen), built("mitchellh.amazonebs", "us-east-1:ami-0123456789abcdef0", nil))
 	if err == nil || !strings.Contains(err.Error(), "out of luck") {
 		t.Errorf("got %v", err)
@@ -213,7 +169,7 @@ func TestAPanicBecomesAnError(t *testing.T) {
 
 func TestOnlyTheFirstConfigureFails(t *testing.T) {
 	good := map[string]any{"target": []any{map[string]any{"account_ids": []any{"999999999999"}, "kms_key_id": "default"}}}
-	bad := map[string]any{"region": "Ireland"}
+	bad := map[string]any{"kms_key_id": "golden"}
 	p := new(PostProcessor)
 	if err := p.Configure(bad); err == nil {
 		t.Error("the first Configure accepts a bad option")

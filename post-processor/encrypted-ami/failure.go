@@ -4,60 +4,309 @@
 package encryptedami
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// withWayOut says, under an error, what becomes of the source images and how to go on. An error of a post-processor makes Packer
-// destroy what the builder made, and the protection stands against that.
-func (r *run) withWayOut(err error) error {
+// errorLines is the most lines of an error. Packer prints an error of a post-processor twice.
+const errorLines = 10
+
+// failure is the error of a run: what failed, why, what to do, and how to resume.
+type failure struct {
+	headline string // "1 of 2 destinations failed; ami-0a is kept and protected from deregistration"
+	failed   []string
+	fix      string
+	resume   []string // the command, and the variables that it needs
+	giveUp   string
+	report   string
+	note     string // about what Packer prints next
+}
+
+// explain returns the error that Packer prints. The details were printed before.
+func (r *run) explain(err error) error {
 	if len(r.images) == 0 {
 		return err
 	}
-	var parts []string
-	images := protected(r.result.Source)
-	if len(images) > 0 && !r.userSupplied {
-		parts = append(parts, fmt.Sprintf(`Nothing of the build is lost: the run has protected %s against deregistration.
-Packer tries to destroy the image now and prints "Error destroying builder artifact", maybe with a text about msgpack: that is
-the protection at work.`, strings.Join(images, ", ")))
+	f := failure{headline: r.outcome(err) + r.imageState()}
+	if !r.canceled {
+		f.failed, f.fix = r.causes(err)
 	}
-	if r.unprotected {
-		parts = append(parts, "Packer destroys the image now, because it is not protected, unless a post-processor before this one has kept it.")
+	if r.resumes() {
+		f.resume, f.giveUp = r.resumeCommand()
 	}
-	if !r.config.VerifyOnly && !r.config.PlanOnly && !r.config.CleanupOnly {
-		from := "To go on from here, "
-		if r.unprotected {
-			from = "If it was kept, to go on from here, "
-		}
-		if isConfigurationError(err) {
-			from += "correct the template; then "
-		}
-		parts = append(parts, from+r.resumeHint())
+	if report := r.reportFile(); report != "" && !r.canceled {
+		f.report = report
 	}
-	if len(images) > 0 {
-		parts = append(parts, "Once the image is not needed any more:\n"+howToLift(r.result.Source))
+	if r.isProtected() && !r.userSupplied && !r.canceled {
+		f.note = `"Error destroying builder artifact" below is expected: the protection stopped Packer from deregistering the AMI.`
 	}
-	if len(parts) == 0 {
-		return err
-	}
-	return fmt.Errorf("%w\n\n%s", err, strings.Join(parts, "\n"))
+	return &explainedError{text: f.text(), err: err}
 }
 
-// goOn is how to go on where a run has ended, as the end of a sentence. It holds no value of the template's but the images.
-func (r *run) resumeHint() string {
-	if r.userSupplied {
-		return "run the same command again."
+// explainedError has the text of a failure, and wraps its cause.
+type explainedError struct {
+	text string
+	err  error
+}
+
+func (e *explainedError) Error() string { return e.text }
+func (e *explainedError) Unwrap() error { return e.err }
+
+// headline returns why the run failed in one line. The findings of the manifest say more, where there are any.
+func (r *run) headline(err error) string {
+	outcome := r.outcome(err)
+	if _, isOutcome := errors.AsType[*outcomeError](err); !isOutcome && !r.canceled {
+		outcome = strings.Join(limitCauses(errorsOf(err)), "; ")
 	}
+	if len(r.images) == 0 {
+		return outcome
+	}
+	return outcome + r.imageState()
+}
+
+// outcome returns what the run achieved.
+func (r *run) outcome(err error) string {
+	if r.canceled {
+		return "canceled: " + r.finishedOf()
+	}
+	if err, ok := errors.AsType[*outcomeError](err); ok {
+		return err.outcome
+	}
+	switch r.mode() {
+	case report.CleanUp:
+		return "the cleanup failed"
+	case report.Verify:
+		return "the verification failed"
+	case report.PlanOnly:
+		return "the plan failed"
+	}
+	return "nothing was created"
+}
+
+func (r *run) finishedOf() string {
+	all := len(r.result.Destinations)
+	if all == 0 {
+		return "nothing was created"
+	}
+	finished := all - len(unserved(r.result))
+	return fmt.Sprintf("%d of %s finished", finished, distribution.Count(all, "destination", "destinations"))
+}
+
+// outcomeError is an error whose details are findings of the result.
+type outcomeError struct{ outcome string }
+
+func (e *outcomeError) Error() string { return e.outcome }
+
+// imageState returns the rest of the headline: whether the AMI of the build is kept.
+func (r *run) imageState() string {
+	if r.userSupplied || r.mode() == report.PlanOnly {
+		return ""
+	}
+	is, it := " is ", "it"
+	if len(r.images) > 1 {
+		is, it = " are ", "them"
+	}
+	state := "kept and protected from deregistration"
+	if r.unprotected {
+		state = "not protected, and Packer deregisters " + it + " now"
+	}
+	return "; " + r.sourceIDs() + is + state
+}
+
+// sourceIDs returns the ids of the source AMIs.
+func (r *run) sourceIDs() string {
+	ids := make([]string, len(r.images))
+	for i, image := range r.images {
+		ids[i] = image.ImageID
+	}
+	return strings.Join(ids, ", ")
+}
+
+func (r *run) isProtected() bool { return len(protected(r.result.Source)) > 0 }
+
+// mostCauses is the number of causes that an error lists.
+const mostCauses = 3
+
+// causes returns why the run failed, a line for each cause, and what to do.
+func (r *run) causes(err error) (lines []string, fix string) {
+	all := r.errorFindings()
+	_, isOutcome := errors.AsType[*outcomeError](err)
+	switch {
+	case len(all) == 0 && isOutcome:
+		return nil, ""
+	case isConfigurationError(err):
+		return limitCauses(errorsOf(err)), r.templateFix()
+	case len(all) == 0:
+		return []string{firstLine(strings.TrimPrefix(err.Error(), r.outcome(err)+": "))}, ""
+	}
+	labels := report.NewLabels(r.plan)
+	for _, f := range all {
+		lines = append(lines, labels.Summary(f))
+	}
+	return limitCauses(lines), r.fix(all)
+}
+
+// errorFindings returns the errors of the result, without those that only follow from the end of the run.
+func (r *run) errorFindings() []distribution.Finding {
+	return slices.DeleteFunc(slices.Clone(r.result.Findings), func(f distribution.Finding) bool { return !isRefusal(f) })
+}
+
+// fix returns what to do about the causes.
+func (r *run) fix(causes []distribution.Finding) string {
+	f := causes[0]
+	same := func(o distribution.Finding) bool { return o.Remediation == f.Remediation }
+	isOne := !slices.ContainsFunc(causes, func(o distribution.Finding) bool { return !same(o) })
+	switch {
+	case !isOne:
+		return "see the next steps printed above" + r.alsoInReport()
+	case len(f.PolicyStatements) == 1:
+		return "add the statement printed above" + r.alsoInReport() + " to the " + f.PolicyStatements[0].Policy
+	case len(f.PolicyStatements) > 1:
+		return "add the statements printed above" + r.alsoInReport() + " to their policies"
+	case f.Field != "" && r.resumeFile() != "":
+		return f.Remediation + " (" + f.Field + "), in your template and in resume.pkr.hcl"
+	}
+	return f.Remediation
+}
+
+func (r *run) alsoInReport() string {
+	if r.reportFile() == "" {
+		return ""
+	}
+	return " (also in report.md)"
+}
+
+// templateFix returns what to do about errors of options.
+func (r *run) templateFix() string {
+	if r.resumeFile() != "" {
+		return "correct the options in your template and in resume.pkr.hcl"
+	}
+	return "correct the options in your template"
+}
+
+// errorsOf returns the errors of all options, a line each.
+func errorsOf(err error) []string {
+	var lines []string
+	if several, ok := errors.AsType[*packersdk.MultiError](err); ok {
+		for _, one := range several.Errors {
+			lines = append(lines, firstLine(one.Error()))
+		}
+		return lines
+	}
+	return []string{firstLine(err.Error())}
+}
+
+// limitCauses returns at most mostCauses lines, and how many more there are.
+func limitCauses(lines []string) []string {
+	lines = slices.Compact(lines)
+	if more := len(lines) - mostCauses; more > 0 {
+		return append(lines[:mostCauses:mostCauses], "and "+distribution.Count(more, "more cause", "more causes")+", see above")
+	}
+	return lines
+}
+
+// resumes reports whether the run can be resumed. Only what distributes has something to resume.
+func (r *run) resumes() bool {
+	return r.mode() == report.Distribute && (r.userSupplied || !r.unprotected)
+}
+
+// resumeCommand returns the command that resumes the run with the variables that it needs, and how to give up.
+func (r *run) resumeCommand() (lines []string, giveUp string) {
+	path := r.resumeFile()
+	if path == "" {
+		return []string{"the same options with source \"null\" and existing_amis = " + r.imagesAsHCL()}, `the same with mode = "cleanup"`
+	}
+	lines = []string{"packer build " + quotePath(path)}
+	if variables := r.resumeVariables(); variables != "" {
+		lines = append(lines, variables)
+	}
+	return lines, "the same command with -var mode=cleanup"
+}
+
+// imagesAsHCL returns the source AMIs as a value of existing_amis.
+func (r *run) imagesAsHCL() string {
 	pairs := make([]string, len(r.images))
 	for i, image := range r.images {
-		pairs[i] = fmt.Sprintf("%q=%q", image.Region, image.ImageID)
+		pairs[i] = fmt.Sprintf("%q = %q", image.Region, image.ImageID)
 	}
-	return fmt.Sprintf(`run the template's build "redo" (see "Taking up a failed run") with the same other -var and -var-file arguments:
-  packer build -only='redo.*' -var 'source_amis={%s}' .`, strings.Join(pairs, ","))
+	return "{ " + strings.Join(pairs, ", ") + " }"
 }
 
+// quotePath returns a path as an argument of a command.
+func quotePath(path string) string {
+	if strings.ContainsAny(path, " '\"$&;()") {
+		return `"` + path + `"`
+	}
+	return path
+}
+
+// text returns the error in at most errorLines lines. Where there are many causes, blank lines go first.
+func (f failure) text() string {
+	lines := f.lines(false)
+	if len(lines) > errorLines {
+		lines = f.lines(true)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (f failure) lines(dense bool) []string {
+	lines := []string{f.headline}
+	blank := func() {
+		if !dense && lines[len(lines)-1] != "" {
+			lines = append(lines, "")
+		}
+	}
+	add := func(label string, texts ...string) {
+		for _, text := range texts {
+			lines = append(lines, fmt.Sprintf("%-8s %s", label, text))
+			label = ""
+		}
+	}
+	blank()
+	add("Failed:", f.failed...)
+	add("Fix:", nonEmpty(f.fix)...)
+	resume := f.resume
+	if dense && f.giveUp != "" && len(resume) > 0 {
+		resume = slices.Clone(resume)
+		resume[len(resume)-1] += "; to give up, " + f.giveUp
+	}
+	add("Resume:", resume...)
+	if !dense {
+		add("Give up:", nonEmpty(f.giveUp)...)
+	}
+	add("Report:", nonEmpty(f.report)...)
+	if f.note != "" {
+		blank()
+		lines = append(lines, f.note)
+	}
+	if lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
+	}
+	return lines
+}
+
+func nonEmpty(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return []string{text}
+}
+
+func firstLine(text string) string {
+	first, _, _ := strings.Cut(text, "\n")
+	return strings.TrimSuffix(first, ":")
+}
+
+// protected returns the source AMIs that the run has protected.
 func protected(source []distribution.SourceImageResult) []string {
 	var images []string
 	for _, image := range source {
@@ -68,19 +317,68 @@ func protected(source []distribution.SourceImageResult) []string {
 	return images
 }
 
-// howToLift returns the commands that switch the protection off by hand.
-func howToLift(source []distribution.SourceImageResult) string {
+// howToDisableProtection returns the commands that disable the protection of the source AMIs.
+func howToDisableProtection(source []distribution.SourceImageResult) string {
 	var lines []string
 	for _, image := range source {
 		if image.Protected {
-			lines = append(lines, fmt.Sprintf("  aws ec2 disable-image-deregistration-protection --region %s --image-id %s", image.Region, image.ImageID))
+			lines = append(lines, fmt.Sprintf("  aws ec2 disable-image-deregistration-protection --region %s --image-id %s",
+				image.Region, image.ImageID))
 		}
 	}
 	return strings.Join(lines, "\n")
 }
 
-// unprotected says what to do where the protection is refused.
-const (
-	unprotected = `The image is not protected: if this post-processor fails, Packer will destroy it. A post-processor "manifest" before this one, in
-the same post-processors block, keeps the image in every case and takes no right.`
-)
+// howToDelete says that the source AMI is kept, and how to delete it.
+func (r *run) howToDelete() []string {
+	var lines []string
+	for _, image := range r.images {
+		lines = append(lines, fmt.Sprintf("%s is kept. To delete it: "+
+			"aws ec2 deregister-image --region %s --image-id %s --delete-associated-snapshots",
+			image.ImageID, image.Region, image.ImageID))
+	}
+	return lines
+}
+
+// unprotectedAdvice says what to do if the protection cannot be enabled.
+const unprotectedAdvice = "The AMI is not protected: Packer deregisters it if this post-processor fails. To keep it in every case, " +
+	"put the post-processor \"manifest\" before this one in the same post-processors block."
+
+// printFindings prints findings, each once in a run, errors and warnings first.
+func (r *run) printFindings(findings []distribution.Finding, levels ...distribution.Level) {
+	const most = 10
+	labels := report.NewLabels(r.plan)
+	printed := 0
+	for _, level := range levels {
+		for _, f := range findings {
+			text := labels.Finding(f)
+			if f.Level != level || r.printed[text] {
+				continue
+			}
+			if printed++; printed > most {
+				continue
+			}
+			if r.printed == nil {
+				r.printed = map[string]bool{}
+			}
+			r.printed[text] = true
+			if level == distribution.Refused {
+				r.ui.Error(text)
+			} else {
+				r.ui.Say(text)
+			}
+		}
+	}
+	if more := printed - most; more > 0 {
+		r.ui.Say(distribution.Count(more, "more finding", "more findings") + ": " +
+			cmp.Or(r.reportFile(), "set output_directory to get a report"))
+	}
+}
+
+// reportFile returns the path of the HTML report. Empty without an output directory.
+func (r *run) reportFile() string {
+	if r.directory() == "" {
+		return ""
+	}
+	return filepath.Join(r.directory(), "report.html")
+}

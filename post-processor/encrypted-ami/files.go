@@ -5,38 +5,61 @@ package encryptedami
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
 )
 
-// file shows a run as it stands to those outside.
+// file is a file in output_directory that shows the run so far.
 type file struct {
-	option  string // that names it
+	kind    string // in machine-readable output
 	path    string
 	content func() ([]byte, error)
-	failed  bool // the last try to write it
+	failed  bool // the last attempt to write it failed
 	stale   bool // something has changed since
 	rests   time.Time
 }
 
-// files are those that the template asks for.
+// newFiles returns the files of output_directory. A directory that cannot be created is reported, and does not end the run.
 func (r *run) newFiles() []*file {
-	var files []*file
-	for _, f := range []*file{
-		{option: "manifest_path", path: r.config.Manifest(), content: func() ([]byte, error) { return r.manifest(true).JSON() }},
-		{option: "report_path", path: r.config.Report(), content: r.report},
-	} {
-		if f.path != "" {
-			files = append(files, f)
-		}
+	directory, err := r.config.RenderOutputDirectory(r.images, r.build)
+	if directory == "" && err == nil {
+		return nil
 	}
-	return files
+	if err == nil {
+		err = os.MkdirAll(directory, 0o755)
+	}
+	if err != nil {
+		r.ui.Error("output_directory: no files are written: " + err.Error())
+		return nil
+	}
+	m := func() report.Manifest { return r.manifest(true) }
+	return []*file{
+		{kind: "manifest", path: filepath.Join(directory, "manifest.json"), content: func() ([]byte, error) { return m().JSON() }},
+		{kind: "report_html", path: filepath.Join(directory, "report.html"), content: func() ([]byte, error) { return m().HTML() }},
+		{kind: "report_markdown", path: filepath.Join(directory, "report.md"), content: func() ([]byte, error) { return m().Markdown(), nil }},
+	}
 }
+
+func (f *file) name() string { return filepath.Base(f.path) }
+
+// directory returns the directory of the files. Empty if the run writes none.
+func (r *run) directory() string {
+	for _, f := range r.files {
+		return filepath.Dir(f.path)
+	}
+	return ""
+}
+
+// resumeFile returns the path of the file that resumes the run. Empty if there is none.
+func (r *run) resumeFile() string { return "" }
+
+// resumeVariables returns which variables the resume file needs. Empty if it needs none.
+func (r *run) resumeVariables() string { return "" }
 
 // manifest returns what the files show of the run so far.
 func (r *run) manifest(details bool) report.Manifest {
@@ -58,30 +81,15 @@ func (r *run) manifest(details bool) report.Manifest {
 }
 
 func (r *run) mode() report.Mode {
-	switch {
-	case r.config.CleanupOnly:
+	switch r.config.Mode {
+	case config.ModeCleanup:
 		return report.CleanUp
-	case r.config.VerifyOnly:
+	case config.ModeVerify:
 		return report.Verify
-	case r.config.PlanOnly:
+	case config.ModePlan:
 		return report.PlanOnly
 	}
 	return report.Distribute
-}
-
-// report returns the content of report_path in the format of its extension.
-func (r *run) report() ([]byte, error) {
-	m := r.manifest(r.config.ReportDetails)
-	switch extension := filepath.Ext(r.config.ReportPath); extension {
-	case ".html":
-		return m.HTML()
-	case ".md":
-		return m.Markdown(), nil
-	case ".json":
-		return m.JSON()
-	default:
-		return nil, fmt.Errorf("report_path: the extension %q is not .html, .md or .json", extension)
-	}
 }
 
 // write writes the files as the run stands. That one cannot be written is told once, and does not end what is under way.
@@ -112,20 +120,10 @@ func (r *run) writeFile(f *file) {
 		err = replace(f.path, content)
 	}
 	if err != nil && !f.failed {
-		r.ui.Error(f.option + ": " + err.Error())
+		r.ui.Error("output_directory: " + err.Error())
 	}
 	f.failed, f.stale = err != nil, false
 	f.rests = time.Now().Add(twentieth * time.Since(begun))
-}
-
-// unwritten is the option of a file that could not be written; "" for none.
-func (r *run) unwritten() string {
-	for _, f := range r.files {
-		if f.failed {
-			return f.option
-		}
-	}
-	return ""
 }
 
 // replace writes a file as a whole: whoever reads it meets the old content or the new.

@@ -18,8 +18,7 @@ import (
 func TestReport_followsRun(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
-		path := filepath.Join(s.TempDir(), "report.json")
-		o["report_path"] = path
+		path := manifestOf(s, o)
 		var seen []string
 		look := func() {
 			m, _ := readManifest(s.T, path)
@@ -38,7 +37,7 @@ func TestReport_followsRun(t *testing.T) {
 			s.Errorf("got %q, want %q", seen, want)
 		}
 
-		m, text := readManifest(s.T, path)
+		m, _ := readManifest(s.T, path)
 		copies := copiesOf(m)
 		for _, c := range copies {
 			if c.EndedAt.Sub(c.StartedAt.Time) < time.Minute || c.ResourceID == "" || c.Status != report.Succeeded {
@@ -51,9 +50,6 @@ func TestReport_followsRun(t *testing.T) {
 		if d := m.Destinations[0]; string(d.AMIID) != output.result.Images[0].ImageID || len(d.Snapshots) != 2 {
 			s.Errorf("got %+v", d)
 		}
-		if strings.Contains(text, "assumed-role/golden") {
-			s.Error("the report names a role without report_details")
-		}
 	})
 }
 
@@ -64,44 +60,73 @@ func copiesOf(m report.Manifest) []report.Step {
 	})
 }
 
-func TestTheReportHasTheMediumOfItsEnding(t *testing.T) {
-	for ending, begin := range map[string]string{"html": "<!DOCTYPE html>", "md": "# ✓ 1 of 1 destination succeeded\n", "json": "{\n"} {
-		t.Run(ending, func(t *testing.T) {
-			onStage(t, func(s *stage) {
-				o := s.options(prod)
-				o["report_path"] = filepath.Join(s.TempDir(), "report."+ending)
-				if _, err := s.run(s.Context(), o); err != nil {
-					s.Fatal(err)
-				}
-				text, err := os.ReadFile(o["report_path"].(string))
-				if err != nil || !strings.HasPrefix(string(text), begin) {
-					s.Errorf("%v: %.60s", err, text)
-				}
-			})
-		})
-	}
+// manifestOf lets a run write its files, and returns the path of the manifest.
+func manifestOf(s *stage, o map[string]any) string {
+	directory := s.TempDir()
+	o["output_directory"] = directory
+	return filepath.Join(directory, "manifest.json")
 }
 
-func TestTheReportNamesRolesWithDetailsOnly(t *testing.T) {
-	for _, details := range []bool{false, true} {
-		onStage(t, func(s *stage) {
-			s.keyless(prod)
-			o := s.options(prod)
-			o["report_path"], o["report_details"] = filepath.Join(s.TempDir(), "report.html"), details
-			if _, err := s.run(s.Context(), o); err == nil {
-				s.Fatal("a success")
+func TestOutputDirectory_files(t *testing.T) {
+	onStage(t, func(s *stage) {
+		o := s.options(prod)
+		parent := s.TempDir()
+		o["output_directory"] = filepath.Join(parent, "new", "{{ build_name }}", "{{ .AMI }}")
+		if _, err := s.run(s.Context(), o); err != nil {
+			s.Fatal(err)
+		}
+		for name, begin := range map[string]string{
+			"manifest.json": "{\n",
+			"report.html":   "<!DOCTYPE html>",
+			"report.md":     "# ✓ 1 of 1 destination succeeded\n",
+		} {
+			text, err := os.ReadFile(filepath.Join(parent, "new", "golden", s.image, name))
+			if err != nil || !strings.HasPrefix(string(text), begin) {
+				s.Errorf("%s: got %v, %.60s", name, err, text)
 			}
-			text, err := os.ReadFile(o["report_path"].(string))
-			if err != nil {
-				s.Fatal(err)
+		}
+	})
+}
+
+// A directory that cannot be created must not cost the image of a build.
+func TestOutputDirectory_notWritable(t *testing.T) {
+	onStage(t, func(s *stage) {
+		o := s.options(prod)
+		file := filepath.Join(s.TempDir(), "file")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			s.Fatal(err)
+		}
+		o["output_directory"] = filepath.Join(file, "below")
+		if _, err := s.run(s.Context(), o); err != nil {
+			s.Fatal(err)
+		}
+		if !strings.Contains(s.screen.String(), "output_directory: no files are written") {
+			s.Errorf("got no warning:\n%s", s.screen)
+		}
+	})
+}
+
+func TestReport_rolesAndStatements(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.keyless(prod)
+		o := s.options(prod)
+		page := filepath.Join(filepath.Dir(manifestOf(s, o)), "report.html")
+		if _, err := s.run(s.Context(), o); err == nil {
+			s.Fatal("a success")
+		}
+		text, err := os.ReadFile(page)
+		if err != nil {
+			s.Fatal(err)
+		}
+		for _, name := range []string{"assumed-role/golden-image-target", "Add to the"} {
+			if !strings.Contains(string(text), name) {
+				s.Errorf("the report does not contain %q", name)
 			}
-			for _, name := range []string{"assumed-role/golden-image-target", "Add to the"} {
-				if strings.Contains(string(text), name) != details {
-					s.Errorf("with details %v: %q", details, name)
-				}
-			}
-		})
-	}
+		}
+		if strings.Contains(string(text), "hush") {
+			s.Error("the report shows an external ID")
+		}
+	})
 }
 
 func TestWritingFilesTakesATwentiethOfTheTimeAtMost(t *testing.T) {
@@ -132,8 +157,7 @@ func TestWritingFilesTakesATwentiethOfTheTimeAtMost(t *testing.T) {
 func TestManifest_stepsDuringRun(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
-		path := filepath.Join(s.TempDir(), "result.json")
-		o["manifest_path"] = path
+		path := manifestOf(s, o)
 		var started int
 		time.AfterFunc(3*time.Minute, func() {
 			m, _ := readManifest(s.T, path)

@@ -6,10 +6,12 @@ package encryptedami
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +33,7 @@ type (
 )
 
 const (
-	oneFailed  = "1 of 2 destinations is not served"
+	oneFailed  = "1 of 2 destinations failed"
 	ebsBuilder = "mitchellh.amazonebs"
 )
 
@@ -47,8 +49,9 @@ func underNull(template func(*stage) pairs) func(*testing.T, func(pairs)) option
 
 func onOptionStage(builder string, template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverage.Outcome {
 	return func(t *testing.T, change func(pairs)) (outcome optioncoverage.Outcome) {
+		t.Chdir(t.TempDir()) // for the default of output_directory
 		onStage(t, func(s *stage) {
-			s.addSigningKey()
+			s.addSigningKey("2000-01-01T00:00:00Z")
 			o := template(s)
 			change(o)
 			watch := optioncoverage.NewCallRecorder(s.world)
@@ -59,28 +62,14 @@ func onOptionStage(builder string, template func(*stage) pairs) func(*testing.T,
 	}
 }
 
-// overTLS is the only run over the network, to a certificate that nobody vouches for. It looks, finds nothing to clean up, and ends.
-func overTLS(t *testing.T, change func(pairs)) optioncoverage.Outcome {
-	s := &stage{T: t, world: awssim.New(awssim.WithSeed(1), awssim.WithoutLatency()), screen: new(screen)}
-	s.must(s.world.Build(s.furnish))
-	s.addSigningKey()
-	steady := optioncoverage.ServeOverTLS(t, s.world)
-	o := s.redo(prod)
-	o["cleanup_only"] = true
-	change(o)
-	outcome := s.outcome(o, nullBuilder, nil)
-	outcome.Err = steady(outcome.Err)
-	return outcome
-}
-
 // addSigningKey gives the image a signing key that is always the same: everything else in a run follows from the seed.
-func (s *stage) addSigningKey() {
+func (s *stage) addSigningKey(release string) {
 	s.Helper()
 	secret := strings.Repeat("5a", 16)
 	id := sha256.Sum256([]byte("signing key " + secret))
 	tag := ec2types.Tag{
 		Key:   aws.String(provenance.TagPrefix + "signing-key:" + hex.EncodeToString(id[:4])),
-		Value: aws.String(secret + " release=2000-01-01T00:00:00Z"),
+		Value: aws.String(secret + " release=" + release),
 	}
 	_, err := s.cloud(source).CreateTags(s.Context(), &ec2.CreateTagsInput{Resources: []string{s.image}, Tags: []ec2types.Tag{tag}})
 	s.must(err)
@@ -97,18 +86,20 @@ func (s *stage) outcome(o pairs, builder string, way aws.HTTPClient) (seen optio
 	}
 	s.screen.Reset()
 	output, err := s.postProcess(s.Context(), p, builder)
-	seen.Err = err
+	if seen.Err = err; err != nil {
+		seen.Err = errors.New(withoutVariations(err.Error()))
+	}
 	see := func(what, text string) {
-		for line := range strings.Lines(text) {
+		for line := range strings.Lines(withoutVariations(text)) {
 			seen.Seen = append(seen.Seen, what+": "+strings.TrimSpace(line))
 		}
 	}
 	see("screen", s.screen.String())
-	for _, option := range []string{"manifest_path", "report_path"} {
-		if path, given := o[option].(string); given {
-			text, err := os.ReadFile(path)
+	if directory, given := o["output_directory"].(string); given && directory != "" {
+		for _, name := range []string{"manifest.json", "report.html", "report.md"} {
+			text, err := os.ReadFile(filepath.Join(directory, name))
 			s.must(err)
-			see(option, string(text))
+			see(name, string(text))
 		}
 	}
 	if output == nil {
@@ -120,6 +111,12 @@ func (s *stage) outcome(o pairs, builder string, way aws.HTTPClient) (seen optio
 		see("HCP Packer", fmt.Sprint(*image))
 	}
 	return seen
+}
+
+// withoutVariations replaces the directories of a test and the expected ends of copies, which differ from run to run.
+func withoutVariations(text string) string {
+	text = regexp.MustCompile(regexp.QuoteMeta(os.TempDir())+`/[^/]+/\d+`).ReplaceAllString(text, "DIR")
+	return regexp.MustCompile(`(step_progress,.*),[^,\n]*\n`).ReplaceAllString(text, "$1\n")
 }
 
 func (s *stage) must(err error) {
@@ -137,7 +134,7 @@ func (s *stage) furniture() optioncoverage.Fixtures {
 // rebuilt makes another image that of the build.
 func (s *stage) rebuilt(image string) {
 	s.image = image
-	s.addSigningKey()
+	s.addSigningKey("2000-01-03T00:00:00Z")
 }
 
 // target is the first target of a template.
@@ -158,8 +155,7 @@ func (s *stage) furnished(more pairs) pairs {
 	f.Key(prod, tokyo, "alias/second", prod)
 	f.Key(prod, "us-west-2", "alias/golden", prod)
 	f.Roles(source, prod, other)
-	o := s.with(pairs{"role_name": "plain"})
-	delete(target(o), "assume_role")
+	o := s.with(pairs{"assume_role": list{pairs{"role_name": "plain"}}})
 	maps.Copy(target(o), more)
 	return o
 }
@@ -173,7 +169,7 @@ func aCredentialsFile(s *stage) pairs {
 	f.Roles(source, other)
 	return pairs{"shared_credentials_file": f.Profiles(*s.key.AccessKeyId, *s.key.SecretAccessKey, source, prod, other), "kms_key_id": "alias/golden",
 		"target": list{pairs{"account_ids": list{prod}, "kms_key_id": "alias/golden", "profile": prod}},
-		"share":  list{pairs{"account_ids": list{other}, "profile": other, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}}
+		"share":  list{pairs{"account_ids": list{other}, "profile": other, "kms_grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}}
 }
 
 // roles has a block assume_role wherever there may be one, each with its options.
@@ -182,14 +178,14 @@ func roles(s *stage) pairs {
 	s.furniture().Roles(source, source, management, prod, other)
 	o := s.options(prod)
 	o["assume_role"] = optioncoverage.AssumeRoleBlock(source)
-	o["organizations"] = pairs{"assume_role": optioncoverage.AssumeRoleBlock(management)}
+	o["organizations_role"] = optioncoverage.AssumeRoleBlock(management)
 	o["target"] = list{pairs{"organizational_unit_ids": list{tree.upper}, "exclude_account_ids": list{other, bare}, "kms_key_id": "alias/golden", "assume_role": list{optioncoverage.AssumeRoleBlock(prod)}}}
-	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{optioncoverage.AssumeRoleBlock(other)}, "grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
+	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{optioncoverage.AssumeRoleBlock(other)}, "kms_grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
 	return o
 }
 
 func anOrganization(s *stage) pairs {
-	return s.grow().options(func(target pairs) { target["account_ids"], target["missing_role"] = list{prod}, "skip" })
+	return s.grow().options(func(target pairs) { target["account_ids"], target["on_missing_role"] = list{prod}, "skip" })
 }
 
 // oneOfTwo targets fails, as its copies do. Each wants a parameter, and files tell of it.
@@ -199,7 +195,7 @@ func oneOfTwo(s *stage) pairs {
 	for _, t := range o["target"].(list) {
 		t.(pairs)["ssm_parameter"] = list{pairs{"name": "/golden"}}
 	}
-	o["manifest_path"], o["report_path"] = filepath.Join(s.TempDir(), "result.json"), filepath.Join(s.TempDir(), "report.md")
+	o["output_directory"] = s.TempDir()
 	return o
 }
 
@@ -228,17 +224,12 @@ func deprecated(s *stage) pairs {
 	return s.options(prod)
 }
 
-func badWeather(s *stage) pairs {
-	s.world.Inject(awssim.FaultRule{Fault: awssim.ServerError, Action: "ec2:DescribeSnapshots", Times: 5})
-	return s.options(prod)
-}
-
 func protectedTarget(s *stage) pairs { return s.with(pairs{"deregistration_protection": pairs{}}) }
 
 // olderRelease is handed on two days before.
 func olderRelease(s *stage) pairs {
-	o := s.with(pairs{"keep_releases": 1})
-	o["release_line"] = "web"
+	o := s.with(pairs{"retention": pairs{"keep_releases": 1}})
+	o["image_family"] = "web"
 	_, err := s.run(s.Context(), o)
 	s.must(err)
 	time.Sleep(48 * time.Hour)

@@ -84,7 +84,7 @@ func (o tree) options(change func(target map[string]any)) map[string]any {
 	delete(target, "account_ids")
 	target["organizational_unit_ids"] = []any{o.upper}
 	change(target)
-	options["organizations"] = map[string]any{"assume_role": map[string]any{"role_arn": "arn:aws:iam::" + management + ":role/lister"}}
+	options["organizations_role"] = map[string]any{"role_arn": "arn:aws:iam::" + management + ":role/lister"}
 	return options
 }
 
@@ -112,13 +112,13 @@ func TestTheAccountsOfAUnitAndOfThoseBelowGetTheImage(t *testing.T) {
 func TestAnAccountWithoutTheRoleFailsTheRunUnlessItIsSkipped(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.grow()
-		if _, err := s.run(s.Context(), o.options(func(map[string]any) {})); err == nil || !strings.Contains(err.Error(), "account "+bare+" cannot be worked in") {
+		if _, err := s.run(s.Context(), o.options(func(map[string]any) {})); err == nil || !s.tells("account "+bare+" cannot be worked in", err) {
 			s.Errorf("got %v", err)
 		}
 		if made := len(s.made()); made > 0 {
 			s.Errorf("%d calls made something", made)
 		}
-		if _, err := s.run(s.Context(), o.options(func(target map[string]any) { target["missing_role"] = "skip" })); err != nil {
+		if _, err := s.run(s.Context(), o.options(func(target map[string]any) { target["on_missing_role"] = "skip" })); err != nil {
 			s.Fatal(err)
 		}
 		if len(s.images(prod)) != 1 || len(s.images(other)) != 1 || !s.tells("account "+bare+" cannot be worked in", nil) {
@@ -131,9 +131,9 @@ func TestWhoMayNotListAUnitIsToldWhoMay(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.grow()
 		options := o.options(func(map[string]any) {})
-		delete(options, "organizations")
+		delete(options, "organizations_role")
 		_, err := s.run(s.Context(), options)
-		if err == nil || !strings.Contains(err.Error(), "the accounts of "+o.upper+" cannot be listed") || !strings.Contains(err.Error(), "management account") {
+		if err == nil || !strings.Contains(err.Error(), "the accounts of "+o.upper+" cannot be listed") || !s.tells("management account", err) {
 			s.Errorf("got %v", err)
 		}
 	})
@@ -147,7 +147,7 @@ func TestUnitsOfManyPagesAreListedToTheEnd(t *testing.T) {
 			o.unit("empty "+strings.Repeat("x", len(s.world.Records())%100), o.upper)
 		}
 		options := o.options(func(target map[string]any) { target["exclude_account_ids"] = []any{bare, other} })
-		options["plan_only"] = true
+		options["mode"] = "plan"
 		if _, err := s.run(s.Context(), options); err != nil {
 			s.Fatal(err)
 		}

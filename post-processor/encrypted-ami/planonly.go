@@ -5,22 +5,58 @@ package encryptedami
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// show is the whole of a run with plan_only: it looks, decides and shows.
+// show looks up and plans, and changes nothing in AWS.
 func (r *run) show(ctx context.Context, request distribution.Request) error {
-	p, facts, err := r.decide(ctx, request)
-	if err != nil {
+	p, _, err := r.decide(ctx, request)
+	if failure, ok := errors.AsType[*outcomeError](err); err != nil && !ok {
 		return err
+	} else if ok {
+		failure.outcome = "the plan has errors"
 	}
-	r.ui.Say(report.Forecast(p, plan.Alternatives(request, facts)))
-	return nil
+	r.ui.Say(planOutcome(p))
+	return err
 }
 
-// onlyShown reports whether an error is shown and no failure: with plan_only the image of a build is not protected, and Packer would
-// destroy it.
-func (r *run) onlyShown() bool { return r.config.PlanOnly && !r.userSupplied }
+// planOutcome returns the number of findings of a plan, and whether its run would succeed.
+func planOutcome(p plan.Plan) string {
+	counts, failing := map[distribution.Level]int{}, map[distribution.Location]bool{}
+	for _, f := range p.Findings {
+		counts[f.Level]++
+		if f.Level == distribution.Refused {
+			failing[f.Location] = true
+		}
+	}
+	text := distribution.Count(counts[distribution.Refused], "error", "errors") + ", " +
+		distribution.Count(counts[distribution.Warning], "warning", "warnings")
+	all := len(p.Destinations)
+	switch at := destinationsAt(p, failing); {
+	case counts[distribution.Refused] == 0:
+		return text + ": this run would succeed"
+	case at == 0 || at == all:
+		return text + ": this run would create nothing"
+	default:
+		return fmt.Sprintf("%s: this run would fail in %d of %d destinations", text, at, all)
+	}
+}
+
+// destinationsAt counts the destinations at locations.
+func destinationsAt(p plan.Plan, locations map[distribution.Location]bool) (n int) {
+	for _, d := range p.Destinations {
+		if locations[d.At] {
+			n++
+		}
+	}
+	return n
+}
+
+// onlyShown reports whether an error is shown and does not fail the build: a plan does not protect the AMI of a build, so Packer would
+// deregister it.
+func (r *run) onlyShown() bool { return r.config.Mode == config.ModePlan && !r.userSupplied }

@@ -1,11 +1,12 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package share is Packer's face of the main job: the post-processor that hands an AMI to other accounts.
+// Package encryptedami implements the post-processor encrypted-ami, which distributes an AMI to other accounts.
 package encryptedami
 
 import (
 	"context"
+	"errors"
 	"math"
 	"runtime/debug"
 
@@ -16,7 +17,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 )
 
-// PostProcessor is encrypted-ami-share.
+// PostProcessor is the post-processor encrypted-ami.
 type PostProcessor struct {
 	config     config.Config
 	configured bool           // Configure has been called before
@@ -69,10 +70,10 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, input 
 	r := newRun(p, ui, input)
 	err = r.run(ctx)
 	if err != nil && !r.onlyShown() {
-		return nil, false, false, r.withWayOut(err)
+		return nil, false, false, r.explain(err)
 	}
-	if err != nil {
+	if _, printed := errors.AsType[*outcomeError](err); err != nil && !printed {
 		ui.Error(err.Error())
 	}
-	return r.artifact(), true, p.config.PlanOnly || len(unserved(r.result)) > 0 || launchedFrom(r.result, r.images), nil
+	return r.artifact(), true, p.config.Mode == config.ModePlan || len(unserved(r.result)) > 0 || launchedFrom(r.result, r.images), nil
 }

@@ -4,65 +4,399 @@
 package encryptedami
 
 import (
-	"strconv"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// machineCategory is the type of our machine-readable lines: event, account, region, id, percent, eta.
-const machineCategory = "encrypted-ami"
+// mostDestinations is the number of destinations up to which each step of a destination has a line.
+const mostDestinations = 20
 
-// progress tells people and machines what moves: the end of every step, and of a copy every tenth of its way.
+// shownPercents are the percentages of a copy that get a line.
+var shownPercents = []int{25, 50, 75}
+
+// progress prints what a run does, for users and for programs. Any goroutine may use it.
 type progress struct {
-	ui   packersdk.Ui
-	told map[distribution.StepID]int // percentage told last
+	packersdk.Ui
+
+	mu        sync.Mutex
+	text      report.StepText
+	steps     map[distribution.StepID]step.Step
+	tests     map[distribution.StepID]bool // steps of the test copies
+	created   map[distribution.StepID]string
+	running   map[distribution.StepID]*runningStep
+	groups    map[string]string // lines of cleanup steps that are printed once, by kind
+	brief     bool              // destinations have no lines for their steps
+	canceled  bool
+	tested    int // destinations whose test copy succeeded
+	untested  int // destinations whose test copy has not ended
+	verified  map[distribution.Location]bool
+	heartbeat heartbeat
+}
+
+// runningStep is a step that has started and not ended.
+type runningStep struct {
+	step    step.Step
+	started time.Time
+	percent int
+	shown   int // percent of the last line
+	eta     time.Time
 }
 
 func newProgress(ui packersdk.Ui) *progress {
-	return &progress{ui: ui, told: map[distribution.StepID]int{}}
+	p := &progress{Ui: ui}
+	p.follow(plan.Plan{})
+	return p
 }
 
-// noticeable is how far a copy has to have moved, in percent, to be told again.
-const noticeable = 10
-
-func (p *progress) say(e distribution.Event) {
-	switch e.Kind {
-	case distribution.Progressed:
-		if e.Percent < p.told[e.Step]+noticeable || e.Percent >= 100 { // its end is told next
-			return
+// follow makes progress describe the steps of a plan.
+func (p *progress) follow(of plan.Plan) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.created = map[distribution.StepID]string{}
+	p.text = report.StepText{
+		Labels:  report.NewLabels(of),
+		Created: func(id distribution.StepID) string { return p.created[id] },
+	}
+	p.steps, p.running = map[distribution.StepID]step.Step{}, map[distribution.StepID]*runningStep{}
+	p.groups, p.verified = map[string]string{}, map[distribution.Location]bool{}
+	p.tests = report.TestSteps(of.Steps)
+	p.tested, p.untested = 0, 0
+	for _, s := range of.Steps {
+		p.steps[s.Meta().ID] = s
+		if isTestCopy(s) {
+			p.untested++
 		}
-		p.told[e.Step] = e.Percent
-		p.ui.Say(e.At.String() + ": " + e.Text)
+	}
+	p.groups = report.CleanupLines(of.Steps)
+	if p.untested > 0 {
+		p.groups[testCopies] = report.TestCopyLine(p.untested)
+	}
+	p.brief = len(of.Destinations) > mostDestinations
+}
+
+// testCopies is the group of the steps of the test copies.
+const testCopies = "test copies"
+
+func isTestCopy(s step.Step) bool {
+	copied, ok := s.(*step.CopySnapshot)
+	return ok && copied.Trial
+}
+
+// Say prints a line. It delays the next heartbeat.
+func (p *progress) Say(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.print(line)
+}
+
+// Error prints a line about a failure. It delays the next heartbeat.
+func (p *progress) Error(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.printError(line)
+}
+
+// begin prints what the run does now, and makes heartbeats repeat it until a step starts.
+func (p *progress) begin(doing string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.print(doing + "...")
+	p.heartbeat.doing = doing
+}
+
+func (p *progress) print(line string) {
+	p.Ui.Say(line)
+	p.heartbeat.delay()
+}
+
+func (p *progress) printError(line string) {
+	p.Ui.Error(line)
+	p.heartbeat.delay()
+}
+
+// cancel says that the run was canceled. The failures of canceled steps have no lines.
+func (p *progress) cancel() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.canceled {
+		return
+	}
+	p.canceled = true
+	p.print("Canceling: waiting for " + distribution.Count(len(p.running), "call", "calls") +
+		" in progress, creating nothing new...")
+}
+
+func (p *progress) isCanceled() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.canceled
+}
+
+// say prints an event of a step.
+func (p *progress) say(e distribution.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.steps[e.Step]
+	if s == nil { // of a plan that the run does not show, as for the protection of the source image
+		if e.Kind == distribution.Noted {
+			p.print(e.Text)
+		}
+		return
+	}
+	switch e.Kind {
+	case distribution.Begun:
+		p.running[e.Step] = &runningStep{step: s, started: e.Time}
+		p.start(s)
+	case distribution.Progressed:
+		p.advance(s, e)
 	case distribution.Finished:
-		p.ui.Say("done: " + e.Text + made(e))
+		p.created[e.Step] = e.Resource
+		delete(p.running, e.Step)
+		p.finish(s)
 	case distribution.Failed:
-		p.ui.Error("failed: " + e.Text + made(e))
+		delete(p.running, e.Step)
+		p.fail(s, e)
 	case distribution.Noted:
-		p.ui.Say(e.Text)
+		p.print(p.text.Subject(s) + strings.TrimPrefix(e.Text, s.String()))
 	}
-	p.ui.Machine(machineCategory, string(e.Kind), e.At.Account, e.At.Region, e.Resource, percent(e), eta(e.ETA))
+	machineEvent(p.Ui, s, e)
 }
 
-func made(e distribution.Event) string {
-	if e.Resource == "" {
-		return ""
+// start prints the line of a step. A group of steps that tests or cleans up has one line.
+func (p *progress) start(s step.Step) {
+	group := report.CleanupKind(s)
+	if p.tests[s.Meta().ID] {
+		group = testCopies
 	}
-	return " (" + e.Resource + ")"
+	if group != "" {
+		if line := p.groups[group]; line != "" {
+			p.print(line + "...")
+			p.groups[group] = ""
+		}
+		return
+	}
+	if p.brief && s.Meta().Destination != (distribution.Location{}) {
+		return
+	}
+	if doing := p.text.Doing(s); doing != "" {
+		p.print(doing + "...")
+	}
 }
 
-func percent(e distribution.Event) string {
-	if e.Percent < 0 {
-		return ""
+// advance prints the progress of a copy at 25, 50 and 75 %.
+func (p *progress) advance(s step.Step, e distribution.Event) {
+	r := p.running[e.Step]
+	if r == nil {
+		return
 	}
-	return strconv.Itoa(e.Percent)
+	r.percent, r.eta = e.Percent, e.ETA
+	reached := 0
+	for _, percent := range shownPercents {
+		if e.Percent >= percent {
+			reached = percent
+		}
+	}
+	isHidden := p.tests[e.Step] || p.brief
+	if isHidden || reached <= r.shown || e.Percent >= 100 {
+		return
+	}
+	r.shown = reached
+	line := p.text.CopyProgress(s, e.Percent)
+	if left := e.ETA.Sub(e.Time); left > 0 {
+		line += ", about " + report.Remaining(left) + " left"
+	}
+	p.print(line)
 }
 
-func eta(at time.Time) string {
-	if at.IsZero() {
-		return ""
+func (p *progress) finish(s step.Step) {
+	switch s.(type) {
+	case *step.VerifySnapshot:
+		p.tested++
+		p.endTest()
+	case *step.VerifyImage:
+		p.verified[s.Meta().Destination] = true
+		p.waitForOthers()
 	}
-	return at.UTC().Format(time.RFC3339)
+}
+
+// endTest prints how many test copies succeeded, once all have ended.
+func (p *progress) endTest() {
+	p.untested--
+	all := 0
+	for _, s := range p.steps {
+		if isTestCopy(s) {
+			all++
+		}
+	}
+	if p.untested == 0 && !p.canceled {
+		p.print(fmt.Sprintf("Test copies succeeded: %d of %d", p.tested, all))
+	}
+}
+
+// waitForOthers says how many destinations must be verified before any is published.
+func (p *progress) waitForOthers() {
+	for _, s := range p.steps {
+		barrier, ok := s.(*step.PublishBarrier)
+		if !ok {
+			continue
+		}
+		if missing := barrier.Destinations - len(p.verified); missing > 0 && !p.brief {
+			p.print("Waiting for " + distribution.Count(missing, "more destination", "more destinations") +
+				` before publishing (publish = "all")`)
+		}
+	}
+}
+
+// fail prints the failure of a step with what AWS said. The cause follows at the end of the run.
+func (p *progress) fail(s step.Step, e distribution.Event) {
+	_, isVerification := s.(*step.VerifySnapshot)
+	isTest := isTestCopy(s) || isVerification
+	if isTest {
+		defer p.endTest()
+	}
+	reason := strings.TrimPrefix(e.Text, s.String()+": ")
+	if p.canceled || strings.Contains(reason, "context canceled") {
+		return
+	}
+	at := s.Meta().Destination
+	switch {
+	case isTest:
+		p.printError("Test copy to " + p.text.Location(at) + " failed: " + reason)
+	case p.brief && at != (distribution.Location{}):
+		p.printError("Failed " + p.text.Location(at) + ": " + reason)
+	default:
+		p.printError(p.text.Subject(s) + " failed: " + reason)
+	}
+}
+
+// destination prints the end of a destination.
+func (p *progress) destination(d distribution.DestinationResult) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := p.text.Location(d.At)
+	switch d.State {
+	case distribution.DestinationSucceeded:
+		p.print("Finished " + at + ": " + d.ImageID)
+	case distribution.DestinationFailed:
+		if !p.canceled && !p.brief {
+			p.print("Skipping " + at + " for the rest of this run")
+		}
+	}
+}
+
+// stop ends the heartbeat.
+func (p *progress) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.heartbeat.stop()
+}
+
+// beat prints what the run waits for, after a minute without a line.
+func (p *progress) beat() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.heartbeat.timer == nil { // it was stopped while this call waited
+		return
+	}
+	p.print(p.waiting(time.Now()))
+}
+
+// waiting returns what the run waits for, and until when.
+func (p *progress) waiting(now time.Time) string {
+	var copies, others []*runningStep
+	for _, r := range p.running {
+		if _, copying := r.step.(step.Copying); copying && !p.tests[r.step.Meta().ID] {
+			copies = append(copies, r)
+		} else {
+			others = append(others, r)
+		}
+	}
+	if len(copies) > 0 {
+		return p.waitingForCopies(now, copies)
+	}
+	slices.SortFunc(others, func(a, b *runningStep) int { return a.started.Compare(b.started) })
+	doing := p.heartbeat.doing
+	for _, r := range others {
+		if text := p.text.Doing(r.step); text != "" {
+			doing = text
+			break
+		}
+	}
+	if doing == "" {
+		doing = "Working"
+	}
+	return "Still " + strings.ToLower(doing[:1]) + doing[1:] + p.heartbeat.limit()
+}
+
+// waitingForCopies sums up all copies in progress.
+func (p *progress) waitingForCopies(now time.Time, copies []*runningStep) string {
+	var gib, done int64
+	var last time.Time
+	to := map[distribution.Location]bool{}
+	for _, r := range copies {
+		info := r.step.(step.Copying).Copies()
+		gib += info.GiB
+		done += info.GiB * int64(r.percent)
+		if r.eta.After(last) {
+			last = r.eta
+		}
+		to[r.step.Meta().Destination] = true
+	}
+	percent := int64(0)
+	if gib > 0 {
+		percent = done / gib
+	}
+	left := p.heartbeat.limit()
+	if last.After(now) {
+		left = ", about " + report.Remaining(last.Sub(now)) + " left"
+	}
+	return fmt.Sprintf("Still copying %s %s: %d%% of %d GiB%s",
+		countCopies(copies), p.whereTo(to), percent, gib, left)
+}
+
+// countCopies counts snapshots and AMIs.
+func countCopies(copies []*runningStep) string {
+	amis := 0
+	for _, r := range copies {
+		if _, isImage := r.step.(*step.CopyImage); isImage {
+			amis++
+		}
+	}
+	snapshots := len(copies) - amis
+	switch {
+	case amis == 0:
+		return distribution.Count(snapshots, "snapshot", "snapshots")
+	case snapshots == 0:
+		return distribution.Count(amis, "AMI", "AMIs")
+	}
+	return distribution.Count(snapshots, "snapshot", "snapshots") + " and " + distribution.Count(amis, "AMI", "AMIs")
+}
+
+// whereTo returns where copies go: the zero location stands for the source account.
+func (p *progress) whereTo(destinations map[distribution.Location]bool) string {
+	staged := destinations[distribution.Location{}]
+	delete(destinations, distribution.Location{})
+	text := distribution.Count(len(destinations), "destination", "destinations")
+	for at := range destinations {
+		if len(destinations) == 1 {
+			text = p.text.Location(at)
+		}
+	}
+	switch {
+	case len(destinations) == 0:
+		return "in the source account"
+	case staged:
+		return "in the source account and to " + text
+	}
+	return "to " + text
 }

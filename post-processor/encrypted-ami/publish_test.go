@@ -5,7 +5,6 @@ package encryptedami
 
 import (
 	"maps"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +65,7 @@ func TestNothingIsPublishedThatCannotBeProved(t *testing.T) {
 		if err := s.allow(users, `{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:CreateTags","Resource":"arn:aws:ec2:*::image/*"}`); err != nil {
 			s.Fatal(err)
 		}
-		if _, err := s.run(s.Context(), s.publishing(prod)); err == nil || !strings.Contains(err.Error(), "allow ec2:CreateTags") || len(s.made()) > 0 {
+		if _, err := s.run(s.Context(), s.publishing(prod)); err == nil || !s.tells("allow ec2:CreateTags", err) || len(s.made()) > 0 {
 			s.Errorf("got %v, %d calls made something", err, len(s.made()))
 		}
 	})
@@ -82,10 +81,9 @@ func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
 			s.Fatal(err)
 		}
 		o := s.publishing(prod)
-		path := filepath.Join(s.TempDir(), "result.json")
-		o["manifest_path"] = path
+		path := manifestOf(s, o)
 		_, err := s.run(s.Context(), o)
-		if err == nil || !strings.Contains(err.Error(), "1 of 1 destination is not served") || !strings.Contains(err.Error(), "not published") || !strings.Contains(err.Error(), "ssm:PutParameter") {
+		if err == nil || !strings.Contains(err.Error(), "1 of 1 destination failed") || !s.tells("ssm:PutParameter", err) {
 			s.Errorf("got %v", err)
 		}
 		if state := s.state(path); state.Status != report.Failed || string(state.AMIID) != aws.ToString(s.images(prod)[0].ImageId) {
@@ -170,12 +168,13 @@ func TestVerifyOnlyNamesTheImageThatStandsBesideAWarning(t *testing.T) {
 			s.Fatal(err)
 		}
 		time.Sleep(time.Minute) // until it is seen everywhere
-		o, path := s.options(prod), filepath.Join(s.TempDir(), "manifest.json")
+		o := s.options(prod)
 		o["target"].([]any)[0].(map[string]any)["kms_key_id"] = "default"
 		if _, err := s.run(s.Context(), o); err != nil {
 			s.Fatal(err)
 		}
-		o["source_amis"], o["verify_only"], o["manifest_path"] = map[string]any{tokyo: s.image}, true, path
+		o["existing_amis"], o["mode"] = map[string]any{tokyo: s.image}, "verify"
+		path := manifestOf(s, o)
 		output, err := s.after(s.Context(), nullBuilder, o)
 		if err != nil {
 			s.Fatal(err)
@@ -186,14 +185,14 @@ func TestVerifyOnlyNamesTheImageThatStandsBesideAWarning(t *testing.T) {
 	})
 }
 
-// verify_only finds all in order behind a run, and changes nothing; a parameter that was changed since fails it, with its name.
+// mode = "verify" finds all in order behind a run, and changes nothing; a parameter that was changed since fails it, with its name.
 func TestVerifyOnlyTellsWhatNoLongerStands(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.run(s.Context(), s.publishing(prod)); err != nil {
 			s.Fatal(err)
 		}
 		o := s.publishing(prod)
-		o["source_amis"], o["verify_only"] = map[string]any{tokyo: s.image}, true
+		o["existing_amis"], o["mode"] = map[string]any{tokyo: s.image}, "verify"
 		before := len(s.world.Records())
 		if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
 			s.Error(err)

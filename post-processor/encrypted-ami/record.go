@@ -13,6 +13,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
@@ -44,7 +45,7 @@ func (r *run) recordOptions() runrecord.Options {
 	}
 	return runrecord.Options{
 		Stores:          r.stores(),
-		TakesOver:       r.userSupplied && !r.config.CleanupOnly,
+		TakesOver:       r.userSupplied && r.config.Mode != config.ModeCleanup,
 		Regions:         distribution.Union(regions, nil),
 		HoldsProtection: len(protected(r.result.Source)) > 0,
 		Report:          r.ui.Say,

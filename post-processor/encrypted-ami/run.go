@@ -6,7 +6,6 @@ package encryptedami
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,14 +33,17 @@ type run struct {
 	*PostProcessor
 	ui           packersdk.Ui
 	progress     *progress
+	printed      map[string]bool // findings
+	planned      bool            // the plan was printed
 	input        packersdk.Artifact
 	data         map[string]any // what the build told: handed on, never shown
 	build        distribution.Build
 	images       []distribution.SourceImage
-	userSupplied bool // the images are those of source_amis: never protected, never removed
+	userSupplied bool // the images are those of existing_amis: never protected, never removed
 	unprotected  bool // an image of the build is without protection
 	pool         *awsclient.Pool
 	account      string // of the source
+	accounts     int    // that the template names, with the source account; 0 if it names organizational units
 	clock        *runrecord.Clock
 	record       *runrecord.Run
 	audience     *awsclient.Audience
@@ -61,8 +63,15 @@ type run struct {
 
 func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
 	data := generated(input)
-	r := &run{PostProcessor: p, ui: ui, progress: newProgress(ui), input: input, data: data, build: buildOf(data, p.config.PackerBuildName)}
-	r.files = r.newFiles()
+	progress := newProgress(ui)
+	r := &run{
+		PostProcessor: p,
+		ui:            progress,
+		progress:      progress,
+		input:         input,
+		data:          data,
+		build:         buildOf(data, p.config.PackerBuildName),
+	}
 	r.clock, r.audience = &runrecord.Clock{}, &awsclient.Audience{}
 	r.record = runrecord.New(r.clock)
 	r.record.ID = cmp.Or(p.runID, r.record.ID)
@@ -72,6 +81,8 @@ func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
 // run does all of it, and leaves the result behind in every outcome.
 func (r *run) run(ctx context.Context) error {
 	r.result.Begun = time.Now()
+	defer r.progress.stop()
+	defer context.AfterFunc(ctx, r.progress.cancel)()
 	err := explainCancel(recovery.Do(func() error { return r.do(ctx) }))
 	if err == nil && len(r.images) == 0 {
 		return nil // there was nothing to do: a manifest may be another build's
@@ -86,10 +97,11 @@ func (r *run) run(ctx context.Context) error {
 			r.end(ctx, true)
 			return nil
 		})
-		r.result.Failure = err.Error()
 		r.canceled = ctx.Err() != nil
+		r.result.Failure = r.headline(err)
 	}
 	r.write()
+	r.printEnd()
 	return err
 }
 
@@ -98,17 +110,23 @@ func (r *run) do(ctx context.Context) error {
 		return err
 	}
 	if len(r.images) == 0 {
-		r.ui.Say("There is nothing to take up: source_amis names no image.")
+		r.ui.Say("There is nothing to distribute: existing_amis names no AMI.")
 		return r.invalid
 	}
+	r.files = r.newFiles()
 	limit := cmp.Or(max(r.config.Timeout, 0), config.DefaultTimeout) // also where the options are invalid
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("timeout: the run has taken %s", limit))
 	defer cancel()
+	r.progress.startHeartbeat(time.Now().Add(limit))
 	if err := r.open(ctx); err != nil {
 		return err
 	}
+	r.printStart()
 	r.protect(ctx)
 	if err := cmp.Or(r.invalid, r.validateSourceImages()); err != nil {
+		for _, line := range errorsOf(err) {
+			r.ui.Error(line)
+		}
 		return &configurationError{err}
 	}
 	request, err := r.config.Request(r.images, r.build)
@@ -118,15 +136,12 @@ func (r *run) do(ctx context.Context) error {
 	request.RunID, request.Records = r.record.ID, r.records
 	r.record.Use(r.recordOptions())
 	r.write()
-	if option := r.unwritten(); option != "" {
-		return errors.New(option + ": the file cannot be written; nothing was begun")
-	}
-	switch {
-	case r.config.CleanupOnly:
+	switch r.config.Mode {
+	case config.ModeCleanup:
 		return r.cleanUp(ctx, request)
-	case r.config.VerifyOnly:
+	case config.ModeVerify:
 		return r.check(ctx, request)
-	case r.config.PlanOnly:
+	case config.ModePlan:
 		return r.show(ctx, request)
 	}
 	return r.share(ctx, request)
@@ -153,7 +168,7 @@ func (r *run) open(ctx context.Context) error {
 
 // protects reports whether the run protects its images at all.
 func (r *run) protects() bool {
-	return len(r.images) > 0 && !r.userSupplied && !r.config.PlanOnly && !r.config.ProtectSource.False()
+	return len(r.images) > 0 && !r.userSupplied && r.config.Mode != config.ModePlan
 }
 
 // protect protects the images of the build, unless the template forbids it. A refusal is told at once and does not end the run.
@@ -162,10 +177,14 @@ func (r *run) protect(ctx context.Context) {
 		return
 	}
 	var findings []distribution.Finding
+	for _, image := range r.images {
+		r.progress.begin("Enabling deregistration protection on " + image.ImageID + " for this run")
+	}
 	r.result.Source, findings = execute.EnableProtection(ctx, r.pool, r.account, r.images, r.say)
 	r.unprotected = len(findings) > 0 || ctx.Err() != nil // a step that was not begun has no finding
 	if len(findings) > 0 {
-		r.ui.Error(report.Findings(findings) + "\n" + unprotected)
+		r.printFindings(findings, distribution.Refused, distribution.Warning)
+		r.ui.Error(unprotectedAdvice)
 	}
 }
 
@@ -202,29 +221,25 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 	if err != nil {
 		return lapsed(ctx, err)
 	}
-	r.ui.Say(report.Plan(p) + "\nShould this run be cut off, " + r.resumeHint())
 	r.write()
 	result := execute.Run(ctx, r.pool, p, optionsOf(request), r.say)
 
 	missing := report.Missing(p, result)
 	required := slices.DeleteFunc(slices.Clone(missing), func(d plan.DestinationPlan) bool { return d.Optional })
 	unshared := report.Unshared(p, result)
-	failed := len(required) > request.MaxFailedTargets || len(unshared) > 0 || len(missing) > 0 && ctx.Err() != nil // who cancels has not got what was asked for
+	failed := len(required) > request.MaxFailedDestinations || len(unshared) > 0 || len(missing) > 0 && ctx.Err() != nil // who cancels has not got what was asked for
 	if failed && r.config.CleansUp() {
 		result = r.clean(ctx, request, result)
 	}
 	result.Findings = diagnose.JoinFindings(p.Findings, result.Findings)
 	result.Left = append(result.Left, r.end(ctx, failed)...)
-	text := report.Result(p, result)
+	r.printResult(result)
 	result.Findings = append(p.Findings, result.Findings...)
 	r.keep(result)
 	if failed {
-		return lapsed(ctx, fmt.Errorf("%s:\n%s", failureSummary(p, missing, unshared), text))
+		return lapsed(ctx, &outcomeError{failureSummary(p, missing, unshared)})
 	}
-	r.ui.Say(text)
-	if len(missing) > 0 {
-		r.ui.Say("To serve them as well, " + r.resumeHint())
-	}
+	r.printMissing(missing)
 	r.conclude(ctx)
 	return nil
 }
@@ -262,10 +277,13 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 	r.keys = p.Keys
 	r.audience.Allow(p.Audience()...)
 	r.audience.Allow(r.account)
-	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), execute.Prove(ctx, r.pool, p, request.MaxFailedTargets)...)
+	p.Findings = diagnose.ExplainFindings(p.Findings, facts)
+	r.printPlan(p, request, facts)
+	p.Findings = append(p.Findings, execute.Prove(ctx, r.pool, p, request.MaxFailedDestinations)...)
 	r.trackPlan(p)
+	r.printPlanFindings(p)
 	if p.Refused() {
-		err = fmt.Errorf("nothing was begun:\n%s", report.Plan(p))
+		err = &outcomeError{"nothing was created"}
 	}
 	return p, facts, err
 }
@@ -296,6 +314,7 @@ func (r *run) ensureSigningKeys(ctx context.Context) ([]distribution.SourceImage
 
 // look surveys, and sees which images of the caller's bear a protection that a run before this one has set.
 func (r *run) look(ctx context.Context, request distribution.Request) (distribution.Facts, error) {
+	r.progress.begin(r.reading(request))
 	facts, err := discover.Look(ctx, r.pool, request)
 	if err != nil {
 		return facts, r.pool.TimeoutError(ctx, err)
@@ -319,41 +338,38 @@ func bearsProtection(image distribution.Image) bool {
 func (r *run) lift(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTime)
 	defer cancel()
+	for _, image := range r.result.Source {
+		if image.Protected {
+			r.progress.begin("Disabling deregistration protection on " + image.ImageID)
+		}
+	}
 	ends, findings := execute.DisableProtection(ctx, r.pool, r.account, r.result.Source, r.say)
 	for _, end := range ends {
 		i := slices.IndexFunc(r.result.Source, func(s distribution.SourceImageResult) bool { return s.Region == end.Region })
 		r.result.Source[i] = end
 	}
 	if len(findings) > 0 {
-		r.ui.Error(report.Findings(findings))
+		r.printFindings(findings, distribution.Refused, distribution.Warning)
 	}
 	if images := protected(r.result.Source); len(images) > 0 {
-		r.ui.Error("Still protected against deregistration: " + strings.Join(images, ", ") + ". Once it is not needed any more:\n" + howToLift(r.result.Source))
+		r.ui.Error("Still protected from deregistration: " + strings.Join(images, ", ") + ". To disable the protection:\n" +
+			howToDisableProtection(r.result.Source))
 	}
 }
 
 // liftTime is how long lifting the protection may last.
 const liftTime = time.Minute
 
-// shortcoming is what a run has not come to, as the beginning of its error.
+// failureSummary returns what a run did not achieve, as the beginning of its error.
 func failureSummary(p plan.Plan, missing []plan.DestinationPlan, unshared []plan.SharePlan) string {
 	if len(missing) == 0 {
-		return fmt.Sprintf("%d of %s %s not shared as asked for", len(unshared), distribution.Count(len(p.Shares), "image", "images"), areOf(unshared))
+		return fmt.Sprintf("%d of %s could not be shared", len(unshared), distribution.Count(len(p.Shares), "image", "images"))
 	}
-	return fmt.Sprintf("%d of %s %s not served", len(missing), distribution.Count(len(p.Destinations), "destination", "destinations"), areOf(missing))
-}
-
-// areOf is the verb for a number of things.
-func areOf[T any](things []T) string {
-	if len(things) == 1 {
-		return "is"
-	}
-	return "are"
+	return fmt.Sprintf("%d of %s failed", len(missing), distribution.Count(len(p.Destinations), "destination", "destinations"))
 }
 
 func optionsOf(request distribution.Request) execute.Options {
 	return execute.Options{
-		CopyTimeout:  request.CopyTimeout,
 		PollInterval: request.PollInterval,
 		Evidence:     execute.Evidence{Run: request.RunID, Records: request.Records},
 	}

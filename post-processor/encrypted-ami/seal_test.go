@@ -28,7 +28,7 @@ func (s *stage) pointed(account string) map[string]any {
 func (s *stage) stands(account string) {
 	s.Helper()
 	o := s.pointed(account)
-	o["verify_only"] = true
+	o["mode"] = "verify"
 	if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
 		s.Error(err)
 	}

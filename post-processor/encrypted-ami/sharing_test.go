@@ -39,7 +39,7 @@ func TestAShareAloneGivesTheImageThatOthersLaunch(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		golden.Equal(s.T, "testdata/share.golden", steady(s.screen.String()+output.String()+"\n"))
+		golden.Equal(s.T, "testdata/share.golden", s.shown(nil)+withoutDrawnIDs(output.String())+"\n")
 		images := slices.DeleteFunc(s.images(source), func(i ec2types.Image) bool { return *i.ImageId == s.image })
 		if len(images) != 1 || output.Id() != tokyo+":"+*images[0].ImageId+":"+source {
 			s.Fatalf("the artifact is %s, the source account has %d images more", output.Id(), len(images))
@@ -78,7 +78,7 @@ func TestWhatIsSharedStaysShared(t *testing.T) {
 			s.Errorf("shared is %+v, the artifact %s", again.result.Shares, again.Id())
 		}
 		cleanup := s.options(prod)
-		cleanup["cleanup_only"] = true
+		cleanup["mode"] = "cleanup"
 		for _, options := range []map[string]any{s.options(prod), cleanup} {
 			if _, err := s.run(s.Context(), options); err != nil {
 				s.Fatal(err)

@@ -39,7 +39,7 @@ func accepted(builder string) error {
 	case against == "":
 		return nil
 	}
-	return fmt.Errorf("%s. This post-processor takes the AMIs of amazon-ebs, amazon-ebssurrogate, amazon-chroot and amazon-import, or those that source_amis names under source \"null\"", against)
+	return fmt.Errorf("%s. This post-processor takes the AMIs of amazon-ebs, amazon-ebssurrogate, amazon-chroot and amazon-import, or those that existing_amis names under source \"null\"", against)
 }
 
 // take finds the images: those of the artifact or, where it has none, those that the template names. None are there, and no error,
@@ -60,8 +60,8 @@ func (r *run) validateSourceImages() error {
 	if r.userSupplied {
 		return nil
 	}
-	if len(r.config.SourceAMIs) > 0 {
-		return fmt.Errorf("source_amis: no effect beside the artifact's own images, %s; it is for source %q", r.input.Id(), "null")
+	if len(r.config.ExistingAMIs) > 0 {
+		return fmt.Errorf("existing_amis: no effect beside the artifact's own images, %s; it is for source %q", r.input.Id(), "null")
 	}
 	return accepted(r.input.BuilderId())
 }

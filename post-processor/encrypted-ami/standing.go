@@ -20,7 +20,9 @@ func (r *run) trackPlan(p plan.Plan) {
 			r.pending[newStep.Meta().Destination]++
 		}
 	}
+	r.progress.follow(p)
 	r.result.Findings = p.Findings
+	r.result.Destinations = nil
 	for _, d := range p.Destinations {
 		end := distribution.DestinationResult{At: d.At, Target: d.Target, Optional: d.Optional, State: distribution.Waiting}
 		if d.LeftOut {
@@ -84,6 +86,9 @@ func (r *run) advance(newStep step.Step, e distribution.Event) bool {
 		d.State = distribution.DestinationSucceeded
 	case e.Kind == distribution.Begun && before == distribution.Waiting:
 		d.State = distribution.InProgress
+	}
+	if d.State != before {
+		r.progress.destination(*d)
 	}
 	return d.State != before
 }

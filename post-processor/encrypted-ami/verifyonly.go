@@ -11,13 +11,12 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// check is the whole of a run with verify_only: it looks whether all still stands, and changes nothing.
+// check is the whole of a run with mode = "verify": it looks whether all still stands, and changes nothing.
 func (r *run) check(ctx context.Context, request distribution.Request) error {
 	if !r.userSupplied {
-		return errors.New("verify_only: no effect on the image of a build, which no target has yet; name the image that they have in source_amis")
+		return errors.New("mode: \"verify\" has no effect on the image of a build, which no target has yet; name the image that they have in existing_amis")
 	}
 	facts, err := r.look(ctx, request)
 	if err != nil {
@@ -33,12 +32,21 @@ func (r *run) check(ctx context.Context, request distribution.Request) error {
 			d.State = distribution.DestinationSucceeded
 		}
 	}
+	r.printFindings(p.Findings, distribution.Refused, distribution.Warning, distribution.Note)
+	all := distribution.Count(len(p.Destinations), "destination", "destinations")
+	changed := unserved(r.result)
 	if p.Refused() {
-		return fmt.Errorf("not all stands as it was left:\n%s", report.Findings(p.Findings))
+		return &outcomeError{fmt.Sprintf("%d of %s changed", max(len(changed), 1), all)}
 	}
-	if len(p.Findings) > 0 {
-		r.ui.Say(report.Findings(p.Findings))
-	}
-	r.ui.Say(fmt.Sprintf("Of %d destinations, every required one has its image, sealed, under a key that can be used, and named as asked.", len(p.Destinations)))
+	r.ui.Say(unchangedText(len(p.Destinations)-len(changed), len(p.Destinations)))
 	return nil
+}
+
+// unchangedText counts the destinations that are as the last run left them.
+func unchangedText(unchanged, all int) string {
+	are := "are"
+	if all == 1 {
+		are = "is"
+	}
+	return fmt.Sprintf("%d of %s %s unchanged", unchanged, distribution.Count(all, "destination", "destinations"), are)
 }

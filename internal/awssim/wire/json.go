@@ -188,7 +188,7 @@ func toPlain(v reflect.Value) any {
 	case reflect.Struct:
 		object := map[string]any{}
 		for i := range v.NumField() {
-			if field := v.Type().Field(i); isMember(field) && !isAbsent(v.Field(i)) {
+			if field := v.Type().Field(i); isMember(field) && isSent(v.Type(), field, v.Field(i)) {
 				object[field.Name] = toPlain(v.Field(i))
 			}
 		}

@@ -154,12 +154,16 @@ func (d *formDecoder) value(into reflect.Value, from *node, path string) error {
 	}
 
 	// Some operations check an enumeration value themselves.
-	checked := into.Kind() == reflect.String && slices.Contains(operationsThatCheckEnums, d.request.Operation)
+	checked := into.Kind() == reflect.String &&
+		(slices.Contains(operationsThatCheckEnums, d.request.Operation) || path == storedInstanceType)
 	if !setText(into, *from.value) && !checked {
 		return d.request.invalidValue(into, path, *from.value)
 	}
 	return nil
 }
+
+// storedInstanceType is the instance type of a launch template, which EC2 stores even if it does not know it.
+const storedInstanceType = "LaunchTemplateData.InstanceType"
 
 // operationsThatCheckEnums are the operations that check enumeration values themselves. They ignore unknown values or
 // have errors of their own (rules 2.1.6, 2.2.10 and A.4.3).

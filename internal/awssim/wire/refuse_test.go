@@ -192,8 +192,8 @@ func TestDecode_unknownNames(t *testing.T) {
 			"(4294967296) for parameter Size",
 		},
 		{
-			"number", "sts", "", "Action=AssumeRole&DurationSeconds=1h", &sts.AssumeRoleInput{}, "ValidationError",
-			"'1h' at 'DurationSeconds'",
+			"number", "sts", "", "Action=AssumeRole&DurationSeconds=1h", &sts.AssumeRoleInput{}, "MalformedInput",
+			"'1h' for DurationSeconds",
 		},
 		{
 			"type", "kms", "CreateGrant", `{"KeyId":1}`, &kms.CreateGrantInput{}, "SerializationException",

@@ -234,6 +234,10 @@ func (r *Request) invalidValue(of reflect.Value, path, value string) *Error {
 		}
 	}
 
+	if of.CanInt() && !r.api.json && !r.api.rest { // not a number, or too large for one
+		return &Error{http.StatusBadRequest, "MalformedInput", "Invalid value '" + value + "' for " + path}
+	}
+
 	code, constraint := "ValidationError", "Member must be of type "+of.Type().String()
 	if r.api.json || r.api.rest {
 		code = "ValidationException"

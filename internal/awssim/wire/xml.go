@@ -42,7 +42,7 @@ func (w *xmlWriter) text(name, text string) {
 
 func (w *xmlWriter) members(v reflect.Value) {
 	for i := range v.NumField() {
-		if field := v.Type().Field(i); isMember(field) && !isAbsent(v.Field(i)) {
+		if field := v.Type().Field(i); isMember(field) && isSent(v.Type(), field, v.Field(i)) {
 			name, item := w.names.out(v.Type(), field.Name)
 			w.value(name, item, v.Field(i))
 		}

@@ -90,12 +90,12 @@ func imagePlan() plan.ImagePlan {
 				KeyARN:      "arn:aws:kms:ap-northeast-1:111111111111:key/aws-ebs",
 				Staged:      true,
 				StageKeyARN: "arn:aws:kms:ap-northeast-1:111111111111:key/golden",
-				Why:         "the key of aws/ebs is no other account's to use",
+				Why:         plan.AWSManagedKey,
 			},
-			{Device: "/dev/xvdb", SnapshotID: "snap-0b", GiB: 100, Why: "it is not encrypted"},
+			{Device: "/dev/xvdb", SnapshotID: "snap-0b", GiB: 100, Why: plan.UnencryptedAllowed},
 		},
 		Causes: []string{
-			"EBS encryption-by-default is on in ap-northeast-1, with this default key",
+			"EBS encryption by default is on in ap-northeast-1",
 			"the base image ami-0b\x1b[2J is encrypted",
 		},
 	}

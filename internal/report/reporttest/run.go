@@ -236,7 +236,7 @@ func (s sample) failLastStep(destinations int) {
 		Kind:     "snapshot",
 		Resource: "snap-0123456789abcdef1",
 		GiB:      8,
-		Why:      "completed; the next run goes on with it",
+		Why:      "completed; a resumed run continues with it",
 	})
 	r.Failure = fmt.Sprintf("1 of %d destinations have no image:\nand the rest of the text", destinations)
 }

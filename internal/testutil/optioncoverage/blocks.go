@@ -3,12 +3,19 @@
 
 package optioncoverage
 
+import "strings"
+
 // AssumeRoleCases returns the cases of an AssumeRoleBlock. The errors are those without the block, empty for success,
 // and without the external id.
 func AssumeRoleCases(block, account, withoutBlock, withoutExternalID string) []Case {
+	withoutARN, withName := "role_arn: missing", "role_name: \"strict\" has no account here"
+	if strings.Contains(block, ".") { // in a target or share
+		withoutARN, withName = "role_name: missing", "role_name: no effect beside role_arn"
+	}
 	return []Case{
 		{Option: block, Without: withoutBlock},
-		{Option: block + ".role_arn", Without: "role_arn: missing"},
+		{Option: block + ".role_arn", Without: withoutARN},
+		{Option: block + ".role_name", Value: "strict", With: withName},
 		{Option: block + ".external_id", Without: withoutExternalID},
 		{Option: block + ".session_name"},
 		{Option: block + ".duration_seconds"},

@@ -45,7 +45,7 @@ func CommonWorlds(other string, run func(template func(Setup) pairs) Run) []Worl
 			{Option: "target.launch_check"},
 			{Option: "target.launch_check.instance_type", Without: "instance_type: missing"},
 			{Option: "target.launch_check.subnet_id"},
-			{Option: "target.launch_check.run_tags", Value: pairs{"purpose": "check"}},
+			{Option: "run_tags", Value: pairs{"purpose": "check"}},
 		}},
 		{Name: "a secret parameter", Run: run(secretParameter), Cases: []Case{
 			{Option: "target.ssm_parameter.key_id"},
@@ -53,20 +53,17 @@ func CommonWorlds(other string, run func(template func(Setup) pairs) Run) []Worl
 		{Name: "a parameter that names something else", Run: run(takenParameter), Cases: []Case{
 			{Option: "target.ssm_parameter.overwrite", Value: false, With: "overwrite"},
 		}},
-		{Name: "a launch template", Run: run(launchTemplate("name")), Cases: []Case{
+		{Name: "a launch template", Run: run(launchTemplate), Cases: []Case{
 			{Option: "target.launch_template"},
 			{Option: "target.launch_template.name", Without: "name: missing"},
 			{Option: "target.launch_template.source_version", Value: "2"},
 			{Option: "target.launch_template.description", Value: "the web"},
-			{Option: "target.launch_template.set_default", Value: true},
-		}},
-		{Name: "a launch template by its id", Run: run(launchTemplate("id")), Cases: []Case{
-			{Option: "target.launch_template.id", Without: "name: missing; or give id"},
+			{Option: "target.launch_template.set_default_version", Value: true},
 		}},
 		{Name: "grants", Run: run(grants), Cases: slices.Concat(
-			grantCases("target.grant", ""),
-			grantCases("share.grant", "role_name: no effect without grant"),
-			[]Case{{Option: "share.role_name", Without: "there are no credentials for account " + other}},
+			grantCases("target.kms_grant", ""),
+			grantCases("share.kms_grant", "assume_role: no effect without kms_grant"),
+			[]Case{{Option: "share.assume_role.role_name", Without: "role_name: missing"}},
 		)},
 		{Name: "shares", Run: run(shares), Cases: []Case{
 			{Option: "share"},
@@ -107,20 +104,17 @@ func takenParameter(s Setup) pairs {
 	return s.With(pairs{"ssm_parameter": list{pairs{"name": "/golden", "data_type": "text"}}})
 }
 
-// launchTemplate returns a template that names a launch template with an option: "name" or "id".
-func launchTemplate(option string) func(Setup) pairs {
-	return func(s Setup) pairs {
-		named := pairs{"name": "web", "id": s.LaunchTemplate(s.Target)}[option]
-		return s.With(pairs{"launch_template": list{pairs{option: named}}})
-	}
+func launchTemplate(s Setup) pairs {
+	s.LaunchTemplate(s.Target)
+	return s.With(pairs{"launch_template": list{pairs{"name": "web"}}})
 }
 
 // grants returns a template with grants for Auto Scaling, on the target's key and on the source's key.
 func grants(s Setup) pairs {
 	s.AutoScaling(s.Target)
 	s.AutoScaling(s.Other)
-	o := s.With(pairs{"grant": list{pairs{}}})
-	o["share"] = list{pairs{"account_ids": list{s.Other}, "role_name": "plain", "grant": list{pairs{}}}}
+	o := s.With(pairs{"kms_grant": list{pairs{}}})
+	o["share"] = list{pairs{"account_ids": list{s.Other}, "assume_role": list{pairs{"role_name": "plain"}}, "kms_grant": list{pairs{}}}}
 	return o
 }
 

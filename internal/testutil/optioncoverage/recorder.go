@@ -4,15 +4,9 @@
 package optioncoverage
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"sync"
-	"testing"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 )
@@ -45,21 +39,4 @@ func (c *CallRecorder) Seen() (lines []string) {
 		lines = append(lines, fmt.Sprint("host: ", host))
 	}
 	return lines
-}
-
-// ServeOverTLS serves a world as the endpoint of all services until the test ends. Its certificate is not trusted. The
-// returned function replaces the address, which varies, in an error.
-func ServeOverTLS(t *testing.T, world *awssim.World) (hideAddress func(error) error) {
-	t.Helper()
-	server := httptest.NewUnstartedServer(world)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	t.Setenv("AWS_ENDPOINT_URL", server.URL)
-	return func(err error) error {
-		if err == nil {
-			return nil
-		}
-		return errors.New(strings.ReplaceAll(err.Error(), server.URL, "the server"))
-	}
 }

@@ -1,8 +1,6 @@
-cleanup_only       = true
-plan_only          = true
-verify_only        = true
-max_failed_targets = 1
-on_failure         = "clean"
+mode                    = "cleanup"
+max_failed_destinations = 1
+on_failure              = "cleanup"
 
 target {
   account_ids = ["999999999999"]

@@ -1,8 +1,8 @@
-max_failed_targets = -1
+max_failed_destinations = -1
 source_key_access = "root"
 on_failure         = "abort"
 
-source_amis = {
+existing_amis = {
   "eu-west-1"     = "ami-1"
   "cn-north-1"    = "ami-0123456789abcdef0"
   "Ireland"       = "ami-0123456789abcdef0"

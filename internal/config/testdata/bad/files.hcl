@@ -1,5 +1,4 @@
-manifest_path = "./out/run.txt"
-report_path   = "out/run.txt"
+output_directory = "./{{ .Region }}/{{ .AMIs }}"
 
 target {
   account_ids = ["999999999999"]

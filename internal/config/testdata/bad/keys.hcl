@@ -9,7 +9,7 @@ region_kms_key_ids = {
 
 target {
   name        = "prod"
-  role_name   = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   account_ids = ["999999999999"]
   regions     = ["eu-west-1", "eu-central-1", "us-east-1"]
   kms_key_id  = "0a1b2c3d-0000-4000-8000-0123456789ab"
@@ -21,7 +21,7 @@ target {
 
 target {
   name        = "test"
-  role_name   = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   account_ids = ["888888888888"]
   regions     = ["eu-west-1", "us-east-1"]
   kms_key_id  = "arn:aws:kms:eu-west-1:888888888888:key/mrk-0123456789abcdef0123456789abcdef"
@@ -29,7 +29,7 @@ target {
 
 target {
   name        = "china"
-  role_name   = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   account_ids = ["777777777777"]
   kms_key_id  = "arn:aws-cn:kms:cn-north-1:777777777777:key/0a1b2c3d-0000-4000-8000-0123456789ab"
 }

@@ -1,18 +1,19 @@
 # launch checks
+run_tags  = { "aws:x" = "1", from = "{{ .Target }}" }
+
 target {
   name        = "prod"
-  role_name   = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   account_ids = ["999999999999", "888888888888"]
   kms_key_id  = "alias/golden"
   launch_check {
     subnet_id = "subnet-0123456789abcdef0"
-    run_tags  = { "aws:x" = "1", from = "{{ .Source }}" }
   }
 }
 
 target {
   name        = "test"
-  role_name   = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   account_ids = ["777777777777"]
   kms_key_id  = "alias/golden"
   launch_check {

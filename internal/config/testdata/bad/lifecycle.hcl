@@ -1,10 +1,9 @@
 target {
   account_ids                    = ["999999999999"]
-  role_name                      = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   kms_key_id                     = "alias/golden"
   snapshot_copy_duration_minutes = 20
   deprecate_at                   = "next year"
-  deprecate_after                = "-1h"
   force_delete_snapshot          = true
   ami_users                      = ["999999999999", "1"]
   ami_org_arns                   = ["o-1"]
@@ -16,7 +15,7 @@ target {
 }
 target {
   account_ids      = ["888888888888"]
-  role_name        = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   kms_key_id       = "alias/golden"
   force_deregister = true
   fast_launch {
@@ -27,7 +26,7 @@ target {
 }
 target {
   account_ids = ["777777777777", "666666666666"]
-  role_name   = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   kms_key_id  = "alias/golden"
   fast_launch {
     template_id      = "windows"
@@ -36,7 +35,7 @@ target {
 }
 target {
   account_ids = ["555555555555"]
-  role_name   = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   kms_key_id  = "alias/golden"
   fast_launch {
     template_id   = "lt-0123456789abcdef0"
@@ -45,7 +44,7 @@ target {
 }
 target {
   account_ids = ["444444444444"]
-  role_name   = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   kms_key_id  = "alias/golden"
   fast_launch {
     template_name = "windows"
@@ -53,9 +52,21 @@ target {
 }
 target {
   account_ids = ["333333333333"]
-  role_name   = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   kms_key_id  = "alias/golden"
   fast_launch {
     template_version = 2
   }
+}
+target {
+  account_ids = ["222222222222"]
+  assume_role { role_name = "golden-image-target" }
+  kms_key_id  = "alias/golden"
+  deprecate_at = "{{ isotime }} {{ .PackerRunUUID }}"
+}
+target {
+  account_ids = ["111111111110"]
+  assume_role { role_name = "golden-image-target" }
+  kms_key_id  = "alias/golden"
+  deprecate_at = "2026-01-01T00:00:00Z"
 }

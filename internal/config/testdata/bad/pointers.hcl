@@ -1,7 +1,7 @@
 # what names the image
 target {
   name        = "prod"
-  role_name   = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   account_ids = ["999999999999"]
   kms_key_id  = "alias/golden-target"
   ssm_parameter {
@@ -10,7 +10,7 @@ target {
     data_type   = "aws:ssm:integration"
     tier        = "Cheap"
     tags        = { "aws:x" = "1", from = "{{ .Source }}" }
-    description = "{{ .SourceAMI"
+    description = "{{ .AMI"
   }
   ssm_parameter {
     name   = "/aws/golden"
@@ -40,9 +40,8 @@ target {
   launch_template {}
   launch_template {
     name           = "web"
-    id             = "lt-web"
     source_version = "$Newest"
-    description    = "{{ .SourceAMI"
+    description    = "{{ .AMI"
   }
   launch_template {
     name = "web {{ .Regoin }}"
@@ -57,10 +56,10 @@ target {
 
 target {
   name        = "everybody"
-  role_name   = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   account_ids = ["888888888888", "777777777777"]
   kms_key_id  = "default"
   launch_template {
-    id = "lt-0123456789abcdef0"
+    name = "web {{ uuid }}"
   }
 }

@@ -1,5 +1,5 @@
 publish            = "all"
-max_failed_targets = 1
+max_failed_destinations = 1
 
 target {
   account_ids = ["999999999999"]

@@ -1,7 +1,7 @@
 # who gets the image, and with which credentials
 target {
   name       = "no account"
-  role_name  = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   kms_key_id = "alias/golden"
 }
 
@@ -30,5 +30,5 @@ share {
 share {
   name        = "grants without a role"
   account_ids = ["777777777777"]
-  grant {}
+  kms_grant {}
 }

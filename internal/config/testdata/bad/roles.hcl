@@ -27,7 +27,7 @@ target {
   name        = "two ways"
   account_ids = ["777777777777"]
   kms_key_id  = "default"
-  role_name   = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   profile     = "golden"
 }
 
@@ -35,5 +35,29 @@ target {
   name        = "an ARN"
   account_ids = ["666666666666"]
   kms_key_id  = "default"
-  role_name   = "arn:aws:iam::666666666666:role/golden-image-target"
+  assume_role { role_name = "arn:aws:iam::666666666666:role/golden-image-target" }
+}
+
+organizations_role {
+  role_name = "organization-reader"
+}
+
+target {
+  name        = "two names"
+  account_ids = ["555555555555"]
+  kms_key_id  = "default"
+  assume_role {
+    role_name    = "golden-image-target"
+    role_arn     = "arn:aws:iam::555555555555:role/golden-image-target"
+    session_name = "{{ .PackerRunUUID }}"
+  }
+}
+
+target {
+  name        = "no name"
+  account_ids = ["444444444444"]
+  kms_key_id  = "default"
+  assume_role {
+    external_id = "{{ .hush"
+  }
 }

@@ -1,10 +1,10 @@
-fidelity = "exact"
+on_attribute_loss = "exact"
 
 target {
   account_ids = ["999999999999"]
-  role_name   = "golden-image-target"
+  assume_role { role_name = "golden-image-target" }
   kms_key_id  = "default"
-  method      = "copy"
+  copy_method      = "copy"
 }
 
 share {
@@ -20,7 +20,7 @@ share {
 share {
   name        = "without grants"
   account_ids = ["888888888888"]
-  role_name   = "fleet"
+  assume_role { role_name = "fleet" }
   profile     = "fleet"
 }
 
@@ -30,7 +30,7 @@ share {
   assume_role {
     role_arn = "arn:aws:iam::777777777777:role/fleet"
   }
-  grant {
+  kms_grant {
     operations = ["Launch"]
   }
 }

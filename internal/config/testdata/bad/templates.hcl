@@ -3,8 +3,8 @@ target {
   name            = "prod"
   account_ids     = ["999999999999"]
   kms_key_id      = "alias/golden-{{ .Regoin }}"
-  ami_name        = "golden {{ isotime }}"
-  ami_description = "{{ .SourceAMI"
+  ami_name        = "golden {{ isotme }}"
+  ami_description = "{{ .AMI"
   assume_role {
     role_arn    = "arn:{{ .Partition }}:iam::{{ .Account }}:role/t"
     external_id = "{{ hush }}"
@@ -18,5 +18,6 @@ target {
   account_ids = ["888888888888"]
   kms_key_id  = "default"
   ami_name    = "golden*"
+  ami_description = "{{ uuid }} {{ .PackerRunUUID }}"
   region_kms_key_ids = { eu-west-1 = "alias/{{ .Key }}" }
 }

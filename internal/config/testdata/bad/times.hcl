@@ -1,6 +1,5 @@
 # times
 timeout       = "-1h"
-copy_timeout  = "-1s"
 poll_interval = "10ms"
 
 target {

@@ -1,6 +1,5 @@
 # times
 timeout       = "1h"
-copy_timeout  = "2h"
 poll_interval = "6m"
 
 target {

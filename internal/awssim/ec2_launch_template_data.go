@@ -1,0 +1,91 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+var launchTemplateNamePattern = regexp.MustCompile(`^[a-zA-Z0-9().\-/_]{3,128}$`)
+
+// Bounds of the hop limit of instance metadata (SDK LaunchTemplateInstanceMetadataOptionsRequest).
+const (
+	minHopLimit = 1
+	maxHopLimit = 64
+)
+
+// validateTemplateData checks the data of a launch template as far as EC2 does. It stores unknown images, instance types
+// and key pairs (rule A.4.12).
+func (w *World) validateTemplateData(c *Call, data *types.RequestLaunchTemplateData) error {
+	if data == nil {
+		return nil
+	}
+
+	if options := data.MetadataOptions; options != nil && options.HttpPutResponseHopLimit != nil {
+		hops := *options.HttpPutResponseHopLimit
+		if w.violates(c, "B.4.3", hops < minHopLimit || hops > maxHopLimit) {
+			return badRequest(
+				"InvalidParameterValue",
+				"A value of ‘%d’ is not valid for http-put-response-hop-limit. Specify a value between %d and %d, and try again.",
+				hops, minHopLimit, maxHopLimit,
+			)
+		}
+	}
+
+	return nil
+}
+
+// noTemplateData returns the error for a launch template without data. A dry run does not find out.
+func noTemplateData() error {
+	return badRequest(
+		"MissingParameter",
+		"No launch template data was provided. Launch template data is required to create a launch template.",
+	)
+}
+
+// templateWarning returns the warning about an instance type that does not exist. Nil if there is none.
+func (w *World) templateWarning(c *Call, data types.RequestLaunchTemplateData) *types.ValidationWarning {
+	unknown := data.InstanceType != "" && !slices.Contains(data.InstanceType.Values(), data.InstanceType)
+	if !w.violates(c, "B.4.4", unknown) {
+		return nil
+	}
+	return &types.ValidationWarning{Errors: []types.ValidationError{{
+		Code: aws.String("InvalidInstanceType"),
+		Message: aws.String(fmt.Sprintf(
+			"The following supplied instance types do not exist: [%s]", data.InstanceType,
+		)),
+	}}}
+}
+
+// refuseNameAndID refuses a request that names a launch template by ID and by name.
+func (w *World) refuseNameAndID(c *Call, id, name *string, verb string) error {
+	if w.violates(c, "B.4.5", id != nil && name != nil) {
+		return badRequest(
+			"InvalidParameterCombination", "Either provide launch template ID or launch template name to %s the template.",
+			verb,
+		)
+	}
+	return nil
+}
+
+// requireLaunchTemplates refuses IDs and names of launch templates that do not exist.
+func (w *World) requireLaunchTemplates(c *Call, ids, names []string) error {
+	const message = "At least one of the launch templates specified in the request does not exist."
+	for _, id := range ids {
+		if _, err := w.findLaunchTemplate(c.location(), &id, nil); err != nil {
+			return badRequest("InvalidLaunchTemplateId.NotFound", message)
+		}
+	}
+	for _, name := range names {
+		if _, err := w.findLaunchTemplate(c.location(), nil, &name); err != nil {
+			return badRequest("InvalidLaunchTemplateName.NotFoundException", message)
+		}
+	}
+	return nil
+}

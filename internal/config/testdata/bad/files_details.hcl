@@ -1,6 +1,0 @@
-report_details = true
-
-target {
-  account_ids = ["999999999999"]
-  kms_key_id  = "default"
-}

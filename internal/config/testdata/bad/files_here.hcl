@@ -1,0 +1,6 @@
+output_directory = "./"
+
+target {
+  account_ids = ["999999999999"]
+  kms_key_id  = "default"
+}

@@ -1,0 +1,6 @@
+mode = "clean_up"
+
+target {
+  account_ids = ["999999999999"]
+  kms_key_id  = "default"
+}

@@ -1,0 +1,304 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+)
+
+// Plan returns a plan as text: the volumes, the destinations, what the copies will lose, the time and the cost.
+func Plan(p plan.Plan) string {
+	t := planText{Labels: NewLabels(p)}
+	t.line("Plan:")
+	t.subject(p)
+	t.attributes(p.Destinations, distribution.Lost)
+	t.estimate(p)
+	return t.text.text()
+}
+
+// Forecast returns a plan that is not executed: Plan with its steps, all attributes, the calls and the alternatives.
+func Forecast(p plan.Plan, alternatives []plan.Alternative) string {
+	t := planText{Labels: NewLabels(p)}
+	t.line("Plan:")
+	t.subject(p)
+	t.steps(p)
+	t.attributes(p.Destinations, distribution.Kept)
+	t.attributes(p.Destinations, distribution.Lost)
+	if calls := p.Estimate.Calls; len(calls) > 0 {
+		t.line("  Calls: %s", callsText(calls))
+	}
+	t.estimate(p)
+	for _, a := range alternatives {
+		t.alternative(p, a)
+	}
+	return t.text.text()
+}
+
+// planText writes a plan.
+type planText struct {
+	text
+	Labels
+}
+
+// subject writes what is copied or shared, and to whom.
+func (t *planText) subject(p plan.Plan) {
+	for _, image := range p.Images {
+		t.volumes(image, len(p.Images) > 1)
+	}
+	t.destinations(p.Destinations)
+	t.routes(p.Ways)
+	t.shares(p.Shares)
+}
+
+func (t *planText) volumes(image plan.ImagePlan, severalImages bool) {
+	if len(image.Devices) == 0 {
+		return
+	}
+	of, why := "", ""
+	if severalImages {
+		of = fmt.Sprintf(" of %s in %s", image.ImageID, image.Region)
+	}
+	if len(image.Causes) > 0 {
+		why = " (encrypted because " + clean(strings.Join(image.Causes, ", or because ")) + ")"
+	}
+	t.line("  Source volumes%s%s:", of, why)
+	device, gib := 0, 0
+	for _, d := range image.Devices {
+		device = max(device, len(clean(d.Device)))
+		gib = max(gib, len(fmt.Sprint(d.GiB)))
+	}
+	for _, d := range image.Devices {
+		t.line("    %-*s  %*d GiB  %s", device, clean(d.Device), gib, d.GiB, t.decision(d))
+	}
+}
+
+// decision returns what a volume is encrypted with, and what will be done about it.
+func (t *planText) decision(d plan.DevicePlan) string {
+	key := "not encrypted"
+	if d.Encrypted {
+		key = t.Key(d.KeyARN)
+	}
+	if why := clean(d.Why.Text()); why != "" && why != key {
+		key += ", " + why
+	}
+	if d.Staged && d.StageKeyARN != "" {
+		key += ": will be copied with " + t.Key(d.StageKeyARN) + " first"
+	}
+	return key
+}
+
+// mostDestinations is the number of destinations that are listed one by one.
+const mostDestinations = 20
+
+func (t *planText) destinations(all []plan.DestinationPlan) {
+	if len(all) == 0 {
+		return
+	}
+	shown := all[:min(len(all), mostDestinations)]
+	account, region := 0, 0
+	for _, d := range shown {
+		account, region = max(account, len(t.Account(d.At))), max(region, len(d.At.Region))
+	}
+	t.line("  Destinations:")
+	for _, d := range shown {
+		key := "a key that is not known yet"
+		if d.KeyARN != "" {
+			key = t.Key(d.KeyARN)
+		}
+		from := ""
+		if d.FromRegion != d.At.Region {
+			from = ", copied from " + d.FromRegion
+		}
+		if d.MethodWhy != "" {
+			from += ", with CopyImage: " + clean(d.MethodWhy)
+		}
+		if d.LeftOut {
+			from += ", skipped"
+		}
+		t.line("    %-*s  %-*s  %q, %s%s", account, t.Account(d.At), region, d.At.Region, d.Name, key, from)
+	}
+	if more := len(all) - len(shown); more > 0 {
+		t.line("    and %d more", more)
+	}
+}
+
+// routes writes the route to each Region that has no source image, and the other route that would work.
+func (t *planText) routes(all []plan.RegionRoute) {
+	for _, r := range all {
+		other := ""
+		if r.Otherwise != nil {
+			other = fmt.Sprintf(" (%s: %s)", routeText(r.Region, *r.Otherwise), movedText(*r.Otherwise))
+		}
+		t.line("  To %s: %s, %s%s", r.Region, routeText(r.Region, r.Route), movedText(r.Route), other)
+	}
+}
+
+func routeText(to string, r plan.Route) string {
+	if r.From == to {
+		return "one staged copy for all accounts"
+	}
+	return "copied from " + r.From + " by each account"
+}
+
+func movedText(r plan.Route) string {
+	return fmt.Sprintf("%d GiB between Regions, %d GiB copied", r.GiBTransferred, r.GiBCopied)
+}
+
+func (t *planText) shares(all []plan.SharePlan) {
+	for _, s := range all {
+		what := s.ImageID
+		if s.Staged {
+			what = "a copy of " + s.ImageID
+		}
+		t.line("  Shared without a copy: %s in %s with %s (%s)", what, s.At.Region, clean(s.With.String()), clean(list(s.Names)))
+		for _, g := range s.Grants {
+			t.line("    %s creates a grant on %s for %s", g.At.Account, t.Key(g.KeyARN), g.Grantee)
+		}
+	}
+}
+
+// attributes writes once for all destinations which attributes the copies will keep or lose.
+func (t *planText) attributes(all []plan.DestinationPlan, how distribution.AttributeHandling) {
+	var names []string
+	for _, d := range all {
+		for _, c := range d.Carried {
+			if c.How == how && !slices.Contains(names, c.Attribute) {
+				names = append(names, c.Attribute)
+			}
+		}
+	}
+	slices.Sort(names)
+	switch {
+	case len(names) == 0:
+	case how == distribution.Lost:
+		t.line("  Attributes that will be lost: %s", strings.Join(names, ", "))
+	default:
+		t.line("  Attributes that will be kept: %s", strings.Join(names, ", "))
+	}
+}
+
+func (t *planText) estimate(p plan.Plan) {
+	e := p.Estimate
+	if e.Copies == 0 {
+		return
+	}
+	t.line("  %s", copiesText(e))
+	t.line("  Cost: %s", costText(e))
+}
+
+// alternative writes a template that is cheaper or faster, and what to change for it.
+func (t *planText) alternative(p plan.Plan, a plan.Alternative) {
+	advantage := "Instead"
+	if faster := p.Estimate.Takes - a.Estimate.Takes; faster > 0 {
+		advantage = "Faster"
+	} else if a.Estimate.USDOnce() < p.Estimate.USDOnce() {
+		advantage = "Cheaper"
+	}
+	where := ""
+	if a.Builder {
+		where = `. Add to source "amazon-ebs"`
+	}
+	t.line("  %s: %s: %s, %s%s:", advantage, a.What, copiesText(a.Estimate), costText(a.Estimate), where)
+	for _, how := range a.How {
+		t.line("    %s", clean(how))
+	}
+}
+
+// copiesText returns the size and the duration of a plan: "6 snapshot copies, 28 GiB between Regions, about 9 minutes".
+func copiesText(e plan.Estimate) string {
+	var parts []string
+	if e.BuilderCopies > 0 {
+		parts = append(parts, distribution.Count(e.BuilderCopies, "copy", "copies")+" by amazon-ebs")
+	}
+	parts = append(parts, distribution.Count(e.Copies, "copy", "copies"))
+	if e.GiBTransferred > 0 {
+		parts = append(parts, fmt.Sprintf("%d GiB between Regions", e.GiBTransferred))
+	}
+	return strings.Join(append(parts, "about "+minutes(e.Takes)), ", ")
+}
+
+// costText returns the cost of a plan, at the list prices that package distribution names.
+func costText(e plan.Estimate) string {
+	return priceText(e.USDPerMonth(), e.GiBStored-e.GiBStaged, e.USDOnce(), e.USDTimed)
+}
+
+func priceText(perMonth float64, gib int64, once, timeBased float64) string {
+	parts := []string{fmt.Sprintf("$%.2f a month for %d GiB of snapshots", perMonth, gib)}
+	if once > 0 {
+		parts = append(parts, fmt.Sprintf("$%.2f once for transfer", once))
+	}
+	if timeBased > 0 {
+		parts = append(parts, fmt.Sprintf("$%.2f once for time-based copies", timeBased))
+	}
+	return strings.Join(parts, ", ") + " (list prices, us-east-1)"
+}
+
+func callsText(calls map[string]int) string {
+	var parts []string
+	for _, action := range slices.Sorted(maps.Keys(calls)) {
+		parts = append(parts, fmt.Sprintf("%d %s", calls[action], action))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// steps writes the steps of a plan, those of one destination in one line.
+func (t *planText) steps(p plan.Plan) {
+	if len(p.Steps) == 0 {
+		return
+	}
+	s := newStepSummary(p, t.Labels)
+	t.line("  Steps:")
+	for _, line := range s.lines() {
+		t.line("    %s", clean(line))
+	}
+}
+
+// sentence returns parts as a sentence without its period: "Copy 2 snapshots, register, compare".
+func sentence(parts []string) string {
+	text := strings.Join(parts, ", ")
+	if text == "" {
+		return ""
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// inOrder returns the keys of counts in the order of their first use.
+type tally struct {
+	order  []string
+	counts map[string]int
+}
+
+func (t *tally) add(key string, n int) {
+	if t.counts == nil {
+		t.counts = map[string]int{}
+	}
+	if _, known := t.counts[key]; !known {
+		t.order = append(t.order, key)
+	}
+	t.counts[key] += n
+}
+
+// phrase returns the texts of a tally with its counts: "copy %s" and "snapshot" become "copy 2 snapshots".
+func (t *tally) phrases(texts map[string][3]string) []string {
+	var all []string
+	for _, key := range t.order {
+		text, known := texts[key]
+		if !known {
+			continue
+		}
+		if text[1] == "" {
+			all = append(all, text[0])
+			continue
+		}
+		all = append(all, fmt.Sprintf(text[0], distribution.Count(t.counts[key], text[1], cmp.Or(text[2], text[1]+"s"))))
+	}
+	return all
+}

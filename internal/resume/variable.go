@@ -1,0 +1,149 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package resume
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Options whose values are never written.
+const externalID = "external_id"
+
+var credentialOptions = []string{"access_key", "secret_key", "token"}
+
+func isSecret(option string) bool {
+	return option == externalID || slices.Contains(credentialOptions, option)
+}
+
+// Variable is a variable of the file that stands for a secret.
+type Variable struct {
+	Name string
+	// FromEnvironment is true if PKR_VAR_NAME has the value in the environment of this run.
+	FromEnvironment bool
+	// Optional is true for credentials: without a value, those of the environment are used.
+	Optional bool
+
+	description string
+	value       string // never written
+}
+
+// write declares the variable.
+func (v Variable) write(body *hclwrite.Body) {
+	declared := body.AppendNewBlock("variable", []string{v.Name}).Body()
+	declared.SetAttributeRaw("type", hclwrite.TokensForIdentifier("string"))
+	declared.SetAttributeValue("sensitive", cty.True)
+	if v.Optional {
+		declared.SetAttributeValue("default", cty.StringVal(""))
+	}
+	declared.SetAttributeValue("description", cty.StringVal(v.description))
+	body.AppendNewline()
+}
+
+// Needed describes the variables that a resumed run needs, for the error of a run. Empty if it needs none.
+func Needed(variables []Variable) string {
+	var parts []string
+	for _, v := range variables {
+		switch {
+		case v.FromEnvironment:
+			parts = append(parts, "uses PKR_VAR_"+v.Name)
+		case !v.Optional:
+			parts = append(parts, fmt.Sprintf("needs -var %s=... (or PKR_VAR_%s)", v.Name, v.Name))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// variables returns a variable for each distinct external ID, and for each credential that is set.
+func (f File) variables(options map[string]any) []Variable {
+	var all []Variable
+	for _, option := range credentialOptions {
+		if value, ok := options[option].(string); ok && value != "" {
+			all = append(all, Variable{Name: option, Optional: true, description: option + " of the source account", value: value})
+		}
+	}
+	places, values := externalIDs(options)
+	for _, value := range values {
+		v := Variable{description: externalID + " of " + joined(places[value]), value: value}
+		v.Name, v.FromEnvironment = f.nameOf(value, all)
+		all = append(all, v)
+	}
+	return all
+}
+
+// externalIDs returns where each external ID is used, and the ids in the order of their first use.
+func externalIDs(options map[string]any) (places map[string][]string, values []string) {
+	places = map[string][]string{}
+	add := func(place string, block map[string]any) {
+		for _, role := range slices.Concat(blocksOf(block["assume_role"]), blocksOf(block["organizations_role"])) {
+			value, _ := role[externalID].(string)
+			if value == "" {
+				continue
+			}
+			if places[value] == nil {
+				values = append(values, value)
+			}
+			if !slices.Contains(places[value], place) {
+				places[value] = append(places[value], place)
+			}
+		}
+	}
+	add("the source account", options)
+	for _, kind := range []string{"target", "share"} {
+		for i, block := range blocksOf(options[kind]) {
+			name, _ := block["name"].(string)
+			place := kind + " " + strconv.Quote(name)
+			if name == "" {
+				place = fmt.Sprintf("%s[%d]", kind, i)
+			}
+			add(place, block)
+		}
+	}
+	for _, block := range blocksOf(options["organizations"]) {
+		add("the organization", block)
+	}
+	return places, values
+}
+
+func joined(places []string) string { return strings.Join(places, " and ") }
+
+// nameOf returns the name of a variable. It is that of a sensitive variable of the template if the environment has the
+// value for it, so that the same secret of a CI system works unchanged.
+func (f File) nameOf(value string, used []Variable) (name string, fromEnvironment bool) {
+	taken := map[string]bool{"mode": true}
+	for _, option := range credentialOptions {
+		taken[option] = true
+	}
+	for _, v := range used {
+		taken[v.Name] = true
+	}
+	for _, name := range slices.Sorted(slices.Values(f.SensitiveVariables)) {
+		if !taken[name] && f.Getenv != nil && f.Getenv("PKR_VAR_"+name) == value {
+			return name, true
+		}
+	}
+	name = externalID
+	for i := 2; taken[name]; i++ {
+		name = fmt.Sprintf("%s_%d", externalID, i)
+	}
+	return name, false
+}
+
+// variableOf returns the variable that stands for a secret. Empty for an empty value.
+func (w writer) variableOf(option string, value any) string {
+	text, _ := value.(string)
+	for _, v := range w.variables {
+		isCredential := v.Optional && v.Name == option
+		isExternalID := !v.Optional && option == externalID && v.value == text
+		if text != "" && (isCredential || isExternalID) {
+			return v.Name
+		}
+	}
+	return ""
+}

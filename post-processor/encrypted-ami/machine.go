@@ -1,0 +1,93 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
+)
+
+// machineType is the type of our lines in Packer's machine-readable output. The first field is the event.
+const machineType = "encrypted-ami"
+
+// stepEvents names the events of steps in machine-readable output.
+var stepEvents = map[distribution.EventKind]string{
+	distribution.Begun:      "step_started",
+	distribution.Progressed: "step_progress",
+	distribution.Finished:   "step_completed",
+	distribution.Failed:     "step_failed",
+	distribution.Skipped:    "step_skipped",
+}
+
+// machineEvent prints an event of a step for programs.
+func machineEvent(ui packersdk.Ui, s step.Step, e distribution.Event) {
+	event := stepEvents[e.Kind]
+	if event == "" {
+		return
+	}
+	fields := []string{event, operationOf(s), e.At.Account, e.At.Region, e.Resource}
+	if e.Kind == distribution.Progressed {
+		fields = append(fields, strconv.Itoa(max(e.Percent, 0)), formatETA(e.ETA))
+	}
+	ui.Machine(machineType, fields...)
+}
+
+// operationOf returns the AWS operation that a step is about: "CopySnapshot". Empty if it calls none.
+func operationOf(s step.Step) string {
+	permissions := s.Permissions()
+	if len(permissions) == 0 {
+		return ""
+	}
+	_, operation, _ := strings.Cut(permissions[0].Action, ":")
+	return operation
+}
+
+func formatETA(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return at.UTC().Format(time.RFC3339)
+}
+
+// destinationEvents names the ends of destinations in machine-readable output.
+var destinationEvents = map[distribution.State]string{
+	distribution.DestinationSucceeded: "destination_completed",
+	distribution.DestinationFailed:    "destination_failed",
+	distribution.Excluded:             "destination_skipped",
+}
+
+// machineStart prints the start of a run for programs.
+func (r *run) machineStart(destinations int) {
+	ami := ""
+	if len(r.images) > 0 {
+		ami = r.images[0].ImageID
+	}
+	r.ui.Machine(machineType, "run_started", string(r.mode()), ami, strconv.Itoa(destinations))
+}
+
+// machineEnd prints the end of a run for programs: its destinations, findings, files and the outcome.
+func (r *run) machineEnd(m report.Manifest) {
+	for _, d := range r.result.Destinations {
+		if event := destinationEvents[d.State]; event != "" {
+			r.ui.Machine(machineType, event, d.At.Account, d.At.Region, d.Target, d.ImageID)
+		}
+	}
+	for _, f := range m.Findings {
+		r.ui.Machine(machineType, "finding",
+			string(f.Severity), string(f.Code), string(f.AccountID), string(f.Region), f.Summary)
+	}
+	event := map[report.Status]string{report.Failed: "run_failed", report.Canceled: "run_canceled"}[m.Status]
+	if event == "" {
+		event = "run_completed"
+	}
+	r.ui.Machine(machineType, event,
+		strconv.Itoa(m.Summary.Succeeded), strconv.Itoa(m.Summary.Failed), strconv.Itoa(m.Summary.Skipped))
+}

@@ -1,0 +1,187 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+)
+
+// printStart prints what the run is about to do.
+func (r *run) printStart() {
+	from := " from " + r.account
+	verbs := map[report.Mode]string{
+		report.Distribute: "Distributing %s%s in %s...",
+		report.PlanOnly:   "Planning the distribution of %s%s in %s; nothing will be changed in AWS...",
+		report.Verify:     "Verifying the copies of %s%s in %s...",
+		report.CleanUp:    "Cleaning up after the distribution of %s%s in %s...",
+	}
+	for _, image := range r.images {
+		r.ui.Say(fmt.Sprintf(verbs[r.mode()], image.ImageID, from, image.Region))
+	}
+}
+
+// reading returns what the run looks up, with the number of accounts if the template names them all.
+func (r *run) reading(request distribution.Request) string {
+	const what = "Reading snapshots, keys and settings"
+	accounts := []string{r.account}
+	r.accounts = 0
+	for _, t := range request.Targets {
+		if len(t.Units) > 0 {
+			return what
+		}
+		accounts = distribution.Union(accounts, t.AccountIDs)
+	}
+	r.accounts = len(accounts)
+	return what + " in " + distribution.Count(len(accounts), "account", "accounts")
+}
+
+// printPlan prints the plan once, and that its permissions are checked.
+func (r *run) printPlan(p plan.Plan, request distribution.Request, facts distribution.Facts) {
+	if r.planned || p.Refused() {
+		return
+	}
+	r.planned = true
+	text := report.Plan(p)
+	if r.mode() == report.PlanOnly {
+		text = report.Forecast(p, plan.Alternatives(request, facts))
+	}
+	r.ui.Say(text)
+	if len(p.Steps) > 0 {
+		r.progress.begin("Checking permissions with dry runs in " +
+			distribution.Count(r.accountsOf(p), "account", "accounts"))
+	}
+}
+
+// accountsOf returns the number of accounts of a plan, with the source account.
+func (r *run) accountsOf(p plan.Plan) int {
+	if len(p.Destinations) == 0 && r.accounts > 0 {
+		return r.accounts
+	}
+	accounts := []string{r.account}
+	for _, d := range p.Destinations {
+		if !d.LeftOut {
+			accounts = append(accounts, d.At.Account)
+		}
+	}
+	return len(distribution.Union(accounts, nil))
+}
+
+// printPlanFindings prints the errors and warnings of a plan. Notes are in the report, and on the screen of a plan.
+func (r *run) printPlanFindings(p plan.Plan) {
+	levels := []distribution.Level{distribution.Refused, distribution.Warning}
+	if r.mode() == report.PlanOnly {
+		levels = append(levels, distribution.Note)
+	}
+	r.printFindings(p.Findings, levels...)
+}
+
+// printResult prints the findings of a run, and what it leaves behind.
+func (r *run) printResult(result distribution.Result) {
+	if !r.progress.isCanceled() { // the errors of canceled steps say nothing else
+		r.printFindings(result.Findings, distribution.Refused, distribution.Warning)
+	}
+	kept, other := r.keptForResume(result.Left)
+	for _, line := range kept {
+		r.ui.Say(line)
+	}
+	if len(kept) > 0 && len(other) == 0 {
+		return
+	}
+	for _, line := range report.NewLabels(r.plan).Left(other, r.accountsOf(r.plan)) {
+		r.ui.Say(line)
+	}
+}
+
+// keptForResume returns a line for each kind of resource that a resumed run continues with, and the other resources.
+func (r *run) keptForResume(left []distribution.RetainedResource) (lines []string, other []distribution.RetainedResource) {
+	var staged, copies, pending, images []distribution.RetainedResource
+	for _, l := range left {
+		switch {
+		case !l.IsKept():
+			other = append(other, l)
+		case l.Kind == "image":
+			images = append(images, l)
+		case l.Why == distribution.KeptPending:
+			pending = append(pending, l)
+		case l.At.Account == r.account:
+			staged = append(staged, l)
+		default:
+			copies = append(copies, l)
+		}
+	}
+	add := func(all []distribution.RetainedResource, one, many string) {
+		if len(all) > 0 {
+			lines = append(lines, "Keeping "+distribution.Count(len(all), one, many)+sizeOf(all)+" for the resumed run")
+		}
+	}
+	add(staged, "staged snapshot", "staged snapshots")
+	add(copies, "snapshot copy", "snapshot copies")
+	add(pending, "snapshot copy that AWS is still creating", "snapshot copies that AWS is still creating")
+	add(images, "AMI", "AMIs")
+	return lines, other
+}
+
+// sizeOf returns the size and the monthly cost of resources.
+func sizeOf(all []distribution.RetainedResource) string {
+	var gib int64
+	for _, l := range all {
+		gib += l.GiB
+	}
+	if gib == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d GiB, $%.2f a month)", gib, distribution.USDPerMonth(all))
+}
+
+// followCleanup makes the output describe the steps of a cleanup. The destinations keep their labels.
+func (r *run) followCleanup(p plan.Plan) {
+	if len(p.Destinations) == 0 {
+		p.Destinations = r.plan.Destinations
+	}
+	r.progress.follow(p)
+}
+
+// printEnd prints which files the run wrote, and its end for programs.
+func (r *run) printEnd() {
+	var names []string
+	for _, f := range r.files {
+		if !f.failed {
+			names = append(names, f.name())
+		}
+	}
+	if dir := r.directory(); dir != "" && len(names) > 0 {
+		r.ui.Say("Wrote " + joinNames(names) + " to " + dir)
+	}
+	for _, f := range r.files {
+		if !f.failed {
+			r.ui.Machine(machineType, "file", f.kind, f.path)
+		}
+	}
+	r.machineEnd(r.manifest(true))
+}
+
+// joinNames joins names: "a, b and c".
+func joinNames(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	last := len(names) - 1
+	return strings.Join(slices.Clone(names[:last]), ", ") + " and " + names[last]
+}
+
+// printMissing says how to try the destinations again that may fail.
+func (r *run) printMissing(missing []plan.DestinationPlan) {
+	if len(missing) == 0 {
+		return
+	}
+	command, _ := r.resumeCommand()
+	r.ui.Say(fmt.Sprintf("%d of %s, not required, failed. To try again: %s", len(missing),
+		distribution.Count(len(r.plan.Destinations), "destination", "destinations"), strings.Join(command, "; ")))
+}

@@ -1,0 +1,316 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report/reporttest"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
+)
+
+// shown returns the lines that a user sees, and the error as Packer prints it. How fast the copies are is random, so
+// their percentages are left out, and which device is the first is not named.
+func (s *stage) shown(err error) string {
+	text := regexp.MustCompile(`(?m)^(machine: |Copying .*% of |Still ).*\n`).ReplaceAllString(s.screen.String(), "")
+	text = regexp.MustCompile(`/dev/xvd[ab], 8 GiB\)|\(/dev/xvd[ab]\)`).ReplaceAllStringFunc(text, func(device string) string {
+		return strings.NewReplacer("xvda", "xvdX", "xvdb", "xvdX").Replace(device)
+	})
+	if err != nil {
+		text += "\n" + err.Error() + "\n"
+	}
+	return withoutDrawnIDs(text)
+}
+
+// withoutDrawnIDs numbers the ids in a text, and removes times.
+func withoutDrawnIDs(text string) string {
+	text = regexp.MustCompile(`key/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`).ReplaceAllString(text, "key/KEY")
+	text = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`).ReplaceAllString(text, "UUID")
+	text = regexp.MustCompile(`"Sid":"\w+"`).ReplaceAllString(text, `"Sid":"SID"`)
+	text = regexp.MustCompile(`until \d\d:\d\d UTC`).ReplaceAllString(text, "until HH:MM UTC")
+	seen, counts := map[string]string{}, map[string]int{}
+	return regexp.MustCompile(`\b(ami|snap|i)-[0-9a-f]{17}\b`).ReplaceAllStringFunc(text, func(id string) string {
+		if seen[id] == "" {
+			kind, _, _ := strings.Cut(id, "-")
+			counts[kind]++
+			seen[id] = fmt.Sprintf("%s-%d", kind, counts[kind])
+		}
+		return seen[id]
+	})
+}
+
+// checkError fails the test unless an error is short and has neither the plan nor a cause twice.
+func (s *stage) checkError(err error) {
+	s.Helper()
+	if err == nil {
+		s.Fatal("got no error")
+	}
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) > errorLines {
+		s.Errorf("got %d lines, want at most %d:\n%v", len(lines), errorLines, err)
+	}
+	for _, part := range []string{"Source volumes", "Destinations:", "Steps:", `"Effect"`} {
+		if strings.Contains(err.Error(), part) {
+			s.Errorf("got %q in the error:\n%v", part, err)
+		}
+	}
+	for _, line := range lines {
+		if line != "" && strings.Count(err.Error()+"\n", line+"\n") > 1 {
+			s.Errorf("got %q twice in the error:\n%v", line, err)
+		}
+	}
+}
+
+func TestScreen_success(t *testing.T) {
+	onStage(t, func(s *stage) {
+		output, err := s.run(s.Context(), s.options(prod, other))
+		if err != nil {
+			s.Fatal(err)
+		}
+		golden.Equal(s.T, "testdata/screen-success.golden", s.shown(nil)+withoutDrawnIDs(output.String())+"\n")
+	})
+}
+
+func TestScreen_failure(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.rights(other, `["ec2:*","kms:DescribeKey","kms:Decrypt","kms:ReEncryptFrom","kms:GenerateDataKeyWithoutPlaintext"]`)
+		_, err := s.run(s.Context(), s.options(prod, other))
+		s.checkError(err)
+		golden.Equal(s.T, "testdata/screen-failure.golden", s.shown(err))
+		if n := strings.Count(s.screen.String(), `"kms:CreateGrant"`); n != 2 { // one for each key
+			s.Errorf("got %d statements, want 2", n)
+		}
+	})
+}
+
+func TestScreen_missingPermission(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.rights(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
+		_, err := s.run(s.Context(), s.options(prod, other))
+		s.checkError(err)
+		golden.Equal(s.T, "testdata/screen-missing-permission.golden", s.shown(err))
+	})
+}
+
+func TestScreen_plan(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.rights(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
+		output, err := s.run(s.Context(), s.only(prod, other))
+		if err != nil {
+			s.Fatal(err)
+		}
+		golden.Equal(s.T, "testdata/screen-plan.golden", s.shown(nil)+output.String()+"\n")
+	})
+}
+
+func TestScreen_cancel(t *testing.T) {
+	onStage(t, func(s *stage) {
+		ctx, cancel := context.WithCancel(s.Context())
+		time.AfterFunc(time.Minute, cancel)
+		_, err := s.run(ctx, s.options(prod, other))
+		s.checkError(err)
+		golden.Equal(s.T, "testdata/screen-cancel.golden", s.shown(err))
+	})
+}
+
+func TestScreen_verify(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if _, err := s.run(s.Context(), s.options(prod)); err != nil {
+			s.Fatal(err)
+		}
+		s.screen = new(screen)
+		if _, err := s.after(s.Context(), nullBuilder, s.verifying(prod)); err != nil {
+			s.Fatal(err)
+		}
+		unchanged := s.shown(nil)
+		s.screen = new(screen)
+		_, err := s.after(s.Context(), nullBuilder, s.verifying(prod, other))
+		s.checkError(err)
+		golden.Equal(s.T, "testdata/screen-verify.golden", unchanged+"\n# another destination\n"+s.shown(err))
+	})
+}
+
+func TestScreen_cleanup(t *testing.T) {
+	onStage(t, func(s *stage) {
+		ctx, cancel := context.WithCancel(s.Context())
+		time.AfterFunc(time.Minute, cancel)
+		if _, err := s.run(ctx, s.options(prod)); err == nil {
+			s.Fatal("got no error")
+		}
+		time.Sleep(10 * time.Minute)
+		s.screen = new(screen)
+		if _, err := s.after(s.Context(), nullBuilder, s.cleaning(prod)); err != nil {
+			s.Fatal(err)
+		}
+		golden.Equal(s.T, "testdata/screen-cleanup.golden", s.shown(nil))
+	})
+}
+
+func (s *stage) verifying(accounts ...string) map[string]any {
+	o := s.options(accounts...)
+	o["mode"], o["existing_amis"] = "verify", map[string]any{tokyo: s.image}
+	return o
+}
+
+func (s *stage) cleaning(accounts ...string) map[string]any {
+	o := s.options(accounts...)
+	o["mode"], o["existing_amis"] = "cleanup", map[string]any{tokyo: s.image}
+	return o
+}
+
+// sampleSteps returns a plan that stages one snapshot and copies it to a number of destinations.
+func sampleSteps(destinations int) plan.Plan {
+	p := reporttest.Plan()
+	staged := p.Steps[0].(*step.CopySnapshot)
+	p.Steps, p.Destinations = []step.Step{staged}, nil
+	for i := range destinations {
+		at := distribution.Location{Account: fmt.Sprintf("%012d", 222222222222+i), Region: tokyo}
+		p.Destinations = append(p.Destinations, plan.DestinationPlan{At: at, Target: "prod"})
+		p.Steps = append(p.Steps, &step.CopySnapshot{
+			Base:       step.Base{ID: step.NewID("copy", at.Account), Location: at, Destination: at},
+			Source:     step.Ref{From: staged.ID},
+			FromRegion: tokyo,
+			Device:     "/dev/xvda",
+			GiB:        20,
+		})
+	}
+	return p
+}
+
+// play sends events of a plan: every copy starts, reaches 60 % after four minutes and completes, the last one fails.
+func play(p *progress, steps plan.Plan) {
+	p.follow(steps)
+	p.startHeartbeat(time.Now().Add(time.Hour))
+	at := func(s step.Step, kind distribution.EventKind, percent int) distribution.Event {
+		e := distribution.Event{
+			Time:    time.Now(),
+			Kind:    kind,
+			Step:    s.Meta().ID,
+			At:      s.Meta().Location,
+			Percent: percent,
+			Text:    s.String(),
+		}
+		if kind == distribution.Finished {
+			e.Resource = "snap-0123456789abcdef0"
+		}
+		if percent > 0 {
+			e.ETA = time.Now().Add(time.Duration(100-percent)*4*time.Second + 3*time.Second)
+		}
+		return e
+	}
+	p.say(at(steps.Steps[0], distribution.Begun, -1))
+	time.Sleep(3*time.Minute + 10*time.Second)
+	p.say(at(steps.Steps[0], distribution.Finished, 100))
+	for _, s := range steps.Steps[1:] {
+		p.say(at(s, distribution.Begun, -1))
+	}
+	for _, percent := range []int{10, 26, 60, 77} {
+		time.Sleep(57 * time.Second)
+		for _, s := range steps.Steps[1:] {
+			p.say(at(s, distribution.Progressed, percent))
+		}
+	}
+	time.Sleep(2*time.Minute + time.Second)
+	for i, s := range steps.Steps[1:] {
+		d := distribution.DestinationResult{At: s.Meta().Destination, State: distribution.DestinationSucceeded, ImageID: "ami-0a"}
+		if i == len(steps.Steps)-2 {
+			e := at(s, distribution.Failed, -1)
+			e.Text += ": Given key ID is not accessible"
+			p.say(e)
+			d.State = distribution.DestinationFailed
+		} else {
+			p.say(at(s, distribution.Finished, 100))
+		}
+		p.destination(d)
+	}
+	p.stop()
+}
+
+func TestProgress_copies(t *testing.T) {
+	for destinations, file := range map[int]string{2: "screen-copies.golden", 21: "screen-21-destinations.golden"} {
+		synctest.Test(t, func(t *testing.T) {
+			ui := new(screen)
+			play(newProgress(ui), sampleSteps(destinations))
+			lines := slices.DeleteFunc(strings.SplitAfter(ui.String(), "\n"), func(line string) bool {
+				return strings.HasPrefix(line, "machine: ")
+			})
+			golden.Equal(t, "testdata/"+file, withoutDrawnIDs(strings.Join(lines, "")))
+		})
+	}
+}
+
+// A wait without a step was silent.
+func TestHeartbeat_namesWhatIsAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ui := new(screen)
+		p := newProgress(ui)
+		p.startHeartbeat(time.Date(2026, 1, 2, 15, 4, 0, 0, time.UTC))
+		p.begin("Reading snapshots, keys and settings in 3 accounts")
+		time.Sleep(2*time.Minute + time.Second)
+		p.Say("another line")
+		time.Sleep(59 * time.Second)
+		p.stop()
+		time.Sleep(10 * time.Minute)
+		const still = "Still reading snapshots, keys and settings in 3 accounts, until 15:04 UTC at the latest\n"
+		want := "Reading snapshots, keys and settings in 3 accounts...\n" + still + still + "another line\n"
+		if got := ui.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+func TestFailure_lines(t *testing.T) {
+	f := failure{
+		headline: "12 of 20 destinations failed; ami-0a is kept and protected from deregistration",
+		failed:   []string{"cause 1", "cause 2", "cause 3", "and 2 more causes, see above"},
+		fix:      "see the next steps printed above (also in report.md)",
+		resume:   []string{"packer build encrypted-ami/ami-0a/resume.pkr.hcl", "needs -var external_id=..."},
+		giveUp:   "the same command with -var mode=cleanup",
+		report:   "encrypted-ami/ami-0a/report.html",
+		note:     `"Error destroying builder artifact" below is expected`,
+	}
+	several := f.text()
+	f.failed = f.failed[:1]
+	for _, text := range []string{several, f.text()} {
+		if n := strings.Count(text, "\n") + 1; n != errorLines {
+			t.Errorf("got %d lines, want %d:\n%s", n, errorLines, text)
+		}
+	}
+	golden.Equal(t, "testdata/failure.golden", f.text()+"\n\n"+several+"\n")
+}
+
+// An AMI that is not protected cannot be resumed from.
+func TestExplain_stateOfTheAMI(t *testing.T) {
+	var text strings.Builder
+	two := []distribution.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-0a"}, {Region: "us-west-2", ImageID: "ami-0b"}}
+	ours := []distribution.SourceImageResult{{Region: "ap-northeast-1", ImageID: "ami-0a", Protected: true}, {Region: "us-west-2", ImageID: "ami-0b"}}
+	failed := &outcomeError{"1 of 2 destinations failed"}
+	for _, c := range []struct {
+		title string
+		err   error
+		run   run
+	}{
+		{"protected by this run", failed, run{images: two, result: distribution.Result{Source: ours}}},
+		{"not protected", failed, run{images: two[:1], unprotected: true}},
+		{"existing AMIs", failed, run{images: two, userSupplied: true}},
+		{"no plan", errors.New("the source credentials cannot be used: no"), run{images: two[:1], unprotected: true}},
+		{"template", &configurationError{errors.New("region: unknown")}, run{images: two, userSupplied: true}},
+		{"no image", errors.New("the artifact has no AMI"), run{}},
+	} {
+		c.run.PostProcessor = new(PostProcessor)
+		fmt.Fprintf(&text, "# %s\n%s\n\n", c.title, c.run.explain(c.err))
+	}
+	golden.Equal(t, "testdata/explain.golden", text.String())
+}
