@@ -37,14 +37,17 @@ func Explain(c Case) distribution.Finding {
 	r := m.rule()
 
 	f := distribution.Finding{
-		Level:     distribution.Refused,
-		Reference: r.reference(),
-		Location:  m.At,
-		Operation: m.Refusal.Operation,
-		Principal: m.Principal,
-		Resource:  m.Resource,
-		Summary:   m.fillPlaceholders(r.summary),
-		Detail:    m.detail(r),
+		Level:      distribution.Refused,
+		Code:       m.findingCode(r),
+		AWSCode:    m.Refusal.Code,
+		AWSMessage: m.awsMessage(),
+		Reference:  r.reference(),
+		Location:   m.At,
+		Operation:  m.Refusal.Operation,
+		Principal:  m.Principal,
+		Resource:   m.Resource,
+		Summary:    m.fillPlaceholders(r.summary),
+		Detail:     m.fillPlaceholders(r.detail),
 	}
 	if r.aboutKey && m.key != "" {
 		f.Resource = m.key
@@ -54,14 +57,13 @@ func Explain(c Case) distribution.Finding {
 	}
 
 	instructions := []string{m.statementInstruction(f.PolicyStatements), m.fillPlaceholders(r.remediation)}
-	f.Remediation = strings.Join(withoutEmpty(instructions), "; ")
+	f.Remediation = strings.Join(withoutEmpty(instructions), " ")
 	if f.Remediation == "" { // the values of the documented condition are unknown
-		f.Remediation = m.fillPlaceholders("allow {action} to {who} under the conditions of docs/policies")
+		f.Remediation = m.fillPlaceholders("Allow {who} to {action} under the conditions of docs/policies.")
 	}
 	if m.isInconclusive() {
 		f.Level = distribution.Warning
-		f.Remediation += "; EC2 may be let through all the same, where the key policy admits calls through it alone: " +
-			"the copy will show"
+		f.Remediation += " The key policy may allow calls through EC2 only. In that case the copy succeeds."
 	}
 	return f
 }
@@ -72,14 +74,15 @@ func IsEventualConsistency(e distribution.APIError) bool {
 	return newMatch(Case{Refusal: e}).rule().eventual
 }
 
-// detail returns the cause and the message of AWS, which users search for.
-func (m match) detail(r *rule) string {
-	cause, message := m.fillPlaceholders(r.detail), m.awsMessage()
-	if cause == "" || message == "" {
-		return cause + message
+// findingCode returns the code of a finding. That of a missing kms:CreateGrant is the most common one of all.
+func (m match) findingCode(r *rule) string {
+	if r.code == "access_denied" && m.action == "kms:CreateGrant" {
+		return createGrantDenied
 	}
-	return cause + " (AWS: " + message + ")"
+	return r.code
 }
+
+const createGrantDenied = "kms_create_grant_denied"
 
 // isInconclusive reports whether KMS denied us a lookup that EC2 may still be allowed. A key policy can allow calls
 // through EC2 only (3.2.4, 6.8). A denied lookup of an alias is conclusive, because a copy needs the key's ARN.
@@ -97,16 +100,16 @@ func (m match) statementInstruction(additions []distribution.Addition) string {
 	case 0:
 		return ""
 	case 1:
-		text = "add the statement to the " + additions[0].Policy
+		text = "Add the statement to the " + additions[0].Policy
 	default:
-		text = "add the statements, each to the policy that it is for"
+		text = "Add each statement to its policy"
 	}
 
 	hasPrincipal := func(a distribution.Addition) bool { return a.Statement.Principal != nil }
 	if m.caller().isSession && slices.ContainsFunc(additions, hasPrincipal) {
 		text += ", with the role's path in the principal if it has one"
 	}
-	return text
+	return text + "."
 }
 
 func withoutEmpty(texts []string) []string {
@@ -132,11 +135,11 @@ func (m match) fillPlaceholders(text string) string {
 		"{operation}", m.Refusal.Operation,
 		"{code}", m.Refusal.Code,
 		"{external_id}", m.externalIDProblem(),
-		"{on}", cmp.Or(m.Resource, "what it asks for"),
+		"{on}", cmp.Or(m.Resource, "the resource"),
 		"{key}", cmp.Or(m.key, "the key"),
 		"{account}", cmp.Or(m.At.Account, "of the caller"),
 		"{whose}", cmp.Or(m.caller().account, "of the caller"),
 		"{region}", cmp.Or(m.At.Region, "the Region"),
-		"{limit}", cmp.Or(m.quota(), "only so many"),
+		"{limit}", cmp.Or(m.quota(), "a limited number of"),
 	).Replace(text)
 }

@@ -25,7 +25,9 @@ func formatFinding(title string, f distribution.Finding) string {
 		}
 	}
 	write(string(f.Level), f.Summary)
+	write("code", f.Code)
 	write("because", f.Detail)
+	write("AWS", strings.TrimPrefix(f.AWSCode+": "+f.AWSMessage, ": "))
 	write("next", f.Remediation)
 	before := ""
 	for _, a := range f.PolicyStatements {

@@ -4,9 +4,9 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -39,14 +39,16 @@ func explainInterruption(f distribution.Finding) distribution.Finding {
 	switch {
 	case f.Level != distribution.Refused:
 	case strings.Contains(f.Detail, "context canceled"):
-		f.Summary, f.Detail = "the run was canceled while a step was in progress", "the run was canceled"
-		f.Remediation = "resume the run: it keeps what is completed"
+		f.Summary, f.Detail = "the run was canceled while a step was in progress", copiesContinue
+		f.Remediation = "Resume the run. It keeps what is completed."
 	case strings.HasPrefix(f.Detail, "timeout: "):
-		f.Summary = f.Detail
-		f.Remediation = "resume the run, with a longer timeout if the copies need it: it keeps what is completed"
+		f.Summary, f.Detail = f.Detail, copiesContinue
+		f.Remediation = "Resume the run, with a longer timeout if the copies need it. It keeps what is completed."
 	}
 	return f
 }
+
+const copiesContinue = "Copies that have started continue in AWS."
 
 // deniedGrants returns the denied dry runs of kms:CreateGrant on the keys of a failed copy, by the caller of the copy.
 func deniedGrants(known []distribution.Finding, failed distribution.Finding) []distribution.Finding {
@@ -75,9 +77,6 @@ func namesKey(f distribution.Finding, key string) bool {
 	})
 }
 
-// awsPart matches the message of AWS at the end of a detail.
-var awsPart = regexp.MustCompile(` \(AWS: .*\)$`)
-
 // connectDryRun limits the advice for a failed copy to the grants that the dry run was denied. The dry run could not
 // prove them, because a policy may let only EC2 create them (6.8).
 func connectDryRun(failed distribution.Finding, denied []distribution.Finding) distribution.Finding {
@@ -85,25 +84,28 @@ func connectDryRun(failed distribution.Finding, denied []distribution.Finding) d
 		return failed
 	}
 
-	var grants, steps []string
+	var keys, steps []string
 	failed.PolicyStatements = nil
 	for _, d := range denied {
-		grants = append(grants, "kms:CreateGrant on "+d.Resource+awsPart.FindString(d.Detail))
+		keys = append(keys, d.Resource)
 		if len(d.PolicyStatements) == 0 {
 			steps = append(steps, d.Remediation)
 		}
 		failed.PolicyStatements = appendMissing(failed.PolicyStatements, d.PolicyStatements)
 	}
-	failed.Detail = "the dry run was denied " + strings.Join(grants, " and ") +
-		", so it could not prove that EC2 may create the grant" + awsPart.FindString(failed.Detail)
+	who := cmp.Or(match{Case: Case{Principal: failed.Principal}}.caller().name, "the caller")
+	failed.Code = createGrantDenied
+	failed.Summary = who + " may not kms:CreateGrant on " + strings.Join(keys, " and ")
+	failed.Detail = "EC2 creates a grant on the key of the copy and on the key of the source. The dry run was denied: " +
+		denied[0].AWSMessage + "."
 	switch n := len(failed.PolicyStatements); {
 	case n == 1:
-		steps = append([]string{"add the statement to the " + failed.PolicyStatements[0].Policy}, steps...)
+		steps = append([]string{"Add the statement to the " + failed.PolicyStatements[0].Policy + "."}, steps...)
 	case n > 1:
-		steps = append([]string{"add the statements, each to the policy that it is for"}, steps...)
+		steps = append([]string{"Add each statement to its policy."}, steps...)
 	}
-	failed.Remediation = strings.Join(slices.Compact(steps), "; ") + "; if the policies allow it already, allow " +
-		"kms:GenerateDataKeyWithoutPlaintext on the key of the copy, and check the state of the keys"
+	failed.Remediation = strings.Join(slices.Compact(steps), " ") + " If the policies allow it already, allow " +
+		"kms:GenerateDataKeyWithoutPlaintext on the key of the copy, and check the state of the keys."
 	return failed
 }
 
@@ -121,7 +123,7 @@ func appendMissing(list, more []distribution.Addition) []distribution.Addition {
 // hasSameCause reports whether two failures have the same cause and the same next step, or are the same finding. Their
 // summaries begin with different steps.
 func hasSameCause(a, b distribution.Finding) bool {
-	if a.Level != distribution.Refused || a.Detail == "" {
+	if a.Level != distribution.Refused || a.Detail+a.AWSMessage == "" {
 		return reflect.DeepEqual(a, b)
 	}
 	b.Location, b.Resource, b.Summary = a.Location, a.Resource, a.Summary
@@ -143,7 +145,7 @@ func merge(f, other distribution.Finding) distribution.Finding {
 // mostHits is the number of locations that a finding names.
 const mostHits = 10
 
-// hits returns where a cause has hit. Empty if that is one location.
+// hits returns where a cause made steps fail, as a sentence. Empty if that is one location.
 func hits(f distribution.Finding) string {
 	locations := []string{f.Location.String()}
 	for _, failure := range f.Also {
@@ -158,5 +160,5 @@ func hits(f distribution.Finding) string {
 	if more := len(locations) - mostHits; more > 0 {
 		locations = append(locations[:mostHits], fmt.Sprintf("%d more", more))
 	}
-	return "; in " + strings.Join(locations, ", ")
+	return " It failed in " + strings.Join(locations, ", ") + "."
 }

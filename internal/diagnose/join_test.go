@@ -45,15 +45,12 @@ func TestJoinFindings_dryRunNamedTheStatement(t *testing.T) {
 	if !reflect.DeepEqual(f.PolicyStatements, denied.PolicyStatements) {
 		t.Errorf("got statements %v, want that of the dry run %v", f.PolicyStatements, denied.PolicyStatements)
 	}
-	for _, part := range []string{
-		"the dry run was denied kms:CreateGrant on " + targetKey,
-		"no identity-based policy allows the kms:CreateGrant action",
-		"could not prove",
-		"Given key ID is not accessible",
-	} {
-		if !strings.Contains(f.Detail, part) {
-			t.Errorf("got detail %q, want %q in it", f.Detail, part)
-		}
+	if want := "role golden-image-target may not kms:CreateGrant on " + targetKey; f.Summary != want {
+		t.Errorf("got summary %q, want %q", f.Summary, want)
+	}
+	const denial = "The dry run was denied: no identity-based policy allows the kms:CreateGrant action."
+	if !strings.HasSuffix(f.Detail, denial) || f.AWSMessage != "Given key ID is not accessible" {
+		t.Errorf("got detail %q, message of AWS %q", f.Detail, f.AWSMessage)
 	}
 }
 
@@ -104,7 +101,7 @@ func TestJoinFindings_eachCauseOnce(t *testing.T) {
 	if len(joined) != 2 {
 		t.Fatalf("got %d findings, want 2: %v", len(joined), joined)
 	}
-	want := "; in 999999999999 eu-west-1, 999999999999 us-west-2"
+	want := " It failed in 999999999999 eu-west-1, 999999999999 us-west-2."
 	if !strings.HasSuffix(joined[0].Detail, want) {
 		t.Errorf("got detail %q, want %q at its end", joined[0].Detail, want)
 	}
@@ -147,20 +144,20 @@ func TestJoinFindings_keepsNotes(t *testing.T) {
 
 // A canceled run said "context canceled" twice.
 func TestJoinFindings_interruptedSteps(t *testing.T) {
-	for detail, want := range map[string]struct{ detail, nextStep string }{
+	for detail, want := range map[string]struct{ summary, nextStep string }{
 		"context canceled": {
-			"the run was canceled",
-			"resume the run: it keeps what is completed",
+			"the run was canceled while a step was in progress",
+			"Resume the run. It keeps what is completed.",
 		},
 		"operation error EC2: CopySnapshot, canceled, context canceled": {
-			"the run was canceled",
-			"resume the run: it keeps what is completed",
+			"the run was canceled while a step was in progress",
+			"Resume the run. It keeps what is completed.",
 		},
 		"timeout: the run has taken 12h0m0s": {
 			"timeout: the run has taken 12h0m0s",
-			"resume the run, with a longer timeout if the copies need it: it keeps what is completed",
+			"Resume the run, with a longer timeout if the copies need it. It keeps what is completed.",
 		},
-		"the disk is full": {"the disk is full", "run again"},
+		"the disk is full": {"could not copy", "run again"},
 	} {
 		failed := distribution.Finding{
 			Level:       distribution.Refused,
@@ -169,7 +166,7 @@ func TestJoinFindings_interruptedSteps(t *testing.T) {
 			Remediation: "run again",
 		}
 		joined := JoinFindings(nil, []distribution.Finding{failed})
-		if len(joined) != 1 || joined[0].Detail != want.detail || joined[0].Remediation != want.nextStep {
+		if len(joined) != 1 || joined[0].Summary != want.summary || joined[0].Remediation != want.nextStep {
 			t.Errorf("%s: got %v, want %v", detail, joined, want)
 		}
 	}

@@ -82,15 +82,15 @@ func (m match) rule() *rule {
 	return &unknownCode
 }
 
-// awsMessage returns the error code and message of AWS. From a denial of IAM it keeps the reason alone, because the
-// finding names the principal, the action and the resource.
+// awsMessage returns the message of AWS. From a denial of IAM it keeps the reason alone, because the finding names the
+// principal, the action and the resource.
 func (m match) awsMessage() string {
 	text := strings.TrimSpace(m.Refusal.Message)
 	if deniedPattern.MatchString(text) {
 		text = encodedPattern.ReplaceAllString(reasonPattern.FindString(text), "")
+		text = strings.TrimPrefix(text, "because ")
 	}
-	code := m.Refusal.Code
-	return strings.Join(withoutEmpty([]string{code, strings.TrimPrefix(text, code+": ")}), ": ")
+	return strings.TrimPrefix(text, m.Refusal.Code+": ")
 }
 
 // quota returns the limit that the message names, because it varies by account (4.1.1). Empty if it names none.

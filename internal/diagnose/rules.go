@@ -12,9 +12,10 @@ import (
 
 // rule maps an error of AWS to the text of a finding. The texts may contain the placeholders of match.fillPlaceholders.
 type rule struct {
+	code            string   // of the finding: a heading of the troubleshooting guide
 	references      string   // numbers of the AWS rules it rests on, separated by spaces; a finding shows the first
 	operations      string   // separated by spaces, "kms:*" for all of a service; every operation if empty
-	codes           string   // separated by spaces; every error code if empty
+	awsCodes        string   // separated by spaces; every error code if empty
 	messageContains []string // fragments of "Code: message", without apostrophes and limits, which vary (2.2.2, 4.1.1)
 
 	aboutKey bool // the error concerns the key that encrypts, so the finding names that key as its resource
@@ -33,7 +34,7 @@ func (r *rule) reference() string {
 }
 
 func (r *rule) matches(e distribution.APIError) bool {
-	if !r.isAbout(e.Operation) || !isListed(e.Code, r.codes) {
+	if !r.isAbout(e.Operation) || !isListed(e.Code, r.awsCodes) {
 		return false
 	}
 	text := e.Code + ": " + e.Message
@@ -75,11 +76,11 @@ const (
 
 // Remediations that several rules share.
 const (
-	reportDefect     = "no option of the template leads here: report it with this text"
-	retryLater       = "it passes: run again, what is done stays done"
-	trustRemediation = "set external_id to the value that sts:ExternalId has in the trust policy; without such a " +
-		"condition, compare the trust policy with docs/policies/target-role-trust.json"
-	explicitDenyNote = "an explicit deny goes before every allow, so no statement helps: "
+	reportDefect     = "No option causes this error: report it with this text."
+	retryLater       = "Resume the run later. It keeps what is completed."
+	trustRemediation = "Set external_id to the value of sts:ExternalId in the trust policy. If the policy has no such " +
+		"condition, compare it with docs/policies/target-role-trust.json."
+	explicitDenyNote = "An explicit deny overrides every allow, so no statement helps. "
 )
 
 // rules are all rules. The first that matches an error explains it.
@@ -98,32 +99,36 @@ var rules = slices.Concat(
 // fallbackRules explain denials for which AWS names no policy.
 var fallbackRules = []rule{
 	{
-		references:  "6.2",
-		codes:       accessDeniedCodes,
-		summary:     "{who} may not {action}",
-		detail:      "AWS does not say which policy denies it",
-		remediation: "decode the message: `aws sts decode-authorization-message --encoded-message MESSAGE`",
+		code:       "access_denied",
+		references: "6.2",
+		awsCodes:   accessDeniedCodes,
+		summary:    "{who} may not {action}",
+		detail:     "AWS does not say which policy denies it.",
+		remediation: "Decode the message: " +
+			"`aws sts decode-authorization-message --encoded-message MESSAGE`.",
 	},
 }
 
 // foreignEndpoint explains an operation that the endpoint does not have.
 var foreignEndpoint = rule{
-	codes:   "InvalidAction UnknownOperation UnknownOperationException",
-	summary: "the endpoint is not AWS",
-	detail: "AWS has {operation}; an emulator or a proxy may lack it, and a Region may lack a recent operation. The " +
-		"endpoint is set by custom_endpoint_ec2, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_<SERVICE> or endpoint_url of the " +
-		"AWS config file",
-	remediation: "remove the custom endpoint",
+	code:     "endpoint_not_aws",
+	awsCodes: "InvalidAction UnknownOperation UnknownOperationException",
+	summary:  "the endpoint is not AWS",
+	detail: "AWS has {operation}. An emulator or a proxy may lack it, and a Region may lack a new operation. " +
+		"AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_<SERVICE> or endpoint_url of the AWS config file sets the endpoint.",
+	remediation: "Remove the custom endpoint.",
 }
 
 // unknownCode explains an error code that no rule names.
 var unknownCode = rule{
+	code:        "aws_error",
 	summary:     "{operation} failed with {code}",
-	remediation: "look up the code {code} of {operation} in AWS's reference; then run again, what is done stays done",
+	remediation: "Look up the code {code} of {operation} in the AWS API reference, then resume the run.",
 }
 
 // noCode explains a failure without an error code: a state of a resource, or a call without a response.
 var noCode = rule{
+	code:        "aws_error",
 	summary:     "{operation} failed",
-	remediation: "run again: what is done stays done",
+	remediation: "Resume the run. It keeps what is completed.",
 }

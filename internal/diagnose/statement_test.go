@@ -302,8 +302,8 @@ func TestExplain_sessionTagsDenied(t *testing.T) {
 		isTags := strings.HasPrefix(c.title, "5.6 AssumeRole: session tags")
 		isIdentity := strings.HasPrefix(c.title, "5.6 AssumeRole: a source identity")
 		f := Explain(c.Case)
-		if isTags && !strings.Contains(f.Remediation, "add sts:TagSession to the statement") ||
-			isIdentity && !strings.Contains(f.Remediation, "add sts:SetSourceIdentity to the statement") {
+		if isTags && !strings.Contains(f.Remediation, "Add sts:TagSession to the statement") ||
+			isIdentity && !strings.Contains(f.Remediation, "Add sts:SetSourceIdentity to the statement") {
 			t.Errorf("%s: got next %q", c.title, f.Remediation)
 		}
 		if (isTags || isIdentity) && (strings.Contains(f.Summary, "external_id") || f.PolicyStatements != nil) {

@@ -65,6 +65,7 @@ func (m Manifest) HTML() ([]byte, error) {
 		"purpose":  KMSGrant.purpose,
 		"label":    Publication.label,
 		"staging":  Volume.reason,
+		"awsError": awsError,
 	}).Parse(pageText)
 	if err != nil {
 		return nil, err

@@ -74,10 +74,22 @@ func accountsOf(locations []distribution.Location) []string {
 	return slices.Compact(all)
 }
 
-// summary returns the summary of a finding with the aliases of its keys.
+// summary returns the summary of a finding with the aliases of its keys. Keys with the same alias get their accounts.
 func (l Labels) summary(f distribution.Finding) string {
-	text := f.Summary
+	var named []string
+	uses := map[string]int{}
 	for arn, alias := range l.plan.KeyAliases {
+		if strings.Contains(f.Summary, arn) {
+			named = append(named, arn)
+			uses[alias]++
+		}
+	}
+	text := f.Summary
+	for _, arn := range named {
+		alias := l.plan.KeyAliases[arn]
+		if uses[alias] > 1 {
+			alias += " of " + distribution.ARNAccount(arn)
+		}
 		text = strings.ReplaceAll(text, arn, alias)
 	}
 	return clean(text)

@@ -231,6 +231,8 @@ type Finding struct {
 	AccountID        OptionalString    `json:"account_id"`
 	Region           OptionalString    `json:"region"`
 	Operation        OptionalString    `json:"operation"`
+	AWSErrorCode     OptionalString    `json:"aws_error_code"`
+	AWSErrorMessage  OptionalString    `json:"aws_error_message"`
 	Principal        OptionalString    `json:"principal"` // null without details
 	ResourceID       OptionalString    `json:"resource_id"`
 	Option           OptionalString    `json:"option"`            // of the template

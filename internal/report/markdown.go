@@ -108,7 +108,7 @@ func (t *text) markdownFindings(m Manifest) {
 		level := m.level(f)
 		t.line("- %s **%s**%s%s: %s", glyph(level), level, behind(", ", code(string(f.Option))), location, words(f.Summary))
 		t.line("%s%s%s",
-			behind("  <br>cause: ", words(string(f.Detail))),
+			behind("  <br>", words(string(f.Detail)))+behind("  <br>AWS: ", words(awsError(string(f.AWSErrorCode), string(f.AWSErrorMessage)))),
 			behind("  <br>next step: ", words(string(f.NextStep))),
 			behind("  <br>called by: ", code(string(f.Principal))))
 		for _, lack := range f.lacks() {

@@ -7,6 +7,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,10 +61,13 @@ func (l Labels) Finding(f distribution.Finding) string {
 	}
 	t.line("%s: %s", strings.Join(head, ": "), l.summary(f))
 	if f.Detail != "" {
-		t.line("  %s", clean(f.Detail))
+		t.line("  %s", clean(Sentence(f.Detail)))
+	}
+	if message := awsError(f.AWSCode, f.AWSMessage); message != "" {
+		t.line("  AWS: %s", clean(message))
 	}
 	if f.Remediation != "" {
-		t.line("  Next step: %s", clean(f.Remediation))
+		t.line("  Next step: %s", clean(Sentence(f.Remediation)))
 	}
 	t.statements(f)
 	return t.text()
@@ -216,3 +220,25 @@ func clean(foreign string) string {
 }
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
+
+// awsError joins the code and the message of an error of AWS. Empty without both.
+func awsError(code, message string) string {
+	return strings.Trim(code+": "+message, ": ")
+}
+
+// plainWord matches the beginning of a text that is no name of an option, a resource or an action.
+var plainWord = regexp.MustCompile(`^[a-z][a-z']*([ ,;]|$)`)
+
+// Sentence returns a text with a capital letter and a period. Findings of the plan are written as phrases.
+func Sentence(text string) string {
+	if text == "" {
+		return ""
+	}
+	if plainWord.MatchString(text) {
+		text = strings.ToUpper(text[:1]) + text[1:]
+	}
+	if !strings.HasSuffix(text, ".") && !strings.HasSuffix(text, ":") && !strings.HasSuffix(text, "?") {
+		text += "."
+	}
+	return text
+}

@@ -167,15 +167,15 @@ func (r *run) fix(causes []distribution.Finding) string {
 	isOne := !slices.ContainsFunc(causes, func(o distribution.Finding) bool { return !same(o) })
 	switch {
 	case !isOne:
-		return "see the next steps printed above" + r.alsoInReport()
+		return "See the next steps printed above" + r.alsoInReport() + "."
 	case len(f.PolicyStatements) == 1:
-		return "add the statement printed above" + r.alsoInReport() + " to the " + f.PolicyStatements[0].Policy
+		return "Add the statement printed above" + r.alsoInReport() + " to the " + f.PolicyStatements[0].Policy + "."
 	case len(f.PolicyStatements) > 1:
-		return "add the statements printed above" + r.alsoInReport() + " to their policies"
+		return "Add the statements printed above" + r.alsoInReport() + " to their policies."
 	case f.Field != "" && r.resumeFile() != "":
-		return f.Remediation + " (" + f.Field + "), in your template and in resume.pkr.hcl"
+		return report.Sentence(f.Remediation) + " Correct " + f.Field + " in your template and in resume.pkr.hcl."
 	}
-	return f.Remediation
+	return report.Sentence(f.Remediation)
 }
 
 func (r *run) alsoInReport() string {
@@ -188,9 +188,9 @@ func (r *run) alsoInReport() string {
 // templateFix returns what to do about errors of options.
 func (r *run) templateFix() string {
 	if r.resumeFile() != "" {
-		return "correct the options in your template and in resume.pkr.hcl"
+		return "Correct the options in your template and in resume.pkr.hcl."
 	}
-	return "correct the options in your template"
+	return "Correct the options in your template."
 }
 
 // errorsOf returns the errors of all options, a line each.

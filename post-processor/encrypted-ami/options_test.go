@@ -49,7 +49,7 @@ var worlds = append(optioncoverage.CommonWorlds(other, func(template func(option
 		{Option: "target.deprecate_at", Value: "2001-01-01T00:00:00Z"},
 		{Option: "target.ami_users", Value: list{other}},
 		{Option: "target.ami_org_arns", Value: list{optioncoverage.Organization}},
-		{Option: "target.license_configuration_arns", Value: list{"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"}, With: "does not take the license configuration"},
+		{Option: "target.license_configuration_arns", Value: list{"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"}, With: "rejected the license configuration"},
 		{Option: "target.ami_ou_arns", Value: list{optioncoverage.Unit}},
 	}},
 	{Name: "a session", Run: afterBuild(aSession), Cases: []optioncoverage.Case{
