@@ -105,6 +105,11 @@ var worlds = append(optioncoverage.CommonWorlds(other, func(template func(option
 		{Option: "amazon_ebs.launch_block_device_mappings.snapshot_id"},
 		{Option: "amazon_ebs.launch_block_device_mappings.volume_size", Value: 20},
 		{Option: "amazon_ebs.launch_block_device_mappings.no_device", Value: true},
+		{Option: "amazon_ebs.launch_block_device_mappings.volume_type", Value: "gp3", NoEffect: true},
+		{Option: "amazon_ebs.launch_block_device_mappings.iops", Value: 3000, NoEffect: true},
+		{Option: "amazon_ebs.launch_block_device_mappings.throughput", Value: 125, NoEffect: true},
+		{Option: "amazon_ebs.launch_block_device_mappings.delete_on_termination", Value: true, NoEffect: true},
+		{Option: "amazon_ebs.launch_block_device_mappings.virtual_name", Value: "ephemeral0", NoEffect: true},
 	}},
 	{Name: "a source AMI by its id", Run: on(aSourceAMI), Cases: []optioncoverage.Case{
 		{Option: "amazon_ebs.source_ami", Without: "source_ami: missing"},

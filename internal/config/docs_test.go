@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
@@ -25,5 +26,38 @@ func TestPage_variablesAndEvents(t *testing.T) {
 		if !strings.Contains(string(text), "`"+name+"`") {
 			t.Errorf("the page does not name %s", name)
 		}
+	}
+}
+
+// Options that one block has in common with another count once: an option that a user reads about once.
+func TestOptions_count(t *testing.T) {
+	const most = 106
+	blocks := map[reflect.Type]bool{}
+	count := 0
+	var visit func(block reflect.Type)
+	visit = func(block reflect.Type) {
+		if blocks[block] {
+			return
+		}
+		blocks[block] = true
+		for _, field := range reflect.VisibleFields(block) {
+			option, _, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")
+			if option == "" || strings.HasPrefix(option, "packer_") {
+				continue
+			}
+			count++
+			inner := field.Type
+			for inner.Kind() == reflect.Slice || inner.Kind() == reflect.Pointer {
+				inner = inner.Elem()
+			}
+			if inner.Kind() == reflect.Struct {
+				visit(inner)
+			}
+		}
+	}
+	visit(reflect.TypeFor[config.Config]())
+	t.Logf("%d options in %d blocks", count, len(blocks))
+	if count > most {
+		t.Errorf("got %d options, want at most %d", count, most)
 	}
 }

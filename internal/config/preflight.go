@@ -67,7 +67,8 @@ type SourceAMIFilter struct {
 	IncludeDeprecated bool `mapstructure:"include_deprecated"`
 }
 
-// LaunchVolume is a volume of the instance, by device. Other options of the builder's block have no say in encryption.
+// LaunchVolume is a volume of the instance, by device. The block of the builder can be copied as it is. Options that say nothing about encryption
+// and size are accepted and have no effect.
 type LaunchVolume struct {
 	// The device, such as `/dev/xvda`.
 	DeviceName string `mapstructure:"device_name" required:"true"`
@@ -81,6 +82,16 @@ type LaunchVolume struct {
 	VolumeSize int64 `mapstructure:"volume_size"`
 	// `true` leaves the source AMI's volume of this device out.
 	NoDevice bool `mapstructure:"no_device"`
+	// No effect.
+	VolumeType string `mapstructure:"volume_type"`
+	// No effect.
+	IOPS int64 `mapstructure:"iops"`
+	// No effect.
+	Throughput int64 `mapstructure:"throughput"`
+	// No effect.
+	DeleteOnTermination bool `mapstructure:"delete_on_termination"`
+	// No effect.
+	VirtualName string `mapstructure:"virtual_name"`
 }
 
 // DefaultPreflightTimeout is the longest time for a preflight where the template says nothing.

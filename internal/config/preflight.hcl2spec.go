@@ -49,12 +49,17 @@ func (*FlatAmazonEBS) HCL2Spec() map[string]hcldec.Spec {
 // FlatLaunchVolume is an auto-generated flat version of LaunchVolume.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatLaunchVolume struct {
-	DeviceName *string `mapstructure:"device_name" required:"true" cty:"device_name" hcl:"device_name"`
-	Encrypted  *bool   `mapstructure:"encrypted" cty:"encrypted" hcl:"encrypted"`
-	KMSKeyID   *string `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
-	SnapshotID *string `mapstructure:"snapshot_id" cty:"snapshot_id" hcl:"snapshot_id"`
-	VolumeSize *int64  `mapstructure:"volume_size" cty:"volume_size" hcl:"volume_size"`
-	NoDevice   *bool   `mapstructure:"no_device" cty:"no_device" hcl:"no_device"`
+	DeviceName          *string `mapstructure:"device_name" required:"true" cty:"device_name" hcl:"device_name"`
+	Encrypted           *bool   `mapstructure:"encrypted" cty:"encrypted" hcl:"encrypted"`
+	KMSKeyID            *string `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
+	SnapshotID          *string `mapstructure:"snapshot_id" cty:"snapshot_id" hcl:"snapshot_id"`
+	VolumeSize          *int64  `mapstructure:"volume_size" cty:"volume_size" hcl:"volume_size"`
+	NoDevice            *bool   `mapstructure:"no_device" cty:"no_device" hcl:"no_device"`
+	VolumeType          *string `mapstructure:"volume_type" cty:"volume_type" hcl:"volume_type"`
+	IOPS                *int64  `mapstructure:"iops" cty:"iops" hcl:"iops"`
+	Throughput          *int64  `mapstructure:"throughput" cty:"throughput" hcl:"throughput"`
+	DeleteOnTermination *bool   `mapstructure:"delete_on_termination" cty:"delete_on_termination" hcl:"delete_on_termination"`
+	VirtualName         *string `mapstructure:"virtual_name" cty:"virtual_name" hcl:"virtual_name"`
 }
 
 // FlatMapstructure returns a new FlatLaunchVolume.
@@ -69,12 +74,17 @@ func (*LaunchVolume) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.
 // The decoded values from this spec will then be applied to a FlatLaunchVolume.
 func (*FlatLaunchVolume) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"device_name": &hcldec.AttrSpec{Name: "device_name", Type: cty.String, Required: false},
-		"encrypted":   &hcldec.AttrSpec{Name: "encrypted", Type: cty.Bool, Required: false},
-		"kms_key_id":  &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
-		"snapshot_id": &hcldec.AttrSpec{Name: "snapshot_id", Type: cty.String, Required: false},
-		"volume_size": &hcldec.AttrSpec{Name: "volume_size", Type: cty.Number, Required: false},
-		"no_device":   &hcldec.AttrSpec{Name: "no_device", Type: cty.Bool, Required: false},
+		"device_name":           &hcldec.AttrSpec{Name: "device_name", Type: cty.String, Required: false},
+		"encrypted":             &hcldec.AttrSpec{Name: "encrypted", Type: cty.Bool, Required: false},
+		"kms_key_id":            &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
+		"snapshot_id":           &hcldec.AttrSpec{Name: "snapshot_id", Type: cty.String, Required: false},
+		"volume_size":           &hcldec.AttrSpec{Name: "volume_size", Type: cty.Number, Required: false},
+		"no_device":             &hcldec.AttrSpec{Name: "no_device", Type: cty.Bool, Required: false},
+		"volume_type":           &hcldec.AttrSpec{Name: "volume_type", Type: cty.String, Required: false},
+		"iops":                  &hcldec.AttrSpec{Name: "iops", Type: cty.Number, Required: false},
+		"throughput":            &hcldec.AttrSpec{Name: "throughput", Type: cty.Number, Required: false},
+		"delete_on_termination": &hcldec.AttrSpec{Name: "delete_on_termination", Type: cty.Bool, Required: false},
+		"virtual_name":          &hcldec.AttrSpec{Name: "virtual_name", Type: cty.String, Required: false},
 	}
 	return s
 }

@@ -105,7 +105,7 @@ func (t Text) Check(allowed []string) error {
 	}
 	functions := TemplateFunctions{}.functions()
 	functions["user"] = func(string) string { return "" }
-	return parsed.Funcs(functions).Execute(new(strings.Builder), Vars{})
+	return unwrapTemplateError(parsed.Funcs(functions).Execute(new(strings.Builder), Vars{}))
 }
 
 // Render returns the text with the values of the variables.
@@ -143,14 +143,11 @@ func unwrapTemplateError(err error) error {
 		return fmt.Errorf("there is no function %q; known are %s%s",
 			found[1], strings.Join(functionNames, ", "), didYouMean(found[1], functionNames, "%q"))
 	}
-	if inner := errors.Unwrap(err); inner != nil {
-		return inner
-	}
 	return errors.New(positions.ReplaceAllString(err.Error(), ""))
 }
 
-// positions matches "template: :1:16: " at the start of an error.
-var positions = regexp.MustCompile(`^template: :\d+(:\d+)?: `)
+// positions matches where in the template an error is: "template: :1:16: executing "" at <.AMI.Name>: ".
+var positions = regexp.MustCompile(`^template: :\d+(:\d+)?: (executing "" at <.*?>: )?(error calling \w+: )?`)
 
 // didYouMean returns a question with the most similar name, or nothing.
 func didYouMean(name string, known []string, format string) string {

@@ -28,7 +28,7 @@ variable "grants" { type = list(string) }
       dynamic "kms_grant" {
         for_each = var.grants
         content {
-          name = grant.value
+          name = kms_grant.value
         }
       }
     }

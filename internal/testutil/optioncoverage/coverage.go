@@ -40,6 +40,7 @@ type Case struct {
 	Value         any    // that of the template if nil
 	With, Without string // part of the error; empty if the run succeeds
 	PassedOn      bool   // it changes Outcome.PassedOn only
+	NoEffect      bool   // it is accepted and changes nothing, as documented
 }
 
 // Check fails the test unless every option has a case, every case has an option, and omitting it changes the outcome.
@@ -165,6 +166,9 @@ func (c Case) problems(with, without Outcome) (found []string) {
 	isSeen := len(difference(with.lines(), without.lines())) > 0
 	isPassedOn := len(difference(with.PassedOn, without.PassedOn)) > 0
 	switch {
+	case c.NoEffect && (isSeen || isPassedOn):
+		found = append(found, "it has an effect")
+	case c.NoEffect:
 	case !c.PassedOn && !isSeen:
 		found = append(found, "leaving it out changes nothing that a user or AWS can see")
 	case c.PassedOn && !isPassedOn:

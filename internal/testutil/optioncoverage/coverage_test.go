@@ -80,6 +80,8 @@ func TestCase_problems(t *testing.T) {
 		{"something happens less often", Case{}, seen("a", "a"), seen("a"), ""},
 		{"nothing changes but the order", Case{}, seen("a", "b"), seen("b", "a"), noEffect},
 		{"nothing is seen of what is passed on", Case{}, passedOn, Outcome{}, noEffect},
+		{"it has no effect", Case{NoEffect: true}, seen("a"), seen("a"), ""},
+		{"it has an effect after all", Case{NoEffect: true}, seen("a"), seen("b"), "it has an effect"},
 		{"it is passed on", Case{PassedOn: true}, passedOn, Outcome{}, ""},
 		{"it is not passed on", Case{PassedOn: true}, Outcome{}, Outcome{}, "it is not passed on"},
 		{"it is seen too", Case{PassedOn: true}, both, Outcome{}, "it is more than passed on"},
