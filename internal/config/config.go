@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,Share,AssumeRole,LaunchCheck,KMSGrant,DeregistrationProtection,FastLaunch,Retention
+//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,Share,AssumeRole,LaunchCheck,KMSGrant,DeregistrationProtection,FastLaunch,Retention,Resume
 //go:generate packer-sdc struct-markdown
 
 // Package config holds the options of a template, judges them, and turns them into a request.
@@ -13,7 +13,6 @@ import (
 	"maps"
 	"math"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -88,7 +87,7 @@ type Config struct {
 	// What happens to unfinished work when a run fails: `keep` leaves completed and pending copies for the next run to resume, listed
 	// as left behind; `cleanup` removes everything that is unfinished, as `mode = "cleanup"` does. What targets own stays theirs. Default: `keep`.
 	OnFailure string `mapstructure:"on_failure"`
-	// The directory for `manifest.json`, `report.html` and `report.md`. It is created if it is missing. `""` writes no files. May contain `{{ .AMI }}`,
+	// The directory for `manifest.json`, `report.html`, `report.md` and `resume.pkr.hcl`. It is created if it is missing. `""` writes no files. May contain `{{ .AMI }}`,
 	// `{{ .SourceAMI }}` and `{{ .PackerRunUUID }}`: see [template variables](#template-variables). Default: `encrypted-ami/{{ .AMI }}`.
 	OutputDirectory *string `mapstructure:"output_directory"`
 	// `true` gives the images of the targets to HCP Packer as well, each with a label `account_<image>` that names its account. Labels belong to the whole
@@ -104,6 +103,8 @@ type Config struct {
 	// The shortest time between two looks at the copies of an account in a Region, between `1s` and `5m`. Long copies are looked at
 	// less often. Default: `15s`.
 	PollInterval time.Duration `mapstructure:"poll_interval"`
+	// The run that a resume file resumes.
+	Resume *Resume `mapstructure:"resume" undocumented:"true"`
 }
 
 // DefaultTimeout is the default of timeout.
@@ -256,6 +257,7 @@ func (c *Config) check(p *diagnostics) {
 	c.checkFailures(p)
 	c.checkFamily(p)
 	c.checkOutputDirectory(p)
+	c.checkResume(p)
 	p.tags("run_tags", c.RunTags, imageTags)
 	for _, key := range sorted(c.RunTags) {
 		p.template(element("run_tags", key), c.RunTags[key], runTagFields)
@@ -391,9 +393,7 @@ var runTagFields = []string{"AMI", "AMIName", "AccountId", "PackerRunUUID", "Par
 func (c *Config) checkOutputDirectory(p *diagnostics) {
 	directory := c.outputDirectory()
 	p.template("output_directory", directory, outputDirectoryFields)
-	if literal(directory) && filepath.Clean(directory) == "." {
-		p.add("output_directory", "%q is the working directory; give a directory below it, such as \"dist\"", directory)
-	}
+	c.checkResumeFile(p)
 }
 
 // outputDirectory returns the template of output_directory, which is empty if no files are wanted.

@@ -87,6 +87,7 @@ type FlatConfig struct {
 	RunTags               map[string]string `mapstructure:"run_tags" cty:"run_tags" hcl:"run_tags"`
 	TestCopy              *bool             `mapstructure:"test_copy" cty:"test_copy" hcl:"test_copy"`
 	PollInterval          *string           `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
+	Resume                *FlatResume       `mapstructure:"resume" undocumented:"true" cty:"resume" hcl:"resume"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -137,6 +138,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"run_tags":                   &hcldec.AttrSpec{Name: "run_tags", Type: cty.Map(cty.String), Required: false},
 		"test_copy":                  &hcldec.AttrSpec{Name: "test_copy", Type: cty.Bool, Required: false},
 		"poll_interval":              &hcldec.AttrSpec{Name: "poll_interval", Type: cty.String, Required: false},
+		"resume":                     &hcldec.BlockSpec{TypeName: "resume", Nested: hcldec.ObjectSpec((*FlatResume)(nil).HCL2Spec())},
 	}
 	return s
 }
@@ -247,6 +249,35 @@ func (*FlatLaunchCheck) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
 		"instance_type": &hcldec.AttrSpec{Name: "instance_type", Type: cty.String, Required: false},
 		"subnet_id":     &hcldec.AttrSpec{Name: "subnet_id", Type: cty.String, Required: false},
+	}
+	return s
+}
+
+// FlatResume is an auto-generated flat version of Resume.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatResume struct {
+	RunID           *string `mapstructure:"run_id" cty:"run_id" hcl:"run_id"`
+	SourceAccountID *string `mapstructure:"source_account_id" cty:"source_account_id" hcl:"source_account_id"`
+	SourceAMI       *string `mapstructure:"source_ami" cty:"source_ami" hcl:"source_ami"`
+	BuildName       *string `mapstructure:"build_name" cty:"build_name" hcl:"build_name"`
+}
+
+// FlatMapstructure returns a new FlatResume.
+// FlatResume is an auto-generated flat version of Resume.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*Resume) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatResume)
+}
+
+// HCL2Spec returns the hcl spec of a Resume.
+// This spec is used by HCL to read the fields of Resume.
+// The decoded values from this spec will then be applied to a FlatResume.
+func (*FlatResume) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"run_id":            &hcldec.AttrSpec{Name: "run_id", Type: cty.String, Required: false},
+		"source_account_id": &hcldec.AttrSpec{Name: "source_account_id", Type: cty.String, Required: false},
+		"source_ami":        &hcldec.AttrSpec{Name: "source_ami", Type: cty.String, Required: false},
+		"build_name":        &hcldec.AttrSpec{Name: "build_name", Type: cty.String, Required: false},
 	}
 	return s
 }

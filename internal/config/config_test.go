@@ -165,6 +165,10 @@ var options = []struct {
 	{"max_failed_destinations", prod + "\nmax_failed_destinations = 3", func(r run) any { return r.MaxFailedDestinations }, 3},
 	{"publish", parameter("") + "\npublish = \"all\"", func(r run) any { return r.PublishAll }, true},
 	{"image_family", prod + "\nimage_family = \"web\"", func(r run) any { return r.ImageFamily }, "web"},
+	{"resume.run_id", prod + resumed(`run_id = "run-1"`), func(r run) any { return r.config.ResumedRun() }, "run-1"},
+	{"resume.source_account_id", prod + resumed(`source_account_id = "111111111111"`), func(r run) any { return r.config.Resume.SourceAccountID }, "111111111111"},
+	{"resume.source_ami", prod + resumed(`source_ami = "ami-01234567"`), func(r run) any { return r.config.ResumedBuild(r.Build).BaseAMI }, "ami-01234567"},
+	{"resume.build_name", prod + resumed(`build_name = "golden"`), func(r run) any { return r.config.ResumedBuild(r.Build).Name }, "golden"},
 	{"hcp_packer", prod + "\nhcp_packer = true", func(r run) any { return r.config.HCPPacker }, true},
 	{"mode", prod + "\nmode = \"plan\"", func(r run) any { return r.config.Mode }, config.ModePlan},
 	{"output_directory", prod + "\noutput_directory = \"{{ build_name }}/{{ .AMI }}\"", func(r run) any { return r.directory() }, "golden/ami-0123456789abcdef0"},
@@ -238,6 +242,11 @@ var options = []struct {
 	{"target.kms_grant.name", target("kms_grant {\nname = \"asg/{{ .Region }}\"\n}\n"), func(r run) any { return r.target().Grants[0].Name }, distribution.Text("asg/{{ .Region }}")},
 	{"target.launch_check.instance_type", launchCheck(""), func(r run) any { return r.target().LaunchCheck.InstanceType }, "t3.micro"},
 	{"target.launch_check.subnet_id", launchCheck(`subnet_id = "subnet-0123456789abcdef0"`), func(r run) any { return r.target().LaunchCheck.SubnetID }, "subnet-0123456789abcdef0"},
+}
+
+// resumed returns the block of a resume file.
+func resumed(claim string) string {
+	return "\nexisting_amis = { \"eu-west-1\" = \"ami-0123456789abcdef0\" }\nresume {\n" + claim + "\n}"
 }
 
 func TestEveryOptionReachesTheRun(t *testing.T) {

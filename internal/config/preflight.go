@@ -112,6 +112,7 @@ var onlyForRuns = []string{
 	"output_directory",
 	"hcp_packer",
 	"poll_interval",
+	"resume",
 }
 
 // Prepare is as that of Config.

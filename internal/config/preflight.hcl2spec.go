@@ -128,6 +128,7 @@ type FlatPreflight struct {
 	RunTags               map[string]string `mapstructure:"run_tags" cty:"run_tags" hcl:"run_tags"`
 	TestCopy              *bool             `mapstructure:"test_copy" cty:"test_copy" hcl:"test_copy"`
 	PollInterval          *string           `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
+	Resume                *FlatResume       `mapstructure:"resume" undocumented:"true" cty:"resume" hcl:"resume"`
 	AmazonEBS             *FlatAmazonEBS    `mapstructure:"amazon_ebs" required:"true" cty:"amazon_ebs" hcl:"amazon_ebs"`
 	FailOn                *string           `mapstructure:"fail_on" cty:"fail_on" hcl:"fail_on"`
 }
@@ -180,6 +181,7 @@ func (*FlatPreflight) HCL2Spec() map[string]hcldec.Spec {
 		"run_tags":                   &hcldec.AttrSpec{Name: "run_tags", Type: cty.Map(cty.String), Required: false},
 		"test_copy":                  &hcldec.AttrSpec{Name: "test_copy", Type: cty.Bool, Required: false},
 		"poll_interval":              &hcldec.AttrSpec{Name: "poll_interval", Type: cty.String, Required: false},
+		"resume":                     &hcldec.BlockSpec{TypeName: "resume", Nested: hcldec.ObjectSpec((*FlatResume)(nil).HCL2Spec())},
 		"amazon_ebs":                 &hcldec.BlockSpec{TypeName: "amazon_ebs", Nested: hcldec.ObjectSpec((*FlatAmazonEBS)(nil).HCL2Spec())},
 		"fail_on":                    &hcldec.AttrSpec{Name: "fail_on", Type: cty.String, Required: false},
 	}

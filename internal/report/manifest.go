@@ -32,7 +32,8 @@ type Manifest struct {
 	Findings              []Finding          `json:"findings"` // errors first, then warnings, then notes
 	LeftBehind            []RetainedResource `json:"left_behind"`
 	LeftBehindUSDPerMonth float64            `json:"left_behind_usd_per_month"`
-	Steps                 []Step             `json:"steps"` // by start, then those that have not started
+	Resume                *Resume            `json:"resume"` // null if there is no resume file
+	Steps                 []Step             `json:"steps"`  // by start, then those that have not started
 }
 
 // Mode is what the run was asked to do.
@@ -66,12 +67,21 @@ func (s Status) Label() string { return strings.ReplaceAll(string(s), "_", " ") 
 
 // Run identifies a run and its times.
 type Run struct {
+	ID            OptionalString `json:"id"`
+	ResumedRunID  OptionalString `json:"resumed_run_id"`
 	PackerRunUUID OptionalString `json:"packer_run_uuid"`
 	BuildName     OptionalString `json:"build_name"`
 	BuilderType   OptionalString `json:"builder_type"`
 	StartedAt     Time           `json:"started_at"`
 	UpdatedAt     Time           `json:"updated_at"`
 	EndedAt       Time           `json:"ended_at"` // null while the run goes on
+}
+
+// Resume names the file that resumes the run.
+type Resume struct {
+	File      string   `json:"file"` // in the directory of the manifest
+	Command   string   `json:"command"`
+	Variables []string `json:"variables"` // that need values
 }
 
 // Summary counts destinations by status.
@@ -101,6 +111,8 @@ type SourceAMI struct {
 	AccountID                OptionalString `json:"account_id"`
 	Region                   string         `json:"region"`
 	AMIID                    string         `json:"ami_id"`
+	AMIName                  OptionalString `json:"ami_name"`
+	ImageFamily              OptionalString `json:"image_family"`
 	BaseAMIID                OptionalString `json:"base_ami_id"`
 	DeregistrationProtection OptionalString `json:"deregistration_protection"` // null without a protection by a run
 	EncryptionReasons        []string       `json:"encryption_reasons"`        // several if the cause is ambiguous
@@ -119,6 +131,7 @@ type Volume struct {
 	SnapshotID       string         `json:"snapshot_id"`
 	SizeGiB          int64          `json:"size_gib"`
 	KMSKeyARN        OptionalString `json:"kms_key_arn"` // null if it is not encrypted
+	KMSKeyAlias      OptionalString `json:"kms_key_alias"`
 	Staged           bool           `json:"staged"`
 	StagedSnapshotID OptionalString `json:"staged_snapshot_id"`
 	StagedKMSKeyARN  OptionalString `json:"staged_kms_key_arn"`
@@ -139,6 +152,7 @@ type Destination struct {
 	CopyMethod          OptionalString `json:"copy_method"`
 	CopyMethodReason    OptionalString `json:"copy_method_reason"`
 	CreatedByEarlierRun bool           `json:"created_by_earlier_run"`
+	CreatedByRunID      OptionalString `json:"created_by_run_id"` // null if it does not exist, or if an earlier run created it
 	KMSKeyARN           OptionalString `json:"kms_key_arn"`
 	StartedAt           Time           `json:"started_at"`
 	EndedAt             Time           `json:"ended_at"`
@@ -209,6 +223,15 @@ type KMSGrant struct {
 	Status           Status         `json:"status"`
 }
 
+// Values of PolicyStatement.PolicyType. Readers must expect further values.
+const (
+	identityPolicy      = "identity"
+	keyPolicy           = "key"
+	sessionPolicy       = "session"
+	permissionsBoundary = "permissions_boundary"
+	resourcePolicy      = "resource"
+)
+
 // Severity of a finding.
 type Severity string
 
@@ -242,8 +265,9 @@ type Finding struct {
 
 // PolicyStatement is a statement that a policy lacks.
 type PolicyStatement struct {
-	AttachTo  string          `json:"attach_to"`
-	Statement json.RawMessage `json:"statement"`
+	PolicyType string          `json:"policy_type"`
+	AttachTo   string          `json:"attach_to"`
+	Statement  json.RawMessage `json:"statement"`
 }
 
 // RetainedResource is a resource that the run should have removed.

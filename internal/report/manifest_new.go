@@ -27,6 +27,10 @@ type Input struct {
 	Plan          plan.Plan // zero if the run ended before it had a plan
 	Result        distribution.Result
 	Canceled      bool
+	RunID         string
+	ResumedRunID  string // empty for a run of its own
+	ImageFamily   string // empty if the template has none
+	Resume        *Resume
 	UpdatedAt     time.Time
 	Details       bool // name roles and users, and the policy statements that would name them
 }
@@ -41,6 +45,8 @@ func NewManifest(in Input) Manifest {
 		Status:        runStatus(in),
 		Error:         OptionalString(runError(p, r)),
 		Run: Run{
+			ID:            OptionalString(in.RunID),
+			ResumedRunID:  OptionalString(in.ResumedRunID),
 			PackerRunUUID: OptionalString(in.Build.RunID),
 			BuildName:     OptionalString(in.Build.Name),
 			BuilderType:   OptionalString(in.BuilderType),
@@ -50,11 +56,12 @@ func NewManifest(in Input) Manifest {
 		},
 		Estimate:              newEstimate(p.Estimate),
 		SourceAMIs:            newSourceAMIs(in),
-		Destinations:          newDestinations(p, r),
+		Destinations:          newDestinations(in),
 		Shares:                newShares(p, r),
 		KMSGrants:             newKMSGrants(p, r),
 		LeftBehind:            newRetainedResources(r.Left),
 		LeftBehindUSDPerMonth: distribution.USDPerMonth(r.Left),
+		Resume:                in.Resume,
 	}
 	m.addFindings(r.Findings, in.Details)
 	m.Steps = newSteps(p, r, m.Findings)
@@ -143,6 +150,8 @@ func newSourceAMIs(in Input) []SourceAMI {
 			AccountID:         OptionalString(image.Account),
 			Region:            image.Region,
 			AMIID:             image.ImageID,
+			AMIName:           OptionalString(image.Name),
+			ImageFamily:       OptionalString(in.ImageFamily),
 			BaseAMIID:         OptionalString(in.Build.BaseAMI),
 			EncryptionReasons: listOf(image.Causes),
 			Volumes:           []Volume{},
@@ -153,6 +162,7 @@ func newSourceAMIs(in Input) []SourceAMI {
 				SnapshotID:       d.SnapshotID,
 				SizeGiB:          int64(d.GiB),
 				KMSKeyARN:        OptionalString(d.KeyARN),
+				KMSKeyAlias:      OptionalString(in.Plan.KeyAliases[d.KeyARN]),
 				Staged:           d.Staged,
 				StagedSnapshotID: OptionalString(stagedSnapshot(in, image.Region, d.SnapshotID)),
 				StagedKMSKeyARN:  OptionalString(d.StageKeyARN),
@@ -209,7 +219,8 @@ var destinationStatus = map[distribution.State]Status{
 	distribution.Excluded:             Skipped,
 }
 
-func newDestinations(p plan.Plan, r distribution.Result) []Destination {
+func newDestinations(in Input) []Destination {
+	p, r := in.Plan, in.Result
 	all := make([]Destination, len(p.Destinations))
 	at := make(map[distribution.Location]*Destination, len(all))
 	for i, d := range p.Destinations {
@@ -224,6 +235,9 @@ func newDestinations(p plan.Plan, r distribution.Result) []Destination {
 	for _, created := range r.Images {
 		if d := at[created.At]; d != nil {
 			d.addImage(created)
+			if !created.Earlier {
+				d.CreatedByRunID = OptionalString(in.RunID)
+			}
 		}
 	}
 	addStepsOfDestinations(at, p, r)
@@ -479,12 +493,29 @@ func newFinding(id string, f distribution.Finding, details bool) Finding {
 		finding.Principal = OptionalString(f.Principal)
 		for _, a := range f.PolicyStatements {
 			finding.PolicyStatements = append(finding.PolicyStatements, PolicyStatement{
-				AttachTo:  a.Policy,
-				Statement: json.RawMessage(a.Statement.String()),
+				PolicyType: policyType(a.Policy),
+				AttachTo:   a.Policy,
+				Statement:  json.RawMessage(a.Statement.String()),
 			})
 		}
 	}
 	return finding
+}
+
+// policyType returns the kind of a policy from its description.
+func policyType(policy string) string {
+	for prefix, kind := range map[string]string{
+		"identity policy":      identityPolicy,
+		"permission set":       identityPolicy,
+		"key policy":           keyPolicy,
+		"session policy":       sessionPolicy,
+		"permissions boundary": permissionsBoundary,
+	} {
+		if strings.HasPrefix(policy, prefix) {
+			return kind
+		}
+	}
+	return resourcePolicy
 }
 
 // newSteps returns the steps of the plan, and those that the run took without one, as to clean up.

@@ -18,6 +18,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
+// FilePrefix begins the name of every resume file, also of those that are kept for another AMI.
+const FilePrefix = "resume"
+
 // FileName is the name of the file in the output directory of a run.
 const FileName = "resume.pkr.hcl"
 

@@ -226,7 +226,7 @@ func (r *run) resumeCommand() (lines []string, giveUp string) {
 		return []string{"the same options with source \"null\" and existing_amis = " + r.imagesAsHCL()}, `the same with mode = "cleanup"`
 	}
 	lines = []string{"packer build " + quotePath(path)}
-	if variables := r.resumeVariables(); variables != "" {
+	if variables := r.resumeNeeds(); variables != "" {
 		lines = append(lines, variables)
 	}
 	return lines, "the same command with -var mode=cleanup"

@@ -55,12 +55,6 @@ func (r *run) directory() string {
 	return ""
 }
 
-// resumeFile returns the path of the file that resumes the run. Empty if there is none.
-func (r *run) resumeFile() string { return "" }
-
-// resumeVariables returns which variables the resume file needs. Empty if it needs none.
-func (r *run) resumeVariables() string { return "" }
-
 // manifest returns what the files show of the run so far.
 func (r *run) manifest(details bool) report.Manifest {
 	updated := r.result.Ended
@@ -75,6 +69,10 @@ func (r *run) manifest(details bool) report.Manifest {
 		Plan:          r.plan,
 		Result:        r.result,
 		Canceled:      r.canceled,
+		RunID:         r.record.ID,
+		ResumedRunID:  r.config.ResumedRun(),
+		ImageFamily:   r.config.ImageFamily,
+		Resume:        r.resumeOfManifest(),
 		UpdatedAt:     updated,
 		Details:       details,
 	})

@@ -20,6 +20,7 @@ import (
 // PostProcessor is the post-processor encrypted-ami.
 type PostProcessor struct {
 	config     config.Config
+	raws       []any          // of the last Configure
 	configured bool           // Configure has been called before
 	invalid    error          // what a later Configure found wrong
 	client     aws.HTTPClient // nil: the network
@@ -41,6 +42,7 @@ func (p *PostProcessor) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMap
 // with the build's values right before PostProcess. An error of the second call would make Packer destroy the image that has been
 // built: it is kept, and told by PostProcess after the image has been protected.
 func (p *PostProcessor) Configure(raws ...any) error {
+	p.raws = raws
 	err := p.config.Prepare(raws...)
 	if p.configured {
 		p.invalid = err

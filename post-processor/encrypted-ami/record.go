@@ -45,6 +45,7 @@ func (r *run) recordOptions() runrecord.Options {
 	}
 	return runrecord.Options{
 		Stores:          r.stores(),
+		Resumes:         r.config.ResumedRun(),
 		TakesOver:       r.userSupplied && r.config.Mode != config.ModeCleanup,
 		Regions:         distribution.Union(regions, nil),
 		HoldsProtection: len(protected(r.result.Source)) > 0,

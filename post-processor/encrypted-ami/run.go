@@ -23,6 +23,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/resume"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
@@ -59,6 +60,9 @@ type run struct {
 	timed        map[distribution.StepID]int   // where in it a step of the plan is
 	files        []*file
 	canceled     bool // Packer canceled the run, which failed
+
+	resumePath      string // of the resume file. Empty if there is none
+	resumeVariables []resume.Variable
 }
 
 func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
@@ -70,7 +74,7 @@ func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
 		progress:      progress,
 		input:         input,
 		data:          data,
-		build:         buildOf(data, p.config.PackerBuildName),
+		build:         p.config.ResumedBuild(buildOf(data, p.config.PackerBuildName)),
 	}
 	r.clock, r.audience = &runrecord.Clock{}, &awsclient.Audience{}
 	r.record = runrecord.New(r.clock)
@@ -98,7 +102,13 @@ func (r *run) run(ctx context.Context) error {
 			return nil
 		})
 		r.canceled = ctx.Err() != nil
+		if r.account != "" {
+			r.writeResumeFile()
+		}
 		r.result.Failure = r.headline(err)
+	}
+	if err == nil && r.isFinished() {
+		r.removeResumeFiles()
 	}
 	r.write()
 	r.printEnd()
@@ -135,6 +145,7 @@ func (r *run) do(ctx context.Context) error {
 	}
 	request.RunID, request.Records = r.record.ID, r.records
 	r.record.Use(r.recordOptions())
+	r.writeResumeFile()
 	r.write()
 	switch r.config.Mode {
 	case config.ModeCleanup:
@@ -163,7 +174,7 @@ func (r *run) open(ctx context.Context) error {
 		return fmt.Errorf("the source credentials cannot be used: %w", err)
 	}
 	r.account = who.Account
-	return nil
+	return r.checkResumedAccount()
 }
 
 // protects reports whether the run protects its images at all.
@@ -222,6 +233,7 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 		return lapsed(ctx, err)
 	}
 	r.write()
+	r.printResumeFile()
 	result := execute.Run(ctx, r.pool, p, optionsOf(request), r.say)
 
 	missing := report.Missing(p, result)

@@ -31,6 +31,9 @@ func (s *stage) shown(err error) string {
 	if err != nil {
 		text += "\n" + err.Error() + "\n"
 	}
+	if s.directory != "" {
+		text = strings.ReplaceAll(text, s.directory, "encrypted-ami/"+s.image)
+	}
 	return withoutDrawnIDs(text)
 }
 
@@ -75,7 +78,7 @@ func (s *stage) checkError(err error) {
 
 func TestScreen_success(t *testing.T) {
 	onStage(t, func(s *stage) {
-		output, err := s.run(s.Context(), s.options(prod, other))
+		output, err := s.run(s.Context(), s.screenOptions(prod, other))
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -86,7 +89,7 @@ func TestScreen_success(t *testing.T) {
 func TestScreen_failure(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.rights(other, `["ec2:*","kms:DescribeKey","kms:Decrypt","kms:ReEncryptFrom","kms:GenerateDataKeyWithoutPlaintext"]`)
-		_, err := s.run(s.Context(), s.options(prod, other))
+		_, err := s.run(s.Context(), s.screenOptions(prod, other))
 		s.checkError(err)
 		golden.Equal(s.T, "testdata/screen-failure.golden", s.shown(err))
 		if n := strings.Count(s.screen.String(), `"kms:CreateGrant"`); n != 2 { // one for each key
@@ -98,7 +101,7 @@ func TestScreen_failure(t *testing.T) {
 func TestScreen_missingPermission(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.rights(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
-		_, err := s.run(s.Context(), s.options(prod, other))
+		_, err := s.run(s.Context(), s.screenOptions(prod, other))
 		s.checkError(err)
 		golden.Equal(s.T, "testdata/screen-missing-permission.golden", s.shown(err))
 	})
@@ -107,7 +110,7 @@ func TestScreen_missingPermission(t *testing.T) {
 func TestScreen_plan(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.rights(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
-		output, err := s.run(s.Context(), s.only(prod, other))
+		output, err := s.run(s.Context(), s.planOptions(prod, other))
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -119,7 +122,7 @@ func TestScreen_cancel(t *testing.T) {
 	onStage(t, func(s *stage) {
 		ctx, cancel := context.WithCancel(s.Context())
 		time.AfterFunc(time.Minute, cancel)
-		_, err := s.run(ctx, s.options(prod, other))
+		_, err := s.run(ctx, s.screenOptions(prod, other))
 		s.checkError(err)
 		golden.Equal(s.T, "testdata/screen-cancel.golden", s.shown(err))
 	})
@@ -156,6 +159,19 @@ func TestScreen_cleanup(t *testing.T) {
 		}
 		golden.Equal(s.T, "testdata/screen-cleanup.golden", s.shown(nil))
 	})
+}
+
+// screenOptions returns options whose files are named on the screen.
+func (s *stage) screenOptions(accounts ...string) map[string]any {
+	o := s.options(accounts...)
+	s.directory = s.withFiles(o)
+	return o
+}
+
+func (s *stage) planOptions(accounts ...string) map[string]any {
+	o := s.only(accounts...)
+	s.directory = s.withFiles(o)
+	return o
 }
 
 func (s *stage) verifying(accounts ...string) map[string]any {

@@ -536,7 +536,15 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 				if len(page) == 0 {
 					s.Error("there is no report")
 				}
-				fmt.Fprintln(&written, err, s.screen, &logged, manifest, string(page))
+				files, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))
+				for _, file := range files {
+					text, _ := os.ReadFile(file)
+					fmt.Fprintln(&written, string(text))
+				}
+				if hasResumeFile := slices.Contains(files, filepath.Join(filepath.Dir(path), "resume.pkr.hcl")); hasResumeFile == (err == nil) && name != "panic" {
+					s.Errorf("the run ends with %v, and has a resume file: %v", err, hasResumeFile)
+				}
+				fmt.Fprintln(&written, err, s.screen, &logged, manifest)
 				secrets := []string{"hush", *s.key.SecretAccessKey}
 				for _, tag := range s.images(source)[0].Tags {
 					if provenance.IsSigningKey(*tag.Key) {

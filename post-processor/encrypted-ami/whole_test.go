@@ -32,13 +32,14 @@ const (
 // stage is a simulated AWS with an image of the source account, which PostProcess shall hand on, and what Packer sees of it.
 type stage struct {
 	*testing.T
-	world  *awssim.World
-	image  string
-	key    *iamtypes.AccessKey // of the user ci, who may do everything in the source account: an account's root cannot assume roles
-	begun  int                 // calls that furnished the world
-	screen *screen
-	runs   int
-	forced bool // the last run kept the source image against the template's word
+	world     *awssim.World
+	image     string
+	key       *iamtypes.AccessKey // of the user ci, who may do everything in the source account: an account's root cannot assume roles
+	begun     int                 // calls that furnished the world
+	screen    *screen
+	runs      int
+	directory string // of the files, for tests of the screen
+	forced    bool   // the last run kept the source image against the template's word
 }
 
 // onStage plays in virtual time. The world has an image of two volumes under aws/ebs in the source account, a key there that all may use,

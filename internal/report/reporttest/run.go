@@ -59,6 +59,12 @@ func NewManifest(p plan.Plan, r distribution.Result, details bool) report.Manife
 			BaseAMI: "ami-0bbbbbbbbbbbbbbbb",
 			RunID:   "9b1f2a64-1c4a-49f3-b5c8-0c7f0f7f2a10",
 		},
+		RunID: "5d3c8a52-8f0e-4c0b-9a41-2f1e7f6f0a11",
+		Resume: &report.Resume{
+			File:      "resume.pkr.hcl",
+			Command:   "packer build encrypted-ami/ami-0aaaaaaaaaaaaaaaa/resume.pkr.hcl",
+			Variables: []string{"external_id"},
+		},
 		Plan:      p,
 		Result:    r,
 		UpdatedAt: r.Ended,
