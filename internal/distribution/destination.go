@@ -23,9 +23,10 @@ type Destination struct {
 	Description  string
 	Tags         map[string]string
 	SnapshotTags map[string]string
-	Launch       *Launch          // nil without a launch check
-	Parameters   []Parameter      // rendered
-	Templates    []LaunchTemplate // rendered
+	RunTags      map[string]string // of everything temporary
+	Launch       *Launch           // nil without a launch check
+	Parameters   []Parameter       // rendered
+	Templates    []LaunchTemplate  // rendered
 	Grants       []KeyGrant
 
 	SkipMissingRole bool
@@ -42,5 +43,4 @@ type KeyGrant struct {
 type Launch struct {
 	InstanceType string
 	SubnetID     string
-	Tags         map[string]string
 }

@@ -143,8 +143,14 @@ func unwrapTemplateError(err error) error {
 		return fmt.Errorf("there is no function %q; known are %s%s",
 			found[1], strings.Join(functionNames, ", "), didYouMean(found[1], functionNames, "%q"))
 	}
+	if found := undefinedVariable.FindStringSubmatch(err.Error()); found != nil {
+		return fmt.Errorf("there is no variable {{ .%s }}", found[1])
+	}
 	return errors.New(positions.ReplaceAllString(err.Error(), ""))
 }
+
+// undefinedVariable matches the error of package text/template for an unknown variable.
+var undefinedVariable = regexp.MustCompile(`can't evaluate field (\w+) in type distribution\.Vars`)
 
 // positions matches where in the template an error is: "template: :1:16: executing "" at <.AMI.Name>: ".
 var positions = regexp.MustCompile(`^template: :\d+(:\d+)?: (executing "" at <.*?>: )?(error calling \w+: )?`)

@@ -122,10 +122,10 @@ func (s sample) complete(t *testing.T) string {
 
 // variableValues are the values of the variables that samples use without declaring them.
 var variableValues = map[string]string{
-	"account_ids": `["999999999999"]`,
-	"accounts":    `{ prod = "999999999999" }`,
-	"external_id": `"golden-images"`,
-	"mode":        `"distribute"`,
+	"account_ids":   `["999999999999"]`,
+	"accounts":      `{ prod = "999999999999" }`,
+	"external_id":   `"golden-images"`,
+	"mode":          `"distribute"`,
 	"existing_amis": `{}`,
 }
 

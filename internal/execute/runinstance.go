@@ -6,6 +6,7 @@ package execute
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,7 +104,11 @@ func instanceOf(s *step.RunInstance, image string) *ec2.RunInstancesInput {
 		MaxCount:                          aws.Int32(1),
 		InstanceInitiatedShutdownBehavior: ec2types.ShutdownBehaviorTerminate,
 		MetadataOptions:                   &ec2types.InstanceMetadataOptionsRequest{HttpTokens: ec2types.HttpTokensStateRequired},
-		TagSpecifications:                 append(tagged(ec2types.ResourceTypeInstance, s.Tags), tagged(ec2types.ResourceTypeVolume, s.VolumeTags)...),
+		TagSpecifications: slices.Concat(
+			tagged(ec2types.ResourceTypeInstance, s.Tags),
+			tagged(ec2types.ResourceTypeVolume, s.PartTags),
+			tagged(ec2types.ResourceTypeNetworkInterface, s.PartTags),
+		),
 	}
 	if s.SubnetID != "" {
 		in.SubnetId = aws.String(s.SubnetID)

@@ -256,7 +256,7 @@ func (b *builder) source(o *preparedSource, it sourceVolume) snapshotRef {
 			FromRegion:  o.from,
 			KeyARN:      o.keyARN,
 			Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, o.from)),
-			Tags:        signing.CreationTags(),
+			Tags:        joined(b.runTagsAt(o.shareSource), signing.CreationTags()),
 			Signing:     signing,
 		}, reusableCopy(b.facts, it.volume, signing, ""))
 	case o.whole.ref.Known != "":
@@ -274,6 +274,10 @@ func (b *builder) stageImage(s *shareSource) snapshotRef {
 		b.used[aws.ToString(found.use.ImageId)] = true
 		return snapshotRef{ref: step.Ref{Known: aws.ToString(found.use.ImageId)}}
 	}
+	snapshotTags := spec.Signing.CreationTags()
+	if spec.Signing.Statement.Role != provenance.Delivery { // what is delivered is not temporary
+		spec.Tags, snapshotTags = joined(b.runTagsAt(s), spec.Tags), joined(b.runTagsAt(s), snapshotTags)
+	}
 	return b.copyImage(s.from, cmp.Or(found.use, found.pending), step.CopyImage{
 		Base:         step.Base{ID: step.NewID("stage", s.at.Region, wholeImage), Location: s.at},
 		ImageSpec:    spec,
@@ -281,7 +285,7 @@ func (b *builder) stageImage(s *shareSource) snapshotRef {
 		FromRegion:   s.from,
 		FromKeyARNs:  keysOf(b.facts.Images[s.from]),
 		KeyARN:       s.keyARN,
-		SnapshotTags: spec.Signing.CreationTags(),
+		SnapshotTags: snapshotTags,
 	})
 }
 

@@ -37,7 +37,7 @@ func (b *builder) canary(o *preparedSource, goals []destinationState) {
 		KeyARN:      o.keyARN,
 		GiB:         testCopyGiB,
 		Description: "Empty, for test copies to other accounts",
-		Tags:        signing.CreationTags(),
+		Tags:        joined(b.runTagsAt(o.shareSource), signing.CreationTags()),
 		Signing:     signing,
 	}
 	b.add(source)
@@ -122,7 +122,7 @@ func (b *builder) tryCanary(
 		KeyARN:      g.keyARN,
 		GiB:         testCopyGiB,
 		Description: "Empty, to test copies to this account",
-		Tags:        joined(g.SnapshotTags, signing.CreationTags()),
+		Tags:        joined(testCopyTags(g.Destination), signing.CreationTags()),
 		Signing:     signing,
 		Trial:       true,
 	}

@@ -82,7 +82,8 @@ func expand(
 	}
 	d.Grants = r.grants(target.Grants)
 	d.Licenses = r.licenses(target.Licenses)
-	d.Launch = r.launch(target.LaunchCheck, req.RunTags)
+	d.Launch = newLaunch(target.LaunchCheck)
+	d.RunTags = r.texts("run_tags", req.RunTags, nil)
 	if target.DeprecateAt != "" {
 		d.Lifecycle.DeprecateAt = r.time("deprecate_at", target.DeprecateAt)
 	}
@@ -316,15 +317,11 @@ func (r *renderer) licenses(arns []distribution.Text) []string {
 	return distribution.Union(rendered, nil)
 }
 
-func (r *renderer) launch(check *distribution.LaunchCheck, tags map[string]distribution.Text) *distribution.Launch {
+func newLaunch(check *distribution.LaunchCheck) *distribution.Launch {
 	if check == nil {
 		return nil
 	}
-	return &distribution.Launch{
-		InstanceType: check.InstanceType,
-		SubnetID:     check.SubnetID,
-		Tags:         r.texts("run_tags", tags, nil),
-	}
+	return &distribution.Launch{InstanceType: check.InstanceType, SubnetID: check.SubnetID}
 }
 
 func (r *renderer) parameters(parameters []distribution.Parameter) []distribution.Parameter {

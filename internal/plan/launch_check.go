@@ -35,8 +35,8 @@ func (b *builder) launch(g *destinationState) {
 		InstanceType: g.Launch.InstanceType,
 		SubnetID:     g.Launch.SubnetID,
 		KeyARN:       g.keyARN,
-		Tags:         joined(g.Launch.Tags, signing.CreationTags()),
-		VolumeTags:   g.Launch.Tags,
+		Tags:         joined(g.RunTags, signing.CreationTags()),
+		PartTags:     g.RunTags,
 		Signing:      signing,
 	}
 	if g.ami.From != "" {

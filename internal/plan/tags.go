@@ -11,6 +11,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
@@ -35,4 +36,15 @@ func joined(sources ...map[string]string) map[string]string {
 		maps.Copy(all, source)
 	}
 	return all
+}
+
+// runTagsAt returns the tags of what is temporary in the source account. Its templates have no target.
+func (b *builder) runTagsAt(s *shareSource) map[string]string {
+	r := newRenderer(b.req, b.facts, "", s.at, s.from)
+	return r.texts("run_tags", b.req.RunTags, nil) // their errors are those of the destinations
+}
+
+// testCopyTags returns the tags of a test copy. It has those of snapshots too, because a policy may require them.
+func testCopyTags(d distribution.Destination) map[string]string {
+	return joined(d.SnapshotTags, d.RunTags)
 }

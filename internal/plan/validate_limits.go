@@ -148,12 +148,12 @@ func tagValues(option string, tags map[string]string) []limited {
 	return values
 }
 
-// launchValues returns what RunInstances takes.
+// launchValues returns the tags of everything temporary, and what RunInstances takes.
 func launchValues(d distribution.Destination) []limited {
+	values := tagValues("run_tags", d.RunTags)
 	if d.Launch == nil {
-		return nil
+		return values
 	}
-	values := tagValues("run_tags", d.Launch.Tags)
 	values = append(values, limited{
 		option: "launch_check: instance_type", rule: "9.0", subject: awslimits.InstanceType, value: d.Launch.InstanceType,
 	})
@@ -221,11 +221,8 @@ func validateCounts(d distribution.Destination, facts distribution.Facts) []dist
 	found := slices.Concat(
 		validateTagCount(d, facts, "tags", "the image", len(d.Tags)),
 		validateTagCount(d, facts, "snapshot_tags", "the snapshots", len(d.SnapshotTags)),
+		validateTagCount(d, facts, "run_tags", "the test copy", len(testCopyTags(d))),
 	)
-	if d.Launch != nil {
-		found = append(
-			found, validateTagCount(d, facts, "run_tags", "the instance", len(d.Launch.Tags))...)
-	}
 	for _, p := range d.Parameters {
 		if err := awslimits.CheckCount(awslimits.ParameterTags, len(p.Tags)); err != nil {
 			f := destinationFinding(d, facts, distribution.Refused, "7.8", fmt.Sprintf("ssm_parameter %q: tags", p.Name))

@@ -18,7 +18,7 @@ type RunInstance struct {
 	Devices      []string // names of the EBS devices: their volumes shall end with the instance
 	KeyARN       string   // of the volumes
 	Tags         map[string]string
-	VolumeTags   map[string]string
+	PartTags     map[string]string // of its volumes and network interfaces
 	Signing      Signing
 }
 
@@ -40,8 +40,10 @@ func (s *RunInstance) Permissions() []Permission {
 	for _, kind := range []string{"instance", "network-interface", "security-group", "volume"} {
 		rights = append(rights, Permission{"ec2:RunInstances", s.Location.OwnedARN(kind, "*"), "8.6"})
 	}
-	if len(s.VolumeTags) > 0 {
-		rights = append(rights, Permission{"ec2:CreateTags", s.Location.OwnedARN("volume", "*"), "9.4"})
+	if len(s.PartTags) > 0 {
+		for _, kind := range []string{"volume", "network-interface"} {
+			rights = append(rights, Permission{"ec2:CreateTags", s.Location.OwnedARN(kind, "*"), "9.4"})
+		}
 	}
 	for _, action := range []string{"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"} {
 		rights = append(rights, Permission{action, s.KeyARN, "3.1.5"})
