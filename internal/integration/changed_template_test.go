@@ -6,6 +6,7 @@ package integration_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +21,22 @@ import (
 func unlisted(w *fixture.World, run *fixture.Run, before []fixture.Item) []fixture.Item {
 	w.Helper()
 	manifest := run.Manifest()
-	return slices.DeleteFunc(w.Leftovers(before), manifest.Lists)
+	return slices.DeleteFunc(w.Leftovers(before), func(item fixture.Item) bool {
+		return manifest.Lists(item) || isElsewhere(manifest, item)
+	})
+}
+
+// isElsewhere reports whether an item belongs to an account that the run did not use, and the manifest names an ended run that
+// used other accounts, with the Region of the item.
+func isElsewhere(manifest fixture.Manifest, item fixture.Item) bool {
+	for _, d := range manifest.Destinations {
+		if d.Account == item.Account {
+			return false
+		}
+	}
+	return item.Account != fixture.Source && slices.ContainsFunc(manifest.Findings, func(f fixture.Finding) bool {
+		return strings.Contains(f.Text, "used other accounts or keys") && strings.Contains(f.Text, item.Region)
+	})
 }
 
 // What a failed run staged for a target that is then taken out of the template is removed: that run has ended.

@@ -44,7 +44,8 @@ type cleanUp struct {
 func (c *cleanUp) images() {
 	for _, image := range c.existing.Images {
 		id := aws.ToString(image.ImageId)
-		j := judge(c.facts, imageResource(c.facts, c.at, image, c.imageNames[c.at]))
+		names := c.expectedNames(image)
+		j := judge(c.facts, imageResource(c.facts, c.at, image, names))
 		isDeleted := false
 		switch {
 		case c.used[id]:
@@ -52,12 +53,14 @@ func (c *cleanUp) images() {
 			isDeleted = true
 		case j.Verdict == provenance.Unproven:
 			c.findings = append(c.findings, unprovenFinding(c.at, "image", id))
+			c.listSnapshots(image)
 		case j.Verdict == provenance.Working:
 			c.list("image", id, j)
 		case isDelivered(j) && !c.isUnfinished(image):
+			c.listUnshared(image)
 		default:
 			isDeleted = true
-			c.deregister(image)
+			c.deregister(image, names)
 		}
 		if !isDeleted || image.SourceImageId != nil {
 			c.keepSnapshots(image)
@@ -70,6 +73,54 @@ func (c *cleanUp) isUnshared(image ec2types.Image) bool {
 	with, isKnown := c.existing.LaunchPermissions[aws.ToString(image.ImageId)]
 	j := judge(c.facts, imageResource(c.facts, c.at, image, nil))
 	return j.Signed != nil && j.Signed.Device == provenance.SharedImage && isKnown && with.IsEmpty()
+}
+
+// expectedNames returns the names that runs give images at the location, and that which the run in the tags of an image would
+// give a staged one.
+func (c *cleanUp) expectedNames(image ec2types.Image) []string {
+	tags := tagMap(image.Tags)
+	source, _ := provenance.ParseSourceImage(tags[provenance.TagSource])
+	staged := c.facts.Images[source.Region].Image
+	if staged == nil || c.at.Account != source.Account {
+		return c.imageNames[c.at]
+	}
+	name := temporaryName(aws.ToString(staged.Name), c.at, source, tags[provenance.TagRun])
+	return append(slices.Clone(c.imageNames[c.at]), name)
+}
+
+// listSnapshots adds findings about the tagged snapshots of an image that no run provably created.
+func (c *cleanUp) listSnapshots(image ec2types.Image) {
+	for _, s := range c.existing.Snapshots {
+		id := aws.ToString(s.SnapshotId)
+		if uses(image, id) && tagMap(s.Tags)[provenance.TagSource] != "" {
+			c.findings = append(c.findings, unprovenFinding(c.at, "snapshot", id))
+		}
+	}
+}
+
+// listUnshared adds notes about an image that was created for share blocks and never shared, and about its snapshots. Only a
+// run that cleans up deletes them, because the image may be used in its own account.
+func (c *cleanUp) listUnshared(image ec2types.Image) {
+	if !c.isUnshared(image) {
+		return
+	}
+	id := aws.ToString(image.ImageId)
+	resources := []string{id}
+	for _, m := range image.BlockDeviceMappings {
+		if m.Ebs != nil {
+			resources = append(resources, aws.ToString(m.Ebs.SnapshotId))
+		}
+	}
+	for _, resource := range resources {
+		c.findings = append(c.findings, distribution.Finding{
+			Level:       distribution.Note,
+			Location:    c.at,
+			Resource:    resource,
+			Summary:     resource + " was created for a share block and is not shared",
+			Detail:      "the run that created image " + id + " ended before it shared the image",
+			Remediation: `run again with the share block, or with mode = "cleanup"`,
+		})
+	}
 }
 
 // isDelivered reports whether a judgment is that of an image that was delivered.
@@ -87,7 +138,7 @@ func (c *cleanUp) isUnfinished(image ec2types.Image) bool {
 }
 
 // deregister adds the step for an image that no run needs. Copies of it that are on their way end before.
-func (c *cleanUp) deregister(image ec2types.Image) {
+func (c *cleanUp) deregister(image ec2types.Image, names []string) {
 	id := aws.ToString(image.ImageId)
 	s := &step.DeregisterImage{
 		Base: step.Base{
@@ -98,7 +149,7 @@ func (c *cleanUp) deregister(image ec2types.Image) {
 		},
 		Image:         step.Ref{Known: id},
 		WithSnapshots: image.SourceImageId != nil, // CopyImage created them with it (rule 9.6)
-		Expected:      expectedImage(c.facts, c.imageNames[c.at]),
+		Expected:      expectedImage(c.facts, names),
 		Release:       c.releaseOf(image.Tags),
 	}
 	c.gone[id] = c.add(s)

@@ -32,15 +32,18 @@ func (s *shareSource) imageSpec(req distribution.Request, facts distribution.Fac
 	l := newImageSpec(facts.Images[s.from])
 	l.Method, l.Abroad = distribution.ByImage, s.from != s.at.Region
 	l.Signing = s.signing(req, facts, provenance.Image, "")
-	statement, run := l.Signing.Statement, req.RunID
-	if statement.Role == provenance.Delivery { // the same for all runs, so that concurrent runs create one image
-		run = ""
+	l.Name = temporaryName(aws.ToString(l.Source.Name), s.at, l.Signing.Statement.Source, req.RunID)
+	if l.Signing.Statement.Role == provenance.Delivery { // the same for all runs, so that concurrent runs create one image
+		l.Name = stagedName(aws.ToString(l.Source.Name), step.Digest(s.at.Key(), l.Signing.Statement.Source.String(), s.keyARN))
 	}
-	digest := step.Digest(run, s.at.Key(), statement.Source.String(), string(statement.Role), s.keyARN)
-	l.Name = stagedName(aws.ToString(l.Source.Name), digest)
 	l.Description = fmt.Sprintf("Staged for other accounts: %s of %s", imageID(req, s.from), s.from)
 	l.Tags = l.Signing.CreationTags()
 	return l
+}
+
+// temporaryName returns the name that a run gives a staged image for the time of copies.
+func temporaryName(name string, at distribution.Location, source provenance.SourceImage, run string) string {
+	return stagedName(name, step.Digest(run, at.Key(), source.String()))
 }
 
 func newImageSpec(image distribution.Image) step.ImageSpec {

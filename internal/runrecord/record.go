@@ -4,6 +4,8 @@
 package runrecord
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"slices"
@@ -22,6 +24,7 @@ type Record struct {
 	Until           time.Time // when the record lapses, unless the run renews it before
 	HoldsProtection bool      // the run needs the image's deregistration protection
 	LiftsProtection bool      // the run has succeeded and lifts the protection, unless another run needs it
+	Scope           string    // digest of the accounts and keys that the run uses
 	Regions         []string  // where the run creates resources. AllRegions if they do not fit
 }
 
@@ -30,7 +33,7 @@ const AllRegions = "*"
 
 const maxTagValue = 256
 
-var recordValue = regexp.MustCompile(`^(working|ended) began=(\S+) until=(\S+) protection=(held|lifting|none) regions=(\S*)$`)
+var recordValue = regexp.MustCompile(`^(working|ended) began=(\S+) until=(\S+) protection=(held|lifting|none) scope=(\S*) regions=(\S*)$`)
 
 // tag returns the tag that stores a record.
 func (r Record) tag() (key, value string) {
@@ -44,7 +47,8 @@ func (r Record) tag() (key, value string) {
 	case r.LiftsProtection:
 		protection = "lifting"
 	}
-	value = fmt.Sprintf("%s began=%s until=%s protection=%s regions=", state, formatTime(r.Began), formatTime(r.Until), protection)
+	value = fmt.Sprintf("%s began=%s until=%s protection=%s scope=%s regions=",
+		state, formatTime(r.Began), formatTime(r.Until), protection, r.Scope)
 	regions := strings.Join(r.Regions, ",")
 	if len(value)+len(regions) > maxTagValue {
 		regions = AllRegions
@@ -77,9 +81,10 @@ func parseRecord(key, value string) (Record, bool, error) {
 		Until:           until,
 		HoldsProtection: found[4] == "held",
 		LiftsProtection: found[4] == "lifting",
+		Scope:           found[5],
 	}
-	if found[5] != "" {
-		r.Regions = strings.Split(found[5], ",")
+	if found[6] != "" {
+		r.Regions = strings.Split(found[6], ",")
 	}
 	return r, true, nil
 }
@@ -103,6 +108,12 @@ func (r Record) merge(o Record) Record {
 	}
 	r.Regions = slices.Compact(slices.Sorted(slices.Values(slices.Concat(r.Regions, o.Regions))))
 	return r
+}
+
+// Scope returns the digest of what a run uses besides Regions: account ids, organizational units, and keys.
+func Scope(used []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(used, "\n")))
+	return hex.EncodeToString(sum[:4])
 }
 
 // grace is how long after until a record still counts as working. It covers the age of a Date header.

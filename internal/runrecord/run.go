@@ -48,6 +48,7 @@ type Options struct {
 	Resumes         string   // id of the run that this one resumes. Empty if none
 	TakesOver       bool     // the run completes what every run that is over left, and lifts the protection that they hold
 	Regions         []string // where the run creates resources
+	Scope           string   // digest of the accounts and keys that it uses
 	HoldsProtection bool
 	Report          func(text string) // receives what the run waits for, from any goroutine. Nil if nothing listens
 }
@@ -146,6 +147,7 @@ func (r *Run) record(until time.Time) Record {
 		Until:           until.UTC().Truncate(time.Second),
 		HoldsProtection: r.options.HoldsProtection,
 		Regions:         r.options.Regions,
+		Scope:           r.options.Scope,
 	}
 }
 

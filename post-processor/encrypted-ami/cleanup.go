@@ -68,7 +68,11 @@ func (r *run) sweep(ctx context.Context, request distribution.Request) (distribu
 	p := plan.Clean(request, facts)
 	r.keys = p.Keys
 	r.audience.Allow(p.Audience()...)
-	p.Findings = diagnose.ExplainFindings(p.Findings, facts)
+	notes, err := r.recordFindings(ctx, facts)
+	if err != nil {
+		return distribution.Result{}, err
+	}
+	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), notes...)
 	for _, image := range request.Images {
 		if facts.Images[image.Region].Image == nil {
 			p.Findings = append(p.Findings, distribution.Finding{Level: distribution.Refused, Reference: "2.2.12", Resource: image.ImageID,

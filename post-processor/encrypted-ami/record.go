@@ -7,6 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,6 +21,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // stores returns where the records are: on each source image.
@@ -48,9 +52,61 @@ func (r *run) recordOptions() runrecord.Options {
 		Resumes:         r.config.ResumedRun(),
 		TakesOver:       r.userSupplied && r.config.Mode != config.ModeCleanup,
 		Regions:         distribution.Union(regions, nil),
+		Scope:           r.scope,
 		HoldsProtection: len(protected(r.result.Source)) > 0,
 		Report:          r.ui.Say,
 	}
+}
+
+// scopeOf returns the digest of the accounts and keys of a request. A run with another one does not look everywhere where
+// this run creates resources.
+func scopeOf(request distribution.Request) string {
+	used := []string{request.KMSKeyID, string(request.SourceKeyAccess)}
+	for _, region := range slices.Sorted(maps.Keys(request.RegionKMSKeyIDs)) {
+		used = append(used, region+" "+request.RegionKMSKeyIDs[region])
+	}
+	for _, target := range request.Targets {
+		used = slices.Concat(used, target.AccountIDs, target.Units)
+	}
+	return runrecord.Scope(distribution.Union(used, nil))
+}
+
+// recordFindings returns notes about what this run has not looked at or does not change: where ended runs with other accounts
+// or keys worked, and protection that no run holds.
+func (r *run) recordFindings(ctx context.Context, facts distribution.Facts) ([]distribution.Finding, error) {
+	var notes []distribution.Finding
+	for _, image := range r.images {
+		source := facts.Images[image.Region]
+		if source.Image == nil || !step.IsProtected(*source.Image) || !r.userSupplied || bearsProtection(source) {
+			continue
+		}
+		notes = append(notes, distribution.Finding{
+			Level:       distribution.Note,
+			Location:    distribution.Location{Account: r.account, Region: image.Region},
+			Resource:    image.ImageID,
+			Summary:     image.ImageID + " is protected against deregistration, and no run of this plugin needs that",
+			Detail:      "somebody else enabled the protection, or a run that was stopped before it could write its record",
+			Remediation: "nothing, if you want the protection",
+		})
+	}
+
+	records, err := r.record.Records(ctx)
+	if err != nil {
+		return notes, err
+	}
+	for _, other := range records.Over() {
+		if other.Scope == r.scope {
+			continue
+		}
+		notes = append(notes, distribution.Finding{
+			Level:       distribution.Note,
+			Resource:    other.ID,
+			Summary:     fmt.Sprintf("run %s, which has ended, used other accounts or keys", other.ID),
+			Detail:      "it worked in " + strings.Join(other.Regions, ", ") + "; what it left elsewhere than this run works is not listed",
+			Remediation: "run the resume file of that run with -var mode=cleanup",
+		})
+	}
+	return notes, nil
 }
 
 // records reads which runs work.

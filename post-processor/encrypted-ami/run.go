@@ -48,6 +48,7 @@ type run struct {
 	clock        *runrecord.Clock
 	record       *runrecord.Run
 	audience     *awsclient.Audience
+	scope        string // digest of the accounts and keys
 	keys         map[provenance.SourceImage]provenance.SigningKeys
 	begun        bool // the record was written, or tried to
 	ended        bool // the record says that the run has ended, or was tried to
@@ -144,6 +145,7 @@ func (r *run) do(ctx context.Context) error {
 		return &configurationError{err}
 	}
 	request.RunID, request.Records = r.record.ID, r.records
+	r.scope = scopeOf(request)
 	r.record.Use(r.recordOptions())
 	r.writeResumeFile()
 	r.write()
@@ -289,7 +291,11 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 	r.keys = p.Keys
 	r.audience.Allow(p.Audience()...)
 	r.audience.Allow(r.account)
-	p.Findings = diagnose.ExplainFindings(p.Findings, facts)
+	notes, err := r.recordFindings(ctx, facts)
+	if err != nil {
+		return p, facts, err
+	}
+	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), notes...)
 	r.printPlan(p, request, facts)
 	p.Findings = append(p.Findings, execute.Prove(ctx, r.pool, p, request.MaxFailedDestinations)...)
 	r.trackPlan(p)
