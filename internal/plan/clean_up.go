@@ -57,7 +57,7 @@ func (c *cleanUp) images() {
 		case j.Verdict == provenance.Working:
 			c.list("image", id, j)
 		case isDelivered(j) && !c.isUnfinished(image):
-			c.listUnshared(image)
+			c.listHandedOut(image, j)
 		default:
 			isDeleted = true
 			c.deregister(image, names)
@@ -98,29 +98,37 @@ func (c *cleanUp) listSnapshots(image ec2types.Image) {
 	}
 }
 
-// listUnshared adds notes about an image that was created for share blocks and never shared, and about its snapshots. Only a
-// run that cleans up deletes them, because the image may be used in its own account.
-func (c *cleanUp) listUnshared(image ec2types.Image) {
-	if !c.isUnshared(image) {
+// listHandedOut adds notes about an image that share blocks of earlier runs hand out and this plan does not use, and about
+// its snapshots. A run that cleans up deletes it if it was never shared.
+func (c *cleanUp) listHandedOut(image ec2types.Image, j provenance.Judgment) {
+	if j.Signed.Device != provenance.SharedImage {
 		return
 	}
 	id := aws.ToString(image.ImageId)
-	resources := []string{id}
-	for _, m := range image.BlockDeviceMappings {
-		if m.Ebs != nil {
-			resources = append(resources, aws.ToString(m.Ebs.SnapshotId))
-		}
+	summary := "image " + id + " stays: a share block of an earlier run hands it out, and this run has no such block"
+	if c.isUnshared(image) {
+		summary = "image " + id + " was created for a share block and never shared"
 	}
-	for _, resource := range resources {
+	for _, resource := range append([]string{id}, snapshotIDs(image)...) {
 		c.findings = append(c.findings, distribution.Finding{
 			Level:       distribution.Note,
 			Location:    c.at,
 			Resource:    resource,
-			Summary:     resource + " was created for a share block and is not shared",
-			Detail:      "the run that created image " + id + " ended before it shared the image",
-			Remediation: `run again with the share block, or with mode = "cleanup"`,
+			Summary:     summary,
+			Remediation: "deregister the image if nobody needs it",
 		})
 	}
+}
+
+// snapshotIDs returns the snapshots that the devices of an image start from.
+func snapshotIDs(image ec2types.Image) []string {
+	var ids []string
+	for _, m := range image.BlockDeviceMappings {
+		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
+			ids = append(ids, *m.Ebs.SnapshotId)
+		}
+	}
+	return ids
 }
 
 // isDelivered reports whether a judgment is that of an image that was delivered.
@@ -163,10 +171,8 @@ func (b *builder) releaseOf(tags []ec2types.Tag) time.Time {
 
 // keepSnapshots notes that the snapshots of an image are not deleted by themselves.
 func (c *cleanUp) keepSnapshots(image ec2types.Image) {
-	for _, m := range image.BlockDeviceMappings {
-		if m.Ebs != nil {
-			c.kept[aws.ToString(m.Ebs.SnapshotId)] = true
-		}
+	for _, id := range snapshotIDs(image) {
+		c.kept[id] = true
 	}
 	for _, s := range c.existing.Snapshots { // a pending copy shows no devices (rule 1.8.5)
 		if provenance.ImageOfCopy(aws.ToString(s.Description)) == aws.ToString(image.ImageId) {

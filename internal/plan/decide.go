@@ -37,10 +37,12 @@ func Decide(req distribution.Request, facts distribution.Facts) Plan {
 	p.Shares = sharePlans(req, supplies, sharers)
 	p.Findings = append(p.Findings, unseenFindings(facts)...)
 	if p.Refused() {
+		p.Findings = append(p.Findings, leftoverFindings(req, facts, destinations, supplies)...)
 		return p
 	}
 	p.Ways = regionRoutes(req, facts, destinations)
 	p.Findings = append(p.Findings, validateDurations(facts, open)...)
+	p.Findings = append(p.Findings, permanentShareFindings(req, facts)...)
 	p.Findings = append(p.Findings, retentionFindings(req, facts, open)...)
 	p.Findings = append(p.Findings, launchNeeds(facts, supplies, sharers)...)
 	p.Steps, findings = steps(req, facts, destinations, open, supplies)

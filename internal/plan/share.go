@@ -154,6 +154,42 @@ func stagedName(name, whose string) string {
 	return name[:min(len(name), 128-len(mark))] + mark
 }
 
+// permanentShareFindings returns notes about accounts that share blocks of earlier runs let use a source image and its
+// snapshots, and that no share block of this run names.
+func permanentShareFindings(req distribution.Request, facts distribution.Facts) []distribution.Finding {
+	var named []string
+	for _, share := range req.Shares {
+		named = append(named, share.AccountIDs...)
+	}
+	var found []distribution.Finding
+	add := func(region, resource string, permitted []string) {
+		accounts := distribution.Without(provenance.Permanent(tagMap(facts.Images[region].Image.Tags)), named)
+		accounts = distribution.Without(accounts, distribution.Without(accounts, permitted))
+		if len(accounts) == 0 {
+			return
+		}
+		found = append(found, distribution.Finding{
+			Level:       distribution.Note,
+			Location:    distribution.Location{Account: facts.Source.Account, Region: region},
+			Resource:    resource,
+			Summary:     resource + " stays shared with " + strings.Join(accounts, ", "),
+			Detail:      "a share block of an earlier run shared it, and this run has no such block",
+			Remediation: "withdraw the permission yourself if nobody needs it",
+		})
+	}
+	for _, region := range sortedKeys(facts.Images) {
+		image := facts.Images[region]
+		if image.Image == nil {
+			continue
+		}
+		add(region, aws.ToString(image.Image.ImageId), image.SharedWith.Accounts)
+		for _, id := range sortedKeys(image.Snapshots) {
+			add(region, id, image.Snapshots[id].SharedWith)
+		}
+	}
+	return found
+}
+
 // sharedImage returns the image that is shared for good with everyone whom share blocks name, and its snapshots with their
 // accounts. Empty if it is not, or if there are no share blocks.
 func (s *shareSource) sharedImage(req distribution.Request, facts distribution.Facts) string {
