@@ -26,7 +26,9 @@ func (a *auditor) judgeQuiet(w *fixture.World, cleanUps []*fixture.Run) {
 func (a *auditor) judgeLeft(w *fixture.World, cleanUps []*fixture.Run) {
 	w.Helper()
 	for _, item := range w.Leftovers(a.before) {
-		isListed := slices.ContainsFunc(cleanUps, func(run *fixture.Run) bool { return run.Manifest().Lists(item) })
+		isListed := slices.ContainsFunc(cleanUps, func(run *fixture.Run) bool {
+			return run.Manifest().Lists(item) || isOnOtherKey(run.Manifest(), item)
+		})
 		if item.Kind == fixture.Protection {
 			isListed = a.isProtectionKnown(w, item.ID, cleanUps)
 		}
@@ -39,6 +41,14 @@ func (a *auditor) judgeLeft(w *fixture.World, cleanUps []*fixture.Run) {
 			a.listed++
 		}
 	}
+}
+
+// isOnOtherKey reports whether a grant was created by a run that the manifest names, with the Region, as one that used other
+// keys: the clean-up does not know them.
+func isOnOtherKey(manifest fixture.Manifest, item fixture.Item) bool {
+	return item.Kind == fixture.Grant && slices.ContainsFunc(manifest.Findings, func(f fixture.Finding) bool {
+		return f.Resource != "" && strings.Contains(item.Name, ":"+f.Resource+":") && strings.Contains(f.Text, item.Region)
+	})
 }
 
 // isProtectionKnown reports whether a record holds the protection of an image, or a run names it. A failed run holds

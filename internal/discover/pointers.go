@@ -44,6 +44,38 @@ func (s *survey) pointers(ctx context.Context, d distribution.Destination) {
 		site.Parameters, site.Templates = stored, templates
 		f.Sites[d.At] = site
 	})
+	s.published(ctx, d.At, stored, templates)
+}
+
+// published looks up the images that parameters and launch templates name: they may belong to a newer release.
+func (s *survey) published(
+	ctx context.Context,
+	at distribution.Location,
+	parameters map[string]distribution.ParameterFacts,
+	templates map[string]distribution.LaunchTemplateFacts,
+) {
+	var ids []string
+	for _, p := range parameters {
+		ids = append(ids, p.ImageID)
+	}
+	for _, t := range templates {
+		ids = append(ids, t.DefaultImageID)
+	}
+	ids = slices.DeleteFunc(sortedSet(ids), func(id string) bool { return !imageIDs.MatchString(id) })
+	found, err := imagesByID(ctx, s.pool.EC2(at), ids)
+	if err != nil {
+		s.lookupFailed(at, "", "ec2:DescribeImages", err)
+	}
+	byID := map[string]ec2types.Image{}
+	for _, image := range found {
+		byID[aws.ToString(image.ImageId)] = image
+	}
+	s.keep(func(f *distribution.Facts) {
+		if f.Published == nil {
+			f.Published = map[distribution.Location]map[string]ec2types.Image{}
+		}
+		f.Published[at] = byID
+	})
 }
 
 var (
@@ -87,6 +119,16 @@ func (s *survey) template(ctx context.Context, at distribution.Location, asked, 
 	from, err := client.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &stands.ID, Versions: []string{source}})
 	if err != nil {
 		return distribution.LaunchTemplateFacts{ID: stands.ID, Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err)}
+	}
+	current := from
+	if source != "$Default" {
+		in := &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &stands.ID, Versions: []string{"$Default"}}
+		if current, err = client.DescribeLaunchTemplateVersions(ctx, in); err != nil {
+			return distribution.LaunchTemplateFacts{ID: stands.ID, Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err)}
+		}
+	}
+	if len(current.LaunchTemplateVersions) > 0 && current.LaunchTemplateVersions[0].LaunchTemplateData != nil {
+		stands.DefaultImageID = aws.ToString(current.LaunchTemplateVersions[0].LaunchTemplateData.ImageId)
 	}
 	stands.Source = aws.ToInt64(from.LaunchTemplateVersions[0].VersionNumber)
 	s.mu.Lock()

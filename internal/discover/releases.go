@@ -52,6 +52,11 @@ func (s *survey) sources(ctx context.Context) {
 			add(image)
 		}
 	}
+	for _, images := range s.facts.Published {
+		for _, image := range images {
+			add(image)
+		}
+	}
 	for _, site := range s.facts.Sites {
 		if site.NameUsed != nil {
 			add(*site.NameUsed)

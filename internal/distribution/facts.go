@@ -36,6 +36,9 @@ type Facts struct {
 	Unseen   []FailedLookup                 // which failed
 
 	Releases map[Location][]ec2types.Image // own images with our source tag, sorted by id; empty without retention
+	// Published holds the own images that parameters and default versions of launch templates name, by id.
+	Published map[Location]map[string]ec2types.Image
+
 	// Sources holds the source images of Releases and of other images that may have to be replaced, as far as they exist.
 	Sources map[provenance.SourceImage]ec2types.Image
 
@@ -162,6 +165,8 @@ type DestinationFacts struct {
 type LaunchTemplateFacts struct {
 	ID      string // lt-...
 	Default int64  // the default version
+	// DefaultImageID is the image that the default version names. Empty if it names none.
+	DefaultImageID string
 	Source  int64  // the source version of new versions
 	// Naming holds the versions that name an image of an earlier run, ascending, by image. They are the default version,
 	// and those that differ from Source in the image alone.

@@ -35,6 +35,7 @@ func (t *transfer) createGrant(ctx context.Context, s *step.CreateGrant) StepOut
 	if err != nil {
 		return StepOutcome{Err: err}
 	}
+	t.noteAnswer(aws.ToString(made.GrantId))
 	return StepOutcome{Made: aws.ToString(made.GrantId)}
 }
 

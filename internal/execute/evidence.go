@@ -37,7 +37,7 @@ func (t *transfer) judges(ctx context.Context) (func(provenance.SourceImage) (pr
 	answered := append([]string(nil), t.answered...)
 	return func(source provenance.SourceImage) (provenance.Judge, bool) {
 		keys := t.keys[source]
-		return provenance.Judge{Source: source, Keys: keys, Runs: runs, Answered: answered}, len(keys) > 0
+		return provenance.Judge{Source: source, Keys: keys, Runs: runs, Answered: answered, Run: t.evidence.Run}, len(keys) > 0
 	}, nil
 }
 

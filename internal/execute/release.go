@@ -9,14 +9,18 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // releaseOf returns the release that an image was delivered for. Its source image, if it still exists, has the signing key.
 // Zero if no run provably delivered the image.
 func (t *transfer) releaseOf(ctx context.Context, at distribution.Location, imageID string) (time.Time, error) {
 	image, err := t.image(ctx, at, imageID)
-	if err != nil || image == nil {
+	if err != nil {
 		return time.Time{}, err
+	}
+	if image == nil {
+		return time.Time{}, step.ErrImageNotShown
 	}
 	resource := distribution.ImageResource(at, *image, nil, provenance.Expected{})
 	source, ok := provenance.ParseSourceImage(resource.Tags[provenance.TagSource])

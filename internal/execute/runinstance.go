@@ -86,7 +86,9 @@ func (t *transfer) launch(ctx context.Context, j *stepRun, s *step.RunInstance) 
 	if len(out.Instances) != 1 {
 		return "", fmt.Errorf("AWS launched %d instances where one was asked for", len(out.Instances))
 	}
-	return aws.ToString(out.Instances[0].InstanceId), nil
+	id := aws.ToString(out.Instances[0].InstanceId)
+	t.noteAnswer(id)
+	return id, nil
 }
 
 func (t *transfer) proveLaunch(s *step.RunInstance) proof {

@@ -13,6 +13,8 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -49,7 +51,8 @@ func pointers(req distribution.Request, facts distribution.Facts, d distribution
 		all = append(all, distribution.Pointer{
 			Kind: parameterPointer,
 			Name: string(p.Name),
-			Set:  image != nil && site.Parameters[string(p.Name)].ImageID == aws.ToString(image.ImageId),
+			Set: image != nil && site.Parameters[string(p.Name)].ImageID == aws.ToString(image.ImageId) ||
+				isNewer(facts, d, site.Parameters[string(p.Name)].ImageID),
 		})
 	}
 	for _, t := range d.Templates {
@@ -58,10 +61,33 @@ func pointers(req distribution.Request, facts distribution.Facts, d distribution
 		all = append(all, distribution.Pointer{
 			Kind: templatePointer,
 			Name: string(t.Template),
-			Set:  version > 0 && (!t.SetDefault || version == template.Default),
+			Set: version > 0 &&
+				(!t.SetDefault || version == template.Default || isNewer(facts, d, template.DefaultImageID)),
 		})
 	}
 	return all
+}
+
+// isNewer reports whether a published image was provably delivered for a newer release than that of a destination. It is not
+// replaced.
+func isNewer(facts distribution.Facts, d distribution.Destination, imageID string) bool {
+	image, ok := facts.Published[d.At][imageID]
+	if !ok || invariant.ReleaseOrder.IsOff() {
+		return false
+	}
+	signed := judge(facts, distribution.ImageResource(d.At, image, nil, provenance.Expected{})).Signed
+	return signed != nil && signed.Role == provenance.Delivery && signed.Release.After(facts.Images[d.FromRegion].Keys.Release())
+}
+
+// newerFinding returns the note about something that names an image of a newer release.
+func newerFinding(at distribution.Location, name, imageID string) distribution.Finding {
+	return distribution.Finding{
+		Level:    distribution.Note,
+		Location: at,
+		Resource: name,
+		Summary:  name + " still names " + imageID,
+		Detail:   "that image is of a newer release than the image of this run",
+	}
 }
 
 // versionNaming returns the version of a launch template that names an image. It prefers the default version, then the
@@ -84,6 +110,10 @@ func versionNaming(t distribution.LaunchTemplateFacts, image *ec2types.Image) in
 func (b *builder) publish(g destinationState) (published []distribution.StepID) {
 	existing := pointers(b.req, b.facts, g.Destination)
 	for _, p := range g.Parameters {
+		if current := b.facts.Sites[g.At].Parameters[string(p.Name)].ImageID; isNewer(b.facts, g.Destination, current) {
+			b.findings = append(b.findings, newerFinding(g.At, string(p.Name), current))
+			continue
+		}
 		if isPublished(existing, parameterPointer, string(p.Name)) {
 			continue
 		}
@@ -104,6 +134,11 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 		published = append(published, b.add(newStep))
 	}
 	for _, t := range g.Templates {
+		current := b.facts.Sites[g.At].Templates[string(t.Template)].DefaultImageID
+		if t.SetDefault && isNewer(b.facts, g.Destination, current) {
+			b.findings = append(b.findings, newerFinding(g.At, string(t.Template), current))
+			t.SetDefault = false
+		}
 		if isPublished(existing, templatePointer, string(t.Template)) {
 			continue
 		}

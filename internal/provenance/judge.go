@@ -74,8 +74,9 @@ type Judge struct {
 	Source SourceImage
 	Keys   SigningKeys
 	Runs   Runs
-	// Answered are ids that AWS answered to creating calls of this process.
+	// Answered are ids that AWS returned to creating calls of this process, and Run is the id of its run.
 	Answered []string
+	Run      string
 }
 
 // Judgment is a verdict with its reason.
@@ -132,13 +133,13 @@ func (j Judge) evidence(r Resource) string {
 	case Image:
 		proved = ours && (j.wasCopied(r, run) || j.wasRegistered(r))
 	}
-	if !proved && ours && slices.Contains(j.Answered, r.ID) {
-		proved = true
+	switch {
+	case proved:
+		return run
+	case slices.Contains(j.Answered, r.ID): // whatever somebody has done to its tags since
+		return j.Run
 	}
-	if !proved {
-		return ""
-	}
-	return run
+	return ""
 }
 
 // wasCopied reports whether an image has the name and source that CopyImage would have given it, and was created during its run.

@@ -206,7 +206,7 @@ func TestJudge_evidence(t *testing.T) {
 		{"answered call", resource(provenance.Volume, "own", func(r *provenance.Resource) { r.ID = "vol-answered" }), provenance.Deletable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			judge := provenance.Judge{Source: source, Keys: keys, Runs: records, Answered: []string{"vol-answered"}}
+			judge := provenance.Judge{Source: source, Keys: keys, Runs: records, Answered: []string{"vol-answered"}, Run: "own"}
 			got := judge.Judge(c.resource)
 			if got.Verdict != c.want {
 				t.Errorf("got verdict %d (%s), want %d", got.Verdict, got.Reason, c.want)

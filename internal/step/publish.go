@@ -23,14 +23,27 @@ type releaseCheck struct {
 	at        distribution.Location
 	release   time.Time // of the image to publish
 	releaseOf func(ctx context.Context, at distribution.Location, imageID string) (time.Time, error)
+	looks     int // for an image that AWS does not show
 }
 
+// ErrImageNotShown says that AWS does not show an image: it is gone, or was registered just now (rule 4.4.1).
+var ErrImageNotShown = errors.New("AWS does not show the image")
+
+// maxReleaseLooks bounds how often a published image is looked for, within a quarter of a minute.
+const maxReleaseLooks = 3
+
 // note returns a note if a published image belongs to a newer release. Nil if the image may be replaced.
-func (c releaseCheck) note(ctx context.Context, name, imageID string) ([]distribution.Finding, error) {
+func (c *releaseCheck) note(ctx context.Context, name, imageID string) ([]distribution.Finding, error) {
 	if !isImageID(imageID) || invariant.ReleaseOrder.IsOff() {
 		return nil, nil
 	}
 	release, err := c.releaseOf(ctx, c.at, imageID)
+	if errors.Is(err, ErrImageNotShown) {
+		if c.looks++; c.looks > maxReleaseLooks {
+			return nil, nil
+		}
+		return nil, RetryAfter{Backoff(c.looks - 1)}
+	}
 	if err != nil || !release.After(c.release) {
 		return nil, err
 	}

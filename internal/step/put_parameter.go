@@ -159,6 +159,9 @@ func (a *putParameter) put(ctx context.Context) (int64, error) {
 	if !a.step.Overwrite {
 		return 0, err
 	}
+	if awsclient.IsNotFound(lookupErr) { // rule 7.2: it was created just now
+		return 0, a.wait.retry(lookupErr)
+	}
 	if lookupErr == nil {
 		if a.notes, err = a.releases.note(ctx, a.step.Name, aws.ToString(shown.Value)); err != nil || len(a.notes) > 0 {
 			return 0, err
