@@ -93,7 +93,7 @@ type Config struct {
 	// `true` gives the images of the targets to HCP Packer as well, each with a label `account_<image>` that names its account. Labels belong to the whole
 	// build there, and a look-up by Region takes whichever image comes first: the builder's or a target's. Default: `false`.
 	HCPPacker bool `mapstructure:"hcp_packer"`
-	// Tags of everything temporary, in the call that creates it: staged copies, test copies, instances, and their volumes and network interfaces. Use it where a policy
+	// Tags of everything temporary, in the call that creates it: staged copies, test copies in the targets, instances, and their volumes and network interfaces. Use it where a policy
 	// requires tags at creation. The values may contain [template variables](#template-variables). Default: none.
 	RunTags map[string]string `mapstructure:"run_tags"`
 	// `true` tries every destination before its copies can begin: while the source account copies its snapshots, each destination copies an empty

@@ -73,7 +73,9 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	}
 	if s.with("launch_check") {
 		target.LaunchCheck = &distribution.LaunchCheck{InstanceType: "t3.nano"}
-		req.RunTags = map[string]distribution.Text{"purpose": "launch check"}
+	}
+	if s.with("run_tags") {
+		req.RunTags = map[string]distribution.Text{"purpose": "distribution"}
 	}
 	if s.with("ami_users") {
 		target.Lifecycle.Users.Accounts = s.Users
