@@ -25,6 +25,8 @@ var ssmOperations = []namedOperation{
 	newOperation((*World).getParametersByPath),
 	newOperation((*World).describeParameters),
 	newOperation((*World).deleteParameter),
+	newOperation((*World).deleteParameters),
+	newOperation((*World).getParameterHistory),
 	newOperation((*World).addTagsToResource),
 	newOperation((*World).removeTagsFromResource),
 	newOperation((*World).listTagsForResource),

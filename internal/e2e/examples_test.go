@@ -61,7 +61,7 @@ var examples = map[string]struct {
 	},
 	"ssm-and-launch-template": {
 		func(t *testing.T, h Host) []string {
-			rightsOf(t, h.World, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*"],"Resource":"*"}]}`)
+			rightsOf(t, h.World, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],"Resource":"*"}]}`)
 			must(h.World.ec2(target).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
 				LaunchTemplateName: aws.String("web"), LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro},
 			}))(t)
