@@ -33,13 +33,13 @@ var examples = map[string]struct {
 }{
 	"single-account": {
 		func(*testing.T, Host) []string {
-			return []string{"-except=redo.*", "-var=external_id=golden-images-4711"}
+			return []string{"-var=external_id=golden-images-4711"}
 		},
 		func(t *testing.T, w *World) { owns(t, w, target, "golden-target") },
 	},
 	"organization": {
 		func(t *testing.T, h Host) []string {
-			return []string{"-except=redo.*", "-var=external_id=golden-images-4711", "-var=organizational_unit_id=" + unit(t, h.World)}
+			return []string{"-var=external_id=golden-images-4711", "-var=organizational_unit_id=" + unit(t, h.World)}
 		},
 		func(t *testing.T, w *World) { owns(t, w, target, "golden-target") },
 	},

@@ -541,7 +541,7 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 					text, _ := os.ReadFile(file)
 					fmt.Fprintln(&written, string(text))
 				}
-				if hasResumeFile := slices.Contains(files, filepath.Join(filepath.Dir(path), "resume.pkr.hcl")); hasResumeFile == (err == nil) && name != "panic" {
+				if hasResumeFile := slices.Contains(files, filepath.Join(filepath.Dir(path), "resume.pkr.hcl")); hasResumeFile != s.tells("is kept and protected", err) {
 					s.Errorf("the run ends with %v, and has a resume file: %v", err, hasResumeFile)
 				}
 				fmt.Fprintln(&written, err, s.screen, &logged, manifest)
