@@ -42,7 +42,7 @@ func TestOptions_count(t *testing.T) {
 		blocks[block] = true
 		for _, field := range reflect.VisibleFields(block) {
 			option, _, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")
-			if option == "" || strings.HasPrefix(option, "packer_") {
+			if option == "" || strings.HasPrefix(option, "packer_") || field.Tag.Get("undocumented") != "" {
 				continue
 			}
 			count++

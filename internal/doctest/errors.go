@@ -79,7 +79,7 @@ func explained(block string) (e explanation, err error) {
 	for line := range strings.SplitSeq(block, "\n") {
 		name, value, _ := strings.Cut(line, ": ")
 		switch name {
-		case "refusal", "warning":
+		case "error", "warning":
 			parts := strings.Split(value, ": ") // what could not be done comes first
 			e.summary = parts[len(parts)-1]
 		case "because":
