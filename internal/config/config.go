@@ -291,6 +291,9 @@ func (c *Config) checkExistingAMIs(p *diagnostics) {
 			p.add(field, "%s %w", abridged(id), err)
 		}
 	}
+	if c.ExistingAMIs == nil && c.PackerBuilderType == "null" { // an empty map may still be unknown
+		p.add("existing_amis", "missing; source \"null\" builds no AMI. Example: existing_amis = { \"eu-west-1\" = \"ami-0123456789abcdef0\" }")
+	}
 	if len(c.ExistingAMIs) > 0 && c.hasAmazonBuilder() {
 		p.add("existing_amis", "no effect beside the AMI that %s builds; use it with source \"null\"", c.PackerBuilderType)
 	}

@@ -448,3 +448,19 @@ func TestJSONTemplates(t *testing.T) {
 		t.Error("an unknown option was accepted")
 	}
 }
+
+// An option that is not given differs from a map that is still unknown, which Packer passes as an empty one.
+func TestPrepare_nullBuilderWithoutAMIs(t *testing.T) {
+	null := map[string]any{"packer_builder_type": "null"}
+	for body, want := range map[string]string{
+		prod: "existing_amis: missing",
+		prod + "\nexisting_amis = { eu-west-1 = \"ami-0123456789abcdef0\" }": "",
+		prod + "\nexisting_amis = unknown_map":                               "",
+	} {
+		unknown := map[string]cty.Value{"unknown_map": cty.UnknownVal(cty.Map(cty.String))}
+		err := new(config.Config).Prepare(null, decoded(t, body, unknown))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", body, err, want)
+		}
+	}
+}
