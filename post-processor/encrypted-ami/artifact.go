@@ -47,7 +47,7 @@ func (r *run) artifact() *artifact {
 		mode:      r.mode(),
 		sources:   r.sourceIDs(),
 		result:    r.result,
-		manifest:  r.manifest(true),
+		manifest:  r.manifest(),
 		generated: r.data,
 		hcp:       r.config.HCPPacker,
 		remove:    func(created []distribution.CreatedImage) error { return remove(r.pool, created) },
