@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,Share,AssumeRole,LaunchCheck,KMSGrant,DeregistrationProtection,FastLaunch,Retention,Resume
+//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,Share,AssumeRole,LaunchCheck,SubnetFilter,KMSGrant,DeregistrationProtection,FastLaunch,Retention,Resume
 //go:generate packer-sdc struct-markdown
 
 // Package config holds the options of a template, judges them, and turns them into a request.

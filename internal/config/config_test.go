@@ -214,6 +214,7 @@ var options = []struct {
 	{"target.ami_name", target("ami_name = \"golden {{ isotime `2006-01-02` }}\""), func(r run) any { return r.target().AMIName }, distribution.Text("golden {{ isotime `2006-01-02` }}")},
 	{"target.ami_description", target(`ami_description = "of {{ .AMI }}"`), func(r run) any { return r.target().AMIDescription }, distribution.Text("of {{ .AMI }}")},
 	{"target.tags", target(`tags = { from = "{{ .AMI }}" }`), func(r run) any { return r.target().Tags }, map[string]distribution.Text{"from": "{{ .AMI }}"}},
+	{"target.launch_check.subnet_filter.filters", launchCheck("subnet_filter {\nfilters = { \"tag:Tier\" = \"private\" }\n}"), func(r run) any { return r.target().LaunchCheck.SubnetFilters }, map[string]string{"tag:Tier": "private"}},
 	{"target.ssm_parameter.name", target(`ssm_parameter { name = "/golden/{{ .Region }}" }`), func(r run) any { return r.target().Parameters }, []distribution.Parameter{{Name: "/golden/{{ .Region }}", Type: "String", DataType: "aws:ec2:image", Overwrite: true}}},
 	{"target.ssm_parameter.type", parameter(`type = "SecureString"`), func(r run) any { return []string{r.parameter().Type, r.parameter().DataType} }, []string{"SecureString", "text"}},
 	{"target.ssm_parameter.data_type", parameter(`data_type = "text"`), func(r run) any { return r.parameter().DataType }, "text"},

@@ -132,3 +132,18 @@ func (p *diagnostics) sessionTags(tags map[string]string, transitive []string) {
 func (p *diagnostics) launchPermissions(field string, lists ...[]string) {
 	p.countLimit(field, awslimits.ImageShares, len(slices.Concat(lists...)))
 }
+
+// filters checks the filters of a describe operation.
+func (p *diagnostics) filters(filters map[string]string) {
+	p.countLimit("filters", awslimits.FilterNames, len(filters))
+	for _, name := range sorted(filters) {
+		if strings.Contains(name, unknown) {
+			continue
+		}
+		if err := awslimits.Check(awslimits.FilterName, name); err != nil {
+			p.add("filters", "the name %s %w", abridged(name), err)
+			continue
+		}
+		p.limit(element("filters", name), awslimits.FilterValue, filters[name])
+	}
+}
