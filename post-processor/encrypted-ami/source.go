@@ -93,8 +93,10 @@ func imagesOf(id string) ([]distribution.SourceImage, error) {
 	return images, nil
 }
 
-// generated is what the build told of itself, under the names of Packer's `build` variables. Passwords and keys are among it: it is
-// handed on, never shown.
+// secretData are the names of passwords and private keys in a build's data. No post-processor needs them after the build.
+var secretData = []string{"Password", "SSHPrivateKey", "WinRMPassword"}
+
+// generated returns what the build reports about itself, under the names of Packer's build variables, without secrets.
 func generated(artifact packersdk.Artifact) map[string]any {
 	data := map[string]any{}
 	switch given := artifact.State("generated_data").(type) {
@@ -107,6 +109,7 @@ func generated(artifact packersdk.Artifact) map[string]any {
 			}
 		}
 	}
+	maps.DeleteFunc(data, func(name string, _ any) bool { return slices.Contains(secretData, name) })
 	return data
 }
 
