@@ -10,6 +10,7 @@ package config
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math"
 	"os"
@@ -181,14 +182,13 @@ func decode(into any, raws []any) error {
 		rest = append(rest, options)
 	}
 	hooks := append([]mapstructure.DecodeHookFunc{unknownDuration}, config.DefaultDecodeHookFuncs...)
-	err := config.Decode(
+	p := newProblems()
+	p.take(config.Decode(
 		into,
 		&config.DecodeOpts{PluginType: "encrypted-ami", Interpolate: true, DecodeHooks: hooks},
-		rest...)
-	if err != nil {
-		return err
-	}
-	return config.Decode(into, &config.DecodeOpts{DecodeHooks: hooks}, apart...)
+		rest...))
+	p.take(config.Decode(into, &config.DecodeOpts{DecodeHooks: hooks}, apart...))
+	return p.err()
 }
 
 // optionsOf is a raw value as options by name, and nil where it holds no block of ours but Packer's own data. HCL2 comes as a cty
@@ -216,10 +216,17 @@ func optionsOf(raw any) (map[string]any, error) {
 // notKnown stands for a duration that Packer does not know yet.
 const notKnown = time.Duration(math.MinInt64)
 
-// unknownDuration decodes Packer's placeholder for text as a duration.
+// unknownDuration decodes Packer's placeholder for text as a duration, and explains what is no duration.
 func unknownDuration(_, to reflect.Type, value any) (any, error) {
-	if text, ok := value.(string); ok && to == reflect.TypeFor[time.Duration]() && strings.Contains(text, unknown) {
+	text, ok := value.(string)
+	if !ok || to != reflect.TypeFor[time.Duration]() {
+		return value, nil
+	}
+	if strings.Contains(text, unknown) {
 		return notKnown, nil
+	}
+	if _, err := time.ParseDuration(text); err != nil {
+		return nil, fmt.Errorf("%q is not a duration; write it with a unit, such as \"90m\" or \"12h\"", text)
 	}
 	return value, nil
 }

@@ -465,3 +465,26 @@ func TestPrepare_nullBuilderWithoutAMIs(t *testing.T) {
 		}
 	}
 }
+
+// A template in JSON is decoded without a specification, so that misspelled options and wrong types are found by us.
+func TestPrepare_misspelledInJSON(t *testing.T) {
+	err := new(config.Config).Prepare(packer, map[string]any{
+		"kms_key": "alias/golden",
+		"target":  []any{map[string]any{"account_ids": []any{"999999999999"}, "kms_key_id": "default", "regionss": []any{"eu-west-1"}}},
+	})
+	for _, want := range []string{
+		`kms_key: there is no such option. Did you mean "kms_key_id"?`,
+		`target[0].regionss: there is no such option. Did you mean "regions"?`,
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestPrepare_invalidDuration(t *testing.T) {
+	_, err := prepare(t, prod+"\ntimeout = \"12\"", nil)
+	if want := `timeout: "12" is not a duration; write it with a unit, such as "90m" or "12h"`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
