@@ -207,7 +207,7 @@ func TestABadKeyOrRoleFailsThePreflightAndAllIsToldAtOnce(t *testing.T) {
 	})
 }
 
-// The template's build redo runs the data source too: what has the name then is what the failed run has made.
+// A run may be resumed with the template: the AMI that has the name is then the work of the failed run.
 func TestANameThatIsTakenFailsThePreflightUnlessToldOtherwise(t *testing.T) {
 	onStage(t, func(s *stage) {
 		owner := ec2.NewFromConfig(s.Config(prod, tokyo))

@@ -29,12 +29,6 @@ variable "organizational_unit_id" {
   default = "ou-ab12-34567890"
 }
 
-# Images to go on with: given by the command that a failed run prints.
-variable "existing_amis" {
-  type    = map(string)
-  default = {}
-}
-
 # How often to look at copies; tests, whose copies take seconds, set 1s.
 variable "poll_interval" {
   type    = string
@@ -57,12 +51,10 @@ locals {
   ]
 }
 
-# Before an instance starts: the accounts, their roles and keys, and how the image will be encrypted. What the run would refuse stops Packer here,
-# but for the build redo, which looks itself.
+# Before an instance starts: the accounts, their roles and keys, and how the AMI will be encrypted. What would make the run fail stops Packer here.
 data "encrypted-ami-preflight" "golden" {
   kms_key_id   = "alias/golden-source"
   targets_json = jsonencode(local.targets)
-  fail_on      = length(var.existing_amis) > 0 ? "never" : "error"
 
   amazon_ebs {
     region = var.region
@@ -91,29 +83,12 @@ source "amazon-ebs" "golden" {
   }
 }
 
-source "null" "redo" {
-  communicator = "none"
-}
-
 build {
   sources = ["source.amazon-ebs.golden"]
 
   post-processor "encrypted-ami" {
     kms_key_id    = "alias/golden-source"
     targets_json  = data.encrypted-ami-preflight.golden.targets_json
-    poll_interval = var.poll_interval
-  }
-}
-
-# Goes on after a run that failed. It asks for the accounts anew, so that one that has joined meanwhile is served as well.
-build {
-  name    = "redo"
-  sources = ["source.null.redo"]
-
-  post-processor "encrypted-ami" {
-    existing_amis = var.existing_amis
-    kms_key_id    = "alias/golden-source"
-    targets_json  = jsonencode(local.targets)
     poll_interval = var.poll_interval
   }
 }

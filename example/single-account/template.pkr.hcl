@@ -3,7 +3,7 @@
 # Beforehand: a key in the source account whose policy lets the target account use it; in the target account a key, and a
 # role that the source account may assume with the external id.
 #
-# After a run that failed the image is still there, and the message ends with the command that goes on from it.
+# After a failed run the AMI is kept, and the error ends with the command that resumes the run.
 
 packer {
   required_plugins {
@@ -33,12 +33,6 @@ variable "external_id" {
   sensitive = true
 }
 
-# Images to go on with: given by that command only.
-variable "existing_amis" {
-  type    = map(string)
-  default = {}
-}
-
 # How often to look at copies; the demo, whose copies take seconds, sets 1s.
 variable "poll_interval" {
   type    = string
@@ -60,37 +54,10 @@ source "amazon-ebs" "golden" {
   }
 }
 
-source "null" "redo" {
-  communicator = "none"
-}
-
 build {
   sources = ["source.amazon-ebs.golden"]
 
   post-processor "encrypted-ami" {
-    kms_key_id    = "alias/golden-source"
-    poll_interval = var.poll_interval
-
-    target {
-      name        = "prod"
-      account_ids = [var.target_account]
-      kms_key_id  = "alias/golden-target"
-
-      assume_role {
-        role_arn    = "arn:aws:iam::${var.target_account}:role/golden-image-target"
-        external_id = var.external_id
-      }
-    }
-  }
-}
-
-# Goes on after a run that failed, with the same post-processor. Where no image is given it does nothing.
-build {
-  name    = "redo"
-  sources = ["source.null.redo"]
-
-  post-processor "encrypted-ami" {
-    existing_amis = var.existing_amis
     kms_key_id    = "alias/golden-source"
     poll_interval = var.poll_interval
 

@@ -25,6 +25,9 @@ func (w *World) createImage(c *Call, in *ec2.CreateImageInput) (*ec2.CreateImage
 	if err := w.validateImageName(c, in.Name); err != nil {
 		return nil, err
 	}
+	if err := w.validateDescription(c, in.Description, true); err != nil {
+		return nil, err
+	}
 
 	err = w.validateTagSpecifications(c, in.TagSpecifications, types.ResourceTypeImage, types.ResourceTypeSnapshot)
 	if err != nil {

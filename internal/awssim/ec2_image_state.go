@@ -4,9 +4,6 @@
 package awssim
 
 import (
-	"net/http"
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -145,86 +142,6 @@ func (w *World) disableImageDeprecation(
 
 func (i *image) isDeprecated(now time.Time) bool {
 	return !i.deprecateAt.IsZero() && !now.Before(i.deprecateAt)
-}
-
-// describeImageReferences returns the caller's launch templates and instances that name an image (rule 9.12).
-func (w *World) describeImageReferences(
-	c *Call, in *ec2.DescribeImageReferencesInput,
-) (*ec2.DescribeImageReferencesOutput, error) {
-	if err := refuseUnmodeled(in, "ImageIds", "IncludeAllResourceTypes", "ResourceTypes"); err != nil {
-		return nil, err
-	}
-	if len(in.ImageIds) == 0 {
-		return nil, missingParameter("ImageIds")
-	}
-	if err := w.authorize(c, newAuthorizationOnAll(c)); err != nil {
-		return nil, err
-	}
-	if !aws.ToBool(in.IncludeAllResourceTypes) {
-		return nil, newAPIError(
-			http.StatusBadRequest, "UnsupportedOperation", "The simulated AWS looks for references of all types only.",
-		)
-	}
-
-	depth, err := versionDepth(in.ResourceTypes)
-	if err != nil {
-		return nil, err
-	}
-
-	out := &ec2.DescribeImageReferencesOutput{}
-	refer := func(image *string, kind types.ImageReferenceResourceType, resource string) {
-		if image != nil && slices.Contains(in.ImageIds, *image) {
-			out.ImageReferences = append(out.ImageReferences, types.ImageReference{
-				ImageId: image, ResourceType: kind, Arn: aws.String(ec2ARN(c.location(), resource)),
-			})
-		}
-	}
-
-	for _, i := range w.instances.all {
-		if i.location == c.location() && !i.isInState(c.At, types.InstanceStateNameTerminated) {
-			refer(i.attributes.ImageId, types.ImageReferenceResourceTypeEc2Instance, "instance/"+i.id)
-		}
-	}
-
-	for id, t := range w.launchTemplates.all {
-		for _, version := range t.versions[max(0, len(t.versions)-depth):] {
-			if t.location == c.location() {
-				refer(version.data.ImageId, types.ImageReferenceResourceTypeEc2LaunchTemplate, "launch-template/"+id)
-			}
-		}
-	}
-
-	return out, nil
-}
-
-// versionDepth returns how many of the newest versions of a launch template are searched. The state option of instances
-// has no effect, because terminated instances are never returned.
-func versionDepth(asked []types.ResourceTypeRequest) (int, error) {
-	depth := 10
-	for _, request := range asked {
-		for _, option := range request.ResourceTypeOptions {
-			switch {
-			case request.ResourceType == types.ImageReferenceResourceTypeEc2LaunchTemplate &&
-				option.OptionName == types.ImageReferenceOptionNameVersionDepth && len(option.OptionValues) == 1:
-				n, err := strconv.Atoi(option.OptionValues[0])
-				if err != nil || n < 1 || n > 10000 {
-					return 0, badRequest(
-						"InvalidParameterValue", "The version depth %q is not between 1 and 10000.", option.OptionValues[0],
-					)
-				}
-				depth = n
-			case request.ResourceType == types.ImageReferenceResourceTypeEc2Instance &&
-				option.OptionName == types.ImageReferenceOptionNameStateName && !slices.Contains(option.OptionValues, "terminated"):
-			default:
-				return 0, newAPIError(
-					http.StatusBadRequest, "UnsupportedOperation", "The simulated AWS does not model the option %s of %s.",
-					option.OptionName, request.ResourceType,
-				)
-			}
-		}
-	}
-
-	return depth, nil
 }
 
 // getImageAncestry returns the chain of source images that CreateImage and CopyImage recorded (rules 9.6 and 9.14).

@@ -5,6 +5,8 @@ package awssim
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -442,8 +444,7 @@ func TestStaleRead_missesNewResources(t *testing.T) {
 	})
 }
 
-// TestDescribeImageReferences_templatesAndInstances covers rule 9.12. Launch templates and instances that are not
-// terminated are references.
+// TestDescribeImageReferences_templatesAndInstances covers rule 9.24: the number of versions to search.
 func TestDescribeImageReferences_templatesAndInstances(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("")
@@ -463,7 +464,7 @@ func TestDescribeImageReferences_templatesAndInstances(t *testing.T) {
 		for range 10 {
 			requireOutput(f.ec2.CreateLaunchTemplateVersion(f.Context(), &ec2.CreateLaunchTemplateVersionInput{
 				LaunchTemplateId:   &template,
-				LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: aws.String("ami-0123456789abcdef0")},
+				LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: aws.String("ami-0fedcba9876543210")},
 			}))(f)
 		}
 
@@ -483,5 +484,79 @@ func TestDescribeImageReferences_templatesAndInstances(t *testing.T) {
 				t.Errorf("%d references in %s versions, want %d", len(got), depth, want)
 			}
 		}
+	})
+}
+
+// TestDescribeImageReferences_resourceTypes covers rules B.10.1, B.10.2 and B.10.4. A request names all resource types or
+// some, and at most ten images. Terminated instances count unless the request leaves out their state.
+func TestDescribeImageReferences_resourceTypes(t *testing.T) {
+	runWithFixture(t, func(f fixture) {
+		image := f.createImage("")
+		instance := f.launch(f.ec2, image)
+		requireNoError(f.putParameter(f.ssm(owner), "golden", image, ofImage))(f)
+		time.Sleep(2 * time.Minute)
+		requireNoError(f.ec2.TerminateInstances(f.Context(), &ec2.TerminateInstancesInput{
+			InstanceIds: []string{instance},
+		}))(f)
+		time.Sleep(2 * time.Minute)
+
+		look := func(in *ec2.DescribeImageReferencesInput) (arns []string, err error) {
+			if in.ImageIds == nil {
+				in.ImageIds = []string{image}
+			}
+			out, err := f.ec2.DescribeImageReferences(f.Context(), in)
+			if err != nil {
+				return nil, err
+			}
+			for _, found := range out.ImageReferences {
+				arns = append(arns, *found.Arn)
+			}
+			return arns, nil
+		}
+
+		_, err := look(&ec2.DescribeImageReferencesInput{})
+		requireErrorCode(f, err, "MissingParameter") // B.10.2
+		_, err = look(&ec2.DescribeImageReferencesInput{
+			ImageIds: slices.Repeat([]string{image}, 11), IncludeAllResourceTypes: aws.Bool(true),
+		})
+		requireErrorCode(f, err, "InvalidParameterValue") // B.10.1
+
+		all := requireOutput(look(&ec2.DescribeImageReferencesInput{IncludeAllResourceTypes: aws.Bool(true)}))(f)
+		if len(all) != 2 || !strings.HasSuffix(all[0], "instance/"+instance) || !strings.HasSuffix(all[1], "parameter/golden") {
+			t.Errorf("all references: %v", all)
+		}
+
+		running := requireOutput(look(&ec2.DescribeImageReferencesInput{ResourceTypes: []types.ResourceTypeRequest{{
+			ResourceType: types.ImageReferenceResourceTypeEc2Instance,
+			ResourceTypeOptions: []types.ResourceTypeOption{{
+				OptionName: types.ImageReferenceOptionNameStateName, OptionValues: []string{"running"},
+			}},
+		}}}))(f)
+		if len(running) != 0 {
+			t.Errorf("B.10.4: running instances: %v", running)
+		}
+	})
+}
+
+// TestDescribeImageReferences_permissions covers rule B.10.3. The caller needs permission for each search, through EC2.
+func TestDescribeImageReferences_permissions(t *testing.T) {
+	runWithFixture(t, func(f fixture) {
+		image := f.createImage("")
+		look := func(name, statements string) error {
+			role := f.createRole(owner, name, trustStatement(rootOf(owner), `"sts:*"`), statements)
+			_, err := ec2.NewFromConfig(f.sessionCredentials(role)).DescribeImageReferences(
+				f.Context(), &ec2.DescribeImageReferencesInput{
+					ImageIds: []string{image}, IncludeAllResourceTypes: aws.Bool(true),
+				},
+			)
+			return err
+		}
+
+		const viaEC2 = `{"Effect":"Allow","Action":["imagebuilder:*","ssm:*"],"Resource":"*","Condition":` +
+			`{"ForAnyValue:StringEquals":{"aws:CalledVia":"ec2-images.amazonaws.com"}}}`
+		if err := look("both", allowStatement(`"ec2:Describe*"`)+","+viaEC2); err != nil {
+			t.Error(err)
+		}
+		requireErrorMessage(f, look("ec2", allowStatement(`"ec2:Describe*"`)), "UnauthorizedOperation", "ssm:DescribeParameters")
 	})
 }

@@ -38,6 +38,19 @@ var instanceFamilies = []instanceFamily{
 	{"m6g", types.ArchitectureValuesArm64, true, false},
 	{"m7g", types.ArchitectureValuesArm64, true, false},
 	{"m8g", types.ArchitectureValuesArm64, true, false},
+	{"mac1", types.ArchitectureValuesX8664Mac, true, false},
+	{"mac2", types.ArchitectureValuesArm64Mac, true, false},
+}
+
+// needsHost reports whether instances of the family run on dedicated hosts only.
+func (f instanceFamily) needsHost() bool { return strings.HasPrefix(f.name, "mac") }
+
+// sizes returns the sizes of the family.
+func (f instanceFamily) sizes() []string {
+	if f.needsHost() {
+		return []string{"metal"}
+	}
+	return instanceSizes
 }
 
 var instanceSizes = []string{"nano", "micro", "small", "medium", "large", "xlarge", "2xlarge"}
@@ -46,7 +59,7 @@ var instanceSizes = []string{"nano", "micro", "small", "medium", "large", "xlarg
 func findInstanceFamily(instanceType types.InstanceType) (instanceFamily, bool) {
 	name, size, _ := strings.Cut(string(instanceType), ".")
 	i := slices.IndexFunc(instanceFamilies, func(f instanceFamily) bool { return f.name == name })
-	if i < 0 || !slices.Contains(instanceSizes, size) {
+	if i < 0 || !slices.Contains(instanceFamilies[i].sizes(), size) {
 		return instanceFamily{}, false
 	}
 	return instanceFamilies[i], true
@@ -55,7 +68,7 @@ func findInstanceFamily(instanceType types.InstanceType) (instanceFamily, bool) 
 // allInstanceTypes returns all sizes of all families.
 func allInstanceTypes() (all []types.InstanceType) {
 	for _, f := range instanceFamilies {
-		for _, size := range instanceSizes {
+		for _, size := range f.sizes() {
 			all = append(all, types.InstanceType(f.name+"."+size))
 		}
 	}

@@ -17,6 +17,7 @@ var launchTemplateOperations = []namedOperation{
 	newOperation((*World).createLaunchTemplateVersion),
 	newOperation((*World).modifyLaunchTemplate),
 	newOperation((*World).deleteLaunchTemplate),
+	newOperation((*World).deleteLaunchTemplateVersions),
 	newOperation((*World).describeLaunchTemplates),
 	newOperation((*World).describeLaunchTemplateVersions),
 }

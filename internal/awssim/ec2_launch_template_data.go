@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
@@ -88,4 +90,69 @@ func (w *World) requireLaunchTemplates(c *Call, ids, names []string) error {
 		}
 	}
 	return nil
+}
+
+// deleteLaunchTemplateVersions deletes versions, and reports those that it cannot delete. The default version cannot be
+// deleted.
+func (w *World) deleteLaunchTemplateVersions(
+	c *Call, in *ec2.DeleteLaunchTemplateVersionsInput,
+) (*ec2.DeleteLaunchTemplateVersionsOutput, error) {
+	if len(in.Versions) == 0 {
+		return nil, missingParameter("LaunchTemplateVersion")
+	}
+	if err := w.refuseNameAndID(c, in.LaunchTemplateId, in.LaunchTemplateName, "modify"); err != nil {
+		return nil, err
+	}
+
+	t, err := w.authorizeTemplate(c, in.LaunchTemplateId, in.LaunchTemplateName)
+	if err != nil {
+		return nil, err
+	}
+
+	out := &ec2.DeleteLaunchTemplateVersionsOutput{}
+	for _, name := range in.Versions {
+		version, problem := t.deletableVersion(w, c, name)
+		if problem != nil {
+			number, _ := strconv.ParseInt(name, 10, 64)
+			out.UnsuccessfullyDeletedLaunchTemplateVersions = append(
+				out.UnsuccessfullyDeletedLaunchTemplateVersions, types.DeleteLaunchTemplateVersionsResponseErrorItem{
+					LaunchTemplateId:   t.metadata.LaunchTemplateId,
+					LaunchTemplateName: t.metadata.LaunchTemplateName,
+					VersionNumber:      &number,
+					ResponseError:      problem,
+				},
+			)
+			continue
+		}
+
+		t.versions = slices.DeleteFunc(t.versions, func(v templateVersion) bool {
+			return *v.metadata.VersionNumber == version
+		})
+		c.recordChange(*t.metadata.LaunchTemplateId)
+		out.SuccessfullyDeletedLaunchTemplateVersions = append(
+			out.SuccessfullyDeletedLaunchTemplateVersions, types.DeleteLaunchTemplateVersionsResponseSuccessItem{
+				LaunchTemplateId:   t.metadata.LaunchTemplateId,
+				LaunchTemplateName: t.metadata.LaunchTemplateName,
+				VersionNumber:      &version,
+			},
+		)
+	}
+
+	return out, nil
+}
+
+// deletableVersion returns the number of a version that can be deleted, or why it cannot.
+func (t *launchTemplate) deletableVersion(w *World, c *Call, name string) (int64, *types.ResponseError) {
+	version, err := t.findVersion(w, c, name)
+	if err != nil {
+		return 0, &types.ResponseError{
+			Code: types.LaunchTemplateErrorCodeLaunchTemplateVersionDoesNotExist, Message: aws.String(messageOf(err)),
+		}
+	}
+	if *version.metadata.VersionNumber == *t.metadata.DefaultVersionNumber {
+		return 0, &types.ResponseError{
+			Code: types.LaunchTemplateErrorCodeUnexpectedError, Message: aws.String("Cannot delete the default version."),
+		}
+	}
+	return *version.metadata.VersionNumber, nil
 }

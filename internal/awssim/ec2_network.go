@@ -38,7 +38,10 @@ type subnet struct{ id, zone, cidr string }
 // network returns the network of an account in a Region. It creates the network at first use.
 func (w *World) network(loc location) *network {
 	created, ok := w.networks[loc]
-	if !ok {
+	if !ok && w.withoutDefaultVPC[loc] {
+		created = &network{groups: newOrderedMap[*types.SecurityGroup]()}
+		w.networks[loc] = created
+	} else if !ok {
 		created = &network{vpc: w.newLocationID(loc, "vpc-"), groups: newOrderedMap[*types.SecurityGroup]()}
 		for i, zone := range zonesOf(loc.region) {
 			created.subnets = append(created.subnets, subnet{
@@ -50,6 +53,15 @@ func (w *World) network(loc location) *network {
 	}
 
 	return created
+}
+
+// RemoveDefaultVPC leaves an account without a default VPC in a Region, as many organizations do.
+func (w *World) RemoveDefaultVPC(account, region string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	loc := location{account, region}
+	w.withoutDefaultVPC[loc] = true
+	delete(w.networks, loc)
 }
 
 func (n *network) addSecurityGroup(loc location, id, name, description string) *types.SecurityGroup {
@@ -139,14 +151,14 @@ func (w *World) describeAvailabilityZones(
 	}
 
 	var seen []types.AvailabilityZone
-	for i, name := range zonesOf(c.Region) {
+	for _, name := range zonesOf(c.Region) {
 		if len(in.ZoneNames) > 0 && !slices.Contains(in.ZoneNames, name) {
 			continue
 		}
 
 		seen = append(seen, types.AvailabilityZone{
 			ZoneName:           &name,
-			ZoneId:             aws.String(c.Region + "-az" + strconv.Itoa(i+1)),
+			ZoneId:             aws.String(zoneID(name)),
 			RegionName:         &c.Region,
 			GroupName:          &c.Region,
 			NetworkBorderGroup: &c.Region,
@@ -178,6 +190,10 @@ func (w *World) describeVpcs(c *Call, in *ec2.DescribeVpcsInput) (*ec2.DescribeV
 		if id != network.vpc {
 			return nil, badRequest("InvalidVpcID.NotFound", "The vpc ID '%s' does not exist", id)
 		}
+	}
+
+	if network.vpc == "" {
+		return &ec2.DescribeVpcsOutput{}, nil
 	}
 
 	vpcs := []types.Vpc{{
@@ -233,6 +249,7 @@ func (w *World) describeSubnets(c *Call, in *ec2.DescribeSubnetsInput) (*ec2.Des
 			VpcId:                   &network.vpc,
 			OwnerId:                 &loc.account,
 			AvailabilityZone:        &s.zone,
+			AvailabilityZoneId:      aws.String(zoneID(s.zone)),
 			CidrBlock:               &s.cidr,
 			AvailableIpAddressCount: aws.Int32(4091),
 			DefaultForAz:            aws.Bool(true),

@@ -128,3 +128,38 @@ func TestNetwork_temporaryBuildResources(t *testing.T) {
 		}
 	})
 }
+
+// TestRunInstances_withoutDefaultVPC covers rule B.12.1.
+func TestRunInstances_withoutDefaultVPC(t *testing.T) {
+	runWithFixture(t, func(f fixture) {
+		image := f.createImage("")
+		f.world.RemoveDefaultVPC(owner, home)
+		_, err := f.ec2.RunInstances(f.Context(), oneInstance(image))
+		requireErrorCode(f, err, "VPCIdNotSpecified")
+		vpcs := requireOutput(f.ec2.DescribeVpcs(f.Context(), &ec2.DescribeVpcsInput{}))(f).Vpcs
+		expectEqual(f, "the VPCs", len(vpcs), 0)
+		attributes := requireOutput(f.ec2.DescribeAccountAttributes(f.Context(), &ec2.DescribeAccountAttributesInput{
+			AttributeNames: []types.AccountAttributeName{types.AccountAttributeNameDefaultVpc},
+		}))(f).AccountAttributes
+		expectEqual(f, "the default VPC", *attributes[0].AttributeValues[0].AttributeValue, "none")
+	})
+}
+
+// TestRunInstances_macNeedsHost covers rules B.12.2 and B.12.3.
+func TestRunInstances_macNeedsHost(t *testing.T) {
+	runWithFixture(t, func(f fixture) {
+		image := f.createImage("", func(in *ec2.RegisterImageInput) {
+			in.Architecture = types.ArchitectureValuesArm64Mac
+		})
+		in := oneInstance(image)
+		in.InstanceType = "mac2.metal"
+		_, err := f.ec2.RunInstances(f.Context(), in)
+		requireErrorCode(f, err, "Unsupported") // B.12.2
+		in.Placement = &types.Placement{Tenancy: types.TenancyHost}
+		_, err = f.ec2.RunInstances(f.Context(), in)
+		requireErrorCode(f, err, "InsufficientHostCapacity") // B.12.3
+		f.world.AllocateHost(owner, home, "mac2.metal")
+		created := requireOutput(f.ec2.RunInstances(f.Context(), in))(f).Instances[0]
+		expectEqual(f, "the tenancy", created.Placement.Tenancy, types.TenancyHost)
+	})
+}

@@ -132,7 +132,7 @@ func refuseUnmodeledLaunch(in *ec2.RunInstancesInput) error {
 		err = refuseUnmodeled(reservation, "CapacityReservationPreference")
 	}
 	if in.Placement != nil && err == nil {
-		err = refuseUnmodeled(in.Placement, "AvailabilityZone")
+		err = refuseUnmodeled(in.Placement, "AvailabilityZone", "HostId", "Tenancy")
 	}
 
 	for _, card := range in.NetworkInterfaces {
@@ -176,7 +176,10 @@ func (w *World) planLaunch(c *Call, in *ec2.RunInstancesInput) (plan launchPlan,
 	if err := w.validateInstanceType(c, instanceTypeOf(in), plan.ami); err != nil {
 		return plan, err
 	}
-	if plan.subnet, plan.groups, err = chooseNetwork(w.network(c.location()), in); err != nil {
+	if plan.subnet, plan.groups, err = w.chooseNetwork(c, in); err != nil {
+		return plan, err
+	}
+	if err := w.validateHost(c, in, plan.subnet.zone); err != nil {
 		return plan, err
 	}
 	if plan.profile, err = w.findLaunchProfile(c, in.IamInstanceProfile); err != nil {
@@ -211,11 +214,19 @@ func (w *World) findImageToLaunch(c *Call, id string) (*image, error) {
 	return found, nil
 }
 
-// chooseNetwork returns the subnet and security groups of a launch: those in the request or the defaults.
-func chooseNetwork(n *network, in *ec2.RunInstancesInput) (subnet, []string, error) {
+// chooseNetwork returns the subnet and security groups of a launch: those in the request or the defaults. An account
+// without a default VPC has no defaults.
+func (w *World) chooseNetwork(c *Call, in *ec2.RunInstancesInput) (subnet, []string, error) {
+	n := w.network(c.location())
 	id, groups := aws.ToString(in.SubnetId), in.SecurityGroupIds
 	for _, card := range in.NetworkInterfaces {
 		id, groups = cmp.Or(aws.ToString(card.SubnetId), id), append(slices.Clone(groups), card.Groups...)
+	}
+
+	if w.violates(c, "B.12.1", n.vpc == "" && id == "") {
+		return subnet{}, nil, badRequest(
+			"VPCIdNotSpecified", "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.",
+		)
 	}
 
 	for _, group := range groups {
@@ -224,7 +235,7 @@ func chooseNetwork(n *network, in *ec2.RunInstancesInput) (subnet, []string, err
 		}
 	}
 
-	if len(groups) == 0 {
+	if len(groups) == 0 && len(n.groups.keys) > 0 {
 		groups = n.groups.keys[:1] // the default security group
 	}
 
@@ -255,8 +266,8 @@ func (w *World) findLaunchProfile(c *Call, named *types.IamInstanceProfileSpecif
 		return nil, nil
 	}
 
-	for name, profile := range c.caller.account.profiles.all {
-		if name == aws.ToString(named.Name) || aws.ToString(profile.Arn) == aws.ToString(named.Arn) {
+	for _, profile := range c.caller.account.profiles.all {
+		if strings.EqualFold(*profile.InstanceProfileName, aws.ToString(named.Name)) || aws.ToString(profile.Arn) == aws.ToString(named.Arn) {
 			return profile, nil
 		}
 	}
@@ -545,7 +556,7 @@ func (w *World) describeLaunch(c *Call, created *instance, in *ec2.RunInstancesI
 		ProductCodes:             ami.ProductCodes,
 		EbsOptimized:             aws.Bool(aws.ToBool(in.EbsOptimized)),
 		SourceDestCheck:          aws.Bool(true),
-		Placement:                &types.Placement{AvailabilityZone: &plan.subnet.zone, Tenancy: types.TenancyDefault},
+		Placement:                newPlacement(in.Placement, plan.subnet.zone),
 		Monitoring:               &types.Monitoring{State: types.MonitoringStateDisabled},
 		SubnetId:                 &plan.subnet.id,
 		VpcId:                    &network.vpc,
@@ -587,6 +598,18 @@ func (w *World) describeLaunch(c *Call, created *instance, in *ec2.RunInstancesI
 			Arn: plan.profile.Arn, Id: plan.profile.InstanceProfileId,
 		}
 	}
+}
+
+// newPlacement returns the placement of an instance.
+func newPlacement(asked *types.Placement, zone string) *types.Placement {
+	created := &types.Placement{
+		AvailabilityZone: &zone, AvailabilityZoneId: aws.String(zoneID(zone)), Tenancy: types.TenancyDefault,
+	}
+	if asked != nil {
+		created.Tenancy = cmp.Or(asked.Tenancy, created.Tenancy)
+		created.HostId = asked.HostId
+	}
+	return created
 }
 
 // metadataOptions returns the requested options. For an image with IMDS support v2.0, tokens are required unless the

@@ -88,21 +88,26 @@ func toMilliseconds(t time.Time) *time.Time { return aws.Time(t.UTC().Truncate(t
 
 // computeState holds instances and their dependencies.
 type computeState struct {
-	enabledRegions  map[location]bool           // opt-in Regions that the account enabled
-	networks        map[location]*network       // created at first use
-	instances       orderedMap[*instance]       // by ID
-	keyPairs        orderedMap[keyPair]         // by ID
-	launchTemplates orderedMap[*launchTemplate] // by ID
-	clientTokens    map[clientTokenKey]idempotencyRecord
+	enabledRegions map[location]bool     // opt-in Regions that the account enabled
+	networks       map[location]*network // created at first use
+	// accounts and Regions without a default VPC
+	withoutDefaultVPC map[location]bool
+	hosts             []dedicatedHost
+	instances         orderedMap[*instance]       // by ID
+	keyPairs          orderedMap[keyPair]         // by ID
+	launchTemplates   orderedMap[*launchTemplate] // by ID
+	clientTokens      map[clientTokenKey]idempotencyRecord
 }
 
 func newComputeState() computeState {
 	return computeState{
-		enabledRegions:  map[location]bool{},
-		networks:        map[location]*network{},
-		instances:       newOrderedMap[*instance](),
-		keyPairs:        newOrderedMap[keyPair](),
-		launchTemplates: newOrderedMap[*launchTemplate](),
-		clientTokens:    map[clientTokenKey]idempotencyRecord{},
+		enabledRegions: map[location]bool{},
+		networks:       map[location]*network{},
+
+		withoutDefaultVPC: map[location]bool{},
+		instances:         newOrderedMap[*instance](),
+		keyPairs:          newOrderedMap[keyPair](),
+		launchTemplates:   newOrderedMap[*launchTemplate](),
+		clientTokens:      map[clientTokenKey]idempotencyRecord{},
 	}
 }

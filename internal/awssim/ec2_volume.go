@@ -344,6 +344,7 @@ func (w *World) viewVolume(c *Call, v *volume) types.Volume {
 		VolumeArn:          aws.String(ec2ARN(v.location, "volume/"+v.id)),
 		OwnerId:            &v.location.account,
 		AvailabilityZone:   &v.zone,
+		AvailabilityZoneId: aws.String(zoneID(v.zone)),
 		CreateTime:         toMilliseconds(v.created),
 		Size:               &v.sizeGiB,
 		VolumeType:         v.volumeType,

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -24,11 +25,8 @@ func (w *World) findManagedPolicy(c *Call, arn *string) (*managedPolicy, error) 
 	if arn == nil {
 		return nil, nil
 	}
-	if *arn == "arn:"+c.caller.account.partition+":iam::aws:policy/AdministratorAccess" {
-		return &managedPolicy{
-			iamtypes.Policy{Arn: arn, PolicyName: aws.String("AdministratorAccess")},
-			mustParsePolicy(administratorAccessPolicy, iampolicy.Identity),
-		}, nil
+	if managed := c.caller.account.administratorAccess(); *arn == *managed.Arn {
+		return managed, nil
 	}
 
 	if w.violates(c, "B.9.5", !strings.HasPrefix(*arn, "arn:")) {
@@ -41,6 +39,24 @@ func (w *World) findManagedPolicy(c *Call, arn *string) (*managedPolicy, error) 
 	}
 
 	return found, nil
+}
+
+// administratorAccess returns the AWS managed policy AdministratorAccess.
+func (a *account) administratorAccess() *managedPolicy {
+	created := time.Date(2015, time.February, 6, 18, 39, 46, 0, time.UTC)
+	return &managedPolicy{
+		iamtypes.Policy{
+			Arn:              aws.String("arn:" + a.partition + ":iam::aws:policy/AdministratorAccess"),
+			PolicyName:       aws.String("AdministratorAccess"),
+			PolicyId:         aws.String("ANPAIWMBCKSKIEE64ZLYK"),
+			Path:             aws.String("/"),
+			DefaultVersionId: aws.String("v1"),
+			IsAttachable:     true,
+			CreateDate:       &created,
+			UpdateDate:       &created,
+		},
+		mustParsePolicy(administratorAccessPolicy, iampolicy.Identity),
+	}
 }
 
 func (w *World) createPolicy(c *Call, in *iam.CreatePolicyInput) (*iam.CreatePolicyOutput, error) {
@@ -111,6 +127,7 @@ func (w *World) putInlinePolicy(c *Call, h *iamPrincipal, name, text *string) er
 	if err != nil {
 		return err
 	}
+	created.name = *name
 	h.inlinePolicies.put(iamKey(*name), created)
 	c.recordChange(h.arn)
 	return nil

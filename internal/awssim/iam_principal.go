@@ -61,6 +61,7 @@ type instanceProfile struct {
 
 // policyDocument is a policy as text and parsed.
 type policyDocument struct {
+	name   string // of an inline policy
 	text   string
 	parsed *iampolicy.Document
 }
@@ -70,7 +71,7 @@ func parsePolicy(text string, kind iampolicy.Kind) (*policyDocument, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &policyDocument{text, parsed}, nil
+	return &policyDocument{text: text, parsed: parsed}, nil
 }
 
 // mustParsePolicy parses a policy of the simulator itself.

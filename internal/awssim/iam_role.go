@@ -386,7 +386,9 @@ func (w *World) createServiceLinkedRole(
 	}
 
 	may := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":[` + linked.actions + `],"Resource":"*"}]}`
-	created.inlinePolicies.put(iamKey(name), mustParsePolicy(may, iampolicy.Identity))
+	inline := mustParsePolicy(may, iampolicy.Identity)
+	inline.name = name
+	created.inlinePolicies.put(iamKey(name), inline)
 	created.account.roles.put(iamKey(name), created)
 	c.recordChange(created.arn)
 	return &iam.CreateServiceLinkedRoleOutput{Role: showRole(created)}, nil

@@ -263,7 +263,7 @@ func TestAlias_createUpdateDelete(t *testing.T) {
 			return err
 		}
 
-		requireErrorMessage(f, create("alias/aws/ebs", one), "InvalidAliasNameException", "") // 3.3.4
+		requireErrorMessage(f, create("alias/aws/ebs", one), "InvalidAliasNameException", "")                    // 3.3.4
 		requireErrorMessage(f, create("golden", one), "ValidationException", "Alias must start with the prefix") // B.5.10
 		requireErrorMessage(f, create("alias/golden image", one), "ValidationException", "'aliasName'")
 		if err := create("alias/golden", one); err != nil {

@@ -158,7 +158,9 @@ func (w *World) createAdministratorRole(in, of *account, name string, at time.Ti
 		arn:            in.arn("iam", "", "role/"+name),
 	}}
 
-	created.inlinePolicies.put(iamKey("AdministratorAccess"), mustParsePolicy(administratorAccessPolicy, iampolicy.Identity))
+	inline := mustParsePolicy(administratorAccessPolicy, iampolicy.Identity)
+	inline.name = "AdministratorAccess"
+	created.inlinePolicies.put(iamKey(inline.name), inline)
 	in.roles.put(iamKey(name), created)
 }
 

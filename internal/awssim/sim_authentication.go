@@ -23,6 +23,8 @@ type identityState struct {
 	organizations orderedMap[*organization] // by ID
 	handshakes    orderedMap[*handshake]    // by ID
 	toClientTime  func(time.Time) time.Time
+	// contents of encoded authorization messages
+	authorizationFailures map[string]string
 }
 
 func newIdentityState() identityState {
@@ -33,6 +35,8 @@ func newIdentityState() identityState {
 		organizations: newOrderedMap[*organization](),
 		handshakes:    newOrderedMap[*handshake](),
 		toClientTime:  func(t time.Time) time.Time { return t },
+
+		authorizationFailures: map[string]string{},
 	}
 }
 

@@ -4,7 +4,6 @@
 package awssim
 
 import (
-	"encoding/base64"
 	"fmt"
 	"maps"
 	"net/http"
@@ -180,10 +179,7 @@ func (w *World) accessDenied(c *Call, request AuthorizationRequest, decision iam
 	case "ec2":
 		text = "You are not authorized to perform this operation. " + text
 		if resource != "" {
-			text += ". Encoded authorization failure message: " +
-				base64.RawURLEncoding.EncodeToString(w.randomBytes(
-					96, "authorization failure", c.caller.principal.ARN, request.Action, request.Resource,
-				))
+			text += ". Encoded authorization failure message: " + w.encodeAuthorizationFailure(c, request, decision)
 		}
 		return newAPIError(http.StatusForbidden, "UnauthorizedOperation", "%s", text)
 	case "sts", "iam":

@@ -23,7 +23,7 @@ var operations = map[string]map[string]operation{
 	"license-manager": operationsByName(licenseOperations),
 	"kms":             operationsByName(kmsOperations),
 	"sts":             operationsByName(stsOperations),
-	"iam":             operationsByName(iamOperations),
+	"iam":             operationsByName(concat(iamOperations, iamListOperations)),
 	"ssm":             operationsByName(ssmOperations),
 	"organizations":   operationsByName(organizationsOperations),
 }
@@ -56,7 +56,7 @@ func operationsByName(list []namedOperation) map[string]operation {
 
 var ec2Operations = concat(
 	snapshotOperations, imageOperations, volumeOperations, settingOperations, tagOperations, instanceOperations,
-	networkOperations, keyPairOperations, launchTemplateOperations,
+	networkOperations, keyPairOperations, launchTemplateOperations, accountAttributeOperations,
 )
 
 func concat(lists ...[]namedOperation) (all []namedOperation) {

@@ -74,3 +74,14 @@ func (w *World) isRegionEnabled(loc location) bool {
 
 // zonesOf returns the Availability Zones of a Region.
 func zonesOf(region string) []string { return []string{region + "a", region + "b", region + "c"} }
+
+// zoneID returns the ID of an Availability Zone, such as use1-az1 for us-east-1a. On AWS the letter of a zone stands for
+// another ID in each account.
+func zoneID(zone string) string {
+	name, letter := zone[:len(zone)-1], zone[len(zone)-1]
+	short := strings.NewReplacer(
+		"northeast", "ne", "northwest", "nw", "southeast", "se", "southwest", "sw", "north", "n", "south", "s", "east", "e",
+		"west", "w", "central", "c", "gov", "g", "-", "",
+	).Replace(name)
+	return short + "-az" + string('1'+letter-'a')
+}

@@ -132,3 +132,72 @@ func (f fixture) launchBaseImage(image string) {
 	in.BlockDeviceMappings[0].Ebs.VolumeSize = aws.Int32(16)
 	requireNoError(f.ec2.RunInstances(f.Context(), in))(f)
 }
+
+// TestScenario_retention looks for references before it deregisters an image, in an account without a default VPC.
+func TestScenario_retention(t *testing.T) {
+	runWithFixture(t, func(f fixture) {
+		f.world.RemoveDefaultVPC(member, home)
+		theirs := f.inLocation(member, home)
+		old := theirs.createImage("")
+		_, err := theirs.ec2.RunInstances(f.Context(), oneInstance(old))
+		requireErrorCode(f, err, "VPCIdNotSpecified") // B.12.1
+
+		mac := f.createImage("", func(in *ec2.RegisterImageInput) { in.Architecture = types.ArchitectureValuesX8664Mac })
+		in := oneInstance(mac)
+		in.InstanceType = "mac1.metal"
+		_, err = f.ec2.RunInstances(f.Context(), in)
+		requireErrorCode(f, err, "Unsupported") // B.12.2
+		in.Placement = &types.Placement{Tenancy: types.TenancyHost}
+		_, err = f.ec2.RunInstances(f.Context(), in)
+		requireErrorCode(f, err, "InsufficientHostCapacity") // B.12.3
+		f.world.AllocateHost(owner, home, "mac1.metal")
+		instance := *requireOutput(f.ec2.RunInstances(f.Context(), in))(f).Instances[0].InstanceId
+		time.Sleep(2 * time.Minute)
+
+		f.expectReferences(mac, instance)
+		requireNoError(f.ec2.TerminateInstances(f.Context(), &ec2.TerminateInstancesInput{
+			InstanceIds: []string{instance},
+		}))(f)
+		time.Sleep(2 * time.Minute)
+		running := f.references(f.ec2, mac, types.ResourceTypeRequest{
+			ResourceType: types.ImageReferenceResourceTypeEc2Instance,
+			ResourceTypeOptions: []types.ResourceTypeOption{{
+				OptionName: types.ImageReferenceOptionNameStateName, OptionValues: []string{"pending", "running"},
+			}},
+		})
+		expectEqual(f, "references of running instances (B.10.4)", len(running), 0)
+	})
+}
+
+// references returns the references to an image.
+func (f fixture) references(
+	client *ec2.Client, image string, kinds ...types.ResourceTypeRequest,
+) []types.ImageReference {
+	f.Helper()
+	in := &ec2.DescribeImageReferencesInput{ImageIds: []string{image}, ResourceTypes: kinds}
+	return requireOutput(client.DescribeImageReferences(f.Context(), in))(f).ImageReferences
+}
+
+// expectReferences expects a running instance as the only reference. It corrects requests that AWS refuses.
+func (f fixture) expectReferences(image, instance string) {
+	f.Helper()
+	in := &ec2.DescribeImageReferencesInput{}
+	for range 11 {
+		in.ImageIds = append(in.ImageIds, image)
+	}
+
+	_, err := f.ec2.DescribeImageReferences(f.Context(), in)
+	requireErrorCode(f, err, "InvalidParameterValue") // B.10.1
+	in.ImageIds = in.ImageIds[:1]
+	_, err = f.ec2.DescribeImageReferences(f.Context(), in)
+	requireErrorCode(f, err, "MissingParameter") // B.10.2
+
+	in.IncludeAllResourceTypes = aws.Bool(true)
+	role := f.createRole(owner, "cleaner", trustStatement(rootOf(owner), `"sts:*"`), allowStatement(`"ec2:*"`))
+	_, err = ec2.NewFromConfig(f.sessionCredentials(role)).DescribeImageReferences(f.Context(), in)
+	requireErrorMessage(f, err, "UnauthorizedOperation", "ssm:DescribeParameters") // B.10.3
+	found := requireOutput(f.ec2.DescribeImageReferences(f.Context(), in))(f).ImageReferences
+	if len(found) != 1 || !strings.HasSuffix(*found[0].Arn, "instance/"+instance) {
+		f.Errorf("references: %+v", found)
+	}
+}

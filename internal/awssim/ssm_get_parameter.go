@@ -77,7 +77,7 @@ func (w *World) showParameter(c *Call, p *parameter, selector string, decrypt bo
 	}
 
 	version := versions[at]
-	if decrypt && p.kind == ssmtypes.ParameterTypeSecureString {
+	if decrypt && version.kind == ssmtypes.ParameterTypeSecureString {
 		plain, err := w.decryptParameter(c, p, version.value)
 		if err != nil {
 			return nil, err
@@ -90,7 +90,7 @@ func (w *World) showParameter(c *Call, p *parameter, selector string, decrypt bo
 		DataType:         &p.dataType,
 		LastModifiedDate: aws.Time(version.visibleAt),
 		Name:             &p.name,
-		Type:             p.kind,
+		Type:             version.kind,
 		Value:            &version.value,
 		Version:          version.number,
 	}

@@ -25,6 +25,8 @@ var ssmOperations = []namedOperation{
 	newOperation((*World).getParametersByPath),
 	newOperation((*World).describeParameters),
 	newOperation((*World).deleteParameter),
+	newOperation((*World).deleteParameters),
+	newOperation((*World).getParameterHistory),
 	newOperation((*World).addTagsToResource),
 	newOperation((*World).removeTagsFromResource),
 	newOperation((*World).listTagsForResource),
@@ -32,8 +34,13 @@ var ssmOperations = []namedOperation{
 
 // parameterState holds the parameters of Parameter Store.
 type parameterState struct {
-	parameters map[location]*orderedMap[*parameter] // by name
+	parameters        map[location]*orderedMap[*parameter] // by name
+	refusesTypeChange bool                                 // WithParameterTypeRefused
 }
+
+// WithParameterTypeRefused makes PutParameter refuse another type for an existing parameter, as the API reference says.
+// By default it converts the parameter, as it was recorded.
+func WithParameterTypeRefused() Option { return func(w *World) { w.refusesTypeChange = true } }
 
 func newParameterState() parameterState {
 	return parameterState{parameters: map[location]*orderedMap[*parameter]{}}
@@ -51,7 +58,7 @@ func (s parameterState) inLocation(p location) *orderedMap[*parameter] {
 type parameter struct {
 	location location
 	name     string
-	kind     ssmtypes.ParameterType
+	kind     ssmtypes.ParameterType // of the newest version
 	dataType string
 	tags     map[string]string
 	versions []parameterVersion
@@ -60,6 +67,7 @@ type parameter struct {
 // parameterVersion is a version of a parameter.
 type parameterVersion struct {
 	number      int64
+	kind        ssmtypes.ParameterType
 	value       string // base64 ciphertext of a SecureString
 	visibleAt   time.Time
 	modifiedBy  string
@@ -244,6 +252,7 @@ func (w *World) putParameter(c *Call, in *ssm.PutParameterInput) (*ssm.PutParame
 
 	created := parameterVersion{
 		number:      1,
+		kind:        kind,
 		value:       *in.Value,
 		visibleAt:   c.At,
 		modifiedBy:  c.caller.principal.ARN,
@@ -283,6 +292,7 @@ func (w *World) putParameter(c *Call, in *ssm.PutParameterInput) (*ssm.PutParame
 			time.Duration(w.random("image parameter", stored.arn(), *in.Value)%uint64(59*time.Second)))
 	}
 
+	stored.kind = kind
 	stored.versions = append(stored.versions, created)
 	if len(stored.versions) > maxParameterVersions {
 		stored.versions = stored.versions[1:]
@@ -293,7 +303,8 @@ func (w *World) putParameter(c *Call, in *ssm.PutParameterInput) (*ssm.PutParame
 	return out, nil
 }
 
-// resolveParameterType returns the type and data type of a put. Neither can change later (rule 7.4).
+// resolveParameterType returns the type and data type of a put. The type of an existing parameter changes to the one in
+// the request (rule B.6.1). Its data type cannot change (rule 7.4).
 func (w *World) resolveParameterType(
 	c *Call, in *ssm.PutParameterInput, found *parameter, ok bool,
 ) (ssmtypes.ParameterType, string, error) {
@@ -305,11 +316,14 @@ func (w *World) resolveParameterType(
 				"The parameter already exists. To overwrite this value, set the overwrite option in the request to true.",
 			)
 		}
-		if w.violates(c, "7.8", kind != "" && kind != found.kind) {
+		if kind != "" && kind != found.kind && w.refusesTypeChange {
 			return "", "", badRequest(
 				"HierarchyTypeMismatchException",
 				"The parameter type can't be changed from %s to %s. Delete the parameter and create it again.", found.kind, kind,
 			)
+		}
+		if w.violates(c, "B.6.1", kind == "") {
+			kind = found.kind
 		}
 		if w.violates(c, "7.4", dataType != "" && dataType != found.dataType) {
 			return "", "", badRequest(
@@ -317,7 +331,7 @@ func (w *World) resolveParameterType(
 				"The data type of an existing parameter can't be changed. Delete the parameter and create it again.",
 			)
 		}
-		kind, dataType = found.kind, found.dataType
+		dataType = found.dataType
 	}
 
 	if dataType == "" {

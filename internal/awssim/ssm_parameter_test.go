@@ -158,12 +158,8 @@ func TestPutParameter_overwrite(t *testing.T) {
 			f.Errorf("7.8: version %d", got)
 		}
 
-		for name, change := range map[string]func(*ssm.PutParameterInput){
-			"7.4 another data type": ofImage, "7.8 another type": securedBy(""),
-		} {
-			if _, err := f.putParameter(client, "p", "three", overwriting, change); err == nil {
-				f.Errorf("%s was accepted", name)
-			}
+		if _, err := f.putParameter(client, "p", "three", overwriting, ofImage); err == nil {
+			f.Error("7.4: another data type was accepted")
 		}
 
 		requireNoError(client.AddTagsToResource(f.Context(),
@@ -453,5 +449,28 @@ func TestGetParametersByPath_filters(t *testing.T) {
 		if len(both.Parameters) != 1 || !slices.Equal(both.InvalidParameters, []string{"/unknown"}) {
 			f.Errorf("%+v", both)
 		}
+	})
+}
+
+// TestPutParameter_anotherType covers rule B.6.1. Another type converts the parameter, and its older versions keep
+// theirs. A world can refuse it instead.
+func TestPutParameter_anotherType(t *testing.T) {
+	runWithFixture(t, func(f fixture) {
+		client := f.ssm(owner)
+		requireNoError(f.putParameter(client, "p", "one"))(f)
+		requireNoError(f.putParameter(client, "p", "two", overwriting, securedBy("")))(f)
+		requireNoError(f.putParameter(client, "p", "three", overwriting, func(in *ssm.PutParameterInput) { in.Type = "" }))(f)
+		for name, want := range map[string]ssmtypes.ParameterType{
+			"p": ssmtypes.ParameterTypeSecureString, "p:2": ssmtypes.ParameterTypeSecureString, "p:1": ssmtypes.ParameterTypeString,
+		} {
+			got := requireOutput(client.GetParameter(f.Context(), &ssm.GetParameterInput{Name: &name}))(f).Parameter.Type
+			expectEqual(f, "the type of "+name, got, want)
+		}
+
+		WithParameterTypeRefused()(f.world)
+		_, err := f.putParameter(client, "p", "four", overwriting, func(in *ssm.PutParameterInput) {
+			in.Type = ssmtypes.ParameterTypeString
+		})
+		requireErrorCode(f, err, "HierarchyTypeMismatchException")
 	})
 }

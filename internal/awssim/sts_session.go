@@ -26,6 +26,7 @@ var stsOperations = []namedOperation{
 	newOperation((*World).getCallerIdentity),
 	newOperation((*World).assumeRole),
 	newOperation((*World).getSessionToken),
+	newOperation((*World).decodeAuthorizationMessage),
 }
 
 // session holds temporary credentials.

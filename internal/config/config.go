@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,Share,AssumeRole,LaunchCheck,KMSGrant,DeregistrationProtection,FastLaunch,Retention,Resume
+//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,Share,AssumeRole,LaunchCheck,SubnetFilter,KMSGrant,DeregistrationProtection,FastLaunch,Retention,Resume
 //go:generate packer-sdc struct-markdown
 
 // Package config holds the options of a template, judges them, and turns them into a request.
@@ -10,6 +10,7 @@ package config
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math"
 	"os"
@@ -93,7 +94,7 @@ type Config struct {
 	// `true` gives the images of the targets to HCP Packer as well, each with a label `account_<image>` that names its account. Labels belong to the whole
 	// build there, and a look-up by Region takes whichever image comes first: the builder's or a target's. Default: `false`.
 	HCPPacker bool `mapstructure:"hcp_packer"`
-	// Tags of everything temporary, in the call that creates it: staged copies, test copies, instances, and their volumes and network interfaces. Use it where a policy
+	// Tags of everything temporary, in the call that creates it: staged copies, test copies in the targets, instances, and their volumes and network interfaces. Use it where a policy
 	// requires tags at creation. The values may contain [template variables](#template-variables). Default: none.
 	RunTags map[string]string `mapstructure:"run_tags"`
 	// `true` tries every destination before its copies can begin: while the source account copies its snapshots, each destination copies an empty
@@ -181,14 +182,13 @@ func decode(into any, raws []any) error {
 		rest = append(rest, options)
 	}
 	hooks := append([]mapstructure.DecodeHookFunc{unknownDuration}, config.DefaultDecodeHookFuncs...)
-	err := config.Decode(
+	p := newProblems()
+	p.take(config.Decode(
 		into,
 		&config.DecodeOpts{PluginType: "encrypted-ami", Interpolate: true, DecodeHooks: hooks},
-		rest...)
-	if err != nil {
-		return err
-	}
-	return config.Decode(into, &config.DecodeOpts{DecodeHooks: hooks}, apart...)
+		rest...))
+	p.take(config.Decode(into, &config.DecodeOpts{DecodeHooks: hooks}, apart...))
+	return p.err()
 }
 
 // optionsOf is a raw value as options by name, and nil where it holds no block of ours but Packer's own data. HCL2 comes as a cty
@@ -216,10 +216,17 @@ func optionsOf(raw any) (map[string]any, error) {
 // notKnown stands for a duration that Packer does not know yet.
 const notKnown = time.Duration(math.MinInt64)
 
-// unknownDuration decodes Packer's placeholder for text as a duration.
+// unknownDuration decodes Packer's placeholder for text as a duration, and explains what is no duration.
 func unknownDuration(_, to reflect.Type, value any) (any, error) {
-	if text, ok := value.(string); ok && to == reflect.TypeFor[time.Duration]() && strings.Contains(text, unknown) {
+	text, ok := value.(string)
+	if !ok || to != reflect.TypeFor[time.Duration]() {
+		return value, nil
+	}
+	if strings.Contains(text, unknown) {
 		return notKnown, nil
+	}
+	if _, err := time.ParseDuration(text); err != nil {
+		return nil, fmt.Errorf("%q is not a duration; write it with a unit, such as \"90m\" or \"12h\"", text)
 	}
 	return value, nil
 }
@@ -290,6 +297,9 @@ func (c *Config) checkExistingAMIs(p *diagnostics) {
 		if err := awslimits.Check(awslimits.ImageID, id); err != nil && !strings.Contains(id, unknown) {
 			p.add(field, "%s %w", abridged(id), err)
 		}
+	}
+	if c.ExistingAMIs == nil && c.PackerBuilderType == "null" { // an empty map may still be unknown
+		p.add("existing_amis", "missing; source \"null\" builds no AMI. Example: existing_amis = { \"eu-west-1\" = \"ami-0123456789abcdef0\" }")
 	}
 	if len(c.ExistingAMIs) > 0 && c.hasAmazonBuilder() {
 		p.add("existing_amis", "no effect beside the AMI that %s builds; use it with source \"null\"", c.PackerBuilderType)

@@ -231,8 +231,9 @@ func (*FlatKMSGrant) HCL2Spec() map[string]hcldec.Spec {
 // FlatLaunchCheck is an auto-generated flat version of LaunchCheck.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatLaunchCheck struct {
-	InstanceType *string `mapstructure:"instance_type" required:"true" cty:"instance_type" hcl:"instance_type"`
-	SubnetID     *string `mapstructure:"subnet_id" cty:"subnet_id" hcl:"subnet_id"`
+	InstanceType *string           `mapstructure:"instance_type" required:"true" cty:"instance_type" hcl:"instance_type"`
+	SubnetID     *string           `mapstructure:"subnet_id" cty:"subnet_id" hcl:"subnet_id"`
+	SubnetFilter *FlatSubnetFilter `mapstructure:"subnet_filter" cty:"subnet_filter" hcl:"subnet_filter"`
 }
 
 // FlatMapstructure returns a new FlatLaunchCheck.
@@ -249,6 +250,7 @@ func (*FlatLaunchCheck) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
 		"instance_type": &hcldec.AttrSpec{Name: "instance_type", Type: cty.String, Required: false},
 		"subnet_id":     &hcldec.AttrSpec{Name: "subnet_id", Type: cty.String, Required: false},
+		"subnet_filter": &hcldec.BlockSpec{TypeName: "subnet_filter", Nested: hcldec.ObjectSpec((*FlatSubnetFilter)(nil).HCL2Spec())},
 	}
 	return s
 }
@@ -340,6 +342,29 @@ func (*FlatShare) HCL2Spec() map[string]hcldec.Spec {
 		"kms_grant":                &hcldec.BlockListSpec{TypeName: "kms_grant", Nested: hcldec.ObjectSpec((*FlatKMSGrant)(nil).HCL2Spec())},
 		"assume_role":              &hcldec.BlockListSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
 		"profile":                  &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
+	}
+	return s
+}
+
+// FlatSubnetFilter is an auto-generated flat version of SubnetFilter.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatSubnetFilter struct {
+	Filters map[string]string `mapstructure:"filters" required:"true" cty:"filters" hcl:"filters"`
+}
+
+// FlatMapstructure returns a new FlatSubnetFilter.
+// FlatSubnetFilter is an auto-generated flat version of SubnetFilter.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*SubnetFilter) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatSubnetFilter)
+}
+
+// HCL2Spec returns the hcl spec of a SubnetFilter.
+// This spec is used by HCL to read the fields of SubnetFilter.
+// The decoded values from this spec will then be applied to a FlatSubnetFilter.
+func (*FlatSubnetFilter) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"filters": &hcldec.AttrSpec{Name: "filters", Type: cty.Map(cty.String), Required: false},
 	}
 	return s
 }

@@ -214,6 +214,7 @@ var options = []struct {
 	{"target.ami_name", target("ami_name = \"golden {{ isotime `2006-01-02` }}\""), func(r run) any { return r.target().AMIName }, distribution.Text("golden {{ isotime `2006-01-02` }}")},
 	{"target.ami_description", target(`ami_description = "of {{ .AMI }}"`), func(r run) any { return r.target().AMIDescription }, distribution.Text("of {{ .AMI }}")},
 	{"target.tags", target(`tags = { from = "{{ .AMI }}" }`), func(r run) any { return r.target().Tags }, map[string]distribution.Text{"from": "{{ .AMI }}"}},
+	{"target.launch_check.subnet_filter.filters", launchCheck("subnet_filter {\nfilters = { \"tag:Tier\" = \"private\" }\n}"), func(r run) any { return r.target().LaunchCheck.SubnetFilters }, map[string]string{"tag:Tier": "private"}},
 	{"target.ssm_parameter.name", target(`ssm_parameter { name = "/golden/{{ .Region }}" }`), func(r run) any { return r.target().Parameters }, []distribution.Parameter{{Name: "/golden/{{ .Region }}", Type: "String", DataType: "aws:ec2:image", Overwrite: true}}},
 	{"target.ssm_parameter.type", parameter(`type = "SecureString"`), func(r run) any { return []string{r.parameter().Type, r.parameter().DataType} }, []string{"SecureString", "text"}},
 	{"target.ssm_parameter.data_type", parameter(`data_type = "text"`), func(r run) any { return r.parameter().DataType }, "text"},
@@ -446,5 +447,44 @@ func TestJSONTemplates(t *testing.T) {
 	}
 	if err := c.Prepare(packer, map[string]any{"targets": "x"}); err == nil {
 		t.Error("an unknown option was accepted")
+	}
+}
+
+// An option that is not given differs from a map that is still unknown, which Packer passes as an empty one.
+func TestPrepare_nullBuilderWithoutAMIs(t *testing.T) {
+	null := map[string]any{"packer_builder_type": "null"}
+	for body, want := range map[string]string{
+		prod: "existing_amis: missing",
+		prod + "\nexisting_amis = { eu-west-1 = \"ami-0123456789abcdef0\" }": "",
+		prod + "\nexisting_amis = unknown_map":                               "",
+	} {
+		unknown := map[string]cty.Value{"unknown_map": cty.UnknownVal(cty.Map(cty.String))}
+		err := new(config.Config).Prepare(null, decoded(t, body, unknown))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", body, err, want)
+		}
+	}
+}
+
+// A template in JSON is decoded without a specification, so that misspelled options and wrong types are found by us.
+func TestPrepare_misspelledInJSON(t *testing.T) {
+	err := new(config.Config).Prepare(packer, map[string]any{
+		"kms_key": "alias/golden",
+		"target":  []any{map[string]any{"account_ids": []any{"999999999999"}, "kms_key_id": "default", "regionss": []any{"eu-west-1"}}},
+	})
+	for _, want := range []string{
+		`kms_key: there is no such option. Did you mean "kms_key_id"?`,
+		`target[0].regionss: there is no such option. Did you mean "regions"?`,
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestPrepare_invalidDuration(t *testing.T) {
+	_, err := prepare(t, prod+"\ntimeout = \"12\"", nil)
+	if want := `timeout: "12" is not a duration; write it with a unit, such as "90m" or "12h"`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }

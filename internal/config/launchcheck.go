@@ -17,6 +17,21 @@ type LaunchCheck struct {
 	InstanceType string `mapstructure:"instance_type" required:"true"`
 	// The subnet to launch in: for a target of one account and one Region. Default: one of the account's default VPC.
 	SubnetID string `mapstructure:"subnet_id"`
+	// Finds the subnet in each account and Region, for accounts without a default VPC. See [subnet_filter](#subnet_filter). One of `subnet_id` and `subnet_filter`.
+	SubnetFilter *SubnetFilter `mapstructure:"subnet_filter"`
+}
+
+// SubnetFilter finds the subnet of a launch check, as in amazon-ebs. Of several subnets, the one with the most free addresses is used.
+type SubnetFilter struct {
+	// Filters of `ec2:DescribeSubnets`, such as `{ "tag:Tier" = "private" }`.
+	Filters map[string]string `mapstructure:"filters" required:"true"`
+}
+
+func (f *SubnetFilter) check(p *diagnostics) {
+	if len(f.Filters) == 0 {
+		p.add("filters", "missing; give filters of ec2:DescribeSubnets, such as { \"tag:Tier\" = \"private\" }")
+	}
+	p.filters(f.Filters)
 }
 
 // check judges a launch check; many: in more than one account or Region.
@@ -26,6 +41,13 @@ func (l *LaunchCheck) check(p *diagnostics, many bool) {
 	}
 	p.limit("instance_type", awslimits.InstanceType, l.InstanceType)
 	if p.limit("subnet_id", awslimits.SubnetID, l.SubnetID) && l.SubnetID != "" && many {
-		p.add("subnet_id", "a subnet is of one account and Region; write a target for each")
+		p.add("subnet_id", "%q exists in one account and Region, and the target has several; give subnet_filter", l.SubnetID)
 	}
+	if l.SubnetFilter == nil {
+		return
+	}
+	if l.SubnetID != "" {
+		p.add("subnet_filter", "no effect beside subnet_id; give one of them")
+	}
+	l.SubnetFilter.check(p.in("subnet_filter"))
 }

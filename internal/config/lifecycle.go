@@ -80,13 +80,20 @@ var clock = time.Now
 // the run as well.
 func (t *Target) checkDeprecation(p *diagnostics) {
 	p.text("deprecate_at", t.DeprecateAt)
-	if !literal(t.DeprecateAt) {
+	text, isSample := sampleOf(t.DeprecateAt)
+	if !isSample {
+		text = t.DeprecateAt
+	}
+	if !literal(text) {
 		return
 	}
-	at, err := time.Parse(time.RFC3339, t.DeprecateAt)
+	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
 		p.add("deprecate_at", "%s is not a time such as 2027-06-30T00:00:00Z; for 90 days from now write timeadd(timestamp(), \"2160h\")",
-			abridged(t.DeprecateAt))
+			abridged(text))
+		return
+	}
+	if isSample {
 		return
 	}
 	if err := awslimits.CheckTime(awslimits.DeprecationTime, at, clock()); err != nil {

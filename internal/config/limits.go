@@ -5,10 +5,12 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
@@ -16,6 +18,9 @@ import (
 // limit checks a text against the limits of AWS. A text that is not literal is checked when the run is planned. It
 // reports whether the text may be used.
 func (p *diagnostics) limit(field string, subject awslimits.Subject, value string) bool {
+	if sample, ok := sampleOf(value); ok {
+		value = sample
+	}
 	if !literal(value) {
 		return true
 	}
@@ -24,6 +29,23 @@ func (p *diagnostics) limit(field string, subject awslimits.Subject, value strin
 		p.add(field, "%s %w", abridged(value), err)
 	}
 	return err == nil
+}
+
+// readsInput matches template functions whose values are not known when a template is validated.
+var readsInput = regexp.MustCompile(`\b(build_name|env|user)\b`)
+
+// sampleOf returns what a template becomes that contains nothing but the creation date, such as "golden {{ isotime }}". Its characters are the same
+// in every run, so that a colon in the name of an image is found before the build.
+func sampleOf(text string) (string, bool) {
+	if !strings.Contains(text, "{{") || strings.Contains(text, unknown) || readsInput.MatchString(text) {
+		return "", false
+	}
+	template := distribution.Text(text)
+	if template.Check(nil) != nil {
+		return "", false
+	}
+	sample, err := template.Render(distribution.Vars{}, distribution.TemplateFunctions{Created: clock()})
+	return sample, err == nil
 }
 
 // secret checks a text against the limits of AWS and does not show it.
@@ -131,4 +153,19 @@ func (p *diagnostics) sessionTags(tags map[string]string, transitive []string) {
 // launchPermissions checks how many launch permissions one block gives on an image.
 func (p *diagnostics) launchPermissions(field string, lists ...[]string) {
 	p.countLimit(field, awslimits.ImageShares, len(slices.Concat(lists...)))
+}
+
+// filters checks the filters of a describe operation.
+func (p *diagnostics) filters(filters map[string]string) {
+	p.countLimit("filters", awslimits.FilterNames, len(filters))
+	for _, name := range sorted(filters) {
+		if strings.Contains(name, unknown) {
+			continue
+		}
+		if err := awslimits.Check(awslimits.FilterName, name); err != nil {
+			p.add("filters", "the name %s %w", abridged(name), err)
+			continue
+		}
+		p.limit(element("filters", name), awslimits.FilterValue, filters[name])
+	}
 }

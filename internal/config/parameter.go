@@ -20,7 +20,7 @@ import (
 type SSMParameter struct {
 	// The name of the parameter, such as `/golden/ami`. May name [template variables](#template-variables).
 	Name string `mapstructure:"name" required:"true"`
-	// `String` or `SecureString`. The type of a parameter that exists cannot be changed. Default: `String`.
+	// `String` or `SecureString`. An existing parameter of another type is refused, because AWS would convert it. Default: `String`.
 	Type string `mapstructure:"type"`
 	// `aws:ec2:image`, which AWS checks, and which launch templates and Auto Scaling groups take with `resolve:ssm:`; or `text`. The data
 	// type of a parameter that exists cannot be changed. Default: `aws:ec2:image`, `text` for a `SecureString`, which can have no other.

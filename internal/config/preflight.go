@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
@@ -183,19 +182,7 @@ func (f *Preflight) checkAmazonEBS(p *diagnostics) {
 }
 
 // check checks the filters.
-func (f *SourceAMIFilter) check(p *diagnostics) {
-	p.countLimit("filters", awslimits.FilterNames, len(f.Filters))
-	for _, name := range sorted(f.Filters) {
-		if strings.Contains(name, unknown) {
-			continue
-		}
-		if err := awslimits.Check(awslimits.FilterName, name); err != nil {
-			p.add("filters", "the name %s %w", abridged(name), err)
-			continue
-		}
-		p.limit(element("filters", name), awslimits.FilterValue, f.Filters[name])
-	}
-}
+func (f *SourceAMIFilter) check(p *diagnostics) { p.filters(f.Filters) }
 
 // Credentials returns the source credentials, with the Region of the builder.
 func (f *Preflight) Credentials() awsclient.Access {

@@ -7,11 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/hashicorp/go-multierror"
+	"github.com/hashicorp/hcl/v2/hcldec"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/mitchellh/mapstructure"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
@@ -39,14 +43,65 @@ func (p *diagnostics) add(field, format string, args ...any) {
 	*p.found = append(*p.found, fmt.Errorf("%s%s: "+format, append([]any{p.path, field}, args...)...))
 }
 
-// take adds what a judgement of its own has found.
+// take adds the errors of another check. Nil adds none.
 func (p *diagnostics) take(err error) {
-	var several *packersdk.MultiError
-	if errors.As(err, &several) {
-		*p.found = append(*p.found, several.Errors...)
+	if err == nil {
 		return
 	}
-	*p.found = append(*p.found, err)
+	errs := []error{err}
+	if several, ok := errors.AsType[*packersdk.MultiError](err); ok {
+		errs = several.Errors
+	} else if several, ok := errors.AsType[*multierror.Error](err); ok {
+		errs = several.Errors
+	} else if several, ok := errors.AsType[*mapstructure.Error](err); ok {
+		errs = several.WrappedErrors()
+	}
+	for _, err := range errs {
+		*p.found = append(*p.found, explainDecoding(err))
+	}
+}
+
+var (
+	// unknownKey matches the error of the SDK for an option of a template in JSON that does not exist.
+	unknownKey = regexp.MustCompile(`^unknown configuration key: '"(.*)"'`)
+
+	// failedDecoding matches the error of package mapstructure for a value that has another type.
+	failedDecoding = regexp.MustCompile(`^error decoding '([^']*)': `)
+)
+
+// explainDecoding returns an error in the form of our own: the option first.
+func explainDecoding(err error) error {
+	text := err.Error()
+	if found := unknownKey.FindStringSubmatch(text); found != nil {
+		block, name := "", found[1]
+		if i := strings.LastIndex(name, "."); i >= 0 {
+			block, name = name[:i+1], name[i+1:]
+		}
+		return fmt.Errorf("%s%s: there is no such option%s", block, name, didYouMean(name, optionNames()))
+	}
+	if found := failedDecoding.FindStringSubmatch(text); found != nil {
+		return fmt.Errorf("%s: %s", found[1], text[len(found[0]):])
+	}
+	return err
+}
+
+// optionNames returns the names of all options, at the top level and in blocks.
+func optionNames() []string {
+	var names []string
+	for _, block := range []hcldec.ObjectSpec{
+		new(Config).FlatMapstructure().HCL2Spec(),
+		new(Target).FlatMapstructure().HCL2Spec(),
+		new(Share).FlatMapstructure().HCL2Spec(),
+		new(AssumeRole).FlatMapstructure().HCL2Spec(),
+	} {
+		for name := range block {
+			if !strings.HasPrefix(name, "packer_") {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // err is all of them together, or nil.

@@ -146,6 +146,9 @@ func (t *Target) target() distribution.Target {
 			InstanceType: check.InstanceType,
 			SubnetID:     check.SubnetID,
 		}
+		if check.SubnetFilter != nil {
+			target.LaunchCheck.SubnetFilters = check.SubnetFilter.Filters
+		}
 	}
 	for _, parameter := range t.SSMParameters {
 		target.Parameters = append(target.Parameters, parameter.parameter())

@@ -401,6 +401,12 @@ var cases = []titledCase{
 				noResourcePolicies).about(sourceKey),
 	},
 	{
+		"6.2 KMS: an identity policy lacks kms:CreateGrant",
+		inTarget(nil, "kms:CreateGrant", 400, "AccessDeniedException",
+			"User: "+targetRole+" is not authorized to perform: kms:CreateGrant on resource: "+
+				targetKey+" "+noIdentityPolicy+"kms:CreateGrant action").about(targetKey),
+	},
+	{
 		"3.2.1 the policy of a third account's key does not admit the target role",
 		inTarget(nil, "kms:CreateGrant", 400, "AccessDeniedException",
 			"User: "+targetRole+" is not authorized to perform: kms:CreateGrant on this resource "+

@@ -116,7 +116,7 @@ var parameterRules = []rule{
 		operations:  "ssm:PutParameter",
 		awsCodes:    "HierarchyTypeMismatchException",
 		summary:     "the parameter has another type",
-		detail:      "The type of an existing parameter cannot be changed.",
+		detail:      "AWS did not change the type of the existing parameter.",
 		remediation: "Delete the parameter, or change the name of ssm_parameter.",
 	},
 	{

@@ -35,6 +35,10 @@ func Rights(requests ...distribution.Request) (source, target []step.Permission)
 	if asked(func(t distribution.Target) bool { return t.LaunchCheck != nil }) {
 		target = append(target, step.Permission{Action: "ec2:DescribeInstances", Resource: "*", Rule: "8.7"})
 	}
+	hasFilters := func(t distribution.Target) bool { return t.LaunchCheck != nil && len(t.LaunchCheck.SubnetFilters) > 0 }
+	if asked(hasFilters) {
+		target = append(target, step.Permission{Action: "ec2:DescribeSubnets", Resource: "*", Rule: "8.6"})
+	}
 	if asked(func(t distribution.Target) bool { return len(t.Templates) > 0 }) {
 		target = append(target, step.Permission{Action: "ec2:DescribeLaunchTemplates", Resource: "*", Rule: "A.4.12"},
 			step.Permission{Action: "ec2:DescribeLaunchTemplateVersions", Resource: "*", Rule: "A.4.12"})

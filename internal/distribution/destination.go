@@ -41,6 +41,7 @@ type KeyGrant struct {
 
 // Launch is a launch check at one destination. Its templates are rendered.
 type Launch struct {
-	InstanceType string
-	SubnetID     string
+	InstanceType  string
+	SubnetID      string
+	SubnetFilters map[string]string
 }

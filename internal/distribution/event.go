@@ -18,7 +18,7 @@ type Event struct {
 	Text     string    // one line for the user
 }
 
-// EventKind is the kind of an Event. Packer's machine-readable output contains it.
+// EventKind is the kind of an Event.
 type EventKind string
 
 // Kinds of events.

@@ -159,6 +159,13 @@ type DestinationFacts struct {
 
 	Parameters map[string]ParameterFacts      // by name; without those that do not exist yet
 	Templates  map[string]LaunchTemplateFacts // by id or name, as the destination names them
+	Subnet     SubnetFacts                    // for a launch check with filters
+}
+
+// SubnetFacts holds the subnet that the filters of a launch check find.
+type SubnetFacts struct {
+	ID  string    // empty if none matches
+	Err *APIError // why subnets could not be listed
 }
 
 // LaunchTemplateFacts holds the versions of a launch template that matter.

@@ -6,9 +6,9 @@ package distribution
 // Level is the severity of a finding.
 type Level string
 
-// Levels of findings. A plan with a refusal does not run.
+// Levels of findings. A plan with an error does not run.
 const (
-	Refused Level = "refusal"
+	Refused Level = "error"
 	Warning Level = "warning"
 	Note    Level = "note"
 )

@@ -35,8 +35,9 @@ const AutoScaling Text = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/" +
 
 // LaunchCheck holds the parameters of the instance that tests every copy of a target.
 type LaunchCheck struct {
-	InstanceType string
-	SubnetID     string // one of the default VPC if empty
+	InstanceType  string
+	SubnetID      string            // that of SubnetFilters if empty
+	SubnetFilters map[string]string // one of the default VPC if empty
 }
 
 // Lifecycle holds the settings of a target's images after they are registered.

@@ -39,11 +39,11 @@ type State string
 
 // States of destinations.
 const (
-	Waiting              State = "waiting"
-	InProgress           State = "underway"
-	DestinationSucceeded State = "served" // its image is verified and published
+	Waiting              State = "pending"
+	InProgress           State = "in_progress"
+	DestinationSucceeded State = "succeeded" // its image is verified and published
 	DestinationFailed    State = "failed"
-	Excluded             State = "left out" // a finding excluded it before the run
+	Excluded             State = "skipped" // a finding excluded it before the run
 )
 
 // CreatedImage is an image that a target owns.

@@ -4,89 +4,127 @@
 package doctest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 )
 
-// explanation is an answer of AWS and what the plugin makes of it.
+// explanation is an error of AWS and what the plugin says about it.
 type explanation struct {
+	code                 string // of the finding
 	call                 string // "ec2:CopySnapshot"
-	message              string // of AWS; "" where it says nothing
+	message              string // of AWS. Empty without one
 	summary, cause, next string
-	statements           bool // the plugin prints some to add
+	statements           bool // the plugin prints statements to add
 }
 
-// Errors is the guide to AWS's messages, in Markdown, made of the golden file that explains each of them.
+// service returns the section of an explanation: "EC2".
+func (e explanation) service() string {
+	service, _, _ := strings.Cut(e.call, ":")
+	return cmp.Or(map[string]string{
+		"license-manager": "License Manager",
+		"autoscaling":     "Auto Scaling",
+		"organizations":   "Organizations",
+	}[service], strings.ToUpper(service))
+}
+
+// Errors returns the guide to errors in Markdown, with one heading for each code of a finding. It is made of the golden file that
+// explains every error.
 func Errors(findings string) (string, error) {
-	var all []explanation
+	byCode, codes := map[string][]explanation{}, []string{}
 	for block := range strings.SplitSeq(strings.TrimSpace(findings), "\n\n") {
-		if strings.HasPrefix(block, "# - ") { // an answer that no rule names: nobody can look it up
+		if strings.HasPrefix(block, "# - ") { // an error that no rule names
 			continue
 		}
-		read, err := explained(block)
+		e, err := readExplanation(block)
 		if err != nil {
 			return "", err
 		}
-		all = append(all, read)
+		if byCode[e.code] == nil {
+			codes = append(codes, e.code)
+		}
+		byCode[e.code] = append(byCode[e.code], e)
 	}
-	slices.SortStableFunc(all, func(a, b explanation) int {
-		return strings.Compare(a.call+"\n"+strings.ToLower(a.summary), b.call+"\n"+strings.ToLower(b.summary))
+	slices.SortFunc(codes, func(a, b string) int {
+		return cmp.Or(strings.Compare(byCode[a][0].service(), byCode[b][0].service()), strings.Compare(a, b))
 	})
+
 	var out strings.Builder
 	out.WriteString(introduction)
-	call, last := "", explanation{}
-	for i, e := range all {
-		if e.call != call {
-			call = e.call
-			fmt.Fprintf(&out, "\n## %s\n", call)
+	service := ""
+	for _, code := range codes {
+		if s := byCode[code][0].service(); s != service {
+			service = s
+			fmt.Fprintf(&out, "\n## %s\n", service)
 		}
-		same := e
-		same.message = last.message
-		if i > 0 && same == last {
-			if e.message != last.message {
-				fmt.Fprintf(&out, "\nThe same where AWS says\n\n    %s\n", e.message)
-			}
-			last = e
-			continue
-		}
-		if e.summary != last.summary || e.call != last.call {
-			fmt.Fprintf(&out, "\n### %s\n", prose(title(e.summary)))
-		}
-		if e.message != "" {
-			fmt.Fprintf(&out, "\n    %s\n", e.message)
-		}
-		fmt.Fprintf(&out, "\n%s.\n\n**Next:** %s.", prose(title(e.cause)), prose(e.next))
-		if e.statements {
-			out.WriteString(" The run prints the statements.")
-		}
-		out.WriteString("\n")
-		last = e
+		fmt.Fprintf(&out, "\n### %s\n", code)
+		writeExplanations(&out, byCode[code])
 	}
 	return out.String(), nil
 }
 
+// writeExplanations writes the errors of one code. Errors with the same explanation differ in their messages only.
+func writeExplanations(out *strings.Builder, all []explanation) {
+	for len(all) > 0 {
+		first := all[0]
+		isSame := func(e explanation) bool {
+			return e.summary == first.summary && e.cause == first.cause && e.next == first.next
+		}
+		var calls, messages []string
+		for _, e := range all {
+			if isSame(e) {
+				calls = appendNew(calls, "`"+e.call+"`")
+				messages = appendNew(messages, e.message)
+			}
+		}
+		all = slices.DeleteFunc(slices.Clone(all), isSame)
+
+		fmt.Fprintf(out, "\n**%s** (%s)\n", prose(title(first.summary)), strings.Join(calls, ", "))
+		for _, message := range messages {
+			fmt.Fprintf(out, "\n    %s\n", message)
+		}
+		if first.cause != "" {
+			fmt.Fprintf(out, "\n%s\n", prose(first.cause))
+		}
+		fmt.Fprintf(out, "\nNext step: %s", prose(first.next))
+		if first.statements {
+			out.WriteString(" The run prints the statements.")
+		}
+		out.WriteString("\n")
+	}
+}
+
+// appendNew appends a text that a list lacks.
+func appendNew(list []string, text string) []string {
+	if text == "" || slices.Contains(list, text) {
+		return list
+	}
+	return append(list, text)
+}
+
 const introduction = `<!-- Made from internal/diagnose/testdata/rules.golden by make generate; do not edit. -->
 
-# Errors by message
+# Errors by code
 
-What AWS says, what that means, and what to do. The plugin tells all of this itself, with your accounts, roles and keys; here they are an example's: source account 111111111111,
-target account 999999999999, role ` + "`golden-image-target`" + `. Search for a part of the message that holds no id.
+Each finding of a run has a code: in the report, in ` + "`manifest.json`" + ` and in machine-readable output. This page has a heading for each code, with the
+messages of AWS that lead to it. Search for a part of your message that holds no ID. The accounts, roles and keys are examples: source account 111111111111,
+target account 999999999999, role ` + "`golden-image-target`" + `.
 `
 
-// explained reads one block of the golden file.
-func explained(block string) (e explanation, err error) {
+// readExplanation reads one block of the golden file.
+func readExplanation(block string) (e explanation, err error) {
 	for line := range strings.SplitSeq(block, "\n") {
 		name, value, _ := strings.Cut(line, ": ")
 		switch name {
-		case "refusal", "warning":
-			parts := strings.Split(value, ": ") // what could not be done comes first
-			e.summary = parts[len(parts)-1]
+		case "error", "warning":
+			e.summary = value
+		case "code":
+			e.code = value
 		case "because":
 			e.cause = value
-			if at := strings.LastIndex(value, " (AWS: "); at >= 0 {
-				e.cause, e.message = value[:at], strings.TrimSuffix(value[at+len(" (AWS: "):], ")")
-			}
+		case "AWS":
+			e.message = value
 		case "next":
 			e.next = value
 		case "call":
@@ -94,13 +132,13 @@ func explained(block string) (e explanation, err error) {
 		}
 		e.statements = e.statements || strings.HasPrefix(line, "add to ")
 	}
-	if e.summary == "" || e.cause == "" || e.next == "" || e.call == "" {
+	if e.summary == "" || e.code == "" || e.next == "" || e.call == "" {
 		return e, fmt.Errorf("no explanation: %s", block)
 	}
 	return e, nil
 }
 
-// title begins with a capital, but for ids, ARNs and Regions, which are written as they are.
+// title returns a text with a capital letter. Ids, ARNs and Regions stay as they are.
 func title(text string) string {
 	if first, _, _ := strings.Cut(text, " "); strings.ContainsAny(first, "0123456789:/_") {
 		return text
@@ -108,7 +146,7 @@ func title(text string) string {
 	return strings.ToUpper(text[:1]) + text[1:]
 }
 
-// prose keeps what is meant as it stands from being read as Markdown.
+// prose escapes what Markdown would read as markup.
 func prose(text string) string {
 	return strings.NewReplacer("<", `\<`, "*", `\*`, "_", `\_`).Replace(text)
 }

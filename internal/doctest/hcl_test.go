@@ -164,7 +164,7 @@ func (s sample) wrapInBuild(t *testing.T) string {
 	switch {
 	case s.blocks["post-processor"], s.blocks["post-processors"]:
 	case s.blocks["target"], s.blocks["share"]:
-		options := "region = \"ap-northeast-1\"\nkms_key_id = \"alias/golden-source\"\n"
+		options := "kms_key_id = \"alias/golden-source\"\n"
 		body = "post-processor \"encrypted-ami\" {\n" + options + body + "}\n"
 	default:
 		t.Fatalf("%s: got blocks %v, want a template or a part of a build", s.name, slices.Sorted(maps.Keys(s.blocks)))

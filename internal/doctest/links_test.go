@@ -77,7 +77,7 @@ func resolveLink(page, link string) (file string, internal bool) {
 func TestResolveLink(t *testing.T) {
 	for link, want := range map[string]string{
 		"#cost":                          "docs/guides/ci.md",
-		"failed-run.md#resume":           "docs/guides/failed-run.md",
+		"resume.md#resume":               "docs/guides/resume.md",
 		"../../README.md":                "README.md",
 		repository + "blob/main/LICENSE": "LICENSE",
 		repository + "tree/main/example": "example",

@@ -21,7 +21,7 @@ func TestASessionThatEndsForGoodIsToldAndWhatItLeavesIsTakenUpToTheEnd(t *testin
   kms_key_id           = "alias/golden-source"
   ssh_private_key_file = "build.pem"
 `
-	processor := strings.ReplaceAll(resumable(builder), `
+	processor := strings.ReplaceAll(template(builder, sharing(prod)), `
     poll_interval`, `
     access_key    = var.access_key
     secret_key    = var.secret_key
@@ -42,14 +42,15 @@ func TestASessionThatEndsForGoodIsToldAndWhatItLeavesIsTakenUpToTheEnd(t *testin
 
 	as(sessions[0])
 	output := h.packer(t, 1, "build", "-color=false", ".")
-	says(t, output, "the source credentials have ended", "renew the credentials")
+	says(t, output, "the source credentials have ended", "Renew the credentials")
 	intact(t, h.World, region)
 	written := map[string]string{"first manifest": read(t, filepath.Join(h.Folder, "dist", "manifest.json")), "first log": read(t, logged)}
 	as(sessions[1])
-	written["screen"] = output + h.takeUp(t, output)
+	resumed, fresh := h.resume(t, output)
+	written["screen"] = output + resumed
 	handedOn(t, h.World, region)
 
-	written["manifest"], written["log"] = read(t, filepath.Join(h.Folder, "dist", "manifest.json")), read(t, logged)
+	written["manifest"], written["log"] = read(t, filepath.Join(fresh.Folder, "dist", "manifest.json")), read(t, logged)
 	secrets = append(secrets, sealingKey(t, h.World))
 	for name, text := range written {
 		if !strings.Contains(text, "snap-") {
@@ -81,11 +82,11 @@ func privateKey(t *testing.T, path string) string {
 func sealingKey(t *testing.T, w *World) string {
 	t.Helper()
 	for _, tag := range image(t, w, source, "golden").Tags {
-		if *tag.Key == "encrypted-ami:seal-key" {
+		if strings.HasPrefix(*tag.Key, "encrypted-ami:signing-key:") {
 			return *tag.Value
 		}
 	}
-	t.Fatal("the image has no key for seals")
+	t.Fatal("the image has no signing key")
 	return ""
 }
 

@@ -33,13 +33,13 @@ var examples = map[string]struct {
 }{
 	"single-account": {
 		func(*testing.T, Host) []string {
-			return []string{"-except=redo.*", "-var=external_id=golden-images-4711"}
+			return []string{"-var=external_id=golden-images-4711"}
 		},
 		func(t *testing.T, w *World) { owns(t, w, target, "golden-target") },
 	},
 	"organization": {
 		func(t *testing.T, h Host) []string {
-			return []string{"-except=redo.*", "-var=external_id=golden-images-4711", "-var=organizational_unit_id=" + unit(t, h.World)}
+			return []string{"-var=external_id=golden-images-4711", "-var=organizational_unit_id=" + unit(t, h.World)}
 		},
 		func(t *testing.T, w *World) { owns(t, w, target, "golden-target") },
 	},
@@ -61,7 +61,7 @@ var examples = map[string]struct {
 	},
 	"ssm-and-launch-template": {
 		func(t *testing.T, h Host) []string {
-			rightsOf(t, h.World, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*"],"Resource":"*"}]}`)
+			rightsOf(t, h.World, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],"Resource":"*"}]}`)
 			must(h.World.ec2(target).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
 				LaunchTemplateName: aws.String("web"), LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro},
 			}))(t)

@@ -197,11 +197,11 @@ packer {
     }
   }
 }
-source "null" "redo" {
+source "null" "existing" {
   communicator = "none"
 }
 build {
-  sources = ["source.null.redo"]
+  sources = ["source.null.existing"]
   post-processor "encrypted-ami" {
     target {
       account_ids = ["999999999999"]

@@ -191,3 +191,32 @@ func unsealedStaysUnpublished(t *testing.T, method distribution.Method) {
 		}
 	})
 }
+
+// A parameter of another type is not converted, even if it was created after the plan. AWS would convert it (rule B.6.1),
+// or refuse to, as its API reference says.
+func TestPutParameter_anotherType(t *testing.T) {
+	for name, option := range map[string]awssim.Option{
+		"converted by AWS": func(*awssim.World) {}, "refused by AWS": awssim.WithParameterTypeRefused(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, req := published(t, hidden)
+				option(h.World)
+				pool := h.pool(t.Context(), h.World)
+				p := h.decide(t.Context(), pool, req)
+				result := runPlan(t.Context(), pool, p, options(req), func(e distribution.Event) {
+					if strings.HasPrefix(string(e.Step), "verify/") && e.Kind == distribution.Finished {
+						h.put("golden", "plain", "text")
+					}
+				})
+
+				if len(result.Images) != 1 || result.Images[0].Published() || len(result.Findings) != 1 {
+					t.Errorf("the images are %+v, the findings %+v", result.Images, result.Findings)
+				}
+				if seen, _ := h.parameter("golden"); seen.Type != ssmtypes.ParameterTypeString || *seen.Value != "plain" {
+					t.Errorf("the parameter is a %s and says %q, want the String %q", seen.Type, *seen.Value, "plain")
+				}
+			})
+		})
+	}
+}

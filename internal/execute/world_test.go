@@ -163,7 +163,7 @@ func (h *house) role(ctx context.Context, client *iam.Client) {
 			"Condition": {"StringEquals": {"sts:ExternalId": "golden"}}}]}`, partition(h.home), source))})
 	h.must(err)
 	_, err = client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("rights"),
-		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["ec2:*", "kms:*", "ssm:*", "license-manager:*"], "Resource": "*"}]}`)})
+		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["ec2:*", "kms:*", "ssm:*", "license-manager:*", "imagebuilder:*"], "Resource": "*"}]}`)})
 	h.must(err)
 }
 

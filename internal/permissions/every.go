@@ -72,8 +72,10 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 		req.ImageFamily, target.Retention.Releases = "golden", 1
 	}
 	if s.with("launch_check") {
-		target.LaunchCheck = &distribution.LaunchCheck{InstanceType: "t3.nano"}
-		req.RunTags = map[string]distribution.Text{"purpose": "launch check"}
+		target.LaunchCheck = &distribution.LaunchCheck{InstanceType: "t3.nano", SubnetFilters: map[string]string{"default-for-az": "true"}}
+	}
+	if s.with("run_tags") {
+		req.RunTags = map[string]distribution.Text{"purpose": "distribution"}
 	}
 	if s.with("ami_users") {
 		target.Lifecycle.Users.Accounts = s.Users
@@ -144,7 +146,7 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 		facts.Keys[at] = map[string]distribution.Key{sourceAlias: key(own), own: key(own), other: key(other)}
 		for _, target := range s.Targets {
 			at := distribution.Location{Account: target, Region: region}
-			facts.Sites[at] = distribution.DestinationFacts{Templates: map[string]distribution.LaunchTemplateFacts{s.Template: {ID: "*", Source: 1, Default: 1}}, Identity: distribution.CallerIdentity{Account: target, ARN: s.roleARN(target, s.TargetRole), Partition: s.partition()}}
+			facts.Sites[at] = distribution.DestinationFacts{Subnet: distribution.SubnetFacts{ID: "*"}, Templates: map[string]distribution.LaunchTemplateFacts{s.Template: {ID: "*", Source: 1, Default: 1}}, Identity: distribution.CallerIdentity{Account: target, ARN: s.roleARN(target, s.TargetRole), Partition: s.partition()}}
 			facts.Keys[at] = map[string]distribution.Key{s.TargetAlias: key("arn:" + s.partition() + ":kms:" + region + ":" + target + ":key/own")}
 		}
 	}

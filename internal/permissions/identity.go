@@ -191,9 +191,13 @@ func (h *holder) terms() []term {
 			term{"TagWhatIsMade", is("ec2:CreateTags"), anywhere, distribution.Condition{"StringEquals": {"ec2:CreateAction": makers}}},
 			term{"SignWhatIsMade", is("ec2:CreateTags"), anywhere, tagged(provenance.TagPrefix + "*").And(ours)})
 	} else {
+		if h.with("run_tags") {
+			creating := distribution.Condition{"StringEquals": {"ec2:CreateAction": makers}}
+			terms = append(terms, term{"TagWhatIsStaged", is("ec2:CreateTags"), anywhere, creating})
+		}
 		terms = append(terms,
 			term{"WithdrawImage", is("ec2:ModifyImageAttribute"), anywhere, withdraw},
-			term{"TagAsOurs", is("ec2:CreateTags", "ec2:DeleteTags"), anywhere, tagged(provenance.TagPrefix + "*")}) // what is staged has no other tags
+			term{"TagAsOurs", is("ec2:CreateTags", "ec2:DeleteTags"), anywhere, tagged(provenance.TagPrefix + "*")})
 	}
 	return append(terms, h.keyTerms()...)
 }

@@ -78,7 +78,7 @@ func (s Setup) Check() error {
 }
 
 // Options are those of a template that take rights beside those of the bare job, by their names there.
-var Options = []string{"ami_users", "test_copy", "deprecate_at", "deregistration_protection", "fast_launch", "kms_grant", "retention", "launch_check", "launch_template", "license_configuration_arns", "copy_method = image", "share", "source_key_access = grant", "ssm_parameter"}
+var Options = []string{"ami_users", "test_copy", "deprecate_at", "deregistration_protection", "fast_launch", "kms_grant", "retention", "launch_check", "launch_template", "license_configuration_arns", "copy_method = image", "run_tags", "share", "source_key_access = grant", "ssm_parameter"}
 
 // forUsers are those that are about other accounts than the targets.
 var forUsers = []string{"ami_users", "share"}

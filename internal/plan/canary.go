@@ -37,7 +37,7 @@ func (b *builder) canary(o *preparedSource, goals []destinationState) {
 		KeyARN:      o.keyARN,
 		GiB:         testCopyGiB,
 		Description: "Empty, for test copies to other accounts",
-		Tags:        joined(b.runTagsAt(o.shareSource), signing.CreationTags()),
+		Tags:        signing.CreationTags(), // without run_tags: StartSnapshot has no ec2:CreateAction that a policy could allow (4.9.6)
 		Signing:     signing,
 	}
 	b.add(source)

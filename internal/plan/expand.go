@@ -321,7 +321,11 @@ func newLaunch(check *distribution.LaunchCheck) *distribution.Launch {
 	if check == nil {
 		return nil
 	}
-	return &distribution.Launch{InstanceType: check.InstanceType, SubnetID: check.SubnetID}
+	return &distribution.Launch{
+		InstanceType:  check.InstanceType,
+		SubnetID:      check.SubnetID,
+		SubnetFilters: check.SubnetFilters,
+	}
 }
 
 func (r *renderer) parameters(parameters []distribution.Parameter) []distribution.Parameter {

@@ -320,8 +320,8 @@ func validateParameter(
 		)
 	case !exists:
 	case stored.Type != p.Type:
-		found = append(found, refuse("7.8", "the parameter is a "+stored.Type, "the type of an existing parameter "+
-			"cannot be changed to "+p.Type, remake+", or give type"))
+		found = append(found, refuse("B.6.1", "the parameter is a "+stored.Type, "AWS would convert it to "+p.Type+
+			", for all its readers", remake+", or give type"))
 	case stored.DataType != p.DataType:
 		found = append(
 			found,

@@ -33,7 +33,7 @@ func TestDecide_runTags(t *testing.T) {
 			isStaged := s.Meta().Location.Account == source
 			switch s := s.(type) {
 			case *step.CreateEmptySnapshot:
-				check("empty snapshot", s, s.Tags, true)
+				check("empty snapshot", s, s.Tags, false)
 			case *step.CopySnapshot:
 				check("snapshot", s, s.Tags, s.Trial || isStaged)
 			case *step.CopyImage:

@@ -50,6 +50,7 @@ func validateDestination(
 		validateMethod(req, d, facts),
 		validateLifecycle(d, facts),
 		validateLicenses(d),
+		validateSubnet(d, facts),
 		validateLimits(d, facts),
 		validatePublication(req, d, facts),
 	)
@@ -93,7 +94,7 @@ func validateManagedKeyGrants(d distribution.Destination, facts distribution.Fac
 	f.Resource = key.ARN()
 	f.Summary = "nobody can give grants on the key " + d.KMSKeyID
 	f.Detail = "AWS manages it; the service-linked roles of its account may use it as it is"
-	f.Remediation = "leave out grant, or name a customer managed key"
+	f.Remediation = "leave out kms_grant, or name a customer managed key"
 	return []distribution.Finding{f}
 }
 

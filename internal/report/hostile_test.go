@@ -42,13 +42,13 @@ func tags(t *testing.T, page string) map[string]int {
 
 func TestNothingThatOthersWroteBecomesMarkupInAPage(t *testing.T) {
 	p, r := reporttest.Poisoned("harmless")
-	want := tags(t, page(t, reporttest.NewManifest(p, r, true)))
+	want := tags(t, page(t, reporttest.NewManifest(p, r)))
 	if want["script"] > 0 || want["meta http-equiv content"] != 1 {
 		t.Fatalf("the harmless page: %v", want)
 	}
 	for _, text := range reporttest.Hostile {
 		p, r := reporttest.Poisoned(text)
-		html := page(t, reporttest.NewManifest(p, r, true))
+		html := page(t, reporttest.NewManifest(p, r))
 		if got := tags(t, html); !reflect.DeepEqual(got, want) {
 			t.Errorf("%q changes the elements of the page: %v", text, got)
 		}
@@ -71,10 +71,10 @@ var elements = []string{"<br>", "<br/>", "<code>", "</code>", "<details>", "</de
 
 func TestNothingThatOthersWroteBecomesMarkupInMarkdown(t *testing.T) {
 	p, r := reporttest.Poisoned("harmless")
-	want := strings.Split(string(reporttest.NewManifest(p, r, true).Markdown()), "\n")
+	want := strings.Split(string(reporttest.NewManifest(p, r).Markdown()), "\n")
 	for _, text := range reporttest.Hostile {
 		p, r := reporttest.Poisoned(text)
-		got := string(reporttest.NewManifest(p, r, true).Markdown())
+		got := string(reporttest.NewManifest(p, r).Markdown())
 		for _, found := range active.FindAllString(inert.ReplaceAllString(got, ""), -1) {
 			t.Errorf("%q: %q", text, found)
 		}
@@ -105,7 +105,7 @@ func TestNothingThatOthersWroteBecomesMarkupInMarkdown(t *testing.T) {
 func TestADrawingInMarkdownHasTheNodesOfTheDocument(t *testing.T) {
 	for _, text := range reporttest.Hostile {
 		p, r := reporttest.Poisoned(text)
-		d := reporttest.NewManifest(p, r, false)
+		d := reporttest.NewManifest(p, r)
 		_, graph, _ := strings.Cut(string(d.Markdown()), "```mermaid\nflowchart LR\n")
 		graph, _, _ = strings.Cut(graph, "```\n")
 		node, edge := regexp.MustCompile(

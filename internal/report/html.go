@@ -32,7 +32,9 @@ type page struct {
 	Style      template.CSS
 	StyleHash  string
 	Headline   string
-	Findings   folded[Finding]
+	Causes     folded[Finding]
+	Remarks    folded[Finding]
+	States     []stateCount
 	LeftBehind folded[RetainedResource]
 	Drawing    figure
 	TimeLine   timeLine
@@ -59,7 +61,8 @@ func (m Manifest) HTML() ([]byte, error) {
 		"glyph":    glyph,
 		"class":    class,
 		"price":    Estimate.costText,
-		"level":    m.level,
+		"hits":     m.hits,
+		"needs":    Resume.needs,
 		"lacks":    Finding.lacks,
 		"audience": Share.audience,
 		"purpose":  KMSGrant.purpose,
@@ -78,7 +81,9 @@ func (m Manifest) HTML() ([]byte, error) {
 		Style:      template.CSS(style),
 		StyleHash:  base64.StdEncoding.EncodeToString(hash[:]),
 		Headline:   m.Headline(),
-		Findings:   fold(m.Findings),
+		Causes:     fold(m.causes()),
+		Remarks:    fold(m.remarks()),
+		States:     m.states(),
 		LeftBehind: fold(m.LeftBehind),
 		Drawing:    m.Drawing().figure(),
 		TimeLine:   m.timeLine(),
@@ -327,7 +332,7 @@ var looks = map[string]struct{ glyph, class string }{
 	string(Skipped):         {"–", "warn"},
 	string(Canceled):        {"✕", "bad"},
 	string(Failed):          {"✕", "bad"},
-	"refused":               {"✕", "bad"},
+	string(SeverityError):   {"✕", "bad"},
 	string(SeverityWarning): {"!", "warn"},
 	string(SeverityNote):    {"i", "neutral"},
 }

@@ -256,11 +256,11 @@ type Finding struct {
 	Operation        OptionalString    `json:"operation"`
 	AWSErrorCode     OptionalString    `json:"aws_error_code"`
 	AWSErrorMessage  OptionalString    `json:"aws_error_message"`
-	Principal        OptionalString    `json:"principal"` // null without details
+	Principal        OptionalString    `json:"principal"`
 	ResourceID       OptionalString    `json:"resource_id"`
-	Option           OptionalString    `json:"option"`            // of the template
-	Reference        OptionalString    `json:"reference"`         // number of the rule of AWS
-	PolicyStatements []PolicyStatement `json:"policy_statements"` // empty without details
+	Option           OptionalString    `json:"option"`    // of the template
+	Reference        OptionalString    `json:"reference"` // number of the rule of AWS
+	PolicyStatements []PolicyStatement `json:"policy_statements"`
 }
 
 // PolicyStatement is a statement that a policy lacks.

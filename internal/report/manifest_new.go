@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -32,7 +31,6 @@ type Input struct {
 	ImageFamily   string // empty if the template has none
 	Resume        *Resume
 	UpdatedAt     time.Time
-	Details       bool // name roles and users, and the policy statements that would name them
 }
 
 // NewManifest returns the manifest of a run at a moment.
@@ -63,21 +61,12 @@ func NewManifest(in Input) Manifest {
 		LeftBehindUSDPerMonth: distribution.USDPerMonth(r.Left),
 		Resume:                in.Resume,
 	}
-	m.addFindings(r.Findings, in.Details)
+	m.addFindings(r.Findings, NewLabels(p))
 	m.Steps = newSteps(p, r, m.Findings)
 	m.summarize()
-	scrub(reflect.ValueOf(&m).Elem(), func(text string) string {
-		if !in.Details {
-			text = principalARN.ReplaceAllString(text, "$1…")
-		}
-		return clean(text)
-	})
+	scrub(reflect.ValueOf(&m).Elem(), clean)
 	return m
 }
-
-// principalARN matches the ARN of a role, a user or a session. The name follows the first group.
-var principalARN = regexp.MustCompile(
-	`(arn:[a-z0-9-]+:(?:iam|sts)::[0-9]*:(?:role|user|assumed-role|federated-user)/)[^\s"'<>,;()]+`)
 
 // scrub changes every text in a value, line by line.
 func scrub(v reflect.Value, change func(string) string) {
@@ -439,7 +428,7 @@ var severities = map[distribution.Level]Severity{
 }
 
 // addFindings adds findings, and their ids to the destinations that they are about.
-func (m *Manifest) addFindings(findings []distribution.Finding, details bool) {
+func (m *Manifest) addFindings(findings []distribution.Finding, labels Labels) {
 	m.Findings = []Finding{}
 	at := make(map[distribution.Location]*Destination, len(m.Destinations))
 	for i := range m.Destinations {
@@ -447,7 +436,7 @@ func (m *Manifest) addFindings(findings []distribution.Finding, details bool) {
 		at[distribution.Location{Account: d.AccountID, Region: d.Region}] = d
 	}
 	for i, f := range bySeverity(findings) {
-		finding := newFinding(fmt.Sprintf("f%d", i+1), f, details)
+		finding := newFinding(fmt.Sprintf("f%d", i+1), f, labels)
 		if d := at[f.Location]; d != nil {
 			finding.Target = OptionalString(d.Target)
 		}
@@ -471,12 +460,12 @@ func locations(f distribution.Finding) []distribution.Location {
 	return all
 }
 
-func newFinding(id string, f distribution.Finding, details bool) Finding {
+func newFinding(id string, f distribution.Finding, labels Labels) Finding {
 	finding := Finding{
 		ID:               id,
 		Severity:         severities[f.Level],
 		Code:             OptionalString(f.Code),
-		Summary:          f.Summary,
+		Summary:          labels.summary(f),
 		Detail:           OptionalString(Sentence(f.Detail)),
 		NextStep:         OptionalString(Sentence(f.Remediation)),
 		AWSErrorCode:     OptionalString(f.AWSCode),
@@ -489,15 +478,13 @@ func newFinding(id string, f distribution.Finding, details bool) Finding {
 		Reference:        OptionalString(f.Reference),
 		PolicyStatements: []PolicyStatement{},
 	}
-	if details {
-		finding.Principal = OptionalString(f.Principal)
-		for _, a := range f.PolicyStatements {
-			finding.PolicyStatements = append(finding.PolicyStatements, PolicyStatement{
-				PolicyType: policyType(a.Policy),
-				AttachTo:   a.Policy,
-				Statement:  json.RawMessage(a.Statement.String()),
-			})
-		}
+	finding.Principal = OptionalString(f.Principal)
+	for _, a := range f.PolicyStatements {
+		finding.PolicyStatements = append(finding.PolicyStatements, PolicyStatement{
+			PolicyType: policyType(a.Policy),
+			AttachTo:   a.Policy,
+			Statement:  json.RawMessage(a.Statement.String()),
+		})
 	}
 	return finding
 }

@@ -73,7 +73,7 @@ func TestManifest_details(t *testing.T) {
 		{At: grant.Location, KeyARN: grant.KeyARN, Name: grant.Name, GrantID: "0a1b2c"},
 	}
 	r.Source[0].Protected = true
-	golden.Equal(t, "testdata/manifest-details.json.golden", marshal(t, reporttest.NewManifest(p, r, true)))
+	golden.Equal(t, "testdata/manifest-details.json.golden", marshal(t, reporttest.NewManifest(p, r)))
 }
 
 func lastingGrant() *step.CreateGrant {
@@ -91,7 +91,7 @@ func lastingGrant() *step.CreateGrant {
 func TestManifest_roundTrip(t *testing.T) {
 	for _, accounts := range []int{1, 3} {
 		p, r := reporttest.Run(accounts)
-		m := reporttest.NewManifest(p, r, true)
+		m := reporttest.NewManifest(p, r)
 		var again report.Manifest
 		if err := json.Unmarshal([]byte(marshal(t, m)), &again); err != nil {
 			t.Fatal(err)
@@ -131,14 +131,14 @@ func TestManifest_emptyHasEveryKey(t *testing.T) {
 
 func TestManifest_sorted(t *testing.T) {
 	p, r := reporttest.Run(3)
-	want := marshal(t, reporttest.NewManifest(p, r, true))
+	want := marshal(t, reporttest.NewManifest(p, r))
 	slices.Reverse(p.Destinations)
 	slices.Reverse(r.Destinations)
 	slices.Reverse(r.Images)
-	if got := marshal(t, reporttest.NewManifest(p, r, true)); got != want {
+	if got := marshal(t, reporttest.NewManifest(p, r)); got != want {
 		t.Error("the order of the destinations depends on the order of the template")
 	}
-	m := reporttest.NewManifest(p, r, true)
+	m := reporttest.NewManifest(p, r)
 	if !slices.IsSortedFunc(m.Steps, func(a, b report.Step) int { return a.StartedAt.Compare(b.StartedAt.Time) }) {
 		t.Error("the steps are not sorted by start")
 	}
@@ -212,14 +212,12 @@ func TestManifest_findingOfTwoDestinations(t *testing.T) {
 	}
 }
 
-func TestManifest_withoutDetails(t *testing.T) {
+// The reports name roles and the statements to add. An external ID is in no finding.
+func TestManifest_statements(t *testing.T) {
 	p, r := reporttest.Run(1)
-	for details, want := range map[bool]int{false: 0, true: 1} {
-		f := reporttest.NewManifest(p, r, details).Findings[0]
-		if len(f.PolicyStatements) != want || (f.Principal != "") != details ||
-			strings.Contains(string(f.Detail), "golden-image-target") != details {
-			t.Errorf("with details %v: got %+v", details, f)
-		}
+	f := reporttest.NewManifest(p, r).Findings[0]
+	if len(f.PolicyStatements) != 1 || f.PolicyStatements[0].PolicyType != "identity" || f.Principal == "" {
+		t.Errorf("got %+v", f)
 	}
 }
 
@@ -234,12 +232,12 @@ func TestReport_shares(t *testing.T) {
 		Staged:  true,
 		With:    with,
 	}}
-	if s := reporttest.NewManifest(p, r, false).Shares[0]; s.Status != report.Pending || s.AMIID != "" {
+	if s := reporttest.NewManifest(p, r).Shares[0]; s.Status != report.Pending || s.AMIID != "" {
 		t.Errorf("planned: got %+v", s)
 	}
 
 	r.Shares = []distribution.Shared{{At: reporttest.Source, ImageID: "ami-0b", With: with}}
-	m := reporttest.NewManifest(p, r, false)
+	m := reporttest.NewManifest(p, r)
 	if s := m.Shares[0]; s.Status != report.Succeeded || s.AMIID != "ami-0b" || m.Headline() != "Shared in 1 Region" {
 		t.Errorf("got %q, %+v", m.Headline(), s)
 	}
@@ -262,7 +260,7 @@ func TestReport_grants(t *testing.T) {
 	}
 	p.Steps = append(p.Steps, grant, temporary)
 	for _, state := range []string{"missing", "created"} {
-		m := reporttest.NewManifest(p, r, true)
+		m := reporttest.NewManifest(p, r)
 		if len(m.KMSGrants) != 1 {
 			t.Fatalf("got %+v, want the grant that stays", m.KMSGrants)
 		}
@@ -275,17 +273,13 @@ func TestReport_grants(t *testing.T) {
 		}
 		r.Grants = []distribution.KeyGrantResult{{At: grant.Location, KeyARN: grant.KeyARN, Name: grant.Name}}
 	}
-	m := reporttest.NewManifest(p, r, false)
-	if got, want := m.KMSGrants[0].GranteePrincipal, "arn:aws:iam::222222222222:role/…"; got != want {
-		t.Errorf("without details: got %s, want %s", got, want)
-	}
 }
 
 func TestReport_publicationsAndMethod(t *testing.T) {
 	p, r := reporttest.Run(1)
 	p.Destinations[0].Method, p.Destinations[0].MethodWhy = distribution.ByImage, "it has watermarks"
 	r.Images[0].Pointers = []distribution.Pointer{{Kind: "SSM parameter", Name: "/golden/ami", Set: true}}
-	html := page(t, reporttest.NewManifest(p, r, false))
+	html := page(t, reporttest.NewManifest(p, r))
 	for _, want := range []string{"it has watermarks", "SSM parameter /golden/ami"} {
 		if !strings.Contains(html, want) {
 			t.Errorf("want %q in the page", want)

@@ -24,23 +24,21 @@ func (m Manifest) Markdown() []byte {
 	}
 	t.line("\nRun %s, started %s UTC, %s after %s, expected %s.\n", m.Status.Label(), clock(m.Run.StartedAt),
 		ended, Duration(m.end().Sub(m.Run.StartedAt.Time)), Duration(m.Estimate.duration()))
-	if m.Error != "" {
-		t.line("> %s\n", strings.ReplaceAll(words(string(m.Error)), "<br>", "<br>\n> "))
-	}
+	t.failure(m)
 
 	t.mermaid(m.Drawing())
-	t.markdownFindings(m)
+	t.markdownFindings(m, "Findings", m.remarks())
 	t.decisions(m.SourceAMIs)
 	t.destinationTable(m)
 	t.shareList(m.Shares)
 	t.grantTable(m.KMSGrants)
 	t.copyTable(m)
 	t.attributeList(m)
-	t.line("## Costs\n")
+	t.line("## Cost\n")
 	t.line("%s of snapshots planned, %s at full size, %s between Regions; %s stored by the targets, %s left behind.\n",
 		distribution.Count(m.Estimate.Copies, "copy", "copies"), size(m.Estimate.CopiedGiB), size(m.Estimate.CrossRegionGiB),
 		size(m.storedGiB()), size(m.leftBehindGiB()))
-	t.line("At list price %s.\n", words(m.Estimate.costText()))
+	t.line("List prices: %s.\n", words(m.Estimate.costText()))
 	t.retainedResources(m)
 	return []byte(t.text() + "\n")
 }
@@ -61,7 +59,7 @@ func (t *text) mermaid(d Drawing) {
 		lines := []string{n.Name, n.Region, fmt.Sprintf("%d of %d succeeded", n.Served, n.All())}
 		switch {
 		case n.Kind == FromSource:
-			lines = []string{"source image " + n.Account, n.Name, n.Region + ", " + size(n.GiB)}
+			lines = []string{"source AMI " + n.Account, n.Name, n.Region + ", " + size(n.GiB)}
 		case n.Kind == AsStaged:
 			lines = []string{
 				"staged " + n.Account,
@@ -95,30 +93,41 @@ func (t *text) mermaid(d Drawing) {
 // mostInMarkdown is the number of findings and retained resources shown. GitHub limits a job's summary to 1 MiB.
 const mostInMarkdown = 50
 
-func (t *text) markdownFindings(m Manifest) {
-	if len(m.Findings) == 0 {
+// failure writes why the run failed, and the command that resumes it.
+func (t *text) failure(m Manifest) {
+	if m.Error != "" {
+		t.line("> %s\n", strings.ReplaceAll(words(string(m.Error)), "<br>", "<br>\n> "))
+	}
+	t.markdownFindings(m, "Why the run failed", m.causes())
+	if m.Resume != nil {
+		t.line("## Resume the run\n")
+		t.line("%s\n", code(strings.TrimSpace(m.Resume.Command+" "+m.Resume.needs())))
+		t.line("If you correct an option in your template, correct it in %s as well. To give up and clean up, add %s.\n",
+			code(m.Resume.File), code("-var mode=cleanup"))
+	}
+}
+
+func (t *text) markdownFindings(m Manifest, title string, all []Finding) {
+	if len(all) == 0 {
 		return
 	}
-	t.line("## Findings\n")
-	for _, f := range m.Findings[:min(len(m.Findings), mostInMarkdown)] {
-		location := ""
-		if f.AccountID != "" {
-			location = ", " + code(string(f.AccountID)) + " " + code(string(f.Region))
-		}
-		level := m.level(f)
-		t.line("- %s **%s**%s%s: %s", glyph(level), level, behind(", ", code(string(f.Option))), location, words(f.Summary))
-		t.line("%s%s%s",
-			behind("  <br>", words(string(f.Detail)))+behind("  <br>AWS: ", words(awsError(string(f.AWSErrorCode), string(f.AWSErrorMessage)))),
-			behind("  <br>next step: ", words(string(f.NextStep))),
-			behind("  <br>called by: ", code(string(f.Principal))))
+	t.line("## %s\n", title)
+	for _, f := range all[:min(len(all), mostInMarkdown)] {
+		t.line("- %s **%s**%s%s: %s", glyph(f.Severity), f.Severity,
+			behind(", ", code(string(f.Option))), behind(", ", words(m.hits(f))), words(f.Summary))
+		t.line("%s%s%s%s",
+			behind("  <br>", words(string(f.Detail))),
+			behind("  <br>AWS: ", words(awsError(string(f.AWSErrorCode), string(f.AWSErrorMessage)))),
+			behind("  <br>Next step: ", words(string(f.NextStep))),
+			behind("  <br>Called by: ", code(string(f.Principal))))
 		for _, lack := range f.lacks() {
-			t.line("  <br>add to the %s:", words(lack.AttachTo))
+			t.line("  <br>Add to the %s:", words(lack.AttachTo))
 			for _, s := range lack.Statements {
 				t.line("  <br>%s", code(s))
 			}
 		}
 	}
-	t.beyond(len(m.Findings))
+	t.beyond(len(all))
 }
 
 func (t *text) beyond(all int) {
@@ -133,7 +142,7 @@ func (t *text) decisions(all []SourceAMI) {
 		if len(s.Volumes) == 0 {
 			continue
 		}
-		t.line("## What was decided for %s\n", code(s.AMIID))
+		t.line("## Volumes of %s\n", code(s.AMIID))
 		t.line("| Volume | Snapshot | GiB | Encrypted with | Decision |\n|---|---|---:|---|---|")
 		for _, v := range s.Volumes {
 			key := "not encrypted"
@@ -151,11 +160,11 @@ func decision(s SourceAMI, v Volume) string {
 	reason := words(v.reason())
 	switch {
 	case v.Staged:
-		return "staged under " + code(keyName(v.StagedKMSKeyARN, string(s.AccountID), s.Region)) + ": " + reason
+		return reason + ": copied with " + code(keyName(v.StagedKMSKeyARN, string(s.AccountID), s.Region)) + " first"
 	case reason != "":
-		return "used as it is: " + reason
+		return reason
 	}
-	return "nothing is planned for it"
+	return "not used"
 }
 
 func (t *text) encryptionReasons(reasons []string) {
@@ -163,10 +172,10 @@ func (t *text) encryptionReasons(reasons []string) {
 	case 0:
 		return
 	case 1:
-		t.line("It is encrypted because %s.\n", words(reasons[0]))
+		t.line("The AMI is encrypted because %s.\n", words(reasons[0]))
 		return
 	}
-	t.line("It is encrypted. The cause is one of these:\n")
+	t.line("The AMI is encrypted for one of these reasons:\n")
 	for _, reason := range reasons {
 		t.line("- %s", words(reason))
 	}
@@ -180,7 +189,7 @@ func (t *text) destinationTable(m Manifest) {
 	reason := m.reasons()
 	t.line("## Destinations\n")
 	t.fold(len(m.Destinations), "destinations", func() {
-		t.line("| Account | Region | State | Image | Target | Name | Took |\n|---|---|---|---|---|---|---:|")
+		t.line("| Account | Region | State | AMI | Target | Name | Took |\n|---|---|---|---|---|---|---:|")
 		for _, d := range m.Destinations {
 			image, took := code(string(d.AMIID)), ""
 			if d.AMIID == "" {
@@ -199,7 +208,7 @@ func (t *text) shareList(all []Share) {
 	if len(all) == 0 {
 		return
 	}
-	t.line("## Shared for launches\n")
+	t.line("## Shared without a copy\n")
 	for _, s := range all {
 		state := "not shared"
 		if s.Status == Succeeded {
@@ -226,9 +235,9 @@ func (t *text) grantTable(all []KMSGrant) {
 	if len(all) == 0 {
 		return
 	}
-	t.line("## Grants on keys\n")
+	t.line("## KMS grants\n")
 	t.fold(len(all), "grants", func() {
-		t.line("| Account | Region | May use | the key | for | Grant | |\n|---|---|---|---|---|---|---|")
+		t.line("| Account | Region | Grantee | Key | For | Name | State |\n|---|---|---|---|---|---|---|")
 		for _, g := range all {
 			state := "missing"
 			if g.Status == Succeeded {
@@ -246,7 +255,7 @@ func (t *text) copyTable(m Manifest) {
 	if started == 0 {
 		return
 	}
-	t.line("## Time line of the copies\n")
+	t.line("## Timeline of the copies\n")
 	t.fold(started, "copies", func() {
 		t.line("| Account | Region | Volume | GiB | Started | Took | |\n|---|---|---|---:|---:|---:|---|")
 		for _, row := range m.timeLine().Rows {
@@ -256,14 +265,14 @@ func (t *text) copyTable(m Manifest) {
 					state += ", staged"
 				}
 				t.line("| %s | %s | %s | %d | +%s | %s | %s |", code(b.AccountID), code(b.Region),
-					code(cmp.Or(string(b.DeviceName), "image")), b.SizeGiB,
+					code(cmp.Or(string(b.DeviceName), "AMI")), b.SizeGiB,
 					Duration(b.StartedAt.Sub(m.Run.StartedAt.Time)), Duration(b.Took), state)
 			}
 		}
 	})
 }
 
-// fold lets a long table be opened by who wants it.
+// fold hides a long table until a reader opens it.
 func (t *text) fold(n int, what string, table func()) {
 	const short = 20
 	if n > short {
@@ -281,7 +290,7 @@ func (t *text) attributeList(m Manifest) {
 	if len(attributes) == 0 {
 		return
 	}
-	t.line("## What the images carry over\n")
+	t.line("## Attributes of the copies\n")
 	for _, a := range attributes[lost] {
 		t.line("- lost: %s, %s", code(a.Name), words(string(a.Reason)))
 	}
@@ -301,9 +310,9 @@ func (t *text) retainedResources(m Manifest) {
 	t.line("## Left behind\n")
 	switch {
 	case m.Run.EndedAt.IsZero():
-		t.line("What stays is known at the end of the run.")
+		t.line("Known at the end of the run.")
 	case len(m.LeftBehind) == 0:
-		t.line("0 shares, 0 grants, 0 staged GiB")
+		t.line("Nothing is left behind.")
 	default:
 		for _, l := range m.LeftBehind[:min(len(m.LeftBehind), mostInMarkdown)] {
 			gib := ""

@@ -186,7 +186,7 @@ func (t *text) line(format string, args ...any) { fmt.Fprintf(t, format+"\n", ar
 
 // statements writes the statements that policies lack.
 func (t *text) statements(f distribution.Finding) {
-	for _, lack := range newFinding("", f, true).lacks() {
+	for _, lack := range newFinding("", f, NewLabels(plan.Plan{})).lacks() {
 		t.line("  Add to the %s:", clean(lack.AttachTo))
 		for _, statement := range lack.Statements {
 			t.line("    %s", statement)

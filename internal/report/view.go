@@ -55,20 +55,69 @@ func (m Manifest) end() time.Time {
 	return m.Run.EndedAt.Time
 }
 
-// hasStarted reports whether the run got as far as its first step.
-func (m Manifest) hasStarted() bool {
-	return slices.ContainsFunc(m.Steps, func(s Step) bool { return s.Status != Pending })
+// causes returns the errors of a run that failed. Its reports show them first, and other findings after them.
+func (m Manifest) causes() []Finding {
+	if m.Status != Failed {
+		return nil
+	}
+	return m.findings(func(f Finding) bool { return f.Severity == SeverityError })
 }
 
-// level returns the heading of a finding. An error before the first step refuses the run.
-func (m Manifest) level(f Finding) string {
-	switch {
-	case f.Severity != SeverityError:
-		return string(f.Severity)
-	case m.hasStarted():
-		return "failed"
+// remarks returns the findings that are no causes.
+func (m Manifest) remarks() []Finding {
+	return m.findings(func(f Finding) bool { return m.Status != Failed || f.Severity != SeverityError })
+}
+
+func (m Manifest) findings(match func(Finding) bool) []Finding {
+	return slices.DeleteFunc(slices.Clone(m.Findings), func(f Finding) bool { return !match(f) })
+}
+
+// hits returns where a finding is: its account and Region, or the number of destinations that it hit.
+func (m Manifest) hits(f Finding) string {
+	n := 0
+	for _, d := range m.Destinations {
+		if slices.Contains(d.FindingIDs, f.ID) {
+			n++
+		}
 	}
-	return "refused"
+	switch {
+	case n > 1:
+		return distribution.Count(n, "destination", "destinations")
+	case f.AccountID == "":
+		return ""
+	}
+	return string(f.AccountID) + " " + string(f.Region)
+}
+
+// needs returns which variables a resumed run needs. Empty if it needs none.
+func (r Resume) needs() string {
+	flags := make([]string, len(r.Variables))
+	for i, name := range r.Variables {
+		flags[i] = "-var " + name + "=..."
+	}
+	return strings.Join(flags, " ")
+}
+
+// states counts the destinations by state, in the order of the filter of the page.
+func (m Manifest) states() []stateCount {
+	var all []stateCount
+	for _, one := range []stateCount{
+		{Failed, m.Summary.Failed},
+		{Skipped, m.Summary.Skipped},
+		{InProgress, m.Summary.InProgress},
+		{Pending, m.Summary.Pending},
+		{Succeeded, m.Summary.Succeeded},
+	} {
+		if one.Count > 0 {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+type stateCount struct {
+	Status Status
+	Count  int
 }
 
 // reasons returns a function that returns why a destination has no image: the summary of its most severe finding.

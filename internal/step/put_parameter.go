@@ -151,9 +151,13 @@ func (a *putParameter) put(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 
+	if err := a.requireSameType(ctx); err != nil {
+		return 0, err
+	}
+
 	// The parameter exists. If an earlier call of ours wrote it and its answer was lost, it is not written again.
 	shown, lookupErr := a.get(ctx, a.step.Name, true)
-	if lookupErr == nil && aws.ToString(shown.Value) == a.imageID && string(shown.Type) == a.step.Type {
+	if lookupErr == nil && aws.ToString(shown.Value) == a.imageID {
 		return shown.Version, nil
 	}
 	if !a.step.Overwrite {
@@ -168,6 +172,20 @@ func (a *putParameter) put(ctx context.Context) (int64, error) {
 		}
 	}
 	return a.overwrite(ctx, in)
+}
+
+// requireSameType returns an error if the existing parameter has another type. AWS converts such a parameter (rule
+// B.6.1). Its readers would then lack the permission to decrypt it, or its value would no longer be encrypted.
+func (a *putParameter) requireSameType(ctx context.Context) error {
+	shown, err := a.get(ctx, a.step.Name, false)
+	if err != nil {
+		return err
+	}
+	if string(shown.Type) != a.step.Type {
+		return fmt.Errorf("parameter %s has type %s, and writing it would convert it to %s: delete the parameter, or "+
+			"set type = %q", a.step.Name, shown.Type, a.step.Type, shown.Type)
+	}
+	return nil
 }
 
 func (a *putParameter) overwrite(ctx context.Context, in *ssm.PutParameterInput) (int64, error) {

@@ -22,7 +22,7 @@ const BuilderID = "packer.post-processor.encrypted-ami"
 
 // Keys of an artifact's state.
 const (
-	stateGenerated = "generated_data"         // the build's own data, handed on
+	stateGenerated = "generated_data"         // data of the build, without secrets
 	stateManifest  = "encrypted-ami.manifest" // the manifest as JSON
 )
 
@@ -31,6 +31,7 @@ type artifact struct {
 	input     string // id of the input artifact
 	mode      report.Mode
 	sources   string // ids of the source AMIs
+	base      string // id of the AMI that the build started from. Empty if unknown
 	result    distribution.Result
 	manifest  report.Manifest
 	generated map[string]any
@@ -46,8 +47,9 @@ func (r *run) artifact() *artifact {
 		input:     r.input.Id(),
 		mode:      r.mode(),
 		sources:   r.sourceIDs(),
+		base:      r.build.BaseAMI,
 		result:    r.result,
-		manifest:  r.manifest(true),
+		manifest:  r.manifest(),
 		generated: r.data,
 		hcp:       r.config.HCPPacker,
 		remove:    func(created []distribution.CreatedImage) error { return remove(r.pool, created) },
@@ -57,9 +59,12 @@ func (r *run) artifact() *artifact {
 func (*artifact) BuilderId() string { return BuilderID }
 func (*artifact) Files() []string   { return nil }
 
-// Id is region:ami-id:account of each image, sorted, with commas between; of the shared images where no target owns one; that of the input
-// artifact where there is neither.
+// Id returns region:ami-id:account of each image, sorted and joined by commas. Without a target, it names the shared images.
+// It is that of the input artifact if the mode creates none.
 func (a *artifact) Id() string {
+	if a.mode != report.Distribute {
+		return a.input
+	}
 	var ids []string
 	for _, made := range a.result.Images {
 		ids = append(ids, made.At.Region+":"+made.ImageID+":"+made.At.Account)
@@ -142,12 +147,18 @@ func (a *artifact) State(name string) any {
 	return nil
 }
 
-// registered is what HCP Packer is to know, sorted: labels of all images become one map of the build there, so each has a key of its own. No
-// ancestry: an image's source is of another account.
+// registered returns the images for HCP Packer, sorted. The labels of all images become one map of the build there, so each
+// image has a key of its own.
 func (a *artifact) registered() []*registryimage.Image {
 	images := make([]*registryimage.Image, len(a.result.Images))
-	for i, made := range a.result.Images {
-		images[i] = &registryimage.Image{ImageID: made.ImageID, ProviderName: "aws", ProviderRegion: made.At.Region, Labels: map[string]string{"account_" + made.ImageID: made.At.Account}}
+	for i, created := range a.result.Images {
+		images[i] = &registryimage.Image{
+			ImageID:        created.ImageID,
+			ProviderName:   "aws",
+			ProviderRegion: created.At.Region,
+			SourceImageID:  a.base,
+			Labels:         map[string]string{"account_" + created.ImageID: created.At.Account},
+		}
 	}
 	slices.SortFunc(images, func(a, b *registryimage.Image) int {
 		return cmp.Or(cmp.Compare(a.ProviderRegion, b.ProviderRegion), cmp.Compare(a.ImageID, b.ImageID))

@@ -117,7 +117,7 @@ func TestSnapshotsWithCopiedTagsAreNeitherUsedNorRemoved(t *testing.T) {
 				first := *s.images(prod)[0].ImageId
 
 				// a finished run stays finished
-				output, err := s.after(s.Context(), nullBuilder, s.redo(prod))
+				output, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod))
 				if err != nil || output.result.Images[0].ImageID != first {
 					s.Fatalf("%v, %v", output, err)
 				}
@@ -128,7 +128,7 @@ func TestSnapshotsWithCopiedTagsAreNeitherUsedNorRemoved(t *testing.T) {
 				if _, err := s.cloud(prod).DeregisterImage(s.Context(), &ec2.DeregisterImageInput{ImageId: &first, DeleteAssociatedSnapshots: aws.Bool(true)}); err != nil {
 					s.Fatal(err)
 				}
-				if output, err = s.after(s.Context(), nullBuilder, s.redo(prod)); err != nil {
+				if output, err = s.after(s.Context(), nullBuilder, s.withExistingAMI(prod)); err != nil {
 					s.Fatal(err)
 				}
 				images := s.images(prod)
@@ -139,7 +139,7 @@ func TestSnapshotsWithCopiedTagsAreNeitherUsedNorRemoved(t *testing.T) {
 				s.leftAlone(evil)
 
 				// and cleaning up leaves it alone
-				o := s.redo(prod)
+				o := s.withExistingAMI(prod)
 				o["mode"] = "cleanup"
 				if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
 					s.Error(err)
@@ -181,14 +181,14 @@ func TestAnImageUnderThePredictableNameIsNeitherAdoptedNorRemoved(t *testing.T) 
 				} else {
 					time.AfterFunc(time.Minute, prepare)
 				}
-				_, err := s.after(s.Context(), nullBuilder, s.redo(prod))
+				_, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod))
 				if err == nil {
 					s.Fatalf("a success:\n%s", s.screen)
 				}
 				if when == "" && !s.tells(image, err) || !s.tells("taken", err) {
 					s.Errorf("%s is not named: %v", image, err)
 				}
-				o := s.redo(prod)
+				o := s.withExistingAMI(prod)
 				o["mode"] = "cleanup"
 				if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
 					s.Error(err)

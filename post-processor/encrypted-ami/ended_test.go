@@ -52,7 +52,7 @@ func TestSourceCredentialsThatEndAreToldOnceAndTheRunIsTakenUp(t *testing.T) {
 				if !strings.Contains(err.Error(), "is kept and protected") {
 					s.Errorf("the image is protected, and that is not told: %v", err)
 				}
-				if _, err := s.after(s.Context(), nullBuilder, s.redo(other, prod)); err != nil {
+				if _, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(other, prod)); err != nil {
 					s.Fatal(err)
 				}
 				if len(s.images(other)) != 1 || len(s.images(prod)) != 1 {
@@ -133,7 +133,7 @@ func TestAPanicAtAnyCallIsAnError(t *testing.T) {
 			if _, ours := s.protected(); !s.tells("not protected", err) && !ours {
 				s.Errorf("the image is not protected after a panic at call %d: %v", call, err)
 			}
-			if _, err := s.after(s.Context(), nullBuilder, s.redo(prod)); err != nil && !s.tells("where that image comes from", err) { // it died before the second seal
+			if _, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod)); err != nil && !s.tells("where that image comes from", err) { // it died before the second seal
 				s.Errorf("after a panic at call %d: %v", call, err)
 			}
 		})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
@@ -95,12 +96,13 @@ func TestTheMakerIsToldBeforeTheIdThatOnlyItUnderstands(t *testing.T) {
 	}
 }
 
-// What the build tells crosses the plugin's boundary as a map with keys of any type; passwords are in it.
-func TestOfTheBuildsDataOnlyFourThingsAreTaken(t *testing.T) {
-	data := map[any]any{"PackerRunUUID": "run-1", "SourceAMI": "ami-0b", "BuildRegion": "eu-west-1", "PackerBuildName": "golden", "Password": "hush", "ID": "i-1", 7: "x"}
+// The data of the build crosses the boundary of the plugin as a map with keys of any type. Passwords and keys are in it.
+func TestGenerated_withoutSecrets(t *testing.T) {
+	data := map[any]any{"PackerRunUUID": "run-1", "SourceAMI": "ami-0b", "BuildRegion": "eu-west-1", "PackerBuildName": "golden", "ID": "i-1", 7: "x",
+		"Password": "hush", "SSHPrivateKey": "hush", "WinRMPassword": "hush"}
 	handed := generated(&packersdk.MockArtifact{StateValues: map[string]any{"generated_data": data}})
-	if handed["Password"] != "hush" || handed["ID"] != "i-1" || len(handed) != 6 {
-		t.Errorf("handed on: %v", handed)
+	if handed["ID"] != "i-1" || len(handed) != 5 || strings.Contains(fmt.Sprint(handed), "hush") {
+		t.Errorf("got %v", handed)
 	}
 	want := distribution.Build{Name: "golden", Region: "eu-west-1", BaseAMI: "ami-0b", RunID: "run-1"}
 	if diff := cmp.Diff(want, buildOf(handed, "other")); diff != "" {
@@ -121,12 +123,12 @@ func result() distribution.Result {
 }
 
 func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
-	a := &artifact{result: result(), generated: map[string]any{"PackerRunUUID": "run-1"}}
+	a := &artifact{mode: report.Distribute, result: result(), generated: map[string]any{"PackerRunUUID": "run-1"}}
 	a.result.Destinations = []distribution.DestinationResult{
 		{At: distribution.Location{Account: "777777777777", Region: "us-west-2"}, Target: "lab", Optional: true, State: distribution.Excluded},
 		{At: a.result.Images[0].At, Target: "prod", State: distribution.DestinationSucceeded},
 		{At: distribution.Location{Account: "777777777777", Region: "us-east-1"}, Target: "lab", Optional: true, State: distribution.DestinationFailed}}
-	none := &artifact{input: "us-west-2:ami-0a", result: distribution.Result{Destinations: a.result.Destinations[:1]}}
+	none := &artifact{mode: report.Distribute, input: "us-west-2:ami-0a", result: distribution.Result{Destinations: a.result.Destinations[:1]}}
 	golden.Equal(t, "testdata/artifact.golden", a.Id()+"\n"+a.String()+"\n\n"+none.Id()+"\n"+none.String()+"\n")
 	if diff := cmp.Diff(map[string]any{"PackerRunUUID": "run-1"}, a.State("generated_data")); diff != "" {
 		t.Error(diff)
@@ -138,6 +140,39 @@ func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
 	}
 	if a.State("par.artifact.metadata") != nil || a.Files() != nil {
 		t.Error("HCP Packer gets something")
+	}
+}
+
+// A mode that creates nothing must not change what later post-processors see.
+func TestArtifact_idByMode(t *testing.T) {
+	for mode, want := range map[report.Mode]string{
+		report.Distribute: "ap-northeast-1:ami-0b:999999999999,us-west-2:ami-0c:999999999999,us-west-2:ami-0d:888888888888",
+		report.PlanOnly:   "us-west-2:ami-0a",
+		report.Verify:     "us-west-2:ami-0a",
+		report.CleanUp:    "us-west-2:ami-0a",
+	} {
+		a := &artifact{mode: mode, input: "us-west-2:ami-0a", result: result()}
+		if got := a.Id(); got != want {
+			t.Errorf("%s: got %s, want %s", mode, got, want)
+		}
+	}
+}
+
+func TestArtifact_imagesForHCP(t *testing.T) {
+	a := &artifact{mode: report.Distribute, result: result(), base: "ami-0f", hcp: true}
+	images, _ := a.State(registryimage.ArtifactStateURI).([]*registryimage.Image)
+	if len(images) != 3 {
+		t.Fatalf("got %d images, want 3", len(images))
+	}
+	want := registryimage.Image{
+		ImageID:        "ami-0b",
+		ProviderName:   "aws",
+		ProviderRegion: "ap-northeast-1",
+		SourceImageID:  "ami-0f",
+		Labels:         map[string]string{"account_ami-0b": "999999999999"},
+	}
+	if diff := cmp.Diff(want, *images[0]); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 

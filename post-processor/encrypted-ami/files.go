@@ -37,7 +37,7 @@ func (r *run) newFiles() []*file {
 		r.ui.Error("output_directory: no files are written: " + err.Error())
 		return nil
 	}
-	m := func() report.Manifest { return r.manifest(true) }
+	m := func() report.Manifest { return r.manifest() }
 	return []*file{
 		{kind: "manifest", path: filepath.Join(directory, "manifest.json"), content: func() ([]byte, error) { return m().JSON() }},
 		{kind: "report_html", path: filepath.Join(directory, "report.html"), content: func() ([]byte, error) { return m().HTML() }},
@@ -56,7 +56,7 @@ func (r *run) directory() string {
 }
 
 // manifest returns what the files show of the run so far.
-func (r *run) manifest(details bool) report.Manifest {
+func (r *run) manifest() report.Manifest {
 	updated := r.result.Ended
 	if updated.IsZero() {
 		updated = time.Now()
@@ -74,7 +74,6 @@ func (r *run) manifest(details bool) report.Manifest {
 		ImageFamily:   r.config.ImageFamily,
 		Resume:        r.resumeOfManifest(),
 		UpdatedAt:     updated,
-		Details:       details,
 	})
 }
 

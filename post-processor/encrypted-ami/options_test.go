@@ -84,7 +84,7 @@ var worlds = append(optioncoverage.CommonWorlds(other, func(template func(option
 		{Option: "publish", Value: "all", With: "2 of 2 destinations failed", Without: oneFailed},
 	}},
 	{Name: "an image that is handed on", Run: underNull(handedOn), Cases: []optioncoverage.Case{
-		{Option: "existing_amis"},
+		{Option: "existing_amis", Without: "existing_amis: empty"},
 		{Option: "mode", Value: "verify"},
 	}},
 	{Name: "an image that is not encrypted", Run: afterBuild(unencrypted), Cases: []optioncoverage.Case{

@@ -202,7 +202,7 @@ func oneOfTwo(s *stage) pairs {
 func handedOn(s *stage) pairs {
 	_, err := s.run(s.Context(), s.options(prod))
 	s.must(err)
-	return s.redo(prod)
+	return s.withExistingAMI(prod)
 }
 
 func unencrypted(s *stage) pairs {

@@ -120,10 +120,6 @@ func (r *run) do(ctx context.Context) error {
 	if err := r.resolveSourceImages(); err != nil {
 		return err
 	}
-	if len(r.images) == 0 {
-		r.ui.Say("There is nothing to distribute: existing_amis names no AMI.")
-		return r.invalid
-	}
 	r.files = r.newFiles()
 	limit := cmp.Or(max(r.config.Timeout, 0), config.DefaultTimeout) // also where the options are invalid
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("timeout: the run has taken %s", limit))

@@ -164,7 +164,7 @@ func (r *run) printEnd() {
 			r.ui.Machine(machineType, "file", f.kind, f.path)
 		}
 	}
-	r.machineEnd(r.manifest(true))
+	r.machineEnd(r.manifest())
 }
 
 // joinNames joins names: "a, b and c".

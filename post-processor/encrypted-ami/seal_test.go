@@ -19,7 +19,7 @@ import (
 
 // pointed are options that name an image of an account, with a parameter there that names the account's: what is not proved is never named.
 func (s *stage) pointed(account string) map[string]any {
-	o := s.redo(account)
+	o := s.withExistingAMI(account)
 	o["target"].([]any)[0].(map[string]any)["ssm_parameter"] = []any{map[string]any{"name": "/golden"}}
 	return o
 }

@@ -5,6 +5,7 @@ package encryptedami
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -27,6 +28,9 @@ var builders = map[string]string{
 	"mitchellh.amazon.ebsvolume":          "amazon-ebsvolume makes volumes, not an image",
 }
 
+// errNoAMI says that there is nothing to distribute.
+var errNoAMI = errors.New("existing_amis: empty, and source \"null\" builds no AMI; name one for each Region")
+
 // nullBuilder makes nothing: it stands for images that are there already.
 const nullBuilder = "fnoeding.null"
 
@@ -42,15 +46,17 @@ func accepted(builder string) error {
 	return fmt.Errorf("%s. This post-processor takes the AMIs of amazon-ebs, amazon-ebssurrogate, amazon-chroot and amazon-import, or those that existing_amis names under source \"null\"", against)
 }
 
-// take finds the images: those of the artifact or, where it has none, those that the template names. None are there, and no error,
-// where nothing is to be taken up.
+// resolveSourceImages finds the images: those of the artifact or, if it has none, those of existing_amis.
 func (r *run) resolveSourceImages() (err error) {
 	if r.images, err = imagesOf(r.input.Id()); err == nil {
 		return nil
 	}
-	if named := r.config.SourceImages(); len(named) > 0 || r.input.BuilderId() == nullBuilder {
+	if named := r.config.SourceImages(); len(named) > 0 {
 		r.images, r.userSupplied = named, true
 		return nil
+	}
+	if r.input.BuilderId() == nullBuilder {
+		return cmp.Or(r.invalid, errNoAMI)
 	}
 	return cmp.Or(accepted(r.input.BuilderId()), err)
 }
@@ -87,8 +93,10 @@ func imagesOf(id string) ([]distribution.SourceImage, error) {
 	return images, nil
 }
 
-// generated is what the build told of itself, under the names of Packer's `build` variables. Passwords and keys are among it: it is
-// handed on, never shown.
+// secretData are the names of passwords and private keys in a build's data. No post-processor needs them after the build.
+var secretData = []string{"Password", "SSHPrivateKey", "WinRMPassword"}
+
+// generated returns what the build reports about itself, under the names of Packer's build variables, without secrets.
 func generated(artifact packersdk.Artifact) map[string]any {
 	data := map[string]any{}
 	switch given := artifact.State("generated_data").(type) {
@@ -101,6 +109,7 @@ func generated(artifact packersdk.Artifact) map[string]any {
 			}
 		}
 	}
+	maps.DeleteFunc(data, func(name string, _ any) bool { return slices.Contains(secretData, name) })
 	return data
 }
 

@@ -60,8 +60,8 @@ func (s *stage) rights(account, actions string) {
 	time.Sleep(time.Minute) // until it is seen everywhere
 }
 
-// redo are options that name the image.
-func (s *stage) redo(accounts ...string) map[string]any {
+// withExistingAMI returns options that name the source AMI.
+func (s *stage) withExistingAMI(accounts ...string) map[string]any {
 	o := s.options(accounts...)
 	o["existing_amis"] = map[string]any{tokyo: s.image}
 	return o
@@ -95,7 +95,7 @@ func TestAFailedRunIsTakenUpToTheEnd(t *testing.T) {
 		s.safe()
 		s.rights(other, `["ec2:*","kms:*"]`)
 		before := len(s.made())
-		output, err := s.after(s.Context(), nullBuilder, s.redo(other, prod))
+		output, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(other, prod))
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -118,7 +118,7 @@ func TestAFinishedRunMadeAgainChangesNothing(t *testing.T) {
 			s.Fatal(err)
 		}
 		before := len(s.world.Records())
-		output, err := s.after(s.Context(), nullBuilder, s.redo(prod))
+		output, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod))
 		if err != nil || len(output.result.Images) != 1 {
 			s.Fatalf("%v, %v", output, err)
 		}
@@ -143,7 +143,7 @@ func TestAnImageThatIsFinishedKeepsTheTextsOfItsRun(t *testing.T) {
 		}
 		time.Sleep(24 * time.Hour)
 		before, made := s.images(prod), len(s.made())
-		output, err := s.after(s.Context(), nullBuilder, worded(s.redo(prod)))
+		output, err := s.after(s.Context(), nullBuilder, worded(s.withExistingAMI(prod)))
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -156,12 +156,12 @@ func TestAnImageThatIsFinishedKeepsTheTextsOfItsRun(t *testing.T) {
 func TestAnImageOfTheCallersIsNeitherProtectedNorRemoved(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.closed(prod)
-		_, err := s.after(s.Context(), nullBuilder, s.redo(prod))
+		_, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod))
 		if err == nil || !strings.Contains(err.Error(), "Resume:") {
 			s.Errorf("got %v", err)
 		}
 		s.open(prod)
-		output, err := s.after(s.Context(), nullBuilder, s.redo(prod))
+		output, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod))
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -184,7 +184,7 @@ func TestWhatAnEarlierRunMadeOutlivesTheArtifact(t *testing.T) {
 		if _, err := s.run(s.Context(), s.options(prod)); err != nil {
 			s.Fatal(err)
 		}
-		output, err := s.after(s.Context(), nullBuilder, s.redo(prod, other))
+		output, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod, other))
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -197,16 +197,17 @@ func TestWhatAnEarlierRunMadeOutlivesTheArtifact(t *testing.T) {
 	})
 }
 
-func TestWhereNothingIsToBeTakenUpNothingIsDoneAndThatIsNoFailure(t *testing.T) {
+// An empty list of AMIs would otherwise let a job succeed that has distributed nothing.
+func TestExistingAMIs_none(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
+		o["existing_amis"] = map[string]any{}
 		path := manifestOf(s, o)
-		output, err := s.after(s.Context(), nullBuilder, o)
-		if err != nil || output.Id() != "Null" || output.String() != "No AMI was distributed." {
-			s.Errorf("%v, %v", output, err)
+		if _, err := s.after(s.Context(), nullBuilder, o); err == nil || !strings.Contains(err.Error(), "existing_amis: empty") {
+			s.Errorf("got %v", err)
 		}
-		if !s.tells("nothing to distribute", nil) || len(s.world.Records()) != s.begun {
-			s.Errorf("%d calls:\n%s", len(s.world.Records())-s.begun, s.screen)
+		if len(s.world.Records()) != s.begun {
+			s.Errorf("got %d calls, want none", len(s.world.Records())-s.begun)
 		}
 		if _, err := os.Stat(path); err == nil {
 			s.Error("the manifest of another build of the template may have been replaced")
@@ -216,7 +217,7 @@ func TestWhereNothingIsToBeTakenUpNothingIsDoneAndThatIsNoFailure(t *testing.T) 
 
 func TestImagesNamedBesideTheArtifactsOwnAreRefused(t *testing.T) {
 	onStage(t, func(s *stage) {
-		if _, err := s.run(s.Context(), s.redo(prod)); err == nil || !strings.Contains(err.Error(), "existing_amis: no effect") {
+		if _, err := s.run(s.Context(), s.withExistingAMI(prod)); err == nil || !strings.Contains(err.Error(), "existing_amis: no effect") {
 			s.Errorf("got %v", err)
 		}
 		s.safe()
@@ -314,7 +315,7 @@ func TestCleaningUpRemovesWhatIsUnfinishedAndNothingElse(t *testing.T) {
 		if len(s.snapshots(source)) == 2 {
 			s.Fatal("nothing was left to be removed")
 		}
-		o := s.redo(other, prod)
+		o := s.withExistingAMI(other, prod)
 		o["mode"] = "cleanup"
 		output, err := s.after(s.Context(), nullBuilder, o)
 		if err != nil || output.Id() != "Null" {
@@ -345,7 +346,7 @@ func TestCleaningUpFailsWhereItCannotLook(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onStage(t, func(s *stage) {
 				c.hide(s)
-				o := s.redo(other, prod)
+				o := s.withExistingAMI(other, prod)
 				o["mode"] = "cleanup"
 				if _, err := s.after(s.Context(), nullBuilder, o); err == nil || !s.tells(c.want, err) {
 					s.Errorf("got %v", err)
@@ -541,7 +542,7 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 					text, _ := os.ReadFile(file)
 					fmt.Fprintln(&written, string(text))
 				}
-				if hasResumeFile := slices.Contains(files, filepath.Join(filepath.Dir(path), "resume.pkr.hcl")); hasResumeFile == (err == nil) && name != "panic" {
+				if hasResumeFile := slices.Contains(files, filepath.Join(filepath.Dir(path), "resume.pkr.hcl")); hasResumeFile != s.tells("is kept and protected", err) {
 					s.Errorf("the run ends with %v, and has a resume file: %v", err, hasResumeFile)
 				}
 				fmt.Fprintln(&written, err, s.screen, &logged, manifest)

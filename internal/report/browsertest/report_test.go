@@ -25,6 +25,8 @@ func TestReport(t *testing.T) {
 		"renders fast":     testRendersFast,
 		"hostile names":    testHostileNames,
 		"readable":         testReadable,
+		"filter":           testFilter,
+		"failure":          testFailure,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, b) })
 	}
@@ -166,7 +168,7 @@ func testRendersFast(t *testing.T, b *browser) {
 // A name that becomes markup would open a dialog, write to the console or load a picture, and open would report it.
 func testHostileNames(t *testing.T, b *browser) {
 	p, r := reporttest.Poisoned(strings.Join(reporttest.Hostile, " "))
-	b.open(t, reporttest.NewManifest(p, r, true))
+	b.open(t, reporttest.NewManifest(p, r))
 }
 
 // readability is what makes a page hard to read.
@@ -207,11 +209,11 @@ func testReadable(t *testing.T, b *browser) {
 	p, r := reporttest.Run(3)
 	r.Destinations[0].State, r.Destinations[1].State, r.Destinations[2].State = "waiting", "underway", "left out"
 	r.Findings[1].Level = "warning"
-	b.open(t, reporttest.NewManifest(p, r, false))
+	b.open(t, reporttest.NewManifest(p, r))
 
 	background := map[string]string{}
 	for _, scheme := range []string{"light", "dark"} {
-		for _, width := range []int64{1280, 400} {
+		for _, width := range []int64{1280, 390} {
 			b.resize(t, width, 900, scheme)
 			got := evaluate[readability](t, b, measureReadability)
 			if got.TooWide > 0 || len(got.LowContrast) > 0 {
@@ -223,5 +225,40 @@ func testReadable(t *testing.T, b *browser) {
 	b.resize(t, 1280, 900, "light")
 	if background["light"] == background["dark"] {
 		t.Errorf("the background is %s in light and in dark", background["dark"])
+	}
+}
+
+// A run for many accounts is read by its failures.
+func testFilter(t *testing.T, b *browser) {
+	m := reporttest.Manifest(500) // in two Regions
+	b.open(t, m)
+	visible := `[...document.querySelectorAll("#destinations tbody tr")].filter(r => r.offsetParent).length`
+	for _, filter := range []struct {
+		id   string
+		want int
+	}{
+		{"show-all", 1000},
+		{"show-failed", 1},
+		{"show-succeeded", 999},
+		{"show-all", 1000},
+	} {
+		if got := evaluate[int](t, b, `document.getElementById("`+filter.id+`").click(), `+visible); got != filter.want {
+			t.Errorf("%s: got %d rows, want %d", filter.id, got, filter.want)
+		}
+	}
+}
+
+// The page of a failed run begins with the cause, the statements to add, and the command that resumes the run.
+func testFailure(t *testing.T, b *browser) {
+	m := reporttest.Manifest(3)
+	b.open(t, m)
+	text := evaluate[string](t, b, `document.getElementById("failure").textContent + document.getElementById("resume").textContent`)
+	f := m.Findings[0]
+	if !containsAll(text, string(m.Error), f.Summary, string(f.NextStep), `"Effect":"Allow"`, f.PolicyStatements[0].AttachTo,
+		m.Resume.Command, "-var external_id=...") {
+		t.Errorf("got %q", text)
+	}
+	if n := evaluate[int](t, b, `document.querySelectorAll("#findings [data-severity=error]").length`); n > 0 {
+		t.Errorf("got %d errors among the other findings, want each cause once", n)
 	}
 }

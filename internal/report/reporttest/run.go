@@ -44,11 +44,11 @@ func newAttributes() []distribution.AttributeOutcome {
 // Manifest returns the manifest of Run without details.
 func Manifest(accounts int) report.Manifest {
 	p, r := Run(accounts)
-	return NewManifest(p, r, false)
+	return NewManifest(p, r)
 }
 
 // NewManifest returns the manifest of a plan and its result at the end of the run.
-func NewManifest(p plan.Plan, r distribution.Result, details bool) report.Manifest {
+func NewManifest(p plan.Plan, r distribution.Result) report.Manifest {
 	return report.NewManifest(report.Input{
 		PluginVersion: "0.1.0",
 		Mode:          report.Distribute,
@@ -68,7 +68,6 @@ func NewManifest(p plan.Plan, r distribution.Result, details bool) report.Manife
 		Plan:      p,
 		Result:    r,
 		UpdatedAt: r.Ended,
-		Details:   details,
 	})
 }
 
@@ -220,9 +219,11 @@ func (s sample) failLastStep(destinations int) {
 		Location:    end.At,
 		Operation:   "ec2:CopySnapshot",
 		Principal:   role,
-		Summary:     "could not copy the staged /dev/xvdb, 100 GiB to " + end.At.String() + ": the key cannot be used",
-		Detail:      role + " has no right to kms:CreateGrant (AWS: Given key ID is not accessible)",
-		Remediation: "let the role use the key",
+		Code:        "kms_create_grant_denied",
+		Summary:     "role golden-image-target may not kms:CreateGrant on alias/golden-target",
+		Detail:      "EC2 creates a grant on the key of the copy. No identity policy of role golden-image-target allows it.",
+		AWSMessage:  "Given key ID is not accessible",
+		Remediation: "Add the statement to the identity policy of role golden-image-target.",
 		PolicyStatements: []distribution.Addition{{
 			Policy: "identity policy of role golden-image-target",
 			Statement: distribution.Statement{
@@ -244,5 +245,5 @@ func (s sample) failLastStep(destinations int) {
 		GiB:      8,
 		Why:      "completed; a resumed run continues with it",
 	})
-	r.Failure = fmt.Sprintf("1 of %d destinations have no image:\nand the rest of the text", destinations)
+	r.Failure = fmt.Sprintf("1 of %d destinations failed; ami-0aaaaaaaaaaaaaaaa is kept and protected from deregistration", destinations)
 }

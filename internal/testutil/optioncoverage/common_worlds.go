@@ -47,6 +47,10 @@ func CommonWorlds(other string, run func(template func(Setup) pairs) Run) []Worl
 			{Option: "target.launch_check.subnet_id"},
 			{Option: "run_tags", Value: pairs{"purpose": "check"}},
 		}},
+		{Name: "a launch check in a subnet of a zone", Run: run(launchCheckInZone), Cases: []Case{
+			{Option: "target.launch_check.subnet_filter"},
+			{Option: "target.launch_check.subnet_filter.filters", Without: "filters: missing"},
+		}},
 		{Name: "a secret parameter", Run: run(secretParameter), Cases: []Case{
 			{Option: "target.ssm_parameter.key_id"},
 		}},
@@ -92,6 +96,11 @@ func takenName(s Setup) pairs {
 
 func launchCheck(s Setup) pairs {
 	return s.With(pairs{"launch_check": pairs{"instance_type": "t3.micro", "subnet_id": s.Subnet(s.Target)}})
+}
+
+func launchCheckInZone(s Setup) pairs {
+	zone := pairs{"filters": pairs{"availability-zone": s.Region + "c"}}
+	return s.With(pairs{"launch_check": pairs{"instance_type": "t3.micro", "subnet_filter": zone}})
 }
 
 func secretParameter(s Setup) pairs {

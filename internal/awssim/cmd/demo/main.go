@@ -80,10 +80,10 @@ func demo(ctx context.Context, template string) (err error) {
 	say("Account %s builds an image. It encrypts by default with aws/ebs, a key that cannot be shared.", source)
 	say("Account %s gets an image of its own, under its own key %s.", target, targetKey)
 	build := []string{
-		"build", "-color=false", "-except=redo.*", "-var", "external_id=" + externalID, "-var", "poll_interval=1s", path,
+		"build", "-color=false", "-var", "external_id=" + externalID, "-var", "poll_interval=1s", path,
 	}
 
-	say("\n$ packer build -except='redo.*' -var external_id=... -var poll_interval=1s %s", template)
+	say("\n$ packer build -var external_id=... -var poll_interval=1s %s", template)
 	packer := host.Command(ctx, build...)
 	packer.Stdout, packer.Stderr = os.Stdout, os.Stderr
 	if err := packer.Run(); err != nil {

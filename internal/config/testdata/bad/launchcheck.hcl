@@ -19,5 +19,21 @@ target {
   launch_check {
     instance_type = "huge"
     subnet_id     = "vpc-0123456789abcdef0"
+    subnet_filter {
+      filters = { "" = "x" }
+    }
+  }
+}
+
+target {
+  name        = "no filters"
+  account_ids = ["666666666666"]
+  kms_key_id  = "alias/golden"
+  assume_role { role_name = "golden-image-target" }
+  launch_check {
+    instance_type = "t3.micro"
+    subnet_filter {
+      filters = {}
+    }
   }
 }

@@ -17,7 +17,16 @@ target {
   name        = "test"
   account_ids = ["888888888888"]
   kms_key_id  = "default"
-  ami_name    = "golden*"
+  ami_name    = "golden {{ isotime }}"
   ami_description = "{{ uuid }} {{ .PackerRunUUID }}"
   region_kms_key_ids = { eu-west-1 = "alias/{{ .Key }}" }
+}
+
+target {
+  name        = "sample"
+  account_ids = ["777777777777"]
+  kms_key_id  = "default"
+  ami_name    = "golden {{ isotime | clean_resource_name }}"
+  deprecate_at = "{{ isotime `2006` }}"
+  ami_description = "built {{ isotime }} — {{ timestamp }}"
 }

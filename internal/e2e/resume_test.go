@@ -7,6 +7,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -23,38 +25,18 @@ import (
 // second is another Region of both accounts.
 const second = "us-west-2"
 
-// resumable is a template as documented: a build that hands its image on, and one that goes on after a run that failed.
-func resumable(builder string) string {
-	shared := sharing(prod)
-	redo := strings.Replace(shared, "{\n", "{\n    existing_amis   = var.existing_amis\n", 1)
-	return template(builder, shared) + `
-variable "existing_amis" {
-  type    = map(string)
-  default = {}
-}
-
-source "null" "redo" {
-  communicator = "none"
-}
-
-build {
-  name    = "redo"
-  sources = ["source.null.redo"]
-` + redo + "}\n"
-}
-
-func TestWhatARefusingRoleEndsIsTakenUpToTheEnd(t *testing.T) {
-	h := newHost(t, resumable(""))
+func TestResume_afterRefusedRole(t *testing.T) {
+	h := newHost(t, template("", sharing(prod)))
 	closed(t, h.World)
 	output := h.packer(t, 1, "build", "-color=false", ".")
 	intact(t, h.World, region)
 	opened(t, h.World)
-	h.takeUp(t, output)
+	h.resume(t, output)
 	handedOn(t, h.World, region)
 }
 
-func TestImagesInTwoRegionsAreTakenUpTogether(t *testing.T) {
-	h := newHost(t, resumable(fmt.Sprintf("ami_regions = [%q, %q]", region, second)))
+func TestResume_twoRegions(t *testing.T) {
+	h := newHost(t, template(fmt.Sprintf("ami_regions = [%q, %q]", region, second), sharing(prod)))
 	keysIn(t, h.World, second)
 	closed(t, h.World)
 	output := h.packer(t, 1, "build", "-color=false", ".")
@@ -62,14 +44,14 @@ func TestImagesInTwoRegionsAreTakenUpTogether(t *testing.T) {
 		intact(t, h.World, place)
 	}
 	opened(t, h.World)
-	h.takeUp(t, output)
+	h.resume(t, output)
 	for _, place := range []string{region, second} {
 		handedOn(t, h.World, place)
 	}
 }
 
 // Each ends packer, or the plugin alone, while the target copies. Virtual time is slower here, so that a copy lasts seconds.
-func TestWhatIsCutOffEndsSoonAndIsTakenUpToTheEnd(t *testing.T) {
+func TestResume_afterKill(t *testing.T) {
 	t.Parallel()
 	for name, cut := range map[string]func(t *testing.T, packer int) error{
 		"SIGKILL of the plugin":                                func(t *testing.T, packer int) error { return syscall.Kill(pluginOf(t, packer), syscall.SIGKILL) },
@@ -78,7 +60,7 @@ func TestWhatIsCutOffEndsSoonAndIsTakenUpToTheEnd(t *testing.T) {
 		"SIGINT of the process's group":                        func(_ *testing.T, packer int) error { return syscall.Kill(-packer, syscall.SIGINT) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHost(t, resumable(""), "-speed", "60")
+			h := newHost(t, template("", sharing(prod)), "-speed", "60")
 			var output bytes.Buffer
 			packer := h.Command(t.Context(), "build", "-color=false", ".")
 			packer.Stdout, packer.Stderr = &output, &output
@@ -97,26 +79,41 @@ func TestWhatIsCutOffEndsSoonAndIsTakenUpToTheEnd(t *testing.T) {
 				t.Errorf("it took %v to end", took)
 			}
 			intact(t, h.World, region)
-			h.takeUp(t, output.String())
+			h.resume(t, output.String())
 			handedOn(t, h.World, region)
 		})
 	}
 }
 
-// takeUp runs the command that a run has printed, and returns what that prints.
-func (h Host) takeUp(t *testing.T, output string) string {
+// resumeFiles matches the path of the resume file, in the error of a run and in the line before it creates anything.
+var resumeFiles = regexp.MustCompile(`(?:Resume:  packer build |Writing )(\S*resume\.pkr\.hcl)`)
+
+// resume resumes a run with nothing but the file that it has printed, on a machine that has no template.
+// It returns what was printed, and that machine.
+func (h Host) resume(t *testing.T, output string) (string, Host) {
 	t.Helper()
-	printed := regexp.MustCompile(`packer build -only='redo[^\n]*`).FindAllString(output, -1)
-	if len(printed) == 0 {
-		t.Fatalf("no command is printed:\n%s", output)
+	found := resumeFiles.FindStringSubmatch(output)
+	if found == nil {
+		t.Fatalf("no resume file is named:\n%s", output)
 	}
-	command := h.Command(t.Context())
-	command.Path, command.Args = "/bin/sh", []string{"sh", "-c", `"$0"` + strings.TrimPrefix(printed[len(printed)-1], "packer"), h.Packer}
-	again, err := command.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s\nafter\n%s", printed[len(printed)-1], err, again, output)
+	content := must(os.ReadFile(filepath.Join(h.Folder, found[1])))(t)
+	if strings.Contains(string(content), "golden-images-4711") || strings.Contains(string(content), h.User.Secret) {
+		t.Errorf("a secret is in the file:\n%s", content)
 	}
-	return string(again)
+	if inspected := h.packer(t, 0, "inspect", "."); strings.Contains(inspected, "resume") {
+		t.Errorf("the template loads the resume file:\n%s", inspected)
+	}
+
+	h.Folder = t.TempDir()
+	path := filepath.Join("downloaded", filepath.Base(found[1]))
+	if err := os.Mkdir(filepath.Join(h.Folder, "downloaded"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(h.Folder, path), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.packer(t, 0, "init", path)
+	return h.packer(t, 0, "build", "-color=false", "-var", "external_id=golden-images-4711", path), h
 }
 
 // intact checks that the builder's image is there with its snapshots, and protected.
