@@ -38,6 +38,7 @@ type stage struct {
 	begun     int                 // calls that furnished the world
 	screen    *screen
 	runs      int
+	started   int    // calls of after: each has a run id of its own
 	directory string // of the files, for tests of the screen
 	forced    bool   // the last run kept the source image against the template's word
 }
@@ -140,7 +141,8 @@ func (s *stage) run(ctx context.Context, options map[string]any) (*artifact, err
 // after is run with the artifact of another builder.
 func (s *stage) after(ctx context.Context, builder string, options map[string]any) (*artifact, error) {
 	s.Helper()
-	p := &PostProcessor{client: s.world, seed: 1, runID: fmt.Sprintf("run-0-%d", s.runs)}
+	s.started++
+	p := &PostProcessor{client: s.world, seed: 1, runID: fmt.Sprintf("run-0-%d", s.started)}
 	for range 2 {
 		if err := p.Configure(map[string]any{"packer_build_name": "golden"}, options); err != nil {
 			s.Fatal(err)
@@ -250,7 +252,8 @@ func TestTheTargetOwnsAnImageAndNothingIsLeft(t *testing.T) {
 
 func TestAnErrorOfTheSecondConfigureLeavesTheImageAlone(t *testing.T) {
 	onStage(t, func(s *stage) {
-		p := &PostProcessor{client: s.world, seed: 1, runID: fmt.Sprintf("run-0-%d", s.runs)}
+		s.started++
+		p := &PostProcessor{client: s.world, seed: 1, runID: fmt.Sprintf("run-0-%d", s.started)}
 		if err := p.Configure(s.options("<unknown>")); err != nil {
 			s.Fatal(err)
 		}
@@ -297,7 +300,8 @@ func TestWhatOnlyTheRunCanTellLeavesTheImageAlone(t *testing.T) {
 
 func TestAnImageWithoutSnapshotsIsRefusedAndLeftAlone(t *testing.T) {
 	onStage(t, func(s *stage) {
-		p := &PostProcessor{client: s.world, seed: 1, runID: fmt.Sprintf("run-0-%d", s.runs)}
+		s.started++
+		p := &PostProcessor{client: s.world, seed: 1, runID: fmt.Sprintf("run-0-%d", s.started)}
 		if err := p.Configure(s.options(prod)); err != nil {
 			s.Fatal(err)
 		}
