@@ -132,8 +132,7 @@ func (p *progress) cancel() {
 		return
 	}
 	p.canceled = true
-	p.print("Canceling: waiting for " + distribution.Count(len(p.running), "call", "calls") +
-		" in progress, creating nothing new...")
+	p.print("Canceling: waiting for calls in progress, creating nothing new...")
 }
 
 func (p *progress) isCanceled() bool {
@@ -284,6 +283,9 @@ func (p *progress) destination(d distribution.DestinationResult) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at := p.text.Location(d.At)
+	if event := destinationEvents[d.State]; event != "" {
+		p.Ui.Machine(machineType, event, d.At.Account, d.At.Region, d.Target, d.ImageID)
+	}
 	switch d.State {
 	case distribution.DestinationSucceeded:
 		p.print("Finished " + at + ": " + d.ImageID)

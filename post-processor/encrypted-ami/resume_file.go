@@ -160,7 +160,7 @@ func (r *run) isFinished() bool {
 	case report.CleanUp:
 		return true
 	case report.Distribute:
-		return len(unserved(r.result)) == 0
+		return len(unfinished(r.result)) == 0
 	}
 	return false
 }
