@@ -35,6 +35,7 @@ func (r *run) writeResumeFile() {
 		content, variables := f.Content()
 		if err = replace(path, content); err == nil {
 			r.resumePath, r.resumeVariables = path, variables
+			r.ui.Machine(machineType, "file", "resume", path)
 		}
 	}
 	if err != nil {
