@@ -410,7 +410,7 @@ func TestSource_unreachable(t *testing.T) {
 		pool := w.pool(t, func(a *awsclient.Access) { a.HTTPClient = unreachable{w.World, "sts."} })
 		begun := time.Now()
 		_, err := pool.Source(t.Context())
-		want := "out of reach for 15m0s; by then nothing had answered STS GetCallerIdentity in " + home
+		want := "out of reach for 15m0s; no response from STS GetCallerIdentity in " + home
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}

@@ -61,7 +61,7 @@ func (m *endpointMonitor) update(ctx context.Context, err error) string {
 		m.call, m.err = this, noResponse
 		if !m.reported && time.Since(m.since) >= unreachableAfter {
 			m.reported = true
-			return fmt.Sprintf("Nothing answers %v: %v. It is asked again and again; does this machine reach that endpoint?",
+			return fmt.Sprintf("No response from %v: %v. Retrying until the timeout; check that this machine can reach the endpoint",
 				this, noResponse)
 		}
 	case isSameEndpoint:
@@ -90,5 +90,5 @@ func (p *Pool) TimeoutError(ctx context.Context, err error) error {
 	if p.monitor.err == nil {
 		return cause
 	}
-	return fmt.Errorf("%w; by then nothing had answered %v: %w", cause, p.monitor.call, p.monitor.err)
+	return fmt.Errorf("%w; no response from %v: %w", cause, p.monitor.call, p.monitor.err)
 }

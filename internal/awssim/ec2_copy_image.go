@@ -40,6 +40,12 @@ func (w *World) copyImage(c *Call, in *ec2.CopyImageInput) (*ec2.CopyImageOutput
 			return nil, err
 		}
 
+		if in.KmsKeyId != nil && w.chooses(ImageKeyChecked) {
+			if err := w.validateRequestedKey(c, *in.KmsKeyId); err != nil {
+				return nil, err
+			}
+		}
+
 		choices, err := w.chooseCopyKeys(c, in, source)
 		if err != nil {
 			return nil, err
@@ -190,7 +196,13 @@ func (w *World) startImageCopy(
 		platform:   source.platform,
 	}
 
-	created.attributes.Name, created.attributes.Description = in.Name, nonZero(in.Description)
+	created.attributes.Name = in.Name
+	if in.Description != nil || !w.chooses(InheritedDescription) {
+		created.attributes.Description = nonZero(in.Description)
+	}
+	if w.chooses(InheritedDeprecation) {
+		created.deprecateAt = source.deprecateAt
+	}
 	created.attributes.SourceImageId = &source.id
 	created.attributes.SourceImageRegion = in.SourceRegion
 	created.attributes.SourceInstanceId = nil
@@ -198,6 +210,11 @@ func (w *World) startImageCopy(
 	for _, device := range source.attributes.BlockDeviceMappings {
 		if device.Ebs == nil || device.Ebs.SnapshotId == nil {
 			created.attributes.BlockDeviceMappings = append(created.attributes.BlockDeviceMappings, device)
+			continue
+		}
+
+		if copied := created.copyOf(*device.Ebs.SnapshotId); copied != nil && w.chooses(OneCopyForAllDevices) {
+			created.addCopiedDevice(device, copied)
 			continue
 		}
 
@@ -217,12 +234,12 @@ func (w *World) startImageCopy(
 			params.durationMinutes = aws.Int32(int32(*in.SnapshotCopyCompletionDurationMinutes))
 		}
 		copied := w.startSnapshotCopy(c, params)
-		ebs := *device.Ebs
-		ebs.SnapshotId, ebs.Encrypted = &copied.id, nil
 		created.snapshots = append(created.snapshots, copied)
-		created.attributes.BlockDeviceMappings = append(
-			created.attributes.BlockDeviceMappings, types.BlockDeviceMapping{DeviceName: device.DeviceName, Ebs: &ebs},
-		)
+		created.addCopiedDevice(device, copied)
+		if w.chooses(ImageCopiesCounted) {
+			counted := &w.copyEndTimesIn(c.location()).snapshots
+			*counted = append(*counted, copied.progress.ends)
+		}
 	}
 
 	w.addImage(c, created, in.TagSpecifications)
@@ -238,6 +255,25 @@ func (w *World) startImageCopy(
 	under := &w.copyEndTimesIn(created.location).images
 	*under = append(*under, ends)
 	return created
+}
+
+// copyOf returns the copy of a snapshot in a copied image. Nil if there is none yet.
+func (i *image) copyOf(source string) *snapshot {
+	for _, part := range i.snapshots {
+		if part.source == source {
+			return part
+		}
+	}
+	return nil
+}
+
+// addCopiedDevice adds a device of the source image, with the copy of its snapshot.
+func (i *image) addCopiedDevice(device types.BlockDeviceMapping, copied *snapshot) {
+	ebs := *device.Ebs
+	ebs.SnapshotId, ebs.Encrypted = &copied.id, nil
+	i.attributes.BlockDeviceMappings = append(
+		i.attributes.BlockDeviceMappings, types.BlockDeviceMapping{DeviceName: device.DeviceName, Ebs: &ebs},
+	)
 }
 
 // copyDescription returns the description that EC2 gives to the snapshots of a copied image.

@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"encoding/hex"
 	"net/http"
 	"net/url"
 
@@ -207,6 +208,10 @@ func (w *World) startSnapshotCopy(c *Call, params snapshotCopyParams) *snapshot 
 		if c.fault == LateCopyFailure {
 			created.failure = copyInterrupted
 		}
+	}
+
+	if w.chooses(ArbitraryVolumeIDs) {
+		created.volume = "vol-0" + hex.EncodeToString(w.randomBytes(8, "volume of a copy", created.id))
 	}
 
 	w.addSnapshot(created)

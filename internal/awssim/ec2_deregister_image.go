@@ -55,6 +55,8 @@ func (w *World) deleteAssociatedSnapshot(c *Call, id string) types.SnapshotRetur
 		return types.SnapshotReturnCodesWarnSkipped
 	case w.violates(c, "9.11", w.authorize(c, request) != nil):
 		return types.SnapshotReturnCodesErrorMissingPermissions
+	case w.chooses(KeptSnapshots):
+		return types.SnapshotReturnCodesErrorCodeInternalError
 	case w.violates(c, "9.3", s.lock.isActive(c.At)):
 		return types.SnapshotReturnCodesErrorCodeClientError
 	}

@@ -34,6 +34,7 @@ const (
 	sourceKey
 	defaultKey   // the account's EBS default key in the Region
 	requestedKey // the key in the request
+	managedKey   // aws/ebs
 )
 
 // encryptionParams are the encryption parameters of a request.
@@ -102,6 +103,8 @@ func (w *World) chooseSnapshotKey(c *Call, request encryptionRequest) (keyChoice
 		return noKey, keyWithoutEncrypted(c)
 	case w.violates(c, "1.3.8", request.hasKey()):
 		return requestedKey, nil
+	case request.source.isEncrypted() && w.chooses(ManagedKeyForCopies):
+		return managedKey, nil
 	case w.violates(c, "1.3.4", request.source.isEncrypted()):
 		return defaultKey, nil // also if the EBS default key is not aws/ebs: rule 1.3.10, open question Q2
 	case w.violates(c, "1.3.2", request.isRequested()):

@@ -42,6 +42,8 @@ func (w *World) resolveKeyChoice(c *Call, choice keyChoice, given *string, sourc
 		return w.findStorageKey(c.location(), sourceARN)
 	case defaultKey:
 		return w.ebsDefaultKey(c.location())
+	case managedKey:
+		return w.awsManagedKey(c.location(), "ebs")
 	case requestedKey:
 		found, _ := w.findKeyInRegion(c, *given)
 		return found
@@ -78,6 +80,8 @@ func (w *World) validateRequestedKey(c *Call, id string) error {
 	case w.violates(c, "1.8.1", state == kmstypes.KeyStateDisabled):
 		return badRequest("InvalidParameterValue", "The specified keyId %s is disabled", id)
 	case w.violates(c, "3.4", state == kmstypes.KeyStatePendingDeletion): // not observed on AWS (Q3)
+		return badRequest("InvalidParameterValue", "The specified keyId %s is invalid", id)
+	case state == kmstypes.KeyStatePendingImport && w.chooses(KeyStateChecked):
 		return badRequest("InvalidParameterValue", "The specified keyId %s is invalid", id)
 	case w.violates(c, "3.4.2", !isSymmetric(found)):
 		return badRequest("InvalidParameterValue", "The specified keyId %s is invalid", id)

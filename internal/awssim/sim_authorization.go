@@ -48,6 +48,9 @@ func (w *World) authorize(c *Call, requests ...AuthorizationRequest) error {
 		}
 	}
 
+	if c.DryRun && w.chooses(ActingDryRuns) {
+		return nil
+	}
 	if w.violates(c, "6.1", c.DryRun && c.Service == "ec2") {
 		return newAPIError(
 			http.StatusPreconditionFailed, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.",

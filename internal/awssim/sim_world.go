@@ -20,6 +20,7 @@ type World struct {
 	seed          uint64
 	latencyOff    bool            // for a server, whose network has its own latency
 	disabledRules map[string]bool // by number
+	alternatives  []Alternative   // WithAlternatives
 	state
 	recorder
 	faults

@@ -34,13 +34,8 @@ var ssmOperations = []namedOperation{
 
 // parameterState holds the parameters of Parameter Store.
 type parameterState struct {
-	parameters        map[location]*orderedMap[*parameter] // by name
-	refusesTypeChange bool                                 // WithParameterTypeRefused
+	parameters map[location]*orderedMap[*parameter] // by name
 }
-
-// WithParameterTypeRefused makes PutParameter refuse another type for an existing parameter, as the API reference says.
-// By default it converts the parameter, as it was recorded.
-func WithParameterTypeRefused() Option { return func(w *World) { w.refusesTypeChange = true } }
 
 func newParameterState() parameterState {
 	return parameterState{parameters: map[location]*orderedMap[*parameter]{}}
@@ -316,7 +311,7 @@ func (w *World) resolveParameterType(
 				"The parameter already exists. To overwrite this value, set the overwrite option in the request to true.",
 			)
 		}
-		if kind != "" && kind != found.kind && w.refusesTypeChange {
+		if kind != "" && kind != found.kind && w.chooses(ParameterTypeRefused) {
 			return "", "", badRequest(
 				"HierarchyTypeMismatchException",
 				"The parameter type can't be changed from %s to %s. Delete the parameter and create it again.", found.kind, kind,

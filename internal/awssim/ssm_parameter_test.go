@@ -467,7 +467,7 @@ func TestPutParameter_anotherType(t *testing.T) {
 			expectEqual(f, "the type of "+name, got, want)
 		}
 
-		WithParameterTypeRefused()(f.world)
+		WithAlternatives(ParameterTypeRefused)(f.world)
 		_, err := f.putParameter(client, "p", "four", overwriting, func(in *ssm.PutParameterInput) {
 			in.Type = ssmtypes.ParameterTypeString
 		})

@@ -299,7 +299,10 @@ func (c *Config) checkExistingAMIs(p *diagnostics) {
 		}
 	}
 	if c.ExistingAMIs == nil && c.PackerBuilderType == "null" { // an empty map may still be unknown
-		p.add("existing_amis", "missing; source \"null\" builds no AMI. Example: existing_amis = { \"eu-west-1\" = \"ami-0123456789abcdef0\" }")
+		p.add(
+			"existing_amis",
+			"missing; source \"null\" builds no AMI. Example: existing_amis = { \"eu-west-1\" = \"ami-0123456789abcdef0\" }",
+		)
 	}
 	if len(c.ExistingAMIs) > 0 && c.hasAmazonBuilder() {
 		p.add("existing_amis", "no effect beside the AMI that %s builds; use it with source \"null\"", c.PackerBuilderType)
@@ -313,8 +316,12 @@ func (c *Config) hasAmazonBuilder() bool { return strings.HasPrefix(c.PackerBuil
 func (c *Config) checkMode(p *diagnostics) {
 	p.oneOf("mode", c.Mode, ModeDistribute, ModePlan, ModeVerify, ModeCleanup)
 	if c.Mode == ModeVerify && c.hasAmazonBuilder() {
-		p.add("mode", "%q has no effect on the AMI that %s builds, which no target owns yet; use it with source \"null\" and existing_amis",
-			ModeVerify, c.PackerBuilderType)
+		p.add(
+			"mode",
+			"%q has no effect on the AMI that %s builds, which no target owns yet; use it with source \"null\" and existing_amis",
+			ModeVerify,
+			c.PackerBuilderType,
+		)
 	}
 	if c.Mode != ModeCleanup {
 		return
@@ -335,7 +342,11 @@ func (c *Config) checkFailures(p *diagnostics) {
 		p.add("max_failed_destinations", "%d is negative; give 0 or more", c.MaxFailedDestinations)
 	}
 	if c.Publish == publishAll && c.MaxFailedDestinations > 0 {
-		p.add("max_failed_destinations", "no effect beside publish = %q, which publishes nothing unless all required images are complete", publishAll)
+		p.add(
+			"max_failed_destinations",
+			"no effect beside publish = %q, which publishes nothing unless all required images are complete",
+			publishAll,
+		)
 	}
 }
 
@@ -344,7 +355,8 @@ func (c *Config) checkFamily(p *diagnostics) {
 	p.limit("image_family", awslimits.TagValue, c.ImageFamily)
 	for i := range c.Targets {
 		if t := &c.Targets[i]; c.ImageFamily == "" && t.Retention != nil {
-			p.in(t.label()).add("retention", "no effect without image_family, by which older releases are found; set image_family")
+			p.in(t.label()).
+				add("retention", "no effect without image_family, by which older releases are found; set image_family")
 		}
 	}
 }
@@ -368,7 +380,8 @@ func (c *Config) checkPlaces(p *diagnostics) {
 			for _, region := range t.Regions {
 				at := distribution.Location{Account: account, Region: region}
 				if other, there := first[at]; there && literal(account) && literal(region) && !places[at] {
-					p.in(t.label()).add(index("account_ids", j), "%s has %s in %s already; name each account and Region once", other, account, region)
+					p.in(t.label()).
+						add(index("account_ids", j), "%s has %s in %s already; name each account and Region once", other, account, region)
 				}
 				places[at] = true
 			}
@@ -470,13 +483,20 @@ func (c *Config) Request(images []distribution.SourceImage, build distribution.B
 
 // functions returns what Packer's template functions know of this template.
 func (c *Config) functions(build distribution.Build) distribution.TemplateFunctions {
-	return distribution.TemplateFunctions{BuildName: cmp.Or(build.Name, c.PackerBuildName), UserVariables: c.PackerUserVars, Getenv: os.Getenv}
+	return distribution.TemplateFunctions{
+		BuildName:     cmp.Or(build.Name, c.PackerBuildName),
+		UserVariables: c.PackerUserVars,
+		Getenv:        os.Getenv,
+	}
 }
 
 // checkNotEmpty checks lists that were unknown when the template was validated.
 func (c *Config) checkNotEmpty(p *diagnostics) {
 	if len(c.Targets)+len(c.Shares) == 0 {
-		p.add("target", "missing, and share as well: no account gets the AMI. If dynamic blocks make them, their list was empty")
+		p.add(
+			"target",
+			"missing, and share as well: no account gets the AMI. If dynamic blocks make them, their list was empty",
+		)
 	}
 	for i := range c.Targets {
 		t := &c.Targets[i]

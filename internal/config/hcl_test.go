@@ -55,7 +55,11 @@ func placeholders(value cty.Value) cty.Value {
 }
 
 // packer is what Packer gives before the block.
-var packer = map[string]any{"packer_build_name": "golden", "packer_builder_type": "virtualbox-iso", "packer_user_variables": map[string]string{}}
+var packer = map[string]any{
+	"packer_build_name":     "golden",
+	"packer_builder_type":   "virtualbox-iso",
+	"packer_user_variables": map[string]string{},
+}
 
 func prepare(t *testing.T, body string, variables map[string]cty.Value) (*config.Config, error) {
 	t.Helper()

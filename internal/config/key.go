@@ -42,7 +42,8 @@ func (p *diagnostics) key(field, text string) key {
 // aliasMeant returns a question if a text is the name of an alias without its prefix.
 func aliasMeant(text string) string {
 	alias := "alias/" + text
-	if strings.ContainsAny(text, ":/") || awslimits.Check(awslimits.KeyID, alias) != nil || awslimits.Check(awslimits.KeyAlias, alias) != nil {
+	if strings.ContainsAny(text, ":/") || awslimits.Check(awslimits.KeyID, alias) != nil ||
+		awslimits.Check(awslimits.KeyAlias, alias) != nil {
 		return ""
 	}
 	return fmt.Sprintf(". Did you mean %q?", alias)

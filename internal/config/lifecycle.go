@@ -37,7 +37,7 @@ func (t *Target) lifecycle() distribution.Lifecycle {
 	return l
 }
 
-// checkLifecycle judges what the target wants of its images beyond their being there.
+// checkLifecycle checks the settings of the copies after they are registered.
 func (t *Target) checkLifecycle(p *diagnostics) {
 	p.numberLimit("snapshot_copy_duration_minutes", awslimits.CopyMinutes, t.SnapshotCopyDurationMinutes)
 	t.checkDeprecation(p)
@@ -61,6 +61,11 @@ func (t *Target) checkLifecycle(p *diagnostics) {
 		p.limit(index("license_configuration_arns", i), awslimits.LicenseARN, arn)
 	}
 	p.twice("license_configuration_arns", t.LicenseConfigurationARNs)
+	t.checkLaunchPermissions(p)
+}
+
+// checkLaunchPermissions checks who else may launch the copies.
+func (t *Target) checkLaunchPermissions(p *diagnostics) {
 	for i, account := range t.AMIUsers {
 		p.account(index("ami_users", i), account)
 		if literal(account) && slices.Equal(t.AccountIDs, []string{account}) && len(t.OrganizationalUnitIDs) == 0 {
@@ -89,8 +94,11 @@ func (t *Target) checkDeprecation(p *diagnostics) {
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		p.add("deprecate_at", "%s is not a time such as 2027-06-30T00:00:00Z; for 90 days from now write timeadd(timestamp(), \"2160h\")",
-			abridged(text))
+		p.add(
+			"deprecate_at",
+			"%s is not a time such as 2027-06-30T00:00:00Z; for 90 days from now write timeadd(timestamp(), \"2160h\")",
+			abridged(text),
+		)
 		return
 	}
 	if isSample {

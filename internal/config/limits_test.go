@@ -35,7 +35,10 @@ func targetRole(line string) string {
 // withValue are templates that give a subject one text, and nothing else that AWS limits.
 var withValue = map[awslimits.Subject]func(value string) string{
 	awslimits.AccountID: func(v string) string {
-		return fmt.Sprintf("target {\naccount_ids = [%q]\nassume_role {\nrole_name = \"r\"\n}\nkms_key_id = \"default\"\n}", v)
+		return fmt.Sprintf(
+			"target {\naccount_ids = [%q]\nassume_role {\nrole_name = \"r\"\n}\nkms_key_id = \"default\"\n}",
+			v,
+		)
 	},
 	awslimits.Region: func(v string) string { return target(fmt.Sprintf("regions = [%q]", v)) },
 	awslimits.RootOrUnitID: func(v string) string {

@@ -141,24 +141,14 @@ func (f *Preflight) checkIdle(p *diagnostics) {
 	}
 }
 
+// checkAmazonEBS checks the options of the builder.
 func (f *Preflight) checkAmazonEBS(p *diagnostics) {
 	b := &f.AmazonEBS
+	b.checkSource(p)
 	if b.Region == "" {
 		p.add("region", "missing; give the Region that amazon-ebs builds in")
 	}
 	p.region("region", b.Region)
-	switch filter := b.SourceAMIFilter; {
-	case b.SourceAMI == "" && filter == nil:
-		p.add("source_ami", "missing, and source_ami_filter as well; give one of them")
-	case b.SourceAMI != "" && filter != nil:
-		p.add("source_ami_filter", "no effect beside source_ami; give one of them")
-	case filter != nil && len(filter.Owners) == 0:
-		p.in("source_ami_filter").add("owners", "missing; give account IDs, \"self\" or \"amazon\"")
-	}
-	p.limit("source_ami", awslimits.ImageID, b.SourceAMI)
-	if b.SourceAMIFilter != nil {
-		b.SourceAMIFilter.check(p.in("source_ami_filter"))
-	}
 	p.limit("ami_name", awslimits.ImageName, b.AMIName)
 	for i, region := range b.AMIRegions {
 		p.region(index("ami_regions", i), region)
@@ -181,8 +171,21 @@ func (f *Preflight) checkAmazonEBS(p *diagnostics) {
 	}
 }
 
-// check checks the filters.
-func (f *SourceAMIFilter) check(p *diagnostics) { p.filters(f.Filters) }
+// checkSource checks which AMI the build starts from.
+func (b *AmazonEBS) checkSource(p *diagnostics) {
+	p.limit("source_ami", awslimits.ImageID, b.SourceAMI)
+	switch filter := b.SourceAMIFilter; {
+	case b.SourceAMI == "" && filter == nil:
+		p.add("source_ami", "missing, and source_ami_filter as well; give one of them")
+	case b.SourceAMI != "" && filter != nil:
+		p.add("source_ami_filter", "no effect beside source_ami; give one of them")
+	case filter != nil && len(filter.Owners) == 0:
+		p.in("source_ami_filter").add("owners", "missing; give account IDs, \"self\" or \"amazon\"")
+	}
+	if b.SourceAMIFilter != nil {
+		p.in("source_ami_filter").filters(b.SourceAMIFilter.Filters)
+	}
+}
 
 // Credentials returns the source credentials, with the Region of the builder.
 func (f *Preflight) Credentials() awsclient.Access {

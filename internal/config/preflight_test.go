@@ -74,14 +74,36 @@ func TestWhatTheBuilderIsToldReachesTheRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	yes, no := true, false
-	want := &distribution.BuildConfig{AMIName: "golden", EncryptBoot: &yes, KMSKeyID: "alias/boot", RegionKMSKeyIDs: map[string]string{"us-east-1": "alias/east"},
-		Filter: distribution.BaseFilter{Filters: map[string]string{"name": "base-*"}, Owners: []string{"amazon", "self"}, MostRecent: true, IncludeDeprecated: true},
-		Launch: []distribution.LaunchVolume{{Device: "/dev/xvda", Encrypted: &no}, {Device: "/dev/xvdb", Encrypted: &yes, KMSKeyID: "alias/launch", SnapshotID: "snap-0123456789abcdef0", GiB: 20}, {Device: "/dev/xvdc", NoDevice: true}}}
+	want := &distribution.BuildConfig{
+		AMIName:         "golden",
+		EncryptBoot:     &yes,
+		KMSKeyID:        "alias/boot",
+		RegionKMSKeyIDs: map[string]string{"us-east-1": "alias/east"},
+		Filter: distribution.BaseFilter{
+			Filters:           map[string]string{"name": "base-*"},
+			Owners:            []string{"amazon", "self"},
+			MostRecent:        true,
+			IncludeDeprecated: true,
+		},
+		Launch: []distribution.LaunchVolume{
+			{Device: "/dev/xvda", Encrypted: &no},
+			{Device: "/dev/xvdb", Encrypted: &yes, KMSKeyID: "alias/launch", SnapshotID: "snap-0123456789abcdef0", GiB: 20},
+			{Device: "/dev/xvdc", NoDevice: true},
+		},
+	}
 	if diff := cmp.Diff(want, request.Intent); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	images := []distribution.SourceImage{{Region: "ap-northeast-1", ImageID: distribution.Unbuilt}, {Region: "eu-west-1", ImageID: distribution.Unbuilt}, {Region: "us-east-1", ImageID: distribution.Unbuilt}}
-	if diff := cmp.Diff(images, request.Images); diff != "" || request.Build.Region != "eu-west-1" || request.KMSKeyID != "alias/shared" || f.Timeout != 2*time.Minute {
+	images := []distribution.SourceImage{
+		{Region: "ap-northeast-1", ImageID: distribution.Unbuilt},
+		{Region: "eu-west-1", ImageID: distribution.Unbuilt},
+		{Region: "us-east-1", ImageID: distribution.Unbuilt},
+	}
+	if diff := cmp.Diff(
+		images,
+		request.Images,
+	); diff != "" || request.Build.Region != "eu-west-1" || request.KMSKeyID != "alias/shared" ||
+		f.Timeout != 2*time.Minute {
 		t.Errorf("%s\nbuilt in %s, shared under %s, within %s", diff, request.Build.Region, request.KMSKeyID, f.Timeout)
 	}
 	given := reflect.ValueOf(f.AmazonEBS)
@@ -118,7 +140,11 @@ func TestWhatAPreflightCannotDoIsRefused(t *testing.T) {
 		t.Fatal("accepted")
 	}
 	golden.Equal(t, "testdata/preflight.golden", err.Error()+"\n")
-	if _, err := preflight(t, prod+"\namazon_ebs {}"); err == nil || !strings.Contains(err.Error(), "amazon_ebs: source_ami: missing") {
+	if _, err := preflight(
+		t,
+		prod+"\namazon_ebs {}",
+	); err == nil ||
+		!strings.Contains(err.Error(), "amazon_ebs: source_ami: missing") {
 		t.Errorf("without a source AMI: %v", err)
 	}
 }
@@ -129,7 +155,14 @@ func TestAPreflightFailsOnWhatIsAsked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := []bool{f.Fails(distribution.Refused), f.Fails(distribution.Warning), f.Fails(distribution.Note)}; !reflect.DeepEqual(got, want) {
+		if got := []bool{
+			f.Fails(distribution.Refused),
+			f.Fails(distribution.Warning),
+			f.Fails(distribution.Note),
+		}; !reflect.DeepEqual(
+			got,
+			want,
+		) {
 			t.Errorf("%s: %v", option, got)
 		}
 	}
@@ -149,7 +182,13 @@ func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := f.TargetsAsJSON(request, []plan.DestinationPlan{{Target: "target[0]", At: distribution.Location{Account: "999999999999"}}, {Target: "target[0]", At: distribution.Location{Account: "888888888888"}}})
+		list, err := f.TargetsAsJSON(
+			request,
+			[]plan.DestinationPlan{
+				{Target: "target[0]", At: distribution.Location{Account: "999999999999"}},
+				{Target: "target[0]", At: distribution.Location{Account: "888888888888"}},
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +215,10 @@ func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
 
 // Units may be empty, and that is a warning: the post-processor serves the others.
 func TestATargetWhoseUnitsHaveNobodyIsNotGivenBack(t *testing.T) {
-	f, err := preflight(t, prod+"\ntarget {\nname = \"sandbox\"\nkms_key_id = \"default\"\nassume_role {\nrole_name = \"copier\"\n}\norganizational_unit_ids = [\"ou-ab12-12345678\"]\n}\n"+started)
+	f, err := preflight(
+		t,
+		prod+"\ntarget {\nname = \"sandbox\"\nkms_key_id = \"default\"\nassume_role {\nrole_name = \"copier\"\n}\norganizational_unit_ids = [\"ou-ab12-12345678\"]\n}\n"+started,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +226,10 @@ func TestATargetWhoseUnitsHaveNobodyIsNotGivenBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := f.TargetsAsJSON(request, []plan.DestinationPlan{{Target: request.Targets[0].Name, At: distribution.Location{Account: "999999999999"}}})
+	list, err := f.TargetsAsJSON(
+		request,
+		[]plan.DestinationPlan{{Target: request.Targets[0].Name, At: distribution.Location{Account: "999999999999"}}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

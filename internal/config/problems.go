@@ -181,7 +181,14 @@ func (p *diagnostics) oneOf(field, value string, all ...string) {
 		quoted[i] = strconv.Quote(one)
 	}
 	last := len(quoted) - 1
-	p.add(field, "%q is not a value of this option; give %s or %s%s", value, strings.Join(quoted[:last], ", "), quoted[last], didYouMean(value, all))
+	p.add(
+		field,
+		"%q is not a value of this option; give %s or %s%s",
+		value,
+		strings.Join(quoted[:last], ", "),
+		quoted[last],
+		didYouMean(value, all),
+	)
 }
 
 // didYouMean returns a question with the most similar name, or nothing.

@@ -56,8 +56,12 @@ func (c *Config) checkCredentials(p *diagnostics) {
 				source = account
 			}
 			if account != source {
-				in.add("assume_role", "missing for account %s, and profile as well; one of them is required, except for the source account. "+
-					roleExample, account)
+				in.add(
+					"assume_role",
+					"missing for account %s, and profile as well; one of them is required, except for the source account. "+
+						roleExample,
+					account,
+				)
 				return
 			}
 		}
@@ -67,7 +71,10 @@ func (c *Config) checkCredentials(p *diagnostics) {
 		switch in := p.in(t.label()); {
 		case len(t.AssumeRole) > 0 || t.Profile != "":
 		case slices.ContainsFunc(t.OrganizationalUnitIDs, literal):
-			in.add("assume_role", "missing, and profile as well; one of them is required with organizational_unit_ids. "+roleExample)
+			in.add(
+				"assume_role",
+				"missing, and profile as well; one of them is required with organizational_unit_ids. "+roleExample,
+			)
 		default:
 			require(in, t.AccountIDs)
 		}

@@ -71,8 +71,13 @@ func (c *Config) checkResumeFile(p *diagnostics) {
 	more, _ := filepath.Glob(filepath.Join(directory, "*.pkr.json"))
 	for _, template := range append(templates, more...) {
 		if name := filepath.Base(template); !strings.HasPrefix(name, resume.FilePrefix) {
-			p.add("output_directory", "%q holds the template %s, and \"packer build\" of the directory would load the resume file "+
-				"with it; give a directory of its own", directory, name)
+			p.add(
+				"output_directory",
+				"%q holds the template %s, and \"packer build\" of the directory would load the resume file "+
+					"with it; give a directory of its own",
+				directory,
+				name,
+			)
 			return
 		}
 	}

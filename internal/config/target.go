@@ -189,7 +189,13 @@ func (t *Target) check(p *diagnostics, chained bool) {
 		p.region(index("regions", i), region)
 	}
 	p.twice("regions", t.Regions)
-	p.oneOf("copy_method", t.CopyMethod, string(distribution.Auto), string(distribution.BySnapshot), string(distribution.ByImage))
+	p.oneOf(
+		"copy_method",
+		t.CopyMethod,
+		string(distribution.Auto),
+		string(distribution.BySnapshot),
+		string(distribution.ByImage),
+	)
 	t.checkLifecycle(p)
 	t.checkCredentials(p, chained)
 	p.targetKeys(t.KMSKeyID, t.RegionKMSKeyIDs, t.Regions)
@@ -278,7 +284,13 @@ func (t *Target) checkOwner(p *diagnostics, role string) {
 	}
 	for _, account := range t.AccountIDs {
 		if awslimits.Check(awslimits.AccountID, account) == nil && account != arn[2] {
-			p.add("role_arn", "%q is a role of account %s, not of %s; give role_name, or write {{ .AccountId }} for the account", role, arn[2], account)
+			p.add(
+				"role_arn",
+				"%q is a role of account %s, not of %s; give role_name, or write {{ .AccountId }} for the account",
+				role,
+				arn[2],
+				account,
+			)
 			return
 		}
 	}

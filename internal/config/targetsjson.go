@@ -23,7 +23,8 @@ func (c *Config) place(p *diagnostics) {
 	for i := range c.Targets {
 		c.Targets[i].place = index("target", i)
 	}
-	if c.TargetsJSON == "" || strings.Contains(c.TargetsJSON, unknown) { // jsonencode writes it otherwise where it is within a value
+	if c.TargetsJSON == "" ||
+		strings.Contains(c.TargetsJSON, unknown) { // jsonencode writes it otherwise where it is within a value
 		return
 	}
 	if len(c.Targets) > 0 {

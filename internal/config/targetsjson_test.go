@@ -40,7 +40,11 @@ func TestEveryFieldOfATargetMeansTheSameInJSON(t *testing.T) {
 			return r
 		}
 		asJSON := options.AsValueMap()
-		asJSON["target"], asJSON["targets_json"] = cty.ListValEmpty(options.GetAttr("target").Type().ElementType()), cty.StringVal(string(list))
+		asJSON["target"], asJSON["targets_json"] = cty.ListValEmpty(
+			options.GetAttr("target").Type().ElementType(),
+		), cty.StringVal(
+			string(list),
+		)
 		if diff := cmp.Diff(request(options), request(cty.ObjectVal(asJSON)), sameFunctions); diff != "" {
 			t.Errorf("%s: -block +JSON:\n%s", o.option, diff)
 		}
@@ -77,7 +81,11 @@ func TestAJSONListMayBeUnknownUntilTheRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Request(images, distribution.Build{}); err == nil || !strings.Contains(err.Error(), "targets_json: no value") {
+	if _, err := c.Request(
+		images,
+		distribution.Build{},
+	); err == nil ||
+		!strings.Contains(err.Error(), "targets_json: no value") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -85,7 +93,11 @@ func TestAJSONListMayBeUnknownUntilTheRun(t *testing.T) {
 func TestThreeHundredTargetsComeFromOneList(t *testing.T) {
 	elements := make([]string, 300)
 	for i := range elements {
-		elements[i] = fmt.Sprintf(`{"name": "account %d", "account_ids": ["%012d"], "assume_role": [{"role_name": "golden-image-target"}], "kms_key_id": "alias/golden-{{ .Region }}"}`, i, i)
+		elements[i] = fmt.Sprintf(
+			`{"name": "account %d", "account_ids": ["%012d"], "assume_role": [{"role_name": "golden-image-target"}], "kms_key_id": "alias/golden-{{ .Region }}"}`,
+			i,
+			i,
+		)
 	}
 	list := "[" + strings.Join(elements, ",") + "]"
 	c := new(config.Config)
@@ -93,13 +105,21 @@ func TestThreeHundredTargetsComeFromOneList(t *testing.T) {
 		t.Fatal(err)
 	}
 	request, err := c.Request(images, distribution.Build{})
-	if err != nil || len(request.Targets) != 300 || request.Targets[299].AccountIDs[0] != "000000000299" || request.Targets[299].KMSKeyID != "alias/golden-{{ .Region }}" {
+	if err != nil || len(request.Targets) != 300 || request.Targets[299].AccountIDs[0] != "000000000299" ||
+		request.Targets[299].KMSKeyID != "alias/golden-{{ .Region }}" {
 		t.Errorf("%d targets, %v", len(request.Targets), err)
 	}
-	if err := c.Prepare(packer, map[string]any{"targets_json": strings.Replace(list, `"000000000299"`, `"000000000298"`, 1)}); err != nil {
+	if err := c.Prepare(
+		packer,
+		map[string]any{"targets_json": strings.Replace(list, `"000000000299"`, `"000000000298"`, 1)},
+	); err != nil {
 		t.Error(err) // the artifact's Regions are not known yet: it is the plan that finds an account named twice
 	}
-	if err := c.Prepare(packer, map[string]any{"targets_json": strings.Replace(list, `account 299`, `account 298`, 1)}); err == nil || !strings.Contains(err.Error(), "\"account 298\" is the name of targets_json[298] too") {
+	if err := c.Prepare(
+		packer,
+		map[string]any{"targets_json": strings.Replace(list, `account 299`, `account 298`, 1)},
+	); err == nil ||
+		!strings.Contains(err.Error(), "\"account 298\" is the name of targets_json[298] too") {
 		t.Errorf("a name given twice: %v", err)
 	}
 }

@@ -29,6 +29,7 @@ const (
 	Failed     EventKind = "failed"
 	Skipped    EventKind = "skipped"
 	Noted      EventKind = "note"
+	Retrying   EventKind = "retrying" // Text is the reason, ETA is when the step gives up
 )
 
 // StepID identifies a step: "copy/999999999999/eu-west-1/xvda".

@@ -53,7 +53,9 @@ type TemplateFunctions struct {
 var functionNames = []string{"build_name", "clean_resource_name", "env", "isotime", "timestamp", "user"}
 
 // errUUID says why the function uuid cannot be used.
-var errUUID = errors.New("uuid differs in every run, so that a resumed run would not find what it created; use {{ .AMI }}")
+var errUUID = errors.New(
+	"uuid differs in every run, so that a resumed run would not find what it created; use {{ .AMI }}",
+)
 
 // functions returns the implementation of the template functions.
 func (f TemplateFunctions) functions() template.FuncMap {
@@ -215,7 +217,15 @@ func checkVariable(name string, allowed []string) error {
 	}
 	list := "." + strings.Join(allowed, ", .")
 	if name == "PackerRunUUID" {
-		return fmt.Errorf("{{ .PackerRunUUID }} differs in every run, so that a resumed run would not find what it created; known are %s", list)
+		return fmt.Errorf(
+			"{{ .PackerRunUUID }} differs in every run, so that a resumed run would not find what it created; known are %s",
+			list,
+		)
 	}
-	return fmt.Errorf("there is no variable {{ .%s }} here; known are %s%s", name, list, didYouMean(name, allowed, "{{ .%s }}"))
+	return fmt.Errorf(
+		"there is no variable {{ .%s }} here; known are %s%s",
+		name,
+		list,
+		didYouMean(name, allowed, "{{ .%s }}"),
+	)
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -89,6 +90,7 @@ func (t *transfer) beginImage(ctx context.Context, j *stepRun, s *step.CopyImage
 	}
 	refusal, _ := refusalOf(err)
 	if (awsclient.IsNotFound(err) || diagnose.IsEventualConsistency(refusal)) && j.patient() { // a share that AWS has not seen yet (4.4.2)
+		t.reportRetry(j, reason(err), time.Now().Add(step.EventualConsistencyTimeout))
 		return retryAfter{step.Backoff(j.memo.looks)}
 	}
 	return err

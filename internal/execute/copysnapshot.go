@@ -180,6 +180,7 @@ func (t *transfer) copied(j *stepRun, id string, seen *copyStatus, err error) St
 		j.memo.failedCopy = seen
 	}
 	if again := len(j.memo.discardedIDs); !last && again <= len(repeats) && diagnose.IsEventualConsistency(refusal) && time.Since(t.dependsOn(j)) < step.EventualConsistencyTimeout+repeats[again-1] {
+		t.reportRetry(j, failed.text, t.dependsOn(j).Add(step.EventualConsistencyTimeout+repeats[len(repeats)-1]))
 		return StepOutcome{Err: retryAfter{repeats[again-1]}}
 	}
 	if adopted {
@@ -191,6 +192,23 @@ func (t *transfer) copied(j *stepRun, id string, seen *copyStatus, err error) St
 
 // repeats are the pauses before a copy is made again: twice at most.
 var repeats = []time.Duration{30 * time.Second, 2 * time.Minute}
+
+// reportRetry emits once for each step why it is retried, and until when.
+func (t *transfer) reportRetry(j *stepRun, reason string, until time.Time) {
+	if j.memo.isRetryReported {
+		return
+	}
+	j.memo.isRetryReported = true
+	t.watcher.emit(distribution.Event{
+		Time:    time.Now(),
+		Kind:    distribution.Retrying,
+		Step:    j.head.ID,
+		At:      j.head.Location,
+		Percent: -1,
+		ETA:     until,
+		Text:    reason,
+	})
+}
 
 // dependsOn is when the last of what a step needs came about; where it needs nothing, when the run began.
 func (t *transfer) dependsOn(j *stepRun) time.Time {

@@ -31,6 +31,7 @@ type stepState struct {
 	failure          error                           // what the step ends with once broken is gone
 	quotaErr         error                           // why AWS had no room for it, at last
 	missing          time.Time                       // since when something is not there that should be; zero: it is
+	isRetryReported  bool                            // the user knows why the step is retried
 	attempt          step.Attempt                    // of a step that executes itself
 }
 

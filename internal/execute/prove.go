@@ -45,12 +45,23 @@ func Prove(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int) 
 	t := &transfer{pool: pool}
 	proofs := t.proofs(p.Steps)
 	found := make([]*distribution.Finding, len(proofs))
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var group errgroup.Group
 	group.SetLimit(provedAtOnce)
 	for i, f := range proofs {
 		group.Go(func() error {
 			return recovery.Do(func() error {
-				found[i] = f.judge(ctx, pool, p, f.call(ctx))
+				if ctx.Err() != nil {
+					return nil
+				}
+				err := f.call(ctx)
+				if err == nil { // the dry run acted, so no further one is sent
+					stop()
+					found[i] = f.performed()
+					return nil
+				}
+				found[i] = f.judge(ctx, pool, p, err)
 				return nil
 			})
 		})
@@ -260,6 +271,22 @@ func (t *transfer) proveKey(s step.Step, key string) proof {
 			Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt}})
 		return err
 	}}
+}
+
+// performed returns the finding for a dry run that AWS performed. An endpoint or a proxy that drops DryRun is the likely
+// cause. A run without the finding would leave resources behind that no run knows.
+func (f proof) performed() *distribution.Finding {
+	operation, _, _ := strings.Cut(f.about, " ")
+	return &distribution.Finding{
+		Level:       distribution.Refused,
+		Reference:   "6.1",
+		Location:    f.step.Meta().Location,
+		Operation:   operation,
+		Resource:    f.resource,
+		Summary:     "AWS performed the dry run of " + operation,
+		Detail:      "The response was a success and not DryRunOperation, so the call changed something.",
+		Remediation: "Delete what the call created, and check that custom endpoints and proxies pass on DryRun.",
+	}
 }
 
 // judge makes a finding of the answer to a dry run; nil where it is let through, and where the answer says nothing of rights.

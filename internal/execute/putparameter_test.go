@@ -196,7 +196,7 @@ func unsealedStaysUnpublished(t *testing.T, method distribution.Method) {
 // or refuse to, as its API reference says.
 func TestPutParameter_anotherType(t *testing.T) {
 	for name, option := range map[string]awssim.Option{
-		"converted by AWS": func(*awssim.World) {}, "refused by AWS": awssim.WithParameterTypeRefused(),
+		"converted by AWS": func(*awssim.World) {}, "refused by AWS": awssim.WithAlternatives(awssim.ParameterTypeRefused),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

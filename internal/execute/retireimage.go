@@ -34,7 +34,7 @@ func (t *transfer) retireImage(ctx context.Context, s *step.DeleteRelease) StepO
 	case use != "":
 		return StepOutcome{Notes: []distribution.Finding{tell(distribution.Note, "the older release "+s.ImageID+" stays", use)}}
 	case s.DryRun:
-		return StepOutcome{Notes: []distribution.Finding{tell(distribution.Note, "the older release "+s.ImageID+" would be removed with its snapshots", "nothing needs it; keep_releases_dry_run is set")}}
+		return StepOutcome{Notes: []distribution.Finding{tell(distribution.Note, "the older release "+s.ImageID+" would be removed with its snapshots", "nothing needs it; retention has dry_run = true")}}
 	}
 	left, err := t.deregister(ctx, imageDeletion{at: s.Location, id: s.ImageID, release: s.Release}, true)
 	if err != nil {

@@ -302,7 +302,7 @@ func (r *runner) end(j *stepRun, d StepOutcome) {
 		r.applyBackoff(j.lane, j.lane.refuse(j, full.limit))
 		if j.lane.used == 0 && !j.lane.told { // others fill it, perhaps for hours
 			j.lane.told = true
-			r.say(distribution.Event{Time: time.Now(), Kind: distribution.Noted, Step: j.head.ID, At: j.head.Location, Percent: -1, Text: j.step.String() + " waits: AWS has no room for it, and nothing of this run takes any: " + reason(cmp.Or(full.said, d.Err))})
+			r.say(distribution.Event{Time: time.Now(), Kind: distribution.Noted, Step: j.head.ID, At: j.head.Location, Percent: -1, Text: j.step.String() + " waits until other copies in the account complete: " + reason(cmp.Or(full.said, d.Err))})
 		}
 	default:
 		j.lane.leave(j)

@@ -26,7 +26,7 @@ const (
 	stateManifest  = "encrypted-ami.manifest" // the manifest as JSON
 )
 
-// artifact is the images that the targets own now; where there is no target, those of the source account that others may launch.
+// artifact holds the AMIs that target accounts own. Without targets it holds the shared AMIs of the source account.
 type artifact struct {
 	input     string // id of the input artifact
 	mode      report.Mode
@@ -36,12 +36,12 @@ type artifact struct {
 	manifest  report.Manifest
 	generated map[string]any
 	hcp       bool                                    // give the images to HCP Packer
-	remove    func([]distribution.CreatedImage) error // takes images and their snapshots away
+	remove    func([]distribution.CreatedImage) error // deregisters AMIs and deletes their snapshots
 }
 
 var _ packersdk.Artifact = (*artifact)(nil)
 
-// artifact is what came of a run that succeeded.
+// artifact returns the artifact of a run that succeeded.
 func (r *run) artifact() *artifact {
 	return &artifact{
 		input:     r.input.Id(),
@@ -88,7 +88,7 @@ func (a *artifact) String() string {
 		return "Plan only: no AMI was distributed."
 	case report.Verify:
 		all := len(a.result.Destinations)
-		return unchangedText(all-len(unserved(a.result)), all) + "."
+		return unchangedText(all-len(unfinished(a.result)), all) + "."
 	case report.CleanUp:
 		return "Cleaned up after " + a.sources + "."
 	}
@@ -103,7 +103,7 @@ func (a *artifact) String() string {
 	for _, created := range images {
 		lines = append(lines, fmt.Sprintf("%s: %s", created.At, created.ImageID))
 	}
-	for _, d := range unserved(a.result) {
+	for _, d := range unfinished(a.result) {
 		lacks := "none"
 		if d.ImageID != "" {
 			lacks = d.ImageID + " is not published"
@@ -120,14 +120,14 @@ func (a *artifact) String() string {
 	return strings.Join(lines, "\n")
 }
 
-// launchedFrom reports whether others launch from an image that was handed in.
+// launchedFrom reports whether a share block shares one of the source AMIs itself.
 func launchedFrom(result distribution.Result, images []distribution.SourceImage) bool {
 	return slices.ContainsFunc(result.Shares, func(shared distribution.Shared) bool {
 		return slices.ContainsFunc(images, func(image distribution.SourceImage) bool { return image.ImageID == shared.ImageID })
 	})
 }
 
-// State hands on what the build told, so that later post-processors can use it, and gives the result.
+// State returns the data of the build, which later post-processors use, the images for HCP Packer, and the manifest.
 func (a *artifact) State(name string) any {
 	switch name {
 	case stateGenerated:
@@ -166,13 +166,14 @@ func (a *artifact) registered() []*registryimage.Image {
 	return images
 }
 
-// Destroy takes the images and their snapshots away that this run has made and nothing of ours points at. What could not be removed is logged: an error would reach people as a text that they cannot read.
+// Destroy deregisters the AMIs that this run created and that nothing published refers to. A failure is logged, because Packer prints an
+// error of Destroy as an unreadable text.
 func (a *artifact) Destroy() error {
 	stays := func(m distribution.CreatedImage) bool {
 		return m.Earlier || slices.ContainsFunc(m.Pointers, func(p distribution.Pointer) bool { return p.Set })
 	}
 	if err := a.remove(slices.DeleteFunc(slices.Clone(a.result.Images), stays)); err != nil {
-		log.Printf("[ERROR] not everything could be removed: %v", err)
+		log.Printf("[ERROR] an AMI could not be deregistered: %v", err)
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func (r *run) finishedOf() string {
 	if all == 0 {
 		return "nothing was created"
 	}
-	finished := all - len(unserved(r.result))
+	finished := all - len(unfinished(r.result))
 	return fmt.Sprintf("%d of %s finished", finished, distribution.Count(all, "destination", "destinations"))
 }
 

@@ -89,18 +89,18 @@ func (r *run) mode() report.Mode {
 	return report.Distribute
 }
 
-// write writes the files as the run stands. That one cannot be written is told once, and does not end what is under way.
+// write writes all files. A file that cannot be written is reported once, and the run goes on.
 func (r *run) write() {
 	for _, f := range r.files {
 		r.writeFile(f)
 	}
 }
 
-// twentieth is the part of a run's time that writing a file may take: a report of a thousand targets is written in a tenth of a second, and
-// a thousand targets begin at once.
+// twentieth is the part of a run's time that writing a file may take. A report of a thousand targets takes a tenth of a second to write, and
+// a thousand targets change their state at once.
 const twentieth = 20
 
-// writeDue writes the files that something has changed for, those that take long less often.
+// writeDue writes the files that are stale, those that take long less often.
 func (r *run) writeDue(changed bool) {
 	for _, f := range r.files {
 		f.stale = f.stale || changed
@@ -123,7 +123,7 @@ func (r *run) writeFile(f *file) {
 	f.rests = time.Now().Add(twentieth * time.Since(begun))
 }
 
-// replace writes a file as a whole: whoever reads it meets the old content or the new.
+// replace writes a file atomically: a reader sees the old content or the new one.
 func replace(path string, content []byte) error {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {

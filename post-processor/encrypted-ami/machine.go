@@ -4,6 +4,7 @@
 package encryptedami
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
@@ -64,20 +65,25 @@ var destinationEvents = map[distribution.State]string{
 	distribution.Excluded:             "destination_skipped",
 }
 
-// machineStart prints the start of a run for programs.
-func (r *run) machineStart(destinations int) {
-	ami := ""
-	if len(r.images) > 0 {
-		ami = r.images[0].ImageID
+// machineStart prints the start of a run for programs. The number of destinations is empty while organizational units are not listed.
+func (r *run) machineStart() {
+	destinations := 0
+	for _, t := range r.config.Targets {
+		regions := cmp.Or(len(t.Regions), len(r.images))
+		destinations += len(t.AccountIDs) * regions
+		if len(t.OrganizationalUnitIDs) > 0 {
+			r.ui.Machine(machineType, "run_started", string(r.mode()), r.images[0].ImageID, "")
+			return
+		}
 	}
-	r.ui.Machine(machineType, "run_started", string(r.mode()), ami, strconv.Itoa(destinations))
+	r.ui.Machine(machineType, "run_started", string(r.mode()), r.images[0].ImageID, strconv.Itoa(destinations))
 }
 
-// machineEnd prints the end of a run for programs: its destinations, findings, files and the outcome.
+// machineEnd prints the end of a run for programs: the destinations that it skipped, its findings and the outcome.
 func (r *run) machineEnd(m report.Manifest) {
 	for _, d := range r.result.Destinations {
-		if event := destinationEvents[d.State]; event != "" {
-			r.ui.Machine(machineType, event, d.At.Account, d.At.Region, d.Target, d.ImageID)
+		if d.State == distribution.Excluded {
+			r.ui.Machine(machineType, destinationEvents[d.State], d.At.Account, d.At.Region, d.Target, "")
 		}
 	}
 	for _, f := range m.Findings {

@@ -77,5 +77,5 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, input 
 	if _, printed := errors.AsType[*outcomeError](err); err != nil && !printed {
 		ui.Error(err.Error())
 	}
-	return r.artifact(), true, p.config.Mode == config.ModePlan || len(unserved(r.result)) > 0 || launchedFrom(r.result, r.images), nil
+	return r.artifact(), true, p.config.Mode == config.ModePlan || len(unfinished(r.result)) > 0 || launchedFrom(r.result, r.images), nil
 }

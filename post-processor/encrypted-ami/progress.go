@@ -4,6 +4,7 @@
 package encryptedami
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,6 +41,7 @@ type progress struct {
 	tested    int // destinations whose test copy succeeded
 	untested  int // destinations whose test copy has not ended
 	verified  map[distribution.Location]bool
+	retries   map[string]bool // lines that said why a step is retried
 	heartbeat heartbeat
 }
 
@@ -50,6 +52,8 @@ type runningStep struct {
 	percent int
 	shown   int // percent of the last line
 	eta     time.Time
+
+	retrying string // why the step is retried. Empty if it is not
 }
 
 func newProgress(ui packersdk.Ui) *progress {
@@ -68,7 +72,7 @@ func (p *progress) follow(of plan.Plan) {
 		Created: func(id distribution.StepID) string { return p.created[id] },
 	}
 	p.steps, p.running = map[distribution.StepID]step.Step{}, map[distribution.StepID]*runningStep{}
-	p.groups, p.verified = map[string]string{}, map[distribution.Location]bool{}
+	p.verified, p.retries = map[distribution.Location]bool{}, map[string]bool{}
 	p.tests = report.TestSteps(of.Steps)
 	p.tested, p.untested = 0, 0
 	for _, s := range of.Steps {
@@ -132,8 +136,7 @@ func (p *progress) cancel() {
 		return
 	}
 	p.canceled = true
-	p.print("Canceling: waiting for " + distribution.Count(len(p.running), "call", "calls") +
-		" in progress, creating nothing new...")
+	p.print("Canceling: waiting for calls in progress, creating nothing new...")
 }
 
 func (p *progress) isCanceled() bool {
@@ -166,6 +169,8 @@ func (p *progress) say(e distribution.Event) {
 	case distribution.Failed:
 		delete(p.running, e.Step)
 		p.fail(s, e)
+	case distribution.Retrying:
+		p.retry(s, e)
 	case distribution.Noted:
 		p.print(p.text.Subject(s) + strings.TrimPrefix(e.Text, s.String()))
 	}
@@ -216,6 +221,24 @@ func (p *progress) advance(s step.Step, e distribution.Event) {
 		line += ", about " + report.Remaining(left) + " left"
 	}
 	p.print(line)
+}
+
+// retry says why a step is retried, and for how long. Heartbeats repeat it.
+func (p *progress) retry(s step.Step, e distribution.Event) {
+	at := s.Meta().Location
+	if d := s.Meta().Destination; d != (distribution.Location{}) {
+		at = d
+	}
+	line := "Waiting for " + p.text.Location(at) + ": " + e.Text
+	if r := p.running[e.Step]; r != nil {
+		r.retrying = line
+	}
+	if p.retries[line] { // another step of the destination has said so
+		return
+	}
+	p.retries[line] = true
+	p.print(fmt.Sprintf("%s, retrying for %s in case a policy or a share has just changed",
+		line, report.Remaining(e.ETA.Sub(e.Time))))
 }
 
 func (p *progress) finish(s step.Step) {
@@ -284,6 +307,9 @@ func (p *progress) destination(d distribution.DestinationResult) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at := p.text.Location(d.At)
+	if event := destinationEvents[d.State]; event != "" {
+		p.Ui.Machine(machineType, event, d.At.Account, d.At.Region, d.Target, d.ImageID)
+	}
 	switch d.State {
 	case distribution.DestinationSucceeded:
 		p.print("Finished " + at + ": " + d.ImageID)
@@ -327,7 +353,7 @@ func (p *progress) waiting(now time.Time) string {
 	slices.SortFunc(others, func(a, b *runningStep) int { return a.started.Compare(b.started) })
 	doing := p.heartbeat.doing
 	for _, r := range others {
-		if text := p.text.Doing(r.step); text != "" {
+		if text := cmp.Or(r.retrying, p.text.Doing(r.step)); text != "" {
 			doing = text
 			break
 		}

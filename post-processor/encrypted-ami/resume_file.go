@@ -35,6 +35,7 @@ func (r *run) writeResumeFile() {
 		content, variables := f.Content()
 		if err = replace(path, content); err == nil {
 			r.resumePath, r.resumeVariables = path, variables
+			r.ui.Machine(machineType, "file", "resume", path)
 		}
 	}
 	if err != nil {
@@ -160,7 +161,7 @@ func (r *run) isFinished() bool {
 	case report.CleanUp:
 		return true
 	case report.Distribute:
-		return len(unserved(r.result)) == 0
+		return len(unfinished(r.result)) == 0
 	}
 	return false
 }

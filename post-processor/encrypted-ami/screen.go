@@ -15,6 +15,7 @@ import (
 
 // printStart prints what the run is about to do.
 func (r *run) printStart() {
+	r.machineStart()
 	from := " from " + r.account
 	verbs := map[report.Mode]string{
 		report.Distribute: "Distributing %s%s in %s...",

@@ -330,3 +330,66 @@ func TestExplain_stateOfTheAMI(t *testing.T) {
 	}
 	golden.Equal(t, "testdata/explain.golden", text.String())
 }
+
+// A reader saw nothing for four minutes while a refusal of KMS was retried.
+func TestProgress_retry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ui, steps := new(screen), sampleSteps(1)
+		p := newProgress(ui)
+		p.follow(steps)
+		p.startHeartbeat(time.Date(2026, 1, 2, 15, 4, 0, 0, time.UTC))
+		copied := steps.Steps[1]
+		copied.(*step.CopySnapshot).Trial = true
+		p.follow(steps)
+		e := distribution.Event{Time: time.Now(), Kind: distribution.Begun, Step: copied.Meta().ID, At: copied.Meta().Location}
+		p.say(e)
+		e.Kind, e.Text, e.ETA = distribution.Retrying, "Given key ID is not accessible", time.Now().Add(7*time.Minute)
+		p.say(e)
+		time.Sleep(2*time.Minute + time.Second)
+		p.stop()
+		text := regexp.MustCompile(`(?m)^machine: .*\n`).ReplaceAllString(ui.String(), "")
+		golden.Equal(t, "testdata/screen-retry.golden", text)
+	})
+}
+
+// The lines for programs are public: their fields have the documented order.
+func TestMachine_events(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.rights(other, `["ec2:*","kms:DescribeKey"]`)
+		if _, err := s.run(s.Context(), s.screenOptions(prod, other)); err == nil {
+			s.Fatal("got no error")
+		}
+		image := s.images(prod)[0]
+		for _, want := range []string{
+			"run_started,distribute," + s.image + ",2",
+			"step_started,CopySnapshot," + source + "," + tokyo + ",",
+			"step_completed,RegisterImage," + prod + "," + tokyo + "," + *image.ImageId,
+			"destination_completed," + prod + "," + tokyo + ",to " + prod + "," + *image.ImageId,
+			"destination_failed," + other + "," + tokyo + ",to " + other + ",",
+			"finding,error,kms_create_grant_denied," + other + "," + tokyo + ",role golden-image-target may not kms:CreateGrant on ",
+			"file,resume," + s.directory,
+			"file,manifest," + s.directory,
+			"run_failed,1,1,0",
+		} {
+			if !s.tells("machine: encrypted-ami,"+want, nil) {
+				s.Errorf("got no line %q", want)
+			}
+		}
+	})
+}
+
+// All errors of a template come at once, each with the option and the value.
+func TestConfigure_errors(t *testing.T) {
+	err := new(PostProcessor).Configure(map[string]any{
+		"mode": "distribut",
+		"target": []any{map[string]any{
+			"name":        "prod",
+			"account_ids": []any{"12345678901"},
+			"kms_key_id":  "golden-target",
+		}},
+	})
+	if err == nil {
+		t.Fatal("got no error")
+	}
+	golden.Equal(t, "testdata/screen-configuration-error.golden", err.Error()+"\n")
+}

@@ -422,13 +422,13 @@ func TestAnEndpointOutOfReachIsNamedWhileItIsWaitedForAndInTheEnd(t *testing.T) 
 			o["timeout"] = "1h"
 			s.world.Inject(awssim.FaultRule{Fault: awssim.ConnectionReset, Action: service})
 			time.AfterFunc(2*time.Minute, func() {
-				if !s.tells("Nothing answers "+call, nil) {
+				if !s.tells("No response from "+call, nil) {
 					s.Errorf("after two minutes nothing is told:\n%s", s.screen)
 				}
 			})
 			begun := time.Now()
 			_, err := s.run(s.Context(), o)
-			if err == nil || !strings.Contains(err.Error(), "nothing had answered "+call) || time.Since(begun) > time.Hour+time.Minute {
+			if err == nil || !strings.Contains(err.Error(), "no response from "+call) || time.Since(begun) > time.Hour+time.Minute {
 				s.Errorf("after %v: %v", time.Since(begun), err)
 			}
 		})

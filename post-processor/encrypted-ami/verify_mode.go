@@ -34,7 +34,7 @@ func (r *run) check(ctx context.Context, request distribution.Request) error {
 	}
 	r.printFindings(p.Findings, distribution.Refused, distribution.Warning, distribution.Note)
 	all := distribution.Count(len(p.Destinations), "destination", "destinations")
-	changed := unserved(r.result)
+	changed := unfinished(r.result)
 	if p.Refused() {
 		return &outcomeError{fmt.Sprintf("%d of %s changed", max(len(changed), 1), all)}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// follow takes the destinations of a plan and what was found into the result.
+// trackPlan adds the destinations and findings of a plan to the result, and makes the output describe its steps.
 func (r *run) trackPlan(p plan.Plan) {
 	r.plan, r.steps, r.timed, r.pending = p, map[distribution.StepID]step.Step{}, map[distribution.StepID]int{}, map[distribution.Location]int{}
 	for _, newStep := range p.Steps {
@@ -32,7 +32,7 @@ func (r *run) trackPlan(p plan.Plan) {
 	}
 }
 
-// say shows an event, and takes it into the result that is kept.
+// say prints an event and adds it to the result.
 func (r *run) say(e distribution.Event) {
 	r.progress.say(e)
 	newStep := r.steps[e.Step]
@@ -43,7 +43,7 @@ func (r *run) say(e distribution.Event) {
 	r.writeDue(r.advance(newStep, e))
 }
 
-// time takes the beginning or end of a step into the time line.
+// time adds the start or end of a step to the timeline.
 func (r *run) time(e distribution.Event) {
 	i, known := r.timed[e.Step]
 	if !known {
@@ -64,7 +64,7 @@ func (r *run) time(e distribution.Event) {
 	}
 }
 
-// advance reports whether a destination gets on by an event.
+// advance updates the state of a destination. It reports whether the state changed.
 func (r *run) advance(newStep step.Step, e distribution.Event) bool {
 	i := slices.IndexFunc(r.result.Destinations, func(d distribution.DestinationResult) bool { return d.At == newStep.Meta().Destination })
 	if i < 0 {
@@ -79,7 +79,7 @@ func (r *run) advance(newStep step.Step, e distribution.Event) bool {
 		d.ImageID = e.Resource
 	}
 	switch {
-	case before == distribution.DestinationSucceeded: // what is tidied up behind it changes nothing
+	case before == distribution.DestinationSucceeded: // a failed cleanup does not change that
 	case e.Kind == distribution.Failed:
 		d.State = distribution.DestinationFailed
 	case e.Kind == distribution.Finished && r.pending[d.At] == 0 && d.ImageID != "":
@@ -93,7 +93,7 @@ func (r *run) advance(newStep step.Step, e distribution.Event) bool {
 	return d.State != before
 }
 
-// keep makes the end of a plan the run's result.
+// keep makes the result of a plan that of the run.
 func (r *run) keep(result distribution.Result) {
 	result.Begun, result.Source, result.Destinations = r.result.Begun, r.result.Source, r.result.Destinations
 	for i := range result.Destinations {
@@ -112,7 +112,7 @@ func (r *run) keep(result distribution.Result) {
 	r.result = result
 }
 
-// unserved are the destinations that a run has ended without an image for.
-func unserved(result distribution.Result) []distribution.DestinationResult {
+// unfinished returns the destinations without a published AMI.
+func unfinished(result distribution.Result) []distribution.DestinationResult {
 	return slices.DeleteFunc(slices.Clone(result.Destinations), func(d distribution.DestinationResult) bool { return d.State == distribution.DestinationSucceeded })
 }

@@ -1,0 +1,55 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awssim
+
+import "slices"
+
+// Alternative is a behavior of AWS that is not documented, or that AWS does not promise. A client must work with and
+// without it.
+type Alternative string
+
+// Alternatives. In the comments, "instead" is what the world does by default.
+const (
+	// OneCopyForAllDevices copies a snapshot once in CopyImage, even if several devices use it. Instead it has a copy for
+	// each device.
+	OneCopyForAllDevices Alternative = "one-copy-for-all-devices"
+	// ArbitraryVolumeIDs shows a volume ID of its own for each copied snapshot. Instead it is vol-ffffffff, which was
+	// recorded but is documented as arbitrary.
+	ArbitraryVolumeIDs Alternative = "arbitrary-volume-ids"
+	// InheritedDescription keeps the description of the source image in CopyImage. Instead the copy has none.
+	InheritedDescription Alternative = "inherited-description"
+	// InheritedDeprecation keeps the deprecation time of the source image in CopyImage (Q5). Instead the copy has none.
+	InheritedDeprecation Alternative = "inherited-deprecation"
+	// KeptSnapshots leaves the snapshots of a deregistered image in place, and says so. Instead they are deleted.
+	KeptSnapshots Alternative = "kept-snapshots"
+	// ImageKeyChecked refuses an unusable key of CopyImage at once (Q1). Instead the copy fails later (rule 1.8.5).
+	ImageKeyChecked Alternative = "image-key-checked"
+	// ManagedKeyForCopies encrypts a copy without a key with aws/ebs (Q2). Instead it uses the EBS default key.
+	ManagedKeyForCopies Alternative = "managed-key-for-copies"
+	// KeyStateChecked refuses a key that is pending import in CopySnapshot (Q3). Instead the copy fails later.
+	KeyStateChecked Alternative = "key-state-checked"
+	// ImageCopiesCounted counts the snapshots of image copies in the quota of snapshot copies (Q4). Instead they do not
+	// count.
+	ImageCopiesCounted Alternative = "image-copies-counted"
+	// ActingDryRuns ignores DryRun, as an intermediary that drops the parameter. Instead a dry run changes nothing.
+	ActingDryRuns Alternative = "acting-dry-runs"
+	// ParameterTypeRefused refuses another type for an existing parameter. Instead it converts the parameter (rule B.6.1).
+	ParameterTypeRefused Alternative = "parameter-type-refused"
+)
+
+// Alternatives returns all alternatives.
+func Alternatives() []Alternative {
+	return []Alternative{
+		OneCopyForAllDevices, ArbitraryVolumeIDs, InheritedDescription, InheritedDeprecation, KeptSnapshots, ImageKeyChecked,
+		ManagedKeyForCopies, KeyStateChecked, ImageCopiesCounted, ActingDryRuns, ParameterTypeRefused,
+	}
+}
+
+// WithAlternatives selects alternatives.
+func WithAlternatives(chosen ...Alternative) Option {
+	return func(w *World) { w.alternatives = append(w.alternatives, chosen...) }
+}
+
+// chooses reports whether the world has an alternative.
+func (w *World) chooses(a Alternative) bool { return slices.Contains(w.alternatives, a) }

@@ -1,0 +1,134 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package execute_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
+)
+
+// A run completes whichever way AWS behaves where its behavior is not documented or not promised. A second run then
+// changes nothing.
+func TestRun_eitherBehaviorOfAWS(t *testing.T) {
+	for _, alternative := range awssim.Alternatives() {
+		for name, method := range map[string]func(distribution.Request) distribution.Request{
+			"snapshot": func(req distribution.Request) distribution.Request { return req }, "image": byImage,
+		} {
+			t.Run(string(alternative)+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					h := build(t, mixed, []string{target}, []string{home, away}, awssim.WithAlternatives(alternative))
+					_, result := h.run(t.Context(), method(h.request()))
+					if alternative == awssim.KeptSnapshots && name == "image" { // those of the staged image
+						if len(result.Left) != len(mixed) {
+							t.Errorf("the run reports %+v as left behind, want %d snapshots", result.Left, len(mixed))
+						}
+						return
+					}
+					h.complete(result)
+					h.unshared()
+
+					before := len(h.Records())
+					_, result = h.run(t.Context(), method(h.request()))
+					h.complete(result)
+					if changed := h.Records()[before:].Mutating(); len(changed) > 0 {
+						t.Errorf("the second run changed something: %+v", changed)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A dry run that AWS performs is reported, and stops the others: each would create something that no run knows.
+func TestProve_dryRunPerformed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, mixed[:1], []string{target}, []string{home, away}, awssim.WithAlternatives(awssim.ActingDryRuns))
+		pool := h.pool(t.Context(), h.World)
+		p := h.decide(t.Context(), pool, h.request())
+		found := execute.Prove(t.Context(), pool, p, 0)
+		performed := slices.ContainsFunc(found, func(f distribution.Finding) bool {
+			return f.Level == distribution.Refused && f.Reference == "6.1" && f.Remediation != ""
+		})
+		if !performed {
+			t.Errorf("AWS performed a dry run, and the findings are %+v", found)
+		}
+	})
+}
+
+// A server error that stays, on any operation that changes something, ends the run with a finding, and with a report of
+// what is left behind.
+func TestRun_lastingServerError(t *testing.T) {
+	for name, method := range map[string]func(distribution.Request) distribution.Request{
+		"snapshot": func(req distribution.Request) distribution.Request { return req }, "image": byImage,
+	} {
+		var actions []string
+		synctest.Test(t, func(t *testing.T) {
+			h := build(t, mixed[:1], []string{target}, []string{home, away})
+			_, result := h.run(t.Context(), method(h.request()))
+			h.complete(result)
+			for _, r := range h.Records().Mutating() {
+				if r.Account != source || strings.HasPrefix(r.Action, "ec2:") {
+					actions = append(actions, r.Action)
+				}
+			}
+		})
+
+		slices.Sort(actions)
+		for _, action := range slices.Compact(actions) {
+			t.Run(name+"/"+action, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					h := build(t, mixed[:1], []string{target}, []string{home, away})
+					pool := h.pool(t.Context(), h.World)
+					p := h.decide(t.Context(), pool, method(h.request()))
+					h.Inject(awssim.FaultRule{Fault: awssim.ServerError, Action: action})
+					ctx, stop := context.WithTimeout(t.Context(), 6*time.Hour) // the timeout of the template
+					defer stop()
+					result := runPlan(ctx, pool, p, options(h.request()), func(distribution.Event) {})
+					if len(result.Findings) == 0 && len(result.Left) == 0 {
+						h.complete(result)
+					}
+					for _, id := range h.unusedSnapshots() {
+						if !slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Resource == id }) {
+							t.Errorf("%s is left behind and not reported: %+v", id, result.Left)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// unusedSnapshots returns the snapshots that no image uses.
+func (h *house) unusedSnapshots() (ids []string) {
+	for _, account := range []string{source, target} {
+		for _, region := range []string{home, away} {
+			used := map[string]bool{}
+			for _, image := range h.ownImages(account, region) {
+				for _, m := range image.BlockDeviceMappings {
+					if m.Ebs != nil {
+						used[aws.ToString(m.Ebs.SnapshotId)] = true
+					}
+				}
+			}
+			for _, s := range h.ownSnapshots(account, region) {
+				if id := aws.ToString(s.SnapshotId); !used[id] {
+					ids = append(ids, id)
+				}
+			}
+		}
+	}
+	return ids
+}
