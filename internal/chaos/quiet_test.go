@@ -27,7 +27,10 @@ func (a *auditor) judgeLeft(w *fixture.World, cleanUps []*fixture.Run) {
 	w.Helper()
 	for _, item := range w.Leftovers(a.before) {
 		isListed := slices.ContainsFunc(cleanUps, func(run *fixture.Run) bool {
-			return run.Manifest().Lists(item) || isOnOtherKey(run.Manifest(), item)
+			return run.Manifest().Lists(item)
+		})
+		isListed = isListed || slices.ContainsFunc(a.attempts, func(log *attemptLog) bool {
+			return isOnOtherKey(log.run.Manifest(), item)
 		})
 		if item.Kind == fixture.Protection {
 			isListed = a.isProtectionKnown(w, item.ID, cleanUps)

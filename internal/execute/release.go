@@ -51,8 +51,11 @@ func (t *transfer) keysOf(ctx context.Context, source provenance.SourceImage) (p
 		return nil, nil
 	}
 	image, err := t.image(ctx, distribution.Location{Account: source.Account, Region: source.Region}, source.ImageID)
-	if err != nil || image == nil {
+	if err != nil {
 		return nil, err
+	}
+	if image == nil {
+		return nil, step.ErrImageNotShown
 	}
 	return provenance.ParseSigningKeys(distribution.TagMap(image.Tags)), nil
 }

@@ -4,6 +4,7 @@
 package runrecord
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -18,37 +19,41 @@ import (
 
 // Record says on a source image that a run works on it. All times are AWS's.
 type Record struct {
-	ID              string
-	Ended           bool
-	Began           time.Time
-	Until           time.Time // when the record lapses, unless the run renews it before
-	HoldsProtection bool      // the run needs the image's deregistration protection
-	LiftsProtection bool      // the run has succeeded and lifts the protection, unless another run needs it
-	Scope           string    // digest of the accounts and keys that the run uses
-	Regions         []string  // where the run creates resources. AllRegions if they do not fit
+	ID         string
+	Ended      bool
+	Began      time.Time
+	Until      time.Time  // when the record lapses, unless the run renews it before
+	Protection Protection // what the run has to do with the image's deregistration protection
+	Scope      string     // digest of the accounts and keys that the run uses
+	Regions    []string   // where the run creates resources. AllRegions if they do not fit
 }
+
+// Protection says what a run has to do with the deregistration protection of a source image.
+type Protection string
+
+// What a run has to do with it. The order is that of merge: the first that is not NoProtection wins.
+const (
+	NoProtection      Protection = "none"
+	ProtectionHeld    Protection = "held"    // a run enabled it, and this run needs it
+	ProtectionNeeded  Protection = "needed"  // this run needs it, and somebody else enabled it
+	ProtectionLifting Protection = "lifting" // the run has succeeded and disables it, unless another run needs it
+)
 
 // AllRegions stands for the Regions of a record that do not fit into a tag.
 const AllRegions = "*"
 
 const maxTagValue = 256
 
-var recordValue = regexp.MustCompile(`^(working|ended) began=(\S+) until=(\S+) protection=(held|lifting|none) scope=(\S*) regions=(\S*)$`)
+var recordValue = regexp.MustCompile(`^(working|ended) began=(\S+) until=(\S+) protection=(held|needed|lifting|none) scope=(\S*) regions=(\S*)$`)
 
 // tag returns the tag that stores a record.
 func (r Record) tag() (key, value string) {
-	state, protection := "working", "none"
+	state := "working"
 	if r.Ended {
 		state = "ended"
 	}
-	switch {
-	case r.HoldsProtection:
-		protection = "held"
-	case r.LiftsProtection:
-		protection = "lifting"
-	}
 	value = fmt.Sprintf("%s began=%s until=%s protection=%s scope=%s regions=",
-		state, formatTime(r.Began), formatTime(r.Until), protection, r.Scope)
+		state, formatTime(r.Began), formatTime(r.Until), cmp.Or(r.Protection, NoProtection), r.Scope)
 	regions := strings.Join(r.Regions, ",")
 	if len(value)+len(regions) > maxTagValue {
 		regions = AllRegions
@@ -75,13 +80,12 @@ func parseRecord(key, value string) (Record, bool, error) {
 		return Record{}, true, unreadable(key, value)
 	}
 	r := Record{
-		ID:              id,
-		Ended:           found[1] == "ended",
-		Began:           began,
-		Until:           until,
-		HoldsProtection: found[4] == "held",
-		LiftsProtection: found[4] == "lifting",
-		Scope:           found[5],
+		ID:         id,
+		Ended:      found[1] == "ended",
+		Began:      began,
+		Until:      until,
+		Protection: Protection(found[4]),
+		Scope:      found[5],
 	}
 	if found[6] != "" {
 		r.Regions = strings.Split(found[6], ",")
@@ -98,8 +102,12 @@ func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // merge joins the records of one run on two source images.
 func (r Record) merge(o Record) Record {
 	r.Ended = r.Ended && o.Ended
-	r.HoldsProtection = r.HoldsProtection || o.HoldsProtection
-	r.LiftsProtection = r.LiftsProtection || o.LiftsProtection
+	for _, p := range []Protection{ProtectionHeld, ProtectionNeeded, ProtectionLifting} {
+		if r.Protection == p || o.Protection == p {
+			r.Protection = p
+			break
+		}
+	}
 	if o.Until.Before(r.Until) {
 		r.Until = o.Until
 	}
@@ -168,24 +176,31 @@ func (rs Records) Over() []Record {
 // is resumed: without protection Packer would deregister the image.
 func (rs Records) OtherHoldsProtection() bool {
 	return len(rs.where(func(r Record) bool {
-		return r.HoldsProtection && !rs.isOurs(r.ID) && (!rs.takesOver || r.isWorking(rs.now))
+		isWorking := r.isWorking(rs.now)
+		isHeld := r.Protection == ProtectionHeld && (!rs.takesOver || isWorking) || r.Protection == ProtectionNeeded && isWorking
+		return isHeld && !rs.isOurs(r.ID)
 	})) > 0
 }
 
 // AnyHoldsProtection reports whether any record holds the protection. A protection that no record holds was set by somebody else.
 func (rs Records) AnyHoldsProtection() bool {
-	return len(rs.where(func(r Record) bool { return r.HoldsProtection || r.LiftsProtection })) > 0
+	return len(rs.where(func(r Record) bool { return r.claimsProtection() })) > 0
 }
 
 // IsProtectionHeld reports whether a record among the tags of a source image holds its protection, or says that its run was
 // about to lift it.
 func IsProtectionHeld(tags map[string]string) bool {
 	for key, value := range tags {
-		if r, ok, err := parseRecord(key, value); ok && (err != nil || r.HoldsProtection || r.LiftsProtection) {
+		if r, ok, err := parseRecord(key, value); ok && (err != nil || r.claimsProtection()) {
 			return true
 		}
 	}
 	return false
+}
+
+// claimsProtection reports whether a run enabled the protection, as far as its record says.
+func (r Record) claimsProtection() bool {
+	return r.Protection == ProtectionHeld || r.Protection == ProtectionLifting
 }
 
 // Regions returns the Regions of all records, sorted: earlier runs may have left resources there.

@@ -17,8 +17,8 @@ var noon = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 
 func TestRecord_roundTrip(t *testing.T) {
 	for _, want := range []Record{
-		{ID: "a", Began: noon, Until: noon.Add(time.Hour)},
-		{ID: "b", Ended: true, Began: noon, Until: noon.Add(time.Hour), HoldsProtection: true, Regions: []string{"us-west-2", "eu-west-1"}},
+		{ID: "a", Began: noon, Until: noon.Add(time.Hour), Protection: NoProtection},
+		{ID: "b", Ended: true, Began: noon, Until: noon.Add(time.Hour), Protection: ProtectionHeld, Regions: []string{"us-west-2", "eu-west-1"}},
 	} {
 		key, value := want.tag()
 		got, ok, err := parseRecord(key, value)
@@ -63,9 +63,9 @@ func TestRecords_owners(t *testing.T) {
 		all: []Record{
 			{ID: "ended", Ended: true, Began: now.Add(-time.Hour), Until: now.Add(time.Minute)},
 			{ID: "inGrace", Began: now.Add(-time.Hour), Until: now.Add(-grace)},
-			{ID: "lapsed", Began: now.Add(-time.Hour), Until: now.Add(-grace - time.Second), HoldsProtection: true},
-			{ID: "own", Began: now.Add(-time.Hour), Until: now.Add(time.Minute), HoldsProtection: true},
-			{ID: "resumed", Began: now.Add(-time.Hour), Until: now.Add(time.Minute), HoldsProtection: true},
+			{ID: "lapsed", Began: now.Add(-time.Hour), Until: now.Add(-grace - time.Second), Protection: ProtectionHeld},
+			{ID: "own", Began: now.Add(-time.Hour), Until: now.Add(time.Minute), Protection: ProtectionHeld},
+			{ID: "resumed", Began: now.Add(-time.Hour), Until: now.Add(time.Minute), Protection: ProtectionHeld},
 			{ID: "working", Began: now.Add(-time.Hour), Until: now.Add(time.Minute)},
 		},
 	}
@@ -121,8 +121,8 @@ func ids(records []Record) string {
 // A run works on as long as it works on one of its images, and no longer than the earliest record says.
 func TestRecord_mergedOverImages(t *testing.T) {
 	a := Record{ID: "a", Ended: true, Began: noon, Until: noon.Add(time.Hour), Regions: []string{"us-west-2"}}
-	b := Record{ID: "a", Began: noon.Add(time.Minute), Until: noon.Add(time.Minute), HoldsProtection: true, Regions: []string{"eu-west-1", "us-west-2"}}
-	want := Record{ID: "a", Began: noon, Until: noon.Add(time.Minute), HoldsProtection: true, Regions: []string{"eu-west-1", "us-west-2"}}
+	b := Record{ID: "a", Began: noon.Add(time.Minute), Until: noon.Add(time.Minute), Protection: ProtectionHeld, Regions: []string{"eu-west-1", "us-west-2"}}
+	want := Record{ID: "a", Began: noon, Until: noon.Add(time.Minute), Protection: ProtectionHeld, Regions: []string{"eu-west-1", "us-west-2"}}
 	for _, got := range []Record{a.merge(b), b.merge(a)} {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, want %+v", got, want)

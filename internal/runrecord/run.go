@@ -44,13 +44,13 @@ type Run struct {
 
 // Options are what a record says, and where it is kept.
 type Options struct {
-	Stores          []Store  // one for each source image that is used
-	Resumes         string   // id of the run that this one resumes. Empty if none
-	TakesOver       bool     // the run completes what every run that is over left, and lifts the protection that they hold
-	Regions         []string // where the run creates resources
-	Scope           string   // digest of the accounts and keys that it uses
-	HoldsProtection bool
-	Report          func(text string) // receives what the run waits for, from any goroutine. Nil if nothing listens
+	Stores     []Store           // one for each source image that is used
+	Resumes    string            // id of the run that this one resumes. Empty if none
+	TakesOver  bool              // the run completes what every run that is over left, and lifts the protection that they hold
+	Regions    []string          // where the run creates resources
+	Scope      string            // digest of the accounts and keys that it uses
+	Protection Protection        // Held or Needed for the image of a build
+	Report     func(text string) // receives what the run waits for, from any goroutine. Nil if nothing listens
 }
 
 // New draws the id of a run. Its fence is closed until Begin.
@@ -142,12 +142,12 @@ func (r *Run) put(ctx context.Context) error {
 // record returns the record until a time. mu must be held.
 func (r *Run) record(until time.Time) Record {
 	return Record{
-		ID:              r.ID,
-		Began:           r.began,
-		Until:           until.UTC().Truncate(time.Second),
-		HoldsProtection: r.options.HoldsProtection,
-		Regions:         r.options.Regions,
-		Scope:           r.options.Scope,
+		ID:         r.ID,
+		Began:      r.began,
+		Until:      until.UTC().Truncate(time.Second),
+		Protection: r.options.Protection,
+		Regions:    r.options.Regions,
+		Scope:      r.options.Scope,
 	}
 }
 
@@ -245,12 +245,16 @@ func (r *Run) End(ctx context.Context, holdsProtection bool) (Records, error) {
 	r.mu.Lock()
 	record, wasTried := r.record(r.until), !r.began.IsZero()
 	r.mu.Unlock()
-	record.HoldsProtection = holdsProtection && r.options.HoldsProtection
-	record.LiftsProtection = !holdsProtection && r.options.HoldsProtection
+	switch {
+	case r.options.Protection != ProtectionHeld:
+		record.Protection = NoProtection
+	case !holdsProtection:
+		record.Protection = ProtectionLifting
+	}
 	if !wasTried { // the run failed before Begin: all that a record can say is that the image must stay protected
 		record.Began, record.Until = now, now.UTC().Truncate(time.Second)
 	}
-	if wasTried || record.HoldsProtection { // the answer of the first call may have been lost
+	if wasTried || record.Protection == ProtectionHeld { // the answer of the first call may have been lost
 		for _, store := range r.options.Stores {
 			if err := store.End(ctx, record); err != nil {
 				return Records{}, fmt.Errorf("write that the run has ended: %w", err)
@@ -273,7 +277,7 @@ func (r *Run) Clear(ctx context.Context) error {
 			return fmt.Errorf("read the records of runs: %w", err)
 		}
 		for _, record := range all {
-			kept := record.HoldsProtection && !records.isOurs(record.ID) && !r.options.TakesOver
+			kept := record.Protection == ProtectionHeld && !records.isOurs(record.ID) && !r.options.TakesOver
 			if kept || !records.IsOver(record.ID, record.Began) {
 				continue
 			}

@@ -163,7 +163,7 @@ func (w *world) start(t *testing.T) *process {
 
 func (p *process) begin(t *testing.T, change ...func(*runrecord.Options)) context.Context {
 	t.Helper()
-	options := runrecord.Options{Stores: []runrecord.Store{p.store}, Regions: []string{home}, HoldsProtection: true, Report: p.report}
+	options := runrecord.Options{Stores: []runrecord.Store{p.store}, Regions: []string{home}, Protection: runrecord.ProtectionHeld, Report: p.report}
 	for _, c := range change {
 		c(&options)
 	}

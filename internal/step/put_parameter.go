@@ -151,41 +151,51 @@ func (a *putParameter) put(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 
-	if err := a.requireSameType(ctx); err != nil {
-		return 0, err
+	// If an earlier call of ours wrote the parameter and its answer was lost, it is not written again.
+	shown, lookupErr := a.existing(ctx)
+	value := ""
+	if shown != nil {
+		value = aws.ToString(shown.Value)
 	}
-
-	// The parameter exists. If an earlier call of ours wrote it and its answer was lost, it is not written again.
-	shown, lookupErr := a.get(ctx, a.step.Name, true)
-	if lookupErr == nil && aws.ToString(shown.Value) == a.imageID {
+	switch {
+	case lookupErr != nil:
+		return 0, lookupErr
+	case string(shown.Type) != a.step.Type:
+		return 0, a.conversionError(shown.Type)
+	case value == a.imageID:
 		return shown.Version, nil
-	}
-	if !a.step.Overwrite {
+	case !a.step.Overwrite:
 		return 0, err
 	}
-	if awsclient.IsNotFound(lookupErr) { // rule 7.2: it was created just now
-		return 0, a.wait.retry(lookupErr)
-	}
-	if lookupErr == nil {
-		if a.notes, err = a.releases.note(ctx, a.step.Name, aws.ToString(shown.Value)); err != nil || len(a.notes) > 0 {
-			return 0, err
-		}
+	if a.notes, err = a.releases.note(ctx, a.step.Name, value); err != nil || len(a.notes) > 0 {
+		return 0, err
 	}
 	return a.overwrite(ctx, in)
 }
 
-// requireSameType returns an error if the existing parameter has another type. AWS converts such a parameter (rule
-// B.6.1). Its readers would then lack the permission to decrypt it, or its value would no longer be encrypted.
-func (a *putParameter) requireSameType(ctx context.Context) error {
-	shown, err := a.get(ctx, a.step.Name, false)
-	if err != nil {
-		return err
+// existing returns the parameter, without its value if the caller may not decrypt it. It retries while AWS does not show
+// the parameter (rule 7.2) or its value.
+func (a *putParameter) existing(ctx context.Context) (*ssmtypes.Parameter, error) {
+	shown, err := a.get(ctx, a.step.Name, true)
+	if a.step.Type == distribution.SecureString && err != nil && !awsclient.IsNotFound(err) {
+		return a.get(ctx, a.step.Name, false)
 	}
-	if string(shown.Type) != a.step.Type {
-		return fmt.Errorf("parameter %s has type %s, and writing it would convert it to %s: delete the parameter, or "+
-			"set type = %q", a.step.Name, shown.Type, a.step.Type, shown.Type)
+	switch {
+	case awsclient.IsNotFound(err):
+		return nil, a.wait.retry(err)
+	case err != nil:
+		return nil, err
+	case aws.ToString(shown.Value) == "":
+		return nil, a.wait.retry(fmt.Errorf("AWS shows parameter %s without a value", a.step.Name))
 	}
-	return nil
+	return shown, nil
+}
+
+// conversionError refuses to write a parameter of another type, which AWS would convert (rule B.6.1). Its readers would then
+// lack the permission to decrypt it, or its value would no longer be encrypted.
+func (a *putParameter) conversionError(is ssmtypes.ParameterType) error {
+	return fmt.Errorf("parameter %s has type %s, and writing it would convert it to %s: delete the parameter, or set type = %q",
+		a.step.Name, is, a.step.Type, is)
 }
 
 func (a *putParameter) overwrite(ctx context.Context, in *ssm.PutParameterInput) (int64, error) {

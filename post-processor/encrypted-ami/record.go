@@ -48,14 +48,26 @@ func (r *run) recordOptions() runrecord.Options {
 		regions = append(regions, target.Regions...)
 	}
 	return runrecord.Options{
-		Stores:          r.stores(),
-		Resumes:         r.config.ResumedRun(),
-		TakesOver:       r.userSupplied && r.config.Mode != config.ModeCleanup,
-		Regions:         distribution.Union(regions, nil),
-		Scope:           r.scope,
-		HoldsProtection: len(protected(r.result.Source)) > 0,
-		Report:          r.ui.Say,
+		Stores:     r.stores(),
+		Resumes:    r.config.ResumedRun(),
+		TakesOver:  r.userSupplied && r.config.Mode != config.ModeCleanup,
+		Regions:    distribution.Union(regions, nil),
+		Scope:      r.scope,
+		Protection: r.protection(),
+		Report:     r.ui.Say,
 	}
+}
+
+// protection returns what the record says about the protection of the images. The run of a build needs it also if somebody
+// else enabled it: another run must not disable it meanwhile.
+func (r *run) protection() runrecord.Protection {
+	switch {
+	case len(protected(r.result.Source)) > 0:
+		return runrecord.ProtectionHeld
+	case r.protects():
+		return runrecord.ProtectionNeeded
+	}
+	return runrecord.NoProtection
 }
 
 // scopeOf returns the digest of the accounts and keys of a request. A run with another one does not look everywhere where
@@ -166,6 +178,11 @@ func (r *run) end(ctx context.Context, failed bool) (left []distribution.Retaine
 		return err
 	})
 	r.held = err != nil || records.OtherHoldsProtection()
+	if err == nil && !failed && !r.userSupplied && records.AnyHoldsProtection() {
+		for i := range r.result.Source { // another run enabled it, and has left that to this one
+			r.result.Source[i].Protected = true
+		}
+	}
 	r.others = err != nil || len(records.Working()) > 0
 	switch {
 	case err != nil:
@@ -198,6 +215,9 @@ const endTime = 6 * time.Minute
 
 // conclude lifts the protection after a success, unless another run needs it, and deletes the records of runs that are over.
 func (r *run) conclude(ctx context.Context) {
+	if records, err := r.record.Records(context.WithoutCancel(ctx)); err != nil || records.OtherHoldsProtection() {
+		r.held = true // another run may have begun since this one ended
+	}
 	if r.held {
 		r.ui.Say("Another run needs the protection of the source image: it stays.")
 		for i := range r.result.Source {
