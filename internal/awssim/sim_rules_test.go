@@ -195,7 +195,8 @@ func testedRules(t *testing.T, file string) (numbers []string) {
 var sections = map[string]string{
 	"1": "Encryption", "2": "Sharing, copying, registering", "3": "KMS", "4": "Limits, time, progress", "5": "Sessions",
 	"6": "Dry runs and IAM",
-	"7": "Parameters", "8": "Launches and Auto Scaling", "9": "Newer features", "A": "Corrections", "B": "Requests and responses",
+	"7": "Parameters", "8": "Launches and Auto Scaling", "9": "Newer features", "A": "Corrections",
+	"B": "Requests and responses",
 }
 
 // pageHead is the text above the rules, with the number of rules of each kind. A tilde stands for a backtick.
