@@ -218,6 +218,12 @@ Organizations, SSM and License Manager, on the loopback interface only.
 - With ~-speed~, the clock runs at a multiple of real time. The end of a session is in the client's time.
 - With ~-inject~, selected calls fail.
 
+Recorded responses of AWS are replayed by ~go test ./internal/awssim~ and, with boto3, by ~make replay~. The files
+~internal/awssim/testdata/observations.json~ and ~observations-2.json~ name the origin and the license of each case.
+
+Some behavior of AWS is not documented, or AWS does not promise it. Then ~WithAlternatives~ selects the other of two,
+and whole runs must complete with both.
+
 The simulator refuses operations, parameters, values and condition keys that it does not model. It follows the numbered
 rules below:
 
