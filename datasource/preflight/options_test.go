@@ -79,14 +79,14 @@ var worlds = append(optioncoverage.CommonWorlds(other, func(template func(option
 		optioncoverage.AssumeRoleCases("assume_role", source, "", "sts:AssumeRole"),
 		[]optioncoverage.Case{{Option: "assume_role_from", Value: "base"}},
 		optioncoverage.AssumeRoleCases("organizations_role", management, "cannot be listed", "cannot be listed"),
-		optioncoverage.AssumeRoleCases("target.assume_role", prod, "assume_role: missing", "account "+prod+" cannot be worked in"),
-		optioncoverage.AssumeRoleCases("share.assume_role", other, "assume_role: missing for account "+other, "account "+other+" cannot be worked in"),
+		optioncoverage.AssumeRoleCases("target.assume_role", prod, "assume_role: missing", "account "+prod+" cannot be used"),
+		optioncoverage.AssumeRoleCases("share.assume_role", other, "assume_role: missing for account "+other, "account "+other+" cannot be used"),
 	)},
 	{Name: "an organization", Run: on(anOrganization), Cases: []optioncoverage.Case{
 		{Option: "organizations_role", Without: "cannot be listed"},
 		{Option: "target.organizational_unit_ids"},
 		{Option: "target.exclude_account_ids", Value: list{management}},
-		{Option: "target.on_missing_role", Without: "account " + bare + " cannot be worked in"},
+		{Option: "target.on_missing_role", Without: "account " + bare + " cannot be used"},
 	}},
 	{Name: "one of two targets is refused", Run: on(oneOfTwo), Cases: []optioncoverage.Case{
 		{Option: "target.required", Value: false, Without: "alias/missing cannot be used"},

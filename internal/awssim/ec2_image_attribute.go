@@ -187,8 +187,6 @@ func (w *World) validateAttributeChange(
 		return noAttributesSpecified()
 	case w.violates(c, "2.2.10", len(named) > 1):
 		return badRequest("InvalidParameterCombination", "Fields for multiple attribute types specified: %s", joinIDs(named))
-	case slices.Contains(named, "description") && w.validateDescription(c, aws.String(newDescription(in)), true) != nil:
-		return w.validateDescription(c, aws.String(newDescription(in)), true)
 	case w.violates(c, "2.2.10", slices.Contains(named, "description") && newDescription(in) == ""):
 		return missingParameter("description")
 	case w.violates(c, "2.2.10", in.ImdsSupport != nil && aws.ToString(in.ImdsSupport.Value) != "v2.0"):
@@ -197,6 +195,10 @@ func (w *World) validateAttributeChange(
 		return badRequest(
 			"InvalidParameterValue", "Modification size must not be greater than %d.", maxLaunchPermissionChanges,
 		)
+	}
+
+	if err := w.validateDescription(c, aws.String(newDescription(in)), true); err != nil {
+		return err
 	}
 
 	for _, p := range slices.Concat(add, remove) {

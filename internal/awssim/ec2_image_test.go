@@ -487,8 +487,8 @@ func TestDescribeImageReferences_templatesAndInstances(t *testing.T) {
 	})
 }
 
-// TestDescribeImageReferences_resourceTypes covers rules B.10.1, B.10.2 and B.10.4. A request names all resource types or
-// some, and at most ten images. Terminated instances count unless the request leaves out their state.
+// TestDescribeImageReferences_resourceTypes covers rules B.10.1, B.10.2 and B.10.4. A request names all resource types
+// or some, and at most ten images. Terminated instances count unless the request leaves out their state.
 func TestDescribeImageReferences_resourceTypes(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("")
@@ -522,7 +522,8 @@ func TestDescribeImageReferences_resourceTypes(t *testing.T) {
 		requireErrorCode(f, err, "InvalidParameterValue") // B.10.1
 
 		all := requireOutput(look(&ec2.DescribeImageReferencesInput{IncludeAllResourceTypes: aws.Bool(true)}))(f)
-		if len(all) != 2 || !strings.HasSuffix(all[0], "instance/"+instance) || !strings.HasSuffix(all[1], "parameter/golden") {
+		if joined := strings.Join(all, " "); len(all) != 2 || !strings.HasSuffix(joined, "parameter/golden") ||
+			!strings.HasSuffix(all[0], "instance/"+instance) {
 			t.Errorf("all references: %v", all)
 		}
 
@@ -557,6 +558,8 @@ func TestDescribeImageReferences_permissions(t *testing.T) {
 		if err := look("both", allowStatement(`"ec2:Describe*"`)+","+viaEC2); err != nil {
 			t.Error(err)
 		}
-		requireErrorMessage(f, look("ec2", allowStatement(`"ec2:Describe*"`)), "UnauthorizedOperation", "ssm:DescribeParameters")
+		requireErrorMessage(
+			f, look("ec2", allowStatement(`"ec2:Describe*"`)), "UnauthorizedOperation", "ssm:DescribeParameters",
+		)
 	})
 }

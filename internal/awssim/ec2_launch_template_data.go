@@ -22,8 +22,8 @@ const (
 	maxHopLimit = 64
 )
 
-// validateTemplateData checks the data of a launch template as far as EC2 does. It stores unknown images, instance types
-// and key pairs (rule A.4.12).
+// validateTemplateData checks the data of a launch template as far as EC2 does. EC2 stores unknown images, instance
+// types and key pairs (rule A.4.12).
 func (w *World) validateTemplateData(c *Call, data *types.RequestLaunchTemplateData) error {
 	if data == nil {
 		return nil
@@ -34,8 +34,8 @@ func (w *World) validateTemplateData(c *Call, data *types.RequestLaunchTemplateD
 		if w.violates(c, "B.4.3", hops < minHopLimit || hops > maxHopLimit) {
 			return badRequest(
 				"InvalidParameterValue",
-				"A value of ‘%d’ is not valid for http-put-response-hop-limit. Specify a value between %d and %d, and try again.",
-				hops, minHopLimit, maxHopLimit,
+				"A value of ‘%d’ is not valid for http-put-response-hop-limit. Specify a value between %d and %d, and try "+
+					"again.", hops, minHopLimit, maxHopLimit,
 			)
 		}
 	}

@@ -267,7 +267,8 @@ func (w *World) findLaunchProfile(c *Call, named *types.IamInstanceProfileSpecif
 	}
 
 	for _, profile := range c.caller.account.profiles.all {
-		if strings.EqualFold(*profile.InstanceProfileName, aws.ToString(named.Name)) || aws.ToString(profile.Arn) == aws.ToString(named.Arn) {
+		sameName := strings.EqualFold(*profile.InstanceProfileName, aws.ToString(named.Name))
+		if sameName || aws.ToString(profile.Arn) == aws.ToString(named.Arn) {
 			return profile, nil
 		}
 	}

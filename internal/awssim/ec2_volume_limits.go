@@ -17,8 +17,8 @@ type volumeLimits struct {
 	baseline                     bool  // lower IOPS become the minimum, which is the default
 }
 
-// volumeTypeLimits are the bounds by volume type (SDK CreateVolume, parameters Size, Iops and Throughput; EBS user guide,
-// volume types, as of September 2025).
+// volumeTypeLimits are the bounds by volume type (SDK CreateVolume, parameters Size, Iops and Throughput; EBS user
+// guide, volume types, as of September 2025).
 var volumeTypeLimits = map[types.VolumeType]volumeLimits{
 	types.VolumeTypeStandard: {minSizeGiB: 1, maxSizeGiB: 1024},
 	types.VolumeTypeSt1:      {minSizeGiB: 125, maxSizeGiB: 16384},

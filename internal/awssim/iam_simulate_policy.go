@@ -70,8 +70,8 @@ func (w *World) findPolicySource(c *Call, arn string) (*iamPrincipal, bool) {
 	return nil, false
 }
 
-// simulate evaluates one action on one resource with the policies of the principal and its organization. Policies of the
-// resource do not count (SDK SimulatePrincipalPolicy).
+// simulate evaluates one action on one resource with the policies of the principal and its organization. Policies of
+// the resource do not count (SDK SimulatePrincipalPolicy).
 func (h *iamPrincipal) simulate(
 	action, resource string, context iampolicy.Context,
 ) (*iamtypes.EvaluationResult, error) {

@@ -156,7 +156,8 @@ func (w *World) enableKeyRotation(c *Call, in *kms.EnableKeyRotationInput) (*kms
 	if err != nil {
 		return nil, err
 	}
-	found.rotationPeriod, found.rotationStarted = cmp.Or(aws.ToInt32(in.RotationPeriodInDays), standardRotationPeriod), c.At
+	found.rotationPeriod = cmp.Or(aws.ToInt32(in.RotationPeriodInDays), standardRotationPeriod)
+	found.rotationStarted = c.At
 	c.recordChange(*found.Arn)
 	return &kms.EnableKeyRotationOutput{}, nil
 }

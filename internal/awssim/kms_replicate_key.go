@@ -103,7 +103,8 @@ func (w *World) replicateKey(c *Call, in *kms.ReplicateKeyInput) (*kms.Replicate
 		return nil, err
 	}
 
-	created.tags, created.keySet, created.availableAt = tags, primary.keySet, c.At.Add(max(w.replicaCreationTime, time.Millisecond))
+	created.tags, created.keySet = tags, primary.keySet
+	created.availableAt = c.At.Add(max(w.replicaCreationTime, time.Millisecond))
 	if created.Origin == kmstypes.OriginTypeAwsKms {
 		created.material = primary.material
 	}

@@ -193,7 +193,7 @@ func TestCreateAccount_administratorRole(t *testing.T) {
 	})
 }
 
-// TestOrganizations_serviceControlPolicies covers rule B.11.1. It shows that policies restrict even root users of member accounts, but not the
+// TestOrganizations_serviceControlPolicies covers rule B.11.1. Policies restrict even root users of members, but not the
 // management account. Every level must allow the action.
 func TestOrganizations_serviceControlPolicies(t *testing.T) {
 	inTree(t, func(o tree) {

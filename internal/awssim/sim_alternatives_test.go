@@ -14,8 +14,8 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
-// bothWays runs a test without and with an alternative.
-func bothWays(t *testing.T, a Alternative, test func(f fixture, chosen bool)) {
+// withAndWithout runs a test without and with an alternative.
+func withAndWithout(t *testing.T, a Alternative, test func(f fixture, chosen bool)) {
 	t.Helper()
 	for _, chosen := range []bool{false, true} {
 		runWithFixture(t, func(f fixture) {
@@ -42,15 +42,15 @@ func TestAlternative_copiedImage(t *testing.T) {
 		return f.describeImage(f.ec2, from), f.describeImage(f.ec2, f.copyImageAndWait(from))
 	}
 
-	bothWays(t, InheritedDescription, func(f fixture, chosen bool) {
+	withAndWithout(t, InheritedDescription, func(f fixture, chosen bool) {
 		_, copied := describe(f)
 		expectEqual(f, "the description is inherited", aws.ToString(copied.Description) == "base", chosen)
 	})
-	bothWays(t, InheritedDeprecation, func(f fixture, chosen bool) {
+	withAndWithout(t, InheritedDeprecation, func(f fixture, chosen bool) {
 		_, copied := describe(f)
 		expectEqual(f, "the deprecation is inherited", copied.DeprecationTime != nil, chosen)
 	})
-	bothWays(t, OneCopyForAllDevices, func(f fixture, chosen bool) {
+	withAndWithout(t, OneCopyForAllDevices, func(f fixture, chosen bool) {
 		_, copied := describe(f)
 		one, two := copied.BlockDeviceMappings[0].Ebs.SnapshotId, copied.BlockDeviceMappings[1].Ebs.SnapshotId
 		expectEqual(f, "both devices have one copy", *one == *two, chosen)
@@ -59,17 +59,17 @@ func TestAlternative_copiedImage(t *testing.T) {
 
 // TestAlternative_copiedSnapshot checks the volume ID and the key of a copied snapshot.
 func TestAlternative_copiedSnapshot(t *testing.T) {
-	bothWays(t, ArbitraryVolumeIDs, func(f fixture, chosen bool) {
+	withAndWithout(t, ArbitraryVolumeIDs, func(f fixture, chosen bool) {
 		copied := f.waitForSnapshot(f.ec2, f.copySnapshot(f.ec2, f.createSnapshot("")))
 		expectEqual(f, "the volume ID is arbitrary", *copied.VolumeId != copiedVolume, chosen)
 	})
-	bothWays(t, ManagedKeyForCopies, func(f fixture, chosen bool) {
+	withAndWithout(t, ManagedKeyForCopies, func(f fixture, chosen bool) {
 		key := f.createKey()
 		requireNoError(f.ec2.ModifyEbsDefaultKmsKeyId(f.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: &key}))(f)
 		copied := f.copySnapshot(f.ec2, f.createSnapshot(f.createKey()))
 		expectEqual(f, "the copy has aws/ebs", f.snapshotKey(copied) == f.awsManagedKeyARN(owner, home), chosen)
 	})
-	bothWays(t, KeyStateChecked, func(f fixture, chosen bool) {
+	withAndWithout(t, KeyStateChecked, func(f fixture, chosen bool) {
 		key := f.createKeyInState(kmstypes.KeyStatePendingImport)
 		_, err := f.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
 			SourceRegion: aws.String(home), SourceSnapshotId: aws.String(f.createSnapshot("")), Encrypted: aws.Bool(true),
@@ -81,7 +81,7 @@ func TestAlternative_copiedSnapshot(t *testing.T) {
 
 // TestAlternative_imageCopies checks the key and the quota of image copies.
 func TestAlternative_imageCopies(t *testing.T) {
-	bothWays(t, ImageKeyChecked, func(f fixture, chosen bool) {
+	withAndWithout(t, ImageKeyChecked, func(f fixture, chosen bool) {
 		key := f.createKey()
 		requireNoError(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &key}))(f)
 		_, err := f.copyImage(f.ec2, f.createImage(""), withUniqueName, func(in *ec2.CopyImageInput) {
@@ -89,7 +89,7 @@ func TestAlternative_imageCopies(t *testing.T) {
 		})
 		expectEqual(f, "the key is refused", err != nil, chosen)
 	})
-	bothWays(t, ImageCopiesCounted, func(f fixture, chosen bool) {
+	withAndWithout(t, ImageCopiesCounted, func(f fixture, chosen bool) {
 		f.world.SetSnapshotCopyQuota(owner, 1)
 		source := f.createSnapshot("")
 		requireNoError(f.copyImage(f.ec2, f.createImage(""), withUniqueName))(f)
@@ -102,7 +102,7 @@ func TestAlternative_imageCopies(t *testing.T) {
 
 // TestAlternative_keptSnapshots checks whether a deregistration deletes the snapshots.
 func TestAlternative_keptSnapshots(t *testing.T) {
-	bothWays(t, KeptSnapshots, func(f fixture, chosen bool) {
+	withAndWithout(t, KeptSnapshots, func(f fixture, chosen bool) {
 		image := f.createImage("")
 		root := f.rootSnapshot(f.ec2, image)
 		requireNoError(f.ec2.DeregisterImage(f.Context(), &ec2.DeregisterImageInput{

@@ -75,8 +75,8 @@ func (w *World) isRegionEnabled(loc location) bool {
 // zonesOf returns the Availability Zones of a Region.
 func zonesOf(region string) []string { return []string{region + "a", region + "b", region + "c"} }
 
-// zoneID returns the ID of an Availability Zone, such as use1-az1 for us-east-1a. On AWS the letter of a zone stands for
-// another ID in each account.
+// zoneID returns the ID of an Availability Zone, such as use1-az1 for us-east-1a. On AWS the letter of a zone stands
+// for another ID in each account.
 func zoneID(zone string) string {
 	name, letter := zone[:len(zone)-1], zone[len(zone)-1]
 	short := strings.NewReplacer(

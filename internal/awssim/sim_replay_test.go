@@ -583,11 +583,7 @@ func (r *replay) setFields(from any, into reflect.Value, path string) {
 		into.Set(reflect.New(into.Type().Elem()))
 		r.setFields(from, into.Elem(), path)
 	case into.Type() == reflect.TypeFor[time.Time]():
-		when, err := time.Parse(time.RFC3339, from.(string))
-		if err != nil {
-			r.Fatalf("%s: %v", path, err)
-		}
-		into.Set(reflect.ValueOf(when))
+		r.setTime(from, into, path)
 	case into.Kind() == reflect.Struct:
 		r.setMembers(from.(map[string]any), into, path)
 	case into.Kind() == reflect.Map:
@@ -619,6 +615,16 @@ func (r *replay) setFields(from any, into reflect.Value, path string) {
 	default:
 		r.Fatalf("%s: cannot hold %v", path, from)
 	}
+}
+
+// setTime sets a time.
+func (r *replay) setTime(from any, into reflect.Value, path string) {
+	r.Helper()
+	when, err := time.Parse(time.RFC3339, fmt.Sprint(from))
+	if err != nil {
+		r.Fatalf("%s: %v", path, err)
+	}
+	into.Set(reflect.ValueOf(when))
 }
 
 // unsendableNumber stands for a number that the SDK cannot send. The request is changed before it is signed.

@@ -195,7 +195,8 @@ func testedRules(t *testing.T, file string) (numbers []string) {
 var sections = map[string]string{
 	"1": "Encryption", "2": "Sharing, copying, registering", "3": "KMS", "4": "Limits, time, progress", "5": "Sessions",
 	"6": "Dry runs and IAM",
-	"7": "Parameters", "8": "Launches and Auto Scaling", "9": "Newer features", "A": "Corrections", "B": "Requests and responses",
+	"7": "Parameters", "8": "Launches and Auto Scaling", "9": "Newer features", "A": "Corrections",
+	"B": "Requests and responses",
 }
 
 // pageHead is the text above the rules, with the number of rules of each kind. A tilde stands for a backtick.
@@ -216,6 +217,12 @@ Organizations, SSM and License Manager, on the loopback interface only.
 - Other resources are created through the API, or with ~-world~.
 - With ~-speed~, the clock runs at a multiple of real time. The end of a session is in the client's time.
 - With ~-inject~, selected calls fail.
+
+Recorded responses of AWS are replayed by ~go test ./internal/awssim~ and, with boto3, by ~make replay~. The files
+~internal/awssim/testdata/observations.json~ and ~observations-2.json~ name the origin and the license of each case.
+
+Some behavior of AWS is not documented, or AWS does not promise it. Then ~WithAlternatives~ selects the other of two,
+and whole runs must complete with both.
 
 The simulator refuses operations, parameters, values and condition keys that it does not model. It follows the numbered
 rules below:

@@ -17,8 +17,8 @@ import (
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 )
 
-// TestScenario_preparation prepares accounts, keys and a base image by hand. The operator corrects each request that AWS
-// refuses.
+// TestScenario_preparation prepares accounts, keys and a base image by hand. The operator corrects each request that
+// AWS refuses.
 func TestScenario_preparation(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		f.prepareOrganization()

@@ -461,7 +461,9 @@ func TestPutParameter_anotherType(t *testing.T) {
 		requireNoError(f.putParameter(client, "p", "two", overwriting, securedBy("")))(f)
 		requireNoError(f.putParameter(client, "p", "three", overwriting, func(in *ssm.PutParameterInput) { in.Type = "" }))(f)
 		for name, want := range map[string]ssmtypes.ParameterType{
-			"p": ssmtypes.ParameterTypeSecureString, "p:2": ssmtypes.ParameterTypeSecureString, "p:1": ssmtypes.ParameterTypeString,
+			"p":   ssmtypes.ParameterTypeSecureString,
+			"p:2": ssmtypes.ParameterTypeSecureString,
+			"p:1": ssmtypes.ParameterTypeString,
 		} {
 			got := requireOutput(client.GetParameter(f.Context(), &ssm.GetParameterInput{Name: &name}))(f).Parameter.Type
 			expectEqual(f, "the type of "+name, got, want)

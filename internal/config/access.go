@@ -11,7 +11,7 @@ import (
 )
 
 // Access options choose the source credentials: those of the account that owns the image. They have amazon-ebs's names and meanings,
-// so one local value can serve the builder and the post-processor. Where none is given, the AWS SDK looks at its usual places:
+// so one local value can serve the builder and the post-processor. Where none is given, the AWS SDK looks at its usual locations:
 // environment variables, the shared configuration and credentials files, IAM Identity Center, web identity, the roles of containers and instances.
 type Access struct {
 	// The profile of the shared configuration and credentials files. Every kind of profile works, `credential_process` and

@@ -154,7 +154,7 @@ func (c *Config) Prepare(raws ...any) error {
 		return err
 	}
 	p := newProblems()
-	c.place(p)
+	c.readTargetsJSON(p)
 	c.fill()
 	c.check(p)
 	return p.err()
@@ -279,10 +279,10 @@ func (c *Config) check(p *diagnostics) {
 		if other, there := named[t.Name]; there && literal(t.Name) {
 			in.add("name", "%q is the name of %s too; give each target its own name", t.Name, other)
 		}
-		named[t.Name] = t.place
+		named[t.Name] = t.path
 		t.check(in, chained)
 	}
-	c.checkPlaces(p)
+	c.checkLocations(p)
 	for i := range c.Shares {
 		c.Shares[i].check(p.in(c.Shares[i].label(i)), chained)
 	}
@@ -370,23 +370,23 @@ func (c *Config) checkTimes(p *diagnostics) {
 	}
 }
 
-// checkPlaces checks that no account and Region is in two targets. A target without regions is checked when it runs.
-func (c *Config) checkPlaces(p *diagnostics) {
+// checkLocations checks that no account and Region is in two targets. A target without regions is checked when it runs.
+func (c *Config) checkLocations(p *diagnostics) {
 	first := map[distribution.Location]string{}
 	for i := range c.Targets {
 		t := &c.Targets[i]
-		places := map[distribution.Location]bool{} // a target's own repetitions are reported by its own check
+		locations := map[distribution.Location]bool{} // a target's own repetitions are reported by its own check
 		for j, account := range t.AccountIDs {
 			for _, region := range t.Regions {
 				at := distribution.Location{Account: account, Region: region}
-				if other, there := first[at]; there && literal(account) && literal(region) && !places[at] {
+				if other, there := first[at]; there && literal(account) && literal(region) && !locations[at] {
 					p.in(t.label()).
 						add(index("account_ids", j), "%s has %s in %s already; name each account and Region once", other, account, region)
 				}
-				places[at] = true
+				locations[at] = true
 			}
 		}
-		for at := range places {
+		for at := range locations {
 			if _, there := first[at]; !there {
 				first[at] = t.label()
 			}

@@ -42,7 +42,7 @@ func (t *Target) fastLaunch() *distribution.FastLaunch {
 	}
 }
 
-// check judges the fast launch of a target with one place or many.
+// check checks the fast launch of a target. many: it has several accounts or Regions.
 func (f *FastLaunch) check(p *diagnostics, many bool) {
 	named := f.TemplateID != "" || f.TemplateName != ""
 	switch {

@@ -12,7 +12,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// key is what the form of a key tells about it.
+// key is what the form of a key says about it.
 type key struct {
 	alias  string // with its prefix
 	region string // of an ARN
@@ -112,7 +112,7 @@ func (p *diagnostics) targetKeys(common string, exceptions map[string]string, re
 	}
 }
 
-// keyIn judges that a key given by ARN is in the Region where it shall encrypt (rule 1.7.5).
+// keyIn checks that a key given by ARN is in the Region where it encrypts (rule 1.7.5).
 func (p *diagnostics) keyIn(field string, k key, region string) {
 	if k.region != "" && region != "" && k.region != region {
 		p.add(

@@ -121,7 +121,7 @@ func (f *Preflight) Prepare(raws ...any) error {
 		return err
 	}
 	p := newProblems()
-	f.place(p)
+	f.readTargetsJSON(p)
 	f.checkIdle(p)
 	f.Timeout, f.FailOn = cmp.Or(f.Timeout, DefaultPreflightTimeout), cmp.Or(f.FailOn, failOnError)
 	f.fill()
@@ -253,7 +253,7 @@ func (f *Preflight) TargetsAsJSON(request distribution.Request, found []plan.Des
 	}
 	list := []any{}
 	for _, t := range f.Targets {
-		t.Name = cmp.Or(t.Name, t.place)
+		t.Name = cmp.Or(t.Name, t.path)
 		t.CopyMethod = cmp.Or(t.CopyMethod, string(distribution.Auto))
 		if t.Required == config.TriUnset {
 			t.Required = config.TriTrue
@@ -269,7 +269,7 @@ func (f *Preflight) TargetsAsJSON(request distribution.Request, found []plan.Des
 				}
 			}
 		}
-		if len(t.AccountIDs) == 0 { // its units have nobody to serve: told as a warning
+		if len(t.AccountIDs) == 0 { // its units have no account: the plan warns
 			continue
 		}
 		list = append(list, options(reflect.ValueOf(t)))

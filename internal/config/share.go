@@ -38,7 +38,7 @@ type Share struct {
 	Profile string `mapstructure:"profile"`
 }
 
-// label is how messages call the block: by its name, or by its place among the others.
+// label returns the name of the block in messages: its own, or its index.
 func (s *Share) label(i int) string {
 	return named("share", s.Name, index("share", i))
 }

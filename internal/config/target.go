@@ -19,7 +19,7 @@ import (
 // Target names accounts that shall own a copy of the image: each account in each Region, with one set of options. The block may be
 // repeated, and `dynamic "target"` works.
 type Target struct {
-	place string // in the template: target[0], targets_json[0]
+	path string // in the template: target[0], targets_json[0]
 
 	// A name for messages and reports. Default: `target[0]`, `target[1]`, ...
 	Name string `mapstructure:"name"`
@@ -103,8 +103,8 @@ type Target struct {
 	LaunchTemplates []LaunchTemplate `mapstructure:"launch_template"`
 }
 
-// label is how messages call the target: by its name, or by its place among the targets.
-func (t *Target) label() string { return named("target", t.Name, t.place) }
+// label returns the name of the target in messages: its own, or its path.
+func (t *Target) label() string { return named("target", t.Name, t.path) }
 
 func (t *Target) target() distribution.Target {
 	target := distribution.Target{
@@ -130,7 +130,7 @@ func (t *Target) target() distribution.Target {
 		Roles:           rolesOf(t.AssumeRole),
 	}
 	if t.Name == "" {
-		target.Name = t.place
+		target.Name = t.path
 	}
 	if t.CopyMethod == "" {
 		target.Method = distribution.Auto
@@ -216,7 +216,7 @@ func (t *Target) check(p *diagnostics, chained bool) {
 	p.texts("snapshot_tags", t.SnapshotTags)
 }
 
-// checkPointers judges what shall name the target's images.
+// checkPointers checks what will name the images of the target.
 func (t *Target) checkPointers(p *diagnostics) {
 	for i, parameter := range t.SSMParameters {
 		in := p.in(index("ssm_parameter", i))

@@ -18,10 +18,10 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// place says of every target where it stands, and puts those of targets_json into the list.
-func (c *Config) place(p *diagnostics) {
+// readTargetsJSON gives every target its path in the template, and adds those of targets_json to the list.
+func (c *Config) readTargetsJSON(p *diagnostics) {
 	for i := range c.Targets {
-		c.Targets[i].place = index("target", i)
+		c.Targets[i].path = index("target", i)
 	}
 	if c.TargetsJSON == "" ||
 		strings.Contains(c.TargetsJSON, unknown) { // jsonencode writes it otherwise where it is within a value
@@ -37,13 +37,13 @@ func (c *Config) place(p *diagnostics) {
 		return
 	}
 	for i, element := range elements {
-		place := index("targets_json", i)
+		path := index("targets_json", i)
 		t, err := targetOf(element)
 		if err != nil {
-			p.add(place, "%v", err)
+			p.add(path, "%v", err)
 			continue
 		}
-		t.place = place
+		t.path = path
 		c.Targets = append(c.Targets, t)
 	}
 }

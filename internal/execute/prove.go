@@ -38,6 +38,9 @@ type proof struct {
 	call     func(context.Context) error
 }
 
+// CountDryRuns returns how many dry runs Prove makes for a plan.
+func CountDryRuns(pool *awsclient.Pool, p plan.Plan) int { return len((&transfer{pool: pool}).proofs(p.Steps)) }
+
 // Prove makes the calls of a plan's steps as dry runs, each once at every place, and tells which would be refused. What a dry run lets
 // through is proved as far as rights go: it looks at no snapshot and at no condition that only a later resource meets. A refusal at an
 // optional destination, or at as many others as may fail, is a warning.
@@ -67,7 +70,7 @@ func Prove(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int) 
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return []distribution.Finding{{Level: distribution.Warning, Summary: "the rights could not be proved", Detail: err.Error()}}
+		return []distribution.Finding{{Level: distribution.Warning, Summary: "the permissions could not be checked", Detail: err.Error()}}
 	}
 	var findings, open []distribution.Finding
 	for _, f := range found {
@@ -100,9 +103,9 @@ func unproved(open []distribution.Finding) []distribution.Finding {
 	note := open[0]
 	note.Refusals = open
 	note.Location, note.Principal, note.Resource, note.PolicyStatements = distribution.Location{}, "", "", nil
-	note.Summary = "not provable before the copies: that EC2 may use " + strings.Join(keys, ", ")
-	note.Detail = "making a grant directly is refused, as it is by policies that let AWS's services alone make grants, and by a missing right: " + open[0].Detail
-	note.Remediation = "nothing, where the policies are those of the documentation; a canary, or else the copies, will show"
+	note.Summary = "a dry run cannot show whether EC2 may use " + strings.Join(keys, ", ")
+	note.Detail = "creating a grant directly is denied, by a policy that allows only AWS services to create grants or because a permission is missing. " + open[0].Detail
+	note.Remediation = "nothing, if the policies are those of the documentation: the test copies or the copies show it"
 	return []distribution.Finding{note}
 }
 
@@ -318,10 +321,10 @@ func (f proof) judge(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err
 		case told && !explicit && strings.Contains(refusal.Message, "resource-based policy"):
 			return nil // by its policy EC2 may, and only it
 		default:
-			e.Summary = "not provable that EC2 may use the key " + f.resource + ": " + e.Summary
+			e.Summary = "a dry run cannot show whether EC2 may use " + f.resource + ": " + e.Summary
 		}
 	case strings.Contains(refusal.Message, standInSnapshot), strings.Contains(refusal.Message, step.StandInImage): // the policy may ask for what only the real snapshot has
-		e.Level, e.Summary = distribution.Warning, "not provable before it is there: "+e.Summary
+		e.Level, e.Summary = distribution.Warning, "a dry run cannot show this before the resource exists: "+e.Summary
 	default:
 		e.Level = distribution.Refused
 	}

@@ -73,7 +73,7 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[d
 		case *step.PublishBarrier:
 			if d.Err != nil {
 				r.Findings = append(r.Findings, distribution.Finding{Level: distribution.Note, Field: "publish", Summary: "nothing was published", Detail: `publish = "all", and not every required destination has a proved image`,
-					Remediation: "run again: what is done stays done"})
+					Remediation: "resume the run: it keeps what is completed"})
 			}
 		case *step.ShareImage:
 			if s.Lasting && d.Err == nil {
@@ -138,7 +138,7 @@ func distinct(left []distribution.RetainedResource) []distribution.RetainedResou
 func sourceCredentialsExpired(f distribution.Finding, first step.Step) distribution.Finding {
 	f.Reference, f.Summary, f.Resource = "5.4", "the source credentials have ended", ""
 	f.Detail = "from here on nothing could be done with them, first: " + first.String() + "; " + f.Detail
-	f.Remediation = "renew the credentials that the run began with and run again: what is done stays done"
+	f.Remediation = "renew the credentials that the run began with and resume the run: it keeps what is completed"
 	return f
 }
 
@@ -241,7 +241,7 @@ func explain(ctx context.Context, pool *awsclient.Pool, source string, s step.St
 	}
 	if !asked { // not AWS's, but ours
 		return &distribution.Finding{Level: distribution.Refused, Location: s.Meta().Location, Resource: s.ResourceID(), Summary: "could not " + s.String(), Detail: err.Error(),
-			Remediation: "run again: what is done stays done"}
+			Remediation: "resume the run: it keeps what is completed"}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceTime)
 	defer cancel()

@@ -46,7 +46,7 @@ func (e *verificationError) Error() string {
 // finding explains an image that did not pass. What a registered image is billed as comes from its snapshots, or does not (2.3.3).
 func (e *verificationError) finding(s step.Step) *distribution.Finding {
 	f := &distribution.Finding{Level: distribution.Refused, Reference: "4.6.1", Location: s.Meta().Location, Resource: e.image, Summary: "could not " + s.String() + ": the image was discarded", Detail: e.Error(),
-		Remediation: "run again: what is done stays done"}
+		Remediation: "resume the run: it keeps what is completed"}
 	if e.stays {
 		f.Summary = "could not " + s.String() + ": the image stays, for another run made it"
 		f.Remediation = "deregister it and run again; or set another ami_name; or, to replace that image, set ami_name to its name and force_deregister = true"

@@ -55,7 +55,7 @@ func validateMethod(
 			Reference: "2.3.1",
 			Field:     field(d.Target, "account_ids"),
 			Summary:   "the image carries an AWS Marketplace product code",
-			Detail:    "AWS does not let such images be copied to another account",
+			Detail:    "AWS does not allow copies of such AMIs in another account",
 			Remediation: "subscribe in account " + d.At.Account + ", launch an instance from the image there, " +
 				"and make an image of that (2.3.2)",
 		})

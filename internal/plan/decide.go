@@ -99,7 +99,7 @@ func openDestinations(req distribution.Request, facts distribution.Facts, destin
 }
 
 // Clean makes the plan that removes what runs of this image before this one left unfinished. What is finished stays, and what is not
-// provably ours is named and left alone. Destinations that cannot be worked in are findings and no reason to leave the others as they are.
+// provably ours is named and left alone. Destinations that cannot be used are findings and no reason to leave the others as they are.
 func Clean(req distribution.Request, facts distribution.Facts) Plan {
 	p := Plan{KeyAliases: keyAliases(facts)}
 	destinations, findings := Expand(req, facts)
@@ -131,7 +131,7 @@ func Clean(req distribution.Request, facts distribution.Facts) Plan {
 func validateRequest(req distribution.Request, destinations []distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
 	if len(req.Images) == 0 {
-		found = append(found, distribution.Finding{Level: distribution.Refused, Summary: "there is no image to hand on", Detail: "the artifact names none"})
+		found = append(found, distribution.Finding{Level: distribution.Refused, Summary: "there is no AMI to distribute", Detail: "the artifact names none"})
 	}
 	if req.PublishAll && !req.Publishes() {
 		found = append(found, distribution.Finding{Level: distribution.Warning, Field: "publish", Summary: `publish = "all" has no effect`, Detail: "no target has an ssm_parameter or a launch_template", Remediation: "leave it out"})
@@ -166,9 +166,9 @@ func unseenFindings(facts distribution.Facts) []distribution.Finding {
 
 func failedLookupFinding(u distribution.FailedLookup) distribution.Finding {
 	f := distribution.Finding{Level: distribution.Warning, Location: u.At, Operation: u.Refusal.Operation, Resource: u.Resource, Detail: u.Refusal.Error(),
-		Summary: u.Refusal.Operation + " was refused, and the plan is made without what it shows"}
+		Summary: u.Refusal.Operation + " was denied, and the plan does without it"}
 	if u.Vital {
-		f.Level, f.Summary = distribution.Refused, u.Refusal.Operation+" was refused, and nothing is done without what it shows"
+		f.Level, f.Summary = distribution.Refused, u.Refusal.Operation+" was denied, and nothing can be done without it"
 	}
 	return f
 }

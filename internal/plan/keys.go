@@ -78,7 +78,7 @@ func keyExpiryFindings(
 		Location:    at,
 		Resource:    k.ARN(),
 		Summary:     "the imported material of the key " + k.ARN() + " expires on " + date,
-		Detail:      "from then on nothing that is encrypted under it can be copied or launched",
+		Detail:      "after that, nothing that it encrypts can be copied or launched",
 		Remediation: "import the material again, with a later date or none",
 	}}
 }

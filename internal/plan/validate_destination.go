@@ -152,7 +152,7 @@ func lookupFinding(
 		Operation:   site.Err.Operation,
 		Principal:   site.Identity.ARN,
 		Resource:    lastRole(d),
-		Summary:     "account " + d.At.Account + " cannot be worked in",
+		Summary:     "account " + d.At.Account + " cannot be used",
 		Detail:      site.Err.Error(),
 		Remediation: siteRemedy(d, site, facts),
 	}

@@ -27,7 +27,7 @@ func Check(req distribution.Request, facts distribution.Facts) Plan {
 	for _, source := range req.Images {
 		if facts.Images[source.Region].Image == nil {
 			p.Findings = append(p.Findings, distribution.Finding{Level: distribution.Refused, Reference: "2.2.12", Location: distribution.Location{Account: facts.Source.Account, Region: source.Region}, Resource: source.ImageID,
-				Summary: source.ImageID + " is not there", Detail: "what was made of it is proved by a tag that it bears", Remediation: "name an image that is there"})
+				Summary: source.ImageID + " is not there", Detail: "a tag of the source AMI proves what runs created", Remediation: "name an image that is there"})
 		}
 	}
 	for _, d := range destinations {
@@ -113,13 +113,13 @@ func missing(req distribution.Request, d distribution.Destination, facts distrib
 		because = append(because, aws.ToString(image.ImageId)+" is not what it has to be: "+strings.Join(imageDifferences(req, facts, d, image), "; "))
 	}
 	for _, image := range at.unproven {
-		because = append(because, aws.ToString(image.ImageId)+" bears our tags, but is not provably ours")
+		because = append(because, aws.ToString(image.ImageId)+" has our tags, but no valid signature")
 	}
 	if at.pending != nil {
 		because = append(because, aws.ToString(at.pending.ImageId)+" is still being copied")
 	}
 	if len(because) == 0 {
-		return "account " + d.At.Account + " has none that is provably made of the source image"
+		return "account " + d.At.Account + " has no verified copy of the source AMI"
 	}
 	return strings.Join(because, "; ")
 }

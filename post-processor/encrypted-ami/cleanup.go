@@ -77,8 +77,8 @@ func (r *run) sweep(ctx context.Context, request distribution.Request) (distribu
 		if facts.Images[image.Region].Image == nil {
 			p.Findings = append(p.Findings, distribution.Finding{Level: distribution.Refused, Reference: "2.2.12", Resource: image.ImageID,
 				Location: distribution.Location{Account: r.account, Region: image.Region}, Summary: image.ImageID + " is not there",
-				Detail:      "what runs have made of it is proved by a tag that it bears",
-				Remediation: "look in the target accounts for snapshots with tags " + provenance.TagPrefix + "* and delete by hand what is not wanted"})
+				Detail:      "a tag of the source AMI proves what runs created",
+				Remediation: "look in the target accounts for snapshots with tags " + provenance.TagPrefix + "* and delete what is not needed"})
 		}
 	}
 	r.followCleanup(p)

@@ -112,7 +112,7 @@ func TestTheAccountsOfAUnitAndOfThoseBelowGetTheImage(t *testing.T) {
 func TestAnAccountWithoutTheRoleFailsTheRunUnlessItIsSkipped(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.grow()
-		if _, err := s.run(s.Context(), o.options(func(map[string]any) {})); err == nil || !s.tells("account "+bare+" cannot be worked in", err) {
+		if _, err := s.run(s.Context(), o.options(func(map[string]any) {})); err == nil || !s.tells("account "+bare+" cannot be used", err) {
 			s.Errorf("got %v", err)
 		}
 		if made := len(s.made()); made > 0 {
@@ -121,7 +121,7 @@ func TestAnAccountWithoutTheRoleFailsTheRunUnlessItIsSkipped(t *testing.T) {
 		if _, err := s.run(s.Context(), o.options(func(target map[string]any) { target["on_missing_role"] = "skip" })); err != nil {
 			s.Fatal(err)
 		}
-		if len(s.images(prod)) != 1 || len(s.images(other)) != 1 || !s.tells("account "+bare+" cannot be worked in", nil) {
+		if len(s.images(prod)) != 1 || len(s.images(other)) != 1 || !s.tells("account "+bare+" cannot be used", nil) {
 			s.Errorf("the others have not got theirs, or nothing is told:\n%s", s.screen)
 		}
 	})

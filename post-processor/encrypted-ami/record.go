@@ -141,7 +141,7 @@ func (r *run) begin(ctx context.Context) (context.Context, error) {
 			return ctx, credentialsEnded(err)
 		}
 		if err != nil {
-			return ctx, fmt.Errorf("nothing was begun: %s in %s: %w", image.ImageID, image.Region, err)
+			return ctx, fmt.Errorf("nothing was created: %s in %s: %w", image.ImageID, image.Region, err)
 		}
 	}
 	running, err := r.record.Begin(ctx, r.recordOptions())
@@ -151,15 +151,15 @@ func (r *run) begin(ctx context.Context) (context.Context, error) {
 	case awsclient.HasEnded(err):
 		err = credentialsEnded(err)
 	case awsclient.IsUnauthorized(err):
-		err = fmt.Errorf("nothing was begun: a run records itself in a tag of the source image; allow ec2:CreateTags on it: %w", err)
+		err = fmt.Errorf("nothing was created: a run records itself in a tag of the source image; allow ec2:CreateTags on it: %w", err)
 	default:
-		err = fmt.Errorf("nothing was begun: %w", err)
+		err = fmt.Errorf("nothing was created: %w", err)
 	}
 	return running, err
 }
 
 func credentialsEnded(err error) error {
-	return fmt.Errorf("nothing was begun: the source credentials have ended: %w", err)
+	return fmt.Errorf("nothing was created: the source credentials have ended: %w", err)
 }
 
 // end writes that the run has ended and, if no other run works, withdraws what runs shared for the time of copies. It returns what is still

@@ -309,7 +309,7 @@ func (r *run) ensureSigningKeys(ctx context.Context) ([]distribution.SourceImage
 		at := distribution.Location{Account: r.account, Region: image.Region}
 		date, err := execute.CreationDate(ctx, r.pool, at, image.ImageID)
 		if err != nil {
-			return nil, fmt.Errorf("nothing was begun: read the creation date of %s: %w", image.ImageID, err)
+			return nil, fmt.Errorf("nothing was created: read the creation date of %s: %w", image.ImageID, err)
 		}
 		created = append(created, date)
 	}
@@ -319,7 +319,7 @@ func (r *run) ensureSigningKeys(ctx context.Context) ([]distribution.SourceImage
 	for i, image := range images {
 		keys, err := r.tagStore(image).EnsureSigningKey(ctx, release)
 		if err != nil {
-			return nil, fmt.Errorf("nothing was begun: write the signing key to a tag of %s in %s: %w", image.ImageID, image.Region, err)
+			return nil, fmt.Errorf("nothing was created: write the signing key to a tag of %s in %s: %w", image.ImageID, image.Region, err)
 		}
 		images[i].Keys = keys
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
@@ -55,8 +56,8 @@ func (r *run) printPlan(p plan.Plan, request distribution.Request, facts distrib
 	}
 	r.ui.Say(text)
 	if len(p.Steps) > 0 {
-		r.progress.begin("Checking permissions with dry runs in " +
-			distribution.Count(r.accountsOf(p), "account", "accounts"))
+		r.progress.begin("Checking permissions with " + distribution.Count(execute.CountDryRuns(r.pool, p), "dry run", "dry runs") +
+			" in " + distribution.Count(r.accountsOf(p), "account", "accounts"))
 	}
 }
 

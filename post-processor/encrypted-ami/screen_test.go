@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -392,4 +394,23 @@ func TestConfigure_errors(t *testing.T) {
 		t.Fatal("got no error")
 	}
 	golden.Equal(t, "testdata/screen-configuration-error.golden", err.Error()+"\n")
+}
+
+// oldWords matches words that only this project used. AWS and Packer have others for the same.
+var oldWords = regexp.MustCompile(`(?i)\b(refusals?|served|canary|canaries|seals?|sealed|redo|take up|taken up|hand(ed)? on|under way|left out|provably)\b`)
+
+func TestScreen_words(t *testing.T) {
+	paths, err := filepath.Glob("testdata/*.golden")
+	if err != nil || len(paths) < 10 {
+		t.Fatalf("got the files %v, %v", paths, err)
+	}
+	for _, path := range append(paths, "../../internal/report/testdata/report.html.golden", "../../internal/report/testdata/report.md.golden") {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := oldWords.FindAllString(string(text), -1); found != nil {
+			t.Errorf("%s: got the words %q", path, found)
+		}
+	}
 }

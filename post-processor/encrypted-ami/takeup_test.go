@@ -336,7 +336,7 @@ func TestCleaningUpFailsWhereItCannotLook(t *testing.T) {
 		hide func(*stage)
 		want string
 	}{
-		"an account that cannot be worked in": {func(s *stage) { s.closed(other) }, "account " + other + " cannot be worked in"},
+		"an account that cannot be used": {func(s *stage) { s.closed(other) }, "account " + other + " cannot be used"},
 		"an image that is gone": {func(s *stage) {
 			if _, err := s.cloud(source).DeregisterImage(s.Context(), &ec2.DeregisterImageInput{ImageId: &s.image}); err != nil {
 				s.Fatal(err)
@@ -418,7 +418,7 @@ func TestManifest_everyOutcome(t *testing.T) {
 			_, err := s.run(s.Context(), o)
 			return err
 		}, func(m report.Manifest) bool {
-			return m.Status == report.Failed && contains(m.Error, "nothing was created") && isProtected(m) && strings.Contains(m.Findings[0].Summary, "cannot be worked in")
+			return m.Status == report.Failed && contains(m.Error, "nothing was created") && isProtected(m) && strings.Contains(m.Findings[0].Summary, "cannot be used")
 		}},
 		"failed": {func(s *stage, o map[string]any) error {
 			s.keyless(prod)
