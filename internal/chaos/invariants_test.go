@@ -317,6 +317,9 @@ func (a *auditor) judgePublication(log *attemptLog, m awssim.Mutation) {
 	if name == "" {
 		return
 	}
+	if in, ok := m.Input.(*ssm.PutParameterInput); ok && !aws.ToBool(in.Overwrite) {
+		return // it creates the parameter; what it names in the end is judged when all is quiet
+	}
 	now, before := a.resources[image], a.resources[a.published[name]]
 	switch {
 	case now == nil:

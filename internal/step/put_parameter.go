@@ -98,6 +98,7 @@ type putParameter struct {
 	releases releaseCheck
 	notes    []distribution.Finding // why the parameter stays as it is. Empty if it was written
 	written  string                 // "name:version". Empty until it is written
+	version  int64                  // that the first call created, without being asked to overwrite. 0 after an overwrite
 	wait     consistencyWait
 }
 
@@ -123,7 +124,28 @@ func (a *putParameter) Do(ctx context.Context) (Outcome, error) {
 		value := aws.ToString(shown.Value)
 		return outcome, fmt.Errorf("%s names %q: somebody else writes the parameter", a.written, value)
 	}
-	return outcome, nil
+	outcome.Notes, err = a.restoreNewer(ctx)
+	return outcome, err
+}
+
+// restoreNewer writes the earlier version again if a run created it for a newer release at the same time: AWS checks an
+// image only after its response (rule 7.2), and until then lets another run create the parameter as well.
+func (a *putParameter) restoreNewer(ctx context.Context) ([]distribution.Finding, error) {
+	if a.version < 2 {
+		return nil, nil
+	}
+	earlier, err := a.get(ctx, a.step.Name+":"+strconv.FormatInt(a.version-1, 10), false)
+	if err != nil {
+		return nil, err
+	}
+	notes, err := a.releases.note(ctx, a.step.Name, aws.ToString(earlier.Value))
+	if err != nil || len(notes) == 0 {
+		return nil, err
+	}
+	in := a.step.input(aws.ToString(earlier.Value))
+	in.Tags, in.Overwrite = nil, aws.Bool(true)
+	_, err = a.putCall(ctx, in)
+	return notes, err
 }
 
 func (a *putParameter) write(ctx context.Context) error {
@@ -145,6 +167,7 @@ func (a *putParameter) put(ctx context.Context) (int64, error) {
 	in := a.step.input(a.imageID)
 	out, err := a.putCall(ctx, in)
 	if err == nil {
+		a.version = out.Version
 		return out.Version, nil
 	}
 	if !awsclient.IsParameterTaken(err) {
