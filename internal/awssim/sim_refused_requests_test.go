@@ -301,6 +301,12 @@ func refusedOtherRequests() []refusedRequest {
 		{"B.6.2 a label", parameterOf(":prod"), "ParameterVersionNotFound", "the specified label, prod"},
 		{"B.6.2 a version", parameterOf(":2"), "ParameterVersionNotFound", "could not find version 2"},
 		{"B.6.2 an empty selector", parameterOf(":"), invalid, "referencing a version/label"},
+		{"B.7.3 a tag of a parameter", func(r requester) error {
+			return errorOf(r, r.ssm.PutParameter, &ssm.PutParameterInput{
+				Name: aws.String("/golden"), Value: aws.String("1"), Type: ssmtypes.ParameterTypeString,
+				Tags: []ssmtypes.Tag{{Key: aws.String("owner"), Value: aws.String("R&D")}},
+			})
+		}, invalid, "tags.1.member.value"},
 		{"B.9.3 a trust policy that is no JSON", func(r requester) error {
 			return errorOf(r, r.iam.CreateRole, &iam.CreateRoleInput{
 				RoleName: aws.String("web"), AssumeRolePolicyDocument: aws.String("{Effect}"),

@@ -15,6 +15,8 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	orgtypes "github.com/aws/aws-sdk-go-v2/service/organizations/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
 
 // TestScenario_preparation prepares accounts, keys and a base image by hand. The operator corrects each request that
@@ -26,7 +28,24 @@ func TestScenario_preparation(t *testing.T) {
 		snapshot := f.prepareSnapshot()
 		image := f.prepareBaseImage(snapshot)
 		f.launchBaseImage(image)
+		f.publishBaseImage(image)
 	})
+}
+
+// publishBaseImage writes a parameter with tags that SSM takes.
+func (f fixture) publishBaseImage(image string) {
+	f.Helper()
+	in := &ssm.PutParameterInput{
+		Name:  aws.String("/base/ami"),
+		Value: &image,
+		Type:  ssmtypes.ParameterTypeString,
+		Tags:  []ssmtypes.Tag{{Key: aws.String("owner"), Value: aws.String("R&D")}},
+	}
+
+	_, err := f.ssm(owner).PutParameter(f.Context(), in)
+	requireErrorMessage(f, err, "ValidationException", "tags.1.member.value") // B.7.3
+	in.Tags[0].Value = aws.String("Research")
+	requireNoError(f.ssm(owner).PutParameter(f.Context(), in))(f)
 }
 
 // prepareOrganization creates an organization and a service control policy, without enabling the policy type first.

@@ -458,6 +458,10 @@ func (w *World) authorizeParameterTags(
 }
 
 func (w *World) addTagsToResource(c *Call, in *ssm.AddTagsToResourceInput) (*ssm.AddTagsToResourceOutput, error) {
+	if err := w.validateParameterTags(c, in.Tags); err != nil {
+		return nil, err
+	}
+
 	tags := parseTags(in.Tags, func(t ssmtypes.Tag) (string, string) { return aws.ToString(t.Key), aws.ToString(t.Value) })
 	found, err := w.authorizeParameterTags(c, in.ResourceType, in.ResourceId, requestTagContext(tags))
 	if err != nil {

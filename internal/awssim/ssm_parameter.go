@@ -5,6 +5,7 @@ package awssim
 
 import (
 	"encoding/base64"
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -156,12 +157,34 @@ func (w *World) validatePutParameter(c *Call, in *ssm.PutParameterInput) (ssmtyp
 		return "", badRequest("ValidationException", "The following data type is not supported: %s", kind)
 	}
 
+	if err := w.validateParameterTags(c, in.Tags); err != nil {
+		return "", err
+	}
+
 	tier, err := w.resolveTier(c, in)
 	if err != nil {
 		return "", err
 	}
 
 	return tier, w.validateAllowedPattern(c, in)
+}
+
+// validateParameterTags refuses tags with characters that SSM does not take, unlike EC2 (SSM API reference, Tag).
+func (w *World) validateParameterTags(c *Call, tags []ssmtypes.Tag) error {
+	for i, tag := range tags {
+		for _, part := range []struct {
+			member string
+			text   *string
+		}{{"key", tag.Key}, {"value", tag.Value}} {
+			if w.violates(c, "B.7.3", !tagPattern.MatchString(aws.ToString(part.text))) {
+				return validationError(
+					c, fmt.Sprintf("tags.%d.member.%s", i+1, part.member), part.text,
+					`Member must satisfy regular expression pattern: ^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$`,
+				)
+			}
+		}
+	}
+	return nil
 }
 
 // resolveTier returns the tier that a value needs. It refuses a value that is too long for the tier.

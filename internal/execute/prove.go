@@ -39,7 +39,9 @@ type proof struct {
 }
 
 // CountDryRuns returns how many dry runs Prove makes for a plan.
-func CountDryRuns(pool *awsclient.Pool, p plan.Plan) int { return len((&transfer{pool: pool}).proofs(p.Steps)) }
+func CountDryRuns(pool *awsclient.Pool, p plan.Plan) int {
+	return len((&transfer{pool: pool}).proofs(p.Steps))
+}
 
 // Prove makes the calls of a plan's steps as dry runs, each once at every place, and tells which would be refused. What a dry run lets
 // through is proved as far as rights go: it looks at no snapshot and at no condition that only a later resource meets. A refusal at an
