@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
@@ -93,7 +94,7 @@ func validateStartRanges(in *ebs.StartSnapshotInput) error {
 		return outOfRange("timeout", timeout, "Member must have value greater than or equal to 10")
 	case timeout > 60:
 		return outOfRange("timeout", timeout, "Member must have value less than or equal to 60")
-	case len(aws.ToString(in.Description)) > 255:
+	case utf8.RuneCountInString(aws.ToString(in.Description)) > maxDescription:
 		return outOfRange("description", *in.Description, "Member must have length less than or equal to 255")
 	case len(aws.ToString(in.ClientToken)) > 255:
 		return outOfRange("clientToken", *in.ClientToken, "Member must have length less than or equal to 255")

@@ -90,7 +90,7 @@ func (w *World) validateCopyImage(c *Call, in *ec2.CopyImageInput) error {
 	if err := w.validateImageName(c, in.Name); err != nil {
 		return err
 	}
-	if err := w.validateDescription(c, in.Description, true); err != nil {
+	if err := w.validateDescription(c, in.Description); err != nil {
 		return err
 	}
 	if m := in.SnapshotCopyCompletionDurationMinutes; m != nil && w.violates(c, "4.8.1", !isValidDuration(*m)) {

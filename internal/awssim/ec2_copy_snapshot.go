@@ -112,7 +112,7 @@ func (w *World) validateCopySnapshot(c *Call, in *ec2.CopySnapshotInput) error {
 		return newAPIError(http.StatusInternalServerError, "InternalError", "An internal error has occurred")
 	}
 
-	if err := w.validateDescription(c, in.Description, false); err != nil {
+	if err := w.validateDescription(c, in.Description); err != nil {
 		return err
 	}
 

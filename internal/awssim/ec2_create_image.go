@@ -25,7 +25,7 @@ func (w *World) createImage(c *Call, in *ec2.CreateImageInput) (*ec2.CreateImage
 	if err := w.validateImageName(c, in.Name); err != nil {
 		return nil, err
 	}
-	if err := w.validateDescription(c, in.Description, true); err != nil {
+	if err := w.validateDescription(c, in.Description); err != nil {
 		return nil, err
 	}
 

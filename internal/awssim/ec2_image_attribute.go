@@ -197,7 +197,7 @@ func (w *World) validateAttributeChange(
 		)
 	}
 
-	if err := w.validateDescription(c, aws.String(newDescription(in)), true); err != nil {
+	if err := w.validateDescription(c, aws.String(newDescription(in))); err != nil {
 		return err
 	}
 

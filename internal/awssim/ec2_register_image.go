@@ -100,7 +100,7 @@ func (w *World) validateRegisterImage(c *Call, in *ec2.RegisterImageInput) error
 	if err := w.validateImageName(c, in.Name); err != nil {
 		return err
 	}
-	if err := w.validateDescription(c, in.Description, true); err != nil {
+	if err := w.validateDescription(c, in.Description); err != nil {
 		return err
 	}
 

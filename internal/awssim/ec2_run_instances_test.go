@@ -410,6 +410,43 @@ func TestRunInstances_authorizedResources(t *testing.T) {
 	})
 }
 
+// TestRunInstances_networkInterfaceTags covers rule B.12.4. The policy allows a network interface with a tag only.
+func TestRunInstances_networkInterfaceTags(t *testing.T) {
+	runWithFixture(t, func(f fixture) {
+		image := f.createImage("")
+		client := ec2.NewFromConfig(f.createUser(owner, "launcher",
+			`{"Effect":"Allow","Action":"ec2:*","NotResource":"arn:aws:ec2:*:*:network-interface/*"}`,
+			`{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:*:*:network-interface/*",`+
+				`"Condition":{"StringEquals":{"aws:RequestTag/cost-center":"42"}}}`))
+		tagging := func(kind types.ResourceType, value string) *ec2.RunInstancesInput {
+			in := oneInstance(image)
+			in.TagSpecifications = []types.TagSpecification{
+				{ResourceType: kind, Tags: []types.Tag{tag("cost-center", value)}},
+			}
+			return in
+		}
+
+		for name, in := range map[string]*ec2.RunInstancesInput{
+			"no tags":                        oneInstance(image),
+			"tags of the instance only":      tagging(types.ResourceTypeInstance, "42"),
+			"another value of the interface": tagging(types.ResourceTypeNetworkInterface, "43"),
+		} {
+			_, err := client.RunInstances(f.Context(), in)
+			text := requireErrorCode(t, err, "UnauthorizedOperation").ErrorMessage()
+			if !strings.Contains(text, "network-interface/*") {
+				t.Errorf("with %s the message is %q", name, text)
+			}
+		}
+
+		out := requireOutput(client.RunInstances(f.Context(), tagging(types.ResourceTypeNetworkInterface, "42")))(f)
+		card := *out.Instances[0].NetworkInterfaces[0].NetworkInterfaceId
+		seen := requireOutput(f.ec2.DescribeTags(f.Context(), &ec2.DescribeTagsInput{
+			Filters: []types.Filter{{Name: aws.String("resource-id"), Values: []string{card}}},
+		}))(f)
+		expectEqual(f, "the number of tags of the network interface", len(seen.Tags), 1)
+	})
+}
+
 // TestRunInstances_resolvesParameter covers rule 7.11. A caller that can read the parameter can launch
 // "resolve:ssm:<name>".
 func TestRunInstances_resolvesParameter(t *testing.T) {

@@ -186,7 +186,7 @@ func (w *World) createSnapshot(c *Call, in *ec2.CreateSnapshotInput) (*ec2.Creat
 	if err := w.validateVolumeID(c, *in.VolumeId); err != nil {
 		return nil, err
 	}
-	if err := w.validateDescription(c, in.Description, false); err != nil {
+	if err := w.validateDescription(c, in.Description); err != nil {
 		return nil, err
 	}
 

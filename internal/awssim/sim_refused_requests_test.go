@@ -190,12 +190,36 @@ func refusedEC2Requests() []refusedRequest {
 			return errorOf(r, r.ec2.CreateSnapshot, &ec2.CreateSnapshotInput{
 				VolumeId: aws.String(r.createVolume("")), Description: aws.String(strings.Repeat("d", 256)),
 			})
-		}, value, "maximum of 255"},
+		}, value, "It exceeds 255 characters"},
+		{"B.8.1 a long description of an image copy", func(r requester) error {
+			_, err := r.copyImage(r.ec2, r.createImage(""), withUniqueName, func(in *ec2.CopyImageInput) {
+				in.Description, in.DryRun = aws.String(strings.Repeat("d", 256)), aws.Bool(true)
+			})
+			return err
+		}, value, "It exceeds 255 characters"},
+		{"B.8.1 a description of 255 characters", func(r requester) error {
+			return errorOf(r, r.ec2.CreateSnapshot, &ec2.CreateSnapshotInput{
+				VolumeId: aws.String(r.createVolume("")), Description: aws.String(strings.Repeat("d", 255)),
+			})
+		}, "", ""},
 		{"B.8.2 an image description that is not ASCII", func(r requester) error {
 			_, err := r.registerImage(r.ec2, r.createSnapshot(""), func(in *ec2.RegisterImageInput) {
 				in.Description, in.DryRun = aws.String("Golden — image"), aws.Bool(true)
 			})
 			return err
+		}, value, "Character sets beyond ASCII"},
+		{"B.8.2 a changed image description that is not ASCII", func(r requester) error {
+			return errorOf(r, r.ec2.ModifyImageAttribute, &ec2.ModifyImageAttributeInput{
+				ImageId:     aws.String(r.createImage("")),
+				Description: &types.AttributeValue{Value: aws.String("Golden — image")},
+				DryRun:      aws.Bool(true),
+			})
+		}, value, "Character sets beyond ASCII"},
+		{"B.8.2 a snapshot description that is not ASCII", func(r requester) error {
+			return errorOf(r, r.ec2.CopySnapshot, &ec2.CopySnapshotInput{
+				SourceRegion: aws.String(home), SourceSnapshotId: aws.String(r.createSnapshot("")),
+				Description: aws.String("Golden — snapshot"), DryRun: aws.Bool(true),
+			})
 		}, value, "Character sets beyond ASCII"},
 		{"B.8.3 the mapping /dev/sda for the root /dev/sda1", func(r requester) error {
 			_, err := r.registerImage(r.ec2, r.createSnapshot(""), func(in *ec2.RegisterImageInput) {

@@ -108,7 +108,7 @@ func (f fixture) prepareSnapshot() string {
 
 	take := &ec2.CreateSnapshotInput{VolumeId: created.VolumeId, Description: aws.String(strings.Repeat("base ", 60))}
 	_, err = f.ec2.CreateSnapshot(f.Context(), take)
-	requireErrorMessage(f, err, "InvalidParameterValue", "maximum of 255") // B.8.1
+	requireErrorMessage(f, err, "InvalidParameterValue", "exceeds 255 characters") // B.8.1
 	take.Description = aws.String("base")
 	snapshot := *requireOutput(f.ec2.CreateSnapshot(f.Context(), take))(f).SnapshotId
 	f.waitForSnapshot(f.ec2, snapshot)

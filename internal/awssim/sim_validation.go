@@ -16,17 +16,17 @@ import (
 // maxDescription is the maximum length of the description of an image or snapshot in characters.
 const maxDescription = 255
 
-// validateDescription checks the description of an image or a snapshot. Only images refuse other characters than ASCII.
-func (w *World) validateDescription(c *Call, description *string, isImage bool) error {
+// validateDescription checks the description of an image or a snapshot.
+func (w *World) validateDescription(c *Call, description *string) error {
 	text := aws.ToString(description)
 	isASCII := !strings.ContainsFunc(text, func(r rune) bool { return r > unicode.MaxASCII })
 	switch {
 	case w.violates(c, "B.8.1", utf8.RuneCountInString(text) > maxDescription):
 		return badRequest(
-			"InvalidParameterValue", "Value (%s) for parameter description is invalid. Length exceeds maximum of %d.", text,
+			"InvalidParameterValue", "Value (%s) for parameter description is invalid. It exceeds %d characters", text,
 			maxDescription,
 		)
-	case w.violates(c, "B.8.2", isImage && !isASCII):
+	case w.violates(c, "B.8.2", !isASCII):
 		return badRequest(
 			"InvalidParameterValue",
 			"Value (%s) for parameter description is invalid. Character sets beyond ASCII are not supported.", text,
